@@ -1,0 +1,44 @@
+//! What every part of Tegata shares: identifiers, time, secrets, the journal's words, and the
+//! *ports* through which the domain reaches storage.
+//!
+//! Nothing here does I/O, except reading the clocks and the random source of the operating system
+//! behind the [`Clock`] and [`Entropy`] traits.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`id`] | names of realms, people, clients, families, sessions, nodes |
+//! | [`clock`] | wall time, time since boot, the hybrid clock that orders events across nodes |
+//! | [`entropy`] | randomness |
+//! | [`secret`] | values that are never printed and are wiped when dropped |
+//! | [`journal`] | events: what changed, who did it, in which realm |
+//! | [`node`] | who runs this code: name, clocks, randomness |
+//! | [`port`] | the shapes of storage: `Records`, `Ephemeral`, `Feed`; `Custody`, `Backstop` |
+//! | [`repository`] | typed documents on `Records` |
+//! | [`flight`] | one computation for many callers who ask the same at once |
+//! | [`breaker`] | what does not answer is left alone for a while |
+
+pub mod breaker;
+pub mod clock;
+pub mod entropy;
+pub mod flight;
+pub mod id;
+pub mod journal;
+pub mod node;
+pub mod port;
+pub mod repository;
+pub mod secret;
+
+pub use breaker::{Breaker, BreakerLimits, BreakerOpen, BreakerState};
+pub use clock::{Clock, Hybrid, HybridClock, ManualClock, SinceBoot, SystemClock, Timestamp};
+pub use entropy::{Entropy, OsEntropy, SeededEntropy};
+pub use id::{
+    ClientId, Epoch, EventId, FamilyId, InvalidId, KeyId, NodeId, Realm, SessionId, TokenId, UserId,
+};
+pub use journal::{Event, EventType};
+pub use node::Node;
+pub use port::{
+    Backstop, Batch, BoxFuture, CommitRefused, Custody, CustodyRefused, Ephemeral, Expect, Feed,
+    Kind, Lifetime, Log, Records, StoreError, Subscription,
+};
+pub use repository::{Stored, Versioned};
+pub use secret::Secret;

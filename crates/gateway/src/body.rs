@@ -1,0 +1,325 @@
+//! Bodies on their way, part by part: nothing is collected, and a side that does not take its part
+//! holds the other back.
+
+use std::{
+    cell::Cell,
+    fmt,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::{
+    timer::{Deadline, Deadlines},
+    upstream::Lease,
+    wire::Ticket,
+};
+
+/// Why a body did not come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Cut {
+    /// It is larger than the route allows.
+    #[error("the body is larger than the route allows")]
+    TooLarge,
+    /// The client did not send, for too long.
+    #[error("the client did not send its body")]
+    ClientSlow,
+    /// The client sent something that is not a body, or went away.
+    #[error("the client's body broke off")]
+    ClientBroke,
+    /// The service did not send, for too long.
+    #[error("the service did not send its body")]
+    ServiceSlow,
+    /// The service's body broke off.
+    #[error("the service's body broke off")]
+    ServiceBroke,
+}
+
+/// A request's body, on its way to a service.
+pub(crate) enum Upload {
+    /// There is none.
+    Empty,
+    /// It comes from the client.
+    Stream(Box<Uploading>),
+}
+
+pub(crate) struct Uploading {
+    body: Incoming,
+    /// How many bytes may still come.
+    left: u64,
+    progress: Rc<Progress>,
+    deadlines: Rc<Deadlines>,
+    deadline: Option<Deadline>,
+    patience: Duration,
+}
+
+/// How far an upload has come.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) ended: Cell<bool>,
+    pub(crate) cut: Cell<Option<Cut>>,
+}
+
+impl Upload {
+    /// An upload of at most `limit` bytes, and where its progress can be seen.
+    pub(crate) fn new(
+        body: Incoming,
+        limit: u64,
+        deadlines: &Rc<Deadlines>,
+        patience: Duration,
+    ) -> (Self, Rc<Progress>) {
+        let progress = Rc::new(Progress::default());
+        if body.is_end_stream() {
+            progress.ended.set(true);
+            return (Self::Empty, progress);
+        }
+        let uploading = Uploading {
+            body,
+            left: limit,
+            progress: Rc::clone(&progress),
+            deadlines: Rc::clone(deadlines),
+            deadline: None,
+            patience,
+        };
+        (Self::Stream(Box::new(uploading)), progress)
+    }
+}
+
+impl Uploading {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            let deadline = self.deadline.get_or_insert_with(|| self.deadlines.slot());
+            if !deadline.is_armed() {
+                deadline.arm(self.patience);
+            }
+            if deadline.is_expired(cx) {
+                return Poll::Ready(Some(Err(Cut::ClientSlow)));
+            }
+            return Poll::Pending;
+        };
+        if let Some(deadline) = &self.deadline {
+            deadline.disarm();
+        }
+        Poll::Ready(match frame {
+            None => {
+                self.progress.ended.set(true);
+                None
+            }
+            Some(Err(_)) => Some(Err(Cut::ClientBroke)),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                    match self.left.checked_sub(len) {
+                        Some(left) => {
+                            self.left = left;
+                            if self.body.is_end_stream() {
+                                self.progress.ended.set(true);
+                            }
+                            Some(Ok(Frame::data(data)))
+                        }
+                        None => Some(Err(Cut::TooLarge)),
+                    }
+                }
+                // Trailers end a body. They are not passed on: they would bring fields past the
+                // check of the head.
+                Err(_) => {
+                    self.progress.ended.set(true);
+                    None
+                }
+            },
+        })
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Stream(uploading) => {
+                let polled = ready!(uploading.poll(cx));
+                if let Some(Err(cut)) = &polled {
+                    uploading.progress.cut.set(Some(*cut));
+                }
+                Poll::Ready(polled)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Stream(uploading) => uploading.progress.ended.get(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Stream(uploading) => uploading.body.size_hint(),
+        }
+    }
+}
+
+/// A response's body, on its way to the client.
+pub(crate) struct Reply {
+    from: From,
+    /// For the client to take the next part, where that would not be noticed otherwise.
+    taken: Option<Deadline>,
+    /// How long it has for that.
+    patience: Duration,
+    /// Says that the response is over when it is dropped.
+    _ticket: Ticket,
+}
+
+enum From {
+    /// The gateway itself.
+    Here(Option<Bytes>),
+    /// A service.
+    Service(Downloading),
+}
+
+struct Downloading {
+    body: Incoming,
+    /// The connection, to be kept when the body has ended.
+    lease: Option<Lease>,
+    deadlines: Rc<Deadlines>,
+    deadline: Option<Deadline>,
+    patience: Duration,
+}
+
+impl Reply {
+    /// A body that is here already.
+    pub(crate) fn here(
+        bytes: Bytes,
+        ticket: Ticket,
+        deadlines: &Rc<Deadlines>,
+        patience: Duration,
+    ) -> Self {
+        Self::new(From::Here(Some(bytes)), ticket, deadlines, patience)
+    }
+
+    /// A body that comes from a service. `lease` is given back when it has ended.
+    pub(crate) fn from_service(
+        body: Incoming,
+        lease: Lease,
+        ticket: Ticket,
+        deadlines: &Rc<Deadlines>,
+        (service, client): (Duration, Duration),
+    ) -> Self {
+        let mut downloading = Downloading {
+            body,
+            lease: Some(lease),
+            deadlines: Rc::clone(deadlines),
+            deadline: None,
+            patience: service,
+        };
+        downloading.note_end();
+        Self::new(From::Service(downloading), ticket, deadlines, client)
+    }
+
+    fn new(from: From, ticket: Ticket, deadlines: &Rc<Deadlines>, patience: Duration) -> Self {
+        let taken = ticket.connection().watch_answer(deadlines);
+        if let Some(taken) = &taken {
+            taken.arm(patience);
+        }
+        Self { from, taken, patience, _ticket: ticket }
+    }
+}
+
+impl Downloading {
+    fn note_end(&mut self) {
+        if self.body.is_end_stream() {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            let deadline = self.deadline.get_or_insert_with(|| self.deadlines.slot());
+            if !deadline.is_armed() {
+                deadline.arm(self.patience);
+            }
+            if deadline.is_expired(cx) {
+                return Poll::Ready(Some(Err(Cut::ServiceSlow)));
+            }
+            return Poll::Pending;
+        };
+        if let Some(deadline) = &self.deadline {
+            deadline.disarm();
+        }
+        Poll::Ready(match frame {
+            None => {
+                self.end();
+                None
+            }
+            Some(Ok(frame)) => {
+                self.note_end();
+                Some(Ok(frame))
+            }
+            Some(Err(_)) => Some(Err(Cut::ServiceBroke)),
+        })
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let reply = &mut *self;
+        let polled = match &mut reply.from {
+            From::Here(bytes) => Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
+            From::Service(downloading) => downloading.poll(cx),
+        };
+        if let Some(taken) = &reply.taken {
+            match polled {
+                Poll::Ready(Some(_)) => taken.arm(reply.patience),
+                // The service is waited for, not the client; or it is over.
+                Poll::Ready(None) | Poll::Pending => taken.disarm(),
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.from {
+            From::Here(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            From::Service(downloading) => downloading.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.from {
+            From::Here(bytes) => SizeHint::with_exact(
+                u64::try_from(bytes.as_ref().map_or(0, Bytes::len)).unwrap_or(u64::MAX),
+            ),
+            From::Service(downloading) => downloading.body.size_hint(),
+        }
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}

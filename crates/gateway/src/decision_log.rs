@@ -1,0 +1,205 @@
+//! The decision log: what was decided about each request, in files that show when something in them
+//! was altered, cut off or removed.
+//!
+//! A log is a directory of segments, `0000000001.log` and so on. A segment is lines; a line is a
+//! hash, a space and a record in JSON. The hash is SHA-256 over the hash before it (32 bytes) and the
+//! record as it stands there, so every line vouches for all lines before it, across segments. Every
+//! so often, and at the end of each segment, a record is a *checkpoint*: a signed statement of the
+//! position and the hash. What stands before a checkpoint cannot be rewritten without the key; what
+//! stands after the last one can be cut off, and [`verify()`] says how much that is. Whoever keeps the
+//! last checkpoint elsewhere, and gives it to [`verify()`], learns of that too.
+//!
+//! One thread writes. Requests hand it their records through a bounded queue and do not wait, unless
+//! the log is [`Mode::Required`]. What waits is written together and made durable once.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use tegata_core::Node;
+use tegata_token::SigningKey;
+
+mod queue;
+mod record;
+mod segment;
+mod verify;
+mod writer;
+
+pub use record::{Outcome, Record};
+pub use verify::{Altered, Found, Known, Verified, verify};
+
+use queue::Queue;
+
+/// How the log is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The directory; made where it is not there.
+    pub directory: PathBuf,
+    /// What follows when a decision cannot be recorded.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The size, in bytes, after which a segment is ended.
+    #[serde(default = "default_segment")]
+    pub segment: u64,
+    /// How many bytes of records may wait to be written.
+    #[serde(default = "default_queue")]
+    pub queue: usize,
+    /// After how many records a checkpoint is made at the latest.
+    #[serde(default = "default_checkpoint")]
+    pub checkpoint: u64,
+}
+
+/// What follows when a decision cannot be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// The request goes on; what was lost is counted, and the count is recorded once it can be.
+    #[default]
+    BestEffort,
+    /// The request is refused. A request goes on only after its decision is durable.
+    Required,
+}
+
+const fn default_segment() -> u64 {
+    64 * 1024 * 1024
+}
+
+const fn default_queue() -> usize {
+    8 * 1024 * 1024
+}
+
+const fn default_checkpoint() -> u64 {
+    10_000
+}
+
+impl Config {
+    /// A log in this directory, with the defaults.
+    #[must_use]
+    pub fn at(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            mode: Mode::default(),
+            segment: default_segment(),
+            queue: default_queue(),
+            checkpoint: default_checkpoint(),
+        }
+    }
+}
+
+/// How long records wait to be written together, where nobody waits for them.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// Why a log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// The system refuses.
+    #[error("the decision log at `{path}` cannot be used: {error}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What it says.
+        error: io::Error,
+    },
+    /// The last segment does not end as a segment does.
+    #[error(
+        "the decision log at `{path}` is damaged: {detail}; move the directory away, so that it can \
+         be examined, and start again"
+    )]
+    Damaged {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+/// A decision was not recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the decision could not be recorded")]
+pub struct NotRecorded;
+
+/// An open log. Cheap to clone; it is ended when the last clone is dropped, or by [`Self::close`].
+#[derive(Clone)]
+pub struct DecisionLog(Arc<Inner>);
+
+struct Inner {
+    queue: Arc<Queue>,
+    mode: Mode,
+    writer: parking_lot::Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl DecisionLog {
+    /// Opens the log of a directory and goes on where it ends. Checkpoints are signed with `key`.
+    ///
+    /// # Errors
+    /// The directory cannot be written, or its last segment is damaged.
+    pub fn open(config: &Config, node: &Node, key: Arc<SigningKey>) -> Result<Self, Unusable> {
+        let queue = Arc::new(Queue::new(config.queue));
+        let writer = writer::Writer::open(config, node, key, Arc::clone(&queue))?;
+        let thread = std::thread::Builder::new()
+            .name("decision-log".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| Unusable::Io { path: config.directory.clone(), error })?;
+        let writer = parking_lot::Mutex::new(Some(thread));
+        Ok(Self(Arc::new(Inner { queue, mode: config.mode, writer })))
+    }
+
+    /// What follows when a decision cannot be recorded.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.0.mode
+    }
+
+    /// Hands over a record and does not wait. Answers whether there was room for it.
+    pub fn append(&self, record: &Record<'_>) -> bool {
+        self.0.queue.push(|buffer| record.write(buffer), false).is_some()
+    }
+
+    /// Hands over a record and waits until it is durable.
+    ///
+    /// # Errors
+    /// There was no room, or it could not be written.
+    pub async fn commit(&self, record: &Record<'_>) -> Result<(), NotRecorded> {
+        let number = self.0.queue.push(|buffer| record.write(buffer), true).ok_or(NotRecorded)?;
+        self.0.queue.written(number).await
+    }
+
+    /// How many records were lost because there was no room.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.0.queue.lost()
+    }
+
+    /// Writes what waits, makes a last checkpoint and ends the log. Records that come later are
+    /// lost. Blocks until all of it is durable.
+    pub fn close(&self) {
+        self.0.queue.close();
+        if let Some(writer) = self.0.writer.lock().take() {
+            // The writer does not panic, and if it did, there is nothing left to write.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(writer) = self.writer.get_mut().take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl fmt::Debug for DecisionLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DecisionLog({:?})", self.0.mode)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,320 @@
+use std::fs;
+
+use serde_json::Value;
+use tegata_core::Timestamp;
+use tegata_token::{Algorithm, VerifyingKey};
+
+use super::*;
+
+struct Desk {
+    directory: tempfile::TempDir,
+    key: Arc<SigningKey>,
+    verifying: VerifyingKey,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
+        let verifying = VerifyingKey::from_jwk(key.jwk()).unwrap();
+        Self { directory: tempfile::tempdir().unwrap(), key, verifying }
+    }
+
+    fn config(&self) -> Config {
+        Config { segment: 2000, checkpoint: 5, ..Config::at(self.directory.path()) }
+    }
+
+    fn open(&self, config: &Config) -> DecisionLog {
+        DecisionLog::open(config, &Node::for_tests(1), Arc::clone(&self.key)).unwrap()
+    }
+
+    /// A log of so many records in several segments, closed.
+    fn filled(count: u64) -> Self {
+        let desk = Self::new();
+        let log = desk.open(&desk.config());
+        for number in 0..count {
+            assert!(log.append(&record(&number.to_string())));
+        }
+        log.close();
+        desk
+    }
+
+    fn verify(&self, known: &Known) -> Result<Verified, Altered> {
+        let key = |kid: &str| (kid == self.verifying.kid().as_str()).then_some(&self.verifying);
+        verify(self.directory.path(), &key, known)
+    }
+
+    fn sound(&self) -> Verified {
+        self.verify(&Known::default()).unwrap()
+    }
+
+    fn found(&self) -> Altered {
+        self.verify(&Known::default()).unwrap_err()
+    }
+
+    fn segments(&self) -> Vec<PathBuf> {
+        let all = segment::list(self.directory.path()).unwrap();
+        all.into_iter().map(|number| segment::path(self.directory.path(), number)).collect()
+    }
+}
+
+fn record(request: &str) -> Record<'_> {
+    Record {
+        at: Timestamp::from_secs(1_767_225_600),
+        request,
+        trace: None,
+        client: [192, 0, 2, 1].into(),
+        subject: Some("usr_alice"),
+        jti: None,
+        sid: None,
+        method: "GET",
+        path: "/orders/1\n2",
+        service: Some("orders"),
+        route: Some("/orders"),
+        result: Outcome::Allow,
+        reason: None,
+        rule: Some("orders:/orders"),
+        risk: None,
+        unchecked: false,
+        status: Some(200),
+        micros: Some(120),
+    }
+}
+
+#[test]
+fn holds_what_was_recorded_in_order_over_several_segments() {
+    let desk = Desk::filled(40);
+    let files = desk.segments();
+    assert!(files.len() > 3);
+    let requests: Vec<_> = files
+        .iter()
+        .flat_map(|file| {
+            let text = fs::read_to_string(file).unwrap();
+            let records: Vec<Value> =
+                text.lines().map(|line| serde_json::from_str(&line[65..]).unwrap()).collect();
+            records
+        })
+        .filter_map(|record| Some(record.get("request")?.as_str()?.to_owned()))
+        .collect();
+    assert_eq!(requests, (0..40).map(|number| number.to_string()).collect::<Vec<_>>());
+    let sound = desk.sound();
+    assert_eq!(sound.segments, u64::try_from(files.len()).unwrap());
+    assert_eq!(sound.unsigned, 0);
+}
+
+#[test]
+fn a_change_of_any_byte_is_found_in_its_line() {
+    let desk = Desk::filled(12);
+    for file in desk.segments() {
+        let bytes = fs::read(&file).unwrap();
+        for place in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[place] ^= 1 << (place % 8);
+            fs::write(&file, &changed).unwrap();
+            let found = desk.found();
+            assert_eq!(found.file, file, "byte {place}");
+            let line = 1 + bytes[..place].iter().filter(|byte| **byte == b'\n').count();
+            let line = u64::try_from(line).unwrap();
+            // A line that is split or joined shows there or one further on.
+            assert!((line..=line + 1).contains(&found.line), "byte {place}: {found}");
+        }
+        fs::write(&file, &bytes).unwrap();
+    }
+    desk.sound();
+}
+
+#[test]
+fn a_removed_moved_or_repeated_line_is_found() {
+    let desk = Desk::filled(12);
+    for file in desk.segments() {
+        let text = fs::read_to_string(&file).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        let check = |lines: Vec<&str>, what: &str| {
+            fs::write(&file, lines.join("\n") + "\n").unwrap();
+            assert!(desk.verify(&Known::default()).is_err(), "{what} in {}", file.display());
+        };
+        let is_last = Some(&file) == desk.segments().last();
+        for place in 0..lines.len() {
+            if is_last && place == lines.len() - 1 {
+                continue; // see the test of what is cut off
+            }
+            let mut removed = lines.clone();
+            removed.remove(place);
+            check(removed, "removed");
+            let mut repeated = lines.clone();
+            repeated.insert(place, lines[place]);
+            check(repeated, "repeated");
+            if place > 0 {
+                let mut moved = lines.clone();
+                moved.swap(place - 1, place);
+                check(moved, "moved");
+            }
+        }
+        fs::write(&file, &text).unwrap();
+    }
+    desk.sound();
+}
+
+#[test]
+fn a_removed_segment_is_named() {
+    let desk = Desk::filled(20);
+    let files = desk.segments();
+    for (place, file) in files.iter().enumerate() {
+        let bytes = fs::read(file).unwrap();
+        fs::remove_file(file).unwrap();
+        let found = desk.found();
+        assert_eq!((&found.file, found.line, &found.what), (file, 0, &Found::Removed), "{place}");
+        fs::write(file, "").unwrap();
+        assert_eq!((&desk.found().file, desk.found().what), (file, Found::Cut));
+        fs::write(file, bytes).unwrap();
+    }
+}
+
+#[test]
+fn what_is_cut_off_the_end_is_found_with_a_checkpoint_that_was_kept() {
+    let desk = Desk::filled(20);
+    let kept = desk.sound().checkpoint;
+    let known = Known { first: 0, checkpoint: kept.clone() };
+    desk.verify(&known).unwrap();
+    let file = desk.segments().pop().unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    for keep in 1..lines.len() {
+        fs::write(&file, lines[..keep].join("\n") + "\n").unwrap();
+        assert_eq!(desk.verify(&known).unwrap_err().what, Found::Shortened);
+        // Without it, one sees how much stands there unsigned.
+        assert_ne!(desk.sound().checkpoint, kept);
+    }
+    // Cut within a line.
+    fs::write(&file, &text[..text.len() - 3]).unwrap();
+    assert_eq!(desk.found().what, Found::Cut);
+}
+
+#[test]
+fn nothing_can_be_added_behind_the_end_and_nothing_rewritten_without_the_key() {
+    let desk = Desk::filled(6);
+    let file = desk.segments().pop().unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    let (last, _) = segment::line(text.lines().last().unwrap().as_bytes()).unwrap();
+    let forged = br#"{"request":"forged"}"#;
+    let hash = segment::hex(&segment::chain(&last, forged));
+    fs::write(&file, format!("{text}{hash} {}\n", String::from_utf8_lossy(forged))).unwrap();
+    assert_eq!(desk.found().what, Found::Altered);
+
+    // Everything rewritten, with sound hashes: the checkpoints do not fit any more.
+    for file in desk.segments() {
+        let text = fs::read_to_string(&file).unwrap().replace("usr_alice", "usr_wrong");
+        fs::write(&file, text).unwrap();
+    }
+    let mut hash = segment::NOTHING;
+    for file in desk.segments() {
+        let mut rewritten = String::new();
+        for line in fs::read_to_string(&file).unwrap().lines() {
+            hash = segment::chain(&hash, &line.as_bytes()[65..]);
+            rewritten += &format!("{} {}\n", segment::hex(&hash), &line[65..]);
+        }
+        fs::write(&file, rewritten).unwrap();
+    }
+    assert_eq!(desk.found().what, Found::Checkpoint);
+}
+
+#[test]
+fn checkpoints_of_another_key_do_not_count() {
+    let desk = Desk::filled(6);
+    let nobody = |_: &str| None;
+    let found = verify(desk.directory.path(), &nobody, &Known::default()).unwrap_err();
+    assert_eq!(found.what, Found::Checkpoint);
+}
+
+#[test]
+fn goes_on_after_a_stop_and_after_a_crash_in_the_middle_of_a_line() {
+    let desk = Desk::filled(3);
+    let log = desk.open(&desk.config());
+    log.append(&record("after"));
+    log.close();
+    let before = desk.sound();
+    // The end of the last segment as a crash leaves it: no checkpoint, half a line.
+    let file = desk.segments().pop().unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    let torn = format!("{}\n{}", lines[..lines.len() - 1].join("\n"), &lines[0][..30]);
+    fs::write(&file, torn).unwrap();
+    let log = desk.open(&desk.config());
+    log.append(&record("again"));
+    log.close();
+    let after = desk.sound();
+    assert_eq!(after.segments, before.segments + 1);
+    let last = fs::read_to_string(desk.segments().pop().unwrap()).unwrap();
+    assert!(last.lines().next().unwrap().contains(r#""torn":30"#), "{last}");
+}
+
+#[test]
+fn retention_takes_whole_segments_from_the_front() {
+    let desk = Desk::filled(20);
+    let files = desk.segments();
+    fs::remove_file(&files[0]).unwrap();
+    fs::remove_file(&files[1]).unwrap();
+    assert_eq!(desk.found().what, Found::Removed);
+    desk.verify(&Known { first: 3, checkpoint: None }).unwrap();
+}
+
+#[test]
+fn a_full_queue_loses_and_says_how_much_once_it_can() {
+    let desk = Desk::new();
+    let log = desk.open(&Config { queue: 1, ..desk.config() });
+    let taken = (0..1000).filter(|number| log.append(&record(&number.to_string()))).count();
+    assert_eq!(u64::try_from(1000 - taken).unwrap(), log.lost());
+    let lost = log.lost();
+    log.close();
+    desk.sound();
+    let text: String = desk.segments().iter().map(|f| fs::read_to_string(f).unwrap()).collect();
+    let told: u64 = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(&line[65..]).unwrap()["count"].as_u64())
+        .sum();
+    assert_eq!(told, lost);
+}
+
+#[tokio::test]
+async fn a_committed_record_is_in_the_file() {
+    let desk = Desk::new();
+    let config = Config { mode: Mode::Required, ..desk.config() };
+    let log = desk.open(&config);
+    for number in 0..50 {
+        let name = format!("request-{number}");
+        log.commit(&record(&name)).await.unwrap();
+        let all: String = desk.segments().iter().map(|f| fs::read_to_string(f).unwrap()).collect();
+        assert!(all.contains(&name));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_refused_and_written_once_it_can() {
+    let desk = Desk::new();
+    let config = Config { mode: Mode::Required, segment: 1, ..desk.config() };
+    let log = desk.open(&config);
+    log.commit(&record("before")).await.unwrap();
+    // Every record begins a segment, and there is something in the way of the next one.
+    let next = u64::try_from(desk.segments().len()).unwrap() + 1;
+    let obstacle = segment::path(desk.directory.path(), next);
+    fs::create_dir(&obstacle).unwrap();
+    assert_eq!(log.commit(&record("during")).await, Err(NotRecorded));
+    assert_eq!(log.commit(&record("refused")).await, Err(NotRecorded));
+    fs::remove_dir(&obstacle).unwrap();
+    // What was refused while it waited is written all the same; then there is room again.
+    while log.commit(&record("after")).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    log.close();
+    desk.sound();
+    let all: String = desk.segments().iter().map(|f| fs::read_to_string(f).unwrap()).collect();
+    assert!(all.contains("during") && all.contains("after") && !all.contains("refused"));
+}
+
+#[test]
+fn a_damaged_end_is_not_written_on() {
+    let desk = Desk::filled(3);
+    let file = desk.segments().pop().unwrap();
+    fs::write(&file, "not a log\n").unwrap();
+    let refused = DecisionLog::open(&desk.config(), &Node::for_tests(1), Arc::clone(&desk.key));
+    assert!(matches!(refused, Err(Unusable::Damaged { .. })));
+}

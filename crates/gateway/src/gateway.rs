@@ -1,0 +1,246 @@
+//! The gateway as a whole: its threads, its start and its end.
+
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tegata_core::{Node, Realm};
+use tegata_mesh::{Scheme, ServiceMap};
+use tegata_policy::{Forbid, InvalidRules};
+use tegata_token::{AccessToken, Verifier, View};
+use tokio::{
+    runtime::{Builder, LocalOptions, LocalRuntime},
+    sync::{mpsc, watch},
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    config::Config,
+    decision_log::DecisionLog,
+    gate::{Gate, Signer},
+    limiter::Limiter,
+    metrics::Metrics,
+    route::Routing,
+    session::SessionCheck,
+    tls::{self, TlsRefused},
+    worker::{Accepted, Plan, Worker},
+};
+
+/// How many accepted connections wait for a worker before no more are accepted.
+const WAITING: usize = 1024;
+
+mod door;
+
+/// Whom the gateway asks.
+pub struct Parts {
+    /// The node that it runs on.
+    pub node: Node,
+    /// The services and their routes.
+    pub services: ServiceMap,
+    /// What is forbidden, whatever a route permits.
+    pub forbids: Vec<Forbid>,
+    /// Verifies access tokens.
+    pub tokens: Arc<Verifier<AccessToken>>,
+    /// Knows what has been taken back. Somebody else has it catch up.
+    pub revocations: Arc<View>,
+    /// The realm whose tokens count.
+    pub realm: Realm,
+    /// The key that signs internal tokens, an ES256 key.
+    pub signer: Signer,
+    /// Knows session cookies. `None`: they are not looked at.
+    pub sessions: Option<Arc<dyn SessionCheck>>,
+    /// Where decisions are recorded. `None`: nowhere.
+    pub decisions: Option<DecisionLog>,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// Why a gateway does not start, or does not take over a map.
+#[derive(Debug, thiserror::Error)]
+pub enum NotServed {
+    /// The rules contradict each other.
+    #[error(transparent)]
+    Rules(#[from] InvalidRules),
+    /// TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsRefused),
+    /// An address needs TLS, and nobody is trusted to sign its certificate.
+    #[error(
+        "`{0}` is reached with TLS, and `upstream.ca_file` does not say whose certificates count: \
+         name the file"
+    )]
+    NoAuthority(String),
+    /// The system refuses.
+    #[error("the gateway cannot start: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A gateway that serves. Dropping it tells it to stop, and does not wait until it has.
+pub struct Gateway {
+    gate: Arc<Gate>,
+    addresses: Vec<SocketAddr>,
+    stop: watch::Sender<bool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    generation: AtomicU64,
+}
+
+impl Gateway {
+    /// Serves the connections of `listeners`.
+    ///
+    /// # Errors
+    /// What in the configuration or the parts cannot be used.
+    pub fn serve(
+        config: Config,
+        parts: Parts,
+        listeners: Vec<TcpListener>,
+    ) -> Result<Self, NotServed> {
+        check_tls(&config, &parts.services)?;
+        let tls = config.tls.as_ref().map(tls::server).transpose()?.map(TlsAcceptor::from);
+        let tls_client = config.upstream.ca_file.as_deref().map(tls::client).transpose()?;
+        let routing = Routing::compile(&parts.services, parts.forbids, &config, &parts.metrics, 0)?;
+        let workers = config.worker_count();
+        let gate = Arc::new(Gate {
+            realm: parts.revocations.realm(&parts.realm),
+            routing: ArcSwap::from_pointee(routing),
+            limiter: Limiter::new(config.limits.callers),
+            config,
+            node: parts.node,
+            tokens: parts.tokens,
+            revocations: parts.revocations,
+            signer: parts.signer,
+            sessions: parts.sessions,
+            metrics: parts.metrics,
+            decisions: parts.decisions,
+        });
+        let addresses: io::Result<Vec<_>> = listeners.iter().map(TcpListener::local_addr).collect();
+        let gateway = Self {
+            addresses: addresses?,
+            stop: watch::Sender::new(false),
+            threads: Mutex::default(),
+            generation: AtomicU64::new(0),
+            gate,
+        };
+        let plan = Plan { gate: Arc::clone(&gateway.gate), tls, tls_client };
+        // From here on an error drops the gateway, which stops what has been started.
+        let mut hands = Vec::new();
+        for number in 0..workers {
+            hands.push(gateway.start_worker(number, plan.clone())?);
+        }
+        gateway.start_door(listeners, hands)?;
+        Ok(gateway)
+    }
+
+    /// Where it listens, in the order of the listeners.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Takes over another map. Requests that have been decided go on as they were.
+    ///
+    /// # Errors
+    /// Why the map cannot be used; then the one before stays.
+    pub fn replace(&self, services: &ServiceMap, forbids: Vec<Forbid>) -> Result<(), NotServed> {
+        check_tls(&self.gate.config, services)?;
+        let generation = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
+        let (config, metrics) = (&self.gate.config, &self.gate.metrics);
+        let routing = Routing::compile(services, forbids, config, metrics, generation)?;
+        self.gate.routing.store(Arc::new(routing));
+        Ok(())
+    }
+
+    /// Accepts no more, lets requests in flight end, closes what is idle, and answers when all of it
+    /// is done, or after `deadlines.drain`. Blocks.
+    pub fn shutdown(&self) {
+        self.stop.send_replace(true);
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the gateway ended with a panic");
+            }
+        }
+    }
+
+    fn start_worker(&self, number: usize, plan: Plan) -> io::Result<mpsc::Sender<Accepted>> {
+        let (hand, accepted) = mpsc::channel(WAITING);
+        let stop = self.stop.subscribe();
+        self.start(format!("gateway-{number}"), move |runtime| {
+            runtime.block_on(Worker::new(&plan).run(accepted, stop));
+        })?;
+        Ok(hand)
+    }
+
+    /// Starts the thread that accepts connections and hands them to the workers in turn. In turn,
+    /// because connections live long: who happens to be idle when one comes says little about who
+    /// will be. (Sharing the port, the kernel spreads 64 connections over 2 threads as unevenly as a
+    /// coin does.)
+    fn start_door(
+        &self,
+        listeners: Vec<TcpListener>,
+        hands: Vec<mpsc::Sender<Accepted>>,
+    ) -> io::Result<()> {
+        for listener in &listeners {
+            listener.set_nonblocking(true)?;
+        }
+        let stop = self.stop.subscribe();
+        let gate = Arc::clone(&self.gate);
+        self.start("gateway-door".to_owned(), move |runtime| {
+            runtime.block_on(door::keep(listeners, hands, &gate, stop));
+        })
+    }
+
+    /// Starts a thread with a runtime of its own.
+    fn start(
+        &self,
+        name: String,
+        run: impl FnOnce(LocalRuntime) + Send + 'static,
+    ) -> io::Result<()> {
+        let (ready, started) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let mut builder = Builder::new_current_thread();
+            match builder.enable_io().enable_time().build_local(LocalOptions::default()) {
+                Ok(runtime) => {
+                    // Whoever started it waits for this word.
+                    let _ = ready.send(Ok(()));
+                    run(runtime);
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                }
+            }
+        })?;
+        self.threads.lock().push(thread);
+        started.recv().map_err(io::Error::other)?
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gateway({:?})", self.addresses)
+    }
+}
+
+/// Addresses that are reached with TLS need somebody to trust.
+fn check_tls(config: &Config, services: &ServiceMap) -> Result<(), NotServed> {
+    if config.upstream.ca_file.is_some() {
+        return Ok(());
+    }
+    let all = services.services().flat_map(|service| &service.upstreams).chain(&config.public);
+    match all.into_iter().find(|upstream| upstream.scheme() == Scheme::Https) {
+        Some(upstream) => Err(NotServed::NoAuthority(upstream.to_string())),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,102 @@
+//! Where connections come in.
+
+use std::{cell::Cell, net::TcpListener, rc::Rc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{gate::Gate, worker::Accepted};
+
+/// How often callers are forgotten who have their whole allowance again.
+const FORGET: Duration = Duration::from_secs(10);
+/// How long no connection is accepted after the system would not give one: it has no descriptors
+/// left, and asking again at once only keeps it from finding some.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// How many connections are accepted at most after the gateway was told to stop.
+const LAST: usize = 1024;
+
+/// The workers, in turn.
+struct Hands {
+    all: Vec<mpsc::Sender<Accepted>>,
+    turn: Cell<usize>,
+}
+
+/// Accepts connections until it is told to stop. The listeners are closed then.
+pub(super) async fn keep(
+    listeners: Vec<TcpListener>,
+    hands: Vec<mpsc::Sender<Accepted>>,
+    gate: &Gate,
+    mut stop: watch::Receiver<bool>,
+) {
+    let hands = Rc::new(Hands { all: hands, turn: Cell::new(0) });
+    let open =
+        |listener| tokio::task::spawn_local(accept(listener, Rc::clone(&hands), stop.clone()));
+    let doors: Vec<_> = listeners.into_iter().map(open).collect();
+    let mut ticks = interval(FORGET);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => gate.limiter.forget(gate.node.since_boot()),
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+    }
+    for door in doors {
+        // A door that ends otherwise than by closing is closed all the same.
+        let _ = door.await;
+    }
+}
+
+async fn accept(listener: TcpListener, hands: Rc<Hands>, mut stop: watch::Receiver<bool>) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "a listener of the gateway cannot be used");
+            return;
+        }
+    };
+    let mut pause = interval(BACK_OFF);
+    pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                if let Ok(stream) = stream.into_std() {
+                    hands.give((stream, peer)).await;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                pause.reset();
+                pause.tick().await;
+            }
+        }
+    }
+    // Whoever stands before the door when it closes is let in, because clients take what the system
+    // accepted for a promise; but not everybody who could come meanwhile. The system is asked
+    // itself: the runtime may not have heard of the last ones yet.
+    let Ok(listener) = listener.into_std() else { return };
+    for accepted in listener.incoming().map_while(Result::ok).take(LAST) {
+        if let Ok(peer) = accepted.peer_addr() {
+            hands.give((accepted, peer)).await;
+        }
+    }
+}
+
+impl Hands {
+    /// Gives a connection to the next worker, and waits until that has room for it.
+    async fn give(&self, accepted: Accepted) {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let next = turn.checked_rem(self.all.len()).and_then(|next| self.all.get(next));
+        if let Some(hand) = next {
+            // A worker that is gone takes its connections with it.
+            let _ = hand.send(accepted).await;
+        }
+    }
+}

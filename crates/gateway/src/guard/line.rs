@@ -1,0 +1,115 @@
+//! Lines of a head: the request line and the header fields.
+
+use tegata_mesh::path;
+
+use super::{Fault, LONGEST_NAME};
+
+/// A header field of a line.
+pub(super) struct Field<'l> {
+    pub(super) name: &'l [u8],
+    /// Without the white space around it.
+    pub(super) value: &'l [u8],
+}
+
+/// Where the first line feed is. Eight bytes at a time: this reads every byte of every head.
+pub(super) fn find_lf(bytes: &[u8]) -> Option<usize> {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, _) = bytes.as_chunks::<8>();
+    let mut at = 0;
+    for word in words {
+        let diff = u64::from_le_bytes(*word) ^ (LOW * u64::from(b'\n'));
+        if diff.wrapping_sub(LOW) & !diff & HIGH != 0 {
+            break;
+        }
+        at += 8;
+    }
+    let tail = bytes.get(at..)?;
+    tail.iter().position(|byte| *byte == b'\n').map(|found| at + found)
+}
+
+/// A request line: a method, a target and a version, one space between them. Answers whether the
+/// version is HTTP/1.0.
+pub(super) fn request(line: &[u8]) -> Result<bool, Fault> {
+    let space = line.iter().position(|byte| *byte == b' ').ok_or(Fault::RequestLine)?;
+    let (method, rest) = line.split_at(space);
+    let rest = rest.get(1..).unwrap_or_default();
+    if !(1..=32).contains(&method.len()) || !method.iter().all(|byte| is_token(*byte)) {
+        return Err(Fault::RequestLine);
+    }
+    let space = rest.iter().rposition(|byte| *byte == b' ').ok_or(Fault::RequestLine)?;
+    let (target, version) = rest.split_at(space);
+    if target.len() > path::LONGEST {
+        return Err(Fault::TargetTooLong);
+    }
+    if target.is_empty() || target.contains(&b' ') {
+        return Err(Fault::RequestLine);
+    }
+    // What a parser of URIs would drop silently (`#`) or stop at.
+    let illegal = |byte: &u8| !matches!(byte, 0x21..=0x7e) || b"#<>`".contains(byte);
+    if target.iter().any(illegal) {
+        return Err(Fault::TargetByte);
+    }
+    match version {
+        b" HTTP/1.1" => Ok(false),
+        b" HTTP/1.0" => Ok(true),
+        [b' ', b'H', b'T', b'T', b'P', b'/', ..] => Err(Fault::Version),
+        _ => Err(Fault::RequestLine),
+    }
+}
+
+/// A header field. Folding (RFC 9112 §5.2) and white space before the colon (§5.1) are refused.
+pub(super) fn field(line: &[u8]) -> Result<Field<'_>, Fault> {
+    if line.first().is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
+        return Err(Fault::Folded);
+    }
+    let colon = line.iter().position(|byte| *byte == b':').ok_or(Fault::FieldName)?;
+    let (name, value) = line.split_at(colon);
+    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+        return Err(Fault::FieldName);
+    }
+    if name.len() > LONGEST_NAME {
+        return Err(Fault::FieldsTooLarge);
+    }
+    let value = value.get(1..).unwrap_or_default();
+    if value.iter().any(|byte| matches!(byte, 0..=8 | 10..=31 | 127)) {
+        return Err(Fault::FieldValue);
+    }
+    Ok(Field { name, value: trim(value) })
+}
+
+/// A length: digits alone, no sign, no list.
+pub(super) fn length(value: &[u8]) -> Option<u64> {
+    let digits = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    digits.then(|| value.iter().fold(0, |number, byte| number * 10 + u64::from(byte - b'0')))
+}
+
+/// Without spaces and tabs at the ends.
+fn trim(value: &[u8]) -> &[u8] {
+    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let first = value.iter().position(is_text).unwrap_or(value.len());
+    let last = value.iter().rposition(is_text).map_or(first, |last| last + 1);
+    value.get(first..last).unwrap_or_default()
+}
+
+/// `tchar` (RFC 9110 §5.6.2).
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}

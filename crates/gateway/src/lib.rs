@@ -1,0 +1,60 @@
+//! The data plane: every request that reaches a service comes through here.
+//!
+//! A request passes five phases. The first three see its head alone and may refuse it; then it is
+//! sent on, streamed in both directions, and what was decided is written down.
+//!
+//! ```text
+//! admit ──▶ identify ──▶ decide ──▶ forward ──▶ record
+//! ```
+//!
+//! Every worker is one thread with its own runtime, its own connections to services and its own
+//! caches. What they share is read without a lock.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`gateway`] | the gateway as a whole: start, replacement of the map, end |
+//! | [`config`] | how it behaves |
+//! | [`guard`] | the watch over the framing of HTTP/1, in front of the parser |
+//! | [`head`] | what the phases see of a request |
+//! | [`session`] | what is asked about session cookies |
+//! | [`limiter`] | how many requests pass |
+//! | [`network`] | networks, and the address of whoever really asks |
+//! | [`refusal`] | what a client is told whose request goes no further |
+//! | [`decision_log`] | what was decided, in files that show when they were altered |
+//! | [`tls`] | certificates from files |
+//! | [`metrics`] | what is counted |
+
+pub mod config;
+pub mod decision_log;
+pub mod gateway;
+pub mod guard;
+pub mod head;
+pub mod limiter;
+pub mod metrics;
+pub mod network;
+pub mod refusal;
+pub mod session;
+
+mod body;
+mod cors;
+mod gate;
+mod passport;
+mod phase;
+mod route;
+mod stream;
+mod timer;
+pub mod tls;
+mod trace;
+mod upstream;
+mod wire;
+mod worker;
+
+pub use config::Config;
+pub use decision_log::DecisionLog;
+pub use gate::Signer;
+pub use gateway::{Gateway, NotServed, Parts};
+pub use head::Head;
+pub use metrics::Metrics;
+pub use network::Network;
+pub use session::{Checked, SessionCheck, SessionIdentity, SessionRefused};
+pub use tls::TlsRefused;

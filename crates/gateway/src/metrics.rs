@@ -1,0 +1,165 @@
+//! What the gateway counts. Each metric of a service or an outcome is looked up once and held; no
+//! request searches for labels.
+
+use std::sync::{Arc, OnceLock};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+mod histogram;
+
+pub use histogram::Histogram;
+
+/// The metrics of a gateway.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    requests: Family<Request, Counter>,
+    durations: Family<Service, Histogram>,
+    /// `policy_decisions_total`.
+    pub(crate) allowed: Counter,
+    pub(crate) denied: Counter,
+    /// `token_validation_duration_seconds`.
+    pub(crate) valid: Histogram,
+    pub(crate) invalid: Histogram,
+    /// `revocation_check_duration_seconds`.
+    pub(crate) alive: Checked,
+    pub(crate) revoked: Checked,
+    pub(crate) stale: Checked,
+    /// `decision_log_lost_total`.
+    pub(crate) lost: Counter,
+}
+
+/// A duration and a count.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Checked {
+    pub(crate) duration: Histogram,
+    pub(crate) count: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    service: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Service {
+    service: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Decision {
+    decision: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Validation {
+    service: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Revocation {
+    layer: &'static str,
+    result: &'static str,
+}
+
+impl Metrics {
+    /// Metrics that are shown with `registry`.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let requests = Family::<Request, Counter>::default();
+        let durations = Family::<Service, Histogram>::default();
+        let decisions = Family::<Decision, Counter>::default();
+        let validations = Family::<Validation, Histogram>::default();
+        let checks = Family::<Revocation, Histogram>::default();
+        let counts = Family::<Revocation, Counter>::default();
+        let lost = Counter::default();
+        registry.register("gateway_requests", "Requests, by their answer", requests.clone());
+        registry.register(
+            "gateway_request_duration_seconds",
+            "From a request's head to its answer's",
+            durations.clone(),
+        );
+        registry.register("policy_decisions", "Decisions about requests", decisions.clone());
+        registry.register(
+            "token_validation_duration_seconds",
+            "Verification of access tokens",
+            validations.clone(),
+        );
+        registry.register(
+            "revocation_check_duration_seconds",
+            "Looking up whether a token was taken back",
+            checks.clone(),
+        );
+        registry.register(
+            "revocation_checks",
+            "Times it was looked up whether a token was taken back",
+            counts.clone(),
+        );
+        registry.register(
+            "decision_log_lost",
+            "Decisions that found no room in the decision log",
+            lost.clone(),
+        );
+        let decision = |decision| decisions.get_or_create(&Decision { decision }).clone();
+        let validation =
+            |result| validations.get_or_create(&Validation { service: "gateway", result }).clone();
+        let check = |result| {
+            let labels = Revocation { layer: "memory", result };
+            Checked {
+                duration: checks.get_or_create(&labels).clone(),
+                count: counts.get_or_create(&labels).clone(),
+            }
+        };
+        Self {
+            allowed: decision("allow"),
+            denied: decision("deny"),
+            valid: validation("valid"),
+            invalid: validation("invalid"),
+            alive: check("alive"),
+            revoked: check("revoked"),
+            stale: check("stale"),
+            requests,
+            durations,
+            lost,
+        }
+    }
+
+    /// The metrics of one service.
+    pub(crate) fn service(&self, name: &str) -> Arc<OfService> {
+        Arc::new(OfService {
+            name: name.to_owned(),
+            requests: self.requests.clone(),
+            statuses: std::array::from_fn(|_| OnceLock::new()),
+            duration: self.durations.get_or_create(&Service { service: name.to_owned() }).clone(),
+        })
+    }
+}
+
+/// The metrics of one service.
+#[derive(Debug)]
+pub(crate) struct OfService {
+    name: String,
+    requests: Family<Request, Counter>,
+    /// Of the statuses 100 to 599.
+    statuses: [OnceLock<Counter>; 500],
+    pub(crate) duration: Histogram,
+}
+
+impl OfService {
+    pub(crate) fn count(&self, status: u16) {
+        let Some(counter) = self.statuses.get(usize::from(status.wrapping_sub(100))) else {
+            return;
+        };
+        counter
+            .get_or_init(|| {
+                let labels = Request { service: self.name.clone(), status };
+                self.requests.get_or_create(&labels).clone()
+            })
+            .inc();
+    }
+}

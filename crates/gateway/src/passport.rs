@@ -1,0 +1,215 @@
+//! What the gateway makes of a caller once and uses for many requests: the roles and scopes as the
+//! policy knows them, the fields that tell a service who calls, and an internal token.
+//!
+//! Nothing of it is believed without the credential it was made from: that is verified, and looked
+//! up among the revocations, at every request before.
+
+use std::{
+    cell::RefCell,
+    hash::{BuildHasher as _, RandomState},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use http::HeaderValue;
+use quick_cache::unsync::Cache;
+use tegata_core::{Epoch, Node, Timestamp, TokenId};
+use tegata_mesh::RoleName;
+use tegata_policy::{Held, PrincipalKind};
+use tegata_token::{AccessToken, Audience, Claims, SigningKey, Verified, jws};
+
+use crate::{
+    config::Internal,
+    refusal::{Refusal, Refused},
+    route::{Destination, Routing},
+    session::SessionIdentity,
+};
+
+/// The longest life of an internal token.
+const LONGEST: Duration = Duration::from_secs(300);
+/// An internal token with less life left than this is replaced, where a new one would live longer.
+const SHORT: u64 = 60;
+
+/// Who calls.
+#[derive(Debug, Clone)]
+pub(crate) enum Caller {
+    /// Whoever an access token speaks of.
+    Token(Arc<Verified<AccessToken>>),
+    /// Whoever a session cookie stands for.
+    Session(Arc<SessionIdentity>),
+}
+
+impl Caller {
+    pub(crate) fn claims(&self) -> &Claims {
+        match self {
+            Self::Token(token) => token.claims(),
+            Self::Session(session) => &session.claims,
+        }
+    }
+
+    /// Whether the other says the same, so that what was made of the one serves for the other. Most
+    /// often it is the very same, which is seen without reading it.
+    fn says_the_same(&self, other: &Self) -> bool {
+        let same = match (self, other) {
+            (Self::Token(one), Self::Token(other)) => Arc::ptr_eq(one, other),
+            (Self::Session(one), Self::Session(other)) => Arc::ptr_eq(one, other),
+            _ => return false,
+        };
+        same || self.claims() == other.claims()
+    }
+}
+
+/// A caller, for one service.
+#[derive(Debug)]
+pub(crate) struct Passport {
+    pub(crate) caller: Caller,
+    pub(crate) kind: PrincipalKind,
+    pub(crate) held: Held,
+    /// `X-User-ID`.
+    pub(crate) user: HeaderValue,
+    /// `X-User-Roles`.
+    pub(crate) roles: HeaderValue,
+    internal: RefCell<Option<Minted>>,
+}
+
+#[derive(Debug, Clone)]
+struct Minted {
+    token: HeaderValue,
+    exp: u64,
+}
+
+/// The passports of one worker.
+pub(crate) struct Passports {
+    node: Node,
+    config: Internal,
+    /// By a hash of what names the credential, the service, and the generation of the routes.
+    kept: RefCell<Cache<(u64, usize, u64), Rc<Passport>>>,
+    hasher: RandomState,
+    signer: RefCell<Option<Arc<SigningKey>>>,
+}
+
+impl Passports {
+    pub(crate) fn new(node: Node, config: &Internal) -> Self {
+        let kept = RefCell::new(Cache::new(config.kept.get()));
+        let hasher = RandomState::new();
+        Self { node, config: config.clone(), kept, hasher, signer: RefCell::default() }
+    }
+
+    /// Takes over the key that signs. What another key signed is forgotten: it may have been taken
+    /// back.
+    pub(crate) fn use_signer(&self, signer: Option<Arc<SigningKey>>) {
+        let same = match (self.signer.borrow().as_ref(), signer.as_ref()) {
+            (Some(old), Some(new)) => old.kid() == new.kid(),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            *self.signer.borrow_mut() = signer;
+            self.kept.borrow_mut().clear();
+        }
+    }
+
+    /// The passport of a caller for a service.
+    ///
+    /// # Errors
+    /// The credential names its subject in a way that no header field can.
+    pub(crate) fn of(
+        &self,
+        caller: Caller,
+        service: usize,
+        routing: &Routing,
+    ) -> Result<Rc<Passport>, Refused> {
+        let Claims { jti, sub, sid, .. } = caller.claims();
+        let key = (self.hasher.hash_one((jti, sub, sid)), service, routing.generation);
+        if let Some(known) = self.kept.borrow().get(&key)
+            && known.caller.says_the_same(&caller)
+        {
+            return Ok(Rc::clone(known));
+        }
+        let passport = Rc::new(Passport::new(caller, routing)?);
+        self.kept.borrow_mut().insert(key, Rc::clone(&passport));
+        Ok(passport)
+    }
+
+    /// `X-Internal-Token`: what the gateway tells `target` about the caller, signed.
+    ///
+    /// # Errors
+    /// There is no key to sign with.
+    pub(crate) fn internal(
+        &self,
+        passport: &Passport,
+        target: &Destination,
+    ) -> Result<HeaderValue, Refused> {
+        let now = self.node.now();
+        let original = passport.caller.claims().exp;
+        if let Some(minted) = passport.internal.borrow().as_ref()
+            && minted.exp > now.secs()
+            && (minted.exp - now.secs() >= SHORT || minted.exp == original)
+        {
+            return Ok(minted.token.clone());
+        }
+        let minted = self.mint(passport, target, now)?;
+        let token = minted.token.clone();
+        *passport.internal.borrow_mut() = Some(minted);
+        Ok(token)
+    }
+
+    fn mint(
+        &self,
+        passport: &Passport,
+        target: &Destination,
+        now: Timestamp,
+    ) -> Result<Minted, Refused> {
+        let unavailable = || {
+            let detail = "there is no key to sign what services are told about callers";
+            Refusal::unavailable("no_internal_key", detail)
+        };
+        let signer = self.signer.borrow();
+        let signer = signer.as_ref().ok_or_else(unavailable)?;
+        let original = passport.caller.claims();
+        let exp = (now + self.config.lifetime.min(LONGEST)).secs().min(original.exp);
+        let epoch = Epoch::leading(&original.jti).unwrap_or(Epoch::FIRST);
+        let claims = Claims {
+            iss: self.config.issuer.clone(),
+            sub: original.sub.clone(),
+            aud: Audience::from(target.name.as_ref()),
+            exp,
+            iat: now.secs(),
+            jti: TokenId::generate(epoch, self.node.entropy()).as_str().to_owned(),
+            scope: original.scope.clone(),
+            roles: original.roles.clone(),
+            sid: original.sid.clone(),
+            fid: original.fid.clone(),
+            status: original.status.clone(),
+            act: original.act.clone(),
+            original_jti: (!original.jti.is_empty()).then(|| original.jti.clone()),
+            ..Claims::default()
+        };
+        let text = jws::sign(signer, "tegata-internal+jwt", &claims.to_json())
+            .map_err(|_| unavailable())?;
+        let mut token = HeaderValue::try_from(text).map_err(|_| unavailable())?;
+        token.set_sensitive(true);
+        Ok(Minted { token, exp })
+    }
+}
+
+impl Passport {
+    fn new(caller: Caller, routing: &Routing) -> Result<Self, Refused> {
+        let claims = caller.claims();
+        let unfit = |_| Refusal::invalid_token("subject_unfit", "the subject cannot be named");
+        let user = HeaderValue::from_str(&claims.sub).map_err(unfit)?;
+        // A role that could be read as two is none.
+        let roles: Vec<&str> = claims
+            .roles
+            .iter()
+            .map(String::as_str)
+            .filter(|role| RoleName::new(role).is_ok())
+            .collect();
+        let held = routing.recognise(roles.iter().copied(), claims.scope.values());
+        let roles = HeaderValue::try_from(roles.join(",")).map_err(unfit)?;
+        let is_person = claims.sub.starts_with("usr_");
+        let kind = if is_person { PrincipalKind::User } else { PrincipalKind::Client };
+        Ok(Self { kind, held, user, roles, caller, internal: RefCell::default() })
+    }
+}

@@ -1,0 +1,246 @@
+//! Is this one request, and can it be read in one way?
+
+use std::net::IpAddr;
+
+use http::{HeaderValue, Method, StatusCode, Version, header, uri::Authority};
+use tegata_core::SinceBoot;
+use tegata_mesh::{NormalPath, PathRefused, SqlShape, path};
+
+use crate::{
+    config::Config,
+    gate::Gate,
+    guard::{LARGEST_BLOCK, LARGEST_VALUE, MOST_FIELDS},
+    head::{Fields, Head, Once},
+    limiter::{Answer, Whose},
+    network::{self, ForwardedBy},
+    refusal::{Refusal, Refused},
+};
+
+/// A request that can be read in one way.
+#[derive(Debug)]
+pub(crate) struct Admitted<'r> {
+    pub(crate) fields: Fields<'r>,
+    /// The target, normalised.
+    pub(crate) target: tegata_mesh::Target<'r>,
+    /// The address of the client.
+    pub(crate) client: IpAddr,
+    /// Whether the peer is a trusted proxy.
+    pub(crate) behind_proxy: bool,
+    /// What the limit of the address said.
+    pub(crate) limit: Option<Answer>,
+}
+
+/// Admits a request, or says what is wrong with it. The address is limited first, so that hostile
+/// requests are counted too.
+pub(crate) fn admit<'r>(
+    head: &Head<'r>,
+    gate: &Gate,
+    now: SinceBoot,
+) -> Result<Admitted<'r>, Refused> {
+    let fields = Fields::read(head.headers);
+    let behind_proxy = gate.config.trusted_proxies.iter().any(|net| net.contains(head.peer));
+    let client = if behind_proxy { client(head, &gate.config) } else { head.peer.to_canonical() };
+    let limit = limit_address(gate, client, now)?;
+    check_sizes(head, &fields)?;
+    check_framing(&fields)?;
+    check_host(head, &fields, &gate.config)?;
+    check_method(head.method)?;
+    check_expectations(&fields)?;
+    let text = head.uri.path_and_query().map_or("", |target| target.as_str());
+    let target = tegata_mesh::Target::parse(text.as_bytes()).map_err(refused_path)?;
+    if let Some(shape) = SqlShape::of(target.path()) {
+        return Err(Refusal::bad_request(shape.id(), "the path has the shape of an SQL statement"));
+    }
+    limit_sign_in(gate, head.method, target.path(), client, now)?;
+    Ok(Admitted { fields, target, client, behind_proxy, limit })
+}
+
+/// The address that the trusted proxies name.
+fn client(head: &Head<'_>, config: &Config) -> IpAddr {
+    let name = match config.forwarded_by {
+        ForwardedBy::XForwardedFor => "x-forwarded-for",
+        ForwardedBy::Forwarded => "forwarded",
+    };
+    // A line that is no text ends the walk, like every other that cannot be read.
+    let lines = head.headers.get_all(name).iter().map(|line| line.to_str().unwrap_or_default());
+    network::client(head.peer, &config.trusted_proxies, config.forwarded_by, lines)
+}
+
+/// Whether requests of this address are counted.
+pub(crate) fn is_counted(gate: &Gate, client: IpAddr) -> bool {
+    !gate.config.limits.exempt.iter().any(|network| network.contains(client))
+}
+
+fn limit_address(gate: &Gate, client: IpAddr, now: SinceBoot) -> Result<Option<Answer>, Refused> {
+    let Some(limit) = gate.config.limits.per_address.filter(|_| is_counted(gate, client)) else {
+        return Ok(None);
+    };
+    let answer = gate.limiter.count(Whose::Address(client), limit, now);
+    if answer.passes { Ok(Some(answer)) } else { Err(Refusal::too_many("address", &answer)) }
+}
+
+/// Guessing passwords is limited more than other requests are.
+fn limit_sign_in(
+    gate: &Gate,
+    method: &Method,
+    path: &NormalPath<'_>,
+    client: IpAddr,
+    now: SinceBoot,
+) -> Result<(), Refused> {
+    let tries = |path: &str| {
+        ["/login", "/api/auth/login", "/api/auth/mfa"].iter().any(|end| path.ends_with(end))
+    };
+    if *method != Method::POST
+        || !tries(path.as_str())
+        || gate.config.public.is_none()
+        || !is_public(&gate.config, path)
+    {
+        return Ok(());
+    }
+    let Some(limit) = gate.config.limits.sign_in.filter(|_| is_counted(gate, client)) else {
+        return Ok(());
+    };
+    let answer = gate.limiter.count(Whose::SignIn(client), limit, now);
+    if answer.passes { Ok(()) } else { Err(Refusal::too_many("sign-in", &answer)) }
+}
+
+/// Whether Tegata's own pages and endpoints are asked for.
+pub(crate) fn is_public(config: &Config, path: &NormalPath<'_>) -> bool {
+    config.public_paths.iter().any(|prefix| {
+        let rest = path.as_str().strip_prefix(prefix.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+/// The same limits as of HTTP/1, for heads that came in another way.
+fn check_sizes(head: &Head<'_>, fields: &Fields<'_>) -> Result<(), Refused> {
+    let too_large = |id, detail| {
+        Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, id, detail).closing())
+    };
+    if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > path::LONGEST) {
+        return Err(refused_path(PathRefused::TooLong));
+    }
+    if fields.count > MOST_FIELDS {
+        return too_large("too_many_fields", "there are more than 100 header fields");
+    }
+    if fields.bytes > LARGEST_BLOCK || fields.longest > LARGEST_VALUE {
+        return too_large("fields_too_large", "a header field, or all of them, are too large");
+    }
+    Ok(())
+}
+
+/// RFC 9112 §6.1: what two servers could frame differently is not passed on.
+fn check_framing(fields: &Fields<'_>) -> Result<(), Refused> {
+    let digits = |value: &HeaderValue| {
+        (1..=18).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_digit)
+    };
+    let refuse = |id, detail| Err(Refusal::bad_request(id, detail).closing());
+    match fields.length {
+        Once::Several => refuse("content_length", "`Content-Length` stands more than once"),
+        Once::One(_) if fields.has_coding => refuse(
+            "ambiguous_framing",
+            "`Content-Length` and `Transfer-Encoding` stand side by side",
+        ),
+        Once::One(value) if !digits(value) => {
+            refuse("content_length", "`Content-Length` is not one number")
+        }
+        Once::Absent | Once::One(_) => Ok(()),
+    }
+}
+
+/// RFC 9112 §3.2: one host, well-formed, and the same wherever it is named.
+fn check_host(head: &Head<'_>, fields: &Fields<'_>, config: &Config) -> Result<(), Refused> {
+    let refuse = |detail| Err(Refusal::bad_request("host", detail).closing());
+    let named = match fields.host {
+        Once::Several => return refuse("`Host` stands more than once"),
+        Once::One(value) => Some(value.as_bytes()),
+        Once::Absent => None,
+    };
+    let target = head.uri.authority().map(Authority::as_str);
+    if let (Some(named), Some(target)) = (named, target)
+        && !named.eq_ignore_ascii_case(target.as_bytes())
+    {
+        return refuse("`Host` is not the host of the target");
+    }
+    let host = match named.or(target.map(str::as_bytes)) {
+        Some(host) => host,
+        None if head.version == Version::HTTP_10 => return Ok(()),
+        None => return refuse("there is no `Host`"),
+    };
+    let Some(name) = host_name(host) else {
+        return refuse("`Host` is not a name or address with an optional port");
+    };
+    let known = config.hosts.is_empty()
+        || config.hosts.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
+    if known {
+        Ok(())
+    } else {
+        let detail = "this host is not served here";
+        Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", detail))
+    }
+}
+
+/// The name in `host`, without the port: letters, digits, hyphens, dots and underscores, or an IPv6
+/// address in brackets.
+fn host_name(host: &[u8]) -> Option<&[u8]> {
+    let (name, port) = if host.first() == Some(&b'[') {
+        let end = host.iter().position(|byte| *byte == b']')?;
+        let (name, rest) = host.split_at_checked(end + 1)?;
+        let inner = name.get(1..end)?;
+        let legal = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+        (inner.iter().all(legal) && !inner.is_empty()).then_some((name, rest))?
+    } else {
+        let end = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
+        let (name, rest) = host.split_at_checked(end)?;
+        let legal = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        (name.iter().all(legal) && (1..=255).contains(&name.len())).then_some((name, rest))?
+    };
+    let is_port = match port {
+        [] => true,
+        [b':', digits @ ..] => {
+            (1..=5).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)
+        }
+        _ => false,
+    };
+    is_port.then_some(name)
+}
+
+fn check_method(method: &Method) -> Result<(), Refused> {
+    if *method != Method::CONNECT && *method != Method::TRACE {
+        return Ok(());
+    }
+    let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    let detail = "this method is not passed on";
+    Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+        .with(header::ALLOW, allow)
+        .closing())
+}
+
+/// Another protocol is refused before anything of it is read: what a client sends ahead of the
+/// answer would be taken for requests otherwise (RFC 9931). An offer of HTTP/2 without TLS is
+/// passed over, because clients make it with every first request.
+fn check_expectations(fields: &Fields<'_>) -> Result<(), Refused> {
+    if let Some(protocol) = fields.upgrade
+        && !protocol.as_bytes().eq_ignore_ascii_case(b"h2c")
+    {
+        let detail = "connections are not upgraded to other protocols here";
+        return Err(
+            Refusal::new(StatusCode::NOT_IMPLEMENTED, "upgrade_not_supported", detail).closing()
+        );
+    }
+    if let Some(expected) = fields.expect
+        && !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        let detail = "nothing but `100-continue` can be expected";
+        return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "expectation", detail).closing());
+    }
+    Ok(())
+}
+
+fn refused_path(refused: PathRefused) -> Refused {
+    let status = match refused {
+        PathRefused::TooLong => StatusCode::URI_TOO_LONG,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    Refusal::new(status, refused.id(), refused.to_string())
+}

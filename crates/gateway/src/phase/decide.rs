@@ -1,0 +1,132 @@
+//! May they?
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderValue, StatusCode, header};
+use tegata_core::SinceBoot;
+use tegata_policy::{Action, Decision, Principal, PrincipalKind, ReasonId, RouteRule, RuleId};
+
+use crate::{
+    gate::Gate,
+    head::Head,
+    limiter::{Answer, Whose, network},
+    passport::Passport,
+    phase::admit::is_counted,
+    refusal::{Refusal, Refused},
+    route::{Found, Routing},
+};
+
+/// What was decided, and by which rule.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Decided {
+    /// The rule that determined it.
+    pub(crate) rule: Option<RuleId>,
+    /// Why not.
+    pub(crate) reason: Option<ReasonId>,
+}
+
+/// Decides about a request of somebody, or of nobody. What was decided stands in `decided` also
+/// where the request is refused.
+pub(crate) fn decide(
+    head: &Head<'_>,
+    found: &Found<'_, '_>,
+    passport: Option<&Passport>,
+    routing: &Routing,
+    gate: &Gate,
+    decided: &mut Decided,
+) -> Result<(), Refused> {
+    let nobody =
+        Principal { kind: PrincipalKind::Anonymous, id: "", held: &routing.nothing, acr: None };
+    let principal = passport.map_or(nobody, |passport| {
+        let claims = passport.caller.claims();
+        Principal {
+            kind: passport.kind,
+            id: &claims.sub,
+            held: &passport.held,
+            acr: claims.acr.as_deref(),
+        }
+    });
+    let rule = &found.beside.rule;
+    let decision = rule.decide(&principal, Action { method: head.method.as_str() });
+    match decision {
+        Decision::Allow { rule } => {
+            decided.rule = Some(rule.clone());
+            gate.metrics.allowed.inc();
+            Ok(())
+        }
+        Decision::Deny { reason, rule: by } => {
+            (decided.rule, decided.reason) = (by.cloned(), Some(reason));
+            gate.metrics.denied.inc();
+            Err(refused(reason, rule, &found.beside.allow))
+        }
+    }
+}
+
+/// Counts the request against the limits of the caller and of the route.
+pub(crate) fn limit(
+    gate: &Gate,
+    found: &Found<'_, '_>,
+    passport: Option<&Passport>,
+    client: IpAddr,
+    now: SinceBoot,
+) -> Result<Option<Answer>, Refused> {
+    let per_user = gate.config.limits.per_user.filter(|_| passport.is_some());
+    let per_route = found.route.rate_limit;
+    if (per_user.is_none() && per_route.is_none()) || !is_counted(gate, client) {
+        return Ok(None);
+    }
+    let caller: Arc<str> = match passport {
+        Some(passport) => passport.caller.claims().sub.as_str().into(),
+        None => network(client).to_string().into(),
+    };
+    let mut tightest: Option<Answer> = None;
+    let of_route = || Whose::Route(Arc::clone(&found.beside.prefix), Arc::clone(&caller));
+    let of_user = || Whose::Subject(Arc::clone(&caller));
+    let limits =
+        [("user", per_user, &of_user as &dyn Fn() -> Whose), ("route", per_route, &of_route)];
+    for (policy, limit, whose) in limits {
+        let Some(limit) = limit else { continue };
+        let answer = gate.limiter.count(whose(), limit, now);
+        if !answer.passes {
+            return Err(Refusal::too_many(policy, &answer));
+        }
+        if tightest.is_none_or(|tightest| answer.remaining < tightest.remaining) {
+            tightest = Some(answer);
+        }
+    }
+    Ok(tightest)
+}
+
+fn refused(reason: ReasonId, rule: &RouteRule, allow: &HeaderValue) -> Refused {
+    let asked = rule.requirement();
+    let challenge = |error: &str, name: &str, values: &[String]| {
+        let text = format!(r#"Bearer error="{error}", {name}="{}""#, values.join(" "));
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
+    };
+    let forbidden = |detail| Refusal::new(StatusCode::FORBIDDEN, reason.as_str(), detail);
+    match reason {
+        ReasonId::NotAuthenticated => Refusal::not_authenticated(),
+        ReasonId::MethodNotAllowed => {
+            let detail = "the route does not take this method";
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, reason.as_str(), detail)
+                .with(header::ALLOW, allow.clone())
+        }
+        ReasonId::MissingScope => forbidden("the token lacks a scope").with(
+            header::WWW_AUTHENTICATE,
+            challenge("insufficient_scope", "scope", &asked.scopes),
+        ),
+        // RFC 9470 §3.
+        ReasonId::InsufficientAcr => {
+            let detail = "the caller must authenticate in a stronger way";
+            Refusal::new(StatusCode::UNAUTHORIZED, reason.as_str(), detail).with(
+                header::WWW_AUTHENTICATE,
+                challenge("insufficient_user_authentication", "acr_values", &asked.acr),
+            )
+        }
+        ReasonId::MissingRole => {
+            forbidden("the caller has none of the roles of which one is needed")
+        }
+        ReasonId::Forbidden => forbidden("a rule forbids this"),
+        ReasonId::NoRule => forbidden("no rule permits this"),
+    }
+}

@@ -1,0 +1,264 @@
+//! What does the service say? The request as it is sent there, and its answer as it comes back.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header, uri::PathAndQuery};
+
+use crate::{
+    head::{Fields, Once, is_hop},
+    network::ForwardedBy,
+    phase::{admit::Admitted, identify::cookies},
+    refusal::{Refusal, Refused},
+    trace::{Name, trace_of},
+};
+
+static X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
+static X_USER_ROLES: HeaderName = HeaderName::from_static("x-user-roles");
+static X_INTERNAL_TOKEN: HeaderName = HeaderName::from_static("x-internal-token");
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// What a request becomes on its way to a service, beside its body. Owns what it needs of the head,
+/// so that the head can be changed.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) target: PathAndQuery,
+    strip: Vec<HeaderName>,
+    /// The fields that tell where the request comes from.
+    forwarded: [HeaderValue; 2],
+    host: Option<HeaderValue>,
+    /// The `Cookie` field, where something must be left out of it; `Some(None)`: all of it.
+    cookie: Option<Option<HeaderValue>>,
+    /// A trace to start, in place of what the client says.
+    traceparent: Option<HeaderValue>,
+}
+
+/// Who sent a request, on this side of the gateway.
+pub(crate) struct Origin<'o> {
+    pub(crate) headers: &'o HeaderMap,
+    pub(crate) peer: &'o HeaderValue,
+    pub(crate) secure: bool,
+    /// `Host`, or the authority of the target.
+    pub(crate) host: Option<HeaderValue>,
+    pub(crate) private_cookies: &'o [String],
+    pub(crate) keep_traceparent: bool,
+    pub(crate) forwarded_by: ForwardedBy,
+}
+
+/// Who calls, as the service is told.
+pub(crate) struct Told {
+    pub(crate) user: HeaderValue,
+    pub(crate) roles: HeaderValue,
+    pub(crate) internal: HeaderValue,
+}
+
+impl Outgoing {
+    /// What becomes of an admitted request. `path` is the path that the service is asked for.
+    pub(crate) fn new(
+        admitted: &mut Admitted<'_>,
+        path: &str,
+        raw: Option<&PathAndQuery>,
+        origin: &Origin<'_>,
+        name: &Name,
+    ) -> Result<Self, Refused> {
+        let target = target(path, admitted.target.query(), raw)?;
+        let starts = !origin.keep_traceparent || !is_traced(&admitted.fields);
+        let cookie = (admitted.fields.has_cookie && !origin.private_cookies.is_empty())
+            .then(|| without(origin.headers, origin.private_cookies))
+            .flatten();
+        Ok(Self {
+            target,
+            forwarded: forwarded(origin, admitted.behind_proxy, admitted.client),
+            strip: std::mem::take(&mut admitted.fields.strip),
+            host: forwarded_host(origin, admitted.behind_proxy),
+            cookie,
+            traceparent: starts.then(|| name.traceparent()),
+        })
+    }
+
+    /// Changes the header fields of a request into those that the service gets. What the client said
+    /// under names of ours is gone before ours are added.
+    pub(crate) fn apply(
+        self,
+        headers: &mut HeaderMap,
+        host: &HeaderValue,
+        told: Option<Told>,
+        drop_authorization: bool,
+        request_id: HeaderValue,
+    ) {
+        for name in self.strip {
+            headers.remove(name);
+        }
+        if drop_authorization {
+            headers.remove(header::AUTHORIZATION);
+        }
+        match self.cookie {
+            None => {}
+            Some(None) => {
+                headers.remove(header::COOKIE);
+            }
+            Some(Some(rest)) => {
+                headers.insert(header::COOKIE, rest);
+            }
+        }
+        let [address, scheme] = self.forwarded;
+        headers.insert(header::HOST, host.clone());
+        headers.insert(&X_FORWARDED_FOR, address);
+        headers.insert(&X_FORWARDED_PROTO, scheme);
+        if let Some(host) = self.host {
+            headers.insert(&X_FORWARDED_HOST, host);
+        }
+        headers.insert(&X_REQUEST_ID, request_id);
+        if let Some(traceparent) = self.traceparent {
+            headers.remove(&TRACESTATE);
+            headers.insert(&TRACEPARENT, traceparent);
+        }
+        if let Some(told) = told {
+            headers.insert(&X_USER_ID, told.user);
+            headers.insert(&X_USER_ROLES, told.roles);
+            headers.insert(&X_INTERNAL_TOKEN, told.internal);
+        }
+    }
+}
+
+/// The path and the query for the service. The request's own where nothing of it changes.
+fn target(
+    path: &str,
+    query: Option<&str>,
+    raw: Option<&PathAndQuery>,
+) -> Result<PathAndQuery, Refused> {
+    if let Some(raw) = raw.filter(|raw| raw.path() == path && raw.query() == query) {
+        return Ok(raw.clone());
+    }
+    let text = match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    PathAndQuery::try_from(text).map_err(|_| {
+        Refusal::bad_request("target_illegal_byte", "the target holds a byte that must be encoded")
+    })
+}
+
+fn is_traced(fields: &Fields<'_>) -> bool {
+    matches!(fields.traceparent, Once::One(value) if trace_of(value).is_some())
+}
+
+/// `X-Forwarded-For` and `X-Forwarded-Proto`. What a trusted proxy wrote is continued; what a client
+/// wrote is replaced.
+fn forwarded(origin: &Origin<'_>, behind_proxy: bool, client: IpAddr) -> [HeaderValue; 2] {
+    let own = HeaderValue::from_static(if origin.secure { "https" } else { "http" });
+    if !behind_proxy {
+        return [origin.peer.clone(), own];
+    }
+    let mut address = Vec::new();
+    match origin.forwarded_by {
+        ForwardedBy::XForwardedFor => {
+            for line in origin.headers.get_all(&X_FORWARDED_FOR) {
+                address.extend_from_slice(line.as_bytes());
+                address.extend_from_slice(b", ");
+            }
+        }
+        ForwardedBy::Forwarded => address.extend_from_slice(format!("{client}, ").as_bytes()),
+    }
+    address.extend_from_slice(origin.peer.as_bytes());
+    let address = HeaderValue::try_from(address).unwrap_or_else(|_| origin.peer.clone());
+    let said = origin.headers.get(&X_FORWARDED_PROTO).map(HeaderValue::as_bytes);
+    let scheme = match said {
+        Some(b"https") => HeaderValue::from_static("https"),
+        Some(b"http") => HeaderValue::from_static("http"),
+        _ => own,
+    };
+    [address, scheme]
+}
+
+fn forwarded_host(origin: &Origin<'_>, behind_proxy: bool) -> Option<HeaderValue> {
+    let said = origin.headers.get(&X_FORWARDED_HOST).filter(|_| behind_proxy);
+    said.cloned().or_else(|| origin.host.clone())
+}
+
+/// The cookies without those that no service sees; `None`: there is nothing to leave out.
+#[expect(clippy::option_option, reason = "nothing to change, nothing left, and what is left")]
+fn without(headers: &HeaderMap, private: &[String]) -> Option<Option<HeaderValue>> {
+    let is_private = |name: &str| private.iter().any(|private| private == name);
+    // A line that is no text is not sent: what cannot be read cannot be searched.
+    let legible = headers.get_all(header::COOKIE).iter().all(|line| line.to_str().is_ok());
+    if legible && !cookies(headers).any(|(name, _)| is_private(name)) {
+        return None;
+    }
+    let kept: Vec<String> = cookies(headers)
+        .filter(|(name, _)| !is_private(name))
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    Some((!kept.is_empty()).then(|| HeaderValue::try_from(kept.join("; ")).ok()).flatten())
+}
+
+/// Takes out of a response what is for one hop, and what only the gateway may say.
+pub(crate) fn clean(headers: &mut HeaderMap) {
+    let mut strip: Vec<HeaderName> = Vec::new();
+    for value in headers.get_all(header::CONNECTION) {
+        let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        let kept = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::SET_COOKIE];
+        strip.extend(
+            names
+                .filter_map(|name| HeaderName::from_bytes(name).ok())
+                .filter(|name| !kept.contains(name)),
+        );
+        strip.push(header::CONNECTION);
+    }
+    for name in headers.keys() {
+        let hop = matches!(
+            *name,
+            header::TRANSFER_ENCODING
+                | header::UPGRADE
+                | header::PROXY_AUTHENTICATE
+                | header::PROXY_AUTHORIZATION
+        );
+        let ours = *name == X_INTERNAL_TOKEN || *name == X_REQUEST_ID;
+        if hop || ours || is_hop(name.as_str()) {
+            strip.push(name.clone());
+        }
+    }
+    for name in strip {
+        headers.remove(name);
+    }
+}
+
+/// Takes out of a service's answer what would reach beyond the service: it shares its origin with
+/// the pages where people sign in, and may not set or clear their cookies, nor stand between a
+/// browser and them.
+pub(crate) fn keep_out(headers: &mut HeaderMap, private: &[String]) {
+    let is_private = |line: &HeaderValue| {
+        let name = line.as_bytes().split(|byte| matches!(byte, b'=' | b';')).next();
+        let name = name.unwrap_or_default().trim_ascii();
+        private.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
+    };
+    if headers.get_all(header::SET_COOKIE).iter().any(is_private)
+        && let header::Entry::Occupied(cookies) = headers.entry(header::SET_COOKIE)
+    {
+        let (_, lines) = cookies.remove_entry_mult();
+        let kept: Vec<_> = lines.filter(|line| !is_private(line)).collect();
+        for line in kept {
+            headers.append(header::SET_COOKIE, line);
+        }
+    }
+    headers.remove("clear-site-data");
+    headers.remove("service-worker-allowed");
+}
+
+/// Adds what every answer to the client says.
+pub(crate) fn sign(headers: &mut HeaderMap, request_id: HeaderValue, hsts: Option<&HeaderValue>) {
+    headers.insert(&X_REQUEST_ID, request_id);
+    if !headers.contains_key(header::X_CONTENT_TYPE_OPTIONS) {
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
+    if let Some(hsts) = hsts {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests;

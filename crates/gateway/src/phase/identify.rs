@@ -1,0 +1,205 @@
+//! Who sends it, and does the credential still count?
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tegata_core::{SinceBoot, Timestamp};
+use tegata_mesh::{AuthMode, RevocationMode, Route};
+use tegata_token::{Claims, Refusal as TokenRefusal};
+
+use crate::{
+    gate::{Freshness, Gate, STALE_AFTER},
+    head::{Head, Once},
+    passport::Caller,
+    phase::admit::Admitted,
+    refusal::{Refusal, Refused},
+    session::{SessionCheck, SessionRefused},
+};
+
+/// While revocations cannot be learnt, a token counts in its first and in its last minute.
+const BOUNDED: u64 = 60;
+
+/// Whose request it is.
+#[derive(Debug, Default)]
+pub(crate) struct Identified {
+    /// `None`: nobody's.
+    pub(crate) caller: Option<Caller>,
+    /// Whether it was let pass without knowing the latest revocations.
+    pub(crate) unchecked: bool,
+}
+
+/// Finds out who sends a request. Waits for nothing unless a session cookie is presented.
+/// `set_cookie` gets the cookies that are to be set whatever becomes of the request.
+pub(crate) async fn identify(
+    head: &Head<'_>,
+    admitted: &Admitted<'_>,
+    route: &Route,
+    gate: &Gate,
+    freshness: &Freshness,
+    now: SinceBoot,
+    set_cookie: &mut Vec<HeaderValue>,
+) -> Result<Identified, Refused> {
+    if route.auth == AuthMode::None {
+        return Ok(Identified::default());
+    }
+    let caller = match admitted.fields.authorization {
+        Once::Several => {
+            let detail = "`Authorization` stands more than once";
+            return Err(Refusal::bad_request("several_authorizations", detail));
+        }
+        Once::One(value) => bearer(value, gate)?,
+        Once::Absent => {
+            let Some((sessions, value)) = session_cookie(head, admitted, gate)? else {
+                return Ok(Identified::default());
+            };
+            let checked = sessions.check(&value, *head, admitted.client).await;
+            *set_cookie = checked.set_cookie;
+            Caller::Session(checked.verdict.map_err(refused_session)?)
+        }
+    };
+    let unchecked = still_counts(&caller, route, gate, freshness, now)?;
+    Ok(Identified { caller: Some(caller), unchecked })
+}
+
+/// The caller that an access token speaks of (RFC 6750 §2.1).
+fn bearer(value: &HeaderValue, gate: &Gate) -> Result<Caller, Refused> {
+    let began = gate.node.since_boot();
+    let (scheme, token) =
+        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(|| {
+            Refusal::invalid_token("authorization", "`Authorization` is malformed")
+        })?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        let detail = "`Authorization` has a scheme other than `Bearer`";
+        return Err(Refusal::invalid_token("authorization_scheme", detail));
+    }
+    let verified = gate.tokens.verify(token.trim_start_matches(' '));
+    let took = gate.node.elapsed(began);
+    match verified {
+        Ok(verified) => {
+            gate.metrics.valid.observe(took);
+            // RFC 9449 §7.1, RFC 8705 §3: without the proof, who presents it is not its holder.
+            if verified.claims().cnf.is_some() {
+                let detail =
+                    "the token is bound to a key, and nothing proves that the caller has it";
+                return Err(Refusal::invalid_token("token_bound", detail));
+            }
+            Ok(Caller::Token(verified))
+        }
+        Err(refusal) => {
+            gate.metrics.invalid.observe(took);
+            Err(Refusal::invalid_token(token_id(refusal), refusal.to_string()))
+        }
+    }
+}
+
+const fn token_id(refusal: TokenRefusal) -> &'static str {
+    match refusal {
+        TokenRefusal::Malformed(_) => "token_malformed",
+        TokenRefusal::UnknownKey => "token_key_unknown",
+        TokenRefusal::Algorithm => "token_algorithm",
+        TokenRefusal::Signature => "token_signature",
+        TokenRefusal::Kind => "token_kind",
+        TokenRefusal::Claims(_) => "token_claims",
+        TokenRefusal::Issuer => "token_issuer",
+        TokenRefusal::Audience => "token_audience",
+        TokenRefusal::Expired => "token_expired",
+        TokenRefusal::NotYet => "token_not_yet",
+        TokenRefusal::Epoch => "token_epoch",
+    }
+}
+
+/// The session cookie and who knows about it, where there are both.
+fn session_cookie<'g>(
+    head: &Head<'_>,
+    admitted: &Admitted<'_>,
+    gate: &'g Gate,
+) -> Result<Option<(&'g dyn SessionCheck, String)>, Refused> {
+    let Some(sessions) = gate.sessions.as_deref().filter(|_| admitted.fields.has_cookie) else {
+        return Ok(None);
+    };
+    let mut values = cookies(head.headers).filter(|(name, _)| *name == sessions.cookie());
+    let Some((_, value)) = values.next() else { return Ok(None) };
+    // Two cookies of a name: one was planted by a neighbour, and nobody can tell which.
+    if values.any(|(_, other)| other != value) {
+        let detail = "the session cookie stands more than once";
+        return Err(Refusal::bad_request("several_session_cookies", detail));
+    }
+    Ok(Some((sessions, value.to_owned())))
+}
+
+/// The cookies of a request (RFC 6265 §4.2.1).
+pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='))
+}
+
+/// Whether the credential has been taken back, as far as this node knows, and whether it knows
+/// enough. Answers whether the credential passed although it does not.
+fn still_counts(
+    caller: &Caller,
+    route: &Route,
+    gate: &Gate,
+    freshness: &Freshness,
+    now: SinceBoot,
+) -> Result<bool, Refused> {
+    let began = gate.node.since_boot();
+    let revoked = match caller {
+        Caller::Token(token) => gate.realm.check(token),
+        Caller::Session(session) => gate.realm.check_claims(&session.claims, None, ""),
+    };
+    let fresh = gate.staleness(freshness, now).is_some_and(|age| age <= STALE_AFTER);
+    let counted = match (revoked, fresh) {
+        (Some(_), _) => &gate.metrics.revoked,
+        (None, true) => &gate.metrics.alive,
+        (None, false) => &gate.metrics.stale,
+    };
+    counted.duration.observe(gate.node.elapsed(began));
+    counted.count.inc();
+    if revoked.is_some() {
+        return Err(Refusal::invalid_token("token_revoked", "the token has been taken back"));
+    }
+    let passes = fresh
+        || match (route.revocation, caller) {
+            (RevocationMode::Strict, _) => false,
+            // Whoever answered for the session has asked where it is kept.
+            (RevocationMode::Bounded, Caller::Session(_)) => true,
+            (RevocationMode::Bounded, Caller::Token(token)) => {
+                is_young_or_short(token.claims(), gate.node.now())
+            }
+            (RevocationMode::Available, _) => true,
+        };
+    if passes {
+        Ok(!fresh)
+    } else {
+        let detail = "it cannot be learnt at present whether the token has been taken back";
+        Err(Refusal::unavailable("revocations_stale", detail))
+    }
+}
+
+/// Whether a token is so young that it can hardly have been taken back, or so short that little can
+/// be done with it.
+fn is_young_or_short(claims: &Claims, now: Timestamp) -> bool {
+    let now = now.secs();
+    now.saturating_sub(claims.iat) < BOUNDED || claims.exp.saturating_sub(now) <= BOUNDED
+}
+
+fn refused_session(refused: SessionRefused) -> Refused {
+    match refused {
+        SessionRefused::Unknown => {
+            Refusal::invalid_token("session_unknown", "the session has ended; sign in again")
+        }
+        SessionRefused::NotTheirs => {
+            Refusal::invalid_token("session_not_theirs", "the session is bound to somebody else")
+        }
+        SessionRefused::Forged => {
+            let detail = "a request that changes something needs the header `X-CSRF-Token`";
+            Refusal::new(StatusCode::FORBIDDEN, "csrf", detail)
+        }
+        SessionRefused::Unavailable => {
+            let detail = "the session cannot be looked up at present";
+            Refusal::unavailable("sessions_unavailable", detail)
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What a client is told when its request goes no further: a problem document (RFC 9457).
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+
+use crate::{guard::Fault, limiter::Answer};
+
+/// Why a request goes no further.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The status.
+    pub status: StatusCode,
+    /// A stable name, for clients, logs and metrics.
+    pub id: &'static str,
+    /// What a person should know. Holds nothing that the client did not send or may not know.
+    pub detail: Cow<'static, str>,
+    /// Further header fields.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// Whether the connection must not be used again.
+    pub close: bool,
+}
+
+/// A refusal, boxed: the way that passes should not carry room for it.
+pub type Refused = Box<Refusal>;
+
+impl Refusal {
+    /// A refusal.
+    #[must_use]
+    pub fn new(
+        status: StatusCode,
+        id: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Refused {
+        Box::new(Self { status, id, detail: detail.into(), fields: Vec::new(), close: false })
+    }
+
+    /// 400: malformed or hostile.
+    #[must_use]
+    pub fn bad_request(id: &'static str, detail: impl Into<Cow<'static, str>>) -> Refused {
+        Self::new(StatusCode::BAD_REQUEST, id, detail)
+    }
+
+    /// 401: without credentials. Names no error, as RFC 6750 §3.1 has it.
+    #[must_use]
+    pub fn not_authenticated() -> Refused {
+        let detail = "sign in, or send an access token";
+        Self::new(StatusCode::UNAUTHORIZED, "not_authenticated", detail)
+            .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// 401: with credentials that do not count.
+    #[must_use]
+    pub fn invalid_token(id: &'static str, detail: impl Into<Cow<'static, str>>) -> Refused {
+        let challenge = HeaderValue::from_static(r#"Bearer error="invalid_token""#);
+        Self::new(StatusCode::UNAUTHORIZED, id, detail).with(header::WWW_AUTHENTICATE, challenge)
+    }
+
+    /// 429.
+    #[must_use]
+    pub fn too_many(policy: &'static str, answer: &Answer) -> Refused {
+        let mut refused = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_requests",
+            format!("no more than {} requests pass; wait {} s", answer.limit, answer.seconds()),
+        );
+        refused.fields.extend(limit_fields(policy, answer));
+        refused.with(header::RETRY_AFTER, HeaderValue::from(answer.seconds()))
+    }
+
+    /// 503: something that must answer does not.
+    #[must_use]
+    pub fn unavailable(id: &'static str, detail: impl Into<Cow<'static, str>>) -> Refused {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, id, detail)
+            .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// With a further header field.
+    #[must_use]
+    pub fn with(mut self: Box<Self>, name: HeaderName, value: HeaderValue) -> Refused {
+        self.fields.push((name, value));
+        self
+    }
+
+    /// On a connection that is closed afterwards.
+    #[must_use]
+    pub fn closing(mut self: Box<Self>) -> Refused {
+        self.close = true;
+        self
+    }
+
+    /// The document.
+    #[must_use]
+    pub fn body(&self, trace_id: &str) -> Bytes {
+        #[derive(Serialize)]
+        struct Problem<'p> {
+            r#type: String,
+            title: &'p str,
+            status: u16,
+            detail: &'p str,
+            trace_id: &'p str,
+        }
+        let problem = Problem {
+            r#type: format!("urn:tegata:problem:{}", self.id),
+            title: self.status.canonical_reason().unwrap_or("Refused"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            trace_id,
+        };
+        // Texts and a number always have a JSON form.
+        serde_json::to_vec(&problem).unwrap_or_default().into()
+    }
+
+    /// The response.
+    #[must_use]
+    pub fn response(self, trace_id: &str) -> Response<Bytes> {
+        let mut response = Response::new(self.body(trace_id));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        for (name, value) in self.fields {
+            headers.append(name, value);
+        }
+        response
+    }
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        Refusal::new(status, fault.id(), fault.to_string()).closing()
+    }
+}
+
+/// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
+pub(crate) fn limit_fields(
+    policy: &'static str,
+    answer: &Answer,
+) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let (count, window) = (answer.limit.count(), answer.limit.per().as_secs());
+    let texts = [
+        ("ratelimit-policy", format!("\"{policy}\";q={count};w={window}")),
+        ("ratelimit", format!("\"{policy}\";r={};t={}", answer.remaining, answer.seconds())),
+    ];
+    texts.into_iter().filter_map(|(name, text)| {
+        Some((HeaderName::from_static(name), HeaderValue::try_from(text).ok()?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_a_problem_document() {
+        let refused = Refusal::not_authenticated().closing();
+        let response = refused.response("0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(response.status(), 401);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+        assert_eq!(response.headers()["connection"], "close");
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(
+            body,
+            serde_json::json!({
+                "type": "urn:tegata:problem:not_authenticated",
+                "title": "Unauthorized",
+                "status": 401,
+                "detail": "sign in, or send an access token",
+                "trace_id": "0af7651916cd43dd8448eb211c80319c",
+            })
+        );
+    }
+}

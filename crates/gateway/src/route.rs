@@ -1,0 +1,159 @@
+//! The map of services, made ready for requests: beside each route stand its rule, its service and
+//! its limits, so that a request looks up its path and nothing more.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use tegata_mesh::{AuthMode, NormalPath, Route, RouteTable, ServiceMap, Upstream};
+use tegata_policy::{Auth, Forbid, Held, InvalidRules, PolicySet, Requirement, RouteRule, Rules};
+
+use crate::{
+    config::Config,
+    metrics::{Metrics, OfService},
+};
+
+/// Routes, rules and services. Replaced as a whole when the map changes.
+#[derive(Debug)]
+pub(crate) struct Routing {
+    table: RouteTable,
+    /// In the order of the table's routes.
+    beside: Vec<Beside>,
+    services: Vec<Destination>,
+    policy: PolicySet,
+    /// What nobody holds.
+    pub(crate) nothing: Held,
+    /// Which replacement this is. What was made with another is made anew.
+    pub(crate) generation: u64,
+}
+
+/// What stands beside a route.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    pub(crate) rule: Arc<RouteRule>,
+    /// Its place in [`Routing::service`].
+    pub(crate) service: usize,
+    /// The prefix.
+    pub(crate) prefix: Arc<str>,
+    /// The field `Allow`.
+    pub(crate) allow: HeaderValue,
+    /// The largest body, in bytes.
+    pub(crate) body: u64,
+}
+
+/// A service, as requests reach it.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) name: Arc<str>,
+    pub(crate) upstreams: Vec<Upstream>,
+    pub(crate) metrics: Arc<OfService>,
+}
+
+/// The route of a path.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found<'t, 'p> {
+    pub(crate) route: &'t Route,
+    pub(crate) beside: &'t Beside,
+    /// The path that the service is asked for.
+    pub(crate) forwarded: &'p str,
+}
+
+impl Routing {
+    /// Compiles a map and what is forbidden.
+    pub(crate) fn compile(
+        map: &ServiceMap,
+        forbids: Vec<Forbid>,
+        config: &Config,
+        metrics: &Metrics,
+        generation: u64,
+    ) -> Result<Self, InvalidRules> {
+        let policy = PolicySet::compile(rules(map, forbids))?;
+        let services: Vec<_> = map
+            .services()
+            .map(|service| Destination {
+                name: service.name.as_str().into(),
+                upstreams: service.upstreams.clone(),
+                metrics: metrics.service(service.name.as_str()),
+            })
+            .collect();
+        let table = map.table();
+        let beside = |route: &Route| {
+            let rule = policy.route(route.service.as_str(), &route.path)?;
+            let name = route.service.as_str();
+            Some(Beside {
+                rule: Arc::clone(rule),
+                service: services.iter().position(|service| service.name.as_ref() == name)?,
+                prefix: route.path.as_str().into(),
+                allow: allow(route),
+                body: config.limits.body_of.get(&route.path).copied().unwrap_or(config.limits.body),
+            })
+        };
+        // INVARIANT: every route has a rule and a service, because both were made from the map.
+        let beside = table.routes().iter().filter_map(beside).collect();
+        let nothing = policy.recognise([], []);
+        Ok(Self { table, beside, services, policy, nothing, generation })
+    }
+
+    /// The route of `path`.
+    pub(crate) fn find<'t, 'p>(&'t self, path: &'p NormalPath<'_>) -> Option<Found<'t, 'p>> {
+        let hit = self.table.find(path)?;
+        let beside = self.beside.get(hit.index)?;
+        (*beside.prefix == *hit.route.path).then_some(())?;
+        Some(Found { route: hit.route, beside, forwarded: hit.forwarded })
+    }
+
+    /// A service, by its place.
+    pub(crate) fn service(&self, index: usize) -> Option<&Destination> {
+        self.services.get(index)
+    }
+
+    /// Looks up what a caller holds.
+    pub(crate) fn recognise<'n>(
+        &self,
+        roles: impl IntoIterator<Item = &'n str>,
+        scopes: impl IntoIterator<Item = &'n str>,
+    ) -> Held {
+        self.policy.recognise(roles, scopes)
+    }
+}
+
+/// The rules that a map states.
+fn rules(map: &ServiceMap, forbids: Vec<Forbid>) -> Rules {
+    let mut rules = Rules::default();
+    for route in map.routes() {
+        let requirement = Requirement {
+            auth: match route.auth {
+                AuthMode::Required => Auth::Required,
+                AuthMode::Optional => Auth::Optional,
+                AuthMode::None => Auth::None,
+            },
+            roles: route.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+            scopes: route.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+            methods: methods(route),
+            acr: Vec::new(),
+        };
+        rules.permit(route.service.as_str(), &route.path, requirement);
+    }
+    for forbid in forbids {
+        rules.forbid(forbid);
+    }
+    rules
+}
+
+/// The methods that pass. Whoever answers `GET` answers `HEAD` (RFC 9110 §9.1).
+fn methods(route: &Route) -> Vec<String> {
+    let mut methods: Vec<String> = route.methods.iter().cloned().collect();
+    if route.methods.contains("GET") && !route.methods.contains("HEAD") {
+        methods.push("HEAD".to_owned());
+    }
+    methods
+}
+
+fn allow(route: &Route) -> HeaderValue {
+    let methods = methods(route);
+    let text = match methods.as_slice() {
+        [] => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".to_owned(),
+        some => some.join(", "),
+    };
+    // Methods of a checked map are letters and hyphens.
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}

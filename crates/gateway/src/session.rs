@@ -1,0 +1,65 @@
+//! What the gateway asks about a session cookie. It does not know what a session is; whoever does
+//! implements [`SessionCheck`].
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use http::HeaderValue;
+use tegata_core::BoxFuture;
+use tegata_token::Claims;
+
+use crate::head::Head;
+
+/// Knows what a session cookie stands for.
+pub trait SessionCheck: Send + Sync {
+    /// The name of the cookie. A cookie of another name is not looked at.
+    fn cookie(&self) -> &str;
+
+    /// Whom the value of the cookie stands for, if the request may use it: the session is alive, is
+    /// bound to whoever sends it, and a request that changes something carries the CSRF token.
+    ///
+    /// Asked for every request with the cookie, so it should answer from memory where it can.
+    fn check<'a>(
+        &'a self,
+        value: &'a str,
+        head: Head<'a>,
+        client: IpAddr,
+    ) -> BoxFuture<'a, Checked>;
+}
+
+/// The answer about a session cookie.
+pub struct Checked {
+    /// Whom it stands for, or why it is refused.
+    pub verdict: Result<Arc<SessionIdentity>, SessionRefused>,
+    /// Cookies to set, whatever becomes of the request: a renewed one, or a cleared one.
+    pub set_cookie: Vec<HeaderValue>,
+}
+
+/// Whom a session stands for. As long as this does not change, the gateway keeps what it made of it,
+/// an internal token above all.
+#[derive(Debug)]
+pub struct SessionIdentity {
+    /// What an access token of this session would say: `sub`, `roles`, `scope`, `sid`, `fid`, `acr`
+    /// and the like. `iat` is when the session began, `exp` when it ends, and `jti` is empty unless
+    /// there is a token behind it.
+    pub claims: Claims,
+}
+
+/// Why a session cookie is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionRefused {
+    /// There is no such session, or it has ended.
+    Unknown,
+    /// The session is bound to somebody else.
+    NotTheirs,
+    /// The request changes something and does not carry the session's CSRF token.
+    Forged,
+    /// The sessions cannot be reached. The cookie stays what it was.
+    Unavailable,
+}
+
+impl fmt::Debug for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Cookies are credentials.
+        f.debug_struct("Checked").field("verdict", &self.verdict).finish_non_exhaustive()
+    }
+}

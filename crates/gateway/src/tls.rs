@@ -1,0 +1,83 @@
+//! TLS, from certificates in files.
+
+use std::{fs, io, path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+
+use crate::config::Tls;
+
+/// Why TLS cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsRefused {
+    /// A file cannot be read.
+    #[error("`{path}` cannot be read: {error}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("`{path}` holds no {what} in PEM")]
+    Pem {
+        /// Which.
+        path: String,
+        /// What it should hold.
+        what: &'static str,
+    },
+    /// The certificate and the key do not fit, or are of a kind that is not used.
+    #[error("the certificate or its key cannot be used: {0}")]
+    Certificate(#[from] rustls::Error),
+}
+
+/// TLS for clients: 1.2 and 1.3, HTTP/2 preferred.
+///
+/// # Errors
+/// What is wrong with the files.
+pub fn server(tls: &Tls) -> Result<Arc<ServerConfig>, TlsRefused> {
+    let chain = certificates(&tls.certificate_file)?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&tls.key_file)?)
+        .map_err(|_| not_pem(&tls.key_file, "private key"))?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// TLS toward services whose certificates are signed by those in a file.
+pub(crate) fn client(ca: &Path) -> Result<Arc<ClientConfig>, TlsRefused> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots.add(certificate)?;
+    }
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsRefused> {
+    let pem = read(path)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| not_pem(path, "certificate"))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsRefused> {
+    fs::read(path).map_err(|error| TlsRefused::File { path: path.display().to_string(), error })
+}
+
+fn not_pem(path: &Path, what: &'static str) -> TlsRefused {
+    TlsRefused::Pem { path: path.display().to_string(), what }
+}

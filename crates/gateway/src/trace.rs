@@ -1,0 +1,136 @@
+//! Names of requests and traces.
+
+use std::cell::Cell;
+
+use http::HeaderValue;
+use tegata_core::Entropy;
+
+/// Makes names that do not repeat. Nobody needs to be kept from guessing them, so the system's
+/// randomness is asked once, for the beginning of the sequence.
+pub(crate) struct Names {
+    state: Cell<u64>,
+    stream: u64,
+}
+
+impl Names {
+    pub(crate) fn new(entropy: &dyn Entropy) -> Self {
+        let mut seed = [0; 16];
+        entropy.fill(&mut seed);
+        let (state, stream) = seed.split_at(8);
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
+        Self { state: Cell::new(number(state)), stream: number(stream) }
+    }
+
+    /// 128 bits.
+    pub(crate) fn next(&self) -> Name {
+        let (high, low) = (self.word(), self.word() ^ self.stream);
+        let mut text = [b'0'; 32];
+        for (place, shift) in text.iter_mut().zip((0..16).rev()) {
+            *place = digit(high >> (shift * 4));
+        }
+        for (place, shift) in text.iter_mut().skip(16).zip((0..16).rev()) {
+            *place = digit(low >> (shift * 4));
+        }
+        Name(text)
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014).
+    fn word(&self) -> u64 {
+        let state = self.state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.state.set(state);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+const fn digit(number: u64) -> u8 {
+    match number & 15 {
+        #[expect(clippy::cast_possible_truncation, reason = "it is less than 16")]
+        number @ 0..=9 => b'0' + number as u8,
+        #[expect(clippy::cast_possible_truncation, reason = "it is less than 16")]
+        number => b'a' + (number as u8 - 10),
+    }
+}
+
+/// 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Name([u8; 32]);
+
+impl Name {
+    pub(crate) fn as_str(&self) -> &str {
+        // Digits are ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    pub(crate) fn value(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+
+    /// A `traceparent` that starts a trace with this name (W3C Trace Context §3.2).
+    pub(crate) fn traceparent(&self) -> HeaderValue {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
+        for (place, digit) in text.iter_mut().skip(3).zip(self.0) {
+            *place = digit;
+        }
+        for (place, digit) in text.iter_mut().skip(36).take(16).zip(self.0) {
+            *place = digit;
+        }
+        HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+}
+
+/// The trace that a sound `traceparent` names.
+pub(crate) fn trace_of(traceparent: &HeaderValue) -> Option<&str> {
+    let text = traceparent.to_str().ok()?;
+    let parts: Vec<&str> = text.splitn(5, '-').collect();
+    let hex = |text: &str, len: usize| {
+        text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let named = |text: &str| text.bytes().any(|digit| digit != b'0');
+    match parts.as_slice() {
+        ["00", trace, span, flags]
+            if hex(trace, 32) && hex(span, 16) && hex(flags, 2) && named(trace) && named(span) =>
+        {
+            Some(*trace)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tegata_core::SeededEntropy;
+
+    use super::*;
+
+    #[test]
+    fn names_differ_and_are_sound_traces() {
+        let names = Names::new(&SeededEntropy::new(1));
+        let (first, second) = (names.next(), names.next());
+        assert_ne!(first, second);
+        assert!(first.as_str().bytes().all(|digit| digit.is_ascii_hexdigit()));
+        assert_eq!(trace_of(&first.traceparent()), Some(first.as_str()));
+        let other = Names::new(&SeededEntropy::new(2)).next();
+        assert_ne!(first, other);
+    }
+
+    #[test]
+    fn a_malformed_traceparent_names_nothing() {
+        let sound = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert!(trace_of(&HeaderValue::from_static(sound)).is_some());
+        for bad in [
+            "",
+            "00",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+        ] {
+            assert_eq!(trace_of(&HeaderValue::from_str(bad).unwrap()), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! A connection from a client: its bytes pass the watch over the framing, and whoever takes too
+//! long is cut off.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt, io,
+    net::IpAddr,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use http::HeaderValue;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::{
+    guard::{Fault, Guard},
+    refusal::Refused,
+    stream::Stream,
+    timer::{Deadline, Deadlines},
+};
+
+/// For how long, and for how many bytes, a refused client is listened to after the answer, so that
+/// it reads the answer instead of learning that the connection was reset.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 512 * 1024;
+
+/// How long a client that has just connected has to ask for something when the gateway is about to
+/// stop.
+const HURRY: Duration = Duration::from_secs(1);
+
+/// What is known of a connection, beside its bytes.
+pub(crate) struct Connection {
+    pub(crate) peer: IpAddr,
+    /// The peer, as `X-Forwarded-For` has it.
+    pub(crate) peer_text: HeaderValue,
+    pub(crate) secure: bool,
+    /// Requests that are not answered to the end.
+    in_flight: Cell<u32>,
+    /// Requests that were handed to the service, and heads that passed the watch.
+    taken: Cell<u64>,
+    heads: Cell<u64>,
+    http2: Cell<bool>,
+    /// Whether a part of a request's head has come.
+    in_head: Cell<bool>,
+    /// Whether something may come from the client that nobody wants any more.
+    unwanted: Cell<bool>,
+    /// Whether it has been told to ask soon.
+    hurried: Cell<bool>,
+    /// Whether the client has not taken the next part of an answer for too long.
+    stalled: Rc<Cell<bool>>,
+    /// The task that serves the connection.
+    task: RefCell<Option<Waker>>,
+    /// Whether the reader waits for the requests in flight to be answered.
+    waits: Cell<bool>,
+    /// For the rest of the head, for the next request, or for the end of the lingering.
+    deadline: Deadline,
+    head: Duration,
+    idle: Duration,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        peer: IpAddr,
+        secure: bool,
+        deadlines: &Rc<Deadlines>,
+        (head, idle): (Duration, Duration),
+    ) -> Self {
+        let deadline = deadlines.slot();
+        // Whoever connects and says nothing is not waited for as one who has been served.
+        deadline.arm(head);
+        let text = peer.to_canonical().to_string();
+        Self {
+            peer,
+            peer_text: HeaderValue::try_from(text)
+                .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            secure,
+            in_flight: Cell::new(0),
+            taken: Cell::new(0),
+            heads: Cell::new(0),
+            http2: Cell::new(false),
+            in_head: Cell::new(false),
+            unwanted: Cell::new(false),
+            hurried: Cell::new(false),
+            stalled: Rc::default(),
+            task: RefCell::default(),
+            waits: Cell::new(false),
+            deadline,
+            head,
+            idle,
+        }
+    }
+
+    /// Takes a request. Answers whether its head passed the watch; otherwise it is not to be believed.
+    pub(crate) fn take(self: &Rc<Self>) -> (Ticket, bool) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.taken.set(self.taken.get() + 1);
+        self.in_head.set(false);
+        self.deadline.disarm();
+        let watched = self.http2.get() || self.taken.get() <= self.heads.get();
+        (Ticket(Rc::clone(self)), watched)
+    }
+
+    /// Whether the client has taken too long. Otherwise the task is woken when it has.
+    pub(crate) fn is_expired(&self, cx: &Context<'_>) -> bool {
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            *task = Some(cx.waker().clone());
+        }
+        self.stalled.get() || self.deadline.is_expired(cx)
+    }
+
+    /// A deadline for the client to take the next part of an answer. With HTTP/2 alone: there, who
+    /// asks for the next part is the client, by opening its window, and nobody notices where it
+    /// does not. With HTTP/1 it shows in writes that get stuck.
+    pub(crate) fn watch_answer(&self, deadlines: &Rc<Deadlines>) -> Option<Deadline> {
+        self.http2.get().then(|| {
+            let deadline = deadlines.slot();
+            deadline.tell(&self.stalled, self.task.borrow().clone());
+            deadline
+        })
+    }
+
+    /// Lets a client that has connected and not asked for anything yet ask soon or not at all.
+    /// Answers whether there is such a client to be waited for.
+    pub(crate) fn hurry(&self) -> bool {
+        let is_fresh = self.taken.get() == 0;
+        if is_fresh && !self.hurried.replace(true) {
+            self.deadline.arm(HURRY.min(self.head));
+        }
+        is_fresh
+    }
+
+    /// What the client still sends is not wanted: the answer has been given.
+    pub(crate) fn note_unwanted(&self) {
+        self.unwanted.set(true);
+    }
+
+    fn note_bytes(&self) {
+        // Frames of HTTP/2 are no sign of a request.
+        let waited_for = self.in_flight.get() == 0 && !self.hurried.get();
+        if waited_for && !self.in_head.get() && !self.http2.get() {
+            self.in_head.set(true);
+            self.deadline.arm(self.head);
+        }
+    }
+}
+
+/// A request in flight, until it is dropped.
+pub(crate) struct Ticket(Rc<Connection>);
+
+impl Ticket {
+    /// Another for the same request: it is over when both are dropped.
+    pub(crate) fn again(&self) -> Self {
+        self.0.in_flight.set(self.0.in_flight.get() + 1);
+        Self(Rc::clone(&self.0))
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let connection = &self.0;
+        connection.in_flight.set(connection.in_flight.get().saturating_sub(1));
+        if connection.in_flight.get() == 0 {
+            connection.deadline.arm(connection.idle);
+            if connection.waits.replace(false) {
+                connection.deadline.wake();
+            }
+        }
+    }
+}
+
+/// The bytes of a connection.
+pub(crate) struct Wire<R> {
+    stream: Stream,
+    connection: Rc<Connection>,
+    guard: Guard,
+    refusing: Option<Refusing>,
+    /// Since when the client takes nothing.
+    stuck: Deadline,
+    patience: Duration,
+    /// Makes the answer to what the watch refuses.
+    refuse: R,
+}
+
+/// How far the answer to what the watch refuses has come.
+enum Refusing {
+    Waiting(Fault),
+    Writing { answer: Vec<u8>, written: usize },
+    Flushing,
+    Lingering { read: usize },
+    Done,
+}
+
+impl<R: Fn(&Refused) -> Vec<u8>> Wire<R> {
+    pub(crate) fn new(
+        stream: Stream,
+        connection: Rc<Connection>,
+        deadlines: &Rc<Deadlines>,
+        patience: Duration,
+        refuse: R,
+    ) -> Self {
+        let stuck = deadlines.slot();
+        Self { stream, connection, guard: Guard::new(), refusing: None, stuck, patience, refuse }
+    }
+
+    /// Answers what the watch refused, and then lets the connection end.
+    fn poll_refuse(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let next = match &mut self.refusing {
+                None | Some(Refusing::Done) => return Poll::Ready(Ok(())),
+                // Within a body, whoever answers its request learns that it ends here.
+                Some(Refusing::Waiting(Fault::Chunk)) if self.connection.in_flight.get() > 0 => {
+                    self.connection.note_unwanted();
+                    Refusing::Done
+                }
+                // Requests before this one are answered first. The reader comes back then.
+                Some(Refusing::Waiting(_)) if self.connection.in_flight.get() > 0 => {
+                    self.connection.waits.set(true);
+                    return Poll::Pending;
+                }
+                Some(Refusing::Waiting(fault)) => {
+                    self.connection.deadline.arm(self.connection.head);
+                    Refusing::Writing { answer: (self.refuse)(&(*fault).into()), written: 0 }
+                }
+                Some(Refusing::Writing { answer, written }) => match answer.get(*written..) {
+                    None | Some([]) => Refusing::Flushing,
+                    Some(rest) => {
+                        *written += ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
+                        continue;
+                    }
+                },
+                Some(Refusing::Flushing) => {
+                    ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+                    ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+                    self.connection.deadline.arm(LINGER);
+                    Refusing::Lingering { read: 0 }
+                }
+                Some(Refusing::Lingering { read }) => {
+                    ready!(linger(&mut self.stream, read, cx));
+                    Refusing::Done
+                }
+            };
+            self.refusing = Some(next);
+        }
+    }
+}
+
+/// Reads what comes and throws it away, until nothing comes any more or it has been enough.
+fn linger(stream: &mut Stream, read: &mut usize, cx: &mut Context<'_>) -> Poll<()> {
+    let mut scratch = [0; 4096];
+    while *read < LINGER_BYTES {
+        let mut buf = ReadBuf::new(&mut scratch);
+        match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf)) {
+            Ok(()) if !buf.filled().is_empty() => *read += buf.filled().len(),
+            _ => break,
+        }
+    }
+    Poll::Ready(())
+}
+
+impl<R: Fn(&Refused) -> Vec<u8> + Unpin> AsyncRead for Wire<R> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let wire = self.get_mut();
+        if wire.refusing.is_some() {
+            return wire.poll_refuse(cx);
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut wire.stream).poll_read(cx, buf))?;
+        let Some(bytes) = buf.filled().get(before..).filter(|bytes| !bytes.is_empty()) else {
+            return Poll::Ready(Ok(()));
+        };
+        wire.connection.note_bytes();
+        let fed = wire.guard.feed(bytes);
+        wire.connection.heads.set(wire.guard.heads());
+        wire.connection.http2.set(wire.guard.is_off());
+        let Err(refused) = fed else { return Poll::Ready(Ok(())) };
+        wire.refusing = Some(Refusing::Waiting(refused.fault));
+        buf.set_filled(before + refused.sound);
+        if refused.sound == 0 { wire.poll_refuse(cx) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl<R: Unpin> Wire<R> {
+    /// Cuts off a client that takes nothing.
+    fn watch_write<T>(
+        &mut self,
+        cx: &Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.stuck.disarm();
+            return polled;
+        }
+        if !self.stuck.is_armed() {
+            self.stuck.arm(self.patience);
+        }
+        if self.stuck.is_expired(cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    }
+}
+
+impl<R: Unpin> AsyncWrite for Wire<R> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let wire = self.get_mut();
+        let polled = Pin::new(&mut wire.stream).poll_write(cx, bytes);
+        wire.watch_write(cx, polled)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let wire = self.get_mut();
+        let polled = Pin::new(&mut wire.stream).poll_write_vectored(cx, slices);
+        wire.watch_write(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let wire = self.get_mut();
+        let polled = Pin::new(&mut wire.stream).poll_flush(cx);
+        wire.watch_write(cx, polled)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let wire = self.get_mut();
+        match &mut wire.refusing {
+            Some(Refusing::Lingering { read }) => {
+                ready!(linger(&mut wire.stream, read, cx));
+                wire.refusing = Some(Refusing::Done);
+                Poll::Ready(Ok(()))
+            }
+            Some(Refusing::Writing { .. } | Refusing::Flushing) => wire_end(cx, wire),
+            _ => {
+                ready!(Pin::new(&mut wire.stream).poll_shutdown(cx))?;
+                if wire.connection.unwanted.replace(false) {
+                    wire.connection.deadline.arm(LINGER);
+                    wire.refusing = Some(Refusing::Lingering { read: 0 });
+                    return Pin::new(wire).poll_shutdown(cx);
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+fn wire_end<R>(cx: &mut Context<'_>, wire: &mut Wire<R>) -> Poll<io::Result<()>> {
+    Pin::new(&mut wire.stream).poll_shutdown(cx)
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({})", self.peer)
+    }
+}

@@ -1,0 +1,336 @@
+//! One thread with its own runtime, its own connections and its own caches. What happens for a
+//! request happens here, on one core.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    convert::Infallible,
+    fmt,
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use http::Version;
+use hyper::service::service_fn;
+use hyper_util::{rt::TokioIo, server::conn::auto};
+use tegata_core::SinceBoot;
+use tegata_mesh::Upstream;
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval},
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    config::{Config, Services},
+    gate::{Freshness, Gate},
+    guard::LARGEST_BLOCK,
+    metrics::OfService,
+    passport::Passports,
+    refusal::{Refusal, Refused},
+    stream::Stream,
+    timer::Deadlines,
+    trace::Names,
+    upstream::Pool,
+    wire::{Connection, Wire},
+};
+
+mod exchange;
+
+/// A connection as it was accepted.
+pub(crate) type Accepted = (std::net::TcpStream, SocketAddr);
+
+/// What one thread has for itself.
+pub(crate) struct Worker {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) deadlines: Rc<Deadlines>,
+    pub(crate) freshness: Freshness,
+    pub(crate) passports: Passports,
+    pub(crate) names: Names,
+    /// What is counted that leads to no service, and what leads to Tegata's own pages.
+    pub(crate) here: Arc<OfService>,
+    pub(crate) public: Arc<OfService>,
+    pub(crate) hsts: Option<http::HeaderValue>,
+    services: Rc<Services>,
+    pools: RefCell<HashMap<Upstream, Rc<Pool>>>,
+    turn: Cell<usize>,
+    tls: Option<TlsAcceptor>,
+    tls_client: Option<Arc<rustls::ClientConfig>>,
+    http: auto::Builder<Local>,
+    draining: Cell<bool>,
+    connections: Cell<usize>,
+}
+
+/// What workers are made from.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls_client: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// Spawns on the thread's own runtime.
+#[derive(Debug, Clone, Copy)]
+struct Local;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(plan: &Plan) -> Rc<Self> {
+        let gate = &plan.gate;
+        let config = &gate.config;
+        let deadlines = Rc::new(Deadlines::default());
+        deadlines.see(gate.node.since_boot());
+        let hsts = config
+            .hsts
+            .and_then(|age| http::HeaderValue::try_from(format!("max-age={}", age.as_secs())).ok());
+        let passports = Passports::new(gate.node.clone(), &config.internal);
+        passports.use_signer((gate.signer)());
+        Rc::new(Self {
+            freshness: Freshness::default(),
+            passports,
+            names: Names::new(gate.node.entropy()),
+            here: gate.metrics.service("gateway"),
+            public: gate.metrics.service("public"),
+            hsts,
+            services: Rc::new(config.upstream.clone()),
+            pools: RefCell::default(),
+            turn: Cell::new(0),
+            tls: plan.tls.clone(),
+            tls_client: plan.tls_client.clone(),
+            http: http_builder(),
+            draining: Cell::new(false),
+            connections: Cell::new(0),
+            deadlines,
+            gate: Arc::clone(gate),
+        })
+    }
+
+    /// Serves connections until it is told to stop, and then until those that are in use have ended,
+    /// or it has been long enough.
+    pub(crate) async fn run(
+        self: Rc<Self>,
+        mut accepted: mpsc::Receiver<Accepted>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut ticks = interval(tick_length(&self.gate.config));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut open, mut until) = (true, None);
+        loop {
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => self.tick(),
+                // At the limit, the others wait; a tick looks again. What came in before the door
+                // was closed is still served when it is.
+                accepted = accepted.recv(), if open && self.has_room() => match accepted {
+                    Some(accepted) => self.accept(accepted),
+                    None => {
+                        open = false;
+                        until = until.or_else(|| Some(self.drain()));
+                    }
+                },
+                // Whoever could tell it to stop is gone: it stops.
+                _ = stop.wait_for(|stop| *stop), if until.is_none() => until = Some(self.drain()),
+            }
+            let Some(until) = until else { continue };
+            let is_done = !open && self.connections.get() == 0;
+            if is_done || self.gate.node.since_boot() >= until {
+                break;
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.connections.get() < self.gate.config.limits.connections
+    }
+
+    /// Whether it has been told to stop.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// The connections to an address.
+    pub(crate) fn pool(&self, upstream: &Upstream) -> Rc<Pool> {
+        if let Some(pool) = self.pools.borrow().get(upstream) {
+            return Rc::clone(pool);
+        }
+        let tls = self.tls_client.as_ref();
+        let pool = Rc::new(Pool::new(upstream, tls, &self.services, &self.deadlines));
+        self.pools.borrow_mut().insert(upstream.clone(), Rc::clone(&pool));
+        pool
+    }
+
+    /// Whose turn it is, of so many.
+    pub(crate) fn next_of(&self, count: usize) -> usize {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        turn.checked_rem(count).unwrap_or(0)
+    }
+
+    fn tick(&self) {
+        let now = self.gate.node.since_boot();
+        self.deadlines.tick(now);
+        self.passports.use_signer((self.gate.signer)());
+        for pool in self.pools.borrow().values() {
+            pool.tidy(now);
+        }
+    }
+
+    /// Lets connections end when they are not in use. Answers when those that are will be cut.
+    fn drain(&self) -> SinceBoot {
+        self.draining.set(true);
+        self.deadlines.wake_all();
+        SinceBoot(self.gate.node.since_boot().0 + self.gate.config.deadlines.drain)
+    }
+
+    fn accept(self: &Rc<Self>, (stream, peer): Accepted) {
+        let counted = Open::new(self);
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let _counted = counted;
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            let Ok(stream) = stream else { return };
+            // Answers are written whole; waiting for more to send would only delay them.
+            let _ = stream.set_nodelay(true);
+            worker.serve(stream, peer).await;
+        });
+    }
+
+    async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let config = &self.gate.config.deadlines;
+        let secure = self.tls.is_some();
+        let waits = (config.head, config.idle);
+        let connection = Rc::new(Connection::new(peer.ip(), secure, &self.deadlines, waits));
+        let stream = match &self.tls {
+            None => Stream::Plain(stream),
+            Some(tls) => match self.shake(tls.accept(stream), &connection).await {
+                Some(stream) => Stream::Tls(Box::new(stream.into())),
+                None => return,
+            },
+        };
+        let refusing = Rc::clone(&self);
+        let refuse = move |refused: &Refused| refusing.written(refused);
+        let wire =
+            Wire::new(stream, Rc::clone(&connection), &self.deadlines, config.client, refuse);
+        let (worker, of) = (Rc::clone(&self), Rc::clone(&connection));
+        let service = service_fn(move |request| {
+            // Taken now, not when the answer is first asked for: the reader looks at it in between.
+            let (worker, taken) = (Rc::clone(&worker), of.take());
+            async move { Ok::<_, Infallible>(worker.exchange(taken, request).await) }
+        });
+        let mut serving = pin!(self.http.serve_connection(TokioIo::new(wire), service));
+        let mut told = false;
+        std::future::poll_fn(|cx| {
+            if connection.is_expired(cx) {
+                return Poll::Ready(());
+            }
+            // What came in before the door was closed is served.
+            if self.is_draining() && !told && !connection.hurry() {
+                told = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            // How a connection ends concerns its client alone.
+            serving.as_mut().poll(cx).map(|_| ())
+        })
+        .await;
+    }
+
+    /// A TLS handshake, unless the client takes too long.
+    async fn shake<S>(
+        &self,
+        handshake: impl Future<Output = std::io::Result<S>>,
+        connection: &Connection,
+    ) -> Option<S> {
+        let mut handshake = pin!(handshake);
+        std::future::poll_fn(|cx| match handshake.as_mut().poll(cx) {
+            Poll::Ready(shaken) => Poll::Ready(shaken.ok()),
+            Poll::Pending if connection.is_expired(cx) || self.is_draining() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// A refusal as HTTP/1 writes it, for requests of which no more can be understood.
+    fn written(&self, refused: &Refusal) -> Vec<u8> {
+        let name = self.names.next();
+        self.here.count(refused.status.as_u16());
+        let status = refused.status;
+        let body = refused.body(name.as_str());
+        let head = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n\
+             x-content-type-options: nosniff\r\nx-request-id: {}\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or_default(),
+            name.as_str(),
+            body.len(),
+        );
+        [head.as_bytes(), &body].concat()
+    }
+}
+
+/// How often deadlines are looked at: often enough for the shortest of them.
+fn tick_length(config: &Config) -> Duration {
+    let (client, service) = (&config.deadlines, &config.upstream);
+    let all = [
+        client.head,
+        client.idle,
+        client.client,
+        client.drain,
+        service.connect,
+        service.answer,
+        service.pause,
+        service.idle,
+    ];
+    let shortest = all.into_iter().min().unwrap_or_default();
+    (shortest / 4).clamp(Duration::from_millis(10), Duration::from_millis(250))
+}
+
+fn http_builder() -> auto::Builder<Local> {
+    let mut builder = auto::Builder::new(Local);
+    // The watch over the framing lets heads pass that are as large as they may be; with what comes
+    // behind them, they fit.
+    builder.http1().max_buf_size(128 * 1024).header_read_timeout(None);
+    builder
+        .http2()
+        .max_concurrent_streams(100)
+        .max_header_list_size(u32::try_from(LARGEST_BLOCK).unwrap_or(u32::MAX))
+        .max_send_buf_size(128 * 1024);
+    builder
+}
+
+/// Whether a request came with frames, whose streams end one by one.
+pub(crate) const fn is_framed(version: Version) -> bool {
+    matches!(version, Version::HTTP_2)
+}
+
+/// An open connection, until it is dropped.
+struct Open(Rc<Worker>);
+
+impl Open {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.connections.set(worker.connections.get() + 1);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get().saturating_sub(1));
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Worker({} connections)", self.connections.get())
+    }
+}

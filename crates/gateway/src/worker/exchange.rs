@@ -1,0 +1,484 @@
+//! One request and its answer, through all phases.
+
+use std::{rc::Rc, sync::Arc};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+    request::Parts,
+};
+use hyper::body::Incoming;
+use tegata_core::SinceBoot;
+use tegata_mesh::Upstream;
+
+use super::{Worker, is_framed};
+use crate::{
+    body::{Cut, Progress, Reply, Upload},
+    cors,
+    head::Head,
+    limiter::Answer,
+    phase::{
+        admit::{self, Admitted, admit},
+        decide::{self, decide},
+        forward::{Origin, Outgoing, Told, clean, keep_out, sign},
+        identify::identify,
+        record::Trail,
+    },
+    refusal::{Refusal, Refused, limit_fields},
+    route::Routing,
+    upstream::{Lease, NoConnection, NoResponse, Pool},
+    wire::{Connection, Ticket},
+};
+
+/// The largest body for Tegata's own endpoints, in bytes.
+const LARGEST_PUBLIC: u64 = 1024 * 1024;
+
+/// Where an admitted request goes.
+enum Passage {
+    /// It is answered here.
+    Here(Response<Bytes>),
+    /// It is sent on.
+    On(Box<On>),
+}
+
+struct On {
+    outgoing: Outgoing,
+    /// The service's name, to be told in refusals.
+    service: Arc<str>,
+    upstreams: Vec<Upstream>,
+    told: Option<Told>,
+    /// Not one of Tegata's own pages: its answers may not touch what belongs to those.
+    is_service: bool,
+    drop_authorization: bool,
+    largest_body: u64,
+    limit: Option<(&'static str, Answer)>,
+    /// What scripts of other origins are told; `None`: the service says it itself.
+    cors: Option<Option<HeaderValue>>,
+}
+
+/// What one request has with it on its way.
+struct Way<'w> {
+    trail: Trail,
+    /// Cookies to set, whatever becomes of it.
+    set_cookie: Vec<HeaderValue>,
+    routing: &'w Routing,
+    now: SinceBoot,
+}
+
+impl Worker {
+    /// Answers a request.
+    pub(super) async fn exchange(
+        &self,
+        (ticket, watched): (Ticket, bool),
+        request: Request<Incoming>,
+    ) -> Response<Reply> {
+        let now = self.gate.node.since_boot();
+        self.deadlines.see(now);
+        let connection = ticket.connection();
+        let (parts, body) = request.into_parts();
+        let version = parts.version;
+        let routing = self.gate.routing.load_full();
+        let name = self.names.next();
+        let trail = Trail::new(&parts, connection.peer, &self.gate, name, &self.here, now);
+        let mut way = Way { trail, set_cookie: Vec::new(), routing: &routing, now };
+        let has_body = !http_body::Body::is_end_stream(&body);
+        let passage = if watched {
+            self.judge(&parts, connection, &mut way).await
+        } else {
+            let detail = "the request was not framed as it was read";
+            Err(Refusal::bad_request("ambiguous_framing", detail).closing())
+        };
+        let answered = match passage {
+            Ok(Passage::Here(response)) => {
+                if has_body {
+                    connection.note_unwanted();
+                }
+                Ok(response.map(|body| self.here(body, &ticket)))
+            }
+            Ok(Passage::On(on)) => self.forward(*on, parts, body, &way, &ticket).await,
+            Err(refused) => Err(refused),
+        };
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(mut refused) => {
+                way.trail.note_refused(&refused);
+                // Refusing is deciding, where it was known what was asked for.
+                if way.trail.service.is_some()
+                    && let Err(unrecorded) = way.trail.commit().await
+                {
+                    refused = unrecorded;
+                }
+                if has_body || refused.close {
+                    connection.note_unwanted();
+                }
+                let trace = way.trail.trace().unwrap_or(name.as_str());
+                let response = refused.response(trace);
+                response.map(|body| self.here(body, &ticket))
+            }
+        };
+        if is_framed(version) {
+            response.headers_mut().remove(header::CONNECTION);
+        }
+        if !way.set_cookie.is_empty() {
+            // What is set for one person must not be kept for others.
+            let no_store = HeaderValue::from_static("no-store");
+            response.headers_mut().insert(header::CACHE_CONTROL, no_store);
+        }
+        for cookie in std::mem::take(&mut way.set_cookie) {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        sign(response.headers_mut(), name.value(), self.hsts.as_ref());
+        way.trail.finish(response.status().as_u16());
+        response
+    }
+
+    fn here(&self, body: Bytes, ticket: &Ticket) -> Reply {
+        let patience = self.gate.config.deadlines.client;
+        Reply::here(body, ticket.again(), &self.deadlines, patience)
+    }
+
+    /// The phases that see the head alone.
+    async fn judge(
+        &self,
+        parts: &Parts,
+        connection: &Connection,
+        way: &mut Way<'_>,
+    ) -> Result<Passage, Refused> {
+        let gate = &*self.gate;
+        let head = Head {
+            method: &parts.method,
+            uri: &parts.uri,
+            version: parts.version,
+            headers: &parts.headers,
+            peer: connection.peer,
+            secure: connection.secure,
+        };
+        if parts.uri.path() == "/health" {
+            return self.health(&head).map(Passage::Here);
+        }
+        let mut admitted = admit(&head, gate, way.now)?;
+        way.trail.client = admitted.client;
+        way.trail.note_path(admitted.target.path().as_str());
+        let origin = Origin {
+            headers: head.headers,
+            peer: &connection.peer_text,
+            secure: connection.secure,
+            host: host(&admitted, &parts.uri),
+            private_cookies: &gate.config.private_cookies,
+            keep_traceparent: gate.config.keep_traceparent,
+            forwarded_by: gate.config.forwarded_by,
+        };
+        if let Some(public) = gate
+            .config
+            .public
+            .as_ref()
+            .filter(|_| admit::is_public(&gate.config, admitted.target.path()))
+        {
+            way.trail.metrics = Arc::clone(&self.public);
+            let on = self.to_public(public, &mut admitted, origin, parts, way)?;
+            return Ok(Passage::On(Box::new(on)));
+        }
+        self.to_service(&head, admitted, &origin, parts, way).await
+    }
+
+    fn health(&self, head: &Head<'_>) -> Result<Response<Bytes>, Refused> {
+        if *head.method != Method::GET && *head.method != Method::HEAD {
+            let detail = "`/health` is read";
+            let allow = HeaderValue::from_static("GET, HEAD");
+            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+                .with(header::ALLOW, allow));
+        }
+        if self.is_draining() {
+            return Err(Refusal::unavailable("stopping", "the gateway is about to stop").closing());
+        }
+        let mut response = Response::new(Bytes::from_static(br#"{"status":"ok"}"#));
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(response)
+    }
+
+    /// Tegata's own pages and endpoints get what the client sent, credentials included: they are
+    /// what credentials are for.
+    fn to_public(
+        &self,
+        public: &Upstream,
+        admitted: &mut Admitted<'_>,
+        origin: Origin<'_>,
+        parts: &Parts,
+        way: &Way<'_>,
+    ) -> Result<On, Refused> {
+        check_length(admitted, LARGEST_PUBLIC)?;
+        let origin = Origin { private_cookies: &[], ..origin };
+        let path = admitted.target.path().as_str().to_owned();
+        let raw = parts.uri.path_and_query();
+        Ok(On {
+            outgoing: Outgoing::new(admitted, &path, raw, &origin, &way.trail.name)?,
+            service: "public".into(),
+            upstreams: vec![public.clone()],
+            told: None,
+            is_service: false,
+            drop_authorization: false,
+            largest_body: LARGEST_PUBLIC,
+            limit: None,
+            cors: None,
+        })
+    }
+
+    async fn to_service(
+        &self,
+        head: &Head<'_>,
+        mut admitted: Admitted<'_>,
+        origin: &Origin<'_>,
+        parts: &Parts,
+        way: &mut Way<'_>,
+    ) -> Result<Passage, Refused> {
+        let (gate, routing) = (&*self.gate, way.routing);
+        let path = admitted.target.path().clone();
+        let found = routing.find(&path).ok_or_else(|| {
+            Refusal::new(StatusCode::NOT_FOUND, "no_route", "no service is at this path")
+        })?;
+        let destination = routing.service(found.beside.service).ok_or_else(|| {
+            Refusal::new(StatusCode::NOT_FOUND, "no_route", "no service is at this path")
+        })?;
+        way.trail.metrics = Arc::clone(&destination.metrics);
+        way.trail.service = Some(Arc::clone(&destination.name));
+        way.trail.route = Some(Arc::clone(&found.beside.prefix));
+        if let Some(response) = cors::preflight(&gate.config.cors, head, &admitted.fields)? {
+            return Ok(Passage::Here(response));
+        }
+        let cors = cors::allowed(&gate.config.cors, &admitted.fields);
+        let identified = identify(
+            head,
+            &admitted,
+            found.route,
+            gate,
+            &self.freshness,
+            way.now,
+            &mut way.set_cookie,
+        )
+        .await?;
+        way.trail.unchecked = identified.unchecked;
+        if let Some(caller) = identified.caller {
+            let passport = self.passports.of(caller, found.beside.service, routing)?;
+            way.trail.passport = Some(passport);
+        }
+        let passport = way.trail.passport.clone();
+        let limit =
+            self.allow(head, &found, &admitted, way).await?.map(|answer| ("caller", answer));
+        let told = match &passport {
+            Some(passport) => Some(Told {
+                user: passport.user.clone(),
+                roles: passport.roles.clone(),
+                internal: self.passports.internal(passport, destination)?,
+            }),
+            None => None,
+        };
+        let raw = parts.uri.path_and_query();
+        let limit = limit.or(admitted.limit.map(|answer| ("address", answer)));
+        Ok(Passage::On(Box::new(On {
+            outgoing: Outgoing::new(&mut admitted, found.forwarded, raw, origin, &way.trail.name)?,
+            service: Arc::clone(&destination.name),
+            upstreams: destination.upstreams.clone(),
+            told,
+            is_service: true,
+            drop_authorization: found.route.auth != tegata_mesh::AuthMode::None,
+            largest_body: found.beside.body,
+            limit,
+            cors: (!gate.config.cors.origins.is_empty()).then_some(cors),
+        })))
+    }
+
+    /// Limits, decides, and where it must be, has it written down.
+    async fn allow(
+        &self,
+        head: &Head<'_>,
+        found: &crate::route::Found<'_, '_>,
+        admitted: &Admitted<'_>,
+        way: &mut Way<'_>,
+    ) -> Result<Option<Answer>, Refused> {
+        let (gate, passport) = (&*self.gate, way.trail.passport.clone());
+        let passport = passport.as_deref();
+        let limit = decide::limit(gate, found, passport, admitted.client, way.now)?;
+        decide(head, found, passport, way.routing, gate, &mut way.trail.decided)?;
+        check_length(admitted, found.beside.body)?;
+        way.trail.commit().await?;
+        Ok(limit)
+    }
+
+    /// Sends a request on, and makes the answer of what comes back.
+    async fn forward(
+        &self,
+        on: On,
+        mut parts: Parts,
+        body: Incoming,
+        way: &Way<'_>,
+        ticket: &Ticket,
+    ) -> Result<Response<Reply>, Refused> {
+        let deadlines = &self.gate.config.deadlines;
+        let (upload, progress) =
+            Upload::new(body, on.largest_body, &self.deadlines, deadlines.client);
+        parts.uri = Uri::from(on.outgoing.target.clone());
+        parts.version = Version::HTTP_11;
+        // The address is filled in when it is known which one it is.
+        let nowhere = HeaderValue::from_static("");
+        on.outgoing.apply(
+            &mut parts.headers,
+            &nowhere,
+            on.told,
+            on.drop_authorization,
+            way.trail.name.value(),
+        );
+        let request = Request::from_parts(parts, upload);
+        let sent = self.send(&on.upstreams, &on.service, request, &progress, way.now).await;
+        let (response, lease) = match sent {
+            Ok(sent) => sent,
+            Err(refused) => {
+                return Err(match progress.cut.get() {
+                    Some(cut) => refused_cut(cut),
+                    None => refused,
+                });
+            }
+        };
+        if !progress.ended.get() {
+            // The service answered before it had the whole body.
+            ticket.connection().note_unwanted();
+        }
+        let (mut head, body) = response.into_parts();
+        clean(&mut head.headers);
+        if on.is_service {
+            keep_out(&mut head.headers, &self.gate.config.private_cookies);
+        }
+        if let Some((policy, answer)) = on.limit {
+            head.headers.extend(limit_fields(policy, &answer));
+        }
+        if let Some(origin) = on.cors {
+            cors::answer(&self.gate.config.cors, origin, &mut head.headers);
+        }
+        head.version = Version::default();
+        let waits = (self.gate.config.upstream.pause, deadlines.client);
+        let reply = Reply::from_service(body, lease, ticket.again(), &self.deadlines, waits);
+        Ok(Response::from_parts(head, reply))
+    }
+
+    /// Sends a request to one of the addresses of a service. Another address is tried where nothing
+    /// was sent; the same once more where a connection turned out to be closed.
+    async fn send(
+        &self,
+        upstreams: &[Upstream],
+        service: &Arc<str>,
+        mut request: Request<Upload>,
+        progress: &Rc<Progress>,
+        now: SinceBoot,
+    ) -> Result<(Response<Incoming>, Lease), Refused> {
+        let patience = self.gate.config.upstream.answer;
+        let mut fresh = false;
+        for attempt in 0..2 {
+            let (pool, mut lease) = self.lease(upstreams, service, progress, now, fresh).await?;
+            request.headers_mut().insert(header::HOST, pool.host.clone());
+            // What was sent on a connection that had been idle may have met its end on the way.
+            let again = (lease.reused && attempt == 0).then(|| copy(&request)).flatten();
+            match lease.send(request, patience).await {
+                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    return Err(broken(service));
+                }
+                Ok(response) => return Ok((response, lease)),
+                Err(NoResponse::Late) => return Err(late(service)),
+                Err(NoResponse::NotSent(back)) if attempt == 0 => request = *back,
+                Err(NoResponse::NotSent(_)) => return Err(broken(service)),
+                Err(NoResponse::Broken) => match again {
+                    Some(again) => request = again,
+                    None => return Err(broken(service)),
+                },
+            }
+            fresh = true;
+        }
+        Err(broken(service))
+    }
+
+    /// A connection to one of the addresses, in turn; those that could not be reached lately come
+    /// last.
+    async fn lease(
+        &self,
+        upstreams: &[Upstream],
+        service: &Arc<str>,
+        progress: &Rc<Progress>,
+        now: SinceBoot,
+        fresh: bool,
+    ) -> Result<(Rc<Pool>, Lease), Refused> {
+        let first = self.next_of(upstreams.len());
+        let in_turn = || upstreams.iter().cycle().skip(first).take(upstreams.len());
+        let pools = in_turn().map(|upstream| self.pool(upstream));
+        let (avoided, near): (Vec<_>, Vec<_>) = pools.partition(|pool| pool.is_avoided(now));
+        let mut failed = NoConnection::Unreachable;
+        for pool in near.into_iter().chain(avoided) {
+            match pool.lease(progress, now, fresh).await {
+                Ok(lease) => return Ok((pool, lease)),
+                Err(refused) => failed = refused,
+            }
+        }
+        Err(match failed {
+            NoConnection::Unreachable => Refusal::new(
+                StatusCode::BAD_GATEWAY,
+                "service_unreachable",
+                format!("service `{service}` cannot be reached"),
+            ),
+            NoConnection::Late => late(service),
+            NoConnection::Full => Refusal::unavailable(
+                "service_busy",
+                format!("service `{service}` has as many requests as it may have"),
+            ),
+        })
+    }
+}
+
+/// A copy of a request that may be sent twice: it has no body, and doing it twice is doing it once
+/// (RFC 9110 §9.2.2).
+fn copy(request: &Request<Upload>) -> Option<Request<Upload>> {
+    let repeatable = matches!(request.body(), Upload::Empty)
+        && matches!(
+            *request.method(),
+            Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
+        );
+    repeatable.then(|| {
+        let mut copy = Request::new(Upload::Empty);
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.headers_mut() = HeaderMap::clone(request.headers());
+        copy
+    })
+}
+
+fn host(admitted: &Admitted<'_>, uri: &Uri) -> Option<HeaderValue> {
+    let named = admitted.fields.host.one().cloned();
+    named.or_else(|| HeaderValue::from_str(uri.authority()?.as_str()).ok())
+}
+
+fn check_length(admitted: &Admitted<'_>, largest: u64) -> Result<(), Refused> {
+    let declared = admitted.fields.length.one().and_then(|length| length.to_str().ok());
+    match declared.and_then(|length| length.parse::<u64>().ok()) {
+        Some(length) if length > largest => Err(refused_cut(Cut::TooLarge)),
+        _ => Ok(()),
+    }
+}
+
+fn refused_cut(cut: Cut) -> Refused {
+    let (status, id) = match cut {
+        Cut::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+        Cut::ClientSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
+        Cut::ClientBroke => (StatusCode::BAD_REQUEST, "body_malformed"),
+        Cut::ServiceSlow => (StatusCode::GATEWAY_TIMEOUT, "service_late"),
+        Cut::ServiceBroke => (StatusCode::BAD_GATEWAY, "service_broken"),
+    };
+    Refusal::new(status, id, cut.to_string()).closing()
+}
+
+fn late(service: &str) -> Refused {
+    let detail = format!("service `{service}` did not answer in time");
+    Refusal::new(StatusCode::GATEWAY_TIMEOUT, "service_late", detail)
+}
+
+fn broken(service: &str) -> Refused {
+    let detail = format!("service `{service}` broke off, or gave an answer that is none");
+    Refusal::new(StatusCode::BAD_GATEWAY, "service_broken", detail)
+}

@@ -1,0 +1,125 @@
+//! What is written down about requests.
+
+use std::{fs, path::Path, sync::Arc};
+
+use serde_json::Value;
+use tegata_core::Node;
+use tegata_gateway::{
+    DecisionLog,
+    decision_log::{self, Known, Mode, verify},
+};
+use tegata_token::{Algorithm, SigningKey, VerifyingKey};
+
+use crate::{
+    echo,
+    world::{Plan, World, get},
+};
+
+fn open(directory: &Path, mode: Mode, key: &Arc<SigningKey>) -> DecisionLog {
+    let config = decision_log::Config { mode, ..decision_log::Config::at(directory) };
+    DecisionLog::open(&config, &Node::for_tests(1), Arc::clone(key)).unwrap()
+}
+
+fn world(log: &DecisionLog) -> World {
+    let mut plan = Plan::with(echo::start());
+    plan.decisions = Some(log.clone());
+    plan.start()
+}
+
+/// The records about requests.
+fn records(directory: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(directory.join("0000000001.log")).unwrap();
+    let records = text.lines().map(|line| serde_json::from_str(&line[65..]).unwrap());
+    records.filter(|record: &Value| record.get("log").is_none()).collect()
+}
+
+#[test]
+fn every_decision_is_written_down_with_who_what_and_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
+    let log = open(directory.path(), Mode::BestEffort, &key);
+    let world = world(&log);
+    let token = world.token();
+    let allowed = world.get("/echo/%61?secret=1", &token);
+    world.get("/admin/x", &token);
+    world.ask(&get("/echo/x", &[]));
+    world.ask(&get("/public/..", &[]));
+    drop(world);
+    log.close();
+
+    let records = records(directory.path());
+    let field = |name: &str| records.iter().map(|record| record[name].clone()).collect::<Vec<_>>();
+    assert_eq!(field("result"), ["allow", "deny", "deny", "deny"]);
+    assert_eq!(field("status"), [200, 403, 401, 400]);
+    assert_eq!(field("path"), ["/echo/a", "/admin/x", "/echo/x", "/public/.."]);
+    assert_eq!(field("rule")[..2], ["echo:/echo", "echo:/admin"]);
+    assert_eq!(field("reason")[1..], ["missing_role", "not_authenticated", "path_dot_segment"]);
+    assert_eq!(field("subject")[..2], ["usr_alice", "usr_alice"]);
+    assert_eq!(records[0]["request"], allowed.field("x-request-id").unwrap());
+    assert_eq!(field("client"), ["127.0.0.1"; 4]);
+    assert!(records.iter().all(|record| record["micros"].is_u64()));
+    let text = serde_json::to_string(&records).unwrap();
+    assert!(!text.contains(&token) && !text.contains("secret"));
+
+    let verifying = VerifyingKey::from_jwk(key.jwk()).unwrap();
+    let known = |kid: &str| (kid == verifying.kid().as_str()).then_some(&verifying);
+    let sound = verify(directory.path(), &known, &Known::default()).unwrap();
+    assert_eq!((sound.records, sound.unsigned), (6, 0));
+}
+
+#[test]
+fn a_client_that_leaves_before_the_answer_is_written_down_too() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
+    let log = open(directory.path(), Mode::BestEffort, &key);
+    let mut plan = Plan::with(listener.local_addr().unwrap());
+    plan.decisions = Some(log.clone());
+    let world = plan.start();
+    let mut client = world.connect();
+    client.write(get("/public/x", &[]));
+    let (mut service, _) = listener.accept().unwrap();
+    drop(client);
+    // The gateway hangs up on the service when it notices.
+    let _ = std::io::copy(&mut service, &mut std::io::sink());
+    drop(world);
+    log.close();
+    let records = records(directory.path());
+    assert_eq!(records.len(), 1);
+    assert_eq!((&records[0]["result"], &records[0]["status"]), (&"allow".into(), &499.into()));
+}
+
+#[test]
+fn where_the_log_is_required_nothing_passes_without_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
+    let log = open(directory.path(), Mode::Required, &key);
+    let world = world(&log);
+    let token = world.token();
+    assert_eq!(world.get("/echo/x", &token).status, 200);
+    // It was durable before the service was asked.
+    let first = &records(directory.path())[0];
+    assert_eq!((&first["result"], &first["status"]), (&"allow".into(), &Value::Null));
+    // So is what was refused, before the client learns of it.
+    assert_eq!(world.get("/admin/x", &token).status, 403);
+    let written = records(directory.path());
+    let refused = written.iter().find(|record| record["result"] == "deny").unwrap();
+    assert_eq!(refused["reason"], "missing_role");
+    log.close();
+    let refused = world.get("/echo/x", &token);
+    assert_eq!((refused.status, refused.problem().as_str()), (503, "decision_log_unavailable"));
+    assert_eq!(world.ask(&get("/public/x", &[])).status, 503);
+    assert_eq!(world.ask(&get("/health", &[])).status, 200);
+}
+
+#[test]
+fn where_it_is_not_what_is_lost_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
+    let log = open(directory.path(), Mode::BestEffort, &key);
+    let world = world(&log);
+    log.close();
+    assert_eq!(world.ask(&get("/public/x", &[])).status, 200);
+    assert_eq!(log.lost(), 1);
+    assert!(world.metrics().contains("decision_log_lost_total 1"));
+}

@@ -1,0 +1,390 @@
+//! Who calls, and whether they may.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http::HeaderValue;
+use serde_json::json;
+use tegata_core::{BoxFuture, ClientId, FamilyId, KeyId, SessionId, TokenId};
+use tegata_gateway::{Checked, Head, SessionCheck, SessionIdentity, SessionRefused};
+use tegata_policy::Forbid;
+use tegata_token::{
+    Algorithm, Claims, Expected, ExpectedAudience, InternalToken, KeySet, Memory, Scope,
+    SigningKey, Verifier, VerifyingKey, jws, revocation::Target,
+};
+
+use crate::{
+    echo,
+    world::{Plan, World, get, request},
+};
+
+#[test]
+fn a_service_learns_who_calls_and_never_sees_the_credential() {
+    let world = World::plain();
+    let token = world.token();
+    let answer = world.get("/echo/a/b?c=d", &token);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json()["path"], "/a/b");
+    assert_eq!(answer.seen("x-user-id").as_deref(), Some("usr_alice"));
+    assert_eq!(answer.seen("x-user-roles").as_deref(), Some("customer"));
+    assert_eq!(answer.seen("x-request-id").as_deref(), answer.field("x-request-id"));
+    assert_eq!(answer.seen("x-forwarded-for").as_deref(), Some("127.0.0.1"));
+    assert_eq!(answer.seen("x-forwarded-proto").as_deref(), Some("http"));
+    assert_eq!(answer.seen("x-forwarded-host").as_deref(), Some("gateway.example"));
+    assert!(answer.seen("traceparent").is_some());
+    assert!(!answer.json().to_string().contains(&token));
+    assert_eq!(answer.field("x-content-type-options"), Some("nosniff"));
+}
+
+#[test]
+fn the_internal_token_says_what_it_must_and_no_more() {
+    let world = World::plain();
+    let mut claims = world.claims();
+    let token = world.sign(&claims);
+    let seen = world.get("/echo/x", &token).seen("x-internal-token").unwrap();
+    let expected = Expected {
+        issuer: "tegata-gateway".into(),
+        audience: ExpectedAudience::OneOf(vec!["echo".into()]),
+        leeway: Duration::ZERO,
+    };
+    let verifier: Verifier<InternalToken> =
+        Verifier::new(expected, &Memory::default(), world.node.clock().clone());
+    let key = VerifyingKey::from_jwk(world.key.jwk()).unwrap();
+    verifier.use_keys(KeySet::new(vec![Arc::new(key)]));
+    let verified = verifier.verify(&seen).unwrap();
+    let internal = verified.claims();
+    let now = world.node.now().secs();
+    assert_eq!((internal.sub.as_str(), internal.exp, internal.iat), ("usr_alice", now + 300, now));
+    assert_eq!(internal.scope.as_str(), "orders.read orders.write");
+    assert_eq!(internal.roles, ["customer"]);
+    assert_eq!(internal.original_jti.as_deref(), claims["jti"].as_str());
+    assert_eq!(internal.sid.as_deref(), Some("1.30000.s"));
+    assert_eq!(internal.fid.as_deref(), Some("1.30000.f"));
+    assert!(TokenId::new(&internal.jti).is_ok() && internal.jti != claims["jti"]);
+    // It is kept for the next request, and made anew when it has little life left.
+    let again = |world: &World| world.get("/echo/x", &token).seen("x-internal-token").unwrap();
+    assert_eq!(again(&world), seen);
+    world.clock.advance(Duration::from_secs(250));
+    world.refresh_revocations();
+    let later = again(&world);
+    assert_ne!(later, seen);
+    assert_eq!(verifier.verify(&later).unwrap().claims().exp, world.node.now().secs() + 300);
+    // It never outlives the token that it was made from.
+    claims["exp"] = json!(world.node.now().secs() + 20);
+    claims["iat"] = json!(world.node.now().secs());
+    let short = world.get("/echo/x", &world.sign(&claims)).seen("x-internal-token").unwrap();
+    assert_eq!(verifier.verify(&short).unwrap().claims().exp, world.node.now().secs() + 20);
+    // It is not accepted from outside.
+    assert_eq!(world.get("/echo/x", &short).problem(), "token_kind");
+}
+
+#[test]
+fn credentials_that_do_not_count_are_refused_with_a_challenge() {
+    let world = World::plain();
+    let with = |name: &str, value: serde_json::Value| {
+        let mut claims = world.claims();
+        claims[name] = value;
+        world.sign(&claims)
+    };
+    let now = world.node.now().secs();
+    let stranger = SigningKey::generate(Algorithm::Es256).unwrap();
+    let forged = jws::sign(&stranger, "at+jwt", world.claims().to_string().as_bytes()).unwrap();
+    for (token, problem) in [
+        (with("exp", json!(now - 31)), "token_expired"),
+        (with("nbf", json!(now + 60)), "token_not_yet"),
+        (with("iss", json!("https://evil.example")), "token_issuer"),
+        (with("aud", json!("https://other.example")), "token_audience"),
+        (with("cnf", json!({"jkt": "x"})), "token_bound"),
+        (with("cnf", json!({"x5t#S256": "x"})), "token_bound"),
+        (with("sub", json!("usr_a\nX-User-Roles: admin")), "subject_unfit"),
+        (forged, "token_key_unknown"),
+        ("x.y.z".into(), "token_malformed"),
+        ("a".repeat(8000), "token_malformed"),
+    ] {
+        for path in ["/echo/x", "/maybe/x"] {
+            let answer = world.get(path, &token);
+            assert_eq!((answer.status, answer.problem().as_str()), (401, problem), "{path}");
+            let challenge = answer.field("www-authenticate").unwrap();
+            assert_eq!(challenge, r#"Bearer error="invalid_token""#);
+        }
+        // Where credentials are not looked at, they change nothing.
+        assert_eq!(world.get("/public/x", &token).status, 200);
+    }
+    for value in ["Bearer", "Basic YTpi", "DPoP x", "Bearer\tx", "bearer", "Token x"] {
+        let answer = world.ask(&get("/echo/x", &[("Authorization", value)]));
+        assert_eq!(answer.status, 401, "{value}");
+        assert!(answer.field("www-authenticate").unwrap().contains("invalid_token"));
+    }
+    let token = format!("bearer {}", world.token());
+    assert_eq!(world.ask(&get("/echo/x", &[("authorization", &token)])).status, 200);
+    let twice = world.ask(&get("/echo/x", &[("Authorization", &token), ("Authorization", &token)]));
+    assert_eq!((twice.status, twice.problem().as_str()), (400, "several_authorizations"));
+}
+
+#[test]
+fn nobody_is_asked_to_sign_in_where_somebody_is_needed() {
+    let world = World::plain();
+    let answer = world.ask(&get("/echo/x", &[]));
+    assert_eq!((answer.status, answer.problem().as_str()), (401, "not_authenticated"));
+    assert_eq!(answer.field("www-authenticate"), Some("Bearer"));
+    let nobody = world.ask(&get("/maybe/x", &[]));
+    assert_eq!(nobody.status, 200);
+    assert_eq!(nobody.seen("x-user-id"), None);
+    let somebody = world.get("/maybe/x", &world.token());
+    assert_eq!(somebody.seen("x-user-id").as_deref(), Some("usr_alice"));
+}
+
+#[test]
+fn roles_scopes_and_methods_decide() {
+    let mut plan = Plan::with(echo::start());
+    let forbid = Forbid { roles: vec!["suspended".into()], ..Forbid::named("no-suspended") };
+    plan.forbids.push(forbid);
+    let world = plan.start();
+    let with = |name: &str, value: serde_json::Value| {
+        let mut claims = world.claims();
+        claims[name] = value;
+        world.sign(&claims)
+    };
+    let customer = world.token();
+    let admin = with("roles", json!(["customer", "admin"]));
+    let answer = world.get("/admin/x", &customer);
+    assert_eq!((answer.status, answer.problem().as_str()), (403, "missing_role"));
+    assert_eq!(world.get("/admin/x", &admin).status, 200);
+    // A role that would be read as two is none.
+    let sly = with("roles", json!(["x,admin", "admin "]));
+    assert_eq!(world.get("/admin/x", &sly).status, 403);
+    let seen = world.get("/echo/x", &sly).seen("x-user-roles");
+    assert_eq!(seen.as_deref(), Some(""));
+
+    assert_eq!(world.get("/read/x", &customer).status, 200);
+    let narrow = world.get("/read/x", &with("scope", json!("orders.write")));
+    assert_eq!((narrow.status, narrow.problem().as_str()), (403, "missing_scope"));
+    assert_eq!(
+        narrow.field("www-authenticate"),
+        Some(r#"Bearer error="insufficient_scope", scope="orders.read""#)
+    );
+    let token = format!("Bearer {customer}");
+    let ask = |method| world.ask(&request(method, "/read/x", &[("Authorization", &token)], ""));
+    let post = ask("POST");
+    assert_eq!((post.status, post.problem().as_str()), (405, "method_not_allowed"));
+    assert_eq!(post.field("allow"), Some("GET, HEAD"));
+    assert_eq!((ask("HEAD").status, ask("get").status), (200, 405));
+    let suspended = world.get("/echo/x", &with("roles", json!(["suspended"])));
+    assert_eq!((suspended.status, suspended.problem().as_str()), (403, "forbidden"));
+    let nowhere = world.get("/nowhere", &customer);
+    assert_eq!((nowhere.status, nowhere.problem().as_str()), (404, "no_route"));
+    let metrics = world.metrics();
+    assert!(metrics.contains(r#"policy_decisions_total{decision="deny"} 6"#), "{metrics}");
+    assert!(
+        metrics.contains(r#"gateway_requests_total{service="echo",status="403"} 4"#),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn what_is_taken_back_is_refused_by_the_next_request_of_the_same_connection() {
+    let world = World::plain();
+    for target in [
+        |claims: &serde_json::Value| {
+            Target::Token(TokenId::new(claims["jti"].as_str().unwrap()).unwrap())
+        },
+        |_: &serde_json::Value| Target::Family(FamilyId::new("1.30000.fam").unwrap()),
+        |_: &serde_json::Value| Target::Session(SessionId::new("1.30000.ses").unwrap()),
+        |claims: &serde_json::Value| Target::Subject {
+            sub: claims["sub"].as_str().unwrap().to_owned(),
+            up_to: tegata_core::Timestamp::from_secs(claims["iat"].as_u64().unwrap()),
+        },
+        |claims: &serde_json::Value| Target::Client {
+            client: ClientId::new("app").unwrap(),
+            up_to: tegata_core::Timestamp::from_secs(claims["iat"].as_u64().unwrap()),
+        },
+    ] {
+        let mut claims = world.claims();
+        claims["sub"] = json!("usr_mallory");
+        claims["fid"] = json!("1.30000.fam");
+        claims["sid"] = json!("1.30000.ses");
+        claims["client_id"] = json!("app");
+        let token = format!("Bearer {}", world.sign(&claims));
+        let ask = get("/echo/x", &[("Authorization", &token)]);
+        let fresh = World::plain();
+        let token_there = format!("Bearer {}", fresh.sign(&claims));
+        let ask_there = get("/echo/x", &[("Authorization", &token_there)]);
+        let mut client = fresh.connect();
+        for _ in 0..3 {
+            assert_eq!(client.ask(&ask_there).status, 200);
+        }
+        fresh.revoke(target(&claims));
+        let refused = client.ask(&ask_there);
+        assert_eq!((refused.status, refused.problem().as_str()), (401, "token_revoked"));
+        // Elsewhere nothing happened.
+        assert_eq!(world.ask(&ask).status, 200);
+    }
+    let kid = KeyId::new(world.key.kid().as_str()).unwrap();
+    let token = world.token();
+    assert_eq!(world.get("/echo/x", &token).status, 200);
+    world.revoke(Target::Key(kid));
+    assert_eq!(world.get("/echo/x", &token).problem(), "token_revoked");
+}
+
+#[test]
+fn while_revocations_cannot_be_learnt_each_route_follows_its_mode() {
+    let world = World::plain();
+    let token = world.token();
+    let old = |path: &str| {
+        let answer = world.get(path, &token);
+        (answer.status, (answer.status != 200).then(|| answer.problem()))
+    };
+    // Fresh.
+    for path in ["/echo/x", "/strict/x", "/available/x"] {
+        assert_eq!(old(path).0, 200);
+    }
+    world.clock.advance(Duration::from_secs(5));
+    assert_eq!(old("/strict/x").0, 200);
+    // Stale, and the token is young.
+    world.clock.advance(Duration::from_millis(1));
+    assert_eq!(old("/strict/x"), (503, Some("revocations_stale".into())));
+    assert_eq!((old("/echo/x").0, old("/available/x").0), (200, 200));
+    // Stale, and the token is old.
+    world.clock.advance(Duration::from_secs(60));
+    assert_eq!(old("/echo/x"), (503, Some("revocations_stale".into())));
+    assert_eq!(old("/available/x").0, 200);
+    assert_eq!(world.ask(&get("/public/x", &[])).status, 200);
+    // Stale, and the token is about to end.
+    world.clock.advance(Duration::from_secs(900 - 65 - 60));
+    assert_eq!(old("/echo/x").0, 200);
+    // What is known is refused, stale or not.
+    world.revoke(Target::Subject { sub: "usr_alice".into(), up_to: world.now() });
+    assert_eq!(old("/available/x"), (401, Some("token_revoked".into())));
+}
+
+#[test]
+fn knowledge_that_returns_is_used_at_once() {
+    let world = World::plain();
+    let token = world.token();
+    world.clock.advance(Duration::from_secs(100));
+    assert_eq!(world.get("/strict/x", &token).status, 503);
+    world.refresh_revocations();
+    assert_eq!(world.get("/strict/x", &token).status, 200);
+    assert!(
+        world.metrics().contains(r#"revocation_checks_total{layer="memory",result="stale"} 1"#)
+    );
+}
+
+#[test]
+fn a_node_that_knows_no_revocations_yet_is_stale() {
+    let mut plan = Plan::with(echo::start());
+    plan.knows_revocations = false;
+    let world = plan.start();
+    let token = world.token();
+    assert_eq!(world.get("/strict/x", &token).status, 503);
+    assert_eq!(world.get("/echo/x", &token).status, 200);
+    world.clock.advance(Duration::from_secs(60));
+    assert_eq!(world.get("/echo/x", &token).status, 503);
+}
+
+/// Sessions by the value of the cookie: what each answers.
+#[derive(Default)]
+struct Sessions {
+    asked: Mutex<Vec<(String, IpAddr)>>,
+}
+
+impl SessionCheck for Sessions {
+    fn cookie(&self) -> &'static str {
+        "session_id"
+    }
+
+    fn check<'a>(
+        &'a self,
+        value: &'a str,
+        head: Head<'a>,
+        client: IpAddr,
+    ) -> BoxFuture<'a, Checked> {
+        self.asked.lock().unwrap().push((value.to_owned(), client));
+        let changes = head.method != http::Method::GET;
+        let token = head.headers.get("x-csrf-token");
+        let verdict = match value {
+            "alive" if changes && token.is_none() => Err(SessionRefused::Forged),
+            "alive" => Ok(Arc::new(SessionIdentity {
+                claims: Claims {
+                    sub: "usr_bob".into(),
+                    roles: vec!["admin".into()],
+                    scope: Scope::new("orders.read").unwrap(),
+                    sid: Some("1.30000.bob".into()),
+                    iat: 1_767_225_600,
+                    exp: 1_767_225_600 + 3600,
+                    ..Claims::default()
+                },
+            })),
+            "stolen" => Err(SessionRefused::NotTheirs),
+            "lost" => Err(SessionRefused::Unavailable),
+            _ => Err(SessionRefused::Unknown),
+        };
+        let set_cookie = vec![HeaderValue::from_static("session_id=next; HttpOnly")];
+        Box::pin(async move { Checked { verdict, set_cookie } })
+    }
+}
+
+fn with_sessions() -> (World, Arc<Sessions>) {
+    let sessions = Arc::new(Sessions::default());
+    let mut plan = Plan::with(echo::start());
+    plan.sessions = Some(sessions.clone());
+    (plan.start(), sessions)
+}
+
+#[test]
+fn a_session_stands_for_its_user_and_its_cookie_goes_no_further() {
+    let (world, sessions) = with_sessions();
+    let cookies = "theme=dark; session_id=alive; refresh_token=r; __Host-session_id=x; lang=en";
+    let answer = world.ask(&get("/admin/x", &[("Cookie", cookies)]));
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    assert_eq!(answer.seen("x-user-id").as_deref(), Some("usr_bob"));
+    assert_eq!(answer.seen("x-user-roles").as_deref(), Some("admin"));
+    assert!(answer.seen("x-internal-token").is_some());
+    assert_eq!(answer.seen("cookie").as_deref(), Some("theme=dark; lang=en"));
+    assert_eq!(answer.fields("set-cookie"), ["session_id=next; HttpOnly"]);
+    assert_eq!(*sessions.asked.lock().unwrap(), [("alive".into(), "127.0.0.1".parse().unwrap())]);
+    let alone = world.ask(&get("/echo/x", &[("Cookie", "session_id=alive")]));
+    assert_eq!(alone.seen("cookie"), None);
+    let open = world.ask(&get("/public/x", &[("Cookie", "a=b; session_id=alive")]));
+    assert_eq!(open.seen("cookie").as_deref(), Some("a=b"));
+}
+
+#[test]
+fn sessions_that_do_not_count_are_refused_and_their_cookies_set() {
+    let (world, _) = with_sessions();
+    for (value, status, problem) in [
+        ("ended", 401, "session_unknown"),
+        ("stolen", 401, "session_not_theirs"),
+        ("lost", 503, "sessions_unavailable"),
+    ] {
+        for path in ["/echo/x", "/maybe/x"] {
+            let answer = world.ask(&get(path, &[("Cookie", &format!("session_id={value}"))]));
+            assert_eq!((answer.status, answer.problem().as_str()), (status, problem));
+            assert_eq!(answer.fields("set-cookie"), ["session_id=next; HttpOnly"]);
+        }
+    }
+    let post = |fields: &[(&str, &str)]| world.ask(&request("POST", "/echo/x", fields, "x"));
+    let forged = post(&[("Cookie", "session_id=alive")]);
+    assert_eq!((forged.status, forged.problem().as_str()), (403, "csrf"));
+    assert_eq!(post(&[("Cookie", "session_id=alive"), ("X-CSRF-Token", "t")]).status, 200);
+    let two = world.ask(&get("/echo/x", &[("Cookie", "session_id=alive; session_id=planted")]));
+    assert_eq!((two.status, two.problem().as_str()), (400, "several_session_cookies"));
+    world.revoke(Target::Session(SessionId::new("1.30000.bob").unwrap()));
+    let ended = world.ask(&get("/echo/x", &[("Cookie", "session_id=alive")]));
+    assert_eq!(ended.problem(), "token_revoked");
+}
+
+#[test]
+fn a_token_wins_over_a_cookie() {
+    let (world, sessions) = with_sessions();
+    let token = format!("Bearer {}", world.token());
+    let fields = [("Authorization", token.as_str()), ("Cookie", "session_id=alive")];
+    let answer = world.ask(&get("/echo/x", &fields));
+    assert_eq!(answer.seen("x-user-id").as_deref(), Some("usr_alice"));
+    let bad = [("Authorization", "Bearer x"), ("Cookie", "session_id=alive")];
+    assert_eq!(world.ask(&get("/echo/x", &bad)).status, 401);
+    assert!(sessions.asked.lock().unwrap().is_empty());
+}

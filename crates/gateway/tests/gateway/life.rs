@@ -1,0 +1,370 @@
+//! Deadlines, the end of a gateway, TLS and HTTP/2.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use tegata_gateway::config::Tls;
+
+use crate::{
+    echo,
+    world::{Client, Plan, get, request},
+};
+
+/// Short, but many ticks long.
+const SHORT: Duration = Duration::from_millis(300);
+
+fn impatient(address: std::net::SocketAddr) -> Plan {
+    let mut plan = Plan::with(address);
+    plan.real_time = true;
+    plan
+}
+
+/// A service that accepts, and says nothing.
+fn silent() -> (std::net::SocketAddr, mpsc::Receiver<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (hand, streams) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut first = [0];
+            let _ = stream.read(&mut first);
+            if hand.send(stream).is_err() {
+                break;
+            }
+        }
+    });
+    (address, streams)
+}
+
+#[test]
+fn a_head_that_comes_too_slowly_is_not_waited_for_however_often_a_byte_comes() {
+    let mut plan = impatient(echo::start());
+    plan.config.deadlines.head = SHORT;
+    let world = plan.start();
+    // Nothing at all, and a part of a head.
+    for start in ["", "GET /public/x HTTP/1.1\r\nHost: a\r\n"] {
+        let mut client = world.connect();
+        client.write(start);
+        assert!(client.is_closed(), "{start:?}");
+    }
+    let mut client = world.connect();
+    client.stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    client.write("GET /public/x HTTP/1.1\r\nX: ");
+    let mut bytes = 0;
+    let mut buffer = [0];
+    // Each byte comes in time for itself.
+    while !matches!(client.stream.read(&mut buffer), Ok(0)) {
+        assert!(client.stream.write_all(b"a").is_ok() || bytes > 0);
+        bytes += 1;
+        assert!(bytes < 500, "the gateway waits for ever");
+    }
+    // And on a connection that has been served before.
+    let mut client = world.connect();
+    assert_eq!(client.ask(&get("/public/x", &[])).status, 200);
+    client.write("GET /public/x HT");
+    assert!(client.is_closed());
+}
+
+#[test]
+fn an_idle_connection_is_closed_after_a_while_and_not_before() {
+    let mut plan = impatient(echo::start());
+    plan.config.deadlines.idle = SHORT;
+    plan.config.deadlines.head = SHORT * 100;
+    let world = plan.start();
+    let mut client = world.connect();
+    for _ in 0..3 {
+        assert_eq!(client.ask(&get("/public/x", &[])).status, 200);
+    }
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_body_that_stops_coming_is_answered_408() {
+    let mut plan = impatient(echo::start());
+    plan.config.deadlines.client = SHORT;
+    let world = plan.start();
+    let mut client = world.connect();
+    client.write("POST /public/x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
+    let answer = client.answer().unwrap();
+    assert_eq!((answer.status, answer.problem().as_str()), (408, "body_too_slow"));
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_cut_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut plan = impatient(listener.local_addr().unwrap());
+    plan.config.deadlines.client = SHORT;
+    let world = plan.start();
+    let mut client = world.connect();
+    client.write(get("/public/x", &[]));
+    let (mut service, _) = listener.accept().unwrap();
+    let mut head = [0; 4096];
+    let _ = service.read(&mut head).unwrap();
+    service.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+    // It ends because the gateway hangs up on both.
+    while service.write_all(chunk.as_bytes()).is_ok() {}
+}
+
+#[test]
+fn a_service_that_does_not_answer_is_504_and_one_that_stops_is_cut() {
+    let (address, streams) = silent();
+    let mut plan = impatient(address);
+    plan.config.upstream.answer = SHORT;
+    plan.config.upstream.pause = SHORT;
+    let world = plan.start();
+    let answer = world.ask(&get("/public/x", &[]));
+    assert_eq!((answer.status, answer.problem().as_str()), (504, "service_late"));
+    drop(streams.recv());
+    let mut client = world.connect();
+    client.write(get("/public/x", &[]));
+    let mut service = streams.recv().unwrap();
+    service.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").unwrap();
+    assert_eq!(client.head().unwrap().0, 200);
+    let mut rest = Vec::new();
+    let _ = client.stream.read_to_end(&mut rest);
+    assert!(rest.len() < 9);
+}
+
+#[test]
+fn requests_in_flight_are_finished_and_idle_connections_closed() {
+    let (address, streams) = silent();
+    let mut plan = impatient(address);
+    // Both kinds of connection, on every worker.
+    plan.config.workers = 2;
+    let world = plan.start();
+    let mut idle: Vec<_> = (0..4).map(|_| world.connect()).collect();
+    for client in &mut idle {
+        assert_eq!(client.ask(&get("/health", &[])).status, 200);
+    }
+    let mut busy: Vec<_> = (0..4).map(|_| world.connect()).collect();
+    let mut services = Vec::new();
+    for client in &mut busy {
+        client.write(get("/public/x", &[]));
+        services.push(streams.recv().unwrap());
+    }
+    let world = Arc::new(world);
+    let stopping = {
+        let world = Arc::clone(&world);
+        thread::spawn(move || world.gateway.shutdown())
+    };
+    for client in &mut idle {
+        assert!(client.is_closed());
+    }
+    for mut service in services {
+        service.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").unwrap();
+    }
+    for client in &mut busy {
+        let answer = client.answer().unwrap();
+        assert_eq!((answer.status, answer.body.as_slice()), (200, &b"done"[..]));
+        assert!(client.is_closed());
+    }
+    stopping.join().unwrap();
+    assert!(TcpStream::connect(world.address).is_err());
+}
+
+#[test]
+fn whoever_came_before_the_end_is_served() {
+    let world = impatient(echo::start()).start();
+    let mut clients: Vec<_> = (0..50).map(|_| world.connect()).collect();
+    for client in &mut clients {
+        client.write(get("/public/x", &[]));
+    }
+    world.gateway.shutdown();
+    for client in &mut clients {
+        assert_eq!(client.answer().unwrap().status, 200);
+        assert!(client.is_closed());
+    }
+}
+
+#[test]
+fn an_http2_client_that_opens_no_window_is_cut_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut plan = impatient(listener.local_addr().unwrap());
+    plan.config.deadlines.client = SHORT;
+    let world = plan.start();
+    let service = thread::spawn(move || {
+        let (mut service, _) = listener.accept().unwrap();
+        let mut head = [0; 4096];
+        let _ = service.read(&mut head).unwrap();
+        service.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+        let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+        while service.write_all(chunk.as_bytes()).is_ok() {}
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        let ended = tokio::spawn(connection);
+        let request = http::Request::get("http://gateway.example/public/x");
+        let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await;
+        let response = response.unwrap();
+        assert_eq!(response.status(), 200);
+        // Nothing of the body is read, so the window stays closed.
+        let _ = ended.await.unwrap();
+        drop(response);
+    });
+    service.join().unwrap();
+}
+
+#[test]
+fn the_end_does_not_wait_for_ever() {
+    let (address, streams) = silent();
+    let mut plan = impatient(address);
+    plan.config.deadlines.drain = SHORT;
+    let world = plan.start();
+    let mut client = world.connect();
+    client.write(get("/public/x", &[]));
+    let _service = streams.recv().unwrap();
+    world.gateway.shutdown();
+    assert!(client.is_closed());
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/tls").join(name)
+}
+
+fn tls() -> Tls {
+    Tls { certificate_file: fixture("certificate.pem"), key_file: fixture("key.pem") }
+}
+
+/// Asks over TLS, with HTTP/2 or HTTP/1.1, for the echo of a request.
+fn ask_tls(address: std::net::SocketAddr, protocol: &[u8]) -> serde_json::Value {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(fixture("certificate.pem")).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = connector.connect(name, stream).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol));
+        let request = http::Request::get("https://localhost/public/x?y=z");
+        if protocol == b"h2" {
+            let (mut sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                    .await
+                    .unwrap();
+            tokio::spawn(connection);
+            let sent = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await;
+            read(sent.unwrap()).await
+        } else {
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+            tokio::spawn(connection);
+            let request = request.header("host", "localhost").body(Empty::<Bytes>::new());
+            read(sender.send_request(request.unwrap()).await.unwrap()).await
+        }
+    })
+}
+
+async fn read(response: http::Response<hyper::body::Incoming>) -> serde_json::Value {
+    assert_eq!(response.status(), 200);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice(&body).unwrap()
+}
+
+#[test]
+fn tls_carries_both_versions_of_http() {
+    let mut plan = impatient(echo::start());
+    plan.config.tls = Some(tls());
+    let world = plan.start();
+    for protocol in [&b"h2"[..], b"http/1.1"] {
+        let seen = ask_tls(world.address, protocol);
+        assert_eq!((&seen["path"], &seen["query"]), (&"/x".into(), &"y=z".into()));
+        let fields = seen["headers"].to_string();
+        assert!(fields.contains(r#"["x-forwarded-proto","https"]"#), "{fields}");
+        assert!(fields.contains(r#"["x-forwarded-host","localhost"]"#), "{fields}");
+    }
+    // Whoever does not speak TLS is not served.
+    let mut client = Client::to(world.address);
+    client.write(get("/public/x", &[]));
+    assert!(client.answer().is_none());
+}
+
+#[test]
+fn services_are_reached_with_tls_where_their_certificate_counts() {
+    let mut inner = impatient(echo::start());
+    inner.config.tls = Some(tls());
+    let inner = inner.start();
+    let mut outer = impatient("127.0.0.1:1".parse().unwrap());
+    let upstream = format!("https://localhost:{}", inner.address.port());
+    outer.config.public = Some(upstream.parse().unwrap());
+    outer.config.public_paths = vec!["/public".into()];
+    outer.config.upstream.ca_file = Some(fixture("certificate.pem"));
+    let outer = outer.start();
+    let answer = outer.ask(&get("/public/x", &[]));
+    assert_eq!(answer.json()["path"], "/x");
+    // By its address it is somebody whose name is not `localhost`, yet in the certificate.
+    let by_name = outer.ask(&request("POST", "/public/y", &[], "body"));
+    assert_eq!(by_name.json()["body"], "body");
+}
+
+#[test]
+fn http2_requests_pass_the_same_phases() {
+    let world = impatient(echo::start()).start();
+    let token = world.token();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let mut ask = |path: &str, fields: &[(&str, &str)]| {
+            let mut request = http::Request::get(format!("http://gateway.example{path}"));
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            sender.send_request(request.body(Empty::<Bytes>::new()).unwrap())
+        };
+        let bearer = format!("Bearer {token}");
+        let long = "v".repeat(8193);
+        let many: Vec<_> = (0..101).map(|_| ("x-many", "1")).collect();
+        type Fields<'f> = &'f [(&'f str, &'f str)];
+        let cases: [(&str, Fields<'_>, u16); 8] = [
+            ("/echo/x", &[("authorization", &bearer)], 200),
+            ("/echo/x", &[], 401),
+            ("/public/x", &[("x_user_id", "forged")], 200),
+            ("/public/%2e%2e/x", &[], 400),
+            ("/public/x", &[("host", "other.example")], 400),
+            ("/public/x", &[("x-long", &long)], 431),
+            ("/public/x", &many, 431),
+            ("/nowhere", &[], 404),
+        ];
+        for (path, fields, status) in cases {
+            let response = ask(path, fields).await.unwrap();
+            assert_eq!(response.status(), status, "{path}");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert!(!String::from_utf8_lossy(&body).contains("forged"));
+        }
+        // Many at once, on one connection.
+        let all: Vec<_> = (0..200).map(|_| ask("/public/x", &[])).collect();
+        for response in all {
+            assert_eq!(response.await.unwrap().status(), 200);
+        }
+    });
+}

@@ -1,0 +1,17 @@
+//! The gateway from outside: sockets on one side, services on the other.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "all of this is tests, and what does not hold is to end them"
+)]
+
+mod decisions;
+mod echo;
+mod hostile;
+mod identity;
+mod life;
+mod passage;
+mod streams;
+mod world;

@@ -1,0 +1,428 @@
+//! A gateway with a service behind it, on free ports, and clients that write what they like.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
+
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tegata_core::{
+    BoxFuture, Clock as _, CommitRefused, Epoch, Kind, Log, ManualClock, Node, Realm, Records,
+    SeededEntropy, StoreError, Timestamp, TokenId,
+    port::{Batch, Page, Pull, Record, Sequenced},
+};
+use tegata_gateway::{Config, DecisionLog, Gateway, Metrics, Parts, SessionCheck};
+use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap};
+use tegata_token::{
+    AccessToken, Algorithm, Expected, ExpectedAudience, KeySet, Memory, SigningKey, Verifier,
+    VerifyingKey, View, jws,
+    revocation::{Entry, Target},
+};
+
+use crate::echo;
+
+pub(crate) const ISSUER: &str = "https://issuer.example";
+pub(crate) const AUDIENCE: &str = "https://api.example";
+
+/// A gateway, and everything that it asks.
+pub(crate) struct World {
+    pub(crate) gateway: Gateway,
+    pub(crate) address: SocketAddr,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) node: Node,
+    pub(crate) key: Arc<SigningKey>,
+    pub(crate) revocations: Arc<View>,
+    pub(crate) registry: Registry,
+}
+
+/// What a world is made from.
+pub(crate) struct Plan {
+    pub(crate) config: Config,
+    pub(crate) routes: Value,
+    pub(crate) services: Vec<(String, Vec<SocketAddr>)>,
+    pub(crate) forbids: Vec<tegata_policy::Forbid>,
+    pub(crate) sessions: Option<Arc<dyn SessionCheck>>,
+    pub(crate) decisions: Option<DecisionLog>,
+    /// Whether time passes. Otherwise it stands still until it is moved.
+    pub(crate) real_time: bool,
+    pub(crate) knows_revocations: bool,
+}
+
+impl Plan {
+    /// One service, `echo`, at this address.
+    pub(crate) fn with(echo: SocketAddr) -> Self {
+        let mut config = Config { workers: 1, ..Config::default() };
+        config.limits.per_address = None;
+        Self {
+            config,
+            routes: json!([
+                {"path": "/echo", "service": "echo"},
+                {"path": "/public", "service": "echo", "auth": "none"},
+                {"path": "/maybe", "service": "echo", "auth": "optional"},
+                {"path": "/admin", "service": "echo", "roles": ["admin"]},
+                {"path": "/read", "service": "echo", "scope": "orders.read", "methods": ["GET"]},
+                {"path": "/strict", "service": "echo", "revocation": "strict"},
+                {"path": "/available", "service": "echo", "revocation": "available"},
+                {"path": "/whole", "service": "echo", "strip_prefix": false, "auth": "none"},
+                {"path": "/limited", "service": "echo", "rate_limit": "3/m"},
+            ]),
+            services: vec![("echo".to_owned(), vec![echo])],
+            forbids: vec![],
+            sessions: None,
+            decisions: None,
+            real_time: false,
+            knows_revocations: true,
+        }
+    }
+
+    pub(crate) fn map(&self) -> ServiceMap {
+        let services: Vec<DeclaredService> = self
+            .services
+            .iter()
+            .map(|(name, addresses)| DeclaredService {
+                name: name.clone(),
+                upstreams: addresses.iter().map(|address| format!("http://{address}")).collect(),
+                callers: vec![],
+                roles: vec![],
+            })
+            .collect();
+        let routes: Vec<DeclaredRoute> = serde_json::from_value(self.routes.clone()).unwrap();
+        ServiceMap::check(&services, &routes).unwrap()
+    }
+
+    pub(crate) fn start(self) -> World {
+        let clock = Arc::new(ManualClock::default());
+        let node = if self.real_time {
+            Node::start()
+        } else {
+            Node::with(clock.clone(), Arc::new(SeededEntropy::new(7)))
+        };
+        let key = Arc::new(SigningKey::generate(Algorithm::Es256).unwrap());
+        let expected = Expected {
+            issuer: ISSUER.into(),
+            audience: ExpectedAudience::OneOf(vec![AUDIENCE.into()]),
+            leeway: Duration::from_secs(30),
+        };
+        let tokens: Verifier<AccessToken> =
+            Verifier::new(expected, &Memory::default(), node.clock().clone());
+        let verifying = VerifyingKey::from_jwk(key.jwk()).unwrap();
+        tokens.use_keys(KeySet::new(vec![Arc::new(verifying)]));
+        let revocations = Arc::new(View::new(node.clone()));
+        if self.knows_revocations {
+            block_on(revocations.catch_up(&EmptyLog)).unwrap();
+        }
+        let mut registry = Registry::default();
+        let signer = Arc::clone(&key);
+        let services = self.map();
+        let parts = Parts {
+            node: node.clone(),
+            services,
+            forbids: self.forbids,
+            tokens: Arc::new(tokens),
+            revocations: Arc::clone(&revocations),
+            realm: Realm::default(),
+            signer: Arc::new(move || Some(Arc::clone(&signer))),
+            sessions: self.sessions,
+            decisions: self.decisions,
+            metrics: Metrics::register(&mut registry),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let gateway = Gateway::serve(self.config, parts, vec![listener]).unwrap();
+        let address = gateway.local_addrs()[0];
+        World { gateway, address, clock, node, key, revocations, registry }
+    }
+}
+
+impl World {
+    /// A gateway before an echo, with nothing special about it.
+    pub(crate) fn plain() -> Self {
+        Plan::with(echo::start()).start()
+    }
+
+    /// A connection to it.
+    pub(crate) fn connect(&self) -> Client {
+        Client::to(self.address)
+    }
+
+    /// One request on its own connection.
+    pub(crate) fn ask(&self, text: &str) -> Answer {
+        self.connect().ask(text)
+    }
+
+    /// A `GET` with a token.
+    pub(crate) fn get(&self, path: &str, token: &str) -> Answer {
+        self.ask(&get(path, &[("Authorization", &format!("Bearer {token}"))]))
+    }
+
+    pub(crate) fn claims(&self) -> Value {
+        let now = self.node.now().secs();
+        let jti = TokenId::generate(Epoch::FIRST, self.node.entropy());
+        json!({
+            "iss": ISSUER, "sub": "usr_alice", "aud": AUDIENCE, "exp": now + 900, "iat": now,
+            "jti": jti.as_str(), "client_id": "web", "scope": "orders.read orders.write",
+            "roles": ["customer"], "sid": "1.30000.s", "fid": "1.30000.f",
+        })
+    }
+
+    pub(crate) fn sign(&self, claims: &Value) -> String {
+        jws::sign(&self.key, "at+jwt", claims.to_string().as_bytes()).unwrap()
+    }
+
+    pub(crate) fn token(&self) -> String {
+        self.sign(&self.claims())
+    }
+
+    pub(crate) fn revoke(&self, target: Target) {
+        let now = self.node.now();
+        let entry = Entry {
+            target,
+            places: vec![],
+            at: now,
+            until: now + Duration::from_secs(3600),
+            reason: "test".into(),
+            actor: "system".into(),
+        };
+        self.revocations.apply(&Realm::default(), &entry);
+    }
+
+    /// Lets the view learn that there is nothing new.
+    pub(crate) fn refresh_revocations(&self) {
+        block_on(self.revocations.catch_up(&EmptyLog)).unwrap();
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.gateway.shutdown();
+    }
+}
+
+pub(crate) fn get(path: &str, fields: &[(&str, &str)]) -> String {
+    request("GET", path, fields, "")
+}
+
+pub(crate) fn request(method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> String {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: gateway.example\r\n");
+    for (name, value) in fields {
+        text += &format!("{name}: {value}\r\n");
+    }
+    if !body.is_empty() {
+        text += &format!("Content-Length: {}\r\n", body.len());
+    }
+    text + "\r\n" + body
+}
+
+/// A client that writes what it likes.
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    reader: BufReader<TcpStream>,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) fn to(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        // A test that waits for longer has found a hang.
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        Self { stream, reader }
+    }
+
+    pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        // A client that was refused may learn so while it writes.
+        let _ = self.stream.write_all(bytes.as_ref());
+    }
+
+    pub(crate) fn ask(&mut self, text: &str) -> Answer {
+        self.write(text);
+        let head = text.starts_with("HEAD ");
+        self.answer_to(head).unwrap_or_else(|| panic!("no answer to {text:?}"))
+    }
+
+    /// The next answer; `None`: the connection was closed.
+    pub(crate) fn answer(&mut self) -> Option<Answer> {
+        self.answer_to(false)
+    }
+
+    /// The status and the fields of the next answer.
+    pub(crate) fn head(&mut self) -> Option<(u16, Vec<(String, String)>)> {
+        let line = self.line()?;
+        let status = line.split(' ').nth(1)?.parse().ok()?;
+        let mut fields = Vec::new();
+        loop {
+            let line = self.line()?;
+            let Some((name, value)) = line.split_once(':') else { break };
+            fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        Some((status, fields))
+    }
+
+    fn answer_to(&mut self, is_head: bool) -> Option<Answer> {
+        let (status, fields) = loop {
+            let (status, fields) = self.head()?;
+            if status != 100 {
+                break (status, fields);
+            }
+        };
+        let mut answer = Answer { status, fields, body: Vec::new() };
+        if is_head || matches!(status, 204 | 304) {
+            return Some(answer);
+        }
+        if let Some(length) = answer.field("content-length") {
+            let mut body = vec![0; length.parse().unwrap()];
+            self.reader.read_exact(&mut body).ok()?;
+            answer.body = body;
+        } else if answer.field("transfer-encoding").is_some() {
+            while let Some(chunk) = self.chunk() {
+                answer.body.extend(chunk);
+            }
+        } else {
+            self.reader.read_to_end(&mut answer.body).ok()?;
+        }
+        Some(answer)
+    }
+
+    /// The next chunk; `None`: it was the last.
+    pub(crate) fn chunk(&mut self) -> Option<Vec<u8>> {
+        let size = usize::from_str_radix(self.line()?.trim(), 16).ok()?;
+        let mut chunk = vec![0; size];
+        self.reader.read_exact(&mut chunk).ok()?;
+        self.line()?;
+        (size > 0).then_some(chunk)
+    }
+
+    /// Whether the connection is closed, and nothing came before.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        let mut byte = [0];
+        !matches!(self.reader.read(&mut byte), Ok(1))
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = self.reader.read_line(&mut line).unwrap_or_else(|error| {
+            assert!(
+                !matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                ),
+                "the gateway hangs"
+            );
+            0
+        });
+        (read > 0).then(|| line.trim_end().to_owned())
+    }
+}
+
+impl Answer {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn fields(&self, name: &str) -> Vec<&str> {
+        self.fields.iter().filter(|(own, _)| own == name).map(|(_, v)| v.as_str()).collect()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("{} {}", self.status, String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The name of the problem, of a refusal in the right form.
+    pub(crate) fn problem(&self) -> String {
+        assert_eq!(self.field("content-type"), Some("application/problem+json"), "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status);
+        assert!(problem["trace_id"].as_str().is_some_and(|trace| trace.len() == 32));
+        assert!(problem["title"].is_string() && problem["detail"].is_string());
+        problem["type"].as_str().unwrap().strip_prefix("urn:tegata:problem:").unwrap().to_owned()
+    }
+
+    /// A field that the service saw, where it is an echo.
+    pub(crate) fn seen(&self, name: &str) -> Option<String> {
+        let fields = self.json()["headers"].as_array().unwrap().clone();
+        let values: Vec<_> = fields
+            .iter()
+            .filter(|field| field[0].as_str().unwrap().eq_ignore_ascii_case(name))
+            .map(|field| field[1].as_str().unwrap().to_owned())
+            .collect();
+        (!values.is_empty()).then(|| values.join("|"))
+    }
+}
+
+/// A revocation log in which nothing ever happens.
+struct EmptyLog;
+
+impl Records for EmptyLog {
+    fn load<'a>(
+        &'a self,
+        _: &'a Realm,
+        _: &'static Kind,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn find<'a>(
+        &'a self,
+        _: &'a Realm,
+        _: &'static Kind,
+        _: &'static str,
+        _: &'a str,
+        _: Page,
+    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
+        Box::pin(async { Ok(vec![]) })
+    }
+
+    fn scan<'a>(
+        &'a self,
+        _: &'a Realm,
+        _: &'static Kind,
+        _: Page,
+    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
+        Box::pin(async { Ok(vec![]) })
+    }
+
+    fn commit(&self, _: Batch) -> BoxFuture<'_, Result<(), CommitRefused>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn pull(&self, _: Log, _: u64, _: u32) -> BoxFuture<'_, Result<Pull, StoreError>> {
+        Box::pin(async { Ok(Pull::default()) })
+    }
+
+    fn sequence(
+        &self,
+        _: Log,
+        _: tegata_core::NodeId,
+    ) -> BoxFuture<'_, Result<Sequenced, StoreError>> {
+        Box::pin(async { Ok(Sequenced::AtCommit) })
+    }
+
+    fn purge(&self, _: Timestamp, _: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async { Ok(0) })
+    }
+}
+
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}

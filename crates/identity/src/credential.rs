@@ -1,0 +1,3 @@
+//! What people prove with who they are.
+
+pub mod password;

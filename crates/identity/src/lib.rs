@@ -1,0 +1,46 @@
+//! People: who they are, and how they prove it.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`user`] | users, and the registry that keeps them |
+//! | [`username`] | the one form of a user name |
+//! | [`name`] | roles, e-mail addresses, locales |
+//! | [`credential`] | what people prove it with: passwords |
+//! | [`sign_in`] | from a name and a password to an [`Assurance`] |
+//! | [`throttle`] | how often it may be tried |
+//! | [`network`] | where an attempt comes from |
+//! | [`workers`] | where expensive work runs |
+//!
+//! [`KINDS`] are the records kept, [`SPACES`] the values with a lifetime.
+
+pub mod credential;
+pub mod name;
+pub mod network;
+pub mod sign_in;
+pub mod throttle;
+pub mod user;
+pub mod username;
+pub mod workers;
+
+#[cfg(test)]
+mod testing;
+
+pub use credential::password::{
+    Password, PasswordHasher, PasswordPolicy, Passwords, Phc, Weakness,
+};
+pub use name::{EmailAddress, Locale, Role};
+pub use network::Network;
+pub use sign_in::{Acr, Assurance, Method, Refused, SignIn};
+pub use throttle::Throttle;
+pub use user::{NewUser, RoleChange, User, Users};
+pub use username::Username;
+pub use workers::{Busy, HashingPool, Workers};
+
+use tegata_core::{Kind, port::Space};
+
+/// The kinds of record that this crate keeps.
+pub static KINDS: [&Kind; 3] =
+    [&user::USER_KIND, &user::USERNAME_KIND, &credential::password::PASSWORD_KIND];
+
+/// The spaces of values with a lifetime that this crate keeps.
+pub static SPACES: [&Space; 2] = [&throttle::ATTEMPTS, &throttle::REMEMBERED];

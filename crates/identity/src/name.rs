@@ -1,0 +1,133 @@
+//! Names that people carry: roles, e-mail addresses, locales. Each is checked where it enters.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not such a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not {what}: {rule}")]
+pub struct InvalidName {
+    what: &'static str,
+    rule: &'static str,
+    text: String,
+}
+
+impl InvalidName {
+    pub(crate) fn new(what: &'static str, rule: &'static str, text: &str) -> Self {
+        // What is echoed is bounded: names arrive from outside.
+        let text = text.chars().take(80).collect::<String>().escape_debug().to_string();
+        Self { what, rule, text }
+    }
+}
+
+/// Declares a name over a checked string.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            #[doc = concat!("Reads ", $what, ": ", $rule, ".")]
+            ///
+            /// # Errors
+            /// [`InvalidName`] names the rule that the text breaks.
+            pub fn new(text: &str) -> Result<Self, InvalidName> {
+                let check: fn(&str) -> bool = $check;
+                if check(text) { Ok(Self(text.into())) } else { Err(InvalidName::new($what, $rule, text)) }
+            }
+
+            /// The text itself.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                Self::new(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// A role. Role names travel in a header, joined by commas, so they hold none.
+    Role, "a role", "1 to 64 of `a-z`, `0-9`, `_`, `.`, `:` and `-`",
+    |text| (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()
+            || matches!(b, b'_' | b'.' | b':' | b'-'))
+}
+
+name! {
+    /// An e-mail address, as it was given. It is not known to work until a mail was answered, and
+    /// two users may have the same.
+    EmailAddress, "an e-mail address",
+    "a local part and a domain around one `@`, at most 254 bytes, without spaces, controls and \
+     the characters `<>()[],;:\\\"`",
+    |text| text.split_once('@').is_some_and(|(local, domain)| {
+        let plain = |c: char| !c.is_control() && !c.is_whitespace()
+            && !matches!(c, '<' | '>' | '(' | ')' | '[' | ']' | ',' | ';' | ':' | '\\' | '"' | '@');
+        text.len() <= 254
+            && (1..=64).contains(&local.len())
+            && local.chars().all(plain)
+            && domain.chars().all(plain)
+            && domain.split('.').all(|label| !label.is_empty())
+    })
+}
+
+name! {
+    /// The language and region a person reads, as in BCP 47: `ja`, `en-GB`.
+    Locale, "a locale", "1 to 35 of `A-Z`, `a-z`, `0-9` and `-`, beginning with a letter",
+    |text| (1..=35).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_names_that_could_leave_a_header() {
+        for bad in ["", "a,b", "A", "a b", "a\r\nX-User-Roles: admin", "é", &"a".repeat(65)] {
+            assert!(Role::new(bad).is_err(), "{bad:?}");
+        }
+        for bad in [
+            "",
+            "@",
+            "a@",
+            "@b",
+            "a@b@c",
+            "a b@c",
+            "a@b\r\nBcc: x@y",
+            "<a@b>",
+            "a@b,c@d",
+            "a@b..c",
+            "a@.b",
+            &format!("{}@b", "a".repeat(65)),
+            &format!("a@{}", "b".repeat(253)),
+        ] {
+            assert!(EmailAddress::new(bad).is_err(), "{bad:?}");
+        }
+        assert!(Role::new("billing:read_only.v2-x").is_ok());
+        assert!(EmailAddress::new("alice+tag@例え.jp").is_ok());
+        assert!(Locale::new("ja").is_ok() && Locale::new("-").is_err());
+    }
+}

@@ -1,0 +1,283 @@
+//! From a name and a password to an [`Assurance`].
+//!
+//! What is answered, how long it takes, and what is read and hashed on the way are the same for
+//! a wrong password, an unknown name, a name that cannot be one, a user without a password and a
+//! disabled user. (A user whose hash comes from another system, or from an earlier configuration,
+//! takes as long as that hash until the first sign-in, which hashes it anew.)
+
+use std::{sync::Arc, time::Duration};
+
+use tegata_core::{
+    Batch, CommitRefused, Event, EventType, Node, Realm, Records, Secret, StoreError, Timestamp,
+    UserId, Versioned, repository::load,
+};
+
+use crate::{
+    credential::password::{Password, PasswordHasher, PasswordRecord, Phc, Unusable, Verdict},
+    network::Network,
+    throttle::{Attempt, Throttle, TooMany},
+    user::{User, Users},
+    username::Username,
+    workers::{self, Busy, Workers},
+};
+
+/// A key that no user name can be.
+const NO_NAME: &str = "-";
+
+/// The id of no user.
+const NOBODY: &str = "usr_nobody";
+
+/// Signs people in.
+#[derive(Clone)]
+pub struct SignIn {
+    node: Node,
+    records: Arc<dyn Records>,
+    users: Users,
+    throttle: Throttle,
+    hasher: Arc<PasswordHasher>,
+    workers: Arc<dyn Workers>,
+}
+
+/// Who somebody is, and how well that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assurance {
+    /// Who, as of the end of the check.
+    pub user: User,
+    /// By which methods: the claim `amr`.
+    pub amr: Vec<Method>,
+    /// How well: the claim `acr`.
+    pub acr: Acr,
+    /// When the attempt began: the claim `auth_time`. Whatever is withdrawn "before now" while an
+    /// attempt is under way also withdraws what comes of it.
+    pub auth_time: Timestamp,
+}
+
+/// A method of authentication, as RFC 8176 names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Method {
+    /// A password.
+    Password,
+}
+
+/// How well somebody is known: the assurance levels of NIST SP 800-63B-4 §2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Acr {
+    /// One factor.
+    Aal1,
+    /// Two factors.
+    Aal2,
+    /// Two factors, one of them a key that cannot be copied or phished.
+    Aal3,
+}
+
+/// Why somebody was not signed in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The name and the password do not belong together, or the user may not sign in.
+    #[error("the user name or the password is wrong")]
+    InvalidCredentials,
+    /// There were too many attempts.
+    #[error("too many attempts to sign in: try again in {} s", retry_after.as_secs())]
+    Throttled {
+        /// When it may be tried again. At least a second.
+        retry_after: Duration,
+    },
+    /// Too many others are signing in.
+    #[error(transparent)]
+    Busy(#[from] Busy),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl SignIn {
+    /// Signs in against `records`, under `throttle`, with the hashing on `workers`.
+    #[must_use]
+    pub fn new(
+        node: Node,
+        records: Arc<dyn Records>,
+        throttle: Throttle,
+        hasher: Arc<PasswordHasher>,
+        workers: Arc<dyn Workers>,
+    ) -> Self {
+        let users = Users::new(node.clone(), Arc::clone(&records));
+        Self { node, records, users, throttle, hasher, workers }
+    }
+
+    /// Signs in by name and password.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub async fn by_password(
+        &self,
+        realm: &Realm,
+        username: &str,
+        password: Secret<String>,
+        network: &Network,
+    ) -> Result<Assurance, Refused> {
+        let auth_time = self.node.now();
+        let username = Username::new(username).ok();
+        let account = username.as_ref().map_or("", Username::as_str);
+        let attempt = match self.throttle.admit(realm, account, network).await {
+            Ok(attempt) => attempt,
+            Err(TooMany::Throttled { retry_after }) => {
+                return Err(Refused::Throttled { retry_after });
+            }
+            Err(TooMany::Store(error)) => return Err(error.into()),
+        };
+        match self.check(realm, username.as_ref(), &password).await {
+            Ok(Some(user)) => {
+                // The person is who they say: a store that does not take the good news is no
+                // reason to send them away.
+                if let Err(error) = self.throttle.succeeded(realm, attempt).await {
+                    tracing::warn!(%error, "a sign-in was not taken off the count of attempts");
+                }
+                let amr = vec![Method::Password];
+                Ok(Assurance { user, amr, acr: Acr::Aal1, auth_time })
+            }
+            Ok(None) => Err(Refused::InvalidCredentials),
+            Err(Refused::Busy(busy)) => {
+                self.not_made(realm, attempt).await;
+                Err(busy.into())
+            }
+            // An attempt that ended in an error stays counted: an error must not open a way around
+            // the count.
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// The user, if the password is theirs and they may sign in. Makes the same calls in the same
+    /// order whether or not there is such a user.
+    async fn check(
+        &self,
+        realm: &Realm,
+        username: Option<&Username>,
+        password: &Secret<String>,
+    ) -> Result<Option<User>, Refused> {
+        // Where there is no such user, nobody's records are looked up instead.
+        let name = username.map_or(NO_NAME, Username::as_str);
+        let claimed = self.users.claim(realm, name).await?;
+        let found = claimed.is_some();
+        let id = match claimed {
+            Some(id) => id,
+            None => UserId::new(NOBODY).map_err(|_| Refused::InvalidCredentials)?,
+        };
+        let record = load::<PasswordRecord>(self.records.as_ref(), realm, id.as_str()).await?;
+        let record = record.filter(|_| found);
+        // What is too long to be a password is hashed as an empty one, in the same time.
+        let (password, whole) = match Password::new(password.expose().clone()) {
+            Ok(password) => (password, true),
+            Err(_) => (Password::empty(), false),
+        };
+        let verdict = self.verify(&password, record.as_ref()).await?;
+        // Read after the hashing, which takes long: what was changed meanwhile counts.
+        let user = self.users.load(realm, &id).await?;
+        let now = load::<PasswordRecord>(self.records.as_ref(), realm, id.as_str()).await?;
+        let (Verdict::Matches { rehash }, Some(record), Some(user), true) =
+            (verdict, record, user, whole)
+        else {
+            return Ok(None);
+        };
+        let unchanged =
+            now.as_ref().is_some_and(|now| now.value.generation == record.value.generation);
+        if !unchanged || user.disabled {
+            return Ok(None);
+        }
+        if rehash {
+            self.rehash(realm, &record, password).await;
+        }
+        Ok(Some(user))
+    }
+
+    /// Checks the password against the record, or against the decoy where there is none.
+    async fn verify(
+        &self,
+        password: &Password,
+        record: Option<&Versioned<PasswordRecord>>,
+    ) -> Result<Verdict, Refused> {
+        let phc = record.map_or_else(|| self.hasher.decoy(), |record| &record.value.phc);
+        match self.verify_on_workers(password, phc).await? {
+            Ok(verdict) if record.is_some() => Ok(verdict),
+            Ok(_) => Ok(Verdict::Differs),
+            Err(Unusable::NoMemory) => Err(Busy.into()),
+            Err(reason) => {
+                if let Some(record) = record {
+                    let user = &record.value.user;
+                    tracing::error!(%user, %reason, "the stored password hash cannot be used");
+                }
+                // Whoever asks must not learn it from the clock.
+                self.verify_on_workers(password, self.hasher.decoy()).await?.ok();
+                Ok(Verdict::Differs)
+            }
+        }
+    }
+
+    async fn verify_on_workers(
+        &self,
+        password: &Password,
+        phc: &Phc,
+    ) -> Result<Result<Verdict, Unusable>, Busy> {
+        let (hasher, password, phc) = (Arc::clone(&self.hasher), password.clone(), phc.clone());
+        workers::run(self.workers.as_ref(), move || hasher.verify(&password, &phc)).await
+    }
+
+    /// Hashes the password anew, as the configuration asks. If it does not come to it now, the next
+    /// sign-in does it.
+    async fn rehash(&self, realm: &Realm, record: &Versioned<PasswordRecord>, password: Password) {
+        let (hasher, node) = (Arc::clone(&self.hasher), self.node.clone());
+        let hashed =
+            workers::run(self.workers.as_ref(), move || hasher.hash(&password, node.entropy()));
+        let Ok(Ok(phc)) = hashed.await else { return };
+        let next = PasswordRecord { phc, ..record.value.clone() };
+        let user = &record.value.user;
+        let event = Event::new(
+            &self.node,
+            realm,
+            EventType::RegistryChanged,
+            [
+                ("subject", user.as_str().into()),
+                ("change", "password_rehashed".into()),
+                ("actor", "sign_in".into()),
+            ],
+        );
+        let batch = Batch::new(realm.clone()).with(record.replace(&next)).journal(&event);
+        match self.records.commit(batch).await {
+            // A conflict: the password was changed, or somebody else hashed it anew.
+            Ok(()) | Err(CommitRefused::Conflict { .. }) => {}
+            Err(CommitRefused::Store(error)) => {
+                tracing::warn!(%user, %error, "a password was not hashed anew");
+            }
+        }
+    }
+
+    async fn not_made(&self, realm: &Realm, attempt: Attempt) {
+        if let Err(error) = self.throttle.not_made(realm, attempt).await {
+            tracing::warn!(%error, "an attempt that was not made stays counted");
+        }
+    }
+}
+
+impl Method {
+    /// The value in `amr`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "pwd",
+        }
+    }
+}
+
+impl Acr {
+    /// The value of `acr`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Aal1 => "aal1",
+            Self::Aal2 => "aal2",
+            Self::Aal3 => "aal3",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

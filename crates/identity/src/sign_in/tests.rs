@@ -1,0 +1,213 @@
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::{
+    HashingPool,
+    credential::password::HasherConfig,
+    testing::{Bed, cheap, network, secret, typed},
+    workers,
+};
+
+const PASSWORD: &str = "correct horse battery";
+
+async fn attempt(bed: &Bed, name: &str, password: &str) -> Result<Assurance, Refused> {
+    let home = network("192.0.2.1");
+    bed.sign_in().by_password(&bed.realm, name, secret(password), &home).await
+}
+
+#[tokio::test]
+async fn the_right_password_gives_an_assurance() {
+    let bed = Bed::new();
+    let alice = bed.user("alice", Some(PASSWORD)).await;
+    let assurance = attempt(&bed, " Alice ", PASSWORD).await.unwrap();
+    assert_eq!(assurance.user, alice);
+    assert_eq!(assurance.amr.iter().map(|method| method.as_str()).collect::<Vec<_>>(), ["pwd"]);
+    assert_eq!((assurance.acr.as_str(), assurance.auth_time), ("aal1", bed.node.now()));
+}
+
+/// S10, by counting: the same answer, after the same reads in the same order and the same hashing,
+/// whatever is wrong.
+#[tokio::test]
+async fn nothing_tells_whether_a_user_exists() {
+    let bed = Bed::new();
+    bed.user("alice", Some(PASSWORD)).await;
+    bed.user("passkey-only", None).await;
+    let mallory = bed.user("mallory", Some(PASSWORD)).await;
+    bed.users.disable(&bed.realm, &mallory.id, "root").await.unwrap();
+    bed.records.loads();
+    let long = "x".repeat(5000);
+    for (name, password) in [
+        ("alice", "wrong"),
+        ("alice", ""),
+        ("alice", &long),
+        ("alice", &format!("{PASSWORD}\0")),
+        ("nobody", PASSWORD),
+        ("nobody", &long),
+        ("not a name\n", PASSWORD),
+        ("", ""),
+        ("usr_nobody", PASSWORD),
+        ("-", PASSWORD),
+        ("passkey-only", PASSWORD),
+        ("passkey-only", ""),
+        ("mallory", PASSWORD),
+        ("mallory", "wrong"),
+    ] {
+        let hashed = bed.hasher.performed();
+        let refused = attempt(&bed, name, password).await.unwrap_err();
+        assert_eq!(refused, Refused::InvalidCredentials, "{name}");
+        assert_eq!(bed.hasher.performed() - hashed, 1, "{name}");
+        assert_eq!(bed.records.loads(), ["username", "password", "user", "password"], "{name}");
+        bed.clock.advance(Duration::from_secs(3600));
+    }
+}
+
+#[tokio::test]
+async fn throttling_does_not_tell_whether_a_user_exists_either() {
+    let bed = Bed::new();
+    bed.user("alice", Some(PASSWORD)).await;
+    for name in ["alice", "nobody"] {
+        for _ in 0..5 {
+            assert_eq!(attempt(&bed, name, "wrong").await, Err(Refused::InvalidCredentials));
+        }
+        let hashed = bed.hasher.performed();
+        let throttled = Refused::Throttled { retry_after: Duration::from_secs(60) };
+        assert_eq!(attempt(&bed, name, PASSWORD).await, Err(throttled));
+        assert_eq!(bed.hasher.performed(), hashed);
+    }
+    bed.clock.advance(Duration::from_secs(60));
+    assert!(attempt(&bed, "alice", PASSWORD).await.is_ok());
+}
+
+#[tokio::test]
+async fn busy_workers_are_no_failed_attempt() {
+    let bed = Bed::new();
+    bed.user("alice", Some(PASSWORD)).await;
+    bed.workers.busy.store(true, Ordering::SeqCst);
+    for _ in 0..50 {
+        assert_eq!(attempt(&bed, "alice", PASSWORD).await, Err(Refused::Busy(Busy)));
+    }
+    bed.workers.busy.store(false, Ordering::SeqCst);
+    assert!(attempt(&bed, "alice", PASSWORD).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_error_of_the_store_signs_nobody_in_and_opens_no_way_around_the_count() {
+    let bed = Bed::new();
+    bed.user("alice", Some(PASSWORD)).await;
+    bed.records.down.store(true, Ordering::SeqCst);
+    for _ in 0..5 {
+        assert!(matches!(attempt(&bed, "alice", PASSWORD).await, Err(Refused::Store(_))));
+    }
+    assert!(matches!(attempt(&bed, "alice", PASSWORD).await, Err(Refused::Throttled { .. })));
+}
+
+#[tokio::test]
+async fn a_foreign_hash_is_hashed_anew_at_the_first_sign_in() {
+    let bed = Bed::new();
+    let alice = bed.user("alice", Some(PASSWORD)).await;
+    let stronger = HasherConfig { memory_kib: 16, passes: 2, ..cheap() };
+    let hasher = Arc::new(PasswordHasher::new(stronger, bed.node.entropy()).unwrap());
+    let sign_in = bed.sign_in_with(&hasher);
+    let home = network("192.0.2.1");
+    for expected in [2, 1, 1] {
+        let before = hasher.performed();
+        let signed_in =
+            sign_in.by_password(&bed.realm, "alice", secret(PASSWORD), &home).await.unwrap();
+        assert_eq!(signed_in.user, alice);
+        assert_eq!(hasher.performed() - before, expected);
+    }
+    let record = load::<PasswordRecord>(bed.records.as_ref(), &bed.realm, alice.id.as_str());
+    let record = record.await.unwrap().unwrap().value;
+    assert!(record.phc.as_str().starts_with("$argon2id$v=19$m=16,t=2,p=1$"));
+    assert_eq!(record.generation, 1);
+    let (kind, data) = bed.events().await.pop().unwrap();
+    assert_eq!((kind.as_str(), &data["change"]), ("REGISTRY_CHANGED", &"password_rehashed".into()));
+}
+
+#[tokio::test]
+async fn a_wrong_password_hashes_nothing_anew() {
+    let bed = Bed::new();
+    bed.user("alice", Some(PASSWORD)).await;
+    let stronger = HasherConfig { passes: 2, ..cheap() };
+    let hasher = Arc::new(PasswordHasher::new(stronger, bed.node.entropy()).unwrap());
+    let refused = bed
+        .sign_in_with(&hasher)
+        .by_password(&bed.realm, "alice", secret("wrong"), &network("192.0.2.1"))
+        .await;
+    assert_eq!((refused, hasher.performed()), (Err(Refused::InvalidCredentials), 1));
+}
+
+/// A worker that lets something happen before each job.
+struct Meanwhile<F>(F);
+
+impl<F: Fn() + Send + Sync> Workers for Meanwhile<F> {
+    fn submit(&self, job: workers::Job) -> Result<(), Busy> {
+        (self.0)();
+        job();
+        Ok(())
+    }
+}
+
+async fn while_hashing(
+    bed: &Bed,
+    event: impl Fn() + Send + Sync + 'static,
+) -> Result<Assurance, Refused> {
+    let sign_in = SignIn::new(
+        bed.node.clone(),
+        bed.records.clone(),
+        bed.throttle(),
+        Arc::clone(&bed.hasher),
+        Arc::new(Meanwhile(event)),
+    );
+    let home = network("192.0.2.1");
+    sign_in.by_password(&bed.realm, "alice", secret(PASSWORD), &home).await
+}
+
+#[tokio::test]
+async fn what_changes_during_the_hashing_counts() {
+    use futures_util::FutureExt as _;
+
+    let bed = Bed::new();
+    let alice = bed.user("alice", Some(PASSWORD)).await;
+    let (passwords, users) = (bed.passwords.clone(), bed.users.clone());
+    let (realm, id) = (bed.realm.clone(), alice.id.clone());
+    let next = bed.hasher.hash(&typed(PASSWORD), bed.node.entropy()).unwrap();
+    let changed = while_hashing(&bed, move || {
+        passwords.set(&realm, &id, &next, "root").now_or_never().unwrap().unwrap();
+    });
+    // The same password, set anew: whoever set it wants what began before to end.
+    assert_eq!(changed.await, Err(Refused::InvalidCredentials));
+
+    let (realm, id) = (bed.realm.clone(), alice.id.clone());
+    let disabled = while_hashing(&bed, move || {
+        users.disable(&realm, &id, "root").now_or_never().unwrap().unwrap();
+    });
+    assert_eq!(disabled.await, Err(Refused::InvalidCredentials));
+}
+
+#[tokio::test]
+async fn withdrawing_what_began_before_now_reaches_an_attempt_under_way() {
+    let bed = Bed::new();
+    bed.user("alice", Some(PASSWORD)).await;
+    let (clock, began) = (Arc::clone(&bed.clock), bed.node.now());
+    let assurance = while_hashing(&bed, move || clock.advance(Duration::from_secs(1))).await;
+    assert_eq!(assurance.unwrap().auth_time, began);
+}
+
+#[tokio::test]
+async fn works_on_real_threads() {
+    let bed = Bed::new();
+    bed.user("alice", Some(PASSWORD)).await;
+    let pool = HashingPool::start(workers::Config::default(), bed.clock.clone()).unwrap();
+    let sign_in = SignIn::new(
+        bed.node.clone(),
+        bed.records.clone(),
+        bed.throttle(),
+        Arc::clone(&bed.hasher),
+        Arc::new(pool),
+    );
+    let home = network("192.0.2.1");
+    let right = sign_in.by_password(&bed.realm, "alice", secret(PASSWORD), &home).await;
+    let wrong = sign_in.by_password(&bed.realm, "alice", secret("wrong"), &home).await;
+    assert!(right.is_ok() && wrong == Err(Refused::InvalidCredentials));
+}

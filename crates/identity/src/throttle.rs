@@ -1,0 +1,248 @@
+//! How often a sign-in may be tried, counted so that nobody can be locked out by somebody else.
+//!
+//! Three counts, each a [`Limit`]:
+//!
+//! - of an account *from one network*. Whoever guesses from elsewhere does not touch it.
+//! - of a network, over all accounts: for guessing many accounts from one place.
+//! - of an account, over all networks: for guessing one account from many places.
+//!
+//! The latter two do not hold for a network from which the account has signed in during the last
+//! 90 days (SP 800-63B-4 §3.2.2 names this as a way to limit guesses without locking the person
+//! out). So an attacker can use up both, and the person still signs in from home.
+//!
+//! An attempt is counted before the password is looked at, and given back when it succeeds: many
+//! attempts at once cannot all pass on one count.
+
+use std::{sync::Arc, time::Duration};
+
+use tegata_core::{
+    Ephemeral, Node, Realm, StoreError,
+    port::{Put, Space, Swap},
+};
+
+use crate::network::Network;
+
+mod limit;
+
+pub use limit::Limit;
+use limit::Tally;
+
+/// Where attempts are counted.
+pub static ATTEMPTS: Space = Space { name: "sign_in_attempts" };
+
+/// Where it is kept from which networks an account has signed in.
+pub static REMEMBERED: Space = Space { name: "sign_in_networks" };
+
+/// How often a count is tried again after somebody else counted first.
+const SWAPS: u32 = 64;
+
+/// How often may be tried what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// One account from one network: 5 attempts, then a minute, then 5 and two minutes, and so on
+    /// to 15 minutes.
+    pub pair: Limit,
+    /// One network: a burst of 60, and one a second.
+    pub network: Limit,
+    /// One account: a burst of 100, and one in 15 minutes.
+    pub account: Limit,
+    /// For how long a network is remembered.
+    pub remembered: Duration,
+    /// Whether attempts from the machine itself are not counted. For demonstrations: behind a proxy
+    /// on the same machine everybody comes from there.
+    pub danger_exempt_loopback: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let minute = Duration::from_secs(60);
+        Self {
+            pair: Limit {
+                burst: 5,
+                pause: minute,
+                longest_pause: 15 * minute,
+                forgets: 60 * minute,
+            },
+            network: Limit {
+                burst: 60,
+                pause: minute,
+                longest_pause: minute,
+                forgets: Duration::from_secs(1),
+            },
+            account: Limit {
+                burst: 100,
+                pause: 60 * minute,
+                longest_pause: 24 * 60 * minute,
+                forgets: 15 * minute,
+            },
+            remembered: Duration::from_secs(90 * 86_400),
+            danger_exempt_loopback: false,
+        }
+    }
+}
+
+/// Counts attempts to sign in.
+#[derive(Clone)]
+pub struct Throttle {
+    node: Node,
+    ephemeral: Arc<dyn Ephemeral>,
+    config: Config,
+}
+
+/// Why an attempt may not be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TooMany {
+    /// There were too many.
+    #[error("too many attempts to sign in: try again in {} s", retry_after.as_secs())]
+    Throttled {
+        /// When it may be tried again. At least a second.
+        retry_after: Duration,
+    },
+    /// The counts cannot be reached. Without them nothing may be tried.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An attempt that has been counted.
+#[derive(Debug)]
+#[must_use = "an attempt that ends well, or was never made, is given back"]
+pub struct Attempt {
+    /// What was counted, and under which key.
+    counted: Vec<(Count, String)>,
+    /// The account and the network; `None` where nothing is counted.
+    pair: Option<String>,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy)]
+enum Count {
+    Network,
+    Account,
+    Pair,
+}
+
+impl Throttle {
+    /// Counts in `ephemeral`.
+    #[must_use]
+    pub fn new(node: Node, ephemeral: Arc<dyn Ephemeral>, config: Config) -> Self {
+        Self { node, ephemeral, config }
+    }
+
+    /// Counts an attempt on `account` (a user name in its one form, or nothing where the name that
+    /// was typed cannot be one), if it may be made.
+    ///
+    /// # Errors
+    /// See [`TooMany`].
+    pub async fn admit(
+        &self,
+        realm: &Realm,
+        account: &str,
+        network: &Network,
+    ) -> Result<Attempt, TooMany> {
+        if self.config.danger_exempt_loopback && network.is_loopback() {
+            return Ok(Attempt { counted: Vec::new(), pair: None });
+        }
+        let pair = format!("{account}|{network}");
+        let remembered = self.ephemeral.get(realm, &REMEMBERED, &pair).await?.is_some();
+        let mut attempt = Attempt { counted: Vec::new(), pair: Some(pair.clone()) };
+        // The network first: what it refuses leaves no trace of the account that was tried, so a
+        // flood of names from one place fills nothing.
+        let counts = [
+            (Count::Network, format!("n|{network}"), !remembered),
+            (Count::Account, format!("a|{account}"), !remembered),
+            (Count::Pair, format!("p|{pair}"), true),
+        ];
+        for (count, key, _) in counts.into_iter().filter(|(_, _, counts)| *counts) {
+            match self.count(realm, &key, self.limit(count)).await {
+                Ok(()) => attempt.counted.push((count, key)),
+                Err(refused) => {
+                    // Knocking at a closed door costs the neighbours nothing.
+                    self.give_back(realm, &attempt).await?;
+                    return Err(refused);
+                }
+            }
+        }
+        Ok(attempt)
+    }
+
+    /// The attempt succeeded: it is given back, the count of this account from this network starts
+    /// anew, and the network is remembered.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn succeeded(&self, realm: &Realm, attempt: Attempt) -> Result<(), StoreError> {
+        let Some(pair) = &attempt.pair else { return Ok(()) };
+        let key = pair.clone();
+        let lifetime = self.config.remembered;
+        let put = Put { key, value: vec![1], lifetime, index: None };
+        self.ephemeral.put(realm, &REMEMBERED, put).await?;
+        self.ephemeral.take(realm, &ATTEMPTS, &format!("p|{pair}")).await?;
+        self.give_back(realm, &attempt).await
+    }
+
+    /// The attempt was not made: nobody looked at the password. It is given back.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn not_made(&self, realm: &Realm, attempt: Attempt) -> Result<(), StoreError> {
+        self.give_back(realm, &attempt).await
+    }
+
+    const fn limit(&self, count: Count) -> &Limit {
+        match count {
+            Count::Network => &self.config.network,
+            Count::Account => &self.config.account,
+            Count::Pair => &self.config.pair,
+        }
+    }
+
+    async fn give_back(&self, realm: &Realm, attempt: &Attempt) -> Result<(), StoreError> {
+        for (count, key) in &attempt.counted {
+            let mut held = self.ephemeral.get(realm, &ATTEMPTS, key).await?;
+            for _ in 0..SWAPS {
+                let Some(found) = held else { break };
+                let Some(tally) = Tally::read(&found.value) else { break };
+                let put = tally.given_back().put(key, self.limit(*count), self.node.now());
+                match self.ephemeral.swap(realm, &ATTEMPTS, found.revision, put).await? {
+                    Swap::Lost(newer) => held = Some(newer),
+                    Swap::Won(_) | Swap::Gone => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn count(&self, realm: &Realm, key: &str, limit: &Limit) -> Result<(), TooMany> {
+        let mut held = self.ephemeral.get(realm, &ATTEMPTS, key).await?;
+        for _ in 0..SWAPS {
+            let now = self.node.now();
+            // A count that cannot be read is a count from the start: it was not ours.
+            let before = held.as_ref().and_then(|held| Tally::read(&held.value));
+            let tally = before
+                .unwrap_or_default()
+                .counted(limit, now)
+                .map_err(|retry_after| TooMany::Throttled { retry_after })?;
+            let put = tally.put(key, limit, now);
+            held = match &held {
+                None => {
+                    if self.ephemeral.add(realm, &ATTEMPTS, put).await? {
+                        return Ok(());
+                    }
+                    self.ephemeral.get(realm, &ATTEMPTS, key).await?
+                }
+                Some(held) => {
+                    match self.ephemeral.swap(realm, &ATTEMPTS, held.revision, put).await? {
+                        Swap::Won(_) => return Ok(()),
+                        Swap::Lost(newer) => Some(newer),
+                        Swap::Gone => None,
+                    }
+                }
+            };
+        }
+        // So much at once on one count is an attack, or looks like one.
+        Err(TooMany::Throttled { retry_after: Duration::from_secs(1) })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Users.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use tegata_core::{Kind, Lifetime, Stored, Timestamp, UserId};
+
+use crate::{
+    credential::password::Phc,
+    name::{EmailAddress, Locale, Role},
+    username::Username,
+};
+
+mod registry;
+
+pub use registry::{ChangeRefused, RegisterRefused, Users};
+
+/// Where users are kept.
+pub static USER_KIND: Kind =
+    Kind { name: "user", indexes: &[], lifetime: Lifetime::Kept, secret: false };
+
+/// Where names are claimed: one record for each name, so that a name has one user.
+pub static USERNAME_KIND: Kind =
+    Kind { name: "username", indexes: &[], lifetime: Lifetime::Kept, secret: false };
+
+/// A person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// For ever the same, and never another's.
+    pub id: UserId,
+    /// The name to sign in with.
+    pub username: Username,
+    /// Where mail reaches the person.
+    #[serde(default)]
+    pub email: Option<EmailAddress>,
+    /// What the person may do.
+    pub roles: BTreeSet<Role>,
+    /// Whether the person may not sign in.
+    pub disabled: bool,
+    /// Since when the user exists.
+    pub created: Timestamp,
+    /// Rises with every change of `roles` and `disabled`. Whoever issued something under a smaller
+    /// number looks again before renewing it.
+    pub authority: u64,
+    /// The language the person reads.
+    #[serde(default)]
+    pub locale: Option<Locale>,
+}
+
+/// A user to register.
+#[derive(Debug, Clone)]
+pub struct NewUser {
+    /// The name to sign in with.
+    pub username: Username,
+    /// Where mail reaches the person.
+    pub email: Option<EmailAddress>,
+    /// What the person may do.
+    pub roles: BTreeSet<Role>,
+    /// The language the person reads.
+    pub locale: Option<Locale>,
+    /// The password, hashed. Without one, the person cannot sign in by password.
+    pub password: Option<Phc>,
+}
+
+/// How roles change. `Grant` and `Withdraw` of two administrators at once both take effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoleChange {
+    /// These are the roles.
+    Set(BTreeSet<Role>),
+    /// These too.
+    Grant(BTreeSet<Role>),
+    /// Not these.
+    Withdraw(BTreeSet<Role>),
+}
+
+impl RoleChange {
+    fn applied_to(&self, roles: &BTreeSet<Role>) -> BTreeSet<Role> {
+        match self {
+            Self::Set(these) => these.clone(),
+            Self::Grant(these) => roles | these,
+            Self::Withdraw(these) => roles - these,
+        }
+    }
+}
+
+impl Stored for User {
+    const KIND: &'static Kind = &USER_KIND;
+    const FORM: u8 = 1;
+
+    fn key(&self) -> &str {
+        self.id.as_str()
+    }
+}
+
+/// A name and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Claim {
+    name: Username,
+    user: UserId,
+}
+
+impl Stored for Claim {
+    const KIND: &'static Kind = &USERNAME_KIND;
+    const FORM: u8 = 1;
+
+    fn key(&self) -> &str {
+        self.name.as_str()
+    }
+}

@@ -1,0 +1,260 @@
+//! The registry of users. Each change and its journal event are one batch.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde_json::{Map, Value, json};
+use tegata_core::{
+    Batch, CommitRefused, Event, EventType, Expect, Node, Realm, Records, StoreError, Stored as _,
+    UserId, Versioned,
+    port::Page,
+    repository::{self, load},
+};
+
+use super::{Claim, NewUser, Role, RoleChange, User};
+use crate::{credential::password::PasswordRecord, username::Username};
+
+/// How often a change is tried again after somebody else changed the same user first.
+const ATTEMPTS: u32 = 16;
+
+/// The registry of users.
+#[derive(Clone)]
+pub struct Users {
+    node: Node,
+    records: Arc<dyn Records>,
+}
+
+/// Why a user was not registered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterRefused {
+    /// Somebody has this name.
+    #[error("the user name `{0}` is taken: choose another")]
+    NameTaken(Username),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a user was not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeRefused {
+    /// There is no such user.
+    #[error("there is no user `{0}`")]
+    Unknown(UserId),
+    /// Others kept changing the same user.
+    #[error("user `{0}` is being changed by others: try again")]
+    Contended(UserId),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Users {
+    /// The registry in `records`.
+    #[must_use]
+    pub fn new(node: Node, records: Arc<dyn Records>) -> Self {
+        Self { node, records }
+    }
+
+    /// Registers a user, with its name, its password if it has one, and the event. `by` is who
+    /// asked, for the journal. Of many who register one name at once, one gets it.
+    ///
+    /// # Errors
+    /// See [`RegisterRefused`].
+    pub async fn register(
+        &self,
+        realm: &Realm,
+        new: NewUser,
+        by: &str,
+    ) -> Result<User, RegisterRefused> {
+        let user = User {
+            id: UserId::generate(self.node.entropy()),
+            username: new.username,
+            email: new.email,
+            roles: new.roles,
+            disabled: false,
+            created: self.node.now(),
+            authority: 1,
+            locale: new.locale,
+        };
+        let claim = Claim { name: user.username.clone(), user: user.id.clone() };
+        let event = Event::new(
+            &self.node,
+            realm,
+            EventType::RegistryChanged,
+            [
+                ("subject", user.id.as_str().into()),
+                ("change", "user_registered".into()),
+                ("actor", by.into()),
+            ],
+        );
+        let mut batch = Batch::new(realm.clone())
+            .with(claim.put(Expect::Absent))
+            .with(user.put(Expect::Absent))
+            .journal(&event);
+        if let Some(phc) = new.password {
+            let record = PasswordRecord::first(user.id.clone(), phc, self.node.now());
+            batch = batch.with(record.put(Expect::Absent));
+        }
+        let refused = match self.records.commit(batch).await {
+            Ok(()) => return Ok(user),
+            Err(CommitRefused::Conflict { .. }) => None,
+            Err(CommitRefused::Store(error @ StoreError::Indeterminate { .. })) => Some(error),
+            Err(CommitRefused::Store(error)) => return Err(error.into()),
+        };
+        // The ids are random, so a conflict is about the name. A lost answer is settled by looking
+        // whose the name is now.
+        match (self.claim(realm, user.username.as_str()).await?, refused) {
+            (Some(owner), _) if owner == user.id => Ok(user),
+            (None, Some(indeterminate)) => Err(indeterminate.into()),
+            _ => Err(RegisterRefused::NameTaken(user.username)),
+        }
+    }
+
+    /// The user with this id.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn load(&self, realm: &Realm, id: &UserId) -> Result<Option<User>, StoreError> {
+        Ok(self.versioned(realm, id).await?.map(|user| user.value))
+    }
+
+    /// The user with this name.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn by_username(
+        &self,
+        realm: &Realm,
+        name: &Username,
+    ) -> Result<Option<User>, StoreError> {
+        match self.claim(realm, name.as_str()).await? {
+            Some(id) => self.load(realm, &id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Users in the order of their ids.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn list(&self, realm: &Realm, page: Page) -> Result<Vec<User>, StoreError> {
+        let users = repository::scan::<User>(self.records.as_ref(), realm, page).await?;
+        Ok(users.into_iter().map(|user| user.value).collect())
+    }
+
+    /// Changes the roles of a user. A change that changes nothing leaves no trace.
+    ///
+    /// # Errors
+    /// See [`ChangeRefused`].
+    pub async fn change_roles(
+        &self,
+        realm: &Realm,
+        id: &UserId,
+        change: &RoleChange,
+        by: &str,
+    ) -> Result<User, ChangeRefused> {
+        self.change(realm, id, by, |user| user.roles = change.applied_to(&user.roles)).await
+    }
+
+    /// Keeps a user from signing in. Ending what the user holds is for whoever hears the event.
+    ///
+    /// # Errors
+    /// See [`ChangeRefused`].
+    pub async fn disable(
+        &self,
+        realm: &Realm,
+        id: &UserId,
+        by: &str,
+    ) -> Result<User, ChangeRefused> {
+        self.change(realm, id, by, |user| user.disabled = true).await
+    }
+
+    /// Lets a user sign in again.
+    ///
+    /// # Errors
+    /// See [`ChangeRefused`].
+    pub async fn enable(
+        &self,
+        realm: &Realm,
+        id: &UserId,
+        by: &str,
+    ) -> Result<User, ChangeRefused> {
+        self.change(realm, id, by, |user| user.disabled = false).await
+    }
+
+    /// Whose name this is.
+    pub(crate) async fn claim(
+        &self,
+        realm: &Realm,
+        name: &str,
+    ) -> Result<Option<UserId>, StoreError> {
+        let claim = load::<Claim>(self.records.as_ref(), realm, name).await?;
+        Ok(claim.map(|claim| claim.value.user))
+    }
+
+    async fn versioned(
+        &self,
+        realm: &Realm,
+        id: &UserId,
+    ) -> Result<Option<Versioned<User>>, StoreError> {
+        load(self.records.as_ref(), realm, id.as_str()).await
+    }
+
+    async fn change(
+        &self,
+        realm: &Realm,
+        id: &UserId,
+        by: &str,
+        edit: impl Fn(&mut User) + Send,
+    ) -> Result<User, ChangeRefused> {
+        for _ in 0..ATTEMPTS {
+            let Some(before) = self.versioned(realm, id).await? else {
+                return Err(ChangeRefused::Unknown(id.clone()));
+            };
+            let mut user = before.value.clone();
+            edit(&mut user);
+            if user == before.value {
+                return Ok(user);
+            }
+            user.authority += 1;
+            let event = Event::new(
+                &self.node,
+                realm,
+                EventType::PermissionsChanged,
+                [
+                    ("user_id", id.as_str().into()),
+                    ("changes", changes(&before.value, &user)),
+                    ("authority", user.authority.into()),
+                    ("actor", by.into()),
+                ],
+            );
+            let batch = Batch::new(realm.clone()).with(before.replace(&user)).journal(&event);
+            match self.records.commit(batch).await {
+                Ok(()) => return Ok(user),
+                Err(CommitRefused::Conflict { .. }) => {}
+                Err(CommitRefused::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(ChangeRefused::Contended(id.clone()))
+    }
+}
+
+/// What differs, as the event tells it.
+fn changes(before: &User, after: &User) -> Value {
+    let names = |roles: BTreeSet<&Role>| -> Value {
+        roles.into_iter().map(|role| Value::from(role.as_str())).collect()
+    };
+    let mut changes = Map::new();
+    if before.roles != after.roles {
+        let granted = names(after.roles.difference(&before.roles).collect());
+        let withdrawn = names(before.roles.difference(&after.roles).collect());
+        changes.insert("roles".to_owned(), json!({"granted": granted, "withdrawn": withdrawn}));
+    }
+    if before.disabled != after.disabled {
+        changes.insert("disabled".to_owned(), after.disabled.into());
+    }
+    changes.into()
+}
+
+#[cfg(test)]
+mod tests;

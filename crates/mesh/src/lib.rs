@@ -1,0 +1,28 @@
+//! The map of services: which there are, where they live, who may call them, and which paths lead
+//! to them. Also the one way in which Tegata reads a path.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`path`] | a request target, normalised once; what is ambiguous is refused |
+//! | [`shape`] | paths that carry SQL |
+//! | [`declared`] | services and routes as they are written in the configuration |
+//! | [`map`] | the same, checked: [`ServiceMap`], [`Service`], [`Route`] |
+//! | [`table`] | from a path to its route |
+//! | [`name`] | names of services, roles and scopes |
+//! | [`upstream`] | addresses of services |
+
+pub mod declared;
+pub mod map;
+pub mod name;
+pub mod path;
+pub mod shape;
+pub mod table;
+pub mod upstream;
+
+pub use declared::{AuthMode, DeclaredRoute, DeclaredService, RateLimit, RevocationMode};
+pub use map::{Fault, InvalidMap, Route, Service, ServiceMap};
+pub use name::{RoleName, Scope, ServiceName};
+pub use path::{NormalPath, PathRefused, Target};
+pub use shape::SqlShape;
+pub use table::{Match, RouteTable};
+pub use upstream::{Scheme, Upstream};

@@ -1,0 +1,343 @@
+//! The checked map: every service and every route, or a list of everything that is wrong.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use crate::{
+    declared::{AuthMode, DeclaredRoute, DeclaredService, RateLimit, RevocationMode},
+    name::{InvalidName, RoleName, Scope, ServiceName},
+    path::Target,
+    table::RouteTable,
+    upstream::{InvalidUpstream, Upstream},
+};
+
+/// Paths that the gateway answers itself or sends to Tegata's own pages. A route below one of them
+/// would take sign-in away from the users, so there can be none.
+pub const RESERVED: [&str; 9] = [
+    "/.well-known",
+    "/api/auth",
+    "/api/consent",
+    "/bff",
+    "/graphql",
+    "/health",
+    "/login",
+    "/oauth2",
+    "/realms",
+];
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// Where it lives; at least one.
+    pub upstreams: Vec<Upstream>,
+    /// Who may get a token for it: services, or other clients with such a name.
+    pub callers: BTreeSet<ServiceName>,
+    /// Who may call it through the gateway, where a route does not say otherwise.
+    pub roles: BTreeSet<RoleName>,
+}
+
+/// A route, with nothing left to default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The prefix: `/`, or segments of unreserved characters without a trailing slash.
+    pub path: String,
+    /// The service that it leads to.
+    pub service: ServiceName,
+    /// Whether the caller must be known.
+    pub auth: AuthMode,
+    /// Whether the service sees the path without the prefix.
+    pub strip_prefix: bool,
+    /// Methods that pass. Empty: all but `CONNECT` and `TRACE`.
+    pub methods: BTreeSet<String>,
+    /// Scopes that the caller's token must all have.
+    pub scopes: BTreeSet<Scope>,
+    /// Roles of which the caller must have one: the route's own, or else its service's. Empty: none
+    /// is needed.
+    pub roles: BTreeSet<RoleName>,
+    /// What holds while revocations cannot be learnt.
+    pub revocation: RevocationMode,
+    /// How many requests of one caller pass.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// All services and routes. Every route leads to a service, and every prefix leads to one route.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceMap {
+    services: BTreeMap<ServiceName, Service>,
+    routes: BTreeMap<String, Route>,
+}
+
+/// Something wrong with one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Which entry, as its author knows it: `[[route]]` and the path, `[[service]]` and the name.
+    pub entry: String,
+    /// Which rule it breaks.
+    pub rule: Rule,
+}
+
+/// Everything that is wrong with a map.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; "))]
+pub struct InvalidMap {
+    /// At least one, in the order of the declaration.
+    pub faults: Vec<Fault>,
+}
+
+/// A rule of the map.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rule {
+    /// Names of services, roles and scopes are well-formed.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// Services have different names.
+    #[error("this service is declared twice: keep one")]
+    DuplicateService,
+    /// Routes have different prefixes.
+    #[error("this prefix is declared twice: keep one")]
+    DuplicatePrefix,
+    /// A service lives somewhere.
+    #[error("`upstreams` is empty: name at least one `http://host:port`")]
+    NoUpstream,
+    /// An address is well-formed.
+    #[error("`upstreams` holds `{url}`: {reason}")]
+    Upstream {
+        /// Which.
+        url: String,
+        /// What is wrong with it.
+        reason: InvalidUpstream,
+    },
+    /// Addresses of a service differ.
+    #[error("`upstreams` holds `{0}` twice: keep one")]
+    DuplicateUpstream(Upstream),
+    /// A route leads to a declared service.
+    #[error("there is no service `{0}`: declare it with `[[service]]`, or mend the name")]
+    UnknownService(String),
+    /// A prefix can be matched.
+    #[error(
+        "`path` must be `/`, or begin with `/`, not end with it, and consist of segments of \
+         `A-Z`, `a-z`, `0-9`, `-`, `.`, `_` and `~`"
+    )]
+    Prefix,
+    /// A prefix is not Tegata's own.
+    #[error("`{0}` and what is below it is answered by Tegata itself: choose another prefix")]
+    Reserved(&'static str),
+    /// A method can be forwarded.
+    #[error("`methods` holds `{0}`: a method is upper case, and not `CONNECT` or `TRACE`")]
+    Method(String),
+    /// What asks for roles or scopes asks for a caller.
+    #[error("`{0}` needs a caller that is known: set `auth = \"required\"`, or leave it out")]
+    NeedsAuth(&'static str),
+}
+
+impl ServiceMap {
+    /// Checks what was declared. A service without a route gets `/{name}`, stripped, for signed-in
+    /// callers.
+    ///
+    /// # Errors
+    /// All faults at once, so that a file is mended in one go.
+    pub fn check(
+        services: &[DeclaredService],
+        routes: &[DeclaredRoute],
+    ) -> Result<Self, InvalidMap> {
+        let mut map = Self::default();
+        let mut faults = Vec::new();
+        for declared in services {
+            map.add_service(declared, &mut faults);
+        }
+        // Routes to a service that is itself faulty are not reported as routes to nowhere.
+        let known: BTreeSet<&str> = services.iter().map(|service| service.name.as_str()).collect();
+        for declared in routes {
+            let entry = format!("[[route]] `{}`", declared.path);
+            map.add_route(entry, declared, &known, &mut faults);
+        }
+        let routed: BTreeSet<&str> = routes.iter().map(|route| route.service.as_str()).collect();
+        let unrouted = services.iter().filter(|service| !routed.contains(service.name.as_str()));
+        for service in unrouted {
+            let entry = format!("[[service]] `{}`, which has no `[[route]]`", service.name);
+            map.add_route(entry, &default_route(service), &known, &mut faults);
+        }
+        if faults.is_empty() { Ok(map) } else { Err(InvalidMap { faults }) }
+    }
+
+    /// The service of this name.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.get(name)
+    }
+
+    /// All services, in the order of their names.
+    pub fn services(&self) -> impl ExactSizeIterator<Item = &Service> {
+        self.services.values()
+    }
+
+    /// All routes, in the order of their prefixes.
+    pub fn routes(&self) -> impl ExactSizeIterator<Item = &Route> {
+        self.routes.values()
+    }
+
+    /// The table that finds the route of a path.
+    #[must_use]
+    pub fn table(&self) -> RouteTable {
+        RouteTable::new(self.routes.values().cloned())
+    }
+
+    fn add_service(&mut self, declared: &DeclaredService, faults: &mut Vec<Fault>) {
+        let mut check = Check { entry: format!("[[service]] `{}`", declared.name), faults };
+        let name = check.name(ServiceName::new(&declared.name));
+        let mut upstreams = Vec::new();
+        for url in &declared.upstreams {
+            match url.parse::<Upstream>() {
+                Ok(upstream) if upstreams.contains(&upstream) => {
+                    check.fault(Rule::DuplicateUpstream(upstream));
+                }
+                Ok(upstream) => upstreams.push(upstream),
+                Err(InvalidUpstream::Credentials) => {
+                    let reason = InvalidUpstream::Credentials;
+                    check.fault(Rule::Upstream { url: "…@…".to_owned(), reason });
+                }
+                Err(reason) => check.fault(Rule::Upstream { url: echo(url), reason }),
+            }
+        }
+        if declared.upstreams.is_empty() {
+            check.fault(Rule::NoUpstream);
+        }
+        let callers = check.names(&declared.callers, ServiceName::new);
+        let roles = check.names(&declared.roles, RoleName::new);
+        let Some(name) = name else { return };
+        if self.services.contains_key(&name) {
+            check.fault(Rule::DuplicateService);
+            return;
+        }
+        self.services.insert(name.clone(), Service { name, upstreams, callers, roles });
+    }
+
+    fn add_route(
+        &mut self,
+        entry: String,
+        declared: &DeclaredRoute,
+        known: &BTreeSet<&str>,
+        faults: &mut Vec<Fault>,
+    ) {
+        let mut check = Check { entry, faults };
+        if !is_prefix(&declared.path) {
+            check.fault(Rule::Prefix);
+        } else if let Some(reserved) = reserved(&declared.path) {
+            check.fault(Rule::Reserved(reserved));
+        }
+        if !known.contains(declared.service.as_str()) {
+            check.fault(Rule::UnknownService(echo(&declared.service)));
+        }
+        for method in declared.methods.iter().filter(|method| !is_method(method)) {
+            check.fault(Rule::Method(echo(method)));
+        }
+        let scopes: Vec<String> = declared.scope.split_whitespace().map(str::to_owned).collect();
+        let scopes = check.names(&scopes, Scope::new);
+        let mut roles = check.names(&declared.roles, RoleName::new);
+        if declared.auth != AuthMode::Required {
+            for (key, asked) in [("scope", !scopes.is_empty()), ("roles", !roles.is_empty())] {
+                if asked {
+                    check.fault(Rule::NeedsAuth(key));
+                }
+            }
+        }
+        if self.routes.contains_key(&declared.path) {
+            check.fault(Rule::DuplicatePrefix);
+        }
+        let Some(service) = self.service(&declared.service) else { return };
+        if roles.is_empty() && declared.auth == AuthMode::Required {
+            roles.clone_from(&service.roles);
+        }
+        let route = Route {
+            path: declared.path.clone(),
+            service: service.name.clone(),
+            auth: declared.auth,
+            strip_prefix: declared.strip_prefix,
+            methods: declared.methods.iter().cloned().collect(),
+            scopes,
+            roles,
+            revocation: declared.revocation,
+            rate_limit: declared.rate_limit,
+        };
+        self.routes.entry(declared.path.clone()).or_insert(route);
+    }
+}
+
+/// The route of a service for which none is declared.
+fn default_route(service: &DeclaredService) -> DeclaredRoute {
+    DeclaredRoute {
+        path: format!("/{}", service.name),
+        service: service.name.clone(),
+        auth: AuthMode::Required,
+        strip_prefix: true,
+        methods: Vec::new(),
+        scope: String::new(),
+        roles: Vec::new(),
+        revocation: RevocationMode::default(),
+        rate_limit: None,
+    }
+}
+
+/// Whether a prefix is in normal form and made of unreserved characters alone. Those have one
+/// spelling; `/a:b` could be asked for as `/a%3Ab` and would then match another route.
+fn is_prefix(path: &str) -> bool {
+    let unreserved =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~');
+    path.bytes().all(unreserved)
+        && (path == "/" || !path.ends_with('/'))
+        && Target::parse(path.as_bytes()).is_ok()
+}
+
+fn reserved(path: &str) -> Option<&'static str> {
+    RESERVED.into_iter().find(|reserved| {
+        path.strip_prefix(reserved).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+fn is_method(method: &str) -> bool {
+    (1..=32).contains(&method.len())
+        && method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
+        && !matches!(method, "CONNECT" | "TRACE")
+}
+
+/// What was written, short enough and harmless to show.
+fn echo(text: &str) -> String {
+    text.chars().take(80).collect::<String>().escape_debug().to_string()
+}
+
+/// Collects the faults of one entry.
+struct Check<'f> {
+    entry: String,
+    faults: &'f mut Vec<Fault>,
+}
+
+impl Check<'_> {
+    fn fault(&mut self, rule: Rule) {
+        self.faults.push(Fault { entry: echo(&self.entry), rule });
+    }
+
+    fn name<T>(&mut self, name: Result<T, InvalidName>) -> Option<T> {
+        name.map_err(|invalid| self.fault(invalid.into())).ok()
+    }
+
+    fn names<T: Ord>(
+        &mut self,
+        texts: &[String],
+        read: fn(&str) -> Result<T, InvalidName>,
+    ) -> BTreeSet<T> {
+        texts.iter().filter_map(|text| self.name(read(text))).collect()
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.entry, self.rule)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+use super::*;
+
+fn service(name: &str) -> DeclaredService {
+    DeclaredService {
+        name: name.to_owned(),
+        upstreams: vec!["http://127.0.0.1:9900".to_owned()],
+        callers: Vec::new(),
+        roles: vec!["customer".to_owned()],
+    }
+}
+
+fn route(path: &str, service: &str) -> DeclaredRoute {
+    DeclaredRoute {
+        path: path.to_owned(),
+        service: service.to_owned(),
+        ..default_route(&DeclaredService { name: service.to_owned(), ..self::service(service) })
+    }
+}
+
+fn faults(services: &[DeclaredService], routes: &[DeclaredRoute]) -> Vec<String> {
+    match ServiceMap::check(services, routes) {
+        Ok(_) => Vec::new(),
+        Err(invalid) => invalid.faults.iter().map(Fault::to_string).collect(),
+    }
+}
+
+#[test]
+fn a_service_without_a_route_gets_its_name_stripped_and_protected() {
+    let map = ServiceMap::check(&[service("orders")], &[]).unwrap();
+    let route = map.routes().next().unwrap();
+    assert_eq!((route.path.as_str(), route.service.as_str()), ("/orders", "orders"));
+    assert_eq!((route.auth, route.strip_prefix), (AuthMode::Required, true));
+    assert_eq!(route.roles, map.service("orders").unwrap().roles);
+}
+
+#[test]
+fn a_declared_route_takes_the_place_of_the_default() {
+    let map = ServiceMap::check(&[service("orders")], &[route("/shop", "orders")]).unwrap();
+    assert_eq!(map.routes().map(|route| route.path.as_str()).collect::<Vec<_>>(), ["/shop"]);
+}
+
+#[test]
+fn roles_of_a_route_replace_those_of_its_service_and_open_routes_inherit_none() {
+    let own = DeclaredRoute { roles: vec!["admin".into()], ..route("/admin", "orders") };
+    let open = DeclaredRoute { auth: AuthMode::None, ..route("/open", "orders") };
+    let either = DeclaredRoute { auth: AuthMode::Optional, ..route("/either", "orders") };
+    let map = ServiceMap::check(&[service("orders")], &[own, open, either]).unwrap();
+    let roles: Vec<Vec<&str>> =
+        map.routes().map(|route| route.roles.iter().map(RoleName::as_str).collect()).collect();
+    assert_eq!(roles, [vec!["admin"], vec![], vec![]]);
+}
+
+#[test]
+fn names_the_entry_and_the_rule_of_each_fault_at_once() {
+    let twice = DeclaredService {
+        upstreams: vec![
+            "ftp://x".into(),
+            "http://u:hunter2@x".into(),
+            "http://a".into(),
+            "http://A:80/".into(),
+        ],
+        roles: vec!["Boss".into()],
+        ..service("orders")
+    };
+    let nowhere = DeclaredService { upstreams: vec![], ..service("ghost") };
+    let bad = DeclaredRoute {
+        methods: vec!["get".into(), "TRACE".into()],
+        scope: "a\"b".into(),
+        auth: AuthMode::None,
+        roles: vec!["admin".into()],
+        ..route("/orders/", "order")
+    };
+    let found = faults(
+        &[service("orders"), twice, nowhere, service("Bad_Name")],
+        &[bad, route("/login/x", "orders"), route("/x", "orders"), route("/x", "ghost")],
+    );
+    let expected = [
+        "[[service]] `orders`: `upstreams` holds `ftp://x`: it must begin",
+        "[[service]] `orders`: `upstreams` holds `…@…`: it must not hold credentials",
+        "[[service]] `orders`: `upstreams` holds `http://a:80` twice",
+        "[[service]] `orders`: `Boss` is not a role name",
+        "[[service]] `orders`: this service is declared twice",
+        "[[service]] `ghost`: `upstreams` is empty",
+        "[[service]] `Bad_Name`: `Bad_Name` is not a service name",
+        "[[route]] `/orders/`: `path` must be `/`",
+        "[[route]] `/orders/`: there is no service `order`",
+        "[[route]] `/orders/`: `methods` holds `get`",
+        "[[route]] `/orders/`: `methods` holds `TRACE`",
+        "[[route]] `/orders/`: `a\\\"b` is not a scope",
+        "[[route]] `/orders/`: `roles` needs a caller that is known",
+        "[[route]] `/login/x`: `/login` and what is below it is answered by Tegata",
+        "[[route]] `/x`: this prefix is declared twice",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+    assert!(found.iter().all(|fault| !fault.contains("hunter2")));
+}
+
+#[test]
+fn refuses_prefixes_with_two_spellings_and_prefixes_of_its_own() {
+    for bad in [
+        "", "orders", "/orders/", "//", "/a//b", "/a/../b", "/.", "/a%20b", "/a:b", "/a;b", "/a b",
+        "/a?b", "/é", "/*",
+    ] {
+        assert_eq!(faults(&[service("orders")], &[route(bad, "orders")]).len(), 1, "{bad:?}");
+    }
+    for reserved in RESERVED {
+        for path in [reserved.to_owned(), format!("{reserved}/x")] {
+            assert_eq!(faults(&[service("orders")], &[route(&path, "orders")]).len(), 1, "{path}");
+        }
+        let beside = format!("{reserved}x");
+        assert!(faults(&[service("orders")], &[route(&beside, "orders")]).is_empty());
+    }
+    assert!(faults(&[service("orders")], &[route("/", "orders")]).is_empty());
+    assert!(faults(&[service("orders")], &[route("/api", "orders")]).is_empty());
+}
+
+#[test]
+fn a_service_cannot_take_a_reserved_path_by_its_name() {
+    assert_eq!(faults(&[service("login")], &[]).len(), 1);
+    assert!(faults(&[service("login")], &[route("/sign-in", "login")]).is_empty());
+}

@@ -1,0 +1,199 @@
+//! Clients proving themselves at the token endpoint and its siblings.
+
+use aws_lc_rs::digest;
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use tegata_core::{
+    ClientId, Secret,
+    port::{Put, Space},
+};
+use tegata_token::{VerifyingKey, assertion::ClientAssertion};
+
+use crate::{
+    client::{AuthMethod, Client},
+    error::{Code, OAuthError, Refused},
+    params::Params,
+    provider::Provider,
+};
+
+/// Where used assertions are remembered.
+pub static ASSERTIONS: Space = Space { name: "assertion" };
+
+/// For how much longer than its life an assertion is remembered.
+const CLOCKS_APART: std::time::Duration = std::time::Duration::from_secs(120);
+
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// Name and secret from an `Authorization: Basic` header.
+#[derive(Debug, Clone)]
+pub struct Basic {
+    /// The client's name.
+    pub id: String,
+    /// Its secret.
+    pub secret: Secret<String>,
+}
+
+impl Basic {
+    /// Reads the value of an `Authorization` header; `None` if it is of another scheme. Both parts
+    /// are form-encoded (RFC 6749 §2.3.1).
+    ///
+    /// # Errors
+    /// `invalid_client` where it is malformed.
+    pub fn from_header(value: &str) -> Result<Option<Self>, OAuthError> {
+        let Some((scheme, rest)) = value.split_once(' ') else { return Ok(None) };
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return Ok(None);
+        }
+        let malformed = || wrong("the Authorization header is malformed");
+        let bytes = STANDARD.decode(rest.trim()).map_err(|_| malformed())?;
+        let text = String::from_utf8(bytes).map_err(|_| malformed())?;
+        let (id, secret) = text.split_once(':').ok_or_else(malformed)?;
+        let (id, secret) = (form_decoded(id), form_decoded(secret));
+        let (id, secret) = id.zip(secret).ok_or_else(malformed)?;
+        Ok(Some(Self { id, secret: Secret::new(secret) }))
+    }
+}
+
+impl Provider {
+    /// The client that makes a request, proven as it was registered to be. A client with a secret
+    /// may give it in the header or in the form.
+    ///
+    /// # Errors
+    /// `invalid_client`, the same for an unknown client and a wrong secret.
+    pub async fn authenticate(
+        &self,
+        basic: Option<&Basic>,
+        params: &Params,
+    ) -> Result<Client, Refused> {
+        let (post, assertion) = (params.get("client_secret"), params.get("client_assertion"));
+        let methods =
+            [basic.is_some(), post.is_some(), assertion.is_some()].into_iter().filter(|it| *it);
+        if methods.count() > 1 {
+            // RFC 6749 §2.3: one method in a request.
+            return Err(OAuthError::request("the client authenticates in more than one way").into());
+        }
+        let claimed = self.claimed(basic, params)?;
+        let client = match ClientId::new(&claimed) {
+            Ok(id) => self.clients().load(self.realm(), &id).await?.map(|found| found.value),
+            Err(_) => None,
+        };
+        let Some(client) = client else {
+            return Err(wrong("the client is not known, or did not prove itself").into());
+        };
+        let secret = basic.map(|basic| basic.secret.expose().as_str()).or(post);
+        match (client.auth, secret, assertion) {
+            (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost, Some(secret), None)
+                if self.clients().knows_secret(self.realm(), &client, secret) =>
+            {
+                Ok(client)
+            }
+            (AuthMethod::PrivateKeyJwt, None, Some(assertion)) => {
+                self.accept_assertion(&client, assertion).await?;
+                Ok(client)
+            }
+            (AuthMethod::None, None, None) => Ok(client),
+            _ => Err(wrong("the client is not known, or did not prove itself").into()),
+        }
+    }
+
+    fn claimed(&self, basic: Option<&Basic>, params: &Params) -> Result<String, OAuthError> {
+        let named = params.get("client_id");
+        let proven = match (basic, params.get("client_assertion")) {
+            (Some(basic), _) => Some(basic.id.clone()),
+            (None, Some(assertion)) => {
+                if params.get("client_assertion_type") != Some(ASSERTION_TYPE) {
+                    return Err(wrong("client_assertion_type is not the one for a JWT"));
+                }
+                let claimed = ClientAssertion::claimed_client(assertion);
+                Some(claimed.map_err(|_| wrong("client_assertion is malformed"))?)
+            }
+            (None, None) => None,
+        };
+        match (proven, named) {
+            (Some(proven), Some(named)) if proven != named => {
+                Err(wrong("client_id is not the client that authenticates"))
+            }
+            (Some(proven), _) => Ok(proven),
+            (None, Some(named)) => Ok(named.to_owned()),
+            (None, None) => Err(wrong("the client does not say who it is")),
+        }
+    }
+
+    async fn accept_assertion(&self, client: &Client, assertion: &str) -> Result<(), Refused> {
+        // Keys were checked when they were registered.
+        let keys: Vec<_> =
+            client.keys.iter().filter_map(|jwk| VerifyingKey::from_jwk(jwk).ok()).collect();
+        let now = self.node().now();
+        let accepted =
+            ClientAssertion::verify(assertion, client.id.as_str(), &keys, self.issuer(), now)
+                .map_err(|error| {
+                    tracing::info!(client = %client.id, %error, "a client assertion was refused");
+                    wrong("client_assertion is not valid")
+                })?;
+        // RFC 7523 §3, item 7: an assertion counts once, on all nodes together.
+        let name = format!("{} {}", client.id, accepted.jti);
+        let name = digest::digest(&digest::SHA256, name.as_bytes());
+        let put = Put {
+            key: URL_SAFE_NO_PAD.encode(name.as_ref()),
+            value: Vec::new(),
+            // Stores may count by other clocks.
+            lifetime: accepted.forget_at.since(now) + CLOCKS_APART,
+            index: None,
+        };
+        if self.ephemeral().add(self.realm(), &ASSERTIONS, put).await? {
+            Ok(())
+        } else {
+            Err(wrong("client_assertion was used before").into())
+        }
+    }
+}
+
+const fn wrong(description: &'static str) -> OAuthError {
+    OAuthError::new(Code::InvalidClient, description)
+}
+
+/// `application/x-www-form-urlencoded`, decoded. `None`: it is malformed.
+fn form_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'+' => bytes.push(b' '),
+            b'%' => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                let value = digit(rest.next()?)? * 16 + digit(rest.next()?)?;
+                bytes.push(u8::try_from(value).ok()?);
+            }
+            other => bytes.push(other),
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn basic(text: &str) -> Result<Option<Basic>, OAuthError> {
+        Basic::from_header(&format!("Basic {}", STANDARD.encode(text)))
+    }
+
+    #[test]
+    fn reads_both_parts_of_the_header_as_form_encoded() {
+        let read = basic("a%3Ab+c:s%25%2B").unwrap().unwrap();
+        assert_eq!((read.id.as_str(), read.secret.expose().as_str()), ("a:b c", "s%+"));
+        assert!(Basic::from_header("Bearer x").unwrap().is_none());
+        assert!(Basic::from_header("bAsIc YTpi").unwrap().is_some());
+    }
+
+    #[test]
+    fn refuses_malformed_headers() {
+        for text in ["nocolon", "a%:b", "a%2:b", "a%zz:b", "a%ff:b"] {
+            assert!(basic(text).is_err(), "{text}");
+        }
+        assert!(Basic::from_header("Basic !!!").is_err());
+        assert!(Basic::from_header("Basic /w==").is_err());
+    }
+}

@@ -1,0 +1,192 @@
+//! Clients: who they are, how they prove it, what they may ask for.
+
+use std::collections::BTreeSet;
+
+use aws_lc_rs::hmac;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use tegata_core::{ClientId, Entropy, Kind, Lifetime, Secret, Stored, Timestamp, secret};
+use tegata_token::{Algorithm, Jwk, Scope};
+
+use crate::redirect::RedirectUri;
+
+mod clients;
+mod registration;
+
+pub use clients::{ClientChanged, Clients, NotRegistered};
+pub use registration::{ClientMetadata, InvalidClient};
+
+/// Where clients are stored.
+pub static CLIENTS: Kind =
+    Kind { name: "client", indexes: &[], lifetime: Lifetime::Kept, secret: true };
+
+/// A registered client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Its name, as in `client_id`.
+    pub id: ClientId,
+    /// What people are shown.
+    pub name: String,
+    /// How it proves itself.
+    pub auth: AuthMethod,
+    /// Keyed digests of its secrets: the newest first, and at most one before it.
+    pub secrets: Vec<SecretDigest>,
+    /// The secret that was declared last. It is given to the client only when it changes, so that
+    /// declaring again does not undo a rotation.
+    #[serde(default)]
+    pub declared: Option<SecretDigest>,
+    /// Its public keys, for `private_key_jwt`.
+    pub keys: Vec<Jwk>,
+    /// What it may ask for tokens with.
+    pub grant_types: BTreeSet<GrantType>,
+    /// Where its answers may be sent.
+    pub redirect_uris: Vec<RedirectUri>,
+    /// Where a browser may be sent after signing out.
+    pub post_logout_redirect_uris: Vec<RedirectUri>,
+    /// The scope it may ask for.
+    pub scope: Scope,
+    /// Whom its tokens may be for, beside the gateway.
+    pub audiences: Vec<String>,
+    /// Whether it may ask about tokens of others, and take them back.
+    pub may_introspect: bool,
+    /// Whether its authorization requests need a code challenge.
+    pub require_pkce: bool,
+    /// Whether people are asked before it gets anything.
+    pub asks_consent: bool,
+    /// What its access tokens are signed with.
+    pub access_token_alg: Algorithm,
+    /// What its ID tokens are signed with.
+    pub id_token_alg: Algorithm,
+    /// Its logo, shown on the sign-in page.
+    pub logo_uri: Option<String>,
+    /// Its privacy policy, linked on the sign-in page.
+    pub policy_uri: Option<String>,
+    /// Its terms of service, linked on the sign-in page.
+    pub tos_uri: Option<String>,
+    /// When it was registered.
+    pub created: Timestamp,
+}
+
+impl Stored for Client {
+    const KIND: &'static Kind = &CLIENTS;
+    const FORM: u8 = 1;
+    fn key(&self) -> &str {
+        self.id.as_str()
+    }
+}
+
+impl Client {
+    /// Whether it has nothing to prove itself with (RFC 6749 §2.1).
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        self.auth == AuthMethod::None
+    }
+
+    /// Whether it may use a grant type.
+    #[must_use]
+    pub fn may_use(&self, grant: GrantType) -> bool {
+        self.grant_types.contains(&grant)
+    }
+}
+
+/// How a client proves itself at the token endpoint (RFC 7591 §2, OpenID Connect Core §9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMethod {
+    /// Not at all: a public client.
+    None,
+    /// Its secret in the `Authorization` header.
+    ClientSecretBasic,
+    /// Its secret in the form.
+    ClientSecretPost,
+    /// An assertion signed with its key.
+    PrivateKeyJwt,
+}
+
+impl AuthMethod {
+    /// All of them, in the order in which the metadata lists them.
+    pub const ALL: [Self; 4] =
+        [Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt, Self::None];
+
+    /// The name in metadata.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ClientSecretBasic => "client_secret_basic",
+            Self::ClientSecretPost => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
+        }
+    }
+}
+
+/// What tokens are asked for with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum GrantType {
+    /// A code from the authorization endpoint (RFC 6749 §4.1).
+    #[serde(rename = "authorization_code")]
+    AuthorizationCode,
+    /// A refresh token (RFC 6749 §6).
+    #[serde(rename = "refresh_token")]
+    RefreshToken,
+    /// The client's own authority (RFC 6749 §4.4).
+    #[serde(rename = "client_credentials")]
+    ClientCredentials,
+    /// Another token (RFC 8693).
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:token-exchange")]
+    TokenExchange,
+}
+
+impl GrantType {
+    /// All of them, in the order in which the metadata lists them.
+    pub const ALL: [Self; 4] =
+        [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials, Self::TokenExchange];
+
+    /// The value of `grant_type`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::RefreshToken => "refresh_token",
+            Self::ClientCredentials => "client_credentials",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
+        }
+    }
+}
+
+/// A client secret as it is stored: HMAC-SHA-256 under a root secret. Client secrets are random, so
+/// a slow hash would protect nothing and cost every request.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretDigest(Vec<u8>);
+
+impl SecretDigest {
+    /// The digest of a client's secret.
+    #[must_use]
+    pub fn of(key: &hmac::Key, client: &ClientId, text: &str) -> Self {
+        let mut context = hmac::Context::with_key(key);
+        context.update(&u32::try_from(client.as_str().len()).unwrap_or(u32::MAX).to_be_bytes());
+        context.update(client.as_str().as_bytes());
+        context.update(text.as_bytes());
+        Self(context.sign().as_ref().to_vec())
+    }
+
+    /// Whether this is the digest of `other`'s secret, in constant time.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        secret::matches(&self.0, &other.0)
+    }
+}
+
+impl std::fmt::Debug for SecretDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretDigest(…)")
+    }
+}
+
+/// A new client secret: 256 random bits with a prefix that secret scanners can know.
+#[must_use]
+pub fn generate_secret(entropy: &dyn Entropy) -> Secret<String> {
+    let mut bytes = [0_u8; 32];
+    entropy.fill(&mut bytes);
+    Secret::new(format!("tgcs_{}", URL_SAFE_NO_PAD.encode(bytes)))
+}

@@ -1,0 +1,255 @@
+//! Clients in the store.
+
+use std::{fmt, sync::Arc};
+
+use aws_lc_rs::hmac;
+use serde_json::json;
+use tegata_core::{
+    Batch, ClientId, CommitRefused, Event, EventType, Expect, Node, Realm, Records, Secret,
+    StoreError, Stored, Versioned, port::Page, repository,
+};
+use tegata_token::Roots;
+
+use super::{AuthMethod, Client, ClientMetadata, InvalidClient, SecretDigest, generate_secret};
+
+/// How often a change that lost a race is tried again.
+const TRIES: u32 = 20;
+
+/// The clients of an installation.
+#[derive(Clone)]
+pub struct Clients {
+    node: Node,
+    records: Arc<dyn Records>,
+    roots: Arc<Roots>,
+}
+
+/// Why a client was not registered or changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotRegistered {
+    /// What was declared cannot be.
+    #[error(transparent)]
+    Invalid(#[from] InvalidClient),
+    /// The given secret is too short to be one.
+    #[error(
+        "client `{0}`: a client secret needs at least 16 characters; leave it out to have one made"
+    )]
+    WeakSecret(ClientId),
+    /// The name is one of our own.
+    #[error("client `{0}`: names that begin with `tegata-` are reserved; choose another")]
+    Reserved(ClientId),
+    /// There is none of this name.
+    #[error("there is no client `{0}`")]
+    Unknown(ClientId),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What became of a declaration.
+#[derive(Debug, Clone)]
+pub struct ClientChanged {
+    /// The client as it is now.
+    pub client: Client,
+    /// Whether it was not there before.
+    pub is_new: bool,
+    /// Whether anything is different from before.
+    pub changed: bool,
+    /// The secret that was made for it, to be shown once.
+    pub secret: Option<Secret<String>>,
+}
+
+impl Clients {
+    /// The clients in `records`. `roots` are those of the purpose `client-secret`.
+    #[must_use]
+    pub fn new(node: Node, records: Arc<dyn Records>, roots: Roots) -> Self {
+        Self { node, records, roots: Arc::new(roots) }
+    }
+
+    /// The client of this name.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn load(
+        &self,
+        realm: &Realm,
+        id: &ClientId,
+    ) -> Result<Option<Versioned<Client>>, StoreError> {
+        repository::load(self.records.as_ref(), realm, id.as_str()).await
+    }
+
+    /// Clients in order of their names.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn list(&self, realm: &Realm, page: Page) -> Result<Vec<Client>, StoreError> {
+        let found = repository::scan(self.records.as_ref(), realm, page).await?;
+        Ok(found.into_iter().map(|found| found.value).collect())
+    }
+
+    /// Makes a client be as it is declared, with this secret. A new confidential client without a
+    /// secret gets one; one that exists keeps its own.
+    ///
+    /// # Errors
+    /// [`NotRegistered`].
+    pub async fn declare(
+        &self,
+        realm: &Realm,
+        declared: &ClientMetadata,
+        given: Option<&Secret<String>>,
+    ) -> Result<ClientChanged, NotRegistered> {
+        let wanted = declared.read(self.node.now())?;
+        if wanted.id.as_str().starts_with("tegata-") {
+            return Err(NotRegistered::Reserved(wanted.id));
+        }
+        if given.is_some_and(|secret| secret.expose().chars().count() < 16) {
+            return Err(NotRegistered::WeakSecret(wanted.id));
+        }
+        for _ in 0..TRIES {
+            let found = self.load(realm, &wanted.id).await?;
+            let mut client = Client { created: wanted.created, ..wanted.clone() };
+            if let Some(found) = &found {
+                client.created = found.value.created;
+                client.secrets.clone_from(&found.value.secrets);
+                client.declared.clone_from(&found.value.declared);
+            }
+            let secret = self.give_secret(realm, &mut client, given);
+            let changed = found.as_ref().is_none_or(|found| found.value != client);
+            if changed {
+                let change = if found.is_some() { "changed" } else { "registered" };
+                let expect =
+                    found.as_ref().map_or(Expect::Absent, |it| Expect::Version(it.version));
+                match self.commit(realm, &client, expect, change).await {
+                    Ok(()) => {}
+                    Err(CommitRefused::Conflict { .. }) => continue,
+                    Err(CommitRefused::Store(error)) => return Err(error.into()),
+                }
+            }
+            return Ok(ClientChanged { client, is_new: found.is_none(), changed, secret });
+        }
+        Err(contended().into())
+    }
+
+    /// Gives a client a new secret. The one before works until the next rotation.
+    ///
+    /// # Errors
+    /// [`NotRegistered`].
+    pub async fn rotate_secret(
+        &self,
+        realm: &Realm,
+        id: &ClientId,
+    ) -> Result<Secret<String>, NotRegistered> {
+        for _ in 0..TRIES {
+            let found = self.load(realm, id).await?;
+            let found = found.ok_or_else(|| NotRegistered::Unknown(id.clone()))?;
+            let mut client = found.value.clone();
+            let secret = generate_secret(self.node.entropy());
+            client.secrets.insert(0, self.digest(realm, id, secret.expose()));
+            client.secrets.truncate(2);
+            match self
+                .commit(realm, &client, Expect::Version(found.version), "secret_rotated")
+                .await
+            {
+                Ok(()) => return Ok(secret),
+                Err(CommitRefused::Conflict { .. }) => {}
+                Err(CommitRefused::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(contended().into())
+    }
+
+    /// Removes a client. Its tokens are the caller's to take back.
+    ///
+    /// # Errors
+    /// [`NotRegistered`].
+    pub async fn remove(&self, realm: &Realm, id: &ClientId) -> Result<(), NotRegistered> {
+        for _ in 0..TRIES {
+            let found = self.load(realm, id).await?;
+            let found = found.ok_or_else(|| NotRegistered::Unknown(id.clone()))?;
+            let event = self.event(realm, id, "removed");
+            let batch = Batch::new(realm.clone()).with(found.remove()).journal(&event);
+            match self.records.commit(batch).await {
+                Ok(()) => return Ok(()),
+                Err(CommitRefused::Conflict { .. }) => {}
+                Err(CommitRefused::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(contended().into())
+    }
+
+    /// Whether `secret` is one of the client's. The time it takes does not tell how much of it is
+    /// right.
+    #[must_use]
+    pub fn knows_secret(&self, realm: &Realm, client: &Client, secret: &str) -> bool {
+        let digest = self.digest(realm, &client.id, secret);
+        // All are compared, so that the time does not tell which one it was.
+        client.secrets.iter().fold(false, |known, own| known | own.matches(&digest))
+    }
+
+    fn give_secret(
+        &self,
+        realm: &Realm,
+        client: &mut Client,
+        given: Option<&Secret<String>>,
+    ) -> Option<Secret<String>> {
+        let by_secret =
+            matches!(client.auth, AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost);
+        if !by_secret {
+            client.secrets.clear();
+            return None;
+        }
+        if let Some(given) = given {
+            let digest = self.digest(realm, &client.id, given.expose());
+            if !client.declared.as_ref().is_some_and(|last| last.matches(&digest)) {
+                client.secrets = vec![digest.clone()];
+                client.declared = Some(digest);
+            }
+            return None;
+        }
+        if !client.secrets.is_empty() {
+            return None;
+        }
+        let secret = generate_secret(self.node.entropy());
+        client.secrets = vec![self.digest(realm, &client.id, secret.expose())];
+        Some(secret)
+    }
+
+    fn digest(&self, realm: &Realm, client: &ClientId, secret: &str) -> SecretDigest {
+        let parts: [&[u8]; 2] = [b"client secret", realm.as_str().as_bytes()];
+        // Without a root secret nothing matches: a key of nothing is never what was stored.
+        let key = self
+            .roots
+            .derive(self.roots.newest(), &parts)
+            .unwrap_or_else(|| hmac::Key::new(hmac::HMAC_SHA256, &[]));
+        SecretDigest::of(&key, client, secret)
+    }
+
+    async fn commit(
+        &self,
+        realm: &Realm,
+        client: &Client,
+        expect: Expect,
+        change: &str,
+    ) -> Result<(), CommitRefused> {
+        let event = self.event(realm, &client.id, change);
+        let batch = Batch::new(realm.clone()).with(client.put(expect)).journal(&event);
+        self.records.commit(batch).await
+    }
+
+    fn event(&self, realm: &Realm, id: &ClientId, change: &str) -> Event {
+        let data = [("subject", json!(format!("client:{id}"))), ("change", json!(change))];
+        Event::new(&self.node, realm, EventType::RegistryChanged, data)
+    }
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clients")
+    }
+}
+
+fn contended() -> StoreError {
+    StoreError::Unavailable {
+        backend: "the record store",
+        detail: "a client changed faster than it could be written".to_owned(),
+    }
+}

@@ -1,0 +1,248 @@
+//! The declared form of a client, with the names of RFC 7591.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use tegata_core::{ClientId, Timestamp};
+use tegata_token::{Algorithm, Jwk, Scope, VerifyingKey};
+
+use super::{AuthMethod, Client, GrantType};
+use crate::redirect::RedirectUri;
+
+/// A client as it is declared, in configuration or through administration.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientMetadata {
+    /// Its name. Required.
+    pub client_id: String,
+    /// What people are shown; `client_id` if it is missing.
+    pub client_name: Option<String>,
+    /// Short for `token_endpoint_auth_method = "none"`.
+    pub public: bool,
+    /// How it proves itself: `client_secret_basic` if nothing is said and it is not public, or
+    /// `private_key_jwt` if it has keys.
+    pub token_endpoint_auth_method: Option<AuthMethod>,
+    /// Its public keys.
+    pub jwks: Option<KeySetForm>,
+    /// What it may ask for tokens with; `authorization_code` if nothing is said.
+    pub grant_types: Option<BTreeSet<GrantType>>,
+    /// Where its answers may be sent.
+    pub redirect_uris: Vec<String>,
+    /// Where a browser may be sent after signing out.
+    pub post_logout_redirect_uris: Vec<String>,
+    /// The scope it may ask for, separated by spaces.
+    pub scope: String,
+    /// Whom its tokens may be for, beside the gateway.
+    pub audiences: Vec<String>,
+    /// Whether it may ask about tokens of others, and take them back.
+    pub may_introspect: bool,
+    /// Whether its authorization requests need a code challenge; `true` if nothing is said.
+    pub require_pkce: Option<bool>,
+    /// Whether people are asked before it gets anything; `true` if nothing is said.
+    pub asks_consent: Option<bool>,
+    /// What its access tokens are signed with; `RS256` if nothing is said.
+    pub access_token_signed_response_alg: Option<Algorithm>,
+    /// What its ID tokens are signed with; `RS256` if nothing is said.
+    pub id_token_signed_response_alg: Option<Algorithm>,
+    /// Its logo.
+    pub logo_uri: Option<String>,
+    /// Its privacy policy.
+    pub policy_uri: Option<String>,
+    /// Its terms of service.
+    pub tos_uri: Option<String>,
+}
+
+/// A JWK set as it is declared.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct KeySetForm {
+    /// The keys.
+    pub keys: Vec<Jwk>,
+}
+
+/// What is wrong with a declared client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("client `{client}`: {rule}")]
+pub struct InvalidClient {
+    client: String,
+    rule: String,
+}
+
+impl ClientMetadata {
+    /// The client that is declared, without its secrets.
+    ///
+    /// # Errors
+    /// [`InvalidClient`] says what is wrong and how to mend it.
+    pub fn read(&self, now: Timestamp) -> Result<Client, InvalidClient> {
+        let invalid = |rule: String| InvalidClient {
+            client: self.client_id.chars().take(80).collect(),
+            rule,
+        };
+        let id = ClientId::new(&self.client_id).map_err(|error| invalid(error.to_string()))?;
+        let auth = self.auth().map_err(|rule| invalid(rule.to_owned()))?;
+        let scope = Scope::new(&self.scope).map_err(|error| invalid(error.to_string()))?;
+        let grant_types =
+            self.grant_types.clone().unwrap_or_else(|| [GrantType::AuthorizationCode].into());
+        let uris = |texts: &[String]| -> Result<Vec<RedirectUri>, InvalidClient> {
+            let read = texts.iter().map(|text| RedirectUri::new(text));
+            read.collect::<Result<_, _>>().map_err(|error| invalid(error.to_string()))
+        };
+        let redirect_uris = uris(&self.redirect_uris)?;
+        if grant_types.contains(&GrantType::AuthorizationCode) && redirect_uris.is_empty() {
+            return Err(invalid(
+                "`authorization_code` needs at least one of `redirect_uris`; without a browser, \
+                 say `grant_types = [\"client_credentials\"]`"
+                    .to_owned(),
+            ));
+        }
+        let alone = [GrantType::ClientCredentials, GrantType::TokenExchange];
+        if auth == AuthMethod::None && alone.iter().any(|grant| grant_types.contains(grant)) {
+            return Err(invalid(
+                "a public client cannot use `client_credentials` or token exchange: it has nothing \
+                 to prove itself with"
+                    .to_owned(),
+            ));
+        }
+        if auth == AuthMethod::None && self.may_introspect {
+            return Err(invalid(
+                "a public client cannot have `may_introspect`: anybody could say that they are it"
+                    .to_owned(),
+            ));
+        }
+        let require_pkce = self.require_pkce.unwrap_or(true);
+        if auth == AuthMethod::None && !require_pkce {
+            return Err(invalid("a public client must use PKCE".to_owned()));
+        }
+        let keys = self.keys().map_err(invalid)?;
+        if auth == AuthMethod::PrivateKeyJwt && keys.is_empty() {
+            return Err(invalid("`private_key_jwt` needs `jwks`".to_owned()));
+        }
+        for uri in [&self.logo_uri, &self.policy_uri, &self.tos_uri].into_iter().flatten() {
+            if !uri.starts_with("https://") && !uri.starts_with('/') {
+                return Err(invalid(format!("`{uri}` must begin with `https://`")));
+            }
+        }
+        Ok(Client {
+            name: self.client_name.clone().unwrap_or_else(|| self.client_id.clone()),
+            id,
+            auth,
+            secrets: Vec::new(),
+            declared: None,
+            keys,
+            grant_types,
+            redirect_uris,
+            post_logout_redirect_uris: uris(&self.post_logout_redirect_uris)?,
+            scope,
+            audiences: self.audiences.clone(),
+            may_introspect: self.may_introspect,
+            require_pkce,
+            asks_consent: self.asks_consent.unwrap_or(true),
+            access_token_alg: self.access_token_signed_response_alg.unwrap_or(Algorithm::Rs256),
+            id_token_alg: self.id_token_signed_response_alg.unwrap_or(Algorithm::Rs256),
+            logo_uri: self.logo_uri.clone(),
+            policy_uri: self.policy_uri.clone(),
+            tos_uri: self.tos_uri.clone(),
+            created: now,
+        })
+    }
+
+    fn auth(&self) -> Result<AuthMethod, &'static str> {
+        match (self.token_endpoint_auth_method, self.public) {
+            (None | Some(AuthMethod::None), true) => Ok(AuthMethod::None),
+            (Some(_), true) => Err("`public = true` contradicts `token_endpoint_auth_method`"),
+            (Some(method), false) => Ok(method),
+            (None, false) if self.jwks.is_some() => Ok(AuthMethod::PrivateKeyJwt),
+            (None, false) => Ok(AuthMethod::ClientSecretBasic),
+        }
+    }
+
+    /// The keys, each with the `alg` that it can be used with and a `kid`.
+    fn keys(&self) -> Result<Vec<Jwk>, String> {
+        let declared = self.jwks.iter().flat_map(|set| &set.keys);
+        declared
+            .map(|jwk| {
+                let mut jwk = jwk.clone();
+                jwk.alg = jwk.alg.or(match jwk.kty.as_str() {
+                    "RSA" => Some(Algorithm::Rs256),
+                    "EC" => Some(Algorithm::Es256),
+                    _ => Some(Algorithm::EdDsa),
+                });
+                let thumbprint = jwk.thumbprint();
+                jwk.kid.get_or_insert(thumbprint);
+                let checked = VerifyingKey::from_jwk(&jwk);
+                checked.map(|_| jwk).map_err(|error| format!("a key of `jwks`: {error}"))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn web() -> ClientMetadata {
+        ClientMetadata {
+            client_id: "web".into(),
+            redirect_uris: vec!["https://app.example/cb".into()],
+            ..ClientMetadata::default()
+        }
+    }
+
+    fn rule(metadata: &ClientMetadata) -> String {
+        metadata.read(Timestamp::default()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn safe_where_nothing_is_said() {
+        let client = web().read(Timestamp::default()).unwrap();
+        assert_eq!(client.auth, AuthMethod::ClientSecretBasic);
+        assert!(client.require_pkce && client.asks_consent && !client.may_introspect);
+        assert!(client.scope.is_empty() && client.may_use(GrantType::AuthorizationCode));
+        assert!(!client.may_use(GrantType::RefreshToken));
+    }
+
+    #[test]
+    fn refuses_contradictions_and_says_how_to_mend_them() {
+        let public = ClientMetadata { public: true, ..web() };
+        assert!(public.read(Timestamp::default()).unwrap().is_public());
+        let cases = [
+            (ClientMetadata { client_id: "usr_x".into(), ..web() }, "usr_"),
+            (ClientMetadata { redirect_uris: vec![], ..web() }, "redirect_uris"),
+            (ClientMetadata { redirect_uris: vec!["http://a.example".into()], ..web() }, "https"),
+            (ClientMetadata { require_pkce: Some(false), ..public.clone() }, "PKCE"),
+            (ClientMetadata { may_introspect: true, ..public.clone() }, "may_introspect"),
+            (
+                ClientMetadata {
+                    grant_types: Some([GrantType::ClientCredentials].into()),
+                    ..public.clone()
+                },
+                "public client",
+            ),
+            (
+                ClientMetadata {
+                    token_endpoint_auth_method: Some(AuthMethod::PrivateKeyJwt),
+                    ..public
+                },
+                "contradicts",
+            ),
+            (
+                ClientMetadata {
+                    token_endpoint_auth_method: Some(AuthMethod::PrivateKeyJwt),
+                    ..web()
+                },
+                "jwks",
+            ),
+            (ClientMetadata { scope: "a\"b".into(), ..web() }, "scope"),
+            (ClientMetadata { logo_uri: Some("javascript:x".into()), ..web() }, "https"),
+        ];
+        for (metadata, word) in cases {
+            assert!(rule(&metadata).contains(word), "{}", rule(&metadata));
+        }
+    }
+
+    #[test]
+    fn names_an_unknown_member() {
+        let error =
+            serde_json::from_str::<ClientMetadata>(r#"{"client_id":"a","redirect_uri":"x"}"#);
+        assert!(error.unwrap_err().to_string().contains("redirect_uri"));
+    }
+}

@@ -1,0 +1,105 @@
+//! What people have agreed to: which client may have which scope.
+
+use aws_lc_rs::digest;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use tegata_core::{
+    Batch, ClientId, CommitRefused, Expect, Kind, Lifetime, StoreError, Stored, Timestamp, UserId,
+    repository,
+};
+use tegata_token::Scope;
+
+use crate::provider::Provider;
+
+/// Where consents are stored.
+pub static CONSENTS: Kind =
+    Kind { name: "consent", indexes: &["user"], lifetime: Lifetime::Kept, secret: false };
+
+/// How often a change that lost a race is tried again.
+const TRIES: u32 = 20;
+
+/// A person's consent to a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consent {
+    key: String,
+    /// Who agreed.
+    pub user: UserId,
+    /// To whom.
+    pub client: ClientId,
+    /// To what.
+    pub scope: Scope,
+    /// When last.
+    pub at: Timestamp,
+}
+
+impl Stored for Consent {
+    const KIND: &'static Kind = &CONSENTS;
+    const FORM: u8 = 1;
+    fn key(&self) -> &str {
+        &self.key
+    }
+    fn indexes(&self) -> Vec<(&'static str, String)> {
+        vec![("user", self.user.as_str().to_owned())]
+    }
+}
+
+impl Provider {
+    /// Whether a person has agreed that a client has this scope.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn has_consent(
+        &self,
+        user: &UserId,
+        client: &ClientId,
+        scope: &Scope,
+    ) -> Result<bool, StoreError> {
+        let key = key(user, client);
+        let found = repository::load::<Consent>(self.records(), self.realm(), &key).await?;
+        Ok(found.is_some_and(|consent| consent.value.scope.covers(scope)))
+    }
+
+    /// Remembers that a person agreed, beside what they agreed to before.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn remember_consent(
+        &self,
+        user: &UserId,
+        client: &ClientId,
+        scope: &Scope,
+    ) -> Result<(), StoreError> {
+        let key = key(user, client);
+        for _ in 0..TRIES {
+            let found = repository::load::<Consent>(self.records(), self.realm(), &key).await?;
+            let (before, expect) = found.map_or((Scope::default(), Expect::Absent), |found| {
+                (found.value.scope, Expect::Version(found.version))
+            });
+            // Both are valid scopes, so together they are one.
+            let both = Scope::new(&format!("{before} {scope}")).unwrap_or(before);
+            let consent = Consent {
+                key: key.clone(),
+                user: user.clone(),
+                client: client.clone(),
+                scope: both,
+                at: self.node().now(),
+            };
+            let batch = Batch::new(self.realm().clone()).with(consent.put(expect));
+            match self.records().commit(batch).await {
+                Ok(()) => return Ok(()),
+                Err(CommitRefused::Conflict { .. }) => {}
+                Err(CommitRefused::Store(error)) => return Err(error),
+            }
+        }
+        Err(StoreError::Unavailable {
+            backend: "the record store",
+            detail: "a consent changed faster than it could be written".to_owned(),
+        })
+    }
+}
+
+/// Client ids may be as long as keys, so both are digested.
+fn key(user: &UserId, client: &ClientId) -> String {
+    let named = format!("{user} {client}");
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, named.as_bytes()).as_ref())
+}

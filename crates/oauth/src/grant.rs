@@ -1,0 +1,75 @@
+//! The token endpoint: one file for each grant type.
+
+use tegata_core::Realm;
+use tegata_identity::User;
+use tegata_token::{Binding, Scope};
+
+use crate::{
+    client::{Client, GrantType},
+    error::{Code, OAuthError, Refused},
+    issue::TokenAnswer,
+    params::Params,
+    provider::Provider,
+};
+
+pub mod client_credentials;
+pub mod code;
+pub mod exchange;
+pub mod refresh;
+
+impl Provider {
+    /// Answers a token request of an authenticated client (RFC 6749 §3.2). `place` is where it
+    /// comes from, which binds refresh tokens of public clients.
+    ///
+    /// # Errors
+    /// [`Refused`], as the RFC of the grant type names it.
+    pub async fn token(
+        &self,
+        client: &Client,
+        params: &Params,
+        place: &Binding,
+    ) -> Result<TokenAnswer, Refused> {
+        let asked = params.require("grant_type", "grant_type is missing")?;
+        let grant = GrantType::ALL.into_iter().find(|grant| grant.name() == asked);
+        let grant = grant.ok_or(OAuthError::new(
+            Code::UnsupportedGrantType,
+            "grant_type is none that is offered",
+        ))?;
+        if !client.may_use(grant) {
+            let description = "the client is not registered for this grant_type";
+            return Err(OAuthError::new(Code::UnauthorizedClient, description).into());
+        }
+        let binding = if client.is_public() { place } else { &Binding::Client };
+        match grant {
+            GrantType::AuthorizationCode => self.redeem(client, params, binding).await,
+            GrantType::RefreshToken => self.refresh(client, params, binding).await,
+            GrantType::ClientCredentials => self.client_credentials(client, params).await,
+            GrantType::TokenExchange => self.exchange(client, params).await,
+        }
+    }
+
+    /// The user with this id, if it may have tokens.
+    pub(crate) async fn active_user(
+        &self,
+        realm: &Realm,
+        id: &str,
+    ) -> Result<Option<tegata_core::Versioned<User>>, tegata_core::StoreError> {
+        let found = tegata_core::repository::load::<User>(self.records(), realm, id).await?;
+        Ok(found.filter(|user| !user.value.disabled))
+    }
+}
+
+/// Reads the parameter `scope`, which must be within `allowed`.
+///
+/// # Errors
+/// `invalid_scope`.
+pub(crate) fn scope_within(params: &Params, allowed: &Scope) -> Result<Option<Scope>, OAuthError> {
+    let Some(text) = params.get("scope") else { return Ok(None) };
+    let invalid = |description| OAuthError::new(Code::InvalidScope, description);
+    let scope = Scope::new(text).map_err(|_| invalid("scope is malformed"))?;
+    if allowed.covers(&scope) {
+        Ok(Some(scope))
+    } else {
+        Err(invalid("scope is wider than the client may ask for"))
+    }
+}

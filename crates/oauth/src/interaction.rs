@@ -1,0 +1,160 @@
+//! From an authorization request to its answer, with a person in between.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use tegata_core::{
+    SessionId, StoreError, Timestamp, UserId,
+    port::{Put, Space},
+    repository,
+};
+
+use crate::{
+    client::Client,
+    error::{Code, OAuthError},
+    provider::Provider,
+    request::AuthorizationRequest,
+};
+
+/// Where requests wait for a person.
+pub static REQUESTS: Space = Space { name: "authorization_request" };
+
+const FORM: u8 = 1;
+
+/// The strongest level that can be reached: by a password alone.
+const STRONGEST: &str = "aal1";
+
+/// Who is signed in, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedIn {
+    /// Who.
+    pub user: UserId,
+    /// In which session.
+    pub session: SessionId,
+    /// When the session ends, used or not.
+    pub session_ends: Timestamp,
+    /// When they were authenticated.
+    pub auth_time: Timestamp,
+    /// How strongly.
+    pub acr: String,
+    /// By which means.
+    pub amr: Vec<String>,
+}
+
+/// What has to happen next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// The person signs in, or does so again.
+    SignIn,
+    /// The person is asked whether the client may have what it asks for.
+    AskConsent,
+    /// The answer can be given.
+    Answer,
+    /// The client is told that it cannot be.
+    Refuse(OAuthError),
+}
+
+/// What a person has already said within this request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Said {
+    /// They agreed.
+    pub consented: bool,
+}
+
+impl Provider {
+    /// What has to happen next for a request.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn next(
+        &self,
+        request: &AuthorizationRequest,
+        client: &Client,
+        who: Option<&SignedIn>,
+        said: Said,
+    ) -> Result<Next, StoreError> {
+        let prompt = request.prompt;
+        let refuse = |code, description| Ok(Next::Refuse(OAuthError::new(code, description)));
+        let Some(who) = who.filter(|who| self.counts(request, who)) else {
+            // A password is all that there is yet: whoever asks for more would be asked for ever.
+            let levels = |value: &&String| value.starts_with("aal");
+            let mut asked = request.acr_values.iter().filter(levels).peekable();
+            if asked.peek().is_some() && !asked.any(|value| value == STRONGEST) {
+                return refuse(
+                    Code::UnmetAuthenticationRequirements,
+                    "the authentication that acr_values asks for is not offered",
+                );
+            }
+            return if prompt.none {
+                refuse(
+                    Code::LoginRequired,
+                    "nobody is signed in, or not recently or strongly enough",
+                )
+            } else {
+                Ok(Next::SignIn)
+            };
+        };
+        let must_ask = prompt.consent
+            || (client.asks_consent
+                && !self.has_consent(&who.user, &client.id, &request.scope).await?);
+        if said.consented || !must_ask {
+            Ok(Next::Answer)
+        } else if prompt.none {
+            refuse(Code::ConsentRequired, "the person has not agreed yet")
+        } else {
+            Ok(Next::AskConsent)
+        }
+    }
+
+    /// Whether a sign-in is recent and strong enough for a request.
+    fn counts(&self, request: &AuthorizationRequest, who: &SignedIn) -> bool {
+        // Asked to sign in again: only a sign-in after the request arrived counts.
+        let again = request.prompt.login && who.auth_time < request.at;
+        // Of our own levels, only one that was reached counts; other words are wishes (RFC 9470 §4).
+        let levels = |value: &&String| value.starts_with("aal");
+        let mut asked = request.acr_values.iter().filter(levels).peekable();
+        let weak = asked.peek().is_some() && !asked.any(|value| *value == who.acr);
+        let age = self.node().now().since(who.auth_time).as_secs();
+        let old =
+            request.max_age.is_some_and(|max_age| age > max_age && who.auth_time < request.at);
+        !again && !old && !weak
+    }
+
+    /// Keeps a request while a person signs in. Answers the handle that the page carries.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn hold(&self, request: &AuthorizationRequest) -> Result<String, StoreError> {
+        let mut bytes = [0_u8; 16];
+        self.node().entropy().fill(&mut bytes);
+        let handle = URL_SAFE_NO_PAD.encode(bytes);
+        let put = Put {
+            key: handle.clone(),
+            value: repository::encode(FORM, request),
+            lifetime: self.config().request_lifetime,
+            index: None,
+        };
+        self.ephemeral().put(self.realm(), &REQUESTS, put).await?;
+        Ok(handle)
+    }
+
+    /// The request that is held under a handle. `None`: there is none, or it has waited too long.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn held(&self, handle: &str) -> Result<Option<AuthorizationRequest>, StoreError> {
+        let shaped = (1..=64).contains(&handle.len())
+            && handle.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        if !shaped {
+            return Ok(None);
+        }
+        let held = self.ephemeral().get(self.realm(), &REQUESTS, handle).await?;
+        Ok(held.and_then(|held| repository::decode_bytes(FORM, &held.value).ok()))
+    }
+
+    /// Lets go of a request that has been answered.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn release(&self, handle: &str) -> Result<(), StoreError> {
+        self.ephemeral().take(self.realm(), &REQUESTS, handle).await.map(|_| ())
+    }
+}

@@ -1,0 +1,79 @@
+//! Introspection (RFC 7662): what a token says, for those who may ask.
+
+use serde_json::{Value, json};
+use tegata_core::StoreError;
+use tegata_token::{Holders as _, Standing};
+
+use crate::{
+    client::Client,
+    error::{Code, OAuthError, Refused},
+    params::Params,
+    provider::Provider,
+};
+
+impl Provider {
+    /// Answers an introspection request of an authenticated client. Whatever is wrong with the
+    /// token, the answer is the same: it is not active (RFC 7662 §2.2).
+    ///
+    /// # Errors
+    /// `unauthorized_client` where the client may not ask, `invalid_request` without a token.
+    pub async fn introspect(&self, client: &Client, params: &Params) -> Result<Value, Refused> {
+        if !client.may_introspect {
+            let description = "the client may not introspect tokens";
+            return Err(OAuthError::new(Code::UnauthorizedClient, description).into());
+        }
+        let token = params.require("token", "token is missing")?;
+        let inactive = json!({"active": false});
+        if let Ok(verified) = self.verifier().verify(token) {
+            let view = self.revoker().view().realm(self.realm());
+            if view.check(&verified).is_some() {
+                return Ok(inactive);
+            }
+            let mut answer = serde_json::to_value(verified.claims()).unwrap_or_default();
+            if let Some(members) = answer.as_object_mut() {
+                members.insert("active".to_owned(), true.into());
+                members.insert("token_type".to_owned(), "Bearer".into());
+                self.add_username(members, &verified.claims().sub).await?;
+            }
+            return Ok(answer);
+        }
+        Ok(self.introspect_refresh(token).await?.unwrap_or(inactive))
+    }
+
+    async fn introspect_refresh(&self, token: &str) -> Result<Option<Value>, StoreError> {
+        let Some((family, generation)) = self.families().of_token(self.realm(), token).await?
+        else {
+            return Ok(None);
+        };
+        let now = self.node().now();
+        let current = generation == family.generation;
+        let gone = matches!(self.standing(self.realm(), &family).await?, Standing::Gone);
+        if !current || family.ended.is_some() || family.is_over(now) || gone {
+            return Ok(None);
+        }
+        Ok(Some(json!({
+            "active": true,
+            "iss": self.issuer(),
+            "sub": family.user,
+            "client_id": family.client,
+            "scope": family.grant.scope,
+            "fid": family.id,
+            "iat": family.made.secs(),
+            "exp": family.ends.secs(),
+            "token_type": "refresh_token",
+        })))
+    }
+
+    async fn add_username(
+        &self,
+        members: &mut serde_json::Map<String, Value>,
+        sub: &str,
+    ) -> Result<(), StoreError> {
+        if sub.starts_with("usr_")
+            && let Some(user) = self.active_user(self.realm(), sub).await?
+        {
+            members.insert("username".to_owned(), user.value.username.as_str().into());
+        }
+        Ok(())
+    }
+}

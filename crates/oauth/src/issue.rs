@@ -1,0 +1,183 @@
+//! Making tokens: what they say, and signing them.
+
+use aws_lc_rs::digest;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Serialize;
+use tegata_core::StoreError;
+use tegata_identity::User;
+use tegata_token::{
+    Algorithm, Audience, Claims, StatusIndex,
+    claims::{Status, StatusEntry},
+    families::Issue,
+    jws,
+};
+
+use crate::{client::Client, error::Refused, provider::Provider};
+
+/// The answer of the token endpoint (RFC 6749 §5.1).
+#[derive(Clone, Serialize)]
+pub struct TokenAnswer {
+    /// The access token.
+    pub access_token: String,
+    /// `Bearer`, or `N_A` where the token is none to be used as one (RFC 8693 §2.2.1).
+    pub token_type: &'static str,
+    /// For how many seconds it lives.
+    pub expires_in: u64,
+    /// The refresh token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+    /// The ID token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_token: Option<String>,
+    /// What the access token may be used for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub scope: String,
+    /// What kind of token an exchange gave (RFC 8693 §2.2.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued_token_type: Option<&'static str>,
+    /// All tokens of an exchange for several audiences, by audience.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+impl std::fmt::Debug for TokenAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenAnswer")
+            .field("expires_in", &self.expires_in)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an ID token says (OpenID Connect Core §2).
+#[derive(Serialize)]
+struct IdClaims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: &'a str,
+    exp: u64,
+    iat: u64,
+    auth_time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    amr: &'a [String],
+    at_hash: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<&'a str>,
+}
+
+impl Provider {
+    /// The access token of a family's current generation, made anew from what the family recorded:
+    /// the same `jti`, times and place every time.
+    ///
+    /// # Errors
+    /// [`StoreError::Misused`] where there is no key for the client's algorithm.
+    pub fn access_token(
+        &self,
+        issue: &Issue,
+        user: &User,
+        client: &Client,
+    ) -> Result<String, Refused> {
+        let family = &issue.family;
+        let claims = Claims {
+            iss: self.issuer().to_owned(),
+            sub: family.user.as_str().to_owned(),
+            aud: Audience(family.grant.audience.clone()),
+            exp: family.access.exp,
+            iat: family.access.iat,
+            nbf: Some(family.access.iat),
+            jti: family.access.jti.as_str().to_owned(),
+            client_id: Some(family.client.as_str().to_owned()),
+            scope: family.access.scope.clone(),
+            roles: user.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+            sid: family.session.as_ref().map(|sid| sid.as_str().to_owned()),
+            fid: Some(family.id.as_str().to_owned()),
+            acr: family.grant.acr.clone(),
+            amr: family.grant.amr.clone(),
+            auth_time: Some(family.grant.auth_time),
+            status: Some(self.status(family.access.status)),
+            ..Claims::default()
+        };
+        self.sign(client.access_token_alg, "at+jwt", &claims.to_json())
+    }
+
+    /// The ID token that goes with an access token (OpenID Connect Core §3.1.3.6).
+    ///
+    /// # Errors
+    /// As [`Self::access_token`].
+    pub fn id_token(
+        &self,
+        issue: &Issue,
+        client: &Client,
+        access_token: &str,
+        nonce: Option<&str>,
+    ) -> Result<String, Refused> {
+        let family = &issue.family;
+        // at_hash: the left half of the digest that the algorithm names; all of ours are of 256
+        // bits, but for EdDSA, whose digest is SHA-512.
+        let (hash, half) = match client.id_token_alg {
+            Algorithm::EdDsa => (&digest::SHA512, 32),
+            Algorithm::Rs256 | Algorithm::Ps256 | Algorithm::Es256 => (&digest::SHA256, 16),
+        };
+        let full = digest::digest(hash, access_token.as_bytes());
+        let at_hash = URL_SAFE_NO_PAD.encode(full.as_ref().get(..half).unwrap_or_default());
+        let claims = IdClaims {
+            iss: self.issuer(),
+            sub: family.user.as_str(),
+            aud: family.client.as_str(),
+            exp: family.access.exp,
+            iat: family.access.iat,
+            auth_time: family.grant.auth_time,
+            nonce,
+            acr: family.grant.acr.as_deref(),
+            amr: &family.grant.amr,
+            at_hash,
+            sid: family.session.as_ref().map(tegata_core::SessionId::as_str),
+        };
+        let json = serde_json::to_vec(&claims).unwrap_or_default();
+        self.sign(client.id_token_alg, "JWT", &json)
+    }
+
+    /// The claim `status` for a place.
+    pub(crate) fn status(&self, place: StatusIndex) -> Status {
+        let uri = format!("{}/status-lists/{}", self.issuer(), place.list);
+        Status { status_list: StatusEntry { idx: place.index, uri } }
+    }
+
+    /// Whether there are keys for what a client's tokens are signed with.
+    ///
+    /// # Errors
+    /// [`StoreError::Misused`] names the algorithm.
+    pub(crate) fn check_signers(&self, client: &Client) -> Result<(), Refused> {
+        let keys = self.keys().now();
+        let lacking = [client.access_token_alg, client.id_token_alg]
+            .into_iter()
+            .find(|algorithm| keys.signer(*algorithm).is_none());
+        match lacking {
+            None => Ok(()),
+            Some(algorithm) => {
+                let detail = format!("there is no {algorithm} key to sign with");
+                Err(StoreError::Misused { detail }.into())
+            }
+        }
+    }
+
+    /// Signs claims with the realm's current key of an algorithm.
+    pub(crate) fn sign(
+        &self,
+        algorithm: Algorithm,
+        typ: &str,
+        claims: &[u8],
+    ) -> Result<String, Refused> {
+        let misused = |detail: String| Refused::Store(StoreError::Misused { detail });
+        let key = self
+            .keys()
+            .now()
+            .signer(algorithm)
+            .ok_or_else(|| misused(format!("there is no {algorithm} key to sign with")))?;
+        jws::sign(&key, typ, claims).map_err(|error| misused(error.to_string()))
+    }
+}

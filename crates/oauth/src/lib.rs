@@ -1,0 +1,48 @@
+//! The OAuth 2.1 and OpenID Connect provider, as plain functions: nothing here knows a status code
+//! or a header, except where an RFC puts a credential into one.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`provider`] | the provider of one realm, and what it is made of |
+//! | [`client`] | clients: registration, secrets, what they may ask for |
+//! | [`authenticate`] | clients proving themselves |
+//! | [`request`] | authorization requests |
+//! | [`interaction`] | what a person has to do in between |
+//! | [`consent`] | what people have agreed to |
+//! | [`grant`] | the token endpoint, a file for each grant type |
+//! | [`issue`] | making tokens |
+//! | [`introspect`], [`revoke`], [`userinfo`], [`logout`] | the endpoints of these names |
+//! | [`metadata`] | what the provider says of itself |
+//! | [`params`], [`redirect`], [`pkce`], [`error`] | the words they share |
+
+pub mod authenticate;
+pub mod client;
+pub mod consent;
+pub mod error;
+pub mod grant;
+pub mod interaction;
+pub mod introspect;
+pub mod issue;
+pub mod logout;
+pub mod metadata;
+pub mod params;
+pub mod pkce;
+pub mod provider;
+pub mod redirect;
+pub mod request;
+pub mod revoke;
+pub mod userinfo;
+
+pub use authenticate::Basic;
+pub use client::{AuthMethod, Client, ClientMetadata, Clients, GrantType};
+pub use error::{Code, OAuthError, Refused};
+pub use interaction::{Next, Said, SignedIn};
+pub use issue::TokenAnswer;
+pub use params::Params;
+pub use provider::{Access, Config, Parts, Provider, Targets};
+pub use request::{AuthorizationRequest, NotAuthorized, Redirect, Unsafe};
+
+use tegata_core::Kind;
+
+/// The kinds of record that this crate keeps.
+pub static KINDS: [&Kind; 3] = [&client::CLIENTS, &consent::CONSENTS, &grant::code::CODES];

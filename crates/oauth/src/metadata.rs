@@ -1,0 +1,58 @@
+//! What the provider says of itself (RFC 8414, OpenID Connect Discovery 1.0).
+
+use serde_json::{Value, json};
+use tegata_token::Algorithm;
+
+use crate::{
+    client::{AuthMethod, GrantType},
+    provider::Provider,
+};
+
+impl Provider {
+    /// The metadata document, the same for both well-known paths.
+    #[must_use]
+    pub fn metadata(&self) -> Value {
+        let issuer = self.issuer();
+        let at = |path: &str| format!("{issuer}{path}");
+        let algorithms: Vec<_> = Algorithm::ALL.iter().map(|it| it.name()).collect();
+        let methods: Vec<_> = AuthMethod::ALL.iter().map(|it| it.name()).collect();
+        let confidential: Vec<_> =
+            methods.iter().filter(|name| **name != AuthMethod::None.name()).collect();
+        let grants: Vec<_> = GrantType::ALL.iter().map(|it| it.name()).collect();
+        json!({
+            "issuer": issuer,
+            "authorization_endpoint": at("/oauth2/authorize"),
+            "token_endpoint": at("/oauth2/token"),
+            "introspection_endpoint": at("/oauth2/introspect"),
+            "revocation_endpoint": at("/oauth2/revoke"),
+            "userinfo_endpoint": at("/oauth2/userinfo"),
+            "end_session_endpoint": at("/oauth2/logout"),
+            "jwks_uri": at("/.well-known/jwks.json"),
+            "scopes_supported": ["openid", "profile", "email", "roles", "offline_access"],
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query"],
+            "grant_types_supported": grants,
+            "acr_values_supported": ["aal1"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": algorithms,
+            "token_endpoint_auth_methods_supported": methods,
+            "token_endpoint_auth_signing_alg_values_supported": algorithms,
+            "introspection_endpoint_auth_methods_supported": confidential,
+            "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
+            "revocation_endpoint_auth_methods_supported": methods,
+            "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
+            "code_challenge_methods_supported": ["S256"],
+            "claims_supported": [
+                "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash",
+                "sid", "preferred_username", "locale", "email", "email_verified", "roles",
+            ],
+            "claim_types_supported": ["normal"],
+            "claims_parameter_supported": false,
+            "request_parameter_supported": false,
+            "request_uri_parameter_supported": false,
+            "prompt_values_supported": ["none", "login", "consent", "select_account"],
+            "ui_locales_supported": ["en", "ja"],
+            "authorization_response_iss_parameter_supported": true,
+        })
+    }
+}

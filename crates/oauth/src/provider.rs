@@ -1,0 +1,218 @@
+//! The provider of one realm: what its parts are.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tegata_core::{BoxFuture, ClientId, Ephemeral, Epoch, Node, Realm, Records, StoreError};
+use tegata_token::{
+    AccessToken, Expected, ExpectedAudience, Families, Indexes, InternalToken, Keys, Memory,
+    Revoker, Verifier,
+};
+
+use crate::client::Clients;
+
+/// What can be set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The issuer identifier: an `https` URL without query or fragment (RFC 8414 §2); `http` on a
+    /// loopback address.
+    pub issuer: String,
+    /// The audience of access tokens where nothing else is asked for: the gateway's.
+    pub audience: String,
+    /// How long a code can be redeemed: 60 s.
+    pub code_lifetime: Duration,
+    /// How long an authorization request may take a person: 1,800 s.
+    pub request_lifetime: Duration,
+    /// How long an access token of a client lives: 900 s.
+    pub access_lifetime: Duration,
+    /// How long a token for one service lives: 60 s.
+    pub service_lifetime: Duration,
+    /// How long a token that was exchanged lives at most: 300 s.
+    pub exchanged_lifetime: Duration,
+    /// How many actors a chain may have.
+    pub longest_chain: usize,
+    /// How long verifiers may keep the key set: 300 s.
+    pub jwks_max_age: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            issuer: "http://localhost:8000".to_owned(),
+            audience: "http://localhost:8080".to_owned(),
+            code_lifetime: Duration::from_secs(60),
+            request_lifetime: Duration::from_secs(1800),
+            access_lifetime: Duration::from_secs(900),
+            service_lifetime: Duration::from_secs(60),
+            exchanged_lifetime: Duration::from_secs(300),
+            longest_chain: 4,
+            jwks_max_age: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What a caller may ask for at a target service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// The target does not exist.
+    Unknown,
+    /// The caller is not among those that may call it.
+    Forbidden,
+    /// It may call it.
+    Allowed,
+}
+
+/// Whoever knows the services and who may call them.
+pub trait Targets: Send + Sync {
+    /// What `caller` may ask for at the service `target`.
+    fn access<'a>(
+        &'a self,
+        realm: &'a Realm,
+        caller: &'a ClientId,
+        target: &'a str,
+    ) -> BoxFuture<'a, Result<Access, StoreError>>;
+}
+
+/// What a provider is made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// The node.
+    pub node: Node,
+    /// The realm.
+    pub realm: Realm,
+    /// The issuer epoch.
+    pub epoch: Epoch,
+    /// Where records are.
+    pub records: Arc<dyn Records>,
+    /// Where values with a lifetime are.
+    pub ephemeral: Arc<dyn Ephemeral>,
+    /// The clients.
+    pub clients: Clients,
+    /// The families.
+    pub families: Families,
+    /// The places in status lists.
+    pub indexes: Indexes,
+    /// The realm's keys.
+    pub keys: Keys,
+    /// What takes things back.
+    pub revoker: Revoker,
+    /// The services.
+    pub targets: Arc<dyn Targets>,
+}
+
+/// The provider of one realm.
+#[derive(Clone)]
+pub struct Provider {
+    config: Arc<Config>,
+    parts: Arc<Parts>,
+    verifier: Arc<Verifier<AccessToken>>,
+    internal: Arc<Verifier<InternalToken>>,
+}
+
+impl Provider {
+    /// A provider of these parts.
+    #[must_use]
+    pub fn new(config: Config, parts: Parts) -> Self {
+        let expected = Expected {
+            issuer: config.issuer.clone(),
+            // Introspection, userinfo and exchange answer for every audience of this issuer.
+            audience: ExpectedAudience::DangerAny,
+            // A token may be issued for the next second, right after a kill switch.
+            leeway: Duration::from_secs(1),
+        };
+        let clock = parts.node.clock();
+        let memory = Memory::default();
+        let verifier = Arc::new(
+            Verifier::new(expected.clone(), &memory, Arc::clone(clock)).since(parts.epoch),
+        );
+        let internal =
+            Arc::new(Verifier::new(expected, &memory, Arc::clone(clock)).since(parts.epoch));
+        let listening = (Arc::clone(&verifier), Arc::clone(&internal));
+        parts.keys.listen(move |keys| {
+            listening.0.use_keys(keys.clone());
+            listening.1.use_keys(keys.clone());
+        });
+        Self { config: Arc::new(config), parts: Arc::new(parts), verifier, internal }
+    }
+
+    /// What was set.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The issuer identifier.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.config.issuer
+    }
+
+    /// The realm.
+    #[must_use]
+    pub fn realm(&self) -> &Realm {
+        &self.parts.realm
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.parts.node
+    }
+
+    /// The clients.
+    #[must_use]
+    pub fn clients(&self) -> &Clients {
+        &self.parts.clients
+    }
+
+    /// The families.
+    #[must_use]
+    pub fn families(&self) -> &Families {
+        &self.parts.families
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.parts.keys
+    }
+
+    /// What takes things back.
+    #[must_use]
+    pub fn revoker(&self) -> &Revoker {
+        &self.parts.revoker
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.parts.epoch
+    }
+
+    pub(crate) fn records(&self) -> &dyn Records {
+        self.parts.records.as_ref()
+    }
+
+    pub(crate) fn ephemeral(&self) -> &dyn Ephemeral {
+        self.parts.ephemeral.as_ref()
+    }
+
+    pub(crate) fn indexes(&self) -> &Indexes {
+        &self.parts.indexes
+    }
+
+    pub(crate) fn targets(&self) -> &dyn Targets {
+        self.parts.targets.as_ref()
+    }
+
+    pub(crate) fn internal_verifier(&self) -> &Verifier<InternalToken> {
+        &self.internal
+    }
+
+    pub(crate) fn verifier(&self) -> &Verifier<AccessToken> {
+        &self.verifier
+    }
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Provider({})", self.config.issuer)
+    }
+}

@@ -1,0 +1,224 @@
+//! Clients: registering, and proving themselves.
+
+use serde_json::json;
+use tegata_core::{Batch, Event, EventType, Secret};
+use tegata_oauth::{Basic, ClientMetadata, GrantType, Refused, client::NotRegistered};
+use tegata_token::{Algorithm, SigningKey, jws};
+
+use super::world::{SECRET, World, after, error, params};
+
+fn basic(id: &str, secret: &str) -> Basic {
+    Basic { id: id.into(), secret: Secret::new(secret.to_owned()) }
+}
+
+async fn authenticate(
+    world: &World,
+    basic: Option<&Basic>,
+    pairs: &[(&str, &str)],
+) -> Result<String, &'static str> {
+    let found = world.provider.authenticate(basic, &params(pairs)).await;
+    found.map(|client| client.id.to_string()).map_err(error)
+}
+
+#[tokio::test]
+async fn a_client_with_a_secret_proves_itself_by_it_in_header_or_form() {
+    let world = World::new().await;
+    world.web().await;
+    let good = basic("web", SECRET);
+    assert_eq!(authenticate(&world, Some(&good), &[]).await.unwrap(), "web");
+    assert!(authenticate(&world, Some(&good), &[("client_id", "web")]).await.is_ok());
+    let form = [("client_id", "web"), ("client_secret", SECRET)];
+    assert!(authenticate(&world, None, &form).await.is_ok());
+}
+
+#[tokio::test]
+async fn unknown_clients_and_wrong_secrets_are_told_the_same() {
+    let world = World::new().await;
+    world.web().await;
+    let refused = async |id: &str, secret: &str| {
+        let basic = basic(id, secret);
+        match world.provider.authenticate(Some(&basic), &params(&[])).await.unwrap_err() {
+            Refused::OAuth(error) => error,
+            Refused::Store(error) => panic!("{error}"),
+        }
+    };
+    let wrong = refused("web", "another secret of the tests").await;
+    assert_eq!(wrong.code.name(), "invalid_client");
+    for (id, secret) in [("nobody", SECRET), ("web", ""), ("", SECRET), ("usr_x", SECRET)] {
+        assert_eq!(refused(id, secret).await, wrong, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn one_way_of_proving_at_a_time_and_one_client() {
+    let world = World::new().await;
+    world.web().await;
+    let good = basic("web", SECRET);
+    for (pairs, expected) in [
+        (vec![("client_secret", SECRET)], "invalid_request"),
+        (vec![("client_assertion", "x")], "invalid_request"),
+        (vec![("client_id", "other")], "invalid_client"),
+    ] {
+        assert_eq!(authenticate(&world, Some(&good), &pairs).await, Err(expected), "{pairs:?}");
+    }
+    assert_eq!(authenticate(&world, None, &[]).await, Err("invalid_client"));
+    assert_eq!(authenticate(&world, None, &[("client_id", "web")]).await, Err("invalid_client"));
+}
+
+#[tokio::test]
+async fn a_public_client_has_nothing_to_prove_and_must_not_try() {
+    let world = World::new().await;
+    world.client("spa", &[GrantType::AuthorizationCode], |it| it.public = true).await;
+    assert!(authenticate(&world, None, &[("client_id", "spa")]).await.is_ok());
+    let tries = basic("spa", "");
+    assert_eq!(authenticate(&world, Some(&tries), &[]).await, Err("invalid_client"));
+}
+
+#[tokio::test]
+async fn an_assertion_counts_once_and_only_by_the_clients_own_key() {
+    let world = World::new().await;
+    let (key, other) = (
+        SigningKey::generate(Algorithm::Es256).unwrap(),
+        SigningKey::generate(Algorithm::Es256).unwrap(),
+    );
+    let jwks = json!({"keys": [key.jwk()]});
+    world
+        .client("svc", &[GrantType::ClientCredentials], |it| {
+            it.jwks = serde_json::from_value(jwks).unwrap();
+        })
+        .await;
+    let assertion = |key: &SigningKey, jti: &str, sub: &str| {
+        let now = world.node.now().secs();
+        let claims = json!({
+            "iss": sub, "sub": sub, "aud": "https://issuer.example",
+            "iat": now, "exp": now + 60, "jti": jti,
+        });
+        jws::sign(key, "JWT", claims.to_string().as_bytes()).unwrap()
+    };
+    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    let prove = async |text: &str, kind: &str| {
+        let pairs = [("client_assertion", text), ("client_assertion_type", kind)];
+        authenticate(&world, None, &pairs).await
+    };
+    let first = assertion(&key, "a", "svc");
+    assert_eq!(prove(&first, kind).await.unwrap(), "svc");
+    assert_eq!(prove(&first, kind).await, Err("invalid_client"));
+    after(&world.clock, 1);
+    assert!(prove(&assertion(&key, "b", "svc"), kind).await.is_ok());
+    assert_eq!(prove(&assertion(&other, "c", "svc"), kind).await, Err("invalid_client"));
+    assert_eq!(prove(&assertion(&key, "d", "web"), kind).await, Err("invalid_client"));
+    assert_eq!(prove(&assertion(&key, "e", "svc"), "x").await, Err("invalid_client"));
+    assert_eq!(prove("x", kind).await, Err("invalid_client"));
+    // Its key is what it proves itself with, not a secret.
+    let secret = basic("svc", SECRET);
+    assert_eq!(authenticate(&world, Some(&secret), &[]).await, Err("invalid_client"));
+}
+
+#[tokio::test]
+async fn a_new_secret_works_beside_the_one_before_and_not_beside_older_ones() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let clients = world.provider.clients();
+    let realm = world.provider.realm();
+    let works =
+        async |secret: &str| authenticate(&world, Some(&basic("web", secret)), &[]).await.is_ok();
+    let second = clients.rotate_secret(realm, &web.id).await.unwrap();
+    assert!(works(SECRET).await && works(second.expose()).await);
+    let third = clients.rotate_secret(realm, &web.id).await.unwrap();
+    assert!(!works(SECRET).await && works(second.expose()).await && works(third.expose()).await);
+}
+
+#[tokio::test]
+async fn declaring_is_idempotent_and_keeps_the_secret() {
+    let world = World::new().await;
+    let clients = world.provider.clients();
+    let realm = world.provider.realm();
+    let metadata = ClientMetadata {
+        client_id: "app".into(),
+        redirect_uris: vec!["https://app.example/cb".into()],
+        ..ClientMetadata::default()
+    };
+    let first = clients.declare(realm, &metadata, None).await.unwrap();
+    assert!(first.is_new && first.changed);
+    let secret = first.secret.unwrap();
+    after(&world.clock, 5);
+    let again = clients.declare(realm, &metadata, None).await.unwrap();
+    assert!(!again.is_new && !again.changed && again.secret.is_none());
+    let other = ClientMetadata { scope: "openid".into(), ..metadata };
+    assert!(clients.declare(realm, &other, None).await.unwrap().changed);
+    assert!(authenticate(&world, Some(&basic("app", secret.expose())), &[]).await.is_ok());
+    let weak = Secret::new("short".to_owned());
+    let refused = clients.declare(realm, &other, Some(&weak)).await.unwrap_err();
+    assert!(matches!(refused, NotRegistered::WeakSecret(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn declaring_the_same_secret_again_does_not_undo_a_rotation() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let (clients, realm) = (world.provider.clients(), world.provider.realm());
+    clients.rotate_secret(realm, &web.id).await.unwrap();
+    let newest = clients.rotate_secret(realm, &web.id).await.unwrap();
+    let works =
+        async |secret: &str| authenticate(&world, Some(&basic("web", secret)), &[]).await.is_ok();
+    world.web().await;
+    assert!(works(newest.expose()).await && !works(SECRET).await);
+    let metadata = ClientMetadata {
+        client_id: "web".into(),
+        redirect_uris: vec!["https://app.example/cb".into()],
+        ..ClientMetadata::default()
+    };
+    let other = Secret::new("another secret, declared anew".to_owned());
+    clients.declare(realm, &metadata, Some(&other)).await.unwrap();
+    assert!(works(other.expose()).await && !works(newest.expose()).await);
+}
+
+#[tokio::test]
+async fn an_assertion_of_a_client_with_a_long_name_counts() {
+    let world = World::new().await;
+    let key = SigningKey::generate(Algorithm::Es256).unwrap();
+    let jwks = json!({"keys": [key.jwk()]});
+    let name = "s".repeat(255);
+    world
+        .client(&name, &[GrantType::ClientCredentials], |it| {
+            it.jwks = serde_json::from_value(jwks).unwrap();
+        })
+        .await;
+    let now = world.node.now().secs();
+    let claims = json!({
+        "iss": name, "sub": name, "aud": "https://issuer.example", "exp": now + 60, "jti": "a",
+    });
+    let text = jws::sign(&key, "JWT", claims.to_string().as_bytes()).unwrap();
+    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    let pairs = [("client_assertion", text.as_str()), ("client_assertion_type", kind)];
+    assert!(authenticate(&world, None, &pairs).await.is_ok());
+    assert_eq!(authenticate(&world, None, &pairs).await, Err("invalid_client"));
+}
+
+#[tokio::test]
+async fn nobody_takes_the_name_of_our_own_pages() {
+    let world = World::new().await;
+    let metadata = ClientMetadata {
+        client_id: "tegata-browser".into(),
+        redirect_uris: vec!["https://app.example/cb".into()],
+        ..ClientMetadata::default()
+    };
+    let realm = world.provider.realm();
+    let refused = world.provider.clients().declare(realm, &metadata, None).await.unwrap_err();
+    assert!(matches!(refused, NotRegistered::Reserved(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn a_removed_client_is_gone() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let clients = world.provider.clients();
+    clients.remove(world.provider.realm(), &web.id).await.unwrap();
+    let good = basic("web", SECRET);
+    assert_eq!(authenticate(&world, Some(&good), &[]).await, Err("invalid_client"));
+    let again = clients.remove(world.provider.realm(), &web.id).await.unwrap_err();
+    assert!(matches!(again, NotRegistered::Unknown(_)));
+    // The store goes on.
+    let event = Event::new(&world.node, world.provider.realm(), EventType::RegistryChanged, []);
+    world.commit(Batch::new(world.provider.realm().clone()).journal(&event)).await;
+}

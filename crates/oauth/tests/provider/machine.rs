@@ -1,0 +1,300 @@
+//! Clients without a person: client credentials, exchange, introspection, revocation.
+
+use serde_json::json;
+use tegata_oauth::{GrantType, Refused, TokenAnswer};
+use tegata_token::Claims;
+
+use super::world::{World, after, claims, error, params, place};
+
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+async fn ask(world: &World, client: &str, pairs: &[(&str, &str)]) -> Result<TokenAnswer, Refused> {
+    let realm = world.provider.realm();
+    let found = world.provider.clients().load(realm, &client.parse().unwrap()).await.unwrap();
+    world.provider.token(&found.unwrap().value, &params(pairs), &place()).await
+}
+
+async fn machine(world: &World) {
+    world.client("machine", &[GrantType::ClientCredentials], |_| {}).await;
+}
+
+#[tokio::test]
+async fn client_credentials_speak_for_the_client_alone() {
+    let world = World::new().await;
+    machine(&world).await;
+    let pairs = [("grant_type", "client_credentials"), ("scope", "orders.read")];
+    let answer = ask(&world, "machine", &pairs).await.unwrap();
+    assert!(answer.refresh_token.is_none() && answer.id_token.is_none());
+    let said = claims(&answer.access_token);
+    assert_eq!((&said["sub"], &said["client_id"]), (&json!("machine"), &json!("machine")));
+    assert_eq!(
+        (&said["scope"], &said["aud"]),
+        (&json!("orders.read"), &json!("https://api.example"))
+    );
+    assert!(said.get("roles").is_none() && said.get("sid").is_none() && said.get("fid").is_none());
+    assert!(said.get("status").is_some());
+    let wide = [("grant_type", "client_credentials"), ("scope", "admin")];
+    assert_eq!(error(ask(&world, "machine", &wide).await.unwrap_err()), "invalid_scope");
+}
+
+#[tokio::test]
+async fn a_token_for_one_service_is_short_and_for_whom_it_may_call() {
+    let world = World::new().await;
+    machine(&world).await;
+    let pairs = |audience| [("grant_type", "client_credentials"), ("audience", audience)];
+    let answer = ask(&world, "machine", &pairs("orders")).await.unwrap();
+    let said = claims(&answer.access_token);
+    assert_eq!((&said["aud"], answer.expires_in), (&json!("orders"), 60));
+    assert!(said.get("status").is_none());
+    for target in ["payments", "nowhere", "\0", ""] {
+        if let Err(refused) = ask(&world, "machine", &pairs_raw(target)).await {
+            assert_ne!(target, "");
+            assert_eq!(error(refused), "invalid_target", "{target}");
+        } else {
+            assert_eq!(target, "");
+        }
+    }
+    let journal = world.records.pull(tegata_core::Log::Journal, 0, 100).await.unwrap();
+    let last: serde_json::Value =
+        serde_json::from_slice(&journal.entries.last().unwrap().body).unwrap();
+    assert_eq!(last["type"], "TOKEN_ISSUED");
+    assert_eq!(last["data"], json!({"service": "machine", "target": "orders", "jti": said["jti"]}));
+}
+
+fn pairs_raw(target: &str) -> [(&str, &str); 2] {
+    // Control characters never come this far: parameters with them are refused when they are read.
+    let target = if target == "\0" { "%00" } else { target };
+    [("grant_type", "client_credentials"), ("audience", target)]
+}
+
+#[tokio::test]
+async fn what_a_client_is_not_registered_for_it_does_not_get() {
+    let world = World::new().await;
+    machine(&world).await;
+    for (grant, expected) in [
+        ("authorization_code", "unauthorized_client"),
+        ("refresh_token", "unauthorized_client"),
+        (EXCHANGE, "unauthorized_client"),
+        ("password", "unsupported_grant_type"),
+        ("implicit", "unsupported_grant_type"),
+        ("", "invalid_request"),
+    ] {
+        let refused = ask(&world, "machine", &[("grant_type", grant)]).await.unwrap_err();
+        assert_eq!(error(refused), expected, "{grant}");
+    }
+}
+
+/// `orders` exchanges the token of a person that the gateway's audience is for.
+async fn person_and_orders(world: &World) -> String {
+    let web = world.web().await;
+    world.client("orders", &[GrantType::TokenExchange], |_| {}).await;
+    let code = world.code(&[("scope", "openid orders.read payments.write")]).await;
+    world.redeem(&web, &code, &[]).await.unwrap().access_token
+}
+
+fn exchange<'a>(subject: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let mut all = vec![
+        ("grant_type", EXCHANGE),
+        ("subject_token", subject),
+        ("subject_token_type", ACCESS_TOKEN),
+    ];
+    all.retain(|(name, _)| !more.iter().any(|(other, _)| other == name));
+    all.extend(more);
+    all
+}
+
+#[tokio::test]
+async fn an_exchanged_token_is_narrower_in_every_way_and_keeps_its_origin() {
+    let world = World::new().await;
+    let subject = person_and_orders(&world).await;
+    let origin = claims(&subject);
+    let both = exchange(&subject, &[("audience", "payments"), ("audience", "inventory")]);
+    let answer = ask(&world, "orders", &both).await.unwrap();
+    assert_eq!(answer.issued_token_type, Some(ACCESS_TOKEN));
+    let tokens = answer.tokens.unwrap();
+    assert_eq!(tokens.keys().collect::<Vec<_>>(), ["payments", "inventory"]);
+    for (target, scope) in [("payments", json!("payments.write")), ("inventory", json!(null))] {
+        let said = claims(tokens[target]["access_token"].as_str().unwrap());
+        assert_eq!(said["aud"], target);
+        assert_eq!(said.get("scope").cloned().unwrap_or_default(), scope);
+        assert_eq!(said["original_jti"], origin["jti"]);
+        assert_eq!(said["act"], json!({"sub": "orders"}));
+        for kept in ["sub", "sid", "fid", "status", "roles"] {
+            assert_eq!(said[kept], origin[kept], "{kept}");
+        }
+        assert_eq!(said["exp"].as_u64().unwrap() - said["iat"].as_u64().unwrap(), 300);
+    }
+}
+
+#[tokio::test]
+async fn an_exchanged_token_never_outlives_its_origin_and_falls_with_it() {
+    let world = World::new().await;
+    let subject = person_and_orders(&world).await;
+    after(&world.clock, 800);
+    let pairs = exchange(&subject, &[("audience", "payments")]);
+    let derived = ask(&world, "orders", &pairs).await.unwrap();
+    assert_eq!(derived.expires_in, 100);
+    assert!(world.is_active(&derived.access_token).await);
+    let fid = claims(&subject)["fid"].as_str().unwrap().parse().unwrap();
+    let order = tegata_token::Order { reason: "stolen".into(), actor: "test".into() };
+    world.provider.families().revoke(world.provider.realm(), &fid, &order).await.unwrap();
+    assert!(!world.is_active(&derived.access_token).await);
+    assert_eq!(error(ask(&world, "orders", &pairs).await.unwrap_err()), "invalid_request");
+}
+
+#[tokio::test]
+async fn revoking_one_token_takes_what_was_made_from_it() {
+    let world = World::new().await;
+    let subject = person_and_orders(&world).await;
+    let pairs = exchange(&subject, &[("audience", "payments")]);
+    let derived = ask(&world, "orders", &pairs).await.unwrap();
+    let web = world.web().await;
+    world.provider.revoke(&web, &params(&[("token", &subject)])).await.unwrap();
+    assert!(!world.is_active(&subject).await && !world.is_active(&derived.access_token).await);
+}
+
+#[tokio::test]
+async fn revoking_what_was_made_from_a_token_leaves_the_token_alone() {
+    let world = World::new().await;
+    let subject = person_and_orders(&world).await;
+    let pairs = exchange(&subject, &[("audience", "payments")]);
+    let (one, two) = (
+        ask(&world, "orders", &pairs).await.unwrap(),
+        ask(&world, "orders", &pairs).await.unwrap(),
+    );
+    let realm = world.provider.realm();
+    let orders = world.provider.clients().load(realm, &"orders".parse().unwrap()).await.unwrap();
+    let orders = orders.unwrap().value;
+    world.provider.revoke(&orders, &params(&[("token", &one.access_token)])).await.unwrap();
+    assert!(!world.is_active(&one.access_token).await);
+    assert!(world.is_active(&two.access_token).await && world.is_active(&subject).await);
+}
+
+#[tokio::test]
+async fn a_token_that_has_not_begun_by_this_clock_is_taken_back_all_the_same() {
+    let world = World::new().await;
+    machine(&world).await;
+    let pairs = [("grant_type", "client_credentials")];
+    let token = ask(&world, "machine", &pairs).await.unwrap().access_token;
+    let now = tegata_core::Clock::now(world.clock.as_ref());
+    world.clock.jump(now - std::time::Duration::from_secs(5));
+    let realm = world.provider.realm();
+    let owner = world.provider.clients().load(realm, &"machine".parse().unwrap()).await.unwrap();
+    let owner = owner.unwrap().value;
+    world.provider.revoke(&owner, &params(&[("token", &token)])).await.unwrap();
+    world.clock.jump(now);
+    assert!(!world.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn a_client_that_was_removed_while_it_asked_gets_nothing() {
+    let world = World::new().await;
+    machine(&world).await;
+    let realm = world.provider.realm();
+    let loaded = world.provider.clients().load(realm, &"machine".parse().unwrap()).await.unwrap();
+    let loaded = loaded.unwrap().value;
+    world.provider.clients().remove(realm, &loaded.id).await.unwrap();
+    let pairs = [("grant_type", "client_credentials")];
+    let refused = world.provider.token(&loaded, &params(&pairs), &place()).await.unwrap_err();
+    assert_eq!(error(refused), "invalid_client");
+}
+
+#[tokio::test]
+async fn exchange_refuses_what_it_does_not_understand_or_may_not_do() {
+    let world = World::new().await;
+    let subject = person_and_orders(&world).await;
+    world.client("stranger", &[GrantType::TokenExchange], |_| {}).await;
+    for (more, expected) in [
+        (vec![], "invalid_request"),
+        (vec![("audience", "nowhere")], "invalid_target"),
+        (vec![("audience", "orders")], "invalid_target"),
+        (vec![("audience", "payments"), ("scope", "admin")], "invalid_scope"),
+        (vec![("audience", "payments"), ("actor_token", "x")], "invalid_request"),
+        (vec![("audience", "payments"), ("actor_token_type", ACCESS_TOKEN)], "invalid_request"),
+        (vec![("audience", "payments"), ("requested_token_type", "urn:x")], "invalid_request"),
+        (vec![("audience", "payments"), ("subject_token_type", "urn:x")], "invalid_request"),
+        (vec![("audience", "payments"), ("subject_token", "x.y.z")], "invalid_request"),
+        (vec![("audience", "payments"), ("subject_token", "")], "invalid_request"),
+    ] {
+        let refused = ask(&world, "orders", &exchange(&subject, &more)).await.unwrap_err();
+        assert_eq!(error(refused), expected, "{more:?}");
+    }
+    let pairs = exchange(&subject, &[("audience", "payments")]);
+    assert_eq!(error(ask(&world, "stranger", &pairs).await.unwrap_err()), "invalid_target");
+    // A token for another service is not this client's to exchange.
+    let derived = ask(&world, "orders", &pairs).await.unwrap().access_token;
+    let again = exchange(&derived, &[("audience", "inventory")]);
+    assert_eq!(error(ask(&world, "orders", &again).await.unwrap_err()), "invalid_request");
+}
+
+#[tokio::test]
+async fn a_chain_of_actors_ends() {
+    let world = World::new().await;
+    world
+        .client("orders", &[GrantType::TokenExchange], |it| {
+            it.audiences = vec!["payments".into(), "inventory".into()];
+        })
+        .await;
+    let web = world.web().await;
+    let mut subject = world.redeem(&web, &world.code(&[]).await, &[]).await.unwrap().access_token;
+    for target in ["payments", "inventory", "payments", "inventory"] {
+        let pairs = exchange(&subject, &[("audience", target)]);
+        subject = ask(&world, "orders", &pairs).await.unwrap().access_token;
+    }
+    let parsed = Claims::parse(claims(&subject).to_string().as_bytes()).unwrap();
+    let chain = std::iter::successors(parsed.act.as_deref(), |actor| actor.act.as_deref());
+    assert_eq!(chain.count(), 4);
+    let fifth = exchange(&subject, &[("audience", "payments")]);
+    assert_eq!(error(ask(&world, "orders", &fifth).await.unwrap_err()), "invalid_request");
+}
+
+#[tokio::test]
+async fn introspection_answers_only_those_who_may_ask_and_tells_nothing_of_what_is_wrong() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let answer = world.redeem(&web, &world.code(&[]).await, &[]).await.unwrap();
+    let may_not = world.provider.introspect(&web, &params(&[("token", "x")])).await.unwrap_err();
+    assert_eq!(error(may_not), "unauthorized_client");
+
+    let asking = world
+        .client("inspector", &[GrantType::ClientCredentials], |it| it.may_introspect = true)
+        .await;
+    let introspect = async |token: &str| {
+        world.provider.introspect(&asking, &params(&[("token", token)])).await.unwrap()
+    };
+    let active = introspect(&answer.access_token).await;
+    assert_eq!((&active["active"], &active["username"]), (&json!(true), &json!("alice")));
+    let refresh = answer.refresh_token.as_deref().unwrap();
+    assert_eq!(introspect(refresh).await["token_type"], "refresh_token");
+    let id_token = answer.id_token.as_deref().unwrap();
+    for bad in ["x", "x.y.z", id_token, "rt_1.1.1.a.0.AA"] {
+        assert_eq!(introspect(bad).await, json!({"active": false}), "{bad}");
+    }
+    let next = world.refresh(&web, refresh).await.unwrap();
+    assert_eq!(introspect(refresh).await, json!({"active": false}));
+    after(&world.clock, 901);
+    assert_eq!(introspect(&next.access_token).await, json!({"active": false}));
+}
+
+#[tokio::test]
+async fn revocation_is_the_owners_and_is_no_oracle() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let other = world.client("other", &[GrantType::AuthorizationCode], |_| {}).await;
+    let answer = world.redeem(&web, &world.code(&[]).await, &[]).await.unwrap();
+    let refresh = answer.refresh_token.unwrap();
+    for token in [&answer.access_token, &refresh] {
+        let refused = world.provider.revoke(&other, &params(&[("token", token)])).await;
+        assert_eq!(error(refused.unwrap_err()), "unauthorized_client");
+        assert!(world.is_active(token).await);
+    }
+    for unknown in ["x", "x.y.z", "rt_1.1.1.a.0.AA"] {
+        assert!(world.provider.revoke(&other, &params(&[("token", unknown)])).await.is_ok());
+    }
+    // Taking back the refresh token takes back the access token, and doing it again is no error.
+    for _ in 0..2 {
+        world.provider.revoke(&web, &params(&[("token", &refresh)])).await.unwrap();
+    }
+    assert!(!world.is_active(&answer.access_token).await && !world.is_active(&refresh).await);
+}

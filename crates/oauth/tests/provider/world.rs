@@ -1,0 +1,274 @@
+//! A provider with a person, some clients and some services.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::Value;
+use tegata_core::{
+    Batch, BoxFuture, ClientId, Custody, Epoch, Feed, Kind, ManualClock, Node, Realm, Records,
+    Secret, SeededEntropy, SessionId, StoreError, Timestamp,
+};
+use tegata_identity::{NewUser, Role, User, Username, Users};
+use tegata_oauth::{
+    Access, AuthorizationRequest, Client, ClientMetadata, Clients, Config, GrantType, Params,
+    Parts, Provider, Refused, SignedIn, Targets, TokenAnswer,
+};
+use tegata_store::{
+    FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
+};
+use tegata_token::{
+    Algorithm, Binding, Families, Indexes, Keys, Lifetimes, Revoker, Roots, RotationRules, View,
+};
+
+pub(crate) const SECRET: &str = "a client secret of the tests";
+/// RFC 7636, appendix B.
+pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+pub(crate) const CALLBACK: &str = "https://app.example/cb";
+
+pub(crate) struct World {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) node: Node,
+    pub(crate) records: Arc<dyn Records>,
+    pub(crate) users: Users,
+    pub(crate) provider: Provider,
+    pub(crate) user: User,
+}
+
+/// `orders` may be called by `web` and `gateway-client`, `payments` by `orders`. A fake.
+struct Services;
+
+impl Targets for Services {
+    fn access<'a>(
+        &'a self,
+        _: &'a Realm,
+        caller: &'a ClientId,
+        target: &'a str,
+    ) -> BoxFuture<'a, Result<Access, StoreError>> {
+        let access = match (target, caller.as_str()) {
+            ("payments" | "inventory", "orders") | ("orders", "machine") => Access::Allowed,
+            ("payments" | "inventory" | "orders", _) => Access::Forbidden,
+            _ => Access::Unknown,
+        };
+        Box::pin(async move { Ok(access) })
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(7)));
+        let realm = Realm::default();
+        let kinds: Vec<&'static Kind> = tegata_token::KINDS
+            .into_iter()
+            .chain(tegata_oauth::KINDS)
+            .chain(tegata_identity::KINDS)
+            .chain([&DATA_KEYS])
+            .collect();
+        let bare: Arc<dyn Records> = Arc::new(MemoryRecords::new(&kinds, clock.clone()).unwrap());
+        let root = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let custody: Arc<dyn Custody> =
+            Arc::new(FileCustody::from_text(root, "the test", &node).unwrap());
+        let records: Arc<dyn Records> = Arc::new(Sealed::open(bare, custody, &node).await.unwrap());
+        let feed: Arc<dyn Feed> = Arc::new(MemoryFeed::new(256));
+        let view = Arc::new(View::new(node.clone()));
+        let revoker = Revoker::new(node.clone(), records.clone(), feed.clone(), view);
+        let roots =
+            async |purpose| Roots::open(records.as_ref(), &node, &realm, purpose).await.unwrap();
+        let indexes =
+            Indexes::new(records.clone(), node.clone(), Epoch::FIRST, roots("status").await);
+        let families = Families::new(
+            node.clone(),
+            Epoch::FIRST,
+            records.clone(),
+            roots("refresh").await,
+            indexes.clone(),
+            revoker.clone(),
+            Lifetimes::default(),
+        );
+        let keys = Keys::open(
+            node.clone(),
+            realm.clone(),
+            records.clone(),
+            feed,
+            revoker.clone(),
+            RotationRules::default(),
+            &[Algorithm::Es256],
+        )
+        .await
+        .unwrap();
+        let clients = Clients::new(node.clone(), records.clone(), roots("client-secret").await);
+        let users = Users::new(node.clone(), records.clone());
+        let new = NewUser {
+            username: Username::new("alice").unwrap(),
+            email: None,
+            roles: BTreeSet::from([Role::new("customer").unwrap()]),
+            locale: None,
+            password: None,
+        };
+        let user = users.register(&realm, new, "test").await.unwrap();
+        let config = Config {
+            issuer: "https://issuer.example".into(),
+            audience: "https://api.example".into(),
+            ..Config::default()
+        };
+        let provider = Provider::new(
+            config,
+            Parts {
+                node: node.clone(),
+                realm,
+                epoch: Epoch::FIRST,
+                records: records.clone(),
+                ephemeral: Arc::new(MemoryEphemeral::new(clock.clone())),
+                clients,
+                families,
+                indexes,
+                keys,
+                revoker,
+                targets: Arc::new(Services),
+            },
+        );
+        Self { clock, node, records, users, provider, user }
+    }
+
+    /// A client with these grants. Its tokens are signed fast.
+    pub(crate) async fn client(
+        &self,
+        id: &str,
+        grants: &[GrantType],
+        change: impl FnOnce(&mut ClientMetadata),
+    ) -> Client {
+        let mut metadata = ClientMetadata {
+            client_id: id.into(),
+            grant_types: Some(grants.iter().copied().collect()),
+            redirect_uris: vec![CALLBACK.into()],
+            scope: "openid profile orders.read payments.write offline_access".into(),
+            access_token_signed_response_alg: Some(Algorithm::Es256),
+            id_token_signed_response_alg: Some(Algorithm::Es256),
+            ..ClientMetadata::default()
+        };
+        change(&mut metadata);
+        let secret = Secret::new(SECRET.to_owned());
+        let secret = (!metadata.public && metadata.jwks.is_none()).then_some(&secret);
+        let realm = self.provider.realm();
+        self.provider.clients().declare(realm, &metadata, secret).await.unwrap().client
+    }
+
+    /// The client of most tests: code and refresh.
+    pub(crate) async fn web(&self) -> Client {
+        let grants = [GrantType::AuthorizationCode, GrantType::RefreshToken];
+        self.client("web", &grants, |_| {}).await
+    }
+
+    pub(crate) fn signed_in(&self) -> SignedIn {
+        let now = self.node.now();
+        SignedIn {
+            user: self.user.id.clone(),
+            session: SessionId::generate(Epoch::FIRST, now, self.node.entropy()),
+            session_ends: now + std::time::Duration::from_secs(86_400),
+            auth_time: now,
+            acr: "aal1".into(),
+            amr: vec!["pwd".into()],
+        }
+    }
+
+    pub(crate) async fn request(&self, changes: &[(&str, &str)]) -> AuthorizationRequest {
+        let mut all = vec![
+            ("client_id", "web"),
+            ("response_type", "code"),
+            ("redirect_uri", CALLBACK),
+            ("scope", "openid orders.read"),
+            ("state", "s t&ate"),
+            ("nonce", "n"),
+            ("code_challenge", CHALLENGE),
+            ("code_challenge_method", "S256"),
+        ];
+        all.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
+        all.extend(changes);
+        self.provider.authorization_request(&params(&all)).await.unwrap().0
+    }
+
+    /// A code for the request of `changes`, as the browser brings it to the client.
+    pub(crate) async fn code(&self, changes: &[(&str, &str)]) -> String {
+        self.code_for(&self.signed_in(), changes).await
+    }
+
+    pub(crate) async fn code_for(&self, who: &SignedIn, changes: &[(&str, &str)]) -> String {
+        let request = self.request(changes).await;
+        let redirect = self.provider.grant_code(&request, who).await.unwrap();
+        query(redirect.address(), "code")
+    }
+
+    pub(crate) async fn redeem(
+        &self,
+        client: &Client,
+        code: &str,
+        changes: &[(&str, &str)],
+    ) -> Result<TokenAnswer, Refused> {
+        let mut all = vec![
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", CALLBACK),
+            ("code_verifier", VERIFIER),
+        ];
+        all.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
+        all.extend(changes);
+        self.provider.token(client, &params(&all), &place()).await
+    }
+
+    pub(crate) async fn refresh(
+        &self,
+        client: &Client,
+        token: &str,
+    ) -> Result<TokenAnswer, Refused> {
+        let all = [("grant_type", "refresh_token"), ("refresh_token", token)];
+        self.provider.token(client, &params(&all), &place()).await
+    }
+
+    pub(crate) async fn is_active(&self, token: &str) -> bool {
+        let asking = self
+            .client("inspector", &[GrantType::ClientCredentials], |it| it.may_introspect = true)
+            .await;
+        let answer = self.provider.introspect(&asking, &params(&[("token", token)])).await.unwrap();
+        answer["active"] == true
+    }
+
+    pub(crate) async fn commit(&self, batch: Batch) {
+        self.records.commit(batch).await.unwrap();
+    }
+}
+
+pub(crate) fn place() -> Binding {
+    Binding::Network { network: "192.0.2.0/24".into(), agent: "Firefox/Linux".into() }
+}
+
+pub(crate) fn params(pairs: &[(&str, &str)]) -> Params {
+    Params::new(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+        .unwrap()
+}
+
+/// A parameter of a redirect, still encoded.
+pub(crate) fn query(address: &str, name: &str) -> String {
+    let (_, query) = address.split_once('?').unwrap();
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(known, _)| *known == name).map(|(_, value)| value.to_owned()).next().unwrap()
+}
+
+/// The claims of a token, unverified.
+pub(crate) fn claims(token: &str) -> Value {
+    let part = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+}
+
+/// The error code that a client is told.
+pub(crate) fn error(refused: Refused) -> &'static str {
+    match refused {
+        Refused::OAuth(error) => error.code.name(),
+        Refused::Store(error) => panic!("{error}"),
+    }
+}
+
+pub(crate) fn after(clock: &ManualClock, secs: u64) -> Timestamp {
+    clock.advance(std::time::Duration::from_secs(secs));
+    tegata_core::Clock::now(clock)
+}

@@ -1,0 +1,146 @@
+//! The answer.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Serialize, Serializer};
+
+/// Whether a request may pass, and which rule determined it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision<'r> {
+    /// It may.
+    Allow {
+        /// The rule whose requirement it meets.
+        rule: &'r RuleId,
+    },
+    /// It may not.
+    Deny {
+        /// Why not; where several reasons hold, the first in the order of [`ReasonId`].
+        reason: ReasonId,
+        /// The rule that it does not meet, or that forbids it. `None`: there is no rule.
+        rule: Option<&'r RuleId>,
+    },
+}
+
+/// Why a request is refused. The names are promises: clients, dashboards and tests rely on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReasonId {
+    /// No rule permits it.
+    NoRule,
+    /// A rule forbids it.
+    Forbidden,
+    /// The caller is not known, and must be.
+    NotAuthenticated,
+    /// The route does not take this method.
+    MethodNotAllowed,
+    /// The caller has none of the roles of which one is needed.
+    MissingRole,
+    /// The caller's credentials lack a scope.
+    MissingScope,
+    /// The caller must show more than it did (RFC 9470).
+    InsufficientAcr,
+}
+
+/// The name of a rule. A route's rule is named after its service and prefix, as in
+/// `orders:/orders`; a forbid names itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleId(Arc<str>);
+
+impl Decision<'_> {
+    /// Whether the request may pass.
+    #[must_use]
+    pub const fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allow { .. })
+    }
+
+    /// Why it may not.
+    #[must_use]
+    pub const fn reason(&self) -> Option<ReasonId> {
+        match self {
+            Self::Allow { .. } => None,
+            Self::Deny { reason, .. } => Some(*reason),
+        }
+    }
+}
+
+impl ReasonId {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::NoRule,
+        Self::Forbidden,
+        Self::NotAuthenticated,
+        Self::MethodNotAllowed,
+        Self::MissingRole,
+        Self::MissingScope,
+        Self::InsufficientAcr,
+    ];
+
+    /// The stable name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRule => "no_rule",
+            Self::Forbidden => "forbidden",
+            Self::NotAuthenticated => "not_authenticated",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::MissingRole => "missing_role",
+            Self::MissingScope => "missing_scope",
+            Self::InsufficientAcr => "insufficient_acr",
+        }
+    }
+}
+
+impl RuleId {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ReasonId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for RuleId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_keep_their_names() {
+        let names = ReasonId::ALL.map(ReasonId::as_str);
+        assert_eq!(
+            names,
+            [
+                "no_rule",
+                "forbidden",
+                "not_authenticated",
+                "method_not_allowed",
+                "missing_role",
+                "missing_scope",
+                "insufficient_acr",
+            ]
+        );
+        for reason in ReasonId::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+    }
+}

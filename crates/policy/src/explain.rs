@@ -1,0 +1,139 @@
+//! Why a request was decided as it was, and the smallest change that would have allowed it. For
+//! people and for the decision log; nothing on the request path waits for it.
+
+use serde::Serialize;
+
+use crate::{
+    decision::{Decision, ReasonId, RuleId},
+    names::Held,
+    request::{Action, Principal, PrincipalKind, Request},
+    set::{PolicySet, RouteRule},
+};
+
+/// A decision, spelt out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// Whether the request passes.
+    pub allowed: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ReasonId>,
+    /// Which rule determined it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleId>,
+    /// What would have allowed it; empty where it is allowed.
+    pub change: Change,
+}
+
+/// The smallest change after which a request would pass: all of it is needed, and no part can be
+/// left out. Of several that are equally small, one in which the first role and method of the rule
+/// come first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// A rule must be added for the route.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub add_rule: bool,
+    /// Forbids must be lifted, or must stop matching.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lift: Vec<RuleId>,
+    /// The caller must show credentials.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub authenticate: bool,
+    /// The request must use this method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// The caller must be given this role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The credentials must also have these scopes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// The caller must authenticate in this way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr: Option<String>,
+}
+
+impl PolicySet {
+    /// Decides a request, and says why.
+    #[must_use]
+    pub fn explain(&self, request: &Request<'_>) -> Explanation {
+        let decision = self.decide(request);
+        let rule = match decision {
+            Decision::Allow { rule } => Some(rule),
+            Decision::Deny { rule, .. } => rule,
+        };
+        let change = match self.route(request.resource.service, request.resource.route) {
+            _ if decision.is_allowed() => Change::default(),
+            None => Change { add_rule: true, ..Change::default() },
+            Some(rule) => rule.smallest_change(&request.principal, request.action),
+        };
+        Explanation {
+            allowed: decision.is_allowed(),
+            reason: decision.reason(),
+            rule: rule.cloned(),
+            change,
+        }
+    }
+}
+
+impl RouteRule {
+    /// Tries every method and role that would serve, because a forbid may name one and not another,
+    /// and takes what needs the fewest forbids lifted.
+    fn smallest_change(&self, principal: &Principal<'_>, action: Action<'_>) -> Change {
+        let asked = &self.requirement;
+        let held = principal.held.translated(&self.vocabulary);
+        let held = held.as_ref().unwrap_or(principal.held);
+        let authenticate = principal.kind == PrincipalKind::Anonymous && self.needs_caller();
+        let kind = if authenticate { PrincipalKind::User } else { principal.kind };
+        let missing = |scope: &&String| !held.scopes().any(|one| one == scope.as_str());
+        let mut scopes: Vec<String> = asked.scopes.iter().filter(missing).cloned().collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        let acr = match principal.acr {
+            Some(acr) if asked.acr.iter().any(|one| one == acr) => None,
+            _ => asked.acr.first().cloned(),
+        };
+        let methods: Vec<Option<&String>> = if self.methods.contains(action.method) {
+            vec![None]
+        } else {
+            asked.methods.iter().map(Some).collect()
+        };
+        let roles: Vec<Option<&String>> =
+            if self.has_role(held) { vec![None] } else { asked.roles.iter().map(Some).collect() };
+
+        let mut best: Option<Change> = None;
+        for method in &methods {
+            for role in &roles {
+                let then = Principal {
+                    kind,
+                    held: &self.with(held, role.map(String::as_str), &scopes),
+                    ..*principal
+                };
+                let action = Action { method: method.map_or(action.method, String::as_str) };
+                let forbids = self.forbids.iter().filter(|forbid| forbid.matches(&then, action));
+                let change = Change {
+                    add_rule: false,
+                    lift: forbids.map(|forbid| forbid.id.clone()).collect(),
+                    authenticate,
+                    method: method.cloned(),
+                    role: role.cloned(),
+                    scopes: scopes.clone(),
+                    acr: acr.clone(),
+                };
+                if best.as_ref().is_none_or(|best| change.lift.len() < best.lift.len()) {
+                    best = Some(change);
+                }
+            }
+        }
+        best.unwrap_or_default()
+    }
+
+    /// What the caller would hold after being given a role and scopes.
+    fn with(&self, held: &Held, role: Option<&str>, scopes: &[String]) -> Held {
+        let mut then = held.clone();
+        then.roles = then.roles.union(&self.vocabulary.roles(role.into_iter()));
+        let scopes = self.vocabulary.scopes(scopes.iter().map(String::as_str));
+        then.scopes = then.scopes.union(&scopes);
+        then
+    }
+}

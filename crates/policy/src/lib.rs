@@ -1,0 +1,48 @@
+//! May this caller do this? A [`PolicySet`] answers with a [`Decision`]: which rule determined it,
+//! why not, and what is the smallest change that would have allowed it.
+//!
+//! - What no rule permits is denied.
+//! - A forbid that matches wins over every permit.
+//! - Names are values: no id, role or scope is ever read as policy text.
+//!
+//! ```
+//! use tegata_policy::{Action, Forbid, PolicySet, Principal, PrincipalKind, Requirement, Rules};
+//!
+//! let mut rules = Rules::default();
+//! rules.permit("orders", "/orders", Requirement { roles: vec!["customer".into()], ..Requirement::default() });
+//! rules.forbid(Forbid { roles: vec!["suspended".into()], ..Forbid::named("no-suspended") });
+//! let set = PolicySet::compile(rules)?;
+//!
+//! // Once per token:
+//! let held = set.recognise(["customer"], ["orders.read"]);
+//! // Once per request:
+//! let rule = set.route("orders", "/orders").expect("it was just declared");
+//! let alice = Principal { kind: PrincipalKind::User, id: "usr_1", held: &held, acr: None };
+//! assert!(rule.decide(&alice, Action { method: "GET" }).is_allowed());
+//! # Ok::<(), tegata_policy::InvalidRules>(())
+//! ```
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`request`] | who wants to do what with what |
+//! | [`rule`] | what a route requires, and what is forbidden: the words of the configuration |
+//! | [`names`] | roles and scopes as bits |
+//! | [`method`] | methods as bits |
+//! | [`set`] | the compiled rules |
+//! | [`decision`] | the answer |
+//! | [`explain`] | why, and what would have changed it |
+
+pub mod decision;
+pub mod explain;
+pub mod method;
+pub mod names;
+pub mod request;
+pub mod rule;
+pub mod set;
+
+pub use decision::{Decision, ReasonId, RuleId};
+pub use explain::{Change, Explanation};
+pub use names::Held;
+pub use request::{Action, Principal, PrincipalKind, Request, Resource};
+pub use rule::{Auth, Forbid, Requirement, Rules};
+pub use set::{InvalidRules, PolicySet, RouteRule};

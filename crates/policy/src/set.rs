@@ -1,0 +1,273 @@
+//! The compiled rules.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    decision::{Decision, ReasonId, RuleId},
+    method::Methods,
+    names::{Bits, Held, Vocabulary},
+    request::{Action, Principal, PrincipalKind, Request},
+    rule::{Auth, Forbid, Requirement, Rules},
+};
+
+/// All rules, compiled. Replaced as a whole when the rules change.
+#[derive(Debug, Clone, Default)]
+pub struct PolicySet {
+    vocabulary: Arc<Vocabulary>,
+    routes: HashMap<Box<str>, HashMap<Box<str>, Arc<RouteRule>>>,
+}
+
+/// The rule of one route, with every forbid that can concern it. It stands alone, so the data plane
+/// keeps it beside the route and looks nothing up.
+#[derive(Debug)]
+pub struct RouteRule {
+    pub(crate) id: RuleId,
+    pub(crate) vocabulary: Arc<Vocabulary>,
+    pub(crate) requirement: Requirement,
+    pub(crate) methods: Methods,
+    /// `None`: no role is needed.
+    roles: Option<Bits>,
+    scopes: Bits,
+    pub(crate) forbids: Vec<CompiledForbid>,
+}
+
+/// A forbid, without the lists of services and routes: those have been decided.
+#[derive(Debug)]
+pub(crate) struct CompiledForbid {
+    pub(crate) id: RuleId,
+    methods: Methods,
+    kinds: Vec<PrincipalKind>,
+    principals: Vec<String>,
+    roles: Option<Bits>,
+    scopes: Option<Bits>,
+}
+
+/// Why rules do not compile.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRules {
+    /// A route has two requirements.
+    #[error("route `{route}` of service `{service}` has two rules: keep one")]
+    DuplicateRoute {
+        /// Whose.
+        service: String,
+        /// Which.
+        route: String,
+    },
+    /// Two forbids have one name.
+    #[error("two forbids are named `{0}`: rename one")]
+    DuplicateForbid(String),
+    /// A forbid has no name to cite.
+    #[error("a forbid has no `id`: name it")]
+    UnnamedForbid,
+    /// A route that does not look at callers requires something of them.
+    #[error(
+        "route `{route}` of service `{service}` has `auth = \"none\"` and asks for `{key}`: \
+         set `auth = \"required\"`, or leave out `{key}`"
+    )]
+    OpenYetRestricted {
+        /// Whose.
+        service: String,
+        /// Which.
+        route: String,
+        /// What is asked for.
+        key: &'static str,
+    },
+}
+
+impl PolicySet {
+    /// Compiles rules.
+    ///
+    /// # Errors
+    /// The first rule that contradicts itself or another.
+    pub fn compile(rules: Rules) -> Result<Self, InvalidRules> {
+        check_forbids(&rules.forbids)?;
+        let requirements = || rules.permits.iter().map(|(_, _, requirement)| requirement);
+        let roles = requirements()
+            .flat_map(|requirement| &requirement.roles)
+            .chain(rules.forbids.iter().flat_map(|forbid| &forbid.roles));
+        let scopes = requirements()
+            .flat_map(|requirement| &requirement.scopes)
+            .chain(rules.forbids.iter().flat_map(|forbid| &forbid.scopes));
+        let vocabulary =
+            Arc::new(Vocabulary::of(roles.map(String::as_str), scopes.map(String::as_str)));
+        let mut set = Self { vocabulary, routes: HashMap::new() };
+        for (service, route, requirement) in rules.permits {
+            let rule = set.compile_route(&service, &route, requirement, &rules.forbids)?;
+            let routes = set.routes.entry(service.as_str().into()).or_default();
+            if routes.insert(route.as_str().into(), Arc::new(rule)).is_some() {
+                return Err(InvalidRules::DuplicateRoute { service, route });
+            }
+        }
+        Ok(set)
+    }
+
+    /// Looks up the roles and scopes of a caller. Once per token, not per request.
+    pub fn recognise<'a>(
+        &self,
+        roles: impl IntoIterator<Item = &'a str>,
+        scopes: impl IntoIterator<Item = &'a str>,
+    ) -> Held {
+        Held::recognise(&self.vocabulary, roles, scopes)
+    }
+
+    /// The rule of a route.
+    #[must_use]
+    pub fn route(&self, service: &str, route: &str) -> Option<&Arc<RouteRule>> {
+        self.routes.get(service)?.get(route)
+    }
+
+    /// Decides a request.
+    #[must_use]
+    pub fn decide(&self, request: &Request<'_>) -> Decision<'_> {
+        match self.route(request.resource.service, request.resource.route) {
+            Some(rule) => rule.decide(&request.principal, request.action),
+            None => Decision::Deny { reason: ReasonId::NoRule, rule: None },
+        }
+    }
+
+    fn compile_route(
+        &self,
+        service: &str,
+        route: &str,
+        requirement: Requirement,
+        forbids: &[Forbid],
+    ) -> Result<RouteRule, InvalidRules> {
+        let asked = [
+            ("roles", requirement.roles.is_empty()),
+            ("scopes", requirement.scopes.is_empty()),
+            ("acr", requirement.acr.is_empty()),
+        ];
+        if requirement.auth == Auth::None
+            && let Some((key, _)) = asked.into_iter().find(|(_, nothing)| !nothing)
+        {
+            let (service, route) = (service.to_owned(), route.to_owned());
+            return Err(InvalidRules::OpenYetRestricted { service, route, key });
+        }
+        let concerns = |forbid: &&Forbid| {
+            let in_list = |list: &[String], name: &str| {
+                list.is_empty() || list.iter().any(|entry| entry == name)
+            };
+            in_list(&forbid.services, service) && in_list(&forbid.routes, route)
+        };
+        let vocabulary = &self.vocabulary;
+        Ok(RouteRule {
+            id: RuleId::new(&format!("{service}:{route}")),
+            vocabulary: Arc::clone(vocabulary),
+            methods: Methods::of(&requirement.methods),
+            roles: vocabulary.roles_asked(&requirement.roles),
+            scopes: vocabulary.scopes(requirement.scopes.iter().map(String::as_str)),
+            requirement,
+            forbids: forbids
+                .iter()
+                .filter(concerns)
+                .map(|forbid| CompiledForbid::of(forbid, vocabulary))
+                .collect(),
+        })
+    }
+}
+
+impl RouteRule {
+    /// Its name.
+    #[must_use]
+    pub const fn id(&self) -> &RuleId {
+        &self.id
+    }
+
+    /// What it requires.
+    #[must_use]
+    pub const fn requirement(&self) -> &Requirement {
+        &self.requirement
+    }
+
+    /// Decides. Allocates nothing, unless `held` was recognised by another set.
+    #[must_use]
+    pub fn decide(&self, principal: &Principal<'_>, action: Action<'_>) -> Decision<'_> {
+        match principal.held.translated(&self.vocabulary) {
+            None => self.judge(principal, action),
+            Some(held) => self.judge(&Principal { held: &held, ..*principal }, action),
+        }
+    }
+
+    /// Decides about a principal whose names are in this rule's numbers.
+    fn judge(&self, principal: &Principal<'_>, action: Action<'_>) -> Decision<'_> {
+        let forbid = self.forbids.iter().find(|forbid| forbid.matches(principal, action));
+        if let Some(forbid) = forbid {
+            return Decision::Deny { reason: ReasonId::Forbidden, rule: Some(&forbid.id) };
+        }
+        match self.unmet(principal, action) {
+            None => Decision::Allow { rule: &self.id },
+            Some(reason) => Decision::Deny { reason, rule: Some(&self.id) },
+        }
+    }
+
+    /// The first part of the requirement that is not met.
+    fn unmet(&self, principal: &Principal<'_>, action: Action<'_>) -> Option<ReasonId> {
+        let known = principal.kind != PrincipalKind::Anonymous;
+        let asked = &self.requirement;
+        if !known && self.needs_caller() {
+            return Some(ReasonId::NotAuthenticated);
+        }
+        if !self.methods.contains(action.method) {
+            return Some(ReasonId::MethodNotAllowed);
+        }
+        if !self.has_role(principal.held) {
+            return Some(ReasonId::MissingRole);
+        }
+        if !principal.held.scopes.contains_all(&self.scopes) {
+            return Some(ReasonId::MissingScope);
+        }
+        let acr = |acr: &str| asked.acr.iter().any(|one| one == acr);
+        if !asked.acr.is_empty() && !principal.acr.is_some_and(acr) {
+            return Some(ReasonId::InsufficientAcr);
+        }
+        None
+    }
+
+    /// Whether a caller must be known. What asks for roles, scopes or a class of authentication
+    /// asks for a caller too, also where `auth` is optional.
+    pub(crate) fn needs_caller(&self) -> bool {
+        let Requirement { auth, roles, scopes, acr, .. } = &self.requirement;
+        *auth == Auth::Required || !(roles.is_empty() && scopes.is_empty() && acr.is_empty())
+    }
+
+    pub(crate) fn has_role(&self, held: &Held) -> bool {
+        self.roles.as_ref().is_none_or(|roles| held.roles.intersects(roles))
+    }
+}
+
+impl CompiledForbid {
+    fn of(forbid: &Forbid, vocabulary: &Vocabulary) -> Self {
+        Self {
+            id: RuleId::new(&forbid.id),
+            methods: Methods::of(&forbid.methods),
+            kinds: forbid.kinds.clone(),
+            principals: forbid.principals.clone(),
+            roles: vocabulary.roles_asked(&forbid.roles),
+            scopes: vocabulary.scopes_asked(&forbid.scopes),
+        }
+    }
+
+    pub(crate) fn matches(&self, principal: &Principal<'_>, action: Action<'_>) -> bool {
+        self.methods.contains(action.method)
+            && (self.kinds.is_empty() || self.kinds.contains(&principal.kind))
+            && (self.principals.is_empty() || self.principals.iter().any(|id| id == principal.id))
+            && self.roles.as_ref().is_none_or(|roles| principal.held.roles.intersects(roles))
+            && self.scopes.as_ref().is_none_or(|scopes| principal.held.scopes.intersects(scopes))
+    }
+}
+
+fn check_forbids(forbids: &[Forbid]) -> Result<(), InvalidRules> {
+    let mut seen = std::collections::HashSet::new();
+    for forbid in forbids {
+        if forbid.id.is_empty() {
+            return Err(InvalidRules::UnnamedForbid);
+        }
+        if !seen.insert(forbid.id.as_str()) {
+            return Err(InvalidRules::DuplicateForbid(forbid.id.clone()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,316 @@
+//! Who calls? Plain functions over headers, with a layer for axum as a thin dress.
+//!
+//! A caller is believed for its token alone: the gateway's internal token in `X-Internal-Token`, or
+//! an access token in `Authorization`. Headers that merely state an identity (`X-User-ID`,
+//! `X-User-Roles`, `X-User-Context`, `X-Service-Name`) are never read.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, header};
+use parking_lot::Mutex;
+use tegata_core::Node;
+use tegata_token::{
+    AccessToken, Claims, Expected, ExpectedAudience, InternalToken, Memory, Refusal, Verified,
+    Verifier, jws::Compact, verifier::TokenKind,
+};
+
+pub use self::{
+    caller::{Caller, Subject, UserContext},
+    keys::{KeyRules, KeySource, KeysUnavailable},
+    refused::{Reason, Refused},
+};
+use crate::trace::Trace;
+
+mod caller;
+mod keys;
+#[cfg(feature = "axum")]
+pub mod layer;
+mod refused;
+
+/// Where the gateway tells a service who calls.
+pub const INTERNAL_TOKEN: HeaderName = HeaderName::from_static("x-internal-token");
+
+/// Which kinds of token a service accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accept {
+    /// The gateway's internal tokens alone: every call comes through the gateway.
+    Internal,
+    /// Access tokens alone: there is no gateway before the service, or it passes them on.
+    Bearer,
+    /// Both, an internal token before an access token.
+    Either,
+}
+
+/// Settles who calls one service.
+#[derive(Clone)]
+pub struct Authenticator(Arc<Inner>);
+
+struct Inner {
+    service: Arc<str>,
+    accept: Accept,
+    trusted: Vec<Trusted>,
+    node: Node,
+}
+
+/// One issuer whose tokens count.
+struct Trusted {
+    issuer: String,
+    keys: KeySource,
+    access: Verifier<AccessToken>,
+    internal: Verifier<InternalToken>,
+    applied: AtomicU64,
+    applying: Mutex<()>,
+}
+
+/// An [`Authenticator`] that is being put together.
+#[derive(Debug)]
+pub struct Builder {
+    service: String,
+    audiences: Vec<String>,
+    issuers: Vec<(String, KeySource)>,
+    accept: Accept,
+    leeway: Duration,
+    memory: Memory,
+}
+
+impl Authenticator {
+    /// Begins an authenticator for the service of this name, which is also the audience that its
+    /// tokens must name.
+    #[must_use]
+    pub fn of(service: &str) -> Builder {
+        Builder {
+            service: service.to_owned(),
+            audiences: vec![service.to_owned()],
+            issuers: vec![],
+            accept: Accept::Either,
+            leeway: Duration::from_secs(30),
+            memory: Memory { tokens: 1_000, ..Memory::default() },
+        }
+    }
+
+    /// The service's name.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.0.service
+    }
+
+    /// The node whose clock and randomness it uses.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.0.node
+    }
+
+    /// Who sent a request with these headers.
+    ///
+    /// # Errors
+    /// [`Refused`] says what to answer.
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Refused> {
+        self.authenticate_on(headers, None).await
+    }
+
+    /// The same for a request that came over a connection with a client certificate, whose
+    /// SHA-256 thumbprint (base64url) whoever ended the TLS of this connection has computed: a
+    /// token that is bound to that certificate (RFC 8705 §3) is accepted.
+    ///
+    /// # Errors
+    /// [`Refused`] says what to answer.
+    pub async fn authenticate_on(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&str>,
+    ) -> Result<Caller, Refused> {
+        let refuse = |reason| Refused::new(reason, Arc::clone(&self.0.service));
+        let presented = Presented::of(headers, self.0.accept).map_err(refuse)?;
+        let claims = match presented {
+            Presented::Internal(token) => {
+                let internal =
+                    |trusted: &'_ Trusted, token: &'_ str| trusted.internal.verify(token);
+                self.verify(token, internal).await.map_err(refuse)?.claims().clone()
+            }
+            Presented::Bearer(token) => {
+                let access = |trusted: &'_ Trusted, token: &'_ str| trusted.access.verify(token);
+                self.verify(token, access).await.map_err(refuse)?.claims().clone()
+            }
+        };
+        // RFC 7800 §3: a token with `cnf` is worth nothing to who cannot show the key. A DPoP proof
+        // is not checked here, so such a token is refused rather than taken for a bearer's.
+        if let Some(bound) = &claims.cnf {
+            let shown = bound.x5t.is_some() && bound.x5t.as_deref() == certificate;
+            if !shown || bound.jkt.is_some() {
+                return Err(refuse(Reason::Bound));
+            }
+        }
+        let trace = Trace::of(headers, self.0.node.entropy());
+        Ok(Caller::new(Arc::clone(&self.0.service), claims, presented, trace))
+    }
+
+    async fn verify<K: TokenKind>(
+        &self,
+        token: &str,
+        verify: impl Fn(&Trusted, &str) -> Result<Arc<Verified<K>>, Refusal>,
+    ) -> Result<Arc<Verified<K>>, Reason> {
+        let trusted = self.trusted(token)?;
+        trusted.take_over().await?;
+        match verify(trusted, token) {
+            Err(Refusal::UnknownKey) => {
+                let kid = Compact::parse(token).ok().and_then(|compact| compact.header.kid);
+                if !trusted.keys.look_for(kid.as_deref().unwrap_or_default()).await {
+                    return Err(Refusal::UnknownKey.into());
+                }
+                trusted.take_over().await?;
+                Ok(verify(trusted, token)?)
+            }
+            verified => Ok(verified?),
+        }
+    }
+
+    /// Whose token this claims to be. Nothing of it is believed yet: the claim only picks the
+    /// verifier, which holds the token to it.
+    fn trusted(&self, token: &str) -> Result<&Trusted, Reason> {
+        if let [only] = self.0.trusted.as_slice() {
+            return Ok(only);
+        }
+        let compact = Compact::parse(token).map_err(Refusal::from)?;
+        let claims = Claims::parse(&compact.claims).map_err(Refusal::Claims)?;
+        let named = self.0.trusted.iter().find(|trusted| trusted.issuer == claims.iss);
+        named.ok_or(Reason::Token(Refusal::Issuer))
+    }
+}
+
+impl Builder {
+    /// Trusts what this issuer signs with these keys.
+    #[must_use]
+    pub fn trusting(mut self, issuer: &str, keys: KeySource) -> Self {
+        self.issuers.push((issuer.to_owned(), keys));
+        self
+    }
+
+    /// Accepts tokens for this audience too, such as the public name of an API.
+    #[must_use]
+    pub fn for_audience(mut self, audience: &str) -> Self {
+        self.audiences.push(audience.to_owned());
+        self
+    }
+
+    /// Says which kinds of token are accepted; without it, [`Accept::Either`].
+    #[must_use]
+    pub const fn accepting(mut self, accept: Accept) -> Self {
+        self.accept = accept;
+        self
+    }
+
+    /// How far clocks may differ: 30 s without it, 60 s at most.
+    #[must_use]
+    pub const fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway = leeway;
+        self
+    }
+
+    /// How many verified tokens are remembered: 1,000 without it, for at most 300 s each.
+    #[must_use]
+    pub fn remembering(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// The authenticator, on the node's clock. One without issuer accepts nobody.
+    #[must_use]
+    pub fn on(self, node: Node) -> Authenticator {
+        let trusted = self.issuers.into_iter().map(|(issuer, keys)| {
+            let expected = Expected {
+                issuer: issuer.clone(),
+                audience: ExpectedAudience::OneOf(self.audiences.clone()),
+                leeway: self.leeway,
+            };
+            let clock = node.clock();
+            Trusted {
+                access: Verifier::new(expected.clone(), &self.memory, Arc::clone(clock)),
+                internal: Verifier::new(expected, &self.memory, Arc::clone(clock)),
+                issuer,
+                keys,
+                applied: AtomicU64::new(0),
+                applying: Mutex::new(()),
+            }
+        });
+        let trusted = trusted.collect();
+        let service = self.service.into();
+        Authenticator(Arc::new(Inner { service, accept: self.accept, trusted, node }))
+    }
+}
+
+impl Trusted {
+    /// Gives the verifiers the set of keys that counts now.
+    async fn take_over(&self) -> Result<(), Reason> {
+        let published = self.keys.current().await?;
+        if published.version > self.applied.load(Ordering::Acquire) {
+            let _one = self.applying.lock();
+            if published.version > self.applied.load(Ordering::Acquire) {
+                self.access.use_keys(published.set());
+                self.internal.use_keys(published.set());
+                self.applied.store(published.version, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authenticator({}, {:?})", self.0.service, self.0.accept)
+    }
+}
+
+/// The token that a request shows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Presented<'h> {
+    /// In `X-Internal-Token`.
+    Internal(&'h str),
+    /// In `Authorization`.
+    Bearer(&'h str),
+}
+
+impl<'h> Presented<'h> {
+    fn of(headers: &'h HeaderMap, accept: Accept) -> Result<Self, Reason> {
+        if accept != Accept::Bearer
+            && let Some(token) = once(headers, &INTERNAL_TOKEN)?
+        {
+            return Ok(Self::Internal(token));
+        }
+        if accept == Accept::Internal {
+            return Err(Reason::Missing);
+        }
+        let Some(credentials) = once(headers, &header::AUTHORIZATION)? else {
+            return Err(Reason::Missing);
+        };
+        let (scheme, token) = credentials.split_once(' ').unwrap_or((credentials, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Reason::Missing);
+        }
+        match token.trim_start_matches(' ') {
+            "" => Err(Reason::Malformed("`Authorization` names no token")),
+            token => Ok(Self::Bearer(token)),
+        }
+    }
+}
+
+/// The value of a header that must not stand twice: of two, another reader might take the other.
+fn once<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Reason> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            value.to_str().map(Some).map_err(|_| Reason::Malformed("a token is not ASCII"))
+        }
+        (Some(_), Some(_)) => Err(Reason::Malformed("there are several tokens in one header")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

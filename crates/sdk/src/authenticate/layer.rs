@@ -1,0 +1,138 @@
+//! The checks as a layer around an axum service, and the caller as an argument of its handlers.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use axum::{
+    extract::{FromRequestParts, OptionalFromRequestParts, Request},
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use tegata_core::port::BoxFuture;
+use tower::{Layer, Service};
+
+use super::{Authenticator, Caller, Reason, Refused};
+use crate::{problem::Problem, trace::Trace};
+
+/// Puts [`Authenticator`] before a service: what reaches it has a [`Caller`].
+#[derive(Debug, Clone)]
+pub struct AuthenticateLayer {
+    authenticator: Authenticator,
+    optional: bool,
+}
+
+impl AuthenticateLayer {
+    /// Refuses who shows no token.
+    #[must_use]
+    pub const fn new(authenticator: Authenticator) -> Self {
+        Self { authenticator, optional: false }
+    }
+
+    /// Lets pass who shows no token, without a [`Caller`]. A token that does not count is refused
+    /// all the same.
+    #[must_use]
+    pub const fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+}
+
+impl<S> Layer<S> for AuthenticateLayer {
+    type Service = Authenticate<S>;
+
+    fn layer(&self, inner: S) -> Authenticate<S> {
+        Authenticate { layer: self.clone(), inner }
+    }
+}
+
+/// A service behind an [`AuthenticateLayer`].
+#[derive(Debug, Clone)]
+pub struct Authenticate<S> {
+    layer: AuthenticateLayer,
+    inner: S,
+}
+
+impl<S> Service<Request> for Authenticate<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let layer = self.layer.clone();
+        // The clone that was polled is the one that is called.
+        let spare = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, spare);
+        Box::pin(async move {
+            match layer.authenticator.authenticate(request.headers()).await {
+                Ok(caller) => {
+                    request.extensions_mut().insert(caller);
+                }
+                Err(refused) if layer.optional && refused.reason == Reason::Missing => {}
+                Err(refused) => {
+                    let entropy = layer.authenticator.node().entropy();
+                    let trace = Trace::of(request.headers(), entropy).trace_id();
+                    tracing::info!(
+                        service = layer.authenticator.service(),
+                        trace_id = trace,
+                        reason = %refused,
+                        "refused"
+                    );
+                    return Ok(answer(&refused, Some(trace)));
+                }
+            }
+            inner.call(request).await
+        })
+    }
+}
+
+fn answer(refused: &Refused, trace_id: Option<String>) -> Response {
+    let problem = Problem { trace_id, ..refused.problem() };
+    let mut response = problem.into_response();
+    let headers = response.headers_mut();
+    if let Some(challenge) = refused.challenge() {
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(seconds) = refused.retry_after() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        answer(&self, None)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    /// The caller that the layer has settled.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            tracing::error!(
+                path = parts.uri.path(),
+                "a route that asks for its caller has no authentication layer, or an optional one"
+            );
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "")
+        })
+    }
+}
+
+impl<S: Sync> OptionalFromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned())
+    }
+}

@@ -1,0 +1,113 @@
+//! Why a request is refused, and what it is answered (RFC 6750 §3, RFC 9457).
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode};
+use tegata_token::{Refusal, Scope};
+
+use super::keys::KeysUnavailable;
+use crate::problem::Problem;
+
+/// A request was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Refused {
+    /// Why: for the log.
+    pub reason: Reason,
+    realm: Arc<str>,
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// It shows no token.
+    #[error("there is no token")]
+    Missing,
+    /// It shows something that is no token.
+    #[error("the request is malformed: {0}")]
+    Malformed(&'static str),
+    /// Its token does not count.
+    #[error(transparent)]
+    Token(#[from] Refusal),
+    /// Its token is of use only to who holds a key, and the key was not shown.
+    #[error("the token is bound to a key that the request does not show")]
+    Bound,
+    /// Its token is not for this use.
+    #[error("the token lacks the scope `{0}`")]
+    Scope(Scope),
+    /// Its subject has not the role.
+    #[error("the caller is not `{0}`")]
+    Role(String),
+    /// It is not for this caller.
+    #[error("the caller may not do this: {0}")]
+    Forbidden(&'static str),
+    /// Nobody can tell whether its token counts.
+    #[error(transparent)]
+    Keys(#[from] KeysUnavailable),
+}
+
+impl Refused {
+    pub(crate) const fn new(reason: Reason, realm: Arc<str>) -> Self {
+        Self { reason, realm }
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self.reason {
+            Reason::Malformed(_) => StatusCode::BAD_REQUEST,
+            Reason::Missing | Reason::Token(_) | Reason::Bound => StatusCode::UNAUTHORIZED,
+            Reason::Scope(_) | Reason::Role(_) | Reason::Forbidden(_) => StatusCode::FORBIDDEN,
+            Reason::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The value of `WWW-Authenticate`, where the answer has one. A request without a token is told
+    /// no more than the scheme (RFC 6750 §3.1).
+    #[must_use]
+    pub fn challenge(&self) -> Option<HeaderValue> {
+        let error = match &self.reason {
+            Reason::Missing => String::new(),
+            Reason::Malformed(_) => self.error("invalid_request"),
+            Reason::Token(_) | Reason::Bound => self.error("invalid_token"),
+            Reason::Scope(scope) => {
+                format!(r#"{}, scope="{scope}""#, self.error("insufficient_scope"))
+            }
+            Reason::Role(_) | Reason::Forbidden(_) | Reason::Keys(_) => return None,
+        };
+        let realm: String =
+            self.realm.chars().filter(|c| c.is_ascii_graphic() && !"\"\\".contains(*c)).collect();
+        HeaderValue::try_from(format!(r#"Bearer realm="{realm}"{error}"#)).ok()
+    }
+
+    fn error(&self, code: &str) -> String {
+        format!(r#", error="{code}", error_description="{}""#, self.told())
+    }
+
+    /// The body of the answer.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        Problem::new(self.status(), self.told())
+    }
+
+    /// After how many seconds to try again, where that may help.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<u32> {
+        if matches!(self.reason, Reason::Keys(_)) { Some(1) } else { None }
+    }
+
+    /// What the caller is told: which rule of a token was broken is for the log, because the
+    /// answer would help to forge one.
+    fn told(&self) -> &'static str {
+        match &self.reason {
+            Reason::Missing => "sign in, or send a token",
+            Reason::Malformed(rule) => rule,
+            Reason::Token(Refusal::Expired) => "the token has expired",
+            Reason::Token(_) => "the token is not valid here",
+            Reason::Bound => "the token is bound to a key that the request does not show",
+            Reason::Scope(_) => "the token is not for this use",
+            Reason::Role(_) | Reason::Forbidden(_) => "this caller may not do this",
+            Reason::Keys(_) => "tokens cannot be checked at the moment",
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What a Rust service adds to be protected, and to call others. `docs/services.md` shows it in
+//! use.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`authenticate`] | who calls: from the gateway's internal token, or from an access token |
+//! | [`client`] | calls to other services, with tokens, timeouts, retries and breakers |
+//! | [`propagate`] | the caller's token becomes narrow ones for the services called on its behalf |
+//! | [`provider`] | the provider's token endpoint |
+//! | [`problem`] | answers that say what went wrong |
+//! | [`trace`] | what ties the requests together that one request caused |
+//! | [`transport`] | HTTP as a client |
+//! | [`testing`] | keys and tokens for a service's own tests |
+//!
+//! The checks are functions over headers. With the feature `axum`, which is on unless turned off,
+//! [`authenticate::layer`] dresses them as a layer and an extractor.
+
+pub mod authenticate;
+pub mod client;
+pub mod problem;
+pub mod propagate;
+pub mod provider;
+pub mod testing;
+pub mod trace;
+pub mod transport;
+
+#[cfg(feature = "axum")]
+pub use authenticate::layer::AuthenticateLayer;
+pub use authenticate::{Accept, Authenticator, Caller, KeySource, Refused, Subject};
+pub use client::{Call, CallFailed, Reply, Retries, ServiceClient};
+pub use problem::Problem;
+pub use provider::{Credential, Provider};
+// The words of the platform that a service meets, so that it needs no other crate of it.
+pub use tegata_core::{
+    Clock, Entropy, ManualClock, Node, Secret, SeededEntropy, Timestamp, UserId,
+};
+pub use tegata_token::{Claims, Memory, Scope};
+pub use trace::Trace;
+pub use transport::{Transport, TransportLimits};
+
+/// The examples of the guide, compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/services.md")]
+struct Guide;

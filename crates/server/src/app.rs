@@ -1,0 +1,229 @@
+//! What the handlers are given. Everything in it is made by whoever wires the program.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tegata_core::{Epoch, Node, Realm, flight::Flights};
+use tegata_identity::{SignIn, Users};
+use tegata_oauth::{Client, Provider};
+use tegata_session::{CookieTable, Csrf, Environment, Origins, Sessions, sessions::Endings};
+use tegata_token::{Algorithm, RealmView};
+
+use crate::{
+    browser::refresh::Refreshes, limits::Limits, metrics::Metrics, network::Network, pages::assets,
+    status_lists::Published,
+};
+
+/// What can be set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the installation runs: cookies and `Strict-Transport-Security` depend on it.
+    pub environment: Environment,
+    /// The proxies whose `X-Forwarded-For` is believed, the gateway among them.
+    pub trusted: Vec<Network>,
+    /// The client that browsers of our own origin get their tokens for.
+    pub browser: BrowserClient,
+    /// For how long a session stays elevated after a proof: 300 s.
+    pub elevation: Duration,
+    /// The longest life of a token that is on a status list: 3,660 s. Its lists are published for
+    /// that long after they have closed.
+    pub longest_token: Duration,
+    /// For how long verifiers may keep a status list: 60 s.
+    pub status_ttl: Duration,
+    /// How stale the view of revocations may be for a status list to be made from it: 5 s.
+    pub most_stale: Duration,
+    /// How much of a request is read.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            environment: Environment::Development,
+            trusted: Vec::new(),
+            browser: BrowserClient::default(),
+            elevation: Duration::from_secs(300),
+            longest_token: Duration::from_secs(3600 + 60),
+            status_ttl: Duration::from_secs(60),
+            most_stale: Duration::from_secs(5),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The built-in client of our own pages and scripts. It is in no registry and has no secret: its
+/// refresh tokens are in cookies, and the token endpoint does not know it.
+#[derive(Debug, Clone)]
+pub struct BrowserClient {
+    /// Its name: `tegata-browser`. No registered client may have it.
+    pub id: String,
+    /// What its tokens may be used for: `openid profile email roles`.
+    pub scope: String,
+    /// Whom its tokens are for; the gateway where nothing is said.
+    pub audiences: Vec<String>,
+    /// What its tokens are signed with: `RS256`.
+    pub algorithm: Algorithm,
+}
+
+impl Default for BrowserClient {
+    fn default() -> Self {
+        Self {
+            id: "tegata-browser".to_owned(),
+            scope: "openid profile email roles".to_owned(),
+            audiences: Vec::new(),
+            algorithm: Algorithm::Rs256,
+        }
+    }
+}
+
+/// What the public listener is made of.
+pub struct Parts {
+    /// The provider of the realm.
+    pub provider: Provider,
+    /// The issuer epoch.
+    pub epoch: Epoch,
+    /// The people.
+    pub users: Users,
+    /// Where they prove who they are.
+    pub sign_in: SignIn,
+    /// Their sessions.
+    pub sessions: Sessions,
+    /// Where the end of a session is made known: the same that `sessions` was given.
+    pub endings: Arc<dyn Endings>,
+    /// The tokens of our own pages.
+    pub csrf: Csrf,
+    /// Our cookies.
+    pub cookies: CookieTable,
+    /// The origins whose pages may change something.
+    pub origins: Origins,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// The parts of the public listener. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    parts: Parts,
+    browser: Client,
+    view: Arc<RealmView>,
+    refreshes: Refreshes,
+    published: Published,
+    assets: assets::Assets,
+}
+
+impl App {
+    /// The listener of these parts.
+    ///
+    /// # Errors
+    /// What is wrong with [`Config::browser`].
+    pub fn new(config: Config, parts: Parts) -> Result<Self, tegata_oauth::client::InvalidClient> {
+        let browser = config.browser.client(&parts.provider)?;
+        let view = parts.provider.revoker().view().realm(parts.provider.realm());
+        let (refreshes, published) = (Flights::new(), Published::default());
+        let assets = assets::Assets::new();
+        Ok(Self(Arc::new(Inner { config, parts, browser, view, refreshes, published, assets })))
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub(crate) fn provider(&self) -> &Provider {
+        &self.0.parts.provider
+    }
+
+    pub(crate) fn realm(&self) -> &Realm {
+        self.provider().realm()
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        self.provider().node()
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.0.parts.epoch
+    }
+
+    pub(crate) fn users(&self) -> &Users {
+        &self.0.parts.users
+    }
+
+    pub(crate) fn sign_in(&self) -> &SignIn {
+        &self.0.parts.sign_in
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.0.parts.sessions
+    }
+
+    pub(crate) fn endings(&self) -> &dyn Endings {
+        self.0.parts.endings.as_ref()
+    }
+
+    pub(crate) fn csrf(&self) -> &Csrf {
+        &self.0.parts.csrf
+    }
+
+    pub(crate) fn cookies(&self) -> &CookieTable {
+        &self.0.parts.cookies
+    }
+
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.0.parts.origins
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.parts.metrics
+    }
+
+    /// The built-in client of our own pages and scripts.
+    pub(crate) fn browser(&self) -> &Client {
+        &self.0.browser
+    }
+
+    /// What is revoked in the realm.
+    pub(crate) fn view(&self) -> &RealmView {
+        &self.0.view
+    }
+
+    pub(crate) fn refreshes(&self) -> &Refreshes {
+        &self.0.refreshes
+    }
+
+    pub(crate) fn published(&self) -> &Published {
+        &self.0.published
+    }
+
+    pub(crate) fn assets(&self) -> &assets::Assets {
+        &self.0.assets
+    }
+}
+
+impl BrowserClient {
+    fn client(&self, provider: &Provider) -> Result<Client, tegata_oauth::client::InvalidClient> {
+        let audiences = if self.audiences.is_empty() {
+            vec![provider.config().audience.clone()]
+        } else {
+            self.audiences.clone()
+        };
+        tegata_oauth::ClientMetadata {
+            client_id: self.id.clone(),
+            public: true,
+            grant_types: Some([tegata_oauth::GrantType::RefreshToken].into()),
+            scope: self.scope.clone(),
+            audiences,
+            asks_consent: Some(false),
+            access_token_signed_response_alg: Some(self.algorithm),
+            ..tegata_oauth::ClientMetadata::default()
+        }
+        .read(provider.node().now())
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "App({})", self.provider().issuer())
+    }
+}

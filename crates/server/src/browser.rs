@@ -1,0 +1,162 @@
+//! The JSON interface for scripts of our own origin, and of those that are allowed.
+//!
+//! What changes something is guarded twice: by where the browser says that it comes from, and by a
+//! CSRF token of the session. Sign-in has no session yet, so it has the first guard alone.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use tegata_core::SessionId;
+use tegata_session::{CookieName, Passage, Sent, value::Value};
+
+use crate::{
+    app::App,
+    caller::Caller,
+    headers::NoStore,
+    pages::login::{error_type, retry_after, status},
+    problem::Problem,
+    signed_in::{Cookies, Presence},
+};
+
+pub(crate) mod csrf;
+pub(crate) mod elevate;
+pub(crate) mod login;
+pub(crate) mod logout;
+pub(crate) mod refresh;
+pub(crate) mod session;
+pub(crate) mod sessions;
+
+/// Tokens for a script.
+#[derive(Serialize)]
+struct Tokens {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: u64,
+    csrf_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<SessionId>,
+}
+
+/// A refusal, and what it does to the browser's cookies.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    problem: Problem,
+    cookies: Cookies,
+    retry_after: Option<u64>,
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { problem, cookies: Cookies::default(), retry_after: None }
+    }
+}
+
+impl From<tegata_core::StoreError> for Refusal {
+    fn from(error: tegata_core::StoreError) -> Self {
+        Problem::from(error).into()
+    }
+}
+
+impl From<crate::body::Unreadable> for Refusal {
+    fn from(unreadable: crate::body::Unreadable) -> Self {
+        Problem::from(unreadable).into()
+    }
+}
+
+impl From<tegata_identity::Refused> for Refusal {
+    fn from(refused: tegata_identity::Refused) -> Self {
+        let detail = match &refused {
+            tegata_identity::Refused::InvalidCredentials => {
+                "the user name or the password is wrong"
+            }
+            tegata_identity::Refused::Throttled { .. } => "there were too many attempts",
+            tegata_identity::Refused::Busy(_) => "too many others are signing in",
+            tegata_identity::Refused::Store(error) => return error.clone().into(),
+        };
+        let problem = Problem::new(status(&refused), detail);
+        Self {
+            problem: problem.named(error_type(&refused)),
+            cookies: Cookies::default(),
+            retry_after: retry_after(&refused),
+        }
+    }
+}
+
+impl Refusal {
+    /// Nobody is signed in.
+    fn nobody(app: &App, presence: &Presence) -> Self {
+        let detail = "there is no session, or it has ended";
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, detail).named("no_session");
+        if let Presence::Nobody(Some(verdict)) = presence {
+            app.metrics().session_refused(verdict.name());
+        }
+        Self { problem, cookies: presence.cookies(app), retry_after: None }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.cookies, self.problem).into_response();
+        if let Some(wait) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
+        }
+        response
+    }
+}
+
+/// Refuses what comes from a page that may not.
+fn from_our_pages(app: &App, caller: &Caller) -> Result<Sent, Problem> {
+    caller.sent(app).map_err(|_| {
+        let detail = "the request was made by a page of another origin";
+        Problem::new(StatusCode::FORBIDDEN, detail).named("cross_origin")
+    })
+}
+
+/// The session that a script says it acts for: its cookie names it, and the CSRF token was made for
+/// it. `None`: the browser has no cookie that names one. Whether the cookie is genuine is not told.
+fn guarded(app: &App, caller: &Caller) -> Result<Option<SessionId>, Problem> {
+    from_our_pages(app, caller)?;
+    let cookies = caller.cookies(app).map_err(|_| {
+        let detail = "the cookies of the request cannot be read";
+        Problem::new(StatusCode::BAD_REQUEST, detail).named("invalid_request")
+    })?;
+    let named = cookies.get(CookieName::Session).and_then(|value| Value::parse(value).ok());
+    let Some(Value { sid, .. }) = named else { return Ok(None) };
+    let token = caller.csrf().unwrap_or_default();
+    if app.csrf().is_of_session(app.realm(), &sid, token) {
+        Ok(Some(sid))
+    } else {
+        let detail = "X-CSRF-Token is missing, or is not of this session";
+        Err(Problem::new(StatusCode::FORBIDDEN, detail).named("csrf"))
+    }
+}
+
+/// The session of a script that only reads.
+async fn reading(app: &App, caller: &Caller) -> Result<Box<Passage>, Refusal> {
+    match app.presence(caller).await? {
+        Presence::Somebody(passage) => Ok(passage),
+        nobody @ Presence::Nobody(_) => Err(Refusal::nobody(app, &nobody)),
+    }
+}
+
+/// The session of a script that changes something.
+async fn changing(app: &App, caller: &Caller) -> Result<Box<Passage>, Refusal> {
+    guarded(app, caller)?;
+    reading(app, caller).await
+}
+
+/// The next value of the session cookie, where it gets one.
+fn rotated(app: &App, passage: &Passage) -> Cookies {
+    let cookies = Cookies::default();
+    match &passage.cookie {
+        Some(value) => cookies.with(app, CookieName::Session, value),
+        None => cookies,
+    }
+}
+
+fn answer<T: Serialize>(cookies: Cookies, value: T) -> Response {
+    (cookies, NoStore(Json(value))).into_response()
+}

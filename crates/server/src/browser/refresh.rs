@@ -1,0 +1,133 @@
+//! `POST /api/auth/refresh`: new tokens for the cookie's, however many tabs ask at once.
+
+use axum::{extract::State, response::Response};
+use http::StatusCode;
+use tegata_core::{Secret, SessionId, StoreError, UserId, flight::Flights};
+use tegata_session::CookieName;
+use tegata_token::{Refresh, RefreshRefused, Verdict, families::Issue};
+
+use super::{Refusal, Tokens, answer, guarded, reading, rotated};
+use crate::{app::App, caller::Caller, metrics::Method, problem::Problem, signed_in::Cookies};
+
+/// Refreshes that are under way, by token, holder and session: tabs that ask at once are given one
+/// answer, and nobody else is.
+pub(crate) type Refreshes =
+    Flights<(String, tegata_token::Binding, SessionId), Result<Given, Denied>>;
+
+/// What a refresh gives.
+#[derive(Debug, Clone)]
+pub(crate) struct Given {
+    access_token: String,
+    expires_in: u64,
+    refresh_token: Secret<String>,
+}
+
+/// Why a refresh gives nothing.
+#[derive(Debug, Clone)]
+pub(crate) enum Denied {
+    /// The token does not count.
+    Verdict(Verdict),
+    /// The store did not answer.
+    Store(StoreError),
+}
+
+pub(crate) async fn refresh(State(app): State<App>, caller: Caller) -> Result<Response, Refusal> {
+    guarded(&app, &caller)?;
+    let passage = reading(&app, &caller).await.map_err(named_invalid_grant)?;
+    let session = &passage.session;
+    let token = caller.cookie(&app, CookieName::Refresh).unwrap_or_default().to_owned();
+    let started = app.node().since_boot();
+    let work = {
+        let (app, place, sid, user) =
+            (app.clone(), caller.place(), session.id.clone(), session.user.clone());
+        let token = token.clone();
+        move || async move { given(&app, &token, &place, &sid, &user).await }
+    };
+    let given = app.refreshes().join((token, caller.place(), session.id.clone()), work).await;
+    let outcome = given.as_ref().map(|_| ()).map_err(Denied::name);
+    app.metrics().proved(Method::Cookie, app.node().elapsed(started), outcome);
+    let cookies = rotated(&app, &passage);
+    match given {
+        Ok(given) => {
+            app.metrics().issued("access");
+            let cookies = cookies.with(&app, CookieName::Refresh, &given.refresh_token);
+            let tokens = Tokens {
+                access_token: given.access_token,
+                token_type: "Bearer",
+                expires_in: given.expires_in,
+                csrf_token: app.csrf_of(&session.id)?.as_str().to_owned(),
+                sid: None,
+            };
+            Ok(answer(cookies, tokens))
+        }
+        Err(Denied::Store(error)) => Err(error.into()),
+        Err(Denied::Verdict(verdict)) => {
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, verdict.description());
+            let refusal = Refusal::from(problem.named("invalid_grant"));
+            // Somebody else's use of the token a moment ago is no reason to take this one's away.
+            let cookies = match verdict {
+                Verdict::Stale => cookies,
+                Verdict::Reused => Cookies::signed_out(&app),
+                Verdict::Orphan | Verdict::Expired | Verdict::Revoked => {
+                    cookies.without(&app, CookieName::Refresh)
+                }
+            };
+            Err(Refusal { cookies, ..refusal })
+        }
+    }
+}
+
+/// Refreshes the family of a token, if it is of this session.
+async fn given(
+    app: &App,
+    token: &str,
+    place: &tegata_token::Binding,
+    sid: &SessionId,
+    user: &UserId,
+) -> Result<Given, Denied> {
+    let (provider, realm) = (app.provider(), app.realm());
+    let family = provider.families().of_token(realm, token).await?;
+    // A cookie that somebody else planted beside the session's own is of another session.
+    if family.is_none_or(|(family, _)| family.session.as_ref() != Some(sid)) {
+        return Err(Denied::Verdict(Verdict::Orphan));
+    }
+    let asked = Refresh { token, client: &app.browser().id, binding: place, scope: None };
+    let issue: Issue = match provider.families().refresh(realm, &asked, provider).await {
+        Ok(issue) => issue,
+        // A token that was used twice has ended its session, too.
+        Err(RefreshRefused::Verdict(verdict)) => return Err(Denied::Verdict(verdict)),
+        Err(RefreshRefused::Scope) => return Err(Denied::Verdict(Verdict::Orphan)),
+        Err(RefreshRefused::Store(error)) => return Err(Denied::Store(error)),
+    };
+    let person = app.users().load(realm, user).await?.filter(|person| !person.disabled);
+    let person = person.ok_or(Denied::Verdict(Verdict::Revoked))?;
+    Ok(Given {
+        access_token: app.access_token(&issue, &person)?,
+        expires_in: issue.family.access.exp.saturating_sub(app.node().now().secs()),
+        refresh_token: issue.refresh_token,
+    })
+}
+
+/// A session that is gone is, to a refresh, a grant that does not count.
+fn named_invalid_grant(refusal: Refusal) -> Refusal {
+    if refusal.problem.status() == StatusCode::UNAUTHORIZED {
+        Refusal { problem: refusal.problem.named("invalid_grant"), ..refusal }
+    } else {
+        refusal
+    }
+}
+
+impl Denied {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Verdict(verdict) => verdict.name(),
+            Self::Store(_) => "temporarily_unavailable",
+        }
+    }
+}
+
+impl From<StoreError> for Denied {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}

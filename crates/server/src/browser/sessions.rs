@@ -1,0 +1,57 @@
+//! `GET /api/auth/sessions` and `DELETE /api/auth/sessions/{id}`: a person's own sessions.
+
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse as _, Response},
+};
+use http::StatusCode;
+use serde_json::{Value, json};
+use tegata_core::SessionId;
+
+use super::{Refusal, answer, changing, reading, rotated};
+use crate::{app::App, caller::Caller, headers::NoStore, problem::Problem, signed_in::Cookies};
+
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, Refusal> {
+    let passage = reading(&app, &caller).await?;
+    let own = &passage.session;
+    let listed = app.sessions().list(app.realm(), &own.user).await?;
+    let sessions: Vec<Value> = listed
+        .iter()
+        .map(|it| {
+            json!({
+                "sid": it.session.id,
+                "current": it.session.id == own.id,
+                "user_agent": it.session.binding.agent.to_string(),
+                "network": it.session.binding.network.to_string(),
+                "started_at": it.session.started.secs(),
+                "last_access": it.last_access.secs(),
+                "expires_at": it.session.ends.secs(),
+                "access_count": it.accesses,
+            })
+        })
+        .collect();
+    Ok(answer(rotated(&app, &passage), json!({"sessions": sessions})))
+}
+
+pub(crate) async fn end(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    caller: Caller,
+) -> Result<Response, Refusal> {
+    let passage = changing(&app, &caller).await?;
+    let own = &passage.session;
+    let sid = SessionId::new(&id).ok();
+    let found = match &sid {
+        Some(sid) => app.sessions().find(app.realm(), sid).await?,
+        None => None,
+    };
+    // Somebody else's session is not there.
+    let Some(session) = found.filter(|found| found.user == own.user) else {
+        let problem = Problem::new(StatusCode::NOT_FOUND, "there is no such session");
+        return Err(Refusal { cookies: rotated(&app, &passage), ..Refusal::from(problem) });
+    };
+    app.end_session(&session.id, &own.user).await?;
+    let is_own = session.id == own.id;
+    let cookies = if is_own { Cookies::signed_out(&app) } else { rotated(&app, &passage) };
+    Ok((cookies, NoStore(StatusCode::NO_CONTENT)).into_response())
+}

@@ -1,0 +1,118 @@
+//! Who makes a request, as far as one can tell before they prove anything.
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use axum::extract::FromRequestParts;
+use http::{HeaderName, header, request::Parts};
+use tegata_session::{CookieName, CookieProblem, CrossOrigin, Received, Sender, Sent};
+
+use crate::{app::App, network};
+
+/// The address at the other end of the connection. Whoever serves the router puts it among the
+/// extensions of each request; without it, the caller is nobody, from nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+}
+
+/// Who makes a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// From where: the peer, or whom trusted proxies name.
+    pub(crate) address: IpAddr,
+    /// With what kind of browser, from which network.
+    pub(crate) binding: tegata_session::Binding,
+    method: String,
+    cookies: Vec<Vec<u8>>,
+    origins: Vec<Vec<u8>>,
+    sites: Vec<Vec<u8>>,
+    csrf: Option<String>,
+}
+
+/// The header that carries the CSRF token of a script.
+pub(crate) const CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        let all = |name: HeaderName| parts.headers.get_all(name).into_iter();
+        let bytes = |name| all(name).map(|value| value.as_bytes().to_vec()).collect();
+        let peer = parts.extensions.get::<Peer>().copied().unwrap_or_default();
+        // A line that is no text ends the walk, as anything does that cannot be read.
+        let lines: Vec<_> = all(FORWARDED_FOR).map(|it| it.to_str().unwrap_or_default()).collect();
+        let address = network::client(peer.0, &app.config().trusted, lines.into_iter());
+        let agent = parts.headers.get(header::USER_AGENT).map(http::HeaderValue::as_bytes);
+        Ok(Self {
+            address,
+            binding: tegata_session::Binding::of(address, agent),
+            method: parts.method.as_str().to_owned(),
+            cookies: bytes(header::COOKIE),
+            origins: bytes(header::ORIGIN),
+            sites: bytes(FETCH_SITE),
+            csrf: parts.headers.get(CSRF_TOKEN).and_then(|it| it.to_str().ok()).map(str::to_owned),
+        })
+    }
+}
+
+impl Caller {
+    /// The cookies of ours that it sent.
+    ///
+    /// # Errors
+    /// [`CookieProblem`]: then none of them can be believed.
+    pub(crate) fn cookies(&self, app: &App) -> Result<Received<'_>, CookieProblem> {
+        app.cookies().read(self.cookies.iter().map(Vec::as_slice))
+    }
+
+    /// One of ours, where the cookies can be read.
+    pub(crate) fn cookie(&self, app: &App, name: CookieName) -> Option<&str> {
+        self.cookies(app).ok().and_then(|received| received.get(name))
+    }
+
+    /// From which site's page it comes.
+    ///
+    /// # Errors
+    /// [`CrossOrigin`]: it changes something, and comes from a page that may not.
+    pub(crate) fn sent(&self, app: &App) -> Result<Sent, CrossOrigin> {
+        let origin: Vec<_> = self.origins.iter().map(Vec::as_slice).collect();
+        let fetch_site: Vec<_> = self.sites.iter().map(Vec::as_slice).collect();
+        let sender = Sender { method: &self.method, origin: &origin, fetch_site: &fetch_site };
+        tegata_session::same_origin_verdict(&sender, app.origins())
+    }
+
+    /// From which site's page it comes, judged as if it changed something. Fetch metadata is left
+    /// out: a preflight has none.
+    pub(crate) fn as_if_changing(&self, app: &App) -> Result<Sent, CrossOrigin> {
+        let origin: Vec<_> = self.origins.iter().map(Vec::as_slice).collect();
+        let sender = Sender { method: "POST", origin: &origin, fetch_site: &[] };
+        tegata_session::same_origin_verdict(&sender, app.origins())
+    }
+
+    /// The value of `X-CSRF-Token`.
+    pub(crate) fn csrf(&self) -> Option<&str> {
+        self.csrf.as_deref()
+    }
+
+    /// The network that attempts are counted for.
+    pub(crate) fn network(&self) -> tegata_identity::Network {
+        tegata_identity::Network::of(self.address)
+    }
+
+    /// What refresh tokens of public clients are bound to.
+    pub(crate) fn place(&self) -> tegata_token::Binding {
+        tegata_token::Binding::Network {
+            network: self.binding.network.to_string(),
+            agent: self.binding.agent.to_string(),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The end of a session, in the revocation log: what the sessions of `tegata-session` are given, so
+//! that an ended session takes its tokens with it on every node.
+
+use std::time::Duration;
+
+use tegata_core::{Batch, BoxFuture, CommitRefused, Realm, StoreError};
+use tegata_session::{Ending, Reason, Session, Sessions, sessions::Endings};
+use tegata_token::{Entry, Holder, Order, RealmView, Revoker, Target, Withdrawable};
+
+/// Makes the end of sessions known through the revocation log.
+#[derive(Debug, Clone)]
+pub struct RevokedSessions {
+    revoker: Revoker,
+    longest_token: Duration,
+}
+
+impl RevokedSessions {
+    /// Through this revoker. `longest_token` is the longest life of a token: for twice as long
+    /// after its session would have ended, an entry is kept.
+    #[must_use]
+    pub const fn new(revoker: Revoker, longest_token: Duration) -> Self {
+        Self { revoker, longest_token }
+    }
+
+    fn entry(&self, ending: Ending) -> Entry {
+        Entry {
+            target: Target::Session(ending.sid),
+            // Tokens name their session, so it does not matter where their bits are.
+            places: Vec::new(),
+            at: ending.at,
+            until: ending.until + self.longest_token * 2,
+            reason: ending.reason,
+            actor: ending.actor,
+        }
+    }
+}
+
+impl Endings for RevokedSessions {
+    fn has_ended(&self, realm: &Realm, session: &Session) -> bool {
+        let view = self.revoker.view().realm(realm);
+        view.session_ended(session.id.as_str()) || is_before_a_withdrawal(&view, session)
+    }
+
+    fn commit(&self, batch: Batch, ended: Vec<Ending>) -> BoxFuture<'_, Result<(), CommitRefused>> {
+        let entries = ended.into_iter().map(|ending| self.entry(ending)).collect();
+        Box::pin(self.revoker.commit(batch, entries))
+    }
+}
+
+/// Whether everything that the session's person had was taken back after they proved themselves.
+///
+/// A withdrawal counts to the end of its second, so whoever signs in right after it is given the
+/// next second as their time of authentication ([`first_second`]). That a session began in a second
+/// before the withdrawal is not repaired by proving something later on a node that has not heard
+/// of it.
+fn is_before_a_withdrawal(view: &RealmView, session: &Session) -> bool {
+    let earliest = view.earliest_issue(session.user.as_str(), None);
+    session.standing.auth_time < earliest || session.started.secs().saturating_add(1) < earliest
+}
+
+/// The second that a proof counts from. `known` is the earliest second that was known before the
+/// proof began: what was taken back before then does not touch what comes of it, though a
+/// withdrawal counts to the end of its second. What was taken back later does.
+pub(crate) fn first_second(view: &RealmView, sub: &str, known: u64, proven: u64) -> u64 {
+    if view.earliest_issue(sub, None) == known { proven.max(known) } else { proven }
+}
+
+/// The sessions of people, as a kind of thing that can be taken back.
+#[derive(Debug, Clone)]
+pub struct SessionsOfHolder(pub Sessions);
+
+impl Withdrawable for SessionsOfHolder {
+    fn kind(&self) -> &'static str {
+        "sessions"
+    }
+
+    fn withdraw<'a>(
+        &'a self,
+        realm: &'a Realm,
+        holder: &'a Holder,
+        order: &'a Order,
+    ) -> BoxFuture<'a, Result<u64, StoreError>> {
+        let reason = Reason::Ordered(order.reason.clone());
+        Box::pin(async move {
+            match holder {
+                Holder::User(user) => {
+                    self.0.end_all(realm, user, None, &reason, &order.actor).await
+                }
+                Holder::Session(sid) => {
+                    Ok(u64::from(self.0.end(realm, sid, &reason, &order.actor).await?))
+                }
+                // Clients have no sessions.
+                Holder::Client(_) => Ok(0),
+            }
+        })
+    }
+}

@@ -1,0 +1,54 @@
+//! The public and operations listeners: the OAuth endpoints, the browser API, the pages.
+//!
+//! A handler has three steps and no rules of its own: it reads a request, asks the domain, and
+//! answers. [`router()`] answers with all of the public listener as one service, so tests need no
+//! socket; [`serve::serve`] puts it on one.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`app`] | what the handlers are given |
+//! | [`router`](mod@router) | every path of the public listener |
+//! | `oauth2` | the endpoints for clients |
+//! | `well_known`, `status_lists` | what verifiers fetch |
+//! | `browser` | the JSON interface for scripts of our own origin |
+//! | `pages` | what people see; `messages` has the words |
+//! | `signed_in` | who is signed in, beginning and ending that |
+//! | [`endings`] | the end of a session, in the revocation log |
+//! | `caller`, [`network`], `trace` | who asks, from where, under which name in the logs |
+//! | `body`, `form`, [`limits`] | requests, read within limits |
+//! | `headers`, [`problem`] | what answers carry, and what they say when they refuse |
+//! | [`metrics`], [`operations`] | what operators see |
+//! | [`serve`](mod@serve) | listeners on sockets |
+
+pub mod app;
+mod body;
+mod browser;
+mod caller;
+pub mod endings;
+mod form;
+mod headers;
+pub mod limits;
+mod messages;
+pub mod metrics;
+pub mod network;
+mod oauth2;
+pub mod operations;
+mod pages;
+pub mod problem;
+pub mod router;
+pub mod serve;
+mod signed_in;
+mod status_lists;
+mod trace;
+mod well_known;
+
+pub use app::{App, BrowserClient, Config, Parts};
+pub use caller::Peer;
+pub use endings::{RevokedSessions, SessionsOfHolder};
+pub use limits::Limits;
+pub use metrics::Metrics;
+pub use network::Network;
+pub use operations::{Check, Operations};
+pub use problem::Problem;
+pub use router::router;
+pub use serve::serve;

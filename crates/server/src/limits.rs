@@ -1,0 +1,73 @@
+//! How much of a request is read, and for how long.
+
+use std::time::Duration;
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use http::StatusCode;
+
+use crate::{app::App, problem::Problem};
+
+/// How much of a request is read, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The longest request target: 8 KiB. Beyond it: 414.
+    pub target: usize,
+    /// All header fields together: 32 KiB. Beyond it: 431.
+    pub header_block: usize,
+    /// How many header fields: 100. Beyond it: 431.
+    pub header_fields: usize,
+    /// The largest form: 64 KiB. Beyond it: 413.
+    pub form: usize,
+    /// The largest JSON document: 1 MiB. Beyond it: 413.
+    pub json: usize,
+    /// How deep a JSON document may be: 32.
+    pub json_depth: usize,
+    /// How long the header of a request may take, from its first byte to its last: 10 s.
+    pub header_time: Duration,
+    /// How long the body of a request may take: 10 s. Beyond it: 408.
+    pub body_time: Duration,
+    /// How many connections there may be at once: 10,000. More wait to be accepted.
+    pub connections: usize,
+    /// How long connections may take to end when the listener does: 30 s.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            target: 8 * 1024,
+            header_block: 32 * 1024,
+            header_fields: 100,
+            form: 64 * 1024,
+            json: 1024 * 1024,
+            json_depth: 32,
+            header_time: Duration::from_secs(10),
+            body_time: Duration::from_secs(10),
+            connections: 10_000,
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Refuses requests whose head is too large, before anything looks at it.
+pub(crate) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
+    let limits = &app.config().limits;
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > limits.target {
+        return Problem::new(StatusCode::URI_TOO_LONG, "the address is too long").into_response();
+    }
+    let fields = request.headers();
+    // Name, value, and what stands between and after them.
+    let block: usize =
+        fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if block > limits.header_block || fields.len() > limits.header_fields {
+        let detail = "the header of the request is too large";
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Problem::new(status, detail).into_response();
+    }
+    next.run(request).await
+}

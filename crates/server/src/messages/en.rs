@@ -1,0 +1,62 @@
+//! English.
+
+use super::Messages;
+
+pub(super) const MESSAGES: Messages = Messages {
+    sign_in: "Sign in",
+    to_continue_to: ("to continue to ", ""),
+    username: "User name",
+    password: "Password",
+    show_password: "Show",
+    hide_password: "Hide",
+    privacy_policy: "Privacy policy",
+    terms: "Terms of service",
+    wrong_credentials: "The user name or the password is wrong.",
+    too_many_attempts: "There were too many attempts. Please wait a moment, then try again.",
+    busy: "Many people are signing in right now. Please try again in a moment.",
+    form_expired: "This form was open for too long. Please try again.",
+
+    asks: ("", " asks for access"),
+    signed_in_as: ("Signed in as ", ""),
+    it_will: "It will be able to",
+    allow: "Allow",
+    deny: "Don’t allow",
+    use_another_account: "Use another account",
+    scope_openid: "know who you are",
+    scope_profile: "see your user name and language",
+    scope_email: "see your e-mail address",
+    scope_roles: "see your roles",
+    scope_offline: "keep its access while you are away",
+    scope_other: "use this permission:",
+    answer_goes_to: ("Either way, you return to ", "."),
+
+    sign_out: "Sign out",
+    sign_out_question: "Do you want to sign out?",
+    client_asks_sign_out: ("", " asks you to sign out."),
+    stay: "Stay signed in",
+    signed_out: "You are signed out",
+    signed_out_detail: "It is safe to close this window.",
+    sign_in_again: "Sign in again",
+
+    your_account: "Your account",
+    your_sessions: "Where you are signed in",
+    this_browser: "This browser",
+    last_used: "Last used",
+    end_session: "Sign out",
+    sign_out_everywhere: "Sign out everywhere",
+    unknown_browser: "An app or another browser",
+    on_system: " on ",
+
+    cannot_continue: "We cannot continue",
+    unknown_client: "The application that sent you here is not known.",
+    invalid_redirect: "The application that sent you here gave an address that is not registered for it, so you are not sent there.",
+    malformed: "The application that sent you here made a request that cannot be read.",
+    request_expired: "This sign-in has taken too long, or is already finished. Please go back to the application and start again.",
+    foreign_form: "This form was not sent from our page, so nothing was done.",
+    not_found: "There is no such page.",
+    away: "Something that is needed cannot be reached. Please try again in a moment.",
+    defect: "Something went wrong, by no fault of yours.",
+    for_developers: "For developers",
+
+    language: "Language",
+};

@@ -1,0 +1,62 @@
+//! Japanese.
+
+use super::Messages;
+
+pub(super) const MESSAGES: Messages = Messages {
+    sign_in: "サインイン",
+    to_continue_to: ("", " に進みます"),
+    username: "ユーザー名",
+    password: "パスワード",
+    show_password: "表示",
+    hide_password: "隠す",
+    privacy_policy: "プライバシーポリシー",
+    terms: "利用規約",
+    wrong_credentials: "ユーザー名またはパスワードが正しくありません。",
+    too_many_attempts: "試行回数が多すぎます。しばらく待ってから、もう一度お試しください。",
+    busy: "ただいま混み合っています。少し待ってから、もう一度お試しください。",
+    form_expired: "このフォームは有効期限が切れました。もう一度お試しください。",
+
+    asks: ("", " がアクセスを求めています"),
+    signed_in_as: ("", " としてサインイン中"),
+    it_will: "許可するとできること",
+    allow: "許可する",
+    deny: "許可しない",
+    use_another_account: "別のアカウントを使う",
+    scope_openid: "あなたが誰であるかを確認する",
+    scope_profile: "ユーザー名と言語を見る",
+    scope_email: "メールアドレスを見る",
+    scope_roles: "あなたの役割を見る",
+    scope_offline: "あなたがいない間もアクセスを続ける",
+    scope_other: "次の権限を使う：",
+    answer_goes_to: ("どちらを選んでも ", " に戻ります。"),
+
+    sign_out: "サインアウト",
+    sign_out_question: "サインアウトしますか？",
+    client_asks_sign_out: ("", " がサインアウトを求めています。"),
+    stay: "サインインしたままにする",
+    signed_out: "サインアウトしました",
+    signed_out_detail: "このウィンドウは閉じてかまいません。",
+    sign_in_again: "もう一度サインイン",
+
+    your_account: "アカウント",
+    your_sessions: "サインイン中の場所",
+    this_browser: "このブラウザー",
+    last_used: "最終利用",
+    end_session: "サインアウト",
+    sign_out_everywhere: "すべてサインアウト",
+    unknown_browser: "アプリまたは別のブラウザー",
+    on_system: " / ",
+
+    cannot_continue: "続行できません",
+    unknown_client: "アクセス元のアプリケーションは登録されていません。",
+    invalid_redirect: "アクセス元のアプリケーションが、登録されていない戻り先を指定しました。そのため、そこには移動しません。",
+    malformed: "アクセス元のアプリケーションからのリクエストを読み取れませんでした。",
+    request_expired: "このサインインは時間切れか、すでに完了しています。アプリケーションに戻って、最初からやり直してください。",
+    foreign_form: "このフォームは当サイトのページから送信されたものではないため、何も行いませんでした。",
+    not_found: "ページが見つかりません。",
+    away: "必要なサービスに接続できません。少し待ってから、もう一度お試しください。",
+    defect: "エラーが発生しました。あなたの操作が原因ではありません。",
+    for_developers: "開発者向け",
+
+    language: "言語",
+};

@@ -1,0 +1,142 @@
+//! What the listeners count.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+/// The metrics of the public listener. Cheap to clone; clones count together.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    requests: Family<Answered, Counter>,
+    errors: Family<Failed, Counter>,
+    durations: Family<By, Histogram>,
+    // Only counts upwards; a counter would be shown as `user_auth_method_total`.
+    methods: Family<By, Gauge>,
+    issued: Family<Issued, Counter>,
+    session_errors: Family<SessionFailed, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    method: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failed {
+    method: &'static str,
+    error_type: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct By {
+    method: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Issued {
+    service: &'static str,
+    token_type: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SessionFailed {
+    service: &'static str,
+    error_type: &'static str,
+}
+
+/// How somebody proves something, as the label `method`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// A person, by password.
+    Password,
+    /// A script of ours, by the cookie of its refresh token.
+    Cookie,
+    /// A client, with this grant type.
+    Grant(&'static str),
+}
+
+impl Method {
+    /// The method of a token request.
+    pub(crate) fn of_grant(grant_type: Option<&str>) -> Self {
+        let known = tegata_oauth::GrantType::ALL.into_iter().map(tegata_oauth::GrantType::name);
+        let known = known.into_iter().find(|name| Some(*name) == grant_type);
+        // The last part of a URN is its name; whatever is unknown is one label, not many.
+        Self::Grant(known.map_or("other", |name| name.rsplit(':').next().unwrap_or(name)))
+    }
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Cookie => "cookie",
+            Self::Grant(name) => name,
+        }
+    }
+}
+
+impl Metrics {
+    /// Metrics that are shown with `registry`.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        // 1 ms to 8 s: from a signature to a queue of password hashes.
+        let durations = Family::<By, Histogram>::new_with_constructor(|| {
+            Histogram::new(exponential_buckets(0.001, 2.0, 14))
+        });
+        let own = Self {
+            requests: Family::default(),
+            errors: Family::default(),
+            durations,
+            methods: Family::default(),
+            issued: Family::default(),
+            session_errors: Family::default(),
+        };
+        let count = &own.requests;
+        registry.register("auth_requests", "Requests that prove something", count.clone());
+        let count = &own.errors;
+        registry.register("auth_errors", "Requests that proved nothing, and why", count.clone());
+        let help = "How long requests that prove something take";
+        registry.register("auth_request_duration_seconds", help, own.durations.clone());
+        let help = "How people and clients prove who they are";
+        registry.register("user_auth_method", help, own.methods.clone());
+        registry.register("token_issued", "Tokens that were issued", own.issued.clone());
+        let help = "Session cookies that were not served, and why";
+        registry.register("session_errors", help, own.session_errors.clone());
+        own
+    }
+
+    /// Counts a request that proved something, or why it did not.
+    pub(crate) fn proved(&self, method: Method, took: Duration, outcome: Result<(), &'static str>) {
+        let (method, result) =
+            (method.label(), if outcome.is_ok() { "success" } else { "failure" });
+        self.requests.get_or_create(&Answered { method, result }).inc();
+        self.durations.get_or_create(&By { method }).observe(took.as_secs_f64());
+        match outcome {
+            Ok(()) => {
+                self.methods.get_or_create(&By { method }).inc();
+            }
+            Err(error_type) => {
+                self.errors.get_or_create(&Failed { method, error_type }).inc();
+            }
+        }
+    }
+
+    /// Counts a token of a kind.
+    pub(crate) fn issued(&self, token_type: &'static str) {
+        self.issued.get_or_create(&Issued { service: "provider", token_type }).inc();
+    }
+
+    /// Counts a session cookie that was not served.
+    pub(crate) fn session_refused(&self, error_type: &'static str) {
+        let labels = SessionFailed { service: "provider", error_type };
+        self.session_errors.get_or_create(&labels).inc();
+    }
+}

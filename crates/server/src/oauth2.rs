@@ -1,0 +1,10 @@
+//! The endpoints for clients: RFC 6749, 7009, 7662, OpenID Connect.
+
+pub(crate) mod asked;
+pub(crate) mod authorize;
+pub(crate) mod consent;
+pub(crate) mod introspect;
+pub(crate) mod logout;
+pub(crate) mod revoke;
+pub(crate) mod token;
+pub(crate) mod userinfo;

@@ -1,0 +1,158 @@
+//! What clients ask at the token endpoint and its siblings, and the one table of statuses for
+//! what is wrong with it (RFC 6749 §5.2).
+
+use axum::{
+    Json,
+    extract::{FromRequest, Request},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::json;
+use tegata_oauth::{Basic, Client, Code, OAuthError, Params, Refused};
+
+use crate::{
+    app::App,
+    body::{self, Unreadable},
+    headers::NoStore,
+    problem::whole_secs,
+};
+
+/// A form of a client, with what it proves itself by in the header.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) params: Params,
+    basic: Option<Basic>,
+}
+
+/// Why a client was refused.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    why: Why,
+    /// Whether it tried to prove itself in the header, and is asked to do so again.
+    challenge: bool,
+}
+
+#[derive(Debug)]
+enum Why {
+    Body(Unreadable),
+    Refused(Refused),
+}
+
+impl Asked {
+    /// The client that asks, proven.
+    ///
+    /// # Errors
+    /// `invalid_client`; what the store says.
+    pub(crate) async fn client(&self, app: &App) -> Result<Client, Rejected> {
+        let client = app.provider().authenticate(self.basic.as_ref(), &self.params).await;
+        client.map_err(|refused| self.reject(refused))
+    }
+
+    /// A refusal of what is asked.
+    pub(crate) fn reject(&self, refused: Refused) -> Rejected {
+        Rejected { why: Why::Refused(refused), challenge: self.basic.is_some() }
+    }
+}
+
+impl FromRequest<App> for Asked {
+    type Rejection = Rejected;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Rejected> {
+        let challenge = request.headers().contains_key(header::AUTHORIZATION);
+        let refused = |error: OAuthError| Rejected { why: Why::Refused(error.into()), challenge };
+        let basic = basic(request.headers()).map_err(refused)?;
+        let fields = body::fields(app, request).await;
+        let fields = fields.map_err(|why| Rejected { why: Why::Body(why), challenge: false })?;
+        let params = Params::new(fields.into_pairs()).map_err(refused)?;
+        Ok(Self { params, basic })
+    }
+}
+
+/// Name and secret in the header. A scheme that is not offered is an error, not nothing: whoever
+/// proves something is told that it did not count.
+fn basic(headers: &HeaderMap) -> Result<Option<Basic>, OAuthError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(OAuthError::request("there is more than one Authorization header"));
+    }
+    let wrong = OAuthError::new(Code::InvalidClient, "the Authorization header is not Basic");
+    let text = value.to_str().map_err(|_| wrong.clone())?;
+    Basic::from_header(text)?.ok_or(wrong).map(Some)
+}
+
+impl Rejected {
+    /// The code, as it is told and counted.
+    pub(crate) fn code(&self) -> &'static str {
+        match &self.why {
+            Why::Body(_) => Code::InvalidRequest.name(),
+            Why::Refused(Refused::OAuth(error)) => error.code.name(),
+            Why::Refused(Refused::Store(error)) if error.retry_after().is_some() => {
+                Code::TemporarilyUnavailable.name()
+            }
+            Why::Refused(Refused::Store(_)) => "server_error",
+        }
+    }
+
+    const fn status(&self) -> StatusCode {
+        match &self.why {
+            Why::Body(Unreadable::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Why::Body(Unreadable::Late) => StatusCode::REQUEST_TIMEOUT,
+            Why::Body(Unreadable::MediaType | Unreadable::Broken | Unreadable::Malformed) => {
+                StatusCode::BAD_REQUEST
+            }
+            Why::Refused(Refused::OAuth(error)) => match error.code {
+                Code::InvalidClient => StatusCode::UNAUTHORIZED,
+                Code::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+                Code::InvalidRequest
+                | Code::InvalidGrant
+                | Code::UnauthorizedClient
+                | Code::UnsupportedGrantType
+                | Code::UnsupportedResponseType
+                | Code::InvalidScope
+                | Code::InvalidTarget
+                | Code::AccessDenied
+                | Code::LoginRequired
+                | Code::ConsentRequired
+                | Code::InteractionRequired
+                | Code::UnmetAuthenticationRequirements
+                | Code::RequestNotSupported
+                | Code::RequestUriNotSupported => StatusCode::BAD_REQUEST,
+            },
+            Why::Refused(Refused::Store(error)) => match error.retry_after() {
+                Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+                None => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+        }
+    }
+
+    fn description(&self) -> &'static str {
+        match &self.why {
+            Why::Body(unreadable) => unreadable.text(),
+            Why::Refused(Refused::OAuth(error)) => error.description,
+            Why::Refused(Refused::Store(error)) => {
+                tracing::warn!(%error, "the store did not answer");
+                "something is away that is needed"
+            }
+        }
+    }
+}
+
+impl IntoResponse for Rejected {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let body = json!({"error": self.code(), "error_description": self.description()});
+        let mut response = NoStore((status, Json(body))).into_response();
+        let headers = response.headers_mut();
+        if let Why::Refused(Refused::Store(error)) = &self.why
+            && let Some(wait) = error.retry_after()
+        {
+            headers.insert(header::RETRY_AFTER, whole_secs(wait).into());
+        }
+        if status == StatusCode::UNAUTHORIZED && self.challenge {
+            let challenge = HeaderValue::from_static("Basic realm=\"tegata\", charset=\"UTF-8\"");
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}

@@ -1,0 +1,154 @@
+//! `GET` and `POST /oauth2/authorize` (RFC 6749 §3.1, OpenID Connect Core §3.1.2), and the steps
+//! from a request to its answer.
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+};
+use http::Method;
+use tegata_oauth::{
+    AuthorizationRequest, Client, Next, Params, Redirect, Said, SignedIn, redirect::with_query,
+};
+
+use crate::{
+    app::App,
+    body,
+    form::Fields,
+    messages::Lang,
+    pages::{Trouble, Visit, see_other, trouble::back_or_page},
+};
+
+/// Where the browser goes next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// To the sign-in page, with this handle of its request.
+    SignIn(String),
+    /// To the consent page, with this handle of its request.
+    Consent(String),
+    /// Back to the client, with an answer.
+    Back(Redirect),
+}
+
+pub(crate) async fn authorize(State(app): State<App>, visit: Visit, request: Request) -> Response {
+    visit.answer(&app, answer(&app, &visit, request).await)
+}
+
+async fn answer(app: &App, visit: &Visit, request: Request) -> Result<Response, Trouble> {
+    let fields = if request.method() == Method::POST {
+        let fields = body::fields(app, request).await?;
+        if visit.caller.sent(app).is_err() {
+            return again_as_get("/oauth2/authorize", fields);
+        }
+        fields
+    } else {
+        visit.query()?
+    };
+    let params = Params::new(fields.into_pairs());
+    let params = params.map_err(|error| Trouble::Malformed(error.description))?;
+    let (request, client) = match app.provider().authorization_request(&params).await {
+        Ok(read) => read,
+        Err(refused) => return see_other(back_or_page(refused)?.address()),
+    };
+    let presence = app.presence(&visit.caller).await?;
+    let who = presence.who();
+    let step = proceed(app, &request, &client, who.as_ref(), Said::default(), None).await?;
+    Ok((presence.cookies(app), step.into_response(None)?).into_response())
+}
+
+/// Sends the browser here once more. A form of another site comes without our cookies, which are
+/// `SameSite=Lax`; the navigation that follows has them.
+pub(crate) fn again_as_get(path: &str, fields: Fields) -> Result<Response, Trouble> {
+    let pairs = fields.into_pairs();
+    let named: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    // Names are encoded like values: they are somebody else's.
+    let query: String = url_encoded(&named);
+    see_other(&format!("{path}?{query}"))
+}
+
+fn url_encoded(pairs: &[(&str, &str)]) -> String {
+    let encode = |text: &str| with_query("", &[("", text)]).split_off(2);
+    let encoded = pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+    encoded.collect::<Vec<_>>().join("&")
+}
+
+/// The request that waits under a handle, and its client.
+///
+/// # Errors
+/// [`Trouble::Expired`]: there is none.
+pub(crate) async fn held(
+    app: &App,
+    handle: &str,
+) -> Result<(AuthorizationRequest, Client), Trouble> {
+    let request = app.provider().held(handle).await?.ok_or(Trouble::Expired)?;
+    let client = app.provider().clients().load(app.realm(), &request.client).await?;
+    // A client that was removed meanwhile gets no answer.
+    Ok((request, client.ok_or(Trouble::Expired)?.value))
+}
+
+/// The next step of a request. `handle` is where it is held, if it is.
+///
+/// # Errors
+/// What the store says.
+pub(crate) async fn proceed(
+    app: &App,
+    request: &AuthorizationRequest,
+    client: &Client,
+    who: Option<&SignedIn>,
+    said: Said,
+    handle: Option<&str>,
+) -> Result<Step, Trouble> {
+    let provider = app.provider();
+    let hold = async || match handle {
+        Some(handle) => Ok(handle.to_owned()),
+        None => provider.hold(request).await,
+    };
+    let back = match provider.next(request, client, who, said).await? {
+        Next::SignIn => return Ok(Step::SignIn(hold().await?)),
+        Next::AskConsent => return Ok(Step::Consent(hold().await?)),
+        Next::Refuse(error) => request.refuse(provider.issuer(), &error),
+        Next::Answer => match who {
+            Some(who) => provider.grant_code(request, who).await?,
+            None => return Ok(Step::SignIn(hold().await?)),
+        },
+    };
+    if let Some(handle) = handle {
+        provider.release(handle).await?;
+    }
+    Ok(Step::Back(back))
+}
+
+impl Step {
+    /// Whether somebody has to sign in.
+    pub(crate) const fn is_sign_in(&self) -> bool {
+        matches!(self, Self::SignIn(_))
+    }
+
+    /// Sends the browser there. `lang` is the language that was chosen on the page before.
+    ///
+    /// # Errors
+    /// [`Trouble::Malformed`] where the address cannot be in a header.
+    pub(crate) fn into_response(self, lang: Option<&str>) -> Result<Response, Trouble> {
+        let (path, handle) = match &self {
+            Self::SignIn(handle) => ("/login", handle),
+            Self::Consent(handle) => ("/oauth2/consent", handle),
+            Self::Back(redirect) => return see_other(redirect.address()),
+        };
+        let lang = lang.and_then(Lang::of_tag).map(|lang| ("lang", lang.tag()));
+        let parameters: Vec<_> = [("request", handle.as_str())].into_iter().chain(lang).collect();
+        see_other(&with_query(path, &parameters))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_that_is_sent_on_keeps_its_meaning() {
+        let pairs = [("state", "a&b=c d"), ("x=y&z", "é"), ("empty", "")];
+        let text = url_encoded(&pairs);
+        assert_eq!(text, "state=a%26b%3Dc%20d&x%3Dy%26z=%C3%A9&empty=");
+        let read = crate::form::decode(text.as_bytes()).unwrap().into_pairs();
+        assert_eq!(read, pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+}

@@ -1,0 +1,152 @@
+//! `GET` and `POST /oauth2/logout` (OpenID Connect RP-Initiated Logout 1.0). Whoever is signed in is
+//! asked first, whatever a client says.
+
+use askama::Template;
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+};
+use http::{Method, StatusCode};
+use tegata_core::StoreError;
+use tegata_oauth::{Params, logout::EndSession};
+use tegata_session::{Reason, Session};
+use tegata_token::{Holder, Order, Withdrawable as _};
+
+use super::authorize::again_as_get;
+use crate::{
+    app::App,
+    body,
+    form::Fields,
+    pages::{Frame, Trouble, Visit, render, see_other},
+    signed_in::Cookies,
+};
+
+#[derive(Template)]
+#[template(path = "logout.html")]
+struct Page<'a> {
+    frame: &'a Frame,
+    client: Option<&'a str>,
+    username: String,
+    csrf: &'a str,
+    /// What the client said, to be said again with the answer.
+    kept: Vec<(&'static str, &'a str)>,
+}
+
+#[derive(Template)]
+#[template(path = "signed_out.html")]
+struct SignedOut<'a> {
+    frame: &'a Frame,
+}
+
+/// The parameters that a client can send (§2), but for those that are about the page alone.
+const KEPT: [&str; 4] = ["id_token_hint", "client_id", "post_logout_redirect_uri", "state"];
+
+/// What the person said.
+#[derive(Clone, Copy)]
+enum Decision {
+    ThisBrowser,
+    Everywhere,
+}
+
+pub(crate) async fn logout(State(app): State<App>, visit: Visit, request: Request) -> Response {
+    visit.answer(&app, answer(&app, &visit, request).await)
+}
+
+async fn answer(app: &App, visit: &Visit, request: Request) -> Result<Response, Trouble> {
+    if request.method() != Method::POST {
+        return ask(app, visit, visit.query()?).await;
+    }
+    let foreign = visit.caller.sent(app).is_err();
+    let fields = body::fields(app, request).await?;
+    match fields.one("decision") {
+        Some(_) if foreign => Err(Trouble::Foreign),
+        Some("logout") => take(app, visit, fields, Decision::ThisBrowser).await,
+        Some("everywhere") => take(app, visit, fields, Decision::Everywhere).await,
+        Some(_) => Err(Trouble::Malformed("decision is neither logout nor everywhere")),
+        // A client's own form.
+        None if foreign => again_as_get("/oauth2/logout", fields),
+        None => ask(app, visit, fields).await,
+    }
+}
+
+async fn ask(app: &App, visit: &Visit, fields: Fields) -> Result<Response, Trouble> {
+    let chosen = fields.one("lang").map(str::to_owned);
+    let params = params(fields)?;
+    let wish = app.provider().end_session(&params).await?;
+    let presence = app.presence(&visit.caller).await?;
+    let cookies = presence.cookies(app);
+    let Some(session) = presence.session() else {
+        // Nobody is signed in, so nothing has to be asked.
+        let answer = done(app, visit, &wish, chosen.as_deref())?;
+        return Ok((cookies, answer).into_response());
+    };
+    let kept: Vec<_> =
+        KEPT.into_iter().filter_map(|name| Some((name, params.get(name)?))).collect();
+    let locales: Vec<_> =
+        params.get("ui_locales").unwrap_or_default().split(' ').map(str::to_owned).collect();
+    let lang = visit.lang(chosen.as_deref(), &locales);
+    let frame = Frame::new(app, lang, Some(("/oauth2/logout", &kept)));
+    let user = app.users().load(app.realm(), &session.user).await?;
+    let csrf = app.csrf_of(&session.id)?;
+    let page = Page {
+        frame: &frame,
+        client: wish.client.as_ref().map(|client| client.name.as_str()),
+        username: user.map(|user| user.username.as_str().to_owned()).unwrap_or_default(),
+        csrf: csrf.as_str(),
+        kept,
+    };
+    let answer = render(StatusCode::OK, &page, &frame, wish.then.as_deref());
+    Ok((cookies, answer).into_response())
+}
+
+async fn take(
+    app: &App,
+    visit: &Visit,
+    fields: Fields,
+    decision: Decision,
+) -> Result<Response, Trouble> {
+    let token = fields.one("csrf_token").unwrap_or_default().to_owned();
+    let chosen = fields.one("lang").map(str::to_owned);
+    let wish = app.provider().end_session(&params(fields)?).await?;
+    let presence = app.presence(&visit.caller).await?;
+    if let Some(session) = presence.session() {
+        if !app.csrf().is_of_session(app.realm(), &session.id, &token) {
+            return Err(Trouble::Foreign);
+        }
+        match decision {
+            Decision::ThisBrowser => {
+                app.end_session(&session.id, &session.user).await?;
+            }
+            Decision::Everywhere => everywhere(app, session).await?,
+        }
+    }
+    let answer = done(app, visit, &wish, chosen.as_deref())?;
+    Ok((Cookies::signed_out(app), answer).into_response())
+}
+
+/// Ends all sessions of a person, and all their tokens.
+pub(crate) async fn everywhere(app: &App, session: &Session) -> Result<(), StoreError> {
+    let (user, by) = (&session.user, session.user.as_str());
+    app.sessions().end_all(app.realm(), user, None, &Reason::Logout, by).await?;
+    let order = Order { reason: Reason::Logout.name().to_owned(), actor: by.to_owned() };
+    let holder = Holder::User(user.clone());
+    app.provider().families().withdraw(app.realm(), &holder, &order).await.map(|_| ())
+}
+
+fn done(
+    app: &App,
+    visit: &Visit,
+    wish: &EndSession,
+    chosen: Option<&str>,
+) -> Result<Response, Trouble> {
+    if let Some(then) = &wish.then {
+        return see_other(then);
+    }
+    let lang = visit.lang(chosen, &[]);
+    let frame = Frame::new(app, lang, Some(("/oauth2/logout", &[])));
+    Ok(render(StatusCode::OK, &SignedOut { frame: &frame }, &frame, None))
+}
+
+fn params(fields: Fields) -> Result<Params, Trouble> {
+    Params::new(fields.into_pairs()).map_err(|error| Trouble::Malformed(error.description))
+}

@@ -1,0 +1,34 @@
+//! `POST /oauth2/token` (RFC 6749 §3.2).
+
+use axum::{Json, extract::State};
+use tegata_oauth::TokenAnswer;
+
+use super::asked::{Asked, Rejected};
+use crate::{app::App, caller::Caller, headers::NoStore, metrics::Method};
+
+pub(crate) async fn token(
+    State(app): State<App>,
+    caller: Caller,
+    asked: Asked,
+) -> Result<NoStore<Json<TokenAnswer>>, Rejected> {
+    let (method, started) =
+        (Method::of_grant(asked.params.get("grant_type")), app.node().since_boot());
+    let answer = answer(&app, &caller, &asked).await;
+    let outcome = answer.as_ref().map(|_| ()).map_err(Rejected::code);
+    app.metrics().proved(method, app.node().elapsed(started), outcome);
+    let answer = answer?;
+    app.metrics().issued("access");
+    if answer.refresh_token.is_some() {
+        app.metrics().issued("refresh");
+    }
+    if answer.id_token.is_some() {
+        app.metrics().issued("id");
+    }
+    Ok(NoStore(Json(answer)))
+}
+
+async fn answer(app: &App, caller: &Caller, asked: &Asked) -> Result<TokenAnswer, Rejected> {
+    let client = asked.client(app).await?;
+    let answer = app.provider().token(&client, &asked.params, &caller.place()).await;
+    answer.map_err(|refused| asked.reject(refused))
+}

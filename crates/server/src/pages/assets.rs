@@ -1,0 +1,64 @@
+//! Style and script of the pages, under names that change with their content.
+
+use aws_lc_rs::digest;
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+
+use crate::app::App;
+
+const STYLE: &str = include_str!("../../assets/page.css");
+const SCRIPT: &str = include_str!("../../assets/page.js");
+
+/// Where they are. Below `/login`, which the gateway forwards, so that a page has one origin.
+const PATH: &str = "/login/assets";
+
+/// The names of the files.
+#[derive(Debug)]
+pub(crate) struct Assets {
+    style: String,
+    script: String,
+}
+
+impl Assets {
+    pub(crate) fn new() -> Self {
+        Self { style: named("page", STYLE, "css"), script: named("page", SCRIPT, "js") }
+    }
+
+    /// The address of the style sheet.
+    pub(crate) fn style(&self) -> String {
+        format!("{PATH}/{}", self.style)
+    }
+
+    /// The address of the script.
+    pub(crate) fn script(&self) -> String {
+        format!("{PATH}/{}", self.script)
+    }
+}
+
+/// `/login/assets/{name}`.
+pub(crate) async fn asset(State(app): State<App>, Path(name): Path<String>) -> Response {
+    let assets = app.assets();
+    let (media_type, text) = if name == assets.style {
+        ("text/css; charset=utf-8", STYLE)
+    } else if name == assets.script {
+        ("text/javascript; charset=utf-8", SCRIPT)
+    } else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    // Under one name there is one content, for ever.
+    let lasting = HeaderValue::from_static("public, max-age=31536000, immutable");
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
+        (header::CACHE_CONTROL, lasting),
+    ];
+    (headers, text).into_response()
+}
+
+fn named(name: &str, text: &str, extension: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    let start: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{name}.{start}.{extension}")
+}

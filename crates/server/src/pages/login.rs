@@ -1,0 +1,212 @@
+//! `GET` and `POST /login`: the sign-in page.
+
+use askama::Template;
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+};
+use http::{StatusCode, header};
+use tegata_identity::Refused;
+use tegata_oauth::{AuthorizationRequest, Client, Said, redirect::with_query};
+use tegata_session::CookieName;
+
+use super::{Frame, Shown, Trouble, Visit, home, render, see_other};
+use crate::{
+    app::App,
+    body,
+    form::Fields,
+    messages::{Lang, Messages},
+    metrics::Method,
+    oauth2::authorize::{held, proceed},
+    problem::whole_secs,
+    signed_in::Cookies,
+};
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct Page<'a> {
+    frame: &'a Frame,
+    client: Option<Shown>,
+    request: Option<&'a str>,
+    csrf: &'a str,
+    username: &'a str,
+    problem: Option<&'static str>,
+}
+
+/// Why the form is shown again.
+enum Again {
+    /// It did not belong to this browser, or was open for too long.
+    Expired,
+    /// The sign-in was refused.
+    Refused(Refused),
+}
+
+/// What the page is shown for.
+struct Asked {
+    handle: String,
+    request: AuthorizationRequest,
+    client: Client,
+}
+
+/// Shows the form, or goes on where nothing has to be filled in.
+pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Response {
+    visit.answer(&app, form(&app, &visit).await)
+}
+
+/// Takes the form.
+pub(crate) async fn submit(State(app): State<App>, visit: Visit, request: Request) -> Response {
+    visit.answer(&app, sign_in(&app, &visit, request).await)
+}
+
+async fn form(app: &App, visit: &Visit) -> Result<Response, Trouble> {
+    let query = visit.query()?;
+    let asked = asked(app, query.one("request")).await?;
+    let presence = app.presence(&visit.caller).await?;
+    let cookies = presence.cookies(app);
+    // Somebody who wants to sign in as somebody else is shown the form in any case.
+    let another = query.one("another").is_some();
+    match (&asked, presence.session()) {
+        (Some(Asked { handle, request, client }), _) if !another => {
+            let (who, said) = (presence.who(), Said::default());
+            let step = proceed(app, request, client, who.as_ref(), said, Some(handle)).await?;
+            if !step.is_sign_in() {
+                return Ok((cookies, step.into_response(query.one("lang"))?).into_response());
+            }
+        }
+        (None, Some(session)) if !another => {
+            let lang = visit.lang(query.one("lang"), &[]);
+            return Ok((cookies, home::page(app, session, lang).await?).into_response());
+        }
+        _ => {}
+    }
+    let page = page(app, visit, asked.as_ref(), &query, None)?;
+    Ok((cookies, page).into_response())
+}
+
+async fn sign_in(app: &App, visit: &Visit, request: Request) -> Result<Response, Trouble> {
+    visit.caller.sent(app).map_err(|_| Trouble::Foreign)?;
+    let fields = body::fields(app, request).await?;
+    let asked = asked(app, fields.one("request")).await?;
+    let cookie = visit.caller.cookie(app, CookieName::Csrf);
+    let token = fields.one("csrf_token").unwrap_or_default();
+    if !cookie.is_some_and(|cookie| app.csrf().is_of_form(app.realm(), cookie, token)) {
+        return page(app, visit, asked.as_ref(), &fields, Some(&Again::Expired));
+    }
+    let (username, password) =
+        (fields.one("username").unwrap_or_default(), fields.secret("password"));
+    let started = app.node().since_boot();
+    let signed_in = app.sign_in_by_password(&visit.caller, username, &password).await;
+    let outcome = signed_in.as_ref().map(|_| ()).map_err(error_type);
+    app.metrics().proved(Method::Password, app.node().elapsed(started), outcome);
+    let fresh = match signed_in {
+        Ok(fresh) => fresh,
+        Err(Refused::Store(error)) => return Err(error.into()),
+        Err(refused) => {
+            let again = Again::Refused(refused);
+            return page(app, visit, asked.as_ref(), &fields, Some(&again));
+        }
+    };
+    app.metrics().issued("access");
+    app.metrics().issued("refresh");
+    let onward = match &asked {
+        Some(Asked { handle, request, client }) => {
+            let who = Some(&fresh.who);
+            let step = proceed(app, request, client, who, Said::default(), Some(handle)).await?;
+            step.into_response(fields.one("lang"))?
+        }
+        None => match fields.one("lang").and_then(Lang::of_tag) {
+            Some(lang) => see_other(&with_query("/login", &[("lang", lang.tag())]))?,
+            None => see_other("/login")?,
+        },
+    };
+    Ok((fresh.cookies, onward).into_response())
+}
+
+/// The authorization request that a handle stands for. Without a handle, there is none; a handle
+/// that stands for nothing is trouble.
+async fn asked(app: &App, handle: Option<&str>) -> Result<Option<Asked>, Trouble> {
+    let Some(handle) = handle.filter(|handle| !handle.is_empty()) else { return Ok(None) };
+    let (request, client) = held(app, handle).await?;
+    Ok(Some(Asked { handle: handle.to_owned(), request, client }))
+}
+
+fn page(
+    app: &App,
+    visit: &Visit,
+    asked: Option<&Asked>,
+    fields: &Fields,
+    again: Option<&Again>,
+) -> Result<Response, Trouble> {
+    let locales = asked.map(|asked| asked.request.ui_locales.as_slice()).unwrap_or_default();
+    let lang = visit.lang(fields.one("lang"), locales);
+    let cookie = visit.caller.cookie(app, CookieName::Csrf);
+    let ticket = app.csrf().of_form(app.realm(), cookie, app.node().entropy())?;
+    let here: Vec<_> = asked.map(|asked| ("request", asked.handle.as_str())).into_iter().collect();
+    let frame = Frame::new(app, lang, Some(("/login", &here)));
+    let hint = asked.and_then(|asked| asked.request.login_hint.as_deref());
+    let page = Page {
+        frame: &frame,
+        client: asked.map(|asked| Shown::of(&asked.client)),
+        request: asked.map(|asked| asked.handle.as_str()),
+        csrf: ticket.token.as_str(),
+        username: fields.one("username").or(hint).unwrap_or_default(),
+        problem: again.map(|again| again.text(lang.messages())),
+    };
+    let status = again.map_or(StatusCode::OK, Again::status);
+    let target = asked.map(|asked| asked.request.redirect_uri.as_str());
+    let mut response = render(status, &page, &frame, target);
+    if let Some(Again::Refused(refused)) = again
+        && let Some(wait) = retry_after(refused)
+    {
+        response.headers_mut().insert(header::RETRY_AFTER, wait.into());
+    }
+    let cookies = Cookies::default().with(app, CookieName::Csrf, &ticket.cookie);
+    Ok((cookies, response).into_response())
+}
+
+impl Again {
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::Expired => StatusCode::FORBIDDEN,
+            Self::Refused(refused) => status(refused),
+        }
+    }
+
+    const fn text(&self, m: &Messages) -> &'static str {
+        match self {
+            Self::Expired => m.form_expired,
+            Self::Refused(Refused::InvalidCredentials) => m.wrong_credentials,
+            Self::Refused(Refused::Throttled { .. }) => m.too_many_attempts,
+            Self::Refused(Refused::Busy(_)) => m.busy,
+            Self::Refused(Refused::Store(_)) => m.away,
+        }
+    }
+}
+
+/// The status that answers a sign-in that was refused.
+pub(crate) const fn status(refused: &Refused) -> StatusCode {
+    match refused {
+        Refused::InvalidCredentials => StatusCode::UNAUTHORIZED,
+        Refused::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Refused::Busy(_) | Refused::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// In how many seconds a sign-in that was refused can be tried again.
+pub(crate) fn retry_after(refused: &Refused) -> Option<u64> {
+    match refused {
+        Refused::InvalidCredentials => None,
+        Refused::Throttled { retry_after } => Some(whole_secs(*retry_after)),
+        Refused::Busy(_) => Some(1),
+        Refused::Store(error) => error.retry_after().map(whole_secs),
+    }
+}
+
+/// Why a sign-in was refused, as it is told and counted.
+pub(crate) const fn error_type(refused: &Refused) -> &'static str {
+    match refused {
+        Refused::InvalidCredentials => "invalid_credentials",
+        Refused::Throttled { .. } => "too_many_attempts",
+        Refused::Busy(_) | Refused::Store(_) => "temporarily_unavailable",
+    }
+}

@@ -1,0 +1,114 @@
+//! Why somebody is not shown the page that they came for, and the page that says so.
+
+use askama::Template;
+use axum::response::Response;
+use http::{StatusCode, header};
+use tegata_core::StoreError;
+use tegata_oauth::{NotAuthorized, Refused, Unsafe};
+
+use super::{Frame, render};
+use crate::{app::App, body::Unreadable, messages::Lang, problem::whole_secs};
+
+/// Why somebody is not shown the page that they came for.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The client that sent them is not known.
+    Client,
+    /// The client wants them sent to an address that is not registered for it.
+    RedirectUri,
+    /// The request cannot be read; the text is for developers.
+    Malformed(&'static str),
+    /// What they sent cannot be read.
+    Unreadable(Unreadable),
+    /// The authorization request has waited too long, or has been answered.
+    Expired,
+    /// The form was not sent by our page.
+    Foreign,
+    /// There is no such page.
+    NotFound,
+    /// The store did not answer.
+    Store(StoreError),
+}
+
+#[derive(Template)]
+#[template(path = "trouble.html")]
+struct Page<'a> {
+    frame: &'a Frame,
+    text: &'static str,
+    /// What the developers of a client look for, in English whatever the language.
+    detail: Option<&'static str>,
+}
+
+impl Trouble {
+    /// The page that says so.
+    pub(super) fn page(&self, app: &App, lang: Lang) -> Response {
+        let m = lang.messages();
+        let (status, text, detail) = match self {
+            Self::Client => (StatusCode::BAD_REQUEST, m.unknown_client, Some("unknown client_id")),
+            Self::RedirectUri => {
+                (StatusCode::BAD_REQUEST, m.invalid_redirect, Some("invalid redirect_uri"))
+            }
+            Self::Malformed(why) => (StatusCode::BAD_REQUEST, m.malformed, Some(*why)),
+            Self::Unreadable(why) => (why.status(), m.malformed, Some(why.text())),
+            Self::Expired => (StatusCode::BAD_REQUEST, m.request_expired, None),
+            Self::Foreign => (StatusCode::FORBIDDEN, m.foreign_form, None),
+            Self::NotFound => (StatusCode::NOT_FOUND, m.not_found, None),
+            Self::Store(error) => {
+                tracing::warn!(%error, "the store did not answer");
+                match error.retry_after() {
+                    Some(_) => (StatusCode::SERVICE_UNAVAILABLE, m.away, None),
+                    None => (StatusCode::INTERNAL_SERVER_ERROR, m.defect, None),
+                }
+            }
+        };
+        let frame = Frame::new(app, lang, None);
+        let page = Page { frame: &frame, text, detail };
+        let mut response = render(status, &page, &frame, None);
+        if let Self::Store(error) = self
+            && let Some(wait) = error.retry_after()
+        {
+            response.headers_mut().insert(header::RETRY_AFTER, whole_secs(wait).into());
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Unreadable> for Trouble {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Unreadable(unreadable)
+    }
+}
+
+impl From<Unsafe> for Trouble {
+    fn from(why: Unsafe) -> Self {
+        match why {
+            Unsafe::Client => Self::Client,
+            Unsafe::RedirectUri => Self::RedirectUri,
+            Unsafe::Malformed(why) => Self::Malformed(why),
+        }
+    }
+}
+
+impl From<Refused> for Trouble {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::OAuth(error) => Self::Malformed(error.description),
+            Refused::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// Where an authorization request that was refused leads: back to its client, or to a page.
+pub(crate) fn back_or_page(refused: NotAuthorized) -> Result<tegata_oauth::Redirect, Trouble> {
+    match refused {
+        NotAuthorized::Page(why) => Err(why.into()),
+        NotAuthorized::Redirect(redirect) => Ok(redirect),
+        NotAuthorized::Refused(refused) => Err(refused.into()),
+    }
+}

@@ -1,0 +1,78 @@
+//! Every path of the public listener.
+
+use axum::{
+    Router,
+    middleware::{from_fn, from_fn_with_state},
+    response::{IntoResponse as _, Response},
+    routing::{delete, get, post},
+};
+use http::StatusCode;
+
+use crate::{
+    app::App,
+    browser, headers, limits, oauth2,
+    pages::{self, assets, home, login},
+    problem::Problem,
+    status_lists, trace, well_known,
+};
+
+/// The public listener as one service. Requests should carry a [`crate::Peer`].
+pub fn router(app: App) -> Router {
+    let closed = Router::new()
+        .route("/", get(home::home))
+        .route("/login", get(login::show).post(login::submit))
+        .route("/login/sessions", post(home::end))
+        .route("/login/assets/{name}", get(assets::asset))
+        .route(
+            "/oauth2/authorize",
+            get(oauth2::authorize::authorize).post(oauth2::authorize::authorize),
+        )
+        .route("/oauth2/consent", get(oauth2::consent::show).post(oauth2::consent::submit))
+        .route("/oauth2/logout", get(oauth2::logout::logout).post(oauth2::logout::logout))
+        // Whoever introspects is a service: no page has a reason to.
+        .route("/oauth2/introspect", post(oauth2::introspect::introspect));
+    closed
+        .merge(for_all_origins())
+        .merge(for_our_scripts(&app))
+        .fallback(pages::not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(app.clone(), limits::check))
+        .layer(from_fn_with_state(app.clone(), headers::layer))
+        .layer(from_fn_with_state(app.clone(), trace::layer))
+        .with_state(app)
+}
+
+/// What knows nothing of cookies, so that scripts of any origin may read it.
+fn for_all_origins() -> Router<App> {
+    Router::new()
+        .route("/.well-known/openid-configuration", get(well_known::metadata))
+        .route("/.well-known/oauth-authorization-server", get(well_known::metadata))
+        .route("/.well-known/jwks.json", get(well_known::jwks))
+        .route("/status-lists/{id}", get(status_lists::list))
+        .route("/oauth2/token", post(oauth2::token::token))
+        .route("/oauth2/revoke", post(oauth2::revoke::revoke))
+        .route("/oauth2/userinfo", get(oauth2::userinfo::userinfo).post(oauth2::userinfo::userinfo))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(headers::open_to_all))
+}
+
+/// The browser API.
+fn for_our_scripts(app: &App) -> Router<App> {
+    Router::new()
+        .route("/api/auth/login", post(browser::login::login))
+        .route("/api/auth/refresh", post(browser::refresh::refresh))
+        .route("/api/auth/logout", post(browser::logout::logout))
+        .route("/api/auth/session", get(browser::session::session))
+        .route("/api/auth/sessions", get(browser::sessions::list))
+        .route("/api/auth/sessions/{id}", delete(browser::sessions::end))
+        .route("/api/auth/csrf", get(browser::csrf::csrf))
+        .route("/api/auth/elevate", post(browser::elevate::elevate))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(app.clone(), headers::open_to_allowed))
+}
+
+/// The answer to a method that a path does not have. The router says which it has.
+async fn method_not_allowed() -> Response {
+    let detail = "the address does not have this method; see the header Allow";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).named("invalid_request").into_response()
+}

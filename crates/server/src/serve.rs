@@ -1,0 +1,178 @@
+//! Listeners on sockets: accepting, TLS, deadlines, and an end that lets requests finish.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, response::IntoResponse as _};
+use http::{Request, StatusCode, Version, header};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::graceful::{GracefulShutdown, Watcher},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
+
+use crate::{caller::Peer, limits::Limits, problem::Problem};
+
+/// How long accepting pauses where the system has no more sockets to give.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// Serves a router on listeners until `shutdown`, and then until the requests under way have been
+/// answered, [`Limits::drain`] at most.
+///
+/// Without TLS, HTTP/1.1 is spoken; with it, what was agreed in the handshake.
+///
+/// # Errors
+/// What the system says of a listener that cannot be used.
+pub async fn serve(
+    listeners: Vec<TcpListener>,
+    router: Router,
+    limits: Limits,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    let server = Arc::new(Server {
+        router,
+        limits,
+        tls: tls.map(TlsAcceptor::from),
+        places: Arc::new(Semaphore::new(limits.connections)),
+    });
+    let graceful = Arc::new(GracefulShutdown::new());
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        let address = listener.local_addr()?;
+        tracing::info!(%address, tls = server.tls.is_some(), "listening");
+        accepting.spawn(Arc::clone(&server).accept(listener, Arc::clone(&graceful)));
+    }
+    shutdown.await;
+    // Listeners are closed first: whoever connects now is to go to another node.
+    accepting.shutdown().await;
+    let Some(graceful) = Arc::into_inner(graceful) else { return Ok(()) };
+    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!("connections were cut that had not ended in time");
+    }
+    Ok(())
+}
+
+struct Server {
+    router: Router,
+    limits: Limits,
+    tls: Option<TlsAcceptor>,
+    places: Arc<Semaphore>,
+}
+
+impl Server {
+    async fn accept(self: Arc<Self>, listener: TcpListener, graceful: Arc<GracefulShutdown>) {
+        let mut pause = tokio::time::interval(EXHAUSTED);
+        loop {
+            // A connection that has no place waits in the system's queue.
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let (server, watcher) = (Arc::clone(&self), graceful.watcher());
+                    tokio::spawn(async move {
+                        server.connection(stream, peer, watcher).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    pause.reset();
+                    pause.tick().await;
+                }
+            }
+        }
+    }
+
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        // Answers are small and whole: nothing is gained by waiting for more.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = &self.tls else {
+            return self.http1(stream, peer, watcher).await;
+        };
+        let handshake = tokio::time::timeout(self.limits.header_time, tls.accept(stream));
+        let Ok(Ok(stream)) = handshake.await else { return };
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            self.http2(stream, peer, watcher).await;
+        } else {
+            self.http1(stream, peer, watcher).await;
+        }
+    }
+
+    async fn http1<S>(&self, stream: S, peer: SocketAddr, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let service = self.service(peer);
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_time)
+            .max_headers(self.limits.header_fields)
+            .max_buf_size(self.limits.header_block + self.limits.target)
+            .serve_connection(TokioIo::new(stream), service);
+        ended(watcher.watch(connection).await);
+    }
+
+    async fn http2<S>(&self, stream: S, peer: SocketAddr, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let service = self.service(peer);
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(100)
+            .max_header_list_size(u32::try_from(self.limits.header_block).unwrap_or(u32::MAX))
+            // A peer that does not answer is not there any more.
+            .keep_alive_interval(self.limits.header_time)
+            .keep_alive_timeout(self.limits.header_time)
+            .serve_connection(TokioIo::new(stream), service);
+        ended(watcher.watch(connection).await);
+    }
+
+    fn service(
+        &self,
+        peer: SocketAddr,
+    ) -> impl hyper::service::Service<
+        Request<Incoming>,
+        Response = axum::response::Response,
+        Error = Infallible,
+        Future: Send,
+    > + use<> {
+        let router = self.router.clone();
+        hyper::service::service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Peer(peer.ip()));
+            let router = router.clone();
+            async move {
+                if names_one_host(&request) {
+                    router.oneshot(request).await
+                } else {
+                    let detail = "the request does not name one host";
+                    Ok(Problem::new(StatusCode::BAD_REQUEST, detail).into_response())
+                }
+            }
+        })
+    }
+}
+
+/// RFC 9112 §3.2: of two hosts, two servers could take different ones; HTTP/1.1 has one in any case.
+fn names_one_host<B>(request: &Request<B>) -> bool {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    hosts == 1 || (hosts == 0 && request.version() != Version::HTTP_11)
+}
+
+/// Connections end in many ways, most of them the other side's.
+fn ended(result: Result<(), hyper::Error>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+use std::{
+    net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use axum::{Extension, routing::get};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::{Notify, oneshot},
+    task::JoinHandle,
+};
+use tokio_rustls::TlsConnector;
+
+use super::*;
+
+/// A listener that serves until it is told to stop.
+struct Served {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<io::Result<()>>,
+}
+
+async fn served(router: Router, limits: Limits, tls: Option<Arc<ServerConfig>>) -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(serve(vec![listener], router, limits, tls, async {
+        let _ = stopped.await;
+    }));
+    Served { address, stop, serving }
+}
+
+fn who() -> Router {
+    let who = async |Extension(Peer(address)): Extension<Peer>| address.to_string();
+    Router::new().route("/", get(who))
+}
+
+/// What stands on the wire after this was sent, up to its end.
+async fn said(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut said = Vec::new();
+    // A connection that is reset has said what it said.
+    let _ = stream.read_to_end(&mut said).await;
+    String::from_utf8(said).unwrap()
+}
+
+#[tokio::test]
+async fn tells_handlers_who_is_at_the_other_end() {
+    let served = served(who(), Limits::default(), None).await;
+    let answer =
+        said(served.address, b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("127.0.0.1"), "{answer}");
+}
+
+#[tokio::test]
+async fn cuts_whoever_takes_too_long_over_a_header() {
+    let limits = Limits { header_time: Duration::from_millis(50), ..Limits::default() };
+    let served = served(who(), limits, None).await;
+    for slow in [&b""[..], b"GET / HT", b"GET / HTTP/1.1\r\nhost: a\r\nx: "] {
+        // This would wait for ever if it were not cut.
+        let answer = said(served.address, slow).await;
+        assert!(!answer.contains("200 OK"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn refuses_heads_that_are_too_large_and_goes_on() {
+    let served = served(who(), Limits::default(), None).await;
+    let mut large = b"GET / HTTP/1.1\r\nhost: a\r\nx: ".to_vec();
+    large.extend(vec![b'a'; 64 * 1024]);
+    large.extend(b"\r\n\r\n");
+    let mut many = b"GET / HTTP/1.1\r\nhost: a\r\n".to_vec();
+    for number in 0..200 {
+        many.extend(format!("x{number}: a\r\n").bytes());
+    }
+    many.extend(b"\r\n");
+    for head in [large, many] {
+        let answer = said(served.address, &head).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+    let answer =
+        said(served.address, b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn answers_what_is_under_way_before_it_ends() {
+    let (begun, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let ended = Arc::new(AtomicBool::new(false));
+    let router = {
+        let (begun, finish) = (Arc::clone(&begun), Arc::clone(&finish));
+        let slow = move || {
+            let (begun, finish) = (Arc::clone(&begun), Arc::clone(&finish));
+            async move {
+                begun.notify_one();
+                finish.notified().await;
+                "done"
+            }
+        };
+        Router::new().route("/", get(slow))
+    };
+    let Served { address, stop, serving } = served(router, Limits::default(), None).await;
+    let client = tokio::spawn(said(address, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+    begun.notified().await;
+    stop.send(()).unwrap();
+    let serving = {
+        let ended = Arc::clone(&ended);
+        tokio::spawn(async move {
+            serving.await.unwrap().unwrap();
+            ended.store(true, Ordering::SeqCst);
+        })
+    };
+    // Whoever connects now is not served any more.
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!ended.load(Ordering::SeqCst));
+    finish.notify_one();
+    assert!(client.await.unwrap().ends_with("done"));
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn lets_no_more_connect_than_there_are_places() {
+    let limits = Limits { connections: 1, ..Limits::default() };
+    let served = served(who(), limits, None).await;
+    let mut first = TcpStream::connect(served.address).await.unwrap();
+    first.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut byte = [0_u8];
+    first.read_exact(&mut byte).await.unwrap();
+    let mut second = TcpStream::connect(served.address).await.unwrap();
+    second.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let waiting = second.read_to_end(&mut answer);
+    tokio::pin!(waiting);
+    assert!(is_pending(&mut waiting).await, "the second has no place yet");
+    drop(first);
+    waiting.await.unwrap();
+    assert!(String::from_utf8(answer).unwrap().contains("200 OK"));
+}
+
+/// Whether a future is not ready, after everybody else had a turn.
+async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
+    tokio::select! {
+        biased;
+        _ = future => false,
+        () = tokio::task::yield_now() => true,
+    }
+}
+
+#[tokio::test]
+async fn speaks_http_2_where_the_handshake_agreed_on_it() {
+    let certificate =
+        CertificateDer::from_pem_slice(include_bytes!("only-for-tests.certificate.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("only-for-tests.key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let served = served(who(), Limits::default(), Some(Arc::new(server))).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let mut client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(served.address).await.unwrap();
+    let connector = TlsConnector::from(Arc::new(client));
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = TokioIo::new(connector.connect(name, stream).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("https://localhost/").body(Empty::<Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.version(), Version::HTTP_2);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let address: IpAddr = std::str::from_utf8(&body).unwrap().parse().unwrap();
+    assert!(address.is_loopback());
+    // Plain HTTP on a TLS listener is nobody's request.
+    assert!(!said(served.address, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.contains("200"));
+}

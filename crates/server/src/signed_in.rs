@@ -1,0 +1,326 @@
+//! Who is signed in: telling it from a cookie, beginning it, ending it.
+
+use axum::response::{IntoResponseParts, ResponseParts};
+use http::{HeaderValue, header};
+use tegata_core::{Batch, CommitRefused, Secret, SessionId, StoreError, Timestamp, UserId};
+use tegata_identity::{Assurance, Refused, User};
+use tegata_oauth::SignedIn;
+use tegata_session::{
+    Beginning, CookieName, Csrf, CsrfToken, Passage, Presentation, Reason, Session, SessionRefused,
+    Standing, Verdict,
+};
+use tegata_token::{
+    Holder, Order, Withdrawable as _,
+    families::{self, Issue},
+    family::Granted,
+};
+
+use crate::{app::App, caller::Caller, endings::first_second};
+
+/// How often a sign-in that lost a race is tried again.
+const TRIES: u32 = 20;
+
+/// What a browser's session cookie comes to.
+#[derive(Debug)]
+pub(crate) enum Presence {
+    /// A session that is served.
+    Somebody(Box<Passage>),
+    /// None, or one that is refused; the verdict says whether the cookie is of any more use.
+    Nobody(Option<Verdict>),
+}
+
+/// `Set-Cookie` headers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cookies(Vec<HeaderValue>);
+
+/// A sign-in that has just begun: a session, and the tokens of our own scripts.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    pub(crate) session: Session,
+    pub(crate) access_token: String,
+    pub(crate) expires_in: u64,
+    pub(crate) csrf: CsrfToken,
+    pub(crate) cookies: Cookies,
+    /// Who is signed in, as an authorization request sees it.
+    pub(crate) who: SignedIn,
+}
+
+impl App {
+    /// Who is signed in.
+    ///
+    /// # Errors
+    /// What the store says: then nobody knows, and the browser keeps its cookie.
+    pub(crate) async fn presence(&self, caller: &Caller) -> Result<Presence, StoreError> {
+        let Some(value) = caller.cookie(self, CookieName::Session) else {
+            return Ok(Presence::Nobody(None));
+        };
+        let presentation = Presentation { value, binding: &caller.binding, rotates: true };
+        match self.sessions().present(self.realm(), &presentation).await {
+            Ok(passage) => Ok(Presence::Somebody(Box::new(passage))),
+            Err(SessionRefused::Verdict(verdict)) => Ok(Presence::Nobody(Some(verdict))),
+            Err(SessionRefused::Store(error)) => Err(error),
+        }
+    }
+
+    /// Signs a person in by name and password: a session begins, and with it the token family of
+    /// our own scripts, in one batch.
+    ///
+    /// # Errors
+    /// [`Refused`]; under [`Refused::Store`] nothing is known to have begun.
+    pub(crate) async fn sign_in_by_password(
+        &self,
+        caller: &Caller,
+        username: &str,
+        password: &Secret<String>,
+    ) -> Result<Fresh, Refused> {
+        let (assurance, auth_time) = self.prove(caller, username, password).await?;
+        // A session that the same browser had until now ends, if the cookie is good.
+        let replaces = match self.presence(caller).await? {
+            Presence::Somebody(passage) => Some(passage.session.id),
+            Presence::Nobody(_) => None,
+        };
+        let standing = standing(&assurance, auth_time);
+        let beginning = Beginning {
+            user: assurance.user.id.clone(),
+            binding: caller.binding,
+            standing,
+            replaces,
+        };
+        for _ in 0..TRIES {
+            match self.begin(caller, &beginning, &assurance.user).await {
+                Ok(fresh) => return Ok(fresh),
+                Err(CommitRefused::Conflict { .. }) => {}
+                Err(CommitRefused::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(contended().into())
+    }
+
+    /// Proves who somebody is, and the second that it counts from.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(crate) async fn prove(
+        &self,
+        caller: &Caller,
+        username: &str,
+        password: &Secret<String>,
+    ) -> Result<(Assurance, u64), Refused> {
+        let network = caller.network();
+        let prove =
+            || self.sign_in().by_password(self.realm(), username, password.clone(), &network);
+        let mut assurance = prove().await?;
+        let known = self.view().earliest_issue(assurance.user.id.as_str(), None);
+        if assurance.auth_time.secs() < known {
+            // All of this person's was taken back in the second in which the attempt began, or
+            // later; which it was cannot be told. What is proven from now on is after it.
+            assurance = prove().await?;
+        }
+        let sub = assurance.user.id.as_str();
+        let second = first_second(self.view(), sub, known, assurance.auth_time.secs());
+        Ok((assurance, second))
+    }
+
+    async fn begin(
+        &self,
+        caller: &Caller,
+        beginning: &Beginning,
+        user: &User,
+    ) -> Result<Fresh, CommitRefused> {
+        let realm = self.realm();
+        let begun = self.sessions().prepare_begin(realm, beginning.clone()).await?;
+        let (session, client) = (begun.session, self.browser());
+        let family = families::Beginning {
+            client: client.id.clone(),
+            user: user.id.clone(),
+            session: Some(session.id.clone()),
+            ends: Some(session.ends),
+            grant: Granted {
+                scope: client.scope.clone(),
+                audience: client.audiences.clone(),
+                acr: session.standing.acr.clone(),
+                amr: session.standing.amr.clone(),
+                auth_time: session.standing.auth_time,
+            },
+            binding: caller.place(),
+            authority: user.authority,
+            authorized: Timestamp::from_secs(session.standing.auth_time),
+        };
+        let (issue, begins) = self.provider().families().begin(realm, family).await?;
+        let (batch, ended) = begun.prepared.join(Batch::new(realm.clone()).with(begins));
+        let gone: Vec<_> = ended.iter().map(|ending| ending.sid.clone()).collect();
+        self.endings().commit(batch, ended).await?;
+        for sid in gone {
+            self.withdraw_families(&sid, "session_ended", "system").await;
+        }
+        let access_token = self.access_token(&issue, user)?;
+        let csrf = self.csrf_of(&session.id)?;
+        let cookies = Cookies::default().with(self, CookieName::Session, &begun.cookie).with(
+            self,
+            CookieName::Refresh,
+            &issue.refresh_token,
+        );
+        Ok(Fresh {
+            who: who(&session),
+            expires_in: issue.family.access.exp.saturating_sub(self.node().now().secs()),
+            session,
+            access_token,
+            csrf,
+            cookies,
+        })
+    }
+
+    /// Ends a session, with its tokens. Answers whether this ended it.
+    ///
+    /// # Errors
+    /// What the store says: then it is not known to have ended.
+    pub(crate) async fn end_session(
+        &self,
+        sid: &SessionId,
+        user: &UserId,
+    ) -> Result<bool, StoreError> {
+        let by = user.as_str();
+        let ended = self.sessions().end(self.realm(), sid, &Reason::Logout, by).await?;
+        if ended {
+            self.withdraw_families(sid, Reason::Logout.name(), by).await;
+        }
+        Ok(ended)
+    }
+
+    /// Takes back the families of a session that has ended. Its tokens are refused already, by its
+    /// name, so a store that does not answer now costs nothing but the bits of their status lists.
+    pub(crate) async fn withdraw_families(&self, sid: &SessionId, reason: &str, actor: &str) {
+        let order = Order { reason: reason.to_owned(), actor: actor.to_owned() };
+        let holder = Holder::Session(sid.clone());
+        let families = self.provider().families();
+        if let Err(error) = families.withdraw(self.realm(), &holder, &order).await {
+            tracing::warn!(%sid, %error, "families of an ended session were not ended");
+        }
+    }
+
+    /// The access token of a family of our own scripts.
+    pub(crate) fn access_token(&self, issue: &Issue, user: &User) -> Result<String, StoreError> {
+        self.provider().access_token(issue, user, self.browser()).map_err(|refused| match refused {
+            tegata_oauth::Refused::Store(error) => error,
+            tegata_oauth::Refused::OAuth(error) => {
+                StoreError::Misused { detail: error.description.to_owned() }
+            }
+        })
+    }
+
+    /// A CSRF token for the pages and scripts of a session.
+    pub(crate) fn csrf_of(&self, sid: &SessionId) -> Result<CsrfToken, StoreError> {
+        Csrf::of_session(self.csrf(), self.realm(), sid, self.node().entropy())
+    }
+}
+
+impl Presence {
+    /// The session.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Somebody(passage) => Some(&passage.session),
+            Self::Nobody(_) => None,
+        }
+    }
+
+    /// Who is signed in, as an authorization request sees it.
+    pub(crate) fn who(&self) -> Option<SignedIn> {
+        self.session().map(who)
+    }
+
+    /// What the answer does to the browser's session cookie: gives the next value, takes away one
+    /// that is of no more use, or nothing.
+    pub(crate) fn cookies(&self, app: &App) -> Cookies {
+        match self {
+            Self::Somebody(passage) => match &passage.cookie {
+                Some(value) => Cookies::default().with(app, CookieName::Session, value),
+                None => Cookies::default(),
+            },
+            Self::Nobody(Some(verdict)) if verdict.is_final() => {
+                Cookies::default().without(app, CookieName::Session)
+            }
+            Self::Nobody(_) => Cookies::default(),
+        }
+    }
+}
+
+impl Cookies {
+    /// Sets one of ours.
+    #[must_use]
+    pub(crate) fn with(mut self, app: &App, name: CookieName, value: &Secret<String>) -> Self {
+        let set = app.cookies().cookie(name).set(value.expose()).ok();
+        match set.and_then(|set| HeaderValue::from_str(&set).ok()) {
+            Some(mut header) => {
+                header.set_sensitive(true);
+                self.0.push(header);
+            }
+            None => tracing::error!(?name, "a cookie was not set: its value cannot be one"),
+        }
+        self
+    }
+
+    /// Takes one of ours away.
+    #[must_use]
+    pub(crate) fn without(mut self, app: &App, name: CookieName) -> Self {
+        self.0.extend(HeaderValue::from_str(&app.cookies().cookie(name).expire()).ok());
+        self
+    }
+
+    /// Takes away all that a sign-in gave, and what its form had.
+    #[must_use]
+    pub(crate) fn signed_out(app: &App) -> Self {
+        let all = [CookieName::Session, CookieName::Refresh, CookieName::Csrf];
+        all.into_iter().fold(Self::default(), |cookies, name| cookies.without(app, name))
+    }
+}
+
+impl IntoResponseParts for Cookies {
+    type Error = std::convert::Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        for cookie in self.0 {
+            parts.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        Ok(parts)
+    }
+}
+
+/// What a session may do after a proof.
+pub(crate) fn standing(assurance: &Assurance, auth_time: u64) -> Standing {
+    let user = &assurance.user;
+    Standing {
+        acr: Some(assurance.acr.as_str().to_owned()),
+        amr: assurance.amr.iter().map(|method| method.as_str().to_owned()).collect(),
+        auth_time,
+        elevated_until: None,
+        authority: user.authority,
+        roles: user.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+    }
+}
+
+/// A session as an authorization request sees it.
+fn who(session: &Session) -> SignedIn {
+    let standing = &session.standing;
+    // The standing knows seconds alone. Whether somebody signed in before or after a request
+    // arrived is told by the session's beginning, unless they have proven more since.
+    let auth_time = if session.started.secs() >= standing.auth_time {
+        session.started
+    } else {
+        Timestamp::from_secs(standing.auth_time)
+    };
+    SignedIn {
+        user: session.user.clone(),
+        session: session.id.clone(),
+        session_ends: session.ends,
+        auth_time,
+        acr: standing.acr.clone().unwrap_or_default(),
+        amr: standing.amr.clone(),
+    }
+}
+
+fn contended() -> StoreError {
+    StoreError::Unavailable {
+        backend: "the record store",
+        detail: "a person's sessions changed faster than one could be added".to_owned(),
+    }
+}

@@ -1,0 +1,131 @@
+//! `/status-lists/{id}`: which tokens are revoked, for verifiers outside (IETF Token Status List).
+
+use std::{collections::HashMap, io::Write as _, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use flate2::{Compression, write::ZlibEncoder};
+use http::{HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
+use serde_json::json;
+use tegata_core::{SinceBoot, StoreError};
+use tegata_token::{Algorithm, ListId, StatusBits, jws, status::LIST_LENGTH};
+
+use crate::{app::App, problem::Problem};
+
+/// For how long a list is given out as it was made.
+const REMEMBERED: Duration = Duration::from_secs(3);
+
+/// The most lists of one quarter of an hour: 2^27 tokens, more than are ever issued in one.
+const MOST_LISTS: u32 = 128;
+
+/// The lists that were made lately. Only lists in which something is revoked take work to make.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    lately: Mutex<HashMap<ListId, (SinceBoot, Arc<str>)>>,
+    empty: std::sync::OnceLock<Arc<str>>,
+}
+
+/// Why a list is not given out.
+#[derive(Debug)]
+pub(crate) enum NoList {
+    /// It has not been opened yet, has been dead for long, or never was.
+    Unknown,
+    /// This node does not know what was revoked lately.
+    Stale,
+    /// It cannot be signed.
+    Store(StoreError),
+}
+
+pub(crate) async fn list(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Response, NoList> {
+    let id = ListId::parse(&id).filter(|id| is_open(&app, *id)).ok_or(NoList::Unknown)?;
+    let staleness = app.provider().revoker().view().staleness();
+    if staleness.is_none_or(|age| age > app.config().most_stale) {
+        return Err(NoList::Stale);
+    }
+    let token = token(&app, id).map_err(NoList::Store)?;
+    let media_type = HeaderValue::from_static("application/statuslist+jwt");
+    // Short, because `ttl` begins when a verifier has it: a cache in between would add to that.
+    let lasting = HeaderValue::from_static("public, max-age=5");
+    let headers = [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, lasting)];
+    Ok((headers, token.to_string()).into_response())
+}
+
+/// Whether tokens may have been put on the list, and may be alive.
+fn is_open(app: &App, id: ListId) -> bool {
+    let now = app.node().now();
+    id.epoch <= app.epoch()
+        && id.epoch.0 > 0
+        && id.number < MOST_LISTS
+        && id.slot <= ListId::slot_at(now)
+        && id.closes() + app.config().longest_token > now
+}
+
+/// The list's token, made lately or now.
+fn token(app: &App, id: ListId) -> Result<Arc<str>, StoreError> {
+    let published = app.published();
+    let Some(bits) = app.view().list(id) else {
+        let nothing = || compressed(&vec![0; LIST_LENGTH as usize / 8]);
+        return signed(app, id, published.empty.get_or_init(nothing));
+    };
+    let now = app.node().since_boot();
+    let is_fresh = |made: SinceBoot| now.since(made) < REMEMBERED;
+    if let Some((made, token)) = published.lately.lock().get(&id)
+        && is_fresh(*made)
+    {
+        return Ok(Arc::clone(token));
+    }
+    let token = signed(app, id, &compressed(&StatusBits::to_bytes(&bits)))?;
+    let mut lately = published.lately.lock();
+    lately.retain(|_, (made, _)| is_fresh(*made));
+    lately.insert(id, (now, Arc::clone(&token)));
+    Ok(token)
+}
+
+fn compressed(bytes: &[u8]) -> Arc<str> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    // Writing to memory does not fail.
+    let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
+    URL_SAFE_NO_PAD.encode(written.unwrap_or_default()).into()
+}
+
+/// The Status List Token (§5.1).
+fn signed(app: &App, id: ListId, list: &str) -> Result<Arc<str>, StoreError> {
+    let misused = |detail: String| StoreError::Misused { detail };
+    let signer = app.provider().keys().now().signer(Algorithm::Es256);
+    let key = signer.ok_or_else(|| misused("there is no ES256 key for status lists".to_owned()))?;
+    let (now, ttl) = (app.node().now(), app.config().status_ttl.as_secs());
+    let claims = json!({
+        "iss": app.provider().issuer(),
+        "sub": format!("{}/status-lists/{id}", app.provider().issuer()),
+        "iat": now.secs(),
+        "exp": now.secs() + ttl * 5,
+        "ttl": ttl,
+        "status_list": {"bits": 1, "lst": list},
+    });
+    let token = jws::sign(&key, "statuslist+jwt", claims.to_string().as_bytes());
+    token.map(Arc::from).map_err(|error| misused(error.to_string()))
+}
+
+impl IntoResponse for NoList {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Unknown => {
+                Problem::new(StatusCode::NOT_FOUND, "there is no such status list").into_response()
+            }
+            Self::Stale => {
+                let detail = "what was revoked lately is not known here";
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+                    .after(Duration::from_secs(1))
+                    .into_response()
+            }
+            Self::Store(error) => Problem::from(error).into_response(),
+        }
+    }
+}

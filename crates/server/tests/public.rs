@@ -1,0 +1,19 @@
+//! The public listener as browsers, clients and those who mean harm meet it: through the router, on
+//! stores in memory, without a socket.
+
+#![cfg(test)]
+
+mod public {
+    pub(crate) mod away;
+    pub(crate) mod bench;
+    pub(crate) mod browser;
+    pub(crate) mod browser_api;
+    pub(crate) mod clients;
+    pub(crate) mod flow;
+    pub(crate) mod hostile;
+    pub(crate) mod logout;
+    pub(crate) mod pages;
+    pub(crate) mod status_lists;
+    pub(crate) mod switch;
+    pub(crate) mod well_known;
+}

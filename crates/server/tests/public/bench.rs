@@ -1,0 +1,304 @@
+//! What the tests of this folder are run on: all of the public listener, in memory, on a clock that
+//! stands still.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::Router;
+use tegata_core::{
+    BoxFuture, ClientId, Custody, Ephemeral, Epoch, Kind, Log, ManualClock, Node, Realm, Records,
+    Secret, SeededEntropy, StoreError,
+};
+use tegata_identity::{
+    Busy, NewUser, Password, PasswordHasher, Role, SignIn, Throttle, User, Username, Users,
+    Workers,
+    credential::password::{Caps, HasherConfig},
+};
+use tegata_oauth::{Access, ClientMetadata, Clients, GrantType, Parts, Provider, Targets};
+use tegata_server::{App, BrowserClient, Config, Metrics, RevokedSessions, router};
+use tegata_session::{CookieTable, Csrf, Environment, Limits, Origins, Sessions};
+use tegata_store::{
+    FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
+};
+use tegata_token::{
+    Algorithm, Families, Indexes, Keys, Lifetimes, Revoker, Roots, RotationRules, View,
+};
+
+use super::switch::Switch;
+
+/// The issuer of the tests.
+pub(crate) const ISSUER: &str = "http://localhost:8000";
+/// Where the clients of the tests are sent back to.
+pub(crate) const CALLBACK: &str = "http://127.0.0.1:9999/callback";
+/// The secret of the confidential clients.
+pub(crate) const SECRET: &str = "a secret of the tests";
+/// Alice's password.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+/// Where browsers of the tests are.
+pub(crate) const HOME: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
+/// The verifier and the challenge of RFC 7636, appendix B.
+pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+/// See [`VERIFIER`].
+pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
+/// A root key.
+const ROOT_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// The whole listener.
+pub(crate) struct Bench {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) realm: Realm,
+    pub(crate) records: Arc<dyn Records>,
+    pub(crate) view: Arc<View>,
+    pub(crate) provider: Provider,
+    pub(crate) alice: User,
+    pub(crate) router: Router,
+    node: Node,
+    away: Arc<AtomicBool>,
+}
+
+/// Services that everybody may call. A fake.
+struct Anything;
+
+impl Targets for Anything {
+    fn access<'a>(
+        &'a self,
+        _: &'a Realm,
+        _: &'a ClientId,
+        target: &'a str,
+    ) -> BoxFuture<'a, Result<Access, StoreError>> {
+        let access = if target == "orders" { Access::Allowed } else { Access::Unknown };
+        Box::pin(async move { Ok(access) })
+    }
+}
+
+/// A worker that works at once, on the caller's thread.
+struct Inline;
+
+impl Workers for Inline {
+    fn submit(&self, job: tegata_identity::workers::Job) -> Result<(), Busy> {
+        job();
+        Ok(())
+    }
+}
+
+impl Bench {
+    /// A listener in development.
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// A listener whose configuration is edited.
+    pub(crate) async fn with(edit: impl FnOnce(&mut Config)) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
+        let away = Arc::new(AtomicBool::new(false));
+        let realm = Realm::default();
+        let kinds: Vec<&'static Kind> = [&DATA_KEYS]
+            .into_iter()
+            .chain(tegata_token::KINDS)
+            .chain(tegata_session::KINDS)
+            .chain(tegata_oauth::KINDS)
+            .chain(tegata_identity::KINDS)
+            .collect();
+        let bare: Arc<dyn Records> = Arc::new(MemoryRecords::new(&kinds, clock.clone()).unwrap());
+        let custody = FileCustody::from_text(ROOT_KEY, "the test", &node).unwrap();
+        let custody: Arc<dyn Custody> = Arc::new(custody);
+        let switch: Arc<dyn Records> = Arc::new(Switch::new(bare, &away));
+        let records: Arc<dyn Records> =
+            Arc::new(Sealed::open(switch, custody, &node).await.unwrap());
+        let ephemeral: Arc<dyn Ephemeral> = Arc::new(MemoryEphemeral::new(clock.clone()));
+        let ephemeral: Arc<dyn Ephemeral> = Arc::new(Switch::new(ephemeral, &away));
+
+        let view = Arc::new(View::new(node.clone()));
+        let feed = Arc::new(MemoryFeed::new(1024));
+        let revoker = Revoker::new(node.clone(), records.clone(), feed.clone(), Arc::clone(&view));
+        let roots =
+            async |purpose| Roots::open(records.as_ref(), &node, &realm, purpose).await.unwrap();
+        let indexes =
+            Indexes::new(records.clone(), node.clone(), Epoch::FIRST, roots("status").await);
+        let families = Families::new(
+            node.clone(),
+            Epoch::FIRST,
+            records.clone(),
+            roots("refresh").await,
+            indexes.clone(),
+            revoker.clone(),
+            Lifetimes::default(),
+        );
+        let keys = Keys::open(
+            node.clone(),
+            realm.clone(),
+            records.clone(),
+            feed,
+            revoker.clone(),
+            RotationRules::default(),
+            // RSA keys take long to make.
+            &[Algorithm::Es256],
+        )
+        .await
+        .unwrap();
+        let clients = Clients::new(node.clone(), records.clone(), roots("client-secret").await);
+        let provider = Provider::new(
+            tegata_oauth::Config::default(),
+            Parts {
+                node: node.clone(),
+                realm: realm.clone(),
+                epoch: Epoch::FIRST,
+                records: records.clone(),
+                ephemeral: ephemeral.clone(),
+                clients,
+                families,
+                indexes,
+                keys,
+                revoker: revoker.clone(),
+                targets: Arc::new(Anything),
+            },
+        );
+        let hasher = HasherConfig { memory_kib: 8, passes: 1, lanes: 1, caps: Caps::default() };
+        let hasher = Arc::new(PasswordHasher::new(hasher, node.entropy()).unwrap());
+        let users = Users::new(node.clone(), records.clone());
+        let alice = register(&users, &hasher, &node, &realm, "alice").await;
+        register(&users, &hasher, &node, &realm, "bob").await;
+        let throttle = Throttle::new(
+            node.clone(),
+            ephemeral.clone(),
+            tegata_identity::throttle::Config::default(),
+        );
+        let sign_in =
+            SignIn::new(node.clone(), records.clone(), throttle, hasher, Arc::new(Inline));
+        let endings = Arc::new(RevokedSessions::new(revoker, Duration::from_secs(3660)));
+        let session_keys = tegata_session::Keys::of_root(Secret::new([3; 32]));
+        let sessions = Sessions::new(
+            node.clone(),
+            Epoch::FIRST,
+            records.clone(),
+            ephemeral.clone(),
+            session_keys.clone(),
+            endings.clone(),
+            Limits::default(),
+        );
+        let browser = BrowserClient { algorithm: Algorithm::Es256, ..BrowserClient::default() };
+        let mut config = Config { browser, ..Config::default() };
+        edit(&mut config);
+        let cookies = CookieTable::new(config.environment, None).unwrap();
+        let allowed = ["https://app.example.com"];
+        let app = App::new(
+            config,
+            tegata_server::Parts {
+                provider: provider.clone(),
+                epoch: Epoch::FIRST,
+                users,
+                sign_in,
+                sessions,
+                endings,
+                csrf: Csrf::new(session_keys),
+                cookies,
+                origins: Origins::new(ISSUER, &allowed).unwrap(),
+                metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
+            },
+        )
+        .unwrap();
+        let bench =
+            Self { clock, realm, records, view, provider, alice, router: router(app), node, away };
+        bench.register_clients().await;
+        bench.catch_up().await;
+        bench
+    }
+
+    /// A listener as it is in production.
+    pub(crate) async fn in_production() -> Self {
+        Self::with(|config| config.environment = Environment::Production).await
+    }
+
+    async fn register_clients(&self) {
+        let code = [GrantType::AuthorizationCode, GrantType::RefreshToken];
+        let web = ClientMetadata {
+            client_id: "web".into(),
+            client_name: Some("Example Web".into()),
+            grant_types: Some(code.into()),
+            redirect_uris: vec![CALLBACK.into()],
+            post_logout_redirect_uris: vec!["https://web.example/bye".into()],
+            scope: "openid profile email offline_access orders.read".into(),
+            ..ClientMetadata::default()
+        };
+        self.declare(web.clone()).await;
+        self.declare(ClientMetadata {
+            client_id: "other".into(),
+            client_name: Some("Another".into()),
+            redirect_uris: vec!["https://other.example/callback".into()],
+            ..web.clone()
+        })
+        .await;
+        self.declare(ClientMetadata {
+            client_id: "spa".into(),
+            client_name: Some("A public client".into()),
+            public: true,
+            asks_consent: Some(false),
+            ..web.clone()
+        })
+        .await;
+        self.declare(ClientMetadata {
+            client_id: "service".into(),
+            grant_types: Some([GrantType::ClientCredentials].into()),
+            redirect_uris: vec![],
+            may_introspect: true,
+            scope: "orders.read".into(),
+            ..web
+        })
+        .await;
+    }
+
+    /// Registers a client, with ES256 and the secret of the tests.
+    pub(crate) async fn declare(&self, metadata: ClientMetadata) {
+        let metadata = ClientMetadata {
+            access_token_signed_response_alg: Some(Algorithm::Es256),
+            id_token_signed_response_alg: Some(Algorithm::Es256),
+            ..metadata
+        };
+        let secret = (!metadata.public).then(|| Secret::new(SECRET.to_owned()));
+        self.provider.clients().declare(&self.realm, &metadata, secret.as_ref()).await.unwrap();
+    }
+
+    /// Lets time pass.
+    pub(crate) fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// Takes the stores away, or brings them back.
+    pub(crate) fn take_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// Reads the revocation log, as a node does every second.
+    pub(crate) async fn catch_up(&self) {
+        self.records.sequence(Log::Revocations, self.node.id()).await.unwrap();
+        self.view.catch_up(self.records.as_ref()).await.unwrap();
+    }
+}
+
+async fn register(
+    users: &Users,
+    hasher: &PasswordHasher,
+    node: &Node,
+    realm: &Realm,
+    name: &str,
+) -> User {
+    let typed = Password::new(PASSWORD.to_owned()).unwrap();
+    let new = NewUser {
+        username: Username::new(name).unwrap(),
+        email: None,
+        roles: BTreeSet::from([Role::new("customer").unwrap()]),
+        locale: None,
+        password: Some(hasher.hash(&typed, node.entropy()).unwrap()),
+    };
+    users.register(realm, new, "test").await.unwrap()
+}

@@ -1,0 +1,38 @@
+//! What a browser holds: sessions, cookies, CSRF tokens.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`session`] | one browser's sign-in: what follows when its cookie is presented |
+//! | [`sessions`] | sessions in the store: beginning, presenting, raising, ending |
+//! | [`binding`] | which browser, as far as one can tell |
+//! | [`agent`] | family and system of a user agent |
+//! | [`value`] | the session cookie's value |
+//! | [`keys`] | where the keys of cookies and CSRF tokens come from |
+//! | [`cookie`] | the cookies, their attributes, and the `Cookie` header |
+//! | [`csrf`] | tokens that only our own pages know |
+//! | [`origin`] | which site a request was sent from |
+
+pub mod agent;
+pub mod binding;
+pub mod cookie;
+pub mod csrf;
+pub mod keys;
+pub mod origin;
+pub mod session;
+pub mod sessions;
+pub mod value;
+
+pub use agent::Agent;
+pub use binding::{Binding, Network, Part};
+pub use cookie::{Cookie, CookieName, CookieProblem, CookieTable, Environment, Received};
+pub use csrf::{Csrf, CsrfToken, FormTicket};
+pub use keys::Keys;
+pub use origin::{CrossOrigin, Origins, Sender, Sent, same_origin_verdict};
+pub use session::{Limits, Reason, SESSIONS, Session, Standing, Verdict};
+pub use sessions::{
+    Beginning, Begun, DataRefused, Ending, Endings, Listed, Passage, Prepared, Presentation,
+    ROSTERS, Rise, SessionRefused, Sessions,
+};
+
+/// The kinds of record that this crate keeps.
+pub static KINDS: [&tegata_core::Kind; 2] = [&SESSIONS, &ROSTERS];

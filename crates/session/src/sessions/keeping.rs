@@ -1,0 +1,151 @@
+//! What is kept with a session: its list entry, the application's data, the copy of the roles.
+
+use tegata_core::{Batch, CommitRefused, Realm, SessionId, StoreError, UserId};
+
+use super::{Listed, Sessions, TRIES, contended};
+use crate::session::Session;
+
+/// The most that an application keeps with a session: names and values together.
+const MOST_DATA: usize = 4_096;
+
+/// The longest name of a value.
+const LONGEST_NAME: usize = 64;
+
+/// Why a value was not kept with a session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DataRefused {
+    /// There is no such session, or it has ended.
+    #[error("there is no such session")]
+    NoSession,
+    /// The name is empty, too long, or not made of `a-z`, `0-9`, `_`, `-` and `.`.
+    #[error("the name of session data is 1 to 64 of `a-z`, `0-9`, `_`, `-` and `.`")]
+    Name,
+    /// All of the session's data would be too much.
+    #[error("the data of a session is at most 4096 bytes: remove some, or keep it elsewhere")]
+    TooMuch,
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Sessions {
+    /// A person's sessions that have not ended, the last used first.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn list(&self, realm: &Realm, user: &UserId) -> Result<Vec<Listed>, StoreError> {
+        let now = self.node.now();
+        let mut listed = Vec::new();
+        for found in self.of_user(realm, user).await? {
+            let session = found.value;
+            if self.is_alive(realm, &session, now)
+                && self.accesses.is_awake(realm, &session, now).await
+            {
+                let seen = self.accesses.seen(realm, &session).await;
+                listed.push(Listed { session, last_access: seen.last, accesses: seen.count });
+            }
+        }
+        listed.sort_by_key(|it| std::cmp::Reverse(it.last_access));
+        Ok(listed)
+    }
+
+    /// Keeps a value with a session, or removes it with `None`. The cookie's value stays the same.
+    ///
+    /// # Errors
+    /// [`DataRefused`].
+    pub async fn set_data(
+        &self,
+        realm: &Realm,
+        sid: &SessionId,
+        name: &str,
+        value: Option<&str>,
+    ) -> Result<(), DataRefused> {
+        let allowed = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-' | b'.')
+        };
+        if !(1..=LONGEST_NAME).contains(&name.len()) || !name.bytes().all(allowed) {
+            return Err(DataRefused::Name);
+        }
+        let kept = self
+            .change(realm, sid, |session| {
+                match value {
+                    Some(value) => session.data.insert(name.to_owned(), value.to_owned()),
+                    None => session.data.remove(name),
+                };
+                let size: usize = session.data.iter().map(|(n, v)| n.len() + v.len()).sum();
+                if size > MOST_DATA { Err(DataRefused::TooMuch) } else { Ok(()) }
+            })
+            .await?;
+        if kept { Ok(()) } else { Err(DataRefused::NoSession) }
+    }
+
+    /// Replaces the copy of the roles after the person's permissions changed. Answers whether there
+    /// is such a session.
+    ///
+    /// The generation stays the same, so this is for permissions that were taken away or replaced
+    /// from outside; a session that proves more is raised.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn stamp(
+        &self,
+        realm: &Realm,
+        sid: &SessionId,
+        authority: u64,
+        roles: &[String],
+    ) -> Result<bool, StoreError> {
+        self.change(realm, sid, |session| {
+            let before = session.handover.as_mut().and_then(|handover| handover.before.as_mut());
+            for standing in before.into_iter().chain(std::iter::once(&mut session.standing)) {
+                standing.authority = authority;
+                standing.roles = roles.to_vec();
+            }
+            Ok::<_, StoreError>(())
+        })
+        .await
+    }
+
+    /// Notes that a session is in use, where something other than its cookie shows it: a refresh of
+    /// its tokens. Answers whether there is such a session.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn touch(&self, realm: &Realm, sid: &SessionId) -> Result<bool, StoreError> {
+        let now = self.node.now();
+        let Some(session) = self.find(realm, sid).await? else { return Ok(false) };
+        self.accesses.note(realm, sid, now).await;
+        if now.since(session.seen) < self.limits.rotation {
+            return Ok(true);
+        }
+        self.change(realm, sid, |session| {
+            session.seen = session.seen.max(now);
+            Ok::<_, StoreError>(())
+        })
+        .await
+    }
+
+    /// Changes a session that has not ended. Answers whether there is such a session.
+    async fn change<E: From<StoreError>>(
+        &self,
+        realm: &Realm,
+        sid: &SessionId,
+        apply: impl Fn(&mut Session) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        for _ in 0..TRIES {
+            let now = self.node.now();
+            let found = self.load(realm, sid).await?;
+            let Some(found) = found.filter(|it| self.is_alive(realm, &it.value, now)) else {
+                return Ok(false);
+            };
+            let mut next = found.value.clone();
+            apply(&mut next)?;
+            let batch = Batch::new(realm.clone()).with(found.replace(&next));
+            match self.records.commit(batch).await {
+                Ok(()) => return Ok(true),
+                Err(CommitRefused::Conflict { .. }) => {}
+                Err(CommitRefused::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(contended().into())
+    }
+}

@@ -1,0 +1,204 @@
+//! Presenting a cookie, and raising what its session may do.
+
+use tegata_core::{Batch, CommitRefused, Realm, Secret, StoreError, Timestamp, Versioned};
+
+use super::{Passage, Presentation, Rise, SessionRefused, Sessions, TRIES, contended};
+use crate::{
+    session::{Judgement, Session, Shown, Verdict},
+    value::Value,
+};
+
+/// Why one attempt led to nothing.
+enum Lost {
+    /// The record changed under it.
+    Race,
+    /// It was judged.
+    Refused(SessionRefused),
+}
+
+impl<E: Into<SessionRefused>> From<E> for Lost {
+    fn from(refused: E) -> Self {
+        Self::Refused(refused.into())
+    }
+}
+
+impl From<CommitRefused> for Lost {
+    fn from(refused: CommitRefused) -> Self {
+        match refused {
+            CommitRefused::Conflict { .. } => Self::Race,
+            CommitRefused::Store(error) => Self::Refused(error.into()),
+        }
+    }
+}
+
+/// A session that was presented, and what follows: it is served in some way.
+struct Judged {
+    found: Versioned<Session>,
+    judgement: Judgement,
+    now: Timestamp,
+}
+
+impl Sessions {
+    /// Judges a cookie, and does what follows.
+    ///
+    /// However many present the same cookie at once, on however many nodes, there is one successor,
+    /// and all are given it. A copy that shows itself ends the session before this answers.
+    ///
+    /// # Errors
+    /// [`SessionRefused`]. Under [`SessionRefused::Store`], nobody is signed out: the browser keeps
+    /// its cookie and tries again.
+    pub async fn present(
+        &self,
+        realm: &Realm,
+        presented: &Presentation<'_>,
+    ) -> Result<Passage, SessionRefused> {
+        let value = Value::parse(presented.value).map_err(|_| Verdict::Unknown)?;
+        for _ in 0..TRIES {
+            match self.serve(realm, &value, presented).await {
+                Ok(passage) => return Ok(passage),
+                // Somebody else was first: what follows now is judged anew.
+                Err(Lost::Race) => {}
+                Err(Lost::Refused(refused)) => return Err(refused),
+            }
+        }
+        Err(contended().into())
+    }
+
+    /// Raises what the session of a cookie may do: a new generation, which alone may do more.
+    ///
+    /// To be called *instead of* [`Self::present`] for the request that carries the proof. An
+    /// answer that is lost is repaired by proving it again.
+    ///
+    /// # Errors
+    /// As [`Self::present`].
+    pub async fn raise(
+        &self,
+        realm: &Realm,
+        presented: &Presentation<'_>,
+        rise: &Rise,
+    ) -> Result<Passage, SessionRefused> {
+        let value = Value::parse(presented.value).map_err(|_| Verdict::Unknown)?;
+        for _ in 0..TRIES {
+            let shown = Presentation { rotates: true, ..*presented };
+            match self.lift(realm, &value, &shown, rise).await {
+                Ok(passage) => return Ok(passage),
+                Err(Lost::Race) => {}
+                Err(Lost::Refused(refused)) => return Err(refused),
+            }
+        }
+        Err(contended().into())
+    }
+
+    /// The cookie to give with an answer that took its time. `None`: none is to be given, or the
+    /// session has moved on since, and the value would overwrite a newer one in the browser.
+    ///
+    /// Whoever waits for something slow between [`Self::present`] and the answer's head asks this
+    /// before writing it.
+    ///
+    /// # Errors
+    /// What the store says: then nothing is to be given. The browser is given it again.
+    pub async fn settle(
+        &self,
+        realm: &Realm,
+        passage: Passage,
+    ) -> Result<Option<Secret<String>>, StoreError> {
+        let Some(cookie) = passage.cookie else { return Ok(None) };
+        let found = self.load(realm, &passage.session.id).await?;
+        let current = found.is_some_and(|found| {
+            found.value.ended.is_none() && found.value.generation == passage.session.generation
+        });
+        Ok(current.then_some(cookie))
+    }
+
+    /// Judges a cookie by the record as it stands now. Refusals, and what follows from them, are
+    /// dealt with here.
+    async fn judge(
+        &self,
+        realm: &Realm,
+        value: &Value,
+        presented: &Presentation<'_>,
+    ) -> Result<Judged, Lost> {
+        let found = self.load(realm, &value.sid).await?.ok_or(Verdict::Unknown)?;
+        if !value.is_genuine(&self.keys, realm, &found.value.salt) {
+            return Err(Verdict::Unknown.into());
+        }
+        if self.endings.has_ended(realm, &found.value) {
+            return Err(Verdict::Ended.into());
+        }
+        let now = self.node.now();
+        let shown = Shown {
+            generation: value.generation,
+            binding: presented.binding,
+            at: now,
+            rotates: presented.rotates,
+        };
+        let judgement = found.value.judge(&shown, &self.limits);
+        match judgement {
+            Judgement::Refuse(verdict) => {
+                self.suspect(realm, &found.value, verdict, now).await?;
+                Err(verdict.into())
+            }
+            Judgement::Replay => {
+                self.end_replayed(realm, &found, now).await?;
+                Err(Verdict::Replayed.into())
+            }
+            _ if !self.accesses.is_awake(realm, &found.value, now).await => {
+                Err(Verdict::Expired.into())
+            }
+            _ => Ok(Judged { found, judgement, now }),
+        }
+    }
+
+    async fn serve(
+        &self,
+        realm: &Realm,
+        value: &Value,
+        presented: &Presentation<'_>,
+    ) -> Result<Passage, Lost> {
+        let Judged { found, judgement, now } = self.judge(realm, value, presented).await?;
+        let session = found.value.clone();
+        let (next, gives) = match judgement {
+            Judgement::Rotate => (session.rotate(now), true),
+            Judgement::Repeat => (session, presented.rotates),
+            Judgement::Lower => (session.lower(now), true),
+            Judgement::Confirm => (session.confirm(now), false),
+            // A listener that cannot rotate still leaves a trace once in a rotation.
+            _ if now.since(session.seen) >= self.limits.rotation => (session.saw(now), false),
+            _ => (session, false),
+        };
+        if next != found.value {
+            let batch = Batch::new(realm.clone()).with(found.replace(&next));
+            self.records.commit(batch).await?;
+        }
+        self.accesses.note(realm, &next.id, now).await;
+        self.passage(realm, next, value.generation, gives)
+    }
+
+    async fn lift(
+        &self,
+        realm: &Realm,
+        value: &Value,
+        presented: &Presentation<'_>,
+        rise: &Rise,
+    ) -> Result<Passage, Lost> {
+        let Judged { found, now, .. } = self.judge(realm, value, presented).await?;
+        let next = found.value.clone().rise(value.generation, rise.standing.clone(), now);
+        let batch = Batch::new(realm.clone()).with(found.replace(&next));
+        self.records.commit(batch).await?;
+        self.accesses.note(realm, &next.id, now).await;
+        let generation = next.generation;
+        self.passage(realm, next, generation, true)
+    }
+
+    fn passage(
+        &self,
+        realm: &Realm,
+        mut session: Session,
+        shown: u32,
+        gives: bool,
+    ) -> Result<Passage, Lost> {
+        let cookie = if gives { Some(self.cookie(realm, &session)?) } else { None };
+        session.standing = session.standing_of(shown).clone();
+        Ok(Passage { session, cookie })
+    }
+}

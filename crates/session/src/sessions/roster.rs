@@ -1,0 +1,29 @@
+//! A person's sessions, in one record: what makes the limit on their number hold.
+//!
+//! Every sign-in writes this record by compare-and-set, in the batch that creates the session, so
+//! of two sign-ins at once one sees the other's session and ends what is too many. Counting the
+//! sessions by their index could not promise that: both would count before either is there. The
+//! record is not written when a session ends; the next sign-in drops what is no longer alive.
+
+use serde::{Deserialize, Serialize};
+use tegata_core::{Kind, Lifetime, SessionId, Stored, UserId};
+
+/// Where rosters are stored.
+pub static ROSTERS: Kind =
+    Kind { name: "session_roster", indexes: &[], lifetime: Lifetime::Kept, secret: false };
+
+/// The sessions of a person that may be alive. A session that is not among them is not alive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Roster {
+    pub(super) user: UserId,
+    pub(super) sessions: Vec<SessionId>,
+}
+
+impl Stored for Roster {
+    const KIND: &'static Kind = &ROSTERS;
+    const FORM: u8 = 1;
+
+    fn key(&self) -> &str {
+        self.user.as_str()
+    }
+}

@@ -1,0 +1,14 @@
+//! Sessions on real stores: rotation, limits, rises and ends.
+
+#![cfg(test)]
+
+mod stored {
+    pub(crate) mod ending;
+    pub(crate) mod failures;
+    pub(crate) mod idle;
+    pub(crate) mod keeping;
+    pub(crate) mod limit;
+    pub(crate) mod presenting;
+    pub(crate) mod raising;
+    pub(crate) mod world;
+}

@@ -1,0 +1,120 @@
+//! Sessions that go unused, and what may be forgotten about their use.
+
+use std::sync::Arc;
+
+use tegata_session::{Presentation, Verdict};
+use tegata_store::{Adverse, MemoryEphemeral, Mischief};
+
+use super::world::{World, given, home};
+
+#[tokio::test]
+async fn an_unused_session_expires_after_half_an_hour() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    world.present(begun.cookie.expose()).await.unwrap();
+    world.advance(1_799);
+    let next = given(&world.present(begun.cookie.expose()).await.unwrap());
+    world.present(&next).await.unwrap();
+    // The minute that may be unwritten is the person's.
+    world.advance(1_800 + 60);
+    assert_eq!(world.verdict(&next).await, Verdict::Expired);
+    assert!(world.sessions.find(&world.realm, &begun.session.id).await.unwrap().is_none());
+    assert_eq!(world.told("SESSION_ENDED").await, 0, "time alone writes nothing");
+}
+
+#[tokio::test]
+async fn a_session_in_use_ends_after_a_day() {
+    let world = World::in_memory().await;
+    let mut value = world.sign_in("usr_1").await.cookie.expose().clone();
+    for _ in 0..86_400 / 600 - 1 {
+        world.advance(600);
+        value = given(&world.present(&value).await.unwrap());
+    }
+    world.advance(599);
+    world.present(&value).await.unwrap();
+    world.advance(1);
+    assert_eq!(world.verdict(&value).await, Verdict::Expired);
+}
+
+#[tokio::test]
+async fn losing_what_is_known_of_its_use_signs_nobody_out_early() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    // Used shortly before a rotation is due: the record does not know of it.
+    world.advance(299);
+    world.present(begun.cookie.expose()).await.unwrap();
+    world.advance(1_799);
+    let empty = Arc::new(MemoryEphemeral::new(world.clock.clone()));
+    let restarted = World::on(world.records.clone(), empty, world.clock.clone(), 3);
+    restarted.present(begun.cookie.expose()).await.unwrap();
+}
+
+#[tokio::test]
+async fn losing_what_is_known_of_its_use_keeps_nobody_signed_in_for_long() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    world.advance(1_800 + 300);
+    let empty = Arc::new(MemoryEphemeral::new(world.clock.clone()));
+    let restarted = World::on(world.records.clone(), empty, world.clock.clone(), 3);
+    assert_eq!(restarted.verdict(begun.cookie.expose()).await, Verdict::Expired);
+}
+
+#[tokio::test]
+async fn a_use_on_one_node_keeps_it_awake_on_another() {
+    let world = World::in_memory().await;
+    let other = world.neighbour();
+    let begun = world.sign_in("usr_1").await;
+    other.present(begun.cookie.expose()).await.unwrap();
+    world.advance(250);
+    world.present(begun.cookie.expose()).await.unwrap();
+    world.advance(1_700);
+    other.present(begun.cookie.expose()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_of_uses_that_is_away_signs_nobody_out() {
+    let world = World::in_memory().await;
+    let away = Mischief { delay: 0, fail: 1_000, lose: 0, repeat: 0 };
+    let ephemeral = Arc::new(Adverse::new(world.ephemeral.clone(), 1, away));
+    let node = World::on(world.records.clone(), ephemeral, world.clock.clone(), 3);
+    let mut value = node.sign_in("usr_1").await.cookie.expose().clone();
+    for _ in 0..20 {
+        node.advance(1_500);
+        value = given(&node.present(&value).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_cannot_rotate_keeps_a_session_awake_through_a_loss() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    let presented = Presentation { value: begun.cookie.expose(), binding: &home(), rotates: false };
+    for _ in 0..100 {
+        world.advance(100);
+        world.sessions.present(&world.realm, &presented).await.unwrap();
+    }
+    world.advance(1_799);
+    let empty = Arc::new(MemoryEphemeral::new(world.clock.clone()));
+    let restarted = World::on(world.records.clone(), empty, world.clock.clone(), 3);
+    restarted.sessions.present(&world.realm, &presented).await.unwrap();
+}
+
+#[tokio::test]
+async fn uses_are_counted_and_written_once_a_minute() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    let key = begun.session.id.as_str();
+    let space = &tegata_session::sessions::ACCESSES;
+    let mut revisions = std::collections::BTreeSet::new();
+    for _ in 0..240 {
+        world.present(begun.cookie.expose()).await.unwrap();
+        let held = world.ephemeral.get(&world.realm, space, key).await.unwrap();
+        revisions.extend(held.map(|held| held.revision));
+        world.advance(1);
+    }
+    assert_eq!(revisions.len(), 4);
+    let listed = world.sessions.list(&world.realm, &begun.session.user).await.unwrap();
+    assert_eq!(listed[0].accesses, 240);
+    let last = listed[0].last_access.since(begun.session.started).as_secs();
+    assert_eq!(last, 239);
+}

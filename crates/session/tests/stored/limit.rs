@@ -1,0 +1,104 @@
+//! How many sessions a person has.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use tegata_session::{Beginning, Verdict};
+use tegata_store::{Adverse, Mischief};
+
+use super::world::{World, beginning};
+
+#[tokio::test]
+async fn the_fourth_ends_the_one_used_least_recently() {
+    let world = World::in_memory().await;
+    let mut begun = Vec::new();
+    for _ in 0..3 {
+        begun.push(world.sign_in("usr_1").await);
+        world.advance(70);
+    }
+    // The first is in use, so the second is the one that goes.
+    world.present(begun[0].cookie.expose()).await.unwrap();
+    world.advance(1);
+    let other = world.sign_in("usr_2").await;
+    let fourth = world.sign_in("usr_1").await;
+    assert_eq!(world.verdict(begun[1].cookie.expose()).await, Verdict::Ended);
+    for lives in [&begun[0], &begun[2], &other, &fourth] {
+        world.present(lives.cookie.expose()).await.unwrap();
+    }
+    let told: Vec<_> = world.journal().await;
+    let ended = told.iter().find(|(kind, _)| kind == "SESSION_ENDED").unwrap();
+    assert_eq!(ended.1["reason"], "limit");
+    assert_eq!(ended.1["session_id"], begun[1].session.id.as_str());
+    assert_eq!(ended.1["user_id"], "usr_1");
+    assert_eq!(world.endings.known.lock().unwrap().len(), 1, "and it is revoked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_ins_at_once_leave_three() {
+    for seed in 0..10 {
+        let world = World::in_memory().await;
+        let tasks: Vec<_> = (0..12)
+            .map(|turn| {
+                let records = Adverse::new(world.records.clone(), seed, Mischief::delays());
+                let (ephemeral, clock) = (world.ephemeral.clone(), world.clock.clone());
+                let node = World::on(Arc::new(records), ephemeral, clock, 100 * seed + turn);
+                tokio::spawn(async move { node.sign_in("usr_1").await })
+            })
+            .collect();
+        let mut cookies = Vec::new();
+        for task in tasks {
+            cookies.push(task.await.unwrap().cookie.expose().clone());
+        }
+        let mut alive = 0;
+        for cookie in &cookies {
+            alive += usize::from(world.present(cookie).await.is_ok());
+        }
+        assert_eq!(alive, 3, "seed {seed}");
+        assert_eq!(world.told("SESSION_CREATED").await, 12);
+        assert_eq!(world.told("SESSION_ENDED").await, 9);
+    }
+}
+
+#[tokio::test]
+async fn signing_in_anew_ends_what_the_browser_had() {
+    let world = World::in_memory().await;
+    let planted = world.sign_in("usr_attacker").await;
+    let replaces = Some(planted.session.id.clone());
+    let beginning = Beginning { replaces, ..beginning("usr_1") };
+    let begun = world.sessions.begin(&world.realm, &beginning).await.unwrap();
+    assert_ne!(begun.session.id, planted.session.id);
+    assert_eq!(world.verdict(planted.cookie.expose()).await, Verdict::Ended);
+    assert_eq!(world.present(begun.cookie.expose()).await.unwrap().session.user.as_str(), "usr_1");
+}
+
+#[tokio::test]
+async fn what_has_ended_takes_no_room() {
+    let world = World::in_memory().await;
+    let mut cookies = Vec::new();
+    for _ in 0..20 {
+        let begun = world.sign_in("usr_1").await;
+        let reason = tegata_session::Reason::Logout;
+        world.sessions.end(&world.realm, &begun.session.id, &reason, "usr_1").await.unwrap();
+        let kept = world.sign_in("usr_2").await;
+        cookies.push(kept.cookie.expose().clone());
+    }
+    assert_eq!(
+        world.sessions.list(&world.realm, &"usr_1".parse().unwrap()).await.unwrap().len(),
+        0
+    );
+    let listed = world.sessions.list(&world.realm, &"usr_2".parse().unwrap()).await.unwrap();
+    let listed: BTreeSet<_> = listed.into_iter().map(|it| it.session.id).collect();
+    assert_eq!(listed.len(), 3);
+}
+
+#[tokio::test]
+async fn one_that_slept_is_told_to_have_slept() {
+    let world = World::in_memory().await;
+    for _ in 0..3 {
+        world.sign_in("usr_1").await;
+    }
+    world.advance(3 * 3_600);
+    world.sign_in("usr_1").await;
+    let journal = world.journal().await;
+    let ended = journal.iter().find(|(kind, _)| kind == "SESSION_ENDED").unwrap();
+    assert_eq!(ended.1["reason"], "idle");
+}

@@ -1,0 +1,125 @@
+//! Rises of privilege.
+
+use std::time::Duration;
+
+use tegata_core::Timestamp;
+use tegata_session::{Passage, Presentation, Rise, Session, SessionRefused, Standing, Verdict};
+
+use super::world::{World, elsewhere, given, home, refused};
+
+/// Five minutes of elevation, proven with a second factor.
+fn elevation(session: &Session, now: Timestamp) -> Rise {
+    let standing = Standing {
+        acr: Some("aal2".into()),
+        amr: vec!["pwd".into(), "otp".into()],
+        elevated_until: Some(now + Duration::from_secs(300)),
+        ..session.standing.clone()
+    };
+    Rise { standing }
+}
+
+async fn raise(world: &World, value: &str, rise: &Rise) -> Result<Passage, SessionRefused> {
+    let presented = Presentation { value, binding: &home(), rotates: true };
+    world.sessions.raise(&world.realm, &presented, rise).await
+}
+
+fn now(world: &World) -> Timestamp {
+    tegata_core::Clock::now(world.clock.as_ref())
+}
+
+#[tokio::test]
+async fn a_rise_is_for_the_new_value_alone() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    let old = begun.cookie.expose();
+    let risen = raise(&world, old, &elevation(&begun.session, now(&world))).await.unwrap();
+    assert!(risen.is_elevated(now(&world)));
+    assert_ne!(&given(&risen), old);
+
+    // A request that was on its way, or a thief: served as before, and told nothing.
+    let before = world.present(old).await.unwrap();
+    assert!(!before.is_elevated(now(&world)));
+    assert_eq!(before.session.standing, begun.session.standing);
+    assert!(before.cookie.is_none());
+
+    let after = world.present(&given(&risen)).await.unwrap();
+    assert!(after.is_elevated(now(&world)));
+    assert_eq!(world.verdict(old).await, Verdict::Superseded);
+}
+
+#[tokio::test]
+async fn elevation_is_short() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    let rise = elevation(&begun.session, now(&world));
+    let risen = raise(&world, begun.cookie.expose(), &rise).await.unwrap();
+    world.advance(299);
+    assert!(world.present(&given(&risen)).await.unwrap().is_elevated(now(&world)));
+    world.advance(1);
+    let passage = world.present(&given(&risen)).await.unwrap();
+    assert!(!passage.is_elevated(now(&world)));
+    assert_eq!(passage.session.standing.acr.as_deref(), Some("aal2"), "the proof remains");
+}
+
+#[tokio::test]
+async fn a_lost_rise_is_repaired_by_proving_it_again() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    let rise = elevation(&begun.session, now(&world));
+    raise(&world, begun.cookie.expose(), &rise).await.unwrap();
+    world.advance(5);
+    let again = raise(&world, begun.cookie.expose(), &rise).await.unwrap();
+    assert!(world.present(&given(&again)).await.unwrap().is_elevated(now(&world)));
+}
+
+#[tokio::test]
+async fn a_lost_rise_that_is_not_proven_again_is_withdrawn() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    let rise = elevation(&begun.session, now(&world));
+    let risen = raise(&world, begun.cookie.expose(), &rise).await.unwrap();
+    world.advance(11);
+    let passage = world.present(begun.cookie.expose()).await.unwrap();
+    assert_eq!(given(&passage), given(&risen), "the browser is not signed out");
+    assert!(!passage.is_elevated(now(&world)));
+    let passage = world.present(&given(&risen)).await.unwrap();
+    assert!(!passage.is_elevated(now(&world)), "whoever holds the value has not proven it");
+}
+
+#[tokio::test]
+async fn a_thief_is_not_raised_by_what_the_owner_proves() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    let rise = elevation(&begun.session, now(&world));
+    let presented =
+        Presentation { value: begun.cookie.expose(), binding: &elsewhere(), rotates: true };
+    let verdict = refused(world.sessions.raise(&world.realm, &presented, &rise).await);
+    assert!(matches!(verdict, Verdict::Bound(_)));
+    let risen = raise(&world, begun.cookie.expose(), &rise).await.unwrap();
+    for _ in 0..60 {
+        // A copy in the same network asks again and again.
+        if let Ok(passage) = world.present(begun.cookie.expose()).await {
+            assert!(!passage.is_elevated(now(&world)));
+            if let Some(cookie) = passage.cookie {
+                let followed = world.present(cookie.expose()).await.unwrap();
+                assert!(!followed.is_elevated(now(&world)));
+            }
+        }
+        world.advance(1);
+    }
+    let owner = world.present(&given(&risen)).await.unwrap();
+    assert!(!owner.is_elevated(now(&world)), "the owner has to prove it once more");
+}
+
+#[tokio::test]
+async fn roles_that_were_taken_away_are_gone_for_earlier_values_too() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    let rise = elevation(&begun.session, now(&world));
+    let risen = raise(&world, begun.cookie.expose(), &rise).await.unwrap();
+    assert!(world.sessions.stamp(&world.realm, &begun.session.id, 2, &[]).await.unwrap());
+    for value in [begun.cookie.expose(), &given(&risen)] {
+        let standing = world.present(value).await.unwrap().session.standing;
+        assert_eq!((standing.authority, standing.roles), (2, vec![]));
+    }
+}

@@ -1,0 +1,3 @@
+//! Where the root key lives: `Custody` adapters.
+
+pub mod file;

@@ -1,0 +1,37 @@
+//! Adapters for the ports: memory, SQLite, PostgreSQL; decorators over them.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`memory`] | all ports but `Custody`, in one process |
+//! | [`sql`] | `Records`, `Ephemeral`, `Backstop` on SQL databases |
+//! | [`sealed`] | decorators that encrypt what is stored |
+//! | [`custody`] | where the root key lives |
+//! | [`adverse`] | a fake for tests: within its contract, and as unhelpful as it can be |
+//!
+//! What the adapters promise is in `tegata_core::port`; that they keep it is shown by one contract
+//! suite for each port, in `tests/contract.rs`. A new adapter adds its module here and a line for
+//! each port there.
+
+pub mod adverse;
+pub mod custody;
+mod declared;
+pub mod memory;
+pub mod sealed;
+pub mod sql;
+
+pub use adverse::{Adverse, Mischief};
+pub use custody::file::{FileCustody, RootKeyRefused};
+pub use memory::{MemoryBackstop, MemoryEphemeral, MemoryFeed, MemoryRecords};
+pub use sealed::{SealRefused, Sealed, SealedEphemeral};
+pub use sql::postgres::{
+    Postgres, PostgresBackstop, PostgresConfig, PostgresEphemeral, PostgresRecords, PostgresRefused,
+};
+pub use sql::sqlite::{
+    Sqlite, SqliteBackstop, SqliteConfig, SqliteEphemeral, SqliteRecords, SqliteRefused,
+};
+
+/// What the tests of this and other crates stand on.
+#[cfg(feature = "testing")]
+pub mod testing {
+    pub use crate::sql::postgres::testing::{PostgresDatabase, PostgresServer};
+}

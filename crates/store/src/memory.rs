@@ -1,0 +1,11 @@
+//! The ports in memory: for one process, for tests, for embedding. Nothing survives the process.
+
+mod backstop;
+mod ephemeral;
+mod feed;
+mod records;
+
+pub use backstop::MemoryBackstop;
+pub use ephemeral::MemoryEphemeral;
+pub use feed::MemoryFeed;
+pub use records::MemoryRecords;

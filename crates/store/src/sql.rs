@@ -1,0 +1,4 @@
+//! Adapters for SQL databases.
+
+pub mod postgres;
+pub mod sqlite;

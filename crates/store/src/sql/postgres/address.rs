@@ -1,0 +1,230 @@
+//! The address of a database, as operators write it for every program that speaks to PostgreSQL.
+
+use std::{net::IpAddr, str::FromStr as _, time::Duration};
+
+use tokio_postgres::{
+    Config,
+    config::{Host, SslMode, TargetSessionAttrs},
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{
+    PostgresConfig, PostgresRefused,
+    tls::{self, Trust},
+};
+
+/// Where the database is and how to connect to it.
+#[derive(Clone)]
+pub(super) struct Address {
+    pub(super) config: Config,
+    pub(super) tls: MakeRustlsConnect,
+}
+
+impl Address {
+    /// Reads an address. Files that it names are read now.
+    pub(super) fn read(url: &str, limits: &PostgresConfig) -> Result<Self, PostgresRefused> {
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return refused("it does not begin with `postgres://`");
+        }
+        let (url, trust) = take_trust(url)?;
+        let mut config = Config::from_str(&url).or_else(|error| refused(error_text(&error)))?;
+        // What the driver does not know about TLS is decided by the verifier.
+        let local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)))
+            && config.get_hostaddrs().is_empty();
+        config.ssl_mode(match trust.mode() {
+            // As in libpq, a socket of the machine itself has no TLS.
+            _ if local => SslMode::Disable,
+            tls::Mode::Disable => SslMode::Disable,
+            tls::Mode::Prefer => SslMode::Prefer,
+            tls::Mode::Require | tls::Mode::VerifyCa | tls::Mode::VerifyFull => SslMode::Require,
+        });
+        if trust.mode().is_blind() && !config.get_hosts().iter().all(is_here) {
+            tracing::warn!(
+                "the connection to PostgreSQL does not prove whom it reaches: set \
+                 `sslmode=verify-full` and `sslrootcert`"
+            );
+        }
+        if config.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {
+            return refused(
+                "`target_session_attrs` asks for a replica, and what a replica answers \
+                 may be out of date: remove it",
+            );
+        }
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        if loses_commits(config.get_options().unwrap_or_default()) {
+            return refused(
+                "`options` weakens `synchronous_commit`, so acknowledged changes could \
+                 be lost: remove it",
+            );
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("tegata");
+        }
+        let connect = config.get_connect_timeout().copied().unwrap_or(limits.connect);
+        config.connect_timeout(connect.min(limits.connect));
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(limits.statement);
+        }
+        // The driver's defaults would notice a silent peer after two hours.
+        config.keepalives_idle(config.get_keepalives_idle().min(Duration::from_secs(10)));
+        config.keepalives_interval(
+            config.get_keepalives_interval().unwrap_or(Duration::from_secs(2)),
+        );
+        config.keepalives_retries(config.get_keepalives_retries().unwrap_or(3));
+        let tls = MakeRustlsConnect::new(tls::client(&trust)?);
+        Ok(Self { config, tls })
+    }
+
+    /// How long connecting may take at most: every host has its time.
+    pub(super) fn patience(&self, limits: &PostgresConfig) -> Duration {
+        let hosts = self.config.get_hosts().len().max(self.config.get_hostaddrs().len()).max(1);
+        limits.connect.saturating_mul(u32::try_from(hosts).unwrap_or(u32::MAX))
+    }
+}
+
+/// Whether a host is this machine.
+fn is_here(host: &Host) -> bool {
+    match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse().is_ok_and(|host: IpAddr| host.is_loopback())
+        }
+    }
+}
+
+/// Takes the parameters about TLS out of a URL, since the driver knows only some of their values.
+fn take_trust(url: &str) -> Result<(String, Trust), PostgresRefused> {
+    let mut trust = Trust::default();
+    let after_password = url.find('@').unwrap_or(0);
+    let query = url.get(after_password..).and_then(|rest| rest.find('?'));
+    let Some((base, query)) = query.and_then(|at| url.split_at_checked(after_password + at)) else {
+        return Ok((url.to_owned(), trust));
+    };
+    let mut kept = Vec::new();
+    for parameter in query.trim_start_matches('?').split('&').filter(|part| !part.is_empty()) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let value = || percent_decoded(value);
+        match name {
+            "sslmode" => trust.mode = Some(tls::Mode::read(&value()?)?),
+            "sslrootcert" => trust.roots = Some(value()?),
+            "sslcert" => trust.certificate = Some(value()?),
+            "sslkey" => trust.key = Some(value()?),
+            _ => kept.push(parameter),
+        }
+    }
+    let query = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
+    Ok((format!("{base}{query}"), trust))
+}
+
+fn percent_decoded(text: &str) -> Result<String, PostgresRefused> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+        let decoded = digit(rest.next()).zip(digit(rest.next()));
+        match decoded.and_then(|(high, low)| u8::try_from(high * 16 + low).ok()) {
+            Some(byte) => bytes.push(byte),
+            None => return refused("a `%` in it is not followed by two hexadecimal digits"),
+        }
+    }
+    String::from_utf8(bytes).or_else(|_| refused("a parameter in it is not UTF-8"))
+}
+
+/// Whether `options` asks for a weaker `synchronous_commit` than ours. Stronger is welcome.
+fn loses_commits(options: &str) -> bool {
+    let after = options.split_once("synchronous_commit").map(|(_, after)| after);
+    after.is_some_and(|after| {
+        let value = after.trim_start_matches(|c: char| c == '=' || c.is_whitespace());
+        let value = value.split_whitespace().next().unwrap_or_default();
+        !["on", "remote_apply"].contains(&value) || loses_commits(after)
+    })
+}
+
+fn error_text(error: &tokio_postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => source.to_string(),
+        None => error.to_string(),
+    }
+}
+
+fn refused<T>(detail: impl Into<String>) -> Result<T, PostgresRefused> {
+    Err(PostgresRefused::Address { detail: detail.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(url: &str) -> Result<Config, String> {
+        let address = Address::read(url, &PostgresConfig::default());
+        address.map(|address| address.config).map_err(|refused| refused.to_string())
+    }
+
+    #[test]
+    fn connects_only_to_servers_that_take_writes() {
+        let config = read("postgres://u@db/d").unwrap();
+        assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        let config = read("postgres://u@db/d?target_session_attrs=any").unwrap();
+        assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        let replica = read("postgres://u@db/d?target_session_attrs=read-only").unwrap_err();
+        assert!(replica.contains("replica"), "{replica}");
+    }
+
+    #[test]
+    fn refuses_to_lose_what_it_acknowledged() {
+        for bad in ["off", "local", "remote_write", ""] {
+            let url = format!("postgres://u@db/d?options=-csynchronous_commit%3D{bad}");
+            assert!(read(&url).unwrap_err().contains("synchronous_commit"), "{bad}");
+            let url = format!(
+                "postgres://u@db/d?options=-csynchronous_commit=on%20-csynchronous_commit={bad}"
+            );
+            assert!(read(&url).unwrap_err().contains("synchronous_commit"), "{bad}");
+        }
+        read("postgres://u@db/d?options=-csynchronous_commit%3Dremote_apply").unwrap();
+        read("postgres://u@db/d?options=-cgeqo%3Doff").unwrap();
+    }
+
+    #[test]
+    fn reads_the_words_of_libpq_about_tls() {
+        for (mode, expected) in [
+            ("disable", SslMode::Disable),
+            ("prefer", SslMode::Prefer),
+            ("require", SslMode::Require),
+        ] {
+            let config = read(&format!("postgres://u:p%3F@db/d?sslmode={mode}&application_name=x"));
+            let config = config.unwrap();
+            assert_eq!(config.get_ssl_mode(), expected);
+            assert_eq!(config.get_application_name(), Some("x"));
+            assert_eq!(config.get_password(), Some(&b"p?"[..]));
+        }
+        assert_eq!(read("postgres://u@db/d").unwrap().get_ssl_mode(), SslMode::Prefer);
+        let socket = read("postgres://u@%2Frun%2Fpostgresql/d?sslmode=require").unwrap();
+        assert_eq!(socket.get_ssl_mode(), SslMode::Disable);
+        for bad in [
+            "sslmode=verify",
+            "sslmode=allow",
+            "sslmode=",
+            "sslmode=%zz",
+            "sslmode=require&sslrootcert=/none",
+        ] {
+            read(&format!("postgres://u@db/d?{bad}")).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn an_error_shows_nothing_of_the_address() {
+        for bad in [
+            "mysql://u:hunter2@db/d",
+            "postgres://u:hunter2@db/d?hunter=2",
+            "postgres://u:hunter2@db:hunter2/d",
+            "postgres://u:hunter2@db/d?sslmode=hunter2%",
+        ] {
+            let error = read(bad).unwrap_err();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Bounded connections. Nothing piles up when the server is gone: whoever asks is told so at once,
+//! while one task tries to reach it again.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tegata_core::StoreError;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_postgres::Row;
+
+use super::{
+    PostgresConfig,
+    address::Address,
+    fault::{self, Fault},
+    param::Param,
+    session::Session,
+};
+
+/// The connections to one database.
+pub(super) struct Pool(Arc<Shared>);
+
+struct Shared {
+    address: Address,
+    limits: PostgresConfig,
+    /// One for each connection that is in use or being made.
+    permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    idle: Mutex<Vec<Session>>,
+    /// Why the server cannot be reached, while a task is trying to.
+    down: watch::Sender<Option<String>>,
+}
+
+impl Pool {
+    /// A pool that connects when it is first asked.
+    pub(super) fn new(address: Address, limits: PostgresConfig) -> Self {
+        Self(Arc::new(Shared {
+            address,
+            permits: Arc::new(Semaphore::new(limits.connections.max(1))),
+            limits,
+            waiting: AtomicUsize::new(0),
+            idle: Mutex::default(),
+            down: watch::Sender::new(None),
+        }))
+    }
+
+    /// Asks one statement on a connection of its own, and keeps to the deadline.
+    pub(super) async fn ask(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+        let lease = self.lease().await.map_err(|error| Fault::Unsent(detail(error)))?;
+        lease.ask(sql, params).await
+    }
+
+    /// A connection for one caller.
+    async fn lease(&self) -> Result<Lease, StoreError> {
+        let shared = &self.0;
+        let permit = match shared.permits.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => shared.queue().await?,
+        };
+        if let Some(session) = shared.take_idle() {
+            return Ok(Lease::new(shared, permit, session));
+        }
+        let down = shared.down.borrow().clone();
+        match down {
+            Some(why) => Err(fault::unavailable(why)),
+            None => shared.connect(permit).await,
+        }
+    }
+}
+
+impl Shared {
+    /// Waits for a connection that another caller has.
+    async fn queue(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        let _place = Place::take(&self.waiting, self.limits.waiting)
+            .ok_or_else(|| fault::unavailable("too many calls wait for a connection"))?;
+        let mut down = self.down.subscribe();
+        tokio::select! {
+            permit = self.permits.clone().acquire_owned() => {
+                permit.map_err(|_| fault::unavailable("it has been closed"))
+            }
+            why = down.wait_for(Option::is_some) => {
+                let why = why.ok().and_then(|why| why.clone());
+                Err(fault::unavailable(why.unwrap_or_default()))
+            }
+            () = patience(self.limits.patience) => {
+                Err(fault::unavailable("all connections are in use"))
+            }
+        }
+    }
+
+    fn take_idle(&self) -> Option<Session> {
+        let mut idle = self.idle.lock();
+        // The last that came back is the likeliest to be warm.
+        while let Some(session) = idle.pop() {
+            if !session.is_closed() {
+                return Some(session);
+            }
+        }
+        None
+    }
+
+    fn give_back(&self, session: Session) {
+        let mut idle = self.idle.lock();
+        if !session.is_closed() && idle.len() < self.limits.connections.max(1) {
+            idle.push(session);
+        }
+    }
+
+    /// Makes a connection. The caller waits no longer than its patience; a connection that comes
+    /// later is for the next caller.
+    async fn connect(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Result<Lease, StoreError> {
+        let (send, receive) = oneshot::channel();
+        let shared = self.clone();
+        tokio::spawn(async move {
+            let connected = Session::connect(&shared.address, &shared.limits).await;
+            if let Err(error) = &connected {
+                shared.is_down(error);
+            }
+            let lease = connected.map(|session| Lease::new(&shared, permit, session));
+            // If nobody waits any more, the lease comes back and is dropped into the pool.
+            let _ = send.send(lease);
+        });
+        match timeout(self.limits.patience, receive).await {
+            Ok(Ok(lease)) => lease,
+            Ok(Err(_)) => Err(fault::unavailable("the connection attempt was given up")),
+            Err(_) => Err(fault::unavailable("it does not answer")),
+        }
+    }
+
+    /// Notes that the server cannot be reached, and begins to try.
+    fn is_down(self: &Arc<Self>, why: &StoreError) {
+        let why = detail(why.clone());
+        let mut first = false;
+        self.down.send_modify(|down| first = down.replace(why).is_none());
+        if first {
+            tracing::warn!(error = %self.down.borrow().as_deref().unwrap_or_default(),
+                "PostgreSQL cannot be reached");
+            tokio::spawn(probe(Arc::downgrade(self), self.limits.probe));
+        }
+    }
+}
+
+/// Tries to connect until it succeeds or the pool is gone.
+async fn probe(shared: Weak<Shared>, pause: Duration) {
+    let mut ticks = interval(pause.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let Some(shared) = shared.upgrade() else { return };
+        match Session::connect(&shared.address, &shared.limits).await {
+            Ok(session) => {
+                shared.give_back(session);
+                shared.down.send_replace(None);
+                tracing::info!("PostgreSQL can be reached again");
+                return;
+            }
+            Err(error) => {
+                shared.down.send_replace(Some(detail(error)));
+            }
+        }
+    }
+}
+
+/// A connection in one caller's hands. It goes back to the pool when it is dropped.
+struct Lease {
+    shared: Arc<Shared>,
+    session: Option<Session>,
+    /// Whether a statement was sent whose answer has not been read to the end.
+    midway: bool,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Lease {
+    fn new(shared: &Arc<Shared>, permit: OwnedSemaphorePermit, session: Session) -> Self {
+        Self { shared: shared.clone(), session: Some(session), midway: false, permit: Some(permit) }
+    }
+
+    async fn ask(mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+        let Some(session) = &self.session else {
+            return Err(Fault::Unsent("the connection is gone".to_owned()));
+        };
+        self.midway = true;
+        let sent = AtomicBool::new(false);
+        match timeout(self.shared.limits.statement, session.ask(sql, params, &sent)).await {
+            Ok(answer) => {
+                self.midway = false;
+                if answer.as_ref().is_err_and(Fault::ends_session) {
+                    self.session = None;
+                }
+                answer
+            }
+            Err(_) => {
+                // The server would have said so by now. What is idle may hang in the same way.
+                self.session = None;
+                self.shared.idle.lock().clear();
+                let why = "it did not answer in time".to_owned();
+                Err(if sent.into_inner() { Fault::Lost(why) } else { Fault::Unsent(why) })
+            }
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        if !self.midway {
+            self.shared.give_back(session);
+            return;
+        }
+        // The caller has gone away in the middle of a statement. The connection is of use when that
+        // is over; until then it counts as in use.
+        let (shared, permit) = (self.shared.clone(), self.permit.take());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Ok(true) = timeout(shared.limits.statement, session.settle()).await {
+                    shared.give_back(session);
+                }
+                drop(permit);
+            });
+        }
+    }
+}
+
+/// A place in the queue.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let one_more = |now: usize| (now < most).then_some(now + 1);
+        waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
+        Some(Self(waiting))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+async fn patience(span: Duration) {
+    let _ = timeout(span, std::future::pending::<()>()).await;
+}
+
+fn detail(error: StoreError) -> String {
+    match error {
+        StoreError::Unavailable { detail, .. } => detail,
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,176 @@
+//! One connection: its settings, the statements it has prepared, and how one statement is asked.
+
+use std::{
+    collections::HashMap,
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use futures_util::TryStreamExt as _;
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+use tokio_postgres::{Client, Row, Statement, types::ToSql};
+
+use super::{
+    PostgresConfig,
+    address::Address,
+    fault::{self, Fault},
+    param::Param,
+};
+use tegata_core::StoreError;
+
+/// How many prepared statements a connection keeps. Batches have many shapes; what is beyond this
+/// is prepared each time, which costs the server some planning.
+const PREPARED: usize = 256;
+
+/// A longer statement is prepared each time: no other batch is likely to be like it.
+const PREPARED_LENGTH: usize = 4096;
+
+/// A connection.
+pub(super) struct Session {
+    client: Client,
+    driver: AbortHandle,
+    prepared: Mutex<HashMap<String, Statement>>,
+}
+
+impl Session {
+    /// Connects, and makes the settings that the adapter relies on.
+    pub(super) async fn connect(
+        address: &Address,
+        limits: &PostgresConfig,
+    ) -> Result<Self, StoreError> {
+        let connecting = async {
+            let (client, connection) = address.config.connect(address.tls.clone()).await?;
+            let driver = tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(
+                        error = fault::text(&error),
+                        "a connection to PostgreSQL ended"
+                    );
+                }
+            });
+            let driver = driver.abort_handle();
+            let session = Self { client, driver, prepared: Mutex::default() };
+            session.client.batch_execute(&settings(limits)).await?;
+            Ok(session)
+        };
+        match tokio::time::timeout(address.patience(limits), connecting).await {
+            Ok(connected) => connected
+                .map_err(|error: tokio_postgres::Error| fault::unavailable(fault::text(&error))),
+            Err(_) => Err(fault::unavailable("it does not answer")),
+        }
+    }
+
+    /// Whether the connection has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Asks one statement, and reads its answer to the end, which is when it is committed. Sets
+    /// `sent` when the statement may be on its way.
+    pub(super) async fn ask(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+        sent: &AtomicBool,
+    ) -> Result<Vec<Row>, Fault> {
+        let statement = self.prepare(sql, params).await?;
+        sent.store(true, Ordering::SeqCst);
+        let answer = self.answer(statement, sql, params).await;
+        if answer.as_ref().is_err_and(Fault::is_forgotten) {
+            self.prepared.lock().clear();
+        }
+        answer
+    }
+
+    async fn answer(
+        &self,
+        statement: Option<Statement>,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, Fault> {
+        let values = params.iter().map(|(value, _)| value.as_ref() as &(dyn ToSql + Sync));
+        let asked = match statement {
+            Some(statement) => self.client.query_raw(&statement, values).await,
+            None => {
+                let types = params.iter().map(|(_, kind)| kind.clone());
+                self.client.query_typed_raw(sql, values.zip(types)).await
+            }
+        };
+        let mut stream = pin!(asked.map_err(|error| Fault::answering(&error, false))?);
+        let mut rows = Vec::new();
+        loop {
+            match stream.try_next().await {
+                Ok(Some(row)) => rows.push(row),
+                Ok(None) => return Ok(rows),
+                Err(error) => return Err(Fault::answering(&error, !rows.is_empty())),
+            }
+        }
+    }
+
+    /// The prepared form of a statement, unless so many are prepared already that this one is not.
+    async fn prepare(&self, sql: &str, params: &[Param<'_>]) -> Result<Option<Statement>, Fault> {
+        let room = {
+            let prepared = self.prepared.lock();
+            if let Some(statement) = prepared.get(sql) {
+                return Ok(Some(statement.clone()));
+            }
+            prepared.len() < PREPARED && sql.len() < PREPARED_LENGTH
+        };
+        if !room {
+            return Ok(None);
+        }
+        let types = params.iter().map(|(_, kind)| kind.clone()).collect::<Vec<_>>();
+        let statement = self.client.prepare_typed(sql, &types).await;
+        let statement = statement.map_err(|error| Fault::preparing(&error))?;
+        self.prepared.lock().insert(sql.to_owned(), statement.clone());
+        Ok(Some(statement))
+    }
+
+    /// Runs statements that take no values: to set things up.
+    pub(super) async fn run(&self, sql: &str) -> Result<(), StoreError> {
+        let ran = self.client.batch_execute(sql).await;
+        ran.map_err(|error| fault::unavailable(fault::text(&error)))
+    }
+
+    /// Waits until the server has answered all that it was asked.
+    pub(super) async fn settle(&self) -> bool {
+        self.client.check_connection().await.is_ok()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // A driver that still waits for a server that is gone would wait as long as TCP does.
+        self.driver.abort();
+    }
+}
+
+/// What a session is told before its first use.
+fn settings(limits: &PostgresConfig) -> String {
+    // The server's deadline comes before ours: then it is the server that says that nothing
+    // happened, and not we who do not know.
+    // 0 would mean that there is none.
+    let statement = (limits.statement.as_millis() * 9 / 10).max(1);
+    let lock = (limits.statement.as_millis() * 4 / 10).max(1);
+    format!(
+        "SET statement_timeout = {statement};
+         SET lock_timeout = {lock};
+         SET idle_in_transaction_session_timeout = {statement};
+         SET client_min_messages = warning;
+         -- Whatever others have put into `public` cannot stand in for what we call.
+         SET search_path = pg_catalog;
+         -- What is acknowledged is on disk, and on the standbys that the server waits for, even
+         -- where the server, the database or the role is set to less. `remote_apply` is more.
+         SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                               WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false);
+         -- `commit` relies on this level.
+         SET default_transaction_isolation = 'read committed';
+         -- Every statement is written for an index, and planned once. A plan that was made while a
+         -- table was empty must not read it from end to end when it is large.
+         SET enable_seqscan = off;
+         SET enable_bitmapscan = off;
+         SET plan_cache_mode = force_generic_plan;
+         SET jit = off;"
+    )
+}

@@ -1,0 +1,267 @@
+//! The contract of each port, run against every adapter of it.
+//!
+//! A new adapter adds one line for each port that it implements, and a function that makes the bed
+//! that the line names: where the adapter lives, which clock it reads, what must be kept alive
+//! while the test runs.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "all of this is tests, and what does not hold is to end them"
+)]
+
+#[macro_use]
+mod contract {
+    #[macro_use]
+    pub(crate) mod bed;
+    #[macro_use]
+    pub(crate) mod backstop;
+    #[macro_use]
+    pub(crate) mod custody;
+    #[macro_use]
+    pub(crate) mod ephemeral;
+    #[macro_use]
+    pub(crate) mod feed;
+    #[macro_use]
+    pub(crate) mod processes;
+    #[macro_use]
+    pub(crate) mod records;
+}
+
+mod memory {
+    use std::sync::Arc;
+
+    use tegata_core::{Backstop, Ephemeral, Feed, Records};
+    use tegata_store::{MemoryBackstop, MemoryEphemeral, MemoryFeed, MemoryRecords};
+
+    use crate::contract::{bed::Bed, records::KINDS};
+
+    pub(crate) async fn records() -> Bed<dyn Records> {
+        Bed::single(|clock| Arc::new(MemoryRecords::new(KINDS, clock).unwrap()) as Arc<_>)
+    }
+
+    pub(crate) async fn ephemeral() -> Bed<dyn Ephemeral> {
+        Bed::single(|clock| Arc::new(MemoryEphemeral::new(clock)) as Arc<_>)
+    }
+
+    pub(crate) async fn backstop() -> Bed<dyn Backstop> {
+        Bed::single(|clock| Arc::new(MemoryBackstop::new(clock)) as Arc<_>)
+    }
+
+    pub(crate) async fn feed() -> Bed<dyn Feed> {
+        Bed::single(|_| Arc::new(MemoryFeed::new(1024)) as Arc<_>)
+    }
+}
+
+mod sqlite {
+    use std::{path::Path, sync::Arc, time::Duration};
+
+    use tegata_core::{Backstop, Ephemeral, ManualClock, Records, SystemClock};
+    use tegata_store::{Sqlite, SqliteConfig};
+
+    use crate::contract::{
+        bed::Bed,
+        processes::{Opened, Place},
+        records::KINDS,
+    };
+
+    /// Patient, since how fast the machine is at the moment is not what is tested.
+    fn config() -> SqliteConfig {
+        SqliteConfig { wait: Duration::from_secs(120), ..SqliteConfig::default() }
+    }
+
+    /// Two handles on one file. Each has a writer of its own, as two processes would.
+    fn bed<P: ?Sized>(port: impl Fn(&Sqlite) -> Arc<P>) -> Bed<P> {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::default());
+        let path = directory.path().join("tegata.db");
+        let nodes =
+            (0..2).map(|_| port(&Sqlite::open(&path, &config(), KINDS, clock.clone()).unwrap()));
+        let nodes = nodes.collect();
+        Bed::new(clock, nodes).keeping(directory)
+    }
+
+    pub(crate) async fn records() -> Bed<dyn Records> {
+        bed(|sqlite| Arc::new(sqlite.records()) as Arc<_>)
+    }
+
+    pub(crate) async fn ephemeral() -> Bed<dyn Ephemeral> {
+        bed(|sqlite| Arc::new(sqlite.ephemeral()) as Arc<_>)
+    }
+
+    pub(crate) async fn backstop() -> Bed<dyn Backstop> {
+        bed(|sqlite| Arc::new(sqlite.backstop()) as Arc<_>)
+    }
+
+    pub(crate) async fn place() -> Place {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tegata.db");
+        Place::new(path.to_str().unwrap()).keeping(directory)
+    }
+
+    pub(crate) async fn open(place: String) -> Opened {
+        let clock = Arc::new(SystemClock);
+        let sqlite = Sqlite::open(Path::new(&place), &config(), KINDS, clock).unwrap();
+        Opened { records: Arc::new(sqlite.records()), ephemeral: Arc::new(sqlite.ephemeral()) }
+    }
+}
+
+mod sealed {
+    use std::sync::Arc;
+
+    use tegata_core::{Clock, Custody, Ephemeral, Node, Records};
+    use tegata_store::{FileCustody, MemoryEphemeral, MemoryRecords, Sealed, sealed::DATA_KEYS};
+
+    use crate::contract::{bed::Bed, records::KINDS};
+
+    /// Two handles on one store in memory, with one root key.
+    async fn handles(clock: Arc<dyn Clock>) -> Vec<Sealed> {
+        let kinds = [KINDS, &[&DATA_KEYS]].concat();
+        let inner = Arc::new(MemoryRecords::new(&kinds, clock).unwrap());
+        let directory = tempfile::tempdir().unwrap();
+        let root = FileCustody::create(&directory.path().join("root.key"), &Node::start());
+        let root: Arc<dyn Custody> = Arc::new(root.unwrap());
+        let mut handles = Vec::new();
+        for _ in 0..2 {
+            let opened = Sealed::open(inner.clone(), root.clone(), &Node::start()).await;
+            handles.push(opened.unwrap());
+        }
+        handles
+    }
+
+    pub(crate) async fn records() -> Bed<dyn Records> {
+        let clock = Arc::new(tegata_core::ManualClock::default());
+        let handles = handles(clock.clone()).await.into_iter();
+        Bed::new(clock, handles.map(|sealed| Arc::new(sealed) as Arc<_>).collect()).sealing()
+    }
+
+    pub(crate) async fn ephemeral() -> Bed<dyn Ephemeral> {
+        let clock = Arc::new(tegata_core::ManualClock::default());
+        let inner = Arc::new(MemoryEphemeral::new(clock.clone()));
+        let handles = handles(clock.clone()).await.into_iter();
+        let handles = handles.map(|sealed| Arc::new(sealed.ephemeral(inner.clone())) as Arc<_>);
+        Bed::new(clock, handles.collect())
+    }
+
+    pub(crate) async fn custody() -> Bed<dyn Custody> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("root.key");
+        FileCustody::create(&path, &Node::start()).unwrap();
+        let open = || Arc::new(FileCustody::open(&path, &Node::start()).unwrap()) as Arc<_>;
+        Bed::new(Arc::default(), vec![open(), open()]).keeping(directory)
+    }
+}
+
+mod adverse {
+    use std::sync::Arc;
+
+    use tegata_core::{Ephemeral, Feed, ManualClock, Records};
+    use tegata_store::{Adverse, MemoryEphemeral, MemoryFeed, MemoryRecords, Mischief};
+
+    use crate::contract::{bed::Bed, records::KINDS};
+
+    /// Two handles on one adapter, each adverse in its own way.
+    fn bed<A, P: ?Sized>(
+        make: impl FnOnce(Arc<ManualClock>) -> A,
+        port: impl Fn(Adverse<A>) -> Arc<P>,
+    ) -> Bed<P> {
+        let clock = Arc::new(ManualClock::default());
+        let inner = Arc::new(make(clock.clone()));
+        let handle = |seed| port(Adverse::new(inner.clone(), seed, Mischief::delays()));
+        Bed::new(clock, vec![handle(1), handle(2)])
+    }
+
+    pub(crate) async fn records() -> Bed<dyn Records> {
+        bed(
+            |clock| MemoryRecords::new(KINDS, clock).unwrap(),
+            |adverse| Arc::new(adverse) as Arc<_>,
+        )
+    }
+
+    pub(crate) async fn ephemeral() -> Bed<dyn Ephemeral> {
+        bed(|clock| MemoryEphemeral::new(clock), |adverse| Arc::new(adverse) as Arc<_>)
+    }
+
+    pub(crate) async fn feed() -> Bed<dyn Feed> {
+        bed(|_| MemoryFeed::new(1024), |adverse| Arc::new(adverse) as Arc<_>)
+    }
+}
+
+mod postgres {
+    use std::{sync::Arc, time::Duration};
+
+    use tegata_core::{Backstop, Clock, Ephemeral, ManualClock, Records, SystemClock};
+    use tegata_store::{Postgres, PostgresConfig, testing::PostgresServer};
+
+    use crate::contract::{
+        bed::Bed,
+        processes::{Opened, Place},
+        records::KINDS,
+    };
+
+    /// Patient: hundreds wait for a few connections here, on a machine that may be busy.
+    async fn opened(url: &str, clock: Arc<dyn Clock>) -> Postgres {
+        let config = PostgresConfig {
+            connections: 8,
+            patience: Duration::from_secs(120),
+            connect: Duration::from_secs(60),
+            statement: Duration::from_secs(120),
+            ..PostgresConfig::default()
+        };
+        Postgres::open(url, config, KINDS, clock).await.unwrap()
+    }
+
+    /// Two handles on one database, each with connections of its own.
+    async fn bed<P: ?Sized>(port: impl Fn(&Postgres) -> Arc<P>) -> Bed<P> {
+        let url = PostgresServer::shared().database().url();
+        let clock = Arc::new(ManualClock::default());
+        let nodes = [opened(&url, clock.clone()).await, opened(&url, clock.clone()).await];
+        Bed::new(clock, nodes.iter().map(port).collect())
+    }
+
+    pub(crate) async fn records() -> Bed<dyn Records> {
+        bed(|postgres| Arc::new(postgres.records()) as Arc<_>).await
+    }
+
+    pub(crate) async fn ephemeral() -> Bed<dyn Ephemeral> {
+        bed(|postgres| Arc::new(postgres.ephemeral()) as Arc<_>).await
+    }
+
+    pub(crate) async fn backstop() -> Bed<dyn Backstop> {
+        bed(|postgres| Arc::new(postgres.backstop()) as Arc<_>).await
+    }
+
+    pub(crate) async fn place() -> Place {
+        Place::new(&PostgresServer::shared().database().url())
+    }
+
+    pub(crate) async fn open(place: String) -> Opened {
+        let postgres = opened(&place, Arc::new(SystemClock)).await;
+        Opened { records: Arc::new(postgres.records()), ephemeral: Arc::new(postgres.ephemeral()) }
+    }
+}
+
+records_contract!(memory_records, crate::memory::records());
+ephemeral_contract!(memory_ephemeral, crate::memory::ephemeral());
+backstop_contract!(memory_backstop, crate::memory::backstop());
+feed_contract!(memory_feed, crate::memory::feed());
+
+records_contract!(sqlite_records, crate::sqlite::records());
+ephemeral_contract!(sqlite_ephemeral, crate::sqlite::ephemeral());
+backstop_contract!(sqlite_backstop, crate::sqlite::backstop());
+processes_contract!(sqlite_processes, crate::sqlite::place(), crate::sqlite::open);
+
+records_contract!(postgres_records, crate::postgres::records());
+ephemeral_contract!(postgres_ephemeral, crate::postgres::ephemeral());
+backstop_contract!(postgres_backstop, crate::postgres::backstop());
+processes_contract!(postgres_processes, crate::postgres::place(), crate::postgres::open);
+
+records_contract!(sealed_records, crate::sealed::records());
+ephemeral_contract!(sealed_ephemeral, crate::sealed::ephemeral());
+custody_contract!(file_custody, crate::sealed::custody());
+
+records_contract!(adverse_records, crate::adverse::records());
+ephemeral_contract!(adverse_ephemeral, crate::adverse::ephemeral());
+feed_contract!(adverse_feed, crate::adverse::feed());

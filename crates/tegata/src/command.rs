@@ -1,0 +1,205 @@
+//! The command line.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+use crate::{
+    admin,
+    compose::{self, Startup},
+    config::{self, BadConfig, Config, Source},
+    demo::Demo,
+    operate::{self, Order},
+    show::{self, Format},
+};
+
+mod apply;
+mod client;
+mod doctor;
+mod init;
+mod key;
+mod revoke;
+mod serve;
+mod service;
+mod session;
+mod token;
+mod user;
+
+/// Signs people and services in, issues and takes back tokens, and guards every request.
+#[derive(Parser)]
+#[command(name = "tegata", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// The configuration; `tegata.toml` here, if nothing is said.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data directory, in place of the configuration's.
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// How answers are written.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything in one process on embedded storage, with ten services behind the gateway.
+    Demo(Demo),
+    /// Runs the server.
+    Serve,
+    /// Writes a commented `tegata.toml` and a root key.
+    Init(init::Init),
+    /// Checks the configuration, the store and the keys, and says what to mend.
+    Doctor,
+    /// Makes users, clients, services and routes be as files declare them.
+    Apply(apply::Apply),
+    /// People.
+    #[command(subcommand)]
+    User(user::User),
+    /// OAuth clients.
+    #[command(subcommand)]
+    Client(client::Client),
+    /// Services behind the gateway.
+    #[command(subcommand)]
+    Service(service::Service),
+    /// Signing keys.
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Tokens.
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Takes something back.
+    Revoke(revoke::Revoke),
+    /// Browser sessions.
+    #[command(subcommand)]
+    Session(session::Session),
+}
+
+/// Why a command ended badly, which decides its exit code.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// The operation failed, or found something: 1.
+    Operation(String),
+    /// Wrong usage or configuration: 2.
+    Usage(String),
+}
+
+impl From<BadConfig> for Failed {
+    fn from(error: BadConfig) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<Startup> for Failed {
+    fn from(error: Startup) -> Self {
+        match error {
+            Startup::Store(error) => Self::Operation(error.to_string()),
+            other => Self::Usage(other.to_string()),
+        }
+    }
+}
+
+/// What all commands know.
+pub(crate) struct Context {
+    config: Option<PathBuf>,
+    data_dir: Option<PathBuf>,
+    format: Format,
+}
+
+/// Runs a command. Errors are one line on standard error.
+pub(crate) async fn run(cli: Cli) -> ExitCode {
+    let context = Context { config: cli.config, data_dir: cli.data_dir, format: cli.format };
+    let done = match cli.command {
+        Command::Demo(demo) => demo.run(&context).await,
+        Command::Serve => serve::run(&context).await,
+        Command::Init(init) => init.run(),
+        Command::Doctor => doctor::run(&context).await,
+        Command::Apply(apply) => apply.run(&context).await,
+        Command::User(user) => user.run(&context).await,
+        Command::Client(client) => client.run(&context).await,
+        Command::Service(service) => service.run(&context).await,
+        Command::Key(key) => key.run(&context).await,
+        Command::Token(token) => token.run(&context).await,
+        Command::Revoke(revoke) => revoke.run(&context).await,
+        Command::Session(session) => session.run(&context).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed::Operation(error)) => {
+            warn_line!("tegata: {error}");
+            ExitCode::from(1)
+        }
+        Err(Failed::Usage(error)) => {
+            warn_line!("tegata: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+impl Context {
+    /// The configuration.
+    pub(crate) fn load(&self) -> Result<(Config, Source), Failed> {
+        let (mut config, mut source) = config::load(self.config.as_deref(), std::env::vars())?;
+        if let Some(data) = &self.data_dir {
+            config.store.data_dir.clone_from(data);
+            source.base = PathBuf::new();
+        }
+        Ok((config, source))
+    }
+
+    /// The data directory, where one was named.
+    pub(crate) fn data_dir(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
+    }
+
+    /// Gives an order to the running server, or carries it out here where none runs.
+    pub(crate) async fn order(&self, order: Order) -> Result<Value, Failed> {
+        let (config, source) = self.load()?;
+        let data = compose::data_dir(&config, &source);
+        let answered = admin::order(&data, &order).await.map_err(|error| {
+            let socket = admin::socket(&data);
+            Failed::Operation(format!("`{}` does not answer: {error}", socket.display()))
+        })?;
+        let done = match answered {
+            Some(done) => done,
+            None => operate::perform(&compose::compose(config, &source).await?, order).await,
+        };
+        done.map_err(Failed::Operation)
+    }
+
+    /// Gives an order and shows its answer.
+    pub(crate) async fn order_and_show(&self, order: Order) -> Result<(), Failed> {
+        let answer = self.order(order).await?;
+        self.show(&answer)
+    }
+
+    /// Shows an answer.
+    pub(crate) fn show(&self, answer: &Value) -> Result<(), Failed> {
+        show::show(answer, self.format)
+            .map_err(|error| Failed::Operation(format!("standard output: {error}")))
+    }
+}
+
+/// A secret from standard input or a file, never from the command line, where others could see it.
+pub(crate) fn read_secret(file: Option<&PathBuf>, what: &str) -> Result<String, Failed> {
+    let text = match file {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            Failed::Usage(format!("`{}` cannot be read: {error}", path.display()))
+        })?,
+        None => {
+            warn_line!("{what}, ending with a line break:");
+            let mut line = String::new();
+            std::io::stdin()
+                .read_line(&mut line)
+                .map_err(|error| Failed::Usage(format!("standard input: {error}")))?;
+            line
+        }
+    };
+    let secret = text.trim_end_matches(['\r', '\n']).to_owned();
+    if secret.is_empty() { Err(Failed::Usage(format!("{what} is empty"))) } else { Ok(secret) }
+}

@@ -1,0 +1,67 @@
+//! `tegata init`.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use tegata_core::Node;
+use tegata_store::FileCustody;
+
+use super::Failed;
+
+/// The configuration that is written, with every default as a comment.
+const TEMPLATE: &str = include_str!("init/tegata.toml");
+
+#[derive(Args)]
+pub(crate) struct Init {
+    /// Where; here, if nothing is said.
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+}
+
+impl Init {
+    /// Writes both files, or neither where one is there already.
+    pub(crate) fn run(self) -> Result<(), Failed> {
+        let (config, key) = (self.dir.join("tegata.toml"), self.dir.join("root.key"));
+        fs::create_dir_all(&self.dir).map_err(|error| failed(&self.dir, &error))?;
+        if config.exists() {
+            return Err(Failed::Usage(format!(
+                "`{}` is there already; remove it, or choose another directory",
+                config.display()
+            )));
+        }
+        FileCustody::create(&key, &Node::start())
+            .map_err(|error| Failed::Usage(error.to_string()))?;
+        let mut file = fs::File::create_new(&config).map_err(|error| failed(&config, &error))?;
+        file.write_all(TEMPLATE.as_bytes()).map_err(|error| failed(&config, &error))?;
+        say_line!("wrote {} and {}", config.display(), key.display());
+        say_line!("keep a copy of the root key elsewhere: without it, the data cannot be read");
+        say_line!("next: tegata serve --config {}", config.display());
+        Ok(())
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Failed {
+    Failed::Usage(format!("`{}`: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_template_is_a_configuration_with_and_without_its_comments() {
+        let bare = toml::from_str::<crate::config::Config>(super::TEMPLATE);
+        assert!(bare.is_ok(), "{bare:?}");
+        let set: String = super::TEMPLATE
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(rest) if rest.contains(" = ") && !rest.contains("  ") => format!("{rest}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let set = toml::from_str::<crate::config::Config>(&set).unwrap();
+        assert!(set.contradictions().is_empty());
+    }
+}

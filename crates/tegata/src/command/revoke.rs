@@ -1,0 +1,72 @@
+//! `tegata revoke`.
+
+use clap::Args;
+
+use super::{Context, Failed};
+use crate::operate::{Order, What};
+
+#[derive(Args)]
+#[group(id = "what", required = true, multiple = false)]
+struct Chosen {
+    /// An access or refresh token.
+    #[arg(long)]
+    token: Option<String>,
+    /// An access token, by its name.
+    #[arg(long)]
+    jti: Option<String>,
+    /// A sign-in's tokens.
+    #[arg(long)]
+    family: Option<String>,
+    /// A browser session.
+    #[arg(long)]
+    session: Option<String>,
+    /// Everything that a person has.
+    #[arg(long, value_name = "USERNAME")]
+    user: Option<String>,
+    /// Everything that a client has.
+    #[arg(long)]
+    client: Option<String>,
+    /// Everything that a service has.
+    #[arg(long)]
+    service: Option<String>,
+    /// Everything that a key signed.
+    // Key ids are thumbprints, some of which begin with a hyphen.
+    #[arg(long, value_name = "KID", allow_hyphen_values = true)]
+    key: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Revoke {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Why, in a word: kept in the journal.
+    #[arg(long)]
+    reason: String,
+    /// Says which enforcement points refuse it now, and after how long: with one node, this one,
+    /// before the command answers.
+    #[arg(long)]
+    wait: bool,
+}
+
+impl Revoke {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failed> {
+        let chosen = self.chosen;
+        let what = [
+            chosen.token.map(What::Token),
+            chosen.jti.map(What::Jti),
+            chosen.family.map(What::Family),
+            chosen.session.map(What::Session),
+            chosen.user.map(What::User),
+            chosen.client.map(What::Client),
+            chosen.service.map(What::Service),
+            chosen.key.map(What::Key),
+        ];
+        let what = what.into_iter().flatten().next();
+        let what = what.ok_or_else(|| Failed::Usage("say what is to be revoked".to_owned()))?;
+        let mut answer = context.order(Order::Revoke { what, reason: self.reason }).await?;
+        if let Some(members) = answer.as_object_mut().filter(|_| !self.wait) {
+            members.remove("confirmed");
+        }
+        context.show(&answer)
+    }
+}

@@ -1,0 +1,50 @@
+//! `tegata serve`.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use super::{Context, Failed, apply};
+use crate::{
+    compose,
+    config::Declared,
+    operate,
+    run::{self, Listeners, Loopback, Stop},
+};
+
+/// Runs the server until it is told to stop.
+pub(crate) async fn run(context: &Context) -> Result<(), Failed> {
+    let (config, source) = context.load()?;
+    run::start_logging(&config.observability)?;
+    let declared = Declared {
+        user: config.user.clone(),
+        client: config.client.clone(),
+        service: config.service.clone(),
+        route: config.route.clone(),
+    };
+    let listeners = Listeners {
+        public: bind("[public]", config.public.listen.addresses())?,
+        gateway: bind("[gateway]", config.gateway.listen.addresses())?,
+        operations: bind("[operations]", config.operations.listen.addresses())?,
+    };
+    let composed = Arc::new(compose::compose(config, &source).await?);
+    let declarations = apply::declarations(declared, &source.base).map_err(Failed::Usage)?;
+    operate::declare(&composed, &declarations).await.map_err(Failed::Usage)?;
+    let stop = Stop::listen()?;
+    let running = run::start(Arc::clone(&composed), listeners, Loopback::Counted).await?;
+    tracing::info!(node = %composed.node.id(), issuer = composed.provider.issuer(), "started");
+    stop.asked().await;
+    tracing::info!(node = %composed.node.id(), "stopping");
+    running.stop().await;
+    Ok(())
+}
+
+fn bind(section: &str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failed> {
+    let one = |address: &SocketAddr| {
+        TcpListener::bind(address).map_err(|error| {
+            Failed::Usage(format!("{section} listen `{address}` cannot be used: {error}"))
+        })
+    };
+    addresses.iter().map(one).collect()
+}

@@ -1,0 +1,67 @@
+//! `tegata user`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::{Context, Failed, read_secret};
+use crate::operate::Order;
+
+#[derive(Subcommand)]
+pub(crate) enum User {
+    /// Registers a person. The password is read from standard input or a file.
+    Add {
+        username: String,
+        #[arg(long)]
+        email: Option<String>,
+        /// May be given several times, or as a list with commas.
+        #[arg(long = "role", value_delimiter = ',')]
+        roles: Vec<String>,
+        /// The file that the password is in.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// Without a password: nobody can sign in by one.
+        #[arg(long, conflicts_with = "password_file")]
+        no_password: bool,
+    },
+    /// Lists people.
+    List,
+    /// Shows one.
+    Show { username: String },
+    /// Keeps a person from signing in and from refreshing tokens.
+    Disable {
+        username: String,
+        /// Takes that back.
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Sets a password, read from standard input or a file.
+    Passwd {
+        username: String,
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+}
+
+impl User {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failed> {
+        let order = match self {
+            Self::Add { username, email, roles, password_file, no_password } => {
+                let password = if no_password {
+                    None
+                } else {
+                    Some(read_secret(password_file.as_ref(), "the password")?)
+                };
+                Order::UserAdd { username, email, roles, password }
+            }
+            Self::List => Order::UserList,
+            Self::Show { username } => Order::UserShow { username },
+            Self::Disable { username, undo } => Order::UserDisable { username, enable: undo },
+            Self::Passwd { username, password_file } => {
+                let password = read_secret(password_file.as_ref(), "the password")?;
+                Order::UserPasswd { username, password }
+            }
+        };
+        context.order_and_show(order).await
+    }
+}

@@ -1,0 +1,364 @@
+//! Putting the parts together: the only place that knows them all.
+
+use std::{
+    fs::{self, File, TryLockError},
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tegata_core::{Custody, Ephemeral, Epoch, Feed, Kind, Node, Realm, Records, StoreError};
+use tegata_identity::{
+    HashingPool, PasswordHasher, PasswordPolicy, Passwords, SignIn, Throttle, Users, Workers,
+};
+use tegata_oauth::{Clients, Parts, Provider};
+use tegata_server::{RevokedSessions, SessionsOfHolder};
+use tegata_session::{CookieTable, Csrf, Sessions, sessions::Endings};
+use tegata_store::{
+    FileCustody, MemoryFeed, Postgres, PostgresConfig, PostgresRefused, RootKeyRefused,
+    SealRefused, Sealed, Sqlite, SqliteConfig,
+};
+use tegata_token::{
+    Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules, View, Withdraw,
+};
+
+use crate::{
+    config::{Config, Source},
+    installation::{INSTALLATION, Installation},
+    outbox::OUTBOX,
+    registry::{ROUTES, Registry, SERVICES},
+};
+
+/// Every kind of record that there is.
+pub(crate) fn kinds() -> Vec<&'static Kind> {
+    let own: [&'static Kind; 5] =
+        [&INSTALLATION, &OUTBOX, &SERVICES, &ROUTES, &tegata_store::sealed::DATA_KEYS];
+    let sessions: [&'static Kind; 2] = [&tegata_session::SESSIONS, &tegata_session::ROSTERS];
+    own.into_iter()
+        .chain(sessions)
+        .chain(tegata_token::KINDS)
+        .chain(tegata_oauth::KINDS)
+        .chain(tegata_identity::KINDS)
+        .collect()
+}
+
+/// Why the parts could not be put together: what, where, and how to mend it. One line.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Startup {
+    #[error("{0}")]
+    Configuration(String),
+    #[error(transparent)]
+    RootKey(#[from] RootKeyRefused),
+    #[error("`{place}`: {source}")]
+    Seal {
+        place: String,
+        #[source]
+        source: SealRefused,
+    },
+    #[error(transparent)]
+    Sqlite(#[from] tegata_store::SqliteRefused),
+    #[error("[store] {0}")]
+    Postgres(#[from] PostgresRefused),
+    #[error(transparent)]
+    Keys(#[from] KeysRefused),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("`{}` is in use by another process; stop it, or use its administration socket", .0.display())]
+    InUse(PathBuf),
+    #[error("`{}`: {source}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A data directory that this process alone uses, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Takes a data directory, made where there is none.
+    pub(crate) fn take(path: &Path) -> Result<Self, Startup> {
+        let file = |source| Startup::File { path: path.to_owned(), source };
+        // What is in it is the server's alone.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(file)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join("tegata.lock"))
+            .map_err(file)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Startup::InUse(path.to_owned())),
+            Err(TryLockError::Error(source)) => Err(file(source)),
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The parts of the default realm, put together.
+pub(crate) struct Composed {
+    pub(crate) config: Config,
+    pub(crate) node: Node,
+    pub(crate) realm: Realm,
+    pub(crate) epoch: Epoch,
+    pub(crate) records: Arc<dyn Records>,
+    pub(crate) ephemeral: Arc<dyn Ephemeral>,
+    pub(crate) feed: Arc<dyn Feed>,
+    pub(crate) view: Arc<View>,
+    pub(crate) revoker: Revoker,
+    pub(crate) keys: Keys,
+    pub(crate) families: Families,
+    pub(crate) clients: Clients,
+    pub(crate) users: Users,
+    pub(crate) passwords: Passwords,
+    pub(crate) sign_in: SignIn,
+    pub(crate) sessions: Sessions,
+    pub(crate) endings: Arc<dyn Endings>,
+    pub(crate) csrf: Csrf,
+    pub(crate) cookies: CookieTable,
+    pub(crate) provider: Provider,
+    pub(crate) registry: Registry,
+    pub(crate) withdraw: Withdraw,
+    pub(crate) data: DataDir,
+}
+
+/// Where the data directory of a configuration is.
+pub(crate) fn data_dir(config: &Config, source: &Source) -> PathBuf {
+    source.base.join(&config.store.data_dir)
+}
+
+/// Puts the parts together.
+pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed, Startup> {
+    let node = Node::start();
+    let realm = Realm::default();
+    let data = DataDir::take(&data_dir(&config, source))?;
+    let custody = custody(&config, data.path(), &node)?;
+    let (bare, bare_ephemeral, feed) = stores(&config, data.path(), &node).await?;
+
+    let place = store_name(&config);
+    let sealed = Sealed::open(bare, custody, &node)
+        .await
+        .map_err(|source| Startup::Seal { place, source })?;
+    let ephemeral: Arc<dyn Ephemeral> = Arc::new(sealed.ephemeral(bare_ephemeral));
+    let records: Arc<dyn Records> = Arc::new(sealed);
+    let epoch = Installation::open(records.as_ref(), &node).await?.epoch;
+
+    let view = Arc::new(View::of_tokens(
+        node.clone(),
+        config.tokens.access_lifetime.get() + std::time::Duration::from_secs(60),
+    ));
+    // Nothing is judged before everything that was taken back is known.
+    view.catch_up(records.as_ref()).await?;
+    let revoker =
+        Revoker::new(node.clone(), Arc::clone(&records), Arc::clone(&feed), Arc::clone(&view));
+
+    let roots = async |purpose: &str| Roots::open(records.as_ref(), &node, &realm, purpose).await;
+    let lifetimes = Lifetimes {
+        access: config.tokens.access_lifetime.get(),
+        idle: config.tokens.refresh_lifetime.get(),
+        absolute: config.tokens.refresh_absolute.get(),
+        window: config.tokens.reuse_window.get(),
+    };
+    let indexes = Indexes::new(Arc::clone(&records), node.clone(), epoch, roots("status").await?);
+    let families = Families::new(
+        node.clone(),
+        epoch,
+        Arc::clone(&records),
+        roots("refresh").await?,
+        indexes.clone(),
+        revoker.clone(),
+        lifetimes.clone(),
+    );
+    let rules = RotationRules {
+        published_for: config.keys.jwks_max_age.get(),
+        verifies_for: lifetimes.access + std::time::Duration::from_secs(60),
+    };
+    let keys = Keys::open(
+        node.clone(),
+        realm.clone(),
+        Arc::clone(&records),
+        Arc::clone(&feed),
+        revoker.clone(),
+        rules,
+        &config.keys.algorithms,
+    )
+    .await?;
+    let clients = Clients::new(node.clone(), Arc::clone(&records), roots("client-secret").await?);
+    let registry = Registry::new(node.clone(), Arc::clone(&records));
+    let provider = Provider::new(
+        provider_config(&config),
+        Parts {
+            node: node.clone(),
+            realm: realm.clone(),
+            epoch,
+            records: Arc::clone(&records),
+            ephemeral: Arc::clone(&ephemeral),
+            clients: clients.clone(),
+            families: families.clone(),
+            indexes,
+            keys: keys.clone(),
+            revoker: revoker.clone(),
+            targets: Arc::new(registry.clone()),
+        },
+    );
+
+    let users = Users::new(node.clone(), Arc::clone(&records));
+    let hasher = PasswordHasher::new(
+        tegata_identity::credential::password::HasherConfig::default(),
+        node.entropy(),
+    );
+    let hasher = Arc::new(hasher.map_err(|error| Startup::Configuration(error.to_string()))?);
+    let pool =
+        HashingPool::start(tegata_identity::workers::Config::default(), Arc::clone(node.clock()));
+    let pool: Arc<dyn Workers> = Arc::new(pool.map_err(|error| {
+        Startup::Configuration(format!(
+            "the threads that hash passwords cannot be started: {error}"
+        ))
+    })?);
+    let passwords = Passwords::new(
+        node.clone(),
+        Arc::clone(&records),
+        Arc::clone(&hasher),
+        Arc::clone(&pool),
+        PasswordPolicy::default(),
+    );
+    let throttle = Throttle::new(
+        node.clone(),
+        Arc::clone(&ephemeral),
+        tegata_identity::throttle::Config {
+            danger_exempt_loopback: config.limits.danger_exempt_loopback,
+            ..tegata_identity::throttle::Config::default()
+        },
+    );
+    let sign_in = SignIn::new(node.clone(), Arc::clone(&records), throttle, hasher, pool);
+
+    let session_keys = session_keys(roots("session").await?);
+    let limits = tegata_session::Limits {
+        absolute: config.sessions.absolute.get(),
+        idle: config.sessions.idle.get(),
+        rotation: config.sessions.rotation.get(),
+        most: config.sessions.most,
+        ..tegata_session::Limits::default()
+    };
+    let endings: Arc<dyn Endings> =
+        Arc::new(RevokedSessions::new(revoker.clone(), lifetimes.access));
+    let sessions = Sessions::new(
+        node.clone(),
+        epoch,
+        Arc::clone(&records),
+        Arc::clone(&ephemeral),
+        session_keys,
+        Arc::clone(&endings),
+        limits,
+    );
+    let csrf = Csrf::new(self::session_keys(roots("csrf").await?));
+    let cookies = CookieTable::new(config.public.environment, config.cookies.domain.as_deref())
+        .map_err(|error| Startup::Configuration(format!("[cookies] {error}")))?;
+    let withdraw = Withdraw::new()
+        .with(Arc::new(SessionsOfHolder(sessions.clone())))
+        .with(Arc::new(families.clone()));
+    Ok(Composed {
+        config,
+        node,
+        realm,
+        epoch,
+        records,
+        ephemeral,
+        feed,
+        view,
+        revoker,
+        keys,
+        families,
+        clients,
+        users,
+        passwords,
+        sign_in,
+        sessions,
+        endings,
+        csrf,
+        cookies,
+        provider,
+        registry,
+        withdraw,
+        data,
+    })
+}
+
+fn provider_config(config: &Config) -> tegata_oauth::Config {
+    tegata_oauth::Config {
+        issuer: config.issuer(),
+        audience: config.audience(),
+        code_lifetime: config.tokens.code_lifetime.get(),
+        access_lifetime: config.tokens.access_lifetime.get(),
+        service_lifetime: config.tokens.service_lifetime.get(),
+        exchanged_lifetime: config.tokens.exchanged_lifetime.get(),
+        jwks_max_age: config.keys.jwks_max_age.get(),
+        ..tegata_oauth::Config::default()
+    }
+}
+
+fn session_keys(roots: Roots) -> tegata_session::Keys {
+    tegata_session::Keys::new(roots.newest(), move |number, parts| roots.derive(number, parts))
+}
+
+/// The root key: from the environment, or from its file. It is never made here: a new one for data
+/// that an old one sealed would only hide that the old one is lost.
+fn custody(config: &Config, data: &Path, node: &Node) -> Result<Arc<dyn Custody>, Startup> {
+    let custody = match &config.keys.root_key {
+        Some(text) => FileCustody::from_text(text, "`TEGATA_KEYS__ROOT_KEY`", node)?,
+        None => FileCustody::open(&data.join(&config.keys.root_key_file), node)?,
+    };
+    Ok(Arc::new(custody))
+}
+
+/// The store, without what must not be shown.
+pub(crate) fn store_name(config: &Config) -> String {
+    let url = &config.store.url;
+    match url.split_once("://") {
+        Some((scheme, rest)) if scheme != "sqlite" => {
+            let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+            format!("{scheme}://{}", place.split('?').next().unwrap_or_default())
+        }
+        _ => url.clone(),
+    }
+}
+
+type Stores = (Arc<dyn Records>, Arc<dyn Ephemeral>, Arc<dyn Feed>);
+
+/// The adapters that the addresses name.
+async fn stores(config: &Config, data: &Path, node: &Node) -> Result<Stores, Startup> {
+    let feed: Arc<dyn Feed> = match config.events.url.as_str() {
+        "memory:" => Arc::new(MemoryFeed::new(4096)),
+        other => {
+            return Err(Startup::Configuration(format!(
+                "[events] url `{other}` is not supported; `memory:` is"
+            )));
+        }
+    };
+    let url = config.store.url.as_str();
+    if let Some(file) = url.strip_prefix("sqlite://") {
+        let settings = SqliteConfig::default();
+        let clock = Arc::clone(node.clock());
+        let opened = Sqlite::open(&data.join(file), &settings, &kinds(), clock)?;
+        return Ok((Arc::new(opened.records()), Arc::new(opened.ephemeral()), feed));
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        let clock = Arc::clone(node.clock());
+        let opened = Postgres::open(url, PostgresConfig::default(), &kinds(), clock).await?;
+        return Ok((Arc::new(opened.records()), Arc::new(opened.ephemeral()), feed));
+    }
+    Err(Startup::Configuration(format!(
+        "[store] url `{}` is not supported; write `sqlite://FILE` or `postgres://…`",
+        url.split("://").next().unwrap_or_default()
+    )))
+}

@@ -1,0 +1,405 @@
+//! What can be set: `tegata.toml`, and the environment over it.
+//!
+//! Every section has safe defaults, so an empty file is a good one. A key that is not known is an
+//! error that names the nearest one: a setting that is silently ignored is how limits get lost.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+use tegata_gateway::{
+    Network,
+    config::{self as gateway, Cors, Deadlines, Services, Tls},
+    decision_log::Mode,
+    network::ForwardedBy,
+};
+use tegata_mesh::{DeclaredRoute, DeclaredService};
+use tegata_session::Environment;
+use tegata_token::Algorithm;
+
+mod declared;
+mod listen;
+mod load;
+mod span;
+
+pub(crate) use declared::{ClientForm, Declared, UserForm, read_secret};
+pub(crate) use listen::Listen;
+pub(crate) use load::{BadConfig, Source, load, read_declared};
+pub(crate) use span::Span;
+
+/// The whole configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    pub(crate) public: Public,
+    pub(crate) gateway: Gateway,
+    pub(crate) operations: Operations,
+    pub(crate) store: Store,
+    pub(crate) events: Events,
+    pub(crate) keys: Keys,
+    pub(crate) tokens: Tokens,
+    pub(crate) sessions: Sessions,
+    pub(crate) cookies: Cookies,
+    pub(crate) observability: Observability,
+    pub(crate) limits: Limits,
+    pub(crate) user: Vec<UserForm>,
+    pub(crate) client: Vec<ClientForm>,
+    pub(crate) service: Vec<DeclaredService>,
+    pub(crate) route: Vec<DeclaredRoute>,
+}
+
+/// Where people and clients come.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Public {
+    /// Where it listens.
+    pub(crate) listen: Listen,
+    /// The issuer identifier; `http://localhost:PORT` if it is missing, which only development may.
+    pub(crate) issuer: Option<String>,
+    /// Which cookies are set: `development`, `staging`, `production`.
+    pub(crate) environment: Environment,
+    /// Networks of proxies in front of it, whose `X-Forwarded-For` is believed.
+    pub(crate) trusted_proxies: Vec<String>,
+    /// Its certificate; without one, HTTP is spoken in the clear.
+    pub(crate) tls: Option<Tls>,
+}
+
+impl Default for Public {
+    fn default() -> Self {
+        Self {
+            listen: Listen::loopback(8000),
+            issuer: None,
+            environment: Environment::Development,
+            trusted_proxies: Vec::new(),
+            tls: None,
+        }
+    }
+}
+
+/// Where requests to services come.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Gateway {
+    /// Where it listens.
+    pub(crate) listen: Listen,
+    /// What access tokens are for; `http://localhost:PORT` if it is missing.
+    pub(crate) audience: Option<String>,
+    /// How many threads serve connections; 0: one for each core.
+    pub(crate) workers: usize,
+    /// Its certificate; without one, HTTP is spoken in the clear.
+    pub(crate) tls: Option<Tls>,
+    /// The names under which it may be asked, without ports; empty: under any.
+    pub(crate) hosts: Vec<String>,
+    /// Networks of proxies in front of it, which are believed about the address of the client.
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// Which header those proxies write the address into: `x-forwarded-for` or `forwarded`.
+    pub(crate) forwarded_by: ForwardedBy,
+    /// Which scripts of other origins may call.
+    pub(crate) cors: Cors,
+    /// How much passes.
+    pub(crate) limits: gateway::Limits,
+    /// How long it waits.
+    pub(crate) deadlines: Deadlines,
+    /// How services are reached.
+    pub(crate) upstream: Services,
+    /// What follows when a decision cannot be recorded: `best_effort` or `required`.
+    pub(crate) decisions: Mode,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            listen: Listen::loopback(8080),
+            audience: None,
+            workers: 0,
+            tls: None,
+            hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded_by: ForwardedBy::default(),
+            cors: Cors::default(),
+            limits: gateway::Limits::default(),
+            deadlines: Deadlines::default(),
+            upstream: Services::default(),
+            decisions: Mode::default(),
+        }
+    }
+}
+
+/// Where operators look.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Operations {
+    /// Where it listens. Not for the internet.
+    pub(crate) listen: Listen,
+}
+
+impl Default for Operations {
+    fn default() -> Self {
+        Self { listen: Listen::loopback(9000) }
+    }
+}
+
+/// Where things are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Store {
+    /// `sqlite://FILE`, relative to the data directory, or `postgres://user@host/database`.
+    pub(crate) url: String,
+    /// The directory of the database, the root key, the administration socket and the logs;
+    /// relative to the configuration file.
+    pub(crate) data_dir: PathBuf,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { url: "sqlite://tegata.db".to_owned(), data_dir: PathBuf::from(".") }
+    }
+}
+
+/// How nodes hear of each other.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Events {
+    /// `memory:`, for one node.
+    pub(crate) url: String,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { url: "memory:".to_owned() }
+    }
+}
+
+/// The root key and the signing keys.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Keys {
+    /// The file of the root key, relative to the data directory.
+    pub(crate) root_key_file: PathBuf,
+    /// The root key itself, base64: for the environment, never for a file.
+    pub(crate) root_key: Option<String>,
+    /// The algorithms that there are keys for.
+    pub(crate) algorithms: Vec<Algorithm>,
+    /// How long verifiers may keep the key set.
+    pub(crate) jwks_max_age: Span,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            root_key_file: PathBuf::from("root.key"),
+            root_key: None,
+            algorithms: Algorithm::ALL.to_vec(),
+            jwks_max_age: Span::secs(300),
+        }
+    }
+}
+
+/// How long tokens live.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tokens {
+    /// An access token.
+    pub(crate) access_lifetime: Span,
+    /// A refresh token that is not used.
+    pub(crate) refresh_lifetime: Span,
+    /// All refresh tokens of one sign-in.
+    pub(crate) refresh_absolute: Span,
+    /// For how long a lost answer to a refresh is given again; `0s` turns it off.
+    pub(crate) reuse_window: Span,
+    /// An authorization code.
+    pub(crate) code_lifetime: Span,
+    /// A token of one service for another.
+    pub(crate) service_lifetime: Span,
+    /// A token that was exchanged.
+    pub(crate) exchanged_lifetime: Span,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            access_lifetime: Span::secs(900),
+            refresh_lifetime: Span::secs(604_800),
+            refresh_absolute: Span::secs(30 * 86_400),
+            reuse_window: Span::secs(10),
+            code_lifetime: Span::secs(60),
+            service_lifetime: Span::secs(60),
+            exchanged_lifetime: Span::secs(300),
+        }
+    }
+}
+
+/// How long browser sessions live.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Sessions {
+    /// Without being used.
+    pub(crate) idle: Span,
+    /// Used or not.
+    pub(crate) absolute: Span,
+    /// How often the cookie's value changes.
+    pub(crate) rotation: Span,
+    /// How many a person may have.
+    pub(crate) most: usize,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            idle: Span::secs(1800),
+            absolute: Span::secs(86_400),
+            rotation: Span::secs(300),
+            most: 3,
+        }
+    }
+}
+
+/// Cookies.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Cookies {
+    /// The parent domain that cookies are shared on; without it they belong to one host.
+    pub(crate) domain: Option<String>,
+}
+
+/// Rate limits.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Whether attempts to sign in from this machine are not counted. For demonstrations: behind a
+    /// proxy on the same machine everybody comes from there.
+    pub(crate) danger_exempt_loopback: bool,
+}
+
+/// What the program says of itself.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Observability {
+    /// `text` or `json`.
+    pub(crate) log: LogForm,
+    /// `error`, `warn`, `info`, `debug`, or directives such as `info,tegata_oauth=debug`.
+    pub(crate) level: String,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogForm {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Default for Observability {
+    fn default() -> Self {
+        Self { log: LogForm::Text, level: "info".to_owned() }
+    }
+}
+
+impl Config {
+    /// The issuer identifier.
+    pub(crate) fn issuer(&self) -> String {
+        let default = || format!("http://localhost:{}", self.public.listen.port());
+        self.public.issuer.clone().unwrap_or_else(default)
+    }
+
+    /// What access tokens are for.
+    pub(crate) fn audience(&self) -> String {
+        let default = || format!("http://localhost:{}", self.gateway.listen.port());
+        self.gateway.audience.clone().unwrap_or_else(default)
+    }
+
+    /// Makes the paths of certificates relative to where the configuration is, like all others.
+    fn resolve(&mut self, base: &Path) {
+        let tls = [&mut self.public.tls, &mut self.gateway.tls].into_iter().flatten();
+        let files = tls.flat_map(|tls| [&mut tls.certificate_file, &mut tls.key_file]);
+        for file in files.chain(&mut self.gateway.upstream.ca_file) {
+            *file = base.join(&file);
+        }
+    }
+
+    /// Contradictions, which no single value shows.
+    pub(crate) fn contradictions(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let issuer = self.issuer();
+        let loopback =
+            ["http://localhost", "http://127.0.0.1", "http://[::1]"].iter().any(|prefix| {
+                issuer
+                    .strip_prefix(prefix)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+            });
+        if !issuer.starts_with("https://") && !loopback {
+            found.push(format!(
+                "[public] issuer `{issuer}` must begin with `https://`; only loopback addresses may be `http://`"
+            ));
+        }
+        if issuer.ends_with('/') || issuer.contains(['?', '#']) {
+            found.push(format!(
+                "[public] issuer `{issuer}` must not end with `/` and must have no query or fragment"
+            ));
+        }
+        if self.public.environment != Environment::Development && loopback {
+            found.push(
+                "[public] environment is not `development`, but the issuer is a loopback address; \
+                 set `issuer` to the address that browsers use"
+                    .to_owned(),
+            );
+        }
+        let tokens = &self.tokens;
+        if tokens.access_lifetime.get() > Duration::from_secs(3600) {
+            found.push(
+                "[tokens] access_lifetime is longer than an hour: what lives so long should be a \
+                 refresh token"
+                    .to_owned(),
+            );
+        }
+        if tokens.access_lifetime.get() < Duration::from_secs(1) {
+            found.push("[tokens] access_lifetime must be at least `1s`".to_owned());
+        }
+        for (name, span) in [
+            ("service_lifetime", tokens.service_lifetime),
+            ("exchanged_lifetime", tokens.exchanged_lifetime),
+        ] {
+            if span.get() > tokens.access_lifetime.get() {
+                found.push(format!("[tokens] {name} is longer than access_lifetime"));
+            }
+        }
+        if tokens.refresh_lifetime.get() > tokens.refresh_absolute.get() {
+            found.push(
+                "[tokens] refresh_lifetime is longer than refresh_absolute; the shorter one would \
+                 always end it"
+                    .to_owned(),
+            );
+        }
+        if tokens.reuse_window.get() > Duration::from_secs(60) {
+            found.push(
+                "[tokens] reuse_window is longer than a minute, which is how long a thief could use \
+                 a stolen refresh token unseen"
+                    .to_owned(),
+            );
+        }
+        if self.sessions.idle.get() > self.sessions.absolute.get() {
+            found.push("[sessions] idle is longer than absolute".to_owned());
+        }
+        if self.sessions.most == 0 {
+            found.push("[sessions] most must be at least 1".to_owned());
+        }
+        if self.keys.algorithms.is_empty() {
+            found.push("[keys] algorithms must name at least one".to_owned());
+        }
+        if !self.keys.algorithms.contains(&Algorithm::Es256) {
+            found.push(
+                "[keys] algorithms must include `ES256`, which internal tokens are signed with"
+                    .to_owned(),
+            );
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests;

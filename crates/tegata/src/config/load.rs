@@ -1,0 +1,167 @@
+//! Reading the configuration, and saying what is wrong with it.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use super::{Config, Declared};
+
+/// The names of all environment variables that set something begin with this.
+const PREFIX: &str = "TEGATA_";
+
+/// What is wrong with the configuration: what, where, and how to mend it. One line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BadConfig(pub(crate) String);
+
+impl fmt::Display for BadConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadConfig {}
+
+/// Where the configuration came from.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    /// The file, if there is one.
+    pub(crate) file: Option<PathBuf>,
+    /// What relative paths in it are relative to.
+    pub(crate) base: PathBuf,
+}
+
+/// Reads `file`, or `tegata.toml` here if there is one, with `environment` over it.
+pub(crate) fn load(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<(Config, Source), BadConfig> {
+    let default = Path::new("tegata.toml");
+    let chosen = file.or_else(|| default.exists().then_some(default));
+    let text = match chosen {
+        Some(path) => read(path)?,
+        None => String::new(),
+    };
+    let shown =
+        chosen.map_or_else(|| "the environment".to_owned(), |path| format!("`{}`", path.display()));
+    let mut table: Table = parse(&text, &shown)?;
+    // Read once as it stands, so that what is wrong is shown with its line.
+    parse::<Config>(&text, &shown)?;
+    overlay(&mut table, environment)?;
+    let mut config: Config = table
+        .try_into()
+        .map_err(|error: toml::de::Error| BadConfig(explain(error.message(), "the environment")))?;
+    if let Some(contradiction) = config.contradictions().into_iter().next() {
+        return Err(BadConfig(format!("{shown}: {contradiction}")));
+    }
+    let base = chosen.and_then(Path::parent).filter(|parent| !parent.as_os_str().is_empty());
+    let source = Source {
+        file: chosen.map(Path::to_owned),
+        base: base.map_or_else(|| PathBuf::from("."), Path::to_owned),
+    };
+    config.resolve(&source.base);
+    Ok((config, source))
+}
+
+/// Reads a file of declarations: TOML, or JSON where its name ends so.
+pub(crate) fn read_declared(path: &Path) -> Result<Declared, BadConfig> {
+    let text = read(path)?;
+    let shown = format!("`{}`", path.display());
+    if path.extension().is_some_and(|extension| extension == "json") {
+        return serde_json::from_str(&text)
+            .map_err(|error| BadConfig(explain(&error.to_string(), &shown)));
+    }
+    parse(&text, &shown)
+}
+
+fn read(path: &Path) -> Result<String, BadConfig> {
+    std::fs::read_to_string(path).map_err(|error| {
+        BadConfig(format!(
+            "`{}` cannot be read: {error}; `tegata init` writes one with comments",
+            path.display()
+        ))
+    })
+}
+
+fn parse<T: DeserializeOwned>(text: &str, shown: &str) -> Result<T, BadConfig> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| {
+            text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
+        });
+        BadConfig(explain(error.message(), &format!("{shown}, line {line}")))
+    })
+}
+
+/// The message of a parser as one line, with the nearest known key where one is unknown.
+fn explain(message: &str, place: &str) -> String {
+    let message = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let Some((before, rest)) = message.split_once("unknown field `") else {
+        return format!("{place}: {message}");
+    };
+    let quoted: Vec<&str> = rest.split('`').collect();
+    let unknown = quoted.first().copied().unwrap_or_default();
+    let known = quoted.iter().skip(2).step_by(2);
+    let nearest = known.min_by_key(|known| distance(unknown, known));
+    match nearest {
+        Some(nearest) if distance(unknown, nearest) <= unknown.len().max(3) / 2 => {
+            format!("{place}: {before}unknown key `{unknown}`; did you mean `{nearest}`?")
+        }
+        _ => {
+            let all: Vec<_> =
+                quoted.iter().skip(2).step_by(2).map(|key| format!("`{key}`")).collect();
+            format!("{place}: {before}unknown key `{unknown}`; there are {}", all.join(", "))
+        }
+    }
+}
+
+/// The least number of letters to add, drop or change (Levenshtein).
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (at, left) in left.chars().enumerate() {
+        let mut next = vec![at + 1];
+        for (index, right) in right.iter().enumerate() {
+            let above = row.get(index).copied().unwrap_or_default();
+            let beside = row.get(index + 1).copied().unwrap_or_default();
+            let before = next.last().copied().unwrap_or_default();
+            next.push((above + usize::from(left != *right)).min(beside + 1).min(before + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// Sets values from the environment: `TEGATA_TOKENS__ACCESS_LIFETIME=15m`. Two underscores stand
+/// between section and key.
+fn overlay(
+    table: &mut Table,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<(), BadConfig> {
+    for (name, text) in environment {
+        let Some(path) = name.strip_prefix(PREFIX).filter(|path| path.contains("__")) else {
+            continue;
+        };
+        let path = path.to_ascii_lowercase();
+        let parts: Vec<&str> = path.split("__").collect();
+        let Some((key, sections)) = parts.split_last() else { continue };
+        let mut target = &mut *table;
+        for section in sections {
+            let entry = target.entry(*section).or_insert_with(|| Value::Table(Table::new()));
+            target = entry.as_table_mut().ok_or_else(|| {
+                BadConfig(format!("`{name}` in the environment: `{section}` is not a section"))
+            })?;
+        }
+        target.insert((*key).to_owned(), value(&text));
+    }
+    Ok(())
+}
+
+/// A value from the environment: a number, a list or `true` where it is written so, else a text.
+fn value(text: &str) -> Value {
+    let parsed = toml::from_str::<Table>(&format!("value = {text}")).ok();
+    let parsed = parsed.and_then(|mut table| table.remove("value"));
+    parsed.unwrap_or_else(|| Value::String(text.to_owned()))
+}

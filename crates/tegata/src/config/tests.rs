@@ -1,0 +1,108 @@
+use std::fs;
+
+use super::*;
+
+fn read(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("tegata.toml");
+    fs::write(&path, text).unwrap();
+    let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+    match load(Some(&path), environment) {
+        Ok((config, _)) => Ok(config),
+        Err(error) => Err(error.to_string().replace(&path.display().to_string(), "tegata.toml")),
+    }
+}
+
+#[test]
+fn an_empty_file_is_a_good_one() {
+    let config = read("", &[]).unwrap();
+    assert_eq!(config.issuer(), "http://localhost:8000");
+    assert_eq!(config.audience(), "http://localhost:8080");
+    assert!(config.contradictions().is_empty());
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
+    let error = read("[tokens]\n\nacess_lifetime = \"15m\"\n", &[]).unwrap_err();
+    assert_eq!(
+        error,
+        "`tegata.toml`, line 3: unknown key `acess_lifetime`; did you mean `access_lifetime`?"
+    );
+    let error = read("[token]\n", &[]).unwrap_err();
+    assert!(error.contains("did you mean `tokens`?"), "{error}");
+    let error = read("[zzzzzzzzzz]\n", &[]).unwrap_err();
+    assert!(error.contains("there are `public`"), "{error}");
+    let error = read("[[client]]\nclient_id = \"a\"\nredirect_uri = [\"x\"]\n", &[]).unwrap_err();
+    assert!(error.contains("`redirect_uri`; did you mean `redirect_uris`?"), "{error}");
+}
+
+#[test]
+fn the_environment_stands_over_the_file() {
+    let file = "[tokens]\naccess_lifetime = \"10m\"\n[sessions]\nmost = 2\n";
+    let over =
+        [("TEGATA_TOKENS__ACCESS_LIFETIME", "5m"), ("TEGATA_SESSIONS__MOST", "7"), ("PATH", "x")];
+    let config = read(file, &over).unwrap();
+    assert_eq!(config.tokens.access_lifetime, Span::secs(300));
+    assert_eq!(config.sessions.most, 7);
+    let error = read("", &[("TEGATA_TOKENS__ACCES_LIFETIME", "5m")]).unwrap_err();
+    assert!(error.contains("environment") && error.contains("`access_lifetime`?"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_a_value_says_what_could() {
+    let error = read("[tokens]\naccess_lifetime = \"15 minutes\"\n", &[]).unwrap_err();
+    assert!(error.contains("line 2") && error.contains("`15m`"), "{error}");
+    let error = read("[keys]\nalgorithms = [\"HS256\"]\n", &[]).unwrap_err();
+    assert!(error.contains("RS256"), "{error}");
+    let error = read("[tokens\n", &[]).unwrap_err();
+    assert!(error.contains("line 1"), "{error}");
+}
+
+#[test]
+fn listeners_can_speak_tls_and_stand_behind_proxies() {
+    let text = "[public]\nlisten = [\"127.0.0.1:1\", \"[::1]:1\"]\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
+                tls = { certificate_file = \"c.pem\", key_file = \"k.pem\" }\n\
+                [gateway]\ntrusted_proxies = [\"10.0.0.0/8\"]\nforwarded_by = \"forwarded\"\n\
+                tls = { certificate_file = \"c.pem\", key_file = \"k.pem\" }\n\
+                decisions = \"required\"\nlimits = { per_address = \"10/s\" }\n\
+                [gateway.deadlines]\nhead = \"5s\"\n";
+    let config = read(text, &[]).unwrap();
+    assert_eq!(config.public.listen.addresses().len(), 2);
+    assert!(config.public.tls.is_some() && config.gateway.tls.is_some());
+    let error = read("[gateway]\ntrusted_proxies = [\"10.0.0.0/33\"]\n", &[]).unwrap_err();
+    assert!(error.contains("line 2"), "{error}");
+    let error = read("[gateway.limits]\nper_adress = \"10/s\"\n", &[]).unwrap_err();
+    assert!(error.contains("`per_address`?"), "{error}");
+}
+
+#[test]
+fn contradictions_are_refused() {
+    for (text, word) in [
+        ("[public]\nissuer = \"http://auth.example\"", "https://"),
+        ("[public]\nissuer = \"http://localhost.evil.example\"", "https://"),
+        ("[public]\nissuer = \"https://auth.example/\"", "must not end"),
+        ("[public]\nenvironment = \"production\"", "development"),
+        ("[tokens]\naccess_lifetime = \"2h\"", "an hour"),
+        ("[tokens]\nrefresh_lifetime = \"31d\"", "refresh_absolute"),
+        ("[tokens]\nreuse_window = \"5m\"", "thief"),
+        ("[sessions]\nidle = \"2d\"", "absolute"),
+        ("[sessions]\nmost = 0", "at least 1"),
+        ("[keys]\nalgorithms = [\"RS256\"]", "ES256"),
+    ] {
+        let error = read(text, &[]).unwrap_err();
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_file_says_how_to_make_one() {
+    let error = load(Some("no-such.toml".as_ref()), std::iter::empty()).unwrap_err();
+    assert!(error.to_string().contains("tegata init"));
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let text = "[[user]]\nusername = \"a\"\npassword = \"hunter2\"\n\
+                [[client]]\nclient_id = \"c\"\nredirect_uris = []\nclient_secret = \"hunter2\"\n";
+    assert!(!format!("{:?}", read(text, &[]).unwrap()).contains("hunter2"));
+}

@@ -1,0 +1,156 @@
+//! Session cookies at the gateway: whom a cookie stands for, and whether the request may use it.
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderMap, HeaderValue, header::USER_AGENT};
+use quick_cache::sync::Cache;
+use tegata_core::{BoxFuture, Realm};
+use tegata_gateway::{Checked, Head, SessionCheck, SessionIdentity, SessionRefused};
+use tegata_identity::{Role, Users};
+use tegata_session::{
+    Binding, Cookie, CookieName, Csrf, Origins, Sender, Sent, Session, Sessions, Verdict,
+    same_origin_verdict, sessions,
+};
+use tegata_token::{Claims, Scope};
+
+use crate::compose::Composed;
+
+/// How many identities are kept, so that the gateway need not make an internal token anew for every
+/// request of a session.
+const KEPT: usize = 1000;
+
+/// Answers the gateway about session cookies.
+pub(crate) struct CookieDoor {
+    realm: Realm,
+    issuer: String,
+    scope: Scope,
+    sessions: Sessions,
+    users: Users,
+    csrf: Csrf,
+    origins: Origins,
+    cookie: Cookie,
+    kept: Cache<String, Arc<SessionIdentity>>,
+}
+
+impl CookieDoor {
+    /// For the sessions of `composed`, used from these origins, with this scope.
+    pub(crate) fn new(composed: &Composed, scope: Scope, origins: Origins) -> Self {
+        Self {
+            realm: composed.realm.clone(),
+            issuer: composed.config.issuer(),
+            scope,
+            sessions: composed.sessions.clone(),
+            users: composed.users.clone(),
+            csrf: composed.csrf.clone(),
+            origins,
+            cookie: composed.cookies.cookie(CookieName::Session).clone(),
+            kept: Cache::new(KEPT),
+        }
+    }
+
+    async fn judge(&self, value: &str, head: Head<'_>, client: IpAddr) -> Checked {
+        let refused = |why| Checked { verdict: Err(why), set_cookie: Vec::new() };
+        let agent = head.headers.get(USER_AGENT).map(HeaderValue::as_bytes);
+        let binding = Binding::of(client, agent);
+        let shown = sessions::Presentation { value, binding: &binding, rotates: true };
+        let passage = match self.sessions.present(&self.realm, &shown).await {
+            Ok(passage) => passage,
+            Err(sessions::SessionRefused::Store(error)) => {
+                tracing::warn!(%error, "a session cookie could not be judged");
+                return refused(SessionRefused::Unavailable);
+            }
+            Err(sessions::SessionRefused::Verdict(verdict)) => {
+                let why = match verdict {
+                    Verdict::Bound(_) => SessionRefused::NotTheirs,
+                    _ => SessionRefused::Unknown,
+                };
+                // A cookie that may still be good elsewhere, or a moment later, is left alone.
+                let set_cookie = if verdict.is_final() { self.cleared() } else { Vec::new() };
+                return Checked { verdict: Err(why), set_cookie };
+            }
+        };
+        let renewed = passage.cookie.as_ref().and_then(|value| {
+            let line = self.cookie.set(value.expose()).ok()?;
+            HeaderValue::from_str(&line).ok()
+        });
+        let set_cookie: Vec<_> = renewed.into_iter().collect();
+        if !self.is_wanted(&passage.session, head) {
+            return Checked { verdict: Err(SessionRefused::Forged), set_cookie };
+        }
+        let verdict = match self.users.load(&self.realm, &passage.session.user).await {
+            Ok(Some(user)) if !user.disabled => {
+                let roles = user.roles.iter().map(Role::as_str).map(str::to_owned).collect();
+                Ok(self.identity(&passage.session, roles))
+            }
+            Ok(_) => Err(SessionRefused::Unknown),
+            Err(error) => {
+                tracing::warn!(%error, "the person of a session could not be read");
+                Err(SessionRefused::Unavailable)
+            }
+        };
+        Checked { verdict, set_cookie }
+    }
+
+    /// Whether the request is one that the person wants: it changes nothing, or it is from a page
+    /// of ours and carries the session's token.
+    fn is_wanted(&self, session: &Session, head: Head<'_>) -> bool {
+        let origin = all(head.headers, "origin");
+        let fetch_site = all(head.headers, "sec-fetch-site");
+        let sender =
+            Sender { method: head.method.as_str(), origin: &origin, fetch_site: &fetch_site };
+        match same_origin_verdict(&sender, &self.origins) {
+            Ok(Sent::Safe) => true,
+            Ok(Sent::SameOrigin | Sent::Allowed) => {
+                let token = head.headers.get("x-csrf-token").and_then(|it| it.to_str().ok());
+                token.is_some_and(|token| self.csrf.is_of_session(&self.realm, &session.id, token))
+            }
+            Ok(Sent::Unstated) | Err(_) => false,
+        }
+    }
+
+    fn identity(&self, session: &Session, roles: Vec<String>) -> Arc<SessionIdentity> {
+        let claims = Claims {
+            iss: self.issuer.clone(),
+            sub: session.user.as_str().to_owned(),
+            exp: session.ends.secs(),
+            iat: session.started.secs(),
+            scope: self.scope.clone(),
+            roles,
+            sid: Some(session.id.as_str().to_owned()),
+            acr: session.standing.acr.clone(),
+            amr: session.standing.amr.clone(),
+            auth_time: Some(session.standing.auth_time),
+            ..Claims::default()
+        };
+        let sid = session.id.as_str();
+        if let Some(known) = self.kept.get(sid).filter(|known| known.claims == claims) {
+            return known;
+        }
+        let identity = Arc::new(SessionIdentity { claims });
+        self.kept.insert(sid.to_owned(), Arc::clone(&identity));
+        identity
+    }
+
+    fn cleared(&self) -> Vec<HeaderValue> {
+        HeaderValue::from_str(&self.cookie.expire()).into_iter().collect()
+    }
+}
+
+impl SessionCheck for CookieDoor {
+    fn cookie(&self) -> &str {
+        self.cookie.name()
+    }
+
+    fn check<'a>(
+        &'a self,
+        value: &'a str,
+        head: Head<'a>,
+        client: IpAddr,
+    ) -> BoxFuture<'a, Checked> {
+        Box::pin(self.judge(value, head, client))
+    }
+}
+
+fn all<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h [u8]> {
+    headers.get_all(name).iter().map(HeaderValue::as_bytes).collect()
+}

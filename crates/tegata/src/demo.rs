@@ -1,0 +1,303 @@
+//! `tegata demo`: everything in one process on embedded storage, with the ten-service shop behind
+//! the gateway.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::{Args, ValueEnum};
+use tegata_core::{Node, Secret};
+use tegata_sdk::{
+    Transport,
+    authenticate::{KeyRules, KeySource},
+};
+use tegata_shop::{Registry, Shop, ShopConfig, ShopHandle};
+use tegata_store::FileCustody;
+use tegata_token::SigningKey;
+
+use crate::{
+    command::{Context, Failed},
+    compose::{self, Composed},
+    config::{Config, Listen, Source, Span},
+    operate::{self, Declarations},
+    run::{self, Listeners, Loopback, Stop},
+};
+
+mod banner;
+mod describe;
+mod household;
+mod live;
+mod story;
+
+use household::Household;
+
+/// `tegata demo`.
+#[derive(Args, Clone)]
+pub(crate) struct Demo {
+    /// Public on N, gateway on N+1, operations on N+2, the shop from N+10.
+    #[arg(long, value_name = "N")]
+    port_base: Option<u16>,
+    /// Once it serves, writes what it is as JSON.
+    #[arg(long, value_name = "FILE")]
+    describe: Option<PathBuf>,
+    /// Plays the whole story, prints each step, and exits 0 only if every step held.
+    #[arg(long)]
+    once: bool,
+    /// A private key (PKCS#8 in PEM) to sign with.
+    #[arg(long, value_name = "PEM")]
+    signing_key: Option<PathBuf>,
+    /// Whether rate limits count what comes from this machine.
+    #[arg(long, value_enum, default_value_t)]
+    limits: Limits,
+}
+
+/// Whether rate limits count what comes from this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Limits {
+    /// They do not.
+    #[default]
+    Local,
+    /// They do.
+    Production,
+}
+
+/// Where everything listens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ports {
+    pub(crate) public: u16,
+    pub(crate) gateway: u16,
+    pub(crate) operations: u16,
+    pub(crate) shop: u16,
+}
+
+impl Ports {
+    fn new(base: Option<u16>) -> Result<Self, Failed> {
+        let Some(base) = base else {
+            return Ok(Self { public: 8000, gateway: 8080, operations: 9000, shop: 8100 });
+        };
+        let at = |offset| {
+            base.checked_add(offset).ok_or_else(|| {
+                Failed::Usage(format!("--port-base {base}: there are not enough ports above it"))
+            })
+        };
+        at(32)?;
+        Ok(Self { public: at(0)?, gateway: at(1)?, operations: at(2)?, shop: at(10)? })
+    }
+
+    pub(crate) fn issuer(&self) -> String {
+        format!("http://localhost:{}", self.public)
+    }
+
+    pub(crate) fn gateway_url(&self) -> String {
+        format!("http://localhost:{}", self.gateway)
+    }
+
+    pub(crate) fn operations_url(&self) -> String {
+        format!("http://localhost:{}", self.operations)
+    }
+}
+
+impl Demo {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failed> {
+        let ports = Ports::new(self.port_base)?;
+        let data = match context.data_dir() {
+            Some(data) => data.to_owned(),
+            None => default_data_dir(ports.public)?,
+        };
+        if self.once {
+            return story::play(&self, &ports, &data, context).await;
+        }
+        let (config, source) = self.configuration(&ports, &data);
+        run::start_logging(&config.observability)?;
+        let listeners = listen(&ports)?;
+        let stop = Stop::listen()?;
+        make_root_key(&data, &config)?;
+        let composed = Arc::new(compose::compose(config, &source).await?);
+        let household = Household::open(&data, composed.node.entropy()).map_err(|error| {
+            Failed::Operation(format!("`{}`: {error}", data.join("demo.json").display()))
+        })?;
+        if let Some(file) = &self.signing_key {
+            import(&composed, file).await?;
+        }
+        let shop = open_shop(&composed, &ports, &household).await?;
+        declare(&composed, &household, &shop.registry()).await?;
+        let loopback = match self.limits {
+            Limits::Local => Loopback::Exempt,
+            Limits::Production => Loopback::Counted,
+        };
+        let running = run::start(Arc::clone(&composed), listeners, loopback).await?;
+        if let Some(file) = &self.describe {
+            let text = describe::describe(&ports, &household, &shop.registry());
+            write_whole(file, &format!("{text:#}\n"))?;
+        }
+        banner::print(&composed, &ports, &household, &data).await?;
+        let live = tokio::spawn(live::show(Arc::clone(&composed)));
+        stop.asked().await;
+        warn_line!("stopping");
+        live.abort();
+        running.stop().await;
+        shop.stop(std::time::Duration::from_secs(5)).await;
+        Ok(())
+    }
+
+    fn configuration(&self, ports: &Ports, data: &Path) -> (Config, Source) {
+        let mut config = Config::default();
+        config.public.listen = Listen::loopback(ports.public);
+        config.public.issuer = Some(ports.issuer());
+        config.gateway.listen = Listen::loopback(ports.gateway);
+        config.gateway.audience = Some(ports.gateway_url());
+        config.operations.listen = Listen::loopback(ports.operations);
+        config.store.data_dir = data.to_owned();
+        config.limits.danger_exempt_loopback = self.limits == Limits::Local;
+        // A demonstration rotates keys without waiting long: its verifiers read them often.
+        config.keys.jwks_max_age = Span::secs(5);
+        config.observability.level = "warn".to_owned();
+        (config, Source { file: None, base: PathBuf::new() })
+    }
+}
+
+/// `~/.local/state/tegata/demo-PORT`, or wherever the environment says that state belongs.
+fn default_data_dir(port: u16) -> Result<PathBuf, Failed> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let base = state.filter(|path| path.is_absolute()).or_else(home).ok_or_else(|| {
+        Failed::Usage("there is no HOME: say where the data goes with --data-dir".to_owned())
+    })?;
+    Ok(base.join("tegata").join(format!("demo-{port}")))
+}
+
+/// Binds all listeners, on both loopback addresses where the machine has both.
+fn listen(ports: &Ports) -> Result<Listeners, Failed> {
+    let bind = |name: &str, port: u16| -> Result<Vec<TcpListener>, Failed> {
+        let four = TcpListener::bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+        let four = four.map_err(|error| {
+            Failed::Usage(format!(
+                "port {port} for {name} cannot be used: {error}; is another demo running? choose \
+                 other ports with --port-base"
+            ))
+        })?;
+        let six = TcpListener::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port));
+        Ok(std::iter::once(four).chain(six.ok()).collect())
+    };
+    Ok(Listeners {
+        public: bind("the public listener", ports.public)?,
+        gateway: bind("the gateway", ports.gateway)?,
+        operations: bind("operations", ports.operations)?,
+    })
+}
+
+/// Makes a root key where there is neither one nor anything that one could have sealed.
+fn make_root_key(data: &Path, config: &Config) -> Result<(), Failed> {
+    fs::create_dir_all(data)
+        .map_err(|error| Failed::Usage(format!("`{}`: {error}", data.display())))?;
+    let key = data.join(&config.keys.root_key_file);
+    if key.exists() || data.join("tegata.db").exists() {
+        return Ok(());
+    }
+    let made = FileCustody::create(&key, &Node::start());
+    made.map(|_| ()).map_err(|error| Failed::Usage(error.to_string()))
+}
+
+async fn import(composed: &Composed, file: &Path) -> Result<(), Failed> {
+    let usage = |error: String| Failed::Usage(format!("`{}`: {error}", file.display()));
+    let pem = fs::read(file).map_err(|error| usage(error.to_string()))?;
+    let key = SigningKey::from_pem(&pem, None, None).map_err(|error| usage(error.to_string()))?;
+    if composed.keys.algorithm_of(key.kid()).is_ok() {
+        return Ok(());
+    }
+    composed.keys.import(&key).await.map_err(|error| usage(error.to_string()))
+}
+
+async fn open_shop(
+    composed: &Composed,
+    ports: &Ports,
+    household: &Household,
+) -> Result<ShopHandle, Failed> {
+    let transport = Transport::default();
+    let base = ports.issuer();
+    let jwks = format!("{base}/.well-known/jwks.json");
+    let jwks = jwks.parse().map_err(|_| Failed::Operation(format!("`{jwks}` is no address")))?;
+    let node = composed.node.clone();
+    let keys = KeySource::fetched(jwks, transport.clone(), node.clone(), KeyRules::default());
+    let secrets: HashMap<_, _> = household
+        .clients
+        .iter()
+        .filter_map(|member| {
+            let secret = Secret::new(member.secret.clone()?);
+            Some((member.metadata.client_id.clone(), secret))
+        })
+        .collect();
+    let config = ShopConfig {
+        base_port: Some(ports.shop),
+        issuer: base.clone(),
+        keys,
+        token_endpoint: format!("{base}/oauth2/token"),
+        secrets,
+        transport,
+        retries: tegata_sdk::client::Retries::default(),
+        node,
+    };
+    Shop::start(config).await.map_err(|error| Failed::Usage(error.to_string()))
+}
+
+async fn declare(
+    composed: &Composed,
+    household: &Household,
+    registry: &Registry,
+) -> Result<(), Failed> {
+    let shop = serde_json::to_value(registry)
+        .and_then(serde_json::from_value::<DeclaredShop>)
+        .map_err(|error| Failed::Operation(format!("the shop's registry: {error}")))?;
+    let declarations = Declarations {
+        users: household.users(),
+        clients: household.declared_clients(),
+        services: shop.service,
+        routes: shop.route.into_iter().chain([staff()]).collect(),
+        dry_run: false,
+    };
+    operate::declare(composed, &declarations).await.map_err(Failed::Operation)?;
+    Ok(())
+}
+
+/// What of the shop's registry is declared as it is. Its clients are in the household, which has
+/// their secrets.
+#[derive(serde::Deserialize)]
+struct DeclaredShop {
+    service: Vec<tegata_mesh::DeclaredService>,
+    route: Vec<tegata_mesh::DeclaredRoute>,
+}
+
+/// A way to `echo` for administrators alone, to show what the gateway does with everybody else.
+fn staff() -> tegata_mesh::DeclaredRoute {
+    tegata_mesh::DeclaredRoute {
+        path: "/staff/echo".to_owned(),
+        service: "echo".to_owned(),
+        auth: tegata_mesh::AuthMode::Required,
+        strip_prefix: true,
+        methods: Vec::new(),
+        scope: String::new(),
+        roles: vec!["admin".to_owned()],
+        revocation: tegata_mesh::RevocationMode::default(),
+        rate_limit: None,
+    }
+}
+
+/// Writes a file so that whoever reads it sees all of it or nothing.
+fn write_whole(file: &Path, text: &str) -> Result<(), Failed> {
+    let failed = |error| Failed::Operation(format!("`{}`: {error}", file.display()));
+    let mut name = file.as_os_str().to_owned();
+    name.push(".part");
+    let part = PathBuf::from(name);
+    // It holds passwords.
+    let mut options = fs::File::options();
+    let mut written =
+        options.write(true).create(true).truncate(true).mode(0o600).open(&part).map_err(failed)?;
+    written.write_all(text.as_bytes()).map_err(failed)?;
+    fs::rename(&part, file).map_err(failed)
+}

@@ -1,0 +1,48 @@
+//! `--describe`: what the demo is, for programs.
+
+use serde_json::{Value, json};
+use tegata_oauth::GrantType;
+use tegata_shop::Registry;
+
+use super::{
+    Ports,
+    household::{Household, Member, Person},
+};
+
+/// The description. Its names are a promise.
+pub(crate) fn describe(ports: &Ports, household: &Household, registry: &Registry) -> Value {
+    let admin = household.person("admin");
+    let person = |person: &Person| {
+        json!({
+            "username": person.username,
+            "password": person.password,
+            "roles": person.roles,
+            "totp_secret": null,
+        })
+    };
+    let client = |member: &Member| {
+        let grants = member.metadata.grant_types.iter().flatten().copied().map(GrantType::name);
+        json!({
+            "client_id": member.metadata.client_id,
+            "client_secret": member.secret,
+            "grant_types": grants.collect::<Vec<_>>(),
+            "scope": member.metadata.scope,
+            "redirect_uris": member.metadata.redirect_uris,
+        })
+    };
+    let service = |service: &tegata_shop::registry::Service| json!({"name": service.name, "path": format!("/{}", service.name)});
+    json!({
+        "issuer": ports.issuer(),
+        "gateway": ports.gateway_url(),
+        "operations": ports.operations_url(),
+        "admin": {
+            "username": admin.map(|admin| &admin.username),
+            "password": admin.map(|admin| &admin.password),
+        },
+        "users": household.people.iter().map(person).collect::<Vec<_>>(),
+        "clients": household.clients.iter().map(client).collect::<Vec<_>>(),
+        "services": registry.service.iter().map(service).collect::<Vec<_>>(),
+        "protected_path": Registry::PROTECTED_PATH,
+        "public_path": Registry::PUBLIC_PATH,
+    })
+}

@@ -1,0 +1,58 @@
+//! `tegata`: signs people and services in, issues and takes back tokens, and guards every request.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// Writes a line to standard output. Whoever reads it may go away: that stops nobody.
+macro_rules! say_line {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout().lock(), $($text)*);
+    }};
+}
+
+/// Writes a line to standard error, in the same way.
+macro_rules! warn_line {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr().lock(), $($text)*);
+    }};
+}
+
+mod admin;
+mod background;
+mod command;
+mod compose;
+mod config;
+mod cookie_door;
+mod demo;
+mod installation;
+mod operate;
+mod outbox;
+mod registry;
+mod run;
+mod show;
+
+/// Lets the process have as many open files as it may: the usual limit for programs of people is
+/// below the number of connections that a server is given.
+fn raise_limits() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where that is not allowed, fewer connections are served.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+fn main() -> ExitCode {
+    let cli = command::Cli::parse();
+    raise_limits();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            warn_line!("tegata: the runtime cannot be started: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    runtime.block_on(command::run(cli))
+}

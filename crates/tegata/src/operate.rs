@@ -1,0 +1,211 @@
+//! What operators can order, through the command line: the same whether a server runs, which then
+//! carries it out, or not, when the command opens the store itself.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tegata_mesh::DeclaredService;
+use tegata_oauth::ClientMetadata;
+use tegata_token::Algorithm;
+
+use crate::compose::Composed;
+
+pub(crate) use declare::declare;
+
+mod clients;
+mod declare;
+mod keys;
+mod revoke;
+mod sessions;
+mod tokens;
+mod users;
+
+/// An order. It crosses the administration socket as JSON.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "snake_case")]
+pub(crate) enum Order {
+    /// Makes everything be as it is declared.
+    Declare(Box<Declarations>),
+    UserAdd {
+        username: String,
+        email: Option<String>,
+        roles: Vec<String>,
+        password: Option<String>,
+    },
+    UserList,
+    UserShow {
+        username: String,
+    },
+    UserDisable {
+        username: String,
+        enable: bool,
+    },
+    UserPasswd {
+        username: String,
+        password: String,
+    },
+    ClientAdd {
+        metadata: Box<ClientMetadata>,
+        secret: Option<String>,
+    },
+    ClientList,
+    ClientRotateSecret {
+        client: String,
+    },
+    ClientRemove {
+        client: String,
+    },
+    ServiceAdd {
+        service: DeclaredService,
+    },
+    ServiceList,
+    ServiceAllow {
+        name: String,
+        caller: String,
+    },
+    ServiceRemove {
+        name: String,
+    },
+    KeyList,
+    KeyRotate {
+        algorithm: Option<Algorithm>,
+        force: bool,
+    },
+    KeyRetire {
+        kid: String,
+    },
+    KeyImport {
+        pem: String,
+        kid: Option<String>,
+        algorithm: Option<Algorithm>,
+    },
+    TokenInspect {
+        token: String,
+    },
+    Revoke {
+        what: What,
+        reason: String,
+    },
+    SessionList {
+        username: Option<String>,
+    },
+    SessionEnd {
+        sid: String,
+    },
+    /// Says that the server is there.
+    Ping,
+}
+
+impl Order {
+    /// Whether it changes which services and routes there are.
+    pub(crate) fn changes_map(&self) -> bool {
+        matches!(
+            self,
+            Self::Declare(_)
+                | Self::ServiceAdd { .. }
+                | Self::ServiceAllow { .. }
+                | Self::ServiceRemove { .. }
+        )
+    }
+}
+
+/// What is declared, with its secrets read.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Declarations {
+    pub(crate) users: Vec<DeclaredUser>,
+    pub(crate) clients: Vec<DeclaredClient>,
+    pub(crate) services: Vec<DeclaredService>,
+    pub(crate) routes: Vec<tegata_mesh::DeclaredRoute>,
+    pub(crate) dry_run: bool,
+}
+
+/// A declared person.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct DeclaredUser {
+    pub(crate) username: String,
+    pub(crate) email: Option<String>,
+    pub(crate) roles: Vec<String>,
+    pub(crate) locale: Option<String>,
+    pub(crate) disabled: bool,
+    pub(crate) password: Option<String>,
+    pub(crate) password_hash: Option<String>,
+}
+
+/// A declared client.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct DeclaredClient {
+    pub(crate) metadata: ClientMetadata,
+    pub(crate) secret: Option<String>,
+}
+
+/// What is to be taken back.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum What {
+    Token(String),
+    Jti(String),
+    Family(String),
+    Session(String),
+    User(String),
+    Client(String),
+    Service(String),
+    Key(String),
+}
+
+/// Who orders through the command line, in the journal.
+pub(crate) const OPERATOR: &str = "operator";
+
+/// Carries out an order. The answer is for people and machines alike: an object, or a list.
+///
+/// The error is one line that says what, where and how to mend it.
+pub(crate) async fn perform(composed: &Composed, order: Order) -> Result<Value, String> {
+    match order {
+        Order::Declare(declarations) => declare(composed, &declarations).await,
+        Order::UserAdd { username, email, roles, password } => {
+            users::add(composed, &username, email.as_deref(), &roles, password).await
+        }
+        Order::UserList => users::list(composed).await,
+        Order::UserShow { username } => users::show(composed, &username).await,
+        Order::UserDisable { username, enable } => {
+            users::disable(composed, &username, enable).await
+        }
+        Order::UserPasswd { username, password } => {
+            users::passwd(composed, &username, password).await
+        }
+        Order::ClientAdd { metadata, secret } => clients::add(composed, &metadata, secret).await,
+        Order::ClientList => clients::list(composed).await,
+        Order::ClientRotateSecret { client } => clients::rotate_secret(composed, &client).await,
+        Order::ClientRemove { client } => clients::remove(composed, &client).await,
+        Order::ServiceAdd { service } => {
+            let services = [service];
+            let declared = composed.registry.declare(&composed.realm, &services, &[], false);
+            Ok(json!({"changed": declared.await.map_err(text)?}))
+        }
+        Order::ServiceList => {
+            let services = composed.registry.services(&composed.realm).await.map_err(text)?;
+            serde_json::to_value(services).map_err(text)
+        }
+        Order::ServiceAllow { name, caller } => {
+            composed.registry.allow(&composed.realm, &name, &caller).await.map_err(text)?;
+            Ok(json!({"service": name, "caller": caller}))
+        }
+        Order::ServiceRemove { name } => {
+            composed.registry.remove(&composed.realm, &name).await.map_err(text)?;
+            Ok(json!({"removed": name}))
+        }
+        Order::KeyList => Ok(keys::list(composed)),
+        Order::KeyRotate { algorithm, force } => keys::rotate(composed, algorithm, force).await,
+        Order::KeyRetire { kid } => keys::retire(composed, &kid).await,
+        Order::KeyImport { pem, kid, algorithm } => {
+            keys::import(composed, &pem, kid.as_deref(), algorithm).await
+        }
+        Order::TokenInspect { token } => tokens::inspect(composed, &token).await,
+        Order::Revoke { what, reason } => revoke::revoke(composed, what, reason).await,
+        Order::SessionList { username } => sessions::list(composed, username.as_deref()).await,
+        Order::SessionEnd { sid } => sessions::end(composed, &sid).await,
+        Order::Ping => Ok(json!({"node": composed.node.id().to_string()})),
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

@@ -1,0 +1,73 @@
+//! Orders about clients.
+
+use serde_json::{Value, json};
+use tegata_core::{ClientId, Secret, port::Page};
+use tegata_oauth::{Client, ClientMetadata};
+use tegata_token::{Holder, Order};
+
+use super::{OPERATOR, text};
+use crate::compose::Composed;
+
+pub(super) async fn add(
+    composed: &Composed,
+    metadata: &ClientMetadata,
+    secret: Option<String>,
+) -> Result<Value, String> {
+    let id = ClientId::new(&metadata.client_id).map_err(text)?;
+    if composed.clients.load(&composed.realm, &id).await.map_err(text)?.is_some() {
+        return Err(format!("there already is a client `{id}`; change it with `tegata apply`"));
+    }
+    let secret = secret.map(Secret::new);
+    let declared = composed.clients.declare(&composed.realm, metadata, secret.as_ref()).await;
+    let changed = declared.map_err(text)?;
+    let mut answer = shown(&changed.client);
+    if let (Some(members), Some(secret)) = (answer.as_object_mut(), &changed.secret) {
+        members.insert("client_secret".to_owned(), secret.expose().as_str().into());
+    }
+    Ok(answer)
+}
+
+pub(super) async fn list(composed: &Composed) -> Result<Value, String> {
+    let mut all = Vec::new();
+    let mut page = Page { after: None, limit: 500 };
+    loop {
+        let clients = composed.clients.list(&composed.realm, page.clone()).await.map_err(text)?;
+        let Some(last) = clients.last() else { return Ok(Value::Array(all)) };
+        page.after = Some(last.id.as_str().to_owned());
+        all.extend(clients.iter().map(shown));
+    }
+}
+
+pub(super) async fn rotate_secret(composed: &Composed, client: &str) -> Result<Value, String> {
+    let id = ClientId::new(client).map_err(text)?;
+    let secret = composed.clients.rotate_secret(&composed.realm, &id).await.map_err(text)?;
+    Ok(json!({
+        "client_id": id,
+        "client_secret": secret.expose(),
+        "note": "the secret before works until the next rotation",
+    }))
+}
+
+/// Removes a client, then takes back what it has: in this order, so that it gets nothing new.
+pub(super) async fn remove(composed: &Composed, client: &str) -> Result<Value, String> {
+    let id = ClientId::new(client).map_err(text)?;
+    composed.clients.remove(&composed.realm, &id).await.map_err(text)?;
+    let order = Order { reason: "client_removed".to_owned(), actor: OPERATOR.to_owned() };
+    let revoked = super::revoke::client(composed, &id, &order).await?;
+    let holder = Holder::Client(id.clone());
+    let proof = composed.withdraw.everything_of(&composed.realm, &holder, &order).await;
+    let families: u64 = proof.map_err(text)?.iter().map(|withdrawn| withdrawn.count).sum();
+    Ok(json!({"removed": id, "families": families, "revoked": revoked}))
+}
+
+fn shown(client: &Client) -> Value {
+    json!({
+        "client_id": client.id,
+        "name": client.name,
+        "authentication": client.auth.name(),
+        "grant_types": client.grant_types.iter().map(|grant| grant.name()).collect::<Vec<_>>(),
+        "redirect_uris": client.redirect_uris.iter().map(|uri| uri.as_str()).collect::<Vec<_>>(),
+        "scope": client.scope.as_str(),
+        "created": client.created.to_string(),
+    })
+}

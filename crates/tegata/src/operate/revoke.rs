@@ -1,0 +1,153 @@
+//! Orders that take something back.
+
+use serde_json::{Value, json};
+use tegata_core::{
+    Batch, ClientId, Event, EventType, FamilyId, KeyId, SessionId, Timestamp, TokenId,
+};
+use tegata_identity::User;
+use tegata_token::{Entry, Holder, Order, Target};
+
+use super::{OPERATOR, What, keys, text, users};
+use crate::compose::Composed;
+
+pub(super) async fn revoke(
+    composed: &Composed,
+    what: What,
+    reason: String,
+) -> Result<Value, String> {
+    let began = composed.node.since_boot();
+    let order = Order { reason, actor: OPERATOR.to_owned() };
+    let mut answer = match what {
+        What::Token(token) => self::token(composed, &token, &order).await?,
+        What::Jti(jti) => self::jti(composed, &jti, &order).await?,
+        What::Family(family) => {
+            let id = FamilyId::new(&family).map_err(text)?;
+            let ended = composed.families.revoke(&composed.realm, &id, &order).await;
+            if !ended.map_err(text)? {
+                return Err(format!("there is no live family `{id}`"));
+            }
+            json!({"revoked": {"family": id}})
+        }
+        What::Session(sid) => {
+            let sid = SessionId::new(&sid).map_err(text)?;
+            let holder = Holder::Session(sid.clone());
+            let proof = everything_of(composed, &holder, &order).await?;
+            json!({"revoked": {"session": sid}, "proof": proof})
+        }
+        What::User(username) => {
+            let user = users::find(composed, &username).await?;
+            self::user(composed, &user, &order).await?
+        }
+        What::Client(id) | What::Service(id) => {
+            let id = ClientId::new(&id).map_err(text)?;
+            let up_to = client(composed, &id, &order).await?;
+            let holder = Holder::Client(id.clone());
+            let proof = everything_of(composed, &holder, &order).await?;
+            json!({"revoked": {"client": id}, "up_to": up_to, "proof": proof})
+        }
+        What::Key(kid) => {
+            let kid = KeyId::new(&kid).map_err(text)?;
+            let algorithm = composed.keys.algorithm_of(&kid).map_err(text)?;
+            let fresh = keys::generate(algorithm).await?;
+            composed.keys.expel(&kid, &fresh, &order).await.map_err(text)?;
+            json!({"revoked": {"key": kid}})
+        }
+    };
+    if let Some(members) = answer.as_object_mut() {
+        let millis = composed.node.elapsed(began).as_millis();
+        // One node has one enforcement point, and it knows before the commit is acknowledged.
+        members.insert(
+            "confirmed".to_owned(),
+            json!({"by": [composed.node.id().to_string()], "after_ms": u64::try_from(millis).unwrap_or(u64::MAX)}),
+        );
+    }
+    Ok(answer)
+}
+
+/// Takes back everything that a person has.
+pub(super) async fn user(composed: &Composed, user: &User, order: &Order) -> Result<Value, String> {
+    let up_to = subject(composed, user.id.as_str(), order).await?;
+    let holder = Holder::User(user.id.clone());
+    let proof = everything_of(composed, &holder, order).await?;
+    Ok(json!({"revoked": {"user": user.username.as_str()}, "up_to": up_to, "proof": proof}))
+}
+
+/// Takes back everything that was issued to a client up to now, and in its own name.
+pub(super) async fn client(
+    composed: &Composed,
+    id: &ClientId,
+    order: &Order,
+) -> Result<String, String> {
+    let now = moment(composed);
+    let target = Target::Client { client: id.clone(), up_to: now };
+    let own = Target::Subject { sub: id.as_str().to_owned(), up_to: now };
+    commit(composed, vec![target, own], ("client_id", id.as_str()), order).await?;
+    Ok(now.to_string())
+}
+
+async fn subject(composed: &Composed, sub: &str, order: &Order) -> Result<String, String> {
+    let now = moment(composed);
+    let target = Target::Subject { sub: sub.to_owned(), up_to: now };
+    commit(composed, vec![target], ("user_id", sub), order).await?;
+    Ok(now.to_string())
+}
+
+/// Up to when everything is taken back: no earlier than anything that a node was heard to do, however
+/// its clock goes.
+fn moment(composed: &Composed) -> Timestamp {
+    composed.node.now().max(composed.node.tick().wall())
+}
+
+async fn token(composed: &Composed, token: &str, order: &Order) -> Result<Value, String> {
+    if token.starts_with("rt_") {
+        let found = composed.families.of_token(&composed.realm, token).await.map_err(text)?;
+        let (family, _) = found.ok_or("this is not a refresh token of this installation")?;
+        composed.families.revoke(&composed.realm, &family.id, order).await.map_err(text)?;
+        return Ok(json!({"revoked": {"family": family.id}}));
+    }
+    let jti = composed.provider.revoke_token(token, order).await.map_err(text)?;
+    Ok(json!({"revoked": {"jti": jti}}))
+}
+
+async fn jti(composed: &Composed, jti: &str, order: &Order) -> Result<Value, String> {
+    let jti = TokenId::new(jti).map_err(text)?;
+    commit(composed, vec![Target::Token(jti.clone())], ("jti", jti.as_str()), order).await?;
+    Ok(json!({"revoked": {"jti": jti}}))
+}
+
+async fn commit(
+    composed: &Composed,
+    targets: Vec<Target>,
+    named: (&str, &str),
+    order: &Order,
+) -> Result<(), String> {
+    let now = composed.node.now();
+    let data =
+        [(named.0, json!(named.1)), ("reason", json!(order.reason)), ("actor", json!(order.actor))];
+    let event = Event::new(&composed.node, &composed.realm, EventType::TokenRevoked, data);
+    // As long as any family could live that was begun before.
+    let until = now + composed.config.tokens.refresh_absolute.get();
+    let entries = targets
+        .into_iter()
+        .map(|target| Entry {
+            target,
+            places: Vec::new(),
+            at: now,
+            until,
+            reason: order.reason.clone(),
+            actor: order.actor.clone(),
+        })
+        .collect();
+    let batch = Batch::new(composed.realm.clone()).journal(&event);
+    composed.revoker.commit(batch, entries).await.map_err(text)
+}
+
+async fn everything_of(
+    composed: &Composed,
+    holder: &Holder,
+    order: &Order,
+) -> Result<Value, String> {
+    let proof = composed.withdraw.everything_of(&composed.realm, holder, order).await;
+    let counted = proof.map_err(text)?.into_iter().map(|it| (it.kind.to_owned(), it.count.into()));
+    Ok(Value::Object(counted.collect()))
+}

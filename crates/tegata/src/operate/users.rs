@@ -1,0 +1,112 @@
+//! Orders about people.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use tegata_core::port::Page;
+use tegata_identity::{EmailAddress, NewUser, Password, Role, User, Username};
+use tegata_token::Order;
+
+use super::{OPERATOR, text};
+use crate::compose::Composed;
+
+/// The user of this name.
+pub(super) async fn find(composed: &Composed, username: &str) -> Result<User, String> {
+    let name = Username::new(username).map_err(text)?;
+    let found = composed.users.by_username(&composed.realm, &name).await.map_err(text)?;
+    found.ok_or_else(|| format!("there is no user `{name}`; `tegata user list` names them"))
+}
+
+pub(super) fn roles(names: &[String]) -> Result<BTreeSet<Role>, String> {
+    names.iter().map(|name| Role::new(name).map_err(text)).collect()
+}
+
+pub(super) async fn add(
+    composed: &Composed,
+    username: &str,
+    email: Option<&str>,
+    role_names: &[String],
+    password: Option<String>,
+) -> Result<Value, String> {
+    let name = Username::new(username).map_err(text)?;
+    let password = match password {
+        Some(password) => {
+            let password = Password::new(password).map_err(text)?;
+            let prepared = composed.passwords.prepare(password, name.as_str(), false).await;
+            Some(prepared.map_err(text)?)
+        }
+        None => None,
+    };
+    let new = NewUser {
+        username: name,
+        email: email.map(EmailAddress::new).transpose().map_err(text)?,
+        roles: roles(role_names)?,
+        locale: None,
+        password,
+    };
+    let user = composed.users.register(&composed.realm, new, OPERATOR).await.map_err(text)?;
+    Ok(shown(&user))
+}
+
+pub(super) async fn list(composed: &Composed) -> Result<Value, String> {
+    let mut all = Vec::new();
+    let mut page = Page { after: None, limit: 500 };
+    loop {
+        let users = composed.users.list(&composed.realm, page.clone()).await.map_err(text)?;
+        let Some(last) = users.last() else { return Ok(Value::Array(all)) };
+        page.after = Some(last.id.as_str().to_owned());
+        all.extend(users.iter().map(shown));
+    }
+}
+
+pub(super) async fn show(composed: &Composed, username: &str) -> Result<Value, String> {
+    Ok(shown(&find(composed, username).await?))
+}
+
+pub(super) async fn disable(
+    composed: &Composed,
+    username: &str,
+    enable: bool,
+) -> Result<Value, String> {
+    let user = find(composed, username).await?;
+    let (realm, users) = (&composed.realm, &composed.users);
+    let user = if enable {
+        users.enable(realm, &user.id, OPERATOR).await.map_err(text)?
+    } else {
+        let user = users.disable(realm, &user.id, OPERATOR).await.map_err(text)?;
+        take_back(composed, &user, "disabled").await?;
+        user
+    };
+    Ok(shown(&user))
+}
+
+pub(super) async fn passwd(
+    composed: &Composed,
+    username: &str,
+    password: String,
+) -> Result<Value, String> {
+    let user = find(composed, username).await?;
+    let password = Password::new(password).map_err(text)?;
+    let prepared = composed.passwords.prepare(password, user.username.as_str(), false).await;
+    let phc = prepared.map_err(text)?;
+    composed.passwords.set(&composed.realm, &user.id, &phc, OPERATOR).await.map_err(text)?;
+    // Whoever knew the old password is signed out.
+    take_back(composed, &user, "password_changed").await?;
+    Ok(json!({"username": user.username.as_str(), "password": "changed"}))
+}
+
+async fn take_back(composed: &Composed, user: &User, reason: &str) -> Result<(), String> {
+    let order = Order { reason: reason.to_owned(), actor: OPERATOR.to_owned() };
+    super::revoke::user(composed, user, &order).await.map(|_| ())
+}
+
+pub(super) fn shown(user: &User) -> Value {
+    json!({
+        "id": user.id,
+        "username": user.username.as_str(),
+        "email": user.email.as_ref().map(EmailAddress::as_str),
+        "roles": user.roles.iter().map(Role::as_str).collect::<Vec<_>>(),
+        "disabled": user.disabled,
+        "created": user.created.to_string(),
+    })
+}

@@ -1,0 +1,259 @@
+//! Services and routes in the store, as they were declared.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tegata_core::{
+    Batch, BoxFuture, ClientId, CommitRefused, Event, EventType, Expect, Kind, Lifetime, Node,
+    Realm, Records, StoreError, Stored, port::Page, repository,
+};
+use tegata_mesh::{DeclaredRoute, DeclaredService, InvalidMap, ServiceMap};
+use tegata_oauth::{Access, Targets};
+
+/// Where services are kept.
+pub(crate) static SERVICES: Kind =
+    Kind { name: "service", indexes: &[], lifetime: Lifetime::Kept, secret: false };
+
+/// Where routes are kept.
+pub(crate) static ROUTES: Kind =
+    Kind { name: "route", indexes: &[], lifetime: Lifetime::Kept, secret: false };
+
+/// How often a change that lost a race is tried again.
+const TRIES: u32 = 20;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct StoredService {
+    declared: DeclaredService,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct StoredRoute {
+    declared: DeclaredRoute,
+}
+
+impl Stored for StoredService {
+    const KIND: &'static Kind = &SERVICES;
+    const FORM: u8 = 1;
+    fn key(&self) -> &str {
+        &self.declared.name
+    }
+}
+
+impl Stored for StoredRoute {
+    const KIND: &'static Kind = &ROUTES;
+    const FORM: u8 = 1;
+    fn key(&self) -> &str {
+        &self.declared.path
+    }
+}
+
+/// Why the registry was not changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RegistryRefused {
+    /// The services and routes would not fit together.
+    #[error(transparent)]
+    Invalid(#[from] InvalidMap),
+    /// There is no such service.
+    #[error("there is no service `{0}`; `tegata service list` names them")]
+    Unknown(String),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The services and routes of an installation.
+#[derive(Clone)]
+pub(crate) struct Registry {
+    node: Node,
+    records: Arc<dyn Records>,
+}
+
+impl Registry {
+    pub(crate) fn new(node: Node, records: Arc<dyn Records>) -> Self {
+        Self { node, records }
+    }
+
+    /// All services, by name.
+    pub(crate) async fn services(&self, realm: &Realm) -> Result<Vec<DeclaredService>, StoreError> {
+        let found = self.all::<StoredService>(realm).await?;
+        Ok(found.into_iter().map(|stored| stored.declared).collect())
+    }
+
+    /// All routes, by path.
+    pub(crate) async fn routes(&self, realm: &Realm) -> Result<Vec<DeclaredRoute>, StoreError> {
+        let found = self.all::<StoredRoute>(realm).await?;
+        Ok(found.into_iter().map(|stored| stored.declared).collect())
+    }
+
+    /// The map that they make.
+    pub(crate) async fn map(&self, realm: &Realm) -> Result<ServiceMap, RegistryRefused> {
+        let (services, routes) = (self.services(realm).await?, self.routes(realm).await?);
+        Ok(ServiceMap::check(&services, &routes)?)
+    }
+
+    /// Makes services and routes be as they are declared, beside those that are there already.
+    /// Answers what changed, in words.
+    pub(crate) async fn declare(
+        &self,
+        realm: &Realm,
+        services: &[DeclaredService],
+        routes: &[DeclaredRoute],
+        dry_run: bool,
+    ) -> Result<Vec<String>, RegistryRefused> {
+        self.check_with(realm, services, routes).await?;
+        let mut changed = Vec::new();
+        for declared in services {
+            let stored = StoredService { declared: declared.clone() };
+            let name = format!("service `{}`", declared.name);
+            changed.extend(self.write(realm, &stored, &name, dry_run).await?);
+        }
+        for declared in routes {
+            let stored = StoredRoute { declared: declared.clone() };
+            let name = format!("route `{}`", declared.path);
+            changed.extend(self.write(realm, &stored, &name, dry_run).await?);
+        }
+        Ok(changed)
+    }
+
+    /// Lets `caller` get tokens for a service.
+    pub(crate) async fn allow(
+        &self,
+        realm: &Realm,
+        name: &str,
+        caller: &str,
+    ) -> Result<(), RegistryRefused> {
+        let found = repository::load::<StoredService>(self.records.as_ref(), realm, name).await?;
+        let mut declared =
+            found.ok_or_else(|| RegistryRefused::Unknown(name.to_owned()))?.value.declared;
+        if !declared.callers.iter().any(|known| known == caller) {
+            declared.callers.push(caller.to_owned());
+        }
+        self.declare(realm, &[declared], &[], false).await.map(|_| ())
+    }
+
+    /// Removes a service and its routes.
+    pub(crate) async fn remove(&self, realm: &Realm, name: &str) -> Result<(), RegistryRefused> {
+        let records = self.records.as_ref();
+        for _ in 0..TRIES {
+            let found = repository::load::<StoredService>(records, realm, name).await?;
+            let found = found.ok_or_else(|| RegistryRefused::Unknown(name.to_owned()))?;
+            let event = self.event(realm, &format!("service:{name}"), "removed");
+            let mut batch = Batch::new(realm.clone()).with(found.remove()).journal(&event);
+            for route in self.versioned::<StoredRoute>(realm).await? {
+                if route.value.declared.service == name {
+                    batch = batch.with(route.remove());
+                }
+            }
+            match records.commit(batch).await {
+                Ok(()) => return Ok(()),
+                Err(CommitRefused::Conflict { .. }) => {}
+                Err(CommitRefused::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(contended().into())
+    }
+
+    /// Checks what there would be if these were declared.
+    async fn check_with(
+        &self,
+        realm: &Realm,
+        services: &[DeclaredService],
+        routes: &[DeclaredRoute],
+    ) -> Result<(), RegistryRefused> {
+        let mut all_services = services.to_vec();
+        let named = |name: &str| services.iter().any(|declared| declared.name == name);
+        all_services.extend(self.services(realm).await?.into_iter().filter(|it| !named(&it.name)));
+        let mut all_routes = routes.to_vec();
+        let at = |path: &str| routes.iter().any(|declared| declared.path == path);
+        all_routes.extend(self.routes(realm).await?.into_iter().filter(|it| !at(&it.path)));
+        ServiceMap::check(&all_services, &all_routes)?;
+        Ok(())
+    }
+
+    async fn write<T: Stored + PartialEq>(
+        &self,
+        realm: &Realm,
+        stored: &T,
+        name: &str,
+        dry_run: bool,
+    ) -> Result<Option<String>, StoreError> {
+        for _ in 0..TRIES {
+            let found = repository::load::<T>(self.records.as_ref(), realm, stored.key()).await?;
+            let (change, expect) = match &found {
+                Some(found) if found.value == *stored => return Ok(None),
+                Some(found) => ("changed", Expect::Version(found.version)),
+                None => ("registered", Expect::Absent),
+            };
+            let told = Some(format!("{name} {change}"));
+            if dry_run {
+                return Ok(told);
+            }
+            let event = self.event(realm, name, change);
+            let batch = Batch::new(realm.clone()).with(stored.put(expect)).journal(&event);
+            match self.records.commit(batch).await {
+                Ok(()) => return Ok(told),
+                Err(CommitRefused::Conflict { .. }) => {}
+                Err(CommitRefused::Store(error)) => return Err(error),
+            }
+        }
+        Err(contended())
+    }
+
+    fn event(&self, realm: &Realm, subject: &str, change: &str) -> Event {
+        let data = [("subject", json!(subject)), ("change", json!(change))];
+        Event::new(&self.node, realm, EventType::RegistryChanged, data)
+    }
+
+    async fn all<T: Stored>(&self, realm: &Realm) -> Result<Vec<T>, StoreError> {
+        Ok(self.versioned(realm).await?.into_iter().map(|found| found.value).collect())
+    }
+
+    async fn versioned<T: Stored>(
+        &self,
+        realm: &Realm,
+    ) -> Result<Vec<tegata_core::Versioned<T>>, StoreError> {
+        let mut all = Vec::new();
+        let mut page = Page { after: None, limit: 500 };
+        loop {
+            let found = repository::scan::<T>(self.records.as_ref(), realm, page.clone()).await?;
+            let Some(last) = found.last() else { return Ok(all) };
+            page.after = Some(last.value.key().to_owned());
+            all.extend(found);
+        }
+    }
+}
+
+impl Targets for Registry {
+    fn access<'a>(
+        &'a self,
+        realm: &'a Realm,
+        caller: &'a ClientId,
+        target: &'a str,
+    ) -> BoxFuture<'a, Result<Access, StoreError>> {
+        Box::pin(async move {
+            // A name that cannot be a key names no service.
+            if target.is_empty() || target.len() > 255 || target.contains('\0') {
+                return Ok(Access::Unknown);
+            }
+            let found =
+                repository::load::<StoredService>(self.records.as_ref(), realm, target).await?;
+            Ok(match found {
+                None => Access::Unknown,
+                Some(found)
+                    if found.value.declared.callers.iter().any(|it| it == caller.as_str()) =>
+                {
+                    Access::Allowed
+                }
+                Some(_) => Access::Forbidden,
+            })
+        })
+    }
+}
+
+fn contended() -> StoreError {
+    StoreError::Unavailable {
+        backend: "the record store",
+        detail: "the registry changed faster than it could be written".to_owned(),
+    }
+}

@@ -1,0 +1,358 @@
+//! Running: everything that listens, on sockets that are bound already.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use prometheus_client::registry::Registry;
+use tegata_core::BoxFuture;
+use tegata_gateway::{Gateway, Network as GatewayNetwork, SessionCheck};
+use tegata_mesh::Upstream;
+use tegata_server::{App, BrowserClient, Check, Network, Operations};
+use tegata_session::{Environment, Origins};
+use tegata_token::{AccessToken, Algorithm, Expected, ExpectedAudience, Memory, Scope, Verifier};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    admin, background,
+    command::Failed,
+    compose::Composed,
+    config::{LogForm, Observability},
+    cookie_door::CookieDoor,
+};
+
+/// For how long browsers remember to come with TLS alone: a year.
+const HSTS: Duration = Duration::from_secs(365 * 86_400);
+
+/// Sockets that are bound.
+pub(crate) struct Listeners {
+    pub(crate) public: Vec<TcpListener>,
+    pub(crate) gateway: Vec<TcpListener>,
+    pub(crate) operations: Vec<TcpListener>,
+}
+
+/// Whether rate limits count what comes from this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loopback {
+    Counted,
+    Exempt,
+}
+
+/// Everything that runs. It ends when this is dropped, and without haste when it is told to stop.
+pub(crate) struct Running {
+    composed: Arc<Composed>,
+    gateway: Arc<Gateway>,
+    stopping: watch::Sender<bool>,
+    servers: JoinSet<()>,
+    _background: JoinSet<()>,
+}
+
+/// Starts everything that listens and everything that runs beside it.
+pub(crate) async fn start(
+    composed: Arc<Composed>,
+    listeners: Listeners,
+    loopback: Loopback,
+) -> Result<Running, Failed> {
+    let mut registry = Registry::default();
+    let metrics = tegata_server::Metrics::register(&mut registry);
+    let outer = public(&composed, &metrics, &[])?;
+    // Whoever comes this way is the gateway, which says who asks.
+    let behind = public(&composed, &metrics, &["127.0.0.0/8"])?;
+    let inner = inner()?;
+    let inner_address = inner.local_addr().map_err(|error| Failed::Operation(error.to_string()))?;
+    let gateway = gateway(&composed, &mut registry, &listeners, inner_address, loopback).await?;
+    let socket = admin::bind(composed.data.path()).map_err(|error| {
+        let path = admin::socket(composed.data.path());
+        Failed::Usage(format!("`{}`: {error}", path.display()))
+    })?;
+    let operations = tegata_server::operations::router(Operations {
+        registry: Arc::new(registry),
+        checks: Arc::new([
+            Arc::new(Store(Arc::clone(&composed))),
+            Arc::new(Followed(Arc::clone(&composed))),
+        ]),
+    });
+    let (stopping, stopped) = watch::channel(false);
+    let mut servers = JoinSet::new();
+    let limits = tegata_server::Limits::default();
+    let tls = composed.config.public.tls.as_ref().map(tegata_gateway::tls::server).transpose();
+    let tls = tls.map_err(|error| Failed::Usage(format!("[public.tls] {error}")))?;
+    for (router, sockets, tls) in [
+        (tegata_server::router(outer), listeners.public, tls),
+        (tegata_server::router(behind), vec![inner], None),
+        (operations, listeners.operations, None),
+    ] {
+        let sockets = sockets.into_iter().map(into_tokio).collect::<Result<Vec<_>, _>>()?;
+        let mut stopped = stopped.clone();
+        servers.spawn(async move {
+            // An error here is that the handle is gone, which is a stop too.
+            let stop = async move { drop(stopped.wait_for(|stop| *stop).await) };
+            let served = tegata_server::serve(sockets, router, limits, tls, stop).await;
+            if let Err(error) = served {
+                tracing::error!(%error, "a listener ended");
+            }
+        });
+    }
+    let mut beside = background::start(&composed);
+    let (look, looks) = tokio::sync::mpsc::channel(16);
+    beside.spawn(admin::serve(socket, Arc::clone(&composed), look));
+    beside.spawn(remap(Arc::clone(&composed), Arc::clone(&gateway), looks));
+    Ok(Running { composed, gateway, stopping, servers, _background: beside })
+}
+
+impl Running {
+    /// Accepts no more, lets requests in flight end, and answers when all of it has ended.
+    pub(crate) async fn stop(mut self) {
+        let gateway = Arc::clone(&self.gateway);
+        // The gateway first: what it still carries may need the pages behind it. Waiting for its
+        // threads blocks, so it is done on one that may.
+        let _ = tokio::task::spawn_blocking(move || gateway.shutdown()).await;
+        self.stopping.send_replace(true);
+        while self.servers.join_next().await.is_some() {}
+        // A socket that is left behind is replaced at the next start; removing it is a courtesy.
+        let _ = std::fs::remove_file(admin::socket(self.composed.data.path()));
+    }
+}
+
+/// The public listener, which believes these proxies, and those of the configuration, about the
+/// address of the client.
+fn public(
+    composed: &Composed,
+    metrics: &tegata_server::Metrics,
+    proxies: &[&str],
+) -> Result<App, Failed> {
+    let named = composed.config.public.trusted_proxies.iter().map(String::as_str);
+    let trusted = proxies.iter().copied().chain(named).map(str::parse::<Network>);
+    let trusted = trusted
+        .collect::<Result<_, _>>()
+        .map_err(|error| Failed::Usage(format!("[public] {error}")))?;
+    let config = tegata_server::Config {
+        environment: composed.config.public.environment,
+        trusted,
+        longest_token: composed.config.tokens.access_lifetime.get() + Duration::from_secs(60),
+        ..tegata_server::Config::default()
+    };
+    let parts = tegata_server::app::Parts {
+        provider: composed.provider.clone(),
+        epoch: composed.epoch,
+        users: composed.users.clone(),
+        sign_in: composed.sign_in.clone(),
+        sessions: composed.sessions.clone(),
+        endings: Arc::clone(&composed.endings),
+        csrf: composed.csrf.clone(),
+        cookies: composed.cookies.clone(),
+        origins: origins(composed)?,
+        metrics: metrics.clone(),
+    };
+    App::new(config, parts).map_err(|error| Failed::Usage(error.to_string()))
+}
+
+/// Where the gateway reaches the public listener: on this machine, in the clear, so that it needs no
+/// name that a certificate would have to have.
+fn inner() -> Result<TcpListener, Failed> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| {
+        Failed::Operation(format!("the way from the gateway to the public listener: {error}"))
+    })
+}
+
+/// The gateway.
+async fn gateway(
+    composed: &Composed,
+    registry: &mut Registry,
+    listeners: &Listeners,
+    public: SocketAddr,
+    loopback: Loopback,
+) -> Result<Arc<Gateway>, Failed> {
+    let usage = |error: &dyn std::fmt::Display| Failed::Usage(format!("[gateway] {error}"));
+    let set = &composed.config.gateway;
+    let mut config = tegata_gateway::Config {
+        workers: set.workers,
+        tls: set.tls.clone(),
+        hosts: set.hosts.clone(),
+        trusted_proxies: set.trusted_proxies.clone(),
+        forwarded_by: set.forwarded_by,
+        cors: set.cors.clone(),
+        limits: set.limits.clone(),
+        deadlines: set.deadlines.clone(),
+        upstream: set.upstream.clone(),
+        ..tegata_gateway::Config::default()
+    };
+    let upstream: Upstream = format!("http://{public}").parse().map_err(|error| usage(&error))?;
+    config.public = Some(upstream);
+    config.internal.issuer = composed.config.issuer();
+    let in_development = composed.config.public.environment == Environment::Development;
+    config.hsts = (!in_development).then_some(HSTS);
+    if loopback == Loopback::Exempt {
+        let networks = ["127.0.0.0/8", "::1/128"].iter().map(|it| it.parse::<GatewayNetwork>());
+        config.limits.exempt = networks.collect::<Result<_, _>>().map_err(|error| usage(&error))?;
+    }
+    let expected = Expected {
+        issuer: composed.config.issuer(),
+        audience: ExpectedAudience::OneOf(vec![composed.config.audience()]),
+        leeway: Duration::from_secs(1),
+    };
+    let clock = Arc::clone(composed.node.clock());
+    let tokens = Verifier::<AccessToken>::new(expected, &Memory::default(), clock);
+    let tokens = Arc::new(tokens.since(composed.epoch));
+    let listening = Arc::clone(&tokens);
+    composed.keys.listen(move |keys| listening.use_keys(keys.clone()));
+    let keys = composed.keys.clone();
+    let scope = Scope::new(&BrowserClient::default().scope).map_err(|error| usage(&error))?;
+    let door: Arc<dyn SessionCheck> =
+        Arc::new(CookieDoor::new(composed, scope, origins(composed)?));
+    let signer = composed.keys.now().signer(Algorithm::Es256);
+    let signer = signer.ok_or_else(|| usage(&"there is no ES256 key"))?;
+    let mut log = tegata_gateway::decision_log::Config::at(&composed.data.path().join("decisions"));
+    log.mode = set.decisions;
+    let decisions = tegata_gateway::DecisionLog::open(&log, &composed.node, signer)
+        .map_err(|error| usage(&error))?;
+    let parts = tegata_gateway::gateway::Parts {
+        node: composed.node.clone(),
+        services: composed.registry.map(&composed.realm).await.map_err(|error| usage(&error))?,
+        forbids: Vec::new(),
+        tokens,
+        revocations: Arc::clone(&composed.view),
+        realm: composed.realm.clone(),
+        signer: Arc::new(move || keys.now().signer(Algorithm::Es256)),
+        sessions: Some(door),
+        decisions: Some(decisions),
+        metrics: tegata_gateway::Metrics::register(registry),
+    };
+    let sockets: Result<Vec<_>, _> = listeners.gateway.iter().map(TcpListener::try_clone).collect();
+    let sockets = sockets.map_err(|error| usage(&error))?;
+    let served = Gateway::serve(config, parts, sockets).map_err(|error| usage(&error))?;
+    Ok(Arc::new(served))
+}
+
+/// Gives the gateway the map anew when services or routes have changed: at once where it is asked to
+/// look, and within a second where another node changed them.
+async fn remap(
+    composed: Arc<Composed>,
+    gateway: Arc<Gateway>,
+    mut looks: tokio::sync::mpsc::Receiver<admin::Look>,
+) {
+    let mut known = None;
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        // Whoever asked is answered when the look is dropped, which is after the map was given.
+        let _look = tokio::select! {
+            _ = ticks.tick() => None,
+            Some(look) = looks.recv() => Some(look),
+        };
+        let (realm, registry) = (&composed.realm, &composed.registry);
+        let read = tokio::try_join!(registry.services(realm), registry.routes(realm));
+        let Ok(declared) = read else { continue };
+        if known.as_ref() == Some(&declared) {
+            continue;
+        }
+        match registry.map(realm).await {
+            Ok(map) => {
+                if let Err(error) = gateway.replace(&map, Vec::new()) {
+                    tracing::warn!(%error, "the gateway keeps the map it has");
+                }
+                known = Some(declared);
+            }
+            Err(error) => tracing::warn!(%error, "the services and routes cannot be read"),
+        }
+    }
+}
+
+/// The origins whose pages may change something: our own, under both addresses.
+fn origins(composed: &Composed) -> Result<Origins, Failed> {
+    let (own, gateway) = (composed.config.issuer(), composed.config.audience());
+    let allowed: Vec<&str> = (own != gateway).then_some(gateway.as_str()).into_iter().collect();
+    Origins::new(&own, &allowed).map_err(|error| Failed::Usage(format!("[public] issuer: {error}")))
+}
+
+fn into_tokio(listener: TcpListener) -> Result<tokio::net::TcpListener, Failed> {
+    let failed = |error: std::io::Error| Failed::Operation(format!("a listener: {error}"));
+    listener.set_nonblocking(true).map_err(failed)?;
+    tokio::net::TcpListener::from_std(listener).map_err(failed)
+}
+
+/// The store answers.
+struct Store(Arc<Composed>);
+
+impl Check for Store {
+    fn name(&self) -> &'static str {
+        "store"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async {
+            let pulled = self.0.records.pull(tegata_core::Log::Revocations, u64::MAX, 1).await;
+            pulled.map(|_| ()).map_err(|error| error.to_string())
+        })
+    }
+}
+
+/// The revocation log is followed.
+struct Followed(Arc<Composed>);
+
+impl Check for Followed {
+    fn name(&self) -> &'static str {
+        "revocations"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), String>> {
+        let staleness = self.0.view.staleness();
+        Box::pin(async move {
+            match staleness {
+                Some(age) if age <= Duration::from_secs(5) => Ok(()),
+                Some(age) => Err(format!("the view of revocations is {} s old", age.as_secs())),
+                None => Err("the revocation log has not been read yet".to_owned()),
+            }
+        })
+    }
+}
+
+/// What tells the server to stop: SIGINT or SIGTERM.
+pub(crate) struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    /// To be called before anybody is told that the server has started: a signal must never find
+    /// nobody listening.
+    pub(crate) fn listen() -> Result<Self, Failed> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Failed::Operation(format!("signals: {error}")));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits until it is asked for.
+    pub(crate) async fn asked(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Starts logging to standard error.
+pub(crate) fn start_logging(observability: &Observability) -> Result<(), Failed> {
+    let filter = EnvFilter::try_new(&observability.level).map_err(|error| {
+        Failed::Usage(format!("[observability] level `{}`: {error}", observability.level))
+    })?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // Whoever reads the log may go away: a log that cannot be written stops nobody.
+        .log_internal_errors(false);
+    let started = match observability.log {
+        LogForm::Text => subscriber.try_init(),
+        LogForm::Json => subscriber.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| Failed::Operation(format!("logging: {error}")))
+}

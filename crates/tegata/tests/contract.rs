@@ -1,0 +1,26 @@
+//! What clients, dashboards and scripts rely on, checked from outside: one demo is started as a
+//! program, and everything is asked over HTTP and the command line.
+
+#![cfg(test)]
+
+mod contract {
+    pub(crate) mod answers;
+    pub(crate) mod authorize;
+    pub(crate) mod browser;
+    pub(crate) mod browser_api;
+    pub(crate) mod commands;
+    pub(crate) mod demo;
+    pub(crate) mod discovery;
+    pub(crate) mod exchange;
+    pub(crate) mod gateway;
+    pub(crate) mod grants;
+    pub(crate) mod hostile;
+    pub(crate) mod http;
+    pub(crate) mod jwt;
+    pub(crate) mod operations;
+    pub(crate) mod options;
+    pub(crate) mod racing;
+    pub(crate) mod refusals;
+    pub(crate) mod tokens;
+    pub(crate) mod wire;
+}

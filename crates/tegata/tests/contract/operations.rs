@@ -1,0 +1,115 @@
+//! The operations listener: health and metrics, and nothing about anybody.
+
+use std::collections::BTreeSet;
+
+use super::{browser::Browser, demo::demo};
+
+#[test]
+fn a_running_node_is_alive_and_ready() {
+    let demo = demo();
+    let live = demo.operations.get("/health/live").send().expect(200);
+    assert_eq!(live.field("cache-control"), Some("no-store"));
+    assert!(live.json()["status"].is_string());
+    let ready = demo.operations.get("/health/ready").send().expect(200).json();
+    assert_eq!(ready["status"], "ready");
+    for check in ready["checks"].as_array().unwrap() {
+        assert_eq!(check["status"], "healthy", "{check}");
+        assert!(check["name"].is_string());
+    }
+}
+
+/// One page of metrics after something has happened that is counted.
+fn metrics() -> String {
+    let demo = demo();
+    let (_, told) = Browser::signed_in(demo.public, &demo.person("customer"));
+    let token = told["access_token"].as_str().unwrap();
+    demo.gateway.get("/echo/x").bearer(token).send().expect(200);
+    demo.gateway.get("/echo/x").bearer("nonsense").send().expect(401);
+    let wrong = serde_json::json!({"username": "nobody", "password": "wrong password here"});
+    demo.public.post("/api/auth/login").json(&wrong).send().expect(401);
+    let mut forger = Browser::new(demo.public);
+    forger.plant("session_id", "1.1.forged");
+    forger.get("/api/auth/session").expect(401);
+    let answer = demo.operations.get("/metrics").send().expect(200);
+    let media_type = answer.field("content-type").unwrap();
+    assert!(media_type.starts_with("text/plain; version=0.0.4"), "{media_type}");
+    answer.text()
+}
+
+#[test]
+fn metrics_have_their_promised_names_and_labels() {
+    let text = metrics();
+    for promised in [
+        "token_issued_total{service,token_type}",
+        "token_validation_duration_seconds_count{service,result}",
+        "revocation_check_duration_seconds_count{layer,result}",
+        "revocation_checks_total{layer,result}",
+        "auth_requests_total{method,result}",
+        "auth_errors_total{method,error_type}",
+        "auth_request_duration_seconds_count{method}",
+        "user_auth_method{method}",
+        "gateway_requests_total{service,status}",
+        "gateway_request_duration_seconds_count{service}",
+        "policy_decisions_total{decision}",
+        "session_errors_total{service,error_type}",
+    ] {
+        let (name, labels) = promised.split_once('{').unwrap();
+        let start = format!("{name}{{");
+        let line = text.lines().find(|line| line.starts_with(&start));
+        let line = line.unwrap_or_else(|| panic!("there is no {promised}"));
+        let own = line.split_once('{').unwrap().1.split_once('}').unwrap().0;
+        let mut own: Vec<_> = own.split(',').map(|it| it.split('=').next().unwrap()).collect();
+        let mut labels: Vec<_> = labels.trim_end_matches('}').split(',').collect();
+        own.sort_unstable();
+        labels.sort_unstable();
+        assert_eq!(own, labels, "{promised}");
+    }
+}
+
+#[test]
+fn metrics_are_well_formed_in_the_text_format() {
+    let text = metrics();
+    let mut described = BTreeSet::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            let kinds = ["counter", "gauge", "histogram", "summary", "untyped"];
+            assert!(kinds.contains(&kind), "{line}");
+            assert!(described.insert(name.to_owned()), "{name} is described twice");
+        } else if !line.starts_with("# HELP ") {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let base = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|end| name.strip_suffix(end).filter(|base| described.contains(*base)));
+            assert!(described.contains(base.unwrap_or(name)), "`{name}` has no type");
+            let value = line.rsplit(' ').next().unwrap();
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+        }
+    }
+    assert!(!text.contains("# EOF") && text.ends_with('\n'));
+}
+
+#[test]
+fn nothing_about_anybody_is_said_there() {
+    let demo = demo();
+    let person = demo.person("customer");
+    let (_, told) = Browser::signed_in(demo.public, &person);
+    let all = ["/metrics", "/health/ready", "/health/live"]
+        .map(|path| demo.operations.get(path).send().expect(200).text())
+        .concat();
+    let sid = told["sid"].as_str().unwrap();
+    for private in [person.id.as_str(), &person.username, sid, "demo_", "usr_"] {
+        assert!(!all.contains(private), "{private}");
+    }
+}
+
+#[test]
+fn nothing_else_is_served_there() {
+    let demo = demo();
+    for path in ["/", "/login", "/oauth2/token", "/api/auth/session", "/.well-known/jwks.json"] {
+        demo.operations.get(path).send().expect(404);
+    }
+    for path in ["/metrics", "/health/live", "/health/ready"] {
+        demo.operations.post(path).send().expect(405);
+    }
+}

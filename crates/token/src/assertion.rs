@@ -1,0 +1,199 @@
+//! Client assertions: how a client proves itself with a key of its own (RFC 7523 §3,
+//! `private_key_jwt` of OpenID Connect Core §9).
+
+use std::time::Duration;
+
+use tegata_core::Timestamp;
+
+use crate::{
+    claims::Claims,
+    jws::{Compact, Malformed},
+    key::VerifyingKey,
+};
+
+/// How far in the future an assertion may expire.
+const LONGEST: Duration = Duration::from_secs(300);
+/// How far clocks may differ.
+const LEEWAY: Duration = Duration::from_secs(30);
+
+/// An assertion that has been verified. It counts once: whoever accepts it remembers `jti` until
+/// `forget_at`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAssertion {
+    /// The client that made it.
+    pub client: String,
+    /// Its name, used once.
+    pub jti: String,
+    /// When its name may be forgotten.
+    pub forget_at: Timestamp,
+}
+
+/// Why an assertion is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AssertionRefused {
+    /// It is not a token.
+    #[error("the assertion is malformed: {0}")]
+    Malformed(#[from] Malformed),
+    /// It is another kind of token.
+    #[error("the assertion's `typ` is not that of an assertion")]
+    Kind,
+    /// None of the client's keys is named, or the algorithm is not the key's.
+    #[error("the assertion names no key of the client, or another algorithm than the key's")]
+    UnknownKey,
+    /// The signature is not the key's.
+    #[error("the assertion's signature is not valid")]
+    Signature,
+    /// The claims cannot be read.
+    #[error("the assertion's claims cannot be used: {0}")]
+    Claims(&'static str),
+    /// `iss` and `sub` are not both the client.
+    #[error("`iss` and `sub` are not both the client's id")]
+    Subject,
+    /// `aud` is not the issuer, alone.
+    #[error("`aud` must be the issuer identifier and nothing else")]
+    Audience,
+    /// It has expired, is not valid yet, or lives longer than five minutes.
+    #[error("the assertion has expired, is not valid yet, or lives longer than 300 seconds")]
+    Time,
+}
+
+impl ClientAssertion {
+    /// The client that an assertion says it is of. Nothing is believed yet: this is for finding the
+    /// keys to verify it with.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn claimed_client(assertion: &str) -> Result<String, AssertionRefused> {
+        let compact = Compact::parse(assertion)?;
+        Ok(Claims::parse_assertion(&compact.claims).map_err(AssertionRefused::Claims)?.sub)
+    }
+
+    /// Verifies an assertion of `client`, who has these keys, for this issuer.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn verify(
+        assertion: &str,
+        client: &str,
+        keys: &[VerifyingKey],
+        issuer: &str,
+        now: Timestamp,
+    ) -> Result<Self, AssertionRefused> {
+        let compact = Compact::parse(assertion)?;
+        // RFC 7523 names no `typ`; clients send none, `JWT`, or the newer explicit one.
+        let kinds = ["jwt", "client-authentication+jwt"];
+        let typ = compact.header.typ.as_deref().map(str::to_ascii_lowercase);
+        if typ.is_some_and(|typ| !kinds.contains(&typ.as_str())) {
+            return Err(AssertionRefused::Kind);
+        }
+        let key = match (&compact.header.kid, keys) {
+            (Some(kid), keys) => keys.iter().find(|key| key.kid().as_str() == kid),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        };
+        let key = key
+            .filter(|key| key.algorithm().name() == compact.header.alg)
+            .ok_or(AssertionRefused::UnknownKey)?;
+        if !key.verifies(compact.signed.as_bytes(), &compact.signature) {
+            return Err(AssertionRefused::Signature);
+        }
+        let claims = Claims::parse_assertion(&compact.claims).map_err(AssertionRefused::Claims)?;
+        if claims.iss != client || claims.sub != client {
+            return Err(AssertionRefused::Subject);
+        }
+        // One audience, and the issuer's own: an assertion that was meant for somebody else cannot
+        // be used here, and the one meant for us can be used nowhere else.
+        if claims.aud.0.as_slice() != [issuer] {
+            return Err(AssertionRefused::Audience);
+        }
+        let expires = Timestamp::from_secs(claims.exp);
+        let begins = Timestamp::from_secs(claims.nbf.unwrap_or(0).max(claims.iat));
+        if now >= expires + LEEWAY || expires > now + LONGEST + LEEWAY || begins > now + LEEWAY {
+            return Err(AssertionRefused::Time);
+        }
+        Ok(Self { client: claims.sub, jti: claims.jti, forget_at: expires + LEEWAY })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{Algorithm, SigningKey, jws};
+
+    const ISSUER: &str = "https://issuer.example";
+
+    fn now() -> Timestamp {
+        Timestamp::from_secs(1_767_225_600)
+    }
+
+    fn good() -> Value {
+        let now = now().secs();
+        json!({"iss": "web", "sub": "web", "aud": ISSUER, "exp": now + 60, "iat": now, "jti": "a"})
+    }
+
+    fn verify(
+        key: &SigningKey,
+        typ: &str,
+        claims: &Value,
+    ) -> Result<ClientAssertion, AssertionRefused> {
+        let keys = [VerifyingKey::from_jwk(key.jwk()).unwrap()];
+        let text = jws::sign(key, typ, claims.to_string().as_bytes()).unwrap();
+        ClientAssertion::verify(&text, "web", &keys, ISSUER, now())
+    }
+
+    #[test]
+    fn accepts_a_good_assertion_with_or_without_an_issue_time() {
+        for algorithm in Algorithm::ALL {
+            let key = SigningKey::generate(algorithm).unwrap();
+            assert_eq!(verify(&key, "JWT", &good()).unwrap().jti, "a");
+            let mut without = good();
+            without.as_object_mut().unwrap().remove("iat");
+            assert!(verify(&key, "client-authentication+jwt", &without).is_ok());
+        }
+    }
+
+    #[test]
+    fn refuses_each_deviation() {
+        let key = SigningKey::generate(Algorithm::Es256).unwrap();
+        let secs = now().secs();
+        let cases = [
+            ("iss", json!("other"), AssertionRefused::Subject),
+            ("sub", json!("other"), AssertionRefused::Subject),
+            ("aud", json!("https://issuer.example/"), AssertionRefused::Audience),
+            ("aud", json!("https://issuer.example/oauth2/token"), AssertionRefused::Audience),
+            ("aud", json!([ISSUER, "https://evil.example"]), AssertionRefused::Audience),
+            ("aud", json!([]), AssertionRefused::Audience),
+            ("exp", json!(secs - 30), AssertionRefused::Time),
+            ("exp", json!(secs + 331), AssertionRefused::Time),
+            ("iat", json!(secs + 31), AssertionRefused::Time),
+            ("nbf", json!(secs + 31), AssertionRefused::Time),
+        ];
+        for (name, value, refused) in cases {
+            let mut claims = good();
+            claims[name] = value.clone();
+            assert_eq!(verify(&key, "JWT", &claims), Err(refused), "{name} = {value}");
+        }
+        for name in ["iss", "sub", "aud", "exp", "jti"] {
+            let mut claims = good();
+            claims.as_object_mut().unwrap().remove(name);
+            assert!(matches!(verify(&key, "JWT", &claims), Err(AssertionRefused::Claims(_))));
+        }
+        for typ in ["at+jwt", "dpop+jwt", "logout+jwt"] {
+            assert_eq!(verify(&key, typ, &good()), Err(AssertionRefused::Kind));
+        }
+    }
+
+    #[test]
+    fn refuses_other_keys() {
+        let (key, other) = (
+            SigningKey::generate(Algorithm::Es256).unwrap(),
+            SigningKey::generate(Algorithm::Es256).unwrap(),
+        );
+        let text = jws::sign(&key, "JWT", good().to_string().as_bytes()).unwrap();
+        let keys = [VerifyingKey::from_jwk(other.jwk()).unwrap()];
+        let refused = ClientAssertion::verify(&text, "web", &keys, ISSUER, now());
+        assert_eq!(refused, Err(AssertionRefused::UnknownKey));
+    }
+}

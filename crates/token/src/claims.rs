@@ -1,0 +1,529 @@
+//! What an access token says (RFC 9068 §2.2), and the same for the narrower tokens made from one.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Serialize, Serializer,
+    de::{Deserializer, Error, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::strict::{self, Name, Seen, Skim};
+
+/// The claims of an access token, an internal token or a service token.
+///
+/// Reading is strict: a claim of the wrong type is an error and never "absent", a claim that stands
+/// twice is an error, and `iss`, `sub`, `aud`, `exp`, `iat` and `jti` must be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+pub struct Claims {
+    /// Who issued it.
+    pub iss: String,
+    /// Whom it speaks of: a user id, or a client id where no person is involved.
+    pub sub: String,
+    /// Whom it is for.
+    pub aud: Audience,
+    /// From when it is dead: seconds since 1970.
+    pub exp: u64,
+    /// When it was issued: seconds since 1970.
+    pub iat: u64,
+    /// Before when it does not count: seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<u64>,
+    /// Its own name.
+    pub jti: String,
+    /// The client that it was issued to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// What it may be used for.
+    #[serde(skip_serializing_if = "Scope::is_empty")]
+    pub scope: Scope,
+    /// The roles of its subject.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// The session it belongs to: the public handle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
+    /// The family it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fid: Option<String>,
+    /// How strongly its subject was authenticated (RFC 9470).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr: Option<String>,
+    /// By which means its subject was authenticated (RFC 8176).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<String>,
+    /// When its subject was authenticated: seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<u64>,
+    /// Fine-grained permissions, where the issuer states them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Vec<String>>,
+    /// Where its revocation is looked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// Which key its user must hold (RFC 7800).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<Confirmation>,
+    /// Who acts on behalf of the subject (RFC 8693 §4.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub act: Option<Box<Actor>>,
+    /// The token that this one was made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original_jti: Option<String>,
+}
+
+/// One or several audiences. One is written as a string (RFC 7519 §4.1.3).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Audience(pub Vec<String>);
+
+impl Audience {
+    /// Whether `name` is among them.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.iter().any(|audience| audience == name)
+    }
+}
+
+impl From<&str> for Audience {
+    fn from(name: &str) -> Self {
+        Self(vec![name.to_owned()])
+    }
+}
+
+impl Serialize for Audience {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [one] => serializer.serialize_str(one),
+            several => several.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Audience {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum OneOrSeveral {
+            One(String),
+            Several(Vec<String>),
+        }
+        Ok(Self(match OneOrSeveral::deserialize(deserializer)? {
+            OneOrSeveral::One(name) => vec![name],
+            OneOrSeveral::Several(names) => names,
+        }))
+    }
+}
+
+/// Scope values, in the order in which they were asked for, each once (RFC 6749 §3.3).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
+pub struct Scope(String);
+
+impl Scope {
+    /// Reads a space-separated list. Values that stand twice count once.
+    ///
+    /// # Errors
+    /// [`InvalidScope`] if a value has a character that RFC 6749 §3.3 does not allow.
+    pub fn new(text: &str) -> Result<Self, InvalidScope> {
+        let allowed = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        if text.len() > LONGEST_SCOPE {
+            return Err(InvalidScope);
+        }
+        let mut values: Vec<&str> = Vec::new();
+        for value in text.split(' ').filter(|value| !value.is_empty()) {
+            if !value.bytes().all(allowed) {
+                return Err(InvalidScope);
+            }
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        Ok(Self(values.join(" ")))
+    }
+
+    /// The values.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.0.split(' ').filter(|value| !value.is_empty())
+    }
+
+    /// Whether `value` is among them.
+    #[must_use]
+    pub fn contains(&self, value: &str) -> bool {
+        self.values().any(|own| own == value)
+    }
+
+    /// Whether all values of `other` are among them.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other.values().all(|value| self.contains(value))
+    }
+
+    /// The values that are also in `other`, in this order.
+    #[must_use]
+    pub fn narrowed_to(&self, other: &Self) -> Self {
+        let kept: Vec<_> = self.values().filter(|value| other.contains(value)).collect();
+        Self(kept.join(" "))
+    }
+
+    /// Whether there is no value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The space-separated list.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The longest scope: what is longer would only be slow to compare.
+const LONGEST_SCOPE: usize = 2048;
+
+/// The scope is too long, or a value has a character that RFC 6749 §3.3 does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the scope is longer than 2048 characters, or a value has a character other than visible ASCII \
+     without `\"` and `\\`"
+)]
+pub struct InvalidScope;
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Scope {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Scope {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// The claim `status` (IETF Token Status List §6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The place in a status list.
+    pub status_list: StatusEntry,
+}
+
+/// A place in a status list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusEntry {
+    /// Which bit.
+    pub idx: u32,
+    /// Of which list.
+    pub uri: String,
+}
+
+/// The claim `cnf`: the token is of use only to the holder of this key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Confirmation {
+    /// Thumbprint of a DPoP key (RFC 9449 §6.1).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub jkt: Option<String>,
+    /// Thumbprint of a client certificate (RFC 8705 §3.1).
+    #[serde(rename = "x5t#S256", skip_serializing_if = "Option::is_none", default)]
+    pub x5t: Option<String>,
+}
+
+/// The claim `act`: who acts, and on whose behalf that one was already acting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// Who.
+    pub sub: String,
+    /// The actor before.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub act: Option<Box<Actor>>,
+}
+
+impl Claims {
+    /// Reads claims.
+    ///
+    /// # Errors
+    /// Which rule the JSON breaks; nothing of its content.
+    pub fn parse(json: &[u8]) -> Result<Self, &'static str> {
+        Self::read(json, ClaimsVisitor { needs_iat: true, needs_jti: true })
+    }
+
+    /// Reads the claims of a client assertion, in which `iat` is optional (RFC 7523 §3); where it
+    /// is missing, it is 0.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(crate) fn parse_assertion(json: &[u8]) -> Result<Self, &'static str> {
+        Self::read(json, ClaimsVisitor { needs_iat: false, needs_jti: true })
+    }
+
+    /// Reads the claims of an ID token, which has no `jti`.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(crate) fn parse_id(json: &[u8]) -> Result<Self, &'static str> {
+        Self::read(json, ClaimsVisitor { needs_iat: true, needs_jti: false })
+    }
+
+    fn read(json: &[u8], visitor: ClaimsVisitor) -> Result<Self, &'static str> {
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        deserializer
+            .deserialize_map(visitor)
+            .and_then(|claims| deserializer.end().map(|()| claims))
+            .map_err(|error| {
+                let text = error.to_string();
+                MISSING
+                    .into_iter()
+                    .find(|missing| text.starts_with(missing))
+                    .unwrap_or_else(|| strict::reason(&error))
+            })
+    }
+
+    /// The claims as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        // Strings, numbers and lists always have a JSON form.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+const MISSING: [&str; 6] = [
+    "there is no `iss`",
+    "there is no `sub`",
+    "there is no `aud`",
+    "there is no `exp`",
+    "there is no `iat`",
+    "there is no `jti`",
+];
+
+struct ClaimsVisitor {
+    needs_iat: bool,
+    needs_jti: bool,
+}
+
+impl<'de> Visitor<'de> for ClaimsVisitor {
+    type Value = Claims;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("claims")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims, A::Error> {
+        let mut claims = Claims::default();
+        let (mut exp, mut iat) = (None, None);
+        let mut seen = Seen::default();
+        let mut present = [false; 4];
+        let [iss, sub, aud, jti] = &mut present;
+        while let Some(Name(name)) = map.next_key()? {
+            match name.as_ref() {
+                "iss" => (claims.iss, *iss) = (map.next_value()?, true),
+                "sub" => (claims.sub, *sub) = (map.next_value()?, true),
+                "aud" => (claims.aud, *aud) = (map.next_value()?, true),
+                "jti" => (claims.jti, *jti) = (map.next_value()?, true),
+                "exp" => exp = Some(date(&mut map)?),
+                "iat" => iat = Some(date(&mut map)?),
+                "nbf" => claims.nbf = Some(date(&mut map)?),
+                "auth_time" => claims.auth_time = Some(date(&mut map)?),
+                "client_id" => claims.client_id = Some(map.next_value()?),
+                "scope" => claims.scope = map.next_value()?,
+                "roles" => claims.roles = map.next_value()?,
+                "sid" => claims.sid = Some(map.next_value()?),
+                "fid" => claims.fid = Some(map.next_value()?),
+                "acr" => claims.acr = Some(map.next_value()?),
+                "amr" => claims.amr = map.next_value()?,
+                "permissions" => claims.permissions = Some(map.next_value()?),
+                "original_jti" => claims.original_jti = Some(map.next_value()?),
+                "status" => claims.status = Some(strict::nested(map.next_value::<&RawValue>()?)?),
+                "cnf" => claims.cnf = Some(strict::nested(map.next_value::<&RawValue>()?)?),
+                "act" => claims.act = Some(strict::nested(map.next_value::<&RawValue>()?)?),
+                _ => map.next_value_seed(Skim(strict::DEEPEST))?,
+            }
+            seen.note(name)?;
+        }
+        let there = [
+            *iss,
+            *sub,
+            *aud,
+            exp.is_some(),
+            iat.is_some() || !self.needs_iat,
+            *jti || !self.needs_jti,
+        ];
+        for (index, there) in there.iter().enumerate() {
+            if !there {
+                return Err(A::Error::custom(MISSING.get(index).unwrap_or(&"a claim is missing")));
+            }
+        }
+        (claims.exp, claims.iat) = (exp.unwrap_or_default(), iat.unwrap_or_default());
+        Ok(claims)
+    }
+}
+
+/// A `NumericDate` (RFC 7519 §2): a number of seconds, never a string (CVE-2026-25537: a date of the
+/// wrong type taken for no date). Fractions are cut off.
+fn date<'de, A: MapAccess<'de>>(map: &mut A) -> Result<u64, A::Error> {
+    struct DateVisitor;
+    impl Visitor<'_> for DateVisitor {
+        type Value = u64;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number of seconds")
+        }
+        fn visit_u64<E: Error>(self, secs: u64) -> Result<u64, E> {
+            if secs <= LATEST { Ok(secs) } else { Err(E::custom("the date is out of range")) }
+        }
+        fn visit_f64<E: Error>(self, secs: f64) -> Result<u64, E> {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "the range is checked, and fractions are meant to be cut off"
+            )]
+            if (0.0..=9_007_199_254_740_991.0).contains(&secs) {
+                Ok(secs as u64)
+            } else {
+                Err(E::custom("the date is out of range"))
+            }
+        }
+    }
+    struct Date;
+    impl<'de> serde::de::DeserializeSeed<'de> for Date {
+        type Value = u64;
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
+            deserializer.deserialize_any(DateVisitor)
+        }
+    }
+    map.next_value_seed(Date)
+}
+
+/// 2^53 - 1: the greatest number of seconds that every JSON implementation reads alike.
+const LATEST: u64 = 9_007_199_254_740_991;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Claims {
+        Claims {
+            iss: "https://issuer.example".into(),
+            sub: "usr_1".into(),
+            aud: "https://api.example".into(),
+            exp: 2,
+            iat: 1,
+            nbf: Some(1),
+            jti: "1.a".into(),
+            client_id: Some("web".into()),
+            scope: Scope::new("openid orders.read").unwrap(),
+            roles: vec!["customer".into()],
+            sid: Some("1.2.s".into()),
+            fid: Some("1.2.f".into()),
+            acr: Some("aal1".into()),
+            amr: vec!["pwd".into()],
+            auth_time: Some(1),
+            permissions: Some(vec![]),
+            status: Some(Status { status_list: StatusEntry { idx: 7, uri: "https://x/1".into() } }),
+            cnf: Some(Confirmation { jkt: Some("t".into()), x5t: None }),
+            act: Some(Box::new(Actor {
+                sub: "svc".into(),
+                act: Some(Box::new(Actor { sub: "svc2".into(), act: None })),
+            })),
+            original_jti: Some("1.b".into()),
+        }
+    }
+
+    fn minimal(extra: &str) -> String {
+        format!(r#"{{"iss":"i","sub":"s","aud":"a","exp":2,"iat":1,"jti":"j"{extra}}}"#)
+    }
+
+    #[test]
+    fn reads_what_it_wrote() {
+        assert_eq!(Claims::parse(&full().to_json()), Ok(full()));
+        assert!(Claims::parse(minimal(r#","aux":{"x":[1,2.5,null,true,"y"]}"#).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_required_claim_that_is_missing_is_named() {
+        let whole: serde_json::Value = serde_json::from_str(&minimal("")).unwrap();
+        for name in ["iss", "sub", "aud", "exp", "iat", "jti"] {
+            let mut partial = whole.clone();
+            partial.as_object_mut().unwrap().remove(name);
+            let error = Claims::parse(partial.to_string().as_bytes()).unwrap_err();
+            assert_eq!(error, format!("there is no `{name}`"));
+        }
+    }
+
+    #[test]
+    fn a_claim_of_the_wrong_type_is_never_taken_for_absent() {
+        for (name, value) in [
+            ("exp", "\"2\""),
+            ("exp", "null"),
+            ("exp", "-1"),
+            ("exp", "1e300"),
+            ("exp", "18446744073709551615"),
+            ("exp", "[2]"),
+            ("iat", "true"),
+            ("iss", "null"),
+            ("iss", "[\"i\"]"),
+            ("sub", "1"),
+            ("aud", "{\"a\":1}"),
+            ("aud", "[1]"),
+            ("aud", "null"),
+            ("jti", "{}"),
+        ] {
+            let mut claims: serde_json::Map<_, _> = serde_json::from_str(&minimal("")).unwrap();
+            claims.remove(name);
+            let text = serde_json::to_string(&claims).unwrap();
+            let text = format!("{},\"{name}\":{value}}}", &text[..text.len() - 1]);
+            assert!(Claims::parse(text.as_bytes()).is_err(), "{name} = {value}");
+        }
+        for extra in [
+            r#","nbf":"1""#,
+            r#","nbf":null"#,
+            r#","scope":["a"]"#,
+            r#","scope":"a\"b""#,
+            r#","roles":"admin""#,
+            r#","roles":[1]"#,
+            r#","status":{"status_list":{"idx":-1,"uri":"u"}}"#,
+            r#","status":{"status_list":{"idx":"1","uri":"u"}}"#,
+            r#","status":null"#,
+            r#","status":{}"#,
+            r#","cnf":"x""#,
+            r#","act":{"sub":1}"#,
+            r#","fid":1"#,
+            r#","amr":"pwd""#,
+        ] {
+            assert!(Claims::parse(minimal(extra).as_bytes()).is_err(), "{extra}");
+        }
+    }
+
+    #[test]
+    fn a_claim_that_stands_twice_is_refused_at_any_depth() {
+        for extra in [
+            r#","sub":"t""#,
+            r#","\u0073ub":"t""#,
+            r#","x":1,"x":1"#,
+            r#","x":{"y":1,"y":1}"#,
+            r#","cnf":{"jkt":"a","jkt":"b"}"#,
+            r#","act":{"sub":"a","act":{"sub":"b","sub":"c"}}"#,
+            r#","status":{"status_list":{"idx":1,"idx":2,"uri":"u"}}"#,
+        ] {
+            let error = Claims::parse(minimal(extra).as_bytes()).unwrap_err();
+            assert_eq!(error, "a member stands twice", "{extra}");
+        }
+    }
+
+    #[test]
+    fn scopes_are_sets_that_only_shrink() {
+        let scope = Scope::new("b a  b").unwrap();
+        assert_eq!(scope.as_str(), "b a");
+        assert!(
+            scope.covers(&Scope::new("a").unwrap()) && !scope.covers(&Scope::new("c").unwrap())
+        );
+        assert_eq!(scope.narrowed_to(&Scope::new("a c").unwrap()).as_str(), "a");
+        let long: Vec<_> = (0..1000).map(|n| n.to_string()).collect();
+        for bad in ["a\"", "a\\", "é", "a\tb", "a\n", &long.join(" ")] {
+            assert!(Scope::new(bad).is_err(), "{bad:?}");
+        }
+    }
+}

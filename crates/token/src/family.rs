@@ -1,0 +1,312 @@
+//! Token families: one sign-in's chain of refresh tokens, of which one counts.
+//!
+//! A refresh token works once. Presenting it *spends* the family's generation, by compare-and-set
+//! on the family's record, and makes the next. What tells an honest retry from a thief:
+//!
+//! | presented | by the same holder | by somebody else |
+//! |---|---|---|
+//! | the current generation | spent: the next generation | spent, unless the family is bound to a key |
+//! | the one before, within the window | the **same** successor again | refused: *stale*; the family lives |
+//! | the one before, after the window | refused: *reused*; the family dies | the same |
+//! | an older one | refused: *reused*; the family dies | the same |
+//!
+//! The record alone decides. Nothing is locked, nothing is cached, and no clock is trusted with more
+//! than the width of the window.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tegata_core::{
+    ClientId, FamilyId, Kind, Lifetime, SessionId, Stored, Timestamp, TokenId, UserId,
+    id::expiry_day,
+};
+
+use crate::{claims::Scope, status::StatusIndex};
+
+/// Where families are stored.
+pub static FAMILIES: Kind = Kind {
+    name: "family",
+    indexes: &["user", "client", "session"],
+    lifetime: Lifetime::ByDay(expiry_day),
+    secret: true,
+};
+
+/// How many access tokens of a family can be alive at once; the oldest gives way. A client that
+/// refreshes more often than its tokens expire would otherwise make the record grow.
+const MOST_ALIVE: usize = 16;
+
+/// How far the clocks of two nodes may be apart without anybody noticing.
+const SKEW: Duration = Duration::from_secs(2);
+
+/// One sign-in's tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Family {
+    /// Its name.
+    pub id: FamilyId,
+    /// The client that it was issued to.
+    pub client: ClientId,
+    /// The person it speaks of.
+    pub user: UserId,
+    /// The browser session that it ends with. `None` for `offline_access`.
+    pub session: Option<SessionId>,
+    /// What the key of its refresh tokens is derived with.
+    pub salt: [u8; 16],
+    /// What its tokens say, whatever their generation.
+    pub grant: Granted,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ends, used or not.
+    pub ends: Timestamp,
+    /// For how long it may go unused, in milliseconds.
+    pub idle_millis: u64,
+    /// Who spent the last generation, or was given the first.
+    pub binding: Binding,
+    /// The state of the person's permissions that the current access token was made with.
+    pub authority: u64,
+    /// The current generation: 0, 1, 2 …
+    pub generation: u32,
+    /// When the current generation was made, which is when the one before was spent.
+    pub made: Timestamp,
+    /// The current generation's access token.
+    pub access: Access,
+    /// Earlier access tokens that may still be alive, oldest first.
+    pub earlier: Vec<Access>,
+    /// When and why it ended.
+    pub ended: Option<Ended>,
+}
+
+/// What the tokens of a family say, whatever their generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    /// The widest scope that a refresh can ask for (RFC 6749 §6).
+    pub scope: Scope,
+    /// Whom the access tokens are for.
+    pub audience: Vec<String>,
+    /// How strongly the person was authenticated.
+    pub acr: Option<String>,
+    /// By which means.
+    pub amr: Vec<String>,
+    /// When: seconds since 1970.
+    pub auth_time: u64,
+}
+
+/// What an access token says that differs from one generation to the next. From this it can be
+/// made again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// Its name.
+    pub jti: TokenId,
+    /// When it was issued: seconds since 1970.
+    pub iat: u64,
+    /// When it dies: seconds since 1970.
+    pub exp: u64,
+    /// What it may be used for.
+    pub scope: Scope,
+    /// Its place in a status list.
+    pub status: StatusIndex,
+}
+
+/// Who presents a refresh token, as far as one can tell.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Binding {
+    /// The holder of a key: the thumbprint of a DPoP key or of a client certificate.
+    Key(String),
+    /// A client that authenticated itself.
+    Client,
+    /// A public client or a browser, by its network and its user agent.
+    Network {
+        /// The address's network: `/24` of IPv4, `/64` of IPv6.
+        network: String,
+        /// Family and system of the user agent.
+        agent: String,
+    },
+}
+
+/// Why and when a family ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When.
+    pub at: Timestamp,
+    /// Why, in a word: `reused`, `logout`, `revoked` …
+    pub reason: String,
+}
+
+impl Stored for Family {
+    const KIND: &'static Kind = &FAMILIES;
+    const FORM: u8 = 1;
+
+    fn key(&self) -> &str {
+        self.id.as_str()
+    }
+
+    fn indexes(&self) -> Vec<(&'static str, String)> {
+        let mut indexes = vec![
+            ("user", self.user.as_str().to_owned()),
+            ("client", self.client.as_str().to_owned()),
+        ];
+        indexes.extend(self.session.as_ref().map(|sid| ("session", sid.as_str().to_owned())));
+        indexes
+    }
+}
+
+/// A refresh token's presentation: genuine, and about to be judged.
+#[derive(Debug, Clone)]
+pub struct Presentation<'a> {
+    /// Which generation.
+    pub generation: u32,
+    /// By which client, authenticated as it must be.
+    pub client: &'a ClientId,
+    /// By whom.
+    pub binding: &'a Binding,
+    /// The present state of the person's permissions.
+    pub authority: u64,
+    /// When.
+    pub at: Timestamp,
+    /// For how long the generation before is answered again. Zero: never.
+    pub window: Duration,
+}
+
+/// What follows from a presentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// The generation is to be spent, and the next made.
+    Spend,
+    /// The current tokens are to be given once more.
+    Replay,
+    /// Refused; the family stays as it is.
+    Refuse(Verdict),
+    /// Refused, and the family is to be ended: somebody has a copy.
+    Reuse,
+}
+
+/// Why a refresh token was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "lowercase")]
+#[error("{}", self.description())]
+pub enum Verdict {
+    /// It was spent a moment ago, by somebody else or under other permissions.
+    Stale,
+    /// It was spent before: the family has been ended.
+    Reused,
+    /// There is no such family, or it is another client's.
+    Orphan,
+    /// It has gone unused for too long, or the sign-in has reached its end.
+    Expired,
+    /// The family was ended.
+    Revoked,
+}
+
+impl Verdict {
+    /// What a client is told.
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Stale => "the refresh token has just been used by another holder",
+            Self::Reused => "the refresh token was used twice; the sign-in has been revoked",
+            Self::Orphan => "the refresh token is not known",
+            Self::Expired => "the refresh token has expired",
+            Self::Revoked => "the refresh token has been revoked",
+        }
+    }
+
+    /// The verdict in a word, as in events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stale => "stale",
+            Self::Reused => "reused",
+            Self::Orphan => "orphan",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl Family {
+    /// What follows from a presentation. Changes nothing.
+    #[must_use]
+    pub fn judge(&self, presented: &Presentation<'_>) -> Judgement {
+        if presented.client != &self.client {
+            return Judgement::Refuse(Verdict::Orphan);
+        }
+        if self.ended.is_some() {
+            return Judgement::Refuse(Verdict::Revoked);
+        }
+        if self.is_over(presented.at) {
+            return Judgement::Refuse(Verdict::Expired);
+        }
+        if presented.generation == self.generation {
+            // A network changes when its user walks; a key does not.
+            let bound = matches!(self.binding, Binding::Key(_));
+            return if bound && presented.binding != &self.binding {
+                Judgement::Refuse(Verdict::Stale)
+            } else {
+                Judgement::Spend
+            };
+        }
+        let before = self.generation.checked_sub(1) == Some(presented.generation);
+        if before && !presented.window.is_zero() && presented.at + SKEW < self.made {
+            // By this clock it has not been spent yet: nobody can tell whether the window is open.
+            return Judgement::Refuse(Verdict::Stale);
+        }
+        let within =
+            !presented.window.is_zero() && presented.at.since(self.made) <= presented.window;
+        if !(before && within) {
+            // Also a genuine token of a generation that the record has not reached: then the record
+            // has gone back in time, and which tokens were spent since cannot be known.
+            return Judgement::Reuse;
+        }
+        if presented.binding == &self.binding && presented.authority == self.authority {
+            Judgement::Replay
+        } else {
+            Judgement::Refuse(Verdict::Stale)
+        }
+    }
+
+    /// The family with its generation spent by `binding`, and the access tokens that had to give
+    /// way and are to be revoked.
+    #[must_use]
+    pub fn spend(
+        mut self,
+        access: Access,
+        binding: Binding,
+        authority: u64,
+        at: Timestamp,
+    ) -> (Self, Vec<Access>) {
+        self.earlier.retain(|access| Timestamp::from_secs(access.exp) > at);
+        self.earlier.push(std::mem::replace(&mut self.access, access));
+        let surplus = self.earlier.len().saturating_sub(MOST_ALIVE - 1);
+        let given_way = self.earlier.drain(..surplus).collect();
+        // INVARIANT: generations are never used twice. At the last one, nothing more can be spent.
+        self.generation = self.generation.saturating_add(1);
+        self.made = at;
+        self.binding = binding;
+        self.authority = authority;
+        (self, given_way)
+    }
+
+    /// The family, ended. What has ended stays ended, with its first reason.
+    #[must_use]
+    pub fn end(mut self, reason: &str, at: Timestamp) -> Self {
+        self.ended.get_or_insert_with(|| Ended { at, reason: reason.to_owned() });
+        self
+    }
+
+    /// Whether it has reached its end or gone unused for too long.
+    #[must_use]
+    pub fn is_over(&self, at: Timestamp) -> bool {
+        let idle_until = self.made + Duration::from_millis(self.idle_millis);
+        at >= self.ends || at >= idle_until || self.generation == u32::MAX
+    }
+
+    /// Its access tokens that may be alive.
+    pub fn alive(&self, at: Timestamp) -> impl Iterator<Item = &Access> {
+        self.earlier
+            .iter()
+            .chain(std::iter::once(&self.access))
+            .filter(move |access| Timestamp::from_secs(access.exp) > at)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

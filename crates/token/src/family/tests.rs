@@ -1,0 +1,215 @@
+use tegata_core::{Epoch, SeededEntropy};
+
+use super::*;
+use crate::status::ListId;
+
+const WINDOW: Duration = Duration::from_secs(10);
+
+pub(crate) fn at(secs: u64) -> Timestamp {
+    Timestamp::from_secs(1_767_225_600 + secs)
+}
+
+pub(crate) fn access(number: u32) -> Access {
+    let list = ListId { epoch: Epoch::FIRST, slot: 1, number: 0 };
+    Access {
+        jti: TokenId::new(&format!("1.t{number}")).unwrap(),
+        iat: at(0).secs(),
+        exp: at(900).secs(),
+        scope: Scope::default(),
+        status: StatusIndex { list, index: number },
+    }
+}
+
+pub(crate) fn network(name: &str) -> Binding {
+    Binding::Network { network: name.into(), agent: "Firefox/Linux".into() }
+}
+
+pub(crate) fn family() -> Family {
+    Family {
+        id: FamilyId::generate(Epoch::FIRST, at(30 * 86_400), &SeededEntropy::new(1)),
+        client: ClientId::new("web").unwrap(),
+        user: UserId::new("usr_1").unwrap(),
+        session: None,
+        salt: [7; 16],
+        grant: Granted {
+            scope: Scope::default(),
+            audience: vec![],
+            acr: None,
+            amr: vec![],
+            auth_time: 0,
+        },
+        started: at(0),
+        ends: at(30 * 86_400),
+        idle_millis: 604_800_000,
+        binding: network("home"),
+        authority: 1,
+        generation: 0,
+        made: at(0),
+        access: access(0),
+        earlier: vec![],
+        ended: None,
+    }
+}
+
+/// A family that has been spent `times`, once an hour, last by `network("home")`.
+fn spent(times: u32) -> Family {
+    (1..=times).fold(family(), |family, time| {
+        family.spend(access(time), network("home"), 1, at(3600 * u64::from(time))).0
+    })
+}
+
+fn judge(
+    family: &Family,
+    generation: u32,
+    binding: &Binding,
+    authority: u64,
+    when: Timestamp,
+) -> Judgement {
+    let client = ClientId::new("web").unwrap();
+    family.judge(&Presentation {
+        generation,
+        client: &client,
+        binding,
+        authority,
+        at: when,
+        window: WINDOW,
+    })
+}
+
+#[test]
+fn the_current_generation_is_spent_wherever_its_holder_is() {
+    let family = spent(3);
+    assert_eq!(judge(&family, 3, &network("home"), 1, at(20_000)), Judgement::Spend);
+    assert_eq!(judge(&family, 3, &network("train"), 2, at(20_000)), Judgement::Spend);
+}
+
+#[test]
+fn a_key_bound_family_is_spent_by_its_key_alone() {
+    let key = Binding::Key("a".into());
+    let family = Family { binding: key.clone(), ..spent(3) };
+    assert_eq!(judge(&family, 3, &key, 1, at(20_000)), Judgement::Spend);
+    for other in [Binding::Key("b".into()), Binding::Client, network("home")] {
+        let judged = judge(&family, 3, &other, 1, at(20_000));
+        assert_eq!(judged, Judgement::Refuse(Verdict::Stale));
+    }
+}
+
+#[test]
+fn a_lost_answer_is_given_again_to_the_same_holder_within_the_window() {
+    let family = spent(3);
+    let made = family.made;
+    assert_eq!(judge(&family, 2, &network("home"), 1, made), Judgement::Replay);
+    assert_eq!(judge(&family, 2, &network("home"), 1, made + WINDOW), Judgement::Replay);
+    let late = made + WINDOW + Duration::from_millis(1);
+    assert_eq!(judge(&family, 2, &network("home"), 1, late), Judgement::Reuse);
+}
+
+#[test]
+fn somebody_else_or_other_permissions_within_the_window_are_stale_and_end_nothing() {
+    let family = spent(3);
+    let stale = Judgement::Refuse(Verdict::Stale);
+    assert_eq!(judge(&family, 2, &network("elsewhere"), 1, family.made), stale);
+    assert_eq!(judge(&family, 2, &Binding::Client, 1, family.made), stale);
+    assert_eq!(judge(&family, 2, &network("home"), 2, family.made), stale);
+}
+
+#[test]
+fn an_older_generation_is_reuse_whoever_presents_it_and_whenever() {
+    let family = spent(3);
+    for generation in [0, 1] {
+        assert_eq!(judge(&family, generation, &network("home"), 1, family.made), Judgement::Reuse);
+    }
+}
+
+#[test]
+fn a_generation_that_was_never_made_is_reuse() {
+    let family = spent(3);
+    for generation in [4, 5, u32::MAX] {
+        assert_eq!(judge(&family, generation, &network("home"), 1, family.made), Judgement::Reuse);
+    }
+}
+
+#[test]
+fn a_window_of_zero_answers_nothing_again() {
+    let family = spent(3);
+    let client = ClientId::new("web").unwrap();
+    let judged = family.judge(&Presentation {
+        generation: 2,
+        client: &client,
+        binding: &network("home"),
+        authority: 1,
+        at: family.made,
+        window: Duration::ZERO,
+    });
+    assert_eq!(judged, Judgement::Reuse);
+}
+
+#[test]
+fn a_clock_that_went_back_neither_kills_a_family_nor_opens_its_window() {
+    let family = spent(3);
+    let before = family.made - Duration::from_secs(300);
+    let stale = Judgement::Refuse(Verdict::Stale);
+    assert_eq!(judge(&family, 2, &network("home"), 1, before), stale);
+    let a_little = family.made - Duration::from_secs(2);
+    assert_eq!(judge(&family, 2, &network("home"), 1, a_little), Judgement::Replay);
+    assert_eq!(judge(&family, 3, &network("home"), 1, before), Judgement::Spend);
+}
+
+#[test]
+fn another_client_learns_nothing_and_ends_nothing() {
+    let client = ClientId::new("other").unwrap();
+    for generation in 0..5 {
+        let judged = spent(3).judge(&Presentation {
+            generation,
+            client: &client,
+            binding: &network("home"),
+            authority: 1,
+            at: at(20_000),
+            window: WINDOW,
+        });
+        assert_eq!(judged, Judgement::Refuse(Verdict::Orphan));
+    }
+}
+
+#[test]
+fn expires_when_unused_and_at_its_end_however_much_it_is_used() {
+    let expired = Judgement::Refuse(Verdict::Expired);
+    let idle = family();
+    let last = at(0) + Duration::from_millis(idle.idle_millis);
+    assert_eq!(
+        judge(&idle, 0, &network("home"), 1, last - Duration::from_millis(1)),
+        Judgement::Spend
+    );
+    assert_eq!(judge(&idle, 0, &network("home"), 1, last), expired);
+    let busy = Family { made: at(30 * 86_400 - 1), ..family() };
+    assert_eq!(judge(&busy, 0, &network("home"), 1, at(30 * 86_400 - 1)), Judgement::Spend);
+    assert_eq!(judge(&busy, 0, &network("home"), 1, at(30 * 86_400)), expired);
+    let worn = Family { generation: u32::MAX, ..family() };
+    assert_eq!(judge(&worn, u32::MAX, &network("home"), 1, at(1)), expired);
+}
+
+#[test]
+fn what_has_ended_stays_ended_with_its_first_reason() {
+    let ended = spent(3).end("logout", at(20_000)).end("reused", at(20_001));
+    assert_eq!(ended.ended, Some(Ended { at: at(20_000), reason: "logout".into() }));
+    for generation in 0..5 {
+        let judged = judge(&ended, generation, &network("home"), 1, at(20_002));
+        assert_eq!(judged, Judgement::Refuse(Verdict::Revoked));
+    }
+}
+
+#[test]
+fn remembers_the_access_tokens_that_live_and_lets_the_oldest_give_way() {
+    let mut family = family();
+    let mut given_way = vec![];
+    for number in 1..=20 {
+        let (next, gone) = family.spend(access(number), network("home"), 1, at(1));
+        family = next;
+        given_way.extend(gone.iter().map(|access| access.status.index));
+    }
+    assert_eq!(family.alive(at(2)).count(), MOST_ALIVE);
+    assert_eq!(given_way, [0, 1, 2, 3, 4]);
+    let (family, gone) = family.spend(access(21), network("home"), 1, at(900));
+    assert!(gone.is_empty() && family.earlier.len() == 1);
+    assert_eq!(family.alive(at(900)).count(), 0);
+}

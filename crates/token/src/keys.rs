@@ -1,0 +1,383 @@
+//! The key rings of a realm, as this node uses them: a snapshot to sign with and to publish, kept
+//! true to the store.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use serde_json::json;
+use tegata_core::{
+    Batch, CommitRefused, Event, EventType, Expect, Feed, KeyId, Node, Realm, Records, StoreError,
+    Stored, Versioned, port::Topic, repository,
+};
+
+use crate::{
+    Algorithm,
+    key::{Jwk, KeyRefused, SigningKey, VerifyingKey},
+    revocation::{Entry, Order, Revoker, Target},
+    ring::{KeyState, Ring, RingRefused, RotationRules},
+    verifier::KeySet,
+};
+
+/// How often a change that lost a race is tried again.
+const TRIES: u32 = 20;
+
+/// Why the keys cannot be used, or were not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeysRefused {
+    /// The ring refused it.
+    #[error(transparent)]
+    Ring(#[from] RingRefused),
+    /// A key could not be made or read.
+    #[error(transparent)]
+    Key(#[from] KeyRefused),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The keys of a realm.
+#[derive(Clone)]
+pub struct Keys(Arc<Inner>);
+
+struct Inner {
+    node: Node,
+    realm: Realm,
+    records: Arc<dyn Records>,
+    feed: Arc<dyn Feed>,
+    revoker: Revoker,
+    rules: RotationRules,
+    algorithms: Vec<Algorithm>,
+    now: ArcSwap<Snapshot>,
+    listeners: Mutex<Vec<Listener>>,
+}
+
+type Listener = Box<dyn Fn(&KeySet) + Send + Sync>;
+
+/// What the rings said when they were last read.
+#[derive(Default)]
+pub struct Snapshot {
+    rings: BTreeMap<Algorithm, Versioned<Ring>>,
+    signers: BTreeMap<Algorithm, Arc<SigningKey>>,
+    verifying: BTreeMap<KeyId, Arc<VerifyingKey>>,
+}
+
+impl Snapshot {
+    /// The key that signs with this algorithm.
+    #[must_use]
+    pub fn signer(&self, algorithm: Algorithm) -> Option<Arc<SigningKey>> {
+        self.signers.get(&algorithm).cloned()
+    }
+
+    /// The keys that verify.
+    #[must_use]
+    pub fn key_set(&self) -> KeySet {
+        KeySet::new(self.verifying.values().cloned().collect())
+    }
+
+    /// The public keys to publish, in a stable order.
+    #[must_use]
+    pub fn jwks(&self) -> Vec<Jwk> {
+        let keys = self.rings.values().flat_map(|ring| ring.value.keys());
+        keys.filter(|key| key.state.is_published()).map(|key| key.jwk.clone()).collect()
+    }
+
+    /// All keys with their states, the retired ones included.
+    pub fn list(&self) -> impl Iterator<Item = (&KeyId, Algorithm, KeyState)> {
+        self.rings.iter().flat_map(|(algorithm, ring)| {
+            ring.value.keys().iter().map(|key| (&key.kid, *algorithm, key.state))
+        })
+    }
+}
+
+impl Keys {
+    /// The keys of `realm`, with a ring for each of `algorithms`, made where there is none. Of two
+    /// nodes that start at once, one makes them and the other reads them.
+    ///
+    /// # Errors
+    /// What the store says; [`KeysRefused::Key`] where a stored key cannot be read.
+    pub async fn open(
+        node: Node,
+        realm: Realm,
+        records: Arc<dyn Records>,
+        feed: Arc<dyn Feed>,
+        revoker: Revoker,
+        rules: RotationRules,
+        algorithms: &[Algorithm],
+    ) -> Result<Self, KeysRefused> {
+        let keys = Self(Arc::new(Inner {
+            node,
+            realm,
+            records,
+            feed,
+            revoker,
+            rules,
+            algorithms: algorithms.to_vec(),
+            now: ArcSwap::default(),
+            listeners: Mutex::default(),
+        }));
+        for algorithm in algorithms {
+            keys.ensure(*algorithm).await?;
+        }
+        keys.reload().await?;
+        Ok(keys)
+    }
+
+    /// The keys as they are now.
+    #[must_use]
+    pub fn now(&self) -> Arc<Snapshot> {
+        self.0.now.load_full()
+    }
+
+    /// Calls `listener` with the keys that verify, now and whenever they change.
+    pub fn listen(&self, listener: impl Fn(&KeySet) + Send + Sync + 'static) {
+        let mut listeners = self.0.listeners.lock();
+        listener(&self.now().key_set());
+        listeners.push(Box::new(listener));
+    }
+
+    /// Reads the rings again. To be called when the feed says so, and every few seconds besides.
+    ///
+    /// # Errors
+    /// What the store says; then the keys stay as they were.
+    pub async fn reload(&self) -> Result<(), KeysRefused> {
+        let mut rings = BTreeMap::new();
+        for algorithm in &self.0.algorithms {
+            if let Some(ring) = self.load(*algorithm).await? {
+                rings.insert(*algorithm, ring);
+            }
+        }
+        let mut listeners = self.0.listeners.lock();
+        let before = self.now();
+        let newest = |snapshot: &Snapshot, algorithm: &Algorithm| {
+            snapshot.rings.get(algorithm).map_or(0, |ring| ring.version)
+        };
+        // INVARIANT: a slower reader never puts back what a faster one has replaced.
+        rings.retain(|algorithm, ring| ring.version > newest(&before, algorithm));
+        if rings.is_empty() {
+            return Ok(());
+        }
+        for (algorithm, ring) in &before.rings {
+            rings.entry(*algorithm).or_insert_with(|| ring.clone());
+        }
+        let snapshot = Arc::new(Snapshot::of(rings, &before)?);
+        self.0.now.store(Arc::clone(&snapshot));
+        let key_set = snapshot.key_set();
+        listeners.iter_mut().for_each(|listener| listener(&key_set));
+        Ok(())
+    }
+
+    /// Makes the next key sign. `fresh` is published as the one after; making an RSA key takes a
+    /// while, which is why the caller does.
+    ///
+    /// # Errors
+    /// [`RingRefused::TooSoon`] unless `danger_force`; what the store says.
+    pub async fn rotate(&self, fresh: &SigningKey, danger_force: bool) -> Result<(), KeysRefused> {
+        let rules = self.0.rules;
+        self.change(fresh.algorithm(), None, |ring| {
+            ring.rotate(fresh, self.0.node.now(), rules, danger_force)
+        })
+        .await
+    }
+
+    /// Whether a ring can be rotated now without a verifier missing the new key.
+    ///
+    /// # Errors
+    /// [`RingRefused::TooSoon`] says from when it can.
+    pub fn check_rotation(&self, algorithm: Algorithm) -> Result<(), RingRefused> {
+        let now = self.0.node.now();
+        let snapshot = self.now();
+        let ring = snapshot.rings.get(&algorithm);
+        ring.map_or(Ok(()), |ring| ring.value.check_rotation(now, self.0.rules))
+    }
+
+    /// Makes a key from another issuer sign.
+    ///
+    /// # Errors
+    /// [`RingRefused::Exists`]; what the store says.
+    pub async fn import(&self, key: &SigningKey) -> Result<(), KeysRefused> {
+        self.reload().await?;
+        let thumbprint = key.jwk().thumbprint();
+        for ring in self.now().rings.values() {
+            // One name or one key in two rings would be two meanings: a key has one algorithm.
+            let known = ring
+                .value
+                .keys()
+                .iter()
+                .find(|it| it.kid == *key.kid() || it.jwk.thumbprint() == thumbprint);
+            if let Some(known) = known {
+                return Err(RingRefused::Exists(known.kid.clone()).into());
+            }
+        }
+        let rules = self.0.rules;
+        self.change(key.algorithm(), None, |ring| ring.import(key, self.0.node.now(), rules)).await
+    }
+
+    /// Retires a key whose tokens have died.
+    ///
+    /// # Errors
+    /// [`RingRefused::InUse`] where that is not safe; what the store says.
+    pub async fn retire(&self, kid: &KeyId) -> Result<(), KeysRefused> {
+        let algorithm = self.algorithm_of(kid)?;
+        self.change(algorithm, None, |ring| ring.retire(kid, self.0.node.now())).await
+    }
+
+    /// Takes back a key that somebody else has, and with it everything that it signed.
+    ///
+    /// # Errors
+    /// [`RingRefused::Unknown`]; what the store says.
+    pub async fn expel(
+        &self,
+        kid: &KeyId,
+        fresh: &SigningKey,
+        order: &Order,
+    ) -> Result<(), KeysRefused> {
+        let now = self.0.node.now();
+        let entry = Entry {
+            target: Target::Key(kid.clone()),
+            places: vec![],
+            at: now,
+            until: now + self.0.rules.verifies_for,
+            reason: order.reason.clone(),
+            actor: order.actor.clone(),
+        };
+        let rules = self.0.rules;
+        self.change(fresh.algorithm(), Some(entry), |ring| ring.expel(kid, fresh, now, rules)).await
+    }
+
+    /// The algorithm of a key.
+    ///
+    /// # Errors
+    /// [`RingRefused::Unknown`].
+    pub fn algorithm_of(&self, kid: &KeyId) -> Result<Algorithm, RingRefused> {
+        let snapshot = self.now();
+        let mut keys = snapshot.list();
+        keys.find(|(known, ..)| *known == kid)
+            .map(|(_, algorithm, _)| algorithm)
+            .ok_or_else(|| RingRefused::Unknown(kid.clone()))
+    }
+
+    /// Retires the keys whose tokens have died. To be called now and then.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn tidy(&self) -> Result<(), KeysRefused> {
+        for algorithm in &self.0.algorithms {
+            let Some(ring) = self.load(*algorithm).await? else { continue };
+            if let Some(tidied) = ring.value.clone().tidy(self.0.node.now()) {
+                let batch = Batch::new(self.0.realm.clone()).with(ring.replace(&tidied));
+                match self.0.records.commit(batch).await {
+                    // Whoever was faster has tidied, or will.
+                    Ok(()) | Err(CommitRefused::Conflict { .. }) => {}
+                    Err(CommitRefused::Store(error)) => return Err(error.into()),
+                }
+            }
+        }
+        self.reload().await
+    }
+
+    async fn ensure(&self, algorithm: Algorithm) -> Result<(), KeysRefused> {
+        if self.load(algorithm).await?.is_some() {
+            return Ok(());
+        }
+        let (current, next) = (SigningKey::generate(algorithm)?, SigningKey::generate(algorithm)?);
+        let ring = Ring::new(&current, &next, self.0.node.now())?;
+        let batch = Batch::new(self.0.realm.clone()).with(ring.put(Expect::Absent));
+        match self.0.records.commit(batch).await {
+            Ok(()) | Err(CommitRefused::Conflict { .. }) => Ok(()),
+            Err(CommitRefused::Store(error)) => Err(error.into()),
+        }
+    }
+
+    async fn change(
+        &self,
+        algorithm: Algorithm,
+        entry: Option<Entry>,
+        change: impl Fn(Ring) -> Result<Ring, RingRefused>,
+    ) -> Result<(), KeysRefused> {
+        for _ in 0..TRIES {
+            let Some(before) = self.load(algorithm).await? else {
+                self.ensure(algorithm).await?;
+                continue;
+            };
+            let after = change(before.value.clone())?;
+            let mut batch = Batch::new(self.0.realm.clone()).with(before.replace(&after));
+            for event in self.events(algorithm, &before.value, &after) {
+                batch = batch.journal(&event);
+            }
+            match self.0.revoker.commit(batch, entry.iter().cloned().collect()).await {
+                Ok(()) => {
+                    // It is changed; a node that cannot read it now reads it a little later.
+                    if let Err(error) = self.reload().await {
+                        tracing::warn!(%error, "the key rings were changed and cannot be read back");
+                    }
+                    let realm = self.0.realm.as_str().as_bytes().to_vec();
+                    // A hint: every node also reads its rings every few seconds.
+                    let _ = self.0.feed.publish(Topic::Keys, realm).await;
+                    return Ok(());
+                }
+                Err(CommitRefused::Conflict { .. }) => {}
+                Err(CommitRefused::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Unavailable {
+            backend: "the record store",
+            detail: "a key ring changed faster than it could be written".to_owned(),
+        }
+        .into())
+    }
+
+    /// An event for each key whose state differs.
+    fn events(&self, algorithm: Algorithm, before: &Ring, after: &Ring) -> Vec<Event> {
+        let state = |ring: &Ring, kid: &KeyId| {
+            ring.keys().iter().find(|key| key.kid == *kid).map(|key| key.state.name())
+        };
+        let changed =
+            after.keys().iter().filter(|key| state(before, &key.kid) != Some(key.state.name()));
+        changed
+            .map(|key| {
+                let data = [
+                    ("kid", json!(key.kid)),
+                    ("algorithm", json!(algorithm)),
+                    ("state", json!(key.state.name())),
+                ];
+                Event::new(&self.0.node, &self.0.realm, EventType::KeyRotated, data)
+            })
+            .collect()
+    }
+
+    async fn load(&self, algorithm: Algorithm) -> Result<Option<Versioned<Ring>>, StoreError> {
+        repository::load(self.0.records.as_ref(), &self.0.realm, algorithm.name()).await
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keys({})", self.0.realm)
+    }
+}
+
+impl Snapshot {
+    /// Keys that were there before stay the same objects, so that what verifiers remember of them
+    /// stays good.
+    fn of(rings: BTreeMap<Algorithm, Versioned<Ring>>, before: &Self) -> Result<Self, KeyRefused> {
+        let (mut signers, mut verifying) = (BTreeMap::new(), BTreeMap::new());
+        for (algorithm, ring) in &rings {
+            if let Some(signer) = ring.value.signer()? {
+                signers.insert(*algorithm, Arc::new(signer));
+            }
+            for key in ring.value.keys().iter().filter(|key| key.state.is_published()) {
+                let same = before.rings.get(algorithm).is_some_and(|ring| {
+                    ring.value.keys().iter().any(|it| it.kid == key.kid && it.jwk == key.jwk)
+                });
+                let known = before.verifying.get(&key.kid).filter(|_| same).cloned();
+                let parsed = match known {
+                    Some(known) => known,
+                    None => Arc::new(VerifyingKey::from_jwk(&key.jwk)?),
+                };
+                verifying.insert(key.kid.clone(), parsed);
+            }
+        }
+        Ok(Self { rings, signers, verifying })
+    }
+}

@@ -1,0 +1,61 @@
+//! Tokens: signing, verifying, rotating, withdrawing, and the keys that do it.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`algorithm`] | the signature algorithms, asymmetric only |
+//! | [`key`] | private keys that sign, public keys that verify, their JWK |
+//! | [`jws`] | the compact serialisation, read strictly |
+//! | [`claims`] | what an access token says |
+//! | [`verifier`] | verification, one type for each kind of token |
+//! | [`ring`] | the keys of an algorithm: next, current, previous, retired |
+//! | [`keys`] | the key rings of a realm, in the store and in use |
+//! | [`assertion`] | how a client proves itself with a key |
+//! | [`hint`] | ID tokens that come back |
+//! | [`root`] | root secrets, from which other keys are derived |
+//! | [`refresh`] | the refresh token |
+//! | [`family`] | one sign-in's chain of refresh tokens: what follows from a presentation |
+//! | [`families`] | families in the store: beginning, refreshing, ending |
+//! | [`status`] | a bit for each token |
+//! | [`revocation`] | what has been taken back |
+
+pub mod algorithm;
+pub mod assertion;
+pub mod claims;
+pub mod families;
+pub mod family;
+pub mod hint;
+pub mod jws;
+pub mod key;
+pub mod keys;
+pub mod refresh;
+pub mod revocation;
+pub mod ring;
+pub mod root;
+pub mod status;
+mod strict;
+pub mod verifier;
+
+pub use algorithm::Algorithm;
+pub use claims::{Audience, Claims, Scope};
+pub use families::{
+    Beginning, Families, Holders, Issue, Lifetimes, Refresh, RefreshRefused, Standing,
+};
+pub use family::{Binding, Family, Verdict};
+pub use key::{Jwk, KeyRefused, SigningKey, VerifyingKey};
+pub use keys::{Keys, KeysRefused};
+pub use revocation::{
+    Entry, Holder, Order, RealmView, Revoked, Revoker, Target, View, Withdraw, Withdrawable,
+};
+pub use ring::{RingRefused, RotationRules};
+pub use root::Roots;
+pub use status::{Indexes, ListId, StatusBits, StatusIndex};
+pub use verifier::{
+    AccessToken, Expected, ExpectedAudience, InternalToken, KeySet, Memory, Refusal, Verified,
+    Verifier,
+};
+
+use tegata_core::Kind;
+
+/// The kinds of record that this crate keeps.
+pub static KINDS: [&Kind; 4] =
+    [&family::FAMILIES, &ring::KEY_RINGS, &root::ROOTS, &status::STATUS_BLOCKS];

@@ -1,0 +1,81 @@
+//! Taking back: what is taken back, the log it is written to, and the view that refuses it.
+//!
+//! The truth is the revocation log, an append-only list with a position for every entry, written in
+//! the same batch as the thing that is taken back. A [`View`] holds in memory what the log says; it
+//! hears entries at once through the feed and pulls the log besides, and it knows how stale it is.
+
+use serde::{Deserialize, Serialize};
+use tegata_core::{ClientId, FamilyId, KeyId, SessionId, Timestamp, TokenId, repository};
+
+use crate::status::StatusIndex;
+
+mod revoker;
+mod view;
+mod withdraw;
+
+pub use revoker::Revoker;
+pub use view::{RealmView, Revoked, View};
+pub use withdraw::{Holder, Order, Withdraw, Withdrawable, Withdrawn};
+
+/// What an entry takes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// One token.
+    Token(TokenId),
+    /// All tokens of a sign-in.
+    Family(FamilyId),
+    /// All tokens of a session, and the session.
+    Session(SessionId),
+    /// Everything that was issued in the name of a subject up to and including a moment: a user
+    /// id, or a client id where a client speaks for itself.
+    Subject {
+        /// The claim `sub`.
+        sub: String,
+        /// The moment.
+        up_to: Timestamp,
+    },
+    /// Everything that was issued to a client up to and including a moment.
+    Client {
+        /// The claim `client_id`.
+        client: ClientId,
+        /// The moment.
+        up_to: Timestamp,
+    },
+    /// Everything that a key signed.
+    Key(KeyId),
+}
+
+/// An entry of the revocation log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What is taken back.
+    pub target: Target,
+    /// The places of the tokens that this takes back, as far as they are known.
+    pub places: Vec<StatusIndex>,
+    /// When.
+    pub at: Timestamp,
+    /// When it may be forgotten, because nothing that it names can be alive.
+    pub until: Timestamp,
+    /// Why, in a word.
+    pub reason: String,
+    /// Who: a user id, a client id, or `system`.
+    pub actor: String,
+}
+
+impl Entry {
+    const FORM: u8 = 1;
+
+    /// The entry as it stands in the log.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        repository::encode(Self::FORM, self)
+    }
+
+    /// Reads an entry of the log.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes, without their content.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        repository::decode_bytes(Self::FORM, bytes)
+    }
+}

@@ -1,0 +1,348 @@
+//! What this node knows to be revoked: exact, in memory, without a lock on the way of a request
+//! whose token has not been touched.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+use tegata_core::{Log, Node, Realm, Records, SinceBoot, StoreError, Timestamp};
+
+use super::{Entry, Target};
+use crate::{
+    claims::Claims,
+    status::{ListId, StatusBits, StatusIndex},
+    verifier::Verified,
+};
+
+/// How many entries are pulled at once.
+const PULL: u32 = 1000;
+
+/// By what a token is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Revoked {
+    /// Its bit in the status list, or its own name.
+    Token,
+    /// Its family.
+    Family,
+    /// Its session.
+    Session,
+    /// Its subject.
+    Subject,
+    /// Its client.
+    Client,
+    /// Its key.
+    Key,
+}
+
+/// The revocations of all realms, and how far the log has been followed.
+pub struct View {
+    node: Node,
+    // The longest life of a token on a status list.
+    longest: Duration,
+    realms: ArcSwap<HashMap<Realm, Arc<RealmView>>>,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    position: u64,
+    // `None` until the log has been read to its end once.
+    pulled: Option<SinceBoot>,
+    waiting: Duration,
+}
+
+impl View {
+    /// A view that knows nothing yet, and is stale until it has [caught up](Self::catch_up), of
+    /// tokens that live an hour at most.
+    #[must_use]
+    pub fn new(node: Node) -> Self {
+        Self::of_tokens(node, Duration::from_secs(3600 + 60))
+    }
+
+    /// The same, of tokens that live `longest` at most.
+    #[must_use]
+    pub fn of_tokens(node: Node, longest: Duration) -> Self {
+        Self { node, longest, realms: ArcSwap::default(), progress: Mutex::default() }
+    }
+
+    /// The revocations of one realm. To be asked for once and kept.
+    #[must_use]
+    pub fn realm(&self, realm: &Realm) -> Arc<RealmView> {
+        if let Some(view) = self.realms.load().get(realm) {
+            return Arc::clone(view);
+        }
+        self.realms.rcu(|realms| {
+            let mut realms = HashMap::clone(realms);
+            realms.entry(realm.clone()).or_default();
+            realms
+        });
+        self.realms.load().get(realm).map(Arc::clone).unwrap_or_default()
+    }
+
+    /// Applies an entry. Entries may come in any order and any number of times.
+    pub fn apply(&self, realm: &Realm, entry: &Entry) {
+        let now = self.node.now();
+        if entry.until > now {
+            self.realm(realm).apply(entry, now, self.longest);
+        }
+    }
+
+    /// Applies what the log has gained since the last time. What it had gained when this was called
+    /// is known when it answers, except for entries that have no position yet, whose age
+    /// [`Self::staleness`] counts.
+    ///
+    /// # Errors
+    /// What the store says; [`StoreError::Corrupt`] names the position of an entry that cannot be
+    /// read, beyond which the view does not go.
+    pub async fn catch_up(&self, records: &dyn Records) -> Result<(), StoreError> {
+        loop {
+            let (began, after) = (self.node.since_boot(), self.position());
+            let pull = records.pull(Log::Revocations, after, PULL).await?;
+            let mut position = after;
+            for positioned in &pull.entries {
+                let entry =
+                    Entry::from_bytes(&positioned.body).map_err(|detail| StoreError::Corrupt {
+                        backend: "the record store",
+                        kind: Log::Revocations.name(),
+                        key: positioned.position.to_string(),
+                        detail,
+                    })?;
+                self.apply(&positioned.realm, &entry);
+                position = positioned.position;
+            }
+            let mut progress = self.progress.lock();
+            progress.position = progress.position.max(position);
+            if progress.position >= pull.head {
+                progress.pulled = Some(progress.pulled.map_or(began, |last| last.max(began)));
+                progress.waiting = pull.waiting;
+                return Ok(());
+            }
+            if pull.entries.is_empty() {
+                // The log has entries, but they were trimmed away between two pulls: the dead are
+                // not missed.
+                progress.position = progress.position.max(pull.tail.saturating_sub(1));
+            }
+        }
+    }
+
+    /// The position up to which the log has been applied.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.progress.lock().position
+    }
+
+    /// For how long a revocation could have been acknowledged elsewhere without being known here:
+    /// the time since the last pull began, and the age of the oldest entry that had no position
+    /// then. `None`: the log has not been read yet.
+    #[must_use]
+    pub fn staleness(&self) -> Option<Duration> {
+        let progress = *self.progress.lock();
+        progress.pulled.map(|pulled| self.node.elapsed(pulled) + progress.waiting)
+    }
+
+    /// Forgets what names nothing that can be alive.
+    pub fn forget(&self) {
+        let now = self.node.now();
+        for realm in self.realms.load().values() {
+            realm.forget(now, self.longest);
+        }
+    }
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "View({:?})", self.progress.lock())
+    }
+}
+
+/// The revocations of one realm.
+#[derive(Default)]
+pub struct RealmView {
+    lists: ArcSwap<HashMap<ListId, Arc<StatusBits>>>,
+    tokens: Marks,
+    families: Marks,
+    sessions: Marks,
+    subjects: Marks,
+    clients: Marks,
+    keys: Marks,
+}
+
+impl RealmView {
+    /// By what a verified token is refused, if it is.
+    #[must_use]
+    pub fn check<K>(&self, token: &Verified<K>) -> Option<Revoked> {
+        self.check_claims(token.claims(), token.place(), token.kid().as_str())
+    }
+
+    /// By what a token with these claims, in this place, signed by this key is refused, if it is.
+    #[must_use]
+    pub fn check_claims(
+        &self,
+        claims: &Claims,
+        place: Option<StatusIndex>,
+        kid: &str,
+    ) -> Option<Revoked> {
+        if place.is_some_and(|place| self.is_listed(place)) {
+            return Some(Revoked::Token);
+        }
+        let some =
+            |marks: &Marks, key: Option<&str>| key.is_some_and(|key| marks.covers(key, claims.iat));
+        [
+            (&self.tokens, Some(claims.jti.as_str()), Revoked::Token),
+            // What was made from a token falls with it.
+            (&self.tokens, claims.original_jti.as_deref(), Revoked::Token),
+            (&self.families, claims.fid.as_deref(), Revoked::Family),
+            (&self.sessions, claims.sid.as_deref(), Revoked::Session),
+            (&self.subjects, Some(claims.sub.as_str()), Revoked::Subject),
+            (&self.clients, claims.client_id.as_deref(), Revoked::Client),
+            (&self.keys, Some(kid), Revoked::Key),
+        ]
+        .into_iter()
+        .find_map(|(marks, key, by)| some(marks, key).then_some(by))
+    }
+
+    /// Whether a session has been ended.
+    #[must_use]
+    pub fn session_ended(&self, sid: &str) -> bool {
+        self.sessions.covers(sid, u64::MAX)
+    }
+
+    /// The bits of a list in which something is revoked.
+    #[must_use]
+    pub fn list(&self, id: ListId) -> Option<Arc<StatusBits>> {
+        self.lists.load().get(&id).cloned()
+    }
+
+    /// The first second in which a token for this subject and client is not covered by what was
+    /// revoked: 0, or the second after a "everything up to now". Whoever issues begins no earlier,
+    /// so that signing in at once after a kill switch works.
+    #[must_use]
+    pub fn earliest_issue(&self, sub: &str, client: Option<&str>) -> u64 {
+        let after = |marks: &Marks, key: &str| marks.up_to(key).map_or(0, |up_to| up_to.secs() + 1);
+        after(&self.subjects, sub).max(client.map_or(0, |client| after(&self.clients, client)))
+    }
+
+    fn is_listed(&self, place: StatusIndex) -> bool {
+        self.lists.load().get(&place.list).is_some_and(|bits| bits.is_revoked(place.index))
+    }
+
+    fn apply(&self, entry: &Entry, now: Timestamp, longest: Duration) {
+        // A list whose tokens are all dead is not brought back: it would cost memory and say nothing.
+        for place in entry.places.iter().filter(|it| it.list.closes() + longest > now) {
+            self.bits(place.list).revoke(place.index);
+        }
+        let always = Timestamp::from_millis(u64::MAX);
+        match &entry.target {
+            // A token with a place is known by it, and so is what was made from it.
+            Target::Token(_) if !entry.places.is_empty() => {}
+            Target::Token(jti) => self.tokens.mark(jti.as_str(), always, entry.until),
+            Target::Family(family) => self.families.mark(family.as_str(), always, entry.until),
+            Target::Session(session) => self.sessions.mark(session.as_str(), always, entry.until),
+            Target::Subject { sub, up_to } => self.subjects.mark(sub, *up_to, entry.until),
+            Target::Client { client, up_to } => {
+                self.clients.mark(client.as_str(), *up_to, entry.until);
+            }
+            Target::Key(kid) => self.keys.mark(kid.as_str(), always, entry.until),
+        }
+    }
+
+    fn bits(&self, list: ListId) -> Arc<StatusBits> {
+        if let Some(bits) = self.list(list) {
+            return bits;
+        }
+        let fresh = Arc::new(StatusBits::new());
+        self.lists.rcu(|lists| {
+            let mut lists = HashMap::clone(lists);
+            lists.entry(list).or_insert_with(|| Arc::clone(&fresh));
+            lists
+        });
+        self.list(list).unwrap_or(fresh)
+    }
+
+    fn forget(&self, now: Timestamp, longest: Duration) {
+        let alive = |list: &ListId| list.closes() + longest > now;
+        if !self.lists.load().keys().all(alive) {
+            self.lists.rcu(|lists| {
+                let mut lists = HashMap::clone(lists);
+                lists.retain(|list, _| alive(list));
+                lists
+            });
+        }
+        for marks in [
+            &self.tokens,
+            &self.families,
+            &self.sessions,
+            &self.subjects,
+            &self.clients,
+            &self.keys,
+        ] {
+            marks.forget(now);
+        }
+    }
+}
+
+impl std::fmt::Debug for RealmView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RealmView({} lists)", self.lists.load().len())
+    }
+}
+
+/// Names that are marked: everything of theirs that was issued up to a moment is refused.
+#[derive(Default)]
+struct Marks {
+    // Lets the common case, nothing marked, pass without a lock.
+    count: AtomicUsize,
+    marked: RwLock<HashMap<Box<str>, Mark>>,
+}
+
+#[derive(Clone, Copy)]
+struct Mark {
+    up_to: Timestamp,
+    until: Timestamp,
+}
+
+impl Marks {
+    /// Whether something of this name that was issued in the second `iat` is refused. `iat` is cut
+    /// to whole seconds, so all of the second in which the mark was made counts as before it.
+    fn covers(&self, name: &str, iat: u64) -> bool {
+        if iat == u64::MAX {
+            return self.up_to(name).is_some();
+        }
+        self.up_to(name).is_some_and(|up_to| Timestamp::from_secs(iat) <= up_to)
+    }
+
+    fn up_to(&self, name: &str) -> Option<Timestamp> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.marked.read().get(name).map(|mark| mark.up_to)
+    }
+
+    /// Marks a name. Marks only grow.
+    fn mark(&self, name: &str, up_to: Timestamp, until: Timestamp) {
+        let mut marked = self.marked.write();
+        let mark = marked.entry(name.into()).or_insert(Mark { up_to, until });
+        mark.up_to = mark.up_to.max(up_to);
+        mark.until = mark.until.max(until);
+        self.count.store(marked.len(), Ordering::Release);
+    }
+
+    fn forget(&self, now: Timestamp) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut marked = self.marked.write();
+        marked.retain(|_, mark| mark.until > now);
+        self.count.store(marked.len(), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+use std::sync::Arc;
+
+use tegata_core::{
+    Clock as _, Epoch, FamilyId, KeyId, ManualClock, SeededEntropy, SessionId, TokenId,
+};
+
+use super::*;
+
+struct Bench {
+    clock: Arc<ManualClock>,
+    view: View,
+    realm: Realm,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
+        let view = View::of_tokens(node, Duration::from_secs(900));
+        Self { clock, view, realm: Realm::default() }
+    }
+
+    fn entry(&self, target: Target, places: Vec<StatusIndex>) -> Entry {
+        let at = self.clock.now();
+        let until = at + Duration::from_secs(1800);
+        Entry { target, places, at, until, reason: "test".into(), actor: "system".into() }
+    }
+
+    fn apply(&self, target: Target, places: Vec<StatusIndex>) {
+        self.view.apply(&self.realm, &self.entry(target, places));
+    }
+
+    fn check(&self, claims: &Claims, place: Option<StatusIndex>) -> Option<Revoked> {
+        self.view.realm(&self.realm).check_claims(claims, place, "key-1")
+    }
+
+    fn claims(&self) -> Claims {
+        Claims {
+            sub: "usr_1".into(),
+            jti: "1.a".into(),
+            fid: Some("1.9.f".into()),
+            sid: Some("1.9.s".into()),
+            client_id: Some("web".into()),
+            iat: self.clock.now().secs(),
+            ..Claims::default()
+        }
+    }
+
+    fn place(&self, index: u32) -> StatusIndex {
+        let slot = ListId::slot_at(self.clock.now());
+        StatusIndex { list: ListId { epoch: Epoch::FIRST, slot, number: 0 }, index }
+    }
+}
+
+#[test]
+fn refuses_by_every_name_a_token_has() {
+    let sub = |bench: &Bench| Target::Subject { sub: "usr_1".into(), up_to: bench.clock.now() };
+    let client =
+        |bench: &Bench| Target::Client { client: "web".parse().unwrap(), up_to: bench.clock.now() };
+    type Makes<'a> = &'a dyn Fn(&Bench) -> Target;
+    let targets: [(Makes<'_>, Revoked); 6] = [
+        (&|_| Target::Token(TokenId::new("1.a").unwrap()), Revoked::Token),
+        (&|_| Target::Family(FamilyId::new("1.9.f").unwrap()), Revoked::Family),
+        (&|_| Target::Session(SessionId::new("1.9.s").unwrap()), Revoked::Session),
+        (&sub, Revoked::Subject),
+        (&client, Revoked::Client),
+        (&|_| Target::Key(KeyId::new("key-1").unwrap()), Revoked::Key),
+    ];
+    for (target, by) in targets {
+        let bench = Bench::new();
+        assert_eq!(bench.check(&bench.claims(), Some(bench.place(1))), None);
+        bench.apply(target(&bench), vec![]);
+        assert_eq!(bench.check(&bench.claims(), Some(bench.place(1))), Some(by));
+        let other = Claims {
+            sub: "usr_2".into(),
+            jti: "1.b".into(),
+            fid: None,
+            sid: None,
+            client_id: Some("other".into()),
+            ..bench.claims()
+        };
+        let spared = bench.view.realm(&bench.realm).check_claims(&other, None, "key-2");
+        assert_eq!(spared, None, "{by:?}");
+    }
+}
+
+#[test]
+fn what_was_made_from_a_token_falls_with_it() {
+    let bench = Bench::new();
+    bench.apply(Target::Token(TokenId::new("1.a").unwrap()), vec![]);
+    let derived = Claims { jti: "1.b".into(), original_jti: Some("1.a".into()), ..bench.claims() };
+    assert_eq!(bench.check(&derived, None), Some(Revoked::Token));
+}
+
+#[test]
+fn a_place_is_refused_exactly() {
+    let bench = Bench::new();
+    let target = Target::Token(TokenId::new("1.zzz").unwrap());
+    bench.apply(target, vec![bench.place(5), bench.place(700_000)]);
+    for (index, refused) in [(5, true), (700_000, true), (4, false), (6, false)] {
+        let by = bench.check(&bench.claims(), Some(bench.place(index)));
+        assert_eq!(by, refused.then_some(Revoked::Token), "{index}");
+    }
+    let elsewhere =
+        StatusIndex { list: ListId { number: 1, ..bench.place(5).list }, ..bench.place(5) };
+    assert_eq!(bench.check(&bench.claims(), Some(elsewhere)), None);
+}
+
+#[test]
+fn realms_do_not_touch_each_other() {
+    let bench = Bench::new();
+    bench.apply(Target::Token(TokenId::new("1.a").unwrap()), vec![bench.place(5)]);
+    let other = bench.view.realm(&Realm::new("other").unwrap());
+    assert_eq!(other.check_claims(&bench.claims(), Some(bench.place(5)), "key-1"), None);
+}
+
+#[test]
+fn everything_up_to_a_moment_spares_what_is_issued_after() {
+    let bench = Bench::new();
+    let up_to = bench.clock.now() + Duration::from_millis(500);
+    bench.apply(Target::Subject { sub: "usr_1".into(), up_to }, vec![]);
+    let issued = |iat| Claims { iat, ..bench.claims() };
+    let second = up_to.secs();
+    assert_eq!(bench.check(&issued(second), None), Some(Revoked::Subject));
+    assert_eq!(bench.check(&issued(second + 1), None), None);
+    let view = bench.view.realm(&bench.realm);
+    assert_eq!(view.earliest_issue("usr_1", Some("web")), second + 1);
+    assert_eq!(view.earliest_issue("usr_2", Some("web")), 0);
+    // An earlier mark that arrives later changes nothing.
+    bench.apply(Target::Subject { sub: "usr_1".into(), up_to: Timestamp::from_secs(1) }, vec![]);
+    assert_eq!(bench.check(&issued(second), None), Some(Revoked::Subject));
+}
+
+#[test]
+fn order_and_repetition_do_not_matter() {
+    let entries = |bench: &Bench| {
+        vec![
+            bench.entry(Target::Token(TokenId::new("1.a").unwrap()), vec![]),
+            bench.entry(Target::Token(TokenId::new("1.b").unwrap()), vec![bench.place(1)]),
+            bench.entry(Target::Subject { sub: "usr_1".into(), up_to: bench.clock.now() }, vec![]),
+            bench.entry(Target::Family(FamilyId::new("1.9.f").unwrap()), vec![bench.place(2)]),
+        ]
+    };
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]] {
+        let bench = Bench::new();
+        let all = entries(&bench);
+        for index in order.into_iter().chain(order) {
+            bench.view.apply(&bench.realm, &all[index]);
+        }
+        let view = bench.view.realm(&bench.realm);
+        assert!(view.is_listed(bench.place(1)) && view.is_listed(bench.place(2)));
+        assert!(view.tokens.covers("1.a", 0) && view.families.covers("1.9.f", 0));
+        assert_eq!(view.list(bench.place(1).list).unwrap().count(), 2);
+    }
+}
+
+#[test]
+fn forgets_what_can_name_nothing_alive_and_not_a_moment_earlier() {
+    let bench = Bench::new();
+    let place = bench.place(1);
+    bench.apply(Target::Token(TokenId::new("1.a").unwrap()), vec![place]);
+    bench.clock.jump(place.list.closes() + Duration::from_secs(899));
+    bench.view.forget();
+    assert_eq!(bench.check(&bench.claims(), Some(place)), Some(Revoked::Token));
+    bench.clock.advance(Duration::from_secs(1000));
+    bench.view.forget();
+    assert_eq!(bench.check(&bench.claims(), Some(place)), None);
+    assert!(bench.view.realm(&bench.realm).lists.load().is_empty());
+}
+
+#[test]
+fn a_list_whose_tokens_are_dead_is_not_brought_back() {
+    let bench = Bench::new();
+    let place = bench.place(1);
+    let mut entry = bench.entry(Target::Family(FamilyId::new("1.9.f").unwrap()), vec![place]);
+    entry.until = bench.clock.now() + Duration::from_secs(86_400);
+    bench.clock.jump(place.list.closes() + Duration::from_secs(900));
+    bench.view.apply(&bench.realm, &entry);
+    assert!(bench.view.realm(&bench.realm).lists.load().is_empty());
+}
+
+#[test]
+fn says_that_it_is_stale_until_the_log_has_been_read() {
+    let bench = Bench::new();
+    assert_eq!(bench.view.staleness(), None);
+}

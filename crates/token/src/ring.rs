@@ -1,0 +1,375 @@
+//! Key rings: for each algorithm a key that signs, the next one already published, and those that
+//! still verify.
+//!
+//! ```text
+//!           publish          rotate            tokens have died
+//! generate ─────────▶ next ─────────▶ current ─────────▶ previous ─────────▶ retired
+//!                                      ▲ import
+//! ```
+//!
+//! A key signs only after verifiers have had time to fetch it, and stops verifying only after the
+//! last token that it signed has died, so rotation fails no verification. Its private half is wiped
+//! the moment it stops signing.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tegata_core::{KeyId, Kind, Lifetime, Stored, Timestamp};
+
+use crate::{
+    Algorithm,
+    key::{Jwk, KeyRefused, SigningKey},
+};
+
+/// Where key rings are stored: one record for each algorithm.
+pub static KEY_RINGS: Kind =
+    Kind { name: "key_ring", indexes: &[], lifetime: Lifetime::Kept, secret: true };
+
+/// How long the steps of a rotation take.
+#[derive(Debug, Clone, Copy)]
+pub struct RotationRules {
+    /// How long a key is published before it signs: at least as long as verifiers may keep a JWKS.
+    pub published_for: Duration,
+    /// How long a key verifies after it stopped signing: the longest life of a token, and leeway.
+    pub verifies_for: Duration,
+}
+
+impl Default for RotationRules {
+    fn default() -> Self {
+        Self {
+            published_for: Duration::from_secs(300),
+            verifies_for: Duration::from_secs(3600 + 60),
+        }
+    }
+}
+
+/// The keys of one algorithm.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Ring {
+    algorithm: String,
+    keys: Vec<RingKey>,
+}
+
+/// A key of a ring.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RingKey {
+    /// Its name.
+    pub kid: KeyId,
+    /// Its public half.
+    pub jwk: Jwk,
+    /// Where it is in its life.
+    pub state: KeyState,
+    // PKCS#8, while it signs or is about to.
+    private: Option<Vec<u8>>,
+}
+
+/// Where a key is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    /// Published, not yet signing.
+    Next {
+        /// Since when.
+        published: Timestamp,
+    },
+    /// Signing.
+    Current {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Verifying what it signed.
+    Previous {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Of no more use.
+    Retired {
+        /// Since when.
+        at: Timestamp,
+    },
+}
+
+impl KeyState {
+    /// The state in a word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Next { .. } => "next",
+            Self::Current { .. } => "current",
+            Self::Previous { .. } => "previous",
+            Self::Retired { .. } => "retired",
+        }
+    }
+
+    /// When it came, or comes, to be so: since when it is published, signs, or is retired; until
+    /// when it verifies.
+    #[must_use]
+    pub const fn at(self) -> Timestamp {
+        match self {
+            Self::Next { published } => published,
+            Self::Current { since } => since,
+            Self::Previous { until } => until,
+            Self::Retired { at } => at,
+        }
+    }
+
+    /// Whether the key is in the JWKS.
+    #[must_use]
+    pub const fn is_published(self) -> bool {
+        !matches!(self, Self::Retired { .. })
+    }
+}
+
+/// Why a ring was not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RingRefused {
+    /// Verifiers may not have seen the next key yet.
+    #[error(
+        "the next {algorithm} key has not been published for long enough: verifiers that keep the \
+         key set may not know it before {until}; wait, or force the rotation if you know that they do"
+    )]
+    TooSoon {
+        /// Which ring.
+        algorithm: String,
+        /// From when it is safe.
+        until: Timestamp,
+    },
+    /// The key still has something to do.
+    #[error("key `{kid}` is {state} and cannot be retired: {advice}")]
+    InUse {
+        /// Which key.
+        kid: KeyId,
+        /// Its state.
+        state: &'static str,
+        /// What to do instead, or from when it is safe.
+        advice: String,
+    },
+    /// There is no such key in the ring.
+    #[error("there is no key `{0}`; `tegata key list` names them")]
+    Unknown(KeyId),
+    /// The key is in the ring already.
+    #[error("there already is a key `{0}`; give the imported one another name with `--kid`")]
+    Exists(KeyId),
+    /// The key is for another ring, or cannot be stored.
+    #[error(transparent)]
+    Key(#[from] KeyRefused),
+}
+
+impl Ring {
+    /// A ring whose first key signs at once: nobody has fetched a key set yet.
+    ///
+    /// # Errors
+    /// [`RingRefused::Key`] where a key is of another algorithm.
+    pub fn new(
+        current: &SigningKey,
+        next: &SigningKey,
+        now: Timestamp,
+    ) -> Result<Self, RingRefused> {
+        let mut ring = Self { algorithm: current.algorithm().name().to_owned(), keys: vec![] };
+        ring.add(current, KeyState::Current { since: now })?;
+        ring.add(next, KeyState::Next { published: now })?;
+        Ok(ring)
+    }
+
+    /// The ring's algorithm. `None`: it was written by a newer program.
+    #[must_use]
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        self.algorithm.parse().ok()
+    }
+
+    /// All keys, oldest first, the retired ones included.
+    #[must_use]
+    pub fn keys(&self) -> &[RingKey] {
+        &self.keys
+    }
+
+    /// The ring with its next key signing, and `fresh` published as the one after.
+    ///
+    /// # Errors
+    /// [`RingRefused::TooSoon`], unless `danger_force`.
+    pub fn rotate(
+        mut self,
+        fresh: &SigningKey,
+        now: Timestamp,
+        rules: RotationRules,
+        danger_force: bool,
+    ) -> Result<Self, RingRefused> {
+        if !danger_force {
+            self.check_rotation(now, rules)?;
+        }
+        self.step_down(now, rules);
+        for key in &mut self.keys {
+            if matches!(key.state, KeyState::Next { .. }) {
+                key.state = KeyState::Current { since: now };
+            }
+        }
+        self.add(fresh, KeyState::Next { published: now })?;
+        Ok(self)
+    }
+
+    /// Whether the next key has been published for long enough to sign.
+    ///
+    /// # Errors
+    /// [`RingRefused::TooSoon`] says from when it has.
+    pub fn check_rotation(&self, now: Timestamp, rules: RotationRules) -> Result<(), RingRefused> {
+        match self.next_published().map(|at| at + rules.published_for) {
+            Some(until) if until > now => {
+                let algorithm = self.algorithm.clone();
+                Err(RingRefused::TooSoon { algorithm, until })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The ring with a key from elsewhere signing. Verifiers of the other issuer know it already,
+    /// which is why it need not be published first.
+    ///
+    /// # Errors
+    /// [`RingRefused::Exists`], [`RingRefused::Key`].
+    pub fn import(
+        mut self,
+        key: &SigningKey,
+        now: Timestamp,
+        rules: RotationRules,
+    ) -> Result<Self, RingRefused> {
+        self.step_down(now, rules);
+        self.add(key, KeyState::Current { since: now })?;
+        Ok(self)
+    }
+
+    /// The ring without a key that has nothing to do any more.
+    ///
+    /// # Errors
+    /// [`RingRefused::InUse`] says from when it is safe.
+    pub fn retire(mut self, kid: &KeyId, now: Timestamp) -> Result<Self, RingRefused> {
+        let key = self.named(kid)?;
+        let in_use = |advice: String| {
+            Err(RingRefused::InUse { kid: kid.clone(), state: key.state.name(), advice })
+        };
+        match key.state {
+            KeyState::Next { .. } => in_use("it signs after the next rotation".to_owned()),
+            KeyState::Current { .. } => in_use("rotate first".to_owned()),
+            KeyState::Previous { until } if until > now => {
+                in_use(format!("tokens that it signed may be alive until {until}"))
+            }
+            KeyState::Previous { .. } | KeyState::Retired { .. } => {
+                key.state = KeyState::Retired { at: now };
+                Ok(self)
+            }
+        }
+    }
+
+    /// The ring without a key that somebody else has: it is retired at once, whatever it signed.
+    /// If it was signing, the next key takes over and `fresh` is published.
+    ///
+    /// # Errors
+    /// [`RingRefused::Unknown`], [`RingRefused::Key`].
+    pub fn expel(
+        mut self,
+        kid: &KeyId,
+        fresh: &SigningKey,
+        now: Timestamp,
+        rules: RotationRules,
+    ) -> Result<Self, RingRefused> {
+        let state = self.named(kid)?.state;
+        self = match state {
+            KeyState::Current { .. } => self.rotate(fresh, now, rules, true)?,
+            KeyState::Next { .. } => {
+                self.add(fresh, KeyState::Next { published: now })?;
+                self
+            }
+            KeyState::Previous { .. } | KeyState::Retired { .. } => self,
+        };
+        let key = self.named(kid)?;
+        (key.state, key.private) = (KeyState::Retired { at: now }, None);
+        Ok(self)
+    }
+
+    /// The ring with keys retired whose tokens have died. `None`: there are none.
+    #[must_use]
+    pub fn tidy(mut self, now: Timestamp) -> Option<Self> {
+        let mut changed = false;
+        for key in &mut self.keys {
+            if matches!(key.state, KeyState::Previous { until } if until <= now) {
+                key.state = KeyState::Retired { at: now };
+                changed = true;
+            }
+        }
+        changed.then_some(self)
+    }
+
+    /// The key that signs.
+    ///
+    /// # Errors
+    /// [`KeyRefused`] where the stored key cannot be read.
+    pub fn signer(&self) -> Result<Option<SigningKey>, KeyRefused> {
+        let current = |key: &&RingKey| matches!(key.state, KeyState::Current { .. });
+        let Some(key) = self.keys.iter().find(current) else { return Ok(None) };
+        let Some(private) = &key.private else { return Ok(None) };
+        SigningKey::from_pkcs8(private, self.algorithm(), Some(key.kid.clone())).map(Some)
+    }
+
+    fn next_published(&self) -> Option<Timestamp> {
+        self.keys.iter().find_map(|key| match key.state {
+            KeyState::Next { published } => Some(published),
+            _ => None,
+        })
+    }
+
+    /// The key that signs stops, and its private half is forgotten.
+    fn step_down(&mut self, now: Timestamp, rules: RotationRules) {
+        for key in &mut self.keys {
+            if matches!(key.state, KeyState::Current { .. }) {
+                key.state = KeyState::Previous { until: now + rules.verifies_for };
+                key.private = None;
+            }
+        }
+    }
+
+    fn add(&mut self, key: &SigningKey, state: KeyState) -> Result<(), RingRefused> {
+        if self.algorithm != key.algorithm().name() {
+            return Err(KeyRefused::WrongAlgorithm(key.algorithm()).into());
+        }
+        if self.keys.iter().any(|known| known.kid == *key.kid()) {
+            return Err(RingRefused::Exists(key.kid().clone()));
+        }
+        let private = Some(key.to_pkcs8()?.expose().clone());
+        let (kid, jwk) = (key.kid().clone(), key.jwk().clone());
+        self.keys.push(RingKey { kid, jwk, state, private });
+        Ok(())
+    }
+
+    fn named(&mut self, kid: &KeyId) -> Result<&mut RingKey, RingRefused> {
+        let named = self.keys.iter_mut().find(|key| key.kid == *kid);
+        named.ok_or_else(|| RingRefused::Unknown(kid.clone()))
+    }
+}
+
+impl Stored for Ring {
+    const KIND: &'static Kind = &KEY_RINGS;
+    const FORM: u8 = 1;
+    fn key(&self) -> &str {
+        &self.algorithm
+    }
+}
+
+impl fmt::Debug for RingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RingKey({}, {:?})", self.kid, self.state)
+    }
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ring({}, {:?})", self.algorithm, self.keys)
+    }
+}
+
+impl Drop for RingKey {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.private);
+    }
+}
+
+#[cfg(test)]
+mod tests;

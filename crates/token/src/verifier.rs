@@ -1,0 +1,357 @@
+//! Verification: strict, without I/O, and fast the second time.
+//!
+//! A [`Verifier`] is made for one kind of token, so that an ID token cannot pass for an access
+//! token even by mistake in the code that calls it (RFC 8725 §3.11, §3.12). What it has verified it
+//! remembers for a while, by the whole text of the token. It remembers *that the signature is good
+//! and what the claims say*; it re-checks times and the key at every use, and it knows nothing of
+//! revocation, which the caller asks [`crate::revocation::View`] about every time.
+
+use std::{
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use quick_cache::sync::Cache;
+use tegata_core::{Clock, Epoch, KeyId, Timestamp};
+
+use crate::{
+    claims::Claims,
+    jws::{Compact, Malformed},
+    key::VerifyingKey,
+    status::{ListId, StatusIndex},
+};
+
+/// A kind of token, by its `typ` (RFC 8725 §3.11). Sealed: the kinds are those of this module.
+pub trait TokenKind: sealed::Sealed + Send + Sync + 'static {
+    /// The value of `typ`, compared without regard to case and to a leading `application/`
+    /// (RFC 7515 §4.1.9).
+    const TYP: &'static str;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! token_kind {
+    ($(#[$doc:meta])* $name:ident = $typ:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub enum $name {}
+        impl sealed::Sealed for $name {}
+        impl TokenKind for $name {
+            const TYP: &'static str = $typ;
+        }
+    };
+}
+
+token_kind! {
+    /// An access token (RFC 9068 §2.1), of a person, a client or a service.
+    AccessToken = "at+jwt"
+}
+token_kind! {
+    /// What the gateway tells a service about the caller. Never accepted from outside.
+    InternalToken = "tegata-internal+jwt"
+}
+
+/// What a token must say for this verifier to accept it.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    /// The one issuer.
+    pub issuer: String,
+    /// The audiences, one of which must be in `aud`.
+    pub audience: ExpectedAudience,
+    /// How far clocks may differ: at most 60 s, which greater values are cut to.
+    pub leeway: Duration,
+}
+
+/// Which audiences a verifier accepts.
+#[derive(Debug, Clone)]
+pub enum ExpectedAudience {
+    /// One of these must be in `aud`.
+    OneOf(Vec<String>),
+    /// Whatever is in `aud`. For the issuer's own introspection, which answers for every audience.
+    DangerAny,
+}
+
+/// Why a token is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It is not a token.
+    #[error("the token is malformed: {0}")]
+    Malformed(#[from] Malformed),
+    /// Its `kid` is missing or names no key that counts.
+    #[error("the token's key is not known")]
+    UnknownKey,
+    /// Its `alg` is not that of its key.
+    #[error("the token's `alg` is not that of its key")]
+    Algorithm,
+    /// The signature is not its key's.
+    #[error("the token's signature is not valid")]
+    Signature,
+    /// It is another kind of token.
+    #[error("the token is of another kind: its `typ` is not the expected one")]
+    Kind,
+    /// The claims cannot be read.
+    #[error("the token's claims cannot be used: {0}")]
+    Claims(&'static str),
+    /// Somebody else issued it.
+    #[error("the token is from another issuer")]
+    Issuer,
+    /// It is for somebody else.
+    #[error("the token is for another audience")]
+    Audience,
+    /// The issuer was restored from a backup after it issued it.
+    #[error("the token was issued before the issuer was restored from a backup")]
+    Epoch,
+    /// It has ended.
+    #[error("the token has expired")]
+    Expired,
+    /// It has not begun, or was issued in the future.
+    #[error("the token is not valid yet")]
+    NotYet,
+}
+
+/// A token that has been verified; `K` is its kind.
+#[derive(Debug)]
+pub struct Verified<K> {
+    claims: Claims,
+    key: Arc<VerifyingKey>,
+    place: Option<StatusIndex>,
+    remember_until: Timestamp,
+    kind: PhantomData<K>,
+}
+
+impl<K> Verified<K> {
+    /// What it says.
+    pub const fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Its place in a status list of its issuer.
+    pub const fn place(&self) -> Option<StatusIndex> {
+        self.place
+    }
+
+    /// The key that signed it.
+    pub fn kid(&self) -> &KeyId {
+        self.key.kid()
+    }
+}
+
+/// The keys that count, by name. A small list: it is walked.
+#[derive(Debug, Default, Clone)]
+pub struct KeySet(Vec<Arc<VerifyingKey>>);
+
+impl KeySet {
+    /// A set of these keys. Of two with one name, the first counts.
+    #[must_use]
+    pub const fn new(keys: Vec<Arc<VerifyingKey>>) -> Self {
+        Self(keys)
+    }
+
+    pub(crate) fn named(&self, kid: &str) -> Option<&Arc<VerifyingKey>> {
+        self.0.iter().find(|key| key.kid().as_str() == kid)
+    }
+}
+
+/// How much a [`Verifier`] remembers.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// At most so many tokens. 0 remembers nothing.
+    pub tokens: usize,
+    /// None for longer than this.
+    pub longest: Duration,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { tokens: 10_000, longest: Duration::from_secs(300) }
+    }
+}
+
+/// How often the memory helped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryUse {
+    /// Tokens that were remembered.
+    pub hits: u64,
+    /// Tokens that had to be verified.
+    pub misses: u64,
+}
+
+/// Verifies tokens of kind `K` from one issuer.
+pub struct Verifier<K> {
+    expected: Expected,
+    epoch: Epoch,
+    keys: ArcSwap<KeySet>,
+    memory: Option<Cache<Arc<str>, Arc<Verified<K>>>>,
+    longest: Duration,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    clock: Arc<dyn Clock>,
+}
+
+impl<K: TokenKind> Verifier<K> {
+    /// A verifier that knows no key yet.
+    #[must_use]
+    pub fn new(mut expected: Expected, memory: &Memory, clock: Arc<dyn Clock>) -> Self {
+        expected.leeway = expected.leeway.min(Duration::from_secs(60));
+        Self {
+            expected,
+            epoch: Epoch(0),
+            keys: ArcSwap::default(),
+            memory: (memory.tokens > 0).then(|| Cache::new(memory.tokens)),
+            longest: memory.longest,
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            clock,
+        }
+    }
+
+    /// The same, refusing tokens of the issuer's epochs before this one: a restore of a backup raises
+    /// the epoch, and what was issued before is not known any more.
+    #[must_use]
+    pub const fn since(mut self, epoch: Epoch) -> Self {
+        self.epoch = epoch;
+        self
+    }
+
+    /// Takes over a new set of keys. What a key verified that is not in it does not count any more.
+    pub fn use_keys(&self, keys: KeySet) {
+        let before = self.keys.swap(Arc::new(keys));
+        let now = self.keys.load();
+        for old in &before.0 {
+            // The set may hold the same key, parsed anew: then the old one retires all the same,
+            // and its tokens are verified once more.
+            if !now.0.iter().any(|key| Arc::ptr_eq(key, old)) {
+                old.withdraw();
+            }
+        }
+    }
+
+    /// Verifies a token.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn verify(&self, token: &str) -> Result<Arc<Verified<K>>, Refusal> {
+        let now = self.clock.now();
+        if let Some(known) = self.memory.as_ref().and_then(|memory| memory.get(token)) {
+            if known.remember_until > now && !known.key.is_withdrawn() {
+                self.check_times(&known.claims, now)?;
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                return Ok(known);
+            }
+            if let Some(memory) = &self.memory {
+                memory.remove(token);
+            }
+        }
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        let verified = Arc::new(self.verify_anew(token, now)?);
+        self.check_times(&verified.claims, now)?;
+        if let Some(memory) = &self.memory {
+            memory.insert(token.into(), Arc::clone(&verified));
+        }
+        Ok(verified)
+    }
+
+    /// Verifies a token without looking at its times, for taking it back: one that has not begun, or
+    /// has ended, by a clock that is wrong is to be taken back all the same.
+    ///
+    /// # Errors
+    /// The first other rule that it breaks.
+    pub fn danger_verify_at_any_time(&self, token: &str) -> Result<Verified<K>, Refusal> {
+        self.verify_anew(token, self.clock.now())
+    }
+
+    /// How often the memory helped, since the start.
+    #[must_use]
+    pub fn memory_use(&self) -> MemoryUse {
+        MemoryUse {
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+        }
+    }
+
+    fn verify_anew(&self, token: &str, now: Timestamp) -> Result<Verified<K>, Refusal> {
+        let compact = Compact::parse(token)?;
+        let kid = compact.header.kid.as_deref().ok_or(Refusal::UnknownKey)?;
+        let key = self.keys.load().named(kid).cloned().ok_or(Refusal::UnknownKey)?;
+        // RFC 8725 §3.1: the algorithm is the key's. What the token says must agree, and that is all.
+        if compact.header.alg != key.algorithm().name() {
+            return Err(Refusal::Algorithm);
+        }
+        if !is_kind(compact.header.typ.as_deref(), K::TYP) {
+            return Err(Refusal::Kind);
+        }
+        if !key.verifies(compact.signed.as_bytes(), &compact.signature) {
+            return Err(Refusal::Signature);
+        }
+        let claims = Claims::parse(&compact.claims).map_err(Refusal::Claims)?;
+        if claims.iss != self.expected.issuer {
+            return Err(Refusal::Issuer);
+        }
+        let meant = match &self.expected.audience {
+            ExpectedAudience::OneOf(names) => names.iter().any(|name| claims.aud.contains(name)),
+            ExpectedAudience::DangerAny => true,
+        };
+        if !meant {
+            return Err(Refusal::Audience);
+        }
+        if self.epoch > Epoch(0) && Epoch::leading(&claims.jti).is_none_or(|it| it < self.epoch) {
+            return Err(Refusal::Epoch);
+        }
+        let place = self.place(&claims)?;
+        let remember_until = (now + self.longest).min(Timestamp::from_secs(claims.exp));
+        Ok(Verified { claims, key, place, remember_until, kind: PhantomData })
+    }
+
+    /// The place that the claim `status` names, where the list is one of the issuer's own. A name
+    /// that the issuer does not write is refused: nobody could tell what it stands for.
+    fn place(&self, claims: &Claims) -> Result<Option<StatusIndex>, Refusal> {
+        let Some(entry) = claims.status.as_ref().map(|status| &status.status_list) else {
+            return Ok(None);
+        };
+        let path = entry.uri.strip_prefix(&self.expected.issuer);
+        let Some(name) = path.and_then(|path| path.strip_prefix("/status-lists/")) else {
+            return Ok(None);
+        };
+        let list = ListId::parse(name).ok_or(Refusal::Claims("`status` names no list"))?;
+        Ok(Some(StatusIndex { list, index: entry.idx }))
+    }
+
+    fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<(), Refusal> {
+        if now >= Timestamp::from_secs(claims.exp) + self.expected.leeway {
+            return Err(Refusal::Expired);
+        }
+        let begins = claims.nbf.unwrap_or(0).max(claims.iat);
+        if now + self.expected.leeway < Timestamp::from_secs(begins) {
+            return Err(Refusal::NotYet);
+        }
+        Ok(())
+    }
+}
+
+impl<K> std::fmt::Debug for Verifier<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier").field("expected", &self.expected).finish_non_exhaustive()
+    }
+}
+
+/// Whether `typ` is `kind`: media types are compared without regard to case, and `application/` may
+/// be left out (RFC 7515 §4.1.9).
+fn is_kind(typ: Option<&str>, kind: &str) -> bool {
+    typ.is_some_and(|typ| {
+        let bare = match typ.get(..12) {
+            Some(prefix) if prefix.eq_ignore_ascii_case("application/") => &typ.get(12..),
+            _ => &Some(typ),
+        };
+        bare.is_some_and(|bare| bare.eq_ignore_ascii_case(kind))
+    })
+}
+
+#[cfg(test)]
+mod tests;

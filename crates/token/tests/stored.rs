@@ -1,0 +1,11 @@
+//! Families, keys and revocations on real stores.
+
+#![cfg(test)]
+
+mod stored {
+    pub(crate) mod failures;
+    pub(crate) mod keys;
+    pub(crate) mod race;
+    pub(crate) mod refresh;
+    pub(crate) mod world;
+}

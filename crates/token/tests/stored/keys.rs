@@ -1,0 +1,193 @@
+//! Key rings on a store, used by two nodes.
+
+use std::{sync::Arc, time::Duration};
+
+use tegata_core::{ManualClock, Realm, Records, StoreError, port::Topic};
+use tegata_store::MemoryRecords;
+use tegata_token::{
+    AccessToken, Algorithm, Expected, ExpectedAudience, Keys, KeysRefused, Memory, Order, Refusal,
+    Revoked, RingRefused, RotationRules, SigningKey, Verifier, jws,
+};
+
+use super::world::{World, kinds};
+
+const ALGORITHMS: [Algorithm; 2] = [Algorithm::Es256, Algorithm::EdDsa];
+
+async fn keys(world: &World) -> Keys {
+    Keys::open(
+        world.node.clone(),
+        world.realm.clone(),
+        world.records.clone(),
+        world.feed.clone(),
+        world.revoker.clone(),
+        RotationRules::default(),
+        &ALGORITHMS,
+    )
+    .await
+    .unwrap()
+}
+
+fn verifier(world: &World, keys: &Keys) -> Arc<Verifier<AccessToken>> {
+    let expected = Expected {
+        issuer: "https://issuer.example".into(),
+        audience: ExpectedAudience::DangerAny,
+        leeway: Duration::ZERO,
+    };
+    let clock = Arc::clone(world.node.clock());
+    let verifier = Arc::new(Verifier::new(expected, &Memory::default(), clock));
+    let listening = Arc::clone(&verifier);
+    keys.listen(move |keys| listening.use_keys(keys.clone()));
+    verifier
+}
+
+fn sign(world: &World, keys: &Keys) -> String {
+    let now = world.node.now().secs();
+    let claims = serde_json::json!({
+        "iss": "https://issuer.example", "sub": "usr_1", "aud": "a",
+        "exp": now + 900, "iat": now, "jti": "1.a",
+    });
+    let key = keys.now().signer(Algorithm::Es256).unwrap();
+    jws::sign(&key, "at+jwt", claims.to_string().as_bytes()).unwrap()
+}
+
+fn fresh() -> SigningKey {
+    SigningKey::generate(Algorithm::Es256).unwrap()
+}
+
+#[tokio::test]
+async fn two_nodes_that_start_at_once_have_the_same_keys() {
+    let clock = Arc::new(ManualClock::default());
+    let store: Arc<dyn Records> = Arc::new(MemoryRecords::new(&kinds(), clock.clone()).unwrap());
+    let one = World::on(store.clone(), clock.clone(), 1).await;
+    let two = World::on(store, clock, 2).await;
+    let (one, two) = tokio::join!(keys(&one), keys(&two));
+    assert_eq!(one.now().jwks(), two.now().jwks());
+    assert_eq!(one.now().jwks().len(), 4);
+}
+
+#[tokio::test]
+async fn rotation_fails_no_verification_on_a_node_that_reads_its_rings_now_and_then() {
+    let (world, clock) = World::in_memory().await;
+    let (signing, elsewhere) = (keys(&world).await, keys(&world).await);
+    let verifier = verifier(&world, &elsewhere);
+    let mut alive: Vec<(String, u64)> = vec![];
+    for _ in 0..16 {
+        clock.advance(Duration::from_secs(300));
+        signing.rotate(&fresh(), false).await.unwrap();
+        let now = world.node.now().secs();
+        alive.push((sign(&world, &signing), now + 900));
+        alive.retain(|(_, exp)| *exp > now);
+        for (token, _) in &alive {
+            // The other node has not read its rings since before the rotation.
+            assert!(verifier.verify(token).is_ok());
+        }
+        elsewhere.reload().await.unwrap();
+        for (token, _) in &alive {
+            assert!(verifier.verify(token).is_ok());
+        }
+        signing.tidy().await.unwrap();
+    }
+    assert!(signing.now().list().any(|(_, _, state)| state.name() == "retired"));
+}
+
+#[tokio::test]
+async fn a_rotation_that_verifiers_could_miss_is_refused_unless_forced() {
+    let (world, _) = World::in_memory().await;
+    let keys = keys(&world).await;
+    let early = keys.rotate(&fresh(), false).await.unwrap_err();
+    assert!(matches!(early, KeysRefused::Ring(RingRefused::TooSoon { .. })));
+    keys.rotate(&fresh(), true).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_is_told_to_the_other_nodes() {
+    let (world, _) = World::in_memory().await;
+    let mut heard = world.feed.subscribe(Topic::Keys).await.unwrap();
+    keys(&world).await.rotate(&fresh(), true).await.unwrap();
+    assert!(heard.next().await.is_some());
+}
+
+#[tokio::test]
+async fn an_expelled_key_takes_everything_it_signed_with_it() {
+    let (world, _) = World::in_memory().await;
+    let keys = keys(&world).await;
+    let verifier = verifier(&world, &keys);
+    let token = sign(&world, &keys);
+    let verified = verifier.verify(&token).unwrap();
+    let leaked = verified.kid().clone();
+    let order = Order { reason: "leaked".into(), actor: "usr_9".into() };
+    keys.expel(&leaked, &fresh(), &order).await.unwrap();
+    assert_eq!(verifier.verify(&token).unwrap_err(), Refusal::UnknownKey);
+    // A verifier elsewhere that still has the key refuses by the view.
+    let view = world.revoker.view().realm(&world.realm);
+    assert_eq!(view.check(&verified), Some(Revoked::Key));
+    assert!(verifier.verify(&sign(&world, &keys)).is_ok());
+    assert!(!keys.now().jwks().iter().any(|jwk| jwk.kid.as_deref() == Some(leaked.as_str())));
+}
+
+#[tokio::test]
+async fn an_imported_key_signs_and_both_generations_verify() {
+    let (world, _) = World::in_memory().await;
+    let keys = keys(&world).await;
+    let verifier = verifier(&world, &keys);
+    let before = sign(&world, &keys);
+    let foreign = fresh();
+    keys.import(&foreign).await.unwrap();
+    let after = sign(&world, &keys);
+    assert_eq!(verifier.verify(&after).unwrap().kid(), foreign.kid());
+    assert!(verifier.verify(&before).is_ok());
+}
+
+#[tokio::test]
+async fn one_key_cannot_be_in_two_rings() {
+    let (world, _) = World::in_memory().await;
+    let keys = keys(&world).await;
+    let foreign = fresh();
+    keys.import(&foreign).await.unwrap();
+    let pkcs8 = foreign.to_pkcs8().unwrap();
+    let renamed =
+        SigningKey::from_pkcs8(pkcs8.expose(), None, Some("another".parse().unwrap())).unwrap();
+    let other = SigningKey::generate(Algorithm::EdDsa).unwrap().to_pkcs8().unwrap();
+    let borrowed =
+        SigningKey::from_pkcs8(other.expose(), None, Some(foreign.kid().clone())).unwrap();
+    for twice in [&foreign, &renamed, &borrowed] {
+        let refused = keys.import(twice).await.unwrap_err();
+        assert!(matches!(refused, KeysRefused::Ring(RingRefused::Exists(_))), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn rings_of_realms_are_apart() {
+    let (world, _) = World::in_memory().await;
+    let here = keys(&world).await;
+    let there = Keys::open(
+        world.node.clone(),
+        Realm::new("other").unwrap(),
+        world.records.clone(),
+        world.feed.clone(),
+        world.revoker.clone(),
+        RotationRules::default(),
+        &ALGORITHMS,
+    )
+    .await
+    .unwrap();
+    assert_ne!(here.now().jwks(), there.now().jwks());
+}
+
+#[tokio::test]
+async fn private_keys_are_refused_by_a_store_that_does_not_seal() {
+    let clock = Arc::new(ManualClock::default());
+    let bare: Arc<dyn Records> = Arc::new(MemoryRecords::new(&kinds(), clock).unwrap());
+    let (world, _) = World::in_memory().await;
+    let opened = Keys::open(
+        world.node.clone(),
+        world.realm.clone(),
+        bare,
+        world.feed.clone(),
+        world.revoker.clone(),
+        RotationRules::default(),
+        &ALGORITHMS,
+    )
+    .await;
+    assert!(matches!(opened, Err(KeysRefused::Store(StoreError::Misused { .. }))));
+}

@@ -1,0 +1,283 @@
+//! Refreshing, one step after the other.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tegata_core::{BoxFuture, Log, Realm, StoreError};
+use tegata_token::{
+    Family, Holder, Holders, Order, RefreshRefused, Revoked, Scope, Standing, Verdict, View,
+    Withdrawable,
+    claims::Claims,
+    families::{Issue, Refresh},
+};
+
+use super::world::{PAST_THE_WINDOW, World, elsewhere, home};
+
+fn token(issue: &Issue) -> &str {
+    issue.refresh_token.expose()
+}
+
+/// The claims by which the access token of an issue is refused or not.
+fn claims(issue: &Issue) -> Claims {
+    Claims {
+        sub: issue.family.user.to_string(),
+        jti: issue.family.access.jti.to_string(),
+        fid: Some(issue.family.id.to_string()),
+        iat: issue.family.access.iat,
+        ..Claims::default()
+    }
+}
+
+fn refused_by(view: &View, issue: &Issue) -> Option<Revoked> {
+    let place = Some(issue.family.access.status);
+    view.realm(&Realm::default()).check_claims(&claims(issue), place, "key")
+}
+
+#[tokio::test]
+async fn each_refresh_gives_the_next_generation() {
+    let (world, _) = World::in_memory().await;
+    let mut issue = world.begin().await;
+    let mut seen = HashSet::from([token(&issue).to_owned()]);
+    for generation in 1..=5 {
+        let next = world.refresh(token(&issue)).await.unwrap();
+        assert_eq!(next.family.generation, generation);
+        assert!(!next.repeated && seen.insert(token(&next).to_owned()));
+        assert_ne!(next.family.access.jti, issue.family.access.jti);
+        issue = next;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_given_again_to_the_letter() {
+    let (world, clock) = World::in_memory().await;
+    let first = world.begin().await;
+    let lost = world.refresh(token(&first)).await.unwrap();
+    clock.advance(Duration::from_secs(9));
+    let again = world.refresh(token(&first)).await.unwrap();
+    assert!(again.repeated);
+    assert_eq!(token(&again), token(&lost));
+    assert_eq!(again.family.access, lost.family.access);
+    // Presenting the successor closes the window.
+    world.refresh(token(&lost)).await.unwrap();
+    assert_eq!(world.refresh(token(&first)).await.unwrap_err(), Verdict::Reused.into());
+}
+
+#[tokio::test]
+async fn a_token_used_twice_ends_its_family_and_everything_it_gave() {
+    let (world, clock) = World::in_memory().await;
+    let first = world.begin().await;
+    let second = world.refresh(token(&first)).await.unwrap();
+    clock.advance(PAST_THE_WINDOW);
+    assert_eq!(refused_by(world.revoker.view(), &second), None);
+
+    let reused = world.refresh_from(token(&first), &elsewhere()).await.unwrap_err();
+    assert_eq!(reused, Verdict::Reused.into());
+    for issue in [&first, &second] {
+        assert!(refused_by(world.revoker.view(), issue).is_some());
+        let after = world.refresh(token(issue)).await.unwrap_err();
+        assert_eq!(after, Verdict::Revoked.into());
+    }
+
+    let journal = world.records.pull(Log::Journal, 0, 100).await.unwrap();
+    let event: serde_json::Value =
+        serde_json::from_slice(&journal.entries.last().unwrap().body).unwrap();
+    assert_eq!(event["type"], "FAMILY_REVOKED");
+    assert_eq!(event["data"]["verdict"], "reused");
+    assert_eq!(event["data"]["family"], first.family.id.as_str());
+}
+
+#[tokio::test]
+async fn another_node_learns_it_from_the_log_and_from_the_feed() {
+    let (world, _) = World::in_memory().await;
+    let issue = world.begin().await;
+    let follower = View::new(world.node.clone());
+    assert_eq!(follower.staleness(), None);
+    follower.catch_up(world.records.as_ref()).await.unwrap();
+    assert_eq!(follower.staleness(), Some(Duration::ZERO));
+    assert_eq!(refused_by(&follower, &issue), None);
+
+    let order = Order { reason: "stolen".into(), actor: "usr_9".into() };
+    assert!(world.families.revoke(&world.realm, &issue.family.id, &order).await.unwrap());
+    assert!(!world.families.revoke(&world.realm, &issue.family.id, &order).await.unwrap());
+    follower.catch_up(world.records.as_ref()).await.unwrap();
+    assert!(refused_by(&follower, &issue).is_some());
+    assert!(follower.position() > 0);
+}
+
+#[tokio::test]
+async fn a_scope_can_be_narrowed_and_widened_again_but_never_beyond_the_grant() {
+    let (world, _) = World::in_memory().await;
+    let issue = world.begin().await;
+    let client = "web".parse().unwrap();
+    let binding = home();
+    let refresh = async |token: &str, scope: &str| {
+        let scope = Scope::new(scope).unwrap();
+        let asked = Refresh { token, client: &client, binding: &binding, scope: Some(&scope) };
+        world.families.refresh(&world.realm, &asked, &super::world::Anybody).await
+    };
+    let wide = refresh(token(&issue), "orders.read admin").await.unwrap_err();
+    assert_eq!(wide, RefreshRefused::Scope);
+    let narrow = refresh(token(&issue), "orders.read").await.unwrap();
+    assert_eq!(narrow.family.access.scope.as_str(), "orders.read");
+    let back = refresh(token(&narrow), "orders.read orders.write").await.unwrap();
+    assert_eq!(back.family.access.scope.as_str(), "orders.read orders.write");
+}
+
+#[tokio::test]
+async fn forged_altered_and_foreign_tokens_are_orphans_and_end_nothing() {
+    let (world, _) = World::in_memory().await;
+    let issue = world.begin().await;
+    let text = token(&issue);
+    let (head, mac) = text.rsplit_once('.').unwrap();
+    let flipped = if mac.starts_with('A') { "B" } else { "A" };
+    let altered = format!("{head}.{flipped}{}", &mac[1..]);
+    let ahead = text.replace(".0.", ".1.");
+    for bad in [altered.as_str(), &ahead, "rt_1", "", "x.y.z"] {
+        assert_eq!(world.refresh(bad).await.unwrap_err(), Verdict::Orphan.into(), "{bad}");
+    }
+    let client = "other".parse().unwrap();
+    let asked = Refresh { token: text, client: &client, binding: &home(), scope: None };
+    let foreign = world.families.refresh(&world.realm, &asked, &super::world::Anybody).await;
+    assert_eq!(foreign.unwrap_err(), Verdict::Orphan.into());
+    let elsewhere = Realm::new("elsewhere").unwrap();
+    let client = "web".parse().unwrap();
+    let asked = Refresh { token: text, client: &client, binding: &home(), scope: None };
+    let other_realm = world.families.refresh(&elsewhere, &asked, &super::world::Anybody).await;
+    assert_eq!(other_realm.unwrap_err(), Verdict::Orphan.into());
+    assert!(world.refresh(text).await.is_ok());
+}
+
+/// Somebody whose permissions change, or who is gone. A fake.
+struct Changing(AtomicU64);
+
+impl Holders for Changing {
+    fn standing<'a>(
+        &'a self,
+        _: &'a Realm,
+        _: &'a Family,
+    ) -> BoxFuture<'a, Result<Standing, StoreError>> {
+        Box::pin(async move {
+            Ok(match self.0.load(Ordering::SeqCst) {
+                0 => Standing::Gone,
+                authority => Standing::Good { authority, unchanged: None },
+            })
+        })
+    }
+}
+
+#[tokio::test]
+async fn what_was_issued_under_other_permissions_is_not_given_again() {
+    let (world, _) = World::in_memory().await;
+    let first = world.begin().await;
+    let (client, binding) = ("web".parse().unwrap(), home());
+    let holder = Changing(AtomicU64::new(1));
+    let asked = Refresh { token: token(&first), client: &client, binding: &binding, scope: None };
+    world.families.refresh(&world.realm, &asked, &holder).await.unwrap();
+    holder.0.store(2, Ordering::SeqCst);
+    let again = world.families.refresh(&world.realm, &asked, &holder).await.unwrap_err();
+    assert_eq!(again, Verdict::Stale.into());
+    assert!(world.stored(&first).await.ended.is_none());
+}
+
+#[tokio::test]
+async fn whoever_is_gone_is_refused_and_their_family_ended() {
+    let (world, _) = World::in_memory().await;
+    let first = world.begin().await;
+    let (client, binding) = ("web".parse().unwrap(), home());
+    let asked = Refresh { token: token(&first), client: &client, binding: &binding, scope: None };
+    let gone = Changing(AtomicU64::new(0));
+    for _ in 0..2 {
+        let refused = world.families.refresh(&world.realm, &asked, &gone).await.unwrap_err();
+        assert_eq!(refused, Verdict::Revoked.into());
+    }
+    assert!(refused_by(world.revoker.view(), &first).is_some());
+}
+
+#[tokio::test]
+async fn families_of_an_earlier_epoch_do_not_count_after_a_restore() {
+    let (world, _) = World::in_memory().await;
+    let issue = world.begin().await;
+    let restored = World::in_epoch(
+        tegata_core::Epoch(2),
+        world.records.clone(),
+        world.node.clone(),
+        world.feed.clone(),
+    )
+    .await;
+    let refused = restored.refresh(token(&issue)).await.unwrap_err();
+    assert_eq!(refused, Verdict::Revoked.into());
+    let anew = restored.begin().await;
+    assert!(anew.family.id.as_str().starts_with("2."));
+    assert!(restored.refresh(token(&anew)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_kill_switch_ends_all_families_of_a_person_and_of_nobody_else() {
+    let (world, _) = World::in_memory().await;
+    let mut mine = vec![];
+    for _ in 0..7 {
+        mine.push(world.begin().await);
+    }
+    let theirs = {
+        let mut other = super::world::beginning();
+        other.user = "usr_2".parse().unwrap();
+        let (issue, change) = world.families.begin(&world.realm, other).await.unwrap();
+        let batch = tegata_core::Batch::new(world.realm.clone()).with(change);
+        world.records.commit(batch).await.unwrap();
+        issue
+    };
+    let order = Order { reason: "stolen".into(), actor: "system".into() };
+    let holder = Holder::User("usr_1".parse().unwrap());
+    let families: Arc<dyn Withdrawable> = Arc::new(world.families.clone());
+    assert_eq!(families.withdraw(&world.realm, &holder, &order).await.unwrap(), 7);
+    assert_eq!(families.withdraw(&world.realm, &holder, &order).await.unwrap(), 0);
+    for issue in &mine {
+        assert_eq!(world.refresh(token(issue)).await.unwrap_err(), Verdict::Revoked.into());
+        assert!(refused_by(world.revoker.view(), issue).is_some());
+    }
+    assert!(world.refresh(token(&theirs)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_refresh_writes_no_event_but_ending_does() {
+    let (world, _) = World::in_memory().await;
+    let issue = world.begin().await;
+    let next = world.refresh(token(&issue)).await.unwrap();
+    let count = async || world.records.pull(Log::Journal, 0, 100).await.unwrap().entries.len();
+    assert_eq!(count().await, 0);
+    let order = Order { reason: "logout".into(), actor: "usr_1".into() };
+    world.families.revoke(&world.realm, &next.family.id, &order).await.unwrap();
+    assert_eq!(count().await, 1);
+}
+
+#[tokio::test]
+async fn what_refresh_and_revocation_write_holds_no_token() {
+    let (world, _) = World::in_memory().await;
+    let issue = world.begin().await;
+    let mac = token(&issue).rsplit_once('.').unwrap().1.to_owned();
+    let stored = format!("{:?}", world.stored(&issue).await);
+    assert!(!stored.contains(&mac));
+    assert!(!format!("{issue:?}").contains(&mac));
+}
+
+#[tokio::test]
+async fn places_are_never_given_twice_across_nodes_and_quarters() {
+    let (world, clock) = World::in_memory().await;
+    let other = World::with(world.records.clone(), world.node.clone(), world.feed.clone()).await;
+    let mut places = HashSet::new();
+    for round in 0..4 {
+        for _ in 0..200 {
+            for node in [&world, &other] {
+                let issue = node.begin().await;
+                assert!(places.insert(issue.family.access.status), "round {round}");
+            }
+        }
+        clock.advance(Duration::from_secs(900));
+    }
+}

@@ -1,0 +1,138 @@
+//! What the platform must know of the shop: its services, who may call whom, and the routes. The
+//! members are named as in the files that `tegata apply` reads.
+
+use serde::Serialize;
+
+use crate::shop::Addresses;
+
+/// A file for `tegata apply`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Registry {
+    /// The services that call others, as clients of the provider. Their secrets are not here.
+    pub client: Vec<Client>,
+    /// The services.
+    pub service: Vec<Service>,
+    /// The routes that are not the usual one, which is `/{name}`, stripped, for who is signed in.
+    pub route: Vec<Route>,
+}
+
+/// A service, where it is a client of the provider. What it may get tokens for is said by the
+/// services that it calls, in `callers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Client {
+    /// The service's name.
+    pub client_id: &'static str,
+    /// Its own tokens, and those for the people that it acts for.
+    pub grant_types: [&'static str; 2],
+    /// How it proves who it is.
+    pub token_endpoint_auth_method: &'static str,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// Its name, which is the audience of tokens for it.
+    pub name: &'static str,
+    /// Where it is.
+    pub upstreams: Vec<String>,
+    /// Which services may get a token for it.
+    pub callers: Vec<&'static str>,
+    /// Who may call it through the gateway: whoever is signed in, where it is empty. The services
+    /// ask for roles themselves where they need them.
+    pub roles: Vec<&'static str>,
+}
+
+/// A route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Route {
+    /// Its prefix.
+    pub path: &'static str,
+    /// Where it leads.
+    pub service: &'static str,
+    /// `required`, `optional` or `none`.
+    pub auth: &'static str,
+    /// Whether the service sees the path without the prefix.
+    pub strip_prefix: bool,
+    /// The methods that pass; all, where it is empty.
+    pub methods: Vec<&'static str>,
+}
+
+/// The services in the order of their ports, and which they call with a token.
+pub(crate) const SERVICES: [(&str, &[&str]); 11] = [
+    ("catalogue", &[]),
+    ("users", &[]),
+    ("carts", &[]),
+    ("orders", &["carts", "users", "inventory", "payments", "shipping", "notifications"]),
+    ("inventory", &[]),
+    ("payments", &[]),
+    ("shipping", &["notifications"]),
+    ("notifications", &[]),
+    ("reviews", &["orders"]),
+    ("recommendations", &["orders"]),
+    ("echo", &[]),
+];
+
+impl Registry {
+    /// A path behind the gateway for which a caller must be signed in.
+    pub const PROTECTED_PATH: &str = "/orders/orders";
+    /// A path behind the gateway that is open to everybody.
+    pub const PUBLIC_PATH: &str = "/catalogue/products";
+
+    /// The registry of a shop at these addresses.
+    #[must_use]
+    pub fn at(addresses: &Addresses) -> Self {
+        let service = |&(name, _): &(&'static str, _)| Service {
+            name,
+            upstreams: addresses.url(name).into_iter().collect(),
+            callers: SERVICES
+                .iter()
+                .filter(|(_, called)| called.contains(&name))
+                .map(|(caller, _)| *caller)
+                .collect(),
+            roles: vec![],
+        };
+        let client = |(name, _): &(&'static str, &[&str])| Client {
+            client_id: name,
+            grant_types: ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
+            token_endpoint_auth_method: "client_secret_basic",
+        };
+        let calling = SERVICES.iter().filter(|(_, called)| !called.is_empty());
+        Self {
+            client: calling.map(client).collect(),
+            service: SERVICES.iter().map(service).collect(),
+            route: vec![
+                // Everybody may look; the catalogue itself asks for an admin where it is changed.
+                route("/catalogue", "catalogue", "optional"),
+                route("/echo", "echo", "required"),
+                route("/public/echo", "echo", "none"),
+            ],
+        }
+    }
+}
+
+const fn route(path: &'static str, service: &'static str, auth: &'static str) -> Route {
+    Route { path, service, auth, strip_prefix: true, methods: vec![] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_calls_is_who_may() {
+        let registry = Registry::at(&Addresses::from_port(8100).unwrap());
+        assert_eq!(registry.service.len(), 11);
+        for (caller, called) in SERVICES {
+            let is_client = registry.client.iter().any(|client| client.client_id == caller);
+            assert_eq!(is_client, !called.is_empty(), "{caller}");
+            for name in called {
+                let service = registry.service.iter().find(|service| service.name == *name);
+                assert!(service.unwrap().callers.contains(&caller), "{caller} calls {name}");
+            }
+        }
+        let json = serde_json::to_value(&registry).unwrap();
+        assert_eq!(json["service"][0]["upstreams"][0], "http://127.0.0.1:8100");
+        assert_eq!(json["service"][4]["callers"], serde_json::json!(["orders"]));
+        assert_eq!(json["route"][0]["auth"], "optional");
+    }
+}

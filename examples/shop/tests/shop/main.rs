@@ -1,0 +1,8 @@
+//! The shop as a whole: all services on real ports, called as the gateway calls them.
+
+#![cfg(test)]
+
+mod isolation;
+mod ordering;
+mod stage;
+mod undoing;

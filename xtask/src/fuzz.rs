@@ -1,0 +1,156 @@
+//! The fuzz targets: `fuzz/fuzz_targets/NAME.rs`, one per parser.
+//!
+//! They run on the stable toolchain. The flags are those that `cargo fuzz run --sanitizer none`
+//! sets: coverage counters for libFuzzer, and every check that a debug build has. The layout is
+//! that of `cargo fuzz`, so that it works too, for whoever has it and a nightly toolchain.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    command,
+    parts::{self, FOR_FUZZING},
+    workspace::TARGET,
+};
+
+/// What makes a build one for libFuzzer.
+const FLAGS: &[&str] = &[
+    "--cfg=fuzzing",
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
+    "-Ccodegen-units=1",
+    "-Cdebug-assertions",
+    "-Coverflow-checks",
+];
+
+/// Bounds of one run: longer input is refused before it is parsed, and a parser that takes a
+/// second or half a gibibyte for less has a defect.
+const BOUNDS: &[&str] =
+    &["-max_len=65536", "-timeout=1", "-rss_limit_mb=512", "-print_final_stats=1"];
+
+/// Lists the targets.
+///
+/// # Errors
+/// `fuzz/fuzz_targets` cannot be read.
+pub fn list() -> Result<ExitCode> {
+    for target in targets(&directory())? {
+        println!("{target}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs one target, or all of them in turn, each for `seconds`. The run ends at the first input
+/// that breaks a target, and says where it was kept.
+///
+/// # Errors
+/// There is no such target, it cannot be built, or an input breaks it.
+pub fn run(target: Option<&str>, seconds: u32) -> Result<ExitCode> {
+    let all = targets(&directory())?;
+    let chosen: Vec<_> = all.iter().filter(|name| target.is_none_or(|t| t == *name)).collect();
+    if chosen.is_empty() {
+        bail!(
+            "there is no fuzz target `{}`: there is {}",
+            target.unwrap_or_default(),
+            all.join(", ")
+        );
+    }
+    parts::ensure(FOR_FUZZING)?;
+    // The same versions as the workspace; cargo adds what only the targets use.
+    fs::copy(command::root().join("Cargo.lock"), directory().join("Cargo.lock"))
+        .context("`Cargo.lock` cannot be copied to `fuzz`")?;
+    command::succeed(&mut build(&chosen))?;
+    for name in chosen {
+        println!("== {name}, for {seconds} s");
+        command::succeed(&mut trial(name, seconds)?)
+            .with_context(|| format!("an input breaks `{name}`: it is in `fuzz/artifacts/{name}`, and belongs into a test"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn directory() -> PathBuf {
+    command::root().join("fuzz")
+}
+
+/// The names of the targets, in order.
+fn targets(fuzz: &Path) -> Result<Vec<String>> {
+    let sources = fuzz.join("fuzz_targets");
+    let entries = fs::read_dir(&sources)
+        .with_context(|| format!("`{}` cannot be read", sources.display()))?;
+    let mut names: Vec<_> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(|name| name.strip_suffix(".rs").map(str::to_owned))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+fn build(targets: &[&String]) -> Command {
+    let mut cargo = command::cargo();
+    // A target triple keeps the flags away from build scripts and macros.
+    cargo.args(["build", "--release", "--target", TARGET]);
+    cargo.args(["--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target/fuzz"]);
+    for target in targets {
+        cargo.args(["--bin", target]);
+    }
+    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"));
+    cargo
+}
+
+/// A run of a target over what it found before (`fuzz/corpus`, not kept in the repository) and
+/// over the inputs that are (`fuzz/seeds`).
+fn trial(target: &str, seconds: u32) -> Result<Command> {
+    let under = |kind: &str| directory().join(kind).join(target);
+    for kind in ["corpus", "artifacts"] {
+        fs::create_dir_all(under(kind))
+            .with_context(|| format!("`{}` cannot be made", under(kind).display()))?;
+    }
+    let program = command::root().join("target/fuzz").join(TARGET).join("release").join(target);
+    let mut run = command::program(&program.to_string_lossy());
+    run.args(BOUNDS).arg(format!("-max_total_time={seconds}"));
+    if !command::on_terminal() {
+        run.arg("-verbosity=0");
+    }
+    run.arg(format!("-artifact_prefix={}/", under("artifacts").display()));
+    run.arg(under("corpus"));
+    if under("seeds").is_dir() {
+        run.arg(under("seeds"));
+    }
+    Ok(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_is_a_program_of_the_fuzz_package() {
+        let manifest = fs::read_to_string(directory().join("Cargo.toml")).unwrap();
+        let targets = targets(&directory()).unwrap();
+        for target in &targets {
+            let path = format!("path = \"fuzz_targets/{target}.rs\"");
+            assert!(manifest.contains(&path), "`fuzz/Cargo.toml` has no `[[bin]]` with {path}");
+        }
+        assert_eq!(manifest.matches("[[bin]]").count(), targets.len());
+    }
+
+    #[test]
+    fn builds_with_coverage_and_with_every_check() {
+        let name = "id".to_owned();
+        let build = build(&[&name]);
+        assert!(command::line_of(&build).ends_with("--bin id"));
+        let flags = build.get_envs().find(|(key, _)| *key == "CARGO_ENCODED_RUSTFLAGS").unwrap().1;
+        let flags = flags.unwrap().to_string_lossy();
+        for needed in ["inline-8bit-counters", "-Cdebug-assertions", "-Coverflow-checks"] {
+            assert!(flags.contains(needed), "{needed}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The verbs of the repository: the same at the desk and in CI.
+//!
+//! | module | verb |
+//! |---|---|
+//! | [`mod@test`] | builds and runs all tests, with the parts of the system that they need |
+//! | [`check`] | everything that CI runs |
+//! | [`rules`] | what compilers and linters do not see: layers, bans, licences, words |
+//! | [`generated`] | pieces of documents that are rendered from code |
+//! | [`fuzz`] | the fuzz targets |
+//! | [`mod@bench`] | the benchmarks |
+//! | [`faults`] | scenarios that break things on purpose |
+
+#![expect(unreachable_pub, reason = "in a program, `pub` says what other modules may use")]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod check;
+mod command;
+mod faults;
+mod fuzz;
+mod generated;
+mod parts;
+mod rules;
+mod tally;
+mod test;
+mod workspace;
+
+/// Builds, checks and tries Tegata.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Runs all tests of the workspace; the last line is `N passed, N failed`
+    Test {
+        /// Handed to `cargo test`: `cargo xtask test -- -p tegata-core -- --nocapture`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Runs what CI runs, and stops at the first step that fails
+    Check,
+    /// Checks layers, bans, licences, version floors, manifests and sources
+    Rules,
+    /// Writes the generated pieces of documents anew
+    Generate,
+    /// Runs a fuzz target, or all of them in turn
+    Fuzz {
+        /// Which target; all where none is named
+        target: Option<String>,
+        /// For how long each target runs, in seconds
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Lists the targets and runs nothing
+        #[arg(long)]
+        list: bool,
+    },
+    /// Runs the benchmarks, or those of one name
+    Bench {
+        /// Which benchmark; all where none is named
+        name: Option<String>,
+    },
+    /// Runs a scenario that breaks something on purpose; lists them where none is named
+    Faults {
+        /// Which scenario
+        scenario: Option<String>,
+        /// What the scenario's choices begin with; the same seed makes the same choices
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many rounds
+        #[arg(long, default_value_t = 20)]
+        repeat: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().verb {
+        Verb::Test { arguments } => test::run(&arguments),
+        Verb::Check => check::run(),
+        Verb::Rules => rules::run(),
+        Verb::Generate => generated::write(),
+        Verb::Fuzz { list: true, .. } => fuzz::list(),
+        Verb::Fuzz { target, seconds, list: false } => fuzz::run(target.as_deref(), seconds),
+        Verb::Bench { name } => bench::run(name.as_deref()),
+        Verb::Faults { scenario, seed, repeat } => faults::run(scenario.as_deref(), seed, repeat),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
