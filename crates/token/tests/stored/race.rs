@@ -88,11 +88,11 @@ async fn race(place: &str) {
     while told.next().unwrap().unwrap() != "ready" {}
     writeln!(other.stdin.take().unwrap(), "go").unwrap();
     let mut answers = present(world.clone(), &token).await;
-    let theirs = told.map_while(Result::ok).find_map(|line| {
-        line.strip_prefix("answers ").map(|json| serde_json::from_str::<Answers>(json).unwrap())
-    });
-    assert!(other.wait().unwrap().success());
-    for (answer, count) in theirs.unwrap() {
+    // All of it is read: a process whose output nobody takes any more would end as failed.
+    let told: Vec<_> = told.map(Result::unwrap).collect();
+    assert!(other.wait().unwrap().success(), "{told:#?}");
+    let theirs = told.iter().find_map(|line| line.strip_prefix("answers ")).unwrap();
+    for (answer, count) in serde_json::from_str::<Answers>(theirs).unwrap() {
         *answers.entry(answer).or_default() += count;
     }
 
