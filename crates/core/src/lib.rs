@@ -12,6 +12,10 @@
 //! | [`secret`] | values that are never printed and are wiped when dropped |
 //! | [`journal`] | events: what changed, who did it, in which realm |
 //! | [`node`] | who runs this code: name, clocks, randomness |
+//! | [`name`](mod@name) | short texts that are checked where they enter |
+//! | [`network`] | networks, who is counted as one, and the address of whoever really asks |
+//! | [`rate`] | how many requests pass |
+//! | [`places`] | how many connections one client holds |
 //! | [`port`] | the shapes of storage: `Records`, `Ephemeral`, `Feed`; `Custody`, `Backstop` |
 //! | [`repository`] | typed documents on `Records` |
 //! | [`flight`] | one computation for many callers who ask the same at once |
@@ -23,8 +27,12 @@ pub mod entropy;
 pub mod flight;
 pub mod id;
 pub mod journal;
+pub mod name;
+pub mod network;
 pub mod node;
+pub mod places;
 pub mod port;
+pub mod rate;
 pub mod repository;
 pub mod secret;
 
@@ -35,10 +43,14 @@ pub use id::{
     ClientId, Epoch, EventId, FamilyId, InvalidId, KeyId, NodeId, Realm, SessionId, TokenId, UserId,
 };
 pub use journal::{Event, EventType};
+pub use name::InvalidName;
+pub use network::{ForwardedBy, Network, Proxies};
 pub use node::Node;
+pub use places::{Place, Places};
 pub use port::{
     Backstop, Batch, BoxFuture, CommitRefused, Custody, CustodyRefused, Ephemeral, Expect, Feed,
     Kind, Lifetime, Log, Records, StoreError, Subscription,
 };
+pub use rate::{Limiter, RateLimit};
 pub use repository::{Stored, Versioned};
 pub use secret::Secret;

@@ -5,9 +5,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tegata_mesh::{RateLimit, Upstream};
-
-use crate::network::{ForwardedBy, Network};
+use tegata_core::{ForwardedBy, Network, RateLimit};
+use tegata_mesh::Upstream;
 
 mod span;
 
@@ -80,7 +79,7 @@ pub struct Limits {
     /// Attempts of one address to sign in. `None`: as many as `per_address` lets pass; the public
     /// listener still has its own limit.
     pub sign_in: Option<RateLimit>,
-    /// Networks whose requests are not counted.
+    /// Networks whose requests and connections are not counted.
     pub exempt: Vec<Network>,
     /// How many callers are remembered.
     pub callers: usize,
@@ -90,6 +89,9 @@ pub struct Limits {
     pub body_of: BTreeMap<String, u64>,
     /// Connections from clients, each worker. More wait to be accepted.
     pub connections: usize,
+    /// Connections from one address, on all workers. More are closed at once. Those of trusted
+    /// proxies are not counted.
+    pub connections_per_address: usize,
 }
 
 /// How long the gateway waits.
@@ -221,6 +223,7 @@ impl Default for Limits {
             body: 100 * 1024 * 1024,
             body_of: BTreeMap::new(),
             connections: 10_000,
+            connections_per_address: 1000,
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tegata_core::{Node, SinceBoot};
+use tegata_core::{Limiter, Network, Node, Places, Proxies, SinceBoot};
 use tegata_token::{AccessToken, RealmView, SigningKey, Verifier, View};
 
 use crate::{
-    config::Config, decision_log::DecisionLog, limiter::Limiter, metrics::Metrics, route::Routing,
+    config::Config, decision_log::DecisionLog, metrics::Metrics, route::Routing,
     session::SessionCheck,
 };
 
@@ -17,9 +17,25 @@ pub(crate) const STALE_AFTER: Duration = Duration::from_secs(5);
 /// The key that signs internal tokens, as it is now.
 pub type Signer = Arc<dyn Fn() -> Option<Arc<SigningKey>> + Send + Sync>;
 
+/// Whose requests are counted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Whose {
+    /// Those of a network.
+    Address(Network),
+    /// Attempts from a network to sign in.
+    SignIn(Network),
+    /// Those of a user or a client, by the claim `sub`.
+    Subject(Arc<str>),
+    /// Those of a user or a client on a route, by the route's prefix.
+    OnRoute(Arc<str>, Arc<str>),
+    /// Those of a network on a route, from whoever is not known.
+    UnknownOnRoute(Arc<str>, Network),
+}
+
 /// What all workers share.
 pub(crate) struct Gate {
     pub(crate) config: Config,
+    pub(crate) proxies: Proxies,
     pub(crate) node: Node,
     pub(crate) tokens: Arc<Verifier<AccessToken>>,
     pub(crate) revocations: Arc<View>,
@@ -27,7 +43,8 @@ pub(crate) struct Gate {
     pub(crate) signer: Signer,
     pub(crate) sessions: Option<Arc<dyn SessionCheck>>,
     pub(crate) routing: ArcSwap<Routing>,
-    pub(crate) limiter: Limiter,
+    pub(crate) limiter: Limiter<Whose>,
+    pub(crate) places: Arc<Places>,
     pub(crate) metrics: Metrics,
     pub(crate) decisions: Option<DecisionLog>,
 }
@@ -57,3 +74,30 @@ impl fmt::Debug for Gate {
 /// How stale the revocations were when they were last asked about it, and when that was.
 #[derive(Debug, Default)]
 pub(crate) struct Freshness(std::cell::Cell<Option<(SinceBoot, Duration)>>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_and_purposes_are_counted_apart() {
+        let limiter = Limiter::new(1000);
+        let limit = "1/h".parse().unwrap();
+        let network: Network = "192.0.2.1".parse().unwrap();
+        let now = SinceBoot(Duration::from_secs(1000));
+        for whose in [
+            Whose::Address(network),
+            Whose::SignIn(network),
+            Whose::Address("192.0.2.2".parse().unwrap()),
+            Whose::Subject("usr_1".into()),
+            Whose::Subject("usr_2".into()),
+            Whose::OnRoute("/a".into(), "usr_1".into()),
+            Whose::OnRoute("/b".into(), "usr_1".into()),
+            Whose::UnknownOnRoute("/a".into(), network),
+            Whose::UnknownOnRoute("/b".into(), network),
+        ] {
+            assert!(limiter.count(whose.clone(), limit, now).passes);
+            assert!(!limiter.count(whose, limit, now).passes);
+        }
+    }
+}

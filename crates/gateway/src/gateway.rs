@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tegata_core::{Node, Realm};
+use tegata_core::{Limiter, Node, Places, Proxies, Realm};
 use tegata_mesh::{Scheme, ServiceMap};
 use tegata_policy::{Forbid, InvalidRules};
 use tegata_token::{AccessToken, Verifier, View};
@@ -26,7 +26,6 @@ use crate::{
     config::Config,
     decision_log::DecisionLog,
     gate::{Gate, Signer},
-    limiter::Limiter,
     metrics::Metrics,
     route::Routing,
     session::SessionCheck,
@@ -107,10 +106,15 @@ impl Gateway {
         let tls_client = config.upstream.ca_file.as_deref().map(tls::client).transpose()?;
         let routing = Routing::compile(&parts.services, parts.forbids, &config, &parts.metrics, 0)?;
         let workers = config.worker_count();
+        let (trusted, forwarded_by) = (config.trusted_proxies.clone(), config.forwarded_by);
+        let uncounted = [config.limits.exempt.as_slice(), &trusted].concat();
+        let proxies = Proxies { trusted, forwarded_by };
         let gate = Arc::new(Gate {
             realm: parts.revocations.realm(&parts.realm),
             routing: ArcSwap::from_pointee(routing),
             limiter: Limiter::new(config.limits.callers),
+            places: Places::new(config.limits.connections_per_address, uncounted),
+            proxies,
             config,
             node: parts.node,
             tokens: parts.tokens,

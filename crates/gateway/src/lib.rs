@@ -17,8 +17,6 @@
 //! | [`guard`] | the watch over the framing of HTTP/1, in front of the parser |
 //! | [`head`] | what the phases see of a request |
 //! | [`session`] | what is asked about session cookies |
-//! | [`limiter`] | how many requests pass |
-//! | [`network`] | networks, and the address of whoever really asks |
 //! | [`refusal`] | what a client is told whose request goes no further |
 //! | [`decision_log`] | what was decided, in files that show when they were altered |
 //! | [`tls`] | certificates from files |
@@ -29,9 +27,7 @@ pub mod decision_log;
 pub mod gateway;
 pub mod guard;
 pub mod head;
-pub mod limiter;
 pub mod metrics;
-pub mod network;
 pub mod refusal;
 pub mod session;
 
@@ -55,6 +51,5 @@ pub use gate::Signer;
 pub use gateway::{Gateway, NotServed, Parts};
 pub use head::Head;
 pub use metrics::Metrics;
-pub use network::Network;
 pub use session::{Checked, SessionCheck, SessionIdentity, SessionRefused};
 pub use tls::TlsRefused;

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-use crate::{guard::Fault, limiter::Answer};
+use tegata_core::rate::Answer;
+
+use crate::guard::Fault;
 
 /// Why a request goes no further.
 #[derive(Debug)]

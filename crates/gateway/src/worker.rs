@@ -17,7 +17,7 @@ use std::{
 use http::Version;
 use hyper::service::service_fn;
 use hyper_util::{rt::TokioIo, server::conn::auto};
-use tegata_core::SinceBoot;
+use tegata_core::{Place, SinceBoot};
 use tegata_mesh::Upstream;
 use tokio::{
     net::TcpStream,
@@ -43,7 +43,12 @@ use crate::{
 mod exchange;
 
 /// A connection as it was accepted.
-pub(crate) type Accepted = (std::net::TcpStream, SocketAddr);
+pub(crate) struct Accepted {
+    pub(crate) stream: std::net::TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// Its place among those of its client.
+    pub(crate) place: Place,
+}
 
 /// What one thread has for itself.
 pub(crate) struct Worker {
@@ -192,8 +197,8 @@ impl Worker {
         SinceBoot(self.gate.node.since_boot().0 + self.gate.config.deadlines.drain)
     }
 
-    fn accept(self: &Rc<Self>, (stream, peer): Accepted) {
-        let counted = Open::new(self);
+    fn accept(self: &Rc<Self>, Accepted { stream, peer, place }: Accepted) {
+        let counted = (Open::new(self), place);
         let worker = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let _counted = counted;

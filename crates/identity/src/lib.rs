@@ -8,14 +8,12 @@
 //! | [`credential`] | what people prove it with: passwords |
 //! | [`sign_in`] | from a name and a password to an [`Assurance`] |
 //! | [`throttle`] | how often it may be tried |
-//! | [`network`] | where an attempt comes from |
 //! | [`workers`] | where expensive work runs |
 //!
 //! [`KINDS`] are the records kept, [`SPACES`] the values with a lifetime.
 
 pub mod credential;
 pub mod name;
-pub mod network;
 pub mod sign_in;
 pub mod throttle;
 pub mod user;
@@ -29,7 +27,6 @@ pub use credential::password::{
     Password, PasswordHasher, PasswordPolicy, Passwords, Phc, Weakness,
 };
 pub use name::{EmailAddress, Locale, Role};
-pub use network::Network;
 pub use sign_in::{Acr, Assurance, Method, Refused, SignIn};
 pub use throttle::Throttle;
 pub use user::{NewUser, RoleChange, User, Users};

@@ -5,7 +5,7 @@
 //! disabled user. (A user whose hash comes from another system, or from an earlier configuration,
 //! takes as long as that hash until the first sign-in, which hashes it anew.)
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tegata_core::{
     Batch, CommitRefused, Event, EventType, Node, Realm, Records, Secret, StoreError, Timestamp,
@@ -14,7 +14,6 @@ use tegata_core::{
 
 use crate::{
     credential::password::{Password, PasswordHasher, PasswordRecord, Phc, Unusable, Verdict},
-    network::Network,
     throttle::{Attempt, Throttle, TooMany},
     user::{User, Users},
     username::Username,
@@ -104,7 +103,7 @@ impl SignIn {
         Self { node, records, users, throttle, hasher, workers }
     }
 
-    /// Signs in by name and password.
+    /// Signs in by name and password. `address`: from where it is tried.
     ///
     /// # Errors
     /// See [`Refused`].
@@ -113,12 +112,12 @@ impl SignIn {
         realm: &Realm,
         username: &str,
         password: Secret<String>,
-        network: &Network,
+        address: IpAddr,
     ) -> Result<Assurance, Refused> {
         let auth_time = self.node.now();
         let username = Username::new(username).ok();
         let account = username.as_ref().map_or("", Username::as_str);
-        let attempt = match self.throttle.admit(realm, account, network).await {
+        let attempt = match self.throttle.admit(realm, account, address).await {
             Ok(attempt) => attempt,
             Err(TooMany::Throttled { retry_after }) => {
                 return Err(Refused::Throttled { retry_after });

@@ -1,8 +1,11 @@
 //! What the tests of this crate stand on.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -14,8 +17,8 @@ use tegata_core::{
 use tegata_store::{MemoryEphemeral, MemoryRecords};
 
 use crate::{
-    Network, NewUser, Password, PasswordHasher, PasswordPolicy, Passwords, Role, SignIn, Throttle,
-    User, Username, Users,
+    NewUser, Password, PasswordHasher, PasswordPolicy, Passwords, Role, SignIn, Throttle, User,
+    Username, Users,
     credential::password::{Caps, HasherConfig},
     throttle,
     workers::{Busy, Job, Workers},
@@ -244,6 +247,6 @@ pub(crate) fn secret(text: &str) -> Secret<String> {
     Secret::new(text.to_owned())
 }
 
-pub(crate) fn network(address: &str) -> Network {
-    Network::of(address.parse().unwrap())
+pub(crate) fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
 }

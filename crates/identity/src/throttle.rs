@@ -3,7 +3,8 @@
 //! Three counts, each a [`Limit`]:
 //!
 //! - of an account *from one network*. Whoever guesses from elsewhere does not touch it.
-//! - of a network, over all accounts: for guessing many accounts from one place.
+//! - of a network, over all accounts: for guessing many accounts from one place. Whoever owns many
+//!   networks of IPv6 is counted in the one around them too.
 //! - of an account, over all networks: for guessing one account from many places.
 //!
 //! The latter two do not hold for a network from which the account has signed in during the last
@@ -13,14 +14,12 @@
 //! An attempt is counted before the password is looked at, and given back when it succeeds: many
 //! attempts at once cannot all pass on one count.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use tegata_core::{
-    Ephemeral, Node, Realm, StoreError,
+    Ephemeral, Network, Node, Realm, StoreError,
     port::{Put, Space, Swap},
 };
-
-use crate::network::Network;
 
 mod limit;
 
@@ -116,7 +115,8 @@ pub struct Attempt {
 /// What is counted.
 #[derive(Debug, Clone, Copy)]
 enum Count {
-    Network,
+    /// With as how many networks it counts.
+    Network(NonZeroU32),
     Account,
     Pair,
 }
@@ -137,23 +137,26 @@ impl Throttle {
         &self,
         realm: &Realm,
         account: &str,
-        network: &Network,
+        address: IpAddr,
     ) -> Result<Attempt, TooMany> {
-        if self.config.danger_exempt_loopback && network.is_loopback() {
+        let is_loopback = || Network::loopback().iter().any(|own| own.contains(address));
+        if self.config.danger_exempt_loopback && is_loopback() {
             return Ok(Attempt { counted: Vec::new(), pair: None });
         }
-        let pair = format!("{account}|{network}");
+        let home = Network::home(address);
+        let pair = format!("{account}|{home}");
         let remembered = self.ephemeral.get(realm, &REMEMBERED, &pair).await?.is_some();
         let mut attempt = Attempt { counted: Vec::new(), pair: Some(pair.clone()) };
         // The network first: what it refuses leaves no trace of the account that was tried, so a
         // flood of names from one place fills nothing.
-        let counts = [
-            (Count::Network, format!("n|{network}"), !remembered),
-            (Count::Account, format!("a|{account}"), !remembered),
-            (Count::Pair, format!("p|{pair}"), true),
-        ];
-        for (count, key, _) in counts.into_iter().filter(|(_, _, counts)| *counts) {
-            match self.count(realm, &key, self.limit(count)).await {
+        let around = Network::counted(address).skip(1);
+        let networks = std::iter::once((home, NonZeroU32::MIN)).chain(around);
+        let unknown = networks
+            .map(|(network, of)| (Count::Network(of), format!("n|{network}")))
+            .chain([(Count::Account, format!("a|{account}"))])
+            .filter(|_| !remembered);
+        for (count, key) in unknown.chain([(Count::Pair, format!("p|{pair}"))]) {
+            match self.count(realm, &key, &self.limit(count)).await {
                 Ok(()) => attempt.counted.push((count, key)),
                 Err(refused) => {
                     // Knocking at a closed door costs the neighbours nothing.
@@ -188,11 +191,11 @@ impl Throttle {
         self.give_back(realm, &attempt).await
     }
 
-    const fn limit(&self, count: Count) -> &Limit {
+    const fn limit(&self, count: Count) -> Limit {
         match count {
-            Count::Network => &self.config.network,
-            Count::Account => &self.config.account,
-            Count::Pair => &self.config.pair,
+            Count::Network(networks) => self.config.network.times(networks),
+            Count::Account => self.config.account,
+            Count::Pair => self.config.pair,
         }
     }
 
@@ -202,7 +205,7 @@ impl Throttle {
             for _ in 0..SWAPS {
                 let Some(found) = held else { break };
                 let Some(tally) = Tally::read(&found.value) else { break };
-                let put = tally.given_back().put(key, self.limit(*count), self.node.now());
+                let put = tally.given_back().put(key, &self.limit(*count), self.node.now());
                 match self.ephemeral.swap(realm, &ATTEMPTS, found.revision, put).await? {
                     Swap::Lost(newer) => held = Some(newer),
                     Swap::Won(_) | Swap::Gone => break,

@@ -11,7 +11,7 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::name::InvalidName;
+use tegata_core::InvalidName;
 
 /// The longest name, in bytes of its one form.
 const LONGEST: usize = 128;

@@ -1,9 +1,8 @@
 //! Services and routes as people write them: `[[service]]` and `[[route]]` of the configuration and
 //! of files for `tegata apply`. Unknown keys are errors. [`crate::ServiceMap`] checks the rest.
 
-use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
-
 use serde::{Deserialize, Serialize};
+use tegata_core::RateLimit;
 
 /// `[[service]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,90 +82,6 @@ pub enum RevocationMode {
     Available,
 }
 
-/// So many requests in a span of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RateLimit {
-    count: NonZeroU32,
-    unit: Unit,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Unit {
-    Second,
-    Minute,
-    Hour,
-    Day,
-}
-
-/// A text that is no rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a rate limit is a number, `/`, and `s`, `m`, `h` or `d`, such as `100/m`")]
-pub struct InvalidRate;
-
-impl RateLimit {
-    /// How many requests.
-    #[must_use]
-    pub const fn count(self) -> NonZeroU32 {
-        self.count
-    }
-
-    /// In how much time.
-    #[must_use]
-    pub const fn per(self) -> Duration {
-        Duration::from_secs(match self.unit {
-            Unit::Second => 1,
-            Unit::Minute => 60,
-            Unit::Hour => 3600,
-            Unit::Day => 86_400,
-        })
-    }
-}
-
-impl FromStr for RateLimit {
-    type Err = InvalidRate;
-
-    fn from_str(text: &str) -> Result<Self, InvalidRate> {
-        let (count, unit) = text.split_once('/').ok_or(InvalidRate)?;
-        let unit = match unit {
-            "s" => Unit::Second,
-            "m" => Unit::Minute,
-            "h" => Unit::Hour,
-            "d" => Unit::Day,
-            _ => return Err(InvalidRate),
-        };
-        // `parse` alone would take a sign.
-        let digits = count.bytes().all(|byte| byte.is_ascii_digit());
-        let count = count.parse().ok().filter(|_| digits).ok_or(InvalidRate)?;
-        Ok(Self { count, unit })
-    }
-}
-
-impl fmt::Display for RateLimit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = match self.unit {
-            Unit::Second => 's',
-            Unit::Minute => 'm',
-            Unit::Hour => 'h',
-            Unit::Day => 'd',
-        };
-        write!(f, "{}/{unit}", self.count)
-    }
-}
-
-impl TryFrom<String> for RateLimit {
-    type Error = InvalidRate;
-    fn try_from(text: String) -> Result<Self, InvalidRate> {
-        text.parse()
-    }
-}
-
-impl From<RateLimit> for String {
-    fn from(rate: RateLimit) -> String {
-        rate.to_string()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,20 +109,5 @@ mod tests {
         }
         let service = r#"{"name": "a", "upstreams": [], "roles": [], "auth": "none"}"#;
         assert!(serde_json::from_str::<DeclaredService>(service).is_err());
-    }
-
-    #[test]
-    fn reads_and_writes_rates() {
-        for (text, count, secs) in
-            [("100/m", 100, 60), ("1/s", 1, 1), ("1000/h", 1000, 3600), ("5/d", 5, 86_400)]
-        {
-            let rate: RateLimit = text.parse().unwrap();
-            assert_eq!((rate.count().get(), rate.per().as_secs()), (count, secs));
-            assert_eq!(rate.to_string(), text);
-        }
-        for bad in ["", "100", "0/m", "-1/m", "+1/m", "1.5/m", "1/M", "1/min", "/m", "5000000000/s"]
-        {
-            assert_eq!(bad.parse::<RateLimit>(), Err(InvalidRate), "{bad}");
-        }
     }
 }

@@ -19,7 +19,7 @@ pub mod shape;
 pub mod table;
 pub mod upstream;
 
-pub use declared::{AuthMode, DeclaredRoute, DeclaredService, RateLimit, RevocationMode};
+pub use declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode};
 pub use map::{Fault, InvalidMap, Route, Service, ServiceMap};
 pub use name::{RoleName, Scope, ServiceName};
 pub use path::{NormalPath, PathRefused, Target};

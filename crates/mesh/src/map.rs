@@ -5,9 +5,11 @@ use std::{
     fmt,
 };
 
+use tegata_core::{InvalidName, RateLimit};
+
 use crate::{
-    declared::{AuthMode, DeclaredRoute, DeclaredService, RateLimit, RevocationMode},
-    name::{InvalidName, RoleName, Scope, ServiceName},
+    declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode},
+    name::{RoleName, Scope, ServiceName},
     path::Target,
     table::RouteTable,
     upstream::{InvalidUpstream, Upstream},

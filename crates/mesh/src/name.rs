@@ -1,80 +1,10 @@
 //! Names: of services, of roles, of scopes. Each is checked where it enters.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
-
-use serde::{Deserialize, Serialize};
-
-/// Why a text is not a name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a {what}: {rule}")]
-pub struct InvalidName {
-    what: &'static str,
-    rule: &'static str,
-    text: String,
-}
-
-impl InvalidName {
-    fn new(what: &'static str, rule: &'static str, text: &str) -> Self {
-        let text = text.chars().take(80).collect::<String>().escape_debug().to_string();
-        Self { what, rule, text }
-    }
-}
-
-/// Declares a name over a checked string.
-macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $check:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(Arc<str>);
-
-        impl $name {
-            #[doc = concat!("Reads a ", $what, ": ", $rule, ".")]
-            ///
-            /// # Errors
-            /// [`InvalidName`] names the rule that the text breaks.
-            pub fn new(text: &str) -> Result<Self, InvalidName> {
-                let check: fn(&str) -> bool = $check;
-                if check(text) { Ok(Self(text.into())) } else { Err(InvalidName::new($what, $rule, text)) }
-            }
-
-            /// The text itself.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl Borrow<str> for $name {
-            fn borrow(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = InvalidName;
-            fn try_from(text: String) -> Result<Self, InvalidName> {
-                Self::new(&text)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> String {
-                name.0.as_ref().to_owned()
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
-}
+use tegata_core::name;
 
 name! {
     /// A service. Also the first segment of its paths, and a label in the names of meshes.
-    ServiceName, "service name",
+    ServiceName, "a service name",
     "1 to 63 of `a-z`, `0-9` and `-`, beginning and ending with a letter or digit",
     |text| (1..=63).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
@@ -83,7 +13,7 @@ name! {
 
 name! {
     /// A role. Role names travel in a header, joined by commas, so they hold none.
-    RoleName, "role name", "1 to 64 of `a-z`, `0-9`, `_`, `.`, `:` and `-`",
+    RoleName, "a role name", "1 to 64 of `a-z`, `0-9`, `_`, `.`, `:` and `-`",
     |text| (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()
             || matches!(b, b'_' | b'.' | b':' | b'-'))
@@ -91,7 +21,7 @@ name! {
 
 name! {
     /// A scope (RFC 6749 §3.3).
-    Scope, "scope", "1 to 128 visible ASCII characters other than `\"` and `\\`",
+    Scope, "a scope", "1 to 128 visible ASCII characters other than `\"` and `\\`",
     |text| (1..=128).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
 }

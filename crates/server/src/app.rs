@@ -2,14 +2,14 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tegata_core::{Epoch, Node, Realm, flight::Flights};
+use tegata_core::{Epoch, Limiter, Network, Node, Proxies, Realm, flight::Flights};
 use tegata_identity::{SignIn, Users};
 use tegata_oauth::{Client, Provider};
 use tegata_session::{CookieTable, Csrf, Environment, Origins, Sessions, sessions::Endings};
 use tegata_token::{Algorithm, RealmView};
 
 use crate::{
-    browser::refresh::Refreshes, limits::Limits, metrics::Metrics, network::Network, pages::assets,
+    browser::refresh::Refreshes, limits::Limits, metrics::Metrics, pages::assets,
     status_lists::Published,
 };
 
@@ -18,8 +18,8 @@ use crate::{
 pub struct Config {
     /// Where the installation runs: cookies and `Strict-Transport-Security` depend on it.
     pub environment: Environment,
-    /// The proxies whose `X-Forwarded-For` is believed, the gateway among them.
-    pub trusted: Vec<Network>,
+    /// The proxies in front of the listener, which are believed about the address of the client.
+    pub proxies: Proxies,
     /// The client that browsers of our own origin get their tokens for.
     pub browser: BrowserClient,
     /// For how long a session stays elevated after a proof: 300 s.
@@ -39,7 +39,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             environment: Environment::Development,
-            trusted: Vec::new(),
+            proxies: Proxies::default(),
             browser: BrowserClient::default(),
             elevation: Duration::from_secs(300),
             longest_token: Duration::from_secs(3600 + 60),
@@ -99,9 +99,15 @@ pub struct Parts {
     pub metrics: Metrics,
 }
 
+/// How many callers are remembered whose authorization requests are held.
+const CALLERS: usize = 100_000;
+
 /// The parts of the public listener. Cheap to clone.
 #[derive(Clone)]
-pub struct App(Arc<Inner>);
+pub struct App {
+    inner: Arc<Inner>,
+    proxies: Arc<Proxies>,
+}
 
 struct Inner {
     config: Config,
@@ -111,6 +117,7 @@ struct Inner {
     refreshes: Refreshes,
     published: Published,
     assets: assets::Assets,
+    held: Limiter<Network>,
 }
 
 impl App {
@@ -123,15 +130,30 @@ impl App {
         let view = parts.provider.revoker().view().realm(parts.provider.realm());
         let (refreshes, published) = (Flights::new(), Published::default());
         let assets = assets::Assets::new();
-        Ok(Self(Arc::new(Inner { config, parts, browser, view, refreshes, published, assets })))
+        let held = Limiter::new(CALLERS);
+        let proxies = Arc::new(config.proxies.clone());
+        let inner = Inner { config, parts, browser, view, refreshes, published, assets, held };
+        Ok(Self { inner: Arc::new(inner), proxies })
     }
 
-    pub(crate) fn config(&self) -> &Config {
-        &self.0.config
+    /// The same listener behind other proxies: in everything else the two are one.
+    #[must_use]
+    pub fn behind(&self, proxies: Proxies) -> Self {
+        Self { inner: Arc::clone(&self.inner), proxies: Arc::new(proxies) }
+    }
+
+    pub(crate) fn proxies(&self) -> &Proxies {
+        &self.proxies
+    }
+
+    /// What was set.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.config
     }
 
     pub(crate) fn provider(&self) -> &Provider {
-        &self.0.parts.provider
+        &self.inner.parts.provider
     }
 
     pub(crate) fn realm(&self) -> &Realm {
@@ -143,61 +165,66 @@ impl App {
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
-        self.0.parts.epoch
+        self.inner.parts.epoch
     }
 
     pub(crate) fn users(&self) -> &Users {
-        &self.0.parts.users
+        &self.inner.parts.users
     }
 
     pub(crate) fn sign_in(&self) -> &SignIn {
-        &self.0.parts.sign_in
+        &self.inner.parts.sign_in
     }
 
     pub(crate) fn sessions(&self) -> &Sessions {
-        &self.0.parts.sessions
+        &self.inner.parts.sessions
     }
 
     pub(crate) fn endings(&self) -> &dyn Endings {
-        self.0.parts.endings.as_ref()
+        self.inner.parts.endings.as_ref()
     }
 
     pub(crate) fn csrf(&self) -> &Csrf {
-        &self.0.parts.csrf
+        &self.inner.parts.csrf
     }
 
     pub(crate) fn cookies(&self) -> &CookieTable {
-        &self.0.parts.cookies
+        &self.inner.parts.cookies
     }
 
     pub(crate) fn origins(&self) -> &Origins {
-        &self.0.parts.origins
+        &self.inner.parts.origins
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
-        &self.0.parts.metrics
+        &self.inner.parts.metrics
     }
 
     /// The built-in client of our own pages and scripts.
     pub(crate) fn browser(&self) -> &Client {
-        &self.0.browser
+        &self.inner.browser
     }
 
     /// What is revoked in the realm.
     pub(crate) fn view(&self) -> &RealmView {
-        &self.0.view
+        &self.inner.view
     }
 
     pub(crate) fn refreshes(&self) -> &Refreshes {
-        &self.0.refreshes
+        &self.inner.refreshes
     }
 
     pub(crate) fn published(&self) -> &Published {
-        &self.0.published
+        &self.inner.published
+    }
+
+    /// Counts the authorization requests that are held for a caller.
+    pub(crate) fn held(&self) -> &Limiter<Network> {
+        &self.inner.held
     }
 
     pub(crate) fn assets(&self) -> &assets::Assets {
-        &self.0.assets
+        &self.inner.assets
     }
 }
 

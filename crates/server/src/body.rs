@@ -77,7 +77,7 @@ pub(crate) async fn json<T: serde::de::DeserializeOwned>(
     if !tegata_session::origin::is_json(&media_types(request.headers())) {
         return Err(Unreadable::MediaType);
     }
-    let limits = app.config().limits;
+    let limits = &app.config().limits;
     let bytes = read(app, request.into_body(), limits.json).await?;
     if depth(&bytes) > limits.json_depth {
         return Err(Unreadable::Malformed);

@@ -9,7 +9,7 @@ use axum::extract::FromRequestParts;
 use http::{HeaderName, header, request::Parts};
 use tegata_session::{CookieName, CookieProblem, CrossOrigin, Received, Sender, Sent};
 
-use crate::{app::App, network};
+use crate::app::App;
 
 /// The address at the other end of the connection. Whoever serves the router puts it among the
 /// extensions of each request; without it, the caller is nobody, from nowhere.
@@ -39,7 +39,6 @@ pub(crate) struct Caller {
 /// The header that carries the CSRF token of a script.
 pub(crate) const CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 impl FromRequestParts<App> for Caller {
@@ -49,9 +48,9 @@ impl FromRequestParts<App> for Caller {
         let all = |name: HeaderName| parts.headers.get_all(name).into_iter();
         let bytes = |name| all(name).map(|value| value.as_bytes().to_vec()).collect();
         let peer = parts.extensions.get::<Peer>().copied().unwrap_or_default();
-        // A line that is no text ends the walk, as anything does that cannot be read.
-        let lines: Vec<_> = all(FORWARDED_FOR).map(|it| it.to_str().unwrap_or_default()).collect();
-        let address = network::client(peer.0, &app.config().trusted, lines.into_iter());
+        let proxies = app.proxies();
+        let forwarded = parts.headers.get_all(proxies.forwarded_by.header()).into_iter();
+        let address = proxies.client(peer.0, forwarded.map(http::HeaderValue::as_bytes));
         let agent = parts.headers.get(header::USER_AGENT).map(http::HeaderValue::as_bytes);
         Ok(Self {
             address,
@@ -101,11 +100,6 @@ impl Caller {
     /// The value of `X-CSRF-Token`.
     pub(crate) fn csrf(&self) -> Option<&str> {
         self.csrf.as_deref()
-    }
-
-    /// The network that attempts are counted for.
-    pub(crate) fn network(&self) -> tegata_identity::Network {
-        tegata_identity::Network::of(self.address)
     }
 
     /// What refresh tokens of public clients are bound to.

@@ -14,7 +14,7 @@
 //! | `pages` | what people see; `messages` has the words |
 //! | `signed_in` | who is signed in, beginning and ending that |
 //! | [`endings`] | the end of a session, in the revocation log |
-//! | `caller`, [`network`], `trace` | who asks, from where, under which name in the logs |
+//! | `caller`, `trace` | who asks, from where, under which name in the logs |
 //! | `body`, `form`, [`limits`] | requests, read within limits |
 //! | `headers`, [`problem`] | what answers carry, and what they say when they refuse |
 //! | [`metrics`], [`operations`] | what operators see |
@@ -30,7 +30,6 @@ mod headers;
 pub mod limits;
 mod messages;
 pub mod metrics;
-pub mod network;
 mod oauth2;
 pub mod operations;
 mod pages;
@@ -47,7 +46,6 @@ pub use caller::Peer;
 pub use endings::{RevokedSessions, SessionsOfHolder};
 pub use limits::Limits;
 pub use metrics::Metrics;
-pub use network::Network;
 pub use operations::{Check, Operations};
 pub use problem::Problem;
 pub use router::router;

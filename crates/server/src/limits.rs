@@ -1,6 +1,6 @@
 //! How much of a request is read, and for how long.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use axum::{
     extract::{Request, State},
@@ -8,11 +8,12 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
+use tegata_core::{Network, RateLimit};
 
 use crate::{app::App, problem::Problem};
 
 /// How much of a request is read, and for how long.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// The longest request target: 8 KiB. Beyond it: 414.
     pub target: usize,
@@ -30,8 +31,18 @@ pub struct Limits {
     pub header_time: Duration,
     /// How long the body of a request may take: 10 s. Beyond it: 408.
     pub body_time: Duration,
+    /// How long a client may take for the next part of an answer: 30 s. Then the connection ends.
+    pub write_time: Duration,
     /// How many connections there may be at once: 10,000. More wait to be accepted.
     pub connections: usize,
+    /// How many of them one client may have: 1,000. More are closed at once.
+    pub connections_each: usize,
+    /// How many authorization requests of one client are held for a person to sign in: 600 a minute.
+    /// Each is kept for some minutes, and whoever sends them need not be known. Beyond it: 429.
+    /// `None`: any number.
+    pub held: Option<RateLimit>,
+    /// Networks whose connections and requests are not counted.
+    pub uncounted: Vec<Network>,
     /// How long connections may take to end when the listener does: 30 s.
     pub drain: Duration,
 }
@@ -47,9 +58,20 @@ impl Default for Limits {
             json_depth: 32,
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(10),
+            write_time: Duration::from_secs(30),
             connections: 10_000,
+            connections_each: 1000,
+            held: "600/m".parse().ok(),
+            uncounted: Vec::new(),
             drain: Duration::from_secs(30),
         }
+    }
+}
+
+impl Limits {
+    /// Whether what comes from an address is counted.
+    pub(crate) fn count(&self, address: IpAddr) -> bool {
+        !self.uncounted.iter().any(|network| network.contains(address))
     }
 }
 

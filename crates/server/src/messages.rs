@@ -75,6 +75,7 @@ pub(crate) struct Messages {
     pub(crate) request_expired: &'static str,
     pub(crate) foreign_form: &'static str,
     pub(crate) not_found: &'static str,
+    pub(crate) too_many_requests: &'static str,
     pub(crate) away: &'static str,
     pub(crate) defect: &'static str,
     pub(crate) for_developers: &'static str,

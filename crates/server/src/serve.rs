@@ -9,6 +9,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
 };
+use tegata_core::Places;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -19,6 +20,9 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use crate::{caller::Peer, limits::Limits, problem::Problem};
+use patient::Patient;
+
+mod patient;
 
 /// How long accepting pauses where the system has no more sockets to give.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -37,11 +41,13 @@ pub async fn serve(
     tls: Option<Arc<rustls::ServerConfig>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
+    let drain = limits.drain;
     let server = Arc::new(Server {
         router,
-        limits,
         tls: tls.map(TlsAcceptor::from),
         places: Arc::new(Semaphore::new(limits.connections)),
+        of_each: Places::new(limits.connections_each, limits.uncounted.clone()),
+        limits,
     });
     let graceful = Arc::new(GracefulShutdown::new());
     let mut accepting = JoinSet::new();
@@ -54,7 +60,7 @@ pub async fn serve(
     // Listeners are closed first: whoever connects now is to go to another node.
     accepting.shutdown().await;
     let Some(graceful) = Arc::into_inner(graceful) else { return Ok(()) };
-    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections were cut that had not ended in time");
     }
     Ok(())
@@ -65,6 +71,7 @@ struct Server {
     limits: Limits,
     tls: Option<TlsAcceptor>,
     places: Arc<Semaphore>,
+    of_each: Arc<Places>,
 }
 
 impl Server {
@@ -75,10 +82,12 @@ impl Server {
             let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, peer)) => {
+                    // Whoever has taken all that it may takes no place from the others by waiting.
+                    let Some(its) = self.of_each.take(peer.ip()) else { continue };
                     let (server, watcher) = (Arc::clone(&self), graceful.watcher());
                     tokio::spawn(async move {
                         server.connection(stream, peer, watcher).await;
-                        drop(place);
+                        drop((place, its));
                     });
                 }
                 Err(error) => {
@@ -115,7 +124,7 @@ impl Server {
             .header_read_timeout(self.limits.header_time)
             .max_headers(self.limits.header_fields)
             .max_buf_size(self.limits.header_block + self.limits.target)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(self.patient(stream), service);
         ended(watcher.watch(connection).await);
     }
 
@@ -131,8 +140,13 @@ impl Server {
             // A peer that does not answer is not there any more.
             .keep_alive_interval(self.limits.header_time)
             .keep_alive_timeout(self.limits.header_time)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(self.patient(stream), service);
         ended(watcher.watch(connection).await);
+    }
+
+    /// A stream whose client may take only so long for the next part of an answer.
+    fn patient<S>(&self, stream: S) -> TokioIo<Patient<S>> {
+        TokioIo::new(Patient::new(stream, self.limits.write_time))
     }
 
     fn service(

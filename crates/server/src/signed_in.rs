@@ -106,9 +106,8 @@ impl App {
         username: &str,
         password: &Secret<String>,
     ) -> Result<(Assurance, u64), Refused> {
-        let network = caller.network();
-        let prove =
-            || self.sign_in().by_password(self.realm(), username, password.clone(), &network);
+        let from = caller.address;
+        let prove = || self.sign_in().by_password(self.realm(), username, password.clone(), from);
         let mut assurance = prove().await?;
         let known = self.view().earliest_issue(assurance.user.id.as_str(), None);
         if assurance.auth_time.secs() < known {

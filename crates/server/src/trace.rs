@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tegata_core::Entropy;
 use tracing::Instrument as _;
 
-use crate::{app::App, caller::Peer, network, problem::Problem};
+use crate::{app::App, caller::Peer, problem::Problem};
 
 /// Names one request in answers and logs.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -42,7 +42,7 @@ impl Trace {
 /// Names the request, and writes the name of its trace into the problem that it ends with.
 pub(crate) async fn layer(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
-    let trusted = network::is_trusted(peer.0.to_canonical(), &app.config().trusted);
+    let trusted = app.proxies().are_at(peer.0);
     let trace = Trace::of(request.headers(), trusted, app.node().entropy());
     let span = tracing::info_span!(
         "request",

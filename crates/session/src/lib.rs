@@ -23,7 +23,7 @@ pub mod sessions;
 pub mod value;
 
 pub use agent::Agent;
-pub use binding::{Binding, Network, Part};
+pub use binding::{Binding, Part};
 pub use cookie::{Cookie, CookieName, CookieProblem, CookieTable, Environment, Received};
 pub use csrf::{Csrf, CsrfToken, FormTicket};
 pub use keys::Keys;

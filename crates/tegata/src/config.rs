@@ -9,11 +9,10 @@ use std::{
 };
 
 use serde::Deserialize;
+use tegata_core::{ForwardedBy, Network};
 use tegata_gateway::{
-    Network,
     config::{self as gateway, Cors, Deadlines, Services, Tls},
     decision_log::Mode,
-    network::ForwardedBy,
 };
 use tegata_mesh::{DeclaredRoute, DeclaredService};
 use tegata_session::Environment;
@@ -60,8 +59,10 @@ pub(crate) struct Public {
     pub(crate) issuer: Option<String>,
     /// Which cookies are set: `development`, `staging`, `production`.
     pub(crate) environment: Environment,
-    /// Networks of proxies in front of it, whose `X-Forwarded-For` is believed.
-    pub(crate) trusted_proxies: Vec<String>,
+    /// Networks of proxies in front of it, which are believed about the address of the client.
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// Which header those proxies write the address into: `x-forwarded-for` or `forwarded`.
+    pub(crate) forwarded_by: ForwardedBy,
     /// Its certificate; without one, HTTP is spoken in the clear.
     pub(crate) tls: Option<Tls>,
 }
@@ -73,6 +74,7 @@ impl Default for Public {
             issuer: None,
             environment: Environment::Development,
             trusted_proxies: Vec::new(),
+            forwarded_by: ForwardedBy::default(),
             tls: None,
         }
     }

@@ -7,10 +7,10 @@ use std::{
 };
 
 use prometheus_client::registry::Registry;
-use tegata_core::BoxFuture;
-use tegata_gateway::{Gateway, Network as GatewayNetwork, SessionCheck};
+use tegata_core::{BoxFuture, ForwardedBy, Network, Proxies};
+use tegata_gateway::{Gateway, SessionCheck};
 use tegata_mesh::Upstream;
-use tegata_server::{App, BrowserClient, Check, Network, Operations};
+use tegata_server::{App, BrowserClient, Check, Operations};
 use tegata_session::{Environment, Origins};
 use tegata_token::{AccessToken, Algorithm, Expected, ExpectedAudience, Memory, Scope, Verifier};
 use tokio::{
@@ -45,6 +45,16 @@ pub(crate) enum Loopback {
     Exempt,
 }
 
+impl Loopback {
+    /// The networks that are not counted.
+    fn uncounted(self) -> Vec<Network> {
+        match self {
+            Self::Counted => Vec::new(),
+            Self::Exempt => Network::loopback().to_vec(),
+        }
+    }
+}
+
 /// Everything that runs. It ends when this is dropped, and without haste when it is told to stop.
 pub(crate) struct Running {
     composed: Arc<Composed>,
@@ -62,9 +72,8 @@ pub(crate) async fn start(
 ) -> Result<Running, Failed> {
     let mut registry = Registry::default();
     let metrics = tegata_server::Metrics::register(&mut registry);
-    let outer = public(&composed, &metrics, &[])?;
-    // Whoever comes this way is the gateway, which says who asks.
-    let behind = public(&composed, &metrics, &["127.0.0.0/8"])?;
+    let outer = public(&composed, &metrics, loopback)?;
+    let behind = outer.behind(gateway_as_proxy());
     let inner = inner()?;
     let inner_address = inner.local_addr().map_err(|error| Failed::Operation(error.to_string()))?;
     let gateway = gateway(&composed, &mut registry, &listeners, inner_address, loopback).await?;
@@ -81,13 +90,16 @@ pub(crate) async fn start(
     });
     let (stopping, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
-    let limits = tegata_server::Limits::default();
+    let limits = outer.config().limits.clone();
+    // Whoever comes this way is the gateway, for everybody.
+    let uncounted = Network::loopback().to_vec();
+    let of_gateway = tegata_server::Limits { uncounted, ..limits };
     let tls = composed.config.public.tls.as_ref().map(tegata_gateway::tls::server).transpose();
     let tls = tls.map_err(|error| Failed::Usage(format!("[public.tls] {error}")))?;
-    for (router, sockets, tls) in [
-        (tegata_server::router(outer), listeners.public, tls),
-        (tegata_server::router(behind), vec![inner], None),
-        (operations, listeners.operations, None),
+    for (router, sockets, limits, tls) in [
+        (tegata_server::router(outer), listeners.public, limits.clone(), tls),
+        (tegata_server::router(behind), vec![inner], of_gateway, None),
+        (operations, listeners.operations, limits, None),
     ] {
         let sockets = sockets.into_iter().map(into_tokio).collect::<Result<Vec<_>, _>>()?;
         let mut stopped = stopped.clone();
@@ -121,21 +133,25 @@ impl Running {
     }
 }
 
-/// The public listener, which believes these proxies, and those of the configuration, about the
-/// address of the client.
+/// The gateway, as the public listener sees it: a proxy that says who asks.
+fn gateway_as_proxy() -> Proxies {
+    let trusted = Network::loopback().to_vec();
+    Proxies { trusted, forwarded_by: ForwardedBy::XForwardedFor }
+}
+
+/// The public listener.
 fn public(
     composed: &Composed,
     metrics: &tegata_server::Metrics,
-    proxies: &[&str],
+    loopback: Loopback,
 ) -> Result<App, Failed> {
-    let named = composed.config.public.trusted_proxies.iter().map(String::as_str);
-    let trusted = proxies.iter().copied().chain(named).map(str::parse::<Network>);
-    let trusted = trusted
-        .collect::<Result<_, _>>()
-        .map_err(|error| Failed::Usage(format!("[public] {error}")))?;
+    let set = &composed.config.public;
+    let (trusted, forwarded_by) = (set.trusted_proxies.clone(), set.forwarded_by);
+    let uncounted = loopback.uncounted().into_iter().chain(trusted.iter().copied()).collect();
     let config = tegata_server::Config {
-        environment: composed.config.public.environment,
-        trusted,
+        environment: set.environment,
+        proxies: Proxies { trusted, forwarded_by },
+        limits: tegata_server::Limits { uncounted, ..tegata_server::Limits::default() },
         longest_token: composed.config.tokens.access_lifetime.get() + Duration::from_secs(60),
         ..tegata_server::Config::default()
     };
@@ -189,10 +205,7 @@ async fn gateway(
     config.internal.issuer = composed.config.issuer();
     let in_development = composed.config.public.environment == Environment::Development;
     config.hsts = (!in_development).then_some(HSTS);
-    if loopback == Loopback::Exempt {
-        let networks = ["127.0.0.0/8", "::1/128"].iter().map(|it| it.parse::<GatewayNetwork>());
-        config.limits.exempt = networks.collect::<Result<_, _>>().map_err(|error| usage(&error))?;
-    }
+    config.limits.exempt.extend(loopback.uncounted());
     let expected = Expected {
         issuer: composed.config.issuer(),
         audience: ExpectedAudience::OneOf(vec![composed.config.audience()]),

@@ -1,7 +1,14 @@
 //! Where connections come in.
 
-use std::{cell::Cell, net::TcpListener, rc::Rc, time::Duration};
+use std::{
+    cell::Cell,
+    net::{SocketAddr, TcpListener, TcpStream},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
+use tegata_core::Places;
 use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval},
@@ -22,6 +29,7 @@ const LAST: usize = 1024;
 struct Hands {
     all: Vec<mpsc::Sender<Accepted>>,
     turn: Cell<usize>,
+    places: Arc<Places>,
 }
 
 /// Accepts connections until it is told to stop. The listeners are closed then.
@@ -31,7 +39,8 @@ pub(super) async fn keep(
     gate: &Gate,
     mut stop: watch::Receiver<bool>,
 ) {
-    let hands = Rc::new(Hands { all: hands, turn: Cell::new(0) });
+    let places = Arc::clone(&gate.places);
+    let hands = Rc::new(Hands { all: hands, turn: Cell::new(0), places });
     let open =
         |listener| tokio::task::spawn_local(accept(listener, Rc::clone(&hands), stop.clone()));
     let doors: Vec<_> = listeners.into_iter().map(open).collect();
@@ -67,7 +76,7 @@ async fn accept(listener: TcpListener, hands: Rc<Hands>, mut stop: watch::Receiv
         match accepted {
             Ok((stream, peer)) => {
                 if let Ok(stream) = stream.into_std() {
-                    hands.give((stream, peer)).await;
+                    hands.give(stream, peer).await;
                 }
             }
             Err(error) => {
@@ -83,20 +92,22 @@ async fn accept(listener: TcpListener, hands: Rc<Hands>, mut stop: watch::Receiv
     let Ok(listener) = listener.into_std() else { return };
     for accepted in listener.incoming().map_while(Result::ok).take(LAST) {
         if let Ok(peer) = accepted.peer_addr() {
-            hands.give((accepted, peer)).await;
+            hands.give(accepted, peer).await;
         }
     }
 }
 
 impl Hands {
-    /// Gives a connection to the next worker, and waits until that has room for it.
-    async fn give(&self, accepted: Accepted) {
+    /// Gives a connection to the next worker, and waits until that has room for it. Closes it where
+    /// its client has all the connections that it may have.
+    async fn give(&self, stream: TcpStream, peer: SocketAddr) {
+        let Some(place) = self.places.take(peer.ip()) else { return };
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         let next = turn.checked_rem(self.all.len()).and_then(|next| self.all.get(next));
         if let Some(hand) = next {
             // A worker that is gone takes its connections with it.
-            let _ = hand.send(accepted).await;
+            let _ = hand.send(Accepted { stream, peer, place }).await;
         }
     }
 }

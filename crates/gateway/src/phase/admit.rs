@@ -3,16 +3,14 @@
 use std::net::IpAddr;
 
 use http::{HeaderValue, Method, StatusCode, Version, header, uri::Authority};
-use tegata_core::SinceBoot;
+use tegata_core::{SinceBoot, rate::Answer};
 use tegata_mesh::{NormalPath, PathRefused, SqlShape, path};
 
 use crate::{
     config::Config,
-    gate::Gate,
+    gate::{Gate, Whose},
     guard::{LARGEST_BLOCK, LARGEST_VALUE, MOST_FIELDS},
     head::{Fields, Head, Once},
-    limiter::{Answer, Whose},
-    network::{self, ForwardedBy},
     refusal::{Refusal, Refused},
 };
 
@@ -38,8 +36,9 @@ pub(crate) fn admit<'r>(
     now: SinceBoot,
 ) -> Result<Admitted<'r>, Refused> {
     let fields = Fields::read(head.headers);
-    let behind_proxy = gate.config.trusted_proxies.iter().any(|net| net.contains(head.peer));
-    let client = if behind_proxy { client(head, &gate.config) } else { head.peer.to_canonical() };
+    let behind_proxy = gate.proxies.are_at(head.peer);
+    let forwarded = head.headers.get_all(gate.proxies.forwarded_by.header()).iter();
+    let client = gate.proxies.client(head.peer, forwarded.map(HeaderValue::as_bytes));
     let limit = limit_address(gate, client, now)?;
     check_sizes(head, &fields)?;
     check_framing(&fields)?;
@@ -55,17 +54,6 @@ pub(crate) fn admit<'r>(
     Ok(Admitted { fields, target, client, behind_proxy, limit })
 }
 
-/// The address that the trusted proxies name.
-fn client(head: &Head<'_>, config: &Config) -> IpAddr {
-    let name = match config.forwarded_by {
-        ForwardedBy::XForwardedFor => "x-forwarded-for",
-        ForwardedBy::Forwarded => "forwarded",
-    };
-    // A line that is no text ends the walk, like every other that cannot be read.
-    let lines = head.headers.get_all(name).iter().map(|line| line.to_str().unwrap_or_default());
-    network::client(head.peer, &config.trusted_proxies, config.forwarded_by, lines)
-}
-
 /// Whether requests of this address are counted.
 pub(crate) fn is_counted(gate: &Gate, client: IpAddr) -> bool {
     !gate.config.limits.exempt.iter().any(|network| network.contains(client))
@@ -75,7 +63,7 @@ fn limit_address(gate: &Gate, client: IpAddr, now: SinceBoot) -> Result<Option<A
     let Some(limit) = gate.config.limits.per_address.filter(|_| is_counted(gate, client)) else {
         return Ok(None);
     };
-    let answer = gate.limiter.count(Whose::Address(client), limit, now);
+    let answer = gate.limiter.count_address(client, Whose::Address, limit, now);
     if answer.passes { Ok(Some(answer)) } else { Err(Refusal::too_many("address", &answer)) }
 }
 
@@ -100,7 +88,7 @@ fn limit_sign_in(
     let Some(limit) = gate.config.limits.sign_in.filter(|_| is_counted(gate, client)) else {
         return Ok(());
     };
-    let answer = gate.limiter.count(Whose::SignIn(client), limit, now);
+    let answer = gate.limiter.count_address(client, Whose::SignIn, limit, now);
     if answer.passes { Ok(()) } else { Err(Refusal::too_many("sign-in", &answer)) }
 }
 

@@ -3,13 +3,12 @@
 use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, StatusCode, header};
-use tegata_core::SinceBoot;
+use tegata_core::{SinceBoot, rate::Answer};
 use tegata_policy::{Action, Decision, Principal, PrincipalKind, ReasonId, RouteRule, RuleId};
 
 use crate::{
-    gate::Gate,
+    gate::{Gate, Whose},
     head::Head,
-    limiter::{Answer, Whose, network},
     passport::Passport,
     phase::admit::is_counted,
     refusal::{Refusal, Refused},
@@ -75,18 +74,25 @@ pub(crate) fn limit(
     if (per_user.is_none() && per_route.is_none()) || !is_counted(gate, client) {
         return Ok(None);
     }
-    let caller: Arc<str> = match passport {
-        Some(passport) => passport.caller.claims().sub.as_str().into(),
-        None => network(client).to_string().into(),
+    let limiter = &gate.limiter;
+    let caller: Option<Arc<str>> = passport.map(|it| it.caller.claims().sub.as_str().into());
+    let of_user = || {
+        let whose = Whose::Subject(caller.clone()?);
+        Some(("user", limiter.count(whose, per_user?, now)))
+    };
+    let of_route = || {
+        let (prefix, limit) = (&found.beside.prefix, per_route?);
+        let unknown = |network| Whose::UnknownOnRoute(Arc::clone(prefix), network);
+        let answer = match caller.clone() {
+            Some(caller) => limiter.count(Whose::OnRoute(Arc::clone(prefix), caller), limit, now),
+            None => limiter.count_address(client, unknown, limit, now),
+        };
+        Some(("route", answer))
     };
     let mut tightest: Option<Answer> = None;
-    let of_route = || Whose::Route(Arc::clone(&found.beside.prefix), Arc::clone(&caller));
-    let of_user = || Whose::Subject(Arc::clone(&caller));
-    let limits =
-        [("user", per_user, &of_user as &dyn Fn() -> Whose), ("route", per_route, &of_route)];
-    for (policy, limit, whose) in limits {
-        let Some(limit) = limit else { continue };
-        let answer = gate.limiter.count(whose(), limit, now);
+    // What the first refuses is not counted by the second.
+    for count in [&of_user as &dyn Fn() -> Option<(&'static str, Answer)>, &of_route] {
+        let Some((policy, answer)) = count() else { continue };
         if !answer.passes {
             return Err(Refusal::too_many(policy, &answer));
         }

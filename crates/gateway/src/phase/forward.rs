@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::PathAndQuery};
+use tegata_core::ForwardedBy;
 
 use crate::{
     head::{Fields, Once, is_hop},
-    network::ForwardedBy,
     phase::{admit::Admitted, identify::cookies},
     refusal::{Refusal, Refused},
     trace::{Name, trace_of},

@@ -8,7 +8,7 @@ use http::{
     request::Parts,
 };
 use hyper::body::Incoming;
-use tegata_core::SinceBoot;
+use tegata_core::{SinceBoot, rate::Answer};
 use tegata_mesh::Upstream;
 
 use super::{Worker, is_framed};
@@ -16,7 +16,6 @@ use crate::{
     body::{Cut, Progress, Reply, Upload},
     cors,
     head::Head,
-    limiter::Answer,
     phase::{
         admit::{self, Admitted, admit},
         decide::{self, decide},

@@ -48,6 +48,37 @@ fn silent() -> (std::net::SocketAddr, mpsc::Receiver<TcpStream>) {
 }
 
 #[test]
+fn one_address_does_not_take_all_connections() {
+    let mut plan = Plan::with(echo::start());
+    plan.config.workers = 2;
+    plan.config.limits.connections_per_address = 3;
+    let world = plan.start();
+    let mut held: Vec<_> = (0..3).map(|_| world.connect()).collect();
+    for client in &mut held {
+        // Answered: it has its place.
+        assert_eq!(client.ask(&get("/public/x", &[])).status, 200);
+    }
+    assert!(world.connect().is_closed());
+    // Somebody else is served.
+    assert_eq!(
+        Client::from_ip([127, 0, 0, 2], world.address).ask(&get("/public/x", &[])).status,
+        200
+    );
+    // Nobody is remembered for longer than they stay: this would be refused for ever otherwise.
+    held.pop();
+    while world.connect().attempt(&get("/public/x", &[])).is_none() {}
+    // A proxy brings everybody.
+    let mut plan = Plan::with(echo::start());
+    plan.config.limits.connections_per_address = 1;
+    plan.config.trusted_proxies = vec!["loopback".parse().unwrap()];
+    let world = plan.start();
+    let mut held = [world.connect(), world.connect(), world.connect()];
+    for client in &mut held {
+        assert_eq!(client.ask(&get("/public/x", &[])).status, 200);
+    }
+}
+
+#[test]
 fn a_head_that_comes_too_slowly_is_not_waited_for_however_often_a_byte_comes() {
     let mut plan = impatient(echo::start());
     plan.config.deadlines.head = SHORT;

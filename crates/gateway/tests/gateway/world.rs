@@ -241,11 +241,26 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn to(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::of(TcpStream::connect(address).unwrap())
+    }
+
+    fn of(stream: TcpStream) -> Self {
         // A test that waits for longer has found a hang.
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let reader = BufReader::new(stream.try_clone().unwrap());
         Self { stream, reader }
+    }
+
+    /// From another address of this machine.
+    pub(crate) fn from_ip(own: [u8; 4], address: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let stream = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind((own, 0).into()).unwrap();
+            socket.connect(address).await.unwrap().into_std().unwrap()
+        });
+        stream.set_nonblocking(false).unwrap();
+        Self::of(stream)
     }
 
     pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
@@ -257,6 +272,12 @@ impl Client {
         self.write(text);
         let head = text.starts_with("HEAD ");
         self.answer_to(head).unwrap_or_else(|| panic!("no answer to {text:?}"))
+    }
+
+    /// What comes back; `None`: the connection was closed.
+    pub(crate) fn attempt(&mut self, text: &str) -> Option<Answer> {
+        self.write(text);
+        self.answer()
     }
 
     /// The next answer; `None`: the connection was closed.

@@ -4,15 +4,15 @@ use super::*;
 use crate::{
     HashingPool,
     credential::password::HasherConfig,
-    testing::{Bed, cheap, network, secret, typed},
+    testing::{Bed, address, cheap, secret, typed},
     workers,
 };
 
 const PASSWORD: &str = "correct horse battery";
 
 async fn attempt(bed: &Bed, name: &str, password: &str) -> Result<Assurance, Refused> {
-    let home = network("192.0.2.1");
-    bed.sign_in().by_password(&bed.realm, name, secret(password), &home).await
+    let home = address("192.0.2.1");
+    bed.sign_in().by_password(&bed.realm, name, secret(password), home).await
 }
 
 #[tokio::test]
@@ -108,11 +108,11 @@ async fn a_foreign_hash_is_hashed_anew_at_the_first_sign_in() {
     let stronger = HasherConfig { memory_kib: 16, passes: 2, ..cheap() };
     let hasher = Arc::new(PasswordHasher::new(stronger, bed.node.entropy()).unwrap());
     let sign_in = bed.sign_in_with(&hasher);
-    let home = network("192.0.2.1");
+    let home = address("192.0.2.1");
     for expected in [2, 1, 1] {
         let before = hasher.performed();
         let signed_in =
-            sign_in.by_password(&bed.realm, "alice", secret(PASSWORD), &home).await.unwrap();
+            sign_in.by_password(&bed.realm, "alice", secret(PASSWORD), home).await.unwrap();
         assert_eq!(signed_in.user, alice);
         assert_eq!(hasher.performed() - before, expected);
     }
@@ -132,7 +132,7 @@ async fn a_wrong_password_hashes_nothing_anew() {
     let hasher = Arc::new(PasswordHasher::new(stronger, bed.node.entropy()).unwrap());
     let refused = bed
         .sign_in_with(&hasher)
-        .by_password(&bed.realm, "alice", secret("wrong"), &network("192.0.2.1"))
+        .by_password(&bed.realm, "alice", secret("wrong"), address("192.0.2.1"))
         .await;
     assert_eq!((refused, hasher.performed()), (Err(Refused::InvalidCredentials), 1));
 }
@@ -159,8 +159,8 @@ async fn while_hashing(
         Arc::clone(&bed.hasher),
         Arc::new(Meanwhile(event)),
     );
-    let home = network("192.0.2.1");
-    sign_in.by_password(&bed.realm, "alice", secret(PASSWORD), &home).await
+    let home = address("192.0.2.1");
+    sign_in.by_password(&bed.realm, "alice", secret(PASSWORD), home).await
 }
 
 #[tokio::test]
@@ -206,8 +206,8 @@ async fn works_on_real_threads() {
         Arc::clone(&bed.hasher),
         Arc::new(pool),
     );
-    let home = network("192.0.2.1");
-    let right = sign_in.by_password(&bed.realm, "alice", secret(PASSWORD), &home).await;
-    let wrong = sign_in.by_password(&bed.realm, "alice", secret("wrong"), &home).await;
+    let home = address("192.0.2.1");
+    let right = sign_in.by_password(&bed.realm, "alice", secret(PASSWORD), home).await;
+    let wrong = sign_in.by_password(&bed.realm, "alice", secret("wrong"), home).await;
     assert!(right.is_ok() && wrong == Err(Refused::InvalidCredentials));
 }

@@ -1,6 +1,6 @@
 //! A count that forgets slowly, and what it allows.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tegata_core::{
@@ -27,6 +27,22 @@ pub struct Limit {
     pub longest_pause: Duration,
     /// How long it takes to forget one.
     pub forgets: Duration,
+}
+
+impl Limit {
+    /// The same for so many networks together.
+    pub(super) const fn times(self, networks: NonZeroU32) -> Self {
+        let burst = self.burst.saturating_mul(networks.get());
+        let forgets = self.forgets.checked_div(networks.get());
+        Self {
+            burst,
+            forgets: match forgets {
+                Some(forgets) => forgets,
+                None => self.forgets,
+            },
+            ..self
+        }
+    }
 }
 
 /// The attempts counted under one key.

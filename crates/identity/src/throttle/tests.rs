@@ -1,7 +1,7 @@
 use futures_util::future::join_all;
 
 use super::*;
-use crate::testing::{Bed, network};
+use crate::testing::{Bed, address};
 
 fn retry_after(answer: Result<Attempt, TooMany>) -> u64 {
     match answer {
@@ -10,8 +10,8 @@ fn retry_after(answer: Result<Attempt, TooMany>) -> u64 {
     }
 }
 
-async fn fail(throttle: &Throttle, bed: &Bed, account: &str, address: &str) {
-    let attempt = throttle.admit(&bed.realm, account, &network(address)).await.unwrap();
+async fn fail(throttle: &Throttle, bed: &Bed, account: &str, from: &str) {
+    let attempt = throttle.admit(&bed.realm, account, address(from)).await.unwrap();
     drop(attempt);
 }
 
@@ -19,14 +19,14 @@ async fn fail(throttle: &Throttle, bed: &Bed, account: &str, address: &str) {
 async fn five_attempts_then_pauses_that_grow() {
     let bed = Bed::new();
     let throttle = bed.throttle();
-    let home = network("192.0.2.1");
+    let home = address("192.0.2.1");
     for pause in [60, 120, 240] {
         for _ in 0..5 {
             fail(&throttle, &bed, "alice", "192.0.2.1").await;
         }
-        assert_eq!(retry_after(throttle.admit(&bed.realm, "alice", &home).await), pause);
+        assert_eq!(retry_after(throttle.admit(&bed.realm, "alice", home).await), pause);
         bed.clock.advance(Duration::from_secs(pause - 1));
-        assert_eq!(retry_after(throttle.admit(&bed.realm, "alice", &home).await), 1);
+        assert_eq!(retry_after(throttle.admit(&bed.realm, "alice", home).await), 1);
         bed.clock.advance(Duration::from_secs(1));
     }
 }
@@ -36,7 +36,7 @@ async fn many_attempts_at_once_do_not_pass_on_one_count() {
     let bed = Bed::new();
     let tasks = (0..64).map(|_| {
         let (throttle, realm) = (bed.throttle(), bed.realm.clone());
-        tokio::spawn(async move { throttle.admit(&realm, "alice", &network("192.0.2.1")).await })
+        tokio::spawn(async move { throttle.admit(&realm, "alice", address("192.0.2.1")).await })
     });
     let answers: Vec<_> = join_all(tasks).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 5);
@@ -50,7 +50,7 @@ async fn success_starts_the_count_anew() {
         for _ in 0..4 {
             fail(&throttle, &bed, "alice", "192.0.2.1").await;
         }
-        let attempt = throttle.admit(&bed.realm, "alice", &network("192.0.2.1")).await.unwrap();
+        let attempt = throttle.admit(&bed.realm, "alice", address("192.0.2.1")).await.unwrap();
         throttle.succeeded(&bed.realm, attempt).await.unwrap();
     }
 }
@@ -60,7 +60,7 @@ async fn an_attempt_that_was_not_made_does_not_count() {
     let bed = Bed::new();
     let throttle = bed.throttle();
     for _ in 0..500 {
-        let attempt = throttle.admit(&bed.realm, "alice", &network("192.0.2.1")).await.unwrap();
+        let attempt = throttle.admit(&bed.realm, "alice", address("192.0.2.1")).await.unwrap();
         throttle.not_made(&bed.realm, attempt).await.unwrap();
     }
 }
@@ -71,8 +71,8 @@ async fn an_attempt_that_was_not_made_does_not_count() {
 async fn nobody_is_locked_out_of_where_they_have_signed_in() {
     let bed = Bed::new();
     let throttle = bed.throttle();
-    let home = network("192.0.2.1");
-    let attempt = throttle.admit(&bed.realm, "alice", &home).await.unwrap();
+    let home = address("192.0.2.1");
+    let attempt = throttle.admit(&bed.realm, "alice", home).await.unwrap();
     throttle.succeeded(&bed.realm, attempt).await.unwrap();
 
     // A botnet uses up the account's count.
@@ -81,17 +81,17 @@ async fn nobody_is_locked_out_of_where_they_have_signed_in() {
             fail(&throttle, &bed, "alice", &format!("10.0.{n}.1")).await;
         }
     }
-    let elsewhere = network("198.51.100.1");
-    assert_eq!(retry_after(throttle.admit(&bed.realm, "alice", &elsewhere).await), 900);
+    let elsewhere = address("198.51.100.1");
+    assert_eq!(retry_after(throttle.admit(&bed.realm, "alice", elsewhere).await), 900);
     // And somebody in the same network uses up the network's.
     for n in 0..15 {
         for _ in 0..4 {
             fail(&throttle, &bed, &format!("user-{n}"), "192.0.2.200").await;
         }
     }
-    assert_eq!(retry_after(throttle.admit(&bed.realm, "bob", &home).await), 1);
+    assert_eq!(retry_after(throttle.admit(&bed.realm, "bob", home).await), 1);
 
-    let attempt = throttle.admit(&bed.realm, "alice", &home).await.unwrap();
+    let attempt = throttle.admit(&bed.realm, "alice", home).await.unwrap();
     throttle.succeeded(&bed.realm, attempt).await.unwrap();
 }
 
@@ -99,8 +99,8 @@ async fn nobody_is_locked_out_of_where_they_have_signed_in() {
 async fn a_network_is_forgotten_after_90_days() {
     let bed = Bed::new();
     let throttle = bed.throttle();
-    let home = network("192.0.2.1");
-    let attempt = throttle.admit(&bed.realm, "alice", &home).await.unwrap();
+    let home = address("192.0.2.1");
+    let attempt = throttle.admit(&bed.realm, "alice", home).await.unwrap();
     throttle.succeeded(&bed.realm, attempt).await.unwrap();
     bed.clock.advance(Duration::from_secs(90 * 86_400));
     for n in 0..25 {
@@ -108,7 +108,7 @@ async fn a_network_is_forgotten_after_90_days() {
             fail(&throttle, &bed, "alice", &format!("10.0.{n}.1")).await;
         }
     }
-    assert_eq!(retry_after(throttle.admit(&bed.realm, "alice", &home).await), 900);
+    assert_eq!(retry_after(throttle.admit(&bed.realm, "alice", home).await), 900);
 }
 
 #[tokio::test]
@@ -118,26 +118,38 @@ async fn one_network_cannot_try_many_accounts() {
     for n in 0..60 {
         fail(&throttle, &bed, &format!("user-{n}"), "2001:db8::1").await;
     }
-    let same = network("2001:db8::ffff:1");
-    assert_eq!(retry_after(throttle.admit(&bed.realm, "user-60", &same).await), 1);
-    assert!(throttle.admit(&bed.realm, "user-60", &network("2001:db8:0:1::1")).await.is_ok());
+    let same = address("2001:db8::ffff:1");
+    assert_eq!(retry_after(throttle.admit(&bed.realm, "user-60", same).await), 1);
+    assert!(throttle.admit(&bed.realm, "user-60", address("2001:db8:0:1::1")).await.is_ok());
     bed.clock.advance(Duration::from_secs(1));
-    assert!(throttle.admit(&bed.realm, "user-60", &same).await.is_ok());
+    assert!(throttle.admit(&bed.realm, "user-60", same).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_owner_of_many_ipv6_networks_cannot_try_ever_more_accounts() {
+    let bed = Bed::new();
+    let throttle = bed.throttle();
+    for n in 0..16 * 60 {
+        fail(&throttle, &bed, &format!("user-{n}"), &format!("2001:db8:1:{:x}::1", n % 64)).await;
+    }
+    let fresh = address("2001:db8:1:ffff::1");
+    assert_eq!(retry_after(throttle.admit(&bed.realm, "alice", fresh).await), 1);
+    assert!(throttle.admit(&bed.realm, "alice", address("2001:db8:2::1")).await.is_ok());
 }
 
 #[tokio::test]
 async fn knocking_at_a_closed_door_costs_the_neighbours_nothing() {
     let bed = Bed::new();
     let throttle = bed.throttle();
-    let home = network("192.0.2.1");
+    let home = address("192.0.2.1");
     for _ in 0..5 {
         fail(&throttle, &bed, "alice", "192.0.2.1").await;
     }
     for _ in 0..1000 {
-        assert_eq!(retry_after(throttle.admit(&bed.realm, "alice", &home).await), 60);
+        assert_eq!(retry_after(throttle.admit(&bed.realm, "alice", home).await), 60);
     }
-    assert!(throttle.admit(&bed.realm, "bob", &home).await.is_ok());
-    assert!(throttle.admit(&bed.realm, "alice", &network("198.51.100.1")).await.is_ok());
+    assert!(throttle.admit(&bed.realm, "bob", home).await.is_ok());
+    assert!(throttle.admit(&bed.realm, "alice", address("198.51.100.1")).await.is_ok());
 }
 
 #[tokio::test]
@@ -148,7 +160,7 @@ async fn realms_are_counted_apart() {
         fail(&throttle, &bed, "alice", "192.0.2.1").await;
     }
     let other = Realm::new("acme").unwrap();
-    assert!(throttle.admit(&other, "alice", &network("192.0.2.1")).await.is_ok());
+    assert!(throttle.admit(&other, "alice", address("192.0.2.1")).await.is_ok());
 }
 
 #[tokio::test]
@@ -163,6 +175,6 @@ async fn the_machine_itself_is_exempt_only_when_it_is_said() {
         fail(&exempt, &bed, "alice", "192.0.2.1").await;
         fail(&bed.throttle(), &bed, "alice", "127.0.0.1").await;
     }
-    assert!(exempt.admit(&bed.realm, "alice", &network("192.0.2.1")).await.is_err());
-    assert!(bed.throttle().admit(&bed.realm, "alice", &network("127.0.0.1")).await.is_err());
+    assert!(exempt.admit(&bed.realm, "alice", address("192.0.2.1")).await.is_err());
+    assert!(bed.throttle().admit(&bed.realm, "alice", address("127.0.0.1")).await.is_err());
 }

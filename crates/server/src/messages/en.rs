@@ -54,6 +54,7 @@ pub(super) const MESSAGES: Messages = Messages {
     request_expired: "This sign-in has taken too long, or is already finished. Please go back to the application and start again.",
     foreign_form: "This form was not sent from our page, so nothing was done.",
     not_found: "There is no such page.",
+    too_many_requests: "Too many requests came from your network. Please wait a moment, then try again.",
     away: "Something that is needed cannot be reached. Please try again in a moment.",
     defect: "Something went wrong, by no fault of yours.",
     for_developers: "For developers",

@@ -13,6 +13,7 @@ use tegata_oauth::{
 use crate::{
     app::App,
     body,
+    caller::Caller,
     form::Fields,
     messages::Lang,
     pages::{Trouble, Visit, see_other, trouble::back_or_page},
@@ -51,7 +52,8 @@ async fn answer(app: &App, visit: &Visit, request: Request) -> Result<Response, 
     };
     let presence = app.presence(&visit.caller).await?;
     let who = presence.who();
-    let step = proceed(app, &request, &client, who.as_ref(), Said::default(), None).await?;
+    let hold = Hold::New(&visit.caller);
+    let step = proceed(app, &request, &client, who.as_ref(), Said::default(), hold).await?;
     Ok((presence.cookies(app), step.into_response(None)?).into_response())
 }
 
@@ -85,33 +87,56 @@ pub(crate) async fn held(
     Ok((request, client.ok_or(Trouble::Expired)?.value))
 }
 
-/// The next step of a request. `handle` is where it is held, if it is.
+/// How a request waits for a person.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Hold<'a> {
+    /// It is held under this handle.
+    Under(&'a str),
+    /// It is not held yet; if it must be, it is held for this caller.
+    New(&'a Caller),
+}
+
+impl Hold<'_> {
+    async fn handle(self, app: &App, request: &AuthorizationRequest) -> Result<String, Trouble> {
+        let caller = match self {
+            Self::Under(handle) => return Ok(handle.to_owned()),
+            Self::New(caller) => caller,
+        };
+        let limits = &app.config().limits;
+        if let Some(limit) = limits.held.filter(|_| limits.count(caller.address)) {
+            let now = app.node().since_boot();
+            let answer = app.held().count_address(caller.address, |network| network, limit, now);
+            if !answer.passes {
+                return Err(Trouble::TooMany(answer.wait));
+            }
+        }
+        Ok(app.provider().hold(request).await?)
+    }
+}
+
+/// The next step of a request.
 ///
 /// # Errors
-/// What the store says.
+/// What the store says, and [`Trouble::TooMany`].
 pub(crate) async fn proceed(
     app: &App,
     request: &AuthorizationRequest,
     client: &Client,
     who: Option<&SignedIn>,
     said: Said,
-    handle: Option<&str>,
+    hold: Hold<'_>,
 ) -> Result<Step, Trouble> {
     let provider = app.provider();
-    let hold = async || match handle {
-        Some(handle) => Ok(handle.to_owned()),
-        None => provider.hold(request).await,
-    };
     let back = match provider.next(request, client, who, said).await? {
-        Next::SignIn => return Ok(Step::SignIn(hold().await?)),
-        Next::AskConsent => return Ok(Step::Consent(hold().await?)),
+        Next::SignIn => return Ok(Step::SignIn(hold.handle(app, request).await?)),
+        Next::AskConsent => return Ok(Step::Consent(hold.handle(app, request).await?)),
         Next::Refuse(error) => request.refuse(provider.issuer(), &error),
         Next::Answer => match who {
             Some(who) => provider.grant_code(request, who).await?,
-            None => return Ok(Step::SignIn(hold().await?)),
+            None => return Ok(Step::SignIn(hold.handle(app, request).await?)),
         },
     };
-    if let Some(handle) = handle {
+    if let Hold::Under(handle) = hold {
         provider.release(handle).await?;
     }
     Ok(Step::Back(back))

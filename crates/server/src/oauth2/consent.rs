@@ -12,7 +12,7 @@ use tegata_oauth::{
 };
 use tegata_session::Session;
 
-use super::authorize::{held, proceed};
+use super::authorize::{Hold, held, proceed};
 use crate::{
     app::App,
     body,
@@ -69,7 +69,8 @@ async fn ask(app: &App, visit: &Visit) -> Result<Response, Trouble> {
         // Nobody has to be asked: on to whatever comes instead.
         _ => {
             let said = Said::default();
-            let step = proceed(app, &request, &client, who.as_ref(), said, Some(handle)).await?;
+            let step =
+                proceed(app, &request, &client, who.as_ref(), said, Hold::Under(handle)).await?;
             step.into_response(query.one("lang"))?
         }
     };
@@ -144,7 +145,9 @@ async fn allow(
     if let (Some(who), Next::Answer) = (&who, next) {
         app.provider().remember_consent(&who.user, &client.id, &request.scope).await?;
     }
-    proceed(app, request, client, who.as_ref(), said, Some(handle)).await?.into_response(None)
+    proceed(app, request, client, who.as_ref(), said, Hold::Under(handle))
+        .await?
+        .into_response(None)
 }
 
 /// What a scope value means to a person.

@@ -17,7 +17,7 @@ use crate::{
     form::Fields,
     messages::{Lang, Messages},
     metrics::Method,
-    oauth2::authorize::{held, proceed},
+    oauth2::authorize::{Hold, held, proceed},
     problem::whole_secs,
     signed_in::Cookies,
 };
@@ -68,7 +68,8 @@ async fn form(app: &App, visit: &Visit) -> Result<Response, Trouble> {
     match (&asked, presence.session()) {
         (Some(Asked { handle, request, client }), _) if !another => {
             let (who, said) = (presence.who(), Said::default());
-            let step = proceed(app, request, client, who.as_ref(), said, Some(handle)).await?;
+            let step =
+                proceed(app, request, client, who.as_ref(), said, Hold::Under(handle)).await?;
             if !step.is_sign_in() {
                 return Ok((cookies, step.into_response(query.one("lang"))?).into_response());
             }
@@ -111,7 +112,8 @@ async fn sign_in(app: &App, visit: &Visit, request: Request) -> Result<Response,
     let onward = match &asked {
         Some(Asked { handle, request, client }) => {
             let who = Some(&fresh.who);
-            let step = proceed(app, request, client, who, Said::default(), Some(handle)).await?;
+            let step =
+                proceed(app, request, client, who, Said::default(), Hold::Under(handle)).await?;
             step.into_response(fields.one("lang"))?
         }
         None => match fields.one("lang").and_then(Lang::of_tag) {

@@ -1,5 +1,7 @@
 //! Why somebody is not shown the page that they came for, and the page that says so.
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::response::Response;
 use http::{StatusCode, header};
@@ -26,6 +28,8 @@ pub(crate) enum Trouble {
     Foreign,
     /// There is no such page.
     NotFound,
+    /// They asked too often, and may again after this.
+    TooMany(Duration),
     /// The store did not answer.
     Store(StoreError),
 }
@@ -53,6 +57,7 @@ impl Trouble {
             Self::Expired => (StatusCode::BAD_REQUEST, m.request_expired, None),
             Self::Foreign => (StatusCode::FORBIDDEN, m.foreign_form, None),
             Self::NotFound => (StatusCode::NOT_FOUND, m.not_found, None),
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, m.too_many_requests, None),
             Self::Store(error) => {
                 tracing::warn!(%error, "the store did not answer");
                 match error.retry_after() {
@@ -64,9 +69,12 @@ impl Trouble {
         let frame = Frame::new(app, lang, None);
         let page = Page { frame: &frame, text, detail };
         let mut response = render(status, &page, &frame, None);
-        if let Self::Store(error) = self
-            && let Some(wait) = error.retry_after()
-        {
+        let wait = match self {
+            Self::Store(error) => error.retry_after(),
+            Self::TooMany(wait) => Some(*wait),
+            _ => None,
+        };
+        if let Some(wait) = wait {
             response.headers_mut().insert(header::RETRY_AFTER, whole_secs(wait).into());
         }
         response

@@ -91,6 +91,50 @@ async fn refuses_heads_that_are_too_large_and_goes_on() {
 }
 
 #[tokio::test]
+async fn cuts_whoever_does_not_read_the_answer() {
+    let router = Router::new().route("/", get(async || vec![b'a'; 64 * 1024 * 1024]));
+    let limits =
+        Limits { connections: 1, write_time: Duration::from_millis(50), ..Limits::default() };
+    let served = served(router, limits, None).await;
+    let mut deaf = TcpStream::connect(served.address).await.unwrap();
+    deaf.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    // The only place is free again: this would wait for ever otherwise.
+    let answer = said(served.address, b"GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    assert!(answer.await.starts_with("HTTP/1.1 404 "));
+}
+
+#[tokio::test]
+async fn one_client_does_not_take_the_places_of_the_others() {
+    let limits = Limits { connections_each: 2, ..Limits::default() };
+    let first = served(who(), limits.clone(), None).await;
+    let ask = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(first.address).await.unwrap();
+        stream.write_all(ask).await.unwrap();
+        // It has its place when it is answered.
+        stream.read_exact(&mut [0; 12]).await.unwrap();
+        held.push(stream);
+    }
+    assert_eq!(said(first.address, ask).await, "");
+    let close = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let other: SocketAddr = "127.0.0.2:0".parse().unwrap();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(other).unwrap();
+    let mut neighbour = socket.connect(first.address).await.unwrap();
+    neighbour.write_all(close).await.unwrap();
+    let mut answer = String::new();
+    neighbour.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("127.0.0.2"), "{answer}");
+    // A proxy brings everybody.
+    let uncounted = vec!["127.0.0.0/8".parse().unwrap()];
+    let served = served(who(), Limits { uncounted, ..limits }, None).await;
+    let open = async || TcpStream::connect(served.address).await.unwrap();
+    let _held = [open().await, open().await, open().await];
+    assert!(said(served.address, close).await.contains("200 OK"));
+}
+
+#[tokio::test]
 async fn answers_what_is_under_way_before_it_ends() {
     let (begun, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let ended = Arc::new(AtomicBool::new(false));

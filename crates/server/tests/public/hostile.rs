@@ -19,6 +19,24 @@ async fn post(bench: &Bench, target: &str, content_type: &str, body: impl Into<B
 }
 
 #[tokio::test]
+async fn nobody_fills_the_store_with_requests_that_wait_for_a_person() {
+    let bench = Bench::with(|config| config.limits.held = "3/m".parse().ok()).await;
+    let mut browser = Browser::new(&bench);
+    for _ in 0..3 {
+        assert!(browser.get(&authorize(&[])).await.location().starts_with("/login?request="));
+    }
+    let page = browser.get(&authorize(&[])).await;
+    assert_eq!(page.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(page.headers[header::RETRY_AFTER], "20");
+    assert!(page.body.contains("Too many requests came from your network"), "{}", page.body);
+    // What needs nothing to be kept is answered.
+    let asked = authorize(&[("prompt", "none")]);
+    assert!(browser.get(&asked).await.location().contains("error=login_required"));
+    bench.advance(20);
+    assert!(browser.get(&authorize(&[])).await.location().starts_with("/login?request="));
+}
+
+#[tokio::test]
 async fn no_redirect_uri_but_a_registered_one_is_followed() {
     let bench = Bench::new().await;
     let mut browser = Browser::new(&bench);

@@ -1,0 +1,355 @@
+//! Networks, who is counted as one of them, and the address of whoever really asks.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU32,
+    str::FromStr,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// The networks that belong to the machine itself.
+const LOOPBACK: [Network; 2] = [
+    Network { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), bits: 8 },
+    Network { address: IpAddr::V6(Ipv6Addr::LOCALHOST), bits: 128 },
+];
+
+/// As how many callers an IPv6 network of 48 bits is counted.
+const CALLERS_OF_48: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
+
+/// A network: an address and how many of its leading bits count, as in `10.0.0.0/8`. The word
+/// `loopback` can be written for `127.0.0.0/8`; `::1` stands for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+/// A text that is no network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a network is an address, or an address, `/` and a number of bits, such as `10.0.0.0/8`")]
+pub struct InvalidNetwork;
+
+impl Network {
+    /// The network around an address: so many bits of an IPv4 address, so many of an IPv6 address.
+    /// An IPv4 address in IPv6 clothes counts as itself.
+    #[must_use]
+    pub fn around(address: IpAddr, bits4: u8, bits6: u8) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => {
+                let bits = bits4.min(32);
+                let kept = mask32(address.to_bits(), bits);
+                Self { address: IpAddr::V4(kept.into()), bits }
+            }
+            IpAddr::V6(address) => {
+                let bits = bits6.min(128);
+                let kept = mask128(address.to_bits(), bits);
+                Self { address: IpAddr::V6(kept.into()), bits }
+            }
+        }
+    }
+
+    /// Where somebody is at home: 24 bits of an IPv4 address, 64 of an IPv6 address. Homes and
+    /// telephones change their address within it.
+    #[must_use]
+    pub fn home(address: IpAddr) -> Self {
+        Self::around(address, 24, 64)
+    }
+
+    /// The networks that an address is counted in, the narrowest first, each with as how many callers
+    /// it counts: an IPv4 address alone; of an IPv6 address the 64 bits that one subscriber has at
+    /// least, and the 48 that one can have, which are 65,536 networks of 64.
+    pub fn counted(address: IpAddr) -> impl Iterator<Item = (Self, NonZeroU32)> {
+        let narrow = Self::around(address, 32, 64);
+        let wide = narrow.address.is_ipv6().then(|| Self::around(address, 32, 48));
+        std::iter::once((narrow, NonZeroU32::MIN)).chain(wide.map(|wide| (wide, CALLERS_OF_48)))
+    }
+
+    /// What the machine itself has: `127.0.0.0/8` and `::1`.
+    #[must_use]
+    pub const fn loopback() -> [Self; 2] {
+        LOOPBACK
+    }
+
+    /// Whether `address` is in it. An IPv4 address in IPv6 clothes counts as itself.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                mask32(own.to_bits(), self.bits) == mask32(other.to_bits(), self.bits)
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                mask128(own.to_bits(), self.bits) == mask128(other.to_bits(), self.bits)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The leading `bits` of an address.
+fn mask32(address: u32, bits: u8) -> u32 {
+    address & u32::MAX.checked_shl(32 - u32::from(bits.min(32))).unwrap_or(0)
+}
+
+fn mask128(address: u128, bits: u8) -> u128 {
+    address & u128::MAX.checked_shl(128 - u32::from(bits.min(128))).unwrap_or(0)
+}
+
+impl FromStr for Network {
+    type Err = InvalidNetwork;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
+        if text == "loopback" {
+            return "127.0.0.0/8".parse();
+        }
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| InvalidNetwork)?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => most,
+            Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                bits.parse().ok().filter(|bits| *bits <= most).ok_or(InvalidNetwork)?
+            }
+            Some(_) => return Err(InvalidNetwork),
+        };
+        Ok(Self { address, bits })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = InvalidNetwork;
+    fn try_from(text: String) -> Result<Self, InvalidNetwork> {
+        text.parse()
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.to_string()
+    }
+}
+
+/// Which header the proxies in front write addresses into. Only one of the two is believed: a proxy
+/// that writes one passes the other on as the client sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedBy {
+    /// `X-Forwarded-For`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+impl ForwardedBy {
+    /// The name of the header, in lower case.
+    #[must_use]
+    pub const fn header(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
+    }
+}
+
+/// The proxies in front of a listener, and how they say who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Proxies {
+    /// Their networks. Nobody else is believed.
+    pub trusted: Vec<Network>,
+    /// Which header they write.
+    pub forwarded_by: ForwardedBy,
+}
+
+impl Proxies {
+    /// Whether an address is that of one of them.
+    #[must_use]
+    pub fn are_at(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(address))
+    }
+
+    /// The address of the client: the peer, or, while that is a trusted proxy, whom it names, from
+    /// the last name to the first. `lines` are those of [`ForwardedBy::header`]. What cannot be read
+    /// ends the walk, because nobody trusted wrote it.
+    pub fn client<'h>(
+        &self,
+        peer: IpAddr,
+        lines: impl DoubleEndedIterator<Item = &'h [u8]>,
+    ) -> IpAddr {
+        let mut address = peer.to_canonical();
+        // A line that is no text cannot be read either.
+        let texts = lines.map(|line| std::str::from_utf8(line).unwrap_or_default());
+        for element in texts.rev().flat_map(|line| line.rsplit(',')) {
+            if !self.are_at(address) {
+                break;
+            }
+            let named = match self.forwarded_by {
+                ForwardedBy::XForwardedFor => node(element.trim()),
+                ForwardedBy::Forwarded => forwarded_for(element),
+            };
+            match named {
+                Some(named) => address = named.to_canonical(),
+                None => break,
+            }
+        }
+        address
+    }
+}
+
+/// The parameter `for` of an element of `Forwarded`.
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    element.split(';').find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        if !name.eq_ignore_ascii_case("for") {
+            return None;
+        }
+        node(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
+    })
+}
+
+/// An address with or without a port, as proxies write it.
+fn node(text: &str) -> Option<IpAddr> {
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        let fits = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return address.parse::<Ipv6Addr>().ok().filter(|_| fits).map(IpAddr::V6);
+    }
+    let (address, port) = text.split_once(':')?;
+    address.parse().ok().filter(|_| is_port(port))
+}
+
+fn is_port(text: &str) -> bool {
+    (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walk(peer: &str, forwarded_by: ForwardedBy, lines: &[&str]) -> String {
+        let trusted = ["10.0.0.0/8", "2001:db8::/32"].map(|text| text.parse().unwrap()).to_vec();
+        let proxies = Proxies { trusted, forwarded_by };
+        let lines = lines.iter().map(|line| line.as_bytes());
+        proxies.client(peer.parse().unwrap(), lines).to_string()
+    }
+
+    fn home(address: &str) -> String {
+        Network::home(address.parse().unwrap()).to_string()
+    }
+
+    #[test]
+    fn a_home_is_24_bits_of_ipv4_and_64_of_ipv6() {
+        assert_eq!(home("192.0.2.200"), "192.0.2.0/24");
+        assert_eq!(home("192.0.2.1"), home("192.0.2.254"));
+        assert_ne!(home("192.0.2.1"), home("192.0.3.1"));
+        assert_eq!(home("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+        assert_eq!(home("2001:db8:1:2::1"), home("2001:db8:1:2:ffff::1"));
+        assert_ne!(home("2001:db8:1:2::1"), home("2001:db8:1:3::1"));
+    }
+
+    #[test]
+    fn one_address_has_one_home_however_it_is_written() {
+        assert_eq!(home("::ffff:192.0.2.1"), home("192.0.2.1"));
+        assert_ne!(home("::ffff:192.0.2.1"), home("::ffff:198.51.100.1"));
+    }
+
+    #[test]
+    fn whoever_owns_many_networks_is_counted_in_what_holds_them() {
+        let counted = |address: &str| {
+            let networks = Network::counted(address.parse().unwrap());
+            networks.map(|(network, callers)| format!("{network} {callers}")).collect::<Vec<_>>()
+        };
+        assert_eq!(counted("192.0.2.7"), ["192.0.2.7/32 1"]);
+        assert_eq!(counted("::ffff:192.0.2.7"), ["192.0.2.7/32 1"]);
+        let both = ["2001:db8:1:2::/64 1", "2001:db8:1::/48 16"];
+        assert_eq!(counted("2001:db8:1:2:3::4"), both);
+        assert_eq!(counted("2001:db8:1:3::4")[1], both[1]);
+    }
+
+    #[test]
+    fn knows_the_machine_itself() {
+        let own = |text: &str| {
+            Network::loopback().iter().any(|network| network.contains(text.parse().unwrap()))
+        };
+        assert!(own("127.0.0.1") && own("127.9.9.9") && own("::1") && own("::ffff:127.0.0.1"));
+        assert!(!own("128.0.0.1") && !own("::2") && !own("::") && !own("fe80::1"));
+    }
+
+    #[test]
+    fn is_read_as_it_was_written() {
+        for text in ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7/32", "0.0.0.0/0"] {
+            let network: Network = text.parse().unwrap();
+            assert_eq!(network.to_string(), text);
+        }
+        assert_eq!("loopback".parse::<Network>().unwrap(), Network::loopback()[0]);
+        assert_eq!("::1".parse::<Network>().unwrap(), Network::loopback()[1]);
+    }
+
+    #[test]
+    fn reads_networks_and_nothing_else() {
+        let ten: Network = "10.0.0.0/8".parse().unwrap();
+        for (address, inside) in [
+            ("10.255.0.1", true),
+            ("11.0.0.0", false),
+            ("::ffff:10.1.1.1", true),
+            ("::a00:1", false),
+        ] {
+            assert_eq!(ten.contains(address.parse().unwrap()), inside, "{address}");
+        }
+        let all: Network = "0.0.0.0/0".parse().unwrap();
+        assert!(all.contains("203.0.113.9".parse().unwrap()));
+        assert!(!all.contains("2001:db8::1".parse().unwrap()));
+        for bad in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/-1", "10.0.0.0/+8", "a/8"] {
+            assert_eq!(bad.parse::<Network>(), Err(InvalidNetwork), "{bad}");
+        }
+    }
+
+    #[test]
+    fn believes_nobody_but_trusted_proxies() {
+        use ForwardedBy::XForwardedFor as X;
+        for (peer, lines, client) in [
+            // A stranger names anybody.
+            ("203.0.113.9", &["127.0.0.1"] as &[_], "203.0.113.9"),
+            ("10.0.0.1", &["198.51.100.7"], "198.51.100.7"),
+            // The client wrote the first two, the proxy the last.
+            ("10.0.0.1", &["127.0.0.1, 10.0.0.9, 198.51.100.7"], "198.51.100.7"),
+            ("10.0.0.1", &["127.0.0.1", "198.51.100.7, 10.0.0.2"], "198.51.100.7"),
+            ("10.0.0.1", &["127.0.0.1, garbage, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", &[""], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.7:4711"], "198.51.100.7"),
+            ("2001:db8::1", &["[2001:db9::2]:443"], "2001:db9::2"),
+            ("::ffff:10.0.0.1", &["::ffff:198.51.100.7"], "198.51.100.7"),
+            ("10.0.0.1", &["10.0.0.2"], "10.0.0.2"),
+        ] {
+            assert_eq!(walk(peer, X, lines), client, "{peer} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn reads_forwarded() {
+        use ForwardedBy::Forwarded as F;
+        for (line, client) in [
+            ("for=198.51.100.7;proto=https", "198.51.100.7"),
+            ("for=127.0.0.1, For=\"[2001:db9::7]:4711\"", "2001:db9::7"),
+            ("for=_hidden", "10.0.0.1"),
+            ("for=unknown, for=198.51.100.7", "198.51.100.7"),
+            ("proto=https", "10.0.0.1"),
+        ] {
+            assert_eq!(walk("10.0.0.1", F, &[line]), client, "{line}");
+        }
+    }
+}
