@@ -18,7 +18,7 @@ use std::{
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tegata_core::{Clock as _, Epoch, Node, Realm, SinceBoot, SystemClock, TokenId};
-use tegata_gateway::{Config, DecisionLog, Gateway, Metrics, Parts, decision_log};
+use tegata_gateway::{Config, DecisionLog, Gateway, Metrics, Parts, Signer, decision_log};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap};
 use tegata_rounds::{Effort, Table, Unit, percentile};
 use tegata_store::MemoryRecords;
@@ -122,8 +122,9 @@ fn gateway(
     let tokens = Verifier::<AccessToken>::new(expected, &memory, Arc::clone(node.clock()));
     tokens.use_keys(KeySet::new(vec![Arc::new(VerifyingKey::from_jwk(key.jwk()).unwrap())]));
     let internal = Arc::new(SigningKey::generate(Algorithm::Es256).unwrap());
+    let signer: Signer = Arc::new(move || Some(Arc::clone(&internal)));
     let decisions =
-        DecisionLog::open(&decision_log::Config::at(log), &node, Arc::clone(&internal)).unwrap();
+        DecisionLog::open(&decision_log::Config::at(log), &node, Arc::clone(&signer)).unwrap();
     let mut config = Config { workers: 1, ..Config::default() };
     config.limits.per_address = None;
     config.limits.per_user = None;
@@ -134,7 +135,7 @@ fn gateway(
         tokens: Arc::new(tokens),
         revocations: followed(node),
         realm: Realm::default(),
-        signer: Arc::new(move || Some(Arc::clone(&internal))),
+        signer,
         sessions: None,
         decisions: Some(decisions),
         metrics: Metrics::register(&mut Registry::default()),

@@ -21,7 +21,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tegata_core::Node;
-use tegata_token::SigningKey;
+
+use crate::gate::Signer;
 
 mod queue;
 mod record;
@@ -116,6 +117,9 @@ pub enum Unusable {
         /// What is wrong.
         detail: String,
     },
+    /// There is no key to sign checkpoints with.
+    #[error("the decision log has no key to sign its checkpoints with")]
+    NoKey,
 }
 
 /// A decision was not recorded.
@@ -134,13 +138,14 @@ struct Inner {
 }
 
 impl DecisionLog {
-    /// Opens the log of a directory and goes on where it ends. Checkpoints are signed with `key`.
+    /// Opens the log of a directory and goes on where it ends. Each checkpoint is signed with the key
+    /// that `signer` has then, or the one before it where it has none.
     ///
     /// # Errors
-    /// The directory cannot be written, or its last segment is damaged.
-    pub fn open(config: &Config, node: &Node, key: Arc<SigningKey>) -> Result<Self, Unusable> {
+    /// The directory cannot be written, its last segment is damaged, or there is no key.
+    pub fn open(config: &Config, node: &Node, signer: Signer) -> Result<Self, Unusable> {
         let queue = Arc::new(Queue::new(config.queue));
-        let writer = writer::Writer::open(config, node, key, Arc::clone(&queue))?;
+        let writer = writer::Writer::open(config, node, signer, Arc::clone(&queue))?;
         let thread = std::thread::Builder::new()
             .name("decision-log".to_owned())
             .spawn(move || writer.run())

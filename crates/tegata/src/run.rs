@@ -220,11 +220,10 @@ async fn gateway(
     let scope = Scope::new(&BrowserClient::default().scope).map_err(|error| usage(&error))?;
     let door: Arc<dyn SessionCheck> =
         Arc::new(CookieDoor::new(composed, scope, origins(composed)?));
-    let signer = composed.keys.now().signer(Algorithm::Es256);
-    let signer = signer.ok_or_else(|| usage(&"there is no ES256 key"))?;
+    let signer: tegata_gateway::Signer = Arc::new(move || keys.now().signer(Algorithm::Es256));
     let mut log = tegata_gateway::decision_log::Config::at(&composed.data.path().join("decisions"));
     log.mode = set.decisions;
-    let decisions = tegata_gateway::DecisionLog::open(&log, &composed.node, signer)
+    let decisions = tegata_gateway::DecisionLog::open(&log, &composed.node, Arc::clone(&signer))
         .map_err(|error| usage(&error))?;
     let parts = tegata_gateway::gateway::Parts {
         node: composed.node.clone(),
@@ -233,7 +232,7 @@ async fn gateway(
         tokens,
         revocations: Arc::clone(&composed.view),
         realm: composed.realm.clone(),
-        signer: Arc::new(move || keys.now().signer(Algorithm::Es256)),
+        signer,
         sessions: Some(door),
         decisions: Some(decisions),
         metrics: tegata_gateway::Metrics::register(registry),

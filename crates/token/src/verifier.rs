@@ -17,6 +17,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use quick_cache::sync::Cache;
+use serde::Deserialize;
 use tegata_core::{Clock, Epoch, KeyId, Timestamp};
 
 use crate::{
@@ -265,6 +266,20 @@ impl<K: TokenKind> Verifier<K> {
     /// The first other rule that it breaks.
     pub fn danger_verify_at_any_time(&self, token: &str) -> Result<Verified<K>, Refusal> {
         self.verify_anew(token, self.clock.now())
+    }
+
+    /// Whether a text says that it is a token of this issuer, of any kind. Nothing of it is verified:
+    /// this is for keeping credentials from those whom they are not for.
+    #[must_use]
+    pub fn is_of_issuer(&self, token: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Issued {
+            iss: String,
+        }
+        let claims = Compact::parse(token).ok().map(|compact| compact.claims);
+        claims
+            .and_then(|claims| serde_json::from_slice::<Issued>(&claims).ok())
+            .is_some_and(|issued| issued.iss == self.expected.issuer)
     }
 
     /// How often the memory helped, since the start.

@@ -2,7 +2,7 @@ use std::fs;
 
 use serde_json::Value;
 use tegata_core::Timestamp;
-use tegata_token::{Algorithm, VerifyingKey};
+use tegata_token::{Algorithm, SigningKey, VerifyingKey};
 
 use super::*;
 
@@ -24,7 +24,12 @@ impl Desk {
     }
 
     fn open(&self, config: &Config) -> DecisionLog {
-        DecisionLog::open(config, &Node::for_tests(1), Arc::clone(&self.key)).unwrap()
+        DecisionLog::open(config, &Node::for_tests(1), self.signer()).unwrap()
+    }
+
+    fn signer(&self) -> Signer {
+        let key = Arc::clone(&self.key);
+        Arc::new(move || Some(Arc::clone(&key)))
     }
 
     /// A log of so many records in several segments, closed.
@@ -315,6 +320,44 @@ fn a_damaged_end_is_not_written_on() {
     let desk = Desk::filled(3);
     let file = desk.segments().pop().unwrap();
     fs::write(&file, "not a log\n").unwrap();
-    let refused = DecisionLog::open(&desk.config(), &Node::for_tests(1), Arc::clone(&desk.key));
+    let refused = DecisionLog::open(&desk.config(), &Node::for_tests(1), desk.signer());
     assert!(matches!(refused, Err(Unusable::Damaged { .. })));
+}
+
+#[test]
+fn each_checkpoint_is_signed_with_the_key_of_its_time() {
+    let desk = Desk::new();
+    let later = Arc::new(SigningKey::generate(Algorithm::Es256).unwrap());
+    let now = Arc::new(parking_lot::Mutex::new(Some(Arc::clone(&desk.key))));
+    let signer: Signer = {
+        let now = Arc::clone(&now);
+        Arc::new(move || now.lock().clone())
+    };
+    let log = DecisionLog::open(&desk.config(), &Node::for_tests(1), signer).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let commit = || {
+        // As many as a checkpoint comes after.
+        for number in 0..5 {
+            assert!(log.append(&record(&number.to_string())));
+        }
+        runtime.block_on(log.commit(&record("last"))).unwrap();
+    };
+    commit();
+    *now.lock() = Some(Arc::clone(&later));
+    commit();
+    // While there is no key, the last one signs on.
+    *now.lock() = None;
+    log.close();
+    let verifying = VerifyingKey::from_jwk(later.jwk()).unwrap();
+    let asked = parking_lot::Mutex::new(Vec::new());
+    let key = |kid: &str| {
+        asked.lock().push(kid.to_owned());
+        [&desk.verifying, &verifying].into_iter().find(|key| key.kid().as_str() == kid)
+    };
+    verify(desk.directory.path(), &key, &Known::default()).unwrap();
+    let asked = asked.into_inner();
+    assert_eq!(asked.first().map(String::as_str), Some(desk.verifying.kid().as_str()));
+    assert_eq!(asked.last().map(String::as_str), Some(verifying.kid().as_str()));
+    let refused = DecisionLog::open(&desk.config(), &Node::for_tests(1), Arc::new(|| None));
+    assert!(matches!(refused, Err(Unusable::NoKey)));
 }

@@ -12,7 +12,7 @@ use tegata_core::Node;
 use tegata_token::{SigningKey, jws};
 
 use super::{
-    Config, GATHER, Unusable,
+    Config, GATHER, Signer, Unusable,
     queue::{self, Queue, Taken},
     segment::{self, CHECKPOINT, Hash, NOTHING, Own, Statement, Then},
 };
@@ -24,6 +24,8 @@ const LAST_TRIES: u32 = 3;
 pub(super) struct Writer {
     config: Config,
     node: Node,
+    signer: Signer,
+    /// The key that signed last, or will sign first.
     key: Arc<SigningKey>,
     queue: Arc<Queue>,
     file: File,
@@ -50,9 +52,10 @@ impl Writer {
     pub(super) fn open(
         config: &Config,
         node: &Node,
-        key: Arc<SigningKey>,
+        signer: Signer,
         queue: Arc<Queue>,
     ) -> Result<Self, Unusable> {
+        let key = signer().ok_or(Unusable::NoKey)?;
         let io = |error| Unusable::Io { path: config.directory.clone(), error };
         // Decisions name people and addresses: they are the server's alone.
         DirBuilder::new().recursive(true).mode(0o700).create(&config.directory).map_err(io)?;
@@ -70,7 +73,8 @@ impl Writer {
         };
         let file = create(config, chain.segment).map_err(io)?;
         let node = node.clone();
-        let mut writer = Self { config: config.clone(), node, key, queue, file, chain, lost: 0 };
+        let config = config.clone();
+        let mut writer = Self { config, node, signer, key, queue, file, chain, lost: 0 };
         let mut out = Vec::new();
         writer.begin(&mut out, end.torn);
         writer.put(&out).map_err(io)?;
@@ -188,6 +192,9 @@ impl Writer {
             then,
         };
         let statement = serde_json::to_vec(&statement)?;
+        if let Some(key) = (self.signer)() {
+            self.key = key;
+        }
         let jws = jws::sign(&self.key, CHECKPOINT, &statement).map_err(io::Error::other)?;
         self.add_own(out, &Own::Checkpoint { jws });
         self.chain.unsigned = 0;

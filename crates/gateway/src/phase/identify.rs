@@ -90,6 +90,14 @@ fn bearer(value: &HeaderValue, gate: &Gate) -> Result<Caller, Refused> {
     }
 }
 
+/// Whether a request carries a token that says it is the issuer's. Where it has not been looked at,
+/// it may well count, and is nobody else's to see.
+pub(crate) fn carries_token(headers: &HeaderMap, gate: &Gate) -> bool {
+    let lines = headers.get_all(header::AUTHORIZATION).iter();
+    let texts = lines.filter_map(|line| line.to_str().ok());
+    texts.flat_map(|line| line.split([' ', ','])).any(|word| gate.tokens.is_of_issuer(word))
+}
+
 const fn token_id(refusal: TokenRefusal) -> &'static str {
     match refusal {
         TokenRefusal::Malformed(_) => "token_malformed",

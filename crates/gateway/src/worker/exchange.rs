@@ -9,7 +9,7 @@ use http::{
 };
 use hyper::body::Incoming;
 use tegata_core::{SinceBoot, rate::Answer};
-use tegata_mesh::Upstream;
+use tegata_mesh::{AuthMode, Upstream};
 
 use super::{Worker, is_framed};
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
         admit::{self, Admitted, admit},
         decide::{self, decide},
         forward::{Origin, Outgoing, Told, clean, keep_out, sign},
-        identify::identify,
+        identify::{carries_token, identify},
         record::Trail,
     },
     refusal::{Refusal, Refused, limit_fields},
@@ -281,7 +281,8 @@ impl Worker {
             upstreams: destination.upstreams.clone(),
             told,
             is_service: true,
-            drop_authorization: found.route.auth != tegata_mesh::AuthMode::None,
+            drop_authorization: found.route.auth != AuthMode::None
+                || carries_token(head.headers, gate),
             largest_body: found.beside.body,
             limit,
             cors: (!gate.config.cors.origins.is_empty()).then_some(cors),

@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 use serde_json::Value;
 use tegata_core::Node;
 use tegata_gateway::{
-    DecisionLog,
+    DecisionLog, Signer,
     decision_log::{self, Known, Mode, verify},
 };
 use tegata_token::{Algorithm, SigningKey, VerifyingKey};
@@ -17,7 +17,9 @@ use crate::{
 
 fn open(directory: &Path, mode: Mode, key: &Arc<SigningKey>) -> DecisionLog {
     let config = decision_log::Config { mode, ..decision_log::Config::at(directory) };
-    DecisionLog::open(&config, &Node::for_tests(1), Arc::clone(key)).unwrap()
+    let key = Arc::clone(key);
+    let signer: Signer = Arc::new(move || Some(Arc::clone(&key)));
+    DecisionLog::open(&config, &Node::for_tests(1), signer).unwrap()
 }
 
 fn world(log: &DecisionLog) -> World {

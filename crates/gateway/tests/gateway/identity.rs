@@ -18,7 +18,7 @@ use tegata_token::{
 
 use crate::{
     echo,
-    world::{Plan, World, get, request},
+    world::{ISSUER, Plan, World, get, request},
 };
 
 #[test]
@@ -37,6 +37,38 @@ fn a_service_learns_who_calls_and_never_sees_the_credential() {
     assert!(answer.seen("traceparent").is_some());
     assert!(!answer.json().to_string().contains(&token));
     assert_eq!(answer.field("x-content-type-options"), Some("nosniff"));
+}
+
+#[test]
+fn a_route_that_looks_at_no_credentials_hands_none_of_ours_to_the_service() {
+    let world = World::plain();
+    let mut claims = world.claims();
+    let mut ours = vec![world.token()];
+    // For somebody else, or past its time, as far as anybody has looked.
+    claims["aud"] = json!("https://other.example");
+    ours.push(world.sign(&claims));
+    claims["exp"] = json!(1);
+    ours.push(world.sign(&claims));
+    // Of another kind.
+    let id = json!({"iss": ISSUER, "sub": "usr_alice", "aud": "web", "nonce": "n"});
+    ours.push(jws::sign(&world.key, "JWT", id.to_string().as_bytes()).unwrap());
+    for token in ours {
+        for line in [format!("Bearer {token}"), format!("bearer  {token}"), token.clone()] {
+            let answer = world.ask(&get("/public/x", &[("Authorization", &line)]));
+            assert_eq!((answer.status, answer.seen("authorization")), (200, None), "{line}");
+        }
+        // In the second of two lines.
+        let two = [("Authorization", "Basic eDp5"), ("Authorization", &format!("Bearer {token}"))];
+        let answer = world.ask(&get("/public/x", &two));
+        assert!(!answer.json().to_string().contains(&token));
+    }
+    // What is the service's own passes.
+    let theirs = json!({"iss": "https://other.example", "sub": "x", "jti": "1"});
+    let theirs = jws::sign(&world.key, "JWT", theirs.to_string().as_bytes()).unwrap();
+    for line in [format!("Bearer {theirs}"), "Bearer opaque".into(), "Basic eDp5".into()] {
+        let answer = world.ask(&get("/public/x", &[("Authorization", &line)]));
+        assert_eq!(answer.seen("authorization"), Some(line));
+    }
 }
 
 #[test]
