@@ -149,7 +149,8 @@ impl Provider {
             (None, [only]) => only.as_str().to_owned(),
             _ => return Err(page(Unsafe::RedirectUri)),
         };
-        let state = params.get("state");
+        // One that is too long for us is too long for a redirect.
+        let state = params.get("state").filter(|state| state.len() <= LONGEST);
         match self.parameters(params, &client, &redirect_uri).await {
             Ok(request) => Ok((request, client)),
             Err(Refused::Store(error)) => Err(error.into()),

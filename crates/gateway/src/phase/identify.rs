@@ -52,7 +52,15 @@ pub(crate) async fn identify(
             };
             let checked = sessions.check(&value, *head, admitted.client).await;
             *set_cookie = checked.set_cookie;
-            Caller::Session(checked.verdict.map_err(refused_session)?)
+            match checked.verdict {
+                Ok(session) => Caller::Session(session),
+                // Browsers send what they have: a session that has ended is no reason not to show
+                // somebody what everybody may see.
+                Err(SessionRefused::Unknown) if route.auth == AuthMode::Optional => {
+                    return Ok(Identified::default());
+                }
+                Err(refused) => return Err(refused_session(refused)),
+            }
         }
     };
     let unchecked = still_counts(&caller, route, gate, freshness, now)?;

@@ -19,6 +19,19 @@ async fn post(bench: &Bench, target: &str, content_type: &str, body: impl Into<B
 }
 
 #[tokio::test]
+async fn a_state_that_is_too_long_is_not_sent_back() {
+    let bench = Bench::new().await;
+    let mut browser = Browser::new(&bench);
+    let refused = browser.get(&authorize(&[("state", &"s".repeat(2049))])).await;
+    let location = refused.location();
+    assert!(location.starts_with(CALLBACK) && location.contains("error=invalid_request"));
+    assert!(!location.contains("state="), "{location}");
+    let longest = "s".repeat(2048);
+    let asked = authorize(&[("state", &longest), ("prompt", "none")]);
+    assert!(browser.get(&asked).await.location().contains(&longest));
+}
+
+#[tokio::test]
 async fn nobody_fills_the_store_with_requests_that_wait_for_a_person() {
     let bench = Bench::with(|config| config.limits.held = "3/m".parse().ok()).await;
     let mut browser = Browser::new(&bench);
