@@ -12,9 +12,9 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
-use tegata_core::BoxFuture;
+use tegata_core::{BoxFuture, OsEntropy};
 
-use crate::headers::NoStore;
+use crate::{headers::NoStore, problem::Problem, trace};
 
 mod exposition;
 
@@ -51,7 +51,15 @@ pub fn router(operations: Operations) -> Router {
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
+        .fallback(async || problem(StatusCode::NOT_FOUND, "nothing is at this path"))
+        .method_not_allowed_fallback(async || {
+            problem(StatusCode::METHOD_NOT_ALLOWED, "this is read, with `GET` or `HEAD`")
+        })
         .with_state(operations)
+}
+
+fn problem(status: StatusCode, detail: &'static str) -> Response {
+    trace::signed(Problem::new(status, detail).into_response(), &OsEntropy)
 }
 
 async fn live() -> Response {
@@ -85,7 +93,10 @@ async fn metrics(State(operations): State<Operations>) -> Response {
             let media_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             NoStore(([(header::CONTENT_TYPE, media_type)], text)).into_response()
         }
-        Err(fmt::Error) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Err(fmt::Error) => {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            problem(status, "the metrics cannot be written")
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
 };
-use tegata_core::Places;
+use tegata_core::{OsEntropy, Places};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::{caller::Peer, limits::Limits, problem::Problem};
+use crate::{caller::Peer, limits::Limits, problem::Problem, trace};
 use patient::Patient;
 
 mod patient;
@@ -122,8 +122,9 @@ impl Server {
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_time)
-            .max_headers(self.limits.header_fields)
-            .max_buf_size(self.limits.header_block + self.limits.target)
+            // Twice what is allowed: what is a little too large is refused with a word about it.
+            .max_headers(2 * self.limits.header_fields)
+            .max_buf_size(2 * (self.limits.header_block + self.limits.target))
             .serve_connection(self.patient(stream), service);
         ended(watcher.watch(connection).await);
     }
@@ -168,7 +169,8 @@ impl Server {
                     router.oneshot(request).await
                 } else {
                     let detail = "the request does not name one host";
-                    Ok(Problem::new(StatusCode::BAD_REQUEST, detail).into_response())
+                    let problem = Problem::new(StatusCode::BAD_REQUEST, detail);
+                    Ok(trace::signed(problem.into_response(), &OsEntropy))
                 }
             }
         })

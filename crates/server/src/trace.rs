@@ -27,15 +27,29 @@ pub(crate) struct Trace {
 impl Trace {
     /// The names that a request came with. A trace is continued for anybody: it gives nothing. The
     /// name of a request is taken from trusted proxies alone, or strangers could make two requests
-    /// one in the logs.
+    /// one in the logs. A request that comes with neither has one name for both.
     fn of(headers: &HeaderMap, trusted: bool, entropy: &dyn Entropy) -> Self {
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let trace_id = text(HeaderName::from_static("traceparent")).and_then(trace_id);
         let request_id = text(REQUEST_ID).filter(|id| trusted && is_plain(id)).map(str::to_owned);
+        let own = random::<16>(entropy);
         Self {
-            trace_id: trace_id.unwrap_or_else(|| random::<16>(entropy)),
-            request_id: request_id.unwrap_or_else(|| random::<16>(entropy)),
+            trace_id: trace_id.unwrap_or_else(|| own.clone()),
+            request_id: request_id.unwrap_or(own),
         }
+    }
+
+    /// Writes the names into the answer.
+    fn sign(self, mut response: Response) -> Response {
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            let body = problem.traced(self.trace_id).to_json();
+            response.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
+            *response.body_mut() = Body::from(body);
+        }
+        if let Ok(value) = HeaderValue::from_str(&self.request_id) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        response
     }
 }
 
@@ -54,21 +68,18 @@ pub(crate) async fn layer(State(app): State<App>, mut request: Request, next: Ne
     );
     request.extensions_mut().insert(trace.clone());
     let started = app.node().since_boot();
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let response = next.run(request).instrument(span.clone()).await;
     let took = app.node().elapsed(started);
     span.in_scope(|| {
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         tracing::debug!(status = response.status().as_u16(), duration_ms, "answered");
     });
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        let body = problem.traced(trace.trace_id).to_json();
-        response.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
-        *response.body_mut() = Body::from(body);
-    }
-    if let Ok(value) = HeaderValue::from_str(&trace.request_id) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
-    response
+    trace.sign(response)
+}
+
+/// An answer to a request of which nothing is believed, not even its names.
+pub(crate) fn signed(response: Response, entropy: &dyn Entropy) -> Response {
+    Trace::of(&HeaderMap::new(), false, entropy).sign(response)
 }
 
 /// The trace of a `traceparent` header (W3C Trace Context §3.2): `00-<32>-<16>-<2>`, lower case.
@@ -126,6 +137,12 @@ mod tests {
             let anew = trace("traceparent", bad, false).trace_id;
             assert!(anew != id && anew.len() == 32, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_request_without_a_name_has_one_for_all_logs() {
+        let trace = trace("accept", "*/*", false);
+        assert_eq!(trace.request_id, trace.trace_id);
     }
 
     #[test]

@@ -34,11 +34,10 @@ pub struct Claims {
     /// The client that it was issued to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
-    /// What it may be used for.
-    #[serde(skip_serializing_if = "Scope::is_empty")]
+    /// What it may be used for. Written also where that is nothing: nobody has to guess what a
+    /// missing one means.
     pub scope: Scope,
-    /// The roles of its subject.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The roles of its subject. Written also where it has none.
     pub roles: Vec<String>,
     /// The session it belongs to: the public handle.
     #[serde(skip_serializing_if = "Option::is_none")]

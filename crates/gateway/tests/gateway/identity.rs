@@ -387,7 +387,7 @@ fn a_session_stands_for_its_user_and_its_cookie_goes_no_further() {
 #[test]
 fn sessions_that_do_not_count_are_refused_and_their_cookies_set() {
     let (world, _) = with_sessions();
-    let (both, one) = (&["/echo/x", "/maybe/x"] as &[_], &["/echo/x"] as &[_]);
+    let (both, one) = (&["/echo/x", "/maybe/x"] as &[&str], &["/echo/x"] as &[&str]);
     for (value, paths, status, problem) in [
         ("ended", one, 401, "session_unknown"),
         ("stolen", both, 401, "session_not_theirs"),

@@ -32,7 +32,8 @@ async fn client_credentials_speak_for_the_client_alone() {
         (&said["scope"], &said["aud"]),
         (&json!("orders.read"), &json!("https://api.example"))
     );
-    assert!(said.get("roles").is_none() && said.get("sid").is_none() && said.get("fid").is_none());
+    assert_eq!(said["roles"], json!([]));
+    assert!(said.get("sid").is_none() && said.get("fid").is_none());
     assert!(said.get("status").is_some());
     let wide = [("grant_type", "client_credentials"), ("scope", "admin")];
     assert_eq!(error(ask(&world, "machine", &wide).await.unwrap_err()), "invalid_scope");
@@ -114,10 +115,10 @@ async fn an_exchanged_token_is_narrower_in_every_way_and_keeps_its_origin() {
     assert_eq!(answer.issued_token_type, Some(ACCESS_TOKEN));
     let tokens = answer.tokens.unwrap();
     assert_eq!(tokens.keys().collect::<Vec<_>>(), ["payments", "inventory"]);
-    for (target, scope) in [("payments", json!("payments.write")), ("inventory", json!(null))] {
+    for (target, scope) in [("payments", "payments.write"), ("inventory", "")] {
         let said = claims(tokens[target]["access_token"].as_str().unwrap());
         assert_eq!(said["aud"], target);
-        assert_eq!(said.get("scope").cloned().unwrap_or_default(), scope);
+        assert_eq!(said["scope"], scope);
         assert_eq!(said["original_jti"], origin["jti"]);
         assert_eq!(said["act"], json!({"sub": "orders"}));
         for kept in ["sub", "sid", "fid", "status", "roles"] {

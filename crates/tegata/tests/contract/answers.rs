@@ -44,6 +44,15 @@ fn a_problem_names_the_trace_that_the_request_is_a_part_of() {
 }
 
 #[test]
+fn a_request_without_a_name_is_known_by_one_in_the_answer_and_in_its_problem() {
+    for place in [demo().public, demo().gateway] {
+        let answer = place.get("/api/auth/session").send().expect(401);
+        let name = answer.field("x-request-id").unwrap().to_owned();
+        assert_eq!(answer.problem()["trace_id"], name);
+    }
+}
+
+#[test]
 fn head_is_get_without_the_body() {
     for path in ["/login", "/.well-known/jwks.json", "/.well-known/openid-configuration"] {
         let answer = demo().public.ask("HEAD", path).send().expect(200);

@@ -209,7 +209,7 @@ fn client_credentials_give_a_token_for_the_gateway_or_for_one_service() {
     assert_eq!(names(&answer), sorted("access_token token_type expires_in scope"));
     let jwt = verified(answer["access_token"].as_str().unwrap());
     assert_eq!(jwt.header["typ"], "at+jwt");
-    for name in "iss sub aud exp iat nbf jti client_id scope status".split(' ') {
+    for name in "iss sub aud exp iat nbf jti client_id scope roles status".split(' ') {
         assert!(!jwt.claims[name].is_null(), "{name}: {}", jwt.claims);
     }
     assert_eq!(jwt.claims["sub"], client.id);
@@ -225,7 +225,7 @@ fn client_credentials_give_a_token_for_the_gateway_or_for_one_service() {
     let answer = ask_token(demo, &orders, &[grant, ("audience", "payments")]).expect(200).json();
     assert_eq!(answer["expires_in"], 60);
     let jwt = verified(answer["access_token"].as_str().unwrap());
-    for name in "iss sub aud exp iat jti".split(' ') {
+    for name in "iss sub aud exp iat jti scope".split(' ') {
         assert!(!jwt.claims[name].is_null(), "{name}: {}", jwt.claims);
     }
     assert_eq!((&jwt.claims["sub"], &jwt.claims["aud"]), (&json!("orders"), &json!("payments")));

@@ -107,9 +107,9 @@ fn nothing_about_anybody_is_said_there() {
 fn nothing_else_is_served_there() {
     let demo = demo();
     for path in ["/", "/login", "/oauth2/token", "/api/auth/session", "/.well-known/jwks.json"] {
-        demo.operations.get(path).send().expect(404);
+        demo.operations.get(path).send().expect(404).problem();
     }
     for path in ["/metrics", "/health/live", "/health/ready"] {
-        demo.operations.post(path).send().expect(405);
+        demo.operations.post(path).send().expect(405).problem();
     }
 }
