@@ -242,7 +242,11 @@ impl Guard {
             return Err(fault);
         }
         self.partial.extend_from_slice(bytes);
-        Ok(())
+        match &self.state {
+            State::Before(_) => line::begins_request(&self.partial),
+            State::Fields(_) => line::begins_field(&self.partial),
+            State::Body(_) | State::Off => Ok(()),
+        }
     }
 
     /// Takes a complete line. Answers whether a request ended with it.

@@ -45,10 +45,10 @@ pub(super) fn request(line: &[u8]) -> Result<bool, Fault> {
     if target.is_empty() || target.contains(&b' ') {
         return Err(Fault::RequestLine);
     }
-    // What a parser of URIs would drop silently (`#`) or stop at.
-    let illegal = |byte: &u8| !matches!(byte, 0x21..=0x7e) || b"#<>`".contains(byte);
-    if target.iter().any(illegal) {
-        return Err(Fault::TargetByte);
+    check_target(target)?;
+    // Whatever else is no target would be refused by the parser behind this, without a word.
+    if target.first() != Some(&b'/') && http::Uri::try_from(target).is_err() {
+        return Err(Fault::RequestLine);
     }
     match version {
         b" HTTP/1.1" => Ok(false),
@@ -56,6 +56,51 @@ pub(super) fn request(line: &[u8]) -> Result<bool, Fault> {
         [b' ', b'H', b'T', b'T', b'P', b'/', ..] => Err(Fault::Version),
         _ => Err(Fault::RequestLine),
     }
+}
+
+/// The beginning of a request line, whose end has not come yet: the parser behind the watch sees it
+/// too, and would refuse it without a word.
+pub(super) fn begins_request(line: &[u8]) -> Result<(), Fault> {
+    // What ends the line may have come, but for its last byte.
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut words = line.splitn(3, |byte| *byte == b' ');
+    let method = words.next().unwrap_or_default();
+    if method.len() > 32 || !method.iter().all(|byte| is_token(*byte)) {
+        return Err(Fault::RequestLine);
+    }
+    let Some(target) = words.next() else { return Ok(()) };
+    if method.is_empty() || (target.is_empty() && words.next().is_some()) {
+        return Err(Fault::RequestLine);
+    }
+    check_target(target)
+}
+
+/// Refuses the bytes that a parser of URIs would drop silently (`#`) or stop at.
+fn check_target(target: &[u8]) -> Result<(), Fault> {
+    let illegal = |byte: &u8| !matches!(byte, 0x21..=0x7e) || b"#<>`".contains(byte);
+    let mut parts = target.splitn(2, |byte| *byte == b'?');
+    let query = parts.nth(1).unwrap_or_default();
+    if target.iter().any(illegal) || query.contains(&b'"') {
+        return Err(Fault::TargetByte);
+    }
+    Ok(())
+}
+
+/// The beginning of a header field, whose end has not come yet.
+pub(super) fn begins_field(line: &[u8]) -> Result<(), Fault> {
+    if line.first().is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
+        return Err(Fault::Folded);
+    }
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut parts = line.splitn(2, |byte| *byte == b':');
+    let (name, value) = (parts.next().unwrap_or_default(), parts.next());
+    if (name.is_empty() && value.is_some()) || !name.iter().all(|byte| is_token(*byte)) {
+        return Err(Fault::FieldName);
+    }
+    if value.unwrap_or_default().iter().any(is_control) {
+        return Err(Fault::FieldValue);
+    }
+    Ok(())
 }
 
 /// A header field. Folding (RFC 9112 §5.2) and white space before the colon (§5.1) are refused.
@@ -72,10 +117,14 @@ pub(super) fn field(line: &[u8]) -> Result<Field<'_>, Fault> {
         return Err(Fault::FieldsTooLarge);
     }
     let value = value.get(1..).unwrap_or_default();
-    if value.iter().any(|byte| matches!(byte, 0..=8 | 10..=31 | 127)) {
+    if value.iter().any(is_control) {
         return Err(Fault::FieldValue);
     }
     Ok(Field { name, value: trim(value) })
+}
+
+const fn is_control(byte: &u8) -> bool {
+    matches!(byte, 0..=8 | 10..=31 | 127)
 }
 
 /// A length: digits alone, no sign, no list.
