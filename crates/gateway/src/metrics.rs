@@ -28,6 +28,9 @@ pub struct Metrics {
     pub(crate) alive: Checked,
     pub(crate) revoked: Checked,
     pub(crate) stale: Checked,
+    /// `session_validation_duration_seconds`.
+    pub(crate) session_valid: Histogram,
+    pub(crate) session_invalid: Histogram,
     /// `decision_log_lost_total`.
     pub(crate) lost: Counter,
 }
@@ -62,6 +65,13 @@ struct Validation {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SessionValidation {
+    service: &'static str,
+    method: &'static str,
+    status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Revocation {
     layer: &'static str,
     result: &'static str,
@@ -75,6 +85,7 @@ impl Metrics {
         let durations = Family::<Service, Histogram>::default();
         let decisions = Family::<Decision, Counter>::default();
         let validations = Family::<Validation, Histogram>::default();
+        let sessions = Family::<SessionValidation, Histogram>::default();
         let checks = Family::<Revocation, Histogram>::default();
         let counts = Family::<Revocation, Counter>::default();
         let lost = Counter::default();
@@ -89,6 +100,11 @@ impl Metrics {
             "token_validation_duration_seconds",
             "Verification of access tokens",
             validations.clone(),
+        );
+        registry.register(
+            "session_validation_duration_seconds",
+            "Looking up whom a session cookie stands for",
+            sessions.clone(),
         );
         registry.register(
             "revocation_check_duration_seconds",
@@ -108,6 +124,10 @@ impl Metrics {
         let decision = |decision| decisions.get_or_create(&Decision { decision }).clone();
         let validation =
             |result| validations.get_or_create(&Validation { service: "gateway", result }).clone();
+        let session = |status| {
+            let labels = SessionValidation { service: "gateway", method: "cookie", status };
+            sessions.get_or_create(&labels).clone()
+        };
         let check = |result| {
             let labels = Revocation { layer: "memory", result };
             Checked {
@@ -120,6 +140,8 @@ impl Metrics {
             denied: decision("deny"),
             valid: validation("valid"),
             invalid: validation("invalid"),
+            session_valid: session("valid"),
+            session_invalid: session("invalid"),
             alive: check("alive"),
             revoked: check("revoked"),
             stale: check("stale"),

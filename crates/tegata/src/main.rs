@@ -27,6 +27,7 @@ mod compose;
 mod config;
 mod cookie_door;
 mod demo;
+mod gauges;
 mod installation;
 mod operate;
 mod outbox;

@@ -26,6 +26,7 @@ use crate::{
     compose::Composed,
     config::{LogForm, Observability},
     cookie_door::CookieDoor,
+    gauges::Following,
 };
 
 /// For how long browsers remember to come with TLS alone: a year.
@@ -72,6 +73,7 @@ pub(crate) async fn start(
 ) -> Result<Running, Failed> {
     let mut registry = Registry::default();
     let metrics = tegata_server::Metrics::register(&mut registry);
+    registry.register_collector(Box::new(Following(Arc::clone(&composed.view))));
     let outer = public(&composed, &metrics, loopback)?;
     let behind = outer.behind(gateway_as_proxy());
     let inner = inner()?;

@@ -50,7 +50,13 @@ pub(crate) async fn identify(
             let Some((sessions, value)) = session_cookie(head, admitted, gate)? else {
                 return Ok(Identified::default());
             };
+            let began = gate.node.since_boot();
             let checked = sessions.check(&value, *head, admitted.client).await;
+            let took = gate.node.elapsed(began);
+            match &checked.verdict {
+                Ok(_) => gate.metrics.session_valid.observe(took),
+                Err(_) => gate.metrics.session_invalid.observe(took),
+            }
             *set_cookie = checked.set_cookie;
             match checked.verdict {
                 Ok(session) => Caller::Session(session),

@@ -52,6 +52,7 @@ fn metrics_have_their_promised_names_and_labels() {
         "gateway_request_duration_seconds_count{service}",
         "policy_decisions_total{decision}",
         "session_errors_total{service,error_type}",
+        "session_validation_duration_seconds_count{service,method,status}",
     ] {
         let (name, labels) = promised.split_once('{').unwrap();
         let start = format!("{name}{{");
@@ -64,6 +65,26 @@ fn metrics_have_their_promised_names_and_labels() {
         labels.sort_unstable();
         assert_eq!(own, labels, "{promised}");
     }
+}
+
+#[test]
+fn metrics_say_how_far_the_revocations_are_known() {
+    let text = metrics();
+    let value = |name: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("there is no {name}")).parse().unwrap()
+    };
+    assert!((0.0..5.0).contains(&value("revocation_staleness_seconds")));
+    let before = value("revocation_position");
+    let (mut browser, _) = Browser::signed_in(demo().public, &demo().person("customer"));
+    browser.change(demo().public.post("/api/auth/logout")).expect(204);
+    let after = || {
+        let text = demo().operations.get("/metrics").send().expect(200).text();
+        let line = text.lines().find_map(|line| line.strip_prefix("revocation_position "));
+        line.unwrap().parse::<f64>().unwrap()
+    };
+    // It is pulled every half second.
+    assert!((0..20_000).any(|_| after() > before), "the log is not followed");
 }
 
 #[test]
