@@ -146,7 +146,8 @@ impl Provider {
         let named = params.get("redirect_uri");
         let redirect_uri = match (named, client.redirect_uris.as_slice()) {
             (Some(asked), all) if all.iter().any(|uri| uri.allows(asked)) => asked.to_owned(),
-            (None, [only]) => only.as_str().to_owned(),
+            // OAuth 2.1 lets a client leave its only one out; OpenID Connect Core §3.1.2.1 does not.
+            (None, [only]) if !asks_openid(params) => only.as_str().to_owned(),
             _ => return Err(page(Unsafe::RedirectUri)),
         };
         // One that is too long for us is too long for a redirect.
@@ -283,6 +284,10 @@ fn prompt(params: &Params) -> Result<Prompt, OAuthError> {
         return Err(OAuthError::request("prompt=none stands alone"));
     }
     Ok(prompt)
+}
+
+fn asks_openid(params: &Params) -> bool {
+    params.get("scope").is_some_and(|scope| scope.split(' ').any(|value| value == "openid"))
 }
 
 fn answer(uri: &str, state: Option<&str>, issuer: &str, parameters: &[(&str, &str)]) -> Redirect {

@@ -280,6 +280,9 @@ async fn a_request_with_nowhere_safe_to_answer_gets_a_page() {
             other => panic!("{other:?}"),
         }
     }
+    // OpenID Connect asks for it even where there is one only.
+    let named_by_nobody = refused(&[("client_id", "web"), ("scope", "profile openid")]).await;
+    assert_eq!(named_by_nobody, NotAuthorized::Page(Unsafe::RedirectUri));
 }
 
 #[tokio::test]
