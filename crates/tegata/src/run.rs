@@ -331,6 +331,8 @@ impl Check for Followed {
 pub(crate) struct Stop {
     interrupt: Signal,
     terminate: Signal,
+    /// Heard and passed over: a file that may not grow is an error of the write, not the end.
+    _too_large: Signal,
 }
 
 impl Stop {
@@ -342,6 +344,7 @@ impl Stop {
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            _too_large: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

@@ -21,6 +21,7 @@ mod contract {
     pub(crate) mod options;
     pub(crate) mod racing;
     pub(crate) mod refusals;
+    pub(crate) mod shortage;
     pub(crate) mod tokens;
     pub(crate) mod wire;
 }

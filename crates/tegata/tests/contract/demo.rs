@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const GUARD: &str = r#"
     trap '' INT TERM
     "$@" </dev/null &
+    echo $! >"$0/pid"
     exec >/dev/null
     cat
     kill $! 2>/dev/null
@@ -134,6 +135,16 @@ impl Demo {
     /// What the demo said on its standard error.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.data.join("log")).unwrap()
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> i32 {
+        fs::read_to_string(self.data.join("pid")).unwrap().trim().parse().unwrap()
+    }
+
+    /// Where its database is.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.data.join("tegata.db")
     }
 
     /// A client of the description.

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{browser::Browser, demo::demo};
+use super::{
+    browser::Browser,
+    demo::{demo, until},
+};
 
 #[test]
 fn a_running_node_is_alive_and_ready() {
@@ -84,7 +87,7 @@ fn metrics_say_how_far_the_revocations_are_known() {
         line.unwrap().parse::<f64>().unwrap()
     };
     // It is pulled every half second.
-    assert!((0..20_000).any(|_| after() > before), "the log is not followed");
+    until("the log has been followed", || after() > before);
 }
 
 #[test]
