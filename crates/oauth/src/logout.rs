@@ -16,10 +16,6 @@ use crate::{
 pub struct EndSession {
     /// Who asks, if they say so.
     pub client: Option<Client>,
-    /// Whom the ID token spoke of.
-    pub sub: Option<String>,
-    /// Which session it spoke of.
-    pub sid: Option<String>,
     /// Where the browser goes afterwards: registered, with the state in it.
     pub then: Option<String>,
 }
@@ -65,7 +61,6 @@ impl Provider {
                 return Err(OAuthError::request(description).into());
             }
         };
-        let (sub, sid) = hint.map_or((None, None), |hint| (Some(hint.sub), hint.sid));
-        Ok(EndSession { client, sub, sid, then })
+        Ok(EndSession { client, then })
     }
 }

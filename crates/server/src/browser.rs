@@ -10,7 +10,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tegata_core::SessionId;
-use tegata_session::{CookieName, Passage, Sent, value::Value};
+use tegata_session::{CookieName, Passage, Received, Sent, value::Value};
 
 use crate::{
     app::App,
@@ -115,15 +115,19 @@ fn from_our_pages(app: &App, caller: &Caller) -> Result<Sent, Problem> {
     })
 }
 
+/// The cookies of a script, if they can be read.
+fn legible<'c>(app: &App, caller: &'c Caller) -> Result<Received<'c>, Problem> {
+    caller.cookies(app).map_err(|_| {
+        let detail = "the cookies of the request cannot be read";
+        Problem::new(StatusCode::BAD_REQUEST, detail).named("invalid_request")
+    })
+}
+
 /// The session that a script says it acts for: its cookie names it, and the CSRF token was made for
 /// it. `None`: the browser has no cookie that names one. Whether the cookie is genuine is not told.
 fn guarded(app: &App, caller: &Caller) -> Result<Option<SessionId>, Problem> {
     from_our_pages(app, caller)?;
-    let cookies = caller.cookies(app).map_err(|_| {
-        let detail = "the cookies of the request cannot be read";
-        Problem::new(StatusCode::BAD_REQUEST, detail).named("invalid_request")
-    })?;
-    let named = cookies.get(CookieName::Session).and_then(|value| Value::parse(value).ok());
+    let named = legible(app, caller)?.get(CookieName::Session).and_then(|value| Value::parse(value).ok());
     let Some(Value { sid, .. }) = named else { return Ok(None) };
     let token = caller.csrf().unwrap_or_default();
     if app.csrf().is_of_session(app.realm(), &sid, token) {

@@ -62,6 +62,27 @@ impl App {
         }
     }
 
+    /// The session that whoever asks to be signed out means: that of their genuine cookie, though it
+    /// has been replaced or comes from elsewhere. Ending too much is the safe side. `None`: there is
+    /// none that lives.
+    ///
+    /// # Errors
+    /// What the store says: then it is not known.
+    pub(crate) async fn meant(
+        &self,
+        caller: &Caller,
+        presence: &Presence,
+    ) -> Result<Option<Session>, StoreError> {
+        if let Some(session) = presence.session() {
+            return Ok(Some(session.clone()));
+        }
+        let value = caller.cookie(self, CookieName::Session).unwrap_or_default();
+        match self.sessions().of_cookie(self.realm(), value).await? {
+            Some(session) => self.sessions().find(self.realm(), &session.id).await,
+            None => Ok(None),
+        }
+    }
+
     /// Signs a person in by name and password: a session begins, and with it the token family of
     /// our own scripts, in one batch.
     ///

@@ -18,7 +18,7 @@ use crate::{
     body,
     form::Fields,
     pages::{Frame, Trouble, Visit, render, see_other},
-    signed_in::Cookies,
+    signed_in::{Cookies, Presence},
 };
 
 #[derive(Template)]
@@ -73,9 +73,9 @@ async fn ask(app: &App, visit: &Visit, fields: Fields) -> Result<Response, Troub
     let chosen = fields.one("lang").map(str::to_owned);
     let params = params(fields)?;
     let wish = app.provider().end_session(&params).await?;
-    let presence = app.presence(&visit.caller).await?;
+    let (presence, meant) = meant(app, visit).await?;
     let cookies = presence.cookies(app);
-    let Some(session) = presence.session() else {
+    let Some(session) = meant else {
         // Nobody is signed in, so nothing has to be asked.
         let answer = done(app, visit, &wish, chosen.as_deref())?;
         return Ok((cookies, answer).into_response());
@@ -108,8 +108,7 @@ async fn take(
     let token = fields.one("csrf_token").unwrap_or_default().to_owned();
     let chosen = fields.one("lang").map(str::to_owned);
     let wish = app.provider().end_session(&params(fields)?).await?;
-    let presence = app.presence(&visit.caller).await?;
-    if let Some(session) = presence.session() {
+    if let (_, Some(session)) = meant(app, visit).await? {
         if !app.csrf().is_of_session(app.realm(), &session.id, &token) {
             return Err(Trouble::Foreign);
         }
@@ -117,11 +116,21 @@ async fn take(
             Decision::ThisBrowser => {
                 app.end_session(&session.id, &session.user).await?;
             }
-            Decision::Everywhere => everywhere(app, session).await?,
+            Decision::Everywhere => everywhere(app, &session).await?,
         }
     }
     let answer = done(app, visit, &wish, chosen.as_deref())?;
     Ok((Cookies::signed_out(app), answer).into_response())
+}
+
+/// What the browser's cookie comes to, and the session that is to end.
+async fn meant(app: &App, visit: &Visit) -> Result<(Presence, Option<Session>), Trouble> {
+    if visit.caller.cookies(app).is_err() {
+        return Err(Trouble::Malformed("the cookies of the request cannot be read"));
+    }
+    let presence = app.presence(&visit.caller).await?;
+    let meant = app.meant(&visit.caller, &presence).await?;
+    Ok((presence, meant))
 }
 
 /// Ends all sessions of a person, and all their tokens.

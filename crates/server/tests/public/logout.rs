@@ -1,9 +1,10 @@
 //! Signing out at the wish of a client, and on our own page.
 
-use http::StatusCode;
+use axum::body::Body;
+use http::{Method, Request, StatusCode};
 
 use super::{
-    bench::{Bench, PASSWORD},
+    bench::{Bench, ISSUER, PASSWORD},
     browser::{Browser, encoded},
     flow::{authorize, code, redeeming, token},
 };
@@ -122,4 +123,65 @@ async fn the_page_of_the_person_ends_one_session_or_all() {
     assert!(done.body.contains("You are signed out"));
     assert_eq!(third.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(browser.get("/").await.location(), "/login");
+}
+
+/// A telephone that goes from one network to another is not the browser that it was; whoever signs out
+/// there is signed out all the same.
+#[tokio::test]
+async fn signing_out_ends_the_session_wherever_its_cookie_has_got_to() {
+    let bench = Bench::new().await;
+    // On our page, after being asked.
+    let (mut browser, hint) = signed_in(&bench).await;
+    let mut moved = browser.clone();
+    moved.address = "198.51.100.9".parse().unwrap();
+    let page = moved.get(&format!("/oauth2/logout?{}", encoded(&[("id_token_hint", &hint)]))).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.headers.get("set-cookie").is_none());
+    let token = page.field("csrf_token").to_owned();
+    let forged = [("decision", "logout"), ("csrf_token", "1.x")];
+    assert_eq!(moved.submit("/oauth2/logout", &forged).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::OK);
+    let fields = [("decision", "logout"), ("csrf_token", token.as_str())];
+    assert_eq!(moved.submit("/oauth2/logout", &fields).await.status, StatusCode::OK);
+    assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
+    // By a script, everywhere.
+    let (mut browser, told) = Browser::signed_in(&bench).await;
+    let (mut other, _) = Browser::signed_in(&bench).await;
+    let mut moved = browser.clone();
+    moved.agent = "curl/8";
+    let csrf = told["csrf_token"].as_str().unwrap();
+    let target = "/api/auth/logout?everywhere=true";
+    let unguarded = moved.call(Method::POST, target, None, None).await;
+    assert_eq!(unguarded.status, StatusCode::FORBIDDEN);
+    let answer = moved.call(Method::POST, target, Some(csrf), None).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(other.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
+}
+
+/// A neighbour on the domain can plant a second cookie of a name. Then nobody can tell which session
+/// is meant, and nobody is told that they are signed out.
+#[tokio::test]
+async fn who_cannot_be_read_is_not_told_that_they_are_signed_out() {
+    let bench = Bench::new().await;
+    let (mut browser, told) = Browser::signed_in(&bench).await;
+    let good = browser.cookie("session_id").unwrap().to_owned();
+    let planted = format!("session_id={good}; session_id=x");
+    let request = |method: Method, target: &str| {
+        let csrf = told["csrf_token"].as_str().unwrap();
+        Request::builder()
+            .method(method)
+            .uri(target)
+            .header("origin", ISSUER)
+            .header("x-csrf-token", csrf)
+            .header("cookie", &planted)
+            .body(Body::empty())
+            .unwrap()
+    };
+    for (method, target) in [(Method::POST, "/api/auth/logout"), (Method::GET, "/oauth2/logout")] {
+        let answer = browser.clone().send(request(method, target)).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{target}");
+        assert!(answer.headers.get("set-cookie").is_none(), "{target}");
+    }
+    assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::OK);
 }
