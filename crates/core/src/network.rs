@@ -73,6 +73,12 @@ impl Network {
         LOOPBACK
     }
 
+    /// Its first address.
+    #[must_use]
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Whether `address` is in it. An IPv4 address in IPv6 clothes counts as itself.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

@@ -9,7 +9,7 @@ use tegata_core::{
 };
 use tegata_token::Scope;
 
-use crate::provider::Provider;
+use crate::{client::Client, provider::Provider};
 
 /// Where consents are stored.
 pub static CONSENTS: Kind =
@@ -44,19 +44,22 @@ impl Stored for Consent {
 }
 
 impl Provider {
-    /// Whether a person has agreed that a client has this scope.
+    /// Whether a person has agreed that a client has this scope. What was said to an earlier client
+    /// of the same name was said to somebody else.
     ///
     /// # Errors
     /// What the store says.
     pub async fn has_consent(
         &self,
         user: &UserId,
-        client: &ClientId,
+        client: &Client,
         scope: &Scope,
     ) -> Result<bool, StoreError> {
-        let key = key(user, client);
+        let key = key(user, &client.id);
         let found = repository::load::<Consent>(self.records(), self.realm(), &key).await?;
-        Ok(found.is_some_and(|consent| consent.value.scope.covers(scope)))
+        let counts =
+            |consent: &Consent| consent.at >= client.created && consent.scope.covers(scope);
+        Ok(found.is_some_and(|consent| counts(&consent.value)))
     }
 
     /// Remembers that a person agreed, beside what they agreed to before.
@@ -66,21 +69,25 @@ impl Provider {
     pub async fn remember_consent(
         &self,
         user: &UserId,
-        client: &ClientId,
+        client: &Client,
         scope: &Scope,
     ) -> Result<(), StoreError> {
-        let key = key(user, client);
+        let key = key(user, &client.id);
         for _ in 0..TRIES {
             let found = repository::load::<Consent>(self.records(), self.realm(), &key).await?;
-            let (before, expect) = found.map_or((Scope::default(), Expect::Absent), |found| {
-                (found.value.scope, Expect::Version(found.version))
-            });
+            let (before, expect) = match found {
+                None => (Scope::default(), Expect::Absent),
+                Some(found) if found.value.at < client.created => {
+                    (Scope::default(), Expect::Version(found.version))
+                }
+                Some(found) => (found.value.scope, Expect::Version(found.version)),
+            };
             // Both are valid scopes, so together they are one.
             let both = Scope::new(&format!("{before} {scope}")).unwrap_or(before);
             let consent = Consent {
                 key: key.clone(),
                 user: user.clone(),
-                client: client.clone(),
+                client: client.id.clone(),
                 scope: both,
                 at: self.node().now(),
             };

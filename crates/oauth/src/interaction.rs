@@ -72,6 +72,12 @@ impl Provider {
         said: Said,
     ) -> Result<Next, StoreError> {
         let prompt = request.prompt;
+        // Whoever signed in for this request and is somebody else would be asked for ever.
+        let other = |who: &&SignedIn| who.auth_time >= request.at && !is_meant(request, who);
+        if who.as_ref().is_some_and(other) {
+            let description = "somebody other than id_token_hint names has signed in";
+            return Ok(Next::Refuse(OAuthError::new(Code::LoginRequired, description)));
+        }
         let refuse = |code, description| Ok(Next::Refuse(OAuthError::new(code, description)));
         let Some(who) = who.filter(|who| self.counts(request, who)) else {
             // A password is all that there is yet: whoever asks for more would be asked for ever.
@@ -94,7 +100,7 @@ impl Provider {
         };
         let must_ask = prompt.consent
             || (client.asks_consent
-                && !self.has_consent(&who.user, &client.id, &request.scope).await?);
+                && !self.has_consent(&who.user, client, &request.scope).await?);
         if said.consented || !must_ask {
             Ok(Next::Answer)
         } else if prompt.none {
@@ -115,7 +121,7 @@ impl Provider {
         let age = self.node().now().since(who.auth_time).as_secs();
         let old =
             request.max_age.is_some_and(|max_age| age > max_age && who.auth_time < request.at);
-        !again && !old && !weak
+        !again && !old && !weak && is_meant(request, who)
     }
 
     /// Keeps a request while a person signs in. Answers the handle that the page carries.
@@ -136,18 +142,28 @@ impl Provider {
         Ok(handle)
     }
 
-    /// The request that is held under a handle. `None`: there is none, or it has waited too long.
+    /// The request that is held under a handle, and its client. `None`: there is none, it has waited
+    /// too long, or its client may not ask for it any more.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn held(&self, handle: &str) -> Result<Option<AuthorizationRequest>, StoreError> {
+    pub async fn held(
+        &self,
+        handle: &str,
+    ) -> Result<Option<(AuthorizationRequest, Client)>, StoreError> {
         let shaped = (1..=64).contains(&handle.len())
             && handle.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
         if !shaped {
             return Ok(None);
         }
         let held = self.ephemeral().get(self.realm(), &REQUESTS, handle).await?;
-        Ok(held.and_then(|held| repository::decode_bytes(FORM, &held.value).ok()))
+        let request: Option<AuthorizationRequest> =
+            held.and_then(|held| repository::decode_bytes(FORM, &held.value).ok());
+        let Some(request) = request else { return Ok(None) };
+        let client = self.clients().load(self.realm(), &request.client).await?;
+        let Some(client) = client.map(|found| found.value) else { return Ok(None) };
+        let stands = self.still_stands(&request, &client).await?;
+        Ok(stands.then_some((request, client)))
     }
 
     /// Lets go of a request that has been answered.
@@ -157,4 +173,9 @@ impl Provider {
     pub async fn release(&self, handle: &str) -> Result<(), StoreError> {
         self.ephemeral().take(self.realm(), &REQUESTS, handle).await.map(|_| ())
     }
+}
+
+/// Whether a request may be answered about this person.
+fn is_meant(request: &AuthorizationRequest, who: &SignedIn) -> bool {
+    request.subject.as_ref().is_none_or(|subject| *subject == who.user.as_str())
 }

@@ -2,13 +2,12 @@
 
 use serde_json::{Value, json};
 use tegata_core::StoreError;
-use tegata_token::{Holders as _, Standing};
 
 use crate::{
     client::Client,
     error::{Code, OAuthError, Refused},
     params::Params,
-    provider::Provider,
+    provider::{Asking, Provider},
 };
 
 impl Provider {
@@ -47,7 +46,8 @@ impl Provider {
         };
         let now = self.node().now();
         let current = generation == family.generation;
-        let gone = matches!(self.standing(self.realm(), &family).await?, Standing::Gone);
+        let owner = self.owner(self.realm(), &family, Asking::Introspect).await?;
+        let gone = owner.is_none();
         if !current || family.ended.is_some() || family.is_over(now) || gone {
             return Ok(None);
         }

@@ -147,20 +147,16 @@ impl Provider {
         Status { status_list: StatusEntry { idx: place.index, uri } }
     }
 
-    /// Whether there are keys for what a client's tokens are signed with.
+    /// Whether there is a key to sign with. To be asked before something is used up for the answer.
     ///
     /// # Errors
     /// [`StoreError::Misused`] names the algorithm.
-    pub(crate) fn check_signers(&self, client: &Client) -> Result<(), Refused> {
-        let keys = self.keys().now();
-        let lacking = [client.access_token_alg, client.id_token_alg]
-            .into_iter()
-            .find(|algorithm| keys.signer(*algorithm).is_none());
-        match lacking {
-            None => Ok(()),
-            Some(algorithm) => {
+    pub fn check_signer(&self, algorithm: Algorithm) -> Result<(), StoreError> {
+        match self.keys().now().signer(algorithm) {
+            Some(_) => Ok(()),
+            None => {
                 let detail = format!("there is no {algorithm} key to sign with");
-                Err(StoreError::Misused { detail }.into())
+                Err(StoreError::Misused { detail })
             }
         }
     }

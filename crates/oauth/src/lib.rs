@@ -39,7 +39,7 @@ pub use error::{Code, OAuthError, Refused};
 pub use interaction::{Next, Said, SignedIn};
 pub use issue::TokenAnswer;
 pub use params::Params;
-pub use provider::{Access, Config, Parts, Provider, Targets};
+pub use provider::{Access, Asking, Config, LiveSessions, Parts, Provider, Targets};
 pub use request::{AuthorizationRequest, NotAuthorized, Redirect, Unsafe};
 
 use tegata_core::Kind;

@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tegata_core::{BoxFuture, ClientId, Ephemeral, Epoch, Node, Realm, Records, StoreError};
+use tegata_core::{
+    BoxFuture, ClientId, Ephemeral, Epoch, Node, Realm, Records, SessionId, StoreError,
+};
 use tegata_token::{
     AccessToken, Expected, ExpectedAudience, Families, Indexes, InternalToken, Keys, Memory,
     Revoker, Verifier,
@@ -72,6 +74,26 @@ pub trait Targets: Send + Sync {
     ) -> BoxFuture<'a, Result<Access, StoreError>>;
 }
 
+/// Whoever knows which sessions live.
+pub trait LiveSessions: Send + Sync {
+    /// Whether a session lives. Asked for a refresh, which is using it, it lives on.
+    fn lives<'a>(
+        &'a self,
+        realm: &'a Realm,
+        session: &'a SessionId,
+        asking: Asking,
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+}
+
+/// What is asked about a family for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// To refresh it.
+    Refresh,
+    /// To say whether it counts.
+    Introspect,
+}
+
 /// What a provider is made of.
 #[derive(Clone)]
 pub struct Parts {
@@ -89,6 +111,8 @@ pub struct Parts {
     pub clients: Clients,
     /// The families.
     pub families: Families,
+    /// The sessions that families end with.
+    pub sessions: Arc<dyn LiveSessions>,
     /// The places in status lists.
     pub indexes: Indexes,
     /// The realm's keys.
@@ -168,6 +192,10 @@ impl Provider {
     #[must_use]
     pub fn families(&self) -> &Families {
         &self.parts.families
+    }
+
+    pub(crate) fn sessions(&self) -> &dyn LiveSessions {
+        self.parts.sessions.as_ref()
     }
 
     /// The keys.

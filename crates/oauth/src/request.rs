@@ -1,8 +1,8 @@
 //! Authorization requests: read, held while a person signs in, answered.
 
 use serde::{Deserialize, Serialize};
-use tegata_core::{ClientId, Timestamp};
-use tegata_token::Scope;
+use tegata_core::{ClientId, StoreError, Timestamp};
+use tegata_token::{Scope, hint::IdTokenHint};
 
 use crate::{
     client::{Client, GrantType},
@@ -49,6 +49,10 @@ pub struct AuthorizationRequest {
     pub ui_locales: Vec<String>,
     /// When it arrived.
     pub at: Timestamp,
+    /// Whom the answer must be about, where an ID token was sent as a hint: nobody else
+    /// (OpenID Connect Core §3.1.2.2).
+    #[serde(default)]
+    pub subject: Option<String>,
 }
 
 /// What the person must, or must not, be asked (OpenID Connect Core §3.1.2.1).
@@ -102,8 +106,8 @@ impl std::fmt::Debug for Redirect {
     }
 }
 
-impl From<tegata_core::StoreError> for NotAuthorized {
-    fn from(error: tegata_core::StoreError) -> Self {
+impl From<StoreError> for NotAuthorized {
+    fn from(error: StoreError) -> Self {
         Self::Refused(error.into())
     }
 }
@@ -223,7 +227,46 @@ impl Provider {
             login_hint: params.get("login_hint").map(|hint| hint.chars().take(256).collect()),
             ui_locales: words("ui_locales"),
             at: self.node().now(),
+            subject: self.hinted(params)?,
         })
+    }
+
+    /// Whom an ID token speaks of that was sent as a hint. It may have expired, and be another
+    /// client's.
+    fn hinted(&self, params: &Params) -> Result<Option<String>, OAuthError> {
+        let Some(token) = params.get("id_token_hint") else { return Ok(None) };
+        let read = IdTokenHint::read(token, &self.keys().now().key_set(), self.issuer());
+        let invalid = |_| OAuthError::request("id_token_hint is not valid");
+        read.map(|hint| Some(hint.sub)).map_err(invalid)
+    }
+
+    /// Whether a request that has waited would still be taken: its client may have been registered
+    /// anew meanwhile.
+    pub(crate) async fn still_stands(
+        &self,
+        request: &AuthorizationRequest,
+        client: &Client,
+    ) -> Result<bool, StoreError> {
+        let stands = client.redirect_uris.iter().any(|uri| uri.allows(&request.redirect_uri))
+            && client.may_use(GrantType::AuthorizationCode)
+            && client.scope.covers(&request.scope)
+            && (request.challenge.is_some() || !client.require_pkce);
+        if !stands {
+            return Ok(false);
+        }
+        for audience in &request.audience {
+            if !self.is_for(client, audience).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a client's tokens may be for this audience.
+    async fn is_for(&self, client: &Client, audience: &str) -> Result<bool, StoreError> {
+        Ok(audience == self.config().audience
+            || client.audiences.iter().any(|registered| registered == audience)
+            || self.targets().access(self.realm(), &client.id, audience).await? == Access::Allowed)
     }
 
     /// Whom the access token will be for: the resources that were asked for (RFC 8707), or the
@@ -235,10 +278,7 @@ impl Provider {
     ) -> Result<Vec<String>, Refused> {
         let mut audience: Vec<String> = Vec::new();
         for asked in params.all("resource").chain(params.all("audience")) {
-            let known = asked == self.config().audience
-                || client.audiences.iter().any(|registered| registered == asked)
-                || self.targets().access(self.realm(), &client.id, asked).await? == Access::Allowed;
-            if !known {
+            if !self.is_for(client, asked).await? {
                 let description = "the resource is not known, or not for this client";
                 return Err(OAuthError::new(Code::InvalidTarget, description).into());
             }

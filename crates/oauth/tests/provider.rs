@@ -6,5 +6,6 @@ mod provider {
     pub(crate) mod clients;
     pub(crate) mod code;
     pub(crate) mod machine;
+    pub(crate) mod meanwhile;
     pub(crate) mod world;
 }

@@ -127,7 +127,8 @@ fn legible<'c>(app: &App, caller: &'c Caller) -> Result<Received<'c>, Problem> {
 /// it. `None`: the browser has no cookie that names one. Whether the cookie is genuine is not told.
 fn guarded(app: &App, caller: &Caller) -> Result<Option<SessionId>, Problem> {
     from_our_pages(app, caller)?;
-    let named = legible(app, caller)?.get(CookieName::Session).and_then(|value| Value::parse(value).ok());
+    let named =
+        legible(app, caller)?.get(CookieName::Session).and_then(|value| Value::parse(value).ok());
     let Some(Value { sid, .. }) = named else { return Ok(None) };
     let token = caller.csrf().unwrap_or_default();
     if app.csrf().is_of_session(app.realm(), &sid, token) {

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    fmt,
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -23,7 +24,7 @@ impl Default for Peer {
 }
 
 /// Who makes a request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Caller {
     /// From where: the peer, or whom trusted proxies name.
     pub(crate) address: IpAddr,
@@ -61,6 +62,13 @@ impl FromRequestParts<App> for Caller {
             sites: bytes(FETCH_SITE),
             csrf: parts.headers.get(CSRF_TOKEN).and_then(|it| it.to_str().ok()).map(str::to_owned),
         })
+    }
+}
+
+impl fmt::Debug for Caller {
+    /// From where: the rest is credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Caller({})", self.address)
     }
 }
 

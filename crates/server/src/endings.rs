@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use tegata_core::{Batch, BoxFuture, CommitRefused, Realm, StoreError};
+use tegata_core::{Batch, BoxFuture, CommitRefused, Realm, SessionId, StoreError};
+use tegata_oauth::{Asking, LiveSessions};
 use tegata_session::{Ending, Reason, Session, Sessions, sessions::Endings};
 use tegata_token::{Entry, Holder, Order, RealmView, Revoker, Target, Withdrawable};
 
@@ -32,6 +33,26 @@ impl RevokedSessions {
             reason: ending.reason,
             actor: ending.actor,
         }
+    }
+}
+
+/// The sessions that token families end with.
+#[derive(Debug, Clone)]
+pub struct SessionsOfFamilies(pub Sessions);
+
+impl LiveSessions for SessionsOfFamilies {
+    fn lives<'a>(
+        &'a self,
+        realm: &'a Realm,
+        session: &'a SessionId,
+        asking: Asking,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            match asking {
+                Asking::Refresh => self.0.touch(realm, session).await,
+                Asking::Introspect => Ok(self.0.find(realm, session).await?.is_some()),
+            }
+        })
     }
 }
 

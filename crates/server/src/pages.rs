@@ -30,7 +30,6 @@ pub(crate) mod trouble;
 pub(crate) use trouble::Trouble;
 
 /// Somebody who comes for a page: who, and which language they read.
-#[derive(Debug)]
 pub(crate) struct Visit {
     pub(crate) caller: Caller,
     query: String,

@@ -1,12 +1,15 @@
 //! Every path of the public listener.
 
+use std::convert::Infallible;
+
 use axum::{
     Router,
+    extract::{FromRequestParts, Path},
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::{delete, get, post},
 };
-use http::StatusCode;
+use http::{StatusCode, request::Parts};
 
 use crate::{
     app::App,
@@ -15,6 +18,18 @@ use crate::{
     problem::Problem,
     status_lists, trace, well_known,
 };
+
+/// What a path has in the place of `{…}`. What cannot be read is nothing that there is.
+pub(crate) struct Segment(pub(crate) String);
+
+impl FromRequestParts<App> for Segment {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        let read = Path::<String>::from_request_parts(parts, app).await;
+        Ok(Self(read.map(|Path(text)| text).unwrap_or_default()))
+    }
+}
 
 /// The public listener as one service. Requests should carry a [`crate::Peer`].
 pub fn router(app: App) -> Router {

@@ -34,7 +34,6 @@ pub(crate) enum Presence {
 pub(crate) struct Cookies(Vec<HeaderValue>);
 
 /// A sign-in that has just begun: a session, and the tokens of our own scripts.
-#[derive(Debug)]
 pub(crate) struct Fresh {
     pub(crate) session: Session,
     pub(crate) access_token: String,
@@ -147,6 +146,8 @@ impl App {
         beginning: &Beginning,
         user: &User,
     ) -> Result<Fresh, CommitRefused> {
+        // Nothing begins that cannot be answered.
+        self.provider().check_signer(self.browser().access_token_alg)?;
         let realm = self.realm();
         let begun = self.sessions().prepare_begin(realm, beginning.clone()).await?;
         let (session, client) = (begun.session, self.browser());

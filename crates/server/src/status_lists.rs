@@ -3,7 +3,7 @@
 use std::{collections::HashMap, io::Write as _, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -14,7 +14,7 @@ use serde_json::json;
 use tegata_core::{SinceBoot, StoreError};
 use tegata_token::{Algorithm, ListId, StatusBits, jws, status::LIST_LENGTH};
 
-use crate::{app::App, problem::Problem};
+use crate::{app::App, problem::Problem, router::Segment};
 
 /// For how long a list is given out as it was made.
 const REMEMBERED: Duration = Duration::from_secs(3);
@@ -40,10 +40,7 @@ pub(crate) enum NoList {
     Store(StoreError),
 }
 
-pub(crate) async fn list(
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Response, NoList> {
+pub(crate) async fn list(State(app): State<App>, Segment(id): Segment) -> Result<Response, NoList> {
     let id = ListId::parse(&id).filter(|id| is_open(&app, *id)).ok_or(NoList::Unknown)?;
     let staleness = app.provider().revoker().view().staleness();
     if staleness.is_none_or(|age| age > app.config().most_stale) {

@@ -11,9 +11,46 @@ use crate::agent::Agent;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Binding {
     /// Where from: [`Network::home`].
+    #[serde(with = "home")]
     pub network: Network,
     /// What kind of browser.
     pub agent: Agent,
+}
+
+/// How the network is stored: the bytes that it has in common.
+mod home {
+    use std::net::IpAddr;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use tegata_core::Network;
+
+    #[derive(Serialize, Deserialize)]
+    enum Home {
+        V4([u8; 3]),
+        V6([u16; 4]),
+    }
+
+    pub(super) fn serialize<S: Serializer>(network: &Network, to: S) -> Result<S::Ok, S::Error> {
+        let home = match network.address() {
+            IpAddr::V4(address) => {
+                let [a, b, c, _] = address.octets();
+                Home::V4([a, b, c])
+            }
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Home::V6([a, b, c, d])
+            }
+        };
+        home.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Network, D::Error> {
+        let address = match Home::deserialize(from)? {
+            Home::V4([a, b, c]) => IpAddr::from([a, b, c, 0]),
+            Home::V6([a, b, c, d]) => IpAddr::from([a, b, c, d, 0, 0, 0, 0]),
+        };
+        Ok(Network::home(address))
+    }
 }
 
 /// What differed between who signed in and who presents the cookie.
@@ -65,6 +102,19 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Sessions outlive the program that began them.
+    #[test]
+    fn is_stored_as_it_always_was() {
+        for (address, stored) in
+            [("192.0.2.7", r#"{"V4":[192,0,2]}"#), ("2001:db8:1:2::7", r#"{"V6":[8193,3512,1,2]}"#)]
+        {
+            let binding = Binding::of(address.parse().unwrap(), None);
+            let json = serde_json::to_value(binding).unwrap();
+            assert_eq!(json["network"].to_string(), stored);
+            assert_eq!(serde_json::from_value::<Binding>(json).unwrap(), binding);
+        }
+    }
 
     #[test]
     fn names_the_part_that_differs() {

@@ -113,7 +113,7 @@ pub struct Prepared {
 }
 
 /// A cookie that is presented.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Presentation<'a> {
     /// The cookie's value.
     pub value: &'a str,
@@ -261,6 +261,16 @@ impl Passage {
     #[must_use]
     pub fn is_elevated(&self, at: Timestamp) -> bool {
         self.session.standing.is_elevated(at)
+    }
+}
+
+impl fmt::Debug for Presentation<'_> {
+    /// Without the cookie.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presentation")
+            .field("binding", &self.binding)
+            .field("rotates", &self.rotates)
+            .finish_non_exhaustive()
     }
 }
 

@@ -12,7 +12,7 @@ use tegata_identity::{
     HashingPool, PasswordHasher, PasswordPolicy, Passwords, SignIn, Throttle, Users, Workers,
 };
 use tegata_oauth::{Clients, Parts, Provider};
-use tegata_server::{RevokedSessions, SessionsOfHolder};
+use tegata_server::{RevokedSessions, SessionsOfFamilies, SessionsOfHolder};
 use tegata_session::{CookieTable, Csrf, Sessions, sessions::Endings};
 use tegata_store::{
     FileCustody, MemoryFeed, Postgres, PostgresConfig, PostgresRefused, RootKeyRefused,
@@ -195,6 +195,25 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     .await?;
     let clients = Clients::new(node.clone(), Arc::clone(&records), roots("client-secret").await?);
     let registry = Registry::new(node.clone(), Arc::clone(&records));
+    let session_keys = session_keys(roots("session").await?);
+    let limits = tegata_session::Limits {
+        absolute: config.sessions.absolute.get(),
+        idle: config.sessions.idle.get(),
+        rotation: config.sessions.rotation.get(),
+        most: config.sessions.most,
+        ..tegata_session::Limits::default()
+    };
+    let endings: Arc<dyn Endings> =
+        Arc::new(RevokedSessions::new(revoker.clone(), lifetimes.access));
+    let sessions = Sessions::new(
+        node.clone(),
+        epoch,
+        Arc::clone(&records),
+        Arc::clone(&ephemeral),
+        session_keys,
+        Arc::clone(&endings),
+        limits,
+    );
     let provider = Provider::new(
         provider_config(&config),
         Parts {
@@ -205,6 +224,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
             ephemeral: Arc::clone(&ephemeral),
             clients: clients.clone(),
             families: families.clone(),
+            sessions: Arc::new(SessionsOfFamilies(sessions.clone())),
             indexes,
             keys: keys.clone(),
             revoker: revoker.clone(),
@@ -242,25 +262,6 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     );
     let sign_in = SignIn::new(node.clone(), Arc::clone(&records), throttle, hasher, pool);
 
-    let session_keys = session_keys(roots("session").await?);
-    let limits = tegata_session::Limits {
-        absolute: config.sessions.absolute.get(),
-        idle: config.sessions.idle.get(),
-        rotation: config.sessions.rotation.get(),
-        most: config.sessions.most,
-        ..tegata_session::Limits::default()
-    };
-    let endings: Arc<dyn Endings> =
-        Arc::new(RevokedSessions::new(revoker.clone(), lifetimes.access));
-    let sessions = Sessions::new(
-        node.clone(),
-        epoch,
-        Arc::clone(&records),
-        Arc::clone(&ephemeral),
-        session_keys,
-        Arc::clone(&endings),
-        limits,
-    );
     let csrf = Csrf::new(self::session_keys(roots("csrf").await?));
     let cookies = CookieTable::new(config.public.environment, config.cookies.domain.as_deref())
         .map_err(|error| Startup::Configuration(format!("[cookies] {error}")))?;

@@ -150,6 +150,15 @@ impl From<CommitRefused> for Lost {
     }
 }
 
+/// What the next generation of a family is made of.
+struct Next {
+    scope: Scope,
+    authority: u64,
+    /// What must still be so when it is committed.
+    unchanged: Option<Change>,
+    at: Timestamp,
+}
+
 /// What a person may do now, asked at every refresh.
 #[derive(Debug, Clone)]
 pub enum Standing {
@@ -159,6 +168,9 @@ pub enum Standing {
         authority: u64,
         /// What must still be so when the refresh is committed: the version of their record.
         unchanged: Option<Change>,
+        /// The most that tokens may be used for now, where that may be less than what was granted:
+        /// what the client may still ask for.
+        most: Option<Scope>,
     },
     /// They are disabled or gone: the family is ended.
     Gone,
@@ -344,7 +356,7 @@ impl Families {
     ) -> Result<Issue, Lost> {
         let found = self.load(realm, presented).await?;
         let standing = holders.standing(realm, &found.value).await?;
-        let Standing::Good { authority, unchanged } = standing else {
+        let Standing::Good { authority, unchanged, most } = standing else {
             if found.value.ended.is_none() {
                 self.end(realm, &found, "holder_gone", "system", None).await?;
             }
@@ -367,7 +379,18 @@ impl Families {
                 self.end(realm, &found, reused.name(), "system", Some(reused)).await?;
                 Err(reused.into())
             }
-            Judgement::Spend => self.spend(realm, found, asked, authority, unchanged, now).await,
+            Judgement::Spend => {
+                let granted = &found.value.grant.scope;
+                let granted =
+                    most.map_or_else(|| granted.clone(), |most| granted.narrowed_to(&most));
+                let scope = match asked.scope {
+                    Some(scope) if granted.covers(scope) => scope.clone(),
+                    Some(_) => return Err(RefreshRefused::Scope.into()),
+                    None => granted,
+                };
+                let next = Next { scope, authority, unchanged, at: now };
+                self.spend(realm, found, asked.binding, next).await
+            }
         }
     }
 
@@ -375,20 +398,11 @@ impl Families {
         &self,
         realm: &Realm,
         found: Versioned<Family>,
-        asked: &Refresh<'_>,
-        authority: u64,
-        unchanged: Option<Change>,
-        now: Timestamp,
+        binding: &Binding,
+        Next { scope, authority, unchanged, at: now }: Next,
     ) -> Result<Issue, Lost> {
-        let granted = &found.value.grant.scope;
-        let scope = match asked.scope {
-            Some(scope) if granted.covers(scope) => scope.clone(),
-            Some(_) => return Err(RefreshRefused::Scope.into()),
-            None => granted.clone(),
-        };
         let access = self.access(realm, scope, now.max(found.value.started)).await?;
-        let (next, given_way) =
-            found.value.clone().spend(access, asked.binding.clone(), authority, now);
+        let (next, given_way) = found.value.clone().spend(access, binding.clone(), authority, now);
         let mut batch = Batch::new(realm.clone()).with(found.replace(&next));
         batch.changes.extend(unchanged);
         let entries = given_way

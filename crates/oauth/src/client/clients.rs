@@ -195,6 +195,8 @@ impl Clients {
             matches!(client.auth, AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost);
         if !by_secret {
             client.secrets.clear();
+            // Or the same one, declared again later, would count as given already.
+            client.declared = None;
             return None;
         }
         if let Some(given) = given {

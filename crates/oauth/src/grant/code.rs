@@ -164,7 +164,8 @@ impl Provider {
         }
         pkce::check(open.challenge.as_ref(), params.get("code_verifier"))?;
         // What the answer will be signed with: a code must not be used up for nothing.
-        self.check_signers(client)?;
+        self.check_signer(client.access_token_alg)?;
+        self.check_signer(client.id_token_alg)?;
         let user = self.active_user(self.realm(), open.user.as_str()).await?;
         // After the last look at the store: what was taken back since the code was issued counts.
         let user = user
@@ -199,7 +200,7 @@ impl Provider {
             .with(begins)
             .with(user.require());
         self.records().commit(batch).await?;
-        Ok(self.answer(client, &issue, Some(open.nonce.as_deref())).await?)
+        Ok(self.answer(client, &issue, &user.value, Some(open.nonce.as_deref()))?)
     }
 
     /// Whether the person, the session or the client was taken back since the code was issued.

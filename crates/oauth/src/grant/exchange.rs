@@ -33,9 +33,13 @@ impl Provider {
     ) -> Result<TokenAnswer, Refused> {
         check_forms(params)?;
         let targets = self.exchange_targets(client, params).await?;
-        // After the last look at the store, so that nothing is taken back in between; and what is
-        // taken back from now on was issued by now.
+        // What is taken back from now on was issued by now; what was taken back before is seen when
+        // the subject is looked at, after the last look at the store.
         let now = self.node().now().secs();
+        // As for client credentials: one that is still there now may go on.
+        if self.clients().load(self.realm(), &client.id).await?.is_none() {
+            return Err(OAuthError::new(Code::InvalidClient, "the client is not known").into());
+        }
         let subject = self.subject(client, params)?;
         let wanted = params.get("scope").map(Scope::new).transpose();
         let wanted =

@@ -1,8 +1,10 @@
 //! The refresh token grant (RFC 6749 §6).
 
-use tegata_core::{BoxFuture, Realm, StoreError};
+use parking_lot::Mutex;
+use tegata_core::{BoxFuture, Realm, StoreError, Versioned};
+use tegata_identity::User;
 use tegata_token::{
-    Binding, Claims, Family, Holders, RefreshRefused, Scope, Standing,
+    Binding, Claims, Family, Holders, RefreshRefused, Scope, Standing, Verdict,
     families::{Issue, Refresh},
 };
 
@@ -11,40 +13,67 @@ use crate::{
     error::{Code, OAuthError, Refused},
     issue::TokenAnswer,
     params::Params,
-    provider::Provider,
+    provider::{Asking, Provider},
 };
 
-impl Holders for Provider {
+/// The holder of a family that a client refreshes. Who that is is kept for the answer: after the
+/// token has been spent, nothing must be able to fail that can be asked before.
+struct Holder<'a> {
+    provider: &'a Provider,
+    client: &'a Client,
+    person: Mutex<Option<User>>,
+}
+
+impl Holders for Holder<'_> {
     fn standing<'a>(
         &'a self,
         realm: &'a Realm,
         family: &'a Family,
     ) -> BoxFuture<'a, Result<Standing, StoreError>> {
         Box::pin(async move {
-            // What took back the person, the session or the client takes back the family, also one
-            // that was begun while it happened.
-            let claims = Claims {
-                sub: family.user.as_str().to_owned(),
-                sid: family.session.as_ref().map(|sid| sid.as_str().to_owned()),
-                client_id: Some(family.client.as_str().to_owned()),
-                iat: family.started.secs(),
-                ..Claims::default()
-            };
-            let view = self.revoker().view().realm(realm);
-            if view.check_claims(&claims, None, "").is_some() {
-                return Ok(Standing::Gone);
-            }
-            let user = self.active_user(realm, family.user.as_str()).await?;
-            Ok(user.map_or(Standing::Gone, |user| Standing::Good {
+            let owner = self.provider.owner(realm, family, Asking::Refresh).await?;
+            let Some(user) = owner else { return Ok(Standing::Gone) };
+            let standing = Standing::Good {
                 authority: user.value.authority,
                 // Roles that change while this is under way count.
                 unchanged: Some(user.require()),
-            }))
+                most: Some(self.client.scope.clone()),
+            };
+            *self.person.lock() = Some(user.value);
+            Ok(standing)
         })
     }
 }
 
 impl Provider {
+    /// Whose a family is, unless something that it stands on was taken back or has ended.
+    pub(crate) async fn owner(
+        &self,
+        realm: &Realm,
+        family: &Family,
+        asking: Asking,
+    ) -> Result<Option<Versioned<User>>, StoreError> {
+        // What took back the person, the session or the client takes back the family, also one that
+        // was begun while it happened.
+        let claims = Claims {
+            sub: family.user.as_str().to_owned(),
+            sid: family.session.as_ref().map(|sid| sid.as_str().to_owned()),
+            client_id: Some(family.client.as_str().to_owned()),
+            iat: family.started.secs(),
+            ..Claims::default()
+        };
+        if self.revoker().view().realm(realm).check_claims(&claims, None, "").is_some() {
+            return Ok(None);
+        }
+        // A family ends with its session, by whatever it ends.
+        if let Some(sid) = &family.session
+            && !self.sessions().lives(realm, sid, asking).await?
+        {
+            return Ok(None);
+        }
+        self.active_user(realm, family.user.as_str()).await
+    }
+
     /// Answers a refresh.
     pub(super) async fn refresh(
         &self,
@@ -56,17 +85,8 @@ impl Provider {
         let malformed = |_| OAuthError::new(Code::InvalidScope, "scope is malformed");
         let scope = params.get("scope").map(Scope::new).transpose().map_err(malformed)?;
         let asked = Refresh { token, client: &client.id, binding, scope: scope.as_ref() };
-        let issue = self.refreshed(&asked).await?;
-        self.answer(client, &issue, None).await
-    }
-
-    /// Refreshes a family, and says what was wrong where that fails.
-    ///
-    /// # Errors
-    /// `invalid_grant` with the verdict, `invalid_scope`, or what the store says.
-    pub async fn refreshed(&self, asked: &Refresh<'_>) -> Result<Issue, Refused> {
-        match self.families().refresh(self.realm(), asked, self).await {
-            Ok(issue) => Ok(issue),
+        match self.refreshed(client, &asked).await {
+            Ok((issue, person)) => self.answer(client, &issue, &person, None),
             Err(RefreshRefused::Store(error)) => Err(error.into()),
             Err(RefreshRefused::Scope) => {
                 let description = "scope is wider than what was granted";
@@ -79,19 +99,35 @@ impl Provider {
         }
     }
 
+    /// Refreshes a family of a client. Answers what it gave, and whose it is.
+    ///
+    /// # Errors
+    /// [`RefreshRefused`].
+    pub async fn refreshed(
+        &self,
+        client: &Client,
+        asked: &Refresh<'_>,
+    ) -> Result<(Issue, User), RefreshRefused> {
+        // What the answer will be signed with: a token must not be spent for nothing.
+        self.check_signer(client.access_token_alg)?;
+        let holder = Holder { provider: self, client, person: Mutex::new(None) };
+        let issue = self.families().refresh(self.realm(), asked, &holder).await?;
+        // Whoever was given something was asked about.
+        let person = holder.person.into_inner().ok_or(Verdict::Revoked)?;
+        Ok((issue, person))
+    }
+
     /// The answer for a family's current generation. Without an ID token for a refresh: the person
     /// was not asked anything (OpenID Connect Core §12.2 leaves it open).
-    pub(super) async fn answer(
+    pub(super) fn answer(
         &self,
         client: &Client,
         issue: &Issue,
+        person: &User,
         id_token_nonce: Option<Option<&str>>,
     ) -> Result<TokenAnswer, Refused> {
         let family = &issue.family;
-        let user = self.active_user(self.realm(), family.user.as_str()).await?;
-        let gone = OAuthError::new(Code::InvalidGrant, "the person may not have tokens any more");
-        let user = user.ok_or(gone)?.value;
-        let access_token = self.access_token(issue, &user, client)?;
+        let access_token = self.access_token(issue, person, client)?;
         let openid = family.grant.scope.contains("openid");
         let id_token = match id_token_nonce {
             Some(nonce) if openid => Some(self.id_token(issue, client, &access_token, nonce)?),

@@ -338,7 +338,7 @@ async fn a_person_is_asked_for_what_is_missing_and_for_nothing_else() {
     assert_eq!(next(&request, None, false).await, Next::SignIn);
     assert_eq!(next(&request, Some(&who), false).await, Next::AskConsent);
     assert_eq!(next(&request, Some(&who), true).await, Next::Answer);
-    world.provider.remember_consent(&who.user, &web.id, &request.scope).await.unwrap();
+    world.provider.remember_consent(&who.user, &web, &request.scope).await.unwrap();
     assert_eq!(next(&request, Some(&who), false).await, Next::Answer);
     let wider = world.request(&[("scope", "openid profile orders.read")]).await;
     assert_eq!(next(&wider, Some(&who), false).await, Next::AskConsent);
@@ -380,7 +380,8 @@ async fn a_request_is_held_under_a_handle_that_nobody_guesses() {
     world.web().await;
     let request = world.request(&[]).await;
     let handle = world.provider.hold(&request).await.unwrap();
-    assert_eq!(world.provider.held(&handle).await.unwrap(), Some(request));
+    let (held, client) = world.provider.held(&handle).await.unwrap().unwrap();
+    assert_eq!((held, client.id.as_str()), (request, "web"));
     for other in ["", "x", "../x", &"a".repeat(300), "a b"] {
         assert_eq!(world.provider.held(other).await.unwrap(), None);
     }

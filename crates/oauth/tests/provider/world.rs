@@ -1,6 +1,9 @@
 //! A provider with a person, some clients and some services.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
@@ -10,8 +13,8 @@ use tegata_core::{
 };
 use tegata_identity::{NewUser, Role, User, Username, Users};
 use tegata_oauth::{
-    Access, AuthorizationRequest, Client, ClientMetadata, Clients, Config, GrantType, Params,
-    Parts, Provider, Refused, SignedIn, Targets, TokenAnswer,
+    Access, Asking, AuthorizationRequest, Client, ClientMetadata, Clients, Config, GrantType,
+    LiveSessions, Params, Parts, Provider, Refused, SignedIn, Targets, TokenAnswer,
 };
 use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
@@ -33,6 +36,7 @@ pub(crate) struct World {
     pub(crate) users: Users,
     pub(crate) provider: Provider,
     pub(crate) user: User,
+    pub(crate) sessions: Arc<Living>,
 }
 
 /// `orders` may be called by `web` and `gateway-client`, `payments` by `orders`. A fake.
@@ -51,6 +55,22 @@ impl Targets for Services {
             _ => Access::Unknown,
         };
         Box::pin(async move { Ok(access) })
+    }
+}
+
+/// Sessions that live until they are said to have ended. A fake.
+#[derive(Default)]
+pub(crate) struct Living(pub(crate) Mutex<BTreeSet<SessionId>>);
+
+impl LiveSessions for Living {
+    fn lives<'a>(
+        &'a self,
+        _: &'a Realm,
+        session: &'a SessionId,
+        _: Asking,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        let has_ended = self.0.lock().unwrap().contains(session);
+        Box::pin(async move { Ok(!has_ended) })
     }
 }
 
@@ -112,6 +132,7 @@ impl World {
             audience: "https://api.example".into(),
             ..Config::default()
         };
+        let sessions = Arc::new(Living::default());
         let provider = Provider::new(
             config,
             Parts {
@@ -122,13 +143,14 @@ impl World {
                 ephemeral: Arc::new(MemoryEphemeral::new(clock.clone())),
                 clients,
                 families,
+                sessions: sessions.clone(),
                 indexes,
                 keys,
                 revoker,
                 targets: Arc::new(Services),
             },
         );
-        Self { clock, node, records, users, provider, user }
+        Self { clock, node, records, users, provider, user, sessions }
     }
 
     /// A client with these grants. Its tokens are signed fast.

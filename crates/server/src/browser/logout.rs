@@ -8,11 +8,7 @@ use http::StatusCode;
 
 use super::{Refusal, from_our_pages, guarded, legible};
 use crate::{
-    app::App,
-    caller::Caller,
-    form,
-    headers::NoStore,
-    oauth2::logout::everywhere,
+    app::App, caller::Caller, form, headers::NoStore, oauth2::logout::everywhere,
     signed_in::Cookies,
 };
 

@@ -1,12 +1,14 @@
 //! `POST /api/auth/refresh`: new tokens for the cookie's, however many tabs ask at once.
 
+use std::fmt;
+
 use axum::{extract::State, response::Response};
 use http::StatusCode;
-use tegata_core::{Secret, SessionId, StoreError, UserId, flight::Flights};
-use tegata_session::CookieName;
-use tegata_token::{Refresh, RefreshRefused, Verdict, families::Issue};
+use tegata_core::{Secret, SessionId, StoreError, flight::Flights};
+use tegata_session::{CookieName, Passage};
+use tegata_token::{Refresh, RefreshRefused, Verdict};
 
-use super::{Refusal, Tokens, answer, guarded, reading, rotated};
+use super::{Refusal, Tokens, answer, guarded, reading};
 use crate::{app::App, caller::Caller, metrics::Method, problem::Problem, signed_in::Cookies};
 
 /// Refreshes that are under way, by token, holder and session: tabs that ask at once are given one
@@ -15,11 +17,18 @@ pub(crate) type Refreshes =
     Flights<(String, tegata_token::Binding, SessionId), Result<Given, Denied>>;
 
 /// What a refresh gives.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Given {
     access_token: String,
     expires_in: u64,
     refresh_token: Secret<String>,
+}
+
+impl fmt::Debug for Given {
+    /// Without the tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Given").field("expires_in", &self.expires_in).finish_non_exhaustive()
+    }
 }
 
 /// Why a refresh gives nothing.
@@ -34,19 +43,17 @@ pub(crate) enum Denied {
 pub(crate) async fn refresh(State(app): State<App>, caller: Caller) -> Result<Response, Refusal> {
     guarded(&app, &caller)?;
     let passage = reading(&app, &caller).await.map_err(named_invalid_grant)?;
-    let session = &passage.session;
+    let sid = passage.session.id.clone();
     let token = caller.cookie(&app, CookieName::Refresh).unwrap_or_default().to_owned();
     let started = app.node().since_boot();
     let work = {
-        let (app, place, sid, user) =
-            (app.clone(), caller.place(), session.id.clone(), session.user.clone());
-        let token = token.clone();
-        move || async move { given(&app, &token, &place, &sid, &user).await }
+        let (app, place, sid, token) = (app.clone(), caller.place(), sid.clone(), token.clone());
+        move || async move { given(&app, &token, &place, &sid).await }
     };
-    let given = app.refreshes().join((token, caller.place(), session.id.clone()), work).await;
+    let given = app.refreshes().join((token, caller.place(), sid.clone()), work).await;
     let outcome = given.as_ref().map(|_| ()).map_err(Denied::name);
     app.metrics().proved(Method::Cookie, app.node().elapsed(started), outcome);
-    let cookies = rotated(&app, &passage);
+    let cookies = settled(&app, *passage).await;
     match given {
         Ok(given) => {
             app.metrics().issued("access");
@@ -55,7 +62,7 @@ pub(crate) async fn refresh(State(app): State<App>, caller: Caller) -> Result<Re
                 access_token: given.access_token,
                 token_type: "Bearer",
                 expires_in: given.expires_in,
-                csrf_token: app.csrf_of(&session.id)?.as_str().to_owned(),
+                csrf_token: app.csrf_of(&sid)?.as_str().to_owned(),
                 sid: None,
             };
             Ok(answer(cookies, tokens))
@@ -77,13 +84,25 @@ pub(crate) async fn refresh(State(app): State<App>, caller: Caller) -> Result<Re
     }
 }
 
+/// The next value of the session cookie, unless the session has moved on while the refresh took its
+/// time: then it would overwrite a newer one.
+async fn settled(app: &App, passage: Passage) -> Cookies {
+    match app.sessions().settle(app.realm(), passage).await {
+        Ok(Some(value)) => Cookies::default().with(app, CookieName::Session, &value),
+        Ok(None) => Cookies::default(),
+        Err(error) => {
+            tracing::warn!(%error, "a session cookie is not renewed with this answer");
+            Cookies::default()
+        }
+    }
+}
+
 /// Refreshes the family of a token, if it is of this session.
 async fn given(
     app: &App,
     token: &str,
     place: &tegata_token::Binding,
     sid: &SessionId,
-    user: &UserId,
 ) -> Result<Given, Denied> {
     let (provider, realm) = (app.provider(), app.realm());
     let family = provider.families().of_token(realm, token).await?;
@@ -92,15 +111,13 @@ async fn given(
         return Err(Denied::Verdict(Verdict::Orphan));
     }
     let asked = Refresh { token, client: &app.browser().id, binding: place, scope: None };
-    let issue: Issue = match provider.families().refresh(realm, &asked, provider).await {
-        Ok(issue) => issue,
+    let (issue, person) = match provider.refreshed(app.browser(), &asked).await {
+        Ok(refreshed) => refreshed,
         // A token that was used twice has ended its session, too.
         Err(RefreshRefused::Verdict(verdict)) => return Err(Denied::Verdict(verdict)),
         Err(RefreshRefused::Scope) => return Err(Denied::Verdict(Verdict::Orphan)),
         Err(RefreshRefused::Store(error)) => return Err(Denied::Store(error)),
     };
-    let person = app.users().load(realm, user).await?.filter(|person| !person.disabled);
-    let person = person.ok_or(Denied::Verdict(Verdict::Revoked))?;
     Ok(Given {
         access_token: app.access_token(&issue, &person)?,
         expires_in: issue.family.access.exp.saturating_sub(app.node().now().secs()),

@@ -1,7 +1,7 @@
 //! `GET /api/auth/sessions` and `DELETE /api/auth/sessions/{id}`: a person's own sessions.
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use tegata_core::SessionId;
 
 use super::{Refusal, answer, changing, reading, rotated};
-use crate::{app::App, caller::Caller, headers::NoStore, problem::Problem, signed_in::Cookies};
+use crate::{
+    app::App, caller::Caller, headers::NoStore, problem::Problem, router::Segment,
+    signed_in::Cookies,
+};
 
 pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, Refusal> {
     let passage = reading(&app, &caller).await?;
@@ -35,7 +38,7 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Respo
 
 pub(crate) async fn end(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     caller: Caller,
 ) -> Result<Response, Refusal> {
     let passage = changing(&app, &caller).await?;

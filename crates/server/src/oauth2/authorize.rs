@@ -81,10 +81,7 @@ pub(crate) async fn held(
     app: &App,
     handle: &str,
 ) -> Result<(AuthorizationRequest, Client), Trouble> {
-    let request = app.provider().held(handle).await?.ok_or(Trouble::Expired)?;
-    let client = app.provider().clients().load(app.realm(), &request.client).await?;
-    // A client that was removed meanwhile gets no answer.
-    Ok((request, client.ok_or(Trouble::Expired)?.value))
+    app.provider().held(handle).await?.ok_or(Trouble::Expired)
 }
 
 /// How a request waits for a person.

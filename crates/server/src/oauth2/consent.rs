@@ -143,7 +143,7 @@ async fn allow(
     let next = app.provider().next(request, client, who.as_ref(), said).await?;
     // Somebody whose sign-in no longer counts was not asked.
     if let (Some(who), Next::Answer) = (&who, next) {
-        app.provider().remember_consent(&who.user, &client.id, &request.scope).await?;
+        app.provider().remember_consent(&who.user, client, &request.scope).await?;
     }
     proceed(app, request, client, who.as_ref(), said, Hold::Under(handle))
         .await?

@@ -2,12 +2,12 @@
 
 use aws_lc_rs::digest;
 use axum::{
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
 
-use crate::app::App;
+use crate::{app::App, problem::Problem, router::Segment};
 
 const STYLE: &str = include_str!("../../assets/page.css");
 const SCRIPT: &str = include_str!("../../assets/page.js");
@@ -39,14 +39,14 @@ impl Assets {
 }
 
 /// `/login/assets/{name}`.
-pub(crate) async fn asset(State(app): State<App>, Path(name): Path<String>) -> Response {
+pub(crate) async fn asset(State(app): State<App>, Segment(name): Segment) -> Response {
     let assets = app.assets();
     let (media_type, text) = if name == assets.style {
         ("text/css; charset=utf-8", STYLE)
     } else if name == assets.script {
         ("text/javascript; charset=utf-8", SCRIPT)
     } else {
-        return StatusCode::NOT_FOUND.into_response();
+        return Problem::new(StatusCode::NOT_FOUND, "there is no such file").into_response();
     };
     // Under one name there is one content, for ever.
     let lasting = HeaderValue::from_static("public, max-age=31536000, immutable");

@@ -22,7 +22,9 @@ use tegata_identity::{
     credential::password::{Caps, HasherConfig},
 };
 use tegata_oauth::{Access, ClientMetadata, Clients, GrantType, Parts, Provider, Targets};
-use tegata_server::{App, BrowserClient, Config, Metrics, RevokedSessions, router};
+use tegata_server::{
+    App, BrowserClient, Config, Metrics, RevokedSessions, SessionsOfFamilies, router,
+};
 use tegata_session::{CookieTable, Csrf, Environment, Limits, Origins, Sessions};
 use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
@@ -147,6 +149,17 @@ impl Bench {
         .await
         .unwrap();
         let clients = Clients::new(node.clone(), records.clone(), roots("client-secret").await);
+        let endings = Arc::new(RevokedSessions::new(revoker.clone(), Duration::from_secs(3660)));
+        let session_keys = tegata_session::Keys::of_root(Secret::new([3; 32]));
+        let sessions = Sessions::new(
+            node.clone(),
+            Epoch::FIRST,
+            records.clone(),
+            ephemeral.clone(),
+            session_keys.clone(),
+            endings.clone(),
+            Limits::default(),
+        );
         let provider = Provider::new(
             tegata_oauth::Config::default(),
             Parts {
@@ -157,6 +170,7 @@ impl Bench {
                 ephemeral: ephemeral.clone(),
                 clients,
                 families,
+                sessions: Arc::new(SessionsOfFamilies(sessions.clone())),
                 indexes,
                 keys,
                 revoker: revoker.clone(),
@@ -175,17 +189,6 @@ impl Bench {
         );
         let sign_in =
             SignIn::new(node.clone(), records.clone(), throttle, hasher, Arc::new(Inline));
-        let endings = Arc::new(RevokedSessions::new(revoker, Duration::from_secs(3660)));
-        let session_keys = tegata_session::Keys::of_root(Secret::new([3; 32]));
-        let sessions = Sessions::new(
-            node.clone(),
-            Epoch::FIRST,
-            records.clone(),
-            ephemeral.clone(),
-            session_keys.clone(),
-            endings.clone(),
-            Limits::default(),
-        );
         let browser = BrowserClient { algorithm: Algorithm::Es256, ..BrowserClient::default() };
         let mut config = Config { browser, ..Config::default() };
         edit(&mut config);

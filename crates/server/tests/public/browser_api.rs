@@ -3,6 +3,9 @@
 use axum::body::Body;
 use http::{Method, Request, StatusCode, header};
 use serde_json::json;
+use tegata_core::{port::Page, repository};
+use tegata_session::Session;
+use tegata_token::Algorithm;
 
 use super::{
     bench::{Bench, ISSUER, PASSWORD},
@@ -418,4 +421,20 @@ async fn a_thief_in_the_same_network_is_not_given_the_answer_of_a_refresh_under_
     let (csrf, own) = (told["csrf_token"].as_str().unwrap(), own["csrf_token"].as_str().unwrap());
     let (good, bad) = tokio::join!(refresh(&mut browser, csrf), refresh(&mut thief, own));
     assert_eq!((good.status, bad.status), (StatusCode::OK, StatusCode::UNAUTHORIZED));
+}
+
+/// A sign-in that cannot be answered does not begin, and ends no session that there is.
+#[tokio::test]
+async fn nothing_begins_that_cannot_be_signed() {
+    let bench = Bench::with(|config| config.browser.algorithm = Algorithm::EdDsa).await;
+    let mut browser = Browser::new(&bench);
+    for _ in 0..4 {
+        let answer = browser.log_in("alice", PASSWORD).await;
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(browser.jar.is_empty());
+    }
+    let records = bench.records.as_ref();
+    let page = Page { after: None, limit: 10 };
+    let all = repository::scan::<Session>(records, &bench.realm, page).await.unwrap();
+    assert!(all.is_empty());
 }

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use http::{Method, Request, StatusCode, header};
+use serde_json::Value;
 
 use super::{
     bench::{Bench, SECRET},
@@ -27,7 +28,7 @@ async fn form(bench: &Bench, target: &str, fields: &[(&str, &str)]) -> Answer {
 }
 
 /// Tokens of alice for `web`.
-async fn tokens(bench: &Bench) -> serde_json::Value {
+async fn tokens(bench: &Bench) -> Value {
     let mut browser = Browser::new(bench);
     let code = code(&mut browser, &authorize(&[])).await;
     token(bench, "web", &redeeming(&code)).await.json()
@@ -225,4 +226,34 @@ async fn scripts_of_all_origins_may_read_what_knows_no_cookies_and_nothing_else(
             assert_eq!(answer.header("access-control-allow-origin"), "", "{path}");
         }
     }
+}
+
+/// Whoever uses a client uses the browser session that its tokens are of; and when that has gone unused,
+/// so have they.
+#[tokio::test]
+async fn a_refresh_keeps_its_session_awake_and_none_comes_back_from_one_that_slept() {
+    let bench = Bench::new().await;
+    let mut browser = Browser::new(&bench);
+    let scope = [("scope", "openid profile")];
+    let code = code(&mut browser, &authorize(&scope)).await;
+    let mut tokens = token(&bench, "web", &redeeming(&code)).await.json();
+    let refresh = async |tokens: &Value| {
+        let held = tokens["refresh_token"].as_str().unwrap();
+        token(&bench, "web", &[("grant_type", "refresh_token"), ("refresh_token", held)]).await
+    };
+    for _ in 0..3 {
+        bench.advance(1000);
+        let answer = refresh(&tokens).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        tokens = answer.json();
+    }
+    assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::OK);
+    // Half an hour, and the minute to which uses are known.
+    bench.advance(1861);
+    let late = refresh(&tokens).await;
+    assert_eq!(
+        (late.status, late.json()["error"].as_str()),
+        (StatusCode::BAD_REQUEST, Some("invalid_grant"))
+    );
+    assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
 }

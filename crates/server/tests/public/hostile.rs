@@ -19,6 +19,23 @@ async fn post(bench: &Bench, target: &str, content_type: &str, body: impl Into<B
 }
 
 #[tokio::test]
+async fn a_path_that_is_no_text_leads_nowhere() {
+    let bench = Bench::new().await;
+    let (mut browser, told) = Browser::signed_in(&bench).await;
+    let csrf = told["csrf_token"].as_str();
+    let mut answers =
+        vec![browser.call(Method::DELETE, "/api/auth/sessions/%ff", csrf, None).await];
+    for path in ["/status-lists/%ff", "/login/assets/%ff", "/login/assets/nothing.js"] {
+        answers.push(browser.get(path).await);
+    }
+    for answer in answers {
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        assert!(answer.json()["trace_id"].is_string());
+    }
+}
+
+#[tokio::test]
 async fn a_state_that_is_too_long_is_not_sent_back() {
     let bench = Bench::new().await;
     let mut browser = Browser::new(&bench);

@@ -14,10 +14,17 @@ const LONGEST: usize = 16_384;
 const MOST: usize = 200;
 
 /// The cookies of a request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Received<'h> {
     ours: [Option<&'h str>; CookieName::ALL.len()],
     others: Vec<&'h [u8]>,
+}
+
+impl std::fmt::Debug for Received<'_> {
+    /// How many of ours there are, and of others: their values are credentials.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Received({} + {})", self.ours.iter().flatten().count(), self.others.len())
+    }
 }
 
 /// Why the cookies of a request are refused.

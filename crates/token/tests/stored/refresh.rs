@@ -165,7 +165,7 @@ impl Holders for Changing {
         Box::pin(async move {
             Ok(match self.0.load(Ordering::SeqCst) {
                 0 => Standing::Gone,
-                authority => Standing::Good { authority, unchanged: None },
+                authority => Standing::Good { authority, unchanged: None, most: None },
             })
         })
     }

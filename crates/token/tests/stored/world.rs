@@ -148,7 +148,7 @@ impl Holders for Anybody {
         _: &'a Realm,
         _: &'a Family,
     ) -> BoxFuture<'a, Result<Standing, StoreError>> {
-        Box::pin(async { Ok(Standing::Good { authority: 1, unchanged: None }) })
+        Box::pin(async { Ok(Standing::Good { authority: 1, unchanged: None, most: None }) })
     }
 }
 
