@@ -155,7 +155,13 @@ impl Throttle {
             .map(|(network, of)| (Count::Network(of), format!("n|{network}")))
             .chain([(Count::Account, format!("a|{account}"))])
             .filter(|_| !remembered);
-        for (count, key) in unknown.chain([(Count::Pair, format!("p|{pair}"))]) {
+        let counts: Vec<_> = unknown.chain([(Count::Pair, format!("p|{pair}"))]).collect();
+        // What has to wait is told so before anything is written: whoever knocks on does not keep the
+        // disk busy. The counts that follow decide all the same.
+        for (count, key) in &counts {
+            self.look(realm, key, &self.limit(*count)).await?;
+        }
+        for (count, key) in counts {
             match self.count(realm, &key, &self.limit(count)).await {
                 Ok(()) => attempt.counted.push((count, key)),
                 Err(refused) => {
@@ -213,6 +219,14 @@ impl Throttle {
             }
         }
         Ok(())
+    }
+
+    /// Whether an attempt would be counted now.
+    async fn look(&self, realm: &Realm, key: &str, limit: &Limit) -> Result<(), TooMany> {
+        let held = self.ephemeral.get(realm, &ATTEMPTS, key).await?;
+        let tally = held.and_then(|held| Tally::read(&held.value)).unwrap_or_default();
+        let counted = tally.counted(limit, self.node.now());
+        counted.map(drop).map_err(|retry_after| TooMany::Throttled { retry_after })
     }
 
     async fn count(&self, realm: &Realm, key: &str, limit: &Limit) -> Result<(), TooMany> {

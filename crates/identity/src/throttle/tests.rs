@@ -138,6 +138,42 @@ async fn the_owner_of_many_ipv6_networks_cannot_try_ever_more_accounts() {
 }
 
 #[tokio::test]
+async fn knocking_at_a_closed_door_writes_nothing() {
+    let bed = Bed::new();
+    let throttle = bed.throttle();
+    let home = address("192.0.2.1");
+    let revisions = async || {
+        let mut revisions = Vec::new();
+        for key in ["n|192.0.2.0/24", "a|alice", "p|alice|192.0.2.0/24"] {
+            let held = bed.ephemeral.get(&bed.realm, &ATTEMPTS, key).await.unwrap();
+            revisions.push(held.map(|held| held.revision));
+        }
+        revisions
+    };
+    for _ in 0..5 {
+        fail(&throttle, &bed, "alice", "192.0.2.1").await;
+    }
+    let before = revisions().await;
+    assert!(before.iter().all(Option::is_some));
+    for _ in 0..100 {
+        assert!(throttle.admit(&bed.realm, "alice", home).await.is_err());
+    }
+    assert_eq!(revisions().await, before);
+    // Nor where it is the account that many try at once.
+    for n in 0..20 {
+        for _ in 0..5 {
+            fail(&throttle, &bed, "bob", &format!("10.0.{n}.1")).await;
+        }
+    }
+    let network = async || {
+        let held = bed.ephemeral.get(&bed.realm, &ATTEMPTS, "n|10.1.0.0/24").await.unwrap();
+        held.map(|held| held.revision)
+    };
+    assert!(throttle.admit(&bed.realm, "bob", address("10.1.0.1")).await.is_err());
+    assert_eq!(network().await, None);
+}
+
+#[tokio::test]
 async fn knocking_at_a_closed_door_costs_the_neighbours_nothing() {
     let bed = Bed::new();
     let throttle = bed.throttle();

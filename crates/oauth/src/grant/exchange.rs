@@ -76,7 +76,7 @@ impl Provider {
     }
 
     /// The claims of the subject token: valid, not revoked, and addressed to the client that wants
-    /// to exchange it, or to the gateway.
+    /// to exchange it, to one of the audiences that it is registered for, or to the gateway.
     fn subject(&self, client: &Client, params: &Params) -> Result<Claims, Refused> {
         let invalid = |description| OAuthError::new(Code::InvalidRequest, description);
         let token = params.require("subject_token", "subject_token is missing")?;
