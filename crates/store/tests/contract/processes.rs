@@ -19,7 +19,7 @@ use std::{
 
 use tegata_core::{
     Batch, Ephemeral, Expect, Log, Records,
-    port::{Put, Sequenced, Space},
+    port::{Change, Held, Put, Sequenced, Space, Swap},
 };
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver},
@@ -28,7 +28,7 @@ use tokio::{
 
 use super::{
     bed::{id, node_id, realm},
-    records::{append, batch, is_conflict, note, noted, page},
+    records::{NOTES, append, batch, is_conflict, note, noted, page},
 };
 
 /// Names the part that the second process plays.
@@ -172,6 +172,10 @@ impl Process {
         match part {
             "wins" => self.wins().await,
             "takes" => self.takes().await,
+            "adds" => self.adds().await,
+            "swaps" => self.swaps().await,
+            "requires" => self.requires().await,
+            "repeats" => self.repeats().await,
             "positions" => self.positions().await,
             "acknowledges" => self.acknowledges().await,
             other => panic!("there is no part `{other}`"),
@@ -222,6 +226,115 @@ impl Process {
             wins += taken.await.into_iter().flatten().count();
         }
         self.assert_sum("takes", wins, ROUNDS).await;
+    }
+
+    /// One of all adds of a key wins.
+    async fn adds(&mut self) {
+        const ROUNDS: usize = 30;
+        let mut wins = 0;
+        for round in 0..ROUNDS {
+            self.meet(&format!("round-{round}")).await;
+            let added = self.crowd(8, |opened, client| async move {
+                let lifetime = Duration::from_secs(600);
+                let (key, value) = (format!("added-{round}"), client.to_string().into_bytes());
+                let put = Put { key, value, lifetime, index: None };
+                opened.ephemeral.add(&realm(), &CODES, put).await.unwrap()
+            });
+            wins += added.await.into_iter().filter(|won| *won).count();
+        }
+        self.assert_sum("adds", wins, ROUNDS).await;
+    }
+
+    /// No swap is lost: each adds one to a number.
+    async fn swaps(&mut self) {
+        const CLIENTS: usize = 8;
+        const EACH: usize = 25;
+        let lifetime = Duration::from_secs(600);
+        let put = move |number: usize| Put {
+            key: "number".to_owned(),
+            value: number.to_string().into_bytes(),
+            lifetime,
+            index: None,
+        };
+        if self.me == 0 {
+            self.opened.ephemeral.put(&realm(), &CODES, put(0)).await.unwrap();
+        }
+        self.meet("start").await;
+        let number =
+            |held: &Held| -> usize { std::str::from_utf8(&held.value).unwrap().parse().unwrap() };
+        self.crowd(CLIENTS, |opened, _| async move {
+            let held = opened.ephemeral.get(&realm(), &CODES, "number").await.unwrap();
+            let mut held = held.unwrap();
+            for _ in 0..EACH {
+                loop {
+                    let next = put(number(&held) + 1);
+                    let swap = opened.ephemeral.swap(&realm(), &CODES, held.revision, next).await;
+                    match swap.unwrap() {
+                        Swap::Won(revision) => {
+                            let value = (number(&held) + 1).to_string().into_bytes();
+                            held = Held { value, revision };
+                            break;
+                        }
+                        Swap::Lost(newer) => held = newer,
+                        Swap::Gone => panic!("the value was there all the time"),
+                    }
+                }
+            }
+        })
+        .await;
+        self.meet("swapped").await;
+        let held = self.opened.ephemeral.get(&realm(), &CODES, "number").await.unwrap().unwrap();
+        assert_eq!(number(&held), 2 * CLIENTS * EACH);
+        self.meet("read").await;
+    }
+
+    /// Of two batches that each require what the other changes, at most one is committed.
+    async fn requires(&mut self) {
+        const ROUNDS: usize = 60;
+        let sides = ["left", "right"];
+        let mut total = 0;
+        for round in 0..ROUNDS {
+            let name = |side: usize| format!("{}-{round}", sides[side]);
+            if self.me == 0 {
+                for side in 0..2 {
+                    let start = note(&name(side), Expect::Absent, "as it was");
+                    self.opened.records.commit(batch(start)).await.unwrap();
+                }
+            }
+            self.meet(&format!("round-{round}")).await;
+            let (own, others) = (name(self.me), name(1 - self.me));
+            let require =
+                Change::Require { kind: &NOTES, key: others.clone(), expect: Expect::Version(1) };
+            let change = note(&own, Expect::Version(1), "changed");
+            let committed = self.opened.records.commit(batch(change).with(require)).await;
+            assert!(committed.as_ref().err().is_none_or(is_conflict), "{committed:?}");
+            self.meet(&format!("done-{round}")).await;
+            let records = self.opened.records.as_ref();
+            let versions = [noted(records, &own).await, noted(records, &others).await];
+            let changed: Vec<_> = versions.iter().flatten().filter(|(it, _)| *it == 2).collect();
+            assert!(changed.len() <= 1, "both were changed in round {round}");
+            total += changed.len();
+        }
+        assert!(total > 0, "nothing was ever changed");
+    }
+
+    /// An entry that both append is in the log once, and keeps neither's batch from happening.
+    async fn repeats(&mut self) {
+        const ROUNDS: usize = 40;
+        for round in 0..ROUNDS {
+            self.meet(&format!("round-{round}")).await;
+            self.crowd(4, |opened, client| async move {
+                let beside = note(&format!("beside-{round}-{client}"), Expect::Absent, "");
+                let entry = append(Log::Revocations, id(round), "repeated");
+                opened.records.commit(batch(beside).append(entry)).await.unwrap();
+            })
+            .await;
+        }
+        self.meet("written").await;
+        // No id has two positions, and there is one for each.
+        let settled = settled(self.opened.records.as_ref(), self.me, Log::Revocations).await;
+        assert_eq!(settled.len(), ROUNDS);
+        self.meet("read").await;
     }
 
     async fn positions(&mut self) {
@@ -339,7 +452,7 @@ pub(crate) async fn what_was_acknowledged_survives_a_kill(
     assert!(acknowledged.len() >= 300, "the second process failed:\n{}", other.told);
     let records = opened.records.as_ref();
     let entries = settled(records, 0, Log::Revocations).await;
-    let notes = records.scan(&realm(), &super::records::NOTES, page(None, 1_000_000)).await;
+    let notes = records.scan(&realm(), &NOTES, page(None, 1_000_000)).await;
     let notes = notes.unwrap();
     assert_eq!(entries.len(), notes.len(), "half of a batch survived");
     for n in acknowledged {
@@ -388,6 +501,26 @@ macro_rules! processes_contract {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn one_of_many_gets_what_is_taken_across_processes() {
                 together("takes").await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn one_of_many_adds_wins_across_processes() {
+                together("adds").await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn no_swap_is_lost_across_processes() {
+                together("swaps").await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn what_is_required_of_each_other_does_not_both_happen_across_processes() {
+                together("requires").await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn a_repeated_append_is_one_entry_across_processes() {
+                together("repeats").await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
