@@ -24,6 +24,9 @@ pub(crate) struct Admitted<'r> {
     pub(crate) client: IpAddr,
     /// Whether the peer is a trusted proxy.
     pub(crate) behind_proxy: bool,
+    /// What a trusted proxy says in `Forwarded` of how the request came to it: the scheme and the
+    /// host.
+    pub(crate) came: [Option<String>; 2],
     /// What the limit of the address said.
     pub(crate) limit: Option<Answer>,
 }
@@ -38,7 +41,8 @@ pub(crate) fn admit<'r>(
     let fields = Fields::read(head.headers);
     let behind_proxy = gate.proxies.are_at(head.peer);
     let forwarded = head.headers.get_all(gate.proxies.forwarded_by.header()).iter();
-    let client = gate.proxies.client(head.peer, forwarded.map(HeaderValue::as_bytes));
+    let said = gate.proxies.say(head.peer, forwarded.map(HeaderValue::as_bytes));
+    let client = said.client;
     let limit = limit_address(gate, client, now)?;
     check_sizes(head, &fields)?;
     check_framing(&fields)?;
@@ -51,7 +55,7 @@ pub(crate) fn admit<'r>(
         return Err(Refusal::bad_request(shape.id(), "the path has the shape of an SQL statement"));
     }
     limit_sign_in(gate, head.method, target.path(), client, now)?;
-    Ok(Admitted { fields, target, client, behind_proxy, limit })
+    Ok(Admitted { fields, target, client, behind_proxy, came: [said.proto, said.host], limit })
 }
 
 /// Whether requests of this address are counted.
@@ -155,17 +159,21 @@ fn check_host(head: &Head<'_>, fields: &Fields<'_>, config: &Config) -> Result<(
         None if head.version == Version::HTTP_10 => return Ok(()),
         None => return refuse("there is no `Host`"),
     };
-    let Some(name) = host_name(host) else {
+    if host_name(host).is_none() {
         return refuse("`Host` is not a name or address with an optional port");
-    };
-    let known = config.hosts.is_empty()
-        || config.hosts.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
-    if known {
+    }
+    if is_served(&config.hosts, host) {
         Ok(())
     } else {
         let detail = "this host is not served here";
         Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", detail))
     }
+}
+
+/// Whether a host is one of these, where there are any; and a host at all.
+pub(crate) fn is_served(hosts: &[String], host: &[u8]) -> bool {
+    let known = |name: &[u8]| hosts.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name));
+    host_name(host).is_some_and(|name| hosts.is_empty() || known(name))
 }
 
 /// The name in `host`, without the port: letters, digits, hyphens, dots and underscores, or an IPv6

@@ -1,13 +1,14 @@
 //! What does the service say? The request as it is sent there, and its answer as it comes back.
 
-use std::net::IpAddr;
-
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::PathAndQuery};
 use tegata_core::ForwardedBy;
 
 use crate::{
     head::{Fields, Once, is_hop},
-    phase::{admit::Admitted, identify::cookies},
+    phase::{
+        admit::{Admitted, is_served},
+        identify::cookies,
+    },
     refusal::{Refusal, Refused},
     trace::{Name, trace_of},
 };
@@ -47,6 +48,11 @@ pub(crate) struct Origin<'o> {
     pub(crate) private_cookies: &'o [String],
     pub(crate) keep_traceparent: bool,
     pub(crate) forwarded_by: ForwardedBy,
+    /// The names under which the gateway may be asked; none: any.
+    pub(crate) hosts: &'o [String],
+    /// Whether who receives it is told the client alone, not the proxies between. Tegata's own pages
+    /// are: they believe the gateway about who asks, and know no proxy before it.
+    pub(crate) client_alone: bool,
 }
 
 /// Who calls, as the service is told.
@@ -72,9 +78,9 @@ impl Outgoing {
             .flatten();
         Ok(Self {
             target,
-            forwarded: forwarded(origin, admitted.behind_proxy, admitted.client),
+            forwarded: [address(origin, admitted), scheme(origin, admitted)],
             strip: std::mem::take(&mut admitted.fields.strip),
-            host: forwarded_host(origin, admitted.behind_proxy),
+            host: forwarded_host(origin, admitted),
             cookie,
             traceparent: starts.then(|| name.traceparent()),
         })
@@ -147,37 +153,63 @@ fn is_traced(fields: &Fields<'_>) -> bool {
     matches!(fields.traceparent, Once::One(value) if trace_of(value).is_some())
 }
 
-/// `X-Forwarded-For` and `X-Forwarded-Proto`. What a trusted proxy wrote is continued; what a client
-/// wrote is replaced.
-fn forwarded(origin: &Origin<'_>, behind_proxy: bool, client: IpAddr) -> [HeaderValue; 2] {
-    let own = HeaderValue::from_static(if origin.secure { "https" } else { "http" });
-    if !behind_proxy {
-        return [origin.peer.clone(), own];
+/// `X-Forwarded-For`. What a trusted proxy wrote is continued; what a client wrote is replaced.
+fn address(origin: &Origin<'_>, admitted: &Admitted<'_>) -> HeaderValue {
+    if !admitted.behind_proxy {
+        return origin.peer.clone();
     }
+    let client = admitted.client.to_string();
     let mut address = Vec::new();
     match origin.forwarded_by {
+        _ if origin.client_alone => address.extend_from_slice(client.as_bytes()),
         ForwardedBy::XForwardedFor => {
             for line in origin.headers.get_all(&X_FORWARDED_FOR) {
                 address.extend_from_slice(line.as_bytes());
                 address.extend_from_slice(b", ");
             }
+            address.extend_from_slice(origin.peer.as_bytes());
         }
-        ForwardedBy::Forwarded => address.extend_from_slice(format!("{client}, ").as_bytes()),
+        ForwardedBy::Forwarded => {
+            address.extend_from_slice(client.as_bytes());
+            address.extend_from_slice(b", ");
+            address.extend_from_slice(origin.peer.as_bytes());
+        }
     }
-    address.extend_from_slice(origin.peer.as_bytes());
-    let address = HeaderValue::try_from(address).unwrap_or_else(|_| origin.peer.clone());
-    let said = origin.headers.get(&X_FORWARDED_PROTO).map(HeaderValue::as_bytes);
-    let scheme = match said {
-        Some(b"https") => HeaderValue::from_static("https"),
-        Some(b"http") => HeaderValue::from_static("http"),
-        _ => own,
-    };
-    [address, scheme]
+    HeaderValue::try_from(address).unwrap_or_else(|_| origin.peer.clone())
 }
 
-fn forwarded_host(origin: &Origin<'_>, behind_proxy: bool) -> Option<HeaderValue> {
-    let said = origin.headers.get(&X_FORWARDED_HOST).filter(|_| behind_proxy);
-    said.cloned().or_else(|| origin.host.clone())
+/// `X-Forwarded-Proto`: how the request came to the first proxy that is believed, or else to us.
+fn scheme(origin: &Origin<'_>, admitted: &Admitted<'_>) -> HeaderValue {
+    let [proto, _] = &admitted.came;
+    let said = said(origin, admitted, proto.as_ref(), &X_FORWARDED_PROTO);
+    match said.as_ref().map(HeaderValue::as_bytes) {
+        Some(b"https") => HeaderValue::from_static("https"),
+        Some(b"http") => HeaderValue::from_static("http"),
+        _ => HeaderValue::from_static(if origin.secure { "https" } else { "http" }),
+    }
+}
+
+/// `X-Forwarded-Host`: for which host the first proxy that is believed was asked, or else we were. A
+/// host that is not served here is none that somebody asked for.
+fn forwarded_host(origin: &Origin<'_>, admitted: &Admitted<'_>) -> Option<HeaderValue> {
+    let [_, host] = &admitted.came;
+    let said = said(origin, admitted, host.as_ref(), &X_FORWARDED_HOST);
+    said.filter(|host| is_served(origin.hosts, host.as_bytes())).or_else(|| origin.host.clone())
+}
+
+/// What a trusted proxy says: in its element of `Forwarded`, or in a field of this name. Only one of
+/// the two is its own; the other passes it as the client wrote it.
+fn said(
+    origin: &Origin<'_>,
+    admitted: &Admitted<'_>,
+    element: Option<&String>,
+    field: &HeaderName,
+) -> Option<HeaderValue> {
+    match origin.forwarded_by {
+        _ if !admitted.behind_proxy => None,
+        ForwardedBy::XForwardedFor => origin.headers.get(field).cloned(),
+        ForwardedBy::Forwarded => HeaderValue::from_str(element?).ok(),
+    }
 }
 
 /// The cookies without those that no service sees; `None`: there is nothing to leave out.

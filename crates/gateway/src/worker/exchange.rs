@@ -166,6 +166,8 @@ impl Worker {
             private_cookies: &gate.config.private_cookies,
             keep_traceparent: gate.config.keep_traceparent,
             forwarded_by: gate.config.forwarded_by,
+            hosts: &gate.config.hosts,
+            client_alone: false,
         };
         if let Some(public) = gate
             .config
@@ -208,7 +210,7 @@ impl Worker {
         way: &Way<'_>,
     ) -> Result<On, Refused> {
         check_length(admitted, LARGEST_PUBLIC)?;
-        let origin = Origin { private_cookies: &[], ..origin };
+        let origin = Origin { private_cookies: &[], client_alone: true, ..origin };
         let path = admitted.target.path().as_str().to_owned();
         let raw = parts.uri.path_and_query();
         Ok(On {

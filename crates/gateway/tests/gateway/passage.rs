@@ -115,6 +115,21 @@ fn tegatas_own_pages_are_reached_with_the_credentials_that_they_are_for() {
 }
 
 #[test]
+fn tegatas_own_pages_learn_who_asks_through_whatever_proxies() {
+    let mut plan = Plan::with("127.0.0.1:1".parse().unwrap());
+    plan.config.public = Some(format!("http://{}", echo::start()).parse().unwrap());
+    plan.config.trusted_proxies =
+        ["loopback", "10.0.0.0/8"].map(|text| text.parse().unwrap()).to_vec();
+    let world = plan.start();
+    // They trust the gateway alone, so a proxy behind the client would stand for everybody.
+    let fields = [("X-Forwarded-For", "203.0.113.5, 198.51.100.7, 10.0.0.2")];
+    let answer = world.ask(&get("/login", &fields));
+    assert_eq!(answer.seen("x-forwarded-for").as_deref(), Some("198.51.100.7"));
+    let answer = world.ask(&get("/login", &[("X-Forwarded-For", "nonsense")]));
+    assert_eq!(answer.seen("x-forwarded-for").as_deref(), Some("127.0.0.1"));
+}
+
+#[test]
 fn a_trusted_proxy_is_believed_about_where_a_request_comes_from() {
     let mut plan = Plan::with(echo::start());
     plan.config.trusted_proxies = vec!["loopback".parse().unwrap()];

@@ -1,9 +1,8 @@
 use std::net::IpAddr;
 
-use http::{Method, Uri, Version};
+use tegata_core::Proxies;
 
 use super::*;
-use crate::head::Head;
 
 fn headers(fields: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -70,41 +69,122 @@ fn a_target_that_does_not_change_is_not_written_again() {
     assert_eq!(target("/b", None, None).unwrap(), "/b");
 }
 
-#[test]
-fn what_a_stranger_says_about_where_it_comes_from_is_replaced() {
-    let (method, uri) = (Method::GET, Uri::from_static("/x"));
-    let fields = headers(&[
-        ("host", "shop.example"),
-        ("x-forwarded-for", "198.51.100.1"),
-        ("x-forwarded-proto", "https"),
-        ("x-forwarded-host", "evil.example"),
-    ]);
+/// What is told of a request with these fields from 192.0.2.1, which is a trusted proxy, or a
+/// stranger: the addresses, the scheme and the host.
+fn told(fields: &HeaderMap, proxies: &Proxies, hosts: &[&str], client_alone: bool) -> String {
     let peer: IpAddr = "192.0.2.1".parse().unwrap();
-    let head = Head {
-        method: &method,
-        uri: &uri,
-        version: Version::HTTP_11,
-        headers: &fields,
-        peer,
-        secure: false,
+    let said = proxies
+        .say(peer, fields.get_all(proxies.forwarded_by.header()).iter().map(HeaderValue::as_bytes));
+    let admitted = Admitted {
+        fields: Fields::read(fields),
+        target: tegata_mesh::Target::parse(b"/x").unwrap(),
+        client: said.client,
+        behind_proxy: proxies.are_at(peer),
+        came: [said.proto, said.host],
+        limit: None,
     };
     let peer = HeaderValue::from_static("192.0.2.1");
+    let hosts: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
     let origin = Origin {
-        headers: head.headers,
+        headers: fields,
         peer: &peer,
-        secure: head.secure,
+        secure: false,
         host: fields.get("host").cloned(),
         private_cookies: &[],
         keep_traceparent: true,
-        forwarded_by: ForwardedBy::XForwardedFor,
+        forwarded_by: proxies.forwarded_by,
+        hosts: &hosts,
+        client_alone,
     };
-    let client: IpAddr = "198.51.100.1".parse().unwrap();
-    assert_eq!(forwarded(&origin, false, client), ["192.0.2.1", "http"]);
-    assert_eq!(forwarded_host(&origin, false).unwrap(), "shop.example");
-    assert_eq!(forwarded(&origin, true, client), ["198.51.100.1, 192.0.2.1", "https"]);
-    assert_eq!(forwarded_host(&origin, true).unwrap(), "evil.example");
-    let origin = Origin { forwarded_by: ForwardedBy::Forwarded, ..origin };
-    assert_eq!(forwarded(&origin, true, client), ["198.51.100.1, 192.0.2.1", "https"]);
+    let [address, scheme] = [address(&origin, &admitted), scheme(&origin, &admitted)];
+    let host = forwarded_host(&origin, &admitted).unwrap();
+    [address, scheme, host].map(|value| value.to_str().unwrap().to_owned()).join(" | ")
+}
+
+/// What a client says about where it comes from, and the host that it asks for.
+const CLAIMS: [(&str, &str); 5] = [
+    ("host", "shop.example"),
+    ("x-forwarded-for", "198.51.100.1"),
+    ("x-forwarded-proto", "https"),
+    ("x-forwarded-host", "other.example"),
+    ("forwarded", "for=198.51.100.1;proto=https;host=other.example"),
+];
+
+fn proxies(forwarded_by: ForwardedBy) -> Proxies {
+    let trusted = ["192.0.2.0/24", "10.0.0.0/8"].map(|text| text.parse().unwrap()).to_vec();
+    Proxies { trusted, forwarded_by }
+}
+
+#[test]
+fn what_a_stranger_says_about_where_it_comes_from_is_replaced() {
+    for forwarded_by in [ForwardedBy::XForwardedFor, ForwardedBy::Forwarded] {
+        let nobody = Proxies { trusted: vec![], forwarded_by };
+        for alone in [false, true] {
+            let told = told(&headers(&CLAIMS), &nobody, &[], alone);
+            assert_eq!(told, "192.0.2.1 | http | shop.example");
+        }
+    }
+}
+
+#[test]
+fn what_a_trusted_proxy_says_is_continued() {
+    let x = proxies(ForwardedBy::XForwardedFor);
+    let chain = "198.51.100.1, 192.0.2.1 | https | other.example";
+    assert_eq!(told(&headers(&CLAIMS), &x, &[], false), chain);
+    let forwarded = proxies(ForwardedBy::Forwarded);
+    assert_eq!(told(&headers(&CLAIMS), &forwarded, &[], false), chain);
+}
+
+#[test]
+fn only_what_the_proxies_write_themselves_is_believed() {
+    let forwarded = proxies(ForwardedBy::Forwarded);
+    let own = "198.51.100.1, 192.0.2.1 | http | shop.example";
+    for line in [
+        "for=198.51.100.1",
+        "for=9.9.9.9;proto=https;host=other.example, for=198.51.100.1",
+        "for=198.51.100.1;proto=ftp;host=\"a b\"",
+        "for=198.51.100.1;proto=\"https, http\";host=\"a,b\"",
+    ] {
+        // The client's own `X-Forwarded-*` come with it.
+        let mut fields = headers(&CLAIMS);
+        fields.insert("forwarded", line.parse().unwrap());
+        assert_eq!(told(&fields, &forwarded, &[], false), own, "{line}");
+    }
+    // Nothing that can be read: the proxy itself asks.
+    let mut fields = headers(&CLAIMS);
+    fields.insert("forwarded", "for=\"198.51.100.1;proto=https".parse().unwrap());
+    let nobody = "192.0.2.1, 192.0.2.1 | http | shop.example";
+    assert_eq!(told(&fields, &forwarded, &[], false), nobody);
+}
+
+#[test]
+fn a_host_that_is_not_served_is_not_passed_on() {
+    for forwarded_by in [ForwardedBy::XForwardedFor, ForwardedBy::Forwarded] {
+        let proxies = proxies(forwarded_by);
+        for (hosts, host) in [
+            (&[][..], "other.example"),
+            (&["shop.example", "OTHER.example"], "other.example"),
+            (&["shop.example"], "shop.example"),
+        ] {
+            let told = told(&headers(&CLAIMS), &proxies, hosts, false);
+            assert_eq!(told.rsplit(" | ").next(), Some(host), "{forwarded_by:?} {hosts:?}");
+        }
+    }
+    let mut fields = headers(&CLAIMS);
+    fields.insert("x-forwarded-host", "evil.example/path".parse().unwrap());
+    let told = told(&fields, &proxies(ForwardedBy::XForwardedFor), &[], false);
+    assert_eq!(told.rsplit(" | ").next(), Some("shop.example"));
+}
+
+#[test]
+fn tegatas_own_pages_learn_the_client_and_no_proxy() {
+    for forwarded_by in [ForwardedBy::XForwardedFor, ForwardedBy::Forwarded] {
+        let mut fields = headers(&CLAIMS);
+        fields.insert("x-forwarded-for", "9.9.9.9, 198.51.100.1, 10.0.0.2".parse().unwrap());
+        fields.insert("forwarded", "for=9.9.9.9, for=198.51.100.1, for=10.0.0.2".parse().unwrap());
+        let told = told(&fields, &proxies(forwarded_by), &[], true);
+        assert_eq!(told.split(" | ").next(), Some("198.51.100.1"), "{forwarded_by:?}");
+    }
 }
 
 #[test]
