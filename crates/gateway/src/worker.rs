@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -32,6 +32,7 @@ use crate::{
     guard::LARGEST_BLOCK,
     metrics::OfService,
     passport::Passports,
+    phase::{admit, record},
     refusal::{Refusal, Refused},
     stream::Stream,
     timer::Deadlines,
@@ -223,7 +224,7 @@ impl Worker {
             },
         };
         let refusing = Rc::clone(&self);
-        let refuse = move |refused: &Refused| refusing.written(refused);
+        let refuse = move |refused: &Refused| refusing.written(refused, peer.ip());
         let wire =
             Wire::new(stream, Rc::clone(&connection), &self.deadlines, config.client, refuse);
         let (worker, of) = (Rc::clone(&self), Rc::clone(&connection));
@@ -264,9 +265,12 @@ impl Worker {
         .await
     }
 
-    /// A refusal as HTTP/1 writes it, for requests of which no more can be understood.
-    fn written(&self, refused: &Refusal) -> Vec<u8> {
+    /// A refusal as HTTP/1 writes it, for requests of which no more can be understood. They count
+    /// and are written down like others.
+    fn written(&self, refused: &Refusal, peer: IpAddr) -> Vec<u8> {
         let name = self.names.next();
+        admit::count_unread(&self.gate, peer, self.gate.node.since_boot());
+        record::unread(&self.gate, &name, peer, refused);
         self.here.count(refused.status.as_u16());
         let status = refused.status;
         let body = refused.body(name.as_str());

@@ -26,9 +26,11 @@ pub struct Record<'r> {
     /// In which session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sid: Option<&'r str>,
-    /// The method.
+    /// The method; empty where it cannot be read.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub method: &'r str,
-    /// The path, normalised; as it was sent where it could not be.
+    /// The path, normalised; as it was sent where it could not be; empty where it cannot be read.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub path: &'r str,
     /// The service.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,7 +40,7 @@ pub struct Record<'r> {
     pub route: Option<&'r str>,
     /// What was decided.
     pub result: Outcome,
-    /// Why, where it was refused.
+    /// Why, where it was refused, or passed and came to nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'r str>,
     /// The rule that determined it.
@@ -62,11 +64,11 @@ pub struct Record<'r> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// The request may pass.
+    /// The request may pass, whatever becomes of it.
     Allow,
     /// It may not.
     Deny,
-    /// It passed, and this is how it went; the decision stands in an earlier record.
+    /// This is how it went; the decision stands in an earlier record.
     Answer,
 }
 

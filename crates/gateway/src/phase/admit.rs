@@ -58,6 +58,15 @@ pub(crate) fn admit<'r>(
     Ok(Admitted { fields, target, client, behind_proxy, came: [said.proto, said.host], limit })
 }
 
+/// Counts a request of which nothing can be read. Behind a proxy it is nobody's: whose it is would
+/// stand in what cannot be read, and the proxy answers for many.
+pub(crate) fn count_unread(gate: &Gate, peer: IpAddr, now: SinceBoot) {
+    if !gate.proxies.are_at(peer) {
+        // It is refused whatever the limit says.
+        let _ = limit_address(gate, peer.to_canonical(), now);
+    }
+}
+
 /// Whether requests of this address are counted.
 pub(crate) fn is_counted(gate: &Gate, client: IpAddr) -> bool {
     !gate.config.limits.exempt.iter().any(|network| network.contains(client))

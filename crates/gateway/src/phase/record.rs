@@ -43,6 +43,8 @@ pub(crate) struct Trail {
     /// It passed without knowledge of the latest revocations.
     pub(crate) unchecked: bool,
     refused: Option<&'static str>,
+    /// It was let pass. What goes wrong behind that is no decision.
+    passed: bool,
     /// Whether the decision has been made durable.
     committed: bool,
     began: SinceBoot,
@@ -91,6 +93,7 @@ impl Trail {
             decided: Decided::default(),
             unchecked: false,
             refused: None,
+            passed: false,
             committed: false,
             began,
         }
@@ -103,6 +106,10 @@ impl Trail {
         {
             path.clone_into(&mut noted.path);
         }
+    }
+
+    pub(crate) const fn note_passed(&mut self) {
+        self.passed = true;
     }
 
     pub(crate) fn note_refused(&mut self, refusal: &Refusal) {
@@ -167,7 +174,7 @@ impl Trail {
             path: &noted.path,
             service: self.service.as_deref(),
             route: self.route.as_deref(),
-            result: if reason.is_some() { Outcome::Deny } else { Outcome::Allow },
+            result: if reason.is_some() && !self.passed { Outcome::Deny } else { Outcome::Allow },
             reason,
             rule: self.decided.rule.as_ref().map(RuleId::as_str),
             risk: None,
@@ -181,5 +188,33 @@ impl Trail {
 impl Drop for Trail {
     fn drop(&mut self) {
         self.finish(LEFT);
+    }
+}
+
+/// Writes down a request that was refused before anything of it could be read.
+pub(crate) fn unread(gate: &Gate, name: &Name, peer: IpAddr, refused: &Refusal) {
+    let Some(log) = &gate.decisions else { return };
+    let record = Record {
+        at: gate.node.now(),
+        request: name.as_str(),
+        trace: None,
+        client: peer.to_canonical(),
+        subject: None,
+        jti: None,
+        sid: None,
+        method: "",
+        path: "",
+        service: None,
+        route: None,
+        result: Outcome::Deny,
+        reason: Some(refused.id),
+        rule: None,
+        risk: None,
+        unchecked: false,
+        status: Some(refused.status.as_u16()),
+        micros: None,
+    };
+    if !log.append(&record) {
+        gate.metrics.lost.inc();
     }
 }

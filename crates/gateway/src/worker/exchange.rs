@@ -94,7 +94,10 @@ impl Worker {
                 }
                 Ok(response.map(|body| self.here(body, &ticket)))
             }
-            Ok(Passage::On(on)) => self.forward(*on, parts, body, &way, &ticket).await,
+            Ok(Passage::On(on)) => {
+                way.trail.note_passed();
+                self.forward(*on, parts, body, &way, &ticket).await
+            }
             Err(refused) => Err(refused),
         };
         let mut response = match answered {
@@ -175,8 +178,7 @@ impl Worker {
             .as_ref()
             .filter(|_| admit::is_public(&gate.config, admitted.target.path()))
         {
-            way.trail.metrics = Arc::clone(&self.public);
-            let on = self.to_public(public, &mut admitted, origin, parts, way)?;
+            let on = self.to_public(public, &mut admitted, origin, parts, way).await?;
             return Ok(Passage::On(Box::new(on)));
         }
         self.to_service(&head, admitted, &origin, parts, way).await
@@ -201,21 +203,26 @@ impl Worker {
 
     /// Tegata's own pages and endpoints get what the client sent, credentials included: they are
     /// what credentials are for.
-    fn to_public(
+    async fn to_public(
         &self,
         public: &Upstream,
         admitted: &mut Admitted<'_>,
         origin: Origin<'_>,
         parts: &Parts,
-        way: &Way<'_>,
+        way: &mut Way<'_>,
     ) -> Result<On, Refused> {
+        let service: Arc<str> = "public".into();
+        way.trail.metrics = Arc::clone(&self.public);
+        way.trail.service = Some(Arc::clone(&service));
         check_length(admitted, LARGEST_PUBLIC)?;
         let origin = Origin { private_cookies: &[], client_alone: true, ..origin };
         let path = admitted.target.path().as_str().to_owned();
         let raw = parts.uri.path_and_query();
+        let outgoing = Outgoing::new(admitted, &path, raw, &origin, &way.trail.name)?;
+        way.trail.commit().await?;
         Ok(On {
-            outgoing: Outgoing::new(admitted, &path, raw, &origin, &way.trail.name)?,
-            service: "public".into(),
+            outgoing,
+            service,
             upstreams: vec![public.clone()],
             told: None,
             is_service: false,
@@ -246,6 +253,7 @@ impl Worker {
         way.trail.service = Some(Arc::clone(&destination.name));
         way.trail.route = Some(Arc::clone(&found.beside.prefix));
         if let Some(response) = cors::preflight(&gate.config.cors, head, &admitted.fields)? {
+            way.trail.commit().await?;
             return Ok(Passage::Here(response));
         }
         let cors = cors::allowed(&gate.config.cors, &admitted.fields);

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tegata_core::Node;
 use tegata_gateway::{
     DecisionLog, Signer,
@@ -12,7 +12,7 @@ use tegata_token::{Algorithm, SigningKey, VerifyingKey};
 
 use crate::{
     echo,
-    world::{Plan, World, get},
+    world::{Plan, World, get, request},
 };
 
 fn open(directory: &Path, mode: Mode, key: &Arc<SigningKey>) -> DecisionLog {
@@ -70,6 +70,66 @@ fn every_decision_is_written_down_with_who_what_and_why() {
 }
 
 #[test]
+fn what_passed_was_allowed_whatever_became_of_it() {
+    for mode in [Mode::BestEffort, Mode::Required] {
+        let directory = tempfile::tempdir().unwrap();
+        let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
+        let log = open(directory.path(), mode, &key);
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut plan = Plan::with(echo::start());
+        plan.services.push(("gone".into(), vec![free]));
+        plan.routes = json!([
+            {"path": "/gone", "service": "gone", "auth": "none"},
+            {"path": "/public", "service": "echo", "auth": "none"},
+        ]);
+        plan.config.limits.body = 4;
+        plan.decisions = Some(log.clone());
+        let world = plan.start();
+        assert_eq!(world.ask(&get("/gone/x", &[])).status, 502);
+        let chunked = [("Transfer-Encoding", "chunked")];
+        let large = request("POST", "/public/x", &chunked, "") + "5\r\nlarge\r\n0\r\n\r\n";
+        assert_eq!(world.ask(&large).status, 413);
+        drop(world);
+        log.close();
+        let records = records(directory.path());
+        let answers: Vec<_> =
+            records.iter().filter(|record| record["status"].is_u64()).map(result).collect();
+        let how = if mode == Mode::Required { "answer" } else { "allow" };
+        assert_eq!(
+            answers,
+            [format!("{how} service_unreachable 502"), format!("{how} body_too_large 413")]
+        );
+        assert!(records.iter().all(|record| record["result"] != "deny"), "{records:?}");
+    }
+}
+
+fn result(record: &Value) -> String {
+    let text = |name: &str| record[name].as_str().unwrap_or_default();
+    format!("{} {} {}", text("result"), text("reason"), record["status"])
+}
+
+#[test]
+fn what_cannot_be_read_is_written_down_with_who_sent_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
+    let log = open(directory.path(), Mode::Required, &key);
+    let world = world(&log);
+    let smuggling = "POST /public/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\
+                     Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let answer = world.ask(smuggling);
+    world.ask("GET\r\n\r\n");
+    drop(world);
+    log.close();
+    let records = records(directory.path());
+    assert_eq!(
+        records.iter().map(result).collect::<Vec<_>>(),
+        ["deny ambiguous_framing 400", "deny request_line_malformed 400"]
+    );
+    assert_eq!(records[0]["client"], "127.0.0.1");
+    assert_eq!(records[0]["request"], answer.field("x-request-id").unwrap());
+}
+
+#[test]
 fn a_client_that_leaves_before_the_answer_is_written_down_too() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -96,7 +156,14 @@ fn where_the_log_is_required_nothing_passes_without_it() {
     let directory = tempfile::tempdir().unwrap();
     let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
     let log = open(directory.path(), Mode::Required, &key);
-    let world = world(&log);
+    let mut plan = Plan::with(echo::start());
+    plan.config.public = Some(format!("http://{}", echo::start()).parse().unwrap());
+    plan.config.cors.origins = vec!["https://app.example".into()];
+    plan.decisions = Some(log.clone());
+    let world = plan.start();
+    let large = request("POST", "/login", &[("Content-Length", "2000000")], "");
+    let asks = [("Origin", "https://app.example"), ("Access-Control-Request-Method", "PUT")];
+    let preflight = request("OPTIONS", "/echo/x", &asks, "");
     let token = world.token();
     assert_eq!(world.get("/echo/x", &token).status, 200);
     // It was durable before the service was asked.
@@ -107,7 +174,20 @@ fn where_the_log_is_required_nothing_passes_without_it() {
     let written = records(directory.path());
     let refused = written.iter().find(|record| record["result"] == "deny").unwrap();
     assert_eq!(refused["reason"], "missing_role");
+    assert_eq!(world.ask(&get("/login", &[])).status, 200);
+    assert_eq!(world.ask(&large).status, 413);
+    assert_eq!(world.ask(&preflight).status, 204);
+    let written = records(directory.path());
+    let decided = |service: &str, result: &str| {
+        let is = |record: &&Value| record["service"] == service && record["result"] == result;
+        written.iter().filter(is).count()
+    };
+    assert_eq!((decided("public", "allow"), decided("public", "deny")), (1, 1));
+    assert_eq!(decided("echo", "allow"), 2);
     log.close();
+    for request in [get("/login", &[]), large, preflight] {
+        assert_eq!(world.ask(&request).problem(), "decision_log_unavailable", "{request}");
+    }
     let refused = world.get("/echo/x", &token);
     assert_eq!((refused.status, refused.problem().as_str()), (503, "decision_log_unavailable"));
     assert_eq!(world.ask(&get("/public/x", &[])).status, 503);

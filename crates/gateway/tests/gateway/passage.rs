@@ -176,6 +176,28 @@ fn too_many_requests_are_refused_with_when_to_come_again() {
 }
 
 #[test]
+fn what_cannot_be_read_counts_against_whoever_sent_it() {
+    let limited = || {
+        let mut plan = Plan::with(echo::start());
+        plan.config.limits.per_address = Some("2/m".parse().unwrap());
+        plan
+    };
+    let world = limited().start();
+    for bad in ["GET\r\n\r\n", "GET / HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n"] {
+        assert_eq!(world.ask(bad).status, 400);
+    }
+    assert_eq!(world.ask(&get("/public/x", &[])).status, 429);
+    // Whose it was behind a proxy, nobody knows, and the proxy answers for many.
+    let mut plan = limited();
+    plan.config.trusted_proxies = vec!["loopback".parse().unwrap()];
+    let world = plan.start();
+    for _ in 0..3 {
+        assert_eq!(world.ask("GET\r\n\r\n").status, 400);
+    }
+    assert_eq!(world.ask(&get("/public/x", &[])).status, 200);
+}
+
+#[test]
 fn a_route_limits_each_caller_alone() {
     let world = World::plain();
     let (alice, mut bob) = (world.token(), world.claims());
