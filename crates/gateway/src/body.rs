@@ -90,6 +90,13 @@ impl Upload {
     }
 }
 
+impl Upload {
+    /// Whether it has no length that could be told before it is sent.
+    pub(crate) fn is_of_unknown_length(&self) -> bool {
+        self.size_hint().exact().is_none()
+    }
+}
+
 impl Uploading {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {

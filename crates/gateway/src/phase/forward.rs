@@ -32,7 +32,7 @@ pub(crate) struct Outgoing {
     /// The fields that tell where the request comes from.
     forwarded: [HeaderValue; 2],
     host: Option<HeaderValue>,
-    /// The `Cookie` field, where something must be left out of it; `Some(None)`: all of it.
+    /// The `Cookie` field, where it must change; `Some(None)`: all of it is left out.
     cookie: Option<Option<HeaderValue>>,
     /// A trace to start, in place of what the client says.
     traceparent: Option<HeaderValue>,
@@ -73,7 +73,9 @@ impl Outgoing {
     ) -> Result<Self, Refused> {
         let target = target(path, admitted.target.query(), raw)?;
         let starts = !origin.keep_traceparent || !is_traced(&admitted.fields);
-        let cookie = (admitted.fields.has_cookie && !origin.private_cookies.is_empty())
+        let cookie = admitted
+            .fields
+            .has_cookie
             .then(|| without(origin.headers, origin.private_cookies))
             .flatten();
         Ok(Self {
@@ -212,14 +214,19 @@ fn said(
     }
 }
 
-/// The cookies without those that no service sees; `None`: there is nothing to leave out.
+/// The cookies without those that no service sees, in one line (RFC 9113 §8.2.3: clients of HTTP/2
+/// send several); `None`: they can stay as they are.
 #[expect(clippy::option_option, reason = "nothing to change, nothing left, and what is left")]
 fn without(headers: &HeaderMap, private: &[String]) -> Option<Option<HeaderValue>> {
     let is_private = |name: &str| private.iter().any(|private| private == name);
+    let lines = headers.get_all(header::COOKIE);
     // A line that is no text is not sent: what cannot be read cannot be searched.
-    let legible = headers.get_all(header::COOKIE).iter().all(|line| line.to_str().is_ok());
-    if legible && !cookies(headers).any(|(name, _)| is_private(name)) {
-        return None;
+    let legible = || lines.iter().all(|line| line.to_str().is_ok());
+    if private.is_empty() || (legible() && !cookies(headers).any(|(name, _)| is_private(name))) {
+        let several = lines.iter().nth(1).is_some();
+        let joined =
+            || lines.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+        return several.then(|| HeaderValue::from_bytes(&joined()).ok());
     }
     let kept: Vec<String> = cookies(headers)
         .filter(|(name, _)| !is_private(name))
@@ -266,6 +273,11 @@ pub(crate) fn keep_out(headers: &mut HeaderMap, private: &[String]) {
     let is_private = |line: &HeaderValue| {
         let name = line.as_bytes().split(|byte| matches!(byte, b'=' | b';')).next();
         let name = name.unwrap_or_default().trim_ascii();
+        // Without a name it comes back as its bare value, which can look like any cookie
+        // (draft-ietf-httpbis-rfc6265bis §5.8.3).
+        if name.is_empty() {
+            return true;
+        }
         private.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
     };
     if headers.get_all(header::SET_COOKIE).iter().any(is_private)

@@ -339,6 +339,11 @@ impl Worker {
             on.drop_authorization,
             way.trail.name.value(),
         );
+        if upload.is_of_unknown_length() {
+            // Said in so many words: a `GET` is sent without its body otherwise.
+            let chunked = HeaderValue::from_static("chunked");
+            parts.headers.insert(header::TRANSFER_ENCODING, chunked);
+        }
         let request = Request::from_parts(parts, upload);
         let sent = self.send(&on.upstreams, &on.service, request, &progress, way.now).await;
         let (response, lease) = match sent {

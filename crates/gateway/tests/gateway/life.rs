@@ -4,7 +4,9 @@ use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
+    pin::Pin,
     sync::{Arc, mpsc},
+    task::{Context, Poll},
     thread,
     time::Duration,
 };
@@ -396,6 +398,50 @@ fn http2_requests_pass_the_same_phases() {
         let all: Vec<_> = (0..200).map(|_| ask("/public/x", &[])).collect();
         for response in all {
             assert_eq!(response.await.unwrap().status(), 200);
+        }
+    });
+}
+
+/// A body that does not say how long it is.
+struct Unsized(Option<Bytes>);
+
+impl http_body::Body for Unsized {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.0.take().map(http_body::Frame::data).map(Ok))
+    }
+}
+
+#[test]
+fn bodies_and_cookies_of_http2_arrive_whole() {
+    let world = impatient(echo::start()).start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        for method in ["GET", "POST"] {
+            // Browsers send cookies in crumbs (RFC 9113 §8.2.3).
+            let request = http::Request::builder()
+                .method(method)
+                .uri("http://gateway.example/public/x")
+                .header("cookie", "a=b")
+                .header("cookie", "session_id=x")
+                .header("cookie", "c=d");
+            let body = Unsized(Some(Bytes::from_static(b"body")));
+            let response = sender.send_request(request.body(body).unwrap()).await.unwrap();
+            let seen = read(response).await;
+            assert_eq!(seen["body"], "body", "{method}");
+            let fields = seen["headers"].to_string();
+            assert!(fields.contains(r#"["cookie","a=b; c=d"]"#), "{fields}");
         }
     });
 }

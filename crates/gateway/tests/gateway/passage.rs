@@ -66,6 +66,43 @@ fn hop_by_hop_fields_of_the_answer_go_no_further() {
 }
 
 #[test]
+fn a_body_arrives_with_every_method_and_framing() {
+    let mut plan = Plan::with(echo::start());
+    plan.config.public = Some(format!("http://{}", echo::start()).parse().unwrap());
+    let world = plan.start();
+    for path in ["/public/x", "/login"] {
+        for method in ["GET", "DELETE", "OPTIONS", "POST"] {
+            let sized = world.ask(&request(method, path, &[], "body"));
+            assert_eq!(sized.json()["body"], "body", "{method} {path}");
+            let chunked = request(method, path, &[("Transfer-Encoding", "chunked")], "");
+            let chunked = world.ask(&(chunked + "4\r\nbody\r\n0\r\n\r\n"));
+            assert_eq!(chunked.json()["body"], "body", "{method} {path}");
+        }
+    }
+    // A request behind the body is not taken for a part of it, nor the body for a request.
+    let mut client = world.connect();
+    let chunked = request("GET", "/public/x", &[("Transfer-Encoding", "chunked")], "");
+    client.write(chunked + "1\r\nX\r\n0\r\n\r\n" + &get("/public/y", &[]));
+    assert_eq!(client.answer().unwrap().json()["body"], "X");
+    assert_eq!(client.answer().unwrap().json()["path"], "/y");
+    // Nothing is sent in place of no body.
+    assert_eq!(world.ask(&get("/public/x", &[])).seen("transfer-encoding"), None);
+}
+
+#[test]
+fn cookies_reach_services_in_one_line() {
+    let mut plan = Plan::with(echo::start());
+    plan.config.public = Some(format!("http://{}", echo::start()).parse().unwrap());
+    let world = plan.start();
+    let fields = [("Cookie", "a=b"), ("Cookie", "session_id=x"), ("Cookie", "c=d; e=f")];
+    let seen = |path| world.ask(&get(path, &fields)).seen("cookie").unwrap();
+    assert_eq!(seen("/public/x"), "a=b; c=d; e=f");
+    assert_eq!(seen("/login"), "a=b; session_id=x; c=d; e=f");
+    let fields = [("Cookie", "a=b"), ("Cookie", "c=d")];
+    assert_eq!(world.ask(&get("/public/x", &fields)).seen("cookie").unwrap(), "a=b; c=d");
+}
+
+#[test]
 fn the_gateway_answers_for_its_own_health() {
     let mut plan = Plan::with("127.0.0.1:1".parse().unwrap());
     plan.config.limits.per_address = Some("1/h".parse().unwrap());

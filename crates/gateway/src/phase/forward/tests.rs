@@ -30,6 +30,11 @@ fn private_cookies_are_taken_out_however_they_are_written() {
     assert_eq!(left(&["a=b", "  session_id=x", "c=d=e"]), some("a=b; c=d=e"));
     assert_eq!(left(&["__Host-session_id=x; a=\"b\""]), some("a=\"b\""));
     assert_eq!(left(&["session_id=x; session_id=y"]), Some(None));
+    // Several lines become one, whatever is in them.
+    assert_eq!(left(&["a=b", "c=d"]), some("a=b; c=d"));
+    assert_eq!(without(&headers(&[("cookie", "a=b")]), &[]), None);
+    let both = without(&headers(&[("cookie", "session_id=x"), ("cookie", "c=d; odd")]), &[]);
+    assert_eq!(both.unwrap().unwrap(), "session_id=x; c=d; odd");
     // A line that cannot be read is not passed on: nobody knows what is in it.
     let mut odd = headers(&[("cookie", "a=b")]);
     odd.append("cookie", HeaderValue::from_bytes(b"\xff; session_id=x").unwrap());
@@ -195,6 +200,10 @@ fn a_service_cannot_touch_the_cookies_of_the_pages_on_its_origin() {
         ("set-cookie", "cart=3; Path=/"),
         ("set-cookie", " Session_Token =stolen"),
         ("set-cookie", "csrf_token"),
+        // Browsers keep it without a name, and send back `session_token=planted`.
+        ("set-cookie", "=session_token=planted; Path=/"),
+        ("set-cookie", "\t = session_token=planted"),
+        ("set-cookie", "; Path=/"),
         ("set-cookie", "session_token_hint=kept"),
         ("clear-site-data", "\"cookies\""),
         ("service-worker-allowed", "/"),
