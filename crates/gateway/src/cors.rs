@@ -19,10 +19,14 @@ const SAID: [HeaderName; 6] = [
     header::ACCESS_CONTROL_MAX_AGE,
 ];
 
+/// What scripts may read beside what they always may: the name of the request, and what a refusal
+/// says about coming again.
+const EXPOSED: &str = "X-Request-ID, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate";
+
 /// The origin of a request, if its scripts may call. Compared as it stands: browsers write it in one
 /// way.
-pub(crate) fn allowed(config: &Cors, fields: &Fields<'_>) -> Option<HeaderValue> {
-    let origin = fields.origin?;
+pub(crate) fn allowed(config: &Cors, origin: Option<&HeaderValue>) -> Option<HeaderValue> {
+    let origin = origin?;
     config.origins.iter().any(|own| own.as_bytes() == origin.as_bytes()).then(|| origin.clone())
 }
 
@@ -38,7 +42,7 @@ pub(crate) fn preflight(
     if config.origins.is_empty() || fields.origin.is_none() {
         return Ok(None);
     }
-    let Some(origin) = allowed(config, fields) else {
+    let Some(origin) = allowed(config, fields.origin) else {
         let detail = "scripts of this origin may not call";
         return Err(Refusal::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail));
     };
@@ -54,7 +58,7 @@ pub(crate) fn preflight(
     Ok(Some(response))
 }
 
-/// Says in an answer what the gateway allows, in place of what the service says.
+/// Says in an answer or a refusal what the gateway allows, in place of what the service says.
 pub(crate) fn answer(config: &Cors, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
     if config.origins.is_empty() {
         return;
@@ -65,7 +69,7 @@ pub(crate) fn answer(config: &Cors, origin: Option<HeaderValue>, headers: &mut H
     match origin {
         Some(origin) => {
             say(headers, origin);
-            let exposed = HeaderValue::from_static("X-Request-ID, RateLimit, RateLimit-Policy");
+            let exposed = HeaderValue::from_static(EXPOSED);
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         }
         // Another origin would get another answer.

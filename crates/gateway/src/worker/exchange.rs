@@ -51,8 +51,6 @@ struct On {
     drop_authorization: bool,
     largest_body: u64,
     limit: Option<(&'static str, Answer)>,
-    /// What scripts of other origins are told; `None`: the service says it itself.
-    cors: Option<Option<HeaderValue>>,
 }
 
 /// What one request has with it on its way.
@@ -60,6 +58,10 @@ struct Way<'w> {
     trail: Trail,
     /// Cookies to set, whatever becomes of it.
     set_cookie: Vec<HeaderValue>,
+    /// Which origin's scripts may read the answer.
+    origin: Option<HeaderValue>,
+    /// Whether Tegata's own pages are asked for, which say that themselves.
+    is_public: bool,
     routing: &'w Routing,
     now: SinceBoot,
 }
@@ -79,7 +81,9 @@ impl Worker {
         let routing = self.gate.routing.load_full();
         let name = self.names.next();
         let trail = Trail::new(&parts, connection.peer, &self.gate, name, &self.here, now);
-        let mut way = Way { trail, set_cookie: Vec::new(), routing: &routing, now };
+        let origin = cors::allowed(&self.gate.config.cors, parts.headers.get(header::ORIGIN));
+        let set_cookie = Vec::new();
+        let mut way = Way { trail, set_cookie, origin, is_public: false, routing: &routing, now };
         let has_body = !http_body::Body::is_end_stream(&body);
         let passage = if watched {
             self.judge(&parts, connection, &mut way).await
@@ -114,7 +118,11 @@ impl Worker {
                     connection.note_unwanted();
                 }
                 let trace = way.trail.trace().unwrap_or(name.as_str());
-                let response = refused.response(trace);
+                let mut response = refused.response(trace);
+                if !way.is_public {
+                    let (config, origin) = (&self.gate.config.cors, way.origin.take());
+                    cors::answer(config, origin, response.headers_mut());
+                }
                 response.map(|body| self.here(body, &ticket))
             }
         };
@@ -212,6 +220,7 @@ impl Worker {
         way: &mut Way<'_>,
     ) -> Result<On, Refused> {
         let service: Arc<str> = "public".into();
+        way.is_public = true;
         way.trail.metrics = Arc::clone(&self.public);
         way.trail.service = Some(Arc::clone(&service));
         check_length(admitted, LARGEST_PUBLIC)?;
@@ -229,7 +238,6 @@ impl Worker {
             drop_authorization: false,
             largest_body: LARGEST_PUBLIC,
             limit: None,
-            cors: None,
         })
     }
 
@@ -256,7 +264,6 @@ impl Worker {
             way.trail.commit().await?;
             return Ok(Passage::Here(response));
         }
-        let cors = cors::allowed(&gate.config.cors, &admitted.fields);
         let identified = identify(
             head,
             &admitted,
@@ -295,7 +302,6 @@ impl Worker {
                 || carries_token(head.headers, gate),
             largest_body: found.beside.body,
             limit,
-            cors: (!gate.config.cors.origins.is_empty()).then_some(cors),
         })))
     }
 
@@ -362,13 +368,12 @@ impl Worker {
         let (mut head, body) = response.into_parts();
         clean(&mut head.headers);
         if on.is_service {
-            keep_out(&mut head.headers, &self.gate.config.private_cookies);
+            let config = &self.gate.config;
+            keep_out(&mut head.headers, &config.private_cookies);
+            cors::answer(&config.cors, way.origin.clone(), &mut head.headers);
         }
         if let Some((policy, answer)) = on.limit {
             head.headers.extend(limit_fields(policy, &answer));
-        }
-        if let Some(origin) = on.cors {
-            cors::answer(&self.gate.config.cors, origin, &mut head.headers);
         }
         head.version = Version::default();
         let waits = (self.gate.config.upstream.pause, deadlines.client);

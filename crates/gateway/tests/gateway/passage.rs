@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::{
     echo,
-    world::{Client, Plan, World, get, request},
+    world::{Answer, Client, Plan, World, get, request},
 };
 
 /// A service that answers each connection with what `answer` makes of its number, request by
@@ -434,6 +434,35 @@ fn scripts_of_listed_origins_may_call() {
     let call = ask("GET", "/public/x", &[("Origin", "https://app.example")]);
     assert_eq!(call.field("access-control-allow-origin"), Some("https://app.example"));
     assert_eq!(call.field("vary"), Some("Origin"));
+}
+
+#[test]
+fn scripts_of_listed_origins_can_read_why_they_were_refused() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut plan = Plan::with(free);
+    plan.config.cors.origins = vec!["https://app.example".into()];
+    plan.config.limits.per_address = Some("5/h".parse().unwrap());
+    plan.config.public = Some(format!("http://{}", echo::start()).parse().unwrap());
+    let world = plan.start();
+    let ask = |path, origin| world.ask(&get(path, &[("Origin", origin)]));
+    let allowed = |answer: &Answer| answer.field("access-control-allow-origin").map(str::to_owned);
+    let own = Some("https://app.example".to_owned());
+    for (path, status) in [("/echo/x", 401), ("/public/x", 502), ("/nowhere", 404)] {
+        let answer = ask(path, "https://app.example");
+        assert_eq!((answer.status, allowed(&answer)), (status, own.clone()));
+        let exposed = answer.field("access-control-expose-headers").unwrap();
+        assert!(exposed.contains("WWW-Authenticate") && exposed.contains("Retry-After"));
+    }
+    let answer = ask("/echo/x", "https://evil.example");
+    assert_eq!((answer.status, allowed(&answer)), (401, None));
+    assert_eq!(answer.field("vary"), Some("Origin"));
+    // Tegata's own pages say themselves who may read them.
+    let large = [("Origin", "https://app.example"), ("Content-Length", "2000000")];
+    let answer = world.ask(&request("POST", "/login", &large, ""));
+    assert_eq!((answer.status, allowed(&answer)), (413, None));
+    let answer = ask("/echo/x", "https://app.example");
+    assert_eq!((answer.status, allowed(&answer)), (429, own));
+    assert!(answer.field("retry-after").is_some());
 }
 
 #[test]
