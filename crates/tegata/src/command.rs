@@ -99,6 +99,7 @@ impl From<Startup> for Failed {
     fn from(error: Startup) -> Self {
         match error {
             Startup::Store(error) => Self::Operation(error.to_string()),
+            behind @ Startup::Behind(_) => Self::Operation(behind.to_string()),
             other => Self::Usage(other.to_string()),
         }
     }

@@ -5,9 +5,10 @@ use std::{
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use tegata_core::{Custody, Ephemeral, Epoch, Feed, Kind, Node, Realm, Records, StoreError};
+use tegata_core::{Custody, Ephemeral, Epoch, Feed, Kind, Log, Node, Realm, Records, StoreError};
 use tegata_identity::{
     HashingPool, PasswordHasher, PasswordPolicy, Passwords, SignIn, Throttle, Users, Workers,
 };
@@ -21,6 +22,7 @@ use tegata_store::{
 use tegata_token::{
     Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules, View, Withdraw,
 };
+use tokio::time::{interval, timeout};
 
 use crate::{
     config::{Config, Source},
@@ -63,6 +65,13 @@ pub(crate) enum Startup {
     Keys(#[from] KeysRefused),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(
+        "[store] what was taken back before this start has not been entered into the revocation \
+         log after {} s, so nothing can be judged; see whether another node on this database \
+         hangs, then start again",
+        .0.as_secs()
+    )]
+    Behind(Duration),
     #[error("`{}` is in use by another process; stop it, or use its administration socket", .0.display())]
     InUse(PathBuf),
     #[error("`{}`: {source}", path.display())]
@@ -104,6 +113,10 @@ impl DataDir {
         &self.path
     }
 }
+
+/// For how long a start waits for what was taken back before it. The lease of a process that died
+/// ends after a second.
+const CATCHING_UP: Duration = Duration::from_secs(15);
 
 /// The parts of the default realm, put together.
 pub(crate) struct Composed {
@@ -153,12 +166,9 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let records: Arc<dyn Records> = Arc::new(sealed);
     let epoch = Installation::open(records.as_ref(), &node).await?.epoch;
 
-    let view = Arc::new(View::of_tokens(
-        node.clone(),
-        config.tokens.access_lifetime.get() + std::time::Duration::from_secs(60),
-    ));
+    let view = Arc::new(View::new(node.clone()));
     // Nothing is judged before everything that was taken back is known.
-    view.catch_up(records.as_ref()).await?;
+    know_what_was_taken_back(&view, records.as_ref(), &node, CATCHING_UP).await?;
     let revoker =
         Revoker::new(node.clone(), Arc::clone(&records), Arc::clone(&feed), Arc::clone(&view));
 
@@ -181,7 +191,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     );
     let rules = RotationRules {
         published_for: config.keys.jwks_max_age.get(),
-        verifies_for: lifetimes.access + std::time::Duration::from_secs(60),
+        verifies_for: lifetimes.access + Duration::from_secs(60),
     };
     let keys = Keys::open(
         node.clone(),
@@ -295,6 +305,32 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     })
 }
 
+/// Brings a view to where it knows everything that had been taken back when this was called.
+///
+/// What was acknowledged last may have no position yet, and so not be in the log: whoever gave
+/// positions may have died right after the acknowledgement. Then this node gives them, as soon as
+/// the other's lease has ended.
+async fn know_what_was_taken_back(
+    view: &View,
+    records: &dyn Records,
+    node: &Node,
+    patience: Duration,
+) -> Result<(), Startup> {
+    let began = node.since_boot();
+    let known = async {
+        let mut ticks = interval(Duration::from_millis(20));
+        loop {
+            ticks.tick().await;
+            records.sequence(Log::Revocations, node.id()).await?;
+            view.catch_up(records).await?;
+            if view.knows_all_until(began) {
+                return Ok(());
+            }
+        }
+    };
+    timeout(patience, known).await.unwrap_or(Err(Startup::Behind(patience)))
+}
+
 fn provider_config(config: &Config) -> tegata_oauth::Config {
     tegata_oauth::Config {
         issuer: config.issuer(),
@@ -362,4 +398,59 @@ async fn stores(config: &Config, data: &Path, node: &Node) -> Result<Stores, Sta
         "[store] url `{}` is not supported; write `sqlite://FILE` or `postgres://…`",
         url.split("://").next().unwrap_or_default()
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use tegata_core::{Batch, SystemClock, TokenId, port::Sequenced};
+    use tegata_store::testing::PostgresServer;
+    use tegata_token::{Claims, Entry, Target};
+
+    use super::*;
+
+    /// A token taken back by a process that gave positions and died before it gave this one.
+    async fn taken_back_by_a_dead_process(records: &Arc<dyn Records>) -> Claims {
+        let dead = Node::start();
+        let leased = records.sequence(Log::Revocations, dead.id()).await.unwrap();
+        assert_eq!(leased, Sequenced::Positioned(0));
+        let view = Arc::new(View::new(dead.clone()));
+        let feed = Arc::new(MemoryFeed::new(16));
+        let revoker = Revoker::new(dead.clone(), Arc::clone(records), feed, view);
+        let claims = Claims { jti: "1.a".into(), ..Claims::default() };
+        let entry = Entry {
+            target: Target::Token(TokenId::new(&claims.jti).unwrap()),
+            places: Vec::new(),
+            at: dead.now(),
+            until: dead.now() + Duration::from_secs(900),
+            reason: "stolen".into(),
+            actor: "system".into(),
+        };
+        revoker.commit(Batch::new(Realm::default()), vec![entry]).await.unwrap();
+        claims
+    }
+
+    #[tokio::test]
+    async fn a_start_knows_what_a_dead_process_acknowledged_last() {
+        let database = PostgresServer::shared().database();
+        let (settings, clock) = (PostgresConfig::default(), Arc::new(SystemClock));
+        let opened = Postgres::open(&database.url(), settings, &kinds(), clock).await.unwrap();
+        let records: Arc<dyn Records> = Arc::new(opened.records());
+        let claims = taken_back_by_a_dead_process(&records).await;
+
+        let node = Node::start();
+        let view = View::new(node.clone());
+        let is_refused = || {
+            let view = view.realm(&Realm::default());
+            view.check_claims(&claims, None, "key").is_some()
+        };
+        let hasty = know_what_was_taken_back(&view, records.as_ref(), &node, Duration::ZERO).await;
+        let said = hasty.unwrap_err().to_string();
+        assert!(said.contains("revocation log"), "{said}");
+        // To have read the log is not enough.
+        view.catch_up(records.as_ref()).await.unwrap();
+        assert!(!is_refused());
+
+        know_what_was_taken_back(&view, records.as_ref(), &node, CATCHING_UP).await.unwrap();
+        assert!(is_refused());
+    }
 }

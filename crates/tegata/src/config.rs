@@ -16,7 +16,7 @@ use tegata_gateway::{
 };
 use tegata_mesh::{DeclaredRoute, DeclaredService};
 use tegata_session::Environment;
-use tegata_token::Algorithm;
+use tegata_token::{Algorithm, revocation::LONGEST_ACCESS};
 
 mod declared;
 mod listen;
@@ -352,7 +352,7 @@ impl Config {
             );
         }
         let tokens = &self.tokens;
-        if tokens.access_lifetime.get() > Duration::from_secs(3600) {
+        if tokens.access_lifetime.get() > LONGEST_ACCESS {
             found.push(
                 "[tokens] access_lifetime is longer than an hour: what lives so long should be a \
                  refresh token"

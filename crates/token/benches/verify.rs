@@ -157,15 +157,22 @@ enum Revoked {
 /// A view in which this is revoked, and none of the tokens above.
 fn view(revoked: Revoked) -> Arc<RealmView> {
     let clock = Arc::new(ManualClock::at(SystemClock.now()));
-    let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(2)));
-    let (view, realm) =
-        (View::of_tokens(node.clone(), Duration::from_secs(86_400)), Realm::default());
+    let node = Node::with(clock, Arc::new(SeededEntropy::new(2)));
+    let (view, realm) = (View::new(node.clone()), Realm::default());
     let (Revoked::Places(count) | Revoked::Families(count)) = revoked;
     let until = node.now() + Duration::from_secs(3600);
     for number in 0..count {
         let index = random(usize::try_from(number).unwrap()) % (1 << 19) * 2 + 1;
         let entry = Entry {
-            target: Target::Family(FamilyId::generate(Epoch::FIRST, until, node.entropy())),
+            target: match revoked {
+                // A token with a place is not kept by its name.
+                Revoked::Places(_) => {
+                    Target::Token(TokenId::generate(Epoch::FIRST, node.entropy()))
+                }
+                Revoked::Families(_) => {
+                    Target::Family(FamilyId::generate(Epoch::FIRST, until, node.entropy()))
+                }
+            },
             places: vec![StatusIndex { list: list(number % LISTS, &node), index }],
             at: node.now(),
             until,
@@ -173,10 +180,6 @@ fn view(revoked: Revoked) -> Arc<RealmView> {
             actor: "system".to_owned(),
         };
         view.apply(&realm, &entry);
-    }
-    if matches!(revoked, Revoked::Places(_)) {
-        clock.advance(Duration::from_secs(3601));
-        view.forget();
     }
     view.realm(&realm)
 }

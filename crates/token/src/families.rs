@@ -14,7 +14,9 @@ use crate::{
     claims::Scope,
     family::{Access, Binding, Family, Granted, Judgement, Presentation, Verdict},
     refresh::{self, Presented},
-    revocation::{Entry, Holder, Order, Revoker, Target, Withdrawable},
+    revocation::{
+        CLOCK_ERROR, Entry, Holder, LONGEST_ACCESS, Order, Revoker, Target, Withdrawable,
+    },
     root::Roots,
     status::{Indexes, StatusIndex},
 };
@@ -26,7 +28,7 @@ const TRIES: u32 = 100;
 /// How long tokens live.
 #[derive(Debug, Clone)]
 pub struct Lifetimes {
-    /// Access tokens: 900 s.
+    /// Access tokens: 900 s. No longer than [`LONGEST_ACCESS`](crate::revocation::LONGEST_ACCESS).
     pub access: Duration,
     /// A family that is not used: 604,800 s.
     pub idle: Duration,
@@ -325,7 +327,8 @@ impl Families {
         Ok(Access {
             jti: TokenId::generate(self.epoch, self.node.entropy()),
             iat,
-            exp: iat + self.lifetimes.access.as_secs(),
+            // INVARIANT: what was taken back is kept for so long.
+            exp: iat + self.lifetimes.access.min(LONGEST_ACCESS).as_secs(),
             scope,
             status: self.indexes.next(realm).await?,
         })
@@ -408,8 +411,8 @@ impl Families {
         let entries = given_way
             .into_iter()
             .map(|gone| {
-                let target = Target::Token(gone.jti);
-                self.entry(target, vec![gone.status], now, "superseded", "system")
+                let (target, last) = (Target::Token(gone.jti), Timestamp::from_secs(gone.exp));
+                self.entry(target, vec![gone.status], (now, last), "superseded", "system")
             })
             .collect();
         self.revoker.commit(batch, entries).await?;
@@ -425,7 +428,11 @@ impl Families {
         verdict: Option<Verdict>,
     ) -> Result<(), CommitRefused> {
         let now = self.node.now();
-        let places = found.value.alive(now).map(|access| access.status).collect();
+        // While this clock is ahead, the living look dead.
+        let alive: Vec<_> = found.value.alive(now - CLOCK_ERROR).collect();
+        let places = alive.iter().map(|access| access.status).collect();
+        let last = alive.iter().map(|access| access.exp).max().unwrap_or_default();
+        let last = Timestamp::from_secs(last);
         let ended = found.value.clone().end(reason, now);
         let mut event = Event::new(
             &self.node,
@@ -445,12 +452,12 @@ impl Families {
         }
         // Refreshing asks the record; the entry is for the access tokens, and lives as long.
         let target = Target::Family(ended.id.clone());
-        let mut entries = vec![self.entry(target, places, now, reason, actor)];
+        let mut entries = vec![self.entry(target, places, (now, last), reason, actor)];
         let mut batch = Batch::new(realm.clone()).with(found.replace(&ended)).journal(&event);
         // Somebody has a copy of what the browser had: its session is not to be trusted either.
         if let (Some(_), Some(sid)) = (verdict, &ended.session) {
             let target = Target::Session(sid.clone());
-            let mut entry = self.entry(target, Vec::new(), now, reason, actor);
+            let mut entry = self.entry(target, Vec::new(), (now, last), reason, actor);
             entry.until = entry.until.max(ended.ends + self.lifetimes.access);
             entries.push(entry);
             let data = [
@@ -464,18 +471,20 @@ impl Families {
         self.revoker.commit(batch, entries).await
     }
 
+    /// What takes back tokens of which the last dies at `last`.
     fn entry(
         &self,
         target: Target,
         places: Vec<StatusIndex>,
-        now: Timestamp,
+        (at, last): (Timestamp, Timestamp),
         reason: &str,
         actor: &str,
     ) -> Entry {
-        // Twice the life of an access token: clocks may differ, and it is cheap.
-        let until = now + self.lifetimes.access * 2;
+        // Twice the life of an access token: clocks may differ, and it is cheap. No less than what
+        // the tokens say themselves, which may have been issued when they lived longer.
+        let until = last.max(at) + self.lifetimes.access * 2;
         let (reason, actor) = (reason.to_owned(), actor.to_owned());
-        Entry { target, places, at: now, until, reason, actor }
+        Entry { target, places, at, until, reason, actor }
     }
 
     fn issue(&self, realm: &Realm, family: Family, repeated: bool) -> Result<Issue, StoreError> {

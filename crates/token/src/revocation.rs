@@ -4,10 +4,20 @@
 //! the same batch as the thing that is taken back. A [`View`] holds in memory what the log says; it
 //! hears entries at once through the feed and pulls the log besides, and it knows how stale it is.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use tegata_core::{ClientId, FamilyId, KeyId, SessionId, Timestamp, TokenId, repository};
 
 use crate::status::StatusIndex;
+
+/// The longest that an access token may live, whatever is configured. What was taken back is kept
+/// for as long, because it may name tokens that were issued under another configuration.
+pub const LONGEST_ACCESS: Duration = Duration::from_secs(3600);
+
+/// How wrong a wall clock may be for a while without anything being forgotten: twice what a time
+/// server is expected to get wrong.
+pub(crate) const CLOCK_ERROR: Duration = Duration::from_secs(600);
 
 mod revoker;
 mod view;

@@ -2,8 +2,8 @@
 //! (IETF Token Status List).
 //!
 //! A token carries its list and its index. Lists are made for an issuer epoch and a quarter of an
-//! hour; each holds 2^20 tokens, and busy quarters have several. A list dies when the longest-lived
-//! token of its quarter has, so memory stays constant for ever and nothing has to be cleaned.
+//! hour; each holds 2^20 tokens, and busy quarters have several. A list dies when every
+//! token of its quarter surely has, so memory stays constant for ever and nothing has to be cleaned.
 
 use std::fmt;
 

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tegata_core::{Log, Node, Realm, Records, SinceBoot, StoreError, Timestamp};
 
-use super::{Entry, Target};
+use super::{CLOCK_ERROR, Entry, LONGEST_ACCESS, Target};
 use crate::{
     claims::Claims,
     status::{ListId, StatusBits, StatusIndex},
@@ -23,6 +23,11 @@ use crate::{
 
 /// How many entries are pulled at once.
 const PULL: u32 = 1000;
+
+/// For how long what can name nothing alive is kept all the same. How long tokens live today says
+/// nothing of those that were issued before it was changed, and while the wall clock is ahead, the
+/// living look dead.
+const GRACE: Duration = Duration::from_secs(LONGEST_ACCESS.as_secs() + CLOCK_ERROR.as_secs());
 
 /// By what a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,8 +49,6 @@ pub enum Revoked {
 /// The revocations of all realms, and how far the log has been followed.
 pub struct View {
     node: Node,
-    // The longest life of a token on a status list.
-    longest: Duration,
     realms: ArcSwap<HashMap<Realm, Arc<RealmView>>>,
     progress: Mutex<Progress>,
 }
@@ -60,16 +63,10 @@ struct Progress {
 
 impl View {
     /// A view that knows nothing yet, and is stale until it has [caught up](Self::catch_up), of
-    /// tokens that live an hour at most.
+    /// tokens that live [`LONGEST_ACCESS`] at most.
     #[must_use]
     pub fn new(node: Node) -> Self {
-        Self::of_tokens(node, Duration::from_secs(3600 + 60))
-    }
-
-    /// The same, of tokens that live `longest` at most.
-    #[must_use]
-    pub fn of_tokens(node: Node, longest: Duration) -> Self {
-        Self { node, longest, realms: ArcSwap::default(), progress: Mutex::default() }
+        Self { node, realms: ArcSwap::default(), progress: Mutex::default() }
     }
 
     /// The revocations of one realm. To be asked for once and kept.
@@ -89,8 +86,8 @@ impl View {
     /// Applies an entry. Entries may come in any order and any number of times.
     pub fn apply(&self, realm: &Realm, entry: &Entry) {
         let now = self.node.now();
-        if entry.until > now {
-            self.realm(realm).apply(entry, now, self.longest);
+        if is_kept(entry.until, now) {
+            self.realm(realm).apply(entry, now);
         }
     }
 
@@ -147,11 +144,20 @@ impl View {
         progress.pulled.map(|pulled| self.node.elapsed(pulled) + progress.waiting)
     }
 
+    /// Whether everything is known that had been acknowledged anywhere at this moment: the log was
+    /// read later, and whatever had no position then is younger.
+    #[must_use]
+    pub fn knows_all_until(&self, moment: SinceBoot) -> bool {
+        let Progress { pulled, waiting, .. } = *self.progress.lock();
+        let until = pulled.and_then(|pulled| pulled.0.checked_sub(waiting));
+        until.is_some_and(|until| until >= moment.0)
+    }
+
     /// Forgets what names nothing that can be alive.
     pub fn forget(&self) {
         let now = self.node.now();
         for realm in self.realms.load().values() {
-            realm.forget(now, self.longest);
+            realm.forget(now);
         }
     }
 }
@@ -233,9 +239,9 @@ impl RealmView {
         self.lists.load().get(&place.list).is_some_and(|bits| bits.is_revoked(place.index))
     }
 
-    fn apply(&self, entry: &Entry, now: Timestamp, longest: Duration) {
+    fn apply(&self, entry: &Entry, now: Timestamp) {
         // A list whose tokens are all dead is not brought back: it would cost memory and say nothing.
-        for place in entry.places.iter().filter(|it| it.list.closes() + longest > now) {
+        for place in entry.places.iter().filter(|it| is_kept(it.list.closes(), now)) {
             self.bits(place.list).revoke(place.index);
         }
         let always = Timestamp::from_millis(u64::MAX);
@@ -266,12 +272,12 @@ impl RealmView {
         self.list(list).unwrap_or(fresh)
     }
 
-    fn forget(&self, now: Timestamp, longest: Duration) {
-        let alive = |list: &ListId| list.closes() + longest > now;
-        if !self.lists.load().keys().all(alive) {
+    fn forget(&self, now: Timestamp) {
+        let kept = |list: &ListId| is_kept(list.closes(), now);
+        if !self.lists.load().keys().all(kept) {
             self.lists.rcu(|lists| {
                 let mut lists = HashMap::clone(lists);
-                lists.retain(|list, _| alive(list));
+                lists.retain(|list, _| kept(list));
                 lists
             });
         }
@@ -292,6 +298,13 @@ impl std::fmt::Debug for RealmView {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "RealmView({} lists)", self.lists.load().len())
     }
+}
+
+/// Whether a list that was closed at `end`, or a name that names nothing alive from then on, is
+/// still kept.
+fn is_kept(end: Timestamp, now: Timestamp) -> bool {
+    // INVARIANT: no token lives longer than `LONGEST_ACCESS` after its list was closed.
+    end + GRACE > now
 }
 
 /// Names that are marked: everything of theirs that was issued up to a moment is refused.
@@ -339,7 +352,7 @@ impl Marks {
             return;
         }
         let mut marked = self.marked.write();
-        marked.retain(|_, mark| mark.until > now);
+        marked.retain(|_, mark| is_kept(mark.until, now));
         self.count.store(marked.len(), Ordering::Release);
     }
 }

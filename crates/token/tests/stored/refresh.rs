@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tegata_core::{BoxFuture, Log, Realm, StoreError};
+use tegata_core::{BoxFuture, Epoch, Log, Realm, StoreError, Timestamp};
 use tegata_token::{
-    Family, Holder, Holders, Order, RefreshRefused, Revoked, Scope, Standing, Verdict, View,
-    Withdrawable,
+    Entry, Family, Holder, Holders, Lifetimes, Order, RefreshRefused, Revoked, Scope, Standing,
+    Verdict, View, Withdrawable,
     claims::Claims,
     families::{Issue, Refresh},
 };
@@ -110,6 +110,45 @@ async fn another_node_learns_it_from_the_log_and_from_the_feed() {
     assert!(follower.position() > 0);
 }
 
+/// Tokens of an hour, then a configuration in which they live a minute, and the node anew.
+#[tokio::test]
+async fn what_was_taken_back_stays_so_when_tokens_are_to_live_shorter() {
+    let (plain, clock) = World::in_memory().await;
+    let (records, feed) = (&plain.records, &plain.feed);
+    let living = async |secs| {
+        let lifetimes = Lifetimes { access: Duration::from_secs(secs), ..Lifetimes::default() };
+        let (records, feed) = (records.clone(), feed.clone());
+        World::living(lifetimes, Epoch::FIRST, records, plain.node.clone(), feed).await
+    };
+    let before = living(3600).await;
+    let order = Order { reason: "stolen".into(), actor: "usr_9".into() };
+    let (early, late) = (before.begin().await, before.begin().await);
+    let dies = late.family.access.exp;
+    before.families.revoke(&before.realm, &early.family.id, &order).await.unwrap();
+
+    let after = living(60).await;
+    after.families.revoke(&after.realm, &late.family.id, &order).await.unwrap();
+    let log = records.pull(Log::Revocations, 0, 100).await.unwrap();
+    for entry in &log.entries {
+        let entry = Entry::from_bytes(&entry.body).unwrap();
+        assert!(entry.until.secs() >= dies, "{:?} is to be forgotten too early", entry.target);
+    }
+    clock.jump(Timestamp::from_secs(dies - 1));
+    let restarted = View::new(after.node.clone());
+    restarted.catch_up(records.as_ref()).await.unwrap();
+    for view in [after.revoker.view(), &restarted] {
+        view.catch_up(records.as_ref()).await.unwrap();
+        view.forget();
+        let realm = view.realm(&after.realm);
+        for issue in [&early, &late] {
+            assert!(refused_by(view, issue).is_some());
+            // Also whoever knows the token by its place alone.
+            let place = issue.family.access.status;
+            assert!(realm.list(place.list).is_some_and(|bits| bits.is_revoked(place.index)));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_scope_can_be_narrowed_and_widened_again_but_never_beyond_the_grant() {
     let (world, _) = World::in_memory().await;
@@ -203,13 +242,9 @@ async fn whoever_is_gone_is_refused_and_their_family_ended() {
 async fn families_of_an_earlier_epoch_do_not_count_after_a_restore() {
     let (world, _) = World::in_memory().await;
     let issue = world.begin().await;
-    let restored = World::in_epoch(
-        tegata_core::Epoch(2),
-        world.records.clone(),
-        world.node.clone(),
-        world.feed.clone(),
-    )
-    .await;
+    let restored =
+        World::in_epoch(Epoch(2), world.records.clone(), world.node.clone(), world.feed.clone())
+            .await;
     let refused = restored.refresh(token(&issue)).await.unwrap_err();
     assert_eq!(refused, Verdict::Revoked.into());
     let anew = restored.begin().await;

@@ -61,6 +61,17 @@ impl World {
         node: Node,
         feed: Arc<dyn Feed>,
     ) -> Self {
+        Self::living(Lifetimes::default(), epoch, records, node, feed).await
+    }
+
+    /// The same, with tokens that live so long.
+    pub(crate) async fn living(
+        lifetimes: Lifetimes,
+        epoch: Epoch,
+        records: Arc<dyn Records>,
+        node: Node,
+        feed: Arc<dyn Feed>,
+    ) -> Self {
         let realm = Realm::default();
         let view = Arc::new(View::new(node.clone()));
         let revoker = Revoker::new(node.clone(), records.clone(), feed.clone(), view);
@@ -74,7 +85,7 @@ impl World {
             roots("refresh").await,
             indexes,
             revoker.clone(),
-            Lifetimes::default(),
+            lifetimes,
         );
         Self { node, realm, records, feed, revoker, families }
     }

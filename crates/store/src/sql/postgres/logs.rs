@@ -44,7 +44,8 @@ impl Inner {
         let Some(first) = rows.first() else {
             return corrupt(name, "", "its row of the sequencer");
         };
-        let waiting = field::<Option<i64>>(first, 2, name, "")?.unwrap_or(0);
+        // What waits has waited, also where the server's clock was set back in between.
+        let waiting = field::<Option<i64>>(first, 2, name, "")?.map_or(0, |age| age.max(1));
         let mut entries = Vec::with_capacity(rows.len());
         for row in &rows {
             if let Some(position) = field::<Option<i64>>(row, 3, name, "")? {

@@ -16,7 +16,7 @@ impl Bench {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::default());
         let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
-        let view = View::of_tokens(node, Duration::from_secs(900));
+        let view = View::new(node);
         Self { clock, view, realm: Realm::default() }
     }
 
@@ -159,13 +159,42 @@ fn forgets_what_can_name_nothing_alive_and_not_a_moment_earlier() {
     let bench = Bench::new();
     let place = bench.place(1);
     bench.apply(Target::Token(TokenId::new("1.a").unwrap()), vec![place]);
-    bench.clock.jump(place.list.closes() + Duration::from_secs(899));
+    bench.clock.jump(place.list.closes() + GRACE - Duration::from_millis(1));
     bench.view.forget();
     assert_eq!(bench.check(&bench.claims(), Some(place)), Some(Revoked::Token));
-    bench.clock.advance(Duration::from_secs(1000));
+    bench.clock.advance(Duration::from_millis(1));
     bench.view.forget();
     assert_eq!(bench.check(&bench.claims(), Some(place)), None);
     assert!(bench.view.realm(&bench.realm).lists.load().is_empty());
+}
+
+/// The clock goes wrong by five minutes, and what is given or forgotten in the meantime is looked at
+/// when it is right again: at the moment before the token dies.
+#[test]
+fn nothing_is_forgotten_by_a_clock_that_is_wrong_for_a_while() {
+    type Target<'a> = &'a dyn Fn(&Bench) -> super::Target;
+    let token: Target<'_> = &|_| super::Target::Token(TokenId::new("1.a").unwrap());
+    let family: Target<'_> = &|_| super::Target::Family(FamilyId::new("1.9.f").unwrap());
+    for (target, placed) in [(token, true), (token, false), (family, false)] {
+        for given_while_wrong in [true, false] {
+            let bench = Bench::new();
+            let place = bench.place(1);
+            let dies = place.list.closes() + LONGEST_ACCESS;
+            let right = dies - Duration::from_secs(1);
+            let mut entry =
+                bench.entry(target(&bench), placed.then_some(place).into_iter().collect());
+            entry.until = dies;
+            if !given_while_wrong {
+                bench.view.apply(&bench.realm, &entry);
+            }
+            bench.clock.jump(right + Duration::from_secs(300));
+            bench.view.apply(&bench.realm, &entry);
+            bench.view.forget();
+            bench.clock.jump(right);
+            let by = bench.check(&bench.claims(), Some(place));
+            assert!(by.is_some(), "{:?}, placed: {placed}", entry.target);
+        }
+    }
 }
 
 #[test]
@@ -174,7 +203,7 @@ fn a_list_whose_tokens_are_dead_is_not_brought_back() {
     let place = bench.place(1);
     let mut entry = bench.entry(Target::Family(FamilyId::new("1.9.f").unwrap()), vec![place]);
     entry.until = bench.clock.now() + Duration::from_secs(86_400);
-    bench.clock.jump(place.list.closes() + Duration::from_secs(900));
+    bench.clock.jump(place.list.closes() + GRACE);
     bench.view.apply(&bench.realm, &entry);
     assert!(bench.view.realm(&bench.realm).lists.load().is_empty());
 }
