@@ -391,7 +391,9 @@ async fn stores(config: &Config, data: &Path, node: &Node) -> Result<Stores, Sta
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         let clock = Arc::clone(node.clock());
-        let opened = Postgres::open(url, PostgresConfig::default(), &kinds(), clock).await?;
+        let connections = config.store.connections;
+        let settings = PostgresConfig { connections, ..PostgresConfig::default() };
+        let opened = Postgres::open(url, settings, &kinds(), clock).await?;
         return Ok((Arc::new(opened.records()), Arc::new(opened.ephemeral()), feed));
     }
     Err(Startup::Configuration(format!(

@@ -152,11 +152,13 @@ pub(crate) struct Store {
     /// The directory of the database, the root key, the administration socket and the logs;
     /// relative to the configuration file.
     pub(crate) data_dir: PathBuf,
+    /// How many connections to PostgreSQL there are at most.
+    pub(crate) connections: usize,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: "sqlite://tegata.db".to_owned(), data_dir: PathBuf::from(".") }
+        Self { url: "sqlite://tegata.db".to_owned(), data_dir: PathBuf::from("."), connections: 16 }
     }
 }
 
@@ -386,6 +388,9 @@ impl Config {
         }
         if self.sessions.idle.get() > self.sessions.absolute.get() {
             found.push("[sessions] idle is longer than absolute".to_owned());
+        }
+        if self.store.connections == 0 {
+            found.push("[store] connections must be at least 1".to_owned());
         }
         if self.sessions.most == 0 {
             found.push("[sessions] most must be at least 1".to_owned());

@@ -46,7 +46,8 @@ const BACKEND: &str = "PostgreSQL";
 /// Limits toward the database. The defaults suit a server in the same data centre.
 #[derive(Debug, Clone)]
 pub struct PostgresConfig {
-    /// How many connections there are at most.
+    /// How many connections there are at most. Where the server takes fewer, calls share those that
+    /// it takes.
     pub connections: usize,
     /// How many calls may wait for a connection. One more is refused at once.
     pub waiting: usize,

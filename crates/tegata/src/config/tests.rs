@@ -87,6 +87,7 @@ fn contradictions_are_refused() {
         ("[tokens]\nreuse_window = \"5m\"", "thief"),
         ("[sessions]\nidle = \"2d\"", "absolute"),
         ("[sessions]\nmost = 0", "at least 1"),
+        ("[store]\nconnections = 0", "at least 1"),
         ("[keys]\nalgorithms = [\"RS256\"]", "ES256"),
     ] {
         let error = read(text, &[]).unwrap_err();

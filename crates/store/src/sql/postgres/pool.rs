@@ -1,5 +1,6 @@
 //! Bounded connections. Nothing piles up when the server is gone: whoever asks is told so at once,
-//! while one task tries to reach it again.
+//! while one task tries to reach it again. When the server merely takes no more connections, those
+//! that there are go from hand to hand.
 
 use std::{
     sync::{
@@ -13,7 +14,7 @@ use parking_lot::Mutex;
 use tegata_core::StoreError;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
 use tokio_postgres::Row;
 
@@ -22,8 +23,11 @@ use super::{
     address::Address,
     fault::{self, Fault},
     param::Param,
-    session::Session,
+    session::{Session, Unreached},
 };
+
+/// For how long no connection is tried in the place of one that the server did not take.
+const REST: Duration = Duration::from_secs(1);
 
 /// The connections to one database.
 pub(super) struct Pool(Arc<Shared>);
@@ -34,7 +38,13 @@ struct Shared {
     /// One for each connection that is in use or being made.
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// How many connections are in callers' hands.
+    leased: AtomicUsize,
+    /// How many connections are being made.
+    connecting: AtomicUsize,
     idle: Mutex<Vec<Session>>,
+    /// Whether the server takes fewer connections than it may be asked for.
+    crowded: AtomicBool,
     /// Why the server cannot be reached, while a task is trying to.
     down: watch::Sender<Option<String>>,
 }
@@ -47,7 +57,10 @@ impl Pool {
             permits: Arc::new(Semaphore::new(limits.connections.max(1))),
             limits,
             waiting: AtomicUsize::new(0),
+            leased: AtomicUsize::new(0),
+            connecting: AtomicUsize::new(0),
             idle: Mutex::default(),
+            crowded: AtomicBool::new(false),
             down: watch::Sender::new(None),
         }))
     }
@@ -58,42 +71,59 @@ impl Pool {
         lease.ask(sql, params).await
     }
 
-    /// A connection for one caller.
+    /// A connection for one caller, within its patience.
     async fn lease(&self) -> Result<Lease, StoreError> {
         let shared = &self.0;
-        let permit = match shared.permits.clone().try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => shared.queue().await?,
-        };
-        if let Some(session) = shared.take_idle() {
-            return Ok(Lease::new(shared, permit, session));
-        }
-        let down = shared.down.borrow().clone();
-        match down {
-            Some(why) => Err(fault::unavailable(why)),
-            None => shared.connect(permit).await,
+        let deadline = Instant::now() + shared.limits.patience;
+        let mut in_use = "all connections are in use".to_owned();
+        loop {
+            let permit = match shared.permits.clone().try_acquire_owned() {
+                Ok(permit) => permit,
+                Err(_) => shared.queue(deadline, &in_use).await?,
+            };
+            if let Some(session) = shared.take_idle() {
+                return Ok(Lease::new(shared, permit, session));
+            }
+            let down = shared.down.borrow().clone();
+            if let Some(why) = down {
+                return Err(fault::unavailable(why));
+            }
+            match shared.connect(permit, deadline).await? {
+                Ok(lease) => return Ok(lease),
+                // Others have connections, and give them back.
+                Err(Crowded(why)) => {
+                    in_use = format!("all connections are in use, and it takes no more: {why}");
+                }
+            }
         }
     }
 }
 
+/// Why there is no further connection, though there are some.
+struct Crowded(String);
+
 impl Shared {
     /// Waits for a connection that another caller has.
-    async fn queue(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+    async fn queue(
+        &self,
+        deadline: Instant,
+        in_use: &str,
+    ) -> Result<OwnedSemaphorePermit, StoreError> {
         let _place = Place::take(&self.waiting, self.limits.waiting)
             .ok_or_else(|| fault::unavailable("too many calls wait for a connection"))?;
         let mut down = self.down.subscribe();
-        tokio::select! {
-            permit = self.permits.clone().acquire_owned() => {
-                permit.map_err(|_| fault::unavailable("it has been closed"))
+        let permit = async {
+            tokio::select! {
+                permit = self.permits.clone().acquire_owned() => {
+                    permit.map_err(|_| fault::unavailable("it has been closed"))
+                }
+                why = down.wait_for(Option::is_some) => {
+                    let why = why.ok().and_then(|why| why.clone());
+                    Err(fault::unavailable(why.unwrap_or_default()))
+                }
             }
-            why = down.wait_for(Option::is_some) => {
-                let why = why.ok().and_then(|why| why.clone());
-                Err(fault::unavailable(why.unwrap_or_default()))
-            }
-            () = patience(self.limits.patience) => {
-                Err(fault::unavailable("all connections are in use"))
-            }
-        }
+        };
+        timeout_at(deadline, permit).await.unwrap_or_else(|_| Err(fault::unavailable(in_use)))
     }
 
     fn take_idle(&self) -> Option<Session> {
@@ -116,28 +146,71 @@ impl Shared {
 
     /// Makes a connection. The caller waits no longer than its patience; a connection that comes
     /// later is for the next caller.
-    async fn connect(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Result<Lease, StoreError> {
+    async fn connect(
+        self: &Arc<Self>,
+        permit: OwnedSemaphorePermit,
+        deadline: Instant,
+    ) -> Result<Result<Lease, Crowded>, StoreError> {
         let (send, receive) = oneshot::channel();
         let shared = self.clone();
+        shared.connecting.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
             let connected = Session::connect(&shared.address, &shared.limits).await;
-            if let Err(error) = &connected {
-                shared.is_down(error);
-            }
-            let lease = connected.map(|session| Lease::new(&shared, permit, session));
             // If nobody waits any more, the lease comes back and is dropped into the pool.
-            let _ = send.send(lease);
+            let _ = send.send(shared.connected(connected, permit));
         });
-        match timeout(self.limits.patience, receive).await {
-            Ok(Ok(lease)) => lease,
+        match timeout_at(deadline, receive).await {
+            Ok(Ok(connected)) => connected,
             Ok(Err(_)) => Err(fault::unavailable("the connection attempt was given up")),
             Err(_) => Err(fault::unavailable("it does not answer")),
         }
     }
 
+    /// What follows from an attempt to connect.
+    fn connected(
+        self: &Arc<Self>,
+        connected: Result<Session, Unreached>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Result<Lease, Crowded>, StoreError> {
+        let unreached = match connected {
+            Ok(session) => {
+                self.crowded.store(false, Ordering::SeqCst);
+                let lease = Lease::new(self, permit, session);
+                self.connecting.fetch_sub(1, Ordering::SeqCst);
+                return Ok(Ok(lease));
+            }
+            Err(unreached) => unreached,
+        };
+        // Of many that connect at once, the first to be refused may be before the first that is not.
+        let others = self.connecting.fetch_sub(1, Ordering::SeqCst) > 1;
+        if self.has_connections() || (unreached.full && others) {
+            return Ok(Err(self.is_crowded(unreached.why, permit)));
+        }
+        self.is_down(unreached.why.clone());
+        Err(unreached.error())
+    }
+
+    /// Whether there are connections that may be of use.
+    fn has_connections(&self) -> bool {
+        self.leased.load(Ordering::SeqCst) > 0
+            || self.idle.lock().iter().any(|session| !session.is_closed())
+    }
+
+    /// Notes that the server takes no more connections. For a while there is one fewer to ask for,
+    /// so that callers wait for those that there are. Answers why.
+    fn is_crowded(&self, why: String, permit: OwnedSemaphorePermit) -> Crowded {
+        if !self.crowded.swap(true, Ordering::SeqCst) {
+            tracing::warn!(error = %why, "PostgreSQL takes fewer connections than are configured");
+        }
+        tokio::spawn(async move {
+            pause(REST).await;
+            drop(permit);
+        });
+        Crowded(why)
+    }
+
     /// Notes that the server cannot be reached, and begins to try.
-    fn is_down(self: &Arc<Self>, why: &StoreError) {
-        let why = detail(why.clone());
+    fn is_down(self: &Arc<Self>, why: String) {
         let mut first = false;
         self.down.send_modify(|down| first = down.replace(why).is_none());
         if first {
@@ -163,8 +236,8 @@ async fn probe(shared: Weak<Shared>, pause: Duration) {
                 tracing::info!("PostgreSQL can be reached again");
                 return;
             }
-            Err(error) => {
-                shared.down.send_replace(Some(detail(error)));
+            Err(Unreached { why, .. }) => {
+                shared.down.send_replace(Some(why));
             }
         }
     }
@@ -181,7 +254,9 @@ struct Lease {
 
 impl Lease {
     fn new(shared: &Arc<Shared>, permit: OwnedSemaphorePermit, session: Session) -> Self {
-        Self { shared: shared.clone(), session: Some(session), midway: false, permit: Some(permit) }
+        shared.leased.fetch_add(1, Ordering::SeqCst);
+        let shared = shared.clone();
+        Self { shared, session: Some(session), midway: false, permit: Some(permit) }
     }
 
     async fn ask(mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
@@ -211,6 +286,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        let leased = Leased(self.shared.clone());
         let Some(session) = self.session.take() else { return };
         if !self.midway {
             self.shared.give_back(session);
@@ -224,9 +300,18 @@ impl Drop for Lease {
                 if let Ok(true) = timeout(shared.limits.statement, session.settle()).await {
                     shared.give_back(session);
                 }
-                drop(permit);
+                drop((leased, permit));
             });
         }
+    }
+}
+
+/// That a connection is in somebody's hands, until this is dropped.
+struct Leased(Arc<Shared>);
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        self.0.leased.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -247,7 +332,7 @@ impl Drop for Place<'_> {
     }
 }
 
-async fn patience(span: Duration) {
+async fn pause(span: Duration) {
     let _ = timeout(span, std::future::pending::<()>()).await;
 }
 

@@ -14,7 +14,7 @@ use super::{
     address::Address,
     fault,
     param::text,
-    session::Session,
+    session::{Session, Unreached},
     table::{Table, Tables},
 };
 
@@ -48,7 +48,7 @@ pub(super) async fn prepare(
     limits: &PostgresConfig,
     tables: &Tables,
 ) -> Result<(), PostgresRefused> {
-    let database = Database(Session::connect(address, limits).await?);
+    let database = Database(Session::connect(address, limits).await.map_err(Unreached::error)?);
     database.check().await?;
     database.lock().await?;
     // Making an index takes as long as it takes; waiting for a table does not, since everybody else

@@ -9,7 +9,7 @@ use std::{
 use futures_util::TryStreamExt as _;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
-use tokio_postgres::{Client, Row, Statement, types::ToSql};
+use tokio_postgres::{Client, Row, Statement, error::SqlState, types::ToSql};
 
 use super::{
     PostgresConfig,
@@ -33,12 +33,27 @@ pub(super) struct Session {
     prepared: Mutex<HashMap<String, Statement>>,
 }
 
+/// Why there is no connection.
+pub(super) struct Unreached {
+    /// In words.
+    pub(super) why: String,
+    /// Whether the server is there, and has given out all the connections that it gives.
+    pub(super) full: bool,
+}
+
+impl Unreached {
+    /// As callers are told.
+    pub(super) fn error(self) -> StoreError {
+        fault::unavailable(self.why)
+    }
+}
+
 impl Session {
     /// Connects, and makes the settings that the adapter relies on.
     pub(super) async fn connect(
         address: &Address,
         limits: &PostgresConfig,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, Unreached> {
         let connecting = async {
             let (client, connection) = address.config.connect(address.tls.clone()).await?;
             let driver = tokio::spawn(async move {
@@ -55,9 +70,11 @@ impl Session {
             Ok(session)
         };
         match tokio::time::timeout(address.patience(limits), connecting).await {
-            Ok(connected) => connected
-                .map_err(|error: tokio_postgres::Error| fault::unavailable(fault::text(&error))),
-            Err(_) => Err(fault::unavailable("it does not answer")),
+            Ok(connected) => connected.map_err(|error: tokio_postgres::Error| Unreached {
+                full: error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS),
+                why: fault::text(&error),
+            }),
+            Err(_) => Err(Unreached { why: "it does not answer".to_owned(), full: false }),
         }
     }
 
