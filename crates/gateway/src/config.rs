@@ -79,7 +79,7 @@ pub struct Limits {
     /// Attempts of one address to sign in. `None`: as many as `per_address` lets pass; the public
     /// listener still has its own limit.
     pub sign_in: Option<RateLimit>,
-    /// Networks whose requests and connections are not counted.
+    /// Networks whose requests are not counted.
     pub exempt: Vec<Network>,
     /// How many callers are remembered.
     pub callers: usize,
@@ -89,9 +89,11 @@ pub struct Limits {
     pub body_of: BTreeMap<String, u64>,
     /// Connections from clients, each worker. More wait to be accepted.
     pub connections: usize,
-    /// Connections from one address, on all workers. More are closed at once. Those of trusted
-    /// proxies are not counted.
+    /// Connections from one address, on all workers. More are closed at once.
     pub connections_per_address: usize,
+    /// Networks whose connections are not counted, beside those of trusted proxies: this machine,
+    /// where a proxy may be that nobody has named and that brings everybody.
+    pub connections_exempt: Vec<Network>,
 }
 
 /// How long the gateway waits.
@@ -224,6 +226,7 @@ impl Default for Limits {
             body_of: BTreeMap::new(),
             connections: 10_000,
             connections_per_address: 1000,
+            connections_exempt: Network::loopback().to_vec(),
         }
     }
 }

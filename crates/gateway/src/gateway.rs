@@ -107,7 +107,7 @@ impl Gateway {
         let routing = Routing::compile(&parts.services, parts.forbids, &config, &parts.metrics, 0)?;
         let workers = config.worker_count();
         let (trusted, forwarded_by) = (config.trusted_proxies.clone(), config.forwarded_by);
-        let uncounted = [config.limits.exempt.as_slice(), &trusted].concat();
+        let uncounted = [config.limits.connections_exempt.as_slice(), &trusted].concat();
         let proxies = Proxies { trusted, forwarded_by };
         let gate = Arc::new(Gate {
             realm: parts.revocations.realm(&parts.realm),

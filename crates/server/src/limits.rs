@@ -41,8 +41,11 @@ pub struct Limits {
     /// Each is kept for some minutes, and whoever sends them need not be known. Beyond it: 429.
     /// `None`: any number.
     pub held: Option<RateLimit>,
-    /// Networks whose connections and requests are not counted.
+    /// Networks whose requests are not counted.
     pub uncounted: Vec<Network>,
+    /// Networks whose connections are not counted: proxies, which bring everybody, and this machine,
+    /// where there may be one that nobody has named.
+    pub uncounted_connections: Vec<Network>,
     /// How long connections may take to end when the listener does: 30 s.
     pub drain: Duration,
 }
@@ -63,6 +66,7 @@ impl Default for Limits {
             connections_each: 1000,
             held: "600/m".parse().ok(),
             uncounted: Vec::new(),
+            uncounted_connections: Network::loopback().to_vec(),
             drain: Duration::from_secs(30),
         }
     }

@@ -46,7 +46,7 @@ pub async fn serve(
         router,
         tls: tls.map(TlsAcceptor::from),
         places: Arc::new(Semaphore::new(limits.connections)),
-        of_each: Places::new(limits.connections_each, limits.uncounted.clone()),
+        of_each: Places::new(limits.connections_each, limits.uncounted_connections.clone()),
         limits,
     });
     let graceful = Arc::new(GracefulShutdown::new());

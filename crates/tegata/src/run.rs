@@ -93,16 +93,14 @@ pub(crate) async fn start(
     let (stopping, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
     let limits = outer.config().limits.clone();
-    // Whoever comes this way is the gateway, for everybody.
-    let uncounted = Network::loopback().to_vec();
-    let of_gateway = tegata_server::Limits { uncounted, ..limits };
     let tls = composed.config.public.tls.as_ref().map(tegata_gateway::tls::server).transpose();
     let tls = tls.map_err(|error| Failed::Usage(format!("[public.tls] {error}")))?;
-    for (router, sockets, limits, tls) in [
-        (tegata_server::router(outer), listeners.public, limits.clone(), tls),
-        (tegata_server::router(behind), vec![inner], of_gateway, None),
-        (operations, listeners.operations, limits, None),
+    for (router, sockets, tls) in [
+        (tegata_server::router(outer), listeners.public, tls),
+        (tegata_server::router(behind), vec![inner], None),
+        (operations, listeners.operations, None),
     ] {
+        let limits = limits.clone();
         let sockets = sockets.into_iter().map(into_tokio).collect::<Result<Vec<_>, _>>()?;
         let mut stopped = stopped.clone();
         servers.spawn(async move {
@@ -149,11 +147,16 @@ fn public(
 ) -> Result<App, Failed> {
     let set = &composed.config.public;
     let (trusted, forwarded_by) = (set.trusted_proxies.clone(), set.forwarded_by);
-    let uncounted = loopback.uncounted().into_iter().chain(trusted.iter().copied()).collect();
+    let bringing_many = Network::loopback().into_iter().chain(trusted.iter().copied());
+    let limits = tegata_server::Limits {
+        uncounted: loopback.uncounted(),
+        uncounted_connections: bringing_many.collect(),
+        ..tegata_server::Limits::default()
+    };
     let config = tegata_server::Config {
         environment: set.environment,
         proxies: Proxies { trusted, forwarded_by },
-        limits: tegata_server::Limits { uncounted, ..tegata_server::Limits::default() },
+        limits,
         longest_token: composed.config.tokens.access_lifetime.get() + Duration::from_secs(60),
         ..tegata_server::Config::default()
     };

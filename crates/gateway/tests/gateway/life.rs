@@ -54,6 +54,7 @@ fn one_address_does_not_take_all_connections() {
     let mut plan = Plan::with(echo::start());
     plan.config.workers = 2;
     plan.config.limits.connections_per_address = 3;
+    plan.config.limits.connections_exempt = vec![];
     let world = plan.start();
     let mut held: Vec<_> = (0..3).map(|_| world.connect()).collect();
     for client in &mut held {
@@ -72,6 +73,7 @@ fn one_address_does_not_take_all_connections() {
     // A proxy brings everybody.
     let mut plan = Plan::with(echo::start());
     plan.config.limits.connections_per_address = 1;
+    plan.config.limits.connections_exempt = vec![];
     plan.config.trusted_proxies = vec!["loopback".parse().unwrap()];
     let world = plan.start();
     let mut held = [world.connect(), world.connect(), world.connect()];

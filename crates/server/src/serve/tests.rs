@@ -105,7 +105,7 @@ async fn cuts_whoever_does_not_read_the_answer() {
 
 #[tokio::test]
 async fn one_client_does_not_take_the_places_of_the_others() {
-    let limits = Limits { connections_each: 2, ..Limits::default() };
+    let limits = Limits { connections_each: 2, uncounted_connections: vec![], ..Limits::default() };
     let first = served(who(), limits.clone(), None).await;
     let ask = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
     let mut held = Vec::new();
@@ -127,8 +127,8 @@ async fn one_client_does_not_take_the_places_of_the_others() {
     neighbour.read_to_string(&mut answer).await.unwrap();
     assert!(answer.ends_with("127.0.0.2"), "{answer}");
     // A proxy brings everybody.
-    let uncounted = vec!["127.0.0.0/8".parse().unwrap()];
-    let served = served(who(), Limits { uncounted, ..limits }, None).await;
+    let uncounted_connections = vec!["127.0.0.0/8".parse().unwrap()];
+    let served = served(who(), Limits { uncounted_connections, ..limits }, None).await;
     let open = async || TcpStream::connect(served.address).await.unwrap();
     let _held = [open().await, open().await, open().await];
     assert!(said(served.address, close).await.contains("200 OK"));
