@@ -65,10 +65,13 @@ impl Deadlines {
         self.now.set(u64::try_from(now.0.as_millis()).unwrap_or(NEVER - 1));
     }
 
-    /// Wakes everybody who waits.
+    /// Wakes everybody who waits. Whoever is told when a deadline expires still will be.
     pub(crate) fn wake_all(&self) {
-        let all: Vec<_> =
-            self.slots.borrow_mut().all.iter_mut().filter_map(|slot| slot.waker.take()).collect();
+        let wake = |slot: &mut Armed| match &slot.flag {
+            Some(_) => slot.waker.clone(),
+            None => slot.waker.take(),
+        };
+        let all: Vec<_> = self.slots.borrow_mut().all.iter_mut().filter_map(wake).collect();
         all.into_iter().for_each(Waker::wake);
     }
 
@@ -213,9 +216,12 @@ mod tests {
         deadline.arm(Duration::from_secs(5));
         deadlines.tick(at(4));
         assert!(!flag.get());
+        // It has not expired, and is told of later.
+        deadlines.wake_all();
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
         deadlines.tick(at(5));
         assert!(flag.get());
-        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        assert_eq!(count.0.load(Ordering::SeqCst), 2);
     }
 
     #[test]

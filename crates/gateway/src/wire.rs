@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     fmt, io,
     net::IpAddr,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -48,10 +48,8 @@ pub(crate) struct Connection {
     unwanted: Cell<bool>,
     /// Whether it has been told to ask soon.
     hurried: Cell<bool>,
-    /// Whether the client has not taken the next part of an answer for too long.
-    stalled: Rc<Cell<bool>>,
-    /// The task that serves the connection.
-    task: RefCell<Option<Waker>>,
+    /// With HTTP/2: the stream that runs just now.
+    stream: RefCell<Option<Rc<Running>>>,
     /// Whether the reader waits for the requests in flight to be answered.
     waits: Cell<bool>,
     /// For the rest of the head, for the next request, or for the end of the lingering.
@@ -83,8 +81,7 @@ impl Connection {
             in_head: Cell::new(false),
             unwanted: Cell::new(false),
             hurried: Cell::new(false),
-            stalled: Rc::default(),
-            task: RefCell::default(),
+            stream: RefCell::default(),
             waits: Cell::new(false),
             deadline,
             head,
@@ -104,22 +101,40 @@ impl Connection {
 
     /// Whether the client has taken too long. Otherwise the task is woken when it has.
     pub(crate) fn is_expired(&self, cx: &Context<'_>) -> bool {
-        let mut task = self.task.borrow_mut();
-        if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
-            *task = Some(cx.waker().clone());
-        }
-        self.stalled.get() || self.deadline.is_expired(cx)
+        self.deadline.is_expired(cx)
     }
 
     /// A deadline for the client to take the next part of an answer. With HTTP/2 alone: there, who
     /// asks for the next part is the client, by opening its window, and nobody notices where it
     /// does not. With HTTP/1 it shows in writes that get stuck.
     pub(crate) fn watch_answer(&self, deadlines: &Rc<Deadlines>) -> Option<Deadline> {
-        self.http2.get().then(|| {
+        self.stream.borrow().as_ref().map(|stream| {
             let deadline = deadlines.slot();
-            deadline.tell(&self.stalled, self.task.borrow().clone());
+            deadline.tell(&stream.stalled, Some(stream.task.clone()));
             deadline
         })
+    }
+
+    /// Runs one stream of HTTP/2: a request and its answer. It ends before its time when the client
+    /// has not taken the next part of the answer for too long, which resets the stream; others of the
+    /// connection go on. It is ended from here because an answer is not asked for its next part while
+    /// there is no window, and so cannot end itself.
+    pub(crate) async fn run_stream(self: Rc<Self>, stream: impl Future) {
+        let mut stream = pin!(stream);
+        let mut running = None;
+        std::future::poll_fn(|cx| {
+            let running = running.get_or_insert_with(|| {
+                Rc::new(Running { stalled: Rc::default(), task: cx.waker().clone() })
+            });
+            if running.stalled.get() {
+                return Poll::Ready(());
+            }
+            let before = self.stream.replace(Some(Rc::clone(running)));
+            let polled = stream.as_mut().poll(cx);
+            self.stream.replace(before);
+            polled.map(|_| ())
+        })
+        .await;
     }
 
     /// Lets a client that has connected and not asked for anything yet ask soon or not at all.
@@ -145,6 +160,14 @@ impl Connection {
             self.deadline.arm(self.head);
         }
     }
+}
+
+/// A stream of HTTP/2 that runs.
+struct Running {
+    /// Whether the client has not taken the next part of the answer for too long.
+    stalled: Rc<Cell<bool>>,
+    /// The task that runs it.
+    task: Waker,
 }
 
 /// A request in flight, until it is dropped.

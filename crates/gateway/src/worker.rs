@@ -67,7 +67,6 @@ pub(crate) struct Worker {
     turn: Cell<usize>,
     tls: Option<TlsAcceptor>,
     tls_client: Option<Arc<rustls::ClientConfig>>,
-    http: auto::Builder<Local>,
     draining: Cell<bool>,
     connections: Cell<usize>,
 }
@@ -80,13 +79,13 @@ pub(crate) struct Plan {
     pub(crate) tls_client: Option<Arc<rustls::ClientConfig>>,
 }
 
-/// Spawns on the thread's own runtime.
-#[derive(Debug, Clone, Copy)]
-struct Local;
+/// Spawns the streams of an HTTP/2 connection on the thread's own runtime.
+#[derive(Debug, Clone)]
+struct Local(Rc<Connection>);
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+        tokio::task::spawn_local(self.0.clone().run_stream(future));
     }
 }
 
@@ -113,7 +112,6 @@ impl Worker {
             turn: Cell::new(0),
             tls: plan.tls.clone(),
             tls_client: plan.tls_client.clone(),
-            http: http_builder(),
             draining: Cell::new(false),
             connections: Cell::new(0),
             deadlines,
@@ -213,6 +211,8 @@ impl Worker {
 
     async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         let config = &self.gate.config.deadlines;
+        // Its time begins now, not when time was last looked at.
+        self.deadlines.see(self.gate.node.since_boot());
         let secure = self.tls.is_some();
         let waits = (config.head, config.idle);
         let connection = Rc::new(Connection::new(peer.ip(), secure, &self.deadlines, waits));
@@ -233,7 +233,8 @@ impl Worker {
             let (worker, taken) = (Rc::clone(&worker), of.take());
             async move { Ok::<_, Infallible>(worker.exchange(taken, request).await) }
         });
-        let mut serving = pin!(self.http.serve_connection(TokioIo::new(wire), service));
+        let http = http_builder(Local(connection.clone()));
+        let mut serving = pin!(http.serve_connection(TokioIo::new(wire), service));
         let mut told = false;
         std::future::poll_fn(|cx| {
             if connection.is_expired(cx) {
@@ -304,8 +305,8 @@ fn tick_length(config: &Config) -> Duration {
     (shortest / 4).clamp(Duration::from_millis(10), Duration::from_millis(250))
 }
 
-fn http_builder() -> auto::Builder<Local> {
-    let mut builder = auto::Builder::new(Local);
+fn http_builder(local: Local) -> auto::Builder<Local> {
+    let mut builder = auto::Builder::new(local);
     // The watch over the framing lets heads pass that are as large as they may be; with what comes
     // behind them, they fit.
     builder.http1().max_buf_size(128 * 1024).header_read_timeout(None);

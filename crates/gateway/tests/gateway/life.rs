@@ -19,15 +19,22 @@ use tegata_gateway::config::Tls;
 
 use crate::{
     echo,
-    world::{Client, Plan, get, request},
+    world::{Client, Plan, World, get, is_timeout, request},
 };
 
-/// Short, but many ticks long.
+/// Short, but many ticks long. For what the gateway waits for in vain: nothing that a test does, or
+/// the machine lets it do late, must happen within it.
 const SHORT: Duration = Duration::from_millis(300);
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(100_000);
+/// How long a test looks whether something has come.
+const GLANCE: Duration = Duration::from_millis(20);
 
+/// A plan in real time, for which no machine is too slow.
 fn impatient(address: std::net::SocketAddr) -> Plan {
     let mut plan = Plan::with(address);
     plan.real_time = true;
+    plan.config.upstream.connect = LONG;
     plan
 }
 
@@ -82,46 +89,55 @@ fn one_address_does_not_take_all_connections() {
     }
 }
 
+/// Lets time pass, one second at a time, until the gateway hangs up. Before each, `meanwhile` is done.
+fn pass_time(world: &World, client: &mut Client, mut meanwhile: impl FnMut(&mut Client)) {
+    client.stream.set_read_timeout(Some(GLANCE)).unwrap();
+    for _ in 0..1000 {
+        meanwhile(client);
+        match client.stream.read(&mut [0]) {
+            Err(error) if is_timeout(&error) => world.clock.advance(Duration::from_secs(1)),
+            Ok(1) => panic!("something came"),
+            Ok(_) | Err(_) => return,
+        }
+    }
+    panic!("the gateway waits for ever");
+}
+
 #[test]
 fn a_head_that_comes_too_slowly_is_not_waited_for_however_often_a_byte_comes() {
-    let mut plan = impatient(echo::start());
-    plan.config.deadlines.head = SHORT;
+    let mut plan = Plan::with(echo::start());
+    plan.config.deadlines.idle = LONG;
     let world = plan.start();
     // Nothing at all, and a part of a head.
     for start in ["", "GET /public/x HTTP/1.1\r\nHost: a\r\n"] {
         let mut client = world.connect();
         client.write(start);
-        assert!(client.is_closed(), "{start:?}");
+        pass_time(&world, &mut client, |_| {});
     }
     let mut client = world.connect();
-    client.stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     client.write("GET /public/x HTTP/1.1\r\nX: ");
-    let mut bytes = 0;
-    let mut buffer = [0];
     // Each byte comes in time for itself.
-    while !matches!(client.stream.read(&mut buffer), Ok(0)) {
-        assert!(client.stream.write_all(b"a").is_ok() || bytes > 0);
-        bytes += 1;
-        assert!(bytes < 500, "the gateway waits for ever");
-    }
+    pass_time(&world, &mut client, |client| client.write("a"));
     // And on a connection that has been served before.
     let mut client = world.connect();
     assert_eq!(client.ask(&get("/public/x", &[])).status, 200);
     client.write("GET /public/x HT");
-    assert!(client.is_closed());
+    pass_time(&world, &mut client, |_| {});
 }
 
 #[test]
 fn an_idle_connection_is_closed_after_a_while_and_not_before() {
-    let mut plan = impatient(echo::start());
-    plan.config.deadlines.idle = SHORT;
-    plan.config.deadlines.head = SHORT * 100;
+    let mut plan = Plan::with(echo::start());
+    plan.config.deadlines.head = LONG;
     let world = plan.start();
     let mut client = world.connect();
     for _ in 0..3 {
         assert_eq!(client.ask(&get("/public/x", &[])).status, 200);
+        // Of 75.
+        world.clock.advance(Duration::from_secs(50));
     }
-    assert!(client.is_closed());
+    assert_eq!(client.ask(&get("/public/x", &[])).status, 200);
+    pass_time(&world, &mut client, |_| {});
 }
 
 #[test]
@@ -155,14 +171,16 @@ fn a_client_that_takes_nothing_is_cut_off() {
 
 #[test]
 fn a_service_that_does_not_answer_is_504_and_one_that_stops_is_cut() {
-    let (address, streams) = silent();
+    let (address, _streams) = silent();
     let mut plan = impatient(address);
     plan.config.upstream.answer = SHORT;
-    plan.config.upstream.pause = SHORT;
     let world = plan.start();
     let answer = world.ask(&get("/public/x", &[]));
     assert_eq!((answer.status, answer.problem().as_str()), (504, "service_late"));
-    drop(streams.recv());
+    let (address, streams) = silent();
+    let mut plan = impatient(address);
+    plan.config.upstream.pause = SHORT;
+    let world = plan.start();
     let mut client = world.connect();
     client.write(get("/public/x", &[]));
     let mut service = streams.recv().unwrap();
@@ -225,18 +243,28 @@ fn whoever_came_before_the_end_is_served() {
 }
 
 #[test]
-fn an_http2_client_that_opens_no_window_is_cut_off() {
+fn an_answer_over_http2_that_nobody_takes_ends_and_no_other_with_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut plan = impatient(listener.local_addr().unwrap());
-    plan.config.deadlines.client = SHORT;
+    let mut plan = Plan::with(listener.local_addr().unwrap());
+    let upstream = &mut plan.config.upstream;
+    (upstream.connect, upstream.answer, upstream.pause) = (LONG, LONG, LONG);
     let world = plan.start();
+    let (ended, mut cut) = tokio::sync::oneshot::channel();
+    let (hand, held) = mpsc::channel();
     let service = thread::spawn(move || {
-        let (mut service, _) = listener.accept().unwrap();
-        let mut head = [0; 4096];
-        let _ = service.read(&mut head).unwrap();
-        service.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+        let accept = || {
+            let (mut service, _) = listener.accept().unwrap();
+            let mut head = [0; 4096];
+            let _ = service.read(&mut head).unwrap();
+            service
+        };
+        let mut paused = accept();
+        paused.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+        hand.send(accept()).unwrap();
+        // Ends when the gateway hangs up.
         let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
-        while service.write_all(chunk.as_bytes()).is_ok() {}
+        while paused.write_all(chunk.as_bytes()).is_ok() {}
+        ended.send(()).unwrap();
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -245,14 +273,29 @@ fn an_http2_client_that_opens_no_window_is_cut_off() {
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
                 .await
                 .unwrap();
-        let ended = tokio::spawn(connection);
-        let request = http::Request::get("http://gateway.example/public/x");
-        let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await;
-        let response = response.unwrap();
-        assert_eq!(response.status(), 200);
-        // Nothing of the body is read, so the window stays closed.
-        let _ = ended.await.unwrap();
-        drop(response);
+        let mut connection = tokio::spawn(connection);
+        let request = |method| {
+            let request = http::Request::builder().method(method);
+            request.uri("http://gateway.example/public/x").body(Empty::<Bytes>::new()).unwrap()
+        };
+        // Nothing of the body is read, so the window of its stream stays closed.
+        let paused = sender.send_request(request("GET")).await.unwrap();
+        assert_eq!(paused.status(), 200);
+        let in_flight = sender.send_request(request("POST"));
+        let second = Duration::from_secs(1);
+        while tokio::time::timeout(GLANCE, &mut cut).await.is_err() {
+            world.clock.advance(second);
+        }
+        assert!(paused.into_body().collect().await.is_err());
+        // What is in flight beside it is not disturbed.
+        let mut other = held.recv().unwrap();
+        other.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").unwrap();
+        let answer = in_flight.await.unwrap();
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "done");
+        // A connection on which nothing is asked for ends.
+        while tokio::time::timeout(GLANCE, &mut connection).await.is_err() {
+            world.clock.advance(second);
+        }
     });
     service.join().unwrap();
 }

@@ -335,23 +335,28 @@ impl Client {
     /// Whether the connection is closed, and nothing came before.
     pub(crate) fn is_closed(&mut self) -> bool {
         let mut byte = [0];
-        !matches!(self.reader.read(&mut byte), Ok(1))
+        match self.reader.read(&mut byte) {
+            Ok(read) => read == 0,
+            Err(error) => {
+                assert!(!is_timeout(&error), "the gateway hangs");
+                true
+            }
+        }
     }
 
     fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         let read = self.reader.read_line(&mut line).unwrap_or_else(|error| {
-            assert!(
-                !matches!(
-                    error.kind(),
-                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-                ),
-                "the gateway hangs"
-            );
+            assert!(!is_timeout(&error), "the gateway hangs");
             0
         });
         (read > 0).then(|| line.trim_end().to_owned())
     }
+}
+
+/// Whether nothing came, which says nothing about the connection.
+pub(crate) fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
 
 impl Answer {
