@@ -1,10 +1,10 @@
 //! The one thread that writes.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -28,8 +28,13 @@ pub(super) struct Writer {
     /// The key that signed last, or will sign first.
     key: Arc<SigningKey>,
     queue: Arc<Queue>,
-    file: File,
+    /// The segment; `None`: an attempt failed, and nothing is written before it has been taken back.
+    file: Option<File>,
     chain: Chain,
+    /// The last segment whose file was made. Beyond that of `chain`, by an attempt that failed.
+    begun: u64,
+    /// Makes durable which files there are.
+    sync_directory: fn(&Path) -> io::Result<()>,
     /// How many lost records have been recorded.
     lost: u64,
 }
@@ -72,9 +77,19 @@ impl Writer {
             unsigned: 0,
         };
         let file = create(config, chain.segment).map_err(io)?;
-        let node = node.clone();
-        let config = config.clone();
-        let mut writer = Self { config, node, signer, key, queue, file, chain, lost: 0 };
+        let mut writer = Self {
+            config: config.clone(),
+            node: node.clone(),
+            signer,
+            key,
+            queue,
+            file: Some(file),
+            chain,
+            begun: chain.segment,
+            sync_directory,
+            lost: 0,
+        };
+        (writer.sync_directory)(&config.directory).map_err(io)?;
         let mut out = Vec::new();
         writer.begin(&mut out, end.torn);
         writer.put(&out).map_err(io)?;
@@ -135,6 +150,7 @@ impl Writer {
     }
 
     fn write(&mut self, buffer: &[u8], lost: u64, out: &mut Vec<u8>) -> io::Result<()> {
+        self.recover()?;
         if lost > self.lost {
             let own = Own::Lost { count: lost - self.lost, at: self.node.now().millis() };
             self.add_own(out, &own);
@@ -165,8 +181,13 @@ impl Writer {
     }
 
     fn next_segment(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
-        self.file = create(&self.config, self.chain.segment + 1)?;
-        self.chain.segment += 1;
+        let next = self.chain.segment + 1;
+        let file = create(&self.config, next)?;
+        // From here on it is this attempt's, to be taken back with it.
+        self.begun = next;
+        (self.sync_directory)(&self.config.directory)?;
+        self.file = Some(file);
+        self.chain.segment = next;
         self.chain.size = 0;
         self.begin(out, 0);
         Ok(())
@@ -224,36 +245,49 @@ impl Writer {
         if out.is_empty() {
             return Ok(());
         }
-        self.file.write_all(out)?;
-        self.file.sync_data()
+        let file = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        file.write_all(out)?;
+        file.sync_data()
     }
 
-    /// Undoes an attempt that failed, as far as the disk lets it.
+    /// Undoes an attempt that failed; where the disk does not let it, before the next one.
     fn take_back(&mut self, before: Chain) {
-        if self.chain.segment != before.segment {
-            // Segments that the attempt began are removed; the one before is gone on with.
-            for begun in before.segment + 1..=self.chain.segment {
-                let _ = std::fs::remove_file(segment::path(&self.config.directory, begun));
-            }
-            let path = segment::path(&self.config.directory, before.segment);
-            if let Ok(file) = OpenOptions::new().write(true).open(path) {
-                self.file = file;
-            }
-        }
         self.chain = before;
-        let cut = self.file.set_len(before.size);
-        if let Err(error) = cut.and_then(|()| self.file.seek(SeekFrom::End(0))) {
+        self.file = None;
+        if let Err(error) = self.recover() {
             tracing::error!(%error, "the decision log may hold a part of what was not written");
         }
+    }
+
+    /// Brings the files back to where the log is: removes segments that were begun beyond it, finds
+    /// its segment again, and cuts off what was written behind its end.
+    fn recover(&mut self) -> io::Result<()> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        while self.begun > self.chain.segment {
+            match fs::remove_file(segment::path(&self.config.directory, self.begun)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => self.begun -= 1,
+            }
+        }
+        let path = segment::path(&self.config.directory, self.chain.segment);
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(self.chain.size)?;
+        file.seek(SeekFrom::End(0))?;
+        self.file = Some(file);
+        Ok(())
     }
 }
 
 /// Makes the file of a segment. Whoever writes the same directory at once finds it there.
 fn create(config: &Config, segment: u64) -> io::Result<File> {
     let path = segment::path(&config.directory, segment);
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    File::open(&config.directory)?.sync_all()?;
-    Ok(file)
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
 /// Where a log ends.
@@ -284,7 +318,7 @@ fn find_end(config: &Config, last: u64) -> Result<End, Unusable> {
     let first = lines.clone().next();
     let Some(first) = first else {
         // Nothing was finished: the segment is begun again.
-        std::fs::remove_file(&path).map_err(io)?;
+        fs::remove_file(&path).map_err(io)?;
         return match last.checked_sub(1).filter(|before| *before > 0) {
             Some(before) => find_end(config, before),
             None => Ok(End { segment: 0, number: 0, hash: NOTHING, torn }),
@@ -298,4 +332,75 @@ fn find_end(config: &Config, last: u64) -> Result<End, Unusable> {
     let end = lines.next_back().and_then(segment::line);
     let (hash, _) = end.ok_or_else(|| damaged("the last line has no hash"))?;
     Ok(End { segment: last, number: number + count, hash, torn })
+}
+
+#[cfg(test)]
+mod tests {
+    use tegata_token::Algorithm;
+
+    use super::*;
+
+    /// A writer that begins a segment with each record, and one such record.
+    fn writer(directory: &Path) -> (Writer, Vec<u8>) {
+        let config = Config { segment: 1, ..Config::at(directory) };
+        let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
+        let signer: Signer = Arc::new(move || Some(Arc::clone(&key)));
+        let queue = Arc::new(Queue::new(config.queue));
+        let writer = Writer::open(&config, &Node::for_tests(1), signer, queue).unwrap();
+        let record = br#"{"request":"1"}"#;
+        let len = u32::try_from(record.len()).unwrap().to_le_bytes();
+        (writer, [&len[..], record].concat())
+    }
+
+    fn attempt(writer: &mut Writer, buffer: &[u8]) -> bool {
+        let (before, mut out) = (writer.chain, Vec::new());
+        let written = writer.write(buffer, 0, &mut out).is_ok();
+        if !written {
+            writer.take_back(before);
+        }
+        written
+    }
+
+    /// How often the record stands in the log, and in how many segments the log is.
+    fn found(directory: &Path) -> (usize, usize) {
+        let segments = segment::list(directory).unwrap();
+        let count = |segment: &u64| {
+            let text = fs::read_to_string(segment::path(directory, *segment)).unwrap();
+            text.matches(r#"{"request":"1"}"#).count()
+        };
+        (segments.iter().map(count).sum(), segments.len())
+    }
+
+    #[test]
+    fn a_segment_whose_name_cannot_be_made_durable_is_begun_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut writer, buffer) = writer(directory.path());
+        writer.sync_directory = |_| Err(io::ErrorKind::QuotaExceeded.into());
+        for _ in 0..3 {
+            assert!(!attempt(&mut writer, &buffer));
+            assert_eq!(found(directory.path()), (0, 1));
+        }
+        writer.sync_directory = sync_directory;
+        assert!(attempt(&mut writer, &buffer));
+        assert_eq!(found(directory.path()), (1, 2));
+    }
+
+    #[test]
+    fn nothing_counts_as_written_while_the_segment_cannot_be_found_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut writer, buffer) = writer(directory.path());
+        let (own, away) = (segment::path(directory.path(), 1), directory.path().join("away"));
+        fs::rename(&own, &away).unwrap();
+        // It fails when the next segment has been begun, and has to go on with this one.
+        writer.sync_directory = |_| Err(io::ErrorKind::QuotaExceeded.into());
+        assert!(!attempt(&mut writer, &buffer));
+        writer.sync_directory = sync_directory;
+        for _ in 0..3 {
+            assert!(!attempt(&mut writer, &buffer));
+            assert_eq!(found(directory.path()), (0, 0));
+        }
+        fs::rename(&away, &own).unwrap();
+        assert!(attempt(&mut writer, &buffer));
+        assert_eq!(found(directory.path()), (1, 2));
+    }
 }
