@@ -171,7 +171,7 @@ impl Keys {
     /// while, which is why the caller does.
     ///
     /// # Errors
-    /// [`RingRefused::TooSoon`] unless `danger_force`; what the store says.
+    /// [`RingRefused::TooSoon`] unless `danger_force`; [`RingRefused::Unused`]; what the store says.
     pub async fn rotate(&self, fresh: &SigningKey, danger_force: bool) -> Result<(), KeysRefused> {
         let rules = self.0.rules;
         self.change(fresh.algorithm(), None, |ring| {
@@ -194,7 +194,7 @@ impl Keys {
     /// Makes a key from another issuer sign.
     ///
     /// # Errors
-    /// [`RingRefused::Exists`]; what the store says.
+    /// [`RingRefused::Exists`]; [`RingRefused::Unused`]; what the store says.
     pub async fn import(&self, key: &SigningKey) -> Result<(), KeysRefused> {
         self.reload().await?;
         let thumbprint = key.jwk().thumbprint();
@@ -265,7 +265,10 @@ impl Keys {
         for algorithm in &self.0.algorithms {
             let Some(ring) = self.load(*algorithm).await? else { continue };
             if let Some(tidied) = ring.value.clone().tidy(self.0.node.now()) {
-                let batch = Batch::new(self.0.realm.clone()).with(ring.replace(&tidied));
+                let mut batch = Batch::new(self.0.realm.clone()).with(ring.replace(&tidied));
+                for event in self.events(*algorithm, &ring.value, &tidied) {
+                    batch = batch.journal(&event);
+                }
                 match self.0.records.commit(batch).await {
                     // Whoever was faster has tidied, or will.
                     Ok(()) | Err(CommitRefused::Conflict { .. }) => {}
@@ -295,6 +298,10 @@ impl Keys {
         entry: Option<Entry>,
         change: impl Fn(Ring) -> Result<Ring, RingRefused>,
     ) -> Result<(), KeysRefused> {
+        // A ring that nobody reads would take the change and do nothing with it.
+        if !self.0.algorithms.contains(&algorithm) {
+            return Err(RingRefused::Unused(algorithm).into());
+        }
         for _ in 0..TRIES {
             let Some(before) = self.load(algorithm).await? else {
                 self.ensure(algorithm).await?;

@@ -15,6 +15,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tegata_core::{KeyId, Kind, Lifetime, Stored, Timestamp};
+use zeroize::Zeroize as _;
 
 use crate::{
     Algorithm,
@@ -144,6 +145,12 @@ pub enum RingRefused {
         /// What to do instead, or from when it is safe.
         advice: String,
     },
+    /// There is no ring of this algorithm.
+    #[error(
+        "`{0}` is not among `algorithms` of `[keys]`, so a key of it would neither sign nor be \
+         published; add it there, start again, and repeat this"
+    )]
+    Unused(Algorithm),
     /// There is no such key in the ring.
     #[error("there is no key `{0}`; `tegata key list` names them")]
     Unknown(KeyId),
@@ -281,7 +288,8 @@ impl Ring {
             KeyState::Previous { .. } | KeyState::Retired { .. } => self,
         };
         let key = self.named(kid)?;
-        (key.state, key.private) = (KeyState::Retired { at: now }, None);
+        key.state = KeyState::Retired { at: now };
+        key.private.zeroize();
         Ok(self)
     }
 
@@ -321,7 +329,7 @@ impl Ring {
         for key in &mut self.keys {
             if matches!(key.state, KeyState::Current { .. }) {
                 key.state = KeyState::Previous { until: now + rules.verifies_for };
-                key.private = None;
+                key.private.zeroize();
             }
         }
     }
@@ -367,7 +375,7 @@ impl fmt::Debug for Ring {
 
 impl Drop for RingKey {
     fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.private);
+        self.private.zeroize();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tegata_core::{ManualClock, Realm, Records, StoreError, port::Topic};
+use tegata_core::{Log, ManualClock, Realm, Records, StoreError, port::Topic};
 use tegata_store::MemoryRecords;
 use tegata_token::{
     AccessToken, Algorithm, Expected, ExpectedAudience, Keys, KeysRefused, Memory, Order, Refusal,
@@ -136,6 +136,51 @@ async fn an_imported_key_signs_and_both_generations_verify() {
     let after = sign(&world, &keys);
     assert_eq!(verifier.verify(&after).unwrap().kid(), foreign.kid());
     assert!(verifier.verify(&before).is_ok());
+}
+
+#[tokio::test]
+async fn a_key_of_an_algorithm_that_is_not_used_is_refused() {
+    let (world, _) = World::in_memory().await;
+    let keys = keys(&world).await;
+    let before = keys.now().jwks();
+    let unused = SigningKey::generate(Algorithm::Ps256).unwrap();
+    let order = Order { reason: "leaked".into(), actor: "usr_9".into() };
+    for refused in [
+        keys.import(&unused).await,
+        keys.rotate(&unused, true).await,
+        keys.expel(unused.kid(), &unused, &order).await,
+    ] {
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, KeysRefused::Ring(RingRefused::Unused(_))), "{refused}");
+        assert!(refused.to_string().contains("`algorithms` of `[keys]`"), "{refused}");
+    }
+    keys.reload().await.unwrap();
+    assert_eq!(keys.now().jwks(), before);
+    let ring = world.records.load(&world.realm, &tegata_token::ring::KEY_RINGS, "PS256").await;
+    assert_eq!(ring.unwrap(), None);
+}
+
+/// Every key that changes its state is told of: also the one whose tokens have died.
+#[tokio::test]
+async fn a_key_is_not_retired_without_an_event() {
+    let (world, clock) = World::in_memory().await;
+    let keys = keys(&world).await;
+    let first = keys.now().signer(Algorithm::Es256).unwrap();
+    keys.rotate(&fresh(), true).await.unwrap();
+    clock.advance(RotationRules::default().verifies_for);
+    keys.tidy().await.unwrap();
+    keys.tidy().await.unwrap();
+    let journal = world.records.pull(Log::Journal, 0, 100).await.unwrap();
+    let events: Vec<serde_json::Value> =
+        journal.entries.iter().map(|it| serde_json::from_slice(&it.body).unwrap()).collect();
+    let of_first: Vec<_> = events
+        .iter()
+        .filter(|event| {
+            event["type"] == "KEY_ROTATED" && event["data"]["kid"] == first.kid().as_str()
+        })
+        .map(|event| event["data"]["state"].as_str().unwrap())
+        .collect();
+    assert_eq!(of_first, ["previous", "retired"]);
 }
 
 #[tokio::test]
