@@ -5,6 +5,7 @@
 //! on one store at once; a change that an older release would misread raises it.
 
 use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroize as _;
 
 use crate::{
     id::Realm,
@@ -81,7 +82,7 @@ pub async fn load<T: Stored>(
     realm: &Realm,
     key: &str,
 ) -> Result<Option<Versioned<T>>, StoreError> {
-    records.load(realm, T::KIND, key).await?.as_ref().map(decode).transpose()
+    records.load(realm, T::KIND, key).await?.map(decode).transpose()
 }
 
 /// Reads the `T`s whose index has this value.
@@ -95,7 +96,7 @@ pub async fn find<T: Stored>(
     value: &str,
     page: Page,
 ) -> Result<Vec<Versioned<T>>, StoreError> {
-    records.find(realm, T::KIND, index, value, page).await?.iter().map(decode).collect()
+    records.find(realm, T::KIND, index, value, page).await?.into_iter().map(decode).collect()
 }
 
 /// Reads `T`s in order of keys.
@@ -107,7 +108,7 @@ pub async fn scan<T: Stored>(
     realm: &Realm,
     page: Page,
 ) -> Result<Vec<Versioned<T>>, StoreError> {
-    records.scan(realm, T::KIND, page).await?.iter().map(decode).collect()
+    records.scan(realm, T::KIND, page).await?.into_iter().map(decode).collect()
 }
 
 /// A value as bytes, with the version of its form in front.
@@ -135,17 +136,24 @@ pub fn decode_bytes<T: DeserializeOwned>(form: u8, bytes: &[u8]) -> Result<T, St
     }
 }
 
-fn decode<T: Stored>(record: &Record) -> Result<Versioned<T>, StoreError> {
-    let corrupt = |detail| StoreError::Corrupt {
+/// Reads a record. Of what is secret, no second copy stays behind.
+fn decode<T: Stored>(mut record: Record) -> Result<Versioned<T>, StoreError> {
+    let value = match &mut record.body {
+        Body::Plain(bytes) => {
+            let value = decode_bytes(T::FORM, bytes);
+            if T::KIND.secret {
+                bytes.zeroize();
+            }
+            value
+        }
+        Body::Sealed(_) => Err("it is sealed, and this program was not given its key".to_owned()),
+    };
+    let value = value.map_err(|detail| StoreError::Corrupt {
         backend: "the record store",
         kind: T::KIND.name,
-        key: record.key.clone(),
+        key: record.key,
         detail,
-    };
-    let Body::Plain(bytes) = &record.body else {
-        return Err(corrupt("it is sealed, and this program was not given its key".to_owned()));
-    };
-    let value = decode_bytes(T::FORM, bytes).map_err(corrupt)?;
+    })?;
     Ok(Versioned { value, version: record.version })
 }
 
@@ -179,7 +187,7 @@ mod tests {
     #[test]
     fn reads_back_what_it_wrote_and_forms_with_fewer_or_more_fields() {
         let note = Note { key: "k".into(), text: "hello".into() };
-        let read = decode::<Note>(&record(encode(1, &note))).unwrap();
+        let read = decode::<Note>(record(encode(1, &note))).unwrap();
         assert_eq!((read.value, read.version), (note, 4));
 
         #[derive(Serialize)]
@@ -187,14 +195,14 @@ mod tests {
             key: &'a str,
             added: u8,
         }
-        let newer = decode::<Note>(&record(encode(1, &Newer { key: "k", added: 1 }))).unwrap();
+        let newer = decode::<Note>(record(encode(1, &Newer { key: "k", added: 1 }))).unwrap();
         assert_eq!(newer.value, Note { key: "k".into(), text: String::new() });
     }
 
     #[test]
     fn names_the_record_that_is_damaged_and_shows_nothing_of_it() {
         for body in [vec![], vec![2, 0x80], vec![1, 0xc1], b"\x01secret".to_vec()] {
-            let error = decode::<Note>(&record(body)).unwrap_err();
+            let error = decode::<Note>(record(body)).unwrap_err();
             assert!(matches!(&error, StoreError::Corrupt { kind: "note", key, .. } if key == "k"));
             assert!(!error.to_string().contains("secret"));
         }

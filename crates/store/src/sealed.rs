@@ -19,6 +19,7 @@ use tegata_core::{
     id::NodeId,
     port::{Body, BoxFuture, Change, Page, Pull, Record, Sequenced},
 };
+use zeroize::Zeroize as _;
 
 use self::{envelope::Place, keys::Keys};
 
@@ -105,7 +106,11 @@ impl Sealed {
                     return misused("a body that is sealed already cannot be sealed again");
                 };
                 let place = Place::record(&batch.realm, kind.name, key);
-                *body = Body::Sealed(self.keys.seal(&place, plain)?);
+                let sealed = self.keys.seal(&place, plain)?;
+                if kind.secret {
+                    plain.zeroize();
+                }
+                *body = Body::Sealed(sealed);
             }
         }
         for append in &mut batch.appends {
