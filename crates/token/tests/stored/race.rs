@@ -13,7 +13,7 @@ use std::{
 
 use tegata_core::{Records, SystemClock};
 use tegata_store::{Postgres, PostgresConfig, Sqlite, SqliteConfig, testing::PostgresServer};
-use tegata_token::RefreshRefused;
+use tegata_token::{Lifetimes, RefreshRefused};
 use tokio::task::JoinSet;
 
 use super::world::{World, kinds};
@@ -68,7 +68,9 @@ async fn open(place: &str, seed: u64) -> Arc<World> {
             Arc::new(opened.unwrap().records())
         }
     };
-    Arc::new(World::on(store, Arc::new(SystemClock), seed).await)
+    // However long the machine takes, the window is open until the last has presented the token.
+    let lifetimes = Lifetimes { window: Duration::from_secs(3600), ..Lifetimes::default() };
+    Arc::new(World::on_living(lifetimes, store, Arc::new(SystemClock), seed).await)
 }
 
 /// The race: `place` is opened by two processes.

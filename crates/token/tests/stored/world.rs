@@ -42,11 +42,22 @@ impl World {
 
     /// A node on a store, with randomness from a seed.
     pub(crate) async fn on(store: Arc<dyn Records>, clock: Arc<dyn Clock>, seed: u64) -> Self {
+        Self::on_living(Lifetimes::default(), store, clock, seed).await
+    }
+
+    /// The same, with tokens that live so long.
+    pub(crate) async fn on_living(
+        lifetimes: Lifetimes,
+        store: Arc<dyn Records>,
+        clock: Arc<dyn Clock>,
+        seed: u64,
+    ) -> Self {
         let node = Node::with(clock, Arc::new(SeededEntropy::new(seed)));
         let custody = FileCustody::from_text(ROOT_KEY, "the test", &node).unwrap();
         let custody: Arc<dyn Custody> = Arc::new(custody);
         let sealed = Sealed::open(store, custody, &node).await.unwrap();
-        Self::with(Arc::new(sealed), node, Arc::new(MemoryFeed::new(1024))).await
+        let feed = Arc::new(MemoryFeed::new(1024));
+        Self::living(lifetimes, Epoch::FIRST, Arc::new(sealed), node, feed).await
     }
 
     /// A node on records as they are.
