@@ -92,8 +92,8 @@ async fn subject(composed: &Composed, sub: &str, order: &Order) -> Result<String
     Ok(now.to_string())
 }
 
-/// Up to when everything is taken back: no earlier than anything that a node was heard to do, however
-/// its clock goes.
+/// Up to when everything is taken back: no earlier than anything that this process has done, also when
+/// the wall clock was set back since.
 fn moment(composed: &Composed) -> Timestamp {
     composed.node.now().max(composed.node.tick().wall())
 }
