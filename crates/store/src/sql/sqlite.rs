@@ -12,9 +12,14 @@ use std::{
     time::Duration,
 };
 
-use tegata_core::{Clock, Kind, StoreError};
+use tegata_core::{Clock, Kind, StoreError, SystemClock};
 
-use self::{connection::Turn, readers::Readers, table::Tables, writer::Writer};
+use self::{
+    connection::{Patience, Turn},
+    readers::Readers,
+    table::Tables,
+    writer::Writer,
+};
 use crate::declared::Declared;
 
 mod backstop;
@@ -36,8 +41,8 @@ pub use records::SqliteRecords;
 /// How a database is used.
 #[derive(Debug, Clone)]
 pub struct SqliteConfig {
-    /// How long to wait for another process that is writing. After it, the answer is
-    /// [`StoreError::Unavailable`].
+    /// How long to wait for another process that is writing, from when a write was asked for. After
+    /// it, the answer is [`StoreError::Unavailable`].
     pub wait: Duration,
     /// How many threads read, at least 1.
     pub readers: usize,
@@ -126,20 +131,32 @@ impl Sqlite {
         kinds: &[&'static Kind],
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SqliteRefused> {
+        // What other processes hold is waited for in real time, whatever the records are dated by.
+        let patience = Patience::new(Arc::new(SystemClock), config.wait);
+        Self::open_with(path, config, kinds, clock, patience)
+    }
+
+    fn open_with(
+        path: &Path,
+        config: &SqliteConfig,
+        kinds: &[&'static Kind],
+        clock: Arc<dyn Clock>,
+        patience: Patience,
+    ) -> Result<Self, SqliteRefused> {
         let store = |source| SqliteRefused::Store { path: path.to_owned(), source };
         let declared = Declared::new(kinds).map_err(store)?;
         let tables = Arc::new(Tables::new(&declared));
         let turn = connection::private_file(path)
-            .and_then(|_| Turn::open(path, config.wait))
+            .and_then(|_| Turn::open(path, patience.clone()))
             .map_err(|source| SqliteRefused::File { path: path.to_owned(), source })?;
         let connection = connection::open(path, config, tables.count()).map_err(store)?;
-        schema::prepare(&connection, path, &tables, &turn, config.wait)?;
+        schema::prepare(&connection, path, &tables, &turn, &patience)?;
         let readers = (0..config.readers.max(1))
             .map(|_| connection::open(path, config, tables.count()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(store)?;
         let readers = Readers::start(readers, config.waiting).map_err(store)?;
-        let writer = Writer::start(connection, turn, config.waiting).map_err(store)?;
+        let writer = Writer::start(connection, turn, patience, config.waiting).map_err(store)?;
         Ok(Self(Arc::new(Open { declared, tables, clock, writer, readers })))
     }
 

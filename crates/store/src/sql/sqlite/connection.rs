@@ -6,11 +6,12 @@ use std::{
     io,
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
 use rusqlite::{Connection, OpenFlags};
-use tegata_core::StoreError;
+use tegata_core::{Clock, SinceBoot, StoreError};
 
 use super::{SqliteConfig, fault};
 
@@ -48,9 +49,52 @@ pub(super) fn open(
     configured.map_err(|error| fault::fault(&error, "database", "header"))
 }
 
+/// How long other processes are waited for.
+#[derive(Clone)]
+pub(super) struct Patience {
+    clock: Arc<dyn Clock>,
+    wait: Duration,
+}
+
+impl Patience {
+    pub(super) fn new(clock: Arc<dyn Clock>, wait: Duration) -> Self {
+        Self { clock, wait }
+    }
+
+    pub(super) fn now(&self) -> SinceBoot {
+        self.clock.since_boot()
+    }
+
+    /// Whether whoever waits since then has waited for long enough.
+    pub(super) fn is_over(&self, since: SinceBoot) -> bool {
+        self.now().since(since) >= self.wait
+    }
+
+    /// Tries until nobody else holds the lock, or whoever waits since then has waited for long
+    /// enough.
+    fn attempt<T>(
+        &self,
+        since: SinceBoot,
+        act: impl Fn() -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        loop {
+            match act() {
+                Err(error) if fault::is_busy(&error) && !self.is_over(since) => {
+                    std::thread::park_timeout(ATTEMPT);
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
 /// Turns on the write-ahead log. It stays on: the file remembers it.
-pub(super) fn write_ahead(connection: &Connection, wait: Duration) -> rusqlite::Result<()> {
-    attempt(wait, || connection.pragma_update(None, "journal_mode", "WAL"))
+pub(super) fn write_ahead(
+    connection: &Connection,
+    patience: &Patience,
+    since: SinceBoot,
+) -> rusqlite::Result<()> {
+    patience.attempt(since, || connection.pragma_update(None, "journal_mode", "WAL"))
 }
 
 /// Lets processes write by turns.
@@ -62,26 +106,27 @@ pub(super) fn write_ahead(connection: &Connection, wait: Duration) -> rusqlite::
 /// The turn is about fairness alone. What is written depends on SQLite's own lock.
 pub(super) struct Turn {
     file: File,
-    wait: Duration,
+    patience: Patience,
 }
 
 impl Turn {
-    pub(super) fn open(database: &Path, wait: Duration) -> io::Result<Self> {
+    pub(super) fn open(database: &Path, patience: Patience) -> io::Result<Self> {
         let mut path = OsString::from(database);
         path.push("-turn");
-        Ok(Self { file: private_file(Path::new(&path))?, wait })
+        Ok(Self { file: private_file(Path::new(&path))?, patience })
     }
 
-    /// Begins a transaction that writes, waiting a bounded time for other processes.
-    pub(super) fn begin(&self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Begins a transaction that writes, for somebody who waits since then.
+    pub(super) fn begin(&self, connection: &Connection, since: SinceBoot) -> rusqlite::Result<()> {
         // Waiting is done here, where it is fair.
         connection.busy_timeout(Duration::ZERO)?;
-        let _turn = self.take()?;
-        attempt(self.wait, || connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop))
+        let _turn = self.take(since)?;
+        let begin = || connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop);
+        self.patience.attempt(since, begin)
     }
 
-    fn take(&self) -> rusqlite::Result<Taken<'_>> {
-        attempt(self.wait, || match self.file.try_lock() {
+    fn take(&self, since: SinceBoot) -> rusqlite::Result<Taken<'_>> {
+        self.patience.attempt(since, || match self.file.try_lock() {
             Ok(()) => Ok(Taken(&self.file)),
             Err(_) => Err(rusqlite::Error::SqliteFailure(
                 rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
@@ -98,19 +143,5 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         // The system frees it at the latest when the file is closed.
         let _freed = self.0.unlock();
-    }
-}
-
-/// Tries until nobody else holds the lock, or `wait` is over.
-fn attempt<T>(wait: Duration, act: impl Fn() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-    let mut waited = Duration::ZERO;
-    loop {
-        match act() {
-            Err(error) if fault::is_busy(&error) && waited < wait => {
-                std::thread::park_timeout(ATTEMPT);
-                waited += ATTEMPT;
-            }
-            done => return done,
-        }
     }
 }

@@ -1,12 +1,12 @@
 //! The tables: made when the database is opened, and only ever added to.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{
     SqliteRefused,
-    connection::{self, Turn},
+    connection::{self, Patience, Turn},
     fault,
     table::Tables,
 };
@@ -62,7 +62,7 @@ pub(super) fn prepare(
     path: &Path,
     tables: &Tables,
     turn: &Turn,
-    wait: Duration,
+    patience: &Patience,
 ) -> Result<(), SqliteRefused> {
     let store = |error: rusqlite::Error| SqliteRefused::Store {
         path: path.to_owned(),
@@ -73,8 +73,9 @@ pub(super) fn prepare(
     if !is_ours(connection).map_err(store)? {
         return Err(foreign());
     }
-    connection::write_ahead(connection, wait).map_err(store)?;
-    turn.begin(connection).map_err(store)?;
+    let since = patience.now();
+    connection::write_ahead(connection, patience, since).map_err(store)?;
+    turn.begin(connection, since).map_err(store)?;
     // Dropping the connection undoes what an early return leaves behind.
     if !is_ours(connection).map_err(store)? {
         return Err(foreign());

@@ -108,6 +108,88 @@ async fn waits_a_bounded_time_for_another_writer() {
     assert!(exists(&sqlite, "a").await);
 }
 
+/// A database for whose turn others are waited for by a clock that the test moves.
+struct Waiting {
+    _place: Place,
+    clock: Arc<ManualClock>,
+    sqlite: Sqlite,
+    other: Connection,
+    turn: fs::File,
+}
+
+type Committing = tokio::task::JoinHandle<Result<(), CommitRefused>>;
+
+impl Waiting {
+    fn new() -> Self {
+        let (place, clock) = (place(), Arc::new(ManualClock::default()));
+        let patience = Patience::new(clock.clone(), Duration::from_secs(5));
+        let config = SqliteConfig::default();
+        let sqlite = Sqlite::open_with(&place.path, &config, &[&NOTES], clock.clone(), patience);
+        let other = Connection::open(&place.path).unwrap();
+        let turn = connection::private_file(&place.path.with_extension("db-turn")).unwrap();
+        Self { _place: place, clock, sqlite: sqlite.unwrap(), other, turn }
+    }
+
+    fn pass(&self, secs: u64) {
+        self.clock.advance(Duration::from_secs(secs));
+    }
+
+    /// Asks for a write, which waits in the queue behind so many.
+    async fn commit(&self, key: &'static str, behind: usize) -> Committing {
+        let records = self.sqlite.records();
+        let task = tokio::spawn(async move { records.commit(note(&NOTES, key, 1, &[])).await });
+        while self.sqlite.0.writer.waiting() <= behind {
+            tokio::task::yield_now().await;
+        }
+        task
+    }
+}
+
+/// Only what hangs takes as long.
+async fn ended(task: Committing) -> Result<(), CommitRefused> {
+    tokio::time::timeout(Duration::from_secs(60), task).await.expect("it waits on").unwrap()
+}
+
+#[tokio::test]
+async fn each_waits_from_when_it_asked() {
+    let world = Waiting::new();
+    let held = hold(&world.sqlite).await;
+    world.turn.lock().unwrap();
+    let early = world.commit("early", 0).await;
+    world.pass(3);
+    let late = world.commit("late", 1).await;
+    held.release().await;
+    world.pass(2);
+    let refused = store_error(ended(early).await);
+    assert!(matches!(refused, StoreError::Unavailable { .. }), "{refused}");
+    // Who was in one group with it still has three seconds.
+    world.turn.unlock().unwrap();
+    ended(late).await.unwrap();
+    assert!(exists(&world.sqlite, "late").await && !exists(&world.sqlite, "early").await);
+}
+
+#[tokio::test]
+async fn nobody_waits_anew_for_the_turn_the_transaction_or_those_before() {
+    let world = Waiting::new();
+    let held = hold(&world.sqlite).await;
+    world.turn.lock().unwrap();
+    let first = world.commit("first", 0).await;
+    held.release().await;
+    while world.sqlite.0.writer.waiting() > 0 {
+        tokio::task::yield_now().await;
+    }
+    // This one is behind a group that fails.
+    let second = world.commit("second", 0).await;
+    world.other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    world.pass(4);
+    world.turn.unlock().unwrap();
+    world.pass(1);
+    for task in [first, second] {
+        let refused = store_error(ended(task).await);
+        assert!(matches!(refused, StoreError::Unavailable { .. }), "{refused}");
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_refuses_and_is_recovered_from_without_a_restart() {
     let place = place();

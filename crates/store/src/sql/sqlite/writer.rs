@@ -6,16 +6,22 @@
 //! committed: neither a success nor a conflict is true before that.
 
 use rusqlite::{Connection, OptionalExtension as _};
-use tegata_core::StoreError;
+use tegata_core::{SinceBoot, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{connection::Turn, fault, table};
+use super::{
+    connection::{Patience, Turn},
+    fault, table,
+};
 
 /// The most callers that share a transaction. It bounds how long the first of them waits.
 const GROUP: usize = 512;
 
 /// The writing end, as callers see it.
-pub(super) struct Writer(mpsc::Sender<Box<dyn Work>>);
+pub(super) struct Writer {
+    queue: mpsc::Sender<Box<dyn Work>>,
+    patience: Patience,
+}
 
 /// The open transaction, as seen by a caller whose turn it is.
 pub(super) struct Tx<'c> {
@@ -59,6 +65,8 @@ impl<E> From<rusqlite::Error> for Undone<E> {
 
 /// One caller's part of a transaction.
 trait Work: Send {
+    /// When it was asked for.
+    fn since(&self) -> SinceBoot;
     /// Whether it takes several statements, so that a refusal may have something to undo.
     fn has_parts(&self) -> bool;
     /// Does it. `Err` where the whole transaction has failed.
@@ -75,6 +83,7 @@ enum Done {
 }
 
 struct Job<T, E, F> {
+    since: SinceBoot,
     parts: bool,
     act: Option<F>,
     outcome: Option<Result<T, E>>,
@@ -85,20 +94,24 @@ impl Writer {
     pub(super) fn start(
         connection: Connection,
         turn: Turn,
+        patience: Patience,
         most: usize,
     ) -> Result<Self, StoreError> {
         let (queue, waiting) = mpsc::channel(most.max(1));
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || write(&connection, waiting, &turn))
+            .spawn({
+                let patience = patience.clone();
+                move || write(&connection, waiting, &turn, &patience)
+            })
             .map_err(|error| fault::unavailable(format!("no thread to write with: {error}")))?;
-        Ok(Self(queue))
+        Ok(Self { queue, patience })
     }
 
     /// How many writes wait for their turn.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        self.0.max_capacity() - self.0.capacity()
+        self.queue.max_capacity() - self.queue.capacity()
     }
 
     /// Does something in a transaction, and answers when it is durable. `parts`: whether it takes
@@ -112,8 +125,8 @@ impl Writer {
         F: FnOnce(&mut Tx<'_>) -> Result<T, Undone<E>> + Send + 'static,
     {
         let (caller, answer) = oneshot::channel();
-        let job = Job { parts, act: Some(act), outcome: None, caller };
-        self.0.try_send(Box::new(job)).map_err(|refused| {
+        let job = Job { since: self.patience.now(), parts, act: Some(act), outcome: None, caller };
+        self.queue.try_send(Box::new(job)).map_err(|refused| {
             fault::unavailable(match refused {
                 mpsc::error::TrySendError::Full(_) => "too many writes are waiting",
                 mpsc::error::TrySendError::Closed(_) => "the writer has ended",
@@ -126,23 +139,62 @@ impl Writer {
     }
 }
 
-fn write(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Work>>, turn: &Turn) {
-    while let Some(first) = waiting.blocking_recv() {
-        let mut group = vec![first];
+fn write(
+    connection: &Connection,
+    mut waiting: mpsc::Receiver<Box<dyn Work>>,
+    turn: &Turn,
+    patience: &Patience,
+) {
+    let mut group = Vec::new();
+    loop {
+        if group.is_empty() {
+            let Some(first) = waiting.blocking_recv() else { return };
+            group.push(first);
+        }
         while group.len() < GROUP
             && let Ok(next) = waiting.try_recv()
         {
             group.push(next);
         }
-        let ended = transact(connection, &mut group, turn);
-        roll_back(connection);
-        if let Err(error) = &ended {
-            tracing::warn!(%error, writes = group.len(), "a transaction was not committed");
-        }
-        for work in group {
-            work.answer(ended.as_ref().copied());
+        match begin(connection, &group, turn) {
+            Ok(()) => {
+                let ended = transact(connection, &mut group);
+                roll_back(connection);
+                answer(std::mem::take(&mut group), &ended);
+            }
+            // Whoever came later still has time.
+            Err(error) if fault::is_busy(&error) => {
+                let is_over = |work: &mut Box<dyn Work>| patience.is_over(work.since());
+                answer(group.extract_if(.., is_over).collect(), &Err(failed(&error)));
+            }
+            Err(error) => answer(std::mem::take(&mut group), &Err(failed(&error))),
         }
     }
+}
+
+/// Begins a transaction, for as long as the first of the group waits.
+fn begin(
+    connection: &Connection,
+    group: &[Box<dyn Work>],
+    turn: &Turn,
+) -> Result<(), rusqlite::Error> {
+    roll_back(connection);
+    let first = group.iter().map(|work| work.since()).min();
+    turn.begin(connection, first.unwrap_or_default())
+}
+
+/// Tells everybody how the transaction ended.
+fn answer(group: Vec<Box<dyn Work>>, ended: &Result<(), StoreError>) {
+    if let Err(error) = ended {
+        tracing::warn!(%error, writes = group.len(), "a transaction was not committed");
+    }
+    for work in group {
+        work.answer(ended.as_ref().copied());
+    }
+}
+
+fn failed(error: &rusqlite::Error) -> StoreError {
+    fault::fault(error, "database", "transaction")
 }
 
 /// Ends a transaction that was not committed. Where even that fails, it is tried again before the
@@ -155,20 +207,13 @@ fn roll_back(connection: &Connection) {
     }
 }
 
-/// Begins, lets everybody act, commits.
-fn transact(
-    connection: &Connection,
-    group: &mut [Box<dyn Work>],
-    turn: &Turn,
-) -> Result<(), StoreError> {
-    let failed = |error: rusqlite::Error| fault::fault(&error, "database", "transaction");
-    roll_back(connection);
-    turn.begin(connection).map_err(failed)?;
+/// Lets everybody act, and commits.
+fn transact(connection: &Connection, group: &mut [Box<dyn Work>]) -> Result<(), StoreError> {
     let mut tx = Tx::new(connection);
     for work in group {
-        tx.admit(work.as_mut()).map_err(failed)?;
+        tx.admit(work.as_mut()).map_err(|error| failed(&error))?;
     }
-    tx.keep_counters().map_err(failed)?;
+    tx.keep_counters().map_err(|error| failed(&error))?;
     let commit = || connection.prepare_cached("COMMIT")?.execute([]).map(drop);
     commit().map_err(|error| fault::commit_fault(&error))
 }
@@ -261,6 +306,10 @@ where
     E: From<StoreError> + Send,
     F: FnOnce(&mut Tx<'_>) -> Result<T, Undone<E>> + Send,
 {
+    fn since(&self) -> SinceBoot {
+        self.since
+    }
+
     fn has_parts(&self) -> bool {
         self.parts
     }
