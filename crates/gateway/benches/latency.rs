@@ -130,6 +130,7 @@ fn gateway(
     config.limits.per_user = None;
     let parts = Parts {
         node: node.clone(),
+        epoch: Epoch::FIRST,
         services: ServiceMap::check(&[service], &routes).unwrap(),
         forbids: Vec::new(),
         tokens: Arc::new(tokens),

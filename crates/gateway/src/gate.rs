@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tegata_core::{Limiter, Network, Node, Places, Proxies, SinceBoot};
+use tegata_core::{Epoch, Limiter, Network, Node, Places, Proxies, SinceBoot};
 use tegata_token::{AccessToken, RealmView, SigningKey, Verifier, View};
 
 use crate::{
@@ -37,6 +37,7 @@ pub(crate) struct Gate {
     pub(crate) config: Config,
     pub(crate) proxies: Proxies,
     pub(crate) node: Node,
+    pub(crate) epoch: Epoch,
     pub(crate) tokens: Arc<Verifier<AccessToken>>,
     pub(crate) revocations: Arc<View>,
     pub(crate) realm: Arc<RealmView>,

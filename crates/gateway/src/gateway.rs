@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tegata_core::{Limiter, Node, Places, Proxies, Realm};
+use tegata_core::{Epoch, Limiter, Node, Places, Proxies, Realm};
 use tegata_mesh::{Scheme, ServiceMap};
 use tegata_policy::{Forbid, InvalidRules};
 use tegata_token::{AccessToken, Verifier, View};
@@ -42,6 +42,8 @@ mod door;
 pub struct Parts {
     /// The node that it runs on.
     pub node: Node,
+    /// The epoch of the issuer, which the names of internal tokens begin with.
+    pub epoch: Epoch,
     /// The services and their routes.
     pub services: ServiceMap,
     /// What is forbidden, whatever a route permits.
@@ -122,6 +124,7 @@ impl Gateway {
             signer: parts.signer,
             sessions: parts.sessions,
             metrics: parts.metrics,
+            epoch: parts.epoch,
             decisions: parts.decisions,
         });
         let addresses: io::Result<Vec<_>> = listeners.iter().map(TcpListener::local_addr).collect();

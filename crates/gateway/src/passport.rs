@@ -82,6 +82,7 @@ struct Minted {
 /// The passports of one worker.
 pub(crate) struct Passports {
     node: Node,
+    epoch: Epoch,
     config: Internal,
     /// By a hash of what names the credential, the service, and the generation of the routes.
     kept: RefCell<Cache<(u64, usize, u64), Rc<Passport>>>,
@@ -90,10 +91,10 @@ pub(crate) struct Passports {
 }
 
 impl Passports {
-    pub(crate) fn new(node: Node, config: &Internal) -> Self {
+    pub(crate) fn new(node: Node, epoch: Epoch, config: &Internal) -> Self {
         let kept = RefCell::new(Cache::new(config.kept.get()));
         let hasher = RandomState::new();
-        Self { node, config: config.clone(), kept, hasher, signer: RefCell::default() }
+        Self { node, epoch, config: config.clone(), kept, hasher, signer: RefCell::default() }
     }
 
     /// Takes over the key that signs. What another key signed is forgotten: it may have been taken
@@ -169,14 +170,13 @@ impl Passports {
         let signer = signer.as_ref().ok_or_else(unavailable)?;
         let original = passport.caller.claims();
         let exp = (now + self.config.lifetime.min(LONGEST)).secs().min(original.exp);
-        let epoch = Epoch::leading(&original.jti).unwrap_or(Epoch::FIRST);
         let claims = Claims {
             iss: self.config.issuer.clone(),
             sub: original.sub.clone(),
             aud: Audience::from(target.name.as_ref()),
             exp,
             iat: now.secs(),
-            jti: TokenId::generate(epoch, self.node.entropy()).as_str().to_owned(),
+            jti: TokenId::generate(self.epoch, self.node.entropy()).as_str().to_owned(),
             scope: original.scope.clone(),
             roles: original.roles.clone(),
             sid: original.sid.clone(),

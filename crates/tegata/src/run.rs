@@ -232,6 +232,7 @@ async fn gateway(
         .map_err(|error| usage(&error))?;
     let parts = tegata_gateway::gateway::Parts {
         node: composed.node.clone(),
+        epoch: composed.epoch,
         services: composed.registry.map(&composed.realm).await.map_err(|error| usage(&error))?,
         forbids: Vec::new(),
         tokens,

@@ -27,6 +27,9 @@ use crate::echo;
 pub(crate) const ISSUER: &str = "https://issuer.example";
 pub(crate) const AUDIENCE: &str = "https://api.example";
 
+/// That of the issuer, after backups were restored.
+pub(crate) const EPOCH: Epoch = Epoch(3);
+
 /// A gateway, and everything that it asks.
 pub(crate) struct World {
     pub(crate) gateway: Gateway,
@@ -123,6 +126,7 @@ impl Plan {
             forbids: self.forbids,
             tokens: Arc::new(tokens),
             revocations: Arc::clone(&revocations),
+            epoch: EPOCH,
             realm: Realm::default(),
             signer: Arc::new(move || Some(Arc::clone(&signer))),
             sessions: self.sessions,
@@ -159,7 +163,7 @@ impl World {
 
     pub(crate) fn claims(&self) -> Value {
         let now = self.node.now().secs();
-        let jti = TokenId::generate(Epoch::FIRST, self.node.entropy());
+        let jti = TokenId::generate(EPOCH, self.node.entropy());
         json!({
             "iss": ISSUER, "sub": "usr_alice", "aud": AUDIENCE, "exp": now + 900, "iat": now,
             "jti": jti.as_str(), "client_id": "web", "scope": "orders.read orders.write",
