@@ -13,7 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tegata_core::{Epoch, Limiter, Node, Places, Proxies, Realm};
-use tegata_mesh::{Scheme, ServiceMap};
+use tegata_mesh::{Scheme, ServiceMap, Upstream};
 use tegata_policy::{Forbid, InvalidRules};
 use tegata_token::{AccessToken, Verifier, View};
 use tokio::{
@@ -73,7 +73,7 @@ pub enum NotServed {
     /// TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsRefused),
-    /// An address needs TLS, and nobody is trusted to sign its certificate.
+    /// Tegata's own pages need TLS, and nobody is trusted to sign their certificate.
     #[error(
         "`{0}` is reached with TLS, and `upstream.ca_file` does not say whose certificates count: \
          name the file"
@@ -103,7 +103,12 @@ impl Gateway {
         parts: Parts,
         listeners: Vec<TcpListener>,
     ) -> Result<Self, NotServed> {
-        check_tls(&config, &parts.services)?;
+        if let Some(public) =
+            config.public.as_ref().filter(|public| lacks_authority(&config, public))
+        {
+            return Err(NotServed::NoAuthority(public.to_string()));
+        }
+        warn_of_unreachable(&config, &parts.services);
         let tls = config.tls.as_ref().map(tls::server).transpose()?.map(TlsAcceptor::from);
         let tls_client = config.upstream.ca_file.as_deref().map(tls::client).transpose()?;
         let routing = Routing::compile(&parts.services, parts.forbids, &config, &parts.metrics, 0)?;
@@ -119,12 +124,12 @@ impl Gateway {
             proxies,
             config,
             node: parts.node,
+            epoch: parts.epoch,
             tokens: parts.tokens,
             revocations: parts.revocations,
             signer: parts.signer,
             sessions: parts.sessions,
             metrics: parts.metrics,
-            epoch: parts.epoch,
             decisions: parts.decisions,
         });
         let addresses: io::Result<Vec<_>> = listeners.iter().map(TcpListener::local_addr).collect();
@@ -151,12 +156,13 @@ impl Gateway {
         &self.addresses
     }
 
-    /// Takes over another map. Requests that have been decided go on as they were.
+    /// Takes over another map. Requests that have been decided go on as they were. A service that
+    /// cannot be reached as things are is no reason to refuse the others.
     ///
     /// # Errors
     /// Why the map cannot be used; then the one before stays.
     pub fn replace(&self, services: &ServiceMap, forbids: Vec<Forbid>) -> Result<(), NotServed> {
-        check_tls(&self.gate.config, services)?;
+        warn_of_unreachable(&self.gate.config, services);
         let generation = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
         let (config, metrics) = (&self.gate.config, &self.gate.metrics);
         let routing = Routing::compile(services, forbids, config, metrics, generation)?;
@@ -240,14 +246,18 @@ impl fmt::Debug for Gateway {
     }
 }
 
-/// Addresses that are reached with TLS need somebody to trust.
-fn check_tls(config: &Config, services: &ServiceMap) -> Result<(), NotServed> {
-    if config.upstream.ca_file.is_some() {
-        return Ok(());
-    }
-    let all = services.services().flat_map(|service| &service.upstreams).chain(&config.public);
-    match all.into_iter().find(|upstream| upstream.scheme() == Scheme::Https) {
-        Some(upstream) => Err(NotServed::NoAuthority(upstream.to_string())),
-        None => Ok(()),
+/// Whether an address is reached with TLS, and nobody is trusted to sign its certificate.
+fn lacks_authority(config: &Config, upstream: &Upstream) -> bool {
+    upstream.scheme() == Scheme::Https && config.upstream.ca_file.is_none()
+}
+
+/// Says which services will not be reached. Their requests are answered 502.
+fn warn_of_unreachable(config: &Config, services: &ServiceMap) {
+    for service in services.services() {
+        for upstream in service.upstreams.iter().filter(|it| lacks_authority(config, it)) {
+            tracing::warn!(service = service.name.as_str(), %upstream,
+                "it is reached with TLS, and `upstream.ca_file` does not say whose certificates \
+                 count; until it does, its requests are answered 502");
+        }
     }
 }

@@ -168,6 +168,10 @@ impl Pool {
     }
 
     async fn connect(&self) -> io::Result<Stream> {
+        // INVARIANT: what is declared with TLS is not reached without.
+        if self.upstream.scheme() == Scheme::Https && self.tls.is_none() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let (host, port) = (self.upstream.host(), self.upstream.port());
         let stream = match host.parse::<IpAddr>() {
             Ok(address) => TcpStream::connect(SocketAddr::new(address, port)).await?,

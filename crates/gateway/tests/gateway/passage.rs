@@ -12,10 +12,11 @@ use std::{
 };
 
 use serde_json::json;
+use tegata_mesh::DeclaredService;
 
 use crate::{
     echo,
-    world::{Answer, Client, Plan, World, get, request},
+    world::{Answer, Client, Plan, World, get, is_timeout, request},
 };
 
 /// A service that answers each connection with what `answer` makes of its number, request by
@@ -485,6 +486,35 @@ fn a_certificate_that_is_not_there_is_named_at_the_start() {
     plan.config.public = Some("https://public.example".parse().unwrap());
     let error = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| plan.start()));
     assert!(error.is_err());
+}
+
+#[test]
+fn a_service_whose_certificate_nobody_can_check_keeps_no_other_from_being_served() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let secure = |mut plan: Plan| {
+        plan.declared = vec![DeclaredService {
+            name: "secure".into(),
+            upstreams: vec![format!("https://{}", listener.local_addr().unwrap())],
+            callers: vec![],
+            roles: vec![],
+        }];
+        plan.routes = json!([
+            {"path": "/secure", "service": "secure", "auth": "none"},
+            {"path": "/new", "service": "echo", "auth": "none"},
+        ]);
+        plan
+    };
+    let started = secure(Plan::with(echo::start())).start();
+    let replaced = World::plain();
+    replaced.gateway.replace(&secure(Plan::with(echo::start())).map(), vec![]).unwrap();
+    for world in [started, replaced] {
+        assert_eq!(world.ask(&get("/new/x", &[])).status, 200);
+        let answer = world.ask(&get("/secure/x", &[]));
+        assert_eq!((answer.status, answer.problem().as_str()), (502, "service_unreachable"));
+    }
+    // Nothing went there in the clear.
+    listener.set_nonblocking(true).unwrap();
+    assert!(is_timeout(&listener.accept().unwrap_err()));
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) config: Config,
     pub(crate) routes: Value,
     pub(crate) services: Vec<(String, Vec<SocketAddr>)>,
+    /// Services that are declared in another way.
+    pub(crate) declared: Vec<DeclaredService>,
     pub(crate) forbids: Vec<tegata_policy::Forbid>,
     pub(crate) sessions: Option<Arc<dyn SessionCheck>>,
     pub(crate) decisions: Option<DecisionLog>,
@@ -73,6 +75,7 @@ impl Plan {
                 {"path": "/limited", "service": "echo", "rate_limit": "3/m"},
             ]),
             services: vec![("echo".to_owned(), vec![echo])],
+            declared: vec![],
             forbids: vec![],
             sessions: None,
             decisions: None,
@@ -91,6 +94,7 @@ impl Plan {
                 callers: vec![],
                 roles: vec![],
             })
+            .chain(self.declared.iter().cloned())
             .collect();
         let routes: Vec<DeclaredRoute> = serde_json::from_value(self.routes.clone()).unwrap();
         ServiceMap::check(&services, &routes).unwrap()
@@ -122,11 +126,11 @@ impl Plan {
         let services = self.map();
         let parts = Parts {
             node: node.clone(),
+            epoch: EPOCH,
             services,
             forbids: self.forbids,
             tokens: Arc::new(tokens),
             revocations: Arc::clone(&revocations),
-            epoch: EPOCH,
             realm: Realm::default(),
             signer: Arc::new(move || Some(Arc::clone(&signer))),
             sessions: self.sessions,
