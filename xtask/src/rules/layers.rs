@@ -65,7 +65,7 @@ const LAYERS: &[Layer] = &[
         name: "gateway",
         row: Row::Edge,
         // No `identity` and no `oauth`: what faces the internet links no password hashing and no
-        // provider. `sdk`: the gateway protects services with the checks that it offers them.
+        // provider. `session` and `sdk` are allowed, and not needed so far.
         uses: &["core", "token", "session", "policy", "mesh", "sdk"],
         tests_use: &["store", "rounds"],
     },
