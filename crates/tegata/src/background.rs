@@ -1,6 +1,6 @@
 //! What runs beside the requests of a server: following the log, reading key rings, cleaning up.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use tegata_core::{
     Log,
@@ -8,7 +8,7 @@ use tegata_core::{
 };
 use tokio::{
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{Interval, MissedTickBehavior, interval},
 };
 
 use crate::{compose::Composed, outbox};
@@ -27,20 +27,73 @@ pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     tasks
 }
 
-fn every(span: Duration) -> tokio::time::Interval {
+fn every(span: Duration) -> Interval {
     let mut ticks = interval(span);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
+/// How long is waited at most before something that fails is tried again, unless it is rarer anyway.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Something that is done again and again. While it fails it is done less often, and the log says
+/// when that begins and when it is over, not each time.
+struct Rounds {
+    ticks: Interval,
+    every: Duration,
+    pause: Duration,
+    fails: &'static str,
+    failing: bool,
+}
+
+/// What the log is told.
+#[derive(Debug, PartialEq, Eq)]
+enum Turned {
+    Bad,
+    Good,
+}
+
+impl Rounds {
+    /// Every so often. `fails` says what it means when it fails.
+    fn every(span: Duration, fails: &'static str) -> Self {
+        Self { ticks: every(span), every: span, pause: span, fails, failing: false }
+    }
+
+    async fn next(&mut self) {
+        self.ticks.tick().await;
+    }
+
+    fn ended<T, E: Display>(&mut self, outcome: &Result<T, E>) {
+        if self.note(outcome.is_ok()).is_none() {
+            return;
+        }
+        match outcome {
+            Err(error) => tracing::warn!(%error, "{}", self.fails),
+            Ok(_) => tracing::info!("over: {}", self.fails),
+        }
+    }
+
+    /// What has turned with this round.
+    fn note(&mut self, good: bool) -> Option<Turned> {
+        if good {
+            self.pause = self.every;
+        } else {
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE.max(self.every));
+            self.ticks.reset_after(self.pause);
+        }
+        let turned = if good { Turned::Good } else { Turned::Bad };
+        let before = std::mem::replace(&mut self.failing, !good);
+        (before == good).then_some(turned)
+    }
+}
+
 /// Pulls the revocation log, at least every second.
 async fn follow(composed: Arc<Composed>) {
-    let mut ticks = every(Duration::from_millis(500));
+    let fails = "the revocation log cannot be read; the view grows stale";
+    let mut rounds = Rounds::every(Duration::from_millis(500), fails);
     loop {
-        ticks.tick().await;
-        if let Err(error) = composed.view.catch_up(composed.records.as_ref()).await {
-            tracing::warn!(%error, "the revocation log cannot be read; the view grows stale");
-        }
+        rounds.next().await;
+        rounds.ended(&composed.view.catch_up(composed.records.as_ref()).await);
     }
 }
 
@@ -74,40 +127,45 @@ async fn hear(composed: Arc<Composed>) {
 
 /// Gives positions to log entries, where the store leaves that to us.
 async fn sequence(composed: Arc<Composed>, log: Log) {
-    let mut ticks = every(Duration::from_millis(20));
+    let fails = match log {
+        Log::Journal => "the journal cannot be sequenced; events are late",
+        Log::Revocations => "the revocation log cannot be sequenced; other nodes learn late",
+    };
+    let mut rounds = Rounds::every(Duration::from_millis(20), fails);
     loop {
-        ticks.tick().await;
-        match composed.records.sequence(log, composed.node.id()).await {
-            Ok(Sequenced::AtCommit) => return,
-            Ok(Sequenced::Positioned(_) | Sequenced::NotOurs) => {}
-            Err(error) => tracing::warn!(%error, log = log.name(), "a log cannot be sequenced"),
+        rounds.next().await;
+        let sequenced = composed.records.sequence(log, composed.node.id()).await;
+        if matches!(sequenced, Ok(Sequenced::AtCommit)) {
+            return;
         }
+        rounds.ended(&sequenced);
     }
 }
 
 /// Publishes the journal.
 async fn publish(composed: Arc<Composed>) {
-    let mut ticks = every(Duration::from_millis(100));
+    let fails = "events cannot be published; they wait in the journal";
+    let mut rounds = Rounds::every(Duration::from_millis(100), fails);
     loop {
-        ticks.tick().await;
+        rounds.next().await;
         let published = outbox::publish(composed.records.as_ref(), composed.feed.as_ref()).await;
-        if let Err(error) = published {
-            tracing::warn!(%error, "events cannot be published; they wait in the journal");
-        }
+        rounds.ended(&published);
     }
 }
 
 async fn read_keys(composed: Arc<Composed>) {
-    let mut ticks = every(Duration::from_secs(5));
+    let mut rounds = Rounds::every(Duration::from_secs(5), KEYS_STAY);
     loop {
-        ticks.tick().await;
-        reload(&composed).await;
+        rounds.next().await;
+        rounds.ended(&composed.keys.reload().await);
     }
 }
 
+const KEYS_STAY: &str = "the key rings cannot be read; the keys stay as they were";
+
 async fn reload(composed: &Composed) {
     if let Err(error) = composed.keys.reload().await {
-        tracing::warn!(%error, "the key rings cannot be read; the keys stay as they were");
+        tracing::warn!(%error, "{KEYS_STAY}");
     }
 }
 
@@ -134,5 +192,39 @@ async fn clean(composed: Arc<Composed>) {
             }
         }
         minutes = minutes.wrapping_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_outage_is_told_twice_and_not_every_round() {
+        let mut rounds = Rounds::every(Duration::from_millis(20), "it fails");
+        assert_eq!(rounds.note(true), None);
+        assert_eq!(rounds.note(false), Some(Turned::Bad));
+        for _ in 0..1000 {
+            assert_eq!(rounds.note(false), None);
+        }
+        assert_eq!(rounds.note(true), Some(Turned::Good));
+        assert_eq!(rounds.note(true), None);
+    }
+
+    #[tokio::test]
+    async fn what_fails_is_tried_less_often_until_it_works() {
+        let mut rounds = Rounds::every(Duration::from_millis(20), "it fails");
+        let mut pauses = vec![];
+        for _ in 0..7 {
+            rounds.note(false);
+            pauses.push(rounds.pause.as_millis());
+        }
+        assert_eq!(pauses, [40, 80, 160, 320, 640, 1000, 1000]);
+        rounds.note(true);
+        assert_eq!(rounds.pause, Duration::from_millis(20));
+        // What is rare anyway stays as it is.
+        let mut rare = Rounds::every(Duration::from_secs(5), "it fails");
+        rare.note(false);
+        assert_eq!(rare.pause, Duration::from_secs(5));
     }
 }
