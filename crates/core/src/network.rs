@@ -199,13 +199,13 @@ impl Proxies {
     /// What they say of a request, on the same walk as [`Self::client`].
     pub fn say<'h>(&self, peer: IpAddr, lines: impl DoubleEndedIterator<Item = &'h [u8]>) -> Said {
         let mut said = Said { client: peer.to_canonical(), proto: None, host: None };
-        // A line that is no text cannot be read either.
-        let texts = lines.map(|line| std::str::from_utf8(line).unwrap_or_default());
         let elements = |line| Elements { rest: Some(line), by: self.forwarded_by };
-        for element in texts.rev().flat_map(elements) {
+        for element in lines.rev().flat_map(elements) {
             if !self.are_at(said.client) {
                 break;
             }
+            // What is no text cannot be read either.
+            let Ok(element) = std::str::from_utf8(element) else { break };
             let named = match self.forwarded_by {
                 ForwardedBy::XForwardedFor => node(element.trim()),
                 ForwardedBy::Forwarded => {
@@ -237,18 +237,18 @@ pub struct Said {
 /// The elements of a line, from the last to the first: the end is what a proxy added, and from there
 /// it reads the same whatever a client wrote before it.
 struct Elements<'h> {
-    rest: Option<&'h str>,
+    rest: Option<&'h [u8]>,
     by: ForwardedBy,
 }
 
 impl<'h> Iterator for Elements<'h> {
-    type Item = &'h str;
+    type Item = &'h [u8];
 
-    fn next(&mut self) -> Option<&'h str> {
+    fn next(&mut self) -> Option<&'h [u8]> {
         let rest = self.rest.take()?;
         let comma = match self.by {
-            ForwardedBy::XForwardedFor => rest.rfind(','),
-            ForwardedBy::Forwarded => last_comma(rest.as_bytes()),
+            ForwardedBy::XForwardedFor => rest.iter().rposition(|byte| *byte == b','),
+            ForwardedBy::Forwarded => last_comma(rest),
         };
         let Some(comma) = comma else { return Some(rest) };
         self.rest = rest.get(..comma);
@@ -489,6 +489,34 @@ mod tests {
             (r#"", for=198.51.100.7;host="a""#, "198.51.100.7"),
         ] {
             assert_eq!(walk("10.0.0.1", F, &[line]), client, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_hides_nobody() {
+        for (forwarded_by, line) in [
+            (ForwardedBy::XForwardedFor, &b"9.9.9.9, \xff, 198.51.100.7"[..]),
+            (ForwardedBy::Forwarded, b"for=\"\xff, for=198.51.100.7"),
+        ] {
+            let proxies = Proxies { trusted: vec!["10.0.0.0/8".parse().unwrap()], forwarded_by };
+            let client = proxies.client("10.0.0.1".parse().unwrap(), [line].into_iter());
+            assert_eq!(client.to_string(), "198.51.100.7");
+            let end = line.len() - ", xxx=198.51.100.7".len();
+            let client = proxies.client("10.0.0.1".parse().unwrap(), [&line[..end]].into_iter());
+            assert_eq!(client.to_string(), "10.0.0.1");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_a_proxy_adds_reads_the_same_behind_anything(line in r#"[a-z1.,;="\\ \xff]*"#) {
+            let trusted = vec!["10.0.0.0/8".parse().unwrap()];
+            let proxies = Proxies { trusted, forwarded_by: ForwardedBy::Forwarded };
+            let added = r#"for=198.51.100.7;proto=https;host="a,b\",c""#;
+            let line = format!("{line}, {added}");
+            let said = proxies.say("10.0.0.1".parse().unwrap(), [line.as_bytes()].into_iter());
+            let host = said.host.as_deref();
+            assert_eq!((said.client.to_string().as_str(), host), ("198.51.100.7", Some("a,b\",c")));
         }
     }
 

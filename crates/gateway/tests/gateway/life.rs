@@ -230,7 +230,7 @@ fn requests_in_flight_are_finished_and_idle_connections_closed() {
 
 #[test]
 fn whoever_came_before_the_end_is_served() {
-    let world = impatient(echo::start()).start();
+    let world = Plan::with(echo::start()).start();
     let mut clients: Vec<_> = (0..50).map(|_| world.connect()).collect();
     for client in &mut clients {
         client.write(get("/public/x", &[]));
