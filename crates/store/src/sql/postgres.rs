@@ -54,7 +54,8 @@ pub struct PostgresConfig {
     /// How long a call waits for a connection. While the server does not answer, this is how long a
     /// call takes to say so; when it is known to be gone, calls say so at once.
     pub patience: Duration,
-    /// How long it may take to connect to one host.
+    /// How long it may take to connect to one address, where the database's own does not say it with
+    /// `connect_timeout`.
     pub connect: Duration,
     /// How long a statement may take. The server gives up a little earlier than we do, so that it
     /// can say that nothing happened.

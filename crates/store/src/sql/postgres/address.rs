@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, str::FromStr as _, time::Duration};
 
+use tokio::{net::lookup_host, time::timeout};
 use tokio_postgres::{
     Config,
     config::{Host, SslMode, TargetSessionAttrs},
@@ -18,6 +19,8 @@ use super::{
 pub(super) struct Address {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
+    /// How long each address that a host has may take to be connected to.
+    each: Duration,
 }
 
 impl Address {
@@ -60,8 +63,8 @@ impl Address {
         if config.get_application_name().is_none() {
             config.application_name("tegata");
         }
-        let connect = config.get_connect_timeout().copied().unwrap_or(limits.connect);
-        config.connect_timeout(connect.min(limits.connect));
+        let each = config.get_connect_timeout().copied().unwrap_or(limits.connect);
+        config.connect_timeout(each);
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(limits.statement);
         }
@@ -72,13 +75,34 @@ impl Address {
         );
         config.keepalives_retries(config.get_keepalives_retries().unwrap_or(3));
         let tls = MakeRustlsConnect::new(tls::client(&trust)?);
-        Ok(Self { config, tls })
+        Ok(Self { config, tls, each })
     }
 
-    /// How long connecting may take at most: every host has its time.
-    pub(super) fn patience(&self, limits: &PostgresConfig) -> Duration {
-        let hosts = self.config.get_hosts().len().max(self.config.get_hostaddrs().len()).max(1);
-        limits.connect.saturating_mul(u32::try_from(hosts).unwrap_or(u32::MAX))
+    /// How long connecting may take at most: every address has its time, so that one that is dead
+    /// does not take the time of the next.
+    pub(super) async fn patience(&self) -> Duration {
+        let mut addresses = self.config.get_hostaddrs().len();
+        if addresses == 0 {
+            for (at, host) in self.config.get_hosts().iter().enumerate() {
+                addresses += self.count(host, self.port(at)).await;
+            }
+        }
+        self.each.saturating_mul(u32::try_from(addresses.max(1)).unwrap_or(u32::MAX))
+    }
+
+    /// How many addresses a host has.
+    async fn count(&self, host: &Host, port: u16) -> usize {
+        let Host::Tcp(name) = host else { return 1 };
+        match timeout(self.each, lookup_host((name.as_str(), port))).await {
+            Ok(Ok(found)) => found.count().max(1),
+            // The driver asks again, and says what is wrong.
+            Ok(Err(_)) | Err(_) => 1,
+        }
+    }
+
+    fn port(&self, at: usize) -> u16 {
+        let ports = self.config.get_ports();
+        ports.get(at).or_else(|| ports.first()).copied().unwrap_or(5432)
     }
 }
 
@@ -172,6 +196,23 @@ mod tests {
         assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         let replica = read("postgres://u@db/d?target_session_attrs=read-only").unwrap_err();
         assert!(replica.contains("replica"), "{replica}");
+    }
+
+    #[tokio::test]
+    async fn every_address_has_the_time_that_was_asked_for() {
+        let patience = async |url: &str| {
+            let address = Address::read(url, &PostgresConfig::default()).unwrap();
+            assert_eq!(address.config.get_connect_timeout(), Some(&address.each));
+            address.patience().await.as_secs()
+        };
+        let ours = PostgresConfig::default().connect.as_secs();
+        assert_eq!(patience("postgres://u@127.0.0.1/d").await, ours);
+        assert_eq!(patience("postgres://u@%2Frun%2Fpostgresql/d").await, ours);
+        assert_eq!(patience("postgres://u@127.0.0.1/d?connect_timeout=10").await, 10);
+        assert_eq!(patience("postgres://u@127.0.0.1,127.0.0.2/d?connect_timeout=10").await, 20);
+        assert_eq!(patience("postgres://u@db/d?hostaddr=127.0.0.1&connect_timeout=3").await, 3);
+        let named = lookup_host(("localhost", 5432)).await.unwrap().count() as u64;
+        assert_eq!(patience("postgres://u@localhost/d?connect_timeout=10").await, 10 * named);
     }
 
     #[test]

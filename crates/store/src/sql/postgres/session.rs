@@ -69,7 +69,7 @@ impl Session {
             session.client.batch_execute(&settings(limits)).await?;
             Ok(session)
         };
-        match tokio::time::timeout(address.patience(limits), connecting).await {
+        match tokio::time::timeout(address.patience().await, connecting).await {
             Ok(connected) => connected.map_err(|error: tokio_postgres::Error| Unreached {
                 full: error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS),
                 why: fault::text(&error),
