@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap, io, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration,
 };
 
+use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use tegata_core::{ForwardedBy, Network, RateLimit};
 use tegata_mesh::Upstream;
@@ -33,6 +34,10 @@ pub struct Config {
     pub hsts: Option<Duration>,
     /// Where Tegata's own pages and endpoints are. Without it, they are not reachable here.
     pub public: Option<Upstream>,
+    /// What the gateway proves itself with there, as `X-Internal-Gateway`: so that nobody else is
+    /// believed about who asks.
+    #[serde(skip)]
+    pub public_secret: Option<HeaderValue>,
     /// What leads there: prefixes on whole segments.
     pub public_paths: Vec<String>,
     /// Cookies that no service sees, because whoever has one is the user.
@@ -187,6 +192,7 @@ impl Default for Config {
             keep_traceparent: true,
             hsts: None,
             public: None,
+            public_secret: None,
             public_paths: texts(&[
                 "/.well-known",
                 "/api/auth",

@@ -51,7 +51,10 @@ pub fn server(tls: &Tls) -> Result<Arc<ServerConfig>, TlsRefused> {
 }
 
 /// TLS toward services whose certificates are signed by those in a file.
-pub(crate) fn client(ca: &Path) -> Result<Arc<ClientConfig>, TlsRefused> {
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn client(ca: &Path) -> Result<Arc<ClientConfig>, TlsRefused> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca)? {
         roots.add(certificate)?;

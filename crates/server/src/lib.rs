@@ -48,5 +48,5 @@ pub use limits::Limits;
 pub use metrics::Metrics;
 pub use operations::{Check, Operations};
 pub use problem::Problem;
-pub use router::router;
+pub use router::{router, router_for_gateway};
 pub use serve::serve;

@@ -1,15 +1,16 @@
 //! Every path of the public listener.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     Router,
-    extract::{FromRequestParts, Path},
-    middleware::{from_fn, from_fn_with_state},
+    extract::{FromRequestParts, Path, Request},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::{delete, get, post},
 };
-use http::{StatusCode, request::Parts};
+use http::{HeaderName, StatusCode, request::Parts};
+use tegata_core::{OsEntropy, Secret};
 
 use crate::{
     app::App,
@@ -18,6 +19,8 @@ use crate::{
     problem::Problem,
     status_lists, trace, well_known,
 };
+
+static X_INTERNAL_GATEWAY: HeaderName = HeaderName::from_static("x-internal-gateway");
 
 /// What a path has in the place of `{…}`. What cannot be read is nothing that there is.
 pub(crate) struct Segment(pub(crate) String);
@@ -55,6 +58,25 @@ pub fn router(app: App) -> Router {
         .layer(from_fn_with_state(app.clone(), headers::layer))
         .layer(from_fn_with_state(app.clone(), trace::layer))
         .with_state(app)
+}
+
+/// The same for the gateway alone, which says on whose behalf it asks. It shows `secret` as
+/// `X-Internal-Gateway`; whoever does not is refused before anything else of the request is looked
+/// at, because everybody on this machine can connect.
+pub fn router_for_gateway(app: App, secret: Secret<String>) -> Router {
+    let secret = Arc::new(secret);
+    router(app).layer(from_fn(move |mut request: Request, next: Next| {
+        let secret = Arc::clone(&secret);
+        async move {
+            // It is taken out, so that nothing further in can show it to anybody.
+            let shown = request.headers_mut().remove(&X_INTERNAL_GATEWAY);
+            if shown.is_some_and(|shown| secret.matches(shown.as_bytes())) {
+                return next.run(request).await;
+            }
+            let problem = Problem::new(StatusCode::FORBIDDEN, "this listener is the gateway's");
+            trace::signed(problem.into_response(), &OsEntropy)
+        }
+    }))
 }
 
 /// What knows nothing of cookies, so that scripts of any origin may read it.

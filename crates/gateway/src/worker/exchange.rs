@@ -4,8 +4,8 @@ use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
-    request::Parts,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    header, request::Parts,
 };
 use hyper::body::Incoming;
 use tegata_core::{SinceBoot, rate::Answer};
@@ -31,6 +31,10 @@ use crate::{
 
 /// The largest body for Tegata's own endpoints, in bytes.
 const LARGEST_PUBLIC: u64 = 1024 * 1024;
+
+/// What carries the secret that the gateway shows to Tegata's own endpoints. A client's is gone by
+/// then, like all of this family.
+static X_INTERNAL_GATEWAY: HeaderName = HeaderName::from_static("x-internal-gateway");
 
 /// Where an admitted request goes.
 enum Passage {
@@ -349,6 +353,9 @@ impl Worker {
             // Said in so many words: a `GET` is sent without its body otherwise.
             let chunked = HeaderValue::from_static("chunked");
             parts.headers.insert(header::TRANSFER_ENCODING, chunked);
+        }
+        if let Some(secret) = self.gate.config.public_secret.as_ref().filter(|_| !on.is_service) {
+            parts.headers.insert(&X_INTERNAL_GATEWAY, secret.clone());
         }
         let request = Request::from_parts(parts, upload);
         let sent = self.send(&on.upstreams, &on.service, request, &progress, way.now).await;

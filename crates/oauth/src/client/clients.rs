@@ -86,6 +86,25 @@ impl Clients {
         Ok(found.into_iter().map(|found| found.value).collect())
     }
 
+    /// The client that is declared, where it could be registered with this secret.
+    ///
+    /// # Errors
+    /// [`NotRegistered`], but none of the store.
+    pub fn check(
+        &self,
+        declared: &ClientMetadata,
+        given: Option<&Secret<String>>,
+    ) -> Result<Client, NotRegistered> {
+        let wanted = declared.read(self.node.now())?;
+        if wanted.id.as_str().starts_with("tegata-") {
+            return Err(NotRegistered::Reserved(wanted.id));
+        }
+        if given.is_some_and(|secret| secret.expose().chars().count() < 16) {
+            return Err(NotRegistered::WeakSecret(wanted.id));
+        }
+        Ok(wanted)
+    }
+
     /// Makes a client be as it is declared, with this secret. A new confidential client without a
     /// secret gets one; one that exists keeps its own.
     ///
@@ -97,13 +116,7 @@ impl Clients {
         declared: &ClientMetadata,
         given: Option<&Secret<String>>,
     ) -> Result<ClientChanged, NotRegistered> {
-        let wanted = declared.read(self.node.now())?;
-        if wanted.id.as_str().starts_with("tegata-") {
-            return Err(NotRegistered::Reserved(wanted.id));
-        }
-        if given.is_some_and(|secret| secret.expose().chars().count() < 16) {
-            return Err(NotRegistered::WeakSecret(wanted.id));
-        }
+        let wanted = self.check(declared, given)?;
         for _ in 0..TRIES {
             let found = self.load(realm, &wanted.id).await?;
             let mut client = Client { created: wanted.created, ..wanted.clone() };
