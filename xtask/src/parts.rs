@@ -27,12 +27,20 @@ pub struct Part {
 }
 
 /// What the tests of the workspace need.
-pub const FOR_TESTS: &[Part] = &[Part {
-    package: "postgresql",
-    program: "postgres",
-    elsewhere: "/usr/lib/postgresql/*/bin",
-    needed_by: "the contract suite of tegata-store on PostgreSQL",
-}];
+pub const FOR_TESTS: &[Part] = &[
+    Part {
+        package: "postgresql",
+        program: "postgres",
+        elsewhere: "/usr/lib/postgresql/*/bin",
+        needed_by: "the contract suite of tegata-store on PostgreSQL",
+    },
+    Part {
+        package: "bsdutils",
+        program: "script",
+        elsewhere: "/usr/bin",
+        needed_by: "the test of tegata that types a password on a terminal",
+    },
+];
 
 /// What the fuzz targets need.
 pub const FOR_FUZZING: &[Part] = &[Part {

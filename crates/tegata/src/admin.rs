@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     compose::Composed,
-    operate::{self, Order},
+    operate::{self, Order, Refused},
 };
 
 /// The longest order: a batch of declarations.
@@ -32,11 +32,33 @@ const LONGEST: u64 = 16 * 1024 * 1024;
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a server may take to say that it is there.
+const ALIVE: Duration = Duration::from_secs(5);
+
+/// How long a server may take for an order. Thousands of passwords, hashed one after the other, take
+/// minutes.
+const LONGEST_ORDER: Duration = Duration::from_secs(600);
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
     Done(Value),
     Refused(String),
+    /// Not all of it was done.
+    Partly {
+        done: Value,
+        why: String,
+    },
+}
+
+impl From<Result<Value, Refused>> for Answer {
+    fn from(performed: Result<Value, Refused>) -> Self {
+        match performed {
+            Ok(done) => Self::Done(done),
+            Err(Refused { why, done: None }) => Self::Refused(why),
+            Err(Refused { why, done: Some(done) }) => Self::Partly { done, why },
+        }
+    }
 }
 
 /// Where the socket of a data directory is.
@@ -58,8 +80,8 @@ pub(crate) fn bind(data: &Path) -> io::Result<UnixListener> {
 }
 
 /// A request to whoever gives the gateway its map: look at what is declared, and say when the gateway
-/// has it.
-pub(crate) type Look = oneshot::Sender<()>;
+/// has it, or why it has not.
+pub(crate) type Look = oneshot::Sender<Result<(), String>>;
 
 /// Carries out orders until the task is dropped. What changes services or routes is acknowledged when
 /// the gateway has it.
@@ -105,20 +127,7 @@ async fn converse(
         let mut reader = BufReader::new((&mut stream).take(LONGEST));
         timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await??;
         match serde_json::from_slice::<Order>(&line) {
-            Ok(order) => {
-                let changes_map = order.changes_map();
-                let performed = operate::perform(composed, order).await;
-                if changes_map {
-                    let (look, seen) = oneshot::channel();
-                    if remap.send(look).await.is_ok() {
-                        let _ = timeout(PATIENCE, seen).await;
-                    }
-                }
-                match performed {
-                    Ok(done) => Answer::Done(done),
-                    Err(refused) => Answer::Refused(refused),
-                }
-            }
+            Ok(order) => Answer::from(perform(composed, order, remap).await),
             Err(_) => Answer::Refused(
                 "the server does not know this order; are the command and the server of one version?"
                     .to_owned(),
@@ -131,8 +140,61 @@ async fn converse(
     stream.shutdown().await
 }
 
+/// Carries out an order, as whoever serves what it changes.
+async fn perform(
+    composed: &Composed,
+    order: Order,
+    remap: &mpsc::Sender<Look>,
+) -> Result<Value, Refused> {
+    let (changes_map, is_confirmed) = (order.changes_map(), order.is_confirmed());
+    let began = composed.node.since_boot();
+    let mut done = operate::perform(composed, order).await;
+    if changes_map {
+        let given = give_map(remap).await;
+        done = done.and_then(|done| match given {
+            Ok(()) => Ok(done),
+            Err(why) => Err(Refused { why, done: Some(done) }),
+        });
+    }
+    if let Some(members) =
+        done.as_mut().ok().and_then(Value::as_object_mut).filter(|_| is_confirmed)
+    {
+        let millis = u64::try_from(composed.node.elapsed(began).as_millis()).unwrap_or(u64::MAX);
+        let by = [composed.node.id().to_string()];
+        // One node has one enforcement point, and it knows before the commit is acknowledged.
+        members.insert("confirmed".to_owned(), json!({"by": by, "after_ms": millis}));
+    }
+    done
+}
+
+/// Has the gateway given what is declared.
+async fn give_map(remap: &mpsc::Sender<Look>) -> Result<(), String> {
+    let (look, seen) = oneshot::channel();
+    let given = match remap.send(look).await {
+        Ok(()) => timeout(PATIENCE, seen).await.ok().and_then(Result::ok),
+        Err(_) => None,
+    };
+    let given = given.unwrap_or_else(|| Err("it did not answer".to_owned()));
+    given.map_err(|why| format!("it is declared, but the gateway goes on as it was: {why}"))
+}
+
 /// Gives an order to the server of a data directory. `None`: no server is there.
-pub(crate) async fn order(data: &Path, order: &Order) -> io::Result<Option<Result<Value, String>>> {
+pub(crate) async fn order(
+    data: &Path,
+    order: &Order,
+) -> io::Result<Option<Result<Value, Refused>>> {
+    // Whether it answers at all is known soon; how long an order takes, nobody knows.
+    if timeout(ALIVE, ask(data, &Order::Ping)).await.map_err(|_| hung())??.is_none() {
+        return Ok(None);
+    }
+    timeout(LONGEST_ORDER, ask(data, order)).await.map_err(|_| hung())?
+}
+
+fn hung() -> io::Error {
+    io::Error::other("a server has it and says nothing; see what it does, or end it")
+}
+
+async fn ask(data: &Path, order: &Order) -> io::Result<Option<Result<Value, Refused>>> {
     let mut stream = match UnixStream::connect(socket(data)).await {
         Ok(stream) => stream,
         Err(error)
@@ -152,6 +214,47 @@ pub(crate) async fn order(data: &Path, order: &Order) -> io::Result<Option<Resul
     stream.read_to_end(&mut answer).await?;
     Ok(Some(match serde_json::from_slice(&answer)? {
         Answer::Done(done) => Ok(done),
-        Answer::Refused(refused) => Err(refused),
+        Answer::Refused(why) => Err(Refused { why, done: None }),
+        Answer::Partly { done, why } => Err(Refused { why, done: Some(done) }),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use tegata_mesh::DeclaredService;
+
+    use super::*;
+    use crate::compose;
+
+    #[tokio::test]
+    async fn what_the_gateway_does_not_take_is_not_acknowledged() {
+        let place = tempfile::tempdir().unwrap();
+        let composed = compose::for_tests(place.path()).await;
+        let (look, mut looks) = mpsc::channel::<Look>(1);
+        let service = DeclaredService {
+            name: "orders".to_owned(),
+            upstreams: vec!["http://127.0.0.1:9".to_owned()],
+            callers: Vec::new(),
+            roles: Vec::new(),
+        };
+        let answers = [Some(Ok(())), Some(Err("no authority".to_owned())), None];
+        tokio::spawn(async move {
+            for answer in answers {
+                let look = looks.recv().await.unwrap();
+                if let Some(answer) = answer {
+                    look.send(answer).unwrap();
+                }
+            }
+        });
+        perform(&composed, Order::ServiceAdd { service }, &look).await.unwrap();
+        let allow = || Order::ServiceAllow { name: "orders".to_owned(), caller: "web".to_owned() };
+        let refused = perform(&composed, allow(), &look).await.unwrap_err();
+        assert!(refused.why.contains("no authority") && refused.done.is_some(), "{refused:?}");
+        // Nobody answers.
+        assert!(perform(&composed, allow(), &look).await.is_err());
+        // Nobody is there.
+        assert!(perform(&composed, allow(), &look).await.is_err());
+        // What changes nothing of it asks nobody.
+        perform(&composed, Order::ServiceList, &look).await.unwrap();
+    }
 }

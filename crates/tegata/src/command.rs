@@ -7,13 +7,16 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use serde_json::Value;
+use tegata_store::{PostgresRefused, SealRefused};
+use tegata_token::KeysRefused;
 
 use crate::{
     admin,
     compose::{self, Startup},
     config::{self, BadConfig, Config, Source},
     demo::Demo,
-    operate::{self, Order},
+    operate::{self, Order, Refused},
+    secret_line,
     show::{self, Format},
 };
 
@@ -85,8 +88,31 @@ enum Command {
 pub(crate) enum Failed {
     /// The operation failed, or found something: 1.
     Operation(String),
+    /// The same, with something to show all the same.
+    Partly { shown: Value, why: String },
     /// Wrong usage or configuration: 2.
     Usage(String),
+    /// Another process, started for it, has said the line and ended with this code.
+    Said(u8),
+}
+
+impl From<Refused> for Failed {
+    fn from(refused: Refused) -> Self {
+        match refused.done {
+            Some(shown) => Self::Partly { shown, why: refused.why },
+            None => Self::Operation(refused.why),
+        }
+    }
+}
+
+impl Failed {
+    /// The line.
+    pub(crate) fn why(self) -> String {
+        match self {
+            Self::Operation(why) | Self::Partly { why, .. } | Self::Usage(why) => why,
+            Self::Said(code) => format!("it ended with {code}"),
+        }
+    }
 }
 
 impl From<BadConfig> for Failed {
@@ -98,8 +124,11 @@ impl From<BadConfig> for Failed {
 impl From<Startup> for Failed {
     fn from(error: Startup) -> Self {
         match error {
-            Startup::Store(error) => Self::Operation(error.to_string()),
-            behind @ Startup::Behind(_) => Self::Operation(behind.to_string()),
+            Startup::Store(_)
+            | Startup::Behind(_)
+            | Startup::Keys(KeysRefused::Store(_))
+            | Startup::Seal { source: SealRefused::Store(_), .. }
+            | Startup::Postgres(PostgresRefused::Store(_)) => Self::Operation(error.to_string()),
             other => Self::Usage(other.to_string()),
         }
     }
@@ -129,26 +158,28 @@ pub(crate) async fn run(cli: Cli) -> ExitCode {
         Command::Revoke(revoke) => revoke.run(&context).await,
         Command::Session(session) => session.run(&context).await,
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failed::Operation(error)) => {
-            warn_line!("tegata: {error}");
-            ExitCode::from(1)
+    let Err(failed) = done else { return ExitCode::SUCCESS };
+    let code = match &failed {
+        Failed::Usage(_) => 2,
+        Failed::Operation(_) => 1,
+        Failed::Partly { shown, .. } => {
+            // Whoever reads it may go away; the line and the code say enough.
+            let _ = show::show(shown, context.format);
+            1
         }
-        Err(Failed::Usage(error)) => {
-            warn_line!("tegata: {error}");
-            ExitCode::from(2)
-        }
-    }
+        Failed::Said(code) => return ExitCode::from(*code),
+    };
+    warn_line!("tegata: {}", failed.why());
+    ExitCode::from(code)
 }
 
 impl Context {
     /// The configuration.
     pub(crate) fn load(&self) -> Result<(Config, Source), Failed> {
-        let (mut config, mut source) = config::load(self.config.as_deref(), std::env::vars())?;
+        let (config, mut source) = config::load(self.config.as_deref(), std::env::vars())?;
         if let Some(data) = &self.data_dir {
-            config.store.data_dir.clone_from(data);
-            source.base = PathBuf::new();
+            // Paths in the file stay relative to the file; this one is relative to where we are.
+            source.data_dir = Some(data.clone());
         }
         Ok((config, source))
     }
@@ -168,9 +199,12 @@ impl Context {
         })?;
         let done = match answered {
             Some(done) => done,
-            None => operate::perform(&compose::compose(config, &source).await?, order).await,
+            None => {
+                compose::check_data_dir(&config, &source)?;
+                operate::perform(&compose::compose(config, &source).await?, order).await
+            }
         };
-        done.map_err(Failed::Operation)
+        Ok(done?)
     }
 
     /// Gives an order and shows its answer.
@@ -192,14 +226,8 @@ pub(crate) fn read_secret(file: Option<&PathBuf>, what: &str) -> Result<String, 
         Some(path) => std::fs::read_to_string(path).map_err(|error| {
             Failed::Usage(format!("`{}` cannot be read: {error}", path.display()))
         })?,
-        None => {
-            warn_line!("{what}, ending with a line break:");
-            let mut line = String::new();
-            std::io::stdin()
-                .read_line(&mut line)
-                .map_err(|error| Failed::Usage(format!("standard input: {error}")))?;
-            line
-        }
+        None => secret_line::read(what)
+            .map_err(|error| Failed::Usage(format!("standard input: {error}")))?,
     };
     let secret = text.trim_end_matches(['\r', '\n']).to_owned();
     if secret.is_empty() { Err(Failed::Usage(format!("{what} is empty"))) } else { Ok(secret) }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -99,8 +99,11 @@ impl DataDir {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(path.join("tegata.lock"))
             .map_err(file)?;
+        // Whoever can open it can lock it, and so keep every server from starting.
+        lock.set_permissions(fs::Permissions::from_mode(0o600)).map_err(file)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Startup::InUse(path.to_owned())),
@@ -147,15 +150,30 @@ pub(crate) struct Composed {
 
 /// Where the data directory of a configuration is.
 pub(crate) fn data_dir(config: &Config, source: &Source) -> PathBuf {
-    source.base.join(&config.store.data_dir)
+    source.data_dir.clone().unwrap_or_else(|| source.base.join(&config.store.data_dir))
+}
+
+/// Refuses a data directory that is not there. Only what serves makes one: for a command, it is a
+/// name that was mistyped.
+pub(crate) fn check_data_dir(config: &Config, source: &Source) -> Result<(), Startup> {
+    let path = data_dir(config, source);
+    if path.is_dir() {
+        return Ok(());
+    }
+    Err(Startup::Configuration(format!(
+        "there is no data directory `{}`; mend its name, or make it with `tegata init`",
+        path.display()
+    )))
 }
 
 /// Puts the parts together.
 pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed, Startup> {
     let node = Node::start();
     let realm = Realm::default();
-    let data = DataDir::take(&data_dir(&config, source))?;
-    let custody = custody(&config, data.path(), &node)?;
+    let place = data_dir(&config, source);
+    // Without its root key, nothing is made there either.
+    let custody = custody(&config, &place, &node)?;
+    let data = DataDir::take(&place)?;
     let (bare, bare_ephemeral, feed) = stores(&config, data.path(), &node).await?;
 
     let place = store_name(&config);
@@ -352,21 +370,27 @@ fn session_keys(roots: Roots) -> tegata_session::Keys {
 /// that an old one sealed would only hide that the old one is lost.
 fn custody(config: &Config, data: &Path, node: &Node) -> Result<Arc<dyn Custody>, Startup> {
     let custody = match &config.keys.root_key {
-        Some(text) => FileCustody::from_text(text, "`TEGATA_KEYS__ROOT_KEY`", node)?,
+        Some(text) => FileCustody::from_text(text.expose(), "`TEGATA_KEYS__ROOT_KEY`", node)?,
         None => FileCustody::open(&data.join(&config.keys.root_key_file), node)?,
     };
     Ok(Arc::new(custody))
 }
 
+/// Whether the root key can be used.
+pub(crate) fn check_root_key(config: &Config, source: &Source) -> Result<(), Startup> {
+    custody(config, &data_dir(config, source), &Node::start()).map(|_| ())
+}
+
 /// The store, without what must not be shown.
 pub(crate) fn store_name(config: &Config) -> String {
-    let url = &config.store.url;
+    let url = config.store.url.expose();
     match url.split_once("://") {
-        Some((scheme, rest)) if scheme != "sqlite" => {
+        Some(("sqlite", _)) => url.to_owned(),
+        Some((scheme, rest)) => {
             let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
             format!("{scheme}://{}", place.split('?').next().unwrap_or_default())
         }
-        _ => url.clone(),
+        None => "the store".to_owned(),
     }
 }
 
@@ -374,15 +398,16 @@ type Stores = (Arc<dyn Records>, Arc<dyn Ephemeral>, Arc<dyn Feed>);
 
 /// The adapters that the addresses name.
 async fn stores(config: &Config, data: &Path, node: &Node) -> Result<Stores, Startup> {
-    let feed: Arc<dyn Feed> = match config.events.url.as_str() {
+    let feed: Arc<dyn Feed> = match config.events.url.expose() {
         "memory:" => Arc::new(MemoryFeed::new(4096)),
         other => {
             return Err(Startup::Configuration(format!(
-                "[events] url `{other}` is not supported; `memory:` is"
+                "[events] {} is not supported; `memory:` is",
+                scheme(other)
             )));
         }
     };
-    let url = config.store.url.as_str();
+    let url = config.store.url.expose();
     if let Some(file) = url.strip_prefix("sqlite://") {
         let settings = SqliteConfig::default();
         let clock = Arc::clone(node.clock());
@@ -397,9 +422,27 @@ async fn stores(config: &Config, data: &Path, node: &Node) -> Result<Stores, Sta
         return Ok((Arc::new(opened.records()), Arc::new(opened.ephemeral()), feed));
     }
     Err(Startup::Configuration(format!(
-        "[store] url `{}` is not supported; write `sqlite://FILE` or `postgres://…`",
-        url.split("://").next().unwrap_or_default()
+        "[store] {} is not supported; write `sqlite://FILE` or `postgres://…`",
+        scheme(url)
     )))
+}
+
+/// What may be said of an address that may hold a password.
+fn scheme(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, _)) => format!("url `{scheme}://…`"),
+        None => "url".to_owned(),
+    }
+}
+
+/// Parts in a new directory, with keys that are made fast.
+#[cfg(test)]
+pub(crate) async fn for_tests(place: &Path) -> Composed {
+    let mut config = Config::default();
+    config.keys.algorithms = vec![tegata_token::Algorithm::Es256];
+    let source = Source { file: None, base: place.to_owned(), data_dir: None };
+    FileCustody::create(&place.join("root.key"), &Node::start()).unwrap();
+    compose(config, &source).await.unwrap()
 }
 
 #[cfg(test)]

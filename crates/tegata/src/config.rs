@@ -3,10 +3,7 @@
 //! Every section has safe defaults, so an empty file is a good one. A key that is not known is an
 //! error that names the nearest one: a setting that is silently ignored is how limits get lost.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tegata_core::{ForwardedBy, Network};
@@ -16,14 +13,15 @@ use tegata_gateway::{
 };
 use tegata_mesh::{DeclaredRoute, DeclaredService};
 use tegata_session::Environment;
-use tegata_token::{Algorithm, revocation::LONGEST_ACCESS};
+use tegata_token::Algorithm;
 
+mod contradictions;
 mod declared;
 mod listen;
 mod load;
 mod span;
 
-pub(crate) use declared::{ClientForm, Declared, UserForm, read_secret};
+pub(crate) use declared::{ClientForm, Declared, Hidden, UserForm, read_secret};
 pub(crate) use listen::Listen;
 pub(crate) use load::{BadConfig, Source, load, read_declared};
 pub(crate) use span::Span;
@@ -148,7 +146,7 @@ impl Default for Operations {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Store {
     /// `sqlite://FILE`, relative to the data directory, or `postgres://user@host/database`.
-    pub(crate) url: String,
+    pub(crate) url: Hidden,
     /// The directory of the database, the root key, the administration socket and the logs;
     /// relative to the configuration file.
     pub(crate) data_dir: PathBuf,
@@ -158,7 +156,8 @@ pub(crate) struct Store {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: "sqlite://tegata.db".to_owned(), data_dir: PathBuf::from("."), connections: 16 }
+        let url = Hidden::new("sqlite://tegata.db".to_owned());
+        Self { url, data_dir: PathBuf::from("."), connections: 16 }
     }
 }
 
@@ -167,12 +166,12 @@ impl Default for Store {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Events {
     /// `memory:`, for one node.
-    pub(crate) url: String,
+    pub(crate) url: Hidden,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { url: "memory:".to_owned() }
+        Self { url: Hidden::new("memory:".to_owned()) }
     }
 }
 
@@ -183,7 +182,7 @@ pub(crate) struct Keys {
     /// The file of the root key, relative to the data directory.
     pub(crate) root_key_file: PathBuf,
     /// The root key itself, base64: for the environment, never for a file.
-    pub(crate) root_key: Option<String>,
+    pub(crate) root_key: Option<Hidden>,
     /// The algorithms that there are keys for.
     pub(crate) algorithms: Vec<Algorithm>,
     /// How long verifiers may keep the key set.
@@ -198,6 +197,15 @@ impl Default for Keys {
             algorithms: Algorithm::ALL.to_vec(),
             jwks_max_age: Span::secs(300),
         }
+    }
+}
+
+impl Keys {
+    /// What tokens are signed with where nobody says otherwise: what every verifier must know
+    /// (`OpenID Connect Core` §15.1), or else the first that there are keys for.
+    pub(crate) fn usual(&self) -> Algorithm {
+        let required = Some(&Algorithm::Rs256).filter(|it| self.algorithms.contains(it));
+        required.or(self.algorithms.first()).copied().unwrap_or(Algorithm::Rs256)
     }
 }
 
@@ -324,87 +332,6 @@ impl Config {
         for file in files.chain(&mut self.gateway.upstream.ca_file) {
             *file = base.join(&file);
         }
-    }
-
-    /// Contradictions, which no single value shows.
-    pub(crate) fn contradictions(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        let issuer = self.issuer();
-        let loopback =
-            ["http://localhost", "http://127.0.0.1", "http://[::1]"].iter().any(|prefix| {
-                issuer
-                    .strip_prefix(prefix)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
-            });
-        if !issuer.starts_with("https://") && !loopback {
-            found.push(format!(
-                "[public] issuer `{issuer}` must begin with `https://`; only loopback addresses may be `http://`"
-            ));
-        }
-        if issuer.ends_with('/') || issuer.contains(['?', '#']) {
-            found.push(format!(
-                "[public] issuer `{issuer}` must not end with `/` and must have no query or fragment"
-            ));
-        }
-        if self.public.environment != Environment::Development && loopback {
-            found.push(
-                "[public] environment is not `development`, but the issuer is a loopback address; \
-                 set `issuer` to the address that browsers use"
-                    .to_owned(),
-            );
-        }
-        let tokens = &self.tokens;
-        if tokens.access_lifetime.get() > LONGEST_ACCESS {
-            found.push(
-                "[tokens] access_lifetime is longer than an hour: what lives so long should be a \
-                 refresh token"
-                    .to_owned(),
-            );
-        }
-        if tokens.access_lifetime.get() < Duration::from_secs(1) {
-            found.push("[tokens] access_lifetime must be at least `1s`".to_owned());
-        }
-        for (name, span) in [
-            ("service_lifetime", tokens.service_lifetime),
-            ("exchanged_lifetime", tokens.exchanged_lifetime),
-        ] {
-            if span.get() > tokens.access_lifetime.get() {
-                found.push(format!("[tokens] {name} is longer than access_lifetime"));
-            }
-        }
-        if tokens.refresh_lifetime.get() > tokens.refresh_absolute.get() {
-            found.push(
-                "[tokens] refresh_lifetime is longer than refresh_absolute; the shorter one would \
-                 always end it"
-                    .to_owned(),
-            );
-        }
-        if tokens.reuse_window.get() > Duration::from_secs(60) {
-            found.push(
-                "[tokens] reuse_window is longer than a minute, which is how long a thief could use \
-                 a stolen refresh token unseen"
-                    .to_owned(),
-            );
-        }
-        if self.sessions.idle.get() > self.sessions.absolute.get() {
-            found.push("[sessions] idle is longer than absolute".to_owned());
-        }
-        if self.store.connections == 0 {
-            found.push("[store] connections must be at least 1".to_owned());
-        }
-        if self.sessions.most == 0 {
-            found.push("[sessions] most must be at least 1".to_owned());
-        }
-        if self.keys.algorithms.is_empty() {
-            found.push("[keys] algorithms must name at least one".to_owned());
-        }
-        if !self.keys.algorithms.contains(&Algorithm::Es256) {
-            found.push(
-                "[keys] algorithms must include `ES256`, which internal tokens are signed with"
-                    .to_owned(),
-            );
-        }
-        found
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     fs,
     io::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -25,7 +25,7 @@ use crate::{
     command::{Context, Failed},
     compose::{self, Composed},
     config::{Config, Listen, Source, Span},
-    operate::{self, Declarations},
+    operate::{self, Declarations, MadeSecrets},
     run::{self, Listeners, Loopback, Stop},
 };
 
@@ -67,6 +67,16 @@ enum Limits {
     Production,
 }
 
+impl Limits {
+    /// As an option says it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Production => "production",
+        }
+    }
+}
+
 /// Where everything listens.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ports {
@@ -86,6 +96,9 @@ impl Ports {
                 Failed::Usage(format!("--port-base {base}: there are not enough ports above it"))
             })
         };
+        if base == 0 {
+            return Err(Failed::Usage("--port-base 0: ports begin with 1".to_owned()));
+        }
         at(32)?;
         Ok(Self { public: at(0)?, gateway: at(1)?, operations: at(2)?, shop: at(10)? })
     }
@@ -111,7 +124,7 @@ impl Demo {
             None => default_data_dir(ports.public)?,
         };
         if self.once {
-            return story::play(&self, &ports, &data, context).await;
+            return story::play(&self, &ports, &data).await;
         }
         let (config, source) = self.configuration(&ports, &data);
         run::start_logging(&config.observability)?;
@@ -158,7 +171,7 @@ impl Demo {
         // A demonstration rotates keys without waiting long: its verifiers read them often.
         config.keys.jwks_max_age = Span::secs(5);
         config.observability.level = "warn".to_owned();
-        (config, Source { file: None, base: PathBuf::new() })
+        (config, Source { file: None, base: PathBuf::new(), data_dir: None })
     }
 }
 
@@ -175,15 +188,22 @@ fn default_data_dir(port: u16) -> Result<PathBuf, Failed> {
 /// Binds all listeners, on both loopback addresses where the machine has both.
 fn listen(ports: &Ports) -> Result<Listeners, Failed> {
     let bind = |name: &str, port: u16| -> Result<Vec<TcpListener>, Failed> {
-        let four = TcpListener::bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-        let four = four.map_err(|error| {
+        let taken = |error: &std::io::Error| {
             Failed::Usage(format!(
                 "port {port} for {name} cannot be used: {error}; is another demo running? choose \
                  other ports with --port-base"
             ))
-        })?;
+        };
+        let four = TcpListener::bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+        let four = four.map_err(|error| taken(&error))?;
         let six = TcpListener::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port));
-        Ok(std::iter::once(four).chain(six.ok()).collect())
+        // Somebody else there would be given what browsers send to `localhost`.
+        let six = match six {
+            Ok(six) => Some(six),
+            Err(error) if lacks_address(&error) => None,
+            Err(error) => return Err(taken(&error)),
+        };
+        Ok(std::iter::once(four).chain(six).collect())
     };
     Ok(Listeners {
         public: bind("the public listener", ports.public)?,
@@ -192,16 +212,27 @@ fn listen(ports: &Ports) -> Result<Listeners, Failed> {
     })
 }
 
+/// Whether the machine has no such address, or none of its family.
+fn lacks_address(error: &std::io::Error) -> bool {
+    let none = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    error.kind() == std::io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(none)
+}
+
 /// Makes a root key where there is neither one nor anything that one could have sealed.
 fn make_root_key(data: &Path, config: &Config) -> Result<(), Failed> {
-    fs::create_dir_all(data)
-        .map_err(|error| Failed::Usage(format!("`{}`: {error}", data.display())))?;
+    make_directory(data).map_err(Failed::Usage)?;
     let key = data.join(&config.keys.root_key_file);
     if key.exists() || data.join("tegata.db").exists() {
         return Ok(());
     }
     let made = FileCustody::create(&key, &Node::start());
     made.map(|_| ()).map_err(|error| Failed::Usage(error.to_string()))
+}
+
+/// Makes a directory for nobody else, where there is none.
+fn make_directory(data: &Path) -> Result<(), String> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.map_err(|error| format!("`{}`: {error}", data.display()))
 }
 
 async fn import(composed: &Composed, file: &Path) -> Result<(), Failed> {
@@ -261,7 +292,8 @@ async fn declare(
         routes: shop.route.into_iter().chain([staff()]).collect(),
         dry_run: false,
     };
-    operate::declare(composed, &declarations).await.map_err(Failed::Operation)?;
+    // Whoever has a secret here has it from the household.
+    operate::declare(composed, &declarations, MadeSecrets::WouldBeLost).await?;
     Ok(())
 }
 

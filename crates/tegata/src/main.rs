@@ -33,7 +33,9 @@ mod operate;
 mod outbox;
 mod registry;
 mod run;
+mod secret_line;
 mod show;
+mod usage;
 
 /// Lets the process have as many open files as it may: the usual limit for programs of people is
 /// below the number of connections that a server is given.
@@ -46,7 +48,10 @@ fn raise_limits() {
 }
 
 fn main() -> ExitCode {
-    let cli = command::Cli::parse();
+    let cli = match command::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage::tell(&error),
+    };
     raise_limits();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -9,7 +9,7 @@ use tegata_token::Algorithm;
 
 use crate::compose::Composed;
 
-pub(crate) use declare::declare;
+pub(crate) use declare::{MadeSecrets, declare};
 
 mod clients;
 mod declare;
@@ -96,6 +96,11 @@ pub(crate) enum Order {
 }
 
 impl Order {
+    /// Whether the servers that enforce it confirm it.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        matches!(self, Self::Revoke { .. })
+    }
+
     /// Whether it changes which services and routes there are.
     pub(crate) fn changes_map(&self) -> bool {
         matches!(
@@ -154,56 +159,71 @@ pub(crate) enum What {
 /// Who orders through the command line, in the journal.
 pub(crate) const OPERATOR: &str = "operator";
 
+/// Why an order was not carried out, or not all of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Refused {
+    /// One line that says what, where and how to mend it.
+    pub(crate) why: String,
+    /// What was done or found all the same: whoever ordered must see it.
+    pub(crate) done: Option<Value>,
+}
+
+impl From<String> for Refused {
+    fn from(why: String) -> Self {
+        Self { why, done: None }
+    }
+}
+
 /// Carries out an order. The answer is for people and machines alike: an object, or a list.
-///
-/// The error is one line that says what, where and how to mend it.
-pub(crate) async fn perform(composed: &Composed, order: Order) -> Result<Value, String> {
-    match order {
-        Order::Declare(declarations) => declare(composed, &declarations).await,
-        Order::UserAdd { username, email, roles, password } => {
-            users::add(composed, &username, email.as_deref(), &roles, password).await
+pub(crate) async fn perform(composed: &Composed, order: Order) -> Result<Value, Refused> {
+    Ok(match order {
+        Order::Declare(declarations) => {
+            declare(composed, &declarations, MadeSecrets::AreShown).await?
         }
-        Order::UserList => users::list(composed).await,
-        Order::UserShow { username } => users::show(composed, &username).await,
+        Order::UserAdd { username, email, roles, password } => {
+            users::add(composed, &username, email.as_deref(), &roles, password).await?
+        }
+        Order::UserList => users::list(composed).await?,
+        Order::UserShow { username } => users::show(composed, &username).await?,
         Order::UserDisable { username, enable } => {
-            users::disable(composed, &username, enable).await
+            users::disable(composed, &username, enable).await?
         }
         Order::UserPasswd { username, password } => {
-            users::passwd(composed, &username, password).await
+            users::passwd(composed, &username, password).await?
         }
-        Order::ClientAdd { metadata, secret } => clients::add(composed, &metadata, secret).await,
-        Order::ClientList => clients::list(composed).await,
-        Order::ClientRotateSecret { client } => clients::rotate_secret(composed, &client).await,
-        Order::ClientRemove { client } => clients::remove(composed, &client).await,
+        Order::ClientAdd { metadata, secret } => clients::add(composed, *metadata, secret).await?,
+        Order::ClientList => clients::list(composed).await?,
+        Order::ClientRotateSecret { client } => clients::rotate_secret(composed, &client).await?,
+        Order::ClientRemove { client } => clients::remove(composed, &client).await?,
         Order::ServiceAdd { service } => {
-            let services = [service];
-            let declared = composed.registry.declare(&composed.realm, &services, &[], false);
-            Ok(json!({"changed": declared.await.map_err(text)?}))
+            let name = service.name.clone();
+            composed.registry.add(&composed.realm, service).await.map_err(text)?;
+            json!({"changed": [format!("service `{name}` registered")]})
         }
         Order::ServiceList => {
             let services = composed.registry.services(&composed.realm).await.map_err(text)?;
-            serde_json::to_value(services).map_err(text)
+            serde_json::to_value(services).map_err(text)?
         }
         Order::ServiceAllow { name, caller } => {
             composed.registry.allow(&composed.realm, &name, &caller).await.map_err(text)?;
-            Ok(json!({"service": name, "caller": caller}))
+            json!({"service": name, "caller": caller})
         }
         Order::ServiceRemove { name } => {
             composed.registry.remove(&composed.realm, &name).await.map_err(text)?;
-            Ok(json!({"removed": name}))
+            json!({"removed": name})
         }
-        Order::KeyList => Ok(keys::list(composed)),
-        Order::KeyRotate { algorithm, force } => keys::rotate(composed, algorithm, force).await,
-        Order::KeyRetire { kid } => keys::retire(composed, &kid).await,
+        Order::KeyList => keys::list(composed),
+        Order::KeyRotate { algorithm, force } => keys::rotate(composed, algorithm, force).await?,
+        Order::KeyRetire { kid } => keys::retire(composed, &kid).await?,
         Order::KeyImport { pem, kid, algorithm } => {
-            keys::import(composed, &pem, kid.as_deref(), algorithm).await
+            keys::import(composed, &pem, kid.as_deref(), algorithm).await?
         }
-        Order::TokenInspect { token } => tokens::inspect(composed, &token).await,
-        Order::Revoke { what, reason } => revoke::revoke(composed, what, reason).await,
-        Order::SessionList { username } => sessions::list(composed, username.as_deref()).await,
-        Order::SessionEnd { sid } => sessions::end(composed, &sid).await,
-        Order::Ping => Ok(json!({"node": composed.node.id().to_string()})),
-    }
+        Order::TokenInspect { token } => tokens::inspect(composed, &token).await?,
+        Order::Revoke { what, reason } => revoke::revoke(composed, what, reason).await?,
+        Order::SessionList { username } => sessions::list(composed, username.as_deref()).await?,
+        Order::SessionEnd { sid } => sessions::end(composed, &sid).await?,
+        Order::Ping => json!({"node": composed.node.id().to_string()}),
+    })
 }
 
 fn text(error: impl std::fmt::Display) -> String {

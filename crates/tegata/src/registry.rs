@@ -54,6 +54,9 @@ pub(crate) enum RegistryRefused {
     /// The services and routes would not fit together.
     #[error(transparent)]
     Invalid(#[from] InvalidMap),
+    /// There is such a service already.
+    #[error("there already is a service `{0}`; change it with `tegata apply`")]
+    Present(String),
     /// There is no such service.
     #[error("there is no service `{0}`; `tegata service list` names them")]
     Unknown(String),
@@ -92,28 +95,46 @@ impl Registry {
         Ok(ServiceMap::check(&services, &routes)?)
     }
 
-    /// Makes services and routes be as they are declared, beside those that are there already.
-    /// Answers what changed, in words.
+    /// Makes services and routes be as they are declared, beside those that are there already. Tells
+    /// what changed, in words, as it goes.
     pub(crate) async fn declare(
         &self,
         realm: &Realm,
         services: &[DeclaredService],
         routes: &[DeclaredRoute],
         dry_run: bool,
-    ) -> Result<Vec<String>, RegistryRefused> {
+        mut tell: impl FnMut(String),
+    ) -> Result<(), RegistryRefused> {
         self.check_with(realm, services, routes).await?;
-        let mut changed = Vec::new();
         for declared in services {
             let stored = StoredService { declared: declared.clone() };
             let name = format!("service `{}`", declared.name);
-            changed.extend(self.write(realm, &stored, &name, dry_run).await?);
+            self.write(realm, &stored, &name, dry_run).await?.map(&mut tell);
         }
         for declared in routes {
             let stored = StoredRoute { declared: declared.clone() };
             let name = format!("route `{}`", declared.path);
-            changed.extend(self.write(realm, &stored, &name, dry_run).await?);
+            self.write(realm, &stored, &name, dry_run).await?.map(&mut tell);
         }
-        Ok(changed)
+        Ok(())
+    }
+
+    /// Registers a service that is not there yet. One that is there is left alone: whoever named the
+    /// same by mistake would take its roles and callers from it.
+    pub(crate) async fn add(
+        &self,
+        realm: &Realm,
+        declared: DeclaredService,
+    ) -> Result<(), RegistryRefused> {
+        let name = declared.name.clone();
+        self.check_with(realm, std::slice::from_ref(&declared), &[]).await?;
+        let event = self.event(realm, &format!("service `{name}`"), "registered");
+        let put = StoredService { declared }.put(Expect::Absent);
+        match self.records.commit(Batch::new(realm.clone()).with(put).journal(&event)).await {
+            Ok(()) => Ok(()),
+            Err(CommitRefused::Conflict { .. }) => Err(RegistryRefused::Present(name)),
+            Err(CommitRefused::Store(error)) => Err(error.into()),
+        }
     }
 
     /// Lets `caller` get tokens for a service.
@@ -123,13 +144,27 @@ impl Registry {
         name: &str,
         caller: &str,
     ) -> Result<(), RegistryRefused> {
-        let found = repository::load::<StoredService>(self.records.as_ref(), realm, name).await?;
-        let mut declared =
-            found.ok_or_else(|| RegistryRefused::Unknown(name.to_owned()))?.value.declared;
-        if !declared.callers.iter().any(|known| known == caller) {
+        let records = self.records.as_ref();
+        for _ in 0..TRIES {
+            let found = repository::load::<StoredService>(records, realm, name).await?;
+            let found = found.ok_or_else(|| RegistryRefused::Unknown(name.to_owned()))?;
+            let mut declared = found.value.declared.clone();
+            if declared.callers.iter().any(|known| known == caller) {
+                return Ok(());
+            }
             declared.callers.push(caller.to_owned());
+            self.check_with(realm, std::slice::from_ref(&declared), &[]).await?;
+            let event = self.event(realm, &format!("service `{name}`"), "changed");
+            // What was read, or nothing: of two at once, neither may undo the other.
+            let put = StoredService { declared }.put(Expect::Version(found.version));
+            let batch = Batch::new(realm.clone()).with(put).journal(&event);
+            match records.commit(batch).await {
+                Ok(()) => return Ok(()),
+                Err(CommitRefused::Conflict { .. }) => {}
+                Err(CommitRefused::Store(error)) => return Err(error.into()),
+            }
         }
-        self.declare(realm, &[declared], &[], false).await.map(|_| ())
+        Err(contended().into())
     }
 
     /// Removes a service and its routes.
@@ -155,7 +190,7 @@ impl Registry {
     }
 
     /// Checks what there would be if these were declared.
-    async fn check_with(
+    pub(crate) async fn check_with(
         &self,
         realm: &Realm,
         services: &[DeclaredService],

@@ -6,10 +6,12 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::HeaderValue;
 use prometheus_client::registry::Registry;
-use tegata_core::{BoxFuture, ForwardedBy, Network, Proxies};
+use tegata_core::{BoxFuture, ForwardedBy, Network, Proxies, Secret};
 use tegata_gateway::{Gateway, SessionCheck};
-use tegata_mesh::Upstream;
+use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap, Upstream};
 use tegata_server::{App, BrowserClient, Check, Operations};
 use tegata_session::{Environment, Origins};
 use tegata_token::{AccessToken, Algorithm, Expected, ExpectedAudience, Memory, Scope, Verifier};
@@ -60,6 +62,9 @@ impl Loopback {
 pub(crate) struct Running {
     composed: Arc<Composed>,
     gateway: Arc<Gateway>,
+    /// Told first: nobody new is let in from outside.
+    closing: watch::Sender<bool>,
+    /// Told when the gateway has ended: what was open for it ends too.
     stopping: watch::Sender<bool>,
     servers: JoinSet<()>,
     _background: JoinSet<()>,
@@ -77,32 +82,38 @@ pub(crate) async fn start(
     let outer = public(&composed, &metrics, loopback)?;
     let behind = outer.behind(gateway_as_proxy());
     let inner = inner()?;
-    let inner_address = inner.local_addr().map_err(|error| Failed::Operation(error.to_string()))?;
-    let gateway = gateway(&composed, &mut registry, &listeners, inner_address, loopback).await?;
+    let way = Way {
+        address: inner.local_addr().map_err(|error| Failed::Operation(error.to_string()))?,
+        secret: secret(&composed),
+    };
+    let gateway = gateway(&composed, &mut registry, &listeners, &way, loopback).await?;
     let socket = admin::bind(composed.data.path()).map_err(|error| {
         let path = admin::socket(composed.data.path());
         Failed::Usage(format!("`{}`: {error}", path.display()))
     })?;
+    let (closing, closed) = watch::channel(false);
+    let (stopping, stopped) = watch::channel(false);
     let operations = tegata_server::operations::router(Operations {
         registry: Arc::new(registry),
         checks: Arc::new([
             Arc::new(Store(Arc::clone(&composed))),
             Arc::new(Followed(Arc::clone(&composed))),
+            Arc::new(Open(closed.clone())),
         ]),
     });
-    let (stopping, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
     let limits = outer.config().limits.clone();
     let tls = composed.config.public.tls.as_ref().map(tegata_gateway::tls::server).transpose();
     let tls = tls.map_err(|error| Failed::Usage(format!("[public.tls] {error}")))?;
-    for (router, sockets, tls) in [
-        (tegata_server::router(outer), listeners.public, tls),
-        (tegata_server::router(behind), vec![inner], None),
-        (operations, listeners.operations, None),
+    let behind = tegata_server::router_for_gateway(behind, way.secret);
+    for (router, sockets, tls, mut stopped) in [
+        (tegata_server::router(outer), listeners.public, tls, closed),
+        (behind, vec![inner], None, stopped.clone()),
+        // Whoever looks must see that it is not ready, until the end.
+        (operations, listeners.operations, None, stopped),
     ] {
         let limits = limits.clone();
         let sockets = sockets.into_iter().map(into_tokio).collect::<Result<Vec<_>, _>>()?;
-        let mut stopped = stopped.clone();
         servers.spawn(async move {
             // An error here is that the handle is gone, which is a stop too.
             let stop = async move { drop(stopped.wait_for(|stop| *stop).await) };
@@ -116,15 +127,16 @@ pub(crate) async fn start(
     let (look, looks) = tokio::sync::mpsc::channel(16);
     beside.spawn(admin::serve(socket, Arc::clone(&composed), look));
     beside.spawn(remap(Arc::clone(&composed), Arc::clone(&gateway), looks));
-    Ok(Running { composed, gateway, stopping, servers, _background: beside })
+    Ok(Running { composed, gateway, closing, stopping, servers, _background: beside })
 }
 
 impl Running {
     /// Accepts no more, lets requests in flight end, and answers when all of it has ended.
     pub(crate) async fn stop(mut self) {
+        self.closing.send_replace(true);
         let gateway = Arc::clone(&self.gateway);
-        // The gateway first: what it still carries may need the pages behind it. Waiting for its
-        // threads blocks, so it is done on one that may.
+        // What it still carries may need the pages behind it, so those end after it. Waiting for
+        // its threads blocks, so it is done on one that may.
         let _ = tokio::task::spawn_blocking(move || gateway.shutdown()).await;
         self.stopping.send_replace(true);
         while self.servers.join_next().await.is_some() {}
@@ -157,6 +169,10 @@ fn public(
         environment: set.environment,
         proxies: Proxies { trusted, forwarded_by },
         limits,
+        browser: BrowserClient {
+            algorithm: composed.config.keys.usual(),
+            ..BrowserClient::default()
+        },
         longest_token: composed.config.tokens.access_lifetime.get() + Duration::from_secs(60),
         ..tegata_server::Config::default()
     };
@@ -183,12 +199,26 @@ fn inner() -> Result<TcpListener, Failed> {
     })
 }
 
+/// The way from the gateway to the public listener.
+struct Way {
+    address: SocketAddr,
+    /// What the gateway shows there. Everybody on this machine can connect to the address, and
+    /// nobody else may say on whose behalf.
+    secret: Secret<String>,
+}
+
+fn secret(composed: &Composed) -> Secret<String> {
+    let mut bytes = [0_u8; 32];
+    composed.node.entropy().fill(&mut bytes);
+    Secret::new(URL_SAFE_NO_PAD.encode(bytes))
+}
+
 /// The gateway.
 async fn gateway(
     composed: &Composed,
     registry: &mut Registry,
     listeners: &Listeners,
-    public: SocketAddr,
+    way: &Way,
     loopback: Loopback,
 ) -> Result<Arc<Gateway>, Failed> {
     let usage = |error: &dyn std::fmt::Display| Failed::Usage(format!("[gateway] {error}"));
@@ -205,8 +235,11 @@ async fn gateway(
         upstream: set.upstream.clone(),
         ..tegata_gateway::Config::default()
     };
-    let upstream: Upstream = format!("http://{public}").parse().map_err(|error| usage(&error))?;
-    config.public = Some(upstream);
+    let upstream = format!("http://{}", way.address).parse::<Upstream>();
+    config.public = Some(upstream.map_err(|error| usage(&error))?);
+    let mut secret = HeaderValue::from_str(way.secret.expose()).map_err(|error| usage(&error))?;
+    secret.set_sensitive(true);
+    config.public_secret = Some(secret);
     config.internal.issuer = composed.config.issuer();
     let in_development = composed.config.public.environment == Environment::Development;
     config.hsts = (!in_development).then_some(HSTS);
@@ -257,29 +290,43 @@ async fn remap(
     mut looks: tokio::sync::mpsc::Receiver<admin::Look>,
 ) {
     let mut known = None;
+    let mut warned = None;
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     loop {
-        // Whoever asked is answered when the look is dropped, which is after the map was given.
-        let _look = tokio::select! {
+        let look = tokio::select! {
             _ = ticks.tick() => None,
             Some(look) = looks.recv() => Some(look),
         };
-        let (realm, registry) = (&composed.realm, &composed.registry);
-        let read = tokio::try_join!(registry.services(realm), registry.routes(realm));
-        let Ok(declared) = read else { continue };
-        if known.as_ref() == Some(&declared) {
-            continue;
+        let given = give_map(&composed, &gateway, &mut known).await;
+        let wrong = given.as_ref().err().cloned();
+        if wrong != warned
+            && let Some(error) = &wrong
+        {
+            tracing::warn!(%error, "the gateway keeps the map it has");
         }
-        match registry.map(realm).await {
-            Ok(map) => {
-                if let Err(error) = gateway.replace(&map, Vec::new()) {
-                    tracing::warn!(%error, "the gateway keeps the map it has");
-                }
-                known = Some(declared);
-            }
-            Err(error) => tracing::warn!(%error, "the services and routes cannot be read"),
+        warned = wrong;
+        if let Some(look) = look {
+            // Whoever asked may have gone.
+            let _ = look.send(given);
         }
     }
+}
+
+/// What was declared when the gateway was given its map.
+type Known = Option<(Vec<DeclaredService>, Vec<DeclaredRoute>)>;
+
+/// Gives the gateway the map, where it is another than the one before. What failed is tried again.
+async fn give_map(composed: &Composed, gateway: &Gateway, known: &mut Known) -> Result<(), String> {
+    let (realm, registry) = (&composed.realm, &composed.registry);
+    let declared = tokio::try_join!(registry.services(realm), registry.routes(realm));
+    let declared = declared.map_err(|error| error.to_string())?;
+    if known.as_ref() == Some(&declared) {
+        return Ok(());
+    }
+    let map = ServiceMap::check(&declared.0, &declared.1).map_err(|error| error.to_string())?;
+    gateway.replace(&map, Vec::new()).map_err(|error| error.to_string())?;
+    *known = Some(declared);
+    Ok(())
 }
 
 /// The origins whose pages may change something: our own, under both addresses.
@@ -327,6 +374,22 @@ impl Check for Followed {
                 Some(age) => Err(format!("the view of revocations is {} s old", age.as_secs())),
                 None => Err("the revocation log has not been read yet".to_owned()),
             }
+        })
+    }
+}
+
+/// The server lets in whoever comes.
+struct Open(watch::Receiver<bool>);
+
+impl Check for Open {
+    fn name(&self) -> &'static str {
+        "open"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), String>> {
+        let closed = *self.0.borrow();
+        Box::pin(async move {
+            if closed { Err("the server is about to stop".to_owned()) } else { Ok(()) }
         })
     }
 }

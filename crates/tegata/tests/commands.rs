@@ -4,14 +4,33 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     path::Path,
     process::{Child, Command, Output, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
+use tegata_core::Node;
 use tegata_store::testing::PostgresServer;
 use tempfile::TempDir;
+
+mod commands {
+    mod applying;
+    mod configuration;
+    mod doctor;
+    mod inner;
+    mod once;
+    mod places;
+    mod services;
+    mod stopping;
+    mod taking_back;
+    mod usage;
+}
+
+/// How long something may take that happens soon.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Ports that the system chooses, and keys that are made fast.
 const CONFIGURATION: &str = "[public]\nlisten = \"127.0.0.1:0\"\nissuer = \"http://localhost:8000\"\n\
@@ -63,6 +82,28 @@ impl Place {
         said
     }
 
+    /// As [`Self::refused`], of a command that logs before it fails.
+    fn refused_after_log(&self, args: &[&str], code: i32) -> String {
+        let output = self.run(args);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        said.lines().last().unwrap().to_owned()
+    }
+
+    /// Runs a command with this on its standard input; answers its code and what it says.
+    fn given(&self, text: &str, args: &[&str]) -> (Option<i32>, String) {
+        let mut child = self
+            .command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), said(&output))
+    }
+
     fn add_user(&self, name: &str) {
         self.write("pw", "correct horse battery staple\n");
         let output =
@@ -88,7 +129,42 @@ impl Place {
 /// A running server, killed with its owner.
 struct Server(Child);
 
+/// Where a running server listens.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    public: u16,
+    gateway: u16,
+    operations: u16,
+    /// Where the gateway reaches the public listener.
+    inner: u16,
+}
+
 impl Server {
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// All its ports, told apart by what they answer.
+    fn ports(&self) -> Ports {
+        let all = listening(self.pid());
+        let answering = |name: &str, told: [u16; 2]| {
+            let is_it =
+                |port: &&u16| [get(**port, "/health").0, get(**port, "/health/live").0] == told;
+            *all.iter().find(is_it).unwrap_or_else(|| panic!("{name} is nowhere in {all:?}"))
+        };
+        Ports {
+            public: answering("the public listener", [404, 404]),
+            gateway: answering("the gateway", [200, 404]),
+            operations: answering("operations", [404, 200]),
+            inner: answering("the way behind the gateway", [403, 403]),
+        }
+    }
+
     fn stop(mut self) {
         let pid = self.0.id().to_string();
         assert!(Command::new("kill").arg(pid).status().unwrap().success());
@@ -106,6 +182,76 @@ impl Drop for Server {
         // It may have ended already.
         let _ended = self.0.kill();
         let _status = self.0.wait();
+    }
+}
+
+/// The TCP ports that a process listens on.
+fn listening(pid: u32) -> Vec<u16> {
+    let held: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|held| fs::read_link(held.unwrap().path()).ok())
+        .filter_map(|held| held.to_str().map(str::to_owned))
+        .collect();
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
+    let port = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let is_its = held.contains(&format!("socket:[{}]", words[9]));
+        let port = u16::from_str_radix(words[1].split(':').nth(1)?, 16).unwrap();
+        (words[3] == "0A" && is_its).then_some(port)
+    };
+    table.lines().skip(1).filter_map(port).collect()
+}
+
+/// Sends a request; answers the status and the whole answer. 0: there was none.
+fn ask(port: u16, head: &str, body: &str) -> (u16, String) {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return (0, String::new()) };
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = body.len();
+    let request = format!(
+        "{head}\r\nHost: localhost:8000\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n\
+         {body}"
+    );
+    // Who refuses need not read all of it.
+    let _refused = stream.write_all(request.as_bytes());
+    let mut answer = Vec::new();
+    let _cut = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or_default(), answer)
+}
+
+fn get(port: u16, target: &str) -> (u16, String) {
+    ask(port, &format!("GET {target} HTTP/1.1"), "")
+}
+
+/// Signs in over the browser API, with these header fields beside the usual ones.
+fn sign_in(port: u16, password: &str, fields: &str) -> (u16, String) {
+    let head = format!(
+        "POST /api/auth/login HTTP/1.1\r\nOrigin: http://localhost:8000\r\n\
+         Content-Type: application/json{fields}"
+    );
+    ask(port, &head, &format!(r#"{{"username": "alice", "password": "{password}"}}"#))
+}
+
+/// The JSON of an answer's body.
+fn body(answer: &str) -> Value {
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+/// What a token says in its header (0) or its claims (1).
+fn part(token: &str, which: usize) -> Value {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    let text = token.split('.').nth(which).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap()
+}
+
+/// Looks until it is so.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let node = Node::start();
+    let began = node.since_boot();
+    while !is_so() {
+        assert!(node.elapsed(began) < PATIENCE, "in vain was it waited until {what}");
+        std::thread::yield_now();
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn declarations(declared: Declared, base: &Path) -> Result<Declaratio
                     "user `{name}`: `password` and `password_file` are both given; keep one"
                 ));
             }
-            (password, in_file) => password.map(|hidden| hidden.0).or(in_file),
+            (password, in_file) => password.map(|hidden| hidden.expose().to_owned()).or(in_file),
         };
         users.push(DeclaredUser {
             username: form.username,
@@ -59,7 +59,7 @@ pub(crate) fn declarations(declared: Declared, base: &Path) -> Result<Declaratio
             locale: form.locale,
             disabled: form.disabled,
             password,
-            password_hash: form.password_hash.map(|hidden| hidden.0),
+            password_hash: form.password_hash.map(|hidden| hidden.expose().to_owned()),
         });
     }
     let mut clients = Vec::with_capacity(declared.client.len());

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write as _,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -26,7 +27,9 @@ impl Init {
     /// Writes both files, or neither where one is there already.
     pub(crate) fn run(self) -> Result<(), Failed> {
         let (config, key) = (self.dir.join("tegata.toml"), self.dir.join("root.key"));
-        fs::create_dir_all(&self.dir).map_err(|error| failed(&self.dir, &error))?;
+        // What is in it is the server's alone.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
+        made.map_err(|error| failed(&self.dir, &error))?;
         if config.exists() {
             return Err(Failed::Usage(format!(
                 "`{}` is there already; remove it, or choose another directory",

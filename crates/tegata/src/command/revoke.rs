@@ -2,13 +2,13 @@
 
 use clap::Args;
 
-use super::{Context, Failed};
+use super::{Context, Failed, read_secret};
 use crate::operate::{Order, What};
 
 #[derive(Args)]
 #[group(id = "what", required = true, multiple = false)]
 struct Chosen {
-    /// An access or refresh token.
+    /// An access or refresh token; `-` reads it from standard input.
     #[arg(long)]
     token: Option<String>,
     /// An access token, by its name.
@@ -40,7 +40,7 @@ pub(crate) struct Revoke {
     #[command(flatten)]
     chosen: Chosen,
     /// Why, in a word: kept in the journal.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: String,
     /// Says which enforcement points refuse it now, and after how long: with one node, this one,
     /// before the command answers.
@@ -50,7 +50,10 @@ pub(crate) struct Revoke {
 
 impl Revoke {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failed> {
-        let chosen = self.chosen;
+        let mut chosen = self.chosen;
+        if chosen.token.as_deref() == Some("-") {
+            chosen.token = Some(read_secret(None, "the token")?);
+        }
         let what = [
             chosen.token.map(What::Token),
             chosen.jti.map(What::Jti),
@@ -64,8 +67,13 @@ impl Revoke {
         let what = what.into_iter().flatten().next();
         let what = what.ok_or_else(|| Failed::Usage("say what is to be revoked".to_owned()))?;
         let mut answer = context.order(Order::Revoke { what, reason: self.reason }).await?;
-        if let Some(members) = answer.as_object_mut().filter(|_| !self.wait) {
-            members.remove("confirmed");
+        if let Some(members) = answer.as_object_mut() {
+            if !self.wait {
+                members.remove("confirmed");
+            } else if !members.contains_key("confirmed") {
+                let note = "no server runs here that could confirm it; one that starts knows it";
+                members.insert("unconfirmed".to_owned(), note.into());
+            }
         }
         context.show(&answer)
     }

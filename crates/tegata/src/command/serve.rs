@@ -9,7 +9,7 @@ use super::{Context, Failed, apply};
 use crate::{
     compose,
     config::Declared,
-    operate,
+    operate::{self, MadeSecrets},
     run::{self, Listeners, Loopback, Stop},
 };
 
@@ -17,12 +17,7 @@ use crate::{
 pub(crate) async fn run(context: &Context) -> Result<(), Failed> {
     let (config, source) = context.load()?;
     run::start_logging(&config.observability)?;
-    let declared = Declared {
-        user: config.user.clone(),
-        client: config.client.clone(),
-        service: config.service.clone(),
-        route: config.route.clone(),
-    };
+    let declared = Declared::of(&config);
     let listeners = Listeners {
         public: bind("[public]", config.public.listen.addresses())?,
         gateway: bind("[gateway]", config.gateway.listen.addresses())?,
@@ -30,7 +25,8 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failed> {
     };
     let composed = Arc::new(compose::compose(config, &source).await?);
     let declarations = apply::declarations(declared, &source.base).map_err(Failed::Usage)?;
-    operate::declare(&composed, &declarations).await.map_err(Failed::Usage)?;
+    let declared = operate::declare(&composed, &declarations, MadeSecrets::WouldBeLost).await;
+    declared.map_err(|refused| Failed::Usage(refused.why))?;
     let stop = Stop::listen()?;
     let running = run::start(Arc::clone(&composed), listeners, Loopback::Counted).await?;
     tracing::info!(node = %composed.node.id(), issuer = composed.provider.issuer(), "started");

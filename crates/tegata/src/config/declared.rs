@@ -8,6 +8,8 @@ use tegata_core::Secret;
 use tegata_mesh::{DeclaredRoute, DeclaredService};
 use tegata_oauth::ClientMetadata;
 
+use super::Config;
+
 /// Everything that can be declared.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -16,6 +18,18 @@ pub(crate) struct Declared {
     pub(crate) client: Vec<ClientForm>,
     pub(crate) service: Vec<DeclaredService>,
     pub(crate) route: Vec<DeclaredRoute>,
+}
+
+impl Declared {
+    /// What a configuration declares.
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            user: config.user.clone(),
+            client: config.client.clone(),
+            service: config.service.clone(),
+            route: config.route.clone(),
+        }
+    }
 }
 
 /// A person.
@@ -42,14 +56,34 @@ pub(crate) struct UserForm {
     pub(crate) password_hash: Option<Hidden>,
 }
 
-/// A text that is not shown.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Hidden(pub(crate) String);
+/// A text that is not shown, not even where it is no text.
+#[derive(Clone)]
+pub(crate) struct Hidden(Secret<String>);
+
+impl Hidden {
+    pub(crate) fn new(text: String) -> Self {
+        Self(Secret::new(text))
+    }
+
+    /// The text.
+    pub(crate) fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
 
 impl std::fmt::Debug for Hidden {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Hidden(…)")
+    }
+}
+
+impl<'de> Deserialize<'de> for Hidden {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The usual error of a wrong type shows the value.
+        match serde_json::Value::deserialize(deserializer) {
+            Ok(serde_json::Value::String(text)) => Ok(Self::new(text)),
+            _ => Err(D::Error::custom("a secret must be a string, in quotes")),
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Source {
     pub(crate) file: Option<PathBuf>,
     /// What relative paths in it are relative to.
     pub(crate) base: PathBuf,
+    /// The data directory that was named in place of the configuration's.
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// Reads `file`, or `tegata.toml` here if there is one, with `environment` over it.
@@ -42,7 +44,12 @@ pub(crate) fn load(
     let default = Path::new("tegata.toml");
     let chosen = file.or_else(|| default.exists().then_some(default));
     let text = match chosen {
-        Some(path) => read(path)?,
+        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            BadConfig(format!(
+                "{}; `tegata init` writes one with comments",
+                unreadable(path, &error)
+            ))
+        })?,
         None => String::new(),
     };
     let shown =
@@ -50,10 +57,11 @@ pub(crate) fn load(
     let mut table: Table = parse(&text, &shown)?;
     // Read once as it stands, so that what is wrong is shown with its line.
     parse::<Config>(&text, &shown)?;
-    overlay(&mut table, environment)?;
-    let mut config: Config = table
-        .try_into()
-        .map_err(|error: toml::de::Error| BadConfig(explain(error.message(), "the environment")))?;
+    let set = over(environment);
+    let file = table.clone();
+    set.iter().try_for_each(|set| overlay(&mut table, set))?;
+    let mut config: Config =
+        table.try_into().map_err(|error: toml::de::Error| blame(&file, &set, error.message()))?;
     if let Some(contradiction) = config.contradictions().into_iter().next() {
         return Err(BadConfig(format!("{shown}: {contradiction}")));
     }
@@ -61,6 +69,7 @@ pub(crate) fn load(
     let source = Source {
         file: chosen.map(Path::to_owned),
         base: base.map_or_else(|| PathBuf::from("."), Path::to_owned),
+        data_dir: None,
     };
     config.resolve(&source.base);
     Ok((config, source))
@@ -68,7 +77,7 @@ pub(crate) fn load(
 
 /// Reads a file of declarations: TOML, or JSON where its name ends so.
 pub(crate) fn read_declared(path: &Path) -> Result<Declared, BadConfig> {
-    let text = read(path)?;
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
     let shown = format!("`{}`", path.display());
     if path.extension().is_some_and(|extension| extension == "json") {
         return serde_json::from_str(&text)
@@ -77,13 +86,8 @@ pub(crate) fn read_declared(path: &Path) -> Result<Declared, BadConfig> {
     parse(&text, &shown)
 }
 
-fn read(path: &Path) -> Result<String, BadConfig> {
-    std::fs::read_to_string(path).map_err(|error| {
-        BadConfig(format!(
-            "`{}` cannot be read: {error}; `tegata init` writes one with comments",
-            path.display()
-        ))
-    })
+fn unreadable(path: &Path, error: &std::io::Error) -> BadConfig {
+    BadConfig(format!("`{}` cannot be read: {error}", path.display()))
 }
 
 fn parse<T: DeserializeOwned>(text: &str, shown: &str) -> Result<T, BadConfig> {
@@ -134,29 +138,46 @@ fn distance(left: &str, right: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-/// Sets values from the environment: `TEGATA_TOKENS__ACCESS_LIFETIME=15m`. Two underscores stand
+/// A variable that sets something, and its text.
+type Set = (String, String);
+
+/// The variables that set something, in the order of their names.
+fn over(environment: impl Iterator<Item = Set>) -> Vec<Set> {
+    let sets = |name: &str| name.strip_prefix(PREFIX).is_some_and(|path| path.contains("__"));
+    let mut set: Vec<_> = environment.filter(|(name, _)| sets(name)).collect();
+    set.sort();
+    set
+}
+
+/// Sets a value from the environment: `TEGATA_TOKENS__ACCESS_LIFETIME=15m`. Two underscores stand
 /// between section and key.
-fn overlay(
-    table: &mut Table,
-    environment: impl Iterator<Item = (String, String)>,
-) -> Result<(), BadConfig> {
-    for (name, text) in environment {
-        let Some(path) = name.strip_prefix(PREFIX).filter(|path| path.contains("__")) else {
-            continue;
-        };
-        let path = path.to_ascii_lowercase();
-        let parts: Vec<&str> = path.split("__").collect();
-        let Some((key, sections)) = parts.split_last() else { continue };
-        let mut target = &mut *table;
-        for section in sections {
-            let entry = target.entry(*section).or_insert_with(|| Value::Table(Table::new()));
-            target = entry.as_table_mut().ok_or_else(|| {
-                BadConfig(format!("`{name}` in the environment: `{section}` is not a section"))
-            })?;
-        }
-        target.insert((*key).to_owned(), value(&text));
+fn overlay(table: &mut Table, (name, text): &Set) -> Result<(), BadConfig> {
+    let path = name.strip_prefix(PREFIX).unwrap_or(name).to_ascii_lowercase();
+    let parts: Vec<&str> = path.split("__").collect();
+    let Some((key, sections)) = parts.split_last() else { return Ok(()) };
+    let mut target = table;
+    for section in sections {
+        let entry = target.entry(*section).or_insert_with(|| Value::Table(Table::new()));
+        target = entry.as_table_mut().ok_or_else(|| {
+            BadConfig(format!("`{name}` in the environment: `{section}` is not a section"))
+        })?;
     }
+    target.insert((*key).to_owned(), value(text));
     Ok(())
+}
+
+/// What is wrong, with the variable that it is wrong with: the one that cannot stand over the file
+/// even alone.
+fn blame(file: &Table, set: &[Set], message: &str) -> BadConfig {
+    for one in set {
+        let mut table = file.clone();
+        let read = overlay(&mut table, one).map(|()| table.try_into::<Config>());
+        if let Ok(Err(error)) = read {
+            let place = format!("`{}` in the environment", one.0);
+            return BadConfig(explain(error.message(), &place));
+        }
+    }
+    BadConfig(explain(message, "the environment"))
 }
 
 /// A value from the environment: a number, a list or `true` where it is written so, else a text.

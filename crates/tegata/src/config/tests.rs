@@ -89,10 +89,84 @@ fn contradictions_are_refused() {
         ("[sessions]\nmost = 0", "at least 1"),
         ("[store]\nconnections = 0", "at least 1"),
         ("[keys]\nalgorithms = [\"RS256\"]", "ES256"),
+        ("[keys]\njwks_max_age = \"365d\"", "jwks_max_age"),
+        ("[public]\nlisten = []", "[public] listen"),
+        ("[operations]\nlisten = []", "[operations] listen"),
+        ("[public]\nlisten = \"127.0.0.1:0\"", "issuer"),
+        ("[public]\nissuer = \"https://auth.example/path\"", "[public] issuer"),
+        ("[gateway]\naudience = \"my-api\"", "[gateway] audience"),
+        ("[gateway]\nhosts = [\"api:443\"]", "[gateway] hosts"),
+        ("[gateway]\nhosts = [\"a/b\"]", "[gateway] hosts"),
+        ("[gateway.cors]\norigins = [\"https://a/\"]", "[gateway.cors] origins"),
+        ("[gateway.limits]\nconnections = 0", "[gateway.limits] connections"),
+        ("[gateway.upstream]\nconnections = 0", "[gateway.upstream] connections"),
+        ("[sessions]\nidle = \"0s\"", "idle"),
+        ("[sessions]\nrotation = \"0s\"", "rotation"),
+        ("[tokens]\naccess_lifetime = \"0s\"", "access_lifetime"),
+        ("[tokens]\ncode_lifetime = \"0s\"", "code_lifetime"),
+        ("[tokens]\ncode_lifetime = \"365d\"", "code_lifetime"),
+        ("[tokens]\nservice_lifetime = \"0s\"", "service_lifetime"),
+        ("[observability]\nlevel = \"inof\"", "`inof`"),
+        ("[observability]\nlevel = \"tegata=loud\"", "level"),
     ] {
         let error = read(text, &[]).unwrap_err();
         assert!(error.contains(word), "{error}");
     }
+}
+
+#[test]
+fn what_is_right_is_not_refused() {
+    for text in [
+        "[gateway]\nhosts = [\"api.example\", \"[::1]\", \"127.0.0.1\"]",
+        "[gateway.cors]\norigins = [\"https://shop.example:8443\"]",
+        "[observability]\nlevel = \"info,tegata_oauth=debug\"",
+        "[observability]\nlevel = \"OFF\"",
+        "[keys]\nalgorithms = [\"ES256\"]",
+        "[tokens]\nreuse_window = \"0s\"",
+    ] {
+        read(text, &[]).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+}
+
+#[test]
+fn tokens_are_signed_as_every_verifier_can_read_unless_there_is_no_such_key() {
+    for (keys, usual) in [
+        ("", Algorithm::Rs256),
+        ("[keys]\nalgorithms = [\"ES256\", \"RS256\"]", Algorithm::Rs256),
+        ("[keys]\nalgorithms = [\"EdDSA\", \"ES256\"]", Algorithm::EdDsa),
+    ] {
+        assert_eq!(read(keys, &[]).unwrap().keys.usual(), usual);
+    }
+}
+
+#[test]
+fn an_error_from_the_environment_names_its_variable() {
+    for (name, value) in [
+        ("TEGATA_TOKENS__ACCESS_LIFETIME", "15 minutes"),
+        ("TEGATA_TOKENS__ACCES_LIFETIME", "15m"),
+        ("TEGATA_PUBLIC__LISTEN", "nowhere"),
+        ("TEGATA_SESSIONS__MOST", "many"),
+    ] {
+        let error = read("", &[("TEGATA_SESSIONS__IDLE", "5m"), (name, value)]).unwrap_err();
+        assert!(error.contains(name) && !error.contains("IDLE"), "{error}");
+    }
+}
+
+#[test]
+fn secrets_of_another_type_are_not_shown_either() {
+    let error = read("", &[("TEGATA_KEYS__ROOT_KEY", "12345")]).unwrap_err();
+    assert!(error.contains("TEGATA_KEYS__ROOT_KEY") && !error.contains("12345"), "{error}");
+    for text in [
+        "[[user]]\nusername = \"a\"\npassword = 12345",
+        "[[user]]\nusername = \"a\"\npassword = [12345]",
+        "[[client]]\nclient_id = \"a\"\nclient_secret = 12345",
+        "[store]\nurl = 12345",
+    ] {
+        let error = read(text, &[]).unwrap_err();
+        assert!(!error.contains("12345"), "{error}");
+    }
+    let shown = "[store]\nurl = \"postgres://a:hunter2@b/c\"\n[keys]\nroot_key = \"hunter2\"";
+    assert!(!format!("{:?}", read(shown, &[]).unwrap()).contains("hunter2"));
 }
 
 #[test]

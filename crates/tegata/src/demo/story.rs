@@ -8,7 +8,7 @@ use std::{path::Path, time::Duration};
 use tegata_core::Node;
 
 use super::{Demo, Ports};
-use crate::command::{Context, Failed};
+use crate::{command::Failed, run::Stop};
 
 mod actor;
 mod child;
@@ -45,15 +45,19 @@ struct Kept {
 pub(super) type Told = Result<String, String>;
 
 /// Plays the story.
-pub(super) async fn play(
-    demo: &Demo,
-    ports: &Ports,
-    data: &Path,
-    _: &Context,
-) -> Result<(), Failed> {
+pub(super) async fn play(demo: &Demo, ports: &Ports, data: &Path) -> Result<(), Failed> {
+    let stop = Stop::listen()?;
+    tokio::select! {
+        told = tell(demo, ports, data) => told,
+        // The demo, which is killed with its owner, ends with the story.
+        () = stop.asked() => Err(Failed::Operation("the story was interrupted".to_owned())),
+    }
+}
+
+async fn tell(demo: &Demo, ports: &Ports, data: &Path) -> Result<(), Failed> {
     let node = Node::start();
     let began = node.since_boot();
-    let (child, description) = Child::start(demo, data).await.map_err(Failed::Operation)?;
+    let (child, description) = Child::start(demo, data).await?;
     say_line!(
         "tegata demo --once: {} serves after {} ms",
         ports.issuer(),

@@ -10,21 +10,44 @@ use crate::compose::Composed;
 
 pub(super) async fn add(
     composed: &Composed,
-    metadata: &ClientMetadata,
+    mut metadata: ClientMetadata,
     secret: Option<String>,
 ) -> Result<Value, String> {
+    choose_algorithms(composed, &mut metadata)?;
     let id = ClientId::new(&metadata.client_id).map_err(text)?;
     if composed.clients.load(&composed.realm, &id).await.map_err(text)?.is_some() {
         return Err(format!("there already is a client `{id}`; change it with `tegata apply`"));
     }
     let secret = secret.map(Secret::new);
-    let declared = composed.clients.declare(&composed.realm, metadata, secret.as_ref()).await;
+    let declared = composed.clients.declare(&composed.realm, &metadata, secret.as_ref()).await;
     let changed = declared.map_err(text)?;
     let mut answer = shown(&changed.client);
     if let (Some(members), Some(secret)) = (answer.as_object_mut(), &changed.secret) {
         members.insert("client_secret".to_owned(), secret.expose().as_str().into());
     }
     Ok(answer)
+}
+
+/// Fills in what its tokens are signed with, where nothing is said, and refuses what there are no
+/// keys for: such a client would be refused every token.
+pub(super) fn choose_algorithms(
+    composed: &Composed,
+    metadata: &mut ClientMetadata,
+) -> Result<(), String> {
+    let keys = &composed.config.keys;
+    for (name, chosen) in [
+        ("access_token_signed_response_alg", &mut metadata.access_token_signed_response_alg),
+        ("id_token_signed_response_alg", &mut metadata.id_token_signed_response_alg),
+    ] {
+        let algorithm = *chosen.get_or_insert(keys.usual());
+        if !keys.algorithms.contains(&algorithm) {
+            return Err(format!(
+                "client `{}`: `{name}` is {algorithm}, which `[keys] algorithms` does not name",
+                metadata.client_id
+            ));
+        }
+    }
+    Ok(())
 }
 
 pub(super) async fn list(composed: &Composed) -> Result<Value, String> {

@@ -15,9 +15,11 @@ pub(super) async fn revoke(
     what: What,
     reason: String,
 ) -> Result<Value, String> {
-    let began = composed.node.since_boot();
+    if reason.trim().is_empty() {
+        return Err("the reason is empty: say in a word why".to_owned());
+    }
     let order = Order { reason, actor: OPERATOR.to_owned() };
-    let mut answer = match what {
+    Ok(match what {
         What::Token(token) => self::token(composed, &token, &order).await?,
         What::Jti(jti) => self::jti(composed, &jti, &order).await?,
         What::Family(family) => {
@@ -30,8 +32,7 @@ pub(super) async fn revoke(
         }
         What::Session(sid) => {
             let sid = SessionId::new(&sid).map_err(text)?;
-            let holder = Holder::Session(sid.clone());
-            let proof = everything_of(composed, &holder, &order).await?;
+            let proof = session(composed, &sid, &order).await?;
             json!({"revoked": {"session": sid}, "proof": proof})
         }
         What::User(username) => {
@@ -40,6 +41,7 @@ pub(super) async fn revoke(
         }
         What::Client(id) | What::Service(id) => {
             let id = ClientId::new(&id).map_err(text)?;
+            check_known(composed, &id).await?;
             let up_to = client(composed, &id, &order).await?;
             let holder = Holder::Client(id.clone());
             let proof = everything_of(composed, &holder, &order).await?;
@@ -52,16 +54,41 @@ pub(super) async fn revoke(
             composed.keys.expel(&kid, &fresh, &order).await.map_err(text)?;
             json!({"revoked": {"key": kid}})
         }
-    };
-    if let Some(members) = answer.as_object_mut() {
-        let millis = composed.node.elapsed(began).as_millis();
-        // One node has one enforcement point, and it knows before the commit is acknowledged.
-        members.insert(
-            "confirmed".to_owned(),
-            json!({"by": [composed.node.id().to_string()], "after_ms": u64::try_from(millis).unwrap_or(u64::MAX)}),
-        );
+    })
+}
+
+/// Ends a session and what was begun in it; answers what that was. Where it was nothing, nobody may
+/// think that something was taken back.
+pub(super) async fn session(
+    composed: &Composed,
+    sid: &SessionId,
+    order: &Order,
+) -> Result<Value, String> {
+    let proof = everything_of(composed, &Holder::Session(sid.clone()), order).await?;
+    let counts = || proof.as_object().into_iter().flatten().filter_map(|(_, it)| it.as_u64());
+    if counts().sum::<u64>() == 0 {
+        return Err(format!("there is no live session `{sid}`; `tegata session list` names them"));
     }
-    Ok(answer)
+    Ok(proof)
+}
+
+/// A name that nobody has is a mistake, and answering that everything of it was taken back would
+/// hide that somebody else still has it.
+async fn check_known(composed: &Composed, id: &ClientId) -> Result<(), String> {
+    let realm = &composed.realm;
+    if composed.clients.load(realm, id).await.map_err(text)?.is_some() {
+        return Ok(());
+    }
+    let services = composed.registry.services(realm).await.map_err(text)?;
+    // Browsers of our own origin have a client that is in no registry.
+    let own = tegata_server::BrowserClient::default().id;
+    if own == id.as_str() || services.iter().any(|service| service.name == id.as_str()) {
+        return Ok(());
+    }
+    Err(format!(
+        "there is no client or service `{id}`; `tegata client list` and `tegata service list` name \
+         them"
+    ))
 }
 
 /// Takes back everything that a person has.
@@ -112,7 +139,9 @@ async fn token(composed: &Composed, token: &str, order: &Order) -> Result<Value,
 async fn jti(composed: &Composed, jti: &str, order: &Order) -> Result<Value, String> {
     let jti = TokenId::new(jti).map_err(text)?;
     commit(composed, vec![Target::Token(jti.clone())], ("jti", jti.as_str()), order).await?;
-    Ok(json!({"revoked": {"jti": jti}}))
+    // Where a token stands in its status list, only the token says.
+    let note = "status lists do not show it; with `--token` in place of `--jti` they do";
+    Ok(json!({"revoked": {"jti": jti}, "note": note}))
 }
 
 async fn commit(

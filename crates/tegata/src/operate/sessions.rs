@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tegata_core::{SessionId, UserId};
-use tegata_session::Reason;
+use tegata_token::Order;
 
 use super::{OPERATOR, text, users};
 use crate::compose::Composed;
@@ -38,13 +38,10 @@ pub(super) async fn list(composed: &Composed, username: Option<&str>) -> Result<
     Ok(Value::Array(sessions))
 }
 
+/// Ends a session and takes back the tokens of its sign-in.
 pub(super) async fn end(composed: &Composed, sid: &str) -> Result<Value, String> {
     let sid = SessionId::new(sid).map_err(text)?;
-    let reason = Reason::Ordered("ended".to_owned());
-    let ended = composed.sessions.end(&composed.realm, &sid, &reason, OPERATOR).await;
-    if ended.map_err(text)? {
-        Ok(json!({"ended": sid}))
-    } else {
-        Err(format!("there is no live session `{sid}`; `tegata session list` names them"))
-    }
+    let order = Order { reason: "ended".to_owned(), actor: OPERATOR.to_owned() };
+    super::revoke::session(composed, &sid, &order).await?;
+    Ok(json!({"ended": sid}))
 }

@@ -1,19 +1,31 @@
 //! Orders about tokens.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use super::text;
+use super::{Refused, text};
 use crate::compose::Composed;
 
 /// What a token says, and whether it counts.
-pub(super) async fn inspect(composed: &Composed, token: &str) -> Result<Value, String> {
+pub(super) async fn inspect(composed: &Composed, token: &str) -> Result<Value, Refused> {
     if token.starts_with("rt_") {
         let found = composed.families.of_token(&composed.realm, token).await.map_err(text)?;
         let Some((family, generation)) = found else {
-            return Err("this is not a refresh token of this installation".to_owned());
+            let why = "this is not a refresh token of this installation".to_owned();
+            return Err(why.into());
         };
-        return Ok(json!({
+        let ended = family.ended.as_ref().map(|ended| &ended.reason);
+        let why = match ended {
+            Some(reason) => Some(format!("the token's family has ended: {reason}")),
+            None if family.ends <= composed.node.now() => Some("the token has expired".to_owned()),
+            None if generation < family.generation => {
+                Some("the token was used already: there is a newer one".to_owned())
+            }
+            None => None,
+        };
+        let told = json!({
             "kind": "refresh token",
+            "standing": why.as_deref().unwrap_or("valid"),
             "family": family.id,
             "client_id": family.client,
             "sub": family.user,
@@ -21,13 +33,42 @@ pub(super) async fn inspect(composed: &Composed, token: &str) -> Result<Value, S
             "current_generation": family.generation,
             "ends": family.ends.to_string(),
             "ended": family.ended.map(|ended| json!({"at": ended.at.to_string(), "reason": ended.reason})),
-        }));
+        });
+        return match why {
+            None => Ok(told),
+            Some(why) => Err(Refused { why, done: Some(told) }),
+        };
     }
-    let inspected = composed.provider.inspect(token);
-    let (claims, standing) = match inspected {
-        Ok((claims, None)) => (claims, "valid".to_owned()),
-        Ok((claims, Some(by))) => (claims, format!("revoked ({by:?})").to_lowercase()),
-        Err(refusal) => return Err(refusal.to_string()),
+    let (standing, counts) = match composed.provider.inspect(token) {
+        Ok((_, None)) => ("valid".to_owned(), true),
+        Ok((_, Some(by))) => (format!("revoked ({by:?})").to_lowercase(), false),
+        Err(refusal) => (refusal.to_string(), false),
     };
-    Ok(json!({"kind": "access token", "standing": standing, "claims": claims}))
+    // What cannot be read is not a token, and is not shown: it may be a password.
+    let Some((header, claims)) = read(token) else { return Err(standing.into()) };
+    let kind = header.get("typ").and_then(Value::as_str).map(kind);
+    let told = json!({"kind": kind, "standing": standing, "header": header, "claims": claims});
+    if counts { Ok(told) } else { Err(Refused { why: standing, done: Some(told) }) }
+}
+
+/// The header and the claims of a token, whoever signed it.
+fn read(token: &str) -> Option<(Value, Value)> {
+    let mut parts = token.split('.');
+    let mut part = || {
+        let bytes = URL_SAFE_NO_PAD.decode(parts.next()?).ok()?;
+        serde_json::from_slice::<Value>(&bytes).ok().filter(Value::is_object)
+    };
+    let both = (part()?, part()?);
+    // The signature, and no more.
+    parts.next()?;
+    parts.next().is_none().then_some(both)
+}
+
+/// A `typ` in words.
+fn kind(typ: &str) -> String {
+    match typ {
+        "at+jwt" => "access token".to_owned(),
+        "JWT" => "ID token, or another without a type".to_owned(),
+        other => other.to_owned(),
+    }
 }

@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use super::{Demo, PATIENCE};
+use crate::{command::Failed, demo::make_directory};
 
 /// A running demo. It is killed with its owner.
 pub(crate) struct Child {
@@ -24,44 +25,41 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts a demo and waits until it says what it is.
-    pub(crate) async fn start(demo: &Demo, data: &Path) -> Result<(Self, Value), String> {
-        std::fs::create_dir_all(data).map_err(|error| format!("`{}`: {error}", data.display()))?;
-        let description = data.join("description.json");
+    /// Starts a demo and waits until it says what it is. What it says of its own end is told as if
+    /// this process said it, with its code.
+    pub(crate) async fn start(demo: &Demo, data: &Path) -> Result<(Self, Value), Failed> {
+        let failed = Failed::Operation;
+        make_directory(data).map_err(Failed::Usage)?;
+        let description = demo.describe.clone().unwrap_or_else(|| data.join("description.json"));
+        let of_description =
+            |error: &dyn std::fmt::Display| failed(format!("`{}`: {error}", description.display()));
         // One of an earlier run would be read in place of this one's.
         match std::fs::remove_file(&description) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(format!("`{}`: {error}", description.display()));
+                return Err(of_description(&error));
             }
             _ => {}
         }
-        let mut command = Command::new(program()?);
-        command.arg("demo").arg("--data-dir").arg(data).arg("--describe").arg(&description);
-        if let Some(base) = demo.port_base {
-            command.args(["--port-base", &base.to_string()]);
-        }
-        if let Some(key) = &demo.signing_key {
-            command.arg("--signing-key").arg(key);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut process =
-            command.spawn().map_err(|error| format!("the demo cannot be started: {error}"))?;
-        let output = process.stdout.take().ok_or("the demo has no standard output")?;
+        let mut process = command(demo, data, &description)?
+            .spawn()
+            .map_err(|error| failed(format!("the demo cannot be started: {error}")))?;
+        let output = process.stdout.take();
+        let output = output.ok_or_else(|| failed("the demo has no standard output".to_owned()))?;
         let mut lines = BufReader::new(output).lines();
         // The description is written before the first line is.
-        let first = timeout(PATIENCE, lines.next_line()).await;
-        match first {
+        match timeout(PATIENCE, lines.next_line()).await {
             Ok(Ok(Some(_))) => {}
-            _ => {
-                let status = process.wait().await.map(|status| status.to_string());
-                return Err(format!("the demo did not start: {}", status.unwrap_or_default()));
+            Ok(_) => return Err(ended(&mut process).await),
+            Err(_) => {
+                // Dropping it kills it.
+                let secs = PATIENCE.as_secs();
+                return Err(failed(format!("the demo did not start within {secs} s")));
             }
         }
         let reader =
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let text = std::fs::read(&description)
-            .map_err(|error| format!("`{}`: {error}", description.display()))?;
-        let value = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        let text = std::fs::read(&description).map_err(|error| of_description(&error))?;
+        let value = serde_json::from_slice(&text).map_err(|error| of_description(&error))?;
         let child = Self { process, demo: demo.clone(), data: data.to_owned(), _output: reader };
         Ok((child, value))
     }
@@ -87,7 +85,8 @@ impl Child {
     /// Kills it without a word, and starts it again on the same data.
     pub(crate) async fn kill_and_restart(&mut self) -> Result<(), String> {
         self.process.kill().await.map_err(|error| error.to_string())?;
-        let (next, _) = Self::start(&self.demo, &self.data).await?;
+        let started = Self::start(&self.demo, &self.data).await;
+        let (next, _) = started.map_err(Failed::why)?;
         *self = next;
         Ok(())
     }
@@ -102,6 +101,33 @@ impl Child {
         if timeout(PATIENCE, self.process.wait()).await.is_err() {
             let _ = self.process.kill().await;
         }
+    }
+}
+
+/// The command that starts a demo. It says what is wrong on the standard error of this process.
+fn command(demo: &Demo, data: &Path, description: &Path) -> Result<Command, Failed> {
+    let mut command = Command::new(program().map_err(Failed::Operation)?);
+    command.arg("demo").arg("--data-dir").arg(data).arg("--describe").arg(description);
+    if let Some(base) = demo.port_base {
+        command.args(["--port-base", &base.to_string()]);
+    }
+    if let Some(key) = &demo.signing_key {
+        command.arg("--signing-key").arg(key);
+    }
+    command.args(["--limits", demo.limits.name()]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    Ok(command)
+}
+
+/// Why a demo that has closed its output is not there. It has said so itself, unless it was killed.
+async fn ended(process: &mut tokio::process::Child) -> Failed {
+    match timeout(PATIENCE, process.wait()).await {
+        Ok(Ok(status)) => match status.code().and_then(|code| u8::try_from(code).ok()) {
+            Some(code) if code != 0 => Failed::Said(code),
+            _ => Failed::Operation(format!("the demo did not start: {status}")),
+        },
+        Ok(Err(error)) => Failed::Operation(format!("the demo did not start: {error}")),
+        Err(_) => Failed::Operation("the demo neither starts nor ends".to_owned()),
     }
 }
 

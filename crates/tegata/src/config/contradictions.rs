@@ -1,0 +1,228 @@
+//! What is wrong with a configuration although each value of it can be read.
+
+use std::time::Duration;
+
+use http::uri::Authority;
+use tegata_session::{Environment, Origins};
+use tegata_token::{Algorithm, revocation::LONGEST_ACCESS};
+use tracing_subscriber::EnvFilter;
+
+use super::{Config, Span};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Spans that must be within bounds, which are inclusive.
+type Bounds = [(&'static str, Span, Duration, Duration)];
+
+impl Config {
+    /// All of it, the most telling first.
+    pub(crate) fn contradictions(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        self.of_listeners(&mut found);
+        self.of_issuer(&mut found);
+        self.of_gateway(&mut found);
+        self.of_tokens(&mut found);
+        self.of_sessions(&mut found);
+        self.of_keys(&mut found);
+        self.of_log(&mut found);
+        found
+    }
+
+    fn of_listeners(&self, found: &mut Vec<String>) {
+        for (section, listen) in [
+            ("public", &self.public.listen),
+            ("gateway", &self.gateway.listen),
+            ("operations", &self.operations.listen),
+        ] {
+            if listen.addresses().is_empty() {
+                found.push(format!("[{section}] listen is empty: name at least one address"));
+            }
+        }
+        for (section, key, listen, named) in [
+            ("public", "issuer", &self.public.listen, &self.public.issuer),
+            ("gateway", "audience", &self.gateway.listen, &self.gateway.audience),
+        ] {
+            if listen.port() == 0 && named.is_none() {
+                found.push(format!(
+                    "[{section}] listen leaves the port to the system, so `{key}` must be said"
+                ));
+            }
+        }
+    }
+
+    fn of_issuer(&self, found: &mut Vec<String>) {
+        let issuer = self.issuer();
+        let loopback =
+            ["http://localhost", "http://127.0.0.1", "http://[::1]"].iter().any(|prefix| {
+                issuer
+                    .strip_prefix(prefix)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+            });
+        if !issuer.starts_with("https://") && !loopback {
+            found.push(format!(
+                "[public] issuer `{issuer}` must begin with `https://`; only loopback addresses may be `http://`"
+            ));
+        }
+        if issuer.ends_with('/') || issuer.contains(['?', '#']) {
+            found.push(format!(
+                "[public] issuer `{issuer}` must not end with `/` and must have no query or fragment"
+            ));
+        }
+        if let Err(error) = Origins::new(&issuer, &[]) {
+            found.push(format!("[public] issuer: {error}"));
+        }
+        if self.public.environment != Environment::Development && loopback {
+            found.push(
+                "[public] environment is not `development`, but the issuer is a loopback address; \
+                 set `issuer` to the address that browsers use"
+                    .to_owned(),
+            );
+        }
+    }
+
+    fn of_gateway(&self, found: &mut Vec<String>) {
+        let gateway = &self.gateway;
+        if let Err(error) = Origins::new(&self.audience(), &[]) {
+            found.push(format!("[gateway] audience: {error}; it is the gateway's own address"));
+        }
+        for origin in &gateway.cors.origins {
+            if let Err(error) = Origins::new(origin, &[]) {
+                found.push(format!("[gateway.cors] origins: {error}"));
+            }
+        }
+        for host in &gateway.hosts {
+            let is_name = host.parse::<Authority>().is_ok_and(|it| it.host() == host);
+            if !is_name {
+                found.push(format!(
+                    "[gateway] hosts: `{host}` is not a name alone; leave out port, path and user"
+                ));
+            }
+        }
+        let (limits, upstream) = (&gateway.limits, &gateway.upstream);
+        for (name, is_nothing) in [
+            ("limits] connections", limits.connections == 0),
+            ("limits] connections_per_address", limits.connections_per_address == 0),
+            ("limits] callers", limits.callers == 0),
+            ("upstream] connections", upstream.connections == 0),
+        ] {
+            if is_nothing {
+                found.push(format!("[gateway.{name} is 0: nothing would pass"));
+            }
+        }
+        if self.store.connections == 0 {
+            found.push("[store] connections must be at least 1".to_owned());
+        }
+    }
+
+    fn of_tokens(&self, found: &mut Vec<String>) {
+        let tokens = &self.tokens;
+        if tokens.access_lifetime.get() > LONGEST_ACCESS {
+            found.push(
+                "[tokens] access_lifetime is longer than an hour: what lives so long should be a \
+                 refresh token"
+                    .to_owned(),
+            );
+        }
+        for (name, span) in [
+            ("service_lifetime", tokens.service_lifetime),
+            ("exchanged_lifetime", tokens.exchanged_lifetime),
+        ] {
+            if span.get() > tokens.access_lifetime.get() {
+                found.push(format!("[tokens] {name} is longer than access_lifetime"));
+            }
+        }
+        if tokens.refresh_lifetime.get() > tokens.refresh_absolute.get() {
+            found.push(
+                "[tokens] refresh_lifetime is longer than refresh_absolute; the shorter one would \
+                 always end it"
+                    .to_owned(),
+            );
+        }
+        if tokens.reuse_window.get() > MINUTE {
+            found.push(
+                "[tokens] reuse_window is longer than a minute, which is how long a thief could use \
+                 a stolen refresh token unseen"
+                    .to_owned(),
+            );
+        }
+        let long = Duration::MAX;
+        check_bounds(
+            "tokens",
+            &[
+                ("access_lifetime", tokens.access_lifetime, SECOND, long),
+                ("service_lifetime", tokens.service_lifetime, SECOND, long),
+                ("exchanged_lifetime", tokens.exchanged_lifetime, SECOND, long),
+                ("refresh_lifetime", tokens.refresh_lifetime, SECOND, long),
+                // RFC 6749 §4.1.2: ten minutes at most.
+                ("code_lifetime", tokens.code_lifetime, SECOND, 10 * MINUTE),
+            ],
+            found,
+        );
+    }
+
+    fn of_sessions(&self, found: &mut Vec<String>) {
+        let sessions = &self.sessions;
+        if sessions.idle.get() > sessions.absolute.get() {
+            found.push("[sessions] idle is longer than absolute".to_owned());
+        }
+        if sessions.most == 0 {
+            found.push("[sessions] most must be at least 1".to_owned());
+        }
+        let long = Duration::MAX;
+        check_bounds(
+            "sessions",
+            &[("idle", sessions.idle, SECOND, long), ("rotation", sessions.rotation, SECOND, long)],
+            found,
+        );
+    }
+
+    fn of_keys(&self, found: &mut Vec<String>) {
+        let keys = &self.keys;
+        if !keys.algorithms.contains(&Algorithm::Es256) {
+            found.push(
+                "[keys] algorithms must include `ES256`, which internal tokens are signed with"
+                    .to_owned(),
+            );
+        }
+        // A key is published for as long before it signs.
+        check_bounds(
+            "keys",
+            &[("jwks_max_age", keys.jwks_max_age, Duration::ZERO, 7 * DAY)],
+            found,
+        );
+    }
+
+    fn of_log(&self, found: &mut Vec<String>) {
+        let level = &self.observability.level;
+        let wrong = |why: &str| {
+            format!(
+                "[observability] level `{level}`: {why}; there are `error`, `warn`, `info`, `debug`, \
+                 `trace` and `off`, and `TARGET=LEVEL` for a part, with commas between them"
+            )
+        };
+        if let Err(error) = EnvFilter::try_new(level) {
+            found.push(wrong(&error.to_string()));
+        }
+        // A word alone that is no level is taken for the name of a part, which hides a slip.
+        let levels = ["error", "warn", "info", "debug", "trace", "off"];
+        let is_level = |word: &str| levels.iter().any(|level| level.eq_ignore_ascii_case(word));
+        let odd =
+            level.split(',').map(str::trim).find(|it| !it.contains(['=', '[']) && !is_level(it));
+        if let Some(odd) = odd {
+            found.push(wrong(&format!("`{odd}` is no level")));
+        }
+    }
+}
+
+fn check_bounds(section: &str, bounds: &Bounds, found: &mut Vec<String>) {
+    for (name, span, least, most) in bounds {
+        if span.get() < *least {
+            found.push(format!("[{section}] {name} must be at least {least:?}"));
+        }
+        if span.get() > *most {
+            found.push(format!("[{section}] {name} must be at most {} s", most.as_secs()));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `tegata demo --once`, where it cannot play.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    net::{TcpListener, TcpStream},
+    process::{Command, Stdio},
+};
+
+use crate::{Place, listening, said, until};
+
+/// A range of ports that was free a moment ago.
+fn free_ports() -> u16 {
+    loop {
+        let probe = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = probe.local_addr().unwrap().port();
+        drop(probe);
+        let Some(last) = base.checked_add(32) else { continue };
+        if (base..=last).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return base;
+        }
+    }
+}
+
+#[test]
+fn ports_in_use_are_one_line_and_exit_code_2() {
+    let place = Place::new();
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = held.local_addr().unwrap().port().to_string();
+    let said = place.refused(&["demo", "--once", "--data-dir", "demo", "--port-base", &base], 2);
+    assert!(said.contains(&base), "{said}");
+    place.refused(&["demo", "--data-dir", "demo", "--port-base", "0"], 2);
+}
+
+#[test]
+fn somebody_else_at_the_other_loopback_address_is_not_passed_over() {
+    let place = Place::new();
+    // A machine without IPv6 has nobody there.
+    let Ok(held) = TcpListener::bind("[::1]:0") else { return };
+    let base = held.local_addr().unwrap().port();
+    if TcpListener::bind(("127.0.0.1", base)).is_err() {
+        return;
+    }
+    let base = base.to_string();
+    let said = place.refused(&["demo", "--data-dir", "demo", "--port-base", &base], 2);
+    assert!(said.contains(&base), "{said}");
+}
+
+#[test]
+fn whoever_ends_the_story_ends_the_demo_too() {
+    let place = Place::new();
+    let base = free_ports().to_string();
+    let args = ["demo", "--once", "--data-dir", "demo", "--port-base", &base];
+    let more = ["--describe", "here.json", "--limits", "production"];
+    let mut story = place
+        .command(&[&args[..], &more].concat())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(story.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let pid = story.id();
+    if !line.contains("serves after") {
+        // Somebody else was given a port meanwhile.
+        let output = story.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line}{}", said(&output));
+        return;
+    }
+    let of_all_threads = || {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let read = |task: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default()
+        };
+        tasks.map(read).collect::<String>()
+    };
+    let child: u32 = of_all_threads().split_whitespace().next().unwrap().parse().unwrap();
+    let port = *listening(child).first().unwrap();
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let arguments = std::fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap();
+    assert!(arguments.contains("production") && arguments.contains("here.json"), "{arguments}");
+    assert!(place.path().join("here.json").exists());
+    assert!(Command::new("kill").arg(pid.to_string()).status().unwrap().success());
+    assert_ne!(story.wait().unwrap().code(), Some(0));
+    // It is closed with its owner.
+    let _broken = connection.read(&mut [0]);
+    until("the demo has ended", || {
+        let state = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        // Gone, or a zombie whose parent has gone.
+        state.rsplit(')').next().unwrap().trim_start().starts_with('Z') || state.is_empty()
+    });
+}
