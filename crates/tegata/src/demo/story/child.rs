@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Output, Stdio},
 };
 
 use serde_json::Value;
@@ -66,7 +66,22 @@ impl Child {
 
     /// Runs a command against it; answers what it said as JSON.
     pub(crate) async fn command(&self, args: &[&str]) -> Result<Value, String> {
-        let output = Command::new(program()?)
+        let output = self.output(args).await?;
+        if output.status.success() {
+            serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+        }
+    }
+
+    /// What a token says, whether it counts or not.
+    pub(crate) async fn inspect(&self, token: &str) -> Result<Value, String> {
+        let output = self.output(&["token", "inspect", token]).await?;
+        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
+    }
+
+    async fn output(&self, args: &[&str]) -> Result<Output, String> {
+        Command::new(program()?)
             .args(args)
             .arg("--data-dir")
             .arg(&self.data)
@@ -74,12 +89,7 @@ impl Child {
             .stdin(Stdio::null())
             .output()
             .await
-            .map_err(|error| error.to_string())?;
-        if output.status.success() {
-            serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
-        }
+            .map_err(|error| error.to_string())
     }
 
     /// Kills it without a word, and starts it again on the same data.

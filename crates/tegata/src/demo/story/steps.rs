@@ -155,7 +155,7 @@ async fn steal(stage: &mut Stage) -> Told {
         return Err(caught.body);
     }
     through(stage, &path, Some(&token), &[]).await?.expect(401)?;
-    let family = stage.child.command(&["token", "inspect", &stolen]).await?;
+    let family = stage.child.inspect(&stolen).await?;
     let reason = family.pointer("/ended/reason").and_then(Value::as_str).unwrap_or_default();
     if reason != "reused" {
         return Err(format!("the family was ended for `{reason}`"));
