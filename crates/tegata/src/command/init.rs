@@ -64,7 +64,55 @@ mod tests {
                 _ => format!("{line}\n"),
             })
             .collect();
-        let set = toml::from_str::<crate::config::Config>(&set).unwrap();
-        assert!(set.contradictions().is_empty());
+        let read = toml::from_str::<crate::config::Config>(&set).unwrap();
+        assert!(read.contradictions().is_empty());
+    }
+
+    #[test]
+    fn the_template_names_every_setting() {
+        // What is in none of these is declared, not set.
+        let lists = ["user", "client", "service", "route"];
+        let all: toml::Table = toml::from_str(
+            &super::TEMPLATE
+                .lines()
+                .map(|line| match line.strip_prefix("# ").or_else(|| line.strip_prefix("#   ")) {
+                    Some(rest) if rest.contains(" = ") => format!("{}\n", rest.trim_start()),
+                    _ => format!("{line}\n"),
+                })
+                .collect::<String>(),
+        )
+        .unwrap();
+        let named = |place: &[&str]| {
+            let mut table = Some(&all);
+            let (last, sections) = place.split_last().unwrap();
+            for section in sections {
+                table = table.and_then(|table| table.get(*section)?.as_table());
+            }
+            table.is_some_and(|table| table.contains_key(*last))
+        };
+        assert!(known(&["gateway", "limits", "nothing"]).contains(&"body_of".to_owned()));
+        for section in known(&["nothing"]).iter().filter(|it| !lists.contains(&it.as_str())) {
+            for key in known(&[section, "nothing"]) {
+                let under = known(&[section, &key, "nothing"]);
+                for under in &under {
+                    assert!(named(&[section, &key, under]), "[{section}.{key}] {under}");
+                }
+                assert!(named(&[section, &key]), "[{section}] {key}");
+            }
+        }
+    }
+
+    /// The keys that are known where one stands that is not.
+    fn known(place: &[&str]) -> Vec<String> {
+        let Err(error) =
+            toml::from_str::<crate::config::Config>(&format!("{} = 0", place.join(".")))
+        else {
+            return Vec::new();
+        };
+        let message = error.message();
+        let Some((_, list)) = message.split_once("unknown field `nothing`, expected") else {
+            return Vec::new();
+        };
+        list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     }
 }
