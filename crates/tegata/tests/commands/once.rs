@@ -34,13 +34,14 @@ fn ports_in_use_are_one_line_and_exit_code_2() {
 #[test]
 fn somebody_else_at_the_other_loopback_address_is_not_passed_over() {
     let place = Place::new();
-    // A machine without IPv6 has nobody there.
-    let Ok(held) = TcpListener::bind("[::1]:0") else { return };
-    let base = held.local_addr().unwrap().port();
-    if TcpListener::bind(("127.0.0.1", base)).is_err() {
-        return;
-    }
-    let base = base.to_string();
+    let (_held, base) = loop {
+        let held = TcpListener::bind("[::1]:0").expect("the machine has IPv6 on its loopback");
+        let base = held.local_addr().unwrap().port();
+        // Somebody at the other address would be found first.
+        if TcpListener::bind(("127.0.0.1", base)).is_ok() {
+            break (held, base.to_string());
+        }
+    };
     let said = place.refused(&["demo", "--data-dir", "demo", "--port-base", &base], 2);
     assert!(said.contains(&base), "{said}");
 }
@@ -48,25 +49,27 @@ fn somebody_else_at_the_other_loopback_address_is_not_passed_over() {
 #[test]
 fn whoever_ends_the_story_ends_the_demo_too() {
     let place = Place::new();
-    let base = free_ports().to_string();
-    let args = ["demo", "--once", "--data-dir", "demo", "--port-base", &base];
-    let more = ["--describe", "here.json", "--limits", "production"];
-    let mut story = place
-        .command(&[&args[..], &more].concat())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(story.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let pid = story.id();
-    if !line.contains("serves after") {
+    let mut story = loop {
+        let base = free_ports().to_string();
+        let args = ["demo", "--once", "--data-dir", "demo", "--port-base", &base];
+        let more = ["--describe", "here.json", "--limits", "production"];
+        let mut story = place
+            .command(&[&args[..], &more].concat())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(story.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if line.contains("serves after") {
+            break story;
+        }
         // Somebody else was given a port meanwhile.
         let output = story.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{line}{}", said(&output));
-        return;
-    }
+    };
+    let pid = story.id();
     let of_all_threads = || {
         let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
         let read = |task: std::io::Result<std::fs::DirEntry>| {
