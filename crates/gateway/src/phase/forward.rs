@@ -184,11 +184,11 @@ fn address(origin: &Origin<'_>, admitted: &Admitted<'_>) -> HeaderValue {
 fn scheme(origin: &Origin<'_>, admitted: &Admitted<'_>) -> HeaderValue {
     let [proto, _] = &admitted.came;
     let said = said(origin, admitted, proto.as_ref(), &X_FORWARDED_PROTO);
-    match said.as_ref().map(HeaderValue::as_bytes) {
-        Some(b"https") => HeaderValue::from_static("https"),
-        Some(b"http") => HeaderValue::from_static("http"),
-        _ => HeaderValue::from_static(if origin.secure { "https" } else { "http" }),
-    }
+    let is = |scheme: &str| {
+        said.as_ref().is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(scheme.as_bytes()))
+    };
+    let secure = is("https") || (origin.secure && !is("http"));
+    HeaderValue::from_static(if secure { "https" } else { "http" })
 }
 
 /// `X-Forwarded-Host`: for which host the first proxy that is believed was asked, or else we were. A

@@ -112,7 +112,7 @@ const CLAIMS: [(&str, &str); 5] = [
     ("x-forwarded-for", "198.51.100.1"),
     ("x-forwarded-proto", "https"),
     ("x-forwarded-host", "other.example"),
-    ("forwarded", "for=198.51.100.1;proto=https;host=other.example"),
+    ("forwarded", "for=198.51.100.1;proto=HTTPS;host=other.example"),
 ];
 
 fn proxies(forwarded_by: ForwardedBy) -> Proxies {
