@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tegata_core::{ClientId, FamilyId, KeyId, SessionId, Timestamp, TokenId, repository};
+use tegata_core::{ClientId, FamilyId, KeyId, Realm, SessionId, Timestamp, TokenId, repository};
 
 use crate::status::StatusIndex;
 
@@ -70,6 +70,34 @@ pub struct Entry {
     pub reason: String,
     /// Who: a user id, a client id, or `system`.
     pub actor: String,
+}
+
+/// What a node tells the others of an entry. It comes over the network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Pushed {
+    realm: Realm,
+    entry: Entry,
+}
+
+impl Pushed {
+    const FORM: u8 = 1;
+
+    /// The longest message that is looked at. What is longer is not ours, and if it should be, it
+    /// is pulled from the log.
+    const LONGEST: usize = 16 * 1024;
+
+    /// The most places that an entry of ours names is 17. Each may cost a list of 128 KiB.
+    const MOST_PLACES: usize = 64;
+
+    fn to_bytes(&self) -> Vec<u8> {
+        repository::encode(Self::FORM, self)
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes = Some(bytes).filter(|bytes| bytes.len() <= Self::LONGEST)?;
+        let pushed: Self = repository::decode_bytes(Self::FORM, bytes).ok()?;
+        (pushed.entry.places.len() <= Self::MOST_PLACES).then_some(pushed)
+    }
 }
 
 impl Entry {

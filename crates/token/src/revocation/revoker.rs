@@ -2,14 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use serde::{Deserialize, Serialize};
 use tegata_core::{
-    Batch, CommitRefused, EventId, Feed, Log, Node, Realm, Records,
+    Batch, CommitRefused, EventId, Feed, Log, Node, Records,
     port::{Append, Topic},
-    repository,
 };
 
-use super::{Entry, View};
+use super::{Entry, Pushed, View};
 
 /// Commits batches that take something back: first durably, then in this node's own view, then to
 /// the others. Whoever is answered `Ok` can rely on it: no request that begins on this node
@@ -21,14 +19,6 @@ pub struct Revoker {
     feed: Arc<dyn Feed>,
     view: Arc<View>,
 }
-
-#[derive(Serialize, Deserialize)]
-struct Pushed {
-    realm: Realm,
-    entry: Entry,
-}
-
-const PUSHED: u8 = 1;
 
 impl Revoker {
     /// A revoker on this store, feed and view.
@@ -60,17 +50,14 @@ impl Revoker {
         for entry in entries {
             let pushed = Pushed { realm: realm.clone(), entry };
             // The push is a hint: every view also pulls, so a feed that is away loses nothing.
-            let _ =
-                self.feed.publish(Topic::Revocations, repository::encode(PUSHED, &pushed)).await;
+            let _ = self.feed.publish(Topic::Revocations, pushed.to_bytes()).await;
         }
         Ok(())
     }
 
     /// Applies what another node pushed. A message that is none is ignored.
     pub fn hear(&self, message: &[u8]) {
-        if let Ok(pushed) = repository::decode_bytes::<Pushed>(PUSHED, message) {
-            self.view.apply(&pushed.realm, &pushed.entry);
-        }
+        self.view.hear(message);
     }
 
     /// The view that commits are applied to.

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tegata_core::{Log, Node, Realm, Records, SinceBoot, StoreError, Timestamp};
 
-use super::{CLOCK_ERROR, Entry, LONGEST_ACCESS, Target};
+use super::{CLOCK_ERROR, Entry, LONGEST_ACCESS, Pushed, Target};
 use crate::{
     claims::Claims,
     status::{ListId, StatusBits, StatusIndex},
@@ -88,6 +88,13 @@ impl View {
         let now = self.node.now();
         if is_kept(entry.until, now) {
             self.realm(realm).apply(entry, now);
+        }
+    }
+
+    /// Applies what another node pushed. A message that is none is ignored.
+    pub fn hear(&self, message: &[u8]) {
+        if let Some(pushed) = Pushed::from_bytes(message) {
+            self.apply(&pushed.realm, &pushed.entry);
         }
     }
 

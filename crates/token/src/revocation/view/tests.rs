@@ -209,6 +209,34 @@ fn a_list_whose_tokens_are_dead_is_not_brought_back() {
 }
 
 #[test]
+fn what_is_pushed_is_applied_and_what_is_no_message_or_too_large_is_not() {
+    let pushed = |bench: &Bench, places: u32, reason: String| {
+        let target = Target::Token(TokenId::new("1.zzz").unwrap());
+        let places = (0..places).map(|index| bench.place(index)).collect();
+        let entry = Entry { reason, ..bench.entry(target, places) };
+        Pushed { realm: bench.realm.clone(), entry }.to_bytes()
+    };
+    let heard = |message: &[u8]| {
+        let bench = Bench::new();
+        bench.view.hear(message);
+        bench.check(&bench.claims(), Some(bench.place(0)))
+    };
+    let bench = Bench::new();
+    let good = pushed(&bench, 17, "x".repeat(1000));
+    assert_eq!(heard(&good), Some(Revoked::Token));
+    for bad in [
+        pushed(&bench, 65, String::new()),
+        pushed(&bench, 1, "x".repeat(Pushed::LONGEST)),
+        good[..good.len() - 1].to_vec(),
+        [&[9], &good[1..]].concat(),
+        vec![0xdd; 16],
+        Vec::new(),
+    ] {
+        assert_eq!(heard(&bad), None);
+    }
+}
+
+#[test]
 fn says_that_it_is_stale_until_the_log_has_been_read() {
     let bench = Bench::new();
     assert_eq!(bench.view.staleness(), None);
