@@ -173,7 +173,6 @@ fn public(
             algorithm: composed.config.keys.usual(),
             ..BrowserClient::default()
         },
-        longest_token: composed.config.tokens.access_lifetime.get() + Duration::from_secs(60),
         ..tegata_server::Config::default()
     };
     let parts = tegata_server::app::Parts {
