@@ -28,7 +28,7 @@ const TRIES: u32 = 100;
 /// How long tokens live.
 #[derive(Debug, Clone)]
 pub struct Lifetimes {
-    /// Access tokens: 900 s. No longer than [`LONGEST_ACCESS`](crate::revocation::LONGEST_ACCESS).
+    /// Access tokens: 900 s. No longer than [`LONGEST_ACCESS`].
     pub access: Duration,
     /// A family that is not used: 604,800 s.
     pub idle: Duration,
