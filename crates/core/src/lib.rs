@@ -13,7 +13,8 @@
 //! | [`journal`] | events: what changed, who did it, in which realm |
 //! | [`node`] | who runs this code: name, clocks, randomness |
 //! | [`name`](mod@name) | short texts that are checked where they enter |
-//! | [`network`] | networks, who is counted as one, and the address of whoever really asks |
+//! | [`network`] | networks, and who is counted as one |
+//! | [`proxies`] | proxies, and the address of whoever really asks |
 //! | [`rate`] | how many requests pass |
 //! | [`places`] | how many connections one client holds |
 //! | [`port`] | the shapes of storage: `Records`, `Ephemeral`, `Feed`; `Custody`, `Backstop` |
@@ -32,6 +33,7 @@ pub mod network;
 pub mod node;
 pub mod places;
 pub mod port;
+pub mod proxies;
 pub mod rate;
 pub mod repository;
 pub mod secret;
@@ -44,13 +46,14 @@ pub use id::{
 };
 pub use journal::{Event, EventType};
 pub use name::InvalidName;
-pub use network::{ForwardedBy, Network, Proxies};
+pub use network::Network;
 pub use node::Node;
 pub use places::{Place, Places};
 pub use port::{
     Backstop, Batch, BoxFuture, CommitRefused, Custody, CustodyRefused, Ephemeral, Expect, Feed,
     Kind, Lifetime, Log, Records, StoreError, Subscription,
 };
+pub use proxies::{ForwardedBy, Proxies};
 pub use rate::{Limiter, RateLimit};
 pub use repository::{Stored, Versioned};
 pub use secret::Secret;
