@@ -41,10 +41,11 @@ pub(super) async fn revoke(
         }
         What::Client(id) | What::Service(id) => {
             let id = ClientId::new(&id).map_err(text)?;
-            check_known(composed, &id).await?;
             let up_to = client(composed, &id, &order).await?;
             let holder = Holder::Client(id.clone());
             let proof = everything_of(composed, &holder, &order).await?;
+            // After it: what a client that was removed may have left is taken back all the same.
+            check_known(composed, &id).await?;
             json!({"revoked": {"client": id}, "up_to": up_to, "proof": proof})
         }
         What::Key(kid) => {
@@ -179,4 +180,30 @@ async fn everything_of(
     let proof = composed.withdraw.everything_of(&composed.realm, holder, order).await;
     let counted = proof.map_err(text)?.into_iter().map(|it| (it.kind.to_owned(), it.count.into()));
     Ok(Value::Object(counted.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tegata_token::Claims;
+
+    use super::*;
+    use crate::compose;
+
+    #[tokio::test]
+    async fn an_unknown_name_is_an_error_and_what_was_issued_under_it_is_taken_back() {
+        let place = tempfile::tempdir().unwrap();
+        let composed = compose::for_tests(place.path()).await;
+        let claims = Claims {
+            sub: "removed".into(),
+            client_id: Some("removed".into()),
+            iat: composed.node.now().secs(),
+            ..Claims::default()
+        };
+        let is_refused =
+            || composed.view.realm(&composed.realm).check_claims(&claims, None, "").is_some();
+        assert!(!is_refused());
+        let refused = revoke(&composed, What::Client("removed".into()), "stolen".into()).await;
+        assert!(refused.unwrap_err().contains("there is no client or service `removed`"));
+        assert!(is_refused());
+    }
 }
