@@ -35,6 +35,18 @@ pub const FOR_TESTS: &[Part] = &[
         needed_by: "the contract suite of tegata-store on PostgreSQL",
     },
     Part {
+        package: "redis-server",
+        program: "redis-server",
+        elsewhere: "/usr/bin",
+        needed_by: "the contract suite of tegata-store on Redis",
+    },
+    Part {
+        package: "nats-server",
+        program: "nats-server",
+        elsewhere: "/usr/sbin",
+        needed_by: "the contract suite of tegata-store on NATS",
+    },
+    Part {
         package: "bsdutils",
         program: "script",
         elsewhere: "/usr/bin",

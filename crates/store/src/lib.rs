@@ -29,9 +29,3 @@ pub use sql::postgres::{
 pub use sql::sqlite::{
     Sqlite, SqliteBackstop, SqliteConfig, SqliteEphemeral, SqliteRecords, SqliteRefused,
 };
-
-/// What the tests of this and other crates stand on.
-#[cfg(feature = "testing")]
-pub mod testing {
-    pub use crate::sql::postgres::testing::{PostgresDatabase, PostgresServer};
-}

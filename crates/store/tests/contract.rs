@@ -193,7 +193,8 @@ mod postgres {
     use std::{sync::Arc, time::Duration};
 
     use tegata_core::{Backstop, Clock, Ephemeral, ManualClock, Records, SystemClock};
-    use tegata_store::{Postgres, PostgresConfig, testing::PostgresServer};
+    use tegata_engines::PostgresServer;
+    use tegata_store::{Postgres, PostgresConfig};
 
     use crate::contract::{
         bed::Bed,

@@ -448,7 +448,7 @@ pub(crate) async fn for_tests(place: &Path) -> Composed {
 #[cfg(test)]
 mod tests {
     use tegata_core::{Batch, SystemClock, TokenId, port::Sequenced};
-    use tegata_store::testing::PostgresServer;
+    use tegata_engines::PostgresServer;
     use tegata_token::{Claims, Entry, Target};
 
     use super::*;

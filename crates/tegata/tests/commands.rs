@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 use tegata_core::Node;
-use tegata_store::testing::PostgresServer;
+use tegata_engines::PostgresServer;
 use tempfile::TempDir;
 
 mod commands {

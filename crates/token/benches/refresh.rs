@@ -13,10 +13,11 @@ use tegata_core::{
     Batch, BoxFuture, ClientId, Clock as _, Custody, Epoch, ManualClock, Node, OsEntropy, Realm,
     Records, StoreError, SystemClock, UserId,
 };
+use tegata_engines::PostgresServer;
 use tegata_rounds::{Effort, Table, Unit, median, timed};
 use tegata_store::{
     FileCustody, MemoryFeed, Postgres, PostgresConfig, Sealed, Sqlite, SqliteConfig,
-    sealed::DATA_KEYS, testing::PostgresServer,
+    sealed::DATA_KEYS,
 };
 use tegata_token::{
     Beginning, Binding, Families, Family, Holders, Indexes, Lifetimes, Refresh, Revoker, Roots,

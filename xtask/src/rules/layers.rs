@@ -48,7 +48,12 @@ struct Layer {
 
 const LAYERS: &[Layer] = &[
     Layer { name: "core", row: Row::Base, uses: &[], tests_use: &[] },
-    Layer { name: "token", row: Row::Domain, uses: &["core"], tests_use: &["store", "rounds"] },
+    Layer {
+        name: "token",
+        row: Row::Domain,
+        uses: &["core"],
+        tests_use: &["store", "rounds", "engines"],
+    },
     Layer { name: "session", row: Row::Domain, uses: &["core"], tests_use: &["store"] },
     Layer { name: "identity", row: Row::Domain, uses: &["core"], tests_use: &["store"] },
     Layer { name: "policy", row: Row::Domain, uses: &["core"], tests_use: &[] },
@@ -59,7 +64,7 @@ const LAYERS: &[Layer] = &[
         uses: &["core", "token", "session", "identity"],
         tests_use: &["store"],
     },
-    Layer { name: "store", row: Row::Edge, uses: &["core"], tests_use: &[] },
+    Layer { name: "store", row: Row::Edge, uses: &["core"], tests_use: &["engines"] },
     Layer { name: "sdk", row: Row::Edge, uses: &["core", "token"], tests_use: &["store"] },
     Layer {
         name: "gateway",
@@ -82,12 +87,13 @@ const LAYERS: &[Layer] = &[
             "core", "token", "session", "identity", "oauth", "policy", "mesh", "store", "sdk",
             "gateway", "server", "shop",
         ],
-        tests_use: &["rounds"],
+        tests_use: &["rounds", "engines"],
     },
     Layer { name: "shop", row: Row::Customer, uses: &["sdk"], tests_use: &[] },
+    Layer { name: "engines", row: Row::Tool, uses: &[], tests_use: &[] },
     Layer { name: "rounds", row: Row::Tool, uses: &["core"], tests_use: &[] },
     Layer { name: "victim", row: Row::Tool, uses: &["core", "store"], tests_use: &[] },
-    Layer { name: "xtask", row: Row::Tool, uses: &[], tests_use: &[] },
+    Layer { name: "xtask", row: Row::Tool, uses: &["engines"], tests_use: &[] },
 ];
 
 /// Whether a crate may know no HTTP, no database and no runtime.

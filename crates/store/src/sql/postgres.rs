@@ -32,8 +32,6 @@ mod records;
 mod schema;
 mod session;
 mod table;
-#[cfg(feature = "testing")]
-pub mod testing;
 mod tls;
 
 pub use backstop::PostgresBackstop;

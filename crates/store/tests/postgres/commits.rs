@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tegata_core::{Batch, CommitRefused, Expect, Records, StoreError, port::Change};
-use tegata_store::{PostgresConfig, testing::PostgresServer};
+use tegata_engines::PostgresServer;
+use tegata_store::PostgresConfig;
 use tokio::task::JoinSet;
 
 use super::{

@@ -1,7 +1,7 @@
 //! Kinds stored by day: partitions come when they are needed and go whole.
 
 use tegata_core::{Clock as _, Expect, ManualClock, Records, Timestamp};
-use tegata_store::testing::PostgresServer;
+use tegata_engines::PostgresServer;
 use tokio::task::JoinSet;
 
 use super::support::*;

@@ -4,7 +4,8 @@ use std::{fs, path::Path};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tegata_core::{Expect, Records};
-use tegata_store::{PostgresRefused, testing::PostgresServer};
+use tegata_engines::PostgresServer;
+use tegata_store::PostgresRefused;
 
 use super::support::*;
 

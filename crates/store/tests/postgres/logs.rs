@@ -10,7 +10,8 @@ use tegata_core::{
     Batch, Entropy as _, EventId, Expect, Log, NodeId, Records, SeededEntropy,
     port::{Positioned, Sequenced},
 };
-use tegata_store::{Postgres, testing::PostgresServer};
+use tegata_engines::PostgresServer;
+use tegata_store::Postgres;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_postgres::Client;
 

@@ -6,7 +6,8 @@ use tegata_core::{
     Batch, Expect, Kind, Lifetime, ManualClock, Records, StoreError,
     port::{Body, Change, Page},
 };
-use tegata_store::{Postgres, PostgresRefused, testing::PostgresServer};
+use tegata_engines::PostgresServer;
+use tegata_store::{Postgres, PostgresRefused};
 use tokio::task::JoinSet;
 
 use super::support::*;

@@ -13,7 +13,8 @@ use tegata_core::{
     Ephemeral, Expect, Realm, Records, StoreError,
     port::{Put, Space},
 };
-use tegata_store::{Postgres, PostgresConfig, testing::PostgresServer};
+use tegata_engines::PostgresServer;
+use tegata_store::{Postgres, PostgresConfig};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use super::{

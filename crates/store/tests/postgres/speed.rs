@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use tegata_core::{Clock as _, Expect, Records, SystemClock};
-use tegata_store::testing::PostgresServer;
+use tegata_engines::PostgresServer;
 
 use super::support::*;
 

@@ -12,7 +12,8 @@ use std::{
 };
 
 use tegata_core::{Records, SystemClock};
-use tegata_store::{Postgres, PostgresConfig, Sqlite, SqliteConfig, testing::PostgresServer};
+use tegata_engines::PostgresServer;
+use tegata_store::{Postgres, PostgresConfig, Sqlite, SqliteConfig};
 use tegata_token::{Lifetimes, RefreshRefused};
 use tokio::task::JoinSet;
 

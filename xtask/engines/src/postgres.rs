@@ -1,7 +1,5 @@
 //! A real PostgreSQL for tests: started when it is needed, gone when the test run is.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "what tests stand on fails by panicking")]
-
 use std::{
     ffi::OsStr,
     fs,

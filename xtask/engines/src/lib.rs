@@ -1,0 +1,24 @@
+//! Real engines for tests and tools: started when they are needed, on ports of this machine that
+//! the system gives, in directories of their own, and gone with whoever started them, however that
+//! one ends.
+//!
+//! | module | engine |
+//! |---|---|
+//! | [`postgres`] | PostgreSQL |
+//! | [`redis`] | Redis: alone, under three Sentinels, and as a cluster |
+//! | [`nats`] | NATS with JetStream |
+//! | [`process`] | what all of them are: processes that can be killed, held and set going again |
+//!
+//! Nothing here answers errors. Where a machine lacks an engine, a test can only fail, and says by
+//! its panic how to mend that.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "what tests stand on fails by panicking")]
+
+pub mod nats;
+pub mod postgres;
+pub mod process;
+pub mod redis;
+
+pub use nats::NatsServer;
+pub use postgres::{PostgresDatabase, PostgresServer};
+pub use redis::{RedisCluster, RedisSentinels, RedisServer};
