@@ -3,6 +3,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`memory`] | all ports but `Custody`, in one process |
+//! | [`redis`] | `Ephemeral` on Redis: alone, under Sentinels, as a cluster |
 //! | [`sql`] | `Records`, `Ephemeral`, `Backstop` on SQL databases |
 //! | [`sealed`] | decorators that encrypt what is stored |
 //! | [`custody`] | where the root key lives |
@@ -16,9 +17,11 @@ pub mod adverse;
 pub mod custody;
 mod declared;
 pub mod memory;
+pub mod redis;
 pub mod sealed;
 pub mod sql;
 
+pub use self::redis::{ReadsFrom, Redis, RedisConfig, RedisEphemeral, RedisRefused};
 pub use adverse::{Adverse, Mischief};
 pub use custody::file::{FileCustody, RootKeyRefused};
 pub use memory::{MemoryBackstop, MemoryEphemeral, MemoryFeed, MemoryRecords};

@@ -244,6 +244,77 @@ mod postgres {
     }
 }
 
+mod redis {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+        time::Duration,
+    };
+
+    use tegata_core::{Clock, Ephemeral, ManualClock, OsEntropy, SystemClock};
+    use tegata_engines::{PostgresServer, RedisCluster, RedisSentinels, RedisServer};
+    use tegata_store::{ReadsFrom, Redis, RedisConfig};
+
+    use crate::contract::{
+        bed::Bed,
+        processes::{Opened, Place},
+    };
+
+    /// Patient, since the machine may be busy.
+    async fn opened(url: &str, prefix: &str, clock: Arc<dyn Clock>) -> Arc<dyn Ephemeral> {
+        let config = RedisConfig {
+            timeout: Duration::from_secs(60),
+            connect: Duration::from_secs(60),
+            connections: 4,
+            prefix: prefix.to_owned(),
+            ..RedisConfig::default()
+        };
+        let redis = Redis::open(url, config, clock, Arc::new(OsEntropy)).await;
+        Arc::new(redis.unwrap().ephemeral(ReadsFrom::Primary))
+    }
+
+    /// Two handles, each with connections of its own.
+    async fn bed(url: &str) -> Bed<dyn Ephemeral> {
+        static BEDS: AtomicU32 = AtomicU32::new(0);
+        let prefix = format!("bed-{}", BEDS.fetch_add(1, Ordering::SeqCst));
+        let clock = Arc::new(ManualClock::default());
+        let mut nodes = Vec::new();
+        for _ in 0..2 {
+            nodes.push(opened(url, &prefix, clock.clone()).await);
+        }
+        Bed::new(clock, nodes)
+    }
+
+    pub(crate) async fn alone() -> Bed<dyn Ephemeral> {
+        bed(&RedisServer::shared().url()).await
+    }
+
+    pub(crate) async fn sentinels() -> Bed<dyn Ephemeral> {
+        bed(&RedisSentinels::shared().url()).await
+    }
+
+    pub(crate) async fn cluster() -> Bed<dyn Ephemeral> {
+        bed(&RedisCluster::shared().url()).await
+    }
+
+    /// A database, for what is durable, and a cluster.
+    pub(crate) async fn place() -> Place {
+        let database = PostgresServer::shared().database().url();
+        Place::new(&format!("{database} {}", RedisCluster::shared().url()))
+    }
+
+    pub(crate) async fn open(place: String) -> Opened {
+        let (database, cluster) = place.split_once(' ').unwrap();
+        let opened = crate::postgres::open(database.to_owned()).await;
+        // Every database has a name of its own.
+        let prefix = database.rsplit('/').next().unwrap();
+        let ephemeral = self::opened(cluster, prefix, Arc::new(SystemClock)).await;
+        Opened { ephemeral, ..opened }
+    }
+}
+
 records_contract!(memory_records, crate::memory::records());
 ephemeral_contract!(memory_ephemeral, crate::memory::ephemeral());
 backstop_contract!(memory_backstop, crate::memory::backstop());
@@ -258,6 +329,11 @@ records_contract!(postgres_records, crate::postgres::records());
 ephemeral_contract!(postgres_ephemeral, crate::postgres::ephemeral());
 backstop_contract!(postgres_backstop, crate::postgres::backstop());
 processes_contract!(postgres_processes, crate::postgres::place(), crate::postgres::open);
+
+ephemeral_contract!(redis_ephemeral, crate::redis::alone());
+ephemeral_contract!(redis_sentinels_ephemeral, crate::redis::sentinels());
+ephemeral_contract!(redis_cluster_ephemeral, crate::redis::cluster());
+processes_contract!(redis_cluster_processes, crate::redis::place(), crate::redis::open);
 
 records_contract!(sealed_records, crate::sealed::records());
 ephemeral_contract!(sealed_ephemeral, crate::sealed::ephemeral());

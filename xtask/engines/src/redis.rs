@@ -3,7 +3,7 @@
 //! Every server takes `tester` with the password [`PASSWORD`], and its replicas come as another user, so
 //! that replication can be cut without touching anybody else.
 
-use std::{fs, time::Duration};
+use std::{fs, sync::OnceLock, time::Duration};
 
 use crate::process::{Process, Yard, free_port, listens, program, until};
 
@@ -138,6 +138,12 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
+    /// The server that the tests of one process share. Each takes a prefix of its own.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<RedisServer> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
     /// An empty server.
     #[must_use]
     pub fn start() -> Self {
@@ -194,6 +200,12 @@ pub struct RedisSentinels {
 impl RedisSentinels {
     /// What Sentinels call the primary.
     pub const NAME: &str = "tegata";
+
+    /// Those that the tests of one process share. Each takes a prefix of its own.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<RedisSentinels> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
 
     /// All of them, in step.
     #[must_use]
@@ -306,6 +318,12 @@ pub struct RedisCluster {
 }
 
 impl RedisCluster {
+    /// The one that the tests of one process share. Each takes a prefix of its own.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<RedisCluster> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
     /// All of them, in step.
     #[must_use]
     pub fn start() -> Self {

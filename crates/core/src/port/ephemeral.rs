@@ -61,6 +61,17 @@ pub trait Ephemeral: Send + Sync {
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Held>, StoreError>>;
 
+    /// As [`Self::get`], where it need not be the latest: what was written, taken or outlived a
+    /// moment ago may not be seen yet. A replica or a cache can answer.
+    fn recent<'a>(
+        &'a self,
+        realm: &'a Realm,
+        space: &'static Space,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
+        self.get(realm, space, key)
+    }
+
     /// Writes a value, whatever was there.
     fn put<'a>(
         &'a self,

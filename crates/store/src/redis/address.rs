@@ -1,0 +1,231 @@
+//! The address of Redis, as operators write it.
+
+use redis::{
+    ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo,
+};
+
+use super::RedisRefused;
+
+/// What an address names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// A server.
+    Alone,
+    /// The primary that Sentinels call by this name.
+    Sentinels { name: String },
+    /// A cluster.
+    Cluster,
+}
+
+/// Where Redis is, and who we are there.
+#[derive(Clone)]
+pub struct Address {
+    pub(super) shape: Shape,
+    pub(super) tls: bool,
+    /// Servers, Sentinels, or some nodes of the cluster.
+    pub(super) places: Vec<(String, u16)>,
+    user: Option<String>,
+    password: Option<String>,
+    database: i64,
+}
+
+impl Address {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// [`RedisRefused::Address`].
+    pub fn read(url: &str) -> Result<Self, RedisRefused> {
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| refused("it has no scheme"))?;
+        let (kind, tls) = match scheme.strip_prefix("rediss") {
+            Some(kind) => (kind, true),
+            None => (scheme.strip_prefix("redis").unwrap_or(scheme), false),
+        };
+        let (login, rest) = match rest.rsplit_once('@') {
+            Some((login, rest)) => (Some(login), rest),
+            None => (None, rest),
+        };
+        let (places, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let usual = if kind == "-sentinel" { 26379 } else { 6379 };
+        let places: Result<Vec<_>, _> = places.split(',').map(|it| place(it, usual)).collect();
+        let (name, database) = match kind {
+            "-sentinel" => path.split_once('/').unwrap_or((path, "")),
+            _ => ("", path),
+        };
+        let database = match database {
+            "" => 0,
+            number => number.parse().map_err(|_| {
+                refused("what follows the last `/` is not the number of a database")
+            })?,
+        };
+        let shape = match kind {
+            "" => Shape::Alone,
+            "-sentinel" if name.is_empty() => {
+                return Err(refused(
+                    "it does not say what the Sentinels call the primary: end it with `/NAME`",
+                ));
+            }
+            "-sentinel" => Shape::Sentinels { name: name.to_owned() },
+            "-cluster" => Shape::Cluster,
+            _ => {
+                return Err(refused(
+                    "it begins with none of `redis://`, `redis-sentinel://`, `redis-cluster://` \
+                     and the same with `rediss`",
+                ));
+            }
+        };
+        let places = places?;
+        if shape == Shape::Alone && places.len() > 1 {
+            return Err(refused(
+                "it names several servers: write `redis-cluster://` or `redis-sentinel://`",
+            ));
+        }
+        if shape == Shape::Cluster && database != 0 {
+            return Err(refused("a cluster has one database, 0"));
+        }
+        let (user, password) = login.map_or(Ok((None, None)), credentials)?;
+        Ok(Self { shape, tls, places, user, password, database })
+    }
+
+    /// Who we are.
+    pub(super) fn login(&self) -> RedisConnectionInfo {
+        // RESP3 tells when the other side goes away.
+        let login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
+        let mut login = login.set_db(self.database);
+        if let Some(user) = &self.user {
+            login = login.set_username(user);
+        }
+        if let Some(password) = &self.password {
+            login = login.set_password(password);
+        }
+        login
+    }
+
+    /// Where they are, as the driver names it.
+    pub(super) fn addresses(&self) -> Vec<ConnectionAddr> {
+        let address = |(host, port): &(String, u16)| match self.tls {
+            true => ConnectionAddr::TcpTls {
+                host: host.clone(),
+                port: *port,
+                insecure: false,
+                tls_params: None,
+            },
+            false => ConnectionAddr::Tcp(host.clone(), *port),
+        };
+        self.places.iter().map(address).collect()
+    }
+
+    /// The ways to connect to each.
+    pub(super) fn infos(&self) -> Result<Vec<ConnectionInfo>, redis::RedisError> {
+        let info = |address: ConnectionAddr| {
+            Ok(address.into_connection_info()?.set_redis_settings(self.login()))
+        };
+        self.addresses().into_iter().map(info).collect()
+    }
+
+    /// Name and password of the user, where there are some.
+    pub(super) fn user(&self) -> (Option<&str>, Option<&str>) {
+        (self.user.as_deref(), self.password.as_deref())
+    }
+
+    /// The number of the database.
+    pub(super) const fn database(&self) -> i64 {
+        self.database
+    }
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Address({:?}, {:?})", self.shape, self.places)
+    }
+}
+
+/// `host:port`, `host`, `[::1]:port`.
+fn place(text: &str, usual: u16) -> Result<(String, u16), RedisRefused> {
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (host, port) = match bracketed {
+        Some((host, port)) => (host, port.strip_prefix(':')),
+        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+    };
+    if host.is_empty() {
+        return Err(refused("it names no host"));
+    }
+    let port = match port {
+        None => usual,
+        Some(port) => port
+            .parse()
+            .map_err(|_| refused(&format!("the port of `{host}` is not a number up to 65535")))?,
+    };
+    Ok((host.to_owned(), port))
+}
+
+fn credentials(login: &str) -> Result<(Option<String>, Option<String>), RedisRefused> {
+    let (user, password) = login.split_once(':').map_or((login, None), |(u, p)| (u, Some(p)));
+    let some = |text: &str| {
+        let decoded = percent_decoded(text).ok_or_else(|| {
+            refused("the user or the password holds a `%` that begins no two hexadecimal digits")
+        });
+        decoded.map(|text| Some(text).filter(|text| !text.is_empty()))
+    };
+    Ok((some(user)?, password.map_or(Ok(None), some)?))
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte == b'%' {
+            let (digits, after) = rest.split_at_checked(2)?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            rest = after;
+        } else {
+            bytes.push(*byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn refused(detail: &str) -> RedisRefused {
+    RedisRefused::Address { detail: detail.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_operators_write() {
+        let alone = Address::read("redis://127.0.0.1").unwrap();
+        assert_eq!(alone.shape, Shape::Alone);
+        assert_eq!(alone.places, [("127.0.0.1".to_owned(), 6379)]);
+        let tls = Address::read("rediss://me:p%40ss@[::1]:7000/3").unwrap();
+        assert!(tls.tls);
+        assert_eq!(tls.user(), (Some("me"), Some("p@ss")));
+        assert_eq!((tls.places[0].0.as_str(), tls.places[0].1, tls.database), ("::1", 7000, 3));
+        let watched = Address::read("redis-sentinel://:secret@a,b:1/main/2").unwrap();
+        assert_eq!(watched.shape, Shape::Sentinels { name: "main".to_owned() });
+        assert_eq!(watched.user(), (None, Some("secret")));
+        assert_eq!(watched.places, [("a".to_owned(), 26379), ("b".to_owned(), 1)]);
+        assert_eq!(Address::read("redis-cluster://a,b:7001").unwrap().shape, Shape::Cluster);
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_not_the_password() {
+        for (url, part) in [
+            ("localhost:6379", "no scheme"),
+            ("http://secret@a", "begins with none"),
+            ("redis://u:secret@", "names no host"),
+            ("redis://u:secret@a:99999", "port of `a`"),
+            ("redis://u:secret@a/x", "number of a database"),
+            ("redis://u:secret@a,b", "several servers"),
+            ("redis-sentinel://u:secret@a", "end it with `/NAME`"),
+            ("redis-cluster://u:secret@a/1", "one database"),
+            ("redis://u:secret%zz@a", "hexadecimal"),
+        ] {
+            let said = Address::read(url).unwrap_err().to_string();
+            assert!(said.contains(part) && !said.contains("secret"), "{said}");
+        }
+        let address = Address::read("redis://u:secret@a").unwrap();
+        assert!(!format!("{address:?}").contains("secret"));
+    }
+}

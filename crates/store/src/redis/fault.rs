@@ -1,0 +1,79 @@
+//! What Redis or the network says, in the words of the ports.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+use tegata_core::StoreError;
+
+use super::BACKEND;
+
+/// Why a command was not answered.
+#[derive(Debug, Clone)]
+pub(super) enum Fault {
+    /// It was never sent.
+    Unsent(String),
+    /// A server refused it, and did nothing.
+    Refused(String),
+    /// A server has no memory left for it, and did nothing.
+    Full(String),
+    /// It was sent, and nobody knows what became of it.
+    Lost(String),
+}
+
+impl Fault {
+    /// What the driver said of a command that was, or may have been, sent.
+    pub(super) fn answering(error: &RedisError) -> Self {
+        let text = text(error);
+        match error.kind() {
+            // `OOM`: a server that may not evict refuses to grow. `MISCONF`: its disk is full.
+            _ if matches!(error.code(), Some("OOM" | "MISCONF")) => Self::Full(text),
+            ErrorKind::Server(_) => Self::Refused(text),
+            ErrorKind::ClusterConnectionNotFound
+            | ErrorKind::AuthenticationFailed
+            | ErrorKind::InvalidClientConfig
+            | ErrorKind::MasterNameNotFoundBySentinel
+            | ErrorKind::NoValidReplicasFoundBySentinel => Self::Unsent(text),
+            _ if error.is_connection_refusal() => Self::Unsent(text),
+            _ => Self::Lost(text),
+        }
+    }
+
+    /// The error of a question: nothing can have happened, whatever was lost.
+    pub(super) fn of_question(self) -> StoreError {
+        match self {
+            Self::Unsent(detail) | Self::Refused(detail) | Self::Lost(detail) => {
+                StoreError::Unavailable { backend: BACKEND, detail }
+            }
+            Self::Full(detail) => StoreError::Full { backend: BACKEND, detail },
+        }
+    }
+
+    /// The error of a change.
+    pub(super) fn of_change(self) -> StoreError {
+        match self {
+            Self::Lost(detail) => StoreError::Indeterminate { backend: BACKEND, detail },
+            other => other.of_question(),
+        }
+    }
+}
+
+/// Whether a server refused only because it does not know the script yet.
+pub(super) fn is_unknown_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+/// Whether a connection is of no more use after this, or leads to a server that is not the one to
+/// ask.
+pub(super) fn ends_connection(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Server(
+            ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown | ServerErrorKind::BusyLoading
+        )
+    ) || error.is_timeout()
+        || error.is_connection_dropped()
+        || error.is_unrecoverable_error()
+}
+
+/// What is said, on one line.
+pub(super) fn text(error: &RedisError) -> String {
+    error.to_string().lines().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,214 @@
+//! What Redis does to us when it fails, and what we make of it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "all of this is tests, and what does not hold is to end them"
+)]
+
+use std::{sync::Arc, time::Duration};
+
+use tegata_core::{
+    Ephemeral, OsEntropy, Realm, StoreError, SystemClock,
+    port::{Held, Put, Space},
+};
+use tegata_engines::{RedisCluster, RedisSentinels, RedisServer};
+use tegata_store::{ReadsFrom, Redis, RedisConfig, RedisRefused};
+use tokio::time::{interval, timeout};
+
+static NOTES: Space = Space { name: "note" };
+
+/// How long something may take on a busy machine until the test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn opened(url: &str) -> Redis {
+    let config = RedisConfig { connections: 4, ..RedisConfig::default() };
+    Redis::open(url, config, Arc::new(SystemClock), Arc::new(OsEntropy)).await.unwrap()
+}
+
+fn note(key: &str) -> Put {
+    let lifetime = Duration::from_secs(3600);
+    Put { key: key.to_owned(), value: b"noted".to_vec(), lifetime, index: None }
+}
+
+async fn written(store: &dyn Ephemeral, key: &str) -> Result<(), StoreError> {
+    store.put(&Realm::default(), &NOTES, note(key)).await
+}
+
+async fn read(store: &dyn Ephemeral, key: &str) -> Result<Option<Held>, StoreError> {
+    store.get(&Realm::default(), &NOTES, key).await
+}
+
+/// Waits until something is so, looking every 20 ms.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let mut ticks = interval(Duration::from_millis(20));
+    let waited = timeout(PATIENCE, async {
+        while !is_so().await {
+            ticks.tick().await;
+        }
+    });
+    assert!(waited.await.is_ok(), "it never came to be that {what}");
+}
+
+#[tokio::test]
+async fn a_server_that_evicts_is_refused_with_the_command_that_mends_it() {
+    let server = RedisServer::told("maxmemory-policy allkeys-lru\n");
+    let open = async || {
+        let config = RedisConfig::default();
+        Redis::open(&server.url(), config, Arc::new(SystemClock), Arc::new(OsEntropy)).await
+    };
+    let refused = open().await.unwrap_err();
+    assert!(matches!(refused, RedisRefused::Evicts { .. }), "{refused:?}");
+    let said = refused.to_string();
+    let mend = format!("-p {} CONFIG SET maxmemory-policy noeviction", server.node().port());
+    assert!(said.contains(&mend) && !said.contains(tegata_engines::redis::PASSWORD), "{said}");
+    // What it says to do helps.
+    server.node().ask(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    let redis = open().await.unwrap();
+    // And one that begins to evict later is seen.
+    server.node().ask(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]);
+    until("the change is seen", async || {
+        redis.standing().evicts.is_some_and(|it| it.contains("volatile-ttl"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_replica_of_a_cluster_that_evicts_is_refused_too() {
+    let cluster = RedisCluster::start();
+    let replica = cluster.replica_of(&cluster.nodes()[0]).unwrap();
+    replica.ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"]);
+    let config = RedisConfig::default();
+    let opened =
+        Redis::open(&cluster.url(), config, Arc::new(SystemClock), Arc::new(OsEntropy)).await;
+    let said = opened.unwrap_err().to_string();
+    assert!(said.contains(&format!("-p {} ", replica.port())), "{said}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_said_and_not_shown() {
+    let server = RedisServer::start();
+    let url = format!("redis://tester:hunter2@127.0.0.1:{}", server.node().port());
+    let config = RedisConfig::default();
+    let opened = Redis::open(&url, config, Arc::new(SystemClock), Arc::new(OsEntropy)).await;
+    let said = opened.unwrap_err().to_string();
+    assert!(said.contains("Redis") && !said.contains("hunter2"), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_said_soon_and_found_again_without_its_memory() {
+    let server = RedisServer::start();
+    let redis = opened(&server.url()).await;
+    let store = redis.ephemeral(ReadsFrom::Primary);
+    written(&store, "a").await.unwrap();
+    let mut changes = redis.changes();
+    server.kill();
+    for _ in 0..20 {
+        // Nothing waits for what is not there: not even a busy machine takes this long.
+        let soon = Duration::from_secs(20);
+        let failed = timeout(soon, read(&store, "a")).await.unwrap().unwrap_err();
+        assert!(matches!(failed, StoreError::Unavailable { .. }), "{failed:?}");
+    }
+    until("it is seen", async || redis.standing().unreachable.is_some()).await;
+    server.launch();
+    until("it is found", async || written(&store, "b").await.is_ok()).await;
+    assert_eq!(read(&store, "a").await.unwrap(), None);
+    // Who depends on what it held is told.
+    timeout(PATIENCE, changes.changed()).await.unwrap().unwrap();
+    assert_eq!(redis.standing().changes, 1);
+    assert_eq!(redis.standing().unreachable, None);
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_does_not_hang_us() {
+    let server = RedisServer::start();
+    let redis = opened(&server.url()).await;
+    let store = redis.ephemeral(ReadsFrom::Primary);
+    written(&store, "a").await.unwrap();
+    server.node().process().hold();
+    let soon = Duration::from_secs(20);
+    let failed = timeout(soon, written(&store, "b")).await.unwrap().unwrap_err();
+    // It was sent, and may be done later.
+    assert!(matches!(failed, StoreError::Indeterminate { .. }), "{failed:?}");
+    server.node().process().go_on();
+    until("it goes on", async || read(&store, "a").await.is_ok_and(|it| it.is_some())).await;
+    // The same process with the same memory is no change.
+    assert_eq!(redis.standing().changes, 0);
+}
+
+#[tokio::test]
+async fn a_promoted_replica_is_found_through_the_sentinels_and_told_of() {
+    let sentinels = RedisSentinels::start();
+    let redis = opened(&sentinels.url()).await;
+    let store = redis.ephemeral(ReadsFrom::Primary);
+    written(&store, "a").await.unwrap();
+    let mut changes = redis.changes();
+    sentinels.fail_over();
+    until("the new primary is found", async || written(&store, "b").await.is_ok()).await;
+    timeout(PATIENCE, changes.changed()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_primary_that_hangs_is_left_for_the_one_that_replaced_it() {
+    let sentinels = RedisSentinels::start();
+    let redis = opened(&sentinels.url()).await;
+    let store = redis.ephemeral(ReadsFrom::Primary);
+    written(&store, "a").await.unwrap();
+    let old = sentinels.primary().unwrap();
+    // Its connections stay open, and nothing comes back on them.
+    old.process().hold();
+    until("the new primary is found", async || written(&store, "b").await.is_ok()).await;
+    old.process().go_on();
+    // When it wakes, it still takes itself for the primary for a moment; nobody asks it.
+    until("it follows", async || !old.is_primary()).await;
+    assert!(read(&store, "b").await.unwrap().is_some());
+}
+
+/// A key whose value lies on the first node of a cluster.
+fn key_on_first(cluster: &RedisCluster) -> String {
+    let lies_on_first = |key: &String| {
+        let name = format!("tegata{{}}:v:note:default:{key}");
+        let slot = cluster.nodes()[0].ask(&["CLUSTER", "KEYSLOT", &name]).text();
+        slot.parse::<u32>().unwrap() < 5461
+    };
+    (0..).map(|n| format!("key-{n}")).find(lies_on_first).unwrap()
+}
+
+#[tokio::test]
+async fn a_failover_that_drops_writes_is_told_of_and_the_cluster_goes_on() {
+    let cluster = RedisCluster::start();
+    let redis = opened(&cluster.url()).await;
+    let store = redis.ephemeral(ReadsFrom::Primary);
+    let primary = &cluster.nodes()[0];
+    let key = key_on_first(&cluster);
+    written(&store, &key).await.unwrap();
+    let mut changes = redis.changes();
+    primary.cut_replication();
+    // Acknowledged, and known to the primary alone.
+    written(&store, &key).await.unwrap();
+    let before = read(&store, &key).await.unwrap().unwrap().revision;
+    cluster.fail_over(primary);
+    timeout(PATIENCE, changes.changed()).await.unwrap().unwrap();
+    until("the replica is asked", async || read(&store, &key).await.is_ok()).await;
+    let after = read(&store, &key).await.unwrap();
+    assert_ne!(after.map(|held| held.revision), Some(before), "the write was not lost");
+    until("it takes writes", async || written(&store, &key).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn what_need_not_be_the_latest_is_read_from_replicas() {
+    let cluster = RedisCluster::start();
+    let redis = opened(&cluster.url()).await;
+    let (store, replicas) =
+        (redis.ephemeral(ReadsFrom::Primary), redis.ephemeral(ReadsFrom::Replica));
+    let primary = &cluster.nodes()[0];
+    let key = key_on_first(&cluster);
+    written(&store, &key).await.unwrap();
+    let recent = async || replicas.recent(&Realm::default(), &NOTES, &key).await;
+    until("the replica has it", async || recent().await.is_ok_and(|it| it.is_some())).await;
+    // The primary hangs, and the replica answers all the same.
+    primary.process().hold();
+    let answered = recent().await;
+    primary.process().go_on();
+    assert!(answered.unwrap().is_some());
+}
