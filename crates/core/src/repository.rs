@@ -85,6 +85,18 @@ pub async fn load<T: Stored>(
     records.load(realm, T::KIND, key).await?.map(decode).transpose()
 }
 
+/// Reads the `T` with this key, where it need not be the latest: see [`Records::recent`].
+///
+/// # Errors
+/// As [`load`].
+pub async fn recent<T: Stored>(
+    records: &dyn Records,
+    realm: &Realm,
+    key: &str,
+) -> Result<Option<Versioned<T>>, StoreError> {
+    records.recent(realm, T::KIND, key).await?.map(decode).transpose()
+}
+
 /// Reads the `T`s whose index has this value.
 ///
 /// # Errors

@@ -5,6 +5,10 @@
 //! | [`memory`] | all ports but `Custody`, in one process |
 //! | [`redis`] | `Ephemeral` on Redis: alone, under Sentinels, as a cluster |
 //! | [`sql`] | `Records`, `Ephemeral`, `Backstop` on SQL databases |
+//! | [`cached`] | a decorator that keeps records near, and drops them when they change |
+//! | [`hedged`] | a decorator that waits for no slow server |
+//! | [`guarded`] | a decorator that leaves alone what does not answer |
+//! | [`batched`] | a decorator that writes together what many write at once |
 //! | [`sealed`] | decorators that encrypt what is stored |
 //! | [`custody`] | where the root key lives |
 //! | [`adverse`] | a fake for tests: within its contract, and as unhelpful as it can be |
@@ -14,8 +18,12 @@
 //! each port there.
 
 pub mod adverse;
+pub mod batched;
+pub mod cached;
 pub mod custody;
 mod declared;
+pub mod guarded;
+pub mod hedged;
 pub mod memory;
 pub mod redis;
 pub mod sealed;
@@ -23,7 +31,11 @@ pub mod sql;
 
 pub use self::redis::{ReadsFrom, Redis, RedisConfig, RedisEphemeral, RedisRefused};
 pub use adverse::{Adverse, Mischief};
+pub use batched::Batched;
+pub use cached::{Cached, CachedConfig};
 pub use custody::file::{FileCustody, RootKeyRefused};
+pub use guarded::Guarded;
+pub use hedged::Hedged;
 pub use memory::{MemoryBackstop, MemoryEphemeral, MemoryFeed, MemoryRecords};
 pub use sealed::{SealRefused, Sealed, SealedEphemeral};
 pub use sql::postgres::{

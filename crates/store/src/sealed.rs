@@ -168,6 +168,20 @@ impl Records for Sealed {
         })
     }
 
+    fn recent<'a>(
+        &'a self,
+        realm: &'a Realm,
+        kind: &'static Kind,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
+        Box::pin(async move {
+            match self.inner.recent(realm, kind, key).await? {
+                Some(record) => self.unseal(realm, kind, record).await.map(Some),
+                None => Ok(None),
+            }
+        })
+    }
+
     fn find<'a>(
         &'a self,
         realm: &'a Realm,

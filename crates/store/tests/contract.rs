@@ -315,6 +315,52 @@ mod redis {
     }
 }
 
+mod decorated {
+    use std::{sync::Arc, time::Duration};
+
+    use tegata_core::{BreakerLimits, Clock, Ephemeral, ManualClock, Records};
+    use tegata_store::{
+        Batched, Cached, CachedConfig, Guarded, Hedged, MemoryEphemeral, MemoryFeed, MemoryRecords,
+    };
+
+    use crate::contract::{
+        bed::Bed,
+        records::{KINDS, NOTES},
+    };
+
+    fn guarded<P: ?Sized>(inner: Arc<P>, clock: Arc<dyn Clock>) -> Guarded<P> {
+        Guarded::new(inner, "memory", Duration::from_secs(60), BreakerLimits::default(), clock)
+    }
+
+    /// Two handles on one adapter, each behind all that can stand before it.
+    pub(crate) async fn records() -> Bed<dyn Records> {
+        let clock = Arc::new(ManualClock::default());
+        let inner = Arc::new(MemoryRecords::new(KINDS, clock.clone()).unwrap());
+        let (near, feed) = (Arc::new(MemoryEphemeral::new(clock.clone())), MemoryFeed::new(64));
+        let feed = Arc::new(feed);
+        let handle = || {
+            let guarded = Arc::new(guarded(inner.clone(), clock.clone()));
+            let (near, feed, clock) = (near.clone(), feed.clone(), clock.clone());
+            let config = CachedConfig::default();
+            let cached = Cached::new(guarded, Some(near), feed, &[&NOTES], config, clock).unwrap();
+            cached.listens(true);
+            Arc::new(cached) as Arc<dyn Records>
+        };
+        Bed::new(clock.clone(), vec![handle(), handle()])
+    }
+
+    pub(crate) async fn ephemeral() -> Bed<dyn Ephemeral> {
+        let clock = Arc::new(ManualClock::default());
+        let inner: Arc<dyn Ephemeral> = Arc::new(MemoryEphemeral::new(clock.clone()));
+        let handle = || {
+            let guarded = Arc::new(guarded(inner.clone(), clock.clone()));
+            let hedged = Hedged::new(guarded, vec![inner.clone()], Duration::from_millis(5));
+            Arc::new(Batched::new(Arc::new(hedged))) as Arc<dyn Ephemeral>
+        };
+        Bed::new(clock.clone(), vec![handle(), handle()])
+    }
+}
+
 records_contract!(memory_records, crate::memory::records());
 ephemeral_contract!(memory_ephemeral, crate::memory::ephemeral());
 backstop_contract!(memory_backstop, crate::memory::backstop());
@@ -338,6 +384,9 @@ processes_contract!(redis_cluster_processes, crate::redis::place(), crate::redis
 records_contract!(sealed_records, crate::sealed::records());
 ephemeral_contract!(sealed_ephemeral, crate::sealed::ephemeral());
 custody_contract!(file_custody, crate::sealed::custody());
+
+records_contract!(decorated_records, crate::decorated::records());
+ephemeral_contract!(decorated_ephemeral, crate::decorated::ephemeral());
 
 records_contract!(adverse_records, crate::adverse::records());
 ephemeral_contract!(adverse_ephemeral, crate::adverse::ephemeral());

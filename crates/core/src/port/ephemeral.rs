@@ -80,6 +80,22 @@ pub trait Ephemeral: Send + Sync {
         put: Put,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
+    /// Writes several values, each as [`Self::put`] does; they may be written in any order, and some
+    /// of them when this fails.
+    fn put_all<'a>(
+        &'a self,
+        realm: &'a Realm,
+        space: &'static Space,
+        puts: Vec<Put>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            for put in puts {
+                self.put(realm, space, put).await?;
+            }
+            Ok(())
+        })
+    }
+
     /// Writes a value if there is none: of many at once, exactly one is answered `true`.
     fn add<'a>(
         &'a self,

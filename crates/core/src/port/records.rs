@@ -249,7 +249,7 @@ pub enum Sequenced {
 /// Durable documents by key and declared index, atomic batches, positioned logs.
 ///
 /// - A committed batch survives the loss of power. It is visible to every later read, from every
-///   node, at once: there are no stale reads.
+///   node, at once: there are no stale reads, except by [`Self::recent`].
 /// - Two batches that expect the same version cannot both be committed, whoever commits them.
 /// - Positions are given, not taken: an entry with a smaller position never appears after one with
 ///   a greater position has been read.
@@ -261,6 +261,17 @@ pub trait Records: Send + Sync {
         kind: &'static Kind,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Record>, StoreError>>;
+
+    /// As [`Self::load`], where it need not be the latest: a cache may answer that has not heard of
+    /// a change yet. Whoever asks so decides nothing that a later change forbids, or looks again.
+    fn recent<'a>(
+        &'a self,
+        realm: &'a Realm,
+        kind: &'static Kind,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
+        self.load(realm, kind, key)
+    }
 
     /// Records whose `index` has this value, in order of keys.
     fn find<'a>(

@@ -10,7 +10,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
 use redis::Value;
 use tegata_core::{
     Ephemeral, Realm, StoreError, Timestamp,
@@ -28,6 +28,9 @@ use crate::declared;
 
 /// For how long a dead value stays, in case a clock was ahead when it died.
 const GRACE: Duration = Duration::from_secs(600);
+
+/// How many commands of one caller are under way at once.
+const AT_ONCE: usize = 100;
 
 /// How often a write is tried again whose place in an index others keep changing.
 const TRIES: u32 = 20;
@@ -263,6 +266,19 @@ impl Ephemeral for RedisEphemeral {
         Box::pin(async move {
             let write = self.prepare(realm, space, put)?;
             self.write(realm, &write, &self.scripts.put, 0).await.map(drop)
+        })
+    }
+
+    fn put_all<'a>(
+        &'a self,
+        realm: &'a Realm,
+        space: &'static Space,
+        puts: Vec<Put>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            // They go out together, each to the node that it belongs to.
+            let puts = puts.into_iter().map(|put| self.put(realm, space, put));
+            stream::iter(puts).buffer_unordered(AT_ONCE).try_collect::<()>().await
         })
     }
 

@@ -65,6 +65,18 @@ impl Ephemeral for SealedEphemeral {
         })
     }
 
+    fn recent<'a>(
+        &'a self,
+        realm: &'a Realm,
+        space: &'static Space,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
+        Box::pin(async move {
+            let held = self.inner.recent(realm, space, key).await?;
+            self.unseal_some(realm, space, key, held).await
+        })
+    }
+
     fn put<'a>(
         &'a self,
         realm: &'a Realm,
@@ -74,6 +86,19 @@ impl Ephemeral for SealedEphemeral {
         Box::pin(async move {
             let put = self.seal(realm, space, put)?;
             self.inner.put(realm, space, put).await
+        })
+    }
+
+    fn put_all<'a>(
+        &'a self,
+        realm: &'a Realm,
+        space: &'static Space,
+        puts: Vec<Put>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let sealed = puts.into_iter().map(|put| self.seal(realm, space, put));
+            let sealed = sealed.collect::<Result<Vec<_>, _>>()?;
+            self.inner.put_all(realm, space, sealed).await
         })
     }
 
