@@ -103,6 +103,16 @@ impl Breaker {
         Ok(Permit { breaker: self, round: inner.round, probing })
     }
 
+    /// Says that the other side has been seen to be there again: the next caller is let through,
+    /// however long ago it failed.
+    pub fn seen_again(&self) {
+        let now = self.clock.since_boot();
+        let mut inner = self.inner.lock();
+        if let Phase::Open { since } = &mut inner.phase {
+            *since = SinceBoot(now.0.saturating_sub(self.limits.open_for)).min(*since);
+        }
+    }
+
     /// What it does at the moment.
     #[must_use]
     pub fn state(&self) -> BreakerState {
@@ -231,6 +241,21 @@ mod tests {
         assert_eq!(breaker.state(), BreakerState::Closed);
         fail(&breaker, 4);
         assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn whoever_is_seen_again_is_asked_once_before_the_time_is_over() {
+        let (clock, breaker) = breaker();
+        clock.advance(2 * AWHILE);
+        breaker.seen_again();
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        fail(&breaker, 5);
+        assert!(breaker.admit().is_err());
+        breaker.seen_again();
+        let probe = breaker.admit().unwrap();
+        assert!(breaker.admit().is_err());
+        probe.failed();
+        assert_eq!(breaker.admit().unwrap_err().again_in, AWHILE);
     }
 
     #[test]

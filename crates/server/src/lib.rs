@@ -46,7 +46,7 @@ pub use caller::Peer;
 pub use endings::{RevokedSessions, SessionsOfFamilies, SessionsOfHolder};
 pub use limits::Limits;
 pub use metrics::Metrics;
-pub use operations::{Check, Operations};
+pub use operations::{Check, Operations, Severity, Unwell};
 pub use problem::Problem;
 pub use router::{router, router_for_gateway};
 pub use serve::serve;

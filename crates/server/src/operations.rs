@@ -27,7 +27,52 @@ pub trait Check: Send + Sync {
     ///
     /// # Errors
     /// What is wrong and what follows from it: for operators, without secrets.
-    fn look(&self) -> BoxFuture<'_, Result<(), String>>;
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>>;
+}
+
+/// What follows from something being wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It works, but worse than it should.
+    Degraded,
+    /// It does not work, and the node goes on without it.
+    Without,
+    /// The node is not to be asked.
+    NotReady,
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unwell {
+    /// What follows from it.
+    pub severity: Severity,
+    /// Each a word for machines and a text for people.
+    pub reasons: Vec<(&'static str, String)>,
+}
+
+impl Unwell {
+    /// One thing is wrong.
+    #[must_use]
+    pub fn new(severity: Severity, reason: &'static str, detail: impl Into<String>) -> Self {
+        Self { severity, reasons: vec![(reason, detail.into())] }
+    }
+
+    /// In a word.
+    #[must_use]
+    pub const fn status(&self) -> &'static str {
+        match self.severity {
+            Severity::Degraded => "degraded",
+            Severity::Without | Severity::NotReady => "unhealthy",
+        }
+    }
+
+    /// As it is told.
+    #[must_use]
+    pub fn told(&self) -> Value {
+        let (words, texts): (Vec<_>, Vec<_>) =
+            self.reasons.iter().map(|(word, text)| (*word, text.as_str())).unzip();
+        json!({"status": self.status(), "reason": texts.join("; "), "reasons": words})
+    }
 }
 
 /// What the operations listener is made of. Cheap to clone.
@@ -68,23 +113,30 @@ async fn live() -> Response {
 
 /// All checks are made, so that an operator sees all that is wrong at once.
 async fn ready(State(operations): State<Operations>) -> Response {
-    let mut is_ready = true;
+    let mut worst = None;
     let mut checks = Vec::new();
     for check in operations.checks.iter() {
-        let found = check.look().await;
-        is_ready &= found.is_ok();
-        let told: Value = match found {
-            Ok(()) => json!({"name": check.name(), "status": "healthy"}),
-            Err(reason) => json!({"name": check.name(), "status": "unhealthy", "reason": reason}),
-        };
+        let found = check.look().await.err();
+        worst = worst.max(found.as_ref().map(|unwell| unwell.severity));
+        let mut told = found.map_or_else(|| json!({"status": "healthy"}), |unwell| unwell.told());
+        if let Value::Object(told) = &mut told {
+            told.insert("name".to_owned(), check.name().into());
+        }
         checks.push(told);
     }
+    let is_ready = worst < Some(Severity::NotReady);
+    let health = match worst {
+        None => "healthy",
+        Some(Severity::Degraded | Severity::Without) => "degraded",
+        Some(Severity::NotReady) => "unhealthy",
+    };
     let (status, word) = if is_ready {
         (StatusCode::OK, "ready")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready")
     };
-    NoStore((status, Json(json!({"status": word, "checks": checks})))).into_response()
+    NoStore((status, Json(json!({"status": word, "health": health, "checks": checks}))))
+        .into_response()
 }
 
 async fn metrics(State(operations): State<Operations>) -> Response {

@@ -122,10 +122,9 @@ struct Changed {
 impl Cached {
     /// Keeps records of `kinds` near: in this process, and in `near` where there is one.
     ///
-    /// Until [`Self::listens`] says that the feed is heard, nothing of this process answers.
-    ///
-    /// # Errors
-    /// A kind holds secrets, which are kept nowhere but where they must be.
+    /// Until [`Self::listens`] says that the feed is heard, nothing of this process answers. Bodies go into `near` as they come out of `inner`: above a store that is sealed, that is to be
+    /// sealed too.
+    #[must_use]
     pub fn new(
         inner: Arc<dyn Records>,
         near: Option<Arc<dyn Ephemeral>>,
@@ -133,13 +132,9 @@ impl Cached {
         kinds: &[&'static Kind],
         config: CachedConfig,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, StoreError> {
-        if let Some(secret) = kinds.iter().find(|kind| kind.secret) {
-            let detail = format!("kind `{}` holds secrets and is not cached", secret.name);
-            return Err(StoreError::Misused { detail });
-        }
+    ) -> Self {
         let near = near.map(|store| Near::new(store, Arc::clone(&clock), config.lifetime));
-        Ok(Self {
+        Self {
             inner,
             kinds: kinds.to_vec(),
             own: Cache::new(config.records),
@@ -152,7 +147,7 @@ impl Cached {
             changed: (0..NUMBERS).map(|_| AtomicU64::new(0)).collect(),
             hears: AtomicBool::new(false),
             hits: Default::default(),
-        })
+        }
     }
 
     /// Says whether what other nodes change is heard from now on. Whoever begins to hear begins with

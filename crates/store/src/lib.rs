@@ -9,6 +9,8 @@
 //! | [`hedged`] | a decorator that waits for no slow server |
 //! | [`guarded`] | a decorator that leaves alone what does not answer |
 //! | [`batched`] | a decorator that writes together what many write at once |
+//! | [`measured`] | a decorator that tells how quickly a store answers |
+//! | [`standby`] | a decorator with another store to stand in |
 //! | [`sealed`] | decorators that encrypt what is stored |
 //! | [`custody`] | where the root key lives |
 //! | [`adverse`] | a fake for tests: within its contract, and as unhelpful as it can be |
@@ -24,10 +26,12 @@ pub mod custody;
 mod declared;
 pub mod guarded;
 pub mod hedged;
+pub mod measured;
 pub mod memory;
 pub mod redis;
 pub mod sealed;
 pub mod sql;
+pub mod standby;
 
 pub use self::redis::{ReadsFrom, Redis, RedisConfig, RedisEphemeral, RedisRefused};
 pub use adverse::{Adverse, Mischief};
@@ -36,6 +40,7 @@ pub use cached::{Cached, CachedConfig};
 pub use custody::file::{FileCustody, RootKeyRefused};
 pub use guarded::Guarded;
 pub use hedged::Hedged;
+pub use measured::Measured;
 pub use memory::{MemoryBackstop, MemoryEphemeral, MemoryFeed, MemoryRecords};
 pub use sealed::{SealRefused, Sealed, SealedEphemeral};
 pub use sql::postgres::{
@@ -44,3 +49,4 @@ pub use sql::postgres::{
 pub use sql::sqlite::{
     Sqlite, SqliteBackstop, SqliteConfig, SqliteEphemeral, SqliteRecords, SqliteRefused,
 };
+pub use standby::Standby;

@@ -6,7 +6,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tegata_core::{Clock, Entropy, StoreError};
+use tegata_core::{Breaker, Node, StoreError};
 
 mod address;
 mod cluster;
@@ -97,8 +97,7 @@ struct Inner {
     wire: Arc<Wire>,
     fitness: Fitness,
     prefix: String,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    node: Node,
 }
 
 impl Redis {
@@ -112,16 +111,11 @@ impl Redis {
     ///
     /// # Errors
     /// [`RedisRefused`] says what cannot be used, and how to mend it.
-    pub async fn open(
-        url: &str,
-        config: RedisConfig,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
-    ) -> Result<Self, RedisRefused> {
+    pub async fn open(url: &str, config: RedisConfig, node: &Node) -> Result<Self, RedisRefused> {
         let address = RedisAddress::read(url)?;
         let wire = Arc::new(Wire::open(&address, &config).await?);
         let fitness = Fitness::open(&wire, config.look).await?;
-        Ok(Self(Arc::new(Inner { wire, fitness, prefix: config.prefix, clock, entropy })))
+        Ok(Self(Arc::new(Inner { wire, fitness, prefix: config.prefix, node: node.clone() })))
     }
 
     /// Its port `Ephemeral`, which reads from where it is told.
@@ -134,6 +128,11 @@ impl Redis {
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.0.fitness.standing()
+    }
+
+    /// Lets a breaker know when the servers are seen again after nobody answered.
+    pub fn when_seen_again(&self, breaker: Arc<Breaker>) {
+        self.0.fitness.when_seen_again(breaker);
     }
 
     /// Hears how often another server has begun to answer, or one came back without its memory:

@@ -253,7 +253,7 @@ mod redis {
         time::Duration,
     };
 
-    use tegata_core::{Clock, Ephemeral, ManualClock, OsEntropy, SystemClock};
+    use tegata_core::{Clock, Ephemeral, ManualClock, Node, OsEntropy, SystemClock};
     use tegata_engines::{PostgresServer, RedisCluster, RedisSentinels, RedisServer};
     use tegata_store::{ReadsFrom, Redis, RedisConfig};
 
@@ -271,7 +271,7 @@ mod redis {
             prefix: prefix.to_owned(),
             ..RedisConfig::default()
         };
-        let redis = Redis::open(url, config, clock, Arc::new(OsEntropy)).await;
+        let redis = Redis::open(url, config, &Node::with(clock, Arc::new(OsEntropy))).await;
         Arc::new(redis.unwrap().ephemeral(ReadsFrom::Primary))
     }
 
@@ -342,7 +342,7 @@ mod decorated {
             let guarded = Arc::new(guarded(inner.clone(), clock.clone()));
             let (near, feed, clock) = (near.clone(), feed.clone(), clock.clone());
             let config = CachedConfig::default();
-            let cached = Cached::new(guarded, Some(near), feed, &[&NOTES], config, clock).unwrap();
+            let cached = Cached::new(guarded, Some(near), feed, &[&NOTES], config, clock);
             cached.listens(true);
             Arc::new(cached) as Arc<dyn Records>
         };

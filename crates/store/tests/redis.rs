@@ -6,10 +6,10 @@
     reason = "all of this is tests, and what does not hold is to end them"
 )]
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tegata_core::{
-    Ephemeral, OsEntropy, Realm, StoreError, SystemClock,
+    Ephemeral, Node, Realm, StoreError,
     port::{Held, Put, Space},
 };
 use tegata_engines::{RedisCluster, RedisSentinels, RedisServer};
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn opened(url: &str) -> Redis {
     let config = RedisConfig { connections: 4, ..RedisConfig::default() };
-    Redis::open(url, config, Arc::new(SystemClock), Arc::new(OsEntropy)).await.unwrap()
+    Redis::open(url, config, &Node::start()).await.unwrap()
 }
 
 fn note(key: &str) -> Put {
@@ -55,7 +55,7 @@ async fn a_server_that_evicts_is_refused_with_the_command_that_mends_it() {
     let server = RedisServer::told("maxmemory-policy allkeys-lru\n");
     let open = async || {
         let config = RedisConfig::default();
-        Redis::open(&server.url(), config, Arc::new(SystemClock), Arc::new(OsEntropy)).await
+        Redis::open(&server.url(), config, &Node::start()).await
     };
     let refused = open().await.unwrap_err();
     assert!(matches!(refused, RedisRefused::Evicts { .. }), "{refused:?}");
@@ -79,8 +79,7 @@ async fn a_replica_of_a_cluster_that_evicts_is_refused_too() {
     let replica = cluster.replica_of(&cluster.nodes()[0]).unwrap();
     replica.ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"]);
     let config = RedisConfig::default();
-    let opened =
-        Redis::open(&cluster.url(), config, Arc::new(SystemClock), Arc::new(OsEntropy)).await;
+    let opened = Redis::open(&cluster.url(), config, &Node::start()).await;
     let said = opened.unwrap_err().to_string();
     assert!(said.contains(&format!("-p {} ", replica.port())), "{said}");
 }
@@ -90,7 +89,7 @@ async fn a_wrong_password_is_said_and_not_shown() {
     let server = RedisServer::start();
     let url = format!("redis://tester:hunter2@127.0.0.1:{}", server.node().port());
     let config = RedisConfig::default();
-    let opened = Redis::open(&url, config, Arc::new(SystemClock), Arc::new(OsEntropy)).await;
+    let opened = Redis::open(&url, config, &Node::start()).await;
     let said = opened.unwrap_err().to_string();
     assert!(said.contains("Redis") && !said.contains("hunter2"), "{said}");
 }

@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     compose::Composed,
+    health,
     operate::{self, Order, Refused},
 };
 
@@ -112,7 +113,7 @@ pub(crate) async fn serve(
 
 async fn converse(
     mut stream: UnixStream,
-    composed: &Composed,
+    composed: &Arc<Composed>,
     remap: &mpsc::Sender<Look>,
 ) -> io::Result<()> {
     let peer = stream.peer_cred()?.uid();
@@ -142,13 +143,16 @@ async fn converse(
 
 /// Carries out an order, as whoever serves what it changes.
 async fn perform(
-    composed: &Composed,
+    composed: &Arc<Composed>,
     order: Order,
     remap: &mpsc::Sender<Look>,
 ) -> Result<Value, Refused> {
     let (changes_map, is_confirmed) = (order.changes_map(), order.is_confirmed());
     let began = composed.node.since_boot();
-    let mut done = operate::perform(composed, order).await;
+    let mut done = match order {
+        Order::Health => Ok(health::told(composed).await),
+        order => operate::perform(composed, order).await,
+    };
     if changes_map {
         let given = give_map(remap).await;
         done = done.and_then(|done| match given {
@@ -229,7 +233,7 @@ mod tests {
     #[tokio::test]
     async fn what_the_gateway_does_not_take_is_not_acknowledged() {
         let place = tempfile::tempdir().unwrap();
-        let composed = compose::for_tests(place.path()).await;
+        let composed = Arc::new(compose::for_tests(place.path()).await);
         let (look, mut looks) = mpsc::channel::<Look>(1);
         let service = DeclaredService {
             name: "orders".to_owned(),

@@ -18,6 +18,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(follow(Arc::clone(composed)));
     tasks.spawn(hear(Arc::clone(composed)));
+    tasks.spawn(hear_changes(Arc::clone(composed)));
     for log in Log::ALL {
         tasks.spawn(sequence(Arc::clone(composed), log));
     }
@@ -122,6 +123,20 @@ async fn hear(composed: Arc<Composed>) {
                 },
             }
         }
+    }
+}
+
+/// Drops what other nodes changed. While that is not heard, nothing near is believed.
+async fn hear_changes(composed: Arc<Composed>) {
+    let mut ticks = every(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        let Ok(mut changes) = composed.feed.subscribe(Topic::Invalidations).await else { continue };
+        composed.cached.listens(composed.backends.hears_all());
+        while let Some(heard) = changes.next().await {
+            composed.cached.hear(&heard);
+        }
+        composed.cached.listens(false);
     }
 }
 

@@ -16,8 +16,8 @@ use tegata_oauth::{Clients, Parts, Provider};
 use tegata_server::{RevokedSessions, SessionsOfFamilies, SessionsOfHolder};
 use tegata_session::{CookieTable, Csrf, Sessions, sessions::Endings};
 use tegata_store::{
-    FileCustody, MemoryFeed, Postgres, PostgresConfig, PostgresRefused, RootKeyRefused,
-    SealRefused, Sealed, Sqlite, SqliteConfig,
+    Cached, FileCustody, PostgresRefused, RedisRefused, RootKeyRefused, SealRefused, Sealed,
+    Standby,
 };
 use tegata_token::{
     Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules, View, Withdraw,
@@ -30,6 +30,10 @@ use crate::{
     outbox::OUTBOX,
     registry::{ROUTES, Registry, SERVICES},
 };
+
+mod backends;
+
+pub(crate) use backends::Backends;
 
 /// Every kind of record that there is.
 pub(crate) fn kinds() -> Vec<&'static Kind> {
@@ -61,6 +65,8 @@ pub(crate) enum Startup {
     Sqlite(#[from] tegata_store::SqliteRefused),
     #[error("[store] {0}")]
     Postgres(#[from] PostgresRefused),
+    #[error("[redis] {0}")]
+    Redis(#[from] RedisRefused),
     #[error(transparent)]
     Keys(#[from] KeysRefused),
     #[error(transparent)]
@@ -130,6 +136,8 @@ pub(crate) struct Composed {
     pub(crate) records: Arc<dyn Records>,
     pub(crate) ephemeral: Arc<dyn Ephemeral>,
     pub(crate) feed: Arc<dyn Feed>,
+    pub(crate) cached: Arc<Cached>,
+    pub(crate) backends: Backends,
     pub(crate) view: Arc<View>,
     pub(crate) revoker: Revoker,
     pub(crate) keys: Keys,
@@ -174,14 +182,16 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     // Without its root key, nothing is made there either.
     let custody = custody(&config, &place, &node)?;
     let data = DataDir::take(&place)?;
-    let (bare, bare_ephemeral, feed) = stores(&config, data.path(), &node).await?;
+    let bare = backends::open(&config, data.path(), &node).await?;
 
     let place = store_name(&config);
-    let sealed = Sealed::open(bare, custody, &node)
+    let sealed = Sealed::open(Arc::clone(&bare.records), custody, &node)
         .await
         .map_err(|source| Startup::Seal { place, source })?;
-    let ephemeral: Arc<dyn Ephemeral> = Arc::new(sealed.ephemeral(bare_ephemeral));
-    let records: Arc<dyn Records> = Arc::new(sealed);
+    let feed = Arc::clone(&bare.feed);
+    let ephemeral: Arc<dyn Ephemeral> = Arc::new(sealed.ephemeral(Arc::clone(&bare.ephemeral)));
+    let cached = Arc::new(backends::cached(Arc::new(sealed), &ephemeral, &bare, &node));
+    let records: Arc<dyn Records> = Arc::clone(&cached) as Arc<_>;
     let epoch = Installation::open(records.as_ref(), &node).await?.epoch;
 
     let view = Arc::new(View::new(node.clone()));
@@ -282,7 +292,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     );
     let throttle = Throttle::new(
         node.clone(),
-        Arc::clone(&ephemeral),
+        // Attempts are counted whatever is away.
+        Arc::new(Standby::new(Arc::clone(&ephemeral), backends::standby(&node))),
         tegata_identity::throttle::Config {
             danger_exempt_loopback: config.limits.danger_exempt_loopback,
             ..tegata_identity::throttle::Config::default()
@@ -304,6 +315,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         records,
         ephemeral,
         feed,
+        cached,
+        backends: bare,
         view,
         revoker,
         keys,
@@ -394,47 +407,6 @@ pub(crate) fn store_name(config: &Config) -> String {
     }
 }
 
-type Stores = (Arc<dyn Records>, Arc<dyn Ephemeral>, Arc<dyn Feed>);
-
-/// The adapters that the addresses name.
-async fn stores(config: &Config, data: &Path, node: &Node) -> Result<Stores, Startup> {
-    let feed: Arc<dyn Feed> = match config.events.url.expose() {
-        "memory:" => Arc::new(MemoryFeed::new(4096)),
-        other => {
-            return Err(Startup::Configuration(format!(
-                "[events] {} is not supported; `memory:` is",
-                scheme(other)
-            )));
-        }
-    };
-    let url = config.store.url.expose();
-    if let Some(file) = url.strip_prefix("sqlite://") {
-        let settings = SqliteConfig::default();
-        let clock = Arc::clone(node.clock());
-        let opened = Sqlite::open(&data.join(file), &settings, &kinds(), clock)?;
-        return Ok((Arc::new(opened.records()), Arc::new(opened.ephemeral()), feed));
-    }
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        let clock = Arc::clone(node.clock());
-        let connections = config.store.connections;
-        let settings = PostgresConfig { connections, ..PostgresConfig::default() };
-        let opened = Postgres::open(url, settings, &kinds(), clock).await?;
-        return Ok((Arc::new(opened.records()), Arc::new(opened.ephemeral()), feed));
-    }
-    Err(Startup::Configuration(format!(
-        "[store] {} is not supported; write `sqlite://FILE` or `postgres://…`",
-        scheme(url)
-    )))
-}
-
-/// What may be said of an address that may hold a password.
-fn scheme(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, _)) => format!("url `{scheme}://…`"),
-        None => "url".to_owned(),
-    }
-}
-
 /// Parts in a new directory, with keys that are made fast.
 #[cfg(test)]
 pub(crate) async fn for_tests(place: &Path) -> Composed {
@@ -449,6 +421,7 @@ pub(crate) async fn for_tests(place: &Path) -> Composed {
 mod tests {
     use tegata_core::{Batch, SystemClock, TokenId, port::Sequenced};
     use tegata_engines::PostgresServer;
+    use tegata_store::{MemoryFeed, Postgres, PostgresConfig};
     use tegata_token::{Claims, Entry, Target};
 
     use super::*;

@@ -3,7 +3,10 @@
 //! Every section has safe defaults, so an empty file is a good one. A key that is not known is an
 //! error that names the nearest one: a setting that is silently ignored is how limits get lost.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 use tegata_core::{ForwardedBy, Network};
@@ -34,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) gateway: Gateway,
     pub(crate) operations: Operations,
     pub(crate) store: Store,
+    pub(crate) redis: Redis,
     pub(crate) events: Events,
     pub(crate) keys: Keys,
     pub(crate) tokens: Tokens,
@@ -158,6 +162,44 @@ impl Default for Store {
     fn default() -> Self {
         let url = Hidden::new("sqlite://tegata.db".to_owned());
         Self { url, data_dir: PathBuf::from("."), connections: 16 }
+    }
+}
+
+/// What is kept for a while, where several nodes share it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Redis {
+    /// `redis://…`, `redis-sentinel://…`, `redis-cluster://…`, and the same with `rediss`. Without
+    /// it, the store keeps it.
+    pub(crate) url: Option<Hidden>,
+    /// How many connections are opened at the start.
+    pub(crate) connections: usize,
+    /// How long a command may take.
+    pub(crate) timeout: Span,
+    /// After how long a reading that need not be the latest is asked of the next server too.
+    pub(crate) hedge_after: Span,
+    /// So many failures in a row, and Redis is left alone for a while.
+    pub(crate) failures: u32,
+    /// For how long, unless it is seen to be there again before.
+    pub(crate) open_for: Span,
+    /// What all keys begin with.
+    pub(crate) prefix: String,
+    /// Under which address a node of the cluster is reached that announces another.
+    pub(crate) address_map: BTreeMap<String, String>,
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self {
+            url: None,
+            connections: 20,
+            timeout: Span::millis(250),
+            hedge_after: Span::millis(5),
+            failures: 5,
+            open_for: Span::secs(30),
+            prefix: "tegata".to_owned(),
+            address_map: BTreeMap::new(),
+        }
     }
 }
 

@@ -5,9 +5,13 @@ use std::{fmt, sync::Arc};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _},
-    metrics::{MetricType, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
+use tegata_core::BreakerState;
+use tegata_store::measured::Operation;
 use tegata_token::View;
+
+use crate::compose::Composed;
 
 /// How far this node follows the revocation log.
 pub(crate) struct Following(pub(crate) Arc<View>);
@@ -29,6 +33,64 @@ impl Collector for Following {
             MetricType::Gauge,
         )?;
         ConstGauge::new(staleness.as_secs_f64()).encode(seconds)
+    }
+}
+
+/// How the adapters stand.
+pub(crate) struct Backing(pub(crate) Arc<Composed>);
+
+impl Collector for Backing {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let backends = &self.0.backends;
+        if !backends.breakers.is_empty() {
+            let help = "What a breaker does: 0 lets everybody through, 1 one to see, 2 nobody";
+            let kind = MetricType::Gauge;
+            let mut states =
+                encoder.encode_descriptor("circuit_breaker_state", help, None, kind)?;
+            for (name, breaker) in &backends.breakers {
+                let state = match breaker.state() {
+                    BreakerState::Closed => 0_i64,
+                    BreakerState::HalfOpen => 1,
+                    BreakerState::Open => 2,
+                };
+                let labels = [("name", *name)];
+                ConstGauge::new(state).encode(states.encode_family(&labels)?)?;
+            }
+        }
+        if let Some(redis) = &backends.redis {
+            let help = "How often another Redis has begun to answer since the start";
+            let changes =
+                encoder.encode_descriptor("redis_changes", help, None, MetricType::Counter)?;
+            ConstCounter::new(redis.standing().changes).encode(changes)?;
+        }
+        let hits = self.0.cached.hits();
+        let help = "Where sessions were found that were asked for";
+        let mut lookups =
+            encoder.encode_descriptor("session_lookups", help, None, MetricType::Counter)?;
+        for (layer, count) in [("local", hits.own), ("near", hits.near), ("store", hits.store)] {
+            let labels = [("layer", layer)];
+            ConstCounter::new(count).encode(lookups.encode_family(&labels)?)?;
+        }
+        let help = "How long calls to what lives for a while take, of the last thousand";
+        let kind = MetricType::Gauge;
+        let mut spans =
+            encoder.encode_descriptor("ephemeral_duration_seconds", help, None, kind)?;
+        for operation in Operation::ALL {
+            let figures = backends.measured.figures(operation);
+            for (share, span) in
+                [("0.5", figures.p50), ("0.95", figures.p95), ("0.99", figures.p99)]
+            {
+                let labels = [("operation", operation.name()), ("quantile", share)];
+                ConstGauge::new(span.as_secs_f64()).encode(spans.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Backing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Backing")
     }
 }
 

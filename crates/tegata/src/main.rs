@@ -28,6 +28,7 @@ mod config;
 mod cookie_door;
 mod demo;
 mod gauges;
+mod health;
 mod installation;
 mod operate;
 mod outbox;

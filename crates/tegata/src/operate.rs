@@ -91,6 +91,8 @@ pub(crate) enum Order {
     SessionEnd {
         sid: String,
     },
+    /// Says how the server is.
+    Health,
     /// Says that the server is there.
     Ping,
 }
@@ -222,6 +224,8 @@ pub(crate) async fn perform(composed: &Composed, order: Order) -> Result<Value, 
         Order::Revoke { what, reason } => revoke::revoke(composed, what, reason).await?,
         Order::SessionList { username } => sessions::list(composed, username.as_deref()).await?,
         Order::SessionEnd { sid } => sessions::end(composed, &sid).await?,
+        // Only what runs has a health.
+        Order::Health => json!([]),
         Order::Ping => json!({"node": composed.node.id().to_string()}),
     })
 }

@@ -9,10 +9,10 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
 use prometheus_client::registry::Registry;
-use tegata_core::{BoxFuture, ForwardedBy, Network, Proxies, Secret};
+use tegata_core::{ForwardedBy, Network, Proxies, Secret};
 use tegata_gateway::{Gateway, SessionCheck};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap, Upstream};
-use tegata_server::{App, BrowserClient, Check, Operations};
+use tegata_server::{App, BrowserClient, Operations};
 use tegata_session::{Environment, Origins};
 use tegata_token::{AccessToken, Algorithm, Expected, ExpectedAudience, Memory, Scope, Verifier};
 use tokio::{
@@ -28,7 +28,8 @@ use crate::{
     compose::Composed,
     config::{LogForm, Observability},
     cookie_door::CookieDoor,
-    gauges::Following,
+    gauges::{Backing, Following},
+    health,
 };
 
 /// For how long browsers remember to come with TLS alone: a year.
@@ -79,6 +80,7 @@ pub(crate) async fn start(
     let mut registry = Registry::default();
     let metrics = tegata_server::Metrics::register(&mut registry);
     registry.register_collector(Box::new(Following(Arc::clone(&composed.view))));
+    registry.register_collector(Box::new(Backing(Arc::clone(&composed))));
     let outer = public(&composed, &metrics, loopback)?;
     let behind = outer.behind(gateway_as_proxy());
     let inner = inner()?;
@@ -95,11 +97,7 @@ pub(crate) async fn start(
     let (stopping, stopped) = watch::channel(false);
     let operations = tegata_server::operations::router(Operations {
         registry: Arc::new(registry),
-        checks: Arc::new([
-            Arc::new(Store(Arc::clone(&composed))),
-            Arc::new(Followed(Arc::clone(&composed))),
-            Arc::new(Open(closed.clone())),
-        ]),
+        checks: health::checks(&composed, closed.clone()),
     });
     let mut servers = JoinSet::new();
     let limits = outer.config().limits.clone();
@@ -339,58 +337,6 @@ fn into_tokio(listener: TcpListener) -> Result<tokio::net::TcpListener, Failed> 
     let failed = |error: std::io::Error| Failed::Operation(format!("a listener: {error}"));
     listener.set_nonblocking(true).map_err(failed)?;
     tokio::net::TcpListener::from_std(listener).map_err(failed)
-}
-
-/// The store answers.
-struct Store(Arc<Composed>);
-
-impl Check for Store {
-    fn name(&self) -> &'static str {
-        "store"
-    }
-
-    fn look(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async {
-            let pulled = self.0.records.pull(tegata_core::Log::Revocations, u64::MAX, 1).await;
-            pulled.map(|_| ()).map_err(|error| error.to_string())
-        })
-    }
-}
-
-/// The revocation log is followed.
-struct Followed(Arc<Composed>);
-
-impl Check for Followed {
-    fn name(&self) -> &'static str {
-        "revocations"
-    }
-
-    fn look(&self) -> BoxFuture<'_, Result<(), String>> {
-        let staleness = self.0.view.staleness();
-        Box::pin(async move {
-            match staleness {
-                Some(age) if age <= Duration::from_secs(5) => Ok(()),
-                Some(age) => Err(format!("the view of revocations is {} s old", age.as_secs())),
-                None => Err("the revocation log has not been read yet".to_owned()),
-            }
-        })
-    }
-}
-
-/// The server lets in whoever comes.
-struct Open(watch::Receiver<bool>);
-
-impl Check for Open {
-    fn name(&self) -> &'static str {
-        "open"
-    }
-
-    fn look(&self) -> BoxFuture<'_, Result<(), String>> {
-        let closed = *self.0.borrow();
-        Box::pin(async move {
-            if closed { Err("the server is about to stop".to_owned()) } else { Ok(()) }
-        })
-    }
 }
 
 /// What tells the server to stop: SIGINT or SIGTERM.

@@ -6,14 +6,18 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::metrics::{Method, Metrics};
 
-struct Fixed(&'static str, Result<(), String>);
+struct Fixed(&'static str, Result<(), Unwell>);
+
+fn unwell(detail: &str) -> Result<(), Unwell> {
+    Err(Unwell::new(Severity::NotReady, "broken", detail))
+}
 
 impl Check for Fixed {
     fn name(&self) -> &'static str {
         self.0
     }
 
-    fn look(&self) -> BoxFuture<'_, Result<(), String>> {
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
         Box::pin(async { self.1.clone() })
     }
 }
@@ -30,9 +34,9 @@ async fn get(checks: Vec<Arc<dyn Check>>, registry: Registry, path: &str) -> (St
 #[tokio::test]
 async fn says_everything_that_is_wrong_at_once() {
     let checks: Vec<Arc<dyn Check>> = vec![
-        Arc::new(Fixed("store", Err("no space left".into()))),
+        Arc::new(Fixed("store", unwell("no space left"))),
         Arc::new(Fixed("clock", Ok(()))),
-        Arc::new(Fixed("revocations", Err("stale for 7 s".into()))),
+        Arc::new(Fixed("revocations", unwell("stale for 7 s"))),
     ];
     let (status, body) = get(checks, Registry::default(), "/health/ready").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
@@ -44,8 +48,28 @@ async fn says_everything_that_is_wrong_at_once() {
 }
 
 #[tokio::test]
+async fn says_what_is_worse_than_it_should_be_and_stays_ready() {
+    let slow = Unwell {
+        severity: Severity::Degraded,
+        reasons: vec![("high_latency", "p99 is 12 ms".into()), ("low_hits", "90 %".into())],
+    };
+    let gone = Unwell::new(Severity::Without, "write_failed", "Redis is away");
+    let checks: Vec<Arc<dyn Check>> =
+        vec![Arc::new(Fixed("a", Err(slow))), Arc::new(Fixed("b", Err(gone)))];
+    let (status, body) = get(checks, Registry::default(), "/health/ready").await;
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (status, &told["status"], &told["health"]),
+        (StatusCode::OK, &"ready".into(), &"degraded".into())
+    );
+    assert_eq!(told["checks"][0]["status"], "degraded");
+    assert_eq!(told["checks"][0]["reasons"], json!(["high_latency", "low_hits"]));
+    assert_eq!(told["checks"][1]["status"], "unhealthy");
+}
+
+#[tokio::test]
 async fn is_alive_even_when_it_is_not_ready() {
-    let checks: Vec<Arc<dyn Check>> = vec![Arc::new(Fixed("store", Err("away".into())))];
+    let checks: Vec<Arc<dyn Check>> = vec![Arc::new(Fixed("store", unwell("away")))];
     assert_eq!(get(checks, Registry::default(), "/health/live").await.0, StatusCode::OK);
     let well: Vec<Arc<dyn Check>> = vec![Arc::new(Fixed("store", Ok(())))];
     assert_eq!(get(well, Registry::default(), "/health/ready").await.0, StatusCode::OK);

@@ -8,7 +8,6 @@ use super::*;
 use crate::{MemoryEphemeral, MemoryFeed, MemoryRecords};
 
 static NOTES: Kind = Kind { name: "note", indexes: &[], lifetime: Lifetime::Kept, secret: false };
-static KEYS: Kind = Kind { name: "key", indexes: &[], lifetime: Lifetime::Kept, secret: true };
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A store whose answers can be held up on their way back.
@@ -90,7 +89,7 @@ struct World {
 
 async fn world(with_near: bool) -> World {
     let clock = Arc::new(ManualClock::default());
-    let inner = MemoryRecords::new(&[&NOTES, &KEYS], clock.clone()).unwrap();
+    let inner = MemoryRecords::new(&[&NOTES], clock.clone()).unwrap();
     let store = Arc::new(Held {
         inner,
         lets: Semaphore::new(0),
@@ -105,7 +104,7 @@ async fn world(with_near: bool) -> World {
         let near = with_near.then(|| near.clone() as Arc<dyn Ephemeral>);
         let config = CachedConfig::default();
         let (store, feed, clock) = (store.clone(), feed.clone(), clock.clone());
-        let cached = Cached::new(store, near, feed, &[&NOTES], config, clock).unwrap();
+        let cached = Cached::new(store, near, feed, &[&NOTES], config, clock);
         cached.listens(true);
         Arc::new(cached)
     };
@@ -274,16 +273,6 @@ async fn a_copy_grows_no_younger_on_its_way() {
 }
 
 #[tokio::test]
-async fn secrets_are_kept_nowhere_else() {
-    let world = world(false).await;
-    let clock = Arc::new(ManualClock::default());
-    let feed = Arc::new(MemoryFeed::new(64));
-    let config = CachedConfig::default();
-    let refused = Cached::new(world.store, None, feed, &[&KEYS], config, clock);
-    assert!(matches!(refused, Err(StoreError::Misused { .. })));
-}
-
-#[tokio::test]
 async fn a_nearer_store_that_is_away_is_passed_by() {
     struct Away;
     fn away<T: Send + 'static>() -> BoxFuture<'static, Result<T, StoreError>> {
@@ -350,7 +339,7 @@ async fn a_nearer_store_that_is_away_is_passed_by() {
     let feed = Arc::new(MemoryFeed::new(64));
     let config = CachedConfig::default();
     let (store, clock) = (world.store.clone(), world.clock.clone());
-    let cached = Cached::new(store, Some(Arc::new(Away)), feed, &[&NOTES], config, clock).unwrap();
+    let cached = Cached::new(store, Some(Arc::new(Away)), feed, &[&NOTES], config, clock);
     cached.listens(true);
     world.nodes[0] = Arc::new(cached);
     world.write(0, "one").await;

@@ -87,11 +87,11 @@ impl RedisEphemeral {
     }
 
     fn prepare(&self, realm: &Realm, space: &'static Space, put: Put) -> Result<Write, StoreError> {
-        let now = self.redis.clock.now();
+        let now = self.redis.node.now();
         let until = declared::ephemeral(space, &put, now)?;
         let name = self.name(realm, space, &put.key);
         let mut revision = [0; 8];
-        self.redis.entropy.fill(&mut revision);
+        self.redis.node.entropy().fill(&mut revision);
         let revision = u64::from_be_bytes(revision);
         Ok(Write { space, name, put, now, until, revision })
     }
@@ -165,7 +165,7 @@ impl RedisEphemeral {
 
     fn held(&self, space: &Space, key: &str, kept: &[u8]) -> Result<Option<Held>, StoreError> {
         let kept = Kept::read(kept).ok_or_else(|| corrupt(space, key))?;
-        Ok(kept.held(self.redis.clock.now()))
+        Ok(kept.held(self.redis.node.now()))
     }
 
     /// The keys that an index may find, in order.
@@ -177,7 +177,7 @@ impl RedisEphemeral {
     ) -> Result<Vec<String>, StoreError> {
         let name = self.index_name(realm, space, index);
         let mut range = redis::cmd("ZRANGEBYSCORE");
-        let now = self.redis.clock.now().millis();
+        let now = self.redis.node.now().millis();
         range.arg(&name).arg(format!("({now}")).arg("+inf");
         let answer = self.redis.wire.ask(Role::Primary, &name, &range).await;
         let keys = redis::from_redis_value::<Vec<String>>(answer.map_err(Fault::of_question)?);
@@ -355,7 +355,7 @@ impl Ephemeral for RedisEphemeral {
                     let Some(kept) = kept else { continue };
                     let kept = Kept::read(&kept).ok_or_else(|| corrupt(space, key))?;
                     // It may have been written anew since, under another index.
-                    let held = kept.held(self.redis.clock.now());
+                    let held = kept.held(self.redis.node.now());
                     if let Some(held) = held.filter(|_| kept.index == index.as_bytes()) {
                         found.push((key.clone(), held));
                     }

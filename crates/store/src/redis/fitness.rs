@@ -8,7 +8,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tegata_core::StoreError;
+use tegata_core::{Breaker, StoreError};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -35,6 +35,7 @@ pub struct Standing {
 pub(super) struct Fitness {
     seen: Arc<Mutex<Standing>>,
     changes: watch::Sender<u64>,
+    breakers: Arc<Mutex<Vec<Arc<Breaker>>>>,
     looking: JoinHandle<()>,
 }
 
@@ -47,18 +48,24 @@ impl Fitness {
         }
         let seen = Arc::new(Mutex::new(Standing::default()));
         let changes = watch::Sender::new(0);
-        let looking = tokio::spawn(look(
-            Arc::clone(wire),
-            every,
-            primaries(&servers),
-            Arc::clone(&seen),
-            changes.clone(),
-        ));
-        Ok(Self { seen, changes, looking })
+        let breakers = Arc::default();
+        let looker = Looker {
+            wire: Arc::clone(wire),
+            known: primaries(&servers),
+            seen: Arc::clone(&seen),
+            changes: changes.clone(),
+            breakers: Arc::clone(&breakers),
+        };
+        let looking = tokio::spawn(looker.look(every));
+        Ok(Self { seen, changes, breakers, looking })
     }
 
     pub(super) fn standing(&self) -> Standing {
         self.seen.lock().clone()
+    }
+
+    pub(super) fn when_seen_again(&self, breaker: Arc<Breaker>) {
+        self.breakers.lock().push(breaker);
     }
 
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
@@ -72,25 +79,33 @@ impl Drop for Fitness {
     }
 }
 
-async fn look(
+struct Looker {
     wire: Arc<Wire>,
-    every: Duration,
-    mut known: BTreeSet<String>,
+    known: BTreeSet<String>,
     seen: Arc<Mutex<Standing>>,
     changes: watch::Sender<u64>,
-) {
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let servers = wire.servers().await;
-        let mut standing = seen.lock();
-        if note(&mut standing, &mut known, servers) {
-            tracing::warn!(
-                "another Redis answers than before, or one without its memory: what was in it is \
-                 filled anew"
-            );
-            changes.send_replace(standing.changes);
+    breakers: Arc<Mutex<Vec<Arc<Breaker>>>>,
+}
+
+impl Looker {
+    async fn look(mut self, every: Duration) {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let servers = self.wire.servers().await;
+            if servers.is_ok() {
+                // Whoever gave up on them because of their silence need not wait any longer.
+                self.breakers.lock().iter().for_each(|breaker| breaker.seen_again());
+            }
+            let mut standing = self.seen.lock();
+            if note(&mut standing, &mut self.known, servers) {
+                tracing::warn!(
+                    "another Redis answers than before, or one without its memory: what was in \
+                     it is filled anew"
+                );
+                self.changes.send_replace(standing.changes);
+            }
         }
     }
 }

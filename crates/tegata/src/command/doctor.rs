@@ -106,6 +106,11 @@ async fn of_server(
         Ok(None) => Err("the server has stopped meanwhile".to_owned()),
         Err(error) => Err(error.to_string()),
     };
+    match ask(Order::Health).await {
+        Ok(Value::Array(told)) => findings.0.extend(told),
+        Ok(_) => {}
+        Err(error) => findings.note("health", Err::<&str, _>(error)),
+    }
     if let Some(declared) = declared {
         let answer = ask(Order::Declare(Box::new(declared))).await;
         findings.note("declarations", answer.map(|told| to_come(&told)));

@@ -114,6 +114,26 @@ impl Config {
         if self.store.connections == 0 {
             found.push("[store] connections must be at least 1".to_owned());
         }
+        self.of_redis(found);
+    }
+
+    fn of_redis(&self, found: &mut Vec<String>) {
+        let redis = &self.redis;
+        if redis.connections == 0 || redis.connections > 100 {
+            found.push("[redis] connections must be 1 to 100".to_owned());
+        }
+        if redis.timeout.get().is_zero() {
+            found.push("[redis] timeout is 0: nothing would be answered in time".to_owned());
+        }
+        if redis.failures == 0 {
+            found.push("[redis] failures must be at least 1".to_owned());
+        }
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        if redis.prefix.is_empty() || !redis.prefix.bytes().all(is_name) {
+            found.push(
+                "[redis] prefix is made of letters, digits, `-`, `_`, `.` and `:`".to_owned(),
+            );
+        }
     }
 
     fn of_tokens(&self, found: &mut Vec<String>) {

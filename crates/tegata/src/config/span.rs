@@ -13,6 +13,10 @@ impl Span {
         Self(Duration::from_secs(secs))
     }
 
+    pub(crate) const fn millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
     pub(crate) const fn get(self) -> Duration {
         self.0
     }

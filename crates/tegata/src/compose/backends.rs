@@ -1,0 +1,146 @@
+//! The adapters that the addresses name, and what stands before them.
+//!
+//! ```text
+//! Records    Cached ─► Sealed ─► SQLite or PostgreSQL
+//! Ephemeral  Sealed ─► Batched ─► Measured ─► Hedged ─┬► Guarded ─► Redis, the primary
+//!                                                     └► Guarded ─► Redis, a replica
+//!            Sealed ─► Measured ─► SQLite or PostgreSQL, where there is no Redis
+//! ```
+
+use std::{path::Path, sync::Arc};
+
+use tegata_core::{Breaker, BreakerLimits, Ephemeral, Feed, Node, Records};
+use tegata_store::{
+    Batched, Cached, CachedConfig, Guarded, Hedged, Measured, MemoryEphemeral, MemoryFeed,
+    Postgres, PostgresConfig, ReadsFrom, Redis, RedisConfig, Sqlite, SqliteConfig,
+};
+
+use super::{Startup, kinds};
+use crate::config::{self, Config};
+
+/// The adapters, and what is to be shown of them.
+pub(crate) struct Backends {
+    pub(crate) records: Arc<dyn Records>,
+    pub(crate) ephemeral: Arc<dyn Ephemeral>,
+    pub(crate) feed: Arc<dyn Feed>,
+    /// How quickly what lives for a while is answered.
+    pub(crate) measured: Arc<Measured>,
+    /// Redis, where there is one.
+    pub(crate) redis: Option<Redis>,
+    /// What is left alone when it does not answer, by name.
+    pub(crate) breakers: Vec<(&'static str, Arc<Breaker>)>,
+    /// Whether other processes may change what this one keeps near.
+    shared: bool,
+}
+
+impl Backends {
+    /// Whether this process hears what all others change.
+    pub(crate) const fn hears_all(&self) -> bool {
+        // A feed in memory reaches this process alone.
+        !self.shared
+    }
+}
+
+/// Opens what the configuration names.
+pub(super) async fn open(config: &Config, data: &Path, node: &Node) -> Result<Backends, Startup> {
+    let feed: Arc<dyn Feed> = match config.events.url.expose() {
+        "memory:" => Arc::new(MemoryFeed::new(4096)),
+        other => {
+            return Err(Startup::Configuration(format!(
+                "[events] {} is not supported; `memory:` is",
+                scheme(other)
+            )));
+        }
+    };
+    let (records, own, shared) = durable(config, data, node).await?;
+    let clock = Arc::clone(node.clock());
+    let Some(url) = &config.redis.url else {
+        let measured = Arc::new(Measured::new(own, clock));
+        let ephemeral = Arc::clone(&measured) as Arc<_>;
+        let (redis, breakers) = (None, Vec::new());
+        return Ok(Backends { records, ephemeral, feed, measured, redis, breakers, shared });
+    };
+    let redis = redis(url, &config.redis, node).await?;
+    let guarded = |from| {
+        let set = &config.redis;
+        let limits = BreakerLimits { failures: set.failures, open_for: set.open_for.get() };
+        let inner = Arc::new(redis.ephemeral(from));
+        // The adapter keeps the time itself; this is for what it cannot see.
+        let wait = set.timeout.get() * 4;
+        Arc::new(Guarded::new(inner, "Redis", wait, limits, Arc::clone(&clock)))
+    };
+    let (primary, replica) = (guarded(ReadsFrom::Primary), guarded(ReadsFrom::Replica));
+    let breakers = vec![
+        ("redis", Arc::clone(primary.breaker())),
+        ("redis-replica", Arc::clone(replica.breaker())),
+    ];
+    for (_, breaker) in &breakers {
+        redis.when_seen_again(Arc::clone(breaker));
+    }
+    let hedged = Hedged::new(primary, vec![replica], config.redis.hedge_after.get());
+    let measured = Arc::new(Measured::new(Arc::new(hedged), clock));
+    let ephemeral = Arc::new(Batched::new(Arc::clone(&measured) as Arc<_>));
+    Ok(Backends { records, ephemeral, feed, measured, redis: Some(redis), breakers, shared })
+}
+
+/// Sessions are kept near: they are read with every request of a browser.
+pub(super) fn cached(
+    records: Arc<dyn Records>,
+    ephemeral: &Arc<dyn Ephemeral>,
+    backends: &Backends,
+    node: &Node,
+) -> Cached {
+    // Only Redis is nearer than the store.
+    let near = backends.redis.as_ref().map(|_| Arc::clone(ephemeral));
+    let (feed, clock) = (Arc::clone(&backends.feed), Arc::clone(node.clock()));
+    let kinds = &[&tegata_session::SESSIONS];
+    Cached::new(records, near, feed, kinds, CachedConfig::default(), clock)
+}
+
+/// What counts attempts to sign in while Redis is away.
+pub(super) fn standby(node: &Node) -> Arc<dyn Ephemeral> {
+    Arc::new(MemoryEphemeral::new(Arc::clone(node.clock())))
+}
+
+async fn redis(url: &config::Hidden, set: &config::Redis, node: &Node) -> Result<Redis, Startup> {
+    let limits = RedisConfig {
+        connections: set.connections,
+        timeout: set.timeout.get(),
+        prefix: set.prefix.clone(),
+        address_map: set.address_map.clone().into_iter().collect(),
+        ..RedisConfig::default()
+    };
+    Ok(Redis::open(url.expose(), limits, node).await?)
+}
+
+type Durable = (Arc<dyn Records>, Arc<dyn Ephemeral>, bool);
+
+/// The store, with its own place for what lives for a while, and whether others share it.
+async fn durable(config: &Config, data: &Path, node: &Node) -> Result<Durable, Startup> {
+    let url = config.store.url.expose();
+    let clock = Arc::clone(node.clock());
+    if let Some(file) = url.strip_prefix("sqlite://") {
+        let settings = SqliteConfig::default();
+        let opened = Sqlite::open(&data.join(file), &settings, &kinds(), clock)?;
+        // The data directory is this process's alone.
+        return Ok((Arc::new(opened.records()), Arc::new(opened.ephemeral()), false));
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        let connections = config.store.connections;
+        let settings = PostgresConfig { connections, ..PostgresConfig::default() };
+        let opened = Postgres::open(url, settings, &kinds(), clock).await?;
+        return Ok((Arc::new(opened.records()), Arc::new(opened.ephemeral()), true));
+    }
+    Err(Startup::Configuration(format!(
+        "[store] {} is not supported; write `sqlite://FILE` or `postgres://…`",
+        scheme(url)
+    )))
+}
+
+/// What may be said of an address that may hold a password.
+fn scheme(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, _)) => format!("url `{scheme}://…`"),
+        None => "url".to_owned(),
+    }
+}

@@ -1,0 +1,206 @@
+//! What must be well, and what is better when it is.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use tegata_core::{
+    BoxFuture, BreakerState,
+    port::{Put, Space},
+};
+use tegata_server::{Check, Severity, Unwell};
+use tegata_store::measured::{Figures, Operation};
+use tokio::sync::watch;
+
+use crate::compose::Composed;
+
+/// How old the view of revocations may be.
+const STALE: Duration = Duration::from_secs(5);
+
+/// Longer than this, 99 of 100 answers should not take.
+const SLOW: Duration = Duration::from_millis(10);
+
+/// Of fewer lookups, a share says nothing.
+const ENOUGH: u64 = 1000;
+
+/// Where the check writes and reads.
+static PROBES: Space = Space { name: "health" };
+
+/// All checks of a node. `closed` tells when it lets nobody in any more.
+pub(crate) fn checks(
+    composed: &Arc<Composed>,
+    closed: watch::Receiver<bool>,
+) -> Arc<[Arc<dyn Check>]> {
+    Arc::new([
+        Arc::new(Store(Arc::clone(composed))),
+        Arc::new(Followed(Arc::clone(composed))),
+        Arc::new(Open(closed)),
+        Arc::new(Passing(Arc::clone(composed))),
+        Arc::new(Near(Arc::clone(composed))),
+    ])
+}
+
+/// What all checks find, and how the breakers stand: for `tegata doctor`.
+pub(crate) async fn told(composed: &Arc<Composed>) -> Value {
+    let mut told = Vec::new();
+    let (_open, closed) = watch::channel(false);
+    for check in checks(composed, closed).iter() {
+        let (ok, detail) = match check.look().await {
+            Ok(()) => (true, "healthy".to_owned()),
+            Err(unwell) => {
+                let told = unwell.told();
+                let part = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default();
+                let bad = unwell.severity == Severity::Degraded;
+                (bad, format!("{}: {}", part("status"), part("reason")))
+            }
+        };
+        told.push(json!({"check": check.name(), "ok": ok, "detail": detail}));
+    }
+    for (name, breaker) in &composed.backends.breakers {
+        let state = breaker.state();
+        told.push(json!({
+            "check": format!("breaker {name}"),
+            "ok": state == BreakerState::Closed,
+            "detail": state.name(),
+        }));
+    }
+    Value::Array(told)
+}
+
+/// The store answers.
+struct Store(Arc<Composed>);
+
+impl Check for Store {
+    fn name(&self) -> &'static str {
+        "store"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        Box::pin(async {
+            let pulled = self.0.records.pull(tegata_core::Log::Revocations, u64::MAX, 1).await;
+            pulled.map(|_| ()).map_err(|error| {
+                Unwell::new(Severity::NotReady, "store_unreachable", error.to_string())
+            })
+        })
+    }
+}
+
+/// The revocation log is followed.
+struct Followed(Arc<Composed>);
+
+impl Check for Followed {
+    fn name(&self) -> &'static str {
+        "revocations"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        let staleness = self.0.view.staleness();
+        let stale = |detail| Err(Unwell::new(Severity::NotReady, "revocations_stale", detail));
+        Box::pin(async move {
+            match staleness {
+                Some(age) if age <= STALE => Ok(()),
+                Some(age) => stale(format!("the view of revocations is {} s old", age.as_secs())),
+                None => stale("the revocation log has not been read yet".to_owned()),
+            }
+        })
+    }
+}
+
+/// The server lets in whoever comes.
+struct Open(watch::Receiver<bool>);
+
+impl Check for Open {
+    fn name(&self) -> &'static str {
+        "open"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        let closed = *self.0.borrow();
+        Box::pin(async move {
+            if closed {
+                let detail = "the server is about to stop";
+                Err(Unwell::new(Severity::NotReady, "stopping", detail))
+            } else {
+                Ok(())
+            }
+        })
+    }
+}
+
+/// What lives for a while is written and read, and quickly.
+struct Passing(Arc<Composed>);
+
+impl Passing {
+    /// Writes something and reads it back.
+    async fn probe(&self) -> Result<(), Unwell> {
+        let (store, realm) = (&self.0.ephemeral, &self.0.realm);
+        let without = |reason, detail| Unwell::new(Severity::Without, reason, detail);
+        let key = self.0.node.id().to_string();
+        let value = self.0.node.now().millis().to_be_bytes().to_vec();
+        let lifetime = Duration::from_secs(60);
+        let put = Put { key: key.clone(), value: value.clone(), lifetime, index: None };
+        let written = store.put(realm, &PROBES, put).await;
+        written.map_err(|error| without("write_failed", error.to_string()))?;
+        let read = store.get(realm, &PROBES, &key).await;
+        let read = read.map_err(|error| without("read_failed", error.to_string()))?;
+        // Two who look at once may each read what the other wrote.
+        read.map(drop).ok_or_else(|| {
+            without("read_failed", "what was written was not there to be read".to_owned())
+        })
+    }
+}
+
+impl Check for Passing {
+    fn name(&self) -> &'static str {
+        "ephemeral"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        Box::pin(async {
+            let redis = self.0.backends.redis.as_ref();
+            if let Some(evicts) = redis.and_then(|redis| redis.standing().evicts) {
+                return Err(Unwell::new(Severity::NotReady, "redis_evicts", evicts));
+            }
+            self.probe().await?;
+            let mut reasons = Vec::new();
+            for operation in Operation::ALL {
+                let Figures { calls, errors, p99, .. } =
+                    self.0.backends.measured.figures(operation);
+                let name = operation.name();
+                if p99 > SLOW {
+                    let detail = format!("p99 of a {name} is {} ms", p99.as_millis());
+                    reasons.push(("high_latency", detail));
+                }
+                // One in a thousand.
+                if errors.saturating_mul(1000) > calls {
+                    let detail = format!("{errors} of the last {calls} {name}s failed");
+                    reasons.push(("high_error_rate", detail));
+                }
+            }
+            if reasons.is_empty() {
+                return Ok(());
+            }
+            Err(Unwell { severity: Severity::Degraded, reasons })
+        })
+    }
+}
+
+/// What is asked for often is near.
+struct Near(Arc<Composed>);
+
+impl Check for Near {
+    fn name(&self) -> &'static str {
+        "cache"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        let hits = self.0.cached.hits();
+        let (near, all) = (hits.own + hits.near, hits.own + hits.near + hits.store);
+        Box::pin(async move {
+            if all < ENOUGH || near.saturating_mul(100) >= all.saturating_mul(95) {
+                return Ok(());
+            }
+            let detail = format!("{near} of {all} sessions were near, less than 95 %");
+            Err(Unwell::new(Severity::Degraded, "low_hit_rate", detail))
+        })
+    }
+}
