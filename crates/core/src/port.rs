@@ -22,7 +22,7 @@ mod records;
 pub use backstop::{Backstop, Withdrawal};
 pub use custody::{Custody, CustodyRefused, DataKey};
 pub use ephemeral::{Ephemeral, Held, Put, Space, Swap};
-pub use feed::{Feed, Heard, Subscription, Topic};
+pub use feed::{Feed, Heard, Message, Subscription, Topic};
 pub use records::{
     Append, Batch, Body, Change, CommitRefused, Expect, Kind, Lifetime, Log, Page, Positioned,
     Pull, Record, Records, Sequenced,

@@ -32,7 +32,7 @@ use tegata_core::{
     Batch, Clock, CommitRefused, Ephemeral, Expect, Feed, Kind, Log, Realm, Records, SinceBoot,
     StoreError, Timestamp,
     id::NodeId,
-    port::{BoxFuture, Change, Heard, Page, Pull, Record, Sequenced, Topic},
+    port::{BoxFuture, Change, Heard, Message, Page, Pull, Record, Sequenced, Topic},
 };
 
 mod message;
@@ -315,7 +315,8 @@ impl Cached {
             let (realm, key) = (key.realm, key.key);
             let said = Invalidation { kind: kind.name.to_owned(), realm, key, version };
             // Others that do not hear this look for themselves, a minute later at most.
-            let _ = self.feed.publish(Topic::Invalidations, said.write(self.clock.now())).await;
+            let said = Message::new(Topic::Invalidations, said.write(self.clock.now()));
+            let _ = self.feed.publish(said).await;
         }
     }
 }

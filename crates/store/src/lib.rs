@@ -1,10 +1,11 @@
-//! Adapters for the ports: memory, SQLite, PostgreSQL; decorators over them.
+//! Adapters for the ports: memory, SQLite, PostgreSQL, NATS, Redis; decorators over them.
 //!
 //! | module | subject |
 //! |---|---|
 //! | [`memory`] | all ports but `Custody`, in one process |
-//! | [`redis`] | `Ephemeral` on Redis: alone, under Sentinels, as a cluster |
+//! | [`redis`] | `Ephemeral` on Redis: alone, under Sentinels, as a cluster; `Feed` on its streams |
 //! | [`sql`] | `Records`, `Ephemeral`, `Backstop` on SQL databases |
+//! | [`nats`] | `Feed` on NATS |
 //! | [`cached`] | a decorator that keeps records near, and drops them when they change |
 //! | [`hedged`] | a decorator that waits for no slow server |
 //! | [`guarded`] | a decorator that leaves alone what does not answer |
@@ -24,16 +25,23 @@ pub mod batched;
 pub mod cached;
 pub mod custody;
 mod declared;
+mod fan;
 pub mod guarded;
 pub mod hedged;
 pub mod measured;
 pub mod memory;
+pub mod nats;
+mod pause;
 pub mod redis;
 pub mod sealed;
 pub mod sql;
 pub mod standby;
+mod url;
 
-pub use self::redis::{ReadsFrom, Redis, RedisConfig, RedisEphemeral, RedisRefused};
+pub use self::redis::{
+    ReadsFrom, Redis, RedisConfig, RedisEphemeral, RedisRefused,
+    feed::{RedisFeed, RedisFeedConfig, RedisFeedRefused},
+};
 pub use adverse::{Adverse, Mischief};
 pub use batched::Batched;
 pub use cached::{Cached, CachedConfig};
@@ -42,7 +50,8 @@ pub use guarded::Guarded;
 pub use hedged::Hedged;
 pub use measured::Measured;
 pub use memory::{MemoryBackstop, MemoryEphemeral, MemoryFeed, MemoryRecords};
-pub use sealed::{SealRefused, Sealed, SealedEphemeral};
+pub use nats::{NatsConfig, NatsFeed, NatsRefused};
+pub use sealed::{SealRefused, Sealed, SealedEphemeral, SealedFeed};
 pub use sql::postgres::{
     Postgres, PostgresBackstop, PostgresConfig, PostgresEphemeral, PostgresRecords, PostgresRefused,
 };

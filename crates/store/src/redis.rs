@@ -1,4 +1,5 @@
-//! Redis: `Ephemeral` on a server alone, on a primary that Sentinels watch, and on a cluster.
+//! Redis: `Ephemeral` on a server alone, on a primary that Sentinels watch, and on a cluster; and in
+//! [`feed`], `Feed` on streams.
 //!
 //! Redis replicates after it has answered, so what it acknowledged can be lost when a replica takes
 //! over. Nothing here promises more than `Ephemeral` does, and whoever depends on more hears of it:
@@ -12,6 +13,7 @@ mod address;
 mod cluster;
 mod ephemeral;
 mod fault;
+pub mod feed;
 mod fitness;
 mod held;
 mod line;

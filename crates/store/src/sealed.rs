@@ -14,8 +14,8 @@
 use std::sync::Arc;
 
 use tegata_core::{
-    Batch, CommitRefused, Custody, CustodyRefused, Ephemeral, Kind, Lifetime, Log, Node, Realm,
-    Records, StoreError, Timestamp,
+    Batch, CommitRefused, Custody, CustodyRefused, Ephemeral, Feed, Kind, Lifetime, Log, Node,
+    Realm, Records, StoreError, Timestamp,
     id::NodeId,
     port::{Body, BoxFuture, Change, Page, Pull, Record, Sequenced},
 };
@@ -25,9 +25,11 @@ use self::{envelope::Place, keys::Keys};
 
 mod envelope;
 mod ephemeral;
+mod feed;
 mod keys;
 
 pub use ephemeral::SealedEphemeral;
+pub use feed::SealedFeed;
 
 /// Where wrapped data keys are kept. To be among the kinds that the store is opened with.
 pub static DATA_KEYS: Kind =
@@ -81,6 +83,12 @@ impl Sealed {
     #[must_use]
     pub fn ephemeral(&self, inner: Arc<dyn Ephemeral>) -> SealedEphemeral {
         SealedEphemeral::new(inner, self.keys.clone())
+    }
+
+    /// Seals what nodes tell each other on a feed with the same data keys.
+    #[must_use]
+    pub fn feed(&self, inner: Arc<dyn Feed>) -> SealedFeed {
+        SealedFeed::new(inner, self.keys.clone())
     }
 
     /// Makes a new data key, which is used for everything written from now on by this node, and by

@@ -111,8 +111,10 @@ mod sqlite {
 mod sealed {
     use std::sync::Arc;
 
-    use tegata_core::{Clock, Custody, Ephemeral, Node, Records};
-    use tegata_store::{FileCustody, MemoryEphemeral, MemoryRecords, Sealed, sealed::DATA_KEYS};
+    use tegata_core::{Clock, Custody, Ephemeral, Feed, Node, Records};
+    use tegata_store::{
+        FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
+    };
 
     use crate::contract::{bed::Bed, records::KINDS};
 
@@ -142,6 +144,14 @@ mod sealed {
         let inner = Arc::new(MemoryEphemeral::new(clock.clone()));
         let handles = handles(clock.clone()).await.into_iter();
         let handles = handles.map(|sealed| Arc::new(sealed.ephemeral(inner.clone())) as Arc<_>);
+        Bed::new(clock, handles.collect())
+    }
+
+    pub(crate) async fn feed() -> Bed<dyn Feed> {
+        let clock = Arc::new(tegata_core::ManualClock::default());
+        let inner = Arc::new(MemoryFeed::new(1024));
+        let handles = handles(clock.clone()).await.into_iter();
+        let handles = handles.map(|sealed| Arc::new(sealed.feed(inner.clone())) as Arc<_>);
         Bed::new(clock, handles.collect())
     }
 
@@ -186,6 +196,73 @@ mod adverse {
 
     pub(crate) async fn feed() -> Bed<dyn Feed> {
         bed(|_| MemoryFeed::new(1024), |adverse| Arc::new(adverse) as Arc<_>)
+    }
+}
+
+mod nats {
+    use std::{sync::Arc, time::Duration};
+
+    use tegata_core::{Feed, Node};
+    use tegata_engines::NatsServer;
+    use tegata_store::{NatsConfig, NatsFeed};
+
+    use crate::contract::bed::Bed;
+
+    /// Two handles on one server, each with a connection of its own. Patient, as the machine may be
+    /// busy.
+    pub(crate) async fn feed() -> Bed<dyn Feed> {
+        let server = NatsServer::start();
+        let patience = Duration::from_secs(60);
+        let config = NatsConfig {
+            push: patience,
+            answer: patience,
+            connect: patience,
+            ..Default::default()
+        };
+        let config = NatsConfig { probe: patience, ..config };
+        let mut handles = Vec::new();
+        for _ in 0..2 {
+            let opened = NatsFeed::open(&server.url(), config.clone(), &Node::start()).await;
+            handles.push(Arc::new(opened.unwrap()) as Arc<_>);
+        }
+        Bed::new(Arc::default(), handles).keeping(server)
+    }
+}
+
+mod redis_streams {
+    use std::{sync::Arc, time::Duration};
+
+    use tegata_core::{Feed, Node};
+    use tegata_engines::{RedisSentinels, RedisServer};
+    use tegata_store::{RedisFeed, RedisFeedConfig};
+
+    use crate::contract::bed::Bed;
+
+    /// Two handles at one address, each with connections of its own.
+    async fn handles(url: &str) -> Vec<Arc<dyn Feed>> {
+        let patience = Duration::from_secs(60);
+        let config = RedisFeedConfig {
+            push: patience,
+            answer: patience,
+            connect: patience,
+            ..RedisFeedConfig::default()
+        };
+        let mut handles = Vec::new();
+        for _ in 0..2 {
+            let opened = RedisFeed::open(url, config.clone(), &Node::start()).await;
+            handles.push(Arc::new(opened.unwrap()) as Arc<_>);
+        }
+        handles
+    }
+
+    pub(crate) async fn feed() -> Bed<dyn Feed> {
+        let server = RedisServer::start();
+        Bed::new(Arc::default(), handles(&server.url()).await).keeping(server)
+    }
+
+    pub(crate) async fn feed_under_sentinels() -> Bed<dyn Feed> {
+        let sentinels = RedisSentinels::start();
+        Bed::new(Arc::default(), handles(&sentinels.url()).await).keeping(sentinels)
     }
 }
 
@@ -383,10 +460,16 @@ processes_contract!(redis_cluster_processes, crate::redis::place(), crate::redis
 
 records_contract!(sealed_records, crate::sealed::records());
 ephemeral_contract!(sealed_ephemeral, crate::sealed::ephemeral());
+feed_contract!(sealed_feed, crate::sealed::feed());
 custody_contract!(file_custody, crate::sealed::custody());
 
 records_contract!(decorated_records, crate::decorated::records());
 ephemeral_contract!(decorated_ephemeral, crate::decorated::ephemeral());
+
+feed_contract!(nats_feed, crate::nats::feed());
+
+feed_contract!(redis_feed, crate::redis_streams::feed());
+feed_contract!(redis_sentinels_feed, crate::redis_streams::feed_under_sentinels());
 
 records_contract!(adverse_records, crate::adverse::records());
 ephemeral_contract!(adverse_ephemeral, crate::adverse::ephemeral());

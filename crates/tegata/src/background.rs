@@ -3,7 +3,7 @@
 use std::{fmt::Display, sync::Arc, time::Duration};
 
 use tegata_core::{
-    Log,
+    Log, Subscription,
     port::{Heard, Sequenced, Topic},
 };
 use tokio::{
@@ -17,7 +17,8 @@ use crate::{compose::Composed, outbox};
 pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(follow(Arc::clone(composed)));
-    tasks.spawn(hear(Arc::clone(composed)));
+    tasks.spawn(hear_revocations(Arc::clone(composed)));
+    tasks.spawn(hear_keys(Arc::clone(composed)));
     tasks.spawn(hear_changes(Arc::clone(composed)));
     for log in Log::ALL {
         tasks.spawn(sequence(Arc::clone(composed), log));
@@ -98,29 +99,15 @@ async fn follow(composed: Arc<Composed>) {
     }
 }
 
-/// Applies what other nodes push.
-async fn hear(composed: Arc<Composed>) {
+/// Applies the revocations that other nodes push.
+async fn hear_revocations(composed: Arc<Composed>) {
     loop {
-        let (revocations, keys) = tokio::join!(
-            composed.feed.subscribe(Topic::Revocations),
-            composed.feed.subscribe(Topic::Keys)
-        );
-        let (Ok(mut revocations), Ok(mut keys)) = (revocations, keys) else {
-            every(Duration::from_secs(1)).tick().await;
-            continue;
-        };
-        loop {
-            tokio::select! {
-                heard = revocations.next() => match heard {
-                    Some(Heard::Message(message)) => composed.revoker.hear(&message),
-                    // The next pull, in half a second at most, brings what was missed.
-                    Some(Heard::Gap) => {}
-                    None => break,
-                },
-                heard = keys.next() => match heard {
-                    Some(_) => reload(&composed).await,
-                    None => break,
-                },
+        let mut revocations = subscribe(&composed, Topic::Revocations).await;
+        while let Some(heard) = revocations.next().await {
+            match heard {
+                Heard::Message(message) => composed.revoker.hear(&message),
+                // The next pull, in half a second at most, brings what was missed.
+                Heard::Gap => {}
             }
         }
     }
@@ -128,15 +115,72 @@ async fn hear(composed: Arc<Composed>) {
 
 /// Drops what other nodes changed. While that is not heard, nothing near is believed.
 async fn hear_changes(composed: Arc<Composed>) {
+    let hears = || composed.backends.hears_all() && composed.feed.outage().is_none();
+    loop {
+        let mut changes = subscribe(&composed, Topic::Invalidations).await;
+        let mut heard_so_far = hears();
+        composed.cached.listens(heard_so_far);
+        let mut ticks = every(Duration::from_millis(250));
+        loop {
+            tokio::select! {
+                heard = changes.next() => match heard {
+                    Some(heard) => composed.cached.hear(&heard),
+                    None => break,
+                },
+                _ = ticks.tick() => {
+                    if hears() != heard_so_far {
+                        heard_so_far = !heard_so_far;
+                        composed.cached.listens(heard_so_far);
+                    }
+                }
+            }
+        }
+        composed.cached.listens(false);
+    }
+}
+
+/// How often the key rings are read at most, however often somebody says that they changed.
+const KEYS_APART: Duration = Duration::from_millis(250);
+
+/// Reads the key rings when another node says that they changed.
+async fn hear_keys(composed: Arc<Composed>) {
+    loop {
+        let keys = subscribe(&composed, Topic::Keys).await;
+        at_most_every(KEYS_APART, keys, || reload(Arc::clone(&composed))).await;
+    }
+}
+
+/// Acts on what is heard: at once, but never twice within `span`, so that what is said in between
+/// is acted on together. Ends with the feed.
+async fn at_most_every<F: Future<Output = ()> + Send>(
+    span: Duration,
+    mut subscription: Box<dyn Subscription>,
+    act: impl Fn() -> F + Send,
+) {
+    let mut ticks = every(span);
+    let mut due = false;
+    loop {
+        tokio::select! {
+            heard = subscription.next() => match heard {
+                Some(_) => due = true,
+                None => return,
+            },
+            _ = ticks.tick(), if due => {
+                due = false;
+                act().await;
+            }
+        }
+    }
+}
+
+/// A subscription, as soon as there can be one.
+async fn subscribe(composed: &Composed, topic: Topic) -> Box<dyn Subscription> {
     let mut ticks = every(Duration::from_secs(1));
     loop {
         ticks.tick().await;
-        let Ok(mut changes) = composed.feed.subscribe(Topic::Invalidations).await else { continue };
-        composed.cached.listens(composed.backends.hears_all());
-        while let Some(heard) = changes.next().await {
-            composed.cached.hear(&heard);
+        if let Ok(subscription) = composed.feed.subscribe(topic).await {
+            return subscription;
         }
-        composed.cached.listens(false);
     }
 }
 
@@ -178,7 +222,7 @@ async fn read_keys(composed: Arc<Composed>) {
 
 const KEYS_STAY: &str = "the key rings cannot be read; the keys stay as they were";
 
-async fn reload(composed: &Composed) {
+async fn reload(composed: Arc<Composed>) {
     if let Err(error) = composed.keys.reload().await {
         tracing::warn!(%error, "{KEYS_STAY}");
     }
@@ -212,7 +256,43 @@ async fn clean(composed: Arc<Composed>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tegata_core::{Feed as _, port::Message};
+    use tegata_store::MemoryFeed;
+
     use super::*;
+
+    /// Says something 1000 times, and answers how often it was acted on when the last was said.
+    async fn acted_on(span: Duration) -> u32 {
+        let feed = MemoryFeed::new(16);
+        let heard = feed.subscribe(Topic::Keys).await.unwrap();
+        let (acted, news) = (AtomicU32::new(0), || Message::new(Topic::Keys, vec![]));
+        let acting = at_most_every(span, heard, || {
+            acted.fetch_add(1, Ordering::SeqCst);
+            std::future::ready(())
+        });
+        let saying = async {
+            for _ in 0..1000 {
+                feed.publish(news()).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            let before = acted.load(Ordering::SeqCst);
+            feed.publish(news()).await.unwrap();
+            // The last is acted on, unless that is long to come.
+            while span < Duration::from_secs(1) && acted.load(Ordering::SeqCst) == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! { () = acting => {} () = saying => {} }
+        acted.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test]
+    async fn what_is_said_again_and_again_is_acted_on_rarely_and_to_the_last() {
+        assert_eq!(acted_on(Duration::from_secs(3600)).await, 1);
+        assert!(acted_on(Duration::from_millis(1)).await >= 2);
+    }
 
     #[tokio::test]
     async fn an_outage_is_told_twice_and_not_every_round() {

@@ -16,8 +16,8 @@ use tegata_oauth::{Clients, Parts, Provider};
 use tegata_server::{RevokedSessions, SessionsOfFamilies, SessionsOfHolder};
 use tegata_session::{CookieTable, Csrf, Sessions, sessions::Endings};
 use tegata_store::{
-    Cached, FileCustody, PostgresRefused, RedisRefused, RootKeyRefused, SealRefused, Sealed,
-    Standby,
+    Cached, FileCustody, NatsRefused, PostgresRefused, RedisFeedRefused, RedisRefused,
+    RootKeyRefused, SealRefused, Sealed, Standby,
 };
 use tegata_token::{
     Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules, View, Withdraw,
@@ -67,6 +67,10 @@ pub(crate) enum Startup {
     Postgres(#[from] PostgresRefused),
     #[error("[redis] {0}")]
     Redis(#[from] RedisRefused),
+    #[error("[events] {0}")]
+    Nats(#[from] NatsRefused),
+    #[error("[events] {0}")]
+    Streams(#[from] RedisFeedRefused),
     #[error(transparent)]
     Keys(#[from] KeysRefused),
     #[error(transparent)]
@@ -188,9 +192,9 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let sealed = Sealed::open(Arc::clone(&bare.records), custody, &node)
         .await
         .map_err(|source| Startup::Seal { place, source })?;
-    let feed = Arc::clone(&bare.feed);
+    let feed = bare.sealed_feed(&sealed);
     let ephemeral: Arc<dyn Ephemeral> = Arc::new(sealed.ephemeral(Arc::clone(&bare.ephemeral)));
-    let cached = Arc::new(backends::cached(Arc::new(sealed), &ephemeral, &bare, &node));
+    let cached = Arc::new(backends::cached(Arc::new(sealed), &ephemeral, &bare, &feed, &node));
     let records: Arc<dyn Records> = Arc::clone(&cached) as Arc<_>;
     let epoch = Installation::open(records.as_ref(), &node).await?.epoch;
 

@@ -36,6 +36,7 @@ pub(crate) fn checks(
         Arc::new(Open(closed)),
         Arc::new(Passing(Arc::clone(composed))),
         Arc::new(Near(Arc::clone(composed))),
+        Arc::new(Heard(Arc::clone(composed))),
     ])
 }
 
@@ -201,6 +202,24 @@ impl Check for Near {
             }
             let detail = format!("{near} of {all} sessions were near, less than 95 %");
             Err(Unwell::new(Severity::Degraded, "low_hit_rate", detail))
+        })
+    }
+}
+
+/// Nodes hear each other.
+struct Heard(Arc<Composed>);
+
+impl Check for Heard {
+    fn name(&self) -> &'static str {
+        "events"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        Box::pin(async {
+            // Every node also reads the log, so what is not heard is learned a little later.
+            self.0.feed.outage().map_or(Ok(()), |why| {
+                Err(Unwell::new(Severity::Without, "events_unreachable", why))
+            })
         })
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tegata_core::{
     Batch, CommitRefused, Expect, Feed, Kind, Lifetime, Log, Realm, Records, StoreError, Stored,
-    port::Topic, repository,
+    port::Message, repository,
 };
 
 /// Where it is kept how far the journal has been published.
@@ -40,7 +40,7 @@ pub(crate) async fn publish(records: &dyn Records, feed: &dyn Feed) -> Result<us
     let last = pull.entries.last().map(|entry| entry.position);
     let reached = last.unwrap_or_else(|| pull.tail.saturating_sub(1).max(after));
     for entry in &pull.entries {
-        feed.publish(Topic::Events, entry.body.clone()).await?;
+        feed.publish(Message::event(entry.id, entry.body.clone())).await?;
     }
     if reached > after {
         let progress = Published { key: "journal".to_owned(), position: reached };
@@ -57,7 +57,10 @@ pub(crate) async fn publish(records: &dyn Records, feed: &dyn Feed) -> Result<us
 mod tests {
     use std::sync::Arc;
 
-    use tegata_core::{Event, EventType, ManualClock, Node, port::Heard};
+    use tegata_core::{
+        Event, EventType, ManualClock, Node,
+        port::{Heard, Topic},
+    };
     use tegata_store::{MemoryFeed, MemoryRecords};
 
     use super::*;

@@ -8,7 +8,9 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tegata_core::{
     Batch, CommitRefused, Event, EventType, Expect, Feed, KeyId, Node, Realm, Records, StoreError,
-    Stored, Versioned, port::Topic, repository,
+    Stored, Versioned,
+    port::{Message, Topic},
+    repository,
 };
 
 use crate::{
@@ -320,7 +322,7 @@ impl Keys {
                     }
                     let realm = self.0.realm.as_str().as_bytes().to_vec();
                     // A hint: every node also reads its rings every few seconds.
-                    let _ = self.0.feed.publish(Topic::Keys, realm).await;
+                    let _ = self.0.feed.publish(Message::new(Topic::Keys, realm)).await;
                     return Ok(());
                 }
                 Err(CommitRefused::Conflict { .. }) => {}

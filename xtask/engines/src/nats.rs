@@ -19,13 +19,21 @@ impl NatsServer {
     /// A server without streams.
     #[must_use]
     pub fn start() -> Self {
+        Self::told(&["-js"])
+    }
+
+    /// A server that is told other words on its command line than `-js`, which gives it streams.
+    #[must_use]
+    pub fn told(more: &[&str]) -> Self {
         let yard = Yard::new("nats");
         // Between our asking for a free port and its use, another may take it.
         for n in 0..20 {
             let port = free_port();
             let place = yard.path().join("streams").display().to_string();
-            let words = ["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd", &place];
-            let arguments = words.map(str::to_owned).to_vec();
+            let port_text = port.to_string();
+            let words = ["-a", "127.0.0.1", "-p", &port_text, "-sd", &place];
+            let words = words.iter().chain(more);
+            let arguments = words.map(|word| (*word).to_owned()).collect();
             let name = format!("nats-{n}");
             let program = program("nats-server", "nats-server");
             let process = Process::new(&yard, &name, program, arguments);

@@ -3,7 +3,7 @@
 
 use tegata_core::{
     Feed, StoreError, Subscription,
-    port::{BoxFuture, Topic},
+    port::{BoxFuture, Message, Topic},
 };
 
 use super::{Adverse, draw, hold_up};
@@ -12,8 +12,9 @@ use super::{Adverse, draw, hold_up};
 const FURTHER: u32 = 8;
 
 impl<P: Feed + ?Sized + 'static> Feed for Adverse<P> {
-    fn publish(&self, topic: Topic, message: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
+            message.name()?;
             self.call().await?;
             let (inner, chance, mischief) =
                 (self.inner.clone(), self.chance.clone(), self.mischief);
@@ -22,7 +23,7 @@ impl<P: Feed + ?Sized + 'static> Feed for Adverse<P> {
                 for _ in 0..=u32::from(again) {
                     hold_up(&chance, mischief.delay.saturating_mul(FURTHER)).await;
                     // A feed may lose what it was given.
-                    let _lost = inner.publish(topic, message.clone()).await;
+                    let _lost = inner.publish(message.clone()).await;
                 }
             });
             Ok(())
@@ -31,5 +32,9 @@ impl<P: Feed + ?Sized + 'static> Feed for Adverse<P> {
 
     fn subscribe(&self, topic: Topic) -> BoxFuture<'_, Result<Box<dyn Subscription>, StoreError>> {
         Box::pin(self.read(move || self.inner.subscribe(topic)))
+    }
+
+    fn outage(&self) -> Option<String> {
+        self.inner.outage()
     }
 }

@@ -2,34 +2,20 @@
 
 use tegata_core::{
     Feed, StoreError, Subscription,
-    port::{BoxFuture, Heard, Topic},
+    port::{BoxFuture, Heard, Message, Topic},
 };
-use tokio::sync::broadcast;
+
+use crate::fan::Fans;
 
 /// A feed inside one process. Whoever falls behind by more than the capacity hears a
 /// [`Heard::Gap`] in place of what was missed.
-pub struct MemoryFeed {
-    events: broadcast::Sender<Vec<u8>>,
-    revocations: broadcast::Sender<Vec<u8>>,
-    invalidations: broadcast::Sender<Vec<u8>>,
-    keys: broadcast::Sender<Vec<u8>>,
-}
+pub struct MemoryFeed(Fans);
 
 impl MemoryFeed {
     /// A feed that keeps this many messages of each topic for slow subscribers, at least 1.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        let topic = || broadcast::Sender::new(capacity.max(1));
-        Self { events: topic(), revocations: topic(), invalidations: topic(), keys: topic() }
-    }
-
-    const fn topic(&self, topic: Topic) -> &broadcast::Sender<Vec<u8>> {
-        match topic {
-            Topic::Events => &self.events,
-            Topic::Revocations => &self.revocations,
-            Topic::Invalidations => &self.invalidations,
-            Topic::Keys => &self.keys,
-        }
+        Self(Fans::new(capacity))
     }
 }
 
@@ -41,32 +27,19 @@ impl Default for MemoryFeed {
 }
 
 impl Feed for MemoryFeed {
-    fn publish(&self, topic: Topic, message: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            // That nobody listens is no error.
-            let _heard_by = self.topic(topic).send(message);
+            message.name()?;
+            self.0.of(message.topic).say(Heard::Message(message.body));
             Ok(())
         })
     }
 
     fn subscribe(&self, topic: Topic) -> BoxFuture<'_, Result<Box<dyn Subscription>, StoreError>> {
-        Box::pin(async move {
-            let subscription = MemorySubscription(self.topic(topic).subscribe());
-            Ok(Box::new(subscription) as Box<dyn Subscription>)
-        })
+        Box::pin(async move { Ok(self.0.of(topic).subscribe()) })
     }
-}
 
-struct MemorySubscription(broadcast::Receiver<Vec<u8>>);
-
-impl Subscription for MemorySubscription {
-    fn next(&mut self) -> BoxFuture<'_, Option<Heard>> {
-        Box::pin(async move {
-            match self.0.recv().await {
-                Ok(message) => Some(Heard::Message(message)),
-                Err(broadcast::error::RecvError::Lagged(_)) => Some(Heard::Gap),
-                Err(broadcast::error::RecvError::Closed) => None,
-            }
-        })
+    fn outage(&self) -> Option<String> {
+        None
     }
 }

@@ -5,6 +5,7 @@ use redis::{
 };
 
 use super::RedisRefused;
+use crate::url::decoded;
 
 /// What an address names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,28 +162,10 @@ fn place(text: &str, usual: u16) -> Result<(String, u16), RedisRefused> {
 fn credentials(login: &str) -> Result<(Option<String>, Option<String>), RedisRefused> {
     let (user, password) = login.split_once(':').map_or((login, None), |(u, p)| (u, Some(p)));
     let some = |text: &str| {
-        let decoded = percent_decoded(text).ok_or_else(|| {
-            refused("the user or the password holds a `%` that begins no two hexadecimal digits")
-        });
-        decoded.map(|text| Some(text).filter(|text| !text.is_empty()))
+        let text = decoded(text).map_err(refused)?;
+        Ok::<_, RedisRefused>(Some(text).filter(|text| !text.is_empty()))
     };
     Ok((some(user)?, password.map_or(Ok(None), some)?))
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        if *byte == b'%' {
-            let (digits, after) = rest.split_at_checked(2)?;
-            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-            rest = after;
-        } else {
-            bytes.push(*byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 fn refused(detail: &str) -> RedisRefused {

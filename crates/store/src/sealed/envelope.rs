@@ -18,7 +18,7 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     hmac,
 };
-use tegata_core::{EventId, Log, Node, Realm, StoreError};
+use tegata_core::{EventId, Log, Node, Realm, StoreError, port::Topic};
 use zeroize::Zeroizing;
 
 const FORM: u8 = 1;
@@ -56,6 +56,11 @@ impl<'a> Place<'a> {
 
     pub(super) fn log(realm: &'a Realm, log: Log, id: EventId) -> Self {
         Self { scope: "log", realm: realm.as_str(), name: log.name(), key: Key::Entry(id) }
+    }
+
+    /// A message on a feed. It belongs to no realm: what it says names one.
+    pub(super) const fn message(topic: Topic) -> Self {
+        Self { scope: "message", realm: "", name: topic.name(), key: Key::Text("") }
     }
 
     /// What stands at this place is not what was written there.
@@ -175,6 +180,8 @@ mod tests {
             Place::value(&ab, "journal", "sixteen bytes :)"),
             Place::log(&ab, Log::Journal, id),
             Place::log(&ab, Log::Revocations, id),
+            Place::message(Topic::Revocations),
+            Place::message(Topic::Keys),
         ];
         let (node, key) = (Node::start(), DataKey::new(1, &[7; 32]));
         for (n, place) in places.iter().enumerate() {

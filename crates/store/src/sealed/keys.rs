@@ -100,6 +100,30 @@ impl Keys {
         Ok(opened)
     }
 
+    pub(super) const fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Opens what anybody may have sent. `Ok(None)`: it is not ours.
+    ///
+    /// Whoever sends garbage must not make us ask the store for each piece of it. So what names a
+    /// data key that is not known makes us read the keys again only if `may_read` says so, and one
+    /// that is then not among them is not ours.
+    pub(super) async fn unseal_heard(
+        &self,
+        place: &Place<'_>,
+        sealed: &[u8],
+        may_read: impl FnOnce() -> bool + Send,
+    ) -> Result<Option<Vec<u8>>, SealRefused> {
+        let Ok(number) = envelope::number(place, sealed) else { return Ok(None) };
+        let mut key = self.known(number);
+        if key.is_none() && may_read() {
+            self.reread().await?;
+            key = self.known(number);
+        }
+        Ok(key.and_then(|key| key.open(place, sealed).ok()))
+    }
+
     fn known(&self, number: u32) -> Option<Arc<DataKey>> {
         let ring = self.ring.read();
         if ring.newest.number == number {

@@ -12,7 +12,8 @@ use std::{path::Path, sync::Arc};
 use tegata_core::{Breaker, BreakerLimits, Ephemeral, Feed, Node, Records};
 use tegata_store::{
     Batched, Cached, CachedConfig, Guarded, Hedged, Measured, MemoryEphemeral, MemoryFeed,
-    Postgres, PostgresConfig, ReadsFrom, Redis, RedisConfig, Sqlite, SqliteConfig,
+    NatsConfig, NatsFeed, Postgres, PostgresConfig, ReadsFrom, Redis, RedisConfig, RedisFeed,
+    RedisFeedConfig, Sealed, Sqlite, SqliteConfig,
 };
 
 use super::{Startup, kinds};
@@ -29,36 +30,39 @@ pub(crate) struct Backends {
     pub(crate) redis: Option<Redis>,
     /// What is left alone when it does not answer, by name.
     pub(crate) breakers: Vec<(&'static str, Arc<Breaker>)>,
-    /// Whether other processes may change what this one keeps near.
+    /// Whether other processes change what is in the store.
     shared: bool,
+    /// Whether the feed reaches other processes.
+    told: bool,
 }
 
 impl Backends {
     /// Whether this process hears what all others change.
     pub(crate) const fn hears_all(&self) -> bool {
-        // A feed in memory reaches this process alone.
-        !self.shared
+        self.told || !self.shared
+    }
+
+    /// The feed as the parts of this program use it: what leaves the process is sealed where nobody
+    /// else is to read or say it.
+    pub(super) fn sealed_feed(&self, sealed: &Sealed) -> Arc<dyn Feed> {
+        if self.told {
+            Arc::new(sealed.feed(Arc::clone(&self.feed)))
+        } else {
+            Arc::clone(&self.feed)
+        }
     }
 }
 
 /// Opens what the configuration names.
 pub(super) async fn open(config: &Config, data: &Path, node: &Node) -> Result<Backends, Startup> {
-    let feed: Arc<dyn Feed> = match config.events.url.expose() {
-        "memory:" => Arc::new(MemoryFeed::new(4096)),
-        other => {
-            return Err(Startup::Configuration(format!(
-                "[events] {} is not supported; `memory:` is",
-                scheme(other)
-            )));
-        }
-    };
+    let (feed, told) = feed(config, node).await?;
     let (records, own, shared) = durable(config, data, node).await?;
     let clock = Arc::clone(node.clock());
     let Some(url) = &config.redis.url else {
         let measured = Arc::new(Measured::new(own, clock));
         let ephemeral = Arc::clone(&measured) as Arc<_>;
         let (redis, breakers) = (None, Vec::new());
-        return Ok(Backends { records, ephemeral, feed, measured, redis, breakers, shared });
+        return Ok(Backends { records, ephemeral, feed, measured, redis, breakers, shared, told });
     };
     let redis = redis(url, &config.redis, node).await?;
     let guarded = |from| {
@@ -80,7 +84,7 @@ pub(super) async fn open(config: &Config, data: &Path, node: &Node) -> Result<Ba
     let hedged = Hedged::new(primary, vec![replica], config.redis.hedge_after.get());
     let measured = Arc::new(Measured::new(Arc::new(hedged), clock));
     let ephemeral = Arc::new(Batched::new(Arc::clone(&measured) as Arc<_>));
-    Ok(Backends { records, ephemeral, feed, measured, redis: Some(redis), breakers, shared })
+    Ok(Backends { records, ephemeral, feed, measured, redis: Some(redis), breakers, shared, told })
 }
 
 /// Sessions are kept near: they are read with every request of a browser.
@@ -88,11 +92,12 @@ pub(super) fn cached(
     records: Arc<dyn Records>,
     ephemeral: &Arc<dyn Ephemeral>,
     backends: &Backends,
+    feed: &Arc<dyn Feed>,
     node: &Node,
 ) -> Cached {
     // Only Redis is nearer than the store.
     let near = backends.redis.as_ref().map(|_| Arc::clone(ephemeral));
-    let (feed, clock) = (Arc::clone(&backends.feed), Arc::clone(node.clock()));
+    let (feed, clock) = (Arc::clone(feed), Arc::clone(node.clock()));
     let kinds = &[&tegata_session::SESSIONS];
     Cached::new(records, near, feed, kinds, CachedConfig::default(), clock)
 }
@@ -100,6 +105,25 @@ pub(super) fn cached(
 /// What counts attempts to sign in while Redis is away.
 pub(super) fn standby(node: &Node) -> Arc<dyn Ephemeral> {
     Arc::new(MemoryEphemeral::new(Arc::clone(node.clock())))
+}
+
+/// The feed that the configuration names, and whether it reaches other processes.
+async fn feed(config: &Config, node: &Node) -> Result<(Arc<dyn Feed>, bool), Startup> {
+    let url = config.events.url.expose();
+    let scheme = url.split_once("://").map_or(url, |(scheme, _)| scheme);
+    Ok(match scheme {
+        "memory:" => (Arc::new(MemoryFeed::new(4096)), false),
+        "nats" | "tls" => (Arc::new(NatsFeed::open(url, NatsConfig::default(), node).await?), true),
+        "redis" | "rediss" | "redis-sentinel" | "redis-cluster" => {
+            (Arc::new(RedisFeed::open(url, RedisFeedConfig::default(), node).await?), true)
+        }
+        _ => {
+            return Err(Startup::Configuration(format!(
+                "[events] {} is not supported; write `memory:`, `nats://…` or `redis://…`",
+                self::scheme(url)
+            )));
+        }
+    })
 }
 
 async fn redis(url: &config::Hidden, set: &config::Redis, node: &Node) -> Result<Redis, Startup> {

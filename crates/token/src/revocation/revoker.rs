@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tegata_core::{
     Batch, CommitRefused, EventId, Feed, Log, Node, Records,
-    port::{Append, Topic},
+    port::{Append, Message, Topic},
 };
 
 use super::{Entry, Pushed, View};
@@ -49,8 +49,12 @@ impl Revoker {
         }
         for entry in entries {
             let pushed = Pushed { realm: realm.clone(), entry };
-            // The push is a hint: every view also pulls, so a feed that is away loses nothing.
-            let _ = self.feed.publish(Topic::Revocations, pushed.to_bytes()).await;
+            // The push is a hint: every view also pulls, so a feed that is away loses nothing, and
+            // whoever waits for this answer does not wait for it again and again.
+            let message = Message::new(Topic::Revocations, pushed.to_bytes());
+            if self.feed.publish(message).await.is_err() {
+                break;
+            }
         }
         Ok(())
     }

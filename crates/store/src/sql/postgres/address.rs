@@ -1,6 +1,6 @@
 //! The address of a database, as operators write it for every program that speaks to PostgreSQL.
 
-use std::{net::IpAddr, str::FromStr as _, time::Duration};
+use std::{str::FromStr as _, time::Duration};
 
 use tokio::{net::lookup_host, time::timeout};
 use tokio_postgres::{
@@ -13,6 +13,7 @@ use super::{
     PostgresConfig, PostgresRefused,
     tls::{self, Trust},
 };
+use crate::url;
 
 /// Where the database is and how to connect to it.
 #[derive(Clone)]
@@ -110,9 +111,7 @@ impl Address {
 fn is_here(host: &Host) -> bool {
     match host {
         Host::Unix(_) => true,
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse().is_ok_and(|host: IpAddr| host.is_loopback())
-        }
+        Host::Tcp(name) => url::is_here(name),
     }
 }
 
@@ -127,7 +126,7 @@ fn take_trust(url: &str) -> Result<(String, Trust), PostgresRefused> {
     let mut kept = Vec::new();
     for parameter in query.trim_start_matches('?').split('&').filter(|part| !part.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let value = || percent_decoded(value);
+        let value = || url::decoded(value).or_else(refused);
         match name {
             "sslmode" => trust.mode = Some(tls::Mode::read(&value()?)?),
             "sslrootcert" => trust.roots = Some(value()?),
@@ -138,24 +137,6 @@ fn take_trust(url: &str) -> Result<(String, Trust), PostgresRefused> {
     }
     let query = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
     Ok((format!("{base}{query}"), trust))
-}
-
-fn percent_decoded(text: &str) -> Result<String, PostgresRefused> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
-        let decoded = digit(rest.next()).zip(digit(rest.next()));
-        match decoded.and_then(|(high, low)| u8::try_from(high * 16 + low).ok()) {
-            Some(byte) => bytes.push(byte),
-            None => return refused("a `%` in it is not followed by two hexadecimal digits"),
-        }
-    }
-    String::from_utf8(bytes).or_else(|_| refused("a parameter in it is not UTF-8"))
 }
 
 /// Whether `options` asks for a weaker `synchronous_commit` than ours. Stronger is welcome.
