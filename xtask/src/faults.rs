@@ -1,102 +1,196 @@
 //! Scenarios that break something on purpose, and count what did not hold.
 //!
-//! A scenario makes its choices from a seed, so that what one run found, another finds again. To
-//! add one: a module beneath this one with the function that runs a round, and a line in
-//! [`SCENARIOS`].
+//! Most of them are in `tegata-faults`: they break an installation that runs. To add one: a module
+//! beneath `xtask/faults/src/scenarios`, and a line in its `SCENARIOS`. What breaks less than a whole
+//! installation is beneath this one.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde_json::Value;
+use tegata_faults::{Breaks, Round, Run, SCENARIOS, Scenario, report::Summary};
 
-use crate::command::Stopwatch;
+use crate::{command, parts};
 
 mod sqlite_kill;
 
-/// A way to break something.
-struct Scenario {
-    name: &'static str,
-    /// What is broken, and what must hold nevertheless.
-    about: &'static str,
-    /// Breaks it once, with choices from a seed. Answers what it saw, in a few words; an error is
-    /// something that did not hold.
-    round: fn(seed: u64) -> Result<String>,
+/// What is asked for.
+#[derive(Args)]
+pub struct Faults {
+    /// Which scenarios, by their names or the beginnings of them: `x5`
+    scenarios: Vec<String>,
+    /// All that there are
+    #[arg(long)]
+    all: bool,
+    /// Lists them, and those that are missing, and runs nothing
+    #[arg(long)]
+    list: bool,
+    /// What the scenarios' choices begin with; the same seed makes the same choices
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many rounds; 3 where nothing is said, 20 with `--full`
+    #[arg(long)]
+    repeat: Option<u64>,
+    /// Outages as long as the fault matrix says, and as much of everything
+    #[arg(long)]
+    full: bool,
+    /// For how long something is away, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    outage: Option<u64>,
+    /// Builds the program without optimising it
+    #[arg(long)]
+    debug: bool,
+    /// How the results are written: `text` or `json`
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
-const SCENARIOS: &[Scenario] = &[Scenario {
+/// How the results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+const SQLITE_KILL: Scenario = Scenario {
     name: "sqlite-kill",
     about: "a process that writes to SQLite is killed (SIGKILL): no acknowledged batch is lost, \
             and none is there in part",
-    round: sqlite_kill::round,
-}];
+    breaks: Breaks::Alone(sqlite_kill::round),
+};
 
-/// Runs the rounds of a scenario, or lists all of them.
+fn every() -> Vec<&'static Scenario> {
+    SCENARIOS.iter().chain(std::iter::once(&SQLITE_KILL)).collect()
+}
+
+/// Runs scenarios, or lists all of them.
 ///
 /// # Errors
-/// There is no such scenario.
-pub fn run(name: Option<&str>, seed: u64, repeat: u32) -> Result<ExitCode> {
-    let Some(name) = name else {
-        list(SCENARIOS);
+/// There is no such scenario, or the program cannot be built.
+pub fn run(asked: &Faults) -> Result<ExitCode> {
+    if asked.list || (asked.scenarios.is_empty() && !asked.all) {
+        list(&every());
         return Ok(ExitCode::SUCCESS);
+    }
+    let chosen = choose(&every(), &asked.scenarios, asked.all)?;
+    parts::ensure(parts::FOR_TESTS)?;
+    let run = Run {
+        first: Round {
+            program: program(asked.debug)?,
+            seed: asked.seed,
+            outage: asked.outage.map(Duration::from_secs),
+            full: asked.full,
+            hasty: false,
+        },
+        repeat: asked.repeat.unwrap_or(if asked.full { 20 } else { 3 }),
+        pictures: Some(command::root().join("target/faults")),
+        aloud: asked.format == Format::Text,
     };
-    match SCENARIOS.iter().find(|scenario| scenario.name == name) {
-        Some(scenario) => Ok(rounds(scenario, seed, repeat)),
-        None => bail!("there is no scenario `{name}`: `cargo xtask faults` lists what there is"),
-    }
-}
-
-fn list(scenarios: &[Scenario]) {
-    for scenario in scenarios {
-        println!("{:<16} {}", scenario.name, scenario.about);
-    }
-}
-
-/// Runs all rounds, whatever becomes of the first, and sums up.
-fn rounds(scenario: &Scenario, seed: u64, repeat: u32) -> ExitCode {
-    println!("{}: {}", scenario.name, scenario.about);
-    let (mut held, mut broke) = (0_u32, 0_u32);
-    for round in 0..repeat {
-        let seed = seed.wrapping_add(u64::from(round));
-        let watch = Stopwatch::start();
-        let outcome = (scenario.round)(seed);
-        let seconds = watch.read().as_secs_f64();
-        match outcome {
-            Ok(saw) => {
-                held += 1;
-                println!("seed {seed:<6} {seconds:>7.2} s  held   {saw}");
-            }
-            Err(error) => {
-                broke += 1;
-                println!("seed {seed:<6} {seconds:>7.2} s  BROKE  {error:#}");
-            }
+    let summaries: Vec<Summary> =
+        chosen.iter().map(|scenario| tegata_faults::run(scenario, &run)).collect();
+    match asked.format {
+        Format::Text => {
+            println!("\n{}", Summary::table(&summaries));
+            println!("pictures are in `target/faults`");
+        }
+        Format::Json => {
+            let all: Vec<Value> = summaries.iter().map(Summary::json).collect();
+            println!("{}", serde_json::to_string_pretty(&all)?);
         }
     }
-    println!("{held} rounds held, {broke} broke");
-    if broke == 0 && held > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let good = summaries.iter().all(Summary::is_good);
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Those that were named.
+fn choose<'s>(every: &[&'s Scenario], names: &[String], all: bool) -> Result<Vec<&'s Scenario>> {
+    let can_run = |scenario: &&&Scenario| !matches!(scenario.breaks, Breaks::Missing(_));
+    if all {
+        return Ok(every.iter().filter(can_run).copied().collect());
+    }
+    let mut chosen = Vec::new();
+    for name in names {
+        let exact: Vec<_> = every.iter().filter(|it| it.name == name).collect();
+        let begin = format!("{name}-");
+        let beginning = every.iter().filter(|it| it.name.starts_with(&begin)).collect();
+        let found = if exact.is_empty() { beginning } else { exact };
+        if found.is_empty() {
+            bail!("there is no scenario `{name}`: `cargo xtask faults` lists what there is");
+        }
+        if let [one] = found[..]
+            && let Breaks::Missing(what) = one.breaks
+        {
+            bail!("scenario `{}` cannot run yet: it needs {what}", one.name);
+        }
+        chosen.extend(found.into_iter().filter(can_run).copied());
+    }
+    Ok(chosen)
+}
+
+fn list(scenarios: &[&Scenario]) {
+    for scenario in scenarios {
+        match scenario.breaks {
+            Breaks::Missing(what) => println!("{:<24} (needs {what})", scenario.name),
+            _ => println!("{:<24} {}", scenario.name, scenario.about),
+        }
+    }
+}
+
+/// Builds the program, and answers where it is.
+///
+/// # Errors
+/// It cannot be built.
+pub fn program(debug: bool) -> Result<PathBuf> {
+    built("tegata", if debug { &[] } else { &["--release"] })
+}
+
+/// Builds a program of the workspace, and answers where it is.
+///
+/// # Errors
+/// It cannot be built.
+pub fn built(package: &str, how: &[&str]) -> Result<PathBuf> {
+    let mut cargo = command::cargo();
+    cargo.args(["build", "--locked", "--package", package]).args(how);
+    let messages = command::capture(cargo.args(["--message-format", "json-render-diagnostics"]))?;
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo did not say where it put `{package}`"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn scenario(round: fn(u64) -> Result<String>) -> Scenario {
-        Scenario { name: "a", about: "b", round }
+    fn chosen(names: &[&str]) -> Vec<&'static str> {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let chosen = choose(&every(), &names, false).unwrap();
+        chosen.iter().map(|scenario| scenario.name).collect()
     }
 
     #[test]
-    fn one_broken_round_is_enough_to_fail() {
-        let fragile =
-            scenario(|seed| if seed == 7 { bail!("it was lost") } else { Ok(String::new()) });
-        assert_eq!(rounds(&fragile, 5, 3), ExitCode::FAILURE);
-        assert_eq!(rounds(&fragile, 8, 3), ExitCode::SUCCESS);
-    }
-
-    #[test]
-    fn no_round_at_all_is_a_failure() {
-        assert_eq!(rounds(&scenario(|_| Ok(String::new())), 1, 0), ExitCode::FAILURE);
+    fn a_row_stands_for_all_its_scenarios_and_no_other_row() {
+        assert_eq!(chosen(&["sqlite-kill"]), ["sqlite-kill"]);
+        let fifth = chosen(&["x5"]);
+        assert!(fifth.len() > 1 && fifth.iter().all(|name| name.starts_with("x5-")), "{fifth:?}");
     }
 
     #[test]
     fn names_what_it_does_not_know() {
-        assert!(run(Some("flood"), 1, 1).unwrap_err().to_string().contains("`flood`"));
+        let unknown = choose(&every(), &["flood".to_owned()], false).unwrap_err().to_string();
+        assert!(unknown.contains("`flood`"), "{unknown}");
+    }
+
+    #[test]
+    fn says_what_is_missing_for_a_scenario() {
+        let missing = Scenario { name: "x9-away", about: "", breaks: Breaks::Missing("DynamoDB") };
+        let said = choose(&[&missing], &["x9".to_owned()], false).unwrap_err().to_string();
+        assert!(said.contains("needs DynamoDB"), "{said}");
+        assert!(choose(&[&missing], &[], true).unwrap().is_empty());
     }
 }

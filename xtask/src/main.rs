@@ -66,17 +66,8 @@ enum Verb {
         /// Which benchmark; all where none is named
         name: Option<String>,
     },
-    /// Runs a scenario that breaks something on purpose; lists them where none is named
-    Faults {
-        /// Which scenario
-        scenario: Option<String>,
-        /// What the scenario's choices begin with; the same seed makes the same choices
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// How many rounds
-        #[arg(long, default_value_t = 20)]
-        repeat: u32,
-    },
+    /// Runs scenarios that break something on purpose; lists them where none is named
+    Faults(faults::Faults),
 }
 
 fn main() -> ExitCode {
@@ -88,7 +79,7 @@ fn main() -> ExitCode {
         Verb::Fuzz { list: true, .. } => fuzz::list(),
         Verb::Fuzz { target, seconds, list: false } => fuzz::run(target.as_deref(), seconds),
         Verb::Bench { name } => bench::run(name.as_deref()),
-        Verb::Faults { scenario, seed, repeat } => faults::run(scenario.as_deref(), seed, repeat),
+        Verb::Faults(asked) => faults::run(&asked),
     };
     match outcome {
         Ok(code) => code,

@@ -47,6 +47,18 @@ pub const FOR_TESTS: &[Part] = &[
         needed_by: "the contract suite of tegata-store on NATS",
     },
     Part {
+        package: "libfaketime",
+        program: "libfaketimeMT.so.1",
+        elsewhere: "/usr/lib/*/faketime",
+        needed_by: "the scenarios that move the clock of one node",
+    },
+    Part {
+        package: "util-linux",
+        program: "prlimit",
+        elsewhere: "/usr/bin",
+        needed_by: "the scenarios that let files grow no more",
+    },
+    Part {
         package: "bsdutils",
         program: "script",
         elsewhere: "/usr/bin",

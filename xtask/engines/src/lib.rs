@@ -7,6 +7,10 @@
 //! | [`postgres`] | PostgreSQL |
 //! | [`redis`] | Redis: alone, under three Sentinels, and as a cluster |
 //! | [`nats`] | NATS with JetStream |
+//! | [`tegata`] | a node of Tegata |
+//! | [`echo`] | a service behind the gateway |
+//! | [`proxy`] | the way to any of them, which can be broken |
+//! | [`cluster`] | all of it together |
 //! | [`process`] | what all of them are: processes that can be killed, held and set going again |
 //!
 //! Nothing here answers errors. Where a machine lacks an engine, a test can only fail, and says by
@@ -14,11 +18,19 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "what tests stand on fails by panicking")]
 
+pub mod cluster;
+pub mod echo;
 pub mod nats;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod redis;
+pub mod tegata;
 
+pub use cluster::{Cluster, Dependencies, EventsKind, Member, Plan, Redis, RedisKind};
+pub use echo::EchoServer;
 pub use nats::NatsServer;
 pub use postgres::{PostgresDatabase, PostgresServer};
+pub use proxy::{Direction, Mode, Proxy};
 pub use redis::{RedisCluster, RedisSentinels, RedisServer};
+pub use tegata::{Ports, TegataNode};

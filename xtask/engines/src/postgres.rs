@@ -158,6 +158,18 @@ impl PostgresServer {
         PostgresDatabase { server: self, name }
     }
 
+    /// A database that [`Self::database`] made.
+    #[must_use]
+    pub fn named(&self, name: &str) -> PostgresDatabase<'_> {
+        PostgresDatabase { server: self, name: name.to_owned() }
+    }
+
+    /// The port that it listens on, where it is [`Self::listening`].
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The directory that its socket is in.
     #[must_use]
     pub fn directory(&self) -> &Path {
@@ -225,7 +237,19 @@ impl PostgresDatabase<'_> {
     /// Its address by a name of this machine, where the server is [`PostgresServer::listening`].
     #[must_use]
     pub fn url_on(&self, host: &str) -> String {
-        format!("postgres://tester@{host}:{}/{}", self.server.port, self.name)
+        self.url_at(host, self.server.port)
+    }
+
+    /// Its address through something else at another port.
+    #[must_use]
+    pub fn url_at(&self, host: &str, port: u16) -> String {
+        format!("postgres://tester@{host}:{port}/{}", self.name)
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Runs statements; answers what the last one answers, a row on a line, columns between `|`.

@@ -7,7 +7,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Mutex, MutexGuard, PoisonError, mpsc},
     time::Duration,
 };
@@ -78,6 +78,8 @@ pub struct Process {
     name: String,
     program: PathBuf,
     arguments: Vec<String>,
+    /// What it has in place of our own environment, where that is none of its business.
+    environment: Option<Vec<(String, String)>>,
     log: PathBuf,
     child: Mutex<Option<Child>>,
 }
@@ -92,8 +94,15 @@ impl Process {
         arguments: Vec<String>,
     ) -> Self {
         let log = yard.path().join(format!("{name}.log"));
-        let program = program.into();
-        Self { name: name.to_owned(), program, arguments, log, child: Mutex::default() }
+        let (name, program) = (name.to_owned(), program.into());
+        Self { name, program, arguments, environment: None, log, child: Mutex::default() }
+    }
+
+    /// The same with an environment of its own, and nothing of ours.
+    #[must_use]
+    pub fn with_environment(mut self, environment: Vec<(String, String)>) -> Self {
+        self.environment = Some(environment);
+        self
     }
 
     /// Starts it. Answers whether it is still there when `ready` says that it is ready, or else
@@ -105,7 +114,11 @@ impl Process {
         let log = File::options().create(true).append(true).open(&self.log).expect("its log");
         let mut child = lock(&self.child);
         assert!(child.is_none(), "`{}` runs already", self.name);
-        let started = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        if let Some(environment) = &self.environment {
+            command.env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
+        }
+        let started = command
             .args(&self.arguments)
             .current_dir(yard.path())
             .stdin(Stdio::null())
@@ -151,6 +164,12 @@ impl Process {
             let _ = child.wait();
             yard.tell('-', child.id());
         }
+    }
+
+    /// How it ended by itself, if it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<ExitStatus> {
+        lock(&self.child).as_mut().and_then(|child| child.try_wait().ok().flatten())
     }
 
     /// Its number, if it runs.
@@ -239,6 +258,6 @@ pub fn program(name: &str, package: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("this needs `{name}`: `apt-get install {package}`"))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

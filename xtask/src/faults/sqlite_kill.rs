@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, ChildStdout, Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
@@ -11,6 +11,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+
+use tegata_faults::{Round, ledger::Checked, report::Seen};
 
 use crate::command::{self, Stopwatch};
 
@@ -21,8 +23,9 @@ const KILLS: u64 = 5;
 ///
 /// # Errors
 /// Something acknowledged is lost, or something is there in part.
-pub fn round(seed: u64) -> Result<String> {
-    let victim = build()?;
+pub fn round(round: &Round) -> Result<Seen> {
+    let seed = round.seed;
+    let victim = super::built("tegata-victim", &[])?;
     let directory = command::root().join("target/faults").join(format!("sqlite-kill-{seed}"));
     if directory.exists() {
         fs::remove_dir_all(&directory)?;
@@ -30,7 +33,8 @@ pub fn round(seed: u64) -> Result<String> {
     fs::create_dir_all(&directory)?;
     let database = directory.join("victim.db");
 
-    let (mut acknowledged, mut saw) = (Vec::new(), String::new());
+    let mut acknowledged = Vec::new();
+    let mut saw = String::new();
     for kill in 0..KILLS {
         acknowledged.extend(write_and_die(&victim, &database, moment(seed, kill))?);
         saw = judge(&victim, &database, &acknowledged)
@@ -38,7 +42,8 @@ pub fn round(seed: u64) -> Result<String> {
     }
     ensure!(!acknowledged.is_empty(), "nothing was acknowledged, so nothing was shown");
     fs::remove_dir_all(&directory)?;
-    Ok(format!("{KILLS} kills: {saw}"))
+    let checked = Checked { promises: acknowledged.len(), looks: acknowledged.len() };
+    Ok(Seen { saw: format!("{KILLS} kills: {saw}"), checked, ..Seen::default() })
 }
 
 /// How long after its first acknowledgement the process is killed: 0 to 255 ms.
@@ -46,18 +51,6 @@ fn moment(seed: u64, kill: u64) -> Duration {
     // A step of SplitMix64 (Steele, Lea, Flood 2014), of which the upper bits are well mixed.
     let mixed = (seed ^ kill.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     Duration::from_millis((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 56)
-}
-
-/// Builds the victim, and answers where it is.
-fn build() -> Result<PathBuf> {
-    let mut cargo = command::cargo();
-    cargo.args(["build", "--quiet", "--locked", "--package", "tegata-victim"]);
-    let messages = command::capture(cargo.args(["--message-format", "json"]))?;
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
-        .context("cargo did not say where it put `tegata-victim`")
 }
 
 /// Lets the victim write until the moment has come, kills it (SIGKILL), and answers what it said

@@ -87,13 +87,14 @@ const LAYERS: &[Layer] = &[
             "core", "token", "session", "identity", "oauth", "policy", "mesh", "store", "sdk",
             "gateway", "server", "shop",
         ],
-        tests_use: &["rounds", "engines"],
+        tests_use: &["rounds", "engines", "faults"],
     },
     Layer { name: "shop", row: Row::Customer, uses: &["sdk"], tests_use: &[] },
     Layer { name: "engines", row: Row::Tool, uses: &[], tests_use: &[] },
+    Layer { name: "faults", row: Row::Tool, uses: &["engines"], tests_use: &[] },
     Layer { name: "rounds", row: Row::Tool, uses: &["core"], tests_use: &[] },
     Layer { name: "victim", row: Row::Tool, uses: &["core", "store"], tests_use: &[] },
-    Layer { name: "xtask", row: Row::Tool, uses: &["engines"], tests_use: &[] },
+    Layer { name: "xtask", row: Row::Tool, uses: &["engines", "faults"], tests_use: &[] },
 ];
 
 /// Whether a crate may know no HTTP, no database and no runtime.

@@ -1,0 +1,118 @@
+//! A service behind the gateway that says what it was asked, and by whom.
+
+use std::{
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+/// The service. It is closed when this is dropped.
+#[derive(Debug)]
+pub struct EchoServer {
+    port: u16,
+    closed: Arc<AtomicBool>,
+    served: Arc<AtomicU64>,
+}
+
+impl EchoServer {
+    /// Starts it on a free port.
+    #[must_use]
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port for a service");
+        let port = listener.local_addr().expect("a port for a service").port();
+        let (closed, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (over, count) = (Arc::clone(&closed), Arc::clone(&served));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if over.load(Ordering::SeqCst) {
+                    return;
+                }
+                let count = Arc::clone(&count);
+                // Who goes away has had enough.
+                thread::spawn(move || serve(&stream, &count));
+            }
+        });
+        Self { port, closed, served }
+    }
+
+    /// The port that it listens on.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How many requests it has answered.
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for EchoServer {
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::SeqCst);
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
+    }
+}
+
+/// Answers requests until there are no more.
+fn serve(mut stream: &TcpStream, served: &AtomicU64) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+        let (mut length, mut user) = (0, String::new());
+        loop {
+            let mut field = String::new();
+            if reader.read_line(&mut field)? == 0 {
+                return Ok(());
+            }
+            let Some((name, value)) = field.trim_end().split_once(':') else { break };
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" => length = value.trim().parse().unwrap_or(0),
+                "x-user-id" => user = value.trim().to_owned(),
+                _ => {}
+            }
+        }
+        io::copy(&mut (&mut reader).take(length), &mut io::sink())?;
+        // Names of people and paths have no quotes in them where they come from the gateway.
+        let body = format!("{{\"path\":\"{path}\",\"user\":\"{user}\"}}\n");
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ";
+        stream.write_all(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes())?;
+        served.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::connect;
+
+    #[test]
+    fn answers_one_request_after_the_other() {
+        let server = EchoServer::start();
+        let mut stream = connect(server.port()).unwrap();
+        for _ in 0..2 {
+            let ask = "POST /a/b HTTP/1.1\r\nX-User-ID: usr_1\r\nContent-Length: 2\r\n\r\nab";
+            stream.write_all(ask.as_bytes()).unwrap();
+            let mut answer = BufReader::new(stream.try_clone().unwrap());
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                answer.read_line(&mut line).unwrap();
+            }
+            line.clear();
+            answer.read_line(&mut line).unwrap();
+            assert_eq!(line, "{\"path\":\"/a/b\",\"user\":\"usr_1\"}\n");
+        }
+        assert_eq!(server.served(), 2);
+    }
+}

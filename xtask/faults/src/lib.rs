@@ -1,0 +1,28 @@
+//! Scenarios that break a running installation on purpose, the promises that it made, and what became
+//! of them.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`scenario`] | a way to break something, and the rounds of it |
+//! | [`scenarios`] | all of them, by the rows of the fault matrix |
+//! | [`stage`] | an installation with people, clients and services |
+//! | [`load`] | what these do all the time |
+//! | [`ledger`] | what they were promised |
+//! | [`series`] | what they asked, and how it was answered |
+//! | [`report`], [`plot`] | what a round saw, as a table and as a picture |
+//! | [`http`], [`seed`], [`time`] | what the rest is made of |
+
+pub mod http;
+pub mod ledger;
+pub mod load;
+pub mod plot;
+pub mod report;
+pub mod scenario;
+pub mod scenarios;
+pub mod seed;
+pub mod series;
+pub mod stage;
+pub mod time;
+
+pub use scenario::{Breaks, Round, Run, Scenario, run};
+pub use scenarios::SCENARIOS;
