@@ -8,6 +8,7 @@
 //! | [`generated`] | pieces of documents that are rendered from code |
 //! | [`fuzz`] | the fuzz targets |
 //! | [`mod@bench`] | the benchmarks |
+//! | [`cluster`] | a whole installation, to be tried by hand |
 //! | [`faults`] | scenarios that break things on purpose |
 
 #![expect(unreachable_pub, reason = "in a program, `pub` says what other modules may use")]
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod check;
+mod cluster;
 mod command;
 mod faults;
 mod fuzz;
@@ -66,6 +68,8 @@ enum Verb {
         /// Which benchmark; all where none is named
         name: Option<String>,
     },
+    /// Starts a whole installation on this machine, until Ctrl-C or the end of the input
+    Cluster(cluster::Cluster),
     /// Runs scenarios that break something on purpose; lists them where none is named
     Faults(faults::Faults),
 }
@@ -79,6 +83,7 @@ fn main() -> ExitCode {
         Verb::Fuzz { list: true, .. } => fuzz::list(),
         Verb::Fuzz { target, seconds, list: false } => fuzz::run(target.as_deref(), seconds),
         Verb::Bench { name } => bench::run(name.as_deref()),
+        Verb::Cluster(asked) => cluster::run(&asked),
         Verb::Faults(asked) => faults::run(&asked),
     };
     match outcome {

@@ -7,13 +7,17 @@ use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
     thread,
+    time::Duration,
 };
 
 use crate::{
     http::{Answer, Client, NoAnswer},
     stage::{self, Access, ROUTES, Stage},
-    time::Stopwatch,
+    time::{Stopwatch, let_pass},
 };
+
+/// How long it may take until a revocation is known to every node, where all of them are well.
+pub const LEARNT: Duration = Duration::from_secs(1);
 
 /// Promises, and what was found to be broken.
 #[derive(Debug, Default)]
@@ -115,9 +119,11 @@ impl Ledger {
         }
     }
 
-    /// Whether every token that was taken back is refused by every provider and every gateway.
+    /// Whether every token that was taken back is refused by every provider and every gateway, as soon
+    /// as nodes may take to learn it.
     #[must_use]
     pub fn check_revoked(&self, stage: &Stage) -> Checked {
+        let_pass(LEARNT);
         let revoked = std::mem::take(&mut *lock(&self.revoked));
         let promises = revoked.len();
         let looks: usize = thread::scope(|scope| {
@@ -201,7 +207,7 @@ pub fn refresh_until_known(
     stage: &Stage,
     family: &Mutex<Family>,
     first: usize,
-    patience: std::time::Duration,
+    patience: Duration,
 ) -> Refreshed {
     let watch = Stopwatch::start();
     let token = lock(family).tokens.last().cloned().unwrap_or_default();
@@ -214,7 +220,7 @@ pub fn refresh_until_known(
             return refreshed;
         }
         node += 1;
-        crate::time::let_pass(std::time::Duration::from_millis(20));
+        let_pass(Duration::from_millis(20));
     }
     Refreshed::Again
 }

@@ -10,11 +10,13 @@
 //! | [`ledger`] | what they were promised |
 //! | [`series`] | what they asked, and how it was answered |
 //! | [`report`], [`plot`] | what a round saw, as a table and as a picture |
+//! | [`playground`] | an installation for whoever wants to try it |
 //! | [`http`], [`seed`], [`time`] | what the rest is made of |
 
 pub mod http;
 pub mod ledger;
 pub mod load;
+pub mod playground;
 pub mod plot;
 pub mod report;
 pub mod scenario;
@@ -24,5 +26,6 @@ pub mod series;
 pub mod stage;
 pub mod time;
 
+pub use playground::play;
 pub use scenario::{Breaks, Round, Run, Scenario, run};
 pub use scenarios::SCENARIOS;

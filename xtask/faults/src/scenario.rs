@@ -150,6 +150,9 @@ fn guarded(work: impl FnOnce() -> Result<Seen> + Send) -> Result<Seen> {
     })
 }
 
+/// How much of what did not hold in a round is said.
+const SHOWN: usize = 12;
+
 fn say(round: &Round, watch: &Stopwatch, seen: &Seen) {
     let (seed, seconds) = (round.seed, watch.read().as_secs_f64());
     if seen.broken.is_empty() {
@@ -157,8 +160,11 @@ fn say(round: &Round, watch: &Stopwatch, seen: &Seen) {
         return;
     }
     println!("seed {seed:<6} {seconds:>7.1} s  BROKE  {}", seen.saw);
-    for what in &seen.broken {
+    for what in seen.broken.iter().take(SHOWN) {
         println!("{:22}- {what}", "");
+    }
+    if let Some(more) = seen.broken.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        println!("{:22}- and {more} more", "");
     }
 }
 

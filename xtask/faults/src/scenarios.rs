@@ -12,9 +12,21 @@ use crate::{
 };
 
 mod x05_postgres_away;
+mod x06_answers_lost;
+mod x10_nodes_apart;
+mod x11_node_alone;
+mod x12_node_killed;
+mod x13_node_paused;
+mod x15_clock_wrong;
+mod x17_bytes_flipped;
+mod x22_rolling_restart;
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
+    missing("x1-redis-primary-killed", "Redis"),
+    missing("x2-redis-writes-dropped", "Redis"),
+    missing("x3-redis-minority", "Redis"),
+    missing("x4-redis-gone", "Redis"),
     on(
         "x5-postgres-killed",
         "PostgreSQL is killed or stopped, and comes back: calls go on, changes are answered 503 at \
@@ -28,6 +40,71 @@ pub const SCENARIOS: &[Scenario] = &[
         two_nodes,
         x05_postgres_away::silent,
     ),
+    on(
+        "x6-answers-lost",
+        "PostgreSQL commits and its answers are lost: whoever asks again gets the same successor, \
+         no token is spent twice",
+        two_nodes,
+        x06_answers_lost::round,
+    ),
+    missing("x7-async-standby", "a standby of PostgreSQL, and a start-up check of it"),
+    missing("x8-nats-gone", "NATS"),
+    missing("x9-dynamodb-slow", "DynamoDB"),
+    on(
+        "x10-nodes-apart",
+        "two nodes hear nothing of each other and both reach PostgreSQL: no refresh token is spent \
+         twice, revocations are known within 5 s",
+        two_nodes,
+        x10_nodes_apart::round,
+    ),
+    on(
+        "x11-node-alone",
+        "one node reaches nothing: it says so within 5 s, issues nothing, and closes strict routes",
+        three_nodes,
+        x11_node_alone::round,
+    ),
+    on(
+        "x12-node-killed",
+        "a node is killed (SIGKILL) while it refreshes tokens: each family has one live token, and \
+         nobody is stuck",
+        two_nodes,
+        x12_node_killed::round,
+    ),
+    on(
+        "x13-node-paused",
+        "a node stands still (SIGSTOP): afterwards it accepts nothing that was taken back meanwhile",
+        two_nodes,
+        x13_node_paused::round,
+    ),
+    missing("x14-disk-full", "a small file system; the contract suite of tegata has it on SQLite"),
+    on(
+        "x15-clock-wrong",
+        "the clock of one node jumps by five minutes: it says so, issues nothing that others refuse, \
+         and forgets nothing",
+        one_own_clock,
+        x15_clock_wrong::round,
+    ),
+    missing("x16-key-lost", "keys outside of the store"),
+    Scenario {
+        name: "x17-bytes-flipped",
+        about: "bytes of the files of a node are changed: it refuses to start or nothing is \
+                different, and what was taken back stays refused",
+        breaks: Breaks::Alone(x17_bytes_flipped::round),
+    },
+    missing("x18-upstream-slow", "a service that answers late"),
+    missing("x19-key-flood", "a thousand verifiers"),
+    missing("x20-idle-connections", "ten thousand connections"),
+    missing("x21-login-stampede", "a load of people who sign in"),
+    on(
+        "x22-rolling-restart",
+        "every node is restarted in turn: no request fails",
+        three_nodes,
+        x22_rolling_restart::round,
+    ),
+    missing("x23-old-backup", "a command that restores"),
+    missing("x24-authority-rotated", "an authority for workloads"),
+    missing("x25-garbage-heard", "NATS or Redis to hear it from"),
+    missing("x26-policy-corrupt", "policies in Cedar"),
 ];
 
 const fn on(
@@ -41,4 +118,16 @@ const fn on(
 
 fn two_nodes(program: &Path) -> Plan {
     Plan::new(program, 2)
+}
+
+fn three_nodes(program: &Path) -> Plan {
+    Plan::new(program, 3)
+}
+
+fn one_own_clock(program: &Path) -> Plan {
+    Plan { own_clocks: vec![1], ..Plan::new(program, 2) }
+}
+
+const fn missing(name: &'static str, what: &'static str) -> Scenario {
+    Scenario { name, about: "", breaks: Breaks::Missing(what) }
 }

@@ -1,6 +1,7 @@
 //! What was asked, when, how it was answered, and how long that took.
 
 use std::{
+    ops::Range,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -70,6 +71,12 @@ impl Series {
         Self { name, began, samples: Mutex::new(Vec::new()) }
     }
 
+    /// The time since the beginning.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.began.read()
+    }
+
     /// Notes one: makes it, and sees how long it takes.
     pub fn ask(
         &self,
@@ -99,14 +106,14 @@ impl Series {
     /// How long it took from a moment until each of the nodes had answered one well that was asked
     /// after it; `None` where one has not.
     #[must_use]
-    pub fn back_after(&self, moment: Duration, nodes: usize) -> Option<Duration> {
+    pub fn back_after(&self, moment: Duration, nodes: Range<usize>) -> Option<Duration> {
         let all = self.all();
         let first = |node| {
             let good = all.iter().filter(|it| it.node == node && it.outcome == Outcome::Good);
             let ends = good.filter(|it| it.at >= moment).map(|it| it.at + it.took - moment);
             ends.min()
         };
-        (0..nodes).map(first).collect::<Option<Vec<_>>>()?.into_iter().max()
+        nodes.map(first).collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// Those that were asked within a span of time.

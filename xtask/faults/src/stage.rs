@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use tegata_engines::{Cluster, Plan};
+use tegata_engines::{Cluster, Plan, TegataNode};
 
 use crate::{
     http::{Answer, Ask, Client, NoAnswer, form},
@@ -52,6 +52,12 @@ pub struct Stage {
 /// pass where the route is `bounded`, and a second more for roundings.
 const YOUTH: Duration = Duration::from_secs(62);
 
+/// How many tokens are made to be old.
+const OLD: usize = 240;
+
+/// How many of them serve to call services with; the others are there to be taken back.
+const CALLING: usize = 20;
+
 /// After how long tokens are too old to be used for long: they live for an hour.
 const AGE: Duration = Duration::from_secs(45 * 60);
 
@@ -89,10 +95,7 @@ impl Stage {
     pub fn set(plan: &Plan) -> Result<Self> {
         let cluster = Cluster::start(plan);
         let stage = Self { cluster, session: Mutex::default(), old: Mutex::default() };
-        let node = &stage.cluster.member(0).node;
-        let file = node.directory().join("declared.toml");
-        fs::write(&file, declarations(stage.cluster.echo().port()))?;
-        node.command(&["apply", "declared.toml"]);
+        declare(&stage.cluster.member(0).node, stage.cluster.echo().port())?;
         // Other nodes read what is declared once a second.
         for n in 0..stage.nodes() {
             let token = issued(&mut stage.public(n))?.token;
@@ -107,23 +110,39 @@ impl Stage {
     /// Tokens are issued that will be old.
     fn grow_old(&self) -> Result<()> {
         let mut client = self.public(0);
-        let tokens: Result<Vec<Access>> = (0..20).map(|_| issued(&mut client)).collect();
+        let tokens: Result<Vec<Access>> = (0..OLD).map(|_| issued(&mut client)).collect();
         *lock(&self.old) = Some((Stopwatch::start(), tokens?));
         Ok(())
     }
 
-    /// Tokens that were issued more than a minute ago; waits until they were.
+    /// Tokens that were issued more than a minute ago, to call services with; waits until they were.
     ///
     /// # Errors
     /// None can be issued.
     pub fn old_tokens(&self) -> Result<Vec<Access>> {
-        let too_old = lock(&self.old).as_ref().is_none_or(|(since, _)| since.read() > AGE);
-        if too_old {
+        let (since, tokens) = self.old(CALLING)?;
+        let_pass(YOUTH.saturating_sub(since.read()));
+        Ok(tokens.into_iter().take(CALLING).collect())
+    }
+
+    /// The same, to be taken back: nobody is given them again.
+    ///
+    /// # Errors
+    /// None can be issued.
+    pub fn take_old_tokens(&self, many: usize) -> Result<Vec<Access>> {
+        let (since, _) = self.old(CALLING + many)?;
+        let_pass(YOUTH.saturating_sub(since.read()));
+        let mut kept = lock(&self.old);
+        let (_, tokens) = kept.as_mut().context("no tokens were issued")?;
+        Ok(tokens.split_off(tokens.len().saturating_sub(many)))
+    }
+
+    fn old(&self, least: usize) -> Result<(Stopwatch, Vec<Access>)> {
+        let is_good = |old: &(Stopwatch, Vec<Access>)| old.0.read() < AGE && old.1.len() >= least;
+        if !lock(&self.old).as_ref().is_some_and(is_good) {
             self.grow_old()?;
         }
-        let (since, tokens) = lock(&self.old).clone().context("no tokens were issued")?;
-        let_pass(YOUTH.saturating_sub(since.read()));
-        Ok(tokens)
+        lock(&self.old).clone().context("no tokens were issued")
     }
 
     /// The installation.
@@ -289,6 +308,16 @@ pub fn introspect(client: &mut Client, token: &str) -> Result<bool> {
 /// There is no answer.
 pub fn call(client: &mut Client, route: &str, token: &str) -> Result<Answer, NoAnswer> {
     client.ask(&Ask::get(&format!("{route}/x")).bearer(token))
+}
+
+/// Declares what is needed on a node, with the service at a port of this machine.
+///
+/// # Errors
+/// It cannot be written.
+pub fn declare(node: &TegataNode, echo: u16) -> Result<()> {
+    fs::write(node.directory().join("declared.toml"), declarations(echo))?;
+    node.command(&["apply", "declared.toml"]);
+    Ok(())
 }
 
 /// One person, two clients, one service with a route for each way of holding.

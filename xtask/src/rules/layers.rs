@@ -239,6 +239,9 @@ mod tests {
     fn shows_a_row_per_crate() {
         let table = table(&workspace(&[]));
         assert_eq!(table.lines().count(), LAYERS.len() + 2);
-        assert!(table.contains("| domain | `token` |  | `core` | `store` `rounds` |\n"), "{table}");
+        assert!(
+            table.contains("| domain | `token` |  | `core` | `store` `rounds` `engines` |\n"),
+            "{table}"
+        );
     }
 }

@@ -64,7 +64,7 @@ fn away(stage: &Stage, round: &Round, way: Way) -> Result<Seen> {
         let back = load.watch.read();
         // It may take ten seconds; how long it does take is what is asked.
         crate::time::until(BACK * 2, || {
-            load.changes().iter().all(|it| it.back_after(back, stage.nodes()).is_some())
+            load.changes().iter().all(|it| it.back_after(back, 0..stage.nodes()).is_some())
         });
         let_pass(calm);
         Ok((gone, back))
@@ -119,7 +119,7 @@ fn judge(seen: &mut Seen, load: &Load, stage: &Stage, gone: Duration, back: Dura
             format!("{}: answered neither 200 nor 503 with Retry-After: {few:?}", changes.name)
         });
         refused = refused.and(&during.latencies(|outcome| outcome == Outcome::Later));
-        match changes.back_after(back, stage.nodes()) {
+        match changes.back_after(back, 0..stage.nodes()) {
             Some(took) => seen.promised("works again after", [took].into_iter().collect(), BACK),
             None => seen.broken.push(format!("{}: do not work again", changes.name)),
         }

@@ -1,0 +1,256 @@
+//! One node after the other is stopped and started again, while everybody goes on.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::Result;
+
+use crate::{
+    http::{Answer, Ask, Client, NoAnswer},
+    ledger::{Family, Ledger, Refreshed, keep, lock},
+    plot::Plot,
+    report::Seen,
+    scenario::Round,
+    series::{Latencies, Outcome, Series},
+    stage::{self, Access, Stage, issued},
+    time::{Ending, Stopwatch, let_pass},
+};
+
+/// How often a load balancer asks nodes whether they are ready.
+const HEALTH: Duration = Duration::from_millis(200);
+
+/// How long a node may take to let requests in flight end.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// A load balancer, as one stands before such an installation: it asks only nodes that say they are
+/// ready, and asks another where nothing was sent.
+struct Balancer<'s> {
+    stage: &'s Stage,
+    ready: Vec<Mutex<bool>>,
+    next: AtomicUsize,
+    passed_over: AtomicUsize,
+}
+
+/// Connections of one of its workers.
+#[derive(Default)]
+struct Connections(BTreeMap<u16, Client>);
+
+impl<'s> Balancer<'s> {
+    fn new(stage: &'s Stage) -> Self {
+        let ready = (0..stage.nodes()).map(|_| Mutex::new(true)).collect();
+        Self { stage, ready, next: AtomicUsize::new(0), passed_over: AtomicUsize::new(0) }
+    }
+
+    fn watch(&self, ending: &Ending) {
+        while !ending.pass(HEALTH) {
+            for (node, ready) in self.ready.iter().enumerate() {
+                let ports = self.stage.cluster().member(node).node.ports();
+                let mut client = Client::new(ports.operations).waiting(Duration::from_secs(1));
+                let asked = client.ask(&Ask::get("/health/ready"));
+                *lock(ready) = asked.is_ok_and(|answer| answer.status == 200);
+            }
+        }
+    }
+
+    /// Asks a node.
+    fn ask(
+        &self,
+        connections: &mut Connections,
+        port: impl Fn(usize) -> u16,
+        ask: impl Fn(&mut Client) -> Result<Answer, NoAnswer>,
+    ) -> (usize, Result<Answer, NoAnswer>) {
+        let nodes = self.ready.len().max(1);
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let order: Vec<usize> = (0..nodes).map(|n| first.wrapping_add(n) % nodes).collect();
+        let is_ready = |node: &usize| self.ready.get(*node).is_some_and(|ready| *lock(ready));
+        let (ready, rest): (Vec<_>, Vec<_>) = order.into_iter().partition(is_ready);
+        let mut last = None;
+        for node in ready.into_iter().chain(rest) {
+            let port = port(node);
+            let client = connections.0.entry(port).or_insert_with(|| Client::new(port));
+            let asked = ask(client);
+            if !matches!(asked, Err(NoAnswer::NotSent(_))) {
+                return (node, asked);
+            }
+            self.passed_over.fetch_add(1, Ordering::Relaxed);
+            last = Some((node, asked));
+        }
+        let nobody = || NoAnswer::NotSent(std::io::ErrorKind::NotConnected.into());
+        last.unwrap_or_else(|| (0, Err(nobody())))
+    }
+
+    fn public(&self, node: usize) -> u16 {
+        self.stage.cluster().member(node).node.ports().public
+    }
+
+    fn gateway(&self, node: usize) -> u16 {
+        self.stage.cluster().member(node).node.ports().gateway
+    }
+}
+
+/// What everybody does, and how it goes.
+struct Traffic<'a> {
+    balancer: Balancer<'a>,
+    ledger: &'a Ledger,
+    ending: Ending,
+    pace: Duration,
+    calls: Series,
+    issue: Series,
+    refresh: Series,
+    revoke: Series,
+}
+
+/// One round: every node, one after the other.
+pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
+    let watch = Stopwatch::start();
+    let ledger = Ledger::default();
+    let families = ledger.begin(stage.families(round.many(2, 6, 12))?);
+    let mut client = stage.public(0);
+    let living = (0..10).map(|_| issued(&mut client)).collect::<Result<Vec<_>>>()?;
+    let traffic = Traffic {
+        balancer: Balancer::new(stage),
+        ledger: &ledger,
+        ending: Ending::default(),
+        pace: Duration::from_millis(if round.full { 0 } else { 3 }),
+        calls: Series::new("calls", watch),
+        issue: Series::new("tokens issued", watch),
+        refresh: Series::new("tokens refreshed", watch),
+        revoke: Series::new("tokens taken back", watch),
+    };
+    let calm = Duration::from_secs(if round.hasty { 1 } else { 2 });
+    // With `--full`, again and again until there were as many requests as the row asks for.
+    let enough = if round.full { 500_000 } else { 0 };
+    let (mut drains, mut starts, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+    thread::scope(|scope| -> Result<()> {
+        let traffic = &traffic;
+        scope.spawn(move || traffic.balancer.watch(&traffic.ending));
+        for _ in 0..if round.hasty { 1 } else { 4 } {
+            let living = &living;
+            scope.spawn(move || traffic.call(living));
+        }
+        scope.spawn(move || traffic.issue_and_revoke());
+        for family in &families {
+            scope.spawn(move || traffic.refresh(family));
+        }
+        let done = loop {
+            for node in 0..stage.nodes() {
+                let_pass(calm);
+                let began = watch.read();
+                let node = &stage.cluster().member(node).node;
+                node.stop();
+                drains.push(watch.read() - began);
+                let stopped = watch.read();
+                if !node.try_launch() {
+                    break;
+                }
+                starts.push(watch.read() - stopped);
+                faults.push((began, watch.read()));
+            }
+            if traffic.count() >= enough {
+                break Ok(());
+            }
+        };
+        let_pass(calm);
+        traffic.ending.end();
+        done
+    })?;
+    let mut seen = Seen::default();
+    traffic.judge(&mut seen);
+    seen.promised("stopped after (drain)", drains.into_iter().collect(), DRAIN);
+    seen.number("started again after", starts.into_iter().collect::<Latencies>());
+    let passed = traffic.balancer.passed_over.load(Ordering::Relaxed);
+    seen.fact("connections refused, asked another node", passed, traffic.count());
+    seen.checked = ledger.check(stage);
+    seen.broken.extend(ledger.all_broken());
+    seen.saw = format!("{} nodes restarted, {} requests", stage.nodes(), traffic.count());
+    let all = [&traffic.calls, &traffic.issue, &traffic.refresh, &traffic.revoke];
+    seen.plot = Some(Plot::new("every node is restarted in turn", &all, &faults));
+    Ok(seen)
+}
+
+impl Traffic<'_> {
+    fn all(&self) -> [&Series; 4] {
+        [&self.calls, &self.issue, &self.refresh, &self.revoke]
+    }
+
+    fn count(&self) -> usize {
+        self.all().iter().map(|series| series.all().len()).sum()
+    }
+
+    fn note(
+        &self,
+        series: &Series,
+        at: Duration,
+        (node, asked): &(usize, Result<Answer, NoAnswer>),
+    ) {
+        series.note(*node, at, Outcome::of(asked, 200));
+    }
+
+    fn call(&self, living: &[Access]) {
+        let mut connections = Connections::default();
+        for access in living.iter().cycle() {
+            let at = self.calls.now();
+            let port = |node| self.balancer.gateway(node);
+            let ask = |client: &mut Client| stage::call(client, "/bounded", &access.token);
+            self.note(&self.calls, at, &self.balancer.ask(&mut connections, port, ask));
+            if self.ending.pass(self.pace) {
+                return;
+            }
+        }
+    }
+
+    fn issue_and_revoke(&self) {
+        let mut connections = Connections::default();
+        let port = |node| self.balancer.public(node);
+        while !self.ending.pass(self.pace * 3) {
+            let at = self.issue.now();
+            let issued = self.balancer.ask(&mut connections, port, stage::issue);
+            self.note(&self.issue, at, &issued);
+            let Some(access) = issued.1.ok().and_then(|it| stage::access_in(&it).ok()) else {
+                continue;
+            };
+            let at = self.revoke.now();
+            let ask = |client: &mut Client| stage::revoke(client, &access.token);
+            let revoked = self.balancer.ask(&mut connections, port, ask);
+            self.note(&self.revoke, at, &revoked);
+            if Outcome::of(&revoked.1, 200) == Outcome::Good {
+                self.ledger.revoked(access);
+            }
+        }
+    }
+
+    fn refresh(&self, family: &Mutex<Family>) {
+        let mut connections = Connections::default();
+        while !self.ending.pass(self.pace * 5) {
+            let known = lock(family).clone();
+            let Some(token) = known.tokens.last().filter(|_| !known.ended) else { return };
+            let at = self.refresh.now();
+            let port = |node| self.balancer.public(node);
+            let ask = |client: &mut Client| stage::refresh(client, token);
+            let asked = self.balancer.ask(&mut connections, port, ask);
+            self.note(&self.refresh, at, &asked);
+            keep(family, &Refreshed::of(&asked.1));
+        }
+    }
+
+    fn judge(&self, seen: &mut Seen) {
+        for series in self.all() {
+            let all = series.within(Duration::ZERO, Duration::MAX);
+            let bad: Vec<_> =
+                all.0.iter().filter(|sample| sample.outcome != Outcome::Good).collect();
+            seen.fact(series.name, all.len() - bad.len(), all.len());
+            seen.must(bad.is_empty(), || {
+                let few: Vec<_> = bad.iter().map(|it| (it.node, it.outcome)).take(4).collect();
+                format!("{}: {} of {} failed: {few:?}", series.name, bad.len(), all.len())
+            });
+            seen.number(series.name, all.latencies(|outcome| outcome == Outcome::Good));
+        }
+    }
+}
