@@ -8,6 +8,7 @@ mod stored {
     pub(crate) mod idle;
     pub(crate) mod keeping;
     pub(crate) mod limit;
+    pub(crate) mod near;
     pub(crate) mod presenting;
     pub(crate) mod raising;
     pub(crate) mod world;

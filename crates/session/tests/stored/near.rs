@@ -1,0 +1,85 @@
+//! Sessions that are kept near, on nodes that have not heard yet what others did.
+
+use std::sync::Arc;
+
+use tegata_core::{Clock, Records};
+use tegata_session::{Reason, SESSIONS, SessionRefused, Verdict};
+use tegata_store::{Cached, CachedConfig, MemoryFeed};
+
+use super::world::{World, elsewhere, given, refused};
+
+/// A node whose records are near, and that hears nothing of what others change.
+fn deaf(world: &World) -> World {
+    let (feed, clock) = (Arc::new(MemoryFeed::new(64)), Arc::clone(&world.clock));
+    let clock: Arc<dyn Clock> = clock;
+    let config = CachedConfig::default();
+    let kinds = &[&SESSIONS];
+    let cached = Cached::new(Arc::clone(&world.records), None, feed, kinds, config, clock);
+    cached.listens(true);
+    let records: Arc<dyn Records> = Arc::new(cached);
+    World::on(records, Arc::clone(&world.ephemeral), Arc::clone(&world.clock), 3)
+}
+
+#[tokio::test]
+async fn an_old_record_refuses_nobody() {
+    let world = World::in_memory().await;
+    let old = deaf(&world);
+    let first = world.sign_in("usr_1").await.cookie.expose().clone();
+    world.advance(290);
+    old.present(&first).await.unwrap();
+    // The cookie is replaced and the new one used, elsewhere.
+    world.advance(10);
+    let second = given(&world.present(&first).await.unwrap());
+    world.present(&second).await.unwrap();
+    // By what is near here, nobody has ever been given that one.
+    let passage = old.present(&second).await.unwrap();
+    assert_eq!(passage.session.generation, 1);
+}
+
+#[tokio::test]
+async fn what_is_known_to_have_ended_is_not_served_however_near_it_is() {
+    let world = World::in_memory().await;
+    let old = deaf(&world);
+    let begun = world.sign_in("usr_1").await;
+    let cookie = begun.cookie.expose().clone();
+    old.present(&cookie).await.unwrap();
+    world.sessions.end(&world.realm, &begun.session.id, &Reason::Logout, "usr_1").await.unwrap();
+    // The revocation has been heard of, the change of the record has not.
+    let ended = world.endings.known.lock().unwrap().clone();
+    old.endings.known.lock().unwrap().extend(ended);
+    assert_eq!(old.verdict(&cookie).await, Verdict::Ended);
+}
+
+#[tokio::test]
+async fn a_copy_used_elsewhere_is_found_out_a_minute_later_at_most() {
+    let world = World::in_memory().await;
+    let old = deaf(&world);
+    let first = world.sign_in("usr_1").await.cookie.expose().clone();
+    world.advance(290);
+    old.present(&first).await.unwrap();
+    world.advance(10);
+    let second = given(&world.present(&first).await.unwrap());
+    world.advance(31);
+    world.present(&second).await.unwrap();
+    // A thief shows the first from elsewhere, where nothing has been heard for a minute.
+    world.advance(60);
+    let refused = refused(old.present_from(&first, &elsewhere()).await);
+    assert_eq!(refused, Verdict::Replayed);
+    let later = world.present(&second).await;
+    assert!(matches!(later, Err(SessionRefused::Verdict(Verdict::Ended))), "{later:?}");
+}
+
+#[tokio::test]
+async fn a_session_that_is_near_is_served_without_the_store() {
+    let world = World::in_memory().await;
+    let near = deaf(&world);
+    let cookie = world.sign_in("usr_1").await.cookie.expose().clone();
+    near.present(&cookie).await.unwrap();
+    near.advance(30);
+    for _ in 0..100 {
+        near.present(&cookie).await.unwrap();
+    }
+    // The last use is known all the same: half an hour later it still counts.
+    near.advance(1799);
+    near.present(&cookie).await.unwrap();
+}
