@@ -86,8 +86,9 @@ fn serve(mut stream: &TcpStream, served: &AtomicU64) -> io::Result<()> {
         // Names of people and paths have no quotes in them where they come from the gateway.
         let body = format!("{{\"path\":\"{path}\",\"user\":\"{user}\"}}\n");
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ";
-        stream.write_all(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes())?;
+        // Whoever has the answer finds it counted.
         served.fetch_add(1, Ordering::SeqCst);
+        stream.write_all(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes())?;
     }
 }
 

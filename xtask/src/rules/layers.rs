@@ -64,7 +64,7 @@ const LAYERS: &[Layer] = &[
         uses: &["core", "token", "session", "identity"],
         tests_use: &["store"],
     },
-    Layer { name: "store", row: Row::Edge, uses: &["core"], tests_use: &["engines"] },
+    Layer { name: "store", row: Row::Edge, uses: &["core"], tests_use: &["engines", "rounds"] },
     Layer { name: "sdk", row: Row::Edge, uses: &["core", "token"], tests_use: &["store"] },
     Layer {
         name: "gateway",
