@@ -59,6 +59,12 @@ pub const FOR_TESTS: &[Part] = &[
         needed_by: "the scenarios that let files grow no more",
     },
     Part {
+        package: "curl",
+        program: "curl",
+        elsewhere: "/usr/bin",
+        needed_by: "the test of tegata that plays the guide to three nodes",
+    },
+    Part {
         package: "bsdutils",
         program: "script",
         elsewhere: "/usr/bin",

@@ -11,7 +11,7 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use prometheus_client::registry::Registry;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tegata_core::{BoxFuture, OsEntropy};
 
 use crate::{headers::NoStore, problem::Problem, trace};
@@ -68,10 +68,15 @@ impl Unwell {
 
     /// As it is told.
     #[must_use]
-    pub fn told(&self) -> Value {
+    pub fn told(&self) -> Map<String, Value> {
         let (words, texts): (Vec<_>, Vec<_>) =
             self.reasons.iter().map(|(word, text)| (*word, text.as_str())).unzip();
-        json!({"status": self.status(), "reason": texts.join("; "), "reasons": words})
+        let told = [
+            ("status", json!(self.status())),
+            ("reason", json!(texts.join("; "))),
+            ("reasons", json!(words)),
+        ];
+        told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 
@@ -118,9 +123,9 @@ async fn ready(State(operations): State<Operations>) -> Response {
     for check in operations.checks.iter() {
         let found = check.look().await.err();
         worst = worst.max(found.as_ref().map(|unwell| unwell.severity));
-        let mut told = found.map_or_else(|| json!({"status": "healthy"}), |unwell| unwell.told());
-        if let Value::Object(told) = &mut told {
-            told.insert("name".to_owned(), check.name().into());
+        let mut told = json!({"name": check.name(), "status": "healthy"});
+        if let (Some(unwell), Value::Object(told)) = (found, &mut told) {
+            told.extend(unwell.told());
         }
         checks.push(told);
     }
