@@ -11,6 +11,7 @@
 //! | [`guarded`] | a decorator that leaves alone what does not answer |
 //! | [`batched`] | a decorator that writes together what many write at once |
 //! | [`measured`] | a decorator that tells how quickly a store answers |
+//! | [`apart`] | a decorator that keeps some spaces where nothing is lost |
 //! | [`standby`] | a decorator with another store to stand in |
 //! | [`sealed`] | decorators that encrypt what is stored |
 //! | [`custody`] | where the root key lives |
@@ -21,6 +22,7 @@
 //! each port there.
 
 pub mod adverse;
+pub mod apart;
 pub mod batched;
 pub mod cached;
 pub mod custody;
@@ -43,6 +45,7 @@ pub use self::redis::{
     feed::{RedisFeed, RedisFeedConfig, RedisFeedRefused},
 };
 pub use adverse::{Adverse, Mischief};
+pub use apart::Apart;
 pub use batched::Batched;
 pub use cached::{Cached, CachedConfig};
 pub use custody::file::{FileCustody, RootKeyRefused};

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! Records    Cached ─► Sealed ─► SQLite or PostgreSQL
-//! Ephemeral  Sealed ─► Batched ─► Measured ─► Hedged ─┬► Guarded ─► Redis, the primary
-//!                                                     └► Guarded ─► Redis, a replica
+//! Ephemeral  Sealed ─► Apart ─┬► Batched ─► Measured ─► Hedged ─┬► Guarded ─► Redis, the primary
+//!                             │                                  └► Guarded ─► Redis, a replica
+//!                             └► PostgreSQL: what must not be used twice
 //!            Sealed ─► Measured ─► SQLite or PostgreSQL, where there is no Redis
 //! ```
 
@@ -11,7 +12,7 @@ use std::{path::Path, sync::Arc};
 
 use tegata_core::{Breaker, BreakerLimits, Ephemeral, Feed, Node, Records};
 use tegata_store::{
-    Batched, Cached, CachedConfig, Guarded, Hedged, Measured, MemoryEphemeral, MemoryFeed,
+    Apart, Batched, Cached, CachedConfig, Guarded, Hedged, Measured, MemoryEphemeral, MemoryFeed,
     NatsConfig, NatsFeed, Postgres, PostgresConfig, ReadsFrom, Redis, RedisConfig, RedisFeed,
     RedisFeedConfig, Sealed, Sqlite, SqliteConfig,
 };
@@ -83,7 +84,8 @@ pub(super) async fn open(config: &Config, data: &Path, node: &Node) -> Result<Ba
     }
     let hedged = Hedged::new(primary, vec![replica], config.redis.hedge_after.get());
     let measured = Arc::new(Measured::new(Arc::new(hedged), clock));
-    let ephemeral = Arc::new(Batched::new(Arc::clone(&measured) as Arc<_>));
+    let usual = Arc::new(Batched::new(Arc::clone(&measured) as Arc<_>));
+    let ephemeral = Arc::new(Apart::new(usual, own, &[&tegata_oauth::authenticate::ASSERTIONS]));
     Ok(Backends { records, ephemeral, feed, measured, redis: Some(redis), breakers, shared, told })
 }
 
