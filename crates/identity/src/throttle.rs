@@ -27,10 +27,10 @@ pub use limit::Limit;
 use limit::Tally;
 
 /// Where attempts are counted.
-pub static ATTEMPTS: Space = Space { name: "sign_in_attempts" };
+pub static ATTEMPTS: Space = Space { name: "sign_in_attempts", indexed: false };
 
 /// Where it is kept from which networks an account has signed in.
-pub static REMEMBERED: Space = Space { name: "sign_in_networks" };
+pub static REMEMBERED: Space = Space { name: "sign_in_networks", indexed: false };
 
 /// How often a count is tried again after somebody else counted first.
 const SWAPS: u32 = 64;

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Where used assertions are remembered.
-pub static ASSERTIONS: Space = Space { name: "assertion" };
+pub static ASSERTIONS: Space = Space { name: "assertion", indexed: false };
 
 /// For how much longer than its life an assertion is remembered.
 const CLOCKS_APART: std::time::Duration = std::time::Duration::from_secs(120);

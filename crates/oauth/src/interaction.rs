@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Where requests wait for a person.
-pub static REQUESTS: Space = Space { name: "authorization_request" };
+pub static REQUESTS: Space = Space { name: "authorization_request", indexed: false };
 
 const FORM: u8 = 1;
 

@@ -24,7 +24,7 @@ use tegata_store::{
 };
 use tokio::task::JoinSet;
 
-static SESSIONS: Space = Space { name: "session" };
+static SESSIONS: Space = Space { name: "session", indexed: false };
 static RECORDS: Kind =
     Kind { name: "session", indexes: &[], lifetime: Lifetime::Kept, secret: false };
 
@@ -64,6 +64,12 @@ async fn stack(url: &str, custody: Arc<dyn Custody>) -> Arc<dyn Ephemeral> {
     let hedged = Hedged::new(primary, vec![replica], Duration::from_millis(5));
     let measured = Measured::new(Arc::new(hedged), Arc::clone(&clock));
     Arc::new(sealed.ephemeral(Arc::new(Batched::new(Arc::new(measured)))))
+}
+
+/// The same without batching.
+async fn unbatched(url: &str) -> Arc<dyn Ephemeral> {
+    let redis = Redis::open(url, RedisConfig::default(), &Node::start()).await.unwrap();
+    Arc::new(redis.ephemeral(ReadsFrom::Primary))
 }
 
 /// What is measured, one after the other in every round.
@@ -133,7 +139,12 @@ async fn measure(effort: Effort, server: &RedisServer, custody: Arc<dyn Custody>
         ("GET, bare", Work::RawGet(raw.clone())),
         ("get, through the stack", Work::Get(Arc::clone(&store))),
     ];
-    let writes = [("SET, bare", Work::RawSet(raw)), ("put, through the stack", Work::Put(store))];
+    let adapter = unbatched(&server.url()).await;
+    let writes = [
+        ("SET, bare", Work::RawSet(raw)),
+        ("put, through the stack", Work::Put(store)),
+        ("put, the adapter alone", Work::Put(adapter)),
+    ];
     let mut times = [
         Table::new("read a session of 400 bytes, one client: middle time", Unit::Nanoseconds),
         Table::new("write a session of 400 bytes, one client: middle time", Unit::Nanoseconds),
@@ -144,7 +155,7 @@ async fn measure(effort: Effort, server: &RedisServer, custody: Arc<dyn Custody>
     ];
     for _ in 0..effort.rounds {
         for (cases, (times, rates)) in
-            [&reads, &writes].into_iter().zip(times.iter_mut().zip(&mut rates))
+            [&reads[..], &writes[..]].into_iter().zip(times.iter_mut().zip(&mut rates))
         {
             for (name, work) in cases {
                 let (_, took) = work.crowd(1, effort.size(2000, 10)).await;

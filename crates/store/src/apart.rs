@@ -124,8 +124,8 @@ mod tests {
     use super::*;
     use crate::MemoryEphemeral;
 
-    static ASSERTIONS: Space = Space { name: "assertion" };
-    static ATTEMPTS: Space = Space { name: "attempt" };
+    static ASSERTIONS: Space = Space { name: "assertion", indexed: false };
+    static ATTEMPTS: Space = Space { name: "attempt", indexed: false };
 
     #[tokio::test]
     async fn what_was_used_is_known_after_the_usual_store_has_forgotten_everything() {

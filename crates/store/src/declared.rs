@@ -135,6 +135,9 @@ pub(crate) fn held(space: &Space, key: &str) -> Result<(), StoreError> {
 pub(crate) fn ephemeral(space: &Space, put: &Put, now: Timestamp) -> Result<Timestamp, StoreError> {
     held(space, &put.key)?;
     if let Some(index) = &put.index {
+        if !space.indexed {
+            return misused(format!("space `{}` declares no index", space.name));
+        }
         text("index value", index)?;
     }
     if put.lifetime > LONGEST_LIFETIME {
@@ -207,7 +210,7 @@ mod tests {
 
     #[test]
     fn lifetimes_are_rounded_up_and_bounded() {
-        let space = Space { name: "space" };
+        let space = Space { name: "space", indexed: false };
         let now = Timestamp::from_millis(1000);
         let put = |lifetime| Put { key: "k".into(), value: vec![], lifetime, index: None };
         let until = ephemeral(&space, &put(Duration::from_nanos(1)), now).unwrap();

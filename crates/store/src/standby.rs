@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::{Guarded, MemoryEphemeral};
 
-    static ATTEMPTS: Space = Space { name: "attempt" };
+    static ATTEMPTS: Space = Space { name: "attempt", indexed: false };
 
     #[tokio::test]
     async fn what_was_counted_while_the_other_was_away_counts_for_as_long() {

@@ -16,7 +16,7 @@ use tegata_engines::{RedisCluster, RedisSentinels, RedisServer};
 use tegata_store::{ReadsFrom, Redis, RedisConfig, RedisRefused};
 use tokio::time::{interval, timeout};
 
-static NOTES: Space = Space { name: "note" };
+static NOTES: Space = Space { name: "note", indexed: false };
 
 /// How long something may take on a busy machine until the test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -10,6 +10,8 @@ use crate::id::Realm;
 pub struct Space {
     /// `a-z` and `_`, at most 40 characters. Never reused for something else.
     pub name: &'static str,
+    /// Whether its values are found by an index. Where they are not, none may be given.
+    pub indexed: bool,
 }
 
 /// A value as it was read.

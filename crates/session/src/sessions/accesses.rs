@@ -27,7 +27,7 @@ use tegata_core::{
 use crate::session::{Limits, Session};
 
 /// Where uses of sessions are noted.
-pub static ACCESSES: Space = Space { name: "session_access" };
+pub static ACCESSES: Space = Space { name: "session_access", indexed: false };
 
 const FORM: u8 = 1;
 

@@ -10,7 +10,7 @@ use super::*;
 use crate::{MemoryEphemeral, MemoryRecords};
 
 static NOTES: Kind = Kind { name: "note", indexes: &[], lifetime: Lifetime::Kept, secret: false };
-static CODES: Space = Space { name: "code" };
+static CODES: Space = Space { name: "code", indexed: false };
 
 /// What a caller was told about a write.
 #[derive(Debug, PartialEq)]

@@ -6,8 +6,8 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use super::*;
 use crate::MemoryEphemeral;
 
-static NOTES: Space = Space { name: "note" };
-static OTHERS: Space = Space { name: "other" };
+static NOTES: Space = Space { name: "note", indexed: false };
+static OTHERS: Space = Space { name: "other", indexed: false };
 
 /// A store that writes when it is let, and remembers how much was written together.
 struct Counting {

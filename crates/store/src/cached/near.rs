@@ -14,7 +14,7 @@ use tegata_core::{
 };
 
 /// Where copies of records are kept.
-pub static NEAR: Space = Space { name: "near" };
+pub static NEAR: Space = Space { name: "near", indexed: false };
 
 /// How often a copy is replaced that others replace too.
 const TRIES: u32 = 8;

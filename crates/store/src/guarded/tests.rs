@@ -6,7 +6,7 @@ use tegata_core::ManualClock;
 use super::*;
 use crate::MemoryEphemeral;
 
-static CODES: Space = Space { name: "code" };
+static CODES: Space = Space { name: "code", indexed: false };
 const AWHILE: Duration = Duration::from_secs(30);
 
 /// What the store behind the breaker does.

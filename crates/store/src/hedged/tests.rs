@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::MemoryEphemeral;
 
-static NOTES: Space = Space { name: "note" };
+static NOTES: Space = Space { name: "note", indexed: false };
 
 /// A server that answers when it is let, and counts who still waits for it.
 struct Slow {

@@ -20,7 +20,7 @@ use tegata_core::{
 use super::{
     BACKEND, Inner,
     fault::Fault,
-    held::Kept,
+    held::{self, Kept},
     line::Role,
     script::{Known, Scripts},
 };
@@ -106,7 +106,7 @@ impl RedisEphemeral {
     ) -> Result<Written, StoreError> {
         let own = write.put.index.as_deref().unwrap_or_default();
         let now = write.now.millis().to_string();
-        let lifetime = write.put.lifetime.saturating_add(GRACE).as_millis().to_string();
+        let lifetime = write.kept_for();
         let (until, revision) = (write.until.millis().to_be_bytes(), write.revision.to_be_bytes());
         let expected = expected.to_be_bytes();
         let mut stays = String::new();
@@ -141,7 +141,7 @@ impl RedisEphemeral {
         let name = self.index_name(realm, write.space, index);
         let until = write.until.millis().to_string();
         let over = (write.now - GRACE).millis().to_string();
-        let lifetime = write.put.lifetime.saturating_add(GRACE).as_millis().to_string();
+        let lifetime = write.kept_for();
         let arguments = [until.as_bytes(), over.as_bytes(), lifetime.as_bytes()];
         let arguments = [&[write.put.key.as_bytes()][..], &arguments].concat();
         // A place without a value is no harm, so that it was made says nothing yet.
@@ -188,6 +188,11 @@ impl RedisEphemeral {
 }
 
 impl Write {
+    /// For how many milliseconds Redis keeps it.
+    fn kept_for(&self) -> String {
+        self.put.lifetime.saturating_add(GRACE).as_millis().to_string()
+    }
+
     fn strange(&self) -> StoreError {
         let detail = format!("a script about `{}` answered what it never does", self.space.name);
         StoreError::Indeterminate { backend: BACKEND, detail }
@@ -265,7 +270,15 @@ impl Ephemeral for RedisEphemeral {
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let write = self.prepare(realm, space, put)?;
-            self.write(realm, &write, &self.scripts.put, 0).await.map(drop)
+            if space.indexed {
+                return self.write(realm, &write, &self.scripts.put, 0).await.map(drop);
+            }
+            // Nothing of what is there stays, so it need not be looked at.
+            let form = held::form(write.until, write.revision, &write.put.value);
+            let mut set = redis::cmd("SET");
+            set.arg(&write.name).arg(form).arg("PX").arg(write.kept_for());
+            let answer = self.redis.wire.ask(Role::Primary, &write.name, &set).await;
+            answer.map(drop).map_err(Fault::of_change)
         })
     }
 

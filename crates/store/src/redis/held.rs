@@ -13,6 +13,16 @@
 
 use tegata_core::{Timestamp, port::Held};
 
+/// The form of a value that no index finds.
+pub(super) fn form(until: Timestamp, revision: u64, value: &[u8]) -> Vec<u8> {
+    let mut form = Vec::with_capacity(18 + value.len());
+    form.extend_from_slice(&until.millis().to_be_bytes());
+    form.extend_from_slice(&revision.to_be_bytes());
+    form.extend_from_slice(&0_u16.to_be_bytes());
+    form.extend_from_slice(value);
+    form
+}
+
 /// A value as Redis holds it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Kept<'a> {
@@ -42,6 +52,17 @@ impl<'a> Kept<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_without_a_script_is_read_like_the_rest() {
+        let form = form(Timestamp::from_millis(5), 7, b"value");
+        let kept = Kept::read(&form).unwrap();
+        assert_eq!(
+            (kept.until, kept.revision, kept.index),
+            (Timestamp::from_millis(5), 7, &[][..])
+        );
+        assert_eq!(kept.value, b"value");
+    }
 
     #[test]
     fn what_is_cut_short_or_foreign_is_nothing() {

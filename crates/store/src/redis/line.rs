@@ -37,6 +37,10 @@ pub(super) fn wire_settings() -> TcpSettings {
         .set_user_timeout(Duration::from_secs(10))
 }
 
+/// How many commands in a row take the same connection: what is sent at the same time is written
+/// together, and answered together.
+const TOGETHER: usize = 32;
+
 /// Which of the servers that Sentinels watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -128,7 +132,7 @@ impl Lines {
 
     /// Sends a command, and waits for the answer.
     pub(super) async fn ask(&self, command: &Cmd) -> Result<RedisResult<Value>, Fault> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.lines.len();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) / TOGETHER % self.lines.len();
         let Some(line) = self.lines.get(turn) else {
             return Err(Fault::Unsent("there is no connection".to_owned()));
         };

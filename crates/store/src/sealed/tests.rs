@@ -11,7 +11,7 @@ use crate::{FileCustody, MemoryEphemeral, MemoryRecords};
 static NOTES: Kind =
     Kind { name: "note", indexes: &["owner"], lifetime: Lifetime::Kept, secret: true };
 static OTHERS: Kind = Kind { name: "other", indexes: &[], lifetime: Lifetime::Kept, secret: false };
-static CODES: Space = Space { name: "code" };
+static CODES: Space = Space { name: "code", indexed: false };
 
 const TEXT: &[u8] = b"nobody but the owner reads this";
 

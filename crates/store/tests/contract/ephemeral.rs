@@ -9,8 +9,8 @@ use tegata_core::{
 
 use super::bed::{Bed, other_realm, realm};
 
-static CODES: Space = Space { name: "code" };
-static CODES_TWO: Space = Space { name: "code_two" };
+static CODES: Space = Space { name: "code", indexed: true };
+static CODES_TWO: Space = Space { name: "code_two", indexed: true };
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn value(key: &str, value: &str) -> Put {

@@ -36,7 +36,7 @@ const PART: &str = "TEGATA_STORE_TEST_PART";
 /// Names the store that it plays it on.
 const PLACE: &str = "TEGATA_STORE_TEST_PLACE";
 
-static CODES: Space = Space { name: "code" };
+static CODES: Space = Space { name: "code", indexed: false };
 
 /// A store that several processes can open by its name.
 pub(crate) struct Place {
