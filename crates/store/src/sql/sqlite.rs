@@ -32,6 +32,7 @@ mod readers;
 mod records;
 mod schema;
 mod table;
+mod wal;
 mod writer;
 
 pub use backstop::SqliteBackstop;
@@ -83,6 +84,20 @@ pub enum SqliteRefused {
         found: u32,
         /// The newest layout that this program knows.
         known: u32,
+    },
+    /// Its write-ahead log was changed by something that is not SQLite: a disk, a copy, a hand.
+    #[error(
+        "`{path}` is damaged at byte {at}, and at least {commits} transactions after it, which were \
+         acknowledged, would be lost: restore a backup; or give them up with `truncate --size={at} \
+         {path}`, and take back again whatever was taken back meanwhile"
+    )]
+    Damaged {
+        /// The write-ahead log.
+        path: PathBuf,
+        /// Where.
+        at: usize,
+        /// How many transactions would be lost, at least.
+        commits: usize,
     },
     /// The file cannot be made or opened.
     #[error("`{path}` cannot be opened: {source}")]
@@ -149,6 +164,13 @@ impl Sqlite {
         let turn = connection::private_file(path)
             .and_then(|_| Turn::open(path, patience.clone()))
             .map_err(|source| SqliteRefused::File { path: path.to_owned(), source })?;
+        // SQLite would pass over what is damaged without a word, and over all that follows it.
+        let log = wal::beside(path);
+        let examined = wal::examine(path);
+        let examined = examined.map_err(|source| SqliteRefused::File { path: log.clone(), source });
+        if let Some(wal::Damage { at, commits }) = examined? {
+            return Err(SqliteRefused::Damaged { path: log, at, commits });
+        }
         let connection = connection::open(path, config, tables.count()).map_err(store)?;
         schema::prepare(&connection, path, &tables, &turn, &patience)?;
         let readers = (0..config.readers.max(1))

@@ -402,3 +402,29 @@ async fn a_refusal_gives_back_the_positions_that_it_took() {
     assert_eq!((pull.head, pull.entries.len()), (1, 1));
     assert_eq!(pull.entries[0].position, 1);
 }
+
+#[tokio::test]
+async fn a_log_that_was_changed_is_refused_and_said_where_to_cut() {
+    let (alive, dead) = (place(), place());
+    let sqlite = open(&alive);
+    for number in 0..9 {
+        let batch = note(&NOTES, &number.to_string(), 5000, &[]);
+        sqlite.records().commit(batch).await.unwrap();
+    }
+    // As a process that is killed leaves it.
+    fs::copy(&alive.path, &dead.path).unwrap();
+    let mut log = fs::read(wal::beside(&alive.path)).unwrap();
+    let middle = log.len() / 2;
+    log[middle] ^= 1;
+    fs::write(wal::beside(&dead.path), &log).unwrap();
+    let Err(refused) = open_with(&dead, &NOTES) else { panic!("it was opened") };
+    let said = refused.to_string();
+    let SqliteRefused::Damaged { at, commits, .. } = refused else { panic!("{said}") };
+    assert!(at <= middle && commits > 1, "{said}");
+    // Who follows the advice has what was there before.
+    assert!(said.contains(&format!("truncate --size={at} ")), "{said}");
+    log.truncate(at);
+    fs::write(wal::beside(&dead.path), &log).unwrap();
+    let sqlite = open(&dead);
+    assert!(exists(&sqlite, "0").await && !exists(&sqlite, "8").await);
+}
