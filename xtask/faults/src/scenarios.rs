@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use tegata_engines::Plan;
+use tegata_engines::{Dependencies, EventsKind, Plan, RedisKind};
 
 use crate::{
     report::Seen,
@@ -11,6 +11,7 @@ use crate::{
     stage::Stage,
 };
 
+mod x01_redis_broken;
 mod x05_postgres_away;
 mod x06_answers_lost;
 mod x10_nodes_apart;
@@ -23,10 +24,32 @@ mod x22_rolling_restart;
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
-    missing("x1-redis-primary-killed", "Redis"),
-    missing("x2-redis-writes-dropped", "Redis"),
-    missing("x3-redis-minority", "Redis"),
-    missing("x4-redis-gone", "Redis"),
+    on(
+        "x1-redis-killed",
+        "a primary of a Redis cluster is killed: calls go on, nothing acknowledged is lost",
+        on_redis_cluster,
+        x01_redis_broken::killed,
+    ),
+    on(
+        "x2-redis-writes-dropped",
+        "all primaries are replaced by replicas that lack the latest: no code counts twice, nothing \
+         acknowledged is lost",
+        on_redis_cluster,
+        x01_redis_broken::dropped,
+    ),
+    on(
+        "x3-redis-minority",
+        "a primary of a Redis cluster stands still, is replaced, and goes on: nothing comes back",
+        on_redis_cluster,
+        x01_redis_broken::held,
+    ),
+    on(
+        "x4-redis-gone",
+        "Redis is gone and comes back empty: calls go on, nothing comes back; one that forgets by \
+         itself is refused",
+        on_redis,
+        x01_redis_broken::gone,
+    ),
     on(
         "x5-postgres-killed",
         "PostgreSQL is killed or stopped, and comes back: calls go on, changes are answered 503 at \
@@ -48,7 +71,12 @@ pub const SCENARIOS: &[Scenario] = &[
         x06_answers_lost::round,
     ),
     missing("x7-async-standby", "a standby of PostgreSQL, and a start-up check of it"),
-    missing("x8-nats-gone", "NATS"),
+    on(
+        "x8-nats-gone",
+        "NATS is gone and comes back empty: revocations are known within 5 s, and soon again at once",
+        on_nats,
+        x01_redis_broken::nats_gone,
+    ),
     missing("x9-dynamodb-slow", "DynamoDB"),
     on(
         "x10-nodes-apart",
@@ -126,6 +154,21 @@ fn three_nodes(program: &Path) -> Plan {
 
 fn one_own_clock(program: &Path) -> Plan {
     Plan { own_clocks: vec![1], ..Plan::new(program, 2) }
+}
+
+fn on_redis_cluster(program: &Path) -> Plan {
+    let dependencies = Dependencies { redis: RedisKind::Cluster, events: EventsKind::Nats };
+    Plan { dependencies, ..two_nodes(program) }
+}
+
+fn on_redis(program: &Path) -> Plan {
+    let dependencies = Dependencies { redis: RedisKind::Alone, events: EventsKind::Nats };
+    Plan { dependencies, ..two_nodes(program) }
+}
+
+fn on_nats(program: &Path) -> Plan {
+    let dependencies = Dependencies { redis: RedisKind::None, events: EventsKind::Nats };
+    Plan { dependencies, ..two_nodes(program) }
 }
 
 const fn missing(name: &'static str, what: &'static str) -> Scenario {

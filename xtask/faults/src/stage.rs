@@ -175,11 +175,27 @@ impl Stage {
     /// Nobody can sign in.
     pub fn families(&self, many: usize) -> Result<Vec<String>> {
         let mut client = self.public(0);
-        let cookie = self.session(&mut client)?;
-        (0..many).map(|_| self.family(&mut client, &cookie)).collect()
+        (0..many).map(|_| self.family_of(&mut client)).collect()
     }
 
-    fn family(&self, client: &mut Client, cookie: &str) -> Result<String> {
+    /// One more of them.
+    ///
+    /// # Errors
+    /// Nobody can sign in, or no code becomes tokens.
+    pub fn family_of(&self, client: &mut Client) -> Result<String> {
+        let code = self.code(client)?;
+        let redeemed = redeem(client, &code)?;
+        redeemed.member("refresh_token").with_context(|| {
+            format!("a code was answered {} without tokens: {}", redeemed.status, redeemed.text())
+        })
+    }
+
+    /// An authorization code for the web client.
+    ///
+    /// # Errors
+    /// Nobody can sign in.
+    pub fn code(&self, client: &mut Client) -> Result<String> {
+        let cookie = self.session(client)?;
         let query = form(&[
             ("client_id", WEB.0),
             ("response_type", "code"),
@@ -189,27 +205,12 @@ impl Stage {
             ("code_challenge", CHALLENGE),
             ("code_challenge_method", "S256"),
         ]);
-        let ask = Ask::get(&format!("/oauth2/authorize?{query}")).field("Cookie", cookie);
+        let ask = Ask::get(&format!("/oauth2/authorize?{query}")).field("Cookie", &cookie);
         let answer = client.ask(&ask.field("User-Agent", "tegata-faults"))?;
         let address = answer.field("location").unwrap_or_default();
         let code = address.split(['?', '&']).find_map(|part| part.strip_prefix("code="));
-        let code = code.with_context(|| {
+        code.map(str::to_owned).with_context(|| {
             format!("there is no code in `{address}` (status {}): {}", answer.status, answer.text())
-        })?;
-        let redeemed = client.ask(
-            &Ask::form(
-                "/oauth2/token",
-                &[
-                    ("grant_type", "authorization_code"),
-                    ("code", code),
-                    ("redirect_uri", CALLBACK),
-                    ("code_verifier", VERIFIER),
-                ],
-            )
-            .basic(WEB.0, WEB.1),
-        )?;
-        redeemed.member("refresh_token").with_context(|| {
-            format!("a code was answered {} without tokens: {}", redeemed.status, redeemed.text())
         })
     }
 
@@ -244,6 +245,20 @@ impl Stage {
 #[must_use]
 pub fn whose_session(cookie: &str) -> Ask {
     Ask::get("/api/auth/session").field("Cookie", cookie).field("User-Agent", "tegata-faults")
+}
+
+/// Redeems a code.
+///
+/// # Errors
+/// There is no answer.
+pub fn redeem(client: &mut Client, code: &str) -> Result<Answer, NoAnswer> {
+    let fields = [
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("redirect_uri", CALLBACK),
+        ("code_verifier", VERIFIER),
+    ];
+    client.ask(&Ask::form("/oauth2/token", &fields).basic(WEB.0, WEB.1))
 }
 
 /// Asks for a token in the robot's own name.
