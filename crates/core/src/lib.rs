@@ -20,6 +20,7 @@
 //! | [`port`] | the shapes of storage: `Records`, `Ephemeral`, `Feed`; `Custody`, `Backstop` |
 //! | [`repository`] | typed documents on `Records` |
 //! | [`flight`] | one computation for many callers who ask the same at once |
+//! | [`trust`] | whether the wall clock can be believed |
 //! | [`breaker`] | what does not answer is left alone for a while |
 
 pub mod breaker;
@@ -37,6 +38,7 @@ pub mod proxies;
 pub mod rate;
 pub mod repository;
 pub mod secret;
+pub mod trust;
 
 pub use breaker::{Breaker, BreakerLimits, BreakerOpen, BreakerState};
 pub use clock::{Clock, Hybrid, HybridClock, ManualClock, SinceBoot, SystemClock, Timestamp};
@@ -57,3 +59,4 @@ pub use proxies::{ForwardedBy, Proxies};
 pub use rate::{Limiter, RateLimit};
 pub use repository::{Stored, Versioned};
 pub use secret::Secret;
+pub use trust::Trust;

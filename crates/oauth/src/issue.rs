@@ -150,8 +150,12 @@ impl Provider {
     /// Whether there is a key to sign with. To be asked before something is used up for the answer.
     ///
     /// # Errors
-    /// [`StoreError::Misused`] names the algorithm.
+    /// [`StoreError::Misused`] names the algorithm; [`StoreError::Unavailable`] says why nothing is
+    /// signed at the moment.
     pub fn check_signer(&self, algorithm: Algorithm) -> Result<(), StoreError> {
+        if let Some(detail) = self.keys().withheld() {
+            return Err(StoreError::Unavailable { backend: "this node", detail });
+        }
         match self.keys().now().signer(algorithm) {
             Some(_) => Ok(()),
             None => {
@@ -168,6 +172,7 @@ impl Provider {
         typ: &str,
         claims: &[u8],
     ) -> Result<String, Refused> {
+        self.check_signer(algorithm)?;
         let misused = |detail: String| Refused::Store(StoreError::Misused { detail });
         let key = self
             .keys()

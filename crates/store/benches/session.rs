@@ -68,7 +68,8 @@ async fn stack(url: &str, custody: Arc<dyn Custody>) -> Arc<dyn Ephemeral> {
 
 /// The same without batching.
 async fn unbatched(url: &str) -> Arc<dyn Ephemeral> {
-    let redis = Redis::open(url, RedisConfig::default(), &Node::start()).await.unwrap();
+    let config = RedisConfig { prefix: "bare".to_owned(), ..RedisConfig::default() };
+    let redis = Redis::open(url, config, &Node::start()).await.unwrap();
     Arc::new(redis.ephemeral(ReadsFrom::Primary))
 }
 

@@ -5,6 +5,7 @@ use std::{fmt::Display, sync::Arc, time::Duration};
 use tegata_core::{
     Log, Subscription,
     port::{Heard, Sequenced, Topic},
+    trust::Look,
 };
 use tokio::{
     task::JoinSet,
@@ -20,6 +21,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     tasks.spawn(hear_revocations(Arc::clone(composed)));
     tasks.spawn(hear_keys(Arc::clone(composed)));
     tasks.spawn(hear_changes(Arc::clone(composed)));
+    tasks.spawn(watch_clock(Arc::clone(composed)));
     for log in Log::ALL {
         tasks.spawn(sequence(Arc::clone(composed), log));
     }
@@ -136,6 +138,20 @@ async fn hear_changes(composed: Arc<Composed>) {
             }
         }
         composed.cached.listens(false);
+    }
+}
+
+/// Looks once a second whether the wall clock can be believed. While it cannot, nothing is issued.
+async fn watch_clock(composed: Arc<Composed>) {
+    let mut ticks = every(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        let (node, trust) = (&composed.node, &composed.trust);
+        let apart = composed.view.clock_apart(Duration::from_secs(2));
+        if let Look::Jumped(by) = trust.look(node.now(), node.since_boot(), apart) {
+            tracing::warn!(seconds = by.as_secs(), "the clock of this machine has jumped");
+        }
+        composed.keys.withhold(trust.doubt());
     }
 }
 

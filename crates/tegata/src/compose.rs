@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use tegata_core::{Custody, Ephemeral, Epoch, Feed, Kind, Log, Node, Realm, Records, StoreError};
+use tegata_core::{
+    Custody, Ephemeral, Epoch, Feed, Kind, Log, Node, Realm, Records, StoreError, Trust,
+};
 use tegata_identity::{
     HashingPool, PasswordHasher, PasswordPolicy, Passwords, SignIn, Throttle, Users, Workers,
 };
@@ -142,6 +144,7 @@ pub(crate) struct Composed {
     pub(crate) feed: Arc<dyn Feed>,
     pub(crate) cached: Arc<Cached>,
     pub(crate) backends: Backends,
+    pub(crate) trust: Trust,
     pub(crate) view: Arc<View>,
     pub(crate) revoker: Revoker,
     pub(crate) keys: Keys,
@@ -321,6 +324,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         feed,
         cached,
         backends: bare,
+        trust: Trust::default(),
         view,
         revoker,
         keys,

@@ -34,6 +34,7 @@ pub(crate) fn checks(
         Arc::new(Store(Arc::clone(composed))),
         Arc::new(Followed(Arc::clone(composed))),
         Arc::new(Open(closed)),
+        Arc::new(OnTime(Arc::clone(composed))),
         Arc::new(Passing(Arc::clone(composed))),
         Arc::new(Near(Arc::clone(composed))),
         Arc::new(Heard(Arc::clone(composed))),
@@ -123,6 +124,22 @@ impl Check for Open {
             } else {
                 Ok(())
             }
+        })
+    }
+}
+
+/// The clock can be believed.
+struct OnTime(Arc<Composed>);
+
+impl Check for OnTime {
+    fn name(&self) -> &'static str {
+        "clock"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        Box::pin(async {
+            let wrong = |doubt| Err(Unwell::new(Severity::NotReady, "clock_wrong", doubt));
+            self.0.trust.doubt().map_or(Ok(()), wrong)
         })
     }
 }

@@ -255,10 +255,16 @@ async fn gateway(
     let scope = Scope::new(&BrowserClient::default().scope).map_err(|error| usage(&error))?;
     let door: Arc<dyn SessionCheck> =
         Arc::new(CookieDoor::new(composed, scope, origins(composed)?));
-    let signer: tegata_gateway::Signer = Arc::new(move || keys.now().signer(Algorithm::Es256));
+    let of_log = keys.clone();
+    let signer: tegata_gateway::Signer = Arc::new(move || {
+        let withheld = keys.withheld().is_some();
+        keys.now().signer(Algorithm::Es256).filter(|_| !withheld)
+    });
+    // What was decided is recorded whatever the clock says.
+    let of_log: tegata_gateway::Signer = Arc::new(move || of_log.now().signer(Algorithm::Es256));
     let mut log = tegata_gateway::decision_log::Config::at(&composed.data.path().join("decisions"));
     log.mode = set.decisions;
-    let decisions = tegata_gateway::DecisionLog::open(&log, &composed.node, Arc::clone(&signer))
+    let decisions = tegata_gateway::DecisionLog::open(&log, &composed.node, of_log)
         .map_err(|error| usage(&error))?;
     let parts = tegata_gateway::gateway::Parts {
         node: composed.node.clone(),

@@ -52,6 +52,7 @@ struct Inner {
     algorithms: Vec<Algorithm>,
     now: ArcSwap<Snapshot>,
     listeners: Mutex<Vec<Listener>>,
+    withheld: Mutex<Option<String>>,
 }
 
 type Listener = Box<dyn Fn(&KeySet) + Send + Sync>;
@@ -117,12 +118,25 @@ impl Keys {
             algorithms: algorithms.to_vec(),
             now: ArcSwap::default(),
             listeners: Mutex::default(),
+            withheld: Mutex::default(),
         }));
         for algorithm in algorithms {
             keys.ensure(*algorithm).await?;
         }
         keys.reload().await?;
         Ok(keys)
+    }
+
+    /// Makes nothing be signed with these keys until it is lifted with `None`, and says why. For a
+    /// node whose clock cannot be believed.
+    pub fn withhold(&self, why: Option<String>) {
+        *self.0.withheld.lock() = why;
+    }
+
+    /// Why nothing is to be signed at the moment.
+    #[must_use]
+    pub fn withheld(&self) -> Option<String> {
+        self.0.withheld.lock().clone()
     }
 
     /// The keys as they are now.

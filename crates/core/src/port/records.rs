@@ -233,6 +233,8 @@ pub struct Pull {
     /// How long the oldest committed entry without a position has been waiting. Read at the same
     /// instant as the entries, so `entries` + this age leave nothing unaccounted for.
     pub waiting: Duration,
+    /// What the store's own clock said at that instant, where it has one of its own.
+    pub clock: Option<Timestamp>,
 }
 
 /// What a run of the sequencer did.

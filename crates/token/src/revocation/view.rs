@@ -59,6 +59,8 @@ struct Progress {
     // `None` until the log has been read to its end once.
     pulled: Option<SinceBoot>,
     waiting: Duration,
+    /// When the store was asked last, and by how much its clock and ours differed.
+    apart: Option<(SinceBoot, Duration)>,
 }
 
 impl View {
@@ -122,6 +124,11 @@ impl View {
                 position = positioned.position;
             }
             let mut progress = self.progress.lock();
+            let apart = pull.clock.map(|clock| {
+                let now = self.node.now();
+                (self.node.since_boot(), now.since(clock).max(clock.since(now)))
+            });
+            progress.apart = apart.or(progress.apart);
             progress.position = progress.position.max(position);
             if progress.position >= pull.head {
                 progress.pulled = Some(progress.pulled.map_or(began, |last| last.max(began)));
@@ -149,6 +156,14 @@ impl View {
     pub fn staleness(&self) -> Option<Duration> {
         let progress = *self.progress.lock();
         progress.pulled.map(|pulled| self.node.elapsed(pulled) + progress.waiting)
+    }
+
+    /// By how much the clock of this node differed from that of the store when the log was read
+    /// last. `None`: it was not read within the last `age`, or the store has no clock of its own.
+    #[must_use]
+    pub fn clock_apart(&self, age: Duration) -> Option<Duration> {
+        let (at, apart) = self.progress.lock().apart?;
+        (self.node.elapsed(at) <= age).then_some(apart)
     }
 
     /// Whether everything is known that had been acknowledged anywhere at this moment: the log was

@@ -37,7 +37,7 @@ impl Entries {
         let entries = skipped.map_or_else(Vec::new, |skipped| {
             self.entries.iter().skip(skipped).take(declared::count(limit)).cloned().collect()
         });
-        Pull { entries, head, tail, waiting: Duration::ZERO }
+        Pull { entries, head, tail, waiting: Duration::ZERO, clock: None }
     }
 
     /// Drops entries from the front that were written before `before`; answers how many.

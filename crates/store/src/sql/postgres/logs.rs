@@ -27,7 +27,8 @@ impl Inner {
         let sql = format!(
             "SELECT tegata.head_{name}(s.tail), s.tail, \
                  (extract(epoch FROM clock_timestamp() - w.oldest) * 1000000)::bigint, \
-                 l.position, l.id, l.realm, l.at, l.body \
+                 l.position, l.id, l.realm, l.at, l.body, \
+                 (extract(epoch FROM clock_timestamp()) * 1000)::bigint \
              FROM tegata.sequencer s \
              CROSS JOIN LATERAL ( \
                  SELECT min(p.inserted) AS oldest FROM tegata.{name}_pending p WHERE p.seq > s.done \
@@ -57,6 +58,7 @@ impl Inner {
             head: unsigned(field(first, 0, name, "")?),
             tail: unsigned(field(first, 1, name, "")?),
             waiting: Duration::from_micros(unsigned(waiting)),
+            clock: Some(Timestamp::from_millis(unsigned(field(first, 8, name, "")?))),
         })
     }
 

@@ -93,7 +93,7 @@ pub(super) fn pull(
         let rows = statement.query_map((stored(after), limit), positioned)?;
         rows.collect::<Result<_, _>>()?
     };
-    Ok(Pull { entries, head, tail, waiting: Duration::ZERO })
+    Ok(Pull { entries, head, tail, waiting: Duration::ZERO, clock: None })
 }
 
 fn positioned(row: &Row<'_>) -> rusqlite::Result<Positioned> {
