@@ -17,11 +17,12 @@
 //! | [`proxies`] | proxies, and the address of whoever really asks |
 //! | [`rate`] | how many requests pass |
 //! | [`places`] | how many connections one client holds |
-//! | [`port`] | the shapes of storage: `Records`, `Ephemeral`, `Feed`; `Custody`, `Backstop` |
+//! | [`port`] | the shapes of storage: `Records`, `Ephemeral`, `Feed`; `Members`, `Custody`, `Backstop` |
 //! | [`repository`] | typed documents on `Records` |
 //! | [`flight`] | one computation for many callers who ask the same at once |
 //! | [`trust`] | whether the wall clock can be believed |
 //! | [`breaker`] | what does not answer is left alone for a while |
+//! | [`unity`] | whether the cluster is whole, or nodes run that are not heard |
 
 pub mod breaker;
 pub mod clock;
@@ -39,6 +40,7 @@ pub mod rate;
 pub mod repository;
 pub mod secret;
 pub mod trust;
+pub mod unity;
 
 pub use breaker::{Breaker, BreakerLimits, BreakerOpen, BreakerState};
 pub use clock::{Clock, Hybrid, HybridClock, ManualClock, SinceBoot, SystemClock, Timestamp};
@@ -53,10 +55,11 @@ pub use node::Node;
 pub use places::{Place, Places};
 pub use port::{
     Backstop, Batch, BoxFuture, CommitRefused, Custody, CustodyRefused, Ephemeral, Expect, Feed,
-    Kind, Lifetime, Log, Records, StoreError, Subscription,
+    Kind, Lifetime, Log, Members, Records, StoreError, Subscription,
 };
 pub use proxies::{ForwardedBy, Proxies};
 pub use rate::{Limiter, RateLimit};
 pub use repository::{Stored, Versioned};
 pub use secret::Secret;
 pub use trust::Trust;
+pub use unity::Unity;

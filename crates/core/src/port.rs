@@ -5,6 +5,7 @@
 //! | [`Records`] | durable documents by key and declared index; atomic [`Batch`]es; positioned logs |
 //! | [`Ephemeral`] | values with a lifetime; one winner for each revision |
 //! | [`Feed`] | every node soon hears it, but messages may be lost, repeated and reordered |
+//! | [`Members`] | who is in the cluster, as this node sees it |
 //! | [`Custody`] | keys that wrap other keys |
 //! | [`Backstop`] | a second durable home for revocations |
 //!
@@ -17,12 +18,14 @@ mod backstop;
 mod custody;
 mod ephemeral;
 mod feed;
+mod members;
 mod records;
 
 pub use backstop::{Backstop, Withdrawal};
 pub use custody::{Custody, CustodyRefused, DataKey};
 pub use ephemeral::{Ephemeral, Held, Put, Space, Swap};
 pub use feed::{Feed, Heard, Message, Subscription, Topic};
+pub use members::{Changes, Facts, Member, Members, Standing};
 pub use records::{
     Append, Batch, Body, Change, CommitRefused, Expect, Kind, Lifetime, Log, Page, Positioned,
     Pull, Record, Records, Sequenced,

@@ -5,6 +5,7 @@
 //! | [`memory`] | all ports but `Custody`, in one process |
 //! | [`redis`] | `Ephemeral` on Redis: alone, under Sentinels, as a cluster; `Feed` on its streams |
 //! | [`sql`] | `Records`, `Ephemeral`, `Backstop` on SQL databases |
+//! | [`gossip`] | `Members` by gossip over sealed UDP |
 //! | [`nats`] | `Feed` on NATS |
 //! | [`cached`] | a decorator that keeps records near, and drops them when they change |
 //! | [`hedged`] | a decorator that waits for no slow server |
@@ -28,6 +29,7 @@ pub mod cached;
 pub mod custody;
 mod declared;
 mod fan;
+pub mod gossip;
 pub mod guarded;
 pub mod hedged;
 pub mod measured;
@@ -49,10 +51,11 @@ pub use apart::Apart;
 pub use batched::Batched;
 pub use cached::{Cached, CachedConfig};
 pub use custody::file::{FileCustody, RootKeyRefused};
+pub use gossip::{Gossip, GossipConfig, GossipRefused};
 pub use guarded::Guarded;
 pub use hedged::Hedged;
 pub use measured::Measured;
-pub use memory::{MemoryBackstop, MemoryEphemeral, MemoryFeed, MemoryRecords};
+pub use memory::{Alone, MemoryBackstop, MemoryEphemeral, MemoryFeed, MemoryRecords};
 pub use nats::{NatsConfig, NatsFeed, NatsRefused};
 pub use sealed::{SealRefused, Sealed, SealedEphemeral, SealedFeed};
 pub use sql::postgres::{

@@ -25,6 +25,8 @@ mod contract {
     #[macro_use]
     pub(crate) mod feed;
     #[macro_use]
+    pub(crate) mod members;
+    #[macro_use]
     pub(crate) mod processes;
     #[macro_use]
     pub(crate) mod records;
@@ -33,8 +35,8 @@ mod contract {
 mod memory {
     use std::sync::Arc;
 
-    use tegata_core::{Backstop, Ephemeral, Feed, Records};
-    use tegata_store::{MemoryBackstop, MemoryEphemeral, MemoryFeed, MemoryRecords};
+    use tegata_core::{Backstop, Ephemeral, Feed, Members, Node, Records, port::Facts};
+    use tegata_store::{Alone, MemoryBackstop, MemoryEphemeral, MemoryFeed, MemoryRecords};
 
     use crate::contract::{bed::Bed, records::KINDS};
 
@@ -52,6 +54,10 @@ mod memory {
 
     pub(crate) async fn feed() -> Bed<dyn Feed> {
         Bed::single(|_| Arc::new(MemoryFeed::new(1024)) as Arc<_>)
+    }
+
+    pub(crate) async fn members() -> Bed<dyn Members> {
+        Bed::single(|_| Arc::new(Alone::new(&Node::start(), "a", Facts::default())) as Arc<_>)
     }
 }
 
@@ -196,6 +202,35 @@ mod adverse {
 
     pub(crate) async fn feed() -> Bed<dyn Feed> {
         bed(|_| MemoryFeed::new(1024), |adverse| Arc::new(adverse) as Arc<_>)
+    }
+}
+
+mod gossip {
+    use std::{sync::Arc, time::Duration};
+
+    use tegata_core::{Members, Node, Secret, port::Facts};
+    use tegata_store::{Gossip, GossipConfig};
+
+    use crate::contract::bed::Bed;
+
+    /// Three nodes, of which the others know the first. A busy machine may hold them up.
+    pub(crate) async fn members() -> Bed<dyn Members> {
+        let mut nodes = Vec::<Arc<dyn Members>>::new();
+        let mut contacts = Vec::new();
+        for name in ["a", "b", "c"] {
+            let config = GossipConfig {
+                contacts: contacts.clone(),
+                interval: Duration::from_millis(50),
+                pause: Duration::from_secs(30),
+                ..GossipConfig::default()
+            };
+            let (key, facts) = (Secret::new([7; 32]), Facts::default());
+            let started = Gossip::start(config, &key, "shop", name, &Node::start(), facts).await;
+            let started = started.unwrap();
+            contacts = vec![started.address().to_string()];
+            nodes.push(Arc::new(started));
+        }
+        Bed::new(Arc::default(), nodes)
     }
 }
 
@@ -442,6 +477,7 @@ records_contract!(memory_records, crate::memory::records());
 ephemeral_contract!(memory_ephemeral, crate::memory::ephemeral());
 backstop_contract!(memory_backstop, crate::memory::backstop());
 feed_contract!(memory_feed, crate::memory::feed());
+members_contract!(memory_members, crate::memory::members());
 
 records_contract!(sqlite_records, crate::sqlite::records());
 ephemeral_contract!(sqlite_ephemeral, crate::sqlite::ephemeral());
@@ -467,6 +503,8 @@ records_contract!(decorated_records, crate::decorated::records());
 ephemeral_contract!(decorated_ephemeral, crate::decorated::ephemeral());
 
 feed_contract!(nats_feed, crate::nats::feed());
+
+members_contract!(gossip_members, crate::gossip::members());
 
 feed_contract!(redis_feed, crate::redis_streams::feed());
 feed_contract!(redis_sentinels_feed, crate::redis_streams::feed_under_sentinels());
