@@ -22,6 +22,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     tasks.spawn(hear_keys(Arc::clone(composed)));
     tasks.spawn(hear_changes(Arc::clone(composed)));
     tasks.spawn(watch_clock(Arc::clone(composed)));
+    tasks.spawn(crate::cluster::keep(Arc::clone(composed)));
     for log in Log::ALL {
         tasks.spawn(sequence(Arc::clone(composed), log));
     }

@@ -18,8 +18,8 @@ use tegata_oauth::{Clients, Parts, Provider};
 use tegata_server::{RevokedSessions, SessionsOfFamilies, SessionsOfHolder};
 use tegata_session::{CookieTable, Csrf, Sessions, sessions::Endings};
 use tegata_store::{
-    Cached, FileCustody, NatsRefused, PostgresRefused, RedisFeedRefused, RedisRefused,
-    RootKeyRefused, SealRefused, Sealed, Standby,
+    Cached, FileCustody, GossipRefused, NatsRefused, PostgresRefused, RedisFeedRefused,
+    RedisRefused, RootKeyRefused, SealRefused, Sealed, Standby,
 };
 use tegata_token::{
     Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules, View, Withdraw,
@@ -27,6 +27,7 @@ use tegata_token::{
 use tokio::time::{interval, timeout};
 
 use crate::{
+    cluster::Cluster,
     config::{Config, Source},
     installation::{INSTALLATION, Installation},
     outbox::OUTBOX,
@@ -67,6 +68,8 @@ pub(crate) enum Startup {
     Sqlite(#[from] tegata_store::SqliteRefused),
     #[error("[store] {0}")]
     Postgres(#[from] PostgresRefused),
+    #[error("[cluster] {0}")]
+    Gossip(#[from] GossipRefused),
     #[error("[redis] {0}")]
     Redis(#[from] RedisRefused),
     #[error("[events] {0}")]
@@ -144,6 +147,7 @@ pub(crate) struct Composed {
     pub(crate) feed: Arc<dyn Feed>,
     pub(crate) cached: Arc<Cached>,
     pub(crate) backends: Backends,
+    pub(crate) cluster: Cluster,
     pub(crate) trust: Trust,
     pub(crate) view: Arc<View>,
     pub(crate) revoker: Revoker,
@@ -238,6 +242,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         &config.keys.algorithms,
     )
     .await?;
+    let cluster = Cluster::join(&config, &node, &roots("gossip").await?).await?;
     let clients = Clients::new(node.clone(), Arc::clone(&records), roots("client-secret").await?);
     let registry = Registry::new(node.clone(), Arc::clone(&records));
     let session_keys = session_keys(roots("session").await?);
@@ -324,6 +329,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         feed,
         cached,
         backends: bare,
+        cluster,
         trust: Trust::default(),
         view,
         revoker,

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -39,6 +40,7 @@ pub(crate) struct Config {
     pub(crate) store: Store,
     pub(crate) redis: Redis,
     pub(crate) events: Events,
+    pub(crate) cluster: Cluster,
     pub(crate) keys: Keys,
     pub(crate) tokens: Tokens,
     pub(crate) sessions: Sessions,
@@ -215,6 +217,20 @@ impl Default for Events {
     fn default() -> Self {
         Self { url: Hidden::new("memory:".to_owned()) }
     }
+}
+
+/// Who else there is.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Cluster {
+    /// Where this node hears the others, over UDP. Without it, it hears none.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where the others reach that, if it is not the same.
+    pub(crate) advertise: Option<SocketAddr>,
+    /// Whom to speak to first: some of the others, `HOST:PORT`.
+    pub(crate) seeds: Vec<String>,
+    /// What operators call this node; its number where it has no name.
+    pub(crate) name: Option<String>,
 }
 
 /// The root key and the signing keys.

@@ -63,6 +63,18 @@ impl Collector for Backing {
                 encoder.encode_descriptor("redis_changes", help, None, MetricType::Counter)?;
             ConstCounter::new(redis.standing().changes).encode(changes)?;
         }
+        if let Some((alive, suspected)) = self.0.cluster.counted() {
+            let help = "Nodes of the cluster, as this one hears them";
+            let kind = MetricType::Gauge;
+            let mut members = encoder.encode_descriptor("cluster_members", help, None, kind)?;
+            for (standing, count) in [("alive", alive), ("suspected", suspected)] {
+                let labels = [("standing", standing)];
+                ConstGauge::new(count).encode(members.encode_family(&labels)?)?;
+            }
+            let help = "Whether nodes run that this one does not hear";
+            let cut = encoder.encode_descriptor("cluster_partitioned", help, None, kind)?;
+            ConstGauge::new(i64::from(self.0.cluster.partition().is_some())).encode(cut)?;
+        }
         let hits = self.0.cached.hits();
         let help = "Where sessions were found that were asked for";
         let mut lookups =

@@ -38,6 +38,7 @@ pub(crate) fn checks(
         Arc::new(Passing(Arc::clone(composed))),
         Arc::new(Near(Arc::clone(composed))),
         Arc::new(Heard(Arc::clone(composed))),
+        Arc::new(Whole(Arc::clone(composed))),
     ])
 }
 
@@ -237,6 +238,22 @@ impl Check for Heard {
             self.0.feed.outage().map_or(Ok(()), |why| {
                 Err(Unwell::new(Severity::Without, "events_unreachable", why))
             })
+        })
+    }
+}
+
+/// Every node that runs is heard.
+struct Whole(Arc<Composed>);
+
+impl Check for Whole {
+    fn name(&self) -> &'static str {
+        "cluster"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        Box::pin(async {
+            let cut = |detail| Err(Unwell::new(Severity::Degraded, "partitioned", detail));
+            self.0.cluster.partition().map_or(Ok(()), cut)
         })
     }
 }

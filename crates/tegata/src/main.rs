@@ -22,6 +22,7 @@ macro_rules! warn_line {
 
 mod admin;
 mod background;
+mod cluster;
 mod command;
 mod compose;
 mod config;

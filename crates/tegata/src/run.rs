@@ -132,6 +132,7 @@ impl Running {
     /// Accepts no more, lets requests in flight end, and answers when all of it has ended.
     pub(crate) async fn stop(mut self) {
         self.closing.send_replace(true);
+        self.composed.cluster.leave(&self.composed);
         let gateway = Arc::clone(&self.gateway);
         // What it still carries may need the pages behind it, so those end after it. Waiting for
         // its threads blocks, so it is done on one that may.

@@ -78,6 +78,13 @@ impl Roots {
     /// so that no two lists of parts are the same message. `None`: there is no such root.
     #[must_use]
     pub fn derive(&self, number: u16, parts: &[&[u8]]) -> Option<hmac::Key> {
+        let secret = self.secret(number, parts)?;
+        Some(hmac::Key::new(hmac::HMAC_SHA256, secret.expose()))
+    }
+
+    /// What [`Self::derive`] makes a key of, for those who need another kind of key.
+    #[must_use]
+    pub fn secret(&self, number: u16, parts: &[&[u8]]) -> Option<Secret<[u8; 32]>> {
         let root = self.numbered.get(&number)?;
         let mut context =
             hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, root.expose()));
@@ -85,7 +92,7 @@ impl Roots {
             context.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
             context.update(part);
         }
-        Some(hmac::Key::new(hmac::HMAC_SHA256, context.sign().as_ref()))
+        context.sign().as_ref().try_into().ok().map(Secret::new)
     }
 }
 

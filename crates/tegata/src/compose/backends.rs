@@ -18,7 +18,10 @@ use tegata_store::{
 };
 
 use super::{Startup, kinds};
-use crate::config::{self, Config};
+use crate::{
+    cluster,
+    config::{self, Config},
+};
 
 /// The adapters, and what is to be shown of them.
 pub(crate) struct Backends {
@@ -85,7 +88,8 @@ pub(super) async fn open(config: &Config, data: &Path, node: &Node) -> Result<Ba
     let hedged = Hedged::new(primary, vec![replica], config.redis.hedge_after.get());
     let measured = Arc::new(Measured::new(Arc::new(hedged), clock));
     let usual = Arc::new(Batched::new(Arc::clone(&measured) as Arc<_>));
-    let ephemeral = Arc::new(Apart::new(usual, own, &[&tegata_oauth::authenticate::ASSERTIONS]));
+    let apart = [&tegata_oauth::authenticate::ASSERTIONS, &cluster::NODES];
+    let ephemeral = Arc::new(Apart::new(usual, own, &apart));
     Ok(Backends { records, ephemeral, feed, measured, redis: Some(redis), breakers, shared, told })
 }
 
