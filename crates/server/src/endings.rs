@@ -8,6 +8,9 @@ use tegata_oauth::{Asking, LiveSessions};
 use tegata_session::{Ending, Reason, Session, Sessions, sessions::Endings};
 use tegata_token::{Entry, Holder, Order, RealmView, Revoker, Target, Withdrawable};
 
+/// How old what is known of revocations may be, for a session to be served by a copy that is near.
+const CURRENT: Duration = Duration::from_secs(5);
+
 /// Makes the end of sessions known through the revocation log.
 #[derive(Debug, Clone)]
 pub struct RevokedSessions {
@@ -60,6 +63,10 @@ impl Endings for RevokedSessions {
     fn has_ended(&self, realm: &Realm, session: &Session) -> bool {
         let view = self.revoker.view().realm(realm);
         view.session_ended(session.id.as_str()) || is_before_a_withdrawal(&view, session)
+    }
+
+    fn is_current(&self) -> bool {
+        self.revoker.view().staleness().is_some_and(|age| age <= CURRENT)
     }
 
     fn commit(&self, batch: Batch, ended: Vec<Ending>) -> BoxFuture<'_, Result<(), CommitRefused>> {

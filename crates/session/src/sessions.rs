@@ -53,6 +53,10 @@ pub trait Endings: Send + Sync {
     /// it was read from, so that none comes back to life.
     fn has_ended(&self, realm: &Realm, session: &Session) -> bool;
 
+    /// Whether what [`Self::has_ended`] answers is known to be the latest, to within a few seconds.
+    /// While it is not, a session is served by its latest record alone.
+    fn is_current(&self) -> bool;
+
     /// Commits `batch` together with the revocation of every one of `ended`. When this answers
     /// `Ok`, all of it is durable, and nothing of these sessions is accepted on this node.
     fn commit(&self, batch: Batch, ended: Vec<Ending>) -> BoxFuture<'_, Result<(), CommitRefused>>;

@@ -19,8 +19,8 @@ use tegata_core::{
 use tegata_engines::{RedisCluster, RedisServer};
 use tegata_rounds::{Effort, Table, Unit, median, percentile};
 use tegata_store::{
-    Batched, Cached, CachedConfig, FileCustody, Guarded, Hedged, Measured, MemoryFeed,
-    MemoryRecords, ReadsFrom, Redis, RedisConfig, Sealed, sealed::DATA_KEYS,
+    Cached, CachedConfig, FileCustody, Guarded, Hedged, Measured, MemoryFeed, MemoryRecords,
+    ReadsFrom, Redis, RedisConfig, Sealed, sealed::DATA_KEYS,
 };
 use tokio::task::JoinSet;
 
@@ -63,7 +63,7 @@ async fn stack(url: &str, custody: Arc<dyn Custody>) -> Arc<dyn Ephemeral> {
     let (primary, replica) = (guarded(ReadsFrom::Primary), guarded(ReadsFrom::Replica));
     let hedged = Hedged::new(primary, vec![replica], Duration::from_millis(5));
     let measured = Measured::new(Arc::new(hedged), Arc::clone(&clock));
-    Arc::new(sealed.ephemeral(Arc::new(Batched::new(Arc::new(measured)))))
+    Arc::new(sealed.ephemeral(Arc::new(measured)))
 }
 
 /// The same without batching.

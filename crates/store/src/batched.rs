@@ -2,10 +2,12 @@
 //!
 //! Callers that write at the same time are joined: the first begins, and whoever comes while it is
 //! under way goes with the next, at most a hundred together. Nobody waits for company, so a lonely
-//! write costs nothing; under load, a hundred writes cost about as much as one.
+//! write costs nothing; under load, a hundred writes cost about as much as one. For stores where that
+//! is so: a client of Redis that many share writes together what they write at once anyway.
 
 use std::{collections::VecDeque, sync::Arc};
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tegata_core::{
     Ephemeral, Realm, StoreError,
@@ -50,17 +52,26 @@ impl Batched {
 impl Inner {
     /// Writes what waits until nothing does.
     async fn write_all(self: Arc<Self>) {
+        let mut leaving = Leaving { inner: &self, in_haste: true };
         while let Some(together) = self.next() {
             let Some(first) = together.first() else { continue };
             let (realm, space) = (first.realm.clone(), first.space);
-            let (puts, done): (Vec<_>, Vec<_>) =
-                together.into_iter().map(|one| (one.put, one.done)).unzip();
+            let puts = together.iter().map(|one| one.put.clone()).collect();
             let outcome = self.store.put_all(&realm, space, puts).await;
-            for waits in done {
+            let alone = outcome.is_err() && together.len() > 1;
+            let told = together.into_iter().map(async |One { put, done, .. }| {
+                // What failed for one of them says nothing of the others. Written again, a value is
+                // as it was.
+                let own = match alone {
+                    true => self.store.put(&realm, space, put).await,
+                    false => outcome.clone(),
+                };
                 // Whoever has gone away does not want to know.
-                let _ = waits.send(outcome.clone());
-            }
+                let _ = done.send(own);
+            });
+            join_all(told).await;
         }
+        leaving.in_haste = false;
     }
 
     /// The next that are written together: of one realm and space, in the order in which they came.
@@ -93,6 +104,23 @@ impl Inner {
         let mut waiting = self.waiting.lock();
         waiting.puts.push_back(one);
         !std::mem::replace(&mut waiting.writing, true)
+    }
+}
+
+/// Where the writer ends before nothing waits any more, whoever waits is told, and the next one can
+/// begin.
+struct Leaving<'a> {
+    inner: &'a Inner,
+    in_haste: bool,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if self.in_haste {
+            let mut waiting = self.inner.waiting.lock();
+            waiting.writing = false;
+            waiting.puts.clear();
+        }
     }
 }
 

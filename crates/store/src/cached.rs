@@ -10,7 +10,7 @@
 //!
 //! - a change by this node is seen at once;
 //! - a change by another node is seen when the feed brings it, a few milliseconds later;
-//! - while the feed is not heard, nothing of this process answers;
+//! - while the feed is not heard, nothing of this process answers, and the nearer store does;
 //! - whatever happens, what is older than a minute does not answer.
 //!
 //! **A late answer brings nothing back.** A reading that began before a change and ends after it
@@ -61,6 +61,9 @@ impl Default for CachedConfig {
 /// readings useless now and then.
 const NUMBERS: usize = 4096;
 
+/// How long a commit waits until its changes have been made known.
+const TELLING: Duration = Duration::from_millis(50);
+
 /// How often what was asked for was near.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hits {
@@ -79,7 +82,7 @@ pub struct Cached {
     own: Cache<Key, Kept>,
     /// Of what was changed lately: which version there is at least.
     least: Cache<Key, Least>,
-    near: Option<Near>,
+    near: Option<Arc<Near>>,
     feed: Arc<dyn Feed>,
     clock: Arc<dyn Clock>,
     lifetime: Duration,
@@ -133,7 +136,8 @@ impl Cached {
         config: CachedConfig,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let near = near.map(|store| Near::new(store, Arc::clone(&clock), config.lifetime));
+        let near =
+            near.map(|store| Arc::new(Near::new(store, Arc::clone(&clock), config.lifetime)));
         Self {
             inner,
             kinds: kinds.to_vec(),
@@ -301,12 +305,27 @@ impl Cached {
         changed.collect()
     }
 
-    /// Makes known what a batch changed. `certain`: it did.
-    async fn tell(&self, changed: Vec<Changed>, certain: bool) {
+    /// Drops what a batch changes, or may have changed, from this process.
+    fn forget(&self, changed: &[Changed], known: impl Fn(&Changed) -> Option<u64>) {
+        changed.iter().for_each(|it| self.drop_own(&it.key, known(it)));
+    }
+}
+
+/// Makes changes known to the nearer store and to the other nodes. It goes on when whoever made them
+/// has gone away.
+struct Telling {
+    near: Option<Arc<Near>>,
+    feed: Arc<dyn Feed>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Telling {
+    /// `certain`: the batch was committed.
+    async fn tell(self, changed: Vec<Changed>, certain: bool) {
+        let mut hears = true;
         for Changed { key, kind, next } in changed {
             let next = next.filter(|_| certain);
             let version = next.as_ref().map(|record| record.version);
-            self.drop_own(&key, version);
             match (&self.near, &next) {
                 (Some(near), Some(record)) => near.write(&key.realm, kind, record).await,
                 (Some(near), None) => near.forget(&key.realm, kind, &key.key).await,
@@ -314,9 +333,49 @@ impl Cached {
             }
             let (realm, key) = (key.realm, key.key);
             let said = Invalidation { kind: kind.name.to_owned(), realm, key, version };
-            // Others that do not hear this look for themselves, a minute later at most.
             let said = Message::new(Topic::Invalidations, said.write(self.clock.now()));
-            let _ = self.feed.publish(said).await;
+            // Others that do not hear this look for themselves, a minute later at most.
+            hears = hears && self.feed.publish(said).await.is_ok();
+        }
+    }
+}
+
+/// What a batch changes is dropped from this process when the batch has ended, however it ended, and
+/// also when nobody waits for that any more.
+struct Dropping<'a> {
+    cached: &'a Cached,
+    changed: Option<Vec<Changed>>,
+}
+
+impl Dropping<'_> {
+    /// The batch has ended: it was committed, or nobody knows (`certain` is false).
+    async fn ended(mut self, certain: bool) {
+        let Some(changed) = self.changed.take() else { return };
+        let known = |it: &Changed| it.next.as_ref().filter(|_| certain).map(|next| next.version);
+        self.cached.forget(&changed, known);
+        if changed.is_empty() {
+            return;
+        }
+        let Cached { near, feed, clock, .. } = self.cached;
+        let (near, feed, clock) = (near.clone(), Arc::clone(feed), Arc::clone(clock));
+        let telling = tokio::spawn(Telling { near, feed, clock }.tell(changed, certain));
+        // Whoever asks another node next should find it there; whoever is slow is not waited for.
+        let _ = tokio::time::timeout(TELLING, telling).await;
+    }
+
+    /// The batch was refused: nothing changed, but what this process had may have been old.
+    fn refused(mut self) {
+        if let Some(changed) = self.changed.take() {
+            self.cached.forget(&changed, |_| Some(0));
+        }
+    }
+}
+
+impl Drop for Dropping<'_> {
+    fn drop(&mut self) {
+        // Whoever waited has gone away in between, and the batch may be committed all the same.
+        if let Some(changed) = self.changed.take() {
+            self.cached.forget(&changed, |_| None);
         }
     }
 }
@@ -364,16 +423,15 @@ impl Records for Cached {
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), CommitRefused>> {
-        let changed = self.changed(&batch);
+        let dropping = Dropping { changed: Some(self.changed(&batch)), cached: self };
         Box::pin(async move {
             let outcome = self.inner.commit(batch).await;
             match &outcome {
-                Ok(()) => self.tell(changed, true).await,
+                Ok(()) => dropping.ended(true).await,
                 Err(CommitRefused::Store(StoreError::Indeterminate { .. })) => {
-                    self.tell(changed, false).await;
+                    dropping.ended(false).await;
                 }
-                // Whoever lost had something old: it may have been ours.
-                Err(_) => changed.iter().for_each(|it| self.drop_own(&it.key, Some(0))),
+                Err(_) => dropping.refused(),
             }
             outcome
         })

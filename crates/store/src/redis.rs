@@ -126,6 +126,12 @@ impl Redis {
         RedisEphemeral::new(Arc::clone(&self.0), from)
     }
 
+    /// Whether there may be replicas to read from.
+    #[must_use]
+    pub fn has_replicas(&self) -> bool {
+        self.0.wire.has_replicas()
+    }
+
     /// How the servers stood when they were last looked at.
     #[must_use]
     pub fn standing(&self) -> Standing {

@@ -1,4 +1,4 @@
-//! A store that stands in while another does not answer.
+//! A store that stands in while another does not answer, or has no space left.
 //!
 //! For what is better kept on one node alone than not at all: how often somebody tried to sign in.
 //! What was counted while the other was away stays here and is forgotten; what it knew is missed
@@ -29,9 +29,11 @@ impl Standby {
         ask: impl Fn(&'a dyn Ephemeral) -> BoxFuture<'a, Result<T, StoreError>> + Send + Sync,
     ) -> Result<T, StoreError> {
         match ask(self.usual.as_ref()).await {
-            Err(StoreError::Unavailable { .. } | StoreError::Indeterminate { .. }) => {
-                ask(self.standby.as_ref()).await
-            }
+            Err(
+                StoreError::Unavailable { .. }
+                | StoreError::Indeterminate { .. }
+                | StoreError::Full { .. },
+            ) => ask(self.standby.as_ref()).await,
             answer => answer,
         }
     }

@@ -253,6 +253,8 @@ async fn clean(composed: Arc<Composed>) {
         ticks.tick().await;
         let tokens = &composed.config.tokens;
         composed.view.forget();
+        // It is in memory, and does not fail.
+        let _ = composed.standby.sweep().await;
         if let Err(error) = composed.ephemeral.sweep().await {
             tracing::warn!(%error, "what has outlived its lifetime cannot be swept");
         }

@@ -131,7 +131,10 @@ pub(crate) async fn keep(composed: Arc<Composed>) {
     let mut seen = Seen::default();
     let mut ticks = interval(RENEWED);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while cluster.hears {
+    if !cluster.hears {
+        return;
+    }
+    loop {
         ticks.tick().await;
         cluster.tell(&composed);
         // While the store is away, nobody knows who runs, and what was thought last stays.

@@ -147,6 +147,8 @@ pub(crate) struct Composed {
     pub(crate) feed: Arc<dyn Feed>,
     pub(crate) cached: Arc<Cached>,
     pub(crate) backends: Backends,
+    /// What counts attempts while Redis is away.
+    pub(crate) standby: Arc<dyn Ephemeral>,
     pub(crate) cluster: Cluster,
     pub(crate) trust: Trust,
     pub(crate) view: Arc<View>,
@@ -302,10 +304,11 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         Arc::clone(&pool),
         PasswordPolicy::default(),
     );
+    let standby = backends::standby(&node);
     let throttle = Throttle::new(
         node.clone(),
         // Attempts are counted whatever is away.
-        Arc::new(Standby::new(Arc::clone(&ephemeral), backends::standby(&node))),
+        Arc::new(Standby::new(Arc::clone(&ephemeral), Arc::clone(&standby))),
         tegata_identity::throttle::Config {
             danger_exempt_loopback: config.limits.danger_exempt_loopback,
             ..tegata_identity::throttle::Config::default()
@@ -329,6 +332,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         feed,
         cached,
         backends: bare,
+        standby,
         cluster,
         trust: Trust::default(),
         view,

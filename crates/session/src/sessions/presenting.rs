@@ -155,13 +155,17 @@ impl Sessions {
     /// `None`: the latest is to be asked.
     ///
     /// INVARIANT: an old record serves, and never refuses. What ended the session is known from
-    /// [`Endings::has_ended`](super::Endings::has_ended), however old the record is.
+    /// [`Endings::has_ended`](super::Endings::has_ended), however old the record is, as long as that
+    /// is itself up to date.
     async fn serve_at_a_glance(
         &self,
         realm: &Realm,
         value: &Value,
         presented: &Presentation<'_>,
     ) -> Option<Passage> {
+        if !self.endings.is_current() {
+            return None;
+        }
         let found = repository::recent::<Session>(self.records.as_ref(), realm, value.sid.as_str());
         let session = found.await.ok()??.value;
         if !value.is_genuine(&self.keys, realm, &session.salt)

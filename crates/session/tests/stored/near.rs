@@ -1,6 +1,6 @@
 //! Sessions that are kept near, on nodes that have not heard yet what others did.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use tegata_core::{Clock, Records};
 use tegata_session::{Reason, SESSIONS, SessionRefused, Verdict};
@@ -47,6 +47,18 @@ async fn what_is_known_to_have_ended_is_not_served_however_near_it_is() {
     // The revocation has been heard of, the change of the record has not.
     let ended = world.endings.known.lock().unwrap().clone();
     old.endings.known.lock().unwrap().extend(ended);
+    assert_eq!(old.verdict(&cookie).await, Verdict::Ended);
+}
+
+#[tokio::test]
+async fn a_node_that_has_not_heard_for_a_while_what_ended_asks_the_store() {
+    let world = World::in_memory().await;
+    let old = deaf(&world);
+    let begun = world.sign_in("usr_1").await;
+    let cookie = begun.cookie.expose().clone();
+    old.present(&cookie).await.unwrap();
+    world.sessions.end(&world.realm, &begun.session.id, &Reason::Logout, "usr_1").await.unwrap();
+    old.endings.stale.store(true, Ordering::SeqCst);
     assert_eq!(old.verdict(&cookie).await, Verdict::Ended);
 }
 

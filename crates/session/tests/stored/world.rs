@@ -1,7 +1,10 @@
 //! What the tests of this folder are run on.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,11 +35,17 @@ pub(crate) struct World {
 pub(crate) struct Ends {
     records: Arc<dyn Records>,
     pub(crate) known: Mutex<Vec<Ending>>,
+    /// Whether the node has not heard for a while what ended.
+    pub(crate) stale: AtomicBool,
 }
 
 impl Endings for Ends {
     fn has_ended(&self, _: &Realm, session: &Session) -> bool {
         self.known.lock().unwrap().iter().any(|ending| ending.sid == session.id)
+    }
+
+    fn is_current(&self) -> bool {
+        !self.stale.load(Ordering::SeqCst)
     }
 
     fn commit(&self, batch: Batch, ended: Vec<Ending>) -> BoxFuture<'_, Result<(), CommitRefused>> {
@@ -70,7 +79,11 @@ impl World {
         seed: u64,
     ) -> Self {
         let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(seed)));
-        let endings = Arc::new(Ends { records: records.clone(), known: Mutex::default() });
+        let endings = Arc::new(Ends {
+            records: records.clone(),
+            known: Mutex::default(),
+            stale: AtomicBool::new(false),
+        });
         let sessions = Sessions::new(
             node,
             Epoch::FIRST,

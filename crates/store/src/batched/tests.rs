@@ -179,3 +179,16 @@ async fn whoever_is_in_a_batch_that_fails_is_told() {
     assert!(batched.put(&Realm::default(), &NOTES, note("c")).await.is_err());
     assert_eq!(*store.together.lock(), [1, 1, 1]);
 }
+
+#[tokio::test]
+async fn one_that_fails_spoils_none_of_those_it_is_written_with() {
+    let store = Counting::new(true);
+    let batched = Batched::new(store.clone());
+    let puts = ["first", "a", "b"].map(|key| (&NOTES, note(key))).to_vec();
+    let tasks = put(&batched, puts).await;
+    store.lets.add_permits(1000);
+    let told = tasks.join_all().await;
+    // The batch of two failed, and each of the two succeeds for itself.
+    assert_eq!(told.iter().filter(|told| told.is_ok()).count(), 2);
+    assert_eq!(*store.together.lock(), [1, 2]);
+}

@@ -25,6 +25,9 @@ struct Message {
 
 const ACTION: &str = "invalidate";
 
+/// The longest message: names and a key, with room for how JSON writes them.
+const LONGEST: usize = 4096;
+
 impl Invalidation {
     /// As a message.
     pub(super) fn write(&self, now: Timestamp) -> Vec<u8> {
@@ -40,6 +43,10 @@ impl Invalidation {
 
     /// From a message. `None`: it is none.
     pub(super) fn read(message: &[u8]) -> Option<Self> {
+        // Whoever can write to the bus decides how long a message is, and it is remembered.
+        if message.len() > LONGEST {
+            return None;
+        }
         let message: Message = serde_json::from_slice(message).ok()?;
         if message.action != ACTION {
             return None;
@@ -70,6 +77,8 @@ mod tests {
         for none in ["", "{}", "[1]"].into_iter().chain(others.map(String::as_str)) {
             assert_eq!(Invalidation::read(none.as_bytes()), None, "{none}");
         }
+        let long = text.replace("a/b", &"a".repeat(LONGEST));
+        assert_eq!(Invalidation::read(long.as_bytes()), None);
         // As outsiders send it.
         let short = r#"{"action":"invalidate","key":"session/default/a","timestamp":""}"#;
         assert!(Invalidation::read(short.as_bytes()).is_some());

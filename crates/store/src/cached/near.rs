@@ -44,7 +44,12 @@ impl Near {
     ) -> Option<(Record, Duration)> {
         let held = self.store.recent(realm, &NEAR, &name(kind, key)?).await.ok()??;
         let (read, version, body) = parse(&held)?;
-        let age = self.clock.now().since(read);
+        let now = self.clock.now();
+        // One from the future was written by a clock that is wrong, and may be of any age.
+        if read > now {
+            return None;
+        }
+        let age = now.since(read);
         let record = Record { key: key.to_owned(), version, body: Body::Plain(body.to_vec()) };
         (age < self.lifetime).then_some((record, age))
     }

@@ -260,6 +260,31 @@ async fn whoever_lost_a_race_finds_the_winner() {
 }
 
 #[tokio::test]
+async fn whoever_goes_away_while_a_change_is_made_leaves_nothing_old_behind() {
+    let world = world(false).await;
+    world.write(0, "one").await;
+    assert_eq!(world.recent(0).await.unwrap(), "one");
+    let (key, body) = ("a".to_owned(), Body::Plain(b"two".to_vec()));
+    let expect = Expect::Version(1);
+    let change = Change::Put { kind: &NOTES, key, expect, body, indexes: Vec::new() };
+    let mut commit = world.nodes[0].commit(Batch::new(Realm::default()).with(change));
+    // It is done in the store, and whoever ordered it does not wait for the rest.
+    let _ = futures_util::future::poll_immediate(&mut commit).await;
+    drop(commit);
+    assert_eq!(world.recent(0).await.unwrap(), "two");
+}
+
+#[tokio::test]
+async fn a_copy_from_the_future_counts_for_nothing() {
+    let world = world(true).await;
+    world.clock.advance(MINUTE);
+    world.write(0, "one").await;
+    world.clock.jump(world.clock.now() - MINUTE);
+    world.nodes[1].recent(&Realm::default(), &NOTES, "a").await.unwrap();
+    assert_eq!(world.nodes[1].hits(), Hits { own: 0, near: 0, store: 1 });
+}
+
+#[tokio::test]
 async fn a_copy_grows_no_younger_on_its_way() {
     let world = world(true).await;
     world.write(0, "one").await;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! Records    Cached ─► Sealed ─► SQLite or PostgreSQL
-//! Ephemeral  Sealed ─► Apart ─┬► Batched ─► Measured ─► Hedged ─┬► Guarded ─► Redis, the primary
-//!                             │                                  └► Guarded ─► Redis, a replica
+//! Ephemeral  Sealed ─► Apart ─┬► Measured ─► Hedged ─┬► Guarded ─► Redis, the primary
+//!                             │                       └► Guarded ─► Redis, a replica
 //!                             └► PostgreSQL: what must not be used twice
 //!            Sealed ─► Measured ─► SQLite or PostgreSQL, where there is no Redis
 //! ```
@@ -12,7 +12,7 @@ use std::{path::Path, sync::Arc};
 
 use tegata_core::{Breaker, BreakerLimits, Ephemeral, Feed, Node, Records};
 use tegata_store::{
-    Apart, Batched, Cached, CachedConfig, Guarded, Hedged, Measured, MemoryEphemeral, MemoryFeed,
+    Apart, Cached, CachedConfig, Guarded, Hedged, Measured, MemoryEphemeral, MemoryFeed,
     NatsConfig, NatsFeed, Postgres, PostgresConfig, ReadsFrom, Redis, RedisConfig, RedisFeed,
     RedisFeedConfig, Sealed, Sqlite, SqliteConfig,
 };
@@ -85,11 +85,19 @@ pub(super) async fn open(config: &Config, data: &Path, node: &Node) -> Result<Ba
     for (_, breaker) in &breakers {
         redis.when_seen_again(Arc::clone(breaker));
     }
-    let hedged = Hedged::new(primary, vec![replica], config.redis.hedge_after.get());
-    let measured = Arc::new(Measured::new(Arc::new(hedged), clock));
-    let usual = Arc::new(Batched::new(Arc::clone(&measured) as Arc<_>));
-    let apart = [&tegata_oauth::authenticate::ASSERTIONS, &cluster::NODES];
-    let ephemeral = Arc::new(Apart::new(usual, own, &apart));
+    // Where there is no replica, asking the same server twice helps nobody.
+    let store: Arc<dyn Ephemeral> = match redis.has_replicas() {
+        true => Arc::new(Hedged::new(primary, vec![replica], config.redis.hedge_after.get())),
+        false => primary,
+    };
+    let measured = Arc::new(Measured::new(store, clock));
+    let apart = [
+        &tegata_oauth::authenticate::ASSERTIONS,
+        // Whoever signed in from home is not locked out by others (SP 800-63B-4 §3.2.2).
+        &tegata_identity::throttle::REMEMBERED,
+        &cluster::NODES,
+    ];
+    let ephemeral = Arc::new(Apart::new(Arc::clone(&measured) as Arc<_>, own, &apart));
     Ok(Backends { records, ephemeral, feed, measured, redis: Some(redis), breakers, shared, told })
 }
 
