@@ -9,6 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+mod steady;
+
+pub use steady::SteadyClock;
+
 /// A point of wall time: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
@@ -112,6 +116,11 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
     /// Time since boot (`CLOCK_BOOTTIME`).
     fn since_boot(&self) -> SinceBoot;
+    /// By how many milliseconds the clock of the machine is ahead of [`Self::now`], or behind, where
+    /// it has jumped and is not believed.
+    fn jumped(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// The clocks of the operating system.

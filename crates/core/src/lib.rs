@@ -20,7 +20,6 @@
 //! | [`port`] | the shapes of storage: `Records`, `Ephemeral`, `Feed`; `Members`, `Custody`, `Backstop` |
 //! | [`repository`] | typed documents on `Records` |
 //! | [`flight`] | one computation for many callers who ask the same at once |
-//! | [`trust`] | whether the wall clock can be believed |
 //! | [`breaker`] | what does not answer is left alone for a while |
 //! | [`unity`] | whether the cluster is whole, or nodes run that are not heard |
 
@@ -39,11 +38,12 @@ pub mod proxies;
 pub mod rate;
 pub mod repository;
 pub mod secret;
-pub mod trust;
 pub mod unity;
 
 pub use breaker::{Breaker, BreakerLimits, BreakerOpen, BreakerState};
-pub use clock::{Clock, Hybrid, HybridClock, ManualClock, SinceBoot, SystemClock, Timestamp};
+pub use clock::{
+    Clock, Hybrid, HybridClock, ManualClock, SinceBoot, SteadyClock, SystemClock, Timestamp,
+};
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use id::{
     ClientId, Epoch, EventId, FamilyId, InvalidId, KeyId, NodeId, Realm, SessionId, TokenId, UserId,
@@ -61,5 +61,4 @@ pub use proxies::{ForwardedBy, Proxies};
 pub use rate::{Limiter, RateLimit};
 pub use repository::{Stored, Versioned};
 pub use secret::Secret;
-pub use trust::Trust;
 pub use unity::Unity;

@@ -3,7 +3,9 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    clock::{Clock, Hybrid, HybridClock, ManualClock, SinceBoot, SystemClock, Timestamp},
+    clock::{
+        Clock, Hybrid, HybridClock, ManualClock, SinceBoot, SteadyClock, SystemClock, Timestamp,
+    },
     entropy::{Entropy, OsEntropy, SeededEntropy},
     id::NodeId,
 };
@@ -20,10 +22,11 @@ struct Inner {
 }
 
 impl Node {
-    /// A node on the clocks and the randomness of the operating system.
+    /// A node on the clocks and the randomness of the operating system. Its wall time does not jump
+    /// with theirs.
     #[must_use]
     pub fn start() -> Self {
-        Self::with(Arc::new(SystemClock), Arc::new(OsEntropy))
+        Self::with(Arc::new(SteadyClock::new(SystemClock)), Arc::new(OsEntropy))
     }
 
     /// A node on given clocks and randomness.

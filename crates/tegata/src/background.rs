@@ -5,14 +5,13 @@ use std::{fmt::Display, sync::Arc, time::Duration};
 use tegata_core::{
     Log, Subscription,
     port::{Heard, Sequenced, Topic},
-    trust::Look,
 };
 use tokio::{
     task::JoinSet,
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use crate::{compose::Composed, outbox};
+use crate::{compose::Composed, health, outbox};
 
 /// Starts everything that runs beside the requests. It ends when the set is dropped.
 pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
@@ -21,12 +20,12 @@ pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     tasks.spawn(hear_revocations(Arc::clone(composed)));
     tasks.spawn(hear_keys(Arc::clone(composed)));
     tasks.spawn(hear_changes(Arc::clone(composed)));
-    tasks.spawn(watch_clock(Arc::clone(composed)));
     tasks.spawn(crate::cluster::keep(Arc::clone(composed)));
     for log in Log::ALL {
         tasks.spawn(sequence(Arc::clone(composed), log));
     }
     tasks.spawn(publish(Arc::clone(composed)));
+    tasks.spawn(watch_clock(Arc::clone(composed)));
     tasks.spawn(read_keys(Arc::clone(composed)));
     tasks.spawn(clean(Arc::clone(composed)));
     tasks
@@ -142,20 +141,6 @@ async fn hear_changes(composed: Arc<Composed>) {
     }
 }
 
-/// Looks once a second whether the wall clock can be believed. While it cannot, nothing is issued.
-async fn watch_clock(composed: Arc<Composed>) {
-    let mut ticks = every(Duration::from_secs(1));
-    loop {
-        ticks.tick().await;
-        let (node, trust) = (&composed.node, &composed.trust);
-        let apart = composed.view.clock_apart(Duration::from_secs(2));
-        if let Look::Jumped(by) = trust.look(node.now(), node.since_boot(), apart) {
-            tracing::warn!(seconds = by.as_secs(), "the clock of this machine has jumped");
-        }
-        composed.keys.withhold(trust.doubt());
-    }
-}
-
 /// How often the key rings are read at most, however often somebody says that they changed.
 const KEYS_APART: Duration = Duration::from_millis(250);
 
@@ -226,6 +211,19 @@ async fn publish(composed: Arc<Composed>) {
         rounds.next().await;
         let published = outbox::publish(composed.records.as_ref(), composed.feed.as_ref()).await;
         rounds.ended(&published);
+    }
+}
+
+/// Looks at the clock, so that what is wrong with it is noticed also while nobody asks what time it is.
+/// While the store says another time, nothing is issued.
+async fn watch_clock(composed: Arc<Composed>) {
+    let mut rounds = Rounds::every(Duration::from_secs(1), "the node is not ready");
+    loop {
+        rounds.next().await;
+        let on_time = health::on_time(&composed);
+        let wrong = on_time.as_ref().err().filter(|(reason, _)| *reason == "clock_wrong");
+        composed.keys.withhold(wrong.map(|(_, detail)| detail.clone()));
+        rounds.ended(&on_time.map_err(|(_, detail)| detail));
     }
 }
 

@@ -8,9 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tegata_core::{
-    Custody, Ephemeral, Epoch, Feed, Kind, Log, Node, Realm, Records, StoreError, Trust,
-};
+use tegata_core::{Custody, Ephemeral, Epoch, Feed, Kind, Log, Node, Realm, Records, StoreError};
 use tegata_identity::{
     HashingPool, PasswordHasher, PasswordPolicy, Passwords, SignIn, Throttle, Users, Workers,
 };
@@ -150,7 +148,6 @@ pub(crate) struct Composed {
     /// What counts attempts while Redis is away.
     pub(crate) standby: Arc<dyn Ephemeral>,
     pub(crate) cluster: Cluster,
-    pub(crate) trust: Trust,
     pub(crate) view: Arc<View>,
     pub(crate) revoker: Revoker,
     pub(crate) keys: Keys,
@@ -334,7 +331,6 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         backends: bare,
         standby,
         cluster,
-        trust: Trust::default(),
         view,
         revoker,
         keys,

@@ -16,6 +16,12 @@ use crate::compose::Composed;
 /// How old the view of revocations may be.
 const STALE: Duration = Duration::from_secs(5);
 
+/// How far the clocks of a node and of its store may be apart: as much as verifiers put up with.
+const APART: Duration = Duration::from_secs(30);
+
+/// How long ago the store may have been asked what time it is.
+const ASKED: Duration = Duration::from_secs(2);
+
 /// Longer than this, 99 of 100 answers should not take.
 const SLOW: Duration = Duration::from_millis(10);
 
@@ -139,9 +145,32 @@ impl Check for OnTime {
 
     fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
         Box::pin(async {
-            let wrong = |doubt| Err(Unwell::new(Severity::NotReady, "clock_wrong", doubt));
-            self.0.trust.doubt().map_or(Ok(()), wrong)
+            on_time(&self.0)
+                .map_err(|(reason, detail)| Unwell::new(Severity::NotReady, reason, detail))
         })
+    }
+}
+
+/// What is wrong with the clock of the machine: it has jumped and is not believed, or what is believed
+/// is not what the store says.
+pub(crate) fn on_time(composed: &Composed) -> Result<(), (&'static str, String)> {
+    if let Some(millis) = composed.node.clock().jumped() {
+        let seconds = millis / 1000;
+        let detail = format!(
+            "the clock of this machine has jumped by {seconds:+} s and is not believed; set it right"
+        );
+        return Err(("clock_jumped", detail));
+    }
+    match composed.view.clock_apart(ASKED) {
+        Some(apart) if apart > APART => {
+            let seconds = apart.as_secs();
+            let detail = format!(
+                "the clocks of this machine and of the store are {seconds} s apart; set the one right \
+                 that is wrong"
+            );
+            Err(("clock_wrong", detail))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -39,6 +39,11 @@ fn who_missed_an_answer_of_the_database_asks_again() {
     holds("x6-answers-lost");
 }
 
+#[test]
+fn a_node_whose_clock_jumps_says_so_and_its_tokens_count_elsewhere() {
+    holds("x15-clock-wrong");
+}
+
 /// What is said to somebody, for somebody else to read.
 #[derive(Debug, Clone, Default)]
 struct Said(Arc<Mutex<Vec<u8>>>);
