@@ -18,9 +18,11 @@ mod x10_nodes_apart;
 mod x11_node_alone;
 mod x12_node_killed;
 mod x13_node_paused;
+mod x14_disk_full;
 mod x15_clock_wrong;
 mod x17_bytes_flipped;
 mod x22_rolling_restart;
+mod x25_garbage_heard;
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
@@ -104,7 +106,12 @@ pub const SCENARIOS: &[Scenario] = &[
         two_nodes,
         x13_node_paused::round,
     ),
-    missing("x14-disk-full", "a small file system; the contract suite of tegata has it on SQLite"),
+    Scenario {
+        name: "x14-disk-full",
+        about: "no file of a node on SQLite can grow: calls go on, changes are answered 503, and all \
+                works again without a restart",
+        breaks: Breaks::Alone(x14_disk_full::round),
+    },
     on(
         "x15-clock-wrong",
         "the clock of one node jumps by five minutes: it says so, issues nothing that others refuse, \
@@ -131,7 +138,12 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     missing("x23-old-backup", "a command that restores"),
     missing("x24-authority-rotated", "an authority for workloads"),
-    missing("x25-garbage-heard", "NATS or Redis to hear it from"),
+    on(
+        "x25-garbage-heard",
+        "somebody says garbage where nodes listen to each other: nothing changes",
+        on_nats,
+        x25_garbage_heard::round,
+    ),
     missing("x26-policy-corrupt", "policies in Cedar"),
 ];
 
