@@ -381,6 +381,12 @@ pub(crate) fn start_logging(observability: &Observability) -> Result<(), Failed>
     let filter = EnvFilter::try_new(&observability.level).map_err(|error| {
         Failed::Usage(format!("[observability] level `{}`: {error}", observability.level))
     })?;
+    // It tells of every connection; what follows from one that is lost, the feed says itself.
+    let quiet = !observability.level.contains("async_nats");
+    let filter = match "async_nats=warn".parse() {
+        Ok(directive) if quiet => filter.add_directive(directive),
+        _ => filter,
+    };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
