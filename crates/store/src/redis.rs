@@ -7,17 +7,20 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tegata_core::{Breaker, Node, StoreError};
+use tegata_core::{Breaker, Node};
 
 mod address;
 mod cluster;
+mod door;
 mod ephemeral;
 mod fault;
 pub mod feed;
 mod fitness;
 mod held;
 mod line;
+mod reach;
 mod script;
+mod sentinel;
 mod wire;
 
 pub use address::Address as RedisAddress;
@@ -32,12 +35,12 @@ const BACKEND: &str = "Redis";
 /// Limits toward Redis. The defaults suit servers in the same data centre.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
-    /// How many connections there are to the servers, all of them opened at the start. Commands of
-    /// many callers share one.
+    /// How many connections there are to the servers, all of them opened at the start if the servers
+    /// are there. Commands of many callers share one.
     pub connections: usize,
     /// How long a command may take, with all that is tried for it.
     pub timeout: Duration,
-    /// How long it may take to connect.
+    /// How long it may take to connect to a server or a Sentinel.
     pub connect: Duration,
     /// How often the servers are looked at: whether they are those of before, and fit.
     pub look: Duration,
@@ -85,9 +88,25 @@ pub enum RedisRefused {
         /// Its policy.
         policy: String,
     },
-    /// It did not answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    /// A server does not say whether it forgets what it was told to keep.
+    #[error(
+        "{server} does not say whether it forgets values when its memory is full (`maxmemory_policy` \
+         in what it answers to `INFO`): if the user in the address of Redis may not ask, run `ACL \
+         SETUSER USER +info` there; if it is a proxy, write the address of what is behind it"
+    )]
+    Unsaid {
+        /// Which server.
+        server: String,
+    },
+    /// A server or a Sentinel does not let us in.
+    #[error(
+        "Redis refuses the user and password in its address: {detail}; write those of a user whom \
+         the servers, and the Sentinels where there are some, let in"
+    )]
+    Login {
+        /// What it said.
+        detail: String,
+    },
 }
 
 /// A Redis, of whatever shape. Cheap to clone; clones, and the ports that it gives, share its
@@ -103,16 +122,20 @@ struct Inner {
 }
 
 impl Redis {
-    /// Connects to what the address names, and looks whether it can be relied upon.
+    /// Connects to what the address names, and looks whether it can be relied upon. That nobody
+    /// answers is no refusal: everything fails until somebody does, [`Redis::standing`] says so, and
+    /// whether it can be relied upon is seen then.
     ///
     /// - `redis://[user:password@]host[:6379][/database]`: a server alone;
     /// - `redis-sentinel://[user:password@]host[:26379],…/name`: the primary that Sentinels call so;
     /// - `redis-cluster://[user:password@]host[:6379],…`: a cluster, found through any of its nodes.
     ///
-    /// `rediss://`, `rediss-sentinel://` and `rediss-cluster://` are the same over TLS.
+    /// `rediss://`, `rediss-sentinel://` and `rediss-cluster://` are the same over TLS. They may
+    /// end in `?sslrootcert=FILE`, where others vouch for the servers than those whom this machine
+    /// trusts.
     ///
     /// # Errors
-    /// [`RedisRefused`] says what cannot be used, and how to mend it.
+    /// [`RedisRefused`] says what no waiting mends, and how to mend it.
     pub async fn open(url: &str, config: RedisConfig, node: &Node) -> Result<Self, RedisRefused> {
         let address = RedisAddress::read(url)?;
         let wire = Arc::new(Wire::open(&address, &config).await?);
@@ -143,8 +166,8 @@ impl Redis {
         self.0.fitness.when_seen_again(breaker);
     }
 
-    /// Hears how often another server has begun to answer, or one came back without its memory:
-    /// whoever filled them anew before must do so again.
+    /// Hears how often another server has begun to answer, or one came back without its memory: what
+    /// the one before had confirmed may be gone.
     #[must_use]
     pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
         self.0.fitness.changes()

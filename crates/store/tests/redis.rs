@@ -12,7 +12,7 @@ use tegata_core::{
     Ephemeral, Node, Realm, StoreError,
     port::{Held, Put, Space},
 };
-use tegata_engines::{RedisCluster, RedisSentinels, RedisServer};
+use tegata_engines::{RedisCluster, RedisSentinels, RedisServer, process::free_port};
 use tegata_store::{ReadsFrom, Redis, RedisConfig, RedisRefused};
 use tokio::time::{interval, timeout};
 
@@ -90,8 +90,139 @@ async fn a_wrong_password_is_said_and_not_shown() {
     let url = format!("redis://tester:hunter2@127.0.0.1:{}", server.node().port());
     let config = RedisConfig::default();
     let opened = Redis::open(&url, config, &Node::start()).await;
-    let said = opened.unwrap_err().to_string();
+    let refused = opened.unwrap_err();
+    assert!(matches!(refused, RedisRefused::Login { .. }), "{refused:?}");
+    let said = refused.to_string();
     assert!(said.contains("Redis") && !said.contains("hunter2"), "{said}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_said_by_sentinels_and_by_a_cluster_too() {
+    let (sentinels, cluster) = (RedisSentinels::start(), RedisCluster::start());
+    // One that is silent does not hide what the others say.
+    sentinels.sentinels()[0].process().hold();
+    cluster.kill(&cluster.nodes()[5]);
+    for url in [sentinels.url(), cluster.url()] {
+        let url = url.replace(tegata_engines::redis::PASSWORD, "hunter2");
+        let opened = Redis::open(&url, RedisConfig::default(), &Node::start()).await;
+        let refused = opened.unwrap_err();
+        assert!(matches!(refused, RedisRefused::Login { .. }), "{refused:?}");
+        assert!(!refused.to_string().contains("hunter2"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn servers_that_do_not_say_whether_they_evict_are_refused_with_what_mends_it() {
+    let (server, cluster) = (RedisServer::start(), RedisCluster::start());
+    let nodes = cluster.nodes().iter().chain([server.node()]).collect::<Vec<_>>();
+    for url in [server.url(), cluster.url()] {
+        let redis = opened(&url).await;
+        for node in &nodes {
+            node.ask(&["ACL", "SETUSER", "tester", "-info"]);
+        }
+        until("it is seen", async || {
+            redis.standing().evicts.is_some_and(|it| it.contains("+info"))
+        })
+        .await;
+        let refused = Redis::open(&url, RedisConfig::default(), &Node::start()).await.unwrap_err();
+        assert!(matches!(refused, RedisRefused::Unsaid { .. }), "{refused:?}");
+        for node in &nodes {
+            node.ask(&["ACL", "SETUSER", "tester", "+info"]);
+        }
+        until("it is mended", async || redis.standing().evicts.is_none()).await;
+    }
+}
+
+/// Nobody is there when the node starts: it starts, says so soon, and goes on when they come.
+async fn starts_without(url: &str, come: impl FnOnce()) -> Redis {
+    let redis = timeout(PATIENCE, opened(url)).await.unwrap();
+    assert!(redis.standing().unreachable.is_some());
+    let store = redis.ephemeral(ReadsFrom::Primary);
+    for _ in 0..5 {
+        let failed = timeout(Duration::from_secs(20), written(&store, "a")).await.unwrap();
+        let failed = failed.unwrap_err();
+        assert!(matches!(failed, StoreError::Unavailable { .. }), "{failed:?}");
+        assert!(!failed.to_string().contains(tegata_engines::redis::PASSWORD), "{failed}");
+    }
+    come();
+    until("they are found", async || written(&store, "a").await.is_ok()).await;
+    until("they are seen", async || redis.standing().unreachable.is_none()).await;
+    // The first whom it sees took nobody's place.
+    assert_eq!(redis.standing().changes, 0);
+    redis
+}
+
+#[tokio::test]
+async fn a_node_starts_while_a_server_is_away() {
+    let server = RedisServer::start();
+    server.kill();
+    starts_without(&server.url(), || server.launch()).await;
+}
+
+#[tokio::test]
+async fn a_node_starts_while_sentinels_are_away() {
+    let sentinels = RedisSentinels::start();
+    sentinels.sentinels().iter().for_each(|it| sentinels.kill(it));
+    let come = || sentinels.sentinels().iter().for_each(|it| sentinels.launch(it));
+    starts_without(&sentinels.url(), come).await;
+}
+
+#[tokio::test]
+async fn a_node_starts_while_a_cluster_is_away_and_finds_it_again_later() {
+    let cluster = RedisCluster::start();
+    let kill = || cluster.nodes().iter().for_each(|it| cluster.kill(it));
+    let launch = || {
+        cluster.nodes().iter().for_each(|it| cluster.launch(it));
+        cluster.settle();
+    };
+    kill();
+    let redis = starts_without(&cluster.url(), launch).await;
+    let store = redis.ephemeral(ReadsFrom::Primary);
+    kill();
+    until("it is seen", async || redis.standing().unreachable.is_some()).await;
+    launch();
+    until("it is found again", async || written(&store, "b").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_comes_later_and_evicts_is_seen() {
+    let server = RedisServer::told("maxmemory-policy allkeys-lru\n");
+    server.kill();
+    let redis = starts_without(&server.url(), || server.launch()).await;
+    let said = redis.standing().evicts.unwrap();
+    assert!(said.contains("allkeys-lru"), "{said}");
+}
+
+#[tokio::test]
+async fn a_cluster_whose_node_vanishes_with_a_command_never_says_that_nothing_happened() {
+    let cluster = RedisCluster::start();
+    let redis = opened(&cluster.url()).await;
+    let store = redis.ephemeral(ReadsFrom::Primary);
+    let primary = &cluster.nodes()[0];
+    let key = key_on_first(&cluster);
+    written(&store, &key).await.unwrap();
+    // It has the command, and goes away before it has answered.
+    primary.process().hold();
+    let (failed, ()) = tokio::join!(written(&store, &key), async {
+        tokio::task::yield_now().await;
+        cluster.kill(primary);
+    });
+    let failed = failed.unwrap_err();
+    assert!(matches!(failed, StoreError::Indeterminate { .. }), "{failed:?}");
+    // Nor does a refusal, which may be the answer to another attempt.
+    let other = &cluster.nodes()[1];
+    other.ask(&["ACL", "SETUSER", "tester", "-set"]);
+    until("it is refused", async || match written(&store, "key-on-second").await {
+        Err(StoreError::Indeterminate { .. }) => true,
+        Err(failed) => panic!("{failed:?}"),
+        Ok(()) => {
+            cluster.nodes().iter().filter(|it| it.process().id().is_some()).for_each(|node| {
+                node.ask(&["ACL", "SETUSER", "tester", "-set"]);
+            });
+            false
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -161,6 +292,77 @@ async fn a_primary_that_hangs_is_left_for_the_one_that_replaced_it() {
     // When it wakes, it still takes itself for the primary for a moment; nobody asks it.
     until("it follows", async || !old.is_primary()).await;
     assert!(read(&store, "b").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_sentinel_that_is_silent_keeps_nobody_away() {
+    let sentinels = RedisSentinels::start();
+    let redis = opened(&sentinels.url()).await;
+    let store = redis.ephemeral(ReadsFrom::Primary);
+    written(&store, "a").await.unwrap();
+    let primary = sentinels.primary().unwrap();
+    let first = sentinels.sentinels()[0].process();
+    first.hold();
+    sentinels.kill(primary);
+    until("the new primary is found", async || written(&store, "b").await.is_ok()).await;
+    // A node that starts meanwhile finds it, too.
+    let later = opened(&sentinels.url()).await;
+    assert_eq!(later.standing().unreachable, None);
+    until("it reads", async || {
+        read(&later.ephemeral(ReadsFrom::Primary), "b").await.is_ok_and(|it| it.is_some())
+    })
+    .await;
+    first.go_on();
+}
+
+/// Has the first Sentinel name somebody who is not there, as one does that was cut off before a
+/// failover.
+fn mislead(sentinels: &RedisSentinels) {
+    let nobody = free_port().to_string();
+    let first = &sentinels.sentinels()[0];
+    first.ask(&["SENTINEL", "REMOVE", RedisSentinels::NAME]);
+    first.ask(&["SENTINEL", "MONITOR", RedisSentinels::NAME, "127.0.0.1", &nobody, "2"]);
+}
+
+#[tokio::test]
+async fn a_sentinel_that_names_a_primary_that_is_gone_keeps_nobody_away() {
+    let sentinels = RedisSentinels::start();
+    mislead(&sentinels);
+    let redis = opened(&sentinels.url()).await;
+    assert_eq!(redis.standing().unreachable, None);
+    written(&redis.ephemeral(ReadsFrom::Primary), "a").await.unwrap();
+}
+
+#[tokio::test]
+async fn one_behind_sentinels_that_evicts_is_named_as_it_is_reached() {
+    let sentinels = RedisSentinels::start();
+    let primary = sentinels.primary().unwrap();
+    primary.ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let url = sentinels.url().replace("127.0.0.1", "localhost");
+    let opened = Redis::open(&url, RedisConfig::default(), &Node::start()).await;
+    let said = opened.unwrap_err().to_string();
+    assert!(said.contains(&format!("-h 127.0.0.1 -p {} ", primary.port())), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_by_its_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(file("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(file("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let port = free_port();
+    let (certificate, key) = (file("cert.pem"), file("key.pem"));
+    let _server = RedisServer::told(&format!(
+        "tls-port {port}\ntls-cert-file {certificate}\ntls-key-file {key}\ntls-auth-clients no\n"
+    ));
+    let password = tegata_engines::redis::PASSWORD;
+    let at = format!("rediss://tester:{password}@localhost:{port}");
+    let redis = opened(&format!("{at}?sslrootcert={certificate}")).await;
+    written(&redis.ephemeral(ReadsFrom::Primary), "a").await.unwrap();
+    // One whom nobody vouches for is not spoken to.
+    let doubting = opened(&at).await;
+    assert!(doubting.standing().unreachable.is_some());
 }
 
 /// A key whose value lies on the first node of a cluster.

@@ -1,8 +1,6 @@
 //! The address of Redis, as operators write it.
 
-use redis::{
-    ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo,
-};
+use std::fmt;
 
 use super::RedisRefused;
 use crate::url::decoded;
@@ -24,11 +22,16 @@ pub struct Address {
     pub(super) shape: Shape,
     pub(super) tls: bool,
     /// Servers, Sentinels, or some nodes of the cluster.
-    pub(super) places: Vec<(String, u16)>,
-    user: Option<String>,
-    password: Option<String>,
-    database: i64,
+    pub(super) places: Vec<Place>,
+    /// The file of those who vouch for the servers, where it is not those whom this machine trusts.
+    pub(super) roots: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) database: i64,
 }
+
+/// A host and a port.
+pub(super) type Place = (String, u16);
 
 impl Address {
     /// Reads an address.
@@ -41,9 +44,21 @@ impl Address {
             Some(kind) => (kind, true),
             None => (scheme.strip_prefix("redis").unwrap_or(scheme), false),
         };
+        if rest.rsplit('@').next().is_some_and(|rest| rest.contains('#')) {
+            return Err(refused(
+                "it ends in a fragment (`#…`): servers are trusted by certificates",
+            ));
+        }
         let (login, rest) = match rest.rsplit_once('@') {
+            Some((login, _)) if login.contains("?sslrootcert=") => {
+                return Err(refused("write `%40` for an `@` in what follows `sslrootcert=`"));
+            }
             Some((login, rest)) => (Some(login), rest),
             None => (None, rest),
+        };
+        let (rest, roots) = match rest.split_once('?') {
+            None => (rest, None),
+            Some((rest, query)) => (rest, Some(roots(query, tls)?)),
         };
         let (places, path) = rest.split_once('/').unwrap_or((rest, ""));
         let usual = if kind == "-sentinel" { 26379 } else { 6379 };
@@ -65,7 +80,7 @@ impl Address {
                     "it does not say what the Sentinels call the primary: end it with `/NAME`",
                 ));
             }
-            "-sentinel" => Shape::Sentinels { name: name.to_owned() },
+            "-sentinel" => Shape::Sentinels { name: decoded(name).map_err(refused)? },
             "-cluster" => Shape::Cluster,
             _ => {
                 return Err(refused(
@@ -84,64 +99,45 @@ impl Address {
             return Err(refused("a cluster has one database, 0"));
         }
         let (user, password) = login.map_or(Ok((None, None)), credentials)?;
-        Ok(Self { shape, tls, places, user, password, database })
-    }
-
-    /// Who we are.
-    pub(super) fn login(&self) -> RedisConnectionInfo {
-        // RESP3 tells when the other side goes away.
-        let login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
-        let mut login = login.set_db(self.database);
-        if let Some(user) = &self.user {
-            login = login.set_username(user);
-        }
-        if let Some(password) = &self.password {
-            login = login.set_password(password);
-        }
-        login
-    }
-
-    /// Where they are, as the driver names it.
-    pub(super) fn addresses(&self) -> Vec<ConnectionAddr> {
-        let address = |(host, port): &(String, u16)| match self.tls {
-            true => ConnectionAddr::TcpTls {
-                host: host.clone(),
-                port: *port,
-                insecure: false,
-                tls_params: None,
-            },
-            false => ConnectionAddr::Tcp(host.clone(), *port),
-        };
-        self.places.iter().map(address).collect()
-    }
-
-    /// The ways to connect to each.
-    pub(super) fn infos(&self) -> Result<Vec<ConnectionInfo>, redis::RedisError> {
-        let info = |address: ConnectionAddr| {
-            Ok(address.into_connection_info()?.set_redis_settings(self.login()))
-        };
-        self.addresses().into_iter().map(info).collect()
-    }
-
-    /// Name and password of the user, where there are some.
-    pub(super) fn user(&self) -> (Option<&str>, Option<&str>) {
-        (self.user.as_deref(), self.password.as_deref())
-    }
-
-    /// The number of the database.
-    pub(super) const fn database(&self) -> i64 {
-        self.database
+        Ok(Self { shape, tls, places, roots, user, password, database })
     }
 }
 
-impl std::fmt::Debug for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, place) in self.places.iter().enumerate() {
+            let comma = if n == 0 { "" } else { "," };
+            write!(f, "{comma}{}", shown(place))?;
+        }
+        match &self.shape {
+            Shape::Sentinels { name } => write!(f, "/{name}"),
+            Shape::Alone | Shape::Cluster => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Address({:?}, {:?})", self.shape, self.places)
     }
 }
 
+/// A place as it is written.
+pub(super) fn shown((host, port): &Place) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// What follows the `?`: the file of those who vouch for the servers.
+fn roots(query: &str, tls: bool) -> Result<String, RedisRefused> {
+    match query.split_once('=') {
+        Some(("sslrootcert", file)) if tls => decoded(file).map_err(refused),
+        Some(("sslrootcert", _)) => Err(refused("`sslrootcert` is for addresses with `rediss`")),
+        _ => Err(refused("after `?` it may say `sslrootcert=FILE`, and nothing else")),
+    }
+}
+
 /// `host:port`, `host`, `[::1]:port`.
-fn place(text: &str, usual: u16) -> Result<(String, u16), RedisRefused> {
+fn place(text: &str, usual: u16) -> Result<Place, RedisRefused> {
     let bracketed = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let (host, port) = match bracketed {
         Some((host, port)) => (host, port.strip_prefix(':')),
@@ -168,7 +164,7 @@ fn credentials(login: &str) -> Result<(Option<String>, Option<String>), RedisRef
     Ok((some(user)?, password.map_or(Ok(None), some)?))
 }
 
-fn refused(detail: &str) -> RedisRefused {
+pub(super) fn refused(detail: &str) -> RedisRefused {
     RedisRefused::Address { detail: detail.to_owned() }
 }
 
@@ -183,13 +179,17 @@ mod tests {
         assert_eq!(alone.places, [("127.0.0.1".to_owned(), 6379)]);
         let tls = Address::read("rediss://me:p%40ss@[::1]:7000/3").unwrap();
         assert!(tls.tls);
-        assert_eq!(tls.user(), (Some("me"), Some("p@ss")));
+        assert_eq!((tls.user.as_deref(), tls.password.as_deref()), (Some("me"), Some("p@ss")));
         assert_eq!((tls.places[0].0.as_str(), tls.places[0].1, tls.database), ("::1", 7000, 3));
         let watched = Address::read("redis-sentinel://:secret@a,b:1/main/2").unwrap();
         assert_eq!(watched.shape, Shape::Sentinels { name: "main".to_owned() });
-        assert_eq!(watched.user(), (None, Some("secret")));
+        assert_eq!((watched.user.as_deref(), watched.password.as_deref()), (None, Some("secret")));
         assert_eq!(watched.places, [("a".to_owned(), 26379), ("b".to_owned(), 1)]);
+        assert_eq!(watched.to_string(), "a:26379,b:1/main");
         assert_eq!(Address::read("redis-cluster://a,b:7001").unwrap().shape, Shape::Cluster);
+        let own = Address::read("rediss-sentinel://u:p@a,[::1]:7/main?sslrootcert=/a%20b").unwrap();
+        assert_eq!((own.roots.as_deref(), own.tls), (Some("/a b"), true));
+        assert_eq!(own.to_string(), "a:26379,[::1]:7/main");
     }
 
     #[test]
@@ -204,6 +204,9 @@ mod tests {
             ("redis-sentinel://u:secret@a", "end it with `/NAME`"),
             ("redis-cluster://u:secret@a/1", "one database"),
             ("redis://u:secret%zz@a", "hexadecimal"),
+            ("redis://u:secret@a?sslrootcert=secret", "is for addresses with `rediss`"),
+            ("rediss://u:secret@a?secret=secret", "nothing else"),
+            ("rediss://u:secret@a/#insecure", "fragment"),
         ] {
             let said = Address::read(url).unwrap_err().to_string();
             assert!(said.contains(part) && !said.contains("secret"), "{said}");

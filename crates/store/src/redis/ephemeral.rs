@@ -21,7 +21,7 @@ use super::{
     BACKEND, Inner,
     fault::Fault,
     held::{self, Kept},
-    line::Role,
+    reach::Role,
     script::{Known, Scripts},
 };
 use crate::declared;

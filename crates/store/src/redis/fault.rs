@@ -10,6 +10,8 @@ use super::BACKEND;
 pub(super) enum Fault {
     /// It was never sent.
     Unsent(String),
+    /// It was never sent, since a server is there that does not let us in.
+    Barred(String),
     /// A server refused it, and did nothing.
     Refused(String),
     /// A server has no memory left for it, and did nothing.
@@ -19,6 +21,25 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// What the driver said when it was to connect.
+    pub(super) fn connecting(error: &RedisError) -> Self {
+        let text = text(error);
+        if is_about_login(error) { Self::Barred(text) } else { Self::Unsent(text) }
+    }
+
+    /// What the driver said of a command to a cluster. It may have sent it before, to a server that
+    /// went away before it answered, and this is the answer to the last attempt alone: so this tells
+    /// that nothing happened only where it was never handed over.
+    pub(super) fn answering_on_cluster(error: &RedisError) -> Self {
+        match Self::answering(error) {
+            full @ Self::Full(_) => full,
+            Self::Unsent(detail)
+            | Self::Barred(detail)
+            | Self::Refused(detail)
+            | Self::Lost(detail) => Self::Lost(detail),
+        }
+    }
+
     /// What the driver said of a command that was, or may have been, sent.
     pub(super) fn answering(error: &RedisError) -> Self {
         let text = text(error);
@@ -39,9 +60,10 @@ impl Fault {
     /// The error of a question: nothing can have happened, whatever was lost.
     pub(super) fn of_question(self) -> StoreError {
         match self {
-            Self::Unsent(detail) | Self::Refused(detail) | Self::Lost(detail) => {
-                StoreError::Unavailable { backend: BACKEND, detail }
-            }
+            Self::Unsent(detail)
+            | Self::Barred(detail)
+            | Self::Refused(detail)
+            | Self::Lost(detail) => StoreError::Unavailable { backend: BACKEND, detail },
             Self::Full(detail) => StoreError::Full { backend: BACKEND, detail },
         }
     }
@@ -71,6 +93,14 @@ pub(super) fn ends_connection(error: &RedisError) -> bool {
     ) || error.is_timeout()
         || error.is_connection_dropped()
         || error.is_unrecoverable_error()
+}
+
+/// Whether no waiting mends it: a server is there, and does not want us.
+pub(super) fn is_about_login(error: &RedisError) -> bool {
+    let kind = error.kind();
+    kind == ErrorKind::AuthenticationFailed
+        || kind == ErrorKind::Server(ServerErrorKind::NoPerm)
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
 }
 
 /// What is said, on one line.

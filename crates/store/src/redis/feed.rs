@@ -22,17 +22,25 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ::redis::{ErrorKind, RedisError, ServerErrorKind};
+use ::redis::RedisError;
 use tegata_core::{
     Feed, Node, StoreError, Subscription,
     port::{BoxFuture, Message, Topic},
 };
 use tokio::task::JoinSet;
 
-use self::{address::Address, publisher::Publisher, reader::Reader};
-use crate::fan::Fans;
+use self::{
+    publisher::Publisher,
+    reader::{Deaf, Reader},
+};
+use super::{
+    RedisRefused,
+    address::{Address, Shape},
+    fault::is_about_login,
+    reach::{Limits, Reach, Role},
+};
+use crate::{fan::Fans, url::is_here};
 
-mod address;
 mod publisher;
 mod reader;
 
@@ -66,6 +74,13 @@ impl Default for RedisFeedConfig {
     }
 }
 
+impl RedisFeedConfig {
+    /// Answers have limits of their own, by what is asked.
+    const fn limits(&self) -> Limits {
+        Limits { connect: self.connect, answer: None }
+    }
+}
+
 /// Why Redis cannot carry a feed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RedisFeedRefused {
@@ -95,10 +110,11 @@ pub enum RedisFeedRefused {
 pub struct RedisFeed(Arc<Inner>);
 
 struct Inner {
-    address: Arc<Address>,
+    reach: Arc<Reach>,
     node: Node,
     publisher: Publisher,
     fans: Fans,
+    deaf: Deaf,
     config: RedisFeedConfig,
     /// Which topics are read, in the order of [`Topic::ALL`].
     heard: [tokio::sync::Mutex<bool>; Topic::ALL.len()],
@@ -116,9 +132,9 @@ impl RedisFeed {
         config: RedisFeedConfig,
         node: &Node,
     ) -> Result<Self, RedisFeedRefused> {
-        let address = Arc::new(Address::read(url)?);
-        let first = match address.connect(&config).await {
-            Ok(connection) => Ok(connection),
+        let reach = Arc::new(reach(url)?);
+        let first = match reach.connect(Role::Primary, config.limits()).await {
+            Ok(open) => Ok(open.connection),
             Err(error) if is_about_login(&error) => {
                 return Err(RedisFeedRefused::Login { detail: error.to_string() });
             }
@@ -126,20 +142,21 @@ impl RedisFeed {
                 tracing::warn!(
                     %error,
                     "Redis at {} does not answer; going on without it until it does",
-                    address.places()
+                    reach.places()
                 );
-                Err(address.silence(&error))
+                Err(silence(&reach, &error))
             }
         };
         let mut tasks = JoinSet::new();
         let (publisher, keeping) =
-            Publisher::new(first, Arc::clone(&address), config.clone(), node.clone());
+            Publisher::new(first, Arc::clone(&reach), config.clone(), node.clone());
         tasks.spawn(keeping);
         Ok(Self(Arc::new(Inner {
-            address,
+            reach,
             node: node.clone(),
             publisher,
             fans: Fans::new(config.waiting),
+            deaf: Deaf::default(),
             config,
             heard: Default::default(),
             tasks: parking_lot::Mutex::new(tasks),
@@ -161,7 +178,8 @@ impl Inner {
         let reader = Reader::begin(
             topic.name(),
             self.fans.of(topic).clone(),
-            Arc::clone(&self.address),
+            self.deaf.clone(),
+            Arc::clone(&self.reach),
             self.config.clone(),
             self.node.clone(),
         );
@@ -185,7 +203,7 @@ impl Feed for RedisFeed {
     }
 
     fn outage(&self) -> Option<String> {
-        self.0.publisher.outage()
+        self.0.publisher.outage().or_else(|| self.0.deaf.outage())
     }
 }
 
@@ -193,10 +211,70 @@ fn unavailable(detail: impl Into<String>) -> StoreError {
     StoreError::Unavailable { backend: BACKEND, detail: detail.into() }
 }
 
-/// Whether no waiting mends it: the server is there, and does not want us.
-fn is_about_login(error: &RedisError) -> bool {
-    let kind = error.kind();
-    kind == ErrorKind::AuthenticationFailed
-        || kind == ErrorKind::Server(ServerErrorKind::NoPerm)
-        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+/// The way to the server that the address names.
+fn reach(url: &str) -> Result<Reach, RedisFeedRefused> {
+    let unusable = |refused| match refused {
+        RedisRefused::Address { detail } => RedisFeedRefused::Address { detail },
+        other => RedisFeedRefused::Address { detail: other.to_string() },
+    };
+    let address = Address::read(url).map_err(unusable)?;
+    if address.shape == Shape::Cluster {
+        let detail = "a Redis Cluster keeps the streams of an event on different servers; use a \
+                      Redis of its own for events, or `nats://`, while everything else stays on the \
+                      cluster";
+        return Err(RedisFeedRefused::Address { detail: detail.to_owned() });
+    }
+    if !address.tls && !address.places.iter().all(|(host, _)| is_here(host)) {
+        tracing::warn!(
+            "the connection to Redis is not encrypted: events and passwords can be read on the \
+             way; write `rediss://` or `rediss-sentinel://`, or keep the network to yourself"
+        );
+    }
+    Reach::new(&address).map_err(unusable)
+}
+
+/// Why nobody is there.
+fn silence(reach: &Reach, error: &RedisError) -> String {
+    format!("no primary answers at `{}`: {error}", reach.places())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_is_no_address_and_shows_nothing_of_it() {
+        for bad in [
+            "",
+            "hunter2",
+            "nats://u:hunter2@bus",
+            "redis://u:hunter2@",
+            "redis://u:hunter2@cache/hunter2",
+            "redis://u:hunter2@cache?hunter=2",
+            "rediss://u:hunter2@cache/#insecure",
+            "rediss://u:hunter2@cache?sslrootcert=/none/hunter2",
+            "redis-sentinel://u:hunter2@one,two",
+            "redis-sentinel://u:hunter2@one,/main",
+            "redis-sentinel://u:hunter2@one:hunter2/main",
+            "redis-sentinel://u:hunter2@one/main/hunter2",
+            "redis-sentinel://u:hunter2%zz@one/main",
+            "redis-cluster://u:hunter2@one,two",
+        ] {
+            let error = reach(bad).err().unwrap_or_else(|| panic!("{bad} is taken"));
+            assert!(!error.to_string().contains("hunter"), "{error}");
+        }
+    }
+
+    #[test]
+    fn takes_what_operators_write() {
+        for (url, places) in [
+            ("redis://u:p@cache", "cache:6379"),
+            ("redis://cache:7000/3", "cache:7000"),
+            ("rediss://u:p@cache:6380/0", "cache:6380"),
+            ("redis-sentinel://u:p@one,two:5,[::1]:7/main", "one:26379,two:5,[::1]:7/main"),
+            ("rediss-sentinel://one/main/2", "one:26379/main"),
+        ] {
+            assert_eq!(reach(url).map_err(|it| it.to_string()).unwrap().places(), places);
+        }
+    }
 }

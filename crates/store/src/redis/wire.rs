@@ -1,14 +1,17 @@
 //! How commands reach the servers, whatever shape Redis has.
 
-use redis::{Cmd, RedisResult, Value};
-use tegata_core::StoreError;
+use std::sync::Arc;
+
+use redis::{Cmd, RedisError, RedisResult, Value};
+use tokio::time::timeout;
 
 use super::{
     RedisConfig, RedisRefused,
-    address::{Address, Shape},
+    address::{Address, Place, Shape},
     cluster::Nodes,
-    fault::{Fault, is_unknown_script},
-    line::{Lines, Role},
+    fault::{Fault, is_about_login, is_unknown_script},
+    line::Lines,
+    reach::{Reach, Role},
     script::Known,
 };
 
@@ -21,24 +24,40 @@ pub(super) enum Wire {
 }
 
 impl Wire {
-    /// Connects, and opens as many connections as there are to be.
+    /// Opens as many connections as there are to be, as far as anybody answers: the others are made
+    /// when they are needed.
+    ///
+    /// # Errors
+    /// What no waiting mends: the address cannot be used, or somebody does not let us in.
     pub(super) async fn open(
         address: &Address,
         config: &RedisConfig,
     ) -> Result<Self, RedisRefused> {
-        if address.shape == Shape::Cluster {
-            return Ok(Self::Cluster(Box::new(Nodes::open(address, config).await?)));
-        }
-        let primary = Lines::new(address, Role::Primary, config.connections, config)?;
-        primary.warm().await.map_err(Fault::of_question)?;
-        let replica = match address.shape {
-            Shape::Sentinels { .. } => {
-                let few = (config.connections / 4).max(1);
-                Some(Box::new(Lines::new(address, Role::Replica, few, config)?))
-            }
-            Shape::Alone | Shape::Cluster => None,
+        let wire = if address.shape == Shape::Cluster {
+            Self::Cluster(Box::new(Nodes::new(address, config)?))
+        } else {
+            let reach = Arc::new(Reach::new(address)?);
+            let primary = Lines::new(&reach, Role::Primary, config.connections, config);
+            let few = (config.connections / 4).max(1);
+            let replica = matches!(address.shape, Shape::Sentinels { .. })
+                .then(|| Box::new(Lines::new(&reach, Role::Replica, few, config)));
+            Self::Lines { primary: Box::new(primary), replica }
         };
-        Ok(Self::Lines { primary: Box::new(primary), replica })
+        let warmed = match &wire {
+            Self::Cluster(nodes) => nodes.warm().await,
+            Self::Lines { primary, replica } => {
+                let warmed = primary.warm().await;
+                if let (Ok(()), Some(replica)) = (&warmed, replica) {
+                    // That there is none, or it is late, keeps nobody.
+                    let _warmed = timeout(config.connect, replica.warm()).await;
+                }
+                warmed
+            }
+        };
+        match warmed {
+            Err(Fault::Barred(detail)) => Err(RedisRefused::Login { detail }),
+            _ => Ok(wire),
+        }
     }
 
     /// Whether there are replicas to read from.
@@ -48,7 +67,7 @@ impl Wire {
 
     /// Asks about a key.
     pub(super) async fn ask(&self, role: Role, key: &[u8], command: &Cmd) -> Result<Value, Fault> {
-        self.send(role, key, command).await?.map_err(|error| Fault::answering(&error))
+        self.send(role, key, command).await?.map_err(|error| self.fault(&error))
     }
 
     /// Runs a script about a key.
@@ -72,7 +91,14 @@ impl Wire {
             Err(error) if is_unknown_script(&error) => {
                 self.ask(Role::Primary, key, &command("EVAL", &script.text)).await
             }
-            other => other.map_err(|error| Fault::answering(&error)),
+            other => other.map_err(|error| self.fault(&error)),
+        }
+    }
+
+    fn fault(&self, error: &RedisError) -> Fault {
+        match self {
+            Self::Lines { .. } => Fault::answering(error),
+            Self::Cluster(_) => Fault::answering_on_cluster(error),
         }
     }
 
@@ -95,46 +121,49 @@ impl Wire {
     ///
     /// # Errors
     /// None can be.
-    pub(super) async fn servers(&self) -> Result<Vec<Server>, StoreError> {
+    pub(super) async fn look(&self) -> Result<Look, Fault> {
         let info = redis::cmd("INFO");
         let (primary, replica) = match self {
             Self::Lines { primary, replica } => (primary, replica),
-            Self::Cluster(nodes) => return nodes.servers(&info).await,
+            Self::Cluster(nodes) => return nodes.look(&info).await,
         };
-        let told = primary.ask(&info).await;
-        let told = told.and_then(|it| it.map_err(|error| Fault::answering(&error)));
-        let mut servers = vec![Server::read(primary.place(), &told.map_err(Fault::of_question)?)];
+        let (told, place) = primary.ask_someone(&info).await?;
+        let mut servers = vec![Server::telling(&place, told)?];
         if let Some(replica) = replica {
             // That there is none at the moment says nothing of the primary.
-            if let Ok(Ok(told)) = replica.ask(&info).await {
-                servers.push(Server::read(replica.place(), &told));
+            if let Ok((told, place)) = replica.ask_someone(&info).await {
+                servers.extend(Server::telling(&place, told));
             }
         }
-        Ok(servers)
+        Ok(Look { servers, whole: true })
     }
+}
+
+/// What was seen of the servers.
+pub(super) struct Look {
+    pub(super) servers: Vec<Server>,
+    /// Whether all that can be primaries have answered.
+    pub(super) whole: bool,
 }
 
 /// What a server says of itself.
 pub(super) struct Server {
     /// Under which address it was reached.
-    pub(super) address: (String, u16),
+    pub(super) address: Place,
     pub(super) info: String,
 }
 
 impl Server {
-    /// What it answered to `INFO`.
-    pub(super) fn read(address: (String, u16), answer: &Value) -> Self {
+    /// What it answered to `INFO`. One that does not let us ask says nothing.
+    pub(super) fn telling(place: &Place, answer: RedisResult<Value>) -> Result<Self, Fault> {
         let info = match answer {
-            Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-            Value::VerbatimString { text, .. } | Value::SimpleString(text) => text.clone(),
-            _ => String::new(),
+            Ok(Value::BulkString(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+            Ok(Value::VerbatimString { text, .. } | Value::SimpleString(text)) => text,
+            Ok(_) => String::new(),
+            Err(error) if is_about_login(&error) => String::new(),
+            Err(error) => return Err(Fault::answering(&error)),
         };
-        let mut server = Self { address, info };
-        // Behind Sentinels, the address that is known is not its own.
-        if let Some(port) = server.get("tcp_port").and_then(|port| port.parse().ok()) {
-            server.address.1 = port;
-        }
-        server
+        Ok(Self { address: place.clone(), info })
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {

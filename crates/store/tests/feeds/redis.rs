@@ -146,6 +146,37 @@ async fn another_primary_is_found_and_heard_as_a_gap() {
     soon(async || here.outage().is_none() && there.outage().is_none()).await;
 }
 
+/// As after a failover that the first Sentinel did not see.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_that_names_a_primary_that_is_gone_keeps_nobody_away() {
+    let sentinels = RedisSentinels::start();
+    let (first, nobody) = (&sentinels.sentinels()[0], free_port().to_string());
+    first.ask(&["SENTINEL", "REMOVE", RedisSentinels::NAME]);
+    first.ask(&["SENTINEL", "MONITOR", RedisSentinels::NAME, "127.0.0.1", &nobody, "2"]);
+    let feed: Arc<dyn Feed> = Arc::new(redis(&sentinels.url()).await.unwrap());
+    assert_eq!(feed.outage(), None);
+    let mut heard = feed.subscribe(Topic::Revocations).await.unwrap();
+    until_carried(feed.clone(), heard.as_mut(), "all the same").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_cannot_read_is_an_outage() {
+    let server = RedisServer::start();
+    let feed = redis(&server.url()).await.unwrap();
+    let mut heard = feed.subscribe(Topic::Revocations).await.unwrap();
+    assert_eq!(feed.outage(), None);
+    server.node().ask(&["ACL", "SETUSER", "tester", "-xread"]);
+    soon(async || feed.outage().is_some()).await;
+    // Publishing goes on, and says nothing of that.
+    feed.publish(push("unheard")).await.unwrap();
+    let outage = feed.outage().unwrap();
+    assert!(outage.contains(STREAM) && !outage.contains(PASSWORD), "{outage}");
+    server.node().ask(&["ACL", "SETUSER", "tester", "+xread"]);
+    soon(async || feed.outage().is_none()).await;
+    insist(&feed, push("heard")).await;
+    until(heard.as_mut(), "heard").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_not_let_in_is_told_so() {
     let server = RedisServer::start();

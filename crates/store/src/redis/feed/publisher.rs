@@ -16,9 +16,8 @@ use tokio::{
 };
 
 use super::{
-    BACKEND, RedisFeedConfig,
-    address::{Address, check_primary, within},
-    unavailable,
+    super::reach::{Reach, Role, check, within},
+    BACKEND, RedisFeedConfig, silence, unavailable,
 };
 use crate::pause::{pause, wait};
 
@@ -52,13 +51,13 @@ impl Publisher {
     /// runs.
     pub(super) fn new(
         first: Result<MultiplexedConnection, String>,
-        address: Arc<Address>,
+        reach: Arc<Reach>,
         config: RedisFeedConfig,
         node: Node,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, link) = watch::channel(first.map_or_else(Link::Down, Link::Up));
         let doubts = Arc::<Doubts>::default();
-        let keeping = keep(sender, Arc::clone(&doubts), address, config.clone(), node);
+        let keeping = keep(sender, Arc::clone(&doubts), reach, config.clone(), node);
         (Self { link, doubts, config }, keeping)
     }
 
@@ -139,7 +138,7 @@ fn entries(name: &str, message: &Message, kept: u32) -> Pipeline {
 async fn keep(
     link: watch::Sender<Link>,
     doubts: Arc<Doubts>,
-    address: Arc<Address>,
+    reach: Arc<Reach>,
     config: RedisFeedConfig,
     node: Node,
 ) {
@@ -157,12 +156,12 @@ async fn keep(
                 let broken = doubts.broken.swap(false, Ordering::SeqCst);
                 let checked = match broken {
                     true => Err((ErrorKind::Io, "the connection broke").into()),
-                    false => check_primary(&mut connection, config.answer).await,
+                    false => check(&mut connection, Role::Primary, config.answer).await,
                 };
                 match checked {
                     Ok(()) => attempts = 1,
                     Err(error) => {
-                        let detail = address.silence(&error);
+                        let detail = silence(&reach, &error);
                         tracing::warn!("events are not carried: {detail}");
                         link.send_replace(Link::Down(detail));
                     }
@@ -171,14 +170,14 @@ async fn keep(
             Link::Down(_) => {
                 attempts += 1;
                 wait(pause(&node, attempts)).await;
-                match address.connect(&config).await {
-                    Ok(connection) => {
-                        tracing::info!("Redis at {} carries events", address.places());
+                match reach.connect(Role::Primary, config.limits()).await {
+                    Ok(open) => {
+                        tracing::info!("Redis at {} carries events", reach.places());
                         doubts.broken.store(false, Ordering::SeqCst);
-                        link.send_replace(Link::Up(connection));
+                        link.send_replace(Link::Up(open.connection));
                     }
                     Err(error) => {
-                        link.send_replace(Link::Down(address.silence(&error)));
+                        link.send_replace(Link::Down(silence(&reach, &error)));
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! The hearing end of one topic: follows its stream, and notices what it cannot have read.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ::redis::{
     FromRedisValue as _, RedisResult,
@@ -8,11 +8,12 @@ use ::redis::{
     cmd, pipe,
     streams::{StreamId, StreamRangeReply, StreamReadReply},
 };
+use parking_lot::Mutex;
 use tegata_core::{Node, port::Heard};
 
 use super::{
+    super::reach::{Reach, Role, within},
     RedisFeedConfig,
-    address::{Address, within},
 };
 use crate::{
     fan::Fan,
@@ -21,16 +22,39 @@ use crate::{
 
 /// How long the server waits for a new entry before it answers that there is none.
 const BLOCK: Duration = Duration::from_secs(1);
+/// How long it waits where the answer is awaited; 0 would be for ever.
+const AT_ONCE: Duration = Duration::from_millis(1);
 /// How many entries are read at once.
 const BATCH: usize = 500;
 /// Before the first entry of any stream.
 const BEGINNING: &str = "0-0";
 
+/// Which streams cannot be read at the moment, and why.
+#[derive(Clone, Default)]
+pub(super) struct Deaf(Arc<Mutex<BTreeMap<&'static str, String>>>);
+
+impl Deaf {
+    /// Why something is not heard, if it is not.
+    pub(super) fn outage(&self) -> Option<String> {
+        let deaf = self.0.lock();
+        deaf.iter().next().map(|(stream, why)| format!("the stream `{stream}` is not read: {why}"))
+    }
+
+    fn note(&self, stream: &'static str, read: Result<(), String>) {
+        let mut deaf = self.0.lock();
+        match read {
+            Ok(()) => deaf.remove(stream),
+            Err(why) => deaf.insert(stream, why),
+        };
+    }
+}
+
 /// Reads the stream of one topic.
 pub(super) struct Reader {
     stream: &'static str,
     fan: Fan,
-    address: Arc<Address>,
+    deaf: Deaf,
+    reach: Arc<Reach>,
     config: RedisFeedConfig,
     node: Node,
     connection: Option<MultiplexedConnection>,
@@ -43,53 +67,73 @@ impl Reader {
     pub(super) async fn begin(
         stream: &'static str,
         fan: Fan,
-        address: Arc<Address>,
+        deaf: Deaf,
+        reach: Arc<Reach>,
         config: RedisFeedConfig,
         node: Node,
     ) -> RedisResult<Self> {
-        let mut connection = address.connect(&config).await?;
+        let open = reach.connect(Role::Primary, config.limits()).await?;
+        let mut connection = open.connection;
         let last = cmd("XREVRANGE").arg(stream).arg("+").arg("-").arg("COUNT").arg(1).to_owned();
         let last = within(config.answer, last.query_async::<StreamRangeReply>(&mut connection));
         let after = tail(last.await?);
-        Ok(Self { stream, fan, address, config, node, connection: Some(connection), after })
+        Ok(Self { stream, fan, deaf, reach, config, node, connection: Some(connection), after })
     }
 
     /// Reads for ever.
     pub(super) async fn read(mut self) {
         let mut attempts = 1;
         loop {
-            let Some(mut connection) = self.connection.take() else {
-                attempts += 1;
-                wait(pause(&self.node, attempts)).await;
-                if let Ok(mut connection) = self.address.connect(&self.config).await {
-                    // It may be another server, and what it did not learn from the one before is
-                    // missed. What is said after the gap is read from here on.
-                    if let Ok(there) = self.look(&mut connection).await {
-                        if there.is_missed(&self.after, self.config.kept) {
-                            self.after = there.tail;
-                        }
-                        self.fan.say(Heard::Gap);
-                        self.connection = Some(connection);
-                    }
+            let followed = match self.connection.take() {
+                Some(mut connection) => {
+                    // The first answer on a new connection is not waited for: it tells that it reads.
+                    let block = if attempts == 1 { BLOCK } else { AT_ONCE };
+                    let followed = self.follow(&mut connection, block).await;
+                    followed.map(|()| (connection, 1))
                 }
-                continue;
+                None => {
+                    attempts += 1;
+                    wait(pause(&self.node, attempts)).await;
+                    self.connect().await.map(|connection| (connection, attempts))
+                }
             };
-            match self.follow(&mut connection).await {
-                Ok(()) => {
-                    attempts = 1;
-                    self.connection = Some(connection);
+            match followed {
+                Ok((connection, 1)) => {
+                    (self.connection, attempts) = (Some(connection), 1);
+                    self.deaf.note(self.stream, Ok(()));
                 }
-                Err(error) => tracing::debug!(%error, "the stream `{}` breaks off", self.stream),
+                Ok((connection, _)) => self.connection = Some(connection),
+                Err(error) => {
+                    tracing::debug!(%error, "the stream `{}` breaks off", self.stream);
+                    self.deaf.note(self.stream, Err(error.to_string()));
+                }
             }
         }
     }
 
+    /// A new connection. It may lead to another server, and what that did not learn from the one
+    /// before is missed; what is said after the gap is read from here on.
+    async fn connect(&mut self) -> RedisResult<MultiplexedConnection> {
+        let open = self.reach.connect(Role::Primary, self.config.limits()).await?;
+        let mut connection = open.connection;
+        let there = self.look(&mut connection).await?;
+        if there.is_missed(&self.after, self.config.kept) {
+            self.after = there.tail;
+        }
+        self.fan.say(Heard::Gap);
+        Ok(connection)
+    }
+
     /// Reads what there is, or waits a while for the next.
-    async fn follow(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    async fn follow(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        block: Duration,
+    ) -> RedisResult<()> {
         let mut next = cmd("XREAD");
-        next.arg("COUNT").arg(BATCH).arg("BLOCK").arg(BLOCK.as_millis().to_string());
+        next.arg("COUNT").arg(BATCH).arg("BLOCK").arg(block.as_millis().to_string());
         next.arg("STREAMS").arg(self.stream).arg(&self.after);
-        let patience = BLOCK + self.config.answer;
+        let patience = block + self.config.answer;
         let read = next.query_async::<Option<StreamReadReply>>(connection);
         let read = within(patience, read).await?.unwrap_or_default();
         let entries = read.keys.into_iter().flat_map(|key| key.ids).collect::<Vec<_>>();

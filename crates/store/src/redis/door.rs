@@ -1,0 +1,54 @@
+//! A connection that all who need it share, also while it is made. Making it goes on when those who
+//! wait for it leave, so that it is there for the next.
+
+use std::time::Duration;
+
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
+use parking_lot::Mutex;
+use tokio::time::timeout;
+
+use super::fault::Fault;
+
+type Opening<T> = Shared<BoxFuture<'static, Result<T, Fault>>>;
+
+/// A connection that is made when it is needed, and anew when it is of no more use.
+pub(super) struct Door<T: Clone>(Mutex<Option<Opening<T>>>);
+
+impl<T: Clone + Send + Sync + 'static> Door<T> {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// The connection that is there, if it is of use, or a new one. Nobody waits for it longer than
+    /// `patience`.
+    pub(super) async fn open<F>(
+        &self,
+        is_usable: impl Fn(&T) -> bool,
+        patience: Duration,
+        open: impl FnOnce() -> F,
+    ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>> + Send + 'static,
+    {
+        let opening = {
+            let mut door = self.0.lock();
+            match door.as_ref().map(|opening| (opening, opening.peek())) {
+                Some((_, Some(Ok(there)))) if is_usable(there) => return Ok(there.clone()),
+                Some((opening, None)) => opening.clone(),
+                _ => {
+                    let opening = open().boxed().shared();
+                    tokio::spawn(opening.clone());
+                    door.insert(opening).clone()
+                }
+            }
+        };
+        let waited = timeout(patience, opening).await;
+        waited.unwrap_or_else(|_| {
+            let waited = patience.as_millis();
+            Err(Fault::Unsent(format!("no connection after {waited} ms")))
+        })
+    }
+}
