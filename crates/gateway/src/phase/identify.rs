@@ -167,11 +167,13 @@ fn still_counts(
     now: SinceBoot,
 ) -> Result<bool, Refused> {
     let began = gate.node.since_boot();
-    let revoked = match caller {
-        Caller::Token(token) => gate.realm.check(token),
-        Caller::Session(session) => gate.realm.check_claims(&session.claims, None, ""),
-    };
-    let fresh = gate.staleness(freshness, now).is_some_and(|age| age <= STALE_AFTER);
+    let (fresh, revoked) = known(
+        || gate.staleness(freshness, now).is_some_and(|age| age <= STALE_AFTER),
+        || match caller {
+            Caller::Token(token) => gate.realm.check(token),
+            Caller::Session(session) => gate.realm.check_claims(&session.claims, None, ""),
+        },
+    );
     let counted = match (revoked, fresh) {
         (Some(_), _) => &gate.metrics.revoked,
         (None, true) => &gate.metrics.alive,
@@ -200,6 +202,16 @@ fn still_counts(
     }
 }
 
+/// Whether enough is known, and what is.
+///
+/// INVARIANT: that enough is known is asked first. The other way round, the log could be read in
+/// between, and what it brought would count as known though nobody looked it up: a node that stood
+/// still for a while does both at once when it goes on.
+fn known<R>(enough: impl FnOnce() -> bool, what: impl FnOnce() -> Option<R>) -> (bool, Option<R>) {
+    let enough = enough();
+    (enough, what())
+}
+
 /// Whether a token is so young that it can hardly have been taken back, or so short that little can
 /// be done with it.
 fn is_young_or_short(claims: &Claims, now: Timestamp) -> bool {
@@ -223,5 +235,25 @@ fn refused_session(refused: SessionRefused) -> Refused {
             let detail = "the session cannot be looked up at present";
             Refusal::unavailable("sessions_unavailable", detail)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn what_is_learnt_while_a_token_is_judged_does_not_let_it_pass() {
+        let learnt = Cell::new(false);
+        // The log is read right after the token was looked up.
+        let look = || {
+            let revoked = learnt.get().then_some("taken back");
+            learnt.set(true);
+            revoked
+        };
+        assert_eq!(known(|| learnt.get(), look), (false, None));
+        assert_eq!(known(|| learnt.get(), || Some("taken back")), (true, Some("taken back")));
     }
 }
