@@ -53,10 +53,10 @@ impl Plot {
     pub fn svg(&self) -> String {
         let all = || self.lines.iter().flat_map(|(_, samples)| samples);
         let last = all().map(|sample| sample.at).max().unwrap_or_default();
-        let end = last.max(Duration::from_secs(1)).as_secs_f64();
+        let end = (last + STEP).max(Duration::from_secs(1)).as_secs_f64();
         let slowest = all().map(|sample| sample.took.as_secs_f64() * 1000.0).fold(10.0, f64::max);
         let decades = slowest.log10().ceil().max(1.0);
-        let (width, height) = (LEFT + WIDTH + 150.0, TOP + 2.0 * HEIGHT + GAP + 40.0);
+        let (width, height) = (LEFT + WIDTH + 180.0, TOP + 2.0 * HEIGHT + GAP + 40.0);
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
              font-family=\"sans-serif\" font-size=\"12\">\n\

@@ -75,7 +75,7 @@ fn away(stage: &Stage, round: &Round, way: Way) -> Result<Seen> {
     seen.broken = ledger.all_broken();
     judge(&mut seen, &load, stage, gone, back);
     let all: Vec<&Series> = load.calls().into_iter().chain(load.changes()).collect();
-    let title = format!("PostgreSQL {way:?}, and back").to_lowercase();
+    let title = format!("PostgreSQL {}, and back", format!("{way:?}").to_lowercase());
     seen.plot = Some(Plot::new(&title, &all, &[(gone, back)]));
     Ok(seen)
 }

@@ -76,6 +76,7 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
         format!("{extended} of {given} tokens of that node live more than {EXTENDED} s too long")
     });
     seen.fact("tokens issued while the clock is wrong", given, round.many(3, 10, 50));
+    let_pass(LEARNT);
     still_refused(stage, &mut seen, &before, "while the clock is wrong");
     let during = revoke_some(stage, &ledger, RIGHT, 5)?;
     for family in &families {
@@ -84,7 +85,6 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
         keep(family, &Refreshed::of(&asked));
     }
     session_counts(stage, &mut seen, &cookie, "while the clock is wrong");
-    // Others learn of it within a second.
     let_pass(wrong.saturating_sub(jumped.read()).max(LEARNT));
     still_refused(stage, &mut seen, &during, "while the clock is wrong");
 
