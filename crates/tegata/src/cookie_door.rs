@@ -77,7 +77,7 @@ impl CookieDoor {
         if !self.is_wanted(&passage.session, head) {
             return Checked { verdict: Err(SessionRefused::Forged), set_cookie };
         }
-        let verdict = match self.users.load(&self.realm, &passage.session.user).await {
+        let verdict = match self.users.recent(&self.realm, &passage.session.user).await {
             Ok(Some(user)) if !user.disabled => {
                 let roles = user.roles.iter().map(Role::as_str).map(str::to_owned).collect();
                 Ok(self.identity(&passage.session, roles))

@@ -76,7 +76,7 @@ impl Collector for Backing {
             ConstGauge::new(i64::from(self.0.cluster.partition().is_some())).encode(cut)?;
         }
         let hits = self.0.cached.hits();
-        let help = "Where sessions were found that were asked for";
+        let help = "Where sessions and their people were found that were asked for";
         let mut lookups =
             encoder.encode_descriptor("session_lookups", help, None, MetricType::Counter)?;
         for (layer, count) in [("local", hits.own), ("near", hits.near), ("store", hits.store)] {

@@ -118,6 +118,16 @@ impl Users {
         Ok(self.versioned(realm, id).await?.map(|user| user.value))
     }
 
+    /// As [`Self::load`], where it need not be the latest: what was changed elsewhere a moment ago may
+    /// not be seen yet. What takes something away from a person is also in the revocation log.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn recent(&self, realm: &Realm, id: &UserId) -> Result<Option<User>, StoreError> {
+        let found = repository::recent::<User>(self.records.as_ref(), realm, id.as_str());
+        Ok(found.await?.map(|user| user.value))
+    }
+
     /// The user with this name.
     ///
     /// # Errors

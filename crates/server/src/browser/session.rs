@@ -9,7 +9,7 @@ use crate::{app::App, caller::Caller, signed_in::Presence};
 pub(crate) async fn session(State(app): State<App>, caller: Caller) -> Result<Response, Refusal> {
     let passage = reading(&app, &caller).await?;
     let session = &passage.session;
-    let user = app.users().load(app.realm(), &session.user).await?;
+    let user = app.users().recent(app.realm(), &session.user).await?;
     let Some(user) = user.filter(|user| !user.disabled) else {
         return Err(Refusal::nobody(&app, &Presence::Nobody(None)));
     };

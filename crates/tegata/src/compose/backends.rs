@@ -101,7 +101,7 @@ pub(super) async fn open(config: &Config, data: &Path, node: &Node) -> Result<Ba
     Ok(Backends { records, ephemeral, feed, measured, redis: Some(redis), breakers, shared, told })
 }
 
-/// Sessions are kept near: they are read with every request of a browser.
+/// Sessions and their people are kept near: they are read with every request of a browser.
 pub(super) fn cached(
     records: Arc<dyn Records>,
     ephemeral: &Arc<dyn Ephemeral>,
@@ -112,7 +112,7 @@ pub(super) fn cached(
     // Only Redis is nearer than the store.
     let near = backends.redis.as_ref().map(|_| Arc::clone(ephemeral));
     let (feed, clock) = (Arc::clone(feed), Arc::clone(node.clock()));
-    let kinds = &[&tegata_session::SESSIONS];
+    let kinds = &[&tegata_session::SESSIONS, &tegata_identity::user::USER_KIND];
     Cached::new(records, near, feed, kinds, CachedConfig::default(), clock)
 }
 
