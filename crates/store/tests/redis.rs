@@ -160,6 +160,13 @@ async fn a_node_starts_while_a_server_is_away() {
 }
 
 #[tokio::test]
+async fn a_node_starts_while_a_server_is_silent() {
+    let server = RedisServer::start();
+    server.node().process().hold();
+    starts_without(&server.url(), || server.node().process().go_on()).await;
+}
+
+#[tokio::test]
 async fn a_node_starts_while_sentinels_are_away() {
     let sentinels = RedisSentinels::start();
     sentinels.sentinels().iter().for_each(|it| sentinels.kill(it));
@@ -315,22 +322,36 @@ async fn a_sentinel_that_is_silent_keeps_nobody_away() {
     first.go_on();
 }
 
-/// Has the first Sentinel name somebody who is not there, as one does that was cut off before a
-/// failover.
-fn mislead(sentinels: &RedisSentinels) {
-    let nobody = free_port().to_string();
+/// Has the first Sentinel name another server, as one does that was cut off before a failover.
+fn mislead(sentinels: &RedisSentinels, port: u16) {
     let first = &sentinels.sentinels()[0];
     first.ask(&["SENTINEL", "REMOVE", RedisSentinels::NAME]);
-    first.ask(&["SENTINEL", "MONITOR", RedisSentinels::NAME, "127.0.0.1", &nobody, "2"]);
+    first.ask(&["SENTINEL", "MONITOR", RedisSentinels::NAME, "127.0.0.1", &port.to_string(), "2"]);
 }
 
 #[tokio::test]
 async fn a_sentinel_that_names_a_primary_that_is_gone_keeps_nobody_away() {
     let sentinels = RedisSentinels::start();
-    mislead(&sentinels);
+    mislead(&sentinels, free_port());
     let redis = opened(&sentinels.url()).await;
     assert_eq!(redis.standing().unreachable, None);
     written(&redis.ephemeral(ReadsFrom::Primary), "a").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_primary_of_before_that_was_cut_off_with_its_sentinel_is_not_taken_for_the_primary() {
+    let (sentinels, stale) = (RedisSentinels::start(), RedisServer::start());
+    sentinels.fail_over();
+    mislead(&sentinels, stale.node().port());
+    // Both say that they are primaries, and each of many connections knows which one is.
+    for _ in 0..10 {
+        let redis = opened(&sentinels.url()).await;
+        let store = redis.ephemeral(ReadsFrom::Primary);
+        for n in 0..4 * 32 {
+            written(&store, &n.to_string()).await.unwrap();
+        }
+    }
+    assert!(stale.node().ask(&["KEYS", "*"]).list().is_empty());
 }
 
 #[tokio::test]

@@ -116,7 +116,9 @@ pub trait Ephemeral: Send + Sync {
         put: Put,
     ) -> BoxFuture<'a, Result<Swap, StoreError>>;
 
-    /// Removes a value and answers it: of many at once, exactly one gets it.
+    /// Removes a value and answers it: of many at once, at most one gets it. Where its answer is
+    /// lost, nobody does: after [`StoreError::Indeterminate`] the value may be gone, and `Ok(None)`
+    /// may mean that too, where the adapter has asked again by itself.
     fn take<'a>(
         &'a self,
         realm: &'a Realm,

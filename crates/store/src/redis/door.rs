@@ -52,3 +52,31 @@ impl<T: Clone + Send + Sync + 'static> Door<T> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Longer than anything takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn who_leaves_throws_nothing_away() {
+        let door = Door::new();
+        let (opens, opened) = oneshot::channel();
+        let impatient = door.open(|_| true, Duration::ZERO, || async { Ok(opened.await.unwrap()) });
+        assert!(matches!(impatient.await, Err(Fault::Unsent(_))));
+        // Nobody waits for it now, and it is made all the same.
+        opens.send(7).unwrap();
+        let again = || async { Err(Fault::Lost("it was begun again".to_owned())) };
+        assert_eq!(door.open(|_| true, PATIENCE, again).await.unwrap(), 7);
+        assert_eq!(door.open(|_| true, PATIENCE, again).await.unwrap(), 7);
+        // One that is of no more use is made anew, and so is one that could not be made.
+        let anew = door.open(|it| *it != 7, PATIENCE, again).await;
+        assert!(matches!(anew, Err(Fault::Lost(_))));
+        let anew = door.open(|_| true, PATIENCE, || async { Ok(8) }).await;
+        assert_eq!(anew.unwrap(), 8);
+    }
+}

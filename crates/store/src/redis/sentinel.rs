@@ -2,7 +2,8 @@
 //!
 //! All of them are asked at once, and whatever one names is tried as soon as it says so: neither one
 //! that is silent nor one that was cut off, and still names the primary of before, keeps anybody
-//! away. What they name must itself say that it has the role.
+//! away. What they name must itself say that it has the role; and of Sentinels that name different
+//! primaries, the one is believed that knows of the later failover, since both may say that they are.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -13,6 +14,7 @@ use std::{
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use redis::{Client, ErrorKind, RedisError, RedisResult, aio::MultiplexedConnection, cmd};
+use tokio::time::timeout;
 
 use super::{
     address::Place,
@@ -44,8 +46,8 @@ impl Sentinels {
         Ok(Self { all, name: name.to_owned(), turn: AtomicUsize::new(0) })
     }
 
-    /// The first success of `visit` at a server that any Sentinel names. Each Sentinel may take
-    /// `patience` to answer.
+    /// A success of `visit` at a server that a Sentinel names, and none names a later one. Each
+    /// Sentinel may take `patience` to answer.
     pub(super) async fn find<T, F>(
         &self,
         role: Role,
@@ -57,22 +59,40 @@ impl Sentinels {
     {
         let ask = |sentinel| within(patience, Sentinel::ask(sentinel, &self.name, role, patience));
         let mut asked = self.all.iter().map(ask).collect::<FuturesUnordered<_>>();
-        let (mut seen, mut visits) = (BTreeSet::new(), FuturesUnordered::new());
+        let (mut heard, mut visits) = (Heard::default(), FuturesUnordered::new());
         let mut fault = RedisError::from((ErrorKind::EmptySentinelList, "no Sentinel is named"));
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         loop {
             let failed = tokio::select! {
-                Some(answer) = asked.next() => match answer {
-                    Ok(places) => {
-                        if seen.insert(places.clone()) {
-                            visits.push(first(places, turn, &visit));
-                        }
+                Some(answer) = asked.next() => match answer.map(|named| heard.take(named)) {
+                    Ok(Some((epoch, places))) => {
+                        visits.push(first(epoch, places, turn, &visit));
                         continue;
                     }
+                    Ok(None) => continue,
                     Err(error) => error,
                 },
                 Some(visited) = visits.next() => match visited {
-                    Ok(visited) => return Ok(visited),
+                    Ok((epoch, visited)) => {
+                        // Most of them know what the latest is. Those that are late are waited for
+                        // a little.
+                        let mut late = Vec::new();
+                        let others = async {
+                            while heard.answers * 2 <= self.all.len()
+                                && let Some(answer) = asked.next().await
+                            {
+                                late.extend(answer.ok().and_then(|named| heard.take(named)));
+                            }
+                        };
+                        let _elapsed = timeout(patience / 4, others).await;
+                        for (epoch, places) in late {
+                            visits.push(first(epoch, places, turn, &visit));
+                        }
+                        if epoch >= heard.latest {
+                            return Ok(visited);
+                        }
+                        (ErrorKind::Client, "a Sentinel knows of a later primary").into()
+                    }
                     Err(error) => error,
                 },
                 else => return Err(fault),
@@ -85,12 +105,34 @@ impl Sentinels {
     }
 }
 
+/// What Sentinels have answered.
+#[derive(Default)]
+struct Heard {
+    answers: usize,
+    /// The number of the last failover that any of them knows of.
+    latest: u64,
+    named: BTreeSet<Named>,
+}
+
+/// The number of the last failover that a Sentinel knows of, and the servers that it names.
+type Named = (u64, Vec<Place>);
+
+impl Heard {
+    /// Takes down an answer; gives it back if it says something new.
+    fn take(&mut self, named: Named) -> Option<Named> {
+        self.answers += 1;
+        self.latest = self.latest.max(named.0);
+        self.named.insert(named.clone()).then_some(named)
+    }
+}
+
 /// The first success among places, tried in turn.
 async fn first<T, F>(
+    epoch: u64,
     mut places: Vec<Place>,
     turn: usize,
     visit: &impl Fn(Place) -> F,
-) -> RedisResult<T>
+) -> RedisResult<(u64, T)>
 where
     F: Future<Output = RedisResult<T>>,
 {
@@ -100,7 +142,7 @@ where
     let mut fault = RedisError::from(none);
     for place in places {
         match visit(place).await {
-            Ok(visited) => return Ok(visited),
+            Ok(visited) => return Ok((epoch, visited)),
             Err(error) => fault = error,
         }
     }
@@ -109,7 +151,7 @@ where
 
 impl Sentinel {
     /// Where it says that servers of that role are.
-    async fn ask(&self, name: &str, role: Role, patience: Duration) -> RedisResult<Vec<Place>> {
+    async fn ask(&self, name: &str, role: Role, patience: Duration) -> RedisResult<Named> {
         let held = self.open.lock().clone();
         if let Some(mut connection) = held {
             // A connection that has gone silent leaves time for another.
@@ -134,22 +176,28 @@ async fn named(
     connection: &mut MultiplexedConnection,
     name: &str,
     role: Role,
-) -> RedisResult<Vec<Place>> {
+) -> RedisResult<Named> {
     let mut question = cmd("SENTINEL");
     match role {
         Role::Primary => {
-            question.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-            let place = question.query_async::<Option<Place>>(connection).await?;
-            let unknown = "a Sentinel does not know this name";
+            question.arg("MASTER").arg(name);
+            let said = question.query_async::<HashMap<String, String>>(connection).await?;
+            let epoch = said.get("config-epoch").and_then(|epoch| epoch.parse().ok());
+            let unknown = "a Sentinel does not say where it is";
             let unknown = (ErrorKind::MasterNameNotFoundBySentinel, unknown);
-            Ok(vec![place.ok_or_else(|| RedisError::from(unknown))?])
+            let place = place(&said).ok_or_else(|| RedisError::from(unknown))?;
+            Ok((epoch.unwrap_or(0), vec![place]))
         }
         Role::Replica => {
             question.arg("REPLICAS").arg(name);
             let replicas = question.query_async::<Vec<HashMap<String, String>>>(connection).await?;
-            Ok(replicas.iter().filter_map(in_step).collect())
+            Ok((0, replicas.iter().filter_map(in_step).collect()))
         }
     }
+}
+
+fn place(said: &HashMap<String, String>) -> Option<Place> {
+    Some((said.get("ip")?.clone(), said.get("port")?.parse().ok()?))
 }
 
 /// Where a replica is, if it follows its primary.
@@ -161,5 +209,5 @@ fn in_step(said: &HashMap<String, String>) -> Option<Place> {
     if said.get("master-link-status").is_some_and(|status| status != "ok") {
         return None;
     }
-    Some((said.get("ip")?.clone(), said.get("port")?.parse().ok()?))
+    place(said)
 }
