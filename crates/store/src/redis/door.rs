@@ -22,6 +22,12 @@ impl<T: Clone + Send + Sync + 'static> Door<T> {
         Self(Mutex::new(None))
     }
 
+    /// The connection that is there, of use or not.
+    pub(super) fn there(&self) -> Option<T> {
+        let door = self.0.lock();
+        door.as_ref().and_then(|opening| opening.peek()?.as_ref().ok().cloned())
+    }
+
     /// The connection that is there, if it is of use, or a new one. Nobody waits for it longer than
     /// `patience`.
     pub(super) async fn open<F>(

@@ -29,7 +29,7 @@ const TOGETHER: usize = 32;
 pub(super) struct Lines {
     reach: Arc<Reach>,
     role: Role,
-    lines: Vec<Door<Open>>,
+    lines: Arc<[Door<Open>]>,
     turn: AtomicUsize,
     limits: Limits,
     timeout: Duration,
@@ -89,12 +89,25 @@ impl Lines {
     /// The connection of a line: the one it has, or a new one that all who wait for it share.
     async fn opened(&self, line: &Door<Open>, patience: Duration) -> Result<Open, Fault> {
         let connect = || {
-            let (reach, role, limits) = (Arc::clone(&self.reach), self.role, self.limits);
+            let (reach, lines) = (Arc::clone(&self.reach), Arc::clone(&self.lines));
+            let (role, limits) = (self.role, self.limits);
             async move {
                 let connected = reach.connect(role, limits).await;
-                connected.map_err(|error| Fault::connecting(&error))
+                let open = connected.map_err(|error| Fault::connecting(&error))?;
+                if role == Role::Primary {
+                    leave_others(&lines, &open);
+                }
+                Ok(open)
             }
         };
         line.open(Open::is_usable, patience, connect).await
+    }
+}
+
+/// Leaves the primary of before: it may have been replaced without closing its connections, and may
+/// not know it yet.
+fn leave_others(lines: &[Door<Open>], open: &Open) {
+    for other in lines.iter().filter_map(Door::there).filter(|other| other.place != open.place) {
+        other.gone.store(true, Ordering::Release);
     }
 }
