@@ -436,7 +436,10 @@ async fn a_failover_that_drops_writes_is_told_of_and_the_cluster_goes_on() {
 #[tokio::test]
 async fn what_need_not_be_the_latest_is_read_from_replicas() {
     let cluster = RedisCluster::start();
-    let redis = opened(&cluster.url()).await;
+    // Only what never answers is late.
+    let timeout = Duration::from_secs(20);
+    let config = RedisConfig { connections: 4, timeout, ..RedisConfig::default() };
+    let redis = Redis::open(&cluster.url(), config, &Node::start()).await.unwrap();
     let (store, replicas) =
         (redis.ephemeral(ReadsFrom::Primary), redis.ephemeral(ReadsFrom::Replica));
     let primary = &cluster.nodes()[0];
