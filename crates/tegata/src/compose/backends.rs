@@ -128,7 +128,8 @@ async fn feed(config: &Config, node: &Node) -> Result<(Arc<dyn Feed>, bool), Sta
     Ok(match scheme {
         "memory:" => (Arc::new(MemoryFeed::new(4096)), false),
         "nats" | "tls" => (Arc::new(NatsFeed::open(url, NatsConfig::default(), node).await?), true),
-        "redis" | "rediss" | "redis-sentinel" | "redis-cluster" => {
+        "redis" | "rediss" | "redis-sentinel" | "rediss-sentinel" | "redis-cluster"
+        | "rediss-cluster" => {
             (Arc::new(RedisFeed::open(url, RedisFeedConfig::default(), node).await?), true)
         }
         _ => {
