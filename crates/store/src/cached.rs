@@ -34,6 +34,7 @@ use tegata_core::{
     id::NodeId,
     port::{BoxFuture, Change, Heard, Message, Page, Pull, Record, Sequenced, Topic},
 };
+use tokio::runtime::Handle;
 
 mod message;
 mod near;
@@ -125,8 +126,9 @@ struct Changed {
 impl Cached {
     /// Keeps records of `kinds` near: in this process, and in `near` where there is one.
     ///
-    /// Until [`Self::listens`] says that the feed is heard, nothing of this process answers. Bodies go into `near` as they come out of `inner`: above a store that is sealed, that is to be
-    /// sealed too.
+    /// Until [`Self::listens`] says that the feed is heard, nothing of this process answers. Bodies
+    /// go into `near` as they come out of `inner`: above a store that is sealed, that is to be sealed
+    /// too.
     #[must_use]
     pub fn new(
         inner: Arc<dyn Records>,
@@ -305,6 +307,11 @@ impl Cached {
         changed.collect()
     }
 
+    fn telling(&self) -> Telling {
+        let (near, feed) = (self.near.clone(), Arc::clone(&self.feed));
+        Telling { near, feed, clock: Arc::clone(&self.clock) }
+    }
+
     /// Drops what a batch changes, or may have changed, from this process.
     fn forget(&self, changed: &[Changed], known: impl Fn(&Changed) -> Option<u64>) {
         changed.iter().for_each(|it| self.drop_own(&it.key, known(it)));
@@ -340,8 +347,8 @@ impl Telling {
     }
 }
 
-/// What a batch changes is dropped from this process when the batch has ended, however it ended, and
-/// also when nobody waits for that any more.
+/// What a batch changes is dropped from this process, and made known, when the batch has ended, however
+/// it ended, and also when nobody waits for that any more.
 struct Dropping<'a> {
     cached: &'a Cached,
     changed: Option<Vec<Changed>>,
@@ -356,9 +363,7 @@ impl Dropping<'_> {
         if changed.is_empty() {
             return;
         }
-        let Cached { near, feed, clock, .. } = self.cached;
-        let (near, feed, clock) = (near.clone(), Arc::clone(feed), Arc::clone(clock));
-        let telling = tokio::spawn(Telling { near, feed, clock }.tell(changed, certain));
+        let telling = tokio::spawn(self.cached.telling().tell(changed, certain));
         // Whoever asks another node next should find it there; whoever is slow is not waited for.
         let _ = tokio::time::timeout(TELLING, telling).await;
     }
@@ -374,8 +379,11 @@ impl Dropping<'_> {
 impl Drop for Dropping<'_> {
     fn drop(&mut self) {
         // Whoever waited has gone away in between, and the batch may be committed all the same.
-        if let Some(changed) = self.changed.take() {
-            self.cached.forget(&changed, |_| None);
+        let Some(changed) = self.changed.take() else { return };
+        self.cached.forget(&changed, |_| None);
+        // Without a runtime the program is at its end, and others look for themselves.
+        if let (false, Ok(runtime)) = (changed.is_empty(), Handle::try_current()) {
+            runtime.spawn(self.cached.telling().tell(changed, false));
         }
     }
 }

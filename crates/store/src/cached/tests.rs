@@ -58,7 +58,13 @@ impl Records for Held {
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), CommitRefused>> {
-        self.inner.commit(batch)
+        Box::pin(async move {
+            let answer = self.inner.commit(batch).await;
+            if self.holds.load(Ordering::SeqCst) {
+                self.lets.acquire().await.unwrap().forget();
+            }
+            answer
+        })
     }
 
     fn pull(&self, log: Log, after: u64, limit: u32) -> BoxFuture<'_, Result<Pull, StoreError>> {
@@ -263,15 +269,23 @@ async fn whoever_lost_a_race_finds_the_winner() {
 async fn whoever_goes_away_while_a_change_is_made_leaves_nothing_old_behind() {
     let world = world(false).await;
     world.write(0, "one").await;
-    assert_eq!(world.recent(0).await.unwrap(), "one");
+    world.carry(1).await;
+    for node in 0..2 {
+        assert_eq!(world.recent(node).await.unwrap(), "one");
+    }
     let (key, body) = ("a".to_owned(), Body::Plain(b"two".to_vec()));
     let expect = Expect::Version(1);
     let change = Change::Put { kind: &NOTES, key, expect, body, indexes: Vec::new() };
+    world.store.holds.store(true, Ordering::SeqCst);
     let mut commit = world.nodes[0].commit(Batch::new(Realm::default()).with(change));
-    // It is done in the store, and whoever ordered it does not wait for the rest.
-    let _ = futures_util::future::poll_immediate(&mut commit).await;
+    // It is done in the store, and whoever ordered it does not wait for the answer.
+    assert!(futures_util::future::poll_immediate(&mut commit).await.is_none());
+    world.store.holds.store(false, Ordering::SeqCst);
+    assert_eq!(world.recent(0).await.unwrap(), "one", "the answer is still on its way");
     drop(commit);
     assert_eq!(world.recent(0).await.unwrap(), "two");
+    world.carry(1).await;
+    assert_eq!(world.recent(1).await.unwrap(), "two");
 }
 
 #[tokio::test]
