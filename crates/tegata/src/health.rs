@@ -58,8 +58,8 @@ pub(crate) async fn told(composed: &Arc<Composed>) -> Value {
             Err(unwell) => {
                 let told = unwell.told();
                 let part = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default();
-                let bad = unwell.severity == Severity::Degraded;
-                (bad, format!("{}: {}", part("status"), part("reason")))
+                let works = unwell.severity == Severity::Degraded;
+                (works, format!("{}: {}", part("status"), part("reason")))
             }
         };
         told.push(json!({"check": check.name(), "ok": ok, "detail": detail}));
@@ -281,7 +281,7 @@ impl Check for Whole {
 
     fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
         Box::pin(async {
-            let cut = |detail| Err(Unwell::new(Severity::Degraded, "partitioned", detail));
+            let cut = |detail| Err(Unwell::new(Severity::Without, "partitioned", detail));
             self.0.cluster.partition().map_or(Ok(()), cut)
         })
     }
