@@ -4,15 +4,19 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tegata_core::{Epoch, Limiter, Network, Node, Places, Proxies, SinceBoot};
-use tegata_token::{AccessToken, RealmView, SigningKey, Verifier, View};
+use tegata_token::{AccessToken, RealmView, SigningKey, Verifier, View, revocation::MOST_STALE};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{
     config::Config, decision_log::DecisionLog, metrics::Metrics, route::Routing,
     session::SessionCheck,
 };
 
-/// For how long a revocation may be unknown here before routes follow their mode.
-pub(crate) const STALE_AFTER: Duration = Duration::from_secs(5);
+/// How often it is looked whether the log has been read.
+const LOOKED: Duration = Duration::from_millis(2);
+
+/// How long requests wait for that at most.
+const WAKING: Duration = Duration::from_secs(1);
 
 /// The key that signs internal tokens, as it is now.
 pub type Signer = Arc<dyn Fn() -> Option<Arc<SigningKey>> + Send + Sync>;
@@ -57,12 +61,28 @@ impl Gate {
         // What was learnt then and has been unknown since is never less than what is unknown now,
         // so the view is asked again only where that bound is not good enough.
         let bound = kept.0.get().map(|(at, staleness)| staleness + now.since(at));
-        if bound.is_some_and(|bound| bound <= STALE_AFTER) {
+        if bound.is_some_and(|bound| bound <= MOST_STALE) {
             return bound;
         }
         let asked = self.revocations.staleness();
         kept.0.set(asked.map(|staleness| (now, staleness)));
         asked
+    }
+}
+
+impl Gate {
+    /// Waits for what can be known in a moment, where this process has stood still: then nobody has
+    /// tried to read the log for a while, and what is known is old for no other reason.
+    pub(crate) async fn wake(&self) {
+        let woken = async {
+            let mut ticks = interval(LOOKED);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            while self.revocations.has_stood_still() {
+                ticks.tick().await;
+            }
+        };
+        // Then routes follow their mode.
+        let _ = timeout(WAKING, woken).await;
     }
 }
 

@@ -27,6 +27,7 @@ impl Provider {
     pub async fn userinfo(&self, access_token: &str) -> Result<Map<String, Value>, NoUserinfo> {
         let verified =
             self.verifier().verify(access_token).map_err(|_| NoUserinfo::InvalidToken)?;
+        self.revoker().know_enough().await?;
         let view = self.revoker().view().realm(self.realm());
         if view.check(&verified).is_some() {
             return Err(NoUserinfo::InvalidToken);

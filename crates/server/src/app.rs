@@ -44,7 +44,7 @@ impl Default for Config {
             elevation: Duration::from_secs(300),
             longest_token: Duration::from_secs(3600 + 60),
             status_ttl: Duration::from_secs(60),
-            most_stale: Duration::from_secs(5),
+            most_stale: tegata_token::revocation::MOST_STALE,
             limits: Limits::default(),
         }
     }

@@ -6,10 +6,9 @@ use std::time::Duration;
 use tegata_core::{Batch, BoxFuture, CommitRefused, Realm, SessionId, StoreError};
 use tegata_oauth::{Asking, LiveSessions};
 use tegata_session::{Ending, Reason, Session, Sessions, sessions::Endings};
-use tegata_token::{Entry, Holder, Order, RealmView, Revoker, Target, Withdrawable};
-
-/// How old what is known of revocations may be, for a session to be served by a copy that is near.
-const CURRENT: Duration = Duration::from_secs(5);
+use tegata_token::{
+    Entry, Holder, Order, RealmView, Revoker, Target, Withdrawable, revocation::MOST_STALE,
+};
 
 /// Makes the end of sessions known through the revocation log.
 #[derive(Debug, Clone)]
@@ -66,7 +65,7 @@ impl Endings for RevokedSessions {
     }
 
     fn is_current(&self) -> bool {
-        self.revoker.view().staleness().is_some_and(|age| age <= CURRENT)
+        self.revoker.view().staleness().is_some_and(|age| age <= MOST_STALE)
     }
 
     fn commit(&self, batch: Batch, ended: Vec<Ending>) -> BoxFuture<'_, Result<(), CommitRefused>> {

@@ -13,6 +13,7 @@ pub(crate) struct Fans {
     revocations: Fan,
     invalidations: Fan,
     keys: Fan,
+    heartbeats: Fan,
 }
 
 /// The ring of one topic. Whoever falls behind by more than its capacity hears a [`Heard::Gap`] in
@@ -24,7 +25,13 @@ impl Fans {
     /// Rings that keep this many messages each for slow subscribers, at least 1.
     pub(crate) fn new(capacity: usize) -> Self {
         let fan = || Fan(broadcast::Sender::new(capacity.max(1)));
-        Self { events: fan(), revocations: fan(), invalidations: fan(), keys: fan() }
+        Self {
+            events: fan(),
+            revocations: fan(),
+            invalidations: fan(),
+            keys: fan(),
+            heartbeats: fan(),
+        }
     }
 
     pub(crate) const fn of(&self, topic: Topic) -> &Fan {
@@ -33,6 +40,7 @@ impl Fans {
             Topic::Revocations => &self.revocations,
             Topic::Invalidations => &self.invalidations,
             Topic::Keys => &self.keys,
+            Topic::Heartbeats => &self.heartbeats,
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use crate::{compose::Composed, health, outbox};
+use crate::{circle, compose::Composed, health, outbox};
 
 /// Starts everything that runs beside the requests. It ends when the set is dropped.
 pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
@@ -21,6 +21,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     tasks.spawn(hear_keys(Arc::clone(composed)));
     tasks.spawn(hear_changes(Arc::clone(composed)));
     tasks.spawn(crate::cluster::keep(Arc::clone(composed)));
+    circle::keep(composed, &mut tasks);
     for log in Log::ALL {
         tasks.spawn(sequence(Arc::clone(composed), log));
     }
@@ -31,7 +32,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     tasks
 }
 
-fn every(span: Duration) -> Interval {
+pub(crate) fn every(span: Duration) -> Interval {
     let mut ticks = interval(span);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
@@ -42,7 +43,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Something that is done again and again. While it fails it is done less often, and the log says
 /// when that begins and when it is over, not each time.
-struct Rounds {
+pub(crate) struct Rounds {
     ticks: Interval,
     every: Duration,
     pause: Duration,
@@ -59,15 +60,15 @@ enum Turned {
 
 impl Rounds {
     /// Every so often. `fails` says what it means when it fails.
-    fn every(span: Duration, fails: &'static str) -> Self {
+    pub(crate) fn every(span: Duration, fails: &'static str) -> Self {
         Self { ticks: every(span), every: span, pause: span, fails, failing: false }
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         self.ticks.tick().await;
     }
 
-    fn ended<T, E: Display>(&mut self, outcome: &Result<T, E>) {
+    pub(crate) fn ended<T, E: Display>(&mut self, outcome: &Result<T, E>) {
         if self.note(outcome.is_ok()).is_none() {
             return;
         }
@@ -176,7 +177,7 @@ async fn at_most_every<F: Future<Output = ()> + Send>(
 }
 
 /// A subscription, as soon as there can be one.
-async fn subscribe(composed: &Composed, topic: Topic) -> Box<dyn Subscription> {
+pub(crate) async fn subscribe(composed: &Composed, topic: Topic) -> Box<dyn Subscription> {
     let mut ticks = every(Duration::from_secs(1));
     loop {
         ticks.tick().await;

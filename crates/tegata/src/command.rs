@@ -11,8 +11,8 @@ use tegata_store::{PostgresRefused, SealRefused};
 use tegata_token::KeysRefused;
 
 use crate::{
-    admin,
-    compose::{self, Startup},
+    admin, circle,
+    compose::{self, Composed, Startup},
     config::{self, BadConfig, Config, Source},
     demo::Demo,
     operate::{self, Order, Refused},
@@ -201,7 +201,7 @@ impl Context {
             Some(done) => done,
             None => {
                 compose::check_data_dir(&config, &source)?;
-                operate::perform(&compose::compose(config, &source).await?, order).await
+                perform_here(&compose::compose(config, &source).await?, order).await
             }
         };
         Ok(done?)
@@ -218,6 +218,17 @@ impl Context {
         show::show(answer, self.format)
             .map_err(|error| Failed::Operation(format!("standard output: {error}")))
     }
+}
+
+/// Carries out an order where no server runs.
+async fn perform_here(composed: &Composed, order: Order) -> Result<Value, Refused> {
+    if order.only_looks() {
+        return operate::perform(composed, order).await;
+    }
+    circle::enter(composed).await;
+    let done = operate::perform(composed, order).await;
+    circle::leave(composed).await;
+    done
 }
 
 /// A secret from standard input or a file, never from the command line, where others could see it.

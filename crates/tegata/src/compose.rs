@@ -20,7 +20,8 @@ use tegata_store::{
     RedisRefused, RootKeyRefused, SealRefused, Sealed, Standby,
 };
 use tegata_token::{
-    Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules, View, Withdraw,
+    Circle, Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules, View,
+    Withdraw,
 };
 use tokio::time::{interval, timeout};
 
@@ -148,6 +149,8 @@ pub(crate) struct Composed {
     /// What counts attempts while Redis is away.
     pub(crate) standby: Arc<dyn Ephemeral>,
     pub(crate) cluster: Cluster,
+    /// Who else may take things back, where others share the store.
+    pub(crate) circle: Option<Arc<Circle>>,
     pub(crate) view: Arc<View>,
     pub(crate) revoker: Revoker,
     pub(crate) keys: Keys,
@@ -207,8 +210,12 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let view = Arc::new(View::new(node.clone()));
     // Nothing is judged before everything that was taken back is known.
     know_what_was_taken_back(&view, records.as_ref(), &node, CATCHING_UP).await?;
-    let revoker =
+    let circle = bare.circle(&node, data.path())?;
+    let mut revoker =
         Revoker::new(node.clone(), Arc::clone(&records), Arc::clone(&feed), Arc::clone(&view));
+    if let Some(circle) = &circle {
+        revoker = revoker.within(Arc::clone(circle));
+    }
 
     let roots = async |purpose: &str| Roots::open(records.as_ref(), &node, &realm, purpose).await;
     let lifetimes = Lifetimes {
@@ -331,6 +338,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         backends: bare,
         standby,
         cluster,
+        circle,
         view,
         revoker,
         keys,

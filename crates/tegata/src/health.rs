@@ -9,12 +9,10 @@ use tegata_core::{
 };
 use tegata_server::{Check, Severity, Unwell};
 use tegata_store::measured::{Figures, Operation};
+use tegata_token::{circle::Standing, revocation::MOST_STALE};
 use tokio::sync::watch;
 
 use crate::compose::Composed;
-
-/// How old the view of revocations may be.
-const STALE: Duration = Duration::from_secs(5);
 
 /// How far the clocks of a node and of its store may be apart: as much as verifiers put up with.
 const APART: Duration = Duration::from_secs(30);
@@ -45,6 +43,7 @@ pub(crate) fn checks(
         Arc::new(Near(Arc::clone(composed))),
         Arc::new(Heard(Arc::clone(composed))),
         Arc::new(Whole(Arc::clone(composed))),
+        Arc::new(Admitted(Arc::clone(composed))),
     ])
 }
 
@@ -106,7 +105,7 @@ impl Check for Followed {
         let stale = |detail| Err(Unwell::new(Severity::NotReady, "revocations_stale", detail));
         Box::pin(async move {
             match staleness {
-                Some(age) if age <= STALE => Ok(()),
+                Some(age) if age <= MOST_STALE => Ok(()),
                 Some(age) => stale(format!("the view of revocations is {} s old", age.as_secs())),
                 None => stale("the revocation log has not been read yet".to_owned()),
             }
@@ -283,6 +282,28 @@ impl Check for Whole {
         Box::pin(async {
             let cut = |detail| Err(Unwell::new(Severity::Without, "partitioned", detail));
             self.0.cluster.partition().map_or(Ok(()), cut)
+        })
+    }
+}
+
+/// Something can be taken back here.
+struct Admitted(Arc<Composed>);
+
+impl Check for Admitted {
+    fn name(&self) -> &'static str {
+        "circle"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        let standing = self.0.circle.as_ref().map(|circle| circle.standing());
+        Box::pin(async move {
+            match standing {
+                None | Some(Standing::Member) => Ok(()),
+                Some(standing) => {
+                    let detail = format!("nothing can be taken back here: {standing}");
+                    Err(Unwell::new(Severity::Without, "not_admitted", detail))
+                }
+            }
         })
     }
 }

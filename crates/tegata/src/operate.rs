@@ -98,6 +98,22 @@ pub(crate) enum Order {
 }
 
 impl Order {
+    /// Whether nothing changes by it.
+    pub(crate) fn only_looks(&self) -> bool {
+        matches!(
+            self,
+            Self::UserList
+                | Self::UserShow { .. }
+                | Self::ClientList
+                | Self::ServiceList
+                | Self::KeyList
+                | Self::TokenInspect { .. }
+                | Self::SessionList { .. }
+                | Self::Health
+                | Self::Ping
+        )
+    }
+
     /// Whether the servers that enforce it confirm it.
     pub(crate) fn is_confirmed(&self) -> bool {
         matches!(self, Self::Revoke { .. })

@@ -23,7 +23,7 @@ use tokio::{
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    admin, background,
+    admin, background, circle,
     command::Failed,
     compose::Composed,
     config::{LogForm, Observability},
@@ -139,6 +139,7 @@ impl Running {
         let _ = tokio::task::spawn_blocking(move || gateway.shutdown()).await;
         self.stopping.send_replace(true);
         while self.servers.join_next().await.is_some() {}
+        circle::leave(&self.composed).await;
         // A socket that is left behind is replaced at the next start; removing it is a courtesy.
         let _ = std::fs::remove_file(admin::socket(self.composed.data.path()));
     }

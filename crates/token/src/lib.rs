@@ -20,6 +20,7 @@
 
 pub mod algorithm;
 pub mod assertion;
+pub mod circle;
 pub mod claims;
 pub mod families;
 pub mod family;
@@ -36,6 +37,7 @@ mod strict;
 pub mod verifier;
 
 pub use algorithm::Algorithm;
+pub use circle::Circle;
 pub use claims::{Audience, Claims, Scope};
 pub use families::{
     Beginning, Families, Holders, Issue, Lifetimes, Refresh, RefreshRefused, Standing,
@@ -57,5 +59,5 @@ pub use verifier::{
 use tegata_core::Kind;
 
 /// The kinds of record that this crate keeps.
-pub static KINDS: [&Kind; 4] =
-    [&family::FAMILIES, &ring::KEY_RINGS, &root::ROOTS, &status::STATUS_BLOCKS];
+pub static KINDS: [&Kind; 5] =
+    [&circle::CIRCLE, &family::FAMILIES, &ring::KEY_RINGS, &root::ROOTS, &status::STATUS_BLOCKS];

@@ -7,13 +7,18 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tegata_core::{ClientId, FamilyId, KeyId, Realm, SessionId, Timestamp, TokenId, repository};
+use tegata_core::{
+    ClientId, FamilyId, KeyId, NodeId, Realm, SessionId, Timestamp, TokenId, repository,
+};
 
 use crate::status::StatusIndex;
 
 /// The longest that an access token may live, whatever is configured. What was taken back is kept
 /// for as long, because it may name tokens that were issued under another configuration.
 pub const LONGEST_ACCESS: Duration = Duration::from_secs(3600);
+
+/// For how long a revocation may be unknown before whoever judges tokens says so: 5 s.
+pub const MOST_STALE: Duration = Duration::from_secs(5);
 
 /// How wrong a wall clock may be for a while without anything being forgotten: twice what a time
 /// server is expected to get wrong.
@@ -77,6 +82,9 @@ pub struct Entry {
 struct Pushed {
     realm: Realm,
     entry: Entry,
+    /// Who acknowledged it, and under which number.
+    #[serde(default)]
+    by: Option<(NodeId, u64)>,
 }
 
 impl Pushed {

@@ -56,14 +56,21 @@ pub const SCENARIOS: &[Scenario] = &[
         "x5-postgres-killed",
         "PostgreSQL is killed or stopped, and comes back: calls go on, changes are answered 503 at \
          once, nothing acknowledged is lost",
-        two_nodes,
+        on_nats,
         x05_postgres_away::killed,
     ),
     on(
         "x5-postgres-silent",
         "nothing of PostgreSQL is heard, and its connections stay open: the same",
-        two_nodes,
+        on_nats,
         x05_postgres_away::silent,
+    ),
+    on(
+        "x5-postgres-apart",
+        "one of two nodes hears nothing of PostgreSQL, while the other takes tokens back: the same, \
+         and both refuse them",
+        on_nats,
+        x05_postgres_away::apart,
     ),
     on(
         "x6-answers-lost",

@@ -16,11 +16,14 @@ pub enum Topic {
     Invalidations,
     /// Changes of key rings.
     Keys,
+    /// What nodes vouch for, again and again.
+    Heartbeats,
 }
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Events, Self::Revocations, Self::Invalidations, Self::Keys];
+    pub const ALL: [Self; 5] =
+        [Self::Events, Self::Revocations, Self::Invalidations, Self::Keys, Self::Heartbeats];
 
     /// The name on the bus. Those of events and invalidations are a promise to whoever subscribes
     /// outside.
@@ -31,6 +34,7 @@ impl Topic {
             Self::Revocations => "auth-revocations",
             Self::Invalidations => "cache-invalidation",
             Self::Keys => "auth-keys",
+            Self::Heartbeats => "auth-heartbeats",
         }
     }
 }

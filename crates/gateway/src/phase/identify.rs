@@ -3,10 +3,10 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tegata_core::{SinceBoot, Timestamp};
 use tegata_mesh::{AuthMode, RevocationMode, Route};
-use tegata_token::{Claims, Refusal as TokenRefusal};
+use tegata_token::{Claims, Refusal as TokenRefusal, revocation::MOST_STALE};
 
 use crate::{
-    gate::{Freshness, Gate, STALE_AFTER},
+    gate::{Freshness, Gate},
     head::{Head, Once},
     passport::Caller,
     phase::admit::Admitted,
@@ -69,7 +69,7 @@ pub(crate) async fn identify(
             }
         }
     };
-    let unchecked = still_counts(&caller, route, gate, freshness, now)?;
+    let unchecked = still_counts(&caller, route, gate, freshness, now).await?;
     Ok(Identified { caller: Some(caller), unchecked })
 }
 
@@ -159,7 +159,7 @@ pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)>
 
 /// Whether the credential has been taken back, as far as this node knows, and whether it knows
 /// enough. Answers whether the credential passed although it does not.
-fn still_counts(
+async fn still_counts(
     caller: &Caller,
     route: &Route,
     gate: &Gate,
@@ -167,13 +167,20 @@ fn still_counts(
     now: SinceBoot,
 ) -> Result<bool, Refused> {
     let began = gate.node.since_boot();
-    let (fresh, revoked) = known(
-        || gate.staleness(freshness, now).is_some_and(|age| age <= STALE_AFTER),
-        || match caller {
-            Caller::Token(token) => gate.realm.check(token),
-            Caller::Session(session) => gate.realm.check_claims(&session.claims, None, ""),
-        },
-    );
+    let look = |now| {
+        known(
+            || gate.staleness(freshness, now).is_some_and(|age| age <= MOST_STALE),
+            || match caller {
+                Caller::Token(token) => gate.realm.check(token),
+                Caller::Session(session) => gate.realm.check_claims(&session.claims, None, ""),
+            },
+        )
+    };
+    let (mut fresh, mut revoked) = look(now);
+    if !fresh && revoked.is_none() && gate.revocations.has_stood_still() {
+        gate.wake().await;
+        (fresh, revoked) = look(gate.node.since_boot());
+    }
     let counted = match (revoked, fresh) {
         (Some(_), _) => &gate.metrics.revoked,
         (None, true) => &gate.metrics.alive,

@@ -40,7 +40,7 @@ impl Provider {
         if self.clients().load(self.realm(), &client.id).await?.is_none() {
             return Err(OAuthError::new(Code::InvalidClient, "the client is not known").into());
         }
-        let subject = self.subject(client, params)?;
+        let subject = self.subject(client, params).await?;
         let wanted = params.get("scope").map(Scope::new).transpose();
         let wanted =
             wanted.map_err(|_| OAuthError::new(Code::InvalidScope, "scope is malformed"))?;
@@ -77,10 +77,11 @@ impl Provider {
 
     /// The claims of the subject token: valid, not revoked, and addressed to the client that wants
     /// to exchange it, to one of the audiences that it is registered for, or to the gateway.
-    fn subject(&self, client: &Client, params: &Params) -> Result<Claims, Refused> {
+    async fn subject(&self, client: &Client, params: &Params) -> Result<Claims, Refused> {
         let invalid = |description| OAuthError::new(Code::InvalidRequest, description);
         let token = params.require("subject_token", "subject_token is missing")?;
         let unusable = "subject_token is not valid, has expired or has been revoked";
+        self.revoker().know_enough().await?;
         let view = self.revoker().view().realm(self.realm());
         let (claims, revoked) = if let Ok(verified) = self.verifier().verify(token) {
             (verified.claims().clone(), view.check(&verified))

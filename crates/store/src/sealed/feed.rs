@@ -1,9 +1,9 @@
 //! `Feed` that is sealed where nodes speak to each other.
 //!
-//! Whoever can write to a bus could otherwise revoke everybody's tokens. So revocations and changes of
-//! keys are sealed for their topic, and what does not open is not heard. What is replayed opens: it
-//! says again what was true, and hearers are prepared for repetitions; how often they read keys
-//! because of it they bound themselves.
+//! Whoever can write to a bus could otherwise revoke everybody's tokens, or vouch that nothing was
+//! revoked. So revocations, changes of keys and heartbeats are sealed for their topic, and what does
+//! not open is not heard. What is replayed opens: it says again what was true, and hearers are
+//! prepared for repetitions; how often they read keys because of it they bound themselves.
 //!
 //! Events and invalidations are a promise to hearers outside, who have no keys, and stay readable.
 //! Whoever can write to the bus can add to them.
@@ -60,7 +60,7 @@ impl SealedFeed {
 /// Whether messages of a topic are sealed.
 const fn is_sealed(topic: Topic) -> bool {
     match topic {
-        Topic::Revocations | Topic::Keys => true,
+        Topic::Revocations | Topic::Keys | Topic::Heartbeats => true,
         Topic::Events | Topic::Invalidations => false,
     }
 }

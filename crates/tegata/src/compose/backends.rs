@@ -16,10 +16,11 @@ use tegata_store::{
     NatsConfig, NatsFeed, Postgres, PostgresConfig, ReadsFrom, Redis, RedisConfig, RedisFeed,
     RedisFeedConfig, Sealed, Sqlite, SqliteConfig,
 };
+use tegata_token::Circle;
 
 use super::{Startup, kinds};
 use crate::{
-    cluster,
+    circle, cluster,
     config::{self, Config},
 };
 
@@ -44,6 +45,11 @@ impl Backends {
     /// Whether this process hears what all others change.
     pub(crate) const fn hears_all(&self) -> bool {
         self.told || !self.shared
+    }
+
+    /// The circle of those who may take things back, where there are others.
+    pub(super) fn circle(&self, node: &Node, data: &Path) -> Result<Option<Arc<Circle>>, Startup> {
+        self.shared.then(|| circle::open(node, data, self.told)).transpose()
     }
 
     /// The feed as the parts of this program use it: what leaves the process is sealed where nobody

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tegata_core::{Log, Node, Realm, Records, SinceBoot, StoreError, Timestamp};
 
-use super::{CLOCK_ERROR, Entry, LONGEST_ACCESS, Pushed, Target};
+use super::{CLOCK_ERROR, Entry, LONGEST_ACCESS, Target};
 use crate::{
     claims::Claims,
     status::{ListId, StatusBits, StatusIndex},
@@ -28,6 +28,9 @@ const PULL: u32 = 1000;
 /// nothing of those that were issued before it was changed, and while the wall clock is ahead, the
 /// living look dead.
 const GRACE: Duration = Duration::from_secs(LONGEST_ACCESS.as_secs() + CLOCK_ERROR.as_secs());
+
+/// The log is asked more often than this while the process runs.
+const ASKED: Duration = Duration::from_secs(3);
 
 /// By what a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,6 +62,10 @@ struct Progress {
     // `None` until the log has been read to its end once.
     pulled: Option<SinceBoot>,
     waiting: Duration,
+    /// When everything was known for the last time, as those vouch who could have acknowledged it.
+    vouched: Option<SinceBoot>,
+    /// When the log was last asked, of the times that are over, whatever the answer was.
+    asked: Option<SinceBoot>,
     /// When the store was asked last, and by how much its clock and ours differed.
     apart: Option<(SinceBoot, Duration)>,
 }
@@ -93,13 +100,6 @@ impl View {
         }
     }
 
-    /// Applies what another node pushed. A message that is none is ignored.
-    pub fn hear(&self, message: &[u8]) {
-        if let Some(pushed) = Pushed::from_bytes(message) {
-            self.apply(&pushed.realm, &pushed.entry);
-        }
-    }
-
     /// Applies what the log has gained since the last time. What it had gained when this was called
     /// is known when it answers, except for entries that have no position yet, whose age
     /// [`Self::staleness`] counts.
@@ -110,7 +110,9 @@ impl View {
     pub async fn catch_up(&self, records: &dyn Records) -> Result<(), StoreError> {
         loop {
             let (began, after) = (self.node.since_boot(), self.position());
-            let pull = records.pull(Log::Revocations, after, PULL).await?;
+            let pulled = records.pull(Log::Revocations, after, PULL).await;
+            self.progress.lock().asked = Some(began);
+            let pull = pulled?;
             let mut position = after;
             for positioned in &pull.entries {
                 let entry =
@@ -151,11 +153,28 @@ impl View {
 
     /// For how long a revocation could have been acknowledged elsewhere without being known here:
     /// the time since the last pull began, and the age of the oldest entry that had no position
-    /// then. `None`: the log has not been read yet.
+    /// then; or the time since all who could have acknowledged one [vouched](crate::circle) for it
+    /// that they had not, where that is shorter. `None`: the log has not been read yet.
     #[must_use]
     pub fn staleness(&self) -> Option<Duration> {
         let progress = *self.progress.lock();
-        progress.pulled.map(|pulled| self.node.elapsed(pulled) + progress.waiting)
+        let now = self.node.since_boot();
+        let pulled = now.since(progress.pulled?) + progress.waiting;
+        Some(progress.vouched.map_or(pulled, |vouched| pulled.min(now.since(vouched))))
+    }
+
+    /// Notes that everything was known at this moment that had been acknowledged anywhere.
+    pub(crate) fn vouch(&self, until: SinceBoot) {
+        let mut progress = self.progress.lock();
+        progress.vouched = progress.vouched.max(Some(until));
+    }
+
+    /// Whether nobody has tried to read the log for longer than it is ever left alone: this process
+    /// has stood still. What is known is then not what could be known in a moment.
+    #[must_use]
+    pub fn has_stood_still(&self) -> bool {
+        let asked = self.progress.lock().asked;
+        asked.is_some_and(|asked| self.node.elapsed(asked) > ASKED)
     }
 
     /// By how much the clock of this node differed from that of the store when the log was read
@@ -166,8 +185,8 @@ impl View {
         (self.node.elapsed(at) <= age).then_some(apart)
     }
 
-    /// Whether everything is known that had been acknowledged anywhere at this moment: the log was
-    /// read later, and whatever had no position then is younger.
+    /// Whether the log says everything that had been acknowledged anywhere at this moment: it was read
+    /// later, and whatever had no position then is younger.
     #[must_use]
     pub fn knows_all_until(&self, moment: SinceBoot) -> bool {
         let Progress { pulled, waiting, .. } = *self.progress.lock();

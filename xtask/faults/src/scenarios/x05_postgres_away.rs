@@ -32,6 +32,8 @@ enum Way {
     Stopped,
     /// It is there and nothing of it is heard.
     Silent,
+    /// One node hears nothing of it, and the other takes things back.
+    Apart,
 }
 
 /// It is killed, or stopped, as the seed says.
@@ -43,6 +45,11 @@ pub(super) fn killed(stage: &Stage, round: &Round) -> Result<Seen> {
 /// Nothing of it is heard.
 pub(super) fn silent(stage: &Stage, round: &Round) -> Result<Seen> {
     away(stage, round, Way::Silent)
+}
+
+/// One of two nodes hears nothing of it.
+pub(super) fn apart(stage: &Stage, round: &Round) -> Result<Seen> {
+    away(stage, round, Way::Apart)
 }
 
 fn away(stage: &Stage, round: &Round, way: Way) -> Result<Seen> {
@@ -84,15 +91,22 @@ fn go(stage: &Stage, way: Way) {
     match way {
         Way::Killed => stage.cluster().postgres().kill(),
         Way::Stopped => stage.cluster().postgres().stop(),
-        Way::Silent => stage.cluster().members().iter().for_each(|it| it.set_all(Mode::BlackHole)),
+        Way::Silent | Way::Apart => set(stage, way, Mode::BlackHole),
     }
 }
 
 fn come_back(stage: &Stage, way: Way) {
     match way {
         Way::Killed | Way::Stopped => stage.cluster().postgres().launch(),
-        Way::Silent => stage.cluster().members().iter().for_each(|it| it.set_all(Mode::Sound)),
+        Way::Silent | Way::Apart => set(stage, way, Mode::Sound),
     }
+}
+
+/// What becomes of the ways to it. Those to everything else stay as they are.
+fn set(stage: &Stage, way: Way, mode: Mode) {
+    let members = stage.cluster().members().iter();
+    let through = members.skip(usize::from(way == Way::Apart));
+    through.for_each(|member| member.postgres.set(mode));
 }
 
 fn judge(seen: &mut Seen, load: &Load, stage: &Stage, gone: Duration, back: Duration) {

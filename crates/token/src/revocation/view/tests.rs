@@ -5,6 +5,7 @@ use tegata_core::{
 };
 
 use super::*;
+use crate::revocation::Pushed;
 
 struct Bench {
     clock: Arc<ManualClock>,
@@ -214,11 +215,13 @@ fn what_is_pushed_is_applied_and_what_is_no_message_or_too_large_is_not() {
         let target = Target::Token(TokenId::new("1.zzz").unwrap());
         let places = (0..places).map(|index| bench.place(index)).collect();
         let entry = Entry { reason, ..bench.entry(target, places) };
-        Pushed { realm: bench.realm.clone(), entry }.to_bytes()
+        Pushed { realm: bench.realm.clone(), entry, by: None }.to_bytes()
     };
     let heard = |message: &[u8]| {
         let bench = Bench::new();
-        bench.view.hear(message);
+        if let Some(pushed) = Pushed::from_bytes(message) {
+            bench.view.apply(&pushed.realm, &pushed.entry);
+        }
         bench.check(&bench.claims(), Some(bench.place(0)))
     };
     let bench = Bench::new();
