@@ -52,6 +52,8 @@ pub(crate) struct Gate {
     pub(crate) places: Arc<Places>,
     pub(crate) metrics: Metrics,
     pub(crate) decisions: Option<DecisionLog>,
+    /// Who looks whether the log has been read since this process stood still.
+    pub(crate) waking: tokio::sync::Mutex<()>,
 }
 
 impl Gate {
@@ -75,6 +77,8 @@ impl Gate {
     /// tried to read the log for a while, and what is known is old for no other reason.
     pub(crate) async fn wake(&self) {
         let woken = async {
+            // One looks for all who wait.
+            let _one = self.waking.lock().await;
             let mut ticks = interval(LOOKED);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while self.revocations.has_stood_still() {

@@ -131,6 +131,7 @@ impl Gateway {
             sessions: parts.sessions,
             metrics: parts.metrics,
             decisions: parts.decisions,
+            waking: tokio::sync::Mutex::default(),
         });
         let addresses: io::Result<Vec<_>> = listeners.iter().map(TcpListener::local_addr).collect();
         let gateway = Self {

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tegata_core::{Epoch, Limiter, Network, Node, Proxies, Realm, flight::Flights};
+use serde_json::Value;
+use tegata_core::{
+    BoxFuture, Epoch, Limiter, Network, Node, Proxies, Realm, SinceBoot, flight::Flights,
+};
 use tegata_identity::{SignIn, Users};
 use tegata_oauth::{Client, Provider};
 use tegata_session::{CookieTable, Csrf, Environment, Origins, Sessions, sessions::Endings};
@@ -95,8 +98,17 @@ pub struct Parts {
     pub cookies: CookieTable,
     /// The origins whose pages may change something.
     pub origins: Origins,
+    /// Says which nodes refuse what was taken back here.
+    pub confirm: Arc<dyn Confirm>,
     /// What is counted.
     pub metrics: Metrics,
+}
+
+/// Says which nodes refuse what was taken back here.
+pub trait Confirm: Send + Sync {
+    /// Answers when all refuse what was taken back since `began`, or serve nothing that they would
+    /// have to know it for: which, and after how long.
+    fn confirmed(&self, began: SinceBoot) -> BoxFuture<'_, Value>;
 }
 
 /// How many callers are remembered whose authorization requests are held.
@@ -194,6 +206,10 @@ impl App {
 
     pub(crate) fn origins(&self) -> &Origins {
         &self.inner.parts.origins
+    }
+
+    pub(crate) fn confirm(&self) -> &dyn Confirm {
+        self.inner.parts.confirm.as_ref()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -41,7 +41,7 @@ mod status_lists;
 mod trace;
 mod well_known;
 
-pub use app::{App, BrowserClient, Config, Parts};
+pub use app::{App, BrowserClient, Config, Confirm, Parts};
 pub use caller::Peer;
 pub use endings::{RevokedSessions, SessionsOfFamilies, SessionsOfHolder};
 pub use limits::Limits;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    circle,
     compose::Composed,
     health,
     operate::{self, Order, Refused},
@@ -163,10 +164,7 @@ async fn perform(
     if let Some(members) =
         done.as_mut().ok().and_then(Value::as_object_mut).filter(|_| is_confirmed)
     {
-        let millis = u64::try_from(composed.node.elapsed(began).as_millis()).unwrap_or(u64::MAX);
-        let by = [composed.node.id().to_string()];
-        // One node has one enforcement point, and it knows before the commit is acknowledged.
-        members.insert("confirmed".to_owned(), json!({"by": by, "after_ms": millis}));
+        members.insert("confirmed".to_owned(), circle::confirm(composed, began).await);
     }
     done
 }

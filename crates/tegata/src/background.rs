@@ -11,17 +11,17 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use crate::{circle, compose::Composed, health, outbox};
+use crate::{compose::Composed, health, outbox};
 
 /// Starts everything that runs beside the requests. It ends when the set is dropped.
 pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(follow(Arc::clone(composed)));
+    tasks.spawn(tick(Arc::clone(composed)));
     tasks.spawn(hear_revocations(Arc::clone(composed)));
     tasks.spawn(hear_keys(Arc::clone(composed)));
     tasks.spawn(hear_changes(Arc::clone(composed)));
     tasks.spawn(crate::cluster::keep(Arc::clone(composed)));
-    circle::keep(composed, &mut tasks);
     for log in Log::ALL {
         tasks.spawn(sequence(Arc::clone(composed), log));
     }
@@ -102,13 +102,27 @@ async fn follow(composed: Arc<Composed>) {
     }
 }
 
+/// Shows that this process runs, whatever the store does.
+async fn tick(composed: Arc<Composed>) {
+    let mut ticks = every(Duration::from_millis(250));
+    loop {
+        ticks.tick().await;
+        composed.view.tick();
+    }
+}
+
 /// Applies the revocations that other nodes push.
 async fn hear_revocations(composed: Arc<Composed>) {
     loop {
         let mut revocations = subscribe(&composed, Topic::Revocations).await;
         while let Some(heard) = revocations.next().await {
             match heard {
-                Heard::Message(message) => composed.revoker.hear(&message),
+                Heard::Message(message) => {
+                    composed.revoker.hear(&message);
+                    if let Some(part) = &composed.circle {
+                        part.nudge();
+                    }
+                }
                 // The next pull, in half a second at most, brings what was missed.
                 Heard::Gap => {}
             }

@@ -9,13 +9,17 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::metrics::histogram::Histogram;
+use serde_json::{Value, json};
 use tegata_core::{
-    Node,
+    Node, SinceBoot,
     port::{Heard, Message, Topic},
 };
+use tegata_mesh::RevocationMode;
 use tegata_token::{
     Circle,
-    circle::{Speaker, Standing},
+    circle::{Standing, Stands},
+    revocation::MOST_STALE,
 };
 use tokio::{
     sync::Notify,
@@ -31,24 +35,61 @@ use crate::{
 /// How often the register is looked at.
 const LOOKS: Duration = Duration::from_secs(1);
 
-/// How often the others are told how things stand.
-const BEATS: Duration = Duration::from_millis(500);
-
 /// How often strangers make us look at most.
-const STRANGERS: Duration = Duration::from_millis(50);
+const STRANGERS: Duration = Duration::from_millis(250);
 
 /// For how long whoever starts waits to be admitted before it goes on without.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often it asks to be, meanwhile.
+const KNOCKS: Duration = Duration::from_millis(50);
+
 /// For how long whoever ends tries to leave.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// The circle, for a process on this data directory. `speaks`: whether the others hear it.
-pub(crate) fn open(node: &Node, data: &Path, speaks: bool) -> Result<Arc<Circle>, Startup> {
-    let path = data.join("tegata.place");
-    let place =
-        place(&path, node).map_err(|source| Startup::File { path: path.clone(), source })?;
-    Ok(Arc::new(Circle::new(node.clone(), place, speaks)))
+/// How many times sooner than the next heartbeat one is made when something was taken back.
+const SOONER: u32 = 25;
+
+/// The circle, and who waits for what is heard.
+pub(crate) struct Part {
+    pub(crate) circle: Arc<Circle>,
+    /// How long it takes until another node knows what was taken back here.
+    pub(crate) propagation: Histogram,
+    /// Somebody took something back: the others want to know that it is known.
+    nudged: Notify,
+    /// Somebody spoke who is not in the register.
+    stranger: Notify,
+    /// Somebody spoke.
+    heard: Notify,
+}
+
+impl Part {
+    /// The circle, for a process on this data directory. `speaks`: whether the others hear it.
+    pub(crate) fn open(
+        node: &Node,
+        data: &Path,
+        name: &str,
+        speaks: bool,
+    ) -> Result<Arc<Self>, Startup> {
+        let path = data.join("tegata.place");
+        let place = place(&path, node);
+        let place = place.map_err(|source| Startup::File { path: path.clone(), source })?;
+        let place = format!("{place}@{}", machine());
+        let circle = Circle::new(node.clone(), place, name.to_owned(), speaks);
+        let buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+        Ok(Arc::new(Self {
+            circle: Arc::new(circle),
+            propagation: Histogram::new(buckets),
+            nudged: Notify::new(),
+            stranger: Notify::new(),
+            heard: Notify::new(),
+        }))
+    }
+
+    /// Says soon that what was taken back elsewhere is known here.
+    pub(crate) fn nudge(&self) {
+        self.nudged.notify_one();
+    }
 }
 
 /// The name of a data directory among those of all nodes, made where there is none.
@@ -67,81 +108,147 @@ fn place(path: &Path, node: &Node) -> io::Result<String> {
     Ok(name)
 }
 
-/// Enters the circle, and waits a while to be admitted. Where that fails, it is tried again beside
-/// the requests, and until then nothing can be taken back here.
-pub(crate) async fn enter(composed: &Composed) {
-    let Some(circle) = &composed.circle else { return };
+/// On which machine the directory's lock is held. Whoever has it on another machine knows nothing of
+/// who has it on this one: that may still run.
+fn machine() -> String {
+    let read = |path| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let name = read("/etc/machine-id").filter(|name| !name.is_empty());
+    name.or_else(|| read("/proc/sys/kernel/random/boot_id")).unwrap_or_default()
+}
+
+/// What is done in the circle. It ends when this is dropped.
+#[must_use]
+pub(crate) struct Kept(#[expect(dead_code, reason = "what it does ends with it")] JoinSet<()>);
+
+/// Enters the circle, and waits a while to be admitted. Where that fails, it is tried again and again,
+/// and until then nothing can be taken back here.
+pub(crate) async fn enter(composed: &Arc<Composed>) -> Kept {
+    let mut tasks = JoinSet::new();
+    let Some(part) = &composed.circle else { return Kept(tasks) };
+    tasks.spawn(look(Arc::clone(composed), Arc::clone(part)));
+    tasks.spawn(speak(Arc::clone(composed), Arc::clone(part)));
+    tasks.spawn(hear(Arc::clone(composed), Arc::clone(part)));
     let admitted = async {
-        let mut ticks = interval(STRANGERS);
+        let mut ticks = interval(KNOCKS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match circle.look(composed.records.as_ref()).await {
-                Ok(Standing::Candidate | Standing::Outside) | Err(_) => {}
+            match part.circle.look(composed.records.as_ref()).await {
+                Ok(Standing::Candidate | Standing::Outside) | Err(_) => part.nudge(),
                 Ok(Standing::Member | Standing::Replaced | Standing::Left) => return,
             }
-            tell(composed, circle).await;
         }
     };
     let admitted = timeout(PATIENCE, admitted).await;
-    if admitted.is_err() || circle.standing() != Standing::Member {
-        tracing::warn!(why = %circle.standing(), "nothing can be taken back on this node yet");
+    let standing = part.circle.standing();
+    if admitted.is_err() || standing != Standing::Member {
+        tracing::warn!(why = %standing, "nothing can be taken back on this node yet");
     }
+    Kept(tasks)
 }
 
 /// Leaves the circle, so that nobody waits for this process.
 pub(crate) async fn leave(composed: &Composed) {
-    let Some(circle) = &composed.circle else { return };
+    let Some(part) = &composed.circle else { return };
     // Whoever cannot leave is missed until its lease is over, or until it comes back.
-    let _ = timeout(FAREWELL, circle.leave(composed.records.as_ref())).await;
+    let _ = timeout(FAREWELL, part.circle.leave(composed.records.as_ref())).await;
 }
 
-/// Looks at the register, tells the others how things stand, and hears them.
-pub(crate) fn keep(composed: &Arc<Composed>, tasks: &mut JoinSet<()>) {
-    let Some(circle) = &composed.circle else { return };
-    let stranger = Arc::new(Notify::new());
-    tasks.spawn(look(Arc::clone(composed), Arc::clone(circle), Arc::clone(&stranger)));
-    tasks.spawn(speak(Arc::clone(composed), Arc::clone(circle)));
-    tasks.spawn(hear(Arc::clone(composed), Arc::clone(circle), stranger));
-}
-
-async fn look(composed: Arc<Composed>, circle: Arc<Circle>, stranger: Arc<Notify>) {
+async fn look(composed: Arc<Composed>, part: Arc<Part>) {
     let fails = "it cannot be seen which nodes take things back";
     let mut rounds = Rounds::every(LOOKS, fails);
     let mut apart = every(STRANGERS);
     loop {
         tokio::select! {
             () = rounds.next() => {}
-            () = stranger.notified() => { apart.tick().await; }
+            () = part.stranger.notified() => { apart.tick().await; }
         }
-        rounds.ended(&circle.look(composed.records.as_ref()).await);
+        rounds.ended(&part.circle.look(composed.records.as_ref()).await);
     }
 }
 
-async fn speak(composed: Arc<Composed>, circle: Arc<Circle>) {
-    let mut ticks = every(BEATS);
+async fn speak(composed: Arc<Composed>, part: Arc<Part>) {
     loop {
-        ticks.tick().await;
-        tell(&composed, &circle).await;
+        let pause = part.circle.pause();
+        let message = Message::new(Topic::Heartbeats, part.circle.beat(&composed.view));
+        // Whoever does not hear this hears the next one, or does not believe us.
+        let _ = composed.feed.publish(message).await;
+        // Nobody asks for the next one so soon.
+        let _ = timeout(pause / SOONER, std::future::pending::<()>()).await;
+        if timeout(pause, part.nudged.notified()).await.is_err() {
+            for message in part.circle.repeats() {
+                let _ = composed.feed.publish(Message::new(Topic::Revocations, message)).await;
+            }
+        }
     }
 }
 
-async fn tell(composed: &Composed, circle: &Circle) {
-    let message = Message::new(Topic::Heartbeats, circle.beat(&composed.view));
-    // Whoever does not hear this hears the next one, or does not believe us.
-    let _ = composed.feed.publish(message).await;
-}
-
-async fn hear(composed: Arc<Composed>, circle: Arc<Circle>, stranger: Arc<Notify>) {
+async fn hear(composed: Arc<Composed>, part: Arc<Part>) {
     loop {
         let mut heartbeats = subscribe(&composed, Topic::Heartbeats).await;
         while let Some(heard) = heartbeats.next().await {
             let Heard::Message(message) = heard else { continue };
-            if circle.hear(&message, &composed.view) == Speaker::Stranger {
-                stranger.notify_one();
+            let heard = part.circle.hear(&message, &composed.view);
+            if heard.stranger {
+                part.stranger.notify_one();
             }
+            heard.confirmed.iter().for_each(|age| part.propagation.observe(age.as_secs_f64()));
+            part.heard.notify_waiters();
         }
     }
+}
+
+/// Which nodes refuse what was taken back here since `began`, and from when on. Answers when all do:
+/// after [`MOST_STALE`], whoever has not said that it knows serves nothing that it would have to know
+/// it for.
+pub(crate) async fn confirm(composed: &Composed, began: SinceBoot) -> Value {
+    let millis =
+        |since| u64::try_from(composed.node.elapsed(since).as_millis()).unwrap_or(u64::MAX);
+    let own = composed.cluster.name();
+    let Some(part) = &composed.circle else {
+        // This node knew before it was acknowledged, and there is no other.
+        let after = millis(began);
+        let says = format!("refused by the only point after {after} ms");
+        return json!({"by": [own], "after_ms": after, "says": says});
+    };
+    let receipt = part.circle.receipt();
+    let stand = |how| {
+        let all = receipt.points.iter();
+        all.filter(|it| part.circle.stands(&receipt, it) == how)
+            .map(|it| it.name.clone())
+            .collect::<Vec<_>>()
+    };
+    let all = async {
+        while !stand(Stands::Pending).is_empty() {
+            let _ = timeout(LOOKS / 10, part.heard.notified()).await;
+        }
+    };
+    let spoke = timeout(MOST_STALE, all).await.is_ok();
+    let after = millis(began);
+    let mut by = stand(Stands::Confirmed);
+    let fenced = [stand(Stands::Gone), stand(Stands::Pending)].concat();
+    by.push(own.to_owned());
+    let (many, count) = (by.len() + fenced.len(), by.len());
+    let mut says = match count == many {
+        true => format!("refused by all {many} points after {after} ms"),
+        false => {
+            format!("refused by {count} of {many} points after {after} ms; the others are fenced")
+        }
+    };
+    if !spoke && serves_unchecked(composed).await {
+        says.push_str(", but for routes that are `available`");
+    }
+    let mut confirmed = json!({"by": by, "after_ms": after, "says": says});
+    if let Some(members) = confirmed.as_object_mut().filter(|_| !fenced.is_empty()) {
+        members.insert("fenced".to_owned(), fenced.into());
+    }
+    confirmed
+}
+
+/// Whether some route serves what nobody knows to be taken back.
+async fn serves_unchecked(composed: &Composed) -> bool {
+    let map = composed.registry.map(&composed.realm).await;
+    map.map_or(true, |map| map.routes().any(|route| route.revocation == RevocationMode::Available))
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl Cluster {
     /// Begins to speak and to hear, where that is configured.
     pub(crate) async fn join(config: &Config, node: &Node, roots: &Roots) -> Result<Self, Startup> {
         let set = &config.cluster;
-        let name = set.name.clone().unwrap_or_else(|| node.id().to_string());
+        let name = name(config, node);
         let facts = facts(0, false);
         let members: Arc<dyn Members> = match set.listen {
             None => Arc::new(Alone::new(node, &name, facts)),
@@ -82,6 +82,11 @@ impl Cluster {
         };
         let (hears, unity) = (set.listen.is_some(), Mutex::new(Unity::Alone));
         Ok(Self { members, name, hears, draining: AtomicBool::new(false), unity })
+    }
+
+    /// What operators call this node.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Which nodes run that are not heard, in words.
@@ -118,6 +123,11 @@ impl Cluster {
     fn unity(&self) -> std::sync::MutexGuard<'_, Unity> {
         self.unity.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What operators call a node.
+pub(crate) fn name(config: &Config, node: &Node) -> String {
+    config.cluster.name.clone().unwrap_or_else(|| node.id().to_string())
 }
 
 fn facts(revocations: u64, draining: bool) -> Facts {

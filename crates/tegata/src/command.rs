@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::{Parser, Subcommand};
@@ -201,7 +202,7 @@ impl Context {
             Some(done) => done,
             None => {
                 compose::check_data_dir(&config, &source)?;
-                perform_here(&compose::compose(config, &source).await?, order).await
+                perform_here(&Arc::new(compose::compose(config, &source).await?), order).await
             }
         };
         Ok(done?)
@@ -221,12 +222,20 @@ impl Context {
 }
 
 /// Carries out an order where no server runs.
-async fn perform_here(composed: &Composed, order: Order) -> Result<Value, Refused> {
-    if order.only_looks() {
+async fn perform_here(composed: &Arc<Composed>, order: Order) -> Result<Value, Refused> {
+    if !order.takes_back() {
         return operate::perform(composed, order).await;
     }
-    circle::enter(composed).await;
-    let done = operate::perform(composed, order).await;
+    let _kept = circle::enter(composed).await;
+    let (began, is_confirmed) = (composed.node.since_boot(), order.is_confirmed());
+    let mut done = operate::perform(composed, order).await;
+    // Where no other node can be, nobody serves anything.
+    if let Some(members) = done.as_mut().ok().and_then(Value::as_object_mut)
+        && is_confirmed
+        && composed.circle.is_some()
+    {
+        members.insert("confirmed".to_owned(), circle::confirm(composed, began).await);
+    }
     circle::leave(composed).await;
     done
 }

@@ -20,12 +20,12 @@ use tegata_store::{
     RedisRefused, RootKeyRefused, SealRefused, Sealed, Standby,
 };
 use tegata_token::{
-    Circle, Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules, View,
-    Withdraw,
+    Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules, View, Withdraw,
 };
 use tokio::time::{interval, timeout};
 
 use crate::{
+    circle::Part,
     cluster::Cluster,
     config::{Config, Source},
     installation::{INSTALLATION, Installation},
@@ -150,7 +150,7 @@ pub(crate) struct Composed {
     pub(crate) standby: Arc<dyn Ephemeral>,
     pub(crate) cluster: Cluster,
     /// Who else may take things back, where others share the store.
-    pub(crate) circle: Option<Arc<Circle>>,
+    pub(crate) circle: Option<Arc<Part>>,
     pub(crate) view: Arc<View>,
     pub(crate) revoker: Revoker,
     pub(crate) keys: Keys,
@@ -210,11 +210,11 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let view = Arc::new(View::new(node.clone()));
     // Nothing is judged before everything that was taken back is known.
     know_what_was_taken_back(&view, records.as_ref(), &node, CATCHING_UP).await?;
-    let circle = bare.circle(&node, data.path())?;
+    let circle = bare.circle(&config, data.path(), &node)?;
     let mut revoker =
         Revoker::new(node.clone(), Arc::clone(&records), Arc::clone(&feed), Arc::clone(&view));
-    if let Some(circle) = &circle {
-        revoker = revoker.within(Arc::clone(circle));
+    if let Some(part) = &circle {
+        revoker = revoker.within(Arc::clone(&part.circle));
     }
 
     let roots = async |purpose: &str| Roots::open(records.as_ref(), &node, &realm, purpose).await;

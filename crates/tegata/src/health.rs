@@ -295,7 +295,7 @@ impl Check for Admitted {
     }
 
     fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
-        let standing = self.0.circle.as_ref().map(|circle| circle.standing());
+        let standing = self.0.circle.as_ref().map(|part| part.circle.standing());
         Box::pin(async move {
             match standing {
                 None | Some(Standing::Member) => Ok(()),

@@ -84,6 +84,9 @@ pub(crate) enum Order {
     Revoke {
         what: What,
         reason: String,
+        /// Whether the answer waits until it is confirmed.
+        #[serde(default)]
+        wait: bool,
     },
     SessionList {
         username: Option<String>,
@@ -98,25 +101,25 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    /// Whether nothing changes by it.
-    pub(crate) fn only_looks(&self) -> bool {
+    /// Whether something may be taken back by it.
+    pub(crate) fn takes_back(&self) -> bool {
         matches!(
             self,
-            Self::UserList
-                | Self::UserShow { .. }
-                | Self::ClientList
-                | Self::ServiceList
-                | Self::KeyList
-                | Self::TokenInspect { .. }
-                | Self::SessionList { .. }
-                | Self::Health
-                | Self::Ping
+            Self::Declare(_)
+                | Self::UserDisable { .. }
+                | Self::UserPasswd { .. }
+                | Self::ClientRemove { .. }
+                | Self::ServiceRemove { .. }
+                | Self::KeyRotate { .. }
+                | Self::KeyRetire { .. }
+                | Self::Revoke { .. }
+                | Self::SessionEnd { .. }
         )
     }
 
     /// Whether the servers that enforce it confirm it.
     pub(crate) fn is_confirmed(&self) -> bool {
-        matches!(self, Self::Revoke { .. })
+        matches!(self, Self::Revoke { wait: true, .. })
     }
 
     /// Whether it changes which services and routes there are.
@@ -237,7 +240,7 @@ pub(crate) async fn perform(composed: &Composed, order: Order) -> Result<Value, 
             keys::import(composed, &pem, kid.as_deref(), algorithm).await?
         }
         Order::TokenInspect { token } => tokens::inspect(composed, &token).await?,
-        Order::Revoke { what, reason } => revoke::revoke(composed, what, reason).await?,
+        Order::Revoke { what, reason, .. } => revoke::revoke(composed, what, reason).await?,
         Order::SessionList { username } => sessions::list(composed, username.as_deref()).await?,
         Order::SessionEnd { sid } => sessions::end(composed, &sid).await?,
         // Only what runs has a health.

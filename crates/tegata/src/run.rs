@@ -9,10 +9,10 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
 use prometheus_client::registry::Registry;
-use tegata_core::{ForwardedBy, Network, Proxies, Secret};
+use tegata_core::{BoxFuture, ForwardedBy, Network, Proxies, Secret, SinceBoot};
 use tegata_gateway::{Gateway, SessionCheck};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap, Upstream};
-use tegata_server::{App, BrowserClient, Operations};
+use tegata_server::{App, BrowserClient, Confirm, Operations};
 use tegata_session::{Environment, Origins};
 use tegata_token::{AccessToken, Algorithm, Expected, ExpectedAudience, Memory, Scope, Verifier};
 use tokio::{
@@ -81,6 +81,10 @@ pub(crate) async fn start(
     let metrics = tegata_server::Metrics::register(&mut registry);
     registry.register_collector(Box::new(Following(Arc::clone(&composed.view))));
     registry.register_collector(Box::new(Backing(Arc::clone(&composed))));
+    if let Some(part) = &composed.circle {
+        let help = "How long after something was taken back here another node said that it knows";
+        registry.register("revocation_propagation_seconds", help, part.propagation.clone());
+    }
     let outer = public(&composed, &metrics, loopback)?;
     let behind = outer.behind(gateway_as_proxy());
     let inner = inner()?;
@@ -145,6 +149,15 @@ impl Running {
     }
 }
 
+/// What the public listener says of what was taken back.
+struct Confirmed(Arc<Composed>);
+
+impl Confirm for Confirmed {
+    fn confirmed(&self, began: SinceBoot) -> BoxFuture<'_, serde_json::Value> {
+        Box::pin(circle::confirm(&self.0, began))
+    }
+}
+
 /// The gateway, as the public listener sees it: a proxy that says who asks.
 fn gateway_as_proxy() -> Proxies {
     let trusted = Network::loopback().to_vec();
@@ -153,7 +166,7 @@ fn gateway_as_proxy() -> Proxies {
 
 /// The public listener.
 fn public(
-    composed: &Composed,
+    composed: &Arc<Composed>,
     metrics: &tegata_server::Metrics,
     loopback: Loopback,
 ) -> Result<App, Failed> {
@@ -185,6 +198,7 @@ fn public(
         csrf: composed.csrf.clone(),
         cookies: composed.cookies.clone(),
         origins: origins(composed)?,
+        confirm: Arc::new(Confirmed(Arc::clone(composed))),
         metrics: metrics.clone(),
     };
     App::new(config, parts).map_err(|error| Failed::Usage(error.to_string()))

@@ -8,6 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use serde_json::Value;
 use tegata_engines::{EchoServer, NatsServer, PostgresServer, RedisCluster, process::free_port};
 
 /// What the guide says to type.
@@ -56,5 +57,12 @@ fn the_guide_to_three_nodes_is_true() {
         told.lines().filter(|line| line.len() == 3 && line.parse::<u16>().is_ok()).collect();
     // Issued by one and passed by another; refused after it was taken back; the same without the
     // first node, which knows it when it comes back; and all three after their restarts.
-    assert_eq!(codes, ["200", "401", "200", "401", "200", "200", "200"], "{told}\n{said}");
+    let expected = ["200", "401", "401", "401", "200", "401", "200", "200", "200"];
+    assert_eq!(codes, expected, "{told}\n{said}");
+    let confirmed = told.lines().find(|line| line.contains("confirmed")).unwrap();
+    let confirmed = &serde_json::from_str::<Value>(confirmed).unwrap()["confirmed"];
+    assert_eq!(confirmed["by"].as_array().unwrap().len(), 3, "{confirmed}");
+    let says = confirmed["says"].as_str().unwrap();
+    assert!(says.starts_with("refused by all 3 points after "), "{says}");
+    println!("{says}");
 }

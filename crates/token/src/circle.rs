@@ -1,51 +1,58 @@
-//! The circle: the processes that may acknowledge that something was taken back, and what they tell
-//! each other while the log cannot be read.
+//! The circle: the processes that may take something back, and what they tell each other while the
+//! log cannot be read.
 //!
-//! A node that cannot read the log does not know what was acknowledged meanwhile. It knows all the
-//! same as soon as everybody who *could* have acknowledged something says what they did:
+//! A node that cannot read the log does not know what was taken back meanwhile. It knows all the same
+//! as soon as everybody who *could* have taken something back says what they did:
 //!
 //! - Who may is in the **register**, a record of the store. Each process enters it, and is admitted by
 //!   one that is in the circle already. A place in it is kept for [`LEASE`] without a sign of life, so
 //!   that the store may be away for as long.
-//! - Whoever acknowledges counts it, **before** it answers, and pushes the entry under that number.
-//! - Everybody says again and again, in a **heartbeat**: up to which number I acknowledged, in which
-//!   epoch of the circle, and which of your heartbeats I have heard. So whoever has all entries up to
-//!   that number, from all of the circle, knows all that had been acknowledged when it made the
-//!   heartbeat that was echoed. No clock of another node is believed, and what is repeated or late
-//!   says nothing new.
+//! - Whoever takes something back gives it a number **before** the store is asked, and pushes the entry
+//!   under that number.
+//! - Everybody says again and again, in a **heartbeat**: up to which number I began, in which circle,
+//!   and which of your heartbeats I have heard. So whoever has all entries up to that number, from all
+//!   of the circle, knows all that was in the store when it made the heartbeat that was echoed. No
+//!   clock of another node is believed, and what is repeated or late says nothing new.
 //!
-//! Why nobody is missed: a process acknowledges only while it is in the circle. To be admitted, it
+//! Why nobody is missed: a process takes things back only while it is in the circle. To be admitted, it
 //! needs one that is in it, which says from then on that the circle is another; or that one of it has
 //! fallen silent for good, because its lease is over, or because another process has its place. So
-//! when somebody whom a listener does not know acknowledges something, at least one that the listener
+//! when somebody whom a listener does not know takes something back, at least one that the listener
 //! does know has ceased to vouch for the circle that it knows, and it needs all of them. A change of
 //! the circle is believed when the log has been read later than the register: what those who left had
-//! acknowledged is in it.
+//! taken back is in it.
+//!
+//! Whoever answers "taken back" because the store says that it has been, relies on the number that was
+//! given before. Whether the one that gave it has heard of its success does not matter: where it does
+//! not know, it tells the others that it may be so, and they refuse what it names until they have read
+//! the log. And the store itself refuses to take something back for whoever is not in the circle any
+//! more, however long that one stood still.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    fmt,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tegata_core::{
-    Batch, CommitRefused, Expect, Node, NodeId, Realm, Records, SinceBoot, StoreError,
-    entropy::Entropy, repository,
+    Batch, CommitRefused, Entropy, Expect, Node, NodeId, Realm, Records, SinceBoot, StoreError,
+    port::Change, repository,
 };
 
 use self::{
-    heartbeat::{Heartbeat, Settled},
+    heartbeat::Heartbeat,
+    ledger::Ledger,
     peers::Peers,
-    register::{KEY, Listed, Me, Register},
+    register::{KEY, Listed, Me, Member, Register},
+    seen::Seen,
 };
-use crate::revocation::View;
+use crate::revocation::{Entry, Pushed, View};
 
 mod heartbeat;
+mod ledger;
 mod peers;
 mod register;
+mod seen;
 
-pub use register::CIRCLE;
+pub(crate) use ledger::LATE;
+pub use register::{CIRCLE, CIRCLE_PLACES};
 
 /// For how long a process is in the circle without renewing it: as long as the store may be away
 /// without anybody having to do without the others' word.
@@ -54,17 +61,27 @@ pub const LEASE: Duration = Duration::from_secs(360);
 /// For how long nobody may have seen a process renew its lease, for it to be over everywhere.
 const LAPSED: Duration = Duration::from_secs(420);
 
+/// The same for whoever only waits to be admitted, and has nothing to lose.
+const GIVEN_UP: Duration = Duration::from_secs(60);
+
 /// How often a lease is renewed.
 const RENEWED: Duration = Duration::from_secs(20);
 
-/// Whoever has not looked for so long does not know who renewed its lease meanwhile.
-const LOOKED: Duration = Duration::from_secs(5);
+/// Who was not heard for so long is not admitted: it may have ended.
+const HEARD: Duration = Duration::from_secs(5);
+
+/// Of whom nothing was heard for so long, nothing is told.
+const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// How often somebody else may be faster.
 const TRIES: u32 = 20;
 
-/// How many numbers are remembered until the log has been read beyond them.
-const MARKS: usize = 1000;
+/// How often heartbeats are made in a small circle, and how much less often for each that is in it.
+const BEAT: Duration = Duration::from_millis(500);
+const BEAT_EACH: Duration = Duration::from_millis(10);
+
+/// How many messages are said again at once.
+const AGAIN: usize = 64;
 
 /// What a process may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +90,7 @@ pub enum Standing {
     Outside,
     /// It has asked to be admitted.
     Candidate,
-    /// It may acknowledge that something was taken back.
+    /// It may take things back.
     Member,
     /// It may not any more: another process has its place, because it runs on a copy of its data
     /// directory.
@@ -99,15 +116,42 @@ impl fmt::Display for Standing {
     }
 }
 
-/// Who said something.
+/// What came of hearing a message.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Heard {
+    /// Whether somebody spoke of whom the register did not tell: it is to be looked at.
+    pub stranger: bool,
+    /// How long it took until the speaker knew what was taken back here, for each entry of which it
+    /// has just said so.
+    pub confirmed: Vec<Duration>,
+}
+
+/// A process that is to know something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Point {
+    /// Which.
+    pub run: NodeId,
+    /// What operators call it.
+    pub name: String,
+}
+
+/// What is to be known everywhere, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    number: u64,
+    /// All other processes in the circle.
+    pub points: Vec<Point>,
+}
+
+/// How a [`Point`] stands to a [`Receipt`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speaker {
-    /// Somebody of whom the register told.
-    Known,
-    /// Somebody else: the register is to be looked at.
-    Stranger,
-    /// This process itself, or nobody.
-    Nobody,
+pub enum Stands {
+    /// It knows.
+    Confirmed,
+    /// It is not in the circle any more, so it has ended, or knows that it knows nothing.
+    Gone,
+    /// It has not said so yet.
+    Pending,
 }
 
 /// The circle as one process is in it.
@@ -124,16 +168,13 @@ struct State {
     standing: Standing,
     /// Whether this process has ever been in the register.
     entered: bool,
-    /// The epoch that this process vouches for. `None` while that changes.
+    /// The circle that this process vouches for. `None` while that changes.
     epoch: Option<u64>,
-    /// Until when it may acknowledge, and say what it did.
+    /// Until when it may say what it did.
     lease: Option<SinceBoot>,
     renewed: Option<SinceBoot>,
-    acknowledged: u64,
     beat: u64,
-    settled: Settled,
-    /// All up to a number had been acknowledged before a moment: until the log has been read later.
-    marks: VecDeque<(SinceBoot, u64)>,
+    ledger: Ledger,
     peers: Peers,
     /// What the register said, and when it had been read.
     read: Option<(Register, SinceBoot)>,
@@ -146,20 +187,19 @@ impl Circle {
     /// The circle as a process sees it that has not entered yet.
     ///
     /// `place` is what no two processes use at the same time: when a process with the same comes, the
-    /// one before is dead. `speaks` says whether the others can hear this one.
+    /// one before is dead. `name` is what operators call it. `speaks` says whether the others can hear
+    /// this one.
     #[must_use]
-    pub fn new(node: Node, place: String, speaks: bool) -> Self {
-        let me = Me { place, run: node.id(), speaks };
+    pub fn new(node: Node, place: String, name: String, speaks: bool) -> Self {
+        let me = Me { place, name, run: node.id(), speaks };
         let state = State {
             standing: Standing::Outside,
             entered: false,
             epoch: None,
             lease: None,
             renewed: None,
-            acknowledged: 0,
             beat: 0,
-            settled: Settled::default(),
-            marks: VecDeque::new(),
+            ledger: Ledger::default(),
             peers: Peers::default(),
             read: None,
             current: None,
@@ -182,18 +222,18 @@ impl Circle {
     }
 
     /// Looks at the register: enters it, admits others, renews the lease, and drops whose lease is
-    /// over. To be called at least every second, and whenever a [`Speaker::Stranger`] is heard.
+    /// over. To be called at least every second, and whenever a stranger is heard. Whoever comes while
+    /// somebody looks does not wait.
     ///
     /// # Errors
     /// What the store says. Then everything stays as it was, as far as anybody knows.
     pub async fn look(&self, records: &dyn Records) -> Result<Standing, StoreError> {
-        let _only = self.looking.lock().await;
+        let Some(_only) = self.looking.try_lock() else { return Ok(self.standing()) };
         for _ in 0..TRIES {
             let (register, expect) = self.load(records).await?;
             let loaded = self.node.since_boot();
-            let Some(next) = self.state.lock().next(&self.me, &register, loaded) else {
-                return Ok(self.standing());
-            };
+            let next = self.state.lock().next(&self.me, &register, self.node.entropy(), loaded);
+            let Some(next) = next else { return Ok(self.standing()) };
             if next == register {
                 self.state.lock().read(&self.me, register, loaded);
                 return Ok(self.standing());
@@ -215,7 +255,7 @@ impl Circle {
         })
     }
 
-    /// Leaves the circle. Nothing is acknowledged afterwards.
+    /// Leaves the circle. Nothing is taken back afterwards.
     ///
     /// # Errors
     /// What the store says. Then the place stays taken until the lease is over, or until a process
@@ -233,7 +273,8 @@ impl Circle {
                 return Ok(());
             }
             let (register, expect) = self.load(records).await?;
-            let next = register.left(&self.me);
+            let left = register.left(&self.me);
+            let next = left.named_after(&register, fresh(self.node.entropy()));
             if next == register || self.commit(records, &register, &next, expect).await? {
                 return Ok(());
             }
@@ -241,33 +282,52 @@ impl Circle {
         Ok(())
     }
 
-    /// Counts `count` entries that are durable as acknowledged, and answers the number of the first.
-    /// To be called before anybody is told. `None`: this process may not acknowledge anything.
+    /// Gives numbers to entries that are about to be committed. `None`: this process may not take
+    /// anything back.
     #[must_use]
-    pub fn acknowledge(&self, count: usize) -> Option<u64> {
-        let now = self.node.since_boot();
+    pub fn begin(
+        self: &Arc<Self>,
+        view: &Arc<View>,
+        realm: &Realm,
+        entries: &[Entry],
+    ) -> Option<Begun> {
         let mut state = self.state.lock();
-        if !state.may_speak(now) {
+        if state.standing != Standing::Member {
             return None;
         }
-        let first = state.acknowledged.saturating_add(1);
-        state.acknowledged = state.acknowledged.saturating_add(u64::try_from(count).ok()?);
-        Some(first)
+        let now = self.node.since_boot();
+        let first = state.ledger.begin(u64::try_from(entries.len()).ok()?, now);
+        let (circle, view) = (Arc::clone(self), Arc::clone(view));
+        let (realm, entries) = (realm.clone(), entries.to_vec());
+        Some(Begun { circle, view, realm, entries, first, open: true })
     }
 
-    /// Whether something can be acknowledged now.
+    /// Notes that the store does not know this process to be in the circle.
+    pub(crate) fn is_out(&self) {
+        let mut state = self.state.lock();
+        if state.standing == Standing::Member {
+            state.standing = Standing::Outside;
+            state.epoch = None;
+        }
+    }
+
+    /// How long after a heartbeat the next is to be made.
     #[must_use]
-    pub fn may_acknowledge(&self) -> bool {
-        self.state.lock().may_speak(self.node.since_boot())
+    pub fn pause(&self) -> Duration {
+        let state = self.state.lock();
+        let members = state.read.as_ref().map_or(0, |(register, _)| register.circle().count());
+        BEAT.max(BEAT_EACH * u32::try_from(members).unwrap_or(u32::MAX))
     }
 
-    /// What is to be told to all others now. To be called every half second.
+    /// What is to be told to all others now.
     #[must_use]
     pub fn beat(&self, view: &View) -> Vec<u8> {
-        let now = self.node.since_boot();
         let mut state = self.state.lock();
+        // INVARIANT: the time is asked for under the lock. Otherwise what was begun after it would
+        // count as begun before.
+        let now = self.node.since_boot();
         state.beat += 1;
-        state.settle(now, view);
+        state.ledger.settle(now, view);
         let beat = state.beat;
         state.peers.made(beat, now);
         let epoch = state.epoch.filter(|_| self.me.speaks && state.may_speak(now));
@@ -275,36 +335,74 @@ impl Circle {
             by: self.me.run,
             beat,
             epoch,
-            acknowledged: state.acknowledged,
-            settled: state.settled,
-            heard: state.peers.echoes(),
+            begun: state.ledger.begun,
+            void: state.ledger.void(),
+            settled: state.ledger.settled,
+            heard: state.peers.echoes(SinceBoot(now.0.saturating_sub(FORGOTTEN))),
         };
         state.vouch(&self.me, view, now);
         heartbeat.to_bytes()
     }
 
-    /// Hears what another process tells. A message that is none is ignored.
-    pub fn hear(&self, message: &[u8], view: &View) -> Speaker {
-        let heartbeat = Heartbeat::from_bytes(message).filter(|it| it.by != self.me.run);
-        let Some(heartbeat) = heartbeat else { return Speaker::Nobody };
-        let now = self.node.since_boot();
-        let mut state = self.state.lock();
-        state.peers.hear(self.me.run, &heartbeat);
-        state.vouch(&self.me, view, now);
-        let read = state.read.as_ref();
-        let known = read.is_some_and(|(it, _)| it.circle().any(|run| run == heartbeat.by));
-        if known { Speaker::Known } else { Speaker::Stranger }
+    /// What is to be pushed again, because somebody in the circle has not heard it.
+    #[must_use]
+    pub fn repeats(&self) -> Vec<Vec<u8>> {
+        let state = self.state.lock();
+        let Some((register, _)) = &state.read else { return Vec::new() };
+        let others = register.circle().filter(|it| it.run != self.me.run && it.speaks);
+        let known = others.map(|it| state.peers.confirmed(it.run)).min().unwrap_or(u64::MAX);
+        let before = SinceBoot(self.node.since_boot().0.saturating_sub(BEAT * 2));
+        state.ledger.again(known, before, AGAIN)
     }
 
-    /// Notes that the entry that `by` acknowledged under `number` is known here.
+    /// Hears what another process tells. A message that is none is ignored.
+    pub fn hear(&self, message: &[u8], view: &View) -> Heard {
+        let heartbeat = Heartbeat::from_bytes(message).filter(|it| it.by != self.me.run);
+        let Some(heartbeat) = heartbeat else { return Heard::default() };
+        let mut state = self.state.lock();
+        let now = self.node.since_boot();
+        let news = state.peers.hear(self.me.run, &heartbeat, now);
+        state.vouch(&self.me, view, now);
+        let Some((from, to)) = news else { return Heard::default() };
+        let known = state.read.as_ref();
+        let known = known.is_some_and(|(it, _)| it.circle().any(|it| it.run == heartbeat.by));
+        Heard { stranger: !known, confirmed: state.ledger.ages(from, to, now) }
+    }
+
+    /// Notes that the entry that `by` took back under `number` is known here.
     pub(crate) fn learn(&self, by: NodeId, number: u64, view: &View) {
         if by == self.me.run {
             return;
         }
-        let now = self.node.since_boot();
         let mut state = self.state.lock();
+        let now = self.node.since_boot();
         state.peers.learn(by, number);
         state.vouch(&self.me, view, now);
+    }
+
+    /// What has been taken back here so far, and who is to know it: all who are in the circle now.
+    /// Whoever is admitted later has read it in the log.
+    #[must_use]
+    pub fn receipt(&self) -> Receipt {
+        let state = self.state.lock();
+        let circle = state.read.iter().flat_map(|(register, _)| register.circle());
+        let others = circle.filter(|it| it.run != self.me.run);
+        let points = others.map(|it| Point { run: it.run, name: it.name.clone() }).collect();
+        Receipt { number: state.ledger.begun, points }
+    }
+
+    /// How a process stands to what it is to know.
+    #[must_use]
+    pub fn stands(&self, receipt: &Receipt, point: &Point) -> Stands {
+        let state = self.state.lock();
+        let read = state.read.as_ref();
+        if state.peers.confirmed(point.run) >= receipt.number {
+            Stands::Confirmed
+        } else if read.is_some_and(|(it, _)| it.circle().all(|it| it.run != point.run)) {
+            Stands::Gone
+        } else {
+            Stands::Pending
+        }
     }
 
     async fn load(&self, records: &dyn Records) -> Result<(Register, Expect), StoreError> {
@@ -323,12 +421,12 @@ impl Circle {
         next: &Register,
         expect: Expect,
     ) -> Result<bool, StoreError> {
-        use tegata_core::Stored as _;
         if next.epoch != register.epoch {
             // INVARIANT: nothing is said of the old circle once the new one may be there.
             self.state.lock().epoch = None;
         }
-        let batch = Batch::new(self.realm.clone()).with(next.put(expect));
+        let changes = next.changes_from(register, expect);
+        let batch = changes.into_iter().fold(Batch::new(self.realm.clone()), Batch::with);
         match records.commit(batch).await {
             Ok(()) => Ok(true),
             Err(CommitRefused::Conflict { .. }) => Ok(false),
@@ -339,23 +437,49 @@ impl Circle {
 
 impl State {
     /// The register as it should be. `None`: this process has no more to do with it.
-    fn next(&mut self, me: &Me, register: &Register, now: SinceBoot) -> Option<Register> {
-        if self.entered && register.listed(me) == Listed::Replaced {
+    fn next(
+        &mut self,
+        me: &Me,
+        register: &Register,
+        entropy: &dyn Entropy,
+        now: SinceBoot,
+    ) -> Option<Register> {
+        let listed = register.listed(me);
+        if self.entered && listed == Listed::Replaced {
             self.standing = Standing::Replaced;
             self.epoch = None;
         }
         if matches!(self.standing, Standing::Left | Standing::Replaced) {
             return None;
         }
+        if self.standing == Standing::Member && listed != Listed::Member {
+            self.standing = Standing::Outside;
+            self.epoch = None;
+        }
         self.seen.look(register, now);
-        let is_over = |member: &register::Member| {
-            member.run != me.run && self.seen.has_lapsed(member.run, now)
-        };
-        let mut next = register.entered(me).without(is_over).admitted(me);
+        let entered = register.entered(me, fresh(entropy)).without(|it| self.is_over(me, it));
+        let mut next =
+            entered.admitted(me, |it| self.is_there(it, now)).named_after(register, fresh(entropy));
         if self.renewed.is_none_or(|renewed| now.since(renewed) >= RENEWED) {
             next = next.renewed(me);
         }
         Some(next)
+    }
+
+    /// Whether somebody else has given no sign of life for so long that its lease is over.
+    fn is_over(&self, me: &Me, member: &Member) -> bool {
+        let most = if member.admitted { LAPSED } else { GIVEN_UP };
+        member.run != me.run && self.seen.still(member.run) >= most
+    }
+
+    /// Whether a candidate seems to be there still.
+    fn is_there(&self, candidate: &Member, now: SinceBoot) -> bool {
+        if candidate.speaks {
+            let heard = self.peers.heard(candidate.run);
+            heard.is_some_and(|heard| now.since(heard) < HEARD)
+        } else {
+            self.seen.since(candidate.run, now) < HEARD
+        }
     }
 
     /// Takes note of what the register said when it was read.
@@ -381,71 +505,110 @@ impl State {
         self.standing == Standing::Member && self.lease.is_some_and(|until| now < until)
     }
 
-    /// Notes how much of what was acknowledged is in the log.
-    fn settle(&mut self, now: SinceBoot, view: &View) {
-        let marked = self.marks.back().map_or(self.settled.number, |(_, number)| *number);
-        if self.acknowledged > marked && self.marks.len() < MARKS {
-            self.marks.push_back((now, self.acknowledged));
-        }
-        while let Some((at, number)) = self.marks.front().copied()
-            && view.knows_all_until(at)
-        {
-            self.settled = Settled { number, position: view.position() };
-            self.marks.pop_front();
-        }
-    }
-
     /// Tells the view until when it knows everything, as the others vouch for it.
     fn vouch(&mut self, me: &Me, view: &View, now: SinceBoot) {
         let Some((register, read)) = &self.read else { return };
         let is_current = self.current.as_ref().is_some_and(|it| it.epoch == register.epoch);
         if !is_current && view.knows_all_until(*read) {
             let all = register.all().map(|member| member.run).collect::<Vec<_>>();
-            self.peers.begin_anew(&all);
+            self.peers.begin_anew(&all, SinceBoot(now.0.saturating_sub(FORGOTTEN)));
             self.current = Some(register.clone());
         }
         let Some(current) = &self.current else { return };
         // INVARIANT: whoever is not heard believes nobody either. A circle with one of these in it is
         // taken to be believed by nobody, so that others may enter it by themselves.
-        if !me.speaks {
+        if !me.speaks || self.epoch != Some(current.epoch) || !self.may_speak(now) {
             return;
         }
-        if self.epoch != Some(current.epoch) || !self.may_speak(now) {
-            return;
-        }
-        let circle = current.circle().collect::<Vec<_>>();
+        let circle = current.circle().map(|member| member.run).collect::<Vec<_>>();
         let (epoch, position) = (current.epoch, view.position());
-        if let Some(until) = self.peers.vouched(me.run, &circle, epoch, position, now) {
+        // What is under way here may be in the store, though it is not known here yet.
+        let own = self.ledger.under_way_since().map_or(now, |since| since.min(now));
+        if let Some(until) = self.peers.vouched(me.run, &circle, epoch, position, own) {
             view.vouch(until);
         }
     }
 }
 
-/// When each process was seen to renew its lease. What its clock says does not matter.
-#[derive(Debug, Default)]
-struct Seen {
-    renewed: HashMap<NodeId, (u64, SinceBoot)>,
-    looked: Option<SinceBoot>,
+/// Entries that were given numbers, until somebody knows what came of them.
+#[must_use = "say what came of it"]
+pub struct Begun {
+    circle: Arc<Circle>,
+    view: Arc<View>,
+    realm: Realm,
+    entries: Vec<Entry>,
+    first: u64,
+    open: bool,
 }
 
-impl Seen {
-    fn look(&mut self, register: &Register, now: SinceBoot) {
-        // Who was not looked at may have renewed its lease all the same.
-        if self.looked.is_none_or(|looked| now.since(looked) > LOOKED) {
-            self.renewed.clear();
-        }
-        self.looked = Some(now);
-        self.renewed.retain(|run, _| register.all().any(|member| member.run == *run));
-        for member in register.all() {
-            let seen = self.renewed.entry(member.run).or_insert((member.renewed, now));
-            if seen.0 != member.renewed {
-                *seen = (member.renewed, now);
-            }
-        }
+impl Begun {
+    /// What the batch must require, so that nobody takes anything back who is not in the circle.
+    #[must_use]
+    pub fn requires(&self) -> Change {
+        register::requires(self.circle.me.run)
     }
 
-    fn has_lapsed(&self, run: NodeId, now: SinceBoot) -> bool {
-        self.renewed.get(&run).is_some_and(|(_, since)| now.since(*since) >= LAPSED)
+    /// They are in the store. Answers what the others are to be told.
+    #[must_use]
+    pub fn done(mut self) -> Vec<Vec<u8>> {
+        self.open = false;
+        self.entries.iter().for_each(|entry| self.view.apply(&self.realm, entry));
+        self.circle.state.lock().ledger.is_done(self.first);
+        self.tell(true)
+    }
+
+    /// Nobody knows whether they are in the store: what they name is refused here from now on, until
+    /// the log says more. Answers what the others are to be told.
+    #[must_use]
+    pub fn unknown(mut self) -> Vec<Vec<u8>> {
+        self.open = false;
+        self.give_up()
+    }
+
+    /// Nothing came of them.
+    pub fn void(mut self) {
+        self.open = false;
+        let count = u64::try_from(self.entries.len()).unwrap_or(u64::MAX);
+        self.circle.state.lock().ledger.is_void(self.first, count);
+    }
+
+    fn give_up(&self) -> Vec<Vec<u8>> {
+        self.entries.iter().for_each(|entry| self.view.apply_perhaps(&self.realm, entry));
+        let now = self.circle.node.since_boot();
+        self.circle.state.lock().ledger.is_unknown(self.first, now);
+        self.tell(false)
+    }
+
+    /// What the others are to be told, kept for those who do not hear it.
+    fn tell(&self, certain: bool) -> Vec<Vec<u8>> {
+        let numbered = self.entries.iter().zip(self.first..);
+        let messages = numbered.map(|(entry, number)| {
+            let by = Some((self.circle.me.run, number));
+            let (realm, entry) = (self.realm.clone(), entry.clone());
+            (number, Pushed { realm, entry, by, perhaps: !certain }.to_bytes())
+        });
+        let messages = messages.collect::<Vec<_>>();
+        let mut state = self.circle.state.lock();
+        let now = self.circle.node.since_boot();
+        for (number, message) in &messages {
+            state.ledger.keep(*number, message.clone(), now);
+        }
+        messages.into_iter().map(|(_, message)| message).collect()
+    }
+}
+
+impl Drop for Begun {
+    /// Whoever goes away without a word does not know. The others are told with the next heartbeat.
+    fn drop(&mut self) {
+        if self.open {
+            self.give_up();
+        }
+    }
+}
+
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Begun({}, {})", self.first, self.entries.len())
     }
 }
 
@@ -453,4 +616,9 @@ impl fmt::Debug for Circle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Circle({:?}, {:?})", self.me.run, self.standing())
     }
+}
+
+/// A number by chance.
+fn fresh(entropy: &dyn Entropy) -> u64 {
+    NodeId::generate(entropy).0
 }

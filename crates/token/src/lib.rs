@@ -59,5 +59,11 @@ pub use verifier::{
 use tegata_core::Kind;
 
 /// The kinds of record that this crate keeps.
-pub static KINDS: [&Kind; 5] =
-    [&circle::CIRCLE, &family::FAMILIES, &ring::KEY_RINGS, &root::ROOTS, &status::STATUS_BLOCKS];
+pub static KINDS: [&Kind; 6] = [
+    &circle::CIRCLE,
+    &circle::CIRCLE_PLACES,
+    &family::FAMILIES,
+    &ring::KEY_RINGS,
+    &root::ROOTS,
+    &status::STATUS_BLOCKS,
+];

@@ -79,12 +79,15 @@ pub struct Entry {
 
 /// What a node tells the others of an entry. It comes over the network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Pushed {
-    realm: Realm,
-    entry: Entry,
-    /// Who acknowledged it, and under which number.
+pub(crate) struct Pushed {
+    pub(crate) realm: Realm,
+    pub(crate) entry: Entry,
+    /// Who took it back, and under which number.
     #[serde(default)]
-    by: Option<(NodeId, u64)>,
+    pub(crate) by: Option<(NodeId, u64)>,
+    /// Whether nobody knows that it is in the log.
+    #[serde(default)]
+    pub(crate) perhaps: bool,
 }
 
 impl Pushed {
@@ -97,7 +100,7 @@ impl Pushed {
     /// The most places that an entry of ours names is 17. Each may cost a list of 128 KiB.
     const MOST_PLACES: usize = 64;
 
-    fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         repository::encode(Self::FORM, self)
     }
 

@@ -167,6 +167,7 @@ impl Provider {
         self.check_signer(client.access_token_alg)?;
         self.check_signer(client.id_token_alg)?;
         let user = self.active_user(self.realm(), open.user.as_str()).await?;
+        self.revoker().know_enough().await?;
         // After the last look at the store: what was taken back since the code was issued counts.
         let user = user
             .filter(|_| !self.is_taken_back(open))

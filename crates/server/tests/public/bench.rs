@@ -67,6 +67,15 @@ pub(crate) struct Bench {
     away: Arc<AtomicBool>,
 }
 
+/// The only node there is. A fake.
+struct OneNode;
+
+impl tegata_server::Confirm for OneNode {
+    fn confirmed(&self, _: tegata_core::SinceBoot) -> BoxFuture<'_, serde_json::Value> {
+        Box::pin(async { serde_json::json!({"by": ["this"], "after_ms": 1}) })
+    }
+}
+
 /// Services that everybody may call. A fake.
 struct Anything;
 
@@ -206,6 +215,7 @@ impl Bench {
                 csrf: Csrf::new(session_keys),
                 cookies,
                 origins: Origins::new(ISSUER, &allowed).unwrap(),
+                confirm: Arc::new(OneNode),
                 metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
             },
         )

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use http::{Method, Request, StatusCode, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     bench::{Bench, SECRET},
@@ -128,6 +128,16 @@ async fn what_is_revoked_is_refused_at_once() {
     assert_eq!(gone.status, StatusCode::OK);
     let told = ask(&bench, "/oauth2/introspect", "service", &[("token", access)]).await.json();
     assert_eq!(told["active"], false);
+    // Whoever wants to know who refuses it is told.
+    let waiting = "/oauth2/revoke?wait=confirmed";
+    let gone = ask(&bench, waiting, "web", &[("token", refresh)]).await;
+    assert_eq!(gone.json()["confirmed"]["by"][0], "this");
+    assert_eq!(gone.header("cache-control"), "no-store");
+    let wrong = ask(&bench, "/oauth2/revoke?wait=long", "web", &[("token", refresh)]).await;
+    assert_eq!(
+        (wrong.status, &wrong.json()["error"]),
+        (StatusCode::BAD_REQUEST, &json!("invalid_request"))
+    );
 }
 
 #[tokio::test]

@@ -42,8 +42,9 @@ pub(crate) struct Revoke {
     /// Why, in a word: kept in the journal.
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: String,
-    /// Says which enforcement points refuse it now, and after how long: with one node, this one,
-    /// before the command answers.
+    /// Waits until every node refuses it, and says which do, and after how long: milliseconds where
+    /// they hear each other. After 5 s, whoever has not said so serves nothing that it would have to
+    /// know it for.
     #[arg(long)]
     wait: bool,
 }
@@ -66,14 +67,12 @@ impl Revoke {
         ];
         let what = what.into_iter().flatten().next();
         let what = what.ok_or_else(|| Failed::Usage("say what is to be revoked".to_owned()))?;
-        let mut answer = context.order(Order::Revoke { what, reason: self.reason }).await?;
-        if let Some(members) = answer.as_object_mut() {
-            if !self.wait {
-                members.remove("confirmed");
-            } else if !members.contains_key("confirmed") {
-                let note = "no server runs here that could confirm it; one that starts knows it";
-                members.insert("unconfirmed".to_owned(), note.into());
-            }
+        let order = Order::Revoke { what, reason: self.reason, wait: self.wait };
+        let mut answer = context.order(order).await?;
+        let unconfirmed = self.wait && answer.get("confirmed").is_none();
+        if let Some(members) = answer.as_object_mut().filter(|_| unconfirmed) {
+            let note = "no server runs here that could confirm it; one that starts knows it";
+            members.insert("unconfirmed".to_owned(), note.into());
         }
         context.show(&answer)
     }

@@ -25,7 +25,7 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failed> {
     };
     let composed = Arc::new(compose::compose(config, &source).await?);
     let declarations = apply::declarations(declared, &source.base).map_err(Failed::Usage)?;
-    circle::enter(&composed).await;
+    let _kept = circle::enter(&composed).await;
     let declared = operate::declare(&composed, &declarations, MadeSecrets::WouldBeLost).await;
     declared.map_err(|refused| Failed::Usage(refused.why))?;
     let stop = Stop::listen()?;

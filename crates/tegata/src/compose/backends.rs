@@ -16,11 +16,11 @@ use tegata_store::{
     NatsConfig, NatsFeed, Postgres, PostgresConfig, ReadsFrom, Redis, RedisConfig, RedisFeed,
     RedisFeedConfig, Sealed, Sqlite, SqliteConfig,
 };
-use tegata_token::Circle;
 
 use super::{Startup, kinds};
 use crate::{
-    circle, cluster,
+    circle::Part,
+    cluster,
     config::{self, Config},
 };
 
@@ -48,8 +48,14 @@ impl Backends {
     }
 
     /// The circle of those who may take things back, where there are others.
-    pub(super) fn circle(&self, node: &Node, data: &Path) -> Result<Option<Arc<Circle>>, Startup> {
-        self.shared.then(|| circle::open(node, data, self.told)).transpose()
+    pub(super) fn circle(
+        &self,
+        config: &Config,
+        data: &Path,
+        node: &Node,
+    ) -> Result<Option<Arc<Part>>, Startup> {
+        let name = cluster::name(config, node);
+        self.shared.then(|| Part::open(node, data, &name, self.told)).transpose()
     }
 
     /// The feed as the parts of this program use it: what leaves the process is sealed where nobody

@@ -12,15 +12,17 @@ pub(super) struct Heartbeat {
     pub(super) beat: u64,
     /// The epoch of the circle that it is in. `None`: it is in none, or that is changing.
     pub(super) epoch: Option<u64>,
-    /// How much it has acknowledged: nothing has a greater number.
-    pub(super) acknowledged: u64,
+    /// How much it has begun to take back: nothing in the store has a greater number.
+    pub(super) begun: u64,
+    /// From which number to which nothing came of it.
+    pub(super) void: Vec<(u64, u64)>,
     /// What is in the log: all up to this number, up to this position.
     pub(super) settled: Settled,
     /// What it has heard of the others.
     pub(super) heard: Vec<Echo>,
 }
 
-/// How much of what a process acknowledged is in the log.
+/// How much of what a process took back is in the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Settled {
     pub(super) number: u64,
@@ -34,7 +36,7 @@ pub(super) struct Echo {
     pub(super) of: NodeId,
     /// Its latest heartbeat.
     pub(super) beat: u64,
-    /// All that it acknowledged up to this number is known.
+    /// All that it took back up to this number is known.
     pub(super) known: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What is known of the others: what they acknowledged, and since when they have said so.
+//! What is known of the others: what they took back, and since when they have said so.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -28,7 +28,7 @@ pub(super) struct Peers {
 
 #[derive(Debug, Default)]
 struct Peer {
-    /// Everything that it acknowledged up to this number is known.
+    /// Everything that it took back up to this number is known.
     known: u64,
     /// Greater numbers that are known.
     beyond: BTreeSet<u64>,
@@ -36,8 +36,12 @@ struct Peer {
     ahead: Vec<Settled>,
     /// The number of its latest heartbeat.
     beat: u64,
+    /// When that was heard.
+    heard: SinceBoot,
+    /// All of ours that it knows.
+    confirmed: u64,
     said: Option<Said>,
-    /// Everything that it had acknowledged at this moment is known, as long as the circle is what it
+    /// Everything that it had taken back at this moment is known, as long as the circle is what it
     /// was.
     vouched: Option<SinceBoot>,
 }
@@ -46,7 +50,7 @@ struct Peer {
 #[derive(Debug, Clone, Copy)]
 struct Said {
     epoch: u64,
-    acknowledged: u64,
+    begun: u64,
     /// It said so after this moment.
     after: SinceBoot,
 }
@@ -60,16 +64,28 @@ impl Peers {
         }
     }
 
-    /// Hears a heartbeat. What is not newer than the last is ignored.
-    pub(super) fn hear(&mut self, me: NodeId, heartbeat: &Heartbeat) {
+    /// Hears a heartbeat. What is not newer than the last is ignored. Answers how much of ours it did
+    /// not know before, and does now: the numbers between.
+    pub(super) fn hear(
+        &mut self,
+        me: NodeId,
+        heartbeat: &Heartbeat,
+        now: SinceBoot,
+    ) -> Option<(u64, u64)> {
         if !self.of.contains_key(&heartbeat.by) && self.of.len() >= MOST {
-            return;
+            return None;
         }
         let peer = self.of.entry(heartbeat.by).or_default();
         if heartbeat.beat <= peer.beat {
-            return;
+            return None;
         }
-        peer.beat = heartbeat.beat;
+        (peer.beat, peer.heard) = (heartbeat.beat, now);
+        for (first, last) in &heartbeat.void {
+            let span = (*first..=*last).take(BEYOND).filter(|number| *number > peer.known);
+            span.take(BEYOND.saturating_sub(peer.beyond.len())).for_each(|number| {
+                peer.beyond.insert(number);
+            });
+        }
         if heartbeat.settled.number > peer.known && peer.ahead.len() < AHEAD {
             peer.ahead.push(heartbeat.settled);
         }
@@ -77,12 +93,24 @@ impl Peers {
         let after = echo.and_then(|echo| self.sent.iter().find(|(beat, _)| *beat == echo.beat));
         // What says nothing of the circle takes back what was said of it.
         peer.said = heartbeat.epoch.and_then(|epoch| {
-            let acknowledged = heartbeat.acknowledged;
-            after.map(|(_, after)| Said { epoch, acknowledged, after: *after })
+            let begun = heartbeat.begun;
+            after.map(|(_, after)| Said { epoch, begun, after: *after })
         });
+        let confirmed = echo.map_or(peer.confirmed, |echo| echo.known.max(peer.confirmed));
+        Some((std::mem::replace(&mut peer.confirmed, confirmed), confirmed))
     }
 
-    /// Notes that what a process acknowledged under this number is known.
+    /// When a process was last heard.
+    pub(super) fn heard(&self, run: NodeId) -> Option<SinceBoot> {
+        self.of.get(&run).filter(|peer| peer.beat > 0).map(|peer| peer.heard)
+    }
+
+    /// Up to which number a process knows what we took back.
+    pub(super) fn confirmed(&self, run: NodeId) -> u64 {
+        self.of.get(&run).map_or(0, |peer| peer.confirmed)
+    }
+
+    /// Notes that what a process took back under this number is known.
     pub(super) fn learn(&mut self, by: NodeId, number: u64) {
         if !self.of.contains_key(&by) && self.of.len() >= MOST {
             return;
@@ -93,18 +121,19 @@ impl Peers {
         }
     }
 
-    /// The moment at which everything was known that anybody in `circle` but `me` had acknowledged.
+    /// The moment at which everything was known that anybody in `circle` but `me` had taken back.
     /// `None`: there was none since the circle is what it is. The log has been read up to `position`.
+    /// Of `me`, everything was known at `own`.
     pub(super) fn vouched(
         &mut self,
         me: NodeId,
         circle: &[NodeId],
         epoch: u64,
         position: u64,
-        now: SinceBoot,
+        own: SinceBoot,
     ) -> Option<SinceBoot> {
         self.of.values_mut().for_each(|peer| peer.settle(position));
-        let mut earliest = now;
+        let mut earliest = own;
         for run in circle.iter().filter(|run| **run != me) {
             earliest = earliest.min(self.of.get_mut(run)?.vouches(epoch)?);
         }
@@ -112,18 +141,17 @@ impl Peers {
     }
 
     /// Forgets what vouched for a circle that is no more, and processes that are neither in
-    /// `register` nor heard of for as long as we remember.
-    pub(super) fn begin_anew(&mut self, register: &[NodeId]) {
-        let oldest = self.sent.front().map_or(SinceBoot::default(), |(_, at)| *at);
+    /// `register` nor heard of since `oldest`.
+    pub(super) fn begin_anew(&mut self, register: &[NodeId], oldest: SinceBoot) {
         self.of.retain(|run, peer| {
             peer.vouched = None;
-            register.contains(run) || peer.said.is_some_and(|said| said.after >= oldest)
+            register.contains(run) || peer.heard >= oldest
         });
     }
 
-    /// What we tell the others that we heard.
-    pub(super) fn echoes(&self) -> Vec<Echo> {
-        let of = self.of.iter();
+    /// What we tell the others that we heard since `oldest`.
+    pub(super) fn echoes(&self, oldest: SinceBoot) -> Vec<Echo> {
+        let of = self.of.iter().filter(|(_, peer)| peer.heard >= oldest);
         of.map(|(of, peer)| Echo { of: *of, beat: peer.beat, known: peer.known }).collect()
     }
 }
@@ -142,11 +170,11 @@ impl Peer {
         }
     }
 
-    /// The latest moment at which everything was known that it had acknowledged.
+    /// The latest moment at which everything was known that it had taken back.
     fn vouches(&mut self, epoch: u64) -> Option<SinceBoot> {
         if let Some(said) = self.said
             && said.epoch == epoch
-            && said.acknowledged <= self.known
+            && said.begun <= self.known
         {
             self.vouched = self.vouched.max(Some(said.after));
         }

@@ -3,11 +3,19 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use tegata_core::{Kind, Lifetime, NodeId, Stored};
+use tegata_core::{
+    Expect, Kind, Lifetime, NodeId, Stored,
+    port::{Body, Change},
+};
 
 /// Where the register is kept: one record.
 pub static CIRCLE: Kind =
     Kind { name: "circle", indexes: &[], lifetime: Lifetime::Kept, secret: false };
+
+/// Where each process that is in the circle has a record of its own, as long as it is in it. What it
+/// takes back requires that record, so that the store itself lets nobody else.
+pub static CIRCLE_PLACES: Kind =
+    Kind { name: "circle_place", indexes: &[], lifetime: Lifetime::Kept, secret: false };
 
 /// The key of the one record.
 pub(super) const KEY: &str = "this";
@@ -16,7 +24,8 @@ pub(super) const KEY: &str = "this";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Register {
     key: String,
-    /// Raised whenever the circle changes.
+    /// The name of the circle as it is: another, by chance, whenever it changes, so that a store that
+    /// was set back does not bring one back that meant others.
     pub(super) epoch: u64,
     members: Vec<Member>,
 }
@@ -26,13 +35,15 @@ pub(super) struct Register {
 pub(super) struct Member {
     /// What no two processes use at the same time: the name of a data directory.
     place: String,
+    /// What operators call it.
+    pub(super) name: String,
     /// The process.
     pub(super) run: NodeId,
     /// Whether it is in the circle.
-    admitted: bool,
+    pub(super) admitted: bool,
     /// Whether the others hear it.
-    speaks: bool,
-    /// Raised again and again while it lives.
+    pub(super) speaks: bool,
+    /// Raised again and again while it lives, from a number that another life does not begin with.
     pub(super) renewed: u64,
 }
 
@@ -40,6 +51,7 @@ pub(super) struct Member {
 #[derive(Debug, Clone)]
 pub(super) struct Me {
     pub(super) place: String,
+    pub(super) name: String,
     pub(super) run: NodeId,
     pub(super) speaks: bool,
 }
@@ -88,47 +100,49 @@ impl Register {
     }
 
     /// The processes that are in the circle.
-    pub(super) fn circle(&self) -> impl Iterator<Item = NodeId> {
-        self.members.iter().filter(|member| member.admitted).map(|member| member.run)
+    pub(super) fn circle(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.admitted)
     }
 
     /// Whether nobody can believe the circle, because it is empty, or one of it is not heard.
     fn is_silent(&self) -> bool {
-        let mut admitted = self.members.iter().filter(|member| member.admitted).peekable();
-        admitted.peek().is_none() || admitted.any(|member| !member.speaks)
+        let mut circle = self.circle().peekable();
+        circle.peek().is_none() || circle.any(|member| !member.speaks)
     }
 
     /// The register with `me` in it. What ran in its place before has ended, so its place in the
-    /// circle is free.
-    pub(super) fn entered(&self, me: &Me) -> Self {
+    /// circle is free. `renewed` is what the signs of life of this process begin with.
+    pub(super) fn entered(&self, me: &Me, renewed: u64) -> Self {
         let mut next = self.clone();
         match next.members.iter_mut().find(|member| member.place == me.place) {
             Some(member) if member.run == me.run => {}
             Some(member) => {
-                *member = Member { admitted: member.admitted, ..Member::new(me) };
+                *member = Member { admitted: member.admitted, ..Member::new(me, renewed) };
             }
-            None => next.members.push(Member::new(me)),
+            None => next.members.push(Member::new(me, renewed)),
         }
-        next.counted_after(self)
+        next
     }
 
     /// The register without those whose lease is over.
     pub(super) fn without(&self, lapsed: impl Fn(&Member) -> bool) -> Self {
         let mut next = self.clone();
         next.members.retain(|member| !lapsed(member));
-        next.counted_after(self)
+        next
     }
 
-    /// The register with all candidates in the circle, if `me` may admit them: whoever is in the
-    /// circle may, since what it says from then on tells of them. Where nobody can be believed that
-    /// does not know of them, a candidate may itself.
-    pub(super) fn admitted(&self, me: &Me) -> Self {
+    /// The register with those candidates in the circle that are `there`, if `me` may admit them:
+    /// whoever is in the circle may, since what it says from then on tells of them. Where nobody can
+    /// be believed that does not know of them, a candidate may itself.
+    pub(super) fn admitted(&self, me: &Me, there: impl Fn(&Member) -> bool) -> Self {
         let mut next = self.clone();
         let listed = self.listed(me);
         if listed == Listed::Member || (listed == Listed::Candidate && self.is_silent()) {
-            next.members.iter_mut().for_each(|member| member.admitted = true);
+            for member in next.members.iter_mut().filter(|it| it.run == me.run || there(it)) {
+                member.admitted = true;
+            }
         }
-        next.counted_after(self)
+        next
     }
 
     /// The register without `me`.
@@ -145,20 +159,44 @@ impl Register {
         next
     }
 
-    /// Counts the epoch up where the circle is another than before.
-    fn counted_after(mut self, before: &Self) -> Self {
-        let of = |register: &Self| register.circle().collect::<BTreeSet<_>>();
-        if of(&self) != of(before) {
-            self.epoch = before.epoch.saturating_add(1);
-        }
+    /// The changes that make the register be this one, and everybody in its circle have a record.
+    pub(super) fn changes_from(&self, before: &Self, expect: Expect) -> Vec<Change> {
+        let of = |register: &Self| register.circle().map(|it| it.run).collect::<BTreeSet<_>>();
+        let (now, then) = (of(self), of(before));
+        let added = now.difference(&then).map(|run| Change::Put {
+            kind: &CIRCLE_PLACES,
+            key: run.to_string(),
+            expect: Expect::Absent,
+            body: Body::Plain(Vec::new()),
+            indexes: Vec::new(),
+        });
+        let removed = then.difference(&now).map(|run| Change::Remove {
+            kind: &CIRCLE_PLACES,
+            key: run.to_string(),
+            expect: Expect::Any,
+        });
+        [self.put(expect)].into_iter().chain(added).chain(removed).collect()
+    }
+
+    /// The register, with another name where the circle is another than `before`.
+    pub(super) fn named_after(mut self, before: &Self, fresh: u64) -> Self {
+        let of = |register: &Self| register.circle().map(|it| it.run).collect::<BTreeSet<_>>();
+        self.epoch = if of(&self) == of(before) { before.epoch } else { fresh };
         self
     }
 }
 
+/// That a process is in the circle when something is committed.
+pub(super) fn requires(run: NodeId) -> Change {
+    // Written once, and never again.
+    let expect = Expect::Version(1);
+    Change::Require { kind: &CIRCLE_PLACES, key: run.to_string(), expect }
+}
+
 impl Member {
-    fn new(me: &Me) -> Self {
-        let Me { place, run, speaks } = me.clone();
-        Self { place, run, admitted: false, speaks, renewed: 0 }
+    fn new(me: &Me, renewed: u64) -> Self {
+        let Me { place, name, run, speaks } = me.clone();
+        Self { place, name, run, admitted: false, speaks, renewed }
     }
 }
 
@@ -167,15 +205,25 @@ mod tests {
     use super::*;
 
     fn me(place: &str, run: u64) -> Me {
-        Me { place: place.to_owned(), run: NodeId(run), speaks: true }
+        let (place, name) = (place.to_owned(), format!("node {run}"));
+        Me { place, name, run: NodeId(run), speaks: true }
+    }
+
+    /// The register after `me` has entered.
+    fn entered(register: &Register, me: &Me) -> Register {
+        register.entered(me, 7).named_after(register, me.run.0)
+    }
+
+    /// The register after `me` has admitted whom it may.
+    fn admitted(register: &Register, me: &Me) -> Register {
+        register.admitted(me, |_| true).named_after(register, 100 + me.run.0)
     }
 
     /// A register whose circle is so.
     fn of(members: &[&Me]) -> Register {
         let mut register = Register::default();
-        for (nth, member) in members.iter().enumerate() {
-            let by = if nth == 0 { member } else { members[0] };
-            register = register.entered(member).admitted(by);
+        for member in members {
+            register = admitted(&entered(&register, member), members[0]);
         }
         register
     }
@@ -183,23 +231,25 @@ mod tests {
     #[test]
     fn who_is_alone_admits_itself_and_nobody_else_does() {
         let (first, second) = (me("a", 1), me("b", 2));
-        let register = Register::default().entered(&first);
+        let register = entered(&Register::default(), &first);
         assert_eq!(register.listed(&first), Listed::Candidate);
-        let register = register.admitted(&first);
-        assert_eq!((register.listed(&first), register.epoch), (Listed::Member, 1));
+        let register = admitted(&register, &first);
+        assert_eq!((register.listed(&first), register.epoch), (Listed::Member, 101));
         // A candidate is no change of the circle, and does not admit itself.
-        let register = register.entered(&second);
-        assert_eq!(register.epoch, 1);
-        assert_eq!(register.admitted(&second), register);
-        let register = register.admitted(&first);
-        assert_eq!((register.listed(&second), register.epoch), (Listed::Member, 2));
+        let register = entered(&register, &second);
+        assert_eq!(register.epoch, 101);
+        assert_eq!(admitted(&register, &second), register);
+        // Nobody admits who is not there any more.
+        assert_eq!(register.admitted(&first, |_| false), register);
+        let register = register.admitted(&first, |it| it.run == second.run);
+        assert_eq!(register.listed(&second), Listed::Member);
     }
 
     #[test]
     fn whoever_is_not_in_the_register_admits_nobody() {
         let (first, second, stranger) = (me("a", 1), me("b", 2), me("c", 3));
-        let register = Register::default().entered(&first).entered(&second);
-        assert_eq!(register.admitted(&stranger), register);
+        let register = entered(&entered(&Register::default(), &first), &second);
+        assert_eq!(admitted(&register, &stranger), register);
     }
 
     #[test]
@@ -207,34 +257,34 @@ mod tests {
         let (first, second) = (me("a", 1), me("b", 2));
         let register = of(&[&first, &second]);
         let again = me("b", 22);
-        let register = register.entered(&again);
-        assert_eq!((register.listed(&again), register.epoch), (Listed::Member, 3));
+        let register = entered(&register, &again);
+        assert_eq!((register.listed(&again), register.epoch), (Listed::Member, 22));
         assert_eq!(register.listed(&second), Listed::Replaced);
         // And who was a candidate is one.
-        let register = of(&[&first]).entered(&second).entered(&again);
-        assert_eq!((register.listed(&again), register.epoch), (Listed::Candidate, 1));
+        let register = entered(&entered(&of(&[&first]), &second), &again);
+        assert_eq!((register.listed(&again), register.epoch), (Listed::Candidate, 101));
     }
 
     #[test]
     fn where_one_of_the_circle_is_not_heard_a_candidate_admits_itself() {
         let silent = Me { speaks: false, ..me("a", 1) };
         let second = me("b", 2);
-        let register = of(&[&silent]).entered(&second).admitted(&second);
+        let register = admitted(&entered(&of(&[&silent]), &second), &second);
         assert_eq!(register.listed(&second), Listed::Member);
     }
 
     #[test]
-    fn who_leaves_or_lapses_is_out_and_that_counts() {
+    fn who_leaves_or_lapses_is_out_and_that_has_another_name() {
         let (first, second) = (me("a", 1), me("b", 2));
         let register = of(&[&first, &second]);
-        let left = register.left(&second);
-        assert_eq!((left.listed(&second), left.epoch), (Listed::Nowhere, 3));
+        let left = register.left(&second).named_after(&register, 9);
+        assert_eq!((left.listed(&second), left.epoch), (Listed::Nowhere, 9));
         assert_eq!(left.left(&second), left);
-        let lapsed = register.without(|member| member.run == NodeId(1));
-        assert_eq!((lapsed.listed(&first), lapsed.epoch), (Listed::Nowhere, 3));
+        let lapsed = register.without(|member| member.run == NodeId(1)).named_after(&register, 9);
+        assert_eq!((lapsed.listed(&first), lapsed.epoch), (Listed::Nowhere, 9));
         // What runs in its place by now stays.
         let again = me("b", 22);
-        let register = register.entered(&again);
+        let register = entered(&register, &again);
         assert_eq!(register.left(&second), register);
     }
 
@@ -242,7 +292,7 @@ mod tests {
     fn a_sign_of_life_changes_no_circle() {
         let first = me("a", 1);
         let register = of(&[&first]);
-        let renewed = register.renewed(&first);
+        let renewed = register.renewed(&first).named_after(&register, 9);
         assert_ne!(renewed, register);
         assert_eq!(renewed.epoch, register.epoch);
     }

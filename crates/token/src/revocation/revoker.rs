@@ -3,12 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use tegata_core::{
-    Batch, CommitRefused, EventId, Feed, Log, Node, NodeId, Records, StoreError,
+    Batch, CommitRefused, EventId, Feed, Log, Node, Realm, Records, StoreError,
     port::{Append, Message, Topic},
 };
 
 use super::{Entry, MOST_STALE, Pushed, View};
-use crate::circle::{Circle, Standing};
+use crate::circle::{Begun, CIRCLE_PLACES, Circle, Standing};
 
 /// What errors name as what did not answer.
 const CIRCLE: &str = "the circle of nodes that take things back";
@@ -50,31 +50,53 @@ impl Revoker {
     /// Nothing is taken back, except under [`tegata_core::StoreError::Indeterminate`], where nobody
     /// knows: then the log will tell every view, this one too.
     pub async fn commit(&self, batch: Batch, entries: Vec<Entry>) -> Result<(), CommitRefused> {
-        if !entries.is_empty() {
-            self.enter().await?;
-        }
         let realm = batch.realm.clone();
-        let batch = entries.iter().fold(batch, |batch, entry| {
+        let begun = self.begin(&realm, &entries).await?;
+        let mut batch = entries.iter().fold(batch, |batch, entry| {
             let id = EventId::generate(self.node.entropy());
             batch.append(Append { log: Log::Revocations, id, body: entry.to_bytes() })
         });
-        self.records.commit(batch).await?;
-        for entry in &entries {
-            self.view.apply(&realm, entry);
+        if let Some(begun) = &begun {
+            batch = batch.with(begun.requires());
         }
-        let numbered = self.acknowledge(entries.len());
-        let mut by = numbered.clone().unwrap_or_default();
-        for entry in entries {
-            let pushed = Pushed { realm: realm.clone(), entry, by };
-            by = by.map(|(node, number)| (node, number.saturating_add(1)));
-            // The push is a hint: every view also pulls, so a feed that is away loses nothing, and
-            // whoever waits for this answer does not wait for it again and again.
-            let message = Message::new(Topic::Revocations, pushed.to_bytes());
-            if self.feed.publish(message).await.is_err() {
+        let committed = self.records.commit(batch).await;
+        match (&committed, begun) {
+            (Ok(()), Some(begun)) => self.push(begun.done()).await,
+            (Ok(()), None) => {
+                entries.iter().for_each(|entry| self.view.apply(&realm, entry));
+                let pushed = entries.into_iter().map(|entry| {
+                    Pushed { realm: realm.clone(), entry, by: None, perhaps: false }.to_bytes()
+                });
+                self.push(pushed.collect()).await;
+            }
+            (Err(CommitRefused::Store(StoreError::Indeterminate { .. })), Some(begun)) => {
+                self.push(begun.unknown()).await;
+            }
+            (Err(_), Some(begun)) => begun.void(),
+            (Err(_), None) => {}
+        }
+        committed.map_err(|refused| self.as_told(refused))
+    }
+
+    /// What the caller is told: that this process is not in the circle is no lost race.
+    fn as_told(&self, refused: CommitRefused) -> CommitRefused {
+        match (refused, &self.circle) {
+            (CommitRefused::Conflict { kind, .. }, Some(circle)) if kind == CIRCLE_PLACES.name => {
+                circle.is_out();
+                not_in_circle(circle).into()
+            }
+            (refused, _) => refused,
+        }
+    }
+
+    /// Tells the others. The push is a hint: every view also pulls, so a feed that is away loses
+    /// nothing, and whoever waits for this answer does not wait for it again and again.
+    async fn push(&self, messages: Vec<Vec<u8>>) {
+        for message in messages {
+            if self.feed.publish(Message::new(Topic::Revocations, message)).await.is_err() {
                 break;
             }
         }
-        Ok(numbered.map(drop)?)
     }
 
     /// Makes sure that enough is known to say that something was not taken back: what was acknowledged
@@ -87,7 +109,7 @@ impl Revoker {
         if knows() {
             return Ok(());
         }
-        self.view.catch_up(self.records.as_ref()).await?;
+        self.view.know(self.records.as_ref(), MOST_STALE).await?;
         if knows() {
             return Ok(());
         }
@@ -95,32 +117,25 @@ impl Revoker {
         Err(StoreError::Unavailable { backend: "the revocation log", detail })
     }
 
-    /// Makes sure that this process may acknowledge something.
-    async fn enter(&self) -> Result<(), StoreError> {
-        let Some(circle) = &self.circle else { return Ok(()) };
-        if circle.may_acknowledge() || circle.look(self.records.as_ref()).await? == Standing::Member
-        {
-            return Ok(());
+    /// Gives numbers to entries, where others must be able to tell that they know them.
+    async fn begin(&self, realm: &Realm, entries: &[Entry]) -> Result<Option<Begun>, StoreError> {
+        let Some(circle) = self.circle.as_ref().filter(|_| !entries.is_empty()) else {
+            return Ok(None);
+        };
+        if circle.standing() != Standing::Member {
+            circle.look(self.records.as_ref()).await?;
         }
-        let standing = circle.standing();
-        Err(StoreError::Unavailable { backend: CIRCLE, detail: standing.to_string() })
-    }
-
-    /// Counts what is durable by now as acknowledged. Answers who acknowledged it under which number,
-    /// the first of them.
-    fn acknowledge(&self, count: usize) -> Result<Option<(NodeId, u64)>, StoreError> {
-        let Some(circle) = self.circle.as_ref().filter(|_| count > 0) else { return Ok(None) };
-        let first = circle.acknowledge(count).ok_or_else(|| {
-            let detail = "this process lost its place while it waited for the store".to_owned();
-            StoreError::Indeterminate { backend: CIRCLE, detail }
-        })?;
-        Ok(Some((self.node.id(), first)))
+        circle.begin(&self.view, realm, entries).map(Some).ok_or_else(|| not_in_circle(circle))
     }
 
     /// Applies what another node pushed. A message that is none is ignored.
     pub fn hear(&self, message: &[u8]) {
         let Some(pushed) = Pushed::from_bytes(message) else { return };
-        self.view.apply(&pushed.realm, &pushed.entry);
+        if pushed.perhaps {
+            self.view.apply_perhaps(&pushed.realm, &pushed.entry);
+        } else {
+            self.view.apply(&pushed.realm, &pushed.entry);
+        }
         if let (Some(circle), Some((by, number))) = (&self.circle, pushed.by) {
             circle.learn(by, number, &self.view);
         }
@@ -131,6 +146,10 @@ impl Revoker {
     pub fn view(&self) -> &Arc<View> {
         &self.view
     }
+}
+
+fn not_in_circle(circle: &Circle) -> StoreError {
+    StoreError::Unavailable { backend: CIRCLE, detail: circle.standing().to_string() }
 }
 
 impl fmt::Debug for Revoker {

@@ -5,17 +5,18 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Mutex, RwLock};
 use tegata_core::{Log, Node, Realm, Records, SinceBoot, StoreError, Timestamp};
 
 use super::{CLOCK_ERROR, Entry, LONGEST_ACCESS, Target};
 use crate::{
+    circle::LATE,
     claims::Claims,
     status::{ListId, StatusBits, StatusIndex},
     verifier::Verified,
@@ -29,8 +30,8 @@ const PULL: u32 = 1000;
 /// living look dead.
 const GRACE: Duration = Duration::from_secs(LONGEST_ACCESS.as_secs() + CLOCK_ERROR.as_secs());
 
-/// The log is asked more often than this while the process runs.
-const ASKED: Duration = Duration::from_secs(3);
+/// A process that runs ticks more often than this.
+const STOOD: Duration = Duration::from_secs(3);
 
 /// By what a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,6 +55,10 @@ pub struct View {
     node: Node,
     realms: ArcSwap<HashMap<Realm, Arc<RealmView>>>,
     progress: Mutex<Progress>,
+    /// The log is read by one at a time.
+    reading: futures_util::lock::Mutex<()>,
+    /// What is uncertain is changed by one at a time.
+    perhaps: Mutex<()>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,6 +71,12 @@ struct Progress {
     vouched: Option<SinceBoot>,
     /// When the log was last asked, of the times that are over, whatever the answer was.
     asked: Option<SinceBoot>,
+    /// When something was last heard of which nobody knows whether it is in the log.
+    perhaps: Option<SinceBoot>,
+    /// When this process was last seen to run.
+    ticked: Option<SinceBoot>,
+    /// When it went on after it had stood still.
+    woke: Option<SinceBoot>,
     /// When the store was asked last, and by how much its clock and ours differed.
     apart: Option<(SinceBoot, Duration)>,
 }
@@ -75,7 +86,8 @@ impl View {
     /// tokens that live [`LONGEST_ACCESS`] at most.
     #[must_use]
     pub fn new(node: Node) -> Self {
-        Self { node, realms: ArcSwap::default(), progress: Mutex::default() }
+        let (realms, progress, reading, perhaps) = Default::default();
+        Self { node, realms, progress, reading, perhaps }
     }
 
     /// The revocations of one realm. To be asked for once and kept.
@@ -100,6 +112,38 @@ impl View {
         }
     }
 
+    /// Refuses what an entry names of which nobody knows whether it is in the log: until the log has
+    /// been read so late that it would be.
+    pub(crate) fn apply_perhaps(&self, realm: &Realm, entry: &Entry) {
+        let now = self.node.now();
+        if !is_kept(entry.until, now) {
+            return;
+        }
+        let only = self.perhaps.lock();
+        self.progress.lock().perhaps = Some(self.node.since_boot());
+        let realm = self.realm(realm);
+        let uncertain = realm.perhaps.load_full().unwrap_or_default();
+        uncertain.apply(entry, now);
+        realm.perhaps.store(Some(uncertain));
+        realm.has_perhaps.store(true, Ordering::Release);
+        drop(only);
+    }
+
+    /// Forgets what was uncertain, where the log says by now what is so.
+    fn forget_perhaps(&self) {
+        let only = self.perhaps.lock();
+        let Some(last) = self.progress.lock().perhaps else { return };
+        if !self.knows_all_until(SinceBoot(last.0 + LATE)) {
+            return;
+        }
+        self.progress.lock().perhaps = None;
+        for realm in self.realms.load().values() {
+            realm.has_perhaps.store(false, Ordering::Release);
+            realm.perhaps.store(None);
+        }
+        drop(only);
+    }
+
     /// Applies what the log has gained since the last time. What it had gained when this was called
     /// is known when it answers, except for entries that have no position yet, whose age
     /// [`Self::staleness`] counts.
@@ -108,6 +152,26 @@ impl View {
     /// What the store says; [`StoreError::Corrupt`] names the position of an entry that cannot be
     /// read, beyond which the view does not go.
     pub async fn catch_up(&self, records: &dyn Records) -> Result<(), StoreError> {
+        let _only = self.reading.lock().await;
+        self.read(records).await?;
+        self.forget_perhaps();
+        Ok(())
+    }
+
+    /// As [`Self::catch_up`], unless no more than `enough` can be unknown by then: of many who ask at
+    /// once, one reads.
+    ///
+    /// # Errors
+    /// As [`Self::catch_up`].
+    pub async fn know(&self, records: &dyn Records, enough: Duration) -> Result<(), StoreError> {
+        let _only = self.reading.lock().await;
+        if self.staleness().is_some_and(|age| age <= enough) {
+            return Ok(());
+        }
+        self.read(records).await
+    }
+
+    async fn read(&self, records: &dyn Records) -> Result<(), StoreError> {
         loop {
             let (began, after) = (self.node.since_boot(), self.position());
             let pulled = records.pull(Log::Revocations, after, PULL).await;
@@ -133,8 +197,12 @@ impl View {
             progress.apart = apart.or(progress.apart);
             progress.position = progress.position.max(position);
             if progress.position >= pull.head {
-                progress.pulled = Some(progress.pulled.map_or(began, |last| last.max(began)));
-                progress.waiting = pull.waiting;
+                // INVARIANT: both are of one pull. Of two at once, the one that began first may end
+                // last, and what waited for a position when the other began was not there for it.
+                if progress.pulled.is_none_or(|last| began >= last) {
+                    progress.pulled = Some(began);
+                    progress.waiting = pull.waiting;
+                }
                 return Ok(());
             }
             if pull.entries.is_empty() {
@@ -169,12 +237,23 @@ impl View {
         progress.vouched = progress.vouched.max(Some(until));
     }
 
-    /// Whether nobody has tried to read the log for longer than it is ever left alone: this process
-    /// has stood still. What is known is then not what could be known in a moment.
+    /// Notes that this process runs. To be called at least twice a second.
+    pub fn tick(&self) {
+        let now = self.node.since_boot();
+        let mut progress = self.progress.lock();
+        let before = progress.ticked.replace(now);
+        if before.is_some_and(|before| now.since(before) > STOOD) {
+            progress.woke = Some(now);
+        }
+    }
+
+    /// Whether this process has stood still and has not asked the log since: what is known is then not
+    /// what could be known in a moment. Always `false` where nobody [ticks](Self::tick).
     #[must_use]
     pub fn has_stood_still(&self) -> bool {
-        let asked = self.progress.lock().asked;
-        asked.is_some_and(|asked| self.node.elapsed(asked) > ASKED)
+        let progress = *self.progress.lock();
+        let stands = progress.ticked.is_some_and(|ticked| self.node.elapsed(ticked) > STOOD);
+        stands || progress.woke.is_some_and(|woke| progress.asked.is_none_or(|it| it < woke))
     }
 
     /// By how much the clock of this node differed from that of the store when the log was read
@@ -219,6 +298,9 @@ pub struct RealmView {
     subjects: Marks,
     clients: Marks,
     keys: Marks,
+    /// What may have been taken back. Of these there is none in the common case.
+    perhaps: ArcSwapOption<RealmView>,
+    has_perhaps: AtomicBool,
 }
 
 impl RealmView {
@@ -253,12 +335,18 @@ impl RealmView {
         ]
         .into_iter()
         .find_map(|(marks, key, by)| some(marks, key).then_some(by))
+        .or_else(|| self.perhaps()?.check_claims(claims, place, kid))
+    }
+
+    fn perhaps(&self) -> Option<Arc<Self>> {
+        self.has_perhaps.load(Ordering::Acquire).then(|| self.perhaps.load_full()).flatten()
     }
 
     /// Whether a session has been ended.
     #[must_use]
     pub fn session_ended(&self, sid: &str) -> bool {
         self.sessions.covers(sid, u64::MAX)
+            || self.perhaps().is_some_and(|perhaps| perhaps.session_ended(sid))
     }
 
     /// The bits of a list in which something is revoked.

@@ -3,11 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use tegata_core::{ManualClock, Node, SeededEntropy};
-use tegata_store::MemoryRecords;
+use tegata_core::{
+    Batch, CommitRefused, ManualClock, Node, Realm, SeededEntropy, StoreError, Timestamp, TokenId,
+};
+use tegata_store::{MemoryFeed, MemoryRecords};
 use tegata_token::{
-    Circle, View,
-    circle::{LEASE, Speaker, Standing},
+    Circle, Claims, Entry, Revoker, Target, View,
+    circle::{Begun, CIRCLE, CIRCLE_PLACES, Heard, LEASE, Receipt, Standing, Stands},
 };
 
 struct Bench {
@@ -16,23 +18,28 @@ struct Bench {
 }
 
 struct Process {
-    circle: Circle,
-    view: View,
+    circle: Arc<Circle>,
+    view: Arc<View>,
     store: Arc<MemoryRecords>,
+    revoker: Revoker,
 }
 
 impl Bench {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::default());
-        let kinds = [&tegata_token::circle::CIRCLE];
+        let kinds = [&CIRCLE, &CIRCLE_PLACES];
         let store = Arc::new(MemoryRecords::new(&kinds, clock.clone()).unwrap());
         Self { clock, store }
     }
 
     fn process(&self, place: &str, run: u64, speaks: bool) -> Process {
         let node = Node::with(self.clock.clone(), Arc::new(SeededEntropy::new(run)));
-        let circle = Circle::new(node.clone(), place.to_owned(), speaks);
-        Process { circle, view: View::new(node), store: self.store.clone() }
+        let circle =
+            Arc::new(Circle::new(node.clone(), place.to_owned(), place.to_owned(), speaks));
+        let (view, feed) = (Arc::new(View::new(node.clone())), Arc::new(MemoryFeed::new(16)));
+        let store = self.store.clone();
+        let revoker = Revoker::new(node, store.clone(), feed, view.clone()).within(circle.clone());
+        Process { circle, view, store, revoker }
     }
 
     fn wait(&self, seconds: u64) {
@@ -53,9 +60,43 @@ impl Process {
         self.view.staleness().unwrap().as_secs()
     }
 
-    fn hear(&self, other: &Self) -> Speaker {
-        self.circle.hear(&other.circle.beat(&other.view), &self.view)
+    /// Hears the other. Answers whether it is a stranger.
+    fn hear(&self, other: &Self) -> bool {
+        self.circle.hear(&other.circle.beat(&other.view), &self.view).stranger
     }
+
+    /// Begins to take so much back.
+    fn begin(&self, count: u64) -> Option<Begun> {
+        self.circle.begin(&self.view, &Realm::default(), &entries(count))
+    }
+
+    /// Takes something back in the store.
+    fn revoke(&self) -> Result<(), CommitRefused> {
+        let batch = Batch::new(Realm::default());
+        self.revoker.commit(batch, entries(1)).now_or_never().unwrap()
+    }
+
+    /// Takes so much back, and nobody hears it. Answers whether it may.
+    fn take_back(&self, count: u64) -> bool {
+        self.begin(count).map(Begun::done).is_some()
+    }
+
+    fn stands(&self, receipt: &Receipt) -> Vec<Stands> {
+        receipt.points.iter().map(|point| self.circle.stands(receipt, point)).collect()
+    }
+}
+
+fn entries(count: u64) -> Vec<Entry> {
+    let until = Timestamp::from_secs(4_000_000_000);
+    let entries = (0..count).map(|n| Entry {
+        target: Target::Token(TokenId::new(&format!("1.{n}")).unwrap()),
+        places: Vec::new(),
+        at: until,
+        until,
+        reason: "stolen".into(),
+        actor: "system".into(),
+    });
+    entries.collect()
 }
 
 /// Both say something and hear the other, until what was said first has been echoed.
@@ -71,14 +112,14 @@ fn two(bench: &Bench) -> (Process, Process) {
     let (one, other) = (bench.process("a", 1, true), bench.process("b", 2, true));
     assert_eq!(one.look(), Standing::Member);
     assert_eq!(other.look(), Standing::Candidate);
-    assert_eq!(one.hear(&other), Speaker::Stranger);
+    assert!(one.hear(&other));
     one.look();
     assert_eq!(other.look(), Standing::Member);
     for process in [&one, &other] {
         bench.wait(1);
         process.pull();
     }
-    assert_eq!(one.hear(&other), Speaker::Known);
+    assert!(!one.hear(&other));
     (one, other)
 }
 
@@ -109,7 +150,7 @@ fn what_was_acknowledged_and_is_not_known_makes_stale() {
     let (one, other) = two(&bench);
     bench.wait(10);
     talk(&one, &other);
-    assert_eq!(other.circle.acknowledge(2), Some(1));
+    assert!(other.take_back(2));
     bench.wait(10);
     talk(&one, &other);
     assert_eq!(one.stale(), 10);
@@ -127,11 +168,15 @@ fn a_third_of_whom_one_has_not_heard_is_not_overheard() {
     let (one, other) = two(&bench);
     let third = bench.process("c", 3, true);
     assert_eq!(third.look(), Standing::Candidate);
-    assert_eq!(third.circle.acknowledge(1), None);
+    assert!(!third.take_back(1));
+    // It is not admitted before it is heard.
+    other.look();
+    assert_eq!(third.look(), Standing::Candidate);
+    other.hear(&third);
     // The other admits it, and vouches no more for a circle of two.
     other.look();
     assert_eq!(third.look(), Standing::Member);
-    assert_eq!(third.circle.acknowledge(1), Some(1));
+    assert!(third.take_back(1));
     bench.wait(10);
     talk(&one, &other);
     assert!(one.stale() >= 10);
@@ -151,38 +196,52 @@ fn a_third_of_whom_one_has_not_heard_is_not_overheard() {
 }
 
 #[test]
-fn a_lease_that_is_not_renewed_ends_what_it_allows_and_then_the_place() {
+fn a_lease_that_is_not_renewed_ends_what_is_believed_and_then_the_place() {
     let bench = Bench::new();
     let (one, other) = two(&bench);
     // One cannot reach the store any more; the other looks every second.
-    for second in 0..500 {
-        let lasts = second < LEASE.as_secs() - 2;
-        if lasts || second > LEASE.as_secs() {
-            assert_eq!(one.circle.acknowledge(1).is_some(), lasts, "after {second} s");
+    let wait = |seconds: u64| {
+        for _ in 0..seconds {
+            bench.wait(1);
+            other.look();
+            talk(&one, &other);
         }
-        bench.wait(1);
-        other.look();
-    }
+    };
+    wait(LEASE.as_secs() - 5);
+    assert_eq!(other.stale(), 0);
+    wait(10);
+    assert!(other.stale() > 5, "nobody is believed whose lease is over");
+    // It is not gone, so it may still take things back, where it reaches the store.
+    assert!(one.revoke().is_ok());
+    wait(100);
     other.pull();
     bench.wait(1);
     other.pull();
     bench.wait(60);
     drop(other.circle.beat(&other.view));
     assert_eq!(other.stale(), 0, "alone in the circle");
+    // Now the store refuses what it takes back, whatever it thinks of itself.
+    assert_eq!(one.circle.standing(), Standing::Member);
+    let refused = one.revoke().unwrap_err();
+    assert!(matches!(refused, CommitRefused::Store(StoreError::Unavailable { .. })), "{refused}");
     // It comes back as a candidate, and is admitted again.
     assert_eq!(one.look(), Standing::Candidate);
+    other.hear(&one);
     other.look();
     assert_eq!(one.look(), Standing::Member);
+    assert!(one.revoke().is_ok());
 }
 
 #[test]
 fn whoever_was_not_dropped_goes_on_as_soon_as_it_renews_its_lease() {
     let bench = Bench::new();
-    let (one, _other) = two(&bench);
+    let (one, other) = two(&bench);
     bench.wait(1000);
-    assert!(!one.circle.may_acknowledge());
-    assert_eq!(one.look(), Standing::Member);
-    assert!(one.circle.may_acknowledge());
+    talk(&one, &other);
+    assert!(one.stale() > 1000);
+    assert_eq!((one.look(), other.look()), (Standing::Member, Standing::Member));
+    talk(&one, &other);
+    assert_eq!(one.stale(), 0);
 }
 
 #[test]
@@ -215,7 +274,7 @@ fn a_copy_of_a_data_directory_takes_the_place_of_the_original() {
     let copy = bench.process("a", 9, true);
     assert_eq!(copy.look(), Standing::Member);
     assert_eq!(one.look(), Standing::Replaced);
-    assert_eq!(one.circle.acknowledge(1), None);
+    assert!(!one.take_back(1));
     assert_eq!(copy.look(), Standing::Member, "it is not thrown out again");
     assert_eq!(other.look(), Standing::Member);
 }
@@ -225,7 +284,7 @@ fn whoever_left_acknowledges_nothing_and_is_not_waited_for() {
     let bench = Bench::new();
     let (one, other) = two(&bench);
     other.circle.leave(bench.store.as_ref()).now_or_never().unwrap().unwrap();
-    assert_eq!((other.look(), other.circle.acknowledge(1)), (Standing::Left, None));
+    assert_eq!((other.look(), other.take_back(1)), (Standing::Left, false));
     one.look();
     bench.wait(1);
     one.pull();
@@ -241,8 +300,71 @@ fn what_is_no_heartbeat_is_ignored() {
     let good = other.circle.beat(&other.view);
     for bad in [vec![], vec![1], vec![0xdd; 100], good[..good.len() - 1].to_vec(), vec![1; 70_000]]
     {
-        assert_eq!(one.circle.hear(&bad, &one.view), Speaker::Nobody);
+        assert_eq!(one.circle.hear(&bad, &one.view), Heard::default());
     }
-    assert_eq!(one.circle.hear(&one.circle.beat(&one.view), &one.view), Speaker::Nobody);
-    assert_eq!(one.circle.hear(&good, &one.view), Speaker::Known);
+    assert_eq!(one.circle.hear(&one.circle.beat(&one.view), &one.view), Heard::default());
+}
+
+#[test]
+fn what_is_under_way_is_counted_and_what_nothing_came_of_is_not_waited_for() {
+    let bench = Bench::new();
+    let (one, other) = two(&bench);
+    let begun = other.begin(3).unwrap();
+    bench.wait(10);
+    talk(&one, &other);
+    assert_eq!(one.stale(), 11, "it may be in the store by now");
+    begun.void();
+    bench.wait(10);
+    talk(&one, &other);
+    assert_eq!(one.stale(), 0);
+}
+
+#[test]
+fn what_nobody_knows_is_refused_until_the_log_tells() {
+    let bench = Bench::new();
+    let (one, other) = two(&bench);
+    // Whoever wanted it went away; the others hear of it with the next heartbeats.
+    drop(other.begin(1).unwrap());
+    let claims = Claims { jti: "1.0".into(), ..Claims::default() };
+    let refuses = || one.view.realm(&Realm::default()).check_claims(&claims, None, "").is_some();
+    bench.wait(10);
+    talk(&one, &other);
+    assert_eq!((one.stale(), refuses()), (11, false));
+    bench.wait(2);
+    for message in other.circle.repeats() {
+        one.revoker.hear(&message);
+    }
+    talk(&one, &other);
+    assert_eq!((one.stale(), refuses()), (0, true));
+    // Only a log that was read so late that it would be there says that it is not.
+    for (minutes, refused) in [(5, true), (4, true), (2, false)] {
+        bench.wait(minutes * 60);
+        one.pull();
+        assert_eq!(refuses(), refused, "{minutes} min later");
+    }
+}
+
+#[test]
+fn whoever_waits_hears_who_knows() {
+    let bench = Bench::new();
+    let (one, other) = two(&bench);
+    assert!(one.take_back(1));
+    let receipt = one.circle.receipt();
+    assert_eq!(receipt.points.len(), 1);
+    talk(&one, &other);
+    assert_eq!(one.stands(&receipt), [Stands::Pending]);
+    talk(&one, &other);
+    one.pull();
+    other.pull();
+    bench.wait(1);
+    one.pull();
+    other.pull();
+    talk(&one, &other);
+    assert_eq!(one.stands(&receipt), [Stands::Confirmed]);
+    // Whoever is out of the circle is not waited for.
+    assert!(one.take_back(1));
+    let receipt = one.circle.receipt();
+    other.circle.leave(bench.store.as_ref()).now_or_never().unwrap().unwrap();
+    one.look();
+    assert_eq!(one.stands(&receipt), [Stands::Gone]);
 }

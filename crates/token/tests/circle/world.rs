@@ -1,24 +1,28 @@
 //! A world of nodes, stepped by hand.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tegata_core::{
-    Batch, BoxFuture, CommitRefused, Entropy as _, Feed, Kind, Log, ManualClock, Node, Realm,
-    Records, SeededEntropy, StoreError, Subscription, Timestamp, TokenId,
+    Batch, BoxFuture, Clock, CommitRefused, Entropy as _, Feed, Kind, Log, ManualClock, Node,
+    Realm, Records, SeededEntropy, StoreError, Subscription, Timestamp, TokenId,
     id::NodeId,
     port::{Message, Page, Pull, Record, Sequenced, Topic},
 };
 use tegata_store::MemoryRecords;
-use tegata_token::{Circle, Claims, Entry, Revoker, Target, View, circle::Standing};
+use tegata_token::{
+    Circle, Claims, Entry, Revoker, Target, View,
+    circle::{self, Standing},
+};
 
 /// How many places there are to run at. At the last, only commands run.
 const PLACES: usize = 4;
@@ -49,6 +53,17 @@ impl Told {
     }
 }
 
+/// What is in the store, whoever knows that it is.
+#[derive(Default)]
+struct Taken {
+    /// When each token was taken back: from then on, somebody may have been told so.
+    at: Mutex<HashMap<String, Timestamp>>,
+    /// How many entries of the log have positions, and when the others were written.
+    positioned: Mutex<(u64, VecDeque<Timestamp>)>,
+    acknowledged: AtomicU64,
+    refused: AtomicU64,
+}
+
 /// Something that is under way at a node.
 type Work = BoxFuture<'static, ()>;
 
@@ -61,12 +76,11 @@ struct Process {
     records: Arc<Door>,
     /// The same, as if the others did not count.
     alone: View,
-    pulling: Option<Work>,
+    /// Two at once.
+    pulling: [Option<Work>; 2],
     looking: Option<Work>,
     revoking: Vec<Work>,
     paused: bool,
-    /// Whether it is a command that goes when it has done what it was to do.
-    command: bool,
 }
 
 pub(crate) struct World {
@@ -79,16 +93,14 @@ pub(crate) struct World {
     bus: Arc<Bus>,
     processes: Vec<Option<Process>>,
     runs: u64,
-    /// When each token was acknowledged to be taken back.
-    acknowledged: Arc<Mutex<HashMap<String, Timestamp>>>,
-    refused: Arc<Mutex<u64>>,
+    taken: Arc<Taken>,
     pub(crate) told: Told,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, rules: Rules) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let kinds = [&tegata_token::circle::CIRCLE];
+        let kinds = [&circle::CIRCLE, &circle::CIRCLE_PLACES];
         let store = Arc::new(MemoryRecords::new(&kinds, clock.clone()).unwrap());
         let processes = (0..PLACES).map(|_| None).collect();
         let mut world = Self {
@@ -100,8 +112,7 @@ impl World {
             bus: Arc::default(),
             processes,
             runs: seed << 16,
-            acknowledged: Arc::default(),
-            refused: Arc::default(),
+            taken: Arc::default(),
             told: Told::default(),
         };
         for place in 0..PLACES - 1 {
@@ -123,7 +134,18 @@ impl World {
             40..57 => self.deliver(),
             57..72 => self.beat(place),
             72..80 => self.revoke(place),
-            80..90 => self.clock.advance(Duration::from_millis(self.below(700) as u64)),
+            80..87 => self.clock.advance(Duration::from_millis(self.below(700) as u64)),
+            88 | 89 => {
+                for _ in 0..3 {
+                    self.taken.position();
+                }
+            }
+            // A client goes away.
+            87 => {
+                if let Some(process) = running(&mut self.processes[place]) {
+                    process.revoking.pop();
+                }
+            }
             90 if self.below(2) == 0 => {
                 self.clock.advance(Duration::from_secs(self.below(200) as u64));
             }
@@ -157,12 +179,15 @@ impl World {
         let chance = SeededEntropy::new(self.runs);
         let records = Arc::new(Door {
             store: self.store.clone(),
+            taken: self.taken.clone(),
+            clock: self.clock.clone(),
             away: AtomicBool::new(false),
             mute: AtomicBool::new(false),
             chance,
         });
         let view = Arc::new(View::new(node.clone()));
-        let circle = Arc::new(Circle::new(node.clone(), format!("place {place}"), !command));
+        let name = format!("place {place}");
+        let circle = Arc::new(Circle::new(node.clone(), name.clone(), name, !command));
         let feed = Arc::new(Said(self.bus.clone()));
         let mut revoker = Revoker::new(node.clone(), records.clone(), feed, view.clone());
         if !(self.rules.outsiders && command) {
@@ -175,17 +200,16 @@ impl World {
             circle,
             revoker,
             records,
-            pulling: None,
+            pulling: [None, None],
             looking: None,
             revoking: Vec::new(),
             paused: false,
-            command,
         });
     }
 
     /// Something that is under way at a place goes on, or begins.
     fn work(&mut self, place: usize) {
-        let which = self.below(3);
+        let (which, pull) = (self.below(3), self.below(2));
         let Some(process) = running(&mut self.processes[place]) else { return };
         process.revoking.retain_mut(|work| !is_done(work));
         match which {
@@ -196,11 +220,11 @@ impl World {
                         let _ = view.catch_up(records.as_ref()).await;
                     })
                 };
-                go_on(&mut process.pulling, begin);
+                go_on(&mut process.pulling[pull], begin);
                 // What the log alone says is asked without delay, so it is never known later.
-                let now = process.alone.catch_up(process.records.store.as_ref());
+                let store = process.records.store.as_ref();
                 if !process.records.away.load(Ordering::SeqCst) {
-                    let _ = futures_util::FutureExt::now_or_never(now);
+                    let _ = process.alone.catch_up(store).now_or_never();
                 }
             }
             _ => {
@@ -217,9 +241,9 @@ impl World {
 
     fn beat(&self, place: usize) {
         let Some(process) = self.processes[place].as_ref().filter(|it| !it.paused) else { return };
-        let message = process.circle.beat(&process.view);
-        if !process.command {
-            self.bus.say(Topic::Heartbeats, message);
+        self.bus.say(Topic::Heartbeats, process.circle.beat(&process.view));
+        for message in process.circle.repeats() {
+            self.bus.say(Topic::Revocations, message);
         }
     }
 
@@ -227,8 +251,7 @@ impl World {
     fn revoke(&mut self, place: usize) {
         self.runs += 1;
         let name = format!("1.{}", self.runs);
-        let (acknowledged, refused) = (self.acknowledged.clone(), self.refused.clone());
-        let clock = self.clock.clone();
+        let taken = self.taken.clone();
         let Some(process) = running(&mut self.processes[place]) else { return };
         let at = process.node.now();
         let entry = Entry {
@@ -241,13 +264,9 @@ impl World {
         };
         let revoker = process.revoker.clone();
         process.revoking.push(Box::pin(async move {
-            match revoker.commit(Batch::new(Realm::default()), vec![entry]).await {
-                Ok(()) => {
-                    let now = tegata_core::Clock::now(clock.as_ref());
-                    acknowledged.lock().insert(name, now);
-                }
-                Err(_) => *refused.lock() += 1,
-            }
+            let done = revoker.commit(Batch::new(Realm::default()), vec![entry]).await;
+            let count = if done.is_ok() { &taken.acknowledged } else { &taken.refused };
+            count.fetch_add(1, Ordering::SeqCst);
         }));
     }
 
@@ -302,9 +321,9 @@ impl World {
 
     /// Nobody says that it knows more than it does.
     fn judge(&mut self) -> Result<(), String> {
-        let acknowledged = self.acknowledged.lock();
-        self.told.acknowledged = acknowledged.len() as u64;
-        self.told.refused = *self.refused.lock();
+        let at = self.taken.at.lock();
+        self.told.acknowledged = self.taken.acknowledged.load(Ordering::SeqCst);
+        self.told.refused = self.taken.refused.load(Ordering::SeqCst);
         for (place, process) in self.processes.iter().enumerate() {
             let Some(process) = process.as_ref() else { continue };
             let Some(staleness) = process.view.staleness() else { continue };
@@ -314,12 +333,12 @@ impl World {
             }
             let until = process.node.now() - staleness;
             let realm = process.view.realm(&Realm::default());
-            for (name, at) in acknowledged.iter().filter(|(_, at)| **at < until) {
+            for (name, at) in at.iter().filter(|(_, at)| **at < until) {
                 let claims = Claims { jti: name.clone(), ..Claims::default() };
                 if realm.check_claims(&claims, None, "key").is_none() {
                     return Err(format!(
                         "place {place} says that it knows everything until {until}, and does not \
-                         know {name}, which was acknowledged at {at}"
+                         know {name}, which was taken back at {at}"
                     ));
                 }
             }
@@ -368,6 +387,8 @@ async fn step_aside() {
 /// The store, as a process reaches it.
 struct Door {
     store: Arc<MemoryRecords>,
+    taken: Arc<Taken>,
+    clock: Arc<ManualClock>,
     away: AtomicBool,
     /// Whether the process hears nobody.
     mute: AtomicBool,
@@ -405,7 +426,11 @@ impl Records for Door {
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), CommitRefused>> {
         Box::pin(async move {
             self.pass().await?;
+            let names = self.taken.names(&batch);
             let committed = self.store.commit(batch).await;
+            if committed.is_ok() {
+                self.taken.note(names, Clock::now(self.clock.as_ref()));
+            }
             if self.pass().await.is_err() {
                 let detail = "lost".into();
                 return Err(StoreError::Indeterminate { backend: "store", detail }.into());
@@ -418,6 +443,7 @@ impl Records for Door {
         Box::pin(async move {
             self.pass().await?;
             let pulled = self.store.pull(log, after, limit).await;
+            let pulled = pulled.map(|pull| self.taken.as_positioned(pull, self.clock.as_ref()));
             self.pass().await?;
             pulled
         })
@@ -453,6 +479,49 @@ impl Records for Door {
         logs_before: Timestamp,
     ) -> BoxFuture<'_, Result<u64, StoreError>> {
         self.store.purge(now, logs_before)
+    }
+}
+
+impl Taken {
+    /// What a batch takes back.
+    fn names(&self, batch: &Batch) -> Vec<String> {
+        let entries = batch.appends.iter().map(|append| Entry::from_bytes(&append.body).unwrap());
+        entries
+            .filter_map(|entry| match entry.target {
+                Target::Token(jti) => Some(jti.as_str().to_owned()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn note(&self, names: Vec<String>, now: Timestamp) {
+        let mut positioned = self.positioned.lock();
+        for name in names {
+            self.at.lock().insert(name, now);
+            positioned.1.push_back(now);
+        }
+    }
+
+    /// One more entry gets its position.
+    fn position(&self) {
+        let mut positioned = self.positioned.lock();
+        if positioned.1.pop_front().is_some() {
+            positioned.0 += 1;
+        }
+    }
+
+    /// The log as it looks while some entries have no position yet.
+    fn as_positioned(&self, pull: Pull, clock: &ManualClock) -> Pull {
+        let (head, waiting) = &*self.positioned.lock();
+        let oldest = waiting.front();
+        Pull {
+            entries: pull.entries.into_iter().filter(|it| it.position <= *head).collect(),
+            head: *head,
+            waiting: oldest.map_or(Duration::ZERO, |oldest| {
+                Clock::now(clock).since(*oldest).max(Duration::from_micros(1))
+            }),
+            ..pull
+        }
     }
 }
 

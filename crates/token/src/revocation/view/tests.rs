@@ -215,7 +215,7 @@ fn what_is_pushed_is_applied_and_what_is_no_message_or_too_large_is_not() {
         let target = Target::Token(TokenId::new("1.zzz").unwrap());
         let places = (0..places).map(|index| bench.place(index)).collect();
         let entry = Entry { reason, ..bench.entry(target, places) };
-        Pushed { realm: bench.realm.clone(), entry, by: None }.to_bytes()
+        Pushed { realm: bench.realm.clone(), entry, by: None, perhaps: false }.to_bytes()
     };
     let heard = |message: &[u8]| {
         let bench = Bench::new();
