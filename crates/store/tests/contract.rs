@@ -321,6 +321,7 @@ mod postgres {
             patience: Duration::from_secs(120),
             connect: Duration::from_secs(60),
             statement: Duration::from_secs(120),
+            silence: Duration::from_secs(60),
             ..PostgresConfig::default()
         };
         Postgres::open(url, config, KINDS, clock).await.unwrap()

@@ -10,6 +10,7 @@ mod postgres {
     mod opening;
     mod outages;
     mod proxy;
+    mod silence;
     mod speed;
     mod support;
 }

@@ -17,8 +17,10 @@ use std::{
 const MISSING: &str = "this test needs PostgreSQL: `apt-get install postgresql`";
 
 /// Waits until the test process is gone, in whatever way, then stops the server and removes its
-/// files.
+/// files. A server that is held must go on before it can stop.
 const GUARD: &str = r#"cat >/dev/null
+server=$(head -n 1 "$2/data/postmaster.pid" 2>/dev/null)
+[ -z "$server" ] || kill -CONT "$server" $(ps -o pid= --ppid "$server") 2>/dev/null
 "$1/pg_ctl" -D "$2/data" -m immediate -w stop >/dev/null 2>&1
 rm -rf "$2""#;
 
@@ -129,13 +131,35 @@ impl PostgresServer {
 
     /// Kills the server and all its processes at once, as a failing machine would.
     pub fn kill(&self) {
-        let file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
-        let server = file.lines().next().expect("PostgreSQL runs");
-        let children = self.run("ps", &["-o", "pid=", "--ppid", server]).stdout;
+        self.signal("-KILL");
+    }
+
+    /// Holds the server and all its processes: connections stay open, and nothing is heard of it
+    /// (SIGSTOP).
+    pub fn hold(&self) {
+        // The server first, or it would make more of them meanwhile.
+        self.run("kill", &["-STOP", &self.id()]);
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on after [`Self::hold`].
+    pub fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let server = self.id();
+        let children = self.run("ps", &["-o", "pid=", "--ppid", &server]).stdout;
         let children = String::from_utf8_lossy(&children).into_owned();
         // The server first, or it would tidy up after its children.
-        let all = std::iter::once(server).chain(children.split_whitespace());
-        self.run("kill", &[&["-KILL"], &all.collect::<Vec<_>>()[..]].concat());
+        let all = std::iter::once(server.as_str()).chain(children.split_whitespace());
+        self.run("kill", &[&[signal], &all.collect::<Vec<_>>()[..]].concat());
+    }
+
+    /// The number of its first process.
+    fn id(&self) -> String {
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        file.lines().next().expect("PostgreSQL runs").to_owned()
     }
 
     /// Stops the server as an operator would, without waiting for those who are connected.

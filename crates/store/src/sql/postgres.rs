@@ -3,7 +3,8 @@
 //! | file | subject |
 //! |---|---|
 //! | `address`, `tls` | where the database is, and how it proves that it is the right one |
-//! | `pool`, `session`, `param` | bounded connections; one statement with its values and deadline |
+//! | `pool`, `lease`, `session`, `param` | bounded connections; one statement with its values and deadline |
+//! | `silence`, `door` | whether a server that does not answer is still there |
 //! | `fault` | what the server or the network says, as a [`StoreError`] |
 //! | `schema`, `table`, `migrations/` | the fixed tables, and one table for each kind |
 //! | `commit` | a batch as one statement |
@@ -23,14 +24,17 @@ use self::{address::Address, pool::Pool, table::Tables};
 mod address;
 mod backstop;
 mod commit;
+mod door;
 mod ephemeral;
 mod fault;
+mod lease;
 mod logs;
 mod param;
 mod pool;
 mod records;
 mod schema;
 mod session;
+mod silence;
 mod table;
 mod tls;
 
@@ -58,6 +62,11 @@ pub struct PostgresConfig {
     /// How long a statement may take. The server gives up a little earlier than we do, so that it
     /// can say that nothing happened.
     pub statement: Duration,
+    /// After how long a server counts as silent, of which nothing at all is heard although it is asked
+    /// for a sign of life and its connections stay open. Whoever waits is told then, and does not wait
+    /// for as long as a statement may take. A statement that is slow while the server answers anybody
+    /// else is waited for.
+    pub silence: Duration,
     /// How often a server that is gone is tried again.
     pub probe: Duration,
 }
@@ -70,6 +79,7 @@ impl Default for PostgresConfig {
             patience: Duration::from_millis(400),
             connect: Duration::from_secs(1),
             statement: Duration::from_secs(5),
+            silence: Duration::from_millis(360),
             probe: Duration::from_millis(250),
         }
     }

@@ -29,6 +29,7 @@ pub(crate) fn calm() -> PostgresConfig {
         patience: Duration::from_secs(20),
         connect: Duration::from_secs(10),
         statement: Duration::from_secs(20),
+        silence: Duration::from_secs(10),
         ..PostgresConfig::default()
     }
 }

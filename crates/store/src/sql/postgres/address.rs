@@ -1,6 +1,6 @@
 //! The address of a database, as operators write it for every program that speaks to PostgreSQL.
 
-use std::{str::FromStr as _, time::Duration};
+use std::{io, str::FromStr as _, time::Duration};
 
 use tokio::{net::lookup_host, time::timeout};
 use tokio_postgres::{
@@ -11,6 +11,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     PostgresConfig, PostgresRefused,
+    door::Door,
     tls::{self, Trust},
 };
 use crate::url;
@@ -18,10 +19,10 @@ use crate::url;
 /// Where the database is and how to connect to it.
 #[derive(Clone)]
 pub(super) struct Address {
-    pub(super) config: Config,
+    config: Config,
     pub(super) tls: MakeRustlsConnect,
     /// How long each address that a host has may take to be connected to.
-    each: Duration,
+    pub(super) each: Duration,
 }
 
 impl Address {
@@ -47,6 +48,16 @@ impl Address {
                 "the connection to PostgreSQL does not prove whom it reaches: set \
                  `sslmode=verify-full` and `sslrootcert`"
             );
+        }
+        let (hosts, addresses) = (config.get_hosts().len(), config.get_hostaddrs().len());
+        if hosts == 0 && addresses == 0 {
+            return refused("it names no host");
+        }
+        if hosts > 0 && addresses > 0 && hosts != addresses {
+            return refused(format!("it has {hosts} hosts, and {addresses} in `hostaddr`"));
+        }
+        if config.get_ports().len() > 1 && config.get_ports().len() != hosts.max(addresses) {
+            return refused("it has neither one port nor one for each host");
         }
         if config.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {
             return refused(
@@ -79,26 +90,53 @@ impl Address {
         Ok(Self { config, tls, each })
     }
 
-    /// How long connecting may take at most: every address has its time, so that one that is dead
-    /// does not take the time of the next.
-    pub(super) async fn patience(&self) -> Duration {
-        let mut addresses = self.config.get_hostaddrs().len();
-        if addresses == 0 {
-            for (at, host) in self.config.get_hosts().iter().enumerate() {
-                addresses += self.count(host, self.port(at)).await;
-            }
-        }
-        self.each.saturating_mul(u32::try_from(addresses.max(1)).unwrap_or(u32::MAX))
+    /// How many hosts there are.
+    pub(super) fn hosts(&self) -> usize {
+        self.config.get_hosts().len().max(self.config.get_hostaddrs().len())
     }
 
-    /// How many addresses a host has.
-    async fn count(&self, host: &Host, port: u16) -> usize {
-        let Host::Tcp(name) = host else { return 1 };
-        match timeout(self.each, lookup_host((name.as_str(), port))).await {
-            Ok(Ok(found)) => found.count().max(1),
-            // The driver asks again, and says what is wrong.
-            Ok(Err(_)) | Err(_) => 1,
+    /// The addresses of one of the hosts.
+    pub(super) async fn doors(&self, at: usize) -> io::Result<Vec<Door>> {
+        let port = self.port(at);
+        if let Some(address) = self.config.get_hostaddrs().get(at) {
+            return Ok(vec![Door::Tcp((*address, port).into())]);
         }
+        match self.config.get_hosts().get(at) {
+            Some(Host::Unix(directory)) => Ok(vec![Door::Unix(directory.clone(), port)]),
+            Some(Host::Tcp(name)) => {
+                let found = timeout(self.each, lookup_host((name.as_str(), port))).await;
+                Ok(found.map_err(io::Error::from)??.map(Door::Tcp).collect())
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// How to connect to one address of one of the hosts, and to no other.
+    pub(super) fn through(&self, door: &Door, at: usize) -> Config {
+        let (all, mut one) = (&self.config, Config::new());
+        all.get_user().map(|user| one.user(user));
+        all.get_password().map(|password| one.password(password));
+        all.get_dbname().map(|name| one.dbname(name));
+        all.get_options().map(|options| one.options(options));
+        all.get_application_name().map(|name| one.application_name(name));
+        all.get_connect_timeout().map(|span| one.connect_timeout(*span));
+        all.get_tcp_user_timeout().map(|span| one.tcp_user_timeout(*span));
+        all.get_keepalives_interval().map(|span| one.keepalives_interval(span));
+        all.get_keepalives_retries().map(|count| one.keepalives_retries(count));
+        one.keepalives(all.get_keepalives())
+            .keepalives_idle(all.get_keepalives_idle())
+            .ssl_mode(all.get_ssl_mode())
+            .ssl_negotiation(all.get_ssl_negotiation())
+            .channel_binding(all.get_channel_binding())
+            .target_session_attrs(all.get_target_session_attrs())
+            .port(self.port(at));
+        match (door, all.get_hosts().get(at)) {
+            (Door::Unix(directory, _), _) => one.host_path(directory),
+            // The name is what the certificate is for.
+            (Door::Tcp(address), Some(Host::Tcp(name))) => one.hostaddr(address.ip()).host(name),
+            (Door::Tcp(address), _) => one.hostaddr(address.ip()),
+        };
+        one
     }
 
     fn port(&self, at: usize) -> u16 {
@@ -179,21 +217,66 @@ mod tests {
         assert!(replica.contains("replica"), "{replica}");
     }
 
+    /// All addresses of a database, with how each is connected to.
+    async fn ways(url: &str) -> Vec<(Door, Config)> {
+        let address = Address::read(url, &PostgresConfig::default()).unwrap();
+        let mut ways = Vec::new();
+        for at in 0..address.hosts() {
+            let doors = address.doors(at).await.unwrap();
+            ways.extend(doors.into_iter().map(|door| (door.clone(), address.through(&door, at))));
+        }
+        ways
+    }
+
     #[tokio::test]
-    async fn every_address_has_the_time_that_was_asked_for() {
-        let patience = async |url: &str| {
-            let address = Address::read(url, &PostgresConfig::default()).unwrap();
-            assert_eq!(address.config.get_connect_timeout(), Some(&address.each));
-            address.patience().await.as_secs()
-        };
-        let ours = PostgresConfig::default().connect.as_secs();
-        assert_eq!(patience("postgres://u@127.0.0.1/d").await, ours);
-        assert_eq!(patience("postgres://u@%2Frun%2Fpostgresql/d").await, ours);
-        assert_eq!(patience("postgres://u@127.0.0.1/d?connect_timeout=10").await, 10);
-        assert_eq!(patience("postgres://u@127.0.0.1,127.0.0.2/d?connect_timeout=10").await, 20);
-        assert_eq!(patience("postgres://u@db/d?hostaddr=127.0.0.1&connect_timeout=3").await, 3);
-        let named = lookup_host(("localhost", 5432)).await.unwrap().count() as u64;
-        assert_eq!(patience("postgres://u@localhost/d?connect_timeout=10").await, 10 * named);
+    async fn every_address_of_every_host_is_a_door_of_its_own() {
+        let tcp = |address: &str| Door::Tcp(address.parse().unwrap());
+        let doors =
+            async |url: &str| ways(url).await.into_iter().map(|(door, _)| door).collect::<Vec<_>>();
+        let unix = Door::Unix("/run/postgresql".into(), 5432);
+        assert_eq!(doors("postgres://u@%2Frun%2Fpostgresql/d").await, [unix]);
+        assert_eq!(
+            doors("postgres://u@127.0.0.1:1,127.0.0.2:2/d").await,
+            [tcp("127.0.0.1:1"), tcp("127.0.0.2:2")]
+        );
+        assert_eq!(doors("postgres://u@db/d?hostaddr=127.0.0.3").await, [tcp("127.0.0.3:5432")]);
+        let named = lookup_host(("localhost", 5432)).await.unwrap().map(Door::Tcp);
+        assert_eq!(doors("postgres://u@localhost/d").await, named.collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn through_a_door_all_is_as_the_address_says() {
+        let url = "postgres://u:p@127.0.0.1:7,127.0.0.2:8/d?hostaddr=127.0.0.1,127.0.0.2&options=-ca=b\
+                   &application_name=x&connect_timeout=10&tcp_user_timeout=7&keepalives=0\
+                   &keepalives_idle=3&keepalives_interval=4&keepalives_retries=5\
+                   &channel_binding=require&sslmode=require";
+        let all = read(url).unwrap();
+        for (at, (_, one)) in ways(url).await.into_iter().enumerate() {
+            assert_eq!(one.get_password(), all.get_password());
+            assert_eq!(one.get_hosts(), [all.get_hosts()[at].clone()]);
+            assert_eq!(one.get_hostaddrs(), [all.get_hostaddrs()[at]]);
+            assert_eq!(one.get_ports(), [all.get_ports()[at]]);
+            // What there is beside, whatever the driver may add to it.
+            let beside = |config: &Config| {
+                let text = format!("{config:?}");
+                let (before, hosts) = text.split_once("host: [").unwrap();
+                let (_, after) = hosts.split_once("connect_timeout").unwrap();
+                format!("{before}{after}")
+            };
+            assert_eq!(beside(&one), beside(&all));
+        }
+    }
+
+    #[test]
+    fn refuses_hosts_that_do_not_belong_together() {
+        for bad in [
+            "postgres://u@/d",
+            "postgres://u@a,b/d?hostaddr=127.0.0.1",
+            "postgres://u@a:1,b:2,c/d?port=1,2",
+        ] {
+            let refused = read(bad).unwrap_err();
+            assert!(refused.contains("host"), "{refused}");
+        }
     }
 
     #[test]

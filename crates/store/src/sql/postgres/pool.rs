@@ -22,8 +22,10 @@ use super::{
     PostgresConfig,
     address::Address,
     fault::{self, Fault},
+    lease::Lease,
     param::Param,
     session::{Session, Unreached},
+    silence::{Ear, SILENT},
 };
 
 /// For how long no connection is tried in the place of one that the server did not take.
@@ -32,21 +34,24 @@ const REST: Duration = Duration::from_secs(1);
 /// The connections to one database.
 pub(super) struct Pool(Arc<Shared>);
 
-struct Shared {
+/// What callers and tasks share.
+pub(super) struct Shared {
     address: Address,
-    limits: PostgresConfig,
+    pub(super) limits: PostgresConfig,
     /// One for each connection that is in use or being made.
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// How many connections are in callers' hands.
-    leased: AtomicUsize,
+    pub(super) leased: AtomicUsize,
     /// How many connections are being made.
     connecting: AtomicUsize,
-    idle: Mutex<Vec<Session>>,
+    pub(super) idle: Mutex<Vec<Session>>,
     /// Whether the server takes fewer connections than it may be asked for.
     crowded: AtomicBool,
     /// Why the server cannot be reached, while a task is trying to.
     down: watch::Sender<Option<String>>,
+    /// When something was last heard of it.
+    pub(super) ear: Ear,
 }
 
 impl Pool {
@@ -62,6 +67,7 @@ impl Pool {
             idle: Mutex::default(),
             crowded: AtomicBool::new(false),
             down: watch::Sender::new(None),
+            ear: Ear::default(),
         }))
     }
 
@@ -111,19 +117,33 @@ impl Shared {
     ) -> Result<OwnedSemaphorePermit, StoreError> {
         let _place = Place::take(&self.waiting, self.limits.waiting)
             .ok_or_else(|| fault::unavailable("too many calls wait for a connection"))?;
-        let mut down = self.down.subscribe();
         let permit = async {
+            let permit = self.permits.clone().acquire_owned().await;
+            permit.map_err(|_| fault::unavailable("it has been closed"))
+        };
+        self.unless_down(deadline, permit, in_use).await
+    }
+
+    /// Waits for something until a deadline, as long as the server can be reached. `late` says why it
+    /// did not come.
+    async fn unless_down<T>(
+        &self,
+        deadline: Instant,
+        wanted: impl Future<Output = Result<T, StoreError>>,
+        late: &str,
+    ) -> Result<T, StoreError> {
+        let mut down = self.down.subscribe();
+        let either = async {
             tokio::select! {
-                permit = self.permits.clone().acquire_owned() => {
-                    permit.map_err(|_| fault::unavailable("it has been closed"))
-                }
+                biased;
+                wanted = wanted => wanted,
                 why = down.wait_for(Option::is_some) => {
                     let why = why.ok().and_then(|why| why.clone());
                     Err(fault::unavailable(why.unwrap_or_default()))
                 }
             }
         };
-        timeout_at(deadline, permit).await.unwrap_or_else(|_| Err(fault::unavailable(in_use)))
+        timeout_at(deadline, either).await.unwrap_or_else(|_| Err(fault::unavailable(late)))
     }
 
     fn take_idle(&self) -> Option<Session> {
@@ -137,7 +157,14 @@ impl Shared {
         None
     }
 
-    fn give_back(&self, session: Session) {
+    /// An idle connection, if there is one and nobody waits for it.
+    pub(super) fn lease_idle(self: &Arc<Self>) -> Option<Lease> {
+        let permit = self.permits.clone().try_acquire_owned().ok()?;
+        Some(Lease::new(self, permit, self.take_idle()?))
+    }
+
+    /// Takes back a connection whose caller has done.
+    pub(super) fn give_back(&self, session: Session) {
         let mut idle = self.idle.lock();
         if !session.is_closed() && idle.len() < self.limits.connections.max(1) {
             idle.push(session);
@@ -159,11 +186,11 @@ impl Shared {
             // If nobody waits any more, the lease comes back and is dropped into the pool.
             let _ = send.send(shared.connected(connected, permit));
         });
-        match timeout_at(deadline, receive).await {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(_)) => Err(fault::unavailable("the connection attempt was given up")),
-            Err(_) => Err(fault::unavailable("it does not answer")),
-        }
+        let connected = async {
+            let given_up = || Err(fault::unavailable("the connection attempt was given up"));
+            receive.await.unwrap_or_else(|_| given_up())
+        };
+        self.unless_down(deadline, connected, "it does not answer").await
     }
 
     /// What follows from an attempt to connect.
@@ -219,6 +246,14 @@ impl Shared {
             tokio::spawn(probe(Arc::downgrade(self), self.limits.probe));
         }
     }
+
+    /// Notes that the server has fallen silent: those who wait need not wait any longer, and what is
+    /// idle is of no more use.
+    pub(super) fn is_silent(self: &Arc<Self>) {
+        self.is_down(SILENT.to_owned());
+        self.idle.lock().clear();
+        self.ear.tell();
+    }
 }
 
 /// Tries to connect until it succeeds or the pool is gone.
@@ -243,78 +278,6 @@ async fn probe(shared: Weak<Shared>, pause: Duration) {
     }
 }
 
-/// A connection in one caller's hands. It goes back to the pool when it is dropped.
-struct Lease {
-    shared: Arc<Shared>,
-    session: Option<Session>,
-    /// Whether a statement was sent whose answer has not been read to the end.
-    midway: bool,
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Lease {
-    fn new(shared: &Arc<Shared>, permit: OwnedSemaphorePermit, session: Session) -> Self {
-        shared.leased.fetch_add(1, Ordering::SeqCst);
-        let shared = shared.clone();
-        Self { shared, session: Some(session), midway: false, permit: Some(permit) }
-    }
-
-    async fn ask(mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
-        let Some(session) = &self.session else {
-            return Err(Fault::Unsent("the connection is gone".to_owned()));
-        };
-        self.midway = true;
-        let sent = AtomicBool::new(false);
-        match timeout(self.shared.limits.statement, session.ask(sql, params, &sent)).await {
-            Ok(answer) => {
-                self.midway = false;
-                if answer.as_ref().is_err_and(Fault::ends_session) {
-                    self.session = None;
-                }
-                answer
-            }
-            Err(_) => {
-                // The server would have said so by now. What is idle may hang in the same way.
-                self.session = None;
-                self.shared.idle.lock().clear();
-                let why = "it did not answer in time".to_owned();
-                Err(if sent.into_inner() { Fault::Lost(why) } else { Fault::Unsent(why) })
-            }
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let leased = Leased(self.shared.clone());
-        let Some(session) = self.session.take() else { return };
-        if !self.midway {
-            self.shared.give_back(session);
-            return;
-        }
-        // The caller has gone away in the middle of a statement. The connection is of use when that
-        // is over; until then it counts as in use.
-        let (shared, permit) = (self.shared.clone(), self.permit.take());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Ok(true) = timeout(shared.limits.statement, session.settle()).await {
-                    shared.give_back(session);
-                }
-                drop((leased, permit));
-            });
-        }
-    }
-}
-
-/// That a connection is in somebody's hands, until this is dropped.
-struct Leased(Arc<Shared>);
-
-impl Drop for Leased {
-    fn drop(&mut self) {
-        self.0.leased.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 /// A place in the queue.
 struct Place<'a>(&'a AtomicUsize);
 
@@ -332,7 +295,8 @@ impl Drop for Place<'_> {
     }
 }
 
-async fn pause(span: Duration) {
+/// Lets time pass.
+pub(super) async fn pause(span: Duration) {
     let _ = timeout(span, std::future::pending::<()>()).await;
 }
 

@@ -15,6 +15,7 @@ use super::{
     fault,
     param::text,
     session::{Session, Unreached},
+    silence::Ear,
     table::{Table, Tables},
 };
 
@@ -223,7 +224,7 @@ impl Database {
     /// The first text that a question is answered with.
     async fn first(&self, sql: &str, about: Option<&str>) -> Result<Option<String>, StoreError> {
         let params = about.map(text).into_iter().collect::<Vec<_>>();
-        let rows = self.0.ask(sql, &params, &AtomicBool::default()).await;
+        let rows = self.0.ask(sql, &params, &AtomicBool::default(), &Ear::default()).await;
         let rows = rows.map_err(|fault| fault.of_reading("schema", about.unwrap_or_default()))?;
         Ok(rows.first().and_then(|row| row.try_get(0).ok().flatten()))
     }

@@ -8,14 +8,16 @@ use std::{
 
 use futures_util::TryStreamExt as _;
 use parking_lot::Mutex;
-use tokio::task::AbortHandle;
-use tokio_postgres::{Client, Row, Statement, error::SqlState, types::ToSql};
+use tokio::{task::AbortHandle, time::timeout};
+use tokio_postgres::{Client, Config, Row, Statement, error::SqlState, types::ToSql};
 
 use super::{
     PostgresConfig,
     address::Address,
+    door::Door,
     fault::{self, Fault},
     param::Param,
+    silence::Ear,
 };
 use tegata_core::StoreError;
 
@@ -28,6 +30,8 @@ const PREPARED_LENGTH: usize = 4096;
 
 /// A connection.
 pub(super) struct Session {
+    /// Where it leads to.
+    pub(super) door: Door,
     client: Client,
     driver: AbortHandle,
     prepared: Mutex<HashMap<String, Statement>>,
@@ -49,33 +53,51 @@ impl Unreached {
 }
 
 impl Session {
-    /// Connects, and makes the settings that the adapter relies on.
+    /// Connects to the first address that takes us and takes writes. Each has its time, so that one
+    /// that is dead does not take the time of the next.
     pub(super) async fn connect(
         address: &Address,
         limits: &PostgresConfig,
     ) -> Result<Self, Unreached> {
-        let connecting = async {
-            let (client, connection) = address.config.connect(address.tls.clone()).await?;
-            let driver = tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(
-                        error = fault::text(&error),
-                        "a connection to PostgreSQL ended"
-                    );
-                }
+        let mut unreached = Unreached { why: "its name has no address".to_owned(), full: false };
+        for at in 0..address.hosts() {
+            let doors = address.doors(at).await.unwrap_or_else(|error| {
+                unreached.why = format!("its name has no address: {error}");
+                Vec::new()
             });
-            let driver = driver.abort_handle();
-            let session = Self { client, driver, prepared: Mutex::default() };
-            session.client.batch_execute(&settings(limits)).await?;
-            Ok(session)
-        };
-        match tokio::time::timeout(address.patience().await, connecting).await {
-            Ok(connected) => connected.map_err(|error: tokio_postgres::Error| Unreached {
-                full: error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS),
-                why: fault::text(&error),
-            }),
-            Err(_) => Err(Unreached { why: "it does not answer".to_owned(), full: false }),
+            for door in doors {
+                let config = address.through(&door, at);
+                let connecting = Self::set_up(config, address, door, limits);
+                match timeout(address.each, connecting).await {
+                    Ok(Ok(session)) => return Ok(session),
+                    Ok(Err(error)) => {
+                        unreached.full |= error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS);
+                        unreached.why = fault::text(&error);
+                    }
+                    Err(_) => "it does not answer".clone_into(&mut unreached.why),
+                }
+            }
         }
+        Err(unreached)
+    }
+
+    /// Connects, and makes the settings that the adapter relies on.
+    async fn set_up(
+        config: Config,
+        address: &Address,
+        door: Door,
+        limits: &PostgresConfig,
+    ) -> Result<Self, tokio_postgres::Error> {
+        let (client, connection) = config.connect(address.tls.clone()).await?;
+        let driver = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = fault::text(&error), "a connection to PostgreSQL ended");
+            }
+        });
+        let driver = driver.abort_handle();
+        let session = Self { door, client, driver, prepared: Mutex::default() };
+        session.client.batch_execute(&settings(limits)).await?;
+        Ok(session)
     }
 
     /// Whether the connection has ended.
@@ -84,16 +106,17 @@ impl Session {
     }
 
     /// Asks one statement, and reads its answer to the end, which is when it is committed. Sets
-    /// `sent` when the statement may be on its way.
+    /// `sent` when the statement may be on its way, and tells `ear` of what is heard meanwhile.
     pub(super) async fn ask(
         &self,
         sql: &str,
         params: &[Param<'_>],
         sent: &AtomicBool,
+        ear: &Ear,
     ) -> Result<Vec<Row>, Fault> {
-        let statement = self.prepare(sql, params).await?;
+        let statement = self.prepare(sql, params, ear).await?;
         sent.store(true, Ordering::SeqCst);
-        let answer = self.answer(statement, sql, params).await;
+        let answer = self.answer(statement, sql, params, ear).await;
         if answer.as_ref().is_err_and(Fault::is_forgotten) {
             self.prepared.lock().clear();
         }
@@ -105,6 +128,7 @@ impl Session {
         statement: Option<Statement>,
         sql: &str,
         params: &[Param<'_>],
+        ear: &Ear,
     ) -> Result<Vec<Row>, Fault> {
         let values = params.iter().map(|(value, _)| value.as_ref() as &(dyn ToSql + Sync));
         let asked = match statement {
@@ -118,7 +142,10 @@ impl Session {
         let mut rows = Vec::new();
         loop {
             match stream.try_next().await {
-                Ok(Some(row)) => rows.push(row),
+                Ok(Some(row)) => {
+                    ear.hears();
+                    rows.push(row);
+                }
                 Ok(None) => return Ok(rows),
                 Err(error) => return Err(Fault::answering(&error, !rows.is_empty())),
             }
@@ -126,7 +153,12 @@ impl Session {
     }
 
     /// The prepared form of a statement, unless so many are prepared already that this one is not.
-    async fn prepare(&self, sql: &str, params: &[Param<'_>]) -> Result<Option<Statement>, Fault> {
+    async fn prepare(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+        ear: &Ear,
+    ) -> Result<Option<Statement>, Fault> {
         let room = {
             let prepared = self.prepared.lock();
             if let Some(statement) = prepared.get(sql) {
@@ -140,6 +172,7 @@ impl Session {
         let types = params.iter().map(|(_, kind)| kind.clone()).collect::<Vec<_>>();
         let statement = self.client.prepare_typed(sql, &types).await;
         let statement = statement.map_err(|error| Fault::preparing(&error))?;
+        ear.hears();
         self.prepared.lock().insert(sql.to_owned(), statement.clone());
         Ok(Some(statement))
     }
