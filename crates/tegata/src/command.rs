@@ -26,6 +26,7 @@ mod client;
 mod doctor;
 mod init;
 mod key;
+mod plan;
 mod revoke;
 mod serve;
 mod service;
@@ -82,6 +83,8 @@ enum Command {
     /// Browser sessions.
     #[command(subcommand)]
     Session(session::Session),
+    /// Says what an installation needs and costs, and why.
+    Plan(Box<plan::PlanArgs>),
 }
 
 /// Why a command ended badly, which decides its exit code.
@@ -158,6 +161,7 @@ pub(crate) async fn run(cli: Cli) -> ExitCode {
         Command::Token(token) => token.run(&context).await,
         Command::Revoke(revoke) => revoke.run(&context).await,
         Command::Session(session) => session.run(&context).await,
+        Command::Plan(plan) => plan.run(&context),
     };
     let Err(failed) = done else { return ExitCode::SUCCESS };
     let code = match &failed {

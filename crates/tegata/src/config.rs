@@ -27,7 +27,7 @@ mod span;
 
 pub(crate) use declared::{ClientForm, Declared, Hidden, UserForm, read_secret};
 pub(crate) use listen::Listen;
-pub(crate) use load::{BadConfig, Source, load, read_declared};
+pub(crate) use load::{BadConfig, Source, from_table, load, read_declared, read_table};
 pub(crate) use span::Span;
 
 /// The whole configuration.

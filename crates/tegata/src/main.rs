@@ -34,6 +34,7 @@ mod health;
 mod installation;
 mod operate;
 mod outbox;
+mod plan;
 mod registry;
 mod run;
 mod secret_line;

@@ -29,7 +29,7 @@ mod view;
 mod withdraw;
 
 pub use revoker::Revoker;
-pub use view::{RealmView, Revoked, View};
+pub use view::{GRACE, RealmView, Revoked, View};
 pub use withdraw::{Holder, Order, Withdraw, Withdrawable, Withdrawn};
 
 /// What an entry takes back.

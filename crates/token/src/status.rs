@@ -15,7 +15,7 @@ mod index;
 mod permutation;
 
 pub use bits::StatusBits;
-pub use index::{Indexes, STATUS_BLOCKS};
+pub use index::{BLOCK, Indexes, STATUS_BLOCKS};
 
 /// How long tokens are put on the same list: a quarter of an hour.
 pub const SLOT_SECS: u64 = 900;

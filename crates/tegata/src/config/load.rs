@@ -86,6 +86,21 @@ pub(crate) fn read_declared(path: &Path) -> Result<Declared, BadConfig> {
     parse(&text, &shown)
 }
 
+/// Reads a TOML file that holds what a `T` is made from, as a table to be changed before it is made
+/// into one.
+pub(crate) fn read_table<T: DeserializeOwned>(path: &Path) -> Result<Table, BadConfig> {
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+    let shown = format!("`{}`", path.display());
+    // Read as it stands, so that what is wrong is shown with its line.
+    parse::<T>(&text, &shown)?;
+    parse(&text, &shown)
+}
+
+/// Makes a `T` from a table that came from `place`.
+pub(crate) fn from_table<T: DeserializeOwned>(table: Table, place: &str) -> Result<T, BadConfig> {
+    table.try_into().map_err(|error: toml::de::Error| BadConfig(explain(error.message(), place)))
+}
+
 fn unreadable(path: &Path, error: &std::io::Error) -> BadConfig {
     BadConfig(format!("`{}` cannot be read: {error}", path.display()))
 }

@@ -28,7 +28,7 @@ const PULL: u32 = 1000;
 /// For how long what can name nothing alive is kept all the same. How long tokens live today says
 /// nothing of those that were issued before it was changed, and while the wall clock is ahead, the
 /// living look dead.
-const GRACE: Duration = Duration::from_secs(LONGEST_ACCESS.as_secs() + CLOCK_ERROR.as_secs());
+pub const GRACE: Duration = Duration::from_secs(LONGEST_ACCESS.as_secs() + CLOCK_ERROR.as_secs());
 
 /// A process that runs ticks more often than this.
 const STOOD: Duration = Duration::from_secs(3);

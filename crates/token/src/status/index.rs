@@ -21,7 +21,7 @@ pub static STATUS_BLOCKS: Kind = Kind {
 };
 
 /// How many places a node leases at once.
-const BLOCK: u32 = 65_536;
+pub const BLOCK: u32 = 65_536;
 
 #[derive(Serialize, Deserialize)]
 struct Leased {
