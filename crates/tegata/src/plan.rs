@@ -32,7 +32,7 @@ use bill::TooMuch;
 use count::Count;
 use layout::Layout;
 use load::{Alive, Load, Rates};
-use money::{Money, Percent};
+use money::{Difference, Money, Percent};
 
 /// How many nodes there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,8 +162,8 @@ impl Plan {
         self.platform.bill.total() + baseline.bill.total()
     }
 
-    /// What Tegata saves in a month, in dollars; negative if it costs more.
-    pub(crate) fn saved(&self, baseline: &Baseline) -> f64 {
+    /// What Tegata saves in a month.
+    pub(crate) fn saved(&self, baseline: &Baseline) -> Difference {
         self.cost_with(baseline).above(self.cost())
     }
 

@@ -15,17 +15,19 @@ use crate::{
     config::{self, Span},
     plan::{
         Asked, Durable, Nodes, Plan,
-        assumed::{Figures, Prices, Row},
-        count::{self, Count},
-        load::{Load, MOST_USERS},
+        assumed::{Figures, Origin, Prices, Row},
+        count::Count,
+        load::Load,
         money::Percent,
         tell::{self, Lang},
     },
     show::Format,
 };
 
+mod numbers;
+
 #[derive(Args)]
-#[command(allow_negative_numbers = true, after_long_help = numbers())]
+#[command(allow_negative_numbers = true, after_long_help = all_numbers())]
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     people: People,
@@ -56,16 +58,16 @@ struct People {
     #[arg(long, value_enum, hide_default_value = true, default_value_t)]
     preset: Preset,
     /// How many people there are, such as `250000`, `1.5M` or `10_000_000` [default: the preset's]
-    #[arg(long, value_name = "NUMBER", value_parser = users)]
+    #[arg(long, value_name = "NUMBER", value_parser = numbers::users)]
     users: Option<Count>,
     /// How often one of them signs in, a day.
-    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = sign_ins)]
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = numbers::sign_ins)]
     sign_ins: f64,
     /// For how long after a sign-in tokens are kept fresh, such as `30m`.
-    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = active)]
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = numbers::active)]
     active: Duration,
     /// How many calls through the gateway one of them makes, a day.
-    #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = requests)]
+    #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = numbers::requests)]
     requests: f64,
     /// How many of 100 access tokens are taken back one by one.
     #[arg(long, value_name = "PERCENT", default_value = "1")]
@@ -74,16 +76,16 @@ struct People {
     #[arg(long, value_name = "PERCENT", default_value = "10")]
     sign_outs: Percent,
     /// How much more happens in the busiest hour than on average.
-    #[arg(long, value_name = "FACTOR", default_value = "5", value_parser = peak)]
+    #[arg(long, value_name = "FACTOR", default_value = "5", value_parser = numbers::peak)]
     peak: f64,
     /// How long an access token lives, `1s` to `1h` [default: the configuration's, `15m`]
-    #[arg(long, value_name = "DURATION", value_parser = life)]
+    #[arg(long, value_name = "DURATION", value_parser = numbers::access)]
     access_lifetime: Option<Duration>,
     /// How long a refresh token lives unused [default: the configuration's, `7d`]
-    #[arg(long, value_name = "DURATION", value_parser = life)]
+    #[arg(long, value_name = "DURATION", value_parser = numbers::refresh)]
     refresh_lifetime: Option<Duration>,
     /// How long the refresh tokens of a sign-in live at most [default: the configuration's, `30d`]
-    #[arg(long, value_name = "DURATION", value_parser = life)]
+    #[arg(long, value_name = "DURATION", value_parser = numbers::refresh)]
     refresh_absolute: Option<Duration>,
 }
 
@@ -93,7 +95,7 @@ struct People {
 struct Machines {
     /// How many nodes, however many are needed; 1 has its store within [default: as many as are
     /// needed, and 3 at least]
-    #[arg(long, value_name = "NUMBER", value_parser = nodes)]
+    #[arg(long, value_name = "NUMBER", value_parser = numbers::nodes)]
     nodes: Option<Count>,
     /// How busy machines may be in the busiest hour, of 100.
     #[arg(long, value_name = "PERCENT", default_value = "50")]
@@ -219,7 +221,7 @@ impl PlanArgs {
         for (option, section, set) in options {
             for text in set {
                 let place = format!("`--{option} {text}`");
-                let (name, value) = assignment(text).ok_or_else(|| {
+                let (name, value) = numbers::assignment(text).ok_or_else(|| {
                     Failed::Usage(format!("{place} sets nothing: write a name, `=` and a number"))
                 })?;
                 let one = Table::from_iter([(name.to_owned(), value)]);
@@ -244,90 +246,24 @@ fn write(file: &Path, plan: &Plan, lang: Lang) -> Result<(), Failed> {
     })
 }
 
-/// `name=number`.
-fn assignment(text: &str) -> Option<(&str, Value)> {
-    let (name, value) = text.split_once('=')?;
-    let value: f64 = value.trim().parse().ok()?;
-    Some((name.trim(), Value::Float(value)))
-}
-
-/// How many people: a whole number, with `k`, `M` or `G` behind it, or separators within.
-fn users(text: &str) -> Result<Count, String> {
-    let wrong = || {
-        format!(
-            "write a whole number from 1 to {MOST_USERS}, such as `250000`, `1.5M`, `10_000_000`"
-        )
-    };
-    let plain: String = text.chars().filter(|it| !matches!(it, '_' | ',')).collect();
-    let (digits, unit) = match plain.char_indices().last() {
-        Some((at, 'k')) => (plain.get(..at), 1e3),
-        Some((at, 'M')) => (plain.get(..at), 1e6),
-        Some((at, 'G')) => (plain.get(..at), 1e9),
-        _ => (Some(plain.as_str()), 1.0),
-    };
-    let is_number =
-        |it: &&str| it.bytes().all(|byte| byte.is_ascii_digit() || b".e".contains(&byte));
-    let digits = digits.filter(is_number);
-    let number: f64 = digits.and_then(|it| it.parse().ok()).ok_or_else(wrong)?;
-    let number = (number * unit * 1000.0).round() / 1000.0;
-    let count = Count::rounded_up(number).filter(|count| count.number() == number);
-    count.filter(|count| (1..=MOST_USERS).contains(&count.get())).ok_or_else(wrong)
-}
-
-fn within(text: &str, least: f64, most: f64, what: &str) -> Result<f64, String> {
-    let number = text.replace(['_', ','], "").parse::<f64>().ok();
-    number.filter(|it| (least..=most).contains(it)).ok_or_else(|| {
-        format!("write {what}: a number from {} to {}", count::number(least), count::number(most))
-    })
-}
-
-fn sign_ins(text: &str) -> Result<f64, String> {
-    within(text, 0.001, 1000.0, "sign-ins of one person a day")
-}
-
-fn requests(text: &str) -> Result<f64, String> {
-    within(text, 0.0, 1e6, "calls of one person a day")
-}
-
-fn peak(text: &str) -> Result<f64, String> {
-    within(text, 1.0, 1000.0, "how many times the average the busiest hour is")
-}
-
-fn nodes(text: &str) -> Result<Count, String> {
-    let wrong = || "write a whole number from 1 to 100000".to_owned();
-    let number: u32 = text.parse().map_err(|_| wrong())?;
-    Some(number).filter(|it| (1..=100_000).contains(it)).map(Count::of).ok_or_else(wrong)
-}
-
-/// A duration of a second at least, and ten years at most.
-fn life(text: &str) -> Result<Duration, String> {
-    let span = text.parse::<Span>()?.get();
-    let allowed = Duration::from_secs(1)..=Duration::from_secs(3650 * 86_400);
-    let wrong = || "it must be at least `1s` and at most `3650d`".to_owned();
-    Some(span).filter(|it| allowed.contains(it)).ok_or_else(wrong)
-}
-
-fn active(text: &str) -> Result<Duration, String> {
-    let span = life(text)?;
-    let wrong = || "it must be at most `24h`: it is of one sign-in".to_owned();
-    Some(span).filter(|it| *it <= Duration::from_secs(86_400)).ok_or_else(wrong)
-}
-
 /// The names of prices and figures, with defaults and units.
-fn numbers() -> String {
+fn all_numbers() -> String {
     let mut text = String::new();
     let parts = [
-        ("Prices, in [prices] of the file and for --price:", Prices::default().rows()),
+        (
+            "Prices, in [prices] of the file and for --price; all are examples:",
+            Prices::default().rows(),
+        ),
         ("Figures, in [figures] of the file and for --figure:", Figures::default().rows()),
     ];
     for (title, rows) in parts {
         let _ = writeln!(text, "{title}");
         for Row { name, value, what: [what, _], origin } in rows {
-            let [origin, _] = tell::origin(origin);
-            let _ = writeln!(text, "  {name:24} {value:>10}  {what} ({origin})");
+            let mark = if origin == Origin::Assumed { " (assumed)" } else { "" };
+            let _ = writeln!(text, "  {name:23} {value:>7}  {what}{mark}");
         }
         text.push('\n');
     }
-    text.push_str("Where measured figures come from, and what each is for, is in docs/plan.md.");
+    text.push_str("docs/plan.md says where measured figures come from, and what each is for.");
     text
 }

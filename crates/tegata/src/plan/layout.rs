@@ -151,6 +151,7 @@ impl Layout {
         let has = figures.node_gib.get() * figures.fill_percent.factor();
         let more = (node_bytes / GIB - has) / figures.fill_percent.factor();
         let entries = both(rates.revoked, 1.0, rates.sign_outs, 2.0);
+        let told = if is_single { Count::default() } else { nodes };
         let mut layout = Self {
             cores,
             needed,
@@ -167,7 +168,7 @@ impl Layout {
                 (rates.sign_ins.average + rates.refreshes.average)
                     * MONTH
                     * figures.answer_bytes.get(),
-                entries.average * MONTH * figures.entry_bytes.get() * nodes.number(),
+                entries.average * MONTH * figures.entry_bytes.get() * told.number(),
             ],
             bill: Bill::default(),
         };

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tegata_token::revocation::LONGEST_ACCESS;
-
 use super::{count::Count, money::Percent};
 
 /// The most people that are planned for. There are fewer.
@@ -40,13 +38,6 @@ impl Load {
     /// What is wrong with it although each number of it is a good one: the option, and why.
     pub(crate) fn contradiction(&self) -> Option<String> {
         let secs = |span: Duration| span.as_secs_f64();
-        if self.access > LONGEST_ACCESS {
-            return Some(format!(
-                "`--access-lifetime` of {} s is longer than an hour, which `tegata serve` refuses: \
-                 what lives so long should be a refresh token",
-                secs(self.access)
-            ));
-        }
         if self.refresh > self.absolute {
             return Some(format!(
                 "`--refresh-lifetime` of {} s is longer than `--refresh-absolute` of {} s, which \

@@ -53,13 +53,9 @@ impl Money {
         Self(self.0.saturating_mul(kept).saturating_add(5_000) / 10_000)
     }
 
-    /// How much more this is than `other`, in dollars; negative if it is less.
-    pub(crate) fn above(self, other: Self) -> f64 {
-        if self >= other {
-            Self(self.0 - other.0).dollars()
-        } else {
-            -Self(other.0 - self.0).dollars()
-        }
+    /// How much more this is than `other`.
+    pub(crate) fn above(self, other: Self) -> Difference {
+        Difference { is_less: self < other, amount: Self(self.0.abs_diff(other.0)) }
     }
 
     /// What is left after `other`, and nothing if that is more.
@@ -110,6 +106,25 @@ impl<'de> Deserialize<'de> for Money {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let dollars = deserializer.deserialize_any(Number("dollars"))?;
         Self::price(dollars).map_err(de::Error::custom)
+    }
+}
+
+/// How much more one amount is than another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Difference {
+    is_less: bool,
+    amount: Money,
+}
+
+impl Difference {
+    /// In dollars; negative if it is less.
+    pub(crate) fn dollars(self) -> f64 {
+        if self.is_less { -self.amount.dollars() } else { self.amount.dollars() }
+    }
+
+    /// As [`Money`] is written, with a sign where it is less, and `unit` before the number.
+    pub(crate) fn with(self, unit: &str) -> String {
+        format!("{}{unit}{}", if self.is_less { "−" } else { "" }, self.amount)
     }
 }
 

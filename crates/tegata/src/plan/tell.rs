@@ -10,4 +10,4 @@ mod words;
 pub(crate) use json::json;
 pub(crate) use page::page;
 pub(crate) use text::text;
-pub(crate) use words::{Lang, origin};
+pub(crate) use words::Lang;

@@ -79,7 +79,7 @@ fn rates(plan: &Plan) -> Value {
 fn revocation(plan: &Plan) -> Value {
     let (layout, memory) = (&plan.tegata, &plan.tegata.memory);
     json!({
-        "status_lists": memory.lists,
+        "status_lists": Count::rounded_up(memory.lists).map(Count::get),
         "status_list_bytes_per_node": memory.list_bytes,
         "ended_names": memory.names,
         "ended_name_bytes_per_node": memory.name_bytes,
@@ -144,7 +144,7 @@ fn baseline(baseline: &Baseline, plan: &Plan) -> Value {
         "transfer_gb": baseline.moved_gb.get(),
         "cost": bill(&baseline.bill, plan.asked.load.users),
         "with_platform": plan.cost_with(baseline).dollars(),
-        "tegata_saves": plan.saved(baseline),
+        "tegata_saves": plan.saved(baseline).dollars(),
     })
 }
 

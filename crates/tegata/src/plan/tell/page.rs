@@ -12,7 +12,7 @@ use crate::plan::{
     assumed::Row,
     bill::{Bill, Item},
     count::{bytes, number},
-    money::Money,
+    money::{Difference, Money},
 };
 
 /// The page, in both languages, of which `first` is shown first.
@@ -107,8 +107,8 @@ fn in_words(lang: Lang) -> Words {
              DynamoDB が加わる。",
         ]),
         machines: of(["Machines", "マシン"]),
-        why: of(["How it was come by", "計算の根拠"]),
-        assumed: of(["What was taken for granted", "前提とした数値"]),
+        why: of(["Reasoning", "計算の根拠"]),
+        assumed: of(["Assumptions", "前提とした数値"]),
         notes: of(["Notes", "注"]),
         language: of(["Language", "言語"]),
         heads: [
@@ -302,13 +302,13 @@ fn bars(plan: &Plan, lang: Lang) -> Vec<Bar> {
 
 fn compared(plan: &Plan, lang: Lang) -> Vec<[String; 5]> {
     let users = plan.asked.load.users;
-    let row = |label: Text, revocation: Money, all: Money, saved: Option<f64>| {
+    let row = |label: Text, revocation: Money, all: Money, saved: Option<Difference>| {
         [
             lang.of(label).to_owned(),
             revocation.to_string(),
             all.to_string(),
             number(all.each_of(users)),
-            saved.map_or_else(String::new, |saved| number(saved.round())),
+            saved.map_or_else(String::new, |saved| saved.with("")),
         ]
     };
     let mut rows = vec![row(words::TEGATA, plan.revocation(), plan.cost(), None)];

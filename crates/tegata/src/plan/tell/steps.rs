@@ -66,7 +66,7 @@ pub(super) fn notes(plan: &Plan) -> Vec<Step> {
     let mut notes = Vec::new();
     if plan.tegata.nodes < plan.tegata.needed {
         let why = [
-            "{0} node(s) do not carry this load: {1} are needed.",
+            "The nodes do not carry this load: there are {0}, and {1} are needed.",
             "ノード {0} 台ではこの負荷を担えません：{1} 台必要です。",
         ];
         notes.push(step("nodes", words::NOTE, why, values![plan.tegata.nodes, plan.tegata.needed]));

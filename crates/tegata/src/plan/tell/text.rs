@@ -25,7 +25,7 @@ pub(crate) fn text(plan: &Plan) -> String {
     bill_table("TEGATA, $ A MONTH", &plan.tegata.bill, plan, &mut text);
     compared(plan, &mut text);
     example(plan, &mut text);
-    let _ = writeln!(text, "\nHOW IT WAS COME BY");
+    let _ = writeln!(text, "\nREASONING");
     for Chapter { title, steps } in steps::chapters(plan) {
         let _ = writeln!(text, "\n{}", Lang::En.of(title));
         steps.iter().for_each(|step| said(step, &mut text));
@@ -104,7 +104,7 @@ fn compared(plan: &Plan, text: &mut String) {
             &baseline.bill.total().to_string(),
             &all.to_string(),
             &number(all.each_of(users)),
-            &number(plan.saved(baseline).round()),
+            &plan.saved(baseline).with(""),
         ]));
     }
     table(rows, text);
@@ -114,7 +114,7 @@ fn example(plan: &Plan, text: &mut String) {
     let example: &Baseline = &plan.example;
     let about = format!(
         "The example is {}. For {} users: Redis, shards: {}, × (1 primary + {} replicas) = {} nodes of \
-         type r6g.xlarge; DynamoDB, {} reads, {} writes and {} GB: ${}",
+         type r6g.xlarge; DynamoDB (read units: {}, write units: {}, GB: {}): ${}",
         Lang::En.of(words::EXAMPLE),
         plan.asked.load.users,
         example.shards,

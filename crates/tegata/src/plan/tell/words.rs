@@ -48,7 +48,7 @@ impl Lang {
 }
 
 /// Where a number comes from.
-pub(crate) const fn origin(origin: Origin) -> Text {
+pub(super) const fn origin(origin: Origin) -> Text {
     match origin {
         Origin::Example => ["example", "例"],
         Origin::Measured => ["measured", "実測"],

@@ -69,8 +69,8 @@ fn sized_rest(plan: &Plan) -> Step {
         "sized_dynamodb",
         ["the rest, this load", "その他（この負荷）"],
         [
-            "DynamoDB: {0} % of checks at peak fall back, {1} read units; {2} write units; {3} GB. \
-             Transfer: {4} bytes for each check over 30 days, {5} GB",
+            "DynamoDB: {0} % of checks at peak fall back, read units: {1}; write units: {2}; GB: {3}. \
+             Transfer: {4} bytes for each check over 30 days, GB: {5}",
             "DynamoDB：ピーク時の検査の {0} % が回り、読み取りユニット {1}、書き込みユニット {2}、{3} GB。\
              転送：検査 1 回 {4} バイト × 30 日で {5} GB",
         ],
@@ -115,7 +115,7 @@ fn example_rest(plan: &Plan) -> Step {
         "example_dynamodb",
         ["the rest, the example", "その他（例）"],
         [
-            "DynamoDB: {0} reads × {1} + {2} writes × {3} + {4} GB × {5} = {6}; transfer {7} GB × {8} = {9}. The \
+            "DynamoDB: read units {0} × {1} + write units {2} × {3} + GB {4} × {5} = {6}; transfer: GB {7} × {8} = {9}. The \
              example names both sums for {10} users; the prices of the parts are chosen to make them",
             "DynamoDB：読み取り {0} × {1} + 書き込み {2} × {3} + {4} GB × {5} = {6}。転送 {7} GB × {8} = {9}。例が示す\
              のは {10} 人での合計で、単価はそれに合うように選んだもの",
@@ -176,16 +176,10 @@ fn saved(plan: &Plan) -> Step {
             dollars(plan.cost_with(&plan.sized)),
             dollars(plan.cost_with(&plan.example)),
             dollars(plan.cost()),
-            signed(plan.saved(&plan.sized)),
-            signed(plan.saved(&plan.example))
+            plan.saved(&plan.sized).with("$"),
+            plan.saved(&plan.example).with("$")
         ],
     )
-}
-
-/// Dollars that may be negative.
-fn signed(amount: f64) -> String {
-    let sign = if amount < 0.0 { "−" } else { "" };
-    format!("{sign}${}", number(amount.abs()))
 }
 
 fn time(plan: &Plan) -> Step {

@@ -218,8 +218,8 @@ fn dynamodb(plan: &Plan) -> Option<Step> {
         "dynamodb",
         ["DynamoDB", "DynamoDB"],
         [
-            "{0} entries of {1} bytes in the busiest hour → {2} write units of 1 KB; {3} nodes that \
-             read {4} times a second → {5} read units of 4 KB; kept for {6} days → {7} GB",
+            "entries of {1} bytes, {0} in the busiest hour → write units of 1 KB: {2}; nodes that read \
+             {4} times a second: {3} → read units of 4 KB: {5}; kept for {6} days → GB: {7}",
             "ピーク時 {0}、1 件 {1} バイト → 1 KB の書き込みユニット {2}。{3} ノードが毎秒 {4} 回読む → 4 KB \
              の読み取りユニット {5}。{6} 日間保存 → {7} GB",
         ],
