@@ -99,11 +99,7 @@ fn what_contradicts_itself_is_refused_with_how_to_mend_it() {
     for (load, word) in [
         (Load { refresh: Duration::from_secs(31 * DAY), ..load.clone() }, "--refresh-lifetime"),
         (
-            Load {
-                refresh: Duration::from_secs(1),
-                absolute: Duration::from_secs(60),
-                ..load
-            },
+            Load { refresh: Duration::from_secs(1), absolute: Duration::from_secs(60), ..load },
             "--active",
         ),
     ] {

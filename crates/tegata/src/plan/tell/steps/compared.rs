@@ -71,7 +71,7 @@ fn sized_rest(plan: &Plan) -> Step {
         [
             "DynamoDB: {0} % of checks at peak fall back, read units: {1}; write units: {2}; GB: {3}. \
              Transfer: {4} bytes for each check over 30 days, GB: {5}",
-            "DynamoDB：ピーク時の検査の {0} % が回り、読み取りユニット {1}、書き込みユニット {2}、{3} GB。\
+            "DynamoDB：ピーク時の検査の {0} % を受け持ち、読み取りユニット {1}、書き込みユニット {2}、{3} GB。\
              転送：検査 1 回 {4} バイト × 30 日で {5} GB",
         ],
         values![
