@@ -2,11 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::json;
 use tegata_core::{
-    Batch, BoxFuture, ClientId, CommitRefused, Epoch, Event, EventType, Expect, FamilyId, Node,
-    Realm, Records, Secret, SessionId, StoreError, Stored, Timestamp, TokenId, UserId, Versioned,
-    port::{Change, Page},
+    Batch, BoxFuture, ClientId, CommitRefused, Epoch, Expect, FamilyId, Node, Realm, Records,
+    Secret, SessionId, StoreError, Stored, Timestamp, TokenId, UserId, Versioned, port::Change,
     repository,
 };
 
@@ -14,12 +12,12 @@ use crate::{
     claims::Scope,
     family::{Access, Binding, Family, Granted, Judgement, Presentation, Verdict},
     refresh::{self, Presented},
-    revocation::{
-        CLOCK_ERROR, Entry, Holder, LONGEST_ACCESS, Order, Revoker, Target, Withdrawable,
-    },
+    revocation::{LONGEST_ACCESS, Revoker, Target},
     root::Roots,
-    status::{Indexes, StatusIndex},
+    status::Indexes,
 };
+
+mod ending;
 
 /// How often a commit that lost a race is tried again. Each loss means that somebody else made
 /// progress, so this bounds only how long one caller can be unlucky.
@@ -272,32 +270,6 @@ impl Families {
         Err(contended().into())
     }
 
-    /// Ends a family, if it is there and has not ended: all its tokens are refused from then on.
-    /// Answers whether this ended it.
-    ///
-    /// # Errors
-    /// What the store says: then it is not known to have ended.
-    pub async fn revoke(
-        &self,
-        realm: &Realm,
-        id: &FamilyId,
-        order: &Order,
-    ) -> Result<bool, StoreError> {
-        for _ in 0..TRIES {
-            let found = repository::load(self.records.as_ref(), realm, id.as_str()).await?;
-            let Some(found) = found.filter(|found: &Versioned<Family>| found.value.ended.is_none())
-            else {
-                return Ok(false);
-            };
-            match self.end(realm, &found, &order.reason, &order.actor, None).await {
-                Ok(()) => return Ok(true),
-                Err(CommitRefused::Conflict { .. }) => {}
-                Err(CommitRefused::Store(error)) => return Err(error),
-            }
-        }
-        Err(contended())
-    }
-
     /// The family of a refresh token that is genuine, whatever its generation and standing.
     /// `None`: there is none, or the token is not genuine.
     ///
@@ -419,74 +391,6 @@ impl Families {
         Ok(self.issue(realm, next, false)?)
     }
 
-    async fn end(
-        &self,
-        realm: &Realm,
-        found: &Versioned<Family>,
-        reason: &str,
-        actor: &str,
-        verdict: Option<Verdict>,
-    ) -> Result<(), CommitRefused> {
-        let now = self.node.now();
-        // While this clock is ahead, the living look dead.
-        let alive: Vec<_> = found.value.alive(now - CLOCK_ERROR).collect();
-        let places = alive.iter().map(|access| access.status).collect();
-        let last = alive.iter().map(|access| access.exp).max().unwrap_or_default();
-        let last = Timestamp::from_secs(last);
-        let ended = found.value.clone().end(reason, now);
-        let mut event = Event::new(
-            &self.node,
-            realm,
-            EventType::FamilyRevoked,
-            [
-                ("family", json!(ended.id)),
-                ("user_id", json!(ended.user)),
-                ("client_id", json!(ended.client)),
-                ("session_id", json!(ended.session)),
-                ("reason", json!(reason)),
-                ("actor", json!(actor)),
-            ],
-        );
-        if let Some(verdict) = verdict {
-            event.data.insert("verdict".to_owned(), json!(verdict.name()));
-        }
-        // Refreshing asks the record; the entry is for the access tokens, and lives as long.
-        let target = Target::Family(ended.id.clone());
-        let mut entries = vec![self.entry(target, places, (now, last), reason, actor)];
-        let mut batch = Batch::new(realm.clone()).with(found.replace(&ended)).journal(&event);
-        // Somebody has a copy of what the browser had: its session is not to be trusted either.
-        if let (Some(_), Some(sid)) = (verdict, &ended.session) {
-            let target = Target::Session(sid.clone());
-            let mut entry = self.entry(target, Vec::new(), (now, last), reason, actor);
-            entry.until = entry.until.max(ended.ends + self.lifetimes.access);
-            entries.push(entry);
-            let data = [
-                ("user_id", json!(ended.user)),
-                ("session_id", json!(sid)),
-                ("reason", json!(reason)),
-            ];
-            let kind = EventType::SessionEnded;
-            batch = batch.journal(&Event::new(&self.node, realm, kind, data));
-        }
-        self.revoker.commit(batch, entries).await
-    }
-
-    /// What takes back tokens of which the last dies at `last`.
-    fn entry(
-        &self,
-        target: Target,
-        places: Vec<StatusIndex>,
-        (at, last): (Timestamp, Timestamp),
-        reason: &str,
-        actor: &str,
-    ) -> Entry {
-        // Twice the life of an access token: clocks may differ, and it is cheap. No less than what
-        // the tokens say themselves, which may have been issued when they lived longer.
-        let until = last.max(at) + self.lifetimes.access * 2;
-        let (reason, actor) = (reason.to_owned(), actor.to_owned());
-        Entry { target, places, at, until, reason, actor }
-    }
-
     fn issue(&self, realm: &Realm, family: Family, repeated: bool) -> Result<Issue, StoreError> {
         let refresh_token =
             refresh::make(&self.roots, realm, &family.id, &family.salt, family.generation);
@@ -507,40 +411,5 @@ fn contended() -> StoreError {
     StoreError::Unavailable {
         backend: "the record store",
         detail: "a family changed faster than it could be written".to_owned(),
-    }
-}
-
-impl Withdrawable for Families {
-    fn kind(&self) -> &'static str {
-        "families"
-    }
-
-    fn withdraw<'a>(
-        &'a self,
-        realm: &'a Realm,
-        holder: &'a Holder,
-        order: &'a Order,
-    ) -> BoxFuture<'a, Result<u64, StoreError>> {
-        let (index, value) = match holder {
-            Holder::User(user) => ("user", user.as_str()),
-            Holder::Client(client) => ("client", client.as_str()),
-            Holder::Session(session) => ("session", session.as_str()),
-        };
-        Box::pin(async move {
-            let mut page = Page { after: None, limit: 500 };
-            let mut count = 0;
-            loop {
-                let records = self.records.as_ref();
-                let found =
-                    repository::find::<Family>(records, realm, index, value, page.clone()).await?;
-                for family in &found {
-                    count += u64::from(self.revoke(realm, &family.value.id, order).await?);
-                }
-                match found.last() {
-                    Some(last) => page.after = Some(last.value.id.as_str().to_owned()),
-                    None => return Ok(count),
-                }
-            }
-        })
     }
 }

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tegata_core::{BoxFuture, Epoch, Log, Realm, StoreError, Timestamp};
+use tegata_core::{
+    BoxFuture, Epoch, Log, ManualClock, Node, Realm, Records, SeededEntropy, StoreError, Timestamp,
+};
+use tegata_store::{Adverse, MemoryRecords, Mischief};
 use tegata_token::{
     Entry, Family, Holder, Holders, Lifetimes, Order, RefreshRefused, Revoked, Scope, Standing,
     Verdict, View, Withdrawable,
@@ -277,6 +280,38 @@ async fn a_kill_switch_ends_all_families_of_a_person_and_of_nobody_else() {
         assert!(refused_by(world.revoker.view(), issue).is_some());
     }
     assert!(world.refresh(token(&theirs)).await.is_ok());
+}
+
+/// Many end in one batch, also while some of them are being used: then each by itself.
+#[tokio::test]
+async fn a_kill_switch_ends_many_at_once_also_while_they_are_used() {
+    let clock = Arc::new(ManualClock::default());
+    let memory: Arc<dyn Records> =
+        Arc::new(MemoryRecords::new(&super::world::kinds(), clock.clone()).unwrap());
+    let world = World::on(memory, clock.clone(), 1).await;
+    let adverse = Adverse::new(world.records.clone(), 7, Mischief::delays());
+    let node = Node::with(clock, Arc::new(SeededEntropy::new(2)));
+    let slow = World::with(Arc::new(adverse), node, world.feed.clone()).await;
+    let mut mine = vec![];
+    for _ in 0..350 {
+        mine.push(world.begin().await);
+    }
+    let order = Order { reason: "stolen".into(), actor: "system".into() };
+    let holder = Holder::User("usr_1".parse().unwrap());
+    let using = futures_util::future::join_all(
+        mine.iter()
+            .rev()
+            .map(|issue| async { u32::from(slow.refresh(token(issue)).await.is_ok()) }),
+    );
+    let ended = slow.families.withdraw(&world.realm, &holder, &order);
+    let (refreshed, ended) = tokio::join!(using, ended);
+    assert_eq!(ended.unwrap(), 350);
+    assert!((1..=350).contains(&refreshed.iter().sum::<u32>()), "{refreshed:?}");
+    slow.revoker.view().catch_up(slow.records.as_ref()).await.unwrap();
+    for issue in &mine {
+        assert!(world.stored(issue).await.ended.is_some());
+        assert!(refused_by(slow.revoker.view(), issue).is_some());
+    }
 }
 
 #[tokio::test]
