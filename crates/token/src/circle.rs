@@ -67,7 +67,7 @@ const GIVEN_UP: Duration = Duration::from_secs(60);
 /// How often a lease is renewed.
 const RENEWED: Duration = Duration::from_secs(20);
 
-/// Who was not heard for so long is not admitted: it may have ended.
+/// Who has given no sign for so long is not admitted: it may have ended.
 const HEARD: Duration = Duration::from_secs(5);
 
 /// Of whom nothing was heard for so long, nothing is told.
@@ -460,7 +460,8 @@ impl State {
         let entered = register.entered(me, fresh(entropy)).without(|it| self.is_over(me, it));
         let mut next =
             entered.admitted(me, |it| self.is_there(it, now)).named_after(register, fresh(entropy));
-        if self.renewed.is_none_or(|renewed| now.since(renewed) >= RENEWED) {
+        let is_due = self.renewed.is_none_or(|renewed| now.since(renewed) >= RENEWED);
+        if is_due || listed == Listed::Candidate {
             next = next.renewed(me);
         }
         Some(next)
@@ -472,14 +473,13 @@ impl State {
         member.run != me.run && self.seen.still(member.run) >= most
     }
 
-    /// Whether a candidate seems to be there still.
+    /// Whether a candidate seems to be there still: it is heard, or writes to the register again and
+    /// again. One that nobody hears is not waited for.
     fn is_there(&self, candidate: &Member, now: SinceBoot) -> bool {
-        if candidate.speaks {
-            let heard = self.peers.heard(candidate.run);
-            heard.is_some_and(|heard| now.since(heard) < HEARD)
-        } else {
-            self.seen.since(candidate.run, now) < HEARD
-        }
+        let heard = self.peers.heard(candidate.run);
+        !candidate.speaks
+            || heard.is_some_and(|heard| now.since(heard) < HEARD)
+            || self.seen.has_renewed(candidate.run, HEARD)
     }
 
     /// Takes note of what the register said when it was read.

@@ -23,7 +23,8 @@ struct Signs {
     renewed: u64,
     /// For how long that has been so, of the time that counts.
     still: Duration,
-    first: SinceBoot,
+    /// Whether it has been seen to renew it.
+    moved: bool,
 }
 
 impl Seen {
@@ -34,22 +35,22 @@ impl Seen {
         self.looked = Some(now);
         self.of.retain(|run, _| register.all().any(|member| member.run == *run));
         for member in register.all() {
-            let fresh = Signs { renewed: member.renewed, still: Duration::ZERO, first: now };
+            let moved = self.of.contains_key(&member.run);
+            let fresh = Signs { renewed: member.renewed, still: Duration::ZERO, moved };
             match self.of.get_mut(&member.run) {
                 Some(signs) if signs.renewed == member.renewed => signs.still += passed,
-                Some(signs) => *signs = Signs { first: signs.first, ..fresh },
-                None => drop(self.of.insert(member.run, fresh)),
+                _ => drop(self.of.insert(member.run, fresh)),
             }
         }
+    }
+
+    /// Whether a process has been seen to renew its lease within this time.
+    pub(super) fn has_renewed(&self, run: NodeId, within: Duration) -> bool {
+        self.of.get(&run).is_some_and(|signs| signs.moved && signs.still < within)
     }
 
     /// For how long a process has given no sign of life.
     pub(super) fn still(&self, run: NodeId) -> Duration {
         self.of.get(&run).map_or(Duration::ZERO, |signs| signs.still)
-    }
-
-    /// How long ago a process was seen first.
-    pub(super) fn since(&self, run: NodeId, now: SinceBoot) -> Duration {
-        self.of.get(&run).map_or(Duration::ZERO, |signs| now.since(signs.first))
     }
 }

@@ -169,9 +169,6 @@ fn a_third_of_whom_one_has_not_heard_is_not_overheard() {
     let third = bench.process("c", 3, true);
     assert_eq!(third.look(), Standing::Candidate);
     assert!(!third.take_back(1));
-    // It is not admitted before it is heard.
-    other.look();
-    assert_eq!(third.look(), Standing::Candidate);
     other.hear(&third);
     // The other admits it, and vouches no more for a circle of two.
     other.look();
@@ -367,4 +364,32 @@ fn whoever_waits_hears_who_knows() {
     other.circle.leave(bench.store.as_ref()).now_or_never().unwrap().unwrap();
     one.look();
     assert_eq!(one.stands(&receipt), [Stands::Gone]);
+}
+
+#[test]
+fn a_candidate_that_has_gone_is_not_admitted_and_one_that_is_not_heard_is() {
+    let bench = Bench::new();
+    let one = bench.process("a", 1, true);
+    assert_eq!(one.look(), Standing::Member);
+    let (gone, there) = (bench.process("b", 2, true), bench.process("c", 3, true));
+    assert_eq!(gone.look(), Standing::Candidate);
+    for _ in 0..3 {
+        assert_eq!(there.look(), Standing::Candidate);
+        bench.wait(1);
+    }
+    one.look();
+    assert_eq!(there.look(), Standing::Candidate, "it may have gone by now, too");
+    one.look();
+    assert_eq!(there.look(), Standing::Member);
+    assert!(!gone.take_back(1));
+    // After a while, who has gone is forgotten, and nobody had to wait for it.
+    one.pull();
+    for _ in 0..70 {
+        bench.wait(1);
+        one.look();
+        one.pull();
+        talk(&one, &there);
+    }
+    assert_eq!(one.stale(), 0);
+    assert_eq!(gone.look(), Standing::Candidate);
 }
