@@ -16,9 +16,10 @@ use tegata_core::{Clock, Kind, StoreError, SystemClock};
 
 use self::{
     connection::{Patience, Turn},
+    noted::Noted,
     readers::Readers,
     table::Tables,
-    writer::Writer,
+    writer::{Desk, Writer},
 };
 use crate::declared::Declared;
 
@@ -28,6 +29,7 @@ mod connection;
 mod ephemeral;
 mod fault;
 mod log;
+mod noted;
 mod readers;
 mod records;
 mod schema;
@@ -87,9 +89,10 @@ pub enum SqliteRefused {
     },
     /// Its write-ahead log was changed by something that is not SQLite: a disk, a copy, a hand.
     #[error(
-        "`{path}` is damaged at byte {at}, and at least {commits} transactions after it, which were \
-         acknowledged, would be lost: restore a backup; or give them up with `truncate --size={at} \
-         {path}`, and take back again whatever was taken back meanwhile"
+        "`{path}` is damaged at byte {at} or ends there too early, and at least {commits} of the last \
+         transactions, which were acknowledged, would be lost: restore a backup, and remove `{noted}` \
+         where the backup has none; or give them up with `truncate --size={at} {path} && rm -f \
+         {noted}`, and take back again whatever was taken back meanwhile"
     )]
     Damaged {
         /// The write-ahead log.
@@ -98,6 +101,8 @@ pub enum SqliteRefused {
         at: usize,
         /// How many transactions would be lost, at least.
         commits: usize,
+        /// What says how far the log had come.
+        noted: PathBuf,
     },
     /// The file cannot be made or opened.
     #[error("`{path}` cannot be opened: {source}")]
@@ -169,7 +174,8 @@ impl Sqlite {
         let examined = wal::examine(path);
         let examined = examined.map_err(|source| SqliteRefused::File { path: log.clone(), source });
         if let Some(wal::Damage { at, commits }) = examined? {
-            return Err(SqliteRefused::Damaged { path: log, at, commits });
+            let noted = noted::beside(path);
+            return Err(SqliteRefused::Damaged { path: log, at, commits, noted });
         }
         let connection = connection::open(path, config, tables.count()).map_err(store)?;
         schema::prepare(&connection, path, &tables, &turn, &patience)?;
@@ -178,7 +184,10 @@ impl Sqlite {
             .collect::<Result<Vec<_>, _>>()
             .map_err(store)?;
         let readers = Readers::start(readers, config.waiting).map_err(store)?;
-        let writer = Writer::start(connection, turn, patience, config.waiting).map_err(store)?;
+        let noted = Noted::open(path)
+            .map_err(|source| SqliteRefused::File { path: noted::beside(path), source })?;
+        let desk = Desk { connection, turn, noted };
+        let writer = Writer::start(desk, patience, config.waiting).map_err(store)?;
         Ok(Self(Arc::new(Open { declared, tables, clock, writer, readers })))
     }
 

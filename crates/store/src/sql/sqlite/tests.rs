@@ -8,6 +8,8 @@ use tegata_core::{
 
 use super::{writer::Undone, *};
 
+mod damage;
+
 static NOTES: Kind =
     Kind { name: "note", indexes: &["owner"], lifetime: Lifetime::Kept, secret: false };
 static NOTES_LATER: Kind =
@@ -25,8 +27,7 @@ fn place() -> Place {
 }
 
 fn open_with(place: &Place, kind: &'static Kind) -> Result<Sqlite, SqliteRefused> {
-    let config = SqliteConfig { wait: Duration::from_millis(20), ..SqliteConfig::default() };
-    Sqlite::open(&place.path, &config, &[kind], Arc::new(ManualClock::default()))
+    Sqlite::open(&place.path, &SqliteConfig::default(), &[kind], Arc::new(ManualClock::default()))
 }
 
 fn open(place: &Place) -> Sqlite {
@@ -94,7 +95,9 @@ async fn what_was_committed_is_there_after_opening_again() {
 #[tokio::test]
 async fn waits_a_bounded_time_for_another_writer() {
     let place = place();
-    let sqlite = open(&place);
+    let config = SqliteConfig { wait: Duration::from_millis(20), ..SqliteConfig::default() };
+    let clock = Arc::new(ManualClock::default());
+    let sqlite = Sqlite::open(&place.path, &config, &[&NOTES], clock).unwrap();
     let other = Connection::open(&place.path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let refused = store_error(sqlite.records().commit(note(&NOTES, "a", 1, &[])).await);
@@ -401,30 +404,4 @@ async fn a_refusal_gives_back_the_positions_that_it_took() {
     let pull = sqlite.records().pull(Log::Journal, 0, 9).await.unwrap();
     assert_eq!((pull.head, pull.entries.len()), (1, 1));
     assert_eq!(pull.entries[0].position, 1);
-}
-
-#[tokio::test]
-async fn a_log_that_was_changed_is_refused_and_said_where_to_cut() {
-    let (alive, dead) = (place(), place());
-    let sqlite = open(&alive);
-    for number in 0..9 {
-        let batch = note(&NOTES, &number.to_string(), 5000, &[]);
-        sqlite.records().commit(batch).await.unwrap();
-    }
-    // As a process that is killed leaves it.
-    fs::copy(&alive.path, &dead.path).unwrap();
-    let mut log = fs::read(wal::beside(&alive.path)).unwrap();
-    let middle = log.len() / 2;
-    log[middle] ^= 1;
-    fs::write(wal::beside(&dead.path), &log).unwrap();
-    let Err(refused) = open_with(&dead, &NOTES) else { panic!("it was opened") };
-    let said = refused.to_string();
-    let SqliteRefused::Damaged { at, commits, .. } = refused else { panic!("{said}") };
-    assert!(at <= middle && commits > 1, "{said}");
-    // Who follows the advice has what was there before.
-    assert!(said.contains(&format!("truncate --size={at} ")), "{said}");
-    log.truncate(at);
-    fs::write(wal::beside(&dead.path), &log).unwrap();
-    let sqlite = open(&dead);
-    assert!(exists(&sqlite, "0").await && !exists(&sqlite, "8").await);
 }

@@ -1,21 +1,26 @@
 //! Whether the write-ahead log is whole.
 //!
 //! SQLite reads it up to the first page that does not have its checksum, and takes what follows for the
-//! torn end of a write that power failed in. Where a byte was changed in the middle, it would so
-//! forget, without a word, everything that was acknowledged after it. The two can be told apart: every
-//! commit is on disk before the next begins (`synchronous = FULL`), so whatever a failing power tore
-//! belongs to one transaction, and there is at most one commit in it. More of them behind a page that
-//! is not whole were acknowledged.
+//! torn end of a write that power failed in. Where a byte was changed, it would so forget, without a
+//! word, everything that was acknowledged after it. The two can be told apart, in one of two ways:
+//!
+//! - How far the log had come is [`noted`](super::noted) after each commit. What is missing up to there
+//!   was on disk.
+//! - Every commit is on disk before the next begins (`synchronous = FULL`), so whatever a failing power
+//!   tore belongs to one transaction, and there is at most one commit in it. More of them behind a page
+//!   that is not whole were acknowledged, whatever became of the note.
 //!
 //! The format is that of <https://www.sqlite.org/fileformat2.html#walformat>.
 
 use std::{ffi::OsString, fs, io, path::Path};
 
+use super::noted::{self, Mark};
+
 /// How long the head of the log is.
-const HEAD: usize = 32;
+pub(super) const HEAD: usize = 32;
 
 /// How long the head of each page in it is.
-const FRAME: usize = 24;
+pub(super) const FRAME: usize = 24;
 
 /// How often a log is read that changes meanwhile.
 const ATTEMPTS: usize = 5;
@@ -42,12 +47,14 @@ pub(super) fn beside(database: &Path) -> std::path::PathBuf {
 /// The log cannot be read.
 pub(super) fn examine(database: &Path) -> io::Result<Option<Damage>> {
     let path = beside(database);
-    let mut before = read(&path)?;
+    // The note first: the log may go further than the note, and never less far.
+    let read = || Ok::<_, io::Error>((noted::read(database)?, read(&path)?));
+    let mut before = read()?;
     for _ in 0..ATTEMPTS {
-        let Some(damage) = damage(&before) else { return Ok(None) };
+        let Some(damage) = damage(&before.1, before.0) else { return Ok(None) };
         // Another process may be writing. Who writes knows how far the log goes without reading it,
         // so only what stands still is judged.
-        let again = read(&path)?;
+        let again = read()?;
         if again == before {
             return Ok(Some(damage));
         }
@@ -63,56 +70,96 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-fn damage(log: &[u8]) -> Option<Damage> {
-    let (head, mut rest) = log.split_at_checked(HEAD)?;
+fn damage(log: &[u8], noted: Option<Mark>) -> Option<Damage> {
+    let (head, frames) = log.split_at_checked(HEAD)?;
+    let noted_of = |salts: &[u8]| match noted {
+        Some(mark) if mark.salts == salts => mark.frames,
+        _ => 0,
+    };
     if head.iter().all(|byte| *byte == 0) {
-        // It was made longer and never written.
-        return None;
+        // It was made longer and never written, or what is noted of it would not be there.
+        let first = frames.get(8..16).map_or(0, noted_of);
+        return (first > 0).then_some(Damage { at: 0, commits: 1 });
     }
     let size = usize::try_from(word(head, 8)?).ok()?;
     let words = Words { big: word(head, 0)? & 1 == 1 };
-    let mut sum = words.sum((0, 0), head.get(..24)?);
+    let sum = words.sum((0, 0), head.get(..24)?);
     let is_sound = (word(head, 24)?, word(head, 28)?) == sum
         && (512..=65_536).contains(&size)
         && size.is_power_of_two();
     if !is_sound {
         // It is written and synchronised before anything else.
-        return (!rest.is_empty()).then_some(Damage { at: 0, commits: 1 });
+        return (!frames.is_empty()).then_some(Damage { at: 0, commits: 1 });
     }
     let salts = head.get(16..24)?;
-    let mut at = HEAD;
-    let mut damage: Option<Damage> = None;
-    while let Some((frame, further)) = rest.split_at_checked(FRAME + size) {
-        let ours = frame.get(8..16)? == salts;
-        if let Some(damage) = &mut damage {
-            damage.commits += usize::from(ours && word(frame, 4)? != 0);
-        } else {
-            sum = words.sum(words.sum(sum, frame.get(..8)?), frame.get(FRAME..)?);
-            if !ours || (word(frame, 16)?, word(frame, 20)?) != sum {
-                let commits = usize::from(ours && word(frame, 4)? != 0);
-                damage = Some(Damage { at, commits });
-            }
-        }
-        at += FRAME + size;
-        rest = further;
+    let found = walk(frames, salts, size, words, sum)?;
+    let is_lost = found.committed < noted_of(salts);
+    let damage = Damage { at: HEAD + found.whole * (FRAME + size), commits: found.behind };
+    if is_lost {
+        return Some(Damage { commits: found.behind.max(1), ..damage });
     }
-    damage.filter(|damage| damage.commits > 1)
+    (found.behind > 1).then_some(damage)
+}
+
+/// What a log holds, counted in pages.
+struct Found {
+    /// How many are whole, from the first.
+    whole: usize,
+    /// Up to which of them everything is committed.
+    committed: u64,
+    /// How many commits there are behind them.
+    behind: usize,
+}
+
+fn walk(
+    mut frames: &[u8],
+    salts: &[u8],
+    size: usize,
+    words: Words,
+    mut sum: (u32, u32),
+) -> Option<Found> {
+    let mut found = Found { whole: 0, committed: 0, behind: 0 };
+    let mut is_whole = true;
+    while let Some((frame, further)) = frames.split_at_checked(FRAME + size) {
+        let ours = frame.get(8..16)? == salts;
+        let commits = word(frame, 4)? != 0;
+        if is_whole {
+            sum = words.sum(words.sum(sum, frame.get(..8)?), frame.get(FRAME..)?);
+            is_whole = ours && (word(frame, 16)?, word(frame, 20)?) == sum;
+        }
+        if is_whole {
+            found.whole += 1;
+            if commits {
+                found.committed = u64::try_from(found.whole).ok()?;
+            }
+        } else {
+            found.behind += usize::from(ours && commits);
+        }
+        frames = further;
+    }
+    Some(found)
+}
+
+/// Where a page of the log begins that so many others of this size are before.
+pub(super) const fn place(before: u64, size: u64) -> u64 {
+    32 + before * (24 + size)
 }
 
 /// A number of the log's own, which are in network order.
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     let bytes = bytes.get(at..)?.first_chunk()?;
     Some(u32::from_be_bytes(*bytes))
 }
 
 /// The order of bytes in which a log counts its checksums: that of the machine which made it.
 #[derive(Clone, Copy)]
-struct Words {
-    big: bool,
+pub(super) struct Words {
+    pub(super) big: bool,
 }
 
 impl Words {
-    fn sum(self, (mut one, mut two): (u32, u32), bytes: &[u8]) -> (u32, u32) {
+    /// Counts on.
+    pub(super) fn sum(self, (mut one, mut two): (u32, u32), bytes: &[u8]) -> (u32, u32) {
         let (words, _) = bytes.as_chunks::<4>();
         let read = |word: &[u8; 4]| {
             if self.big { u32::from_be_bytes(*word) } else { u32::from_le_bytes(*word) }

@@ -11,7 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     connection::{Patience, Turn},
-    fault, table,
+    fault,
+    noted::Noted,
+    table,
 };
 
 /// The most callers that share a transaction. It bounds how long the first of them waits.
@@ -21,6 +23,13 @@ const GROUP: usize = 512;
 pub(super) struct Writer {
     queue: mpsc::Sender<Box<dyn Work>>,
     patience: Patience,
+}
+
+/// What the writer works with.
+pub(super) struct Desk {
+    pub(super) connection: Connection,
+    pub(super) turn: Turn,
+    pub(super) noted: Noted,
 }
 
 /// The open transaction, as seen by a caller whose turn it is.
@@ -91,18 +100,13 @@ struct Job<T, E, F> {
 }
 
 impl Writer {
-    pub(super) fn start(
-        connection: Connection,
-        turn: Turn,
-        patience: Patience,
-        most: usize,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn start(desk: Desk, patience: Patience, most: usize) -> Result<Self, StoreError> {
         let (queue, waiting) = mpsc::channel(most.max(1));
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn({
                 let patience = patience.clone();
-                move || write(&connection, waiting, &turn, &patience)
+                move || write(desk, waiting, &patience)
             })
             .map_err(|error| fault::unavailable(format!("no thread to write with: {error}")))?;
         Ok(Self { queue, patience })
@@ -139,12 +143,8 @@ impl Writer {
     }
 }
 
-fn write(
-    connection: &Connection,
-    mut waiting: mpsc::Receiver<Box<dyn Work>>,
-    turn: &Turn,
-    patience: &Patience,
-) {
+fn write(desk: Desk, mut waiting: mpsc::Receiver<Box<dyn Work>>, patience: &Patience) {
+    let Desk { connection, turn, mut noted } = desk;
     let mut group = Vec::new();
     loop {
         if group.is_empty() {
@@ -156,10 +156,13 @@ fn write(
         {
             group.push(next);
         }
-        match begin(connection, &group, turn) {
+        match begin(&connection, &group, &turn) {
             Ok(()) => {
-                let ended = transact(connection, &mut group);
-                roll_back(connection);
+                let ended = transact(&connection, &mut group);
+                roll_back(&connection);
+                if ended.is_ok() {
+                    noted.note(&connection);
+                }
                 answer(std::mem::take(&mut group), &ended);
             }
             // Whoever came later still has time.
