@@ -47,6 +47,12 @@ pub const FOR_TESTS: &[Part] = &[
         needed_by: "the contract suite of tegata-store on NATS",
     },
     Part {
+        package: "prometheus",
+        program: "prometheus",
+        elsewhere: "/usr/bin",
+        needed_by: "the tests of alert rules and dashboards",
+    },
+    Part {
         package: "libfaketime",
         program: "libfaketimeMT.so.1",
         elsewhere: "/usr/lib/*/faketime",

@@ -10,8 +10,11 @@ use prometheus_client::{
 };
 
 mod histogram;
+mod propagated;
 
 pub use histogram::Histogram;
+use propagated::Made;
+pub use propagated::{Propagated, Propagations};
 
 /// The metrics of a gateway.
 #[derive(Debug, Clone)]
@@ -33,6 +36,7 @@ pub struct Metrics {
     pub(crate) session_invalid: Histogram,
     /// `decision_log_lost_total`.
     pub(crate) lost: Counter,
+    propagations: Propagations,
 }
 
 /// A duration and a count.
@@ -148,7 +152,14 @@ impl Metrics {
             requests,
             durations,
             lost,
+            propagations: Propagations::default(),
         }
+    }
+
+    /// How often services were told about callers. Others tell them too, so it is shown together.
+    #[must_use]
+    pub const fn propagations(&self) -> &Propagations {
+        &self.propagations
     }
 
     /// The metrics of one service.
@@ -158,6 +169,7 @@ impl Metrics {
             requests: self.requests.clone(),
             statuses: std::array::from_fn(|_| OnceLock::new()),
             duration: self.durations.get_or_create(&Service { service: name.to_owned() }).clone(),
+            told: self.propagations.to(name),
         })
     }
 }
@@ -170,6 +182,8 @@ pub(crate) struct OfService {
     /// Of the statuses 100 to 599.
     statuses: [OnceLock<Counter>; 500],
     pub(crate) duration: Histogram,
+    /// Internal tokens.
+    pub(crate) told: Arc<Made>,
 }
 
 impl OfService {

@@ -12,6 +12,13 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+use tegata_core::SinceBoot;
+
+mod exchanged;
+mod living;
+
+pub use exchanged::{Exchanged, Exchanges};
+pub use living::Living;
 
 /// The metrics of the public listener. Cheap to clone; clones count together.
 #[derive(Debug, Clone)]
@@ -23,6 +30,8 @@ pub struct Metrics {
     methods: Family<By, Gauge>,
     issued: Family<Issued, Counter>,
     session_errors: Family<SessionFailed, Counter>,
+    living: Living,
+    exchanges: Exchanges,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -98,6 +107,8 @@ impl Metrics {
             methods: Family::default(),
             issued: Family::default(),
             session_errors: Family::default(),
+            living: Living::default(),
+            exchanges: Exchanges::default(),
         };
         let count = &own.requests;
         registry.register("auth_requests", "Requests that prove something", count.clone());
@@ -127,6 +138,35 @@ impl Metrics {
                 self.errors.get_or_create(&Failed { method, error_type }).inc();
             }
         }
+    }
+
+    /// The access tokens that live.
+    #[must_use]
+    pub const fn living(&self) -> &Living {
+        &self.living
+    }
+
+    /// How often services exchanged tokens. Others tell services about callers too, so it is shown
+    /// together.
+    #[must_use]
+    pub const fn exchanges(&self) -> &Exchanges {
+        &self.exchanges
+    }
+
+    /// Counts an access token.
+    pub(crate) fn issued_access(&self, now: SinceBoot, expires_in: u64) {
+        self.issued("access");
+        self.living.issued(now, expires_in);
+    }
+
+    /// Counts an exchange by a client that has proved who it is, for what it asked for.
+    pub(crate) fn exchanged<'a>(
+        &self,
+        client: &str,
+        targets: impl Iterator<Item = &'a str>,
+        outcome: Result<(), &'static str>,
+    ) {
+        self.exchanges.count(client, targets, outcome);
     }
 
     /// Counts a token of a kind.

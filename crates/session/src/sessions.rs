@@ -216,6 +216,13 @@ impl Sessions {
         Ok(found.map(|found| found.value).filter(genuine))
     }
 
+    /// How many sessions were used at this node so recently that they are not idle, and have not been
+    /// ended here. Others may be in use at other nodes, and of very many not all are counted.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.accesses.used_since(self.node.now() - self.limits.idle)
+    }
+
     /// The limits.
     #[must_use]
     pub const fn limits(&self) -> &Limits {

@@ -6,12 +6,44 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
 };
 use tegata_core::BreakerState;
 use tegata_store::measured::Operation;
 use tegata_token::View;
+use tokio::sync::watch;
 
 use crate::compose::Composed;
+
+mod counted;
+pub(crate) mod health;
+mod process;
+
+/// Everything that is shown under `/metrics`, and what counts it. `found` is what the checks of health
+/// found last.
+pub(crate) fn register(
+    composed: &Arc<Composed>,
+    found: watch::Receiver<health::Found>,
+) -> (Registry, tegata_server::Metrics, tegata_gateway::Metrics) {
+    let mut registry = Registry::default();
+    let server = tegata_server::Metrics::register(&mut registry);
+    let gateway = tegata_gateway::Metrics::register(&mut registry);
+    if let Some(part) = &composed.circle {
+        let help = "How long after something was taken back here another node said that it knows";
+        registry.register("revocation_propagation_seconds", help, part.propagation.clone());
+    }
+    let counted = counted::Counted {
+        composed: Arc::clone(composed),
+        server: server.clone(),
+        gateway: gateway.clone(),
+    };
+    registry.register_collector(Box::new(counted));
+    registry.register_collector(Box::new(Following(Arc::clone(&composed.view))));
+    registry.register_collector(Box::new(Backing(Arc::clone(composed))));
+    registry.register_collector(Box::new(health::Health(found)));
+    registry.register_collector(Box::new(process::Process { since: composed.node.now() }));
+    (registry, server, gateway)
+}
 
 /// How far this node follows the revocation log.
 pub(crate) struct Following(pub(crate) Arc<View>);
@@ -84,7 +116,8 @@ impl Collector for Backing {
             ConstCounter::new(count).encode(lookups.encode_family(&labels)?)?;
         }
         let help = "How long calls to what lives for a while take, of the last thousand";
-        let kind = MetricType::Gauge;
+        // They are quantiles, and no summary: there is no count and no sum.
+        let kind = MetricType::Unknown;
         let mut spans =
             encoder.encode_descriptor("ephemeral_duration_seconds", help, None, kind)?;
         for operation in Operation::ALL {

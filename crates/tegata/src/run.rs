@@ -8,7 +8,6 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
-use prometheus_client::registry::Registry;
 use tegata_core::{BoxFuture, ForwardedBy, Network, Proxies, Secret, SinceBoot};
 use tegata_gateway::{Gateway, SessionCheck};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap, Upstream};
@@ -28,8 +27,7 @@ use crate::{
     compose::Composed,
     config::{LogForm, Observability},
     cookie_door::CookieDoor,
-    gauges::{Backing, Following},
-    health,
+    gauges, health,
 };
 
 /// For how long browsers remember to come with TLS alone: a year.
@@ -77,14 +75,8 @@ pub(crate) async fn start(
     listeners: Listeners,
     loopback: Loopback,
 ) -> Result<Running, Failed> {
-    let mut registry = Registry::default();
-    let metrics = tegata_server::Metrics::register(&mut registry);
-    registry.register_collector(Box::new(Following(Arc::clone(&composed.view))));
-    registry.register_collector(Box::new(Backing(Arc::clone(&composed))));
-    if let Some(part) = &composed.circle {
-        let help = "How long after something was taken back here another node said that it knows";
-        registry.register("revocation_propagation_seconds", help, part.propagation.clone());
-    }
+    let (found, health) = watch::channel(gauges::health::Found::new());
+    let (registry, metrics, gateway_metrics) = gauges::register(&composed, health);
     let outer = public(&composed, &metrics, loopback)?;
     let behind = outer.behind(gateway_as_proxy());
     let inner = inner()?;
@@ -92,16 +84,17 @@ pub(crate) async fn start(
         address: inner.local_addr().map_err(|error| Failed::Operation(error.to_string()))?,
         secret: secret(&composed),
     };
-    let gateway = gateway(&composed, &mut registry, &listeners, &way, loopback).await?;
+    let gateway = gateway(&composed, gateway_metrics, &listeners, &way, loopback).await?;
     let socket = admin::bind(composed.data.path()).map_err(|error| {
         let path = admin::socket(composed.data.path());
         Failed::Usage(format!("`{}`: {error}", path.display()))
     })?;
     let (closing, closed) = watch::channel(false);
     let (stopping, stopped) = watch::channel(false);
+    let checks = health::checks(&composed, closed.clone());
     let operations = tegata_server::operations::router(Operations {
         registry: Arc::new(registry),
-        checks: health::checks(&composed, closed.clone()),
+        checks: Arc::clone(&checks),
     });
     let mut servers = JoinSet::new();
     let limits = outer.config().limits.clone();
@@ -126,6 +119,7 @@ pub(crate) async fn start(
         });
     }
     let mut beside = background::start(&composed);
+    beside.spawn(gauges::health::look(checks, found));
     let (look, looks) = tokio::sync::mpsc::channel(16);
     beside.spawn(admin::serve(socket, Arc::clone(&composed), look));
     beside.spawn(remap(Arc::clone(&composed), Arc::clone(&gateway), looks));
@@ -229,7 +223,7 @@ fn secret(composed: &Composed) -> Secret<String> {
 /// The gateway.
 async fn gateway(
     composed: &Composed,
-    registry: &mut Registry,
+    metrics: tegata_gateway::Metrics,
     listeners: &Listeners,
     way: &Way,
     loopback: Loopback,
@@ -293,7 +287,7 @@ async fn gateway(
         signer,
         sessions: Some(door),
         decisions: Some(decisions),
-        metrics: tegata_gateway::Metrics::register(registry),
+        metrics,
     };
     let sockets: Result<Vec<_>, _> = listeners.gateway.iter().map(TcpListener::try_clone).collect();
     let sockets = sockets.map_err(|error| usage(&error))?;

@@ -17,8 +17,10 @@ mod contract {
     pub(crate) mod hostile;
     pub(crate) mod http;
     pub(crate) mod jwt;
+    pub(crate) mod monitoring;
     pub(crate) mod operations;
     pub(crate) mod options;
+    pub(crate) mod promql;
     pub(crate) mod racing;
     pub(crate) mod refusals;
     pub(crate) mod shortage;

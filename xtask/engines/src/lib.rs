@@ -7,6 +7,7 @@
 //! | [`postgres`] | PostgreSQL |
 //! | [`redis`] | Redis: alone, under three Sentinels, and as a cluster |
 //! | [`nats`] | NATS with JetStream |
+//! | [`prometheus`] | Prometheus, and `promtool` |
 //! | [`tegata`] | a node of Tegata |
 //! | [`echo`] | a service behind the gateway |
 //! | [`proxy`] | the way to any of them, which can be broken |
@@ -23,6 +24,7 @@ pub mod echo;
 pub mod nats;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod redis;
 pub mod tegata;
@@ -31,6 +33,7 @@ pub use cluster::{Cluster, Dependencies, EventsKind, Member, Plan, Redis, RedisK
 pub use echo::EchoServer;
 pub use nats::NatsServer;
 pub use postgres::{PostgresDatabase, PostgresServer};
+pub use prometheus::{PrometheusServer, promtool};
 pub use proxy::{Direction, Mode, Proxy};
 pub use redis::{RedisCluster, RedisSentinels, RedisServer};
 pub use tegata::{Ports, TegataNode};

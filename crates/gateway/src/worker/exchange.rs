@@ -287,11 +287,12 @@ impl Worker {
         let limit =
             self.allow(head, &found, &admitted, way).await?.map(|answer| ("caller", answer));
         let told = match &passport {
-            Some(passport) => Some(Told {
-                user: passport.user.clone(),
-                roles: passport.roles.clone(),
-                internal: self.passports.internal(passport, destination)?,
-            }),
+            Some(passport) => {
+                let internal = self.passports.internal(passport, destination);
+                destination.metrics.told.count(internal.is_ok());
+                let (user, roles) = (passport.user.clone(), passport.roles.clone());
+                Some(Told { user, roles, internal: internal? })
+            }
             None => None,
         };
         let raw = parts.uri.path_and_query();

@@ -29,7 +29,7 @@ pub(crate) async fn login(
     let outcome = signed_in.as_ref().map(|_| ()).map_err(error_type);
     app.metrics().proved(Method::Password, app.node().elapsed(started), outcome);
     let fresh = signed_in?;
-    app.metrics().issued("access");
+    app.metrics().issued_access(app.node().since_boot(), fresh.expires_in);
     app.metrics().issued("refresh");
     let tokens = Tokens {
         access_token: fresh.access_token,

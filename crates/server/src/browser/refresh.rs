@@ -56,7 +56,7 @@ pub(crate) async fn refresh(State(app): State<App>, caller: Caller) -> Result<Re
     let cookies = settled(&app, *passage).await;
     match given {
         Ok(given) => {
-            app.metrics().issued("access");
+            app.metrics().issued_access(app.node().since_boot(), given.expires_in);
             let cookies = cookies.with(&app, CookieName::Refresh, &given.refresh_token);
             let tokens = Tokens {
                 access_token: given.access_token,

@@ -1,7 +1,7 @@
 //! `POST /oauth2/token` (RFC 6749 §3.2).
 
 use axum::{Json, extract::State};
-use tegata_oauth::TokenAnswer;
+use tegata_oauth::{GrantType, TokenAnswer};
 
 use super::asked::{Asked, Rejected};
 use crate::{app::App, caller::Caller, headers::NoStore, metrics::Method};
@@ -17,7 +17,10 @@ pub(crate) async fn token(
     let outcome = answer.as_ref().map(|_| ()).map_err(Rejected::code);
     app.metrics().proved(method, app.node().elapsed(started), outcome);
     let answer = answer?;
-    app.metrics().issued("access");
+    // An exchange for several services makes a token for each.
+    for _ in 0..answer.tokens.as_ref().map_or(1, serde_json::Map::len) {
+        app.metrics().issued_access(app.node().since_boot(), answer.expires_in);
+    }
     if answer.refresh_token.is_some() {
         app.metrics().issued("refresh");
     }
@@ -30,5 +33,11 @@ pub(crate) async fn token(
 async fn answer(app: &App, caller: &Caller, asked: &Asked) -> Result<TokenAnswer, Rejected> {
     let client = asked.client(app).await?;
     let answer = app.provider().token(&client, &asked.params, &caller.place()).await;
-    answer.map_err(|refused| asked.reject(refused))
+    let answer = answer.map_err(|refused| asked.reject(refused));
+    if asked.params.get("grant_type") == Some(GrantType::TokenExchange.name()) {
+        let targets = asked.params.all("audience").chain(asked.params.all("resource"));
+        let outcome = answer.as_ref().map(|_| ()).map_err(Rejected::code);
+        app.metrics().exchanged(client.id.as_str(), targets, outcome);
+    }
+    answer
 }

@@ -83,7 +83,7 @@ async fn shows_metrics_under_their_names() {
     let grant = Method::of_grant(Some("urn:ietf:params:oauth:grant-type:token-exchange"));
     metrics.proved(grant, std::time::Duration::from_millis(2), Err("invalid_grant"));
     metrics.proved(Method::of_grant(Some("made\"up")), std::time::Duration::ZERO, Err("x"));
-    metrics.issued("access");
+    metrics.issued_access(tegata_core::SinceBoot(std::time::Duration::ZERO), 900);
     let (status, text) = get(Vec::new(), registry, "/metrics").await;
     assert_eq!(status, StatusCode::OK);
     for line in [

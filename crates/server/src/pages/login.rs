@@ -107,7 +107,7 @@ async fn sign_in(app: &App, visit: &Visit, request: Request) -> Result<Response,
             return page(app, visit, asked.as_ref(), &fields, Some(&again));
         }
     };
-    app.metrics().issued("access");
+    app.metrics().issued_access(app.node().since_boot(), fresh.expires_in);
     app.metrics().issued("refresh");
     let onward = match &asked {
         Some(Asked { handle, request, client }) => {

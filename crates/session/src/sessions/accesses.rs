@@ -112,6 +112,11 @@ impl Accesses {
         }
     }
 
+    /// How many sessions this node knows to have been used since `since`.
+    pub(crate) fn used_since(&self, since: Timestamp) -> usize {
+        self.memory.lock().recent.values().filter(|recent| recent.last >= since).count()
+    }
+
     /// Forgets what a node knows of a session.
     pub(crate) fn forget(&self, realm: &Realm, sid: &SessionId) {
         self.memory.lock().recent.remove(&(realm.clone(), sid.clone()));

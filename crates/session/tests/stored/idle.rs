@@ -118,3 +118,20 @@ async fn uses_are_counted_and_written_once_a_minute() {
     let last = listed[0].last_access.since(begun.session.started).as_secs();
     assert_eq!(last, 239);
 }
+
+#[tokio::test]
+async fn sessions_in_use_are_counted_until_they_are_idle_or_have_ended() {
+    let world = World::in_memory().await;
+    assert_eq!(world.sessions.in_use(), 0);
+    let (one, other) = (world.sign_in("usr_1").await, world.sign_in("usr_2").await);
+    world.present(one.cookie.expose()).await.unwrap();
+    world.advance(200);
+    world.present(one.cookie.expose()).await.unwrap();
+    world.present(other.cookie.expose()).await.unwrap();
+    assert_eq!(world.sessions.in_use(), 2);
+    let sid = &other.session.id;
+    assert!(world.sessions.end(&world.realm, sid, &Reason::Logout, "usr_2").await.unwrap());
+    assert_eq!(world.sessions.in_use(), 1);
+    world.advance(1_801);
+    assert_eq!(world.sessions.in_use(), 0);
+}
