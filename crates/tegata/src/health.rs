@@ -26,6 +26,9 @@ const SLOW: Duration = Duration::from_millis(10);
 /// Of fewer lookups, a share says nothing.
 const ENOUGH: u64 = 1000;
 
+/// Of fewer calls, the 99th of 100 is whichever was slowest: the first of a node that has just begun.
+const ENOUGH_CALLS: usize = 100;
+
 /// Where the check writes and reads.
 static PROBES: Space = Space { name: "health", indexed: false };
 
@@ -213,7 +216,7 @@ impl Check for Passing {
                 let Figures { calls, errors, p99, .. } =
                     self.0.backends.measured.figures(operation);
                 let name = operation.name();
-                if p99 > SLOW {
+                if calls >= ENOUGH_CALLS && p99 > SLOW {
                     let detail = format!("p99 of a {name} is {} ms", p99.as_millis());
                     reasons.push(("high_latency", detail));
                 }
