@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tegata_session::{Presentation, Verdict};
+use tegata_session::{Presentation, Reason, Verdict};
 use tegata_store::{Adverse, MemoryEphemeral, Mischief};
 
 use super::world::{World, given, home};
