@@ -4,7 +4,7 @@
 //! torn end of a write that power failed in. Where a byte was changed, it would so forget, without a
 //! word, everything that was acknowledged after it. The two can be told apart, in one of two ways:
 //!
-//! - How far the log had come is [`noted`](super::noted) after each commit. What is missing up to there
+//! - How far the log had come is [noted] after each commit. What is missing up to there
 //!   was on disk.
 //! - Every commit is on disk before the next begins (`synchronous = FULL`), so whatever a failing power
 //!   tore belongs to one transaction, and there is at most one commit in it. More of them behind a page
