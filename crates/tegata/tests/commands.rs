@@ -147,6 +147,17 @@ impl Server {
     fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
         assert!(sent.unwrap().success());
+        // Each thread stops when it is next given the processor, and until then it answers.
+        while name == "STOP" && !self.stands_still() {
+            std::thread::yield_now();
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat"))).all(|stat| {
+            stat.is_ok_and(|stat| stat.rsplit_once(')').unwrap().1.trim_start().starts_with('T'))
+        })
     }
 
     /// All its ports, told apart by what they answer.
