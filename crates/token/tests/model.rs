@@ -26,11 +26,14 @@ use std::{collections::BTreeSet, fmt::Debug, hash::Hash};
 use stateright::{Checker as _, HasDiscoveries, Model};
 
 mod model {
+    pub(crate) mod circle;
+    pub(crate) mod family;
     pub(crate) mod log;
 }
 
-/// Looks at every state: all that must hold does, and all that should be seen was.
-fn holds<M>(name: &str, model: M)
+/// Looks at every state: all that must hold does, all that should be seen was, and not less can happen
+/// than when the model was made.
+fn holds<M>(name: &str, model: M, at_least: usize)
 where
     M: Model + Send + Sync + 'static,
     M::State: Clone + Debug + Hash + PartialEq + Send + Sync,
@@ -40,6 +43,7 @@ where
     let states = checker.unique_state_count();
     println!("{name}: {states} states, {} steps deep", checker.max_depth());
     checker.assert_properties();
+    assert!(states >= at_least, "{name}: the model has become smaller: {states} states");
 }
 
 /// Looks for what breaks a property. That it is found is what is asked for.
@@ -63,7 +67,7 @@ mod log {
 
     #[test]
     fn what_was_acknowledged_stays_and_nobody_misses_it() {
-        holds("log", Log::default());
+        holds("log", Log::default(), 600_000);
     }
 
     #[test]
@@ -78,6 +82,84 @@ mod log {
             (Rule::OneSnapshot, FRESH),
         ] {
             breaks(&format!("log without {rule:?}"), Log::without(rule), property);
+        }
+    }
+}
+
+mod circle {
+    use super::{breaks, holds};
+    use crate::model::circle::{Circle, FRESH, Rule};
+
+    /// Two are in the circle, one of them the listener; a third may come, and one may leave.
+    const COMES: Circle = Circle {
+        members: 0b011,
+        changes: 1,
+        entries: 2,
+        crashes: false,
+        leases: false,
+        late: false,
+        without: None,
+    };
+    /// Who comes may leave again, and who leaves may come.
+    const CHANGES: Circle = Circle { changes: 2, entries: 1, ..COMES };
+    /// Three are in it. One may die and come back in its place.
+    const CRASHES: Circle = Circle { members: 0b111, entries: 1, crashes: true, ..COMES };
+    const LEASES: Circle = Circle { entries: 1, leases: true, ..COMES };
+    const LATE: Circle = Circle { entries: 1, late: true, ..COMES };
+
+    #[test]
+    fn a_listener_knows_what_it_says_that_it_knows() {
+        for (name, circle) in [
+            ("one comes", COMES),
+            ("two changes", CHANGES),
+            ("one dies", CRASHES),
+            ("leases end", LEASES),
+            ("all is late", LATE),
+        ] {
+            holds(&format!("circle, {name}"), circle, 90_000);
+        }
+    }
+
+    #[test]
+    fn each_rule_is_needed() {
+        for (rule, circle) in [
+            (Rule::NumberFirst, COMES),
+            (Rule::UnknownIsNotVoid, COMES),
+            (Rule::AdmittedByMember, COMES),
+            (Rule::SilentWhileItChanges, COMES),
+            (Rule::LogAfterRegister, COMES),
+            (Rule::AllOthers, COMES),
+            (Rule::StoreRequires, COMES),
+            (Rule::LeaseIsKept, LEASES),
+            (Rule::EchoTellsWhen, LATE),
+            (Rule::WaitingCounts, COMES),
+            (Rule::AskedNotAnswered, LATE),
+        ] {
+            breaks(&format!("circle without {rule:?}"), circle.without(rule), FRESH);
+        }
+    }
+}
+
+mod family {
+    use super::{breaks, holds};
+    use crate::model::family::{ENDED, Family, ONE, Rule, SERVED};
+
+    #[test]
+    fn a_token_is_spent_once_and_what_ended_is_over() {
+        holds("family", Family::default(), 30_000);
+    }
+
+    #[test]
+    fn each_rule_is_needed() {
+        for (rule, property) in [
+            (Rule::Compares, ONE),
+            (Rule::Compares, ENDED),
+            (Rule::NoCopyIsRead, SERVED),
+            (Rule::StandbyHasItFirst, ONE),
+            (Rule::StandbyHasItFirst, ENDED),
+            (Rule::AnswerAfterCommit, ENDED),
+        ] {
+            breaks(&format!("family without {rule:?}"), Family::without(rule), property);
         }
     }
 }
