@@ -198,9 +198,9 @@ async fn hear(composed: Arc<Composed>, part: Arc<Part>) {
     }
 }
 
-/// Which nodes refuse what was taken back here since `began`, and from when on. Answers when all do:
-/// after [`MOST_STALE`], whoever has not said that it knows serves nothing that it would have to know
-/// it for.
+/// Which nodes refuse what was taken back since `began`, and from when on. Answers when all do: after
+/// [`MOST_STALE`], whoever has not said that it knows serves nothing that it would have to know it for.
+/// What had been taken back before is said by nobody to be known.
 pub(crate) async fn confirm(composed: &Composed, began: SinceBoot) -> Value {
     let millis =
         |since| u64::try_from(composed.node.elapsed(since).as_millis()).unwrap_or(u64::MAX);
@@ -211,7 +211,7 @@ pub(crate) async fn confirm(composed: &Composed, began: SinceBoot) -> Value {
         let says = format!("refused by the only point after {after} ms");
         return json!({"by": [own], "after_ms": after, "says": says});
     };
-    let receipt = part.circle.receipt();
+    let receipt = part.circle.receipt(began);
     let stand = |how| {
         let all = receipt.points.iter();
         all.filter(|it| part.circle.stands(&receipt, it) == how)

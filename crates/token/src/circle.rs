@@ -33,7 +33,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tegata_core::{
     Batch, CommitRefused, Entropy, Expect, Node, NodeId, Realm, Records, SinceBoot, StoreError,
-    port::Change, repository,
+    repository,
 };
 
 use self::{
@@ -43,16 +43,20 @@ use self::{
     register::{KEY, Listed, Me, Member, Register},
     seen::Seen,
 };
-use crate::revocation::{Entry, Pushed, View};
+use crate::revocation::{Entry, View};
 
+mod begun;
 mod heartbeat;
 mod ledger;
 mod peers;
 mod register;
 mod seen;
+mod told;
 
+pub use begun::Begun;
 pub(crate) use ledger::LATE;
 pub use register::{CIRCLE, CIRCLE_PLACES};
+pub use told::{Heard, Point, Receipt, Standing, Stands};
 
 /// For how long a process is in the circle without renewing it: as long as the store may be away
 /// without anybody having to do without the others' word.
@@ -82,77 +86,6 @@ const BEAT_EACH: Duration = Duration::from_millis(10);
 
 /// How many messages are said again at once.
 const AGAIN: usize = 64;
-
-/// What a process may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// It has not entered the circle.
-    Outside,
-    /// It has asked to be admitted.
-    Candidate,
-    /// It may take things back.
-    Member,
-    /// It may not any more: another process has its place, because it runs on a copy of its data
-    /// directory.
-    Replaced,
-    /// It has left.
-    Left,
-}
-
-impl fmt::Display for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Outside => "this process has not entered it",
-            Self::Candidate => {
-                "this process waits to be admitted by another node; where none runs that was not \
-                 ended cleanly, that takes up to seven minutes"
-            }
-            Self::Member => "this process is in it",
-            Self::Replaced => {
-                "another process runs on a copy of this data directory; give each its own"
-            }
-            Self::Left => "this process has left it, because it ends",
-        })
-    }
-}
-
-/// What came of hearing a message.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Heard {
-    /// Whether somebody spoke of whom the register did not tell: it is to be looked at.
-    pub stranger: bool,
-    /// How long it took until the speaker knew what was taken back here, for each entry of which it
-    /// has just said so.
-    pub confirmed: Vec<Duration>,
-}
-
-/// A process that is to know something.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Point {
-    /// Which.
-    pub run: NodeId,
-    /// What operators call it.
-    pub name: String,
-}
-
-/// What is to be known everywhere, and by whom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    number: u64,
-    /// All other processes in the circle.
-    pub points: Vec<Point>,
-}
-
-/// How a [`Point`] stands to a [`Receipt`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stands {
-    /// It knows.
-    Confirmed,
-    /// It is not in the circle any more, so it has ended, or knows that it knows nothing.
-    Gone,
-    /// It has not said so yet.
-    Pending,
-}
 
 /// The circle as one process is in it.
 pub struct Circle {
@@ -249,10 +182,7 @@ impl Circle {
                 return Ok(state.standing);
             }
         }
-        Err(StoreError::Unavailable {
-            backend: "the record store",
-            detail: "others changed who is in the circle again and again".to_owned(),
-        })
+        Err(contended())
     }
 
     /// Leaves the circle. Nothing is taken back afterwards.
@@ -268,10 +198,10 @@ impl Circle {
             state.epoch = None;
             state.entered
         };
+        if !entered {
+            return Ok(());
+        }
         for _ in 0..TRIES {
-            if !entered {
-                return Ok(());
-            }
             let (register, expect) = self.load(records).await?;
             let left = register.left(&self.me);
             let next = left.named_after(&register, fresh(self.node.entropy()));
@@ -279,7 +209,7 @@ impl Circle {
                 return Ok(());
             }
         }
-        Ok(())
+        Err(contended())
     }
 
     /// Gives numbers to entries that are about to be committed. `None`: this process may not take
@@ -380,15 +310,16 @@ impl Circle {
         state.vouch(&self.me, view, now);
     }
 
-    /// What has been taken back here so far, and who is to know it: all who are in the circle now.
-    /// Whoever is admitted later has read it in the log.
+    /// What was taken back here since `began`, and who is to know it: all who are in the circle now.
+    /// Whoever is admitted later has read it in the log. Of what had been taken back before, perhaps
+    /// elsewhere, nobody here can tell who knows it.
     #[must_use]
-    pub fn receipt(&self) -> Receipt {
+    pub fn receipt(&self, began: SinceBoot) -> Receipt {
         let state = self.state.lock();
         let circle = state.read.iter().flat_map(|(register, _)| register.circle());
         let others = circle.filter(|it| it.run != self.me.run);
         let points = others.map(|it| Point { run: it.run, name: it.name.clone() }).collect();
-        Receipt { number: state.ledger.begun, points }
+        Receipt { number: state.ledger.begun_since(began), points }
     }
 
     /// How a process stands to what it is to know.
@@ -396,7 +327,8 @@ impl Circle {
     pub fn stands(&self, receipt: &Receipt, point: &Point) -> Stands {
         let state = self.state.lock();
         let read = state.read.as_ref();
-        if state.peers.confirmed(point.run) >= receipt.number {
+        let confirmed = state.peers.confirmed(point.run);
+        if receipt.number.is_some_and(|number| confirmed >= number) {
             Stands::Confirmed
         } else if read.is_some_and(|(it, _)| it.circle().all(|it| it.run != point.run)) {
             Stands::Gone
@@ -530,91 +462,16 @@ impl State {
     }
 }
 
-/// Entries that were given numbers, until somebody knows what came of them.
-#[must_use = "say what came of it"]
-pub struct Begun {
-    circle: Arc<Circle>,
-    view: Arc<View>,
-    realm: Realm,
-    entries: Vec<Entry>,
-    first: u64,
-    open: bool,
-}
-
-impl Begun {
-    /// What the batch must require, so that nobody takes anything back who is not in the circle.
-    #[must_use]
-    pub fn requires(&self) -> Change {
-        register::requires(self.circle.me.run)
-    }
-
-    /// They are in the store. Answers what the others are to be told.
-    #[must_use]
-    pub fn done(mut self) -> Vec<Vec<u8>> {
-        self.open = false;
-        self.entries.iter().for_each(|entry| self.view.apply(&self.realm, entry));
-        self.circle.state.lock().ledger.is_done(self.first);
-        self.tell(true)
-    }
-
-    /// Nobody knows whether they are in the store: what they name is refused here from now on, until
-    /// the log says more. Answers what the others are to be told.
-    #[must_use]
-    pub fn unknown(mut self) -> Vec<Vec<u8>> {
-        self.open = false;
-        self.give_up()
-    }
-
-    /// Nothing came of them.
-    pub fn void(mut self) {
-        self.open = false;
-        let count = u64::try_from(self.entries.len()).unwrap_or(u64::MAX);
-        self.circle.state.lock().ledger.is_void(self.first, count);
-    }
-
-    fn give_up(&self) -> Vec<Vec<u8>> {
-        self.entries.iter().for_each(|entry| self.view.apply_perhaps(&self.realm, entry));
-        let now = self.circle.node.since_boot();
-        self.circle.state.lock().ledger.is_unknown(self.first, now);
-        self.tell(false)
-    }
-
-    /// What the others are to be told, kept for those who do not hear it.
-    fn tell(&self, certain: bool) -> Vec<Vec<u8>> {
-        let numbered = self.entries.iter().zip(self.first..);
-        let messages = numbered.map(|(entry, number)| {
-            let by = Some((self.circle.me.run, number));
-            let (realm, entry) = (self.realm.clone(), entry.clone());
-            (number, Pushed { realm, entry, by, perhaps: !certain }.to_bytes())
-        });
-        let messages = messages.collect::<Vec<_>>();
-        let mut state = self.circle.state.lock();
-        let now = self.circle.node.since_boot();
-        for (number, message) in &messages {
-            state.ledger.keep(*number, message.clone(), now);
-        }
-        messages.into_iter().map(|(_, message)| message).collect()
-    }
-}
-
-impl Drop for Begun {
-    /// Whoever goes away without a word does not know. The others are told with the next heartbeat.
-    fn drop(&mut self) {
-        if self.open {
-            self.give_up();
-        }
-    }
-}
-
-impl fmt::Debug for Begun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Begun({}, {})", self.first, self.entries.len())
-    }
-}
-
 impl fmt::Debug for Circle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Circle({:?}, {:?})", self.me.run, self.standing())
+    }
+}
+
+fn contended() -> StoreError {
+    StoreError::Unavailable {
+        backend: "the record store",
+        detail: "others changed who is in the circle again and again".to_owned(),
     }
 }
 

@@ -28,6 +28,8 @@ const KEPT: usize = 1024;
 pub(super) struct Ledger {
     /// The greatest number that was given.
     pub(super) begun: u64,
+    /// When.
+    last: SinceBoot,
     /// What is under way, by its first number.
     open: BTreeMap<u64, Open>,
     void: VecDeque<(u64, u64)>,
@@ -59,8 +61,14 @@ impl Ledger {
     pub(super) fn begin(&mut self, count: u64, now: SinceBoot) -> u64 {
         let first = self.begun.saturating_add(1);
         self.begun = self.begun.saturating_add(count);
+        self.last = now;
         self.open.insert(first, Open { since: now, unknown: None });
         first
+    }
+
+    /// The greatest number, if it was given since `moment`.
+    pub(super) fn begun_since(&self, moment: SinceBoot) -> Option<u64> {
+        (self.begun > 0 && self.last >= moment).then_some(self.begun)
     }
 
     /// They are in the store.

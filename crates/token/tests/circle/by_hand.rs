@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use tegata_core::{
-    Batch, CommitRefused, ManualClock, Node, Realm, SeededEntropy, StoreError, Timestamp, TokenId,
+    Batch, Clock as _, CommitRefused, ManualClock, Node, Realm, SeededEntropy, StoreError,
+    Timestamp, TokenId,
 };
 use tegata_store::{MemoryFeed, MemoryRecords};
 use tegata_token::{
@@ -345,8 +346,9 @@ fn what_nobody_knows_is_refused_until_the_log_tells() {
 fn whoever_waits_hears_who_knows() {
     let bench = Bench::new();
     let (one, other) = two(&bench);
+    let began = bench.clock.since_boot();
     assert!(one.take_back(1));
-    let receipt = one.circle.receipt();
+    let receipt = one.circle.receipt(began);
     assert_eq!(receipt.points.len(), 1);
     talk(&one, &other);
     assert_eq!(one.stands(&receipt), [Stands::Pending]);
@@ -358,9 +360,12 @@ fn whoever_waits_hears_who_knows() {
     other.pull();
     talk(&one, &other);
     assert_eq!(one.stands(&receipt), [Stands::Confirmed]);
+    // Of what was taken back before, it cannot be said: it may have been elsewhere.
+    let nothing_new = one.circle.receipt(bench.clock.since_boot());
+    assert_eq!(one.stands(&nothing_new), [Stands::Pending]);
     // Whoever is out of the circle is not waited for.
     assert!(one.take_back(1));
-    let receipt = one.circle.receipt();
+    let receipt = one.circle.receipt(began);
     other.circle.leave(bench.store.as_ref()).now_or_never().unwrap().unwrap();
     one.look();
     assert_eq!(one.stands(&receipt), [Stands::Gone]);

@@ -1,0 +1,77 @@
+//! What is told of the circle: how a process stands in it, what was heard, who knows what.
+
+use std::{fmt, time::Duration};
+
+use tegata_core::NodeId;
+
+/// What a process may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It has not entered the circle.
+    Outside,
+    /// It has asked to be admitted.
+    Candidate,
+    /// It may take things back.
+    Member,
+    /// It may not any more: another process has its place, because it runs on a copy of its data
+    /// directory.
+    Replaced,
+    /// It has left.
+    Left,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Outside => "this process has not entered it",
+            Self::Candidate => {
+                "this process waits to be admitted by another node; where none runs that was not \
+                 ended cleanly, that takes up to seven minutes"
+            }
+            Self::Member => "this process is in it",
+            Self::Replaced => {
+                "another process runs on a copy of this data directory; give each its own"
+            }
+            Self::Left => "this process has left it, because it ends",
+        })
+    }
+}
+
+/// What came of hearing a message.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Heard {
+    /// Whether somebody spoke of whom the register did not tell: it is to be looked at.
+    pub stranger: bool,
+    /// How long it took until the speaker knew what was taken back here, for each entry of which it
+    /// has just said so.
+    pub confirmed: Vec<Duration>,
+}
+
+/// A process that is to know something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Point {
+    /// Which.
+    pub run: NodeId,
+    /// What operators call it.
+    pub name: String,
+}
+
+/// What is to be known everywhere, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// What was taken back here last, if that was what is to be known.
+    pub(super) number: Option<u64>,
+    /// All other processes in the circle.
+    pub points: Vec<Point>,
+}
+
+/// How a [`Point`] stands to a [`Receipt`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stands {
+    /// It knows.
+    Confirmed,
+    /// It is not in the circle any more, so it has ended, or knows that it knows nothing.
+    Gone,
+    /// It has not said so yet.
+    Pending,
+}
