@@ -4,7 +4,11 @@
 //! beneath `xtask/faults/src/scenarios`, and a line in its `SCENARIOS`. What breaks less than a whole
 //! installation is beneath this one.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::PathBuf,
+    process::{Command, ExitCode},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -13,6 +17,7 @@ use tegata_faults::{Breaks, Round, Run, SCENARIOS, Scenario, report::Summary};
 
 use crate::{command, parts};
 
+mod older;
 mod sqlite_kill;
 
 /// What is asked for.
@@ -38,6 +43,9 @@ pub struct Faults {
     /// For how long something is away, in seconds
     #[arg(long, value_name = "SECONDS")]
     outage: Option<u64>,
+    /// An earlier build, for scenarios that upgrade: a revision, which is built, or a program
+    #[arg(long, value_name = "REVISION|PROGRAM")]
+    from: Option<String>,
     /// Builds the program without optimising it
     #[arg(long)]
     debug: bool,
@@ -63,6 +71,9 @@ const SQLITE_KILL: Scenario = Scenario {
     breaks: Breaks::Alone(sqlite_kill::round),
 };
 
+/// The scenario that needs an earlier build.
+const UPGRADE: &str = "x22-upgrade";
+
 fn every() -> Vec<&'static Scenario> {
     SCENARIOS.iter().chain(std::iter::once(&SQLITE_KILL)).collect()
 }
@@ -76,11 +87,20 @@ pub fn run(asked: &Faults) -> Result<ExitCode> {
         list(&every());
         return Ok(ExitCode::SUCCESS);
     }
-    let chosen = choose(&every(), &asked.scenarios, asked.all)?;
+    let mut chosen = choose(&every(), &asked.scenarios, asked.all)?;
+    if asked.all && asked.from.is_none() {
+        println!("{UPGRADE} is left out: `--from REVISION` names what is upgraded from");
+        chosen.retain(|scenario| scenario.name != UPGRADE);
+    }
     parts::ensure(parts::FOR_TESTS)?;
     let run = Run {
         first: Round {
             program: program(asked.debug)?,
+            older: asked
+                .from
+                .as_deref()
+                .map(|from| older::program(from, asked.debug))
+                .transpose()?,
             seed: asked.seed,
             outage: asked.outage.map(Duration::from_secs),
             full: asked.full,
@@ -153,7 +173,11 @@ pub fn program(debug: bool) -> Result<PathBuf> {
 /// # Errors
 /// It cannot be built.
 pub fn built(package: &str, how: &[&str]) -> Result<PathBuf> {
-    let mut cargo = command::cargo();
+    built_by(command::cargo(), package, how)
+}
+
+/// The same, by a cargo that is set to its place.
+fn built_by(mut cargo: Command, package: &str, how: &[&str]) -> Result<PathBuf> {
     cargo.args(["build", "--locked", "--package", package]).args(how);
     let messages = command::capture(cargo.args(["--message-format", "json-render-diagnostics"]))?;
     messages

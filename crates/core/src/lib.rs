@@ -32,6 +32,7 @@ pub mod journal;
 pub mod name;
 pub mod network;
 pub mod node;
+pub mod parting;
 pub mod places;
 pub mod port;
 pub mod proxies;
@@ -52,6 +53,7 @@ pub use journal::{Event, EventType};
 pub use name::InvalidName;
 pub use network::Network;
 pub use node::Node;
+pub use parting::Parting;
 pub use places::{Place, Places};
 pub use port::{
     Backstop, Batch, BoxFuture, CommitRefused, Custody, CustodyRefused, Ephemeral, Expect, Feed,

@@ -17,7 +17,7 @@ use std::{
 
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use tegata_core::{Clock as _, Epoch, Node, Realm, SinceBoot, SystemClock, TokenId};
+use tegata_core::{Clock as _, Epoch, Node, Parting, Realm, SinceBoot, SystemClock, TokenId};
 use tegata_gateway::{Config, DecisionLog, Gateway, Metrics, Parts, Signer, decision_log};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap};
 use tegata_rounds::{Effort, Table, Unit, percentile};
@@ -139,6 +139,7 @@ fn gateway(
         signer,
         sessions: None,
         decisions: Some(decisions),
+        parting: Parting::default(),
         metrics: Metrics::register(&mut Registry::default()),
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tegata_core::{Epoch, Limiter, Network, Node, Places, Proxies, SinceBoot};
+use tegata_core::{Epoch, Limiter, Network, Node, Parting, Places, Proxies, SinceBoot};
 use tegata_token::{AccessToken, RealmView, SigningKey, Verifier, View, revocation::MOST_STALE};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -52,6 +52,8 @@ pub(crate) struct Gate {
     pub(crate) places: Arc<Places>,
     pub(crate) metrics: Metrics,
     pub(crate) decisions: Option<DecisionLog>,
+    /// Whether no connection is used again, because the process is about to stop.
+    pub(crate) parting: Parting,
     /// Who looks whether the log has been read since this process stood still.
     pub(crate) waking: tokio::sync::Mutex<()>,
 }

@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tegata_core::{Epoch, Limiter, Node, Places, Proxies, Realm};
+use tegata_core::{Epoch, Limiter, Node, Parting, Places, Proxies, Realm};
 use tegata_mesh::{Scheme, ServiceMap, Upstream};
 use tegata_policy::{Forbid, InvalidRules};
 use tegata_token::{AccessToken, Verifier, View};
@@ -62,6 +62,8 @@ pub struct Parts {
     pub decisions: Option<DecisionLog>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Once it has begun, no connection of a client is used again.
+    pub parting: Parting,
 }
 
 /// Why a gateway does not start, or does not take over a map.
@@ -131,6 +133,7 @@ impl Gateway {
             sessions: parts.sessions,
             metrics: parts.metrics,
             decisions: parts.decisions,
+            parting: parts.parting,
             waking: tokio::sync::Mutex::default(),
         });
         let addresses: io::Result<Vec<_>> = listeners.iter().map(TcpListener::local_addr).collect();

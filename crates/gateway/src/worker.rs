@@ -158,8 +158,13 @@ impl Worker {
     }
 
     /// Whether it has been told to stop.
-    pub(crate) fn is_draining(&self) -> bool {
+    fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Whether clients are to go elsewhere.
+    pub(crate) fn is_parting(&self) -> bool {
+        self.is_draining() || self.gate.parting.has_begun()
     }
 
     /// The connections to an address.

@@ -3,13 +3,13 @@
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, response::IntoResponse as _};
-use http::{Request, StatusCode, Version, header};
+use http::{HeaderValue, Request, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
 };
-use tegata_core::{OsEntropy, Places};
+use tegata_core::{OsEntropy, Parting, Places};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -28,7 +28,7 @@ mod patient;
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// Serves a router on listeners until `shutdown`, and then until the requests under way have been
-/// answered, [`Limits::drain`] at most.
+/// answered, [`Limits::drain`] at most. Once `parting` has begun, no connection is used again.
 ///
 /// Without TLS, HTTP/1.1 is spoken; with it, what was agreed in the handshake.
 ///
@@ -39,6 +39,7 @@ pub async fn serve(
     router: Router,
     limits: Limits,
     tls: Option<Arc<rustls::ServerConfig>>,
+    parting: Parting,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let drain = limits.drain;
@@ -48,6 +49,7 @@ pub async fn serve(
         places: Arc::new(Semaphore::new(limits.connections)),
         of_each: Places::new(limits.connections_each, limits.uncounted_connections.clone()),
         limits,
+        parting,
     });
     let graceful = Arc::new(GracefulShutdown::new());
     let mut accepting = JoinSet::new();
@@ -70,6 +72,7 @@ struct Server {
     router: Router,
     limits: Limits,
     tls: Option<TlsAcceptor>,
+    parting: Parting,
     places: Arc<Semaphore>,
     of_each: Arc<Places>,
 }
@@ -159,19 +162,25 @@ impl Server {
         Error = Infallible,
         Future: Send,
     > + use<> {
-        let router = self.router.clone();
+        let (router, parting) = (self.router.clone(), self.parting.clone());
         hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer.ip()));
-            let router = router.clone();
+            let (router, parting) = (router.clone(), parting.clone());
             async move {
-                if names_one_host(&request) {
-                    router.oneshot(request).await
+                let is_last = request.version() <= Version::HTTP_11;
+                let mut answer = if names_one_host(&request) {
+                    router.oneshot(request).await?
                 } else {
                     let detail = "the request does not name one host";
                     let problem = Problem::new(StatusCode::BAD_REQUEST, detail);
-                    Ok(trace::signed(problem.into_response(), &OsEntropy))
+                    trace::signed(problem.into_response(), &OsEntropy)
+                };
+                if is_last && parting.has_begun() {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(header::CONNECTION, close);
                 }
+                Ok(answer)
             }
         })
     }

@@ -8,7 +8,7 @@ use tegata_core::{
 };
 use tokio::{
     task::JoinSet,
-    time::{Interval, MissedTickBehavior, interval},
+    time::{Interval, MissedTickBehavior, interval, timeout},
 };
 
 use crate::{compose::Composed, health, outbox};
@@ -30,6 +30,11 @@ pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     tasks.spawn(read_keys(Arc::clone(composed)));
     tasks.spawn(clean(Arc::clone(composed)));
     tasks
+}
+
+/// Lets time pass.
+pub(crate) async fn pause(span: Duration) {
+    let _ = timeout(span, std::future::pending::<()>()).await;
 }
 
 pub(crate) fn every(span: Duration) -> Interval {

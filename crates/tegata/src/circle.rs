@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use crate::{
-    background::{Rounds, every, subscribe},
+    background::{self, Rounds, every, subscribe},
     compose::{Composed, Startup},
 };
 
@@ -174,7 +174,7 @@ async fn speak(composed: Arc<Composed>, part: Arc<Part>) {
         // Whoever does not hear this hears the next one, or does not believe us.
         let _ = composed.feed.publish(message).await;
         // Nobody asks for the next one so soon.
-        let _ = timeout(pause / SOONER, std::future::pending::<()>()).await;
+        background::pause(pause / SOONER).await;
         if timeout(pause, part.nudged.notified()).await.is_err() {
             for message in part.circle.repeats() {
                 let _ = composed.feed.publish(Message::new(Topic::Revocations, message)).await;

@@ -139,11 +139,13 @@ impl Default for Gateway {
 pub(crate) struct Operations {
     /// Where it listens. Not for the internet.
     pub(crate) listen: Listen,
+    /// For how long everything is still served after SIGTERM, while it says that it is not ready.
+    pub(crate) linger: Span,
 }
 
 impl Default for Operations {
     fn default() -> Self {
-        Self { listen: Listen::loopback(9000) }
+        Self { listen: Listen::loopback(9000), linger: Span::secs(3) }
     }
 }
 

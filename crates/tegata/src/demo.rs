@@ -151,10 +151,10 @@ impl Demo {
         }
         banner::print(&composed, &ports, &household, &data).await?;
         let live = tokio::spawn(live::show(Arc::clone(&composed)));
-        stop.asked().await;
+        let asked = stop.asked().await;
         warn_line!("stopping");
         live.abort();
-        running.stop().await;
+        running.stop(asked).await;
         shop.stop(std::time::Duration::from_secs(5)).await;
         Ok(())
     }

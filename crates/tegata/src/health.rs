@@ -4,13 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tegata_core::{
-    BoxFuture, BreakerState,
+    BoxFuture, BreakerState, Parting,
     port::{Put, Space},
 };
 use tegata_server::{Check, Severity, Unwell};
 use tegata_store::measured::{Figures, Operation};
 use tegata_token::{circle::Standing, revocation::MOST_STALE};
-use tokio::sync::watch;
 
 use crate::compose::Composed;
 
@@ -33,14 +32,11 @@ const ENOUGH_CALLS: usize = 100;
 static PROBES: Space = Space { name: "health", indexed: false };
 
 /// All checks of a node. `closed` tells when it lets nobody in any more.
-pub(crate) fn checks(
-    composed: &Arc<Composed>,
-    closed: watch::Receiver<bool>,
-) -> Arc<[Arc<dyn Check>]> {
+pub(crate) fn checks(composed: &Arc<Composed>, parting: Parting) -> Arc<[Arc<dyn Check>]> {
     Arc::new([
         Arc::new(Store(Arc::clone(composed))),
         Arc::new(Followed(Arc::clone(composed))),
-        Arc::new(Open(closed)),
+        Arc::new(Open(parting)),
         Arc::new(OnTime(Arc::clone(composed))),
         Arc::new(Passing(Arc::clone(composed))),
         Arc::new(Near(Arc::clone(composed))),
@@ -53,8 +49,7 @@ pub(crate) fn checks(
 /// What all checks find, and how the breakers stand: for `tegata doctor`.
 pub(crate) async fn told(composed: &Arc<Composed>) -> Value {
     let mut told = Vec::new();
-    let (_open, closed) = watch::channel(false);
-    for check in checks(composed, closed).iter() {
+    for check in checks(composed, Parting::default()).iter() {
         let (ok, detail) = match check.look().await {
             Ok(()) => (true, "healthy".to_owned()),
             Err(unwell) => {
@@ -117,7 +112,7 @@ impl Check for Followed {
 }
 
 /// The server lets in whoever comes.
-struct Open(watch::Receiver<bool>);
+struct Open(Parting);
 
 impl Check for Open {
     fn name(&self) -> &'static str {
@@ -125,7 +120,7 @@ impl Check for Open {
     }
 
     fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
-        let closed = *self.0.borrow();
+        let closed = self.0.has_begun();
         Box::pin(async move {
             if closed {
                 let detail = "the server is about to stop";

@@ -8,7 +8,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
-use tegata_core::{BoxFuture, ForwardedBy, Network, Proxies, Secret, SinceBoot};
+use tegata_core::{BoxFuture, ForwardedBy, Network, Parting, Proxies, Secret, SinceBoot};
 use tegata_gateway::{Gateway, SessionCheck};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap, Upstream};
 use tegata_server::{App, BrowserClient, Confirm, Operations};
@@ -61,7 +61,9 @@ impl Loopback {
 pub(crate) struct Running {
     composed: Arc<Composed>,
     gateway: Arc<Gateway>,
-    /// Told first: nobody new is let in from outside.
+    /// Begun first: whoever is served is asked to go elsewhere.
+    parting: Parting,
+    /// Told then: nobody new is let in from outside.
     closing: watch::Sender<bool>,
     /// Told when the gateway has ended: what was open for it ends too.
     stopping: watch::Sender<bool>,
@@ -84,14 +86,15 @@ pub(crate) async fn start(
         address: inner.local_addr().map_err(|error| Failed::Operation(error.to_string()))?,
         secret: secret(&composed),
     };
-    let gateway = gateway(&composed, gateway_metrics, &listeners, &way, loopback).await?;
+    let parting = Parting::default();
+    let gateway = gateway(&composed, gateway_metrics, &listeners, &way, loopback, &parting).await?;
     let socket = admin::bind(composed.data.path()).map_err(|error| {
         let path = admin::socket(composed.data.path());
         Failed::Usage(format!("`{}`: {error}", path.display()))
     })?;
     let (closing, closed) = watch::channel(false);
     let (stopping, stopped) = watch::channel(false);
-    let checks = health::checks(&composed, closed.clone());
+    let checks = health::checks(&composed, parting.clone());
     let operations = tegata_server::operations::router(Operations {
         registry: Arc::new(registry),
         checks: Arc::clone(&checks),
@@ -101,18 +104,18 @@ pub(crate) async fn start(
     let tls = composed.config.public.tls.as_ref().map(tegata_gateway::tls::server).transpose();
     let tls = tls.map_err(|error| Failed::Usage(format!("[public.tls] {error}")))?;
     let behind = tegata_server::router_for_gateway(behind, way.secret);
-    for (router, sockets, tls, mut stopped) in [
-        (tegata_server::router(outer), listeners.public, tls, closed),
-        (behind, vec![inner], None, stopped.clone()),
+    for (router, sockets, tls, parting, mut stopped) in [
+        (tegata_server::router(outer), listeners.public, tls, parting.clone(), closed),
+        (behind, vec![inner], None, Parting::default(), stopped.clone()),
         // Whoever looks must see that it is not ready, until the end.
-        (operations, listeners.operations, None, stopped),
+        (operations, listeners.operations, None, Parting::default(), stopped),
     ] {
         let limits = limits.clone();
         let sockets = sockets.into_iter().map(into_tokio).collect::<Result<Vec<_>, _>>()?;
         servers.spawn(async move {
             // An error here is that the handle is gone, which is a stop too.
             let stop = async move { drop(stopped.wait_for(|stop| *stop).await) };
-            let served = tegata_server::serve(sockets, router, limits, tls, stop).await;
+            let served = tegata_server::serve(sockets, router, limits, tls, parting, stop).await;
             if let Err(error) = served {
                 tracing::error!(%error, "a listener ended");
             }
@@ -123,14 +126,20 @@ pub(crate) async fn start(
     let (look, looks) = tokio::sync::mpsc::channel(16);
     beside.spawn(admin::serve(socket, Arc::clone(&composed), look));
     beside.spawn(remap(Arc::clone(&composed), Arc::clone(&gateway), looks));
-    Ok(Running { composed, gateway, closing, stopping, servers, _background: beside })
+    Ok(Running { composed, gateway, parting, closing, stopping, servers, _background: beside })
 }
 
 impl Running {
-    /// Accepts no more, lets requests in flight end, and answers when all of it has ended.
-    pub(crate) async fn stop(mut self) {
-        self.closing.send_replace(true);
+    /// Goes on for a while, so that balancers notice and clients leave; then accepts no more, lets
+    /// requests in flight end, and answers when all of it has ended. Whoever stopped it by hand does
+    /// not wait for balancers.
+    pub(crate) async fn stop(mut self, asked: Asked) {
+        self.parting.begin();
         self.composed.cluster.leave(&self.composed);
+        if asked == Asked::BySupervisor {
+            background::pause(self.composed.config.operations.linger.get()).await;
+        }
+        self.closing.send_replace(true);
         let gateway = Arc::clone(&self.gateway);
         // What it still carries may need the pages behind it, so those end after it. Waiting for
         // its threads blocks, so it is done on one that may.
@@ -227,6 +236,7 @@ async fn gateway(
     listeners: &Listeners,
     way: &Way,
     loopback: Loopback,
+    parting: &Parting,
 ) -> Result<Arc<Gateway>, Failed> {
     let usage = |error: &dyn std::fmt::Display| Failed::Usage(format!("[gateway] {error}"));
     let set = &composed.config.gateway;
@@ -288,6 +298,7 @@ async fn gateway(
         sessions: Some(door),
         decisions: Some(decisions),
         metrics,
+        parting: parting.clone(),
     };
     let sockets: Result<Vec<_>, _> = listeners.gateway.iter().map(TcpListener::try_clone).collect();
     let sockets = sockets.map_err(|error| usage(&error))?;
@@ -355,6 +366,15 @@ fn into_tokio(listener: TcpListener) -> Result<tokio::net::TcpListener, Failed> 
     tokio::net::TcpListener::from_std(listener).map_err(failed)
 }
 
+/// Who asked it to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Somebody at a terminal, by SIGINT.
+    ByHand,
+    /// What keeps it running, by SIGTERM.
+    BySupervisor,
+}
+
 /// What tells the server to stop: SIGINT or SIGTERM.
 pub(crate) struct Stop {
     interrupt: Signal,
@@ -377,10 +397,10 @@ impl Stop {
     }
 
     /// Waits until it is asked for.
-    pub(crate) async fn asked(mut self) {
+    pub(crate) async fn asked(mut self) -> Asked {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Asked::ByHand,
+            _ = self.terminate.recv() => Asked::BySupervisor,
         }
     }
 }

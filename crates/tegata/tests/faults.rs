@@ -17,7 +17,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_tegata");
 /// Runs one round of a scenario, as short as it can be.
 fn holds(name: &str) {
     let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name).unwrap();
-    let first = Round { program: PROGRAM.into(), seed: 1, outage: None, full: false, hasty: true };
+    let program = PROGRAM.into();
+    let first = Round { program, older: None, seed: 1, outage: None, full: false, hasty: true };
     let run = Run { first, repeat: 1, pictures: None, aloud: false };
     let summary = tegata_faults::run(scenario, &run);
     assert!(summary.is_good(), "{:?}", summary.broke);

@@ -76,7 +76,7 @@ impl Drop for Yard {
 #[derive(Debug)]
 pub struct Process {
     name: String,
-    program: PathBuf,
+    program: Mutex<PathBuf>,
     arguments: Vec<String>,
     /// What it has in place of our own environment, where that is none of its business.
     environment: Option<Vec<(String, String)>>,
@@ -94,7 +94,7 @@ impl Process {
         arguments: Vec<String>,
     ) -> Self {
         let log = yard.path().join(format!("{name}.log"));
-        let (name, program) = (name.to_owned(), program.into());
+        let (name, program) = (name.to_owned(), Mutex::new(program.into()));
         Self { name, program, arguments, environment: None, log, child: Mutex::default() }
     }
 
@@ -103,6 +103,17 @@ impl Process {
     pub fn with_environment(mut self, environment: Vec<(String, String)>) -> Self {
         self.environment = Some(environment);
         self
+    }
+
+    /// Its program.
+    #[must_use]
+    pub fn program(&self) -> PathBuf {
+        lock(&self.program).clone()
+    }
+
+    /// Is another program from its next start on.
+    pub fn become_program(&self, program: &Path) {
+        program.clone_into(&mut lock(&self.program));
     }
 
     /// Starts it. Answers whether it is still there when `ready` says that it is ready, or else
@@ -114,7 +125,8 @@ impl Process {
         let log = File::options().create(true).append(true).open(&self.log).expect("its log");
         let mut child = lock(&self.child);
         assert!(child.is_none(), "`{}` runs already", self.name);
-        let mut command = Command::new(&self.program);
+        let program = self.program();
+        let mut command = Command::new(&program);
         if let Some(environment) = &self.environment {
             command.env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
         }
@@ -125,9 +137,8 @@ impl Process {
             .stdout(log.try_clone().expect("its log"))
             .stderr(log)
             .spawn();
-        let started = started.unwrap_or_else(|error| {
-            panic!("`{}` cannot be started: {error}", self.program.display())
-        });
+        let started = started
+            .unwrap_or_else(|error| panic!("`{}` cannot be started: {error}", program.display()));
         yard.tell('+', started.id());
         let started = child.insert(started);
         let gone = |child: &mut Child| !matches!(child.try_wait(), Ok(None));

@@ -65,7 +65,6 @@ pub struct Ports {
 pub struct TegataNode {
     process: Process,
     ports: Ports,
-    program: PathBuf,
     yard: Yard,
 }
 
@@ -110,9 +109,8 @@ impl TegataNode {
                 environment.push((name.to_owned(), value.to_owned()));
             }
         }
-        let program = shared.program.clone();
-        let process = Process::new(&yard, name, &program, vec!["serve".to_owned()]);
-        Self { process: process.with_environment(environment), ports, program, yard }
+        let process = Process::new(&yard, name, &shared.program, vec!["serve".to_owned()]);
+        Self { process: process.with_environment(environment), ports, yard }
     }
 
     fn launched(&self) -> bool {
@@ -219,7 +217,7 @@ impl TegataNode {
     /// Runs a command against it.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(self.process.program());
         let command = command.args(arguments).current_dir(self.directory()).env_clear();
         command.stdin(Stdio::null()).output().expect("the program")
     }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, IsTerminal as _, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     thread,
     time::Duration,
 };
@@ -34,7 +34,7 @@ pub enum Breaks {
     /// An installation, which serves all rounds as long as they hold.
     Installation {
         /// What it is made of.
-        plan: fn(&Path) -> Plan,
+        plan: fn(&Round) -> Plan,
         /// Breaks it once, and mends it.
         round: fn(&Stage, &Round) -> Result<Seen>,
     },
@@ -49,6 +49,8 @@ pub enum Breaks {
 pub struct Round {
     /// The program.
     pub program: PathBuf,
+    /// An older build of it, where one is named: what is upgraded from.
+    pub older: Option<PathBuf>,
     /// What its choices begin with.
     pub seed: u64,
     /// For how long something is away, where the scenario does not need longer.
@@ -131,7 +133,7 @@ fn once(scenario: &Scenario, round: &Round, stage: &mut Option<Stage>) -> Result
     match scenario.breaks {
         Breaks::Installation { plan, round: breaks } => {
             if stage.is_none() {
-                *stage = Some(Stage::set(&plan(&round.program))?);
+                *stage = Some(Stage::set(&plan(round))?);
             }
             breaks(stage.as_ref().context("there is no installation")?, round)
         }
@@ -183,7 +185,14 @@ mod tests {
 
     fn rounds(breaks: fn(&Round) -> Result<Seen>, seed: u64, repeat: u64) -> Summary {
         let scenario = Scenario { name: "a", about: "b", breaks: Breaks::Alone(breaks) };
-        let first = Round { program: PathBuf::new(), seed, outage: None, full: false, hasty: true };
+        let first = Round {
+            program: PathBuf::new(),
+            older: None,
+            seed,
+            outage: None,
+            full: false,
+            hasty: true,
+        };
         run(&scenario, &Run { first, repeat, pictures: None, aloud: false })
     }
 
@@ -215,8 +224,14 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_stands_over_every_length() {
-        let mut round =
-            Round { program: PathBuf::new(), seed: 1, outage: None, full: false, hasty: false };
+        let mut round = Round {
+            program: PathBuf::new(),
+            older: None,
+            seed: 1,
+            outage: None,
+            full: false,
+            hasty: false,
+        };
         assert_eq!(round.outage(8, 300), Duration::from_secs(8));
         round.full = true;
         assert_eq!(round.outage(8, 300), Duration::from_secs(300));

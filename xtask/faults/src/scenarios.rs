@@ -1,7 +1,5 @@
 //! All scenarios, in the order of the rows of the fault matrix.
 
-use std::path::Path;
-
 use anyhow::Result;
 use tegata_engines::{Dependencies, EventsKind, Plan, RedisKind};
 
@@ -143,6 +141,13 @@ pub const SCENARIOS: &[Scenario] = &[
         three_nodes,
         x22_rolling_restart::round,
     ),
+    on(
+        "x22-upgrade",
+        "every node is replaced in turn by a later build, and by the earlier one again (`--from`): no \
+         request fails",
+        three_older_nodes,
+        x22_rolling_restart::upgrade,
+    ),
     missing("x23-old-backup", "a command that restores"),
     missing("x24-authority-rotated", "an authority for workloads"),
     on(
@@ -157,37 +162,44 @@ pub const SCENARIOS: &[Scenario] = &[
 const fn on(
     name: &'static str,
     about: &'static str,
-    plan: fn(&Path) -> Plan,
+    plan: fn(&Round) -> Plan,
     round: fn(&Stage, &Round) -> Result<Seen>,
 ) -> Scenario {
     Scenario { name, about, breaks: Breaks::Installation { plan, round } }
 }
 
-fn two_nodes(program: &Path) -> Plan {
-    Plan::new(program, 2)
+fn two_nodes(round: &Round) -> Plan {
+    Plan::new(&round.program, 2)
 }
 
-fn three_nodes(program: &Path) -> Plan {
-    Plan::new(program, 3)
+fn three_nodes(round: &Round) -> Plan {
+    Plan::new(&round.program, 3)
 }
 
-fn one_own_clock(program: &Path) -> Plan {
-    Plan { own_clocks: vec![1], ..Plan::new(program, 2) }
-}
-
-fn on_redis_cluster(program: &Path) -> Plan {
-    let dependencies = Dependencies { redis: RedisKind::Cluster, events: EventsKind::Nats };
-    Plan { dependencies, ..two_nodes(program) }
-}
-
-fn on_redis(program: &Path) -> Plan {
-    let dependencies = Dependencies { redis: RedisKind::Alone, events: EventsKind::Nats };
-    Plan { dependencies, ..two_nodes(program) }
-}
-
-fn on_nats(program: &Path) -> Plan {
+/// On NATS, so that nodes of both builds also hear each other.
+fn three_older_nodes(round: &Round) -> Plan {
+    let program = round.older.as_ref().unwrap_or(&round.program);
     let dependencies = Dependencies { redis: RedisKind::None, events: EventsKind::Nats };
-    Plan { dependencies, ..two_nodes(program) }
+    Plan { dependencies, ..Plan::new(program, 3) }
+}
+
+fn one_own_clock(round: &Round) -> Plan {
+    Plan { own_clocks: vec![1], ..Plan::new(&round.program, 2) }
+}
+
+fn on_redis_cluster(round: &Round) -> Plan {
+    let dependencies = Dependencies { redis: RedisKind::Cluster, events: EventsKind::Nats };
+    Plan { dependencies, ..two_nodes(round) }
+}
+
+fn on_redis(round: &Round) -> Plan {
+    let dependencies = Dependencies { redis: RedisKind::Alone, events: EventsKind::Nats };
+    Plan { dependencies, ..two_nodes(round) }
+}
+
+fn on_nats(round: &Round) -> Plan {
+    let dependencies = Dependencies { redis: RedisKind::None, events: EventsKind::Nats };
+    Plan { dependencies, ..two_nodes(round) }
 }
 
 const fn missing(name: &'static str, what: &'static str) -> Scenario {

@@ -132,6 +132,9 @@ impl Worker {
         };
         if is_framed(version) {
             response.headers_mut().remove(header::CONNECTION);
+        } else if self.is_parting() {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
         }
         if !way.set_cookie.is_empty() {
             // What is set for one person must not be kept for others.
@@ -203,7 +206,7 @@ impl Worker {
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
                 .with(header::ALLOW, allow));
         }
-        if self.is_draining() {
+        if self.is_parting() {
             return Err(Refusal::unavailable("stopping", "the gateway is about to stop").closing());
         }
         let mut response = Response::new(Bytes::from_static(br#"{"status":"ok"}"#));

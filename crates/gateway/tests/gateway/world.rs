@@ -10,8 +10,8 @@ use std::{
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tegata_core::{
-    BoxFuture, Clock as _, CommitRefused, Epoch, Kind, Log, ManualClock, Node, Realm, Records,
-    SeededEntropy, StoreError, Timestamp, TokenId,
+    BoxFuture, Clock as _, CommitRefused, Epoch, Kind, Log, ManualClock, Node, Parting, Realm,
+    Records, SeededEntropy, StoreError, Timestamp, TokenId,
     port::{Batch, Page, Pull, Record, Sequenced},
 };
 use tegata_gateway::{Config, DecisionLog, Gateway, Metrics, Parts, SessionCheck};
@@ -136,6 +136,7 @@ impl Plan {
             sessions: self.sessions,
             decisions: self.decisions,
             metrics: Metrics::register(&mut registry),
+            parting: Parting::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let gateway = Gateway::serve(self.config, parts, vec![listener]).unwrap();

@@ -22,6 +22,7 @@ use super::*;
 /// A listener that serves until it is told to stop.
 struct Served {
     address: SocketAddr,
+    parting: Parting,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<io::Result<()>>,
 }
@@ -30,10 +31,12 @@ async fn served(router: Router, limits: Limits, tls: Option<Arc<ServerConfig>>) 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(serve(vec![listener], router, limits, tls, async {
-        let _ = stopped.await;
-    }));
-    Served { address, stop, serving }
+    let parting = Parting::default();
+    let serving =
+        tokio::spawn(serve(vec![listener], router, limits, tls, parting.clone(), async {
+            let _ = stopped.await;
+        }));
+    Served { address, parting, stop, serving }
 }
 
 fn who() -> Router {
@@ -49,6 +52,27 @@ async fn said(address: SocketAddr, request: &[u8]) -> String {
     // A connection that is reset has said what it said.
     let _ = stream.read_to_end(&mut said).await;
     String::from_utf8(said).unwrap()
+}
+
+#[tokio::test]
+async fn whoever_comes_while_it_is_about_to_stop_is_answered_and_asked_to_go_elsewhere() {
+    let served = served(who(), Limits::default(), None).await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut first = vec![0; 4096];
+    let length = stream.read(&mut first).await.unwrap();
+    let first = std::str::from_utf8(&first[..length]).unwrap();
+    assert!(first.starts_with("HTTP/1.1 200 OK\r\n") && !first.contains("close"), "{first}");
+    served.parting.begin();
+    // A connection of before, and a new one: each has its answer, and ends with it.
+    stream.write_all(request).await.unwrap();
+    let mut last = String::new();
+    stream.read_to_string(&mut last).await.unwrap();
+    for answer in [last, said(served.address, request).await] {
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("connection: close\r\n"), "{answer}");
+    }
 }
 
 #[tokio::test]
@@ -150,7 +174,7 @@ async fn answers_what_is_under_way_before_it_ends() {
         };
         Router::new().route("/", get(slow))
     };
-    let Served { address, stop, serving } = served(router, Limits::default(), None).await;
+    let Served { address, stop, serving, .. } = served(router, Limits::default(), None).await;
     let client = tokio::spawn(said(address, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
     begun.notified().await;
     stop.send(()).unwrap();

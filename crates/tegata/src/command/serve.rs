@@ -31,9 +31,9 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failed> {
     let stop = Stop::listen()?;
     let running = run::start(Arc::clone(&composed), listeners, Loopback::Counted).await?;
     tracing::info!(node = %composed.node.id(), issuer = composed.provider.issuer(), "started");
-    stop.asked().await;
+    let asked = stop.asked().await;
     tracing::info!(node = %composed.node.id(), "stopping");
-    running.stop().await;
+    running.stop(asked).await;
     Ok(())
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn play(demo: &Demo, ports: &Ports, data: &Path) -> Result<(), 
     tokio::select! {
         told = tell(demo, ports, data) => told,
         // The demo, which is killed with its owner, ends with the story.
-        () = stop.asked() => Err(Failed::Operation("the story was interrupted".to_owned())),
+        _ = stop.asked() => Err(Failed::Operation("the story was interrupted".to_owned())),
     }
 }
 

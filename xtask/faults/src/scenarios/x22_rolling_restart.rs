@@ -1,7 +1,9 @@
-//! One node after the other is stopped and started again, while everybody goes on.
+//! One node after the other is stopped and started again, as the same or as another build, while
+//! everybody goes on.
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -10,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     http::{Answer, Ask, Client, NoAnswer},
@@ -107,8 +109,26 @@ struct Traffic<'a> {
     revoke: Series,
 }
 
+/// Which node is stopped, and what it is started again as.
+type Step = (usize, PathBuf);
+
 /// One round: every node, one after the other.
 pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
+    let again: Vec<Step> = (0..stage.nodes()).map(|node| (node, round.program.clone())).collect();
+    roll(stage, round, &again, "is restarted")
+}
+
+/// One round: every node becomes the later build, one after the other, and then, the last one first,
+/// the earlier again.
+pub(super) fn upgrade(stage: &Stage, round: &Round) -> Result<Seen> {
+    let older = round.older.as_ref().context("an older build is missing: `--from REVISION`")?;
+    let on = (0..stage.nodes()).map(|node| (node, round.program.clone()));
+    let back = (0..stage.nodes()).rev().map(|node| (node, older.clone()));
+    roll(stage, round, &on.chain(back).collect::<Vec<Step>>(), "is upgraded, and back")
+}
+
+/// Steps, one after the other, with traffic all the time.
+fn roll(stage: &Stage, round: &Round, steps: &[Step], what: &str) -> Result<Seen> {
     let watch = Stopwatch::start();
     let ledger = Ledger::default();
     let families = ledger.begin(stage.families(round.many(2, 6, 12))?);
@@ -139,24 +159,27 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
         for family in &families {
             scope.spawn(move || traffic.refresh(family));
         }
-        let done = loop {
-            for node in 0..stage.nodes() {
-                let_pass(calm);
-                let began = watch.read();
-                let node = &stage.cluster().member(node).node;
-                node.stop();
-                drains.push(watch.read() - began);
-                let stopped = watch.read();
-                if !node.try_launch() {
-                    break;
-                }
-                starts.push(watch.read() - stopped);
-                faults.push((began, watch.read()));
-            }
-            if traffic.count() >= enough {
-                break Ok(());
-            }
+        let mut step = |(node, program): &Step| {
+            let_pass(calm);
+            let began = watch.read();
+            let process = &stage.cluster().member(*node).node;
+            process.stop();
+            process.process().become_program(program);
+            let stopped = watch.read();
+            ensure!(
+                process.try_launch(),
+                "node {node} does not start: {}",
+                process.process().said()
+            );
+            drains.push(stopped - began);
+            starts.push(watch.read() - stopped);
+            faults.push((began, watch.read()));
+            Ok(())
         };
+        let mut done = steps.iter().try_for_each(&mut step);
+        while done.is_ok() && traffic.count() < enough {
+            done = steps.iter().try_for_each(&mut step);
+        }
         let_pass(calm);
         traffic.ending.end();
         done
@@ -169,9 +192,10 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
     seen.fact("connections refused, asked another node", passed, traffic.count());
     seen.checked = ledger.check(stage);
     seen.broken.extend(ledger.all_broken());
-    seen.saw = format!("{} nodes restarted, {} requests", stage.nodes(), traffic.count());
+    let count = traffic.count();
+    seen.saw = format!("each of {} nodes {what}, {count} requests", stage.nodes());
     let all = [&traffic.calls, &traffic.issue, &traffic.refresh, &traffic.revoke];
-    seen.plot = Some(Plot::new("every node is restarted in turn", &all, &faults));
+    seen.plot = Some(Plot::new(&format!("every node {what}, in turn"), &all, &faults));
     Ok(seen)
 }
 
