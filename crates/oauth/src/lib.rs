@@ -12,6 +12,7 @@
 //! | [`grant`] | the token endpoint, a file for each grant type |
 //! | [`issue`] | making tokens |
 //! | [`introspect`], [`revoke`], [`userinfo`], [`logout`] | the endpoints of these names |
+//! | [`notice`] | what verifiers are told of what is taken back |
 //! | [`metadata`] | what the provider says of itself |
 //! | [`params`], [`redirect`], [`pkce`], [`error`] | the words they share |
 
@@ -25,6 +26,7 @@ pub mod introspect;
 pub mod issue;
 pub mod logout;
 pub mod metadata;
+pub mod notice;
 pub mod params;
 pub mod pkce;
 pub mod provider;
@@ -38,6 +40,7 @@ pub use client::{AuthMethod, Client, ClientMetadata, Clients, GrantType};
 pub use error::{Code, OAuthError, Refused};
 pub use interaction::{Next, Said, SignedIn};
 pub use issue::TokenAnswer;
+pub use notice::Question;
 pub use params::Params;
 pub use provider::{Access, Asking, Config, LiveSessions, Parts, Provider, Targets};
 pub use request::{AuthorizationRequest, NotAuthorized, Redirect, Unsafe};

@@ -26,7 +26,10 @@ pub use self::{
     keys::{KeyRules, KeySource, KeysUnavailable},
     refused::{Reason, Refused},
 };
-use crate::trace::Trace;
+use crate::{
+    revocations::{Revocations, WhenStale},
+    trace::Trace,
+};
 
 mod caller;
 mod keys;
@@ -56,6 +59,7 @@ struct Inner {
     service: Arc<str>,
     accept: Accept,
     trusted: Vec<Trusted>,
+    revocations: Vec<(Revocations, WhenStale)>,
     node: Node,
 }
 
@@ -75,6 +79,7 @@ pub struct Builder {
     service: String,
     audiences: Vec<String>,
     issuers: Vec<(String, KeySource)>,
+    revocations: Vec<(Revocations, WhenStale)>,
     accept: Accept,
     leeway: Duration,
     memory: Memory,
@@ -89,6 +94,7 @@ impl Authenticator {
             service: service.to_owned(),
             audiences: vec![service.to_owned()],
             issuers: vec![],
+            revocations: vec![],
             accept: Accept::Either,
             leeway: Duration::from_secs(30),
             memory: Memory { tokens: 1_000, ..Memory::default() },
@@ -132,11 +138,11 @@ impl Authenticator {
             Presented::Internal(token) => {
                 let internal =
                     |trusted: &'_ Trusted, token: &'_ str| trusted.internal.verify(token);
-                self.verify(token, internal).await.map_err(refuse)?.claims().clone()
+                self.verify(token, internal).await.map_err(refuse)?
             }
             Presented::Bearer(token) => {
                 let access = |trusted: &'_ Trusted, token: &'_ str| trusted.access.verify(token);
-                self.verify(token, access).await.map_err(refuse)?.claims().clone()
+                self.verify(token, access).await.map_err(refuse)?
             }
         };
         // RFC 7800 §3: a token with `cnf` is worth nothing to who cannot show the key. A DPoP proof
@@ -155,8 +161,32 @@ impl Authenticator {
         &self,
         token: &str,
         verify: impl Fn(&Trusted, &str) -> Result<Arc<Verified<K>>, Refusal>,
-    ) -> Result<Arc<Verified<K>>, Reason> {
+    ) -> Result<Claims, Reason> {
         let trusted = self.trusted(token)?;
+        let verified = self.verified(trusted, token, verify).await?;
+        let (claims, kid, place) = (verified.claims(), verified.kid().as_str(), verified.place());
+        for (revocations, when_stale) in &self.0.revocations {
+            if revocations.issuer() != trusted.issuer {
+                continue;
+            }
+            // Whether enough is known is asked first: what is learnt in between makes it more.
+            let may_judge = revocations.may_judge(claims, *when_stale);
+            if revocations.check(claims, kid, place).is_some() {
+                return Err(Reason::Revoked);
+            }
+            if !may_judge {
+                return Err(Reason::Stale);
+            }
+        }
+        Ok(claims.clone())
+    }
+
+    async fn verified<K: TokenKind>(
+        &self,
+        trusted: &Trusted,
+        token: &str,
+        verify: impl Fn(&Trusted, &str) -> Result<Arc<Verified<K>>, Refusal>,
+    ) -> Result<Arc<Verified<K>>, Reason> {
         trusted.take_over().await?;
         match verify(trusted, token) {
             Err(Refusal::UnknownKey) => {
@@ -189,6 +219,13 @@ impl Builder {
     #[must_use]
     pub fn trusting(mut self, issuer: &str, keys: KeySource) -> Self {
         self.issuers.push((issuer.to_owned(), keys));
+        self
+    }
+
+    /// Refuses what its issuer has taken back, as these revocations say.
+    #[must_use]
+    pub fn refusing(mut self, revocations: &Revocations, when_stale: WhenStale) -> Self {
+        self.revocations.push((revocations.clone(), when_stale));
         self
     }
 
@@ -241,7 +278,8 @@ impl Builder {
         });
         let trusted = trusted.collect();
         let service = self.service.into();
-        Authenticator(Arc::new(Inner { service, accept: self.accept, trusted, node }))
+        let (accept, revocations) = (self.accept, self.revocations);
+        Authenticator(Arc::new(Inner { service, accept, trusted, revocations, node }))
     }
 }
 

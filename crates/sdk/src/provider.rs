@@ -170,7 +170,8 @@ impl Provider {
         let mut attempt = 0;
         loop {
             let permit = self.0.breaker.admit()?;
-            let answered = self.0.transport.send(self.request(form)?).await;
+            let request = self.request(&self.0.token_endpoint, form)?;
+            let answered = self.0.transport.send(request).await;
             let failed = match &answered {
                 Ok(answer) => answer.status().is_server_error(),
                 Err(error) => error.is_passing(),
@@ -187,10 +188,20 @@ impl Provider {
         }
     }
 
-    fn request(&self, form: &[(&str, &str)]) -> Result<Request<Bytes>, TokenRefused> {
+    /// The transport by which it is reached.
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.0.transport
+    }
+
+    /// A form for one of the provider's endpoints, from this client.
+    pub(crate) fn request(
+        &self,
+        endpoint: &Uri,
+        form: &[(&str, &str)],
+    ) -> Result<Request<Bytes>, TokenRefused> {
         let mut body = form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(form);
-        let mut request = Request::post(self.0.token_endpoint.clone())
+        let mut request = Request::post(endpoint.clone())
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(header::ACCEPT, "application/json");
         match &self.0.credential {
@@ -212,7 +223,7 @@ impl Provider {
         }
         request
             .body(body.finish().into())
-            .map_err(|_| TransportFailed::Address(self.0.token_endpoint.to_string()).into())
+            .map_err(|_| TransportFailed::Address(endpoint.to_string()).into())
     }
 }
 

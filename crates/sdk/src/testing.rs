@@ -133,6 +133,12 @@ impl Default for TestAuthority {
 }
 
 impl TestToken {
+    /// What it says so far.
+    #[must_use]
+    pub const fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
     /// With these roles.
     #[must_use]
     pub fn roles(self, roles: &[&str]) -> Self {

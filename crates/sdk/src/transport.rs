@@ -124,6 +124,12 @@ impl Transport {
         Self { pools: Arc::default(), tls: None, plain_http: false, limits }
     }
 
+    /// The same under other limits, with connections of its own.
+    #[must_use]
+    pub fn within(&self, limits: TransportLimits) -> Self {
+        Self { pools: Arc::default(), limits, ..self.clone() }
+    }
+
     /// The same, and `https:` under this configuration, which says whom to trust and holds the
     /// client's own certificate where it has one.
     #[must_use]

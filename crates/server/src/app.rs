@@ -10,6 +10,7 @@ use tegata_identity::{SignIn, Users};
 use tegata_oauth::{Client, Provider};
 use tegata_session::{CookieTable, Csrf, Environment, Origins, Sessions, sessions::Endings};
 use tegata_token::{Algorithm, RealmView};
+use tokio::sync::watch;
 
 use crate::{
     browser::refresh::Refreshes, limits::Limits, metrics::Metrics, pages::assets,
@@ -128,6 +129,7 @@ struct Inner {
     view: Arc<RealmView>,
     refreshes: Refreshes,
     published: Published,
+    news: watch::Receiver<()>,
     assets: assets::Assets,
     held: Limiter<Network>,
 }
@@ -141,10 +143,15 @@ impl App {
         let browser = config.browser.client(&parts.provider)?;
         let view = parts.provider.revoker().view().realm(parts.provider.realm());
         let (refreshes, published) = (Flights::new(), Published::default());
+        let (tell, news) = watch::channel(());
+        parts.provider.revoker().view().listen(move || {
+            tell.send_replace(());
+        });
         let assets = assets::Assets::new();
         let held = Limiter::new(CALLERS);
         let proxies = Arc::new(config.proxies.clone());
-        let inner = Inner { config, parts, browser, view, refreshes, published, assets, held };
+        let inner =
+            Inner { config, parts, browser, view, refreshes, published, news, assets, held };
         Ok(Self { inner: Arc::new(inner), proxies })
     }
 
@@ -228,6 +235,11 @@ impl App {
 
     pub(crate) fn refreshes(&self) -> &Refreshes {
         &self.inner.refreshes
+    }
+
+    /// Changes whenever something is learnt to be taken back.
+    pub(crate) fn news(&self) -> watch::Receiver<()> {
+        self.inner.news.clone()
     }
 
     pub(crate) fn published(&self) -> &Published {

@@ -5,6 +5,7 @@ pub(crate) mod authorize;
 pub(crate) mod consent;
 pub(crate) mod introspect;
 pub(crate) mod logout;
+pub(crate) mod revocations;
 pub(crate) mod revoke;
 pub(crate) mod token;
 pub(crate) mod userinfo;

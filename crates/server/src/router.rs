@@ -48,7 +48,8 @@ pub fn router(app: App) -> Router {
         .route("/oauth2/consent", get(oauth2::consent::show).post(oauth2::consent::submit))
         .route("/oauth2/logout", get(oauth2::logout::logout).post(oauth2::logout::logout))
         // Whoever introspects is a service: no page has a reason to.
-        .route("/oauth2/introspect", post(oauth2::introspect::introspect));
+        .route("/oauth2/introspect", post(oauth2::introspect::introspect))
+        .route("/oauth2/revocations", post(oauth2::revocations::revocations));
     closed
         .merge(for_all_origins())
         .merge(for_our_scripts(&app))

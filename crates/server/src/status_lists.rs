@@ -1,18 +1,16 @@
 //! `/status-lists/{id}`: which tokens are revoked, for verifiers outside (IETF Token Status List).
 
-use std::{collections::HashMap, io::Write as _, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use flate2::{Compression, write::ZlibEncoder};
 use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use serde_json::json;
 use tegata_core::{SinceBoot, StoreError};
-use tegata_token::{Algorithm, ListId, StatusBits, jws, status::LIST_LENGTH};
+use tegata_token::{Algorithm, ListId, StatusBits, jws};
 
 use crate::{app::App, problem::Problem, router::Segment};
 
@@ -68,7 +66,7 @@ fn is_open(app: &App, id: ListId) -> bool {
 fn token(app: &App, id: ListId) -> Result<Arc<str>, StoreError> {
     let published = app.published();
     let Some(bits) = app.view().list(id) else {
-        let nothing = || compressed(&vec![0; LIST_LENGTH as usize / 8]);
+        let nothing = || StatusBits::new().to_lst().into();
         return signed(app, id, published.empty.get_or_init(nothing));
     };
     let now = app.node().since_boot();
@@ -78,18 +76,11 @@ fn token(app: &App, id: ListId) -> Result<Arc<str>, StoreError> {
     {
         return Ok(Arc::clone(token));
     }
-    let token = signed(app, id, &compressed(&StatusBits::to_bytes(&bits)))?;
+    let token = signed(app, id, &bits.to_lst())?;
     let mut lately = published.lately.lock();
     lately.retain(|_, (made, _)| is_fresh(*made));
     lately.insert(id, (now, Arc::clone(&token)));
     Ok(token)
-}
-
-fn compressed(bytes: &[u8]) -> Arc<str> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-    // Writing to memory does not fail.
-    let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
-    URL_SAFE_NO_PAD.encode(written.unwrap_or_default()).into()
 }
 
 /// The Status List Token (§5.1).

@@ -6,13 +6,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up has nothing to say")]
 
-use std::{fs, hint::black_box, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, hint::black_box, sync::Arc, time::Duration};
 
 use fastbloom::BloomFilter;
+use futures_util::FutureExt as _;
 use tegata_core::{Epoch, FamilyId, Node, Realm, TokenId};
 use tegata_rounds::{Effort, Turns, timed};
+use tegata_store::MemoryRecords;
 use tegata_token::{
-    Claims, ListId, RealmView, StatusIndex, View,
+    Algorithm, Claims, KeySet, ListId, Notice, RealmView, SigningKey, StatusIndex, VerifyingKey,
+    View,
     revocation::{Entry, Target},
     status::LIST_LENGTH,
 };
@@ -41,6 +44,7 @@ fn compare(name: &str, tokens: u64, effort: Effort) {
     println!("  exact   {:8.1} MiB, made in {:6.2} s", mib(exact_size), built.as_secs_f64());
     println!("  filter  {:8.1} MiB, made in {:6.2} s", mib(filter_size), filled.as_secs_f64());
     println!("  {}", answers(&exact, &filter, tokens, effort));
+    println!("  {}", exact.handed_on());
 
     let [mut hits, mut misses, mut held, mut strange] = [1, 2, 3, 4].map(Walk::new);
     Turns::new(format!("is it taken back? of {name} tokens"))
@@ -57,6 +61,7 @@ fn compare(name: &str, tokens: u64, effort: Effort) {
 
 /// The view of a node.
 struct Exact {
+    all: View,
     view: Arc<RealmView>,
     claims: Claims,
     first: ListId,
@@ -85,7 +90,30 @@ impl Exact {
             client_id: Some("web".to_owned()),
             ..Claims::default()
         };
-        Self { view: view.realm(&realm), claims, first }
+        let known = view.realm(&realm);
+        Self { all: view, view: known, claims, first }
+    }
+
+    /// What it takes to hand it on whole, signed, to a verifier that begins.
+    fn handed_on(&self) -> String {
+        let node = Node::start();
+        let log = MemoryRecords::new(&[], Arc::clone(node.clock())).unwrap();
+        self.all.catch_up(&log).now_or_never().unwrap().unwrap();
+        let key = SigningKey::generate(Algorithm::Es256).unwrap();
+        let public = VerifyingKey::from_jwk(key.jwk()).unwrap();
+        let keys = KeySet::new(vec![Arc::new(public)]);
+        let (realm, nobody) = (Realm::default(), BTreeMap::new());
+        let (text, made) = timed(|| self.all.notice(&realm, &nobody).unwrap().sign(&key).unwrap());
+        let (_, taken) = timed(|| {
+            let notice = Notice::verify(&text, &keys, "", "").unwrap();
+            View::new(node.clone()).take_over(&realm, &notice, node.since_boot()).unwrap();
+        });
+        let (size, made, taken) = (
+            mib(f64::from(u32::try_from(text.len()).unwrap())),
+            made.as_secs_f64(),
+            taken.as_secs_f64(),
+        );
+        format!("handed on whole: {size:.1} MiB, made in {made:.2} s, taken over in {taken:.2} s")
     }
 
     fn knows(&self, token: u64) -> bool {
@@ -96,7 +124,9 @@ impl Exact {
 fn place(first: ListId, token: u64) -> StatusIndex {
     let length = u64::from(LIST_LENGTH);
     let number = u32::try_from(token / length).unwrap();
-    StatusIndex { list: ListId { number, ..first }, index: u32::try_from(token % length).unwrap() }
+    // Each odd number gives an order in which places follow each other without a pattern.
+    let index = u32::try_from(token % length).unwrap().wrapping_mul(0x9E37_79B1) % LIST_LENGTH;
+    StatusIndex { list: ListId { number, ..first }, index }
 }
 
 /// A filter that holds as many as it was made for, so that it is wrong as often as it may be.

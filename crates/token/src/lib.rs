@@ -46,7 +46,7 @@ pub use family::{Binding, Family, Verdict};
 pub use key::{Jwk, KeyRefused, SigningKey, VerifyingKey};
 pub use keys::{Keys, KeysRefused};
 pub use revocation::{
-    Entry, Holder, Order, RealmView, Revoked, Revoker, Target, View, Withdraw, Withdrawable,
+    Entry, Holder, Notice, Order, RealmView, Revoked, Revoker, Target, View, Withdraw, Withdrawable,
 };
 pub use ring::{RingRefused, RotationRules};
 pub use root::Roots;

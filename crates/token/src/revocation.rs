@@ -24,10 +24,14 @@ pub const MOST_STALE: Duration = Duration::from_secs(5);
 /// server is expected to get wrong.
 pub(crate) const CLOCK_ERROR: Duration = Duration::from_secs(600);
 
+mod marks;
+mod news;
+pub mod notice;
 mod revoker;
 mod view;
 mod withdraw;
 
+pub use notice::Notice;
 pub use revoker::Revoker;
 pub use view::{GRACE, RealmView, Revoked, View};
 pub use withdraw::{Holder, Order, Withdraw, Withdrawable, Withdrawn};

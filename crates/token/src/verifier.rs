@@ -155,6 +155,27 @@ impl KeySet {
         Self(keys)
     }
 
+    /// The key that signed this as something of the kind `typ`.
+    pub(crate) fn signer_of(
+        &self,
+        compact: &Compact<'_>,
+        typ: &str,
+    ) -> Result<Arc<VerifyingKey>, Refusal> {
+        let kid = compact.header.kid.as_deref().ok_or(Refusal::UnknownKey)?;
+        let key = self.named(kid).cloned().ok_or(Refusal::UnknownKey)?;
+        // RFC 8725 §3.1: the algorithm is the key's. What the token says must agree, and that is all.
+        if compact.header.alg != key.algorithm().name() {
+            return Err(Refusal::Algorithm);
+        }
+        if !is_kind(compact.header.typ.as_deref(), typ) {
+            return Err(Refusal::Kind);
+        }
+        if !key.verifies(compact.signed.as_bytes(), &compact.signature) {
+            return Err(Refusal::Signature);
+        }
+        Ok(key)
+    }
+
     pub(crate) fn named(&self, kid: &str) -> Option<&Arc<VerifyingKey>> {
         self.0.iter().find(|key| key.kid().as_str() == kid)
     }
@@ -293,18 +314,7 @@ impl<K: TokenKind> Verifier<K> {
 
     fn verify_anew(&self, token: &str, now: Timestamp) -> Result<Verified<K>, Refusal> {
         let compact = Compact::parse(token)?;
-        let kid = compact.header.kid.as_deref().ok_or(Refusal::UnknownKey)?;
-        let key = self.keys.load().named(kid).cloned().ok_or(Refusal::UnknownKey)?;
-        // RFC 8725 §3.1: the algorithm is the key's. What the token says must agree, and that is all.
-        if compact.header.alg != key.algorithm().name() {
-            return Err(Refusal::Algorithm);
-        }
-        if !is_kind(compact.header.typ.as_deref(), K::TYP) {
-            return Err(Refusal::Kind);
-        }
-        if !key.verifies(compact.signed.as_bytes(), &compact.signature) {
-            return Err(Refusal::Signature);
-        }
+        let key = self.keys.load().signer_of(&compact, K::TYP)?;
         let claims = Claims::parse(&compact.claims).map_err(Refusal::Claims)?;
         if claims.iss != self.expected.issuer {
             return Err(Refusal::Issuer);

@@ -29,6 +29,12 @@ pub enum Reason {
     /// Its token does not count.
     #[error(transparent)]
     Token(#[from] Refusal),
+    /// Its token was taken back.
+    #[error("the token was taken back")]
+    Revoked,
+    /// Nobody can tell at the moment whether its token was taken back.
+    #[error("what was taken back lately is not known")]
+    Stale,
     /// Its token is of use only to who holds a key, and the key was not shown.
     #[error("the token is bound to a key that the request does not show")]
     Bound,
@@ -56,9 +62,11 @@ impl Refused {
     pub const fn status(&self) -> StatusCode {
         match self.reason {
             Reason::Malformed(_) => StatusCode::BAD_REQUEST,
-            Reason::Missing | Reason::Token(_) | Reason::Bound => StatusCode::UNAUTHORIZED,
+            Reason::Missing | Reason::Token(_) | Reason::Revoked | Reason::Bound => {
+                StatusCode::UNAUTHORIZED
+            }
             Reason::Scope(_) | Reason::Role(_) | Reason::Forbidden(_) => StatusCode::FORBIDDEN,
-            Reason::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Reason::Keys(_) | Reason::Stale => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -69,11 +77,13 @@ impl Refused {
         let error = match &self.reason {
             Reason::Missing => String::new(),
             Reason::Malformed(_) => self.error("invalid_request"),
-            Reason::Token(_) | Reason::Bound => self.error("invalid_token"),
+            Reason::Token(_) | Reason::Revoked | Reason::Bound => self.error("invalid_token"),
             Reason::Scope(scope) => {
                 format!(r#"{}, scope="{scope}""#, self.error("insufficient_scope"))
             }
-            Reason::Role(_) | Reason::Forbidden(_) | Reason::Keys(_) => return None,
+            Reason::Role(_) | Reason::Forbidden(_) | Reason::Keys(_) | Reason::Stale => {
+                return None;
+            }
         };
         let realm: String =
             self.realm.chars().filter(|c| c.is_ascii_graphic() && !"\"\\".contains(*c)).collect();
@@ -93,7 +103,7 @@ impl Refused {
     /// After how many seconds to try again, where that may help.
     #[must_use]
     pub const fn retry_after(&self) -> Option<u32> {
-        if matches!(self.reason, Reason::Keys(_)) { Some(1) } else { None }
+        if matches!(self.reason, Reason::Keys(_) | Reason::Stale) { Some(1) } else { None }
     }
 
     /// What the caller is told: which rule of a token was broken is for the log, because the
@@ -103,11 +113,11 @@ impl Refused {
             Reason::Missing => "sign in, or send a token",
             Reason::Malformed(rule) => rule,
             Reason::Token(Refusal::Expired) => "the token has expired",
-            Reason::Token(_) => "the token is not valid here",
+            Reason::Token(_) | Reason::Revoked => "the token is not valid here",
             Reason::Bound => "the token is bound to a key that the request does not show",
             Reason::Scope(_) => "the token is not for this use",
             Reason::Role(_) | Reason::Forbidden(_) => "this caller may not do this",
-            Reason::Keys(_) => "tokens cannot be checked at the moment",
+            Reason::Keys(_) | Reason::Stale => "tokens cannot be checked at the moment",
         }
     }
 }

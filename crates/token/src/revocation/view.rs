@@ -2,19 +2,21 @@
 //! whose token has not been touched.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use parking_lot::{Mutex, RwLock};
-use tegata_core::{Log, Node, Realm, Records, SinceBoot, StoreError, Timestamp};
+use parking_lot::Mutex;
+use tegata_core::{Log, Node, NodeId, Realm, Records, SinceBoot, StoreError, Timestamp};
 
-use super::{CLOCK_ERROR, Entry, LONGEST_ACCESS, Target};
+use super::{
+    CLOCK_ERROR, Entry, LONGEST_ACCESS, Notice, Target, marks::Marks, news::News, notice::TakenBack,
+};
 use crate::{
     circle::LATE,
     claims::Claims,
@@ -59,6 +61,7 @@ pub struct View {
     reading: futures_util::lock::Mutex<()>,
     /// What is uncertain is changed by one at a time.
     perhaps: Mutex<()>,
+    news: News,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -87,7 +90,8 @@ impl View {
     #[must_use]
     pub fn new(node: Node) -> Self {
         let (realms, progress, reading, perhaps) = Default::default();
-        Self { node, realms, progress, reading, perhaps }
+        let news = News::of(NodeId::generate(node.entropy()));
+        Self { node, realms, progress, reading, perhaps, news }
     }
 
     /// The revocations of one realm. To be asked for once and kept.
@@ -107,9 +111,85 @@ impl View {
     /// Applies an entry. Entries may come in any order and any number of times.
     pub fn apply(&self, realm: &Realm, entry: &Entry) {
         let now = self.node.now();
-        if is_kept(entry.until, now) {
-            self.realm(realm).apply(entry, now);
+        if is_kept(entry.until, now) && self.realm(realm).apply(entry, now) {
+            self.news.note(realm, entry);
         }
+    }
+
+    /// Calls this whenever something was learnt to be taken back.
+    pub fn listen(&self, listener: impl Fn() + Send + Sync + 'static) {
+        self.news.listen(listener);
+    }
+
+    /// Whether there is something to tell a verifier that has been told so much, by processes: how many
+    /// pieces of news.
+    #[must_use]
+    pub fn has_news(&self, told: &BTreeMap<String, u64>) -> bool {
+        told.get(&self.news.instance.to_string()) != Some(&self.news.count())
+    }
+
+    /// What to tell such a verifier of this realm: what it has missed since, or everything where that is
+    /// not known. Whoever asked it, and with what words, is not in it yet. `None`: the log has not been
+    /// read yet.
+    #[must_use]
+    pub fn notice(&self, realm: &Realm, told: &BTreeMap<String, u64>) -> Option<Notice> {
+        // How old it is, before what it is: what is learnt in between makes it younger than it says.
+        let (staleness, position) = (self.staleness()?, self.position());
+        let instance = self.news.instance.to_string();
+        let since = told.get(&instance).and_then(|after| self.news.since(realm, *after));
+        let whole = since.is_none();
+        let (taken_back, news) = match since {
+            Some((entries, news)) => {
+                let few = RealmView::default();
+                for entry in &entries {
+                    few.apply(entry, self.node.now());
+                }
+                (TakenBack::all_of(&few), news)
+            }
+            None => {
+                let news = self.news.count();
+                (TakenBack::all_of(&self.realm(realm)), news)
+            }
+        };
+        Some(Notice {
+            iss: String::new(),
+            iat: self.node.now().secs(),
+            nonce: String::new(),
+            instance,
+            news,
+            position,
+            // Rounded up: no notice is younger than it says.
+            staleness_ms: u64::try_from(staleness.as_millis())
+                .unwrap_or(u64::MAX)
+                .saturating_add(1),
+            waited_ms: 0,
+            whole,
+            taken_back,
+        })
+    }
+
+    /// Takes over a notice that answers a question which was asked at `asked`. Of a process that has told
+    /// nothing before, only a whole one says what is known: another makes nothing younger.
+    ///
+    /// # Errors
+    /// What in it cannot be read. Part of it may have been taken over, which does no harm.
+    pub fn take_over(
+        &self,
+        realm: &Realm,
+        notice: &Notice,
+        asked: SinceBoot,
+    ) -> Result<(), &'static str> {
+        notice.taken_back.apply_to(&self.realm(realm), self.node.now())?;
+        // Nobody made it later than now.
+        let made = SinceBoot(asked.0 + notice.waited()).min(self.node.since_boot());
+        let mut progress = self.progress.lock();
+        progress.position = progress.position.max(notice.position);
+        let until = |at: SinceBoot, age: Duration| at.0.saturating_sub(age);
+        let newer = until(made, notice.staleness());
+        if progress.pulled.is_none_or(|last| newer > until(last, progress.waiting)) {
+            (progress.pulled, progress.waiting) = (Some(made), notice.staleness());
+        }
+        Ok(())
     }
 
     /// Refuses what an entry names of which nobody knows whether it is in the log: until the log has
@@ -291,13 +371,13 @@ impl std::fmt::Debug for View {
 /// The revocations of one realm.
 #[derive(Default)]
 pub struct RealmView {
-    lists: ArcSwap<HashMap<ListId, Arc<StatusBits>>>,
-    tokens: Marks,
-    families: Marks,
-    sessions: Marks,
-    subjects: Marks,
-    clients: Marks,
-    keys: Marks,
+    pub(super) lists: ArcSwap<HashMap<ListId, Arc<StatusBits>>>,
+    pub(super) tokens: Marks,
+    pub(super) families: Marks,
+    pub(super) sessions: Marks,
+    pub(super) subjects: Marks,
+    pub(super) clients: Marks,
+    pub(super) keys: Marks,
     /// What may have been taken back. Of these there is none in the common case.
     perhaps: ArcSwapOption<RealmView>,
     has_perhaps: AtomicBool,
@@ -368,24 +448,35 @@ impl RealmView {
         self.lists.load().get(&place.list).is_some_and(|bits| bits.is_revoked(place.index))
     }
 
-    fn apply(&self, entry: &Entry, now: Timestamp) {
-        // A list whose tokens are all dead is not brought back: it would cost memory and say nothing.
-        for place in entry.places.iter().filter(|it| is_kept(it.list.closes(), now)) {
-            self.bits(place.list).revoke(place.index);
+    /// Answers whether it was news.
+    fn apply(&self, entry: &Entry, now: Timestamp) -> bool {
+        let mut news = false;
+        for place in &entry.places {
+            news |= self.mark_place(*place, now);
         }
         let always = Timestamp::from_millis(u64::MAX);
-        match &entry.target {
+        news | match &entry.target {
             // A token with a place is known by it, and so is what was made from it.
-            Target::Token(_) if !entry.places.is_empty() => {}
+            Target::Token(_) if !entry.places.is_empty() => false,
             Target::Token(jti) => self.tokens.mark(jti.as_str(), always, entry.until),
             Target::Family(family) => self.families.mark(family.as_str(), always, entry.until),
             Target::Session(session) => self.sessions.mark(session.as_str(), always, entry.until),
             Target::Subject { sub, up_to } => self.subjects.mark(sub, *up_to, entry.until),
             Target::Client { client, up_to } => {
-                self.clients.mark(client.as_str(), *up_to, entry.until);
+                self.clients.mark(client.as_str(), *up_to, entry.until)
             }
             Target::Key(kid) => self.keys.mark(kid.as_str(), always, entry.until),
         }
+    }
+
+    /// Marks a place, unless all tokens of its list are dead: it would cost memory and say nothing.
+    pub(super) fn mark_place(&self, place: StatusIndex, now: Timestamp) -> bool {
+        is_kept(place.list.closes(), now) && self.bits(place.list).revoke(place.index)
+    }
+
+    /// Marks what these bits mark.
+    pub(super) fn add_bits(&self, list: ListId, bits: &StatusBits, now: Timestamp) -> bool {
+        is_kept(list.closes(), now) && self.bits(list).add(bits)
     }
 
     fn bits(&self, list: ListId) -> Arc<StatusBits> {
@@ -431,59 +522,9 @@ impl std::fmt::Debug for RealmView {
 
 /// Whether a list that was closed at `end`, or a name that names nothing alive from then on, is
 /// still kept.
-fn is_kept(end: Timestamp, now: Timestamp) -> bool {
+pub(super) fn is_kept(end: Timestamp, now: Timestamp) -> bool {
     // INVARIANT: no token lives longer than `LONGEST_ACCESS` after its list was closed.
     end + GRACE > now
-}
-
-/// Names that are marked: everything of theirs that was issued up to a moment is refused.
-#[derive(Default)]
-struct Marks {
-    // Lets the common case, nothing marked, pass without a lock.
-    count: AtomicUsize,
-    marked: RwLock<HashMap<Box<str>, Mark>>,
-}
-
-#[derive(Clone, Copy)]
-struct Mark {
-    up_to: Timestamp,
-    until: Timestamp,
-}
-
-impl Marks {
-    /// Whether something of this name that was issued in the second `iat` is refused. `iat` is cut
-    /// to whole seconds, so all of the second in which the mark was made counts as before it.
-    fn covers(&self, name: &str, iat: u64) -> bool {
-        if iat == u64::MAX {
-            return self.up_to(name).is_some();
-        }
-        self.up_to(name).is_some_and(|up_to| Timestamp::from_secs(iat) <= up_to)
-    }
-
-    fn up_to(&self, name: &str) -> Option<Timestamp> {
-        if self.count.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        self.marked.read().get(name).map(|mark| mark.up_to)
-    }
-
-    /// Marks a name. Marks only grow.
-    fn mark(&self, name: &str, up_to: Timestamp, until: Timestamp) {
-        let mut marked = self.marked.write();
-        let mark = marked.entry(name.into()).or_insert(Mark { up_to, until });
-        mark.up_to = mark.up_to.max(up_to);
-        mark.until = mark.until.max(until);
-        self.count.store(marked.len(), Ordering::Release);
-    }
-
-    fn forget(&self, now: Timestamp) {
-        if self.count.load(Ordering::Acquire) == 0 {
-            return;
-        }
-        let mut marked = self.marked.write();
-        marked.retain(|_, mark| is_kept(mark.until, now));
-        self.count.store(marked.len(), Ordering::Release);
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,17 @@
 //! The bits of one list.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    io::{Read as _, Write as _},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 
 use super::LIST_LENGTH;
+
+/// How many bytes the bits of a list are.
+const BYTES: usize = LIST_LENGTH as usize / 8;
 
 /// One bit for each place of a list: set when its token is revoked. 128 KiB. Bits are only ever
 /// set; reading one takes no lock.
@@ -44,6 +53,48 @@ impl StatusBits {
         self.0.iter().flat_map(|word| word.load(Ordering::Acquire).to_le_bytes()).collect()
     }
 
+    /// The bits as a status list token carries them: base64url of zlib (Token Status List §4.1).
+    #[must_use]
+    pub fn to_lst(&self) -> String {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        // Writing to memory does not fail.
+        let written = encoder.write_all(&self.to_bytes()).and_then(|()| encoder.finish());
+        URL_SAFE_NO_PAD.encode(written.unwrap_or_default())
+    }
+
+    /// Reads what [`Self::to_lst`] wrote. `None`: it is not the bits of one of our lists.
+    #[must_use]
+    pub fn from_lst(text: &str) -> Option<Self> {
+        let packed = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let mut bytes = Vec::with_capacity(BYTES);
+        // What unpacks to more than a list is not unpacked further.
+        let more = u64::try_from(BYTES).ok()? + 1;
+        ZlibDecoder::new(packed.as_slice()).take(more).read_to_end(&mut bytes).ok()?;
+        if bytes.len() != BYTES {
+            return None;
+        }
+        let (words, _) = bytes.as_chunks::<8>();
+        Some(Self(words.iter().map(|word| AtomicU64::new(u64::from_le_bytes(*word))).collect()))
+    }
+
+    /// Marks what another list marks. Answers whether anything was not marked before.
+    pub fn add(&self, other: &Self) -> bool {
+        let mut news = false;
+        for (own, other) in self.0.iter().zip(&other.0) {
+            let more = other.load(Ordering::Acquire);
+            news |= more & !own.fetch_or(more, Ordering::AcqRel) != 0;
+        }
+        news
+    }
+
+    /// The places that are revoked, in order.
+    pub fn places(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..LIST_LENGTH).step_by(64).zip(&self.0).flat_map(|(first, word)| {
+            let word = word.load(Ordering::Acquire);
+            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| first + bit)
+        })
+    }
+
     fn word(&self, index: u32) -> Option<&AtomicU64> {
         self.0.get(usize::try_from(index / 64).ok()?)
     }
@@ -71,6 +122,32 @@ mod tests {
         assert!(!bits.is_revoked(2) && !bits.is_revoked(66));
         assert_eq!(bits.to_bytes().len(), 131_072);
         assert_eq!(bits.to_bytes()[0], 0b11);
+    }
+
+    #[test]
+    fn what_a_list_carries_is_read_as_it_was_written() {
+        let bits = StatusBits::new();
+        let all = [0, 63, 64, 700_001, LIST_LENGTH - 1];
+        assert!(all.iter().all(|index| bits.revoke(*index)));
+        let read = StatusBits::from_lst(&bits.to_lst()).unwrap();
+        assert_eq!(read.places().collect::<Vec<_>>(), all);
+        let other = StatusBits::new();
+        assert!(other.add(&read) && !other.add(&read));
+        assert_eq!(other.places().collect::<Vec<_>>(), all);
+    }
+
+    #[test]
+    fn what_unpacks_to_anything_else_is_no_list() {
+        let packed = |bytes: &[u8]| {
+            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(bytes).unwrap();
+            URL_SAFE_NO_PAD.encode(encoder.finish().unwrap())
+        };
+        assert!(StatusBits::from_lst(&packed(&[0; BYTES])).is_some());
+        for length in [0, 1, BYTES - 1, BYTES + 1, 64 << 20] {
+            assert!(StatusBits::from_lst(&packed(&vec![0; length])).is_none(), "{length}");
+        }
+        assert!(StatusBits::from_lst("").is_none() && StatusBits::from_lst("e30=").is_none());
     }
 
     #[test]

@@ -1,0 +1,191 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::{
+    Form, Router,
+    extract::State,
+    http::{HeaderMap, HeaderValue},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use tegata_core::{Clock as _, ManualClock, Secret, SeededEntropy, TokenId};
+use tegata_store::MemoryRecords;
+use tegata_token::{Entry, Target};
+
+use super::*;
+use crate::{
+    authenticate::{Authenticator, Reason, Refused},
+    provider::Credential,
+    testing::{TestAuthority, TestToken, server::TestServer},
+};
+
+/// A provider that knows what is taken back, and how it answers.
+struct World {
+    clock: Arc<ManualClock>,
+    authority: TestAuthority,
+    view: Arc<View>,
+    behaves: Arc<AtomicU32>,
+    revocations: Revocations,
+    _server: TestServer,
+}
+
+const HONEST: u32 = 0;
+const REPEATS_ANSWERS: u32 = 1;
+const TELLS_NEWS_TO_STRANGERS: u32 = 2;
+const REFUSES: u32 = 3;
+const SIGNS_AS_TOKEN: u32 = 4;
+
+type Teller = (TestAuthority, Arc<View>, Arc<AtomicU32>, Arc<Mutex<Option<String>>>);
+
+async fn tell(
+    State((authority, view, behaves, before)): State<Teller>,
+    headers: HeaderMap,
+    Form(form): Form<BTreeMap<String, String>>,
+) -> Response {
+    let behaves = behaves.load(Ordering::SeqCst);
+    if behaves == REFUSES || !headers.contains_key("authorization") {
+        return StatusCode::BAD_REQUEST.into_response();
+    }
+    let pairs = form.get("told").map_or("", |told| told).split_ascii_whitespace();
+    let pairs = pairs.filter_map(|pair| pair.split_once('.'));
+    let told = pairs.map(|(instance, news)| (instance.to_owned(), news.parse().unwrap())).collect();
+    let mut notice = view.notice(&Realm::default(), &told).unwrap();
+    (notice.iss, notice.nonce) = (TestAuthority::ISSUER.to_owned(), form["nonce"].clone());
+    notice.whole &= behaves != TELLS_NEWS_TO_STRANGERS;
+    let typ = if behaves == SIGNS_AS_TOKEN { "at+jwt" } else { "tegata-revocations+jwt" };
+    let fresh = authority.sign(typ, &serde_json::to_vec(&notice).unwrap());
+    let before = before.lock().replace(fresh.clone());
+    before.filter(|_| behaves == REPEATS_ANSWERS).unwrap_or(fresh).into_response()
+}
+
+impl World {
+    async fn new() -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let node = |seed| Node::with(clock.clone(), Arc::new(SeededEntropy::new(seed)));
+        let authority = TestAuthority::on(node(1));
+        let view = Arc::new(View::new(node(2)));
+        let behaves = Arc::new(AtomicU32::new(HONEST));
+        let teller: Teller =
+            (authority.clone(), Arc::clone(&view), Arc::clone(&behaves), Arc::default());
+        let router = Router::new().route("/oauth2/revocations", post(tell)).with_state(teller);
+        let server = TestServer::start(router).await.unwrap();
+        let endpoint = server.url("/oauth2/token").parse().unwrap();
+        let credential = Credential::secret("orders", Secret::new("secret".to_owned()));
+        let provider = Provider::new(endpoint, credential, Transport::default(), node(3));
+        let endpoint = server.url("/oauth2/revocations").parse().unwrap();
+        let revocations =
+            Revocations::of(TestAuthority::ISSUER, endpoint, provider, authority.keys());
+        let world = Self { clock, authority, view, behaves, revocations, _server: server };
+        world.reads_the_log().await;
+        world
+    }
+
+    async fn reads_the_log(&self) {
+        let empty = MemoryRecords::new(&[], self.clock.clone()).unwrap();
+        self.view.catch_up(&empty).await.unwrap();
+    }
+
+    fn take_back(&self, token: &TestToken) {
+        let (now, claims) = (self.clock.now(), token.claims());
+        let entry = Entry {
+            target: Target::Token(claims.jti.parse::<TokenId>().unwrap()),
+            places: Vec::new(),
+            at: now,
+            until: now + Duration::from_secs(900),
+            reason: "test".to_owned(),
+            actor: "system".to_owned(),
+        };
+        self.view.apply(&Realm::default(), &entry);
+    }
+
+    fn service(&self, when_stale: WhenStale) -> Authenticator {
+        Authenticator::of("orders")
+            .trusting(TestAuthority::ISSUER, self.authority.keys())
+            .refusing(&self.revocations, when_stale)
+            .on(self.authority.node().clone())
+    }
+
+    async fn ask(&self) -> Result<(), NotTold> {
+        self.revocations.ask(Duration::ZERO).await
+    }
+}
+
+async fn shown(service: &Authenticator, token: &TestToken) -> Result<(), Refused> {
+    let mut headers = HeaderMap::new();
+    let value = HeaderValue::try_from(format!("Bearer {}", token.access())).unwrap();
+    headers.insert("authorization", value);
+    service.authenticate(&headers).await.map(|_| ())
+}
+
+#[tokio::test]
+async fn what_the_provider_takes_back_is_refused_once_it_was_told() {
+    let world = World::new().await;
+    let service = world.service(WhenStale::Strict);
+    let token = world.authority.user("usr_alice", "orders");
+    let other = world.authority.user("usr_bob", "orders");
+    world.ask().await.unwrap();
+    assert_eq!(shown(&service, &token).await, Ok(()));
+    world.take_back(&token);
+    world.ask().await.unwrap();
+    let refused = shown(&service, &token).await.unwrap_err();
+    assert_eq!((refused.status(), &refused.reason), (StatusCode::UNAUTHORIZED, &Reason::Revoked));
+    assert!(refused.challenge().unwrap().to_str().unwrap().contains("invalid_token"));
+    // What was made from it falls with it.
+    let narrowed = other.clone().with(|claims| {
+        claims.original_jti = Some(token.claims().jti.clone());
+    });
+    assert_eq!(shown(&service, &narrowed).await.unwrap_err().reason, Reason::Revoked);
+    assert_eq!(shown(&service, &other).await, Ok(()));
+}
+
+#[tokio::test]
+async fn whoever_has_not_heard_lately_does_as_was_chosen() {
+    let world = World::new().await;
+    let [strict, bounded, available] =
+        [WhenStale::Strict, WhenStale::Bounded, WhenStale::Available].map(|it| world.service(it));
+    let token = world.authority.user("usr_alice", "orders");
+    // Nothing has been heard yet, and the token is young.
+    assert_eq!(shown(&strict, &token).await.unwrap_err().reason, Reason::Stale);
+    assert_eq!(shown(&bounded, &token).await, Ok(()));
+    world.ask().await.unwrap();
+    assert_eq!(shown(&strict, &token).await, Ok(()));
+    world.clock.advance(Duration::from_secs(61));
+    let refused = shown(&bounded, &token).await.unwrap_err();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.retry_after(), Some(1));
+    assert_eq!(shown(&available, &token).await, Ok(()));
+    // A provider that is itself not told anything makes nobody fresher.
+    world.ask().await.unwrap();
+    assert!(world.revocations.staleness().unwrap() >= Duration::from_secs(61));
+    assert_eq!(shown(&bounded, &token).await.unwrap_err().reason, Reason::Stale);
+    world.reads_the_log().await;
+    world.ask().await.unwrap();
+    assert_eq!(shown(&strict, &token).await, Ok(()));
+    // What is known to be taken back is refused, however old the rest is.
+    world.take_back(&token);
+    world.ask().await.unwrap();
+    world.clock.advance(Duration::from_secs(30));
+    assert_eq!(shown(&available, &token).await.unwrap_err().reason, Reason::Revoked);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_the_providers_to_this_question_makes_nobody_fresher() {
+    let world = World::new().await;
+    let behave = |how| world.behaves.store(how, Ordering::SeqCst);
+    behave(TELLS_NEWS_TO_STRANGERS);
+    assert!(matches!(world.ask().await, Err(NotTold::Notice(Refusal::Claims(_)))));
+    behave(HONEST);
+    world.ask().await.unwrap();
+    world.clock.advance(Duration::from_secs(20));
+    world.reads_the_log().await;
+    behave(REPEATS_ANSWERS);
+    assert!(matches!(world.ask().await, Err(NotTold::Notice(Refusal::Claims(_)))));
+    behave(SIGNS_AS_TOKEN);
+    assert_eq!(world.ask().await, Err(NotTold::Notice(Refusal::Kind)));
+    behave(REFUSES);
+    let refused = world.ask().await.unwrap_err();
+    assert!(refused.to_string().contains("may_introspect"), "{refused}");
+    assert!(world.revocations.staleness().unwrap() >= Duration::from_secs(20));
+    behave(HONEST);
+    world.ask().await.unwrap();
+    assert!(world.revocations.staleness().unwrap() < Duration::from_secs(1));
+}

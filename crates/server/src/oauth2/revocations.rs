@@ -1,0 +1,46 @@
+//! `POST /oauth2/revocations`: what is taken back, for verifiers that follow it. The answer waits until
+//! there is something to tell, for as long as the verifier likes.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderValue, header};
+use tegata_core::SinceBoot;
+use tegata_oauth::{Question, Refused};
+use tegata_token::revocation::notice::NOTICE_TYP;
+use tokio::time::timeout;
+
+use super::asked::{Asked, Rejected};
+use crate::{app::App, headers::NoStore};
+
+pub(crate) async fn revocations(
+    State(app): State<App>,
+    asked: Asked,
+) -> Result<NoStore<Response>, Rejected> {
+    let began = app.node().since_boot();
+    let client = asked.client(&app).await?;
+    let reject = |refused: Refused| asked.reject(refused);
+    app.provider().check_may_follow(&client).map_err(|error| reject(error.into()))?;
+    let question = Question::of(&asked.params).map_err(|error| reject(error.into()))?;
+    wait_for_news(&app, &question, began).await;
+    let notice = app.provider().notice(&question, began).await.map_err(reject)?;
+    let media_type = HeaderValue::try_from(format!("application/{NOTICE_TYP}"));
+    let media_type = media_type.unwrap_or(HeaderValue::from_static("application/jwt"));
+    Ok(NoStore(([(header::CONTENT_TYPE, media_type)], notice).into_response()))
+}
+
+/// Waits until there is something to tell, or as long as the question says.
+async fn wait_for_news(app: &App, question: &Question, began: SinceBoot) {
+    let view = app.provider().revoker().view();
+    let mut news = app.news();
+    let some = async {
+        while !view.has_news(&question.told) {
+            if news.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    let left = question.wait.saturating_sub(app.node().elapsed(began));
+    let _ = timeout(left, some).await;
+}
