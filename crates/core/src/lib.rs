@@ -29,6 +29,7 @@ pub mod entropy;
 pub mod flight;
 pub mod id;
 pub mod journal;
+pub mod merge;
 pub mod name;
 pub mod network;
 pub mod node;
@@ -50,6 +51,7 @@ pub use id::{
     ClientId, Epoch, EventId, FamilyId, InvalidId, KeyId, NodeId, Realm, SessionId, TokenId, UserId,
 };
 pub use journal::{Event, EventType};
+pub use merge::Merge;
 pub use name::InvalidName;
 pub use network::Network;
 pub use node::Node;

@@ -23,8 +23,8 @@ use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap};
 use tegata_rounds::{Effort, Table, Unit, percentile};
 use tegata_store::MemoryRecords;
 use tegata_token::{
-    AccessToken, Algorithm, Expected, ExpectedAudience, KeySet, Memory, SigningKey, Verifier,
-    VerifyingKey, View, jws,
+    AccessToken, Algorithm, Expected, ExpectedAudience, KeySet, Memory, SigningKey, Usage,
+    Verifier, VerifyingKey, View, jws,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -134,11 +134,12 @@ fn gateway(
         services: ServiceMap::check(&[service], &routes).unwrap(),
         forbids: Vec::new(),
         tokens: Arc::new(tokens),
-        revocations: followed(node),
+        revocations: followed(node.clone()),
         realm: Realm::default(),
         signer,
         sessions: None,
         decisions: Some(decisions),
+        usage: Some(Arc::new(Usage::new(node.clone()))),
         parting: Parting::default(),
         metrics: Metrics::register(&mut Registry::default()),
     };

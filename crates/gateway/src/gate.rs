@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tegata_core::{Epoch, Limiter, Network, Node, Parting, Places, Proxies, SinceBoot};
-use tegata_token::{AccessToken, RealmView, SigningKey, Verifier, View, revocation::MOST_STALE};
+use tegata_token::{
+    AccessToken, RealmView, SigningKey, Usage, Verifier, View, revocation::MOST_STALE,
+};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{
@@ -52,6 +54,8 @@ pub(crate) struct Gate {
     pub(crate) places: Arc<Places>,
     pub(crate) metrics: Metrics,
     pub(crate) decisions: Option<DecisionLog>,
+    /// How tokens are used, where it is noted.
+    pub(crate) usage: Option<Arc<Usage>>,
     /// Whether no connection is used again, because the process is about to stop.
     pub(crate) parting: Parting,
     /// Who looks whether the log has been read since this process stood still.

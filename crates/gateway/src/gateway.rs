@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tegata_core::{Epoch, Limiter, Node, Parting, Places, Proxies, Realm};
 use tegata_mesh::{Scheme, ServiceMap, Upstream};
 use tegata_policy::{Forbid, InvalidRules};
-use tegata_token::{AccessToken, Verifier, View};
+use tegata_token::{AccessToken, Usage, Verifier, View};
 use tokio::{
     runtime::{Builder, LocalOptions, LocalRuntime},
     sync::{mpsc, watch},
@@ -62,6 +62,8 @@ pub struct Parts {
     pub decisions: Option<DecisionLog>,
     /// What is counted.
     pub metrics: Metrics,
+    /// How tokens are used, where it is noted.
+    pub usage: Option<Arc<Usage>>,
     /// Once it has begun, no connection of a client is used again.
     pub parting: Parting,
 }
@@ -133,6 +135,7 @@ impl Gateway {
             sessions: parts.sessions,
             metrics: parts.metrics,
             decisions: parts.decisions,
+            usage: parts.usage,
             parting: parts.parting,
             waking: tokio::sync::Mutex::default(),
         });

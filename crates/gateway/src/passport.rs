@@ -17,7 +17,7 @@ use quick_cache::unsync::Cache;
 use tegata_core::{Epoch, Node, Timestamp, TokenId};
 use tegata_mesh::RoleName;
 use tegata_policy::{Held, PrincipalKind};
-use tegata_token::{AccessToken, Audience, Claims, SigningKey, Verified, jws};
+use tegata_token::{AccessToken, Audience, Claims, RealmView, SigningKey, Verified, jws};
 
 use crate::{
     config::Internal,
@@ -84,6 +84,7 @@ pub(crate) struct Passports {
     node: Node,
     epoch: Epoch,
     config: Internal,
+    realm: Arc<RealmView>,
     /// By a hash of what names the credential, the service, and the generation of the routes.
     kept: RefCell<Cache<(u64, usize, u64), Rc<Passport>>>,
     hasher: RandomState,
@@ -91,10 +92,11 @@ pub(crate) struct Passports {
 }
 
 impl Passports {
-    pub(crate) fn new(node: Node, epoch: Epoch, config: &Internal) -> Self {
+    pub(crate) fn new(node: Node, epoch: Epoch, config: &Internal, realm: Arc<RealmView>) -> Self {
         let kept = RefCell::new(Cache::new(config.kept.get()));
         let hasher = RandomState::new();
-        Self { node, epoch, config: config.clone(), kept, hasher, signer: RefCell::default() }
+        let (config, signer) = (config.clone(), RefCell::default());
+        Self { node, epoch, config, realm, kept, hasher, signer }
     }
 
     /// Takes over the key that signs. What another key signed is forgotten: it may have been taken
@@ -175,7 +177,8 @@ impl Passports {
             sub: original.sub.clone(),
             aud: Audience::from(target.name.as_ref()),
             exp,
-            iat: now.secs(),
+            // What is known to be over is over for those that the service asks, too.
+            iat: now.secs().max(self.realm.earliest_token(&original.sub)),
             jti: TokenId::generate(self.epoch, self.node.entropy()).as_str().to_owned(),
             scope: original.scope.clone(),
             roles: original.roles.clone(),

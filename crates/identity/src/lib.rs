@@ -29,7 +29,7 @@ pub use credential::password::{
 pub use name::{EmailAddress, Locale, Role};
 pub use sign_in::{Acr, Assurance, Method, Refused, SignIn};
 pub use throttle::Throttle;
-pub use user::{NewUser, RoleChange, User, Users};
+pub use user::{Narrowing, NewUser, RoleChange, User, Users};
 pub use username::Username;
 pub use workers::{Busy, HashingPool, Workers};
 

@@ -13,7 +13,7 @@ use crate::{
 
 mod registry;
 
-pub use registry::{ChangeRefused, RegisterRefused, Users};
+pub use registry::{ChangeRefused, Narrowing, RegisterRefused, Users};
 
 /// Where users are kept.
 pub static USER_KIND: Kind =

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use tegata_core::{Batch, BoxFuture, CommitRefused, Realm, SessionId, StoreError};
+use tegata_core::{Batch, BoxFuture, CommitRefused, Node, Realm, SessionId, StoreError, UserId};
+use tegata_identity::Narrowing;
 use tegata_oauth::{Asking, LiveSessions};
 use tegata_session::{Ending, Reason, Session, Sessions, sessions::Endings};
 use tegata_token::{
-    Entry, Holder, Order, RealmView, Revoker, Target, Withdrawable, revocation::MOST_STALE,
+    Entry, Holder, Order, RealmView, Revoker, Target, Withdrawable,
+    revocation::{LONGEST_ACCESS, MOST_STALE},
 };
 
 /// Makes the end of sessions known through the revocation log.
@@ -35,6 +37,42 @@ impl RevokedSessions {
             reason: ending.reason,
             actor: ending.actor,
         }
+    }
+}
+
+/// Makes it known through the revocation log that people may do less.
+#[derive(Debug, Clone)]
+pub struct NarrowedTokens {
+    revoker: Revoker,
+    node: Node,
+}
+
+impl NarrowedTokens {
+    /// Through this revoker, at the time of this node.
+    #[must_use]
+    pub const fn new(revoker: Revoker, node: Node) -> Self {
+        Self { revoker, node }
+    }
+}
+
+impl Narrowing for NarrowedTokens {
+    fn commit<'a>(
+        &'a self,
+        batch: Batch,
+        user: &'a UserId,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<(), CommitRefused>> {
+        // No earlier than anything that this process has done, also when the wall clock was set back.
+        let now = self.node.now().max(self.node.tick().wall());
+        let entry = Entry {
+            target: Target::Subject { sub: user.to_string(), up_to: now, tokens_only: true },
+            places: Vec::new(),
+            at: now,
+            until: now + LONGEST_ACCESS,
+            reason: "permissions_changed".to_owned(),
+            actor: by.to_owned(),
+        };
+        Box::pin(self.revoker.commit(batch, vec![entry]))
     }
 }
 

@@ -43,7 +43,7 @@ mod well_known;
 
 pub use app::{App, BrowserClient, Config, Confirm, Parts};
 pub use caller::Peer;
-pub use endings::{RevokedSessions, SessionsOfFamilies, SessionsOfHolder};
+pub use endings::{NarrowedTokens, RevokedSessions, SessionsOfFamilies, SessionsOfHolder};
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use operations::{Check, Operations, Severity, Unwell};

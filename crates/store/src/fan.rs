@@ -14,6 +14,7 @@ pub(crate) struct Fans {
     invalidations: Fan,
     keys: Fan,
     heartbeats: Fan,
+    token_updates: Fan,
 }
 
 /// The ring of one topic. Whoever falls behind by more than its capacity hears a [`Heard::Gap`] in
@@ -31,6 +32,7 @@ impl Fans {
             invalidations: fan(),
             keys: fan(),
             heartbeats: fan(),
+            token_updates: fan(),
         }
     }
 
@@ -41,6 +43,7 @@ impl Fans {
             Topic::Invalidations => &self.invalidations,
             Topic::Keys => &self.keys,
             Topic::Heartbeats => &self.heartbeats,
+            Topic::TokenUpdates => &self.token_updates,
         }
     }
 

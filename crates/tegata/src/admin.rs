@@ -164,7 +164,7 @@ async fn perform(
     if let Some(members) =
         done.as_mut().ok().and_then(Value::as_object_mut).filter(|_| is_confirmed)
     {
-        members.insert("confirmed".to_owned(), circle::confirm(composed, began).await);
+        members.insert("confirmed".to_owned(), circle::confirm(composed, began).await.json());
     }
     done
 }

@@ -4,14 +4,15 @@ use std::{fmt::Display, sync::Arc, time::Duration};
 
 use tegata_core::{
     Log, Subscription,
-    port::{Heard, Sequenced, Topic},
+    port::{Heard, Message, Sequenced, Topic},
 };
+use tegata_token::usage;
 use tokio::{
     task::JoinSet,
     time::{Interval, MissedTickBehavior, interval, timeout},
 };
 
-use crate::{compose::Composed, health, outbox};
+use crate::{canary, compose::Composed, health, outbox};
 
 /// Starts everything that runs beside the requests. It ends when the set is dropped.
 pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
@@ -26,6 +27,9 @@ pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
         tasks.spawn(sequence(Arc::clone(composed), log));
     }
     tasks.spawn(publish(Arc::clone(composed)));
+    tasks.spawn(tell_of_use(Arc::clone(composed)));
+    tasks.spawn(hear_of_use(Arc::clone(composed)));
+    tasks.spawn(canary::sing(Arc::clone(composed)));
     tasks.spawn(watch_clock(Arc::clone(composed)));
     tasks.spawn(read_keys(Arc::clone(composed)));
     tasks.spawn(clean(Arc::clone(composed)));
@@ -113,6 +117,34 @@ async fn tick(composed: Arc<Composed>) {
     loop {
         ticks.tick().await;
         composed.view.tick();
+    }
+}
+
+/// Tells the others how tokens are used.
+async fn tell_of_use(composed: Arc<Composed>) {
+    let fails = "how tokens are used cannot be told to other nodes";
+    let mut rounds = Rounds::every(usage::FLUSHED, fails);
+    loop {
+        rounds.next().await;
+        let mut told = Ok(());
+        for message in composed.usage.flush() {
+            // What is lost is told again.
+            told =
+                told.and(composed.feed.publish(Message::new(Topic::TokenUpdates, message)).await);
+        }
+        rounds.ended(&told);
+    }
+}
+
+/// Hears how tokens are used elsewhere.
+async fn hear_of_use(composed: Arc<Composed>) {
+    loop {
+        let mut updates = subscribe(&composed, Topic::TokenUpdates).await;
+        while let Some(heard) = updates.next().await {
+            if let Heard::Message(message) = heard {
+                composed.usage.hear(&message);
+            }
+        }
     }
 }
 

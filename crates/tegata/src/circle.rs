@@ -76,10 +76,9 @@ impl Part {
         let place = place.map_err(|source| Startup::File { path: path.clone(), source })?;
         let place = format!("{place}@{}", machine());
         let circle = Circle::new(node.clone(), place, name.to_owned(), speaks);
-        let buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
         Ok(Arc::new(Self {
             circle: Arc::new(circle),
-            propagation: Histogram::new(buckets),
+            propagation: durations(),
             nudged: Notify::new(),
             stranger: Notify::new(),
             heard: Notify::new(),
@@ -90,6 +89,11 @@ impl Part {
     pub(crate) fn nudge(&self) {
         self.nudged.notify_one();
     }
+}
+
+/// How long it takes until something is known elsewhere, in seconds.
+pub(crate) fn durations() -> Histogram {
+    Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0])
 }
 
 /// The name of a data directory among those of all nodes, made where there is none.
@@ -201,15 +205,13 @@ async fn hear(composed: Arc<Composed>, part: Arc<Part>) {
 /// Which nodes refuse what was taken back since `began`, and from when on. Answers when all do: after
 /// [`MOST_STALE`], whoever has not said that it knows serves nothing that it would have to know it for.
 /// What had been taken back before is said by nobody to be known.
-pub(crate) async fn confirm(composed: &Composed, began: SinceBoot) -> Value {
-    let millis =
-        |since| u64::try_from(composed.node.elapsed(since).as_millis()).unwrap_or(u64::MAX);
+pub(crate) async fn confirm(composed: &Composed, began: SinceBoot) -> Confirmation {
     let own = composed.cluster.name();
     let Some(part) = &composed.circle else {
         // This node knew before it was acknowledged, and there is no other.
-        let after = millis(began);
-        let says = format!("refused by the only point after {after} ms");
-        return json!({"by": [own], "after_ms": after, "says": says});
+        let after = composed.node.elapsed(began);
+        let says = format!("refused by the only point after {} ms", after.as_millis());
+        return Confirmation { by: vec![own.to_owned()], fenced: Vec::new(), after, says };
     };
     let receipt = part.circle.receipt(began);
     let stand = |how| {
@@ -224,25 +226,45 @@ pub(crate) async fn confirm(composed: &Composed, began: SinceBoot) -> Value {
         }
     };
     let spoke = timeout(MOST_STALE, all).await.is_ok();
-    let after = millis(began);
+    let after = composed.node.elapsed(began);
     let mut by = stand(Stands::Confirmed);
     let fenced = [stand(Stands::Gone), stand(Stands::Pending)].concat();
     by.push(own.to_owned());
     let (many, count) = (by.len() + fenced.len(), by.len());
+    let millis = after.as_millis();
     let mut says = match count == many {
-        true => format!("refused by all {many} points after {after} ms"),
+        true => format!("refused by all {many} points after {millis} ms"),
         false => {
-            format!("refused by {count} of {many} points after {after} ms; the others are fenced")
+            format!("refused by {count} of {many} points after {millis} ms; the others are fenced")
         }
     };
     if !spoke && serves_unchecked(composed).await {
         says.push_str(", but for routes that are `available`");
     }
-    let mut confirmed = json!({"by": by, "after_ms": after, "says": says});
-    if let Some(members) = confirmed.as_object_mut().filter(|_| !fenced.is_empty()) {
-        members.insert("fenced".to_owned(), fenced.into());
+    Confirmation { by, fenced, after, says }
+}
+
+/// Who refuses what was taken back.
+pub(crate) struct Confirmation {
+    /// Those that have said so, by their names.
+    by: Vec<String>,
+    /// Those that serve nothing for which they would have to know it.
+    fenced: Vec<String>,
+    /// How long after it was begun all did.
+    pub(crate) after: Duration,
+    /// The same in words.
+    says: String,
+}
+
+impl Confirmation {
+    pub(crate) fn json(self) -> Value {
+        let after = u64::try_from(self.after.as_millis()).unwrap_or(u64::MAX);
+        let mut told = json!({"by": self.by, "after_ms": after, "says": self.says});
+        if let Some(members) = told.as_object_mut().filter(|_| !self.fenced.is_empty()) {
+            members.insert("fenced".to_owned(), self.fenced.into());
+        }
+        told
     }
-    confirmed
 }
 
 /// Whether some route serves what nobody knows to be taken back.

@@ -238,7 +238,7 @@ async fn perform_here(composed: &Arc<Composed>, order: Order) -> Result<Value, R
         && is_confirmed
         && composed.circle.is_some()
     {
-        members.insert("confirmed".to_owned(), circle::confirm(composed, began).await);
+        members.insert("confirmed".to_owned(), circle::confirm(composed, began).await.json());
     }
     circle::leave(composed).await;
     done

@@ -8,24 +8,26 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::metrics::histogram::Histogram;
 use tegata_core::{Custody, Ephemeral, Epoch, Feed, Kind, Log, Node, Realm, Records, StoreError};
 use tegata_identity::{
     HashingPool, PasswordHasher, PasswordPolicy, Passwords, SignIn, Throttle, Users, Workers,
 };
 use tegata_oauth::{Clients, Parts, Provider};
-use tegata_server::{RevokedSessions, SessionsOfFamilies, SessionsOfHolder};
+use tegata_server::{NarrowedTokens, RevokedSessions, SessionsOfFamilies, SessionsOfHolder};
 use tegata_session::{CookieTable, Csrf, Sessions, sessions::Endings};
 use tegata_store::{
     Cached, FileCustody, GossipRefused, NatsRefused, PostgresRefused, RedisFeedRefused,
     RedisRefused, RootKeyRefused, SealRefused, Sealed, Standby,
 };
 use tegata_token::{
-    Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules, View, Withdraw,
+    Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules, Usage, View,
+    Withdraw,
 };
 use tokio::time::{interval, timeout};
 
 use crate::{
-    circle::Part,
+    circle::{self, Part},
     cluster::Cluster,
     config::{Config, Source},
     installation::{INSTALLATION, Installation},
@@ -151,6 +153,10 @@ pub(crate) struct Composed {
     pub(crate) cluster: Cluster,
     /// Who else may take things back, where others share the store.
     pub(crate) circle: Option<Arc<Part>>,
+    /// How tokens are used.
+    pub(crate) usage: Arc<Usage>,
+    /// How long changes of permissions take until all nodes enforce them.
+    pub(crate) permission_propagation: Histogram,
     pub(crate) view: Arc<View>,
     pub(crate) revoker: Revoker,
     pub(crate) keys: Keys,
@@ -288,7 +294,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         },
     );
 
-    let users = Users::new(node.clone(), Arc::clone(&records));
+    let narrowed = NarrowedTokens::new(revoker.clone(), node.clone());
+    let users = Users::new(node.clone(), Arc::clone(&records)).telling(Arc::new(narrowed));
     let hasher = PasswordHasher::new(
         tegata_identity::credential::password::HasherConfig::default(),
         node.entropy(),
@@ -326,6 +333,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let withdraw = Withdraw::new()
         .with(Arc::new(SessionsOfHolder(sessions.clone())))
         .with(Arc::new(families.clone()));
+    let usage = Arc::new(Usage::new(node.clone()));
     Ok(Composed {
         config,
         node,
@@ -339,6 +347,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         standby,
         cluster,
         circle,
+        permission_propagation: circle::durations(),
+        usage,
         view,
         revoker,
         keys,

@@ -40,6 +40,7 @@ pub(crate) struct Config {
     pub(crate) store: Store,
     pub(crate) redis: Redis,
     pub(crate) events: Events,
+    pub(crate) revocation: Revocation,
     pub(crate) cluster: Cluster,
     pub(crate) keys: Keys,
     pub(crate) tokens: Tokens,
@@ -334,6 +335,21 @@ impl Default for Sessions {
 pub(crate) struct Cookies {
     /// The parent domain that cookies are shared on; without it they belong to one host.
     pub(crate) domain: Option<String>,
+}
+
+/// How things are taken back.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Revocation {
+    /// How often it is measured how long a change of permissions takes to be known everywhere; 0 is
+    /// never.
+    pub(crate) canary: Span,
+}
+
+impl Default for Revocation {
+    fn default() -> Self {
+        Self { canary: Span::secs(10) }
+    }
 }
 
 /// Rate limits.

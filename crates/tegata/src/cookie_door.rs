@@ -11,7 +11,7 @@ use tegata_session::{
     Binding, Cookie, CookieName, Csrf, Origins, Sender, Sent, Session, Sessions, Verdict,
     same_origin_verdict, sessions,
 };
-use tegata_token::{Claims, Scope};
+use tegata_token::{Claims, RealmView, Scope};
 
 use crate::compose::Composed;
 
@@ -29,6 +29,7 @@ pub(crate) struct CookieDoor {
     csrf: Csrf,
     origins: Origins,
     cookie: Cookie,
+    revoked: Arc<RealmView>,
     kept: Cache<String, Arc<SessionIdentity>>,
 }
 
@@ -44,6 +45,7 @@ impl CookieDoor {
             csrf: composed.csrf.clone(),
             origins,
             cookie: composed.cookies.cookie(CookieName::Session).clone(),
+            revoked: composed.view.realm(&composed.realm),
             kept: Cache::new(KEPT),
         }
     }
@@ -77,7 +79,14 @@ impl CookieDoor {
         if !self.is_wanted(&passage.session, head) {
             return Checked { verdict: Err(SessionRefused::Forged), set_cookie };
         }
-        let verdict = match self.users.recent(&self.realm, &passage.session.user).await {
+        let (realm, id) = (&self.realm, &passage.session.user);
+        // A copy may be older than what is known to have changed.
+        let user = if self.revoked.has_changed(id.as_str()) {
+            self.users.load(realm, id).await
+        } else {
+            self.users.recent(realm, id).await
+        };
+        let verdict = match user {
             Ok(Some(user)) if !user.disabled => {
                 let roles = user.roles.iter().map(Role::as_str).map(str::to_owned).collect();
                 Ok(self.identity(&passage.session, roles))

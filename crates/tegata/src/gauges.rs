@@ -32,6 +32,10 @@ pub(crate) fn register(
         let help = "How long after something was taken back here another node said that it knows";
         registry.register("revocation_propagation_seconds", help, part.propagation.clone());
     }
+    let help =
+        "How long after a change of permissions the last node enforced it, by changes made to see";
+    let permissions = composed.permission_propagation.clone();
+    registry.register("permission_propagation_seconds", help, permissions);
     let counted = counted::Counted {
         composed: Arc::clone(composed),
         server: server.clone(),

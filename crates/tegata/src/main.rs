@@ -22,6 +22,7 @@ macro_rules! warn_line {
 
 mod admin;
 mod background;
+mod canary;
 mod circle;
 mod cluster;
 mod command;

@@ -157,7 +157,7 @@ struct Confirmed(Arc<Composed>);
 
 impl Confirm for Confirmed {
     fn confirmed(&self, began: SinceBoot) -> BoxFuture<'_, serde_json::Value> {
-        Box::pin(circle::confirm(&self.0, began))
+        Box::pin(async move { circle::confirm(&self.0, began).await.json() })
     }
 }
 
@@ -298,6 +298,7 @@ async fn gateway(
         sessions: Some(door),
         decisions: Some(decisions),
         metrics,
+        usage: Some(Arc::clone(&composed.usage)),
         parting: parting.clone(),
     };
     let sockets: Result<Vec<_>, _> = listeners.gateway.iter().map(TcpListener::try_clone).collect();

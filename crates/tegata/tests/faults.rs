@@ -7,10 +7,16 @@ use std::{
     io::{self, BufReader},
     path::Path,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
-use tegata_engines::Plan;
-use tegata_faults::{Round, Run, SCENARIOS};
+use serde_json::Value;
+use tegata_engines::{Dependencies, EventsKind, Mode, Plan};
+use tegata_faults::{
+    Round, Run, SCENARIOS,
+    stage::{self, Stage},
+    time::until,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tegata");
 
@@ -72,4 +78,43 @@ fn an_installation_is_broken_and_mended_by_hand_and_stopped_at_the_end() {
     }
     assert_eq!(said.matches("\"status\":\"ready\"").count(), 3, "{said}");
     assert!(said.ends_with("stopping\n"), "{said}");
+}
+
+#[test]
+fn two_nodes_that_could_not_hear_each_other_come_to_know_the_same_of_a_token() {
+    let dependencies = Dependencies { events: EventsKind::Nats, ..Dependencies::default() };
+    let stage = Stage::set(&Plan { dependencies, ..Plan::new(Path::new(PROGRAM), 2) }).unwrap();
+    let token = stage::issued(&mut stage.public(0)).unwrap().token;
+    let use_at = |node: usize, times: usize| {
+        let mut gateway = stage.gateway(node);
+        for _ in 0..times {
+            assert_eq!(stage::call(&mut gateway, "/bounded", &token).unwrap().status, 200);
+        }
+    };
+    let known = |node: usize| -> Value {
+        let node = &stage.cluster().member(node).node;
+        serde_json::from_str(&node.command(&["token", "inspect", &token])).unwrap()
+    };
+    let count = |node| known(node)["use"]["usage_count"].as_u64().unwrap_or_default();
+    let knows = |node, many| until(Duration::from_secs(60), || count(node) == many).is_some();
+    // The stage has tried its own tokens, and not this one.
+    use_at(0, 3);
+    assert!(knows(0, 3) && knows(1, 3), "{} {}", known(0), known(1));
+    let way = stage.cluster().member(1).nats.as_ref().unwrap();
+    way.set(Mode::BlackHole);
+    use_at(0, 2);
+    use_at(1, 4);
+    assert!(knows(0, 5) && knows(1, 7), "{} {}", known(0), known(1));
+    way.set(Mode::Sound);
+    assert!(knows(0, 9) && knows(1, 9), "{} {}", known(0), known(1));
+    assert_eq!(known(0)["use"], known(1)["use"]);
+    // Taken back and shown once more at one of them, it is known to have been at both.
+    assert_eq!(stage::revoke(&mut stage.public(0), &token).unwrap().status, 200);
+    let refused = stage::call(&mut stage.gateway(0), "/bounded", &token).unwrap();
+    assert_eq!(refused.status, 401);
+    let standing = |node: usize| {
+        let output = stage.cluster().member(node).node.run(&["token", "inspect", &token]);
+        String::from_utf8_lossy(&output.stdout).contains("revoked  true")
+    };
+    assert!(until(Duration::from_secs(60), || standing(0) && standing(1)).is_some());
 }

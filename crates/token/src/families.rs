@@ -217,7 +217,8 @@ impl Families {
         let mut salt = [0_u8; 16];
         self.node.entropy().fill(&mut salt);
         let scope = beginning.grant.scope.clone();
-        let access = self.access(realm, scope, now.max(beginning.authorized)).await?;
+        let (user, from) = (&beginning.user, now.max(beginning.authorized));
+        let access = self.access(realm, user, scope, from).await?;
         let family = Family {
             id: FamilyId::generate(self.epoch, ends, self.node.entropy()),
             client: beginning.client,
@@ -288,14 +289,17 @@ impl Families {
         }
     }
 
-    /// What an access token with a place of its own says, beginning at `from`.
+    /// What an access token with a place of its own says, beginning at `from`, or when it is not
+    /// covered by what was taken back of this user.
     async fn access(
         &self,
         realm: &Realm,
+        user: &UserId,
         scope: Scope,
         from: Timestamp,
     ) -> Result<Access, StoreError> {
-        let iat = from.secs();
+        let earliest = self.revoker.view().realm(realm).earliest_token(user.as_str());
+        let iat = from.secs().max(earliest);
         Ok(Access {
             jti: TokenId::generate(self.epoch, self.node.entropy()),
             iat,
@@ -376,7 +380,8 @@ impl Families {
         binding: &Binding,
         Next { scope, authority, unchanged, at: now }: Next,
     ) -> Result<Issue, Lost> {
-        let access = self.access(realm, scope, now.max(found.value.started)).await?;
+        let (user, from) = (&found.value.user, now.max(found.value.started));
+        let access = self.access(realm, user, scope, from).await?;
         let (next, given_way) = found.value.clone().spend(access, binding.clone(), authority, now);
         let mut batch = Batch::new(realm.clone()).with(found.replace(&next));
         batch.changes.extend(unchanged);

@@ -17,6 +17,7 @@
 //! | [`families`] | families in the store: beginning, refreshing, ending |
 //! | [`status`] | a bit for each token |
 //! | [`revocation`] | what has been taken back |
+//! | [`usage`] | how tokens are used, as all nodes know together |
 
 pub mod algorithm;
 pub mod assertion;
@@ -34,6 +35,7 @@ pub mod ring;
 pub mod root;
 pub mod status;
 mod strict;
+pub mod usage;
 pub mod verifier;
 
 pub use algorithm::Algorithm;
@@ -51,6 +53,7 @@ pub use revocation::{
 pub use ring::{RingRefused, RotationRules};
 pub use root::Roots;
 pub use status::{Indexes, ListId, StatusBits, StatusIndex};
+pub use usage::Usage;
 pub use verifier::{
     AccessToken, Expected, ExpectedAudience, InternalToken, KeySet, Memory, Refusal, Verified,
     Verifier,

@@ -52,6 +52,10 @@ pub enum Target {
         sub: String,
         /// The moment.
         up_to: Timestamp,
+        /// Whether sessions and families go on, because what their holder may do has changed, and
+        /// tokens say what it was. An older program ends those too.
+        #[serde(default)]
+        tokens_only: bool,
     },
     /// Everything that was issued to a client up to and including a moment.
     Client {

@@ -18,12 +18,20 @@ pub enum Topic {
     Keys,
     /// What nodes vouch for, again and again.
     Heartbeats,
+    /// How tokens are used.
+    TokenUpdates,
 }
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Events, Self::Revocations, Self::Invalidations, Self::Keys, Self::Heartbeats];
+    pub const ALL: [Self; 6] = [
+        Self::Events,
+        Self::Revocations,
+        Self::Invalidations,
+        Self::Keys,
+        Self::Heartbeats,
+        Self::TokenUpdates,
+    ];
 
     /// The name on the bus. Those of events and invalidations are a promise to whoever subscribes
     /// outside.
@@ -35,6 +43,7 @@ impl Topic {
             Self::Invalidations => "cache-invalidation",
             Self::Keys => "auth-keys",
             Self::Heartbeats => "auth-heartbeats",
+            Self::TokenUpdates => "token_update",
         }
     }
 }

@@ -172,7 +172,7 @@ async fn still_counts(
             || gate.staleness(freshness, now).is_some_and(|age| age <= MOST_STALE),
             || match caller {
                 Caller::Token(token) => gate.realm.check(token),
-                Caller::Session(session) => gate.realm.check_claims(&session.claims, None, ""),
+                Caller::Session(session) => gate.realm.check_grant(&session.claims, None, ""),
             },
         )
     };
@@ -189,6 +189,9 @@ async fn still_counts(
     counted.duration.observe(gate.node.elapsed(began));
     counted.count.inc();
     if revoked.is_some() {
+        if let (Some(usage), Caller::Token(token)) = (&gate.usage, caller) {
+            usage.refused(&token.claims().jti);
+        }
         return Err(Refusal::invalid_token("token_revoked", "the token has been taken back"));
     }
     let passes = fresh

@@ -10,7 +10,7 @@ use crate::{
     decision_log::{DecisionLog, Mode, Outcome, Record},
     gate::Gate,
     metrics::OfService,
-    passport::Passport,
+    passport::{Caller, Passport},
     phase::decide::Decided,
     refusal::{Refusal, Refused},
     trace::{Name, trace_of},
@@ -108,8 +108,12 @@ impl Trail {
         }
     }
 
-    pub(crate) const fn note_passed(&mut self) {
+    pub(crate) fn note_passed(&mut self) {
         self.passed = true;
+        let (Some(usage), Some(service)) = (&self.gate.usage, &self.service) else { return };
+        if let Some(Caller::Token(token)) = self.passport.as_deref().map(|it| &it.caller) {
+            usage.used(&token.claims().jti, service);
+        }
     }
 
     pub(crate) fn note_refused(&mut self, refusal: &Refusal) {

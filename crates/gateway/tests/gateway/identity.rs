@@ -232,6 +232,7 @@ fn what_is_taken_back_is_refused_by_the_next_request_of_the_same_connection() {
         |claims: &serde_json::Value| Target::Subject {
             sub: claims["sub"].as_str().unwrap().to_owned(),
             up_to: tegata_core::Timestamp::from_secs(claims["iat"].as_u64().unwrap()),
+            tokens_only: false,
         },
         |claims: &serde_json::Value| Target::Client {
             client: ClientId::new("app").unwrap(),
@@ -292,7 +293,11 @@ fn while_revocations_cannot_be_learnt_each_route_follows_its_mode() {
     world.clock.advance(Duration::from_secs(900 - 65 - 60));
     assert_eq!(old("/echo/x").0, 200);
     // What is known is refused, stale or not.
-    world.revoke(Target::Subject { sub: "usr_alice".into(), up_to: world.now() });
+    world.revoke(Target::Subject {
+        sub: "usr_alice".into(),
+        up_to: world.now(),
+        tokens_only: false,
+    });
     assert_eq!(old("/available/x"), (401, Some("token_revoked".into())));
 }
 

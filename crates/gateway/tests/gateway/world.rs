@@ -17,8 +17,8 @@ use tegata_core::{
 use tegata_gateway::{Config, DecisionLog, Gateway, Metrics, Parts, SessionCheck};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap};
 use tegata_token::{
-    AccessToken, Algorithm, Expected, ExpectedAudience, KeySet, Memory, SigningKey, Verifier,
-    VerifyingKey, View, jws,
+    AccessToken, Algorithm, Expected, ExpectedAudience, KeySet, Memory, SigningKey, Usage,
+    Verifier, VerifyingKey, View, jws,
     revocation::{Entry, Target},
 };
 
@@ -136,6 +136,7 @@ impl Plan {
             sessions: self.sessions,
             decisions: self.decisions,
             metrics: Metrics::register(&mut registry),
+            usage: Some(Arc::new(Usage::new(node.clone()))),
             parting: Parting::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value, json};
 use tegata_core::{
-    Batch, CommitRefused, Event, EventType, Expect, Node, Realm, Records, StoreError, Stored as _,
-    UserId, Versioned,
+    Batch, BoxFuture, CommitRefused, Event, EventType, Expect, Node, Realm, Records, StoreError,
+    Stored as _, UserId, Versioned,
     port::Page,
     repository::{self, load},
 };
@@ -21,6 +21,19 @@ const ATTEMPTS: u32 = 16;
 pub struct Users {
     node: Node,
     records: Arc<dyn Records>,
+    narrowing: Option<Arc<dyn Narrowing>>,
+}
+
+/// Makes it known that people may do less than before. Whoever owns the revocation log gives this.
+pub trait Narrowing: Send + Sync {
+    /// Commits `batch` together with the word that tokens of this user that were issued until now say too
+    /// much. When this answers `Ok`, it is durable, and none of them is accepted on this node.
+    fn commit<'a>(
+        &'a self,
+        batch: Batch,
+        user: &'a UserId,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<(), CommitRefused>>;
 }
 
 /// Why a user was not registered.
@@ -52,7 +65,14 @@ impl Users {
     /// The registry in `records`.
     #[must_use]
     pub fn new(node: Node, records: Arc<dyn Records>) -> Self {
-        Self { node, records }
+        Self { node, records, narrowing: None }
+    }
+
+    /// The same, telling of everybody who may do less than before.
+    #[must_use]
+    pub fn telling(mut self, narrowing: Arc<dyn Narrowing>) -> Self {
+        self.narrowing = Some(narrowing);
+        self
     }
 
     /// Registers a user, with its name, its password if it has one, and the event. `by` is who
@@ -239,7 +259,13 @@ impl Users {
                 ],
             );
             let batch = Batch::new(realm.clone()).with(before.replace(&user)).journal(&event);
-            match self.records.commit(batch).await {
+            // Who may do more keeps what they have; who may do less does not.
+            let less = !user.roles.is_superset(&before.value.roles);
+            let committed = match self.narrowing.as_ref().filter(|_| less) {
+                Some(narrowing) => narrowing.commit(batch, id, by).await,
+                None => self.records.commit(batch).await,
+            };
+            match committed {
                 Ok(()) => return Ok(user),
                 Err(CommitRefused::Conflict { .. }) => {}
                 Err(CommitRefused::Store(error)) => return Err(error.into()),

@@ -214,7 +214,7 @@ impl Provider {
             ..Claims::default()
         };
         let view = self.revoker().view().realm(self.realm());
-        view.session_ended(open.session.as_str()) || view.check_claims(&claims, None, "").is_some()
+        view.session_ended(open.session.as_str()) || view.check_grant(&claims, None, "").is_some()
     }
 
     /// A code was presented again: whatever it gave is taken back (RFC 6749 §4.1.2).

@@ -62,7 +62,7 @@ impl Provider {
             iat: family.started.secs(),
             ..Claims::default()
         };
-        if self.revoker().view().realm(realm).check_claims(&claims, None, "").is_some() {
+        if self.revoker().view().realm(realm).check_grant(&claims, None, "").is_some() {
             return Ok(None);
         }
         // A family ends with its session, by whatever it ends.

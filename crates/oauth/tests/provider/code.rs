@@ -181,7 +181,7 @@ async fn a_code_issued_before_a_kill_switch_gives_nothing_after_it() {
         let target = if client {
             Target::Client { client: web.id.clone(), up_to: at }
         } else {
-            Target::Subject { sub: world.user.id.to_string(), up_to: at }
+            Target::Subject { sub: world.user.id.to_string(), up_to: at, tokens_only: false }
         };
         commit(&world, target).await;
         after(&world.clock, 5);
@@ -196,7 +196,11 @@ async fn whoever_signs_in_in_the_second_of_a_kill_switch_can_go_on() {
     let world = World::new().await;
     let web = world.web().await;
     let at = world.node.now() + std::time::Duration::from_millis(200);
-    commit(&world, Target::Subject { sub: world.user.id.to_string(), up_to: at }).await;
+    commit(
+        &world,
+        Target::Subject { sub: world.user.id.to_string(), up_to: at, tokens_only: false },
+    )
+    .await;
     // The sign-in counts from the next second, as the sign-in page makes it.
     let mut who = world.signed_in();
     who.auth_time = tegata_core::Timestamp::from_secs(at.secs() + 1);

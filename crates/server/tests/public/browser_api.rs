@@ -379,7 +379,11 @@ async fn signing_in_right_after_everything_was_taken_back_works() {
     bench.advance(5);
     let now = bench.provider.node().now();
     let entry = Entry {
-        target: Target::Subject { sub: bench.alice.id.as_str().to_owned(), up_to: now },
+        target: Target::Subject {
+            sub: bench.alice.id.as_str().to_owned(),
+            up_to: now,
+            tokens_only: false,
+        },
         places: Vec::new(),
         at: now,
         until: now + std::time::Duration::from_secs(86_400),

@@ -60,7 +60,7 @@ impl SealedFeed {
 /// Whether messages of a topic are sealed.
 const fn is_sealed(topic: Topic) -> bool {
     match topic {
-        Topic::Revocations | Topic::Keys | Topic::Heartbeats => true,
+        Topic::Revocations | Topic::Keys | Topic::Heartbeats | Topic::TokenUpdates => true,
         Topic::Events | Topic::Invalidations => false,
     }
 }

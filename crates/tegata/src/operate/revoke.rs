@@ -108,14 +108,14 @@ pub(super) async fn client(
 ) -> Result<String, String> {
     let now = moment(composed);
     let target = Target::Client { client: id.clone(), up_to: now };
-    let own = Target::Subject { sub: id.as_str().to_owned(), up_to: now };
+    let own = Target::Subject { sub: id.as_str().to_owned(), up_to: now, tokens_only: false };
     commit(composed, vec![target, own], ("client_id", id.as_str()), order).await?;
     Ok(now.to_string())
 }
 
 async fn subject(composed: &Composed, sub: &str, order: &Order) -> Result<String, String> {
     let now = moment(composed);
-    let target = Target::Subject { sub: sub.to_owned(), up_to: now };
+    let target = Target::Subject { sub: sub.to_owned(), up_to: now, tokens_only: false };
     commit(composed, vec![target], ("user_id", sub), order).await?;
     Ok(now.to_string())
 }

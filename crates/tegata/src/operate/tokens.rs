@@ -3,6 +3,8 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
+use tegata_token::usage::TokenUse;
+
 use super::{Refused, text};
 use crate::compose::Composed;
 
@@ -47,8 +49,22 @@ pub(super) async fn inspect(composed: &Composed, token: &str) -> Result<Value, R
     // What cannot be read is not a token, and is not shown: it may be a password.
     let Some((header, claims)) = read(token) else { return Err(standing.into()) };
     let kind = header.get("typ").and_then(Value::as_str).map(kind);
-    let told = json!({"kind": kind, "standing": standing, "header": header, "claims": claims});
+    let mut told = json!({"kind": kind, "standing": standing, "header": header, "claims": claims});
+    let known = claims.get("jti").and_then(Value::as_str).and_then(|jti| composed.usage.of(jti));
+    if let (Some(known), Some(members)) = (known, told.as_object_mut()) {
+        members.insert("use".to_owned(), used(&known));
+    }
     if counts { Ok(told) } else { Err(Refused { why: standing, done: Some(told) }) }
+}
+
+/// How a token is used, as far as this node knows.
+fn used(known: &TokenUse) -> Value {
+    json!({
+        "revoked": known.revoked.is_raised(),
+        "last_used": known.last_used.get().map(ToString::to_string),
+        "usage_count": known.usage_count.total(),
+        "service": known.service.get(),
+    })
 }
 
 /// The header and the claims of a token, whoever signed it.

@@ -37,6 +37,8 @@ fn a_server_that_stops_says_so_and_lets_nobody_new_in_while_requests_end() {
         write!(late, "GET {path} HTTP/1.1\r\nHost: localhost:8000\r\n\r\n").unwrap();
         if port == ports.gateway {
             let (mut service, _) = upstream.accept().unwrap();
+            let mut request = [0; 4096];
+            assert!(service.read(&mut request).unwrap() > 0);
             service.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
         }
         let mut answer = String::new();

@@ -1,8 +1,9 @@
 //! `tegata revoke` and `tegata session end`: what they say is what they did.
 
 use serde_json::json;
+use tegata_engines::EchoServer;
 
-use crate::{Place, body, part, sign_in};
+use crate::{CONFIGURATION, Place, body, part, sign_in};
 
 #[test]
 fn a_name_that_nobody_has_is_not_said_to_be_taken_back() {
@@ -93,4 +94,63 @@ fn a_reason_is_given_and_a_token_may_come_from_standard_input() {
     }
     let (code, said) = place.given("nonsense\n", &["revoke", "--token", "-", "--reason", "test"]);
     assert_eq!(code, Some(1), "{said}");
+}
+
+#[test]
+fn a_role_that_is_withdrawn_does_not_count_in_any_token_of_before() {
+    let echo = EchoServer::start();
+    let place = Place::new();
+    let declared = format!(
+        "{CONFIGURATION}[[service]]\nname = \"vault\"\nupstreams = [\"http://127.0.0.1:{}\"]\n\
+         roles = [\"admin\"]\n",
+        echo.port()
+    );
+    place.write("tegata.toml", &declared);
+    place.add_user("alice");
+    let alice = |roles: &str| {
+        place.write("alice.toml", &format!("[[user]]\nusername = \"alice\"\nroles = [{roles}]\n"));
+        place.json(&["apply", "alice.toml"])
+    };
+    alice("\"admin\", \"customer\"");
+    let server = place.serve();
+    let ports = server.ports();
+    let (status, answer) = sign_in(ports.public, "correct horse battery staple", "");
+    assert_eq!(status, 200, "{answer}");
+    let cookies: Vec<_> = answer
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"))
+        .filter_map(|(_, value)| value.split(';').next())
+        .collect();
+    let (token, cookies) = (body(&answer)["access_token"].clone(), cookies.join("; "));
+    let token = token.as_str().unwrap();
+    let with = |header: &str| {
+        crate::ask(ports.gateway, &format!("GET /vault/x HTTP/1.1\r\n{header}"), "").0
+    };
+    let (by_token, by_session) =
+        (format!("Authorization: Bearer {token}"), format!("Cookie: {cookies}"));
+    assert_eq!((with(&by_token), with(&by_session)), (200, 200));
+    // Who may do more keeps what they have.
+    alice("\"admin\", \"customer\", \"auditor\"");
+    assert_eq!((with(&by_token), with(&by_session)), (200, 200));
+    alice("\"customer\"");
+    // The token said too much; the session goes on, and may do less.
+    assert_eq!((with(&by_token), with(&by_session)), (401, 403));
+    let csrf = body(&answer)["csrf_token"].as_str().unwrap().to_owned();
+    let head = format!(
+        "POST /api/auth/refresh HTTP/1.1\r\nOrigin: http://localhost:8000\r\nCookie: {cookies}\r\n\
+         X-CSRF-Token: {csrf}"
+    );
+    let (status, refreshed) = crate::ask(ports.public, &head, "");
+    assert_eq!(status, 200, "{refreshed}");
+    let fresh = body(&refreshed)["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(part(&fresh, 1)["roles"], json!(["customer"]));
+    assert_eq!(with(&format!("Authorization: Bearer {fresh}")), 403);
+    server.stop();
+    // Nor after a restart.
+    let server = place.serve();
+    let port = server.ports().gateway;
+    let head = format!("GET /vault/x HTTP/1.1\r\n{by_token}");
+    assert_eq!(crate::ask(port, &head, "").0, 401);
+    server.stop();
 }

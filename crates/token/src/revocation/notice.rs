@@ -71,6 +71,8 @@ pub struct TakenBack {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     subjects: Names,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    permissions: Names,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     clients: Names,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     keys: Names,
@@ -146,6 +148,7 @@ impl TakenBack {
             families: names(&view.families),
             sessions: names(&view.sessions),
             subjects: names(&view.subjects),
+            permissions: names(&view.permissions),
             clients: names(&view.clients),
             keys: names(&view.keys),
         }
@@ -166,6 +169,7 @@ impl TakenBack {
             (&view.families, &self.families),
             (&view.sessions, &self.sessions),
             (&view.subjects, &self.subjects),
+            (&view.permissions, &self.permissions),
             (&view.clients, &self.clients),
             (&view.keys, &self.keys),
         ] {

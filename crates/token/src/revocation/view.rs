@@ -376,6 +376,7 @@ pub struct RealmView {
     pub(super) families: Marks,
     pub(super) sessions: Marks,
     pub(super) subjects: Marks,
+    pub(super) permissions: Marks,
     pub(super) clients: Marks,
     pub(super) keys: Marks,
     /// What may have been taken back. Of these there is none in the common case.
@@ -398,6 +399,22 @@ impl RealmView {
         place: Option<StatusIndex>,
         kid: &str,
     ) -> Option<Revoked> {
+        self.check_grant(claims, place, kid).or_else(|| {
+            let says_too_much = |it: &Self| it.permissions.covers(&claims.sub, claims.iat);
+            let so = says_too_much(self) || self.perhaps().is_some_and(|it| says_too_much(&it));
+            so.then_some(Revoked::Subject)
+        })
+    }
+
+    /// The same for what does not say what its holder may do, because that is read anew each time: a
+    /// session, a family, a code. They go on when that changes.
+    #[must_use]
+    pub fn check_grant(
+        &self,
+        claims: &Claims,
+        place: Option<StatusIndex>,
+        kid: &str,
+    ) -> Option<Revoked> {
         if place.is_some_and(|place| self.is_listed(place)) {
             return Some(Revoked::Token);
         }
@@ -415,7 +432,7 @@ impl RealmView {
         ]
         .into_iter()
         .find_map(|(marks, key, by)| some(marks, key).then_some(by))
-        .or_else(|| self.perhaps()?.check_claims(claims, place, kid))
+        .or_else(|| self.perhaps()?.check_grant(claims, place, kid))
     }
 
     fn perhaps(&self) -> Option<Arc<Self>> {
@@ -433,6 +450,22 @@ impl RealmView {
     #[must_use]
     pub fn list(&self, id: ListId) -> Option<Arc<StatusBits>> {
         self.lists.load().get(&id).cloned()
+    }
+
+    /// The first second in which a token for this subject may begin: as [`Self::earliest_issue`], and no
+    /// earlier than what the subject may do was changed.
+    #[must_use]
+    pub fn earliest_token(&self, sub: &str) -> u64 {
+        let changed = self.permissions.up_to(sub).map_or(0, |up_to| up_to.secs() + 1);
+        self.earliest_issue(sub, None).max(changed)
+    }
+
+    /// Whether what a subject may do was changed lately, so that only the latest of what is known of it
+    /// counts.
+    #[must_use]
+    pub fn has_changed(&self, sub: &str) -> bool {
+        self.permissions.up_to(sub).is_some()
+            || self.perhaps().is_some_and(|perhaps| perhaps.has_changed(sub))
     }
 
     /// The first second in which a token for this subject and client is not covered by what was
@@ -461,7 +494,10 @@ impl RealmView {
             Target::Token(jti) => self.tokens.mark(jti.as_str(), always, entry.until),
             Target::Family(family) => self.families.mark(family.as_str(), always, entry.until),
             Target::Session(session) => self.sessions.mark(session.as_str(), always, entry.until),
-            Target::Subject { sub, up_to } => self.subjects.mark(sub, *up_to, entry.until),
+            Target::Subject { sub, up_to, tokens_only } => {
+                let marks = if *tokens_only { &self.permissions } else { &self.subjects };
+                marks.mark(sub, *up_to, entry.until)
+            }
             Target::Client { client, up_to } => {
                 self.clients.mark(client.as_str(), *up_to, entry.until)
             }
@@ -506,6 +542,7 @@ impl RealmView {
             &self.families,
             &self.sessions,
             &self.subjects,
+            &self.permissions,
             &self.clients,
             &self.keys,
         ] {

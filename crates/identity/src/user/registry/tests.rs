@@ -167,3 +167,44 @@ async fn lists_users_page_by_page() {
     assert_eq!(seen.len(), 5);
     assert!(seen.is_sorted_by(|a, b| a.id < b.id));
 }
+
+/// Notes who may do less.
+#[derive(Default)]
+struct Noted {
+    who: parking_lot::Mutex<Vec<UserId>>,
+    records: parking_lot::Mutex<Option<Arc<dyn Records>>>,
+}
+
+impl Narrowing for Noted {
+    fn commit<'a>(
+        &'a self,
+        batch: Batch,
+        user: &'a UserId,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<(), CommitRefused>> {
+        let records = self.records.lock().clone().unwrap();
+        Box::pin(async move {
+            records.commit(batch).await?;
+            self.who.lock().push(user.clone());
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test]
+async fn it_is_told_who_may_do_less_and_of_nobody_else() {
+    let bed = Bed::new();
+    let noted = Arc::new(Noted::default());
+    *noted.records.lock() = Some(bed.records.clone());
+    let users = bed.users.clone().telling(noted.clone());
+    let alice = bed.user("alice", None).await;
+    let change = async |change: RoleChange| {
+        users.change_roles(&bed.realm, &alice.id, &change, "root").await.unwrap();
+        noted.who.lock().len()
+    };
+    assert_eq!(change(RoleChange::Grant(roles(&["admin"]))).await, 0);
+    assert_eq!(change(RoleChange::Withdraw(roles(&["auditor"]))).await, 0);
+    assert_eq!(change(RoleChange::Withdraw(roles(&["admin"]))).await, 1);
+    assert_eq!(change(RoleChange::Set(roles(&["admin"]))).await, 2);
+    assert_eq!(noted.who.lock().as_slice(), [alice.id.clone(), alice.id]);
+}

@@ -54,7 +54,10 @@ impl Bench {
         let target = match self.any(7) {
             0 => Target::Family(FamilyId::generate(Epoch::FIRST, later, &entropy)),
             1 => Target::Session(SessionId::generate(Epoch::FIRST, later, &entropy)),
-            2 => Target::Subject { sub: format!("usr_{}", self.any(9)), up_to: now },
+            2 => {
+                let (sub, tokens_only) = (format!("usr_{}", self.any(9)), self.any(2) == 0);
+                Target::Subject { sub, up_to: now, tokens_only }
+            }
             3 => Target::Client { client: ClientId::new("web").unwrap(), up_to: now },
             4 => Target::Key(KeyId::new(&format!("key-{}", self.any(4))).unwrap()),
             _ => Target::Token(TokenId::generate(Epoch::FIRST, &entropy)),

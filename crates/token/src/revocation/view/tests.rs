@@ -55,7 +55,11 @@ impl Bench {
 
 #[test]
 fn refuses_by_every_name_a_token_has() {
-    let sub = |bench: &Bench| Target::Subject { sub: "usr_1".into(), up_to: bench.clock.now() };
+    let sub = |bench: &Bench| Target::Subject {
+        sub: "usr_1".into(),
+        up_to: bench.clock.now(),
+        tokens_only: false,
+    };
     let client =
         |bench: &Bench| Target::Client { client: "web".parse().unwrap(), up_to: bench.clock.now() };
     type Makes<'a> = &'a dyn Fn(&Bench) -> Target;
@@ -119,7 +123,7 @@ fn realms_do_not_touch_each_other() {
 fn everything_up_to_a_moment_spares_what_is_issued_after() {
     let bench = Bench::new();
     let up_to = bench.clock.now() + Duration::from_millis(500);
-    bench.apply(Target::Subject { sub: "usr_1".into(), up_to }, vec![]);
+    bench.apply(Target::Subject { sub: "usr_1".into(), up_to, tokens_only: false }, vec![]);
     let issued = |iat| Claims { iat, ..bench.claims() };
     let second = up_to.secs();
     assert_eq!(bench.check(&issued(second), None), Some(Revoked::Subject));
@@ -128,7 +132,10 @@ fn everything_up_to_a_moment_spares_what_is_issued_after() {
     assert_eq!(view.earliest_issue("usr_1", Some("web")), second + 1);
     assert_eq!(view.earliest_issue("usr_2", Some("web")), 0);
     // An earlier mark that arrives later changes nothing.
-    bench.apply(Target::Subject { sub: "usr_1".into(), up_to: Timestamp::from_secs(1) }, vec![]);
+    bench.apply(
+        Target::Subject { sub: "usr_1".into(), up_to: Timestamp::from_secs(1), tokens_only: false },
+        vec![],
+    );
     assert_eq!(bench.check(&issued(second), None), Some(Revoked::Subject));
 }
 
@@ -138,7 +145,14 @@ fn order_and_repetition_do_not_matter() {
         vec![
             bench.entry(Target::Token(TokenId::new("1.a").unwrap()), vec![]),
             bench.entry(Target::Token(TokenId::new("1.b").unwrap()), vec![bench.place(1)]),
-            bench.entry(Target::Subject { sub: "usr_1".into(), up_to: bench.clock.now() }, vec![]),
+            bench.entry(
+                Target::Subject {
+                    sub: "usr_1".into(),
+                    up_to: bench.clock.now(),
+                    tokens_only: false,
+                },
+                vec![],
+            ),
             bench.entry(Target::Family(FamilyId::new("1.9.f").unwrap()), vec![bench.place(2)]),
         ]
     };
@@ -243,4 +257,37 @@ fn what_is_pushed_is_applied_and_what_is_no_message_or_too_large_is_not() {
 fn says_that_it_is_stale_until_the_log_has_been_read() {
     let bench = Bench::new();
     assert_eq!(bench.view.staleness(), None);
+}
+
+#[test]
+fn who_may_do_less_keeps_the_session_and_no_token_of_before() {
+    let bench = Bench::new();
+    let (claims, realm) = (bench.claims(), bench.view.realm(&bench.realm));
+    assert!(!realm.has_changed("usr_1") && realm.earliest_token("usr_1") == 0);
+    let up_to = bench.clock.now();
+    bench.apply(Target::Subject { sub: "usr_1".into(), up_to, tokens_only: true }, vec![]);
+    assert_eq!(bench.check(&claims, None), Some(Revoked::Subject));
+    assert_eq!(realm.check_grant(&claims, None, "key-1"), None);
+    assert!(realm.has_changed("usr_1") && !realm.has_changed("usr_2"));
+    // What is issued from then on begins where it counts.
+    assert_eq!(realm.earliest_issue("usr_1", None), 0);
+    let iat = realm.earliest_token("usr_1");
+    assert_eq!(bench.check(&Claims { iat, ..claims.clone() }, None), None);
+    // Everything is more than that.
+    bench.apply(Target::Subject { sub: "usr_1".into(), up_to, tokens_only: false }, vec![]);
+    assert_eq!(realm.check_grant(&claims, None, "key-1"), Some(Revoked::Subject));
+}
+
+#[test]
+fn an_entry_of_before_there_were_changes_of_permissions_is_read_as_it_was_meant() {
+    #[derive(serde::Serialize)]
+    enum OldTarget {
+        Subject { sub: String, up_to: Timestamp },
+    }
+    let bench = Bench::new();
+    let up_to = bench.clock.now();
+    let old = OldTarget::Subject { sub: "usr_1".into(), up_to };
+    let old = tegata_core::repository::encode(1, &old);
+    let new = Target::Subject { sub: "usr_1".into(), up_to, tokens_only: false };
+    assert_eq!(tegata_core::repository::decode_bytes::<Target>(1, &old).unwrap(), new);
 }

@@ -1,0 +1,152 @@
+use tegata_core::{ManualClock, SeededEntropy};
+
+use super::*;
+
+/// Nodes on one clock, and what becomes of what they tell.
+struct World {
+    clock: Arc<ManualClock>,
+    nodes: Vec<Usage>,
+    chance: u64,
+}
+
+impl World {
+    fn of(nodes: u64, seed: u64) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let node = |n| Node::with(clock.clone(), Arc::new(SeededEntropy::new(seed * 100 + n)));
+        let nodes = (0..nodes).map(|n| Usage::new(node(n))).collect();
+        Self { clock, nodes, chance: seed | 1 }
+    }
+
+    fn any(&mut self, below: u64) -> u64 {
+        self.chance ^= self.chance << 13;
+        self.chance ^= self.chance >> 7;
+        self.chance ^= self.chance << 17;
+        self.chance % below
+    }
+
+    /// Ten seconds pass; everybody tells, and is heard by whom `reaches` says.
+    fn round(&mut self, reaches: impl Fn(&mut Self, usize, usize) -> bool) {
+        self.clock.advance(FLUSHED);
+        for from in 0..self.nodes.len() {
+            for message in self.nodes[from].flush() {
+                for to in 0..self.nodes.len() {
+                    if to != from && reaches(self, from, to) {
+                        self.nodes[to].hear(&message);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn service(name: &str) -> Arc<str> {
+    name.into()
+}
+
+#[test]
+fn two_halves_that_were_apart_come_to_know_the_same() {
+    for seed in 1..40 {
+        let mut world = World::of(4, seed);
+        let mut uses = [0_u64; 5];
+        let mut work = |world: &mut World| {
+            for _ in 0..world.any(30) {
+                let node = usize::try_from(world.any(4)).unwrap();
+                let token = world.any(5);
+                if world.any(15) == 0 {
+                    world.nodes[node].refused(&format!("1.{token}"));
+                } else {
+                    uses[usize::try_from(token).unwrap()] += 1;
+                    let name = if world.any(2) == 0 { "orders" } else { "carts" };
+                    world.nodes[node].used(&format!("1.{token}"), &service(name));
+                }
+            }
+        };
+        // Apart, and messages are lost within the halves too.
+        for _ in 0..world.any(20) {
+            work(&mut world);
+            world.round(|world, from, to| from / 2 == to / 2 && world.any(3) > 0);
+        }
+        // Together again, in silence, for as long as the pause may be by then; one in three is lost.
+        for _ in 0..200 {
+            world.round(|world, _, _| world.any(3) > 0);
+        }
+        for (token, uses) in uses.iter().enumerate() {
+            let known: Vec<_> =
+                world.nodes.iter().map(|node| node.of(&format!("1.{token}"))).collect();
+            assert!(known.iter().all(|it| *it == known[0]), "seed {seed}: {known:?}");
+            let total = known[0].as_ref().map_or(0, |it| it.usage_count.total());
+            assert_eq!(total, *uses, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn what_is_told_is_little_where_nothing_happens() {
+    let mut world = World::of(2, 3);
+    for token in 0..100 {
+        world.nodes[0].used(&format!("1.{token}"), &service("orders"));
+    }
+    let mut told = 0;
+    for _ in 0..180 {
+        world.clock.advance(FLUSHED);
+        told += world.nodes[0].flush().len();
+    }
+    // Half an hour: after 0, 10, 30, 70, 150, 310, 630 and 1,270 s, in two messages each.
+    assert_eq!(told, 16);
+    world.round(|_, _, _| true);
+}
+
+#[test]
+fn the_last_service_is_that_of_the_last_use_whoever_noted_it() {
+    let mut world = World::of(2, 5);
+    world.nodes[0].used("1.a", &service("orders"));
+    world.round(|_, _, _| true);
+    // Another node, whose use is later because it has heard of the first.
+    world.nodes[1].used("1.a", &service("carts"));
+    world.round(|_, _, _| true);
+    for node in &world.nodes {
+        let known = node.of("1.a").unwrap();
+        assert_eq!(known.service.get().map(String::as_str), Some("carts"));
+        assert_eq!((known.usage_count.total(), known.usage_count.processes()), (2, 2));
+        assert!(!known.revoked.is_raised());
+    }
+    world.nodes[0].refused("1.a");
+    world.round(|_, _, _| true);
+    assert!(world.nodes[1].of("1.a").unwrap().revoked.is_raised());
+}
+
+#[test]
+fn an_hour_after_its_last_use_a_token_is_forgotten_everywhere() {
+    let mut world = World::of(2, 7);
+    world.nodes[0].used("1.a", &service("orders"));
+    world.round(|_, _, _| true);
+    let late = world.nodes[0].flush();
+    for _ in 0..359 {
+        world.round(|_, _, _| true);
+        assert!(world.nodes.iter().any(|node| node.of("1.a").is_some()) || late.is_empty());
+    }
+    for _ in 0..3 {
+        world.round(|_, _, _| true);
+    }
+    assert!(world.nodes.iter().all(|node| node.of("1.a").is_none()));
+}
+
+#[test]
+fn what_is_not_ours_changes_nothing_and_memory_is_bounded() {
+    let world = World::of(1, 9);
+    let node = &world.nodes[0];
+    for bytes in [&b""[..], b"nonsense", &[0x92; 300], &vec![0; LONGEST + 1]] {
+        node.hear(bytes);
+    }
+    assert_eq!(node.held.lock().len(), 0);
+    for token in 0..2 * MOST {
+        node.used(&format!("1.{token}"), &service("orders"));
+    }
+    assert!(!node.flush().is_empty());
+    assert!(node.held.lock().len() <= MOST);
+    // Who is known is noted all the same.
+    let known = node.held.lock().keys().next().unwrap().clone();
+    node.used(&known, &service("orders"));
+    let _ = node.flush();
+    assert_eq!(node.of(&known).unwrap().usage_count.total(), 2);
+}
