@@ -112,9 +112,11 @@ fn two_nodes_that_could_not_hear_each_other_come_to_know_the_same_of_a_token() {
     assert_eq!(stage::revoke(&mut stage.public(0), &token).unwrap().status, 200);
     let refused = stage::call(&mut stage.gateway(0), "/bounded", &token).unwrap();
     assert_eq!(refused.status, 401);
-    let standing = |node: usize| {
-        let output = stage.cluster().member(node).node.run(&["token", "inspect", &token]);
-        String::from_utf8_lossy(&output.stdout).contains("revoked  true")
+    let is_revoked = |node: usize| {
+        let inspect = ["token", "inspect", &token, "--format", "json"];
+        let output = stage.cluster().member(node).node.run(&inspect);
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        told["use"]["revoked"] == true
     };
-    assert!(until(Duration::from_secs(60), || standing(0) && standing(1)).is_some());
+    assert!(until(Duration::from_secs(60), || is_revoked(0) && is_revoked(1)).is_some());
 }
