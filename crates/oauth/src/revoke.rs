@@ -60,7 +60,7 @@ impl Provider {
         // Tokens of this issuer have ids of this issuer's making.
         let Ok(jti) = TokenId::new(&claims.jti) else { return Ok(()) };
         let view = self.revoker().view().realm(self.realm());
-        if view.check(token).is_some() {
+        if view.has_taken_back(token) {
             return Ok(());
         }
         let now = self.node().now();

@@ -77,7 +77,7 @@ impl App {
         }
         let value = caller.cookie(self, CookieName::Session).unwrap_or_default();
         match self.sessions().of_cookie(self.realm(), value).await? {
-            Some(session) => self.sessions().find(self.realm(), &session.id).await,
+            Some(session) => self.sessions().unended(self.realm(), &session.id).await,
             None => Ok(None),
         }
     }

@@ -199,6 +199,22 @@ impl Sessions {
         Ok(alive.then_some(session))
     }
 
+    /// The session with this handle, if it is to be ended: its record says that it goes on. That it is
+    /// refused all the same, because nobody knows at the moment whether it was ended, is no reason to say
+    /// that it has.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn unended(
+        &self,
+        realm: &Realm,
+        sid: &SessionId,
+    ) -> Result<Option<Session>, StoreError> {
+        let (now, found) = (self.node.now(), self.load(realm, sid).await?);
+        let goes_on = |session: &Session| session.ended.is_none() && !session.is_over(now);
+        Ok(found.map(|found| found.value).filter(goes_on))
+    }
+
     /// The session of a cookie that is genuine, whatever its generation, its standing and whoever
     /// presents it: enough to end it, and for nothing else. `None`: there is none, or the cookie is
     /// not genuine.

@@ -9,6 +9,7 @@ use crate::{
     stage::Stage,
 };
 
+mod r01_everything;
 mod x01_redis_broken;
 mod x05_postgres_away;
 mod x06_answers_lost;
@@ -24,6 +25,13 @@ mod x25_garbage_heard;
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
+    on(
+        "r1-everything",
+        "Redis, NATS, PostgreSQL and nodes break in turn, while tokens are taken back as fast as they \
+         can be: nothing acknowledged is lost",
+        three_nodes_on_all,
+        r01_everything::round,
+    ),
     on(
         "x1-redis-killed",
         "a primary of a Redis cluster is killed: calls go on, nothing acknowledged is lost",
@@ -174,6 +182,10 @@ fn two_nodes(round: &Round) -> Plan {
 
 fn three_nodes(round: &Round) -> Plan {
     Plan::new(&round.program, 3)
+}
+
+fn three_nodes_on_all(round: &Round) -> Plan {
+    Plan { nodes: 3, ..on_redis_cluster(round) }
 }
 
 /// On NATS, so that nodes of both builds also hear each other.

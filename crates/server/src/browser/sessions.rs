@@ -45,7 +45,7 @@ pub(crate) async fn end(
     let own = &passage.session;
     let sid = SessionId::new(&id).ok();
     let found = match &sid {
-        Some(sid) => app.sessions().find(app.realm(), sid).await?,
+        Some(sid) => app.sessions().unended(app.realm(), sid).await?,
         None => None,
     };
     // Somebody else's session is not there.

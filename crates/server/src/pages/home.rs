@@ -69,7 +69,7 @@ async fn end_one(app: &App, visit: &Visit, request: Request) -> Result<Response,
     }
     let sid = fields.one("sid").and_then(|sid| SessionId::new(sid).ok());
     if let Some(sid) = sid
-        && let Some(other) = app.sessions().find(app.realm(), &sid).await?
+        && let Some(other) = app.sessions().unended(app.realm(), &sid).await?
         && other.user == session.user
     {
         app.end_session(&sid, &session.user).await?;

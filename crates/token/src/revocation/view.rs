@@ -399,17 +399,43 @@ impl RealmView {
         place: Option<StatusIndex>,
         kid: &str,
     ) -> Option<Revoked> {
-        self.check_grant(claims, place, kid).or_else(|| {
-            let says_too_much = |it: &Self| it.permissions.covers(&claims.sub, claims.iat);
-            let so = says_too_much(self) || self.perhaps().is_some_and(|it| says_too_much(&it));
-            so.then_some(Revoked::Subject)
-        })
+        let so = || self.known_token(claims, place, kid);
+        so().or_else(|| self.perhaps()?.known_token(claims, place, kid))
+    }
+
+    /// Whether it is in the log that a token was taken back. What is refused because nobody knows whether
+    /// it is in the log may count again, so whoever asks for it to be taken back must not be told that it
+    /// is.
+    #[must_use]
+    pub fn has_taken_back<K>(&self, token: &Verified<K>) -> bool {
+        self.known_token(token.claims(), token.place(), token.kid().as_str()).is_some()
     }
 
     /// The same for what does not say what its holder may do, because that is read anew each time: a
     /// session, a family, a code. They go on when that changes.
     #[must_use]
     pub fn check_grant(
+        &self,
+        claims: &Claims,
+        place: Option<StatusIndex>,
+        kid: &str,
+    ) -> Option<Revoked> {
+        let so = || self.known_grant(claims, place, kid);
+        so().or_else(|| self.perhaps()?.known_grant(claims, place, kid))
+    }
+
+    fn known_token(
+        &self,
+        claims: &Claims,
+        place: Option<StatusIndex>,
+        kid: &str,
+    ) -> Option<Revoked> {
+        let says_too_much = || self.permissions.covers(&claims.sub, claims.iat);
+        let grant = self.known_grant(claims, place, kid);
+        grant.or_else(|| says_too_much().then_some(Revoked::Subject))
+    }
+
+    fn known_grant(
         &self,
         claims: &Claims,
         place: Option<StatusIndex>,
@@ -432,7 +458,6 @@ impl RealmView {
         ]
         .into_iter()
         .find_map(|(marks, key, by)| some(marks, key).then_some(by))
-        .or_else(|| self.perhaps()?.check_grant(claims, place, kid))
     }
 
     fn perhaps(&self) -> Option<Arc<Self>> {

@@ -5,7 +5,11 @@ use tegata_core::{
 };
 
 use super::*;
-use crate::revocation::Pushed;
+use crate::{
+    Algorithm, SigningKey, VerifyingKey, jws,
+    revocation::Pushed,
+    verifier::{AccessToken, Expected, ExpectedAudience, KeySet, Memory, Verifier},
+};
 
 struct Bench {
     clock: Arc<ManualClock>,
@@ -290,4 +294,32 @@ fn an_entry_of_before_there_were_changes_of_permissions_is_read_as_it_was_meant(
     let old = tegata_core::repository::encode(1, &old);
     let new = Target::Subject { sub: "usr_1".into(), up_to, tokens_only: false };
     assert_eq!(tegata_core::repository::decode_bytes::<Target>(1, &old).unwrap(), new);
+}
+
+#[test]
+fn what_is_refused_because_nobody_knows_is_not_said_to_be_taken_back() {
+    let bench = Bench::new();
+    let key = SigningKey::generate(Algorithm::Es256).unwrap();
+    let claims = Claims { iss: "https://a".into(), exp: u64::MAX >> 12, ..bench.claims() };
+    let text = jws::sign(&key, "at+jwt", &claims.to_json()).unwrap();
+    let expected = Expected {
+        issuer: "https://a".into(),
+        audience: ExpectedAudience::DangerAny,
+        leeway: Duration::ZERO,
+    };
+    let verifier = Verifier::<AccessToken>::new(expected, &Memory::default(), bench.clock.clone());
+    let public = VerifyingKey::from_jwk(key.jwk()).unwrap();
+    verifier.use_keys(KeySet::new(vec![Arc::new(public)]));
+    let token = verifier.verify(&text).unwrap();
+    let realm = bench.view.realm(&bench.realm);
+    let targets = [
+        Target::Token("1.a".parse().unwrap()),
+        Target::Subject { sub: "usr_1".into(), up_to: bench.clock.now(), tokens_only: true },
+    ];
+    for target in targets {
+        bench.view.apply_perhaps(&bench.realm, &bench.entry(target, vec![]));
+        assert!(realm.check(&token).is_some() && !realm.has_taken_back(&token));
+    }
+    bench.apply(Target::Token("1.a".parse().unwrap()), vec![]);
+    assert!(realm.has_taken_back(&token));
 }
