@@ -15,7 +15,7 @@ use clap::Args;
 use serde_json::Value;
 use tegata_faults::{Breaks, Round, Run, SCENARIOS, Scenario, report::Summary};
 
-use crate::{command, parts};
+use crate::{command, parts, tools};
 
 mod older;
 mod sqlite_kill;
@@ -93,6 +93,7 @@ pub fn run(asked: &Faults) -> Result<ExitCode> {
         chosen.retain(|scenario| scenario.name != UPGRADE);
     }
     parts::ensure(parts::FOR_TESTS)?;
+    tools::ensure()?;
     let run = Run {
         first: Round {
             program: program(asked.debug)?,

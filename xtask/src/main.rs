@@ -28,6 +28,7 @@ mod parts;
 mod rules;
 mod tally;
 mod test;
+mod tools;
 mod workspace;
 
 /// Builds, checks and tries Tegata.

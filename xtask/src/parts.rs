@@ -47,6 +47,18 @@ pub const FOR_TESTS: &[Part] = &[
         needed_by: "the contract suite of tegata-store on NATS",
     },
     Part {
+        package: "npm",
+        program: "npm",
+        elsewhere: "/usr/bin",
+        needed_by: "the contract suite of tegata-store on DynamoDB: it installs dynalite",
+    },
+    Part {
+        package: "python3-venv",
+        program: "python3",
+        elsewhere: "/usr/bin",
+        needed_by: "the contract suite of tegata-store on DynamoDB: it installs moto",
+    },
+    Part {
         package: "prometheus",
         program: "prometheus",
         elsewhere: "/usr/bin",
@@ -99,6 +111,23 @@ pub fn ensure(parts: &[Part]) -> Result<()> {
         println!("missing: `{}`, needed by {}", part.package, part.needed_by);
     }
     let packages: Vec<_> = missing.iter().map(|part| part.package).collect();
+    bring(&packages)?;
+    match missing.iter().find(|part| !is_present(part)) {
+        Some(part) => bail!(
+            "`{}` is installed, but `{}` is neither on the path nor in `{}`",
+            part.package,
+            part.program,
+            part.elsewhere
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Brings packages of Debian: as root by installing them, otherwise by saying how.
+///
+/// # Errors
+/// They could not be installed.
+pub fn bring(packages: &[&str]) -> Result<()> {
     let by_hand = format!("apt-get install --yes --no-install-recommends {}", packages.join(" "));
     if find("apt-get", "/usr/bin").is_none() {
         bail!(
@@ -109,16 +138,7 @@ pub fn ensure(parts: &[Part]) -> Result<()> {
     if !is_root() {
         bail!("parts are missing: run `sudo {by_hand}`, then try again");
     }
-    install(&packages)?;
-    match missing.iter().find(|part| !is_present(part)) {
-        Some(part) => bail!(
-            "`{}` is installed, but `{}` is neither on the path nor in `{}`",
-            part.package,
-            part.program,
-            part.elsewhere
-        ),
-        None => Ok(()),
-    }
+    install(packages)
 }
 
 /// Installs packages without starting the services that they bring.

@@ -14,6 +14,7 @@ use crate::{
     command::{self, Stopwatch},
     parts::{self, FOR_TESTS},
     tally::{Reader, Said, Tally},
+    tools,
 };
 
 /// Runs the tests. The last line of the output is the plain one, also when something fails.
@@ -60,7 +61,7 @@ impl Report {
 
 /// Installs what is missing, builds, and runs the tests.
 pub fn execute(arguments: &[String]) -> Report {
-    let ready = parts::ensure(FOR_TESTS).and_then(|()| {
+    let ready = parts::ensure(FOR_TESTS).and_then(|()| tools::ensure()).and_then(|()| {
         // Built first, so that a terminal shows cargo's own progress.
         let (for_cargo, _) = split(arguments);
         command::succeed(cargo_test(for_cargo).arg("--no-run"))

@@ -7,10 +7,10 @@
 use std::{sync::Arc, time::Duration};
 
 use tegata_core::{
-    Batch, Breaker, BreakerLimits, BreakerState, Clock, CommitRefused, Ephemeral, Kind, Log, Realm,
-    Records, StoreError, Timestamp,
+    Backstop, Batch, Breaker, BreakerLimits, BreakerState, Clock, CommitRefused, Ephemeral, Kind,
+    Log, Realm, Records, StoreError, Timestamp,
     id::NodeId,
-    port::{BoxFuture, Held, Page, Pull, Put, Record, Sequenced, Space, Swap},
+    port::{BoxFuture, Held, Page, Pull, Put, Record, Sequenced, Space, Swap, Withdrawal},
 };
 use tokio::time::timeout;
 
@@ -259,6 +259,24 @@ impl<P: Records + ?Sized> Records for Guarded<P> {
     ) -> BoxFuture<'_, Result<u64, StoreError>> {
         // It may take long, and nobody waits for it.
         self.inner.purge(now, logs_before)
+    }
+}
+
+impl<P: Backstop + ?Sized> Backstop for Guarded<P> {
+    fn record<'a>(
+        &'a self,
+        realm: &'a Realm,
+        withdrawals: &'a [Withdrawal],
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.change(self.inner.record(realm, withdrawals)))
+    }
+
+    fn withdrawn<'a>(
+        &'a self,
+        realm: &'a Realm,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Withdrawal>, StoreError>> {
+        Box::pin(self.ask(self.inner.withdrawn(realm, key)))
     }
 }
 

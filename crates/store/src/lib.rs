@@ -1,10 +1,11 @@
-//! Adapters for the ports: memory, SQLite, PostgreSQL, NATS, Redis; decorators over them.
+//! Adapters for the ports: memory, SQLite, PostgreSQL, NATS, Redis, DynamoDB; decorators over them.
 //!
 //! | module | subject |
 //! |---|---|
 //! | [`memory`] | all ports but `Custody`, in one process |
 //! | [`redis`] | `Ephemeral` on Redis: alone, under Sentinels, as a cluster; `Feed` on its streams |
 //! | [`sql`] | `Records`, `Ephemeral`, `Backstop` on SQL databases |
+//! | `dynamodb` | `Backstop` on DynamoDB, with the feature of that name |
 //! | [`gossip`] | `Members` by gossip over sealed UDP |
 //! | [`nats`] | `Feed` on NATS |
 //! | [`cached`] | a decorator that keeps records near, and drops them when they change |
@@ -28,6 +29,8 @@ pub mod batched;
 pub mod cached;
 pub mod custody;
 mod declared;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 mod fan;
 pub mod gossip;
 pub mod guarded;
@@ -51,6 +54,8 @@ pub use apart::Apart;
 pub use batched::Batched;
 pub use cached::{Cached, CachedConfig};
 pub use custody::file::{FileCustody, RootKeyRefused};
+#[cfg(feature = "dynamodb")]
+pub use dynamodb::{DynamoBackstop, DynamoConfig, DynamoRefused};
 pub use gossip::{Gossip, GossipConfig, GossipRefused};
 pub use guarded::Guarded;
 pub use hedged::Hedged;

@@ -301,6 +301,41 @@ mod redis_streams {
     }
 }
 
+#[cfg(feature = "dynamodb")]
+mod dynamodb {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+        time::Duration,
+    };
+
+    use tegata_core::{Backstop, ManualClock, Secret};
+    use tegata_engines::{DynamoKind, DynamoServer};
+    use tegata_store::{DynamoBackstop, DynamoConfig, dynamodb::DynamoKeys};
+
+    use crate::contract::bed::Bed;
+
+    /// Two handles on a table of their own, each with connections of its own. Patient, as the machine
+    /// may be busy.
+    pub(crate) async fn backstop(kind: DynamoKind) -> Bed<dyn Backstop> {
+        static BEDS: AtomicU32 = AtomicU32::new(0);
+        let table = format!("bed-{}", BEDS.fetch_add(1, Ordering::SeqCst));
+        let url = DynamoServer::shared(kind).url(&table);
+        let patience = Duration::from_secs(60);
+        let keys = DynamoKeys::Given { id: "tester".into(), secret: Secret::new("none".into()) };
+        let config = DynamoConfig { connect: patience, call: patience, keys };
+        let clock = Arc::new(ManualClock::default());
+        let mut nodes = Vec::new();
+        for _ in 0..2 {
+            let opened = DynamoBackstop::open(&url, config.clone(), clock.clone()).await;
+            nodes.push(Arc::new(opened.unwrap()) as Arc<_>);
+        }
+        Bed::new(clock, nodes)
+    }
+}
+
 mod postgres {
     use std::{sync::Arc, time::Duration};
 
@@ -431,9 +466,10 @@ mod redis {
 mod decorated {
     use std::{sync::Arc, time::Duration};
 
-    use tegata_core::{BreakerLimits, Clock, Ephemeral, ManualClock, Records};
+    use tegata_core::{Backstop, BreakerLimits, Clock, Ephemeral, ManualClock, Records};
     use tegata_store::{
-        Batched, Cached, CachedConfig, Guarded, Hedged, MemoryEphemeral, MemoryFeed, MemoryRecords,
+        Batched, Cached, CachedConfig, Guarded, Hedged, MemoryBackstop, MemoryEphemeral,
+        MemoryFeed, MemoryRecords,
     };
 
     use crate::contract::{
@@ -459,6 +495,13 @@ mod decorated {
             cached.listens(true);
             Arc::new(cached) as Arc<dyn Records>
         };
+        Bed::new(clock.clone(), vec![handle(), handle()])
+    }
+
+    pub(crate) async fn backstop() -> Bed<dyn Backstop> {
+        let clock = Arc::new(ManualClock::default());
+        let inner = Arc::new(MemoryBackstop::new(clock.clone()));
+        let handle = || Arc::new(guarded(inner.clone(), clock.clone())) as Arc<dyn Backstop>;
         Bed::new(clock.clone(), vec![handle(), handle()])
     }
 
@@ -500,8 +543,17 @@ ephemeral_contract!(sealed_ephemeral, crate::sealed::ephemeral());
 feed_contract!(sealed_feed, crate::sealed::feed());
 custody_contract!(file_custody, crate::sealed::custody());
 
+#[cfg(feature = "dynamodb")]
+backstop_contract!(
+    dynalite_backstop,
+    crate::dynamodb::backstop(tegata_engines::DynamoKind::Dynalite)
+);
+#[cfg(feature = "dynamodb")]
+backstop_contract!(moto_backstop, crate::dynamodb::backstop(tegata_engines::DynamoKind::Moto));
+
 records_contract!(decorated_records, crate::decorated::records());
 ephemeral_contract!(decorated_ephemeral, crate::decorated::ephemeral());
+backstop_contract!(decorated_backstop, crate::decorated::backstop());
 
 feed_contract!(nats_feed, crate::nats::feed());
 

@@ -7,6 +7,7 @@
 //! | [`postgres`] | PostgreSQL |
 //! | [`redis`] | Redis: alone, under three Sentinels, and as a cluster |
 //! | [`nats`] | NATS with JetStream |
+//! | [`dynamodb`] | what stands in for DynamoDB |
 //! | [`prometheus`] | Prometheus, and `promtool` |
 //! | [`tegata`] | a node of Tegata |
 //! | [`echo`] | a service behind the gateway |
@@ -20,6 +21,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "what tests stand on fails by panicking")]
 
 pub mod cluster;
+pub mod dynamodb;
 pub mod echo;
 pub mod nats;
 pub mod postgres;
@@ -30,6 +32,7 @@ pub mod redis;
 pub mod tegata;
 
 pub use cluster::{Cluster, Dependencies, EventsKind, Member, Plan, Redis, RedisKind};
+pub use dynamodb::{DynamoKind, DynamoServer};
 pub use echo::EchoServer;
 pub use nats::NatsServer;
 pub use postgres::{PostgresDatabase, PostgresServer};
