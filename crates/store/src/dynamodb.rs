@@ -23,6 +23,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_credential_types::provider::error::CredentialsError;
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_sdk_dynamodb::{
     Client,
     config::{
@@ -30,6 +31,7 @@ use aws_sdk_dynamodb::{
         StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
     },
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{StreamExt as _, stream};
 use tegata_core::{
     Backstop, Clock, Realm, Secret, StoreError,
@@ -144,6 +146,13 @@ impl fmt::Debug for DynamoBackstop {
 }
 
 impl DynamoBackstop {
+    /// What tells this table from all others, in letters, digits, `-` and `_`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let hash = digest(&SHA256, self.address.to_string().as_bytes());
+        format!("dynamodb-{}", URL_SAFE_NO_PAD.encode(hash))
+    }
+
     /// Looks at the table. Where it is on this machine and missing, it is made. That nobody answers is
     /// no refusal: calls fail until somebody does.
     ///

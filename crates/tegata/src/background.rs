@@ -12,7 +12,7 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval, timeout},
 };
 
-use crate::{canary, compose::Composed, health, outbox};
+use crate::{canary, compose::Composed, durable::Follower, health, outbox};
 
 /// Starts everything that runs beside the requests. It ends when the set is dropped.
 pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
@@ -30,6 +30,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     tasks.spawn(tell_of_use(Arc::clone(composed)));
     tasks.spawn(hear_of_use(Arc::clone(composed)));
     tasks.spawn(canary::sing(Arc::clone(composed)));
+    tasks.spawn(record_elsewhere(Arc::clone(composed)));
     tasks.spawn(watch_clock(Arc::clone(composed)));
     tasks.spawn(read_keys(Arc::clone(composed)));
     tasks.spawn(clean(Arc::clone(composed)));
@@ -263,6 +264,28 @@ async fn publish(composed: Arc<Composed>) {
         rounds.next().await;
         let published = outbox::publish(composed.records.as_ref(), composed.feed.as_ref()).await;
         rounds.ended(&published);
+    }
+}
+
+/// Records revocations in their second home, where that is elsewhere than in the store.
+async fn record_elsewhere(composed: Arc<Composed>) {
+    let Some(elsewhere) = &composed.elsewhere else { return };
+    let mut follower = Follower::new(
+        composed.node.clone(),
+        elsewhere.name.clone(),
+        Arc::clone(&composed.backstop),
+        Arc::clone(&elsewhere.standing),
+    );
+    let fails = "revocations cannot be recorded in their second home; they wait in the log";
+    let mut rounds = Rounds::every(Duration::from_millis(250), fails);
+    loop {
+        rounds.next().await;
+        let mut followed = Ok(true);
+        while let Ok(true) = followed {
+            let head = composed.view.position();
+            followed = follower.follow(composed.records.as_ref(), head).await;
+        }
+        rounds.ended(&followed);
     }
 }
 

@@ -9,7 +9,9 @@ use std::{
 };
 
 use prometheus_client::metrics::histogram::Histogram;
-use tegata_core::{Custody, Ephemeral, Epoch, Feed, Kind, Log, Node, Realm, Records, StoreError};
+use tegata_core::{
+    Backstop, Custody, Ephemeral, Epoch, Feed, Kind, Log, Node, Realm, Records, StoreError,
+};
 use tegata_identity::{
     HashingPool, PasswordHasher, PasswordPolicy, Passwords, SignIn, Throttle, Users, Workers,
 };
@@ -30,19 +32,22 @@ use crate::{
     circle::{self, Part},
     cluster::Cluster,
     config::{Config, Source},
+    durable::COPIED,
     installation::{INSTALLATION, Installation},
     outbox::OUTBOX,
     registry::{ROUTES, Registry, SERVICES},
 };
 
 mod backends;
+mod backstop;
 
 pub(crate) use backends::Backends;
+pub(crate) use backstop::Elsewhere;
 
 /// Every kind of record that there is.
 pub(crate) fn kinds() -> Vec<&'static Kind> {
-    let own: [&'static Kind; 5] =
-        [&INSTALLATION, &OUTBOX, &SERVICES, &ROUTES, &tegata_store::sealed::DATA_KEYS];
+    let own: [&'static Kind; 6] =
+        [&INSTALLATION, &OUTBOX, &COPIED, &SERVICES, &ROUTES, &tegata_store::sealed::DATA_KEYS];
     let sessions: [&'static Kind; 2] = [&tegata_session::SESSIONS, &tegata_session::ROSTERS];
     own.into_iter()
         .chain(sessions)
@@ -77,6 +82,9 @@ pub(crate) enum Startup {
     Nats(#[from] NatsRefused),
     #[error("[events] {0}")]
     Streams(#[from] RedisFeedRefused),
+    #[cfg(feature = "dynamodb")]
+    #[error("[revocation] {0}")]
+    Dynamo(#[from] tegata_store::DynamoRefused),
     #[error(transparent)]
     Keys(#[from] KeysRefused),
     #[error(transparent)]
@@ -148,6 +156,10 @@ pub(crate) struct Composed {
     pub(crate) feed: Arc<dyn Feed>,
     pub(crate) cached: Arc<Cached>,
     pub(crate) backends: Backends,
+    /// The second durable home of revocations.
+    pub(crate) backstop: Arc<dyn Backstop>,
+    /// What is recorded there by following the log, where it is elsewhere than in the store.
+    pub(crate) elsewhere: Option<Elsewhere>,
     /// What counts attempts while Redis is away.
     pub(crate) standby: Arc<dyn Ephemeral>,
     pub(crate) cluster: Cluster,
@@ -201,7 +213,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     // Without its root key, nothing is made there either.
     let custody = custody(&config, &place, &node)?;
     let data = DataDir::take(&place)?;
-    let bare = backends::open(&config, data.path(), &node).await?;
+    let mut bare = backends::open(&config, data.path(), &node).await?;
+    let (backstop, elsewhere) = backstop::open(&config, &mut bare, &node).await?;
 
     let place = store_name(&config);
     let sealed = Sealed::open(Arc::clone(&bare.records), custody, &node)
@@ -344,6 +357,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         feed,
         cached,
         backends: bare,
+        backstop,
+        elsewhere,
         standby,
         cluster,
         circle,

@@ -222,6 +222,23 @@ impl Default for Events {
     }
 }
 
+/// What has been taken back.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Revocation {
+    /// Its second durable home: `store`, or `dynamodb://TABLE?region=…`.
+    pub(crate) durable: Hidden,
+    /// How often it is measured how long a change of permissions takes to be known everywhere; 0 is
+    /// never.
+    pub(crate) canary: Span,
+}
+
+impl Default for Revocation {
+    fn default() -> Self {
+        Self { durable: Hidden::new("store".to_owned()), canary: Span::secs(10) }
+    }
+}
+
 /// Who else there is.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -335,21 +352,6 @@ impl Default for Sessions {
 pub(crate) struct Cookies {
     /// The parent domain that cookies are shared on; without it they belong to one host.
     pub(crate) domain: Option<String>,
-}
-
-/// How things are taken back.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Revocation {
-    /// How often it is measured how long a change of permissions takes to be known everywhere; 0 is
-    /// never.
-    pub(crate) canary: Span,
-}
-
-impl Default for Revocation {
-    fn default() -> Self {
-        Self { canary: Span::secs(10) }
-    }
 }
 
 /// Rate limits.

@@ -111,6 +111,25 @@ impl Collector for Backing {
             let cut = encoder.encode_descriptor("cluster_partitioned", help, None, kind)?;
             ConstGauge::new(i64::from(self.0.cluster.partition().is_some())).encode(cut)?;
         }
+        if let Some(elsewhere) = &self.0.elsewhere {
+            let standing = &elsewhere.standing;
+            let help = "The position of the revocation log up to which all is in its second home";
+            let kind = MetricType::Gauge;
+            let position =
+                encoder.encode_descriptor("revocation_durable_position", help, None, kind)?;
+            let reached = i64::try_from(standing.position()).unwrap_or(i64::MAX);
+            ConstGauge::new(reached).encode(position)?;
+            let help = "For how long a revocation has been waiting for its second home";
+            let behind =
+                encoder.encode_descriptor("revocation_durable_behind_seconds", help, None, kind)?;
+            let waiting = standing.behind(self.0.node.since_boot());
+            ConstGauge::new(waiting.as_secs_f64()).encode(behind)?;
+            let help = "How often this node could not record in the second home of revocations";
+            let kind = MetricType::Counter;
+            let errors =
+                encoder.encode_descriptor("revocation_durable_errors", help, None, kind)?;
+            ConstCounter::new(standing.errors()).encode(errors)?;
+        }
         let hits = self.0.cached.hits();
         let help = "Where sessions and their people were found that were asked for";
         let mut lookups =

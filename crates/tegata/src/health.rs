@@ -28,6 +28,9 @@ const ENOUGH: u64 = 1000;
 /// Of fewer calls, the 99th of 100 is whichever was slowest: the first of a node that has just begun.
 const ENOUGH_CALLS: usize = 100;
 
+/// For longer, nothing should wait to be recorded in the second home of revocations.
+const BEHIND: Duration = Duration::from_secs(30);
+
 /// Where the check writes and reads.
 static PROBES: Space = Space { name: "health", indexed: false };
 
@@ -43,6 +46,7 @@ pub(crate) fn checks(composed: &Arc<Composed>, parting: Parting) -> Arc<[Arc<dyn
         Arc::new(Heard(Arc::clone(composed))),
         Arc::new(Whole(Arc::clone(composed))),
         Arc::new(Admitted(Arc::clone(composed))),
+        Arc::new(Elsewhere(Arc::clone(composed))),
     ])
 }
 
@@ -301,6 +305,38 @@ impl Check for Admitted {
                     let detail = format!("nothing can be taken back here: {standing}");
                     Err(Unwell::new(Severity::Without, "not_admitted", detail))
                 }
+            }
+        })
+    }
+}
+
+/// What was taken back is on record in its second home.
+struct Elsewhere(Arc<Composed>);
+
+impl Check for Elsewhere {
+    fn name(&self) -> &'static str {
+        "durable"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        let standing = self.0.elsewhere.as_ref().map(|elsewhere| &elsewhere.standing);
+        let now = self.0.node.since_boot();
+        Box::pin(async move {
+            let Some(standing) = standing else { return Ok(()) };
+            // All of it is in the log, and whoever verifies asks that.
+            let worse = |reason, detail| Err(Unwell::new(Severity::Degraded, reason, detail));
+            let behind = standing.behind(now);
+            match standing.why() {
+                Some(why) => worse("durable_unreachable", why),
+                None if behind > BEHIND => {
+                    let detail = format!(
+                        "something has been waiting for {} s to be recorded in the second home of \
+                         revocations",
+                        behind.as_secs()
+                    );
+                    worse("durable_behind", detail)
+                }
+                None => Ok(()),
             }
         })
     }

@@ -30,6 +30,7 @@ mod compose;
 mod config;
 mod cookie_door;
 mod demo;
+mod durable;
 mod gauges;
 mod health;
 mod installation;

@@ -24,6 +24,7 @@ pub const MOST_STALE: Duration = Duration::from_secs(5);
 /// server is expected to get wrong.
 pub(crate) const CLOCK_ERROR: Duration = Duration::from_secs(600);
 
+mod backstop;
 mod marks;
 mod news;
 pub mod notice;

@@ -6,11 +6,12 @@
 //!                             │                       └► Guarded ─► Redis, a replica
 //!                             └► PostgreSQL: what must not be used twice
 //!            Sealed ─► Measured ─► SQLite or PostgreSQL, where there is no Redis
+//! Backstop   SQLite or PostgreSQL, or Guarded ─► DynamoDB
 //! ```
 
 use std::{path::Path, sync::Arc};
 
-use tegata_core::{Breaker, BreakerLimits, Ephemeral, Feed, Node, Records};
+use tegata_core::{Backstop, Breaker, BreakerLimits, Ephemeral, Feed, Node, Records};
 use tegata_store::{
     Apart, Cached, CachedConfig, Guarded, Hedged, Measured, MemoryEphemeral, MemoryFeed,
     NatsConfig, NatsFeed, Postgres, PostgresConfig, ReadsFrom, Redis, RedisConfig, RedisFeed,
@@ -29,6 +30,8 @@ pub(crate) struct Backends {
     pub(crate) records: Arc<dyn Records>,
     pub(crate) ephemeral: Arc<dyn Ephemeral>,
     pub(crate) feed: Arc<dyn Feed>,
+    /// What the store itself remembers of revocations beside the log.
+    pub(super) backstop: Arc<dyn Backstop>,
     /// How quickly what lives for a while is answered.
     pub(crate) measured: Arc<Measured>,
     /// Redis, where there is one.
@@ -72,13 +75,23 @@ impl Backends {
 /// Opens what the configuration names.
 pub(super) async fn open(config: &Config, data: &Path, node: &Node) -> Result<Backends, Startup> {
     let (feed, told) = feed(config, node).await?;
-    let (records, own, shared) = durable(config, data, node).await?;
+    let Durable { records, ephemeral: own, backstop, shared } = durable(config, data, node).await?;
     let clock = Arc::clone(node.clock());
     let Some(url) = &config.redis.url else {
         let measured = Arc::new(Measured::new(own, clock));
         let ephemeral = Arc::clone(&measured) as Arc<_>;
         let (redis, breakers) = (None, Vec::new());
-        return Ok(Backends { records, ephemeral, feed, measured, redis, breakers, shared, told });
+        return Ok(Backends {
+            records,
+            ephemeral,
+            feed,
+            backstop,
+            measured,
+            redis,
+            breakers,
+            shared,
+            told,
+        });
     };
     let redis = redis(url, &config.redis, node).await?;
     let guarded = |from| {
@@ -110,7 +123,8 @@ pub(super) async fn open(config: &Config, data: &Path, node: &Node) -> Result<Ba
         &cluster::NODES,
     ];
     let ephemeral = Arc::new(Apart::new(Arc::clone(&measured) as Arc<_>, own, &apart));
-    Ok(Backends { records, ephemeral, feed, measured, redis: Some(redis), breakers, shared, told })
+    let redis = Some(redis);
+    Ok(Backends { records, ephemeral, feed, backstop, measured, redis, breakers, shared, told })
 }
 
 /// Sessions and their people are kept near: they are read with every request of a browser.
@@ -164,23 +178,40 @@ async fn redis(url: &config::Hidden, set: &config::Redis, node: &Node) -> Result
     Ok(Redis::open(url.expose(), limits, node).await?)
 }
 
-type Durable = (Arc<dyn Records>, Arc<dyn Ephemeral>, bool);
+/// The store, with its own place for what lives for a while.
+struct Durable {
+    records: Arc<dyn Records>,
+    ephemeral: Arc<dyn Ephemeral>,
+    backstop: Arc<dyn Backstop>,
+    /// Whether others share it.
+    shared: bool,
+}
 
-/// The store, with its own place for what lives for a while, and whether others share it.
+/// The store that the configuration names.
 async fn durable(config: &Config, data: &Path, node: &Node) -> Result<Durable, Startup> {
     let url = config.store.url.expose();
     let clock = Arc::clone(node.clock());
     if let Some(file) = url.strip_prefix("sqlite://") {
         let settings = SqliteConfig::default();
         let opened = Sqlite::open(&data.join(file), &settings, &kinds(), clock)?;
-        // The data directory is this process's alone.
-        return Ok((Arc::new(opened.records()), Arc::new(opened.ephemeral()), false));
+        return Ok(Durable {
+            records: Arc::new(opened.records()),
+            ephemeral: Arc::new(opened.ephemeral()),
+            backstop: Arc::new(opened.backstop()),
+            // The data directory is this process's alone.
+            shared: false,
+        });
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         let connections = config.store.connections;
         let settings = PostgresConfig { connections, ..PostgresConfig::default() };
         let opened = Postgres::open(url, settings, &kinds(), clock).await?;
-        return Ok((Arc::new(opened.records()), Arc::new(opened.ephemeral()), true));
+        return Ok(Durable {
+            records: Arc::new(opened.records()),
+            ephemeral: Arc::new(opened.ephemeral()),
+            backstop: Arc::new(opened.backstop()),
+            shared: true,
+        });
     }
     Err(Startup::Configuration(format!(
         "[store] {} is not supported; write `sqlite://FILE` or `postgres://…`",
@@ -189,7 +220,7 @@ async fn durable(config: &Config, data: &Path, node: &Node) -> Result<Durable, S
 }
 
 /// What may be said of an address that may hold a password.
-fn scheme(url: &str) -> String {
+pub(super) fn scheme(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, _)) => format!("url `{scheme}://…`"),
         None => "url".to_owned(),
