@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use tegata_engines::{Dependencies, EventsKind, Plan, RedisKind};
 
-use crate::{faults, parts};
+use crate::{faults, parts, tools};
 
 /// What it is made of.
 #[derive(Args)]
@@ -20,6 +20,9 @@ pub struct Cluster {
     /// How nodes hear of each other
     #[arg(long, value_enum, default_value_t)]
     events: Events,
+    /// Records what is taken back in what stands in for DynamoDB, too
+    #[arg(long)]
+    dynamodb: bool,
     /// Builds the program without optimising it
     #[arg(long)]
     debug: bool,
@@ -57,6 +60,9 @@ enum Events {
 /// The program cannot be built, or something does not start.
 pub fn run(asked: &Cluster) -> Result<ExitCode> {
     parts::ensure(parts::FOR_TESTS)?;
+    if asked.dynamodb {
+        tools::ensure()?;
+    }
     let redis = match asked.redis {
         Redis::None => RedisKind::None,
         Redis::Alone => RedisKind::Alone,
@@ -70,6 +76,7 @@ pub fn run(asked: &Cluster) -> Result<ExitCode> {
     };
     let plan = Plan {
         dependencies: Dependencies { redis, events },
+        dynamodb: asked.dynamodb,
         ..Plan::new(&faults::program(asked.debug)?, asked.nodes.into())
     };
     // Whatever ends this process ends everything else: each engine has a guard that notices.

@@ -146,10 +146,12 @@ impl fmt::Debug for DynamoBackstop {
 }
 
 impl DynamoBackstop {
-    /// What tells this table from all others, in letters, digits, `-` and `_`.
+    /// What tells this table from others, in letters, digits, `-` and `_`. It is the same by whichever
+    /// endpoint a node reaches it.
     #[must_use]
     pub fn name(&self) -> String {
-        let hash = digest(&SHA256, self.address.to_string().as_bytes());
+        let DynamoAddress { table, region, .. } = &*self.address;
+        let hash = digest(&SHA256, format!("{region}/{table}").as_bytes());
         format!("dynamodb-{}", URL_SAFE_NO_PAD.encode(hash))
     }
 

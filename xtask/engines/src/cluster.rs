@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
+    dynamodb::{DynamoKind, DynamoServer},
     echo::EchoServer,
     nats::NatsServer,
     postgres::{PostgresDatabase, PostgresServer},
@@ -55,6 +56,8 @@ pub struct Plan {
     pub nodes: usize,
     /// What they depend on.
     pub dependencies: Dependencies,
+    /// Whether what is taken back is recorded in a DynamoDB too.
+    pub dynamodb: bool,
     /// Nodes whose clocks can be told another time.
     pub own_clocks: Vec<usize>,
 }
@@ -64,7 +67,8 @@ impl Plan {
     #[must_use]
     pub fn new(program: &Path, nodes: usize) -> Self {
         let program = program.to_owned();
-        Self { program, nodes, dependencies: Dependencies::default(), own_clocks: Vec::new() }
+        let dependencies = Dependencies::default();
+        Self { program, nodes, dependencies, dynamodb: false, own_clocks: Vec::new() }
     }
 }
 
@@ -79,12 +83,15 @@ pub struct Member {
     pub redis: Vec<Proxy>,
     /// Its way to NATS.
     pub nats: Option<Proxy>,
+    /// Its way to DynamoDB.
+    pub dynamodb: Option<Proxy>,
 }
 
 impl Member {
     /// Makes all its ways be so.
     pub fn set_all(&self, mode: Mode) {
         let ways = std::iter::once(&self.postgres).chain(&self.redis).chain(&self.nats);
+        let ways = ways.chain(&self.dynamodb);
         ways.for_each(|way| way.set(mode));
     }
 }
@@ -150,6 +157,7 @@ pub struct Cluster {
     members: Vec<Member>,
     redis: Option<Redis>,
     nats: Option<NatsServer>,
+    dynamodb: Option<DynamoServer>,
     postgres: PostgresServer,
     database: String,
     echo: EchoServer,
@@ -159,6 +167,9 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// What the table of DynamoDB is called.
+    pub const TABLE: &str = "revocations";
+
     /// Starts everything; answers when all nodes are ready.
     ///
     /// # Panics
@@ -170,6 +181,7 @@ impl Cluster {
         let dependencies = plan.dependencies;
         let redis = Redis::start(dependencies.redis);
         let nats = (dependencies.events == EventsKind::Nats).then(NatsServer::start);
+        let dynamodb = plan.dynamodb.then(|| DynamoServer::start(DynamoKind::Dynalite));
         let (front_public, front_gateway) = (Proxy::among(&[]), Proxy::among(&[]));
         let shared = Shared {
             root_key: root_key(&plan.program),
@@ -181,6 +193,7 @@ impl Cluster {
             members: Vec::new(),
             redis,
             nats,
+            dynamodb,
             postgres,
             database,
             echo: EchoServer::start(),
@@ -216,9 +229,19 @@ impl Cluster {
                 events = Some(url);
             }
         }
-        let own = Own { store, events, more, own_clock };
+        let dynamodb = self.dynamodb.as_ref().map(|server| Proxy::before(server.port()));
+        let mut environment = Vec::new();
+        if let Some((server, way)) = self.dynamodb.as_ref().zip(dynamodb.as_ref()) {
+            let url = server.url_at(Self::TABLE, way.port());
+            more += &format!("[revocation]\ndurable = \"{url}\"\n");
+            // It takes any key.
+            for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+                environment.push((name.to_owned(), "of-tests".to_owned()));
+            }
+        }
+        let own = Own { store, events, more, environment, own_clock };
         let node = TegataNode::start(&format!("node-{n}"), &self.shared, &own);
-        Member { node, postgres, redis, nats }
+        Member { node, postgres, redis, nats, dynamodb }
     }
 
     /// The nodes with their ways.
@@ -258,6 +281,12 @@ impl Cluster {
     #[must_use]
     pub const fn nats(&self) -> Option<&NatsServer> {
         self.nats.as_ref()
+    }
+
+    /// DynamoDB, where there is one.
+    #[must_use]
+    pub const fn dynamodb(&self) -> Option<&DynamoServer> {
+        self.dynamodb.as_ref()
     }
 
     /// The service behind the gateways.

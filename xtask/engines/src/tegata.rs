@@ -45,6 +45,8 @@ pub struct Own {
     pub events: Option<String>,
     /// Its sections `[redis]` and `[cluster]`, as its configuration says them.
     pub more: String,
+    /// What it finds in its environment, beside the path.
+    pub environment: Vec<(String, String)>,
     /// Whether its clock can be told another time.
     pub own_clock: bool,
 }
@@ -96,6 +98,7 @@ impl TegataNode {
         write_private(&yard.path().join("root.key"), &shared.root_key);
         write_private(&yard.path().join("tegata.toml"), &configuration(shared, own, ports));
         let mut environment = vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
+        environment.extend(own.environment.iter().cloned());
         if own.own_clock {
             let file = yard.path().join("clock");
             fs::write(&file, "+0\n").expect("a clock");

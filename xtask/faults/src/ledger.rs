@@ -82,6 +82,12 @@ impl Ledger {
         lock(&self.revoked).len()
     }
 
+    /// The tokens whose revocation was acknowledged.
+    #[must_use]
+    pub fn all_revoked(&self) -> Vec<Access> {
+        lock(&self.revoked).clone()
+    }
+
     /// Families that somebody begins to use.
     pub fn begin(&self, tokens: Vec<String>) -> Vec<Arc<Mutex<Family>>> {
         let family = |token| Arc::new(Mutex::new(Family { tokens: vec![token], ended: false }));

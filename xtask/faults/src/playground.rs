@@ -106,11 +106,12 @@ fn page(stage: &Stage) -> String {
     let cluster = stage.cluster();
     let (issuer, gateway) = (cluster.issuer(), cluster.audience());
     let mut text = format!(
-        "\nThe installation stands: {} nodes on PostgreSQL{}{}.\n\n\
+        "\nThe installation stands: {} nodes on PostgreSQL{}{}{}.\n\n\
          any node    {issuer}   gateway {gateway}\n",
         cluster.members().len(),
         if cluster.redis().is_some() { ", with Redis" } else { "" },
         if cluster.nats().is_some() { ", with NATS" } else { "" },
+        if cluster.dynamodb().is_some() { ", with DynamoDB" } else { "" },
     );
     for (number, member) in cluster.members().iter().enumerate() {
         let ports = member.node.ports();

@@ -13,6 +13,7 @@ mod r01_everything;
 mod x01_redis_broken;
 mod x05_postgres_away;
 mod x06_answers_lost;
+mod x09_dynamodb_broken;
 mod x10_nodes_apart;
 mod x11_node_alone;
 mod x12_node_killed;
@@ -92,7 +93,25 @@ pub const SCENARIOS: &[Scenario] = &[
         on_nats,
         x01_redis_broken::nats_gone,
     ),
-    missing("x9-dynamodb-slow", "DynamoDB"),
+    on(
+        "x9-dynamodb-gone",
+        "DynamoDB refuses connections: nobody notices, and all that was taken back meanwhile is there \
+         afterwards",
+        on_dynamodb,
+        x09_dynamodb_broken::gone,
+    ),
+    on(
+        "x9-dynamodb-slow",
+        "DynamoDB answers two seconds later: the same",
+        on_dynamodb,
+        x09_dynamodb_broken::slow,
+    ),
+    on(
+        "x9-dynamodb-throttled",
+        "DynamoDB refuses every call because there are too many: the same",
+        on_dynamodb,
+        x09_dynamodb_broken::throttled,
+    ),
     on(
         "x10-nodes-apart",
         "two nodes hear nothing of each other and both reach PostgreSQL: no refresh token is spent \
@@ -207,6 +226,10 @@ fn on_redis_cluster(round: &Round) -> Plan {
 fn on_redis(round: &Round) -> Plan {
     let dependencies = Dependencies { redis: RedisKind::Alone, events: EventsKind::Nats };
     Plan { dependencies, ..two_nodes(round) }
+}
+
+fn on_dynamodb(round: &Round) -> Plan {
+    Plan { dynamodb: true, ..two_nodes(round) }
 }
 
 fn on_nats(round: &Round) -> Plan {

@@ -8,15 +8,16 @@ const [answer] = server.listeners('request')
 server.removeAllListeners('request')
 
 let throttles = false
-let calls = 0
+const calls = {}
 
 server.on('request', (request, response) => {
   switch (request.url) {
-    case '/-/calls': return response.end(String(calls))
+    case '/-/calls': return response.end(JSON.stringify(calls))
     case '/-/throttle': throttles = true; return response.end()
     case '/-/serve': throttles = false; return response.end()
   }
-  calls += 1
+  const operation = String(request.headers['x-amz-target']).split('.').pop()
+  calls[operation] = (calls[operation] ?? 0) + 1
   if (!throttles) return answer.call(server, request, response)
   const type = 'com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException'
   request.resume()
