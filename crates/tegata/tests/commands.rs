@@ -20,6 +20,7 @@ mod commands {
     mod applying;
     mod configuration;
     mod doctor;
+    mod elsewhere;
     mod following;
     mod inner;
     mod once;

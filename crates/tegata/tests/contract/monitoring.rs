@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tegata_engines::{
-    PostgresServer, PrometheusServer, RedisServer, TegataNode,
+    DynamoKind, DynamoServer, PostgresServer, PrometheusServer, RedisServer, TegataNode,
     process::free_port,
     promtool,
     tegata::{Own, Shared, root_key},
@@ -98,10 +98,11 @@ fn of_demo() -> String {
     metrics()
 }
 
-/// The metrics of a node on PostgreSQL and Redis that others could hear.
+/// The metrics of a node on PostgreSQL, Redis and DynamoDB that others could hear.
 fn of_installation() -> String {
     let program = Path::new(env!("CARGO_BIN_EXE_tegata"));
     let (postgres, redis) = (PostgresServer::listening("", |_| {}), RedisServer::start());
+    let dynamodb = DynamoServer::start(DynamoKind::Dynalite);
     let address = "http://localhost:1".to_owned();
     let shared = Shared {
         program: program.to_owned(),
@@ -113,7 +114,14 @@ fn of_installation() -> String {
     let own = Own {
         store: postgres.database().url_on("127.0.0.1"),
         events: Some(redis.url()),
-        more: format!("[redis]\nurl = \"{}\"\n{cluster}", redis.url()),
+        more: format!(
+            "[redis]\nurl = \"{}\"\n{cluster}[revocation]\ndurable = \"{}\"\n",
+            redis.url(),
+            dynamodb.url("measured")
+        ),
+        environment: ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+            .map(|name| (name.to_owned(), "of-tests".to_owned()))
+            .into(),
         ..Own::default()
     };
     let node = TegataNode::start("measured", &shared, &own);
