@@ -214,7 +214,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let custody = custody(&config, &place, &node)?;
     let data = DataDir::take(&place)?;
     let mut bare = backends::open(&config, data.path(), &node).await?;
-    let (backstop, elsewhere) = backstop::open(&config, &mut bare, &node).await?;
+    // So far nobody asks it.
+    let (backstop, elsewhere) = backstop::open(&config, &mut bare, &node, false).await?;
 
     let place = store_name(&config);
     let sealed = Sealed::open(Arc::clone(&bare.records), custody, &node)

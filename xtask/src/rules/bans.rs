@@ -21,6 +21,7 @@ const DIRECT: &[Ban] = &[
             "tokio-postgres-rustls",
             "redis",
             "async-nats",
+            "aws-config",
             "aws-sdk-*",
         ],
         except: &["store"],

@@ -20,16 +20,18 @@ pub(crate) struct Elsewhere {
 
 type Home = (Arc<dyn Backstop>, Option<Elsewhere>);
 
-/// Opens what the configuration names.
+/// Opens what the configuration names. `asked` is whether somebody will ask it: the log of the store is
+/// as durable as what else is in it, so unless somebody does, nothing is written there twice.
 pub(super) async fn open(
     config: &Config,
     backends: &mut Backends,
     node: &Node,
+    asked: bool,
 ) -> Result<Home, Startup> {
     let url = config.revocation.durable.expose();
     if url == "store" {
-        // The log beside it is as durable, so nothing is written twice.
-        return Ok((Arc::clone(&backends.backstop), None));
+        let filled = || Elsewhere { name: url.to_owned(), standing: Arc::default() };
+        return Ok((Arc::clone(&backends.backstop), asked.then(filled)));
     }
     if url.starts_with("dynamodb://") {
         return dynamo(url, backends, node).await;

@@ -85,7 +85,7 @@ pub(super) fn notes(plan: &Plan) -> Vec<Step> {
         notes.push(step("installations", words::NOTE, why, values));
     }
     if plan.tegata.dynamodb.is_some() {
-        notes.push(step("dynamodb", words::NOTE, words::NO_DYNAMODB, Vec::new()));
+        notes.push(step("dynamodb", words::NOTE, words::DYNAMODB_READS, Vec::new()));
     }
     notes.push(step("prices", words::NOTE, words::PRICES_ARE_EXAMPLES, Vec::new()));
     notes.push(step("not_counted", words::NOTE, words::NOT_COUNTED, Vec::new()));

@@ -97,10 +97,10 @@ pub(super) const EXAMPLE: Text = [
 /// What a note is called.
 pub(super) const NOTE: Text = ["note", "注"];
 
-/// What is said where DynamoDB is planned with.
-pub(super) const NO_DYNAMODB: Text = [
-    "This release keeps no revocations in DynamoDB: it is planned with, and cannot be configured yet.",
-    "このリリースは失効情報を DynamoDB に保存しません。計画に含めるだけで、まだ設定できません。",
+/// What the read units of DynamoDB are for.
+pub(super) const DYNAMODB_READS: Text = [
+    "While all is well nodes only write to DynamoDB; its read units are for asking it when others are away.",
+    "平常時、ノードは DynamoDB に書き込むだけです。読み取りユニットは、他の層が使えないときの問い合わせ用です。",
 ];
 
 /// What no plan counts.
