@@ -139,7 +139,7 @@ fn gateway(
         signer,
         sessions: None,
         decisions: Some(decisions),
-        usage: Some(Arc::new(Usage::new(node.clone()))),
+        usage: Some(Arc::new(Usage::new(node))),
         parting: Parting::default(),
         metrics: Metrics::register(&mut Registry::default()),
     };

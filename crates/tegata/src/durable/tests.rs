@@ -139,7 +139,8 @@ impl Bed {
 }
 
 fn subject(number: u64) -> Target {
-    Target::Subject { sub: format!("s{number}"), up_to: Timestamp::from_millis(1) }
+    let up_to = Timestamp::from_millis(1);
+    Target::Subject { sub: format!("s{number}"), up_to, tokens_only: false }
 }
 
 #[tokio::test]

@@ -7,9 +7,10 @@
 //! | a session | `s/SESSION` | the same |
 //! | what a key signed | `k/KEY` | the same |
 //! | what was issued in the name of a subject | `u/SUBJECT` | up to when, inclusive |
+//! | its access tokens, because it may do less | `p/SUBJECT` | up to when, inclusive |
 //! | what was issued to a client | `c/CLIENT` | up to when, inclusive |
 //!
-//! Of the first four, whatever is on record is refused; of the last two, what was issued up to the
+//! Of the first four, whatever is on record is refused; of the others, what was issued up to the
 //! mark. A name that would make a key longer than 255 bytes, or holds a NUL, is given by its SHA-256
 //! in base64url after a `#` in place of the `/`: `u#…`. A name that begins with `#` is no such key,
 //! because its own begins with `u/`.
@@ -31,7 +32,8 @@ impl Target {
             Self::Token(id) => key('t', id.as_str()),
             Self::Family(id) => key('f', id.as_str()),
             Self::Session(id) => key('s', id.as_str()),
-            Self::Subject { sub, .. } => key('u', sub),
+            Self::Subject { sub, tokens_only: false, .. } => key('u', sub),
+            Self::Subject { sub, tokens_only: true, .. } => key('p', sub),
             Self::Client { client, .. } => key('c', client.as_str()),
             Self::Key(id) => key('k', id.as_str()),
         }
@@ -67,7 +69,8 @@ mod tests {
     use super::*;
 
     fn subject(sub: &str) -> Target {
-        Target::Subject { sub: sub.to_owned(), up_to: Timestamp::from_millis(5) }
+        let up_to = Timestamp::from_millis(5);
+        Target::Subject { sub: sub.to_owned(), up_to, tokens_only: false }
     }
 
     #[test]
@@ -77,9 +80,12 @@ mod tests {
             up_to: Timestamp::from_millis(5),
         };
         let long = "x".repeat(255);
+        let up_to = Timestamp::from_millis(5);
+        let less = Target::Subject { sub: "a".to_owned(), up_to, tokens_only: true };
         let targets = [
             subject("a"),
             client("a"),
+            less,
             subject("#a"),
             subject("a\0"),
             subject(&long),
