@@ -39,6 +39,9 @@ pub enum EventType {
     KeyRotated,
     /// A user, client or service was registered, changed or removed: `subject`, `change`.
     RegistryChanged,
+    /// Another system told of something, and it was acted on: `transmitter`, `event`, `jti`,
+    /// `action`, and `user_id` or `session_id` where it was about one of ours.
+    SignalReceived,
 }
 
 impl EventType {
@@ -57,6 +60,7 @@ impl EventType {
             Self::CredentialChanged => "CREDENTIAL_CHANGED",
             Self::KeyRotated => "KEY_ROTATED",
             Self::RegistryChanged => "REGISTRY_CHANGED",
+            Self::SignalReceived => "SIGNAL_RECEIVED",
         }
     }
 }

@@ -14,6 +14,7 @@
 //! | [`node`] | who runs this code: name, clocks, randomness |
 //! | [`name`](mod@name) | short texts that are checked where they enter |
 //! | [`network`] | networks, and who is counted as one |
+//! | [`outward`] | which addresses are called that others name |
 //! | [`proxies`] | proxies, and the address of whoever really asks |
 //! | [`rate`] | how many requests pass |
 //! | [`places`] | how many connections one client holds |
@@ -33,6 +34,7 @@ pub mod merge;
 pub mod name;
 pub mod network;
 pub mod node;
+pub mod outward;
 pub mod parting;
 pub mod places;
 pub mod port;
@@ -55,6 +57,7 @@ pub use merge::Merge;
 pub use name::InvalidName;
 pub use network::Network;
 pub use node::Node;
+pub use outward::Outward;
 pub use parting::Parting;
 pub use places::{Place, Places};
 pub use port::{

@@ -13,6 +13,7 @@
 //! | [`issue`] | making tokens |
 //! | [`introspect`], [`revoke`], [`userinfo`], [`logout`] | the endpoints of these names |
 //! | [`notice`] | what verifiers are told of what is taken back |
+//! | [`signals`] | telling other systems what happened, and hearing it from them |
 //! | [`metadata`] | what the provider says of itself |
 //! | [`params`], [`redirect`], [`pkce`], [`error`] | the words they share |
 
@@ -33,6 +34,7 @@ pub mod provider;
 pub mod redirect;
 pub mod request;
 pub mod revoke;
+pub mod signals;
 pub mod userinfo;
 
 pub use authenticate::Basic;
@@ -48,4 +50,11 @@ pub use request::{AuthorizationRequest, NotAuthorized, Redirect, Unsafe};
 use tegata_core::Kind;
 
 /// The kinds of record that this crate keeps.
-pub static KINDS: [&Kind; 3] = [&client::CLIENTS, &consent::CONSENTS, &grant::code::CODES];
+pub static KINDS: [&Kind; 6] = [
+    &client::CLIENTS,
+    &consent::CONSENTS,
+    &grant::code::CODES,
+    &signals::heard::HEARD,
+    &signals::stream::STREAMS,
+    &signals::stream::STREAM_SUBJECTS,
+];

@@ -7,5 +7,6 @@ mod provider {
     pub(crate) mod code;
     pub(crate) mod machine;
     pub(crate) mod meanwhile;
+    pub(crate) mod signals;
     pub(crate) mod world;
 }

@@ -11,6 +11,7 @@
 //! | [`keys`] | the key rings of a realm, in the store and in use |
 //! | [`assertion`] | how a client proves itself with a key |
 //! | [`hint`] | ID tokens that come back |
+//! | [`secevent`] | what one system tells another that happened |
 //! | [`root`] | root secrets, from which other keys are derived |
 //! | [`refresh`] | the refresh token |
 //! | [`family`] | one sign-in's chain of refresh tokens: what follows from a presentation |
@@ -33,6 +34,7 @@ pub mod refresh;
 pub mod revocation;
 pub mod ring;
 pub mod root;
+pub mod secevent;
 pub mod status;
 mod strict;
 pub mod usage;
@@ -52,11 +54,12 @@ pub use revocation::{
 };
 pub use ring::{RingRefused, RotationRules};
 pub use root::Roots;
+pub use secevent::{SecurityEventToken, SetRefused};
 pub use status::{Indexes, ListId, StatusBits, StatusIndex};
 pub use usage::Usage;
 pub use verifier::{
-    AccessToken, Expected, ExpectedAudience, InternalToken, KeySet, Memory, Refusal, Verified,
-    Verifier,
+    AccessToken, Expected, ExpectedAudience, InternalToken, KeySet, Memory, Refusal, SecurityEvent,
+    Verified, Verifier,
 };
 
 use tegata_core::Kind;

@@ -58,6 +58,11 @@ token_kind! {
     /// What the gateway tells a service about the caller. Never accepted from outside.
     InternalToken = "tegata-internal+jwt"
 }
+token_kind! {
+    /// What one system tells another that happened (RFC 8417). It has no `exp` and no `sub`, so no
+    /// [`Verifier`] reads it: [`crate::secevent`] does.
+    SecurityEvent = "secevent+jwt"
+}
 
 /// What a token must say for this verifier to accept it.
 #[derive(Debug, Clone)]
@@ -368,7 +373,7 @@ impl<K> std::fmt::Debug for Verifier<K> {
 
 /// Whether `typ` is `kind`: media types are compared without regard to case, and `application/` may
 /// be left out (RFC 7515 §4.1.9).
-fn is_kind(typ: Option<&str>, kind: &str) -> bool {
+pub(crate) fn is_kind(typ: Option<&str>, kind: &str) -> bool {
     typ.is_some_and(|typ| {
         let bare = match typ.get(..12) {
             Some(prefix) if prefix.eq_ignore_ascii_case("application/") => &typ.get(12..),

@@ -284,7 +284,9 @@ fn changes(before: &User, after: &User) -> Value {
     if before.roles != after.roles {
         let granted = names(after.roles.difference(&before.roles).collect());
         let withdrawn = names(before.roles.difference(&after.roles).collect());
-        changes.insert("roles".to_owned(), json!({"granted": granted, "withdrawn": withdrawn}));
+        let now = names(after.roles.iter().collect());
+        let roles = json!({"granted": granted, "withdrawn": withdrawn, "now": now});
+        changes.insert("roles".to_owned(), roles);
     }
     if before.disabled != after.disabled {
         changes.insert("disabled".to_owned(), after.disabled.into());

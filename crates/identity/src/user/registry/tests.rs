@@ -81,7 +81,8 @@ async fn changes_of_roles_raise_the_authority_and_say_what_changed() {
         events[1].1,
         json!({
             "user_id": alice.id.as_str(),
-            "changes": {"roles": {"granted": ["admin", "auditor"], "withdrawn": ["customer"]}},
+            "changes": {"roles": {"granted": ["admin", "auditor"], "withdrawn": ["customer"],
+                "now": ["admin", "auditor"]}},
             "authority": 2,
             "actor": "root",
         })

@@ -1,0 +1,84 @@
+//! Which client may order signals: one that shows an access token of its own with the scope for it.
+
+use tegata_core::{ClientId, StoreError};
+
+use crate::{client::Client, provider::Provider};
+
+/// The scope that reads streams and polls.
+pub const READ: &str = "ssf.read";
+/// The scope that makes and changes streams, and does what [`READ`] does.
+pub const MANAGE: &str = "ssf.manage";
+
+/// What a token is shown for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// To read, or to poll.
+    Read,
+    /// To change something.
+    Manage,
+}
+
+/// Why a token is not enough.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoAccess {
+    /// `invalid_token` (RFC 6750 §3.1).
+    #[error(
+        "the access token is not valid, has expired, has been revoked, or is for another place"
+    )]
+    InvalidToken,
+    /// `insufficient_scope` (RFC 6750 §3.1).
+    #[error("the access token, or the registration of its client, has not the scope for this")]
+    InsufficientScope(Need),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Need {
+    /// The least scope that is enough.
+    #[must_use]
+    pub const fn scope(self) -> &'static str {
+        match self {
+            Self::Read => READ,
+            Self::Manage => MANAGE,
+        }
+    }
+
+    const fn enough(self) -> &'static [&'static str] {
+        match self {
+            Self::Read => &[READ, MANAGE],
+            Self::Manage => &[MANAGE],
+        }
+    }
+}
+
+impl Provider {
+    /// The client whose token this is, if it may do this. The token speaks for the client alone
+    /// (RFC 6749 §4.4), and is for the gateway or for this issuer: one that a service was shown is
+    /// of no use to it here.
+    ///
+    /// # Errors
+    /// [`NoAccess`].
+    pub async fn signals_client(&self, token: &str, need: Need) -> Result<Client, NoAccess> {
+        let verified = self.verifier().verify(token).map_err(|_| NoAccess::InvalidToken)?;
+        self.revoker().know_enough().await?;
+        if self.revoker().view().realm(self.realm()).check(&verified).is_some() {
+            return Err(NoAccess::InvalidToken);
+        }
+        let claims = verified.claims();
+        let is_for_us = [self.issuer(), &self.config().audience]
+            .into_iter()
+            .any(|name| claims.aud.contains(name));
+        let id = claims.client_id.as_deref().filter(|id| *id == claims.sub && is_for_us);
+        let id = id.and_then(|id| ClientId::new(id).ok()).ok_or(NoAccess::InvalidToken)?;
+        let client = self.clients().load(self.realm(), &id).await?;
+        let client = client.ok_or(NoAccess::InvalidToken)?.value;
+        // What was taken from its registration since does not count any more.
+        let may = |scope: &&str| claims.scope.contains(scope) && client.scope.contains(scope);
+        if need.enough().iter().any(|scope| may(scope)) {
+            Ok(client)
+        } else {
+            Err(NoAccess::InsufficientScope(need))
+        }
+    }
+}
