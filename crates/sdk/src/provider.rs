@@ -165,6 +165,16 @@ impl Provider {
         self.ask(&form).await?.first.accept()
     }
 
+    /// A token of the service's own for whatever has this scope (RFC 6749 §4.4): for whom it is, the
+    /// provider says.
+    ///
+    /// # Errors
+    /// [`TokenRefused`].
+    pub async fn client_credentials_for_scope(&self, scope: &str) -> Result<Issued, TokenRefused> {
+        let form = [("grant_type", "client_credentials"), ("scope", scope)];
+        self.ask(&form).await?.first.accept()
+    }
+
     /// Asks the token endpoint. To ask again does no harm: each answer is a token of its own.
     pub(crate) async fn ask(&self, form: &[(&str, &str)]) -> Result<TokenAnswer, TokenRefused> {
         let mut attempt = 0;

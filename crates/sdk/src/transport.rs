@@ -8,7 +8,11 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::{net::TcpStream, sync::Semaphore};
+use tegata_core::Outward;
+use tokio::{
+    net::{TcpStream, lookup_host},
+    sync::Semaphore,
+};
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 /// The TLS that [`Transport::with_tls`] takes its configuration from.
@@ -102,6 +106,7 @@ pub struct Transport {
     pools: Arc<Mutex<HashMap<Origin, Arc<Pool>>>>,
     tls: Option<TlsConnector>,
     plain_http: bool,
+    outward: Option<Arc<Outward>>,
     limits: TransportLimits,
 }
 
@@ -121,7 +126,7 @@ impl Transport {
     /// A transport that speaks plain HTTP with this machine, and nothing else.
     #[must_use]
     pub fn new(limits: TransportLimits) -> Self {
-        Self { pools: Arc::default(), tls: None, plain_http: false, limits }
+        Self { pools: Arc::default(), tls: None, plain_http: false, outward: None, limits }
     }
 
     /// The same under other limits, with connections of its own.
@@ -143,6 +148,16 @@ impl Transport {
     #[must_use]
     pub const fn danger_plain_http(mut self) -> Self {
         self.plain_http = true;
+        self
+    }
+
+    /// The same, calling these addresses alone: for addresses that somebody else names. What a name
+    /// leads to is looked at each time that a connection is made, and what was looked at is what is
+    /// called.
+    #[must_use]
+    pub fn only_to(mut self, outward: Outward) -> Self {
+        self.outward = Some(Arc::new(outward));
+        self.pools = Arc::default();
         self
     }
 
@@ -245,9 +260,19 @@ impl Transport {
             origin: origin.to_string(),
             reason: error.to_string(),
         };
-        let stream = TcpStream::connect((origin.host.as_str(), origin.port))
-            .await
-            .map_err(|error| failed(&error))?;
+        let named = (origin.host.as_str(), origin.port);
+        let stream = match &self.outward {
+            None => TcpStream::connect(named).await,
+            Some(outward) => {
+                let found = lookup_host(named).await.map_err(|error| failed(&error))?;
+                let admitted: Vec<_> = found.filter(|it| outward.admits(it.ip())).collect();
+                if admitted.is_empty() {
+                    return Err(failed(&"it leads to no address that may be called from here"));
+                }
+                TcpStream::connect(admitted.as_slice()).await
+            }
+        };
+        let stream = stream.map_err(|error| failed(&error))?;
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
         match &self.tls {
             Some(tls) if origin.tls => {

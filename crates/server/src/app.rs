@@ -7,13 +7,17 @@ use tegata_core::{
     BoxFuture, Epoch, Limiter, Network, Node, Proxies, Realm, SinceBoot, flight::Flights,
 };
 use tegata_identity::{SignIn, Users};
-use tegata_oauth::{Client, Provider};
+use tegata_oauth::{Client, Provider, signals::Streams};
 use tegata_session::{CookieTable, Csrf, Environment, Origins, Sessions, sessions::Endings};
 use tegata_token::{Algorithm, RealmView};
 use tokio::sync::watch;
 
 use crate::{
-    browser::refresh::Refreshes, limits::Limits, metrics::Metrics, pages::assets,
+    browser::refresh::Refreshes,
+    limits::Limits,
+    metrics::Metrics,
+    pages::assets,
+    signals::{Inlet, Waiting},
     status_lists::Published,
 };
 
@@ -101,6 +105,10 @@ pub struct Parts {
     pub origins: Origins,
     /// Says which nodes refuse what was taken back here.
     pub confirm: Arc<dyn Confirm>,
+    /// The streams of signals.
+    pub streams: Streams,
+    /// Hears the signals of others.
+    pub inlet: Arc<dyn Inlet>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -132,6 +140,7 @@ struct Inner {
     news: watch::Receiver<()>,
     assets: assets::Assets,
     held: Limiter<Network>,
+    waiting: Waiting,
 }
 
 impl App {
@@ -150,8 +159,19 @@ impl App {
         let assets = assets::Assets::new();
         let held = Limiter::new(CALLERS);
         let proxies = Arc::new(config.proxies.clone());
-        let inner =
-            Inner { config, parts, browser, view, refreshes, published, news, assets, held };
+        let waiting = Waiting::default();
+        let inner = Inner {
+            config,
+            parts,
+            browser,
+            view,
+            refreshes,
+            published,
+            news,
+            assets,
+            held,
+            waiting,
+        };
         Ok(Self { inner: Arc::new(inner), proxies })
     }
 
@@ -249,6 +269,19 @@ impl App {
     /// Counts the authorization requests that are held for a caller.
     pub(crate) fn held(&self) -> &Limiter<Network> {
         &self.inner.held
+    }
+
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.inner.parts.streams
+    }
+
+    pub(crate) fn inlet(&self) -> &dyn Inlet {
+        self.inner.parts.inlet.as_ref()
+    }
+
+    /// Who waits for signals.
+    pub(crate) fn waiting(&self) -> &Waiting {
+        &self.inner.waiting
     }
 
     pub(crate) fn assets(&self) -> &assets::Assets {

@@ -85,6 +85,23 @@ pub(crate) async fn json<T: serde::de::DeserializeOwned>(
     serde_json::from_slice(&bytes).map_err(|_| Unreadable::Malformed)
 }
 
+/// Reads a security event token.
+///
+/// # Errors
+/// [`Unreadable`].
+pub(crate) async fn secevent(app: &App, request: Request) -> Result<String, Unreadable> {
+    let media_types = media_types(request.headers());
+    let is_secevent = |one: &[u8]| {
+        let bare = one.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        bare.eq_ignore_ascii_case(b"application/secevent+jwt")
+    };
+    if !matches!(media_types.as_slice(), [one] if is_secevent(one)) {
+        return Err(Unreadable::MediaType);
+    }
+    let bytes = read(app, request.into_body(), tegata_token::jws::LONGEST).await?;
+    String::from_utf8(bytes.to_vec()).map_err(|_| Unreadable::Malformed)
+}
+
 fn media_types(headers: &HeaderMap) -> Vec<&[u8]> {
     headers.get_all(header::CONTENT_TYPE).into_iter().map(http::HeaderValue::as_bytes).collect()
 }

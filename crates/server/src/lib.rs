@@ -10,17 +10,19 @@
 //! | [`router`](mod@router) | every path of the public listener |
 //! | `oauth2` | the endpoints for clients |
 //! | `well_known`, `status_lists` | what verifiers fetch |
+//! | [`signals`] | what happened, told to receivers and heard from transmitters |
 //! | `browser` | the JSON interface for scripts of our own origin |
 //! | `pages` | what people see; `messages` has the words |
 //! | `signed_in` | who is signed in, beginning and ending that |
 //! | [`endings`] | the end of a session, in the revocation log |
 //! | `caller`, `trace` | who asks, from where, under which name in the logs |
-//! | `body`, `form`, [`limits`] | requests, read within limits |
+//! | `bearer`, `body`, `form`, [`limits`] | requests, read within limits |
 //! | `headers`, [`problem`] | what answers carry, and what they say when they refuse |
 //! | [`metrics`], [`operations`] | what operators see |
 //! | [`serve`](mod@serve) | listeners on sockets |
 
 pub mod app;
+mod bearer;
 mod body;
 mod browser;
 mod caller;
@@ -36,6 +38,7 @@ mod pages;
 pub mod problem;
 pub mod router;
 pub mod serve;
+pub mod signals;
 mod signed_in;
 mod status_lists;
 mod trace;
@@ -50,3 +53,4 @@ pub use operations::{Check, Operations, Severity, Unwell};
 pub use problem::Problem;
 pub use router::{router, router_for_gateway};
 pub use serve::serve;
+pub use signals::{Inlet, NotHeard};

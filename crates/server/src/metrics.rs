@@ -16,9 +16,11 @@ use tegata_core::SinceBoot;
 
 mod exchanged;
 mod living;
+mod signals;
 
 pub use exchanged::{Exchanged, Exchanges};
 pub use living::Living;
+pub use signals::Signals;
 
 /// The metrics of the public listener. Cheap to clone; clones count together.
 #[derive(Debug, Clone)]
@@ -32,6 +34,7 @@ pub struct Metrics {
     session_errors: Family<SessionFailed, Counter>,
     living: Living,
     exchanges: Exchanges,
+    signals: Signals,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -109,6 +112,7 @@ impl Metrics {
             session_errors: Family::default(),
             living: Living::default(),
             exchanges: Exchanges::default(),
+            signals: Signals::default(),
         };
         let count = &own.requests;
         registry.register("auth_requests", "Requests that prove something", count.clone());
@@ -121,6 +125,7 @@ impl Metrics {
         registry.register("token_issued", "Tokens that were issued", own.issued.clone());
         let help = "Session cookies that were not served, and why";
         registry.register("session_errors", help, own.session_errors.clone());
+        own.signals.register(registry);
         own
     }
 
@@ -151,6 +156,12 @@ impl Metrics {
     #[must_use]
     pub const fn exchanges(&self) -> &Exchanges {
         &self.exchanges
+    }
+
+    /// The signals that were delivered and heard.
+    #[must_use]
+    pub const fn signals(&self) -> &Signals {
+        &self.signals
     }
 
     /// Counts an access token.

@@ -17,7 +17,7 @@ use crate::{
     browser, headers, limits, oauth2,
     pages::{self, assets, home, login},
     problem::Problem,
-    status_lists, trace, well_known,
+    signals, status_lists, trace, well_known,
 };
 
 static X_INTERNAL_GATEWAY: HeaderName = HeaderName::from_static("x-internal-gateway");
@@ -51,6 +51,7 @@ pub fn router(app: App) -> Router {
         .route("/oauth2/introspect", post(oauth2::introspect::introspect))
         .route("/oauth2/revocations", post(oauth2::revocations::revocations));
     closed
+        .merge(signals::routes())
         .merge(for_all_origins())
         .merge(for_our_scripts(&app))
         .fallback(pages::not_found)
@@ -86,6 +87,7 @@ fn for_all_origins() -> Router<App> {
         .route("/.well-known/openid-configuration", get(well_known::metadata))
         .route("/.well-known/oauth-authorization-server", get(well_known::metadata))
         .route("/.well-known/jwks.json", get(well_known::jwks))
+        .route("/.well-known/ssf-configuration", get(signals::configuration))
         .route("/status-lists/{id}", get(status_lists::list))
         .route("/oauth2/token", post(oauth2::token::token))
         .route("/oauth2/revoke", post(oauth2::revoke::revoke))
@@ -110,7 +112,7 @@ fn for_our_scripts(app: &App) -> Router<App> {
 }
 
 /// The answer to a method that a path does not have. The router says which it has.
-async fn method_not_allowed() -> Response {
+pub(crate) async fn method_not_allowed() -> Response {
     let detail = "the address does not have this method; see the header Allow";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).named("invalid_request").into_response()
 }

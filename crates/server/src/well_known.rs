@@ -26,7 +26,7 @@ pub(crate) async fn jwks(State(app): State<App>, headers: HeaderMap) -> Response
 
 /// A document that may be kept as long as a key is published before it signs, and asked about by
 /// its name afterwards.
-fn document(app: &App, headers: &HeaderMap, json: &str) -> Response {
+pub(crate) fn document(app: &App, headers: &HeaderMap, json: &str) -> Response {
     let digest = digest::digest(&digest::SHA256, json.as_bytes());
     let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest.as_ref()));
     let known = headers.get_all(header::IF_NONE_MATCH).into_iter().any(|value| {

@@ -46,8 +46,15 @@ pub(crate) use backstop::Elsewhere;
 
 /// Every kind of record that there is.
 pub(crate) fn kinds() -> Vec<&'static Kind> {
-    let own: [&'static Kind; 6] =
-        [&INSTALLATION, &OUTBOX, &COPIED, &SERVICES, &ROUTES, &tegata_store::sealed::DATA_KEYS];
+    let own: [&'static Kind; 7] = [
+        &INSTALLATION,
+        &OUTBOX,
+        &COPIED,
+        &SERVICES,
+        &ROUTES,
+        &crate::signals::lease::LEASES,
+        &tegata_store::sealed::DATA_KEYS,
+    ];
     let sessions: [&'static Kind; 2] = [&tegata_session::SESSIONS, &tegata_session::ROSTERS];
     own.into_iter()
         .chain(sessions)

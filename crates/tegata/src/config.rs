@@ -23,6 +23,7 @@ mod contradictions;
 mod declared;
 mod listen;
 mod load;
+pub(crate) mod signals;
 mod span;
 
 pub(crate) use declared::{ClientForm, Declared, Hidden, UserForm, read_secret};
@@ -48,6 +49,7 @@ pub(crate) struct Config {
     pub(crate) cookies: Cookies,
     pub(crate) observability: Observability,
     pub(crate) limits: Limits,
+    pub(crate) signals: signals::Signals,
     pub(crate) user: Vec<UserForm>,
     pub(crate) client: Vec<ClientForm>,
     pub(crate) service: Vec<DeclaredService>,
@@ -407,7 +409,8 @@ impl Config {
     fn resolve(&mut self, base: &Path) {
         let tls = [&mut self.public.tls, &mut self.gateway.tls].into_iter().flatten();
         let files = tls.flat_map(|tls| [&mut tls.certificate_file, &mut tls.key_file]);
-        for file in files.chain(&mut self.gateway.upstream.ca_file) {
+        let signals = self.signals.files();
+        for file in files.chain(&mut self.gateway.upstream.ca_file).chain(signals) {
             *file = base.join(&file);
         }
     }

@@ -41,6 +41,7 @@ mod registry;
 mod run;
 mod secret_line;
 mod show;
+mod signals;
 mod usage;
 
 /// Lets the process have as many open files as it may: the usual limit for programs of people is

@@ -10,6 +10,7 @@ use tegata_token::Algorithm;
 use crate::compose::Composed;
 
 pub(crate) use declare::{MadeSecrets, declare};
+pub(crate) use revoke::user as take_back;
 
 mod clients;
 mod declare;

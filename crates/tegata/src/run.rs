@@ -11,7 +11,7 @@ use http::HeaderValue;
 use tegata_core::{BoxFuture, ForwardedBy, Network, Parting, Proxies, Secret, SinceBoot};
 use tegata_gateway::{Gateway, SessionCheck};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap, Upstream};
-use tegata_server::{App, BrowserClient, Confirm, Operations};
+use tegata_server::{App, BrowserClient, Confirm, Inlet, Operations};
 use tegata_session::{Environment, Origins};
 use tegata_token::{AccessToken, Algorithm, Expected, ExpectedAudience, Memory, Scope, Verifier};
 use tokio::{
@@ -27,7 +27,7 @@ use crate::{
     compose::Composed,
     config::{LogForm, Observability},
     cookie_door::CookieDoor,
-    gauges, health,
+    gauges, health, signals,
 };
 
 /// For how long browsers remember to come with TLS alone: a year.
@@ -79,7 +79,8 @@ pub(crate) async fn start(
 ) -> Result<Running, Failed> {
     let (found, health) = watch::channel(gauges::health::Found::new());
     let (registry, metrics, gateway_metrics) = gauges::register(&composed, health);
-    let outer = public(&composed, &metrics, loopback)?;
+    let ear = Arc::new(signals::Ear::open(&composed, metrics.signals().clone())?);
+    let outer = public(&composed, &metrics, &ear, loopback)?;
     let behind = outer.behind(gateway_as_proxy());
     let inner = inner()?;
     let way = Way {
@@ -122,6 +123,8 @@ pub(crate) async fn start(
         });
     }
     let mut beside = background::start(&composed);
+    let (streams, counts) = (signals::streams(&composed), metrics.signals().clone());
+    signals::start(&mut beside, &composed, &ear, streams, counts)?;
     beside.spawn(gauges::health::look(checks, found));
     let (look, looks) = tokio::sync::mpsc::channel(16);
     beside.spawn(admin::serve(socket, Arc::clone(&composed), look));
@@ -171,6 +174,7 @@ fn gateway_as_proxy() -> Proxies {
 fn public(
     composed: &Arc<Composed>,
     metrics: &tegata_server::Metrics,
+    ear: &Arc<signals::Ear>,
     loopback: Loopback,
 ) -> Result<App, Failed> {
     let set = &composed.config.public;
@@ -202,6 +206,8 @@ fn public(
         cookies: composed.cookies.clone(),
         origins: origins(composed)?,
         confirm: Arc::new(Confirmed(Arc::clone(composed))),
+        streams: signals::streams(composed),
+        inlet: Arc::clone(ear) as Arc<dyn Inlet>,
         metrics: metrics.clone(),
     };
     App::new(config, parts).map_err(|error| Failed::Usage(error.to_string()))

@@ -75,7 +75,7 @@ impl Provider {
         let client = client.ok_or(NoAccess::InvalidToken)?.value;
         // What was taken from its registration since does not count any more.
         let may = |scope: &&str| claims.scope.contains(scope) && client.scope.contains(scope);
-        if need.enough().iter().any(|scope| may(scope)) {
+        if need.enough().iter().any(may) {
             Ok(client)
         } else {
             Err(NoAccess::InsufficientScope(need))

@@ -62,7 +62,7 @@ pub struct Stream {
 }
 
 /// How a stream is delivered.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Delivery {
     /// We send each signal to its receiver.
     Push {

@@ -106,6 +106,8 @@ fn payload(event: &Event, user: &UserId, more: Value) -> Map<String, Value> {
         (Some(actor), _) if actor == user.as_str() => "user",
         (_, Some("limit")) => "policy",
         (Some("system"), _) | (None, _) => "system",
+        // Another system said so.
+        (Some(actor), _) if actor.starts_with("transmitter:") => "system",
         _ => "admin",
     };
     payload.insert("initiating_entity".to_owned(), initiating.into());
@@ -129,6 +131,7 @@ fn words(kind: EventType, reason: Option<&str>) -> &'static str {
         (_, Some("password_changed")) => "the password was changed",
         (_, Some("holder_gone")) => "the person may no longer sign in",
         (_, Some("revoked")) => "the client gave it back",
+        (_, Some("signal")) => "another system ended it",
         _ => "it was ended by order",
     }
 }

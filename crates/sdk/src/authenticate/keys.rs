@@ -164,6 +164,19 @@ impl KeySource {
         found
     }
 
+    /// The keys that count, after the one of this name was looked for: for whoever verifies with rules
+    /// of their own.
+    ///
+    /// # Errors
+    /// [`KeysUnavailable`].
+    pub async fn with(&self, kid: &str) -> Result<KeySet, KeysUnavailable> {
+        let known = self.current().await?;
+        if self.look_for(kid).await {
+            return Ok(self.current().await?.set());
+        }
+        Ok(known.set())
+    }
+
     /// Asks the issuer, unless it was asked a moment ago, and answers whether it gave a set. All
     /// who ask at once share one question.
     async fn fetch(&self) -> bool {

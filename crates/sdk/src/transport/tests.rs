@@ -136,3 +136,33 @@ async fn sends_no_token_in_the_clear_to_another_machine() {
     let everywhere = transport.danger_plain_http();
     assert!(everywhere.origin(&"http://orders.example/".parse().unwrap()).is_ok());
 }
+
+#[tokio::test]
+async fn calls_no_address_that_others_name_and_only_we_can_reach() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&asked);
+    let answer = any(move || async move {
+        counted.fetch_add(1, Ordering::SeqCst);
+    });
+    let server = TestServer::start(Router::new().fallback(answer)).await.unwrap();
+    let port = Uri::try_from(server.url("/")).unwrap().port_u16().unwrap();
+    let outward = Transport::new(limits()).only_to(Outward::default());
+    // A name is looked up before it is believed: this one leads here.
+    for host in ["localhost", "127.0.0.1"] {
+        let failed = outward.send(get(&format!("http://{host}:{port}/"))).await.unwrap_err();
+        assert!(failed.to_string().contains("may be called"), "{host}: {failed}");
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    let loopback = Outward::new(tegata_core::Network::loopback().to_vec());
+    let allowed = Transport::new(limits()).only_to(loopback);
+    assert!(allowed.send(get(&format!("http://localhost:{port}/"))).await.is_ok());
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn follows_no_redirect() {
+    let elsewhere = any(|| async { axum::response::Redirect::to("http://127.0.0.1:1/") });
+    let server = TestServer::start(Router::new().fallback(elsewhere)).await.unwrap();
+    let answer = Transport::new(limits()).send(get(&server.url("/"))).await.unwrap();
+    assert_eq!(answer.status(), http::StatusCode::SEE_OTHER);
+}

@@ -5,12 +5,12 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tegata_core::StoreError;
 use tegata_oauth::userinfo::NoUserinfo;
 
-use crate::{app::App, body, headers::NoStore, problem::Problem};
+use crate::{app::App, bearer, body, headers::NoStore, problem::Problem};
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -39,7 +39,8 @@ pub(crate) async fn userinfo(
 /// The access token: in the header, or in the form of a POST. What stands in the query is not
 /// looked at (OAuth 2.1 §5.1).
 async fn token(app: &App, request: Request) -> Result<String, Rejected> {
-    let header = bearer(request.headers())?;
+    let malformed = Rejected::InvalidRequest("the Authorization header is malformed");
+    let header = bearer::token(request.headers()).map_err(|_| malformed)?;
     let has_form =
         request.method() == Method::POST && request.headers().contains_key(header::CONTENT_TYPE);
     let field = if has_form {
@@ -55,23 +56,6 @@ async fn token(app: &App, request: Request) -> Result<String, Rejected> {
         (Some(_), Some(_)) => {
             Err(Rejected::InvalidRequest("the access token stands in more than one place"))
         }
-    }
-}
-
-fn bearer(headers: &HeaderMap) -> Result<Option<String>, Rejected> {
-    let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let malformed = Rejected::InvalidRequest("the Authorization header is malformed");
-    if values.next().is_some() {
-        return Err(malformed);
-    }
-    let Ok(text) = value.to_str() else { return Err(malformed) };
-    match text.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-            Ok(Some(token.trim().to_owned()))
-        }
-        // Another scheme: as good as no token.
-        _ => Ok(None),
     }
 }
 

@@ -21,9 +21,12 @@ use tegata_identity::{
     Workers,
     credential::password::{Caps, HasherConfig},
 };
-use tegata_oauth::{Access, ClientMetadata, Clients, GrantType, Parts, Provider, Targets};
+use tegata_oauth::{
+    Access, ClientMetadata, Clients, GrantType, Parts, Provider, Targets,
+    signals::{StreamRules, Streams},
+};
 use tegata_server::{
-    App, BrowserClient, Config, Metrics, RevokedSessions, SessionsOfFamilies, router,
+    App, BrowserClient, Config, Metrics, NotHeard, RevokedSessions, SessionsOfFamilies, router,
 };
 use tegata_session::{CookieTable, Csrf, Environment, Limits, Origins, Sessions};
 use tegata_store::{
@@ -63,7 +66,7 @@ pub(crate) struct Bench {
     pub(crate) provider: Provider,
     pub(crate) alice: User,
     pub(crate) router: Router,
-    node: Node,
+    pub(crate) node: Node,
     away: Arc<AtomicBool>,
 }
 
@@ -73,6 +76,32 @@ struct OneNode;
 impl tegata_server::Confirm for OneNode {
     fn confirmed(&self, _: tegata_core::SinceBoot) -> BoxFuture<'_, serde_json::Value> {
         Box::pin(async { serde_json::json!({"by": ["this"], "after_ms": 1}) })
+    }
+}
+
+/// Hears one transmitter, `known`, which says what it wants to be answered. A fake.
+struct Hearing;
+
+impl tegata_server::Inlet for Hearing {
+    fn hear<'a>(
+        &'a self,
+        name: &'a str,
+        authorization: Option<&'a [u8]>,
+        signal: &'a str,
+    ) -> BoxFuture<'a, Result<(), NotHeard>> {
+        let refused = |code| {
+            let description = "\"as it says\"".to_owned();
+            Err(NotHeard::Refused { code, description })
+        };
+        let away = StoreError::Unavailable { backend: "the store", detail: "away".into() };
+        let answer = match (name, authorization, signal) {
+            ("known", Some(b"Bearer shown"), "good") => Ok(()),
+            ("known", Some(b"Bearer shown"), "away") => Err(away.into()),
+            ("known", Some(b"Bearer shown"), _) => refused("invalid_key"),
+            ("known", ..) => refused("authentication_failed"),
+            _ => Err(NotHeard::Unknown),
+        };
+        Box::pin(async move { answer })
     }
 }
 
@@ -216,6 +245,8 @@ impl Bench {
                 cookies,
                 origins: Origins::new(ISSUER, &allowed).unwrap(),
                 confirm: Arc::new(OneNode),
+                streams: Streams::new(provider.clone(), StreamRules::default()),
+                inlet: Arc::new(Hearing),
                 metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
             },
         )

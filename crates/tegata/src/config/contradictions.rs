@@ -27,6 +27,7 @@ impl Config {
         self.of_sessions(&mut found);
         self.of_keys(&mut found);
         self.of_log(&mut found);
+        self.signals.contradictions(&mut found);
         found
     }
 

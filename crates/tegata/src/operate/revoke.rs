@@ -93,7 +93,7 @@ async fn check_known(composed: &Composed, id: &ClientId) -> Result<(), String> {
 }
 
 /// Takes back everything that a person has.
-pub(super) async fn user(composed: &Composed, user: &User, order: &Order) -> Result<Value, String> {
+pub(crate) async fn user(composed: &Composed, user: &User, order: &Order) -> Result<Value, String> {
     let up_to = subject(composed, user.id.as_str(), order).await?;
     let holder = Holder::User(user.id.clone());
     let proof = everything_of(composed, &holder, order).await?;

@@ -1,0 +1,196 @@
+//! What follows from a signal is done, once, by the same ways as when an operator orders it.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use tegata_core::{
+    Batch, CommitRefused, Event, EventType, Expect, SessionId, StoreError, Stored as _, UserId,
+    port::Page, repository,
+};
+use tegata_identity::Username;
+use tegata_oauth::signals::{
+    SignalKind,
+    heard::{Follows, Heard, Whom},
+    subject::Named,
+};
+use tegata_server::NotHeard;
+use tegata_session::Session;
+use tegata_token::{Holder, Order, SecurityEventToken};
+
+use super::{inlet::Ear, transmitter::Transmitter};
+use crate::operate;
+
+/// The longest payload that is written down.
+const LONGEST_NOTE: usize = 2048;
+
+/// What became of a signal that was believed.
+pub(super) enum Outcome {
+    /// It was acted on before.
+    Repeated,
+    /// It is about nobody of ours.
+    NobodyOfOurs,
+    /// This followed.
+    Done(Follows),
+}
+
+/// Whom a signal means here.
+struct Meant {
+    users: BTreeSet<UserId>,
+    /// The session that it names, where it is one of ours.
+    session: Option<Session>,
+}
+
+impl Ear {
+    /// Does what follows from a signal. When this answers `Ok`, it is durable. Whoever is not
+    /// answered sends it again, and what was done already is done again, which changes nothing.
+    pub(super) async fn act(
+        &self,
+        of: &Transmitter,
+        token: &SecurityEventToken,
+    ) -> Result<Outcome, NotHeard> {
+        let follows = Follows::from(&token.events.uri, of.on_change);
+        if matches!(follows, Follows::Nothing | Follows::Stream) {
+            return Ok(Outcome::Done(follows));
+        }
+        let (records, realm) = (self.composed.records.as_ref(), &self.composed.realm);
+        let key = Heard::key_of(token);
+        if repository::load::<Heard>(records, realm, &key).await?.is_some() {
+            return Ok(Outcome::Repeated);
+        }
+        let named = Named::read(&token.sub_id).ok_or_else(|| NotHeard::Refused {
+            code: "invalid_request",
+            description: "`sub_id` is malformed".to_owned(),
+        })?;
+        let meant = self.meant(of, &named).await?;
+        if meant.users.is_empty() && meant.session.is_none() {
+            return Ok(Outcome::NobodyOfOurs);
+        }
+        let order =
+            Order { reason: "signal".to_owned(), actor: format!("transmitter:{}", of.name) };
+        match follows {
+            Follows::EndSessions => self.end_sessions(&meant, &order).await?,
+            Follows::EndEverything => self.end_everything(&meant, &order).await?,
+            Follows::Note | Follows::Stream | Follows::Nothing => {}
+        }
+        self.write_down(of, token, follows, &meant).await?;
+        Ok(Outcome::Done(follows))
+    }
+
+    async fn meant(&self, of: &Transmitter, named: &Named) -> Result<Meant, StoreError> {
+        let (composed, theirs) = (&self.composed, &of.expected.issuer);
+        let (realm, ours) = (&composed.realm, composed.provider.issuer());
+        let mut users = BTreeSet::new();
+        for whom in Whom::of(named, &of.people, ours, theirs) {
+            match whom {
+                Whom::Id(id) => {
+                    users.extend(composed.users.load(realm, &id).await?.map(|it| it.id));
+                }
+                Whom::Username(name) => {
+                    if let Ok(name) = Username::new(&name) {
+                        let found = composed.users.by_username(realm, &name).await?;
+                        users.extend(found.map(|user| user.id));
+                    }
+                }
+                Whom::Email(email) => self.with_email(&email, &mut users).await?,
+            }
+        }
+        // Also one that has ended: that it is ours decides whether others are meant.
+        let sid = named.session.as_deref().and_then(|sid| SessionId::new(sid).ok());
+        let session = match sid {
+            None => None,
+            Some(sid) => {
+                let records = composed.records.as_ref();
+                repository::load::<Session>(records, realm, sid.as_str()).await?
+            }
+        };
+        let session = session.map(|found| found.value);
+        // Whoever names a person and the session of another means the person.
+        let session = session.filter(|it| named.person.is_empty() || users.contains(&it.user));
+        Ok(Meant { users, session })
+    }
+
+    /// Everybody with this address of mail. No index holds addresses, so all are looked at.
+    async fn with_email(
+        &self,
+        email: &str,
+        users: &mut BTreeSet<UserId>,
+    ) -> Result<(), StoreError> {
+        let email = email.to_lowercase();
+        let mut page = Page { after: None, limit: 500 };
+        loop {
+            let found = self.composed.users.list(&self.composed.realm, page.clone()).await?;
+            let Some(last) = found.last() else { return Ok(()) };
+            page.after = Some(last.id.as_str().to_owned());
+            let has = |it: &str| it.to_lowercase() == email;
+            let with = found
+                .into_iter()
+                .filter(|user| user.email.as_ref().is_some_and(|email| has(email.as_str())));
+            users.extend(with.map(|user| user.id));
+        }
+    }
+
+    /// Ends the session that is named, or all of the people: a session of the transmitter is none of
+    /// ours, and whoever was signed out there has no sessions here by it.
+    async fn end_sessions(&self, meant: &Meant, order: &Order) -> Result<(), StoreError> {
+        let holders: Vec<_> = match &meant.session {
+            Some(session) => vec![Holder::Session(session.id.clone())],
+            None => meant.users.iter().cloned().map(Holder::User).collect(),
+        };
+        for holder in holders {
+            let composed = &self.composed;
+            composed.withdraw.everything_of(&composed.realm, &holder, order).await?;
+        }
+        Ok(())
+    }
+
+    async fn end_everything(&self, meant: &Meant, order: &Order) -> Result<(), StoreError> {
+        let of_session = meant.session.as_ref().map(|session| &session.user);
+        let users: BTreeSet<_> = meant.users.iter().chain(of_session).collect();
+        for id in users {
+            let Some(user) = self.composed.users.load(&self.composed.realm, id).await? else {
+                continue;
+            };
+            operate::take_back(&self.composed, &user, order).await.map_err(|detail| {
+                StoreError::Unavailable { backend: "the record store", detail }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// That it was acted on, and what followed: together, so that it counts once.
+    async fn write_down(
+        &self,
+        of: &Transmitter,
+        token: &SecurityEventToken,
+        follows: Follows,
+        meant: &Meant,
+    ) -> Result<(), StoreError> {
+        let (node, realm) = (&self.composed.node, &self.composed.realm);
+        let kind = SignalKind::of_uri(&token.events.uri).map_or("", SignalKind::name);
+        let mut event = Event::new(
+            node,
+            realm,
+            EventType::SignalReceived,
+            [
+                ("transmitter", json!(of.name)),
+                ("event", json!(kind)),
+                ("jti", json!(token.jti)),
+                ("action", json!(follows.name())),
+                ("user_ids", json!(meant.users)),
+            ],
+        );
+        if let Some(session) = &meant.session {
+            event.data.insert("session_id".to_owned(), json!(session.id));
+        }
+        let payload = Value::Object(token.events.payload.clone());
+        if follows == Follows::Note && payload.to_string().len() <= LONGEST_NOTE {
+            event.data.insert("payload".to_owned(), payload);
+        }
+        let heard = Heard::new(token, node.now()).put(Expect::Any);
+        let batch = Batch::new(realm.clone()).with(heard).journal(&event);
+        match self.composed.records.commit(batch).await {
+            Ok(()) | Err(CommitRefused::Conflict { .. }) => Ok(()),
+            Err(CommitRefused::Store(error)) => Err(error),
+        }
+    }
+}
