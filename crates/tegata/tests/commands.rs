@@ -26,6 +26,7 @@ mod commands {
     mod once;
     mod places;
     mod services;
+    mod signals;
     mod stopping;
     mod taking_back;
     mod usage;
