@@ -123,7 +123,7 @@ fn every_link_in_the_documents_leads_somewhere() {
 
 /// The files that the secrets of a configuration are in.
 fn secret_files(block: &str) -> impl Iterator<Item = &str> {
-    let keys = ["client_secret_file = \"", "password_file = \""];
+    let keys = ["client_secret_file = \"", "password_file = \"", "secret_file = \""];
     block.lines().filter_map(move |line| {
         let file = keys.iter().find_map(|key| line.strip_prefix(key))?;
         file.split('"').next()
@@ -182,7 +182,7 @@ fn declarations(block: &str) -> String {
     let mut kept = String::new();
     for line in block.lines() {
         if line.starts_with('[') {
-            declares = line.starts_with("[[");
+            declares = line.starts_with("[[") && !line.starts_with("[[signals.");
         }
         if declares {
             kept.push_str(line);
