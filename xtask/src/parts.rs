@@ -80,7 +80,7 @@ pub const FOR_TESTS: &[Part] = &[
         package: "curl",
         program: "curl",
         elsewhere: "/usr/bin",
-        needed_by: "the test of tegata that plays the guide to three nodes",
+        needed_by: "the tests of tegata that play the guides to three nodes and to signals",
     },
     Part {
         package: "bsdutils",

@@ -40,7 +40,7 @@ pub enum EventType {
     /// A user, client or service was registered, changed or removed: `subject`, `change`.
     RegistryChanged,
     /// Another system told of something, and it was acted on: `transmitter`, `event`, `jti`,
-    /// `action`, and `user_id` or `session_id` where it was about one of ours.
+    /// `action`, `user_ids`, and `session_id` where it named one of ours.
     SignalReceived,
 }
 

@@ -8,7 +8,7 @@
 //! | [`subject`] | whom a signal is about (RFC 9493) |
 //! | [`endpoint`] | where signals may be sent |
 //! | [`stream`] | what a receiver has ordered, and how far it was delivered |
-//! | [`streams`] | the streams of a realm: what their receivers do with them; `form` has what they say |
+//! | [`streams`] | the streams of a realm: what their receivers do with them; `form`, `people` and `notices` are parts of it |
 //! | [`exchange`] | what is due on a stream (`walk`, `write`), and what was acknowledged |
 //! | [`access`] | which client may do that |
 //! | [`heard`] | what follows from a signal of another system |
@@ -19,6 +19,8 @@ pub mod exchange;
 mod form;
 pub mod heard;
 pub mod kind;
+mod notices;
+mod people;
 pub mod stream;
 pub mod streams;
 pub mod subject;

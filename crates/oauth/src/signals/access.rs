@@ -52,6 +52,12 @@ impl Need {
     }
 }
 
+/// Whether a client may still hear of anything: what was taken from its registration since its stream
+/// was made does not count any more.
+pub(super) fn may_hear(client: &Client) -> bool {
+    Need::Read.enough().iter().any(|scope| client.scope.contains(scope))
+}
+
 impl Provider {
     /// The client whose token this is, if it may do this. The token speaks for the client alone
     /// (RFC 6749 §4.4), and is for the gateway or for this issuer: one that a service was shown is

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// A position that moved by less, over what concerns nobody, is not written.
-const WORTH_WRITING: u64 = 500;
+const WORTH_WRITING: u64 = 100;
 
 /// What became of signals that were given.
 #[derive(Debug, Clone, Default)]
@@ -83,8 +83,11 @@ impl Streams {
             let found = self.load(id).await?.ok_or(StreamRefused::Unknown)?;
             let realm = self.provider.realm();
             let client = self.provider.clients().load(realm, &found.value.client).await?;
-            // Whoever removed the client has not yet come to its streams.
-            let client = client.ok_or(StreamRefused::Unknown)?.value;
+            let Some(client) = client.map(|client| client.value) else {
+                // Whoever removed the client did not come to its streams.
+                self.remove(&found).await?;
+                return Err(StreamRefused::Unknown);
+            };
             let walk = self.walk(&found.value, &client, handled, most).await?;
             let noticed = found.value.notices.iter().filter(|it| handled.has(&it.jti)).count();
             let next = self.after(&found.value, &walk, handled);

@@ -6,15 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tegata_core::{
     Batch, ClientId, CommitRefused, Event, EventId, EventType, Expect, Log, Outward, Records,
-    StoreError, Stored as _, Versioned,
-    port::{Change, Page},
-    repository,
+    StoreError, Stored as _, Versioned, port::Page, repository,
 };
 
 use super::{
     form::Form,
-    stream::{Delivery, Notable, Notice, Status, Stream, Wanted},
-    subject::{Named, Person},
+    stream::{Delivery, Status, Stream},
+    subject::Format,
 };
 use crate::{client::Client, provider::Provider};
 
@@ -22,12 +20,6 @@ use crate::{client::Client, provider::Provider};
 pub(super) const TRIES: u32 = 20;
 /// How exactly it is kept when a receiver was heard of last.
 pub(super) const ACTIVE_TO: Duration = Duration::from_secs(3600);
-/// How many notices of a stream wait at most.
-const NOTICES: usize = 16;
-/// The longest state of a verification.
-const LONGEST_STATE: usize = 1024;
-/// How many people a stream may name.
-const SUBJECTS: u32 = 10_000;
 
 /// Whom a new stream is about (SSF 1.0 §7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -150,7 +142,7 @@ impl Streams {
             delivery: Delivery::Poll,
             requested: Vec::new(),
             description: None,
-            format: super::subject::Format::IssSub,
+            format: Format::IssSub,
             status: Status::Enabled,
             reason: None,
             created: now,
@@ -241,16 +233,25 @@ impl Streams {
     pub async fn delete(&self, client: &ClientId, id: &str) -> Result<(), StreamRefused> {
         for _ in 0..TRIES {
             let found = self.owned(client, id).await?;
-            self.forget_subjects(&found.value).await?;
-            let event = self.event(&found.value, "stream_removed");
-            let batch = self.batch().with(found.remove()).journal(&event);
-            match self.records().commit(batch).await {
-                Ok(()) => return Ok(()),
-                Err(CommitRefused::Conflict { .. }) => {}
-                Err(CommitRefused::Store(error)) => return Err(error.into()),
+            if self.remove(&found).await? {
+                return Ok(());
             }
         }
         Err(contended().into())
+    }
+
+    /// Removes all streams of a client that is gone, so that nobody who is given its name has them.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn delete_all(&self, client: &ClientId) -> Result<(), StreamRefused> {
+        for stream in self.of_client(client).await? {
+            match self.delete(client, &stream.id).await {
+                Ok(()) | Err(StreamRefused::Unknown) => {}
+                Err(refused) => return Err(refused),
+            }
+        }
+        Ok(())
     }
 
     /// Lets a stream flow, holds it back or stops it. What happened while it was disabled is not
@@ -280,105 +281,6 @@ impl Streams {
         .await
     }
 
-    /// Orders a verification (SSF 1.0 §8.1.4.2).
-    ///
-    /// # Errors
-    /// [`StreamRefused`].
-    pub async fn verify(
-        &self,
-        client: &Client,
-        id: &str,
-        state: Option<&str>,
-    ) -> Result<Stream, StreamRefused> {
-        if state.is_some_and(|state| state.len() > LONGEST_STATE) {
-            return Err(StreamRefused::Invalid("`state` must be at most 1024 bytes long"));
-        }
-        let (node, apart) = (self.provider.node(), self.rules.min_verification);
-        let now = node.now();
-        self.edit(client, id, "stream_verification", |stream| {
-            let since = stream.verified.map(|at| now.since(at));
-            if let Some(since) = since.filter(|since| *since < apart) {
-                return Err(StreamRefused::TooSoon(apart.saturating_sub(since)));
-            }
-            if stream.notices.len() >= NOTICES {
-                return Err(StreamRefused::TooSoon(apart));
-            }
-            stream.verified = Some(now);
-            let state = state.map(str::to_owned);
-            stream.notices.push(self.notice(stream, Notable::Verification { state }));
-            Ok(())
-        })
-        .await
-    }
-
-    /// Notes whether a stream wants to hear of a person. Whether there is such a person is not told.
-    ///
-    /// # Errors
-    /// [`StreamRefused`].
-    pub async fn want(
-        &self,
-        client: &Client,
-        id: &str,
-        subject: &Map<String, Value>,
-        wanted: bool,
-    ) -> Result<(), StreamRefused> {
-        let invalid = StreamRefused::Invalid(
-            "`subject` must name a person by `iss_sub` or `email`, as the stream's signals do",
-        );
-        let named = Named::read(subject).filter(|it| it.session.is_none() && !it.other);
-        let [person] = &named.ok_or_else(|| invalid.clone())?.person[..] else {
-            return Err(invalid);
-        };
-        let known_by = match person {
-            Person::IssSub { .. } => super::subject::Format::IssSub,
-            Person::Email(_) => super::subject::Format::Email,
-            Person::Account(_) => return Err(invalid),
-        };
-        let stream = self.of(&client.id, id).await?;
-        if stream.format != known_by {
-            return Err(invalid);
-        }
-        let page = Page { after: None, limit: SUBJECTS + 1 };
-        let realm = self.provider.realm();
-        let all = repository::find::<Wanted>(self.records(), realm, "stream", id, page).await?;
-        if all.len() > usize::try_from(SUBJECTS).unwrap_or(usize::MAX) {
-            return Err(StreamRefused::Invalid("the stream names as many people as it may"));
-        }
-        let key = subject_key(id, person);
-        let wanted = Wanted { key, stream: id.to_owned(), wanted };
-        self.commit(self.batch().with(wanted.put(Expect::Any))).await?;
-        // Only now is it looked for: a stream that has subjects looks for each person.
-        self.edit(client, id, "stream_changed", |stream| {
-            stream.has_subjects = true;
-            Ok(())
-        })
-        .await
-        .map(|_| ())
-    }
-
-    /// Pauses a stream whose receiver has not been heard of for long, and says so on it.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn pause_if_silent(&self, stream: &Stream) -> Result<(), StoreError> {
-        let silent = self.provider.node().now().since(stream.active) > self.rules.inactivity;
-        if stream.status != Status::Enabled || !silent {
-            return Ok(());
-        }
-        let Some(found) = self.load(&stream.id).await? else { return Ok(()) };
-        let mut next = found.value.clone();
-        let reason = "inactivity".to_owned();
-        (next.status, next.reason) = (Status::Paused, Some(reason.clone()));
-        next.notices.push(self.notice(stream, Notable::Updated { status: Status::Paused, reason }));
-        let event = self.event(&next, "stream_paused");
-        let batch = self.batch().with(found.replace(&next)).journal(&event);
-        match self.records().commit(batch).await {
-            // Whoever changed it was there.
-            Ok(()) | Err(CommitRefused::Conflict { .. }) => Ok(()),
-            Err(CommitRefused::Store(error)) => Err(error),
-        }
-    }
-
     /// The stream of this name, whosever it is.
     pub(super) async fn load(&self, id: &str) -> Result<Option<Versioned<Stream>>, StoreError> {
         repository::load(self.records(), self.provider.realm(), id).await
@@ -398,8 +300,20 @@ impl Streams {
         found.ok_or(StreamRefused::Unknown)
     }
 
+    /// Removes a stream as it was read. Answers whether it was still so.
+    pub(super) async fn remove(&self, found: &Versioned<Stream>) -> Result<bool, StreamRefused> {
+        self.forget_people(&found.value).await?;
+        let event = self.event(&found.value, "stream_removed");
+        let batch = self.batch().with(found.remove()).journal(&event);
+        match self.records().commit(batch).await {
+            Ok(()) => Ok(true),
+            Err(CommitRefused::Conflict { .. }) => Ok(false),
+            Err(CommitRefused::Store(error)) => Err(error.into()),
+        }
+    }
+
     /// Changes a stream as its receiver asks, which is a sign of life.
-    async fn edit(
+    pub(super) async fn edit(
         &self,
         client: &Client,
         id: &str,
@@ -422,39 +336,12 @@ impl Streams {
         Err(contended().into())
     }
 
-    async fn forget_subjects(&self, stream: &Stream) -> Result<(), StreamRefused> {
-        let (realm, page) = (self.provider.realm(), Page { after: None, limit: 500 });
-        loop {
-            let page = page.clone();
-            let found =
-                repository::find::<Wanted>(self.records(), realm, "stream", &stream.id, page);
-            let found = found.await?;
-            if found.is_empty() {
-                return Ok(());
-            }
-            let remove = |found: Versioned<Wanted>| Change::Remove {
-                kind: &super::stream::STREAM_SUBJECTS,
-                key: found.value.key,
-                expect: Expect::Any,
-            };
-            let mut batch = self.batch();
-            batch.changes.extend(found.into_iter().map(remove));
-            self.commit(batch).await?;
-        }
-    }
-
-    fn notice(&self, stream: &Stream, what: Notable) -> Notice {
-        let node = self.provider.node();
-        let jti = format!("{}.{}", stream.id, EventId::generate(node.entropy()));
-        Notice { jti, what, at: node.now().secs() }
-    }
-
     /// The end of the journal.
     async fn head(&self) -> Result<u64, StoreError> {
         Ok(self.records().pull(Log::Journal, u64::MAX >> 1, 1).await?.head)
     }
 
-    fn event(&self, stream: &Stream, change: &'static str) -> Event {
+    pub(super) fn event(&self, stream: &Stream, change: &'static str) -> Event {
         let data = [
             ("subject", json!(stream.id)),
             ("change", json!(change)),
@@ -464,21 +351,16 @@ impl Streams {
         Event::new(node, realm, EventType::RegistryChanged, data)
     }
 
-    fn batch(&self) -> Batch {
+    pub(super) fn batch(&self) -> Batch {
         Batch::new(self.provider.realm().clone())
     }
 
-    async fn commit(&self, batch: Batch) -> Result<(), StreamRefused> {
+    pub(super) async fn commit(&self, batch: Batch) -> Result<(), StreamRefused> {
         self.records().commit(batch).await.map_err(|refused| match refused {
             CommitRefused::Conflict { .. } => contended().into(),
             CommitRefused::Store(error) => error.into(),
         })
     }
-}
-
-/// Under which key it is kept whether a stream wants to hear of a person.
-pub(super) fn subject_key(stream: &str, person: &Person) -> String {
-    format!("{stream}.{}", person.digest())
 }
 
 pub(super) fn contended() -> StoreError {

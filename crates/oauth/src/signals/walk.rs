@@ -6,10 +6,12 @@ use tegata_core::{Event, Log, StoreError, repository};
 use tegata_identity::User;
 
 use super::{
+    access,
     exchange::Handled,
     kind::SignalKind,
+    people::subject_key,
     stream::{Status, Stream, Wanted},
-    streams::{DefaultSubjects, Streams, subject_key},
+    streams::{DefaultSubjects, Streams},
     subject::{Format, Person},
     told::{Told, told_by},
 };
@@ -60,7 +62,7 @@ impl Streams {
         if stream.status == Status::Disabled {
             return Ok(walk);
         }
-        let flows = stream.status == Status::Enabled;
+        let flows = stream.status == Status::Enabled && access::may_hear(client);
         let most = if flows { most } else { 0 };
         let (mut after, mut read, mut nothing_due) = (stream.position, 0, true);
         loop {
@@ -139,6 +141,9 @@ impl Streams {
             // What somebody may do is told to those who may ask for it.
             && (told.kind != SignalKind::TokenClaimsChange || client.scope.contains("roles"));
         if !may_know || !stream.carries(told.kind) {
+            return Ok(None);
+        }
+        if stream.format == Format::Email && !client.scope.contains("email") {
             return Ok(None);
         }
         let Some(person) = self.person(stream, told).await? else { return Ok(None) };

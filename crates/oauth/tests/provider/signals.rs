@@ -431,3 +431,27 @@ async fn only_a_token_of_the_client_itself_with_the_scope_opens_streams() {
     let refused = provider.signals_client(&set, Need::Read).await;
     assert_eq!(refused.map(|_| ()), Err(NoAccess::InvalidToken));
 }
+
+#[tokio::test]
+async fn a_client_that_may_no_longer_hear_is_told_no_more() {
+    let bed = Bed::new(StreamRules::default()).await;
+    let stream = bed.polled().await;
+    bed.ends("usr_1", "1.2.s").await;
+    assert_eq!(bed.due(&stream).await.len(), 1);
+    receiver(&bed.world, "receiver", "roles").await;
+    assert!(bed.due(&stream).await.is_empty());
+    // What it may again, it is told.
+    receiver(&bed.world, "receiver", "ssf.read").await;
+    assert_eq!(bed.due(&stream).await.len(), 1);
+    // Who is given the name of a client that is gone does not have its streams.
+    let (clients, realm) = (bed.world.provider.clients(), bed.world.provider.realm());
+    clients.remove(realm, &bed.client.id).await.unwrap();
+    let exchanged = bed.streams.exchange(&stream.id, &Handled::default(), 1).await;
+    assert_eq!(exchanged.map(|_| ()).unwrap_err(), StreamRefused::Unknown);
+    receiver(&bed.world, "receiver", "ssf.manage").await;
+    assert!(bed.streams.of_client(&bed.client.id).await.unwrap().is_empty());
+    let stream = bed.polled().await;
+    bed.streams.delete_all(&bed.client.id).await.unwrap();
+    let gone = bed.streams.of(&bed.client.id, &stream.id).await;
+    assert_eq!(gone.map(|_| ()).unwrap_err(), StreamRefused::Unknown);
+}

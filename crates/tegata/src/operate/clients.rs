@@ -76,6 +76,8 @@ pub(super) async fn remove(composed: &Composed, client: &str) -> Result<Value, S
     let id = ClientId::new(client).map_err(text)?;
     composed.clients.remove(&composed.realm, &id).await.map_err(text)?;
     let order = Order { reason: "client_removed".to_owned(), actor: OPERATOR.to_owned() };
+    // Nothing more is sent to whoever it was.
+    crate::signals::streams(composed).delete_all(&id).await.map_err(text)?;
     let revoked = super::revoke::client(composed, &id, &order).await?;
     let holder = Holder::Client(id.clone());
     let proof = composed.withdraw.everything_of(&composed.realm, &holder, &order).await;

@@ -194,3 +194,6 @@ impl Ear {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

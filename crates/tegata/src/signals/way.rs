@@ -21,7 +21,7 @@ const SYSTEM_ROOTS: [&str; 4] = [
 /// To addresses that receivers name.
 pub(super) fn outward(composed: &Composed, outward: Outward) -> Result<Transport, Failed> {
     let limits =
-        TransportLimits { timeout: Duration::from_secs(10), idle: 1, open: 10, answer: 64 * 1024 };
+        TransportLimits { timeout: Duration::from_secs(10), idle: 1, open: 100, answer: 64 * 1024 };
     Ok(with_tls(composed, Transport::new(limits))?.only_to(outward))
 }
 

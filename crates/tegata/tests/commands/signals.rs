@@ -2,6 +2,7 @@
 //! elsewhere; a transmitter that dies in between.
 
 use std::{
+    fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     sync::mpsc::{Receiver, Sender, channel},
@@ -10,6 +11,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use tegata_engines::PostgresServer;
 
 use crate::{PATIENCE, Place, Ports, Server, ask, body, get, part, until};
 
@@ -54,8 +56,12 @@ impl Site {
 
     /// A site that transmits to the client `receiver`; and the client's secret.
     fn transmitting() -> (Self, String) {
+        Self::transmitting_with("")
+    }
+
+    fn transmitting_with(store: &str) -> (Self, String) {
         let mut secret = String::new();
-        let site = Self::start("http://localhost:8000", "", |place| {
+        let site = Self::start("http://localhost:8000", store, |place| {
             let scope = ["--scope", "ssf.manage email"];
             let client = ["client", "add", "receiver", "--grant-type", "client_credentials"];
             let made = place.json(&[&client[..], &scope].concat());
@@ -402,4 +408,34 @@ fn a_signal_is_believed_only_where_everything_of_it_is_right() {
     assert!(two.is_signed_in(&again));
     two.server.stop();
     one.server.stop();
+}
+
+#[test]
+fn of_two_nodes_one_delivers_and_when_it_dies_the_other() {
+    let database = PostgresServer::shared().database();
+    let store = format!("[store]\nurl = \"{}\"\n", database.url());
+    let (one, secret) = Site::transmitting_with(&store);
+    let place = Place::new();
+    fs::copy(one.place.path().join("root.key"), place.path().join("root.key")).unwrap();
+    place.write("tegata.toml", &format!("{}{store}", configuration(one.origin)));
+    let server = place.serve();
+    let ports = server.ports();
+    let two = Site { place, server, ports, origin: one.origin };
+    let fake = Fake::start();
+    one.stream(&secret, push_to(&fake.url));
+    let person = two.sign_in();
+    two.sign_out(&person);
+    assert_eq!(fake.next()["sub_id"]["session"]["id"], person.sid);
+    fake.answer("202 Accepted");
+    let delivered = "signal_deliveries_total{method=\"push\",result=\"delivered\"} 1";
+    until("it is counted", || counted(&one, delivered) || counted(&two, delivered));
+    assert!(!(counted(&one, delivered) && counted(&two, delivered)));
+    let (dying, staying) = if counted(&one, delivered) { (one, two) } else { (two, one) };
+    dying.server.kill();
+    let person = staying.sign_in();
+    staying.sign_out(&person);
+    assert_eq!(fake.next()["sub_id"]["session"]["id"], person.sid);
+    fake.answer("202 Accepted");
+    until("it is counted", || counted(&staying, delivered));
+    staying.server.stop();
 }
