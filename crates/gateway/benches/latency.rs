@@ -134,6 +134,7 @@ fn gateway(
         services: ServiceMap::check(&[service], &routes).unwrap(),
         forbids: Vec::new(),
         tokens: Arc::new(tokens),
+        foreign: None,
         revocations: followed(node.clone()),
         realm: Realm::default(),
         signer,

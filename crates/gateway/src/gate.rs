@@ -10,7 +10,11 @@ use tegata_token::{
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{
-    config::Config, decision_log::DecisionLog, metrics::Metrics, route::Routing,
+    config::Config,
+    decision_log::DecisionLog,
+    foreign::Foreign,
+    metrics::{Layers, Metrics},
+    route::Routing,
     session::SessionCheck,
 };
 
@@ -45,6 +49,8 @@ pub(crate) struct Gate {
     pub(crate) node: Node,
     pub(crate) epoch: Epoch,
     pub(crate) tokens: Arc<Verifier<AccessToken>>,
+    /// Those of others, where they count, with what is counted of them.
+    pub(crate) foreign: Option<(Foreign, Layers)>,
     pub(crate) revocations: Arc<View>,
     pub(crate) realm: Arc<RealmView>,
     pub(crate) signer: Signer,

@@ -25,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     config::Config,
     decision_log::DecisionLog,
+    foreign::Foreign,
     gate::{Gate, Signer},
     metrics::Metrics,
     route::Routing,
@@ -50,6 +51,8 @@ pub struct Parts {
     pub forbids: Vec<Forbid>,
     /// Verifies access tokens.
     pub tokens: Arc<Verifier<AccessToken>>,
+    /// Knows access tokens of other issuers. `None`: they do not count.
+    pub foreign: Option<Foreign>,
     /// Knows what has been taken back. Somebody else has it catch up.
     pub revocations: Arc<View>,
     /// The realm whose tokens count.
@@ -130,6 +133,7 @@ impl Gateway {
             node: parts.node,
             epoch: parts.epoch,
             tokens: parts.tokens,
+            foreign: parts.foreign.map(|foreign| (foreign, parts.metrics.layers())),
             revocations: parts.revocations,
             signer: parts.signer,
             sessions: parts.sessions,

@@ -16,6 +16,7 @@
 //! | [`config`] | how it behaves |
 //! | [`guard`] | the watch over the framing of HTTP/1, in front of the parser |
 //! | [`head`] | what the phases see of a request |
+//! | [`foreign`] | access tokens of other issuers |
 //! | [`session`] | what is asked about session cookies |
 //! | [`refusal`] | what a client is told whose request goes no further |
 //! | [`decision_log`] | what was decided, in files that show when they were altered |
@@ -24,6 +25,7 @@
 
 pub mod config;
 pub mod decision_log;
+pub mod foreign;
 pub mod gateway;
 pub mod guard;
 pub mod head;
@@ -47,6 +49,7 @@ mod worker;
 
 pub use config::Config;
 pub use decision_log::DecisionLog;
+pub use foreign::{Foreign, ForeignIssuer, IssuerKeys};
 pub use gate::Signer;
 pub use gateway::{Gateway, NotServed, Parts};
 pub use head::Head;

@@ -1,7 +1,10 @@
 //! What the gateway counts. Each metric of a service or an outcome is looked up once and held; no
 //! request searches for labels.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -10,9 +13,11 @@ use prometheus_client::{
 };
 
 mod histogram;
+mod layers;
 mod propagated;
 
 pub use histogram::Histogram;
+pub(crate) use layers::Layers;
 use propagated::Made;
 pub use propagated::{Propagated, Propagations};
 
@@ -31,6 +36,8 @@ pub struct Metrics {
     pub(crate) alive: Checked,
     pub(crate) revoked: Checked,
     pub(crate) stale: Checked,
+    checks: Family<Revocation, Histogram>,
+    counts: Family<Revocation, Counter>,
     /// `session_validation_duration_seconds`.
     pub(crate) session_valid: Histogram,
     pub(crate) session_invalid: Histogram,
@@ -44,6 +51,13 @@ pub struct Metrics {
 pub(crate) struct Checked {
     pub(crate) duration: Histogram,
     pub(crate) count: Counter,
+}
+
+impl Checked {
+    pub(crate) fn note(&self, took: Duration) {
+        self.duration.observe(took);
+        self.count.inc();
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -132,13 +146,7 @@ impl Metrics {
             let labels = SessionValidation { service: "gateway", method: "cookie", status };
             sessions.get_or_create(&labels).clone()
         };
-        let check = |result| {
-            let labels = Revocation { layer: "memory", result };
-            Checked {
-                duration: checks.get_or_create(&labels).clone(),
-                count: counts.get_or_create(&labels).clone(),
-            }
-        };
+        let check = |result| checked(&checks, &counts, "memory", result);
         Self {
             allowed: decision("allow"),
             denied: decision("deny"),
@@ -149,6 +157,8 @@ impl Metrics {
             alive: check("alive"),
             revoked: check("revoked"),
             stale: check("stale"),
+            checks: checks.clone(),
+            counts: counts.clone(),
             requests,
             durations,
             lost,
@@ -162,6 +172,11 @@ impl Metrics {
         &self.propagations
     }
 
+    /// Those of the layers that are asked about tokens of other issuers.
+    pub(crate) fn layers(&self) -> Layers {
+        Layers::new(|layer, result| checked(&self.checks, &self.counts, layer, result))
+    }
+
     /// The metrics of one service.
     pub(crate) fn service(&self, name: &str) -> Arc<OfService> {
         Arc::new(OfService {
@@ -171,6 +186,19 @@ impl Metrics {
             duration: self.durations.get_or_create(&Service { service: name.to_owned() }).clone(),
             told: self.propagations.to(name),
         })
+    }
+}
+
+fn checked(
+    checks: &Family<Revocation, Histogram>,
+    counts: &Family<Revocation, Counter>,
+    layer: &'static str,
+    result: &'static str,
+) -> Checked {
+    let labels = Revocation { layer, result };
+    Checked {
+        duration: checks.get_or_create(&labels).clone(),
+        count: counts.get_or_create(&labels).clone(),
     }
 }
 

@@ -17,7 +17,9 @@ use quick_cache::unsync::Cache;
 use tegata_core::{Epoch, Node, Timestamp, TokenId};
 use tegata_mesh::RoleName;
 use tegata_policy::{Held, PrincipalKind};
-use tegata_token::{AccessToken, Audience, Claims, RealmView, SigningKey, Verified, jws};
+use tegata_token::{
+    AccessToken, Audience, Claims, ForeignToken, RealmView, SigningKey, Verified, jws,
+};
 
 use crate::{
     config::Internal,
@@ -36,6 +38,9 @@ const SHORT: u64 = 60;
 pub(crate) enum Caller {
     /// Whoever an access token speaks of.
     Token(Arc<Verified<AccessToken>>),
+    /// Whoever an access token of another issuer speaks of. Its claims are in words that are never
+    /// ours.
+    Foreign(Arc<Verified<ForeignToken>>),
     /// Whoever a session cookie stands for.
     Session(Arc<SessionIdentity>),
 }
@@ -44,6 +49,7 @@ impl Caller {
     pub(crate) fn claims(&self) -> &Claims {
         match self {
             Self::Token(token) => token.claims(),
+            Self::Foreign(token) => token.claims(),
             Self::Session(session) => &session.claims,
         }
     }
@@ -53,6 +59,7 @@ impl Caller {
     fn says_the_same(&self, other: &Self) -> bool {
         let same = match (self, other) {
             (Self::Token(one), Self::Token(other)) => Arc::ptr_eq(one, other),
+            (Self::Foreign(one), Self::Foreign(other)) => Arc::ptr_eq(one, other),
             (Self::Session(one), Self::Session(other)) => Arc::ptr_eq(one, other),
             _ => return false,
         };
@@ -211,7 +218,11 @@ impl Passport {
             .collect();
         let held = routing.recognise(roles.iter().copied(), claims.scope.values());
         let roles = HeaderValue::try_from(roles.join(",")).map_err(unfit)?;
-        let is_person = claims.sub.starts_with("usr_");
+        let is_person = match &caller {
+            // RFC 9068 §2.2: where no person is involved, the subject is the client.
+            Caller::Foreign(_) => claims.client_id.as_ref() != Some(&claims.sub),
+            Caller::Token(_) | Caller::Session(_) => claims.sub.starts_with("usr_"),
+        };
         let kind = if is_person { PrincipalKind::User } else { PrincipalKind::Client };
         Ok(Self { kind, held, user, roles, caller, internal: RefCell::default() })
     }

@@ -8,6 +8,7 @@
 //! | [`propagate`] | the caller's token becomes narrow ones for the services called on its behalf |
 //! | [`provider`] | the provider's token endpoint |
 //! | [`problem`] | answers that say what went wrong |
+//! | [`remote_keys`] | the keys of an issuer elsewhere, found by its name |
 //! | [`revocations`] | what the provider has taken back |
 //! | [`trace`] | what ties the requests together that one request caused |
 //! | [`transport`] | HTTP as a client |
@@ -21,6 +22,7 @@ pub mod client;
 pub mod problem;
 pub mod propagate;
 pub mod provider;
+pub mod remote_keys;
 pub mod revocations;
 pub mod testing;
 pub mod trace;
@@ -33,6 +35,7 @@ pub use client::{Call, CallFailed, Reply, Retries, ServiceClient};
 pub use problem::Problem;
 pub use provider::{Credential, Provider};
 // The words of the platform that a service meets, so that it needs no other crate of it.
+pub use remote_keys::{RemoteIssuer, RemoteKeys};
 pub use revocations::{Revocations, WhenStale};
 pub use tegata_core::{
     Clock, Entropy, ManualClock, Node, Secret, SeededEntropy, Timestamp, UserId,

@@ -12,7 +12,7 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval, timeout},
 };
 
-use crate::{canary, compose::Composed, durable::Follower, health, outbox};
+use crate::{canary, compose::Composed, durable::Follower, foreign::fill, health, outbox};
 
 /// Starts everything that runs beside the requests. It ends when the set is dropped.
 pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
@@ -34,6 +34,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     tasks.spawn(watch_clock(Arc::clone(composed)));
     tasks.spawn(read_keys(Arc::clone(composed)));
     tasks.spawn(clean(Arc::clone(composed)));
+    fill::start(composed, &mut tasks);
     tasks
 }
 

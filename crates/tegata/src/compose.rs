@@ -33,6 +33,7 @@ use crate::{
     cluster::Cluster,
     config::{Config, Source},
     durable::COPIED,
+    foreign::Foreign,
     installation::{INSTALLATION, Installation},
     outbox::OUTBOX,
     registry::{ROUTES, Registry, SERVICES},
@@ -177,6 +178,10 @@ pub(crate) struct Composed {
     /// How long changes of permissions take until all nodes enforce them.
     pub(crate) permission_propagation: Histogram,
     pub(crate) view: Arc<View>,
+    /// Other issuers whose tokens count, where there are some.
+    pub(crate) foreign: Option<Arc<Foreign>>,
+    /// Told when a nearer store lacks something.
+    pub(crate) refill: tokio::sync::Notify,
     pub(crate) revoker: Revoker,
     pub(crate) keys: Keys,
     pub(crate) families: Families,
@@ -234,7 +239,14 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let records: Arc<dyn Records> = Arc::clone(&cached) as Arc<_>;
     let epoch = Installation::open(records.as_ref(), &node).await?.epoch;
 
-    let view = Arc::new(View::new(node.clone()));
+    let near = bare.redis.as_ref().map(|_| Arc::clone(&ephemeral));
+    let durable = Arc::clone(&bare.backstop);
+    let foreign = Foreign::open(&config, &node, (&realm, epoch), near, durable).await?;
+    let mut view = View::new(node.clone());
+    if let Some(foreign) = &foreign {
+        view = view.with_foreign(realm.clone(), Arc::clone(&foreign.view));
+    }
+    let view = Arc::new(view);
     // Nothing is judged before everything that was taken back is known.
     know_what_was_taken_back(&view, records.as_ref(), &node, CATCHING_UP).await?;
     let circle = bare.circle(&config, data.path(), &node)?;
@@ -373,6 +385,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         permission_propagation: circle::durations(),
         usage,
         view,
+        foreign,
+        refill: tokio::sync::Notify::new(),
         revoker,
         keys,
         families,

@@ -21,12 +21,14 @@ use tegata_token::Algorithm;
 
 mod contradictions;
 mod declared;
+mod issuer;
 mod listen;
 mod load;
 pub(crate) mod signals;
 mod span;
 
 pub(crate) use declared::{ClientForm, Declared, Hidden, UserForm, read_secret};
+pub(crate) use issuer::ForeignIssuer;
 pub(crate) use listen::Listen;
 pub(crate) use load::{BadConfig, Source, from_table, load, read_declared, read_table};
 pub(crate) use span::Span;
@@ -50,6 +52,7 @@ pub(crate) struct Config {
     pub(crate) observability: Observability,
     pub(crate) limits: Limits,
     pub(crate) signals: signals::Signals,
+    pub(crate) issuer: Vec<ForeignIssuer>,
     pub(crate) user: Vec<UserForm>,
     pub(crate) client: Vec<ClientForm>,
     pub(crate) service: Vec<DeclaredService>,
@@ -410,7 +413,8 @@ impl Config {
         let tls = [&mut self.public.tls, &mut self.gateway.tls].into_iter().flatten();
         let files = tls.flat_map(|tls| [&mut tls.certificate_file, &mut tls.key_file]);
         let signals = self.signals.files();
-        for file in files.chain(&mut self.gateway.upstream.ca_file).chain(signals) {
+        let others = self.issuer.iter_mut().filter_map(|issuer| issuer.ca_file.as_mut());
+        for file in files.chain(&mut self.gateway.upstream.ca_file).chain(signals).chain(others) {
             *file = base.join(&file);
         }
     }

@@ -47,6 +47,7 @@ pub(crate) fn checks(composed: &Arc<Composed>, parting: Parting) -> Arc<[Arc<dyn
         Arc::new(Whole(Arc::clone(composed))),
         Arc::new(Admitted(Arc::clone(composed))),
         Arc::new(Elsewhere(Arc::clone(composed))),
+        Arc::new(Issuers(Arc::clone(composed))),
     ])
 }
 
@@ -338,6 +339,36 @@ impl Check for Elsewhere {
                 }
                 None => Ok(()),
             }
+        })
+    }
+}
+
+/// Other issuers whose tokens count can be asked for their keys, and there is room for what is taken
+/// back of them.
+struct Issuers(Arc<Composed>);
+
+impl Check for Issuers {
+    fn name(&self) -> &'static str {
+        "issuers"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        Box::pin(async {
+            let Some(foreign) = &self.0.foreign else { return Ok(()) };
+            let troubles = foreign.issuers.iter().filter_map(|issuer| issuer.trouble());
+            let mut reasons: Vec<_> = troubles.map(|why| ("issuer_unreachable", why)).collect();
+            let (count, capacity) = foreign.view.fullness();
+            if count / 4 * 5 >= capacity {
+                let detail = format!(
+                    "the filter of what was taken back of other issuers holds {count} of \
+                     {capacity}; raise `tokens` of `[[issuer]]`"
+                );
+                reasons.push(("filter_nearly_full", detail));
+            }
+            if reasons.is_empty() {
+                return Ok(());
+            }
+            Err(Unwell { severity: Severity::Degraded, reasons })
         })
     }
 }

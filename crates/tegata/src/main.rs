@@ -31,6 +31,7 @@ mod config;
 mod cookie_door;
 mod demo;
 mod durable;
+mod foreign;
 mod gauges;
 mod health;
 mod installation;

@@ -16,6 +16,7 @@ mod clients;
 mod declare;
 mod keys;
 mod revoke;
+mod revoke_foreign;
 mod sessions;
 mod tokens;
 mod users;
@@ -176,6 +177,23 @@ pub(crate) enum What {
     Client(String),
     Service(String),
     Key(String),
+    /// Something that another issuer issued.
+    Foreign {
+        issuer: String,
+        named: Foreigner,
+    },
+}
+
+/// What another issuer calls something that it issued.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Foreigner {
+    /// One token.
+    Jti(String),
+    /// Everything of a session.
+    Session(String),
+    /// Everything of a subject, up to now.
+    User(String),
 }
 
 /// Who orders through the command line, in the journal.

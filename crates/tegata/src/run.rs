@@ -298,6 +298,7 @@ async fn gateway(
         services: composed.registry.map(&composed.realm).await.map_err(|error| usage(&error))?,
         forbids: Vec::new(),
         tokens,
+        foreign: composed.foreign.as_ref().map(|foreign| foreign.for_gateway()),
         revocations: Arc::clone(&composed.view),
         realm: composed.realm.clone(),
         signer,

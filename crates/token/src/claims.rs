@@ -248,7 +248,16 @@ impl Claims {
     /// # Errors
     /// Which rule the JSON breaks; nothing of its content.
     pub fn parse(json: &[u8]) -> Result<Self, &'static str> {
-        Self::read(json, ClaimsVisitor { needs_iat: true, needs_jti: true })
+        Self::read(json, ClaimsVisitor { needs_iat: true, needs_jti: true, ours: true })
+    }
+
+    /// Reads the claims of another issuer's access token. What has a meaning among our own tokens
+    /// alone, and may be of any shape elsewhere, is passed over.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(crate) fn parse_foreign(json: &[u8]) -> Result<Self, &'static str> {
+        Self::read(json, ClaimsVisitor { needs_iat: true, needs_jti: true, ours: false })
     }
 
     /// Reads the claims of a client assertion, in which `iat` is optional (RFC 7523 §3); where it
@@ -257,7 +266,7 @@ impl Claims {
     /// # Errors
     /// As [`Self::parse`].
     pub(crate) fn parse_assertion(json: &[u8]) -> Result<Self, &'static str> {
-        Self::read(json, ClaimsVisitor { needs_iat: false, needs_jti: true })
+        Self::read(json, ClaimsVisitor { needs_iat: false, needs_jti: true, ours: true })
     }
 
     /// Reads the claims of an ID token, which has no `jti`.
@@ -265,7 +274,7 @@ impl Claims {
     /// # Errors
     /// As [`Self::parse`].
     pub(crate) fn parse_id(json: &[u8]) -> Result<Self, &'static str> {
-        Self::read(json, ClaimsVisitor { needs_iat: true, needs_jti: false })
+        Self::read(json, ClaimsVisitor { needs_iat: true, needs_jti: false, ours: true })
     }
 
     fn read(json: &[u8], visitor: ClaimsVisitor) -> Result<Self, &'static str> {
@@ -302,7 +311,12 @@ const MISSING: [&str; 6] = [
 struct ClaimsVisitor {
     needs_iat: bool,
     needs_jti: bool,
+    ours: bool,
 }
+
+/// Claims that mean something in our own tokens alone.
+const OURS: [&str; 9] =
+    ["scope", "roles", "fid", "acr", "amr", "auth_time", "permissions", "original_jti", "status"];
 
 impl<'de> Visitor<'de> for ClaimsVisitor {
     type Value = Claims;
@@ -319,6 +333,9 @@ impl<'de> Visitor<'de> for ClaimsVisitor {
         let [iss, sub, aud, jti] = &mut present;
         while let Some(Name(name)) = map.next_key()? {
             match name.as_ref() {
+                theirs if !self.ours && OURS.contains(&theirs) => {
+                    map.next_value_seed(Skim(strict::DEEPEST))?;
+                }
                 "iss" => (claims.iss, *iss) = (map.next_value()?, true),
                 "sub" => (claims.sub, *sub) = (map.next_value()?, true),
                 "aud" => (claims.aud, *aud) = (map.next_value()?, true),

@@ -18,6 +18,7 @@
 //! | [`families`] | families in the store: beginning, refreshing, ending |
 //! | [`status`] | a bit for each token |
 //! | [`revocation`] | what has been taken back |
+//! | [`foreign`] | access tokens of other issuers |
 //! | [`usage`] | how tokens are used, as all nodes know together |
 
 pub mod algorithm;
@@ -26,6 +27,7 @@ pub mod circle;
 pub mod claims;
 pub mod families;
 pub mod family;
+pub mod foreign;
 pub mod hint;
 pub mod jws;
 pub mod key;
@@ -47,6 +49,7 @@ pub use families::{
     Beginning, Families, Holders, Issue, Lifetimes, Refresh, RefreshRefused, Standing,
 };
 pub use family::{Binding, Family, Verdict};
+pub use foreign::{ForeignRules, ForeignView};
 pub use key::{Jwk, KeyRefused, SigningKey, VerifyingKey};
 pub use keys::{Keys, KeysRefused};
 pub use revocation::{
@@ -58,8 +61,8 @@ pub use secevent::{SecurityEventToken, SetRefused};
 pub use status::{Indexes, ListId, StatusBits, StatusIndex};
 pub use usage::Usage;
 pub use verifier::{
-    AccessToken, Expected, ExpectedAudience, InternalToken, KeySet, Memory, Refusal, SecurityEvent,
-    Verified, Verifier,
+    AccessToken, Expected, ExpectedAudience, ForeignToken, InternalToken, KeySet, Memory, Refusal,
+    SecurityEvent, Verified, Verifier,
 };
 
 use tegata_core::Kind;

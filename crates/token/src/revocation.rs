@@ -35,9 +35,14 @@ mod withdraw;
 pub use notice::Notice;
 pub use revoker::Revoker;
 pub use view::{GRACE, RealmView, Revoked, View};
+pub(crate) use view::{corrupt, is_kept};
 pub use withdraw::{Holder, Order, Withdraw, Withdrawable, Withdrawn};
 
 /// What an entry takes back.
+///
+/// INVARIANT: a program that meets a target it does not know stops following the log, and so grows
+/// stale and turns away what it would have to know it for: passing over it would be to lose it. A new
+/// kind of target is written only after all nodes run a version that knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// One token.
@@ -67,6 +72,29 @@ pub enum Target {
     },
     /// Everything that a key signed.
     Key(KeyId),
+    /// One token of another issuer.
+    ForeignToken {
+        /// Its `iss`.
+        issuer: String,
+        /// Its `jti`.
+        jti: String,
+    },
+    /// All tokens of a session at another issuer.
+    ForeignSession {
+        /// Their `iss`.
+        issuer: String,
+        /// Their `sid`.
+        sid: String,
+    },
+    /// Everything that another issuer issued in the name of a subject up to and including a moment.
+    ForeignSubject {
+        /// The claim `iss`.
+        issuer: String,
+        /// The claim `sub`.
+        sub: String,
+        /// The moment.
+        up_to: Timestamp,
+    },
 }
 
 /// An entry of the revocation log.
@@ -134,6 +162,11 @@ impl Entry {
     /// # Errors
     /// What is wrong with the bytes, without their content.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        repository::decode_bytes(Self::FORM, bytes)
+        repository::decode_bytes(Self::FORM, bytes).map_err(|why| {
+            format!(
+                "{why}; where another node runs a newer version, update this one: until it can read \
+                 the entry, it knows of nothing that was taken back after it"
+            )
+        })
     }
 }

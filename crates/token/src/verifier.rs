@@ -22,6 +22,7 @@ use tegata_core::{Clock, Epoch, KeyId, Timestamp};
 
 use crate::{
     claims::Claims,
+    foreign::{ForeignRules, Names},
     jws::{Compact, Malformed},
     key::VerifyingKey,
     status::{ListId, StatusIndex},
@@ -53,6 +54,10 @@ macro_rules! token_kind {
 token_kind! {
     /// An access token (RFC 9068 §2.1), of a person, a client or a service.
     AccessToken = "at+jwt"
+}
+token_kind! {
+    /// An access token of another issuer. Which kinds count, its [`ForeignRules`] say.
+    ForeignToken = "at+jwt"
 }
 token_kind! {
     /// What the gateway tells a service about the caller. Never accepted from outside.
@@ -114,6 +119,9 @@ pub enum Refusal {
     /// The issuer was restored from a backup after it issued it.
     #[error("the token was issued before the issuer was restored from a backup")]
     Epoch,
+    /// It lives longer than its issuer's tokens may, so that it could outlive its being taken back.
+    #[error("the token lives longer than tokens of its issuer may")]
+    TooLong,
     /// It has ended.
     #[error("the token has expired")]
     Expired,
@@ -128,8 +136,16 @@ pub struct Verified<K> {
     claims: Claims,
     key: Arc<VerifyingKey>,
     place: Option<StatusIndex>,
+    names: Option<Box<Names>>,
     remember_until: Timestamp,
     kind: PhantomData<K>,
+}
+
+impl Verified<ForeignToken> {
+    /// The names by which it can have been taken back.
+    pub fn names(&self) -> Option<&Names> {
+        self.names.as_deref()
+    }
 }
 
 impl<K> Verified<K> {
@@ -160,11 +176,11 @@ impl KeySet {
         Self(keys)
     }
 
-    /// The key that signed this as something of the kind `typ`.
+    /// The key that signed this, whose `typ` must be of a kind that is meant.
     pub(crate) fn signer_of(
         &self,
         compact: &Compact<'_>,
-        typ: &str,
+        is_meant: impl Fn(Option<&str>) -> bool,
     ) -> Result<Arc<VerifyingKey>, Refusal> {
         let kid = compact.header.kid.as_deref().ok_or(Refusal::UnknownKey)?;
         let key = self.named(kid).cloned().ok_or(Refusal::UnknownKey)?;
@@ -172,7 +188,7 @@ impl KeySet {
         if compact.header.alg != key.algorithm().name() {
             return Err(Refusal::Algorithm);
         }
-        if !is_kind(compact.header.typ.as_deref(), typ) {
+        if !is_meant(compact.header.typ.as_deref()) {
             return Err(Refusal::Kind);
         }
         if !key.verifies(compact.signed.as_bytes(), &compact.signature) {
@@ -210,10 +226,25 @@ pub struct MemoryUse {
     pub misses: u64,
 }
 
+impl Verifier<ForeignToken> {
+    /// A verifier of another issuer's access tokens that knows no key yet. What a token that it
+    /// accepts [says](Verified::claims) is in words that are never taken for ours.
+    #[must_use]
+    pub fn of_another(
+        expected: Expected,
+        rules: ForeignRules,
+        memory: &Memory,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { foreign: Some(rules), ..Self::new(expected, memory, clock) }
+    }
+}
+
 /// Verifies tokens of kind `K` from one issuer.
 pub struct Verifier<K> {
     expected: Expected,
     epoch: Epoch,
+    foreign: Option<ForeignRules>,
     keys: ArcSwap<KeySet>,
     memory: Option<Cache<Arc<str>, Arc<Verified<K>>>>,
     longest: Duration,
@@ -230,6 +261,7 @@ impl<K: TokenKind> Verifier<K> {
         Self {
             expected,
             epoch: Epoch(0),
+            foreign: None,
             keys: ArcSwap::default(),
             memory: (memory.tokens > 0).then(|| Cache::new(memory.tokens)),
             longest: memory.longest,
@@ -266,15 +298,8 @@ impl<K: TokenKind> Verifier<K> {
     /// The first rule that it breaks.
     pub fn verify(&self, token: &str) -> Result<Arc<Verified<K>>, Refusal> {
         let now = self.clock.now();
-        if let Some(known) = self.memory.as_ref().and_then(|memory| memory.get(token)) {
-            if known.remember_until > now && !known.key.is_withdrawn() {
-                self.check_times(&known.claims, now)?;
-                self.hits.fetch_add(1, Ordering::Relaxed);
-                return Ok(known);
-            }
-            if let Some(memory) = &self.memory {
-                memory.remove(token);
-            }
+        if let Some(known) = self.recall(token, now) {
+            return known;
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let verified = Arc::new(self.verify_anew(token, now)?);
@@ -283,6 +308,27 @@ impl<K: TokenKind> Verifier<K> {
             memory.insert(token.into(), Arc::clone(&verified));
         }
         Ok(verified)
+    }
+
+    /// As [`Self::verify`], of a token that was verified a moment ago. `None`: it was not.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn remembered(&self, token: &str) -> Option<Result<Arc<Verified<K>>, Refusal>> {
+        self.recall(token, self.clock.now())
+    }
+
+    fn recall(&self, token: &str, now: Timestamp) -> Option<Result<Arc<Verified<K>>, Refusal>> {
+        let memory = self.memory.as_ref()?;
+        let known = memory.get(token)?;
+        if known.remember_until > now && !known.key.is_withdrawn() {
+            return Some(self.check_times(&known.claims, now).map(|()| {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                known
+            }));
+        }
+        memory.remove(token);
+        None
     }
 
     /// Verifies a token without looking at its times, for taking it back: one that has not begun, or
@@ -298,14 +344,13 @@ impl<K: TokenKind> Verifier<K> {
     /// this is for keeping credentials from those whom they are not for.
     #[must_use]
     pub fn is_of_issuer(&self, token: &str) -> bool {
-        #[derive(Deserialize)]
-        struct Issued {
-            iss: String,
-        }
-        let claims = Compact::parse(token).ok().map(|compact| compact.claims);
-        claims
-            .and_then(|claims| serde_json::from_slice::<Issued>(&claims).ok())
-            .is_some_and(|issued| issued.iss == self.expected.issuer)
+        said_issuer(token).is_some_and(|issuer| issuer == self.expected.issuer)
+    }
+
+    /// The one issuer whose tokens it verifies.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.expected.issuer
     }
 
     /// How often the memory helped, since the start.
@@ -319,8 +364,15 @@ impl<K: TokenKind> Verifier<K> {
 
     fn verify_anew(&self, token: &str, now: Timestamp) -> Result<Verified<K>, Refusal> {
         let compact = Compact::parse(token)?;
-        let key = self.keys.load().signer_of(&compact, K::TYP)?;
-        let claims = Claims::parse(&compact.claims).map_err(Refusal::Claims)?;
+        let key = self.keys.load().signer_of(&compact, |typ| match &self.foreign {
+            None => is_kind(typ, K::TYP),
+            Some(rules) => rules.kinds.iter().any(|kind| is_kind(typ, kind)),
+        })?;
+        if self.foreign.as_ref().is_some_and(|it| !it.algorithms.contains(&key.algorithm())) {
+            return Err(Refusal::Algorithm);
+        }
+        let read = if self.foreign.is_some() { Claims::parse_foreign } else { Claims::parse };
+        let claims = read(&compact.claims).map_err(Refusal::Claims)?;
         if claims.iss != self.expected.issuer {
             return Err(Refusal::Issuer);
         }
@@ -336,7 +388,14 @@ impl<K: TokenKind> Verifier<K> {
         }
         let place = self.place(&claims)?;
         let remember_until = (now + self.longest).min(Timestamp::from_secs(claims.exp));
-        Ok(Verified { claims, key, place, remember_until, kind: PhantomData })
+        let (claims, names) = match &self.foreign {
+            None => (claims, None),
+            Some(rules) => {
+                let (claims, names) = rules.translate(&compact.claims, claims)?;
+                (claims, Some(Box::new(names)))
+            }
+        };
+        Ok(Verified { claims, key, place, names, remember_until, kind: PhantomData })
     }
 
     /// The place that the claim `status` names, where the list is one of the issuer's own. A name
@@ -369,6 +428,18 @@ impl<K> std::fmt::Debug for Verifier<K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Verifier").field("expected", &self.expected).finish_non_exhaustive()
     }
+}
+
+/// The issuer that a text names which looks like a token. Nothing of it is verified: this is for
+/// finding whose keys it would have to be verified with.
+#[must_use]
+pub fn said_issuer(token: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Issued {
+        iss: String,
+    }
+    let claims = Compact::parse(token).ok()?.claims;
+    serde_json::from_slice::<Issued>(&claims).ok().map(|issued| issued.iss)
 }
 
 /// Whether `typ` is `kind`: media types are compared without regard to case, and `application/` may

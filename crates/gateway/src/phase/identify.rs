@@ -3,11 +3,16 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tegata_core::{SinceBoot, Timestamp};
 use tegata_mesh::{AuthMode, RevocationMode, Route};
-use tegata_token::{Claims, Refusal as TokenRefusal, revocation::MOST_STALE};
+use tegata_token::{
+    Claims, ForeignToken, Refusal as TokenRefusal, Revoked, Verified, foreign::Layer,
+    revocation::MOST_STALE,
+};
 
 use crate::{
+    foreign::{Foreign, NotVerified, Unanswered},
     gate::{Freshness, Gate},
     head::{Head, Once},
+    metrics::{Checked, Layers},
     passport::Caller,
     phase::admit::Admitted,
     refusal::{Refusal, Refused},
@@ -45,7 +50,7 @@ pub(crate) async fn identify(
             let detail = "`Authorization` stands more than once";
             return Err(Refusal::bad_request("several_authorizations", detail));
         }
-        Once::One(value) => bearer(value, gate)?,
+        Once::One(value) => bearer(value, gate).await?,
         Once::Absent => {
             let Some((sessions, value)) = session_cookie(head, admitted, gate)? else {
                 return Ok(Identified::default());
@@ -74,7 +79,7 @@ pub(crate) async fn identify(
 }
 
 /// The caller that an access token speaks of (RFC 6750 §2.1).
-fn bearer(value: &HeaderValue, gate: &Gate) -> Result<Caller, Refused> {
+async fn bearer(value: &HeaderValue, gate: &Gate) -> Result<Caller, Refused> {
     let began = gate.node.since_boot();
     let (scheme, token) =
         value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(|| {
@@ -84,23 +89,46 @@ fn bearer(value: &HeaderValue, gate: &Gate) -> Result<Caller, Refused> {
         let detail = "`Authorization` has a scheme other than `Bearer`";
         return Err(Refusal::invalid_token("authorization_scheme", detail));
     }
-    let verified = gate.tokens.verify(token.trim_start_matches(' '));
+    let verified = verify(token.trim_start_matches(' '), gate).await;
     let took = gate.node.elapsed(began);
     match verified {
-        Ok(verified) => {
+        Ok(caller) => {
             gate.metrics.valid.observe(took);
             // RFC 9449 §7.1, RFC 8705 §3: without the proof, who presents it is not its holder.
-            if verified.claims().cnf.is_some() {
+            if caller.claims().cnf.is_some() {
                 let detail =
                     "the token is bound to a key, and nothing proves that the caller has it";
                 return Err(Refusal::invalid_token("token_bound", detail));
             }
-            Ok(Caller::Token(verified))
+            Ok(caller)
         }
-        Err(refusal) => {
+        Err(NotVerified::Refused(refusal)) => {
             gate.metrics.invalid.observe(took);
             Err(Refusal::invalid_token(token_id(refusal), refusal.to_string()))
         }
+        Err(NotVerified::NoKeys) => {
+            gate.metrics.invalid.observe(took);
+            let detail = "the keys of the token's issuer cannot be had at present";
+            Err(Refusal::unavailable("issuer_keys_unavailable", detail))
+        }
+    }
+}
+
+/// Verifies a token with the keys of the issuer that it names, and no others.
+async fn verify(token: &str, gate: &Gate) -> Result<Caller, NotVerified> {
+    let own = |verified: Result<_, TokenRefusal>| {
+        verified.map(Caller::Token).map_err(NotVerified::Refused)
+    };
+    let Some((foreign, _)) = &gate.foreign else { return own(gate.tokens.verify(token)) };
+    if let Some(known) = gate.tokens.remembered(token) {
+        return own(known);
+    }
+    if let Some(known) = foreign.remembered(token) {
+        return known.map(Caller::Foreign);
+    }
+    match foreign.verify(token).await {
+        Some(verified) => verified.map(Caller::Foreign),
+        None => own(gate.tokens.verify(token)),
     }
 }
 
@@ -109,7 +137,11 @@ fn bearer(value: &HeaderValue, gate: &Gate) -> Result<Caller, Refused> {
 pub(crate) fn carries_token(headers: &HeaderMap, gate: &Gate) -> bool {
     let lines = headers.get_all(header::AUTHORIZATION).iter();
     let texts = lines.filter_map(|line| line.to_str().ok());
-    texts.flat_map(|line| line.split([' ', ','])).any(|word| gate.tokens.is_of_issuer(word))
+    let of_other =
+        |word: &str| gate.foreign.as_ref().is_some_and(|(foreign, _)| foreign.is_of_any(word));
+    texts
+        .flat_map(|line| line.split([' ', ',']))
+        .any(|word| gate.tokens.is_of_issuer(word) || of_other(word))
 }
 
 const fn token_id(refusal: TokenRefusal) -> &'static str {
@@ -122,6 +154,7 @@ const fn token_id(refusal: TokenRefusal) -> &'static str {
         TokenRefusal::Claims(_) => "token_claims",
         TokenRefusal::Issuer => "token_issuer",
         TokenRefusal::Audience => "token_audience",
+        TokenRefusal::TooLong => "token_too_long",
         TokenRefusal::Expired => "token_expired",
         TokenRefusal::NotYet => "token_not_yet",
         TokenRefusal::Epoch => "token_epoch",
@@ -166,28 +199,12 @@ async fn still_counts(
     freshness: &Freshness,
     now: SinceBoot,
 ) -> Result<bool, Refused> {
-    let began = gate.node.since_boot();
-    let look = |now| {
-        known(
-            || gate.staleness(freshness, now).is_some_and(|age| age <= MOST_STALE),
-            || match caller {
-                Caller::Token(token) => gate.realm.check(token),
-                Caller::Session(session) => gate.realm.check_grant(&session.claims, None, ""),
-            },
-        )
+    let (fresh, revoked) = match (caller, &gate.foreign) {
+        (Caller::Foreign(token), Some((foreign, layers))) => {
+            look_up_foreign(token, (foreign, layers), gate, freshness, now).await?
+        }
+        _ => look_up(caller, gate, freshness, now).await,
     };
-    let (mut fresh, mut revoked) = look(now);
-    if !fresh && revoked.is_none() && gate.revocations.has_stood_still() {
-        gate.wake().await;
-        (fresh, revoked) = look(gate.node.since_boot());
-    }
-    let counted = match (revoked, fresh) {
-        (Some(_), _) => &gate.metrics.revoked,
-        (None, true) => &gate.metrics.alive,
-        (None, false) => &gate.metrics.stale,
-    };
-    counted.duration.observe(gate.node.elapsed(began));
-    counted.count.inc();
     if revoked.is_some() {
         if let (Some(usage), Caller::Token(token)) = (&gate.usage, caller) {
             usage.refused(&token.claims().jti);
@@ -199,8 +216,8 @@ async fn still_counts(
             (RevocationMode::Strict, _) => false,
             // Whoever answered for the session has asked where it is kept.
             (RevocationMode::Bounded, Caller::Session(_)) => true,
-            (RevocationMode::Bounded, Caller::Token(token)) => {
-                is_young_or_short(token.claims(), gate.node.now())
+            (RevocationMode::Bounded, Caller::Token(_) | Caller::Foreign(_)) => {
+                is_young_or_short(caller.claims(), gate.node.now())
             }
             (RevocationMode::Available, _) => true,
         };
@@ -209,6 +226,77 @@ async fn still_counts(
     } else {
         let detail = "it cannot be learnt at present whether the token has been taken back";
         Err(Refusal::unavailable("revocations_stale", detail))
+    }
+}
+
+/// Whether enough is known, and by what the credential has been taken back.
+async fn look_up(
+    caller: &Caller,
+    gate: &Gate,
+    freshness: &Freshness,
+    now: SinceBoot,
+) -> (bool, Option<Revoked>) {
+    let began = gate.node.since_boot();
+    let look = |now| {
+        known(
+            || is_fresh(gate, freshness, now),
+            || match caller {
+                Caller::Token(token) => gate.realm.check(token),
+                Caller::Session(session) => gate.realm.check_grant(&session.claims, None, ""),
+                // Nobody knows what was taken back where no other issuer counts.
+                Caller::Foreign(_) => Some(Revoked::Token),
+            },
+        )
+    };
+    let (mut fresh, mut revoked) = look(now);
+    if !fresh && revoked.is_none() && gate.revocations.has_stood_still() {
+        gate.wake().await;
+        (fresh, revoked) = look(gate.node.since_boot());
+    }
+    let metrics = &gate.metrics;
+    let counted = by_result(fresh, revoked, [&metrics.alive, &metrics.revoked, &metrics.stale]);
+    counted.note(gate.node.elapsed(began));
+    (fresh, revoked)
+}
+
+/// The same, of a token of another issuer, for which stores may have to be asked.
+async fn look_up_foreign(
+    token: &Verified<ForeignToken>,
+    (foreign, layers): (&Foreign, &Layers),
+    gate: &Gate,
+    freshness: &Freshness,
+    now: SinceBoot,
+) -> Result<(bool, Option<Revoked>), Refused> {
+    // INVARIANT: as in `known`, this is asked first.
+    let mut fresh = is_fresh(gate, freshness, now);
+    if !fresh && gate.revocations.has_stood_still() {
+        gate.wake().await;
+        fresh = is_fresh(gate, freshness, gate.node.since_boot());
+    }
+    let began = gate.node.since_boot();
+    let unanswered = || {
+        let detail = "no store says at present whether the token has been taken back";
+        Refusal::unavailable("revocation_unknown", detail)
+    };
+    let names = token.names().ok_or_else(unanswered)?;
+    let checked = foreign.check(names, &gate.node, layers).await;
+    let (revoked, layer): (_, Layer) = checked.map_err(|Unanswered| unanswered())?;
+    let layer = layers.of(layer);
+    let counted = by_result(fresh, revoked, [&layer.alive, &layer.revoked, &layer.stale]);
+    counted.note(gate.node.elapsed(began));
+    Ok((fresh, revoked))
+}
+
+fn is_fresh(gate: &Gate, freshness: &Freshness, now: SinceBoot) -> bool {
+    gate.staleness(freshness, now).is_some_and(|age| age <= MOST_STALE)
+}
+
+fn by_result(fresh: bool, revoked: Option<Revoked>, of: [&Checked; 3]) -> &Checked {
+    let [alive, taken_back, stale] = of;
+    match (revoked, fresh) {
+        (Some(_), _) => taken_back,
+        (None, true) => alive,
+        (None, false) => stale,
     }
 }
 

@@ -54,6 +54,7 @@ pub(crate) struct Plan {
     /// Whether time passes. Otherwise it stands still until it is moved.
     pub(crate) real_time: bool,
     pub(crate) knows_revocations: bool,
+    pub(crate) foreign: Option<tegata_gateway::Foreign>,
 }
 
 impl Plan {
@@ -81,6 +82,7 @@ impl Plan {
             decisions: None,
             real_time: false,
             knows_revocations: true,
+            foreign: None,
         }
     }
 
@@ -135,6 +137,7 @@ impl Plan {
             signer: Arc::new(move || Some(Arc::clone(&signer))),
             sessions: self.sessions,
             decisions: self.decisions,
+            foreign: self.foreign,
             metrics: Metrics::register(&mut registry),
             usage: Some(Arc::new(Usage::new(node.clone()))),
             parting: Parting::default(),

@@ -16,6 +16,9 @@ pub enum Subject {
     User(UserId),
     /// A service or another client, where no person is involved.
     Service(String),
+    /// Somebody whom another issuer knows: its address, a space, and its name for them. The gateway
+    /// accepted its token; whether that one is a person, it does not say.
+    Foreign(String),
 }
 
 /// The caller of a request: everything here stood in a token that was verified. Cheap to clone.
@@ -38,8 +41,12 @@ impl Caller {
         presented: Presented<'_>,
         trace: Trace,
     ) -> Self {
-        let subject = UserId::new(&claims.sub)
-            .map_or_else(|_| Subject::Service(claims.sub.clone()), Subject::User);
+        let subject = match UserId::new(&claims.sub) {
+            Ok(user) => Subject::User(user),
+            // No name of ours holds a space.
+            Err(_) if claims.sub.contains(' ') => Subject::Foreign(claims.sub.clone()),
+            Err(_) => Subject::Service(claims.sub.clone()),
+        };
         let (token, internal) = match presented {
             Presented::Internal(token) => (token, true),
             Presented::Bearer(token) => (token, false),
@@ -59,7 +66,7 @@ impl Caller {
     pub fn user(&self) -> Option<&UserId> {
         match &self.0.subject {
             Subject::User(user) => Some(user),
-            Subject::Service(_) => None,
+            Subject::Service(_) | Subject::Foreign(_) => None,
         }
     }
 
@@ -71,7 +78,7 @@ impl Caller {
         match (&self.0.claims.act, &self.0.subject) {
             (Some(act), _) => Some(&act.sub),
             (None, Subject::Service(name)) => Some(name),
-            (None, Subject::User(_)) => None,
+            (None, Subject::User(_) | Subject::Foreign(_)) => None,
         }
     }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use serde::Deserialize;
 use tegata_core::{KeyId, Node, SinceBoot, flight::Flights};
-use tegata_token::{Jwk, KeySet, VerifyingKey};
+use tegata_token::{Algorithm, Jwk, KeySet, VerifyingKey};
 
 use crate::transport::Transport;
 
@@ -46,6 +46,12 @@ impl Default for KeyRules {
 #[error("the keys of `{0}` have not been fetched; see whether the issuer answers there")]
 pub struct KeysUnavailable(String);
 
+impl KeysUnavailable {
+    pub(crate) fn of(issuer: &str) -> Self {
+        Self(issuer.to_owned())
+    }
+}
+
 struct Source {
     published: ArcSwapOption<Published>,
     remote: Option<Remote>,
@@ -63,6 +69,8 @@ struct Remote {
     transport: Transport,
     node: Node,
     rules: KeyRules,
+    /// With which algorithms its keys may be used. `None`: with whichever each key names.
+    algorithms: Option<Vec<Algorithm>>,
     times: Mutex<Times>,
     fetches: Flights<(), bool>,
     misses: Cache<Box<str>, SinceBoot>,
@@ -73,6 +81,8 @@ struct Times {
     asked: Option<SinceBoot>,
     fetched: Option<SinceBoot>,
     fresh_for: Duration,
+    /// Whether the last question was answered.
+    answered: bool,
 }
 
 /// How many unknown key names are remembered.
@@ -93,7 +103,7 @@ impl KeySource {
     /// The keys of a JWKS (RFC 7517 §5), for ever. `None`: none of them can be used.
     #[must_use]
     pub fn from_jwks(json: &[u8]) -> Option<Self> {
-        let published = Published::read(json, None)?;
+        let published = Published::read(json, None, None)?;
         Some(Self(Arc::new(Source {
             published: ArcSwapOption::from_pointee(published),
             remote: None,
@@ -103,17 +113,41 @@ impl KeySource {
     /// The keys that an issuer publishes at `url`, fetched when they are needed for the first time.
     #[must_use]
     pub fn fetched(url: Uri, transport: Transport, node: Node, rules: KeyRules) -> Self {
-        let times = Times { asked: None, fetched: None, fresh_for: rules.fresh_for };
+        Self::fetched_for(None, url, transport, node, rules)
+    }
+
+    /// As [`Self::fetched`], of an issuer that is to sign with these algorithms alone. A key that does
+    /// not name its algorithm is used with the first of them that fits it.
+    pub(crate) fn fetched_for(
+        algorithms: Option<Vec<Algorithm>>,
+        url: Uri,
+        transport: Transport,
+        node: Node,
+        rules: KeyRules,
+    ) -> Self {
+        let fresh_for = rules.fresh_for;
+        let times = Times { asked: None, fetched: None, fresh_for, answered: true };
         let remote = Remote {
             url,
             transport,
             node,
             rules,
+            algorithms,
             times: Mutex::new(times),
             fetches: Flights::new(),
             misses: Cache::new(MOST_MISSES),
         };
         Self(Arc::new(Source { published: ArcSwapOption::empty(), remote: Some(remote) }))
+    }
+
+    /// Whether the issuer gave no set when it was asked last.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.0.remote.as_ref().is_some_and(|remote| !remote.times.lock().answered)
+    }
+
+    /// Whether there is a set at all.
+    pub(crate) fn has_some(&self) -> bool {
+        self.0.published.load().is_some()
     }
 
     /// The set that counts now. Waits for the issuer only where there is nothing to go on with.
@@ -209,6 +243,13 @@ impl Source {
             return false;
         }
         remote.times.lock().asked = Some(remote.node.since_boot());
+        let answered = self.take(remote).await;
+        remote.times.lock().answered = answered;
+        answered
+    }
+
+    /// Takes over what the issuer answers.
+    async fn take(&self, remote: &Remote) -> bool {
         let request = Request::get(remote.url.clone())
             .header(header::ACCEPT, "application/jwk-set+json, application/json");
         let Ok(request) = request.body(Bytes::new()) else { return false };
@@ -224,7 +265,8 @@ impl Source {
             }
         };
         let before = self.published.load_full();
-        let Some(published) = Published::read(answer.body(), before.as_deref()) else {
+        let algorithms = remote.algorithms.as_deref();
+        let Some(published) = Published::read(answer.body(), before.as_deref(), algorithms) else {
             tracing::warn!(url = %remote.url, "the key set holds no key that can be used");
             return false;
         };
@@ -239,7 +281,7 @@ impl Source {
 impl Published {
     /// The keys of a JWKS that can be used: others may be for somebody else (RFC 7517 §5). A key
     /// that was known before stays the same object, so that what it verified stays remembered.
-    fn read(json: &[u8], before: Option<&Self>) -> Option<Self> {
+    fn read(json: &[u8], before: Option<&Self>, algorithms: Option<&[Algorithm]>) -> Option<Self> {
         #[derive(Deserialize)]
         struct Set {
             keys: Vec<serde_json::Value>,
@@ -253,6 +295,10 @@ impl Published {
             .keys
             .into_iter()
             .filter_map(|value| serde_json::from_value::<Jwk>(value).ok())
+            .filter_map(|jwk| match algorithms {
+                None => Some(jwk),
+                Some(algorithms) => of_algorithms(jwk, algorithms),
+            })
             .filter_map(|jwk| match known.iter().find(|(same, _)| *same == jwk) {
                 Some((_, key)) => Some((jwk, Arc::clone(key))),
                 None => VerifyingKey::from_jwk(&jwk).ok().map(|key| (jwk, Arc::new(key))),
@@ -266,6 +312,22 @@ impl Published {
     pub(crate) fn set(&self) -> KeySet {
         self.set.clone()
     }
+}
+
+/// A key as it may be used: with its own algorithm where that is allowed, or with the first that fits
+/// where it names none (RFC 7517 §4.4). Never with what a token names.
+fn of_algorithms(jwk: Jwk, algorithms: &[Algorithm]) -> Option<Jwk> {
+    let fits = |algorithm: &Algorithm| match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        ("RSA", _) => algorithm.is_rsa(),
+        ("EC", Some("P-256")) => *algorithm == Algorithm::Es256,
+        ("OKP", Some("Ed25519")) => *algorithm == Algorithm::EdDsa,
+        _ => false,
+    };
+    let alg = match jwk.alg {
+        Some(own) => algorithms.contains(&own).then_some(own)?,
+        None => algorithms.iter().copied().find(fits)?,
+    };
+    Some(Jwk { alg: Some(alg), ..jwk })
 }
 
 /// For how long an answer is new: its `max-age` (RFC 9111 §5.2.2.1), between the pause and a day.

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{Context, Failed, read_secret};
-use crate::operate::{Order, What};
+use crate::operate::{Foreigner, Order, What};
 
 #[derive(Args)]
 #[group(id = "what", required = true, multiple = false)]
@@ -39,6 +39,10 @@ struct Chosen {
 pub(crate) struct Revoke {
     #[command(flatten)]
     chosen: Chosen,
+    /// Another issuer, which is configured, that issued it: `--jti`, `--session` and `--user` are then
+    /// what it says in `jti`, `sid` and `sub`.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["token", "family", "client", "service", "key"])]
+    issuer: Option<String>,
     /// Why, in a word: kept in the journal.
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: String,
@@ -66,7 +70,13 @@ impl Revoke {
             chosen.key.map(What::Key),
         ];
         let what = what.into_iter().flatten().next();
-        let what = what.ok_or_else(|| Failed::Usage("say what is to be revoked".to_owned()))?;
+        let what = match (what, self.issuer) {
+            (Some(what), None) => what,
+            (Some(What::Jti(jti)), Some(issuer)) => foreign(issuer, Foreigner::Jti(jti)),
+            (Some(What::Session(sid)), Some(issuer)) => foreign(issuer, Foreigner::Session(sid)),
+            (Some(What::User(sub)), Some(issuer)) => foreign(issuer, Foreigner::User(sub)),
+            _ => return Err(Failed::Usage("say what is to be revoked".to_owned())),
+        };
         let order = Order::Revoke { what, reason: self.reason, wait: self.wait };
         let mut answer = context.order(order).await?;
         let unconfirmed = self.wait && answer.get("confirmed").is_none();
@@ -76,4 +86,8 @@ impl Revoke {
         }
         context.show(&answer)
     }
+}
+
+const fn foreign(issuer: String, named: Foreigner) -> What {
+    What::Foreign { issuer, named }
 }

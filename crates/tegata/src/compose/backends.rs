@@ -31,7 +31,7 @@ pub(crate) struct Backends {
     pub(crate) ephemeral: Arc<dyn Ephemeral>,
     pub(crate) feed: Arc<dyn Feed>,
     /// What the store itself remembers of revocations beside the log.
-    pub(super) backstop: Arc<dyn Backstop>,
+    pub(crate) backstop: Arc<dyn Backstop>,
     /// How quickly what lives for a while is answered.
     pub(crate) measured: Arc<Measured>,
     /// Redis, where there is one.

@@ -22,6 +22,7 @@ impl Config {
         let mut found = Vec::new();
         self.of_listeners(&mut found);
         self.of_issuer(&mut found);
+        self.of_other_issuers(&mut found);
         self.of_gateway(&mut found);
         self.of_tokens(&mut found);
         self.of_sessions(&mut found);

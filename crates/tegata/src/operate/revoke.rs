@@ -7,7 +7,7 @@ use tegata_core::{
 use tegata_identity::User;
 use tegata_token::{Entry, Holder, Order, Target};
 
-use super::{OPERATOR, What, keys, text, users};
+use super::{OPERATOR, What, keys, revoke_foreign, text, users};
 use crate::compose::Composed;
 
 pub(super) async fn revoke(
@@ -54,6 +54,9 @@ pub(super) async fn revoke(
             let fresh = keys::generate(algorithm).await?;
             composed.keys.expel(&kid, &fresh, &order).await.map_err(text)?;
             json!({"revoked": {"key": kid}})
+        }
+        What::Foreign { issuer, named } => {
+            revoke_foreign::revoke(composed, &issuer, named, &order).await?
         }
     })
 }
@@ -109,20 +112,20 @@ pub(super) async fn client(
     let now = moment(composed);
     let target = Target::Client { client: id.clone(), up_to: now };
     let own = Target::Subject { sub: id.as_str().to_owned(), up_to: now, tokens_only: false };
-    commit(composed, vec![target, own], ("client_id", id.as_str()), order).await?;
+    commit(composed, vec![target, own], vec![("client_id", json!(id))], order).await?;
     Ok(now.to_string())
 }
 
 async fn subject(composed: &Composed, sub: &str, order: &Order) -> Result<String, String> {
     let now = moment(composed);
     let target = Target::Subject { sub: sub.to_owned(), up_to: now, tokens_only: false };
-    commit(composed, vec![target], ("user_id", sub), order).await?;
+    commit(composed, vec![target], vec![("user_id", json!(sub))], order).await?;
     Ok(now.to_string())
 }
 
 /// Up to when everything is taken back: no earlier than anything that this process has done, also when
 /// the wall clock was set back since.
-fn moment(composed: &Composed) -> Timestamp {
+pub(super) fn moment(composed: &Composed) -> Timestamp {
     composed.node.now().max(composed.node.tick().wall())
 }
 
@@ -133,28 +136,33 @@ async fn token(composed: &Composed, token: &str, order: &Order) -> Result<Value,
         composed.families.revoke(&composed.realm, &family.id, order).await.map_err(text)?;
         return Ok(json!({"revoked": {"family": family.id}}));
     }
+    if let Some(taken_back) = revoke_foreign::token(composed, token, order).await {
+        return taken_back;
+    }
     let jti = composed.provider.revoke_token(token, order).await.map_err(text)?;
     Ok(json!({"revoked": {"jti": jti}}))
 }
 
 async fn jti(composed: &Composed, jti: &str, order: &Order) -> Result<Value, String> {
     let jti = TokenId::new(jti).map_err(text)?;
-    commit(composed, vec![Target::Token(jti.clone())], ("jti", jti.as_str()), order).await?;
+    commit(composed, vec![Target::Token(jti.clone())], vec![("jti", json!(jti))], order).await?;
     // Where a token stands in its status list, only the token says.
     let note = "status lists do not show it; with `--token` in place of `--jti` they do";
     Ok(json!({"revoked": {"jti": jti}, "note": note}))
 }
 
-async fn commit(
+/// Commits what takes something back, with the event that names it.
+pub(super) async fn commit(
     composed: &Composed,
     targets: Vec<Target>,
-    named: (&str, &str),
+    named: Vec<(&'static str, Value)>,
     order: &Order,
 ) -> Result<(), String> {
     let now = composed.node.now();
-    let data =
-        [(named.0, json!(named.1)), ("reason", json!(order.reason)), ("actor", json!(order.actor))];
-    let event = Event::new(&composed.node, &composed.realm, EventType::TokenRevoked, data);
+    let why = [("reason", json!(order.reason)), ("actor", json!(order.actor))];
+    let mut event = Event::new(&composed.node, &composed.realm, EventType::TokenRevoked, []);
+    let named = named.into_iter().chain(why).map(|(name, value)| (name.to_owned(), value));
+    event.data.extend(named);
     // As long as any family could live that was begun before.
     let until = now + composed.config.tokens.refresh_absolute.get();
     let entries = targets

@@ -18,7 +18,7 @@ use crate::{
     jws::{self, Compact, Malformed},
     key::{KeyRefused, SigningKey},
     status::{ListId, StatusBits, StatusIndex},
-    verifier::{KeySet, Refusal},
+    verifier::{KeySet, Refusal, is_kind},
 };
 
 /// The kind of a notice, as `typ` says it.
@@ -111,7 +111,7 @@ impl Notice {
             return Err(Malformed::TooLong.into());
         }
         let compact = Compact::danger_parse_any_length(text)?;
-        keys.signer_of(&compact, NOTICE_TYP)?;
+        keys.signer_of(&compact, |typ| is_kind(typ, NOTICE_TYP))?;
         let unread = |_| Refusal::Claims("they are no notice");
         let notice: Self = serde_json::from_slice(&compact.claims).map_err(unread)?;
         if notice.iss != issuer {

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     circle::LATE,
     claims::Claims,
+    foreign::{ForeignView, Walk},
     status::{ListId, StatusBits, StatusIndex},
     verifier::Verified,
 };
@@ -57,6 +58,8 @@ pub struct View {
     node: Node,
     realms: ArcSwap<HashMap<Realm, Arc<RealmView>>>,
     progress: Mutex<Progress>,
+    /// What was taken back of other issuers, where tokens of others are accepted.
+    foreign: Option<(Realm, Arc<ForeignView>)>,
     /// The log is read by one at a time.
     reading: futures_util::lock::Mutex<()>,
     /// What is uncertain is changed by one at a time.
@@ -91,7 +94,23 @@ impl View {
     pub fn new(node: Node) -> Self {
         let (realms, progress, reading, perhaps) = Default::default();
         let news = News::of(NodeId::generate(node.entropy()));
-        Self { node, realms, progress, reading, perhaps, news }
+        Self { node, realms, progress, foreign: None, reading, perhaps, news }
+    }
+
+    /// The same, which also learns what was taken back of other issuers, for a realm that accepts
+    /// their tokens.
+    #[must_use]
+    pub fn with_foreign(mut self, realm: Realm, foreign: Arc<ForeignView>) -> Self {
+        self.foreign = Some((realm, foreign));
+        self
+    }
+
+    /// The log, as far as it has been applied, from its beginning: what of it takes back something of
+    /// other issuers.
+    #[must_use]
+    pub fn foreign_walk(&self) -> Walk {
+        let realm = self.foreign.as_ref().map(|(realm, _)| realm.clone()).unwrap_or_default();
+        Walk::until(realm, self.position())
     }
 
     /// The revocations of one realm. To be asked for once and kept.
@@ -110,10 +129,26 @@ impl View {
 
     /// Applies an entry. Entries may come in any order and any number of times.
     pub fn apply(&self, realm: &Realm, entry: &Entry) {
+        self.apply_at(realm, entry, None);
+    }
+
+    /// As [`Self::apply`], of an entry that stands in the log at this position.
+    fn apply_at(&self, realm: &Realm, entry: &Entry, position: Option<u64>) {
         let now = self.node.now();
-        if is_kept(entry.until, now) && self.realm(realm).apply(entry, now) {
+        if !is_kept(entry.until, now) {
+            return;
+        }
+        if self.realm(realm).apply(entry, now) {
             self.news.note(realm, entry);
         }
+        if let Some(foreign) = self.foreign(realm) {
+            foreign.learn(entry, position);
+        }
+    }
+
+    fn foreign(&self, realm: &Realm) -> Option<&ForeignView> {
+        let (own, foreign) = self.foreign.as_ref()?;
+        (own == realm).then_some(foreign)
     }
 
     /// Calls this whenever something was learnt to be taken back.
@@ -201,6 +236,9 @@ impl View {
         }
         let only = self.perhaps.lock();
         self.progress.lock().perhaps = Some(self.node.since_boot());
+        if let Some(foreign) = self.foreign(realm) {
+            foreign.learn_perhaps(entry);
+        }
         let realm = self.realm(realm);
         let uncertain = realm.perhaps.load_full().unwrap_or_default();
         uncertain.apply(entry, now);
@@ -220,6 +258,9 @@ impl View {
         for realm in self.realms.load().values() {
             realm.has_perhaps.store(false, Ordering::Release);
             realm.perhaps.store(None);
+        }
+        if let Some((_, foreign)) = &self.foreign {
+            foreign.forget_perhaps();
         }
         drop(only);
     }
@@ -259,15 +300,10 @@ impl View {
             let pull = pulled?;
             let mut position = after;
             for positioned in &pull.entries {
-                let entry =
-                    Entry::from_bytes(&positioned.body).map_err(|detail| StoreError::Corrupt {
-                        backend: "the record store",
-                        kind: Log::Revocations.name(),
-                        key: positioned.position.to_string(),
-                        detail,
-                    })?;
-                self.apply(&positioned.realm, &entry);
                 position = positioned.position;
+                let read = Entry::from_bytes(&positioned.body);
+                let entry = read.map_err(|detail| corrupt(position, detail))?;
+                self.apply_at(&positioned.realm, &entry, Some(position));
             }
             let mut progress = self.progress.lock();
             let apart = pull.clock.map(|clock| {
@@ -358,6 +394,9 @@ impl View {
         let now = self.node.now();
         for realm in self.realms.load().values() {
             realm.forget(now);
+        }
+        if let Some((_, foreign)) = &self.foreign {
+            foreign.forget(|until| is_kept(until, now));
         }
     }
 }
@@ -527,6 +566,10 @@ impl RealmView {
                 self.clients.mark(client.as_str(), *up_to, entry.until)
             }
             Target::Key(kid) => self.keys.mark(kid.as_str(), always, entry.until),
+            // Whoever accepts tokens of other issuers has another view of what was taken back of them.
+            Target::ForeignToken { .. }
+            | Target::ForeignSession { .. }
+            | Target::ForeignSubject { .. } => false,
         }
     }
 
@@ -584,9 +627,19 @@ impl std::fmt::Debug for RealmView {
 
 /// Whether a list that was closed at `end`, or a name that names nothing alive from then on, is
 /// still kept.
-pub(super) fn is_kept(end: Timestamp, now: Timestamp) -> bool {
+pub(crate) fn is_kept(end: Timestamp, now: Timestamp) -> bool {
     // INVARIANT: no token lives longer than `LONGEST_ACCESS` after its list was closed.
     end + GRACE > now
+}
+
+/// An entry of the log that cannot be read.
+pub(crate) fn corrupt(position: u64, detail: String) -> StoreError {
+    StoreError::Corrupt {
+        backend: "the record store",
+        kind: Log::Revocations.name(),
+        key: position.to_string(),
+        detail,
+    }
 }
 
 #[cfg(test)]

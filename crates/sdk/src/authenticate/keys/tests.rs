@@ -233,9 +233,31 @@ fn takes_from_a_set_the_keys_that_it_can_use() {
         key.jwk(),
         "nonsense",
     ]});
-    let read = Published::read(set.to_string().as_bytes(), None).unwrap();
+    let read = Published::read(set.to_string().as_bytes(), None, None).unwrap();
     assert_eq!(read.keys.len(), 1);
-    let again = Published::read(set.to_string().as_bytes(), Some(&read)).unwrap();
+    let again = Published::read(set.to_string().as_bytes(), Some(&read), None).unwrap();
     assert!(Arc::ptr_eq(&read.keys[0].1, &again.keys[0].1));
     assert_eq!((read.version, again.version), (1, 2));
+}
+
+#[test]
+fn a_key_is_used_with_an_algorithm_that_was_allowed_and_no_other() {
+    let (rsa, ec) = (
+        SigningKey::generate(Algorithm::Rs256).unwrap(),
+        SigningKey::generate(Algorithm::Es256).unwrap(),
+    );
+    let mut unnamed = serde_json::to_value(rsa.jwk()).unwrap();
+    unnamed.as_object_mut().unwrap().remove("alg");
+    let set = serde_json::json!({"keys": [unnamed, ec.jwk()]}).to_string();
+    let algorithms = |allowed: &[Algorithm]| {
+        let read = Published::read(set.as_bytes(), None, Some(allowed));
+        read.map(|read| read.keys.iter().map(|(_, key)| key.algorithm()).collect::<Vec<_>>())
+    };
+    use Algorithm::{EdDsa, Es256, Ps256, Rs256};
+    assert_eq!(algorithms(&Algorithm::ALL), Some(vec![Rs256, Es256]));
+    assert_eq!(algorithms(&[Es256, Ps256, Rs256]), Some(vec![Ps256, Es256]));
+    assert_eq!(algorithms(&[Rs256]), Some(vec![Rs256]));
+    assert_eq!(algorithms(&[EdDsa]), None);
+    // Of whom nothing was said, keys that name none are used with none.
+    assert_eq!(Published::read(set.as_bytes(), None, None).unwrap().keys.len(), 1);
 }

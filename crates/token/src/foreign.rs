@@ -1,0 +1,28 @@
+//! Access tokens of other issuers: what they say here, and what of them has been taken back.
+//!
+//! Nothing that another issuer names is ever mistaken for something of ours. Its subjects, clients and
+//! tokens are known here under two words, the issuer and the name that it gives them, with a space
+//! between: no name of ours holds a space, and neither does an issuer.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`rules`](ForeignRules) | what is accepted of an issuer, and what its claims become |
+//! | [`name`](Name) | what is taken back, as a key of stores and filters |
+//! | [`filter`](Filter) | what was certainly not taken back |
+//! | [`view`](ForeignView) | what this node knows to be taken back |
+//! | [`outbox`](Outbox) | what other stores are still to be told |
+//! | [`walk`](Walk) | the log from its beginning, for whoever fills anew |
+
+mod filter;
+mod name;
+mod outbox;
+mod rules;
+mod view;
+mod walk;
+
+pub use filter::Filter;
+pub use name::{Name, Names};
+pub use outbox::{Outbox, Told, WITHDRAWN, filled_key, mark_of};
+pub use rules::ForeignRules;
+pub use view::{ForeignView, Layer, Looked, Ticket};
+pub use walk::Walk;

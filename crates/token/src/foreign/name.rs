@@ -1,0 +1,144 @@
+//! What can be taken back of another issuer, as a key.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::{
+    claims::Claims,
+    revocation::{Revoked, Target},
+};
+
+/// The name of something that another issuer issued: a digest of the issuer and of what it calls it,
+/// so that names are short, of one length, and say nothing to whoever reads a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Name([u8; 32]);
+
+impl Name {
+    /// One token.
+    #[must_use]
+    pub fn token(issuer: &str, jti: &str) -> Self {
+        Self::of(&["token", issuer, jti])
+    }
+
+    /// Everything of a subject.
+    #[must_use]
+    pub fn subject(issuer: &str, sub: &str) -> Self {
+        Self::of(&["subject", issuer, sub])
+    }
+
+    /// Everything of a session.
+    #[must_use]
+    pub fn session(issuer: &str, sid: &str) -> Self {
+        Self::of(&["session", issuer, sid])
+    }
+
+    /// What an entry takes back, where it is another issuer's, and up to when.
+    #[must_use]
+    pub fn taken_back(target: &Target) -> Option<(Self, u64)> {
+        match target {
+            Target::ForeignToken { issuer, jti } => Some((Self::token(issuer, jti), u64::MAX)),
+            Target::ForeignSession { issuer, sid } => Some((Self::session(issuer, sid), u64::MAX)),
+            Target::ForeignSubject { issuer, sub, up_to } => {
+                Some((Self::subject(issuer, sub), up_to.millis()))
+            }
+            Target::Token(_)
+            | Target::Family(_)
+            | Target::Session(_)
+            | Target::Subject { .. }
+            | Target::Client { .. }
+            | Target::Key(_) => None,
+        }
+    }
+
+    /// The name as a key of stores.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("foreign.{}", URL_SAFE_NO_PAD.encode(self.0))
+    }
+
+    /// Two numbers that depend on all of it.
+    pub(super) fn hashes(&self) -> (u64, u64) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = self.0;
+        (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p]))
+    }
+
+    fn of(parts: &[&str]) -> Self {
+        let mut context = Context::new(&SHA256);
+        for part in parts {
+            // With its length, so that no two lists of parts are one text.
+            context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+            context.update(part.as_bytes());
+        }
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(context.finish().as_ref());
+        Self(bytes)
+    }
+}
+
+/// All names by which one token can have been taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    token: Name,
+    subject: Name,
+    session: Option<Name>,
+    whole: Name,
+    iat: u64,
+}
+
+impl Names {
+    /// Those of a token with these claims, as its issuer wrote them.
+    #[must_use]
+    pub fn of(claims: &Claims) -> Self {
+        let (iss, sid) = (&claims.iss, claims.sid.as_deref());
+        let iat = claims.iat.to_string();
+        let whole = ["whole", iss, &claims.jti, &claims.sub, sid.unwrap_or_default(), &iat];
+        Self {
+            token: Name::token(iss, &claims.jti),
+            subject: Name::subject(iss, &claims.sub),
+            session: sid.map(|sid| Name::session(iss, sid)),
+            whole: Name::of(&whole),
+            iat: claims.iat,
+        }
+    }
+
+    /// Each, with what it means when it was taken back.
+    pub fn all(&self) -> impl Iterator<Item = (Name, Revoked)> {
+        let session = self.session.map(|session| (session, Revoked::Session));
+        [(self.token, Revoked::Token), (self.subject, Revoked::Subject)].into_iter().chain(session)
+    }
+
+    /// What stands for all of them together.
+    pub(super) const fn whole(&self) -> &Name {
+        &self.whole
+    }
+
+    /// Whether the token is among what was taken back up to a moment. `iat` is cut to whole seconds,
+    /// so all of the second counts as before it.
+    #[must_use]
+    pub const fn covered(&self, mark: u64) -> bool {
+        self.iat.saturating_mul(1000) <= mark
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_things_have_one_name() {
+        let names = [
+            Name::token("https://a.example", "x"),
+            Name::subject("https://a.example", "x"),
+            Name::session("https://a.example", "x"),
+            Name::token("https://b.example", "x"),
+            Name::token("https://a.example", "xx"),
+            // The border between the parts is part of the name.
+            Name::token("https://a.examplex", ""),
+            Name::token("", "https://a.examplex"),
+        ];
+        for (at, one) in names.iter().enumerate() {
+            assert!(names.iter().skip(at + 1).all(|other| one != other), "{at}");
+            assert!((1..=255).contains(&one.key().len()));
+        }
+    }
+}

@@ -1,0 +1,256 @@
+use std::{sync::atomic::AtomicBool, thread};
+
+use futures_util::FutureExt as _;
+use tegata_core::{Batch, EventId, Log, ManualClock, Realm, SeededEntropy, port::Append};
+use tegata_store::MemoryRecords;
+
+use super::*;
+use crate::{
+    Claims,
+    revocation::{Entry, Target},
+};
+
+const ISSUER: &str = "https://idp.example";
+
+struct Bench {
+    clock: Arc<ManualClock>,
+    node: Node,
+    foreign: Arc<ForeignView>,
+    view: View,
+}
+
+impl Bench {
+    fn of(expected: usize) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
+        let foreign = Arc::new(ForeignView::new(node.clone(), expected, 0));
+        let view = View::new(node.clone()).with_foreign(Realm::default(), Arc::clone(&foreign));
+        Self { clock, node, foreign, view }
+    }
+
+    fn entry(&self, target: Target) -> Entry {
+        let (at, until) = (self.node.now(), self.node.now() + Duration::from_secs(86_400));
+        let (reason, actor) = ("test".to_owned(), "system".to_owned());
+        Entry { target, places: vec![], at, until, reason, actor }
+    }
+
+    fn token(&self, jti: &str) -> Entry {
+        self.entry(Target::ForeignToken { issuer: ISSUER.into(), jti: jti.into() })
+    }
+
+    fn apply(&self, entry: &Entry) {
+        self.view.apply(&Realm::default(), entry);
+    }
+
+    fn names(&self, jti: &str, sub: &str) -> Names {
+        let (iss, iat) = (ISSUER.to_owned(), self.node.now().secs());
+        let (jti, sub, sid) = (jti.to_owned(), sub.to_owned(), Some(format!("s-{sub}")));
+        Names::of(&Claims { iss, jti, sub, sid, iat, ..Claims::default() })
+    }
+
+    /// Tells the durable store everything, and so keeps nothing exactly any more.
+    fn tell_all(&self) -> Vec<Told> {
+        let mut all = Vec::new();
+        loop {
+            let batch = self.foreign.untold();
+            if batch.is_empty() {
+                return all;
+            }
+            self.foreign.told(&batch);
+            all.extend(batch);
+        }
+    }
+}
+
+fn by(looked: &Looked) -> Option<(Option<Revoked>, Layer)> {
+    match looked {
+        Looked::Known(revoked, layer) => Some((*revoked, *layer)),
+        Looked::Ask(..) => None,
+    }
+}
+
+#[test]
+fn what_is_learnt_is_refused_at_once_and_asked_for_when_it_has_been_told() {
+    let bench = Bench::of(1000);
+    let names = bench.names("t1", "alice");
+    assert_eq!(by(&bench.foreign.look(&names)), Some((None, Layer::Filter)));
+    assert_eq!(by(&bench.foreign.look(&names)), Some((None, Layer::Cache)));
+    bench.apply(&bench.token("t1"));
+    assert_eq!(by(&bench.foreign.look(&names)), Some((Some(Revoked::Token), Layer::Memory)));
+    assert_eq!(bench.tell_all().len(), 1);
+    let Looked::Ask(held, ticket) = bench.foreign.look(&names) else { panic!("not asked") };
+    assert_eq!(held, [(Name::token(ISSUER, "t1"), Revoked::Token)]);
+    bench.foreign.note(ticket, Some(Revoked::Token));
+    assert_eq!(by(&bench.foreign.look(&names)), Some((Some(Revoked::Token), Layer::Cache)));
+    bench.clock.advance(KEPT);
+    assert!(by(&bench.foreign.look(&names)).is_none(), "an answer is kept for a minute");
+    // Others of the same person have not been taken back.
+    let other = bench.names("t2", "alice");
+    assert_eq!(by(&bench.foreign.look(&other)), Some((None, Layer::Filter)));
+}
+
+#[test]
+fn a_subject_and_a_session_are_taken_back_with_all_that_is_theirs() {
+    let bench = Bench::of(1000);
+    let (issuer, up_to) = (ISSUER.to_owned(), bench.node.now());
+    let (before, other) = (bench.names("t1", "alice"), bench.names("t2", "bob"));
+    bench.apply(&bench.entry(Target::ForeignSubject {
+        issuer: issuer.clone(),
+        sub: "alice".into(),
+        up_to,
+    }));
+    bench.apply(&bench.entry(Target::ForeignSession { issuer, sid: "s-bob".into() }));
+    let looked = |names: &Names| by(&bench.foreign.look(names)).unwrap().0;
+    assert_eq!(looked(&before), Some(Revoked::Subject));
+    assert_eq!(looked(&other), Some(Revoked::Session));
+    // What was issued later counts, and the durable store says so where the filter cannot.
+    bench.clock.advance(Duration::from_secs(1));
+    let after = bench.names("t3", "alice");
+    assert!(matches!(bench.foreign.look(&after), Looked::Ask(..)));
+    let told = bench.tell_all();
+    let withdrawal = told.iter().map(Told::withdrawal).find(|it| it.mark != u64::MAX).unwrap();
+    assert!(before.covered(withdrawal.mark) && !after.covered(withdrawal.mark));
+}
+
+#[test]
+fn an_answer_that_was_overtaken_is_never_given() {
+    let bench = Bench::of(1000);
+    let names = bench.names("t1", "alice");
+    // Somebody else's name makes the filter say "perhaps", and the stores are asked.
+    bench.apply(&bench.token("t1"));
+    bench.tell_all();
+    let Looked::Ask(_, ticket) = bench.foreign.look(&names) else { panic!("not asked") };
+    // They were asked before this; their answer comes after it.
+    let (issuer, up_to) = (ISSUER.to_owned(), bench.node.now());
+    bench.apply(&bench.entry(Target::ForeignSubject { issuer, sub: "alice".into(), up_to }));
+    bench.foreign.note(ticket, None);
+    assert_eq!(by(&bench.foreign.look(&names)), Some((Some(Revoked::Subject), Layer::Memory)));
+    bench.tell_all();
+    assert!(by(&bench.foreign.look(&names)).is_none(), "the overtaken answer was given");
+}
+
+#[test]
+fn what_waits_to_be_told_more_than_once_is_held_until_the_last_time() {
+    let bench = Bench::of(1000);
+    // Pushed, and then read from the log.
+    bench.foreign.learn(&bench.token("t1"), None);
+    bench.foreign.learn(&bench.token("t1"), Some(7));
+    let batch = bench.foreign.untold();
+    assert_eq!(batch.len(), 2);
+    let names = bench.names("t1", "alice");
+    assert_eq!(bench.foreign.told(&batch[..1]), None);
+    assert_eq!(by(&bench.foreign.look(&names)), Some((Some(Revoked::Token), Layer::Memory)));
+    assert_eq!(bench.foreign.told(&batch[1..]), Some(7));
+    assert!(by(&bench.foreign.look(&names)).is_none());
+    // What the durable store has is not told again.
+    bench.foreign.learn(&bench.token("t0"), Some(6));
+    assert!(bench.foreign.untold().is_empty());
+    assert!(by(&bench.foreign.look(&bench.names("t0", "bob"))).is_none(), "the filter has it");
+}
+
+#[test]
+fn what_may_have_been_taken_back_is_refused_until_it_is_known() {
+    let bench = Bench::of(1000);
+    let names = bench.names("t1", "alice");
+    assert_eq!(by(&bench.foreign.look(&names)), Some((None, Layer::Filter)));
+    bench.view.apply_perhaps(&Realm::default(), &bench.token("t1"));
+    assert_eq!(by(&bench.foreign.look(&names)), Some((Some(Revoked::Token), Layer::Memory)));
+    bench.foreign.forget_perhaps();
+    assert_eq!(by(&bench.foreign.look(&names)), Some((None, Layer::Cache)));
+}
+
+#[test]
+fn another_realm_has_its_own() {
+    let bench = Bench::of(1000);
+    bench.view.apply(&Realm::new("other").unwrap(), &bench.token("t1"));
+    assert_eq!(by(&bench.foreign.look(&bench.names("t1", "alice"))), Some((None, Layer::Filter)));
+}
+
+/// A store with a log that grows.
+struct Journal(MemoryRecords, Node);
+
+impl Journal {
+    fn of(bench: &Bench) -> Self {
+        let clock = Arc::clone(bench.node.clock());
+        Self(MemoryRecords::new(&[], clock).unwrap(), bench.node.clone())
+    }
+
+    fn append(&self, entry: &Entry) {
+        let id = EventId::generate(self.1.entropy());
+        let append = Append { log: Log::Revocations, id, body: entry.to_bytes() };
+        let batch = Batch::new(Realm::default()).append(append);
+        self.0.commit(batch).now_or_never().unwrap().unwrap();
+    }
+}
+
+/// Whoever asks while the filter is made anew is never told that something was not taken back that was.
+#[test]
+fn a_filter_that_is_made_anew_forgets_nothing_of_what_is_learnt_meanwhile() {
+    let bench = Bench::of(1024);
+    let log = Journal::of(&bench);
+    let many = 30_000_u32;
+    let (learnt, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let name = |number: u64| Name::token(ISSUER, &number.to_string());
+    let pull = || bench.view.catch_up(&log.0).now_or_never().unwrap().unwrap();
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let (mut asked, mut seed) = (0_u64, 7_u64);
+            while !over.load(Ordering::Acquire) {
+                let known = learnt.load(Ordering::Acquire);
+                for _ in 0..1000 {
+                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let number = (seed >> 33) % known.max(1);
+                    let held = bench.foreign.filter.load().may_hold(&name(number));
+                    assert!(held || known == 0, "{number} of {known} was forgotten");
+                    asked += 1;
+                }
+            }
+            asked
+        });
+        let mut renewed = 0;
+        for number in 0..many {
+            let entry = bench.token(&number.to_string());
+            log.append(&entry);
+            // Of every other one it is heard before it is read.
+            if number % 2 == 0 {
+                bench.apply(&entry);
+            }
+            if number % 100 == 99 {
+                pull();
+                bench.clock.advance(Duration::from_millis(1));
+                learnt.store(u64::from(number) + 1, Ordering::Release);
+                let made = bench.foreign.renew(&bench.view, &log.0).now_or_never().unwrap();
+                renewed += u32::from(made.unwrap());
+            }
+        }
+        over.store(true, Ordering::Release);
+        assert!(asking.join().unwrap() > 0);
+        assert!(renewed >= 4, "it was made anew {renewed} times");
+    });
+    let (count, capacity) = bench.foreign.fullness();
+    assert!(count <= capacity && capacity <= 65_536 * 2, "{count} of {capacity}");
+    let forgotten = (0..u64::from(many))
+        .filter(|number| !bench.foreign.filter.load().may_hold(&name(*number)))
+        .count();
+    assert_eq!(forgotten, 0);
+}
+
+#[test]
+fn the_dead_make_room_for_others() {
+    let bench = Bench::of(1024);
+    let log = Journal::of(&bench);
+    let pull = || bench.view.catch_up(&log.0).now_or_never().unwrap().unwrap();
+    for number in 0..1200_u32 {
+        let entry = bench.token(&number.to_string());
+        log.append(&entry);
+    }
+    pull();
+    bench.clock.advance(Duration::from_secs(2 * 86_400));
+    pull();
+    let (_, before) = bench.foreign.fullness();
+    while !bench.foreign.renew(&bench.view, &log.0).now_or_never().unwrap().unwrap() {
+        bench.clock.advance(Duration::from_millis(1));
+        pull();
+    }
+    assert_eq!(bench.foreign.fullness(), (0, before));
+}
