@@ -145,11 +145,11 @@ impl RemoteKeys {
                 serde_json::from_slice(answer.body()).ok()
             }
             Ok(answer) => {
-                tracing::info!(%address, status = %answer.status(), "no metadata of an issuer");
+                tracing::debug!(%address, status = %answer.status(), "no metadata of an issuer");
                 None
             }
             Err(error) => {
-                tracing::warn!(%address, %error, "no metadata of an issuer");
+                tracing::debug!(%address, %error, "no metadata of an issuer");
                 None
             }
         }

@@ -105,10 +105,15 @@ impl Check for Followed {
 
     fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
         let staleness = self.0.view.staleness();
-        let stale = |detail| Err(Unwell::new(Severity::NotReady, "revocations_stale", detail));
+        let why = self.0.view.stopped().map(|why| format!(": {why}")).unwrap_or_default();
+        let stopped = !why.is_empty();
+        let stale = move |detail: String| {
+            let detail = format!("{detail}{why}");
+            Err(Unwell::new(Severity::NotReady, "revocations_stale", detail))
+        };
         Box::pin(async move {
             match staleness {
-                Some(age) if age <= MOST_STALE => Ok(()),
+                Some(age) if age <= MOST_STALE && !stopped => Ok(()),
                 Some(age) => stale(format!("the view of revocations is {} s old", age.as_secs())),
                 None => stale("the revocation log has not been read yet".to_owned()),
             }

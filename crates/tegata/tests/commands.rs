@@ -23,6 +23,7 @@ mod commands {
     mod elsewhere;
     mod following;
     mod inner;
+    mod issuers;
     mod once;
     mod places;
     mod services;

@@ -9,6 +9,7 @@
 
 mod decisions;
 mod echo;
+mod foreign;
 mod hostile;
 mod identity;
 mod life;

@@ -119,7 +119,11 @@ impl Plan {
             Verifier::new(expected, &Memory::default(), node.clock().clone());
         let verifying = VerifyingKey::from_jwk(key.jwk()).unwrap();
         tokens.use_keys(KeySet::new(vec![Arc::new(verifying)]));
-        let revocations = Arc::new(View::new(node.clone()));
+        let mut view = View::new(node.clone());
+        if let Some(foreign) = &self.foreign {
+            view = view.with_foreign(foreign.realm.clone(), Arc::clone(&foreign.view));
+        }
+        let revocations = Arc::new(view);
         if self.knows_revocations {
             block_on(revocations.catch_up(&EmptyLog)).unwrap();
         }

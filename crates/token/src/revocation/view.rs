@@ -60,6 +60,8 @@ pub struct View {
     progress: Mutex<Progress>,
     /// What was taken back of other issuers, where tokens of others are accepted.
     foreign: Option<(Realm, Arc<ForeignView>)>,
+    /// Why the log cannot be followed beyond where it is.
+    stopped: Mutex<Option<String>>,
     /// The log is read by one at a time.
     reading: futures_util::lock::Mutex<()>,
     /// What is uncertain is changed by one at a time.
@@ -83,6 +85,8 @@ struct Progress {
     ticked: Option<SinceBoot>,
     /// When it went on after it had stood still.
     woke: Option<SinceBoot>,
+    /// Whether there is an entry that cannot be read.
+    stopped: bool,
     /// When the store was asked last, and by how much its clock and ours differed.
     apart: Option<(SinceBoot, Duration)>,
 }
@@ -92,9 +96,9 @@ impl View {
     /// tokens that live [`LONGEST_ACCESS`] at most.
     #[must_use]
     pub fn new(node: Node) -> Self {
-        let (realms, progress, reading, perhaps) = Default::default();
+        let (realms, progress, stopped, reading, perhaps) = Default::default();
         let news = News::of(NodeId::generate(node.entropy()));
-        Self { node, realms, progress, foreign: None, reading, perhaps, news }
+        Self { node, realms, progress, foreign: None, stopped, reading, perhaps, news }
     }
 
     /// The same, which also learns what was taken back of other issuers, for a realm that accepts
@@ -274,7 +278,14 @@ impl View {
     /// read, beyond which the view does not go.
     pub async fn catch_up(&self, records: &dyn Records) -> Result<(), StoreError> {
         let _only = self.reading.lock().await;
-        self.read(records).await?;
+        let read = self.read(records).await;
+        let stopped = match &read {
+            Err(error @ StoreError::Corrupt { .. }) => Some(error.to_string()),
+            _ => None,
+        };
+        self.progress.lock().stopped = stopped.is_some();
+        *self.stopped.lock() = stopped;
+        read?;
         self.forget_perhaps();
         Ok(())
     }
@@ -344,7 +355,18 @@ impl View {
         let progress = *self.progress.lock();
         let now = self.node.since_boot();
         let pulled = now.since(progress.pulled?) + progress.waiting;
+        // What others vouch for is of no use to whoever does not understand it.
+        if progress.stopped {
+            return Some(pulled);
+        }
         Some(progress.vouched.map_or(pulled, |vouched| pulled.min(now.since(vouched))))
+    }
+
+    /// Why the log cannot be followed any further, where waiting does not help: an entry of it cannot be
+    /// read.
+    #[must_use]
+    pub fn stopped(&self) -> Option<String> {
+        self.stopped.lock().clone()
     }
 
     /// Notes that everything was known at this moment that had been acknowledged anywhere.

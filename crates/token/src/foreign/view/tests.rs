@@ -184,24 +184,22 @@ impl Journal {
 }
 
 /// Whoever asks while the filter is made anew is never told that something was not taken back that was.
-#[test]
-fn a_filter_that_is_made_anew_forgets_nothing_of_what_is_learnt_meanwhile() {
-    let bench = Bench::of(1024);
+fn churn(many: u64, expected: usize, seed: u64) {
+    let bench = Bench::of(expected);
     let log = Journal::of(&bench);
-    let many = 30_000_u32;
     let (learnt, over) = (AtomicU64::new(0), AtomicBool::new(false));
     let name = |number: u64| Name::token(ISSUER, &number.to_string());
     let pull = || bench.view.catch_up(&log.0).now_or_never().unwrap().unwrap();
     thread::scope(|scope| {
         let asking = scope.spawn(|| {
-            let (mut asked, mut seed) = (0_u64, 7_u64);
+            let (mut asked, mut walk) = (0_u64, seed);
             while !over.load(Ordering::Acquire) {
                 let known = learnt.load(Ordering::Acquire);
                 for _ in 0..1000 {
-                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    let number = (seed >> 33) % known.max(1);
+                    walk = walk.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let number = (walk >> 33) % known.max(1);
                     let held = bench.foreign.filter.load().may_hold(&name(number));
-                    assert!(held || known == 0, "{number} of {known} was forgotten");
+                    assert!(held || known == 0, "seed {seed}: {number} of {known} was forgotten");
                     asked += 1;
                 }
             }
@@ -217,22 +215,38 @@ fn a_filter_that_is_made_anew_forgets_nothing_of_what_is_learnt_meanwhile() {
             }
             if number % 100 == 99 {
                 pull();
+                bench.tell_all();
                 bench.clock.advance(Duration::from_millis(1));
-                learnt.store(u64::from(number) + 1, Ordering::Release);
+                learnt.store(number + 1, Ordering::Release);
                 let made = bench.foreign.renew(&bench.view, &log.0).now_or_never().unwrap();
                 renewed += u32::from(made.unwrap());
             }
         }
         over.store(true, Ordering::Release);
-        assert!(asking.join().unwrap() > 0);
-        assert!(renewed >= 4, "it was made anew {renewed} times");
+        let asked = asking.join().unwrap();
+        println!("seed {seed}: {asked} questions while {many} were learnt, {renewed} times anew");
+        assert!(asked > 0 && renewed >= 4, "it was made anew {renewed} times");
     });
     let (count, capacity) = bench.foreign.fullness();
-    assert!(count <= capacity && capacity <= 65_536 * 2, "{count} of {capacity}");
-    let forgotten = (0..u64::from(many))
-        .filter(|number| !bench.foreign.filter.load().may_hold(&name(*number)))
-        .count();
-    assert_eq!(forgotten, 0);
+    assert!(count <= capacity, "{count} of {capacity}");
+    let forgotten = (0..many).filter(|it| !bench.foreign.filter.load().may_hold(&name(*it)));
+    assert_eq!(forgotten.count(), 0);
+    let wrong = (many..2 * many).filter(|it| bench.foreign.filter.load().may_hold(&name(*it)));
+    let wrong = u64::try_from(wrong.count()).unwrap();
+    println!("{wrong} wrong of {many}, {count} of {capacity}");
+    // One in a thousand, with room for chance where there are few.
+    assert!(wrong <= many / 1000 + 50, "{wrong} wrong of {many}");
+}
+
+#[test]
+fn a_filter_that_is_made_anew_forgets_nothing_of_what_is_learnt_meanwhile() {
+    churn(30_000, 1024, 7);
+}
+
+#[test]
+#[ignore = "takes minutes in a release build, and does what the one before does ten million times"]
+fn ten_million_are_learnt_and_none_is_forgotten() {
+    churn(10_000_000, 100_000, 20_261_122);
 }
 
 #[test]

@@ -294,6 +294,57 @@ fn an_entry_of_before_there_were_changes_of_permissions_is_read_as_it_was_meant(
     let old = tegata_core::repository::encode(1, &old);
     let new = Target::Subject { sub: "usr_1".into(), up_to, tokens_only: false };
     assert_eq!(tegata_core::repository::decode_bytes::<Target>(1, &old).unwrap(), new);
+
+/// An entry of a later version, which takes back something that this one does not know.
+#[derive(serde::Serialize)]
+struct Later {
+    target: LaterTarget,
+    places: Vec<StatusIndex>,
+    at: Timestamp,
+    until: Timestamp,
+    reason: String,
+    actor: String,
+}
+
+#[derive(serde::Serialize)]
+enum LaterTarget {
+    Planet { name: String },
+}
+
+#[test]
+fn an_entry_that_is_not_understood_is_never_passed_over() {
+    use futures_util::FutureExt as _;
+    use tegata_core::{Batch, EventId, port::Append};
+    let bench = Bench::new();
+    let clock: Arc<dyn tegata_core::Clock> = bench.clock.clone();
+    let records = tegata_store::MemoryRecords::new(&[], clock).unwrap();
+    let append = |body: Vec<u8>| {
+        let id = EventId::generate(&SeededEntropy::new(1));
+        let append = Append { log: Log::Revocations, id, body };
+        let batch = Batch::new(Realm::default()).append(append);
+        records.commit(batch).now_or_never().unwrap().unwrap();
+    };
+    let catch_up = || bench.view.catch_up(&records).now_or_never().unwrap();
+    catch_up().unwrap();
+    assert_eq!(bench.view.stopped(), None);
+    let Entry { places, at, until, reason, actor, .. } =
+        bench.entry(Target::Key(KeyId::new("k").unwrap()), vec![]);
+    let target = LaterTarget::Planet { name: "x".into() };
+    let later = Later { target, places, at, until, reason, actor };
+    append(tegata_core::repository::encode(1, &later));
+    append(bench.entry(Target::Family(FamilyId::new("1.9.f").unwrap()), vec![]).to_bytes());
+    let error = catch_up().unwrap_err().to_string();
+    assert!(error.contains("newer version"), "{error}");
+    assert_eq!(bench.view.stopped(), Some(error));
+    // What comes after it is not known either, and nobody may think that it is.
+    assert_eq!(bench.check(&bench.claims(), None), None);
+    bench.clock.advance(Duration::from_secs(6));
+    bench.view.vouch(SinceBoot(Duration::from_secs(1_000_000_000)));
+    assert!(catch_up().is_err());
+    assert!(bench.view.staleness().unwrap() >= Duration::from_secs(6));
+    // Nor is it taken for something when it is heard.
+    let pushed = tegata_core::repository::encode(1, &later);
+    assert!(Pushed::from_bytes(&pushed).is_none());
 }
 
 #[test]

@@ -1,0 +1,264 @@
+//! Access tokens of other issuers.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU32, Ordering},
+};
+
+use serde_json::{Value, json};
+use tegata_core::{BoxFuture, KeyId, Node, Realm};
+use tegata_gateway::{Foreign, ForeignIssuer, IssuerKeys};
+use tegata_store::MemoryBackstop;
+use tegata_token::{
+    Algorithm, Claims, Expected, ExpectedAudience, ForeignRules, ForeignToken, ForeignView,
+    InternalToken, KeySet, Memory, SigningKey, Target, Verifier, VerifyingKey, jws,
+};
+
+use crate::{
+    echo,
+    world::{AUDIENCE, Answer, ISSUER, Plan, World, get},
+};
+
+const A: &str = "https://a.example";
+const B: &str = "https://b.example";
+
+/// An issuer elsewhere, with a key that has the name that all such keys have.
+struct Idp {
+    name: &'static str,
+    key: Arc<SigningKey>,
+    tokens: Arc<Verifier<ForeignToken>>,
+    keys: Arc<Keys>,
+}
+
+/// The keys of an issuer, and how often somebody asked for one that is not known.
+#[derive(Default)]
+struct Keys {
+    known: Mutex<bool>,
+    asked: AtomicU32,
+}
+
+impl IssuerKeys for Keys {
+    fn has_some(&self) -> bool {
+        *self.known.lock().unwrap()
+    }
+    fn look_for<'a>(&'a self, _: &'a str) -> BoxFuture<'a, bool> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async { false })
+    }
+}
+
+fn key() -> SigningKey {
+    let kid = Some(KeyId::new("key-1").unwrap());
+    let made = SigningKey::generate(Algorithm::Es256).unwrap().to_pkcs8().unwrap();
+    SigningKey::from_pkcs8(made.expose(), None, kid).unwrap()
+}
+
+impl Idp {
+    fn new(name: &'static str) -> Self {
+        let key = Arc::new(key());
+        let expected = Expected {
+            issuer: name.to_owned(),
+            audience: ExpectedAudience::OneOf(vec![AUDIENCE.to_owned()]),
+            leeway: std::time::Duration::from_secs(30),
+        };
+        let rules = ForeignRules { roles: Some("groups".into()), ..ForeignRules::default() };
+        let clock = Arc::clone(Node::start().clock());
+        let tokens = Arc::new(Verifier::of_another(expected, rules, &Memory::default(), clock));
+        let verifying = VerifyingKey::from_jwk(key.jwk()).unwrap();
+        tokens.use_keys(KeySet::new(vec![Arc::new(verifying)]));
+        let keys = Arc::new(Keys { known: Mutex::new(true), ..Keys::default() });
+        Self { name, key, tokens, keys }
+    }
+
+    fn claims(&self, node: &Node, jti: &str) -> Value {
+        let now = node.now().secs();
+        json!({
+            "iss": self.name, "sub": "alice", "aud": AUDIENCE, "exp": now + 900, "iat": now,
+            "jti": jti, "client_id": "web", "scope": "orders.read", "groups": ["admin"],
+        })
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        jws::sign(&self.key, "at+jwt", claims.to_string().as_bytes()).unwrap()
+    }
+}
+
+/// A gateway that accepts the tokens of two other issuers.
+struct Bench {
+    world: World,
+    a: Idp,
+    b: Idp,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut plan = Plan { real_time: true, ..Plan::with(echo::start()) };
+        let (a, b) = (Idp::new(A), Idp::new(B));
+        let node = Node::start();
+        let view = Arc::new(ForeignView::new(node.clone(), 1000, 0));
+        let issuer = |idp: &Idp| ForeignIssuer {
+            tokens: Arc::clone(&idp.tokens),
+            keys: Arc::clone(&idp.keys) as Arc<_>,
+        };
+        plan.foreign = Some(Foreign {
+            issuers: vec![issuer(&a), issuer(&b)],
+            view,
+            near: None,
+            durable: Arc::new(MemoryBackstop::new(Arc::clone(node.clock()))),
+            realm: Realm::default(),
+        });
+        Self { world: plan.start(), a, b }
+    }
+
+    fn get(&self, path: &str, token: &str) -> Answer {
+        self.world.get(path, token)
+    }
+}
+
+#[test]
+fn a_caller_of_another_issuer_is_known_under_its_name_and_nothing_of_ours() {
+    let bench = Bench::new();
+    let token = bench.a.sign(&bench.a.claims(&bench.world.node, "t1"));
+    let answer = bench.get("/echo/x", &token);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.seen("x-user-id").as_deref(), Some("https://a.example alice"));
+    assert_eq!(answer.seen("x-user-roles").as_deref(), Some("admin"));
+    assert_eq!(answer.seen("authorization"), None);
+    let internal = told(&bench.world, &answer.seen("x-internal-token").unwrap());
+    assert_eq!(internal.sub, "https://a.example alice");
+    assert_eq!(internal.original_jti.as_deref(), Some("https://a.example t1"));
+    assert_eq!((internal.sid, internal.fid, internal.status), (None, None, None));
+    // Rights are those that its issuer gives.
+    assert_eq!(bench.get("/read/x", &token).status, 200);
+    assert_eq!(bench.get("/admin/x", &token).status, 200);
+    let mut claims = bench.a.claims(&bench.world.node, "t2");
+    claims["groups"] = json!([]);
+    claims["scope"] = json!("");
+    claims["roles"] = json!(["admin"]);
+    let poor = bench.a.sign(&claims);
+    assert_eq!(bench.get("/read/x", &poor).status, 403);
+    assert_eq!(bench.get("/admin/x", &poor).status, 403);
+    // The same name at two issuers is two callers.
+    let other = bench.b.sign(&bench.b.claims(&bench.world.node, "t1"));
+    let seen = bench.get("/echo/x", &other).seen("x-user-id");
+    assert_eq!(seen.as_deref(), Some("https://b.example alice"));
+    // Our own are who they were.
+    assert_eq!(
+        bench.get("/echo/x", &bench.world.token()).seen("x-user-id").as_deref(),
+        Some("usr_alice")
+    );
+}
+
+fn told(world: &World, token: &str) -> Claims {
+    let expected = Expected {
+        issuer: "tegata-gateway".into(),
+        audience: ExpectedAudience::OneOf(vec!["echo".into()]),
+        leeway: std::time::Duration::ZERO,
+    };
+    let verifier: Verifier<InternalToken> =
+        Verifier::new(expected, &Memory::default(), world.node.clock().clone());
+    let key = VerifyingKey::from_jwk(world.key.jwk()).unwrap();
+    verifier.use_keys(KeySet::new(vec![Arc::new(key)]));
+    verifier.verify(token).unwrap().claims().clone()
+}
+
+#[test]
+fn no_issuer_speaks_for_another() {
+    let bench = Bench::new();
+    let node = &bench.world.node;
+    let (of_a, of_b) = (bench.a.claims(node, "t1"), bench.b.claims(node, "t1"));
+    let ours = bench.world.claims();
+    for (token, why) in [
+        // The key of another, under the same name.
+        (bench.b.sign(&of_a), "token_signature"),
+        (bench.a.sign(&of_b), "token_signature"),
+        // Ours with a foreign key, and the reverse.
+        (bench.a.sign(&ours), "token_key_unknown"),
+        (bench.world.sign(&of_a), "token_key_unknown"),
+        // Nobody's.
+        (bench.a.sign(&with(&of_a, "iss", "https://c.example")), "token_key_unknown"),
+        (bench.a.sign(&with(&of_a, "iss", &format!("{A}/"))), "token_key_unknown"),
+        // Of ours, what is only for other kinds.
+        (bench.a.sign(&with(&of_a, "aud", "https://other.example")), "token_audience"),
+    ] {
+        let answer = bench.get("/echo/x", &token);
+        assert_eq!((answer.status, answer.problem().as_str()), (401, why));
+    }
+    // Two issuers in one token: a reader that takes the last is another reader.
+    let twice = of_a.to_string().replacen('{', &format!("{{\"iss\":\"{ISSUER}\","), 1);
+    let twice = jws::sign(&bench.a.key, "at+jwt", twice.as_bytes()).unwrap();
+    assert_eq!(bench.get("/echo/x", &twice).status, 401);
+    let id = jws::sign(&bench.a.key, "JWT", of_a.to_string().as_bytes()).unwrap();
+    assert_eq!(bench.get("/echo/x", &id).problem(), "token_kind");
+    let internal = jws::sign(&bench.a.key, "tegata-internal+jwt", of_a.to_string().as_bytes());
+    assert_eq!(bench.get("/echo/x", &internal.unwrap()).problem(), "token_kind");
+    // A bound token is nobody's without the proof.
+    let mut bound = of_a.clone();
+    bound["cnf"] = json!({"jkt": "x"});
+    assert_eq!(bench.get("/echo/x", &bench.a.sign(&bound)).problem(), "token_bound");
+}
+
+fn with(claims: &Value, name: &str, value: &str) -> Value {
+    let mut claims = claims.clone();
+    claims[name] = json!(value);
+    claims
+}
+
+#[test]
+fn what_was_taken_back_is_refused_whatever_was_remembered() {
+    let bench = Bench::new();
+    let node = &bench.world.node;
+    let (one, other) = (bench.a.claims(node, "t1"), bench.a.claims(node, "t2"));
+    let (one, other) = (bench.a.sign(&one), bench.a.sign(&other));
+    let namesake = bench.b.sign(&bench.b.claims(node, "t1"));
+    for token in [&one, &other, &namesake] {
+        assert_eq!(bench.get("/echo/x", token).status, 200);
+        assert_eq!(bench.get("/echo/x", token).status, 200);
+    }
+    bench.world.revoke(Target::ForeignToken { issuer: A.into(), jti: "t1".into() });
+    assert_eq!(bench.get("/echo/x", &one).problem(), "token_revoked");
+    assert_eq!(bench.get("/echo/x", &other).status, 200);
+    assert_eq!(bench.get("/echo/x", &namesake).status, 200);
+    let (issuer, sub, up_to) = (A.to_owned(), "alice".to_owned(), node.now());
+    bench.world.revoke(Target::ForeignSubject { issuer, sub, up_to });
+    assert_eq!(bench.get("/echo/x", &other).problem(), "token_revoked");
+    assert_eq!(bench.get("/echo/x", &namesake).status, 200);
+    // What is taken back of ours under such a name is ours alone.
+    bench.world.revoke(Target::Subject { sub: "alice".into(), up_to: node.now() });
+    assert_eq!(bench.get("/echo/x", &namesake).status, 200);
+    let metrics = bench.world.metrics();
+    for line in [
+        r#"revocation_checks_total{layer="cache",result="alive"}"#,
+        r#"revocation_checks_total{layer="memory",result="revoked"} 2"#,
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+}
+
+#[test]
+fn where_no_key_of_an_issuer_is_known_nobody_is_told_that_the_token_is_bad() {
+    let bench = Bench::new();
+    let token = bench.a.sign(&bench.a.claims(&bench.world.node, "t1"));
+    bench.a.tokens.use_keys(KeySet::default());
+    // One that is not known is asked for.
+    assert_eq!(bench.get("/echo/x", &token).problem(), "token_key_unknown");
+    assert_eq!(bench.a.keys.asked.load(Ordering::SeqCst), 1);
+    *bench.a.keys.known.lock().unwrap() = false;
+    let answer = bench.get("/echo/x", &token);
+    assert_eq!((answer.status, answer.problem().as_str()), (503, "issuer_keys_unavailable"));
+    assert!(answer.field("retry-after").is_some());
+    // Nobody is asked for what nobody signed in the name of an issuer.
+    let stranger = with(&bench.a.claims(&bench.world.node, "t1"), "iss", "https://c.example");
+    assert_eq!(bench.get("/echo/x", &bench.a.sign(&stranger)).status, 401);
+    assert_eq!(bench.a.keys.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(bench.b.keys.asked.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_route_that_looks_at_no_credentials_hands_no_token_of_theirs_to_the_service() {
+    let bench = Bench::new();
+    let token = bench.a.sign(&bench.a.claims(&bench.world.node, "t1"));
+    let line = format!("Bearer {token}");
+    let answer = bench.world.ask(&get("/public/x", &[("Authorization", &line)]));
+    assert_eq!((answer.status, answer.seen("authorization")), (200, None));
+}
