@@ -34,9 +34,9 @@ pub use authenticate::{Accept, Authenticator, Caller, KeySource, Refused, Subjec
 pub use client::{Call, CallFailed, Reply, Retries, ServiceClient};
 pub use problem::Problem;
 pub use provider::{Credential, Provider};
-// The words of the platform that a service meets, so that it needs no other crate of it.
 pub use remote_keys::{RemoteIssuer, RemoteKeys};
 pub use revocations::{Revocations, WhenStale};
+// The words of the platform that a service meets, so that it needs no other crate of it.
 pub use tegata_core::{
     Clock, Entropy, ManualClock, Node, Secret, SeededEntropy, Timestamp, UserId,
 };

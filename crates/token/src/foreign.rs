@@ -26,3 +26,14 @@ pub use outbox::{Outbox, Told, WITHDRAWN, filled_key, mark_of};
 pub use rules::ForeignRules;
 pub use view::{ForeignView, Layer, Looked, Ticket};
 pub use walk::Walk;
+
+/// Whether a name here is of something that another issuer named.
+#[must_use]
+pub fn is_foreign(name: &str) -> bool {
+    name.contains(' ')
+}
+
+/// What another issuer calls so, as it is known here.
+pub(crate) fn here(issuer: &str, name: &str) -> String {
+    format!("{issuer} {name}")
+}

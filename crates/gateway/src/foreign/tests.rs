@@ -6,10 +6,7 @@ use tegata_core::{
     port::{Held, Put, Space, Swap, Withdrawal},
 };
 use tegata_store::{MemoryBackstop, MemoryEphemeral};
-use tegata_token::{
-    Claims, Entry, Target, View,
-    foreign::Told,
-};
+use tegata_token::{Claims, Entry, Target, View, foreign::Told};
 
 use super::*;
 use crate::metrics::Metrics;

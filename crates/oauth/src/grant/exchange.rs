@@ -7,7 +7,7 @@
 
 use serde_json::{Map, json};
 use tegata_core::TokenId;
-use tegata_token::{Algorithm, Audience, Claims, Scope, claims::Actor};
+use tegata_token::{Algorithm, Audience, Claims, Scope, claims::Actor, foreign::is_foreign};
 
 use crate::{
     client::Client,
@@ -97,6 +97,11 @@ impl Provider {
                 || *audience == self.config().audience
                 || client.audiences.contains(audience)
         });
+        // Its origin is taken back in a way that what is derived here does not fall with.
+        if is_foreign(&claims.sub) {
+            let description = "subject_token speaks of somebody whom another issuer knows";
+            return Err(invalid(description).into());
+        }
         if claims.cnf.is_some() {
             return Err(
                 invalid("subject_token is bound to a key, which exchange does not keep").into()

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::Serialize;
 use tegata_core::{Secret, Timestamp, UserId};
-use tegata_token::{Claims, Scope, claims::Actor};
+use tegata_token::{Claims, Scope, claims::Actor, foreign::is_foreign};
 
 use super::{Presented, Reason, Refused};
 use crate::trace::Trace;
@@ -43,8 +43,7 @@ impl Caller {
     ) -> Self {
         let subject = match UserId::new(&claims.sub) {
             Ok(user) => Subject::User(user),
-            // No name of ours holds a space.
-            Err(_) if claims.sub.contains(' ') => Subject::Foreign(claims.sub.clone()),
+            Err(_) if is_foreign(&claims.sub) => Subject::Foreign(claims.sub.clone()),
             Err(_) => Subject::Service(claims.sub.clone()),
         };
         let (token, internal) = match presented {

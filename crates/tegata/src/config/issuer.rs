@@ -11,6 +11,8 @@ use super::{Config, Span};
 /// The most names that a filter is made for: more than half a gigabyte.
 const MOST_TOKENS: usize = 300_000_000;
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// Another issuer whose access tokens count.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,10 +96,10 @@ impl Config {
             if other.algorithms.is_empty() || other.typ.is_empty() {
                 wrong("`algorithms` and `typ` must name something, or no token counts");
             }
-            if other.longest_life.get() > self.tokens.refresh_absolute.get() {
+            if other.longest_life.get() + HOUR > self.tokens.refresh_absolute.get() {
                 wrong(
-                    "`longest_life` is longer than `tokens.refresh_absolute`, for which it is kept \
-                     what was taken back: a token could outlive that",
+                    "`longest_life` must be an hour less than `tokens.refresh_absolute`, for which \
+                     it is kept what was taken back: a token could outlive that",
                 );
             }
             if other.longest_life.get().is_zero()

@@ -180,6 +180,8 @@ async fn fill(
     foreign: &Foreign,
     near: &dyn Ephemeral,
 ) -> Result<(), StoreError> {
+    // Whoever does not answer need not be read to.
+    near.get(&foreign.realm, &WITHDRAWN, FULL).await?;
     let mut walk = composed.view.foreign_walk();
     while let Some(part) = walk.next(composed.records.as_ref(), composed.node.now()).await? {
         put(composed, foreign, near, &part).await?;

@@ -1,5 +1,7 @@
 //! Orders that take back what another issuer issued.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tegata_token::{Order, Target, verifier::said_issuer};
 
@@ -11,6 +13,10 @@ use crate::{
     compose::Composed,
     foreign::{Foreign, Issuer},
 };
+
+/// By how much the clock of another issuer may be ahead of ours: what it issued by now may say that it
+/// was issued so much later.
+const APART: Duration = Duration::from_secs(30);
 
 /// Takes back what an issuer calls so. It need not be known here: nobody but the issuer knows what it
 /// has issued.
@@ -35,7 +41,7 @@ pub(super) async fn revoke(
             (Target::ForeignSession { issuer, sid }, json!({"revoked": revoked}))
         }
         Foreigner::User(sub) => {
-            let up_to = moment(composed);
+            let up_to = moment(composed) + APART;
             let revoked = json!({"issuer": issuer, "user": sub});
             let told = json!({"revoked": revoked, "up_to": up_to.to_string()});
             (Target::ForeignSubject { issuer, sub, up_to }, told)

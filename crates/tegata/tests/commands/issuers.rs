@@ -65,7 +65,7 @@ impl Idp {
         place.write(
             "tegata.toml",
             &format!(
-                "{CONFIGURATION}{more}[[issuer]]\nissuer = \"{}\"\ntokens = 1000\n\
+                "{CONFIGURATION}{more}[gateway.limits]\nexempt = [\"127.0.0.0/8\"]\n[[issuer]]\nissuer = \"{}\"\ntokens = 1000\n\
                  [[service]]\nname = \"orders\"\nupstreams = [\"{service}\"]\n\
                  [[route]]\npath = \"/orders\"\nservice = \"orders\"\nscope = \"orders.read\"\n",
                 self.issuer

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Names;
+use super::{Names, here};
 use crate::{
     Algorithm,
     claims::{Actor, Claims, Scope},
@@ -69,7 +69,7 @@ impl ForeignRules {
         let names = Names::of(&claims);
         let (scope, roles) = self.rights(json)?;
         let iss = &claims.iss;
-        let here = |name: &str| format!("{iss} {name}");
+        let here = |name: &str| here(iss, name);
         let claims = Claims {
             sub: here(&claims.sub),
             client_id: claims.client_id.as_deref().map(here),
@@ -115,7 +115,7 @@ impl ForeignRules {
 
 fn actor(iss: &str, actor: Actor) -> Actor {
     let act = actor.act.map(|act| Box::new(self::actor(iss, *act)));
-    Actor { sub: format!("{iss} {}", actor.sub), act }
+    Actor { sub: here(iss, &actor.sub), act }
 }
 
 fn claim<'c>(claims: &'c Value, name: &str) -> Option<&'c Value> {
