@@ -479,10 +479,18 @@ pub(crate) fn store_name(config: &Config) -> String {
 /// Parts in a new directory, with keys that are made fast.
 #[cfg(test)]
 pub(crate) async fn for_tests(place: &Path) -> Composed {
-    let mut config = Config::default();
+    for_tests_with(place, Config::default()).await
+}
+
+/// The same, with other settings.
+#[cfg(test)]
+pub(crate) async fn for_tests_with(place: &Path, mut config: Config) -> Composed {
     config.keys.algorithms = vec![tegata_token::Algorithm::Es256];
     let source = Source { file: None, base: place.to_owned(), data_dir: None };
-    FileCustody::create(&place.join("root.key"), &Node::start()).unwrap();
+    let key = place.join("root.key");
+    if !key.exists() {
+        FileCustody::create(&key, &Node::start()).unwrap();
+    }
     compose(config, &source).await.unwrap()
 }
 

@@ -299,3 +299,25 @@ async fn revocation_is_the_owners_and_is_no_oracle() {
     }
     assert!(!world.is_active(&answer.access_token).await && !world.is_active(&refresh).await);
 }
+
+#[tokio::test]
+async fn whom_another_issuer_knows_is_not_passed_on() {
+    let world = World::new().await;
+    world.client("orders", &[GrantType::TokenExchange], |_| {}).await;
+    let now = world.node.now().secs();
+    let key = world.provider.keys().now().signer(tegata_token::Algorithm::Es256).unwrap();
+    let internal = |sub: &str| {
+        let jti = tegata_core::TokenId::generate(tegata_core::Epoch::FIRST, world.node.entropy());
+        let claims = json!({
+            "iss": "https://issuer.example", "sub": sub, "aud": "orders", "exp": now + 60,
+            "iat": now, "jti": jti.as_str(), "scope": "", "roles": [],
+        });
+        let claims = claims.to_string();
+        tegata_token::jws::sign(&key, "tegata-internal+jwt", claims.as_bytes()).unwrap()
+    };
+    for (sub, passes) in [("usr_1", true), ("https://idp.example usr_1", false)] {
+        let subject = internal(sub);
+        let pairs = exchange(&subject, &[("audience", "payments")]);
+        assert_eq!(ask(&world, "orders", &pairs).await.is_ok(), passes, "{sub}");
+    }
+}

@@ -70,8 +70,8 @@ mod tests {
 
     #[test]
     fn the_template_names_every_setting() {
-        // What is in none of these is declared, not set.
-        let lists = ["user", "client", "service", "route"];
+        // What is in these is declared, not set, or one of several.
+        let lists = ["user", "client", "service", "route", "issuer"];
         let all: toml::Table = toml::from_str(
             &super::TEMPLATE
                 .lines()
@@ -100,13 +100,20 @@ mod tests {
                 assert!(named(&[section, &key]), "[{section}] {key}");
             }
         }
+        let of_issuers = known_in("[[issuer]]\nnothing = 0");
+        assert!(of_issuers.contains(&"jwks_uri".to_owned()));
+        for key in of_issuers {
+            assert!(super::TEMPLATE.contains(&format!("\n#   {key} = ")), "[[issuer]] {key}");
+        }
     }
 
     /// The keys that are known where one stands that is not.
     fn known(place: &[&str]) -> Vec<String> {
-        let Err(error) =
-            toml::from_str::<crate::config::Config>(&format!("{} = 0", place.join(".")))
-        else {
+        known_in(&format!("{} = 0", place.join(".")))
+    }
+
+    fn known_in(text: &str) -> Vec<String> {
+        let Err(error) = toml::from_str::<crate::config::Config>(text) else {
             return Vec::new();
         };
         let message = error.message();

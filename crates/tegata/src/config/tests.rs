@@ -129,6 +129,44 @@ fn what_is_right_is_not_refused() {
 }
 
 #[test]
+fn another_issuer_is_one_that_can_be_told_from_us_and_asked_safely() {
+    let with =
+        |more: &str| read(&format!("[[issuer]]\nissuer = \"https://idp.example\"\n{more}"), &[]);
+    let config = with("").unwrap();
+    let [issuer] = config.issuer.as_slice() else { panic!("{:?}", config.issuer) };
+    assert_eq!((issuer.tokens, issuer.typ.as_slice()), (1_000_000, &["at+jwt".to_owned()][..]));
+    for good in [
+        "jwks_uri = \"http://127.0.0.1:8080/keys\"",
+        "[[issuer]]\nissuer = \"https://idp.example/\"",
+        "[[issuer]]\nissuer = \"http://localhost:9999\"",
+    ] {
+        with(good).unwrap_or_else(|error| panic!("{good}: {error}"));
+    }
+    for (bad, word) in [
+        ("jwks_uri = \"http://idp.example/keys\"", "jwks_uri"),
+        ("jwks_uri = \"file:///etc/passwd\"", "jwks_uri"),
+        ("jwks_uri = \"https://user@idp.example/keys\"", "jwks_uri"),
+        ("[[issuer]]\nissuer = \"https://idp.example\"", "twice"),
+        ("[[issuer]]\nissuer = \"http://localhost:8000\"", "our own"),
+        ("[[issuer]]\nissuer = \"http://other.example\"", "https://"),
+        ("[[issuer]]\nissuer = \"https://other.example#x\"", "fragment"),
+        ("[[issuer]]\nissuer = \"other\"", "https://"),
+        ("algorithms = []", "algorithms"),
+        ("algorithms = [\"HS256\"]", "RS256"),
+        ("typ = []", "typ"),
+        ("audience = [\"\"]", "audience"),
+        ("tokens = 0", "tokens"),
+        ("longest_life = \"30d\"", "longest_life"),
+        ("longest_life = \"0s\"", "longest_life"),
+        ("keys_max_age = \"5s\"", "keys_max_age"),
+        ("role_claim = \"x\"", "did you mean `roles_claim`?"),
+    ] {
+        let error = with(bad).unwrap_err();
+        assert!(error.contains(word), "{bad}: {error}");
+    }
+}
+
+#[test]
 fn tokens_are_signed_as_every_verifier_can_read_unless_there_is_no_such_key() {
     for (keys, usual) in [
         ("", Algorithm::Rs256),
