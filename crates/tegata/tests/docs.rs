@@ -182,7 +182,9 @@ fn declarations(block: &str) -> String {
     let mut kept = String::new();
     for line in block.lines() {
         if line.starts_with('[') {
-            declares = line.starts_with("[[") && !line.starts_with("[[signals.");
+            // Other issuers and transmitters are settings, though there may be several.
+            let set = line == "[[issuer]]" || line.starts_with("[[signals.");
+            declares = line.starts_with("[[") && !set;
         }
         if declares {
             kept.push_str(line);

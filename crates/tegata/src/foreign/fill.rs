@@ -171,7 +171,7 @@ async fn changed(changes: &mut Option<tokio::sync::watch::Receiver<u64>>) {
     }
     // Whoever could tell is gone.
     *changes = None;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Tells the nearer store everything that the log holds.
