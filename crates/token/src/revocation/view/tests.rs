@@ -294,6 +294,7 @@ fn an_entry_of_before_there_were_changes_of_permissions_is_read_as_it_was_meant(
     let old = tegata_core::repository::encode(1, &old);
     let new = Target::Subject { sub: "usr_1".into(), up_to, tokens_only: false };
     assert_eq!(tegata_core::repository::decode_bytes::<Target>(1, &old).unwrap(), new);
+}
 
 /// An entry of a later version, which takes back something that this one does not know.
 #[derive(serde::Serialize)]
