@@ -226,7 +226,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let custody = custody(&config, &place, &node)?;
     let data = DataDir::take(&place)?;
     let mut bare = backends::open(&config, data.path(), &node).await?;
-    // So far nobody asks it.
+    // Whoever asks it, of tokens of other issuers, fills it with what it asks for.
     let (backstop, elsewhere) = backstop::open(&config, &mut bare, &node, false).await?;
 
     let place = store_name(&config);
@@ -240,7 +240,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let epoch = Installation::open(records.as_ref(), &node).await?.epoch;
 
     let near = bare.redis.as_ref().map(|_| Arc::clone(&ephemeral));
-    let durable = Arc::clone(&bare.backstop);
+    let durable = Arc::clone(&backstop);
     let foreign = Foreign::open(&config, &node, (&realm, epoch), near, durable).await?;
     let mut view = View::new(node.clone());
     if let Some(foreign) = &foreign {

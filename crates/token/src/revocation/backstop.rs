@@ -9,6 +9,7 @@
 //! | what was issued in the name of a subject | `u/SUBJECT` | up to when, inclusive |
 //! | its access tokens, because it may do less | `p/SUBJECT` | up to when, inclusive |
 //! | what was issued to a client | `c/CLIENT` | up to when, inclusive |
+//! | something of another issuer | `foreign.DIGEST` | up to when, inclusive; all of it: the greatest |
 //!
 //! Of the first four, whatever is on record is refused; of the others, what was issued up to the
 //! mark. A name that would make a key longer than 255 bytes, or holds a NUL, is given by its SHA-256
@@ -20,6 +21,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tegata_core::port::Withdrawal;
 
 use super::{Entry, Target};
+use crate::foreign::Name;
 
 /// The longest key that there may be.
 const LONGEST: usize = 255;
@@ -36,6 +38,9 @@ impl Target {
             Self::Subject { sub, tokens_only: true, .. } => key('p', sub),
             Self::Client { client, .. } => key('c', client.as_str()),
             Self::Key(id) => key('k', id.as_str()),
+            Self::ForeignToken { issuer, jti } => Name::token(issuer, jti).key(),
+            Self::ForeignSession { issuer, sid } => Name::session(issuer, sid).key(),
+            Self::ForeignSubject { issuer, sub, .. } => Name::subject(issuer, sub).key(),
         }
     }
 }
@@ -45,10 +50,18 @@ impl Entry {
     #[must_use]
     pub fn withdrawal(&self) -> Withdrawal {
         let mark = match &self.target {
-            Target::Subject { up_to, .. } | Target::Client { up_to, .. } => *up_to,
-            Target::Token(_) | Target::Family(_) | Target::Session(_) | Target::Key(_) => self.at,
+            Target::Subject { up_to, .. } | Target::Client { up_to, .. } => up_to.millis(),
+            Target::Token(_) | Target::Family(_) | Target::Session(_) | Target::Key(_) => {
+                self.at.millis()
+            }
+            // As whoever verifies tokens of other issuers writes it, and asks for it.
+            Target::ForeignToken { .. }
+            | Target::ForeignSession { .. }
+            | Target::ForeignSubject { .. } => {
+                Name::taken_back(&self.target).map_or(u64::MAX, |(_, mark)| mark)
+            }
         };
-        Withdrawal { key: self.target.backstop_key(), mark: mark.millis(), until: self.until }
+        Withdrawal { key: self.target.backstop_key(), mark, until: self.until }
     }
 }
 
