@@ -224,7 +224,8 @@ fn what_was_taken_back_is_refused_whatever_was_remembered() {
     assert_eq!(bench.get("/echo/x", &other).problem(), "token_revoked");
     assert_eq!(bench.get("/echo/x", &namesake).status, 200);
     // What is taken back of ours under such a name is ours alone.
-    bench.world.revoke(Target::Subject { sub: "alice".into(), up_to: node.now() });
+    let (sub, up_to) = ("alice".to_owned(), node.now());
+    bench.world.revoke(Target::Subject { sub, up_to, tokens_only: false });
     assert_eq!(bench.get("/echo/x", &namesake).status, 200);
     let metrics = bench.world.metrics();
     for line in [
