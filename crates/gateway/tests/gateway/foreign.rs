@@ -193,7 +193,7 @@ fn no_issuer_speaks_for_another() {
     let internal = jws::sign(&bench.a.key, "tegata-internal+jwt", of_a.to_string().as_bytes());
     assert_eq!(bench.get("/echo/x", &internal.unwrap()).problem(), "token_kind");
     // A bound token is nobody's without the proof.
-    let mut bound = of_a.clone();
+    let mut bound = of_a;
     bound["cnf"] = json!({"jkt": "x"});
     assert_eq!(bench.get("/echo/x", &bench.a.sign(&bound)).problem(), "token_bound");
 }
