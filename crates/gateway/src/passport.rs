@@ -17,9 +17,7 @@ use quick_cache::unsync::Cache;
 use tegata_core::{Epoch, Node, Timestamp, TokenId};
 use tegata_mesh::RoleName;
 use tegata_policy::{Held, PrincipalKind};
-use tegata_token::{
-    AccessToken, Audience, Claims, ForeignToken, RealmView, SigningKey, Verified, jws,
-};
+use tegata_token::{AccessToken, Audience, Claims, ForeignToken, SigningKey, Verified, jws};
 
 use crate::{
     config::Internal,
@@ -91,7 +89,6 @@ pub(crate) struct Passports {
     node: Node,
     epoch: Epoch,
     config: Internal,
-    realm: Arc<RealmView>,
     /// By a hash of what names the credential, the service, and the generation of the routes.
     kept: RefCell<Cache<(u64, usize, u64), Rc<Passport>>>,
     hasher: RandomState,
@@ -99,11 +96,11 @@ pub(crate) struct Passports {
 }
 
 impl Passports {
-    pub(crate) fn new(node: Node, epoch: Epoch, config: &Internal, realm: Arc<RealmView>) -> Self {
+    pub(crate) fn new(node: Node, epoch: Epoch, config: &Internal) -> Self {
         let kept = RefCell::new(Cache::new(config.kept.get()));
         let hasher = RandomState::new();
         let (config, signer) = (config.clone(), RefCell::default());
-        Self { node, epoch, config, realm, kept, hasher, signer }
+        Self { node, epoch, config, kept, hasher, signer }
     }
 
     /// Takes over the key that signs. What another key signed is forgotten: it may have been taken
@@ -184,8 +181,12 @@ impl Passports {
             sub: original.sub.clone(),
             aud: Audience::from(target.name.as_ref()),
             exp,
-            // What is known to be over is over for those that the service asks, too.
-            iat: now.secs().max(self.realm.earliest_token(&original.sub)),
+            // As old as what it was made of: what takes that back takes this back at services, too. What
+            // a session may do was read just now, and counts from `nbf` on.
+            iat: match &passport.caller {
+                Caller::Session(_) => now.secs().max(original.nbf.unwrap_or_default()),
+                _ => original.iat,
+            },
             jti: TokenId::generate(self.epoch, self.node.entropy()).as_str().to_owned(),
             scope: original.scope.clone(),
             roles: original.roles.clone(),

@@ -39,7 +39,8 @@ pub struct Checked {
 #[derive(Debug)]
 pub struct SessionIdentity {
     /// What an access token of this session would say: `sub`, `roles`, `scope`, `sid`, `fid`, `acr`
-    /// and the like. `iat` is when the session began, `exp` when it ends, and `jti` is empty unless
+    /// and the like. `iat` is when the session began, `nbf` from when on what it says of their rights
+    /// counts where those were changed lately, `exp` when it ends, and `jti` is empty unless
     /// there is a token behind it.
     pub claims: Claims,
 }

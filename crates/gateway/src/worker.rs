@@ -98,12 +98,7 @@ impl Worker {
         let hsts = config
             .hsts
             .and_then(|age| http::HeaderValue::try_from(format!("max-age={}", age.as_secs())).ok());
-        let passports = Passports::new(
-            gate.node.clone(),
-            gate.epoch,
-            &config.internal,
-            Arc::clone(&gate.realm),
-        );
+        let passports = Passports::new(gate.node.clone(), gate.epoch, &config.internal);
         passports.use_signer((gate.signer)());
         Rc::new(Self {
             freshness: Freshness::default(),

@@ -71,12 +71,9 @@ impl Provider {
     /// The answer to a question that was asked at `began`, signed.
     ///
     /// # Errors
-    /// What the store says where this node knows nothing yet; that there is no key.
-    pub async fn notice(&self, question: &Question, began: SinceBoot) -> Result<String, Refused> {
+    /// This node knows nothing yet; there is no key.
+    pub fn notice(&self, question: &Question, began: SinceBoot) -> Result<String, Refused> {
         let view = self.revoker().view();
-        if view.staleness().is_none() {
-            self.revoker().know_enough().await?;
-        }
         let waited = self.node().elapsed(began);
         let misused = |detail: String| StoreError::Misused { detail };
         let known = view.notice(self.realm(), &question.told);

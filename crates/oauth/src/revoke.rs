@@ -60,7 +60,12 @@ impl Provider {
         // Tokens of this issuer have ids of this issuer's making.
         let Ok(jti) = TokenId::new(&claims.jti) else { return Ok(()) };
         let view = self.revoker().view().realm(self.realm());
-        if view.has_taken_back(token) {
+        // A token that was made from another shares its place: that is the other's to lose.
+        let own = claims.original_jti.is_none();
+        let place = token.place().filter(|_| own);
+        // Whoever reads status lists knows no names.
+        let is_listed = place.is_none_or(|place| view.has_listed(place));
+        if is_listed && view.has_taken_back(token) {
             return Ok(());
         }
         let now = self.node().now();
@@ -76,12 +81,9 @@ impl Provider {
                 ("actor", json!(order.actor)),
             ],
         );
-        // A token that was made from another shares its place: that is the other's to lose.
-        let own = claims.original_jti.is_none();
-        let places = token.place().filter(|_| own).into_iter().collect();
         let entry = Entry {
             target: Target::Token(jti),
-            places,
+            places: place.into_iter().collect(),
             at: now,
             until: Timestamp::from_secs(claims.exp) + self.config().access_lifetime * 2,
             reason: order.reason.clone(),

@@ -18,6 +18,9 @@ use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 /// The TLS that [`Transport::with_tls`] takes its configuration from.
 pub use tokio_rustls::rustls;
 
+/// With so many origins, those that nobody uses are forgotten.
+const MOST_POOLS: usize = 64;
+
 /// How much a [`Transport`] may use.
 #[derive(Debug, Clone, Copy)]
 pub struct TransportLimits {
@@ -250,6 +253,10 @@ impl Transport {
         if let Some(pool) = pools.get(origin) {
             return Arc::clone(pool);
         }
+        // Whoever is called once is not kept in mind for ever.
+        if pools.len() >= MOST_POOLS {
+            pools.retain(|_, pool| Arc::strong_count(pool) > 1 || pool.has_idle());
+        }
         let pool =
             Pool { idle: Mutex::default(), permits: Semaphore::new(self.limits.open.max(1)) };
         Arc::clone(pools.entry(origin.clone()).or_insert(Arc::new(pool)))
@@ -324,6 +331,13 @@ impl Pool {
             }
         }
         None
+    }
+
+    /// Whether a connection waits that is still open.
+    fn has_idle(&self) -> bool {
+        let mut idle = self.idle.lock();
+        idle.retain(|sender| !sender.is_closed());
+        !idle.is_empty()
     }
 
     fn put_back(&self, sender: SendRequest<Full<Bytes>>, most: usize) {

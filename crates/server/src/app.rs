@@ -138,6 +138,7 @@ struct Inner {
     refreshes: Refreshes,
     published: Published,
     news: watch::Receiver<()>,
+    making_notices: tokio::sync::Mutex<()>,
     assets: assets::Assets,
     held: Limiter<Network>,
     waiting: Waiting,
@@ -168,6 +169,7 @@ impl App {
             refreshes,
             published,
             news,
+            making_notices: tokio::sync::Mutex::default(),
             assets,
             held,
             waiting,
@@ -260,6 +262,11 @@ impl App {
     /// Changes whenever something is learnt to be taken back.
     pub(crate) fn news(&self) -> watch::Receiver<()> {
         self.inner.news.clone()
+    }
+
+    /// Held by whoever makes a notice.
+    pub(crate) fn making_notices(&self) -> &tokio::sync::Mutex<()> {
+        &self.inner.making_notices
     }
 
     pub(crate) fn published(&self) -> &Published {

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use tegata_core::{Batch, BoxFuture, CommitRefused, Node, Realm, SessionId, StoreError, UserId};
-use tegata_identity::Narrowing;
+use tegata_core::{Batch, BoxFuture, CommitRefused, Node, Realm, SessionId, StoreError};
+use tegata_identity::{Narrowing, User};
 use tegata_oauth::{Asking, LiveSessions};
 use tegata_session::{Ending, Reason, Session, Sessions, sessions::Endings};
 use tegata_token::{
-    Entry, Holder, Order, RealmView, Revoker, Target, Withdrawable,
+    Entry, Families, Holder, Order, RealmView, Revoker, Target, Withdrawable,
     revocation::{LONGEST_ACCESS, MOST_STALE},
 };
 
@@ -44,14 +44,15 @@ impl RevokedSessions {
 #[derive(Debug, Clone)]
 pub struct NarrowedTokens {
     revoker: Revoker,
+    families: Families,
     node: Node,
 }
 
 impl NarrowedTokens {
-    /// Through this revoker, at the time of this node.
+    /// Through this revoker, of the tokens of these families, at the time of this node.
     #[must_use]
-    pub const fn new(revoker: Revoker, node: Node) -> Self {
-        Self { revoker, node }
+    pub const fn new(revoker: Revoker, families: Families, node: Node) -> Self {
+        Self { revoker, families, node }
     }
 }
 
@@ -59,20 +60,26 @@ impl Narrowing for NarrowedTokens {
     fn commit<'a>(
         &'a self,
         batch: Batch,
-        user: &'a UserId,
+        user: &'a User,
         by: &'a str,
     ) -> BoxFuture<'a, Result<(), CommitRefused>> {
         // No earlier than anything that this process has done, also when the wall clock was set back.
         let now = self.node.now().max(self.node.tick().wall());
         let entry = Entry {
-            target: Target::Subject { sub: user.to_string(), up_to: now, tokens_only: true },
+            target: Target::Subject { sub: user.id.to_string(), up_to: now, tokens_only: true },
             places: Vec::new(),
             at: now,
             until: now + LONGEST_ACCESS,
             reason: "permissions_changed".to_owned(),
             actor: by.to_owned(),
         };
-        Box::pin(self.revoker.commit(batch, vec![entry]))
+        let order = Order { reason: entry.reason.clone(), actor: entry.actor.clone() };
+        Box::pin(async move {
+            let realm = batch.realm.clone();
+            self.revoker.commit(batch, vec![entry]).await?;
+            // Whatever is issued from here on is issued to who they are now.
+            self.families.overtake(&realm, &user.id, (now, user.authority), &order).await
+        })
     }
 }
 

@@ -2,7 +2,9 @@
 
 use axum::response::{IntoResponseParts, ResponseParts};
 use http::{HeaderValue, header};
-use tegata_core::{Batch, CommitRefused, Secret, SessionId, StoreError, Timestamp, UserId};
+use tegata_core::{
+    Batch, CommitRefused, Secret, SessionId, StoreError, Timestamp, UserId, Versioned,
+};
 use tegata_identity::{Assurance, Refused, User};
 use tegata_oauth::SignedIn;
 use tegata_session::{
@@ -107,7 +109,13 @@ impl App {
             replaces,
         };
         for _ in 0..TRIES {
-            match self.begin(caller, &beginning, &assurance.user).await {
+            let Some(user) = self.users().versioned(self.realm(), &beginning.user).await? else {
+                return Err(contended().into());
+            };
+            if user.value.disabled {
+                return Err(contended().into());
+            }
+            match self.begin(caller, &beginning, &user).await {
                 Ok(fresh) => return Ok(fresh),
                 Err(CommitRefused::Conflict { .. }) => {}
                 Err(CommitRefused::Store(error)) => return Err(error.into()),
@@ -144,8 +152,9 @@ impl App {
         &self,
         caller: &Caller,
         beginning: &Beginning,
-        user: &User,
+        found: &Versioned<User>,
     ) -> Result<Fresh, CommitRefused> {
+        let user = &found.value;
         // Nothing begins that cannot be answered.
         self.provider().check_signer(self.browser().access_token_alg)?;
         let realm = self.realm();
@@ -168,7 +177,9 @@ impl App {
             authorized: Timestamp::from_secs(session.standing.auth_time),
         };
         let (issue, begins) = self.provider().families().begin(realm, family).await?;
-        let (batch, ended) = begun.prepared.join(Batch::new(realm.clone()).with(begins));
+        // What the token says of them is so when it is issued.
+        let batch = Batch::new(realm.clone()).with(begins).with(found.require());
+        let (batch, ended) = begun.prepared.join(batch);
         let gone: Vec<_> = ended.iter().map(|ending| ending.sid.clone()).collect();
         self.endings().commit(batch, ended).await?;
         for sid in gone {

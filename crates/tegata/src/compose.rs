@@ -327,7 +327,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         },
     );
 
-    let narrowed = NarrowedTokens::new(revoker.clone(), node.clone());
+    let narrowed = NarrowedTokens::new(revoker.clone(), families.clone(), node.clone());
     let users = Users::new(node.clone(), Arc::clone(&records)).telling(Arc::new(narrowed));
     let hasher = PasswordHasher::new(
         tegata_identity::credential::password::HasherConfig::default(),

@@ -80,6 +80,8 @@ impl CookieDoor {
             return Checked { verdict: Err(SessionRefused::Forged), set_cookie };
         }
         let (realm, id) = (&self.realm, &passage.session.user);
+        // Before they are read: what changes afterwards is later than this.
+        let since = self.revoked.earliest_token(id.as_str());
         // A copy may be older than what is known to have changed.
         let user = if self.revoked.has_changed(id.as_str()) {
             self.users.load(realm, id).await
@@ -89,7 +91,7 @@ impl CookieDoor {
         let verdict = match user {
             Ok(Some(user)) if !user.disabled => {
                 let roles = user.roles.iter().map(Role::as_str).map(str::to_owned).collect();
-                Ok(self.identity(&passage.session, roles))
+                Ok(self.identity(&passage.session, roles, since))
             }
             Ok(_) => Err(SessionRefused::Unknown),
             Err(error) => {
@@ -117,12 +119,13 @@ impl CookieDoor {
         }
     }
 
-    fn identity(&self, session: &Session, roles: Vec<String>) -> Arc<SessionIdentity> {
+    fn identity(&self, session: &Session, roles: Vec<String>, since: u64) -> Arc<SessionIdentity> {
         let claims = Claims {
             iss: self.issuer.clone(),
             sub: session.user.as_str().to_owned(),
             exp: session.ends.secs(),
             iat: session.started.secs(),
+            nbf: (since > 0).then_some(since),
             scope: self.scope.clone(),
             roles,
             sid: Some(session.id.as_str().to_owned()),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tegata_engines::{EchoServer, NatsServer, PostgresServer, RedisCluster, process::free_port};
+use tegata_engines::{EchoServer, NatsServer, PostgresServer, RedisCluster, process::free_ports};
 
 /// What the guide says to type.
 fn guide() -> String {
@@ -17,11 +17,6 @@ fn guide() -> String {
     let text = fs::read_to_string(place).unwrap();
     let blocks = text.split("```sh cluster\n").skip(1);
     blocks.map(|block| block.split("```").next().unwrap()).collect()
-}
-
-/// A port with 40 free ones after it, more or less: nobody else takes so many in a row.
-fn base() -> u16 {
-    free_port().clamp(20_000, 60_000)
 }
 
 #[test]
@@ -44,7 +39,7 @@ fn the_guide_to_three_nodes_is_true() {
         .env("REDIS", redis.url())
         .env("EVENTS", nats.url())
         .env("UPSTREAM", format!("http://127.0.0.1:{}", echo.port()))
-        .env("BASE", base().to_string())
+        .env("BASE", free_ports(40).to_string())
         .stdin(Stdio::null())
         .output()
         .unwrap();

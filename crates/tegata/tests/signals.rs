@@ -4,12 +4,11 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::Path,
     process::{Command, Stdio},
 };
 
-use tegata_engines::process::free_port;
+use tegata_engines::process::free_ports;
 
 /// What the guide says to type.
 fn guide() -> String {
@@ -17,16 +16,6 @@ fn guide() -> String {
     let text = fs::read_to_string(place).unwrap();
     let blocks = text.split("```sh signals\n").skip(1);
     blocks.map(|block| block.split("```").next().unwrap()).collect()
-}
-
-/// A port that is free, with those after it, where the system gives none away by itself.
-fn base() -> u16 {
-    let is_free = |port: &u16| {
-        let mut ports = *port..*port + 13;
-        ports.all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
-    };
-    let mut bases = std::iter::repeat_with(|| 20_000 + free_port() % 10_000);
-    bases.find(is_free).unwrap()
 }
 
 #[test]
@@ -42,7 +31,7 @@ fn the_guide_to_two_systems_is_true() {
         .args(["-c", &guide])
         .current_dir(place.path())
         .env("PATH", path)
-        .env("BASE", base().to_string())
+        .env("BASE", free_ports(13).to_string())
         .stdin(Stdio::null())
         .output()
         .unwrap();

@@ -15,7 +15,7 @@ use std::{
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tegata_core::{
-    Hybrid, Merge, Node, NodeId, SinceBoot, Timestamp,
+    Hybrid, HybridClock, Merge, Node, NodeId, SinceBoot, Timestamp,
     merge::{Count, Flag, Greatest, Register},
     repository,
 };
@@ -94,6 +94,8 @@ struct Told {
 /// How tokens are used, as far as this node knows.
 pub struct Usage {
     node: Node,
+    /// A clock of its own: what others say of theirs must not move the one by which things are taken back.
+    clock: HybridClock,
     /// Whose contributions ours are. A process that starts again begins another count.
     process: NodeId,
     noted: Vec<Mutex<HashMap<Box<str>, Noted>>>,
@@ -107,12 +109,13 @@ impl Usage {
     pub fn new(node: Node) -> Self {
         let process = NodeId::generate(node.entropy());
         let noted = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { node, process, noted, held: Mutex::default(), hasher: RandomState::new() }
+        let (clock, held, hasher) = (HybridClock::new(), Mutex::default(), RandomState::new());
+        Self { node, clock, process, noted, held, hasher }
     }
 
     /// Notes that a token was used for a service.
     pub fn used(&self, jti: &str, service: &Arc<str>) {
-        let (now, at) = (self.node.now(), self.node.tick());
+        let (now, at) = (self.node.now(), self.clock.tick(self.node.clock().as_ref()));
         self.note(jti, |noted| {
             noted.count += 1;
             (noted.last, noted.at) = (noted.last.max(now), at);
@@ -165,7 +168,8 @@ impl Usage {
         let states: Vec<_> = due.map(|(jti, it)| (jti.to_string(), it.told(now))).collect();
         drop(held);
         let message = |states: &[(String, TokenUse)]| {
-            repository::encode(FORM, &Told { at: self.node.tick(), states: states.to_vec() })
+            let at = self.clock.tick(self.node.clock().as_ref());
+            repository::encode(FORM, &Told { at, states: states.to_vec() })
         };
         states.chunks(TOLD).map(message).collect()
     }
@@ -194,7 +198,7 @@ impl Usage {
         else {
             return;
         };
-        self.node.hear(told.at);
+        self.clock.hear(self.node.clock().as_ref(), told.at);
         let now = self.node.since_boot();
         let mut held = self.held.lock();
         for (jti, theirs) in told.states.into_iter().take(TOLD) {

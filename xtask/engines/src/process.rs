@@ -220,6 +220,20 @@ pub fn free_port() -> u16 {
     free.expect("a free port").port()
 }
 
+/// The first of so many free ports in a row, where the system gives none away by itself.
+///
+/// # Panics
+/// There are none.
+#[must_use]
+pub fn free_ports(many: u16) -> u16 {
+    let is_free = |first: &u16| {
+        let mut ports = *first..*first + many;
+        ports.all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+    };
+    let mut all = std::iter::repeat_with(|| 20_000 + free_port() % 10_000).take(1000);
+    all.find(is_free).expect("free ports in a row")
+}
+
 /// Whether somebody takes connections at a port of this machine.
 #[must_use]
 pub fn listens(port: u16) -> bool {

@@ -26,12 +26,12 @@ pub struct Users {
 
 /// Makes it known that people may do less than before. Whoever owns the revocation log gives this.
 pub trait Narrowing: Send + Sync {
-    /// Commits `batch` together with the word that tokens of this user that were issued until now say too
-    /// much. When this answers `Ok`, it is durable, and none of them is accepted on this node.
+    /// Commits `batch` together with the word that tokens which were issued before to this user, as it is
+    /// afterwards, say too much. When this answers `Ok`, it is durable, and none of them is accepted on this node.
     fn commit<'a>(
         &'a self,
         batch: Batch,
-        user: &'a UserId,
+        user: &'a User,
         by: &'a str,
     ) -> BoxFuture<'a, Result<(), CommitRefused>>;
 }
@@ -222,7 +222,11 @@ impl Users {
         Ok(claim.map(|claim| claim.value.user))
     }
 
-    async fn versioned(
+    /// The user with this id, for whoever does something only as long as it is the same.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn versioned(
         &self,
         realm: &Realm,
         id: &UserId,
@@ -262,7 +266,7 @@ impl Users {
             // Who may do more keeps what they have; who may do less does not.
             let less = !user.roles.is_superset(&before.value.roles);
             let committed = match self.narrowing.as_ref().filter(|_| less) {
-                Some(narrowing) => narrowing.commit(batch, id, by).await,
+                Some(narrowing) => narrowing.commit(batch, &user, by).await,
                 None => self.records.commit(batch).await,
             };
             match committed {

@@ -165,7 +165,8 @@ impl Provider {
             sub: subject.sub.clone(),
             aud: Audience::from(target),
             exp,
-            iat: now.max(subject.iat),
+            // As old as what it was made of: what takes that back takes this back, wherever it was made.
+            iat: subject.iat,
             nbf: None,
             jti: TokenId::generate(self.epoch(), self.node().entropy()).as_str().to_owned(),
             client_id: Some(client.id.as_str().to_owned()),

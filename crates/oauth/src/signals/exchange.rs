@@ -121,10 +121,12 @@ impl Streams {
             let (jti, err) = (shortened(&last.jti), shortened(&last.err));
             next.last_refused = Some(RefusedOnce { jti, err, at: now });
         }
-        // Who takes what it is given is there; who polls is there whatever it is given.
+        // Who takes what it is given is there, and who is given nothing; who polls is there whatever it
+        // is given.
         let is_there = matches!(stream.delivery, Delivery::Poll)
             || walk.handled > 0
-            || next.notices.len() < stream.notices.len();
+            || next.notices.len() < stream.notices.len()
+            || (walk.due.is_empty() && next.notices.is_empty());
         if is_there && now.since(stream.active) > ACTIVE_TO {
             next.active = now;
         }

@@ -50,11 +50,16 @@ impl Streams {
     /// # Errors
     /// What the store says.
     pub async fn pause_if_silent(&self, stream: &Stream) -> Result<(), StoreError> {
-        let silent = self.provider.node().now().since(stream.active) > self.rules.inactivity;
-        if stream.status != Status::Enabled || !silent {
+        let is_silent = |stream: &Stream| {
+            let silence = self.provider.node().now().since(stream.active);
+            stream.status == Status::Enabled && silence > self.rules.inactivity
+        };
+        if !is_silent(stream) {
             return Ok(());
         }
-        let Some(found) = self.load(&stream.id).await? else { return Ok(()) };
+        // What was listed may be another by now.
+        let found = self.load(&stream.id).await?.filter(|found| is_silent(&found.value));
+        let Some(found) = found else { return Ok(()) };
         let mut next = found.value.clone();
         let reason = "inactivity".to_owned();
         (next.status, next.reason) = (Status::Paused, Some(reason.clone()));

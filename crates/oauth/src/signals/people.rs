@@ -46,12 +46,13 @@ impl Streams {
             return Err(invalid);
         }
         let page = Page { after: None, limit: MOST + 1 };
-        let realm = self.provider.realm();
+        let (realm, key) = (self.provider.realm(), subject_key(id, person));
         let all = repository::find::<Wanted>(self.records(), realm, "stream", id, page).await?;
-        if all.len() > usize::try_from(MOST).unwrap_or(usize::MAX) {
+        // Who is named already can always be named otherwise, and nobody has to stay.
+        let is_full = all.len() > usize::try_from(MOST).unwrap_or(usize::MAX);
+        if is_full && wanted && !all.iter().any(|found| found.value.key == key) {
             return Err(StreamRefused::Invalid("the stream names as many people as it may"));
         }
-        let key = subject_key(id, person);
         let wanted = Wanted { key, stream: id.to_owned(), wanted };
         self.commit(self.batch().with(wanted.put(Expect::Any))).await?;
         // Only now is it looked for: a stream that has subjects looks for each person.

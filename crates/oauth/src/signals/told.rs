@@ -34,6 +34,11 @@ pub fn told_by(event: &Event) -> Vec<Told> {
     let Some(user) = text(event, "user_id").and_then(|id| UserId::new(id).ok()) else {
         return Vec::new();
     };
+    // What another system told is not told on: two that hear each other would end what the other has
+    // left, and what began since.
+    if text(event, "actor").is_some_and(|actor| actor.starts_with("transmitter:")) {
+        return Vec::new();
+    }
     let session = text(event, "session_id").map(str::to_owned);
     let tell = |number, kind, session, more: Value| Told {
         number,
@@ -50,8 +55,10 @@ pub fn told_by(event: &Event) -> Vec<Told> {
         EventType::SessionCreated if session.is_some() => {
             vec![tell(0, SignalKind::SessionEstablished, session, json!({}))]
         }
-        // Everything of a person up to now.
-        EventType::TokenRevoked => vec![tell(0, SignalKind::SessionRevoked, None, json!({}))],
+        // Everything of a person up to now. One token that was taken back is no event of theirs.
+        EventType::TokenRevoked if !event.data.contains_key("jti") => {
+            vec![tell(0, SignalKind::SessionRevoked, None, json!({}))]
+        }
         EventType::FamilyRevoked if session.is_none() => {
             let (Some(family), Some(client)) = (text(event, "family"), text(event, "client_id"))
             else {
@@ -106,8 +113,6 @@ fn payload(event: &Event, user: &UserId, more: Value) -> Map<String, Value> {
         (Some(actor), _) if actor == user.as_str() => "user",
         (_, Some("limit")) => "policy",
         (Some("system"), _) | (None, _) => "system",
-        // Another system said so.
-        (Some(actor), _) if actor.starts_with("transmitter:") => "system",
         _ => "admin",
     };
     payload.insert("initiating_entity".to_owned(), initiating.into());
@@ -214,8 +219,16 @@ mod tests {
         assert_eq!(told[0].only.as_ref().map(ClientId::as_str), Some("web"));
         assert_eq!(told[0].session.as_deref(), Some("1.20500.f"));
         assert!(family(json!("1.20500.s")).is_empty());
-        let data = [("jti", json!("1.a")), ("reason", json!("x"))];
-        assert!(told_by(&event(EventType::TokenRevoked, data)).is_empty());
+        let one = [
+            ("jti", json!("1.a")),
+            ("user_id", json!("usr_1")),
+            ("client_id", json!("web")),
+            ("reason", json!("x")),
+            ("actor", json!("web")),
+        ];
+        assert!(told_by(&event(EventType::TokenRevoked, one)).is_empty());
+        let echo = [("user_id", json!("usr_1")), ("actor", json!("transmitter:first"))];
+        assert!(told_by(&event(EventType::TokenRevoked, echo)).is_empty());
         let told = told_by(&event(EventType::TokenRevoked, [("user_id", json!("usr_1"))]));
         assert_eq!((told[0].kind, &told[0].session), (SignalKind::SessionRevoked, &None));
         let told = told_by(&event(

@@ -179,36 +179,43 @@ impl KeySource {
 
     /// Whether the issuer has a key of this name, asking it unless it was asked just now.
     pub(crate) async fn look_for(&self, kid: &str) -> bool {
-        let Some(remote) = &self.0.remote else { return false };
-        if KeyId::new(kid).is_err() {
-            return false;
-        }
+        self.find(kid).await == Some(true)
+    }
+
+    /// The same; `None`: nobody knows, because the issuer could not be asked.
+    async fn find(&self, kid: &str) -> Option<bool> {
         if self.0.holds(kid) {
-            return true;
+            return Some(true);
         }
+        let Some(remote) = self.0.remote.as_ref().filter(|_| KeyId::new(kid).is_ok()) else {
+            return Some(false);
+        };
         let missed = remote.misses.get(kid);
         if missed.is_some_and(|at| remote.node.elapsed(at) < remote.rules.missed_for) {
-            return false;
+            return Some(false);
         }
         let fetched = self.fetch().await;
-        let found = self.0.holds(kid);
-        if fetched && !found {
+        if self.0.holds(kid) {
+            return Some(true);
+        }
+        if fetched {
             remote.misses.insert(kid.into(), remote.node.since_boot());
         }
-        found
+        fetched.then_some(false)
     }
 
     /// The keys that count, after the one of this name was looked for: for whoever verifies with rules
-    /// of their own.
+    /// of their own, and answers differently where a key is not there and where nobody knows.
     ///
     /// # Errors
-    /// [`KeysUnavailable`].
+    /// [`KeysUnavailable`], also where there are keys and it is not known whether this is one.
     pub async fn with(&self, kid: &str) -> Result<KeySet, KeysUnavailable> {
-        let known = self.current().await?;
-        if self.look_for(kid).await {
-            return Ok(self.current().await?.set());
+        self.current().await?;
+        if self.find(kid).await.is_none() {
+            let place = self.0.remote.as_ref().map(|remote| remote.url.to_string());
+            return Err(KeysUnavailable(place.unwrap_or_default()));
         }
-        Ok(known.set())
+        Ok(self.current().await?.set())
     }
 
     /// Asks the issuer, unless it was asked a moment ago, and answers whether it gave a set. All

@@ -80,8 +80,10 @@ async fn exchange(
     let refused: Vec<_> =
         said.set_errs.into_iter().map(|(jti, error)| RefusedSet { jti, err: error.err }).collect();
     let failed = refused.len();
-    for one in &refused {
-        tracing::warn!(stream = id, jti = ?one.jti, err = ?one.err, "a receiver refused a signal");
+    if let Some(one) = refused.first() {
+        let (jti, err): (String, String) =
+            (one.jti.chars().take(64).collect(), one.err.chars().take(64).collect());
+        tracing::warn!(stream = id, ?jti, ?err, failed, "a receiver refused signals");
     }
     let handled = Handled { acked: said.ack, refused };
     let exchanged = app.streams().exchange(id, &handled, most).await?;

@@ -142,7 +142,8 @@ impl Signals {
     }
 }
 
-fn is_address(text: &str) -> bool {
+/// Whether keys may be fetched there: over TLS, or on this machine.
+pub(crate) fn is_address(text: &str) -> bool {
     let Ok(uri) = text.parse::<http::Uri>() else { return false };
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let here = host == "localhost"

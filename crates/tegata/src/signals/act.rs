@@ -79,7 +79,7 @@ impl Ear {
     async fn meant(&self, of: &Transmitter, named: &Named) -> Result<Meant, StoreError> {
         let (composed, theirs) = (&self.composed, &of.expected.issuer);
         let (realm, ours) = (&composed.realm, composed.provider.issuer());
-        let mut users = BTreeSet::new();
+        let (mut users, mut addresses) = (BTreeSet::new(), BTreeSet::new());
         for whom in Whom::of(named, &of.people, ours, theirs) {
             match whom {
                 Whom::Id(id) => {
@@ -91,8 +91,11 @@ impl Ear {
                         users.extend(found.map(|user| user.id));
                     }
                 }
-                Whom::Email(email) => self.with_email(&email, &mut users).await?,
+                Whom::Email(email) => drop(addresses.insert(email.to_lowercase())),
             }
+        }
+        if !addresses.is_empty() {
+            self.with_email(&addresses, &mut users).await?;
         }
         // Also one that has ended: that it is ours decides whether others are meant.
         let sid = named.session.as_deref().and_then(|sid| SessionId::new(sid).ok());
@@ -109,19 +112,18 @@ impl Ear {
         Ok(Meant { users, session })
     }
 
-    /// Everybody with this address of mail. No index holds addresses, so all are looked at.
+    /// Everybody with one of these addresses of mail. No index holds addresses, so all are looked at.
     async fn with_email(
         &self,
-        email: &str,
+        addresses: &BTreeSet<String>,
         users: &mut BTreeSet<UserId>,
     ) -> Result<(), StoreError> {
-        let email = email.to_lowercase();
         let mut page = Page { after: None, limit: 500 };
         loop {
             let found = self.composed.users.list(&self.composed.realm, page.clone()).await?;
             let Some(last) = found.last() else { return Ok(()) };
             page.after = Some(last.id.as_str().to_owned());
-            let has = |it: &str| it.to_lowercase() == email;
+            let has = |it: &str| addresses.contains(&it.to_lowercase());
             let with = found
                 .into_iter()
                 .filter(|user| user.email.as_ref().is_some_and(|email| has(email.as_str())));
@@ -186,7 +188,8 @@ impl Ear {
         if follows == Follows::Note && payload.to_string().len() <= LONGEST_NOTE {
             event.data.insert("payload".to_owned(), payload);
         }
-        let heard = Heard::new(token, node.now()).put(Expect::Any);
+        // Of two copies that are acted on at once, one is written down.
+        let heard = Heard::new(token, node.now()).put(Expect::Absent);
         let batch = Batch::new(realm.clone()).with(heard).journal(&event);
         match self.composed.records.commit(batch).await {
             Ok(()) | Err(CommitRefused::Conflict { .. }) => Ok(()),

@@ -125,6 +125,7 @@ impl Poller {
     /// Acts on what was given, and notes what to say of it.
     async fn take(&mut self, sets: BTreeMap<String, String>) -> Result<(), String> {
         let of = self.ear.transmitters.get(self.index).ok_or("it is gone")?;
+        let mut failed = None;
         for (jti, signal) in sets {
             match self.ear.take(of, &signal).await {
                 Ok(()) => self.told.ack.push(jti),
@@ -132,13 +133,13 @@ impl Poller {
                     let error = json!({"err": code, "description": description});
                     self.told.refused.insert(jti, error);
                 }
-                // Neither: it is given again, and what comes after it too.
+                // Neither: it is given again.
                 Err(error @ (NotHeard::Store(_) | NotHeard::Unknown)) => {
-                    return Err(error.to_string());
+                    failed = failed.or(Some(error.to_string()));
                 }
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     async fn question(&mut self) -> Result<Given, String> {

@@ -134,12 +134,21 @@ impl Transmitter {
         if said.issuer != self.expected.issuer {
             return Err(format!("`{address}` is the configuration of another issuer"));
         }
-        said.jwks_uri.parse().map_err(|_| format!("`jwks_uri` of `{address}` is no address"))
+        // Its keys are where it is to be believed itself: over TLS, unless it is on this machine.
+        let scheme = |text: &str| text.split_once(':').map(|(scheme, _)| scheme.to_owned());
+        let same = scheme(&said.jwks_uri) == scheme(&said.issuer);
+        let no_address = || format!("`jwks_uri` of `{address}` is no address to be called");
+        if !same || !signals::is_address(&said.jwks_uri) {
+            return Err(no_address());
+        }
+        said.jwks_uri.parse().map_err(|_| no_address())
     }
 }
 
 fn source(uri: Uri, transport: &Transport, node: &Node) -> KeySource {
-    KeySource::fetched(uri, transport.clone(), node.clone(), KeyRules::default())
+    // A key that is not there yet is looked for again soon: what it signed is given only a few times.
+    let rules = KeyRules { missed_for: Duration::from_secs(10), ..KeyRules::default() };
+    KeySource::fetched(uri, transport.clone(), node.clone(), rules)
 }
 
 /// The well-known part stands between the host and the path of the issuer.

@@ -20,8 +20,9 @@ const SYSTEM_ROOTS: [&str; 4] = [
 
 /// To addresses that receivers name.
 pub(super) fn outward(composed: &Composed, outward: Outward) -> Result<Transport, Failed> {
+    // A receiver chooses its address, and so could have us keep as many connections as it likes.
     let limits =
-        TransportLimits { timeout: Duration::from_secs(10), idle: 1, open: 100, answer: 64 * 1024 };
+        TransportLimits { timeout: Duration::from_secs(10), idle: 0, open: 100, answer: 64 * 1024 };
     Ok(with_tls(composed, Transport::new(limits))?.only_to(outward))
 }
 

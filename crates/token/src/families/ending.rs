@@ -3,7 +3,7 @@
 use serde_json::json;
 use tegata_core::{
     Batch, BoxFuture, CommitRefused, Event, EventType, FamilyId, Realm, StoreError, Timestamp,
-    Versioned, port::Page, repository,
+    UserId, Versioned, port::Page, repository,
 };
 
 use super::{Families, TRIES, contended};
@@ -41,6 +41,44 @@ impl Families {
             }
         }
         Err(contended())
+    }
+
+    /// Takes back the tokens of a person that were issued with less `authority` than they have now, and
+    /// say that they were issued after `up_to`: by a node whose clock is ahead.
+    ///
+    /// # Errors
+    /// What the store says: then some of them may count.
+    pub async fn overtake(
+        &self,
+        realm: &Realm,
+        user: &UserId,
+        (up_to, authority): (Timestamp, u64),
+        order: &Order,
+    ) -> Result<(), CommitRefused> {
+        let mut page = Page { after: None, limit: TOGETHER };
+        loop {
+            let records = self.records.as_ref();
+            let found =
+                repository::find::<Family>(records, realm, "user", user.as_str(), page.clone());
+            let found = found.await?;
+            let Some(last) = found.last() else { return Ok(()) };
+            page.after = Some(last.value.id.as_str().to_owned());
+            let now = self.node.now();
+            let older = found.iter().map(|found| &found.value);
+            let older = older.filter(|it| it.ended.is_none() && it.authority < authority);
+            let ahead = older.flat_map(|family| family.alive(now - CLOCK_ERROR));
+            let ahead = ahead.filter(|access| access.iat > up_to.secs());
+            let entries: Vec<_> = ahead
+                .map(|access| {
+                    let (target, places) = (Target::Token(access.jti.clone()), vec![access.status]);
+                    let last = Timestamp::from_secs(access.exp);
+                    self.entry(target, places, (now, last), &order.reason, &order.actor)
+                })
+                .collect();
+            if !entries.is_empty() {
+                self.revoker.commit(Batch::new(realm.clone()), entries).await?;
+            }
+        }
     }
 
     /// Ends a family as it was read.

@@ -33,9 +33,13 @@ impl News {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Notes one that has been applied.
-    pub(super) fn note(&self, realm: &Realm, entry: &Entry) {
+    /// Applies an entry, and notes it if that was news. Both at once: of two who apply the same, the one
+    /// to whom it is none must not go on before it is noted.
+    pub(super) fn noting(&self, realm: &Realm, entry: &Entry, apply: impl FnOnce() -> bool) {
         let mut latest = self.latest.lock();
+        if !apply() {
+            return;
+        }
         if latest.len() == KEPT {
             latest.pop_front();
         }

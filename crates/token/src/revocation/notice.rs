@@ -58,7 +58,7 @@ pub struct Notice {
 /// Things that are taken back. Of names: up to which moment, in ms since 1970 (`null`: for ever), and
 /// when they may be forgotten.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct TakenBack {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     status_lists: BTreeMap<String, Listed>,

@@ -142,9 +142,8 @@ impl View {
         if !is_kept(entry.until, now) {
             return;
         }
-        if self.realm(realm).apply(entry, now) {
-            self.news.note(realm, entry);
-        }
+        let of_realm = self.realm(realm);
+        self.news.noting(realm, entry, || of_realm.apply(entry, now));
         if let Some(foreign) = self.foreign(realm) {
             foreign.learn(entry, position);
         }
@@ -561,6 +560,12 @@ impl RealmView {
     pub fn earliest_issue(&self, sub: &str, client: Option<&str>) -> u64 {
         let after = |marks: &Marks, key: &str| marks.up_to(key).map_or(0, |up_to| up_to.secs() + 1);
         after(&self.subjects, sub).max(client.map_or(0, |client| after(&self.clients, client)))
+    }
+
+    /// Whether a place is set in what is published of its list.
+    #[must_use]
+    pub fn has_listed(&self, place: StatusIndex) -> bool {
+        self.is_listed(place)
     }
 
     fn is_listed(&self, place: StatusIndex) -> bool {

@@ -180,13 +180,13 @@ impl Narrowing for Noted {
     fn commit<'a>(
         &'a self,
         batch: Batch,
-        user: &'a UserId,
+        user: &'a User,
         _: &'a str,
     ) -> BoxFuture<'a, Result<(), CommitRefused>> {
         let records = self.records.lock().clone().unwrap();
         Box::pin(async move {
             records.commit(batch).await?;
-            self.who.lock().push(user.clone());
+            self.who.lock().push(user.id.clone());
             Ok(())
         })
     }

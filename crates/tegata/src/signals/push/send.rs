@@ -52,10 +52,15 @@ impl Sender {
             Ok(answer) if answer.status().is_success() => Sent::Accepted,
             Ok(answer) if answer.status() == StatusCode::BAD_REQUEST => {
                 read(answer.body()).map_or_else(
-                    || Sent::Refused("400, without a code".to_owned()),
+                    || Sent::Failed("it answers 400, without a code".to_owned()),
                     |refusal| match refusal.err.as_str() {
-                        // Not the signal is wrong, but who we are to it (RFC 8935 §2.4).
-                        "authentication_failed" | "access_denied" => {
+                        // Not the signal is wrong, but who we are to it, or what it knows of our keys
+                        // (RFC 8935 §2.4).
+                        "authentication_failed"
+                        | "access_denied"
+                        | "invalid_key"
+                        | "invalid_issuer"
+                        | "invalid_audience" => {
                             Sent::Failed(format!("it answers `{}`", refusal.err))
                         }
                         _ => Sent::Refused(refusal.err),
