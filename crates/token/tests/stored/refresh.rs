@@ -351,3 +351,24 @@ async fn places_are_never_given_twice_across_nodes_and_quarters() {
         clock.advance(Duration::from_secs(900));
     }
 }
+
+#[tokio::test]
+async fn a_token_of_a_clock_that_is_ahead_does_not_outlive_a_change_of_permissions() {
+    let (world, clock) = World::in_memory().await;
+    let change = world.node.now();
+    let order = Order { reason: "permissions_changed".into(), actor: "system".into() };
+    let user = "usr_1".parse().unwrap();
+    clock.advance(Duration::from_secs(20));
+    let ahead = world.begin().await;
+    let refused = || refused_by(world.revoker.view(), &ahead);
+    // What was issued with what they may do now goes on, and what is older falls by its time.
+    for (up_to, authority) in [(change, 1), (world.node.now(), 2)] {
+        world.families.overtake(&world.realm, &user, (up_to, authority), &order).await.unwrap();
+        assert_eq!(refused(), None);
+    }
+    world.families.overtake(&world.realm, &user, (change, 2), &order).await.unwrap();
+    assert_eq!(refused(), Some(Revoked::Token));
+    // The family lives, and its next token counts.
+    let next = world.refresh(token(&ahead)).await.unwrap();
+    assert_eq!(refused_by(world.revoker.view(), &next), None);
+}

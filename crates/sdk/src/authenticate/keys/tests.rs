@@ -258,3 +258,21 @@ fn a_key_is_used_with_an_algorithm_that_was_allowed_and_no_other() {
     // Of whom nothing was said, keys that name none are used with none.
     assert_eq!(Published::read(set.as_bytes(), None, None).unwrap().keys.len(), 1);
 }
+
+#[tokio::test]
+async fn a_key_that_nobody_could_be_asked_for_is_not_said_to_be_unknown() {
+    let bench = Bench::new().await;
+    bench.keys.current().await.unwrap();
+    // It was asked a moment ago, so it is not asked again.
+    assert!(bench.keys.with("new").await.is_err());
+    bench.pass(11);
+    bench.issuer.down.store(true, Ordering::SeqCst);
+    assert!(bench.keys.with("new").await.is_err());
+    bench.pass(11);
+    bench.issuer.down.store(false, Ordering::SeqCst);
+    // Now it was asked, and has none of this name; that is remembered.
+    assert!(bench.keys.with("new").await.is_ok());
+    let asked = bench.issuer.asked();
+    assert!(bench.keys.with("new").await.is_ok());
+    assert_eq!(bench.issuer.asked(), asked);
+}
