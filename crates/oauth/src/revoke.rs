@@ -64,7 +64,7 @@ impl Provider {
         let own = claims.original_jti.is_none();
         let place = token.place().filter(|_| own);
         // Whoever reads status lists knows no names.
-        let is_listed = place.is_none_or(|place| view.has_listed(place));
+        let is_listed = place.is_none_or(|place| view.is_listed(place));
         if is_listed && view.has_taken_back(token) {
             return Ok(());
         }

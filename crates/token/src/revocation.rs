@@ -28,13 +28,15 @@ mod backstop;
 mod marks;
 mod news;
 pub mod notice;
+mod realm;
 mod revoker;
 mod view;
 mod withdraw;
 
 pub use notice::Notice;
+pub use realm::{RealmView, Revoked};
 pub use revoker::Revoker;
-pub use view::{GRACE, RealmView, Revoked, View};
+pub use view::{GRACE, View};
 pub(crate) use view::{corrupt, is_kept};
 pub use withdraw::{Holder, Order, Withdraw, Withdrawable, Withdrawn};
 

@@ -12,7 +12,7 @@ use tegata_core::Timestamp;
 
 use super::{
     marks::{Mark, Marks},
-    view::RealmView,
+    realm::RealmView,
 };
 use crate::{
     jws::{self, Compact, Malformed},

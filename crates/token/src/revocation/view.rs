@@ -1,28 +1,22 @@
-//! What this node knows to be revoked: exact, in memory, without a lock on the way of a request
-//! whose token has not been touched.
+//! What this node knows to be revoked, of all realms, and how it comes to know it: by the log, by what
+//! others push, by notices.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tegata_core::{Log, Node, NodeId, Realm, Records, SinceBoot, StoreError, Timestamp};
 
 use super::{
-    CLOCK_ERROR, Entry, LONGEST_ACCESS, Notice, Target, marks::Marks, news::News, notice::TakenBack,
+    CLOCK_ERROR, Entry, LONGEST_ACCESS, Notice, news::News, notice::TakenBack, realm::RealmView,
 };
 use crate::{
     circle::LATE,
-    claims::Claims,
     foreign::{ForeignView, Walk},
-    status::{ListId, StatusBits, StatusIndex},
-    verifier::Verified,
 };
 
 /// How many entries are pulled at once.
@@ -35,23 +29,6 @@ pub const GRACE: Duration = Duration::from_secs(LONGEST_ACCESS.as_secs() + CLOCK
 
 /// A process that runs ticks more often than this.
 const STOOD: Duration = Duration::from_secs(3);
-
-/// By what a token is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Revoked {
-    /// Its bit in the status list, or its own name.
-    Token,
-    /// Its family.
-    Family,
-    /// Its session.
-    Session,
-    /// Its subject.
-    Subject,
-    /// Its client.
-    Client,
-    /// Its key.
-    Key,
-}
 
 /// The revocations of all realms, and how far the log has been followed.
 pub struct View {
@@ -242,11 +219,7 @@ impl View {
         if let Some(foreign) = self.foreign(realm) {
             foreign.learn_perhaps(entry);
         }
-        let realm = self.realm(realm);
-        let uncertain = realm.perhaps.load_full().unwrap_or_default();
-        uncertain.apply(entry, now);
-        realm.perhaps.store(Some(uncertain));
-        realm.has_perhaps.store(true, Ordering::Release);
+        self.realm(realm).apply_perhaps(entry, now);
         drop(only);
     }
 
@@ -259,8 +232,7 @@ impl View {
         }
         self.progress.lock().perhaps = None;
         for realm in self.realms.load().values() {
-            realm.has_perhaps.store(false, Ordering::Release);
-            realm.perhaps.store(None);
+            realm.forget_perhaps();
         }
         if let Some((_, foreign)) = &self.foreign {
             foreign.forget_perhaps();
@@ -425,230 +397,6 @@ impl View {
 impl std::fmt::Debug for View {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "View({:?})", self.progress.lock())
-    }
-}
-
-/// The revocations of one realm.
-#[derive(Default)]
-pub struct RealmView {
-    pub(super) lists: ArcSwap<HashMap<ListId, Arc<StatusBits>>>,
-    pub(super) tokens: Marks,
-    pub(super) families: Marks,
-    pub(super) sessions: Marks,
-    pub(super) subjects: Marks,
-    pub(super) permissions: Marks,
-    pub(super) clients: Marks,
-    pub(super) keys: Marks,
-    /// What may have been taken back. Of these there is none in the common case.
-    perhaps: ArcSwapOption<RealmView>,
-    has_perhaps: AtomicBool,
-}
-
-impl RealmView {
-    /// By what a verified token is refused, if it is.
-    #[must_use]
-    pub fn check<K>(&self, token: &Verified<K>) -> Option<Revoked> {
-        self.check_claims(token.claims(), token.place(), token.kid().as_str())
-    }
-
-    /// By what a token with these claims, in this place, signed by this key is refused, if it is.
-    #[must_use]
-    pub fn check_claims(
-        &self,
-        claims: &Claims,
-        place: Option<StatusIndex>,
-        kid: &str,
-    ) -> Option<Revoked> {
-        let so = || self.known_token(claims, place, kid);
-        so().or_else(|| self.perhaps()?.known_token(claims, place, kid))
-    }
-
-    /// Whether it is in the log that a token was taken back. What is refused because nobody knows whether
-    /// it is in the log may count again, so whoever asks for it to be taken back must not be told that it
-    /// is.
-    #[must_use]
-    pub fn has_taken_back<K>(&self, token: &Verified<K>) -> bool {
-        self.known_token(token.claims(), token.place(), token.kid().as_str()).is_some()
-    }
-
-    /// The same for what does not say what its holder may do, because that is read anew each time: a
-    /// session, a family, a code. They go on when that changes.
-    #[must_use]
-    pub fn check_grant(
-        &self,
-        claims: &Claims,
-        place: Option<StatusIndex>,
-        kid: &str,
-    ) -> Option<Revoked> {
-        let so = || self.known_grant(claims, place, kid);
-        so().or_else(|| self.perhaps()?.known_grant(claims, place, kid))
-    }
-
-    fn known_token(
-        &self,
-        claims: &Claims,
-        place: Option<StatusIndex>,
-        kid: &str,
-    ) -> Option<Revoked> {
-        let says_too_much = || self.permissions.covers(&claims.sub, claims.iat);
-        let grant = self.known_grant(claims, place, kid);
-        grant.or_else(|| says_too_much().then_some(Revoked::Subject))
-    }
-
-    fn known_grant(
-        &self,
-        claims: &Claims,
-        place: Option<StatusIndex>,
-        kid: &str,
-    ) -> Option<Revoked> {
-        if place.is_some_and(|place| self.is_listed(place)) {
-            return Some(Revoked::Token);
-        }
-        let some =
-            |marks: &Marks, key: Option<&str>| key.is_some_and(|key| marks.covers(key, claims.iat));
-        [
-            (&self.tokens, Some(claims.jti.as_str()), Revoked::Token),
-            // What was made from a token falls with it.
-            (&self.tokens, claims.original_jti.as_deref(), Revoked::Token),
-            (&self.families, claims.fid.as_deref(), Revoked::Family),
-            (&self.sessions, claims.sid.as_deref(), Revoked::Session),
-            (&self.subjects, Some(claims.sub.as_str()), Revoked::Subject),
-            (&self.clients, claims.client_id.as_deref(), Revoked::Client),
-            (&self.keys, Some(kid), Revoked::Key),
-        ]
-        .into_iter()
-        .find_map(|(marks, key, by)| some(marks, key).then_some(by))
-    }
-
-    fn perhaps(&self) -> Option<Arc<Self>> {
-        self.has_perhaps.load(Ordering::Acquire).then(|| self.perhaps.load_full()).flatten()
-    }
-
-    /// Whether a session has been ended.
-    #[must_use]
-    pub fn session_ended(&self, sid: &str) -> bool {
-        self.sessions.covers(sid, u64::MAX)
-            || self.perhaps().is_some_and(|perhaps| perhaps.session_ended(sid))
-    }
-
-    /// The bits of a list in which something is revoked.
-    #[must_use]
-    pub fn list(&self, id: ListId) -> Option<Arc<StatusBits>> {
-        self.lists.load().get(&id).cloned()
-    }
-
-    /// The first second in which a token for this subject may begin: as [`Self::earliest_issue`], and no
-    /// earlier than what the subject may do was changed.
-    #[must_use]
-    pub fn earliest_token(&self, sub: &str) -> u64 {
-        let changed = self.permissions.up_to(sub).map_or(0, |up_to| up_to.secs() + 1);
-        self.earliest_issue(sub, None).max(changed)
-    }
-
-    /// Whether what a subject may do was changed lately, so that only the latest of what is known of it
-    /// counts.
-    #[must_use]
-    pub fn has_changed(&self, sub: &str) -> bool {
-        self.permissions.up_to(sub).is_some()
-            || self.perhaps().is_some_and(|perhaps| perhaps.has_changed(sub))
-    }
-
-    /// The first second in which a token for this subject and client is not covered by what was
-    /// revoked: 0, or the second after a "everything up to now". Whoever issues begins no earlier,
-    /// so that signing in at once after a kill switch works.
-    #[must_use]
-    pub fn earliest_issue(&self, sub: &str, client: Option<&str>) -> u64 {
-        let after = |marks: &Marks, key: &str| marks.up_to(key).map_or(0, |up_to| up_to.secs() + 1);
-        after(&self.subjects, sub).max(client.map_or(0, |client| after(&self.clients, client)))
-    }
-
-    /// Whether a place is set in what is published of its list.
-    #[must_use]
-    pub fn has_listed(&self, place: StatusIndex) -> bool {
-        self.is_listed(place)
-    }
-
-    fn is_listed(&self, place: StatusIndex) -> bool {
-        self.lists.load().get(&place.list).is_some_and(|bits| bits.is_revoked(place.index))
-    }
-
-    /// Answers whether it was news.
-    fn apply(&self, entry: &Entry, now: Timestamp) -> bool {
-        let mut news = false;
-        for place in &entry.places {
-            news |= self.mark_place(*place, now);
-        }
-        let always = Timestamp::from_millis(u64::MAX);
-        news | match &entry.target {
-            // A token with a place is known by it, and so is what was made from it.
-            Target::Token(_) if !entry.places.is_empty() => false,
-            Target::Token(jti) => self.tokens.mark(jti.as_str(), always, entry.until),
-            Target::Family(family) => self.families.mark(family.as_str(), always, entry.until),
-            Target::Session(session) => self.sessions.mark(session.as_str(), always, entry.until),
-            Target::Subject { sub, up_to, tokens_only } => {
-                let marks = if *tokens_only { &self.permissions } else { &self.subjects };
-                marks.mark(sub, *up_to, entry.until)
-            }
-            Target::Client { client, up_to } => {
-                self.clients.mark(client.as_str(), *up_to, entry.until)
-            }
-            Target::Key(kid) => self.keys.mark(kid.as_str(), always, entry.until),
-            // Whoever accepts tokens of other issuers has another view of what was taken back of them.
-            Target::ForeignToken { .. }
-            | Target::ForeignSession { .. }
-            | Target::ForeignSubject { .. } => false,
-        }
-    }
-
-    /// Marks a place, unless all tokens of its list are dead: it would cost memory and say nothing.
-    pub(super) fn mark_place(&self, place: StatusIndex, now: Timestamp) -> bool {
-        is_kept(place.list.closes(), now) && self.bits(place.list).revoke(place.index)
-    }
-
-    /// Marks what these bits mark.
-    pub(super) fn add_bits(&self, list: ListId, bits: &StatusBits, now: Timestamp) -> bool {
-        is_kept(list.closes(), now) && self.bits(list).add(bits)
-    }
-
-    fn bits(&self, list: ListId) -> Arc<StatusBits> {
-        if let Some(bits) = self.list(list) {
-            return bits;
-        }
-        let fresh = Arc::new(StatusBits::new());
-        self.lists.rcu(|lists| {
-            let mut lists = HashMap::clone(lists);
-            lists.entry(list).or_insert_with(|| Arc::clone(&fresh));
-            lists
-        });
-        self.list(list).unwrap_or(fresh)
-    }
-
-    fn forget(&self, now: Timestamp) {
-        let kept = |list: &ListId| is_kept(list.closes(), now);
-        if !self.lists.load().keys().all(kept) {
-            self.lists.rcu(|lists| {
-                let mut lists = HashMap::clone(lists);
-                lists.retain(|list, _| kept(list));
-                lists
-            });
-        }
-        for marks in [
-            &self.tokens,
-            &self.families,
-            &self.sessions,
-            &self.subjects,
-            &self.permissions,
-            &self.clients,
-            &self.keys,
-        ] {
-            marks.forget(now);
-        }
-    }
-}
-
-impl std::fmt::Debug for RealmView {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RealmView({} lists)", self.lists.load().len())
     }
 }
 

@@ -6,8 +6,8 @@ use tegata_core::{
 
 use super::*;
 use crate::{
-    Algorithm, SigningKey, VerifyingKey, jws,
-    revocation::Pushed,
+    Algorithm, Claims, ListId, SigningKey, StatusIndex, VerifyingKey, jws,
+    revocation::{Pushed, Revoked, Target},
     verifier::{AccessToken, Expected, ExpectedAudience, KeySet, Memory, Verifier},
 };
 
@@ -191,9 +191,9 @@ fn forgets_what_can_name_nothing_alive_and_not_a_moment_earlier() {
 /// when it is right again: at the moment before the token dies.
 #[test]
 fn nothing_is_forgotten_by_a_clock_that_is_wrong_for_a_while() {
-    type Target<'a> = &'a dyn Fn(&Bench) -> super::Target;
-    let token: Target<'_> = &|_| super::Target::Token(TokenId::new("1.a").unwrap());
-    let family: Target<'_> = &|_| super::Target::Family(FamilyId::new("1.9.f").unwrap());
+    type Names<'a> = &'a dyn Fn(&Bench) -> Target;
+    let token: Names<'_> = &|_| Target::Token(TokenId::new("1.a").unwrap());
+    let family: Names<'_> = &|_| Target::Family(FamilyId::new("1.9.f").unwrap());
     for (target, placed) in [(token, true), (token, false), (family, false)] {
         for given_while_wrong in [true, false] {
             let bench = Bench::new();
