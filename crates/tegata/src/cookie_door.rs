@@ -82,13 +82,8 @@ impl CookieDoor {
         let (realm, id) = (&self.realm, &passage.session.user);
         // Before they are read: what changes afterwards is later than this.
         let since = self.revoked.earliest_token(id.as_str());
-        // A copy may be older than what is known to have changed.
-        let user = if self.revoked.has_changed(id.as_str()) {
-            self.users.load(realm, id).await
-        } else {
-            self.users.recent(realm, id).await
-        };
-        let verdict = match user {
+        let changed = self.revoked.has_changed(id.as_str());
+        let verdict = match self.users.recent_unless(changed, realm, id).await {
             Ok(Some(user)) if !user.disabled => {
                 let roles = user.roles.iter().map(Role::as_str).map(str::to_owned).collect();
                 Ok(self.identity(&passage.session, roles, since))

@@ -148,6 +148,19 @@ impl Users {
         Ok(found.await?.map(|user| user.value))
     }
 
+    /// [`Self::recent`], unless what they may do is known to have `changed` lately: a copy may be older.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn recent_unless(
+        &self,
+        changed: bool,
+        realm: &Realm,
+        id: &UserId,
+    ) -> Result<Option<User>, StoreError> {
+        if changed { self.load(realm, id).await } else { self.recent(realm, id).await }
+    }
+
     /// The user with this name.
     ///
     /// # Errors

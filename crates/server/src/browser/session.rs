@@ -9,12 +9,8 @@ use crate::{app::App, caller::Caller, signed_in::Presence};
 pub(crate) async fn session(State(app): State<App>, caller: Caller) -> Result<Response, Refusal> {
     let passage = reading(&app, &caller).await?;
     let session = &passage.session;
-    let (realm, id) = (app.realm(), &session.user);
-    let user = if app.view().has_changed(id.as_str()) {
-        app.users().load(realm, id).await?
-    } else {
-        app.users().recent(realm, id).await?
-    };
+    let changed = app.view().has_changed(session.user.as_str());
+    let user = app.users().recent_unless(changed, app.realm(), &session.user).await?;
     let Some(user) = user.filter(|user| !user.disabled) else {
         return Err(Refusal::nobody(&app, &Presence::Nobody(None)));
     };
