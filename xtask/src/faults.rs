@@ -89,7 +89,8 @@ pub fn run(asked: &Faults) -> Result<ExitCode> {
     }
     let mut chosen = choose(&every(), &asked.scenarios, asked.all)?;
     if asked.all && asked.from.is_none() {
-        println!("{UPGRADE} is left out: `--from REVISION` names what is upgraded from");
+        // What machines read is on standard output.
+        eprintln!("{UPGRADE} is left out: `--from REVISION` names what is upgraded from");
         chosen.retain(|scenario| scenario.name != UPGRADE);
     }
     parts::ensure(parts::FOR_TESTS)?;

@@ -61,8 +61,8 @@ pub enum NotTold {
     Question(#[from] TokenRefused),
     /// The provider says no.
     #[error(
-        "the provider does not tell this client what is taken back: its status is {0}; a client that \
-         follows it needs `may_introspect`"
+        "the provider does not tell what is taken back: its status is {0}; with 400, let the client follow \
+         it (`may_introspect`), with 401, see to its secret"
     )]
     Refused(StatusCode),
     /// The issuer's keys are not there.

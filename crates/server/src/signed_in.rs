@@ -109,12 +109,10 @@ impl App {
             replaces,
         };
         for _ in 0..TRIES {
-            let Some(user) = self.users().versioned(self.realm(), &beginning.user).await? else {
-                return Err(contended().into());
-            };
-            if user.value.disabled {
-                return Err(contended().into());
-            }
+            // Who was shut out since they proved themselves is told what others are.
+            let found = self.users().versioned(self.realm(), &beginning.user).await?;
+            let user = found.filter(|found| !found.value.disabled);
+            let user = user.ok_or(Refused::InvalidCredentials)?;
             match self.begin(caller, &beginning, &user).await {
                 Ok(fresh) => return Ok(fresh),
                 Err(CommitRefused::Conflict { .. }) => {}
