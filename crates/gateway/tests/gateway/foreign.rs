@@ -10,12 +10,13 @@ use tegata_core::{BoxFuture, KeyId, Node, Realm};
 use tegata_gateway::{Foreign, ForeignIssuer, IssuerKeys};
 use tegata_store::MemoryBackstop;
 use tegata_token::{
-    Algorithm, Claims, Expected, ExpectedAudience, ForeignRules, ForeignToken, ForeignView,
-    InternalToken, KeySet, Memory, SigningKey, Target, Verifier, VerifyingKey, jws,
+    Algorithm, Expected, ExpectedAudience, ForeignRules, ForeignToken, ForeignView, KeySet, Memory,
+    SigningKey, Target, Verifier, VerifyingKey, jws,
 };
 
 use crate::{
     echo,
+    identity::told,
     world::{AUDIENCE, Answer, ISSUER, Plan, World, get},
 };
 
@@ -147,19 +148,6 @@ fn a_caller_of_another_issuer_is_known_under_its_name_and_nothing_of_ours() {
         bench.get("/echo/x", &bench.world.token()).seen("x-user-id").as_deref(),
         Some("usr_alice")
     );
-}
-
-fn told(world: &World, token: &str) -> Claims {
-    let expected = Expected {
-        issuer: "tegata-gateway".into(),
-        audience: ExpectedAudience::OneOf(vec!["echo".into()]),
-        leeway: std::time::Duration::ZERO,
-    };
-    let verifier: Verifier<InternalToken> =
-        Verifier::new(expected, &Memory::default(), world.node.clock().clone());
-    let key = VerifyingKey::from_jwk(world.key.jwk()).unwrap();
-    verifier.use_keys(KeySet::new(vec![Arc::new(key)]));
-    verifier.verify(token).unwrap().claims().clone()
 }
 
 #[test]

@@ -72,7 +72,8 @@ fn a_route_that_looks_at_no_credentials_hands_none_of_ours_to_the_service() {
 }
 
 /// What an internal token for the echo says, when the echo has verified it.
-fn told(world: &World, token: &str) -> Claims {
+/// What an internal token says, verified as the service `echo` would.
+pub(crate) fn told(world: &World, token: &str) -> Claims {
     let expected = Expected {
         issuer: "tegata-gateway".into(),
         audience: ExpectedAudience::OneOf(vec!["echo".into()]),
