@@ -8,7 +8,7 @@ use tegata_identity::{Narrowing, User};
 use tegata_oauth::{Asking, LiveSessions};
 use tegata_session::{Ending, Reason, Session, Sessions, sessions::Endings};
 use tegata_token::{
-    Entry, Families, Holder, Order, RealmView, Revoker, Target, Withdrawable,
+    Entry, Families, Holder, Order, RealmView, Revoker, Tally, Target, Withdrawable,
     revocation::{LONGEST_ACCESS, MOST_STALE},
 };
 
@@ -151,6 +151,7 @@ impl Withdrawable for SessionsOfHolder {
         realm: &'a Realm,
         holder: &'a Holder,
         order: &'a Order,
+        _: &'a Tally,
     ) -> BoxFuture<'a, Result<u64, StoreError>> {
         let reason = Reason::Ordered(order.reason.clone());
         Box::pin(async move {

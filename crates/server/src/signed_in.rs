@@ -12,7 +12,7 @@ use tegata_session::{
     Standing, Verdict,
 };
 use tegata_token::{
-    Holder, Order, Withdrawable as _,
+    Holder, Order, Tally, Withdrawable as _,
     families::{self, Issue},
     family::Granted,
 };
@@ -223,7 +223,9 @@ impl App {
         let order = Order { reason: reason.to_owned(), actor: actor.to_owned() };
         let holder = Holder::Session(sid.clone());
         let families = self.provider().families();
-        if let Err(error) = families.withdraw(self.realm(), &holder, &order).await {
+        if let Err(error) =
+            families.withdraw(self.realm(), &holder, &order, &Tally::default()).await
+        {
             tracing::warn!(%sid, %error, "families of an ended session were not ended");
         }
     }

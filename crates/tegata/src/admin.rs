@@ -8,12 +8,14 @@ use std::{
     io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tegata_token::Tally;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
@@ -26,6 +28,7 @@ use crate::{
     compose::Composed,
     health,
     operate::{self, Order, Refused},
+    progress::{UnderWay, Watch},
 };
 
 /// The longest order: a batch of declarations.
@@ -46,11 +49,22 @@ const LONGEST_ORDER: Duration = Duration::from_secs(600);
 enum Answer {
     Done(Value),
     Refused(String),
+    /// It is not done yet. Only whoever watches is told.
+    UnderWay(UnderWay),
     /// Not all of it was done.
     Partly {
         done: Value,
         why: String,
     },
+}
+
+/// An order, and whether whoever gives it wants to know meanwhile how far it is.
+#[derive(Serialize, Deserialize)]
+struct Asked<O> {
+    #[serde(default)]
+    watched: bool,
+    #[serde(flatten)]
+    order: O,
 }
 
 impl From<Result<Value, Refused>> for Answer {
@@ -128,18 +142,39 @@ async fn converse(
         let mut line = Vec::new();
         let mut reader = BufReader::new((&mut stream).take(LONGEST));
         timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await??;
-        match serde_json::from_slice::<Order>(&line) {
-            Ok(order) => Answer::from(perform(composed, order, remap).await),
+        match serde_json::from_slice::<Asked<Order>>(&line) {
+            Ok(Asked { watched: false, order }) => {
+                perform(composed, order, remap, &Tally::default()).await.into()
+            }
+            Ok(Asked { watched: true, order }) => {
+                let tally = Tally::watched();
+                let mut work = pin!(perform(composed, order, remap, &tally));
+                let mut watch = Watch::new(&tally);
+                loop {
+                    tokio::select! {
+                        biased;
+                        done = &mut work => break done.into(),
+                        // Whoever went away is not told; what was ordered is done all the same.
+                        now = watch.next() => {
+                            let _ = say(&mut stream, &Answer::UnderWay(now)).await;
+                        }
+                    }
+                }
+            }
             Err(_) => Answer::Refused(
                 "the server does not know this order; are the command and the server of one version?"
                     .to_owned(),
             ),
         }
     };
-    let mut bytes = serde_json::to_vec(&answer)?;
-    bytes.push(b'\n');
-    timeout(PATIENCE, stream.write_all(&bytes)).await??;
+    say(&mut stream, &answer).await?;
     stream.shutdown().await
+}
+
+async fn say(stream: &mut UnixStream, answer: &Answer) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(answer)?;
+    bytes.push(b'\n');
+    timeout(PATIENCE, stream.write_all(&bytes)).await?
 }
 
 /// Carries out an order, as whoever serves what it changes.
@@ -147,12 +182,13 @@ async fn perform(
     composed: &Arc<Composed>,
     order: Order,
     remap: &mpsc::Sender<Look>,
+    tally: &Tally,
 ) -> Result<Value, Refused> {
     let (changes_map, is_confirmed) = (order.changes_map(), order.is_confirmed());
     let began = composed.node.since_boot();
     let mut done = match order {
         Order::Health => Ok(health::told(composed).await),
-        order => operate::perform(composed, order).await,
+        order => operate::perform(composed, order, tally).await,
     };
     if changes_map {
         let given = give_map(remap).await;
@@ -180,23 +216,29 @@ async fn give_map(remap: &mpsc::Sender<Look>) -> Result<(), String> {
     given.map_err(|why| format!("it is declared, but the gateway goes on as it was: {why}"))
 }
 
-/// Gives an order to the server of a data directory. `None`: no server is there.
+/// Gives an order to the server of a data directory. `None`: no server is there. `tell`, where there
+/// is one, hears meanwhile how far it is.
 pub(crate) async fn order(
     data: &Path,
     order: &Order,
+    tell: Option<&dyn Fn(UnderWay)>,
 ) -> io::Result<Option<Result<Value, Refused>>> {
     // Whether it answers at all is known soon; how long an order takes, nobody knows.
-    if timeout(ALIVE, ask(data, &Order::Ping)).await.map_err(|_| hung())??.is_none() {
+    if timeout(ALIVE, ask(data, &Order::Ping, None)).await.map_err(|_| hung())??.is_none() {
         return Ok(None);
     }
-    timeout(LONGEST_ORDER, ask(data, order)).await.map_err(|_| hung())?
+    timeout(LONGEST_ORDER, ask(data, order, tell)).await.map_err(|_| hung())?
 }
 
 fn hung() -> io::Error {
     io::Error::other("a server has it and says nothing; see what it does, or end it")
 }
 
-async fn ask(data: &Path, order: &Order) -> io::Result<Option<Result<Value, Refused>>> {
+async fn ask(
+    data: &Path,
+    order: &Order,
+    tell: Option<&dyn Fn(UnderWay)>,
+) -> io::Result<Option<Result<Value, Refused>>> {
     let mut stream = match UnixStream::connect(socket(data)).await {
         Ok(stream) => stream,
         Err(error)
@@ -209,16 +251,23 @@ async fn ask(data: &Path, order: &Order) -> io::Result<Option<Result<Value, Refu
         }
         Err(error) => return Err(error),
     };
-    let mut bytes = serde_json::to_vec(order)?;
+    let mut bytes = serde_json::to_vec(&Asked { watched: tell.is_some(), order })?;
     bytes.push(b'\n');
     stream.write_all(&bytes).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    Ok(Some(match serde_json::from_slice(&answer)? {
-        Answer::Done(done) => Ok(done),
-        Answer::Refused(why) => Err(Refused { why, done: None }),
-        Answer::Partly { done, why } => Err(Refused { why, done: Some(done) }),
-    }))
+    let mut lines = BufReader::new(stream);
+    loop {
+        let mut answer = Vec::new();
+        lines.read_until(b'\n', &mut answer).await?;
+        return Ok(Some(match serde_json::from_slice(&answer)? {
+            Answer::UnderWay(now) => {
+                tell.inspect(|tell| tell(now));
+                continue;
+            }
+            Answer::Done(done) => Ok(done),
+            Answer::Refused(why) => Err(Refused { why, done: None }),
+            Answer::Partly { done, why } => Err(Refused { why, done: Some(done) }),
+        }));
+    }
 }
 
 #[cfg(test)]
@@ -248,15 +297,15 @@ mod tests {
                 }
             }
         });
-        perform(&composed, Order::ServiceAdd { service }, &look).await.unwrap();
+        perform(&composed, Order::ServiceAdd { service }, &look, &Tally::default()).await.unwrap();
         let allow = || Order::ServiceAllow { name: "orders".to_owned(), caller: "web".to_owned() };
-        let refused = perform(&composed, allow(), &look).await.unwrap_err();
+        let refused = perform(&composed, allow(), &look, &Tally::default()).await.unwrap_err();
         assert!(refused.why.contains("no authority") && refused.done.is_some(), "{refused:?}");
         // Nobody answers.
-        assert!(perform(&composed, allow(), &look).await.is_err());
+        assert!(perform(&composed, allow(), &look, &Tally::default()).await.is_err());
         // Nobody is there.
-        assert!(perform(&composed, allow(), &look).await.is_err());
+        assert!(perform(&composed, allow(), &look, &Tally::default()).await.is_err());
         // What changes nothing of it asks nobody.
-        perform(&composed, Order::ServiceList, &look).await.unwrap();
+        perform(&composed, Order::ServiceList, &look, &Tally::default()).await.unwrap();
     }
 }

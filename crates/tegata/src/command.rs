@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    pin::pin,
     process::ExitCode,
     sync::Arc,
 };
@@ -9,7 +10,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 use tegata_store::{PostgresRefused, SealRefused};
-use tegata_token::KeysRefused;
+use tegata_token::{KeysRefused, Tally};
 
 use crate::{
     admin, circle,
@@ -17,6 +18,7 @@ use crate::{
     config::{self, BadConfig, Config, Source},
     demo::Demo,
     operate::{self, Order, Refused},
+    progress::{Bar, UnderWay, Watch},
     secret_line,
     show::{self, Format},
 };
@@ -198,7 +200,11 @@ impl Context {
     pub(crate) async fn order(&self, order: Order) -> Result<Value, Failed> {
         let (config, source) = self.load()?;
         let data = compose::data_dir(&config, &source);
-        let answered = admin::order(&data, &order).await.map_err(|error| {
+        let bar =
+            Some(()).filter(|()| self.format == Format::Text).and_then(|()| Bar::on_terminal());
+        let draw = |now| _ = bar.as_ref().map(|bar| bar.draw(now));
+        let tell = bar.as_ref().map(|_| &draw as &dyn Fn(UnderWay));
+        let answered = admin::order(&data, &order, tell).await.map_err(|error| {
             let socket = admin::socket(&data);
             Failed::Operation(format!("`{}` does not answer: {error}", socket.display()))
         })?;
@@ -206,7 +212,17 @@ impl Context {
             Some(done) => done,
             None => {
                 compose::check_data_dir(&config, &source)?;
-                perform_here(&Arc::new(compose::compose(config, &source).await?), order).await
+                let composed = Arc::new(compose::compose(config, &source).await?);
+                let tally = if bar.is_some() { Tally::watched() } else { Tally::default() };
+                let mut work = pin!(perform_here(&composed, order, &tally));
+                let mut watch = Watch::new(&tally);
+                loop {
+                    tokio::select! {
+                        biased;
+                        done = &mut work => break done,
+                        now = watch.next() => draw(now),
+                    }
+                }
             }
         };
         Ok(done?)
@@ -226,13 +242,17 @@ impl Context {
 }
 
 /// Carries out an order where no server runs.
-async fn perform_here(composed: &Arc<Composed>, order: Order) -> Result<Value, Refused> {
+async fn perform_here(
+    composed: &Arc<Composed>,
+    order: Order,
+    tally: &Tally,
+) -> Result<Value, Refused> {
     if !order.takes_back() {
-        return operate::perform(composed, order).await;
+        return operate::perform(composed, order, tally).await;
     }
     let _kept = circle::enter(composed).await;
     let (began, is_confirmed) = (composed.node.since_boot(), order.is_confirmed());
-    let mut done = operate::perform(composed, order).await;
+    let mut done = operate::perform(composed, order, tally).await;
     // Where no other node can be, nobody serves anything.
     if let Some(members) = done.as_mut().ok().and_then(Value::as_object_mut)
         && is_confirmed

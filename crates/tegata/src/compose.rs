@@ -10,7 +10,7 @@ use std::{
 
 use prometheus_client::metrics::histogram::Histogram;
 use tegata_core::{
-    Backstop, Custody, Ephemeral, Epoch, Feed, Kind, Log, Node, Realm, Records, StoreError,
+    Backstop, Custody, Ephemeral, Epoch, Feed, Kind, Node, Realm, Records, StoreError,
 };
 use tegata_identity::{
     HashingPool, PasswordHasher, PasswordPolicy, Passwords, SignIn, Throttle, Users, Workers,
@@ -26,7 +26,6 @@ use tegata_token::{
     Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules, Usage, View,
     Withdraw,
 };
-use tokio::time::{interval, timeout};
 
 use crate::{
     circle::{self, Part},
@@ -41,6 +40,7 @@ use crate::{
 
 mod backends;
 mod backstop;
+mod knowing;
 
 pub(crate) use backends::Backends;
 pub(crate) use backstop::Elsewhere;
@@ -149,10 +149,6 @@ impl DataDir {
     }
 }
 
-/// For how long a start waits for what was taken back before it. The lease of a process that died
-/// ends after a second.
-const CATCHING_UP: Duration = Duration::from_secs(15);
-
 /// The parts of the default realm, put together.
 pub(crate) struct Composed {
     pub(crate) config: Config,
@@ -248,7 +244,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     }
     let view = Arc::new(view);
     // Nothing is judged before everything that was taken back is known.
-    know_what_was_taken_back(&view, records.as_ref(), &node, CATCHING_UP).await?;
+    knowing::know_what_was_taken_back(&view, records.as_ref(), &node, knowing::PATIENCE).await?;
     let circle = bare.circle(&config, data.path(), &node)?;
     let mut revoker =
         Revoker::new(node.clone(), Arc::clone(&records), Arc::clone(&feed), Arc::clone(&view));
@@ -405,32 +401,6 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     })
 }
 
-/// Brings a view to where it knows everything that had been taken back when this was called.
-///
-/// What was acknowledged last may have no position yet, and so not be in the log: whoever gave
-/// positions may have died right after the acknowledgement. Then this node gives them, as soon as
-/// the other's lease has ended.
-async fn know_what_was_taken_back(
-    view: &View,
-    records: &dyn Records,
-    node: &Node,
-    patience: Duration,
-) -> Result<(), Startup> {
-    let began = node.since_boot();
-    let known = async {
-        let mut ticks = interval(Duration::from_millis(20));
-        loop {
-            ticks.tick().await;
-            records.sequence(Log::Revocations, node.id()).await?;
-            view.catch_up(records).await?;
-            if view.knows_all_until(began) {
-                return Ok(());
-            }
-        }
-    };
-    timeout(patience, known).await.unwrap_or(Err(Startup::Behind(patience)))
-}
-
 fn provider_config(config: &Config) -> tegata_oauth::Config {
     tegata_oauth::Config {
         issuer: config.issuer(),
@@ -492,60 +462,4 @@ pub(crate) async fn for_tests_with(place: &Path, mut config: Config) -> Composed
         FileCustody::create(&key, &Node::start()).unwrap();
     }
     compose(config, &source).await.unwrap()
-}
-
-#[cfg(test)]
-mod tests {
-    use tegata_core::{Batch, SystemClock, TokenId, port::Sequenced};
-    use tegata_engines::PostgresServer;
-    use tegata_store::{MemoryFeed, Postgres, PostgresConfig};
-    use tegata_token::{Claims, Entry, Target};
-
-    use super::*;
-
-    /// A token taken back by a process that gave positions and died before it gave this one.
-    async fn taken_back_by_a_dead_process(records: &Arc<dyn Records>) -> Claims {
-        let dead = Node::start();
-        let leased = records.sequence(Log::Revocations, dead.id()).await.unwrap();
-        assert_eq!(leased, Sequenced::Positioned(0));
-        let view = Arc::new(View::new(dead.clone()));
-        let feed = Arc::new(MemoryFeed::new(16));
-        let revoker = Revoker::new(dead.clone(), Arc::clone(records), feed, view);
-        let claims = Claims { jti: "1.a".into(), ..Claims::default() };
-        let entry = Entry {
-            target: Target::Token(TokenId::new(&claims.jti).unwrap()),
-            places: Vec::new(),
-            at: dead.now(),
-            until: dead.now() + Duration::from_secs(900),
-            reason: "stolen".into(),
-            actor: "system".into(),
-        };
-        revoker.commit(Batch::new(Realm::default()), vec![entry]).await.unwrap();
-        claims
-    }
-
-    #[tokio::test]
-    async fn a_start_knows_what_a_dead_process_acknowledged_last() {
-        let database = PostgresServer::shared().database();
-        let (settings, clock) = (PostgresConfig::default(), Arc::new(SystemClock));
-        let opened = Postgres::open(&database.url(), settings, &kinds(), clock).await.unwrap();
-        let records: Arc<dyn Records> = Arc::new(opened.records());
-        let claims = taken_back_by_a_dead_process(&records).await;
-
-        let node = Node::start();
-        let view = View::new(node.clone());
-        let is_refused = || {
-            let view = view.realm(&Realm::default());
-            view.check_claims(&claims, None, "key").is_some()
-        };
-        let hasty = know_what_was_taken_back(&view, records.as_ref(), &node, Duration::ZERO).await;
-        let said = hasty.unwrap_err().to_string();
-        assert!(said.contains("revocation log"), "{said}");
-        // To have read the log is not enough.
-        view.catch_up(records.as_ref()).await.unwrap();
-        assert!(!is_refused());
-
-        know_what_was_taken_back(&view, records.as_ref(), &node, CATCHING_UP).await.unwrap();
-        assert!(is_refused());
-    }
 }

@@ -38,6 +38,7 @@ mod installation;
 mod operate;
 mod outbox;
 mod plan;
+mod progress;
 mod registry;
 mod run;
 mod secret_line;

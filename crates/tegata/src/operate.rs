@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tegata_mesh::DeclaredService;
 use tegata_oauth::ClientMetadata;
-use tegata_token::Algorithm;
+use tegata_token::{Algorithm, Tally};
 
 use crate::compose::Composed;
 
@@ -215,7 +215,12 @@ impl From<String> for Refused {
 }
 
 /// Carries out an order. The answer is for people and machines alike: an object, or a list.
-pub(crate) async fn perform(composed: &Composed, order: Order) -> Result<Value, Refused> {
+/// An order that takes back many things says meanwhile in `tally` how far it is.
+pub(crate) async fn perform(
+    composed: &Composed,
+    order: Order,
+    tally: &Tally,
+) -> Result<Value, Refused> {
     Ok(match order {
         Order::Declare(declarations) => {
             declare(composed, &declarations, MadeSecrets::AreShown).await?
@@ -234,7 +239,7 @@ pub(crate) async fn perform(composed: &Composed, order: Order) -> Result<Value, 
         Order::ClientAdd { metadata, secret } => clients::add(composed, *metadata, secret).await?,
         Order::ClientList => clients::list(composed).await?,
         Order::ClientRotateSecret { client } => clients::rotate_secret(composed, &client).await?,
-        Order::ClientRemove { client } => clients::remove(composed, &client).await?,
+        Order::ClientRemove { client } => clients::remove(composed, &client, tally).await?,
         Order::ServiceAdd { service } => {
             let name = service.name.clone();
             composed.registry.add(&composed.realm, service).await.map_err(text)?;
@@ -259,7 +264,7 @@ pub(crate) async fn perform(composed: &Composed, order: Order) -> Result<Value, 
             keys::import(composed, &pem, kid.as_deref(), algorithm).await?
         }
         Order::TokenInspect { token } => tokens::inspect(composed, &token).await?,
-        Order::Revoke { what, reason, .. } => revoke::revoke(composed, what, reason).await?,
+        Order::Revoke { what, reason, .. } => revoke::revoke(composed, what, reason, tally).await?,
         Order::SessionList { username } => sessions::list(composed, username.as_deref()).await?,
         Order::SessionEnd { sid } => sessions::end(composed, &sid).await?,
         // Only what runs has a health.

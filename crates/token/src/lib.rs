@@ -53,7 +53,8 @@ pub use foreign::{ForeignRules, ForeignView};
 pub use key::{Jwk, KeyRefused, SigningKey, VerifyingKey};
 pub use keys::{Keys, KeysRefused};
 pub use revocation::{
-    Entry, Holder, Notice, Order, RealmView, Revoked, Revoker, Target, View, Withdraw, Withdrawable,
+    Entry, Holder, Notice, Order, RealmView, Revoked, Revoker, Tally, Target, View, Withdraw,
+    Withdrawable,
 };
 pub use ring::{RingRefused, RotationRules};
 pub use root::Roots;

@@ -30,12 +30,14 @@ mod news;
 pub mod notice;
 mod realm;
 mod revoker;
+mod tally;
 mod view;
 mod withdraw;
 
 pub use notice::Notice;
 pub use realm::{RealmView, Revoked};
 pub use revoker::Revoker;
+pub use tally::Tally;
 pub use view::{GRACE, View};
 pub(crate) use view::{corrupt, is_kept};
 pub use withdraw::{Holder, Order, Withdraw, Withdrawable, Withdrawn};

@@ -108,6 +108,7 @@ impl Load {
                 scope.spawn(move || load.refresh(stage, node, &own));
                 scope.spawn(move || load.revoke(stage, ledger, node, pool, pause));
             }
+            let _over = load.ending.ends_with();
             let done = during(load);
             load.ending.end();
             done

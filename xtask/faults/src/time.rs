@@ -39,6 +39,12 @@ impl Ending {
         self.turned.notify_all();
     }
 
+    /// Ends it when what is given is dropped: also where whoever holds it panics, for whom the others
+    /// would wait for ever.
+    pub fn ends_with(&self) -> EndsWith<'_> {
+        EndsWith(self)
+    }
+
     /// Lets a span pass; answers whether it is over.
     pub fn pass(&self, span: Duration) -> bool {
         let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,6 +56,17 @@ impl Ending {
     #[must_use]
     pub fn is_over(&self) -> bool {
         *self.over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an [`Ending`] ends with.
+#[derive(Debug)]
+#[must_use = "it ends at once"]
+pub struct EndsWith<'a>(&'a Ending);
+
+impl Drop for EndsWith<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

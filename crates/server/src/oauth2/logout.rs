@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use tegata_core::StoreError;
 use tegata_oauth::{Params, logout::EndSession};
 use tegata_session::{Reason, Session};
-use tegata_token::{Holder, Order, Withdrawable as _};
+use tegata_token::{Holder, Order, Tally, Withdrawable as _};
 
 use super::authorize::again_as_get;
 use crate::{
@@ -139,7 +139,11 @@ pub(crate) async fn everywhere(app: &App, session: &Session) -> Result<(), Store
     app.sessions().end_all(app.realm(), user, None, &Reason::Logout, by).await?;
     let order = Order { reason: Reason::Logout.name().to_owned(), actor: by.to_owned() };
     let holder = Holder::User(user.clone());
-    app.provider().families().withdraw(app.realm(), &holder, &order).await.map(|_| ())
+    app.provider()
+        .families()
+        .withdraw(app.realm(), &holder, &order, &Tally::default())
+        .await
+        .map(|_| ())
 }
 
 fn done(

@@ -66,7 +66,7 @@ async fn look(config: Config, source: &Source, findings: &mut Findings) {
         }
     };
     let data = compose::data_dir(&config, source);
-    match admin::order(&data, &Order::Ping).await {
+    match admin::order(&data, &Order::Ping, None).await {
         Ok(Some(Ok(_))) => {
             let place = admin::socket(&data);
             findings.note("server", Ok::<_, &str>(format!("answers at {}", place.display())));
@@ -101,7 +101,7 @@ async fn of_server(
     declared: Option<Declarations>,
     findings: &mut Findings,
 ) {
-    let ask = async |order: Order| match admin::order(data, &order).await {
+    let ask = async |order: Order| match admin::order(data, &order, None).await {
         Ok(Some(answer)) => answer.map_err(|refused| refused.why),
         Ok(None) => Err("the server has stopped meanwhile".to_owned()),
         Err(error) => Err(error.to_string()),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tegata_core::{ClientId, Secret, port::Page};
 use tegata_oauth::{Client, ClientMetadata};
-use tegata_token::{Holder, Order};
+use tegata_token::{Holder, Order, Tally};
 
 use super::{OPERATOR, text};
 use crate::compose::Composed;
@@ -72,7 +72,11 @@ pub(super) async fn rotate_secret(composed: &Composed, client: &str) -> Result<V
 }
 
 /// Removes a client, then takes back what it has: in this order, so that it gets nothing new.
-pub(super) async fn remove(composed: &Composed, client: &str) -> Result<Value, String> {
+pub(super) async fn remove(
+    composed: &Composed,
+    client: &str,
+    tally: &Tally,
+) -> Result<Value, String> {
     let id = ClientId::new(client).map_err(text)?;
     composed.clients.remove(&composed.realm, &id).await.map_err(text)?;
     let order = Order { reason: "client_removed".to_owned(), actor: OPERATOR.to_owned() };
@@ -80,7 +84,7 @@ pub(super) async fn remove(composed: &Composed, client: &str) -> Result<Value, S
     crate::signals::streams(composed).delete_all(&id).await.map_err(text)?;
     let revoked = super::revoke::client(composed, &id, &order).await?;
     let holder = Holder::Client(id.clone());
-    let proof = composed.withdraw.everything_of(&composed.realm, &holder, &order).await;
+    let proof = composed.withdraw.everything_of(&composed.realm, &holder, &order, tally).await;
     let families: u64 = proof.map_err(text)?.iter().map(|withdrawn| withdrawn.count).sum();
     Ok(json!({"removed": id, "families": families, "revoked": revoked}))
 }

@@ -5,7 +5,7 @@ use tegata_core::{
     Batch, ClientId, Event, EventType, FamilyId, KeyId, SessionId, Timestamp, TokenId,
 };
 use tegata_identity::User;
-use tegata_token::{Entry, Holder, Order, Target};
+use tegata_token::{Entry, Holder, Order, Tally, Target};
 
 use super::{OPERATOR, What, keys, revoke_foreign, text, users};
 use crate::compose::Composed;
@@ -14,6 +14,7 @@ pub(super) async fn revoke(
     composed: &Composed,
     what: What,
     reason: String,
+    tally: &Tally,
 ) -> Result<Value, String> {
     if reason.trim().is_empty() {
         return Err("the reason is empty: say in a word why".to_owned());
@@ -37,13 +38,13 @@ pub(super) async fn revoke(
         }
         What::User(username) => {
             let user = users::find(composed, &username).await?;
-            self::user(composed, &user, &order).await?
+            self::user(composed, &user, &order, tally).await?
         }
         What::Client(id) | What::Service(id) => {
             let id = ClientId::new(&id).map_err(text)?;
             let up_to = client(composed, &id, &order).await?;
             let holder = Holder::Client(id.clone());
-            let proof = everything_of(composed, &holder, &order).await?;
+            let proof = everything_of(composed, &holder, &order, tally).await?;
             // After it: what a client that was removed may have left is taken back all the same.
             check_known(composed, &id).await?;
             json!({"revoked": {"client": id}, "up_to": up_to, "proof": proof})
@@ -68,7 +69,8 @@ pub(super) async fn session(
     sid: &SessionId,
     order: &Order,
 ) -> Result<Value, String> {
-    let proof = everything_of(composed, &Holder::Session(sid.clone()), order).await?;
+    let (holder, tally) = (Holder::Session(sid.clone()), Tally::default());
+    let proof = everything_of(composed, &holder, order, &tally).await?;
     let counts = || proof.as_object().into_iter().flatten().filter_map(|(_, it)| it.as_u64());
     if counts().sum::<u64>() == 0 {
         return Err(format!("there is no live session `{sid}`; `tegata session list` names them"));
@@ -96,10 +98,15 @@ async fn check_known(composed: &Composed, id: &ClientId) -> Result<(), String> {
 }
 
 /// Takes back everything that a person has.
-pub(crate) async fn user(composed: &Composed, user: &User, order: &Order) -> Result<Value, String> {
+pub(crate) async fn user(
+    composed: &Composed,
+    user: &User,
+    order: &Order,
+    tally: &Tally,
+) -> Result<Value, String> {
     let up_to = subject(composed, user.id.as_str(), order).await?;
     let holder = Holder::User(user.id.clone());
-    let proof = everything_of(composed, &holder, order).await?;
+    let proof = everything_of(composed, &holder, order, tally).await?;
     Ok(json!({"revoked": {"user": user.username.as_str()}, "up_to": up_to, "proof": proof}))
 }
 
@@ -184,8 +191,9 @@ async fn everything_of(
     composed: &Composed,
     holder: &Holder,
     order: &Order,
+    tally: &Tally,
 ) -> Result<Value, String> {
-    let proof = composed.withdraw.everything_of(&composed.realm, holder, order).await;
+    let proof = composed.withdraw.everything_of(&composed.realm, holder, order, tally).await;
     let counted = proof.map_err(text)?.into_iter().map(|it| (it.kind.to_owned(), it.count.into()));
     Ok(Value::Object(counted.collect()))
 }
@@ -210,7 +218,8 @@ mod tests {
         let is_refused =
             || composed.view.realm(&composed.realm).check_claims(&claims, None, "").is_some();
         assert!(!is_refused());
-        let refused = revoke(&composed, What::Client("removed".into()), "stolen".into()).await;
+        let (removed, tally) = (What::Client("removed".into()), Tally::default());
+        let refused = revoke(&composed, removed, "stolen".into(), &tally).await;
         assert!(refused.unwrap_err().contains("there is no client or service `removed`"));
         assert!(is_refused());
     }

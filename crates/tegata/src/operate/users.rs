@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use tegata_core::port::Page;
 use tegata_identity::{EmailAddress, NewUser, Password, Role, User, Username};
-use tegata_token::Order;
+use tegata_token::{Order, Tally};
 
 use super::{OPERATOR, text};
 use crate::compose::Composed;
@@ -97,7 +97,7 @@ pub(super) async fn passwd(
 
 async fn take_back(composed: &Composed, user: &User, reason: &str) -> Result<(), String> {
     let order = Order { reason: reason.to_owned(), actor: OPERATOR.to_owned() };
-    super::revoke::user(composed, user, &order).await.map(|_| ())
+    super::revoke::user(composed, user, &order, &Tally::default()).await.map(|_| ())
 }
 
 pub(super) fn shown(user: &User) -> Value {

@@ -15,7 +15,7 @@ use tegata_oauth::signals::{
 };
 use tegata_server::NotHeard;
 use tegata_session::Session;
-use tegata_token::{Holder, Order, SecurityEventToken};
+use tegata_token::{Holder, Order, SecurityEventToken, Tally};
 
 use super::{inlet::Ear, transmitter::Transmitter};
 use crate::operate;
@@ -140,7 +140,8 @@ impl Ear {
         };
         for holder in holders {
             let composed = &self.composed;
-            composed.withdraw.everything_of(&composed.realm, &holder, order).await?;
+            let withdraw = &composed.withdraw;
+            withdraw.everything_of(&composed.realm, &holder, order, &Tally::default()).await?;
         }
         Ok(())
     }
@@ -152,7 +153,8 @@ impl Ear {
             let Some(user) = self.composed.users.load(&self.composed.realm, id).await? else {
                 continue;
             };
-            operate::take_back(&self.composed, &user, order).await.map_err(|detail| {
+            let tally = Tally::default();
+            operate::take_back(&self.composed, &user, order, &tally).await.map_err(|detail| {
                 StoreError::Unavailable { backend: "the record store", detail }
             })?;
         }

@@ -9,12 +9,15 @@ use tegata_core::{
 use super::{Families, TRIES, contended};
 use crate::{
     family::{Family, Verdict},
-    revocation::{CLOCK_ERROR, Entry, Holder, Order, Target, Withdrawable},
+    revocation::{CLOCK_ERROR, Entry, Holder, Order, Tally, Target, Withdrawable},
     status::StatusIndex,
 };
 
 /// How many families of a holder end together: each is three rows of one batch.
 const TOGETHER: u32 = 100;
+
+/// How many are read together to count them.
+const COUNTED_TOGETHER: u32 = 1000;
 
 impl Families {
     /// Ends a family, if it is there and has not ended: all its tokens are refused from then on.
@@ -77,6 +80,27 @@ impl Families {
                 .collect();
             if !entries.is_empty() {
                 self.revoker.commit(Batch::new(realm.clone()), entries).await?;
+            }
+        }
+    }
+
+    /// How many families have not ended that `index` names by `value`.
+    async fn count(
+        &self,
+        realm: &Realm,
+        index: &'static str,
+        value: &str,
+    ) -> Result<u64, StoreError> {
+        let mut page = Page { after: None, limit: COUNTED_TOGETHER };
+        let mut count = 0;
+        loop {
+            let records = self.records.as_ref();
+            let found =
+                repository::find::<Family>(records, realm, index, value, page.clone()).await?;
+            count += found.iter().filter(|found| found.value.ended.is_none()).count();
+            match found.last() {
+                Some(last) => page.after = Some(last.value.id.as_str().to_owned()),
+                None => return Ok(u64::try_from(count).unwrap_or(u64::MAX)),
             }
         }
     }
@@ -208,6 +232,7 @@ impl Withdrawable for Families {
         realm: &'a Realm,
         holder: &'a Holder,
         order: &'a Order,
+        tally: &'a Tally,
     ) -> BoxFuture<'a, Result<u64, StoreError>> {
         let (index, value) = match holder {
             Holder::User(user) => ("user", user.as_str()),
@@ -221,7 +246,12 @@ impl Withdrawable for Families {
                 let records = self.records.as_ref();
                 let found =
                     repository::find::<Family>(records, realm, index, value, page.clone()).await?;
-                count += self.end_together(realm, &found, order).await?;
+                if page.after.is_none() && found.len() == TOGETHER as usize && tally.is_watched() {
+                    tally.expect(self.count(realm, index, value).await?);
+                }
+                let ended = self.end_together(realm, &found, order).await?;
+                tally.add(ended);
+                count += ended;
                 match found.last() {
                     Some(last) => page.after = Some(last.value.id.as_str().to_owned()),
                     None => return Ok(count),

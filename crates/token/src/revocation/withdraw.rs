@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use tegata_core::{BoxFuture, ClientId, Realm, SessionId, StoreError, UserId};
 
+use super::Tally;
+
 /// Whose things are taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
@@ -39,12 +41,14 @@ pub trait Withdrawable: Send + Sync {
     fn kind(&self) -> &'static str;
 
     /// Takes back all that `holder` has of this kind. When this answers `Ok`, it is durable, and
-    /// nothing of it is accepted on this node any more. Doing it again is no error.
+    /// nothing of it is accepted on this node any more. Doing it again is no error. A kind of which
+    /// a holder may have many says meanwhile in `tally` how far it is.
     fn withdraw<'a>(
         &'a self,
         realm: &'a Realm,
         holder: &'a Holder,
         order: &'a Order,
+        tally: &'a Tally,
     ) -> BoxFuture<'a, Result<u64, StoreError>>;
 }
 
@@ -77,11 +81,12 @@ impl Withdraw {
         realm: &Realm,
         holder: &Holder,
         order: &Order,
+        tally: &Tally,
     ) -> Result<Vec<Withdrawn>, StoreError> {
         let mut proof = Vec::with_capacity(self.0.len());
         let mut failed = None;
         for kind in &self.0 {
-            match kind.withdraw(realm, holder, order).await {
+            match kind.withdraw(realm, holder, order, tally).await {
                 Ok(count) => proof.push(Withdrawn { kind: kind.kind(), count }),
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -113,6 +118,7 @@ mod tests {
             _: &'a Realm,
             _: &'a Holder,
             _: &'a Order,
+            _: &'a Tally,
         ) -> BoxFuture<'a, Result<u64, StoreError>> {
             async { self.1.clone() }.boxed()
         }
@@ -123,7 +129,9 @@ mod tests {
         let order = Order { reason: "stolen".into(), actor: "system".into() };
         let holder = Holder::User(UserId::new("usr_1").unwrap());
         let run = |withdraw: &Withdraw| {
-            withdraw.everything_of(&Realm::default(), &holder, &order).now_or_never().unwrap()
+            let (realm, tally) = (Realm::default(), Tally::default());
+            let all = withdraw.everything_of(&realm, &holder, &order, &tally);
+            all.now_or_never().unwrap()
         };
         let good = Withdraw::new()
             .with(Arc::new(Kind("sessions", Ok(2))))

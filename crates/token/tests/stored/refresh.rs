@@ -15,7 +15,7 @@ use tegata_core::{
 use tegata_store::{Adverse, MemoryRecords, Mischief};
 use tegata_token::{
     Entry, Family, Holder, Holders, Lifetimes, Order, RefreshRefused, Revoked, Scope, Standing,
-    Verdict, View, Withdrawable,
+    Tally, Verdict, View, Withdrawable,
     claims::Claims,
     families::{Issue, Refresh},
 };
@@ -273,8 +273,14 @@ async fn a_kill_switch_ends_all_families_of_a_person_and_of_nobody_else() {
     let order = Order { reason: "stolen".into(), actor: "system".into() };
     let holder = Holder::User("usr_1".parse().unwrap());
     let families: Arc<dyn Withdrawable> = Arc::new(world.families.clone());
-    assert_eq!(families.withdraw(&world.realm, &holder, &order).await.unwrap(), 7);
-    assert_eq!(families.withdraw(&world.realm, &holder, &order).await.unwrap(), 0);
+    assert_eq!(
+        families.withdraw(&world.realm, &holder, &order, &Tally::default()).await.unwrap(),
+        7
+    );
+    assert_eq!(
+        families.withdraw(&world.realm, &holder, &order, &Tally::default()).await.unwrap(),
+        0
+    );
     for issue in &mine {
         assert_eq!(world.refresh(token(issue)).await.unwrap_err(), Verdict::Revoked.into());
         assert!(refused_by(world.revoker.view(), issue).is_some());
@@ -303,9 +309,11 @@ async fn a_kill_switch_ends_many_at_once_also_while_they_are_used() {
             .rev()
             .map(|issue| async { u32::from(slow.refresh(token(issue)).await.is_ok()) }),
     );
-    let ended = slow.families.withdraw(&world.realm, &holder, &order);
+    let tally = Tally::watched();
+    let ended = slow.families.withdraw(&world.realm, &holder, &order, &tally);
     let (refreshed, ended) = tokio::join!(using, ended);
     assert_eq!(ended.unwrap(), 350);
+    assert_eq!(tally.read(), (350, 350));
     assert!((1..=350).contains(&refreshed.iter().sum::<u32>()), "{refreshed:?}");
     slow.revoker.view().catch_up(slow.records.as_ref()).await.unwrap();
     for issue in &mine {

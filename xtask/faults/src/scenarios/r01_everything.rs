@@ -60,20 +60,19 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
     let cycles = round.many(ALL.len(), 2 * ALL.len(), 200);
     let mut faults = Vec::new();
     let broken = thread::scope(|scope| -> Result<()> {
+        let _over = ending.ends_with();
         for client in 0..CLIENTS * stage.nodes() {
             let (ledger, ending, revoke) = (&ledger, &ending, &revoke);
             scope.spawn(move || take_back(stage, client % stage.nodes(), ledger, revoke, ending));
         }
         // In turn, from a point of chance: none is left out.
         let first = seed.below(ALL.len());
-        let broken = ALL.iter().cycle().skip(first).take(cycles).try_for_each(|breaks| {
+        ALL.iter().cycle().skip(first).take(cycles).try_for_each(|breaks| {
             let began = watch.read();
             break_and_mend(stage, *breaks, &mut seed).with_context(|| format!("{breaks:?}"))?;
             faults.push((began, watch.read()));
             Ok(())
-        });
-        ending.end();
-        broken
+        })
     });
     let mut seen = Seen::default();
     if let Err(error) = broken {

@@ -51,6 +51,7 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
     let revoke = Series::new("tokens taken back", watch);
     let (ending, tally) = (Ending::default(), Mutex::new(Tally::default()));
     let (lost, faults) = thread::scope(|scope| {
+        let _over = ending.ends_with();
         for (number, family) in families.iter().enumerate() {
             let mut seed = Seed::new(seed.any());
             let (ending, ledger, tally, refresh) = (&ending, &ledger, &tally, &refresh);

@@ -66,6 +66,7 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
     };
     let mut seen = Seen { saw: format!("node {node}"), ..Seen::default() };
     let (cut, healed) = thread::scope(|scope| -> Result<(Duration, Duration)> {
+        let _over = alone.ending.ends_with();
         let (alone, living) = (&alone, &living);
         scope.spawn(move || alone.call("/strict", &alone.strict, living));
         scope.spawn(move || alone.call("/bounded", &alone.bounded, living));

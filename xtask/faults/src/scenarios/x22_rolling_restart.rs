@@ -149,6 +149,7 @@ fn roll(stage: &Stage, round: &Round, steps: &[Step], what: &str) -> Result<Seen
     let enough = if round.full { 500_000 } else { 0 };
     let (mut drains, mut starts, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     thread::scope(|scope| -> Result<()> {
+        let _over = traffic.ending.ends_with();
         let traffic = &traffic;
         scope.spawn(move || traffic.balancer.watch(&traffic.ending));
         for _ in 0..if round.hasty { 1 } else { 4 } {

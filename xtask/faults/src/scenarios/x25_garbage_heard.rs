@@ -54,6 +54,7 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
         (Ending::default(), std::sync::Mutex::new(0), std::sync::Mutex::new(0));
     let times = round.many(5, 30, 300);
     let took = std::thread::scope(|scope| {
+        let _over = ending.ends_with();
         let shout = || -> Result<()> {
             let (mut seed, mut who) = (Seed::new(round.seed), Troublemaker::come(stage)?);
             while !ending.pass(Duration::from_millis(1)) {

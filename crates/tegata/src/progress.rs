@@ -1,0 +1,82 @@
+//! How far an order is that takes long, told to whoever waits for it.
+
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use tegata_token::Tally;
+use tokio::time::{Interval, interval};
+
+/// How often it is told.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// How far an order is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UnderWay {
+    /// How many things are done.
+    pub(crate) done: u64,
+    /// Of how many; 0 while that is not known.
+    pub(crate) of: u64,
+}
+
+/// Looks at a tally now and then.
+pub(crate) struct Watch<'a> {
+    tally: &'a Tally,
+    beat: Interval,
+    before: UnderWay,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(tally: &'a Tally) -> Self {
+        Self { tally, beat: interval(EVERY), before: UnderWay { done: 0, of: 0 } }
+    }
+
+    /// Waits until it says something else than before.
+    pub(crate) async fn next(&mut self) -> UnderWay {
+        loop {
+            self.beat.tick().await;
+            let (done, of) = self.tally.read();
+            let now = UnderWay { done, of };
+            if now != self.before {
+                self.before = now;
+                return now;
+            }
+        }
+    }
+}
+
+/// A line on the terminal that says how far an order is. It is drawn once there is something to say,
+/// and gone when it is dropped.
+pub(crate) struct Bar(ProgressBar);
+
+impl Bar {
+    /// A bar, where somebody looks: at a terminal, and nothing but text is wanted.
+    pub(crate) fn on_terminal() -> Option<Self> {
+        io::stderr()
+            .is_terminal()
+            .then(|| Self(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())))
+    }
+
+    /// Draws how far it is.
+    pub(crate) fn draw(&self, now: UnderWay) {
+        let counted = "{bar:32} {pos} of {len} taken back, {per_sec}, {eta} left";
+        let uncounted = "{spinner} {pos} taken back, {per_sec}";
+        if now.of > 0 && self.0.length().is_none() {
+            self.0.set_length(now.of);
+        }
+        let template = if now.of > 0 { counted } else { uncounted };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.0.set_style(style);
+        }
+        self.0.set_position(now.done.min(now.of.max(now.done)));
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
