@@ -57,6 +57,9 @@ pub struct Client {
     pub access_token_alg: Algorithm,
     /// What its ID tokens are signed with.
     pub id_token_alg: Algorithm,
+    /// Where it is told that a session has ended (OpenID Connect Back-Channel Logout 1.0 §2.2).
+    #[serde(default)]
+    pub backchannel_logout_uri: Option<String>,
     /// Its logo, shown on the sign-in page.
     pub logo_uri: Option<String>,
     /// Its privacy policy, linked on the sign-in page.

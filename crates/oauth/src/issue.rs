@@ -3,7 +3,7 @@
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
-use tegata_core::StoreError;
+use tegata_core::{SessionId, StoreError};
 use tegata_identity::User;
 use tegata_token::{
     Algorithm, Audience, Claims, StatusIndex,
@@ -65,8 +65,17 @@ struct IdClaims<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     amr: &'a [String],
     at_hash: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sid: Option<&'a str>,
+    sid: &'a str,
+}
+
+/// What an ID token says that its family does not.
+#[derive(Debug)]
+pub struct IdTokenAsked<'a> {
+    /// What the authorization request said, to be said again.
+    pub nonce: Option<&'a str>,
+    /// The session that the person signed in with. A family of `offline_access` outlives it, and its
+    /// client must know all the same which session it is told of that has ended.
+    pub session: &'a SessionId,
 }
 
 impl Provider {
@@ -113,7 +122,7 @@ impl Provider {
         issue: &Issue,
         client: &Client,
         access_token: &str,
-        nonce: Option<&str>,
+        asked: &IdTokenAsked<'_>,
     ) -> Result<String, Refused> {
         let family = &issue.family;
         // at_hash: the left half of the digest that the algorithm names; all of ours are of 256
@@ -131,11 +140,11 @@ impl Provider {
             exp: family.access.exp,
             iat: family.access.iat,
             auth_time: family.grant.auth_time,
-            nonce,
+            nonce: asked.nonce,
             acr: family.grant.acr.as_deref(),
             amr: &family.grant.amr,
             at_hash,
-            sid: family.session.as_ref().map(tegata_core::SessionId::as_str),
+            sid: asked.session.as_str(),
         };
         let json = serde_json::to_vec(&claims).unwrap_or_default();
         self.sign(client.id_token_alg, "JWT", &json)

@@ -11,6 +11,7 @@
 //! | [`consent`] | what people have agreed to |
 //! | [`grant`] | the token endpoint, a file for each grant type |
 //! | [`issue`] | making tokens |
+//! | [`backchannel`] | telling clients that a session has ended |
 //! | [`introspect`], [`revoke`], [`userinfo`], [`logout`] | the endpoints of these names |
 //! | [`notice`] | what verifiers are told of what is taken back |
 //! | [`signals`] | telling other systems what happened, and hearing it from them |
@@ -18,6 +19,7 @@
 //! | [`params`], [`redirect`], [`pkce`], [`error`] | the words they share |
 
 pub mod authenticate;
+pub mod backchannel;
 pub mod client;
 pub mod consent;
 pub mod error;
@@ -50,7 +52,9 @@ pub use request::{AuthorizationRequest, NotAuthorized, Redirect, Unsafe};
 use tegata_core::Kind;
 
 /// The kinds of record that this crate keeps.
-pub static KINDS: [&Kind; 6] = [
+pub static KINDS: [&Kind; 8] = [
+    &backchannel::LOGOUT_WALKS,
+    &backchannel::RELYING_PARTIES,
     &client::CLIENTS,
     &consent::CONSENTS,
     &grant::code::CODES,

@@ -16,10 +16,12 @@ use tegata_core::SinceBoot;
 
 mod exchanged;
 mod living;
+mod logouts;
 mod signals;
 
 pub use exchanged::{Exchanged, Exchanges};
 pub use living::Living;
+pub use logouts::Logouts;
 pub use signals::Signals;
 
 /// The metrics of the public listener. Cheap to clone; clones count together.
@@ -35,6 +37,7 @@ pub struct Metrics {
     living: Living,
     exchanges: Exchanges,
     signals: Signals,
+    logouts: Logouts,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -113,6 +116,7 @@ impl Metrics {
             living: Living::default(),
             exchanges: Exchanges::default(),
             signals: Signals::default(),
+            logouts: Logouts::default(),
         };
         let count = &own.requests;
         registry.register("auth_requests", "Requests that prove something", count.clone());
@@ -126,6 +130,7 @@ impl Metrics {
         let help = "Session cookies that were not served, and why";
         registry.register("session_errors", help, own.session_errors.clone());
         own.signals.register(registry);
+        own.logouts.register(registry);
         own
     }
 
@@ -162,6 +167,12 @@ impl Metrics {
     #[must_use]
     pub const fn signals(&self) -> &Signals {
         &self.signals
+    }
+
+    /// The messages to clients that a session has ended.
+    #[must_use]
+    pub const fn logouts(&self) -> &Logouts {
+        &self.logouts
     }
 
     /// Counts an access token.

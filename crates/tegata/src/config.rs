@@ -51,12 +51,23 @@ pub(crate) struct Config {
     pub(crate) cookies: Cookies,
     pub(crate) observability: Observability,
     pub(crate) limits: Limits,
+    pub(crate) clients: Clients,
     pub(crate) signals: signals::Signals,
     pub(crate) issuer: Vec<ForeignIssuer>,
     pub(crate) user: Vec<UserForm>,
     pub(crate) client: Vec<ClientForm>,
     pub(crate) service: Vec<DeclaredService>,
     pub(crate) route: Vec<DeclaredRoute>,
+}
+
+/// How clients are reached.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Clients {
+    /// Networks in which addresses of clients may lie, beside the internet.
+    pub(crate) reach: Vec<Network>,
+    /// Certificates that sign those of clients; the system's where nothing is said.
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// Where people and clients come.
@@ -414,7 +425,8 @@ impl Config {
         let files = tls.flat_map(|tls| [&mut tls.certificate_file, &mut tls.key_file]);
         let signals = self.signals.files();
         let others = self.issuer.iter_mut().filter_map(|issuer| issuer.ca_file.as_mut());
-        for file in files.chain(&mut self.gateway.upstream.ca_file).chain(signals).chain(others) {
+        let own = self.gateway.upstream.ca_file.iter_mut().chain(&mut self.clients.ca_file);
+        for file in files.chain(own).chain(signals).chain(others) {
             *file = base.join(&file);
         }
     }

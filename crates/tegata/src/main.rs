@@ -35,6 +35,7 @@ mod foreign;
 mod gauges;
 mod health;
 mod installation;
+mod logouts;
 mod operate;
 mod outbox;
 mod plan;

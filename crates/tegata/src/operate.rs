@@ -56,6 +56,10 @@ pub(crate) enum Order {
     ClientRemove {
         client: String,
     },
+    ClientLogouts {
+        client: Option<String>,
+        state: Option<String>,
+    },
     ServiceAdd {
         service: DeclaredService,
     },
@@ -240,6 +244,9 @@ pub(crate) async fn perform(
         Order::ClientList => clients::list(composed).await?,
         Order::ClientRotateSecret { client } => clients::rotate_secret(composed, &client).await?,
         Order::ClientRemove { client } => clients::remove(composed, &client, tally).await?,
+        Order::ClientLogouts { client, state } => {
+            clients::logouts(composed, client.as_deref(), state.as_deref()).await?
+        }
         Order::ServiceAdd { service } => {
             let name = service.name.clone();
             composed.registry.add(&composed.realm, service).await.map_err(text)?;

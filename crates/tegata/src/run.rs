@@ -27,7 +27,7 @@ use crate::{
     compose::Composed,
     config::{LogForm, Observability},
     cookie_door::CookieDoor,
-    gauges, health, signals,
+    gauges, health, logouts, signals,
 };
 
 /// For how long browsers remember to come with TLS alone: a year.
@@ -125,6 +125,7 @@ pub(crate) async fn start(
     let mut beside = background::start(&composed);
     let (streams, counts) = (signals::streams(&composed), metrics.signals().clone());
     signals::start(&mut beside, &composed, &ear, streams, counts)?;
+    logouts::start(&mut beside, &composed, metrics.logouts().clone())?;
     beside.spawn(gauges::health::look(checks, found));
     let (look, looks) = tokio::sync::mpsc::channel(16);
     beside.spawn(admin::serve(socket, Arc::clone(&composed), look));

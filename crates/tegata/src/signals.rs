@@ -26,7 +26,7 @@ pub(crate) mod lease;
 mod poll;
 mod push;
 mod transmitter;
-mod way;
+pub(crate) mod way;
 
 pub(crate) use inlet::Ear;
 

@@ -6,6 +6,7 @@
 mod contract {
     pub(crate) mod answers;
     pub(crate) mod authorize;
+    pub(crate) mod back_channel;
     pub(crate) mod browser;
     pub(crate) mod browser_api;
     pub(crate) mod commands;

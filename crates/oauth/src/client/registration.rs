@@ -7,7 +7,7 @@ use tegata_core::{ClientId, Timestamp};
 use tegata_token::{Algorithm, Jwk, Scope, VerifyingKey};
 
 use super::{AuthMethod, Client, GrantType};
-use crate::redirect::RedirectUri;
+use crate::{backchannel, redirect::RedirectUri};
 
 /// A client as it is declared, in configuration or through administration.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -44,6 +44,10 @@ pub struct ClientMetadata {
     pub access_token_signed_response_alg: Option<Algorithm>,
     /// What its ID tokens are signed with; `RS256` if nothing is said.
     pub id_token_signed_response_alg: Option<Algorithm>,
+    /// Where it is told that a session has ended.
+    pub backchannel_logout_uri: Option<String>,
+    /// Whether it needs to be told which session: it always is.
+    pub backchannel_logout_session_required: bool,
     /// Its logo.
     pub logo_uri: Option<String>,
     /// Its privacy policy.
@@ -121,6 +125,10 @@ impl ClientMetadata {
                 return Err(invalid(format!("`{uri}` must begin with `https://`")));
             }
         }
+        let backchannel_logout_uri = self.backchannel_logout_uri.as_deref();
+        let backchannel_logout_uri = backchannel_logout_uri.map(backchannel::address).transpose();
+        let backchannel_logout_uri =
+            backchannel_logout_uri.map_err(|rule| invalid(rule.to_owned()))?;
         Ok(Client {
             name: self.client_name.clone().unwrap_or_else(|| self.client_id.clone()),
             id,
@@ -138,6 +146,7 @@ impl ClientMetadata {
             asks_consent: self.asks_consent.unwrap_or(true),
             access_token_alg: self.access_token_signed_response_alg.unwrap_or(Algorithm::Rs256),
             id_token_alg: self.id_token_signed_response_alg.unwrap_or(Algorithm::Rs256),
+            backchannel_logout_uri,
             logo_uri: self.logo_uri.clone(),
             policy_uri: self.policy_uri.clone(),
             tos_uri: self.tos_uri.clone(),

@@ -9,15 +9,16 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use tegata_core::{
     Batch, ClientId, CommitRefused, Epoch, Expect, FamilyId, Kind, Lifetime, Secret, SessionId,
-    StoreError, Stored, Timestamp, UserId, Versioned, id::expiry_day, repository,
+    StoreError, Stored, Timestamp, UserId, Versioned, id::expiry_day, port::Change, repository,
 };
 use tegata_token::{Beginning, Binding, Claims, Order, Scope, family::Granted};
 
 use crate::{
+    backchannel::RelyingParty,
     client::Client,
     error::{Code, OAuthError, Refused},
     interaction::SignedIn,
-    issue::TokenAnswer,
+    issue::{IdTokenAsked, TokenAnswer},
     params::Params,
     pkce::{self, Challenge},
     provider::Provider,
@@ -196,12 +197,28 @@ impl Provider {
                 client: client.id.clone(),
             },
         };
-        let batch = Batch::new(self.realm().clone())
+        let mut batch = Batch::new(self.realm().clone())
             .with(found.replace(&tombstone))
             .with(begins)
             .with(user.require());
+        if let Some(party) = self.new_party(client, open).await? {
+            batch = batch.with(party);
+        }
         self.records().commit(batch).await?;
-        Ok(self.answer(client, &issue, &user.value, Some(open.nonce.as_deref()))?)
+        let asked = IdTokenAsked { nonce: open.nonce.as_deref(), session: &open.session };
+        Ok(self.answer(client, &issue, &user.value, Some(asked))?)
+    }
+
+    /// What remembers that the session is used at a client that is to hear when it ends, unless that is
+    /// remembered already.
+    async fn new_party(&self, client: &Client, open: &Open) -> Result<Option<Change>, StoreError> {
+        if client.backchannel_logout_uri.is_none() {
+            return Ok(None);
+        }
+        let party = RelyingParty::new(&open.session, &client.id, &open.user);
+        let found =
+            repository::load::<RelyingParty>(self.records(), self.realm(), party.key()).await?;
+        Ok(found.is_none().then(|| party.put(Expect::Absent)))
     }
 
     /// Whether the person, the session or the client was taken back since the code was issued.

@@ -11,7 +11,7 @@ use tegata_token::{
 use crate::{
     client::Client,
     error::{Code, OAuthError, Refused},
-    issue::TokenAnswer,
+    issue::{IdTokenAsked, TokenAnswer},
     params::Params,
     provider::{Asking, Provider},
 };
@@ -124,13 +124,13 @@ impl Provider {
         client: &Client,
         issue: &Issue,
         person: &User,
-        id_token_nonce: Option<Option<&str>>,
+        id_token: Option<IdTokenAsked<'_>>,
     ) -> Result<TokenAnswer, Refused> {
         let family = &issue.family;
         let access_token = self.access_token(issue, person, client)?;
         let openid = family.grant.scope.contains("openid");
-        let id_token = match id_token_nonce {
-            Some(nonce) if openid => Some(self.id_token(issue, client, &access_token, nonce)?),
+        let id_token = match id_token {
+            Some(asked) if openid => Some(self.id_token(issue, client, &access_token, &asked)?),
             _ => None,
         };
         let refreshes = client.may_use(crate::client::GrantType::RefreshToken);

@@ -18,6 +18,14 @@ pub(crate) enum Client {
     RotateSecret { client_id: String },
     /// Removes a client and takes back what it has.
     Remove { client_id: String },
+    /// Says which clients were told that sessions have ended, and which could not be.
+    Logouts {
+        /// Of this client alone.
+        client_id: Option<String>,
+        /// `due`, `delivered` or `failed`: in this state alone.
+        #[arg(long, value_parser = ["due", "delivered", "failed"])]
+        state: Option<String>,
+    },
 }
 
 #[derive(Args)]
@@ -62,6 +70,7 @@ impl Client {
             Self::List => Order::ClientList,
             Self::RotateSecret { client_id } => Order::ClientRotateSecret { client: client_id },
             Self::Remove { client_id } => Order::ClientRemove { client: client_id },
+            Self::Logouts { client_id, state } => Order::ClientLogouts { client: client_id, state },
         };
         context.order_and_show(order).await
     }

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 use tegata_core::{ClientId, Secret, port::Page};
-use tegata_oauth::{Client, ClientMetadata};
+use tegata_oauth::{
+    Client, ClientMetadata,
+    backchannel::{RelyingParty, Told},
+};
 use tegata_token::{Holder, Order, Tally};
 
 use super::{OPERATOR, text};
@@ -87,6 +90,53 @@ pub(super) async fn remove(
     let proof = composed.withdraw.everything_of(&composed.realm, &holder, &order, tally).await;
     let families: u64 = proof.map_err(text)?.iter().map(|withdrawn| withdrawn.count).sum();
     Ok(json!({"removed": id, "families": families, "revoked": revoked}))
+}
+
+/// How many messages are shown.
+const MOST_SHOWN: usize = 1000;
+
+/// Which clients were told that sessions have ended.
+pub(super) async fn logouts(
+    composed: &Composed,
+    client: Option<&str>,
+    state: Option<&str>,
+) -> Result<Value, String> {
+    let mut all = Vec::new();
+    for state in
+        ["due", "failed", "delivered"].into_iter().filter(|it| state.is_none_or(|s| s == *it))
+    {
+        let mut after = None;
+        loop {
+            let page = composed.provider.logouts(state, after).await.map_err(text)?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.key().to_owned());
+            let wanted = page.iter().filter(|it| client.is_none_or(|id| id == it.client.as_str()));
+            all.extend(wanted.map(told));
+            if all.len() >= MOST_SHOWN {
+                all.truncate(MOST_SHOWN);
+                return Ok(Value::Array(all));
+            }
+        }
+    }
+    Ok(Value::Array(all))
+}
+
+fn told(party: &RelyingParty) -> Value {
+    let (at, attempts, why) = match &party.told {
+        Told::Lives => (None, 0, None),
+        Told::Due { at, attempts, last } => (Some(at), *attempts, last.as_deref()),
+        Told::Delivered { at, attempts } => (Some(at), *attempts, None),
+        Told::Failed { at, attempts, why } => (Some(at), *attempts, Some(why.as_str())),
+    };
+    json!({
+        "client_id": party.client,
+        "session": party.session,
+        "user_id": party.user,
+        "state": party.told.name(),
+        "at": at.map(ToString::to_string),
+        "attempts": attempts,
+        "why": why,
+    })
 }
 
 fn shown(client: &Client) -> Value {

@@ -40,7 +40,7 @@ impl Stored for Held {
 }
 
 /// The right to do something, which one node has.
-pub(super) struct Lease {
+pub(crate) struct Lease {
     what: String,
     renewed: Option<SinceBoot>,
     /// The version of somebody else's, and since when it is seen.
@@ -48,12 +48,12 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn of(what: &str) -> Self {
+    pub(crate) fn of(what: &str) -> Self {
         Self { what: what.to_owned(), renewed: None, seen: None }
     }
 
     /// Whether this node has it, taking or renewing it where it is time.
-    pub(super) async fn is_ours(&mut self, composed: &Composed) -> Result<bool, StoreError> {
+    pub(crate) async fn is_ours(&mut self, composed: &Composed) -> Result<bool, StoreError> {
         // Who shares the store with nobody has nobody to agree with.
         if composed.circle.is_none() {
             return Ok(true);
