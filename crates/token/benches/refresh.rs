@@ -20,8 +20,8 @@ use tegata_store::{
     sealed::DATA_KEYS,
 };
 use tegata_token::{
-    Beginning, Binding, Families, Family, Holders, Indexes, Lifetimes, Refresh, Revoker, Roots,
-    Scope, Standing, View, family::Granted,
+    Beginning, Binding, Families, Family, Holders, Indexes, Lifetimes, Narrowed, Refresh, Revoker,
+    Roots, Scope, Standing, View, family::Granted,
 };
 use tokio::task::JoinSet;
 
@@ -151,6 +151,7 @@ impl World {
                     acr: Some("aal1".to_owned()),
                     amr: vec!["pwd".to_owned()],
                     auth_time: 1,
+                    ..Granted::default()
                 },
                 binding: home(),
                 authority: 1,
@@ -172,7 +173,8 @@ impl World {
                 token: token.as_str(),
                 client: &self.client,
                 binding: &binding,
-                scope: None,
+                narrowed: &Narrowed::default(),
+                rotates: true,
             };
             let begin = watch();
             let issue = self.families.refresh(&self.realm, &asked, &Anybody).await.unwrap();

@@ -8,7 +8,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::strict::{self, Name, Seen, Skim};
+use crate::{
+    details::Details,
+    strict::{self, Name, Seen, Skim},
+};
 
 /// The claims of an access token, an internal token or a service token.
 ///
@@ -57,6 +60,9 @@ pub struct Claims {
     /// Fine-grained permissions, where the issuer states them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Vec<String>>,
+    /// What it may be used for in detail (RFC 9396 §9.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization_details: Option<Details>,
     /// Where its revocation is looked up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
@@ -315,8 +321,18 @@ struct ClaimsVisitor {
 }
 
 /// Claims that mean something in our own tokens alone.
-const OURS: [&str; 9] =
-    ["scope", "roles", "fid", "acr", "amr", "auth_time", "permissions", "original_jti", "status"];
+const OURS: [&str; 10] = [
+    "scope",
+    "roles",
+    "fid",
+    "acr",
+    "amr",
+    "auth_time",
+    "permissions",
+    "authorization_details",
+    "original_jti",
+    "status",
+];
 
 impl<'de> Visitor<'de> for ClaimsVisitor {
     type Value = Claims;
@@ -352,6 +368,7 @@ impl<'de> Visitor<'de> for ClaimsVisitor {
                 "acr" => claims.acr = Some(map.next_value()?),
                 "amr" => claims.amr = map.next_value()?,
                 "permissions" => claims.permissions = Some(map.next_value()?),
+                "authorization_details" => claims.authorization_details = Some(map.next_value()?),
                 "original_jti" => claims.original_jti = Some(map.next_value()?),
                 "status" => claims.status = Some(strict::nested(map.next_value::<&RawValue>()?)?),
                 "cnf" => claims.cnf = Some(strict::nested(map.next_value::<&RawValue>()?)?),
@@ -438,6 +455,7 @@ mod tests {
             amr: vec!["pwd".into()],
             auth_time: Some(1),
             permissions: Some(vec![]),
+            authorization_details: Some(Details::parse(r#"[{"type":"t"}]"#).unwrap()),
             status: Some(Status { status_list: StatusEntry { idx: 7, uri: "https://x/1".into() } }),
             cnf: Some(Confirmation { jkt: Some("t".into()), x5t: None }),
             act: Some(Box::new(Actor {
@@ -508,6 +526,9 @@ mod tests {
             r#","act":{"sub":1}"#,
             r#","fid":1"#,
             r#","amr":"pwd""#,
+            r#","authorization_details":null"#,
+            r#","authorization_details":{"type":"t"}"#,
+            r#","authorization_details":[{"type":1}]"#,
         ] {
             assert!(Claims::parse(minimal(extra).as_bytes()).is_err(), "{extra}");
         }

@@ -10,7 +10,9 @@ use tegata_core::{
 
 use crate::{
     claims::Scope,
+    details::Details,
     family::{Access, Binding, Family, Granted, Judgement, Presentation, Verdict},
+    narrowed::{Narrowed, Wider},
     refresh::{self, Presented},
     revocation::{LONGEST_ACCESS, Revoker, Target},
     root::Roots,
@@ -102,8 +104,11 @@ pub struct Refresh<'a> {
     pub client: &'a ClientId,
     /// Who presents it.
     pub binding: &'a Binding,
-    /// A narrower scope, if one was asked for (RFC 6749 §6).
-    pub scope: Option<&'a Scope>,
+    /// What is asked for, where it is not all.
+    pub narrowed: &'a Narrowed,
+    /// Whether the token is spent and another follows it. Where not, it must be bound to a key or to
+    /// an authenticated client (RFC 9700 §4.14.2).
+    pub rotates: bool,
 }
 
 impl std::fmt::Debug for Refresh<'_> {
@@ -119,9 +124,9 @@ pub enum RefreshRefused {
     /// The token does not count: `invalid_grant`.
     #[error(transparent)]
     Verdict(#[from] Verdict),
-    /// The scope asked for is wider than what was granted: `invalid_scope`.
-    #[error("the scope is wider than what was granted")]
-    Scope,
+    /// More was asked for than was granted.
+    #[error(transparent)]
+    Wider(#[from] Wider),
     /// The store did not answer: nothing is known to have happened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -153,6 +158,9 @@ impl From<CommitRefused> for Lost {
 /// What the next generation of a family is made of.
 struct Next {
     scope: Scope,
+    audience: Option<Vec<String>>,
+    details: Option<Details>,
+    rotates: bool,
     authority: u64,
     /// What must still be so when it is committed.
     unchanged: Option<Change>,
@@ -186,6 +194,23 @@ pub trait Holders: Send + Sync {
     ) -> BoxFuture<'a, Result<Standing, StoreError>>;
 }
 
+impl Issue {
+    /// Whom the access token is for.
+    #[must_use]
+    pub fn audience(&self) -> Vec<String> {
+        let (access, grant) = (&self.family.access, &self.family.grant);
+        access.audience.as_ref().unwrap_or(&grant.audience).clone()
+    }
+
+    /// What the access token may be used for in detail, where anything is said.
+    #[must_use]
+    pub fn details(&self) -> Option<Details> {
+        let (access, grant) = (&self.family.access, &self.family.grant);
+        let details = access.details.as_ref().unwrap_or(&grant.details);
+        (!details.is_empty()).then(|| details.clone())
+    }
+}
+
 impl Families {
     /// The families in `records`, of this epoch. `roots` are those of the purpose `refresh`.
     #[must_use]
@@ -211,14 +236,30 @@ impl Families {
         realm: &Realm,
         beginning: Beginning,
     ) -> Result<(Issue, Change), StoreError> {
+        self.begin_with(realm, beginning, Narrowed::default()).await
+    }
+
+    /// The same where the first access token says less than what is granted. Whoever calls this has
+    /// checked that it is less ([`Narrowed::check`]).
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn begin_with(
+        &self,
+        realm: &Realm,
+        beginning: Beginning,
+        narrowed: Narrowed,
+    ) -> Result<(Issue, Change), StoreError> {
         let now = self.node.now();
         let longest = now + self.lifetimes.absolute;
         let ends = beginning.ends.map_or(longest, |ends| ends.min(longest));
         let mut salt = [0_u8; 16];
         self.node.entropy().fill(&mut salt);
-        let scope = beginning.grant.scope.clone();
+        let Narrowed { scope, audience, details } = narrowed;
+        let scope = scope.unwrap_or_else(|| beginning.grant.scope.clone());
         let (user, from) = (&beginning.user, now.max(beginning.authorized));
         let access = self.access(realm, user, scope, from).await?;
+        let access = Access { audience, details, ..access };
         let family = Family {
             id: FamilyId::generate(self.epoch, ends, self.node.entropy()),
             client: beginning.client,
@@ -234,6 +275,7 @@ impl Families {
             generation: 0,
             made: now,
             access,
+            used: None,
             earlier: Vec::new(),
             ended: None,
         };
@@ -306,6 +348,8 @@ impl Families {
             // INVARIANT: what was taken back is kept for so long.
             exp: iat + self.lifetimes.access.min(LONGEST_ACCESS).as_secs(),
             scope,
+            audience: None,
+            details: None,
             status: self.indexes.next(realm).await?,
         })
     }
@@ -362,12 +406,12 @@ impl Families {
                 let granted = &found.value.grant.scope;
                 let granted =
                     most.map_or_else(|| granted.clone(), |most| granted.narrowed_to(&most));
-                let scope = match asked.scope {
-                    Some(scope) if granted.covers(scope) => scope.clone(),
-                    Some(_) => return Err(RefreshRefused::Scope.into()),
-                    None => granted,
-                };
-                let next = Next { scope, authority, unchanged, at: now };
+                asked.narrowed.check(&found.value.grant, &granted)?;
+                let Narrowed { scope, audience, details } = asked.narrowed.clone();
+                let scope = scope.unwrap_or(granted);
+                let rotates = asked.rotates;
+                let next =
+                    Next { scope, audience, details, rotates, authority, unchanged, at: now };
                 self.spend(realm, found, asked.binding, next).await
             }
         }
@@ -378,11 +422,17 @@ impl Families {
         realm: &Realm,
         found: Versioned<Family>,
         binding: &Binding,
-        Next { scope, authority, unchanged, at: now }: Next,
+        Next { scope, audience, details, rotates, authority, unchanged, at: now }: Next,
     ) -> Result<Issue, Lost> {
         let (user, from) = (&found.value.user, now.max(found.value.started));
         let access = self.access(realm, user, scope, from).await?;
-        let (next, given_way) = found.value.clone().spend(access, binding.clone(), authority, now);
+        let access = Access { audience, details, ..access };
+        let (family, binding) = (found.value.clone(), binding.clone());
+        let (next, given_way) = if rotates {
+            family.spend(access, binding, authority, now)
+        } else {
+            family.renew(access, binding, authority, now)
+        };
         let mut batch = Batch::new(realm.clone()).with(found.replace(&next));
         batch.changes.extend(unchanged);
         let entries = given_way

@@ -21,7 +21,7 @@ use tegata_core::{
     id::expiry_day,
 };
 
-use crate::{claims::Scope, status::StatusIndex};
+use crate::{claims::Scope, details::Details, status::StatusIndex};
 
 /// Where families are stored.
 pub static FAMILIES: Kind = Kind {
@@ -69,6 +69,9 @@ pub struct Family {
     pub made: Timestamp,
     /// The current generation's access token.
     pub access: Access,
+    /// When its refresh token was last used without being spent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Timestamp>,
     /// Earlier access tokens that may still be alive, oldest first.
     pub earlier: Vec<Access>,
     /// When and why it ended.
@@ -76,7 +79,7 @@ pub struct Family {
 }
 
 /// What the tokens of a family say, whatever their generation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Granted {
     /// The widest scope that a refresh can ask for (RFC 6749 §6).
     pub scope: Scope,
@@ -88,6 +91,13 @@ pub struct Granted {
     pub amr: Vec<String>,
     /// When: seconds since 1970.
     pub auth_time: u64,
+    /// What they may be used for in detail (RFC 9396).
+    #[serde(default, skip_serializing_if = "Details::is_empty")]
+    pub details: Details,
+    /// The claims that the userinfo endpoint gives beside those of the scope (OpenID Connect Core
+    /// §5.5).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub userinfo_claims: Vec<String>,
 }
 
 /// What an access token says that differs from one generation to the next. From this it can be
@@ -102,6 +112,12 @@ pub struct Access {
     pub exp: u64,
     /// What it may be used for.
     pub scope: Scope,
+    /// Whom it is for, where that is less than what was granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<Vec<String>>,
+    /// What it may be used for in detail, where that is less than what was granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Details>,
     /// Its place in a status list.
     pub status: StatusIndex,
 }
@@ -267,6 +283,23 @@ impl Family {
     /// way and are to be revoked.
     #[must_use]
     pub fn spend(
+        self,
+        access: Access,
+        binding: Binding,
+        authority: u64,
+        at: Timestamp,
+    ) -> (Self, Vec<Access>) {
+        let (mut next, given_way) = self.renew(access, binding, authority, at);
+        // INVARIANT: generations are never used twice. At the last one, nothing more can be spent.
+        next.generation = next.generation.saturating_add(1);
+        (next.made, next.used) = (at, None);
+        (next, given_way)
+    }
+
+    /// The family with a new access token and the same refresh token, which stays unspent: for
+    /// clients whose refresh tokens do not rotate (FAPI 2.0 §5.3.2.1).
+    #[must_use]
+    pub fn renew(
         mut self,
         access: Access,
         binding: Binding,
@@ -277,9 +310,8 @@ impl Family {
         self.earlier.push(std::mem::replace(&mut self.access, access));
         let surplus = self.earlier.len().saturating_sub(MOST_ALIVE - 1);
         let given_way = self.earlier.drain(..surplus).collect();
-        // INVARIANT: generations are never used twice. At the last one, nothing more can be spent.
-        self.generation = self.generation.saturating_add(1);
-        self.made = at;
+        // Not `made`: what was spent before must not count as spent just now.
+        self.used = Some(at);
         self.binding = binding;
         self.authority = authority;
         (self, given_way)
@@ -295,7 +327,7 @@ impl Family {
     /// Whether it has reached its end or gone unused for too long.
     #[must_use]
     pub fn is_over(&self, at: Timestamp) -> bool {
-        let idle_until = self.made + Duration::from_millis(self.idle_millis);
+        let idle_until = self.used.unwrap_or(self.made) + Duration::from_millis(self.idle_millis);
         at >= self.ends || at >= idle_until || self.generation == u32::MAX
     }
 

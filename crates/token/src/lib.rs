@@ -6,12 +6,16 @@
 //! | [`key`] | private keys that sign, public keys that verify, their JWK |
 //! | [`jws`] | the compact serialisation, read strictly |
 //! | [`claims`] | what an access token says |
+//! | [`details`] | what a token may be used for, where a scope says too little |
+//! | [`narrowed`] | what a token says that is less than what was granted |
 //! | [`verifier`] | verification, one type for each kind of token |
 //! | [`ring`] | the keys of an algorithm: next, current, previous, retired |
 //! | [`keys`] | the key rings of a realm, in the store and in use |
 //! | [`assertion`] | how a client proves itself with a key |
+//! | [`request_object`] | the parameters of a request, signed by the client |
 //! | [`hint`] | ID tokens that come back |
 //! | [`secevent`] | what one system tells another that happened |
+//! | [`strict`] | JSON as security needs it |
 //! | [`root`] | root secrets, from which other keys are derived |
 //! | [`refresh`] | the refresh token |
 //! | [`family`] | one sign-in's chain of refresh tokens: what follows from a presentation |
@@ -25,6 +29,7 @@ pub mod algorithm;
 pub mod assertion;
 pub mod circle;
 pub mod claims;
+pub mod details;
 pub mod families;
 pub mod family;
 pub mod foreign;
@@ -32,19 +37,22 @@ pub mod hint;
 pub mod jws;
 pub mod key;
 pub mod keys;
+pub mod narrowed;
 pub mod refresh;
+pub mod request_object;
 pub mod revocation;
 pub mod ring;
 pub mod root;
 pub mod secevent;
 pub mod status;
-mod strict;
+pub mod strict;
 pub mod usage;
 pub mod verifier;
 
 pub use algorithm::Algorithm;
 pub use circle::Circle;
 pub use claims::{Audience, Claims, Scope};
+pub use details::{Details, InvalidDetails};
 pub use families::{
     Beginning, Families, Holders, Issue, Lifetimes, Refresh, RefreshRefused, Standing,
 };
@@ -52,6 +60,8 @@ pub use family::{Binding, Family, Verdict};
 pub use foreign::{ForeignRules, ForeignView};
 pub use key::{Jwk, KeyRefused, SigningKey, VerifyingKey};
 pub use keys::{Keys, KeysRefused};
+pub use narrowed::{Narrowed, Wider};
+pub use request_object::{ExpectedObject, ObjectRefused, RequestObject};
 pub use revocation::{
     Entry, Holder, Notice, Order, RealmView, Revoked, Revoker, Tally, Target, View, Withdraw,
     Withdrawable,

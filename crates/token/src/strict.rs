@@ -6,6 +6,7 @@
 use std::{borrow::Cow, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 /// How deeply values may be nested.
 pub(crate) const DEEPEST: u8 = 32;
@@ -127,6 +128,30 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), &'static str> {
     }
 }
 
+/// Reads one JSON object that keeps the rules of this module, nested no deeper than this.
+///
+/// # Errors
+/// Which rule is broken, without the content.
+pub fn object(text: &str, deepest: u8) -> Result<Map<String, Value>, &'static str> {
+    shallow(text, deepest)?;
+    serde_json::from_str(text).map_err(|_| "it is not a JSON object")
+}
+
+/// Reads one JSON array of objects in the same way.
+///
+/// # Errors
+/// Which rule is broken, without the content.
+pub fn objects(text: &str, deepest: u8) -> Result<Vec<Map<String, Value>>, &'static str> {
+    shallow(text, deepest)?;
+    serde_json::from_str(text).map_err(|_| "it is not a JSON array of objects")
+}
+
+fn shallow(text: &str, deepest: u8) -> Result<(), &'static str> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let skimmed = Skim(deepest).deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    skimmed.map_err(|error| reason(&error))
+}
+
 /// What to say of a parse error: one of a few fixed texts, never what the input held.
 pub(crate) fn reason(error: &serde_json::Error) -> &'static str {
     let text = error.to_string();
@@ -158,6 +183,8 @@ mod tests {
             r#"{"":1,"":2}"#,
         ] {
             assert_eq!(check(twice.as_bytes()), Err("a member stands twice"), "{twice}");
+            assert_eq!(object(twice, 8), Err("a member stands twice"), "{twice}");
+            assert_eq!(objects(&format!("[{twice}]"), 8), Err("a member stands twice"), "{twice}");
         }
     }
 
@@ -172,6 +199,19 @@ mod tests {
             check(format!("{{{}}}", wide.join(",")).as_bytes()),
             Err("an object has too many members")
         );
+    }
+
+    #[test]
+    fn a_reader_says_how_deep_and_of_what_shape() {
+        assert!(object(r#"{"a":{"b":[1]}}"#, 3).is_ok());
+        assert_eq!(object(r#"{"a":{"b":[1]}}"#, 2), Err("the nesting is too deep"));
+        assert_eq!(objects(r#"[{"a":1},{}]"#, 2).map(|all| all.len()), Ok(2));
+        for bad in ["", "1", "null", "[]", "{} {}", "[{}]"] {
+            assert!(object(bad, 8).is_err(), "{bad}");
+        }
+        for bad in ["", "{}", "null", "[1]", "[[]]", "[{}] ]", "[null]"] {
+            assert!(objects(bad, 8).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -321,6 +321,8 @@ fn access(jti: &str) -> Access {
         iat: START.secs(),
         exp: START.secs() + 900,
         scope: Scope::default(),
+        audience: None,
+        details: None,
         status: StatusIndex { list, index: 0 },
     }
 }
@@ -333,13 +335,7 @@ fn family() -> Family {
         user: UserId::new("usr_1").unwrap(),
         session: None,
         salt: [0; 16],
-        grant: Granted {
-            scope: Scope::default(),
-            audience: vec![],
-            acr: None,
-            amr: vec![],
-            auth_time: 0,
-        },
+        grant: Granted::default(),
         started: START,
         ends,
         idle_millis: 604_800_000,
@@ -348,6 +344,7 @@ fn family() -> Family {
         generation: 0,
         made: START,
         access: access("1.first"),
+        used: None,
         earlier: vec![],
         ended: None,
     }

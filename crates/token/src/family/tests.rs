@@ -16,6 +16,8 @@ pub(crate) fn access(number: u32) -> Access {
         iat: at(0).secs(),
         exp: at(900).secs(),
         scope: Scope::default(),
+        audience: None,
+        details: None,
         status: StatusIndex { list, index: number },
     }
 }
@@ -31,13 +33,7 @@ pub(crate) fn family() -> Family {
         user: UserId::new("usr_1").unwrap(),
         session: None,
         salt: [7; 16],
-        grant: Granted {
-            scope: Scope::default(),
-            audience: vec![],
-            acr: None,
-            amr: vec![],
-            auth_time: 0,
-        },
+        grant: Granted::default(),
         started: at(0),
         ends: at(30 * 86_400),
         idle_millis: 604_800_000,
@@ -46,6 +42,7 @@ pub(crate) fn family() -> Family {
         generation: 0,
         made: at(0),
         access: access(0),
+        used: None,
         earlier: vec![],
         ended: None,
     }

@@ -14,8 +14,8 @@ use tegata_core::{
 };
 use tegata_store::{Adverse, MemoryRecords, Mischief};
 use tegata_token::{
-    Entry, Family, Holder, Holders, Lifetimes, Order, RefreshRefused, Revoked, Scope, Standing,
-    Tally, Verdict, View, Withdrawable,
+    Binding, Entry, Family, Holder, Holders, Lifetimes, Narrowed, Order, RefreshRefused, Revoked,
+    Scope, Standing, Tally, Verdict, View, Wider, Withdrawable,
     claims::Claims,
     families::{Issue, Refresh},
 };
@@ -159,16 +159,71 @@ async fn a_scope_can_be_narrowed_and_widened_again_but_never_beyond_the_grant() 
     let client = "web".parse().unwrap();
     let binding = home();
     let refresh = async |token: &str, scope: &str| {
-        let scope = Scope::new(scope).unwrap();
-        let asked = Refresh { token, client: &client, binding: &binding, scope: Some(&scope) };
+        let narrowed = Narrowed { scope: Scope::new(scope).ok(), ..Narrowed::default() };
+        let asked = Refresh {
+            token,
+            client: &client,
+            binding: &binding,
+            narrowed: &narrowed,
+            rotates: true,
+        };
         world.families.refresh(&world.realm, &asked, &super::world::Anybody).await
     };
     let wide = refresh(token(&issue), "orders.read admin").await.unwrap_err();
-    assert_eq!(wide, RefreshRefused::Scope);
+    assert_eq!(wide, RefreshRefused::Wider(Wider::Scope));
     let narrow = refresh(token(&issue), "orders.read").await.unwrap();
     assert_eq!(narrow.family.access.scope.as_str(), "orders.read");
     let back = refresh(token(&narrow), "orders.read orders.write").await.unwrap();
     assert_eq!(back.family.access.scope.as_str(), "orders.read orders.write");
+}
+
+#[tokio::test]
+async fn what_does_not_rotate_stays_the_same_token_and_is_not_lost_while_it_is_used() {
+    let (world, clock) = World::in_memory().await;
+    let issue = world.begin().await;
+    let client = "web".parse().unwrap();
+    let (binding, narrowed) = (Binding::Client, Narrowed::default());
+    let mut last = issue.clone();
+    for _ in 0..30 {
+        clock.advance(Duration::from_secs(86_000));
+        let asked = Refresh {
+            token: token(&issue),
+            client: &client,
+            binding: &binding,
+            narrowed: &narrowed,
+            rotates: false,
+        };
+        let refreshed =
+            world.families.refresh(&world.realm, &asked, &super::world::Anybody).await.unwrap();
+        assert_eq!(token(&refreshed), token(&issue));
+        assert_ne!(refreshed.family.access.jti, last.family.access.jti);
+        assert_eq!(refreshed.family.generation, 0);
+        last = refreshed;
+    }
+}
+
+#[tokio::test]
+async fn what_was_spent_before_a_client_stopped_rotating_is_still_reused() {
+    let (world, clock) = World::in_memory().await;
+    let first = world.begin().await;
+    let second = world.refresh(token(&first)).await.unwrap();
+    clock.advance(Duration::from_secs(60));
+    let client = "web".parse().unwrap();
+    let (binding, narrowed) = (home(), Narrowed::default());
+    let asked = |token| Refresh {
+        token,
+        client: &client,
+        binding: &binding,
+        narrowed: &narrowed,
+        rotates: false,
+    };
+    let refresh = async |token| {
+        world.families.refresh(&world.realm, &asked(token), &super::world::Anybody).await
+    };
+    assert!(refresh(token(&second)).await.is_ok());
+    let reused = refresh(token(&first)).await.unwrap_err();
+    assert_eq!(reused, RefreshRefused::Verdict(Verdict::Reused));
+    assert!(refresh(token(&second)).await.is_err());
 }
 
 #[tokio::test]
@@ -184,12 +239,24 @@ async fn forged_altered_and_foreign_tokens_are_orphans_and_end_nothing() {
         assert_eq!(world.refresh(bad).await.unwrap_err(), Verdict::Orphan.into(), "{bad}");
     }
     let client = "other".parse().unwrap();
-    let asked = Refresh { token: text, client: &client, binding: &home(), scope: None };
+    let asked = Refresh {
+        token: text,
+        client: &client,
+        binding: &home(),
+        narrowed: &Narrowed::default(),
+        rotates: true,
+    };
     let foreign = world.families.refresh(&world.realm, &asked, &super::world::Anybody).await;
     assert_eq!(foreign.unwrap_err(), Verdict::Orphan.into());
     let elsewhere = Realm::new("elsewhere").unwrap();
     let client = "web".parse().unwrap();
-    let asked = Refresh { token: text, client: &client, binding: &home(), scope: None };
+    let asked = Refresh {
+        token: text,
+        client: &client,
+        binding: &home(),
+        narrowed: &Narrowed::default(),
+        rotates: true,
+    };
     let other_realm = world.families.refresh(&elsewhere, &asked, &super::world::Anybody).await;
     assert_eq!(other_realm.unwrap_err(), Verdict::Orphan.into());
     assert!(world.refresh(text).await.is_ok());
@@ -219,7 +286,13 @@ async fn what_was_issued_under_other_permissions_is_not_given_again() {
     let first = world.begin().await;
     let (client, binding) = ("web".parse().unwrap(), home());
     let holder = Changing(AtomicU64::new(1));
-    let asked = Refresh { token: token(&first), client: &client, binding: &binding, scope: None };
+    let asked = Refresh {
+        token: token(&first),
+        client: &client,
+        binding: &binding,
+        narrowed: &Narrowed::default(),
+        rotates: true,
+    };
     world.families.refresh(&world.realm, &asked, &holder).await.unwrap();
     holder.0.store(2, Ordering::SeqCst);
     let again = world.families.refresh(&world.realm, &asked, &holder).await.unwrap_err();
@@ -232,7 +305,13 @@ async fn whoever_is_gone_is_refused_and_their_family_ended() {
     let (world, _) = World::in_memory().await;
     let first = world.begin().await;
     let (client, binding) = ("web".parse().unwrap(), home());
-    let asked = Refresh { token: token(&first), client: &client, binding: &binding, scope: None };
+    let asked = Refresh {
+        token: token(&first),
+        client: &client,
+        binding: &binding,
+        narrowed: &Narrowed::default(),
+        rotates: true,
+    };
     let gone = Changing(AtomicU64::new(0));
     for _ in 0..2 {
         let refused = world.families.refresh(&world.realm, &asked, &gone).await.unwrap_err();

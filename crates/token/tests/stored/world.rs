@@ -8,8 +8,8 @@ use tegata_core::{
 };
 use tegata_store::{FileCustody, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS};
 use tegata_token::{
-    Beginning, Binding, Families, Family, Holders, Indexes, Lifetimes, RefreshRefused, Revoker,
-    Roots, Scope, Standing, View,
+    Beginning, Binding, Families, Family, Holders, Indexes, Lifetimes, Narrowed, RefreshRefused,
+    Revoker, Roots, Scope, Standing, View,
     families::{Issue, Refresh},
     family::Granted,
 };
@@ -121,7 +121,13 @@ impl World {
         binding: &Binding,
     ) -> Result<Issue, RefreshRefused> {
         let client = "web".parse().unwrap();
-        let asked = Refresh { token, client: &client, binding, scope: None };
+        let asked = Refresh {
+            token,
+            client: &client,
+            binding,
+            narrowed: &Narrowed::default(),
+            rotates: true,
+        };
         self.families.refresh(&self.realm, &asked, &Anybody).await
     }
 
@@ -154,6 +160,7 @@ pub(crate) fn beginning() -> Beginning {
             acr: Some("aal1".into()),
             amr: vec!["pwd".into()],
             auth_time: 1,
+            ..Granted::default()
         },
         binding: home(),
         authority: 1,
