@@ -11,9 +11,11 @@ use tegata_token::{Algorithm, Jwk, Scope};
 use crate::redirect::RedirectUri;
 
 mod clients;
+mod profile;
 mod registration;
 
 pub use clients::{ClientChanged, Clients, NotRegistered};
+pub use profile::Profile;
 pub use registration::{ClientMetadata, InvalidClient};
 
 /// Where clients are stored.
@@ -60,6 +62,24 @@ pub struct Client {
     /// Where it is told that a session has ended (OpenID Connect Back-Channel Logout 1.0 §2.2).
     #[serde(default)]
     pub backchannel_logout_uri: Option<String>,
+    /// What signed answers to its authorization requests are signed with (JARM §3).
+    #[serde(default = "rs256")]
+    pub response_alg: Algorithm,
+    /// Whether it must push its authorization requests (RFC 9126 §6).
+    #[serde(default)]
+    pub require_pushed: bool,
+    /// Whether it must sign its authorization requests (RFC 9101 §10.5).
+    #[serde(default)]
+    pub require_signed_request: bool,
+    /// What it must sign them with, where that was registered.
+    #[serde(default)]
+    pub request_object_alg: Option<Algorithm>,
+    /// The security profile that it keeps, beyond what all clients do.
+    #[serde(default)]
+    pub profile: Option<Profile>,
+    /// The types of authorization details that it may ask for (RFC 9396 §10).
+    #[serde(default)]
+    pub details_types: BTreeSet<String>,
     /// Its logo, shown on the sign-in page.
     pub logo_uri: Option<String>,
     /// Its privacy policy, linked on the sign-in page.
@@ -90,6 +110,11 @@ impl Client {
     pub fn may_use(&self, grant: GrantType) -> bool {
         self.grant_types.contains(&grant)
     }
+}
+
+/// What records say nothing of that were written before there was a choice.
+const fn rs256() -> Algorithm {
+    Algorithm::Rs256
 }
 
 /// How a client proves itself at the token endpoint (RFC 7591 §2, OpenID Connect Core §9).

@@ -23,6 +23,9 @@ pub enum Code {
     InvalidScope,
     /// The resource or audience is unknown, or not for this client.
     InvalidTarget,
+    /// The authorization details are malformed, of an unknown type, or wider than they may be
+    /// (RFC 9396 §5).
+    InvalidAuthorizationDetails,
     /// The person said no.
     AccessDenied,
     /// `prompt=none`, and nobody is signed in.
@@ -33,9 +36,9 @@ pub enum Code {
     InteractionRequired,
     /// Nobody can be authenticated as strongly as was asked for (RFC 9470 §5).
     UnmetAuthenticationRequirements,
-    /// Request objects are not offered.
-    RequestNotSupported,
-    /// Request objects by reference are not offered.
+    /// The request object is none of the client's, or does not count (RFC 9101 §6.2).
+    InvalidRequestObject,
+    /// The request object is to be fetched from somewhere, which is not offered.
     RequestUriNotSupported,
     /// Something is away that is needed.
     TemporarilyUnavailable,
@@ -54,12 +57,13 @@ impl Code {
             Self::UnsupportedResponseType => "unsupported_response_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::InvalidAuthorizationDetails => "invalid_authorization_details",
             Self::AccessDenied => "access_denied",
             Self::LoginRequired => "login_required",
             Self::ConsentRequired => "consent_required",
             Self::InteractionRequired => "interaction_required",
             Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
-            Self::RequestNotSupported => "request_not_supported",
+            Self::InvalidRequestObject => "invalid_request_object",
             Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
         }

@@ -15,6 +15,7 @@ use crate::{
 pub mod client_credentials;
 pub mod code;
 pub mod exchange;
+pub(crate) mod narrowing;
 pub mod refresh;
 
 impl Provider {
@@ -39,7 +40,18 @@ impl Provider {
             let description = "the client is not registered for this grant_type";
             return Err(OAuthError::new(Code::UnauthorizedClient, description).into());
         }
-        let binding = if client.is_public() { place } else { &Binding::Client };
+        let shows_key = matches!(place, Binding::Key(_));
+        if client.needs_sender_constraint() && !shows_key {
+            let description = "the client's tokens must be bound to a key, and none was shown";
+            return Err(OAuthError::request(description).into());
+        }
+        let binding = if client.is_public() || shows_key { place } else { &Binding::Client };
+        let details = params.get("authorization_details").is_some();
+        if details && !matches!(grant, GrantType::AuthorizationCode | GrantType::RefreshToken) {
+            let description = "authorization_details are not offered for this grant_type";
+            let code = Code::InvalidAuthorizationDetails;
+            return Err(OAuthError::new(code, description).into());
+        }
         match grant {
             GrantType::AuthorizationCode => self.redeem(client, params, binding).await,
             GrantType::RefreshToken => self.refresh(client, params, binding).await,

@@ -83,10 +83,14 @@ impl Provider {
             // A password is all that there is yet: whoever asks for more would be asked for ever.
             let levels = |value: &&String| value.starts_with("aal");
             let mut asked = request.acr_values.iter().filter(levels).peekable();
-            if asked.peek().is_some() && !asked.any(|value| value == STRONGEST) {
+            let offered = |value: &String| value == STRONGEST;
+            let essential = &request.essential_acr;
+            if (asked.peek().is_some() && !asked.any(offered))
+                || (!essential.is_empty() && !essential.iter().any(offered))
+            {
                 return refuse(
                     Code::UnmetAuthenticationRequirements,
-                    "the authentication that acr_values asks for is not offered",
+                    "the authentication that acr_values or claims asks for is not offered",
                 );
             }
             return if prompt.none {
@@ -98,9 +102,11 @@ impl Provider {
                 Ok(Next::SignIn)
             };
         };
+        // Authorization details are of this request alone: nobody has agreed to them before.
         let must_ask = prompt.consent
+            || (client.asks_consent && !request.details.is_empty())
             || (client.asks_consent
-                && !self.has_consent(&who.user, client, &request.scope).await?);
+                && !self.has_consent(&who.user, client, &request.asked_of_person()).await?);
         if said.consented || !must_ask {
             Ok(Next::Answer)
         } else if prompt.none {
@@ -117,7 +123,9 @@ impl Provider {
         // Of our own levels, only one that was reached counts; other words are wishes (RFC 9470 §4).
         let levels = |value: &&String| value.starts_with("aal");
         let mut asked = request.acr_values.iter().filter(levels).peekable();
-        let weak = asked.peek().is_some() && !asked.any(|value| *value == who.acr);
+        let essential = &request.essential_acr;
+        let weak = (asked.peek().is_some() && !asked.any(|value| *value == who.acr))
+            || !(essential.is_empty() || essential.contains(&who.acr));
         let age = self.node().now().since(who.auth_time).as_secs();
         let old =
             request.max_age.is_some_and(|max_age| age > max_age && who.auth_time < request.at);

@@ -3,16 +3,17 @@
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tegata_core::{SessionId, StoreError};
 use tegata_identity::User;
 use tegata_token::{
-    Algorithm, Audience, Claims, StatusIndex,
+    Algorithm, Audience, Claims, Details, StatusIndex,
     claims::{Status, StatusEntry},
     families::Issue,
     jws,
 };
 
-use crate::{client::Client, error::Refused, provider::Provider};
+use crate::{client::Client, error::Refused, provider::Provider, request::claims};
 
 /// The answer of the token endpoint (RFC 6749 §5.1).
 #[derive(Clone, Serialize)]
@@ -32,12 +33,15 @@ pub struct TokenAnswer {
     /// What the access token may be used for.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub scope: String,
+    /// What the access token may be used for in detail (RFC 9396 §7).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization_details: Option<Details>,
     /// What kind of token an exchange gave (RFC 8693 §2.2.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issued_token_type: Option<&'static str>,
     /// All tokens of an exchange for several audiences, by audience.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokens: Option<serde_json::Map<String, serde_json::Value>>,
+    pub tokens: Option<Map<String, Value>>,
 }
 
 impl std::fmt::Debug for TokenAnswer {
@@ -66,16 +70,21 @@ struct IdClaims<'a> {
     amr: &'a [String],
     at_hash: String,
     sid: &'a str,
+    /// Claims about the person, as the request asked for them alone.
+    #[serde(flatten)]
+    asked: Map<String, Value>,
 }
 
-/// What an ID token says that its family does not.
-#[derive(Debug)]
-pub struct IdTokenAsked<'a> {
-    /// What the authorization request said, to be said again.
+/// What a request asked for in its ID token.
+#[derive(Debug, Clone, Copy)]
+pub struct ForIdToken<'a> {
+    /// Given back as it is.
     pub nonce: Option<&'a str>,
     /// The session that the person signed in with. A family of `offline_access` outlives it, and its
     /// client must know all the same which session it is told of that has ended.
     pub session: &'a SessionId,
+    /// Claims about the person.
+    pub claims: &'a [String],
 }
 
 impl Provider {
@@ -94,7 +103,7 @@ impl Provider {
         let claims = Claims {
             iss: self.issuer().to_owned(),
             sub: family.user.as_str().to_owned(),
-            aud: Audience(family.grant.audience.clone()),
+            aud: Audience(family.audience()),
             exp: family.access.exp,
             iat: family.access.iat,
             nbf: Some(family.access.iat),
@@ -107,6 +116,7 @@ impl Provider {
             acr: family.grant.acr.clone(),
             amr: family.grant.amr.clone(),
             auth_time: Some(family.grant.auth_time),
+            authorization_details: family.details(),
             status: Some(self.status(family.access.status)),
             ..Claims::default()
         };
@@ -120,9 +130,10 @@ impl Provider {
     pub fn id_token(
         &self,
         issue: &Issue,
+        person: &User,
         client: &Client,
         access_token: &str,
-        asked: &IdTokenAsked<'_>,
+        asked: ForIdToken<'_>,
     ) -> Result<String, Refused> {
         let family = &issue.family;
         // at_hash: the left half of the digest that the algorithm names; all of ours are of 256
@@ -145,6 +156,7 @@ impl Provider {
             amr: &family.grant.amr,
             at_hash,
             sid: asked.session.as_str(),
+            asked: claims::about(person, asked.claims),
         };
         let json = serde_json::to_vec(&claims).unwrap_or_default();
         self.sign(client.id_token_alg, "JWT", &json)

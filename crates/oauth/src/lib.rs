@@ -47,7 +47,7 @@ pub use issue::TokenAnswer;
 pub use notice::Question;
 pub use params::Params;
 pub use provider::{Access, Asking, Config, LiveSessions, Parts, Provider, Targets};
-pub use request::{AuthorizationRequest, NotAuthorized, Redirect, Unsafe};
+pub use request::{AuthorizationRequest, NotAuthorized, Pushed, Redirect, ResponseMode, Unsafe};
 
 use tegata_core::Kind;
 

@@ -6,6 +6,7 @@ use tegata_token::Algorithm;
 use crate::{
     client::{AuthMethod, GrantType},
     provider::Provider,
+    request::ResponseMode,
 };
 
 impl Provider {
@@ -22,6 +23,8 @@ impl Provider {
         json!({
             "issuer": issuer,
             "authorization_endpoint": at("/oauth2/authorize"),
+            "pushed_authorization_request_endpoint": at("/oauth2/par"),
+            "require_pushed_authorization_requests": false,
             "token_endpoint": at("/oauth2/token"),
             "introspection_endpoint": at("/oauth2/introspect"),
             "revocation_endpoint": at("/oauth2/revoke"),
@@ -30,11 +33,14 @@ impl Provider {
             "jwks_uri": at("/.well-known/jwks.json"),
             "scopes_supported": ["openid", "profile", "email", "roles", "offline_access"],
             "response_types_supported": ["code"],
-            "response_modes_supported": ["query"],
+            "response_modes_supported": ResponseMode::NAMES,
             "grant_types_supported": grants,
+            "authorization_details_types_supported": self.config().details_types,
             "acr_values_supported": ["aal1"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": algorithms,
+            "authorization_signing_alg_values_supported": algorithms,
+            "request_object_signing_alg_values_supported": algorithms,
             "token_endpoint_auth_methods_supported": methods,
             "token_endpoint_auth_signing_alg_values_supported": algorithms,
             "introspection_endpoint_auth_methods_supported": confidential,
@@ -47,8 +53,9 @@ impl Provider {
                 "sid", "preferred_username", "locale", "email", "email_verified", "roles",
             ],
             "claim_types_supported": ["normal"],
-            "claims_parameter_supported": false,
-            "request_parameter_supported": false,
+            "claims_parameter_supported": true,
+            "request_parameter_supported": true,
+            "require_signed_request_object": false,
             "request_uri_parameter_supported": false,
             "prompt_values_supported": ["none", "login", "consent", "select_account"],
             "ui_locales_supported": ["en", "ja"],

@@ -1,6 +1,6 @@
 //! The provider of one realm: what its parts are.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use tegata_core::{
     BoxFuture, ClientId, Ephemeral, Epoch, Node, Realm, Records, SessionId, StoreError,
@@ -22,6 +22,8 @@ pub struct Config {
     pub audience: String,
     /// How long a code can be redeemed: 60 s.
     pub code_lifetime: Duration,
+    /// How long a pushed request waits for its browser: 60 s.
+    pub pushed_lifetime: Duration,
     /// How long an authorization request may take a person: 1,800 s.
     pub request_lifetime: Duration,
     /// How long an access token of a client lives: 900 s.
@@ -34,6 +36,8 @@ pub struct Config {
     pub longest_chain: usize,
     /// How long verifiers may keep the key set: 300 s.
     pub jwks_max_age: Duration,
+    /// The types of authorization details that services understand (RFC 9396 §10): none.
+    pub details_types: BTreeSet<String>,
 }
 
 impl Default for Config {
@@ -42,12 +46,14 @@ impl Default for Config {
             issuer: "http://localhost:8000".to_owned(),
             audience: "http://localhost:8080".to_owned(),
             code_lifetime: Duration::from_secs(60),
+            pushed_lifetime: Duration::from_secs(60),
             request_lifetime: Duration::from_secs(1800),
             access_lifetime: Duration::from_secs(900),
             service_lifetime: Duration::from_secs(60),
             exchanged_lifetime: Duration::from_secs(300),
             longest_chain: 4,
             jwks_max_age: Duration::from_secs(300),
+            details_types: BTreeSet::new(),
         }
     }
 }

@@ -2,16 +2,27 @@
 
 use serde::{Deserialize, Serialize};
 use tegata_core::{ClientId, StoreError, Timestamp};
-use tegata_token::{Scope, hint::IdTokenHint};
+use tegata_token::{Details, Scope, hint::IdTokenHint};
 
 use crate::{
     client::{Client, GrantType},
     error::{Code, OAuthError, Refused},
+    grant::narrowing,
     params::Params,
     pkce::Challenge,
     provider::{Access, Provider},
-    redirect::with_query,
 };
+
+mod answer;
+pub(crate) mod claims;
+mod object;
+mod pushed;
+
+pub use answer::{Redirect, ResponseMode};
+pub use claims::{AskedClaims, ClaimsParameter};
+pub use pushed::{PUSHED, Pushed};
+
+use answer::Way;
 
 /// The longest `state` and `nonce`: requests wait in the store for people.
 const LONGEST: usize = 2048;
@@ -53,6 +64,19 @@ pub struct AuthorizationRequest {
     /// (OpenID Connect Core §3.1.2.2).
     #[serde(default)]
     pub subject: Option<String>,
+    /// How the answer travels.
+    #[serde(default)]
+    pub response_mode: ResponseMode,
+    /// What the access token may be used for in detail.
+    #[serde(default)]
+    pub details: Details,
+    /// The claims that were asked for alone.
+    #[serde(default)]
+    pub claims: AskedClaims,
+    /// How strongly the person must have been authenticated, or the client wants no answer: one of
+    /// these, whatever they mean (OpenID Connect Core §5.5.1.1).
+    #[serde(default)]
+    pub essential_acr: Vec<String>,
 }
 
 /// What the person must, or must not, be asked (OpenID Connect Core §3.1.2.1).
@@ -86,24 +110,8 @@ pub enum Unsafe {
     RedirectUri,
     /// The request cannot be read.
     Malformed(&'static str),
-}
-
-/// Where a browser is sent.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Redirect(String);
-
-impl Redirect {
-    /// The address, with everything it carries. It may hold a code: not for logs.
-    #[must_use]
-    pub fn address(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Redirect {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Redirect({}?…)", self.0.split('?').next().unwrap_or_default())
-    }
+    /// There is no pushed request of this name for this client, or it has been used.
+    Expired,
 }
 
 impl From<StoreError> for NotAuthorized {
@@ -113,17 +121,13 @@ impl From<StoreError> for NotAuthorized {
 }
 
 impl AuthorizationRequest {
-    /// The answer that carries `parameters`, the state and the issuer (RFC 9207).
+    /// What a person is asked for: the scope, and what single claims come to.
     #[must_use]
-    pub fn answer(&self, issuer: &str, parameters: &[(&str, &str)]) -> Redirect {
-        answer(&self.redirect_uri, self.state.as_deref(), issuer, parameters)
-    }
-
-    /// The answer that carries an error.
-    #[must_use]
-    pub fn refuse(&self, issuer: &str, error: &OAuthError) -> Redirect {
-        let description = error.description;
-        self.answer(issuer, &[("error", error.code.name()), ("error_description", description)])
+    pub fn asked_of_person(&self) -> Scope {
+        let mut all: Vec<_> = self.scope.values().collect();
+        all.extend(self.claims.implied());
+        // Of valid values, and few more than there were.
+        Scope::new(&all.join(" ")).unwrap_or_else(|_| self.scope.clone())
     }
 
     /// Whether tokens are asked for that outlive the browser session.
@@ -134,7 +138,8 @@ impl AuthorizationRequest {
 }
 
 impl Provider {
-    /// Reads an authorization request.
+    /// Reads an authorization request, in whichever form it comes: as parameters, in a request
+    /// object (RFC 9101), or pushed before (RFC 9126).
     ///
     /// # Errors
     /// [`NotAuthorized`].
@@ -147,42 +152,58 @@ impl Provider {
         let client = client.ok_or(page(Unsafe::Client))?;
         let found = self.clients().load(self.realm(), &client).await?;
         let client = found.ok_or(page(Unsafe::Client))?.value;
-        let named = params.get("redirect_uri");
-        let redirect_uri = match (named, client.redirect_uris.as_slice()) {
-            (Some(asked), all) if all.iter().any(|uri| uri.allows(asked)) => asked.to_owned(),
-            // OAuth 2.1 lets a client leave its only one out; OpenID Connect Core §3.1.2.1 does not.
-            (None, [only]) if !asks_openid(params) => only.as_str().to_owned(),
-            _ => return Err(page(Unsafe::RedirectUri)),
-        };
-        // One that is too long for us is too long for a redirect.
-        let state = params.get("state").filter(|state| state.len() <= LONGEST);
-        match self.parameters(params, &client, &redirect_uri).await {
-            Ok(request) => Ok((request, client)),
-            Err(Refused::Store(error)) => Err(error.into()),
-            Err(Refused::OAuth(error)) => {
-                let carried =
-                    [("error", error.code.name()), ("error_description", error.description)];
-                let redirect = answer(&redirect_uri, state, self.issuer(), &carried);
-                Err(NotAuthorized::Redirect(redirect))
+        let told = |params: &Params, refused| self.told(params, &client, refused);
+        if let Some(uri) = params.get("request_uri") {
+            if let Err(error) = check_reference(params, uri) {
+                return Err(told(params, error.into()));
             }
+            let pushed = self.pushed(uri, &client).await?;
+            return Ok((pushed.ok_or(page(Unsafe::Expired))?, client));
+        }
+        if client.require_pushed {
+            let error = OAuthError::request("the client must push its requests");
+            return Err(told(params, error.into()));
+        }
+        let unpacked = self.unpacked(params, &client);
+        let unpacked = unpacked.map_err(|error| told(params, error.into()))?;
+        match self.read(&unpacked, &client).await {
+            Ok(request) => Ok((request, client)),
+            Err(refused) => Err(told(&unpacked, refused)),
         }
     }
 
-    async fn parameters(
+    /// How a refusal is told: to the client, where its request names an address of its own; else on
+    /// a page.
+    fn told(&self, params: &Params, client: &Client, refused: Refused) -> NotAuthorized {
+        let error = match refused {
+            Refused::Store(error) => return error.into(),
+            Refused::OAuth(error) => error,
+        };
+        let Some(uri) = redirect_uri(params, client) else {
+            return NotAuthorized::Page(Unsafe::RedirectUri);
+        };
+        let way = Way {
+            client: &client.id,
+            uri,
+            // One that is too long for us is too long for a redirect.
+            state: params.get("state").filter(|state| state.len() <= LONGEST),
+            mode: ResponseMode::read(params, client, uri).unwrap_or_default(),
+        };
+        match self.send_error(&way, &error) {
+            Ok(redirect) => NotAuthorized::Redirect(redirect),
+            Err(refused) => NotAuthorized::Refused(refused),
+        }
+    }
+
+    /// Reads the parameters that count.
+    async fn read(
         &self,
         params: &Params,
         client: &Client,
-        redirect_uri: &str,
     ) -> Result<AuthorizationRequest, Refused> {
         let error = OAuthError::new;
-        if params.get("request").is_some() {
-            let description = "request objects are not supported";
-            return Err(error(Code::RequestNotSupported, description).into());
-        }
-        if params.get("request_uri").is_some() {
-            let description = "request_uri is not supported";
-            return Err(error(Code::RequestUriNotSupported, description).into());
-        }
+        let redirect_uri = redirect_uri(params, client)
+            .ok_or(OAuthError::request("redirect_uri is not one of the client's"))?;
         match params.get("response_type") {
             Some("code") => {}
             Some(_) => {
@@ -194,9 +215,6 @@ impl Provider {
         if !client.may_use(GrantType::AuthorizationCode) {
             let description = "the client is not registered for authorization_code";
             return Err(error(Code::UnauthorizedClient, description).into());
-        }
-        if params.get("response_mode").is_some_and(|mode| mode != "query") {
-            return Err(OAuthError::request("response_mode must be query").into());
         }
         let long = |name: &&str| params.get(name).is_some_and(|value| value.len() > LONGEST);
         if ["state", "nonce", "acr_values", "ui_locales"].iter().any(long) {
@@ -212,6 +230,13 @@ impl Provider {
             let values = params.get(name).unwrap_or_default().split(' ');
             values.filter(|value| !value.is_empty()).map(str::to_owned).collect()
         };
+        let details = narrowing::details(params)?.unwrap_or_default();
+        narrowing::check_types(&details, &self.config().details_types, client)?;
+        let asked = ClaimsParameter::read(params, client)?;
+        let mut subject = self.hinted(params)?;
+        if let Some(named) = asked.subject {
+            claims::join_subject(&mut subject, named)?;
+        }
         Ok(AuthorizationRequest {
             client: client.id.clone(),
             redirect_uri: redirect_uri.to_owned(),
@@ -223,11 +248,15 @@ impl Provider {
             challenge,
             prompt: prompt(params)?,
             max_age,
-            acr_values: words("acr_values"),
+            acr_values: [words("acr_values"), asked.acr].concat(),
             login_hint: params.get("login_hint").map(|hint| hint.chars().take(256).collect()),
             ui_locales: words("ui_locales"),
             at: self.node().now(),
-            subject: self.hinted(params)?,
+            subject,
+            details,
+            claims: asked.asked,
+            essential_acr: asked.essential_acr,
+            response_mode: ResponseMode::read(params, client, redirect_uri)?,
         })
     }
 
@@ -247,9 +276,11 @@ impl Provider {
         request: &AuthorizationRequest,
         client: &Client,
     ) -> Result<bool, StoreError> {
+        let known = &self.config().details_types;
         let stands = client.redirect_uris.iter().any(|uri| uri.allows(&request.redirect_uri))
             && client.may_use(GrantType::AuthorizationCode)
-            && client.scope.covers(&request.scope)
+            && client.scope.covers(&request.asked_of_person())
+            && narrowing::check_types(&request.details, known, client).is_ok()
             && (request.challenge.is_some() || !client.require_pkce);
         if !stands {
             return Ok(false);
@@ -277,14 +308,12 @@ impl Provider {
         client: &Client,
     ) -> Result<Vec<String>, Refused> {
         let mut audience: Vec<String> = Vec::new();
-        for asked in params.all("resource").chain(params.all("audience")) {
+        for asked in narrowing::targets(params)? {
             if !self.is_for(client, asked).await? {
                 let description = "the resource is not known, or not for this client";
                 return Err(OAuthError::new(Code::InvalidTarget, description).into());
             }
-            if !audience.iter().any(|known| known == asked) {
-                audience.push(asked.to_owned());
-            }
+            audience.push(asked.to_owned());
         }
         if audience.is_empty() {
             audience = if client.audiences.is_empty() {
@@ -330,9 +359,26 @@ fn asks_openid(params: &Params) -> bool {
     params.get("scope").is_some_and(|scope| scope.split(' ').any(|value| value == "openid"))
 }
 
-fn answer(uri: &str, state: Option<&str>, issuer: &str, parameters: &[(&str, &str)]) -> Redirect {
-    let mut carried = parameters.to_vec();
-    carried.extend(state.map(|state| ("state", state)));
-    carried.push(("iss", issuer));
-    Redirect(with_query(uri, &carried))
+/// Where the answer may go. `None`: what is asked for is not registered.
+fn redirect_uri<'a>(params: &'a Params, client: &'a Client) -> Option<&'a str> {
+    match (params.get("redirect_uri"), client.redirect_uris.as_slice()) {
+        (Some(asked), all) if all.iter().any(|uri| uri.allows(asked)) => Some(asked),
+        // OAuth 2.1 lets a client leave its only one out; OpenID Connect Core §3.1.2.1 does not, nor
+        // does FAPI 2.0 §5.3.2.2.
+        (None, [only]) if !asks_openid(params) && !client.is_fapi() => Some(only.as_str()),
+        _ => None,
+    }
+}
+
+/// Refuses a `request_uri` that is not the name of a pushed request: none is fetched (RFC 9101
+/// §10.4).
+fn check_reference(params: &Params, uri: &str) -> Result<(), OAuthError> {
+    if params.get("request").is_some() {
+        return Err(OAuthError::request("request and request_uri stand together"));
+    }
+    if pushed::is_pushed(uri) {
+        return Ok(());
+    }
+    let description = "request_uri is not that of a pushed request; none is fetched";
+    Err(OAuthError::new(Code::RequestUriNotSupported, description))
 }

@@ -1,9 +1,10 @@
 //! Userinfo (OpenID Connect Core §5.3).
 
 use serde_json::{Map, Value};
-use tegata_core::StoreError;
+use tegata_core::{StoreError, repository};
+use tegata_token::{Claims, Family};
 
-use crate::provider::Provider;
+use crate::{provider::Provider, request::claims};
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,31 +33,23 @@ impl Provider {
         if view.check(&verified).is_some() {
             return Err(NoUserinfo::InvalidToken);
         }
-        let claims = verified.claims();
-        if !claims.scope.contains("openid") {
+        let claims_of_token = verified.claims();
+        if !claims_of_token.scope.contains("openid") {
             return Err(NoUserinfo::InsufficientScope);
         }
-        let user = self.active_user(self.realm(), &claims.sub).await?;
+        let user = self.active_user(self.realm(), &claims_of_token.sub).await?;
         let user = user.ok_or(NoUserinfo::InvalidToken)?.value;
-        let mut info = Map::new();
-        info.insert("sub".to_owned(), claims.sub.as_str().into());
-        if claims.scope.contains("profile") {
-            info.insert("preferred_username".to_owned(), user.username.as_str().into());
-            if let Some(locale) = &user.locale {
-                info.insert("locale".to_owned(), locale.as_str().into());
-            }
-        }
-        if claims.scope.contains("email")
-            && let Some(email) = &user.email
-        {
-            info.insert("email".to_owned(), email.as_str().into());
-            // Nobody has been asked to prove it yet.
-            info.insert("email_verified".to_owned(), false.into());
-        }
-        if claims.scope.contains("roles") {
-            let roles: Vec<_> = user.roles.iter().map(|role| role.as_str()).collect();
-            info.insert("roles".to_owned(), roles.into());
-        }
+        let mut info = claims::in_scope(&user, &claims_of_token.scope);
+        info.extend(claims::about(&user, &self.asked_of_userinfo(claims_of_token).await?));
+        info.insert("sub".to_owned(), claims_of_token.sub.as_str().into());
         Ok(info)
+    }
+
+    /// The claims that were asked for alone when the token's grant was made (§5.5). The grant keeps
+    /// them, so that a token need not.
+    async fn asked_of_userinfo(&self, token: &Claims) -> Result<Vec<String>, StoreError> {
+        let Some(fid) = &token.fid else { return Ok(Vec::new()) };
+        let found = repository::load::<Family>(self.records(), self.realm(), fid).await?;
+        Ok(found.map(|found| found.value.grant.userinfo_claims).unwrap_or_default())
     }
 }

@@ -3,10 +3,17 @@
 #![cfg(test)]
 
 mod provider {
+    pub(crate) mod claims_parameter;
     pub(crate) mod clients;
     pub(crate) mod code;
+    pub(crate) mod details;
+    pub(crate) mod fapi;
     pub(crate) mod machine;
     pub(crate) mod meanwhile;
+    pub(crate) mod pushed;
+    pub(crate) mod request_object;
+    pub(crate) mod resource;
+    pub(crate) mod response;
     pub(crate) mod signals;
     pub(crate) mod world;
 }

@@ -46,6 +46,7 @@ pub(crate) struct Messages {
     pub(crate) scope_roles: &'static str,
     pub(crate) scope_offline: &'static str,
     pub(crate) scope_other: &'static str,
+    pub(crate) detail: &'static str,
     /// Around the origin that the answer goes to.
     pub(crate) answer_goes_to: (&'static str, &'static str),
 
@@ -67,6 +68,9 @@ pub(crate) struct Messages {
     pub(crate) unknown_browser: &'static str,
     /// Between a browser and its system.
     pub(crate) on_system: &'static str,
+
+    pub(crate) going_back: &'static str,
+    pub(crate) go_on: &'static str,
 
     pub(crate) cannot_continue: &'static str,
     pub(crate) unknown_client: &'static str,

@@ -1,10 +1,11 @@
-//! The endpoints for clients: RFC 6749, 7009, 7662, OpenID Connect.
+//! The endpoints for clients: RFC 6749, 7009, 7662, 9126, OpenID Connect.
 
 pub(crate) mod asked;
 pub(crate) mod authorize;
 pub(crate) mod consent;
 pub(crate) mod introspect;
 pub(crate) mod logout;
+pub(crate) mod par;
 pub(crate) mod revocations;
 pub(crate) mod revoke;
 pub(crate) mod token;

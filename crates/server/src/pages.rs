@@ -23,6 +23,7 @@ use crate::{
 };
 
 pub(crate) mod assets;
+pub(crate) mod back;
 pub(crate) mod home;
 pub(crate) mod login;
 pub(crate) mod trouble;

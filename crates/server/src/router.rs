@@ -89,6 +89,7 @@ fn for_all_origins() -> Router<App> {
         .route("/.well-known/jwks.json", get(well_known::jwks))
         .route("/.well-known/ssf-configuration", get(signals::configuration))
         .route("/status-lists/{id}", get(status_lists::list))
+        .route("/oauth2/par", post(oauth2::par::par))
         .route("/oauth2/token", post(oauth2::token::token))
         .route("/oauth2/revoke", post(oauth2::revoke::revoke))
         .route("/oauth2/userinfo", get(oauth2::userinfo::userinfo).post(oauth2::userinfo::userinfo))

@@ -169,6 +169,7 @@ impl App {
                 acr: session.standing.acr.clone(),
                 amr: session.standing.amr.clone(),
                 auth_time: session.standing.auth_time,
+                ..Granted::default()
             },
             binding: caller.place(),
             authority: user.authority,

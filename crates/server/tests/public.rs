@@ -10,6 +10,7 @@ mod public {
     pub(crate) mod browser_api;
     pub(crate) mod clients;
     pub(crate) mod flow;
+    pub(crate) mod front;
     pub(crate) mod hostile;
     pub(crate) mod logout;
     pub(crate) mod pages;

@@ -406,6 +406,8 @@ fn provider_config(config: &Config) -> tegata_oauth::Config {
         issuer: config.issuer(),
         audience: config.audience(),
         code_lifetime: config.tokens.code_lifetime.get(),
+        pushed_lifetime: config.tokens.pushed_lifetime.get(),
+        details_types: config.tokens.authorization_details_types.clone(),
         access_lifetime: config.tokens.access_lifetime.get(),
         service_lifetime: config.tokens.service_lifetime.get(),
         exchanged_lifetime: config.tokens.exchanged_lifetime.get(),

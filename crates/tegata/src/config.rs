@@ -4,7 +4,7 @@
 //! error that names the nearest one: a setting that is silently ignored is how limits get lost.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -297,7 +297,12 @@ impl Default for Keys {
 impl Keys {
     /// What tokens are signed with where nobody says otherwise: what every verifier must know
     /// (`OpenID Connect Core` §15.1), or else the first that there are keys for.
-    pub(crate) fn usual(&self) -> Algorithm {
+    pub(crate) fn usual(&self, fapi: bool) -> Algorithm {
+        if fapi {
+            // FAPI 2.0 §5.4.1 rules RS256 out; there always is an ES256 key.
+            let allowed = self.algorithms.iter().find(|it| **it != Algorithm::Rs256);
+            return allowed.copied().unwrap_or(Algorithm::Es256);
+        }
         let required = Some(&Algorithm::Rs256).filter(|it| self.algorithms.contains(it));
         required.or(self.algorithms.first()).copied().unwrap_or(Algorithm::Rs256)
     }
@@ -317,10 +322,14 @@ pub(crate) struct Tokens {
     pub(crate) reuse_window: Span,
     /// An authorization code.
     pub(crate) code_lifetime: Span,
+    /// A pushed authorization request.
+    pub(crate) pushed_lifetime: Span,
     /// A token of one service for another.
     pub(crate) service_lifetime: Span,
     /// A token that was exchanged.
     pub(crate) exchanged_lifetime: Span,
+    /// The types of authorization details that services understand.
+    pub(crate) authorization_details_types: BTreeSet<String>,
 }
 
 impl Default for Tokens {
@@ -331,8 +340,10 @@ impl Default for Tokens {
             refresh_absolute: Span::secs(30 * 86_400),
             reuse_window: Span::secs(10),
             code_lifetime: Span::secs(60),
+            pushed_lifetime: Span::secs(60),
             service_lifetime: Span::secs(60),
             exchanged_lifetime: Span::secs(300),
+            authorization_details_types: BTreeSet::new(),
         }
     }
 }

@@ -191,7 +191,7 @@ fn public(
         proxies: Proxies { trusted, forwarded_by },
         limits,
         browser: BrowserClient {
-            algorithm: composed.config.keys.usual(),
+            algorithm: composed.config.keys.usual(false),
             ..BrowserClient::default()
         },
         ..tegata_server::Config::default()

@@ -368,7 +368,11 @@ impl<'de> Visitor<'de> for ClaimsVisitor {
                 "acr" => claims.acr = Some(map.next_value()?),
                 "amr" => claims.amr = map.next_value()?,
                 "permissions" => claims.permissions = Some(map.next_value()?),
-                "authorization_details" => claims.authorization_details = Some(map.next_value()?),
+                "authorization_details" => {
+                    let details = Details::parse(map.next_value::<&RawValue>()?.get());
+                    let details = details.map_err(|error| A::Error::custom(error.0))?;
+                    claims.authorization_details = Some(details);
+                }
                 "original_jti" => claims.original_jti = Some(map.next_value()?),
                 "status" => claims.status = Some(strict::nested(map.next_value::<&RawValue>()?)?),
                 "cnf" => claims.cnf = Some(strict::nested(map.next_value::<&RawValue>()?)?),

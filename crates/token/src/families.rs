@@ -194,23 +194,6 @@ pub trait Holders: Send + Sync {
     ) -> BoxFuture<'a, Result<Standing, StoreError>>;
 }
 
-impl Issue {
-    /// Whom the access token is for.
-    #[must_use]
-    pub fn audience(&self) -> Vec<String> {
-        let (access, grant) = (&self.family.access, &self.family.grant);
-        access.audience.as_ref().unwrap_or(&grant.audience).clone()
-    }
-
-    /// What the access token may be used for in detail, where anything is said.
-    #[must_use]
-    pub fn details(&self) -> Option<Details> {
-        let (access, grant) = (&self.family.access, &self.family.grant);
-        let details = access.details.as_ref().unwrap_or(&grant.details);
-        (!details.is_empty()).then(|| details.clone())
-    }
-}
-
 impl Families {
     /// The families in `records`, of this epoch. `roots` are those of the purpose `refresh`.
     #[must_use]

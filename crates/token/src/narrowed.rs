@@ -1,6 +1,10 @@
 //! What an access token says that is less than what was granted.
 
-use crate::{claims::Scope, details::Details, family::Granted};
+use crate::{
+    claims::Scope,
+    details::Details,
+    family::{Family, Granted},
+};
 
 /// What a token request asks for, where it is not all. What is `None` is all that was granted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,5 +49,20 @@ impl Narrowed {
             return Err(Wider::Details);
         }
         Ok(())
+    }
+}
+
+impl Family {
+    /// Whom the current access token is for.
+    #[must_use]
+    pub fn audience(&self) -> Vec<String> {
+        self.access.audience.as_ref().unwrap_or(&self.grant.audience).clone()
+    }
+
+    /// What the current access token may be used for in detail, where anything is said.
+    #[must_use]
+    pub fn details(&self) -> Option<Details> {
+        let details = self.access.details.as_ref().unwrap_or(&self.grant.details);
+        (!details.is_empty()).then(|| details.clone())
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tegata_core::{ClientId, Timestamp};
 use tegata_token::{Algorithm, Jwk, Scope, VerifyingKey};
 
-use super::{AuthMethod, Client, GrantType};
+use super::{AuthMethod, Client, GrantType, Profile};
 use crate::{backchannel, redirect::RedirectUri};
 
 /// A client as it is declared, in configuration or through administration.
@@ -48,6 +48,19 @@ pub struct ClientMetadata {
     pub backchannel_logout_uri: Option<String>,
     /// Whether it needs to be told which session: it always is.
     pub backchannel_logout_session_required: bool,
+    /// What signed answers to its authorization requests are signed with; what its ID tokens are if
+    /// nothing is said.
+    pub authorization_signed_response_alg: Option<Algorithm>,
+    /// Whether it must push its authorization requests.
+    pub require_pushed_authorization_requests: bool,
+    /// Whether it must sign its authorization requests.
+    pub require_signed_request_object: bool,
+    /// What it signs its authorization requests with; any of its keys if nothing is said.
+    pub request_object_signing_alg: Option<Algorithm>,
+    /// The types of authorization details that it may ask for.
+    pub authorization_details_types: BTreeSet<String>,
+    /// The security profile that it keeps.
+    pub profile: Option<Profile>,
     /// Its logo.
     pub logo_uri: Option<String>,
     /// Its privacy policy.
@@ -120,6 +133,12 @@ impl ClientMetadata {
         if auth == AuthMethod::PrivateKeyJwt && keys.is_empty() {
             return Err(invalid("`private_key_jwt` needs `jwks`".to_owned()));
         }
+        self.check_profile(auth, &keys).map_err(invalid)?;
+        self.check_request_objects(&keys).map_err(|rule| invalid(rule.to_owned()))?;
+        if self.authorization_details_types.iter().any(|it| !(1..=128).contains(&it.len())) {
+            let rule = "a type of `authorization_details_types` has 1 to 128 bytes";
+            return Err(invalid(rule.to_owned()));
+        }
         for uri in [&self.logo_uri, &self.policy_uri, &self.tos_uri].into_iter().flatten() {
             if !uri.starts_with("https://") && !uri.starts_with('/') {
                 return Err(invalid(format!("`{uri}` must begin with `https://`")));
@@ -129,6 +148,8 @@ impl ClientMetadata {
         let backchannel_logout_uri = backchannel_logout_uri.map(backchannel::address).transpose();
         let backchannel_logout_uri =
             backchannel_logout_uri.map_err(|rule| invalid(rule.to_owned()))?;
+        let usual = self.usual_algorithm();
+        let id_token_alg = self.id_token_signed_response_alg.unwrap_or(usual);
         Ok(Client {
             name: self.client_name.clone().unwrap_or_else(|| self.client_id.clone()),
             id,
@@ -144,14 +165,33 @@ impl ClientMetadata {
             may_introspect: self.may_introspect,
             require_pkce,
             asks_consent: self.asks_consent.unwrap_or(true),
-            access_token_alg: self.access_token_signed_response_alg.unwrap_or(Algorithm::Rs256),
-            id_token_alg: self.id_token_signed_response_alg.unwrap_or(Algorithm::Rs256),
             backchannel_logout_uri,
+            access_token_alg: self.access_token_signed_response_alg.unwrap_or(usual),
+            id_token_alg,
+            response_alg: self.authorization_signed_response_alg.unwrap_or(id_token_alg),
+            require_pushed: self.require_pushed_authorization_requests || self.is_fapi(),
+            details_types: self.authorization_details_types.clone(),
+            require_signed_request: self.require_signed_request_object,
+            request_object_alg: self.request_object_signing_alg,
+            profile: self.profile,
             logo_uri: self.logo_uri.clone(),
             policy_uri: self.policy_uri.clone(),
             tos_uri: self.tos_uri.clone(),
             created: now,
         })
+    }
+
+    fn check_request_objects(&self, keys: &[Jwk]) -> Result<(), &'static str> {
+        if self.require_signed_request_object && keys.is_empty() {
+            return Err("`require_signed_request_object` needs `jwks`");
+        }
+        let signs = |wanted| keys.iter().any(|key| key.alg == Some(wanted));
+        match self.request_object_signing_alg {
+            Some(wanted) if !signs(wanted) => {
+                Err("no key of `jwks` is of the `request_object_signing_alg`")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn auth(&self) -> Result<AuthMethod, &'static str> {
@@ -171,7 +211,7 @@ impl ClientMetadata {
             .map(|jwk| {
                 let mut jwk = jwk.clone();
                 jwk.alg = jwk.alg.or(match jwk.kty.as_str() {
-                    "RSA" => Some(Algorithm::Rs256),
+                    "RSA" => Some(self.usual_rsa()),
                     "EC" => Some(Algorithm::Es256),
                     _ => Some(Algorithm::EdDsa),
                 });

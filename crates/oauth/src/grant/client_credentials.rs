@@ -79,6 +79,7 @@ impl Provider {
             refresh_token: None,
             id_token: None,
             scope: scope.as_str().to_owned(),
+            authorization_details: None,
             issued_token_type: None,
             tokens: None,
         })

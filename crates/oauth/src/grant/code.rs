@@ -4,6 +4,8 @@
 //! began, in the batch that begins the family. So a code works once, whoever presents it how often
 //! at once, and a replay always finds what to take back.
 
+use std::time::Duration;
+
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -11,18 +13,19 @@ use tegata_core::{
     Batch, ClientId, CommitRefused, Epoch, Expect, FamilyId, Kind, Lifetime, Secret, SessionId,
     StoreError, Stored, Timestamp, UserId, Versioned, id::expiry_day, port::Change, repository,
 };
-use tegata_token::{Beginning, Binding, Claims, Order, Scope, family::Granted};
+use tegata_token::{Beginning, Binding, Claims, Details, Narrowed, Order, Scope, family::Granted};
 
 use crate::{
     backchannel::RelyingParty,
     client::Client,
     error::{Code, OAuthError, Refused},
+    grant::narrowing,
     interaction::SignedIn,
-    issue::{IdTokenAsked, TokenAnswer},
+    issue::{ForIdToken, TokenAnswer},
     params::Params,
     pkce::{self, Challenge},
     provider::Provider,
-    request::{AuthorizationRequest, Redirect},
+    request::{AskedClaims, AuthorizationRequest, Redirect},
 };
 
 /// Where codes are stored.
@@ -60,6 +63,19 @@ struct Open {
     auth_time: u64,
     issued: Timestamp,
     until: Timestamp,
+    #[serde(default)]
+    details: Details,
+    #[serde(default)]
+    claims: AskedClaims,
+}
+
+/// How long a code lives at most where its client keeps a profile (FAPI 2.0 §5.3.2.1, item 10).
+const LONGEST_OF_PROFILE: Duration = Duration::from_secs(60);
+
+impl Open {
+    fn until(&self, client: &Client) -> Timestamp {
+        if client.is_fapi() { self.until.min(self.issued + LONGEST_OF_PROFILE) } else { self.until }
+    }
 }
 
 impl Stored for CodeRecord {
@@ -80,6 +96,9 @@ impl Provider {
         request: &AuthorizationRequest,
         who: &SignedIn,
     ) -> Result<Redirect, Refused> {
+        if let Some(algorithm) = request.response_mode.signed {
+            self.check_signer(algorithm)?;
+        }
         // Not before the person was authenticated, which may be the second after a kill switch.
         let issued = self.node().now().max(who.auth_time);
         let until = issued + self.config().code_lifetime;
@@ -101,12 +120,14 @@ impl Provider {
             auth_time: who.auth_time.secs(),
             issued,
             until,
+            details: request.details.clone(),
+            claims: request.claims.clone(),
         };
         let key = key_of(code.expose()).unwrap_or_default();
         let record = CodeRecord { key, state: CodeState::Open(Box::new(open)) };
         let batch = Batch::new(self.realm().clone()).with(record.put(Expect::Absent));
         self.records().commit(batch).await?;
-        Ok(request.answer(self.issuer(), &[("code", code.expose())]))
+        self.answer_request(request, &[("code", code.expose())])
     }
 
     /// Redeems a code.
@@ -151,7 +172,7 @@ impl Provider {
         if open.client != client.id {
             return Err(wrong("the code was issued to another client").into());
         }
-        if self.node().now() >= open.until {
+        if self.node().now() >= open.until(client) {
             return Err(wrong("the code has expired").into());
         }
         match params.get("redirect_uri") {
@@ -163,6 +184,8 @@ impl Provider {
             }
             _ => {}
         }
+        // RFC 6749 §4.1.3 knows no `scope` here.
+        let narrowed = Narrowed { scope: None, ..narrowing::read(params)? };
         pkce::check(open.challenge.as_ref(), params.get("code_verifier"))?;
         // What the answer will be signed with: a code must not be used up for nothing.
         self.check_signer(client.access_token_alg)?;
@@ -184,12 +207,16 @@ impl Provider {
                 acr: Some(open.acr.clone()),
                 amr: open.amr.clone(),
                 auth_time: open.auth_time,
+                details: open.details.clone(),
+                userinfo_claims: open.claims.userinfo.clone(),
             },
             binding: binding.clone(),
             authority: user.value.authority,
             authorized: open.issued,
         };
-        let (issue, begins) = self.families().begin(self.realm(), beginning).await?;
+        narrowed.check(&beginning.grant, &open.scope).map_err(OAuthError::from)?;
+        let begun = self.families().begin_with(self.realm(), beginning, narrowed).await;
+        let (issue, begins) = begun?;
         let tombstone = CodeRecord {
             key: found.value.key.clone(),
             state: CodeState::Redeemed {
@@ -205,7 +232,11 @@ impl Provider {
             batch = batch.with(party);
         }
         self.records().commit(batch).await?;
-        let asked = IdTokenAsked { nonce: open.nonce.as_deref(), session: &open.session };
+        let asked = ForIdToken {
+            nonce: open.nonce.as_deref(),
+            session: &open.session,
+            claims: &open.claims.id_token,
+        };
         Ok(self.answer(client, &issue, &user.value, Some(asked))?)
     }
 

@@ -4,14 +4,15 @@ use parking_lot::Mutex;
 use tegata_core::{BoxFuture, Realm, StoreError, Versioned};
 use tegata_identity::User;
 use tegata_token::{
-    Binding, Claims, Family, Holders, RefreshRefused, Scope, Standing, Verdict,
+    Binding, Claims, Family, Holders, RefreshRefused, Standing, Verdict,
     families::{Issue, Refresh},
 };
 
 use crate::{
     client::Client,
     error::{Code, OAuthError, Refused},
-    issue::{IdTokenAsked, TokenAnswer},
+    grant::narrowing,
+    issue::{ForIdToken, TokenAnswer},
     params::Params,
     provider::{Asking, Provider},
 };
@@ -82,16 +83,14 @@ impl Provider {
         binding: &Binding,
     ) -> Result<TokenAnswer, Refused> {
         let token = params.require("refresh_token", "refresh_token is missing")?;
-        let malformed = |_| OAuthError::new(Code::InvalidScope, "scope is malformed");
-        let scope = params.get("scope").map(Scope::new).transpose().map_err(malformed)?;
-        let asked = Refresh { token, client: &client.id, binding, scope: scope.as_ref() };
+        let narrowed = narrowing::read(params)?;
+        let rotates = client.rotates();
+        let (client_id, narrowed) = (&client.id, &narrowed);
+        let asked = Refresh { token, client: client_id, binding, narrowed, rotates };
         match self.refreshed(client, &asked).await {
             Ok((issue, person)) => self.answer(client, &issue, &person, None),
             Err(RefreshRefused::Store(error)) => Err(error.into()),
-            Err(RefreshRefused::Scope) => {
-                let description = "scope is wider than what was granted";
-                Err(OAuthError::new(Code::InvalidScope, description).into())
-            }
+            Err(RefreshRefused::Wider(wider)) => Err(OAuthError::from(wider).into()),
             Err(RefreshRefused::Verdict(verdict)) => {
                 tracing::info!(client = %asked.client, verdict = verdict.name(), "refresh refused");
                 Err(OAuthError::new(Code::InvalidGrant, verdict.description()).into())
@@ -124,13 +123,15 @@ impl Provider {
         client: &Client,
         issue: &Issue,
         person: &User,
-        id_token: Option<IdTokenAsked<'_>>,
+        id_token: Option<ForIdToken<'_>>,
     ) -> Result<TokenAnswer, Refused> {
         let family = &issue.family;
         let access_token = self.access_token(issue, person, client)?;
         let openid = family.grant.scope.contains("openid");
         let id_token = match id_token {
-            Some(asked) if openid => Some(self.id_token(issue, client, &access_token, &asked)?),
+            Some(asked) if openid => {
+                Some(self.id_token(issue, person, client, &access_token, asked)?)
+            }
             _ => None,
         };
         let refreshes = client.may_use(crate::client::GrantType::RefreshToken);
@@ -141,6 +142,7 @@ impl Provider {
             refresh_token: refreshes.then(|| issue.refresh_token.expose().clone()),
             id_token,
             scope: family.access.scope.as_str().to_owned(),
+            authorization_details: family.details(),
             issued_token_type: None,
             tokens: None,
         })

@@ -304,7 +304,7 @@ async fn every_other_fault_is_told_to_the_client_with_its_state() {
         (vec![("prompt", "none login")], "invalid_request"),
         (vec![("prompt", "dance")], "invalid_request"),
         (vec![("max_age", "-1")], "invalid_request"),
-        (vec![("request", "eyJ")], "request_not_supported"),
+        (vec![("request", "eyJ")], "invalid_request_object"),
         (vec![("request_uri", "https://evil.example")], "request_uri_not_supported"),
         (vec![("resource", "https://nowhere.example")], "invalid_target"),
         (vec![("client_id", "machine")], "unauthorized_client"),

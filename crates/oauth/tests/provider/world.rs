@@ -20,7 +20,8 @@ use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
 };
 use tegata_token::{
-    Algorithm, Binding, Families, Indexes, Keys, Lifetimes, Revoker, Roots, RotationRules, View,
+    Algorithm, Binding, Families, Indexes, Keys, Lifetimes, Revoker, Roots, RotationRules,
+    SigningKey, View,
 };
 
 pub(crate) const SECRET: &str = "a client secret of the tests";
@@ -35,6 +36,7 @@ pub(crate) struct World {
     pub(crate) records: Arc<dyn Records>,
     pub(crate) users: Users,
     pub(crate) provider: Provider,
+    parts: Parts,
     pub(crate) user: User,
     pub(crate) sessions: Arc<Living>,
 }
@@ -130,27 +132,31 @@ impl World {
         let config = Config {
             issuer: "https://issuer.example".into(),
             audience: "https://api.example".into(),
+            details_types: BTreeSet::from(["payment".to_owned(), "account".to_owned()]),
             ..Config::default()
         };
         let sessions = Arc::new(Living::default());
-        let provider = Provider::new(
-            config,
-            Parts {
-                node: node.clone(),
-                realm,
-                epoch: Epoch::FIRST,
-                records: records.clone(),
-                ephemeral: Arc::new(MemoryEphemeral::new(clock.clone())),
-                clients,
-                families,
-                sessions: sessions.clone(),
-                indexes,
-                keys,
-                revoker,
-                targets: Arc::new(Services),
-            },
-        );
-        Self { clock, node, records, users, provider, user, sessions }
+        let parts = Parts {
+            node: node.clone(),
+            realm,
+            epoch: Epoch::FIRST,
+            records: records.clone(),
+            ephemeral: Arc::new(MemoryEphemeral::new(clock.clone())),
+            clients,
+            families,
+            sessions: sessions.clone(),
+            indexes,
+            keys,
+            revoker,
+            targets: Arc::new(Services),
+        };
+        let provider = Provider::new(config, parts.clone());
+        Self { clock, node, records, users, provider, parts, user, sessions }
+    }
+
+    /// The provider of another process, on the same stores.
+    pub(crate) fn elsewhere(&self) -> Provider {
+        Provider::new(self.provider.config().clone(), self.parts.clone())
     }
 
     /// A client with these grants. Its tokens are signed fast.
@@ -195,19 +201,7 @@ impl World {
     }
 
     pub(crate) async fn request(&self, changes: &[(&str, &str)]) -> AuthorizationRequest {
-        let mut all = vec![
-            ("client_id", "web"),
-            ("response_type", "code"),
-            ("redirect_uri", CALLBACK),
-            ("scope", "openid orders.read"),
-            ("state", "s t&ate"),
-            ("nonce", "n"),
-            ("code_challenge", CHALLENGE),
-            ("code_challenge_method", "S256"),
-        ];
-        all.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
-        all.extend(changes);
-        self.provider.authorization_request(&params(&all)).await.unwrap().0
+        self.provider.authorization_request(&asked(changes)).await.unwrap().0
     }
 
     /// A code for the request of `changes`, as the browser brings it to the client.
@@ -258,6 +252,30 @@ impl World {
     pub(crate) async fn commit(&self, batch: Batch) {
         self.records.commit(batch).await.unwrap();
     }
+}
+
+/// The parameters of an authorization request of `web`, with these besides or instead.
+pub(crate) fn asked(changes: &[(&str, &str)]) -> Params {
+    let mut all = vec![
+        ("client_id", "web"),
+        ("response_type", "code"),
+        ("redirect_uri", CALLBACK),
+        ("scope", "openid orders.read"),
+        ("state", "s t&ate"),
+        ("nonce", "n"),
+        ("code_challenge", CHALLENGE),
+        ("code_challenge_method", "S256"),
+    ];
+    all.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
+    all.extend(changes);
+    params(&all)
+}
+
+/// A key of a client, and the change that registers it.
+pub(crate) fn client_key() -> (SigningKey, impl FnOnce(&mut ClientMetadata)) {
+    let key = SigningKey::generate(Algorithm::Es256).unwrap();
+    let jwks = serde_json::json!({"keys": [key.jwk()]});
+    (key, move |client| client.jwks = serde_json::from_value(jwks).unwrap())
 }
 
 pub(crate) fn place() -> Binding {

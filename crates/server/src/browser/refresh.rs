@@ -6,7 +6,7 @@ use axum::{extract::State, response::Response};
 use http::StatusCode;
 use tegata_core::{Secret, SessionId, StoreError, flight::Flights};
 use tegata_session::{CookieName, Passage};
-use tegata_token::{Refresh, RefreshRefused, Verdict};
+use tegata_token::{Narrowed, Refresh, RefreshRefused, Verdict};
 
 use super::{Refusal, Tokens, answer, guarded, reading};
 use crate::{app::App, caller::Caller, metrics::Method, problem::Problem, signed_in::Cookies};
@@ -110,12 +110,19 @@ async fn given(
     if family.is_none_or(|(family, _)| family.session.as_ref() != Some(sid)) {
         return Err(Denied::Verdict(Verdict::Orphan));
     }
-    let asked = Refresh { token, client: &app.browser().id, binding: place, scope: None };
+    let narrowed = Narrowed::default();
+    let asked = Refresh {
+        token,
+        client: &app.browser().id,
+        binding: place,
+        narrowed: &narrowed,
+        rotates: true,
+    };
     let (issue, person) = match provider.refreshed(app.browser(), &asked).await {
         Ok(refreshed) => refreshed,
         // A token that was used twice has ended its session, too.
         Err(RefreshRefused::Verdict(verdict)) => return Err(Denied::Verdict(verdict)),
-        Err(RefreshRefused::Scope) => return Err(Denied::Verdict(Verdict::Orphan)),
+        Err(RefreshRefused::Wider(_)) => return Err(Denied::Verdict(Verdict::Orphan)),
         Err(RefreshRefused::Store(error)) => return Err(Denied::Store(error)),
     };
     Ok(Given {

@@ -28,6 +28,7 @@ pub(super) const MESSAGES: Messages = Messages {
     scope_roles: "see your roles",
     scope_offline: "keep its access while you are away",
     scope_other: "use this permission:",
+    detail: "do exactly this:",
     answer_goes_to: ("Either way, you return to ", "."),
 
     sign_out: "Sign out",
@@ -46,6 +47,9 @@ pub(super) const MESSAGES: Messages = Messages {
     sign_out_everywhere: "Sign out everywhere",
     unknown_browser: "An app or another browser",
     on_system: " on ",
+
+    going_back: "Back to the application",
+    go_on: "Continue",
 
     cannot_continue: "We cannot continue",
     unknown_client: "The application that sent you here is not known.",

@@ -28,6 +28,7 @@ pub(super) const MESSAGES: Messages = Messages {
     scope_roles: "あなたの役割を見る",
     scope_offline: "あなたがいない間もアクセスを続ける",
     scope_other: "次の権限を使う：",
+    detail: "次の操作を行う：",
     answer_goes_to: ("どちらを選んでも ", " に戻ります。"),
 
     sign_out: "サインアウト",
@@ -46,6 +47,9 @@ pub(super) const MESSAGES: Messages = Messages {
     sign_out_everywhere: "すべてサインアウト",
     unknown_browser: "アプリまたは別のブラウザー",
     on_system: " / ",
+
+    going_back: "アプリケーションに戻ります",
+    go_on: "続ける",
 
     cannot_continue: "続行できません",
     unknown_client: "アクセス元のアプリケーションは登録されていません。",

@@ -111,12 +111,13 @@ impl Rejected {
                 | Code::UnsupportedResponseType
                 | Code::InvalidScope
                 | Code::InvalidTarget
+                | Code::InvalidAuthorizationDetails
                 | Code::AccessDenied
                 | Code::LoginRequired
                 | Code::ConsentRequired
                 | Code::InteractionRequired
                 | Code::UnmetAuthenticationRequirements
-                | Code::RequestNotSupported
+                | Code::InvalidRequestObject
                 | Code::RequestUriNotSupported => StatusCode::BAD_REQUEST,
             },
             Why::Refused(Refused::Store(error)) => match error.retry_after() {

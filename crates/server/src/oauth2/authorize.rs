@@ -1,6 +1,8 @@
 //! `GET` and `POST /oauth2/authorize` (RFC 6749 §3.1, OpenID Connect Core §3.1.2), and the steps
 //! from a request to its answer.
 
+use std::time::Duration;
+
 use axum::{
     extract::{Request, State},
     response::{IntoResponse as _, Response},
@@ -16,7 +18,7 @@ use crate::{
     caller::Caller,
     form::Fields,
     messages::Lang,
-    pages::{Trouble, Visit, see_other, trouble::back_or_page},
+    pages::{Trouble, Visit, back::back, see_other, trouble::back_or_page},
 };
 
 /// Where the browser goes next.
@@ -48,13 +50,13 @@ async fn answer(app: &App, visit: &Visit, request: Request) -> Result<Response, 
     let params = params.map_err(|error| Trouble::Malformed(error.description))?;
     let (request, client) = match app.provider().authorization_request(&params).await {
         Ok(read) => read,
-        Err(refused) => return see_other(back_or_page(refused)?.address()),
+        Err(refused) => return back(app, visit.lang(None, &[]), &back_or_page(refused)?),
     };
     let presence = app.presence(&visit.caller).await?;
     let who = presence.who();
     let hold = Hold::New(&visit.caller);
     let step = proceed(app, &request, &client, who.as_ref(), Said::default(), hold).await?;
-    Ok((presence.cookies(app), step.into_response(None)?).into_response())
+    Ok((presence.cookies(app), step.into_response(app, visit, None)?).into_response())
 }
 
 /// Sends the browser here once more. A form of another site comes without our cookies, which are
@@ -99,16 +101,20 @@ impl Hold<'_> {
             Self::Under(handle) => return Ok(handle.to_owned()),
             Self::New(caller) => caller,
         };
-        let limits = &app.config().limits;
-        if let Some(limit) = limits.held.filter(|_| limits.count(caller.address)) {
-            let now = app.node().since_boot();
-            let answer = app.held().count_address(caller.address, |network| network, limit, now);
-            if !answer.passes {
-                return Err(Trouble::TooMany(answer.wait));
-            }
+        match too_many(app, caller) {
+            Some(wait) => Err(Trouble::TooMany(wait)),
+            None => Ok(app.provider().hold(request).await?),
         }
-        Ok(app.provider().hold(request).await?)
     }
+}
+
+/// Whether more requests wait for a caller's network than may, and how long that lasts.
+pub(crate) fn too_many(app: &App, caller: &Caller) -> Option<Duration> {
+    let limits = &app.config().limits;
+    let limit = limits.held.filter(|_| limits.count(caller.address))?;
+    let now = app.node().since_boot();
+    let answer = app.held().count_address(caller.address, |network| network, limit, now);
+    (!answer.passes).then_some(answer.wait)
 }
 
 /// The next step of a request.
@@ -124,10 +130,10 @@ pub(crate) async fn proceed(
     hold: Hold<'_>,
 ) -> Result<Step, Trouble> {
     let provider = app.provider();
-    let back = match provider.next(request, client, who, said).await? {
+    let redirect = match provider.next(request, client, who, said).await? {
         Next::SignIn => return Ok(Step::SignIn(hold.handle(app, request).await?)),
         Next::AskConsent => return Ok(Step::Consent(hold.handle(app, request).await?)),
-        Next::Refuse(error) => request.refuse(provider.issuer(), &error),
+        Next::Refuse(error) => provider.refuse_request(request, &error)?,
         Next::Answer => match who {
             Some(who) => provider.grant_code(request, who).await?,
             None => return Ok(Step::SignIn(hold.handle(app, request).await?)),
@@ -136,7 +142,7 @@ pub(crate) async fn proceed(
     if let Hold::Under(handle) = hold {
         provider.release(handle).await?;
     }
-    Ok(Step::Back(back))
+    Ok(Step::Back(redirect))
 }
 
 impl Step {
@@ -149,11 +155,16 @@ impl Step {
     ///
     /// # Errors
     /// [`Trouble::Malformed`] where the address cannot be in a header.
-    pub(crate) fn into_response(self, lang: Option<&str>) -> Result<Response, Trouble> {
+    pub(crate) fn into_response(
+        self,
+        app: &App,
+        visit: &Visit,
+        lang: Option<&str>,
+    ) -> Result<Response, Trouble> {
         let (path, handle) = match &self {
             Self::SignIn(handle) => ("/login", handle),
             Self::Consent(handle) => ("/oauth2/consent", handle),
-            Self::Back(redirect) => return see_other(redirect.address()),
+            Self::Back(redirect) => return back(app, visit.lang(lang, &[]), redirect),
         };
         let lang = lang.and_then(Lang::of_tag).map(|lang| ("lang", lang.tag()));
         let parameters: Vec<_> = [("request", handle.as_str())].into_iter().chain(lang).collect();

@@ -17,7 +17,7 @@ use crate::{
     app::App,
     body,
     messages::Messages,
-    pages::{Frame, Shown, Trouble, Visit, render, see_other},
+    pages::{Frame, Shown, Trouble, Visit, back::back, render},
     signed_in::Presence,
 };
 
@@ -29,6 +29,8 @@ struct Page<'a> {
     username: String,
     /// What each scope value means, and its name where that says more.
     scopes: Vec<(&'static str, Option<&'a str>)>,
+    /// The authorization details: the type of each, and all that it says.
+    details: Vec<(&'a str, String)>,
     request: &'a str,
     csrf: &'a str,
     /// The page on which somebody else can sign in.
@@ -71,7 +73,7 @@ async fn ask(app: &App, visit: &Visit) -> Result<Response, Trouble> {
             let said = Said::default();
             let step =
                 proceed(app, &request, &client, who.as_ref(), said, Hold::Under(handle)).await?;
-            step.into_response(query.one("lang"))?
+            step.into_response(app, visit, query.one("lang"))?
         }
     };
     Ok((presence.cookies(app), answer).into_response())
@@ -87,12 +89,13 @@ async fn page(
 ) -> Result<Response, Trouble> {
     let user = app.users().load(app.realm(), &session.user).await?;
     let csrf = app.csrf_of(&session.id)?;
-    let uri = &request.redirect_uri;
+    let (uri, asked) = (&request.redirect_uri, request.asked_of_person());
     let page = Page {
         frame,
         client: Shown::of(client),
         username: user.map(|user| user.username.as_str().to_owned()).unwrap_or_default(),
-        scopes: request.scope.values().map(|value| meaning(frame.m, value)).collect(),
+        scopes: asked.values().map(|value| meaning(frame.m, value)).collect(),
+        details: request.details.each().collect(),
         request: handle,
         csrf: csrf.as_str(),
         another: with_query(
@@ -121,11 +124,12 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
     }
     let (request, client) = held(app, handle).await?;
     let answer = match decision {
-        Decision::Allow => allow(app, &presence, &request, &client, handle).await?,
+        Decision::Allow => allow(app, visit, (&request, &client), &presence, handle).await?,
         Decision::Deny => {
             app.provider().release(handle).await?;
             let error = OAuthError::new(Code::AccessDenied, "the person did not agree");
-            see_other(request.refuse(app.provider().issuer(), &error).address())?
+            let redirect = app.provider().refuse_request(&request, &error)?;
+            back(app, visit.lang(None, &request.ui_locales), &redirect)?
         }
     };
     Ok((presence.cookies(app), answer).into_response())
@@ -133,9 +137,9 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
 
 async fn allow(
     app: &App,
+    visit: &Visit,
+    (request, client): (&AuthorizationRequest, &Client),
     presence: &Presence,
-    request: &AuthorizationRequest,
-    client: &Client,
     handle: &str,
 ) -> Result<Response, Trouble> {
     let who = presence.who();
@@ -143,11 +147,11 @@ async fn allow(
     let next = app.provider().next(request, client, who.as_ref(), said).await?;
     // Somebody whose sign-in no longer counts was not asked.
     if let (Some(who), Next::Answer) = (&who, next) {
-        app.provider().remember_consent(&who.user, client, &request.scope).await?;
+        app.provider().remember_consent(&who.user, client, &request.asked_of_person()).await?;
     }
     proceed(app, request, client, who.as_ref(), said, Hold::Under(handle))
         .await?
-        .into_response(None)
+        .into_response(app, visit, None)
 }
 
 /// What a scope value means to a person.

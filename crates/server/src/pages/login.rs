@@ -71,7 +71,9 @@ async fn form(app: &App, visit: &Visit) -> Result<Response, Trouble> {
             let step =
                 proceed(app, request, client, who.as_ref(), said, Hold::Under(handle)).await?;
             if !step.is_sign_in() {
-                return Ok((cookies, step.into_response(query.one("lang"))?).into_response());
+                return Ok(
+                    (cookies, step.into_response(app, visit, query.one("lang"))?).into_response()
+                );
             }
         }
         (None, Some(session)) if !another => {
@@ -114,7 +116,7 @@ async fn sign_in(app: &App, visit: &Visit, request: Request) -> Result<Response,
             let who = Some(&fresh.who);
             let step =
                 proceed(app, request, client, who, Said::default(), Hold::Under(handle)).await?;
-            step.into_response(fields.one("lang"))?
+            step.into_response(app, visit, fields.one("lang"))?
         }
         None => match fields.one("lang").and_then(Lang::of_tag) {
             Some(lang) => see_other(&with_query("/login", &[("lang", lang.tag())]))?,

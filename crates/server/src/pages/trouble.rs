@@ -99,6 +99,7 @@ impl From<Unsafe> for Trouble {
             Unsafe::Client => Self::Client,
             Unsafe::RedirectUri => Self::RedirectUri,
             Unsafe::Malformed(why) => Self::Malformed(why),
+            Unsafe::Expired => Self::Expired,
         }
     }
 }

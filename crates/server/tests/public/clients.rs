@@ -201,6 +201,7 @@ async fn userinfo_takes_a_token_from_the_header_or_the_form_and_from_nowhere_els
 async fn scripts_of_all_origins_may_read_what_knows_no_cookies_and_nothing_else() {
     let bench = Bench::new().await;
     let open = [
+        "/oauth2/par",
         "/oauth2/token",
         "/oauth2/userinfo",
         "/oauth2/revoke",

@@ -179,6 +179,8 @@ impl Config {
                 ("refresh_lifetime", tokens.refresh_lifetime, SECOND, long),
                 // RFC 6749 §4.1.2: ten minutes at most.
                 ("code_lifetime", tokens.code_lifetime, SECOND, 10 * MINUTE),
+                // RFC 9126 §2.2: short. FAPI 2.0 §5.3.2.2: less than ten minutes.
+                ("pushed_lifetime", tokens.pushed_lifetime, 5 * SECOND, 9 * MINUTE),
             ],
             found,
         );

@@ -105,6 +105,8 @@ fn contradictions_are_refused() {
         ("[tokens]\naccess_lifetime = \"0s\"", "access_lifetime"),
         ("[tokens]\ncode_lifetime = \"0s\"", "code_lifetime"),
         ("[tokens]\ncode_lifetime = \"365d\"", "code_lifetime"),
+        ("[tokens]\npushed_lifetime = \"1s\"", "pushed_lifetime"),
+        ("[tokens]\npushed_lifetime = \"1h\"", "pushed_lifetime"),
         ("[tokens]\nservice_lifetime = \"0s\"", "service_lifetime"),
         ("[observability]\nlevel = \"inof\"", "`inof`"),
         ("[observability]\nlevel = \"tegata=loud\"", "level"),
@@ -173,7 +175,7 @@ fn tokens_are_signed_as_every_verifier_can_read_unless_there_is_no_such_key() {
         ("[keys]\nalgorithms = [\"ES256\", \"RS256\"]", Algorithm::Rs256),
         ("[keys]\nalgorithms = [\"EdDSA\", \"ES256\"]", Algorithm::EdDsa),
     ] {
-        assert_eq!(read(keys, &[]).unwrap().keys.usual(), usual);
+        assert_eq!(read(keys, &[]).unwrap().keys.usual(false), usual);
     }
 }
 

@@ -79,6 +79,7 @@ async fn a_token(composed: &Composed, household: &Household) -> Result<String, F
             acr: Some("aal1".to_owned()),
             amr: vec!["pwd".to_owned()],
             auth_time: now.secs(),
+            ..Granted::default()
         },
         binding: Binding::Client,
         authority: user.authority,

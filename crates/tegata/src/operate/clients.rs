@@ -38,11 +38,13 @@ pub(super) fn choose_algorithms(
     metadata: &mut ClientMetadata,
 ) -> Result<(), String> {
     let keys = &composed.config.keys;
+    let usual = keys.usual(metadata.is_fapi());
     for (name, chosen) in [
         ("access_token_signed_response_alg", &mut metadata.access_token_signed_response_alg),
         ("id_token_signed_response_alg", &mut metadata.id_token_signed_response_alg),
+        ("authorization_signed_response_alg", &mut metadata.authorization_signed_response_alg),
     ] {
-        let algorithm = *chosen.get_or_insert(keys.usual());
+        let algorithm = *chosen.get_or_insert(usual);
         if !keys.algorithms.contains(&algorithm) {
             return Err(format!(
                 "client `{}`: `{name}` is {algorithm}, which `[keys] algorithms` does not name",

@@ -1,0 +1,131 @@
+//! The parameter `claims`: given where it was asked for and agreed to, and nowhere else.
+
+use serde_json::json;
+use tegata_oauth::{AuthorizationRequest, Client, GrantType, Next, NotAuthorized, Said};
+
+use super::world::{World, asked, claims};
+
+const EMAIL: &str = r#"{"userinfo":{"preferred_username":null},"id_token":{"roles":{"essential":true},"auth_time":{"essential":true},"picture":null}}"#;
+
+async fn client(world: &World) -> Client {
+    let grants = [GrantType::AuthorizationCode, GrantType::RefreshToken];
+    world.client("web", &grants, |it| it.scope = "openid profile roles orders.read".into()).await
+}
+
+async fn next(world: &World, request: &AuthorizationRequest, client: &Client) -> Next {
+    let who = world.signed_in();
+    world.provider.next(request, client, Some(&who), Said::default()).await.unwrap()
+}
+
+#[tokio::test]
+async fn single_claims_are_given_where_they_were_asked_for() {
+    let world = World::new().await;
+    let web = client(&world).await;
+    let code = world.code(&[("claims", EMAIL)]).await;
+    let answer = world.redeem(&web, &code, &[]).await.unwrap();
+    let id = claims(answer.id_token.as_ref().unwrap());
+    assert_eq!(id["roles"], json!(["customer"]));
+    assert!(id.get("preferred_username").is_none() && id.get("picture").is_none());
+    let info = world.provider.userinfo(&answer.access_token).await.unwrap();
+    assert_eq!(info["preferred_username"], "alice");
+    assert!(info.get("roles").is_none());
+    // The grant keeps them, through a refresh.
+    let refreshed = world.refresh(&web, &answer.refresh_token.unwrap()).await.unwrap();
+    let info = world.provider.userinfo(&refreshed.access_token).await.unwrap();
+    assert_eq!(info["preferred_username"], "alice");
+    // Without them there is none.
+    let answer = world.redeem(&web, &world.code(&[]).await, &[]).await.unwrap();
+    let info = world.provider.userinfo(&answer.access_token).await.unwrap();
+    assert_eq!(info.keys().collect::<Vec<_>>(), ["sub"]);
+}
+
+#[tokio::test]
+async fn a_person_is_asked_for_what_the_claims_come_to() {
+    let world = World::new().await;
+    let web = client(&world).await;
+    let plain = world.request(&[]).await;
+    let user = &world.user.id;
+    world.provider.remember_consent(user, &web, &plain.asked_of_person()).await.unwrap();
+    assert_eq!(next(&world, &plain, &web).await, Next::Answer);
+    let more = world.request(&[("claims", EMAIL)]).await;
+    assert_eq!(more.asked_of_person().as_str(), "openid orders.read profile roles");
+    assert_eq!(next(&world, &more, &web).await, Next::AskConsent);
+    world.provider.remember_consent(user, &web, &more.asked_of_person()).await.unwrap();
+    assert_eq!(next(&world, &more, &web).await, Next::Answer);
+}
+
+#[tokio::test]
+async fn a_claim_beyond_the_clients_scope_is_not_given() {
+    let world = World::new().await;
+    let grants = [GrantType::AuthorizationCode];
+    let web = world.client("web", &grants, |it| it.scope = "openid orders.read".into()).await;
+    let answer = world.redeem(&web, &world.code(&[("claims", EMAIL)]).await, &[]).await.unwrap();
+    assert!(claims(answer.id_token.as_ref().unwrap()).get("roles").is_none());
+    let info = world.provider.userinfo(&answer.access_token).await.unwrap();
+    assert_eq!(info.keys().collect::<Vec<_>>(), ["sub"]);
+}
+
+#[tokio::test]
+async fn the_answer_is_about_the_person_that_claims_names() {
+    let world = World::new().await;
+    let web = client(&world).await;
+    let named = |sub: &str| json!({"id_token": {"sub": {"value": sub}}}).to_string();
+    let own = world.request(&[("claims", &named(world.user.id.as_str()))]).await;
+    assert_eq!(next(&world, &own, &web).await, Next::AskConsent);
+    let other = world.request(&[("claims", &named("usr_other")), ("prompt", "none")]).await;
+    let refused = next(&world, &other, &web).await;
+    assert!(
+        matches!(&refused, Next::Refuse(e) if e.code.name() == "login_required"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_essential_level_that_nobody_can_reach_is_refused_and_a_wish_is_not() {
+    let world = World::new().await;
+    let web = client(&world).await;
+    let acr = |essential: bool, values: &[&str]| {
+        let acr = json!({"essential": essential, "values": values});
+        json!({"id_token": {"acr": acr}}).to_string()
+    };
+    for (essential, values, expected) in [
+        (true, &["urn:other:gold"][..], "refused"),
+        (true, &["aal1", "urn:other:gold"], "asked"),
+        (true, &[], "asked"),
+        (false, &["urn:other:gold"], "asked"),
+    ] {
+        let request = world.request(&[("claims", &acr(essential, values))]).await;
+        match next(&world, &request, &web).await {
+            Next::Refuse(error) => {
+                assert_eq!(error.code.name(), "unmet_authentication_requirements");
+                assert_eq!(expected, "refused", "{values:?}");
+            }
+            other => assert_eq!((other, expected), (Next::AskConsent, "asked"), "{values:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_or_ambiguous_is_refused() {
+    let world = World::new().await;
+    client(&world).await;
+    let many: Vec<_> = (0..1000).map(|n| format!("\"c{n}\":null")).collect();
+    let deep = format!(r#"{{"userinfo":{{"x":{}{}}}}}"#, "[".repeat(40), "]".repeat(40));
+    for bad in [
+        "x",
+        "[]",
+        r#"{"userinfo":[]}"#,
+        r#"{"userinfo":{"email":true}}"#,
+        r#"{"userinfo":{"email":{"essential":"yes"}}}"#,
+        r#"{"userinfo":{"email":null,"email":null}}"#,
+        r#"{"userinfo":{},"userinfo":{}}"#,
+        r#"{"id_token":{"acr":{"values":[1]}}}"#,
+        r#"{"id_token":{"sub":{"value":"usr_a"}},"userinfo":{"sub":{"value":"usr_b"}}}"#,
+        &deep,
+        &format!("{{\"userinfo\":{{{}}}}}", many.join(",")),
+    ] {
+        let refused = world.provider.authorization_request(&asked(&[("claims", bad)])).await;
+        let NotAuthorized::Redirect(back) = refused.unwrap_err() else { panic!("{bad}") };
+        assert!(back.address().contains("error=invalid_request&"), "{bad}");
+    }
+}

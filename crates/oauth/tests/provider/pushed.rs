@@ -1,0 +1,137 @@
+//! Pushed authorization requests: used once, by their own client, and judged like any other.
+
+use std::{sync::Arc, time::Duration};
+
+use tegata_oauth::{GrantType, NotAuthorized, Unsafe};
+use tokio::task::JoinSet;
+
+use super::world::{CALLBACK, World, after, asked, error, params};
+
+const EXPIRED: NotAuthorized = NotAuthorized::Page(Unsafe::Expired);
+
+#[tokio::test]
+async fn a_pushed_request_is_used_once_and_is_what_was_pushed() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let pushed = world.provider.push(&web, &asked(&[("state", "pushed")])).await.unwrap();
+    assert!(pushed.request_uri.starts_with("urn:ietf:params:oauth:request_uri:"));
+    assert_eq!(pushed.expires_in, Duration::from_secs(60));
+    assert!(!format!("{pushed:?}").contains(&pushed.request_uri));
+    // What stands beside it counts for nothing.
+    let beside = [
+        ("client_id", "web"),
+        ("request_uri", pushed.request_uri.as_str()),
+        ("state", "beside"),
+        ("scope", "payments.write"),
+        ("redirect_uri", "https://evil.example"),
+    ];
+    let (request, _) = world.provider.authorization_request(&params(&beside)).await.unwrap();
+    assert_eq!(request.state.as_deref(), Some("pushed"));
+    assert_eq!(request.scope.as_str(), "openid orders.read");
+    assert_eq!(request.redirect_uri, CALLBACK);
+    let again = world.provider.authorization_request(&params(&beside)).await.unwrap_err();
+    assert_eq!(again, EXPIRED);
+}
+
+#[tokio::test]
+async fn another_client_cannot_use_it_nor_use_it_up() {
+    let world = World::new().await;
+    let web = world.web().await;
+    world.client("other", &[GrantType::AuthorizationCode], |_| {}).await;
+    let uri = world.provider.push(&web, &asked(&[])).await.unwrap().request_uri;
+    let of = |client| params(&[("client_id", client), ("request_uri", &uri)]);
+    let refused = world.provider.authorization_request(&of("other")).await.unwrap_err();
+    assert_eq!(refused, EXPIRED);
+    assert!(world.provider.authorization_request(&of("web")).await.is_ok());
+}
+
+#[tokio::test]
+async fn it_waits_a_minute_and_no_longer() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let uri = async || world.provider.push(&web, &asked(&[])).await.unwrap().request_uri;
+    let (fresh, old) = (uri().await, uri().await);
+    let of = |uri: &str| params(&[("client_id", "web"), ("request_uri", uri)]);
+    after(&world.clock, 59);
+    assert!(world.provider.authorization_request(&of(&fresh)).await.is_ok());
+    after(&world.clock, 1);
+    assert_eq!(world.provider.authorization_request(&of(&old)).await.unwrap_err(), EXPIRED);
+    for odd in ["urn:ietf:params:oauth:request_uri:", "urn:ietf:params:oauth:request_uri:é"] {
+        assert_eq!(world.provider.authorization_request(&of(odd)).await.unwrap_err(), EXPIRED);
+    }
+}
+
+#[tokio::test]
+async fn everything_is_judged_when_it_is_pushed() {
+    let world = World::new().await;
+    let web = world.web().await;
+    for (change, expected) in [
+        (("redirect_uri", "https://evil.example/cb"), "invalid_request"),
+        (("redirect_uri", ""), "invalid_request"),
+        (("client_id", "other"), "invalid_request"),
+        (("request_uri", "urn:ietf:params:oauth:request_uri:x"), "invalid_request"),
+        (("request_uri", "https://app.example/request"), "invalid_request"),
+        (("response_type", "token"), "unsupported_response_type"),
+        (("response_mode", "fragment"), "invalid_request"),
+        (("code_challenge", ""), "invalid_request"),
+        (("scope", "admin"), "invalid_scope"),
+        (("resource", "https://nowhere.example"), "invalid_target"),
+        (("request", "x.y.z"), "invalid_request_object"),
+    ] {
+        let refused = world.provider.push(&web, &asked(&[change])).await.unwrap_err();
+        assert_eq!(error(refused), expected, "{change:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_must_push_cannot_do_without_and_what_it_lost_meanwhile_counts() {
+    let world = World::new().await;
+    let grants = [GrantType::AuthorizationCode];
+    let must = |client: &mut tegata_oauth::ClientMetadata| {
+        client.require_pushed_authorization_requests = true;
+    };
+    let web = world.client("web", &grants, must).await;
+    let refused = world.provider.authorization_request(&asked(&[])).await.unwrap_err();
+    let NotAuthorized::Redirect(back) = refused else { panic!("{refused:?}") };
+    assert!(back.address().contains("error=invalid_request"), "{}", back.address());
+    let uri = world.provider.push(&web, &asked(&[])).await.unwrap().request_uri;
+    world
+        .client("web", &grants, |client| {
+            must(client);
+            client.scope = "openid".into();
+        })
+        .await;
+    let of = params(&[("client_id", "web"), ("request_uri", &uri)]);
+    assert_eq!(world.provider.authorization_request(&of).await.unwrap_err(), EXPIRED);
+}
+
+#[tokio::test]
+async fn a_sign_in_between_pushing_and_coming_is_not_one_after_the_request() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let uri = world.provider.push(&web, &asked(&[("prompt", "login")])).await.unwrap().request_uri;
+    after(&world.clock, 5);
+    let who = world.signed_in();
+    after(&world.clock, 5);
+    let of = params(&[("client_id", "web"), ("request_uri", &uri)]);
+    let (request, client) = world.provider.authorization_request(&of).await.unwrap();
+    let next = world.provider.next(&request, &client, Some(&who), tegata_oauth::Said::default());
+    assert_eq!(next.await.unwrap(), tegata_oauth::Next::SignIn);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_ten_thousand_uses_in_two_processes_one_is_served() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let uri = world.provider.push(&web, &asked(&[])).await.unwrap().request_uri;
+    let nodes = [Arc::new(world.provider.clone()), Arc::new(world.elsewhere())];
+    let of = Arc::new(params(&[("client_id", "web"), ("request_uri", &uri)]));
+    let mut tasks = JoinSet::new();
+    for number in 0..10_000 {
+        let (node, of) = (Arc::clone(&nodes[number % 2]), Arc::clone(&of));
+        tasks.spawn(async move { node.authorization_request(&of).await });
+    }
+    let all = tasks.join_all().await;
+    assert_eq!(all.iter().filter(|used| used.is_ok()).count(), 1);
+    assert!(all.into_iter().filter_map(Result::err).all(|refused| refused == EXPIRED));
+}

@@ -1,0 +1,43 @@
+//! `POST /oauth2/par` (RFC 9126).
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use http::{StatusCode, header};
+use serde_json::json;
+use tegata_oauth::Code;
+
+use super::{
+    asked::{Asked, Rejected},
+    authorize::too_many,
+};
+use crate::{app::App, caller::Caller, headers::NoStore, problem::whole_secs};
+
+pub(crate) async fn par(
+    State(app): State<App>,
+    caller: Caller,
+    asked: Asked,
+) -> Result<NoStore<Response>, Rejected> {
+    let client = asked.client(&app).await?;
+    // Whoever can say that they are a public client could fill the store.
+    if let Some(wait) = client.is_public().then(|| too_many(&app, &caller)).flatten() {
+        return Ok(NoStore(later(wait)));
+    }
+    let pushed = app.provider().push(&client, &asked.params).await;
+    let pushed = pushed.map_err(|refused| asked.reject(refused))?;
+    let answer =
+        json!({"request_uri": pushed.request_uri, "expires_in": pushed.expires_in.as_secs()});
+    Ok(NoStore((StatusCode::CREATED, Json(answer)).into_response()))
+}
+
+/// RFC 9126 §2.3.
+fn later(wait: Duration) -> Response {
+    let error = Code::TemporarilyUnavailable.name();
+    let body = json!({"error": error, "error_description": "too many requests wait already"});
+    let retry = [(header::RETRY_AFTER, whole_secs(wait).to_string())];
+    (StatusCode::TOO_MANY_REQUESTS, retry, Json(body)).into_response()
+}
