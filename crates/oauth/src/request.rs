@@ -329,6 +329,8 @@ impl Provider {
 fn asked_scope(params: &Params, client: &Client) -> Result<Scope, OAuthError> {
     match super::grant::scope_within(params, &client.scope)? {
         Some(scope) => Ok(scope),
+        // Whoever says in detail what it wants does not want everything besides.
+        None if params.get("authorization_details").is_some() => Ok(Scope::default()),
         None => {
             // What is not asked for is not given beyond the session (OpenID Connect Core §11).
             let kept: Vec<_> =

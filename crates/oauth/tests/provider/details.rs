@@ -48,6 +48,17 @@ async fn they_are_in_the_token_the_answer_and_introspection_and_refreshes_only_n
 }
 
 #[tokio::test]
+async fn whoever_asks_in_detail_alone_gets_no_scope_besides() {
+    let world = World::new().await;
+    let web = client(&world).await;
+    let code = world.code(&[("authorization_details", PAY), ("scope", "")]).await;
+    let answer = world.redeem(&web, &code, &[]).await.unwrap();
+    let said = claims(&answer.access_token);
+    assert_eq!((&said["scope"], &said["authorization_details"]), (&json!(""), &value(PAY)));
+    assert!(answer.id_token.is_none());
+}
+
+#[tokio::test]
 async fn whoever_has_agreed_before_is_asked_again() {
     let world = World::new().await;
     let web = client(&world).await;
