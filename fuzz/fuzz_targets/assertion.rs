@@ -2,21 +2,21 @@
 //! signed.
 #![no_main]
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use tegata_core::Timestamp;
-use tegata_token::{VerifyingKey, assertion::ClientAssertion};
+use tegata_token::{KeySet, VerifyingKey, assertion::ClientAssertion};
 
 const ISSUER: &str = "https://issuer.example";
 
 /// The key of RFC 7517 §A.1, whose private half signs nothing here.
-static KEYS: LazyLock<Vec<VerifyingKey>> = LazyLock::new(|| {
+static KEYS: LazyLock<KeySet> = LazyLock::new(|| {
     let jwk = r#"{"kty":"EC","crv":"P-256","kid":"k","alg":"ES256",
         "x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
         "y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}"#;
     let jwk = serde_json::from_str(jwk).expect("a key");
-    vec![VerifyingKey::from_jwk(&jwk).expect("a key")]
+    KeySet::new(vec![Arc::new(VerifyingKey::from_jwk(&jwk).expect("a key"))])
 });
 
 fuzz_target!(|text: &str| {

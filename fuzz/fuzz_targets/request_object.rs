@@ -2,12 +2,12 @@
 //! and none that is signed brings another along, or is an assertion too.
 #![no_main]
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use tegata_core::Timestamp;
 use tegata_token::{
-    Algorithm, ExpectedObject, RequestObject, SigningKey, VerifyingKey, assertion::ClientAssertion,
+    Algorithm, ExpectedObject, RequestObject, SigningKey, KeySet, VerifyingKey, assertion::ClientAssertion,
     jws,
 };
 
@@ -15,8 +15,8 @@ const ISSUER: &str = "https://issuer.example";
 
 static KEY: LazyLock<SigningKey> =
     LazyLock::new(|| SigningKey::generate(Algorithm::Es256).expect("a key"));
-static KEYS: LazyLock<Vec<VerifyingKey>> =
-    LazyLock::new(|| vec![VerifyingKey::from_jwk(KEY.jwk()).expect("a key")]);
+static KEYS: LazyLock<KeySet> =
+    LazyLock::new(|| KeySet::new(vec![Arc::new(VerifyingKey::from_jwk(KEY.jwk()).expect("a key"))]));
 
 fuzz_target!(|text: &str| {
     let now = Timestamp::from_secs(1_767_225_600);

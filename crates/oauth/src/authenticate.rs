@@ -9,7 +9,7 @@ use tegata_core::{
     ClientId, Secret,
     port::{Put, Space},
 };
-use tegata_token::{VerifyingKey, assertion::ClientAssertion};
+use tegata_token::assertion::ClientAssertion;
 
 use crate::{
     client::{AuthMethod, Client},
@@ -122,9 +122,10 @@ impl Provider {
     }
 
     async fn accept_assertion(&self, client: &Client, assertion: &str) -> Result<(), Refused> {
-        // Keys were checked when they were registered.
-        let keys: Vec<_> =
-            client.keys.iter().filter_map(|jwk| VerifyingKey::from_jwk(jwk).ok()).collect();
+        let keys = self.keys_of(client, assertion).await.map_err(|error| {
+            tracing::info!(client = %client.id, %error, "the keys of a client cannot be had");
+            wrong("the keys at the client's jwks_uri cannot be had")
+        })?;
         let now = self.node().now();
         let accepted =
             ClientAssertion::verify(assertion, client.id.as_str(), &keys, self.issuer(), now)

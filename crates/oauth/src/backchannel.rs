@@ -357,24 +357,6 @@ impl Provider {
     }
 }
 
-/// The address of a client for logout tokens, as it is registered (§2.2): absolute, without fragment;
-/// the scheme `http` on a loopback address alone, so that no token travels in the clear.
-///
-/// # Errors
-/// Which rule it breaks.
-pub fn address(text: &str) -> Result<String, &'static str> {
-    let wrong = "`backchannel_logout_uri` must be an absolute `https` address without a fragment";
-    let url = url::Url::parse(text).map_err(|_| wrong)?;
-    let local = url.host().is_some_and(|host| match host {
-        url::Host::Domain(name) => name == "localhost",
-        url::Host::Ipv4(four) => four.is_loopback(),
-        url::Host::Ipv6(six) => six.is_loopback(),
-    });
-    let plain = url.scheme() == "http" && local;
-    let bare = url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
-    if (url.scheme() == "https" || plain) && bare { Ok(text.to_owned()) } else { Err(wrong) }
-}
-
 /// The session that an event says has ended.
 fn ended_session(event: &Event, provider: &Provider) -> Option<String> {
     let ended = event.kind == EventType::SessionEnded && event.realm == *provider.realm();
@@ -416,22 +398,6 @@ mod tests {
         let known = due().after(Attempt::Accepted, now);
         assert_eq!(known.told, Told::Delivered { at: now, attempts: 1 });
         assert_eq!(known.after(Attempt::Failed("late".to_owned()), now), known);
-    }
-
-    #[test]
-    fn takes_no_address_in_the_clear() {
-        for good in ["https://app.example/bc?a=b", "http://127.0.0.1:1/bc", "http://[::1]/bc"] {
-            assert_eq!(address(good).as_deref(), Ok(good));
-        }
-        for bad in [
-            "http://app.example/bc",
-            "https://app.example/#x",
-            "https://a:b@app.example/",
-            "/bc",
-            "javascript:x",
-        ] {
-            assert!(address(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

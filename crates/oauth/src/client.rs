@@ -16,7 +16,7 @@ mod registration;
 
 pub use clients::{ClientChanged, Clients, NotRegistered};
 pub use profile::Profile;
-pub use registration::{ClientMetadata, InvalidClient};
+pub use registration::{ClientMetadata, InvalidClient, KeySetForm};
 
 /// Where clients are stored.
 pub static CLIENTS: Kind =
@@ -37,8 +37,14 @@ pub struct Client {
     /// declaring again does not undo a rotation.
     #[serde(default)]
     pub declared: Option<SecretDigest>,
-    /// Its public keys, for `private_key_jwt`.
+    /// Its public keys, for `private_key_jwt` and signed requests.
     pub keys: Vec<Jwk>,
+    /// Where it publishes its public keys.
+    #[serde(default)]
+    pub jwks_uri: Option<String>,
+    /// The digest of what it shows to manage its own registration (RFC 7592 §3).
+    #[serde(default)]
+    pub registration: Option<SecretDigest>,
     /// What it may ask for tokens with.
     pub grant_types: BTreeSet<GrantType>,
     /// Where its answers may be sent.

@@ -16,6 +16,8 @@
 //! | [`notice`] | what verifiers are told of what is taken back |
 //! | [`signals`] | telling other systems what happened, and hearing it from them |
 //! | [`metadata`] | what the provider says of itself |
+//! | [`register`] | clients that register themselves |
+//! | [`remote`] | what clients publish at addresses of their own |
 //! | [`params`], [`redirect`], [`pkce`], [`error`] | the words they share |
 
 pub mod authenticate;
@@ -34,6 +36,8 @@ pub mod params;
 pub mod pkce;
 pub mod provider;
 pub mod redirect;
+pub mod register;
+pub mod remote;
 pub mod request;
 pub mod revoke;
 pub mod signals;

@@ -6,6 +6,7 @@ use tegata_token::Algorithm;
 use crate::{
     client::{AuthMethod, GrantType},
     provider::Provider,
+    register::Registration,
     request::ResponseMode,
 };
 
@@ -20,7 +21,7 @@ impl Provider {
         let confidential: Vec<_> =
             methods.iter().filter(|name| **name != AuthMethod::None.name()).collect();
         let grants: Vec<_> = GrantType::ALL.iter().map(|it| it.name()).collect();
-        json!({
+        let mut metadata = json!({
             "issuer": issuer,
             "authorization_endpoint": at("/oauth2/authorize"),
             "pushed_authorization_request_endpoint": at("/oauth2/par"),
@@ -62,6 +63,12 @@ impl Provider {
             "authorization_response_iss_parameter_supported": true,
             "backchannel_logout_supported": true,
             "backchannel_logout_session_supported": true,
-        })
+        });
+        if self.config().registration != Registration::Off
+            && let Some(members) = metadata.as_object_mut()
+        {
+            members.insert("registration_endpoint".to_owned(), at("/oauth2/register").into());
+        }
+        metadata
     }
 }

@@ -7,10 +7,10 @@ use tegata_core::{
 };
 use tegata_token::{
     AccessToken, Expected, ExpectedAudience, Families, Indexes, InternalToken, Keys, Memory,
-    Revoker, Verifier,
+    Revoker, Scope, Verifier,
 };
 
-use crate::client::Clients;
+use crate::{client::Clients, register::Registration, remote::Published};
 
 /// What can be set.
 #[derive(Debug, Clone)]
@@ -36,6 +36,10 @@ pub struct Config {
     pub longest_chain: usize,
     /// How long verifiers may keep the key set: 300 s.
     pub jwks_max_age: Duration,
+    /// Who may register clients.
+    pub registration: Registration,
+    /// What clients may ask for that were not declared.
+    pub registration_scope: Scope,
     /// The types of authorization details that services understand (RFC 9396 §10): none.
     pub details_types: BTreeSet<String>,
 }
@@ -53,6 +57,8 @@ impl Default for Config {
             exchanged_lifetime: Duration::from_secs(300),
             longest_chain: 4,
             jwks_max_age: Duration::from_secs(300),
+            registration: Registration::Off,
+            registration_scope: Scope::default(),
             details_types: BTreeSet::new(),
         }
     }
@@ -127,6 +133,8 @@ pub struct Parts {
     pub revoker: Revoker,
     /// The services.
     pub targets: Arc<dyn Targets>,
+    /// What clients publish.
+    pub published: Arc<dyn Published>,
 }
 
 /// The provider of one realm.
@@ -230,6 +238,10 @@ impl Provider {
 
     pub(crate) fn indexes(&self) -> &Indexes {
         &self.parts.indexes
+    }
+
+    pub(crate) fn published(&self) -> &dyn Published {
+        self.parts.published.as_ref()
     }
 
     pub(crate) fn targets(&self) -> &dyn Targets {

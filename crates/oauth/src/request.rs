@@ -164,7 +164,7 @@ impl Provider {
             let error = OAuthError::request("the client must push its requests");
             return Err(told(params, error.into()));
         }
-        let unpacked = self.unpacked(params, &client);
+        let unpacked = self.unpacked(params, &client).await;
         let unpacked = unpacked.map_err(|error| told(params, error.into()))?;
         match self.read(&unpacked, &client).await {
             Ok(request) => Ok((request, client)),

@@ -6,6 +6,7 @@ pub(crate) mod consent;
 pub(crate) mod introspect;
 pub(crate) mod logout;
 pub(crate) mod par;
+pub(crate) mod register;
 pub(crate) mod revocations;
 pub(crate) mod revoke;
 pub(crate) mod token;

@@ -47,6 +47,13 @@ pub fn router(app: App) -> Router {
         )
         .route("/oauth2/consent", get(oauth2::consent::show).post(oauth2::consent::submit))
         .route("/oauth2/logout", get(oauth2::logout::logout).post(oauth2::logout::logout))
+        .route("/oauth2/register", post(oauth2::register::register))
+        .route(
+            "/oauth2/register/{id}",
+            get(oauth2::register::read)
+                .put(oauth2::register::replace)
+                .delete(oauth2::register::remove),
+        )
         // Whoever introspects is a service: no page has a reason to.
         .route("/oauth2/introspect", post(oauth2::introspect::introspect))
         .route("/oauth2/revocations", post(oauth2::revocations::revocations));

@@ -35,6 +35,7 @@ use crate::{
     foreign::Foreign,
     installation::{INSTALLATION, Installation},
     outbox::OUTBOX,
+    published::AskedClients,
     registry::{ROUTES, Registry, SERVICES},
 };
 
@@ -305,6 +306,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         Arc::clone(&endings),
         limits,
     );
+    let to_clients = crate::signals::way::to_clients(&config)
+        .map_err(|failed| Startup::Configuration(failed.why()))?;
     let provider = Provider::new(
         provider_config(&config),
         Parts {
@@ -320,6 +323,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
             keys: keys.clone(),
             revoker: revoker.clone(),
             targets: Arc::new(registry.clone()),
+            published: Arc::new(AskedClients::new(to_clients, node.clone())),
         },
     );
 
@@ -412,6 +416,8 @@ fn provider_config(config: &Config) -> tegata_oauth::Config {
         service_lifetime: config.tokens.service_lifetime.get(),
         exchanged_lifetime: config.tokens.exchanged_lifetime.get(),
         jwks_max_age: config.keys.jwks_max_age.get(),
+        registration: config.clients.registration,
+        registration_scope: config.clients.registration_scope.clone(),
         ..tegata_oauth::Config::default()
     }
 }

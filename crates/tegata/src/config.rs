@@ -16,8 +16,9 @@ use tegata_gateway::{
     decision_log::Mode,
 };
 use tegata_mesh::{DeclaredRoute, DeclaredService};
+use tegata_oauth::register::Registration;
 use tegata_session::Environment;
-use tegata_token::Algorithm;
+use tegata_token::{Algorithm, Scope};
 
 mod contradictions;
 mod declared;
@@ -60,14 +61,30 @@ pub(crate) struct Config {
     pub(crate) route: Vec<DeclaredRoute>,
 }
 
-/// How clients are reached.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// How clients register themselves, and how they are reached.
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Clients {
+    /// Who may register clients: `off`, `token`, `open`.
+    pub(crate) registration: Registration,
+    /// What clients that register themselves may ask people for, separated by spaces.
+    pub(crate) registration_scope: Scope,
     /// Networks in which addresses of clients may lie, beside the internet.
     pub(crate) reach: Vec<Network>,
     /// Certificates that sign those of clients; the system's where nothing is said.
     pub(crate) ca_file: Option<PathBuf>,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            registration: Registration::Off,
+            registration_scope: Scope::new("openid profile email offline_access")
+                .unwrap_or_default(),
+            reach: Vec::new(),
+            ca_file: None,
+        }
+    }
 }
 
 /// Where people and clients come.

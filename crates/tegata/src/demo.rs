@@ -13,6 +13,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use tegata_core::{Node, Secret};
+use tegata_oauth::register::Registration;
 use tegata_sdk::{
     Transport,
     authenticate::{KeyRules, KeySource},
@@ -163,6 +164,8 @@ impl Demo {
         let mut config = Config::default();
         config.public.listen = Listen::loopback(ports.public);
         config.public.issuer = Some(ports.issuer());
+        // For clients that are tried out, and conformance suites.
+        config.clients.registration = Registration::Open;
         config.gateway.listen = Listen::loopback(ports.gateway);
         config.gateway.audience = Some(ports.gateway_url());
         config.operations.listen = Listen::loopback(ports.operations);

@@ -34,7 +34,7 @@ pub(crate) fn start(
     composed: &Arc<Composed>,
     counts: Counts,
 ) -> Result<(), Failed> {
-    let sender = Sender::new(way::to_clients(composed)?);
+    let sender = Sender::new(way::to_clients(&composed.config)?);
     tasks.spawn(deliver(Arc::clone(composed), sender, counts));
     Ok(())
 }

@@ -40,6 +40,7 @@ mod operate;
 mod outbox;
 mod plan;
 mod progress;
+mod published;
 mod registry;
 mod run;
 mod secret_line;

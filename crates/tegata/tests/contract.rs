@@ -24,6 +24,7 @@ mod contract {
     pub(crate) mod promql;
     pub(crate) mod racing;
     pub(crate) mod refusals;
+    pub(crate) mod registration;
     pub(crate) mod shortage;
     pub(crate) mod tokens;
     pub(crate) mod wire;

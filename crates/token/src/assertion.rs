@@ -8,7 +8,7 @@ use tegata_core::Timestamp;
 use crate::{
     claims::Claims,
     jws::{Compact, Malformed},
-    key::VerifyingKey,
+    verifier::KeySet,
 };
 
 /// How far in the future an assertion may expire.
@@ -75,7 +75,7 @@ impl ClientAssertion {
     pub fn verify(
         assertion: &str,
         client: &str,
-        keys: &[VerifyingKey],
+        keys: &KeySet,
         issuer: &str,
         now: Timestamp,
     ) -> Result<Self, AssertionRefused> {
@@ -86,13 +86,8 @@ impl ClientAssertion {
         if typ.is_some_and(|typ| !kinds.contains(&typ.as_str())) {
             return Err(AssertionRefused::Kind);
         }
-        let key = match (&compact.header.kid, keys) {
-            (Some(kid), keys) => keys.iter().find(|key| key.kid().as_str() == kid),
-            (None, [only]) => Some(only),
-            (None, _) => None,
-        };
-        let key = key
-            .filter(|key| key.algorithm().name() == compact.header.alg)
+        let key = keys
+            .of_client(compact.header.kid.as_deref(), &compact.header.alg)
             .ok_or(AssertionRefused::UnknownKey)?;
         if !key.verifies(compact.signed.as_bytes(), &compact.signature) {
             return Err(AssertionRefused::Signature);
@@ -117,10 +112,12 @@ impl ClientAssertion {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{Algorithm, SigningKey, jws};
+    use crate::{Algorithm, SigningKey, VerifyingKey, jws};
 
     const ISSUER: &str = "https://issuer.example";
 
@@ -138,7 +135,7 @@ mod tests {
         typ: &str,
         claims: &Value,
     ) -> Result<ClientAssertion, AssertionRefused> {
-        let keys = [VerifyingKey::from_jwk(key.jwk()).unwrap()];
+        let keys = KeySet::new(vec![Arc::new(VerifyingKey::from_jwk(key.jwk()).unwrap())]);
         let text = jws::sign(key, typ, claims.to_string().as_bytes()).unwrap();
         ClientAssertion::verify(&text, "web", &keys, ISSUER, now())
     }
@@ -192,7 +189,7 @@ mod tests {
             SigningKey::generate(Algorithm::Es256).unwrap(),
         );
         let text = jws::sign(&key, "JWT", good().to_string().as_bytes()).unwrap();
-        let keys = [VerifyingKey::from_jwk(other.jwk()).unwrap()];
+        let keys = KeySet::new(vec![Arc::new(VerifyingKey::from_jwk(other.jwk()).unwrap())]);
         let refused = ClientAssertion::verify(&text, "web", &keys, ISSUER, now());
         assert_eq!(refused, Err(AssertionRefused::UnknownKey));
     }

@@ -195,6 +195,12 @@ pub trait Holders: Send + Sync {
 }
 
 impl Families {
+    /// How long a family can live at most.
+    #[must_use]
+    pub const fn longest(&self) -> Duration {
+        self.lifetimes.absolute
+    }
+
     /// The families in `records`, of this epoch. `roots` are those of the purpose `refresh`.
     #[must_use]
     pub fn new(

@@ -67,6 +67,13 @@ pub struct Header {
     pub typ: Option<String>,
 }
 
+/// The name of the key that a token says it is signed with. Nothing is believed yet: this is for
+/// finding the key.
+#[must_use]
+pub fn named_key(token: &str) -> Option<String> {
+    Compact::parse(token).ok()?.header.kid
+}
+
 /// Header members by which a token would choose its own key, algorithm or meaning. They are refused
 /// wherever they stand: RFC 8725 §3.10, RFC 7515 §4.1.11 (`crit` names only extensions that we
 /// would have to understand, and we understand none), RFC 7797 (`b64`).

@@ -8,8 +8,8 @@ use tegata_core::Timestamp;
 use crate::{
     Algorithm,
     jws::{Compact, Malformed},
-    key::VerifyingKey,
     strict,
+    verifier::KeySet,
 };
 
 /// How far clocks may differ.
@@ -34,7 +34,7 @@ pub struct ExpectedObject<'a> {
     /// The client that must have made it.
     pub client: &'a str,
     /// The client's keys.
-    pub keys: &'a [VerifyingKey],
+    pub keys: &'a KeySet,
     /// The only algorithm that counts, where one was registered.
     pub algorithm: Option<Algorithm>,
     /// The issuer that it must be for.
@@ -92,14 +92,10 @@ impl RequestObject {
         if typ.is_some_and(|typ| !["jwt", "oauth-authz-req+jwt"].contains(&typ.as_str())) {
             return Err(ObjectRefused::Kind);
         }
-        let key = match (&compact.header.kid, expected.keys) {
-            (Some(kid), keys) => keys.iter().find(|key| key.kid().as_str() == kid),
-            (None, [only]) => Some(only),
-            (None, _) => None,
-        };
         // `none` is no key's algorithm (RFC 9101 §10.1).
-        let key = key
-            .filter(|key| key.algorithm().name() == compact.header.alg)
+        let key = expected
+            .keys
+            .of_client(compact.header.kid.as_deref(), &compact.header.alg)
             .filter(|key| expected.algorithm.is_none_or(|only| only == key.algorithm()))
             .ok_or(ObjectRefused::UnknownKey)?;
         if !key.verifies(compact.signed.as_bytes(), &compact.signature) {

@@ -197,6 +197,31 @@ impl KeySet {
         Ok(key)
     }
 
+    /// The key that a client's token means: the one that it names, or the only one there is, where it is
+    /// of this algorithm. A client may publish one key under one name for several.
+    pub(crate) fn of_client(&self, kid: Option<&str>, algorithm: &str) -> Option<&VerifyingKey> {
+        let mut fit = self.0.iter().filter(|key| kid.is_none_or(|kid| key.kid().as_str() == kid));
+        let found = match (kid, self.0.as_slice()) {
+            (Some(_), _) => fit.find(|key| key.algorithm().name() == algorithm),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        };
+        found.map(AsRef::as_ref).filter(|key| key.algorithm().name() == algorithm)
+    }
+
+    /// The same without the keys of an algorithm.
+    #[must_use]
+    pub fn without(mut self, algorithm: crate::Algorithm) -> Self {
+        self.0.retain(|key| key.algorithm() != algorithm);
+        self
+    }
+
+    /// Whether there is a key of this name.
+    #[must_use]
+    pub fn has(&self, kid: &str) -> bool {
+        self.named(kid).is_some()
+    }
+
     pub(crate) fn named(&self, kid: &str) -> Option<&Arc<VerifyingKey>> {
         self.0.iter().find(|key| key.kid().as_str() == kid)
     }

@@ -124,6 +124,7 @@ impl Clients {
                 client.created = found.value.created;
                 client.secrets.clone_from(&found.value.secrets);
                 client.declared.clone_from(&found.value.declared);
+                client.registration.clone_from(&found.value.registration);
             }
             let secret = self.give_secret(realm, &mut client, given);
             let changed = found.as_ref().is_none_or(|found| found.value != client);
@@ -140,6 +141,33 @@ impl Clients {
             return Ok(ClientChanged { client, is_new: found.is_none(), changed, secret });
         }
         Err(contended().into())
+    }
+
+    /// Registers a client that nobody has declared, and that manages its registration with `token`.
+    ///
+    /// # Errors
+    /// [`NotRegistered`].
+    pub async fn register(
+        &self,
+        realm: &Realm,
+        wanted: &ClientMetadata,
+        token: &Secret<String>,
+    ) -> Result<ClientChanged, NotRegistered> {
+        let mut client = self.check(wanted, None)?;
+        client.registration = Some(self.registration_digest(realm, &client.id, token.expose()));
+        let secret = self.give_secret(realm, &mut client, None);
+        match self.commit(realm, &client, Expect::Absent, "registered_itself").await {
+            Ok(()) => Ok(ClientChanged { client, is_new: true, changed: true, secret }),
+            Err(CommitRefused::Conflict { .. }) => Err(contended().into()),
+            Err(CommitRefused::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Whether a client manages its registration with this token.
+    #[must_use]
+    pub fn knows_registration(&self, realm: &Realm, client: &Client, token: &str) -> bool {
+        let digest = self.registration_digest(realm, &client.id, token);
+        client.registration.as_ref().is_some_and(|own| own.matches(&digest))
     }
 
     /// Gives a client a new secret. The one before works until the next rotation.
@@ -229,7 +257,21 @@ impl Clients {
     }
 
     fn digest(&self, realm: &Realm, client: &ClientId, secret: &str) -> SecretDigest {
-        let parts: [&[u8]; 2] = [b"client secret", realm.as_str().as_bytes()];
+        self.digest_for(b"client secret", realm, client, secret)
+    }
+
+    fn registration_digest(&self, realm: &Realm, client: &ClientId, token: &str) -> SecretDigest {
+        self.digest_for(b"registration", realm, client, token)
+    }
+
+    fn digest_for(
+        &self,
+        purpose: &[u8],
+        realm: &Realm,
+        client: &ClientId,
+        secret: &str,
+    ) -> SecretDigest {
+        let parts: [&[u8]; 2] = [purpose, realm.as_str().as_bytes()];
         // Without a root secret nothing matches: a key of nothing is never what was stored.
         let key = self
             .roots

@@ -7,7 +7,7 @@ use tegata_core::{ClientId, Timestamp};
 use tegata_token::{Algorithm, Jwk, Scope, VerifyingKey};
 
 use super::{AuthMethod, Client, GrantType, Profile};
-use crate::{backchannel, redirect::RedirectUri};
+use crate::{redirect::RedirectUri, remote};
 
 /// A client as it is declared, in configuration or through administration.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ pub struct ClientMetadata {
     pub token_endpoint_auth_method: Option<AuthMethod>,
     /// Its public keys.
     pub jwks: Option<KeySetForm>,
+    /// Where it publishes its public keys, in place of `jwks`.
+    pub jwks_uri: Option<String>,
     /// What it may ask for tokens with; `authorization_code` if nothing is said.
     pub grant_types: Option<BTreeSet<GrantType>>,
     /// Where its answers may be sent.
@@ -130,8 +132,13 @@ impl ClientMetadata {
             return Err(invalid("a public client must use PKCE".to_owned()));
         }
         let keys = self.keys().map_err(invalid)?;
-        if auth == AuthMethod::PrivateKeyJwt && keys.is_empty() {
-            return Err(invalid("`private_key_jwt` needs `jwks`".to_owned()));
+        if self.jwks.is_some() && self.jwks_uri.is_some() {
+            return Err(invalid("`jwks` and `jwks_uri` are both given; keep one".to_owned()));
+        }
+        let has_keys = !keys.is_empty() || self.jwks_uri.is_some();
+        if auth == AuthMethod::PrivateKeyJwt && !has_keys {
+            let rule = "`private_key_jwt` needs `jwks` or `jwks_uri`";
+            return Err(invalid(rule.to_owned()));
         }
         self.check_profile(auth, &keys).map_err(invalid)?;
         self.check_request_objects(&keys).map_err(|rule| invalid(rule.to_owned()))?;
@@ -144,10 +151,13 @@ impl ClientMetadata {
                 return Err(invalid(format!("`{uri}` must begin with `https://`")));
             }
         }
-        let backchannel_logout_uri = self.backchannel_logout_uri.as_deref();
-        let backchannel_logout_uri = backchannel_logout_uri.map(backchannel::address).transpose();
+        let address = |member: &str, value: &Option<String>| {
+            let read = value.as_deref().map(|text| remote::address(member, text)).transpose();
+            read.map_err(invalid)
+        };
         let backchannel_logout_uri =
-            backchannel_logout_uri.map_err(|rule| invalid(rule.to_owned()))?;
+            address("backchannel_logout_uri", &self.backchannel_logout_uri)?;
+        let jwks_uri = address("jwks_uri", &self.jwks_uri)?;
         let usual = self.usual_algorithm();
         let id_token_alg = self.id_token_signed_response_alg.unwrap_or(usual);
         Ok(Client {
@@ -157,6 +167,8 @@ impl ClientMetadata {
             secrets: Vec::new(),
             declared: None,
             keys,
+            jwks_uri,
+            registration: None,
             grant_types,
             redirect_uris,
             post_logout_redirect_uris: uris(&self.post_logout_redirect_uris)?,
@@ -182,8 +194,12 @@ impl ClientMetadata {
     }
 
     fn check_request_objects(&self, keys: &[Jwk]) -> Result<(), &'static str> {
+        // What is published elsewhere is looked at when it is used.
+        if self.jwks_uri.is_some() {
+            return Ok(());
+        }
         if self.require_signed_request_object && keys.is_empty() {
-            return Err("`require_signed_request_object` needs `jwks`");
+            return Err("`require_signed_request_object` needs `jwks` or `jwks_uri`");
         }
         let signs = |wanted| keys.iter().any(|key| key.alg == Some(wanted));
         match self.request_object_signing_alg {
@@ -199,7 +215,9 @@ impl ClientMetadata {
             (None | Some(AuthMethod::None), true) => Ok(AuthMethod::None),
             (Some(_), true) => Err("`public = true` contradicts `token_endpoint_auth_method`"),
             (Some(method), false) => Ok(method),
-            (None, false) if self.jwks.is_some() => Ok(AuthMethod::PrivateKeyJwt),
+            (None, false) if self.jwks.is_some() || self.jwks_uri.is_some() => {
+                Ok(AuthMethod::PrivateKeyJwt)
+            }
             (None, false) => Ok(AuthMethod::ClientSecretBasic),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use tegata_token::{ExpectedObject, RequestObject, VerifyingKey};
+use tegata_token::{ExpectedObject, RequestObject};
 
 use crate::{
     client::Client,
@@ -14,7 +14,7 @@ use crate::{
 impl Provider {
     /// The parameters that count: those of the request object, if one was sent, and none from
     /// beside it (RFC 9101 §6.3).
-    pub(super) fn unpacked<'p>(
+    pub(super) async fn unpacked<'p>(
         &self,
         params: &'p Params,
         client: &Client,
@@ -27,9 +27,11 @@ impl Provider {
                 Ok(Cow::Borrowed(params))
             };
         };
-        // Keys were checked when they were registered.
-        let keys: Vec<_> =
-            client.keys.iter().filter_map(|jwk| VerifyingKey::from_jwk(jwk).ok()).collect();
+        let keys = self.keys_of(client, object).await.map_err(|error| {
+            tracing::info!(client = %client.id, %error, "the keys of a client cannot be had");
+            let description = "the keys at the client's jwks_uri cannot be had";
+            OAuthError::new(Code::InvalidRequestObject, description)
+        })?;
         let expected = ExpectedObject {
             client: client.id.as_str(),
             keys: &keys,

@@ -55,7 +55,7 @@ impl Provider {
         if params.get("client_id").is_some_and(|named| named != client.id.as_str()) {
             return Err(OAuthError::request("client_id is another client's").into());
         }
-        let unpacked = self.unpacked(params, client)?;
+        let unpacked = self.unpacked(params, client).await?;
         let request = self.read(&unpacked, client).await?;
         let mut bytes = [0_u8; 32];
         self.node().entropy().fill(&mut bytes);

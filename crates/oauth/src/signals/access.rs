@@ -66,6 +66,17 @@ impl Provider {
     /// # Errors
     /// [`NoAccess`].
     pub async fn signals_client(&self, token: &str, need: Need) -> Result<Client, NoAccess> {
+        let client = self.acting_client(token, need.enough()).await?;
+        client.ok_or(NoAccess::InsufficientScope(need))
+    }
+
+    /// The client whose token this is, if it speaks for the client alone, is for us, and has one of
+    /// these scopes. `None`: it has none of them.
+    pub(crate) async fn acting_client(
+        &self,
+        token: &str,
+        enough: &[&str],
+    ) -> Result<Option<Client>, NoAccess> {
         let verified = self.verifier().verify(token).map_err(|_| NoAccess::InvalidToken)?;
         self.revoker().know_enough().await?;
         if self.revoker().view().realm(self.realm()).check(&verified).is_some() {
@@ -81,10 +92,6 @@ impl Provider {
         let client = client.ok_or(NoAccess::InvalidToken)?.value;
         // What was taken from its registration since does not count any more.
         let may = |scope: &&str| claims.scope.contains(scope) && client.scope.contains(scope);
-        if need.enough().iter().any(may) {
-            Ok(client)
-        } else {
-            Err(NoAccess::InsufficientScope(need))
-        }
+        Ok(enough.iter().any(may).then_some(client))
     }
 }

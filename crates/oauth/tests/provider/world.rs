@@ -148,6 +148,7 @@ impl World {
             indexes,
             keys,
             revoker,
+            published: Arc::new(tegata_oauth::remote::NothingPublished),
             targets: Arc::new(Services),
         };
         let provider = Provider::new(config, parts.clone());

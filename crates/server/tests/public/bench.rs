@@ -212,6 +212,7 @@ impl Bench {
                 indexes,
                 keys,
                 revoker: revoker.clone(),
+                published: Arc::new(tegata_oauth::remote::NothingPublished),
                 targets: Arc::new(Anything),
             },
         );

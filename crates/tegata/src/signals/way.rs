@@ -9,7 +9,7 @@ use tegata_core::{Network, Outward};
 use tegata_sdk::{Transport, TransportLimits};
 use tegata_session::Environment;
 
-use crate::{command::Failed, compose::Composed};
+use crate::{command::Failed, compose::Composed, config::Config};
 
 /// Where systems keep the certificates of the authorities that they trust.
 const SYSTEM_ROOTS: [&str; 4] = [
@@ -28,10 +28,10 @@ pub(super) fn outward(composed: &Composed, outward: Outward) -> Result<Transport
 }
 
 /// To addresses that clients register. In development, clients are on this machine too.
-pub(crate) fn to_clients(composed: &Composed) -> Result<Transport, Failed> {
-    let clients = &composed.config.clients;
+pub(crate) fn to_clients(config: &Config) -> Result<Transport, Failed> {
+    let clients = &config.clients;
     let mut reach = clients.reach.clone();
-    if composed.config.public.environment == Environment::Development {
+    if config.public.environment == Environment::Development {
         reach.extend(Network::loopback());
     }
     let limits =

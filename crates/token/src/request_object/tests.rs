@@ -1,7 +1,9 @@
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::*;
-use crate::{SigningKey, assertion::ClientAssertion, jws};
+use crate::{SigningKey, VerifyingKey, assertion::ClientAssertion, jws};
 
 const ISSUER: &str = "https://issuer.example";
 
@@ -23,7 +25,7 @@ fn signed(key: &SigningKey, typ: &str, claims: &Value) -> String {
 }
 
 fn verify(text: &str, key: &SigningKey, bounded: bool) -> Result<RequestObject, ObjectRefused> {
-    let keys = [VerifyingKey::from_jwk(key.jwk()).unwrap()];
+    let keys = KeySet::new(vec![Arc::new(VerifyingKey::from_jwk(key.jwk()).unwrap())]);
     let expected =
         ExpectedObject { client: "web", keys: &keys, algorithm: None, issuer: ISSUER, bounded };
     RequestObject::verify(text, &expected, now())
@@ -134,7 +136,7 @@ fn refuses_other_keys_other_algorithms_and_no_signature() {
         let refusal = verify(&format!("{header}.{rest}"), &key, false);
         assert_eq!(refusal, Err(ObjectRefused::UnknownKey));
     }
-    let keys = [VerifyingKey::from_jwk(key.jwk()).unwrap()];
+    let keys = KeySet::new(vec![Arc::new(VerifyingKey::from_jwk(key.jwk()).unwrap())]);
     let algorithm = Some(Algorithm::Ps256);
     let expected =
         ExpectedObject { client: "web", keys: &keys, algorithm, issuer: ISSUER, bounded: false };
@@ -150,7 +152,7 @@ fn own((head, rest): (&str, &str)) -> (String, String) {
 #[test]
 fn is_no_client_assertion_and_an_assertion_is_no_request_object() {
     let key = SigningKey::generate(Algorithm::Es256).unwrap();
-    let keys = [VerifyingKey::from_jwk(key.jwk()).unwrap()];
+    let keys = KeySet::new(vec![Arc::new(VerifyingKey::from_jwk(key.jwk()).unwrap())]);
     let secs = now().secs();
     let assertion =
         json!({"iss": "web", "sub": "web", "aud": ISSUER, "exp": secs + 60, "jti": "a"});

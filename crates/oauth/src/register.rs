@@ -1,0 +1,259 @@
+//! Clients that register themselves (RFC 7591, OpenID Connect Dynamic Client Registration 1.0), and
+//! manage their registration (RFC 7592).
+//!
+//! Whoever registers itself is nobody: it gets what it may ask people for, and nothing in its own
+//! name. Whoever shows a token with the scope [`REGISTER`] is trusted with more.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Map, Value};
+use tegata_core::{Batch, ClientId, CommitRefused, Entropy, Secret, StoreError};
+use tegata_token::{Entry, Holder, Order, Tally, Target, Withdrawable as _};
+
+use crate::{
+    client::{Client, ClientMetadata, GrantType, NotRegistered},
+    provider::Provider,
+    remote,
+};
+
+mod asked;
+mod shown;
+
+/// The scope of a token that registers clients.
+pub const REGISTER: &str = "clients.register";
+
+/// Who may register clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Registration {
+    /// Nobody: operators declare them.
+    #[default]
+    Off,
+    /// Whoever shows an access token with the scope [`REGISTER`].
+    Token,
+    /// Everybody.
+    Open,
+}
+
+/// Why a registration is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegisterRefused {
+    /// The metadata cannot be (RFC 7591 §3.2.2): a code and words.
+    Invalid {
+        /// `invalid_client_metadata` or `invalid_redirect_uri`.
+        code: &'static str,
+        /// What is wrong, for the developer of the client.
+        why: String,
+    },
+    /// Clients do not register themselves here.
+    Off,
+    /// What was shown is no token for this.
+    Token,
+    /// The store did not answer.
+    Store(StoreError),
+}
+
+impl RegisterRefused {
+    fn metadata(why: impl Into<String>) -> Self {
+        Self::Invalid { code: "invalid_client_metadata", why: why.into() }
+    }
+}
+
+impl From<StoreError> for RegisterRefused {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<CommitRefused> for RegisterRefused {
+    fn from(refused: CommitRefused) -> Self {
+        match crate::Refused::from(refused) {
+            crate::Refused::Store(error) => Self::Store(error),
+            crate::Refused::OAuth(error) => Self::metadata(error.description),
+        }
+    }
+}
+
+impl From<NotRegistered> for RegisterRefused {
+    fn from(refused: NotRegistered) -> Self {
+        match refused {
+            NotRegistered::Store(error) => Self::Store(error),
+            other => Self::metadata(other.to_string()),
+        }
+    }
+}
+
+/// Who registers a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// Anybody.
+    Itself,
+    /// Whoever showed a token for it.
+    Trusted,
+}
+
+impl Provider {
+    /// Registers a client. `token` is what was shown in the header.
+    ///
+    /// # Errors
+    /// [`RegisterRefused`].
+    pub async fn register(
+        &self,
+        said: &Map<String, Value>,
+        token: Option<&str>,
+    ) -> Result<Value, RegisterRefused> {
+        let by = self.registrar(token).await?;
+        let id = format!("dyn_{}", random(self.node().entropy(), 16));
+        let mut metadata = self.wanted(said, &id, by)?;
+        self.check_sector(said, &metadata).await?;
+        metadata.client_name.get_or_insert_with(|| id.clone());
+        let token = Secret::new(format!("rat_{}", random(self.node().entropy(), 32)));
+        let made = self.clients().register(self.realm(), &metadata, &token).await?;
+        Ok(self.shown(&made.client, made.secret.as_ref(), Some(&token)))
+    }
+
+    /// The registration of the client that shows this token.
+    ///
+    /// # Errors
+    /// [`RegisterRefused::Token`], the same for a client that there is not.
+    pub async fn registration(&self, id: &str, token: &str) -> Result<Value, RegisterRefused> {
+        let client = self.managed(id, token).await?;
+        Ok(self.shown(&client, None, None))
+    }
+
+    /// Replaces the registration of the client that shows this token.
+    ///
+    /// # Errors
+    /// [`RegisterRefused`].
+    pub async fn register_anew(
+        &self,
+        id: &str,
+        token: &str,
+        said: &Map<String, Value>,
+    ) -> Result<Value, RegisterRefused> {
+        let before = self.managed(id, token).await?;
+        // RFC 7592 §2.2: it says who it is, and repeats no secret that is not its own.
+        if said.get("client_id").and_then(Value::as_str) != Some(id) {
+            return Err(RegisterRefused::metadata("`client_id` must be the client's own"));
+        }
+        if let Some(secret) = said.get("client_secret") {
+            let own = secret.as_str();
+            let own = own.is_some_and(|it| self.clients().knows_secret(self.realm(), &before, it));
+            if !own {
+                return Err(RegisterRefused::metadata("`client_secret` is not the client's own"));
+            }
+        }
+        let for_ours =
+            ["registration_access_token", "registration_client_uri", "client_id_issued_at"];
+        if for_ours.iter().chain(&["client_secret_expires_at"]).any(|name| said.contains_key(*name))
+        {
+            let why =
+                "what the server says of a registration must not be sent back (RFC 7592 §2.2)";
+            return Err(RegisterRefused::metadata(why));
+        }
+        // What it was trusted with when it was registered, it keeps.
+        let trusted = before.grant_types.iter().any(|grant| !of_people(*grant));
+        let by = if trusted { By::Trusted } else { By::Itself };
+        let mut metadata = self.wanted(said, id, by)?;
+        self.check_sector(said, &metadata).await?;
+        metadata.client_name.get_or_insert_with(|| id.to_owned());
+        let changed = self.clients().declare(self.realm(), &metadata, None).await?;
+        Ok(self.shown(&changed.client, changed.secret.as_ref(), None))
+    }
+
+    /// The client that shows this token for its own registration: the caller may remove it.
+    ///
+    /// # Errors
+    /// [`RegisterRefused::Token`].
+    pub async fn managed(&self, id: &str, token: &str) -> Result<Client, RegisterRefused> {
+        let found = match ClientId::new(id) {
+            Ok(id) => self.clients().load(self.realm(), &id).await?,
+            Err(_) => None,
+        };
+        let client = found.map(|found| found.value).ok_or(RegisterRefused::Token)?;
+        if self.clients().knows_registration(self.realm(), &client, token) {
+            Ok(client)
+        } else {
+            Err(RegisterRefused::Token)
+        }
+    }
+
+    /// Removes the registration of a client that has shown its token, then takes back what it has: in
+    /// this order, so that it gets nothing new.
+    ///
+    /// # Errors
+    /// What the store says: doing it again needs an operator, for its token is gone.
+    pub async fn unregister(&self, client: &Client) -> Result<(), RegisterRefused> {
+        self.clients().remove(self.realm(), &client.id).await?;
+        let order = Order { reason: "client_removed".to_owned(), actor: client.id.to_string() };
+        let now = self.node().now().max(self.node().tick().wall());
+        let entry = Entry {
+            target: Target::Client { client: client.id.clone(), up_to: now },
+            places: Vec::new(),
+            at: now,
+            until: now + self.families().longest(),
+            reason: order.reason.clone(),
+            actor: order.actor.clone(),
+        };
+        let own = Target::Subject { sub: client.id.to_string(), up_to: now, tokens_only: false };
+        let entries = vec![Entry { target: own, ..entry.clone() }, entry];
+        self.revoker().commit(Batch::new(self.realm().clone()), entries).await?;
+        let holder = Holder::Client(client.id.clone());
+        let families = self.families();
+        families.withdraw(self.realm(), &holder, &order, &Tally::default()).await?;
+        Ok(())
+    }
+
+    async fn registrar(&self, token: Option<&str>) -> Result<By, RegisterRefused> {
+        match (self.config().registration, token) {
+            (Registration::Off, _) => Err(RegisterRefused::Off),
+            (Registration::Open, None) => Ok(By::Itself),
+            (Registration::Token, None) => Err(RegisterRefused::Token),
+            // Whoever shows something is told that it does not count, also where nothing is needed.
+            (_, Some(token)) => match self.acting_client(token, &[REGISTER]).await {
+                Ok(Some(_)) => Ok(By::Trusted),
+                Ok(None) => Err(RegisterRefused::Token),
+                Err(crate::signals::access::NoAccess::Store(error)) => Err(error.into()),
+                Err(_) => Err(RegisterRefused::Token),
+            },
+        }
+    }
+
+    /// Looks whether a sector identifier knows the redirect URIs (OpenID Connect Registration §5).
+    async fn check_sector(
+        &self,
+        said: &Map<String, Value>,
+        metadata: &ClientMetadata,
+    ) -> Result<(), RegisterRefused> {
+        let Some(address) = said.get("sector_identifier_uri") else { return Ok(()) };
+        let invalid = |why: &str| RegisterRefused::metadata(why);
+        let address =
+            address.as_str().ok_or_else(|| invalid("`sector_identifier_uri` is no text"))?;
+        let address = remote::address("sector_identifier_uri", address);
+        let address = address.map_err(|rule| invalid(&rule))?;
+        let document = self.published().document(&address).await;
+        let document = document.map_err(|error| {
+            tracing::info!(%error, "a sector identifier cannot be had");
+            invalid("the document at `sector_identifier_uri` cannot be had")
+        })?;
+        let known: Option<Vec<String>> = serde_json::from_slice(&document).ok();
+        let known = known.ok_or_else(|| {
+            invalid("the document at `sector_identifier_uri` is no list of texts")
+        })?;
+        if metadata.redirect_uris.iter().all(|uri| known.contains(uri)) {
+            Ok(())
+        } else {
+            Err(invalid("a redirect URI is not in the document at `sector_identifier_uri`"))
+        }
+    }
+}
+
+/// Whether a grant type gives only what a person allows.
+const fn of_people(grant: GrantType) -> bool {
+    matches!(grant, GrantType::AuthorizationCode | GrantType::RefreshToken)
+}
+
+fn random(entropy: &dyn Entropy, bytes: usize) -> String {
+    let mut random = vec![0_u8; bytes];
+    entropy.fill(&mut random);
+    URL_SAFE_NO_PAD.encode(random)
+}

@@ -1,0 +1,64 @@
+//! A registration as its client is told (RFC 7591 §3.2.1).
+
+use serde_json::{Map, Value, json};
+use tegata_core::Secret;
+
+use crate::{client::Client, provider::Provider, redirect::RedirectUri};
+
+impl Provider {
+    /// What is registered. Secrets are told when they are made, and never again.
+    pub(super) fn shown(
+        &self,
+        client: &Client,
+        secret: Option<&Secret<String>>,
+        token: Option<&Secret<String>>,
+    ) -> Value {
+        let mut shown = Map::new();
+        let mut tell = |name: &str, value: Value| {
+            let is_nothing = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+            if !is_nothing {
+                shown.insert(name.to_owned(), value);
+            }
+        };
+        tell("client_id", json!(client.id));
+        tell("client_id_issued_at", json!(client.created.secs()));
+        if let Some(secret) = secret {
+            tell("client_secret", json!(secret.expose()));
+            // RFC 7591 §3.2.1: 0 for one that does not expire.
+            tell("client_secret_expires_at", json!(0));
+        }
+        if let Some(token) = token {
+            tell("registration_access_token", json!(token.expose()));
+        }
+        let uri = format!("{}/oauth2/register/{}", self.issuer(), client.id);
+        tell("registration_client_uri", json!(uri));
+        let uris =
+            |uris: &[RedirectUri]| json!(uris.iter().map(RedirectUri::as_str).collect::<Vec<_>>());
+        tell("client_name", json!(client.name));
+        tell("redirect_uris", uris(&client.redirect_uris));
+        tell("post_logout_redirect_uris", uris(&client.post_logout_redirect_uris));
+        tell("grant_types", json!(client.grant_types));
+        let codes: &[&str] = if client.redirect_uris.is_empty() { &[] } else { &["code"] };
+        tell("response_types", json!(codes));
+        tell("token_endpoint_auth_method", json!(client.auth));
+        tell("scope", json!(client.scope.as_str()));
+        tell("subject_type", json!("public"));
+        tell("id_token_signed_response_alg", json!(client.id_token_alg));
+        tell("authorization_signed_response_alg", json!(client.response_alg));
+        tell("request_object_signing_alg", json!(client.request_object_alg));
+        tell("require_pushed_authorization_requests", json!(client.require_pushed));
+        tell("require_signed_request_object", json!(client.require_signed_request));
+        tell("jwks_uri", json!(client.jwks_uri));
+        if !client.keys.is_empty() {
+            tell("jwks", json!({"keys": client.keys}));
+        }
+        tell("backchannel_logout_uri", json!(client.backchannel_logout_uri));
+        if client.backchannel_logout_uri.is_some() {
+            tell("backchannel_logout_session_required", json!(true));
+        }
+        tell("logo_uri", json!(client.logo_uri));
+        tell("policy_uri", json!(client.policy_uri));
+        tell("tos_uri", json!(client.tos_uri));
+        Value::Object(shown)
+    }
+}

@@ -1,0 +1,110 @@
+//! What clients publish at addresses of their own: key sets, and the lists behind sector identifiers.
+//!
+//! Only addresses that were registered are ever asked, none that a token or a request names. Who asks
+//! them follows no redirect, takes no long answer, and keeps out of networks where no client may be.
+
+use std::sync::Arc;
+
+use tegata_core::BoxFuture;
+use tegata_token::{Algorithm, KeySet, VerifyingKey, jws};
+
+use crate::{client::Client, provider::Provider};
+
+/// Why what a client publishes cannot be had: in words for its operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotFetched(pub String);
+
+/// Whoever asks clients for what they publish.
+pub trait Published: Send + Sync {
+    /// The key set at an address. Where it is known and lacks the key called `kid`, the address is
+    /// asked again, unless it was a moment ago.
+    fn keys<'a>(
+        &'a self,
+        address: &'a str,
+        kid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<KeySet, NotFetched>>;
+
+    /// The document at an address, asked for anew.
+    fn document<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Vec<u8>, NotFetched>>;
+}
+
+/// Asks nobody: for installations whose clients publish nothing, and for tests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NothingPublished;
+
+impl Published for NothingPublished {
+    fn keys<'a>(
+        &'a self,
+        _: &'a str,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
+        Box::pin(async { Err(NotFetched("nobody is asked".to_owned())) })
+    }
+
+    fn document<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<u8>, NotFetched>> {
+        Box::pin(async { Err(NotFetched("nobody is asked".to_owned())) })
+    }
+}
+
+impl Provider {
+    /// The keys that a token of a client can be signed with: those that were registered, or those at
+    /// the address that was.
+    ///
+    /// # Errors
+    /// [`NotFetched`].
+    pub(crate) async fn keys_of(&self, client: &Client, token: &str) -> Result<KeySet, NotFetched> {
+        if let Some(address) = &client.jwks_uri {
+            let set = self.published().keys(address, jws::named_key(token).as_deref()).await?;
+            // FAPI 2.0 Security Profile §5.4.1: not with RSASSA-PKCS1-v1_5. What is registered was looked
+            // at then.
+            return Ok(if client.is_fapi() { set.without(Algorithm::Rs256) } else { set });
+        }
+        // They were checked when they were registered.
+        let keys = client.keys.iter().filter_map(|jwk| VerifyingKey::from_jwk(jwk).ok());
+        Ok(KeySet::new(keys.map(Arc::new).collect()))
+    }
+}
+
+/// An address of a client, as it is registered: absolute, without fragment and without a password;
+/// the scheme `http` on a loopback address alone, so that nothing travels in the clear.
+///
+/// # Errors
+/// Which rule the value of `member` breaks.
+pub fn address(member: &str, text: &str) -> Result<String, String> {
+    let wrong = || {
+        format!("`{member}` must be an absolute `https` address without a fragment and a password")
+    };
+    let url = url::Url::parse(text).map_err(|_| wrong())?;
+    let local = url.host().is_some_and(|host| match host {
+        url::Host::Domain(name) => name == "localhost",
+        url::Host::Ipv4(four) => four.is_loopback(),
+        url::Host::Ipv6(six) => six.is_loopback(),
+    });
+    let plain = url.scheme() == "http" && local;
+    let bare = url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    if (url.scheme() == "https" || plain) && bare { Ok(text.to_owned()) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_no_address_in_the_clear() {
+        for good in ["https://app.example/bc?a=b", "http://127.0.0.1:1/bc", "http://[::1]/bc"] {
+            assert_eq!(address("jwks_uri", good).as_deref(), Ok(good));
+        }
+        for bad in [
+            "http://app.example/bc",
+            "https://app.example/#x",
+            "https://a:b@app.example/",
+            "/bc",
+            "javascript:x",
+            "file:///etc/passwd",
+        ] {
+            let why = address("jwks_uri", bad).unwrap_err();
+            assert!(why.contains("`jwks_uri`"), "{bad}: {why}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What clients publish is asked for: their key sets, and documents that their registration names.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header};
+use quick_cache::sync::Cache;
+use tegata_core::{BoxFuture, Node};
+use tegata_oauth::remote::{NotFetched, Published};
+use tegata_sdk::{RemoteIssuer, RemoteKeys, Transport, authenticate::KeyRules};
+use tegata_token::{Algorithm, KeySet};
+
+/// How many key sets are kept.
+const MOST: usize = 1_000;
+
+/// Asks clients, at addresses where clients may be.
+pub(crate) struct AskedClients {
+    transport: Transport,
+    node: Node,
+    sets: Cache<String, Arc<RemoteKeys>>,
+}
+
+impl AskedClients {
+    pub(crate) fn new(transport: Transport, node: Node) -> Self {
+        Self { transport, node, sets: Cache::new(MOST) }
+    }
+
+    /// The keys at an address, of which nothing may be known yet.
+    fn keys_at(&self, address: &str) -> Result<Arc<RemoteKeys>, NotFetched> {
+        if let Some(keys) = self.sets.get(address) {
+            return Ok(keys);
+        }
+        let uri: Uri =
+            address.parse().map_err(|_| NotFetched(format!("`{address}` is no address")))?;
+        let of = RemoteIssuer {
+            issuer: address.to_owned(),
+            jwks_uri: Some(uri),
+            algorithms: Algorithm::ALL.to_vec(),
+            // A client that takes a key out of its set means it to count no longer.
+            rules: KeyRules {
+                fresh_for: Duration::from_secs(300),
+                kept_for: Duration::from_secs(3600),
+                // A client changes its keys when it likes, and uses the new ones at once.
+                pause: Duration::from_secs(1),
+                missed_for: Duration::from_secs(10),
+            },
+        };
+        let keys = Arc::new(RemoteKeys::new(of, self.transport.clone(), self.node.clone()));
+        self.sets.insert(address.to_owned(), Arc::clone(&keys));
+        Ok(keys)
+    }
+}
+
+impl Published for AskedClients {
+    fn keys<'a>(
+        &'a self,
+        address: &'a str,
+        kid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
+        Box::pin(async move {
+            let keys = self.keys_at(address)?;
+            let away =
+                |error: tegata_sdk::authenticate::KeysUnavailable| NotFetched(error.to_string());
+            let (_, set) = keys.current().await.map_err(away)?;
+            match kid {
+                Some(kid) if !set.has(kid) && keys.look_for(kid).await => {
+                    Ok(keys.current().await.map_err(away)?.1)
+                }
+                _ => Ok(set),
+            }
+        })
+    }
+
+    fn document<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Vec<u8>, NotFetched>> {
+        Box::pin(async move {
+            let request = Request::get(address)
+                .header(header::ACCEPT, "application/json")
+                .body(Bytes::new())
+                .map_err(|_| NotFetched(format!("`{address}` is no address")))?;
+            let answer = self.transport.send(request).await;
+            let answer = answer.map_err(|error| NotFetched(error.to_string()))?;
+            // A redirect is an answer like any other: nobody is led elsewhere.
+            match answer.status() {
+                StatusCode::OK => Ok(answer.into_body().to_vec()),
+                status => Err(NotFetched(format!("`{address}` answers {status}"))),
+            }
+        })
+    }
+}

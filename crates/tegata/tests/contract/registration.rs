@@ -1,0 +1,295 @@
+//! Clients register themselves (RFC 7591, RFC 7592), and prove themselves with keys that they publish.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use serde_json::{Value, json};
+use tegata_core::Node;
+use tegata_token::{Algorithm, SigningKey, jws};
+
+use super::{
+    browser::{Browser, CALLBACK, ask_token, authorization, redeem},
+    demo::{Client, Demo, demo, until},
+    http::{Answer, parameter},
+};
+
+fn register(demo: &Demo, said: &Value) -> Answer {
+    demo.public.post("/oauth2/register").json(said).send()
+}
+
+fn web() -> Value {
+    json!({"redirect_uris": [CALLBACK], "client_name": "A client", "grant_types":
+        ["authorization_code", "refresh_token"], "scope": "openid offline_access orders.read"})
+}
+
+fn with(name: &str, value: Value) -> Value {
+    let mut said = web();
+    said[name] = value;
+    said
+}
+
+fn as_a_client(registered: &Value) -> Client {
+    Client {
+        id: registered["client_id"].as_str().unwrap().to_owned(),
+        secret: registered["client_secret"].as_str().map(str::to_owned),
+    }
+}
+
+#[test]
+fn a_client_registers_itself_signs_somebody_in_and_is_gone_with_its_tokens() {
+    let demo = demo();
+    let metadata = demo.public.get("/.well-known/openid-configuration").send().json();
+    let endpoint = metadata["registration_endpoint"].as_str().unwrap();
+    assert_eq!(endpoint, format!("{}/oauth2/register", demo.issuer));
+    let answer = register(demo, &web()).expect(201);
+    assert_eq!(answer.field("cache-control"), Some("no-store"));
+    let registered = answer.json();
+    assert_eq!(registered["token_endpoint_auth_method"], "client_secret_basic");
+    assert_eq!(registered["client_secret_expires_at"], 0);
+    // It asks people for what such clients may, and for nothing of our services.
+    assert_eq!(registered["scope"], "openid offline_access");
+    let client = as_a_client(&registered);
+    assert_eq!(
+        registered["registration_client_uri"],
+        format!("{}/oauth2/register/{}", demo.issuer, client.id)
+    );
+
+    // As OpenID Connect's own clients do: without PKCE.
+    let person = demo.person("customer");
+    let mut browser = Browser::new(demo.public);
+    let mut asked = authorization(&client);
+    asked.retain(|(name, _)| !name.starts_with("code_challenge") && *name != "scope");
+    asked.push(("scope", "openid offline_access"));
+    let location = browser.authorize(&asked, &person);
+    let code = parameter(&location, "code").unwrap();
+    let fields =
+        [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", CALLBACK)];
+    let tokens = ask_token(demo, &client, &fields).expect(200).json();
+    let refresh = tokens["refresh_token"].as_str().unwrap();
+    let access = tokens["access_token"].as_str().unwrap();
+    demo.public.get("/oauth2/userinfo").bearer(access).send().expect(200);
+
+    let own = format!("/oauth2/register/{}", client.id);
+    let token = registered["registration_access_token"].as_str().unwrap();
+    demo.public.ask("DELETE", &own).bearer(token).send().expect(204);
+    demo.public.get("/oauth2/userinfo").bearer(access).send().expect(401);
+    let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh)];
+    ask_token(demo, &client, &fields).expect(401);
+    demo.public.get(&own).bearer(token).send().expect(401);
+}
+
+#[test]
+fn a_registration_is_managed_with_its_own_token_alone() {
+    let demo = demo();
+    let registered = register(demo, &web()).expect(201).json();
+    let other = register(demo, &web()).expect(201).json();
+    let own = format!("/oauth2/register/{}", registered["client_id"].as_str().unwrap());
+    let token = registered["registration_access_token"].as_str().unwrap();
+    let read = demo.public.get(&own).bearer(token).send().expect(200).json();
+    assert_eq!(read["client_id"], registered["client_id"]);
+    assert!(read.get("client_secret").is_none() && read.get("registration_access_token").is_none());
+
+    let strange = other["registration_access_token"].as_str().unwrap();
+    let secret = registered["client_secret"].as_str().unwrap();
+    for shown in [strange, secret, "rat_x", "undefined"] {
+        for method in ["GET", "PUT", "DELETE"] {
+            let ask = demo.public.ask(method, &own).bearer(shown).json(&web());
+            let answer = ask.send().expect(401);
+            assert!(answer.field("www-authenticate").unwrap().starts_with("Bearer"), "{method}");
+        }
+    }
+    demo.public.get(&own).send().expect(401);
+    // A client that an operator declared has none.
+    demo.public.get("/oauth2/register/demo-web").bearer(token).send().expect(401);
+
+    let put = |said: &Value| demo.public.ask("PUT", &own).bearer(token).json(said).send();
+    put(&web()).expect(400);
+    put(&with("client_id", other["client_id"].clone())).expect(400);
+    let mut said = with("client_id", registered["client_id"].clone());
+    said["client_secret"] = json!("another secret than its own");
+    put(&said).expect(400);
+    said["client_secret"] = registered["client_secret"].clone();
+    said["redirect_uris"] = json!(["https://app.example/cb"]);
+    let changed = put(&said).expect(200).json();
+    assert_eq!(changed["redirect_uris"], json!(["https://app.example/cb"]));
+    // Its secret is the one that it was.
+    let client = as_a_client(&registered);
+    let refused = redeem(demo, &client, "ac_1.20000.x").json();
+    assert_eq!(refused["error"], "invalid_grant");
+}
+
+#[test]
+fn what_cannot_be_is_not_registered_and_nobody_vouches_for_themselves() {
+    let demo = demo();
+    for (said, error, word) in [
+        (json!({}), "invalid_client_metadata", "redirect_uris"),
+        (with("redirect_uris", json!(["http://a.example"])), "invalid_redirect_uri", "https"),
+        (
+            with("redirect_uris", json!(["https://a.example/#x"])),
+            "invalid_redirect_uri",
+            "fragment",
+        ),
+        (with("redirect_uris", json!("https://a.example")), "invalid_client_metadata", "redirect"),
+        (with("grant_types", json!(["implicit"])), "invalid_client_metadata", "grant_types"),
+        (with("grant_types", json!(["client_credentials"])), "invalid_client_metadata", "vouches"),
+        (
+            with("grant_types", json!(["urn:ietf:params:oauth:grant-type:token-exchange"])),
+            "invalid_client_metadata",
+            "vouches",
+        ),
+        (with("response_types", json!(["code", "token"])), "invalid_client_metadata", "code"),
+        (with("subject_type", json!("pairwise")), "invalid_client_metadata", "subject_type"),
+        (with("id_token_signed_response_alg", json!("none")), "invalid_client_metadata", "alg"),
+        (
+            with("token_endpoint_auth_method", json!("client_secret_jwt")),
+            "invalid_client_metadata",
+            "token_endpoint_auth_method",
+        ),
+        (
+            with("jwks", json!({"keys": [{"kty": "oct", "k": "x"}]})),
+            "invalid_client_metadata",
+            "symmetric",
+        ),
+        (
+            with("jwks", json!({"keys": [{"kty": "EC", "d": "x"}]})),
+            "invalid_client_metadata",
+            "private",
+        ),
+        (with("jwks_uri", json!("http://a.example/jwks")), "invalid_client_metadata", "https"),
+        (with("logo_uri", json!("javascript:x")), "invalid_client_metadata", "https"),
+        (with("backchannel_logout_uri", json!("/bc")), "invalid_client_metadata", "backchannel"),
+        (with("client_name", json!("x".repeat(3000))), "invalid_client_metadata", "client_name"),
+    ] {
+        let answer = register(demo, &said).expect(400).json();
+        assert_eq!(answer["error"], error, "{said}: {answer}");
+        assert!(answer["error_description"].as_str().unwrap().contains(word), "{said}: {answer}");
+    }
+    // What nobody here knows is passed over, and what is ours to give is not given.
+    let mut said = web();
+    for name in ["may_introspect", "require_pkce", "asks_consent", "audiences", "profile"] {
+        said[name] = json!(false);
+    }
+    said["may_introspect"] = json!(true);
+    let client = as_a_client(&register(demo, &said).expect(201).json());
+    let fields = [("token", "x")];
+    let answer =
+        super::browser::as_client(demo.public.post("/oauth2/introspect"), &client, &fields);
+    assert_eq!(answer.send().expect(400).json()["error"], "unauthorized_client");
+    // A token that does not count is no reason to take it for none.
+    demo.public.post("/oauth2/register").bearer("x").json(&web()).send().expect(401);
+    demo.public.post("/oauth2/register").body("application/json", b"[1]").send().expect(400);
+    demo.public.post("/oauth2/register").body("text/plain", b"{}").send().expect(415);
+}
+
+/// Serves one document, which can be exchanged, and counts how often it was asked for.
+struct Publisher {
+    address: String,
+    document: Arc<Mutex<(String, u32)>>,
+}
+
+impl Publisher {
+    fn of(status: &'static str, document: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://127.0.0.1:{}/it", listener.local_addr().unwrap().port());
+        let document = Arc::new(Mutex::new((document.to_owned(), 0)));
+        let served = Arc::clone(&document);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+                let mut served = served.lock().unwrap();
+                served.1 += 1;
+                let body = &served.0;
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n\
+                     Location: http://127.0.0.1:1/\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+            }
+        });
+        Self { address, document }
+    }
+
+    fn becomes(&self, document: &str) {
+        document.clone_into(&mut self.document.lock().unwrap().0);
+    }
+
+    fn asked(&self) -> u32 {
+        self.document.lock().unwrap().1
+    }
+}
+
+#[test]
+fn a_sector_must_know_the_redirect_uris_and_is_asked_without_detours() {
+    let demo = demo();
+    let good = Publisher::of("200 OK", &json!([CALLBACK]).to_string());
+    register(demo, &with("sector_identifier_uri", json!(good.address))).expect(201);
+    let bad = Publisher::of("200 OK", "[\"https://other.example/cb\"]");
+    let detour = Publisher::of("302 Found", &json!([CALLBACK]).to_string());
+    let long = Publisher::of("200 OK", &json!(["x".repeat(300_000), CALLBACK]).to_string());
+    for publisher in [bad, detour, long] {
+        let said = with("sector_identifier_uri", json!(publisher.address));
+        let answer = register(demo, &said).expect(400).json();
+        assert!(answer["error_description"].as_str().unwrap().contains("sector"), "{answer}");
+        assert_eq!(publisher.asked(), 1);
+    }
+    // Nobody asks inside the network for them.
+    for address in ["https://10.0.0.1/it", "https://169.254.169.254/latest"] {
+        register(demo, &with("sector_identifier_uri", json!(address))).expect(400);
+    }
+}
+
+fn assertion(demo: &Demo, client: &str, key: &SigningKey) -> String {
+    let now = Node::start().now().secs();
+    let jti = super::demo::unique("assertion");
+    let claims = json!({
+        "iss": client, "sub": client, "aud": demo.issuer, "iat": now, "exp": now + 60, "jti": jti,
+    });
+    jws::sign(key, "JWT", claims.to_string().as_bytes()).unwrap()
+}
+
+fn push(demo: &Demo, client: &str, key: &SigningKey) -> Answer {
+    let assertion = assertion(demo, client, key);
+    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    let fields = [
+        ("client_id", client),
+        ("client_assertion_type", kind),
+        ("client_assertion", assertion.as_str()),
+        ("response_type", "code"),
+        ("redirect_uri", CALLBACK),
+        ("scope", "openid"),
+    ];
+    demo.public.post("/oauth2/par").form(&fields).send()
+}
+
+#[test]
+fn keys_that_a_client_publishes_are_followed_when_it_changes_them() {
+    let demo = demo();
+    let (old, new) = (
+        SigningKey::generate(Algorithm::Es256).unwrap(),
+        SigningKey::generate(Algorithm::Ps256).unwrap(),
+    );
+    let set = |key: &SigningKey| json!({"keys": [key.jwk()]}).to_string();
+    let publisher = Publisher::of("200 OK", &set(&old));
+    let mut said = with("jwks_uri", json!(publisher.address));
+    said["token_endpoint_auth_method"] = json!("private_key_jwt");
+    let registered = register(demo, &said).expect(201).json();
+    assert!(registered.get("client_secret").is_none());
+    let client = registered["client_id"].as_str().unwrap();
+    push(demo, client, &old).expect(201);
+    let asked = publisher.asked();
+    (0..20).for_each(|_| drop(push(demo, client, &old).expect(201)));
+    assert_eq!(publisher.asked(), asked, "a set that is known was asked for again");
+    // A key that is not published, however often it is shown, is asked for once in a while.
+    (0..20).for_each(|_| drop(push(demo, client, &new).expect(401)));
+    assert!(publisher.asked() <= asked + 20);
+    publisher.becomes(&set(&new));
+    until("the new key counts", || push(demo, client, &new).status == 201);
+    push(demo, client, &old).expect(401);
+}
