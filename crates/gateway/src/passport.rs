@@ -190,6 +190,8 @@ impl Passports {
             jti: TokenId::generate(self.epoch, self.node.entropy()).as_str().to_owned(),
             scope: original.scope.clone(),
             roles: original.roles.clone(),
+            // What they mean is for services to check (RFC 9396 §13).
+            authorization_details: original.authorization_details.clone(),
             sid: original.sid.clone(),
             fid: original.fid.clone(),
             status: original.status.clone(),

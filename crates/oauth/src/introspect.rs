@@ -53,7 +53,7 @@ impl Provider {
         if !current || family.ended.is_some() || family.is_over(now) || gone {
             return Ok(None);
         }
-        Ok(Some(json!({
+        let mut answer = json!({
             "active": true,
             "iss": self.issuer(),
             "sub": family.user,
@@ -63,7 +63,12 @@ impl Provider {
             "iat": family.made.secs(),
             "exp": family.ends.secs(),
             "token_type": "refresh_token",
-        })))
+        });
+        let details = &family.grant.details;
+        if let Some(members) = answer.as_object_mut().filter(|_| !details.is_empty()) {
+            members.insert("authorization_details".to_owned(), json!(details));
+        }
+        Ok(Some(answer))
     }
 
     async fn add_username(

@@ -92,6 +92,7 @@ fn the_internal_token_says_what_it_must_and_no_more() {
     let mut claims = world.claims();
     let now = world.node.now().secs();
     claims["iat"] = json!(now - 40);
+    claims["authorization_details"] = json!([{"type": "payment", "to": "A"}]);
     let token = world.sign(&claims);
     let seen = world.get("/echo/x", &token).seen("x-internal-token").unwrap();
     let internal = told(&world, &seen);
@@ -100,6 +101,8 @@ fn the_internal_token_says_what_it_must_and_no_more() {
     assert_eq!(internal.iat, now - 40);
     assert_eq!(internal.scope.as_str(), "orders.read orders.write");
     assert_eq!(internal.roles, ["customer"]);
+    let details = internal.authorization_details.unwrap();
+    assert_eq!(json!(details), claims["authorization_details"]);
     assert_eq!(internal.original_jti.as_deref(), claims["jti"].as_str());
     assert_eq!(internal.sid.as_deref(), Some("1.30000.s"));
     assert_eq!(internal.fid.as_deref(), Some("1.30000.f"));

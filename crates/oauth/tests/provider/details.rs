@@ -32,6 +32,9 @@ async fn they_are_in_the_token_the_answer_and_introspection_and_refreshes_only_n
     let said = params(&[("token", &answer.access_token)]);
     let said = world.provider.introspect(&asking, &said).await.unwrap();
     assert_eq!(said["authorization_details"], value(READ));
+    let said = params(&[("token", answer.refresh_token.as_ref().unwrap())]);
+    let said = world.provider.introspect(&asking, &said).await.unwrap();
+    assert_eq!(said["authorization_details"], value(PAY));
 
     let refresh = async |token: &str, details: Option<&str>| {
         let mut all = vec![("grant_type", "refresh_token"), ("refresh_token", token)];

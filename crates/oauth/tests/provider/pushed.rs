@@ -2,10 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tegata_core::{Ephemeral, ManualClock};
+use tegata_engines::PostgresServer;
 use tegata_oauth::{GrantType, NotAuthorized, Unsafe};
+use tegata_store::{MemoryEphemeral, Postgres, PostgresConfig, Sqlite, SqliteConfig};
 use tokio::task::JoinSet;
 
 use super::world::{CALLBACK, World, after, asked, error, params};
+
+/// Everybody waits for a connection until they have one.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const EXPIRED: NotAuthorized = NotAuthorized::Page(Unsafe::Expired);
 
@@ -119,19 +125,54 @@ async fn a_sign_in_between_pushing_and_coming_is_not_one_after_the_request() {
     assert_eq!(next.await.unwrap(), tegata_oauth::Next::SignIn);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_ten_thousand_uses_in_two_processes_one_is_served() {
-    let world = World::new().await;
+/// Ten thousand uses at once on two nodes, each with a handle of its own on one store.
+async fn race(clock: Arc<ManualClock>, handles: [Arc<dyn Ephemeral>; 2]) {
+    let [own, other] = handles;
+    let world = World::on(clock, own).await;
     let web = world.web().await;
     let uri = world.provider.push(&web, &asked(&[])).await.unwrap().request_uri;
-    let nodes = [Arc::new(world.provider.clone()), Arc::new(world.elsewhere())];
+    let nodes = [world.provider.clone(), world.elsewhere(other)];
     let of = Arc::new(params(&[("client_id", "web"), ("request_uri", &uri)]));
     let mut tasks = JoinSet::new();
     for number in 0..10_000 {
-        let (node, of) = (Arc::clone(&nodes[number % 2]), Arc::clone(&of));
+        let (node, of) = (nodes[number % 2].clone(), Arc::clone(&of));
         tasks.spawn(async move { node.authorization_request(&of).await });
     }
     let all = tasks.join_all().await;
     assert_eq!(all.iter().filter(|used| used.is_ok()).count(), 1);
-    assert!(all.into_iter().filter_map(Result::err).all(|refused| refused == EXPIRED));
+    for refused in all.into_iter().filter_map(Result::err) {
+        assert_eq!(refused, EXPIRED);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_ten_thousand_uses_on_two_nodes_one_is_served_in_memory() {
+    let clock = Arc::new(ManualClock::default());
+    let memory: Arc<dyn Ephemeral> = Arc::new(MemoryEphemeral::new(clock.clone()));
+    race(clock, [memory.clone(), memory]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_ten_thousand_uses_on_two_nodes_one_is_served_on_sqlite() {
+    let clock = Arc::new(ManualClock::default());
+    let place = tempfile::tempdir().unwrap();
+    let open = || -> Arc<dyn Ephemeral> {
+        let config = SqliteConfig { waiting: 20_000, ..SqliteConfig::default() };
+        let path = place.path().join("race.db");
+        Arc::new(Sqlite::open(&path, &config, &[], clock.clone()).unwrap().ephemeral())
+    };
+    race(clock.clone(), [open(), open()]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_ten_thousand_uses_on_two_nodes_one_is_served_on_postgresql() {
+    let clock = Arc::new(ManualClock::default());
+    let database = PostgresServer::shared().database();
+    let open = async || {
+        let config = PostgresConfig { waiting: 20_000, patience: PATIENCE, ..Default::default() };
+        let opened = Postgres::open(&database.url(), config, &[], clock.clone()).await;
+        opened.unwrap().ephemeral()
+    };
+    let (own, other) = (Arc::new(open().await), Arc::new(open().await));
+    race(clock.clone(), [own, other]).await;
 }

@@ -8,8 +8,8 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 use tegata_core::{
-    Batch, BoxFuture, ClientId, Custody, Epoch, Feed, Kind, ManualClock, Node, Realm, Records,
-    Secret, SeededEntropy, SessionId, StoreError, Timestamp,
+    Batch, BoxFuture, ClientId, Custody, Ephemeral, Epoch, Feed, Kind, ManualClock, Node, Realm,
+    Records, Secret, SeededEntropy, SessionId, StoreError, Timestamp,
 };
 use tegata_identity::{NewUser, Role, User, Username, Users};
 use tegata_oauth::{
@@ -79,6 +79,12 @@ impl LiveSessions for Living {
 impl World {
     pub(crate) async fn new() -> Self {
         let clock = Arc::new(ManualClock::default());
+        let ephemeral = Arc::new(MemoryEphemeral::new(clock.clone()));
+        Self::on(clock, ephemeral).await
+    }
+
+    /// The same with values with a lifetime in this store.
+    pub(crate) async fn on(clock: Arc<ManualClock>, ephemeral: Arc<dyn Ephemeral>) -> Self {
         let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(7)));
         let realm = Realm::default();
         let kinds: Vec<&'static Kind> = tegata_token::KINDS
@@ -141,7 +147,7 @@ impl World {
             realm,
             epoch: Epoch::FIRST,
             records: records.clone(),
-            ephemeral: Arc::new(MemoryEphemeral::new(clock.clone())),
+            ephemeral,
             clients,
             families,
             sessions: sessions.clone(),
@@ -155,9 +161,10 @@ impl World {
         Self { clock, node, records, users, provider, parts, user, sessions }
     }
 
-    /// The provider of another process, on the same stores.
-    pub(crate) fn elsewhere(&self) -> Provider {
-        Provider::new(self.provider.config().clone(), self.parts.clone())
+    /// The provider of another node, with a handle of its own on the values with a lifetime.
+    pub(crate) fn elsewhere(&self, ephemeral: Arc<dyn Ephemeral>) -> Provider {
+        let parts = Parts { ephemeral, ..self.parts.clone() };
+        Provider::new(self.provider.config().clone(), parts)
     }
 
     /// A client with these grants. Its tokens are signed fast.
