@@ -62,7 +62,7 @@ const LAYERS: &[Layer] = &[
         name: "oauth",
         row: Row::Domain,
         uses: &["core", "token", "session", "identity"],
-        tests_use: &["store"],
+        tests_use: &["store", "engines"],
     },
     Layer { name: "store", row: Row::Edge, uses: &["core"], tests_use: &["engines", "rounds"] },
     Layer { name: "sdk", row: Row::Edge, uses: &["core", "token"], tests_use: &["store"] },
