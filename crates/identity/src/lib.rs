@@ -5,15 +5,19 @@
 //! | [`user`] | users, and the registry that keeps them |
 //! | [`username`] | the one form of a user name |
 //! | [`name`] | roles, e-mail addresses, locales |
-//! | [`credential`] | what people prove it with: passwords |
-//! | [`sign_in`] | from a name and a password to an [`Assurance`] |
+//! | [`credential`] | what people prove it with: passwords, codes |
+//! | [`second_factor`] | what a person has beside a password, and what of it was used |
+//! | [`enrol`] | enrolling a second factor |
+//! | [`sign_in`] | from a name and a password, and a code, to an [`Assurance`] |
 //! | [`throttle`] | how often it may be tried |
 //! | [`workers`] | where expensive work runs |
 //!
 //! [`KINDS`] are the records kept, [`SPACES`] the values with a lifetime.
 
 pub mod credential;
+pub mod enrol;
 pub mod name;
+pub mod second_factor;
 pub mod sign_in;
 pub mod throttle;
 pub mod user;
@@ -23,11 +27,18 @@ pub mod workers;
 #[cfg(test)]
 mod testing;
 
-pub use credential::password::{
-    Password, PasswordHasher, PasswordPolicy, Passwords, Phc, Weakness,
+pub use credential::{
+    password::{Password, PasswordHasher, PasswordPolicy, Passwords, Phc, Weakness},
+    recovery::NewCodes,
+    totp::TotpSecret,
+    typed::Authenticator,
 };
+pub use enrol::{ConfirmRefused, Enrolment};
 pub use name::{EmailAddress, Locale, Role};
-pub use sign_in::{Acr, Assurance, Method, Refused, SignIn};
+pub use second_factor::{Enrolled, FactorRefused, SecondFactors};
+pub use sign_in::{
+    Acr, Assurance, CodeAttempt, FirstFactor, Method, Proof, Proven, Refused, SignIn,
+};
 pub use throttle::Throttle;
 pub use user::{Narrowing, NewUser, RoleChange, User, Users};
 pub use username::Username;
@@ -36,8 +47,13 @@ pub use workers::{Busy, HashingPool, Workers};
 use tegata_core::{Kind, port::Space};
 
 /// The kinds of record that this crate keeps.
-pub static KINDS: [&Kind; 3] =
-    [&user::USER_KIND, &user::USERNAME_KIND, &credential::password::PASSWORD_KIND];
+pub static KINDS: [&Kind; 4] = [
+    &user::USER_KIND,
+    &user::USERNAME_KIND,
+    &credential::password::PASSWORD_KIND,
+    &second_factor::SECOND_FACTOR_KIND,
+];
 
 /// The spaces of values with a lifetime that this crate keeps.
-pub static SPACES: [&Space; 2] = [&throttle::ATTEMPTS, &throttle::REMEMBERED];
+pub static SPACES: [&Space; 4] =
+    [&throttle::ATTEMPTS, &throttle::REMEMBERED, &sign_in::CHALLENGES, &enrol::ENROLMENTS];

@@ -1,4 +1,4 @@
-//! From a name and a password to an [`Assurance`].
+//! From a name and a password to an [`Assurance`]; by way of a second factor, where there is one.
 //!
 //! What is answered, how long it takes, and what is read and hashed on the way are the same for
 //! a wrong password, an unknown name, a name that cannot be one, a user without a password and a
@@ -13,12 +13,20 @@ use tegata_core::{
 };
 
 use crate::{
-    credential::password::{Password, PasswordHasher, PasswordRecord, Phc, Unusable, Verdict},
+    credential::{
+        password::{Password, PasswordHasher, PasswordRecord, Phc, Unusable, Verdict},
+        typed::Authenticator,
+    },
+    second_factor::SecondFactors,
     throttle::{Attempt, Throttle, TooMany},
     user::{User, Users},
     username::Username,
     workers::{self, Busy, Workers},
 };
+
+mod second;
+
+pub use second::{CHALLENGES, CodeAttempt, Proven};
 
 /// A key that no user name can be.
 const NO_NAME: &str = "-";
@@ -33,8 +41,31 @@ pub struct SignIn {
     records: Arc<dyn Records>,
     users: Users,
     throttle: Throttle,
+    second: SecondFactors,
     hasher: Arc<PasswordHasher>,
     workers: Arc<dyn Workers>,
+}
+
+/// What a password proves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// All that is asked of this person.
+    Whole(Assurance),
+    /// The first of two factors: nothing begins yet.
+    First(FirstFactor),
+}
+
+/// The first of two factors, proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstFactor {
+    /// Whose.
+    pub user: User,
+    /// When the attempt began.
+    pub began: Timestamp,
+    /// What the second can be.
+    pub second: Vec<Authenticator>,
+    /// The password that was shown, among those that the person has had.
+    password: u64,
 }
 
 /// Who somebody is, and how well that is known.
@@ -56,6 +87,10 @@ pub struct Assurance {
 pub enum Method {
     /// A password.
     Password,
+    /// A code that works once: of an app (RFC 6238), or one of a list on paper.
+    OneTime,
+    /// Several factors. It stands beside them.
+    Several,
 }
 
 /// How well somebody is known: the assurance levels of NIST SP 800-63B-4 §2.
@@ -75,6 +110,13 @@ pub enum Refused {
     /// The name and the password do not belong together, or the user may not sign in.
     #[error("the user name or the password is wrong")]
     InvalidCredentials,
+    /// The code is not the person's, not of now, or was used before.
+    #[error("the code is wrong, or was used before")]
+    WrongCode,
+    /// Nobody waits for this code: the password was shown too long ago, by another browser, or was
+    /// followed by too many wrong codes.
+    #[error("this sign-in has taken too long, or too many codes were wrong: begin again")]
+    Over,
     /// There were too many attempts.
     #[error("too many attempts to sign in: try again in {} s", retry_after.as_secs())]
     Throttled {
@@ -90,17 +132,23 @@ pub enum Refused {
 }
 
 impl SignIn {
-    /// Signs in against `records`, under `throttle`, with the hashing on `workers`.
+    /// Signs in those that `second` knows by records, under `throttle`, with the hashing on `workers`.
     #[must_use]
     pub fn new(
-        node: Node,
-        records: Arc<dyn Records>,
+        second: SecondFactors,
         throttle: Throttle,
         hasher: Arc<PasswordHasher>,
         workers: Arc<dyn Workers>,
     ) -> Self {
+        let (node, records) = (second.node.clone(), Arc::clone(&second.records));
         let users = Users::new(node.clone(), Arc::clone(&records));
-        Self { node, records, users, throttle, hasher, workers }
+        Self { node, records, users, throttle, second, hasher, workers }
+    }
+
+    /// The second factors of people.
+    #[must_use]
+    pub const fn second_factors(&self) -> &SecondFactors {
+        &self.second
     }
 
     /// Signs in by name and password. `address`: from where it is tried.
@@ -113,26 +161,24 @@ impl SignIn {
         username: &str,
         password: Secret<String>,
         address: IpAddr,
-    ) -> Result<Assurance, Refused> {
-        let auth_time = self.node.now();
+    ) -> Result<Proof, Refused> {
+        let began = self.node.now();
         let username = Username::new(username).ok();
         let account = username.as_ref().map_or("", Username::as_str);
-        let attempt = match self.throttle.admit(realm, account, address).await {
-            Ok(attempt) => attempt,
-            Err(TooMany::Throttled { retry_after }) => {
-                return Err(Refused::Throttled { retry_after });
-            }
-            Err(TooMany::Store(error)) => return Err(error.into()),
-        };
+        let attempt = self.throttle.admit(realm, account, address).await?;
         match self.check(realm, username.as_ref(), &password).await {
-            Ok(Some(user)) => {
-                // The person is who they say: a store that does not take the good news is no
-                // reason to send them away.
-                if let Err(error) = self.throttle.succeeded(realm, attempt).await {
-                    tracing::warn!(%error, "a sign-in was not taken off the count of attempts");
-                }
-                let amr = vec![Method::Password];
-                Ok(Assurance { user, amr, acr: Acr::Aal1, auth_time })
+            Ok(Some((user, password))) => {
+                self.succeeded(realm, attempt).await;
+                Ok(match self.second.of(realm, &user.id).await? {
+                    Some(enrolled) => {
+                        let second = enrolled.authenticators().into_iter().collect();
+                        Proof::First(FirstFactor { user, began, second, password })
+                    }
+                    None => {
+                        let amr = vec![Method::Password];
+                        Proof::Whole(Assurance { user, amr, acr: Acr::Aal1, auth_time: began })
+                    }
+                })
             }
             Ok(None) => Err(Refused::InvalidCredentials),
             Err(Refused::Busy(busy)) => {
@@ -145,14 +191,14 @@ impl SignIn {
         }
     }
 
-    /// The user, if the password is theirs and they may sign in. Makes the same calls in the same
-    /// order whether or not there is such a user.
+    /// The user, if the password is theirs and they may sign in, and which of their passwords it is.
+    /// Makes the same calls in the same order whether or not there is such a user.
     async fn check(
         &self,
         realm: &Realm,
         username: Option<&Username>,
         password: &Secret<String>,
-    ) -> Result<Option<User>, Refused> {
+    ) -> Result<Option<(User, u64)>, Refused> {
         // Where there is no such user, nobody's records are looked up instead.
         let name = username.map_or(NO_NAME, Username::as_str);
         let claimed = self.users.claim(realm, name).await?;
@@ -185,7 +231,7 @@ impl SignIn {
         if rehash {
             self.rehash(realm, &record, password).await;
         }
-        Ok(Some(user))
+        Ok(Some((user, record.value.generation)))
     }
 
     /// Checks the password against the record, or against the decoy where there is none.
@@ -249,9 +295,46 @@ impl SignIn {
         }
     }
 
+    /// The person is who they say: a store that does not take the good news is no reason to send them
+    /// away.
+    async fn succeeded(&self, realm: &Realm, attempt: Attempt) {
+        if let Err(error) = self.throttle.succeeded(realm, attempt).await {
+            tracing::warn!(%error, "a sign-in was not taken off the count of attempts");
+        }
+    }
+
     async fn not_made(&self, realm: &Realm, attempt: Attempt) {
         if let Err(error) = self.throttle.not_made(realm, attempt).await {
             tracing::warn!(%error, "an attempt that was not made stays counted");
+        }
+    }
+}
+
+impl Proof {
+    /// Whose it is.
+    #[must_use]
+    pub const fn user(&self) -> &User {
+        match self {
+            Self::Whole(assurance) => &assurance.user,
+            Self::First(first) => &first.user,
+        }
+    }
+
+    /// When the attempt began.
+    #[must_use]
+    pub const fn began(&self) -> Timestamp {
+        match self {
+            Self::Whole(assurance) => assurance.auth_time,
+            Self::First(first) => first.began,
+        }
+    }
+}
+
+impl From<TooMany> for Refused {
+    fn from(refused: TooMany) -> Self {
+        match refused {
+            TooMany::Throttled { retry_after } => Self::Throttled { retry_after },
+            TooMany::Store(error) => Self::Store(error),
         }
     }
 }
@@ -262,6 +345,8 @@ impl Method {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Password => "pwd",
+            Self::OneTime => "otp",
+            Self::Several => "mfa",
         }
     }
 }

@@ -17,8 +17,8 @@ use tegata_core::{
 use tegata_store::{MemoryEphemeral, MemoryRecords};
 
 use crate::{
-    NewUser, Password, PasswordHasher, PasswordPolicy, Passwords, Role, SignIn, Throttle, User,
-    Username, Users,
+    NewUser, Password, PasswordHasher, PasswordPolicy, Passwords, Role, SecondFactors, SignIn,
+    Throttle, TotpSecret, User, Username, Users,
     credential::password::{Caps, HasherConfig},
     throttle,
     workers::{Busy, Job, Workers},
@@ -195,18 +195,23 @@ impl Bed {
         Throttle::new(self.node.clone(), self.ephemeral.clone(), config)
     }
 
+    pub(crate) fn second(&self) -> SecondFactors {
+        SecondFactors::new(self.node.clone(), self.records.clone(), self.ephemeral.clone())
+    }
+
+    /// An authenticator app of a user, enrolled.
+    pub(crate) async fn app(&self, user: &User) -> TotpSecret {
+        let secret = TotpSecret::generate(self.node.entropy());
+        self.second().provide_totp(&self.realm, &user.id, &secret, "test").await.unwrap();
+        secret
+    }
+
     pub(crate) fn sign_in(&self) -> SignIn {
         self.sign_in_with(&self.hasher)
     }
 
     pub(crate) fn sign_in_with(&self, hasher: &Arc<PasswordHasher>) -> SignIn {
-        SignIn::new(
-            self.node.clone(),
-            self.records.clone(),
-            self.throttle(),
-            Arc::clone(hasher),
-            self.workers.clone(),
-        )
+        SignIn::new(self.second(), self.throttle(), Arc::clone(hasher), self.workers.clone())
     }
 
     /// A registered user; the password may be of any length.

@@ -19,8 +19,8 @@ pub static REQUESTS: Space = Space { name: "authorization_request", indexed: fal
 
 const FORM: u8 = 1;
 
-/// The strongest level that can be reached: by a password alone.
-const STRONGEST: &str = "aal1";
+/// The levels that can be reached, weakest first: by a password, and by a second factor besides.
+pub(crate) const LEVELS: [&str; 2] = ["aal1", "aal2"];
 
 /// Who is signed in, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct SignedIn {
 pub enum Next {
     /// The person signs in, or does so again.
     SignIn,
+    /// The person, who is signed in, shows a second factor besides.
+    StepUp,
     /// The person is asked whether the client may have what it asks for.
     AskConsent,
     /// The answer can be given.
@@ -79,15 +81,11 @@ impl Provider {
             return Ok(Next::Refuse(OAuthError::new(Code::LoginRequired, description)));
         }
         let refuse = |code, description| Ok(Next::Refuse(OAuthError::new(code, description)));
-        let Some(who) = who.filter(|who| self.counts(request, who)) else {
-            // A password is all that there is yet: whoever asks for more would be asked for ever.
-            let levels = |value: &&String| value.starts_with("aal");
-            let mut asked = request.acr_values.iter().filter(levels).peekable();
-            let offered = |value: &String| value == STRONGEST;
-            let essential = &request.essential_acr;
-            if (asked.peek().is_some() && !asked.any(offered))
-                || (!essential.is_empty() && !essential.iter().any(offered))
-            {
+        let recent = who.filter(|who| self.counts(request, who));
+        let Some(who) = recent.filter(|who| is_strong(request, &who.acr)) else {
+            // Whoever asks for more than there is would be asked for ever.
+            let [.., strongest] = LEVELS;
+            if !is_strong(request, strongest) {
                 return refuse(
                     Code::UnmetAuthenticationRequirements,
                     "the authentication that acr_values or claims asks for is not offered",
@@ -98,6 +96,8 @@ impl Provider {
                     Code::LoginRequired,
                     "nobody is signed in, or not recently or strongly enough",
                 )
+            } else if recent.is_some() {
+                Ok(Next::StepUp)
             } else {
                 Ok(Next::SignIn)
             };
@@ -116,20 +116,14 @@ impl Provider {
         }
     }
 
-    /// Whether a sign-in is recent and strong enough for a request.
+    /// Whether a sign-in is recent enough for a request, and of whom it is about.
     fn counts(&self, request: &AuthorizationRequest, who: &SignedIn) -> bool {
         // Asked to sign in again: only a sign-in after the request arrived counts.
         let again = request.prompt.login && who.auth_time < request.at;
-        // Of our own levels, only one that was reached counts; other words are wishes (RFC 9470 §4).
-        let levels = |value: &&String| value.starts_with("aal");
-        let mut asked = request.acr_values.iter().filter(levels).peekable();
-        let essential = &request.essential_acr;
-        let weak = (asked.peek().is_some() && !asked.any(|value| *value == who.acr))
-            || !(essential.is_empty() || essential.contains(&who.acr));
         let age = self.node().now().since(who.auth_time).as_secs();
         let old =
             request.max_age.is_some_and(|max_age| age > max_age && who.auth_time < request.at);
-        !again && !old && !weak && is_meant(request, who)
+        !again && !old && is_meant(request, who)
     }
 
     /// Keeps a request while a person signs in. Answers the handle that the page carries.
@@ -181,6 +175,17 @@ impl Provider {
     pub async fn release(&self, handle: &str) -> Result<(), StoreError> {
         self.ephemeral().take(self.realm(), &REQUESTS, handle).await.map(|_| ())
     }
+}
+
+/// Whether a level is enough for a request. Of our own levels, only one that was reached counts;
+/// other words are wishes (RFC 9470 §4), unless they are essential (OpenID Connect Core §5.5.1.1).
+fn is_strong(request: &AuthorizationRequest, acr: &str) -> bool {
+    let rank = |level: &str| LEVELS.iter().position(|known| *known == level);
+    let reached = |level: &String| rank(level).is_some_and(|asked| rank(acr) >= Some(asked));
+    let mut asked = request.acr_values.iter().filter(|it| it.starts_with("aal")).peekable();
+    let essential = &request.essential_acr;
+    (asked.peek().is_none() || asked.any(reached))
+        && (essential.is_empty() || essential.iter().any(reached))
 }
 
 /// Whether a request may be answered about this person.

@@ -5,6 +5,7 @@ use tegata_token::Algorithm;
 
 use crate::{
     client::{AuthMethod, GrantType},
+    interaction,
     provider::Provider,
     register::Registration,
     request::ResponseMode,
@@ -37,7 +38,7 @@ impl Provider {
             "response_modes_supported": ResponseMode::NAMES,
             "grant_types_supported": grants,
             "authorization_details_types_supported": self.config().details_types,
-            "acr_values_supported": ["aal1"],
+            "acr_values_supported": interaction::LEVELS,
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": algorithms,
             "authorization_signing_alg_values_supported": algorithms,

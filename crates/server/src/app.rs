@@ -6,7 +6,7 @@ use serde_json::Value;
 use tegata_core::{
     BoxFuture, Epoch, Limiter, Network, Node, Proxies, Realm, SinceBoot, flight::Flights,
 };
-use tegata_identity::{SignIn, Users};
+use tegata_identity::{SecondFactors, SignIn, Users};
 use tegata_oauth::{Client, Provider, signals::Streams};
 use tegata_session::{CookieTable, Csrf, Environment, Origins, Sessions, sessions::Endings};
 use tegata_token::{Algorithm, RealmView};
@@ -215,6 +215,10 @@ impl App {
 
     pub(crate) fn sign_in(&self) -> &SignIn {
         &self.inner.parts.sign_in
+    }
+
+    pub(crate) fn second_factors(&self) -> &SecondFactors {
+        self.sign_in().second_factors()
     }
 
     pub(crate) fn sessions(&self) -> &Sessions {

@@ -9,7 +9,8 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
-use tegata_core::SessionId;
+use tegata_core::{Secret, SessionId};
+use tegata_identity::Authenticator;
 use tegata_session::{CookieName, Passage, Received, Sent, value::Value};
 
 use crate::{
@@ -17,14 +18,15 @@ use crate::{
     caller::Caller,
     headers::NoStore,
     pages::login::{error_type, retry_after, status},
-    problem::Problem,
-    signed_in::{Cookies, Presence},
+    problem::{Problem, SecondFactorAsked},
+    signed_in::{Cookies, Fresh, Presence},
 };
 
 pub(crate) mod csrf;
 pub(crate) mod elevate;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod mfa;
 pub(crate) mod refresh;
 pub(crate) mod session;
 pub(crate) mod sessions;
@@ -72,6 +74,10 @@ impl From<tegata_identity::Refused> for Refusal {
             tegata_identity::Refused::InvalidCredentials => {
                 "the user name or the password is wrong"
             }
+            tegata_identity::Refused::WrongCode => "the code is wrong, or was used before",
+            tegata_identity::Refused::Over => {
+                "the mfa_token has expired, is of another browser, or too many codes were wrong"
+            }
             tegata_identity::Refused::Throttled { .. } => "there were too many attempts",
             tegata_identity::Refused::Busy(_) => "too many others are signing in",
             tegata_identity::Refused::Store(error) => return error.clone().into(),
@@ -86,6 +92,17 @@ impl From<tegata_identity::Refused> for Refusal {
 }
 
 impl Refusal {
+    /// A password is not enough for this person. `token` is what the code must come with.
+    fn second_factor(token: Option<&Secret<String>>, methods: &[Authenticator]) -> Self {
+        let detail = "the password is right, and a second factor is asked for";
+        let second = SecondFactorAsked {
+            mfa_token: token.map(|token| token.expose().clone()),
+            methods: methods.iter().map(|method| method.as_str()).collect(),
+        };
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, detail).named("mfa_required");
+        problem.asking(second).into()
+    }
+
     /// Nobody is signed in.
     fn nobody(app: &App, presence: &Presence) -> Self {
         let detail = "there is no session, or it has ended";
@@ -160,6 +177,20 @@ fn rotated(app: &App, passage: &Passage) -> Cookies {
         Some(value) => cookies.with(app, CookieName::Session, value),
         None => cookies,
     }
+}
+
+/// The answer to a sign-in.
+fn welcome(app: &App, fresh: Fresh) -> Response {
+    app.metrics().issued_access(app.node().since_boot(), fresh.expires_in);
+    app.metrics().issued("refresh");
+    let tokens = Tokens {
+        access_token: fresh.access_token,
+        token_type: "Bearer",
+        expires_in: fresh.expires_in,
+        csrf_token: fresh.csrf.as_str().to_owned(),
+        sid: Some(fresh.session.id),
+    };
+    answer(fresh.cookies, tokens)
 }
 
 fn answer<T: Serialize>(cookies: Cookies, value: T) -> Response {

@@ -14,6 +14,7 @@
 //! | `browser` | the JSON interface for scripts of our own origin |
 //! | `pages` | what people see; `messages` has the words |
 //! | `signed_in` | who is signed in, beginning and ending that |
+//! | `proving` | how people prove who they are: by password, by a second factor, once more |
 //! | [`endings`] | the end of a session, in the revocation log |
 //! | `caller`, `trace` | who asks, from where, under which name in the logs |
 //! | `bearer`, `body`, `form`, [`limits`] | requests, read within limits |
@@ -36,6 +37,7 @@ mod oauth2;
 pub mod operations;
 mod pages;
 pub mod problem;
+mod proving;
 pub mod router;
 pub mod serve;
 pub mod signals;

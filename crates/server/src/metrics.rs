@@ -74,6 +74,8 @@ struct SessionFailed {
 pub(crate) enum Method {
     /// A person, by password.
     Password,
+    /// A person, by a code after that.
+    Code,
     /// A script of ours, by the cookie of its refresh token.
     Cookie,
     /// A client, with this grant type.
@@ -92,6 +94,7 @@ impl Method {
     const fn label(self) -> &'static str {
         match self {
             Self::Password => "password",
+            Self::Code => "code",
             Self::Cookie => "cookie",
             Self::Grant(name) => name,
         }

@@ -26,6 +26,9 @@ pub(crate) mod assets;
 pub(crate) mod back;
 pub(crate) mod home;
 pub(crate) mod login;
+mod qr;
+mod second;
+pub(crate) mod security;
 pub(crate) mod trouble;
 
 pub(crate) use trouble::Trouble;

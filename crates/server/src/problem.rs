@@ -1,6 +1,6 @@
 //! What is answered to scripts that are refused (RFC 9457).
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -24,11 +24,31 @@ pub struct Problem {
     /// The kind in one word, for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
+    /// The second factor that is asked for.
+    #[serde(flatten)]
+    second: Option<SecondFactorAsked>,
     /// Under which name the logs have more.
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
     #[serde(skip)]
     retry_after: Option<u64>,
+}
+
+/// What whoever has shown only a password must show besides.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct SecondFactorAsked {
+    /// What the code must come with, where nobody is signed in yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mfa_token: Option<String>,
+    /// What it can be a code of.
+    pub(crate) methods: Vec<&'static str>,
+}
+
+impl fmt::Debug for SecondFactorAsked {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecondFactorAsked").field("methods", &self.methods).finish_non_exhaustive()
+    }
 }
 
 impl Problem {
@@ -44,6 +64,7 @@ impl Problem {
             status: status.as_u16(),
             detail,
             error: None,
+            second: None,
             trace_id: None,
             retry_after: None,
         }
@@ -53,6 +74,13 @@ impl Problem {
     #[must_use]
     pub fn named(mut self, error: &'static str) -> Self {
         self.error = Some(error);
+        self
+    }
+
+    /// The same, saying which second factor is asked for.
+    #[must_use]
+    pub(crate) fn asking(mut self, second: SecondFactorAsked) -> Self {
+        self.second = Some(second);
         self
     }
 

@@ -15,7 +15,7 @@ use tegata_core::{OsEntropy, Secret};
 use crate::{
     app::App,
     browser, headers, limits, oauth2,
-    pages::{self, assets, home, login},
+    pages::{self, assets, home, login, security},
     problem::Problem,
     signals, status_lists, trace, well_known,
 };
@@ -40,6 +40,7 @@ pub fn router(app: App) -> Router {
         .route("/", get(home::home))
         .route("/login", get(login::show).post(login::submit))
         .route("/login/sessions", post(home::end))
+        .route("/login/security", get(security::show).post(security::submit))
         .route("/login/assets/{name}", get(assets::asset))
         .route(
             "/oauth2/authorize",
@@ -108,6 +109,7 @@ fn for_all_origins() -> Router<App> {
 fn for_our_scripts(app: &App) -> Router<App> {
     Router::new()
         .route("/api/auth/login", post(browser::login::login))
+        .route("/api/auth/mfa", post(browser::mfa::mfa))
         .route("/api/auth/refresh", post(browser::refresh::refresh))
         .route("/api/auth/logout", post(browser::logout::logout))
         .route("/api/auth/session", get(browser::session::session))

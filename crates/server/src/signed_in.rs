@@ -5,11 +5,11 @@ use http::{HeaderValue, header};
 use tegata_core::{
     Batch, CommitRefused, Secret, SessionId, StoreError, Timestamp, UserId, Versioned,
 };
-use tegata_identity::{Assurance, Refused, User};
+use tegata_identity::{Acr, Assurance, Refused, SecondFactors, User};
 use tegata_oauth::SignedIn;
 use tegata_session::{
     Beginning, CookieName, Csrf, CsrfToken, Passage, Presentation, Reason, Session, SessionRefused,
-    Standing, Verdict,
+    Verdict,
 };
 use tegata_token::{
     Holder, Order, Tally, Withdrawable as _,
@@ -17,7 +17,7 @@ use tegata_token::{
     family::Granted,
 };
 
-use crate::{app::App, caller::Caller, endings::first_second};
+use crate::{app::App, caller::Caller, proving::standing};
 
 /// How often a sign-in that lost a race is tried again.
 const TRIES: u32 = 20;
@@ -84,28 +84,26 @@ impl App {
         }
     }
 
-    /// Signs a person in by name and password: a session begins, and with it the token family of
-    /// our own scripts, in one batch.
+    /// Begins a session for somebody who has proven who they are, and with it the token family of our
+    /// own scripts, in one batch. `auth_time` is the second that the proof counts from.
     ///
     /// # Errors
     /// [`Refused`]; under [`Refused::Store`] nothing is known to have begun.
-    pub(crate) async fn sign_in_by_password(
+    pub(crate) async fn let_in(
         &self,
         caller: &Caller,
-        username: &str,
-        password: &Secret<String>,
+        assurance: &Assurance,
+        auth_time: u64,
     ) -> Result<Fresh, Refused> {
-        let (assurance, auth_time) = self.prove(caller, username, password).await?;
         // A session that the same browser had until now ends, if the cookie is good.
         let replaces = match self.presence(caller).await? {
             Presence::Somebody(passage) => Some(passage.session.id),
             Presence::Nobody(_) => None,
         };
-        let standing = standing(&assurance, auth_time);
         let beginning = Beginning {
             user: assurance.user.id.clone(),
             binding: caller.binding,
-            standing,
+            standing: standing(assurance, auth_time),
             replaces,
         };
         for _ in 0..TRIES {
@@ -113,7 +111,7 @@ impl App {
             let found = self.users().versioned(self.realm(), &beginning.user).await?;
             let user = found.filter(|found| !found.value.disabled);
             let user = user.ok_or(Refused::InvalidCredentials)?;
-            match self.begin(caller, &beginning, &user).await {
+            match self.begin(caller, &beginning, &user, assurance.acr).await {
                 Ok(fresh) => return Ok(fresh),
                 Err(CommitRefused::Conflict { .. }) => {}
                 Err(CommitRefused::Store(error)) => return Err(error.into()),
@@ -122,35 +120,12 @@ impl App {
         Err(contended().into())
     }
 
-    /// Proves who somebody is, and the second that it counts from.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub(crate) async fn prove(
-        &self,
-        caller: &Caller,
-        username: &str,
-        password: &Secret<String>,
-    ) -> Result<(Assurance, u64), Refused> {
-        let from = caller.address;
-        let prove = || self.sign_in().by_password(self.realm(), username, password.clone(), from);
-        let mut assurance = prove().await?;
-        let known = self.view().earliest_issue(assurance.user.id.as_str(), None);
-        if assurance.auth_time.secs() < known {
-            // All of this person's was taken back in the second in which the attempt began, or
-            // later; which it was cannot be told. What is proven from now on is after it.
-            assurance = prove().await?;
-        }
-        let sub = assurance.user.id.as_str();
-        let second = first_second(self.view(), sub, known, assurance.auth_time.secs());
-        Ok((assurance, second))
-    }
-
     async fn begin(
         &self,
         caller: &Caller,
         beginning: &Beginning,
         found: &Versioned<User>,
+        acr: Acr,
     ) -> Result<Fresh, CommitRefused> {
         let user = &found.value;
         // Nothing begins that cannot be answered.
@@ -178,6 +153,12 @@ impl App {
         let (issue, begins) = self.provider().families().begin(realm, family).await?;
         // What the token says of them is so when it is issued.
         let batch = Batch::new(realm.clone()).with(begins).with(found.require());
+        // INVARIANT: nothing begins after a password alone for whoever has a second factor, though it
+        // was enrolled a moment ago.
+        let batch = match acr {
+            Acr::Aal1 => batch.with(SecondFactors::require_none(&user.id)),
+            Acr::Aal2 | Acr::Aal3 => batch,
+        };
         let (batch, ended) = begun.prepared.join(batch);
         let gone: Vec<_> = ended.iter().map(|ending| ending.sid.clone()).collect();
         self.endings().commit(batch, ended).await?;
@@ -318,21 +299,8 @@ impl IntoResponseParts for Cookies {
     }
 }
 
-/// What a session may do after a proof.
-pub(crate) fn standing(assurance: &Assurance, auth_time: u64) -> Standing {
-    let user = &assurance.user;
-    Standing {
-        acr: Some(assurance.acr.as_str().to_owned()),
-        amr: assurance.amr.iter().map(|method| method.as_str().to_owned()).collect(),
-        auth_time,
-        elevated_until: None,
-        authority: user.authority,
-        roles: user.roles.iter().map(|role| role.as_str().to_owned()).collect(),
-    }
-}
-
 /// A session as an authorization request sees it.
-fn who(session: &Session) -> SignedIn {
+pub(crate) fn who(session: &Session) -> SignedIn {
     let standing = &session.standing;
     // The standing knows seconds alone. Whether somebody signed in before or after a request
     // arrived is told by the session's beginning, unless they have proven more since.

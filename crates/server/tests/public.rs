@@ -14,6 +14,7 @@ mod public {
     pub(crate) mod hostile;
     pub(crate) mod logout;
     pub(crate) mod pages;
+    pub(crate) mod second_factor;
     pub(crate) mod signals;
     pub(crate) mod status_lists;
     pub(crate) mod switch;

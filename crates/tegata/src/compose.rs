@@ -13,7 +13,8 @@ use tegata_core::{
     Backstop, Custody, Ephemeral, Epoch, Feed, Kind, Node, Realm, Records, StoreError,
 };
 use tegata_identity::{
-    HashingPool, PasswordHasher, PasswordPolicy, Passwords, SignIn, Throttle, Users, Workers,
+    HashingPool, PasswordHasher, PasswordPolicy, Passwords, SecondFactors, SignIn, Throttle, Users,
+    Workers,
 };
 use tegata_oauth::{Clients, Parts, Provider};
 use tegata_server::{NarrowedTokens, RevokedSessions, SessionsOfFamilies, SessionsOfHolder};
@@ -358,7 +359,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
             ..tegata_identity::throttle::Config::default()
         },
     );
-    let sign_in = SignIn::new(node.clone(), Arc::clone(&records), throttle, hasher, pool);
+    let second = SecondFactors::new(node.clone(), Arc::clone(&records), Arc::clone(&ephemeral));
+    let sign_in = SignIn::new(second, throttle, hasher, pool);
 
     let csrf = Csrf::new(self::session_keys(roots("csrf").await?));
     let cookies = CookieTable::new(config.public.environment, config.cookies.domain.as_deref())

@@ -14,6 +14,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use tegata_core::{Node, Secret};
 use tegata_oauth::register::Registration;
+use tegata_identity::{TotpSecret, Username};
 use tegata_sdk::{
     Transport,
     authenticate::{KeyRules, KeySource},
@@ -26,7 +27,7 @@ use crate::{
     command::{Context, Failed},
     compose::{self, Composed},
     config::{Config, Listen, Source, Span},
-    operate::{self, Declarations, MadeSecrets},
+    operate::{self, Declarations, MadeSecrets, OPERATOR},
     run::{self, Listeners, Loopback, Stop},
 };
 
@@ -297,6 +298,25 @@ async fn declare(
     };
     // Whoever has a secret here has it from the household.
     operate::declare(composed, &declarations, MadeSecrets::WouldBeLost).await?;
+    enrol(composed, household).await
+}
+
+/// Gives those of the household an authenticator app who have one.
+async fn enrol(composed: &Composed, household: &Household) -> Result<(), Failed> {
+    for person in &household.people {
+        let Some(secret) = &person.totp_secret else { continue };
+        let failed = |error: &dyn std::fmt::Display| {
+            Failed::Operation(format!("the second factor of `{}`: {error}", person.username))
+        };
+        let secret = TotpSecret::from_base32(secret).ok_or_else(|| failed(&"it is no secret"))?;
+        let name = Username::new(&person.username).map_err(|error| failed(&error))?;
+        let user = composed.users.by_username(&composed.realm, &name).await;
+        let user = user.map_err(|error| failed(&error))?;
+        let user = user.ok_or_else(|| failed(&"there is no such user"))?;
+        let second = composed.sign_in.second_factors();
+        let given = second.provide_totp(&composed.realm, &user.id, &secret, OPERATOR).await;
+        given.map_err(|error| failed(&error))?;
+    }
     Ok(())
 }
 

@@ -45,6 +45,9 @@ pub(crate) enum Order {
         username: String,
         password: String,
     },
+    UserResetFactors {
+        username: String,
+    },
     ClientAdd {
         metadata: Box<ClientMetadata>,
         secret: Option<String>,
@@ -240,6 +243,7 @@ pub(crate) async fn perform(
         Order::UserPasswd { username, password } => {
             users::passwd(composed, &username, password).await?
         }
+        Order::UserResetFactors { username } => users::reset_factors(composed, &username).await?,
         Order::ClientAdd { metadata, secret } => clients::add(composed, *metadata, secret).await?,
         Order::ClientList => clients::list(composed).await?,
         Order::ClientRotateSecret { client } => clients::rotate_secret(composed, &client).await?,

@@ -55,7 +55,7 @@ const LAYERS: &[Layer] = &[
         tests_use: &["store", "rounds", "engines"],
     },
     Layer { name: "session", row: Row::Domain, uses: &["core"], tests_use: &["store"] },
-    Layer { name: "identity", row: Row::Domain, uses: &["core"], tests_use: &["store"] },
+    Layer { name: "identity", row: Row::Domain, uses: &["core"], tests_use: &["store", "engines"] },
     Layer { name: "policy", row: Row::Domain, uses: &["core"], tests_use: &[] },
     Layer { name: "mesh", row: Row::Domain, uses: &["core"], tests_use: &[] },
     Layer {

@@ -70,8 +70,14 @@ pub fn told_by(event: &Event) -> Vec<Told> {
             only.map(|only| Told { only: Some(only), ..told }).into_iter().collect()
         }
         EventType::CredentialChanged => {
-            let kind = text(event, "credential").unwrap_or("password");
-            let more = json!({"credential_type": kind, "change_type": "update"});
+            // An authenticator app is `app` there (CAEP 1.0 §3.3.1); a list on paper is nothing.
+            let kind = match text(event, "credential").unwrap_or("password") {
+                "totp" => "app",
+                "recovery_code" => return Vec::new(),
+                other => other,
+            };
+            let change = text(event, "change").unwrap_or("update");
+            let more = json!({"credential_type": kind, "change_type": change});
             vec![tell(0, SignalKind::CredentialChange, None, more)]
         }
         EventType::PermissionsChanged => {
@@ -236,6 +242,21 @@ mod tests {
             [("user_id", json!("usr_1")), ("credential", json!("password"))],
         ));
         assert_eq!(told[0].payload["credential_type"], "password");
+        for (credential, change, said) in [
+            ("totp", "create", Some(("app", "create"))),
+            ("totp", "delete", Some(("app", "delete"))),
+            ("recovery_code", "used", None),
+        ] {
+            let data = [
+                ("user_id", json!("usr_1")),
+                ("credential", json!(credential)),
+                ("change", json!(change)),
+            ];
+            let told = told_by(&event(EventType::CredentialChanged, data));
+            let told = told.first().map(|told| &told.payload);
+            let member = |name: &str| told.and_then(|it| it.get(name)).and_then(Value::as_str);
+            assert_eq!(member("credential_type").zip(member("change_type")), said, "{credential}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tegata_core::{Batch, Realm, SessionId};
 use tegata_identity::RoleChange;
-use tegata_oauth::{GrantType, Next, NotAuthorized, Said, Unsafe};
+use tegata_oauth::{GrantType, Next, NotAuthorized, Said, SignedIn, Unsafe};
 use tegata_token::{Entry, Target};
 use tokio::task::JoinSet;
 
@@ -232,8 +232,9 @@ async fn nobody_is_asked_for_an_authentication_that_is_not_there() {
         ("aal1", true),
         ("aal3 aal1", true),
         ("urn:of:others", true),
-        ("aal2", false),
-        ("aal3 aal2", false),
+        ("aal3", false),
+        ("aal", false),
+        ("aal3 aal22", false),
     ] {
         let request = world.request(&[("acr_values", values)]).await;
         let said = Said { consented: true };
@@ -247,6 +248,34 @@ async fn nobody_is_asked_for_an_authentication_that_is_not_there() {
             other => panic!("{values}: {other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn whoever_is_signed_in_too_weakly_is_asked_for_the_rest_alone() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let weak = world.signed_in();
+    let strong = SignedIn { acr: "aal2".into(), ..weak.clone() };
+    for (fields, of_weak, of_strong) in [
+        (vec![("acr_values", "aal1")], Next::Answer, Next::Answer),
+        (vec![("acr_values", "aal2")], Next::StepUp, Next::Answer),
+        (vec![("acr_values", "aal3 aal2")], Next::StepUp, Next::Answer),
+        // Who has to sign in again does so with both.
+        (vec![("acr_values", "aal2"), ("prompt", "login")], Next::SignIn, Next::SignIn),
+    ] {
+        let request = world.request(&fields).await;
+        let said = Said { consented: true };
+        for (who, expected) in [(&weak, of_weak), (&strong, of_strong)] {
+            // The request arrived after the sign-in.
+            let before = request.at - std::time::Duration::from_secs(5);
+            let who = SignedIn { auth_time: before, ..who.clone() };
+            let next = world.provider.next(&request, &web, Some(&who), said).await.unwrap();
+            assert_eq!(next, expected, "{fields:?} {}", who.acr);
+        }
+    }
+    let silent = world.request(&[("acr_values", "aal2"), ("prompt", "none")]).await;
+    let next = world.provider.next(&silent, &web, Some(&weak), Said::default()).await.unwrap();
+    assert!(matches!(next, Next::Refuse(error) if error.code.name() == "login_required"));
 }
 
 #[tokio::test]

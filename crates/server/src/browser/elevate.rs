@@ -6,24 +6,23 @@ use axum::{
 };
 use http::StatusCode;
 use serde::Deserialize;
-use tegata_core::{Secret, SessionId};
-use tegata_session::{CookieName, Presentation, Rise, SessionRefused, Standing};
+use tegata_core::Secret;
 
-use super::{Refusal, guarded};
+use super::{Refusal, guarded, rotated};
 use crate::{
     app::App,
     body,
     caller::Caller,
     headers::NoStore,
-    metrics::Method,
-    pages::login::error_type,
     problem::Problem,
-    signed_in::{Cookies, Presence, standing},
+    proving::{Again, NotRaised},
+    signed_in::Presence,
 };
 
 #[derive(Deserialize)]
 struct Proof {
     password: Option<String>,
+    code: Option<String>,
 }
 
 pub(crate) async fn elevate(
@@ -31,56 +30,25 @@ pub(crate) async fn elevate(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let nobody = || Refusal::nobody(&app, &Presence::Nobody(None));
-    let sid = guarded(&app, &caller)?.ok_or_else(nobody)?;
-    let Proof { password } = body::json(&app, request).await?;
-    let Some(password) = password.map(Secret::new) else {
-        let problem = Problem::new(StatusCode::BAD_REQUEST, "the password is missing");
-        return Err(problem.named("invalid_request").into());
+    let nobody = |verdict| Refusal::nobody(&app, &Presence::Nobody(verdict));
+    let sid = guarded(&app, &caller)?.ok_or_else(|| nobody(None))?;
+    let Proof { password, code } = body::json(&app, request).await?;
+    let again = match (password.map(Secret::new), code.map(Secret::new)) {
+        (Some(password), None) => Again::Password(password),
+        (None, Some(code)) => Again::Code(code),
+        _ => {
+            let detail = "one of password and code is asked for";
+            let problem = Problem::new(StatusCode::BAD_REQUEST, detail);
+            return Err(problem.named("invalid_request").into());
+        }
     };
-    let raised = prove(&app, &caller, &sid, &password).await?.ok_or_else(nobody)?;
-    // Presenting would count as a use of the session besides; the proof is the use.
-    let value = caller.cookie(&app, CookieName::Session).unwrap_or_default();
-    let presentation = Presentation { value, binding: &caller.binding, rotates: true };
-    let rise = Rise { standing: raised };
-    match app.sessions().raise(app.realm(), &presentation, &rise).await {
+    match app.raise(&caller, &sid, &again).await {
         Ok(passage) => {
-            let cookies = passage.cookie.iter().fold(Cookies::default(), |cookies, value| {
-                cookies.with(&app, CookieName::Session, value)
-            });
+            let cookies = rotated(&app, &passage);
             Ok((cookies, NoStore(StatusCode::NO_CONTENT)).into_response())
         }
-        Err(SessionRefused::Verdict(verdict)) => {
-            Err(Refusal::nobody(&app, &Presence::Nobody(Some(verdict))))
-        }
-        Err(SessionRefused::Store(error)) => Err(error.into()),
+        Err(NotRaised::Refused(refused)) => Err(refused.into()),
+        Err(NotRaised::Second(methods)) => Err(Refusal::second_factor(None, &methods)),
+        Err(NotRaised::Nobody(verdict)) => Err(nobody(verdict)),
     }
-}
-
-/// What the session may do after the proof. `None`: there is no such session. Whether the cookie is
-/// genuine is judged when the session is raised.
-async fn prove(
-    app: &App,
-    caller: &Caller,
-    sid: &SessionId,
-    password: &Secret<String>,
-) -> Result<Option<Standing>, Refusal> {
-    let Some(session) = app.sessions().find(app.realm(), sid).await? else { return Ok(None) };
-    let Some(user) = app.users().load(app.realm(), &session.user).await? else { return Ok(None) };
-    let started = app.node().since_boot();
-    let proven = app.prove(caller, user.username.as_str(), password).await;
-    let outcome = proven.as_ref().map(|_| ()).map_err(error_type);
-    app.metrics().proved(Method::Password, app.node().elapsed(started), outcome);
-    let (assurance, auth_time) = proven?;
-    // A name can pass to somebody else meanwhile; the session does not.
-    if assurance.user.id != session.user {
-        return Ok(None);
-    }
-    let until = app.node().now() + app.config().elevation;
-    let proven = standing(&assurance, auth_time);
-    let mut amr = session.standing.amr;
-    amr.extend(proven.amr.iter().filter(|it| !amr.contains(it)).cloned().collect::<Vec<_>>());
-    // Proving one thing again takes nothing from what was proven before; levels sort by their names.
-    let acr = proven.acr.clone().max(session.standing.acr);
-    Ok(Some(Standing { acr, amr, elevated_until: Some(until), ..proven }))
 }

@@ -7,8 +7,8 @@ use axum::{
 use serde::Deserialize;
 use tegata_core::Secret;
 
-use super::{Refusal, Tokens, answer, from_our_pages};
-use crate::{app::App, body, caller::Caller, metrics::Method, pages::login::error_type};
+use super::{Refusal, from_our_pages, welcome};
+use crate::{app::App, body, caller::Caller, proving::Entry};
 
 #[derive(Deserialize)]
 struct Credentials {
@@ -24,19 +24,8 @@ pub(crate) async fn login(
     from_our_pages(&app, &caller)?;
     let Credentials { username, password } = body::json(&app, request).await?;
     let password = Secret::new(password);
-    let started = app.node().since_boot();
-    let signed_in = app.sign_in_by_password(&caller, &username, &password).await;
-    let outcome = signed_in.as_ref().map(|_| ()).map_err(error_type);
-    app.metrics().proved(Method::Password, app.node().elapsed(started), outcome);
-    let fresh = signed_in?;
-    app.metrics().issued_access(app.node().since_boot(), fresh.expires_in);
-    app.metrics().issued("refresh");
-    let tokens = Tokens {
-        access_token: fresh.access_token,
-        token_type: "Bearer",
-        expires_in: fresh.expires_in,
-        csrf_token: fresh.csrf.as_str().to_owned(),
-        sid: Some(fresh.session.id),
-    };
-    Ok(answer(fresh.cookies, tokens))
+    match app.sign_in_by_password(&caller, &username, &password).await? {
+        Entry::In(fresh) => Ok(welcome(&app, *fresh)),
+        Entry::Second(asked) => Err(Refusal::second_factor(Some(&asked.token), &asked.methods)),
+    }
 }

@@ -9,7 +9,8 @@ use axum::{
 };
 use http::Method;
 use tegata_oauth::{
-    AuthorizationRequest, Client, Next, Params, Redirect, Said, SignedIn, redirect::with_query,
+    AuthorizationRequest, Client, Code, Next, OAuthError, Params, Redirect, Said, SignedIn,
+    redirect::with_query,
 };
 
 use crate::{
@@ -26,6 +27,8 @@ use crate::{
 pub(crate) enum Step {
     /// To the sign-in page, with this handle of its request.
     SignIn(String),
+    /// To the page that asks for a second factor, with this handle of its request.
+    SecondFactor(String),
     /// To the consent page, with this handle of its request.
     Consent(String),
     /// Back to the client, with an answer.
@@ -132,6 +135,10 @@ pub(crate) async fn proceed(
     let provider = app.provider();
     let redirect = match provider.next(request, client, who, said).await? {
         Next::SignIn => return Ok(Step::SignIn(hold.handle(app, request).await?)),
+        Next::StepUp if has_second_factor(app, who).await? => {
+            return Ok(Step::SecondFactor(hold.handle(app, request).await?));
+        }
+        Next::StepUp => request.refuse(provider.issuer(), &none_to_show()),
         Next::AskConsent => return Ok(Step::Consent(hold.handle(app, request).await?)),
         Next::Refuse(error) => provider.refuse_request(request, &error)?,
         Next::Answer => match who {
@@ -145,12 +152,18 @@ pub(crate) async fn proceed(
     Ok(Step::Back(redirect))
 }
 
-impl Step {
-    /// Whether somebody has to sign in.
-    pub(crate) const fn is_sign_in(&self) -> bool {
-        matches!(self, Self::SignIn(_))
-    }
+/// Whether somebody has a second factor to show.
+async fn has_second_factor(app: &App, who: Option<&SignedIn>) -> Result<bool, Trouble> {
+    let Some(who) = who else { return Ok(false) };
+    Ok(app.second_factors().of(app.realm(), &who.user).await?.is_some())
+}
 
+fn none_to_show() -> OAuthError {
+    let description = "acr_values asks for a second factor, and this person has none";
+    OAuthError::new(Code::UnmetAuthenticationRequirements, description)
+}
+
+impl Step {
     /// Sends the browser there. `lang` is the language that was chosen on the page before.
     ///
     /// # Errors
@@ -162,7 +175,7 @@ impl Step {
         lang: Option<&str>,
     ) -> Result<Response, Trouble> {
         let (path, handle) = match &self {
-            Self::SignIn(handle) => ("/login", handle),
+            Self::SignIn(handle) | Self::SecondFactor(handle) => ("/login", handle),
             Self::Consent(handle) => ("/oauth2/consent", handle),
             Self::Back(redirect) => return back(app, visit.lang(lang, &[]), redirect),
         };

@@ -112,7 +112,7 @@ fn browser(m: &Messages, agent: Agent) -> String {
 }
 
 /// A time of RFC 3339 without its seconds, as people read it.
-fn minutes(time: &str) -> String {
+pub(super) fn minutes(time: &str) -> String {
     let (date, clock) = time.split_once('T').unwrap_or((time, ""));
     format!("{date} {} UTC", clock.get(..5).unwrap_or_default())
 }

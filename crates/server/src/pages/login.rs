@@ -1,4 +1,4 @@
-//! `GET` and `POST /login`: the sign-in page.
+//! `GET` and `POST /login`: the sign-in page. Its second step is in [`super::second`].
 
 use askama::Template;
 use axum::{
@@ -7,19 +7,19 @@ use axum::{
 };
 use http::{StatusCode, header};
 use tegata_identity::Refused;
-use tegata_oauth::{AuthorizationRequest, Client, Said, redirect::with_query};
+use tegata_oauth::{AuthorizationRequest, Client, Said, SignedIn, redirect::with_query};
 use tegata_session::CookieName;
 
-use super::{Frame, Shown, Trouble, Visit, home, render, see_other};
+use super::{Frame, Shown, Trouble, Visit, home, render, second, see_other};
 use crate::{
     app::App,
     body,
     form::Fields,
     messages::{Lang, Messages},
-    metrics::Method,
-    oauth2::authorize::{Hold, held, proceed},
+    oauth2::authorize::{Hold, Step, held, proceed},
     problem::whole_secs,
-    signed_in::Cookies,
+    proving::Entry,
+    signed_in::{Cookies, Fresh},
 };
 
 #[derive(Template)]
@@ -34,7 +34,7 @@ struct Page<'a> {
 }
 
 /// Why the form is shown again.
-enum Again {
+pub(super) enum Again {
     /// It did not belong to this browser, or was open for too long.
     Expired,
     /// The sign-in was refused.
@@ -42,10 +42,10 @@ enum Again {
 }
 
 /// What the page is shown for.
-struct Asked {
-    handle: String,
-    request: AuthorizationRequest,
-    client: Client,
+pub(super) struct Asked {
+    pub(super) handle: String,
+    pub(super) request: AuthorizationRequest,
+    pub(super) client: Client,
 }
 
 /// Shows the form, or goes on where nothing has to be filled in.
@@ -70,10 +70,16 @@ async fn form(app: &App, visit: &Visit) -> Result<Response, Trouble> {
             let (who, said) = (presence.who(), Said::default());
             let step =
                 proceed(app, request, client, who.as_ref(), said, Hold::Under(handle)).await?;
-            if !step.is_sign_in() {
-                return Ok(
-                    (cookies, step.into_response(app, visit, query.one("lang"))?).into_response()
-                );
+            match step {
+                Step::SignIn(_) => {}
+                Step::SecondFactor(_) => {
+                    let page = second::page(app, visit, asked.as_ref(), &query, None, None)?;
+                    return Ok((cookies, page).into_response());
+                }
+                step => {
+                    return Ok((cookies, step.into_response(app, visit, query.one("lang"))?)
+                        .into_response());
+                }
             }
         }
         (None, Some(session)) if !another => {
@@ -95,35 +101,58 @@ async fn sign_in(app: &App, visit: &Visit, request: Request) -> Result<Response,
     if !cookie.is_some_and(|cookie| app.csrf().is_of_form(app.realm(), cookie, token)) {
         return page(app, visit, asked.as_ref(), &fields, Some(&Again::Expired));
     }
+    // The second step has a form of its own.
+    if fields.one("code").is_some() && fields.one("password").is_none() {
+        return second::take(app, visit, asked.as_ref(), &fields).await;
+    }
     let (username, password) =
         (fields.one("username").unwrap_or_default(), fields.secret("password"));
-    let started = app.node().since_boot();
-    let signed_in = app.sign_in_by_password(&visit.caller, username, &password).await;
-    let outcome = signed_in.as_ref().map(|_| ()).map_err(error_type);
-    app.metrics().proved(Method::Password, app.node().elapsed(started), outcome);
-    let fresh = match signed_in {
-        Ok(fresh) => fresh,
-        Err(Refused::Store(error)) => return Err(error.into()),
+    match app.sign_in_by_password(&visit.caller, username, &password).await {
+        Ok(Entry::In(fresh)) => go_on(app, visit, asked.as_ref(), &fields, *fresh).await,
+        Ok(Entry::Second(second)) => {
+            second::page(app, visit, asked.as_ref(), &fields, Some(&second.token), None)
+        }
+        Err(Refused::Store(error)) => Err(error.into()),
         Err(refused) => {
             let again = Again::Refused(refused);
-            return page(app, visit, asked.as_ref(), &fields, Some(&again));
+            page(app, visit, asked.as_ref(), &fields, Some(&again))
         }
-    };
+    }
+}
+
+/// Where a sign-in leads.
+pub(super) async fn go_on(
+    app: &App,
+    visit: &Visit,
+    asked: Option<&Asked>,
+    fields: &Fields,
+    fresh: Fresh,
+) -> Result<Response, Trouble> {
     app.metrics().issued_access(app.node().since_boot(), fresh.expires_in);
     app.metrics().issued("refresh");
-    let onward = match &asked {
+    let onward = onward(app, visit, asked, fields, &fresh.who).await?;
+    Ok((fresh.cookies, onward).into_response())
+}
+
+/// Where somebody goes who has proven who they are.
+pub(super) async fn onward(
+    app: &App,
+    visit: &Visit,
+    asked: Option<&Asked>,
+    fields: &Fields,
+    who: &SignedIn,
+) -> Result<Response, Trouble> {
+    match asked {
         Some(Asked { handle, request, client }) => {
-            let who = Some(&fresh.who);
-            let step =
-                proceed(app, request, client, who, Said::default(), Hold::Under(handle)).await?;
-            step.into_response(app, visit, fields.one("lang"))?
+            let (who, said) = (Some(who), Said::default());
+            let step = proceed(app, request, client, who, said, Hold::Under(handle)).await?;
+            step.into_response(app, visit, fields.one("lang"))
         }
         None => match fields.one("lang").and_then(Lang::of_tag) {
-            Some(lang) => see_other(&with_query("/login", &[("lang", lang.tag())]))?,
-            None => see_other("/login")?,
+            Some(lang) => see_other(&with_query("/login", &[("lang", lang.tag())])),
+            None => see_other("/login"),
         },
-    };
-    Ok((fresh.cookies, onward).into_response())
+    }
 }
 
 /// The authorization request that a handle stands for. Without a handle, there is none; a handle
@@ -134,7 +163,7 @@ async fn asked(app: &App, handle: Option<&str>) -> Result<Option<Asked>, Trouble
     Ok(Some(Asked { handle: handle.to_owned(), request, client }))
 }
 
-fn page(
+pub(super) fn page(
     app: &App,
     visit: &Visit,
     asked: Option<&Asked>,
@@ -169,17 +198,19 @@ fn page(
 }
 
 impl Again {
-    const fn status(&self) -> StatusCode {
+    pub(super) const fn status(&self) -> StatusCode {
         match self {
             Self::Expired => StatusCode::FORBIDDEN,
             Self::Refused(refused) => status(refused),
         }
     }
 
-    const fn text(&self, m: &Messages) -> &'static str {
+    pub(super) const fn text(&self, m: &Messages) -> &'static str {
         match self {
             Self::Expired => m.form_expired,
             Self::Refused(Refused::InvalidCredentials) => m.wrong_credentials,
+            Self::Refused(Refused::WrongCode) => m.wrong_code,
+            Self::Refused(Refused::Over) => m.sign_in_over,
             Self::Refused(Refused::Throttled { .. }) => m.too_many_attempts,
             Self::Refused(Refused::Busy(_)) => m.busy,
             Self::Refused(Refused::Store(_)) => m.away,
@@ -190,7 +221,9 @@ impl Again {
 /// The status that answers a sign-in that was refused.
 pub(crate) const fn status(refused: &Refused) -> StatusCode {
     match refused {
-        Refused::InvalidCredentials => StatusCode::UNAUTHORIZED,
+        Refused::InvalidCredentials | Refused::WrongCode | Refused::Over => {
+            StatusCode::UNAUTHORIZED
+        }
         Refused::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refused::Busy(_) | Refused::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -199,7 +232,7 @@ pub(crate) const fn status(refused: &Refused) -> StatusCode {
 /// In how many seconds a sign-in that was refused can be tried again.
 pub(crate) fn retry_after(refused: &Refused) -> Option<u64> {
     match refused {
-        Refused::InvalidCredentials => None,
+        Refused::InvalidCredentials | Refused::WrongCode | Refused::Over => None,
         Refused::Throttled { retry_after } => Some(whole_secs(*retry_after)),
         Refused::Busy(_) => Some(1),
         Refused::Store(error) => error.retry_after().map(whole_secs),
@@ -209,7 +242,8 @@ pub(crate) fn retry_after(refused: &Refused) -> Option<u64> {
 /// Why a sign-in was refused, as it is told and counted.
 pub(crate) const fn error_type(refused: &Refused) -> &'static str {
     match refused {
-        Refused::InvalidCredentials => "invalid_credentials",
+        Refused::InvalidCredentials | Refused::WrongCode => "invalid_credentials",
+        Refused::Over => "mfa_expired",
         Refused::Throttled { .. } => "too_many_attempts",
         Refused::Busy(_) | Refused::Store(_) => "temporarily_unavailable",
     }

@@ -17,8 +17,8 @@ use tegata_core::{
     Secret, SeededEntropy, StoreError,
 };
 use tegata_identity::{
-    Busy, NewUser, Password, PasswordHasher, Role, SignIn, Throttle, User, Username, Users,
-    Workers,
+    Busy, NewUser, Password, PasswordHasher, Role, SecondFactors, SignIn, Throttle, User, Username,
+    Users, Workers,
     credential::password::{Caps, HasherConfig},
 };
 use tegata_oauth::{
@@ -65,6 +65,8 @@ pub(crate) struct Bench {
     pub(crate) view: Arc<View>,
     pub(crate) provider: Provider,
     pub(crate) alice: User,
+    pub(crate) users: Users,
+    pub(crate) second: SecondFactors,
     pub(crate) router: Router,
     pub(crate) node: Node,
     away: Arc<AtomicBool>,
@@ -226,8 +228,8 @@ impl Bench {
             ephemeral.clone(),
             tegata_identity::throttle::Config::default(),
         );
-        let sign_in =
-            SignIn::new(node.clone(), records.clone(), throttle, hasher, Arc::new(Inline));
+        let second = SecondFactors::new(node.clone(), records.clone(), ephemeral.clone());
+        let sign_in = SignIn::new(second.clone(), throttle, hasher, Arc::new(Inline));
         let browser = BrowserClient { algorithm: Algorithm::Es256, ..BrowserClient::default() };
         let mut config = Config { browser, ..Config::default() };
         edit(&mut config);
@@ -238,7 +240,7 @@ impl Bench {
             tegata_server::Parts {
                 provider: provider.clone(),
                 epoch: Epoch::FIRST,
-                users,
+                users: users.clone(),
                 sign_in,
                 sessions,
                 endings,
@@ -252,8 +254,19 @@ impl Bench {
             },
         )
         .unwrap();
-        let bench =
-            Self { clock, realm, records, view, provider, alice, router: router(app), node, away };
+        let bench = Self {
+            clock,
+            realm,
+            records,
+            view,
+            provider,
+            alice,
+            users,
+            second,
+            router: router(app),
+            node,
+            away,
+        };
         bench.register_clients().await;
         bench.catch_up().await;
         bench
@@ -311,6 +324,12 @@ impl Bench {
         };
         let secret = (!metadata.public).then(|| Secret::new(SECRET.to_owned()));
         self.provider.clients().declare(&self.realm, &metadata, secret.as_ref()).await.unwrap();
+    }
+
+    /// The person of this name.
+    pub(crate) async fn user(&self, name: &str) -> User {
+        let name = Username::new(name).unwrap();
+        self.users.by_username(&self.realm, &name).await.unwrap().unwrap()
     }
 
     /// Lets time pass.

@@ -41,6 +41,8 @@ pub(crate) enum User {
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
+    /// Takes a person's second factors away, with the recovery codes: for whoever has lost them all.
+    ResetFactors { username: String },
 }
 
 impl User {
@@ -61,6 +63,7 @@ impl User {
                 let password = read_secret(password_file.as_ref(), "the password")?;
                 Order::UserPasswd { username, password }
             }
+            Self::ResetFactors { username } => Order::UserResetFactors { username },
         };
         context.order_and_show(order).await
     }

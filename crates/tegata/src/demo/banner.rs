@@ -32,10 +32,11 @@ pub(crate) async fn print(
     say_line!("  data         {}\n", data.display());
     for person in &household.people {
         say_line!(
-            "  {:<12} password {}   role {}",
+            "  {:<12} password {}   role {}{}",
             person.username,
             person.password,
-            person.roles.join(", ")
+            person.roles.join(", "),
+            person.totp_secret.as_ref().map(|it| format!("   totp {it}")).unwrap_or_default()
         );
     }
     say_line!("\nCall a service through the gateway, as alice:\n");

@@ -17,7 +17,7 @@ pub(crate) fn describe(ports: &Ports, household: &Household, registry: &Registry
             "username": person.username,
             "password": person.password,
             "roles": person.roles,
-            "totp_secret": null,
+            "totp_secret": person.totp_secret,
         })
     };
     let client = |member: &Member| {

@@ -11,6 +11,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use tegata_core::Entropy;
+use tegata_identity::TotpSecret;
 use tegata_oauth::{ClientMetadata, GrantType};
 
 use crate::operate::{DeclaredClient, DeclaredUser};
@@ -34,6 +35,9 @@ pub(crate) struct Person {
     pub(crate) username: String,
     pub(crate) password: String,
     pub(crate) roles: Vec<String>,
+    /// What the person's authenticator app knows, in base32.
+    #[serde(default)]
+    pub(crate) totp_secret: Option<String>,
 }
 
 /// A client.
@@ -66,7 +70,10 @@ impl Household {
             username: username.to_owned(),
             password: random(entropy, "", 12),
             roles: vec![role.to_owned()],
+            totp_secret: None,
         };
+        let secret = TotpSecret::generate(entropy).to_base32().expose().clone();
+        let carol = Person { totp_secret: Some(secret), ..person("carol", "customer") };
         let client = |id: &str, name: &str, grants: &[GrantType], public: bool, scope: &str| {
             let by_browser = grants.contains(&GrantType::AuthorizationCode);
             let metadata = ClientMetadata {
@@ -99,7 +106,8 @@ impl Household {
         ];
         clients
             .extend(CALLING.map(|id| client(id, &format!("The shop's {id}"), &service, false, "")));
-        Self { people: vec![person("alice", "customer"), person("admin", "admin")], clients }
+        let people = vec![person("alice", "customer"), person("admin", "admin"), carol];
+        Self { people, clients }
     }
 
     /// The people, as they are declared.

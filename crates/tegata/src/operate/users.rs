@@ -60,7 +60,26 @@ pub(super) async fn list(composed: &Composed) -> Result<Value, String> {
 }
 
 pub(super) async fn show(composed: &Composed, username: &str) -> Result<Value, String> {
-    Ok(shown(&find(composed, username).await?))
+    let user = find(composed, username).await?;
+    let second = composed.sign_in.second_factors();
+    let enrolled = second.of(&composed.realm, &user.id).await.map_err(text)?;
+    let since = enrolled.as_ref().and_then(|enrolled| enrolled.totp_since);
+    let mut told = shown(&user);
+    if let Some(members) = told.as_object_mut() {
+        members.insert("totp_since".to_owned(), json!(since.map(|since| since.to_string())));
+        let left = enrolled.map_or(0, |enrolled| enrolled.recovery_codes);
+        members.insert("recovery_codes".to_owned(), left.into());
+    }
+    Ok(told)
+}
+
+/// Whoever is signed in stays so: an operator ends that by `tegata revoke`.
+pub(super) async fn reset_factors(composed: &Composed, username: &str) -> Result<Value, String> {
+    let user = find(composed, username).await?;
+    let second = composed.sign_in.second_factors();
+    let removed = second.remove_all(&composed.realm, &user.id, OPERATOR).await.map_err(text)?;
+    let told = if removed { "removed" } else { "there were none" };
+    Ok(json!({"username": user.username.as_str(), "second_factors": told}))
 }
 
 pub(super) async fn disable(

@@ -1,0 +1,241 @@
+//! The second step of signing in: a code, from the browser that showed the password.
+//!
+//! Between the two steps a *challenge* stands where values have a lifetime, under the digest of a
+//! token that only that browser was given. It is good for 5 minutes and 5 codes. An attempt is
+//! counted before the code is looked at, and in a place of its own: whatever becomes of the rest, it
+//! stays counted.
+//!
+//! Codes are counted for each person, too, apart from passwords and in the same way, so that new
+//! challenges give nobody new attempts. Only who has shown the password, or has a session, can use
+//! those up, and not for the networks from which the person signs in.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use aws_lc_rs::digest;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use tegata_core::{
+    Realm, Secret, StoreError, Timestamp, UserId,
+    port::{Held, Put, Space, Swap},
+    repository::{decode_bytes, encode, load},
+};
+
+use super::{Acr, Assurance, FirstFactor, Method, Refused, SignIn};
+use crate::{
+    credential::{
+        password::PasswordRecord,
+        typed::{Authenticator, TypedCode},
+    },
+    second_factor::SpendRefused,
+    user::User,
+};
+
+/// Where challenges wait for their code.
+pub static CHALLENGES: Space = Space { name: "second_factor_challenge", indexed: false };
+
+/// How long a challenge waits.
+const LIFETIME: Duration = Duration::from_secs(300);
+
+/// How many codes may be tried.
+const MOST: u8 = 5;
+
+/// The random bytes of a token.
+const TOKEN: usize = 32;
+
+/// The version of a challenge's stored form.
+const FORM: u8 = 1;
+
+/// A code, and where it comes from.
+#[derive(Clone, Copy)]
+pub struct CodeAttempt<'a> {
+    /// The token of the challenge.
+    pub token: &'a str,
+    /// Which browser shows it.
+    pub browser: &'a str,
+    /// From where.
+    pub address: IpAddr,
+    /// What it is said to be a code of, where that is said.
+    pub authenticator: Option<Authenticator>,
+    /// The code, as it was typed.
+    pub code: &'a str,
+}
+
+/// Both factors, proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proven {
+    /// Who somebody is, as of the second.
+    pub assurance: Assurance,
+    /// The second that the first counts from, as whoever challenged said it.
+    pub counts_from: u64,
+}
+
+/// A challenge, as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Challenge {
+    user: UserId,
+    /// Which of the person's passwords was shown.
+    password: u64,
+    browser: String,
+    counts_from: u64,
+    ends: Timestamp,
+    attempts: u8,
+}
+
+impl SignIn {
+    /// Asks for the second factor of whoever has proven the first. Answers the token that the code
+    /// must come with, from the same `browser`. `counts_from`: the second that the first counts from.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn challenge(
+        &self,
+        realm: &Realm,
+        first: &FirstFactor,
+        counts_from: u64,
+        browser: &str,
+    ) -> Result<Secret<String>, StoreError> {
+        let mut bytes = [0_u8; TOKEN];
+        self.node.entropy().fill(&mut bytes);
+        let token = URL_SAFE_NO_PAD.encode(bytes);
+        let challenge = Challenge {
+            user: first.user.id.clone(),
+            password: first.password,
+            browser: browser.to_owned(),
+            counts_from,
+            ends: self.node.now() + LIFETIME,
+            attempts: 0,
+        };
+        let value = encode(FORM, &challenge);
+        let put = Put { key: key(&token), value, lifetime: LIFETIME, index: None };
+        self.ephemeral().put(realm, &CHALLENGES, put).await?;
+        Ok(Secret::new(token))
+    }
+
+    /// The second step of signing in.
+    ///
+    /// # Errors
+    /// See [`Refused`]. Under [`Refused::Over`], the person begins again.
+    pub async fn by_code(&self, realm: &Realm, shown: &CodeAttempt<'_>) -> Result<Proven, Refused> {
+        let auth_time = self.node.now();
+        let key = key(shown.token);
+        let held = self.ephemeral().get(realm, &CHALLENGES, &key).await?.ok_or(Refused::Over)?;
+        let (user, browser) = match read(&held) {
+            Some(it) if it.attempts < MOST => (it.user, it.browser),
+            _ => return Err(Refused::Over),
+        };
+        if browser != shown.browser {
+            return Err(Refused::Over);
+        }
+        let attempt = self.throttle.admit(realm, &account(&user), shown.address).await?;
+        let challenge = self.count(realm, &key, held).await?;
+        let person = self.still(realm, &challenge).await?.ok_or(Refused::Over)?;
+        self.spend(realm, &user, shown.code, shown.authenticator).await?;
+        // Of many who show codes for one challenge at once, one goes on.
+        self.ephemeral().take(realm, &CHALLENGES, &key).await?.ok_or(Refused::Over)?;
+        self.succeeded(realm, attempt).await;
+        let amr = vec![Method::Password, Method::OneTime, Method::Several];
+        let assurance = Assurance { user: person, amr, acr: Acr::Aal2, auth_time };
+        Ok(Proven { assurance, counts_from: challenge.counts_from })
+    }
+
+    /// Proves by a code alone that a person is still there: of whom it is already known, from a
+    /// session, that they have shown their password.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub async fn again_by_code(
+        &self,
+        realm: &Realm,
+        user: &UserId,
+        code: &str,
+        address: IpAddr,
+    ) -> Result<Assurance, Refused> {
+        let auth_time = self.node.now();
+        let attempt = self.throttle.admit(realm, &account(user), address).await?;
+        let found = self.users.load(realm, user).await?.filter(|user| !user.disabled);
+        let person = found.ok_or(Refused::InvalidCredentials)?;
+        self.spend(realm, user, code, None).await?;
+        self.succeeded(realm, attempt).await;
+        let amr = vec![Method::OneTime];
+        Ok(Assurance { user: person, amr, acr: Acr::Aal1, auth_time })
+    }
+
+    async fn spend(
+        &self,
+        realm: &Realm,
+        user: &UserId,
+        code: &str,
+        authenticator: Option<Authenticator>,
+    ) -> Result<(), Refused> {
+        let code = TypedCode::read(code).ok_or(Refused::WrongCode)?;
+        if authenticator.is_some_and(|said| said != code.authenticator()) {
+            return Err(Refused::WrongCode);
+        }
+        match self.second.spend(realm, user, &code).await {
+            Ok(()) => Ok(()),
+            Err(SpendRefused::Wrong) => Err(Refused::WrongCode),
+            Err(SpendRefused::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Counts an attempt at a challenge, before anybody looks at the code.
+    async fn count(&self, realm: &Realm, key: &str, mut held: Held) -> Result<Challenge, Refused> {
+        // Each loss is another attempt that was counted, so this ends.
+        loop {
+            let mut challenge = read(&held).filter(|it| it.attempts < MOST).ok_or(Refused::Over)?;
+            challenge.attempts += 1;
+            let lifetime = challenge.ends.since(self.node.now());
+            if lifetime.is_zero() {
+                return Err(Refused::Over);
+            }
+            let value = encode(FORM, &challenge);
+            let put = Put { key: key.to_owned(), value, lifetime, index: None };
+            match self.ephemeral().swap(realm, &CHALLENGES, held.revision, put).await? {
+                Swap::Won(_) => return Ok(challenge),
+                Swap::Lost(newer) => held = newer,
+                Swap::Gone => return Err(Refused::Over),
+            }
+        }
+    }
+
+    /// The person of a challenge, if they may still sign in by the password that they showed.
+    async fn still(
+        &self,
+        realm: &Realm,
+        challenge: &Challenge,
+    ) -> Result<Option<User>, StoreError> {
+        let id = challenge.user.as_str();
+        let password = load::<PasswordRecord>(self.records.as_ref(), realm, id).await?;
+        let same = password.is_some_and(|found| found.value.generation == challenge.password);
+        let user = self.users.load(realm, &challenge.user).await?;
+        Ok(user.filter(|user| same && !user.disabled))
+    }
+
+    fn ephemeral(&self) -> &dyn tegata_core::Ephemeral {
+        self.second.ephemeral.as_ref()
+    }
+}
+
+/// Under which key a challenge is kept: whoever reads the store cannot answer it.
+fn key(token: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, token.as_bytes()))
+}
+
+fn read(held: &Held) -> Option<Challenge> {
+    decode_bytes(FORM, &held.value).ok()
+}
+
+/// As what a person's codes are counted: no user name has this character.
+fn account(user: &UserId) -> String {
+    format!("code/{user}")
+}
+
+impl fmt::Debug for CodeAttempt<'_> {
+    /// Without the token and the code.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CodeAttempt").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

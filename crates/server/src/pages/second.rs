@@ -1,0 +1,135 @@
+//! The second step of the sign-in page: a code. It follows the password, or, where a client asks for
+//! more than a session has shown, stands alone.
+
+use askama::Template;
+use axum::response::{IntoResponse as _, Response};
+use http::{StatusCode, header};
+use tegata_core::Secret;
+use tegata_identity::Refused;
+use tegata_oauth::redirect::with_query;
+use tegata_session::CookieName;
+
+use super::{
+    Frame, Shown, Trouble, Visit,
+    login::{self, Again, Asked, retry_after},
+    render,
+};
+use crate::{
+    app::App,
+    form::Fields,
+    proving::{self, NotRaised},
+    signed_in::{Cookies, who},
+};
+
+#[derive(Template)]
+#[template(path = "second_factor.html")]
+struct Page<'a> {
+    frame: &'a Frame,
+    client: Option<Shown>,
+    request: Option<&'a str>,
+    csrf: &'a str,
+    /// What the code must come with, where nobody is signed in yet.
+    token: Option<&'a str>,
+    /// The page on which somebody begins again.
+    another: String,
+    problem: Option<&'static str>,
+}
+
+/// The form for a code.
+pub(super) fn page(
+    app: &App,
+    visit: &Visit,
+    asked: Option<&Asked>,
+    fields: &Fields,
+    token: Option<&Secret<String>>,
+    again: Option<&Again>,
+) -> Result<Response, Trouble> {
+    let locales = asked.map(|asked| asked.request.ui_locales.as_slice()).unwrap_or_default();
+    let lang = visit.lang(fields.one("lang"), locales);
+    let cookie = visit.caller.cookie(app, CookieName::Csrf);
+    let ticket = app.csrf().of_form(app.realm(), cookie, app.node().entropy())?;
+    let handle = asked.map(|asked| ("request", asked.handle.as_str()));
+    // Another language is a link away only where the page can be had again by a link.
+    let here: Vec<_> = handle.into_iter().collect();
+    let frame = Frame::new(app, lang, token.is_none().then_some(("/login", here.as_slice())));
+    let back = [("another", "true"), ("lang", lang.tag())];
+    let back: Vec<_> = handle.into_iter().chain(back).collect();
+    let page = Page {
+        frame: &frame,
+        client: asked.map(|asked| Shown::of(&asked.client)),
+        request: asked.map(|asked| asked.handle.as_str()),
+        csrf: ticket.token.as_str(),
+        token: token.map(|token| token.expose().as_str()),
+        another: with_query("/login", &back),
+        problem: again.map(|again| again.text(lang.messages())),
+    };
+    let status = again.map_or(StatusCode::OK, Again::status);
+    let target = asked.map(|asked| asked.request.redirect_uri.as_str());
+    let mut response = render(status, &page, &frame, target);
+    if let Some(Again::Refused(refused)) = again
+        && let Some(wait) = retry_after(refused)
+    {
+        response.headers_mut().insert(header::RETRY_AFTER, wait.into());
+    }
+    let cookies = Cookies::default().with(app, CookieName::Csrf, &ticket.cookie);
+    Ok((cookies, response).into_response())
+}
+
+/// Takes the form, whose CSRF token has been checked.
+pub(super) async fn take(
+    app: &App,
+    visit: &Visit,
+    asked: Option<&Asked>,
+    fields: &Fields,
+) -> Result<Response, Trouble> {
+    let code = fields.secret("code");
+    let token = fields.secret("mfa_token");
+    if token.expose().is_empty() {
+        return step_up(app, visit, asked, fields, code).await;
+    }
+    match app.sign_in_by_code(&visit.caller, token.expose(), None, &code).await {
+        Ok(fresh) => login::go_on(app, visit, asked, fields, fresh).await,
+        Err(Refused::Store(error)) => Err(error.into()),
+        Err(refused @ (Refused::Over | Refused::InvalidCredentials)) => {
+            login::page(app, visit, asked, fields, Some(&Again::Refused(refused)))
+        }
+        Err(refused) => {
+            let again = Again::Refused(refused);
+            page(app, visit, asked, fields, Some(&token), Some(&again))
+        }
+    }
+}
+
+/// A code of somebody who is signed in.
+async fn step_up(
+    app: &App,
+    visit: &Visit,
+    asked: Option<&Asked>,
+    fields: &Fields,
+    code: Secret<String>,
+) -> Result<Response, Trouble> {
+    let presence = app.presence(&visit.caller).await?;
+    let over = || Again::Refused(Refused::Over);
+    let Some(session) = presence.session() else {
+        let page = login::page(app, visit, asked, fields, Some(&over()))?;
+        return Ok((presence.cookies(app), page).into_response());
+    };
+    match app.raise(&visit.caller, &session.id, &proving::Again::Code(code)).await {
+        Ok(passage) => {
+            let cookies = passage.cookie.iter().fold(Cookies::default(), |cookies, value| {
+                cookies.with(app, CookieName::Session, value)
+            });
+            let onward = login::onward(app, visit, asked, fields, &who(&passage.session)).await?;
+            Ok((cookies, onward).into_response())
+        }
+        Err(NotRaised::Refused(Refused::Store(error))) => Err(error.into()),
+        Err(NotRaised::Refused(refused)) => {
+            let again = Again::Refused(refused);
+            let page = page(app, visit, asked, fields, None, Some(&again))?;
+            Ok((presence.cookies(app), page).into_response())
+        }
+        Err(NotRaised::Nobody(_) | NotRaised::Second(_)) => {
+            login::page(app, visit, asked, fields, Some(&over()))
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! `GET` and `POST /login/security`: the second factors of whoever is signed in. What is changed here
+//! needs a session that was elevated: the person has proven who they are a moment ago.
+
+use askama::Template;
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+};
+use http::{StatusCode, header};
+use tegata_core::Secret;
+use tegata_identity::{ConfirmRefused, Enrolled, Enrolment, FactorRefused, NewCodes, Refused};
+use tegata_oauth::redirect::with_query;
+use tegata_session::{CookieName, Passage, Session};
+
+use super::{
+    Frame, Trouble, Visit,
+    home::minutes,
+    login::{retry_after, status},
+    qr::Qr,
+    render, see_other,
+};
+use crate::{
+    app::App,
+    body,
+    form::Fields,
+    messages::{Lang, Messages},
+    proving::{Again, NotRaised},
+    signed_in::{Cookies, Presence},
+};
+
+/// Where the page is.
+const HERE: &str = "/login/security";
+
+#[derive(Template)]
+#[template(path = "security.html")]
+struct Page<'a> {
+    frame: &'a Frame,
+    csrf: &'a str,
+    /// Since when there is an app: for people, and for programs.
+    app: Option<(String, String)>,
+    codes_left: usize,
+    part: Part<'a>,
+    problem: Option<&'static str>,
+}
+
+/// What the page is about just now.
+enum Part<'a> {
+    /// The person proves who they are; the field is for a password, or for a code.
+    Prove { by_code: bool },
+    /// The person chooses what to change.
+    Choose,
+    /// An app is given its secret, and shows that it has it.
+    Enrol { qr: Option<Qr>, secret: Secret<String>, uri: Secret<String> },
+    /// New recovery codes are shown, this once.
+    Codes { codes: Vec<&'a str> },
+}
+
+/// What somebody wants to do.
+enum Wish {
+    Prove,
+    Begin,
+    Confirm,
+    Remove,
+    Renew,
+}
+
+/// Somebody at the page, and what they see it in.
+struct At<'a> {
+    app: &'a App,
+    session: &'a Session,
+    lang: Lang,
+}
+
+/// Shows the page.
+pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Response {
+    let answer = async {
+        let presence = app.presence(&visit.caller).await?;
+        let lang = visit.lang(visit.query()?.one("lang"), &[]);
+        let answer = match presence.session() {
+            Some(session) => At { app: &app, session, lang }.overview(None).await?,
+            None => see_other("/login")?,
+        };
+        Ok((presence.cookies(&app), answer).into_response())
+    };
+    visit.answer(&app, answer.await)
+}
+
+/// Takes one of its forms.
+pub(crate) async fn submit(State(app): State<App>, visit: Visit, request: Request) -> Response {
+    visit.answer(&app, take(&app, &visit, request).await)
+}
+
+async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Trouble> {
+    visit.caller.sent(app).map_err(|_| Trouble::Foreign)?;
+    let fields = body::fields(app, request).await?;
+    let wish = match fields.one("decision") {
+        Some("prove") => Wish::Prove,
+        Some("begin") => Wish::Begin,
+        Some("confirm") => Wish::Confirm,
+        Some("remove") => Wish::Remove,
+        Some("renew") => Wish::Renew,
+        _ => return Err(Trouble::Malformed("decision is none that the page offers")),
+    };
+    let presence = app.presence(&visit.caller).await?;
+    let cookies = presence.cookies(app);
+    let Presence::Somebody(passage) = &presence else {
+        return Ok((cookies, see_other("/login")?).into_response());
+    };
+    let session = &passage.session;
+    let token = fields.one("csrf_token").unwrap_or_default();
+    if !app.csrf().is_of_session(app.realm(), &session.id, token) {
+        return Err(Trouble::Foreign);
+    }
+    let lang = visit.lang(fields.one("lang"), &[]);
+    let at = At { app, session, lang };
+    if matches!(wish, Wish::Prove) {
+        return at.prove(visit, &fields, cookies).await;
+    }
+    // Nothing is changed for whoever has only a cookie.
+    let answer = if is_elevated(app, passage) {
+        at.change(&wish, &fields).await?
+    } else {
+        at.overview(None).await?
+    };
+    Ok((cookies, answer).into_response())
+}
+
+fn is_elevated(app: &App, passage: &Passage) -> bool {
+    passage.is_elevated(app.node().now())
+}
+
+impl At<'_> {
+    async fn change(&self, wish: &Wish, fields: &Fields) -> Result<Response, Trouble> {
+        let (realm, user) = (self.app.realm(), &self.session.user);
+        let second = self.app.second_factors();
+        match wish {
+            Wish::Begin => {
+                let begun = second.begin_totp(realm, user, &self.session.id).await?;
+                self.enrol(&begun, None).await
+            }
+            Wish::Confirm => self.confirm(&fields.secret("code")).await,
+            Wish::Remove => {
+                second.remove_all(realm, user, user.as_str()).await?;
+                self.see_again()
+            }
+            Wish::Renew => match second.renew_recovery(realm, user, user.as_str()).await {
+                Ok(codes) => self.codes(&codes).await,
+                Err(FactorRefused::Store(error)) => Err(error.into()),
+                Err(FactorRefused::NotEnrolled(_) | FactorRefused::Unknown(_)) => self.see_again(),
+            },
+            Wish::Prove => self.see_again(),
+        }
+    }
+
+    /// Proves once more who the person is. What they wanted to change is asked for again.
+    async fn prove(
+        &self,
+        visit: &Visit,
+        fields: &Fields,
+        cookies: Cookies,
+    ) -> Result<Response, Trouble> {
+        let again = match fields.one("password") {
+            Some(_) => Again::Password(fields.secret("password")),
+            None => Again::Code(fields.secret("code")),
+        };
+        let refused = match self.app.raise(&visit.caller, &self.session.id, &again).await {
+            Ok(passage) => {
+                let cookies = passage.cookie.iter().fold(Cookies::default(), |cookies, value| {
+                    cookies.with(self.app, CookieName::Session, value)
+                });
+                return Ok((cookies, self.see_again()?).into_response());
+            }
+            Err(NotRaised::Refused(Refused::Store(error))) => return Err(error.into()),
+            Err(NotRaised::Refused(refused)) => refused,
+            // The form is shown that asks for the code.
+            Err(NotRaised::Second(_)) => {
+                return Ok((cookies, self.see_again()?).into_response());
+            }
+            Err(NotRaised::Nobody(_)) => return see_other("/login"),
+        };
+        Ok((cookies, self.overview(Some(&refused)).await?).into_response())
+    }
+
+    async fn confirm(&self, code: &Secret<String>) -> Result<Response, Trouble> {
+        let (realm, user, sid) = (self.app.realm(), &self.session.user, &self.session.id);
+        let second = self.app.second_factors();
+        match second.confirm_totp(realm, user, sid, code.expose()).await {
+            Ok(Some(codes)) => self.codes(&codes).await,
+            Ok(None) | Err(ConfirmRefused::Expired) => self.see_again(),
+            Err(ConfirmRefused::Wrong) => match second.enrolling(realm, user, sid).await? {
+                Some(begun) => self.enrol(&begun, Some(self.m().app_code_differs)).await,
+                None => self.see_again(),
+            },
+            Err(ConfirmRefused::Factor(FactorRefused::Store(error))) => Err(error.into()),
+            Err(ConfirmRefused::Factor(_)) => see_other("/login"),
+        }
+    }
+
+    /// The page, with what is wrong with what was shown.
+    async fn overview(&self, refused: Option<&Refused>) -> Result<Response, Trouble> {
+        let enrolled = self.enrolled().await?;
+        let elevated = self.session.standing.is_elevated(self.app.node().now());
+        let by_code = enrolled.is_some();
+        let part = if elevated { Part::Choose } else { Part::Prove { by_code } };
+        let m = self.m();
+        let problem = refused.map(|refused| match refused {
+            Refused::InvalidCredentials => m.wrong_password,
+            Refused::WrongCode | Refused::Over => m.wrong_code,
+            Refused::Throttled { .. } => m.too_many_attempts,
+            Refused::Busy(_) => m.busy,
+            Refused::Store(_) => m.away,
+        });
+        let code = refused.map_or(StatusCode::OK, status);
+        let mut response = self.page(code, enrolled, part, problem)?;
+        if let Some(wait) = refused.and_then(retry_after) {
+            response.headers_mut().insert(header::RETRY_AFTER, wait.into());
+        }
+        Ok(response)
+    }
+
+    async fn enrol(
+        &self,
+        begun: &Enrolment,
+        problem: Option<&'static str>,
+    ) -> Result<Response, Trouble> {
+        let user = self.app.users().load(self.app.realm(), &self.session.user).await?;
+        let username = user.map(|user| user.username.as_str().to_owned()).unwrap_or_default();
+        let uri = begun.secret.to_uri(host(self.app.provider().issuer()), &username);
+        let part = Part::Enrol {
+            qr: Qr::of(uri.expose()),
+            secret: in_groups(begun.secret.to_base32().expose()),
+            uri,
+        };
+        let code = if problem.is_some() { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+        self.page(code, self.enrolled().await?, part, problem)
+    }
+
+    async fn codes(&self, codes: &NewCodes) -> Result<Response, Trouble> {
+        let part = Part::Codes { codes: codes.shown().collect() };
+        self.page(StatusCode::OK, self.enrolled().await?, part, None)
+    }
+
+    fn page(
+        &self,
+        code: StatusCode,
+        enrolled: Option<Enrolled>,
+        part: Part<'_>,
+        problem: Option<&'static str>,
+    ) -> Result<Response, Trouble> {
+        let csrf = self.app.csrf_of(&self.session.id)?;
+        let frame = Frame::new(self.app, self.lang, Some((HERE, &[])));
+        let since = enrolled.as_ref().and_then(|enrolled| enrolled.totp_since);
+        let page = Page {
+            frame: &frame,
+            csrf: csrf.as_str(),
+            app: since.map(|at| (minutes(&at.to_string()), at.to_string())),
+            codes_left: enrolled.map_or(0, |enrolled| enrolled.recovery_codes),
+            part,
+            problem,
+        };
+        Ok(render(code, &page, &frame, None))
+    }
+
+    async fn enrolled(&self) -> Result<Option<Enrolled>, Trouble> {
+        Ok(self.app.second_factors().of(self.app.realm(), &self.session.user).await?)
+    }
+
+    fn see_again(&self) -> Result<Response, Trouble> {
+        see_other(&with_query(HERE, &[("lang", self.lang.tag())]))
+    }
+
+    const fn m(&self) -> &'static Messages {
+        self.lang.messages()
+    }
+}
+
+/// The host of the issuer, by which people tell the codes of one installation from another's.
+fn host(issuer: &str) -> &str {
+    issuer.split_once("://").map_or(issuer, |(_, rest)| rest).trim_end_matches('/')
+}
+
+/// A secret as people type it: in groups of four.
+fn in_groups(secret: &str) -> Secret<String> {
+    let groups: Vec<_> = secret.as_bytes().chunks(4).map(String::from_utf8_lossy).collect();
+    Secret::new(groups.join(" "))
+}

@@ -1,0 +1,273 @@
+//! How people prove who they are: by password, by a second factor after it, and once more later.
+
+use tegata_core::{Secret, SessionId};
+use tegata_identity::{
+    Acr, Assurance, Authenticator, CodeAttempt, Method as Proves, Proof, Refused,
+};
+use tegata_session::{
+    CookieName, Passage, Presentation, Rise, Session, SessionRefused, Standing, Verdict,
+};
+
+use crate::{
+    app::App, caller::Caller, endings::first_second, metrics::Method, pages::login::error_type,
+    signed_in::Fresh,
+};
+
+/// What a password comes to.
+pub(crate) enum Entry {
+    /// A session has begun.
+    In(Box<Fresh>),
+    /// A second factor is asked for; nothing has begun.
+    Second(Asked),
+}
+
+/// A second factor that is asked for.
+pub(crate) struct Asked {
+    /// What the code must come with.
+    pub(crate) token: Secret<String>,
+    /// What it can be a code of.
+    pub(crate) methods: Vec<Authenticator>,
+}
+
+/// What somebody who is signed in shows once more.
+pub(crate) enum Again {
+    Password(Secret<String>),
+    Code(Secret<String>),
+}
+
+/// Why a session was not raised.
+pub(crate) enum NotRaised {
+    /// What was shown does not count.
+    Refused(Refused),
+    /// The password is right, and not enough for whoever has one of these.
+    Second(Vec<Authenticator>),
+    /// There is no such session; the verdict says whether its cookie is of any more use.
+    Nobody(Option<Verdict>),
+}
+
+impl<E: Into<Refused>> From<E> for NotRaised {
+    fn from(refused: E) -> Self {
+        Self::Refused(refused.into())
+    }
+}
+
+impl App {
+    /// The first step of signing in.
+    ///
+    /// # Errors
+    /// [`Refused`]; under [`Refused::Store`] nothing is known to have begun.
+    pub(crate) async fn sign_in_by_password(
+        &self,
+        caller: &Caller,
+        username: &str,
+        password: &Secret<String>,
+    ) -> Result<Entry, Refused> {
+        let started = self.node().since_boot();
+        let entered = self.enter(caller, username, password).await;
+        self.counted(Method::Password, started, &entered);
+        entered
+    }
+
+    async fn enter(
+        &self,
+        caller: &Caller,
+        username: &str,
+        password: &Secret<String>,
+    ) -> Result<Entry, Refused> {
+        let (proof, counts_from) = self.prove(caller, username, password).await?;
+        match proof {
+            Proof::Whole(assurance) => {
+                let fresh = self.let_in(caller, &assurance, counts_from).await?;
+                Ok(Entry::In(Box::new(fresh)))
+            }
+            Proof::First(first) => {
+                let (realm, browser) = (self.realm(), browser(caller));
+                let token = self.sign_in().challenge(realm, &first, counts_from, &browser).await?;
+                Ok(Entry::Second(Asked { token, methods: first.second }))
+            }
+        }
+    }
+
+    /// The second step of signing in.
+    ///
+    /// # Errors
+    /// As [`Self::sign_in_by_password`].
+    pub(crate) async fn sign_in_by_code(
+        &self,
+        caller: &Caller,
+        token: &str,
+        authenticator: Option<Authenticator>,
+        code: &Secret<String>,
+    ) -> Result<Fresh, Refused> {
+        let attempt = CodeAttempt {
+            token,
+            browser: &browser(caller),
+            address: caller.address,
+            authenticator,
+            code: code.expose(),
+        };
+        let started = self.node().since_boot();
+        let entered = self.enter_by_code(caller, &attempt).await;
+        self.counted(Method::Code, started, &entered);
+        entered
+    }
+
+    async fn enter_by_code(
+        &self,
+        caller: &Caller,
+        attempt: &CodeAttempt<'_>,
+    ) -> Result<Fresh, Refused> {
+        let proven = self.sign_in().by_code(self.realm(), attempt).await?;
+        let assurance = proven.assurance;
+        // All of this person's was taken back since they showed their password.
+        let earliest = self.view().earliest_issue(assurance.user.id.as_str(), None);
+        if proven.counts_from < earliest {
+            return Err(Refused::Over);
+        }
+        let auth_time = assurance.auth_time.secs().max(proven.counts_from);
+        self.let_in(caller, &assurance, auth_time).await
+    }
+
+    /// Raises the session that the caller's cookie names by what its person shows once more. Whether
+    /// the cookie is genuine is judged at the end. Whoever has a second factor shows that.
+    ///
+    /// # Errors
+    /// [`NotRaised`].
+    pub(crate) async fn raise(
+        &self,
+        caller: &Caller,
+        sid: &SessionId,
+        again: &Again,
+    ) -> Result<Passage, NotRaised> {
+        let nobody = || NotRaised::Nobody(None);
+        let session = self.sessions().find(self.realm(), sid).await?.ok_or_else(nobody)?;
+        let (assurance, auth_time) = match again {
+            Again::Password(password) => self.by_password_again(caller, &session, password).await?,
+            Again::Code(code) => self.by_code_again(caller, &session, code).await?,
+        };
+        let until = self.node().now() + self.config().elevation;
+        let rise = Rise {
+            standing: Standing {
+                elevated_until: Some(until),
+                ..raised(&session.standing, standing(&assurance, auth_time))
+            },
+        };
+        // Presenting would count as a use of the session besides; the proof is the use.
+        let value = caller.cookie(self, CookieName::Session).unwrap_or_default();
+        let presentation = Presentation { value, binding: &caller.binding, rotates: true };
+        match self.sessions().raise(self.realm(), &presentation, &rise).await {
+            Ok(passage) => Ok(passage),
+            Err(SessionRefused::Verdict(verdict)) => Err(NotRaised::Nobody(Some(verdict))),
+            Err(SessionRefused::Store(error)) => Err(error.into()),
+        }
+    }
+
+    async fn by_password_again(
+        &self,
+        caller: &Caller,
+        session: &Session,
+        password: &Secret<String>,
+    ) -> Result<(Assurance, u64), NotRaised> {
+        let nobody = || NotRaised::Nobody(None);
+        let user = self.users().load(self.realm(), &session.user).await?.ok_or_else(nobody)?;
+        let started = self.node().since_boot();
+        let proven = self.prove(caller, user.username.as_str(), password).await;
+        self.counted(Method::Password, started, &proven);
+        let (proof, auth_time) = proven?;
+        // A name can pass to somebody else meanwhile; the session does not.
+        if proof.user().id != session.user {
+            return Err(nobody());
+        }
+        match proof {
+            Proof::Whole(assurance) => Ok((assurance, auth_time)),
+            Proof::First(first) => Err(NotRaised::Second(first.second)),
+        }
+    }
+
+    async fn by_code_again(
+        &self,
+        caller: &Caller,
+        session: &Session,
+        code: &Secret<String>,
+    ) -> Result<(Assurance, u64), NotRaised> {
+        let sub = session.user.as_str();
+        let known = self.view().earliest_issue(sub, None);
+        let started = self.node().since_boot();
+        let (realm, from) = (self.realm(), caller.address);
+        let proven = self.sign_in().again_by_code(realm, &session.user, code.expose(), from).await;
+        self.counted(Method::Code, started, &proven);
+        let assurance = proven?;
+        let second = first_second(self.view(), sub, known, assurance.auth_time.secs());
+        Ok((assurance, second))
+    }
+
+    /// Proves by a password who somebody is, and the second that it counts from.
+    async fn prove(
+        &self,
+        caller: &Caller,
+        username: &str,
+        password: &Secret<String>,
+    ) -> Result<(Proof, u64), Refused> {
+        let from = caller.address;
+        let prove = || self.sign_in().by_password(self.realm(), username, password.clone(), from);
+        let mut proof = prove().await?;
+        let known = self.view().earliest_issue(proof.user().id.as_str(), None);
+        if proof.began().secs() < known {
+            // All of this person's was taken back in the second in which the attempt began, or
+            // later; which it was cannot be told. What is proven from now on is after it.
+            proof = prove().await?;
+        }
+        let sub = proof.user().id.as_str();
+        let second = first_second(self.view(), sub, known, proof.began().secs());
+        Ok((proof, second))
+    }
+
+    fn counted<T>(
+        &self,
+        method: Method,
+        started: tegata_core::SinceBoot,
+        proven: &Result<T, Refused>,
+    ) {
+        let outcome = proven.as_ref().map(|_| ()).map_err(error_type);
+        self.metrics().proved(method, self.node().elapsed(started), outcome);
+    }
+}
+
+/// What a session may do after a proof.
+pub(crate) fn standing(assurance: &Assurance, auth_time: u64) -> Standing {
+    let user = &assurance.user;
+    Standing {
+        acr: Some(assurance.acr.as_str().to_owned()),
+        amr: assurance.amr.iter().map(|method| method.as_str().to_owned()).collect(),
+        auth_time,
+        elevated_until: None,
+        authority: user.authority,
+        roles: user.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+    }
+}
+
+/// What a session may do after one thing more was proven.
+fn raised(before: &Standing, proven: Standing) -> Standing {
+    let mut amr = before.amr.clone();
+    let mut add = |method: &str| {
+        if !amr.iter().any(|known| known == method) {
+            amr.push(method.to_owned());
+        }
+    };
+    proven.amr.iter().for_each(|method| add(method));
+    // Proving one thing again takes nothing from what was proven before; levels sort by their names.
+    let mut acr = proven.acr.clone().max(before.acr.clone());
+    let has = |method: Proves| amr.iter().any(|it| it == method.as_str());
+    if has(Proves::Password) && has(Proves::OneTime) {
+        acr = acr.max(Some(Acr::Aal2.as_str().to_owned()));
+        if !has(Proves::Several) {
+            amr.push(Proves::Several.as_str().to_owned());
+        }
+    }
+    Standing { acr, amr, ..proven }
+}
+
+/// Which browser, as a challenge is bound to it.
+fn browser(caller: &Caller) -> String {
+    format!("{}|{}", caller.binding.network, caller.binding.agent)
+}
