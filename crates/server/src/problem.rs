@@ -26,7 +26,7 @@ pub struct Problem {
     error: Option<&'static str>,
     /// The second factor that is asked for.
     #[serde(flatten)]
-    second: Option<SecondFactorAsked>,
+    second: Option<Box<SecondFactorAsked>>,
     /// Under which name the logs have more.
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
@@ -80,7 +80,7 @@ impl Problem {
     /// The same, saying which second factor is asked for.
     #[must_use]
     pub(crate) fn asking(mut self, second: SecondFactorAsked) -> Self {
-        self.second = Some(second);
+        self.second = Some(Box::new(second));
         self
     }
 

@@ -25,6 +25,7 @@ mod contract {
     pub(crate) mod racing;
     pub(crate) mod refusals;
     pub(crate) mod registration;
+    pub(crate) mod second_factor;
     pub(crate) mod shortage;
     pub(crate) mod tokens;
     pub(crate) mod wire;

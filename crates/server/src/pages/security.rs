@@ -248,7 +248,9 @@ impl At<'_> {
         problem: Option<&'static str>,
     ) -> Result<Response, Trouble> {
         let csrf = self.app.csrf_of(&self.session.id)?;
-        let frame = Frame::new(self.app, self.lang, Some((HERE, &[])));
+        // What is shown once, or goes with a form, is not there in another language a link away.
+        let again = matches!(part, Part::Prove { .. } | Part::Choose);
+        let frame = Frame::new(self.app, self.lang, again.then_some((HERE, &[])));
         let since = enrolled.as_ref().and_then(|enrolled| enrolled.totp_since);
         let page = Page {
             frame: &frame,
