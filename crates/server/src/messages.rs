@@ -35,7 +35,6 @@ pub(crate) struct Messages {
     pub(crate) second_factor: &'static str,
     pub(crate) second_factor_lead: &'static str,
     pub(crate) code: &'static str,
-    pub(crate) go_on: &'static str,
     pub(crate) wrong_code: &'static str,
     pub(crate) sign_in_over: &'static str,
 

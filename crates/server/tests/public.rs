@@ -15,6 +15,8 @@ mod public {
     pub(crate) mod logout;
     pub(crate) mod pages;
     pub(crate) mod second_factor;
+    pub(crate) mod second_step;
+    pub(crate) mod security;
     pub(crate) mod signals;
     pub(crate) mod status_lists;
     pub(crate) mod switch;

@@ -91,6 +91,7 @@ async fn an_essential_level_that_nobody_can_reach_is_refused_and_a_wish_is_not()
     for (essential, values, expected) in [
         (true, &["urn:other:gold"][..], "refused"),
         (true, &["aal1", "urn:other:gold"], "asked"),
+        (true, &["aal2", "urn:other:gold"], "asked for more"),
         (true, &[], "asked"),
         (false, &["urn:other:gold"], "asked"),
     ] {
@@ -100,6 +101,7 @@ async fn an_essential_level_that_nobody_can_reach_is_refused_and_a_wish_is_not()
                 assert_eq!(error.code.name(), "unmet_authentication_requirements");
                 assert_eq!(expected, "refused", "{values:?}");
             }
+            Next::StepUp => assert_eq!(expected, "asked for more", "{values:?}"),
             other => assert_eq!((other, expected), (Next::AskConsent, "asked"), "{values:?}"),
         }
     }

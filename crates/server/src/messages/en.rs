@@ -19,7 +19,6 @@ pub(super) const MESSAGES: Messages = Messages {
     second_factor: "One more step",
     second_factor_lead: "Type the code that your authenticator app shows now, or one of your recovery codes.",
     code: "Code",
-    go_on: "Continue",
     wrong_code: "The code is wrong, or was used before. Please wait for the next one.",
     sign_in_over: "That took too long, or too many codes were wrong. Please sign in again.",
 

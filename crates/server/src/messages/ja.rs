@@ -19,7 +19,6 @@ pub(super) const MESSAGES: Messages = Messages {
     second_factor: "もう一つの確認",
     second_factor_lead: "認証アプリに表示されているコード、またはリカバリーコードの一つを入力してください。",
     code: "コード",
-    go_on: "続ける",
     wrong_code: "コードが正しくないか、すでに使われています。次のコードを待ってください。",
     sign_in_over: "時間がかかりすぎたか、コードの間違いが多すぎました。もう一度サインインしてください。",
 

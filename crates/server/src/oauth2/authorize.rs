@@ -138,7 +138,7 @@ pub(crate) async fn proceed(
         Next::StepUp if has_second_factor(app, who).await? => {
             return Ok(Step::SecondFactor(hold.handle(app, request).await?));
         }
-        Next::StepUp => request.refuse(provider.issuer(), &none_to_show()),
+        Next::StepUp => provider.refuse_request(request, &none_to_show())?,
         Next::AskConsent => return Ok(Step::Consent(hold.handle(app, request).await?)),
         Next::Refuse(error) => provider.refuse_request(request, &error)?,
         Next::Answer => match who {
@@ -159,7 +159,7 @@ async fn has_second_factor(app: &App, who: Option<&SignedIn>) -> Result<bool, Tr
 }
 
 fn none_to_show() -> OAuthError {
-    let description = "acr_values asks for a second factor, and this person has none";
+    let description = "a second factor is asked for, and this person has none";
     OAuthError::new(Code::UnmetAuthenticationRequirements, description)
 }
 

@@ -1,0 +1,124 @@
+//! The page on which people set up a second factor, and turn it off.
+
+use http::StatusCode;
+use serde_json::json;
+use tegata_identity::TotpSecret;
+
+use super::{
+    bench::{Bench, PASSWORD},
+    browser::{Answer, Browser},
+    second_factor::{Enrolled, asked, elevate, mfa, refused},
+};
+
+/// The page of second factors, walked as somebody does who sets one up.
+struct Walk {
+    browser: Browser,
+    page: Answer,
+}
+
+impl Walk {
+    async fn decide(&mut self, decision: &str, more: &[(&str, &str)]) -> &Answer {
+        let token = self.page.field("csrf_token").to_owned();
+        let fields = [&[("csrf_token", token.as_str()), ("decision", decision)], more].concat();
+        let mut answer = self.browser.submit("/login/security", &fields).await;
+        if answer.status == StatusCode::SEE_OTHER {
+            let target = answer.location().to_owned();
+            answer = self.browser.get(&target).await;
+        }
+        self.page = answer;
+        &self.page
+    }
+
+    /// What the secret on the page shows now.
+    fn app(&self) -> TotpSecret {
+        let (_, after) = self.page.body.split_once("id=\"totp_secret\">").unwrap();
+        TotpSecret::from_base32(after.split_once('<').unwrap().0).unwrap()
+    }
+
+    /// The recovery codes on the page.
+    fn codes(&self) -> Vec<String> {
+        let parts = self.page.body.split("<li><code>").skip(1);
+        parts.map(|part| part.split_once('<').unwrap().0.to_owned()).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_person_sets_up_an_app_uses_it_and_turns_it_off() {
+    let bench = Bench::new().await;
+    let (mut browser, _) = Browser::signed_in(&bench).await;
+    assert!(browser.get("/login").await.body.contains("href=\"/login/security"));
+    let page = browser.get("/login/security").await;
+    let mut walk = Walk { browser, page };
+    assert!(walk.page.body.contains("name=\"password\""), "{}", walk.page.body);
+    // Whoever has only a cookie changes nothing.
+    assert!(!walk.decide("begin", &[]).await.body.contains("totp_secret"));
+    let wrong = walk.decide("prove", &[("password", "wrong")]).await;
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+    walk.decide("prove", &[("password", PASSWORD)]).await;
+    let page = walk.decide("begin", &[]).await;
+    assert!(page.body.contains("<svg class=\"qr\"") && page.body.contains("otpauth://totp/"));
+    let app = walk.app();
+    let wrong = walk.decide("confirm", &[("code", "000000")]).await;
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(walk.app().to_base32().expose(), app.to_base32().expose());
+    let code = app.code_at(bench.node.now());
+    walk.decide("confirm", &[("code", &code)]).await;
+    let codes = walk.codes();
+    assert_eq!(codes.len(), 10, "{}", walk.page.body);
+    // They are shown once.
+    walk.page = walk.browser.get("/login/security").await;
+    assert!(walk.codes().is_empty() && walk.page.body.contains("10 left"));
+
+    // A password is not enough any more, and the code of the set-up is used.
+    let mut other = Browser::new(&bench);
+    let token = asked(&other.log_in("alice", PASSWORD).await);
+    refused(&mfa(&mut other, &token, "totp", &code).await, "invalid_credentials");
+    let answer = mfa(&mut other, &token, "recovery_code", &codes[4]).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+
+    // Later, turning it off takes a code.
+    bench.advance(301);
+    walk.page = walk.browser.get("/login/security").await;
+    assert!(walk.page.body.contains("name=\"code\"") && walk.page.body.contains("9 left"));
+    for decision in ["remove", "renew", "begin"] {
+        let page = walk.decide(decision, &[]).await;
+        assert!(page.body.contains("value=\"prove\""), "{decision}");
+    }
+    let password = walk.decide("prove", &[("password", PASSWORD)]).await;
+    assert!(password.body.contains("value=\"prove\""), "{}", password.body);
+    walk.decide("prove", &[("code", &app.code_at(bench.node.now()))]).await;
+    walk.decide("renew", &[]).await;
+    assert_eq!(walk.codes().len(), 10);
+    walk.page = walk.browser.get("/login/security").await;
+    walk.decide("remove", &[]).await;
+    assert!(walk.page.body.contains("value=\"begin\""), "{}", walk.page.body);
+    let answer = Browser::new(&bench).log_in("alice", PASSWORD).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn the_page_of_second_factors_is_the_persons_own() {
+    let world = Enrolled::new().await;
+    assert_eq!(Browser::new(&world.bench).get("/login/security").await.location(), "/login");
+    let (mut browser, told) = world.signed_in().await;
+    world.bench.advance(60);
+    let csrf = told["csrf_token"].as_str().unwrap();
+    elevate(&mut browser, csrf, json!({"code": world.shown()})).await;
+    // Without its token, with another's, and from another site, nothing is done.
+    let mut bob = Browser::new(&world.bench);
+    let bobs = bob.log_in("bob", PASSWORD).await.json();
+    for token in ["", bobs["csrf_token"].as_str().unwrap()] {
+        let fields = [("csrf_token", token), ("decision", "remove")];
+        let answer = browser.submit("/login/security", &fields).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{token}");
+    }
+    let fields = [("csrf_token", csrf), ("decision", "remove")];
+    let evil = [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")];
+    let answer = browser.submit_from("/login/security", &fields, &evil).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    let realm = &world.bench.realm;
+    let left = world.bench.second.of(realm, &world.bench.alice.id).await.unwrap();
+    assert!(left.is_some());
+    let page = Browser { language: Some("ja"), ..browser.clone() }.get("/login/security").await;
+    assert!(page.body.contains("認証アプリ") && page.body.contains("<html lang=\"ja\">"));
+}
