@@ -209,7 +209,8 @@ fn random_text(entropy: &dyn Entropy) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The issuer epoch: a counter that starts at 1 and that every restore of a backup raises.
+/// The issuer epoch: a number that starts at 1 and that every restore of a backup raises, to the time
+/// of the restore in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Epoch(pub u32);
 
@@ -225,10 +226,14 @@ impl Epoch {
         if rest.is_empty() || !canonical { None } else { epoch.parse().ok().map(Self) }
     }
 
-    /// The epoch after this one.
+    /// The epoch that begins at `now`, after this one.
+    ///
+    /// It is a time and no count. The same backup may be brought back twice, and a count would give the
+    /// second life the epoch of the first, whose tokens would count again.
     #[must_use]
-    pub fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
+    pub fn after(self, now: Timestamp) -> Self {
+        let now = u32::try_from(now.secs()).unwrap_or(u32::MAX);
+        Self(now.max(self.0.saturating_add(1)))
     }
 }
 
@@ -327,6 +332,16 @@ mod tests {
         let user = UserId::generate(&SeededEntropy::new(1));
         assert!(ClientId::new(user.as_str()).is_err());
         assert!(UserId::new("checkout").is_err());
+    }
+
+    #[test]
+    fn no_two_restores_of_one_backup_begin_the_same_epoch() {
+        let first = Epoch::FIRST.after(Timestamp::from_secs(1_800_000_000));
+        assert_eq!(first, Epoch(1_800_000_000));
+        assert_eq!(Epoch::FIRST.after(Timestamp::from_secs(1_800_000_001)), Epoch(1_800_000_001));
+        // A clock that was set back raises it all the same.
+        assert_eq!(first.after(Timestamp::from_secs(7)), Epoch(1_800_000_001));
+        assert_eq!(Epoch(u32::MAX).after(Timestamp::from_secs(u64::MAX / 1000)), Epoch(u32::MAX));
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub enum EventType {
     KeyRotated,
     /// A user, client or service was registered, changed or removed: `subject`, `change`.
     RegistryChanged,
+    /// The store was brought back from a backup, and what had been issued is refused: `epoch`,
+    /// `before`, `actor`.
+    BackupRestored,
     /// Another system told of something, and it was acted on: `transmitter`, `event`, `jti`,
     /// `action`, `user_ids`, and `session_id` where it named one of ours.
     SignalReceived,
@@ -60,6 +63,7 @@ impl EventType {
             Self::CredentialChanged => "CREDENTIAL_CHANGED",
             Self::KeyRotated => "KEY_ROTATED",
             Self::RegistryChanged => "REGISTRY_CHANGED",
+            Self::BackupRestored => "BACKUP_RESTORED",
             Self::SignalReceived => "SIGNAL_RECEIVED",
         }
     }

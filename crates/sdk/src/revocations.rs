@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{StatusCode, Uri};
 use parking_lot::Mutex;
-use tegata_core::{Node, Realm};
+use tegata_core::{Epoch, Node, Realm};
 use tegata_token::{
     Claims, Notice, RealmView, Refusal, Revoked, StatusIndex, View,
     jws::Compact,
@@ -198,7 +198,13 @@ impl Revocations {
         kid: &str,
         place: Option<StatusIndex>,
     ) -> Option<Revoked> {
-        self.0.known.check_claims(claims, place, kid)
+        // Of what was issued before a backup was brought back, the provider does not know any more what
+        // was taken back. The name of a token begins with its epoch.
+        let since = self.0.view.epoch();
+        let is_before =
+            since > Epoch(0) && Epoch::leading(&claims.jti).is_none_or(|epoch| epoch < since);
+        let known = || self.0.known.check_claims(claims, place, kid);
+        if is_before { Some(Revoked::Token) } else { known() }
     }
 
     /// Whether enough is known to judge a token, or it may pass without.

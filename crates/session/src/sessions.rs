@@ -250,12 +250,24 @@ impl Sessions {
         realm: &Realm,
         sid: &SessionId,
     ) -> Result<Option<Versioned<Session>>, StoreError> {
+        if self.is_from_before(sid) {
+            return Ok(None);
+        }
         repository::load(self.records.as_ref(), realm, sid.as_str()).await
+    }
+
+    /// Whether a session began in an epoch before: a backup was brought back since, and whether the
+    /// session had ended by then nobody knows any more.
+    fn is_from_before(&self, sid: &SessionId) -> bool {
+        Epoch::leading(sid.as_str()).is_none_or(|epoch| epoch < self.epoch)
     }
 
     /// Whether it has not ended in any way that does not need to know its last use.
     fn is_alive(&self, realm: &Realm, session: &Session, now: Timestamp) -> bool {
-        session.ended.is_none() && !session.is_over(now) && !self.endings.has_ended(realm, session)
+        !self.is_from_before(&session.id)
+            && session.ended.is_none()
+            && !session.is_over(now)
+            && !self.endings.has_ended(realm, session)
     }
 
     /// The value of a session's current generation.

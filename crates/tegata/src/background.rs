@@ -8,11 +8,12 @@ use tegata_core::{
 };
 use tegata_token::usage;
 use tokio::{
+    sync::Notify,
     task::JoinSet,
     time::{Interval, MissedTickBehavior, interval, timeout},
 };
 
-use crate::{canary, compose::Composed, durable::Follower, foreign::fill, health, outbox};
+use crate::{canary, compose::Composed, durable::Follower, foreign::fill, health, history, outbox};
 
 /// Starts everything that runs beside the requests. It ends when the set is dropped.
 pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
@@ -32,7 +33,10 @@ pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     tasks.spawn(canary::sing(Arc::clone(composed)));
     tasks.spawn(record_elsewhere(Arc::clone(composed)));
     tasks.spawn(watch_clock(Arc::clone(composed)));
+    tasks.spawn(history::watch(Arc::clone(composed)));
+    tasks.spawn(history::elsewhere::tell(Arc::clone(composed)));
     tasks.spawn(read_keys(Arc::clone(composed)));
+    tasks.spawn(replace_keys(Arc::clone(composed)));
     tasks.spawn(clean(Arc::clone(composed)));
     fill::start(composed, &mut tasks);
     tasks
@@ -298,7 +302,8 @@ async fn watch_clock(composed: Arc<Composed>) {
         rounds.next().await;
         let on_time = health::on_time(&composed);
         let wrong = on_time.as_ref().err().filter(|(reason, _)| *reason == "clock_wrong");
-        composed.keys.withhold(wrong.map(|(_, detail)| detail.clone()));
+        let over = composed.history.over();
+        composed.keys.withhold(over.or_else(|| wrong.map(|(_, detail)| detail.clone())));
         rounds.ended(&on_time.map_err(|(_, detail)| detail));
     }
 }
@@ -308,6 +313,22 @@ async fn read_keys(composed: Arc<Composed>) {
     loop {
         rounds.next().await;
         rounds.ended(&composed.keys.reload().await);
+    }
+}
+
+/// Reads the key rings as soon as it is known that one of their keys was taken back, however it came to
+/// be known: what it signs from then on nobody accepts.
+async fn replace_keys(composed: Arc<Composed>) {
+    let (known, news) = (composed.view.realm(&composed.realm), Arc::new(Notify::new()));
+    let told = Arc::clone(&news);
+    composed.view.listen(move || told.notify_one());
+    loop {
+        news.notified().await;
+        let keys = composed.keys.now();
+        let mut in_use = keys.list().filter(|(.., state)| state.is_published());
+        if in_use.any(|(kid, ..)| known.key_revoked(kid.as_str())) {
+            reload(Arc::clone(&composed)).await;
+        }
     }
 }
 

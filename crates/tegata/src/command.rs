@@ -29,6 +29,7 @@ mod doctor;
 mod init;
 mod key;
 mod plan;
+mod restore;
 mod revoke;
 mod serve;
 mod service;
@@ -80,6 +81,8 @@ enum Command {
     /// Tokens.
     #[command(subcommand)]
     Token(token::Token),
+    /// Brings a backup back.
+    Restore(restore::Restore),
     /// Takes something back.
     Revoke(revoke::Revoke),
     /// Browser sessions.
@@ -132,6 +135,8 @@ impl From<Startup> for Failed {
         match error {
             Startup::Store(_)
             | Startup::Behind(_)
+            | Startup::SetBack(_)
+            | Startup::SeenDamaged(_)
             | Startup::Keys(KeysRefused::Store(_))
             | Startup::Seal { source: SealRefused::Store(_), .. }
             | Startup::Postgres(PostgresRefused::Store(_)) => Self::Operation(error.to_string()),
@@ -161,6 +166,7 @@ pub(crate) async fn run(cli: Cli) -> ExitCode {
         Command::Service(service) => service.run(&context).await,
         Command::Key(key) => key.run(&context).await,
         Command::Token(token) => token.run(&context).await,
+        Command::Restore(restore) => restore.run(&context).await,
         Command::Revoke(revoke) => revoke.run(&context).await,
         Command::Session(session) => session.run(&context).await,
         Command::Plan(plan) => plan.run(&context),

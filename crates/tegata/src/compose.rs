@@ -34,6 +34,7 @@ use crate::{
     config::{Config, Source},
     durable::COPIED,
     foreign::Foreign,
+    history::{self, History},
     installation::{INSTALLATION, Installation},
     outbox::OUTBOX,
     published::AskedClients,
@@ -42,10 +43,12 @@ use crate::{
 
 mod backends;
 mod backstop;
+mod ground;
 mod knowing;
 
 pub(crate) use backends::Backends;
 pub(crate) use backstop::Elsewhere;
+pub(crate) use ground::Ground;
 
 /// Every kind of record that there is.
 pub(crate) fn kinds() -> Vec<&'static Kind> {
@@ -106,6 +109,14 @@ pub(crate) enum Startup {
         .0.as_secs()
     )]
     Behind(Duration),
+    #[error("[store] {0}")]
+    SetBack(String),
+    #[error(
+        "`{}` cannot be read, so nobody knows whether the store is older than it was; if no backup was \
+         brought back, remove the file, or else run `tegata restore --declare`",
+        .0.display()
+    )]
+    SeenDamaged(PathBuf),
     #[error("`{}` is in use by another process; stop it, or use its administration socket", .0.display())]
     InUse(PathBuf),
     #[error("`{}`: {source}", path.display())]
@@ -157,6 +168,8 @@ pub(crate) struct Composed {
     pub(crate) node: Node,
     pub(crate) realm: Realm,
     pub(crate) epoch: Epoch,
+    /// What was seen of the store.
+    pub(crate) history: Arc<History>,
     pub(crate) records: Arc<dyn Records>,
     pub(crate) ephemeral: Arc<dyn Ephemeral>,
     pub(crate) feed: Arc<dyn Feed>,
@@ -235,12 +248,18 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let ephemeral: Arc<dyn Ephemeral> = Arc::new(sealed.ephemeral(Arc::clone(&bare.ephemeral)));
     let cached = Arc::new(backends::cached(Arc::new(sealed), &ephemeral, &bare, &feed, &node));
     let records: Arc<dyn Records> = Arc::clone(&cached) as Arc<_>;
-    let epoch = Installation::open(records.as_ref(), &node).await?.epoch;
+    let installation = Installation::open(records.as_ref(), &node).await?;
+    let history = History::open(data.path(), &installation, records.as_ref()).await?;
+    let (epoch, history) = (installation.epoch, Arc::new(history));
+    if elsewhere.is_some() {
+        history::elsewhere::check(&installation, records.as_ref(), backstop.as_ref(), &node)
+            .await?;
+    }
 
     let near = bare.redis.as_ref().map(|_| Arc::clone(&ephemeral));
     let durable = Arc::clone(&backstop);
     let foreign = Foreign::open(&config, &node, (&realm, epoch), near, durable).await?;
-    let mut view = View::new(node.clone());
+    let mut view = View::new(node.clone()).of_epoch(epoch);
     if let Some(foreign) = &foreign {
         view = view.with_foreign(realm.clone(), Arc::clone(&foreign.view));
     }
@@ -374,6 +393,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         node,
         realm,
         epoch,
+        history,
         records,
         ephemeral,
         feed,
@@ -430,7 +450,11 @@ fn session_keys(roots: Roots) -> tegata_session::Keys {
 
 /// The root key: from the environment, or from its file. It is never made here: a new one for data
 /// that an old one sealed would only hide that the old one is lost.
-fn custody(config: &Config, data: &Path, node: &Node) -> Result<Arc<dyn Custody>, Startup> {
+pub(crate) fn custody(
+    config: &Config,
+    data: &Path,
+    node: &Node,
+) -> Result<Arc<dyn Custody>, Startup> {
     let custody = match &config.keys.root_key {
         Some(text) => FileCustody::from_text(text.expose(), "`TEGATA_KEYS__ROOT_KEY`", node)?,
         None => FileCustody::open(&data.join(&config.keys.root_key_file), node)?,

@@ -194,12 +194,26 @@ pub(crate) struct Store {
     pub(crate) data_dir: PathBuf,
     /// How many connections to PostgreSQL there are at most.
     pub(crate) connections: usize,
+    /// Whether a PostgreSQL is refused that acknowledges what no standby has.
+    pub(crate) synchronous_standby: Standby,
+}
+
+/// Whether there must be a standby that has everything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Standby {
+    /// A server without one is used, too.
+    #[default]
+    Optional,
+    /// It is refused.
+    Required,
 }
 
 impl Default for Store {
     fn default() -> Self {
         let url = Hidden::new("sqlite://tegata.db".to_owned());
-        Self { url, data_dir: PathBuf::from("."), connections: 16 }
+        let synchronous_standby = Standby::default();
+        Self { url, data_dir: PathBuf::from("."), connections: 16, synchronous_standby }
     }
 }
 

@@ -11,7 +11,7 @@ use tegata_server::{Check, Severity, Unwell};
 use tegata_store::measured::{Figures, Operation};
 use tegata_token::{circle::Standing, revocation::MOST_STALE};
 
-use crate::compose::Composed;
+use crate::compose::{self, Composed};
 
 /// How far the clocks of a node and of its store may be apart: as much as verifiers put up with.
 const APART: Duration = Duration::from_secs(30);
@@ -48,6 +48,7 @@ pub(crate) fn checks(composed: &Arc<Composed>, parting: Parting) -> Arc<[Arc<dyn
         Arc::new(Admitted(Arc::clone(composed))),
         Arc::new(Elsewhere(Arc::clone(composed))),
         Arc::new(Issuers(Arc::clone(composed))),
+        Arc::new(RootKey(Arc::clone(composed))),
     ])
 }
 
@@ -344,6 +345,25 @@ impl Check for Elsewhere {
                 }
                 None => Ok(()),
             }
+        })
+    }
+}
+
+/// The root key is still where the next start looks for it. What runs has it in memory, and goes on.
+struct RootKey(Arc<Composed>);
+
+impl Check for RootKey {
+    fn name(&self) -> &'static str {
+        "root_key"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        let there = compose::custody(&self.0.config, self.0.data.path(), &self.0.node);
+        Box::pin(async move {
+            there.map(drop).map_err(|why| {
+                let detail = format!("this node cannot be started again: {why}");
+                Unwell::new(Severity::Degraded, "root_key_missing", detail)
+            })
         })
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tegata_core::{
     Batch, CommitRefused, Epoch, Expect, Kind, Lifetime, Node, Realm, Records, StoreError, Stored,
-    Timestamp, repository,
+    Timestamp, Versioned, repository,
 };
 
 /// Where it is kept: one record.
@@ -13,12 +13,12 @@ pub(crate) static INSTALLATION: Kind =
 const KEY: &str = "this";
 
 /// An installation.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Installation {
     key: String,
     /// The issuer epoch: raised by every restore of a backup.
     pub(crate) epoch: Epoch,
-    /// When it was made.
+    /// When it was made, which tells it from others.
     pub(crate) made: Timestamp,
 }
 
@@ -35,7 +35,7 @@ impl Installation {
     pub(crate) async fn open(records: &dyn Records, node: &Node) -> Result<Self, StoreError> {
         let realm = Realm::default();
         loop {
-            if let Some(found) = repository::load::<Self>(records, &realm, KEY).await? {
+            if let Some(found) = Self::find(records).await? {
                 return Ok(found.value);
             }
             let fresh = Self { key: KEY.to_owned(), epoch: Epoch::FIRST, made: node.now() };
@@ -45,5 +45,15 @@ impl Installation {
                 Err(CommitRefused::Store(error)) => return Err(error),
             }
         }
+    }
+
+    /// The same in a later epoch.
+    pub(crate) fn in_epoch(&self, epoch: Epoch) -> Self {
+        Self { epoch, ..self.clone() }
+    }
+
+    /// The installation in a store, if there is one.
+    pub(crate) async fn find(records: &dyn Records) -> Result<Option<Versioned<Self>>, StoreError> {
+        repository::load::<Self>(records, &Realm::default(), KEY).await
     }
 }

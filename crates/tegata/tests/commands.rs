@@ -26,6 +26,7 @@ mod commands {
     mod issuers;
     mod once;
     mod places;
+    mod restoring;
     mod services;
     mod signals;
     mod stopping;

@@ -51,6 +51,21 @@ fn a_node_whose_clock_jumps_says_so_and_its_tokens_count_elsewhere() {
     holds("x15-clock-wrong");
 }
 
+#[test]
+fn a_key_that_was_stolen_signs_nothing_and_one_that_was_lost_is_missed() {
+    holds("x16-key-lost");
+}
+
+#[test]
+fn a_backup_is_not_served_unasked_and_nothing_from_before_it_counts() {
+    holds("x23-old-backup");
+}
+
+#[test]
+fn a_standby_that_lacked_the_latest_is_not_served_unasked() {
+    holds("x7-async-standby");
+}
+
 /// What is said to somebody, for somebody else to read.
 #[derive(Debug, Clone, Default)]
 struct Said(Arc<Mutex<Vec<u8>>>);

@@ -33,6 +33,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tegata_core::{
     Batch, CommitRefused, Entropy, Expect, Node, NodeId, Realm, Records, SinceBoot, StoreError,
+    port::{Change, Page},
     repository,
 };
 
@@ -146,6 +147,26 @@ impl Circle {
     #[must_use]
     pub fn name_place(entropy: &dyn Entropy) -> String {
         format!("{}{}", NodeId::generate(entropy), NodeId::generate(entropy))
+    }
+
+    /// The changes after which nobody is in the circle: for whoever knows that no process runs. One that
+    /// does all the same takes nothing back any more.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn disbanded(
+        records: &dyn Records,
+        realm: &Realm,
+    ) -> Result<Vec<Change>, StoreError> {
+        let expect = Expect::Any;
+        let register = Change::Remove { kind: &CIRCLE, key: KEY.to_owned(), expect };
+        let page = Page { after: None, limit: u32::MAX };
+        let places = records.scan(realm, &CIRCLE_PLACES, page).await?;
+        let places = places.into_iter().map(|place| {
+            let key = place.key;
+            Change::Remove { kind: &CIRCLE_PLACES, key, expect }
+        });
+        Ok(std::iter::once(register).chain(places).collect())
     }
 
     /// What this process may do at the moment.

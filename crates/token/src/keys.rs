@@ -21,6 +21,10 @@ use crate::{
     verifier::KeySet,
 };
 
+mod renewal;
+
+pub use renewal::Renewal;
+
 /// How often a change that lost a race is tried again.
 const TRIES: u32 = 20;
 
@@ -282,7 +286,7 @@ impl Keys {
             let Some(ring) = self.load(*algorithm).await? else { continue };
             if let Some(tidied) = ring.value.clone().tidy(self.0.node.now()) {
                 let mut batch = Batch::new(self.0.realm.clone()).with(ring.replace(&tidied));
-                for event in self.events(*algorithm, &ring.value, &tidied) {
+                for event in events(&self.0.node, &self.0.realm, *algorithm, &ring.value, &tidied) {
                     batch = batch.journal(&event);
                 }
                 match self.0.records.commit(batch).await {
@@ -325,7 +329,7 @@ impl Keys {
             };
             let after = change(before.value.clone())?;
             let mut batch = Batch::new(self.0.realm.clone()).with(before.replace(&after));
-            for event in self.events(algorithm, &before.value, &after) {
+            for event in events(&self.0.node, &self.0.realm, algorithm, &before.value, &after) {
                 batch = batch.journal(&event);
             }
             match self.0.revoker.commit(batch, entry.iter().cloned().collect()).await {
@@ -350,28 +354,34 @@ impl Keys {
         .into())
     }
 
-    /// An event for each key whose state differs.
-    fn events(&self, algorithm: Algorithm, before: &Ring, after: &Ring) -> Vec<Event> {
-        let state = |ring: &Ring, kid: &KeyId| {
-            ring.keys().iter().find(|key| key.kid == *kid).map(|key| key.state.name())
-        };
-        let changed =
-            after.keys().iter().filter(|key| state(before, &key.kid) != Some(key.state.name()));
-        changed
-            .map(|key| {
-                let data = [
-                    ("kid", json!(key.kid)),
-                    ("algorithm", json!(algorithm)),
-                    ("state", json!(key.state.name())),
-                ];
-                Event::new(&self.0.node, &self.0.realm, EventType::KeyRotated, data)
-            })
-            .collect()
-    }
-
     async fn load(&self, algorithm: Algorithm) -> Result<Option<Versioned<Ring>>, StoreError> {
         repository::load(self.0.records.as_ref(), &self.0.realm, algorithm.name()).await
     }
+}
+
+/// An event for each key whose state differs.
+fn events(
+    node: &Node,
+    realm: &Realm,
+    algorithm: Algorithm,
+    before: &Ring,
+    after: &Ring,
+) -> Vec<Event> {
+    let state = |ring: &Ring, kid: &KeyId| {
+        ring.keys().iter().find(|key| key.kid == *kid).map(|key| key.state.name())
+    };
+    let changed =
+        after.keys().iter().filter(|key| state(before, &key.kid) != Some(key.state.name()));
+    changed
+        .map(|key| {
+            let data = [
+                ("kid", json!(key.kid)),
+                ("algorithm", json!(algorithm)),
+                ("state", json!(key.state.name())),
+            ];
+            Event::new(node, realm, EventType::KeyRotated, data)
+        })
+        .collect()
 }
 
 impl fmt::Debug for Keys {

@@ -293,6 +293,25 @@ impl Ring {
         Ok(self)
     }
 
+    /// The ring with new keys in place of all that it has, which are retired at once, whatever they signed.
+    ///
+    /// # Errors
+    /// [`RingRefused::Key`].
+    pub fn renewed(
+        mut self,
+        current: &SigningKey,
+        next: &SigningKey,
+        now: Timestamp,
+    ) -> Result<Self, RingRefused> {
+        for key in self.keys.iter_mut().filter(|key| key.state.is_published()) {
+            key.state = KeyState::Retired { at: now };
+            key.private.zeroize();
+        }
+        self.add(current, KeyState::Current { since: now })?;
+        self.add(next, KeyState::Next { published: now })?;
+        Ok(self)
+    }
+
     /// The ring with keys retired whose tokens have died. `None`: there are none.
     #[must_use]
     pub fn tidy(mut self, now: Timestamp) -> Option<Self> {

@@ -11,7 +11,10 @@ use std::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
+
+use crate::process::until;
 
 /// Says how to mend what most machines lack.
 const MISSING: &str = "this test needs PostgreSQL: `apt-get install postgresql`";
@@ -81,6 +84,21 @@ impl PostgresServer {
     }
 
     fn made(port: u16, settings: &str, furnish: impl Fn(&Path)) -> Self {
+        let server = Self::empty(port);
+        let data = server.data().display().to_string();
+        server.must("initdb", &["-D", &data, "-U", "tester", "-A", "trust", "-E", "UTF8", "-N"]);
+        let file = server.data().join("postgresql.conf");
+        let mut text = fs::read_to_string(&file).expect("its settings");
+        let socket = server.directory.display();
+        text.push_str(&format!("port = {port}\nunix_socket_directories = '{socket}'\n"));
+        fs::write(&file, [&text, SETTINGS, settings, "\n"].concat()).expect("its settings");
+        furnish(&server.data());
+        own_all(server.user, &server.data());
+        server
+    }
+
+    /// A server without anything, not even a database.
+    fn empty(port: u16) -> Self {
         let programs = programs().unwrap_or_else(|| panic!("{MISSING}"));
         let user = server_user();
         let directory = tempfile::Builder::new()
@@ -99,19 +117,7 @@ impl PostgresServer {
             .spawn()
             .expect("a guard over PostgreSQL");
         let databases = AtomicU32::new(0);
-        let server = Self { programs, directory, user, port, databases, guard };
-        let data = server.data().display().to_string();
-        server.must("initdb", &["-D", &data, "-U", "tester", "-A", "trust", "-E", "UTF8", "-N"]);
-        let file = server.data().join("postgresql.conf");
-        let mut text = fs::read_to_string(&file).expect("its settings");
-        let socket = server.directory.display();
-        text.push_str(&format!("port = {port}\nunix_socket_directories = '{socket}'\n"));
-        fs::write(&file, [&text, SETTINGS, settings, "\n"].concat()).expect("its settings");
-        furnish(&server.data());
-        for entry in fs::read_dir(server.data()).expect("its files").flatten() {
-            own(user, &entry.path());
-        }
-        server
+        Self { programs, directory, user, port, databases, guard }
     }
 
     /// Starts the server after [`Self::kill`]. Answers when it takes connections.
@@ -166,6 +172,74 @@ impl PostgresServer {
     pub fn stop(&self) {
         let data = self.data().display().to_string();
         self.must("pg_ctl", &["-D", &data, "-m", "fast", "-w", "stop"]);
+    }
+
+    /// Takes a backup of all that the server has, while it runs (`pg_basebackup`).
+    pub fn back_up(&self) -> PathBuf {
+        let number = self.databases.fetch_add(1, Ordering::SeqCst);
+        let place = self.directory.join(format!("backup-{number}"));
+        let (to, host) = (place.display().to_string(), self.directory.display().to_string());
+        let port = self.port.to_string();
+        let from = ["-h", &host, "-p", &port, "-U", "tester"];
+        self.must(
+            "pg_basebackup",
+            &[&["-D", &to, "-X", "stream", "-c", "fast"], &from[..]].concat(),
+        );
+        place
+    }
+
+    /// Puts a backup in the place of all that the server has. It must have been stopped, and is started
+    /// with [`Self::launch`].
+    pub fn bring_back(&self, backup: &Path) {
+        fs::remove_dir_all(self.data()).expect("to remove what the server had");
+        fs::rename(backup, self.data()).expect("to put a backup in its place");
+    }
+
+    /// A standby that follows a server, and that nobody waits for. It listens on a port of its own.
+    #[must_use]
+    pub fn standby_of(primary: &Self) -> Self {
+        let backup = primary.back_up();
+        let text = fs::read_to_string(backup.join("postgresql.conf")).expect("its settings");
+        let port = primary.port;
+        let host = primary.directory.display();
+        for _ in 0..20 {
+            let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+            let standby = Self::empty(free.expect("a free port").port());
+            let own = format!(
+                "{text}\nport = {}\nunix_socket_directories = '{}'\n\
+                 primary_conninfo = 'host={host} port={port} user=tester'\n",
+                standby.port,
+                standby.directory.display()
+            );
+            let (from, to) = (backup.display().to_string(), standby.data().display().to_string());
+            standby.must("cp", &["-a", &from, &to]);
+            fs::write(standby.data().join("postgresql.conf"), own).expect("its settings");
+            fs::write(standby.data().join("standby.signal"), "").expect("that it is a standby");
+            own_all(standby.user, &standby.data());
+            if standby.launched() {
+                return standby;
+            }
+        }
+        panic!("PostgreSQL finds no port to listen on");
+    }
+
+    /// Has a standby follow nobody any more.
+    pub fn cut_off(&self) {
+        self.set("primary_conninfo", "");
+        let follows = || self.query("postgres", "SELECT count(*) FROM pg_stat_wal_receiver") != "0";
+        assert!(until(Duration::from_secs(30), || !follows()), "the standby goes on following");
+    }
+
+    /// Makes a standby be a server of its own.
+    pub fn promote(&self) {
+        let data = self.data().display().to_string();
+        self.must("pg_ctl", &["-D", &data, "-w", "promote"]);
+    }
+
+    /// Changes a setting of the server.
+    pub fn set(&self, name: &str, value: &str) {
+        self.query("postgres", &format!("ALTER SYSTEM SET {name} = '{value}'"));
+        self.query("postgres", "SELECT pg_reload_conf()");
     }
 
     /// A new, empty database. Its language orders texts in another way than bytes.
@@ -314,6 +388,13 @@ fn server_user() -> Option<(u32, u32)> {
 fn own(user: Option<(u32, u32)>, path: &Path) {
     if let Some((user, group)) = user {
         chown(path, Some(user), Some(group)).expect("to give a file to PostgreSQL");
+    }
+}
+
+/// What is in a directory, not beneath that.
+fn own_all(user: Option<(u32, u32)>, directory: &Path) {
+    for entry in fs::read_dir(directory).expect("its files").flatten() {
+        own(user, &entry.path());
     }
 }
 

@@ -20,8 +20,10 @@ mod x12_node_killed;
 mod x13_node_paused;
 mod x14_disk_full;
 mod x15_clock_wrong;
+mod x16_key_lost;
 mod x17_bytes_flipped;
 mod x22_rolling_restart;
+mod x23_old_backup;
 mod x25_garbage_heard;
 
 /// All of them.
@@ -86,7 +88,13 @@ pub const SCENARIOS: &[Scenario] = &[
         two_nodes,
         x06_answers_lost::round,
     ),
-    missing("x7-async-standby", "a standby of PostgreSQL, and a start-up check of it"),
+    Scenario {
+        name: "x7-async-standby",
+        about: "a standby of PostgreSQL that lacks the latest takes over: nodes notice and end, and \
+                once that is declared nothing from before counts; where a standby is required, a \
+                server that waits for none is refused",
+        breaks: Breaks::Alone(x23_old_backup::standby),
+    },
     on(
         "x8-nats-gone",
         "NATS is gone and comes back empty: revocations are known within 5 s, and soon again at once",
@@ -151,7 +159,13 @@ pub const SCENARIOS: &[Scenario] = &[
         one_own_clock,
         x15_clock_wrong::round,
     ),
-    missing("x16-key-lost", "keys outside of the store"),
+    on(
+        "x16-key-lost",
+        "a signing key is taken back: all nodes refuse what it signed within a second, and sign with \
+         another; the file of the root key is lost: what runs goes on, and says so",
+        two_nodes,
+        x16_key_lost::round,
+    ),
     Scenario {
         name: "x17-bytes-flipped",
         about: "bytes of the files of a node are changed: it refuses to start or nothing is \
@@ -175,7 +189,13 @@ pub const SCENARIOS: &[Scenario] = &[
         three_older_nodes,
         x22_rolling_restart::upgrade,
     ),
-    missing("x23-old-backup", "a command that restores"),
+    on(
+        "x23-old-backup",
+        "PostgreSQL is brought back from a backup: no node serves it unasked, and once that is \
+         declared nothing from before counts, and people sign in anew",
+        two_nodes,
+        x23_old_backup::backup,
+    ),
     missing("x24-authority-rotated", "an authority for workloads"),
     on(
         "x25-garbage-heard",

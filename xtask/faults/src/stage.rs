@@ -151,6 +151,12 @@ impl Stage {
         &self.cluster
     }
 
+    /// Lets go of what it was given before: it does not count any more.
+    pub fn forget(&self) {
+        *lock(&self.session) = None;
+        *lock(&self.old) = None;
+    }
+
     /// How many nodes there are.
     #[must_use]
     pub fn nodes(&self) -> usize {

@@ -189,3 +189,28 @@ async fn an_answer_that_is_not_the_providers_to_this_question_makes_nobody_fresh
     world.ask().await.unwrap();
     assert!(world.revocations.staleness().unwrap() < Duration::from_secs(1));
 }
+
+#[tokio::test]
+async fn what_was_issued_before_a_restore_is_refused_once_the_provider_tells_of_it() {
+    let world = World::new().await;
+    let service = world.service(WhenStale::Strict);
+    let token = world.authority.user("usr_alice", "orders");
+    world.ask().await.unwrap();
+    assert_eq!(shown(&service, &token).await, Ok(()));
+    // Another process of the provider, which begins anew with a store that knows less.
+    let node = Node::with(world.clock.clone(), Arc::new(SeededEntropy::new(9)));
+    let restored = View::new(node).of_epoch(Epoch(1_800_000_000));
+    let empty = MemoryRecords::new(&[], world.clock.clone()).unwrap();
+    restored.catch_up(&empty).await.unwrap();
+    let notice = restored.notice(&Realm::default(), &BTreeMap::new()).unwrap();
+    let asked = world.authority.node().since_boot();
+    world.revocations.0.view.take_over(&Realm::default(), &notice, asked).unwrap();
+    assert_eq!(shown(&service, &token).await.unwrap_err().reason, Reason::Revoked);
+    let anew = world.authority.user("usr_alice", "orders").with(|claims| {
+        claims.jti = format!("1800000000.{}", claims.jti.rsplit('.').next().unwrap());
+    });
+    assert_eq!(shown(&service, &anew).await, Ok(()));
+    // A process of before that is heard later brings nothing back.
+    world.ask().await.unwrap();
+    assert_eq!(shown(&service, &token).await.unwrap_err().reason, Reason::Revoked);
+}

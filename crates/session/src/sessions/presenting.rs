@@ -163,7 +163,7 @@ impl Sessions {
         value: &Value,
         presented: &Presentation<'_>,
     ) -> Option<Passage> {
-        if !self.endings.is_current() {
+        if !self.endings.is_current() || self.is_from_before(&value.sid) {
             return None;
         }
         let found = repository::recent::<Session>(self.records.as_ref(), realm, value.sid.as_str());

@@ -19,6 +19,17 @@ async fn a_young_generation_is_served_and_nothing_is_written() {
 }
 
 #[tokio::test]
+async fn no_session_outlives_a_restore_of_its_store() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    let restored = world.restored();
+    assert_eq!(restored.verdict(begun.cookie.expose()).await, Verdict::Unknown);
+    assert!(restored.sessions.find(&restored.realm, &begun.session.id).await.unwrap().is_none());
+    let anew = restored.sign_in("usr_1").await;
+    restored.present(anew.cookie.expose()).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_cookie_cannot_be_made_from_what_is_public_or_stored() {
     let world = World::in_memory().await;
     let begun = world.sign_in("usr_1").await;

@@ -78,6 +78,16 @@ impl World {
         clock: Arc<ManualClock>,
         seed: u64,
     ) -> Self {
+        Self::in_epoch(Epoch::FIRST, records, ephemeral, clock, seed)
+    }
+
+    fn in_epoch(
+        epoch: Epoch,
+        records: Arc<dyn Records>,
+        ephemeral: Arc<dyn Ephemeral>,
+        clock: Arc<ManualClock>,
+        seed: u64,
+    ) -> Self {
         let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(seed)));
         let endings = Arc::new(Ends {
             records: records.clone(),
@@ -86,7 +96,7 @@ impl World {
         });
         let sessions = Sessions::new(
             node,
-            Epoch::FIRST,
+            epoch,
             records.clone(),
             ephemeral.clone(),
             Keys::of_root(Secret::new([7; 32])),
@@ -94,6 +104,12 @@ impl World {
             Limits::default(),
         );
         Self { clock, realm: Realm::default(), records, ephemeral, endings, sessions }
+    }
+
+    /// A node on the same stores, after they were brought back from a backup.
+    pub(crate) fn restored(&self) -> Self {
+        let epoch = Epoch::FIRST.after(tegata_core::Clock::now(self.clock.as_ref()));
+        Self::in_epoch(epoch, self.records.clone(), self.ephemeral.clone(), self.clock.clone(), 3)
     }
 
     /// Another node on the same stores, which has heard of no end yet.

@@ -69,6 +69,9 @@ pub struct PostgresConfig {
     pub silence: Duration,
     /// How often a server that is gone is tried again.
     pub probe: Duration,
+    /// Whether a server is refused that acknowledges what no standby has: where another takes over that
+    /// does, too.
+    pub needs_standby: bool,
 }
 
 impl Default for PostgresConfig {
@@ -81,6 +84,7 @@ impl Default for PostgresConfig {
             statement: Duration::from_secs(5),
             silence: Duration::from_millis(360),
             probe: Duration::from_millis(250),
+            needs_standby: false,
         }
     }
 }

@@ -7,7 +7,7 @@ use tegata_core::{
     port::{Body, Change, Page},
 };
 use tegata_engines::PostgresServer;
-use tegata_store::{Postgres, PostgresRefused};
+use tegata_store::{Postgres, PostgresConfig, PostgresRefused};
 use tokio::task::JoinSet;
 
 use super::support::*;
@@ -60,6 +60,23 @@ async fn releases_whose_kinds_differ_work_on_one_database() {
     let again = open(&database.url()).await.records();
     again.commit(note("after", Expect::Absent, "")).await.unwrap();
     assert_eq!(database.sql("SELECT count(*) FROM pg_index WHERE NOT indisvalid"), "0");
+}
+
+#[tokio::test]
+async fn a_server_that_waits_for_no_standby_is_refused_where_there_must_be_one() {
+    let server = PostgresServer::start();
+    let url = server.database().url();
+    let needs = || PostgresConfig { needs_standby: true, ..calm() };
+    let clock = Arc::new(ManualClock::default());
+    let open = async |settings| Postgres::open(&url, settings, KINDS, clock.clone()).await;
+    let refused = open(needs()).await.unwrap_err().to_string();
+    assert!(refused.contains("ALTER SYSTEM SET synchronous_standby_names"), "{refused}");
+    open(calm()).await.unwrap();
+    // One that waits is taken, though no standby is there to be waited for.
+    server.set("synchronous_standby_names", "ANY 1 (*)");
+    let postgres = open(needs()).await.unwrap();
+    let waits = postgres.records().commit(note("one", Expect::Absent, "")).await;
+    assert!(waits.is_err(), "it was acknowledged without a standby");
 }
 
 #[tokio::test]

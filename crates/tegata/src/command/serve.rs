@@ -9,8 +9,9 @@ use super::{Context, Failed, apply};
 use crate::{
     circle, compose,
     config::Declared,
+    history,
     operate::{self, MadeSecrets},
-    run::{self, Listeners, Loopback, Stop},
+    run::{self, Asked, Listeners, Loopback, Stop},
 };
 
 /// Runs the server until it is told to stop.
@@ -31,10 +32,15 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failed> {
     let stop = Stop::listen()?;
     let running = run::start(Arc::clone(&composed), listeners, Loopback::Counted).await?;
     tracing::info!(node = %composed.node.id(), issuer = composed.provider.issuer(), "started");
-    let asked = stop.asked().await;
-    tracing::info!(node = %composed.node.id(), "stopping");
+    let (asked, over) = tokio::select! {
+        asked = stop.asked() => (asked, None),
+        why = composed.history.ends() => (Asked::ByHand, Some(why)),
+    };
+    let why = over.as_deref().unwrap_or("asked to");
+    tracing::info!(node = %composed.node.id(), why, "stopping");
     running.stop(asked).await;
-    Ok(())
+    history::note(&composed).await;
+    over.map_or(Ok(()), |why| Err(Failed::Operation(why)))
 }
 
 fn bind(section: &str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failed> {

@@ -22,7 +22,7 @@ use super::{Startup, kinds};
 use crate::{
     circle::Part,
     cluster,
-    config::{self, Config},
+    config::{self, Config, Standby},
 };
 
 /// The adapters, and what is to be shown of them.
@@ -179,6 +179,15 @@ async fn redis(url: &config::Hidden, set: &config::Redis, node: &Node) -> Result
     Ok(Redis::open(url.expose(), limits, node).await?)
 }
 
+/// The records of the store that the configuration names, and nothing beside it.
+pub(super) async fn records(
+    config: &Config,
+    data: &Path,
+    node: &Node,
+) -> Result<Arc<dyn Records>, Startup> {
+    Ok(durable(config, data, node).await?.records)
+}
+
 /// The store, with its own place for what lives for a while.
 struct Durable {
     records: Arc<dyn Records>,
@@ -205,7 +214,8 @@ async fn durable(config: &Config, data: &Path, node: &Node) -> Result<Durable, S
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         let connections = config.store.connections;
-        let settings = PostgresConfig { connections, ..PostgresConfig::default() };
+        let needs_standby = config.store.synchronous_standby == Standby::Required;
+        let settings = PostgresConfig { connections, needs_standby, ..PostgresConfig::default() };
         let opened = Postgres::open(url, settings, &kinds(), clock).await?;
         return Ok(Durable {
             records: Arc::new(opened.records()),

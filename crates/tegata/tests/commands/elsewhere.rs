@@ -72,8 +72,9 @@ fn what_is_taken_back_while_dynamodb_is_away_is_there_afterwards() {
     for key in [&second, &third, &fourth] {
         assert!(until(PATIENCE, || has(&server, key)), "{key}: {}", node.process().said());
     }
-    // Once each: what was tried in vain reached nobody.
-    assert_eq!(server.calls("UpdateItem"), 4);
+    // Once each: what was tried in vain reached nobody. And once a minute, how far the log has come.
+    let calls = server.calls("UpdateItem");
+    assert!((4..=5).contains(&calls), "{calls}");
     assert!(until(PATIENCE, || told().contains("\"health\":\"healthy\"")), "{}", told());
 }
 

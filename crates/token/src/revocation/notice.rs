@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tegata_core::Timestamp;
+use tegata_core::{Epoch, Timestamp};
 
 use super::{
     marks::{Mark, Marks},
@@ -45,6 +45,9 @@ pub struct Notice {
     pub news: u64,
     /// How far it had followed the log.
     pub position: u64,
+    /// The issuer's epoch: a token of one before does not count, whatever else stands here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
     /// For how long something could have been acknowledged without being known to it, in ms.
     pub staleness_ms: u64,
     /// How long it waited before it answered, in ms.

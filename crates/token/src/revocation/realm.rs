@@ -146,6 +146,13 @@ impl RealmView {
         self.has_perhaps.load(Ordering::Acquire).then(|| self.perhaps.load_full()).flatten()
     }
 
+    /// Whether a key was taken back.
+    #[must_use]
+    pub fn key_revoked(&self, kid: &str) -> bool {
+        self.keys.covers(kid, u64::MAX)
+            || self.perhaps().is_some_and(|perhaps| perhaps.key_revoked(kid))
+    }
+
     /// Whether a session has been ended.
     #[must_use]
     pub fn session_ended(&self, sid: &str) -> bool {

@@ -3,13 +3,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tegata_core::{Log, Node, NodeId, Realm, Records, SinceBoot, StoreError, Timestamp};
+use tegata_core::{Epoch, Log, Node, NodeId, Realm, Records, SinceBoot, StoreError, Timestamp};
 
 use super::{
     CLOCK_ERROR, Entry, LONGEST_ACCESS, Notice, news::News, notice::TakenBack, realm::RealmView,
@@ -43,6 +46,8 @@ pub struct View {
     reading: futures_util::lock::Mutex<()>,
     /// What is uncertain is changed by one at a time.
     perhaps: Mutex<()>,
+    /// The issuer's epoch, as far as it is known here: what is of one before is refused.
+    epoch: AtomicU32,
     news: News,
 }
 
@@ -73,9 +78,23 @@ impl View {
     /// tokens that live [`LONGEST_ACCESS`] at most.
     #[must_use]
     pub fn new(node: Node) -> Self {
-        let (realms, progress, stopped, reading, perhaps) = Default::default();
+        let (realms, progress, stopped, reading, perhaps, epoch) = Default::default();
         let news = News::of(NodeId::generate(node.entropy()));
-        Self { node, realms, progress, foreign: None, stopped, reading, perhaps, news }
+        Self { node, realms, progress, foreign: None, stopped, reading, perhaps, epoch, news }
+    }
+
+    /// The same, for an issuer of this epoch, which its notices say.
+    #[must_use]
+    pub fn of_epoch(self, epoch: Epoch) -> Self {
+        self.epoch.store(epoch.0, Ordering::Relaxed);
+        self
+    }
+
+    /// The issuer's epoch, as far as it is known here. A restore of a backup raises it, and what was
+    /// issued before does not count any more.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::Relaxed))
     }
 
     /// The same, which also learns what was taken back of other issuers, for a realm that accepts
@@ -173,6 +192,7 @@ impl View {
             instance,
             news,
             position,
+            epoch: Some(self.epoch()),
             // Rounded up: no notice is younger than it says.
             staleness_ms: u64::try_from(staleness.as_millis())
                 .unwrap_or(u64::MAX)
@@ -195,6 +215,9 @@ impl View {
         asked: SinceBoot,
     ) -> Result<(), &'static str> {
         notice.taken_back.apply_to(&self.realm(realm), self.node.now())?;
+        if let Some(epoch) = notice.epoch {
+            self.epoch.fetch_max(epoch.0, Ordering::Relaxed);
+        }
         // Nobody made it later than now.
         let made = SinceBoot(asked.0 + notice.waited()).min(self.node.since_boot());
         let mut progress = self.progress.lock();
@@ -280,6 +303,9 @@ impl View {
             let pulled = records.pull(Log::Revocations, after, PULL).await;
             self.progress.lock().asked = Some(began);
             let pull = pulled?;
+            if pull.head < after {
+                return Err(set_back(after, pull.head));
+            }
             let mut position = after;
             for positioned in &pull.entries {
                 position = positioned.position;
@@ -415,6 +441,16 @@ pub(crate) fn corrupt(position: u64, detail: String) -> StoreError {
         key: position.to_string(),
         detail,
     }
+}
+
+/// The log is shorter than what was read of it. Whatever it gains now stands at positions that are taken
+/// for known, so it cannot be followed.
+fn set_back(known: u64, head: u64) -> StoreError {
+    let detail = format!(
+        "the log ends at {head}, and has been read up to {known}: the store was brought back from a \
+         backup; stop every node, and run `tegata restore --declare`"
+    );
+    corrupt(known, detail)
 }
 
 #[cfg(test)]

@@ -40,6 +40,16 @@ fn a_key_signs_only_after_it_was_published_and_verifies_until_its_tokens_have_di
 }
 
 #[test]
+fn a_renewed_ring_has_nothing_of_before_that_signs_or_verifies() {
+    let ring = ring().rotate(&key(), at(300), RULES, false).unwrap();
+    let (current, next) = (key(), key());
+    let ring = ring.renewed(&current, &next, at(301)).unwrap();
+    assert_eq!(states(&ring), ["retired", "retired", "retired", "current", "next"]);
+    assert_eq!(ring.signer().unwrap().unwrap().kid(), current.kid());
+    assert!(ring.keys()[..3].iter().all(|key| key.private.as_ref().is_none_or(Vec::is_empty)));
+}
+
+#[test]
 fn what_still_has_something_to_do_is_not_retired() {
     let ring = ring();
     for index in [0, 1] {

@@ -203,6 +203,7 @@ fn settings(limits: &PostgresConfig) -> String {
     // 0 would mean that there is none.
     let statement = (limits.statement.as_millis() * 9 / 10).max(1);
     let lock = (limits.statement.as_millis() * 4 / 10).max(1);
+    let standby = if limits.needs_standby { NEEDS_STANDBY } else { "" };
     format!(
         "SET statement_timeout = {statement};
          SET lock_timeout = {lock};
@@ -221,6 +222,19 @@ fn settings(limits: &PostgresConfig) -> String {
          SET enable_seqscan = off;
          SET enable_bitmapscan = off;
          SET plan_cache_mode = force_generic_plan;
-         SET jit = off;"
+         SET jit = off;
+         {standby}"
     )
 }
+
+/// Refuses a server that waits for no standby. Of one that waits, nothing is acknowledged while there is
+/// none, so how many there are at the moment need not be asked.
+const NEEDS_STANDBY: &str = "
+    DO $$ BEGIN
+        IF pg_catalog.current_setting('synchronous_standby_names') = '' THEN
+            RAISE EXCEPTION USING MESSAGE =
+                '`synchronous_standby` of `[store]` is `required`, and the server acknowledges what no '
+                'standby has: let it wait for one with `ALTER SYSTEM SET synchronous_standby_names = '
+                '''ANY 1 (*)''` and `SELECT pg_reload_conf()`';
+        END IF;
+    END $$;";

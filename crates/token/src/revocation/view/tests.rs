@@ -375,3 +375,29 @@ fn what_is_refused_because_nobody_knows_is_not_said_to_be_taken_back() {
     bench.apply(Target::Token("1.a".parse().unwrap()), vec![]);
     assert!(realm.has_taken_back(&token));
 }
+
+#[tokio::test]
+async fn a_log_that_is_shorter_than_what_was_read_of_it_is_not_followed() {
+    use tegata_core::{Batch, EventId, port::Append};
+    use tegata_store::MemoryRecords;
+
+    let bench = Bench::new();
+    let store = || MemoryRecords::new(&[], bench.clock.clone()).unwrap();
+    let (before, after) = (store(), store());
+    for (records, entries) in [(&before, 3), (&after, 2)] {
+        for _ in 0..entries {
+            let body = bench.entry(Target::Token(TokenId::new("1.b").unwrap()), vec![]).to_bytes();
+            let id = EventId::generate(&SeededEntropy::new(bench.clock.now().millis()));
+            bench.clock.advance(Duration::from_millis(1));
+            let append = Append { log: Log::Revocations, id, body };
+            records.commit(Batch::new(bench.realm.clone()).append(append)).await.unwrap();
+        }
+    }
+    bench.view.catch_up(&before).await.unwrap();
+    let error = bench.view.catch_up(&after).await.unwrap_err().to_string();
+    assert!(error.contains("tegata restore --declare"), "{error}");
+    // What is known of it ages, and that is not hidden.
+    assert!(bench.view.stopped().is_some());
+    bench.clock.advance(Duration::from_secs(10));
+    assert!(bench.view.staleness().unwrap() >= Duration::from_secs(10));
+}
