@@ -185,7 +185,11 @@ fn replaced_under(stage: &Stage, ledger: &Ledger, given: &Given, stays: bool) ->
         // Those that run notice by themselves, and end.
         let running = || members.iter().map(|it| &it.node).filter(|it| it.process().id().is_some());
         let ended = until(NOTICED * 2, || running().all(|node| node.ended().is_some()));
-        let took = ended.context("a node goes on with a database that was replaced under it")?;
+        let took = ended.with_context(|| {
+            let said: Vec<_> = running().map(|node| node.process().said()).collect();
+            let said: Vec<_> = said.iter().map(|said| last(said)).collect();
+            format!("a node goes on with a database that was replaced under it: {said:?}")
+        })?;
         seen.promised("a node that runs notices and ends", [took].into_iter().collect(), NOTICED);
         for node in running() {
             let said = node.process().said();
