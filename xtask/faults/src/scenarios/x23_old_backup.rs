@@ -13,11 +13,14 @@ use crate::{
     scenario::Round,
     seed::Seed,
     stage::{self, Access, ROUTES, Stage, issued, whose_session},
-    time::{Stopwatch, until},
+    time::{Stopwatch, let_pass, until},
 };
 
 /// How soon a node must end whose database was replaced under it.
 const NOTICED: Duration = Duration::from_secs(10);
+
+/// Within this, every node has seen what happened: of what it has not, it cannot notice that it is gone.
+const SEEN: Duration = Duration::from_secs(2);
 
 /// How soon everything must be back: declared, and all nodes started.
 const BACK: Duration = Duration::from_secs(60);
@@ -115,6 +118,7 @@ pub(super) fn backup(stage: &Stage, round: &Round) -> Result<Seen> {
     let mut later = Given::some(stage, round.many(3, 10, 100))?;
     later.used(stage, &ledger)?;
 
+    let_pass(SEEN);
     let watch = Stopwatch::start();
     stop_all(stage, if stays { 1 } else { stage.nodes() });
     postgres.stop();
@@ -140,6 +144,7 @@ pub(super) fn standby(round: &Round) -> Result<Seen> {
     given.used(&stage, &ledger)?;
     let mut later = Given::some(&stage, round.many(3, 10, 100))?;
     later.used(&stage, &ledger)?;
+    let_pass(SEEN);
     postgres.kill();
     standby.promote();
     for member in stage.cluster().members() {
