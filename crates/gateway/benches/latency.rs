@@ -18,13 +18,13 @@ use std::{
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tegata_core::{Clock as _, Epoch, Node, Parting, Realm, SinceBoot, SystemClock, TokenId};
-use tegata_gateway::{Config, DecisionLog, Gateway, Metrics, Parts, Signer, decision_log};
+use tegata_gateway::{Config, DecisionLog, Dpop, Gateway, Metrics, Parts, Signer, decision_log};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap};
 use tegata_rounds::{Effort, Table, Unit, percentile};
 use tegata_store::MemoryRecords;
 use tegata_token::{
-    AccessToken, Algorithm, Expected, ExpectedAudience, KeySet, Memory, SigningKey, Usage,
-    Verifier, VerifyingKey, View, jws,
+    AccessToken, Algorithm, DpopNonces, Expected, ExpectedAudience, KeySet, Memory, SigningKey,
+    Usage, Verifier, VerifyingKey, View, jws,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -134,6 +134,7 @@ fn gateway(
         services: ServiceMap::check(&[service], &routes).unwrap(),
         forbids: Vec::new(),
         tokens: Arc::new(tokens),
+        dpop: Dpop { nonces: DpopNonces::under(&[1; 32].into()), required: false },
         foreign: None,
         revocations: followed(node.clone()),
         realm: Realm::default(),

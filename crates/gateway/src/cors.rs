@@ -21,7 +21,8 @@ const SAID: [HeaderName; 6] = [
 
 /// What scripts may read beside what they always may: the name of the request, and what a refusal
 /// says about coming again.
-const EXPOSED: &str = "X-Request-ID, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate";
+const EXPOSED: &str =
+    "X-Request-ID, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, DPoP-Nonce";
 
 /// The origin of a request, if its scripts may call. Compared as it stands: browsers write it in one
 /// way.

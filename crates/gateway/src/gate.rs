@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::{
     config::Config,
     decision_log::DecisionLog,
+    dpop::Proofs,
     foreign::Foreign,
     metrics::{Layers, Metrics},
     route::Routing,
@@ -49,6 +50,8 @@ pub(crate) struct Gate {
     pub(crate) node: Node,
     pub(crate) epoch: Epoch,
     pub(crate) tokens: Arc<Verifier<AccessToken>>,
+    /// Judges the proofs of tokens that are bound to a key.
+    pub(crate) proofs: Proofs,
     /// Those of others, where they count, with what is counted of them.
     pub(crate) foreign: Option<(Foreign, Layers)>,
     pub(crate) revocations: Arc<View>,

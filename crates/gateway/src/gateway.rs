@@ -25,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     config::Config,
     decision_log::DecisionLog,
+    dpop::{Dpop, Proofs},
     foreign::Foreign,
     gate::{Gate, Signer},
     metrics::Metrics,
@@ -51,6 +52,8 @@ pub struct Parts {
     pub forbids: Vec<Forbid>,
     /// Verifies access tokens.
     pub tokens: Arc<Verifier<AccessToken>>,
+    /// What proofs of tokens that are bound to a key are asked for.
+    pub dpop: Dpop,
     /// Knows access tokens of other issuers. `None`: they do not count.
     pub foreign: Option<Foreign>,
     /// Knows what has been taken back. Somebody else has it catch up.
@@ -133,6 +136,7 @@ impl Gateway {
             node: parts.node,
             epoch: parts.epoch,
             tokens: parts.tokens,
+            proofs: Proofs::new(parts.dpop),
             foreign: parts.foreign.map(|foreign| (foreign, parts.metrics.layers())),
             revocations: parts.revocations,
             signer: parts.signer,

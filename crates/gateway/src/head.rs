@@ -27,6 +27,7 @@ pub struct Head<'r> {
 pub(crate) struct Fields<'r> {
     pub(crate) host: Once<'r>,
     pub(crate) authorization: Once<'r>,
+    pub(crate) dpop: Once<'r>,
     pub(crate) length: Once<'r>,
     pub(crate) traceparent: Once<'r>,
     pub(crate) upgrade: Option<&'r HeaderValue>,
@@ -112,6 +113,7 @@ impl<'r> Fields<'r> {
             | header::PROXY_AUTHORIZATION => self.strip.push(name.clone()),
             _ => match name.as_str() {
                 "traceparent" => self.traceparent.add(value),
+                "dpop" => self.dpop.add(value),
                 other if is_ours(other) || is_hop(other) => self.strip.push(name.clone()),
                 _ => {}
             },

@@ -35,6 +35,7 @@ pub mod session;
 
 mod body;
 mod cors;
+mod dpop;
 mod gate;
 mod passport;
 mod phase;
@@ -49,6 +50,7 @@ mod worker;
 
 pub use config::Config;
 pub use decision_log::DecisionLog;
+pub use dpop::Dpop;
 pub use foreign::{Foreign, ForeignIssuer, IssuerKeys};
 pub use gate::Signer;
 pub use gateway::{Gateway, NotServed, Parts};

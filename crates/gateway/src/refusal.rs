@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use tegata_core::rate::Answer;
 
-use crate::guard::Fault;
+use crate::{dpop, guard::Fault};
 
 /// Why a request goes no further.
 #[derive(Debug)]
@@ -51,6 +51,7 @@ impl Refusal {
         let detail = "sign in, or send an access token";
         Self::new(StatusCode::UNAUTHORIZED, "not_authenticated", detail)
             .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+            .with(header::WWW_AUTHENTICATE, HeaderValue::from_static(dpop::OFFER))
     }
 
     /// 401: with credentials that do not count.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tegata_core::{ClientId, Entropy, Kind, Lifetime, Secret, Stored, Timestamp, secret};
 use tegata_token::{Algorithm, Jwk, Scope};
 
-use crate::redirect::RedirectUri;
+use crate::{dpop::DpopNonce, redirect::RedirectUri};
 
 mod clients;
 mod profile;
@@ -86,6 +86,12 @@ pub struct Client {
     /// The types of authorization details that it may ask for (RFC 9396 §10).
     #[serde(default)]
     pub details_types: BTreeSet<String>,
+    /// Whether its token requests need a DPoP proof (RFC 9449 §5.2).
+    #[serde(default)]
+    pub dpop_bound: bool,
+    /// Whether its DPoP proofs must carry a nonce; as the installation has it, where nothing is said.
+    #[serde(default)]
+    pub dpop_nonce: Option<DpopNonce>,
     /// Its logo, shown on the sign-in page.
     pub logo_uri: Option<String>,
     /// Its privacy policy, linked on the sign-in page.
@@ -109,6 +115,13 @@ impl Client {
     #[must_use]
     pub fn is_public(&self) -> bool {
         self.auth == AuthMethod::None
+    }
+
+    /// Whether its DPoP proofs must carry a nonce, where it is said of it alone. Those of the FAPI 2.0
+    /// Security Profile must: then a proof cannot have been made beforehand.
+    #[must_use]
+    pub fn dpop_nonce(&self) -> Option<DpopNonce> {
+        self.dpop_nonce.or_else(|| self.is_fapi().then_some(DpopNonce::Required))
     }
 
     /// Whether it may use a grant type.

@@ -4,7 +4,8 @@ use std::fmt;
 
 use tegata_core::StoreError;
 
-/// The codes of RFC 6749 §4.1.2.1 and §5.2, RFC 8707 §2, OpenID Connect Core §3.1.2.6.
+/// The codes of RFC 6749 §4.1.2.1 and §5.2, RFC 8707 §2, RFC 9449 §5 and §8, OpenID Connect Core
+/// §3.1.2.6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
     /// A parameter is missing, repeated, malformed or contradicts another.
@@ -40,6 +41,10 @@ pub enum Code {
     InvalidRequestObject,
     /// The request object is to be fetched from somewhere, which is not offered.
     RequestUriNotSupported,
+    /// The DPoP proof does not count, or is missing where there must be one (RFC 9449 §5).
+    InvalidDpopProof,
+    /// The DPoP proof needs a nonce of ours (RFC 9449 §8).
+    UseDpopNonce,
     /// Something is away that is needed.
     TemporarilyUnavailable,
 }
@@ -65,6 +70,8 @@ impl Code {
             Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
             Self::InvalidRequestObject => "invalid_request_object",
             Self::RequestUriNotSupported => "request_uri_not_supported",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
         }
     }

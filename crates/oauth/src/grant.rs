@@ -6,6 +6,7 @@ use tegata_token::{Binding, Scope};
 
 use crate::{
     client::{Client, GrantType},
+    dpop::{self, ProvenKey},
     error::{Code, OAuthError, Refused},
     issue::TokenAnswer,
     params::Params,
@@ -20,7 +21,8 @@ pub mod refresh;
 
 impl Provider {
     /// Answers a token request of an authenticated client (RFC 6749 §3.2). `place` is where it
-    /// comes from, which binds refresh tokens of public clients.
+    /// comes from, which binds refresh tokens of public clients that prove no key; `key` is the one
+    /// that the request proves.
     ///
     /// # Errors
     /// [`Refused`], as the RFC of the grant type names it.
@@ -29,6 +31,7 @@ impl Provider {
         client: &Client,
         params: &Params,
         place: &Binding,
+        key: Option<&ProvenKey>,
     ) -> Result<TokenAnswer, Refused> {
         let asked = params.require("grant_type", "grant_type is missing")?;
         let grant = GrantType::ALL.into_iter().find(|grant| grant.name() == asked);
@@ -40,12 +43,8 @@ impl Provider {
             let description = "the client is not registered for this grant_type";
             return Err(OAuthError::new(Code::UnauthorizedClient, description).into());
         }
-        let shows_key = matches!(place, Binding::Key(_));
-        if client.needs_sender_constraint() && !shows_key {
-            let description = "the client's tokens must be bound to a key, and none was shown";
-            return Err(OAuthError::request(description).into());
-        }
-        let binding = if client.is_public() || shows_key { place } else { &Binding::Client };
+        dpop::check_proven(client, key)?;
+        let binding = &dpop::holder_of(client, key, place);
         let details = params.get("authorization_details").is_some();
         if details && !matches!(grant, GrantType::AuthorizationCode | GrantType::RefreshToken) {
             let description = "authorization_details are not offered for this grant_type";
@@ -55,8 +54,10 @@ impl Provider {
         match grant {
             GrantType::AuthorizationCode => self.redeem(client, params, binding).await,
             GrantType::RefreshToken => self.refresh(client, params, binding).await,
-            GrantType::ClientCredentials => self.client_credentials(client, params).await,
-            GrantType::TokenExchange => self.exchange(client, params).await,
+            GrantType::ClientCredentials => {
+                self.client_credentials(client, params, binding.key()).await
+            }
+            GrantType::TokenExchange => self.exchange(client, params, binding.key()).await,
         }
     }
 

@@ -5,6 +5,7 @@ use tegata_core::StoreError;
 
 use crate::{
     client::Client,
+    dpop,
     error::{Code, OAuthError, Refused},
     params::Params,
     provider::{Asking, Provider},
@@ -33,7 +34,9 @@ impl Provider {
             let mut answer = serde_json::to_value(verified.claims()).unwrap_or_default();
             if let Some(members) = answer.as_object_mut() {
                 members.insert("active".to_owned(), true.into());
-                members.insert("token_type".to_owned(), "Bearer".into());
+                let cnf = verified.claims().cnf.as_ref();
+                let is_bound = cnf.is_some_and(|cnf| cnf.jkt.is_some());
+                members.insert("token_type".to_owned(), dpop::token_type(is_bound).into());
                 self.add_username(members, &verified.claims().sub).await?;
             }
             return Ok(answer);

@@ -13,14 +13,14 @@ use tegata_token::{
     jws,
 };
 
-use crate::{client::Client, error::Refused, provider::Provider, request::claims};
+use crate::{client::Client, dpop, error::Refused, provider::Provider, request::claims};
 
 /// The answer of the token endpoint (RFC 6749 §5.1).
 #[derive(Clone, Serialize)]
 pub struct TokenAnswer {
     /// The access token.
     pub access_token: String,
-    /// `Bearer`, or `N_A` where the token is none to be used as one (RFC 8693 §2.2.1).
+    /// `Bearer`, `DPoP` where it is bound to a key (RFC 9449 §5), or `N_A` where the token is none to be used as one (RFC 8693 §2.2.1).
     pub token_type: &'static str,
     /// For how many seconds it lives.
     pub expires_in: u64,
@@ -118,6 +118,7 @@ impl Provider {
             auth_time: Some(family.grant.auth_time),
             authorization_details: family.details(),
             status: Some(self.status(family.access.status)),
+            cnf: dpop::confirmation(family.binding.key()),
             ..Claims::default()
         };
         self.sign(client.access_token_alg, "at+jwt", &claims.to_json())

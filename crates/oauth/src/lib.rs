@@ -9,6 +9,7 @@
 //! | [`request`] | authorization requests |
 //! | [`interaction`] | what a person has to do in between |
 //! | [`consent`] | what people have agreed to |
+//! | [`dpop`] | keys that tokens are bound to |
 //! | [`grant`] | the token endpoint, a file for each grant type |
 //! | [`issue`] | making tokens |
 //! | [`backchannel`] | telling clients that a session has ended |
@@ -24,6 +25,7 @@ pub mod authenticate;
 pub mod backchannel;
 pub mod client;
 pub mod consent;
+pub mod dpop;
 pub mod error;
 pub mod grant;
 pub mod interaction;
@@ -45,6 +47,7 @@ pub mod userinfo;
 
 pub use authenticate::Basic;
 pub use client::{AuthMethod, Client, ClientMetadata, Clients, GrantType};
+pub use dpop::{Credential, DpopNonce, NotHolder, ProvenKey, Showing};
 pub use error::{Code, OAuthError, Refused};
 pub use interaction::{Next, Said, SignedIn};
 pub use issue::TokenAnswer;

@@ -6,11 +6,11 @@ use tegata_core::{
     BoxFuture, ClientId, Ephemeral, Epoch, Node, Realm, Records, SessionId, StoreError,
 };
 use tegata_token::{
-    AccessToken, Expected, ExpectedAudience, Families, Indexes, InternalToken, Keys, Memory,
-    Revoker, Scope, Verifier,
+    AccessToken, DpopNonces, Expected, ExpectedAudience, Families, Indexes, InternalToken, Keys,
+    Memory, Revoker, Scope, Verifier,
 };
 
-use crate::{client::Clients, register::Registration, remote::Published};
+use crate::{client::Clients, dpop::DpopNonce, register::Registration, remote::Published};
 
 /// What can be set.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct Config {
     pub registration_scope: Scope,
     /// The types of authorization details that services understand (RFC 9396 §10): none.
     pub details_types: BTreeSet<String>,
+    /// Whether DPoP proofs must carry a nonce, where the client's registration does not say it.
+    pub dpop_nonce: DpopNonce,
 }
 
 impl Default for Config {
@@ -60,6 +62,7 @@ impl Default for Config {
             registration: Registration::Off,
             registration_scope: Scope::default(),
             details_types: BTreeSet::new(),
+            dpop_nonce: DpopNonce::default(),
         }
     }
 }
@@ -135,6 +138,8 @@ pub struct Parts {
     pub targets: Arc<dyn Targets>,
     /// What clients publish.
     pub published: Arc<dyn Published>,
+    /// The nonces of DPoP proofs.
+    pub dpop_nonces: DpopNonces,
 }
 
 /// The provider of one realm.
@@ -222,6 +227,10 @@ impl Provider {
     #[must_use]
     pub fn revoker(&self) -> &Revoker {
         &self.parts.revoker
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
     }
 
     pub(crate) fn epoch(&self) -> Epoch {

@@ -10,6 +10,7 @@ use tegata_core::{Batch, ClientId, CommitRefused, Entropy, Secret, StoreError};
 use tegata_token::{Entry, Holder, Order, Tally, Target, Withdrawable as _};
 
 use crate::{
+    Credential,
     client::{Client, ClientMetadata, GrantType, NotRegistered},
     provider::Provider,
     remote,
@@ -92,16 +93,16 @@ enum By {
 }
 
 impl Provider {
-    /// Registers a client. `token` is what was shown in the header.
+    /// Registers a client. `shown` is the access token that came with the request.
     ///
     /// # Errors
     /// [`RegisterRefused`].
     pub async fn register(
         &self,
         said: &Map<String, Value>,
-        token: Option<&str>,
+        shown: Option<&Credential<'_>>,
     ) -> Result<Value, RegisterRefused> {
-        let by = self.registrar(token).await?;
+        let by = self.registrar(shown).await?;
         let id = format!("dyn_{}", random(self.node().entropy(), 16));
         let mut metadata = self.wanted(said, &id, by)?;
         self.check_sector(said, &metadata).await?;
@@ -203,13 +204,13 @@ impl Provider {
         Ok(())
     }
 
-    async fn registrar(&self, token: Option<&str>) -> Result<By, RegisterRefused> {
-        match (self.config().registration, token) {
+    async fn registrar(&self, shown: Option<&Credential<'_>>) -> Result<By, RegisterRefused> {
+        match (self.config().registration, shown) {
             (Registration::Off, _) => Err(RegisterRefused::Off),
             (Registration::Open, None) => Ok(By::Itself),
             (Registration::Token, None) => Err(RegisterRefused::Token),
             // Whoever shows something is told that it does not count, also where nothing is needed.
-            (_, Some(token)) => match self.acting_client(token, &[REGISTER]).await {
+            (_, Some(shown)) => match self.acting_client(shown, &[REGISTER]).await {
                 Ok(Some(_)) => Ok(By::Trusted),
                 Ok(None) => Err(RegisterRefused::Token),
                 Err(crate::signals::access::NoAccess::Store(error)) => Err(error.into()),

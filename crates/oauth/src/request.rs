@@ -6,6 +6,7 @@ use tegata_token::{Details, Scope, hint::IdTokenHint};
 
 use crate::{
     client::{Client, GrantType},
+    dpop::asked_key,
     error::{Code, OAuthError, Refused},
     grant::narrowing,
     params::Params,
@@ -46,6 +47,9 @@ pub struct AuthorizationRequest {
     pub scope: Scope,
     /// Whom the access token will be for.
     pub audience: Vec<String>,
+    /// The key that the code will be bound to: a thumbprint (RFC 9449 §10).
+    #[serde(default)]
+    pub dpop_jkt: Option<String>,
     /// The code challenge.
     pub challenge: Option<Challenge>,
     /// What the person must, or must not, be asked.
@@ -245,6 +249,7 @@ impl Provider {
             nonce: params.get("nonce").map(str::to_owned),
             scope: asked_scope(params, client)?,
             audience: self.asked_audience(params, client).await?,
+            dpop_jkt: asked_key(params)?,
             challenge,
             prompt: prompt(params)?,
             max_age,

@@ -4,7 +4,11 @@ use serde_json::{Map, Value};
 use tegata_core::{StoreError, repository};
 use tegata_token::{Claims, Family};
 
-use crate::{provider::Provider, request::claims};
+use crate::{
+    dpop::{Credential, NotHolder, ProvenKey},
+    provider::Provider,
+    request::claims,
+};
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,6 +16,9 @@ pub enum NoUserinfo {
     /// `invalid_token` (RFC 6750 §3.1).
     #[error("the access token is not valid, has expired or has been revoked")]
     InvalidToken,
+    /// Whoever shows it is not its holder.
+    #[error(transparent)]
+    NotHolder(#[from] NotHolder),
     /// `insufficient_scope` (RFC 6750 §3.1).
     #[error("the access token's scope does not include `openid`")]
     InsufficientScope,
@@ -21,19 +28,24 @@ pub enum NoUserinfo {
 }
 
 impl Provider {
-    /// What the scope of an access token lets its client know about the person.
+    /// What the scope of an access token lets its client know about the person, and the key that the
+    /// token was shown with, where it is bound to one.
     ///
     /// # Errors
     /// [`NoUserinfo`].
-    pub async fn userinfo(&self, access_token: &str) -> Result<Map<String, Value>, NoUserinfo> {
-        let verified =
-            self.verifier().verify(access_token).map_err(|_| NoUserinfo::InvalidToken)?;
+    pub async fn userinfo(
+        &self,
+        credential: &Credential<'_>,
+    ) -> Result<(Map<String, Value>, Option<ProvenKey>), NoUserinfo> {
+        let verified = self.verifier().verify(credential.token());
+        let verified = verified.map_err(|_| NoUserinfo::InvalidToken)?;
         self.revoker().know_enough().await?;
         let view = self.revoker().view().realm(self.realm());
         if view.check(&verified).is_some() {
             return Err(NoUserinfo::InvalidToken);
         }
         let claims_of_token = verified.claims();
+        let key = self.holder(claims_of_token, credential).await?;
         if !claims_of_token.scope.contains("openid") {
             return Err(NoUserinfo::InsufficientScope);
         }
@@ -42,7 +54,7 @@ impl Provider {
         let mut info = claims::in_scope(&user, &claims_of_token.scope);
         info.extend(claims::about(&user, &self.asked_of_userinfo(claims_of_token).await?));
         info.insert("sub".to_owned(), claims_of_token.sub.as_str().into());
-        Ok(info)
+        Ok((info, key))
     }
 
     /// The claims that were asked for alone when the token's grant was made (§5.5). The grant keeps

@@ -7,6 +7,7 @@ mod provider {
     pub(crate) mod clients;
     pub(crate) mod code;
     pub(crate) mod details;
+    pub(crate) mod dpop;
     pub(crate) mod fapi;
     pub(crate) mod machine;
     pub(crate) mod meanwhile;

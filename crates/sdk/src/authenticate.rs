@@ -17,10 +17,11 @@ use http::{HeaderMap, HeaderName, header};
 use parking_lot::Mutex;
 use tegata_core::Node;
 use tegata_token::{
-    AccessToken, Claims, Expected, ExpectedAudience, InternalToken, Memory, Refusal, Verified,
-    Verifier, jws::Compact, verifier::TokenKind,
+    AccessToken, Claims, Expected, ExpectedAudience, InternalToken, Memory, Refusal, Replays,
+    Verified, Verifier, jws::Compact, verifier::TokenKind,
 };
 
+use self::proof::Seen;
 pub use self::{
     caller::{Caller, Subject, UserContext},
     keys::{KeyRules, KeySource, KeysUnavailable},
@@ -35,6 +36,7 @@ mod caller;
 mod keys;
 #[cfg(feature = "axum")]
 pub mod layer;
+mod proof;
 mod refused;
 
 /// Where the gateway tells a service who calls.
@@ -60,6 +62,9 @@ struct Inner {
     accept: Accept,
     trusted: Vec<Trusted>,
     revocations: Vec<(Revocations, WhenStale)>,
+    replays: Replays,
+    /// Where callers reach the service.
+    base: Option<String>,
     node: Node,
 }
 
@@ -83,6 +88,7 @@ pub struct Builder {
     accept: Accept,
     leeway: Duration,
     memory: Memory,
+    base: Option<String>,
 }
 
 impl Authenticator {
@@ -98,6 +104,7 @@ impl Authenticator {
             accept: Accept::Either,
             leeway: Duration::from_secs(30),
             memory: Memory { tokens: 1_000, ..Memory::default() },
+            base: None,
         }
     }
 
@@ -132,6 +139,39 @@ impl Authenticator {
         headers: &HeaderMap,
         certificate: Option<&str>,
     ) -> Result<Caller, Refused> {
+        self.settle(headers, Seen { certificate, request: None }).await
+    }
+
+    /// The same for a request of this method to this address, scheme and host included, as its sender
+    /// knows it: a token that is bound to a DPoP key is accepted with its proof (RFC 9449 §7.1). A
+    /// proof counts once in this process; where the service runs in several, once in each.
+    ///
+    /// # Errors
+    /// [`Refused`] says what to answer.
+    pub async fn authenticate_at(
+        &self,
+        headers: &HeaderMap,
+        method: &str,
+        url: &str,
+    ) -> Result<Caller, Refused> {
+        self.settle(headers, Seen { certificate: None, request: Some((method, url)) }).await
+    }
+
+    /// The same for a request to this path, wherever the service was said to be reached.
+    #[cfg(feature = "axum")]
+    pub(crate) async fn authenticate_path(
+        &self,
+        headers: &HeaderMap,
+        method: &str,
+        path: &str,
+    ) -> Result<Caller, Refused> {
+        match &self.0.base {
+            Some(base) => self.authenticate_at(headers, method, &format!("{base}{path}")).await,
+            None => self.authenticate(headers).await,
+        }
+    }
+
+    async fn settle(&self, headers: &HeaderMap, seen: Seen<'_>) -> Result<Caller, Refused> {
         let refuse = |reason| Refused::new(reason, Arc::clone(&self.0.service));
         let presented = Presented::of(headers, self.0.accept).map_err(refuse)?;
         let claims = match presented {
@@ -140,19 +180,13 @@ impl Authenticator {
                     |trusted: &'_ Trusted, token: &'_ str| trusted.internal.verify(token);
                 self.verify(token, internal).await.map_err(refuse)?
             }
-            Presented::Bearer(token) => {
+            Presented::Bearer(token) | Presented::Dpop(token) => {
                 let access = |trusted: &'_ Trusted, token: &'_ str| trusted.access.verify(token);
                 self.verify(token, access).await.map_err(refuse)?
             }
         };
-        // RFC 7800 §3: a token with `cnf` is worth nothing to who cannot show the key. A DPoP proof
-        // is not checked here, so such a token is refused rather than taken for a bearer's.
-        if let Some(bound) = &claims.cnf {
-            let shown = bound.x5t.is_some() && bound.x5t.as_deref() == certificate;
-            if !shown || bound.jkt.is_some() {
-                return Err(refuse(Reason::Bound));
-            }
-        }
+        let now = self.0.node.now();
+        proof::check(&claims, (headers, presented), seen, &self.0.replays, now).map_err(refuse)?;
         let trace = Trace::of(headers, self.0.node.entropy());
         Ok(Caller::new(Arc::clone(&self.0.service), claims, presented, trace))
     }
@@ -250,6 +284,15 @@ impl Builder {
         self
     }
 
+    /// Says where callers reach the service, such as `https://orders.example.com`: then
+    /// the layer accepts tokens that are bound to a DPoP key with their proofs, which name that
+    /// address.
+    #[must_use]
+    pub fn reached_at(mut self, base: &str) -> Self {
+        self.base = Some(base.trim_end_matches('/').to_owned());
+        self
+    }
+
     /// How many verified tokens are remembered: 1,000 without it, for at most 300 s each.
     #[must_use]
     pub fn remembering(mut self, memory: Memory) -> Self {
@@ -279,7 +322,16 @@ impl Builder {
         let trusted = trusted.collect();
         let service = self.service.into();
         let (accept, revocations) = (self.accept, self.revocations);
-        Authenticator(Arc::new(Inner { service, accept, trusted, revocations, node }))
+        let (base, replays) = (self.base, Replays::new(proof::MOST));
+        Authenticator(Arc::new(Inner {
+            service,
+            accept,
+            trusted,
+            revocations,
+            replays,
+            base,
+            node,
+        }))
     }
 }
 
@@ -310,8 +362,10 @@ impl fmt::Debug for Authenticator {
 pub(crate) enum Presented<'h> {
     /// In `X-Internal-Token`.
     Internal(&'h str),
-    /// In `Authorization`.
+    /// In `Authorization`, by itself.
     Bearer(&'h str),
+    /// In `Authorization`, with a proof in `DPoP`.
+    Dpop(&'h str),
 }
 
 impl<'h> Presented<'h> {
@@ -328,11 +382,13 @@ impl<'h> Presented<'h> {
             return Err(Reason::Missing);
         };
         let (scheme, token) = credentials.split_once(' ').unwrap_or((credentials, ""));
-        if !scheme.eq_ignore_ascii_case("bearer") {
+        let with_proof = scheme.eq_ignore_ascii_case("dpop");
+        if !with_proof && !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Reason::Missing);
         }
         match token.trim_start_matches(' ') {
             "" => Err(Reason::Malformed("`Authorization` names no token")),
+            token if with_proof => Ok(Self::Dpop(token)),
             token => Ok(Self::Bearer(token)),
         }
     }

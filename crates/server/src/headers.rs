@@ -52,7 +52,7 @@ pub(crate) async fn open_to_all(request: Request, next: Next) -> Response {
     let mut response = if preflight { no_content() } else { next.run(request).await };
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    let exposed = HeaderValue::from_static("WWW-Authenticate, Retry-After");
+    let exposed = HeaderValue::from_static("WWW-Authenticate, Retry-After, DPoP-Nonce");
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     if preflight {
         let asked = HeaderValue::from_static("Authorization, Content-Type, DPoP");

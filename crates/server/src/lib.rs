@@ -27,6 +27,7 @@ mod bearer;
 mod body;
 mod browser;
 mod caller;
+mod dpop;
 pub mod endings;
 mod form;
 mod headers;

@@ -24,8 +24,8 @@ use tegata_store::{
     RedisRefused, RootKeyRefused, SealRefused, Sealed, Standby,
 };
 use tegata_token::{
-    Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules, Usage, View,
-    Withdraw,
+    DpopNonces, Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules,
+    Usage, View, Withdraw,
 };
 
 use crate::{
@@ -205,6 +205,7 @@ pub(crate) struct Composed {
     pub(crate) csrf: Csrf,
     pub(crate) cookies: CookieTable,
     pub(crate) provider: Provider,
+    pub(crate) dpop_nonces: DpopNonces,
     pub(crate) registry: Registry,
     pub(crate) withdraw: Withdraw,
     pub(crate) data: DataDir,
@@ -328,6 +329,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     );
     let to_clients = crate::signals::way::to_clients(&config)
         .map_err(|failed| Startup::Configuration(failed.why()))?;
+    let dpop_nonces = dpop_nonces(&roots("dpop-nonce").await?, &realm)?;
     let provider = Provider::new(
         provider_config(&config),
         Parts {
@@ -344,6 +346,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
             revoker: revoker.clone(),
             targets: Arc::new(registry.clone()),
             published: Arc::new(AskedClients::new(to_clients, node.clone())),
+            dpop_nonces: dpop_nonces.clone(),
         },
     );
 
@@ -421,6 +424,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         csrf,
         cookies,
         provider,
+        dpop_nonces,
         registry,
         withdraw,
         data,
@@ -440,8 +444,15 @@ fn provider_config(config: &Config) -> tegata_oauth::Config {
         jwks_max_age: config.keys.jwks_max_age.get(),
         registration: config.clients.registration,
         registration_scope: config.clients.registration_scope.clone(),
+        dpop_nonce: config.tokens.dpop_nonce,
         ..tegata_oauth::Config::default()
     }
+}
+
+fn dpop_nonces(roots: &Roots, realm: &Realm) -> Result<DpopNonces, Startup> {
+    let missing =
+        || StoreError::Misused { detail: "there is no root secret for nonces".to_owned() };
+    Ok(DpopNonces::new(roots, realm).ok_or_else(missing)?)
 }
 
 fn session_keys(roots: Roots) -> tegata_session::Keys {

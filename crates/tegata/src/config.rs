@@ -16,7 +16,7 @@ use tegata_gateway::{
     decision_log::Mode,
 };
 use tegata_mesh::{DeclaredRoute, DeclaredService};
-use tegata_oauth::register::Registration;
+use tegata_oauth::{DpopNonce, register::Registration};
 use tegata_session::Environment;
 use tegata_token::{Algorithm, Scope};
 
@@ -361,6 +361,8 @@ pub(crate) struct Tokens {
     pub(crate) exchanged_lifetime: Span,
     /// The types of authorization details that services understand.
     pub(crate) authorization_details_types: BTreeSet<String>,
+    /// Whether DPoP proofs must carry a nonce: `offered` or `required`.
+    pub(crate) dpop_nonce: DpopNonce,
 }
 
 impl Default for Tokens {
@@ -375,6 +377,7 @@ impl Default for Tokens {
             service_lifetime: Span::secs(60),
             exchanged_lifetime: Span::secs(300),
             authorization_details_types: BTreeSet::new(),
+            dpop_nonce: DpopNonce::Offered,
         }
     }
 }

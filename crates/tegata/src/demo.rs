@@ -13,8 +13,8 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use tegata_core::{Node, Secret};
-use tegata_oauth::register::Registration;
 use tegata_identity::{TotpSecret, Username};
+use tegata_oauth::register::Registration;
 use tegata_sdk::{
     Transport,
     authenticate::{KeyRules, KeySource},

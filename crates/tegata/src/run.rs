@@ -11,6 +11,7 @@ use http::HeaderValue;
 use tegata_core::{BoxFuture, ForwardedBy, Network, Parting, Proxies, Secret, SinceBoot};
 use tegata_gateway::{Gateway, SessionCheck};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap, Upstream};
+use tegata_oauth::DpopNonce;
 use tegata_server::{App, BrowserClient, Confirm, Inlet, Operations};
 use tegata_session::{Environment, Origins};
 use tegata_token::{AccessToken, Algorithm, Expected, ExpectedAudience, Memory, Scope, Verifier};
@@ -299,6 +300,10 @@ async fn gateway(
         services: composed.registry.map(&composed.realm).await.map_err(|error| usage(&error))?,
         forbids: Vec::new(),
         tokens,
+        dpop: tegata_gateway::Dpop {
+            nonces: composed.dpop_nonces.clone(),
+            required: composed.config.tokens.dpop_nonce == DpopNonce::Required,
+        },
         foreign: composed.foreign.as_ref().map(|foreign| foreign.for_gateway()),
         revocations: Arc::clone(&composed.view),
         realm: composed.realm.clone(),

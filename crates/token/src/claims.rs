@@ -227,8 +227,10 @@ pub struct StatusEntry {
     pub uri: String,
 }
 
-/// The claim `cnf`: the token is of use only to the holder of this key.
+/// The claim `cnf`: the token is of use only to the holder of this key (RFC 7800 §3.1). A way of
+/// showing a key that is not known here cannot be checked, so a token that names one is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
 pub struct Confirmation {
     /// Thumbprint of a DPoP key (RFC 9449 §6.1).
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -236,6 +238,20 @@ pub struct Confirmation {
     /// Thumbprint of a client certificate (RFC 8705 §3.1).
     #[serde(rename = "x5t#S256", skip_serializing_if = "Option::is_none", default)]
     pub x5t: Option<String>,
+}
+
+impl Confirmation {
+    /// That of a DPoP key with this thumbprint.
+    #[must_use]
+    pub fn of_key(jkt: &str) -> Self {
+        Self { jkt: Some(jkt.to_owned()), x5t: None }
+    }
+
+    /// The thumbprint of the DPoP key, where that is all that is to be shown.
+    #[must_use]
+    pub fn key_alone(&self) -> Option<&str> {
+        self.jkt.as_deref().filter(|_| self.x5t.is_none())
+    }
 }
 
 /// The claim `act`: who acts, and on whose behalf that one was already acting.
@@ -401,7 +417,7 @@ impl<'de> Visitor<'de> for ClaimsVisitor {
 
 /// A `NumericDate` (RFC 7519 §2): a number of seconds, never a string (CVE-2026-25537: a date of the
 /// wrong type taken for no date). Fractions are cut off.
-fn date<'de, A: MapAccess<'de>>(map: &mut A) -> Result<u64, A::Error> {
+pub(crate) fn date<'de, A: MapAccess<'de>>(map: &mut A) -> Result<u64, A::Error> {
     struct DateVisitor;
     impl Visitor<'_> for DateVisitor {
         type Value = u64;

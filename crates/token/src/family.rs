@@ -5,7 +5,7 @@
 //!
 //! | presented | by the same holder | by somebody else |
 //! |---|---|---|
-//! | the current generation | spent: the next generation | spent, unless the family is bound to a key |
+//! | the current generation | spent: the next generation | spent, unless the family is bound to a key: *unproven* |
 //! | the one before, within the window | the **same** successor again | refused: *stale*; the family lives |
 //! | the one before, after the window | refused: *reused*; the family dies | the same |
 //! | an older one | refused: *reused*; the family dies | the same |
@@ -125,10 +125,14 @@ pub struct Access {
 /// Who presents a refresh token, as far as one can tell.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Binding {
-    /// The holder of a key: the thumbprint of a DPoP key or of a client certificate.
+    /// A public client that showed a DPoP key: its thumbprint (RFC 9449 §5). Nothing else tells it
+    /// from a thief, so it has this key for good.
     Key(String),
     /// A client that authenticated itself.
     Client,
+    /// A client that authenticated itself and showed a DPoP key: its thumbprint. It may show another
+    /// later, but some key.
+    ClientKey(String),
     /// A public client or a browser, by its network and its user agent.
     Network {
         /// The address's network: `/24` of IPv4, `/64` of IPv6.
@@ -136,6 +140,27 @@ pub enum Binding {
         /// Family and system of the user agent.
         agent: String,
     },
+}
+
+impl Binding {
+    /// The thumbprint of the key that access tokens are bound to.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Key(jkt) | Self::ClientKey(jkt) => Some(jkt),
+            Self::Client | Self::Network { .. } => None,
+        }
+    }
+
+    /// Whether another holder may have what this one had. A network changes when its user walks; a
+    /// key does not. What was bound to a key is never bound to none again.
+    fn yields_to(&self, next: &Self) -> bool {
+        match (self, next) {
+            (Self::Key(_), next) => self == next,
+            (Self::ClientKey(_), next) => matches!(next, Self::ClientKey(_)),
+            (Self::Client | Self::Network { .. }, _) => true,
+        }
+    }
 }
 
 /// Why and when a family ended.
@@ -210,6 +235,8 @@ pub enum Verdict {
     Expired,
     /// The family was ended.
     Revoked,
+    /// It is bound to a key that was not shown; the family lives.
+    Unproven,
 }
 
 impl Verdict {
@@ -222,6 +249,9 @@ impl Verdict {
             Self::Orphan => "the refresh token is not known",
             Self::Expired => "the refresh token has expired",
             Self::Revoked => "the refresh token has been revoked",
+            Self::Unproven => {
+                "the refresh token is bound to a key; send a DPoP proof made with that key"
+            }
         }
     }
 
@@ -234,6 +264,7 @@ impl Verdict {
             Self::Orphan => "orphan",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::Unproven => "unproven",
         }
     }
 }
@@ -252,12 +283,10 @@ impl Family {
             return Judgement::Refuse(Verdict::Expired);
         }
         if presented.generation == self.generation {
-            // A network changes when its user walks; a key does not.
-            let bound = matches!(self.binding, Binding::Key(_));
-            return if bound && presented.binding != &self.binding {
-                Judgement::Refuse(Verdict::Stale)
-            } else {
+            return if self.binding.yields_to(presented.binding) {
                 Judgement::Spend
+            } else {
+                Judgement::Refuse(Verdict::Unproven)
             };
         }
         let before = self.generation.checked_sub(1) == Some(presented.generation);

@@ -77,7 +77,7 @@ pub fn named_key(token: &str) -> Option<String> {
 /// Header members by which a token would choose its own key, algorithm or meaning. They are refused
 /// wherever they stand: RFC 8725 §3.10, RFC 7515 §4.1.11 (`crit` names only extensions that we
 /// would have to understand, and we understand none), RFC 7797 (`b64`).
-const REFUSED: [&str; 11] =
+pub(crate) const REFUSED: [&str; 11] =
     ["crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc", "epk", "p2c", "cty"];
 
 impl<'t> Compact<'t> {
@@ -94,7 +94,27 @@ impl<'t> Compact<'t> {
 
     /// The same for what may be longer than a token, and whose length the caller has limited.
     pub(crate) fn danger_parse_any_length(token: &'t str) -> Result<Self, Malformed> {
-        let mut parts = token.split('.');
+        let Parts { signed, header, claims, signature } = Parts::take(token)?;
+        Ok(Self { signed, header: Header::parse(&header)?, claims, signature })
+    }
+}
+
+/// The three parts of a signed text, decoded and not yet read.
+pub(crate) struct Parts<'t> {
+    pub(crate) signed: &'t str,
+    pub(crate) header: Vec<u8>,
+    pub(crate) claims: Vec<u8>,
+    pub(crate) signature: Vec<u8>,
+}
+
+impl<'t> Parts<'t> {
+    /// The parts of a text that is no longer than a token.
+    pub(crate) fn of(text: &'t str) -> Result<Self, Malformed> {
+        if text.len() > LONGEST { Err(Malformed::TooLong) } else { Self::take(text) }
+    }
+
+    fn take(text: &'t str) -> Result<Self, Malformed> {
+        let mut parts = text.split('.');
         let (Some(header), Some(claims), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
@@ -103,13 +123,9 @@ impl<'t> Compact<'t> {
         if header.is_empty() || claims.is_empty() || signature.is_empty() {
             return Err(Malformed::Shape);
         }
-        let signed = token.get(..header.len() + 1 + claims.len()).ok_or(Malformed::Shape)?;
-        Ok(Self {
-            signed,
-            header: Header::parse(&decode(header)?)?,
-            claims: decode(claims)?,
-            signature: decode(signature)?,
-        })
+        let signed = text.get(..header.len() + 1 + claims.len()).ok_or(Malformed::Shape)?;
+        let header = decode(header)?;
+        Ok(Self { signed, header, claims: decode(claims)?, signature: decode(signature)? })
     }
 }
 
@@ -179,7 +195,15 @@ impl<'de> Visitor<'de> for HeaderVisitor {
 /// # Errors
 /// [`KeyRefused::NotMade`] if the crypto library fails.
 pub fn sign(key: &SigningKey, typ: &str, claims: &[u8]) -> Result<String, KeyRefused> {
-    let header = header(key.kid(), key.algorithm().name(), typ);
+    sign_under(key, &header(key.kid(), key.algorithm().name(), typ), claims)
+}
+
+/// Signs claims under a header.
+pub(crate) fn sign_under(
+    key: &SigningKey,
+    header: &str,
+    claims: &[u8],
+) -> Result<String, KeyRefused> {
     // 86 characters for ECDSA and Ed25519, 342 and more for RSA.
     let mut token = String::with_capacity((header.len() + claims.len()) * 4 / 3 + 360);
     URL_SAFE_NO_PAD.encode_string(header, &mut token);

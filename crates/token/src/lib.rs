@@ -13,6 +13,7 @@
 //! | [`keys`] | the key rings of a realm, in the store and in use |
 //! | [`assertion`] | how a client proves itself with a key |
 //! | [`request_object`] | the parameters of a request, signed by the client |
+//! | [`dpop`] | how whoever presents a token shows the key that it is bound to |
 //! | [`hint`] | ID tokens that come back |
 //! | [`secevent`] | what one system tells another that happened |
 //! | [`strict`] | JSON as security needs it |
@@ -30,6 +31,7 @@ pub mod assertion;
 pub mod circle;
 pub mod claims;
 pub mod details;
+pub mod dpop;
 pub mod families;
 pub mod family;
 pub mod foreign;
@@ -51,8 +53,9 @@ pub mod verifier;
 
 pub use algorithm::Algorithm;
 pub use circle::Circle;
-pub use claims::{Audience, Claims, Scope};
+pub use claims::{Audience, Claims, Confirmation, Scope};
 pub use details::{Details, InvalidDetails};
+pub use dpop::{DpopNonces, DpopProof, ProofRefused, Proving, Replays, TargetUri};
 pub use families::{
     Beginning, Families, Holders, Issue, Lifetimes, Refresh, RefreshRefused, Standing,
 };

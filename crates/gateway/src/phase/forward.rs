@@ -2,9 +2,11 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::PathAndQuery};
 use tegata_core::ForwardedBy;
+use tegata_token::TargetUri;
 
 use crate::{
-    head::{Fields, Once, is_hop},
+    config::Config,
+    head::{Fields, Head, Once, is_hop},
     phase::{
         admit::{Admitted, is_served},
         identify::cookies,
@@ -53,6 +55,36 @@ pub(crate) struct Origin<'o> {
     /// Whether who receives it is told the client alone, not the proxies between. Tegata's own pages
     /// are: they believe the gateway about who asks, and know no proxy before it.
     pub(crate) client_alone: bool,
+}
+
+impl<'o> Origin<'o> {
+    /// The origin of a request. `peer` is how the other end of its connection is written.
+    pub(crate) fn of(
+        head: &Head<'o>,
+        admitted: &Admitted<'_>,
+        peer: &'o HeaderValue,
+        config: &'o Config,
+    ) -> Self {
+        let named = admitted.fields.host.one().cloned();
+        let authority = || HeaderValue::from_str(head.uri.authority()?.as_str()).ok();
+        Self {
+            headers: head.headers,
+            peer,
+            secure: head.secure,
+            host: named.or_else(authority),
+            private_cookies: &config.private_cookies,
+            keep_traceparent: config.keep_traceparent,
+            forwarded_by: config.forwarded_by,
+            hosts: &config.hosts,
+            client_alone: false,
+        }
+    }
+
+    /// Where a request was sent, as its client knows it.
+    pub(crate) fn asked_at(&self, admitted: &Admitted<'_>, path: &str) -> Option<TargetUri> {
+        let (scheme, host) = (scheme(self, admitted), forwarded_host(self, admitted)?);
+        TargetUri::parse(&format!("{}://{}{path}", scheme.to_str().ok()?, host.to_str().ok()?))
+    }
 }
 
 /// Who calls, as the service is told.

@@ -9,6 +9,7 @@ use tegata_token::{
 };
 
 use crate::{
+    dpop,
     foreign::{Foreign, NotVerified, Unanswered},
     gate::{Freshness, Gate},
     head::{Head, Once},
@@ -29,6 +30,8 @@ pub(crate) struct Identified {
     pub(crate) caller: Option<Caller>,
     /// Whether it was let pass without knowing the latest revocations.
     pub(crate) unchecked: bool,
+    /// The nonce that the answer tells of.
+    pub(crate) nonce: Option<HeaderValue>,
 }
 
 /// Finds out who sends a request. Waits for nothing unless a session cookie is presented.
@@ -45,12 +48,17 @@ pub(crate) async fn identify(
     if route.auth == AuthMode::None {
         return Ok(Identified::default());
     }
+    let mut nonce = None;
     let caller = match admitted.fields.authorization {
         Once::Several => {
             let detail = "`Authorization` stands more than once";
             return Err(Refusal::bad_request("several_authorizations", detail));
         }
-        Once::One(value) => bearer(value, gate).await?,
+        Once::One(value) => {
+            let (caller, told) = token(value, (head, admitted), gate).await?;
+            nonce = told;
+            caller
+        }
         Once::Absent => {
             let Some((sessions, value)) = session_cookie(head, admitted, gate)? else {
                 return Ok(Identified::default());
@@ -75,36 +83,51 @@ pub(crate) async fn identify(
         }
     };
     let unchecked = still_counts(&caller, route, gate, freshness, now).await?;
-    Ok(Identified { caller: Some(caller), unchecked })
+    Ok(Identified { caller: Some(caller), unchecked, nonce })
 }
 
-/// The caller that an access token speaks of (RFC 6750 §2.1).
-async fn bearer(value: &HeaderValue, gate: &Gate) -> Result<Caller, Refused> {
+/// The caller that an access token speaks of (RFC 6750 §2.1, RFC 9449 §7.1), and the nonce that the
+/// answer is to tell of.
+async fn token(
+    value: &HeaderValue,
+    request: (&Head<'_>, &Admitted<'_>),
+    gate: &Gate,
+) -> Result<(Caller, Option<HeaderValue>), Refused> {
     let began = gate.node.since_boot();
     let (scheme, token) =
         value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(|| {
             Refusal::invalid_token("authorization", "`Authorization` is malformed")
         })?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        let detail = "`Authorization` has a scheme other than `Bearer`";
+    let with_proof = scheme.eq_ignore_ascii_case("dpop");
+    if !with_proof && !scheme.eq_ignore_ascii_case("bearer") {
+        let detail = "`Authorization` has a scheme other than `Bearer` and `DPoP`";
         return Err(Refusal::invalid_token("authorization_scheme", detail));
     }
-    let verified = verify(token.trim_start_matches(' '), gate).await;
+    let token = token.trim_start_matches(' ');
+    let verified = verify(token, gate).await;
     let took = gate.node.elapsed(began);
     match verified {
         Ok(caller) => {
             gate.metrics.valid.observe(took);
+            if with_proof {
+                let said = (caller.claims(), token);
+                let nonce = gate.proofs.check(said, request, &gate.config, gate.node.now())?;
+                return Ok((caller, nonce));
+            }
             // RFC 9449 §7.1, RFC 8705 §3: without the proof, who presents it is not its holder.
             if caller.claims().cnf.is_some() {
-                let detail =
-                    "the token is bound to a key, and nothing proves that the caller has it";
-                return Err(Refusal::invalid_token("token_bound", detail));
+                return Err(dpop::unproven());
             }
-            Ok(caller)
+            Ok((caller, None))
         }
         Err(NotVerified::Refused(refusal)) => {
             gate.metrics.invalid.observe(took);
-            Err(Refusal::invalid_token(token_id(refusal), refusal.to_string()))
+            let (id, detail) = (token_id(refusal), refusal.to_string());
+            Err(if with_proof {
+                dpop::invalid_token(id, detail)
+            } else {
+                Refusal::invalid_token(id, detail)
+            })
         }
         Err(NotVerified::NoKeys) => {
             gate.metrics.invalid.observe(took);

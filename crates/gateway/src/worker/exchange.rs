@@ -14,8 +14,8 @@ use tegata_mesh::{AuthMode, Upstream};
 use super::{Worker, is_framed};
 use crate::{
     body::{Cut, Progress, Reply, Upload},
-    cors,
-    head::Head,
+    cors, dpop,
+    head::{Head, Once},
     phase::{
         admit::{self, Admitted, admit},
         decide::{self, decide},
@@ -62,6 +62,8 @@ struct Way<'w> {
     trail: Trail,
     /// Cookies to set, whatever becomes of it.
     set_cookie: Vec<HeaderValue>,
+    /// The nonce that the answer tells of.
+    nonce: Option<HeaderValue>,
     /// Which origin's scripts may read the answer.
     origin: Option<HeaderValue>,
     /// Whether Tegata's own pages are asked for, which say that themselves.
@@ -86,8 +88,8 @@ impl Worker {
         let name = self.names.next();
         let trail = Trail::new(&parts, connection.peer, &self.gate, name, &self.here, now);
         let origin = cors::allowed(&self.gate.config.cors, parts.headers.get(header::ORIGIN));
-        let set_cookie = Vec::new();
-        let mut way = Way { trail, set_cookie, origin, is_public: false, routing: &routing, now };
+        let (set_cookie, nonce, routing) = (Vec::new(), None, &*routing);
+        let mut way = Way { trail, set_cookie, nonce, origin, is_public: false, routing, now };
         let has_body = !http_body::Body::is_end_stream(&body);
         let passage = if watched {
             self.judge(&parts, connection, &mut way).await
@@ -144,6 +146,9 @@ impl Worker {
         for cookie in std::mem::take(&mut way.set_cookie) {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
+        if let Some(nonce) = way.nonce.take() {
+            dpop::tell(response.headers_mut(), nonce);
+        }
         sign(response.headers_mut(), name.value(), self.hsts.as_ref());
         way.trail.finish(response.status().as_u16());
         response
@@ -176,17 +181,7 @@ impl Worker {
         let mut admitted = admit(&head, gate, way.now)?;
         way.trail.client = admitted.client;
         way.trail.note_path(admitted.target.path().as_str());
-        let origin = Origin {
-            headers: head.headers,
-            peer: &connection.peer_text,
-            secure: connection.secure,
-            host: host(&admitted, &parts.uri),
-            private_cookies: &gate.config.private_cookies,
-            keep_traceparent: gate.config.keep_traceparent,
-            forwarded_by: gate.config.forwarded_by,
-            hosts: &gate.config.hosts,
-            client_alone: false,
-        };
+        let origin = Origin::of(&head, &admitted, &connection.peer_text, &gate.config);
         if let Some(public) = gate
             .config
             .public
@@ -282,6 +277,7 @@ impl Worker {
         )
         .await?;
         way.trail.unchecked = identified.unchecked;
+        way.nonce = identified.nonce;
         if let Some(caller) = identified.caller {
             let passport = self.passports.of(caller, found.beside.service, routing)?;
             way.trail.passport = Some(passport);
@@ -298,6 +294,12 @@ impl Worker {
             }
             None => None,
         };
+        let drop_authorization =
+            found.route.auth != AuthMode::None || carries_token(head.headers, gate);
+        if drop_authorization && !matches!(admitted.fields.dpop, Once::Absent) {
+            // The proof goes with the token that it is for.
+            admitted.fields.strip.push(dpop::DPOP.clone());
+        }
         let raw = parts.uri.path_and_query();
         let limit = limit.or(admitted.limit.map(|answer| ("address", answer)));
         Ok(Passage::On(Box::new(On {
@@ -306,8 +308,7 @@ impl Worker {
             upstreams: destination.upstreams.clone(),
             told,
             is_service: true,
-            drop_authorization: found.route.auth != AuthMode::None
-                || carries_token(head.headers, gate),
+            drop_authorization,
             largest_body: found.beside.body,
             limit,
         })))
@@ -478,11 +479,6 @@ fn copy(request: &Request<Upload>) -> Option<Request<Upload>> {
         *copy.headers_mut() = HeaderMap::clone(request.headers());
         copy
     })
-}
-
-fn host(admitted: &Admitted<'_>, uri: &Uri) -> Option<HeaderValue> {
-    let named = admitted.fields.host.one().cloned();
-    named.or_else(|| HeaderValue::from_str(uri.authority()?.as_str()).ok())
 }
 
 fn check_length(admitted: &Admitted<'_>, largest: u64) -> Result<(), Refused> {

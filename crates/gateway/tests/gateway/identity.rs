@@ -142,6 +142,9 @@ fn credentials_that_do_not_count_are_refused_with_a_challenge() {
         (with("aud", json!("https://other.example")), "token_audience"),
         (with("cnf", json!({"jkt": "x"})), "token_bound"),
         (with("cnf", json!({"x5t#S256": "x"})), "token_bound"),
+        (with("cnf", json!({})), "token_bound"),
+        (with("cnf", json!({"kid": "x"})), "token_claims"),
+        (with("cnf", json!({"jkt": "x", "jwk": {}})), "token_claims"),
         (with("sub", json!("usr_a\nX-User-Roles: admin")), "subject_unfit"),
         (forged, "token_key_unknown"),
         ("x.y.z".into(), "token_malformed"),
@@ -151,7 +154,8 @@ fn credentials_that_do_not_count_are_refused_with_a_challenge() {
             let answer = world.get(path, &token);
             assert_eq!((answer.status, answer.problem().as_str()), (401, problem), "{path}");
             let challenge = answer.field("www-authenticate").unwrap();
-            assert_eq!(challenge, r#"Bearer error="invalid_token""#);
+            let scheme = if problem == "token_bound" { "DPoP" } else { "Bearer" };
+            assert!(challenge.starts_with(&format!(r#"{scheme} error="invalid_token""#)));
         }
         // Where credentials are not looked at, they change nothing.
         assert_eq!(world.get("/public/x", &token).status, 200);

@@ -8,6 +8,7 @@
 )]
 
 mod decisions;
+mod dpop;
 mod echo;
 mod foreign;
 mod hostile;

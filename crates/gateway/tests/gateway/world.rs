@@ -14,11 +14,11 @@ use tegata_core::{
     Records, SeededEntropy, StoreError, Timestamp, TokenId,
     port::{Batch, Page, Pull, Record, Sequenced},
 };
-use tegata_gateway::{Config, DecisionLog, Gateway, Metrics, Parts, SessionCheck};
+use tegata_gateway::{Config, DecisionLog, Dpop, Gateway, Metrics, Parts, SessionCheck};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap};
 use tegata_token::{
-    AccessToken, Algorithm, Expected, ExpectedAudience, KeySet, Memory, SigningKey, Usage,
-    Verifier, VerifyingKey, View, jws,
+    AccessToken, Algorithm, DpopNonces, Expected, ExpectedAudience, KeySet, Memory, SigningKey,
+    Usage, Verifier, VerifyingKey, View, jws,
     revocation::{Entry, Target},
 };
 
@@ -39,6 +39,7 @@ pub(crate) struct World {
     pub(crate) key: Arc<SigningKey>,
     pub(crate) revocations: Arc<View>,
     pub(crate) registry: Registry,
+    pub(crate) nonces: DpopNonces,
 }
 
 /// What a world is made from.
@@ -55,6 +56,7 @@ pub(crate) struct Plan {
     pub(crate) real_time: bool,
     pub(crate) knows_revocations: bool,
     pub(crate) foreign: Option<tegata_gateway::Foreign>,
+    pub(crate) requires_nonce: bool,
 }
 
 impl Plan {
@@ -83,6 +85,7 @@ impl Plan {
             real_time: false,
             knows_revocations: true,
             foreign: None,
+            requires_nonce: false,
         }
     }
 
@@ -130,12 +133,14 @@ impl Plan {
         let mut registry = Registry::default();
         let signer = Arc::clone(&key);
         let services = self.map();
+        let nonces = nonces_of(1);
         let parts = Parts {
             node: node.clone(),
             epoch: EPOCH,
             services,
             forbids: self.forbids,
             tokens: Arc::new(tokens),
+            dpop: Dpop { nonces: nonces.clone(), required: self.requires_nonce },
             revocations: Arc::clone(&revocations),
             realm: Realm::default(),
             signer: Arc::new(move || Some(Arc::clone(&signer))),
@@ -149,7 +154,7 @@ impl Plan {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let gateway = Gateway::serve(self.config, parts, vec![listener]).unwrap();
         let address = gateway.local_addrs()[0];
-        World { gateway, address, clock, node, key, revocations, registry }
+        World { gateway, address, clock, node, key, revocations, registry, nonces }
     }
 }
 
@@ -225,6 +230,11 @@ impl Drop for World {
     fn drop(&mut self) {
         self.gateway.shutdown();
     }
+}
+
+/// The nonces of an installation.
+pub(crate) fn nonces_of(installation: u8) -> DpopNonces {
+    DpopNonces::under(&[installation; 32].into())
 }
 
 pub(crate) fn get(path: &str, fields: &[(&str, &str)]) -> String {

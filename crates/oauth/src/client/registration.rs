@@ -7,7 +7,7 @@ use tegata_core::{ClientId, Timestamp};
 use tegata_token::{Algorithm, Jwk, Scope, VerifyingKey};
 
 use super::{AuthMethod, Client, GrantType, Profile};
-use crate::{redirect::RedirectUri, remote};
+use crate::{dpop::DpopNonce, redirect::RedirectUri, remote};
 
 /// A client as it is declared, in configuration or through administration.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -63,6 +63,12 @@ pub struct ClientMetadata {
     pub authorization_details_types: BTreeSet<String>,
     /// The security profile that it keeps.
     pub profile: Option<Profile>,
+    /// Whether its access tokens are always bound to a key, so that its token requests need a DPoP
+    /// proof (RFC 9449 §5.2); `false` if nothing is said.
+    pub dpop_bound_access_tokens: bool,
+    /// Whether its DPoP proofs must carry a nonce: `offered` or `required`; as `[tokens] dpop_nonce`
+    /// says if nothing is said here.
+    pub dpop_nonce: Option<DpopNonce>,
     /// Its logo.
     pub logo_uri: Option<String>,
     /// Its privacy policy.
@@ -186,6 +192,8 @@ impl ClientMetadata {
             require_signed_request: self.require_signed_request_object,
             request_object_alg: self.request_object_signing_alg,
             profile: self.profile,
+            dpop_bound: self.dpop_bound_access_tokens,
+            dpop_nonce: self.dpop_nonce,
             logo_uri: self.logo_uri.clone(),
             policy_uri: self.policy_uri.clone(),
             tos_uri: self.tos_uri.clone(),

@@ -7,6 +7,7 @@ use tegata_token::{Algorithm, Audience, Claims};
 use super::scope_within;
 use crate::{
     client::Client,
+    dpop,
     error::{Code, OAuthError, Refused},
     issue::TokenAnswer,
     params::Params,
@@ -24,6 +25,7 @@ impl Provider {
         &self,
         client: &Client,
         params: &Params,
+        jkt: Option<&str>,
     ) -> Result<TokenAnswer, Refused> {
         let scope = scope_within(params, &client.scope)?.unwrap_or_else(|| client.scope.clone());
         let mut targets = params.all("audience").chain(params.all("resource"));
@@ -61,6 +63,7 @@ impl Provider {
             client_id: Some(client.id.as_str().to_owned()),
             scope: scope.clone(),
             status: place.map(|place| self.status(place)),
+            cnf: dpop::confirmation(jkt),
             ..Claims::default()
         };
         if view.check_claims(&claims, place, "").is_some() {
@@ -74,7 +77,7 @@ impl Provider {
         }
         Ok(TokenAnswer {
             access_token,
-            token_type: "Bearer",
+            token_type: dpop::token_type(jkt.is_some()),
             expires_in: lifetime.as_secs(),
             refresh_token: None,
             id_token: None,

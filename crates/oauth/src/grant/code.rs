@@ -58,6 +58,9 @@ struct Open {
     offline: bool,
     scope: Scope,
     audience: Vec<String>,
+    /// The key that it is bound to (RFC 9449 §10).
+    #[serde(default)]
+    dpop_jkt: Option<String>,
     acr: String,
     amr: Vec<String>,
     auth_time: u64,
@@ -115,6 +118,7 @@ impl Provider {
             offline: request.is_offline(),
             scope: request.scope.clone(),
             audience: request.audience.clone(),
+            dpop_jkt: request.dpop_jkt.clone(),
             acr: who.acr.clone(),
             amr: who.amr.clone(),
             auth_time: who.auth_time.secs(),
@@ -186,6 +190,9 @@ impl Provider {
         }
         // RFC 6749 §4.1.3 knows no `scope` here.
         let narrowed = Narrowed { scope: None, ..narrowing::read(params)? };
+        if open.dpop_jkt.is_some() && open.dpop_jkt.as_deref() != binding.key() {
+            return Err(wrong("the code is bound to a key; send a DPoP proof made with it").into());
+        }
         pkce::check(open.challenge.as_ref(), params.get("code_verifier"))?;
         // What the answer will be signed with: a code must not be used up for nothing.
         self.check_signer(client.access_token_alg)?;

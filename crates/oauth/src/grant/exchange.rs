@@ -4,6 +4,11 @@
 //! A derived token is for one audience, never lives longer than its origin or five minutes, never
 //! has a scope that its origin had not, names the whole chain of actors, and carries its origin's
 //! place, family and session, so that taking back the origin takes back what was made from it.
+//!
+//! What is made of a token that is bound to a key is bound to one, too: to the key that the exchange
+//! itself proves. That is the origin's own key, unless the origin is for the client that exchanges it,
+//! which has seen the proof of its holder. An internal token of the gateway is bound to none: the
+//! gateway has seen the proof, and what is made from it is bound where the exchange proves a key.
 
 use serde_json::{Map, json};
 use tegata_core::TokenId;
@@ -11,6 +16,7 @@ use tegata_token::{Algorithm, Audience, Claims, Scope, claims::Actor, foreign::i
 
 use crate::{
     client::Client,
+    dpop,
     error::{Code, OAuthError, Refused},
     issue::TokenAnswer,
     params::Params,
@@ -30,6 +36,7 @@ impl Provider {
         &self,
         client: &Client,
         params: &Params,
+        jkt: Option<&str>,
     ) -> Result<TokenAnswer, Refused> {
         check_forms(params)?;
         let targets = self.exchange_targets(client, params).await?;
@@ -40,7 +47,7 @@ impl Provider {
         if self.clients().load(self.realm(), &client.id).await?.is_none() {
             return Err(OAuthError::new(Code::InvalidClient, "the client is not known").into());
         }
-        let subject = self.subject(client, params).await?;
+        let subject = self.subject(client, params, jkt).await?;
         let wanted = params.get("scope").map(Scope::new).transpose();
         let wanted =
             wanted.map_err(|_| OAuthError::new(Code::InvalidScope, "scope is malformed"))?;
@@ -52,7 +59,7 @@ impl Provider {
         let actor = self.actor(client, &subject)?;
         let mut answers = Vec::with_capacity(targets.len());
         for target in &targets {
-            let answer = self.derive(client, &subject, &actor, target, &base, now)?;
+            let answer = self.derive(client, &subject, &actor, (target, jkt), &base, now)?;
             answers.push((target.clone(), answer));
         }
         let tokens = (answers.len() > 1).then(|| {
@@ -60,7 +67,7 @@ impl Provider {
                 json!({
                     "access_token": answer.access_token,
                     "issued_token_type": ACCESS_TOKEN,
-                    "token_type": "Bearer",
+                    "token_type": answer.token_type,
                     "expires_in": answer.expires_in,
                     "scope": answer.scope,
                 })
@@ -77,7 +84,12 @@ impl Provider {
 
     /// The claims of the subject token: valid, not revoked, and addressed to the client that wants
     /// to exchange it, to one of the audiences that it is registered for, or to the gateway.
-    async fn subject(&self, client: &Client, params: &Params) -> Result<Claims, Refused> {
+    async fn subject(
+        &self,
+        client: &Client,
+        params: &Params,
+        jkt: Option<&str>,
+    ) -> Result<Claims, Refused> {
         let invalid = |description| OAuthError::new(Code::InvalidRequest, description);
         let token = params.require("subject_token", "subject_token is missing")?;
         let unusable = "subject_token is not valid, has expired or has been revoked";
@@ -102,14 +114,10 @@ impl Provider {
             let description = "subject_token speaks of somebody whom another issuer knows";
             return Err(invalid(description).into());
         }
-        if claims.cnf.is_some() {
-            return Err(
-                invalid("subject_token is bound to a key, which exchange does not keep").into()
-            );
-        }
         if !addressed {
             return Err(invalid("subject_token is not for this client").into());
         }
+        check_bound(client, &claims, jkt)?;
         Ok(claims)
     }
 
@@ -153,7 +161,7 @@ impl Provider {
         client: &Client,
         subject: &Claims,
         actor: &Actor,
-        target: &str,
+        (target, jkt): (&str, Option<&str>),
         scope: &Scope,
         now: u64,
     ) -> Result<TokenAnswer, Refused> {
@@ -178,14 +186,14 @@ impl Provider {
             amr: subject.amr.clone(),
             auth_time: subject.auth_time,
             status: subject.status.clone(),
-            cnf: None,
+            cnf: dpop::confirmation(jkt),
             act: Some(Box::new(actor.clone())),
             original_jti: Some(subject.original_jti.clone().unwrap_or(own)),
             ..Claims::default()
         };
         Ok(TokenAnswer {
             access_token: self.sign(Algorithm::Es256, "at+jwt", &claims.to_json())?,
-            token_type: "Bearer",
+            token_type: dpop::token_type(jkt.is_some()),
             expires_in: exp.saturating_sub(now),
             refresh_token: None,
             id_token: None,
@@ -194,6 +202,29 @@ impl Provider {
             issued_token_type: Some(ACCESS_TOKEN),
             tokens: None,
         })
+    }
+}
+
+/// Refuses to unbind a token, and to bind it to the key of somebody who may have stolen it.
+fn check_bound(client: &Client, subject: &Claims, jkt: Option<&str>) -> Result<(), OAuthError> {
+    let Some(bound) = &subject.cnf else { return Ok(()) };
+    let is_theirs = subject
+        .aud
+        .0
+        .iter()
+        .any(|audience| audience == client.id.as_str() || client.audiences.contains(audience));
+    match (bound.key_alone(), jkt) {
+        (Some(own), Some(shown)) if own == shown || is_theirs => Ok(()),
+        (Some(_), None) => Err(OAuthError::request(
+            "subject_token is bound to a key: send a DPoP proof, whose key the new token has",
+        )),
+        (Some(_), Some(_)) => Err(OAuthError::request(
+            "subject_token is bound to another key than that of the DPoP proof, and not for this \
+             client alone",
+        )),
+        (None, _) => {
+            Err(OAuthError::request("subject_token is bound to what exchange cannot check"))
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use tegata_token::{
 
 use crate::{
     client::Client,
+    dpop,
     error::{Code, OAuthError, Refused},
     grant::narrowing,
     issue::{ForIdToken, TokenAnswer},
@@ -137,7 +138,7 @@ impl Provider {
         let refreshes = client.may_use(crate::client::GrantType::RefreshToken);
         Ok(TokenAnswer {
             access_token,
-            token_type: "Bearer",
+            token_type: dpop::token_type(family.binding.key().is_some()),
             expires_in: family.access.exp.saturating_sub(self.node().now().secs()),
             refresh_token: refreshes.then(|| issue.refresh_token.expose().clone()),
             id_token,

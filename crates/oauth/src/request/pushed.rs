@@ -13,6 +13,7 @@ use tegata_core::{
 use super::AuthorizationRequest;
 use crate::{
     client::Client,
+    dpop::ProvenKey,
     error::{OAuthError, Refused},
     params::Params,
     provider::Provider,
@@ -48,6 +49,19 @@ impl Provider {
     /// # Errors
     /// [`Refused`], as RFC 9126 §2.3 has it: with the codes of the authorization endpoint.
     pub async fn push(&self, client: &Client, params: &Params) -> Result<Pushed, Refused> {
+        self.push_bound(client, params, None).await
+    }
+
+    /// The same of a client that proves a key, which the code is bound to then (RFC 9449 §10.1).
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub async fn push_bound(
+        &self,
+        client: &Client,
+        params: &Params,
+        key: Option<&ProvenKey>,
+    ) -> Result<Pushed, Refused> {
         // RFC 9126 §2.1, item 2.
         if params.get("request_uri").is_some() {
             return Err(OAuthError::request("request_uri must not be pushed").into());
@@ -56,7 +70,10 @@ impl Provider {
             return Err(OAuthError::request("client_id is another client's").into());
         }
         let unpacked = self.unpacked(params, client).await?;
-        let request = self.read(&unpacked, client).await?;
+        let mut request = self.read(&unpacked, client).await?;
+        if let Some(key) = key {
+            request.bind_to(key)?;
+        }
         let mut bytes = [0_u8; 32];
         self.node().entropy().fill(&mut bytes);
         let request_uri = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));

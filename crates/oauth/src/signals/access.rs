@@ -2,7 +2,11 @@
 
 use tegata_core::{ClientId, StoreError};
 
-use crate::{client::Client, provider::Provider};
+use crate::{
+    client::Client,
+    dpop::{Credential, NotHolder},
+    provider::Provider,
+};
 
 /// The scope that reads streams and polls.
 pub const READ: &str = "ssf.read";
@@ -26,6 +30,9 @@ pub enum NoAccess {
         "the access token is not valid, has expired, has been revoked, or is for another place"
     )]
     InvalidToken,
+    /// Whoever shows it is not its holder.
+    #[error(transparent)]
+    NotHolder(#[from] NotHolder),
     /// `insufficient_scope` (RFC 6750 §3.1).
     #[error("the access token, or the registration of its client, has not the scope for this")]
     InsufficientScope(Need),
@@ -65,8 +72,12 @@ impl Provider {
     ///
     /// # Errors
     /// [`NoAccess`].
-    pub async fn signals_client(&self, token: &str, need: Need) -> Result<Client, NoAccess> {
-        let client = self.acting_client(token, need.enough()).await?;
+    pub async fn signals_client(
+        &self,
+        credential: &Credential<'_>,
+        need: Need,
+    ) -> Result<Client, NoAccess> {
+        let client = self.acting_client(credential, need.enough()).await?;
         client.ok_or(NoAccess::InsufficientScope(need))
     }
 
@@ -74,15 +85,17 @@ impl Provider {
     /// these scopes. `None`: it has none of them.
     pub(crate) async fn acting_client(
         &self,
-        token: &str,
+        credential: &Credential<'_>,
         enough: &[&str],
     ) -> Result<Option<Client>, NoAccess> {
-        let verified = self.verifier().verify(token).map_err(|_| NoAccess::InvalidToken)?;
+        let verified = self.verifier().verify(credential.token());
+        let verified = verified.map_err(|_| NoAccess::InvalidToken)?;
         self.revoker().know_enough().await?;
         if self.revoker().view().realm(self.realm()).check(&verified).is_some() {
             return Err(NoAccess::InvalidToken);
         }
         let claims = verified.claims();
+        self.holder(claims, credential).await?;
         let is_for_us = [self.issuer(), &self.config().audience]
             .into_iter()
             .any(|name| claims.aud.contains(name));

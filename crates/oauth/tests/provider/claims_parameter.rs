@@ -1,7 +1,9 @@
 //! The parameter `claims`: given where it was asked for and agreed to, and nowhere else.
 
 use serde_json::json;
-use tegata_oauth::{AuthorizationRequest, Client, GrantType, Next, NotAuthorized, Said};
+use tegata_oauth::{
+    AuthorizationRequest, Client, Credential, GrantType, Next, NotAuthorized, Said,
+};
 
 use super::world::{World, asked, claims};
 
@@ -26,16 +28,19 @@ async fn single_claims_are_given_where_they_were_asked_for() {
     let id = claims(answer.id_token.as_ref().unwrap());
     assert_eq!(id["roles"], json!(["customer"]));
     assert!(id.get("preferred_username").is_none() && id.get("picture").is_none());
-    let info = world.provider.userinfo(&answer.access_token).await.unwrap();
+    let shown = Credential::Bearer(&answer.access_token);
+    let (info, _) = world.provider.userinfo(&shown).await.unwrap();
     assert_eq!(info["preferred_username"], "alice");
     assert!(info.get("roles").is_none());
     // The grant keeps them, through a refresh.
     let refreshed = world.refresh(&web, &answer.refresh_token.unwrap()).await.unwrap();
-    let info = world.provider.userinfo(&refreshed.access_token).await.unwrap();
+    let shown = Credential::Bearer(&refreshed.access_token);
+    let (info, _) = world.provider.userinfo(&shown).await.unwrap();
     assert_eq!(info["preferred_username"], "alice");
     // Without them there is none.
     let answer = world.redeem(&web, &world.code(&[]).await, &[]).await.unwrap();
-    let info = world.provider.userinfo(&answer.access_token).await.unwrap();
+    let shown = Credential::Bearer(&answer.access_token);
+    let (info, _) = world.provider.userinfo(&shown).await.unwrap();
     assert_eq!(info.keys().collect::<Vec<_>>(), ["sub"]);
 }
 
@@ -61,7 +66,8 @@ async fn a_claim_beyond_the_clients_scope_is_not_given() {
     let web = world.client("web", &grants, |it| it.scope = "openid orders.read".into()).await;
     let answer = world.redeem(&web, &world.code(&[("claims", EMAIL)]).await, &[]).await.unwrap();
     assert!(claims(answer.id_token.as_ref().unwrap()).get("roles").is_none());
-    let info = world.provider.userinfo(&answer.access_token).await.unwrap();
+    let shown = Credential::Bearer(&answer.access_token);
+    let (info, _) = world.provider.userinfo(&shown).await.unwrap();
     assert_eq!(info.keys().collect::<Vec<_>>(), ["sub"]);
 }
 

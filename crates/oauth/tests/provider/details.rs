@@ -39,7 +39,7 @@ async fn they_are_in_the_token_the_answer_and_introspection_and_refreshes_only_n
     let refresh = async |token: &str, details: Option<&str>| {
         let mut all = vec![("grant_type", "refresh_token"), ("refresh_token", token)];
         all.extend(details.map(|details| ("authorization_details", details)));
-        world.provider.token(&web, &params(&all), &place()).await
+        world.provider.token(&web, &params(&all), &place(), None).await
     };
     let token = answer.refresh_token.unwrap();
     for wider in [MORE, r#"[{"type":"payment"}]"#, r#"[{"type":"unknown"}]"#] {
@@ -104,6 +104,6 @@ async fn other_grants_do_not_take_them() {
     let world = World::new().await;
     let machine = world.client("machine", &[GrantType::ClientCredentials], |_| {}).await;
     let all = [("grant_type", "client_credentials"), ("authorization_details", READ)];
-    let refused = world.provider.token(&machine, &params(&all), &place()).await.unwrap_err();
+    let refused = world.provider.token(&machine, &params(&all), &place(), None).await.unwrap_err();
     assert_eq!(error(refused), "invalid_authorization_details");
 }

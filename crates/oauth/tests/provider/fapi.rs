@@ -1,16 +1,23 @@
 //! A client of the FAPI 2.0 Security Profile, from the request to the refresh.
 
 use serde_json::json;
-use tegata_oauth::{Client, GrantType, NotAuthorized, Refused, TokenAnswer};
-use tegata_token::{Algorithm, Binding, jws};
+use tegata_oauth::{Client, GrantType, NotAuthorized, ProvenKey, Refused, Showing, TokenAnswer};
+use tegata_token::{Algorithm, SigningKey, dpop, jws};
 
 use super::world::{
     CALLBACK, CHALLENGE, VERIFIER, World, after, asked, claims, client_key, error, params, place,
     query,
 };
 
-fn key() -> Binding {
-    Binding::Key("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".to_owned())
+/// A key that was just proven.
+async fn proven(world: &World) -> ProvenKey {
+    let key = SigningKey::generate(Algorithm::Es256).unwrap();
+    let place = "https://issuer.example/oauth2/token";
+    let iat = world.node.now().secs();
+    let claims = json!({"jti": "a", "htm": "POST", "htu": place, "iat": iat}).to_string();
+    let proof = dpop::make(&key, claims.as_bytes()).unwrap();
+    let showing = Showing { proof: &proof, method: "POST", path: "/oauth2/token" };
+    world.provider.dpop_proof(&showing, None, None).await.unwrap()
 }
 
 async fn bank(world: &World) -> Client {
@@ -38,7 +45,7 @@ async fn redeem(
     world: &World,
     bank: &Client,
     code: &str,
-    place: &Binding,
+    key: Option<&ProvenKey>,
 ) -> Result<TokenAnswer, Refused> {
     let all = [
         ("grant_type", "authorization_code"),
@@ -46,7 +53,7 @@ async fn redeem(
         ("redirect_uri", CALLBACK),
         ("code_verifier", VERIFIER),
     ];
-    world.provider.token(bank, &params(&all), place).await
+    world.provider.token(bank, &params(&all), &place(), key).await
 }
 
 #[tokio::test]
@@ -98,29 +105,31 @@ async fn its_request_objects_say_from_when_and_until_when_they_count() {
 async fn its_tokens_are_bound_to_a_key_or_not_given() {
     let world = World::new().await;
     let bank = bank(&world).await;
+    let key = proven(&world).await;
     let code = code(&world, &bank).await;
-    let refused = redeem(&world, &bank, &code, &place()).await.unwrap_err();
-    assert_eq!(error(refused), "invalid_request");
+    let refused = redeem(&world, &bank, &code, None).await.unwrap_err();
+    assert_eq!(error(refused), "invalid_dpop_proof");
     // The code was not used up for it.
-    let answer = redeem(&world, &bank, &code, &key()).await.unwrap();
+    let answer = redeem(&world, &bank, &code, Some(&key)).await.unwrap();
     let all = [
         ("grant_type", "refresh_token"),
         ("refresh_token", answer.refresh_token.as_ref().unwrap()),
     ];
-    let refused = world.provider.token(&bank, &params(&all), &place()).await.unwrap_err();
-    assert_eq!(error(refused), "invalid_request");
+    let refused = world.provider.token(&bank, &params(&all), &place(), None).await.unwrap_err();
+    assert_eq!(error(refused), "invalid_dpop_proof");
 }
 
 #[tokio::test]
 async fn its_refresh_token_stays() {
     let world = World::new().await;
     let bank = bank(&world).await;
-    let first = redeem(&world, &bank, &code(&world, &bank).await, &key()).await.unwrap();
+    let key = proven(&world).await;
+    let first = redeem(&world, &bank, &code(&world, &bank).await, Some(&key)).await.unwrap();
     let token = first.refresh_token.clone().unwrap();
     for _ in 0..3 {
         after(&world.clock, 60);
         let all = [("grant_type", "refresh_token"), ("refresh_token", token.as_str())];
-        let next = world.provider.token(&bank, &params(&all), &key()).await.unwrap();
+        let next = world.provider.token(&bank, &params(&all), &place(), Some(&key)).await.unwrap();
         assert_eq!(next.refresh_token.as_ref(), Some(&token));
         assert_ne!(next.access_token, first.access_token);
     }
@@ -131,12 +140,13 @@ async fn its_refresh_token_stays() {
 async fn its_codes_live_a_minute_and_its_tokens_are_not_signed_with_rs256() {
     let world = World::new().await;
     let bank = bank(&world).await;
+    let key = proven(&world).await;
     assert_ne!(bank.access_token_alg, Algorithm::Rs256);
     let (fresh, old) = (code(&world, &bank).await, code(&world, &bank).await);
     after(&world.clock, 59);
-    let answer = redeem(&world, &bank, &fresh, &key()).await.unwrap();
+    let answer = redeem(&world, &bank, &fresh, Some(&key)).await.unwrap();
     assert_eq!(claims(&answer.access_token)["client_id"], "bank");
     after(&world.clock, 1);
-    let late = redeem(&world, &bank, &old, &key()).await.unwrap_err();
+    let late = redeem(&world, &bank, &old, Some(&key)).await.unwrap_err();
     assert_eq!(error(late), "invalid_grant");
 }

@@ -12,7 +12,7 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 async fn ask(world: &World, client: &str, pairs: &[(&str, &str)]) -> Result<TokenAnswer, Refused> {
     let realm = world.provider.realm();
     let found = world.provider.clients().load(realm, &client.parse().unwrap()).await.unwrap();
-    world.provider.token(&found.unwrap().value, &params(pairs), &place()).await
+    world.provider.token(&found.unwrap().value, &params(pairs), &place(), None).await
 }
 
 async fn machine(world: &World) {
@@ -200,7 +200,7 @@ async fn a_client_that_was_removed_while_it_asked_gets_nothing() {
     let loaded = loaded.unwrap().value;
     world.provider.clients().remove(realm, &loaded.id).await.unwrap();
     let pairs = [("grant_type", "client_credentials")];
-    let refused = world.provider.token(&loaded, &params(&pairs), &place()).await.unwrap_err();
+    let refused = world.provider.token(&loaded, &params(&pairs), &place(), None).await.unwrap_err();
     assert_eq!(error(refused), "invalid_client");
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tegata_core::{Batch, Event, EventType, Network, Outward, Realm};
 use tegata_identity::{EmailAddress, NewUser, Username};
 use tegata_oauth::{
-    Client, GrantType,
+    Client, Credential, GrantType,
     signals::{
         Exchanged, Handled, RefusedSet, SignalKind, Status, Stream, StreamRefused, StreamRules,
         Streams,
@@ -392,24 +392,27 @@ async fn only_a_token_of_the_client_itself_with_the_scope_opens_streams() {
     let provider = &bed.world.provider;
     let token = async |client: &Client, more: &[(&str, &str)]| {
         let all = [&[("grant_type", "client_credentials")][..], more].concat();
-        provider.token(client, &params(&all), &place()).await.unwrap().access_token
+        provider.token(client, &params(&all), &place(), None).await.unwrap().access_token
     };
     let manage = token(&bed.client, &[]).await;
     for need in [Need::Read, Need::Manage] {
-        assert_eq!(provider.signals_client(&manage, need).await.unwrap().id, bed.client.id);
+        assert_eq!(
+            provider.signals_client(&Credential::Bearer(&manage), need).await.unwrap().id,
+            bed.client.id
+        );
     }
     let reader = receiver(&bed.world, "reader", "ssf.read").await;
     let read = token(&reader, &[]).await;
-    assert!(provider.signals_client(&read, Need::Read).await.is_ok());
-    let refused = provider.signals_client(&read, Need::Manage).await;
+    assert!(provider.signals_client(&Credential::Bearer(&read), Need::Read).await.is_ok());
+    let refused = provider.signals_client(&Credential::Bearer(&read), Need::Manage).await;
     assert_eq!(refused.map(|_| ()), Err(NoAccess::InsufficientScope(Need::Manage)));
     let narrow = token(&bed.client, &[("scope", "roles")]).await;
-    let refused = provider.signals_client(&narrow, Need::Read).await;
+    let refused = provider.signals_client(&Credential::Bearer(&narrow), Need::Read).await;
     assert_eq!(refused.map(|_| ()), Err(NoAccess::InsufficientScope(Need::Read)));
     // A service that was shown a token of `machine` cannot order signals with it.
     let machine = receiver(&bed.world, "machine", "ssf.manage").await;
     let of_service = token(&machine, &[("audience", "orders")]).await;
-    let refused = provider.signals_client(&of_service, Need::Manage).await;
+    let refused = provider.signals_client(&Credential::Bearer(&of_service), Need::Manage).await;
     assert_eq!(refused.map(|_| ()), Err(NoAccess::InvalidToken));
     // Nor can a person's token, whatever its scope.
     let grants = [GrantType::AuthorizationCode];
@@ -418,17 +421,18 @@ async fn only_a_token_of_the_client_itself_with_the_scope_opens_streams() {
     let web = web.await;
     let code = bed.world.code(&[("scope", "openid ssf.manage")]).await;
     let answer = bed.world.redeem(&web, &code, &[]).await.unwrap();
-    let refused = provider.signals_client(&answer.access_token, Need::Manage).await;
+    let refused =
+        provider.signals_client(&Credential::Bearer(&answer.access_token), Need::Manage).await;
     assert_eq!(refused.map(|_| ()), Err(NoAccess::InvalidToken));
     // Nor one whose client has lost the scope since.
     receiver(&bed.world, "reader", "").await;
-    let refused = provider.signals_client(&read, Need::Read).await;
+    let refused = provider.signals_client(&Credential::Bearer(&read), Need::Read).await;
     assert_eq!(refused.map(|_| ()), Err(NoAccess::InsufficientScope(Need::Read)));
     // Nor a signal.
     let stream = bed.polled().await;
     bed.ends("usr_1", "1.2.s").await;
     let set = bed.exchange(&stream, &Handled::default(), 1).await.due.remove(0).set;
-    let refused = provider.signals_client(&set, Need::Read).await;
+    let refused = provider.signals_client(&Credential::Bearer(&set), Need::Read).await;
     assert_eq!(refused.map(|_| ()), Err(NoAccess::InvalidToken));
 }
 

@@ -20,8 +20,8 @@ use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
 };
 use tegata_token::{
-    Algorithm, Binding, Families, Indexes, Keys, Lifetimes, Revoker, Roots, RotationRules,
-    SigningKey, View,
+    Algorithm, Binding, DpopNonces, Families, Indexes, Keys, Lifetimes, Revoker, Roots,
+    RotationRules, SigningKey, View,
 };
 
 pub(crate) const SECRET: &str = "a client secret of the tests";
@@ -36,7 +36,7 @@ pub(crate) struct World {
     pub(crate) records: Arc<dyn Records>,
     pub(crate) users: Users,
     pub(crate) provider: Provider,
-    parts: Parts,
+    pub(crate) parts: Parts,
     pub(crate) user: User,
     pub(crate) sessions: Arc<Living>,
 }
@@ -142,6 +142,7 @@ impl World {
             ..Config::default()
         };
         let sessions = Arc::new(Living::default());
+        let dpop_nonces = DpopNonces::new(&roots("dpop-nonce").await, &realm).unwrap();
         let parts = Parts {
             node: node.clone(),
             realm,
@@ -156,6 +157,7 @@ impl World {
             revoker,
             published: Arc::new(tegata_oauth::remote::NothingPublished),
             targets: Arc::new(Services),
+            dpop_nonces,
         };
         let provider = Provider::new(config, parts.clone());
         Self { clock, node, records, users, provider, parts, user, sessions }
@@ -237,7 +239,7 @@ impl World {
         ];
         all.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
         all.extend(changes);
-        self.provider.token(client, &params(&all), &place()).await
+        self.provider.token(client, &params(&all), &place(), None).await
     }
 
     pub(crate) async fn refresh(
@@ -246,7 +248,7 @@ impl World {
         token: &str,
     ) -> Result<TokenAnswer, Refused> {
         let all = [("grant_type", "refresh_token"), ("refresh_token", token)];
-        self.provider.token(client, &params(&all), &place()).await
+        self.provider.token(client, &params(&all), &place(), None).await
     }
 
     pub(crate) async fn is_active(&self, token: &str) -> bool {

@@ -48,7 +48,7 @@ impl Caller {
         };
         let (token, internal) = match presented {
             Presented::Internal(token) => (token, true),
-            Presented::Bearer(token) => (token, false),
+            Presented::Bearer(token) | Presented::Dpop(token) => (token, false),
         };
         let token = Secret::new(token.to_owned());
         Self(Arc::new(Inner { service, subject, claims, token, internal, trace }))

@@ -73,7 +73,9 @@ where
         let spare = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, spare);
         Box::pin(async move {
-            match layer.authenticator.authenticate(request.headers()).await {
+            let (headers, method) = (request.headers(), request.method().as_str());
+            let path = request.uri().path();
+            match layer.authenticator.authenticate_path(headers, method, path).await {
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
                 }

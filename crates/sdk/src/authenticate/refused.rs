@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
-use tegata_token::{Refusal, Scope};
+use tegata_token::{Algorithm, ProofRefused, Refusal, Scope};
 
 use super::keys::KeysUnavailable;
 use crate::problem::Problem;
@@ -38,6 +38,12 @@ pub enum Reason {
     /// Its token is of use only to who holds a key, and the key was not shown.
     #[error("the token is bound to a key that the request does not show")]
     Bound,
+    /// Its DPoP proof does not count.
+    #[error(transparent)]
+    Proof(#[from] ProofRefused),
+    /// Its DPoP proof was used before, or there is no room to remember it.
+    #[error("the DPoP proof was used before")]
+    Replayed,
     /// Its token is not for this use.
     #[error("the token lacks the scope `{0}`")]
     Scope(Scope),
@@ -62,9 +68,12 @@ impl Refused {
     pub const fn status(&self) -> StatusCode {
         match self.reason {
             Reason::Malformed(_) => StatusCode::BAD_REQUEST,
-            Reason::Missing | Reason::Token(_) | Reason::Revoked | Reason::Bound => {
-                StatusCode::UNAUTHORIZED
-            }
+            Reason::Missing
+            | Reason::Token(_)
+            | Reason::Revoked
+            | Reason::Bound
+            | Reason::Proof(_)
+            | Reason::Replayed => StatusCode::UNAUTHORIZED,
             Reason::Scope(_) | Reason::Role(_) | Reason::Forbidden(_) => StatusCode::FORBIDDEN,
             Reason::Keys(_) | Reason::Stale => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -78,6 +87,7 @@ impl Refused {
             Reason::Missing => String::new(),
             Reason::Malformed(_) => self.error("invalid_request"),
             Reason::Token(_) | Reason::Revoked | Reason::Bound => self.error("invalid_token"),
+            Reason::Proof(_) | Reason::Replayed => self.error("invalid_dpop_proof"),
             Reason::Scope(scope) => {
                 format!(r#"{}, scope="{scope}""#, self.error("insufficient_scope"))
             }
@@ -87,7 +97,15 @@ impl Refused {
         };
         let realm: String =
             self.realm.chars().filter(|c| c.is_ascii_graphic() && !"\"\\".contains(*c)).collect();
-        HeaderValue::try_from(format!(r#"Bearer realm="{realm}"{error}"#)).ok()
+        // RFC 9449 §7.1: what is wrong with a proof, or lacks one, is said of its own scheme.
+        let challenge = match self.reason {
+            Reason::Bound | Reason::Proof(_) | Reason::Replayed => {
+                let algorithms = Algorithm::ALL.map(Algorithm::name).join(" ");
+                format!(r#"DPoP realm="{realm}"{error}, algs="{algorithms}""#)
+            }
+            _ => format!(r#"Bearer realm="{realm}"{error}"#),
+        };
+        HeaderValue::try_from(challenge).ok()
     }
 
     fn error(&self, code: &str) -> String {
@@ -115,6 +133,8 @@ impl Refused {
             Reason::Token(Refusal::Expired) => "the token has expired",
             Reason::Token(_) | Reason::Revoked => "the token is not valid here",
             Reason::Bound => "the token is bound to a key that the request does not show",
+            Reason::Proof(_) => "the DPoP proof is not valid for this request",
+            Reason::Replayed => "the DPoP proof was used before; make one for each request",
             Reason::Scope(_) => "the token is not for this use",
             Reason::Role(_) | Reason::Forbidden(_) => "this caller may not do this",
             Reason::Keys(_) | Reason::Stale => "tokens cannot be checked at the moment",

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use tegata_core::{ManualClock, SeededEntropy};
-use tegata_token::{Algorithm, Scope, SigningKey, claims::Confirmation, jws};
+use tegata_token::{Algorithm, ProofRefused, Scope, SigningKey, claims::Confirmation, dpop, jws};
 
 use super::*;
 use crate::testing::{TestAuthority, TestToken};
@@ -159,7 +159,7 @@ async fn refuses_two_tokens_in_one_header_and_shapes_that_are_none() {
     assert!(matches!(reason(&orders, &twice).await, Reason::Malformed(_)));
     let empty = headers(&[("authorization", "Bearer ")]);
     assert!(matches!(reason(&orders, &empty).await, Reason::Malformed(_)));
-    for other in ["Basic YTpi", "DPoP x.y.z", "", "Bearerx"] {
+    for other in ["Basic YTpi", "DPoPx", "", "Bearerx"] {
         let other = headers(&[("authorization", other)]);
         assert_eq!(reason(&orders, &other).await, Reason::Missing);
     }
@@ -188,6 +188,84 @@ async fn a_token_that_is_bound_to_a_key_is_no_bearer_token() {
         let refused = orders.authenticate_on(&headers, Some(certificate)).await.unwrap_err();
         assert_eq!(refused.reason, Reason::Bound);
     }
+}
+
+const PLACE: &str = "https://orders.example/orders";
+
+/// A token that is bound to a key, and a proof of it under this name.
+fn proven(authority: &TestAuthority, key: &SigningKey, jti: &str) -> HeaderMap {
+    let cnf = Some(Confirmation::of_key(&key.jwk().thumbprint()));
+    let token = alice(authority).with(|claims| claims.cnf = cnf).access();
+    let proof = proof_of(authority, key, &token, jti);
+    headers(&[("authorization", &format!("DPoP {token}")), ("dpop", &proof)])
+}
+
+fn proof_of(authority: &TestAuthority, key: &SigningKey, token: &str, jti: &str) -> String {
+    let iat = authority.authenticator("orders").node().now().secs();
+    let ath = dpop::hash_of(token);
+    let claims = serde_json::json!({
+        "jti": jti, "htm": "GET", "htu": PLACE, "iat": iat, "ath": ath,
+    });
+    dpop::make(key, claims.to_string().as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn believes_the_holder_of_a_bound_token_once_for_each_proof() {
+    let (_, authority) = bench();
+    let orders = authority.authenticator("orders");
+    let key = SigningKey::generate(Algorithm::Es256).unwrap();
+    let good = proven(&authority, &key, "a");
+    // Without knowing where the request was sent, no proof can be checked.
+    assert_eq!(reason(&orders, &good).await, Reason::Bound);
+    let caller = orders.authenticate_at(&good, "GET", &format!("{PLACE}?a=b")).await.unwrap();
+    assert_eq!(caller.user().unwrap().as_str(), "usr_alice");
+    let again = orders.authenticate_at(&good, "GET", PLACE).await.unwrap_err();
+    assert_eq!(again.reason, Reason::Replayed);
+    let challenge = again.challenge().unwrap();
+    assert!(challenge.to_str().unwrap().starts_with("DPoP realm=\"orders\", error="));
+}
+
+#[tokio::test]
+async fn refuses_proofs_that_are_for_something_else() {
+    let (_, authority) = bench();
+    let orders = authority.authenticator("orders");
+    let (key, thief) = (
+        SigningKey::generate(Algorithm::Es256).unwrap(),
+        SigningKey::generate(Algorithm::Es256).unwrap(),
+    );
+    let good = proven(&authority, &key, "a");
+    for (method, url, expected) in [
+        ("POST", PLACE, Reason::Proof(ProofRefused::Method)),
+        ("GET", "https://orders.example/others", Reason::Proof(ProofRefused::Target)),
+        ("GET", "http://orders.example/orders", Reason::Proof(ProofRefused::Target)),
+        ("GET", "/orders", Reason::Bound),
+    ] {
+        let refused = orders.authenticate_at(&good, method, url).await.unwrap_err();
+        assert_eq!(refused.reason, expected, "{method} {url}");
+    }
+    let credential = good["authorization"].to_str().unwrap();
+    let token = credential.trim_start_matches("DPoP ");
+    let stolen = proof_of(&authority, &thief, token, "b");
+    let (one, bearer) = (good["dpop"].to_str().unwrap(), format!("Bearer {token}"));
+    for (shown, expected) in [
+        (headers(&[("authorization", credential)]), Reason::Bound),
+        (headers(&[("authorization", credential), ("dpop", &stolen)]), Reason::Bound),
+        (headers(&[("authorization", &bearer), ("dpop", one)]), Reason::Bound),
+    ] {
+        let refused = orders.authenticate_at(&shown, "GET", PLACE).await.unwrap_err();
+        assert_eq!(refused.reason, expected);
+    }
+    let twice = headers(&[("authorization", credential), ("dpop", one), ("dpop", one)]);
+    let refused = orders.authenticate_at(&twice, "GET", PLACE).await.unwrap_err();
+    assert!(matches!(refused.reason, Reason::Malformed(_)));
+    // A token that is bound to nothing is no better for a proof.
+    let unbound = alice(&authority).access();
+    let proof = proof_of(&authority, &key, &unbound, "c");
+    let shown = headers(&[("authorization", &format!("DPoP {unbound}")), ("dpop", &proof)]);
+    let refused = orders.authenticate_at(&shown, "GET", PLACE).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::Bound);
+    // None of this has used the proof up.
+    assert!(orders.authenticate_at(&good, "GET", PLACE).await.is_ok());
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ pub(crate) async fn refresh(State(app): State<App>, caller: Caller) -> Result<Re
             let refusal = Refusal::from(problem.named("invalid_grant"));
             // Somebody else's use of the token a moment ago is no reason to take this one's away.
             let cookies = match verdict {
-                Verdict::Stale => cookies,
+                Verdict::Stale | Verdict::Unproven => cookies,
                 Verdict::Reused => Cookies::signed_out(&app),
                 Verdict::Orphan | Verdict::Expired | Verdict::Revoked => {
                     cookies.without(&app, CookieName::Refresh)

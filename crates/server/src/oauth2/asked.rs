@@ -6,13 +6,14 @@ use axum::{
     extract::{FromRequest, Request},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
-use tegata_oauth::{Basic, Client, Code, OAuthError, Params, Refused};
+use tegata_oauth::{Basic, Client, Code, OAuthError, Params, ProvenKey, Refused, Showing};
 
 use crate::{
     app::App,
     body::{self, Unreadable},
+    dpop,
     headers::NoStore,
     problem::whole_secs,
 };
@@ -22,6 +23,8 @@ use crate::{
 pub(crate) struct Asked {
     pub(crate) params: Params,
     basic: Option<Basic>,
+    method: Method,
+    proof: Result<Option<String>, OAuthError>,
 }
 
 /// Why a client was refused.
@@ -30,6 +33,8 @@ pub(crate) struct Rejected {
     why: Why,
     /// Whether it tried to prove itself in the header, and is asked to do so again.
     challenge: bool,
+    /// The nonce to make another proof with.
+    nonce: Option<[(HeaderName, HeaderValue); 1]>,
 }
 
 #[derive(Debug)]
@@ -48,9 +53,31 @@ impl Asked {
         client.map_err(|refused| self.reject(refused))
     }
 
+    /// The key that the client proves to hold, at the endpoint with this path. `None`: it proves none.
+    ///
+    /// # Errors
+    /// `invalid_dpop_proof`, `use_dpop_nonce`; what the store says.
+    pub(crate) async fn key(
+        &self,
+        app: &App,
+        client: &Client,
+        path: &str,
+    ) -> Result<Option<ProvenKey>, Rejected> {
+        let shown = self.proof.clone().map_err(|error| self.reject(error.into()))?;
+        let Some(proof) = &shown else { return Ok(None) };
+        let showing = Showing { proof, method: self.method.as_str(), path };
+        match app.provider().dpop_proof(&showing, Some(client), None).await {
+            Ok(key) => Ok(Some(key)),
+            Err(refused) => {
+                let nonce = dpop::asked_for(app, &refused);
+                Err(Rejected { nonce, ..self.reject(refused) })
+            }
+        }
+    }
+
     /// A refusal of what is asked.
     pub(crate) fn reject(&self, refused: Refused) -> Rejected {
-        Rejected { why: Why::Refused(refused), challenge: self.basic.is_some() }
+        Rejected { why: Why::Refused(refused), challenge: self.basic.is_some(), nonce: None }
     }
 }
 
@@ -59,12 +86,14 @@ impl FromRequest<App> for Asked {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Rejected> {
         let challenge = request.headers().contains_key(header::AUTHORIZATION);
-        let refused = |error: OAuthError| Rejected { why: Why::Refused(error.into()), challenge };
+        let rejected = |why, challenge| Rejected { why, challenge, nonce: None };
+        let refused = |error: OAuthError| rejected(Why::Refused(error.into()), challenge);
+        let (method, proof) = (request.method().clone(), dpop::shown(request.headers()));
         let basic = basic(request.headers()).map_err(refused)?;
         let fields = body::fields(app, request).await;
-        let fields = fields.map_err(|why| Rejected { why: Why::Body(why), challenge: false })?;
+        let fields = fields.map_err(|why| rejected(Why::Body(why), false))?;
         let params = Params::new(fields.into_pairs()).map_err(refused)?;
-        Ok(Self { params, basic })
+        Ok(Self { params, basic, method, proof })
     }
 }
 
@@ -118,7 +147,9 @@ impl Rejected {
                 | Code::InteractionRequired
                 | Code::UnmetAuthenticationRequirements
                 | Code::InvalidRequestObject
-                | Code::RequestUriNotSupported => StatusCode::BAD_REQUEST,
+                | Code::RequestUriNotSupported
+                | Code::InvalidDpopProof
+                | Code::UseDpopNonce => StatusCode::BAD_REQUEST,
             },
             Why::Refused(Refused::Store(error)) => match error.retry_after() {
                 Some(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -145,6 +176,7 @@ impl IntoResponse for Rejected {
         let body = json!({"error": self.code(), "error_description": self.description()});
         let mut response = NoStore((status, Json(body))).into_response();
         let headers = response.headers_mut();
+        headers.extend(self.nonce.clone().into_iter().flatten());
         if let Why::Refused(Refused::Store(error)) = &self.why
             && let Some(wait) = error.retry_after()
         {

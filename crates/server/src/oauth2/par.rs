@@ -15,7 +15,7 @@ use super::{
     asked::{Asked, Rejected},
     authorize::too_many,
 };
-use crate::{app::App, caller::Caller, headers::NoStore, problem::whole_secs};
+use crate::{app::App, caller::Caller, dpop, headers::NoStore, problem::whole_secs};
 
 pub(crate) async fn par(
     State(app): State<App>,
@@ -27,11 +27,13 @@ pub(crate) async fn par(
     if let Some(wait) = client.is_public().then(|| too_many(&app, &caller)).flatten() {
         return Ok(NoStore(later(wait)));
     }
-    let pushed = app.provider().push(&client, &asked.params).await;
+    let key = asked.key(&app, &client, "/oauth2/par").await?;
+    let pushed = app.provider().push_bound(&client, &asked.params, key.as_ref()).await;
     let pushed = pushed.map_err(|refused| asked.reject(refused))?;
     let answer =
         json!({"request_uri": pushed.request_uri, "expires_in": pushed.expires_in.as_secs()});
-    Ok(NoStore((StatusCode::CREATED, Json(answer)).into_response()))
+    let nonce = dpop::renewed(&app, key.as_ref());
+    Ok(NoStore((StatusCode::CREATED, nonce, Json(answer)).into_response()))
 }
 
 /// RFC 9126 §2.3.

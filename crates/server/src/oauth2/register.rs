@@ -12,7 +12,7 @@ use tegata_oauth::{register::RegisterRefused, signals::StreamRefused};
 use super::authorize::too_many;
 use crate::{
     app::App,
-    bearer,
+    bearer::{self, Presented},
     body::{self, Unreadable},
     caller::Caller,
     headers::NoStore,
@@ -43,9 +43,11 @@ pub(crate) async fn register(
     if let Some(wait) = too_many(&app, &caller) {
         return Err(Rejected::TooMany(wait));
     }
-    let token = bearer::token(request.headers()).map_err(|_| Rejected::Malformed)?;
+    let shown = Presented::of(&request).map_err(|_| Rejected::Malformed)?;
+    let credential = shown.as_ref().map(Presented::credential).transpose();
+    let credential = credential.map_err(|_| Rejected::Refused(RegisterRefused::Token))?;
     let said = said(&app, request).await?;
-    let registered = app.provider().register(&said, token.as_deref()).await?;
+    let registered = app.provider().register(&said, credential.as_ref()).await?;
     Ok(NoStore((StatusCode::CREATED, Json(registered))).into_response())
 }
 

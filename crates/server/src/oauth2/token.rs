@@ -1,22 +1,26 @@
 //! `POST /oauth2/token` (RFC 6749 §3.2).
 
-use axum::{Json, extract::State};
-use tegata_oauth::{GrantType, TokenAnswer};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use tegata_oauth::{GrantType, ProvenKey, TokenAnswer};
 
 use super::asked::{Asked, Rejected};
-use crate::{app::App, caller::Caller, headers::NoStore, metrics::Method};
+use crate::{app::App, caller::Caller, dpop, headers::NoStore, metrics::Method};
 
 pub(crate) async fn token(
     State(app): State<App>,
     caller: Caller,
     asked: Asked,
-) -> Result<NoStore<Json<TokenAnswer>>, Rejected> {
+) -> Result<NoStore<Response>, Rejected> {
     let (method, started) =
         (Method::of_grant(asked.params.get("grant_type")), app.node().since_boot());
     let answer = answer(&app, &caller, &asked).await;
     let outcome = answer.as_ref().map(|_| ()).map_err(Rejected::code);
     app.metrics().proved(method, app.node().elapsed(started), outcome);
-    let answer = answer?;
+    let (answer, key) = answer?;
     // An exchange for several services makes a token for each.
     for _ in 0..answer.tokens.as_ref().map_or(1, serde_json::Map::len) {
         app.metrics().issued_access(app.node().since_boot(), answer.expires_in);
@@ -27,17 +31,23 @@ pub(crate) async fn token(
     if answer.id_token.is_some() {
         app.metrics().issued("id");
     }
-    Ok(NoStore(Json(answer)))
+    Ok(NoStore((dpop::renewed(&app, key.as_ref()), Json(answer)).into_response()))
 }
 
-async fn answer(app: &App, caller: &Caller, asked: &Asked) -> Result<TokenAnswer, Rejected> {
+async fn answer(
+    app: &App,
+    caller: &Caller,
+    asked: &Asked,
+) -> Result<(TokenAnswer, Option<ProvenKey>), Rejected> {
     let client = asked.client(app).await?;
-    let answer = app.provider().token(&client, &asked.params, &caller.place()).await;
+    let key = asked.key(app, &client, "/oauth2/token").await?;
+    let place = caller.place();
+    let answer = app.provider().token(&client, &asked.params, &place, key.as_ref()).await;
     let answer = answer.map_err(|refused| asked.reject(refused));
     if asked.params.get("grant_type") == Some(GrantType::TokenExchange.name()) {
         let targets = asked.params.all("audience").chain(asked.params.all("resource"));
         let outcome = answer.as_ref().map(|_| ()).map_err(Rejected::code);
         app.metrics().exchanged(client.id.as_str(), targets, outcome);
     }
-    answer
+    Ok((answer?, key))
 }

@@ -1,16 +1,22 @@
-//! `GET` and `POST /oauth2/userinfo` (OpenID Connect Core §5.3, RFC 6750).
+//! `GET` and `POST /oauth2/userinfo` (OpenID Connect Core §5.3, RFC 6750, RFC 9449 §7).
 
 use axum::{
     Json,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, Method, StatusCode, header};
-use serde_json::{Map, Value, json};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use serde_json::json;
 use tegata_core::StoreError;
-use tegata_oauth::userinfo::NoUserinfo;
+use tegata_oauth::{NotHolder, OAuthError, Refused, userinfo::NoUserinfo};
 
-use crate::{app::App, bearer, body, headers::NoStore, problem::Problem};
+use crate::{
+    app::App,
+    bearer::{Presented, Scheme},
+    body, dpop,
+    headers::NoStore,
+    problem::Problem,
+};
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -21,6 +27,8 @@ pub(crate) enum Rejected {
     InvalidRequest(&'static str),
     /// The token does not count.
     InvalidToken,
+    /// The token is another holder's, or its proof does not count.
+    NotHolder(&'static str, &'static str, Option<[(HeaderName, HeaderValue); 1]>),
     /// The token is for something else.
     InsufficientScope,
     /// The store did not answer.
@@ -30,19 +38,25 @@ pub(crate) enum Rejected {
 pub(crate) async fn userinfo(
     State(app): State<App>,
     request: Request,
-) -> Result<NoStore<Json<Map<String, Value>>>, Rejected> {
-    let token = token(&app, request).await?;
-    let info = app.provider().userinfo(&token).await?;
-    Ok(NoStore(Json(info)))
+) -> Result<NoStore<Response>, Rejected> {
+    let shown = shown(&app, request).await?;
+    let credential = shown.credential().map_err(|error| Rejected::of_proof(&app, error))?;
+    match app.provider().userinfo(&credential).await {
+        Ok((info, key)) => {
+            Ok(NoStore((dpop::renewed(&app, key.as_ref()), Json(info)).into_response()))
+        }
+        Err(refused) => Err(Rejected::of(&app, refused)),
+    }
 }
 
 /// The access token: in the header, or in the form of a POST. What stands in the query is not
 /// looked at (OAuth 2.1 §5.1).
-async fn token(app: &App, request: Request) -> Result<String, Rejected> {
+async fn shown(app: &App, request: Request) -> Result<Presented, Rejected> {
     let malformed = Rejected::InvalidRequest("the Authorization header is malformed");
-    let header = bearer::token(request.headers()).map_err(|_| malformed)?;
+    let header = Presented::of(&request).map_err(|_| malformed)?;
     let has_form =
         request.method() == Method::POST && request.headers().contains_key(header::CONTENT_TYPE);
+    let elsewhere = Presented::with(&request, Scheme::Bearer, String::new());
     let field = if has_form {
         let fields = body::fields(app, request).await;
         let fields = fields.map_err(|why| Rejected::InvalidRequest(why.text()))?;
@@ -51,7 +65,8 @@ async fn token(app: &App, request: Request) -> Result<String, Rejected> {
         None
     };
     match (header, field) {
-        (Some(token), None) | (None, Some(token)) => Ok(token),
+        (Some(shown), None) => Ok(shown),
+        (None, Some(token)) => Ok(elsewhere.showing(token)),
         (None, None) => Err(Rejected::NoToken),
         (Some(_), Some(_)) => {
             Err(Rejected::InvalidRequest("the access token stands in more than one place"))
@@ -59,26 +74,45 @@ async fn token(app: &App, request: Request) -> Result<String, Rejected> {
     }
 }
 
-impl From<NoUserinfo> for Rejected {
-    fn from(error: NoUserinfo) -> Self {
-        match error {
+impl Rejected {
+    fn of(app: &App, refused: NoUserinfo) -> Self {
+        match refused {
             NoUserinfo::InvalidToken => Self::InvalidToken,
             NoUserinfo::InsufficientScope => Self::InsufficientScope,
-            NoUserinfo::Store(error) => Self::Store(error),
+            NoUserinfo::Store(error)
+            | NoUserinfo::NotHolder(NotHolder::Proof(Refused::Store(error))) => Self::Store(error),
+            NoUserinfo::NotHolder(NotHolder::Proof(Refused::OAuth(error))) => {
+                Self::of_proof(app, error)
+            }
+            NoUserinfo::NotHolder(why) => Self::NotHolder(INVALID_TOKEN, dpop::told(&why), None),
         }
     }
 }
 
+impl Rejected {
+    fn of_proof(app: &App, error: OAuthError) -> Self {
+        let (name, why) = (error.code.name(), error.description);
+        Self::NotHolder(name, why, dpop::asked_for(app, &error.into()))
+    }
+}
+
+const INVALID_TOKEN: &str = "invalid_token";
+
 impl IntoResponse for Rejected {
     fn into_response(self) -> Response {
+        let mut nonce = None;
         let (status, error, description) = match self {
             Self::NoToken => (StatusCode::UNAUTHORIZED, None, "there is no access token"),
             Self::InvalidRequest(why) => (StatusCode::BAD_REQUEST, Some("invalid_request"), why),
             Self::InvalidToken => (
                 StatusCode::UNAUTHORIZED,
-                Some("invalid_token"),
+                Some(INVALID_TOKEN),
                 "the access token is not valid, has expired or has been revoked",
             ),
+            Self::NotHolder(error, why, asked) => {
+                nonce = Some(asked);
+                (StatusCode::UNAUTHORIZED, Some(error), why)
+            }
             Self::InsufficientScope => (
                 StatusCode::FORBIDDEN,
                 Some("insufficient_scope"),
@@ -86,21 +120,27 @@ impl IntoResponse for Rejected {
             ),
             Self::Store(error) => return Problem::from(error).into_response(),
         };
-        let challenge = match error {
-            None => "Bearer realm=\"tegata\"".to_owned(),
+        let said = match error {
+            None => String::new(),
             Some("insufficient_scope") => format!(
-                "Bearer realm=\"tegata\", error=\"insufficient_scope\", \
-                 error_description=\"{description}\", scope=\"openid\""
+                ", error=\"insufficient_scope\", error_description=\"{description}\", \
+                 scope=\"openid\""
             ),
-            Some(error) => format!(
-                "Bearer realm=\"tegata\", error=\"{error}\", error_description=\"{description}\""
-            ),
+            Some(error) => format!(", error=\"{error}\", error_description=\"{description}\""),
         };
+        // Both ways are offered, and what was wrong is said of the one that was used.
+        let bound = nonce.is_some();
+        let (of_bearer, of_bound) = if bound { ("", said.as_str()) } else { (said.as_str(), "") };
+        let bearer = format!("Bearer realm=\"tegata\"{of_bearer}");
+        let dpop = format!("DPoP realm=\"tegata\", algs=\"{}\"{of_bound}", dpop::algorithms());
         let body =
-            json!({"error": error.unwrap_or("invalid_token"), "error_description": description});
-        let mut response = NoStore((status, Json(body))).into_response();
-        if let Ok(challenge) = HeaderValue::from_str(&challenge) {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            json!({"error": error.unwrap_or(INVALID_TOKEN), "error_description": description});
+        let mut response = NoStore((status, nonce.flatten(), Json(body))).into_response();
+        let challenges = if bound { [dpop, bearer] } else { [bearer, dpop] };
+        for challenge in challenges {
+            if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+                response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+            }
         }
         response
     }

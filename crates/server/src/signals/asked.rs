@@ -4,10 +4,10 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 use tegata_oauth::{
-    Client,
+    Client, NotHolder, OAuthError, Refused,
     signals::{
         StreamRefused,
         access::{Need, NoAccess},
@@ -16,9 +16,9 @@ use tegata_oauth::{
 
 use crate::{
     app::App,
-    bearer,
+    bearer::{Malformed, Presented},
     body::{self, Unreadable},
-    form,
+    dpop, form,
     problem::Problem,
 };
 
@@ -28,16 +28,26 @@ pub(crate) enum Rejected {
     Malformed,
     NoToken(Need),
     NoAccess(NoAccess),
+    /// The proof of the token's key does not count, for this reason and with this nonce to use.
+    Proof(OAuthError, Option<[(HeaderName, HeaderValue); 1]>),
     Body(Unreadable),
     Invalid(&'static str),
     Refused(StreamRefused),
 }
 
 /// The client that asks, if it may.
-pub(crate) async fn client(app: &App, headers: &HeaderMap, need: Need) -> Result<Client, Rejected> {
-    let token = bearer::token(headers).map_err(|_| Rejected::Malformed)?;
-    let token = token.ok_or(Rejected::NoToken(need))?;
-    app.provider().signals_client(&token, need).await.map_err(Rejected::NoAccess)
+pub(crate) async fn client(
+    app: &App,
+    shown: Result<Option<Presented>, Malformed>,
+    need: Need,
+) -> Result<Client, Rejected> {
+    let shown = shown.map_err(|_| Rejected::Malformed)?.ok_or(Rejected::NoToken(need))?;
+    let proof = |error: OAuthError| Rejected::proof(app, error);
+    let credential = shown.credential().map_err(proof)?;
+    app.provider().signals_client(&credential, need).await.map_err(|refused| match refused {
+        NoAccess::NotHolder(NotHolder::Proof(Refused::OAuth(error))) => proof(error),
+        refused => Rejected::NoAccess(refused),
+    })
 }
 
 /// The client that asks to change something, and what it says.
@@ -45,7 +55,7 @@ pub(crate) async fn change(
     app: &App,
     request: Request,
 ) -> Result<(Client, Map<String, Value>), Rejected> {
-    let client = client(app, request.headers(), Need::Manage).await?;
+    let client = client(app, Presented::of(&request), Need::Manage).await?;
     let said = body::json(app, request).await.map_err(Rejected::Body)?;
     Ok((client, said))
 }
@@ -76,6 +86,13 @@ pub(crate) fn stream_id(said: &Map<String, Value>) -> Result<&str, Rejected> {
     text(said, "stream_id", rule)?.ok_or(Rejected::Invalid(rule))
 }
 
+impl Rejected {
+    fn proof(app: &App, error: OAuthError) -> Self {
+        let nonce = dpop::asked_for(app, &error.clone().into());
+        Self::Proof(error, nonce)
+    }
+}
+
 impl From<StreamRefused> for Rejected {
     fn from(refused: StreamRefused) -> Self {
         Self::Refused(refused)
@@ -85,6 +102,10 @@ impl From<StreamRefused> for Rejected {
 impl IntoResponse for Rejected {
     fn into_response(self) -> Response {
         let invalid = |rule| Problem::new(StatusCode::BAD_REQUEST, rule).named("invalid_request");
+        let mut nonce = None;
+        let of_proof = |error: &str| {
+            format!("DPoP realm=\"tegata\", algs=\"{}\", error=\"{error}\"", dpop::algorithms())
+        };
         let (problem, challenge) = match self {
             Self::Malformed => (invalid("the Authorization header is malformed"), None),
             Self::Invalid(rule) | Self::Refused(StreamRefused::Invalid(rule)) => {
@@ -103,6 +124,20 @@ impl IntoResponse for Rejected {
                 let challenge = "Bearer realm=\"tegata\", error=\"invalid_token\"".to_owned();
                 (problem.named("invalid_token"), Some(challenge))
             }
+            Self::NoAccess(
+                NoAccess::Store(error)
+                | NoAccess::NotHolder(NotHolder::Proof(Refused::Store(error))),
+            )
+            | Self::Refused(StreamRefused::Store(error)) => (error.into(), None),
+            Self::NoAccess(NoAccess::NotHolder(why)) => {
+                let problem = Problem::new(StatusCode::UNAUTHORIZED, dpop::told(&why));
+                (problem.named("invalid_token"), Some(of_proof("invalid_token")))
+            }
+            Self::Proof(error, asked) => {
+                nonce = asked;
+                let problem = Problem::new(StatusCode::UNAUTHORIZED, error.description);
+                (problem.named(error.code.name()), Some(of_proof(error.code.name())))
+            }
             Self::NoAccess(NoAccess::InsufficientScope(need)) => {
                 let detail = "the scope of the access token, or of the client's registration, does \
                               not include the one that is named";
@@ -112,9 +147,6 @@ impl IntoResponse for Rejected {
                 );
                 let problem = Problem::new(StatusCode::FORBIDDEN, detail);
                 (problem.named("insufficient_scope"), Some(challenge))
-            }
-            Self::NoAccess(NoAccess::Store(error)) | Self::Refused(StreamRefused::Store(error)) => {
-                (error.into(), None)
             }
             Self::Refused(StreamRefused::Unknown) => {
                 let detail = "this client has no such stream";
@@ -131,6 +163,7 @@ impl IntoResponse for Rejected {
             }
         };
         let mut response = problem.into_response();
+        response.headers_mut().extend(nonce.into_iter().flatten());
         if let Some(challenge) = challenge.and_then(|it| HeaderValue::from_str(&it).ok()) {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }

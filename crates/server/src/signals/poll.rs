@@ -14,7 +14,7 @@ use tegata_oauth::signals::{
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::asked::{self, Rejected};
-use crate::{app::App, body, headers::NoStore, router::Segment};
+use crate::{app::App, bearer::Presented, body, headers::NoStore, router::Segment};
 
 /// The most that is given at once.
 const MOST: usize = 50;
@@ -46,7 +46,7 @@ pub(crate) async fn poll(
     Segment(id): Segment,
     request: Request,
 ) -> Result<NoStore<Json<Value>>, Rejected> {
-    let client = asked::client(&app, request.headers(), Need::Read).await?;
+    let client = asked::client(&app, Presented::of(&request), Need::Read).await?;
     let said: Said = body::json(&app, request).await.map_err(Rejected::Body)?;
     if said.ack.len() + said.set_errs.len() > MOST_ACKS {
         return Err(Rejected::Invalid("`ack` and `setErrs` name more than 1000 signals"));

@@ -4,12 +4,12 @@ use axum::{
     Json,
     extract::{RawQuery, Request, State},
 };
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 use tegata_oauth::signals::{Status, Stream, StreamRefused, access::Need};
 
 use super::asked::{self, Rejected};
-use crate::{app::App, headers::NoStore};
+use crate::{app::App, bearer::Presented, headers::NoStore};
 
 type Shown = NoStore<Json<Value>>;
 
@@ -17,9 +17,9 @@ type Shown = NoStore<Json<Value>>;
 pub(crate) async fn read(
     State(app): State<App>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Shown, Rejected> {
-    let client = asked::client(&app, &headers, Need::Read).await?;
+    let client = asked::client(&app, Presented::of(&request), Need::Read).await?;
     let shown = match asked::named(query)? {
         Some(id) => app.streams().shown(&app.streams().of(&client.id, &id).await?),
         None => {
@@ -54,9 +54,9 @@ pub(crate) async fn replace(State(app): State<App>, request: Request) -> Result<
 pub(crate) async fn delete(
     State(app): State<App>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<NoStore<StatusCode>, Rejected> {
-    let client = asked::client(&app, &headers, Need::Manage).await?;
+    let client = asked::client(&app, Presented::of(&request), Need::Manage).await?;
     let id = asked::named(query)?.ok_or(Rejected::Invalid("`stream_id` is missing"))?;
     app.streams().delete(&client.id, &id).await?;
     Ok(NoStore(StatusCode::NO_CONTENT))
@@ -65,9 +65,9 @@ pub(crate) async fn delete(
 pub(crate) async fn status(
     State(app): State<App>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Shown, Rejected> {
-    let client = asked::client(&app, &headers, Need::Read).await?;
+    let client = asked::client(&app, Presented::of(&request), Need::Read).await?;
     let id = asked::named(query)?.ok_or(Rejected::Invalid("`stream_id` is missing"))?;
     Ok(NoStore(Json(told(&app.streams().of(&client.id, &id).await?))))
 }

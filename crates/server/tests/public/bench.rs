@@ -33,7 +33,7 @@ use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
 };
 use tegata_token::{
-    Algorithm, Families, Indexes, Keys, Lifetimes, Revoker, Roots, RotationRules, View,
+    Algorithm, DpopNonces, Families, Indexes, Keys, Lifetimes, Revoker, Roots, RotationRules, View,
 };
 
 use super::switch::Switch;
@@ -200,6 +200,7 @@ impl Bench {
             endings.clone(),
             Limits::default(),
         );
+        let dpop_nonces = DpopNonces::new(&roots("dpop-nonce").await, &realm).unwrap();
         let provider = Provider::new(
             tegata_oauth::Config::default(),
             Parts {
@@ -216,6 +217,7 @@ impl Bench {
                 revoker: revoker.clone(),
                 published: Arc::new(tegata_oauth::remote::NothingPublished),
                 targets: Arc::new(Anything),
+                dpop_nonces,
             },
         );
         let hasher = HasherConfig { memory_kib: 8, passes: 1, lanes: 1, caps: Caps::default() };

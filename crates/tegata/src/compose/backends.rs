@@ -119,6 +119,7 @@ pub(super) async fn open(config: &Config, data: &Path, node: &Node) -> Result<Ba
     let apart = [
         &tegata_oauth::authenticate::ASSERTIONS,
         &tegata_oauth::request::PUSHED,
+        &tegata_oauth::dpop::PROOFS,
         // Whoever signed in from home is not locked out by others (SP 800-63B-4 §3.2.2).
         &tegata_identity::throttle::REMEMBERED,
         &cluster::NODES,

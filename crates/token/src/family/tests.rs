@@ -85,10 +85,33 @@ fn a_key_bound_family_is_spent_by_its_key_alone() {
     let key = Binding::Key("a".into());
     let family = Family { binding: key.clone(), ..spent(3) };
     assert_eq!(judge(&family, 3, &key, 1, at(20_000)), Judgement::Spend);
-    for other in [Binding::Key("b".into()), Binding::Client, network("home")] {
+    let others = [
+        Binding::Key("b".into()),
+        Binding::Client,
+        Binding::ClientKey("a".into()),
+        network("home"),
+    ];
+    for other in others {
         let judged = judge(&family, 3, &other, 1, at(20_000));
-        assert_eq!(judged, Judgement::Refuse(Verdict::Stale));
+        assert_eq!(judged, Judgement::Refuse(Verdict::Unproven));
     }
+}
+
+#[test]
+fn a_client_may_change_its_key_but_not_go_without() {
+    let family = Family { binding: Binding::ClientKey("a".into()), ..spent(3) };
+    for key in ["a", "b"] {
+        let shown = Binding::ClientKey(key.into());
+        assert_eq!(judge(&family, 3, &shown, 1, at(20_000)), Judgement::Spend);
+    }
+    for other in [Binding::Key("a".into()), Binding::Client, network("home")] {
+        let judged = judge(&family, 3, &other, 1, at(20_000));
+        assert_eq!(judged, Judgement::Refuse(Verdict::Unproven));
+    }
+    // A lost answer is bound to the key that asked for it: another has no use for it.
+    let other = Binding::ClientKey("b".into());
+    let stale = Judgement::Refuse(Verdict::Stale);
+    assert_eq!(judge(&family, 2, &other, 1, family.made), stale);
 }
 
 #[test]
