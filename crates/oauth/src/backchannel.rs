@@ -34,6 +34,8 @@ pub static LOGOUT_WALKS: Kind =
 const BATCH: u32 = 500;
 /// How many records are read at once.
 const PAGE: u32 = 500;
+/// How many are written down at once. A store takes no batch of any size.
+const TOGETHER: usize = 500;
 /// For how long a logout token can be used (§2.4: two minutes at most).
 const LIFETIME: Duration = Duration::from_secs(120);
 /// How often a message is sent that does not arrive.
@@ -218,32 +220,37 @@ impl Provider {
             (found.value.position, Expect::Version(found.version))
         });
         let pull = records.pull(Log::Journal, after, BATCH).await?;
-        let last = pull.entries.last().map(|entry| entry.position);
-        let reached = last.unwrap_or_else(|| pull.tail.saturating_sub(1).max(after));
-        if reached == after {
-            return Ok((Vec::new(), false));
-        }
-        // By their keys: a session that ends in several ways ends once.
-        let mut due = BTreeMap::new();
+        let mut walk = Walk { reached: after, due: BTreeMap::new(), more: false };
         for entry in &pull.entries {
             let event = serde_json::from_slice::<Event>(&entry.body).ok();
-            if let Some(session) = event.as_ref().and_then(|event| ended_session(event, self)) {
-                for party in self.relying_parties(&session).await? {
-                    due.insert(party.value.key.clone(), party);
-                }
+            let session = event.as_ref().and_then(|event| ended_session(event, self));
+            let parties = match session {
+                Some(session) => self.relying_parties(&session).await?,
+                None => Vec::new(),
+            };
+            if !walk.take_in(parties) {
+                break;
             }
+            walk.reached = entry.position;
         }
-        let progress = Walked { key: "journal".to_owned(), position: reached };
+        if pull.entries.is_empty() {
+            // What was trimmed away is older than anybody waits for.
+            walk.reached = pull.tail.saturating_sub(1).max(after);
+        }
+        if walk.reached == after && walk.due.is_empty() {
+            return Ok((Vec::new(), false));
+        }
+        let progress = Walked { key: "journal".to_owned(), position: walk.reached };
         let mut batch = Batch::new(realm.clone()).with(progress.put(expect));
-        let mut told = Vec::with_capacity(due.len());
-        for found in due.into_values() {
+        let mut told = Vec::with_capacity(walk.due.len());
+        for found in walk.due.into_values() {
             let at = self.node().now();
             let next = found.value.clone().being(Told::Due { at, attempts: 0, last: None });
             batch = batch.with(found.replace(&next));
             told.push(next);
         }
         match records.commit(batch).await {
-            Ok(()) => Ok((told, reached < pull.head)),
+            Ok(()) => Ok((told, walk.more || walk.reached < pull.head)),
             // Somebody else was faster, or a client has signed in once more: another time.
             Err(CommitRefused::Conflict { .. }) => Ok((Vec::new(), true)),
             Err(CommitRefused::Store(error)) => Err(error),
@@ -255,7 +262,8 @@ impl Provider {
         &self,
         session: &str,
     ) -> Result<Vec<Versioned<RelyingParty>>, StoreError> {
-        let (mut all, mut page) = (Vec::new(), Page { after: None, limit: PAGE });
+        let (mut all, mut page): (Vec<Versioned<RelyingParty>>, _) =
+            (Vec::new(), Page { after: None, limit: PAGE });
         loop {
             let found = repository::find::<RelyingParty>(
                 self.records(),
@@ -268,6 +276,9 @@ impl Provider {
             let Some(last) = found.last() else { return Ok(all) };
             page.after = Some(last.value.key.clone());
             all.extend(found.into_iter().filter(|found| found.value.told == Told::Lives));
+            if all.len() > TOGETHER {
+                return Ok(all);
+            }
         }
     }
 
@@ -332,6 +343,23 @@ impl Provider {
         self.sign(client.id_token_alg, "logout+jwt", claims.to_string().as_bytes())
     }
 
+    /// Has a client told that its session has ended already: it was signed in while that happened, after
+    /// the journal was looked through.
+    pub(crate) async fn tell_late(&self, party: &RelyingParty) -> Result<(), StoreError> {
+        let (realm, records) = (self.realm(), self.records());
+        let found = repository::load::<RelyingParty>(records, realm, &party.key).await?;
+        let Some(found) = found.filter(|found| found.value.told == Told::Lives) else {
+            return Ok(());
+        };
+        let at = self.node().now();
+        let next = found.value.clone().being(Told::Due { at, attempts: 0, last: None });
+        match records.commit(Batch::new(realm.clone()).with(found.replace(&next))).await {
+            // Whoever was faster has seen that it ended.
+            Ok(()) | Err(CommitRefused::Conflict { .. }) => Ok(()),
+            Err(CommitRefused::Store(error)) => Err(error),
+        }
+    }
+
     /// Writes down what came of an attempt. Answers when the next one is due, if there is one.
     ///
     /// # Errors
@@ -351,9 +379,36 @@ impl Provider {
         let batch = Batch::new(realm.clone()).with(found.replace(&next));
         match records.commit(batch).await {
             Ok(()) => Ok(next.due().is_some().then_some(next)),
+            // Somebody else tells it too, and has written down what came of that.
             Err(CommitRefused::Conflict { .. }) => Ok(None),
             Err(CommitRefused::Store(error)) => Err(error),
         }
+    }
+}
+
+/// What was found in the journal, as much as is written down at once.
+struct Walk {
+    /// Up to where everybody is found.
+    reached: u64,
+    /// Who is to be told, by their keys: a session that ends in several ways ends once.
+    due: BTreeMap<String, Versioned<RelyingParty>>,
+    more: bool,
+}
+
+impl Walk {
+    /// Takes in those of one session. Answers whether these were all; a session that was used at more
+    /// clients than are written down at once is looked at again.
+    fn take_in(&mut self, parties: Vec<Versioned<RelyingParty>>) -> bool {
+        let together = self.due.len() + parties.len();
+        if together > TOGETHER {
+            self.more = true;
+            if !self.due.is_empty() {
+                return false;
+            }
+        }
+        let first = parties.into_iter().take(TOGETHER);
+        self.due.extend(first.map(|party| (party.value.key.clone(), party)));
+        together <= TOGETHER
     }
 }
 

@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use tegata_core::port::{Put, Space};
 use tegata_token::{
-    Binding, Claims, Confirmation, DpopProof, Proving, TargetUri, dpop::NonceAge,
+    Algorithm, Binding, Claims, Confirmation, DpopProof, Proving, TargetUri, dpop::NonceAge,
     dpop::is_thumbprint,
 };
 
@@ -120,6 +120,10 @@ impl Provider {
             tracing::info!(path = showing.path, %refused, "a DPoP proof was refused");
             invalid(refused)
         })?;
+        // FAPI 2.0 Security Profile §5.4.1.
+        if client.is_some_and(Client::is_fapi) && proof.algorithm() == Algorithm::Rs256 {
+            return Err(wrong("the DPoP proof is signed with RS256").into());
+        }
         let rule = client.and_then(Client::dpop_nonce).unwrap_or(self.config().dpop_nonce);
         let nonces = &self.parts().dpop_nonces;
         let renew = match (proof.nonce().map(|nonce| nonces.age(nonce, now)), rule) {

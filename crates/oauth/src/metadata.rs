@@ -18,6 +18,7 @@ impl Provider {
         let issuer = self.issuer();
         let at = |path: &str| format!("{issuer}{path}");
         let algorithms: Vec<_> = Algorithm::ALL.iter().map(|it| it.name()).collect();
+        let signed: Vec<_> = self.algorithms().iter().map(|it| it.name()).collect();
         let methods: Vec<_> = AuthMethod::ALL.iter().map(|it| it.name()).collect();
         let confidential: Vec<_> =
             methods.iter().filter(|name| **name != AuthMethod::None.name()).collect();
@@ -40,8 +41,8 @@ impl Provider {
             "authorization_details_types_supported": self.config().details_types,
             "acr_values_supported": interaction::LEVELS,
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": algorithms,
-            "authorization_signing_alg_values_supported": algorithms,
+            "id_token_signing_alg_values_supported": signed,
+            "authorization_signing_alg_values_supported": signed,
             "request_object_signing_alg_values_supported": algorithms,
             "token_endpoint_auth_methods_supported": methods,
             "token_endpoint_auth_signing_alg_values_supported": algorithms,

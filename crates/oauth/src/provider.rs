@@ -6,8 +6,8 @@ use tegata_core::{
     BoxFuture, ClientId, Ephemeral, Epoch, Node, Realm, Records, SessionId, StoreError,
 };
 use tegata_token::{
-    AccessToken, DpopNonces, Expected, ExpectedAudience, Families, Indexes, InternalToken, Keys,
-    Memory, Revoker, Scope, Verifier,
+    AccessToken, Algorithm, DpopNonces, Expected, ExpectedAudience, Families, Indexes,
+    InternalToken, Keys, Memory, Revoker, Scope, Verifier,
 };
 
 use crate::{client::Clients, dpop::DpopNonce, register::Registration, remote::Published};
@@ -221,6 +221,13 @@ impl Provider {
     #[must_use]
     pub fn keys(&self) -> &Keys {
         &self.parts.keys
+    }
+
+    /// What there are keys to sign with.
+    #[must_use]
+    pub fn algorithms(&self) -> Vec<Algorithm> {
+        let keys = self.keys().now();
+        Algorithm::ALL.into_iter().filter(|it| keys.signer(*it).is_some()).collect()
     }
 
     /// What takes things back.

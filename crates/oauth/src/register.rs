@@ -6,7 +6,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
-use tegata_core::{Batch, ClientId, CommitRefused, Entropy, Secret, StoreError};
+use tegata_core::{Batch, ClientId, CommitRefused, Entropy, Secret, StoreError, Versioned};
 use tegata_token::{Entry, Holder, Order, Tally, Target, Withdrawable as _};
 
 use crate::{
@@ -117,8 +117,8 @@ impl Provider {
     /// # Errors
     /// [`RegisterRefused::Token`], the same for a client that there is not.
     pub async fn registration(&self, id: &str, token: &str) -> Result<Value, RegisterRefused> {
-        let client = self.managed(id, token).await?;
-        Ok(self.shown(&client, None, None))
+        let client = self.managed(id, token).await?.value;
+        Ok(self.shown(&client, None, Some(&Secret::new(token.to_owned()))))
     }
 
     /// Replaces the registration of the client that shows this token.
@@ -138,7 +138,8 @@ impl Provider {
         }
         if let Some(secret) = said.get("client_secret") {
             let own = secret.as_str();
-            let own = own.is_some_and(|it| self.clients().knows_secret(self.realm(), &before, it));
+            let own =
+                own.is_some_and(|it| self.clients().knows_secret(self.realm(), &before.value, it));
             if !own {
                 return Err(RegisterRefused::metadata("`client_secret` is not the client's own"));
             }
@@ -152,27 +153,32 @@ impl Provider {
             return Err(RegisterRefused::metadata(why));
         }
         // What it was trusted with when it was registered, it keeps.
-        let trusted = before.grant_types.iter().any(|grant| !of_people(*grant));
+        let trusted = before.value.grant_types.iter().any(|grant| !of_people(*grant));
         let by = if trusted { By::Trusted } else { By::Itself };
         let mut metadata = self.wanted(said, id, by)?;
         self.check_sector(said, &metadata).await?;
         metadata.client_name.get_or_insert_with(|| id.to_owned());
-        let changed = self.clients().declare(self.realm(), &metadata, None).await?;
-        Ok(self.shown(&changed.client, changed.secret.as_ref(), None))
+        let changed = self.clients().register_anew(self.realm(), &before, &metadata).await?;
+        let token = Secret::new(token.to_owned());
+        Ok(self.shown(&changed.client, changed.secret.as_ref(), Some(&token)))
     }
 
     /// The client that shows this token for its own registration: the caller may remove it.
     ///
     /// # Errors
     /// [`RegisterRefused::Token`].
-    pub async fn managed(&self, id: &str, token: &str) -> Result<Client, RegisterRefused> {
+    pub async fn managed(
+        &self,
+        id: &str,
+        token: &str,
+    ) -> Result<Versioned<Client>, RegisterRefused> {
         let found = match ClientId::new(id) {
             Ok(id) => self.clients().load(self.realm(), &id).await?,
             Err(_) => None,
         };
-        let client = found.map(|found| found.value).ok_or(RegisterRefused::Token)?;
-        if self.clients().knows_registration(self.realm(), &client, token) {
-            Ok(client)
+        let found = found.ok_or(RegisterRefused::Token)?;
+        if self.clients().knows_registration(self.realm(), &found.value, token) {
+            Ok(found)
         } else {
             Err(RegisterRefused::Token)
         }

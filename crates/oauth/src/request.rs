@@ -28,6 +28,10 @@ use answer::Way;
 /// The longest `state` and `nonce`: requests wait in the store for people.
 const LONGEST: usize = 2048;
 
+/// Values of OpenID Connect that are passed over where a client may not have them, and not refused (Core
+/// §3.1.2.1, §5.4, §11): a wish for more about the person, or for longer.
+const PASSED_OVER: [&str; 5] = ["profile", "email", "address", "phone", "offline_access"];
+
 /// An authorization request that may be answered: its client is known, its redirect URI is the
 /// client's, its parameters are good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -332,16 +336,29 @@ impl Provider {
 }
 
 fn asked_scope(params: &Params, client: &Client) -> Result<Scope, OAuthError> {
-    match super::grant::scope_within(params, &client.scope)? {
-        Some(scope) => Ok(scope),
+    let invalid = |description| OAuthError::new(Code::InvalidScope, description);
+    match params.get("scope") {
+        Some(text) => {
+            let asked = Scope::new(text).map_err(|_| invalid("scope is malformed"))?;
+            let openid = asked.contains("openid");
+            let is_passed_over = |value: &str| {
+                openid && PASSED_OVER.contains(&value) && !client.scope.contains(value)
+            };
+            let kept: Vec<_> = asked.values().filter(|value| !is_passed_over(value)).collect();
+            let scope = Scope::new(&kept.join(" ")).map_err(|_| invalid("scope is malformed"))?;
+            if client.scope.covers(&scope) {
+                Ok(scope)
+            } else {
+                Err(invalid("scope is wider than the client may ask for"))
+            }
+        }
         // Whoever says in detail what it wants does not want everything besides.
         None if params.get("authorization_details").is_some() => Ok(Scope::default()),
         None => {
             // What is not asked for is not given beyond the session (OpenID Connect Core §11).
             let kept: Vec<_> =
                 client.scope.values().filter(|value| *value != "offline_access").collect();
-            Scope::new(&kept.join(" "))
-                .map_err(|_| OAuthError::new(Code::InvalidScope, "scope is malformed"))
+            Scope::new(&kept.join(" ")).map_err(|_| invalid("scope is malformed"))
         }
     }
 }

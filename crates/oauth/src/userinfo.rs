@@ -62,6 +62,14 @@ impl Provider {
     async fn asked_of_userinfo(&self, token: &Claims) -> Result<Vec<String>, StoreError> {
         let Some(fid) = &token.fid else { return Ok(Vec::new()) };
         let found = repository::load::<Family>(self.records(), self.realm(), fid).await?;
-        Ok(found.map(|found| found.value.grant.userinfo_claims).unwrap_or_default())
+        let Some(found) = found.filter(|found| !found.value.grant.userinfo_claims.is_empty())
+        else {
+            return Ok(Vec::new());
+        };
+        // What was taken from its client's registration since does not count any more.
+        let client = self.clients().load(self.realm(), &found.value.client).await?;
+        let allowed = client.map(|client| client.value.scope).unwrap_or_default();
+        let asked = found.value.grant.userinfo_claims.into_iter();
+        Ok(asked.filter(|name| claims::is_within(name, &allowed)).collect())
     }
 }

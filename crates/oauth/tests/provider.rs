@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod provider {
+    pub(crate) mod backchannel;
     pub(crate) mod claims_parameter;
     pub(crate) mod clients;
     pub(crate) mod code;

@@ -141,6 +141,7 @@ struct Inner {
     making_notices: tokio::sync::Mutex<()>,
     assets: assets::Assets,
     held: Limiter<Network>,
+    registered: Limiter<Network>,
     waiting: Waiting,
 }
 
@@ -159,6 +160,7 @@ impl App {
         });
         let assets = assets::Assets::new();
         let held = Limiter::new(CALLERS);
+        let registered = Limiter::new(CALLERS);
         let proxies = Arc::new(config.proxies.clone());
         let waiting = Waiting::default();
         let inner = Inner {
@@ -172,6 +174,7 @@ impl App {
             making_notices: tokio::sync::Mutex::default(),
             assets,
             held,
+            registered,
             waiting,
         };
         Ok(Self { inner: Arc::new(inner), proxies })
@@ -280,6 +283,11 @@ impl App {
     /// Counts the authorization requests that are held for a caller.
     pub(crate) fn held(&self) -> &Limiter<Network> {
         &self.inner.held
+    }
+
+    /// Counts the registrations of a caller.
+    pub(crate) fn registered(&self) -> &Limiter<Network> {
+        &self.inner.registered
     }
 
     pub(crate) fn streams(&self) -> &Streams {

@@ -41,6 +41,9 @@ pub struct Limits {
     /// Each is kept for some minutes, and whoever sends them need not be known. Beyond it: 429.
     /// `None`: any number.
     pub held: Option<RateLimit>,
+    /// How many clients of one network may register themselves, or change their registration: 100 an
+    /// hour. Beyond it: 429. `None`: any number.
+    pub registered: Option<RateLimit>,
     /// Networks whose requests are not counted.
     pub uncounted: Vec<Network>,
     /// Networks whose connections are not counted: proxies, which bring everybody, and this machine,
@@ -65,6 +68,7 @@ impl Default for Limits {
             connections: 10_000,
             connections_each: 1000,
             held: "600/m".parse().ok(),
+            registered: "100/h".parse().ok(),
             uncounted: Vec::new(),
             uncounted_connections: Network::loopback().to_vec(),
             drain: Duration::from_secs(30),

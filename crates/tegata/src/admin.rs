@@ -37,6 +37,9 @@ const LONGEST: u64 = 16 * 1024 * 1024;
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long it may take to tell somebody how far an order is.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
 /// How long a server may take to say that it is there.
 const ALIVE: Duration = Duration::from_secs(5);
 
@@ -149,14 +152,16 @@ async fn converse(
             Ok(Asked { watched: true, order }) => {
                 let tally = Tally::watched();
                 let mut work = pin!(perform(composed, order, remap, &tally));
-                let mut watch = Watch::new(&tally);
+                let (mut watch, mut listens) = (Watch::new(&tally), true);
                 loop {
                     tokio::select! {
                         biased;
                         done = &mut work => break done.into(),
-                        // Whoever went away is not told; what was ordered is done all the same.
-                        now = watch.next() => {
-                            let _ = say(&mut stream, &Answer::UnderWay(now)).await;
+                        // Whoever does not listen is not told; what was ordered does not wait for them.
+                        now = watch.next(), if listens => {
+                            let answer = Answer::UnderWay(now);
+                            let told = timeout(AT_ONCE, say(&mut stream, &answer));
+                            listens = matches!(told.await, Ok(Ok(())));
                         }
                     }
                 }

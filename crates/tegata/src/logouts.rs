@@ -1,7 +1,12 @@
 //! Clients hear that sessions have ended (OpenID Connect Back-Channel Logout 1.0): one that is slow or
 //! away delays no other.
 
-use std::{cmp::Reverse, collections::BinaryHeap, collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tegata_core::{ClientId, StoreError, Timestamp};
 use tegata_oauth::backchannel::{Attempt, RelyingParty};
@@ -21,6 +26,12 @@ use send::Sender;
 
 /// How often it is looked whether a session has ended.
 const LOOKS: Duration = Duration::from_millis(200);
+/// So many looks later, it is looked for what was left behind, too.
+const LEFT_LOOK: u32 = 150;
+/// How many messages to one client are kept in mind; the others wait in the store.
+const IN_MIND: usize = 1000;
+/// An answer that takes longer counts as none when it is decided how many more are sent there.
+const SLOW: Duration = Duration::from_secs(2);
 /// How many messages are under way at once.
 const TOGETHER: usize = 256;
 /// How many of them to one client.
@@ -43,20 +54,25 @@ async fn deliver(composed: Arc<Composed>, sender: Sender, counts: Counts) {
     let fails = "clients cannot be told of sessions that ended; what they are told waits";
     let mut rounds = Rounds::every(LOOKS, fails);
     let (mut lease, mut desk) = (Lease::of("logouts"), None::<Desk>);
+    let mut look = 0_u32;
     loop {
         rounds.next().await;
+        look = look.wrapping_add(1);
         let round = async {
             if !lease.is_ours(&composed).await? {
                 desk = None;
                 return Ok(());
             }
-            if desk.is_none() {
-                desk = Some(Desk::left_behind(&composed).await?);
-            }
-            let Some(desk) = &mut desk else { return Ok(()) };
+            let desk = desk.get_or_insert_default();
             desk.clear(composed.node.now());
+            // What was left behind by whoever did this before, or was written down without an answer
+            // that said so.
+            if desk.looks_again || look.is_multiple_of(LEFT_LOOK) {
+                desk.look_for_left(&composed).await?;
+            }
             loop {
-                let (found, more) = composed.provider.find_logouts().await?;
+                let found = composed.provider.find_logouts().await;
+                let (found, more) = found.inspect_err(|_| desk.looks_again = true)?;
                 found.into_iter().for_each(|party| desk.take_in(party));
                 if !more {
                     break;
@@ -70,10 +86,19 @@ async fn deliver(composed: Arc<Composed>, sender: Sender, counts: Counts) {
 }
 
 /// What is to be sent, and what is under way.
-#[derive(Default)]
 struct Desk {
     queues: HashMap<ClientId, Queue>,
     under_way: JoinSet<Sent>,
+    /// What waits or is under way.
+    known: HashSet<String>,
+    looks_again: bool,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        let (queues, under_way, known) = Default::default();
+        Self { queues, under_way, known, looks_again: true }
+    }
 }
 
 /// What is to be sent to one client.
@@ -91,6 +116,7 @@ struct Queue {
 
 /// What came of a message.
 struct Sent {
+    key: String,
     client: ClientId,
     arrived: bool,
     /// What is to be sent again.
@@ -98,20 +124,25 @@ struct Sent {
 }
 
 impl Desk {
-    /// What was to be sent when whoever sent it ended.
-    async fn left_behind(composed: &Composed) -> Result<Self, StoreError> {
-        let (mut desk, mut after) = (Self::default(), None);
+    /// Takes in what is to be sent and not known here.
+    async fn look_for_left(&mut self, composed: &Composed) -> Result<(), StoreError> {
+        let mut after = None;
         loop {
             let page = composed.provider.due_logouts(after).await?;
-            let Some(last) = page.last() else { return Ok(desk) };
+            let Some(last) = page.last() else { break };
             after = Some(last.key().to_owned());
-            page.into_iter().for_each(|party| desk.take_in(party));
+            page.into_iter().for_each(|party| self.take_in(party));
         }
+        self.looks_again = false;
+        Ok(())
     }
 
     fn take_in(&mut self, party: RelyingParty) {
         let Some(at) = party.due() else { return };
         let queue = self.queues.entry(party.client.clone()).or_default();
+        if queue.waiting.len() >= IN_MIND || !self.known.insert(party.key().to_owned()) {
+            return;
+        }
         queue.due.push(Reverse((at, party.key().to_owned())));
         queue.waiting.insert(party.key().to_owned(), party);
     }
@@ -119,7 +150,8 @@ impl Desk {
     /// Clears away what has ended.
     fn clear(&mut self, now: Timestamp) {
         while let Some(ended) = self.under_way.try_join_next() {
-            let Ok(Sent { client, arrived, again }) = ended else { continue };
+            let Ok(Sent { key, client, arrived, again }) = ended else { continue };
+            self.known.remove(&key);
             let queue = self.queues.entry(client).or_default();
             queue.under_way = queue.under_way.saturating_sub(1);
             queue.silent = if arrived { 0 } else { queue.silent.saturating_add(1) };
@@ -166,13 +198,15 @@ impl Queue {
 }
 
 async fn tell(composed: &Composed, sender: &Sender, counts: &Counts, party: RelyingParty) -> Sent {
-    let client = party.client.clone();
+    let (key, client) = (party.key().to_owned(), party.client.clone());
+    let began = composed.node.since_boot();
     let attempt = match composed.provider.logout_message(&party).await {
         Ok(Some(message)) => sender.send(&message).await,
         Ok(None) => Attempt::Refused("it has no address for it any more".to_owned()),
         Err(refused) => Attempt::Failed(format!("the message cannot be made: {refused:?}")),
     };
-    let arrived = !matches!(attempt, Attempt::Failed(_));
+    let is_slow = composed.node.elapsed(began) > SLOW;
+    let arrived = !matches!(attempt, Attempt::Failed(_)) && !is_slow;
     counts.noted(match &attempt {
         Attempt::Accepted => "delivered",
         Attempt::Refused(_) => "refused",
@@ -186,7 +220,7 @@ async fn tell(composed: &Composed, sender: &Sender, counts: &Counts, party: Rely
         // Sent again, perhaps: a client can be told twice.
         Some(party)
     });
-    Sent { client, arrived, again }
+    Sent { key, client, arrived, again }
 }
 
 #[cfg(test)]
@@ -205,7 +239,12 @@ mod tests {
 
     fn ended(desk: &mut Desk, client: &str, arrived: bool, now: Timestamp) {
         let client: ClientId = client.parse().unwrap();
-        desk.under_way.spawn(std::future::ready(Sent { client, arrived, again: None }));
+        desk.under_way.spawn(std::future::ready(Sent {
+            key: String::new(),
+            client,
+            arrived,
+            again: None,
+        }));
         while !desk.under_way.is_empty() {
             desk.clear(now);
             std::thread::yield_now();

@@ -15,6 +15,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tegata_core::Timestamp;
 
 use crate::{
+    Algorithm,
     jws::{self, Malformed},
     key::{Jwk, KeyRefused, SigningKey},
 };
@@ -60,6 +61,7 @@ pub struct DpopProof {
     name: [u8; 32],
     made: Timestamp,
     nonce: Option<String>,
+    algorithm: Algorithm,
 }
 
 /// Why a proof is refused.
@@ -133,7 +135,13 @@ impl DpopProof {
             return Err(ProofRefused::Token);
         }
         let name = name(&jkt, request.target, &claims.jti);
-        Ok(Self { jkt, name, made, nonce: claims.nonce })
+        Ok(Self { jkt, name, made, nonce: claims.nonce, algorithm: key.algorithm() })
+    }
+
+    /// What it is signed with.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 
     /// The thumbprint of its key (RFC 9449 §6.1, RFC 7638).

@@ -385,6 +385,8 @@ impl Families {
         });
         match judgement {
             Judgement::Refuse(verdict) => Err(verdict.into()),
+            // Whoever asks for something else than the token before them has seen no answer to this.
+            Judgement::Replay if !asked.narrowed.is_of(&found.value) => Err(Verdict::Stale.into()),
             Judgement::Replay => Ok(self.issue(realm, found.value, true)?),
             Judgement::Reuse => {
                 let reused = Verdict::Reused;

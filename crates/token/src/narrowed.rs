@@ -32,6 +32,18 @@ pub enum Wider {
 }
 
 impl Narrowed {
+    /// Whether the current access token of a family is what is asked for.
+    #[must_use]
+    pub fn is_of(&self, family: &Family) -> bool {
+        let access = &family.access;
+        self.scope.as_ref().is_none_or(|scope| *scope == access.scope)
+            && self.audience.as_ref().is_none_or(|audience| *audience == family.audience())
+            && self
+                .details
+                .as_ref()
+                .is_none_or(|details| Some(details) == family.details().as_ref())
+    }
+
     /// Checks that nothing is asked for that was not granted. `most` is the widest scope that may
     /// still be given.
     ///

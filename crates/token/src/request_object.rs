@@ -21,6 +21,34 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// Claims that are about the object and not of the request.
 const ABOUT: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
 
+/// The parameters that are read here, and so must be of the type that they should.
+const READ: [&str; 24] = [
+    "acr_values",
+    "audience",
+    "authorization_details",
+    "claims",
+    "client_id",
+    "code_challenge",
+    "code_challenge_method",
+    "display",
+    "dpop_jkt",
+    "id_token_hint",
+    "login_hint",
+    "max_age",
+    "nonce",
+    "prompt",
+    "redirect_uri",
+    "resource",
+    "response_mode",
+    "response_type",
+    "scope",
+    "state",
+    "ui_locales",
+    "claims_locales",
+    "request",
+    "request_uri",
+];
+
 /// A request object that has been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestObject {
@@ -64,8 +92,8 @@ pub enum ObjectRefused {
     /// `iss` and `client_id` are not both the client, or there is a `sub`.
     #[error("`iss` and `client_id` must both be the client's id, and there must be no `sub`")]
     Issuer,
-    /// `aud` is not the issuer, alone.
-    #[error("`aud` must be the issuer identifier and nothing else")]
+    /// The issuer is not in `aud`.
+    #[error("the issuer identifier is not in `aud`")]
     Audience,
     /// It has expired, is not valid yet, or does not say so as it must.
     #[error("the request object has expired, is not valid yet, or lives too long")]
@@ -129,7 +157,7 @@ fn check_claims(
     let for_us = match claims.get("aud") {
         Some(Value::String(one)) => one == expected.issuer,
         Some(Value::Array(several)) => {
-            matches!(several.as_slice(), [Value::String(one)] if one == expected.issuer)
+            several.iter().any(|one| one.as_str() == Some(expected.issuer))
         }
         _ => false,
     };
@@ -191,7 +219,9 @@ fn read_parameter(
                 parameters.push((name.to_owned(), text));
             }
         }
-        _ => return Err(wrong),
+        (known, _) if READ.contains(&known) => return Err(wrong),
+        // RFC 6749 §3.1: what nobody here knows is passed over.
+        _ => {}
     }
     Ok(())
 }

@@ -106,7 +106,8 @@ impl Clients {
     }
 
     /// Makes a client be as it is declared, with this secret. A new confidential client without a
-    /// secret gets one; one that exists keeps its own.
+    /// secret gets one; one that exists keeps its own. One that had registered itself does not manage
+    /// its registration any more: whoever declares it does.
     ///
     /// # Errors
     /// [`NotRegistered`].
@@ -124,7 +125,6 @@ impl Clients {
                 client.created = found.value.created;
                 client.secrets.clone_from(&found.value.secrets);
                 client.declared.clone_from(&found.value.declared);
-                client.registration.clone_from(&found.value.registration);
             }
             let secret = self.give_secret(realm, &mut client, given);
             let changed = found.as_ref().is_none_or(|found| found.value != client);
@@ -158,6 +158,30 @@ impl Clients {
         let secret = self.give_secret(realm, &mut client, None);
         match self.commit(realm, &client, Expect::Absent, "registered_itself").await {
             Ok(()) => Ok(ClientChanged { client, is_new: true, changed: true, secret }),
+            Err(CommitRefused::Conflict { .. }) => Err(contended().into()),
+            Err(CommitRefused::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Replaces the registration of a client by itself, as it was read: it is neither brought back when
+    /// it was removed meanwhile, nor is a change undone that was made meanwhile.
+    ///
+    /// # Errors
+    /// [`NotRegistered`].
+    pub async fn register_anew(
+        &self,
+        realm: &Realm,
+        before: &Versioned<Client>,
+        wanted: &ClientMetadata,
+    ) -> Result<ClientChanged, NotRegistered> {
+        let mut client = self.check(wanted, None)?;
+        client.created = before.value.created;
+        client.secrets.clone_from(&before.value.secrets);
+        client.registration.clone_from(&before.value.registration);
+        let secret = self.give_secret(realm, &mut client, None);
+        let expect = Expect::Version(before.version);
+        match self.commit(realm, &client, expect, "changed_by_itself").await {
+            Ok(()) => Ok(ClientChanged { client, is_new: false, changed: true, secret }),
             Err(CommitRefused::Conflict { .. }) => Err(contended().into()),
             Err(CommitRefused::Store(error)) => Err(error.into()),
         }

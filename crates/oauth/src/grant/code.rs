@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use tegata_core::{
     Batch, ClientId, CommitRefused, Epoch, Expect, FamilyId, Kind, Lifetime, Secret, SessionId,
-    StoreError, Stored, Timestamp, UserId, Versioned, id::expiry_day, port::Change, repository,
+    StoreError, Stored, Timestamp, UserId, Versioned, id::expiry_day, repository,
 };
 use tegata_token::{Beginning, Binding, Claims, Details, Narrowed, Order, Scope, family::Granted};
 
@@ -24,7 +24,7 @@ use crate::{
     issue::{ForIdToken, TokenAnswer},
     params::Params,
     pkce::{self, Challenge},
-    provider::Provider,
+    provider::{Asking, Provider},
     request::{AskedClaims, AuthorizationRequest, Redirect},
 };
 
@@ -235,10 +235,16 @@ impl Provider {
             .with(found.replace(&tombstone))
             .with(begins)
             .with(user.require());
-        if let Some(party) = self.new_party(client, open).await? {
-            batch = batch.with(party);
-        }
+        let party = self.new_party(client, open).await?;
+        batch = party.iter().fold(batch, |batch, party| batch.with(party.put(Expect::Absent)));
         self.records().commit(batch).await?;
+        if let Some(party) = &party
+            && !self.sessions().lives(self.realm(), &open.session, Asking::Introspect).await?
+        {
+            // It ended meanwhile, and whoever tells that has perhaps looked already.
+            self.tell_late(party).await?;
+            return Err(wrong("the person has signed out").into());
+        }
         let asked = ForIdToken {
             nonce: open.nonce.as_deref(),
             session: &open.session,
@@ -249,14 +255,18 @@ impl Provider {
 
     /// What remembers that the session is used at a client that is to hear when it ends, unless that is
     /// remembered already.
-    async fn new_party(&self, client: &Client, open: &Open) -> Result<Option<Change>, StoreError> {
+    async fn new_party(
+        &self,
+        client: &Client,
+        open: &Open,
+    ) -> Result<Option<RelyingParty>, StoreError> {
         if client.backchannel_logout_uri.is_none() {
             return Ok(None);
         }
         let party = RelyingParty::new(&open.session, &client.id, &open.user);
         let found =
             repository::load::<RelyingParty>(self.records(), self.realm(), party.key()).await?;
-        Ok(found.is_none().then(|| party.put(Expect::Absent)))
+        Ok(found.is_none().then_some(party))
     }
 
     /// Whether the person, the session or the client was taken back since the code was issued.

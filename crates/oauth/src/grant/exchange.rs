@@ -208,11 +208,8 @@ impl Provider {
 /// Refuses to unbind a token, and to bind it to the key of somebody who may have stolen it.
 fn check_bound(client: &Client, subject: &Claims, jkt: Option<&str>) -> Result<(), OAuthError> {
     let Some(bound) = &subject.cnf else { return Ok(()) };
-    let is_theirs = subject
-        .aud
-        .0
-        .iter()
-        .any(|audience| audience == client.id.as_str() || client.audiences.contains(audience));
+    // `audiences` of the client are whom it calls, and so no sign that the token is for it.
+    let is_theirs = matches!(subject.aud.0.as_slice(), [only] if only == client.id.as_str());
     match (bound.key_alone(), jkt) {
         (Some(own), Some(shown)) if own == shown || is_theirs => Ok(()),
         (Some(_), None) => Err(OAuthError::request(

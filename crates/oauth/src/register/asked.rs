@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tegata_token::{Jwk, Scope};
+use tegata_token::{Algorithm, Jwk, Scope};
 
 use super::{By, RegisterRefused, of_people};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 /// The longest text of a member.
 const LONGEST: usize = 2048;
 /// How many addresses a member may list.
-const MOST: usize = 50;
+const MOST: usize = 20;
 /// How many keys a set may have.
 const MOST_KEYS: usize = 20;
 
@@ -57,12 +57,14 @@ impl Provider {
             // whoever sends a challenge is held to it.
             require_pkce: Some(auth == AuthMethod::None),
             asks_consent: Some(true),
-            id_token_signed_response_alg: said.read("id_token_signed_response_alg")?,
+            access_token_signed_response_alg: self.usual(),
+            id_token_signed_response_alg: self.signing(&said, "id_token_signed_response_alg")?,
             backchannel_logout_uri: said.text("backchannel_logout_uri")?,
             backchannel_logout_session_required: said
                 .read("backchannel_logout_session_required")?
                 .unwrap_or_default(),
-            authorization_signed_response_alg: said.read("authorization_signed_response_alg")?,
+            authorization_signed_response_alg: self
+                .signing(&said, "authorization_signed_response_alg")?,
             require_pushed_authorization_requests: said
                 .read("require_pushed_authorization_requests")?
                 .unwrap_or_default(),
@@ -70,11 +72,29 @@ impl Provider {
                 .read("require_signed_request_object")?
                 .unwrap_or_default(),
             request_object_signing_alg: said.read("request_object_signing_alg")?,
+            dpop_bound_access_tokens: said.read("dpop_bound_access_tokens")?.unwrap_or_default(),
             logo_uri: said.text("logo_uri")?,
             policy_uri: said.text("policy_uri")?,
             tos_uri: said.text("tos_uri")?,
             ..ClientMetadata::default()
         })
+    }
+
+    /// What its tokens are signed with where it does not say it: what OpenID Connect takes for granted,
+    /// or the first that there is.
+    fn usual(&self) -> Option<Algorithm> {
+        let offered = self.algorithms();
+        offered.iter().find(|it| **it == Algorithm::Rs256).or(offered.first()).copied()
+    }
+
+    /// An algorithm that something for it is signed with: one that there is a key for.
+    fn signing(&self, said: &Said<'_>, name: &str) -> Result<Option<Algorithm>, RegisterRefused> {
+        match said.read::<Algorithm>(name)? {
+            Some(asked) if !self.algorithms().contains(&asked) => {
+                Err(RegisterRefused::metadata(format!("`{name}` is none of what is offered")))
+            }
+            asked => Ok(asked.or(self.usual())),
+        }
     }
 
     /// What it may ask for: of what it names, that which registered clients may (RFC 7591 §2: the

@@ -48,6 +48,7 @@ impl Provider {
         tell("request_object_signing_alg", json!(client.request_object_alg));
         tell("require_pushed_authorization_requests", json!(client.require_pushed));
         tell("require_signed_request_object", json!(client.require_signed_request));
+        tell("dpop_bound_access_tokens", json!(client.dpop_bound));
         tell("jwks_uri", json!(client.jwks_uri));
         if !client.keys.is_empty() {
             tell("jwks", json!({"keys": client.keys}));

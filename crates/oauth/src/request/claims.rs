@@ -148,6 +148,11 @@ pub(crate) fn about(user: &User, names: &[String]) -> Map<String, Value> {
     known.collect()
 }
 
+/// Whether a scope stands for a claim about a person.
+pub(crate) fn is_within(name: &str, scope: &Scope) -> bool {
+    KNOWN.into_iter().any(|(known, value)| known == name && scope.contains(value))
+}
+
 /// The claims about a person that a scope stands for.
 pub(crate) fn in_scope(user: &User, scope: &Scope) -> Map<String, Value> {
     let known = KNOWN.into_iter().filter(|(_, value)| scope.contains(value));

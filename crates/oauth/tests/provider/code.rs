@@ -359,6 +359,25 @@ async fn every_other_fault_is_told_to_the_client_with_its_state() {
     }
 }
 
+/// OpenID Connect Core §3.1.2.1, §5.4, §11; the values of services are refused as before.
+#[tokio::test]
+async fn what_openid_connect_offers_and_a_client_may_not_have_is_passed_over() {
+    let world = World::new().await;
+    world.client("bare", &[GrantType::AuthorizationCode], |it| it.scope = "openid".into()).await;
+    let asked = async |scope: &str| {
+        let pairs = [("client_id", "bare"), ("redirect_uri", CALLBACK), ("scope", scope)];
+        let rest = [("response_type", "code"), ("code_challenge", CHALLENGE)];
+        let method = [("code_challenge_method", "S256")];
+        let all = [pairs.as_slice(), &rest, &method].concat();
+        world.provider.authorization_request(&params(&all)).await.map(|(request, _)| request.scope)
+    };
+    let all = "address openid profile email phone offline_access";
+    assert_eq!(asked(all).await.unwrap().as_str(), "openid");
+    for wide in ["openid address admin", "profile", "offline_access"] {
+        assert!(asked(wide).await.is_err(), "{wide}");
+    }
+}
+
 #[tokio::test]
 async fn a_person_is_asked_for_what_is_missing_and_for_nothing_else() {
     let world = World::new().await;

@@ -53,6 +53,11 @@ impl Asked {
         client.map_err(|refused| self.reject(refused))
     }
 
+    /// Whether it comes with a proof of a key.
+    pub(crate) const fn shows_proof(&self) -> bool {
+        matches!(self.proof, Ok(Some(_)))
+    }
+
     /// The key that the client proves to hold, at the endpoint with this path. `None`: it proves none.
     ///
     /// # Errors

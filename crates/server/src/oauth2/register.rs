@@ -9,7 +9,6 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tegata_oauth::{register::RegisterRefused, signals::StreamRefused};
 
-use super::authorize::too_many;
 use crate::{
     app::App,
     bearer::{self, Presented},
@@ -40,9 +39,7 @@ pub(crate) async fn register(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Rejected> {
-    if let Some(wait) = too_many(&app, &caller) {
-        return Err(Rejected::TooMany(wait));
-    }
+    check_rate(&app, &caller)?;
     let shown = Presented::of(&request).map_err(|_| Rejected::Malformed)?;
     let credential = shown.as_ref().map(Presented::credential).transpose();
     let credential = credential.map_err(|_| Rejected::Refused(RegisterRefused::Token))?;
@@ -62,9 +59,11 @@ pub(crate) async fn read(
 
 pub(crate) async fn replace(
     State(app): State<App>,
+    caller: Caller,
     Segment(id): Segment,
     request: Request,
 ) -> Result<Response, Rejected> {
+    check_rate(&app, &caller)?;
     let token = shown(request.headers())?;
     let said = said(&app, request).await?;
     let changed = app.provider().register_anew(&id, &token, &said).await?;
@@ -76,7 +75,7 @@ pub(crate) async fn remove(
     Segment(id): Segment,
     headers: HeaderMap,
 ) -> Result<Response, Rejected> {
-    let client = app.provider().managed(&id, &shown(&headers)?).await?;
+    let client = app.provider().managed(&id, &shown(&headers)?).await?.value;
     // Nothing more is sent to whoever it was.
     // Any other refusal is that there are none.
     if let Err(StreamRefused::Store(error)) = app.streams().delete_all(&client.id).await {
@@ -84,6 +83,17 @@ pub(crate) async fn remove(
     }
     app.provider().unregister(&client).await?;
     Ok(NoStore(StatusCode::NO_CONTENT).into_response())
+}
+
+/// Whether more comes from a network than may: what is registered stays, and what it names is asked for.
+fn check_rate(app: &App, caller: &Caller) -> Result<(), Rejected> {
+    let limits = &app.config().limits;
+    let Some(limit) = limits.registered.filter(|_| limits.count(caller.address)) else {
+        return Ok(());
+    };
+    let now = app.node().since_boot();
+    let answer = app.registered().count_address(caller.address, |network| network, limit, now);
+    if answer.passes { Ok(()) } else { Err(Rejected::TooMany(answer.wait)) }
 }
 
 /// What a client says of itself.

@@ -5,9 +5,12 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use tegata_oauth::{GrantType, ProvenKey, TokenAnswer};
+use tegata_oauth::{Code, GrantType, OAuthError, ProvenKey, TokenAnswer};
 
-use super::asked::{Asked, Rejected};
+use super::{
+    asked::{Asked, Rejected},
+    authorize::too_many,
+};
 use crate::{app::App, caller::Caller, dpop, headers::NoStore, metrics::Method};
 
 pub(crate) async fn token(
@@ -40,6 +43,12 @@ async fn answer(
     asked: &Asked,
 ) -> Result<(TokenAnswer, Option<ProvenKey>), Rejected> {
     let client = asked.client(app).await?;
+    // Whoever can say that they are a public client could fill the store with what they showed.
+    if client.is_public() && asked.shows_proof() && too_many(app, caller).is_some() {
+        let description = "too many proofs come from there";
+        let refused = OAuthError::new(Code::TemporarilyUnavailable, description);
+        return Err(asked.reject(refused.into()));
+    }
     let key = asked.key(app, &client, "/oauth2/token").await?;
     let place = caller.place();
     let answer = app.provider().token(&client, &asked.params, &place, key.as_ref()).await;

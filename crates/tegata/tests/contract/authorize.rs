@@ -125,7 +125,7 @@ fn errors_of_the_authorization_endpoint_go_back_with_state_and_issuer() {
         ("code_challenge_method", "plain", "invalid_request"),
         ("scope", "orders.read", "invalid_scope"),
         ("prompt", "none", "login_required"),
-        ("request", "e30.e30.", "request_not_supported"),
+        ("request", "e30.e30.", "invalid_request_object"),
         ("request_uri", "https://evil.example/", "request_uri_not_supported"),
     ] {
         let mut asked = authorization(&client);

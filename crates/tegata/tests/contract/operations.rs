@@ -16,7 +16,9 @@ fn a_running_node_is_alive_and_ready() {
     let ready = demo.operations.get("/health/ready").send().expect(200).json();
     assert_eq!(ready["status"], "ready");
     for check in ready["checks"].as_array().unwrap() {
-        assert_eq!(check["status"], "healthy", "{check}");
+        // A machine on which other tests run may be slow; nothing else may be said of anything.
+        let is_slow = check["reasons"] == serde_json::json!(["high_latency"]);
+        assert!(check["status"] == "healthy" || is_slow, "{check}");
         assert!(check["name"].is_string());
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread,
 };
 
@@ -189,6 +189,7 @@ fn what_cannot_be_is_not_registered_and_nobody_vouches_for_themselves() {
 struct Publisher {
     address: String,
     document: Arc<Mutex<(String, u32)>>,
+    came: mpsc::Receiver<()>,
 }
 
 impl Publisher {
@@ -197,11 +198,13 @@ impl Publisher {
         let address = format!("http://127.0.0.1:{}/it", listener.local_addr().unwrap().port());
         let document = Arc::new(Mutex::new((document.to_owned(), 0)));
         let served = Arc::clone(&document);
+        let (comes, came) = mpsc::channel();
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
                 while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+                let _ = comes.send(());
                 let mut served = served.lock().unwrap();
                 served.1 += 1;
                 let body = &served.0;
@@ -213,11 +216,15 @@ impl Publisher {
                 );
             }
         });
-        Self { address, document }
+        Self { address, document, came }
     }
 
     fn becomes(&self, document: &str) {
         document.clone_into(&mut self.document.lock().unwrap().0);
+    }
+
+    fn wait_for_somebody(&self) {
+        self.came.recv().unwrap();
     }
 
     fn asked(&self) -> u32 {
@@ -243,6 +250,28 @@ fn a_sector_must_know_the_redirect_uris_and_is_asked_without_detours() {
     for address in ["https://10.0.0.1/it", "https://169.254.169.254/latest"] {
         register(demo, &with("sector_identifier_uri", json!(address))).expect(400);
     }
+}
+
+#[test]
+fn a_client_that_is_removed_while_it_changes_its_registration_stays_removed() {
+    let demo = demo();
+    let registered = register(demo, &web()).expect(201).json();
+    let client = as_a_client(&registered);
+    let token = registered["registration_access_token"].as_str().unwrap().to_owned();
+    let publisher = Publisher::of("200 OK", &json!([CALLBACK]).to_string());
+    let mut said = with("client_id", registered["client_id"].clone());
+    said["sector_identifier_uri"] = json!(publisher.address);
+    let own = format!("/oauth2/register/{}", client.id);
+    // It answers when this is given back.
+    let held = publisher.document.lock().unwrap();
+    let public = demo.public;
+    let asks = thread::spawn(move || public.ask("PUT", &own).bearer(&token).json(&said).send());
+    publisher.wait_for_somebody();
+    demo.command(&["client", "remove", &client.id]);
+    drop(held);
+    assert_ne!(asks.join().unwrap().status, 200);
+    let listed = demo.command(&["client", "list"]).to_string();
+    assert!(!listed.contains(&client.id), "{listed}");
 }
 
 fn assertion(demo: &Demo, client: &str, key: &SigningKey) -> String {

@@ -103,6 +103,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::Algorithm;
 
     const NOW: Timestamp = Timestamp::from_secs(1_767_225_600);
 
@@ -110,7 +111,7 @@ mod tests {
         let mut name = [0; 32];
         name[..8].copy_from_slice(&number.to_be_bytes().map(u8::reverse_bits));
         name[0] = u8::try_from(number % 256).unwrap();
-        DpopProof { jkt: "k".into(), name, made, nonce: None }
+        DpopProof { jkt: "k".into(), name, made, nonce: None, algorithm: Algorithm::Es256 }
     }
 
     #[test]
