@@ -13,6 +13,7 @@ use crate::{
     provider::Provider,
 };
 
+pub(crate) mod allowed;
 pub mod client_credentials;
 pub mod code;
 pub mod exchange;
