@@ -151,6 +151,12 @@ impl SignIn {
         &self.second
     }
 
+    /// What counts attempts to guess something.
+    #[must_use]
+    pub const fn throttle(&self) -> &Throttle {
+        &self.throttle
+    }
+
     /// Signs in by name and password. `address`: from where it is tried.
     ///
     /// # Errors

@@ -179,6 +179,9 @@ pub enum GrantType {
     /// The client's own authority (RFC 6749 §4.4).
     #[serde(rename = "client_credentials")]
     ClientCredentials,
+    /// A code that a person allows on another device (RFC 8628).
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:device_code")]
+    DeviceCode,
     /// Another token (RFC 8693).
     #[serde(rename = "urn:ietf:params:oauth:grant-type:token-exchange")]
     TokenExchange,
@@ -186,8 +189,13 @@ pub enum GrantType {
 
 impl GrantType {
     /// All of them, in the order in which the metadata lists them.
-    pub const ALL: [Self; 4] =
-        [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials, Self::TokenExchange];
+    pub const ALL: [Self; 5] = [
+        Self::AuthorizationCode,
+        Self::RefreshToken,
+        Self::ClientCredentials,
+        Self::DeviceCode,
+        Self::TokenExchange,
+    ];
 
     /// The value of `grant_type`.
     #[must_use]
@@ -196,6 +204,7 @@ impl GrantType {
             Self::AuthorizationCode => "authorization_code",
             Self::RefreshToken => "refresh_token",
             Self::ClientCredentials => "client_credentials",
+            Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
             Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
     }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use tegata_core::StoreError;
 
-/// The codes of RFC 6749 §4.1.2.1 and §5.2, RFC 8707 §2, RFC 9449 §5 and §8, OpenID Connect Core
-/// §3.1.2.6.
+/// The codes of RFC 6749 §4.1.2.1 and §5.2, RFC 8707 §2, RFC 9449 §5 and §8, RFC 8628 §3.5,
+/// OpenID Connect Core §3.1.2.6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
     /// A parameter is missing, repeated, malformed or contradicts another.
@@ -45,6 +45,12 @@ pub enum Code {
     InvalidDpopProof,
     /// The DPoP proof needs a nonce of ours (RFC 9449 §8).
     UseDpopNonce,
+    /// The person has not answered the device yet (RFC 8628 §3.5).
+    AuthorizationPending,
+    /// The device asks too often (RFC 8628 §3.5).
+    SlowDown,
+    /// The device code has expired (RFC 8628 §3.5).
+    ExpiredToken,
     /// Something is away that is needed.
     TemporarilyUnavailable,
 }
@@ -72,6 +78,9 @@ impl Code {
             Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::InvalidDpopProof => "invalid_dpop_proof",
             Self::UseDpopNonce => "use_dpop_nonce",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::ExpiredToken => "expired_token",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
         }
     }

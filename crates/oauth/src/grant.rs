@@ -16,6 +16,7 @@ use crate::{
 pub(crate) mod allowed;
 pub mod client_credentials;
 pub mod code;
+pub mod device;
 pub mod exchange;
 pub(crate) mod narrowing;
 pub mod refresh;
@@ -47,7 +48,7 @@ impl Provider {
         dpop::check_proven(client, key)?;
         let binding = &dpop::holder_of(client, key, place);
         let details = params.get("authorization_details").is_some();
-        if details && !matches!(grant, GrantType::AuthorizationCode | GrantType::RefreshToken) {
+        if details && !gives_what_was_allowed(grant) {
             let description = "authorization_details are not offered for this grant_type";
             let code = Code::InvalidAuthorizationDetails;
             return Err(OAuthError::new(code, description).into());
@@ -58,6 +59,7 @@ impl Provider {
             GrantType::ClientCredentials => {
                 self.client_credentials(client, params, binding.key()).await
             }
+            GrantType::DeviceCode => self.device_token(client, params, binding).await,
             GrantType::TokenExchange => self.exchange(client, params, binding.key()).await,
         }
     }
@@ -71,6 +73,12 @@ impl Provider {
         let found = tegata_core::repository::load::<User>(self.records(), realm, id).await?;
         Ok(found.filter(|user| !user.value.disabled))
     }
+}
+
+/// Whether a grant type gives what a person has allowed before, or less.
+const fn gives_what_was_allowed(grant: GrantType) -> bool {
+    use GrantType as G;
+    matches!(grant, G::AuthorizationCode | G::RefreshToken | G::DeviceCode)
 }
 
 /// Reads the parameter `scope`, which must be within `allowed`.

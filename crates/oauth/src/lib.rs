@@ -10,6 +10,7 @@
 //! | [`interaction`] | what a person has to do in between |
 //! | [`consent`] | what people have agreed to |
 //! | [`dpop`] | keys that tokens are bound to |
+//! | [`device`] | devices without a browser, and what people say to them |
 //! | [`grant`] | the token endpoint, a file for each grant type |
 //! | [`issue`] | making tokens |
 //! | [`backchannel`] | telling clients that a session has ended |
@@ -25,6 +26,7 @@ pub mod authenticate;
 pub mod backchannel;
 pub mod client;
 pub mod consent;
+pub mod device;
 pub mod dpop;
 pub mod error;
 pub mod grant;
@@ -47,6 +49,7 @@ pub mod userinfo;
 
 pub use authenticate::Basic;
 pub use client::{AuthMethod, Client, ClientMetadata, Clients, GrantType};
+pub use device::{Decision, DeviceAuthorization, UserCode};
 pub use dpop::{Credential, DpopNonce, NotHolder, ProvenKey, Showing};
 pub use error::{Code, OAuthError, Refused};
 pub use interaction::{Next, Said, SignedIn};
@@ -59,11 +62,12 @@ pub use request::{AuthorizationRequest, NotAuthorized, Pushed, Redirect, Respons
 use tegata_core::Kind;
 
 /// The kinds of record that this crate keeps.
-pub static KINDS: [&Kind; 8] = [
+pub static KINDS: [&Kind; 9] = [
     &backchannel::LOGOUT_WALKS,
     &backchannel::RELYING_PARTIES,
     &client::CLIENTS,
     &consent::CONSENTS,
+    &device::DEVICE_ANSWERS,
     &grant::code::CODES,
     &signals::heard::HEARD,
     &signals::stream::STREAMS,

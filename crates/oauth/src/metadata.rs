@@ -28,6 +28,7 @@ impl Provider {
             "authorization_endpoint": at("/oauth2/authorize"),
             "pushed_authorization_request_endpoint": at("/oauth2/par"),
             "require_pushed_authorization_requests": false,
+            "device_authorization_endpoint": at("/oauth2/device"),
             "token_endpoint": at("/oauth2/token"),
             "introspection_endpoint": at("/oauth2/introspect"),
             "revocation_endpoint": at("/oauth2/revoke"),

@@ -256,7 +256,8 @@ impl Provider {
 
 /// Whether a grant type gives only what a person allows.
 const fn of_people(grant: GrantType) -> bool {
-    matches!(grant, GrantType::AuthorizationCode | GrantType::RefreshToken)
+    use GrantType as G;
+    matches!(grant, G::AuthorizationCode | G::RefreshToken | G::DeviceCode)
 }
 
 fn random(entropy: &dyn Entropy, bytes: usize) -> String {

@@ -285,16 +285,24 @@ impl Provider {
         request: &AuthorizationRequest,
         client: &Client,
     ) -> Result<bool, StoreError> {
-        let known = &self.config().details_types;
+        let asked = (&request.asked_of_person(), &request.details, request.audience.as_slice());
         let stands = client.redirect_uris.iter().any(|uri| uri.allows(&request.redirect_uri))
             && client.may_use(GrantType::AuthorizationCode)
-            && client.scope.covers(&request.asked_of_person())
-            && narrowing::check_types(&request.details, known, client).is_ok()
             && (request.challenge.is_some() || !client.require_pkce);
-        if !stands {
+        Ok(stands && self.may_have(client, asked).await?)
+    }
+
+    /// Whether a client may be allowed this scope, these authorization details, for this audience.
+    pub(crate) async fn may_have(
+        &self,
+        client: &Client,
+        (scope, details, audience): (&Scope, &Details, &[String]),
+    ) -> Result<bool, StoreError> {
+        let known = &self.config().details_types;
+        if !client.scope.covers(scope) || narrowing::check_types(details, known, client).is_err() {
             return Ok(false);
         }
-        for audience in &request.audience {
+        for audience in audience {
             if !self.is_for(client, audience).await? {
                 return Ok(false);
             }
@@ -311,7 +319,7 @@ impl Provider {
 
     /// Whom the access token will be for: the resources that were asked for (RFC 8707), or the
     /// client's registered audiences, or the gateway.
-    async fn asked_audience(
+    pub(crate) async fn asked_audience(
         &self,
         params: &Params,
         client: &Client,
@@ -335,7 +343,8 @@ impl Provider {
     }
 }
 
-fn asked_scope(params: &Params, client: &Client) -> Result<Scope, OAuthError> {
+/// What is asked for: what the request names, or all that the client may have in a session.
+pub(crate) fn asked_scope(params: &Params, client: &Client) -> Result<Scope, OAuthError> {
     let invalid = |description| OAuthError::new(Code::InvalidScope, description);
     match params.get("scope") {
         Some(text) => {

@@ -8,6 +8,7 @@ mod provider {
     pub(crate) mod clients;
     pub(crate) mod code;
     pub(crate) mod details;
+    pub(crate) mod device;
     pub(crate) mod dpop;
     pub(crate) mod fapi;
     pub(crate) mod machine;

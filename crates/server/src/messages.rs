@@ -82,6 +82,16 @@ pub(crate) struct Messages {
     /// Around the origin that the answer goes to.
     pub(crate) answer_goes_to: (&'static str, &'static str),
 
+    pub(crate) device: &'static str,
+    pub(crate) device_lead: &'static str,
+    pub(crate) device_warning: &'static str,
+    /// Around the code that the device shows.
+    pub(crate) device_shows: (&'static str, &'static str),
+    pub(crate) device_unknown: &'static str,
+    pub(crate) device_allowed: &'static str,
+    pub(crate) device_denied: &'static str,
+    pub(crate) device_done: &'static str,
+
     pub(crate) sign_out: &'static str,
     pub(crate) sign_out_question: &'static str,
     /// Around the name of the client.

@@ -24,6 +24,7 @@ use crate::{
 
 pub(crate) mod assets;
 pub(crate) mod back;
+pub(crate) mod device;
 pub(crate) mod home;
 pub(crate) mod login;
 mod qr;

@@ -15,7 +15,7 @@ use tegata_core::{OsEntropy, Secret};
 use crate::{
     app::App,
     browser, headers, limits, oauth2,
-    pages::{self, assets, home, login, security},
+    pages::{self, assets, device, home, login, security},
     problem::Problem,
     signals, status_lists, trace, well_known,
 };
@@ -41,6 +41,7 @@ pub fn router(app: App) -> Router {
         .route("/login", get(login::show).post(login::submit))
         .route("/login/sessions", post(home::end))
         .route("/login/security", get(security::show).post(security::submit))
+        .route("/login/device", get(device::show).post(device::submit))
         .route("/login/assets/{name}", get(assets::asset))
         .route(
             "/oauth2/authorize",
@@ -98,6 +99,7 @@ fn for_all_origins() -> Router<App> {
         .route("/.well-known/ssf-configuration", get(signals::configuration))
         .route("/status-lists/{id}", get(status_lists::list))
         .route("/oauth2/par", post(oauth2::par::par))
+        .route("/oauth2/device", post(oauth2::device::authorize))
         .route("/oauth2/token", post(oauth2::token::token))
         .route("/oauth2/revoke", post(oauth2::revoke::revoke))
         .route("/oauth2/userinfo", get(oauth2::userinfo::userinfo).post(oauth2::userinfo::userinfo))

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tegata_token::{Algorithm, Jwk};
 
-use super::{AuthMethod, Client, ClientMetadata};
+use super::{AuthMethod, Client, ClientMetadata, GrantType};
 
 /// A set of rules that a client keeps beyond what all clients do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -63,6 +63,14 @@ impl ClientMetadata {
                 "`profile = \"fapi2\"` contradicts `{}`: give it `jwks`, and let it prove itself \
                  by `private_key_jwt`",
                 auth.name()
+            ));
+        }
+        // §5.3.2.2 knows requests that are pushed, and answers that go to the browser that asked.
+        let grants = self.grant_types.as_ref();
+        if grants.is_some_and(|grants| grants.contains(&GrantType::DeviceCode)) {
+            return Err(format!(
+                "`profile = \"fapi2\"` contradicts `{}`: declare another client for devices",
+                GrantType::DeviceCode.name()
             ));
         }
         // §5.3.2.2, item 5.
@@ -131,6 +139,10 @@ mod tests {
             (ClientMetadata { jwks: None, ..fapi() }, "client_secret_basic"),
             (ClientMetadata { jwks: None, public: true, ..fapi() }, "none"),
             (ClientMetadata { require_pkce: Some(false), ..fapi() }, "require_pkce"),
+            (
+                ClientMetadata { grant_types: Some([GrantType::DeviceCode].into()), ..fapi() },
+                "device_code",
+            ),
             (ClientMetadata { id_token_signed_response_alg: rs256, ..fapi() }, "id_token"),
             (ClientMetadata { access_token_signed_response_alg: rs256, ..fapi() }, "access_token"),
             (

@@ -194,7 +194,7 @@ const fn wrong(description: &'static str) -> OAuthError {
 }
 
 /// A new code: `prefix`, the day after which its record can be dropped, and 256 random bits.
-pub(super) fn new_code(
+pub(crate) fn new_code(
     prefix: &str,
     epoch: Epoch,
     until: Timestamp,
@@ -208,7 +208,7 @@ pub(super) fn new_code(
 }
 
 /// The key of a code's record. `None`: the text is not a code.
-pub(super) fn key_of(prefix: &str, code: &str) -> Option<String> {
+pub(crate) fn key_of(prefix: &str, code: &str) -> Option<String> {
     let body = code.strip_prefix(prefix).filter(|body| body.len() <= 128)?;
     let mut parts = body.splitn(3, '.');
     let (epoch, day, random) = (parts.next()?, parts.next()?, parts.next()?);

@@ -29,7 +29,7 @@ fn showing(proof: &str) -> Showing<'_> {
     Showing { proof, method: "POST", path: "/oauth2/token" }
 }
 
-async fn proven(world: &World, key: &SigningKey, jti: &str) -> ProvenKey {
+pub(crate) async fn proven(world: &World, key: &SigningKey, jti: &str) -> ProvenKey {
     let proof = proof(world, key, jti);
     world.provider.dpop_proof(&showing(&proof), None, None).await.unwrap()
 }

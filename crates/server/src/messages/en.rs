@@ -62,6 +62,15 @@ pub(super) const MESSAGES: Messages = Messages {
     detail: "do exactly this:",
     answer_goes_to: ("Either way, you return to ", "."),
 
+    device: "Connect a device",
+    device_lead: "Type the code that your device shows.",
+    device_warning: "Go on only if you have started this yourself, and see the code on a device of yours. If somebody sent you the code or a link, they want to get into your account.",
+    device_shows: ("Your device must show the code ", "."),
+    device_unknown: "No device waits with this code. Codes count for ten minutes, and once: does your device show another one?",
+    device_allowed: "Your device is connected",
+    device_denied: "The device gets nothing",
+    device_done: "Go on there; it is safe to close this window.",
+
     sign_out: "Sign out",
     sign_out_question: "Do you want to sign out?",
     client_asks_sign_out: ("", " asks you to sign out."),

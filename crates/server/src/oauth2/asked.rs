@@ -154,7 +154,10 @@ impl Rejected {
                 | Code::InvalidRequestObject
                 | Code::RequestUriNotSupported
                 | Code::InvalidDpopProof
-                | Code::UseDpopNonce => StatusCode::BAD_REQUEST,
+                | Code::UseDpopNonce
+                | Code::AuthorizationPending
+                | Code::SlowDown
+                | Code::ExpiredToken => StatusCode::BAD_REQUEST,
             },
             Why::Refused(Refused::Store(error)) => match error.retry_after() {
                 Some(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -155,7 +155,7 @@ async fn allow(
 }
 
 /// What a scope value means to a person.
-fn meaning<'s>(m: &Messages, value: &'s str) -> (&'static str, Option<&'s str>) {
+pub(crate) fn meaning<'s>(m: &Messages, value: &'s str) -> (&'static str, Option<&'s str>) {
     match value {
         "openid" => (m.scope_openid, None),
         "profile" => (m.scope_profile, None),

@@ -40,7 +40,7 @@ pub(crate) async fn par(
 }
 
 /// RFC 9126 §2.3.
-fn later(wait: Duration) -> Response {
+pub(super) fn later(wait: Duration) -> Response {
     let error = Code::TemporarilyUnavailable.name();
     let body = json!({"error": error, "error_description": "too many requests wait already"});
     let retry = [(header::RETRY_AFTER, whole_secs(wait).to_string())];

@@ -13,6 +13,9 @@ use super::{
 };
 use crate::{app::App, caller::Caller, dpop, headers::NoStore, metrics::Method};
 
+/// What a device is told while a person is asked.
+const WAITING: [&str; 2] = [Code::AuthorizationPending.name(), Code::SlowDown.name()];
+
 pub(crate) async fn token(
     State(app): State<App>,
     caller: Caller,
@@ -22,7 +25,10 @@ pub(crate) async fn token(
         (Method::of_grant(asked.params.get("grant_type")), app.node().since_boot());
     let answer = answer(&app, &caller, &asked).await;
     let outcome = answer.as_ref().map(|_| ()).map_err(Rejected::code);
-    app.metrics().proved(method, app.node().elapsed(started), outcome);
+    // A device that asks whether somebody has answered has not failed.
+    if !outcome.is_err_and(|code| WAITING.contains(&code)) {
+        app.metrics().proved(method, app.node().elapsed(started), outcome);
+    }
     let (answer, key) = answer?;
     // An exchange for several services makes a token for each.
     for _ in 0..answer.tokens.as_ref().map_or(1, serde_json::Map::len) {

@@ -10,7 +10,7 @@ use tegata_identity::Refused;
 use tegata_oauth::{AuthorizationRequest, Client, Said, SignedIn, redirect::with_query};
 use tegata_session::CookieName;
 
-use super::{Frame, Shown, Trouble, Visit, home, render, second, see_other};
+use super::{Frame, Shown, Trouble, Visit, device, home, render, second, see_other};
 use crate::{
     app::App,
     body,
@@ -28,6 +28,8 @@ struct Page<'a> {
     frame: &'a Frame,
     client: Option<Shown>,
     request: Option<&'a str>,
+    /// The code of a device, for which somebody signs in.
+    device: Option<&'a str>,
     csrf: &'a str,
     username: &'a str,
     problem: Option<&'static str>,
@@ -83,6 +85,9 @@ async fn form(app: &App, visit: &Visit) -> Result<Response, Trouble> {
             }
         }
         (None, Some(session)) if !another => {
+            if let Some(code) = query.one(device::FIELD) {
+                return Ok((cookies, device::onward(code, query.one("lang"))?).into_response());
+            }
             let lang = visit.lang(query.one("lang"), &[]);
             return Ok((cookies, home::page(app, session, lang).await?).into_response());
         }
@@ -148,6 +153,9 @@ pub(super) async fn onward(
             let step = proceed(app, request, client, who, said, Hold::Under(handle)).await?;
             step.into_response(app, visit, fields.one("lang"))
         }
+        None if let Some(code) = fields.one(device::FIELD) => {
+            device::onward(code, fields.one("lang"))
+        }
         None => match fields.one("lang").and_then(Lang::of_tag) {
             Some(lang) => see_other(&with_query("/login", &[("lang", lang.tag())])),
             None => see_other("/login"),
@@ -163,6 +171,16 @@ async fn asked(app: &App, handle: Option<&str>) -> Result<Option<Asked>, Trouble
     Ok(Some(Asked { handle: handle.to_owned(), request, client }))
 }
 
+/// What a sign-in is for, as the parameters of its page.
+pub(super) fn purpose<'a>(
+    asked: Option<&'a Asked>,
+    fields: &'a Fields,
+) -> Vec<(&'static str, &'a str)> {
+    let request = asked.map(|asked| ("request", asked.handle.as_str()));
+    let device = fields.one(device::FIELD).map(|code| (device::FIELD, code));
+    request.into_iter().chain(device).collect()
+}
+
 pub(super) fn page(
     app: &App,
     visit: &Visit,
@@ -174,13 +192,14 @@ pub(super) fn page(
     let lang = visit.lang(fields.one("lang"), locales);
     let cookie = visit.caller.cookie(app, CookieName::Csrf);
     let ticket = app.csrf().of_form(app.realm(), cookie, app.node().entropy())?;
-    let here: Vec<_> = asked.map(|asked| ("request", asked.handle.as_str())).into_iter().collect();
+    let here = purpose(asked, fields);
     let frame = Frame::new(app, lang, Some(("/login", &here)));
     let hint = asked.and_then(|asked| asked.request.login_hint.as_deref());
     let page = Page {
         frame: &frame,
         client: asked.map(|asked| Shown::of(&asked.client)),
         request: asked.map(|asked| asked.handle.as_str()),
+        device: fields.one(device::FIELD),
         csrf: ticket.token.as_str(),
         username: fields.one("username").or(hint).unwrap_or_default(),
         problem: again.map(|again| again.text(lang.messages())),

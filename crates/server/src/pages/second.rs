@@ -10,7 +10,7 @@ use tegata_oauth::redirect::with_query;
 use tegata_session::CookieName;
 
 use super::{
-    Frame, Shown, Trouble, Visit,
+    Frame, Shown, Trouble, Visit, device,
     login::{self, Again, Asked, retry_after},
     render,
 };
@@ -27,6 +27,8 @@ struct Page<'a> {
     frame: &'a Frame,
     client: Option<Shown>,
     request: Option<&'a str>,
+    /// The code of a device, for which somebody signs in.
+    device: Option<&'a str>,
     csrf: &'a str,
     /// What the code must come with, where nobody is signed in yet.
     token: Option<&'a str>,
@@ -48,16 +50,16 @@ pub(super) fn page(
     let lang = visit.lang(fields.one("lang"), locales);
     let cookie = visit.caller.cookie(app, CookieName::Csrf);
     let ticket = app.csrf().of_form(app.realm(), cookie, app.node().entropy())?;
-    let handle = asked.map(|asked| ("request", asked.handle.as_str()));
     // Another language is a link away only where the page can be had again by a link.
-    let here: Vec<_> = handle.into_iter().collect();
+    let here = login::purpose(asked, fields);
     let frame = Frame::new(app, lang, token.is_none().then_some(("/login", here.as_slice())));
     let back = [("another", "true"), ("lang", lang.tag())];
-    let back: Vec<_> = handle.into_iter().chain(back).collect();
+    let back: Vec<_> = here.iter().copied().chain(back).collect();
     let page = Page {
         frame: &frame,
         client: asked.map(|asked| Shown::of(&asked.client)),
         request: asked.map(|asked| asked.handle.as_str()),
+        device: fields.one(device::FIELD),
         csrf: ticket.token.as_str(),
         token: token.map(|token| token.expose().as_str()),
         another: with_query("/login", &back),

@@ -36,7 +36,8 @@ pub(crate) struct Add {
     /// A public client: nothing to prove itself with.
     #[arg(long)]
     public: bool,
-    /// `authorization_code`, `refresh_token`, `client_credentials` or
+    /// `authorization_code`, `refresh_token`, `client_credentials`,
+    /// `urn:ietf:params:oauth:grant-type:device_code` or
     /// `urn:ietf:params:oauth:grant-type:token-exchange`; several, or a list with commas.
     #[arg(long = "grant-type", value_delimiter = ',', value_parser = grant_type)]
     grant_types: Vec<GrantType>,

@@ -112,6 +112,7 @@ fn both_metadata_documents_are_one_and_name_endpoints_that_answer() {
         "authorization_code",
         "refresh_token",
         "client_credentials",
+        "urn:ietf:params:oauth:grant-type:device_code",
         "urn:ietf:params:oauth:grant-type:token-exchange",
     ] {
         lists("grant_types_supported", grant);

@@ -1,0 +1,31 @@
+//! `POST /oauth2/device` (RFC 8628 §3.1). The page that people type the code on is in
+//! [`crate::pages::device`].
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+
+use super::{
+    asked::{Asked, Rejected},
+    authorize::too_many,
+    par::later,
+};
+use crate::{app::App, caller::Caller, dpop, headers::NoStore};
+
+pub(crate) async fn authorize(
+    State(app): State<App>,
+    caller: Caller,
+    asked: Asked,
+) -> Result<NoStore<Response>, Rejected> {
+    let client = asked.client(&app).await?;
+    // Whoever can say that they are a public client could fill the store.
+    if let Some(wait) = client.is_public().then(|| too_many(&app, &caller)).flatten() {
+        return Ok(NoStore(later(wait)));
+    }
+    let key = asked.key(&app, &client, "/oauth2/device").await?;
+    let answer = app.provider().authorize_device(&client, &asked.params, key.as_ref()).await;
+    let answer = answer.map_err(|refused| asked.reject(refused))?;
+    Ok(NoStore((dpop::renewed(&app, key.as_ref()), Json(answer)).into_response()))
+}
