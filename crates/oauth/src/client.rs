@@ -71,6 +71,10 @@ pub struct Client {
     /// What signed answers to its authorization requests are signed with (JARM §3).
     #[serde(default = "rs256")]
     pub response_alg: Algorithm,
+    /// What introspection answers that it wants signed are signed with, where that was registered (RFC
+    /// 9701 §6).
+    #[serde(default)]
+    pub introspection_alg: Option<Algorithm>,
     /// Whether it must push its authorization requests (RFC 9126 §6).
     #[serde(default)]
     pub require_pushed: bool,
@@ -122,6 +126,12 @@ impl Client {
     #[must_use]
     pub fn dpop_nonce(&self) -> Option<DpopNonce> {
         self.dpop_nonce.or_else(|| self.is_fapi().then_some(DpopNonce::Required))
+    }
+
+    /// What introspection answers that it wants signed are signed with.
+    #[must_use]
+    pub fn introspection_alg(&self) -> Algorithm {
+        self.introspection_alg.unwrap_or(self.id_token_alg)
     }
 
     /// Whether it may use a grant type.

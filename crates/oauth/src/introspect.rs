@@ -1,4 +1,5 @@
-//! Introspection (RFC 7662): what a token says, for those who may ask.
+//! Introspection (RFC 7662): what a token says, for those who may ask; signed, for those who keep it
+//! as evidence (RFC 9701).
 
 use serde_json::{Value, json};
 use tegata_core::StoreError;
@@ -42,6 +43,26 @@ impl Provider {
             return Ok(answer);
         }
         Ok(self.introspect_refresh(token).await?.unwrap_or(inactive))
+    }
+
+    /// The same as a JWT (RFC 9701 §5), which its type and its claims keep from being taken for a
+    /// token.
+    ///
+    /// # Errors
+    /// As [`Self::introspect`].
+    pub async fn introspect_signed(
+        &self,
+        client: &Client,
+        params: &Params,
+    ) -> Result<String, Refused> {
+        let claims = json!({
+            "iss": self.issuer(),
+            "aud": client.id,
+            "iat": self.node().now().secs(),
+            "token_introspection": self.introspect(client, params).await?,
+        });
+        let algorithm = client.introspection_alg();
+        self.sign(algorithm, "token-introspection+jwt", claims.to_string().as_bytes())
     }
 
     async fn introspect_refresh(&self, token: &str) -> Result<Option<Value>, StoreError> {

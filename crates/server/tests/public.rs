@@ -20,6 +20,7 @@ mod public {
     pub(crate) mod second_step;
     pub(crate) mod security;
     pub(crate) mod signals;
+    pub(crate) mod signed;
     pub(crate) mod status_lists;
     pub(crate) mod switch;
     pub(crate) mod well_known;

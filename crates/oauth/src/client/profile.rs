@@ -82,6 +82,7 @@ impl ClientMetadata {
             ("access_token_signed_response_alg", self.access_token_signed_response_alg),
             ("id_token_signed_response_alg", self.id_token_signed_response_alg),
             ("authorization_signed_response_alg", self.authorization_signed_response_alg),
+            ("introspection_signed_response_alg", self.introspection_signed_response_alg),
             ("request_object_signing_alg", self.request_object_signing_alg),
         ];
         for (name, algorithm) in named {

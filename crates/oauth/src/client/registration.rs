@@ -53,6 +53,9 @@ pub struct ClientMetadata {
     /// What signed answers to its authorization requests are signed with; what its ID tokens are if
     /// nothing is said.
     pub authorization_signed_response_alg: Option<Algorithm>,
+    /// What introspection answers that it wants signed are signed with; what its ID tokens are if
+    /// nothing is said.
+    pub introspection_signed_response_alg: Option<Algorithm>,
     /// Whether it must push its authorization requests.
     pub require_pushed_authorization_requests: bool,
     /// Whether it must sign its authorization requests.
@@ -187,6 +190,7 @@ impl ClientMetadata {
             access_token_alg: self.access_token_signed_response_alg.unwrap_or(usual),
             id_token_alg,
             response_alg: self.authorization_signed_response_alg.unwrap_or(id_token_alg),
+            introspection_alg: self.introspection_signed_response_alg,
             require_pushed: self.require_pushed_authorization_requests || self.is_fapi(),
             details_types: self.authorization_details_types.clone(),
             require_signed_request: self.require_signed_request_object,

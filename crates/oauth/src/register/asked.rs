@@ -65,6 +65,8 @@ impl Provider {
                 .unwrap_or_default(),
             authorization_signed_response_alg: self
                 .signing(&said, "authorization_signed_response_alg")?,
+            introspection_signed_response_alg: self
+                .signing(&said, "introspection_signed_response_alg")?,
             require_pushed_authorization_requests: said
                 .read("require_pushed_authorization_requests")?
                 .unwrap_or_default(),

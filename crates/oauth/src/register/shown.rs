@@ -45,6 +45,7 @@ impl Provider {
         tell("subject_type", json!("public"));
         tell("id_token_signed_response_alg", json!(client.id_token_alg));
         tell("authorization_signed_response_alg", json!(client.response_alg));
+        tell("introspection_signed_response_alg", json!(client.introspection_alg));
         tell("request_object_signing_alg", json!(client.request_object_alg));
         tell("require_pushed_authorization_requests", json!(client.require_pushed));
         tell("require_signed_request_object", json!(client.require_signed_request));

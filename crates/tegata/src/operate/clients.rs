@@ -6,7 +6,7 @@ use tegata_oauth::{
     Client, ClientMetadata,
     backchannel::{RelyingParty, Told},
 };
-use tegata_token::{Holder, Order, Tally};
+use tegata_token::{Algorithm, Holder, Order, Tally};
 
 use super::{OPERATOR, text};
 use crate::compose::Composed;
@@ -46,13 +46,20 @@ pub(super) fn choose_algorithms(
     ] {
         let algorithm = *chosen.get_or_insert(usual);
         if !keys.algorithms.contains(&algorithm) {
-            return Err(format!(
-                "client `{}`: `{name}` is {algorithm}, which `[keys] algorithms` does not name",
-                metadata.client_id
-            ));
+            return Err(unnamed(&metadata.client_id, name, algorithm));
+        }
+    }
+    let asked = [("introspection_signed_response_alg", metadata.introspection_signed_response_alg)];
+    for (name, algorithm) in asked {
+        if let Some(algorithm) = algorithm.filter(|it| !keys.algorithms.contains(it)) {
+            return Err(unnamed(&metadata.client_id, name, algorithm));
         }
     }
     Ok(())
+}
+
+fn unnamed(client: &str, name: &str, algorithm: Algorithm) -> String {
+    format!("client `{client}`: `{name}` is {algorithm}, which `[keys] algorithms` does not name")
 }
 
 pub(super) async fn list(composed: &Composed) -> Result<Value, String> {
