@@ -75,6 +75,10 @@ pub struct Client {
     /// 9701 §6).
     #[serde(default)]
     pub introspection_alg: Option<Algorithm>,
+    /// What userinfo is signed with, where it is to be (OpenID Connect Dynamic Client Registration 1.0
+    /// §2).
+    #[serde(default)]
+    pub userinfo_alg: Option<Algorithm>,
     /// Whether it must push its authorization requests (RFC 9126 §6).
     #[serde(default)]
     pub require_pushed: bool,

@@ -11,6 +11,22 @@ use crate::{
     request::ResponseMode,
 };
 
+/// The members that list what we sign with: what there are keys for.
+const SIGNED: [&str; 4] = [
+    "id_token_signing_alg_values_supported",
+    "authorization_signing_alg_values_supported",
+    "userinfo_signing_alg_values_supported",
+    "introspection_signing_alg_values_supported",
+];
+/// The members that list what clients may sign with.
+const VERIFIED: [&str; 5] = [
+    "request_object_signing_alg_values_supported",
+    "token_endpoint_auth_signing_alg_values_supported",
+    "introspection_endpoint_auth_signing_alg_values_supported",
+    "revocation_endpoint_auth_signing_alg_values_supported",
+    "dpop_signing_alg_values_supported",
+];
+
 impl Provider {
     /// The metadata document, the same for both well-known paths.
     #[must_use]
@@ -42,17 +58,9 @@ impl Provider {
             "authorization_details_types_supported": self.config().details_types,
             "acr_values_supported": interaction::LEVELS,
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": signed,
-            "authorization_signing_alg_values_supported": signed,
-            "request_object_signing_alg_values_supported": algorithms,
             "token_endpoint_auth_methods_supported": methods,
-            "token_endpoint_auth_signing_alg_values_supported": algorithms,
             "introspection_endpoint_auth_methods_supported": confidential,
-            "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
-            "introspection_signing_alg_values_supported": algorithms,
             "revocation_endpoint_auth_methods_supported": methods,
-            "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
-            "dpop_signing_alg_values_supported": algorithms,
             "code_challenge_methods_supported": ["S256"],
             "claims_supported": [
                 "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash",
@@ -69,10 +77,12 @@ impl Provider {
             "backchannel_logout_supported": true,
             "backchannel_logout_session_supported": true,
         });
-        if self.config().registration != Registration::Off
-            && let Some(members) = metadata.as_object_mut()
-        {
-            members.insert("registration_endpoint".to_owned(), at("/oauth2/register").into());
+        if let Some(members) = metadata.as_object_mut() {
+            members.extend(SIGNED.map(|name| (name.to_owned(), json!(signed))));
+            members.extend(VERIFIED.map(|name| (name.to_owned(), json!(algorithms))));
+            if self.config().registration != Registration::Off {
+                members.insert("registration_endpoint".to_owned(), at("/oauth2/register").into());
+            }
         }
         metadata
     }

@@ -1,14 +1,24 @@
 //! Userinfo (OpenID Connect Core §5.3).
 
 use serde_json::{Map, Value};
-use tegata_core::{StoreError, repository};
+use tegata_core::{ClientId, StoreError, repository};
 use tegata_token::{Claims, Family};
 
 use crate::{
     dpop::{Credential, NotHolder, ProvenKey},
+    error::Refused,
     provider::Provider,
     request::claims,
 };
+
+/// What is known about a person, in the form that the client is registered for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Userinfo {
+    /// As a JSON object.
+    Plain(Map<String, Value>),
+    /// As a JWT (§5.3.2).
+    Signed(String),
+}
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +46,7 @@ impl Provider {
     pub async fn userinfo(
         &self,
         credential: &Credential<'_>,
-    ) -> Result<(Map<String, Value>, Option<ProvenKey>), NoUserinfo> {
+    ) -> Result<(Userinfo, Option<ProvenKey>), NoUserinfo> {
         let verified = self.verifier().verify(credential.token());
         let verified = verified.map_err(|_| NoUserinfo::InvalidToken)?;
         self.revoker().know_enough().await?;
@@ -54,7 +64,35 @@ impl Provider {
         let mut info = claims::in_scope(&user, &claims_of_token.scope);
         info.extend(claims::about(&user, &self.asked_of_userinfo(claims_of_token).await?));
         info.insert("sub".to_owned(), claims_of_token.sub.as_str().into());
-        Ok((info, key))
+        Ok((self.in_form(info, claims_of_token).await?, key))
+    }
+
+    /// Signs what is told, if the token's client is registered so.
+    async fn in_form(
+        &self,
+        mut info: Map<String, Value>,
+        token: &Claims,
+    ) -> Result<Userinfo, NoUserinfo> {
+        let client = token.client_id.as_deref().and_then(|id| ClientId::new(id).ok());
+        let client = match client {
+            Some(id) => self.clients().load(self.realm(), &id).await?,
+            None => None,
+        };
+        // Our own scripts are in no registry.
+        let client = client.map(|found| found.value);
+        let Some((id, algorithm)) = client.and_then(|it| it.userinfo_alg.map(|alg| (it.id, alg)))
+        else {
+            return Ok(Userinfo::Plain(info));
+        };
+        info.insert("iss".to_owned(), self.issuer().into());
+        info.insert("aud".to_owned(), id.as_str().into());
+        match self.sign(algorithm, "JWT", Value::Object(info).to_string().as_bytes()) {
+            Ok(jwt) => Ok(Userinfo::Signed(jwt)),
+            Err(Refused::Store(error)) => Err(error.into()),
+            Err(Refused::OAuth(error)) => {
+                Err(StoreError::Misused { detail: error.description.to_owned() }.into())
+            }
+        }
     }
 
     /// The claims that were asked for alone when the token's grant was made (§5.5). The grant keeps

@@ -83,6 +83,7 @@ impl ClientMetadata {
             ("id_token_signed_response_alg", self.id_token_signed_response_alg),
             ("authorization_signed_response_alg", self.authorization_signed_response_alg),
             ("introspection_signed_response_alg", self.introspection_signed_response_alg),
+            ("userinfo_signed_response_alg", self.userinfo_signed_response_alg),
             ("request_object_signing_alg", self.request_object_signing_alg),
         ];
         for (name, algorithm) in named {

@@ -56,6 +56,8 @@ pub struct ClientMetadata {
     /// What introspection answers that it wants signed are signed with; what its ID tokens are if
     /// nothing is said.
     pub introspection_signed_response_alg: Option<Algorithm>,
+    /// What userinfo is signed with; it is plain JSON if nothing is said.
+    pub userinfo_signed_response_alg: Option<Algorithm>,
     /// Whether it must push its authorization requests.
     pub require_pushed_authorization_requests: bool,
     /// Whether it must sign its authorization requests.
@@ -191,6 +193,7 @@ impl ClientMetadata {
             id_token_alg,
             response_alg: self.authorization_signed_response_alg.unwrap_or(id_token_alg),
             introspection_alg: self.introspection_signed_response_alg,
+            userinfo_alg: self.userinfo_signed_response_alg,
             require_pushed: self.require_pushed_authorization_requests || self.is_fapi(),
             details_types: self.authorization_details_types.clone(),
             require_signed_request: self.require_signed_request_object,

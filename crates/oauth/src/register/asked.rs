@@ -67,6 +67,10 @@ impl Provider {
                 .signing(&said, "authorization_signed_response_alg")?,
             introspection_signed_response_alg: self
                 .signing(&said, "introspection_signed_response_alg")?,
+            // Without it, userinfo is plain JSON.
+            userinfo_signed_response_alg: said
+                .read::<Algorithm>("userinfo_signed_response_alg")?
+                .map_or(Ok(None), |_| self.signing(&said, "userinfo_signed_response_alg"))?,
             require_pushed_authorization_requests: said
                 .read("require_pushed_authorization_requests")?
                 .unwrap_or_default(),

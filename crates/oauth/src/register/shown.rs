@@ -46,6 +46,7 @@ impl Provider {
         tell("id_token_signed_response_alg", json!(client.id_token_alg));
         tell("authorization_signed_response_alg", json!(client.response_alg));
         tell("introspection_signed_response_alg", json!(client.introspection_alg));
+        tell("userinfo_signed_response_alg", json!(client.userinfo_alg));
         tell("request_object_signing_alg", json!(client.request_object_alg));
         tell("require_pushed_authorization_requests", json!(client.require_pushed));
         tell("require_signed_request_object", json!(client.require_signed_request));

@@ -8,7 +8,10 @@ use axum::{
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 use tegata_core::StoreError;
-use tegata_oauth::{NotHolder, OAuthError, Refused, userinfo::NoUserinfo};
+use tegata_oauth::{
+    NotHolder, OAuthError, Refused,
+    userinfo::{NoUserinfo, Userinfo},
+};
 
 use crate::{
     app::App,
@@ -35,6 +38,8 @@ pub(crate) enum Rejected {
     Store(StoreError),
 }
 
+const JWT: &str = "application/jwt";
+
 pub(crate) async fn userinfo(
     State(app): State<App>,
     request: Request,
@@ -43,7 +48,12 @@ pub(crate) async fn userinfo(
     let credential = shown.credential().map_err(|error| Rejected::of_proof(&app, error))?;
     match app.provider().userinfo(&credential).await {
         Ok((info, key)) => {
-            Ok(NoStore((dpop::renewed(&app, key.as_ref()), Json(info)).into_response()))
+            let nonce = dpop::renewed(&app, key.as_ref());
+            let answer = match info {
+                Userinfo::Plain(info) => Json(info).into_response(),
+                Userinfo::Signed(jwt) => ([(header::CONTENT_TYPE, JWT)], jwt).into_response(),
+            };
+            Ok(NoStore((nonce, answer).into_response()))
         }
         Err(refused) => Err(Rejected::of(&app, refused)),
     }

@@ -4,10 +4,11 @@ use axum::body::Body;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Request, StatusCode, header};
 use serde_json::{Value, json};
-use tegata_token::{Jwk, VerifyingKey};
+use tegata_oauth::ClientMetadata;
+use tegata_token::{Algorithm, Jwk, VerifyingKey};
 
 use super::{
-    bench::{Bench, ISSUER},
+    bench::{Bench, CALLBACK, ISSUER},
     browser::{Answer, Browser, encoded},
     flow::{authorize, basic, claims, code, redeeming, token},
 };
@@ -79,4 +80,44 @@ async fn an_introspection_that_is_signed_says_the_same_to_its_caller_alone() {
     // What is refused is told as ever.
     let curious = introspect(&bench, "web", &access, SIGNED).await;
     assert_eq!(curious.json()["error"], "unauthorized_client");
+}
+
+#[tokio::test]
+async fn userinfo_is_signed_for_clients_that_are_registered_so() {
+    let bench = Bench::new().await;
+    let ask = async |access: &str| {
+        let request = Request::get("/oauth2/userinfo")
+            .header(header::AUTHORIZATION, format!("Bearer {access}"))
+            .body(Body::empty())
+            .unwrap();
+        Answer::of(&bench.router, request).await
+    };
+    let access = access_token(&bench, "openid profile").await;
+    let plain = ask(&access).await;
+    assert_eq!(plain.header("content-type"), "application/json");
+    bench
+        .declare(ClientMetadata {
+            client_id: "web".into(),
+            redirect_uris: vec![CALLBACK.into()],
+            scope: "openid profile".into(),
+            userinfo_signed_response_alg: Some(Algorithm::Es256),
+            ..ClientMetadata::default()
+        })
+        .await;
+    let answer = ask(&access).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(answer.header("content-type"), "application/jwt");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let head = verified(&bench, &answer.body).await;
+    assert_eq!((&head["alg"], &head["typ"]), (&json!("ES256"), &json!("JWT")));
+    let mut said = claims(&answer.body);
+    let members = said.as_object_mut().unwrap();
+    assert_eq!(members.remove("iss"), Some(json!(ISSUER)));
+    assert_eq!(members.remove("aud"), Some(json!("web")));
+    assert_eq!(said, plain.json());
+    assert!(!is_taken(&bench, &answer.body).await);
+    // What is refused is told as ever.
+    let refused = ask("x").await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(refused.json()["error"], "invalid_token");
 }

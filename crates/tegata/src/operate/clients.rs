@@ -49,7 +49,10 @@ pub(super) fn choose_algorithms(
             return Err(unnamed(&metadata.client_id, name, algorithm));
         }
     }
-    let asked = [("introspection_signed_response_alg", metadata.introspection_signed_response_alg)];
+    let asked = [
+        ("introspection_signed_response_alg", metadata.introspection_signed_response_alg),
+        ("userinfo_signed_response_alg", metadata.userinfo_signed_response_alg),
+    ];
     for (name, algorithm) in asked {
         if let Some(algorithm) = algorithm.filter(|it| !keys.algorithms.contains(it)) {
             return Err(unnamed(&metadata.client_id, name, algorithm));
