@@ -40,6 +40,30 @@ fn as_a_client(registered: &Value) -> Client {
 }
 
 #[test]
+fn a_device_registers_itself_and_waits_for_a_person() {
+    let demo = demo();
+    let device = "urn:ietf:params:oauth:grant-type:device_code";
+    let said = json!({"client_name": "A television", "grant_types": [device],
+        "token_endpoint_auth_method": "none", "scope": "openid",
+        "userinfo_signed_response_alg": "RS256"});
+    let registered = register(demo, &said).expect(201).json();
+    assert_eq!(registered["grant_types"], json!([device]));
+    assert_eq!(registered["userinfo_signed_response_alg"], "RS256");
+    let id = registered["client_id"].as_str().unwrap();
+    let asked = demo.public.post("/oauth2/device").form(&[("client_id", id)]).send();
+    let asked = asked.expect(200).json();
+    let complete = asked["verification_uri_complete"].as_str().unwrap();
+    assert!(complete.starts_with(&format!("{}/login/device?user_code=", demo.issuer)));
+    let code = asked["device_code"].as_str().unwrap();
+    let fields = [("grant_type", device), ("client_id", id), ("device_code", code)];
+    let poll = || demo.public.post("/oauth2/token").form(&fields).send().expect(400).json();
+    assert_eq!(poll()["error"], "authorization_pending");
+    assert_eq!(poll()["error"], "slow_down");
+    let unknown = with("userinfo_signed_response_alg", json!("none"));
+    assert_eq!(register(demo, &unknown).expect(400).json()["error"], "invalid_client_metadata");
+}
+
+#[test]
 fn a_client_registers_itself_signs_somebody_in_and_is_gone_with_its_tokens() {
     let demo = demo();
     let metadata = demo.public.get("/.well-known/openid-configuration").send().json();
