@@ -50,13 +50,13 @@ pub const FOR_TESTS: &[Part] = &[
         package: "npm",
         program: "npm",
         elsewhere: "/usr/bin",
-        needed_by: "the contract suite of tegata-store on DynamoDB: it installs dynalite",
+        needed_by: "the tests of tegata-store on DynamoDB and of clients: it installs dynalite and openid-client",
     },
     Part {
         package: "python3-venv",
         program: "python3",
         elsewhere: "/usr/bin",
-        needed_by: "the contract suite of tegata-store on DynamoDB: it installs moto",
+        needed_by: "the tests of tegata-store on DynamoDB and of clients: it installs moto and authlib",
     },
     Part {
         package: "prometheus",

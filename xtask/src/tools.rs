@@ -1,4 +1,5 @@
-//! Tools that tests need and Debian does not bring: what stands in for DynamoDB.
+//! Tools that tests need and Debian does not bring: what stands in for DynamoDB, and libraries of OAuth
+//! clients.
 //!
 //! They are installed beneath `target/tools`, in the versions that `xtask/engines/tools` names, and
 //! touch nothing else of the machine.
@@ -10,24 +11,39 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tegata_engines::dynamodb::{installed, ours};
+use tegata_engines::tools::{STAMP, installed, ours};
 
 use crate::{command, parts};
 
-/// A tool: the directory of it, the file that names its versions, and how it is installed.
+/// A tool: the directory of it, what it is, and how it is installed.
 struct Tool {
     name: &'static str,
-    versions: &'static str,
-    install: fn(&Path) -> Result<()>,
+    is: &'static str,
+    installer: Installer,
+}
+
+/// What installs a tool from the versions that are committed.
+enum Installer {
+    Npm,
+    Pip,
 }
 
 const TOOLS: &[Tool] = &[
-    Tool { name: "dynalite", versions: "package-lock.json", install: with_npm },
-    Tool { name: "moto", versions: "requirements.txt", install: with_pip },
+    Tool { name: "dynalite", is: "stands in for DynamoDB", installer: Installer::Npm },
+    Tool { name: "moto", is: "stands in for DynamoDB", installer: Installer::Pip },
+    Tool { name: "openid-client", is: "drives the provider in tests", installer: Installer::Npm },
+    Tool { name: "authlib", is: "drives the provider in tests", installer: Installer::Pip },
 ];
 
-/// What is written beside a tool when it is installed: which versions of what.
-const STAMP: &str = "installed";
+impl Installer {
+    /// The file that names the versions.
+    const fn versions(&self) -> &'static str {
+        match self {
+            Self::Npm => "package-lock.json",
+            Self::Pip => "requirements.txt",
+        }
+    }
+}
 
 /// Makes sure that the tools are there, in the right versions.
 ///
@@ -36,7 +52,7 @@ const STAMP: &str = "installed";
 pub fn ensure() -> Result<()> {
     for tool in TOOLS {
         let place = installed(tool.name);
-        let versions = ours(tool.name).join(tool.versions);
+        let versions = ours(tool.name).join(tool.installer.versions());
         let read = fs::read_to_string(&versions);
         let wanted = read.with_context(|| format!("`{}` cannot be read", versions.display()))?;
         if fs::read_to_string(place.join(STAMP)).is_ok_and(|stamp| stamp == wanted) {
@@ -44,9 +60,11 @@ pub fn ensure() -> Result<()> {
         }
         println!("missing: `{}`, which is installed into `target/tools`", tool.name);
         begin_anew(&place)?;
-        (tool.install)(&place).with_context(|| {
-            format!("`{}`, which stands in for DynamoDB, cannot be installed", tool.name)
-        })?;
+        match tool.installer {
+            Installer::Npm => with_npm(tool.name, &place),
+            Installer::Pip => with_pip(tool.name, &place),
+        }
+        .with_context(|| format!("`{}`, which {}, cannot be installed", tool.name, tool.is))?;
         fs::write(place.join(STAMP), wanted)
             .with_context(|| format!("`{}` cannot be written", place.display()))?;
     }
@@ -62,9 +80,9 @@ fn begin_anew(place: &Path) -> Result<()> {
     fs::create_dir_all(place).with_context(said)
 }
 
-fn with_npm(place: &Path) -> Result<()> {
+fn with_npm(name: &str, place: &Path) -> Result<()> {
     for file in ["package.json", "package-lock.json"] {
-        let from: PathBuf = ours("dynalite").join(file);
+        let from: PathBuf = ours(name).join(file);
         fs::copy(&from, place.join(file))
             .with_context(|| format!("`{}` cannot be copied", from.display()))?;
     }
@@ -74,7 +92,7 @@ fn with_npm(place: &Path) -> Result<()> {
     command::succeed(npm.current_dir(place))
 }
 
-fn with_pip(place: &Path) -> Result<()> {
+fn with_pip(name: &str, place: &Path) -> Result<()> {
     let mut can = command::program("python3");
     can.args(["-c", "import ensurepip, venv"]);
     if !can.output().is_ok_and(|output| output.status.success()) {
@@ -84,5 +102,5 @@ fn with_pip(place: &Path) -> Result<()> {
     command::succeed(venv.args(["-m", "venv"]).arg(place))?;
     let mut pip = command::program(&place.join("bin/python").display().to_string());
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
-    command::succeed(pip.arg("--requirement").arg(ours("moto").join("requirements.txt")))
+    command::succeed(pip.arg("--requirement").arg(ours(name).join("requirements.txt")))
 }

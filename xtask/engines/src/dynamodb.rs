@@ -1,7 +1,4 @@
 //! What stands in for DynamoDB: dynalite, and moto. Both keep what they are told in memory.
-//!
-//! Neither comes from Debian: `cargo xtask test` installs them beneath `target/tools`, in the versions
-//! that `xtask/engines/tools` names.
 
 use std::{
     io::{Read as _, Write as _},
@@ -10,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use crate::process::{Process, Yard, connect, free_port, listens, program};
+use crate::{
+    process::{Process, Yard, connect, free_port, listens, program},
+    tools::{ours, present},
+};
 
 /// How long it may take to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,9 +36,9 @@ impl DynamoKind {
 
     /// The program that serves it on a port.
     fn serves(self, port: u16) -> (PathBuf, Vec<String>) {
-        let (ours, theirs) = (ours(self.name()), installed(self.name()));
+        let (ours, theirs) = (ours(self.name()), present(self.name()));
         let text = |path: &Path| path.display().to_string();
-        let (runs, words) = match self {
+        match self {
             Self::Dynalite => {
                 let modules = theirs.join("node_modules");
                 let words = vec![text(&ours.join("serve.js")), text(&modules), port.to_string()];
@@ -48,27 +48,8 @@ impl DynamoKind {
                 let words = vec![text(&ours.join("serve.py")), port.to_string()];
                 (theirs.join("bin/python"), words)
             }
-        };
-        assert!(
-            theirs.is_dir() && runs.is_file(),
-            "this needs {}: `cargo xtask test` installs it into `{}`",
-            self.name(),
-            theirs.display()
-        );
-        (runs, words)
+        }
     }
-}
-
-/// What is committed for a tool: its version, and how it is started.
-#[must_use]
-pub fn ours(tool: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(tool)
-}
-
-/// Where a tool is installed.
-#[must_use]
-pub fn installed(tool: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools").join(tool)
 }
 
 /// One server, which has no tables.

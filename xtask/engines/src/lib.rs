@@ -13,6 +13,7 @@
 //! | [`echo`] | a service behind the gateway |
 //! | [`proxy`] | the way to any of them, which can be broken |
 //! | [`cluster`] | all of it together |
+//! | [`tools`] | what is installed with npm and pip |
 //! | [`process`] | what all of them are: processes that can be killed, held and set going again |
 //!
 //! Nothing here answers errors. Where a machine lacks an engine, a test can only fail, and says by
@@ -30,6 +31,7 @@ pub mod prometheus;
 pub mod proxy;
 pub mod redis;
 pub mod tegata;
+pub mod tools;
 
 pub use cluster::{Cluster, Dependencies, EventsKind, Member, Plan, Redis, RedisKind};
 pub use dynamodb::{DynamoKind, DynamoServer};
