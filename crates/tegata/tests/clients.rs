@@ -1,0 +1,115 @@
+//! Libraries of clients that others wrote drive the provider: openid-client and oauth4webapi
+//! (JavaScript), authlib (Python). What they take for wrong, others would.
+//!
+//! Each test runs one script of `tests/clients` against a demo that all share. The scripts go through
+//! the real pages, as a browser does.
+
+#![cfg(test)]
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::LazyLock,
+};
+
+use serde_json::{Value, json};
+use tegata_engines::{process::program, tools::present};
+
+#[expect(dead_code, reason = "the contract needs more of a demo than scripts do")]
+#[path = "contract/demo.rs"]
+mod demo;
+#[expect(dead_code, reason = "scripts speak HTTP themselves")]
+#[path = "contract/http.rs"]
+mod http;
+
+use demo::demo;
+
+/// The file that tells a script where everything is.
+fn context() -> &'static str {
+    static CONTEXT: LazyLock<String> = LazyLock::new(|| {
+        let database = demo().database();
+        let mut told = demo().described.clone();
+        let more: [(&str, Value); 3] = [
+            ("modules", json!(present("openid-client").join("node_modules"))),
+            ("program", json!(env!("CARGO_BIN_EXE_tegata"))),
+            ("data", json!(database.parent().unwrap())),
+        ];
+        for (name, value) in more {
+            told[name] = value;
+        }
+        demo().file(&told.to_string())
+    });
+    &CONTEXT
+}
+
+/// Runs a script, which must end well.
+fn run(interpreter: PathBuf, script: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
+    let output = Command::new(interpreter)
+        .arg(file)
+        .arg(context())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script} ended with {}:\n{said}", output.status);
+}
+
+fn javascript(script: &str) {
+    run(program("node", "nodejs"), script);
+}
+
+fn python(script: &str) {
+    run(present("authlib").join("bin/python"), script);
+}
+
+#[test]
+fn openid_client_signs_people_in_and_takes_care_of_their_tokens() {
+    javascript("code.mjs");
+}
+
+#[test]
+fn openid_client_pushes_and_signs_requests_and_reads_signed_answers() {
+    javascript("requests.mjs");
+}
+
+#[test]
+fn openid_client_binds_tokens_to_its_key() {
+    javascript("dpop.mjs");
+}
+
+#[test]
+fn openid_client_registers_itself_with_secrets_and_with_published_keys() {
+    javascript("registered.mjs");
+}
+
+#[test]
+fn openid_client_signs_people_out_and_hears_of_it() {
+    javascript("logout.mjs");
+}
+
+#[test]
+fn openid_client_gets_tokens_for_services_and_exchanges_them() {
+    javascript("services.mjs");
+}
+
+#[test]
+fn oauth4webapi_accepts_the_access_tokens_of_every_grant() {
+    javascript("access_tokens.mjs");
+}
+
+#[test]
+fn oauth4webapi_does_all_of_fapi_2() {
+    javascript("fapi.mjs");
+}
+
+#[test]
+fn authlib_gets_tokens_by_every_grant_and_gives_them_back() {
+    python("grants.py");
+}
+
+#[test]
+fn authlib_registers_reads_changes_and_removes_a_client() {
+    python("registration.py");
+}
