@@ -25,8 +25,8 @@ const MOST: usize = 1_000_000;
 pub(crate) static DPOP: HeaderName = HeaderName::from_static("dpop");
 static DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
-/// The schemes that are offered, as [`tegata_token::Algorithm::ALL`] has them.
-pub(crate) const OFFER: &str = r#"DPoP algs="RS256 PS256 ES256 EdDSA""#;
+/// The schemes that are offered, as [`tegata_token::Algorithm::NAMES`] has them.
+pub(crate) const OFFER: &str = r#"DPoP algs="RS256 PS256 ES256 EdDSA Ed25519""#;
 
 /// What proofs are asked for.
 #[derive(Debug, Clone)]
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_offer_names_all_algorithms() {
-        let names = Algorithm::ALL.map(Algorithm::name).join(" ");
+        let names = Algorithm::NAMES.join(" ");
         assert_eq!(OFFER, format!(r#"DPoP algs="{names}""#));
     }
 }

@@ -239,7 +239,7 @@ const fn invalid(refused: tegata_token::ProofRefused) -> OAuthError {
     wrong(match refused {
         Broke::Malformed(_) => "the DPoP proof is malformed, or its header has what it must not",
         Broke::Kind => "typ of the DPoP proof is not dpop+jwt",
-        Broke::Algorithm => "alg of the DPoP proof is none of RS256, PS256, ES256, EdDSA",
+        Broke::Algorithm => "alg of the DPoP proof is none of RS256, PS256, ES256, EdDSA, Ed25519",
         Broke::Key => "jwk of the DPoP proof is not one public key that fits its alg",
         Broke::PrivateKey => {
             "jwk of the DPoP proof holds a private or symmetric key, which must be replaced"

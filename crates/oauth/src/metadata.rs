@@ -18,7 +18,7 @@ const SIGNED: [&str; 4] = [
     "userinfo_signing_alg_values_supported",
     "introspection_signing_alg_values_supported",
 ];
-/// The members that list what clients may sign with.
+/// The members that list what clients may sign with, which may be called by newer names.
 const VERIFIED: [&str; 5] = [
     "request_object_signing_alg_values_supported",
     "token_endpoint_auth_signing_alg_values_supported",
@@ -33,7 +33,6 @@ impl Provider {
     pub fn metadata(&self) -> Value {
         let issuer = self.issuer();
         let at = |path: &str| format!("{issuer}{path}");
-        let algorithms: Vec<_> = Algorithm::ALL.iter().map(|it| it.name()).collect();
         let signed: Vec<_> = self.algorithms().iter().map(|it| it.name()).collect();
         let methods: Vec<_> = AuthMethod::ALL.iter().map(|it| it.name()).collect();
         let confidential: Vec<_> =
@@ -79,7 +78,7 @@ impl Provider {
         });
         if let Some(members) = metadata.as_object_mut() {
             members.extend(SIGNED.map(|name| (name.to_owned(), json!(signed))));
-            members.extend(VERIFIED.map(|name| (name.to_owned(), json!(algorithms))));
+            members.extend(VERIFIED.map(|name| (name.to_owned(), json!(Algorithm::NAMES))));
             if self.config().registration != Registration::Off {
                 members.insert("registration_endpoint".to_owned(), at("/oauth2/register").into());
             }

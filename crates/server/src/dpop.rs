@@ -59,5 +59,5 @@ pub(crate) const fn told(why: &NotHolder) -> &'static str {
 
 /// The algorithms that proofs may be made with, as challenges name them (RFC 9449 §7.1).
 pub(crate) fn algorithms() -> String {
-    Algorithm::ALL.map(Algorithm::name).join(" ")
+    Algorithm::NAMES.join(" ")
 }

@@ -74,7 +74,7 @@ pub enum ProofRefused {
     #[error("the `typ` of the DPoP proof is not `dpop+jwt`")]
     Kind,
     /// Its algorithm is none that proofs may use.
-    #[error("the `alg` of the DPoP proof is none of RS256, PS256, ES256, EdDSA")]
+    #[error("the `alg` of the DPoP proof is none of RS256, PS256, ES256, EdDSA, Ed25519")]
     Algorithm,
     /// Its key is missing, is none that its algorithm uses, or is no good key.
     #[error("the `jwk` of the DPoP proof is not one public key that fits its `alg`")]

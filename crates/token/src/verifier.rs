@@ -185,7 +185,7 @@ impl KeySet {
         let kid = compact.header.kid.as_deref().ok_or(Refusal::UnknownKey)?;
         let key = self.named(kid).cloned().ok_or(Refusal::UnknownKey)?;
         // RFC 8725 §3.1: the algorithm is the key's. What the token says must agree, and that is all.
-        if compact.header.alg != key.algorithm().name() {
+        if !key.algorithm().is_called(&compact.header.alg) {
             return Err(Refusal::Algorithm);
         }
         if !is_meant(compact.header.typ.as_deref()) {
@@ -202,11 +202,11 @@ impl KeySet {
     pub(crate) fn of_client(&self, kid: Option<&str>, algorithm: &str) -> Option<&VerifyingKey> {
         let mut fit = self.0.iter().filter(|key| kid.is_none_or(|kid| key.kid().as_str() == kid));
         let found = match (kid, self.0.as_slice()) {
-            (Some(_), _) => fit.find(|key| key.algorithm().name() == algorithm),
+            (Some(_), _) => fit.find(|key| key.algorithm().is_called(algorithm)),
             (None, [only]) => Some(only),
             (None, _) => None,
         };
-        found.map(AsRef::as_ref).filter(|key| key.algorithm().name() == algorithm)
+        found.map(AsRef::as_ref).filter(|key| key.algorithm().is_called(algorithm))
     }
 
     /// The same without the keys of an algorithm.

@@ -135,7 +135,7 @@ fn every_proof_that_does_not_count_is_refused() {
             "dpop_nonce" => "use_dpop_nonce",
             _ => "invalid_dpop_proof",
         };
-        let expected = format!(r#"DPoP error="{error}", algs="RS256 PS256 ES256 EdDSA""#);
+        let expected = format!(r#"DPoP error="{error}", algs="RS256 PS256 ES256 EdDSA Ed25519""#);
         assert_eq!(challenge, expected, "{what}");
         assert_eq!(answer.field("dpop-nonce").is_some(), problem == "dpop_nonce", "{what}");
     }
@@ -178,7 +178,10 @@ fn a_bound_token_is_no_bearer_token_and_the_other_way_round() {
         let answer = world.ask(&get("/echo/x", &fields));
         assert_eq!((answer.status, answer.problem().as_str()), (401, "token_bound"));
         let challenge = answer.field("www-authenticate").unwrap();
-        assert_eq!(challenge, r#"DPoP error="invalid_token", algs="RS256 PS256 ES256 EdDSA""#);
+        assert_eq!(
+            challenge,
+            r#"DPoP error="invalid_token", algs="RS256 PS256 ES256 EdDSA Ed25519""#
+        );
     }
     let unbound = Holder { token: world.token(), ..Holder::of(&world) };
     let answer = unbound.ask(&world, "/echo/x", &[&unbound.proof(&world, &[])]);
@@ -186,7 +189,7 @@ fn a_bound_token_is_no_bearer_token_and_the_other_way_round() {
     // Both ways are offered to whoever shows nothing.
     let nobody = world.ask(&get("/echo/x", &[]));
     let offered = nobody.fields("www-authenticate");
-    assert_eq!(offered, ["Bearer", r#"DPoP algs="RS256 PS256 ES256 EdDSA""#]);
+    assert_eq!(offered, ["Bearer", r#"DPoP algs="RS256 PS256 ES256 EdDSA Ed25519""#]);
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Refused {
         // RFC 9449 §7.1: what is wrong with a proof, or lacks one, is said of its own scheme.
         let challenge = match self.reason {
             Reason::Bound | Reason::Proof(_) | Reason::Replayed => {
-                let algorithms = Algorithm::ALL.map(Algorithm::name).join(" ");
+                let algorithms = Algorithm::NAMES.join(" ");
                 format!(r#"DPoP realm="{realm}"{error}, algs="{algorithms}""#)
             }
             _ => format!(r#"Bearer realm="{realm}"{error}"#),

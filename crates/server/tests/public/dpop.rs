@@ -390,7 +390,7 @@ async fn userinfo_answers_the_holder_and_nobody_else() {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{what}");
         let challenge = answer.header("www-authenticate");
         let start = format!(
-            "DPoP realm=\"tegata\", algs=\"RS256 PS256 ES256 EdDSA\", error=\"{expected}\""
+            "DPoP realm=\"tegata\", algs=\"RS256 PS256 ES256 EdDSA Ed25519\", error=\"{expected}\""
         );
         assert!(challenge.starts_with(&start), "{what}: {challenge}");
         assert_eq!(answer.headers.contains_key("dpop-nonce"), expected == "use_dpop_nonce");
@@ -434,7 +434,7 @@ async fn a_bound_token_is_no_bearer_token_and_the_other_way_round() {
     let nobody = Answer::of(&bench.router, nobody).await;
     let offered = nobody.headers.get_all("www-authenticate").iter();
     let offered: Vec<_> = offered.map(|it| it.to_str().unwrap()).collect();
-    let algs = "algs=\"RS256 PS256 ES256 EdDSA\"";
+    let algs = "algs=\"RS256 PS256 ES256 EdDSA Ed25519\"";
     assert_eq!(offered, ["Bearer realm=\"tegata\"", &format!("DPoP realm=\"tegata\", {algs}")]);
 }
 

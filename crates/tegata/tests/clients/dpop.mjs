@@ -5,15 +5,11 @@ import { declared, openid, request, signIn } from './openid.mjs'
 
 const orders = new URL(demo.gateway + demo.protected_path)
 
-// The library calls Ed25519 by its name of RFC 9864, which is not among those that the metadata name.
-const called = { Ed25519: 'EdDSA' }
-
 for (const alg of ['ES256', 'PS256', 'RS256', 'Ed25519']) {
   const bound = { public: true, dpop_bound_access_tokens: true, dpop_nonce: 'required' }
   const config = await declared(bound, () => openid.None())
   const keys = await openid.randomDPoPKeyPair(alg)
-  const rename = header => { header.alg = called[alg] ?? alg }
-  const DPoP = openid.getDPoPHandle(config, keys, { [openid.modifyAssertion]: rename })
+  const DPoP = openid.getDPoPHandle(config, keys)
   const thumbprint = await DPoP.calculateThumbprint()
   const tokens = await signIn(config, new Browser(), { DPoP })
   assert.equal(tokens.token_type, 'dpop')

@@ -24,6 +24,7 @@ for (const [algorithm, alg] of [
   [{ name: 'ECDSA', namedCurve: 'P-256' }, 'ES256'],
   [{ name: 'RSA-PSS', ...rsa }, 'PS256'],
   [{ name: 'RSASSA-PKCS1-v1_5', ...rsa }, 'RS256'],
+  [{ name: 'Ed25519' }, 'Ed25519'],
 ]) {
   const { key, kid, jwks } = await signingKey(algorithm, alg)
   const { client_id: id } = await declare({

@@ -73,6 +73,13 @@ fn a_proof_of_every_algorithm_names_the_thumbprint_of_its_key() {
     }
 }
 
+#[test]
+fn ed25519_may_be_called_by_either_of_its_names() {
+    let holder = Holder::new(Algorithm::EdDsa);
+    let proof = holder.with_header("alg", json!("Ed25519"));
+    assert_eq!(verify(&proof, None).unwrap().jkt(), holder.0.jwk().thumbprint());
+}
+
 /// RFC 9449 §4.1 and §7.1: the examples of the RFC, at their time.
 #[test]
 fn the_proofs_of_the_rfc_are_good() {
@@ -158,7 +165,7 @@ fn refuses_algorithms_that_prove_nothing() {
         assert_eq!(refused(&holder.with_header("alg", json!(alg))), ProofRefused::Algorithm);
     }
     // One that is allowed, but not with this key.
-    for alg in ["RS256", "PS256", "EdDSA"] {
+    for alg in ["RS256", "PS256", "EdDSA", "Ed25519"] {
         assert_eq!(refused(&holder.with_header("alg", json!(alg))), ProofRefused::Key);
     }
     let unsigned = holder.with_header("alg", json!("none"));
