@@ -70,7 +70,9 @@ impl Provider {
             // Without it, userinfo is plain JSON.
             userinfo_signed_response_alg: said
                 .read::<Algorithm>("userinfo_signed_response_alg")?
-                .map_or(Ok(None), |_| self.signing(&said, "userinfo_signed_response_alg"))?,
+                .map_or(Ok(None), |_| {
+                self.signing(&said, "userinfo_signed_response_alg")
+            })?,
             require_pushed_authorization_requests: said
                 .read("require_pushed_authorization_requests")?
                 .unwrap_or_default(),
