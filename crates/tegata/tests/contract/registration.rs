@@ -115,7 +115,9 @@ fn a_registration_is_managed_with_its_own_token_alone() {
     let token = registered["registration_access_token"].as_str().unwrap();
     let read = demo.public.get(&own).bearer(token).send().expect(200).json();
     assert_eq!(read["client_id"], registered["client_id"]);
-    assert!(read.get("client_secret").is_none() && read.get("registration_access_token").is_none());
+    assert!(read.get("client_secret").is_none());
+    // What was shown is said again (RFC 7592 §3).
+    assert_eq!(read["registration_access_token"], registered["registration_access_token"]);
 
     let strange = other["registration_access_token"].as_str().unwrap();
     let secret = registered["client_secret"].as_str().unwrap();
