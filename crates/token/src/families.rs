@@ -286,9 +286,7 @@ impl Families {
         holders: &dyn Holders,
     ) -> Result<Issue, RefreshRefused> {
         let presented = Presented::parse(asked.token).map_err(|_| Verdict::Orphan)?;
-        // A restore raises the epoch: which of the families from before were spent or ended since
-        // the backup is not known, so none of them counts.
-        if Epoch::leading(presented.family.as_str()).is_none_or(|epoch| epoch < self.epoch) {
+        if self.is_from_before(&presented) {
             return Err(Verdict::Revoked.into());
         }
         for _ in 0..TRIES {
@@ -303,7 +301,7 @@ impl Families {
     }
 
     /// The family of a refresh token that is genuine, whatever its generation and standing.
-    /// `None`: there is none, or the token is not genuine.
+    /// `None`: there is none, or the token is not genuine, or is from before a restore.
     ///
     /// # Errors
     /// What the store says.
@@ -313,11 +311,20 @@ impl Families {
         token: &str,
     ) -> Result<Option<(Family, u32)>, StoreError> {
         let Ok(presented) = Presented::parse(token) else { return Ok(None) };
+        if self.is_from_before(&presented) {
+            return Ok(None);
+        }
         match self.load(realm, &presented).await {
             Ok(found) => Ok(Some((found.value, presented.generation))),
             Err(RefreshRefused::Store(error)) => Err(error),
             Err(_) => Ok(None),
         }
+    }
+
+    /// Whether a token is from before a restore, which raises the epoch: which of the families from
+    /// before were spent or ended since the backup is not known, so none of them counts.
+    fn is_from_before(&self, presented: &Presented) -> bool {
+        Epoch::leading(presented.family.as_str()).is_none_or(|epoch| epoch < self.epoch)
     }
 
     /// What an access token with a place of its own says, beginning at `from`, or when it is not

@@ -329,8 +329,13 @@ async fn families_of_an_earlier_epoch_do_not_count_after_a_restore() {
             .await;
     let refused = restored.refresh(token(&issue)).await.unwrap_err();
     assert_eq!(refused, Verdict::Revoked.into());
+    // Nor does anybody say of them how they stand, as introspection does.
+    let found = restored.families.of_token(&restored.realm, token(&issue)).await.unwrap();
+    assert!(found.is_none());
     let anew = restored.begin().await;
     assert!(anew.family.id.as_str().starts_with("2."));
+    let found = restored.families.of_token(&restored.realm, token(&anew)).await.unwrap();
+    assert!(found.is_some());
     assert!(restored.refresh(token(&anew)).await.is_ok());
 }
 
