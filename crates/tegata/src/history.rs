@@ -36,9 +36,8 @@ const LOOKS: Duration = Duration::from_millis(500);
 /// Where it is noted, in the data directory.
 const FILE: &str = "tegata.seen";
 
-/// What was seen of a store.
+/// What was seen of a store. What a later version notes besides is passed over, so that one can go back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Seen {
     /// When its installation was made, which tells it from others.
     made: u64,
@@ -49,7 +48,6 @@ pub(crate) struct Seen {
 
 /// The last entry of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Anchor {
     position: u64,
     id: EventId,
@@ -377,6 +375,11 @@ mod tests {
         assert!(Seen::read(place.path()).unwrap().is_none());
         let seen = Seen::of(&installation, &records).await.unwrap();
         seen.write(place.path()).unwrap();
+        assert_eq!(Seen::read(place.path()).unwrap(), Some(seen));
+        let mut later = serde_json::to_value(seen).unwrap();
+        later["more"] = 1.into();
+        later["journal"]["more"] = 1.into();
+        fs::write(place.path().join(FILE), later.to_string()).unwrap();
         assert_eq!(Seen::read(place.path()).unwrap(), Some(seen));
         fs::write(place.path().join(FILE), "{}").unwrap();
         assert!(matches!(Seen::read(place.path()), Err(Startup::SeenDamaged(_))));

@@ -47,7 +47,6 @@ pub(crate) async fn declare(
 ) -> Result<Value, NotDeclared> {
     let realm = Realm::default();
     let found = Installation::find(records).await?.ok_or(NotDeclared::Empty)?;
-    is_nobodys(records, node).await?;
     let before = found.value.epoch;
     let epoch = before.max(seen.unwrap_or(before)).after(node.now());
     let order = Order { reason: "restored".to_owned(), actor: "operator".to_owned() };
@@ -60,6 +59,8 @@ pub(crate) async fn declare(
     let data = [("epoch", json!(epoch)), ("before", json!(before)), ("actor", json!(order.actor))];
     let event = Event::new(node, &realm, EventType::BackupRestored, data);
     batch = std::iter::once(&event).chain(&renewal.events).fold(batch, Batch::journal);
+    // At the end, because to make keys takes long, and a node may have been started meanwhile.
+    is_nobodys(records, node).await?;
     let keys = renewal.entries.len();
     for entry in renewal.entries {
         let id = EventId::generate(node.entropy());
