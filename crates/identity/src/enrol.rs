@@ -3,12 +3,15 @@
 //! What is begun waits where values have a lifetime, under the name of the session that began it.
 //! Nothing counts before the code was shown, so nobody is shut out by an app that never took the
 //! secret. Whoever calls this has made sure that the person proved themselves a moment ago.
+//!
+//! An enrolment takes the place of what was there when it began, and of nothing else: who began it when
+//! a password was enough does not replace the app that somebody enrolled since.
 
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tegata_core::{
-    Realm, SessionId, StoreError, UserId,
+    Realm, SessionId, StoreError, Timestamp, UserId,
     port::{Put, Space},
     repository::{decode_bytes, encode},
 };
@@ -37,13 +40,17 @@ pub struct Enrolment {
     user: UserId,
     /// What the app is to be given.
     pub secret: TotpSecret,
+    /// Since when the app was enrolled that it replaces. `None`: it is the first.
+    #[serde(default)]
+    replaces: Option<Timestamp>,
 }
 
 /// Why an enrolment was not made good.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfirmRefused {
-    /// None was begun in this session, or it waited for too long.
-    #[error("the enrolment has waited for too long: begin again")]
+    /// None was begun in this session, it waited for too long, or the person's second factor is
+    /// another since.
+    #[error("the enrolment has waited for too long, or was overtaken by another: begin again")]
     Expired,
     /// The code is not what the app shows now.
     #[error("the code is not the one that the app shows now")]
@@ -70,8 +77,9 @@ impl SecondFactors {
         user: &UserId,
         session: &SessionId,
     ) -> Result<Enrolment, StoreError> {
+        let replaces = self.of(realm, user).await?.and_then(|enrolled| enrolled.totp_since);
         let secret = TotpSecret::generate(self.node.entropy());
-        let enrolment = Enrolment { user: user.clone(), secret };
+        let enrolment = Enrolment { user: user.clone(), secret, replaces };
         let put = Put {
             key: session.as_str().to_owned(),
             value: encode(FORM, &enrolment),
@@ -110,14 +118,14 @@ impl SecondFactors {
         typed: &str,
     ) -> Result<Option<NewCodes>, ConfirmRefused> {
         let enrolment = self.enrolling(realm, user, session).await?;
-        let secret = enrolment.ok_or(ConfirmRefused::Expired)?.secret;
+        let Enrolment { secret, replaces, .. } = enrolment.ok_or(ConfirmRefused::Expired)?;
         let code = TypedCode::read(typed).ok_or(ConfirmRefused::Wrong)?;
         let Form::Totp(digits) = code.form() else { return Err(ConfirmRefused::Wrong) };
         let now = self.node.now();
         let used = secret.step_of(digits.expose(), now, 0).ok_or(ConfirmRefused::Wrong)?;
         let totp = Totp { secret, added: now, used };
-        let codes = self.enrol(realm, user, &totp, user.as_str()).await?;
-        // What stays behind enrols the same app again, and the codes are shown only now.
+        let codes = self.enrol(realm, user, &totp, replaces, user.as_str()).await?;
+        // What stays behind is overtaken by what it enrolled, and the codes are shown only now.
         if let Err(error) = self.ephemeral.take(realm, &ENROLMENTS, session.as_str()).await {
             tracing::warn!(%user, %error, "an enrolment that was made good was not taken away");
         }
@@ -136,11 +144,12 @@ impl SecondFactors {
         secret: &TotpSecret,
         by: &str,
     ) -> Result<bool, FactorRefused> {
-        if self.of(realm, user).await?.is_some() {
-            return Ok(false);
-        }
         let totp = Totp { secret: secret.clone(), added: self.node.now(), used: 0 };
-        self.enrol(realm, user, &totp, by).await.map(|_| true)
+        match self.enrol(realm, user, &totp, None, by).await {
+            Ok(_) => Ok(true),
+            Err(ConfirmRefused::Expired | ConfirmRefused::Wrong) => Ok(false),
+            Err(ConfirmRefused::Factor(refused)) => Err(refused),
+        }
     }
 
     async fn enrol(
@@ -148,10 +157,14 @@ impl SecondFactors {
         realm: &Realm,
         user: &UserId,
         totp: &Totp,
+        replaces: Option<Timestamp>,
         by: &str,
-    ) -> Result<Option<NewCodes>, FactorRefused> {
+    ) -> Result<Option<NewCodes>, ConfirmRefused> {
         let exists = self.user(realm, user).await?;
         let edit = |before: Option<&FactorRecord>| {
+            if before.map(|before| before.enrolled().totp_since) != replaces.map(Some) {
+                return Err(ConfirmRefused::Expired);
+            }
             let (next, change, answer) = match before {
                 Some(before) => (before.with_totp(totp.clone()), "update", None),
                 None => {

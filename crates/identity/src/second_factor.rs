@@ -284,7 +284,7 @@ impl FactorRecord {
         Self { factors, ..self.clone() }
     }
 
-    fn enrolled(&self) -> Enrolled {
+    pub(crate) fn enrolled(&self) -> Enrolled {
         let totp_since = self.factors.iter().map(|Factor::Totp(totp)| totp.added).next();
         Enrolled { totp_since, recovery_codes: self.recovery_codes() }
     }

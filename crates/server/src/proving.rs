@@ -2,7 +2,7 @@
 
 use tegata_core::{Secret, SessionId};
 use tegata_identity::{
-    Acr, Assurance, Authenticator, CodeAttempt, Method as Proves, Proof, Refused,
+    Acr, Assurance, Authenticator, CodeAttempt, Method as Proves, Proof, Refused, SecondFactors,
 };
 use tegata_session::{
     CookieName, Passage, Presentation, Rise, Session, SessionRefused, Standing, Verdict,
@@ -117,6 +117,8 @@ impl App {
         caller: &Caller,
         attempt: &CodeAttempt<'_>,
     ) -> Result<Fresh, Refused> {
+        // No code is used up for what could not be answered.
+        self.provider().check_signer(self.browser().access_token_alg)?;
         let proven = self.sign_in().by_code(self.realm(), attempt).await?;
         let assurance = proven.assurance;
         // All of this person's was taken back since they showed their password.
@@ -128,8 +130,8 @@ impl App {
         self.let_in(caller, &assurance, auth_time).await
     }
 
-    /// Raises the session that the caller's cookie names by what its person shows once more. Whether
-    /// the cookie is genuine is judged at the end. Whoever has a second factor shows that.
+    /// Raises the session that the caller's cookie names by what its person shows once more. Whoever
+    /// has a second factor shows that.
     ///
     /// # Errors
     /// [`NotRaised`].
@@ -140,23 +142,40 @@ impl App {
         again: &Again,
     ) -> Result<Passage, NotRaised> {
         let nobody = || NotRaised::Nobody(None);
+        let value = caller.cookie(self, CookieName::Session).unwrap_or_default();
+        // Nobody guesses, and nothing is counted, for a cookie that was made up.
+        let genuine = self.sessions().of_cookie(self.realm(), value).await?;
+        if genuine.is_none_or(|session| session.id != *sid) {
+            return Err(NotRaised::Nobody(Some(Verdict::Unknown)));
+        }
         let session = self.sessions().find(self.realm(), sid).await?.ok_or_else(nobody)?;
-        let (assurance, auth_time) = match again {
-            Again::Password(password) => self.by_password_again(caller, &session, password).await?,
-            Again::Code(code) => self.by_code_again(caller, &session, code).await?,
+        let (standing, requires) = match again {
+            // It is the whole proof only of who has nothing else.
+            Again::Password(password) => {
+                let (assurance, at) = self.by_password_again(caller, &session, password).await?;
+                let none = SecondFactors::require_none(&session.user);
+                (standing(&assurance, at), Some(none))
+            }
+            Again::Code(code) => {
+                let assurance = self.by_code_again(caller, &session, code).await?;
+                // When somebody signed in is not changed by it: whoever asks for that wants the password.
+                let proven = standing(&assurance, session.standing.auth_time);
+                (besides(&session.standing, proven), None)
+            }
         };
         let until = self.node().now() + self.config().elevation;
-        let rise = Rise {
-            standing: Standing {
-                elevated_until: Some(until),
-                ..raised(&session.standing, standing(&assurance, auth_time))
-            },
-        };
+        let standing = Standing { elevated_until: Some(until), ..standing };
+        let rise = Rise { standing, requires };
         // Presenting would count as a use of the session besides; the proof is the use.
-        let value = caller.cookie(self, CookieName::Session).unwrap_or_default();
         let presentation = Presentation { value, binding: &caller.binding, rotates: true };
         match self.sessions().raise(self.realm(), &presentation, &rise).await {
-            Ok(passage) => Ok(passage),
+            Ok(Some(passage)) => Ok(passage),
+            // A second factor was enrolled meanwhile.
+            Ok(None) => {
+                let enrolled = self.second_factors().of(self.realm(), &session.user).await?;
+                let second = enrolled.map(|enrolled| enrolled.authenticators());
+                Err(NotRaised::Second(second.into_iter().flatten().collect()))
+            }
             Err(SessionRefused::Verdict(verdict)) => Err(NotRaised::Nobody(Some(verdict))),
             Err(SessionRefused::Store(error)) => Err(error.into()),
         }
@@ -189,16 +208,12 @@ impl App {
         caller: &Caller,
         session: &Session,
         code: &Secret<String>,
-    ) -> Result<(Assurance, u64), NotRaised> {
-        let sub = session.user.as_str();
-        let known = self.view().earliest_issue(sub, None);
+    ) -> Result<Assurance, NotRaised> {
         let started = self.node().since_boot();
         let (realm, from) = (self.realm(), caller.address);
         let proven = self.sign_in().again_by_code(realm, &session.user, code.expose(), from).await;
         self.counted(Method::Code, started, &proven);
-        let assurance = proven?;
-        let second = first_second(self.view(), sub, known, assurance.auth_time.secs());
-        Ok((assurance, second))
+        Ok(proven?)
     }
 
     /// Proves by a password who somebody is, and the second that it counts from.
@@ -246,8 +261,8 @@ pub(crate) fn standing(assurance: &Assurance, auth_time: u64) -> Standing {
     }
 }
 
-/// What a session may do after one thing more was proven.
-fn raised(before: &Standing, proven: Standing) -> Standing {
+/// What a session may do after a code, besides what was proven before.
+fn besides(before: &Standing, proven: Standing) -> Standing {
     let mut amr = before.amr.clone();
     let mut add = |method: &str| {
         if !amr.iter().any(|known| known == method) {
@@ -255,7 +270,7 @@ fn raised(before: &Standing, proven: Standing) -> Standing {
         }
     };
     proven.amr.iter().for_each(|method| add(method));
-    // Proving one thing again takes nothing from what was proven before; levels sort by their names.
+    // It takes nothing from what was proven before; levels sort by their names.
     let mut acr = proven.acr.clone().max(before.acr.clone());
     let has = |method: Proves| amr.iter().any(|it| it == method.as_str());
     if has(Proves::Password) && has(Proves::OneTime) {

@@ -132,6 +132,8 @@ pub struct Presentation<'a> {
 pub struct Rise {
     /// What the session may do from now on. To elevate it, set [`Standing::elevated_until`].
     pub standing: Standing,
+    /// What must hold besides, in the same batch.
+    pub requires: Option<Change>,
 }
 
 /// A session that was presented and is served.

@@ -73,6 +73,30 @@ async fn another_app_takes_the_place_of_the_one_before_and_the_paper_stays() {
 }
 
 #[tokio::test]
+async fn an_enrolment_replaces_what_was_there_when_it_began_and_nothing_else() {
+    let bed = Bed::new();
+    let alice = bed.user("alice", None).await;
+    let (thief, owner, second) = (sid(&bed, 1), sid(&bed, 2), bed.second());
+    let confirm = async |session: &SessionId, begun: &Enrolment| {
+        second.confirm_totp(&bed.realm, &alice.id, session, &shown(&bed, begun)).await
+    };
+    let (early, hers) = (begin(&bed, &alice, &thief).await, begin(&bed, &alice, &owner).await);
+    assert!(confirm(&owner, &hers).await.unwrap().is_some());
+    // Both began when a password was enough; she was first.
+    assert_eq!(confirm(&thief, &early).await.unwrap_err(), ConfirmRefused::Expired);
+    let early = begin(&bed, &alice, &thief).await;
+    bed.clock.advance(Duration::from_secs(60));
+    let next = begin(&bed, &alice, &owner).await;
+    assert!(confirm(&owner, &next).await.unwrap().is_none(), "another phone");
+    assert_eq!(confirm(&thief, &early).await.unwrap_err(), ConfirmRefused::Expired);
+    // Nor does one count that was to replace an app which is gone.
+    let early = begin(&bed, &alice, &thief).await;
+    assert!(second.remove_all(&bed.realm, &alice.id, "root").await.unwrap());
+    assert_eq!(confirm(&thief, &early).await.unwrap_err(), ConfirmRefused::Expired);
+    assert_eq!(second.of(&bed.realm, &alice.id).await, Ok(None));
+}
+
+#[tokio::test]
 async fn nobody_is_given_an_app_who_is_nobody_or_has_one() {
     let bed = Bed::new();
     let alice = bed.user("alice", None).await;

@@ -6,13 +6,13 @@ use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
 use tegata_core::Secret;
 use tegata_identity::Refused;
-use tegata_oauth::redirect::with_query;
+use tegata_oauth::{Next, Said, redirect::with_query};
 use tegata_session::CookieName;
 
 use super::{
     Frame, Shown, Trouble, Visit, device,
     login::{self, Again, Asked, retry_after},
-    render,
+    render, see_other,
 };
 use crate::{
     app::App,
@@ -116,6 +116,16 @@ async fn step_up(
         let page = login::page(app, visit, asked, fields, Some(&over()))?;
         return Ok((presence.cookies(app), page).into_response());
     };
+    // A code stands for a second factor, and for no sign-in: what else is asked for comes first.
+    if let Some(Asked { handle, request, client }) = asked {
+        let (who, said) = (presence.who(), Said::default());
+        let next = app.provider().next(request, client, who.as_ref(), said).await?;
+        if next != Next::StepUp {
+            let lang = visit.lang(fields.one("lang"), &request.ui_locales);
+            let page = with_query("/login", &[("request", handle), ("lang", lang.tag())]);
+            return Ok((presence.cookies(app), see_other(&page)?).into_response());
+        }
+    }
     match app.raise(&visit.caller, &session.id, &proving::Again::Code(code)).await {
         Ok(passage) => {
             let cookies = passage.cookie.iter().fold(Cookies::default(), |cookies, value| {

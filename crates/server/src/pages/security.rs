@@ -8,9 +8,11 @@ use axum::{
 };
 use http::{StatusCode, header};
 use tegata_core::Secret;
-use tegata_identity::{ConfirmRefused, Enrolled, Enrolment, FactorRefused, NewCodes, Refused};
+use tegata_identity::{
+    ConfirmRefused, Enrolled, Enrolment, FactorRefused, Method, NewCodes, Refused,
+};
 use tegata_oauth::redirect::with_query;
-use tegata_session::{CookieName, Passage, Session};
+use tegata_session::{CookieName, Session};
 
 use super::{
     Frame, Trouble, Visit,
@@ -117,20 +119,30 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
         return at.prove(visit, &fields, cookies).await;
     }
     // Nothing is changed for whoever has only a cookie.
-    let answer = if is_elevated(app, passage) {
-        at.change(&wish, &fields).await?
+    let enrolled = at.enrolled().await?;
+    let answer = if at.is_proven(enrolled.as_ref()) {
+        at.change(&wish, enrolled.as_ref(), &fields).await?
     } else {
         at.overview(None).await?
     };
     Ok((cookies, answer).into_response())
 }
 
-fn is_elevated(app: &App, passage: &Passage) -> bool {
-    passage.is_elevated(app.node().now())
-}
-
 impl At<'_> {
-    async fn change(&self, wish: &Wish, fields: &Fields) -> Result<Response, Trouble> {
+    /// Whether the person has proven a moment ago who they are: by a code, where they have a second
+    /// factor. A session that was elevated by a password before one was enrolled does not touch it.
+    fn is_proven(&self, enrolled: Option<&Enrolled>) -> bool {
+        let standing = &self.session.standing;
+        let by_code = standing.amr.iter().any(|method| method == Method::OneTime.as_str());
+        standing.is_elevated(self.app.node().now()) && (by_code || enrolled.is_none())
+    }
+
+    async fn change(
+        &self,
+        wish: &Wish,
+        enrolled: Option<&Enrolled>,
+        fields: &Fields,
+    ) -> Result<Response, Trouble> {
         let (realm, user) = (self.app.realm(), &self.session.user);
         let second = self.app.second_factors();
         match wish {
@@ -139,6 +151,8 @@ impl At<'_> {
                 self.enrol(&begun, None).await
             }
             Wish::Confirm => self.confirm(&fields.secret("code")).await,
+            // What was enrolled since needs another proof than this one.
+            Wish::Remove | Wish::Renew if enrolled.is_none() => self.see_again(),
             Wish::Remove => {
                 second.remove_all(realm, user, user.as_str()).await?;
                 self.see_again()
@@ -199,9 +213,10 @@ impl At<'_> {
     /// The page, with what is wrong with what was shown.
     async fn overview(&self, refused: Option<&Refused>) -> Result<Response, Trouble> {
         let enrolled = self.enrolled().await?;
-        let elevated = self.session.standing.is_elevated(self.app.node().now());
-        let by_code = enrolled.is_some();
-        let part = if elevated { Part::Choose } else { Part::Prove { by_code } };
+        let part = match &enrolled {
+            enrolled if self.is_proven(enrolled.as_ref()) => Part::Choose,
+            enrolled => Part::Prove { by_code: enrolled.is_some() },
+        };
         let m = self.m();
         let problem = refused.map(|refused| match refused {
             Refused::InvalidCredentials => m.wrong_password,

@@ -302,6 +302,31 @@ async fn whoever_has_a_second_factor_elevates_by_it_and_not_by_the_password() {
     );
 }
 
+/// A made-up cookie of somebody's session asks nothing about their password, and uses up no attempt.
+#[tokio::test]
+async fn nobody_guesses_by_a_cookie_that_is_not_genuine() {
+    let world = Enrolled::new().await;
+    let (mut browser, told) = world.signed_in().await;
+    world.bench.advance(60);
+    let csrf = told["csrf_token"].as_str().unwrap();
+    let mut forger = browser.clone();
+    let value = forger.cookie("session_id").unwrap().to_owned();
+    let last = if value.ends_with('A') { "B" } else { "A" };
+    let forged = format!("{}{last}", &value[..value.len() - 1]);
+    forger.jar.get_mut("session_id").unwrap().0 = forged;
+    for shown in [json!({"password": PASSWORD}), json!({"code": world.shown()})] {
+        for _ in 0..6 {
+            let jar = forger.jar.clone();
+            let answer = elevate(&mut forger, csrf, shown.clone()).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", answer.body);
+            assert_ne!(answer.json()["error"], "mfa_required", "the password was looked at");
+            forger.jar = jar;
+        }
+    }
+    let answer = elevate(&mut browser, csrf, json!({"code": world.shown()})).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.body);
+}
+
 /// A second factor that is enrolled while a sign-in is under way is asked for.
 #[tokio::test]
 async fn the_store_itself_keeps_a_password_from_being_enough() {

@@ -8,7 +8,7 @@ use super::{
     bench::{Bench, PASSWORD},
     browser::{Answer, Browser},
     flow::{authorize, claims, redeeming, token},
-    second_factor::Enrolled,
+    second_factor::{Enrolled, elevate},
 };
 
 /// Shows the password on the page that an address leads to; answers the page that follows.
@@ -150,6 +150,39 @@ async fn a_weaker_session_is_asked_for_the_code_alone() {
     // From now on it is enough, and without a page.
     let silent = [("client_id", "spa"), ("acr_values", "aal2"), ("prompt", "none")];
     assert!(browser.get(&authorize(&silent)).await.sent_with("code").is_some());
+}
+
+/// Whoever left a session open has also left a phone that shows codes, and has told nobody the password.
+#[tokio::test]
+async fn a_code_alone_is_no_sign_in() {
+    for asks in [("prompt", "login"), ("max_age", "10")] {
+        let world = Enrolled::new().await;
+        let (mut browser, told) = world.signed_in().await;
+        let signed_in = browser.get("/api/auth/session").await.json()["auth_time"].clone();
+        world.bench.advance(60);
+        let target = authorize(&[("client_id", "spa"), ("acr_values", "aal2"), asks]);
+        let led = browser.get(&target).await;
+        let held = led.location().to_owned();
+        let page = browser.get(&held).await;
+        assert!(page.body.contains("name=\"password\""), "{asks:?}: {}", page.body);
+        // The form of a code, which was not shown; and a code that elevates the session.
+        let back = code_on_page(&mut browser, &page, &world.shown()).await;
+        assert!(back.sent_with("code").is_none(), "{asks:?}: {}", back.location());
+        let page = browser.get(back.location()).await;
+        assert!(page.body.contains("name=\"password\""), "{asks:?}: {}", page.body);
+        let csrf = told["csrf_token"].as_str().unwrap();
+        let raised = elevate(&mut browser, csrf, json!({"code": world.shown()})).await;
+        assert_eq!(raised.status, StatusCode::NO_CONTENT, "{}", raised.body);
+        let page = browser.get(&held).await;
+        assert!(page.body.contains("name=\"password\""), "{asks:?}: {}", page.body);
+        let session = browser.get("/api/auth/session").await.json();
+        assert_eq!((&session["auth_time"], &session["acr"]), (&signed_in, &"aal2".into()));
+        // The password and a code are.
+        world.bench.advance(60);
+        let page = password_on_page(&mut browser, &page).await;
+        let back = code_on_page(&mut browser, &page, &world.shown()).await;
+        assert!(back.sent_with("code").is_some(), "{asks:?}: {}", back.body);
+    }
 }
 
 #[tokio::test]

@@ -96,6 +96,49 @@ async fn a_person_sets_up_an_app_uses_it_and_turns_it_off() {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
 }
 
+/// A walker who has shown the password and nothing else.
+async fn elevated_by_password(bench: &Bench) -> Walk {
+    let (mut browser, _) = Browser::signed_in(bench).await;
+    let page = browser.get("/login/security").await;
+    let mut walk = Walk { browser, page };
+    walk.decide("prove", &[("password", PASSWORD)]).await;
+    assert!(walk.page.body.contains("value=\"begin\""), "{}", walk.page.body);
+    walk
+}
+
+#[tokio::test]
+async fn who_proved_a_password_before_does_not_touch_what_is_enrolled_since() {
+    let bench = Bench::new().await;
+    let mut thief = elevated_by_password(&bench).await;
+    let mut owner = elevated_by_password(&bench).await;
+    thief.decide("begin", &[]).await;
+    let (planted, form) = (thief.app(), thief.page.clone());
+    owner.decide("begin", &[]).await;
+    let app = owner.app();
+    owner.decide("confirm", &[("code", &app.code_at(bench.node.now()))]).await;
+    assert_eq!(owner.codes().len(), 10, "{}", owner.page.body);
+    let before = bench.second.of(&bench.realm, &bench.alice.id).await.unwrap();
+    let code = planted.code_at(bench.node.now());
+    for (decision, more) in
+        [("confirm", vec![("code", code.as_str())]), ("renew", vec![]), ("remove", vec![])]
+    {
+        thief.page = form.clone();
+        let page = thief.decide(decision, &more).await;
+        let asks = page.body.contains("value=\"prove\"") && page.body.contains("name=\"code\"");
+        assert!(asks, "{decision}: {}", page.body);
+        thief.page = form.clone();
+        thief.decide("begin", &[]).await;
+        assert!(!thief.page.body.contains("totp_secret"), "{}", thief.page.body);
+    }
+    assert_eq!(bench.second.of(&bench.realm, &bench.alice.id).await.unwrap(), before);
+    // A code is what changes it, of whoever's session.
+    bench.advance(60);
+    owner.page = owner.browser.get("/login/security").await;
+    owner.decide("prove", &[("code", &app.code_at(bench.node.now()))]).await;
+    owner.decide("renew", &[]).await;
+    assert_eq!(owner.codes().len(), 10, "{}", owner.page.body);
+}
+
 #[tokio::test]
 async fn the_page_of_second_factors_is_the_persons_own() {
     let world = Enrolled::new().await;

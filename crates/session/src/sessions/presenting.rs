@@ -6,7 +6,7 @@ use tegata_core::{
 
 use super::{Passage, Presentation, Rise, SessionRefused, Sessions, TRIES, contended};
 use crate::{
-    session::{Judgement, Session, Shown, Verdict},
+    session::{Judgement, SESSIONS, Session, Shown, Verdict},
     value::Value,
 };
 
@@ -69,7 +69,8 @@ impl Sessions {
     /// Raises what the session of a cookie may do: a new generation, which alone may do more.
     ///
     /// To be called *instead of* [`Self::present`] for the request that carries the proof. An
-    /// answer that is lost is repaired by proving it again.
+    /// answer that is lost is repaired by proving it again. `None`: what the rise requires does not
+    /// hold, and nothing was raised.
     ///
     /// # Errors
     /// As [`Self::present`].
@@ -78,12 +79,12 @@ impl Sessions {
         realm: &Realm,
         presented: &Presentation<'_>,
         rise: &Rise,
-    ) -> Result<Passage, SessionRefused> {
+    ) -> Result<Option<Passage>, SessionRefused> {
         let value = Value::parse(presented.value).map_err(|_| Verdict::Unknown)?;
         for _ in 0..TRIES {
             let shown = Presentation { rotates: true, ..*presented };
             match self.lift(realm, &value, &shown, rise).await {
-                Ok(passage) => return Ok(passage),
+                Ok(raised) => return Ok(raised),
                 Err(Lost::Race) => {}
                 Err(Lost::Refused(refused)) => return Err(refused),
             }
@@ -224,14 +225,18 @@ impl Sessions {
         value: &Value,
         presented: &Presentation<'_>,
         rise: &Rise,
-    ) -> Result<Passage, Lost> {
+    ) -> Result<Option<Passage>, Lost> {
         let Judged { found, now, .. } = self.judge(realm, value, presented).await?;
         let next = found.value.clone().rise(value.generation, rise.standing.clone(), now);
         let batch = Batch::new(realm.clone()).with(found.replace(&next));
-        self.records.commit(batch).await?;
+        let batch = rise.requires.iter().cloned().fold(batch, Batch::with);
+        match self.records.commit(batch).await {
+            Err(CommitRefused::Conflict { kind, .. }) if kind != SESSIONS.name => return Ok(None),
+            committed => committed?,
+        }
         self.accesses.note(realm, &next.id, now).await;
         let generation = next.generation;
-        self.passage(realm, next, generation, true)
+        self.passage(realm, next, generation, true).map(Some)
     }
 
     fn passage(

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use tegata_core::Timestamp;
-use tegata_session::{Passage, Presentation, Rise, Session, SessionRefused, Standing, Verdict};
+use tegata_core::{Expect, Timestamp, port::Change};
+use tegata_session::{
+    Passage, Presentation, ROSTERS, Rise, Session, SessionRefused, Standing, Verdict,
+};
 
 use super::world::{World, elsewhere, given, home, refused};
 
@@ -15,12 +17,12 @@ fn elevation(session: &Session, now: Timestamp) -> Rise {
         elevated_until: Some(now + Duration::from_secs(300)),
         ..session.standing.clone()
     };
-    Rise { standing }
+    Rise { standing, requires: None }
 }
 
 async fn raise(world: &World, value: &str, rise: &Rise) -> Result<Passage, SessionRefused> {
     let presented = Presentation { value, binding: &home(), rotates: true };
-    world.sessions.raise(&world.realm, &presented, rise).await
+    world.sessions.raise(&world.realm, &presented, rise).await.map(Option::unwrap)
 }
 
 fn now(world: &World) -> Timestamp {
@@ -45,6 +47,20 @@ async fn a_rise_is_for_the_new_value_alone() {
     let after = world.present(&given(&risen)).await.unwrap();
     assert!(after.is_elevated(now(&world)));
     assert_eq!(world.verdict(old).await, Verdict::Superseded);
+}
+
+#[tokio::test]
+async fn nothing_is_raised_where_what_it_requires_does_not_hold() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    let key = begun.session.user.as_str().to_owned();
+    let absent = Change::Require { kind: &ROSTERS, key, expect: Expect::Absent };
+    let rise = Rise { requires: Some(absent), ..elevation(&begun.session, now(&world)) };
+    let value = begun.cookie.expose();
+    let presented = Presentation { value, binding: &home(), rotates: true };
+    let raised = world.sessions.raise(&world.realm, &presented, &rise).await.unwrap();
+    assert!(raised.is_none(), "there is a roster of the person's sessions");
+    assert!(!world.present(value).await.unwrap().is_elevated(now(&world)));
 }
 
 #[tokio::test]
@@ -93,7 +109,8 @@ async fn a_thief_is_not_raised_by_what_the_owner_proves() {
     let rise = elevation(&begun.session, now(&world));
     let presented =
         Presentation { value: begun.cookie.expose(), binding: &elsewhere(), rotates: true };
-    let verdict = refused(world.sessions.raise(&world.realm, &presented, &rise).await);
+    let raised = world.sessions.raise(&world.realm, &presented, &rise).await;
+    let verdict = refused(raised.map(Option::unwrap));
     assert!(matches!(verdict, Verdict::Bound(_)));
     let risen = raise(&world, begun.cookie.expose(), &rise).await.unwrap();
     for _ in 0..60 {
