@@ -174,13 +174,15 @@ impl SignIn {
         let attempt = self.throttle.admit(realm, account, address).await?;
         match self.check(realm, username.as_ref(), &password).await {
             Ok(Some((user, password))) => {
-                self.succeeded(realm, attempt).await;
                 Ok(match self.second.of(realm, &user.id).await? {
                     Some(enrolled) => {
+                        // Nobody has signed in from there yet.
+                        self.not_made(realm, attempt).await;
                         let second = enrolled.authenticators().into_iter().collect();
                         Proof::First(FirstFactor { user, began, second, password })
                     }
                     None => {
+                        self.succeeded(realm, attempt).await;
                         let amr = vec![Method::Password];
                         Proof::Whole(Assurance { user, amr, acr: Acr::Aal1, auth_time: began })
                     }
@@ -195,6 +197,14 @@ impl SignIn {
             // the count.
             Err(refused) => Err(refused),
         }
+    }
+
+    /// Counts the codes of a person anew, whose second factor was taken away.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn forget_codes(&self, realm: &Realm, user: &UserId) -> Result<(), StoreError> {
+        self.throttle.forget_codes(realm, user).await
     }
 
     /// The user, if the password is theirs and they may sign in, and which of their passwords it is.

@@ -11,13 +11,17 @@
 //! 90 days (SP 800-63B-4 §3.2.2 names this as a way to limit guesses without locking the person
 //! out). So an attacker can use up both, and the person still signs in from home.
 //!
+//! Codes of a second factor have a fourth, which takes the place of the latter two there: of those of
+//! one person that were wrong one after the other, at all such networks together. Only somebody in one
+//! of them who has shown the password, or has a session, can use it up.
+//!
 //! An attempt is counted before the password is looked at, and given back when it succeeds: many
 //! attempts at once cannot all pass on one count.
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use tegata_core::{
-    Ephemeral, Network, Node, Realm, StoreError,
+    Ephemeral, Network, Node, Realm, StoreError, UserId,
     port::{Put, Space, Swap},
 };
 
@@ -45,6 +49,9 @@ pub struct Config {
     pub network: Limit,
     /// One account: a burst of 100, and one in 15 minutes.
     pub account: Limit,
+    /// Wrong codes of one person in a row, from networks where they have signed in: 100
+    /// (SP 800-63B-4 §3.2.2) within 30 days.
+    pub codes: Limit,
     /// For how long a network is remembered.
     pub remembered: Duration,
     /// Whether attempts from the machine itself are not counted. For demonstrations: behind a proxy
@@ -54,7 +61,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let minute = Duration::from_secs(60);
+        let (minute, month) = (Duration::from_secs(60), Duration::from_secs(30 * 86_400));
         Self {
             pair: Limit {
                 burst: 5,
@@ -74,6 +81,7 @@ impl Default for Config {
                 longest_pause: 24 * 60 * minute,
                 forgets: 15 * minute,
             },
+            codes: Limit { burst: 100, pause: month, longest_pause: month, forgets: month },
             remembered: Duration::from_secs(90 * 86_400),
             danger_exempt_loopback: false,
         }
@@ -110,6 +118,8 @@ pub struct Attempt {
     counted: Vec<(Count, String)>,
     /// The account and the network; `None` where nothing is counted.
     pair: Option<String>,
+    /// What starts anew when it succeeds.
+    anew: Vec<String>,
 }
 
 /// What is counted.
@@ -119,6 +129,7 @@ enum Count {
     Network(NonZeroU32),
     Account,
     Pair,
+    Codes,
 }
 
 impl Throttle {
@@ -139,14 +150,52 @@ impl Throttle {
         account: &str,
         address: IpAddr,
     ) -> Result<Attempt, TooMany> {
+        self.admit_counted(realm, account, address, None).await
+    }
+
+    /// Counts an attempt at a code of a person, apart from those at their password.
+    ///
+    /// # Errors
+    /// See [`TooMany`].
+    pub async fn admit_code(
+        &self,
+        realm: &Realm,
+        user: &UserId,
+        address: IpAddr,
+    ) -> Result<Attempt, TooMany> {
+        let in_a_row = Some((Count::Codes, codes_of(user)));
+        // No user name has this character.
+        let attempt = self.admit_counted(realm, &format!("code/{user}"), address, in_a_row).await?;
+        let in_a_row = attempt.counted.iter().any(|(count, _)| matches!(count, Count::Codes));
+        if in_a_row && self.look(realm, &codes_of(user), &self.config.codes).await.is_err() {
+            tracing::warn!(
+                %user,
+                "many codes in a row were wrong, and unless this one is right, none is looked at for \
+                 weeks; `tegata user reset-factors` takes the second factor away, and counts anew"
+            );
+        }
+        Ok(attempt)
+    }
+
+    async fn admit_counted(
+        &self,
+        realm: &Realm,
+        account: &str,
+        address: IpAddr,
+        at_home: Option<(Count, String)>,
+    ) -> Result<Attempt, TooMany> {
         let is_loopback = || Network::loopback().iter().any(|own| own.contains(address));
         if self.config.danger_exempt_loopback && is_loopback() {
-            return Ok(Attempt { counted: Vec::new(), pair: None });
+            return Ok(Attempt { counted: Vec::new(), pair: None, anew: Vec::new() });
         }
         let home = Network::home(address);
         let pair = format!("{account}|{home}");
         let remembered = self.ephemeral.get(realm, &REMEMBERED, &pair).await?.is_some();
-        let mut attempt = Attempt { counted: Vec::new(), pair: Some(pair.clone()) };
+        let own = std::iter::once((Count::Pair, format!("p|{pair}")))
+            .chain(at_home.filter(|_| remembered));
+        let own: Vec<_> = own.collect();
+        let anew = own.iter().map(|(_, key)| key.clone()).collect();
+        let mut attempt = Attempt { counted: Vec::new(), pair: Some(pair), anew };
         // The network first: what it refuses leaves no trace of the account that was tried, so a
         // flood of names from one place fills nothing.
         let around = Network::counted(address).skip(1);
@@ -155,7 +204,7 @@ impl Throttle {
             .map(|(network, of)| (Count::Network(of), format!("n|{network}")))
             .chain([(Count::Account, format!("a|{account}"))])
             .filter(|_| !remembered);
-        let counts: Vec<_> = unknown.chain([(Count::Pair, format!("p|{pair}"))]).collect();
+        let counts: Vec<_> = unknown.chain(own).collect();
         // What has to wait is told so before anything is written: whoever knocks on does not keep the
         // disk busy. The counts that follow decide all the same.
         for (count, key) in &counts {
@@ -175,7 +224,7 @@ impl Throttle {
     }
 
     /// The attempt succeeded: it is given back, the count of this account from this network starts
-    /// anew, and the network is remembered.
+    /// anew, as does that of codes in a row, and the network is remembered.
     ///
     /// # Errors
     /// What the store says.
@@ -185,11 +234,39 @@ impl Throttle {
         let lifetime = self.config.remembered;
         let put = Put { key, value: vec![1], lifetime, index: None };
         self.ephemeral.put(realm, &REMEMBERED, put).await?;
-        self.ephemeral.take(realm, &ATTEMPTS, &format!("p|{pair}")).await?;
+        for key in &attempt.anew {
+            self.ephemeral.take(realm, &ATTEMPTS, key).await?;
+        }
         self.give_back(realm, &attempt).await
     }
 
-    /// The attempt was not made: nobody looked at the password. It is given back.
+    /// Somebody has signed in to `account` by more than the attempt that was counted for it: the
+    /// network is remembered, and its count starts anew.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn signed_in(
+        &self,
+        realm: &Realm,
+        account: &str,
+        address: IpAddr,
+    ) -> Result<(), StoreError> {
+        let pair = format!("{account}|{}", Network::home(address));
+        let anew = vec![format!("p|{pair}")];
+        let attempt = Attempt { counted: Vec::new(), pair: Some(pair), anew };
+        self.succeeded(realm, attempt).await
+    }
+
+    /// Counts the codes of a person anew.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn forget_codes(&self, realm: &Realm, user: &UserId) -> Result<(), StoreError> {
+        self.ephemeral.take(realm, &ATTEMPTS, &codes_of(user)).await.map(drop)
+    }
+
+    /// The attempt was not made, because nobody looked at the password, or there is a second step,
+    /// which has counts of its own. It is given back.
     ///
     /// # Errors
     /// What the store says.
@@ -202,6 +279,7 @@ impl Throttle {
             Count::Network(networks) => self.config.network.times(networks),
             Count::Account => self.config.account,
             Count::Pair => self.config.pair,
+            Count::Codes => self.config.codes,
         }
     }
 
@@ -259,6 +337,11 @@ impl Throttle {
         // So much at once on one count is an attack, or looks like one.
         Err(TooMany::Throttled { retry_after: Duration::from_secs(1) })
     }
+}
+
+/// Under which key the wrong codes of a person in a row are counted.
+fn codes_of(user: &UserId) -> String {
+    format!("c|{user}")
 }
 
 #[cfg(test)]

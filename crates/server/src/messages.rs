@@ -29,6 +29,7 @@ pub(crate) struct Messages {
     pub(crate) terms: &'static str,
     pub(crate) wrong_credentials: &'static str,
     pub(crate) too_many_attempts: &'static str,
+    pub(crate) far_too_many_attempts: &'static str,
     pub(crate) busy: &'static str,
     pub(crate) form_expired: &'static str,
 

@@ -7,7 +7,8 @@
 //!
 //! Codes are counted for each person, too, apart from passwords and in the same way, so that new
 //! challenges give nobody new attempts. Only who has shown the password, or has a session, can use
-//! those up, and not for the networks from which the person signs in.
+//! those up, and for the networks from which the person signs in only somebody there can, by a hundred
+//! wrong ones in a row.
 
 use std::{fmt, net::IpAddr, time::Duration};
 
@@ -126,13 +127,17 @@ impl SignIn {
         if browser != shown.browser {
             return Err(Refused::Over);
         }
-        let attempt = self.throttle.admit(realm, &account(&user), shown.address).await?;
+        let attempt = self.throttle.admit_code(realm, &user, shown.address).await?;
         let challenge = self.count(realm, &key, held).await?;
         let person = self.still(realm, &challenge).await?.ok_or(Refused::Over)?;
         self.spend(realm, &user, shown.code, shown.authenticator).await?;
         // Of many who show codes for one challenge at once, one goes on.
         self.ephemeral().take(realm, &CHALLENGES, &key).await?.ok_or(Refused::Over)?;
         self.succeeded(realm, attempt).await;
+        let name = person.username.as_str();
+        if let Err(error) = self.throttle.signed_in(realm, name, shown.address).await {
+            tracing::warn!(%error, "it is not remembered from where somebody has signed in");
+        }
         let amr = vec![Method::Password, Method::OneTime, Method::Several];
         let assurance = Assurance { user: person, amr, acr: Acr::Aal2, auth_time };
         Ok(Proven { assurance, counts_from: challenge.counts_from })
@@ -151,7 +156,7 @@ impl SignIn {
         address: IpAddr,
     ) -> Result<Assurance, Refused> {
         let auth_time = self.node.now();
-        let attempt = self.throttle.admit(realm, &account(user), address).await?;
+        let attempt = self.throttle.admit_code(realm, user, address).await?;
         let found = self.users.load(realm, user).await?.filter(|user| !user.disabled);
         let person = found.ok_or(Refused::InvalidCredentials)?;
         self.spend(realm, user, code, None).await?;
@@ -223,11 +228,6 @@ fn key(token: &str) -> String {
 
 fn read(held: &Held) -> Option<Challenge> {
     decode_bytes(FORM, &held.value).ok()
-}
-
-/// As what a person's codes are counted: no user name has this character.
-fn account(user: &UserId) -> String {
-    format!("code/{user}")
 }
 
 impl fmt::Debug for CodeAttempt<'_> {

@@ -214,3 +214,35 @@ async fn the_machine_itself_is_exempt_only_when_it_is_said() {
     assert!(exempt.admit(&bed.realm, "alice", address("192.0.2.1")).await.is_err());
     assert!(bed.throttle().admit(&bed.realm, "alice", address("127.0.0.1")).await.is_err());
 }
+
+/// Where a person has signed in, a hundred codes in a row are looked at that are wrong.
+#[tokio::test]
+async fn wrong_codes_in_a_row_come_to_an_end_where_the_person_signs_in() {
+    let bed = Bed::new();
+    let throttle = bed.throttle();
+    let user = UserId::new("usr_1").unwrap();
+    let (home, work) = (address("192.0.2.1"), address("198.51.100.1"));
+    let try_one = async |from| throttle.admit_code(&bed.realm, &user, from).await;
+    for from in [home, work] {
+        throttle.succeeded(&bed.realm, try_one(from).await.unwrap()).await.unwrap();
+    }
+    // Whoever shows a right one in between begins anew.
+    for failures in [99, 100] {
+        for n in 0..failures {
+            drop(try_one(if n % 2 == 0 { home } else { work }).await.unwrap());
+            bed.clock.advance(Duration::from_secs(900));
+        }
+        if failures < 100 {
+            throttle.succeeded(&bed.realm, try_one(home).await.unwrap()).await.unwrap();
+        }
+    }
+    for from in [home, work] {
+        assert_eq!(retry_after(try_one(from).await), 30 * 86_400 - 100 * 900, "{from}");
+    }
+    // It is of nobody else, not of passwords, and ends when somebody says so.
+    let other = UserId::new("usr_2").unwrap();
+    assert!(throttle.admit_code(&bed.realm, &other, home).await.is_ok());
+    assert!(throttle.admit(&bed.realm, "usr_1", home).await.is_ok());
+    throttle.forget_codes(&bed.realm, &user).await.unwrap();
+    assert!(try_one(home).await.is_ok());
+}

@@ -13,6 +13,7 @@ pub(super) const MESSAGES: Messages = Messages {
     terms: "Terms of service",
     wrong_credentials: "The user name or the password is wrong.",
     too_many_attempts: "There were too many attempts. Please wait a moment, then try again.",
+    far_too_many_attempts: "There were too many attempts. Please ask those who run this service for help.",
     busy: "Many people are signing in right now. Please try again in a moment.",
     form_expired: "This form was open for too long. Please try again.",
 

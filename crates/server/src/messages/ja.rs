@@ -13,6 +13,7 @@ pub(super) const MESSAGES: Messages = Messages {
     terms: "利用規約",
     wrong_credentials: "ユーザー名またはパスワードが正しくありません。",
     too_many_attempts: "試行回数が多すぎます。しばらく待ってから、もう一度お試しください。",
+    far_too_many_attempts: "試行回数が多すぎます。サービスの管理者にお問い合わせください。",
     busy: "ただいま混み合っています。少し待ってから、もう一度お試しください。",
     form_expired: "このフォームは有効期限が切れました。もう一度お試しください。",
 

@@ -1,5 +1,7 @@
 //! `GET` and `POST /login`: the sign-in page. Its second step is in [`super::second`].
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::{
     extract::{Request, State},
@@ -230,11 +232,16 @@ impl Again {
             Self::Refused(Refused::InvalidCredentials) => m.wrong_credentials,
             Self::Refused(Refused::WrongCode) => m.wrong_code,
             Self::Refused(Refused::Over) => m.sign_in_over,
-            Self::Refused(Refused::Throttled { .. }) => m.too_many_attempts,
+            Self::Refused(Refused::Throttled { retry_after }) => too_many(*retry_after, m),
             Self::Refused(Refused::Busy(_)) => m.busy,
             Self::Refused(Refused::Store(_)) => m.away,
         }
     }
+}
+
+/// What somebody is told who has tried too often: to wait, where that is of any use.
+pub(super) const fn too_many(retry_after: Duration, m: &Messages) -> &'static str {
+    if retry_after.as_secs() <= 86_400 { m.too_many_attempts } else { m.far_too_many_attempts }
 }
 
 /// The status that answers a sign-in that was refused.

@@ -17,7 +17,7 @@ use tegata_session::{CookieName, Session};
 use super::{
     Frame, Trouble, Visit,
     home::minutes,
-    login::{retry_after, status},
+    login::{retry_after, status, too_many},
     qr::Qr,
     render, see_other,
 };
@@ -221,7 +221,7 @@ impl At<'_> {
         let problem = refused.map(|refused| match refused {
             Refused::InvalidCredentials => m.wrong_password,
             Refused::WrongCode | Refused::Over => m.wrong_code,
-            Refused::Throttled { .. } => m.too_many_attempts,
+            Refused::Throttled { retry_after } => too_many(*retry_after, m),
             Refused::Busy(_) => m.busy,
             Refused::Store(_) => m.away,
         });

@@ -78,6 +78,7 @@ pub(super) async fn reset_factors(composed: &Composed, username: &str) -> Result
     let user = find(composed, username).await?;
     let second = composed.sign_in.second_factors();
     let removed = second.remove_all(&composed.realm, &user.id, OPERATOR).await.map_err(text)?;
+    composed.sign_in.forget_codes(&composed.realm, &user.id).await.map_err(text)?;
     let told = if removed { "removed" } else { "there were none" };
     Ok(json!({"username": user.username.as_str(), "second_factors": told}))
 }

@@ -226,3 +226,18 @@ async fn attempts_from_elsewhere_lock_nobody_out() {
     let token = challenged(&between.bed, alice).await;
     assert!(between.show_as(&token, AGENT, &between.shown()).await.is_ok());
 }
+
+/// Who knows only the password is not taken for the person at the networks they show it from.
+#[tokio::test]
+async fn a_network_is_remembered_after_the_code_and_not_before() {
+    use tegata_core::Ephemeral as _;
+
+    let between = Between::new().await;
+    let bed = &between.bed;
+    let key = format!("alice|{}", tegata_core::Network::home(address(HOME)));
+    let remembered =
+        async || bed.ephemeral.get(&bed.realm, &crate::throttle::REMEMBERED, &key).await.unwrap();
+    assert!(remembered().await.is_none());
+    between.show(&between.shown()).await.unwrap();
+    assert!(remembered().await.is_some());
+}
