@@ -302,8 +302,7 @@ async fn watch_clock(composed: Arc<Composed>) {
         rounds.next().await;
         let on_time = health::on_time(&composed);
         let wrong = on_time.as_ref().err().filter(|(reason, _)| *reason == "clock_wrong");
-        let over = composed.history.over();
-        composed.keys.withhold(over.or_else(|| wrong.map(|(_, detail)| detail.clone())));
+        composed.keys.withhold(wrong.map(|(_, detail)| detail.clone()));
         rounds.ended(&on_time.map_err(|(_, detail)| detail));
     }
 }

@@ -213,11 +213,6 @@ impl History {
         self.installation.clone()
     }
 
-    /// Why nothing may be made from this store any more, where that is so.
-    pub(crate) fn over(&self) -> Option<String> {
-        self.over.borrow().clone()
-    }
-
     /// Answers, with the reason, when nothing may be made from this store any more.
     pub(crate) async fn ends(&self) -> String {
         let mut over = self.over.subscribe();
@@ -276,7 +271,7 @@ pub(crate) async fn watch(composed: Arc<Composed>) {
             Err(Doubt::Store(_)) => continue,
             Err(doubt) => {
                 let why = doubt.to_string();
-                composed.keys.withhold(Some(why.clone()));
+                composed.keys.withhold_for_good(why.clone());
                 history.over.send_replace(Some(why));
                 return;
             }

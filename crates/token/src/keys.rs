@@ -1,7 +1,11 @@
 //! The key rings of a realm, as this node uses them: a snapshot to sign with and to publish, kept
 //! true to the store.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -57,6 +61,7 @@ struct Inner {
     now: ArcSwap<Snapshot>,
     listeners: Mutex<Vec<Listener>>,
     withheld: Mutex<Option<String>>,
+    over: OnceLock<String>,
 }
 
 type Listener = Box<dyn Fn(&KeySet) + Send + Sync>;
@@ -123,6 +128,7 @@ impl Keys {
             now: ArcSwap::default(),
             listeners: Mutex::default(),
             withheld: Mutex::default(),
+            over: OnceLock::new(),
         }));
         for algorithm in algorithms {
             keys.ensure(*algorithm).await?;
@@ -137,10 +143,15 @@ impl Keys {
         *self.0.withheld.lock() = why;
     }
 
+    /// Makes nothing be signed with these keys any more, and says why. Nothing lifts it.
+    pub fn withhold_for_good(&self, why: String) {
+        self.0.over.get_or_init(|| why);
+    }
+
     /// Why nothing is to be signed at the moment.
     #[must_use]
     pub fn withheld(&self) -> Option<String> {
-        self.0.withheld.lock().clone()
+        self.0.over.get().cloned().or_else(|| self.0.withheld.lock().clone())
     }
 
     /// The keys as they are now.
