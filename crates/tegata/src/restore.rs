@@ -70,7 +70,8 @@ pub(crate) async fn declare(
         CommitRefused::Conflict { .. } => NotDeclared::Raced,
         CommitRefused::Store(error) => NotDeclared::Store(error),
     })?;
-    let says = "what was issued before does not count any more; people sign in anew";
+    let says = "what was issued before does not count any more; people sign in anew; recovery codes that \
+                were used since count again";
     Ok(json!({"epoch": epoch, "before": before, "keys_replaced": keys, "says": says}))
 }
 

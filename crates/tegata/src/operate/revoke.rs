@@ -139,7 +139,9 @@ pub(super) fn moment(composed: &Composed) -> Timestamp {
 async fn token(composed: &Composed, token: &str, order: &Order) -> Result<Value, String> {
     if token.starts_with("rt_") {
         let found = composed.families.of_token(&composed.realm, token).await.map_err(text)?;
-        let (family, _) = found.ok_or("this is not a refresh token of this installation")?;
+        let (family, _) = found.ok_or(
+            "this is not a refresh token of this installation, or is from before a restore",
+        )?;
         composed.families.revoke(&composed.realm, &family.id, order).await.map_err(text)?;
         return Ok(json!({"revoked": {"family": family.id}}));
     }

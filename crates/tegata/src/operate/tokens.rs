@@ -13,7 +13,9 @@ pub(super) async fn inspect(composed: &Composed, token: &str) -> Result<Value, R
     if token.starts_with("rt_") {
         let found = composed.families.of_token(&composed.realm, token).await.map_err(text)?;
         let Some((family, generation)) = found else {
-            let why = "this is not a refresh token of this installation".to_owned();
+            let why =
+                "this is not a refresh token of this installation, or is from before a restore"
+                    .to_owned();
             return Err(why.into());
         };
         let ended = family.ended.as_ref().map(|ended| &ended.reason);
