@@ -9,20 +9,25 @@ use tegata_core::{BoxFuture, Node};
 use tegata_oauth::remote::{NotFetched, Published};
 use tegata_sdk::{RemoteIssuer, RemoteKeys, Transport, authenticate::KeyRules};
 use tegata_token::{Algorithm, KeySet};
+use tokio::sync::Semaphore;
 
 /// How many key sets are kept.
 const MOST: usize = 1_000;
+/// How many documents are asked for at once: whoever registers a client chooses who is asked.
+const AT_ONCE: usize = 16;
 
 /// Asks clients, at addresses where clients may be.
 pub(crate) struct AskedClients {
     transport: Transport,
     node: Node,
     sets: Cache<String, Arc<RemoteKeys>>,
+    documents: Semaphore,
 }
 
 impl AskedClients {
     pub(crate) fn new(transport: Transport, node: Node) -> Self {
-        Self { transport, node, sets: Cache::new(MOST) }
+        let (sets, documents) = (Cache::new(MOST), Semaphore::new(AT_ONCE));
+        Self { transport, node, sets, documents }
     }
 
     /// The keys at an address, of which nothing may be known yet.
@@ -73,6 +78,8 @@ impl Published for AskedClients {
 
     fn document<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Vec<u8>, NotFetched>> {
         Box::pin(async move {
+            let busy = |_| NotFetched("too many documents are asked for already".to_owned());
+            let _place = self.documents.try_acquire().map_err(busy)?;
             let request = Request::get(address)
                 .header(header::ACCEPT, "application/json")
                 .body(Bytes::new())
