@@ -10,7 +10,7 @@ use axum::{
 use http::{StatusCode, header};
 use tegata_identity::Refused;
 use tegata_oauth::{AuthorizationRequest, Client, Said, SignedIn, redirect::with_query};
-use tegata_session::CookieName;
+use tegata_session::{CookieName, FormTicket};
 
 use super::{Frame, Shown, Trouble, Visit, device, home, render, second, see_other};
 use crate::{
@@ -206,16 +206,31 @@ pub(super) fn page(
         username: fields.one("username").or(hint).unwrap_or_default(),
         problem: again.map(|again| again.text(lang.messages())),
     };
+    let response = rendered(&page, &frame, asked, again);
+    Ok((form_cookie(app, &ticket), response).into_response())
+}
+
+/// A step of signing in, as it is shown for the first time or again.
+pub(super) fn rendered(
+    page: &impl Template,
+    frame: &Frame,
+    asked: Option<&Asked>,
+    again: Option<&Again>,
+) -> Response {
     let status = again.map_or(StatusCode::OK, Again::status);
     let target = asked.map(|asked| asked.request.redirect_uri.as_str());
-    let mut response = render(status, &page, &frame, target);
+    let mut response = render(status, page, frame, target);
     if let Some(Again::Refused(refused)) = again
         && let Some(wait) = retry_after(refused)
     {
         response.headers_mut().insert(header::RETRY_AFTER, wait.into());
     }
-    let cookies = Cookies::default().with(app, CookieName::Csrf, &ticket.cookie);
-    Ok((cookies, response).into_response())
+    response
+}
+
+/// The cookie that a form is bound to.
+pub(super) fn form_cookie(app: &App, ticket: &FormTicket) -> Cookies {
+    Cookies::default().with(app, CookieName::Csrf, &ticket.cookie)
 }
 
 impl Again {

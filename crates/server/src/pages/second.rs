@@ -3,7 +3,6 @@
 
 use askama::Template;
 use axum::response::{IntoResponse as _, Response};
-use http::{StatusCode, header};
 use tegata_core::Secret;
 use tegata_identity::Refused;
 use tegata_oauth::{Next, Said, redirect::with_query};
@@ -11,8 +10,8 @@ use tegata_session::CookieName;
 
 use super::{
     Frame, Shown, Trouble, Visit, device,
-    login::{self, Again, Asked, retry_after},
-    render, see_other,
+    login::{self, Again, Asked, form_cookie, rendered},
+    see_other,
 };
 use crate::{
     app::App,
@@ -65,16 +64,8 @@ pub(super) fn page(
         another: with_query("/login", &back),
         problem: again.map(|again| again.text(lang.messages())),
     };
-    let status = again.map_or(StatusCode::OK, Again::status);
-    let target = asked.map(|asked| asked.request.redirect_uri.as_str());
-    let mut response = render(status, &page, &frame, target);
-    if let Some(Again::Refused(refused)) = again
-        && let Some(wait) = retry_after(refused)
-    {
-        response.headers_mut().insert(header::RETRY_AFTER, wait.into());
-    }
-    let cookies = Cookies::default().with(app, CookieName::Csrf, &ticket.cookie);
-    Ok((cookies, response).into_response())
+    let response = rendered(&page, &frame, asked, again);
+    Ok((form_cookie(app, &ticket), response).into_response())
 }
 
 /// Takes the form, whose CSRF token has been checked.
