@@ -42,6 +42,8 @@ impl Provider {
         said.all_of("response_types", &["code"])?;
         let auth = said.method("token_endpoint_auth_method")?;
         let auth = auth.unwrap_or(AuthMethod::ClientSecretBasic);
+        let usual = self.usual();
+        let signing = |name: &str| self.signing(&said, name);
         Ok(ClientMetadata {
             client_id: id.to_owned(),
             client_name: said.text("client_name")?,
@@ -57,22 +59,18 @@ impl Provider {
             // whoever sends a challenge is held to it.
             require_pkce: Some(auth == AuthMethod::None),
             asks_consent: Some(true),
-            access_token_signed_response_alg: self.usual(),
-            id_token_signed_response_alg: self.signing(&said, "id_token_signed_response_alg")?,
+            access_token_signed_response_alg: usual,
+            id_token_signed_response_alg: signing("id_token_signed_response_alg")?.or(usual),
             backchannel_logout_uri: said.text("backchannel_logout_uri")?,
             backchannel_logout_session_required: said
                 .read("backchannel_logout_session_required")?
                 .unwrap_or_default(),
-            authorization_signed_response_alg: self
-                .signing(&said, "authorization_signed_response_alg")?,
-            introspection_signed_response_alg: self
-                .signing(&said, "introspection_signed_response_alg")?,
+            authorization_signed_response_alg: signing("authorization_signed_response_alg")?
+                .or(usual),
+            introspection_signed_response_alg: signing("introspection_signed_response_alg")?
+                .or(usual),
             // Without it, userinfo is plain JSON.
-            userinfo_signed_response_alg: said
-                .read::<Algorithm>("userinfo_signed_response_alg")?
-                .map_or(Ok(None), |_| {
-                self.signing(&said, "userinfo_signed_response_alg")
-            })?,
+            userinfo_signed_response_alg: signing("userinfo_signed_response_alg")?,
             require_pushed_authorization_requests: said
                 .read("require_pushed_authorization_requests")?
                 .unwrap_or_default(),
@@ -101,7 +99,7 @@ impl Provider {
             Some(asked) if !self.algorithms().contains(&asked) => {
                 Err(RegisterRefused::metadata(format!("`{name}` is none of what is offered")))
             }
-            asked => Ok(asked.or(self.usual())),
+            asked => Ok(asked),
         }
     }
 
