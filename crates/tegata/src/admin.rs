@@ -8,7 +8,6 @@ use std::{
     io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -36,9 +35,6 @@ const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long it may take to tell somebody how far an order is.
-const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// How long a server may take to say that it is there.
 const ALIVE: Duration = Duration::from_secs(5);
@@ -151,20 +147,8 @@ async fn converse(
             }
             Ok(Asked { watched: true, order }) => {
                 let tally = Tally::watched();
-                let mut work = pin!(perform(composed, order, remap, &tally));
-                let (mut watch, mut listens) = (Watch::new(&tally), true);
-                loop {
-                    tokio::select! {
-                        biased;
-                        done = &mut work => break done.into(),
-                        // Whoever does not listen is not told; what was ordered does not wait for them.
-                        now = watch.next(), if listens => {
-                            let answer = Answer::UnderWay(now);
-                            let told = timeout(AT_ONCE, say(&mut stream, &answer));
-                            listens = matches!(told.await, Ok(Ok(())));
-                        }
-                    }
-                }
+                let work = perform(composed, order, remap, &tally);
+                tell_meanwhile(&mut stream, work, &tally).await?.into()
             }
             Err(_) => Answer::Refused(
                 "the server does not know this order; are the command and the server of one version?"
@@ -174,6 +158,37 @@ async fn converse(
     };
     say(&mut stream, &answer).await?;
     stream.shutdown().await
+}
+
+/// Does `work`, and says meanwhile how far it is. Neither waits for the other, and no line is cut off:
+/// the last one is written to its end before the answer.
+///
+/// # Errors
+/// Whoever asked does not listen any more. What was ordered is done all the same.
+async fn tell_meanwhile<T>(
+    stream: &mut UnixStream,
+    work: impl Future<Output = T>,
+    tally: &Tally,
+) -> io::Result<T> {
+    let (over, mut is_over) = oneshot::channel::<()>();
+    let work = async {
+        let done = work.await;
+        drop(over);
+        done
+    };
+    let tell = async {
+        let mut watch = Watch::new(tally);
+        loop {
+            let now = tokio::select! {
+                biased;
+                _ = &mut is_over => return Ok(()),
+                now = watch.next() => now,
+            };
+            say(stream, &Answer::UnderWay(now)).await?;
+        }
+    };
+    let (done, told) = tokio::join!(work, tell);
+    told.map(|()| done)
 }
 
 async fn say(stream: &mut UnixStream, answer: &Answer) -> io::Result<()> {
@@ -281,6 +296,47 @@ mod tests {
 
     use super::*;
     use crate::compose;
+
+    #[tokio::test]
+    async fn whoever_watches_reads_whole_lines_and_the_work_goes_on() {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let tally = Tally::watched();
+        let (seen, mut was_seen) = mpsc::channel(1);
+        let reads = tokio::spawn(async move {
+            let mut lines = BufReader::new(theirs).lines();
+            let mut read = Vec::new();
+            while let Some(line) = lines.next_line().await.unwrap() {
+                read.push(serde_json::from_str::<Answer>(&line).unwrap());
+                let _ = seen.try_send(());
+            }
+            read
+        });
+        let work = async {
+            tally.expect(7);
+            tally.add(3);
+            // It ends when somebody has seen how far it was.
+            was_seen.recv().await.unwrap();
+            "done"
+        };
+        assert_eq!(tell_meanwhile(&mut ours, work, &tally).await.unwrap(), "done");
+        drop(ours);
+        let read = reads.await.unwrap();
+        assert!(matches!(read.first(), Some(Answer::UnderWay(UnderWay { done: 3, of: 7 }))));
+    }
+
+    #[tokio::test]
+    async fn who_went_away_keeps_nothing_from_being_done() {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        let (tally, mut done) = (Tally::watched(), false);
+        let work = async {
+            tally.add(1);
+            crate::background::every(Duration::from_millis(1)).tick().await;
+            done = true;
+        };
+        let _ = tell_meanwhile(&mut ours, work, &tally).await;
+        assert!(done);
+    }
 
     #[tokio::test]
     async fn what_the_gateway_does_not_take_is_not_acknowledged() {

@@ -71,7 +71,7 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.0.set_style(style);
         }
-        self.0.set_position(now.done.min(now.of.max(now.done)));
+        self.0.set_position(now.done);
     }
 }
 
