@@ -6,8 +6,8 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
-use tegata_core::{Batch, ClientId, CommitRefused, Entropy, Secret, StoreError, Versioned};
-use tegata_token::{Entry, Holder, Order, Tally, Target, Withdrawable as _};
+use tegata_core::{ClientId, CommitRefused, Entropy, Secret, StoreError, Versioned};
+use tegata_token::{Holder, Order, Tally, Withdrawable as _};
 
 use crate::{
     Credential,
@@ -192,18 +192,7 @@ impl Provider {
     pub async fn unregister(&self, client: &Client) -> Result<(), RegisterRefused> {
         self.clients().remove(self.realm(), &client.id).await?;
         let order = Order { reason: "client_removed".to_owned(), actor: client.id.to_string() };
-        let now = self.node().now().max(self.node().tick().wall());
-        let entry = Entry {
-            target: Target::Client { client: client.id.clone(), up_to: now },
-            places: Vec::new(),
-            at: now,
-            until: now + self.families().longest(),
-            reason: order.reason.clone(),
-            actor: order.actor.clone(),
-        };
-        let own = Target::Subject { sub: client.id.to_string(), up_to: now, tokens_only: false };
-        let entries = vec![Entry { target: own, ..entry.clone() }, entry];
-        self.revoker().commit(Batch::new(self.realm().clone()), entries).await?;
+        self.take_back_client(&client.id, &order).await?;
         let holder = Holder::Client(client.id.clone());
         let families = self.families();
         families.withdraw(self.realm(), &holder, &order, &Tally::default()).await?;

@@ -1,7 +1,7 @@
 //! Token revocation (RFC 7009).
 
 use serde_json::json;
-use tegata_core::{Batch, Event, EventType, Timestamp, TokenId};
+use tegata_core::{Batch, ClientId, CommitRefused, Event, EventType, Timestamp, TokenId};
 use tegata_token::{AccessToken, Claims, Entry, Order, Refusal, Revoked, Target, Verified};
 
 use crate::{
@@ -12,6 +12,40 @@ use crate::{
 };
 
 impl Provider {
+    /// Takes back everything that was issued to a client up to now, and in its own name. Answers up to
+    /// when: no earlier than anything that this process has done, also when the wall clock was set back
+    /// since.
+    ///
+    /// # Errors
+    /// What the store says: then nothing is known to be taken back.
+    pub async fn take_back_client(
+        &self,
+        id: &ClientId,
+        order: &Order,
+    ) -> Result<Timestamp, CommitRefused> {
+        let up_to = self.node().now().max(self.node().tick().wall());
+        let entry = |target| Entry {
+            target,
+            places: Vec::new(),
+            at: up_to,
+            // As long as any family could live that was begun before.
+            until: up_to + self.families().longest(),
+            reason: order.reason.clone(),
+            actor: order.actor.clone(),
+        };
+        let issued = Target::Client { client: id.clone(), up_to };
+        let own = Target::Subject { sub: id.as_str().to_owned(), up_to, tokens_only: false };
+        let named = [
+            ("client_id", json!(id)),
+            ("reason", json!(order.reason)),
+            ("actor", json!(order.actor)),
+        ];
+        let event = Event::new(self.node(), self.realm(), EventType::TokenRevoked, named);
+        let batch = Batch::new(self.realm().clone()).journal(&event);
+        self.revoker().commit(batch, vec![entry(issued), entry(own)]).await?;
+        Ok(up_to)
+    }
+
     /// Answers a revocation request of an authenticated client: when this answers `Ok`, the token
     /// is refused on this node, durably, and soon everywhere. A token that is none is no error
     /// (RFC 7009 §2.2). Taking back a refresh token ends its family.

@@ -100,10 +100,8 @@ impl Provider {
         batch = party.iter().fold(batch, |batch, party| batch.with(party.put(Expect::Absent)));
         self.records().commit(batch).await?;
         if let Some(party) = &party
-            && !self.sessions().lives(self.realm(), &allowed.session, Asking::Introspect).await?
+            && self.ended_meanwhile(party).await
         {
-            // It ended meanwhile, and whoever tells that has perhaps looked already.
-            self.tell_late(party).await?;
             return Err(wrong("the person has signed out").into());
         }
         let asked = ForIdToken {
@@ -112,6 +110,25 @@ impl Provider {
             claims: &allowed.claims.id_token,
         };
         Ok(self.answer(client, &issue, &user.value, Some(asked))?)
+    }
+
+    /// Whether a session ended while its client got tokens: whoever tells that has perhaps looked already,
+    /// so the client is told anew. What was given is written down by now, so a store that does not answer
+    /// here is no reason to keep it from the client, who could not ask for it again.
+    async fn ended_meanwhile(&self, party: &RelyingParty) -> bool {
+        let lives = self.sessions().lives(self.realm(), &party.session, Asking::Introspect).await;
+        let told = match lives {
+            Ok(true) => return false,
+            Ok(false) => self.tell_late(party).await,
+            Err(error) => Err(error),
+        };
+        match told {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(client = %party.client, %error, "whether a session has ended is not known");
+                false
+            }
+        }
     }
 
     /// What remembers that the session is used at a client that is to hear when it ends, unless that is

@@ -116,11 +116,8 @@ pub(super) async fn client(
     id: &ClientId,
     order: &Order,
 ) -> Result<String, String> {
-    let now = moment(composed);
-    let target = Target::Client { client: id.clone(), up_to: now };
-    let own = Target::Subject { sub: id.as_str().to_owned(), up_to: now, tokens_only: false };
-    commit(composed, vec![target, own], vec![("client_id", json!(id))], order).await?;
-    Ok(now.to_string())
+    let up_to = composed.provider.take_back_client(id, order).await.map_err(text)?;
+    Ok(up_to.to_string())
 }
 
 async fn subject(composed: &Composed, sub: &str, order: &Order) -> Result<String, String> {
