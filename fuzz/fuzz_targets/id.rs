@@ -23,6 +23,9 @@ fuzz_target!(|text: &str| {
     if let Ok(id) = EventId::try_from(text.to_owned()) {
         assert_eq!(id.to_string(), text, "two texts for one id");
     }
+    if let Some(family) = text.parse::<TokenId>().ok().and_then(|id| id.family()) {
+        assert!(text.strip_prefix(family.as_str()).is_some_and(|rest| rest.starts_with('.')));
+    }
     // A person never passes for a client (RFC 9700 §4.15).
     assert!(UserId::new(text).is_err() || ClientId::new(text).is_err());
 });

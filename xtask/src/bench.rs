@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::{
-    command,
+    command, tools,
     workspace::{self, Member},
 };
 
@@ -30,6 +30,9 @@ pub fn run(name: Option<&str>) -> Result<ExitCode> {
             name.unwrap_or_default(),
             if listed.is_empty() { "none".to_owned() } else { listed.join(", ") }
         );
+    }
+    if chosen.iter().any(|(_, bench)| *bench == "tokens") {
+        tools::ensure_peers()?;
     }
     for (package, bench) in chosen {
         let mut cargo = command::cargo();

@@ -45,12 +45,28 @@ impl Installer {
     }
 }
 
-/// Makes sure that the tools are there, in the right versions.
+/// What benchmarks are measured against.
+const PEERS: &[Tool] =
+    &[Tool { name: "oidc-provider", is: "is measured beside Tegata", installer: Installer::Npm }];
+
+/// Makes sure that what tests need is there, in the right versions.
 ///
 /// # Errors
 /// One could not be installed.
 pub fn ensure() -> Result<()> {
-    for tool in TOOLS {
+    ensure_all(TOOLS)
+}
+
+/// Makes sure that what benchmarks are measured against is there, in the right versions.
+///
+/// # Errors
+/// One could not be installed.
+pub fn ensure_peers() -> Result<()> {
+    ensure_all(PEERS)
+}
+
+fn ensure_all(tools: &[Tool]) -> Result<()> {
+    for tool in tools {
         let place = installed(tool.name);
         let versions = ours(tool.name).join(tool.installer.versions());
         let read = fs::read_to_string(&versions);

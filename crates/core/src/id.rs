@@ -172,6 +172,21 @@ impl TokenId {
     pub fn generate(epoch: Epoch, entropy: &dyn Entropy) -> Self {
         Self(format!("{epoch}.{}", random_text(entropy)).into())
     }
+
+    /// A new random token id that names the family of the token, so that whoever has the id alone finds
+    /// what is known of it.
+    #[must_use]
+    pub fn of_family(family: &FamilyId, entropy: &dyn Entropy) -> Self {
+        let mut bytes = [0_u8; 9];
+        entropy.fill(&mut bytes);
+        Self(format!("{family}.{}", URL_SAFE_NO_PAD.encode(bytes)).into())
+    }
+
+    /// The family that the id names.
+    #[must_use]
+    pub fn family(&self) -> Option<FamilyId> {
+        self.as_str().rsplit_once('.').and_then(|(family, _)| FamilyId::new(family).ok())
+    }
 }
 
 impl FamilyId {
@@ -342,6 +357,19 @@ mod tests {
         // A clock that was set back raises it all the same.
         assert_eq!(first.after(Timestamp::from_secs(7)), Epoch(1_800_000_001));
         assert_eq!(Epoch(u32::MAX).after(Timestamp::from_secs(u64::MAX / 1000)), Epoch(u32::MAX));
+    }
+
+    #[test]
+    fn a_token_of_a_family_names_it_and_no_other_token_names_one() {
+        let entropy = SeededEntropy::new(7);
+        let family = FamilyId::generate(Epoch(3), Timestamp::from_secs(86_400 * 20_000), &entropy);
+        let (one, two) =
+            (TokenId::of_family(&family, &entropy), TokenId::of_family(&family, &entropy));
+        assert_ne!(one, two);
+        assert_eq!(TokenId::new(one.as_str()).unwrap().family().as_ref(), Some(&family));
+        assert_eq!(Epoch::leading(one.as_str()), Some(Epoch(3)));
+        assert_eq!(TokenId::generate(Epoch(3), &entropy).family(), None);
+        assert_eq!(TokenId::new(family.as_str()).unwrap().family(), None);
     }
 
     #[test]

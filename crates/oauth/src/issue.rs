@@ -11,6 +11,7 @@ use tegata_token::{
     claims::{Status, StatusEntry},
     families::Issue,
     jws,
+    usage::Origin,
 };
 
 use crate::{client::Client, dpop, error::Refused, provider::Provider, request::claims};
@@ -185,6 +186,20 @@ impl Provider {
                 Err(StoreError::Misused { detail })
             }
         }
+    }
+
+    /// Notes where a token came from that no family knows of.
+    pub(crate) fn note_issued(&self, how: &str, claims: &Claims, of: Option<&str>) {
+        let origin = Origin {
+            at: self.node().now(),
+            how: how.to_owned(),
+            client: claims.client_id.clone().unwrap_or_default(),
+            sub: claims.sub.clone(),
+            audience: claims.aud.0.clone(),
+            of: of.map(str::to_owned),
+            first: claims.original_jti.clone(),
+        };
+        self.usage().issued(&claims.jti, origin);
     }
 
     /// Signs claims with the realm's current key of an algorithm.

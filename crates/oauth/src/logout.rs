@@ -29,7 +29,7 @@ impl Provider {
         let hint = match params.get("id_token_hint") {
             Some(token) => {
                 // An ID token that has expired still says who asked (§2).
-                let read = IdTokenHint::read(token, &self.keys().now().key_set(), self.issuer());
+                let read = IdTokenHint::read(token, self.keys().now().remembered(), self.issuer());
                 Some(read.map_err(|_| OAuthError::request("id_token_hint is not valid"))?)
             }
             None => None,

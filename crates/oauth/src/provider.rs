@@ -7,7 +7,7 @@ use tegata_core::{
 };
 use tegata_token::{
     AccessToken, Algorithm, DpopNonces, Expected, ExpectedAudience, Families, Indexes,
-    InternalToken, Keys, Memory, Revoker, Scope, Verifier,
+    InternalToken, Keys, Memory, Revoker, Scope, Usage, Verifier,
 };
 
 use crate::{client::Clients, dpop::DpopNonce, register::Registration, remote::Published};
@@ -140,6 +140,8 @@ pub struct Parts {
     pub published: Arc<dyn Published>,
     /// The nonces of DPoP proofs.
     pub dpop_nonces: DpopNonces,
+    /// Where it is noted what tokens were made of, and how they are used.
+    pub usage: Arc<Usage>,
 }
 
 /// The provider of one realm.
@@ -262,6 +264,10 @@ impl Provider {
 
     pub(crate) fn targets(&self) -> &dyn Targets {
         self.parts.targets.as_ref()
+    }
+
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.parts.usage
     }
 
     pub(crate) fn internal_verifier(&self) -> &Verifier<InternalToken> {

@@ -273,7 +273,7 @@ impl Provider {
     /// client's.
     fn hinted(&self, params: &Params) -> Result<Option<String>, OAuthError> {
         let Some(token) = params.get("id_token_hint") else { return Ok(None) };
-        let read = IdTokenHint::read(token, &self.keys().now().key_set(), self.issuer());
+        let read = IdTokenHint::read(token, self.keys().now().remembered(), self.issuer());
         let invalid = |_| OAuthError::request("id_token_hint is not valid");
         read.map(|hint| Some(hint.sub)).map_err(invalid)
     }

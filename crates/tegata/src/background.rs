@@ -13,7 +13,9 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval, timeout},
 };
 
-use crate::{canary, compose::Composed, durable::Follower, foreign::fill, health, history, outbox};
+use crate::{
+    canary, compose::Composed, durable::Follower, foreign::fill, health, history, operate, outbox,
+};
 
 /// Starts everything that runs beside the requests. It ends when the set is dropped.
 pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
@@ -37,6 +39,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     tasks.spawn(history::elsewhere::tell(Arc::clone(composed)));
     tasks.spawn(read_keys(Arc::clone(composed)));
     tasks.spawn(replace_keys(Arc::clone(composed)));
+    tasks.spawn(rotate_keys(Arc::clone(composed)));
     tasks.spawn(clean(Arc::clone(composed)));
     fill::start(composed, &mut tasks);
     tasks
@@ -328,6 +331,20 @@ async fn replace_keys(composed: Arc<Composed>) {
         if in_use.any(|(kid, ..)| known.key_revoked(kid.as_str())) {
             reload(Arc::clone(&composed)).await;
         }
+    }
+}
+
+/// Makes the next keys sign when the current ones have done so for long enough.
+async fn rotate_keys(composed: Arc<Composed>) {
+    let span = composed.config.keys.rotate_every.get();
+    if span.is_zero() {
+        return;
+    }
+    let looked = (span / 10).clamp(Duration::from_secs(1), Duration::from_secs(60));
+    let mut rounds = Rounds::every(looked, "signing keys that are due cannot be rotated");
+    loop {
+        rounds.next().await;
+        rounds.ended(&operate::rotate_due(&composed).await);
     }
 }
 

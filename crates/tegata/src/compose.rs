@@ -25,7 +25,7 @@ use tegata_store::{
 };
 use tegata_token::{
     DpopNonces, Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules,
-    Usage, View, Withdraw,
+    Usage, View, Withdraw, revocation::LONGEST_ACCESS,
 };
 
 use crate::{
@@ -293,7 +293,9 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     );
     let rules = RotationRules {
         published_for: config.keys.jwks_max_age.get(),
-        verifies_for: lifetimes.access + Duration::from_secs(60),
+        // Tokens of before a change of `access_lifetime` may live longer than those of today.
+        verifies_for: LONGEST_ACCESS + Duration::from_secs(60),
+        signs_for: Some(config.keys.rotate_every.get()).filter(|span| !span.is_zero()),
     };
     let keys = Keys::open(
         node.clone(),
@@ -330,6 +332,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let to_clients = crate::signals::way::to_clients(&config)
         .map_err(|failed| Startup::Configuration(failed.why()))?;
     let dpop_nonces = dpop_nonces(&roots("dpop-nonce").await?, &realm)?;
+    let usage = Arc::new(Usage::new(node.clone()));
     let provider = Provider::new(
         provider_config(&config),
         Parts {
@@ -347,6 +350,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
             targets: Arc::new(registry.clone()),
             published: Arc::new(AskedClients::new(to_clients, node.clone())),
             dpop_nonces: dpop_nonces.clone(),
+            usage: Arc::clone(&usage),
         },
     );
 
@@ -390,7 +394,6 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let withdraw = Withdraw::new()
         .with(Arc::new(SessionsOfHolder(sessions.clone())))
         .with(Arc::new(families.clone()));
-    let usage = Arc::new(Usage::new(node.clone()));
     Ok(Composed {
         config,
         node,

@@ -312,6 +312,8 @@ pub(crate) struct Keys {
     pub(crate) algorithms: Vec<Algorithm>,
     /// How long verifiers may keep the key set.
     pub(crate) jwks_max_age: Span,
+    /// How long a key signs before the next one does. Zero: until somebody asks.
+    pub(crate) rotate_every: Span,
 }
 
 impl Default for Keys {
@@ -321,6 +323,7 @@ impl Default for Keys {
             root_key: None,
             algorithms: Algorithm::ALL.to_vec(),
             jwks_max_age: Span::secs(300),
+            rotate_every: Span::secs(30 * 86_400),
         }
     }
 }

@@ -10,6 +10,7 @@ use tegata_token::{Algorithm, Tally};
 use crate::compose::Composed;
 
 pub(crate) use declare::{MadeSecrets, declare};
+pub(crate) use keys::rotate_due;
 pub(crate) use revoke::user as take_back;
 
 mod clients;
@@ -19,6 +20,7 @@ mod revoke;
 mod revoke_foreign;
 mod sessions;
 mod tokens;
+mod trace;
 mod users;
 
 /// An order. It crosses the administration socket as JSON.
@@ -89,6 +91,9 @@ pub(crate) enum Order {
     },
     TokenInspect {
         token: String,
+    },
+    TokenTrace {
+        jti: String,
     },
     Revoke {
         what: What,
@@ -275,6 +280,7 @@ pub(crate) async fn perform(
             keys::import(composed, &pem, kid.as_deref(), algorithm).await?
         }
         Order::TokenInspect { token } => tokens::inspect(composed, &token).await?,
+        Order::TokenTrace { jti } => trace::trace(composed, &jti).await?,
         Order::Revoke { what, reason, .. } => revoke::revoke(composed, what, reason, tally).await?,
         Order::SessionList { username } => sessions::list(composed, username.as_deref()).await?,
         Order::SessionEnd { sid } => sessions::end(composed, &sid).await?,

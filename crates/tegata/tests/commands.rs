@@ -27,6 +27,7 @@ mod commands {
     mod once;
     mod places;
     mod restoring;
+    mod rotating;
     mod services;
     mod signals;
     mod stopping;

@@ -28,5 +28,6 @@ mod contract {
     pub(crate) mod second_factor;
     pub(crate) mod shortage;
     pub(crate) mod tokens;
+    mod tracing;
     pub(crate) mod wire;
 }

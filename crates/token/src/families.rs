@@ -247,10 +247,11 @@ impl Families {
         let Narrowed { scope, audience, details } = narrowed;
         let scope = scope.unwrap_or_else(|| beginning.grant.scope.clone());
         let (user, from) = (&beginning.user, now.max(beginning.authorized));
-        let access = self.access(realm, user, scope, from).await?;
+        let id = FamilyId::generate(self.epoch, ends, self.node.entropy());
+        let access = self.access(realm, &id, user, scope, from).await?;
         let access = Access { audience, details, ..access };
         let family = Family {
-            id: FamilyId::generate(self.epoch, ends, self.node.entropy()),
+            id,
             client: beginning.client,
             user: beginning.user,
             session: beginning.session,
@@ -332,6 +333,7 @@ impl Families {
     async fn access(
         &self,
         realm: &Realm,
+        family: &FamilyId,
         user: &UserId,
         scope: Scope,
         from: Timestamp,
@@ -339,7 +341,7 @@ impl Families {
         let earliest = self.revoker.view().realm(realm).earliest_token(user.as_str());
         let iat = from.secs().max(earliest);
         Ok(Access {
-            jti: TokenId::generate(self.epoch, self.node.entropy()),
+            jti: TokenId::of_family(family, self.node.entropy()),
             iat,
             // INVARIANT: what was taken back is kept for so long.
             exp: iat + self.lifetimes.access.min(LONGEST_ACCESS).as_secs(),
@@ -423,7 +425,7 @@ impl Families {
         Next { scope, audience, details, rotates, authority, unchanged, at: now }: Next,
     ) -> Result<Issue, Lost> {
         let (user, from) = (&found.value.user, now.max(found.value.started));
-        let access = self.access(realm, user, scope, from).await?;
+        let access = self.access(realm, &found.value.id, user, scope, from).await?;
         let access = Access { audience, details, ..access };
         let (family, binding) = (found.value.clone(), binding.clone());
         let (next, given_way) = if rotates {

@@ -19,15 +19,17 @@ use tegata_core::{
 
 use crate::{
     Algorithm,
-    key::{Jwk, KeyRefused, SigningKey, VerifyingKey},
+    key::{KeyRefused, SigningKey},
     revocation::{Entry, Order, Revoker, Target},
-    ring::{KeyState, Ring, RingRefused, RotationRules},
+    ring::{Ring, RingRefused, RotationRules},
     verifier::KeySet,
 };
 
 mod renewal;
+mod snapshot;
 
 pub use renewal::Renewal;
+pub use snapshot::Snapshot;
 
 /// How often a change that lost a race is tried again.
 const TRIES: u32 = 20;
@@ -65,42 +67,6 @@ struct Inner {
 }
 
 type Listener = Box<dyn Fn(&KeySet) + Send + Sync>;
-
-/// What the rings said when they were last read.
-#[derive(Default)]
-pub struct Snapshot {
-    rings: BTreeMap<Algorithm, Versioned<Ring>>,
-    signers: BTreeMap<Algorithm, Arc<SigningKey>>,
-    verifying: BTreeMap<KeyId, Arc<VerifyingKey>>,
-}
-
-impl Snapshot {
-    /// The key that signs with this algorithm.
-    #[must_use]
-    pub fn signer(&self, algorithm: Algorithm) -> Option<Arc<SigningKey>> {
-        self.signers.get(&algorithm).cloned()
-    }
-
-    /// The keys that verify.
-    #[must_use]
-    pub fn key_set(&self) -> KeySet {
-        KeySet::new(self.verifying.values().cloned().collect())
-    }
-
-    /// The public keys to publish, in a stable order.
-    #[must_use]
-    pub fn jwks(&self) -> Vec<Jwk> {
-        let keys = self.rings.values().flat_map(|ring| ring.value.keys());
-        keys.filter(|key| key.state.is_published()).map(|key| key.jwk.clone()).collect()
-    }
-
-    /// All keys with their states, the retired ones included.
-    pub fn list(&self) -> impl Iterator<Item = (&KeyId, Algorithm, KeyState)> {
-        self.rings.iter().flat_map(|(algorithm, ring)| {
-            ring.value.keys().iter().map(|key| (&key.kid, *algorithm, key.state))
-        })
-    }
-}
 
 impl Keys {
     /// The keys of `realm`, with a ring for each of `algorithms`, made where there is none. Of two
@@ -220,6 +186,32 @@ impl Keys {
         let snapshot = self.now();
         let ring = snapshot.rings.get(&algorithm);
         ring.map_or(Ok(()), |ring| ring.value.check_rotation(now, self.0.rules))
+    }
+
+    /// The algorithms whose next key is to sign now: the current one has signed for as long as it is
+    /// meant to.
+    #[must_use]
+    pub fn due(&self) -> Vec<Algorithm> {
+        let (now, snapshot) = (self.0.node.now(), self.now());
+        let due = snapshot.rings.iter().filter(|(_, ring)| ring.value.is_due(now, self.0.rules));
+        due.map(|(algorithm, _)| *algorithm).collect()
+    }
+
+    /// Makes the next key of a ring sign, if it is due; `fresh` is published as the one after. Answers
+    /// whether it was: of several nodes that ask, one does it.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn rotate_due(&self, fresh: &SigningKey) -> Result<bool, KeysRefused> {
+        let rules = self.0.rules;
+        let due = self.change(fresh.algorithm(), None, |ring| {
+            ring.rotate_due(fresh, self.0.node.now(), rules)
+        });
+        match due.await {
+            Ok(()) => Ok(true),
+            Err(KeysRefused::Ring(RingRefused::NotDue(_))) => Ok(false),
+            Err(refused) => Err(refused),
+        }
     }
 
     /// Makes a key from another issuer sign.
@@ -398,30 +390,5 @@ fn events(
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keys({})", self.0.realm)
-    }
-}
-
-impl Snapshot {
-    /// Keys that were there before stay the same objects, so that what verifiers remember of them
-    /// stays good.
-    fn of(rings: BTreeMap<Algorithm, Versioned<Ring>>, before: &Self) -> Result<Self, KeyRefused> {
-        let (mut signers, mut verifying) = (BTreeMap::new(), BTreeMap::new());
-        for (algorithm, ring) in &rings {
-            if let Some(signer) = ring.value.signer()? {
-                signers.insert(*algorithm, Arc::new(signer));
-            }
-            for key in ring.value.keys().iter().filter(|key| key.state.is_published()) {
-                let same = before.rings.get(algorithm).is_some_and(|ring| {
-                    ring.value.keys().iter().any(|it| it.kid == key.kid && it.jwk == key.jwk)
-                });
-                let known = before.verifying.get(&key.kid).filter(|_| same).cloned();
-                let parsed = match known {
-                    Some(known) => known,
-                    None => Arc::new(VerifyingKey::from_jwk(&key.jwk)?),
-                };
-                verifying.insert(key.kid.clone(), parsed);
-            }
-        }
-        Ok(Self { rings, signers, verifying })
     }
 }

@@ -24,7 +24,7 @@
 //! | [`status`] | a bit for each token |
 //! | [`revocation`] | what has been taken back |
 //! | [`foreign`] | access tokens of other issuers |
-//! | [`usage`] | how tokens are used, as all nodes know together |
+//! | [`usage`] | where tokens came from and how they are used, as all nodes know together |
 
 pub mod algorithm;
 pub mod assertion;

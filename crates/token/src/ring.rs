@@ -11,7 +11,7 @@
 //! last token that it signed has died, so rotation fails no verification. Its private half is wiped
 //! the moment it stops signing.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use tegata_core::{KeyId, Kind, Lifetime, Stored, Timestamp};
@@ -22,27 +22,16 @@ use crate::{
     key::{Jwk, KeyRefused, SigningKey},
 };
 
+mod state;
+
+pub use state::{KeyState, RotationRules};
+
 /// Where key rings are stored: one record for each algorithm.
 pub static KEY_RINGS: Kind =
     Kind { name: "key_ring", indexes: &[], lifetime: Lifetime::Kept, secret: true };
 
-/// How long the steps of a rotation take.
-#[derive(Debug, Clone, Copy)]
-pub struct RotationRules {
-    /// How long a key is published before it signs: at least as long as verifiers may keep a JWKS.
-    pub published_for: Duration,
-    /// How long a key verifies after it stopped signing: the longest life of a token, and leeway.
-    pub verifies_for: Duration,
-}
-
-impl Default for RotationRules {
-    fn default() -> Self {
-        Self {
-            published_for: Duration::from_secs(300),
-            verifies_for: Duration::from_secs(3600 + 60),
-        }
-    }
-}
+/// How many retired keys a ring remembers. They verify nothing but ID tokens that come back as a hint.
+const RETIRED_KEPT: usize = 24;
 
 /// The keys of one algorithm.
 #[derive(Clone, Serialize, Deserialize)]
@@ -62,63 +51,9 @@ pub struct RingKey {
     pub state: KeyState,
     // PKCS#8, while it signs or is about to.
     private: Option<Vec<u8>>,
-}
-
-/// Where a key is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KeyState {
-    /// Published, not yet signing.
-    Next {
-        /// Since when.
-        published: Timestamp,
-    },
-    /// Signing.
-    Current {
-        /// Since when.
-        since: Timestamp,
-    },
-    /// Verifying what it signed.
-    Previous {
-        /// Until when.
-        until: Timestamp,
-    },
-    /// Of no more use.
-    Retired {
-        /// Since when.
-        at: Timestamp,
-    },
-}
-
-impl KeyState {
-    /// The state in a word.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Next { .. } => "next",
-            Self::Current { .. } => "current",
-            Self::Previous { .. } => "previous",
-            Self::Retired { .. } => "retired",
-        }
-    }
-
-    /// When it came, or comes, to be so: since when it is published, signs, or is retired; until
-    /// when it verifies.
-    #[must_use]
-    pub const fn at(self) -> Timestamp {
-        match self {
-            Self::Next { published } => published,
-            Self::Current { since } => since,
-            Self::Previous { until } => until,
-            Self::Retired { at } => at,
-        }
-    }
-
-    /// Whether the key is in the JWKS.
-    #[must_use]
-    pub const fn is_published(self) -> bool {
-        !matches!(self, Self::Retired { .. })
-    }
+    // Whether it is retired because its tokens had died, and not because somebody else had it.
+    #[serde(default)]
+    outlived: bool,
 }
 
 /// Why a ring was not changed.
@@ -145,6 +80,9 @@ pub enum RingRefused {
         /// What to do instead, or from when it is safe.
         advice: String,
     },
+    /// The key that signs has not done so for long enough. Another node was faster, mostly.
+    #[error("the {0} key that signs is not due to be replaced")]
+    NotDue(String),
     /// There is no ring of this algorithm.
     #[error(
         "`{0}` is not among `algorithms` of `[keys]`, so a key of it would neither sign nor be \
@@ -228,6 +166,32 @@ impl Ring {
         }
     }
 
+    /// Whether the key that signs has done so for long enough by itself, and the next one may.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp, rules: RotationRules) -> bool {
+        let long_enough = |key: &RingKey| match (key.state, rules.signs_for) {
+            (KeyState::Current { since }, Some(span)) => since + span <= now,
+            _ => false,
+        };
+        self.keys.iter().any(long_enough) && self.check_rotation(now, rules).is_ok()
+    }
+
+    /// The ring with its next key signing, if it is time for that.
+    ///
+    /// # Errors
+    /// [`RingRefused::NotDue`].
+    pub fn rotate_due(
+        self,
+        fresh: &SigningKey,
+        now: Timestamp,
+        rules: RotationRules,
+    ) -> Result<Self, RingRefused> {
+        if !self.is_due(now, rules) {
+            return Err(RingRefused::NotDue(self.algorithm));
+        }
+        self.rotate(fresh, now, rules, false)
+    }
+
     /// The ring with a key from elsewhere signing. Verifiers of the other issuer know it already,
     /// which is why it need not be published first.
     ///
@@ -259,10 +223,12 @@ impl Ring {
             KeyState::Previous { until } if until > now => {
                 in_use(format!("tokens that it signed may be alive until {until}"))
             }
-            KeyState::Previous { .. } | KeyState::Retired { .. } => {
-                key.state = KeyState::Retired { at: now };
+            KeyState::Previous { .. } => {
+                key.outlive(now);
+                self.forget();
                 Ok(self)
             }
+            KeyState::Retired { .. } => Ok(self),
         }
     }
 
@@ -287,9 +253,8 @@ impl Ring {
             }
             KeyState::Previous { .. } | KeyState::Retired { .. } => self,
         };
-        let key = self.named(kid)?;
-        key.state = KeyState::Retired { at: now };
-        key.private.zeroize();
+        self.named(kid)?.expel(now);
+        self.forget();
         Ok(self)
     }
 
@@ -303,10 +268,8 @@ impl Ring {
         next: &SigningKey,
         now: Timestamp,
     ) -> Result<Self, RingRefused> {
-        for key in self.keys.iter_mut().filter(|key| key.state.is_published()) {
-            key.state = KeyState::Retired { at: now };
-            key.private.zeroize();
-        }
+        self.keys.iter_mut().for_each(|key| key.expel(now));
+        self.forget();
         self.add(current, KeyState::Current { since: now })?;
         self.add(next, KeyState::Next { published: now })?;
         Ok(self)
@@ -318,10 +281,11 @@ impl Ring {
         let mut changed = false;
         for key in &mut self.keys {
             if matches!(key.state, KeyState::Previous { until } if until <= now) {
-                key.state = KeyState::Retired { at: now };
+                key.outlive(now);
                 changed = true;
             }
         }
+        self.forget();
         changed.then_some(self)
     }
 
@@ -362,13 +326,48 @@ impl Ring {
         }
         let private = Some(key.to_pkcs8()?.expose().clone());
         let (kid, jwk) = (key.kid().clone(), key.jwk().clone());
-        self.keys.push(RingKey { kid, jwk, state, private });
+        self.keys.push(RingKey { kid, jwk, state, private, outlived: false });
         Ok(())
+    }
+
+    /// Drops the oldest of too many retired keys.
+    fn forget(&mut self) {
+        let retired = self.keys.iter().filter(|key| !key.state.is_published()).count();
+        let mut surplus = retired.saturating_sub(RETIRED_KEPT);
+        self.keys.retain(|key| {
+            let goes = surplus > 0 && !key.state.is_published();
+            surplus -= usize::from(goes);
+            !goes
+        });
     }
 
     fn named(&mut self, kid: &KeyId) -> Result<&mut RingKey, RingRefused> {
         let named = self.keys.iter_mut().find(|key| key.kid == *kid);
         named.ok_or_else(|| RingRefused::Unknown(kid.clone()))
+    }
+}
+
+impl RingKey {
+    /// Whether what it signed may be believed to be from here, however old it is: it is published, or
+    /// was retired when its tokens had died.
+    #[must_use]
+    pub const fn is_remembered(&self) -> bool {
+        self.state.is_published() || self.outlived
+    }
+
+    /// Its tokens have died.
+    fn outlive(&mut self, now: Timestamp) {
+        self.state = KeyState::Retired { at: now };
+        self.outlived = true;
+    }
+
+    /// Somebody else has it, or may have.
+    fn expel(&mut self, now: Timestamp) {
+        if self.state.is_published() {
+            self.state = KeyState::Retired { at: now };
+        }
+        self.outlived = false;
+        self.private.zeroize();
     }
 }
 

@@ -6,7 +6,7 @@
 //! that could not hear each other for a while come to know the same, whatever was lost in between.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::{BuildHasher as _, RandomState},
     sync::Arc,
     time::Duration,
@@ -32,6 +32,9 @@ const MOST: usize = 100_000;
 /// How many locks share what requests note.
 const SHARDS: usize = 16;
 
+/// For how many services the use of one token is noted.
+const MOST_SERVICES: usize = 16;
+
 /// After how long the state of a token is told again at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(640);
 
@@ -54,6 +57,31 @@ pub struct TokenUse {
     pub usage_count: Count,
     /// For which service, the last time.
     pub service: Register<String>,
+    /// For which services, and when last.
+    #[serde(default)]
+    pub services: BTreeMap<String, Greatest<Timestamp>>,
+    /// Where it came from, if it belongs to no sign-in whose record says so, or was made of another.
+    #[serde(default)]
+    pub origin: Greatest<Origin>,
+}
+
+/// Where a token came from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct Origin {
+    /// When it was issued.
+    pub at: Timestamp,
+    /// The grant.
+    pub how: String,
+    /// The client that it was issued to.
+    pub client: String,
+    /// Of whom it speaks.
+    pub sub: String,
+    /// Whom it is for.
+    pub audience: Vec<String>,
+    /// What it was made of: the `jti` of another token.
+    pub of: Option<String>,
+    /// The token that the chain began with.
+    pub first: Option<String>,
 }
 
 impl Merge for TokenUse {
@@ -62,8 +90,14 @@ impl Merge for TokenUse {
             self.revoked.merge(&other.revoked),
             self.last_used.merge(&other.last_used),
             self.usage_count.merge(&other.usage_count),
+            self.service.merge(&other.service),
+            self.origin.merge(&other.origin),
         ];
-        self.service.merge(&other.service) || news.contains(&true)
+        let mut seen = false;
+        for (service, last) in &other.services {
+            seen |= self.services.entry(service.clone()).or_default().merge(last);
+        }
+        seen || news.contains(&true)
     }
 }
 
@@ -73,7 +107,8 @@ struct Noted {
     count: u64,
     last: Timestamp,
     at: Hybrid,
-    service: Option<Arc<str>>,
+    services: Vec<(Arc<str>, Timestamp)>,
+    origin: Option<Origin>,
 }
 
 /// The state of a token, and when it is told next.
@@ -119,10 +154,18 @@ impl Usage {
         self.note(jti, |noted| {
             noted.count += 1;
             (noted.last, noted.at) = (noted.last.max(now), at);
-            if noted.service.as_ref() != Some(service) {
-                noted.service = Some(Arc::clone(service));
+            let room = noted.services.len() < MOST_SERVICES;
+            match noted.services.iter_mut().find(|(known, _)| known == service) {
+                Some((_, last)) => *last = now,
+                None if room => noted.services.push((Arc::clone(service), now)),
+                None => {}
             }
         });
+    }
+
+    /// Notes where a token came from.
+    pub fn issued(&self, jti: &str, origin: Origin) {
+        self.note(jti, |noted| noted.origin = Some(origin));
     }
 
     /// Notes that a token was refused because it was taken back.
@@ -132,8 +175,7 @@ impl Usage {
     }
 
     fn note(&self, jti: &str, change: impl FnOnce(&mut Noted)) {
-        let shard = usize::try_from(self.hasher.hash_one(jti)).unwrap_or_default() % SHARDS;
-        let Some(shard) = self.noted.get(shard) else { return };
+        let Some(shard) = self.noted.get(self.shard(jti)) else { return };
         let mut noted = shard.lock();
         if let Some(noted) = noted.get_mut(jti) {
             return change(noted);
@@ -142,7 +184,8 @@ impl Usage {
             return;
         }
         let (last, at) = (Timestamp::default(), Hybrid::default());
-        let fresh = Noted { revoked: false, count: 0, last, at, service: None };
+        let (services, origin) = (Vec::new(), None);
+        let fresh = Noted { revoked: false, count: 0, last, at, services, origin };
         change(noted.entry(jti.into()).or_insert(fresh));
     }
 
@@ -167,11 +210,22 @@ impl Usage {
         let due = held.iter_mut().filter(|(_, it)| it.due <= now);
         let states: Vec<_> = due.map(|(jti, it)| (jti.to_string(), it.told(now))).collect();
         drop(held);
-        let message = |states: &[(String, TokenUse)]| {
-            let at = self.clock.tick(self.node.clock().as_ref());
-            repository::encode(FORM, &Told { at, states: states.to_vec() })
-        };
-        states.chunks(TOLD).map(message).collect()
+        let mut messages = Vec::new();
+        states.chunks(TOLD).for_each(|states| self.write(states, &mut messages));
+        messages
+    }
+
+    /// Messages that tell of these states, none longer than what is looked at.
+    fn write(&self, states: &[(String, TokenUse)], messages: &mut Vec<Vec<u8>>) {
+        let at = self.clock.tick(self.node.clock().as_ref());
+        let message = repository::encode(FORM, &Told { at, states: states.to_vec() });
+        if message.len() <= LONGEST {
+            messages.push(message);
+        } else if states.len() > 1 {
+            let (one, other) = states.split_at(states.len() / 2);
+            self.write(one, messages);
+            self.write(other, messages);
+        }
     }
 
     /// Adds to a state what our requests have noted.
@@ -179,16 +233,29 @@ impl Usage {
         if noted.revoked {
             state.revoked.raise();
         }
-        state.last_used.note(noted.last);
-        state.usage_count.add(self.process, noted.count);
-        if let Some(service) = &noted.service {
+        if noted.last > Timestamp::default() {
+            state.last_used.note(noted.last);
+        }
+        if noted.count > 0 {
+            state.usage_count.add(self.process, noted.count);
+        }
+        for (service, last) in &noted.services {
+            if state.services.len() < MOST_SERVICES || state.services.contains_key(&**service) {
+                state.services.entry(service.to_string()).or_default().note(*last);
+            }
+        }
+        if let Some((service, _)) = noted.services.iter().max_by_key(|(_, last)| *last) {
             state.service.write(noted.at, self.process, service.to_string());
+        }
+        if let Some(origin) = &noted.origin {
+            state.origin.note(origin.clone());
         }
     }
 
     fn is_kept(&self, state: &TokenUse) -> bool {
-        let now = self.node.now();
-        state.last_used.get().is_some_and(|last| now.since(*last) < KEPT)
+        let (now, issued) = (self.node.now(), state.origin.get().map(|origin| origin.at));
+        let last = state.last_used.get().copied().max(issued);
+        last.is_some_and(|last| now.since(last) < KEPT)
     }
 
     /// Hears what another node tells. What cannot be read is not ours.
@@ -217,7 +284,41 @@ impl Usage {
     /// What is known of a token.
     #[must_use]
     pub fn of(&self, jti: &str) -> Option<TokenUse> {
-        self.held.lock().get(jti).map(|held| held.state.clone())
+        let held = self.held.lock().get(jti).map(|held| held.state.clone());
+        let noted = self.noted.get(self.shard(jti))?.lock();
+        let Some(noted) = noted.get(jti) else { return held };
+        let mut state = held.unwrap_or_default();
+        self.add(noted, &mut state);
+        Some(state)
+    }
+
+    fn shard(&self, jti: &str) -> usize {
+        usize::try_from(self.hasher.hash_one(jti)).unwrap_or_default() % SHARDS
+    }
+
+    /// What is known of the tokens that were made of one, and of what was made of it: in the order in
+    /// which they were issued.
+    #[must_use]
+    pub fn derived_from(&self, jti: &str) -> Vec<(String, TokenUse)> {
+        let derives =
+            |origin: &Origin| [&origin.of, &origin.first].into_iter().flatten().any(|of| of == jti);
+        let mut found: BTreeSet<(Origin, String)> = BTreeSet::new();
+        for shard in &self.noted {
+            let noted = shard.lock();
+            let fresh = noted.iter().filter_map(|(jti, it)| it.origin.as_ref().map(|of| (of, jti)));
+            let fresh = fresh.filter(|(origin, _)| derives(origin));
+            found.extend(fresh.map(|(origin, jti)| (origin.clone(), jti.to_string())));
+        }
+        let held = self.held.lock();
+        let known = held.iter().filter_map(|(jti, it)| it.state.origin.get().map(|of| (of, jti)));
+        let known = known.filter(|(origin, _)| derives(origin));
+        found.extend(known.map(|(origin, jti)| (origin.clone(), jti.to_string())));
+        drop(held);
+        found
+            .into_iter()
+            .filter_map(|(_, jti)| Some((self.of(&jti)?, jti)))
+            .map(|(it, jti)| (jti, it))
+            .collect()
     }
 }
 

@@ -191,6 +191,7 @@ impl Provider {
             original_jti: Some(subject.original_jti.clone().unwrap_or(own)),
             ..Claims::default()
         };
+        self.note_issued("token_exchange", &claims, Some(&subject.jti));
         Ok(TokenAnswer {
             access_token: self.sign(Algorithm::Es256, "at+jwt", &claims.to_json())?,
             token_type: dpop::token_type(jkt.is_some()),

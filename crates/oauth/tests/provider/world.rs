@@ -21,7 +21,7 @@ use tegata_store::{
 };
 use tegata_token::{
     Algorithm, Binding, DpopNonces, Families, Indexes, Keys, Lifetimes, Revoker, Roots,
-    RotationRules, SigningKey, View,
+    RotationRules, SigningKey, Usage, View,
 };
 
 pub(crate) const SECRET: &str = "a client secret of the tests";
@@ -158,6 +158,7 @@ impl World {
             published: Arc::new(tegata_oauth::remote::NothingPublished),
             targets: Arc::new(Services),
             dpop_nonces,
+            usage: Arc::new(Usage::new(node.clone())),
         };
         let provider = Provider::new(config, parts.clone());
         Self { clock, node, records, users, provider, parts, user, sessions }

@@ -24,7 +24,8 @@ pub struct KeyRules {
     pub fresh_for: Duration,
     /// How long an old set is used while the issuer does not answer.
     pub kept_for: Duration,
-    /// The time between two questions to the issuer, whatever happens.
+    /// The time between two questions to the issuer, whatever happens: or the `max-age` of its answers,
+    /// if that is less, but a second at least.
     pub pause: Duration,
     /// How long a `kid` that the issuer does not know is remembered as such.
     pub missed_for: Duration,
@@ -236,12 +237,14 @@ impl Source {
     }
 
     fn may_ask(&self, remote: &Remote) -> bool {
+        let times = *remote.times.lock();
         let pause = if self.published.load().is_some() {
-            remote.rules.pause
+            // A key may sign when it has been published for as long as its issuer lets a set be kept.
+            remote.rules.pause.min(times.fresh_for)
         } else {
             remote.rules.pause.min(FIRST_PAUSE)
         };
-        remote.times.lock().asked.is_none_or(|at| remote.node.elapsed(at) >= pause)
+        times.asked.is_none_or(|at| remote.node.elapsed(at) >= pause)
     }
 
     async fn ask(self: Arc<Self>) -> bool {
@@ -349,7 +352,8 @@ fn freshness(answer: &Response<Bytes>, rules: KeyRules) -> Duration {
             name.eq_ignore_ascii_case("max-age").then(|| age.trim_matches('"').parse().ok())?
         })
         .map(Duration::from_secs);
-    age.unwrap_or(rules.fresh_for).clamp(rules.pause, rules.kept_for.max(rules.pause))
+    let least = rules.pause.min(FIRST_PAUSE);
+    age.unwrap_or(rules.fresh_for).clamp(least, rules.kept_for.max(least))
 }
 
 impl fmt::Debug for KeySource {

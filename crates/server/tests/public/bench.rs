@@ -33,7 +33,8 @@ use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
 };
 use tegata_token::{
-    Algorithm, DpopNonces, Families, Indexes, Keys, Lifetimes, Revoker, Roots, RotationRules, View,
+    Algorithm, DpopNonces, Families, Indexes, Keys, Lifetimes, Revoker, Roots, RotationRules,
+    Usage, View,
 };
 
 use super::switch::Switch;
@@ -218,6 +219,7 @@ impl Bench {
                 published: Arc::new(tegata_oauth::remote::NothingPublished),
                 targets: Arc::new(Anything),
                 dpop_nonces,
+                usage: Arc::new(Usage::new(node.clone())),
             },
         );
         let hasher = HasherConfig { memory_kib: 8, passes: 1, lanes: 1, caps: Caps::default() };

@@ -12,15 +12,26 @@ pub(crate) enum Token {
         /// The token; `-`, or nothing, reads it from standard input.
         token: Option<String>,
     },
+    /// Tells the life of a token: issued to whom, used where, made into what, taken back why.
+    Trace {
+        /// The token's `jti`; the nodes need not have seen the token itself.
+        #[arg(allow_hyphen_values = true)]
+        jti: String,
+    },
 }
 
 impl Token {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failed> {
-        let Self::Inspect { token } = self;
-        let token = match token.filter(|token| token != "-") {
-            Some(token) => token,
-            None => read_secret(None, "the token")?,
+        let order = match self {
+            Self::Inspect { token } => {
+                let token = match token.filter(|token| token != "-") {
+                    Some(token) => token,
+                    None => read_secret(None, "the token")?,
+                };
+                Order::TokenInspect { token }
+            }
+            Self::Trace { jti } => Order::TokenTrace { jti },
         };
-        context.order_and_show(Order::TokenInspect { token }).await
+        context.order_and_show(order).await
     }
 }

@@ -213,7 +213,10 @@ impl Config {
         // A key is published for as long before it signs.
         check_bounds(
             "keys",
-            &[("jwks_max_age", keys.jwks_max_age, Duration::ZERO, 7 * DAY)],
+            &[
+                ("jwks_max_age", keys.jwks_max_age, Duration::ZERO, 7 * DAY),
+                ("rotate_every", keys.rotate_every, Duration::ZERO, 10 * 366 * DAY),
+            ],
             found,
         );
     }

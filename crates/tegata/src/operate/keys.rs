@@ -40,6 +40,17 @@ pub(super) async fn rotate(
     Ok(Value::Array(signing))
 }
 
+/// Rotates the rings whose key has signed for long enough. One node does it for all.
+pub(crate) async fn rotate_due(composed: &Composed) -> Result<(), String> {
+    for algorithm in composed.keys.due() {
+        let fresh = generate(algorithm).await?;
+        if composed.keys.rotate_due(&fresh).await.map_err(text)? {
+            tracing::info!(%algorithm, "the next key signs, as `keys.rotate_every` says");
+        }
+    }
+    Ok(())
+}
+
 pub(super) async fn retire(composed: &Composed, kid: &str) -> Result<Value, String> {
     let kid = KeyId::new(kid).map_err(text)?;
     composed.keys.retire(&kid).await.map_err(text)?;

@@ -1,8 +1,11 @@
+use std::time::Duration;
+
 use super::*;
 
 const RULES: RotationRules = RotationRules {
     published_for: Duration::from_secs(300),
     verifies_for: Duration::from_secs(960),
+    signs_for: None,
 };
 
 fn at(secs: u64) -> Timestamp {
@@ -114,4 +117,35 @@ fn always_has_exactly_one_key_that_signs_and_one_that_is_next() {
         let count = |name| states(&ring).into_iter().filter(|state| *state == name).count();
         assert_eq!((count("current"), count("next")), (1, 1), "{ring:?}");
     }
+}
+
+#[test]
+fn remembers_only_so_many_retired_keys_and_the_newest_of_them() {
+    let mut ring = ring();
+    for step in 1..40_u64 {
+        ring = ring.rotate(&key(), at(1000 * step), RULES, false).unwrap();
+        ring = ring.clone().tidy(at(1000 * step + 960)).unwrap_or(ring);
+    }
+    let retired: Vec<_> = ring
+        .keys()
+        .iter()
+        .filter(|key| key.state.name() == "retired")
+        .map(|key| key.state)
+        .collect();
+    assert_eq!(retired.len(), RETIRED_KEPT);
+    assert_eq!(retired.last().unwrap().at(), at(39_960));
+}
+
+/// What an earlier version wrote says nothing of why a key was retired: it is not remembered.
+#[test]
+fn reads_rings_of_before_and_remembers_no_retired_key_of_theirs() {
+    let ring = ring().rotate(&key(), at(300), RULES, false).unwrap();
+    let mut written = serde_json::to_value(ring.tidy(at(300 + 960)).unwrap()).unwrap();
+    for key in written["keys"].as_array_mut().unwrap() {
+        key.as_object_mut().unwrap().remove("outlived").unwrap();
+    }
+    let read: Ring = serde_json::from_value(written).unwrap();
+    assert_eq!(states(&read), ["retired", "current", "next"]);
+    let remembered: Vec<_> = read.keys().iter().map(RingKey::is_remembered).collect();
+    assert_eq!(remembered, [false, true, true]);
 }

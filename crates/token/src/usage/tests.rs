@@ -150,3 +150,90 @@ fn what_is_not_ours_changes_nothing_and_memory_is_bounded() {
     let _ = node.flush();
     assert_eq!(node.of(&known).unwrap().usage_count.total(), 2);
 }
+
+fn origin(of: Option<&str>, first: Option<&str>) -> Origin {
+    Origin {
+        at: Timestamp::from_secs(1_767_225_600),
+        how: "token_exchange".into(),
+        client: "orders".into(),
+        sub: "usr_1".into(),
+        audience: vec!["payments".into()],
+        of: of.map(str::to_owned),
+        first: first.map(str::to_owned),
+    }
+}
+
+#[test]
+fn where_tokens_came_from_and_were_used_is_known_everywhere_and_at_once_where_it_was_noted() {
+    let mut world = World::of(2, 3);
+    let [here, there] = world.nodes.as_slice() else { panic!() };
+    here.issued("1.b", origin(Some("1.a"), Some("1.a")));
+    there.issued("1.c", origin(Some("1.b"), Some("1.a")));
+    here.used("1.a", &service("orders"));
+    there.used("1.a", &service("carts"));
+    let derived =
+        |node: &Usage| node.derived_from("1.a").into_iter().map(|(jti, _)| jti).collect::<Vec<_>>();
+    assert_eq!((derived(here), derived(there)), (vec!["1.b".to_owned()], vec!["1.c".to_owned()]));
+    assert_eq!(here.of("1.a").unwrap().usage_count.total(), 1);
+    for _ in 0..2 {
+        world.round(|_, _, _| true);
+    }
+    for node in &world.nodes {
+        assert_eq!(derived(node), ["1.b", "1.c"]);
+        assert_eq!(node.derived_from("1.b").len(), 1);
+        let state = node.of("1.a").unwrap();
+        assert_eq!(state.usage_count.total(), 2);
+        assert_eq!(state.services.keys().collect::<Vec<_>>(), ["carts", "orders"]);
+    }
+    // Nobody used them for an hour.
+    world.clock.advance(KEPT);
+    let _ = world.nodes[0].flush();
+    assert_eq!(world.nodes[0].of("1.b"), None);
+    assert_eq!(derived(&world.nodes[0]), Vec::<String>::new());
+}
+
+/// However much is known of each token: a message that is too long is not looked at.
+#[test]
+fn no_message_is_longer_than_what_is_looked_at() {
+    let world = World::of(1, 4);
+    let long = "a service whose name is far too long".repeat(20);
+    for token in 0..200 {
+        for number in 0..100 {
+            world.nodes[0].used(&format!("1.{token}"), &service(&format!("{long}-{number}")));
+        }
+    }
+    let messages = world.nodes[0].flush();
+    assert!(messages.len() > 4 && messages.iter().all(|message| message.len() <= LONGEST));
+    let other = World::of(1, 5);
+    messages.iter().for_each(|message| other.nodes[0].hear(message));
+    for token in 0..200 {
+        let state = other.nodes[0].of(&format!("1.{token}")).unwrap();
+        assert_eq!(state.usage_count.total(), 100);
+        assert_eq!(state.services.len(), MOST_SERVICES);
+    }
+}
+
+/// What a node of an earlier version tells has neither services nor an origin.
+#[test]
+fn what_an_earlier_version_tells_is_heard() {
+    #[derive(Serialize)]
+    struct Before {
+        revoked: Flag,
+        last_used: Greatest<Timestamp>,
+        usage_count: Count,
+        service: Register<String>,
+    }
+    #[derive(Serialize)]
+    struct ToldBefore {
+        at: Hybrid,
+        states: Vec<(String, Before)>,
+    }
+    let world = World::of(2, 6);
+    world.nodes[0].used("1.a", &service("orders"));
+    let state = world.nodes[0].of("1.a").unwrap();
+    let TokenUse { revoked, last_used, usage_count, service, .. } = state;
+    let before = Before { revoked, last_used, usage_count, service };
+    let told = ToldBefore { at: Hybrid::default(), states: vec![("1.a".to_owned(), before)] };
+    world.nodes[1].hear(&repository::encode(FORM, &told));
+    assert_eq!(world.nodes[1].of("1.a").unwrap().usage_count.total(), 1);
+}

@@ -6,7 +6,7 @@ use tegata_core::{Log, ManualClock, Realm, Records, StoreError, port::Topic};
 use tegata_store::MemoryRecords;
 use tegata_token::{
     AccessToken, Algorithm, Expected, ExpectedAudience, Keys, KeysRefused, Memory, Order, Refusal,
-    Revoked, RingRefused, RotationRules, SigningKey, Verifier, jws,
+    Revoked, RingRefused, RotationRules, SigningKey, Verifier, hint::IdTokenHint, jws,
 };
 
 use super::world::{World, kinds};
@@ -14,13 +14,17 @@ use super::world::{World, kinds};
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Es256, Algorithm::EdDsa];
 
 async fn keys(world: &World) -> Keys {
+    keys_with(world, RotationRules::default()).await
+}
+
+async fn keys_with(world: &World, rules: RotationRules) -> Keys {
     Keys::open(
         world.node.clone(),
         world.realm.clone(),
         world.records.clone(),
         world.feed.clone(),
         world.revoker.clone(),
-        RotationRules::default(),
+        rules,
         &ALGORITHMS,
     )
     .await
@@ -97,6 +101,92 @@ async fn a_rotation_that_verifiers_could_miss_is_refused_unless_forced() {
     let early = keys.rotate(&fresh(), false).await.unwrap_err();
     assert!(matches!(early, KeysRefused::Ring(RingRefused::TooSoon { .. })));
     keys.rotate(&fresh(), true).await.unwrap();
+}
+
+const MONTHLY: RotationRules = RotationRules {
+    published_for: Duration::from_secs(300),
+    verifies_for: Duration::from_secs(3660),
+    signs_for: Some(Duration::from_secs(30 * 86_400)),
+};
+
+/// Nodes that all see that it is time, at once: the keys move by one, and no verification fails.
+#[tokio::test]
+async fn of_many_nodes_that_find_a_key_due_one_replaces_it() {
+    let (world, clock) = World::in_memory().await;
+    let mut nodes = vec![];
+    for _ in 0..8 {
+        nodes.push(keys_with(&world, MONTHLY).await);
+    }
+    let elsewhere = keys_with(&world, MONTHLY).await;
+    let verifier = verifier(&world, &elsewhere);
+    let next = nodes[0]
+        .now()
+        .list()
+        .find(|(_, it, state)| *it == Algorithm::Es256 && state.name() == "next")
+        .unwrap()
+        .0
+        .clone();
+    clock.advance(Duration::from_secs(30 * 86_400 - 1));
+    assert_eq!(nodes[0].due(), []);
+    assert!(!nodes[0].rotate_due(&fresh()).await.unwrap());
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(nodes[0].due(), ALGORITHMS);
+    let rotating = nodes
+        .into_iter()
+        .map(|node| tokio::spawn(async move { node.rotate_due(&fresh()).await.unwrap() }));
+    let mut turned = 0;
+    for done in rotating.collect::<Vec<_>>() {
+        turned += u32::from(done.await.unwrap());
+    }
+    assert_eq!(turned, 1);
+    // The other node has not read its rings since.
+    let signing = keys_with(&world, MONTHLY).await;
+    assert_eq!(signing.now().signer(Algorithm::Es256).unwrap().kid(), &next);
+    assert!(verifier.verify(&sign(&world, &signing)).is_ok());
+    assert_eq!(signing.due(), [Algorithm::EdDsa]);
+}
+
+/// A ring whose key has just been replaced by hand has a next key that verifiers may not know: being
+/// due does not make it sign.
+#[tokio::test]
+async fn a_key_that_is_due_waits_until_verifiers_may_know_the_next_one() {
+    let (world, clock) = World::in_memory().await;
+    let rules = RotationRules { signs_for: Some(Duration::from_secs(60)), ..MONTHLY };
+    let keys = keys_with(&world, rules).await;
+    clock.advance(Duration::from_secs(299));
+    assert_eq!(keys.due(), []);
+    assert!(!keys.rotate_due(&fresh()).await.unwrap());
+    clock.advance(Duration::from_secs(1));
+    assert!(keys.rotate_due(&fresh()).await.unwrap());
+}
+
+/// An ID token that comes back at sign-out may be older than any key that is published.
+#[tokio::test]
+async fn what_a_key_signed_that_outlived_its_tokens_is_remembered_and_what_an_expelled_one_did_is_not()
+ {
+    let (world, clock) = World::in_memory().await;
+    let keys = keys(&world).await;
+    let id_token = || {
+        let claims =
+            serde_json::json!({"iss": "i", "sub": "usr_1", "aud": "web", "exp": 2, "iat": 1});
+        let key = keys.now().signer(Algorithm::Es256).unwrap();
+        let text = jws::sign(&key, "JWT", claims.to_string().as_bytes()).unwrap();
+        (key.kid().clone(), text)
+    };
+    let read = |text: &str| IdTokenHint::read(text, keys.now().remembered(), "i").is_ok();
+    let (first, old) = id_token();
+    keys.rotate(&fresh(), true).await.unwrap();
+    clock.advance(RotationRules::default().verifies_for);
+    keys.tidy().await.unwrap();
+    assert!(!keys.now().jwks().iter().any(|jwk| jwk.kid.as_deref() == Some(first.as_str())));
+    assert!(read(&old));
+    let (leaked, forged) = id_token();
+    let order = Order { reason: "leaked".into(), actor: "usr_9".into() };
+    for kid in [&leaked, &first] {
+        keys.expel(kid, &fresh(), &order).await.unwrap();
+    }
+    assert!(!read(&forged));
+    assert!(!read(&old));
 }
 
 #[tokio::test]

@@ -166,6 +166,26 @@ async fn a_flood_of_unknown_keys_asks_once_in_ten_seconds() {
     }
 }
 
+/// Whoever lets a set be kept for two seconds may sign with a key that was published two seconds ago.
+#[tokio::test]
+async fn an_issuer_that_rotates_in_haste_is_asked_as_often_as_it_says() {
+    let bench = Bench::new().await;
+    *bench.issuer.max_age.lock() = Some(2);
+    bench.judge(&bench.token()).await.unwrap();
+    let next = TestAuthority::on(bench.authority.node().clone());
+    bench.issuer.publish(&[&bench.authority, &next]);
+    bench.pass(2);
+    let token = next.user("usr_alice", "orders").access();
+    bench.judge(&token).await.unwrap();
+    // The set has aged, and the key is new: one question does for both.
+    assert_eq!(bench.issuer.asked(), 2);
+    for _ in 0..100 {
+        let stranger = TestAuthority::on(bench.authority.node().clone());
+        let _ = bench.judge(&stranger.user("usr_alice", "orders").access()).await;
+    }
+    assert_eq!(bench.issuer.asked(), 2);
+}
+
 #[tokio::test]
 async fn a_key_that_was_missed_is_not_asked_for_again_at_once() {
     let bench = Bench::new().await;
