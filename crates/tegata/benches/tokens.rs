@@ -6,7 +6,11 @@
 //! library with a parsed key; beside it stands npm `oidc-provider`, which keeps everything in memory,
 //! while Tegata has its clients and families in SQLite, encrypted.
 
-#![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up has nothing to say")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark that cannot be set up has nothing to say"
+)]
 
 use std::{
     fs,
@@ -324,7 +328,7 @@ impl Tegata {
             let form = format!(
                 "grant_type=authorization_code&code={}&code_verifier={VERIFIER}\
                  &redirect_uri=https://client.example/callback",
-                code.unwrap_or_else(|| panic!("no code: {head}"))
+                code.unwrap()
             );
             let answer = self.server.ask(&request("/oauth2/token", "app", &form));
             tokens.push(answer["refresh_token"].as_str().unwrap().to_owned());
