@@ -9,6 +9,7 @@ mod public {
     pub(crate) mod browser;
     pub(crate) mod browser_api;
     pub(crate) mod clients;
+    pub(crate) mod conformance;
     pub(crate) mod device;
     pub(crate) mod dpop;
     pub(crate) mod flow;

@@ -291,6 +291,18 @@ fn init_writes_what_serve_needs_and_never_over_something() {
     assert!(!place.path().join("here/tegata.toml").exists());
 }
 
+/// There are no accounts with passwords that everybody knows, and no clients with secrets that
+/// everybody knows.
+#[test]
+fn a_new_installation_knows_nobody() {
+    let place = Place::new();
+    let server = place.serve();
+    for list in ["user", "client"] {
+        assert_eq!(place.json(&[list, "list"]), serde_json::json!([]), "{list}");
+    }
+    server.stop();
+}
+
 #[test]
 fn wrong_configuration_is_one_line_and_exit_code_2() {
     let place = Place::new();

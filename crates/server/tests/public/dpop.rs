@@ -401,6 +401,29 @@ async fn userinfo_answers_the_holder_and_nobody_else() {
     assert_eq!(userinfo(&bench, &credential, &[&one, &two]).await.status.as_u16(), 401);
 }
 
+/// RFC 9110 §11.1; RFC 9449 §4.3 knows no other claims, and RFC 7519 §4 has what is unknown passed over.
+#[tokio::test]
+async fn a_proof_may_say_more_clocks_may_be_apart_and_the_scheme_is_of_any_case() {
+    let bench = Bench::new().await;
+    let holder = Holder::new();
+    let now = bench.node.now().secs();
+    let bounded = [("nbf", json!(now)), ("exp", json!(now + 300)), ("extra", json!(["x"]))];
+    let code = a_code(&bench, "spa", None).await;
+    let proof = holder.proof_with(&bench, &bounded);
+    let answer = token(&bench, "spa", &redeeming(&code), &[&proof]).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    let access = text(&answer.json(), "access_token");
+    for (scheme, changes) in [
+        ("dPoP", bounded.as_slice()),
+        ("dpop", &[("iat", json!(now - 10))]),
+        ("DPOP", &[("iat", json!(now + 10))]),
+    ] {
+        let proof = holder.proof_of(&bench, &access, changes);
+        let answer = userinfo(&bench, &format!("{scheme} {access}"), &[&proof]).await;
+        assert_eq!(answer.status, StatusCode::OK, "{scheme}: {}", answer.body);
+    }
+}
+
 #[tokio::test]
 async fn a_bound_token_is_no_bearer_token_and_the_other_way_round() {
     let bench = Bench::new().await;

@@ -152,6 +152,20 @@ async fn shows_whose_sign_in_it_is() {
 }
 
 #[tokio::test]
+async fn the_form_for_a_password_is_one_that_managers_fill_in() {
+    let bench = Bench::new().await;
+    let page = Browser::new(&bench).get("/login").await.body;
+    let input = |name: &str| {
+        let (_, after) = page.split_once(&format!("name=\"{name}\"")).unwrap();
+        after.split_once('>').unwrap().0.to_owned()
+    };
+    assert!(input("username").contains("autocomplete=\"username\""));
+    assert!(input("password").contains("autocomplete=\"current-password\""));
+    // Nothing stands in the way of pasting.
+    assert!(!page.contains("onpaste") && !page.contains("autocomplete=\"off\""));
+}
+
+#[tokio::test]
 async fn a_request_that_has_waited_too_long_is_over() {
     let bench = Bench::new().await;
     let mut browser = Browser::new(&bench);

@@ -58,6 +58,21 @@ fn people_are_added_listed_shown_disabled_and_given_new_passwords() {
 }
 
 #[test]
+fn disabling_somebody_ends_their_sessions() {
+    let demo = demo();
+    let person = demo.person("customer");
+    let (mut browser, told) = Browser::signed_in(demo.public, &person);
+    let mut other = Browser::signed_in(demo.public, &person).0;
+    let token = told["access_token"].as_str().unwrap();
+    assert!(passes(demo, token));
+    demo.command(&["user", "disable", &person.username]);
+    assert!(!passes(demo, token));
+    for browser in [&mut browser, &mut other] {
+        browser.get("/api/auth/session").expect(401);
+    }
+}
+
+#[test]
 fn a_client_has_its_secret_shown_once_and_rotated() {
     let demo = demo();
     let client = demo.new_client(&["--grant-type", "client_credentials", "--scope", "a.b"]);
