@@ -34,7 +34,7 @@ pub enum TlsRefused {
     Certificate(#[from] rustls::Error),
 }
 
-/// TLS for clients: 1.2 and 1.3, HTTP/2 preferred.
+/// TLS for clients: 1.3, and 1.2 with few ciphers; HTTP/2 preferred.
 ///
 /// # Errors
 /// What is wrong with the files.
@@ -42,7 +42,7 @@ pub fn server(tls: &Tls) -> Result<Arc<ServerConfig>, TlsRefused> {
     let chain = certificates(&tls.certificate_file)?;
     let key = PrivateKeyDer::from_pem_slice(&read(&tls.key_file)?)
         .map_err(|_| not_pem(&tls.key_file, "private key"))?;
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_provider(recommended())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
@@ -69,6 +69,23 @@ pub fn client(ca: &Path) -> Result<Arc<ClientConfig>, TlsRefused> {
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
+}
+
+/// With the ciphers that BCP 195 recommends for TLS 1.2, and no others (RFC 9325 §4.2, FAPI 2.0
+/// Security Profile §5.2.2). Whoever is better off with another speaks TLS 1.3.
+fn recommended() -> Arc<CryptoProvider> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|cipher| {
+        use rustls::CipherSuite as C;
+        let recommended = [
+            C::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            C::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            C::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            C::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        ];
+        cipher.tls13().is_some() || recommended.contains(&cipher.suite())
+    });
+    Arc::new(provider)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsRefused> {

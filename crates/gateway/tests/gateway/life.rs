@@ -364,6 +364,48 @@ async fn read(response: http::Response<hyper::body::Incoming>) -> serde_json::Va
     serde_json::from_slice(&body).unwrap()
 }
 
+/// What becomes of a handshake in which a client offers TLS 1.2 and this cipher alone.
+fn shake_hands(
+    address: std::net::SocketAddr,
+    cipher: rustls::SupportedCipherSuite,
+) -> Result<(), String> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(fixture("certificate.pem")).unwrap()).unwrap();
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites = vec![cipher];
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    while client.is_handshaking() {
+        client.complete_io(&mut stream).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// FAPI 2.0 Security Profile §5.2.2; BCP 195 (RFC 9325) §4.2.
+#[test]
+fn tls_1_2_is_spoken_with_the_recommended_ciphers_alone() {
+    let mut plan = impatient(echo::start());
+    plan.config.tls = Some(tls());
+    let world = plan.start();
+    let ours = |cipher: &rustls::SupportedCipherSuite| {
+        // The certificate of the tests has a key of one of both kinds.
+        cipher.tls13().is_none() && shake_hands(world.address, *cipher).is_ok()
+    };
+    let all = rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES;
+    let spoken: Vec<_> = all.iter().filter(|cipher| ours(cipher)).collect();
+    assert_eq!(spoken.len(), 2, "{spoken:?}");
+    for cipher in spoken {
+        let name = format!("{:?}", cipher.suite());
+        assert!(name.contains("ECDHE") && name.contains("_GCM_"), "{name}");
+    }
+}
+
 #[test]
 fn tls_carries_both_versions_of_http() {
     let mut plan = impatient(echo::start());
