@@ -1,5 +1,5 @@
 //! What the documents say: configurations that are read, commands that exist, links that lead
-//! somewhere.
+//! somewhere, tests that show what they are said to show.
 
 #![cfg(test)]
 
@@ -11,6 +11,10 @@ use std::{
 };
 
 use serde_json::Value;
+
+mod docs {
+    mod maps;
+}
 
 #[test]
 fn every_configuration_in_the_documents_is_a_good_one() {
