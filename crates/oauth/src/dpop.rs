@@ -203,10 +203,12 @@ pub(crate) fn asked_key(params: &Params) -> Result<Option<String>, OAuthError> {
     }
 }
 
-/// Refuses a token request without a proof where the client must send one.
+/// Refuses a token request without a proof where the client must send one: a parameter is missing
+/// (RFC 6749 §5.2). `invalid_dpop_proof` is about a proof that was sent (RFC 9449 §5).
 pub(crate) fn check_proven(client: &Client, key: Option<&ProvenKey>) -> Result<(), OAuthError> {
     if key.is_none() && (client.dpop_bound || client.needs_sender_constraint()) {
-        return Err(wrong("the client's tokens must be bound to a key; send a DPoP proof"));
+        let description = "the client's tokens must be bound to a key; send a DPoP proof";
+        return Err(OAuthError::request(description));
     }
     Ok(())
 }

@@ -108,7 +108,7 @@ async fn its_tokens_are_bound_to_a_key_or_not_given() {
     let key = proven(&world).await;
     let code = code(&world, &bank).await;
     let refused = redeem(&world, &bank, &code, None).await.unwrap_err();
-    assert_eq!(error(refused), "invalid_dpop_proof");
+    assert_eq!(error(refused), "invalid_request");
     // The code was not used up for it.
     let answer = redeem(&world, &bank, &code, Some(&key)).await.unwrap();
     let all = [
@@ -116,7 +116,7 @@ async fn its_tokens_are_bound_to_a_key_or_not_given() {
         ("refresh_token", answer.refresh_token.as_ref().unwrap()),
     ];
     let refused = world.provider.token(&bank, &params(&all), &place(), None).await.unwrap_err();
-    assert_eq!(error(refused), "invalid_dpop_proof");
+    assert_eq!(error(refused), "invalid_request");
 }
 
 #[tokio::test]

@@ -263,7 +263,7 @@ async fn a_client_that_must_prove_a_key_gets_nothing_without() {
         .await;
     let holder = Holder::new();
     let without = token(&bench, "strict", &SERVICE, &[]).await;
-    assert_eq!((without.status.as_u16(), error(&without).as_str()), (400, "invalid_dpop_proof"));
+    assert_eq!((without.status.as_u16(), error(&without).as_str()), (400, "invalid_request"));
 
     let asked = token(&bench, "strict", &SERVICE, &[&holder.proof(&bench)]).await;
     assert_eq!((asked.status.as_u16(), error(&asked).as_str()), (400, "use_dpop_nonce"));

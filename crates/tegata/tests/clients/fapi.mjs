@@ -33,7 +33,7 @@ await assert.rejects(client.refresh(tokens.refresh_token), { error: 'invalid_gra
 
 // Without the proof of a key there is nothing, and nothing in the browser's own address.
 const bearer = new Client(metadata, auth)
-await assert.rejects(bearer.code(true, 'openid'), { error: 'invalid_dpop_proof' })
+await assert.rejects(bearer.code(true, 'openid'), { error: 'invalid_request' })
 await assert.rejects(client.code(false, 'openid'), { error: 'invalid_request' })
 const push = asked => withNonce(async () => {
   const all = { client_id: id, response_type: 'code', redirect_uri: CALLBACK, scope: 'openid', ...asked }
