@@ -1,5 +1,5 @@
-//! The documents that say which test shows what: every test that they name is there, no row is without
-//! a verdict, and no requirement of the ASVS is missing.
+//! The documents that say which test shows what: every test that they name is there, no row is
+//! without a verdict, and no requirement of the ASVS is missing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use std::{
 
 use crate::root;
 
-/// Documents with tables that have the columns `verdict` and `shown by`, and what verdicts there are.
+/// Documents with tables that have the columns `verdict` and `shown by`, and their verdicts.
 const MAPS: [(&str, &[Verdict]); 2] = [
     (
         "docs/conformance.md",
@@ -32,7 +32,7 @@ const MAPS: [(&str, &[Verdict]); 2] = [
     ),
 ];
 
-/// The requirements of the chapters of OWASP ASVS 5.0.0 that are mapped: a number and its level each.
+/// The requirements of OWASP ASVS 5.0.0 that are mapped: a number and its level each.
 const REQUIREMENTS: &str = include_str!("asvs.txt");
 
 /// A verdict, and what a row with it must have.
