@@ -17,7 +17,9 @@ use quick_cache::unsync::Cache;
 use tegata_core::{Epoch, Node, Timestamp, TokenId};
 use tegata_mesh::RoleName;
 use tegata_policy::{Held, PrincipalKind};
-use tegata_token::{AccessToken, Audience, Claims, ForeignToken, SigningKey, Verified, jws};
+use tegata_token::{
+    AccessToken, Audience, Claims, ForeignToken, Lineage, SigningKey, Verified, jws,
+};
 
 use crate::{
     config::Internal,
@@ -50,6 +52,16 @@ impl Caller {
             Self::Foreign(token) => token.claims(),
             Self::Session(session) => &session.claims,
         }
+    }
+
+    /// What an internal token of it falls with beside what its other claims name: the client that a token
+    /// was issued to, and the key that signed it, where that is not the one that signs internal tokens.
+    fn lineage(&self, own_kid: &str) -> Option<Box<Lineage>> {
+        // Whoever accepts tokens of other issuers hears of them by other names.
+        let Self::Token(token) = self else { return None };
+        let mut lineage = Lineage::of(token.claims(), token.kid().as_str());
+        lineage.kid.retain(|kid| kid != own_kid);
+        lineage.claim()
     }
 
     /// Whether the other says the same, so that what was made of the one serves for the other. Most
@@ -196,7 +208,9 @@ impl Passports {
             fid: original.fid.clone(),
             status: original.status.clone(),
             act: original.act.clone(),
+            may_act: original.may_act.clone(),
             original_jti: (!original.jti.is_empty()).then(|| original.jti.clone()),
+            lineage: passport.caller.lineage(signer.kid().as_str()),
             ..Claims::default()
         };
         let text = jws::sign(signer, "tegata-internal+jwt", &claims.to_json())

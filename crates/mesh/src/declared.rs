@@ -4,8 +4,10 @@
 use serde::{Deserialize, Serialize};
 use tegata_core::RateLimit;
 
+use crate::delegation::DelegationMode;
+
 /// `[[service]]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeclaredService {
     /// Its name, unique.
@@ -19,6 +21,9 @@ pub struct DeclaredService {
     /// signed in. A route that names roles of its own replaces these.
     #[serde(default)]
     pub roles: Vec<String>,
+    /// Who decides about tokens for it that speak for somebody else than the client that asks.
+    #[serde(default)]
+    pub delegation: DelegationMode,
 }
 
 /// `[[route]]`.

@@ -6,12 +6,14 @@
 //! | [`path`] | a request target, normalised once; what is ambiguous is refused |
 //! | [`shape`] | paths that carry SQL |
 //! | [`declared`] | services and routes as they are written in the configuration |
+//! | [`delegation`] | who may speak for whom at which services, as it is written there |
 //! | [`map`] | the same, checked: [`ServiceMap`], [`Service`], [`Route`] |
 //! | [`table`] | from a path to its route |
 //! | [`name`] | names of services, roles and scopes |
 //! | [`upstream`] | addresses of services |
 
 pub mod declared;
+pub mod delegation;
 pub mod map;
 pub mod name;
 pub mod path;
@@ -20,6 +22,7 @@ pub mod table;
 pub mod upstream;
 
 pub use declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode};
+pub use delegation::{DeclaredDelegation, DelegationMode};
 pub use map::{Fault, InvalidMap, Route, Service, ServiceMap};
 pub use name::{RoleName, Scope, ServiceName};
 pub use path::{NormalPath, PathRefused, Target};

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use tegata_core::{InvalidName, RateLimit};
+use tegata_core::{InvalidId, InvalidName, RateLimit};
 
 use crate::{
     declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode},
@@ -131,6 +131,32 @@ pub enum Rule {
     /// A method can be forwarded.
     #[error("`methods` holds `{0}`: a method is upper case, and not `CONNECT` or `TRACE`")]
     Method(String),
+    /// Delegations have different names.
+    #[error("this delegation is declared twice: keep one")]
+    DuplicateDelegation,
+    /// Whoever acts or is acted for is a client.
+    #[error(transparent)]
+    Client(#[from] InvalidId),
+    /// A delegation allows something.
+    #[error("it allows nothing: name `targets`, or set `transactions = true`")]
+    NothingDelegated,
+    /// Whoever acts at a service may call it.
+    #[error("`{service}` does not name `{actor}` among its `callers`: add it there")]
+    NoCaller {
+        /// The service.
+        service: String,
+        /// Who would act there.
+        actor: String,
+    },
+    /// A chain has an actor.
+    #[error("`max_depth` is 0, so there could be no actor: leave it out, or say 1")]
+    NoDepth,
+    /// Who is impersonated is said.
+    #[error("`impersonate` needs `roles`: say whom the actor may pass for")]
+    ImpersonatesAnybody,
+    /// Who impersonates asks in its own name, and for people.
+    #[error("`impersonate` goes with neither `through` nor `clients`: leave them out")]
+    ImpersonatesOthers,
     /// What asks for roles or scopes asks for a caller.
     #[error("`{0}` needs a caller that is known: set `auth = \"required\"`, or leave it out")]
     NeedsAuth(&'static str),
@@ -312,21 +338,21 @@ fn echo(text: &str) -> String {
 }
 
 /// Collects the faults of one entry.
-struct Check<'f> {
-    entry: String,
-    faults: &'f mut Vec<Fault>,
+pub(crate) struct Check<'f> {
+    pub(crate) entry: String,
+    pub(crate) faults: &'f mut Vec<Fault>,
 }
 
 impl Check<'_> {
-    fn fault(&mut self, rule: Rule) {
+    pub(crate) fn fault(&mut self, rule: Rule) {
         self.faults.push(Fault { entry: echo(&self.entry), rule });
     }
 
-    fn name<T>(&mut self, name: Result<T, InvalidName>) -> Option<T> {
+    pub(crate) fn name<T>(&mut self, name: Result<T, InvalidName>) -> Option<T> {
         name.map_err(|invalid| self.fault(invalid.into())).ok()
     }
 
-    fn names<T: Ord>(
+    pub(crate) fn names<T: Ord>(
         &mut self,
         texts: &[String],
         read: fn(&str) -> Result<T, InvalidName>,

@@ -110,8 +110,7 @@ mod tests {
         let service = DeclaredService {
             name: "shop".to_owned(),
             upstreams: vec!["http://shop".to_owned()],
-            callers: vec![],
-            roles: vec![],
+            ..DeclaredService::default()
         };
         let routes: Vec<DeclaredRoute> = routes
             .iter()

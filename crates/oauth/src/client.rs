@@ -6,7 +6,7 @@ use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use tegata_core::{ClientId, Entropy, Kind, Lifetime, Secret, Stored, Timestamp, secret};
-use tegata_token::{Algorithm, Jwk, Scope};
+use tegata_token::{Algorithm, Jwk, MayAct, Scope};
 
 use crate::{dpop::DpopNonce, redirect::RedirectUri};
 
@@ -94,6 +94,10 @@ pub struct Client {
     /// The types of authorization details that it may ask for (RFC 9396 §10).
     #[serde(default)]
     pub details_types: BTreeSet<String>,
+    /// Who alone may act on behalf of whom its tokens speak for (RFC 8693 §4.4); whoever else may, where
+    /// nothing is said.
+    #[serde(default)]
+    pub may_act: Option<ClientId>,
     /// Whether its token requests need a DPoP proof (RFC 9449 §5.2).
     #[serde(default)]
     pub dpop_bound: bool,
@@ -136,6 +140,11 @@ impl Client {
     #[must_use]
     pub fn introspection_alg(&self) -> Algorithm {
         self.introspection_alg.unwrap_or(self.id_token_alg)
+    }
+
+    /// The claim `may_act` of its tokens.
+    pub(crate) fn may_act(&self) -> Option<MayAct> {
+        self.may_act.as_ref().map(|only| MayAct { sub: only.as_str().to_owned() })
     }
 
     /// Whether it may use a grant type.

@@ -8,6 +8,7 @@ use crate::{
     client::Client,
     dpop,
     error::{Code, OAuthError, Refused},
+    grant::exchange::TRANSACTION_TOKEN,
     params::Params,
     provider::{Asking, Provider},
 };
@@ -24,6 +25,9 @@ impl Provider {
             return Err(OAuthError::new(Code::UnauthorizedClient, description).into());
         }
         let token = params.require("token", "token is missing")?;
+        if params.get("token_type_hint") == Some(TRANSACTION_TOKEN) {
+            return self.introspect_transaction(token).await;
+        }
         let inactive = json!({"active": false});
         if let Ok(verified) = self.verifier().verify(token) {
             // Whoever asks here relies on the answer, and can do without one for a while.
@@ -63,6 +67,25 @@ impl Provider {
         });
         let algorithm = client.introspection_alg();
         self.sign(algorithm, "token-introspection+jwt", claims.to_string().as_bytes())
+    }
+
+    /// What a transaction token says. Told only to those who say that they ask about one: whoever
+    /// asks whether a bearer token counts must not take it for one.
+    async fn introspect_transaction(&self, token: &str) -> Result<Value, Refused> {
+        let inactive = json!({"active": false});
+        let Ok(verified) = self.transaction_verifier().verify(token) else { return Ok(inactive) };
+        self.revoker().know_enough().await?;
+        let view = self.revoker().view().realm(self.realm());
+        if view.check(&verified).is_some() {
+            return Ok(inactive);
+        }
+        let mut answer = serde_json::to_value(verified.claims()).unwrap_or_default();
+        if let Some(members) = answer.as_object_mut() {
+            members.insert("active".to_owned(), true.into());
+            members.insert("token_type".to_owned(), "N_A".into());
+            members.insert("issued_token_type".to_owned(), TRANSACTION_TOKEN.into());
+        }
+        Ok(answer)
     }
 
     async fn introspect_refresh(&self, token: &str) -> Result<Option<Value>, StoreError> {

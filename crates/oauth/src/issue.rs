@@ -120,6 +120,7 @@ impl Provider {
             authorization_details: family.details(),
             status: Some(self.status(family.access.status)),
             cnf: dpop::confirmation(family.binding.key()),
+            may_act: client.may_act(),
             ..Claims::default()
         };
         self.sign(client.access_token_alg, "at+jwt", &claims.to_json())

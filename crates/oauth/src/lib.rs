@@ -9,6 +9,7 @@
 //! | [`request`] | authorization requests |
 //! | [`interaction`] | what a person has to do in between |
 //! | [`consent`] | what people have agreed to |
+//! | [`delegation`] | who may speak for whom, and where |
 //! | [`dpop`] | keys that tokens are bound to |
 //! | [`device`] | devices without a browser, and what people say to them |
 //! | [`grant`] | the token endpoint, a file for each grant type |
@@ -26,6 +27,7 @@ pub mod authenticate;
 pub mod backchannel;
 pub mod client;
 pub mod consent;
+pub mod delegation;
 pub mod device;
 pub mod dpop;
 pub mod error;
@@ -49,6 +51,7 @@ pub mod userinfo;
 
 pub use authenticate::Basic;
 pub use client::{AuthMethod, Client, ClientMetadata, Clients, GrantType};
+pub use delegation::Delegation;
 pub use device::{Decision, DeviceAuthorization, UserCode};
 pub use dpop::{Credential, DpopNonce, NotHolder, ProvenKey, Showing};
 pub use error::{Code, OAuthError, Refused};

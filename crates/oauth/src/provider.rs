@@ -7,10 +7,13 @@ use tegata_core::{
 };
 use tegata_token::{
     AccessToken, Algorithm, DpopNonces, Expected, ExpectedAudience, Families, Indexes,
-    InternalToken, Keys, Memory, Revoker, Scope, Usage, Verifier,
+    InternalToken, Keys, Memory, Revoker, Scope, TransactionToken, Usage, Verifier,
 };
 
-use crate::{client::Clients, dpop::DpopNonce, register::Registration, remote::Published};
+use crate::{
+    client::Clients, delegation::Delegation, dpop::DpopNonce, register::Registration,
+    remote::Published,
+};
 
 /// What can be set.
 #[derive(Debug, Clone)]
@@ -32,8 +35,13 @@ pub struct Config {
     pub service_lifetime: Duration,
     /// How long a token that was exchanged lives at most: 300 s.
     pub exchanged_lifetime: Duration,
-    /// How many actors a chain may have.
+    /// How many actors a chain may have, and how many workloads may ask for a transaction token one
+    /// after the other: 4.
     pub longest_chain: usize,
+    /// How long a transaction token lives at most: 60 s.
+    pub transaction_lifetime: Duration,
+    /// The audience of transaction tokens: the name of the domain in which they count.
+    pub trust_domain: String,
     /// How long verifiers may keep the key set: 300 s.
     pub jwks_max_age: Duration,
     /// Who may register clients.
@@ -58,6 +66,8 @@ impl Default for Config {
             service_lifetime: Duration::from_secs(60),
             exchanged_lifetime: Duration::from_secs(300),
             longest_chain: 4,
+            transaction_lifetime: Duration::from_secs(60),
+            trust_domain: "localhost".to_owned(),
             jwks_max_age: Duration::from_secs(300),
             registration: Registration::Off,
             registration_scope: Scope::default(),
@@ -76,6 +86,8 @@ pub enum Access {
     Forbidden,
     /// It may call it.
     Allowed,
+    /// It may call it, for others only where a delegation says so.
+    InOwnName,
 }
 
 /// Whoever knows the services and who may call them.
@@ -87,6 +99,13 @@ pub trait Targets: Send + Sync {
         caller: &'a ClientId,
         target: &'a str,
     ) -> BoxFuture<'a, Result<Access, StoreError>>;
+
+    /// What is declared of an actor: the latest, for it decides.
+    fn delegations<'a>(
+        &'a self,
+        realm: &'a Realm,
+        actor: &'a ClientId,
+    ) -> BoxFuture<'a, Result<Vec<Delegation>, StoreError>>;
 }
 
 /// Whoever knows which sessions live.
@@ -151,6 +170,7 @@ pub struct Provider {
     parts: Arc<Parts>,
     verifier: Arc<Verifier<AccessToken>>,
     internal: Arc<Verifier<InternalToken>>,
+    transactions: Arc<Verifier<TransactionToken>>,
 }
 
 impl Provider {
@@ -169,14 +189,21 @@ impl Provider {
         let verifier = Arc::new(
             Verifier::new(expected.clone(), &memory, Arc::clone(clock)).since(parts.epoch),
         );
-        let internal =
+        let internal = Arc::new(
+            Verifier::new(expected.clone(), &memory, Arc::clone(clock)).since(parts.epoch),
+        );
+        let audience = ExpectedAudience::OneOf(vec![config.trust_domain.clone()]);
+        let expected = Expected { audience, ..expected };
+        let transactions =
             Arc::new(Verifier::new(expected, &memory, Arc::clone(clock)).since(parts.epoch));
-        let listening = (Arc::clone(&verifier), Arc::clone(&internal));
+        let listening = (Arc::clone(&verifier), Arc::clone(&internal), Arc::clone(&transactions));
         parts.keys.listen(move |keys| {
             listening.0.use_keys(keys.clone());
             listening.1.use_keys(keys.clone());
+            listening.2.use_keys(keys.clone());
         });
-        Self { config: Arc::new(config), parts: Arc::new(parts), verifier, internal }
+        let (config, parts) = (Arc::new(config), Arc::new(parts));
+        Self { config, parts, verifier, internal, transactions }
     }
 
     /// What was set.
@@ -272,6 +299,10 @@ impl Provider {
 
     pub(crate) fn internal_verifier(&self) -> &Verifier<InternalToken> {
         &self.internal
+    }
+
+    pub(crate) fn transaction_verifier(&self) -> &Verifier<TransactionToken> {
+        &self.transactions
     }
 
     pub(crate) fn verifier(&self) -> &Verifier<AccessToken> {

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 use tegata_core::{Batch, ClientId, CommitRefused, Event, EventType, Timestamp, TokenId};
-use tegata_token::{AccessToken, Claims, Entry, Order, Refusal, Revoked, Target, Verified};
+use tegata_token::{
+    Claims, Entry, Order, Refusal, Revoked, Target, Verified, Verifier, verifier::TokenKind,
+};
 
 use crate::{
     client::Client,
@@ -62,32 +64,40 @@ impl Provider {
             self.families().revoke(self.realm(), &family.id, &order).await?;
             return Ok(());
         }
-        let Some(verified) = self.known(token).await else { return Ok(()) };
-        self.check_owner(client, verified.claims().client_id.as_deref().unwrap_or_default())?;
-        self.revoke_access_token(&verified, &order(client)).await
+        let owned_by = |claims: &Claims| claims.client_id.clone().unwrap_or_default();
+        if let Some(verified) = self.known(self.verifier(), token).await {
+            self.check_owner(client, &owned_by(verified.claims()))?;
+            return self.revoke_access_token(&verified, &order(client)).await;
+        }
+        // What was promised to be taken back is: a transaction token is given at the same endpoint.
+        if let Some(verified) = self.known(self.transaction_verifier(), token).await {
+            self.check_owner(client, &owned_by(verified.claims()))?;
+            return self.revoke_access_token(&verified, &order(client)).await;
+        }
+        Ok(())
     }
 
     /// A token of this issuer, whatever its times: a clock that is wrong keeps nothing alive. A key
     /// that this node has not heard of yet is looked for once.
-    async fn known(&self, token: &str) -> Option<Verified<AccessToken>> {
-        match self.verifier().danger_verify_at_any_time(token) {
+    async fn known<K: TokenKind>(&self, by: &Verifier<K>, token: &str) -> Option<Verified<K>> {
+        match by.danger_verify_at_any_time(token) {
             Err(Refusal::UnknownKey) => {
                 if let Err(error) = self.keys().reload().await {
                     tracing::warn!(%error, "the key rings could not be read for a revocation");
                 }
-                self.verifier().danger_verify_at_any_time(token).ok()
+                by.danger_verify_at_any_time(token).ok()
             }
             verified => verified.ok(),
         }
     }
 
-    /// Takes back one access token, whoever it was issued to.
+    /// Takes back one access token, or transaction token, whoever it was issued to.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn revoke_access_token(
+    pub async fn revoke_access_token<K: TokenKind>(
         &self,
-        token: &Verified<AccessToken>,
+        token: &Verified<K>,
         order: &Order,
     ) -> Result<(), Refused> {
         let claims = token.claims();
@@ -132,7 +142,7 @@ impl Provider {
     /// # Errors
     /// `invalid_request` where it is not a token of this issuer; what the store says.
     pub async fn revoke_token(&self, token: &str, order: &Order) -> Result<String, Refused> {
-        let verified = self.known(token).await;
+        let verified = self.known(self.verifier(), token).await;
         let verified =
             verified.ok_or(OAuthError::request("this is not an access token of this issuer"))?;
         self.revoke_access_token(&verified, order).await?;

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tegata_core::Node;
 use tegata_token::{
     AccessToken, Claims, Expected, ExpectedAudience, InternalToken, Memory, Refusal, Replays,
-    Verified, Verifier, jws::Compact, verifier::TokenKind,
+    TransactionToken, Verified, Verifier, jws::Compact, verifier::TokenKind,
 };
 
 use self::proof::Seen;
@@ -26,6 +26,7 @@ pub use self::{
     caller::{Caller, Subject, UserContext},
     keys::{KeyRules, KeySource, KeysUnavailable},
     refused::{Reason, Refused},
+    transaction::{InTransaction, TXN_TOKEN},
 };
 use crate::{
     revocations::{Revocations, WhenStale},
@@ -38,6 +39,7 @@ mod keys;
 pub mod layer;
 mod proof;
 mod refused;
+mod transaction;
 
 /// Where the gateway tells a service who calls.
 pub const INTERNAL_TOKEN: HeaderName = HeaderName::from_static("x-internal-token");
@@ -65,6 +67,8 @@ struct Inner {
     replays: Replays,
     /// Where callers reach the service.
     base: Option<String>,
+    /// Whether transaction tokens are looked at.
+    in_transactions: bool,
     node: Node,
 }
 
@@ -74,6 +78,7 @@ struct Trusted {
     keys: KeySource,
     access: Verifier<AccessToken>,
     internal: Verifier<InternalToken>,
+    transactions: Verifier<TransactionToken>,
     applied: AtomicU64,
     applying: Mutex<()>,
 }
@@ -89,6 +94,7 @@ pub struct Builder {
     leeway: Duration,
     memory: Memory,
     base: Option<String>,
+    trust_domain: Option<String>,
 }
 
 impl Authenticator {
@@ -105,6 +111,7 @@ impl Authenticator {
             leeway: Duration::from_secs(30),
             memory: Memory { tokens: 1_000, ..Memory::default() },
             base: None,
+            trust_domain: None,
         }
     }
 
@@ -187,8 +194,22 @@ impl Authenticator {
         };
         let now = self.0.node.now();
         proof::check(&claims, (headers, presented), seen, &self.0.replays, now).map_err(refuse)?;
+        let transaction = self.transaction(headers).await.map_err(refuse)?;
         let trace = Trace::of(headers, self.0.node.entropy());
-        Ok(Caller::new(Arc::clone(&self.0.service), claims, presented, trace))
+        let service = Arc::clone(&self.0.service);
+        Ok(Caller::new(service, claims, presented, transaction, trace))
+    }
+
+    /// The transaction that a request says it belongs to. One that does not count is refused: it would
+    /// be passed on.
+    async fn transaction(&self, headers: &HeaderMap) -> Result<Option<InTransaction>, Reason> {
+        if !self.0.in_transactions {
+            return Ok(None);
+        }
+        let Some(token) = once(headers, &TXN_TOKEN)? else { return Ok(None) };
+        let verify = |trusted: &'_ Trusted, token: &'_ str| trusted.transactions.verify(token);
+        let claims = self.verify(token, verify).await?;
+        InTransaction::new(token, claims).map(Some)
     }
 
     async fn verify<K: TokenKind>(
@@ -293,6 +314,15 @@ impl Builder {
         self
     }
 
+    /// Says in which trust domain the service is, as the provider has it in `tokens.trust_domain`: then
+    /// a `Txn-Token` is verified, [told](Caller::transaction) and passed on. Without it, the header is
+    /// not looked at.
+    #[must_use]
+    pub fn in_trust_domain(mut self, domain: &str) -> Self {
+        self.trust_domain = Some(domain.to_owned());
+        self
+    }
+
     /// How many verified tokens are remembered: 1,000 without it, for at most 300 s each.
     #[must_use]
     pub fn remembering(mut self, memory: Memory) -> Self {
@@ -310,9 +340,12 @@ impl Builder {
                 leeway: self.leeway,
             };
             let clock = node.clock();
+            let domain = ExpectedAudience::OneOf(self.trust_domain.iter().cloned().collect());
+            let of_domain = Expected { audience: domain, ..expected.clone() };
             Trusted {
                 access: Verifier::new(expected.clone(), &self.memory, Arc::clone(clock)),
                 internal: Verifier::new(expected, &self.memory, Arc::clone(clock)),
+                transactions: Verifier::new(of_domain, &self.memory, Arc::clone(clock)),
                 issuer,
                 keys,
                 applied: AtomicU64::new(0),
@@ -323,6 +356,7 @@ impl Builder {
         let service = self.service.into();
         let (accept, revocations) = (self.accept, self.revocations);
         let (base, replays) = (self.base, Replays::new(proof::MOST));
+        let in_transactions = self.trust_domain.is_some();
         Authenticator(Arc::new(Inner {
             service,
             accept,
@@ -330,6 +364,7 @@ impl Builder {
             revocations,
             replays,
             base,
+            in_transactions,
             node,
         }))
     }
@@ -344,6 +379,7 @@ impl Trusted {
             if published.version > self.applied.load(Ordering::Acquire) {
                 self.access.use_keys(published.set());
                 self.internal.use_keys(published.set());
+                self.transactions.use_keys(published.set());
                 self.applied.store(published.version, Ordering::Release);
             }
         }

@@ -14,7 +14,7 @@ pub use self::{
     retry::Retries,
 };
 use crate::{
-    authenticate::Caller,
+    authenticate::{Caller, TXN_TOKEN},
     provider::{Provider, TokenRefused},
     trace::Trace,
     transport::{Transport, TransportFailed},
@@ -217,6 +217,14 @@ impl ServiceClient {
                 .map_err(|_| refused(TokenRefused::Answer("the token is not ASCII".into())))?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
+        }
+        if let Some(token) = call.transaction() {
+            let mut value = HeaderValue::try_from(token.expose().as_str()).map_err(|_| {
+                let rule = "its transaction token is not ASCII";
+                CallFailed::Malformed { target: call.target.clone(), rule }
+            })?;
+            value.set_sensitive(true);
+            headers.insert(TXN_TOKEN, value);
         }
         let entropy = self.0.node.entropy();
         let caller = call.behalf.caller();

@@ -30,9 +30,10 @@ pub mod transport;
 
 #[cfg(feature = "axum")]
 pub use authenticate::layer::AuthenticateLayer;
-pub use authenticate::{Accept, Authenticator, Caller, KeySource, Refused, Subject};
+pub use authenticate::{Accept, Authenticator, Caller, InTransaction, KeySource, Refused, Subject};
 pub use client::{Call, CallFailed, Reply, Retries, ServiceClient};
 pub use problem::Problem;
+pub use propagate::{NewTransaction, TransactionIssued};
 pub use provider::{Credential, Provider};
 pub use remote_keys::{RemoteIssuer, RemoteKeys};
 pub use revocations::{Revocations, WhenStale};
@@ -40,7 +41,7 @@ pub use revocations::{Revocations, WhenStale};
 pub use tegata_core::{
     Clock, Entropy, ManualClock, Node, Secret, SeededEntropy, Timestamp, UserId,
 };
-pub use tegata_token::{Claims, Memory, Scope};
+pub use tegata_token::{Claims, Memory, Scope, transaction::Context};
 pub use trace::Trace;
 pub use transport::{Transport, TransportLimits};
 

@@ -11,6 +11,7 @@ use url::form_urlencoded;
 
 use crate::{
     client::Retries,
+    propagate::{TRANSACTION_TOKEN, TransactionIssued},
     transport::{Transport, TransportFailed},
 };
 
@@ -97,6 +98,8 @@ pub(crate) struct IssuedToken {
     access_token: String,
     #[serde(default)]
     token_type: Option<String>,
+    #[serde(default)]
+    issued_token_type: Option<String>,
     expires_in: u64,
     #[serde(default)]
     scope: Option<String>,
@@ -238,6 +241,16 @@ impl Provider {
 }
 
 impl IssuedToken {
+    /// The transaction token that was asked for.
+    pub(crate) fn accept_transaction(self) -> Result<TransactionIssued, TokenRefused> {
+        if self.issued_token_type.as_deref() != Some(TRANSACTION_TOKEN) {
+            let what = "what was issued is not a transaction token";
+            return Err(TokenRefused::Answer(what.to_owned()));
+        }
+        let lives = Duration::from_secs(self.expires_in).min(LONGEST_LIFE);
+        Ok(TransactionIssued { token: Arc::new(Secret::new(self.access_token)), lives })
+    }
+
     pub(crate) fn accept(self) -> Result<Issued, TokenRefused> {
         // RFC 6749 §7.1: a token of a kind that is not known is not used.
         if self.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {

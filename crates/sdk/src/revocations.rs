@@ -220,8 +220,8 @@ impl Revocations {
 }
 
 /// Whether a token is in its first or in its last minute.
-const fn is_young_or_old(claims: &Claims, now: u64) -> bool {
-    now.saturating_sub(claims.iat) < 60 || claims.exp.saturating_sub(now) <= 60
+fn is_young_or_old(claims: &Claims, now: u64) -> bool {
+    now.saturating_sub(claims.first_issued()) < 60 || claims.exp.saturating_sub(now) <= 60
 }
 
 /// Sixteen bytes of chance.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::json;
 use tegata_core::{Epoch, Node, TokenId};
 use tegata_token::{
-    Algorithm, Audience, Claims, KeySet, Scope, SigningKey, VerifyingKey, claims::Actor, jws,
+    Algorithm, Audience, Claims, KeySet, Scope, SigningKey, Transaction, VerifyingKey,
+    claims::Actor, jws,
 };
 
 use crate::authenticate::{Authenticator, KeySource};
@@ -182,6 +183,20 @@ impl TestToken {
     #[must_use]
     pub fn access(&self) -> String {
         self.authority.sign("at+jwt", &self.claims.to_json())
+    }
+
+    /// The token, as that of a transaction of this name, which this workload asked for. Its audience
+    /// is the trust domain.
+    #[must_use]
+    pub fn transaction(self, txn: &str, workload: &str) -> String {
+        let token = self.with(|claims| {
+            claims.transaction = Some(Box::new(Transaction {
+                txn: txn.to_owned(),
+                req_wl: workload.to_owned(),
+                ..Transaction::default()
+            }));
+        });
+        token.authority.sign("txntoken+jwt", &token.claims.to_json())
     }
 
     /// The token, as the gateway's internal token.

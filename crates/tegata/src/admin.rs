@@ -346,8 +346,7 @@ mod tests {
         let service = DeclaredService {
             name: "orders".to_owned(),
             upstreams: vec!["http://127.0.0.1:9".to_owned()],
-            callers: Vec::new(),
-            roles: Vec::new(),
+            ..DeclaredService::default()
         };
         let answers = [Some(Ok(())), Some(Err("no authority".to_owned())), None];
         tokio::spawn(async move {

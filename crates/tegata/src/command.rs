@@ -25,6 +25,7 @@ use crate::{
 
 mod apply;
 mod client;
+mod delegation;
 mod doctor;
 mod init;
 mod key;
@@ -64,7 +65,7 @@ enum Command {
     Init(init::Init),
     /// Checks the configuration, the store and the keys, and says what to mend.
     Doctor,
-    /// Makes users, clients, services and routes be as files declare them.
+    /// Makes users, clients, services, routes and delegations be as files declare them.
     Apply(apply::Apply),
     /// People.
     #[command(subcommand)]
@@ -75,6 +76,9 @@ enum Command {
     /// Services behind the gateway.
     #[command(subcommand)]
     Service(service::Service),
+    /// Who may speak for whom at which services.
+    #[command(subcommand)]
+    Delegation(delegation::Delegation),
     /// Signing keys.
     #[command(subcommand)]
     Key(key::Key),
@@ -164,6 +168,7 @@ pub(crate) async fn run(cli: Cli) -> ExitCode {
         Command::User(user) => user.run(&context).await,
         Command::Client(client) => client.run(&context).await,
         Command::Service(service) => service.run(&context).await,
+        Command::Delegation(delegation) => delegation.run(&context).await,
         Command::Key(key) => key.run(&context).await,
         Command::Token(token) => token.run(&context).await,
         Command::Restore(restore) => restore.run(&context).await,

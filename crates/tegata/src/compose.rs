@@ -38,7 +38,7 @@ use crate::{
     installation::{INSTALLATION, Installation},
     outbox::OUTBOX,
     published::AskedClients,
-    registry::{ROUTES, Registry, SERVICES},
+    registry::{DELEGATIONS, ROUTES, Registry, SERVICES},
 };
 
 mod backends;
@@ -58,6 +58,7 @@ pub(crate) fn kinds() -> Vec<&'static Kind> {
         &COPIED,
         &SERVICES,
         &ROUTES,
+        &DELEGATIONS,
         &crate::signals::lease::LEASES,
         &tegata_store::sealed::DATA_KEYS,
     ];
@@ -444,6 +445,9 @@ fn provider_config(config: &Config) -> tegata_oauth::Config {
         access_lifetime: config.tokens.access_lifetime.get(),
         service_lifetime: config.tokens.service_lifetime.get(),
         exchanged_lifetime: config.tokens.exchanged_lifetime.get(),
+        longest_chain: config.tokens.longest_chain,
+        transaction_lifetime: config.tokens.transaction_lifetime.get(),
+        trust_domain: config.trust_domain(),
         jwks_max_age: config.keys.jwks_max_age.get(),
         registration: config.clients.registration,
         registration_scope: config.clients.registration_scope.clone(),

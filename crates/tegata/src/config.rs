@@ -9,13 +9,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use http::Uri;
 use serde::Deserialize;
 use tegata_core::{ForwardedBy, Network};
 use tegata_gateway::{
     config::{self as gateway, Cors, Deadlines, Services, Tls},
     decision_log::Mode,
 };
-use tegata_mesh::{DeclaredRoute, DeclaredService};
+use tegata_mesh::{DeclaredDelegation, DeclaredRoute, DeclaredService};
 use tegata_oauth::{DpopNonce, register::Registration};
 use tegata_session::Environment;
 use tegata_token::{Algorithm, Scope};
@@ -59,6 +60,7 @@ pub(crate) struct Config {
     pub(crate) client: Vec<ClientForm>,
     pub(crate) service: Vec<DeclaredService>,
     pub(crate) route: Vec<DeclaredRoute>,
+    pub(crate) delegation: Vec<DeclaredDelegation>,
 }
 
 /// How clients register themselves, and how they are reached.
@@ -362,6 +364,12 @@ pub(crate) struct Tokens {
     pub(crate) service_lifetime: Span,
     /// A token that was exchanged.
     pub(crate) exchanged_lifetime: Span,
+    /// How many actors a token may name, one acting for the other.
+    pub(crate) longest_chain: usize,
+    /// A transaction token.
+    pub(crate) transaction_lifetime: Span,
+    /// What transaction tokens are for; the issuer's host if it is missing.
+    pub(crate) trust_domain: Option<String>,
     /// The types of authorization details that services understand.
     pub(crate) authorization_details_types: BTreeSet<String>,
     /// Whether DPoP proofs must carry a nonce: `offered` or `required`.
@@ -379,6 +387,9 @@ impl Default for Tokens {
             pushed_lifetime: Span::secs(60),
             service_lifetime: Span::secs(60),
             exchanged_lifetime: Span::secs(300),
+            longest_chain: 4,
+            transaction_lifetime: Span::secs(60),
+            trust_domain: None,
             authorization_details_types: BTreeSet::new(),
             dpop_nonce: DpopNonce::Offered,
         }
@@ -465,6 +476,13 @@ impl Config {
     pub(crate) fn audience(&self) -> String {
         let default = || format!("http://localhost:{}", self.gateway.listen.port());
         self.gateway.audience.clone().unwrap_or_else(default)
+    }
+
+    /// What transaction tokens are for: the name of the domain in which they count.
+    pub(crate) fn trust_domain(&self) -> String {
+        let issuer = self.issuer();
+        let host = || issuer.parse::<Uri>().ok()?.host().map(str::to_owned);
+        self.tokens.trust_domain.clone().or_else(host).unwrap_or(issuer.clone())
     }
 
     /// Makes the paths of certificates relative to where the configuration is, like all others.

@@ -294,6 +294,7 @@ async fn declare(
         clients: household.declared_clients(),
         services: shop.service,
         routes: shop.route.into_iter().chain([staff()]).collect(),
+        delegations: Vec::new(),
         dry_run: false,
     };
     // Whoever has a secret here has it from the household.

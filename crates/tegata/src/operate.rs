@@ -3,11 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tegata_mesh::DeclaredService;
+use tegata_mesh::{DeclaredDelegation, DeclaredService};
 use tegata_oauth::ClientMetadata;
 use tegata_token::{Algorithm, Tally};
 
-use crate::compose::Composed;
+use crate::{compose::Composed, registry::Wanted};
 
 pub(crate) use declare::{MadeSecrets, declare};
 pub(crate) use keys::rotate_due;
@@ -74,6 +74,10 @@ pub(crate) enum Order {
         caller: String,
     },
     ServiceRemove {
+        name: String,
+    },
+    DelegationList,
+    DelegationRemove {
         name: String,
     },
     KeyList,
@@ -155,7 +159,17 @@ pub(crate) struct Declarations {
     pub(crate) clients: Vec<DeclaredClient>,
     pub(crate) services: Vec<DeclaredService>,
     pub(crate) routes: Vec<tegata_mesh::DeclaredRoute>,
+    #[serde(default)]
+    pub(crate) delegations: Vec<DeclaredDelegation>,
     pub(crate) dry_run: bool,
+}
+
+impl Declarations {
+    /// What of it is for the registry.
+    fn wanted(&self) -> Wanted<'_> {
+        let Self { services, routes, delegations, .. } = self;
+        Wanted { services, routes, delegations }
+    }
 }
 
 /// A declared person.
@@ -271,6 +285,15 @@ pub(crate) async fn perform(
         }
         Order::ServiceRemove { name } => {
             composed.registry.remove(&composed.realm, &name).await.map_err(text)?;
+            json!({"removed": name})
+        }
+        Order::DelegationList => {
+            let delegations = composed.registry.delegations(&composed.realm).await.map_err(text)?;
+            serde_json::to_value(delegations).map_err(text)?
+        }
+        Order::DelegationRemove { name } => {
+            let removed = composed.registry.remove_delegation(&composed.realm, &name).await;
+            removed.map_err(text)?;
             json!({"removed": name})
         }
         Order::KeyList => keys::list(composed),

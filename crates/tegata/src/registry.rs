@@ -1,4 +1,4 @@
-//! Services and routes in the store, as they were declared.
+//! Services, routes and delegations in the store, as they were declared.
 
 use std::sync::Arc;
 
@@ -8,8 +8,17 @@ use tegata_core::{
     Batch, BoxFuture, ClientId, CommitRefused, Event, EventType, Expect, Kind, Lifetime, Node,
     Realm, Records, StoreError, Stored, port::Page, repository,
 };
-use tegata_mesh::{DeclaredRoute, DeclaredService, InvalidMap, ServiceMap};
-use tegata_oauth::{Access, Targets};
+use tegata_mesh::{
+    DeclaredDelegation, DeclaredRoute, DeclaredService, DelegationMode, InvalidMap, ServiceMap,
+    delegation,
+};
+use tegata_oauth::{Access, Delegation, Targets};
+
+use self::delegations::StoredDelegation;
+
+mod delegations;
+
+pub(crate) use delegations::DELEGATIONS;
 
 /// Where services are kept.
 pub(crate) static SERVICES: Kind =
@@ -60,12 +69,23 @@ pub(crate) enum RegistryRefused {
     /// There is no such service.
     #[error("there is no service `{0}`; `tegata service list` names them")]
     Unknown(String),
+    /// There is no such delegation.
+    #[error("there is no delegation `{0}`; `tegata delegation list` names them")]
+    NoDelegation(String),
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// The services and routes of an installation.
+/// What is to be declared.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) services: &'a [DeclaredService],
+    pub(crate) routes: &'a [DeclaredRoute],
+    pub(crate) delegations: &'a [DeclaredDelegation],
+}
+
+/// The services, routes and delegations of an installation.
 #[derive(Clone)]
 pub(crate) struct Registry {
     node: Node,
@@ -95,25 +115,29 @@ impl Registry {
         Ok(ServiceMap::check(&services, &routes)?)
     }
 
-    /// Makes services and routes be as they are declared, beside those that are there already. Tells
-    /// what changed, in words, as it goes.
+    /// Makes services, routes and delegations be as they are declared, beside those that are there
+    /// already. Tells what changed, in words, as it goes.
     pub(crate) async fn declare(
         &self,
         realm: &Realm,
-        services: &[DeclaredService],
-        routes: &[DeclaredRoute],
+        wanted: Wanted<'_>,
         dry_run: bool,
         mut tell: impl FnMut(String),
     ) -> Result<(), RegistryRefused> {
-        self.check_with(realm, services, routes).await?;
-        for declared in services {
+        self.check_with(realm, wanted).await?;
+        for declared in wanted.services {
             let stored = StoredService { declared: declared.clone() };
             let name = format!("service `{}`", declared.name);
             self.write(realm, &stored, &name, dry_run).await?.map(&mut tell);
         }
-        for declared in routes {
+        for declared in wanted.routes {
             let stored = StoredRoute { declared: declared.clone() };
             let name = format!("route `{}`", declared.path);
+            self.write(realm, &stored, &name, dry_run).await?.map(&mut tell);
+        }
+        for declared in wanted.delegations {
+            let stored = StoredDelegation { declared: declared.clone() };
+            let name = format!("delegation `{}`", declared.name);
             self.write(realm, &stored, &name, dry_run).await?.map(&mut tell);
         }
         Ok(())
@@ -127,7 +151,7 @@ impl Registry {
         declared: DeclaredService,
     ) -> Result<(), RegistryRefused> {
         let name = declared.name.clone();
-        self.check_with(realm, std::slice::from_ref(&declared), &[]).await?;
+        self.check_with(realm, Wanted::of_service(&declared)).await?;
         let event = self.event(realm, &format!("service `{name}`"), "registered");
         let put = StoredService { declared }.put(Expect::Absent);
         match self.records.commit(Batch::new(realm.clone()).with(put).journal(&event)).await {
@@ -153,7 +177,7 @@ impl Registry {
                 return Ok(());
             }
             declared.callers.push(caller.to_owned());
-            self.check_with(realm, std::slice::from_ref(&declared), &[]).await?;
+            self.check_with(realm, Wanted::of_service(&declared)).await?;
             let event = self.event(realm, &format!("service `{name}`"), "changed");
             // What was read, or nothing: of two at once, neither may undo the other.
             let put = StoredService { declared }.put(Expect::Version(found.version));
@@ -167,7 +191,7 @@ impl Registry {
         Err(contended().into())
     }
 
-    /// Removes a service and its routes.
+    /// Removes a service, its routes, and it from the delegations that name it.
     pub(crate) async fn remove(&self, realm: &Realm, name: &str) -> Result<(), RegistryRefused> {
         let records = self.records.as_ref();
         for _ in 0..TRIES {
@@ -180,6 +204,8 @@ impl Registry {
                     batch = batch.with(route.remove());
                 }
             }
+            let undelegated = self.undelegated(realm, name).await?;
+            batch = undelegated.into_iter().fold(batch, Batch::with);
             match records.commit(batch).await {
                 Ok(()) => return Ok(()),
                 Err(CommitRefused::Conflict { .. }) => {}
@@ -193,9 +219,9 @@ impl Registry {
     pub(crate) async fn check_with(
         &self,
         realm: &Realm,
-        services: &[DeclaredService],
-        routes: &[DeclaredRoute],
+        wanted: Wanted<'_>,
     ) -> Result<(), RegistryRefused> {
+        let Wanted { services, routes, delegations } = wanted;
         let mut all_services = services.to_vec();
         let named = |name: &str| services.iter().any(|declared| declared.name == name);
         all_services.extend(self.services(realm).await?.into_iter().filter(|it| !named(&it.name)));
@@ -203,6 +229,11 @@ impl Registry {
         let at = |path: &str| routes.iter().any(|declared| declared.path == path);
         all_routes.extend(self.routes(realm).await?.into_iter().filter(|it| !at(&it.path)));
         ServiceMap::check(&all_services, &all_routes)?;
+        let mut all_delegations = delegations.to_vec();
+        let named = |name: &str| delegations.iter().any(|declared| declared.name == name);
+        let others = self.delegations(realm).await?.into_iter().filter(|it| !named(&it.name));
+        all_delegations.extend(others);
+        delegation::check(&all_delegations, &all_services)?;
         Ok(())
     }
 
@@ -275,14 +306,33 @@ impl Targets for Registry {
                 repository::load::<StoredService>(self.records.as_ref(), realm, target).await?;
             Ok(match found {
                 None => Access::Unknown,
-                Some(found)
-                    if found.value.declared.callers.iter().any(|it| it == caller.as_str()) =>
-                {
-                    Access::Allowed
-                }
-                Some(_) => Access::Forbidden,
+                Some(found) if !found.value.names(caller) => Access::Forbidden,
+                Some(found) => match found.value.declared.delegation {
+                    DelegationMode::Callers => Access::Allowed,
+                    DelegationMode::Declared => Access::InOwnName,
+                },
             })
         })
+    }
+
+    fn delegations<'a>(
+        &'a self,
+        realm: &'a Realm,
+        actor: &'a ClientId,
+    ) -> BoxFuture<'a, Result<Vec<Delegation>, StoreError>> {
+        Box::pin(self.of_actor(realm, actor))
+    }
+}
+
+impl StoredService {
+    fn names(&self, caller: &ClientId) -> bool {
+        self.declared.callers.iter().any(|known| known == caller.as_str())
+    }
+}
+
+impl<'a> Wanted<'a> {
+    fn of_service(declared: &'a DeclaredService) -> Self {
+        Self { services: std::slice::from_ref(declared), ..Self::default() }
     }
 }
 

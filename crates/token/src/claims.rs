@@ -10,7 +10,9 @@ use serde_json::value::RawValue;
 
 use crate::{
     details::Details,
+    lineage::Lineage,
     strict::{self, Name, Seen, Skim},
+    transaction::Transaction,
 };
 
 /// The claims of an access token, an internal token or a service token.
@@ -72,9 +74,18 @@ pub struct Claims {
     /// Who acts on behalf of the subject (RFC 8693 §4.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub act: Option<Box<Actor>>,
-    /// The token that this one was made from.
+    /// Who alone may act on behalf of the subject (RFC 8693 §4.4).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub may_act: Option<MayAct>,
+    /// The token that this one was made from first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub original_jti: Option<String>,
+    /// What else it was made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Box<Lineage>>,
+    /// What a transaction token says of its transaction.
+    #[serde(flatten)]
+    pub transaction: Option<Box<Transaction>>,
 }
 
 /// One or several audiences. One is written as a string (RFC 7519 §4.1.3).
@@ -264,6 +275,14 @@ pub struct Actor {
     pub act: Option<Box<Actor>>,
 }
 
+/// The claim `may_act`. Who it is must be said by `sub` alone: what else it said could not be checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MayAct {
+    /// Who: the id of a client.
+    pub sub: String,
+}
+
 impl Claims {
     /// Reads claims.
     ///
@@ -313,6 +332,14 @@ impl Claims {
             })
     }
 
+    /// When the token was issued that this one was made from first, or this one itself: what was taken
+    /// back up to a moment since then is taken back.
+    #[must_use]
+    pub fn first_issued(&self) -> u64 {
+        let first = self.lineage.as_ref().and_then(|lineage| lineage.iat);
+        first.map_or(self.iat, |first| first.min(self.iat))
+    }
+
     /// The claims as JSON.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
@@ -337,7 +364,13 @@ struct ClaimsVisitor {
 }
 
 /// Claims that mean something in our own tokens alone.
-const OURS: [&str; 10] = [
+const OURS: [&str; 16] = [
+    "lineage",
+    "may_act",
+    "rctx",
+    "req_wl",
+    "tctx",
+    "txn",
     "scope",
     "roles",
     "fid",
@@ -363,6 +396,7 @@ impl<'de> Visitor<'de> for ClaimsVisitor {
         let mut seen = Seen::default();
         let mut present = [false; 4];
         let [iss, sub, aud, jti] = &mut present;
+        let mut transaction = Transaction::default();
         while let Some(Name(name)) = map.next_key()? {
             match name.as_ref() {
                 theirs if !self.ours && OURS.contains(&theirs) => {
@@ -393,10 +427,17 @@ impl<'de> Visitor<'de> for ClaimsVisitor {
                 "status" => claims.status = Some(strict::nested(map.next_value::<&RawValue>()?)?),
                 "cnf" => claims.cnf = Some(strict::nested(map.next_value::<&RawValue>()?)?),
                 "act" => claims.act = Some(strict::nested(map.next_value::<&RawValue>()?)?),
+                "may_act" => claims.may_act = Some(strict::nested(map.next_value::<&RawValue>()?)?),
+                "lineage" => claims.lineage = Some(strict::nested(map.next_value::<&RawValue>()?)?),
+                "txn" => transaction.txn = map.next_value()?,
+                "req_wl" => transaction.req_wl = map.next_value()?,
+                "tctx" => transaction.tctx = Some(strict::nested(map.next_value::<&RawValue>()?)?),
+                "rctx" => transaction.rctx = Some(strict::nested(map.next_value::<&RawValue>()?)?),
                 _ => map.next_value_seed(Skim(strict::DEEPEST))?,
             }
             seen.note(name)?;
         }
+        claims.transaction = transaction.is_well_formed().then(|| Box::new(transaction));
         let there = [
             *iss,
             *sub,
@@ -482,7 +523,14 @@ mod tests {
                 sub: "svc".into(),
                 act: Some(Box::new(Actor { sub: "svc2".into(), act: None })),
             })),
+            may_act: Some(MayAct { sub: "svc".into() }),
             original_jti: Some("1.b".into()),
+            lineage: Lineage { kid: vec!["k".into()], ..Lineage::default() }.claim(),
+            transaction: Some(Box::new(Transaction {
+                txn: "t".into(),
+                req_wl: "svc".into(),
+                ..Transaction::default()
+            })),
         }
     }
 
@@ -549,6 +597,16 @@ mod tests {
             r#","authorization_details":null"#,
             r#","authorization_details":{"type":"t"}"#,
             r#","authorization_details":[{"type":1}]"#,
+            r#","may_act":"svc""#,
+            r#","may_act":{"sub":1}"#,
+            r#","may_act":{"sub":"svc","iss":"https://elsewhere.example"}"#,
+            r#","lineage":[]"#,
+            r#","lineage":{"kid":"k"}"#,
+            r#","lineage":{"place":["somewhere"]}"#,
+            r#","txn":1"#,
+            r#","req_wl":["svc"]"#,
+            r#","tctx":[]"#,
+            r#","rctx":null"#,
         ] {
             assert!(Claims::parse(minimal(extra).as_bytes()).is_err(), "{extra}");
         }
@@ -563,6 +621,8 @@ mod tests {
             r#","x":{"y":1,"y":1}"#,
             r#","cnf":{"jkt":"a","jkt":"b"}"#,
             r#","act":{"sub":"a","act":{"sub":"b","sub":"c"}}"#,
+            r#","may_act":{"sub":"a","sub":"b"}"#,
+            r#","tctx":{"a":1,"a":2}"#,
             r#","status":{"status_list":{"idx":1,"idx":2,"uri":"u"}}"#,
         ] {
             let error = Claims::parse(minimal(extra).as_bytes()).unwrap_err();

@@ -7,6 +7,8 @@
 //! | [`jws`] | the compact serialisation, read strictly |
 //! | [`claims`] | what an access token says |
 //! | [`details`] | what a token may be used for, where a scope says too little |
+//! | [`lineage`] | what a token was made from, and falls with |
+//! | [`transaction`] | what a transaction token says of its transaction |
 //! | [`narrowed`] | what a token says that is less than what was granted |
 //! | [`verifier`] | verification, one type for each kind of token |
 //! | [`ring`] | the keys of an algorithm: next, current, previous, retired |
@@ -39,6 +41,7 @@ pub mod hint;
 pub mod jws;
 pub mod key;
 pub mod keys;
+pub mod lineage;
 pub mod narrowed;
 pub mod refresh;
 pub mod request_object;
@@ -48,12 +51,13 @@ pub mod root;
 pub mod secevent;
 pub mod status;
 pub mod strict;
+pub mod transaction;
 pub mod usage;
 pub mod verifier;
 
 pub use algorithm::Algorithm;
 pub use circle::Circle;
-pub use claims::{Audience, Claims, Confirmation, Scope};
+pub use claims::{Audience, Claims, Confirmation, MayAct, Scope};
 pub use details::{Details, InvalidDetails};
 pub use dpop::{DpopNonces, DpopProof, ProofRefused, Proving, Replays, TargetUri};
 pub use families::{
@@ -63,6 +67,7 @@ pub use family::{Binding, Family, Verdict};
 pub use foreign::{ForeignRules, ForeignView};
 pub use key::{Jwk, KeyRefused, SigningKey, VerifyingKey};
 pub use keys::{Keys, KeysRefused};
+pub use lineage::Lineage;
 pub use narrowed::{Narrowed, Wider};
 pub use request_object::{ExpectedObject, ObjectRefused, RequestObject};
 pub use revocation::{
@@ -73,10 +78,11 @@ pub use ring::{RingRefused, RotationRules};
 pub use root::Roots;
 pub use secevent::{SecurityEventToken, SetRefused};
 pub use status::{Indexes, ListId, StatusBits, StatusIndex};
+pub use transaction::Transaction;
 pub use usage::Usage;
 pub use verifier::{
     AccessToken, Expected, ExpectedAudience, ForeignToken, InternalToken, KeySet, Memory, Refusal,
-    SecurityEvent, Verified, Verifier,
+    SecurityEvent, TransactionToken, Verified, Verifier,
 };
 
 use tegata_core::Kind;

@@ -64,6 +64,11 @@ token_kind! {
     InternalToken = "tegata-internal+jwt"
 }
 token_kind! {
+    /// What goes with a request from service to service and says what it is for
+    /// (draft-ietf-oauth-transaction-tokens). Nobody's credential.
+    TransactionToken = "txntoken+jwt"
+}
+token_kind! {
     /// What one system tells another that happened (RFC 8417). It has no `exp` and no `sub`, so no
     /// [`Verifier`] reads it: [`crate::secevent`] does.
     SecurityEvent = "secevent+jwt"
@@ -410,6 +415,9 @@ impl<K: TokenKind> Verifier<K> {
         }
         if self.epoch > Epoch(0) && Epoch::leading(&claims.jti).is_none_or(|it| it < self.epoch) {
             return Err(Refusal::Epoch);
+        }
+        if K::TYP == TransactionToken::TYP && claims.transaction.is_none() {
+            return Err(Refusal::Claims("`txn` or `req_wl` is missing, or has no form of ours"));
         }
         let place = self.place(&claims)?;
         let remember_until = (now + self.longest).min(Timestamp::from_secs(claims.exp));

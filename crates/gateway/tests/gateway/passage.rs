@@ -495,8 +495,7 @@ fn a_service_whose_certificate_nobody_can_check_keeps_no_other_from_being_served
         plan.declared = vec![DeclaredService {
             name: "secure".into(),
             upstreams: vec![format!("https://{}", listener.local_addr().unwrap())],
-            callers: vec![],
-            roles: vec![],
+            ..DeclaredService::default()
         }];
         plan.routes = json!([
             {"path": "/secure", "service": "secure", "auth": "none"},

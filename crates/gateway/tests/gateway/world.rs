@@ -96,8 +96,7 @@ impl Plan {
             .map(|(name, addresses)| DeclaredService {
                 name: name.clone(),
                 upstreams: addresses.iter().map(|address| format!("http://{address}")).collect(),
-                callers: vec![],
-                roles: vec![],
+                ..DeclaredService::default()
             })
             .chain(self.declared.iter().cloned())
             .collect();

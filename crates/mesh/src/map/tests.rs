@@ -4,8 +4,8 @@ fn service(name: &str) -> DeclaredService {
     DeclaredService {
         name: name.to_owned(),
         upstreams: vec!["http://127.0.0.1:9900".to_owned()],
-        callers: Vec::new(),
         roles: vec!["customer".to_owned()],
+        ..DeclaredService::default()
     }
 }
 

@@ -68,6 +68,8 @@ pub struct ClientMetadata {
     pub authorization_details_types: BTreeSet<String>,
     /// The security profile that it keeps.
     pub profile: Option<Profile>,
+    /// Who alone may act on behalf of whom its tokens speak for: the id of a client.
+    pub may_act: Option<String>,
     /// Whether its access tokens are always bound to a key, so that its token requests need a DPoP
     /// proof (RFC 9449 §5.2); `false` if nothing is said.
     pub dpop_bound_access_tokens: bool,
@@ -169,6 +171,8 @@ impl ClientMetadata {
         let backchannel_logout_uri =
             address("backchannel_logout_uri", &self.backchannel_logout_uri)?;
         let jwks_uri = address("jwks_uri", &self.jwks_uri)?;
+        let may_act = self.may_act.as_deref().map(ClientId::new).transpose();
+        let may_act = may_act.map_err(|error| invalid(format!("`may_act`: {error}")))?;
         let usual = self.usual_algorithm();
         let id_token_alg = self.id_token_signed_response_alg.unwrap_or(usual);
         Ok(Client {
@@ -199,6 +203,7 @@ impl ClientMetadata {
             require_signed_request: self.require_signed_request_object,
             request_object_alg: self.request_object_signing_alg,
             profile: self.profile,
+            may_act,
             dpop_bound: self.dpop_bound_access_tokens,
             dpop_nonce: self.dpop_nonce,
             logo_uri: self.logo_uri.clone(),
@@ -314,6 +319,7 @@ mod tests {
                 "jwks",
             ),
             (ClientMetadata { scope: "a\"b".into(), ..web() }, "scope"),
+            (ClientMetadata { may_act: Some("usr_1".into()), ..web() }, "may_act"),
             (ClientMetadata { logo_uri: Some("javascript:x".into()), ..web() }, "https"),
         ];
         for (metadata, word) in cases {

@@ -64,6 +64,7 @@ impl Provider {
             scope: scope.clone(),
             status: place.map(|place| self.status(place)),
             cnf: dpop::confirmation(jkt),
+            may_act: client.may_act(),
             ..Claims::default()
         };
         if view.check_claims(&claims, place, "").is_some() {
@@ -91,7 +92,7 @@ impl Provider {
 
     async fn is_callable(&self, client: &Client, target: &str) -> Result<bool, Refused> {
         match self.targets().access(self.realm(), &client.id, target).await? {
-            Access::Allowed => Ok(true),
+            Access::Allowed | Access::InOwnName => Ok(true),
             // The same answer for both: who may not call a service need not learn of it.
             Access::Unknown | Access::Forbidden => {
                 let description = "the audience is not known, or the client may not call it";

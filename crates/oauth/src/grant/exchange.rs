@@ -3,19 +3,32 @@
 //!
 //! A derived token is for one audience, never lives longer than its origin or five minutes, never
 //! has a scope that its origin had not, names the whole chain of actors, and carries its origin's
-//! place, family and session, so that taking back the origin takes back what was made from it.
+//! place, family and session and the names of everything else that it was made from, so that taking
+//! back any of that takes it back.
 //!
 //! What is made of a token that is bound to a key is bound to one, too: to the key that the exchange
 //! itself proves. That is the origin's own key, unless the origin is for the client that exchanges it,
 //! which has seen the proof of its holder. An internal token of the gateway is bound to none: the
 //! gateway has seen the proof, and what is made from it is bound where the exchange proves a key.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`asked`] | what the parameters ask for |
+//! | [`presented`] | the tokens that are presented |
+//! | [`transaction`] | transaction tokens |
 
 use serde_json::{Map, json};
-use tegata_core::TokenId;
-use tegata_token::{Algorithm, Audience, Claims, Scope, claims::Actor, foreign::is_foreign};
+use tegata_core::{Batch, ClientId, Event, EventType, TokenId};
+use tegata_token::{Algorithm, Audience, Claims, Scope, claims::Actor, jws};
 
+pub(crate) use self::asked::TRANSACTION_TOKEN;
+use self::{
+    asked::{Asked, Wanted},
+    presented::Presented,
+};
 use crate::{
     client::Client,
+    delegation::{Callers, Case, Delegation, Mandate, Purpose},
     dpop,
     error::{Code, OAuthError, Refused},
     issue::TokenAnswer,
@@ -23,11 +36,29 @@ use crate::{
     provider::{Access, Provider},
 };
 
-const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+mod asked;
+mod presented;
+mod transaction;
 
 /// How many tokens one call can ask for.
 const MOST_TARGETS: usize = 16;
+
+/// A service that a token is asked for, and what its callers may do there.
+type Target = (String, Callers);
+
+/// Everything that is known of an exchange for access tokens.
+struct Exchange<'a> {
+    client: &'a Client,
+    subject: Presented,
+    actor: Option<Presented>,
+    delegations: Vec<Delegation>,
+    /// No more than this.
+    scope: Scope,
+    jkt: Option<&'a str>,
+    now: u64,
+    /// The name of what is issued.
+    issued: &'static str,
+}
 
 impl Provider {
     /// Answers an exchange. For several audiences, the answer has all tokens in `tokens`, by
@@ -38,43 +69,54 @@ impl Provider {
         params: &Params,
         jkt: Option<&str>,
     ) -> Result<TokenAnswer, Refused> {
-        check_forms(params)?;
-        let targets = self.exchange_targets(client, params).await?;
-        // What is taken back from now on was issued by now; what was taken back before is seen when
-        // the subject is looked at, after the last look at the store.
-        let now = self.node().now().secs();
-        // As for client credentials: one that is still there now may go on.
-        if self.clients().load(self.realm(), &client.id).await?.is_none() {
-            return Err(OAuthError::new(Code::InvalidClient, "the client is not known").into());
+        let asked = Asked::read(params)?;
+        match &asked.wanted {
+            Wanted::AccessTokens(issued) => {
+                self.access_tokens(client, params, &asked, issued, jkt).await
+            }
+            Wanted::Transaction(details, context) => {
+                let contexts = (details, context);
+                self.transaction_token(client, params, &asked, contexts, jkt).await
+            }
         }
-        let subject = self.subject(client, params, jkt).await?;
-        let wanted = params.get("scope").map(Scope::new).transpose();
-        let wanted =
-            wanted.map_err(|_| OAuthError::new(Code::InvalidScope, "scope is malformed"))?;
-        if wanted.as_ref().is_some_and(|wanted| !subject.scope.covers(wanted)) {
+    }
+
+    async fn access_tokens(
+        &self,
+        client: &Client,
+        params: &Params,
+        asked: &Asked<'_>,
+        issued: &'static str,
+        jkt: Option<&str>,
+    ) -> Result<TokenAnswer, Refused> {
+        // Who acts decides what is looked up. Whether its token counts is settled below.
+        let actor = self.actor(client, asked, jkt).await?;
+        let actor = actor.map_or(Ok(client.id.clone()), |actor| ClientId::new(&actor.claims.sub));
+        let actor = actor.map_err(|_| OAuthError::request("actor_token names no client"))?;
+        let targets = self.exchange_targets(client, &actor, params).await?;
+        let delegations = self.targets().delegations(self.realm(), &actor).await?;
+        // What is taken back from now on was issued by now; what was taken back before is seen when
+        // the tokens are looked at, after the last look at the store.
+        let now = self.node().now().secs();
+        self.check_there(client).await?;
+        let subject = self.subject(client, asked, jkt).await?;
+        let actor = self.actor(client, asked, jkt).await?;
+        if asked.scope.as_ref().is_some_and(|wanted| !subject.claims.scope.covers(wanted)) {
             let description = "scope is wider than that of the subject token";
             return Err(OAuthError::new(Code::InvalidScope, description).into());
         }
-        let base = wanted.unwrap_or_else(|| subject.scope.clone());
-        let actor = self.actor(client, &subject)?;
+        let scope = asked.scope.clone().unwrap_or_else(|| subject.claims.scope.clone());
+        let exchange = Exchange { client, subject, actor, delegations, scope, jkt, now, issued };
+        check_may_act(&exchange.subject.claims, exchange.actor_id())?;
         let mut answers = Vec::with_capacity(targets.len());
         for target in &targets {
-            let answer = self.derive(client, &subject, &actor, (target, jkt), &base, now)?;
-            answers.push((target.clone(), answer));
+            let mandate = exchange.mandate(target)?;
+            answers.push((target.0.clone(), self.derive(&exchange, &target.0, &mandate).await?));
         }
         let tokens = (answers.len() > 1).then(|| {
-            let token = |answer: &TokenAnswer| {
-                json!({
-                    "access_token": answer.access_token,
-                    "issued_token_type": ACCESS_TOKEN,
-                    "token_type": answer.token_type,
-                    "expires_in": answer.expires_in,
-                    "scope": answer.scope,
-                })
-            };
             answers
                 .iter()
-                .map(|(target, answer)| (target.clone(), token(answer)))
+                .map(|(target, answer)| (target.clone(), one_of_several(answer)))
                 .collect::<Map<_, _>>()
         });
         let first = answers.into_iter().next().map(|(_, answer)| answer);
@@ -82,93 +124,109 @@ impl Provider {
         Ok(TokenAnswer { tokens, ..first })
     }
 
-    /// The claims of the subject token: valid, not revoked, and addressed to the client that wants
-    /// to exchange it, to one of the audiences that it is registered for, or to the gateway.
-    async fn subject(
-        &self,
-        client: &Client,
-        params: &Params,
-        jkt: Option<&str>,
-    ) -> Result<Claims, Refused> {
-        let invalid = |description| OAuthError::new(Code::InvalidRequest, description);
-        let token = params.require("subject_token", "subject_token is missing")?;
-        let unusable = "subject_token is not valid, has expired or has been revoked";
-        self.revoker().know_enough().await?;
-        let view = self.revoker().view().realm(self.realm());
-        let (claims, revoked) = if let Ok(verified) = self.verifier().verify(token) {
-            (verified.claims().clone(), view.check(&verified))
-        } else {
-            let verified = self.internal_verifier().verify(token).map_err(|_| invalid(unusable))?;
-            (verified.claims().clone(), view.check(&verified))
-        };
-        if revoked.is_some() {
-            return Err(invalid(unusable).into());
+    /// As for client credentials: a client that is still there now may go on.
+    async fn check_there(&self, client: &Client) -> Result<(), Refused> {
+        if self.clients().load(self.realm(), &client.id).await?.is_none() {
+            return Err(OAuthError::new(Code::InvalidClient, "the client is not known").into());
         }
-        let addressed = claims.aud.0.iter().any(|audience| {
-            audience == client.id.as_str()
-                || *audience == self.config().audience
-                || client.audiences.contains(audience)
-        });
-        // Its origin is taken back in a way that what is derived here does not fall with.
-        if is_foreign(&claims.sub) {
-            let description = "subject_token speaks of somebody whom another issuer knows";
-            return Err(invalid(description).into());
-        }
-        if !addressed {
-            return Err(invalid("subject_token is not for this client").into());
-        }
-        check_bound(client, &claims, jkt)?;
-        Ok(claims)
+        Ok(())
     }
 
+    /// The services that are asked for. Whoever asks and whoever acts may both call them: neither gets
+    /// further through the other.
     async fn exchange_targets(
         &self,
         client: &Client,
+        actor: &ClientId,
         params: &Params,
-    ) -> Result<Vec<String>, Refused> {
-        let mut targets: Vec<String> = Vec::new();
+    ) -> Result<Vec<Target>, Refused> {
+        let mut targets: Vec<Target> = Vec::new();
         for target in params.all("audience").chain(params.all("resource")) {
-            if targets.iter().any(|known| known == target) {
+            if targets.iter().any(|(known, _)| known == target) {
                 continue;
             }
-            if self.targets().access(self.realm(), &client.id, target).await? != Access::Allowed {
+            if targets.len() == MOST_TARGETS {
+                return Err(OAuthError::request("more than 16 audiences").into());
+            }
+            let access = self.targets().access(self.realm(), actor, target).await?;
+            let forbidden = [Access::Unknown, Access::Forbidden];
+            if forbidden.contains(&access)
+                || (*actor != client.id && !self.may_call(client, target).await?)
+            {
                 let description = "the audience is not known, or the client may not call it";
                 return Err(OAuthError::new(Code::InvalidTarget, description).into());
             }
-            targets.push(target.to_owned());
+            let callers =
+                if access == Access::Allowed { Callers::MayAct } else { Callers::NeedDelegation };
+            targets.push((target.to_owned(), callers));
         }
         if targets.is_empty() {
             return Err(OAuthError::request("audience is missing").into());
         }
-        if targets.len() > MOST_TARGETS {
-            return Err(OAuthError::request("more than 16 audiences").into());
-        }
         Ok(targets)
     }
 
-    /// The chain of actors with this client in front.
-    fn actor(&self, client: &Client, subject: &Claims) -> Result<Actor, Refused> {
-        let actor = Actor { sub: client.id.as_str().to_owned(), act: subject.act.clone() };
-        let length = std::iter::successors(Some(&actor), |actor| actor.act.as_deref()).count();
-        if length > self.config().longest_chain {
-            return Err(OAuthError::request("the chain of actors is too long").into());
-        }
-        Ok(actor)
+    async fn may_call(&self, client: &Client, target: &str) -> Result<bool, Refused> {
+        let access = self.targets().access(self.realm(), &client.id, target).await?;
+        Ok(matches!(access, Access::Allowed | Access::InOwnName))
     }
 
-    fn derive(
+    async fn derive(
         &self,
-        client: &Client,
-        subject: &Claims,
-        actor: &Actor,
-        (target, jkt): (&str, Option<&str>),
-        scope: &Scope,
-        now: u64,
+        exchange: &Exchange<'_>,
+        target: &str,
+        mandate: &Mandate,
     ) -> Result<TokenAnswer, Refused> {
-        let exp = subject.exp.min(now + self.config().exchanged_lifetime.as_secs());
-        let scope = scope_for(scope, target);
-        let own = subject.jti.clone();
-        let claims = Claims {
+        let claims = self.derived_claims(exchange, target, mandate)?;
+        let subject = exchange.subject.claims.jti.as_str();
+        // What is older than something that was taken back since would be refused everywhere.
+        let view = self.revoker().view().realm(self.realm());
+        if view.check_claims(&claims, exchange.subject.place, "").is_some() {
+            return Err(OAuthError::request(
+                "what the client or the actor has was taken back since the subject_token was issued",
+            )
+            .into());
+        }
+        let answer = TokenAnswer {
+            access_token: check_length(self.sign(
+                Algorithm::Es256,
+                "at+jwt",
+                &claims.to_json(),
+            )?)?,
+            token_type: dpop::token_type(exchange.jkt.is_some()),
+            expires_in: claims.exp.saturating_sub(exchange.now),
+            refresh_token: None,
+            id_token: None,
+            scope: claims.scope.as_str().to_owned(),
+            authorization_details: None,
+            issued_token_type: Some(exchange.issued),
+            tokens: None,
+        };
+        if !mandate.names_actor {
+            self.note_impersonation(exchange, target, &claims).await?;
+        }
+        self.note_issued("token_exchange", &claims, Some(subject));
+        Ok(answer)
+    }
+
+    fn derived_claims(
+        &self,
+        exchange: &Exchange<'_>,
+        target: &str,
+        mandate: &Mandate,
+    ) -> Result<Claims, OAuthError> {
+        let subject = &exchange.subject.claims;
+        let mut scope = scope_for(&exchange.scope, target);
+        if let Some(most) = &mandate.scope {
+            scope = scope.narrowed_to(most);
+        }
+        let mut exp = subject.exp.min(exchange.now + self.config().exchanged_lifetime.as_secs());
+        let mut lineage = exchange.subject.lineage();
+        if let Some(actor) = &exchange.actor {
+            exp = exp.min(actor.claims.exp);
+            actor.acts_in(&mut lineage);
+        }
+        Ok(Claims {
             iss: self.issuer().to_owned(),
             sub: subject.sub.clone(),
             aud: Audience::from(target),
@@ -177,8 +235,8 @@ impl Provider {
             iat: subject.iat,
             nbf: None,
             jti: TokenId::generate(self.epoch(), self.node().entropy()).as_str().to_owned(),
-            client_id: Some(client.id.as_str().to_owned()),
-            scope: scope.clone(),
+            client_id: Some(exchange.client.id.as_str().to_owned()),
+            scope,
             roles: subject.roles.clone(),
             sid: subject.sid.clone(),
             fid: subject.fid.clone(),
@@ -186,60 +244,108 @@ impl Provider {
             amr: subject.amr.clone(),
             auth_time: subject.auth_time,
             status: subject.status.clone(),
-            cnf: dpop::confirmation(jkt),
-            act: Some(Box::new(actor.clone())),
-            original_jti: Some(subject.original_jti.clone().unwrap_or(own)),
+            cnf: dpop::confirmation(exchange.jkt),
+            act: exchange.act(mandate, self.config().longest_chain)?,
+            may_act: subject.may_act.clone(),
+            original_jti: Some(subject.original_jti.clone().unwrap_or_else(|| subject.jti.clone())),
+            lineage: lineage.claim(),
             ..Claims::default()
-        };
-        self.note_issued("token_exchange", &claims, Some(&subject.jti));
-        Ok(TokenAnswer {
-            access_token: self.sign(Algorithm::Es256, "at+jwt", &claims.to_json())?,
-            token_type: dpop::token_type(jkt.is_some()),
-            expires_in: exp.saturating_sub(now),
-            refresh_token: None,
-            id_token: None,
-            scope: scope.as_str().to_owned(),
-            authorization_details: None,
-            issued_token_type: Some(ACCESS_TOKEN),
-            tokens: None,
         })
     }
+
+    /// Whoever is called does not see who acts, so the journal says it.
+    async fn note_impersonation(
+        &self,
+        exchange: &Exchange<'_>,
+        target: &str,
+        claims: &Claims,
+    ) -> Result<(), Refused> {
+        let data = [
+            ("service", json!(exchange.client.id)),
+            ("target", json!(target)),
+            ("jti", json!(claims.jti)),
+            ("user_id", json!(claims.sub)),
+            ("impersonation", json!(true)),
+        ];
+        let event = Event::new(self.node(), self.realm(), EventType::TokenIssued, data);
+        let batch = Batch::new(self.realm().clone()).journal(&event);
+        Ok(self.records().commit(batch).await?)
+    }
 }
 
-/// Refuses to unbind a token, and to bind it to the key of somebody who may have stolen it.
-fn check_bound(client: &Client, subject: &Claims, jkt: Option<&str>) -> Result<(), OAuthError> {
-    let Some(bound) = &subject.cnf else { return Ok(()) };
-    // `audiences` of the client are whom it calls, and so no sign that the token is for it.
-    let is_theirs = matches!(subject.aud.0.as_slice(), [only] if only == client.id.as_str());
-    match (bound.key_alone(), jkt) {
-        (Some(own), Some(shown)) if own == shown || is_theirs => Ok(()),
-        (Some(_), None) => Err(OAuthError::request(
-            "subject_token is bound to a key: send a DPoP proof, whose key the new token has",
-        )),
-        (Some(_), Some(_)) => Err(OAuthError::request(
-            "subject_token is bound to another key than that of the DPoP proof, and not for this \
-             client alone",
-        )),
-        (None, _) => {
-            Err(OAuthError::request("subject_token is bound to what exchange cannot check"))
+impl Exchange<'_> {
+    /// Who acts: whoever showed an actor token, or else the client that asks.
+    fn actor_id(&self) -> &str {
+        self.actor.as_ref().map_or(self.client.id.as_str(), |actor| actor.claims.sub.as_str())
+    }
+
+    fn mandate(&self, (target, callers): &Target) -> Result<Mandate, OAuthError> {
+        let case = Case {
+            client: self.client.id.as_str(),
+            actor: self.actor_id(),
+            shown: self.actor.is_some(),
+            subject: &self.subject.claims,
+            purpose: Purpose::Service(target, *callers),
+        };
+        case.decide(&self.delegations).map_err(|_| {
+            let description = "no delegation lets this actor act for this subject there";
+            OAuthError::new(Code::InvalidTarget, description)
+        })
+    }
+
+    /// The chain of actors with this one in front (RFC 8693 §4.1). One that acts twice counts twice.
+    fn act(&self, mandate: &Mandate, longest: usize) -> Result<Option<Box<Actor>>, OAuthError> {
+        let before = &self.subject.claims.act;
+        if !mandate.names_actor {
+            // Whoever acted before would pass for the one who calls.
+            return if before.is_none() {
+                Ok(None)
+            } else {
+                Err(OAuthError::request(
+                    "subject_token names an actor already, so the one that acts now has to be named: \
+                     send its actor_token",
+                ))
+            };
         }
+        let actor = Actor { sub: self.actor_id().to_owned(), act: before.clone() };
+        let length = std::iter::successors(Some(&actor), |actor| actor.act.as_deref()).count();
+        if length > mandate.most_actors.map_or(longest, |most| most.min(longest)) {
+            return Err(OAuthError::request(
+                "the chain of actors is too long: the token was passed on as often as it may be",
+            ));
+        }
+        Ok(Some(Box::new(actor)))
     }
 }
 
-/// What is present but not understood is an error, never "not given".
-fn check_forms(params: &Params) -> Result<(), OAuthError> {
-    let kind = params.require("subject_token_type", "subject_token_type is missing")?;
-    if ![ACCESS_TOKEN, JWT].contains(&kind) {
-        return Err(OAuthError::request("subject_token_type must be that of an access token"));
+/// Refuses an actor that is not the one whom the subject token lets act (RFC 8693 §4.4).
+fn check_may_act(subject: &Claims, actor: &str) -> Result<(), OAuthError> {
+    match &subject.may_act {
+        Some(only) if only.sub != actor => {
+            Err(OAuthError::request("subject_token lets another act, and nobody else"))
+        }
+        _ => Ok(()),
     }
-    if params.get("actor_token").is_some() || params.get("actor_token_type").is_some() {
-        return Err(OAuthError::request("actor_token is not supported: the client is the actor"));
+}
+
+/// What is longer than any token that is read would be refused by whoever gets it.
+fn check_length(token: String) -> Result<String, OAuthError> {
+    if token.len() > jws::LONGEST {
+        return Err(OAuthError::request(
+            "the new token would be longer than 8192 bytes: ask for less scope or a shorter context",
+        ));
     }
-    let requested = params.get("requested_token_type").unwrap_or(ACCESS_TOKEN);
-    if ![ACCESS_TOKEN, JWT].contains(&requested) {
-        return Err(OAuthError::request("requested_token_type must be that of an access token"));
-    }
-    Ok(())
+    Ok(token)
+}
+
+fn one_of_several(answer: &TokenAnswer) -> serde_json::Value {
+    json!({
+        "access_token": answer.access_token,
+        "issued_token_type": answer.issued_token_type,
+        "token_type": answer.token_type,
+        "expires_in": answer.expires_in,
+        "scope": answer.scope,
+    })
 }
 
 /// The part of a scope that concerns a target: `orders`, `orders.read`, `orders:read` for `orders`.

@@ -13,8 +13,8 @@ use tegata_core::{
 };
 use tegata_identity::{NewUser, Role, User, Username, Users};
 use tegata_oauth::{
-    Access, Asking, AuthorizationRequest, Client, ClientMetadata, Clients, Config, GrantType,
-    LiveSessions, Params, Parts, Provider, Refused, SignedIn, Targets, TokenAnswer,
+    Access, Asking, AuthorizationRequest, Client, ClientMetadata, Clients, Config, Delegation,
+    GrantType, LiveSessions, Params, Parts, Provider, Refused, SignedIn, Targets, TokenAnswer,
 };
 use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
@@ -39,10 +39,15 @@ pub(crate) struct World {
     pub(crate) parts: Parts,
     pub(crate) user: User,
     pub(crate) sessions: Arc<Living>,
+    pub(crate) services: Arc<Services>,
 }
 
-/// `orders` may be called by `web` and `gateway-client`, `payments` by `orders`. A fake.
-struct Services;
+/// Who calls whom, and what is declared of it. A fake.
+///
+/// `orders` may be called by `machine`; `payments` and `inventory` by `orders` and `batch`, for others
+/// too; `vault` by `orders` and `payments`, for others only by a delegation.
+#[derive(Default)]
+pub(crate) struct Services(pub(crate) Mutex<Vec<Delegation>>);
 
 impl Targets for Services {
     fn access<'a>(
@@ -52,11 +57,25 @@ impl Targets for Services {
         target: &'a str,
     ) -> BoxFuture<'a, Result<Access, StoreError>> {
         let access = match (target, caller.as_str()) {
-            ("payments" | "inventory", "orders") | ("orders", "machine") => Access::Allowed,
-            ("payments" | "inventory" | "orders", _) => Access::Forbidden,
+            ("payments" | "inventory", "orders" | "batch") | ("orders", "machine") => {
+                Access::Allowed
+            }
+            ("vault", "orders" | "payments") => Access::InOwnName,
+            ("inventory", "payments") => Access::Allowed,
+            ("payments" | "inventory" | "orders" | "vault", _) => Access::Forbidden,
             _ => Access::Unknown,
         };
         Box::pin(async move { Ok(access) })
+    }
+
+    fn delegations<'a>(
+        &'a self,
+        _: &'a Realm,
+        actor: &'a ClientId,
+    ) -> BoxFuture<'a, Result<Vec<Delegation>, StoreError>> {
+        let all = self.0.lock().unwrap();
+        let of_actor = all.iter().filter(|it| it.actor == actor.as_str()).cloned().collect();
+        Box::pin(async move { Ok(of_actor) })
     }
 }
 
@@ -138,10 +157,12 @@ impl World {
         let config = Config {
             issuer: "https://issuer.example".into(),
             audience: "https://api.example".into(),
+            trust_domain: "shop.example".into(),
             details_types: BTreeSet::from(["payment".to_owned(), "account".to_owned()]),
             ..Config::default()
         };
         let sessions = Arc::new(Living::default());
+        let services = Arc::new(Services::default());
         let dpop_nonces = DpopNonces::new(&roots("dpop-nonce").await, &realm).unwrap();
         let parts = Parts {
             node: node.clone(),
@@ -156,12 +177,12 @@ impl World {
             keys,
             revoker,
             published: Arc::new(tegata_oauth::remote::NothingPublished),
-            targets: Arc::new(Services),
+            targets: services.clone(),
             dpop_nonces,
             usage: Arc::new(Usage::new(node.clone())),
         };
         let provider = Provider::new(config, parts.clone());
-        Self { clock, node, records, users, provider, parts, user, sessions }
+        Self { clock, node, records, users, provider, parts, user, sessions, services }
     }
 
     /// The provider of another node, with a handle of its own on the values with a lifetime.

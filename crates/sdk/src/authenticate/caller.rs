@@ -6,7 +6,7 @@ use serde::Serialize;
 use tegata_core::{Secret, Timestamp, UserId};
 use tegata_token::{Claims, Scope, claims::Actor, foreign::is_foreign};
 
-use super::{Presented, Reason, Refused};
+use super::{InTransaction, Presented, Reason, Refused};
 use crate::trace::Trace;
 
 /// Whom a request speaks for.
@@ -21,6 +21,17 @@ pub enum Subject {
     Foreign(String),
 }
 
+impl Subject {
+    /// Whom the claim `sub` names.
+    pub(super) fn named(sub: &str) -> Self {
+        match UserId::new(sub) {
+            Ok(user) => Self::User(user),
+            Err(_) if is_foreign(sub) => Self::Foreign(sub.to_owned()),
+            Err(_) => Self::Service(sub.to_owned()),
+        }
+    }
+}
+
 /// The caller of a request: everything here stood in a token that was verified. Cheap to clone.
 #[derive(Clone)]
 pub struct Caller(Arc<Inner>);
@@ -31,6 +42,7 @@ struct Inner {
     claims: Claims,
     token: Secret<String>,
     internal: bool,
+    transaction: Option<InTransaction>,
     trace: Trace,
 }
 
@@ -39,19 +51,16 @@ impl Caller {
         service: Arc<str>,
         claims: Claims,
         presented: Presented<'_>,
+        transaction: Option<InTransaction>,
         trace: Trace,
     ) -> Self {
-        let subject = match UserId::new(&claims.sub) {
-            Ok(user) => Subject::User(user),
-            Err(_) if is_foreign(&claims.sub) => Subject::Foreign(claims.sub.clone()),
-            Err(_) => Subject::Service(claims.sub.clone()),
-        };
+        let subject = Subject::named(&claims.sub);
         let (token, internal) = match presented {
             Presented::Internal(token) => (token, true),
             Presented::Bearer(token) | Presented::Dpop(token) => (token, false),
         };
         let token = Secret::new(token.to_owned());
-        Self(Arc::new(Inner { service, subject, claims, token, internal, trace }))
+        Self(Arc::new(Inner { service, subject, claims, token, internal, transaction, trace }))
     }
 
     /// Whom the request speaks for.
@@ -139,6 +148,14 @@ impl Caller {
     #[must_use]
     pub fn claims(&self) -> &Claims {
         &self.0.claims
+    }
+
+    /// The transaction that the request belongs to, where the service is in a
+    /// [trust domain](super::Builder::in_trust_domain) and the request says one. It may concern somebody
+    /// else than the caller: a service that calls in its own name is a caller, too.
+    #[must_use]
+    pub fn transaction(&self) -> Option<&InTransaction> {
+        self.0.transaction.as_ref()
     }
 
     /// The trace that the request belongs to.

@@ -400,3 +400,51 @@ mod as_a_layer {
         assert_eq!(answer(&router, HeaderMap::new()).await.0, 500);
     }
 }
+
+#[tokio::test]
+async fn a_transaction_token_says_what_a_request_is_for_and_is_nobodys_credential() {
+    let (clock, authority) = bench();
+    let orders = Authenticator::of("orders")
+        .trusting(TestAuthority::ISSUER, authority.keys())
+        .in_trust_domain("shop.test")
+        .on(authority.node().clone());
+    let txn = authority.user("usr_alice", "shop.test").scope("orders.read").living(60);
+    let token = txn.clone().transaction("t1", "edge,carts");
+    // Alone, in whatever header, it says nothing about who calls.
+    let alone = headers(&[("txn-token", &token)]);
+    assert_eq!(reason(&orders, &alone).await, Reason::Missing);
+    let kind = Reason::Token(Refusal::Kind);
+    assert_eq!(reason(&orders, &bearer(&token)).await, kind);
+    assert_eq!(reason(&orders, &internal(&token)).await, kind);
+    let with = |token: &str| {
+        let mut headers = bearer(&authority.service("carts", "orders").access());
+        headers.append("txn-token", token.parse().unwrap());
+        headers
+    };
+    let caller = orders.authenticate(&with(&token)).await.unwrap();
+    assert_eq!(caller.calling_service(), Some("carts"));
+    let transaction = caller.transaction().unwrap();
+    assert_eq!((transaction.id(), transaction.scope().as_str()), ("t1", "orders.read"));
+    assert_eq!(transaction.workloads().collect::<Vec<_>>(), ["edge", "carts"]);
+    assert!(matches!(transaction.subject(), Subject::User(user) if user.as_str() == "usr_alice"));
+    // One that does not count is not passed over: it would be passed on.
+    assert_eq!(reason(&orders, &with(&txn.access())).await, kind);
+    let other = authority.user("usr_alice", "bank.test").transaction("t1", "edge");
+    assert_eq!(reason(&orders, &with(&other)).await, Reason::Token(Refusal::Audience));
+    let nameless = authority.sign("txntoken+jwt", &txn.claims().to_json());
+    assert!(matches!(reason(&orders, &with(&nameless)).await, Reason::Token(Refusal::Claims(_))));
+    let mut two = with(&token);
+    two.append("txn-token", token.parse().unwrap());
+    assert!(matches!(reason(&orders, &two).await, Reason::Malformed(_)));
+    clock.advance(Duration::from_secs(91));
+    assert_eq!(reason(&orders, &with(&token)).await, Reason::Token(Refusal::Expired));
+}
+
+#[tokio::test]
+async fn outside_of_a_trust_domain_a_transaction_token_is_not_looked_at() {
+    let (_, authority) = bench();
+    let mut headers = bearer(&alice(&authority).access());
+    headers.append("txn-token", "anything".parse().unwrap());
+    let caller = authority.authenticator("orders").authenticate(&headers).await.unwrap();
+    assert!(caller.transaction().is_none());
+}

@@ -1,12 +1,15 @@
 //! One call to another service, and its answer.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
+use tegata_core::Secret;
 use url::Url;
 
 use super::CallFailed;
-use crate::{authenticate::Caller, trace::Trace};
+use crate::{authenticate::Caller, propagate::TransactionIssued, trace::Trace};
 
 /// A call that is to be made.
 #[derive(Debug, Clone)]
@@ -18,6 +21,7 @@ pub struct Call {
     pub(super) headers: HeaderMap,
     body: Result<Bytes, &'static str>,
     pub(super) behalf: Behalf,
+    transaction: Option<Arc<Secret<String>>>,
     pub(super) trace: Option<Trace>,
     pub(super) repeatable: bool,
 }
@@ -60,6 +64,7 @@ impl Call {
             headers: HeaderMap::new(),
             body: Ok(Bytes::new()),
             behalf: Behalf::Service(None),
+            transaction: None,
             trace: None,
         }
     }
@@ -102,6 +107,20 @@ impl Call {
     pub fn anonymous(mut self) -> Self {
         self.behalf = Behalf::Nobody;
         self
+    }
+
+    /// Belongs to this transaction, whose token goes with it. A call because of a caller, or on its
+    /// behalf, belongs to the caller's without that, and passes its token on unchanged.
+    #[must_use]
+    pub fn in_transaction(mut self, begun: &TransactionIssued) -> Self {
+        self.transaction = Some(Arc::clone(&begun.token));
+        self
+    }
+
+    /// The transaction token that goes with it.
+    pub(super) fn transaction(&self) -> Option<&Secret<String>> {
+        let of_caller = || Some(self.behalf.caller()?.transaction()?.token());
+        self.transaction.as_ref().or_else(of_caller).map(AsRef::as_ref)
     }
 
     /// Belongs to this trace; a call because of a caller belongs to the caller's.

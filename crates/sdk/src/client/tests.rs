@@ -18,6 +18,7 @@ use tegata_core::{ManualClock, Secret, SeededEntropy};
 use super::*;
 use crate::{
     authenticate::Authenticator,
+    propagate::NewTransaction,
     provider::Credential,
     testing::{TestAuthority, endpoint::FakeProvider, server::TestServer},
     transport::TransportLimits,
@@ -285,4 +286,43 @@ async fn a_target_without_address_is_not_called_and_a_bad_address_is_refused() {
         let provider = bench.client.0.tokens.provider().clone();
         assert!(ServiceClient::of("orders", provider).target("a", bad).build().is_err(), "{bad}");
     }
+}
+
+#[tokio::test]
+async fn a_transaction_goes_with_every_call_unchanged_and_no_further() {
+    let bench = Bench::new().await;
+    let caller = bench.caller().await;
+    let details = serde_json::from_value(json!({"order": "ord_1"})).unwrap();
+    let new = NewTransaction {
+        trust_domain: "shop.test",
+        scope: "payments.write",
+        details: Some(&details),
+        context: None,
+    };
+    let begun = bench.client.0.tokens.provider().begin_transaction(&caller, new).await.unwrap();
+    assert_eq!(begun.lives, Duration::from_secs(60));
+    let call = Call::get("payments", &["charges"]).because_of(&caller).in_transaction(&begun);
+    let reply = bench.client.send(call).await.unwrap();
+    let json: Value = reply.json().unwrap();
+    let sent = json["headers"]["txn-token"].as_str().unwrap();
+    assert_eq!(sent, begun.token.expose());
+    // Whoever was called with it calls with it, too.
+    let payments = Authenticator::of("payments")
+        .trusting(TestAuthority::ISSUER, bench.authority.keys())
+        .in_trust_domain("shop.test")
+        .on(bench.authority.node().clone());
+    let mut headers = HeaderMap::new();
+    for name in ["authorization", "txn-token"] {
+        headers.insert(name, json["headers"][name].as_str().unwrap().parse().unwrap());
+    }
+    let next = payments.authenticate(&headers).await.unwrap();
+    assert_eq!(next.transaction().unwrap().details().unwrap()["order"], "ord_1");
+    let further = Call::get("inventory", &["stock"]).because_of(&next);
+    let further: Value = bench.client.send(further).await.unwrap().json().unwrap();
+    assert_eq!(further["headers"]["txn-token"], sent);
+    // A service that is in no trust domain passes nothing on.
+    let unknowing = bench.at("payments").authenticate(&headers).await.unwrap();
+    let unknowing = Call::get("inventory", &["stock"]).because_of(&unknowing);
+    let unknowing: Value = bench.client.send(unknowing).await.unwrap().json().unwrap();
+    assert!(unknowing["headers"]["txn-token"].is_null());
 }

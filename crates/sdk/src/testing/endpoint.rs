@@ -20,13 +20,14 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use tegata_core::{Epoch, TokenId};
 use tegata_token::{
-    AccessToken, Claims, Expected, ExpectedAudience, InternalToken, Memory, Verifier,
-    verifier::TokenKind,
+    AccessToken, Claims, Expected, ExpectedAudience, InternalToken, Memory, Scope, Transaction,
+    Verifier, verifier::TokenKind,
 };
 
 use super::{TestAuthority, TestToken};
-use crate::propagate::{ACCESS_TOKEN, GRANT};
+use crate::propagate::{ACCESS_TOKEN, GRANT, TRANSACTION_TOKEN};
 
 /// A fake provider. It knows every client, by the secret [`Self::SECRET`], lets every client ask
 /// for every audience, and filters no scope: it is no test of the provider's policy.
@@ -99,6 +100,9 @@ impl FakeProvider {
                     _ => return Err("invalid_request"),
                 }
                 .map_err(|_| "invalid_request")?;
+                if value("requested_token_type") == Some(TRANSACTION_TOKEN) {
+                    return self.transaction(&claims, client, first, form);
+                }
                 let mut answer = self.answer(&self.narrow(&claims, client, first));
                 if audiences.len() > 1 {
                     let tokens: HashMap<_, _> = audiences
@@ -131,6 +135,40 @@ impl FakeProvider {
                 claims.original_jti = Some(jti.clone());
             })
             .through(client)
+    }
+
+    /// A token of a transaction that begins, in the trust domain that is asked for.
+    fn transaction(
+        &self,
+        original: &Claims,
+        client: &str,
+        domain: &str,
+        form: &[(String, String)],
+    ) -> Result<Value, &'static str> {
+        let value =
+            |name: &str| form.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
+        let scope = Scope::new(value("scope").unwrap_or_default()).map_err(|_| "invalid_scope")?;
+        let context = |name: &str| {
+            let read = value(name).map(Transaction::context).transpose();
+            read.map_err(|_| "invalid_request")
+        };
+        let txn = TokenId::generate(Epoch::FIRST, self.0.authority.node().entropy());
+        let transaction = Transaction {
+            txn: txn.as_str().to_owned(),
+            req_wl: client.to_owned(),
+            tctx: context("request_details")?,
+            rctx: context("request_context")?,
+        };
+        let token = self.0.authority.user(&original.sub, domain).living(60).with(|claims| {
+            claims.scope = scope;
+            claims.transaction = Some(Box::new(transaction));
+        });
+        Ok(json!({
+            "access_token": self.0.authority.sign("txntoken+jwt", &token.claims.to_json()),
+            "token_type": "N_A",
+            "issued_token_type": TRANSACTION_TOKEN,
+            "expires_in": 60,
+        }))
     }
 
     fn answer(&self, token: &TestToken) -> Value {

@@ -32,6 +32,7 @@ impl Apply {
             all.clients.extend(read.clients);
             all.services.extend(read.services);
             all.routes.extend(read.routes);
+            all.delegations.extend(read.delegations);
         }
         context.order_and_show(Order::Declare(Box::new(all))).await
     }
@@ -71,5 +72,6 @@ pub(crate) fn declarations(declared: Declared, base: &Path) -> Result<Declaratio
         clients.push(DeclaredClient { metadata: form.metadata, secret });
     }
     let (services, routes) = (declared.service, declared.route);
-    Ok(Declarations { users, clients, services, routes, dry_run: false })
+    let delegations = declared.delegation;
+    Ok(Declarations { users, clients, services, routes, delegations, dry_run: false })
 }

@@ -6,7 +6,7 @@ use std::{fmt::Display, time::Duration};
 
 use serde_json::{Value, json};
 use tegata_core::{Event, Log};
-use tegata_mesh::{DeclaredService, ServiceMap};
+use tegata_mesh::{DeclaredService, ServiceMap, delegation};
 use tegata_oauth::Client;
 
 use super::{Context, Failed, apply};
@@ -133,6 +133,9 @@ async fn of_store(
         findings.note("store", Ok::<_, &str>(missing));
         if let Some(declared) = declared {
             let map = ServiceMap::check(&declared.services, &declared.routes);
+            let map = map.and_then(|map| {
+                delegation::check(&declared.delegations, &declared.services).map(|()| map)
+            });
             findings
                 .note("declarations", map.map(|map| format!("{} services", map.services().len())));
             let services = reachable(&config, &declared.services);

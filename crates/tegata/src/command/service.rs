@@ -33,7 +33,14 @@ impl Service {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failed> {
         let order = match self {
             Self::Add { name, upstreams, callers, roles } => {
-                Order::ServiceAdd { service: DeclaredService { name, upstreams, callers, roles } }
+                let service = DeclaredService {
+                    name,
+                    upstreams,
+                    callers,
+                    roles,
+                    ..DeclaredService::default()
+                };
+                Order::ServiceAdd { service }
             }
             Self::List => Order::ServiceList,
             Self::Allow { name, caller } => Order::ServiceAllow { name, caller },

@@ -11,6 +11,8 @@ use super::{Config, Span};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+/// The longest chain of actors: their names and those of their tokens fit into a token.
+const MOST_ACTORS: usize = 8;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Spans that must be within bounds, which are inclusive.
@@ -155,6 +157,7 @@ impl Config {
                 found.push(format!("[tokens] {name} is longer than access_lifetime"));
             }
         }
+        self.of_exchange(found);
         if tokens.refresh_lifetime.get() > tokens.refresh_absolute.get() {
             found.push(
                 "[tokens] refresh_lifetime is longer than refresh_absolute; the shorter one would \
@@ -176,6 +179,7 @@ impl Config {
                 ("access_lifetime", tokens.access_lifetime, SECOND, long),
                 ("service_lifetime", tokens.service_lifetime, SECOND, long),
                 ("exchanged_lifetime", tokens.exchanged_lifetime, SECOND, long),
+                ("transaction_lifetime", tokens.transaction_lifetime, SECOND, long),
                 ("refresh_lifetime", tokens.refresh_lifetime, SECOND, long),
                 // RFC 6749 §4.1.2: ten minutes at most.
                 ("code_lifetime", tokens.code_lifetime, SECOND, 10 * MINUTE),
@@ -184,6 +188,33 @@ impl Config {
             ],
             found,
         );
+    }
+
+    fn of_exchange(&self, found: &mut Vec<String>) {
+        let tokens = &self.tokens;
+        if !(1..=MOST_ACTORS).contains(&tokens.longest_chain) {
+            found.push(format!(
+                "[tokens] longest_chain must be 1 to {MOST_ACTORS}: each actor makes a token longer"
+            ));
+        }
+        if tokens.transaction_lifetime.get() > 5 * MINUTE {
+            found.push(
+                "[tokens] transaction_lifetime is longer than five minutes: a transaction token is \
+                 for the calls that one request causes"
+                    .to_owned(),
+            );
+        }
+        let domain = self.trust_domain();
+        if !(1..=255).contains(&domain.len()) || !domain.bytes().all(|it| it.is_ascii_graphic()) {
+            found.push("[tokens] trust_domain is 1 to 255 visible ASCII characters".to_owned());
+        }
+        if domain == self.audience() {
+            found.push(
+                "[tokens] trust_domain is the gateway's audience: what is for one must not be for \
+                 the other"
+                    .to_owned(),
+            );
+        }
     }
 
     fn of_sessions(&self, found: &mut Vec<String>) {

@@ -1,11 +1,11 @@
-//! What is declared: users, clients, services and routes, in the configuration or in files for
+//! What is declared: users, clients, services, routes and delegations, in the configuration or in files for
 //! `tegata apply`.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, de::Error as _};
 use tegata_core::Secret;
-use tegata_mesh::{DeclaredRoute, DeclaredService};
+use tegata_mesh::{DeclaredDelegation, DeclaredRoute, DeclaredService};
 use tegata_oauth::ClientMetadata;
 
 use super::Config;
@@ -18,6 +18,7 @@ pub(crate) struct Declared {
     pub(crate) client: Vec<ClientForm>,
     pub(crate) service: Vec<DeclaredService>,
     pub(crate) route: Vec<DeclaredRoute>,
+    pub(crate) delegation: Vec<DeclaredDelegation>,
 }
 
 impl Declared {
@@ -28,6 +29,7 @@ impl Declared {
             client: config.client.clone(),
             service: config.service.clone(),
             route: config.route.clone(),
+            delegation: config.delegation.clone(),
         }
     }
 }

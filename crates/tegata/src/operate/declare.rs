@@ -1,4 +1,4 @@
-//! Making users, clients, services and routes be as they are declared.
+//! Making users, clients, services, routes and delegations be as they are declared.
 //!
 //! Everything is checked first; what is wrong is found before anything is changed, and a dry run finds
 //! the same. What fails later all the same, such as the store, is told together with what was done
@@ -78,8 +78,7 @@ async fn plan(
         }
         steps.extend(client(composed, declared, made).await?);
     }
-    let (services, routes) = (&declarations.services, &declarations.routes);
-    composed.registry.check_with(&composed.realm, services, routes).await.map_err(text)?;
+    composed.registry.check_with(&composed.realm, declarations.wanted()).await.map_err(text)?;
     Ok(steps)
 }
 
@@ -194,10 +193,9 @@ async fn change(
         }
         changed.push(told);
     }
-    let (services, routes) = (&declarations.services, &declarations.routes);
     let tell = |told| changed.push(json!({"change": told}));
-    let declared =
-        composed.registry.declare(&composed.realm, services, routes, declarations.dry_run, tell);
+    let (realm, wanted) = (&composed.realm, declarations.wanted());
+    let declared = composed.registry.declare(realm, wanted, declarations.dry_run, tell);
     declared.await.map_err(text)
 }
 

@@ -15,6 +15,7 @@ use tegata_core::Timestamp;
 use super::{Entry, Target, marks::Marks, view::is_kept};
 use crate::{
     claims::Claims,
+    lineage::Lineage,
     status::{ListId, StatusBits, StatusIndex},
     verifier::Verified,
 };
@@ -98,7 +99,7 @@ impl RealmView {
         place: Option<StatusIndex>,
         kid: &str,
     ) -> Option<Revoked> {
-        let says_too_much = || self.permissions.covers(&claims.sub, claims.iat);
+        let says_too_much = || self.permissions.covers(&claims.sub, claims.first_issued());
         let grant = self.known_grant(claims, place, kid);
         grant.or_else(|| says_too_much().then_some(Revoked::Subject))
     }
@@ -112,8 +113,8 @@ impl RealmView {
         if place.is_some_and(|place| self.is_listed(place)) {
             return Some(Revoked::Token);
         }
-        let some =
-            |marks: &Marks, key: Option<&str>| key.is_some_and(|key| marks.covers(key, claims.iat));
+        let iat = claims.first_issued();
+        let some = |marks: &Marks, key: Option<&str>| key.is_some_and(|key| marks.covers(key, iat));
         [
             (&self.tokens, Some(claims.jti.as_str()), Revoked::Token),
             // What was made from a token falls with it.
@@ -126,6 +127,25 @@ impl RealmView {
         ]
         .into_iter()
         .find_map(|(marks, key, by)| some(marks, key).then_some(by))
+        .or_else(|| self.known_lineage(claims.lineage.as_deref()?, iat))
+    }
+
+    /// By what a token is refused that was made from others.
+    fn known_lineage(&self, lineage: &Lineage, iat: u64) -> Option<Revoked> {
+        if lineage.place.iter().any(|place| self.is_listed(*place)) {
+            return Some(Revoked::Token);
+        }
+        [
+            (&self.tokens, &lineage.jti, Revoked::Token),
+            (&self.clients, &lineage.client, Revoked::Client),
+            // What a client has in its own name is taken back by that name.
+            (&self.subjects, &lineage.client, Revoked::Client),
+            (&self.keys, &lineage.kid, Revoked::Key),
+        ]
+        .into_iter()
+        .find_map(|(marks, names, by)| {
+            names.iter().any(|name| marks.covers(name, iat)).then_some(by)
+        })
     }
 
     /// Refuses what an entry names of which nobody knows whether it is in the log. By one at a time.

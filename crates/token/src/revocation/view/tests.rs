@@ -6,7 +6,7 @@ use tegata_core::{
 
 use super::*;
 use crate::{
-    Algorithm, Claims, ListId, SigningKey, StatusIndex, VerifyingKey, jws,
+    Algorithm, Claims, Lineage, ListId, SigningKey, StatusIndex, VerifyingKey, jws,
     revocation::{Pushed, Revoked, Target},
     verifier::{AccessToken, Expected, ExpectedAudience, KeySet, Memory, Verifier},
 };
@@ -55,6 +55,61 @@ impl Bench {
         let slot = ListId::slot_at(self.clock.now());
         StatusIndex { list: ListId { epoch: Epoch::FIRST, slot, number: 0 }, index }
     }
+}
+
+#[test]
+fn refuses_by_every_name_of_what_a_token_was_made_from() {
+    let lineage = |bench: &Bench| Lineage {
+        jti: vec!["1.between".into()],
+        client: vec!["agent".into()],
+        kid: vec!["key-0".into()],
+        place: vec![bench.place(7)],
+        iat: None,
+    };
+    let up_to = |bench: &Bench| bench.clock.now();
+    type Makes<'a> = &'a dyn Fn(&Bench) -> (Target, Vec<StatusIndex>);
+    let targets: [(Makes<'_>, Revoked); 5] = [
+        (&|_| (Target::Token(TokenId::new("1.between").unwrap()), vec![]), Revoked::Token),
+        // A token with a place is known by it alone.
+        (&|it| (Target::Token(TokenId::new("1.x").unwrap()), vec![it.place(7)]), Revoked::Token),
+        (
+            &|it| (Target::Client { client: "agent".parse().unwrap(), up_to: up_to(it) }, vec![]),
+            Revoked::Client,
+        ),
+        (
+            &|it| {
+                let (sub, up_to) = ("agent".into(), up_to(it));
+                (Target::Subject { sub, up_to, tokens_only: false }, vec![])
+            },
+            Revoked::Client,
+        ),
+        (&|_| (Target::Key(KeyId::new("key-0").unwrap()), vec![]), Revoked::Key),
+    ];
+    for (target, by) in targets {
+        let bench = Bench::new();
+        let derived = Claims { lineage: lineage(&bench).claim(), ..bench.claims() };
+        assert_eq!(bench.check(&derived, None), None);
+        let (target, places) = target(&bench);
+        bench.apply(target, places);
+        assert_eq!(bench.check(&derived, None), Some(by));
+        assert_eq!(bench.check(&bench.claims(), None), None, "what has another lineage goes on");
+    }
+}
+
+#[test]
+fn what_was_made_later_is_as_old_as_what_it_was_made_from() {
+    let bench = Bench::new();
+    let first = bench.claims();
+    bench.clock.advance(Duration::from_secs(5));
+    let up_to = bench.clock.now();
+    bench.clock.advance(Duration::from_secs(5));
+    let lineage = Lineage { iat: Some(first.iat), ..Lineage::default() }.claim();
+    let later = Claims { iat: bench.clock.now().secs(), lineage, ..first.clone() };
+    assert_eq!(bench.check(&later, None), None);
+    bench.apply(Target::Subject { sub: "usr_1".into(), up_to, tokens_only: false }, vec![]);
+    assert_eq!(bench.check(&later, None), Some(Revoked::Subject));
+    let alone = Claims { lineage: None, ..later };
+    assert_eq!(bench.check(&alone, None), None);
 }
 
 #[test]
