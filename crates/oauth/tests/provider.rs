@@ -7,6 +7,7 @@ mod provider {
     pub(crate) mod claims_parameter;
     pub(crate) mod clients;
     pub(crate) mod code;
+    pub(crate) mod delegation;
     pub(crate) mod details;
     pub(crate) mod device;
     pub(crate) mod dpop;
@@ -18,5 +19,6 @@ mod provider {
     pub(crate) mod resource;
     pub(crate) mod response;
     pub(crate) mod signals;
+    pub(crate) mod transaction;
     pub(crate) mod world;
 }

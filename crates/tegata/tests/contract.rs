@@ -10,6 +10,7 @@ mod contract {
     pub(crate) mod browser;
     pub(crate) mod browser_api;
     pub(crate) mod commands;
+    pub(crate) mod delegation;
     pub(crate) mod demo;
     pub(crate) mod discovery;
     pub(crate) mod exchange;

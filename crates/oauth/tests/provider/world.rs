@@ -140,7 +140,7 @@ impl World {
             feed,
             revoker.clone(),
             RotationRules::default(),
-            &[Algorithm::Es256],
+            &[Algorithm::Es256, Algorithm::EdDsa],
         )
         .await
         .unwrap();

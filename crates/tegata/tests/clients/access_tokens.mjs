@@ -52,6 +52,17 @@ for (const bound of [false, true]) {
     const derived = await orders.exchange(next.access_token, 'payments')
     await judge(orders, derived, 'payments', { sub, client_id: 'orders' })
 
+    // So does one with an actor, whose token is bound to that key, too.
+    const actor = await orders.credentials({})
+    const acted = await orders.exchange(next.access_token, 'payments', actor.access_token)
+    const { act } = await judge(orders, acted, 'payments', { sub, client_id: 'orders' })
+    assert.deepEqual(act, { sub: 'orders' })
+    const persons = orders.exchange(next.access_token, 'payments', next.access_token)
+    await assert.rejects(persons, { error: 'invalid_request' })
+    await orders.revoke(actor.access_token)
+    assert.deepEqual(await asks.introspect(acted.access_token), { active: false })
+    assert.equal((await asks.introspect(derived.access_token)).active, true)
+
     await client.revoke(next.refresh_token)
     assert.deepEqual(await asks.introspect(next.access_token), { active: false })
     assert.deepEqual(await asks.introspect(derived.access_token), { active: false })

@@ -83,9 +83,24 @@ def signs_in(client_id, method):
     assert (narrow["sub"], narrow["aud"]) == (identity["sub"], "payments"), narrow
     assert narrow["act"]["sub"] == "orders", narrow
 
+    orders = session("orders", "client_secret_basic")
+    actor = orders.fetch_token(TOKEN, grant_type="client_credentials")["access_token"]
+    acted = orders.fetch_token(
+        TOKEN,
+        grant_type="urn:ietf:params:oauth:grant-type:token-exchange",
+        subject_token=second["access_token"],
+        subject_token_type=ACCESS_TOKEN,
+        actor_token=actor,
+        actor_token_type=ACCESS_TOKEN,
+        audience="payments",
+    )
+    by_actor = verified(acted["access_token"], "at+jwt")
+    assert (by_actor["sub"], by_actor["act"]) == (identity["sub"], {"sub": "orders"}), by_actor
+
     answer = client.revoke_token(METADATA["revocation_endpoint"], second["refresh_token"])
     assert answer.status_code == 200, answer.text
-    assert known(second["access_token"]) == known(derived["access_token"]) == {"active": False}
+    for gone in (second, derived, acted):
+        assert known(gone["access_token"]) == {"active": False}, gone
     assert client.get(METADATA["userinfo_endpoint"]).status_code == 401
     refused("invalid_grant", lambda: client.refresh_token(TOKEN, refresh_token=second["refresh_token"]))
 

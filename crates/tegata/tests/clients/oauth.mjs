@@ -76,8 +76,10 @@ export class Client {
       await oauth.clientCredentialsGrantRequest(as, this.metadata, this.auth, parameters, this.options)))
   }
 
-  exchange(token, audience) {
+  /** A token for a service, made from one; by whom it is, another token may say. */
+  exchange(token, audience, actor) {
     const asked = { subject_token: token, subject_token_type: ACCESS_TOKEN, audience }
+    if (actor) Object.assign(asked, { actor_token: actor, actor_token_type: ACCESS_TOKEN })
     return withNonce(async () => oauth.processGenericTokenEndpointResponse(as, this.metadata,
       await oauth.genericTokenEndpointRequest(
         as, this.metadata, this.auth, EXCHANGE, asked, this.options,
