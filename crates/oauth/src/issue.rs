@@ -45,6 +45,17 @@ pub struct TokenAnswer {
     pub tokens: Option<Map<String, Value>>,
 }
 
+impl TokenAnswer {
+    /// The value of `token_type` of a token that is none to be used as one.
+    pub(crate) const NOT_A_CREDENTIAL: &str = "N_A";
+
+    /// Whether it gives access, rather than saying what a transaction is for.
+    #[must_use]
+    pub fn gives_access(&self) -> bool {
+        self.token_type != Self::NOT_A_CREDENTIAL
+    }
+}
+
 impl std::fmt::Debug for TokenAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TokenAnswer")

@@ -149,14 +149,22 @@ impl Provider {
         Ok(verified.claims().jti.clone())
     }
 
-    /// What an access token says, and by what it is revoked, if it is.
+    /// What an access token or a transaction token says, and by what it is revoked, if it is.
     ///
     /// # Errors
     /// Why it does not count.
     pub fn inspect(&self, token: &str) -> Result<(Claims, Option<Revoked>), Refusal> {
-        let verified = self.verifier().verify(token)?;
         let view = self.revoker().view().realm(self.realm());
-        Ok((verified.claims().clone(), view.check(&verified)))
+        match self.verifier().verify(token) {
+            Err(Refusal::Kind) => {
+                let verified = self.transaction_verifier().verify(token)?;
+                Ok((verified.claims().clone(), view.check(&verified)))
+            }
+            verified => {
+                let verified = verified?;
+                Ok((verified.claims().clone(), view.check(&verified)))
+            }
+        }
     }
 
     /// Only a token's own client takes it back, or one that may ask about all.

@@ -52,7 +52,7 @@ pub(crate) use ground::Ground;
 
 /// Every kind of record that there is.
 pub(crate) fn kinds() -> Vec<&'static Kind> {
-    let own: [&'static Kind; 7] = [
+    let own: [&'static Kind; 8] = [
         &INSTALLATION,
         &OUTBOX,
         &COPIED,

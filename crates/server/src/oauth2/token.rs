@@ -30,9 +30,13 @@ pub(crate) async fn token(
         app.metrics().proved(method, app.node().elapsed(started), outcome);
     }
     let (answer, key) = answer?;
-    // An exchange for several services makes a token for each.
-    for _ in 0..answer.tokens.as_ref().map_or(1, serde_json::Map::len) {
-        app.metrics().issued_access(app.node().since_boot(), answer.expires_in);
+    if answer.gives_access() {
+        // An exchange for several services makes a token for each.
+        for _ in 0..answer.tokens.as_ref().map_or(1, serde_json::Map::len) {
+            app.metrics().issued_access(app.node().since_boot(), answer.expires_in);
+        }
+    } else {
+        app.metrics().issued("transaction");
     }
     if answer.refresh_token.is_some() {
         app.metrics().issued("refresh");

@@ -86,6 +86,7 @@ fn read(token: &str) -> Option<(Value, Value)> {
 fn kind(typ: &str) -> String {
     match typ {
         "at+jwt" => "access token".to_owned(),
+        "txntoken+jwt" => "transaction token".to_owned(),
         "JWT" => "ID token, or another without a type".to_owned(),
         other => other.to_owned(),
     }

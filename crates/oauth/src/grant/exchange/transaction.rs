@@ -87,7 +87,7 @@ impl Provider {
                 "txntoken+jwt",
                 &claims.to_json(),
             )?)?,
-            token_type: "N_A",
+            token_type: TokenAnswer::NOT_A_CREDENTIAL,
             expires_in: lives,
             refresh_token: None,
             id_token: None,
