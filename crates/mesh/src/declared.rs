@@ -21,8 +21,10 @@ pub struct DeclaredService {
     /// signed in. A route that names roles of its own replaces these.
     #[serde(default)]
     pub roles: Vec<String>,
-    /// Who decides about tokens for it that speak for somebody else than the client that asks.
-    #[serde(default)]
+    /// Who decides about tokens for it that speak for somebody else than the client that asks. Not
+    /// written where it is what it was before there was a choice: older programs refuse words that they
+    /// do not know.
+    #[serde(default, skip_serializing_if = "DelegationMode::is_of_callers")]
     pub delegation: DelegationMode,
 }
 

@@ -58,6 +58,14 @@ pub enum DelegationMode {
     Declared,
 }
 
+impl DelegationMode {
+    /// Whether it is that of [`Self::Callers`].
+    #[must_use]
+    pub fn is_of_callers(&self) -> bool {
+        *self == Self::Callers
+    }
+}
+
 /// Checks delegations together with the services that they name.
 ///
 /// # Errors
@@ -155,6 +163,9 @@ mod tests {
         assert_eq!(check(&[declared], &services()), Ok(()));
         let unknown = r#"{"name": "a", "actor": "orders", "target": "payments"}"#;
         assert!(serde_json::from_str::<DeclaredDelegation>(unknown).is_err());
+        // A service that says nothing is written as before there was anything to say.
+        let written = serde_json::to_value(&services()[0]).unwrap();
+        assert!(written.get("delegation").is_none());
     }
 
     #[test]

@@ -12,8 +12,8 @@ use tegata_core::{BoxFuture, ClientId, Epoch, FamilyId, KeyId, SessionId, TokenI
 use tegata_gateway::{Checked, Head, SessionCheck, SessionIdentity, SessionRefused};
 use tegata_policy::Forbid;
 use tegata_token::{
-    Algorithm, Claims, Expected, ExpectedAudience, InternalToken, KeySet, Memory, Scope,
-    SigningKey, Verifier, VerifyingKey, jws, revocation::Target,
+    Algorithm, Claims, Expected, ExpectedAudience, InternalToken, KeySet, Lineage, MayAct, Memory,
+    Scope, SigningKey, Verifier, VerifyingKey, jws, revocation::Target,
 };
 
 use crate::{
@@ -93,6 +93,7 @@ fn the_internal_token_says_what_it_must_and_no_more() {
     let now = world.node.now().secs();
     claims["iat"] = json!(now - 40);
     claims["authorization_details"] = json!([{"type": "payment", "to": "A"}]);
+    claims["may_act"] = json!({"sub": "orders"});
     let token = world.sign(&claims);
     let seen = world.get("/echo/x", &token).seen("x-internal-token").unwrap();
     let internal = told(&world, &seen);
@@ -104,6 +105,12 @@ fn the_internal_token_says_what_it_must_and_no_more() {
     let details = internal.authorization_details.unwrap();
     assert_eq!(json!(details), claims["authorization_details"]);
     assert_eq!(internal.original_jti.as_deref(), claims["jti"].as_str());
+    // What falls with its client falls at services, too, and whoever alone may act is still alone.
+    let lineage = Lineage { client: vec!["web".into()], ..Lineage::default() };
+    assert_eq!(
+        (internal.lineage, internal.may_act),
+        (lineage.claim(), Some(MayAct { sub: "orders".into() }))
+    );
     assert_eq!(internal.sid.as_deref(), Some("1.30000.s"));
     assert_eq!(internal.fid.as_deref(), Some("1.30000.f"));
     assert!(TokenId::new(&internal.jti).is_ok() && internal.jti != claims["jti"]);

@@ -9,7 +9,7 @@ use axum::{
 };
 use tegata_core::{Clock as _, ManualClock, Secret, SeededEntropy, TokenId};
 use tegata_store::MemoryRecords;
-use tegata_token::{Entry, Target};
+use tegata_token::{Entry, Lineage, Target};
 
 use super::*;
 use crate::{
@@ -135,6 +135,35 @@ async fn what_the_provider_takes_back_is_refused_once_it_was_told() {
     });
     assert_eq!(shown(&service, &narrowed).await.unwrap_err().reason, Reason::Revoked);
     assert_eq!(shown(&service, &other).await, Ok(()));
+    // So does what was made from that, or by an actor who showed it.
+    let further = other.clone().with(|claims| {
+        let jti = vec![token.claims().jti.clone()];
+        claims.lineage = Lineage { jti, ..Lineage::default() }.claim();
+    });
+    assert_eq!(shown(&service, &further).await.unwrap_err().reason, Reason::Revoked);
+}
+
+#[tokio::test]
+async fn a_transaction_whose_origin_was_taken_back_goes_no_further() {
+    let world = World::new().await;
+    let service = Authenticator::of("orders")
+        .trusting(TestAuthority::ISSUER, world.authority.keys())
+        .refusing(&world.revocations, WhenStale::Strict)
+        .in_trust_domain("shop.test")
+        .on(world.authority.node().clone());
+    let origin = world.authority.user("usr_alice", "edge");
+    let txn = world.authority.user("usr_alice", "shop.test").with(|claims| {
+        claims.original_jti = Some(origin.claims().jti.clone());
+    });
+    let mut headers = HeaderMap::new();
+    let own = format!("Bearer {}", world.authority.service("edge", "orders").access());
+    headers.insert("authorization", own.parse().unwrap());
+    headers.insert("txn-token", txn.transaction("t1", "edge").parse().unwrap());
+    world.ask().await.unwrap();
+    assert!(service.authenticate(&headers).await.is_ok());
+    world.take_back(&origin);
+    world.ask().await.unwrap();
+    assert_eq!(service.authenticate(&headers).await.unwrap_err().reason, Reason::Revoked);
 }
 
 #[tokio::test]
