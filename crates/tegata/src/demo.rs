@@ -294,7 +294,7 @@ async fn declare(
         clients: household.declared_clients(),
         services: shop.service,
         routes: shop.route.into_iter().chain([staff()]).collect(),
-        delegations: Vec::new(),
+        delegations: vec![transactions()],
         dry_run: false,
     };
     // Whoever has a secret here has it from the household.
@@ -341,6 +341,16 @@ fn staff() -> tegata_mesh::DeclaredRoute {
         roles: vec!["admin".to_owned()],
         revocation: tegata_mesh::RevocationMode::default(),
         rate_limit: None,
+    }
+}
+
+/// `orders` may begin transactions, to show what their tokens say.
+fn transactions() -> tegata_mesh::DeclaredDelegation {
+    tegata_mesh::DeclaredDelegation {
+        name: "orders-begins".to_owned(),
+        actor: "orders".to_owned(),
+        transactions: true,
+        ..tegata_mesh::DeclaredDelegation::default()
     }
 }
 

@@ -22,7 +22,7 @@ use tegata_identity::{
     credential::password::{Caps, HasherConfig},
 };
 use tegata_oauth::{
-    Access, ClientMetadata, Clients, GrantType, Parts, Provider, Targets,
+    Access, ClientMetadata, Clients, Delegation, GrantType, Parts, Provider, Targets,
     signals::{StreamRules, Streams},
 };
 use tegata_server::{
@@ -120,6 +120,14 @@ impl Targets for Anything {
     ) -> BoxFuture<'a, Result<Access, StoreError>> {
         let access = if target == "orders" { Access::Allowed } else { Access::Unknown };
         Box::pin(async move { Ok(access) })
+    }
+
+    fn delegations<'a>(
+        &'a self,
+        _: &'a Realm,
+        _: &'a ClientId,
+    ) -> BoxFuture<'a, Result<Vec<Delegation>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 }
 

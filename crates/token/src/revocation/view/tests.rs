@@ -104,7 +104,7 @@ fn what_was_made_later_is_as_old_as_what_it_was_made_from() {
     let up_to = bench.clock.now();
     bench.clock.advance(Duration::from_secs(5));
     let lineage = Lineage { iat: Some(first.iat), ..Lineage::default() }.claim();
-    let later = Claims { iat: bench.clock.now().secs(), lineage, ..first.clone() };
+    let later = Claims { iat: bench.clock.now().secs(), lineage, ..first };
     assert_eq!(bench.check(&later, None), None);
     bench.apply(Target::Subject { sub: "usr_1".into(), up_to, tokens_only: false }, vec![]);
     assert_eq!(bench.check(&later, None), Some(Revoked::Subject));
