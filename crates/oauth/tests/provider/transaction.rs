@@ -12,6 +12,7 @@ const TXN_TOKEN: &str = "urn:ietf:params:oauth:token-type:txn_token";
 const DOMAIN: &str = "shop.example";
 
 type Pairs<'a> = Vec<(&'a str, &'a str)>;
+type Few<'a> = &'a [(&'a str, &'a str)];
 
 struct Bench {
     world: World,
@@ -190,7 +191,7 @@ async fn what_is_asked_for_must_be_what_a_transaction_token_can_be() {
     let subject = &bench.subject;
     let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(3000));
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(20), "]".repeat(20));
-    let cases: [(&str, &[(&str, &str)], &str); 12] = [
+    let cases: [(&str, Few<'_>, &str); 12] = [
         ("orders", &[("scope", "")], "invalid_request"),
         ("orders", &[("scope", "admin")], "invalid_scope"),
         ("orders", &[("audience", "")], "invalid_request"),
