@@ -64,7 +64,7 @@ pub use port::{
     Backstop, Batch, BoxFuture, CommitRefused, Custody, CustodyRefused, Ephemeral, Expect, Feed,
     Kind, Lifetime, Log, Members, Records, StoreError, Subscription,
 };
-pub use proxies::{ForwardedBy, Proxies};
+pub use proxies::{ClientCertificates, ForwardedBy, Proxies};
 pub use rate::{Limiter, RateLimit};
 pub use repository::{Stored, Versioned};
 pub use secret::Secret;

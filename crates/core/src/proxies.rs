@@ -29,6 +29,20 @@ impl ForwardedBy {
     }
 }
 
+/// By which way a listener learns which certificate a client shows. No other is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// Not at all.
+    #[default]
+    Off,
+    /// Its own TLS asks for one, and goes on without.
+    Tls,
+    /// Trusted proxies tell of it in `Client-Cert` (RFC 9440). They must take out what clients write
+    /// there themselves.
+    Header,
+}
+
 /// The proxies in front of a listener, and how they say who asks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Proxies {

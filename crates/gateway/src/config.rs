@@ -6,7 +6,7 @@ use std::{
 
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
-use tegata_core::{ForwardedBy, Network, RateLimit};
+use tegata_core::{ClientCertificates, ForwardedBy, Network, RateLimit};
 use tegata_mesh::Upstream;
 
 mod span;
@@ -27,6 +27,8 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// Which header those proxies write the address into.
     pub forwarded_by: ForwardedBy,
+    /// How it learns of certificates of clients.
+    pub client_certificates: ClientCertificates,
     /// Whether a `traceparent` from outside is taken over. Otherwise every request starts a trace.
     pub keep_traceparent: bool,
     /// For how long browsers remember to come with TLS alone; `None` says nothing about it.
@@ -189,6 +191,7 @@ impl Default for Config {
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             forwarded_by: ForwardedBy::default(),
+            client_certificates: ClientCertificates::default(),
             keep_traceparent: true,
             hsts: None,
             public: None,

@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tegata_core::{Epoch, Limiter, Node, Parting, Places, Proxies, Realm};
+use tegata_core::{ClientCertificates, Epoch, Limiter, Node, Parting, Places, Proxies, Realm};
 use tegata_mesh::{Scheme, ServiceMap, Upstream};
 use tegata_policy::{Forbid, InvalidRules};
 use tegata_token::{AccessToken, Usage, Verifier, View};
@@ -31,7 +31,7 @@ use crate::{
     metrics::Metrics,
     route::Routing,
     session::SessionCheck,
-    tls::{self, TlsRefused},
+    tls::{self, Asks, Identity, TlsRefused},
     worker::{Accepted, Plan, Worker},
 };
 
@@ -98,6 +98,8 @@ pub enum NotServed {
 pub struct Gateway {
     gate: Arc<Gate>,
     addresses: Vec<SocketAddr>,
+    /// The certificate that it shows.
+    identity: Option<Arc<Identity>>,
     stop: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     generation: AtomicU64,
@@ -119,7 +121,13 @@ impl Gateway {
             return Err(NotServed::NoAuthority(public.to_string()));
         }
         warn_of_unreachable(&config, &parts.services);
-        let tls = config.tls.as_ref().map(tls::server).transpose()?.map(TlsAcceptor::from);
+        let identity = config.tls.as_ref().map(Identity::open).transpose()?;
+        let asks = match config.client_certificates {
+            ClientCertificates::Tls => Asks::Certificates,
+            ClientCertificates::Off | ClientCertificates::Header => Asks::Nothing,
+        };
+        let tls = identity.as_ref().map(|identity| tls::server(identity, asks)).transpose()?;
+        let tls = tls.map(TlsAcceptor::from);
         let tls_client = config.upstream.ca_file.as_deref().map(tls::client).transpose()?;
         let routing = Routing::compile(&parts.services, parts.forbids, &config, &parts.metrics, 0)?;
         let workers = config.worker_count();
@@ -150,6 +158,7 @@ impl Gateway {
         let addresses: io::Result<Vec<_>> = listeners.iter().map(TcpListener::local_addr).collect();
         let gateway = Self {
             addresses: addresses?,
+            identity,
             stop: watch::Sender::new(false),
             threads: Mutex::default(),
             generation: AtomicU64::new(0),
@@ -183,6 +192,15 @@ impl Gateway {
         let routing = Routing::compile(services, forbids, config, metrics, generation)?;
         self.gate.routing.store(Arc::new(routing));
         Ok(())
+    }
+
+    /// Takes over the certificate that the files hold now, and answers whether that is another than
+    /// before. Blocks.
+    ///
+    /// # Errors
+    /// What is wrong with the files: then the certificate from before stays.
+    pub fn renew_certificate(&self) -> Result<bool, TlsRefused> {
+        self.identity.as_ref().map_or(Ok(false), |identity| identity.renew())
     }
 
     /// Accepts no more, lets requests in flight end, closes what is idle, and answers when all of it

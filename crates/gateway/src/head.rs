@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+use tegata_token::ClientCertificate;
 
 /// A request's head.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +21,8 @@ pub struct Head<'r> {
     pub peer: IpAddr,
     /// Whether the connection is encrypted.
     pub secure: bool,
+    /// The certificate that the client has shown on the connection.
+    pub certificate: Option<&'r ClientCertificate>,
 }
 
 /// What stands in the header fields.

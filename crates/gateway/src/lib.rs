@@ -34,6 +34,7 @@ pub mod refusal;
 pub mod session;
 
 mod body;
+mod certificate;
 mod cors;
 mod dpop;
 mod gate;

@@ -1,14 +1,20 @@
-//! TLS, from certificates in files.
+//! TLS, from certificates in files, for all listeners of the program.
 
 use std::{fs, io, path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
+    server::NoServerSessionStorage,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
-use crate::config::Tls;
+mod asking;
+mod identity;
+
+pub use identity::Identity;
+
+use asking::Asking;
 
 /// Why TLS cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,18 +40,32 @@ pub enum TlsRefused {
     Certificate(#[from] rustls::Error),
 }
 
+/// Whether a listener asks clients for a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// It does not: browsers would ask the person.
+    Nothing,
+    /// It does, and goes on without one. Whoever shows one proves to hold its key, on each connection.
+    Certificates,
+}
+
 /// TLS for clients: 1.3, and 1.2 with few ciphers; HTTP/2 preferred.
 ///
 /// # Errors
-/// What is wrong with the files.
-pub fn server(tls: &Tls) -> Result<Arc<ServerConfig>, TlsRefused> {
-    let chain = certificates(&tls.certificate_file)?;
-    let key = PrivateKeyDer::from_pem_slice(&read(&tls.key_file)?)
-        .map_err(|_| not_pem(&tls.key_file, "private key"))?;
-    let mut config = ServerConfig::builder_with_provider(recommended())
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+/// What the library says.
+pub fn server(identity: &Arc<Identity>, asks: Asks) -> Result<Arc<ServerConfig>, TlsRefused> {
+    let builder =
+        ServerConfig::builder_with_provider(recommended()).with_safe_default_protocol_versions()?;
+    let builder = match asks {
+        Asks::Nothing => builder.with_no_client_auth(),
+        Asks::Certificates => builder.with_client_cert_verifier(Arc::new(Asking::new())),
+    };
+    let mut config = builder.with_cert_resolver(Arc::clone(identity) as Arc<_>);
+    if asks == Asks::Certificates {
+        // A session that is taken up again would bring a certificate that nobody proves anew.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -56,7 +76,7 @@ pub fn server(tls: &Tls) -> Result<Arc<ServerConfig>, TlsRefused> {
 /// What is wrong with the file.
 pub fn client(ca: &Path) -> Result<Arc<ClientConfig>, TlsRefused> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(ca)? {
+    for certificate in certificates(ca, &read(ca)?)? {
         roots.add(certificate)?;
     }
     let mut config = ClientConfig::builder_with_provider(provider())
@@ -88,9 +108,8 @@ fn recommended() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsRefused> {
-    let pem = read(path)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsRefused> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| not_pem(path, "certificate"))
 }
 

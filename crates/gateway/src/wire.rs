@@ -2,7 +2,7 @@
 //! long is cut off.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     fmt, io,
     net::IpAddr,
     pin::{Pin, pin},
@@ -12,6 +12,8 @@ use std::{
 };
 
 use http::HeaderValue;
+use rustls_pki_types::CertificateDer;
+use tegata_token::ClientCertificate;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
@@ -36,6 +38,8 @@ pub(crate) struct Connection {
     /// The peer, as `X-Forwarded-For` has it.
     pub(crate) peer_text: HeaderValue,
     pub(crate) secure: bool,
+    /// The certificate that the client has shown in the handshake.
+    pub(crate) certificate: OnceCell<ClientCertificate>,
     /// Requests that are not answered to the end.
     in_flight: Cell<u32>,
     /// Requests that were handed to the service, and heads that passed the watch.
@@ -74,6 +78,7 @@ impl Connection {
             peer_text: HeaderValue::try_from(text)
                 .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             secure,
+            certificate: OnceCell::new(),
             in_flight: Cell::new(0),
             taken: Cell::new(0),
             heads: Cell::new(0),
@@ -145,6 +150,15 @@ impl Connection {
             self.deadline.arm(HURRY.min(self.head));
         }
         is_fresh
+    }
+
+    /// Notes the certificate that the client has shown. One that cannot be read is none.
+    pub(crate) fn note_certificate(&self, shown: Option<&[CertificateDer<'_>]>) {
+        let Some(shown) = shown else { return };
+        match ClientCertificate::read(shown) {
+            Ok(shown) => drop(self.certificate.set(shown)),
+            Err(refused) => tracing::info!(%refused, "a client certificate is passed over"),
+        }
     }
 
     /// What the client still sends is not wanted: the answer has been given.

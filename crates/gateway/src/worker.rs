@@ -224,7 +224,10 @@ impl Worker {
         let stream = match &self.tls {
             None => Stream::Plain(stream),
             Some(tls) => match self.shake(tls.accept(stream), &connection).await {
-                Some(stream) => Stream::Tls(Box::new(stream.into())),
+                Some(stream) => {
+                    connection.note_certificate(stream.get_ref().1.peer_certificates());
+                    Stream::Tls(Box::new(stream.into()))
+                }
                 None => return,
             },
         };

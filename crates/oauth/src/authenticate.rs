@@ -9,7 +9,7 @@ use tegata_core::{
     ClientId, Secret,
     port::{Put, Space},
 };
-use tegata_token::assertion::ClientAssertion;
+use tegata_token::{ClientCertificate, assertion::ClientAssertion};
 
 use crate::{
     client::{AuthMethod, Client},
@@ -58,7 +58,8 @@ impl Basic {
 
 impl Provider {
     /// The client that makes a request, proven as it was registered to be. A client with a secret
-    /// may give it in the header or in the form.
+    /// may give it in the header or in the form. `certificate` is the one that its connection shows,
+    /// which is no proof of who it is for a client that proves itself otherwise.
     ///
     /// # Errors
     /// `invalid_client`, the same for an unknown client and a wrong secret.
@@ -66,6 +67,7 @@ impl Provider {
         &self,
         basic: Option<&Basic>,
         params: &Params,
+        certificate: Option<&ClientCertificate>,
     ) -> Result<Client, Refused> {
         let (post, assertion) = (params.get("client_secret"), params.get("client_assertion"));
         let methods =
@@ -91,6 +93,15 @@ impl Provider {
             }
             (AuthMethod::PrivateKeyJwt, None, Some(assertion)) => {
                 self.accept_assertion(&client, assertion).await?;
+                Ok(client)
+            }
+            (AuthMethod::TlsClientAuth | AuthMethod::SelfSignedTlsClientAuth, None, None) => {
+                let missing = wrong(
+                    "the client shows no certificate; send the request to an endpoint \
+                                     that asks for one",
+                );
+                let shown = certificate.ok_or(missing)?;
+                self.accept_certificate(&client, shown).await?;
                 Ok(client)
             }
             (AuthMethod::None, None, None) => Ok(client),

@@ -6,10 +6,11 @@ use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use tegata_core::{ClientId, Entropy, Kind, Lifetime, Secret, Stored, Timestamp, secret};
-use tegata_token::{Algorithm, Jwk, MayAct, Scope};
+use tegata_token::{Algorithm, Jwk, MayAct, Scope, SubjectName};
 
 use crate::{dpop::DpopNonce, redirect::RedirectUri};
 
+pub mod certificate;
 mod clients;
 mod profile;
 mod registration;
@@ -37,7 +38,10 @@ pub struct Client {
     /// declaring again does not undo a rotation.
     #[serde(default)]
     pub declared: Option<SecretDigest>,
-    /// Its public keys, for `private_key_jwt` and signed requests.
+    /// What its certificate must name, where an authority signs it (RFC 8705 §2.1.2).
+    #[serde(default)]
+    pub certificate_name: Option<SubjectName>,
+    /// Its public keys, for `private_key_jwt` and signed requests, and those of its certificates.
     pub keys: Vec<Jwk>,
     /// Where it publishes its public keys.
     #[serde(default)]
@@ -104,6 +108,9 @@ pub struct Client {
     /// Whether its DPoP proofs must carry a nonce; as the installation has it, where nothing is said.
     #[serde(default)]
     pub dpop_nonce: Option<DpopNonce>,
+    /// Whether its tokens must be bound to the certificate that it shows (RFC 8705 §3.4).
+    #[serde(default)]
+    pub certificate_bound: bool,
     /// Its logo, shown on the sign-in page.
     pub logo_uri: Option<String>,
     /// Its privacy policy, linked on the sign-in page.
@@ -159,7 +166,8 @@ const fn rs256() -> Algorithm {
     Algorithm::Rs256
 }
 
-/// How a client proves itself at the token endpoint (RFC 7591 §2, OpenID Connect Core §9).
+/// How a client proves itself at the token endpoint (RFC 7591 §2, OpenID Connect Core §9, RFC 8705
+/// §2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMethod {
@@ -171,12 +179,22 @@ pub enum AuthMethod {
     ClientSecretPost,
     /// An assertion signed with its key.
     PrivateKeyJwt,
+    /// A certificate that an authority has signed.
+    TlsClientAuth,
+    /// A certificate of its own making.
+    SelfSignedTlsClientAuth,
 }
 
 impl AuthMethod {
     /// All of them, in the order in which the metadata lists them.
-    pub const ALL: [Self; 4] =
-        [Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt, Self::None];
+    pub const ALL: [Self; 6] = [
+        Self::ClientSecretBasic,
+        Self::ClientSecretPost,
+        Self::PrivateKeyJwt,
+        Self::TlsClientAuth,
+        Self::SelfSignedTlsClientAuth,
+        Self::None,
+    ];
 
     /// The name in metadata.
     #[must_use]
@@ -186,6 +204,8 @@ impl AuthMethod {
             Self::ClientSecretBasic => "client_secret_basic",
             Self::ClientSecretPost => "client_secret_post",
             Self::PrivateKeyJwt => "private_key_jwt",
+            Self::TlsClientAuth => "tls_client_auth",
+            Self::SelfSignedTlsClientAuth => "self_signed_tls_client_auth",
         }
     }
 }

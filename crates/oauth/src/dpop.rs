@@ -5,8 +5,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use tegata_core::port::{Put, Space};
 use tegata_token::{
-    Algorithm, Binding, Claims, Confirmation, DpopProof, Proving, TargetUri, dpop::NonceAge,
-    dpop::is_thumbprint,
+    Algorithm, Claims, ClientCertificate, Confirmation, DpopProof, ProofRefused, Proving,
+    TargetUri, dpop::NonceAge, dpop::is_thumbprint,
 };
 
 use crate::{
@@ -71,6 +71,8 @@ impl ProvenKey {
 pub enum Credential<'r> {
     /// By itself (RFC 6750).
     Bearer(&'r str),
+    /// By itself, on a connection that shows a client certificate (RFC 8705 §3).
+    Certified(&'r str, &'r ClientCertificate),
     /// With the proof of the key that it is bound to (RFC 9449 §7.1).
     Bound(&'r str, Showing<'r>),
 }
@@ -80,7 +82,7 @@ impl Credential<'_> {
     #[must_use]
     pub const fn token(&self) -> &str {
         match self {
-            Self::Bearer(token) | Self::Bound(token, _) => token,
+            Self::Bearer(token) | Self::Certified(token, _) | Self::Bound(token, _) => token,
         }
     }
 }
@@ -94,6 +96,9 @@ pub enum NotHolder {
     /// The token is bound to no key or to another, and was shown with a proof.
     #[error("the access token is not bound to the key of the DPoP proof")]
     OtherKey,
+    /// The token is bound to a certificate, and was shown without it.
+    #[error("the access token is bound to a client certificate that the connection does not show")]
+    OtherCertificate,
     /// The proof does not count, or the store did not answer.
     #[error(transparent)]
     Proof(#[from] Refused),
@@ -112,11 +117,18 @@ impl Provider {
         token: Option<&str>,
     ) -> Result<ProvenKey, Refused> {
         let now = self.node().now();
-        let target = TargetUri::parse(&format!("{}{}", self.issuer(), showing.path));
-        // Configuration that is not a URL is refused at the start.
-        let target = target.ok_or(wrong("the issuer has no address"))?;
-        let request = Proving { method: showing.method, target: &target, access_token: token };
-        let proof = DpopProof::verify(showing.proof, &request, now).map_err(|refused| {
+        let mut proof = Err(ProofRefused::Target);
+        for base in self.bases() {
+            let target = TargetUri::parse(&format!("{base}{}", showing.path));
+            // Configuration that is not a URL is refused at the start.
+            let target = target.ok_or(wrong("the issuer has no address"))?;
+            let request = Proving { method: showing.method, target: &target, access_token: token };
+            proof = DpopProof::verify(showing.proof, &request, now);
+            if proof != Err(ProofRefused::Target) {
+                break;
+            }
+        }
+        let proof = proof.map_err(|refused| {
             tracing::info!(path = showing.path, %refused, "a DPoP proof was refused");
             invalid(refused)
         })?;
@@ -155,8 +167,8 @@ impl Provider {
         self.parts().dpop_nonces.current(self.node().now())
     }
 
-    /// Whether whoever shows a token that says this is its holder (RFC 9449 §7.1, §7.2).
-    /// `None`: the token is anybody's.
+    /// Whether whoever shows a token that says this is its holder (RFC 9449 §7.1, §7.2, RFC 8705 §3).
+    /// `None`: the token is anybody's, or that of who shows its certificate.
     ///
     /// # Errors
     /// [`NotHolder`].
@@ -166,8 +178,18 @@ impl Provider {
         credential: &Credential<'_>,
     ) -> Result<Option<ProvenKey>, NotHolder> {
         match (&claims.cnf, credential) {
-            (None, Credential::Bearer(_)) => Ok(None),
-            (Some(_), Credential::Bearer(_)) => Err(NotHolder::Unproven),
+            (None, Credential::Bearer(_) | Credential::Certified(..)) => Ok(None),
+            (Some(bound), Credential::Certified(_, shown))
+                if shown.confirms(bound, self.node().now()) =>
+            {
+                Ok(None)
+            }
+            (Some(bound), Credential::Bearer(_) | Credential::Certified(..)) => {
+                Err(match bound.certificate_alone() {
+                    Some(_) => NotHolder::OtherCertificate,
+                    None => NotHolder::Unproven,
+                })
+            }
             (bound, Credential::Bound(token, showing)) => {
                 let bound = bound.as_ref().and_then(Confirmation::key_alone);
                 // Looked at before the proof is used up.
@@ -203,41 +225,15 @@ pub(crate) fn asked_key(params: &Params) -> Result<Option<String>, OAuthError> {
     }
 }
 
-/// Refuses a token request without a proof where the client must send one: a parameter is missing
-/// (RFC 6749 §5.2). `invalid_dpop_proof` is about a proof that was sent (RFC 9449 §5).
-pub(crate) fn check_proven(client: &Client, key: Option<&ProvenKey>) -> Result<(), OAuthError> {
-    if key.is_none() && (client.dpop_bound || client.needs_sender_constraint()) {
-        let description = "the client's tokens must be bound to a key; send a DPoP proof";
-        return Err(OAuthError::request(description));
-    }
-    Ok(())
-}
-
-/// Whom a refresh token is given to: a client that proves itself, the holder of a key, or whoever is
-/// at a place.
-pub(crate) fn holder_of(client: &Client, key: Option<&ProvenKey>, place: &Binding) -> Binding {
-    match (client.is_public(), key) {
-        (true, Some(key)) => Binding::Key(key.jkt.clone()),
-        (false, Some(key)) => Binding::ClientKey(key.jkt.clone()),
-        (true, None) => place.clone(),
-        (false, None) => Binding::Client,
-    }
-}
-
-/// The claim `cnf` of a token that is bound to this key.
-pub(crate) fn confirmation(jkt: Option<&str>) -> Option<Confirmation> {
-    jkt.map(Confirmation::of_key)
-}
-
-/// What a client is told of a token: how it is to be shown.
-pub(crate) const fn token_type(is_bound: bool) -> &'static str {
-    if is_bound { "DPoP" } else { "Bearer" }
+/// What a client is told of a token that says this: how it is to be shown.
+pub(crate) fn token_type(bound: Option<&Confirmation>) -> &'static str {
+    if bound.is_some_and(|bound| bound.jkt.is_some()) { "DPoP" } else { "Bearer" }
 }
 
 /// Which rule a proof broke, for the developer of the client: whoever makes proofs knows their key,
 /// so nothing is given away.
-const fn invalid(refused: tegata_token::ProofRefused) -> OAuthError {
-    use tegata_token::ProofRefused as Broke;
+const fn invalid(refused: ProofRefused) -> OAuthError {
+    use ProofRefused as Broke;
     wrong(match refused {
         Broke::Malformed(_) => "the DPoP proof is malformed, or its header has what it must not",
         Broke::Kind => "typ of the DPoP proof is not dpop+jwt",

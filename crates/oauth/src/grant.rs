@@ -6,9 +6,9 @@ use tegata_token::{Binding, Scope};
 
 use crate::{
     client::{Client, GrantType},
-    dpop::{self, ProvenKey},
     error::{Code, OAuthError, Refused},
     issue::TokenAnswer,
+    mtls::Proven,
     params::Params,
     provider::Provider,
 };
@@ -23,8 +23,8 @@ pub mod refresh;
 
 impl Provider {
     /// Answers a token request of an authenticated client (RFC 6749 §3.2). `place` is where it
-    /// comes from, which binds refresh tokens of public clients that prove no key; `key` is the one
-    /// that the request proves.
+    /// comes from, which binds refresh tokens of public clients that prove nothing; `proven` is what
+    /// the request proves to hold.
     ///
     /// # Errors
     /// [`Refused`], as the RFC of the grant type names it.
@@ -33,7 +33,7 @@ impl Provider {
         client: &Client,
         params: &Params,
         place: &Binding,
-        key: Option<&ProvenKey>,
+        proven: Proven<'_>,
     ) -> Result<TokenAnswer, Refused> {
         let asked = params.require("grant_type", "grant_type is missing")?;
         let grant = GrantType::ALL.into_iter().find(|grant| grant.name() == asked);
@@ -45,8 +45,10 @@ impl Provider {
             let description = "the client is not registered for this grant_type";
             return Err(OAuthError::new(Code::UnauthorizedClient, description).into());
         }
-        dpop::check_proven(client, key)?;
-        let binding = &dpop::holder_of(client, key, place);
+        let proven = proven.at(self.node().now());
+        proven.check(client)?;
+        let binding = &proven.holder(client, place);
+        let bound = binding.confirmation();
         let details = params.get("authorization_details").is_some();
         if details && !gives_what_was_allowed(grant) {
             let description = "authorization_details are not offered for this grant_type";
@@ -57,10 +59,10 @@ impl Provider {
             GrantType::AuthorizationCode => self.redeem(client, params, binding).await,
             GrantType::RefreshToken => self.refresh(client, params, binding).await,
             GrantType::ClientCredentials => {
-                self.client_credentials(client, params, binding.key()).await
+                self.client_credentials(client, params, bound.as_ref()).await
             }
             GrantType::DeviceCode => self.device_token(client, params, binding).await,
-            GrantType::TokenExchange => self.exchange(client, params, binding.key()).await,
+            GrantType::TokenExchange => self.exchange(client, params, bound.as_ref()).await,
         }
     }
 

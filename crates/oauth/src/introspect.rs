@@ -39,9 +39,8 @@ impl Provider {
             let mut answer = serde_json::to_value(verified.claims()).unwrap_or_default();
             if let Some(members) = answer.as_object_mut() {
                 members.insert("active".to_owned(), true.into());
-                let cnf = verified.claims().cnf.as_ref();
-                let is_bound = cnf.is_some_and(|cnf| cnf.jkt.is_some());
-                members.insert("token_type".to_owned(), dpop::token_type(is_bound).into());
+                let kind = dpop::token_type(verified.claims().cnf.as_ref());
+                members.insert("token_type".to_owned(), kind.into());
                 self.add_username(members, &verified.claims().sub).await?;
             }
             return Ok(answer);

@@ -14,7 +14,7 @@ use tegata_token::{
     usage::Origin,
 };
 
-use crate::{client::Client, dpop, error::Refused, provider::Provider, request::claims};
+use crate::{client::Client, error::Refused, provider::Provider, request::claims};
 
 /// The answer of the token endpoint (RFC 6749 §5.1).
 #[derive(Clone, Serialize)]
@@ -130,7 +130,7 @@ impl Provider {
             auth_time: Some(family.grant.auth_time),
             authorization_details: family.details(),
             status: Some(self.status(family.access.status)),
-            cnf: dpop::confirmation(family.binding.key()),
+            cnf: family.binding.confirmation(),
             may_act: client.may_act(),
             ..Claims::default()
         };

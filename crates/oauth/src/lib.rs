@@ -11,6 +11,7 @@
 //! | [`consent`] | what people have agreed to |
 //! | [`delegation`] | who may speak for whom, and where |
 //! | [`dpop`] | keys that tokens are bound to |
+//! | [`mtls`] | certificates that clients show |
 //! | [`device`] | devices without a browser, and what people say to them |
 //! | [`grant`] | the token endpoint, a file for each grant type |
 //! | [`issue`] | making tokens |
@@ -37,6 +38,7 @@ pub mod introspect;
 pub mod issue;
 pub mod logout;
 pub mod metadata;
+pub mod mtls;
 pub mod notice;
 pub mod params;
 pub mod pkce;
@@ -57,6 +59,7 @@ pub use dpop::{Credential, DpopNonce, NotHolder, ProvenKey, Showing};
 pub use error::{Code, OAuthError, Refused};
 pub use interaction::{Next, Said, SignedIn};
 pub use issue::TokenAnswer;
+pub use mtls::{MutualTls, Proven};
 pub use notice::Question;
 pub use params::Params;
 pub use provider::{Access, Asking, Config, LiveSessions, Parts, Provider, Targets};

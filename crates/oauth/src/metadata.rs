@@ -1,6 +1,6 @@
 //! What the provider says of itself (RFC 8414, OpenID Connect Discovery 1.0).
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tegata_token::Algorithm;
 
 use crate::{
@@ -27,6 +27,17 @@ const VERIFIED: [&str; 5] = [
     "dpop_signing_alg_values_supported",
 ];
 
+/// The endpoints to which clients show certificates.
+const CERTIFIED: [&str; 7] = [
+    "token_endpoint",
+    "pushed_authorization_request_endpoint",
+    "device_authorization_endpoint",
+    "introspection_endpoint",
+    "revocation_endpoint",
+    "userinfo_endpoint",
+    "registration_endpoint",
+];
+
 impl Provider {
     /// The metadata document, the same for both well-known paths.
     #[must_use]
@@ -34,7 +45,7 @@ impl Provider {
         let issuer = self.issuer();
         let at = |path: &str| format!("{issuer}{path}");
         let signed: Vec<_> = self.algorithms().iter().map(|it| it.name()).collect();
-        let methods: Vec<_> = AuthMethod::ALL.iter().map(|it| it.name()).collect();
+        let methods: Vec<_> = self.auth_methods().map(AuthMethod::name).collect();
         let confidential: Vec<_> =
             methods.iter().filter(|name| **name != AuthMethod::None.name()).collect();
         let grants: Vec<_> = GrantType::ALL.iter().map(|it| it.name()).collect();
@@ -82,7 +93,24 @@ impl Provider {
             if self.config().registration != Registration::Off {
                 members.insert("registration_endpoint".to_owned(), at("/oauth2/register").into());
             }
+            if let Some(mtls) = &self.config().mtls {
+                let bound = "tls_client_certificate_bound_access_tokens".to_owned();
+                members.insert(bound, true.into());
+                if let Some(base) = &mtls.at {
+                    let aliases = aliases(members, issuer, base);
+                    members.insert("mtls_endpoint_aliases".to_owned(), aliases);
+                }
+            }
         }
         metadata
     }
+}
+
+/// The endpoints where certificates are asked for (RFC 8705 §5).
+fn aliases(metadata: &Map<String, Value>, issuer: &str, base: &str) -> Value {
+    let alias = |name: &&str| {
+        let path = metadata.get(*name)?.as_str()?.strip_prefix(issuer)?;
+        Some(((*name).to_owned(), format!("{base}{path}").into()))
+    };
+    Value::Object(CERTIFIED.iter().filter_map(alias).collect())
 }

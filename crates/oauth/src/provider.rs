@@ -6,13 +6,13 @@ use tegata_core::{
     BoxFuture, ClientId, Ephemeral, Epoch, Node, Realm, Records, SessionId, StoreError,
 };
 use tegata_token::{
-    AccessToken, Algorithm, DpopNonces, Expected, ExpectedAudience, Families, Indexes,
+    AccessToken, Algorithm, Authorities, DpopNonces, Expected, ExpectedAudience, Families, Indexes,
     InternalToken, Keys, Memory, Revoker, Scope, TransactionToken, Usage, Verifier,
 };
 
 use crate::{
-    client::Clients, delegation::Delegation, dpop::DpopNonce, register::Registration,
-    remote::Published,
+    client::Clients, delegation::Delegation, dpop::DpopNonce, mtls::MutualTls,
+    register::Registration, remote::Published,
 };
 
 /// What can be set.
@@ -52,6 +52,8 @@ pub struct Config {
     pub details_types: BTreeSet<String>,
     /// Whether DPoP proofs must carry a nonce, where the client's registration does not say it.
     pub dpop_nonce: DpopNonce,
+    /// Whether certificates of clients are seen, and where: nowhere.
+    pub mtls: Option<MutualTls>,
 }
 
 impl Default for Config {
@@ -73,6 +75,7 @@ impl Default for Config {
             registration_scope: Scope::default(),
             details_types: BTreeSet::new(),
             dpop_nonce: DpopNonce::default(),
+            mtls: None,
         }
     }
 }
@@ -161,6 +164,8 @@ pub struct Parts {
     pub dpop_nonces: DpopNonces,
     /// Where it is noted what tokens were made of, and how they are used.
     pub usage: Arc<Usage>,
+    /// Whose signature on a client's certificate counts.
+    pub authorities: Arc<Authorities>,
 }
 
 /// The provider of one realm.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use tegata_core::BoxFuture;
-use tegata_token::{Algorithm, KeySet, VerifyingKey, jws};
+use tegata_token::{Algorithm, ClientCertificate, KeySet, VerifyingKey, jws};
 
 use crate::{client::Client, provider::Provider};
 
@@ -60,10 +60,34 @@ impl Provider {
             // at then.
             return Ok(if client.is_fapi() { set.without(Algorithm::Rs256) } else { set });
         }
-        // They were checked when they were registered.
-        let keys = client.keys.iter().filter_map(|jwk| VerifyingKey::from_jwk(jwk).ok());
-        Ok(KeySet::new(keys.map(Arc::new).collect()))
+        Ok(registered(client))
     }
+
+    /// Whether a certificate is one that a client makes itself: its key, or the certificate with it, was
+    /// registered, or is at the address that was (RFC 8705 §2.2).
+    ///
+    /// # Errors
+    /// [`NotFetched`].
+    pub(crate) async fn knows_certificate(
+        &self,
+        client: &Client,
+        shown: &ClientCertificate,
+    ) -> Result<bool, NotFetched> {
+        let Some(address) = &client.jwks_uri else { return Ok(registered(client).knows(shown)) };
+        if self.published().keys(address, None).await?.knows(shown) {
+            return Ok(true);
+        }
+        // It may have been renewed since: the name of its key is one that the set lacks.
+        let Some(name) = shown.key() else { return Ok(false) };
+        Ok(self.published().keys(address, Some(name)).await?.knows(shown))
+    }
+}
+
+/// The keys that a client is registered with.
+fn registered(client: &Client) -> KeySet {
+    // They were checked when they were registered.
+    let keys = client.keys.iter().filter_map(|jwk| VerifyingKey::from_jwk(jwk).ok());
+    KeySet::new(keys.map(Arc::new).collect())
 }
 
 /// An address of a client, as it is registered: absolute, without fragment and without a password;

@@ -14,6 +14,7 @@ mod provider {
     pub(crate) mod fapi;
     pub(crate) mod machine;
     pub(crate) mod meanwhile;
+    pub(crate) mod mtls;
     pub(crate) mod pushed;
     pub(crate) mod request_object;
     pub(crate) mod resource;

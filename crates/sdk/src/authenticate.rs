@@ -18,7 +18,8 @@ use parking_lot::Mutex;
 use tegata_core::Node;
 use tegata_token::{
     AccessToken, Claims, Expected, ExpectedAudience, InternalToken, Memory, Refusal, Replays,
-    TransactionToken, Verified, Verifier, jws::Compact, verifier::TokenKind,
+    TransactionToken, Verified, Verifier, certificate::thumbprint, jws::Compact,
+    verifier::TokenKind,
 };
 
 use self::proof::Seen;
@@ -147,6 +148,21 @@ impl Authenticator {
         certificate: Option<&str>,
     ) -> Result<Caller, Refused> {
         self.settle(headers, Seen { certificate, request: None }).await
+    }
+
+    /// The same for a request over a connection whose client has shown this certificate, in DER, and
+    /// has proven in the handshake that it holds the key: the first of what a TLS library calls the
+    /// peer's certificates. `None`: it has shown none.
+    ///
+    /// # Errors
+    /// [`Refused`] says what to answer.
+    pub async fn authenticate_peer(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&[u8]>,
+    ) -> Result<Caller, Refused> {
+        let thumbprint = certificate.map(thumbprint);
+        self.authenticate_on(headers, thumbprint.as_deref()).await
     }
 
     /// The same for a request of this method to this address, scheme and host included, as its sender

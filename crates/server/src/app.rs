@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tegata_core::{
-    BoxFuture, Epoch, Limiter, Network, Node, Proxies, Realm, SinceBoot, flight::Flights,
+    BoxFuture, ClientCertificates, Epoch, Limiter, Network, Node, Proxies, Realm, SinceBoot,
+    flight::Flights,
 };
 use tegata_identity::{SecondFactors, SignIn, Users};
 use tegata_oauth::{Client, Provider, signals::Streams};
@@ -28,6 +29,8 @@ pub struct Config {
     pub environment: Environment,
     /// The proxies in front of the listener, which are believed about the address of the client.
     pub proxies: Proxies,
+    /// How it learns of certificates of clients: not at all.
+    pub client_certificates: ClientCertificates,
     /// The client that browsers of our own origin get their tokens for.
     pub browser: BrowserClient,
     /// For how long a session stays elevated after a proof: 300 s.
@@ -48,6 +51,7 @@ impl Default for Config {
         Self {
             environment: Environment::Development,
             proxies: Proxies::default(),
+            client_certificates: ClientCertificates::default(),
             browser: BrowserClient::default(),
             elevation: Duration::from_secs(300),
             longest_token: Duration::from_secs(3600 + 60),
@@ -128,6 +132,7 @@ const CALLERS: usize = 100_000;
 pub struct App {
     inner: Arc<Inner>,
     proxies: Arc<Proxies>,
+    certificates: ClientCertificates,
 }
 
 struct Inner {
@@ -161,7 +166,8 @@ impl App {
         let assets = assets::Assets::new();
         let held = Limiter::new(CALLERS);
         let registered = Limiter::new(CALLERS);
-        let proxies = Arc::new(config.proxies.clone());
+        let (proxies, certificates) =
+            (Arc::new(config.proxies.clone()), config.client_certificates);
         let waiting = Waiting::default();
         let inner = Inner {
             config,
@@ -177,13 +183,25 @@ impl App {
             registered,
             waiting,
         };
-        Ok(Self { inner: Arc::new(inner), proxies })
+        Ok(Self { inner: Arc::new(inner), proxies, certificates })
     }
 
-    /// The same listener behind other proxies: in everything else the two are one.
+    /// The same listener behind other proxies, which tell of certificates: in everything else the two
+    /// are one.
     #[must_use]
     pub fn behind(&self, proxies: Proxies) -> Self {
-        Self { inner: Arc::clone(&self.inner), proxies: Arc::new(proxies) }
+        let certificates = ClientCertificates::Header;
+        Self { inner: Arc::clone(&self.inner), proxies: Arc::new(proxies), certificates }
+    }
+
+    /// The same listener on connections that ask for certificates: in everything else the two are one.
+    #[must_use]
+    pub fn asking_for_certificates(&self) -> Self {
+        Self { certificates: ClientCertificates::Tls, ..self.clone() }
+    }
+
+    pub(crate) const fn certificates(&self) -> ClientCertificates {
+        self.certificates
     }
 
     pub(crate) fn proxies(&self) -> &Proxies {

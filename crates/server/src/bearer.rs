@@ -1,14 +1,19 @@
-//! Access tokens in the header `Authorization` (RFC 6750 §2.1, RFC 9449 §7.1).
+//! Access tokens in the header `Authorization` (RFC 6750 §2.1, RFC 9449 §7.1, RFC 8705 §3).
+
+use std::sync::Arc;
 
 use axum::extract::Request;
 use http::{HeaderMap, Method, header};
 use tegata_oauth::{Code, Credential, OAuthError, Showing};
+use tegata_token::ClientCertificate;
 
-use crate::dpop;
+use crate::{app::App, certificate, dpop};
+
+/// What stands in a header cannot be: in words.
+pub(crate) use crate::certificate::Malformed;
 
 /// The header is there more than once, or is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Malformed;
+const MALFORMED: Malformed = Malformed("the Authorization header is malformed");
 
 /// How a token is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +29,7 @@ pub(crate) struct Presented {
     scheme: Scheme,
     token: String,
     proof: Result<Option<String>, OAuthError>,
+    certificate: Option<Arc<ClientCertificate>>,
     method: Method,
     path: String,
 }
@@ -34,20 +40,29 @@ impl Presented {
     ///
     /// # Errors
     /// [`Malformed`].
-    pub(crate) fn of(request: &Request) -> Result<Option<Self>, Malformed> {
+    pub(crate) fn of(app: &App, request: &Request) -> Result<Option<Self>, Malformed> {
         let shown = credentials(request.headers())?;
-        Ok(shown.map(|(scheme, token)| Self::with(request, scheme, token)))
+        shown.map(|(scheme, token)| Self::with(app, request, scheme, token)).transpose()
     }
 
     /// The same of a request that shows its token elsewhere.
-    pub(crate) fn with(request: &Request, scheme: Scheme, token: String) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub(crate) fn with(
+        app: &App,
+        request: &Request,
+        scheme: Scheme,
+        token: String,
+    ) -> Result<Self, Malformed> {
+        Ok(Self {
             scheme,
             token,
             proof: dpop::shown(request.headers()),
+            certificate: certificate::shown(app, request)?,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
-        }
+        })
     }
 
     /// The same with a token that stood elsewhere.
@@ -61,7 +76,10 @@ impl Presented {
     /// `invalid_dpop_proof`: the proof that there must be is not there, or there are several.
     pub(crate) fn credential(&self) -> Result<Credential<'_>, OAuthError> {
         if self.scheme == Scheme::Bearer {
-            return Ok(Credential::Bearer(&self.token));
+            return Ok(match &self.certificate {
+                Some(shown) => Credential::Certified(&self.token, shown),
+                None => Credential::Bearer(&self.token),
+            });
         }
         let proof = self.proof.as_ref().map_err(Clone::clone)?.as_deref();
         let missing = "there is no DPoP proof; send one in the header DPoP";
@@ -84,9 +102,9 @@ fn credentials(headers: &HeaderMap) -> Result<Option<(Scheme, String)>, Malforme
     let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Malformed);
+        return Err(MALFORMED);
     }
-    let text = value.to_str().map_err(|_| Malformed)?;
+    let text = value.to_str().map_err(|_| MALFORMED)?;
     let Some((scheme, token)) = text.split_once(' ') else { return Ok(None) };
     let scheme = match scheme {
         it if it.eq_ignore_ascii_case("bearer") => Scheme::Bearer,

@@ -53,6 +53,9 @@ pub(crate) const fn told(why: &NotHolder) -> &'static str {
             "the access token is bound to a key; send it with the scheme DPoP and a proof"
         }
         NotHolder::OtherKey => "the access token is not bound to the key of the DPoP proof",
+        NotHolder::OtherCertificate => {
+            "the access token is bound to a client certificate that the connection does not show"
+        }
         NotHolder::Proof(_) => "the DPoP proof does not count",
     }
 }

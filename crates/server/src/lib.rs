@@ -17,6 +17,7 @@
 //! | `proving` | how people prove who they are: by password, by a second factor, once more |
 //! | [`endings`] | the end of a session, in the revocation log |
 //! | `caller`, `trace` | who asks, from where, under which name in the logs |
+//! | `certificate` | the certificate that a client shows |
 //! | `bearer`, `body`, `form`, [`limits`] | requests, read within limits |
 //! | `headers`, [`problem`] | what answers carry, and what they say when they refuse |
 //! | [`metrics`], [`operations`] | what operators see |
@@ -27,6 +28,7 @@ mod bearer;
 mod body;
 mod browser;
 mod caller;
+mod certificate;
 mod dpop;
 pub mod endings;
 mod form;
@@ -49,6 +51,7 @@ mod well_known;
 
 pub use app::{App, BrowserClient, Config, Confirm, Parts};
 pub use caller::Peer;
+pub use certificate::PeerCertificate;
 pub use endings::{NarrowedTokens, RevokedSessions, SessionsOfFamilies, SessionsOfHolder};
 pub use limits::Limits;
 pub use metrics::Metrics;

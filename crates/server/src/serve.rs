@@ -9,7 +9,9 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
 };
+use rustls::pki_types::CertificateDer;
 use tegata_core::{OsEntropy, Parting, Places};
+use tegata_token::ClientCertificate;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -19,7 +21,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::{caller::Peer, limits::Limits, problem::Problem, trace};
+use crate::{caller::Peer, certificate::PeerCertificate, limits::Limits, problem::Problem, trace};
 use patient::Patient;
 
 mod patient;
@@ -68,6 +70,29 @@ pub async fn serve(
     Ok(())
 }
 
+/// What answers the requests of a connection.
+trait Service:
+    hyper::service::Service<
+        Request<Incoming>,
+        Response = axum::response::Response,
+        Error = Infallible,
+        Future: Send,
+    > + Send
+    + 'static
+{
+}
+
+impl<S> Service for S where
+    S: hyper::service::Service<
+            Request<Incoming>,
+            Response = axum::response::Response,
+            Error = Infallible,
+            Future: Send,
+        > + Send
+        + 'static
+{
+}
+
 struct Server {
     router: Router,
     limits: Limits,
@@ -106,22 +131,23 @@ impl Server {
         // Answers are small and whole: nothing is gained by waiting for more.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else {
-            return self.http1(stream, peer, watcher).await;
+            return self.http1(stream, self.service(peer, None), watcher).await;
         };
         let handshake = tokio::time::timeout(self.limits.header_time, tls.accept(stream));
         let Ok(Ok(stream)) = handshake.await else { return };
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            self.http2(stream, peer, watcher).await;
+        let session = stream.get_ref().1;
+        let service = self.service(peer, certificate(session.peer_certificates()));
+        if session.alpn_protocol() == Some(b"h2") {
+            self.http2(stream, service, watcher).await;
         } else {
-            self.http1(stream, peer, watcher).await;
+            self.http1(stream, service, watcher).await;
         }
     }
 
-    async fn http1<S>(&self, stream: S, peer: SocketAddr, watcher: Watcher)
+    async fn http1<S>(&self, stream: S, service: impl Service, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let service = self.service(peer);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_time)
@@ -132,11 +158,10 @@ impl Server {
         ended(watcher.watch(connection).await);
     }
 
-    async fn http2<S>(&self, stream: S, peer: SocketAddr, watcher: Watcher)
+    async fn http2<S>(&self, stream: S, service: impl Service, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let service = self.service(peer);
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(100)
@@ -156,16 +181,15 @@ impl Server {
     fn service(
         &self,
         peer: SocketAddr,
-    ) -> impl hyper::service::Service<
-        Request<Incoming>,
-        Response = axum::response::Response,
-        Error = Infallible,
-        Future: Send,
-    > + use<> {
+        certificate: Option<PeerCertificate>,
+    ) -> impl Service + use<> {
         let (router, parting) = (self.router.clone(), self.parting.clone());
         hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer.ip()));
+            if let Some(shown) = certificate.clone() {
+                request.extensions_mut().insert(shown);
+            }
             let (router, parting) = (router.clone(), parting.clone());
             async move {
                 let is_last = request.version() <= Version::HTTP_11;
@@ -183,6 +207,17 @@ impl Server {
                 Ok(answer)
             }
         })
+    }
+}
+
+/// The certificate that a client showed in the handshake. One that cannot be read is none.
+fn certificate(shown: Option<&[CertificateDer<'_>]>) -> Option<PeerCertificate> {
+    match ClientCertificate::read(shown?) {
+        Ok(shown) => Some(PeerCertificate(Arc::new(shown))),
+        Err(refused) => {
+            tracing::info!(%refused, "a client certificate is passed over");
+            None
+        }
     }
 }
 

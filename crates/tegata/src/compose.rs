@@ -24,8 +24,8 @@ use tegata_store::{
     RedisRefused, RootKeyRefused, SealRefused, Sealed, Standby,
 };
 use tegata_token::{
-    DpopNonces, Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots, RotationRules,
-    Usage, View, Withdraw, revocation::LONGEST_ACCESS,
+    Authorities, DpopNonces, Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots,
+    RotationRules, Usage, View, Withdraw, revocation::LONGEST_ACCESS,
 };
 
 use crate::{
@@ -207,6 +207,8 @@ pub(crate) struct Composed {
     pub(crate) cookies: CookieTable,
     pub(crate) provider: Provider,
     pub(crate) dpop_nonces: DpopNonces,
+    /// Whose signature on a client's certificate counts.
+    pub(crate) authorities: Arc<Authorities>,
     pub(crate) registry: Registry,
     pub(crate) withdraw: Withdraw,
     pub(crate) data: DataDir,
@@ -334,6 +336,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         .map_err(|failed| Startup::Configuration(failed.why()))?;
     let dpop_nonces = dpop_nonces(&roots("dpop-nonce").await?, &realm)?;
     let usage = Arc::new(Usage::new(node.clone()));
+    // Whoever serves says whom they trust.
+    let authorities = Arc::new(Authorities::default());
     let provider = Provider::new(
         provider_config(&config),
         Parts {
@@ -352,6 +356,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
             published: Arc::new(AskedClients::new(to_clients, node.clone())),
             dpop_nonces: dpop_nonces.clone(),
             usage: Arc::clone(&usage),
+            authorities: Arc::clone(&authorities),
         },
     );
 
@@ -429,6 +434,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         cookies,
         provider,
         dpop_nonces,
+        authorities,
         registry,
         withdraw,
         data,
@@ -452,6 +458,7 @@ fn provider_config(config: &Config) -> tegata_oauth::Config {
         registration: config.clients.registration,
         registration_scope: config.clients.registration_scope.clone(),
         dpop_nonce: config.tokens.dpop_nonce,
+        mtls: config.mtls(),
         ..tegata_oauth::Config::default()
     }
 }

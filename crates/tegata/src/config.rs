@@ -11,13 +11,13 @@ use std::{
 
 use http::Uri;
 use serde::Deserialize;
-use tegata_core::{ForwardedBy, Network};
+use tegata_core::{ClientCertificates, ForwardedBy, Network};
 use tegata_gateway::{
     config::{self as gateway, Cors, Deadlines, Services, Tls},
     decision_log::Mode,
 };
 use tegata_mesh::{DeclaredDelegation, DeclaredRoute, DeclaredService};
-use tegata_oauth::{DpopNonce, register::Registration};
+use tegata_oauth::{DpopNonce, MutualTls, register::Registration};
 use tegata_session::Environment;
 use tegata_token::{Algorithm, Scope};
 
@@ -105,6 +105,15 @@ pub(crate) struct Public {
     pub(crate) forwarded_by: ForwardedBy,
     /// Its certificate; without one, HTTP is spoken in the clear.
     pub(crate) tls: Option<Tls>,
+    /// How it learns of certificates of clients: `off`, `tls` or `header`.
+    pub(crate) client_certificates: ClientCertificates,
+    /// Where it listens beside that, with the same certificate, and asks clients for theirs.
+    pub(crate) mtls_listen: Option<Listen>,
+    /// Under which address clients reach that; the issuer's with the port of `mtls_listen` if nothing
+    /// is said.
+    pub(crate) mtls_url: Option<String>,
+    /// Certificates of the authorities that sign those of clients.
+    pub(crate) client_ca_file: Option<PathBuf>,
 }
 
 impl Default for Public {
@@ -116,6 +125,10 @@ impl Default for Public {
             trusted_proxies: Vec::new(),
             forwarded_by: ForwardedBy::default(),
             tls: None,
+            client_certificates: ClientCertificates::default(),
+            mtls_listen: None,
+            mtls_url: None,
+            client_ca_file: None,
         }
     }
 }
@@ -138,6 +151,8 @@ pub(crate) struct Gateway {
     pub(crate) trusted_proxies: Vec<Network>,
     /// Which header those proxies write the address into: `x-forwarded-for` or `forwarded`.
     pub(crate) forwarded_by: ForwardedBy,
+    /// How it learns of certificates of clients: `off`, `tls` or `header`.
+    pub(crate) client_certificates: ClientCertificates,
     /// Which scripts of other origins may call.
     pub(crate) cors: Cors,
     /// How much passes.
@@ -160,6 +175,7 @@ impl Default for Gateway {
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             forwarded_by: ForwardedBy::default(),
+            client_certificates: ClientCertificates::default(),
             cors: Cors::default(),
             limits: gateway::Limits::default(),
             deadlines: Deadlines::default(),
@@ -485,6 +501,26 @@ impl Config {
         self.tokens.trust_domain.clone().or_else(host).unwrap_or(issuer.clone())
     }
 
+    /// Whether the endpoints for clients see certificates, and where.
+    pub(crate) fn mtls(&self) -> Option<MutualTls> {
+        let public = &self.public;
+        let elsewhere = self.gateway.client_certificates != ClientCertificates::Off;
+        let are_seen = public.client_certificates != ClientCertificates::Off
+            || public.mtls_listen.is_some()
+            || (elsewhere && public.mtls_url.is_some());
+        are_seen.then(|| MutualTls { at: self.mtls_url() })
+    }
+
+    /// Where the endpoints are that ask for certificates, if not where the others are.
+    pub(crate) fn mtls_url(&self) -> Option<String> {
+        let derived = || {
+            let port = self.public.mtls_listen.as_ref()?.port();
+            let issuer = self.issuer().parse::<Uri>().ok()?;
+            Some(format!("https://{}:{port}", issuer.host()?))
+        };
+        self.public.mtls_url.clone().or_else(derived)
+    }
+
     /// Makes the paths of certificates relative to where the configuration is, like all others.
     fn resolve(&mut self, base: &Path) {
         let tls = [&mut self.public.tls, &mut self.gateway.tls].into_iter().flatten();
@@ -492,6 +528,7 @@ impl Config {
         let signals = self.signals.files();
         let others = self.issuer.iter_mut().filter_map(|issuer| issuer.ca_file.as_mut());
         let own = self.gateway.upstream.ca_file.iter_mut().chain(&mut self.clients.ca_file);
+        let own = own.chain(&mut self.public.client_ca_file);
         for file in files.chain(own).chain(signals).chain(others) {
             *file = base.join(&file);
         }

@@ -211,6 +211,7 @@ fn listen(ports: &Ports) -> Result<Listeners, Failed> {
     };
     Ok(Listeners {
         public: bind("the public listener", ports.public)?,
+        mtls: Vec::new(),
         gateway: bind("the gateway", ports.gateway)?,
         operations: bind("operations", ports.operations)?,
     })

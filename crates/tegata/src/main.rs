@@ -23,6 +23,7 @@ macro_rules! warn_line {
 mod admin;
 mod background;
 mod canary;
+mod certificates;
 mod circle;
 mod cluster;
 mod command;

@@ -8,8 +8,13 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
-use tegata_core::{BoxFuture, ForwardedBy, Network, Parting, Proxies, Secret, SinceBoot};
-use tegata_gateway::{Gateway, SessionCheck};
+use tegata_core::{
+    BoxFuture, ClientCertificates, ForwardedBy, Network, Parting, Proxies, Secret, SinceBoot,
+};
+use tegata_gateway::{
+    Gateway, SessionCheck,
+    tls::{Asks, Identity},
+};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap, Upstream};
 use tegata_oauth::DpopNonce;
 use tegata_server::{App, BrowserClient, Confirm, Inlet, Operations};
@@ -23,7 +28,7 @@ use tokio::{
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    admin, background, circle,
+    admin, background, certificates, circle,
     command::Failed,
     compose::Composed,
     config::{LogForm, Observability},
@@ -37,6 +42,8 @@ const HSTS: Duration = Duration::from_secs(365 * 86_400);
 /// Sockets that are bound.
 pub(crate) struct Listeners {
     pub(crate) public: Vec<TcpListener>,
+    /// Of the same, where certificates are asked for.
+    pub(crate) mtls: Vec<TcpListener>,
     pub(crate) gateway: Vec<TcpListener>,
     pub(crate) operations: Vec<TcpListener>,
 }
@@ -103,11 +110,19 @@ pub(crate) async fn start(
     });
     let mut servers = JoinSet::new();
     let limits = outer.config().limits.clone();
-    let tls = composed.config.public.tls.as_ref().map(tegata_gateway::tls::server).transpose();
-    let tls = tls.map_err(|error| Failed::Usage(format!("[public.tls] {error}")))?;
+    let identity = composed.config.public.tls.as_ref().map(Identity::open).transpose();
+    let identity = identity.map_err(|error| Failed::Usage(format!("[public.tls] {error}")))?;
+    certificates::trust(&composed.config, &composed.authorities).map_err(Failed::Usage)?;
+    let asks = match composed.config.public.client_certificates {
+        ClientCertificates::Tls => Asks::Certificates,
+        ClientCertificates::Off | ClientCertificates::Header => Asks::Nothing,
+    };
+    let (tls, mtls) = (tls(identity.as_ref(), asks)?, tls(identity.as_ref(), Asks::Certificates)?);
+    let asking = tegata_server::router(outer.asking_for_certificates());
     let behind = tegata_server::router_for_gateway(behind, way.secret);
     for (router, sockets, tls, parting, mut stopped) in [
-        (tegata_server::router(outer), listeners.public, tls, parting.clone(), closed),
+        (tegata_server::router(outer), listeners.public, tls, parting.clone(), closed.clone()),
+        (asking, listeners.mtls, mtls, parting.clone(), closed),
         (behind, vec![inner], None, Parting::default(), stopped.clone()),
         // Whoever looks must see that it is not ready, until the end.
         (operations, listeners.operations, None, Parting::default(), stopped),
@@ -130,6 +145,7 @@ pub(crate) async fn start(
     beside.spawn(gauges::health::look(checks, found));
     let (look, looks) = tokio::sync::mpsc::channel(16);
     beside.spawn(admin::serve(socket, Arc::clone(&composed), look));
+    beside.spawn(certificates::renew(Arc::clone(&composed), identity, Arc::clone(&gateway)));
     beside.spawn(remap(Arc::clone(&composed), Arc::clone(&gateway), looks));
     Ok(Running { composed, gateway, parting, closing, stopping, servers, _background: beside })
 }
@@ -190,6 +206,7 @@ fn public(
     let config = tegata_server::Config {
         environment: set.environment,
         proxies: Proxies { trusted, forwarded_by },
+        client_certificates: set.client_certificates,
         limits,
         browser: BrowserClient {
             algorithm: composed.config.keys.usual(false),
@@ -254,6 +271,7 @@ async fn gateway(
         hosts: set.hosts.clone(),
         trusted_proxies: set.trusted_proxies.clone(),
         forwarded_by: set.forwarded_by,
+        client_certificates: set.client_certificates,
         cors: set.cors.clone(),
         limits: set.limits.clone(),
         deadlines: set.deadlines.clone(),
@@ -372,6 +390,15 @@ fn origins(composed: &Composed) -> Result<Origins, Failed> {
     let (own, gateway) = (composed.config.issuer(), composed.config.audience());
     let allowed: Vec<&str> = (own != gateway).then_some(gateway.as_str()).into_iter().collect();
     Origins::new(&own, &allowed).map_err(|error| Failed::Usage(format!("[public] issuer: {error}")))
+}
+
+/// The TLS of a listener that shows this certificate, if it has one.
+fn tls(
+    identity: Option<&Arc<Identity>>,
+    asks: Asks,
+) -> Result<Option<Arc<rustls::ServerConfig>>, Failed> {
+    let tls = identity.map(|identity| tegata_gateway::tls::server(identity, asks)).transpose();
+    tls.map_err(|error| Failed::Usage(format!("[public.tls] {error}")))
 }
 
 fn into_tokio(listener: TcpListener) -> Result<tokio::net::TcpListener, Failed> {

@@ -15,14 +15,22 @@ use std::{
 use serde_json::{Value, json};
 use tegata_engines::{process::program, tools::present};
 
+#[expect(dead_code, reason = "hostile tests need more certificates than scripts do")]
+#[path = "mtls/certificates.rs"]
+mod certificates;
 #[expect(dead_code, reason = "the contract needs more of a demo than scripts do")]
 #[path = "contract/demo.rs"]
 mod demo;
 #[expect(dead_code, reason = "scripts speak HTTP themselves")]
 #[path = "contract/http.rs"]
 mod http;
+#[expect(dead_code, reason = "hostile tests ask more of a server than scripts do")]
+#[path = "mtls/world.rs"]
+mod world;
 
+use certificates::{Shown, named};
 use demo::demo;
+use world::{Server, machine, own};
 
 /// The file that tells a script where everything is.
 fn context() -> &'static str {
@@ -44,11 +52,17 @@ fn context() -> &'static str {
 
 /// Runs a script, which must end well.
 fn run(interpreter: PathBuf, script: &str) {
+    run_with(interpreter, script, context(), &[]);
+}
+
+/// The same with another file, and with these variables.
+fn run_with(interpreter: PathBuf, script: &str, context: &str, variables: &[(&str, &Path)]) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
     let output = Command::new(interpreter)
         .arg(file)
-        .arg(context())
+        .arg(context)
         .env("PYTHONDONTWRITEBYTECODE", "1")
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -112,4 +126,41 @@ fn authlib_gets_tokens_by_every_grant_and_gives_them_back() {
 #[test]
 fn authlib_registers_reads_changes_and_removes_a_client() {
     python("registration.py");
+}
+
+#[test]
+fn openid_client_and_oauth4webapi_show_certificates() {
+    let (by_key, password) = (Shown::own("own"), "correct horse battery staple");
+    let wallet = "[[client]]\nclient_id = \"wallet\"\npublic = true\n\
+                  grant_types = [\"authorization_code\", \"refresh_token\"]\n\
+                  redirect_uris = [\"http://127.0.0.1:9999/callback\"]\n\
+                  scope = \"openid profile email offline_access\"\n\
+                  tls_client_certificate_bound_access_tokens = true\n";
+    let user = format!("[[user]]\nusername = \"alice\"\npassword = \"{password}\"\n");
+    let named_one = machine("machine", "tls_client_auth_san_dns = \"machine.example\"");
+    let server = Server::with_tls(&(user + &named_one + &own("own", &by_key, true) + wallet));
+    let signed = Shown::signed(&named("machine", "machine.example"), &server.ours);
+    let pem = |shown: &Shown| {
+        let (cert, key) = shown.pem();
+        json!({"cert": cert, "key": key})
+    };
+    let context = json!({
+        "issuer": format!("https://127.0.0.1:{}", server.public),
+        "gateway": format!("https://127.0.0.1:{}", server.gateway),
+        "protected_path": "/orders/1",
+        "users": [{"username": "alice", "password": password}],
+        "clients": [],
+        "modules": present("openid-client").join("node_modules"),
+        "certificates": {
+            "machine": pem(&signed),
+            "own": pem(&by_key),
+            "wallet": pem(&Shown::own("wallet")),
+            "other": pem(&Shown::own("other")),
+        },
+    });
+    let file = server.path().join("context.json");
+    std::fs::write(&file, context.to_string()).unwrap();
+    let trust = server.path().join("ca.pem");
+    let node = program("node", "nodejs");
+    run_with(node, "mtls.mjs", file.to_str().unwrap(), &[("NODE_EXTRA_CA_CERTS", &trust)]);
 }

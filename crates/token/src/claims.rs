@@ -258,10 +258,28 @@ impl Confirmation {
         Self { jkt: Some(jkt.to_owned()), x5t: None }
     }
 
+    /// That of a client certificate with this thumbprint.
+    #[must_use]
+    pub fn of_certificate(x5t: &str) -> Self {
+        Self { jkt: None, x5t: Some(x5t.to_owned()) }
+    }
+
     /// The thumbprint of the DPoP key, where that is all that is to be shown.
     #[must_use]
     pub fn key_alone(&self) -> Option<&str> {
         self.jkt.as_deref().filter(|_| self.x5t.is_none())
+    }
+
+    /// The thumbprint of the client certificate, where that is all that is to be shown.
+    #[must_use]
+    pub fn certificate_alone(&self) -> Option<&str> {
+        self.x5t.as_deref().filter(|_| self.jkt.is_none())
+    }
+
+    /// Whether it names one thing to be shown, of a kind that can be checked.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.jkt.is_some() != self.x5t.is_some()
     }
 }
 

@@ -195,7 +195,7 @@ pub fn hash_of(access_token: &str) -> String {
 /// [`KeyRefused::NotMade`] if the crypto library fails.
 pub fn make(key: &SigningKey, claims: &[u8]) -> Result<String, KeyRefused> {
     // A public key has no member beside those of its kind, and all are strings.
-    let jwk = Jwk { kid: None, alg: None, purpose: None, ..key.jwk().clone() };
+    let jwk = Jwk { kid: None, alg: None, purpose: None, x5c: vec![], ..key.jwk().clone() };
     let jwk = serde_json::to_string(&jwk).unwrap_or_default();
     let (typ, alg) = (DpopProof::TYP, key.algorithm().name());
     let header = format!(r#"{{"typ":"{typ}","alg":"{alg}","jwk":{jwk}}}"#);

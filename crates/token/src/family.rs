@@ -5,7 +5,7 @@
 //!
 //! | presented | by the same holder | by somebody else |
 //! |---|---|---|
-//! | the current generation | spent: the next generation | spent, unless the family is bound to a key: *unproven* |
+//! | the current generation | spent: the next generation | spent, unless the family is bound to a key or a certificate: *unproven* |
 //! | the one before, within the window | the **same** successor again | refused: *stale*; the family lives |
 //! | the one before, after the window | refused: *reused*; the family dies | the same |
 //! | an older one | refused: *reused*; the family dies | the same |
@@ -21,7 +21,11 @@ use tegata_core::{
     id::expiry_day,
 };
 
-use crate::{claims::Scope, details::Details, status::StatusIndex};
+use crate::{
+    claims::{Confirmation, Scope},
+    details::Details,
+    status::StatusIndex,
+};
 
 /// Where families are stored.
 pub static FAMILIES: Kind = Kind {
@@ -133,6 +137,12 @@ pub enum Binding {
     /// A client that authenticated itself and showed a DPoP key: its thumbprint. It may show another
     /// later, but some key.
     ClientKey(String),
+    /// Whoever showed a client certificate that nothing vouches for but the refresh token: its
+    /// thumbprint. It shows this certificate for good (RFC 8705 §4).
+    Certificate(String),
+    /// A client that authenticated itself by this certificate. It may do so by another later, as
+    /// certificates are renewed (RFC 8705 §7.1), but by some certificate.
+    ClientCertificate(String),
     /// A public client or a browser, by its network and its user agent.
     Network {
         /// The address's network: `/24` of IPv4, `/64` of IPv6.
@@ -148,16 +158,32 @@ impl Binding {
     pub fn key(&self) -> Option<&str> {
         match self {
             Self::Key(jkt) | Self::ClientKey(jkt) => Some(jkt),
+            Self::Certificate(_)
+            | Self::ClientCertificate(_)
+            | Self::Client
+            | Self::Network { .. } => None,
+        }
+    }
+
+    /// What access tokens are bound to.
+    #[must_use]
+    pub fn confirmation(&self) -> Option<Confirmation> {
+        match self {
+            Self::Key(jkt) | Self::ClientKey(jkt) => Some(Confirmation::of_key(jkt)),
+            Self::Certificate(x5t) | Self::ClientCertificate(x5t) => {
+                Some(Confirmation::of_certificate(x5t))
+            }
             Self::Client | Self::Network { .. } => None,
         }
     }
 
     /// Whether another holder may have what this one had. A network changes when its user walks; a
-    /// key does not. What was bound to a key is never bound to none again.
+    /// key does not. What was bound to a key or a certificate is never bound to none again.
     fn yields_to(&self, next: &Self) -> bool {
         match (self, next) {
-            (Self::Key(_), next) => self == next,
+            (Self::Key(_) | Self::Certificate(_), next) => self == next,
             (Self::ClientKey(_), next) => matches!(next, Self::ClientKey(_)),
+            (Self::ClientCertificate(_), next) => matches!(next, Self::ClientCertificate(_)),
             (Self::Client | Self::Network { .. }, _) => true,
         }
     }
@@ -235,7 +261,7 @@ pub enum Verdict {
     Expired,
     /// The family was ended.
     Revoked,
-    /// It is bound to a key that was not shown; the family lives.
+    /// It is bound to a key or a certificate that was not shown; the family lives.
     Unproven,
 }
 
@@ -250,7 +276,8 @@ impl Verdict {
             Self::Expired => "the refresh token has expired",
             Self::Revoked => "the refresh token has been revoked",
             Self::Unproven => {
-                "the refresh token is bound to a key; send a DPoP proof made with that key"
+                "the refresh token is bound to a key or a client certificate; send a DPoP proof made \
+                 with that key, or show that certificate"
             }
         }
     }

@@ -17,7 +17,10 @@ use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde::{Deserialize, Serialize};
 use tegata_core::{KeyId, Secret};
 
-use crate::Algorithm;
+use crate::{
+    Algorithm,
+    certificate::{self, ClientCertificate},
+};
 
 /// Why something is not a key that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -198,17 +201,8 @@ impl fmt::Debug for SigningKey {
 
 impl Pair {
     fn jwk(&self, algorithm: Algorithm) -> Result<Jwk, KeyRefused> {
-        let blank = Jwk {
-            kty: String::new(),
-            kid: None,
-            alg: Some(algorithm),
-            purpose: Some("sig".to_owned()),
-            crv: None,
-            n: None,
-            e: None,
-            x: None,
-            y: None,
-        };
+        let purpose = Some("sig".to_owned());
+        let blank = Jwk { alg: Some(algorithm), purpose, ..Jwk::default() };
         let encode = |bytes: &[u8]| Some(URL_SAFE_NO_PAD.encode(bytes));
         match self {
             Self::Rsa(pair) => {
@@ -245,7 +239,7 @@ impl Pair {
 
 /// A public JSON Web Key (RFC 7517), of a kind that Tegata verifies with. It has no field for
 /// anything private, so none can slip out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Jwk {
     /// `RSA`, `EC` or `OKP`.
     pub kty: String,
@@ -273,6 +267,10 @@ pub struct Jwk {
     /// The other coordinate, for `EC`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub y: Option<String>,
+    /// Its certificate, and those that signed it, as base64 of DER: what a client shows that proves
+    /// itself by a certificate of its own making (RFC 8705 §2.2.2).
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub x5c: Vec<String>,
 }
 
 impl Jwk {
@@ -306,6 +304,8 @@ pub struct VerifyingKey {
     kid: KeyId,
     algorithm: Algorithm,
     parsed: ParsedPublicKey,
+    /// The thumbprints of the key, and of the certificate that it was given with.
+    named: (String, Option<String>),
     withdrawn: AtomicBool,
 }
 
@@ -340,7 +340,8 @@ impl VerifyingKey {
             }
             _ => return Err(KeyRefused::WrongAlgorithm(algorithm)),
         };
-        Ok(Self { kid, algorithm, parsed, withdrawn: AtomicBool::new(false) })
+        let named = (jwk.thumbprint(), certificate::registered(&jwk.x5c));
+        Ok(Self { kid, algorithm, parsed, named, withdrawn: AtomicBool::new(false) })
     }
 
     /// The key's name.
@@ -359,6 +360,15 @@ impl VerifyingKey {
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.parsed.verify_sig(message, signature).is_ok()
+    }
+
+    /// Whether a certificate is this key's: the one that the key was given with, or any where it was
+    /// given without.
+    #[must_use]
+    pub fn is_of(&self, shown: &ClientCertificate) -> bool {
+        let (key, certificate) = &self.named;
+        shown.key() == Some(key)
+            && certificate.as_deref().is_none_or(|own| own == shown.thumbprint())
     }
 
     /// Whether the key has left its set: what it verified before does not count any more.

@@ -15,6 +15,7 @@
 //! | [`keys`] | the key rings of a realm, in the store and in use |
 //! | [`assertion`] | how a client proves itself with a key |
 //! | [`request_object`] | the parameters of a request, signed by the client |
+//! | [`certificate`] | certificates that clients show |
 //! | [`dpop`] | how whoever presents a token shows the key that it is bound to |
 //! | [`hint`] | ID tokens that come back |
 //! | [`secevent`] | what one system tells another that happened |
@@ -30,6 +31,7 @@
 
 pub mod algorithm;
 pub mod assertion;
+pub mod certificate;
 pub mod circle;
 pub mod claims;
 pub mod details;
@@ -56,6 +58,7 @@ pub mod usage;
 pub mod verifier;
 
 pub use algorithm::Algorithm;
+pub use certificate::{Authorities, ClientCertificate, SubjectName};
 pub use circle::Circle;
 pub use claims::{Audience, Claims, Confirmation, MayAct, Scope};
 pub use details::{Details, InvalidDetails};

@@ -21,6 +21,7 @@ use serde::Deserialize;
 use tegata_core::{Clock, Epoch, KeyId, Timestamp};
 
 use crate::{
+    certificate::ClientCertificate,
     claims::Claims,
     foreign::{ForeignRules, Names},
     jws::{Compact, Malformed},
@@ -225,6 +226,12 @@ impl KeySet {
     #[must_use]
     pub fn has(&self, kid: &str) -> bool {
         self.named(kid).is_some()
+    }
+
+    /// Whether a certificate is one of its keys'.
+    #[must_use]
+    pub fn knows(&self, shown: &ClientCertificate) -> bool {
+        self.0.iter().any(|key| key.is_of(shown))
     }
 
     pub(crate) fn named(&self, kid: &str) -> Option<&Arc<VerifyingKey>> {

@@ -9,7 +9,7 @@ use tegata_token::{
 };
 
 use crate::{
-    dpop,
+    certificate, dpop,
     foreign::{Foreign, NotVerified, Unanswered},
     gate::{Freshness, Gate},
     head::{Head, Once},
@@ -86,8 +86,8 @@ pub(crate) async fn identify(
     Ok(Identified { caller: Some(caller), unchecked, nonce })
 }
 
-/// The caller that an access token speaks of (RFC 6750 §2.1, RFC 9449 §7.1), and the nonce that the
-/// answer is to tell of.
+/// The caller that an access token speaks of (RFC 6750 §2.1, RFC 9449 §7.1, RFC 8705 §3), and the
+/// nonce that the answer is to tell of.
 async fn token(
     value: &HeaderValue,
     request: (&Head<'_>, &Admitted<'_>),
@@ -114,9 +114,12 @@ async fn token(
                 let nonce = gate.proofs.check(said, request, &gate.config, gate.node.now())?;
                 return Ok((caller, nonce));
             }
-            // RFC 9449 §7.1, RFC 8705 §3: without the proof, who presents it is not its holder.
-            if caller.claims().cnf.is_some() {
-                return Err(dpop::unproven());
+            // Without the proof of what it is bound to, who presents it is not its holder.
+            if let Some(bound) = &caller.claims().cnf {
+                if bound.certificate_alone().is_none() {
+                    return Err(dpop::unproven());
+                }
+                certificate::check(bound, request.0, request.1, gate)?;
             }
             Ok((caller, None))
         }

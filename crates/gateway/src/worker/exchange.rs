@@ -1,6 +1,6 @@
 //! One request and its answer, through all phases.
 
-use std::{rc::Rc, sync::Arc};
+use std::{borrow::Cow, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -10,11 +10,12 @@ use http::{
 use hyper::body::Incoming;
 use tegata_core::{SinceBoot, rate::Answer};
 use tegata_mesh::{AuthMode, Upstream};
+use tegata_token::ClientCertificate;
 
 use super::{Worker, is_framed};
 use crate::{
     body::{Cut, Progress, Reply, Upload},
-    cors, dpop,
+    certificate, cors, dpop,
     head::{Head, Once},
     phase::{
         admit::{self, Admitted, admit},
@@ -54,6 +55,8 @@ struct On {
     is_service: bool,
     drop_authorization: bool,
     largest_body: u64,
+    /// The client's certificate, which Tegata's own endpoints are told of.
+    certificate: Option<ClientCertificate>,
     limit: Option<(&'static str, Answer)>,
 }
 
@@ -174,6 +177,7 @@ impl Worker {
             headers: &parts.headers,
             peer: connection.peer,
             secure: connection.secure,
+            certificate: connection.certificate.get(),
         };
         if parts.uri.path() == "/health" {
             return self.health(&head).map(Passage::Here);
@@ -188,7 +192,9 @@ impl Worker {
             .as_ref()
             .filter(|_| admit::is_public(&gate.config, admitted.target.path()))
         {
-            let on = self.to_public(public, &mut admitted, origin, parts, way).await?;
+            let certificate = certificate::shown(&head, &admitted, gate)?;
+            let mut on = self.to_public(public, &mut admitted, origin, parts, way).await?;
+            on.certificate = certificate.map(Cow::into_owned);
             return Ok(Passage::On(Box::new(on)));
         }
         self.to_service(&head, admitted, &origin, parts, way).await
@@ -239,6 +245,7 @@ impl Worker {
             is_service: false,
             drop_authorization: false,
             largest_body: LARGEST_PUBLIC,
+            certificate: None,
             limit: None,
         })
     }
@@ -310,6 +317,7 @@ impl Worker {
             is_service: true,
             drop_authorization,
             largest_body: found.beside.body,
+            certificate: None,
             limit,
         })))
     }
@@ -361,6 +369,9 @@ impl Worker {
         }
         if let Some(secret) = self.gate.config.public_secret.as_ref().filter(|_| !on.is_service) {
             parts.headers.insert(&X_INTERNAL_GATEWAY, secret.clone());
+        }
+        for (name, value) in on.certificate.iter().flat_map(certificate::fields) {
+            parts.headers.insert(name, value);
         }
         let request = Request::from_parts(parts, upload);
         let sent = self.send(&on.upstreams, &on.service, request, &progress, way.now).await;

@@ -58,10 +58,11 @@ impl ClientMetadata {
             return Ok(());
         }
         // §5.3.2.1, items 3 and 6: confidential clients, which show a key of their own.
-        if auth != AuthMethod::PrivateKeyJwt {
+        if auth != AuthMethod::PrivateKeyJwt && !auth.is_by_certificate() {
             return Err(format!(
                 "`profile = \"fapi2\"` contradicts `{}`: give it `jwks`, and let it prove itself \
-                 by `private_key_jwt`",
+                 by `private_key_jwt`, or let it show a certificate: `tls_client_auth` or \
+                 `self_signed_tls_client_auth`",
                 auth.name()
             ));
         }
@@ -126,6 +127,13 @@ mod tests {
         let client = fapi().read(Timestamp::default()).unwrap();
         assert!(client.require_pushed && client.require_pkce && client.needs_sender_constraint());
         assert!(!client.rotates());
+        let own = Some(AuthMethod::SelfSignedTlsClientAuth);
+        let own = ClientMetadata { token_endpoint_auth_method: own, ..fapi() };
+        let name = Some("a.example".to_owned());
+        let named = ClientMetadata { jwks: None, tls_client_auth_san_dns: name, ..fapi() };
+        for metadata in [own, named] {
+            assert!(metadata.read(Timestamp::default()).unwrap().proves_by_certificate());
+        }
         assert_eq!(client.auth, AuthMethod::PrivateKeyJwt);
         for algorithm in [client.access_token_alg, client.id_token_alg, client.response_alg] {
             assert_eq!(algorithm, Algorithm::Es256);

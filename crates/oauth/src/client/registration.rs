@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use tegata_core::{ClientId, Timestamp};
-use tegata_token::{Algorithm, Jwk, Scope, VerifyingKey};
+use tegata_token::{Algorithm, Jwk, Scope, VerifyingKey, certificate::fits};
 
 use super::{AuthMethod, Client, GrantType, Profile};
 use crate::{dpop::DpopNonce, redirect::RedirectUri, remote};
@@ -19,10 +19,20 @@ pub struct ClientMetadata {
     pub client_name: Option<String>,
     /// Short for `token_endpoint_auth_method = "none"`.
     pub public: bool,
-    /// How it proves itself: `client_secret_basic` if nothing is said and it is not public, or
-    /// `private_key_jwt` if it has keys.
+    /// How it proves itself: `client_secret_basic` if nothing is said and it is not public,
+    /// `tls_client_auth` if its certificate is named, or `private_key_jwt` if it has keys.
     pub token_endpoint_auth_method: Option<AuthMethod>,
-    /// Its public keys.
+    /// The distinguished name that its certificate must have, as RFC 4514 writes it.
+    pub tls_client_auth_subject_dn: Option<String>,
+    /// In its place: a host name that stands in the certificate.
+    pub tls_client_auth_san_dns: Option<String>,
+    /// In its place: a URI.
+    pub tls_client_auth_san_uri: Option<String>,
+    /// In its place: an IP address.
+    pub tls_client_auth_san_ip: Option<String>,
+    /// In its place: a mail address.
+    pub tls_client_auth_san_email: Option<String>,
+    /// Its public keys, each with its certificate in `x5c` where that alone is to count.
     pub jwks: Option<KeySetForm>,
     /// Where it publishes its public keys, in place of `jwks`.
     pub jwks_uri: Option<String>,
@@ -76,6 +86,9 @@ pub struct ClientMetadata {
     /// Whether its DPoP proofs must carry a nonce: `offered` or `required`; as `[tokens] dpop_nonce`
     /// says if nothing is said here.
     pub dpop_nonce: Option<DpopNonce>,
+    /// Whether its tokens are always bound to the certificate that it shows (RFC 8705 §3.4); those of a
+    /// client that proves itself by one are in any case.
+    pub tls_client_certificate_bound_access_tokens: bool,
     /// Its logo.
     pub logo_uri: Option<String>,
     /// Its privacy policy.
@@ -153,6 +166,8 @@ impl ClientMetadata {
             let rule = "`private_key_jwt` needs `jwks` or `jwks_uri`";
             return Err(invalid(rule.to_owned()));
         }
+        let certificate_name = self.certificate_name(auth).map_err(invalid)?;
+        self.check_certificates(auth, has_keys).map_err(|rule| invalid(rule.to_owned()))?;
         self.check_profile(auth, &keys).map_err(invalid)?;
         self.check_request_objects(&keys).map_err(|rule| invalid(rule.to_owned()))?;
         if self.authorization_details_types.iter().any(|it| !(1..=128).contains(&it.len())) {
@@ -181,6 +196,7 @@ impl ClientMetadata {
             auth,
             secrets: Vec::new(),
             declared: None,
+            certificate_name,
             keys,
             jwks_uri,
             registration: None,
@@ -206,6 +222,7 @@ impl ClientMetadata {
             may_act,
             dpop_bound: self.dpop_bound_access_tokens,
             dpop_nonce: self.dpop_nonce,
+            certificate_bound: self.tls_client_certificate_bound_access_tokens,
             logo_uri: self.logo_uri.clone(),
             policy_uri: self.policy_uri.clone(),
             tos_uri: self.tos_uri.clone(),
@@ -235,6 +252,9 @@ impl ClientMetadata {
             (None | Some(AuthMethod::None), true) => Ok(AuthMethod::None),
             (Some(_), true) => Err("`public = true` contradicts `token_endpoint_auth_method`"),
             (Some(method), false) => Ok(method),
+            (None, false) if self.names().iter().any(|(_, value)| value.is_some()) => {
+                Ok(AuthMethod::TlsClientAuth)
+            }
             (None, false) if self.jwks.is_some() || self.jwks_uri.is_some() => {
                 Ok(AuthMethod::PrivateKeyJwt)
             }
@@ -255,6 +275,10 @@ impl ClientMetadata {
                 });
                 let thumbprint = jwk.thumbprint();
                 jwk.kid.get_or_insert(thumbprint);
+                if !fits(&jwk) {
+                    let rule = "a key of `jwks`: its `x5c` does not begin with a certificate of it";
+                    return Err(rule.to_owned());
+                }
                 let checked = VerifyingKey::from_jwk(&jwk);
                 checked.map(|_| jwk).map_err(|error| format!("a key of `jwks`: {error}"))
             })

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tegata_core::{Batch, Event, EventType, TokenId};
-use tegata_token::{Algorithm, Audience, Claims};
+use tegata_token::{Algorithm, Audience, Claims, Confirmation};
 
 use super::scope_within;
 use crate::{
@@ -25,7 +25,7 @@ impl Provider {
         &self,
         client: &Client,
         params: &Params,
-        jkt: Option<&str>,
+        bound: Option<&Confirmation>,
     ) -> Result<TokenAnswer, Refused> {
         let scope = scope_within(params, &client.scope)?.unwrap_or_else(|| client.scope.clone());
         let mut targets = params.all("audience").chain(params.all("resource"));
@@ -63,7 +63,7 @@ impl Provider {
             client_id: Some(client.id.as_str().to_owned()),
             scope: scope.clone(),
             status: place.map(|place| self.status(place)),
-            cnf: dpop::confirmation(jkt),
+            cnf: bound.cloned(),
             may_act: client.may_act(),
             ..Claims::default()
         };
@@ -79,7 +79,7 @@ impl Provider {
         self.note_issued("client_credentials", &claims, None);
         Ok(TokenAnswer {
             access_token,
-            token_type: dpop::token_type(jkt.is_some()),
+            token_type: dpop::token_type(bound),
             expires_in: lifetime.as_secs(),
             refresh_token: None,
             id_token: None,

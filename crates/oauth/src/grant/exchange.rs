@@ -6,10 +6,11 @@
 //! place, family and session and the names of everything else that it was made from, so that taking
 //! back any of that takes it back.
 //!
-//! What is made of a token that is bound to a key is bound to one, too: to the key that the exchange
-//! itself proves. That is the origin's own key, unless the origin is for the client that exchanges it,
-//! which has seen the proof of its holder. An internal token of the gateway is bound to none: the
-//! gateway has seen the proof, and what is made from it is bound where the exchange proves a key.
+//! What is made of a token that is bound to a key or a certificate is bound to one, too: to what the
+//! exchange itself proves to hold. That is what the origin is bound to, unless the origin is for the
+//! client that exchanges it, which has seen the proof of its holder. An internal token of the gateway is
+//! bound to nothing: the gateway has seen the proof, and what is made from it is bound where the exchange
+//! proves something.
 //!
 //! | module | subject |
 //! |---|---|
@@ -19,7 +20,7 @@
 
 use serde_json::{Map, json};
 use tegata_core::{Batch, ClientId, Event, EventType, TokenId};
-use tegata_token::{Algorithm, Audience, Claims, Scope, claims::Actor, jws};
+use tegata_token::{Algorithm, Audience, Claims, Confirmation, Scope, claims::Actor, jws};
 
 pub(crate) use self::asked::TRANSACTION_TOKEN;
 use self::{
@@ -54,7 +55,8 @@ struct Exchange<'a> {
     delegations: Vec<Delegation>,
     /// No more than this.
     scope: Scope,
-    jkt: Option<&'a str>,
+    /// What the exchange proves to hold.
+    bound: Option<&'a Confirmation>,
     now: u64,
     /// The name of what is issued.
     issued: &'static str,
@@ -67,16 +69,16 @@ impl Provider {
         &self,
         client: &Client,
         params: &Params,
-        jkt: Option<&str>,
+        bound: Option<&Confirmation>,
     ) -> Result<TokenAnswer, Refused> {
         let asked = Asked::read(params)?;
         match &asked.wanted {
             Wanted::AccessTokens(issued) => {
-                self.access_tokens(client, params, &asked, issued, jkt).await
+                self.access_tokens(client, params, &asked, issued, bound).await
             }
             Wanted::Transaction(details, context) => {
                 let contexts = (details, context);
-                self.transaction_token(client, params, &asked, contexts, jkt).await
+                self.transaction_token(client, params, &asked, contexts, bound).await
             }
         }
     }
@@ -87,10 +89,10 @@ impl Provider {
         params: &Params,
         asked: &Asked<'_>,
         issued: &'static str,
-        jkt: Option<&str>,
+        bound: Option<&Confirmation>,
     ) -> Result<TokenAnswer, Refused> {
         // Who acts decides what is looked up. Whether its token counts is settled below.
-        let actor = self.actor(client, asked, jkt).await?;
+        let actor = self.actor(client, asked, bound).await?;
         let actor = actor.map_or(Ok(client.id.clone()), |actor| ClientId::new(&actor.claims.sub));
         let actor = actor.map_err(|_| OAuthError::request("actor_token names no client"))?;
         let targets = self.exchange_targets(client, &actor, params).await?;
@@ -99,14 +101,14 @@ impl Provider {
         // the tokens are looked at, after the last look at the store.
         let now = self.node().now().secs();
         self.check_there(client).await?;
-        let subject = self.subject(client, asked, jkt).await?;
-        let actor = self.actor(client, asked, jkt).await?;
+        let subject = self.subject(client, asked, bound).await?;
+        let actor = self.actor(client, asked, bound).await?;
         if asked.scope.as_ref().is_some_and(|wanted| !subject.claims.scope.covers(wanted)) {
             let description = "scope is wider than that of the subject token";
             return Err(OAuthError::new(Code::InvalidScope, description).into());
         }
         let scope = asked.scope.clone().unwrap_or_else(|| subject.claims.scope.clone());
-        let exchange = Exchange { client, subject, actor, delegations, scope, jkt, now, issued };
+        let exchange = Exchange { client, subject, actor, delegations, scope, bound, now, issued };
         check_may_act(&exchange.subject.claims, exchange.actor_id())?;
         let mut answers = Vec::with_capacity(targets.len());
         for target in &targets {
@@ -193,7 +195,7 @@ impl Provider {
                 "at+jwt",
                 &claims.to_json(),
             )?)?,
-            token_type: dpop::token_type(exchange.jkt.is_some()),
+            token_type: dpop::token_type(exchange.bound),
             expires_in: claims.exp.saturating_sub(exchange.now),
             refresh_token: None,
             id_token: None,
@@ -244,7 +246,7 @@ impl Provider {
             amr: subject.amr.clone(),
             auth_time: subject.auth_time,
             status: subject.status.clone(),
-            cnf: dpop::confirmation(exchange.jkt),
+            cnf: exchange.bound.cloned(),
             act: exchange.act(mandate, self.config().longest_chain)?,
             may_act: subject.may_act.clone(),
             original_jti: Some(subject.original_jti.clone().unwrap_or_else(|| subject.jti.clone())),

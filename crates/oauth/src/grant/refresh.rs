@@ -138,7 +138,7 @@ impl Provider {
         let refreshes = client.may_use(crate::client::GrantType::RefreshToken);
         Ok(TokenAnswer {
             access_token,
-            token_type: dpop::token_type(family.binding.key().is_some()),
+            token_type: dpop::token_type(family.binding.confirmation().as_ref()),
             expires_in: family.access.exp.saturating_sub(self.node().now().secs()),
             refresh_token: refreshes.then(|| issue.refresh_token.expose().clone()),
             id_token,

@@ -42,6 +42,10 @@ impl Provider {
         said.all_of("response_types", &["code"])?;
         let auth = said.method("token_endpoint_auth_method")?;
         let auth = auth.unwrap_or(AuthMethod::ClientSecretBasic);
+        if !self.auth_methods().any(|offered| offered == auth) {
+            let why = "`token_endpoint_auth_method` is none of what is offered";
+            return Err(RegisterRefused::metadata(why));
+        }
         let usual = self.usual();
         let signing = |name: &str| self.signing(&said, name);
         Ok(ClientMetadata {
@@ -49,6 +53,11 @@ impl Provider {
             client_name: said.text("client_name")?,
             public: auth == AuthMethod::None,
             token_endpoint_auth_method: Some(auth),
+            tls_client_auth_subject_dn: said.text("tls_client_auth_subject_dn")?,
+            tls_client_auth_san_dns: said.text("tls_client_auth_san_dns")?,
+            tls_client_auth_san_uri: said.text("tls_client_auth_san_uri")?,
+            tls_client_auth_san_ip: said.text("tls_client_auth_san_ip")?,
+            tls_client_auth_san_email: said.text("tls_client_auth_san_email")?,
             jwks: said.key_set()?,
             jwks_uri: said.text("jwks_uri")?,
             grant_types: Some(said.grants(by)?),
@@ -79,6 +88,9 @@ impl Provider {
                 .unwrap_or_default(),
             request_object_signing_alg: said.read("request_object_signing_alg")?,
             dpop_bound_access_tokens: said.read("dpop_bound_access_tokens")?.unwrap_or_default(),
+            tls_client_certificate_bound_access_tokens: said
+                .read("tls_client_certificate_bound_access_tokens")?
+                .unwrap_or_default(),
             logo_uri: said.text("logo_uri")?,
             policy_uri: said.text("policy_uri")?,
             tos_uri: said.text("tos_uri")?,

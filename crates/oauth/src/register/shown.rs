@@ -3,7 +3,11 @@
 use serde_json::{Map, Value, json};
 use tegata_core::Secret;
 
-use crate::{client::Client, provider::Provider, redirect::RedirectUri};
+use crate::{
+    client::{Client, certificate},
+    provider::Provider,
+    redirect::RedirectUri,
+};
 
 impl Provider {
     /// What is registered. Secrets are told when they are made, and never again.
@@ -41,6 +45,9 @@ impl Provider {
         let codes: &[&str] = if client.redirect_uris.is_empty() { &[] } else { &["code"] };
         tell("response_types", json!(codes));
         tell("token_endpoint_auth_method", json!(client.auth));
+        if let Some((member, name)) = client.certificate_name.as_ref().map(certificate::declared) {
+            tell(member, json!(name));
+        }
         tell("scope", json!(client.scope.as_str()));
         tell("subject_type", json!("public"));
         tell("id_token_signed_response_alg", json!(client.id_token_alg));
@@ -51,6 +58,7 @@ impl Provider {
         tell("require_pushed_authorization_requests", json!(client.require_pushed));
         tell("require_signed_request_object", json!(client.require_signed_request));
         tell("dpop_bound_access_tokens", json!(client.dpop_bound));
+        tell("tls_client_certificate_bound_access_tokens", json!(client.certificate_bound));
         tell("jwks_uri", json!(client.jwks_uri));
         if !client.keys.is_empty() {
             tell("jwks", json!({"keys": client.keys}));

@@ -16,7 +16,7 @@ async fn authenticate(
     basic: Option<&Basic>,
     pairs: &[(&str, &str)],
 ) -> Result<String, &'static str> {
-    let found = world.provider.authenticate(basic, &params(pairs)).await;
+    let found = world.provider.authenticate(basic, &params(pairs), None).await;
     found.map(|client| client.id.to_string()).map_err(error)
 }
 
@@ -37,7 +37,7 @@ async fn unknown_clients_and_wrong_secrets_are_told_the_same() {
     world.web().await;
     let refused = async |id: &str, secret: &str| {
         let basic = basic(id, secret);
-        match world.provider.authenticate(Some(&basic), &params(&[])).await.unwrap_err() {
+        match world.provider.authenticate(Some(&basic), &params(&[]), None).await.unwrap_err() {
             Refused::OAuth(error) => error,
             Refused::Store(error) => panic!("{error}"),
         }

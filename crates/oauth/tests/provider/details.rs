@@ -1,7 +1,7 @@
 //! Rich authorization requests (RFC 9396): shown, granted as they are, and only ever narrowed.
 
 use serde_json::{Value, json};
-use tegata_oauth::{Client, GrantType, Next, NotAuthorized, Said};
+use tegata_oauth::{Client, GrantType, Next, NotAuthorized, Proven, Said};
 
 use super::world::{World, asked, claims, error, params, place};
 
@@ -39,7 +39,7 @@ async fn they_are_in_the_token_the_answer_and_introspection_and_refreshes_only_n
     let refresh = async |token: &str, details: Option<&str>| {
         let mut all = vec![("grant_type", "refresh_token"), ("refresh_token", token)];
         all.extend(details.map(|details| ("authorization_details", details)));
-        world.provider.token(&web, &params(&all), &place(), None).await
+        world.provider.token(&web, &params(&all), &place(), Proven::default()).await
     };
     let token = answer.refresh_token.unwrap();
     for wider in [MORE, r#"[{"type":"payment"}]"#, r#"[{"type":"unknown"}]"#] {
@@ -104,6 +104,10 @@ async fn other_grants_do_not_take_them() {
     let world = World::new().await;
     let machine = world.client("machine", &[GrantType::ClientCredentials], |_| {}).await;
     let all = [("grant_type", "client_credentials"), ("authorization_details", READ)];
-    let refused = world.provider.token(&machine, &params(&all), &place(), None).await.unwrap_err();
+    let refused = world
+        .provider
+        .token(&machine, &params(&all), &place(), Proven::default())
+        .await
+        .unwrap_err();
     assert_eq!(error(refused), "invalid_authorization_details");
 }

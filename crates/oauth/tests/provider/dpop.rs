@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use tegata_oauth::{
-    Client, ClientMetadata, Credential, DpopNonce, GrantType, NotHolder, ProvenKey, Provider,
-    Refused, Showing, TokenAnswer,
+    Client, ClientMetadata, Credential, DpopNonce, GrantType, NotHolder, Proven, ProvenKey,
+    Provider, Refused, Showing, TokenAnswer,
     signals::access::{Need, NoAccess, READ},
 };
 use tegata_token::{Algorithm, SigningKey, dpop};
@@ -40,7 +40,7 @@ async fn ask(
     pairs: &[(&str, &str)],
     key: Option<&ProvenKey>,
 ) -> Result<TokenAnswer, Refused> {
-    world.provider.token(client, &params(pairs), &place(), key).await
+    world.provider.token(client, &params(pairs), &place(), Proven::by(key)).await
 }
 
 /// An access token of a person that is bound to a key.

@@ -1,7 +1,9 @@
 //! A client of the FAPI 2.0 Security Profile, from the request to the refresh.
 
 use serde_json::json;
-use tegata_oauth::{Client, GrantType, NotAuthorized, ProvenKey, Refused, Showing, TokenAnswer};
+use tegata_oauth::{
+    Client, GrantType, NotAuthorized, Proven, ProvenKey, Refused, Showing, TokenAnswer,
+};
 use tegata_token::{Algorithm, SigningKey, dpop, jws};
 
 use super::world::{
@@ -53,7 +55,7 @@ async fn redeem(
         ("redirect_uri", CALLBACK),
         ("code_verifier", VERIFIER),
     ];
-    world.provider.token(bank, &params(&all), &place(), key).await
+    world.provider.token(bank, &params(&all), &place(), Proven::by(key)).await
 }
 
 #[tokio::test]
@@ -115,7 +117,8 @@ async fn its_tokens_are_bound_to_a_key_or_not_given() {
         ("grant_type", "refresh_token"),
         ("refresh_token", answer.refresh_token.as_ref().unwrap()),
     ];
-    let refused = world.provider.token(&bank, &params(&all), &place(), None).await.unwrap_err();
+    let refused =
+        world.provider.token(&bank, &params(&all), &place(), Proven::default()).await.unwrap_err();
     assert_eq!(error(refused), "invalid_request");
 }
 
@@ -129,7 +132,11 @@ async fn its_refresh_token_stays() {
     for _ in 0..3 {
         after(&world.clock, 60);
         let all = [("grant_type", "refresh_token"), ("refresh_token", token.as_str())];
-        let next = world.provider.token(&bank, &params(&all), &place(), Some(&key)).await.unwrap();
+        let next = world
+            .provider
+            .token(&bank, &params(&all), &place(), Proven::by(Some(&key)))
+            .await
+            .unwrap();
         assert_eq!(next.refresh_token.as_ref(), Some(&token));
         assert_ne!(next.access_token, first.access_token);
     }

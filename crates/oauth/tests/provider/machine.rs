@@ -1,7 +1,7 @@
 //! Clients without a person: client credentials, exchange, introspection, revocation.
 
 use serde_json::json;
-use tegata_oauth::{GrantType, Refused, TokenAnswer};
+use tegata_oauth::{GrantType, Proven, Refused, TokenAnswer};
 use tegata_token::Claims;
 
 use super::world::{World, after, claims, error, params, place};
@@ -12,7 +12,7 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 async fn ask(world: &World, client: &str, pairs: &[(&str, &str)]) -> Result<TokenAnswer, Refused> {
     let realm = world.provider.realm();
     let found = world.provider.clients().load(realm, &client.parse().unwrap()).await.unwrap();
-    world.provider.token(&found.unwrap().value, &params(pairs), &place(), None).await
+    world.provider.token(&found.unwrap().value, &params(pairs), &place(), Proven::default()).await
 }
 
 async fn machine(world: &World) {
@@ -200,7 +200,11 @@ async fn a_client_that_was_removed_while_it_asked_gets_nothing() {
     let loaded = loaded.unwrap().value;
     world.provider.clients().remove(realm, &loaded.id).await.unwrap();
     let pairs = [("grant_type", "client_credentials")];
-    let refused = world.provider.token(&loaded, &params(&pairs), &place(), None).await.unwrap_err();
+    let refused = world
+        .provider
+        .token(&loaded, &params(&pairs), &place(), Proven::default())
+        .await
+        .unwrap_err();
     assert_eq!(error(refused), "invalid_client");
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tegata_core::{Batch, Event, EventType, Network, Outward, Realm};
 use tegata_identity::{EmailAddress, NewUser, Username};
 use tegata_oauth::{
-    Client, Credential, GrantType,
+    Client, Credential, GrantType, Proven,
     signals::{
         Exchanged, Handled, RefusedSet, SignalKind, Status, Stream, StreamRefused, StreamRules,
         Streams,
@@ -392,7 +392,11 @@ async fn only_a_token_of_the_client_itself_with_the_scope_opens_streams() {
     let provider = &bed.world.provider;
     let token = async |client: &Client, more: &[(&str, &str)]| {
         let all = [&[("grant_type", "client_credentials")][..], more].concat();
-        provider.token(client, &params(&all), &place(), None).await.unwrap().access_token
+        provider
+            .token(client, &params(&all), &place(), Proven::default())
+            .await
+            .unwrap()
+            .access_token
     };
     let manage = token(&bed.client, &[]).await;
     for need in [Need::Read, Need::Manage] {

@@ -14,7 +14,8 @@ use tegata_core::{
 use tegata_identity::{NewUser, Role, User, Username, Users};
 use tegata_oauth::{
     Access, Asking, AuthorizationRequest, Client, ClientMetadata, Clients, Config, Delegation,
-    GrantType, LiveSessions, Params, Parts, Provider, Refused, SignedIn, Targets, TokenAnswer,
+    GrantType, LiveSessions, Params, Parts, Proven, Provider, Refused, SignedIn, Targets,
+    TokenAnswer,
 };
 use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
@@ -180,6 +181,7 @@ impl World {
             targets: services.clone(),
             dpop_nonces,
             usage: Arc::new(Usage::new(node.clone())),
+            authorities: Arc::default(),
         };
         let provider = Provider::new(config, parts.clone());
         Self { clock, node, records, users, provider, parts, user, sessions, services }
@@ -261,7 +263,7 @@ impl World {
         ];
         all.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
         all.extend(changes);
-        self.provider.token(client, &params(&all), &place(), None).await
+        self.provider.token(client, &params(&all), &place(), Proven::default()).await
     }
 
     pub(crate) async fn refresh(
@@ -270,7 +272,7 @@ impl World {
         token: &str,
     ) -> Result<TokenAnswer, Refused> {
         let all = [("grant_type", "refresh_token"), ("refresh_token", token)];
-        self.provider.token(client, &params(&all), &place(), None).await
+        self.provider.token(client, &params(&all), &place(), Proven::default()).await
     }
 
     pub(crate) async fn is_active(&self, token: &str) -> bool {

@@ -32,8 +32,11 @@ pub(super) fn check(
     let token = match (presented, &claims.cnf) {
         (Presented::Internal(_) | Presented::Bearer(_), None) => return Ok(()),
         (Presented::Internal(_) | Presented::Bearer(_), Some(bound)) => {
-            let shown = bound.x5t.is_some() && bound.x5t.as_deref() == seen.certificate;
-            return if shown && bound.jkt.is_none() { Ok(()) } else { Err(Reason::Bound) };
+            return match bound.certificate_alone() {
+                None => Err(Reason::Bound),
+                own if own == seen.certificate => Ok(()),
+                Some(_) => Err(Reason::Certificate),
+            };
         }
         (Presented::Dpop(token), _) => token,
     };

@@ -38,6 +38,9 @@ pub enum Reason {
     /// Its token is of use only to who holds a key, and the key was not shown.
     #[error("the token is bound to a key that the request does not show")]
     Bound,
+    /// Its token is of use only to who shows a certificate, and it was not shown.
+    #[error("the token is bound to a client certificate that the connection does not show")]
+    Certificate,
     /// Its DPoP proof does not count.
     #[error(transparent)]
     Proof(#[from] ProofRefused),
@@ -72,6 +75,7 @@ impl Refused {
             | Reason::Token(_)
             | Reason::Revoked
             | Reason::Bound
+            | Reason::Certificate
             | Reason::Proof(_)
             | Reason::Replayed => StatusCode::UNAUTHORIZED,
             Reason::Scope(_) | Reason::Role(_) | Reason::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -86,7 +90,9 @@ impl Refused {
         let error = match &self.reason {
             Reason::Missing => String::new(),
             Reason::Malformed(_) => self.error("invalid_request"),
-            Reason::Token(_) | Reason::Revoked | Reason::Bound => self.error("invalid_token"),
+            Reason::Token(_) | Reason::Revoked | Reason::Bound | Reason::Certificate => {
+                self.error("invalid_token")
+            }
             Reason::Proof(_) | Reason::Replayed => self.error("invalid_dpop_proof"),
             Reason::Scope(scope) => {
                 format!(r#"{}, scope="{scope}""#, self.error("insufficient_scope"))
@@ -133,6 +139,9 @@ impl Refused {
             Reason::Token(Refusal::Expired) => "the token has expired",
             Reason::Token(_) | Reason::Revoked => "the token is not valid here",
             Reason::Bound => "the token is bound to a key that the request does not show",
+            Reason::Certificate => {
+                "the token is bound to a client certificate that the connection does not show"
+            }
             Reason::Proof(_) => "the DPoP proof is not valid for this request",
             Reason::Replayed => "the DPoP proof was used before; make one for each request",
             Reason::Scope(_) => "the token is not for this use",

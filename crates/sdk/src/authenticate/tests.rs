@@ -176,17 +176,27 @@ async fn a_token_that_is_bound_to_a_key_is_no_bearer_token() {
         let token = alice(&authority).with(|c| c.cnf = Some(Confirmation { jkt, x5t }));
         bearer(&token.access())
     };
-    for headers in [bound(Some("k"), None), bound(None, Some("c")), bound(None, None)] {
+    for headers in [bound(Some("k"), None), bound(None, None)] {
         assert_eq!(reason(&orders, &headers).await, Reason::Bound);
     }
+    assert_eq!(reason(&orders, &bound(None, Some("c"))).await, Reason::Certificate);
     assert!(orders.authenticate_on(&bound(None, Some("c")), Some("c")).await.is_ok());
-    for (headers, certificate) in [
-        (bound(None, Some("c")), "d"),
-        (bound(Some("k"), Some("c")), "c"),
-        (bound(Some("c"), None), "c"),
+    for (headers, certificate, expected) in [
+        (bound(None, Some("c")), "d", Reason::Certificate),
+        (bound(Some("k"), Some("c")), "c", Reason::Bound),
+        (bound(Some("c"), None), "c", Reason::Bound),
     ] {
         let refused = orders.authenticate_on(&headers, Some(certificate)).await.unwrap_err();
-        assert_eq!(refused.reason, Reason::Bound);
+        assert_eq!(refused.reason, expected);
+    }
+    let (own, other) = (&b"a certificate"[..], &b"another"[..]);
+    let headers = bound(None, Some(&thumbprint(own)));
+    assert!(orders.authenticate_peer(&headers, Some(own)).await.is_ok());
+    for shown in [None, Some(other)] {
+        let refused = orders.authenticate_peer(&headers, shown).await.unwrap_err();
+        assert_eq!(refused.reason, Reason::Certificate);
+        let challenge = refused.challenge().unwrap();
+        assert!(challenge.to_str().unwrap().starts_with("Bearer "), "{challenge:?}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! What clients ask at the token endpoint and its siblings, and the one table of statuses for
 //! what is wrong with it (RFC 6749 §5.2).
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{FromRequest, Request},
@@ -9,10 +11,12 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 use tegata_oauth::{Basic, Client, Code, OAuthError, Params, ProvenKey, Refused, Showing};
+use tegata_token::ClientCertificate;
 
 use crate::{
     app::App,
     body::{self, Unreadable},
+    certificate::{self, Malformed},
     dpop,
     headers::NoStore,
     problem::whole_secs,
@@ -23,6 +27,7 @@ use crate::{
 pub(crate) struct Asked {
     pub(crate) params: Params,
     basic: Option<Basic>,
+    certificate: Option<Arc<ClientCertificate>>,
     method: Method,
     proof: Result<Option<String>, OAuthError>,
 }
@@ -49,8 +54,14 @@ impl Asked {
     /// # Errors
     /// `invalid_client`; what the store says.
     pub(crate) async fn client(&self, app: &App) -> Result<Client, Rejected> {
-        let client = app.provider().authenticate(self.basic.as_ref(), &self.params).await;
+        let (basic, certificate) = (self.basic.as_ref(), self.certificate());
+        let client = app.provider().authenticate(basic, &self.params, certificate).await;
         client.map_err(|refused| self.reject(refused))
+    }
+
+    /// The certificate that the client shows.
+    pub(crate) fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_deref()
     }
 
     /// Whether it comes with a proof of a key.
@@ -95,10 +106,13 @@ impl FromRequest<App> for Asked {
         let refused = |error: OAuthError| rejected(Why::Refused(error.into()), challenge);
         let (method, proof) = (request.method().clone(), dpop::shown(request.headers()));
         let basic = basic(request.headers()).map_err(refused)?;
+        let certificate = certificate::shown(app, &request);
+        let certificate =
+            certificate.map_err(|Malformed(why)| refused(OAuthError::request(why)))?;
         let fields = body::fields(app, request).await;
         let fields = fields.map_err(|why| rejected(Why::Body(why), false))?;
         let params = Params::new(fields.into_pairs()).map_err(refused)?;
-        Ok(Self { params, basic, method, proof })
+        Ok(Self { params, basic, certificate, method, proof })
     }
 }
 

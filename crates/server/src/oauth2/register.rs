@@ -11,7 +11,7 @@ use tegata_oauth::{register::RegisterRefused, signals::StreamRefused};
 
 use crate::{
     app::App,
-    bearer::{self, Presented},
+    bearer::{self, Malformed, Presented},
     body::{self, Unreadable},
     caller::Caller,
     headers::NoStore,
@@ -22,7 +22,7 @@ use crate::{
 /// Why a request about a registration is refused.
 #[derive(Debug)]
 pub(crate) enum Rejected {
-    Malformed,
+    Malformed(&'static str),
     Body(Unreadable),
     TooMany(std::time::Duration),
     Refused(RegisterRefused),
@@ -40,7 +40,7 @@ pub(crate) async fn register(
     request: Request,
 ) -> Result<Response, Rejected> {
     check_rate(&app, &caller)?;
-    let shown = Presented::of(&request).map_err(|_| Rejected::Malformed)?;
+    let shown = Presented::of(&app, &request).map_err(|Malformed(why)| Rejected::Malformed(why))?;
     let credential = shown.as_ref().map(Presented::credential).transpose();
     let credential = credential.map_err(|_| Rejected::Refused(RegisterRefused::Token))?;
     let said = said(&app, request).await?;
@@ -102,18 +102,14 @@ async fn said(app: &App, request: Request) -> Result<Map<String, Value>, Rejecte
 }
 
 fn shown(headers: &HeaderMap) -> Result<String, Rejected> {
-    let token = bearer::token(headers).map_err(|_| Rejected::Malformed)?;
+    let token = bearer::token(headers).map_err(|Malformed(why)| Rejected::Malformed(why))?;
     token.ok_or(Rejected::Refused(RegisterRefused::Token))
 }
 
 impl IntoResponse for Rejected {
     fn into_response(self) -> Response {
         let (status, error, why) = match self {
-            Self::Malformed => (
-                StatusCode::BAD_REQUEST,
-                "invalid_request",
-                "Authorization is malformed".to_owned(),
-            ),
+            Self::Malformed(why) => (StatusCode::BAD_REQUEST, "invalid_request", why.to_owned()),
             Self::Body(unreadable) => {
                 (unreadable.status(), "invalid_client_metadata", unreadable.text().to_owned())
             }

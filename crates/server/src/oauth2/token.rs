@@ -5,7 +5,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use tegata_oauth::{Code, GrantType, OAuthError, ProvenKey, TokenAnswer};
+use tegata_oauth::{Code, GrantType, OAuthError, Proven, ProvenKey, TokenAnswer};
 
 use super::{
     asked::{Asked, Rejected},
@@ -61,7 +61,8 @@ async fn answer(
     }
     let key = asked.key(app, &client, "/oauth2/token").await?;
     let place = caller.place();
-    let answer = app.provider().token(&client, &asked.params, &place, key.as_ref()).await;
+    let proven = Proven { key: key.as_ref(), certificate: asked.certificate() };
+    let answer = app.provider().token(&client, &asked.params, &place, proven).await;
     let answer = answer.map_err(|refused| asked.reject(refused));
     if asked.params.get("grant_type") == Some(GrantType::TokenExchange.name()) {
         let targets = asked.params.all("audience").chain(asked.params.all("resource"));

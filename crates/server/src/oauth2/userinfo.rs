@@ -15,7 +15,7 @@ use tegata_oauth::{
 
 use crate::{
     app::App,
-    bearer::{Presented, Scheme},
+    bearer::{Malformed, Presented, Scheme},
     body, dpop,
     headers::NoStore,
     problem::Problem,
@@ -28,8 +28,8 @@ pub(crate) enum Rejected {
     NoToken,
     /// The request is malformed, or brings a token in more than one way.
     InvalidRequest(&'static str),
-    /// The token does not count.
-    InvalidToken,
+    /// The token does not count, for this reason.
+    InvalidToken(&'static str),
     /// The token is another holder's, or its proof does not count.
     NotHolder(&'static str, &'static str, Option<[(HeaderName, HeaderValue); 1]>),
     /// The token is for something else.
@@ -62,11 +62,12 @@ pub(crate) async fn userinfo(
 /// The access token: in the header, or in the form of a POST. What stands in the query is not
 /// looked at (OAuth 2.1 §5.1).
 async fn shown(app: &App, request: Request) -> Result<Presented, Rejected> {
-    let malformed = Rejected::InvalidRequest("the Authorization header is malformed");
-    let header = Presented::of(&request).map_err(|_| malformed)?;
+    let malformed = |Malformed(why)| Rejected::InvalidRequest(why);
+    let header = Presented::of(app, &request).map_err(malformed)?;
     let has_form =
         request.method() == Method::POST && request.headers().contains_key(header::CONTENT_TYPE);
-    let elsewhere = Presented::with(&request, Scheme::Bearer, String::new());
+    let elsewhere = Presented::with(app, &request, Scheme::Bearer, String::new());
+    let elsewhere = elsewhere.map_err(malformed)?;
     let field = if has_form {
         let fields = body::fields(app, request).await;
         let fields = fields.map_err(|why| Rejected::InvalidRequest(why.text()))?;
@@ -87,7 +88,13 @@ async fn shown(app: &App, request: Request) -> Result<Presented, Rejected> {
 impl Rejected {
     fn of(app: &App, refused: NoUserinfo) -> Self {
         match refused {
-            NoUserinfo::InvalidToken => Self::InvalidToken,
+            NoUserinfo::InvalidToken => {
+                Self::InvalidToken("the access token is not valid, has expired or has been revoked")
+            }
+            // It is shown as it should be, but for the certificate.
+            NoUserinfo::NotHolder(why @ NotHolder::OtherCertificate) => {
+                Self::InvalidToken(dpop::told(&why))
+            }
             NoUserinfo::InsufficientScope => Self::InsufficientScope,
             NoUserinfo::Store(error)
             | NoUserinfo::NotHolder(NotHolder::Proof(Refused::Store(error))) => Self::Store(error),
@@ -114,11 +121,7 @@ impl IntoResponse for Rejected {
         let (status, error, description) = match self {
             Self::NoToken => (StatusCode::UNAUTHORIZED, None, "there is no access token"),
             Self::InvalidRequest(why) => (StatusCode::BAD_REQUEST, Some("invalid_request"), why),
-            Self::InvalidToken => (
-                StatusCode::UNAUTHORIZED,
-                Some(INVALID_TOKEN),
-                "the access token is not valid, has expired or has been revoked",
-            ),
+            Self::InvalidToken(why) => (StatusCode::UNAUTHORIZED, Some(INVALID_TOKEN), why),
             Self::NotHolder(error, why, asked) => {
                 nonce = Some(asked);
                 (StatusCode::UNAUTHORIZED, Some(error), why)

@@ -22,10 +22,13 @@ use crate::{
     problem::Problem,
 };
 
+/// What is said of a token that is shown by itself and does not count.
+const INVALID_TOKEN: &str = "Bearer realm=\"tegata\", error=\"invalid_token\"";
+
 /// Why a request about a stream is refused.
 #[derive(Debug)]
 pub(crate) enum Rejected {
-    Malformed,
+    Malformed(&'static str),
     NoToken(Need),
     NoAccess(NoAccess),
     /// The proof of the token's key does not count, for this reason and with this nonce to use.
@@ -41,7 +44,8 @@ pub(crate) async fn client(
     shown: Result<Option<Presented>, Malformed>,
     need: Need,
 ) -> Result<Client, Rejected> {
-    let shown = shown.map_err(|_| Rejected::Malformed)?.ok_or(Rejected::NoToken(need))?;
+    let shown = shown.map_err(|Malformed(why)| Rejected::Malformed(why))?;
+    let shown = shown.ok_or(Rejected::NoToken(need))?;
     let proof = |error: OAuthError| Rejected::proof(app, error);
     let credential = shown.credential().map_err(proof)?;
     app.provider().signals_client(&credential, need).await.map_err(|refused| match refused {
@@ -55,7 +59,7 @@ pub(crate) async fn change(
     app: &App,
     request: Request,
 ) -> Result<(Client, Map<String, Value>), Rejected> {
-    let client = client(app, Presented::of(&request), Need::Manage).await?;
+    let client = client(app, Presented::of(app, &request), Need::Manage).await?;
     let said = body::json(app, request).await.map_err(Rejected::Body)?;
     Ok((client, said))
 }
@@ -107,10 +111,9 @@ impl IntoResponse for Rejected {
             format!("DPoP realm=\"tegata\", algs=\"{}\", error=\"{error}\"", dpop::algorithms())
         };
         let (problem, challenge) = match self {
-            Self::Malformed => (invalid("the Authorization header is malformed"), None),
-            Self::Invalid(rule) | Self::Refused(StreamRefused::Invalid(rule)) => {
-                (invalid(rule), None)
-            }
+            Self::Malformed(rule)
+            | Self::Invalid(rule)
+            | Self::Refused(StreamRefused::Invalid(rule)) => (invalid(rule), None),
             Self::Body(unreadable) => (unreadable.into(), None),
             Self::NoToken(need) => {
                 let detail = "there is no access token; get one with the scope that is named";
@@ -121,14 +124,17 @@ impl IntoResponse for Rejected {
                 let detail = "the access token is not the client's own, is for another place, has \
                               expired or was taken back";
                 let problem = Problem::new(StatusCode::UNAUTHORIZED, detail);
-                let challenge = "Bearer realm=\"tegata\", error=\"invalid_token\"".to_owned();
-                (problem.named("invalid_token"), Some(challenge))
+                (problem.named("invalid_token"), Some(INVALID_TOKEN.to_owned()))
             }
             Self::NoAccess(
                 NoAccess::Store(error)
                 | NoAccess::NotHolder(NotHolder::Proof(Refused::Store(error))),
             )
             | Self::Refused(StreamRefused::Store(error)) => (error.into(), None),
+            Self::NoAccess(NoAccess::NotHolder(why @ NotHolder::OtherCertificate)) => {
+                let problem = Problem::new(StatusCode::UNAUTHORIZED, dpop::told(&why));
+                (problem.named("invalid_token"), Some(INVALID_TOKEN.to_owned()))
+            }
             Self::NoAccess(NoAccess::NotHolder(why)) => {
                 let problem = Problem::new(StatusCode::UNAUTHORIZED, dpop::told(&why));
                 (problem.named("invalid_token"), Some(of_proof("invalid_token")))

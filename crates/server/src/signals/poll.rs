@@ -46,7 +46,7 @@ pub(crate) async fn poll(
     Segment(id): Segment,
     request: Request,
 ) -> Result<NoStore<Json<Value>>, Rejected> {
-    let client = asked::client(&app, Presented::of(&request), Need::Read).await?;
+    let client = asked::client(&app, Presented::of(&app, &request), Need::Read).await?;
     let said: Said = body::json(&app, request).await.map_err(Rejected::Body)?;
     if said.ack.len() + said.set_errs.len() > MOST_ACKS {
         return Err(Rejected::Invalid("`ack` and `setErrs` name more than 1000 signals"));

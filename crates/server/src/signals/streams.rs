@@ -19,7 +19,7 @@ pub(crate) async fn read(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Shown, Rejected> {
-    let client = asked::client(&app, Presented::of(&request), Need::Read).await?;
+    let client = asked::client(&app, Presented::of(&app, &request), Need::Read).await?;
     let shown = match asked::named(query)? {
         Some(id) => app.streams().shown(&app.streams().of(&client.id, &id).await?),
         None => {
@@ -56,7 +56,7 @@ pub(crate) async fn delete(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<NoStore<StatusCode>, Rejected> {
-    let client = asked::client(&app, Presented::of(&request), Need::Manage).await?;
+    let client = asked::client(&app, Presented::of(&app, &request), Need::Manage).await?;
     let id = asked::named(query)?.ok_or(Rejected::Invalid("`stream_id` is missing"))?;
     app.streams().delete(&client.id, &id).await?;
     Ok(NoStore(StatusCode::NO_CONTENT))
@@ -67,7 +67,7 @@ pub(crate) async fn status(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Shown, Rejected> {
-    let client = asked::client(&app, Presented::of(&request), Need::Read).await?;
+    let client = asked::client(&app, Presented::of(&app, &request), Need::Read).await?;
     let id = asked::named(query)?.ok_or(Rejected::Invalid("`stream_id` is missing"))?;
     Ok(NoStore(Json(told(&app.streams().of(&client.id, &id).await?))))
 }

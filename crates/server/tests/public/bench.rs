@@ -228,6 +228,7 @@ impl Bench {
                 targets: Arc::new(Anything),
                 dpop_nonces,
                 usage: Arc::new(Usage::new(node.clone())),
+                authorities: Arc::default(),
             },
         );
         let hasher = HasherConfig { memory_kib: 8, passes: 1, lanes: 1, caps: Caps::default() };

@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::{Args, Subcommand};
-use tegata_oauth::{ClientMetadata, GrantType};
+use tegata_oauth::{AuthMethod, ClientMetadata, GrantType, client::KeySetForm};
+use tegata_token::ClientCertificate;
 
 use super::{Context, Failed, read_secret};
 use crate::operate::Order;
@@ -51,9 +52,51 @@ pub(crate) struct Add {
     /// May ask about tokens of others, and take them back.
     #[arg(long)]
     may_introspect: bool,
+    #[command(flatten)]
+    certificate: Certificate,
     /// The file that its secret is in; without one, a secret is made.
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
+}
+
+/// By which certificate it proves itself, or is to.
+#[derive(Args)]
+struct Certificate {
+    /// It shows a certificate of an authority with this distinguished name, as RFC 4514 writes it.
+    #[arg(long, value_name = "NAME")]
+    tls_client_auth_subject_dn: Option<String>,
+    /// In place of that: with this host name.
+    #[arg(long, value_name = "NAME")]
+    tls_client_auth_san_dns: Option<String>,
+    /// In place of that: with this URI.
+    #[arg(long, value_name = "URI")]
+    tls_client_auth_san_uri: Option<String>,
+    /// In place of that: with this IP address.
+    #[arg(long, value_name = "ADDRESS")]
+    tls_client_auth_san_ip: Option<String>,
+    /// In place of that: with this mail address.
+    #[arg(long, value_name = "ADDRESS")]
+    tls_client_auth_san_email: Option<String>,
+    /// It shows the certificate in this PEM file, which it has signed itself.
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// Its tokens are bound to the certificate that it shows, however it proves itself.
+    #[arg(long)]
+    certificate_bound: bool,
+}
+
+impl Certificate {
+    /// The keys of the certificate in the file.
+    fn jwks(&self) -> Result<Option<KeySetForm>, Failed> {
+        let Some(file) = &self.certificate else { return Ok(None) };
+        let wrong = |why: &dyn std::fmt::Display| {
+            Failed::Usage(format!("certificate `{}`: {why}", file.display()))
+        };
+        let pem = std::fs::read(file).map_err(|error| wrong(&error))?;
+        let shown = ClientCertificate::from_pem(&pem).map_err(|error| wrong(&error))?;
+        let key = shown.jwk().ok_or_else(|| wrong(&"its key is none of RSA, P-256 and Ed25519"))?;
+        Ok(Some(KeySetForm { keys: vec![key] }))
+    }
 }
 
 fn grant_type(name: &str) -> Result<GrantType, String> {
@@ -84,7 +127,18 @@ impl Add {
             None => None,
         };
         let grant_types: BTreeSet<_> = self.grant_types.into_iter().collect();
+        let jwks = self.certificate.jwks()?;
         let metadata = ClientMetadata {
+            token_endpoint_auth_method: jwks
+                .is_some()
+                .then_some(AuthMethod::SelfSignedTlsClientAuth),
+            jwks,
+            tls_client_auth_subject_dn: self.certificate.tls_client_auth_subject_dn,
+            tls_client_auth_san_dns: self.certificate.tls_client_auth_san_dns,
+            tls_client_auth_san_uri: self.certificate.tls_client_auth_san_uri,
+            tls_client_auth_san_ip: self.certificate.tls_client_auth_san_ip,
+            tls_client_auth_san_email: self.certificate.tls_client_auth_san_email,
+            tls_client_certificate_bound_access_tokens: self.certificate.certificate_bound,
             client_id: self.client_id,
             client_name: self.name,
             public: self.public,

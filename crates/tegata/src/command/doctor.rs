@@ -6,12 +6,14 @@ use std::{fmt::Display, time::Duration};
 
 use serde_json::{Value, json};
 use tegata_core::{Event, Log};
+use tegata_gateway::tls::Identity;
 use tegata_mesh::{DeclaredService, ServiceMap, delegation};
 use tegata_oauth::Client;
+use tegata_token::Authorities;
 
 use super::{Context, Failed, apply};
 use crate::{
-    admin,
+    admin, certificates,
     compose::{self, Composed},
     config::{Config, Declared, Source},
     operate::{self, Declarations, MadeSecrets, Order},
@@ -56,7 +58,7 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failed> {
 async fn look(config: Config, source: &Source, findings: &mut Findings) {
     let file = source.file.as_ref().map_or("defaults".to_owned(), |it| it.display().to_string());
     findings.note("configuration", Ok::<_, &str>(file));
-    certificates(&config, findings);
+    check_certificates(&config, findings);
     let declared = apply::declarations(Declared::of(&config), &source.base);
     let declared = match declared {
         Ok(declared) => Some(Declarations { dry_run: true, ..declared }),
@@ -82,11 +84,16 @@ async fn look(config: Config, source: &Source, findings: &mut Findings) {
 }
 
 /// Certificates that the configuration names.
-fn certificates(config: &Config, findings: &mut Findings) {
+fn check_certificates(config: &Config, findings: &mut Findings) {
     let tls = [("[public.tls]", &config.public.tls), ("[gateway.tls]", &config.gateway.tls)];
     for (section, tls) in tls.into_iter().filter_map(|(name, tls)| Some((name, tls.as_ref()?))) {
         let file = tls.certificate_file.display().to_string();
-        findings.note(section, tegata_gateway::tls::server(tls).map(|_| file));
+        findings.note(section, Identity::open(tls).map(|_| file));
+    }
+    if let Some(file) = &config.public.client_ca_file {
+        let read = certificates::trust(config, &Authorities::default());
+        let read = read.map(|()| file.display().to_string());
+        findings.note("[public] client_ca_file", read);
     }
     if let Some(file) = &config.gateway.upstream.ca_file {
         let read = tegata_gateway::tls::client(file).map(|_| file.display().to_string());

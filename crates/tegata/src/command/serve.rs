@@ -20,9 +20,13 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failed> {
     run::start_logging(&config.observability)?;
     let declared = Declared::of(&config);
     let listeners = Listeners {
-        public: bind("[public]", config.public.listen.addresses())?,
-        gateway: bind("[gateway]", config.gateway.listen.addresses())?,
-        operations: bind("[operations]", config.operations.listen.addresses())?,
+        public: bind("[public] listen", config.public.listen.addresses())?,
+        mtls: match &config.public.mtls_listen {
+            Some(listen) => bind("[public] mtls_listen", listen.addresses())?,
+            None => Vec::new(),
+        },
+        gateway: bind("[gateway] listen", config.gateway.listen.addresses())?,
+        operations: bind("[operations] listen", config.operations.listen.addresses())?,
     };
     let composed = Arc::new(compose::compose(config, &source).await?);
     let declarations = apply::declarations(declared, &source.base).map_err(Failed::Usage)?;
@@ -43,10 +47,10 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failed> {
     over.map_or(Ok(()), |why| Err(Failed::Operation(why)))
 }
 
-fn bind(section: &str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failed> {
+fn bind(setting: &str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failed> {
     let one = |address: &SocketAddr| {
         TcpListener::bind(address).map_err(|error| {
-            Failed::Usage(format!("{section} listen `{address}` cannot be used: {error}"))
+            Failed::Usage(format!("{setting} `{address}` cannot be used: {error}"))
         })
     };
     addresses.iter().map(one).collect()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::uri::Authority;
+use tegata_core::{ClientCertificates, Timestamp};
 use tegata_session::{Environment, Origins};
 use tegata_token::{Algorithm, revocation::LONGEST_ACCESS};
 use tracing_subscriber::EnvFilter;
@@ -24,6 +25,7 @@ impl Config {
         let mut found = Vec::new();
         self.of_listeners(&mut found);
         self.of_issuer(&mut found);
+        self.of_certificates(&mut found);
         self.of_other_issuers(&mut found);
         self.of_gateway(&mut found);
         self.of_tokens(&mut found);
@@ -83,6 +85,84 @@ impl Config {
                  set `issuer` to the address that browsers use"
                     .to_owned(),
             );
+        }
+    }
+
+    /// Certificates of clients.
+    fn of_certificates(&self, found: &mut Vec<String>) {
+        let (public, gateway) = (&self.public, &self.gateway);
+        for (section, set, has_tls, has_proxies) in [
+            (
+                "public",
+                public.client_certificates,
+                public.tls.is_some(),
+                !public.trusted_proxies.is_empty(),
+            ),
+            (
+                "gateway",
+                gateway.client_certificates,
+                gateway.tls.is_some(),
+                !gateway.trusted_proxies.is_empty(),
+            ),
+        ] {
+            match set {
+                ClientCertificates::Tls if !has_tls => found.push(format!(
+                    "[{section}] client_certificates is `tls`, and there is no `tls` that could ask for \
+                     them: name its certificate"
+                )),
+                ClientCertificates::Header if !has_proxies => found.push(format!(
+                    "[{section}] client_certificates is `header`, and `trusted_proxies` names nobody \
+                     who is believed"
+                )),
+                _ => {}
+            }
+        }
+        if let Some(listen) = &public.mtls_listen {
+            if listen.addresses().is_empty() {
+                found.push("[public] mtls_listen is empty: name at least one address".to_owned());
+            }
+            if public.tls.is_none() {
+                found.push("[public] mtls_listen needs `tls`: name its certificate".to_owned());
+            }
+            if listen.port() == 0 && public.mtls_url.is_none() {
+                found.push(
+                    "[public] mtls_listen leaves the port to the system, so `mtls_url` must be said"
+                        .to_owned(),
+                );
+            }
+        }
+        let mtls = self.mtls();
+        if let Some(url) = &public.mtls_url {
+            if mtls.is_none() {
+                found.push(
+                    "[public] mtls_url is said, and nothing asks for certificates there: say \
+                     `mtls_listen` or `client_certificates`"
+                        .to_owned(),
+                );
+            }
+            if !url.starts_with("https://") || url.ends_with('/') || url.contains(['?', '#', '@']) {
+                found.push(format!(
+                    "[public] mtls_url `{url}` must begin with `https://`, must not end with `/`, and \
+                     has no query or fragment"
+                ));
+            }
+        }
+        for client in &self.client {
+            let Ok(client) = client.metadata.read(Timestamp::default()) else { continue };
+            let is_bound = client.certificate_bound || client.proves_by_certificate();
+            if is_bound && mtls.is_none() {
+                found.push(format!(
+                    "client `{}` shows a certificate, and nothing asks for one: say `mtls_listen` or \
+                     `client_certificates` in [public]",
+                    client.id
+                ));
+            } else if client.certificate_name.is_some() && public.client_ca_file.is_none() {
+                found.push(format!(
+                    "client `{}` shows a certificate that an authority signed, and nobody is trusted to \
+                     sign one: say `client_ca_file` in [public]",
+                    client.id
+                ));
+            }
         }
     }
 

@@ -95,6 +95,15 @@ fn contradictions_are_refused() {
         ("[public]\nlisten = \"127.0.0.1:0\"", "issuer"),
         ("[public]\nissuer = \"https://auth.example/path\"", "[public] issuer"),
         ("[gateway]\naudience = \"my-api\"", "[gateway] audience"),
+        ("[public]\nclient_certificates = \"tls\"", "[public] client_certificates"),
+        ("[gateway]\nclient_certificates = \"header\"", "trusted_proxies"),
+        ("[public]\nmtls_listen = \"127.0.0.1:8443\"", "`tls`"),
+        ("[public]\nmtls_url = \"https://a.example\"", "mtls_listen"),
+        (
+            "[[client]]\nclient_id = \"a\"\ntls_client_auth_san_dns = \"a\"\n\
+          grant_types = [\"client_credentials\"]",
+            "nothing asks for one",
+        ),
         ("[gateway]\nhosts = [\"api:443\"]", "[gateway] hosts"),
         ("[gateway]\nhosts = [\"a/b\"]", "[gateway] hosts"),
         ("[gateway.cors]\norigins = [\"https://a/\"]", "[gateway.cors] origins"),

@@ -115,6 +115,26 @@ fn a_client_may_change_its_key_but_not_go_without() {
 }
 
 #[test]
+fn a_family_of_a_certificate_is_spent_with_it_alone_unless_its_client_proves_itself_by_another() {
+    let own = |x5t: &str| Binding::Certificate(x5t.into());
+    let renewed = |x5t: &str| Binding::ClientCertificate(x5t.into());
+    let unproven = Judgement::Refuse(Verdict::Unproven);
+    let family = |binding| Family { binding, ..spent(3) };
+    let judged = |of: &Binding, by: &Binding| judge(&family(of.clone()), 3, by, 1, at(20_000));
+    assert_eq!(judged(&own("a"), &own("a")), Judgement::Spend);
+    for other in ["a", "b"] {
+        assert_eq!(judged(&renewed("a"), &renewed(other)), Judgement::Spend);
+    }
+    let key = Binding::ClientKey("a".into());
+    for other in [own("b"), renewed("a"), key.clone(), Binding::Client, network("home")] {
+        assert_eq!(judged(&own("a"), &other), unproven, "{other:?}");
+    }
+    for other in [own("a"), key, Binding::Key("a".into()), Binding::Client, network("home")] {
+        assert_eq!(judged(&renewed("a"), &other), unproven, "{other:?}");
+    }
+}
+
+#[test]
 fn a_lost_answer_is_given_again_to_the_same_holder_within_the_window() {
     let family = spent(3);
     let made = family.made;

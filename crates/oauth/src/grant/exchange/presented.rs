@@ -1,6 +1,6 @@
 //! The tokens that an exchange presents: whether they count, and whether they are this client's to use.
 
-use tegata_token::{Claims, Lineage, StatusIndex, Verified, foreign::is_foreign};
+use tegata_token::{Claims, Confirmation, Lineage, StatusIndex, Verified, foreign::is_foreign};
 
 use super::asked::Asked;
 use crate::{
@@ -41,7 +41,7 @@ impl Provider {
         &self,
         client: &Client,
         asked: &Asked<'_>,
-        jkt: Option<&str>,
+        shown: Option<&Confirmation>,
     ) -> Result<Presented, Refused> {
         let invalid = OAuthError::request;
         self.revoker().know_enough().await?;
@@ -60,7 +60,7 @@ impl Provider {
         if !asked.replaces && !self.is_addressed(client, claims) {
             return Err(invalid("subject_token is not for this client").into());
         }
-        check_bound(client, claims, jkt)?;
+        check_bound(client, claims, shown)?;
         Ok(subject)
     }
 
@@ -70,7 +70,7 @@ impl Provider {
         &self,
         client: &Client,
         asked: &Asked<'_>,
-        jkt: Option<&str>,
+        shown: Option<&Confirmation>,
     ) -> Result<Option<Presented>, Refused> {
         let Some(token) = asked.actor else { return Ok(None) };
         let invalid = OAuthError::request;
@@ -81,17 +81,20 @@ impl Provider {
         ))?;
         let claims = &actor.claims;
         let own = claims.client_id.as_ref() == Some(&claims.sub);
-        if !own || claims.act.is_some() || claims.sid.is_some() || claims.fid.is_some() {
+        let is_derived = claims.original_jti.is_some() || claims.lineage.is_some();
+        let is_of_somebody = claims.act.is_some() || claims.sid.is_some() || claims.fid.is_some();
+        if !own || is_derived || is_of_somebody {
             let description = "actor_token is not one that a client got in its own name";
             return Err(invalid(description).into());
         }
         if claims.sub != client.id.as_str() && !self.is_addressed(client, claims) {
             return Err(invalid("actor_token is not for this client").into());
         }
-        if let Some(bound) = &claims.cnf
-            && (bound.key_alone().is_none() || bound.key_alone() != jkt)
+        if let Some(own) = &claims.cnf
+            && (!own.is_known() || shown != Some(own))
         {
-            let description = "actor_token is bound to a key: send a DPoP proof made with it";
+            let description = "actor_token is bound to a key or a certificate: send a DPoP proof made with \
+                               it, or show the certificate";
             return Err(invalid(description).into());
         }
         Ok(Some(actor))
@@ -127,22 +130,27 @@ impl Provider {
     }
 }
 
-/// Refuses to unbind a token, and to bind it to the key of somebody who may have stolen it.
-fn check_bound(client: &Client, subject: &Claims, jkt: Option<&str>) -> Result<(), OAuthError> {
-    let Some(bound) = &subject.cnf else { return Ok(()) };
+/// Refuses to unbind a token, and to bind it to what somebody holds who may have stolen it.
+fn check_bound(
+    client: &Client,
+    subject: &Claims,
+    shown: Option<&Confirmation>,
+) -> Result<(), OAuthError> {
+    let Some(own) = &subject.cnf else { return Ok(()) };
     // `audiences` of the client are whom it calls, and so no sign that the token is for it.
     let is_theirs = matches!(subject.aud.0.as_slice(), [only] if only == client.id.as_str());
-    match (bound.key_alone(), jkt) {
-        (Some(own), Some(shown)) if own == shown || is_theirs => Ok(()),
-        (Some(_), None) => Err(OAuthError::request(
-            "subject_token is bound to a key: send a DPoP proof, whose key the new token has",
-        )),
-        (Some(_), Some(_)) => Err(OAuthError::request(
-            "subject_token is bound to another key than that of the DPoP proof, and not for this \
-             client alone",
-        )),
-        (None, _) => {
+    match shown {
+        _ if !own.is_known() => {
             Err(OAuthError::request("subject_token is bound to what exchange cannot check"))
         }
+        Some(shown) if shown == own || is_theirs => Ok(()),
+        Some(_) => Err(OAuthError::request(
+            "subject_token is bound to another key or certificate than the one that is shown, and not \
+             for this client alone",
+        )),
+        None => Err(OAuthError::request(
+            "subject_token is bound to a key or a certificate: send a DPoP proof, or show a certificate \
+             that your tokens are bound to; the new token is bound to the same",
+        )),
     }
 }

@@ -5,7 +5,7 @@
 //! or for its replacement. It is nobody's credential, and no verifier takes it for one.
 
 use tegata_core::TokenId;
-use tegata_token::{Algorithm, Audience, Claims, Transaction, transaction::Context};
+use tegata_token::{Algorithm, Audience, Claims, Confirmation, Transaction, transaction::Context};
 
 use super::{
     asked::{Asked, TRANSACTION_TOKEN},
@@ -29,7 +29,7 @@ impl Provider {
         params: &Params,
         asked: &Asked<'_>,
         contexts: (&Option<Context>, &Option<Context>),
-        jkt: Option<&str>,
+        bound: Option<&Confirmation>,
     ) -> Result<TokenAnswer, Refused> {
         if asked.actor.is_some() {
             let description =
@@ -50,7 +50,7 @@ impl Provider {
         let now = self.node().now().secs();
         let delegations = self.targets().delegations(self.realm(), &client.id).await?;
         self.check_there(client).await?;
-        let subject = self.subject(client, asked, jkt).await?;
+        let subject = self.subject(client, asked, bound).await?;
         check_may_act(&subject.claims, client.id.as_str())?;
         let case = Case {
             client: client.id.as_str(),

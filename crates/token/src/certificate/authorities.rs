@@ -1,0 +1,83 @@
+//! Whose signature on a client's certificate counts.
+
+use std::{fmt, time::Duration};
+
+use arc_swap::ArcSwap;
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime, pem::PemObject as _};
+use tegata_core::Timestamp;
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+
+use super::ClientCertificate;
+
+/// The authorities that are trusted to say whom a certificate is of. They can be replaced while they
+/// are asked.
+#[derive(Default)]
+pub struct Authorities(ArcSwap<Vec<TrustAnchor<'static>>>);
+
+/// Nobody can be trusted by what was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoAuthority {
+    /// It holds no certificate.
+    #[error("there is no certificate in PEM")]
+    Pem,
+    /// One of them cannot be that of an authority.
+    #[error("certificate {0} of the file cannot be that of an authority")]
+    Certificate(usize),
+}
+
+/// No authority answers for a certificate: in words for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no authority answers for the client certificate: {0}")]
+pub struct NotVouched(String);
+
+impl Authorities {
+    /// Trusts those whose certificates are in a PEM file, and nobody else from now on.
+    ///
+    /// # Errors
+    /// [`NoAuthority`]: then those from before stay.
+    pub fn trust(&self, pem: &[u8]) -> Result<(), NoAuthority> {
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        let read = read.ok().filter(|all| !all.is_empty()).ok_or(NoAuthority::Pem)?;
+        let anchor = |(index, der): (usize, &CertificateDer<'_>)| {
+            let anchor = anchor_from_trusted_cert(der);
+            anchor.map(|it| it.to_owned()).map_err(|_| NoAuthority::Certificate(index + 1))
+        };
+        let anchors: Result<Vec<_>, _> = read.iter().enumerate().map(anchor).collect();
+        self.0.store(anchors?.into());
+        Ok(())
+    }
+
+    /// Whether nobody is trusted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.load().is_empty()
+    }
+
+    /// Looks whether one of them answers for a certificate: by its chain, at this time, for a client.
+    ///
+    /// # Errors
+    /// [`NotVouched`].
+    pub fn vouch(&self, shown: &ClientCertificate, now: Timestamp) -> Result<(), NotVouched> {
+        let refused = |error: webpki::Error| NotVouched(error.to_string());
+        let certificate = EndEntityCert::try_from(&shown.der).map_err(refused)?;
+        let anchors = self.0.load();
+        certificate
+            .verify_for_usage(
+                ALL_VERIFICATION_ALGS,
+                &anchors,
+                &shown.chain,
+                UnixTime::since_unix_epoch(Duration::from_secs(now.secs())),
+                KeyUsage::client_auth(),
+                None,
+                None,
+            )
+            .map(drop)
+            .map_err(refused)
+    }
+}
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authorities({})", self.0.load().len())
+    }
+}
