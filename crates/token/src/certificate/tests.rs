@@ -262,6 +262,6 @@ fn headers_that_do_not_hold_one_certificate_are_refused() {
     let large = format!(":{}:", STANDARD.encode(vec![0; LARGEST + 1]));
     assert_eq!(read(&[&large], &[]), certificate(CertificateRefused::TooLarge));
     assert_eq!(read(&[&good], &[&large]), certificate(CertificateRefused::TooLarge));
-    let long = vec![good.as_str(); LONGEST_CHAIN + 1].join(",");
+    let long = [good.as_str(); LONGEST_CHAIN + 1].join(",");
     assert_eq!(read(&[&good], &[&long]), certificate(CertificateRefused::TooMany));
 }
