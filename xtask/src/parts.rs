@@ -47,6 +47,12 @@ pub const FOR_TESTS: &[Part] = &[
         needed_by: "the contract suite of tegata-store on NATS",
     },
     Part {
+        package: "softhsm2",
+        program: "softhsm2-util",
+        elsewhere: "/usr/bin",
+        needed_by: "the tests of root keys in a PKCS#11 token",
+    },
+    Part {
         package: "npm",
         program: "npm",
         elsewhere: "/usr/bin",

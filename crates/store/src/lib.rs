@@ -16,7 +16,7 @@
 //! | [`apart`] | a decorator that keeps some spaces where nothing is lost |
 //! | [`standby`] | a decorator with another store to stand in |
 //! | [`sealed`] | decorators that encrypt what is stored |
-//! | [`custody`] | where the root key lives |
+//! | [`custody`] | where the root key lives: in a file, or with the feature `pkcs11` in a token |
 //! | [`adverse`] | a fake for tests: within its contract, and as unhelpful as it can be |
 //!
 //! What the adapters promise is in `tegata_core::port`; that they keep it is shown by one contract
@@ -54,6 +54,8 @@ pub use apart::Apart;
 pub use batched::Batched;
 pub use cached::{Cached, CachedConfig};
 pub use custody::file::{FileCustody, RootKeyRefused};
+#[cfg(feature = "pkcs11")]
+pub use custody::pkcs11::{Pkcs11Config, Pkcs11Custody, Pkcs11Refused};
 #[cfg(feature = "dynamodb")]
 pub use dynamodb::{DynamoBackstop, DynamoConfig, DynamoRefused};
 pub use gossip::{Gossip, GossipConfig, GossipRefused};

@@ -27,9 +27,11 @@ mod envelope;
 mod ephemeral;
 mod feed;
 mod keys;
+mod rewrap;
 
 pub use ephemeral::SealedEphemeral;
 pub use feed::SealedFeed;
+pub use rewrap::rewrap;
 
 /// Where wrapped data keys are kept. To be among the kinds that the store is opened with.
 pub static DATA_KEYS: Kind =

@@ -9,6 +9,7 @@
 //! | [`nats`] | NATS with JetStream |
 //! | [`dynamodb`] | what stands in for DynamoDB |
 //! | [`prometheus`] | Prometheus, and `promtool` |
+//! | [`softhsm`] | SoftHSM: tokens of PKCS#11 in a directory |
 //! | [`tegata`] | a node of Tegata |
 //! | [`echo`] | a service behind the gateway |
 //! | [`proxy`] | the way to any of them, which can be broken |
@@ -30,6 +31,7 @@ pub mod process;
 pub mod prometheus;
 pub mod proxy;
 pub mod redis;
+pub mod softhsm;
 pub mod tegata;
 pub mod tools;
 
@@ -41,4 +43,5 @@ pub use postgres::{PostgresDatabase, PostgresServer};
 pub use prometheus::{PrometheusServer, promtool};
 pub use proxy::{Direction, Mode, Proxy};
 pub use redis::{RedisCluster, RedisSentinels, RedisServer};
+pub use softhsm::SoftHsm;
 pub use tegata::{Ports, TegataNode};

@@ -23,6 +23,7 @@ const DIRECT: &[Ban] = &[
             "async-nats",
             "aws-config",
             "aws-sdk-*",
+            "cryptoki",
         ],
         except: &["store"],
         why: "only adapters talk to a backend: ask for a port of `core`",

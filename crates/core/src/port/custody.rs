@@ -12,6 +12,17 @@ pub enum CustodyRefused {
     /// What was to be unwrapped was not wrapped with this root key, or was altered.
     #[error("this root key does not open the data: it is another key, or the data was altered")]
     NotOurs,
+    /// What was to be unwrapped was wrapped by a root key that is kept in another way.
+    #[error(
+        "the root key that is set is {ours}, and the data keys were wrapped by one {theirs}: set that \
+         one in `[keys]`, or wrap them anew with `tegata key rewrap`"
+    )]
+    KeptElsewhere {
+        /// Where the root key is that was asked.
+        ours: &'static str,
+        /// Where the one is that it belongs to.
+        theirs: &'static str,
+    },
     /// The root key cannot be reached or read.
     #[error("the root key cannot be used: {detail}")]
     Unavailable {

@@ -16,11 +16,10 @@ use tegata_core::{
 };
 use zeroize::Zeroizing;
 
+use super::Form;
+
 /// The first line of a root key file.
 const HEADER: &str = "tegata root key, form 1: keep it secret, keep a copy elsewhere";
-
-/// The first byte of what [`FileCustody`] wraps.
-const FORM: u8 = 1;
 
 /// Why there is no root key.
 #[derive(Debug, thiserror::Error)]
@@ -163,13 +162,11 @@ impl FileCustody {
                 &mut sealed,
             )
             .map_err(|_| CustodyRefused::Unavailable { detail: "it does not encrypt".into() })?;
-        Ok([&[FORM], nonce.as_slice(), sealed.as_slice(), tag.as_ref()].concat())
+        Ok([&[Form::File.byte()], nonce.as_slice(), sealed.as_slice(), tag.as_ref()].concat())
     }
 
     fn unwrap_now(&self, wrapped: &[u8], context: &[u8]) -> Result<DataKey, CustodyRefused> {
-        let (&FORM, rest) = wrapped.split_first().ok_or(CustodyRefused::NotOurs)? else {
-            return Err(CustodyRefused::NotOurs);
-        };
+        let rest = Form::File.strip(wrapped)?;
         let (nonce, sealed) =
             rest.split_first_chunk::<NONCE_LEN>().ok_or(CustodyRefused::NotOurs)?;
         let mut opened = Zeroizing::new(sealed.to_vec());

@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 use tegata_core::{
     Batch, CommitRefused, Custody, CustodyRefused, Expect, Node, Realm, Records, Secret,
     StoreError,
-    port::{Body, Change, Page, Record},
+    port::{self, Body, Change, Page, Record},
 };
 use zeroize::Zeroizing;
 
@@ -145,7 +145,7 @@ impl Ring {
 }
 
 /// Data keys belong to no realm; they are kept in the one that always exists.
-fn home() -> Realm {
+pub(super) fn home() -> Realm {
     Realm::default()
 }
 
@@ -191,23 +191,62 @@ async fn read_all(
 
 /// The data key of a record.
 async fn open(custody: &dyn Custody, record: &Record) -> Result<Arc<DataKey>, SealRefused> {
-    let corrupt = |detail: &str| {
-        SealRefused::Store(StoreError::Corrupt {
-            backend: "the sealed store",
-            kind: DATA_KEYS.name,
-            key: record.key.clone(),
-            detail: detail.to_owned(),
-        })
-    };
-    let number = record.key.parse().map_err(|_| corrupt("its key is not a number"))?;
-    let Body::Plain(wrapped) = &record.body else {
-        return Err(corrupt("a wrapped key is kept as it is, and this one is sealed"));
-    };
-    let key = custody.unwrap(wrapped, &context(number)).await.map_err(|refused| match refused {
+    let wrapped = Wrapped::of(record)?;
+    let number = wrapped.number;
+    let key = custody.unwrap(wrapped.bytes, &wrapped.context()).await;
+    let key = key.map_err(|refused| match refused {
         CustodyRefused::NotOurs => SealRefused::OtherRoot { number },
-        CustodyRefused::Unavailable { .. } => SealRefused::Custody(refused),
+        CustodyRefused::KeptElsewhere { .. } | CustodyRefused::Unavailable { .. } => {
+            SealRefused::Custody(refused)
+        }
     })?;
     Ok(Arc::new(DataKey::new(number, key.expose())))
+}
+
+/// A data key as it is stored.
+pub(super) struct Wrapped<'r> {
+    number: u32,
+    bytes: &'r [u8],
+}
+
+impl<'r> Wrapped<'r> {
+    /// The wrapped key of a record.
+    pub(super) fn of(record: &'r Record) -> Result<Self, SealRefused> {
+        let corrupt = |detail: &str| {
+            SealRefused::Store(StoreError::Corrupt {
+                backend: "the sealed store",
+                kind: DATA_KEYS.name,
+                key: record.key.clone(),
+                detail: detail.to_owned(),
+            })
+        };
+        let number = record.key.parse().map_err(|_| corrupt("its key is not a number"))?;
+        let Body::Plain(bytes) = &record.body else {
+            return Err(corrupt("a wrapped key is kept as it is, and this one is sealed"));
+        };
+        Ok(Self { number, bytes })
+    }
+
+    pub(super) const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// What it is wrapped for.
+    pub(super) fn context(&self) -> Vec<u8> {
+        context(self.number)
+    }
+
+    /// The key, where this root key has wrapped it.
+    pub(super) async fn opens_with(
+        &self,
+        custody: &dyn Custody,
+    ) -> Result<Option<port::DataKey>, SealRefused> {
+        match custody.unwrap(self.bytes, &self.context()).await {
+            Ok(key) => Ok(Some(key)),
+            Err(CustodyRefused::NotOurs | CustodyRefused::KeptElsewhere { .. }) => Ok(None),
+            Err(refused) => Err(SealRefused::Custody(refused)),
+        }
+    }
 }
 
 /// Makes the data key with this number, unless there is one.
