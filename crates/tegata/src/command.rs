@@ -9,6 +9,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use serde_json::Value;
+#[cfg(feature = "pkcs11")]
+use tegata_store::Pkcs11Refused;
 use tegata_store::{PostgresRefused, SealRefused};
 use tegata_token::{KeysRefused, Tally};
 
@@ -79,7 +81,7 @@ enum Command {
     /// Who may speak for whom at which services.
     #[command(subcommand)]
     Delegation(delegation::Delegation),
-    /// Signing keys.
+    /// Signing keys, and the root key.
     #[command(subcommand)]
     Key(key::Key),
     /// Tokens.
@@ -144,6 +146,12 @@ impl From<Startup> for Failed {
             | Startup::Keys(KeysRefused::Store(_))
             | Startup::Seal { source: SealRefused::Store(_), .. }
             | Startup::Postgres(PostgresRefused::Store(_)) => Self::Operation(error.to_string()),
+            #[cfg(feature = "pkcs11")]
+            Startup::Token(
+                Pkcs11Refused::Failed { .. }
+                | Pkcs11Refused::Silent { .. }
+                | Pkcs11Refused::Unasked { .. },
+            ) => Self::Operation(error.to_string()),
             other => Self::Usage(other.to_string()),
         }
     }

@@ -20,8 +20,8 @@ use tegata_oauth::{Clients, Parts, Provider};
 use tegata_server::{NarrowedTokens, RevokedSessions, SessionsOfFamilies, SessionsOfHolder};
 use tegata_session::{CookieTable, Csrf, Sessions, sessions::Endings};
 use tegata_store::{
-    Cached, FileCustody, GossipRefused, NatsRefused, PostgresRefused, RedisFeedRefused,
-    RedisRefused, RootKeyRefused, SealRefused, Sealed, Standby,
+    Cached, GossipRefused, NatsRefused, PostgresRefused, RedisFeedRefused, RedisRefused,
+    RootKeyRefused, SealRefused, Sealed, Standby,
 };
 use tegata_token::{
     Authorities, DpopNonces, Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots,
@@ -45,6 +45,7 @@ mod backends;
 mod backstop;
 mod ground;
 mod knowing;
+pub(crate) mod root_key;
 
 pub(crate) use backends::Backends;
 pub(crate) use backstop::Elsewhere;
@@ -78,6 +79,9 @@ pub(crate) enum Startup {
     Configuration(String),
     #[error(transparent)]
     RootKey(#[from] RootKeyRefused),
+    #[cfg(feature = "pkcs11")]
+    #[error("[keys.pkcs11] {0}")]
+    Token(#[from] tegata_store::Pkcs11Refused),
     #[error("`{place}`: {source}")]
     Seal {
         place: String,
@@ -169,6 +173,8 @@ pub(crate) struct Composed {
     pub(crate) node: Node,
     pub(crate) realm: Realm,
     pub(crate) epoch: Epoch,
+    /// The root key.
+    pub(crate) custody: Arc<dyn Custody>,
     /// What was seen of the store.
     pub(crate) history: Arc<History>,
     pub(crate) records: Arc<dyn Records>,
@@ -238,14 +244,14 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let realm = Realm::default();
     let place = data_dir(&config, source);
     // Without its root key, nothing is made there either.
-    let custody = custody(&config, &place, &node)?;
+    let custody = root_key::custody(&config, &place, &node).await?;
     let data = DataDir::take(&place)?;
     let mut bare = backends::open(&config, data.path(), &node).await?;
     // Whoever asks it, of tokens of other issuers, fills it with what it asks for.
     let (backstop, elsewhere) = backstop::open(&config, &mut bare, &node, false).await?;
 
     let place = store_name(&config);
-    let sealed = Sealed::open(Arc::clone(&bare.records), custody, &node)
+    let sealed = Sealed::open(Arc::clone(&bare.records), Arc::clone(&custody), &node)
         .await
         .map_err(|source| Startup::Seal { place, source })?;
     let feed = bare.sealed_feed(&sealed);
@@ -405,6 +411,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         node,
         realm,
         epoch,
+        custody,
         history,
         records,
         ephemeral,
@@ -473,25 +480,6 @@ fn session_keys(roots: Roots) -> tegata_session::Keys {
     tegata_session::Keys::new(roots.newest(), move |number, parts| roots.derive(number, parts))
 }
 
-/// The root key: from the environment, or from its file. It is never made here: a new one for data
-/// that an old one sealed would only hide that the old one is lost.
-pub(crate) fn custody(
-    config: &Config,
-    data: &Path,
-    node: &Node,
-) -> Result<Arc<dyn Custody>, Startup> {
-    let custody = match &config.keys.root_key {
-        Some(text) => FileCustody::from_text(text.expose(), "`TEGATA_KEYS__ROOT_KEY`", node)?,
-        None => FileCustody::open(&data.join(&config.keys.root_key_file), node)?,
-    };
-    Ok(Arc::new(custody))
-}
-
-/// Whether the root key can be used.
-pub(crate) fn check_root_key(config: &Config, source: &Source) -> Result<(), Startup> {
-    custody(config, &data_dir(config, source), &Node::start()).map(|_| ())
-}
-
 /// The store, without what must not be shown.
 pub(crate) fn store_name(config: &Config) -> String {
     let url = config.store.url.expose();
@@ -518,7 +506,7 @@ pub(crate) async fn for_tests_with(place: &Path, mut config: Config) -> Composed
     let source = Source { file: None, base: place.to_owned(), data_dir: None };
     let key = place.join("root.key");
     if !key.exists() {
-        FileCustody::create(&key, &Node::start()).unwrap();
+        tegata_store::FileCustody::create(&key, &Node::start()).unwrap();
     }
     compose(config, &source).await.unwrap()
 }

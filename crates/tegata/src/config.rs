@@ -26,6 +26,7 @@ mod declared;
 mod issuer;
 mod listen;
 mod load;
+mod pkcs11;
 pub(crate) mod signals;
 mod span;
 
@@ -33,6 +34,7 @@ pub(crate) use declared::{ClientForm, Declared, Hidden, UserForm, read_secret};
 pub(crate) use issuer::ForeignIssuer;
 pub(crate) use listen::Listen;
 pub(crate) use load::{BadConfig, Source, from_table, load, read_declared, read_table};
+pub(crate) use pkcs11::Pkcs11;
 pub(crate) use span::Span;
 
 /// The whole configuration.
@@ -322,10 +324,12 @@ pub(crate) struct Cluster {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Keys {
-    /// The file of the root key, relative to the data directory.
-    pub(crate) root_key_file: PathBuf,
+    /// The file of the root key, relative to the data directory; `root.key` where it has no name.
+    pub(crate) root_key_file: Option<PathBuf>,
     /// The root key itself, base64: for the environment, never for a file.
     pub(crate) root_key: Option<Hidden>,
+    /// The token that the root key is in, in place of both.
+    pub(crate) pkcs11: Option<Pkcs11>,
     /// The algorithms that there are keys for.
     pub(crate) algorithms: Vec<Algorithm>,
     /// How long verifiers may keep the key set.
@@ -337,8 +341,9 @@ pub(crate) struct Keys {
 impl Default for Keys {
     fn default() -> Self {
         Self {
-            root_key_file: PathBuf::from("root.key"),
+            root_key_file: None,
             root_key: None,
+            pkcs11: None,
             algorithms: Algorithm::ALL.to_vec(),
             jwks_max_age: Span::secs(300),
             rotate_every: Span::secs(30 * 86_400),
@@ -347,6 +352,11 @@ impl Default for Keys {
 }
 
 impl Keys {
+    /// The file of the root key, where it is in one.
+    pub(crate) fn root_key_file(&self) -> &Path {
+        self.root_key_file.as_deref().unwrap_or(Path::new("root.key"))
+    }
+
     /// What tokens are signed with where nobody says otherwise: what every verifier must know
     /// (`OpenID Connect Core` §15.1), or else the first that there are keys for.
     pub(crate) fn usual(&self, fapi: bool) -> Algorithm {
@@ -529,7 +539,8 @@ impl Config {
         let others = self.issuer.iter_mut().filter_map(|issuer| issuer.ca_file.as_mut());
         let own = self.gateway.upstream.ca_file.iter_mut().chain(&mut self.clients.ca_file);
         let own = own.chain(&mut self.public.client_ca_file);
-        for file in files.chain(own).chain(signals).chain(others) {
+        let pin = self.keys.pkcs11.iter_mut().filter_map(|pkcs11| pkcs11.pin_file.as_mut());
+        for file in files.chain(own).chain(pin).chain(signals).chain(others) {
             *file = base.join(&file);
         }
     }

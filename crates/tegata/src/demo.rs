@@ -226,7 +226,7 @@ fn lacks_address(error: &std::io::Error) -> bool {
 /// Makes a root key where there is neither one nor anything that one could have sealed.
 fn make_root_key(data: &Path, config: &Config) -> Result<(), Failed> {
     make_directory(data).map_err(Failed::Usage)?;
-    let key = data.join(&config.keys.root_key_file);
+    let key = data.join(config.keys.root_key_file());
     if key.exists() || data.join("tegata.db").exists() {
         return Ok(());
     }

@@ -11,7 +11,7 @@ use tegata_server::{Check, Severity, Unwell};
 use tegata_store::measured::{Figures, Operation};
 use tegata_token::{circle::Standing, revocation::MOST_STALE};
 
-use crate::compose::{self, Composed};
+use crate::compose::{Composed, root_key};
 
 /// How far the clocks of a node and of its store may be apart: as much as verifiers put up with.
 const APART: Duration = Duration::from_secs(30);
@@ -349,7 +349,8 @@ impl Check for Elsewhere {
     }
 }
 
-/// The root key is still where the next start looks for it. What runs has it in memory, and goes on.
+/// The root key is still where the next start looks for it. What runs has the data keys in memory, and
+/// goes on.
 struct RootKey(Arc<Composed>);
 
 impl Check for RootKey {
@@ -358,11 +359,10 @@ impl Check for RootKey {
     }
 
     fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
-        let there = compose::custody(&self.0.config, self.0.data.path(), &self.0.node);
-        Box::pin(async move {
-            there.map(drop).map_err(|why| {
+        Box::pin(async {
+            root_key::look(&self.0).await.map_err(|(reason, why)| {
                 let detail = format!("this node cannot be started again: {why}");
-                Unwell::new(Severity::Degraded, "root_key_missing", detail)
+                Unwell::new(Severity::Degraded, reason, detail)
             })
         })
     }

@@ -25,6 +25,7 @@ mod commands {
     mod inner;
     mod issuers;
     mod once;
+    mod pkcs11;
     mod places;
     mod restoring;
     mod rotating;

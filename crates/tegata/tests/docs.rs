@@ -35,6 +35,10 @@ fn every_configuration_in_the_documents_is_a_good_one() {
             let is_fine = detail.contains("No such file") || detail.contains("has no secret");
             assert!(is_fine, "{}:\n{block}{check}", document.display());
         }
+        // The token is the reader's, too, and without it nothing can be opened.
+        if block.contains("[keys.pkcs11]") {
+            continue;
+        }
         fs::write(place.path().join("declared.toml"), declarations(&block)).unwrap();
         let apply =
             tegata(place.path(), &["apply", "--data-dir", ".", "--dry-run", "declared.toml"]);

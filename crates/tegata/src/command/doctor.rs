@@ -136,7 +136,8 @@ async fn of_store(
     findings: &mut Findings,
 ) {
     if let Some(missing) = missing_store(&config, source) {
-        findings.note("root key", compose::check_root_key(&config, source).map(|()| "is there"));
+        let there = compose::root_key::check(&config, source).await;
+        findings.note("root key", there.map(|()| "is there"));
         findings.note("store", Ok::<_, &str>(missing));
         if let Some(declared) = declared {
             let map = ServiceMap::check(&declared.services, &declared.routes);

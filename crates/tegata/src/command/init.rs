@@ -21,6 +21,9 @@ pub(crate) struct Init {
     /// Where; here, if nothing is said.
     #[arg(default_value = ".")]
     dir: PathBuf,
+    /// Writes no root key: it is to be in a token, which `[keys.pkcs11]` names.
+    #[arg(long)]
+    pkcs11: bool,
 }
 
 impl Init {
@@ -36,10 +39,17 @@ impl Init {
                 config.display()
             )));
         }
-        FileCustody::create(&key, &Node::start())
-            .map_err(|error| Failed::Usage(error.to_string()))?;
+        if !self.pkcs11 {
+            FileCustody::create(&key, &Node::start())
+                .map_err(|error| Failed::Usage(error.to_string()))?;
+        }
         let mut file = fs::File::create_new(&config).map_err(|error| failed(&config, &error))?;
         file.write_all(TEMPLATE.as_bytes()).map_err(|error| failed(&config, &error))?;
+        if self.pkcs11 {
+            say_line!("wrote {}", config.display());
+            say_line!("next: set [keys.pkcs11] in it; tegata key make-root; tegata serve");
+            return Ok(());
+        }
         say_line!("wrote {} and {}", config.display(), key.display());
         say_line!("keep a copy of the root key elsewhere: without it, the data cannot be read");
         say_line!("next: tegata serve --config {}", config.display());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tegata_core::{Node, Records};
 use tegata_store::Sealed;
 
-use super::{DataDir, Startup, backends, custody, data_dir, store_name};
+use super::{DataDir, Startup, backends, data_dir, root_key, store_name};
 use crate::config::{Config, Source};
 
 /// A store, and the data directory that it is used from.
@@ -20,7 +20,7 @@ impl Ground {
     pub(crate) async fn open(config: &Config, source: &Source) -> Result<Self, Startup> {
         let node = Node::start();
         let place = data_dir(config, source);
-        let custody = custody(config, &place, &node)?;
+        let custody = root_key::custody(config, &place, &node).await?;
         let data = DataDir::take(&place)?;
         let records = backends::records(config, data.path(), &node).await?;
         let place = store_name(config);

@@ -315,6 +315,7 @@ impl Config {
 
     fn of_keys(&self, found: &mut Vec<String>) {
         let keys = &self.keys;
+        keys.of_token(found);
         if !keys.algorithms.contains(&Algorithm::Es256) {
             found.push(
                 "[keys] algorithms must include `ES256`, which internal tokens are signed with"

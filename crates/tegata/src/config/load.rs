@@ -177,7 +177,10 @@ fn overlay(table: &mut Table, (name, text): &Set) -> Result<(), BadConfig> {
             BadConfig(format!("`{name}` in the environment: `{section}` is not a section"))
         })?;
     }
-    target.insert((*key).to_owned(), value(text));
+    // A PIN of digits alone is a text as well.
+    let is_text = parts == ["keys", "pkcs11", "pin"];
+    let set = if is_text { Value::String(text.clone()) } else { value(text) };
+    target.insert((*key).to_owned(), set);
     Ok(())
 }
 

@@ -230,3 +230,43 @@ fn secrets_are_not_shown() {
                 [[client]]\nclient_id = \"c\"\nredirect_uris = []\nclient_secret = \"hunter2\"\n";
     assert!(!format!("{:?}", read(text, &[]).unwrap()).contains("hunter2"));
 }
+
+#[test]
+fn a_token_stands_alone_and_is_named_in_full() {
+    let token = "[keys.pkcs11]\nmodule = \"/lib/hsm.so\"\ntoken = \"t\"\npin_file = \"pin\"\n";
+    let config = read(token, &[]).unwrap();
+    let pkcs11 = config.keys.pkcs11.unwrap();
+    assert!(pkcs11.pin_file.unwrap().is_absolute(), "it is relative to the configuration");
+    assert_eq!(pkcs11.key, "tegata-root");
+    for (text, why) in [
+        (
+            format!("[keys]\nroot_key_file = \"root.key\"\n{token}"),
+            "root_key_file and [keys.pkcs11]",
+        ),
+        (format!("[keys]\nroot_key = \"AA==\"\n{token}"), "root_key and [keys.pkcs11]"),
+        (token.replace("/lib/hsm.so", "hsm.so"), "full path"),
+        (token.replace("module = \"/lib/hsm.so\"", ""), "full path"),
+        (token.replace("token = \"t\"", ""), "token is missing"),
+        (format!("{token}key = \"\"\n"), "key is missing"),
+        (token.replace("pin_file = \"pin\"", ""), "TEGATA_KEYS__PKCS11__PIN"),
+        (format!("{token}timeout = \"0s\"\n"), "timeout is 0"),
+        (format!("{token}slot = 1\n"), "unknown key `slot`"),
+    ] {
+        let refused = read(&text, &[]).unwrap_err();
+        assert!(refused.contains(why), "{text}: {refused}");
+    }
+    let both = [("TEGATA_KEYS__PKCS11__PIN", "31415926")];
+    let refused = read(token, &both).unwrap_err();
+    assert!(refused.contains("pin and pin_file") && !refused.contains("31415926"), "{refused}");
+}
+
+#[test]
+fn a_pin_is_a_text_whatever_it_looks_like() {
+    let token = "[keys.pkcs11]\nmodule = \"/lib/hsm.so\"\ntoken = \"t\"\n";
+    for pin in ["1234", "0123", "1_000", "1e5", "true", "\"1\"", "[1]", "a = b"] {
+        let config = read(token, &[("TEGATA_KEYS__PKCS11__PIN", pin)]).unwrap();
+        let read = config.keys.pkcs11.unwrap().pin.unwrap();
+        assert_eq!(read.expose(), pin);
+        assert!(!format!("{read:?}").contains(pin));
+    }
+}

@@ -1,0 +1,199 @@
+//! The root key: where it is kept, and that it still is there.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tegata_core::{Custody, Node, Secret};
+use tegata_store::{FileCustody, sealed};
+use tokio::time::timeout;
+
+use super::{Composed, DataDir, Startup, backends, data_dir, store_name};
+use crate::config::{Config, Source};
+
+/// What a look at the root key is for, so that nothing else is ever wrapped in its place.
+const LOOK: &[u8] = b"tegata look at the root key";
+
+/// How long a look may take. Whoever asks whether a node is ready does not wait for a token.
+const SOON: Duration = Duration::from_millis(500);
+
+/// The root key: from the environment, from its file, or in a token. It is never made here: a new one
+/// for data that an old one sealed would only hide that the old one is lost.
+pub(crate) async fn custody(
+    config: &Config,
+    data: &Path,
+    node: &Node,
+) -> Result<Arc<dyn Custody>, Startup> {
+    if let Some(pkcs11) = &config.keys.pkcs11 {
+        return token::open(pkcs11, node).await;
+    }
+    Ok(in_memory(config, data, node)?)
+}
+
+/// The root key as this process holds it itself.
+fn in_memory(
+    config: &Config,
+    data: &Path,
+    node: &Node,
+) -> Result<Arc<dyn Custody>, tegata_store::RootKeyRefused> {
+    let custody = match &config.keys.root_key {
+        Some(text) => FileCustody::from_text(text.expose(), "`TEGATA_KEYS__ROOT_KEY`", node)?,
+        None => FileCustody::open(&data.join(config.keys.root_key_file()), node)?,
+    };
+    Ok(Arc::new(custody))
+}
+
+/// Whether the root key can be used.
+pub(crate) async fn check(config: &Config, source: &Source) -> Result<(), Startup> {
+    custody(config, &data_dir(config, source), &Node::start()).await.map(drop)
+}
+
+/// Whether the root key is still where the next start looks for it; otherwise the word for it, and
+/// why.
+pub(crate) async fn look(composed: &Composed) -> Result<(), (&'static str, String)> {
+    let config = &composed.config;
+    if config.keys.pkcs11.is_none() {
+        let there = in_memory(config, composed.data.path(), &composed.node);
+        return there.map(drop).map_err(|why| ("root_key_missing", why.to_string()));
+    }
+    let wrapping = async {
+        let wrapped = composed.custody.wrap(&Secret::new([0; 32]), LOOK).await?;
+        composed.custody.unwrap(&wrapped, LOOK).await
+    };
+    match timeout(SOON, wrapping).await {
+        Ok(done) => done.map(drop).map_err(|why| ("root_key_unreachable", why.to_string())),
+        Err(_) => {
+            let detail = format!("the token has not answered within {} ms", SOON.as_millis());
+            Err(("root_key_unreachable", detail))
+        }
+    }
+}
+
+/// Makes the root key that the configuration names, in its token.
+pub(crate) async fn make(config: &Config) -> Result<String, Startup> {
+    let pkcs11 = config.keys.pkcs11.as_ref().ok_or_else(|| {
+        Startup::Configuration(
+            "no token is configured, so there is nowhere to make a key: set `[keys.pkcs11]`; the \
+             root key of a file is made by `tegata init`"
+                .to_owned(),
+        )
+    })?;
+    token::make(pkcs11).await?;
+    Ok(pkcs11.key.clone())
+}
+
+/// Which root key the other one is, where a store changes its root key.
+pub(crate) enum Other<'a> {
+    /// What has wrapped the data keys is in this file.
+    From(&'a Path),
+    /// What is to wrap them is in this file.
+    To(&'a Path),
+}
+
+/// Wraps the data keys of the store anew: with the root key of the configuration, or with that of a
+/// file. Answers how many.
+pub(crate) async fn rewrap(
+    config: &Config,
+    source: &Source,
+    other: Other<'_>,
+) -> Result<usize, Startup> {
+    let node = Node::start();
+    let place = data_dir(config, source);
+    let configured = custody(config, &place, &node).await?;
+    let (Other::From(file) | Other::To(file)) = other;
+    let file: Arc<dyn Custody> = Arc::new(FileCustody::open(file, &node)?);
+    let data = DataDir::take(&place)?;
+    let records = backends::records(config, data.path(), &node).await?;
+    let (from, to) = match other {
+        Other::From(_) => (file, configured),
+        Other::To(_) => (configured, file),
+    };
+    let place = store_name(config);
+    sealed::rewrap(records.as_ref(), from.as_ref(), to.as_ref())
+        .await
+        .map_err(|source| Startup::Seal { place, source })
+}
+
+#[cfg(feature = "pkcs11")]
+mod token {
+    use std::{fs::File, io::Read as _, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
+
+    use tegata_core::{Custody, Node, Secret};
+    use tegata_store::{Pkcs11Config, Pkcs11Custody};
+
+    use super::Startup;
+    use crate::config::Pkcs11;
+
+    pub(super) async fn open(set: &Pkcs11, node: &Node) -> Result<Arc<dyn Custody>, Startup> {
+        Ok(Arc::new(Pkcs11Custody::open(config(set)?, node).await?))
+    }
+
+    pub(super) async fn make(set: &Pkcs11) -> Result<(), Startup> {
+        Ok(Pkcs11Custody::create(config(set)?, &Node::start()).await?)
+    }
+
+    fn config(set: &Pkcs11) -> Result<Pkcs11Config, Startup> {
+        let pin = match (&set.pin, &set.pin_file) {
+            (Some(pin), _) => Secret::new(pin.expose().to_owned()),
+            (None, Some(file)) => read_pin(file)?,
+            (None, None) => Secret::new(String::new()),
+        };
+        Ok(Pkcs11Config {
+            module: set.module.clone(),
+            token: set.token.clone(),
+            key: set.key.clone(),
+            pin,
+            timeout: set.timeout.get(),
+        })
+    }
+
+    /// A PIN from its file, which nobody else may read or change.
+    fn read_pin(path: &Path) -> Result<Secret<String>, Startup> {
+        let failed = |source| Startup::File { path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(Startup::Configuration(format!(
+                "the PIN in `{path}` can be read or changed by others (mode {mode:04o}); `chmod 600 \
+                 {path}` mends that",
+                path = path.display()
+            )));
+        }
+        // A PIN is short. Whatever is longer is something else.
+        let mut text = String::new();
+        let read = file.take(1024).read_to_string(&mut text);
+        let text = Secret::new(text);
+        read.map_err(failed)?;
+        let pin = text.expose().trim_end_matches(['\r', '\n']);
+        if pin.is_empty() {
+            let detail =
+                format!("[keys.pkcs11] `{}` is empty: write the PIN into it", path.display());
+            return Err(Startup::Configuration(detail));
+        }
+        Ok(Secret::new(pin.to_owned()))
+    }
+}
+
+/// A program without the feature tells so, and takes no other key in its place.
+#[cfg(not(feature = "pkcs11"))]
+mod token {
+    use std::sync::Arc;
+
+    use tegata_core::{Custody, Node};
+
+    use super::Startup;
+    use crate::config::Pkcs11;
+
+    pub(super) async fn open(_: &Pkcs11, _: &Node) -> Result<Arc<dyn Custody>, Startup> {
+        Err(without())
+    }
+
+    pub(super) async fn make(_: &Pkcs11) -> Result<(), Startup> {
+        Err(without())
+    }
+
+    fn without() -> Startup {
+        Startup::Configuration(
+            "[keys.pkcs11] this program was built without PKCS#11: build it with the feature `pkcs11`"
+                .to_owned(),
+        )
+    }
+}
