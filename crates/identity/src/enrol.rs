@@ -1,11 +1,13 @@
-//! Enrolling a second factor: begun with a secret, made good by a code of the app that has it.
+//! Enrolling a second factor: begun with a secret, made good by a code of the app that has it. (Of a
+//! passkey: begun with a challenge, made good by what the authenticator made.)
 //!
 //! What is begun waits where values have a lifetime, under the name of the session that began it.
 //! Nothing counts before the code was shown, so nobody is shut out by an app that never took the
 //! secret. Whoever calls this has made sure that the person proved themselves a moment ago.
 //!
-//! An enrolment takes the place of what was there when it began, and of nothing else: who began it when
-//! a password was enough does not replace the app that somebody enrolled since.
+//! An enrolment counts only while everything is enrolled that was when it began, and nothing else: who
+//! began it when a password was enough does not replace the app that somebody enrolled since, and puts
+//! nothing beside it.
 
 use std::{fmt, time::Duration};
 
@@ -18,12 +20,17 @@ use tegata_core::{
 
 use crate::{
     credential::{
+        passkey::Flaw,
         recovery::{NewCodes, RecoveryCodes},
         totp::{Totp, TotpSecret},
-        typed::{Form, TypedCode},
+        typed::{Authenticator, Form, TypedCode},
     },
     second_factor::{Changed, Factor, FactorRecord, FactorRefused, SecondFactors, Tells},
 };
+
+mod passkey;
+
+pub use passkey::{BeginRefused, PASSKEY_ENROLMENTS};
 
 /// Where enrolments wait for their code.
 pub static ENROLMENTS: Space = Space { name: "second_factor_enrolment", indexed: false };
@@ -32,7 +39,7 @@ pub static ENROLMENTS: Space = Space { name: "second_factor_enrolment", indexed:
 const LIFETIME: Duration = Duration::from_secs(900);
 
 /// The version of its stored form.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 
 /// An enrolment that waits for its code.
 #[derive(Clone, Serialize, Deserialize)]
@@ -40,9 +47,8 @@ pub struct Enrolment {
     user: UserId,
     /// What the app is to be given.
     pub secret: TotpSecret,
-    /// Since when the app was enrolled that it replaces. `None`: it is the first.
-    #[serde(default)]
-    replaces: Option<Timestamp>,
+    /// Since when each factor was enrolled that was there when it began.
+    since: Vec<Timestamp>,
 }
 
 /// Why an enrolment was not made good.
@@ -55,6 +61,18 @@ pub enum ConfirmRefused {
     /// The code is not what the app shows now.
     #[error("the code is not the one that the app shows now")]
     Wrong,
+    /// What was made is not what was asked for.
+    #[error("the passkey was not made as it was asked for: {0}")]
+    Flawed(Flaw),
+    /// What was sent is no passkey.
+    #[error("this is no passkey")]
+    Malformed,
+    /// The passkey is somebody's, this person's own or another's.
+    #[error("this passkey is enrolled already")]
+    Taken,
+    /// The person has as many passkeys as one may have.
+    #[error("there are too many passkeys: remove one first")]
+    TooMany,
     /// It cannot be kept.
     #[error(transparent)]
     Factor(#[from] FactorRefused),
@@ -77,9 +95,9 @@ impl SecondFactors {
         user: &UserId,
         session: &SessionId,
     ) -> Result<Enrolment, StoreError> {
-        let replaces = self.of(realm, user).await?.and_then(|enrolled| enrolled.totp_since);
+        let since = since(self.record(realm, user).await?.as_ref());
         let secret = TotpSecret::generate(self.node.entropy());
-        let enrolment = Enrolment { user: user.clone(), secret, replaces };
+        let enrolment = Enrolment { user: user.clone(), secret, since };
         let put = Put {
             key: session.as_str().to_owned(),
             value: encode(FORM, &enrolment),
@@ -118,13 +136,13 @@ impl SecondFactors {
         typed: &str,
     ) -> Result<Option<NewCodes>, ConfirmRefused> {
         let enrolment = self.enrolling(realm, user, session).await?;
-        let Enrolment { secret, replaces, .. } = enrolment.ok_or(ConfirmRefused::Expired)?;
+        let Enrolment { secret, since, .. } = enrolment.ok_or(ConfirmRefused::Expired)?;
         let code = TypedCode::read(typed).ok_or(ConfirmRefused::Wrong)?;
         let Form::Totp(digits) = code.form() else { return Err(ConfirmRefused::Wrong) };
         let now = self.node.now();
         let used = secret.step_of(digits.expose(), now, 0).ok_or(ConfirmRefused::Wrong)?;
         let totp = Totp { secret, added: now, used };
-        let codes = self.enrol(realm, user, &totp, replaces, user.as_str()).await?;
+        let codes = self.enrol_totp(realm, user, &totp, &since, user.as_str()).await?;
         // What stays behind is overtaken by what it enrolled, and the codes are shown only now.
         if let Err(error) = self.ephemeral.take(realm, &ENROLMENTS, session.as_str()).await {
             tracing::warn!(%user, %error, "an enrolment that was made good was not taken away");
@@ -145,41 +163,59 @@ impl SecondFactors {
         by: &str,
     ) -> Result<bool, FactorRefused> {
         let totp = Totp { secret: secret.clone(), added: self.node.now(), used: 0 };
-        match self.enrol(realm, user, &totp, None, by).await {
+        match self.enrol_totp(realm, user, &totp, &[], by).await {
             Ok(_) => Ok(true),
-            Err(ConfirmRefused::Expired | ConfirmRefused::Wrong) => Ok(false),
             Err(ConfirmRefused::Factor(refused)) => Err(refused),
+            Err(_) => Ok(false),
         }
     }
 
-    async fn enrol(
+    async fn enrol_totp(
         &self,
         realm: &Realm,
         user: &UserId,
         totp: &Totp,
-        replaces: Option<Timestamp>,
+        since: &[Timestamp],
         by: &str,
     ) -> Result<Option<NewCodes>, ConfirmRefused> {
         let exists = self.user(realm, user).await?;
         let edit = |before: Option<&FactorRecord>| {
-            if before.map(|before| before.enrolled().totp_since) != replaces.map(Some) {
-                return Err(ConfirmRefused::Expired);
-            }
-            let (next, change, answer) = match before {
-                Some(before) => (before.with_totp(totp.clone()), "update", None),
-                None => {
-                    let (kept, codes) = RecoveryCodes::make(self.node.entropy());
-                    let factors = vec![Factor::Totp(totp.clone())];
-                    let recovery = Some(kept);
-                    let first = FactorRecord { user: user.clone(), factors, recovery };
-                    (first, "create", Some(codes))
-                }
-            };
-            let tells = Some(Tells { credential: "totp", change, by: by.to_owned() });
-            Ok(Changed { next: Some(next), tells, answer })
+            let had_one = before.is_some_and(|before| before.enrolled().totp_since.is_some());
+            let change = if had_one { "update" } else { "create" };
+            let tells = Tells::new(Authenticator::Totp, change, by);
+            let (next, codes) = self.beside(user, before, since, || Factor::Totp(totp.clone()))?;
+            Ok(Changed::to(Some(next.with_totp(totp.clone())), codes).telling(tells))
         };
         self.change(realm, user, &[exists], edit).await
     }
+
+    /// The record to which a factor is added, if everything is there that was when that began: for
+    /// whoever has none yet, a new one with the first, and recovery codes.
+    fn beside(
+        &self,
+        user: &UserId,
+        before: Option<&FactorRecord>,
+        since_then: &[Timestamp],
+        first: impl Fn() -> Factor,
+    ) -> Result<(FactorRecord, Option<NewCodes>), ConfirmRefused> {
+        if since(before) != since_then {
+            return Err(ConfirmRefused::Expired);
+        }
+        Ok(match before {
+            Some(before) => (before.clone(), None),
+            None => {
+                let (kept, codes) = RecoveryCodes::make(self.node.entropy());
+                let (factors, recovery) = (vec![first()], Some(kept));
+                let user = user.clone();
+                (FactorRecord { user, factors, recovery, handle: None }, Some(codes))
+            }
+        })
+    }
+}
+
+/// Since when each factor of a person is enrolled.
+fn since(record: Option<&FactorRecord>) -> Vec<Timestamp> {
+    record.map(FactorRecord::since).unwrap_or_default()
 }
 
 impl fmt::Debug for Enrolment {

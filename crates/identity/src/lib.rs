@@ -5,7 +5,7 @@
 //! | [`user`] | users, and the registry that keeps them |
 //! | [`username`] | the one form of a user name |
 //! | [`name`] | roles, e-mail addresses, locales |
-//! | [`credential`] | what people prove it with: passwords, codes |
+//! | [`credential`] | what people prove it with: passwords, codes, passkeys |
 //! | [`second_factor`] | what a person has beside a password, and what of it was used |
 //! | [`enrol`] | enrolling a second factor |
 //! | [`sign_in`] | from a name and a password, and a code, to an [`Assurance`] |
@@ -28,16 +28,17 @@ pub mod workers;
 mod testing;
 
 pub use credential::{
+    passkey::{NotAParty, PasskeyName, RelyingParty},
     password::{Password, PasswordHasher, PasswordPolicy, Passwords, Phc, Weakness},
     recovery::NewCodes,
     totp::TotpSecret,
     typed::Authenticator,
 };
-pub use enrol::{ConfirmRefused, Enrolment};
+pub use enrol::{BeginRefused, ConfirmRefused, Enrolment};
 pub use name::{EmailAddress, Locale, Role};
-pub use second_factor::{Enrolled, FactorRefused, SecondFactors};
+pub use second_factor::{Enrolled, EnrolledPasskey, FactorRefused, SecondFactors};
 pub use sign_in::{
-    Acr, Assurance, CodeAttempt, FirstFactor, Method, Proof, Proven, Refused, SignIn,
+    Acr, Assurance, CodeAttempt, FirstFactor, Method, Proof, Proven, Refused, SignIn, Step,
 };
 pub use throttle::Throttle;
 pub use user::{Narrowing, NewUser, RoleChange, User, Users};
@@ -47,13 +48,20 @@ pub use workers::{Busy, HashingPool, Workers};
 use tegata_core::{Kind, port::Space};
 
 /// The kinds of record that this crate keeps.
-pub static KINDS: [&Kind; 4] = [
+pub static KINDS: [&Kind; 5] = [
     &user::USER_KIND,
     &user::USERNAME_KIND,
     &credential::password::PASSWORD_KIND,
     &second_factor::SECOND_FACTOR_KIND,
+    &second_factor::PASSKEY_KIND,
 ];
 
 /// The spaces of values with a lifetime that this crate keeps.
-pub static SPACES: [&Space; 4] =
-    [&throttle::ATTEMPTS, &throttle::REMEMBERED, &sign_in::CHALLENGES, &enrol::ENROLMENTS];
+pub static SPACES: [&Space; 6] = [
+    &throttle::ATTEMPTS,
+    &throttle::REMEMBERED,
+    &sign_in::CHALLENGES,
+    &sign_in::USED,
+    &enrol::ENROLMENTS,
+    &enrol::PASSKEY_ENROLMENTS,
+];

@@ -1,4 +1,5 @@
-//! From a name and a password to an [`Assurance`]; by way of a second factor, where there is one.
+//! From a name and a password to an [`Assurance`]; by way of a second factor, where there is one. Or by
+//! a passkey, which is both.
 //!
 //! What is answered, how long it takes, and what is read and hashed on the way are the same for
 //! a wrong password, an unknown name, a name that cannot be one, a user without a password and a
@@ -24,9 +25,11 @@ use crate::{
     workers::{self, Busy, Workers},
 };
 
+mod passkey;
 mod second;
 
-pub use second::{CHALLENGES, CodeAttempt, Proven};
+pub use passkey::USED;
+pub use second::{CHALLENGES, CodeAttempt, Proven, Step};
 
 /// A key that no user name can be.
 const NO_NAME: &str = "-";
@@ -82,13 +85,17 @@ pub struct Assurance {
     pub auth_time: Timestamp,
 }
 
-/// A method of authentication, as RFC 8176 names it.
+/// A method of authentication, as RFC 8176 and the registry that it began name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Method {
     /// A password.
     Password,
     /// A code that works once: of an app (RFC 6238), or one of a list on paper.
     OneTime,
+    /// A signature by a key that the person holds: a passkey. Whether it is in hardware, nobody says.
+    Possession,
+    /// Somebody was there, and said that they meant it.
+    Presence,
     /// Several factors. It stands beside them.
     Several,
 }
@@ -113,8 +120,11 @@ pub enum Refused {
     /// The code is not the person's, not of now, or was used before.
     #[error("the code is wrong, or was used before")]
     WrongCode,
-    /// Nobody waits for this code: the password was shown too long ago, by another browser, or was
-    /// followed by too many wrong codes.
+    /// The passkey is nobody's here, or has not proven what it was asked for.
+    #[error("the passkey is not known here, or has not proven what it was asked for")]
+    WrongPasskey,
+    /// Nobody waits for this: the password was shown too long ago, by another browser, or was
+    /// followed by too much that was wrong.
     #[error("this sign-in has taken too long, or too many codes were wrong: begin again")]
     Over,
     /// There were too many attempts.
@@ -362,6 +372,8 @@ impl Method {
         match self {
             Self::Password => "pwd",
             Self::OneTime => "otp",
+            Self::Possession => "pop",
+            Self::Presence => "user",
             Self::Several => "mfa",
         }
     }

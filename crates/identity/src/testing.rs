@@ -10,19 +10,27 @@ use std::{
 
 use parking_lot::Mutex;
 use tegata_core::{
-    Batch, CommitRefused, Event, Kind, Log, ManualClock, Node, NodeId, Realm, Records, Secret,
-    SeededEntropy, StoreError, Timestamp,
+    Batch, CommitRefused, Epoch, Event, Kind, Log, ManualClock, Node, NodeId, Realm, Records,
+    Secret, SeededEntropy, SessionId, StoreError, Timestamp,
     port::{Body, BoxFuture, Change, Page, Pull, Record, Sequenced},
 };
 use tegata_store::{MemoryEphemeral, MemoryRecords};
 
 use crate::{
-    NewUser, Password, PasswordHasher, PasswordPolicy, Passwords, Role, SecondFactors, SignIn,
-    Throttle, TotpSecret, User, Username, Users,
+    NewUser, PasskeyName, Password, PasswordHasher, PasswordPolicy, Passwords, RelyingParty, Role,
+    SecondFactors, SignIn, Throttle, TotpSecret, User, Username, Users,
     credential::password::{Caps, HasherConfig},
     throttle,
     workers::{Busy, Job, Workers},
 };
+
+#[path = "../tests/authenticator/soft.rs"]
+pub(crate) mod soft;
+
+use soft::Soft;
+
+/// The page that makes and uses passkeys in tests.
+pub(crate) const PAGE: &str = "https://auth.example.com";
 
 /// Memory that marks secret bodies as sealed, counts what it is asked, and fails when told to.
 pub(crate) struct FakeVault {
@@ -197,6 +205,22 @@ impl Bed {
 
     pub(crate) fn second(&self) -> SecondFactors {
         SecondFactors::new(self.node.clone(), self.records.clone(), self.ephemeral.clone())
+            .with_passkeys(party())
+    }
+
+    /// A passkey of a user, enrolled.
+    pub(crate) async fn passkey(&self, user: &User) -> Soft {
+        let (mut soft, sid) = (Soft::at(PAGE), self.session(1));
+        let second = self.second();
+        let options = second.begin_passkey(&self.realm, user, &sid).await.unwrap();
+        let (made, name) = (soft.create(&options), PasskeyName::new("a key"));
+        second.confirm_passkey(&self.realm, &user.id, &sid, &made, name).await.unwrap();
+        soft
+    }
+
+    /// The id of a session.
+    pub(crate) fn session(&self, seed: u64) -> SessionId {
+        SessionId::generate(Epoch::FIRST, self.node.now(), &SeededEntropy::new(seed))
     }
 
     /// An authenticator app of a user, enrolled.
@@ -232,6 +256,12 @@ impl Bed {
             .map(|event| (event.kind.name().to_owned(), event.data.into()))
             .collect()
     }
+}
+
+/// For whom passkeys are made in tests.
+pub(crate) fn party() -> RelyingParty {
+    let origins = [PAGE, "https://api.auth.example.com:8443"];
+    RelyingParty::new("auth.example.com", &origins, &Secret::new([7; 32])).unwrap()
 }
 
 pub(crate) fn new_user(name: &str) -> NewUser {

@@ -177,6 +177,28 @@ impl Throttle {
         Ok(attempt)
     }
 
+    /// Counts an attempt to sign in by a passkey, which nobody guesses: of networks alone, so that it
+    /// costs no account anything, and not where the person has signed in before. `account`: whose it
+    /// is said to be, or nothing.
+    ///
+    /// # Errors
+    /// See [`TooMany`].
+    pub async fn admit_passkey(
+        &self,
+        realm: &Realm,
+        account: &str,
+        address: IpAddr,
+    ) -> Result<Attempt, TooMany> {
+        if self.exempts(address) {
+            return Ok(Attempt::uncounted());
+        }
+        let pair = format!("{account}|{}", Network::home(address));
+        let remembered = self.ephemeral.get(realm, &REMEMBERED, &pair).await?.is_some();
+        let counts = networks(address).filter(|_| !remembered).collect();
+        let attempt = Attempt { counted: Vec::new(), pair: Some(pair), anew: Vec::new() };
+        self.count_all(realm, counts, attempt).await
+    }
+
     async fn admit_counted(
         &self,
         realm: &Realm,
@@ -184,27 +206,31 @@ impl Throttle {
         address: IpAddr,
         at_home: Option<(Count, String)>,
     ) -> Result<Attempt, TooMany> {
-        let is_loopback = || Network::loopback().iter().any(|own| own.contains(address));
-        if self.config.danger_exempt_loopback && is_loopback() {
-            return Ok(Attempt { counted: Vec::new(), pair: None, anew: Vec::new() });
+        if self.exempts(address) {
+            return Ok(Attempt::uncounted());
         }
-        let home = Network::home(address);
-        let pair = format!("{account}|{home}");
+        let pair = format!("{account}|{}", Network::home(address));
         let remembered = self.ephemeral.get(realm, &REMEMBERED, &pair).await?.is_some();
         let own = std::iter::once((Count::Pair, format!("p|{pair}")))
             .chain(at_home.filter(|_| remembered));
         let own: Vec<_> = own.collect();
         let anew = own.iter().map(|(_, key)| key.clone()).collect();
-        let mut attempt = Attempt { counted: Vec::new(), pair: Some(pair), anew };
+        let attempt = Attempt { counted: Vec::new(), pair: Some(pair), anew };
         // The network first: what it refuses leaves no trace of the account that was tried, so a
         // flood of names from one place fills nothing.
-        let around = Network::counted(address).skip(1);
-        let networks = std::iter::once((home, NonZeroU32::MIN)).chain(around);
-        let unknown = networks
-            .map(|(network, of)| (Count::Network(of), format!("n|{network}")))
+        let unknown = networks(address)
             .chain([(Count::Account, format!("a|{account}"))])
             .filter(|_| !remembered);
-        let counts: Vec<_> = unknown.chain(own).collect();
+        self.count_all(realm, unknown.chain(own).collect(), attempt).await
+    }
+
+    /// Counts an attempt in each of these counts, in turn, or in none.
+    async fn count_all(
+        &self,
+        realm: &Realm,
+        counts: Vec<(Count, String)>,
+        mut attempt: Attempt,
+    ) -> Result<Attempt, TooMany> {
         // What has to wait is told so before anything is written: whoever knocks on does not keep the
         // disk busy. The counts that follow decide all the same.
         for (count, key) in &counts {
@@ -221,6 +247,12 @@ impl Throttle {
             }
         }
         Ok(attempt)
+    }
+
+    /// Whether attempts from there are not counted.
+    fn exempts(&self, address: IpAddr) -> bool {
+        let is_loopback = || Network::loopback().iter().any(|own| own.contains(address));
+        self.config.danger_exempt_loopback && is_loopback()
     }
 
     /// The attempt succeeded: it is given back, the count of this account from this network starts
@@ -337,6 +369,20 @@ impl Throttle {
         // So much at once on one count is an attack, or looks like one.
         Err(TooMany::Throttled { retry_after: Duration::from_secs(1) })
     }
+}
+
+impl Attempt {
+    const fn uncounted() -> Self {
+        Self { counted: Vec::new(), pair: None, anew: Vec::new() }
+    }
+}
+
+/// The network of an address, and those around it, with the keys under which they are counted.
+fn networks(address: IpAddr) -> impl Iterator<Item = (Count, String)> {
+    let around = Network::counted(address).skip(1);
+    std::iter::once((Network::home(address), NonZeroU32::MIN))
+        .chain(around)
+        .map(|(network, of)| (Count::Network(of), format!("n|{network}")))
 }
 
 /// Under which key the wrong codes of a person in a row are counted.

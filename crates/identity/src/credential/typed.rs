@@ -16,6 +16,8 @@ const LONGEST: usize = 128;
 /// What somebody has beside a password. Each is a value of `methods` of the browser API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Authenticator {
+    /// A key that a browser or a phone holds.
+    Passkey,
     /// An app that shows codes.
     Totp,
     /// A list of codes on paper.
@@ -24,12 +26,13 @@ pub enum Authenticator {
 
 impl Authenticator {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Totp, Self::RecoveryCode];
+    pub const ALL: [Self; 3] = [Self::Passkey, Self::Totp, Self::RecoveryCode];
 
     /// Its name, as in events and interfaces.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Passkey => "passkey",
             Self::Totp => "totp",
             Self::RecoveryCode => "recovery_code",
         }

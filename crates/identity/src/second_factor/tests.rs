@@ -3,10 +3,10 @@ use std::{
     time::Duration,
 };
 
-use tegata_core::{Epoch, SeededEntropy, SessionId};
+use tegata_core::{Batch, CommitRefused, Epoch, SeededEntropy, SessionId, Stored as _};
 
 use super::*;
-use crate::{TotpSecret, testing::Bed};
+use crate::{TotpSecret, credential::totp::Totp, testing::Bed};
 
 fn code(text: &str) -> TypedCode {
     TypedCode::read(text).unwrap()
@@ -161,4 +161,35 @@ async fn enrolling_again_gives_no_used_code_back() {
     let next = before.unwrap().unwrap().value.with_totp(totp);
     assert!(next.after(&code(&shown), bed.node.now()).is_none());
     assert_eq!(next.factors.len(), 1);
+}
+
+/// A record from before there were passkeys: an app, whose last used step is the third, and two codes.
+const FORMER: &str = "\
+    AYOkdXNlcql1c3JfYWxpY2WnZmFjdG9yc5GBpFRvdHCDpnNlY3JldNwAFDEyMzQ1Njc4OTAxMjM0NTY3ODkwpWFkZGVkzw\
+    AAAZt22qgApHVzZWQDqHJlY292ZXJ5gqNrZXncACABAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAadkaWdlc3Rz\
+    ktwAIAICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgIC3AAgAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM";
+
+#[tokio::test]
+async fn what_was_kept_before_there_were_passkeys_is_read_and_added_to() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+    use tegata_core::repository::decode_bytes;
+
+    let bytes = STANDARD_NO_PAD.decode(FORMER).unwrap();
+    let former: FactorRecord = decode_bytes(FactorRecord::FORM, &bytes).unwrap();
+    let since = Timestamp::from_secs(1_767_225_600);
+    let enrolled = Enrolled { totp_since: Some(since), passkeys: Vec::new(), recovery_codes: 2 };
+    assert_eq!((former.user.as_str(), former.enrolled()), ("usr_alice", enrolled));
+    let app = TotpSecret::from_base32("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ").unwrap();
+    let shown = app.code_at(since);
+    assert!(former.after(&code(&shown), since).is_some());
+
+    // It stands in the store of a person who adds a passkey.
+    let bed = Bed::new();
+    let alice = bed.user("alice", None).await;
+    let kept = FactorRecord { user: alice.id.clone(), ..former };
+    let batch = Batch::new(bed.realm.clone()).with(kept.put(Expect::Absent));
+    bed.records.commit(batch).await.unwrap();
+    bed.passkey(&alice).await;
+    let now = bed.second().of(&bed.realm, &alice.id).await.unwrap().unwrap();
+    assert_eq!((now.totp_since, now.passkeys.len(), now.recovery_codes), (Some(since), 1, 2));
 }

@@ -1,4 +1,5 @@
-//! The second step of signing in: a code, from the browser that showed the password.
+//! The second step of signing in: a code, from the browser that showed the password. (A passkey in its
+//! place is in [`super::passkey`].)
 //!
 //! Between the two steps a *challenge* stands where values have a lifetime, under the digest of a
 //! token that only that browser was given. It is good for 5 minutes and 5 codes. An attempt is
@@ -28,6 +29,7 @@ use crate::{
         typed::{Authenticator, TypedCode},
     },
     second_factor::SpendRefused,
+    throttle::Attempt,
     user::User,
 };
 
@@ -37,7 +39,7 @@ pub static CHALLENGES: Space = Space { name: "second_factor_challenge", indexed:
 /// How long a challenge waits.
 const LIFETIME: Duration = Duration::from_secs(300);
 
-/// How many codes may be tried.
+/// How many codes, and passkeys, may be tried.
 const MOST: u8 = 5;
 
 /// The random bytes of a token.
@@ -46,15 +48,22 @@ const TOKEN: usize = 32;
 /// The version of a challenge's stored form.
 const FORM: u8 = 1;
 
-/// A code, and where it comes from.
+/// Which sign-in is at its second step, and where that comes from.
 #[derive(Clone, Copy)]
-pub struct CodeAttempt<'a> {
+pub struct Step<'a> {
     /// The token of the challenge.
     pub token: &'a str,
     /// Which browser shows it.
     pub browser: &'a str,
     /// From where.
     pub address: IpAddr,
+}
+
+/// A code, and where it comes from.
+#[derive(Clone, Copy)]
+pub struct CodeAttempt<'a> {
+    /// For which sign-in.
+    pub step: Step<'a>,
     /// What it is said to be a code of, where that is said.
     pub authenticator: Option<Authenticator>,
     /// The code, as it was typed.
@@ -72,7 +81,7 @@ pub struct Proven {
 
 /// A challenge, as it is kept.
 #[derive(Serialize, Deserialize)]
-struct Challenge {
+pub(super) struct Challenge {
     user: UserId,
     /// Which of the person's passwords was shown.
     password: u64,
@@ -118,28 +127,48 @@ impl SignIn {
     /// See [`Refused`]. Under [`Refused::Over`], the person begins again.
     pub async fn by_code(&self, realm: &Realm, shown: &CodeAttempt<'_>) -> Result<Proven, Refused> {
         let auth_time = self.node.now();
-        let key = key(shown.token);
-        let held = self.ephemeral().get(realm, &CHALLENGES, &key).await?.ok_or(Refused::Over)?;
-        let (user, browser) = match read(&held) {
-            Some(it) if it.attempts < MOST => (it.user, it.browser),
-            _ => return Err(Refused::Over),
-        };
-        if browser != shown.browser {
-            return Err(Refused::Over);
-        }
-        let attempt = self.throttle.admit_code(realm, &user, shown.address).await?;
-        let challenge = self.count(realm, &key, held).await?;
+        let (user, held) = self.waiting(realm, &shown.step).await?;
+        let attempt = self.throttle.admit_code(realm, &user, shown.step.address).await?;
+        let challenge = self.count(realm, &shown.step, held).await?;
         let person = self.still(realm, &challenge).await?.ok_or(Refused::Over)?;
         self.spend(realm, &user, shown.code, shown.authenticator).await?;
-        // Of many who show codes for one challenge at once, one goes on.
-        self.ephemeral().take(realm, &CHALLENGES, &key).await?.ok_or(Refused::Over)?;
-        self.succeeded(realm, attempt).await;
-        let name = person.username.as_str();
-        if let Err(error) = self.throttle.signed_in(realm, name, shown.address).await {
-            tracing::warn!(%error, "it is not remembered from where somebody has signed in");
-        }
         let amr = vec![Method::Password, Method::OneTime, Method::Several];
         let assurance = Assurance { user: person, amr, acr: Acr::Aal2, auth_time };
+        self.finish(realm, &shown.step, attempt, assurance, &challenge).await
+    }
+
+    /// Whose sign-in waits for its second step, from the browser that showed the password, and what is
+    /// kept of it.
+    pub(super) async fn waiting(
+        &self,
+        realm: &Realm,
+        step: &Step<'_>,
+    ) -> Result<(UserId, Held), Refused> {
+        let held = self.ephemeral().get(realm, &CHALLENGES, &key(step.token)).await?;
+        let held = held.ok_or(Refused::Over)?;
+        match read(&held) {
+            Some(it) if it.attempts < MOST && it.browser == step.browser => Ok((it.user, held)),
+            _ => Err(Refused::Over),
+        }
+    }
+
+    /// The end of the second step, after something was used up for it.
+    pub(super) async fn finish(
+        &self,
+        realm: &Realm,
+        step: &Step<'_>,
+        attempt: Attempt,
+        assurance: Assurance,
+        challenge: &Challenge,
+    ) -> Result<Proven, Refused> {
+        // Of many who show something for one challenge at once, one goes on.
+        let taken = self.ephemeral().take(realm, &CHALLENGES, &key(step.token)).await?;
+        taken.ok_or(Refused::Over)?;
+        self.succeeded(realm, attempt).await;
+        let name = assurance.user.username.as_str();
+        if let Err(error) = self.throttle.signed_in(realm, name, step.address).await {
+            tracing::warn!(%error, "it is not remembered from where somebody has signed in");
+        }
         Ok(Proven { assurance, counts_from: challenge.counts_from })
     }
 
@@ -183,8 +212,14 @@ impl SignIn {
         }
     }
 
-    /// Counts an attempt at a challenge, before anybody looks at the code.
-    async fn count(&self, realm: &Realm, key: &str, mut held: Held) -> Result<Challenge, Refused> {
+    /// Counts an attempt at a challenge, before anybody looks at what is shown.
+    pub(super) async fn count(
+        &self,
+        realm: &Realm,
+        step: &Step<'_>,
+        mut held: Held,
+    ) -> Result<Challenge, Refused> {
+        let key = key(step.token);
         // Each loss is another attempt that was counted, so this ends.
         loop {
             let mut challenge = read(&held).filter(|it| it.attempts < MOST).ok_or(Refused::Over)?;
@@ -194,7 +229,7 @@ impl SignIn {
                 return Err(Refused::Over);
             }
             let value = encode(FORM, &challenge);
-            let put = Put { key: key.to_owned(), value, lifetime, index: None };
+            let put = Put { key: key.clone(), value, lifetime, index: None };
             match self.ephemeral().swap(realm, &CHALLENGES, held.revision, put).await? {
                 Swap::Won(_) => return Ok(challenge),
                 Swap::Lost(newer) => held = newer,
@@ -204,7 +239,7 @@ impl SignIn {
     }
 
     /// The person of a challenge, if they may still sign in by the password that they showed.
-    async fn still(
+    pub(super) async fn still(
         &self,
         realm: &Realm,
         challenge: &Challenge,
@@ -216,13 +251,13 @@ impl SignIn {
         Ok(user.filter(|user| same && !user.disabled))
     }
 
-    fn ephemeral(&self) -> &dyn tegata_core::Ephemeral {
+    pub(super) fn ephemeral(&self) -> &dyn tegata_core::Ephemeral {
         self.second.ephemeral.as_ref()
     }
 }
 
 /// Under which key a challenge is kept: whoever reads the store cannot answer it.
-fn key(token: &str) -> String {
+pub(super) fn key(token: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, token.as_bytes()))
 }
 
@@ -230,10 +265,17 @@ fn read(held: &Held) -> Option<Challenge> {
     decode_bytes(FORM, &held.value).ok()
 }
 
-impl fmt::Debug for CodeAttempt<'_> {
-    /// Without the token and the code.
+impl fmt::Debug for Step<'_> {
+    /// Without the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CodeAttempt").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Step").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CodeAttempt<'_> {
+    /// Without the code.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CodeAttempt").field("step", &self.step).finish_non_exhaustive()
     }
 }
 

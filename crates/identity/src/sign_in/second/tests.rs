@@ -57,7 +57,8 @@ impl Between {
 
     async fn show_as(&self, token: &str, browser: &str, code: &str) -> Result<Proven, Refused> {
         let address = address(HOME);
-        let attempt = CodeAttempt { token, browser, address, authenticator: None, code };
+        let step = Step { token, browser, address };
+        let attempt = CodeAttempt { step, authenticator: None, code };
         self.bed.sign_in().by_code(&self.bed.realm, &attempt).await
     }
 }
@@ -163,13 +164,9 @@ async fn what_was_changed_between_the_steps_counts() {
 async fn a_code_is_what_it_is_said_to_be() {
     let between = Between::new().await;
     let code = between.shown();
-    let attempt = CodeAttempt {
-        token: &between.token,
-        browser: AGENT,
-        address: address(HOME),
-        authenticator: Some(Authenticator::RecoveryCode),
-        code: &code,
-    };
+    let step = Step { token: &between.token, browser: AGENT, address: address(HOME) };
+    let attempt =
+        CodeAttempt { step, authenticator: Some(Authenticator::RecoveryCode), code: &code };
     let refused = between.bed.sign_in().by_code(&between.bed.realm, &attempt).await;
     assert_eq!(refused, Err(Refused::WrongCode));
     let attempt = CodeAttempt { authenticator: Some(Authenticator::Totp), ..attempt };
@@ -212,13 +209,8 @@ async fn attempts_from_elsewhere_lock_nobody_out() {
         };
         let token = sign_in.challenge(&between.bed.realm, &first, 0, "them").await.unwrap();
         for _ in 0..5 {
-            let attempt = CodeAttempt {
-                token: token.expose(),
-                browser: "them",
-                address: from,
-                authenticator: None,
-                code: &wrong,
-            };
+            let step = Step { token: token.expose(), browser: "them", address: from };
+            let attempt = CodeAttempt { step, authenticator: None, code: &wrong };
             assert!(sign_in.by_code(&between.bed.realm, &attempt).await.is_err());
         }
     }

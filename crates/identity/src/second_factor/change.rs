@@ -1,0 +1,128 @@
+//! Changes of what a person has: each is one compare-and-set, with what the journal says of it.
+
+use serde_json::Value;
+use tegata_core::{
+    Batch, CommitRefused, Event, EventType, Expect, Realm, StoreError, Stored as _, UserId,
+    port::Change, repository::load,
+};
+
+use super::{FactorRecord, SecondFactors};
+use crate::credential::{passkey::Passkey, typed::Authenticator};
+
+/// How often a change is tried again after somebody else changed the same person's first.
+const ATTEMPTS: u32 = 16;
+
+/// What a change makes of a record.
+pub(crate) struct Changed<T> {
+    next: Next,
+    tells: Vec<Tells>,
+    beside: Vec<Change>,
+    answer: T,
+}
+
+/// What stands there afterwards.
+enum Next {
+    Is(FactorRecord),
+    Nothing,
+    WhatWas,
+}
+
+/// What the journal says of a change.
+pub(crate) struct Tells {
+    credential: Authenticator,
+    change: &'static str,
+    by: String,
+    /// Of a passkey: which, and where it is.
+    passkey: Option<(String, &'static str)>,
+}
+
+impl<T> Changed<T> {
+    /// The record is this one afterwards; without it, there is none.
+    pub(crate) fn to(next: Option<FactorRecord>, answer: T) -> Self {
+        let next = next.map_or(Next::Nothing, Next::Is);
+        Self { next, tells: Vec::new(), beside: Vec::new(), answer }
+    }
+
+    /// Nothing changes.
+    pub(crate) const fn not(answer: T) -> Self {
+        Self { next: Next::WhatWas, tells: Vec::new(), beside: Vec::new(), answer }
+    }
+
+    /// The journal says this, too.
+    pub(crate) fn telling(mut self, tells: Tells) -> Self {
+        self.tells.push(tells);
+        self
+    }
+
+    /// This changes with it.
+    pub(crate) fn with(mut self, beside: Change) -> Self {
+        self.beside.push(beside);
+        self
+    }
+}
+
+impl Tells {
+    pub(crate) fn new(credential: Authenticator, change: &'static str, by: &str) -> Self {
+        Self { credential, change, by: by.to_owned(), passkey: None }
+    }
+
+    pub(crate) fn passkey(passkey: &Passkey, change: &'static str, by: &str) -> Self {
+        let attachment = if passkey.platform { "platform" } else { "cross-platform" };
+        let told = Self::new(Authenticator::Passkey, change, by);
+        Self { passkey: Some((passkey.key(), attachment)), ..told }
+    }
+}
+
+impl SecondFactors {
+    /// Makes of the record what `edit` says, if `required` holds.
+    pub(crate) async fn change<T: Send, E: From<StoreError> + Send>(
+        &self,
+        realm: &Realm,
+        user: &UserId,
+        required: &[Change],
+        edit: impl Fn(Option<&FactorRecord>) -> Result<Changed<T>, E> + Send,
+    ) -> Result<T, E> {
+        for _ in 0..ATTEMPTS {
+            let found = load::<FactorRecord>(self.records.as_ref(), realm, user.as_str()).await?;
+            let changed = edit(found.as_ref().map(|found| &found.value))?;
+            let Changed { next, tells, beside, answer } = changed;
+            let (change, left) = match (&found, &next) {
+                (Some(found), Next::Is(next)) => (found.replace(next), next.recovery_codes()),
+                (Some(found), Next::Nothing) => (found.remove(), 0),
+                (None, Next::Is(next)) => (next.put(Expect::Absent), next.recovery_codes()),
+                (None, Next::Nothing) | (_, Next::WhatWas) => return Ok(answer),
+            };
+            let batch = Batch::new(realm.clone()).with(change);
+            let batch = required.iter().cloned().chain(beside).fold(batch, Batch::with);
+            let tell = |batch: Batch, tells| batch.journal(&self.event(realm, user, tells, left));
+            match self.records.commit(tells.iter().fold(batch, tell)).await {
+                Ok(()) => return Ok(answer),
+                Err(CommitRefused::Conflict { .. }) => {}
+                Err(CommitRefused::Store(error)) => return Err(error.into()),
+            }
+        }
+        let detail = "a person's second factors changed faster than they could be used".to_owned();
+        Err(StoreError::Unavailable { backend: "the record store", detail }.into())
+    }
+
+    /// The event of a change that leaves so many recovery codes.
+    fn event(&self, realm: &Realm, user: &UserId, tells: &Tells, left: usize) -> Event {
+        let mut event = Event::new(
+            &self.node,
+            realm,
+            EventType::CredentialChanged,
+            [
+                ("user_id", user.as_str().into()),
+                ("credential", tells.credential.as_str().into()),
+                ("change", tells.change.into()),
+                ("recovery_codes", Value::from(left)),
+                ("actor", tells.by.as_str().into()),
+            ],
+        );
+        if let Some((passkey, attachment)) = &tells.passkey {
+            event.data.insert("passkey".to_owned(), passkey.as_str().into());
+            event.data.insert("attachment".to_owned(), (*attachment).into());
+        }
+        event
+    }
+}
