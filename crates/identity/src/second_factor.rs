@@ -220,6 +220,12 @@ impl SecondFactors {
 }
 
 impl Enrolled {
+    /// What somebody has who has nothing.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self { totp_since: None, passkeys: Vec::new(), recovery_codes: 0 }
+    }
+
     /// With what the person can prove themselves.
     #[must_use]
     pub fn authenticators(&self) -> BTreeSet<Authenticator> {

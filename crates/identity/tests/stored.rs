@@ -4,4 +4,9 @@
 
 mod stored {
     pub(crate) mod race;
+    pub(crate) mod replay;
+    #[expect(dead_code, reason = "the tests of the crate itself need more of it")]
+    #[path = "../authenticator/soft.rs"]
+    pub(crate) mod soft;
+    pub(crate) mod stores;
 }

@@ -27,6 +27,7 @@ pub(crate) mod elevate;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod mfa;
+pub(crate) mod passkey;
 pub(crate) mod refresh;
 pub(crate) mod session;
 pub(crate) mod sessions;
@@ -75,6 +76,9 @@ impl From<tegata_identity::Refused> for Refusal {
                 "the user name or the password is wrong"
             }
             tegata_identity::Refused::WrongCode => "the code is wrong, or was used before",
+            tegata_identity::Refused::WrongPasskey => {
+                "the passkey is not known here, or did not answer what was asked for last"
+            }
             tegata_identity::Refused::Over => {
                 "the mfa_token has expired, is of another browser, or too many codes were wrong"
             }
@@ -92,7 +96,7 @@ impl From<tegata_identity::Refused> for Refusal {
 }
 
 impl Refusal {
-    /// A password is not enough for this person. `token` is what the code must come with.
+    /// A password is not enough for this person. `token` is what the second must come with.
     fn second_factor(token: Option<&Secret<String>>, methods: &[Authenticator]) -> Self {
         let detail = "the password is right, and a second factor is asked for";
         let second = SecondFactorAsked {

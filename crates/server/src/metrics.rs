@@ -76,6 +76,8 @@ pub(crate) enum Method {
     Password,
     /// A person, by a code after that.
     Code,
+    /// A person, by a passkey.
+    Passkey,
     /// A script of ours, by the cookie of its refresh token.
     Cookie,
     /// A client, with this grant type.
@@ -95,6 +97,7 @@ impl Method {
         match self {
             Self::Password => "password",
             Self::Code => "code",
+            Self::Passkey => "passkey",
             Self::Cookie => "cookie",
             Self::Grant(name) => name,
         }

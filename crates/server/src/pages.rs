@@ -99,7 +99,9 @@ pub(crate) struct Frame {
     pub(crate) style: String,
     /// Where the script is.
     pub(crate) script: String,
-    /// Lets the script of this answer run.
+    /// Where the script of pages is that ask for a passkey.
+    pub(crate) passkey: String,
+    /// Lets the scripts of this answer run.
     pub(crate) nonce: String,
     /// The other languages: tag, name, and this page in it.
     pub(crate) others: Vec<(&'static str, &'static str, String)>,
@@ -125,6 +127,7 @@ impl Frame {
             m: lang.messages(),
             style: app.assets().style(),
             script: app.assets().script(),
+            passkey: app.assets().passkey(),
             nonce: URL_SAFE_NO_PAD.encode(bytes),
             others,
             csrf: None,

@@ -1,8 +1,10 @@
-//! How people prove who they are: by password, by a second factor after it, and once more later.
+//! How people prove who they are: by password, by a second factor after it, by a passkey, and once more
+//! later.
 
 use tegata_core::{Secret, SessionId};
 use tegata_identity::{
-    Acr, Assurance, Authenticator, CodeAttempt, Method as Proves, Proof, Refused, SecondFactors,
+    Acr, Assurance, Authenticator, CodeAttempt, Method as Proves, Proof, Proven, Refused,
+    SecondFactors, Step,
 };
 use tegata_session::{
     CookieName, Passage, Presentation, Rise, Session, SessionRefused, Standing, Verdict,
@@ -12,6 +14,8 @@ use crate::{
     app::App, caller::Caller, endings::first_second, metrics::Method, pages::login::error_type,
     signed_in::Fresh,
 };
+
+mod passkey;
 
 /// What a password comes to.
 pub(crate) enum Entry {
@@ -33,6 +37,7 @@ pub(crate) struct Asked {
 pub(crate) enum Again {
     Password(Secret<String>),
     Code(Secret<String>),
+    Passkey(Secret<String>),
 }
 
 /// Why a session was not raised.
@@ -99,13 +104,8 @@ impl App {
         authenticator: Option<Authenticator>,
         code: &Secret<String>,
     ) -> Result<Fresh, Refused> {
-        let attempt = CodeAttempt {
-            token,
-            browser: &browser(caller),
-            address: caller.address,
-            authenticator,
-            code: code.expose(),
-        };
+        let step = Step { token, browser: &browser(caller), address: caller.address };
+        let attempt = CodeAttempt { step, authenticator, code: code.expose() };
         let started = self.node().since_boot();
         let entered = self.enter_by_code(caller, &attempt).await;
         self.counted(Method::Code, started, &entered);
@@ -120,14 +120,19 @@ impl App {
         // No code is used up for what could not be answered.
         self.provider().check_signer(self.browser().access_token_alg)?;
         let proven = self.sign_in().by_code(self.realm(), attempt).await?;
-        let assurance = proven.assurance;
+        self.enter_by_both(caller, &proven).await
+    }
+
+    /// Begins a session for somebody who has proven both factors.
+    async fn enter_by_both(&self, caller: &Caller, proven: &Proven) -> Result<Fresh, Refused> {
+        let assurance = &proven.assurance;
         // All of this person's was taken back since they showed their password.
         let earliest = self.view().earliest_issue(assurance.user.id.as_str(), None);
         if proven.counts_from < earliest {
             return Err(Refused::Over);
         }
         let auth_time = assurance.auth_time.secs().max(proven.counts_from);
-        self.let_in(caller, &assurance, auth_time).await
+        self.let_in(caller, assurance, auth_time).await
     }
 
     /// Raises the session that the caller's cookie names by what its person shows once more. Whoever
@@ -158,9 +163,11 @@ impl App {
             }
             Again::Code(code) => {
                 let assurance = self.by_code_again(caller, &session, code).await?;
-                // When somebody signed in is not changed by it: whoever asks for that wants the password.
-                let proven = standing(&assurance, session.standing.auth_time);
-                (besides(&session.standing, proven), None)
+                (besides(&session, &assurance), None)
+            }
+            Again::Passkey(shown) => {
+                let assurance = self.by_passkey_again(caller, &session, shown).await?;
+                (besides(&session, &assurance), None)
             }
         };
         let until = self.node().now() + self.config().elevation;
@@ -261,8 +268,11 @@ pub(crate) fn standing(assurance: &Assurance, auth_time: u64) -> Standing {
     }
 }
 
-/// What a session may do after a code, besides what was proven before.
-fn besides(before: &Standing, proven: Standing) -> Standing {
+/// What a session may do after a code or a passkey, besides what was proven before. When somebody signed
+/// in is not changed by it: whoever asks for that wants them to sign in.
+fn besides(session: &Session, assurance: &Assurance) -> Standing {
+    let before = &session.standing;
+    let proven = standing(assurance, before.auth_time);
     let mut amr = before.amr.clone();
     let mut add = |method: &str| {
         if !amr.iter().any(|known| known == method) {
@@ -273,7 +283,7 @@ fn besides(before: &Standing, proven: Standing) -> Standing {
     // It takes nothing from what was proven before; levels sort by their names.
     let mut acr = proven.acr.clone().max(before.acr.clone());
     let has = |method: Proves| amr.iter().any(|it| it == method.as_str());
-    if has(Proves::Password) && has(Proves::OneTime) {
+    if has(Proves::Password) && (has(Proves::OneTime) || has(Proves::Possession)) {
         acr = acr.max(Some(Acr::Aal2.as_str().to_owned()));
         if !has(Proves::Several) {
             amr.push(Proves::Several.as_str().to_owned());

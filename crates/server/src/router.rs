@@ -111,7 +111,9 @@ fn for_all_origins() -> Router<App> {
 fn for_our_scripts(app: &App) -> Router<App> {
     Router::new()
         .route("/api/auth/login", post(browser::login::login))
+        .route("/api/auth/login/passkey", post(browser::passkey::login))
         .route("/api/auth/mfa", post(browser::mfa::mfa))
+        .route("/api/auth/mfa/passkey", post(browser::passkey::mfa))
         .route("/api/auth/refresh", post(browser::refresh::refresh))
         .route("/api/auth/logout", post(browser::logout::logout))
         .route("/api/auth/session", get(browser::session::session))
@@ -119,6 +121,7 @@ fn for_our_scripts(app: &App) -> Router<App> {
         .route("/api/auth/sessions/{id}", delete(browser::sessions::end))
         .route("/api/auth/csrf", get(browser::csrf::csrf))
         .route("/api/auth/elevate", post(browser::elevate::elevate))
+        .route("/api/auth/elevate/passkey", post(browser::passkey::elevate))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), headers::open_to_allowed))
 }

@@ -5,40 +5,26 @@
 //! busy.
 
 use std::{
-    collections::BTreeMap,
     io::{BufRead as _, BufReader, Write as _},
     process::{Command, Stdio},
     sync::Arc,
-    time::Duration,
 };
 
-use tegata_core::{
-    Custody, Kind, ManualClock, Node, Realm, Records, SeededEntropy, SystemClock, UserId,
-};
+use tegata_core::{Node, Realm, Records, UserId};
 use tegata_engines::PostgresServer;
 use tegata_identity::{
     NewUser, SecondFactors, TotpSecret, Username, Users, credential::typed::TypedCode,
     second_factor::SpendRefused,
 };
-use tegata_store::{
-    FileCustody, MemoryEphemeral, Postgres, PostgresConfig, Sealed, Sqlite, SqliteConfig,
-    sealed::DATA_KEYS,
-};
+use tegata_store::MemoryEphemeral;
 use tokio::task::JoinSet;
+
+use super::stores::{Answers, Stores};
 
 const PART: &str = "TEGATA_CODE_RACE_PART";
 
 /// How often each of the two processes shows the code.
 const ATTEMPTS: usize = 5_000;
-
-/// Everybody waits for a connection until they have one.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A root key that both processes know.
-const ROOT_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-
-/// What one process got: how often each answer.
-type Answers = BTreeMap<String, usize>;
 
 struct World {
     node: Node,
@@ -48,27 +34,8 @@ struct World {
 }
 
 async fn open(place: &str, seed: u64) -> World {
-    let kinds: Vec<&'static Kind> =
-        tegata_identity::KINDS.into_iter().chain([&DATA_KEYS]).collect();
-    let store: Arc<dyn Records> = match place.strip_prefix("sqlite:") {
-        Some(path) => {
-            let config = SqliteConfig { waiting: 20_000, ..SqliteConfig::default() };
-            let opened = Sqlite::open(path.as_ref(), &config, &kinds, Arc::new(SystemClock));
-            Arc::new(opened.unwrap().records())
-        }
-        None => {
-            let config =
-                PostgresConfig { waiting: 20_000, patience: PATIENCE, ..Default::default() };
-            let opened = Postgres::open(place, config, &kinds, Arc::new(SystemClock)).await;
-            Arc::new(opened.unwrap().records())
-        }
-    };
-    let clock = Arc::new(ManualClock::default());
-    let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(seed)));
-    let custody = FileCustody::from_text(ROOT_KEY, "the test", &node).unwrap();
-    let custody: Arc<dyn Custody> = Arc::new(custody);
-    let records: Arc<dyn Records> = Arc::new(Sealed::open(store, custody, &node).await.unwrap());
-    let ephemeral = Arc::new(MemoryEphemeral::new(clock));
+    let Stores { node, records, .. } = Stores::open(place, seed).await;
+    let ephemeral = Arc::new(MemoryEphemeral::new(Arc::clone(node.clock())));
     let second = SecondFactors::new(node.clone(), records.clone(), ephemeral);
     World { node, realm: Realm::default(), records, second }
 }

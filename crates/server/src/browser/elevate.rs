@@ -6,9 +6,10 @@ use axum::{
 };
 use http::StatusCode;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tegata_core::Secret;
 
-use super::{Refusal, guarded, rotated};
+use super::{Refusal, guarded, passkey::given, rotated};
 use crate::{
     app::App,
     body,
@@ -23,6 +24,8 @@ use crate::{
 struct Proof {
     password: Option<String>,
     code: Option<String>,
+    /// What the browser gave of a passkey.
+    credential: Option<Box<RawValue>>,
 }
 
 pub(crate) async fn elevate(
@@ -32,12 +35,13 @@ pub(crate) async fn elevate(
 ) -> Result<Response, Refusal> {
     let nobody = |verdict| Refusal::nobody(&app, &Presence::Nobody(verdict));
     let sid = guarded(&app, &caller)?.ok_or_else(|| nobody(None))?;
-    let Proof { password, code } = body::json(&app, request).await?;
-    let again = match (password.map(Secret::new), code.map(Secret::new)) {
-        (Some(password), None) => Again::Password(password),
-        (None, Some(code)) => Again::Code(code),
+    let Proof { password, code, credential } = body::json(&app, request).await?;
+    let again = match (password.map(Secret::new), code.map(Secret::new), credential) {
+        (Some(password), None, None) => Again::Password(password),
+        (None, Some(code), None) => Again::Code(code),
+        (None, None, Some(credential)) => Again::Passkey(given(credential)),
         _ => {
-            let detail = "one of password and code is asked for";
+            let detail = "one of password, code and credential is asked for";
             let problem = Problem::new(StatusCode::BAD_REQUEST, detail);
             return Err(problem.named("invalid_request").into());
         }

@@ -6,17 +6,20 @@ use axum::{
 };
 use http::StatusCode;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tegata_core::Secret;
 use tegata_identity::Authenticator;
 
-use super::{Refusal, from_our_pages, welcome};
+use super::{Refusal, from_our_pages, passkey::given, welcome};
 use crate::{app::App, body, caller::Caller, problem::Problem};
 
 #[derive(Deserialize)]
 struct Second {
     mfa_token: String,
     method: String,
-    code: String,
+    code: Option<String>,
+    /// What the browser gave of a passkey.
+    credential: Option<Box<RawValue>>,
 }
 
 pub(crate) async fn mfa(
@@ -25,13 +28,24 @@ pub(crate) async fn mfa(
     request: Request,
 ) -> Result<Response, Refusal> {
     from_our_pages(&app, &caller)?;
-    let Second { mfa_token, method, code } = body::json(&app, request).await?;
-    let (token, code) = (Secret::new(mfa_token), Secret::new(code));
-    let Some(method) = Authenticator::of_name(&method) else {
-        let detail = "method is none of the methods that were offered";
-        let problem = Problem::new(StatusCode::BAD_REQUEST, detail);
-        return Err(problem.named("invalid_request").into());
+    let Second { mfa_token, method, code, credential } = body::json(&app, request).await?;
+    let token = Secret::new(mfa_token);
+    let token = token.expose();
+    let fresh = match (Authenticator::of_name(&method), code.map(Secret::new), credential) {
+        (Some(Authenticator::Passkey), None, Some(credential)) => {
+            app.sign_in_by_passkey_after(&caller, token, &given(credential)).await?
+        }
+        (Some(method @ (Authenticator::Totp | Authenticator::RecoveryCode)), Some(code), None) => {
+            app.sign_in_by_code(&caller, token, Some(method), &code).await?
+        }
+        (None, ..) => return Err(malformed("method is none of the methods that were offered")),
+        _ => {
+            return Err(malformed("a passkey has a credential, and the other methods have a code"));
+        }
     };
-    let fresh = app.sign_in_by_code(&caller, token.expose(), Some(method), &code).await?;
     Ok(welcome(&app, fresh))
+}
+
+fn malformed(detail: &'static str) -> Refusal {
+    Problem::new(StatusCode::BAD_REQUEST, detail).named("invalid_request").into()
 }

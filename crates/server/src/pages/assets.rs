@@ -1,4 +1,4 @@
-//! Style and script of the pages, under names that change with their content.
+//! Style and scripts of the pages, under names that change with their content.
 
 use aws_lc_rs::digest;
 use axum::{
@@ -11,6 +11,7 @@ use crate::{app::App, problem::Problem, router::Segment};
 
 const STYLE: &str = include_str!("../../assets/page.css");
 const SCRIPT: &str = include_str!("../../assets/page.js");
+const PASSKEY: &str = include_str!("../../assets/passkey.js");
 
 /// Where they are. Below `/login`, which the gateway forwards, so that a page has one origin.
 const PATH: &str = "/login/assets";
@@ -20,11 +21,16 @@ const PATH: &str = "/login/assets";
 pub(crate) struct Assets {
     style: String,
     script: String,
+    passkey: String,
 }
 
 impl Assets {
     pub(crate) fn new() -> Self {
-        Self { style: named("page", STYLE, "css"), script: named("page", SCRIPT, "js") }
+        Self {
+            style: named("page", STYLE, "css"),
+            script: named("page", SCRIPT, "js"),
+            passkey: named("passkey", PASSKEY, "js"),
+        }
     }
 
     /// The address of the style sheet.
@@ -36,6 +42,11 @@ impl Assets {
     pub(crate) fn script(&self) -> String {
         format!("{PATH}/{}", self.script)
     }
+
+    /// The address of the script of pages that ask for a passkey.
+    pub(crate) fn passkey(&self) -> String {
+        format!("{PATH}/{}", self.passkey)
+    }
 }
 
 /// `/login/assets/{name}`.
@@ -45,6 +56,8 @@ pub(crate) async fn asset(State(app): State<App>, Segment(name): Segment) -> Res
         ("text/css; charset=utf-8", STYLE)
     } else if name == assets.script {
         ("text/javascript; charset=utf-8", SCRIPT)
+    } else if name == assets.passkey {
+        ("text/javascript; charset=utf-8", PASSKEY)
     } else {
         return Problem::new(StatusCode::NOT_FOUND, "there is no such file").into_response();
     };

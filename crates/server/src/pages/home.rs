@@ -101,7 +101,8 @@ pub(super) async fn page(app: &App, session: &Session, lang: Lang) -> Result<Res
     Ok(render(StatusCode::OK, &page, &frame, None))
 }
 
-fn browser(m: &Messages, agent: Agent) -> String {
+/// What a browser is called.
+pub(super) fn browser(m: &Messages, agent: Agent) -> String {
     match agent.family {
         Family::Other => m.unknown_browser.to_owned(),
         family => match agent.system {

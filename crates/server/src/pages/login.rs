@@ -34,6 +34,8 @@ struct Page<'a> {
     device: Option<&'a str>,
     csrf: &'a str,
     username: &'a str,
+    /// Whether there are passkeys here.
+    passkeys: bool,
     problem: Option<&'static str>,
 }
 
@@ -77,7 +79,8 @@ async fn form(app: &App, visit: &Visit) -> Result<Response, Trouble> {
             match step {
                 Step::SignIn(_) => {}
                 Step::SecondFactor(_) => {
-                    let page = second::page(app, visit, asked.as_ref(), &query, None, None)?;
+                    let of = second::Of::from(&presence);
+                    let page = second::page(app, visit, asked.as_ref(), &query, of, None).await?;
                     return Ok((cookies, page).into_response());
                 }
                 step => {
@@ -109,21 +112,40 @@ async fn sign_in(app: &App, visit: &Visit, request: Request) -> Result<Response,
         return page(app, visit, asked.as_ref(), &fields, Some(&Again::Expired));
     }
     // The second step has a form of its own.
-    if fields.one("code").is_some() && fields.one("password").is_none() {
+    let is_second = fields.one("code").is_some() || fields.one("decision") == Some("second");
+    if is_second && fields.one("password").is_none() {
         return second::take(app, visit, asked.as_ref(), &fields).await;
+    }
+    if fields.one("credential").is_some() {
+        return by_passkey(app, visit, asked.as_ref(), &fields).await;
     }
     let (username, password) =
         (fields.one("username").unwrap_or_default(), fields.secret("password"));
     match app.sign_in_by_password(&visit.caller, username, &password).await {
         Ok(Entry::In(fresh)) => go_on(app, visit, asked.as_ref(), &fields, *fresh).await,
         Ok(Entry::Second(second)) => {
-            second::page(app, visit, asked.as_ref(), &fields, Some(&second.token), None)
+            let of = second::Of::SignIn(&second.token);
+            second::page(app, visit, asked.as_ref(), &fields, of, None).await
         }
         Err(Refused::Store(error)) => Err(error.into()),
         Err(refused) => {
             let again = Again::Refused(refused);
             page(app, visit, asked.as_ref(), &fields, Some(&again))
         }
+    }
+}
+
+/// Takes what the browser gave of a passkey, without a password.
+async fn by_passkey(
+    app: &App,
+    visit: &Visit,
+    asked: Option<&Asked>,
+    fields: &Fields,
+) -> Result<Response, Trouble> {
+    match app.sign_in_by_passkey(&visit.caller, &fields.secret("credential")).await {
+        Ok(fresh) => go_on(app, visit, asked, fields, fresh).await,
+        Err(Refused::Store(error)) => Err(error.into()),
+        Err(refused) => page(app, visit, asked, fields, Some(&Again::Refused(refused))),
     }
 }
 
@@ -204,6 +226,7 @@ pub(super) fn page(
         device: fields.one(device::FIELD),
         csrf: ticket.token.as_str(),
         username: fields.one("username").or(hint).unwrap_or_default(),
+        passkeys: app.second_factors().party().is_some(),
         problem: again.map(|again| again.text(lang.messages())),
     };
     let response = rendered(&page, &frame, asked, again);
@@ -246,6 +269,7 @@ impl Again {
             Self::Expired => m.form_expired,
             Self::Refused(Refused::InvalidCredentials) => m.wrong_credentials,
             Self::Refused(Refused::WrongCode) => m.wrong_code,
+            Self::Refused(Refused::WrongPasskey) => m.passkey_failed,
             Self::Refused(Refused::Over) => m.sign_in_over,
             Self::Refused(Refused::Throttled { retry_after }) => too_many(*retry_after, m),
             Self::Refused(Refused::Busy(_)) => m.busy,
@@ -262,9 +286,10 @@ pub(super) const fn too_many(retry_after: Duration, m: &Messages) -> &'static st
 /// The status that answers a sign-in that was refused.
 pub(crate) const fn status(refused: &Refused) -> StatusCode {
     match refused {
-        Refused::InvalidCredentials | Refused::WrongCode | Refused::Over => {
-            StatusCode::UNAUTHORIZED
-        }
+        Refused::InvalidCredentials
+        | Refused::WrongCode
+        | Refused::WrongPasskey
+        | Refused::Over => StatusCode::UNAUTHORIZED,
         Refused::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refused::Busy(_) | Refused::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -273,7 +298,10 @@ pub(crate) const fn status(refused: &Refused) -> StatusCode {
 /// In how many seconds a sign-in that was refused can be tried again.
 pub(crate) fn retry_after(refused: &Refused) -> Option<u64> {
     match refused {
-        Refused::InvalidCredentials | Refused::WrongCode | Refused::Over => None,
+        Refused::InvalidCredentials
+        | Refused::WrongCode
+        | Refused::WrongPasskey
+        | Refused::Over => None,
         Refused::Throttled { retry_after } => Some(whole_secs(*retry_after)),
         Refused::Busy(_) => Some(1),
         Refused::Store(error) => error.retry_after().map(whole_secs),
@@ -283,7 +311,9 @@ pub(crate) fn retry_after(refused: &Refused) -> Option<u64> {
 /// Why a sign-in was refused, as it is told and counted.
 pub(crate) const fn error_type(refused: &Refused) -> &'static str {
     match refused {
-        Refused::InvalidCredentials | Refused::WrongCode => "invalid_credentials",
+        Refused::InvalidCredentials | Refused::WrongCode | Refused::WrongPasskey => {
+            "invalid_credentials"
+        }
         Refused::Over => "mfa_expired",
         Refused::Throttled { .. } => "too_many_attempts",
         Refused::Busy(_) | Refused::Store(_) => "temporarily_unavailable",

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{StatusCode, header};
-use tegata_core::Secret;
+use tegata_core::{Secret, Timestamp};
 use tegata_identity::{
     ConfirmRefused, Enrolled, Enrolment, FactorRefused, Method, NewCodes, Refused,
 };
@@ -30,6 +30,8 @@ use crate::{
     signed_in::{Cookies, Presence},
 };
 
+mod passkeys;
+
 /// Where the page is.
 const HERE: &str = "/login/security";
 
@@ -38,23 +40,41 @@ const HERE: &str = "/login/security";
 struct Page<'a> {
     frame: &'a Frame,
     csrf: &'a str,
-    /// Since when there is an app: for people, and for programs.
-    app: Option<(String, String)>,
+    /// Whether there can be passkeys.
+    has_passkeys: bool,
+    passkeys: Vec<passkeys::Row>,
+    /// Since when there is an app.
+    app: Option<Moment>,
+    is_enrolled: bool,
     codes_left: usize,
     part: Part<'a>,
+    /// Whether the browser is asked for a passkey.
+    asks_passkey: bool,
     problem: Option<&'static str>,
 }
 
+/// A time, for people, and for programs.
+type Moment = (String, String);
+
 /// What the page is about just now.
 enum Part<'a> {
-    /// The person proves who they are; the field is for a password, or for a code.
-    Prove { by_code: bool },
+    /// The person proves who they are: by a password, or by what they have enrolled. `passkey`: what
+    /// their browser is asked for.
+    Prove { passkey: Option<String> },
     /// The person chooses what to change.
     Choose,
     /// An app is given its secret, and shows that it has it.
     Enrol { qr: Option<Qr>, secret: Secret<String>, uri: Secret<String> },
+    /// A passkey is given a name, and made. `options`: what the browser is asked for.
+    Passkey { options: String, name: String },
     /// New recovery codes are shown, this once.
     Codes { codes: Vec<&'a str> },
+}
+
+impl Part<'_> {
+    const fn is_choice(&self) -> bool {
+        matches!(self, Self::Choose)
+    }
 }
 
 /// What somebody wants to do.
@@ -64,6 +84,25 @@ enum Wish {
     Confirm,
     Remove,
     Renew,
+    BeginPasskey,
+    KeepPasskey,
+    RemovePasskey(String),
+}
+
+impl Wish {
+    /// Reads what a button says.
+    fn read(decision: &str) -> Option<Self> {
+        Some(match decision {
+            "prove" => Self::Prove,
+            "begin" => Self::Begin,
+            "confirm" => Self::Confirm,
+            "remove" => Self::Remove,
+            "renew" => Self::Renew,
+            "passkey" => Self::BeginPasskey,
+            "keep" => Self::KeepPasskey,
+            other => Self::RemovePasskey(other.strip_prefix("remove:")?.to_owned()),
+        })
+    }
 }
 
 /// Somebody at the page, and what they see it in.
@@ -95,14 +134,8 @@ pub(crate) async fn submit(State(app): State<App>, visit: Visit, request: Reques
 async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Trouble> {
     visit.caller.sent(app).map_err(|_| Trouble::Foreign)?;
     let fields = body::fields(app, request).await?;
-    let wish = match fields.one("decision") {
-        Some("prove") => Wish::Prove,
-        Some("begin") => Wish::Begin,
-        Some("confirm") => Wish::Confirm,
-        Some("remove") => Wish::Remove,
-        Some("renew") => Wish::Renew,
-        _ => return Err(Trouble::Malformed("decision is none that the page offers")),
-    };
+    let wish = fields.one("decision").and_then(Wish::read);
+    let wish = wish.ok_or(Trouble::Malformed("decision is none that the page offers"))?;
     let presence = app.presence(&visit.caller).await?;
     let cookies = presence.cookies(app);
     let Presence::Somebody(passage) = &presence else {
@@ -129,12 +162,13 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
 }
 
 impl At<'_> {
-    /// Whether the person has proven a moment ago who they are: by a code, where they have a second
-    /// factor. A session that was elevated by a password before one was enrolled does not touch it.
+    /// Whether the person has proven a moment ago who they are: by a code or a passkey, where they have
+    /// a second factor. A session that was elevated by a password before one was enrolled does not touch it.
     fn is_proven(&self, enrolled: Option<&Enrolled>) -> bool {
         let standing = &self.session.standing;
-        let by_code = standing.amr.iter().any(|method| method == Method::OneTime.as_str());
-        standing.is_elevated(self.app.node().now()) && (by_code || enrolled.is_none())
+        let counts = [Method::OneTime.as_str(), Method::Possession.as_str()];
+        let by_second = standing.amr.iter().any(|method| counts.contains(&method.as_str()));
+        standing.is_elevated(self.app.node().now()) && (by_second || enrolled.is_none())
     }
 
     async fn change(
@@ -151,10 +185,18 @@ impl At<'_> {
                 self.enrol(&begun, None).await
             }
             Wish::Confirm => self.confirm(&fields.secret("code")).await,
+            Wish::BeginPasskey => self.begin_passkey().await,
+            Wish::KeepPasskey => self.keep_passkey(fields).await,
             // What was enrolled since needs another proof than this one.
-            Wish::Remove | Wish::Renew if enrolled.is_none() => self.see_again(),
+            Wish::Remove | Wish::Renew | Wish::RemovePasskey(_) if enrolled.is_none() => {
+                self.see_again()
+            }
             Wish::Remove => {
-                second.remove_all(realm, user, user.as_str()).await?;
+                second.remove_totp(realm, user, user.as_str()).await?;
+                self.see_again()
+            }
+            Wish::RemovePasskey(id) => {
+                second.remove_passkey(realm, user, id, user.as_str()).await?;
                 self.see_again()
             }
             Wish::Renew => match second.renew_recovery(realm, user, user.as_str()).await {
@@ -173,9 +215,10 @@ impl At<'_> {
         fields: &Fields,
         cookies: Cookies,
     ) -> Result<Response, Trouble> {
-        let again = match fields.one("password") {
-            Some(_) => Again::Password(fields.secret("password")),
-            None => Again::Code(fields.secret("code")),
+        let again = match (fields.one("password"), fields.one("credential")) {
+            (Some(_), _) => Again::Password(fields.secret("password")),
+            (None, Some(_)) => Again::Passkey(fields.secret("credential")),
+            (None, None) => Again::Code(fields.secret("code")),
         };
         let refused = match self.app.raise(&visit.caller, &self.session.id, &again).await {
             Ok(passage) => {
@@ -207,20 +250,25 @@ impl At<'_> {
             },
             Err(ConfirmRefused::Factor(FactorRefused::Store(error))) => Err(error.into()),
             Err(ConfirmRefused::Factor(_)) => see_other("/login"),
+            // None of these is said of an app.
+            Err(_) => self.see_again(),
         }
     }
 
     /// The page, with what is wrong with what was shown.
     async fn overview(&self, refused: Option<&Refused>) -> Result<Response, Trouble> {
         let enrolled = self.enrolled().await?;
-        let part = match &enrolled {
-            enrolled if self.is_proven(enrolled.as_ref()) => Part::Choose,
-            enrolled => Part::Prove { by_code: enrolled.is_some() },
+        let part = if self.is_proven(enrolled.as_ref()) {
+            Part::Choose
+        } else {
+            let options = self.app.ask_passkey_again(self.session).await?;
+            Part::Prove { passkey: options.map(|options| options.to_string()) }
         };
         let m = self.m();
         let problem = refused.map(|refused| match refused {
             Refused::InvalidCredentials => m.wrong_password,
             Refused::WrongCode | Refused::Over => m.wrong_code,
+            Refused::WrongPasskey => m.passkey_failed,
             Refused::Throttled { retry_after } => too_many(*retry_after, m),
             Refused::Busy(_) => m.busy,
             Refused::Store(_) => m.away,
@@ -266,12 +314,18 @@ impl At<'_> {
         // What is shown once, or goes with a form, is not there in another language a link away.
         let again = matches!(part, Part::Prove { .. } | Part::Choose);
         let frame = Frame::new(self.app, self.lang, again.then_some((HERE, &[])));
-        let since = enrolled.as_ref().and_then(|enrolled| enrolled.totp_since);
+        let is_enrolled = enrolled.is_some();
+        let Enrolled { totp_since, passkeys, recovery_codes } =
+            enrolled.unwrap_or_else(Enrolled::nothing);
         let page = Page {
             frame: &frame,
             csrf: csrf.as_str(),
-            app: since.map(|at| (minutes(&at.to_string()), at.to_string())),
-            codes_left: enrolled.map_or(0, |enrolled| enrolled.recovery_codes),
+            has_passkeys: self.app.second_factors().party().is_some(),
+            passkeys: passkeys.into_iter().map(passkeys::Row::of).collect(),
+            app: totp_since.map(moment),
+            is_enrolled,
+            codes_left: recovery_codes,
+            asks_passkey: matches!(part, Part::Passkey { .. } | Part::Prove { passkey: Some(_) }),
             part,
             problem,
         };
@@ -289,6 +343,10 @@ impl At<'_> {
     const fn m(&self) -> &'static Messages {
         self.lang.messages()
     }
+}
+
+fn moment(at: Timestamp) -> Moment {
+    (minutes(&at.to_string()), at.to_string())
 }
 
 /// The host of the issuer, by which people tell the codes of one installation from another's.
