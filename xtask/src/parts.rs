@@ -83,6 +83,12 @@ pub const FOR_TESTS: &[Part] = &[
         needed_by: "the scenarios that let files grow no more",
     },
     Part {
+        package: "chromium",
+        program: "chromium",
+        elsewhere: "/usr/bin",
+        needed_by: "the test of tegata that uses passkeys in a browser",
+    },
+    Part {
         package: "curl",
         program: "curl",
         elsewhere: "/usr/bin",

@@ -111,7 +111,10 @@ async function run() {
   }
 }
 
-if (form && window.PublicKeyCredential) {
+/** Whether a page at this address may ask for the passkeys of the domain. */
+const reaches = (party) => location.hostname === party || location.hostname.endsWith(`.${party}`);
+
+if (form && window.PublicKeyCredential && reaches(button.dataset.party)) {
   button.hidden = false;
   if (button.type === "submit") {
     // Before those who would send the form as it is.

@@ -101,6 +101,8 @@ pub(crate) struct Frame {
     pub(crate) script: String,
     /// Where the script of pages is that ask for a passkey.
     pub(crate) passkey: String,
+    /// The domain of passkeys, where there are any.
+    pub(crate) party: Option<String>,
     /// Lets the scripts of this answer run.
     pub(crate) nonce: String,
     /// The other languages: tag, name, and this page in it.
@@ -128,6 +130,7 @@ impl Frame {
             style: app.assets().style(),
             script: app.assets().script(),
             passkey: app.assets().passkey(),
+            party: app.second_factors().party().map(|party| party.id().to_owned()),
             nonce: URL_SAFE_NO_PAD.encode(bytes),
             others,
             csrf: None,

@@ -17,11 +17,15 @@ mod public {
     pub(crate) mod hostile;
     pub(crate) mod logout;
     pub(crate) mod pages;
+    pub(crate) mod passkey;
     pub(crate) mod second_factor;
     pub(crate) mod second_step;
     pub(crate) mod security;
     pub(crate) mod signals;
     pub(crate) mod signed;
+    #[expect(dead_code, reason = "the tests of the domain need more of it")]
+    #[path = "../../../identity/tests/authenticator/soft.rs"]
+    pub(crate) mod soft;
     pub(crate) mod status_lists;
     pub(crate) mod switch;
     pub(crate) mod well_known;

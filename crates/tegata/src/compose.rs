@@ -398,6 +398,14 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         },
     );
     let second = SecondFactors::new(node.clone(), Arc::clone(&records), Arc::clone(&ephemeral));
+    let challenges = roots("passkey-challenge").await?;
+    let challenges = challenges.secret(challenges.newest(), &[b"passkey challenge"]);
+    let challenges = challenges.ok_or_else(|| no_root("challenges of passkeys"))?;
+    let party = config.relying_party(&challenges);
+    let second = match party.map_err(|error| Startup::Configuration(error.to_string()))? {
+        Some(party) => second.with_passkeys(party),
+        None => second,
+    };
     let sign_in = SignIn::new(second, throttle, hasher, pool);
 
     let csrf = Csrf::new(self::session_keys(roots("csrf").await?));
@@ -471,9 +479,11 @@ fn provider_config(config: &Config) -> tegata_oauth::Config {
 }
 
 fn dpop_nonces(roots: &Roots, realm: &Realm) -> Result<DpopNonces, Startup> {
-    let missing =
-        || StoreError::Misused { detail: "there is no root secret for nonces".to_owned() };
-    Ok(DpopNonces::new(roots, realm).ok_or_else(missing)?)
+    Ok(DpopNonces::new(roots, realm).ok_or_else(|| no_root("nonces"))?)
+}
+
+fn no_root(what: &str) -> StoreError {
+    StoreError::Misused { detail: format!("there is no root secret for {what}") }
 }
 
 fn session_keys(roots: Roots) -> tegata_session::Keys {

@@ -11,11 +11,12 @@ use std::{
 
 use http::Uri;
 use serde::Deserialize;
-use tegata_core::{ClientCertificates, ForwardedBy, Network};
+use tegata_core::{ClientCertificates, ForwardedBy, Network, Secret};
 use tegata_gateway::{
     config::{self as gateway, Cors, Deadlines, Services, Tls},
     decision_log::Mode,
 };
+use tegata_identity::{NotAParty, RelyingParty};
 use tegata_mesh::{DeclaredDelegation, DeclaredRoute, DeclaredService};
 use tegata_oauth::{DpopNonce, MutualTls, register::Registration};
 use tegata_session::Environment;
@@ -99,6 +100,8 @@ pub(crate) struct Public {
     pub(crate) listen: Listen,
     /// The issuer identifier; `http://localhost:PORT` if it is missing, which only development may.
     pub(crate) issuer: Option<String>,
+    /// The domain that passkeys are made for; the issuer's host if it is missing.
+    pub(crate) rp_id: Option<String>,
     /// Which cookies are set: `development`, `staging`, `production`.
     pub(crate) environment: Environment,
     /// Networks of proxies in front of it, which are believed about the address of the client.
@@ -123,6 +126,7 @@ impl Default for Public {
         Self {
             listen: Listen::loopback(8000),
             issuer: None,
+            rp_id: None,
             environment: Environment::Development,
             trusted_proxies: Vec::new(),
             forwarded_by: ForwardedBy::default(),
@@ -529,6 +533,23 @@ impl Config {
             Some(format!("https://{}:{port}", issuer.host()?))
         };
         self.public.mtls_url.clone().or_else(derived)
+    }
+
+    /// For whom passkeys are made. `Ok(None)`: the issuer's host is an address, which has none. The
+    /// gateway's pages use them where they are in the same domain. Challenges are made under `secret`.
+    pub(crate) fn relying_party(
+        &self,
+        secret: &Secret<[u8; 32]>,
+    ) -> Result<Option<RelyingParty>, NotAParty> {
+        let (issuer, gateway) = (self.issuer(), self.audience());
+        let id = self.public.rp_id.as_deref().unwrap_or_else(|| RelyingParty::host(&issuer));
+        let both = [Some(issuer.as_str()), Some(gateway.as_str()).filter(|it| *it != issuer)];
+        let reaches = |origin: &&str| *origin == issuer || RelyingParty::reaches(id, origin);
+        let origins: Vec<_> = both.into_iter().flatten().filter(reaches).collect();
+        match RelyingParty::new(id, &origins, secret) {
+            Err(NotAParty::Name(_)) if self.public.rp_id.is_none() => Ok(None),
+            made => made.map(Some),
+        }
     }
 
     /// Makes the paths of certificates relative to where the configuration is, like all others.

@@ -1,5 +1,6 @@
 //! Libraries of clients that others wrote drive the provider: openid-client and oauth4webapi
-//! (JavaScript), authlib (Python). What they take for wrong, others would.
+//! (JavaScript), authlib (Python). What they take for wrong, others would. And a real browser drives the
+//! pages, where only a browser can.
 //!
 //! Each test runs one script of `tests/clients` against a demo that all share. The scripts go through
 //! the real pages, as a browser does.
@@ -37,7 +38,8 @@ fn context() -> &'static str {
     static CONTEXT: LazyLock<String> = LazyLock::new(|| {
         let database = demo().database();
         let mut told = demo().described.clone();
-        let more: [(&str, Value); 3] = [
+        let more: [(&str, Value); 4] = [
+            ("chromium", json!(program("chromium", "chromium"))),
             ("modules", json!(present("openid-client").join("node_modules"))),
             ("program", json!(env!("CARGO_BIN_EXE_tegata"))),
             ("data", json!(database.parent().unwrap())),
@@ -76,6 +78,11 @@ fn javascript(script: &str) {
 
 fn python(script: &str) {
     run(present("authlib").join("bin/python"), script);
+}
+
+#[test]
+fn chromium_sets_up_uses_and_removes_a_passkey() {
+    javascript("passkeys.mjs");
 }
 
 #[test]

@@ -70,13 +70,17 @@ pub fn told_by(event: &Event) -> Vec<Told> {
             only.map(|only| Told { only: Some(only), ..told }).into_iter().collect()
         }
         EventType::CredentialChanged => {
-            // An authenticator app is `app` there (CAEP 1.0 §3.3.1); a list on paper is nothing.
+            let change = text(event, "change").unwrap_or("update");
+            // An authenticator app is `app` there, a passkey is of the device or apart from it (CAEP
+            // 1.0 §3.3.1); a list on paper is nothing, and neither is a passkey that was refused.
             let kind = match text(event, "credential").unwrap_or("password") {
                 "totp" => "app",
+                "passkey" if change == "cloned" => return Vec::new(),
+                "passkey" if text(event, "attachment") == Some("platform") => "fido2-platform",
+                "passkey" => "fido2-roaming",
                 "recovery_code" => return Vec::new(),
                 other => other,
             };
-            let change = text(event, "change").unwrap_or("update");
             let more = json!({"credential_type": kind, "change_type": change});
             vec![tell(0, SignalKind::CredentialChange, None, more)]
         }
@@ -246,6 +250,8 @@ mod tests {
             ("totp", "create", Some(("app", "create"))),
             ("totp", "delete", Some(("app", "delete"))),
             ("recovery_code", "used", None),
+            ("passkey", "create", Some(("fido2-roaming", "create"))),
+            ("passkey", "cloned", None),
         ] {
             let data = [
                 ("user_id", json!("usr_1")),

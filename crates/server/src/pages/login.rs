@@ -34,8 +34,6 @@ struct Page<'a> {
     device: Option<&'a str>,
     csrf: &'a str,
     username: &'a str,
-    /// Whether there are passkeys here.
-    passkeys: bool,
     problem: Option<&'static str>,
 }
 
@@ -226,7 +224,6 @@ pub(super) fn page(
         device: fields.one(device::FIELD),
         csrf: ticket.token.as_str(),
         username: fields.one("username").or(hint).unwrap_or_default(),
-        passkeys: app.second_factors().party().is_some(),
         problem: again.map(|again| again.text(lang.messages())),
     };
     let response = rendered(&page, &frame, asked, again);

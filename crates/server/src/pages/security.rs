@@ -40,8 +40,6 @@ const HERE: &str = "/login/security";
 struct Page<'a> {
     frame: &'a Frame,
     csrf: &'a str,
-    /// Whether there can be passkeys.
-    has_passkeys: bool,
     passkeys: Vec<passkeys::Row>,
     /// Since when there is an app.
     app: Option<Moment>,
@@ -320,7 +318,6 @@ impl At<'_> {
         let page = Page {
             frame: &frame,
             csrf: csrf.as_str(),
-            has_passkeys: self.app.second_factors().party().is_some(),
             passkeys: passkeys.into_iter().map(passkeys::Row::of).collect(),
             app: totp_since.map(moment),
             is_enrolled,

@@ -17,8 +17,8 @@ use tegata_core::{
     Secret, SeededEntropy, StoreError,
 };
 use tegata_identity::{
-    Busy, NewUser, Password, PasswordHasher, Role, SecondFactors, SignIn, Throttle, User, Username,
-    Users, Workers,
+    Busy, NewUser, Password, PasswordHasher, RelyingParty, Role, SecondFactors, SignIn, Throttle,
+    User, Username, Users, Workers,
     credential::password::{Caps, HasherConfig},
 };
 use tegata_oauth::{
@@ -241,7 +241,9 @@ impl Bench {
             ephemeral.clone(),
             tegata_identity::throttle::Config::default(),
         );
-        let second = SecondFactors::new(node.clone(), records.clone(), ephemeral.clone());
+        let party = RelyingParty::new("localhost", &[ISSUER], &Secret::new([4; 32])).unwrap();
+        let second = SecondFactors::new(node.clone(), records.clone(), ephemeral.clone())
+            .with_passkeys(party);
         let sign_in = SignIn::new(second.clone(), throttle, hasher, Arc::new(Inline));
         let browser = BrowserClient { algorithm: Algorithm::Es256, ..BrowserClient::default() };
         let mut config = Config { browser, ..Config::default() };

@@ -122,6 +122,8 @@ pub(super) async fn open(config: &Config, data: &Path, node: &Node) -> Result<Ba
         &tegata_oauth::dpop::PROOFS,
         // Whoever signed in from home is not locked out by others (SP 800-63B-4 §3.2.2).
         &tegata_identity::throttle::REMEMBERED,
+        // Not every passkey counts, so this alone keeps what one signed from being shown again.
+        &tegata_identity::sign_in::USED,
         &cluster::NODES,
     ];
     let ephemeral = Arc::new(Apart::new(Arc::clone(&measured) as Arc<_>, own, &apart));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::uri::Authority;
-use tegata_core::{ClientCertificates, Timestamp};
+use tegata_core::{ClientCertificates, Secret, Timestamp};
 use tegata_session::{Environment, Origins};
 use tegata_token::{Algorithm, revocation::LONGEST_ACCESS};
 use tracing_subscriber::EnvFilter;
@@ -78,6 +78,9 @@ impl Config {
         }
         if let Err(error) = Origins::new(&issuer, &[]) {
             found.push(format!("[public] issuer: {error}"));
+        }
+        if let Err(error) = self.relying_party(&Secret::new([0; 32])) {
+            found.push(format!("[public] rp_id: {error}"));
         }
         if self.public.environment != Environment::Development && loopback {
             found.push(

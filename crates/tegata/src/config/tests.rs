@@ -94,6 +94,9 @@ fn contradictions_are_refused() {
         ("[operations]\nlisten = []", "[operations] listen"),
         ("[public]\nlisten = \"127.0.0.1:0\"", "issuer"),
         ("[public]\nissuer = \"https://auth.example/path\"", "[public] issuer"),
+        ("[public]\nrp_id = \"example.com\"", "[public] rp_id"),
+        ("[public]\nrp_id = \"https://localhost\"", "[public] rp_id"),
+        ("[public]\nissuer = \"https://10.0.0.1\"\nrp_id = \"10.0.0.1\"", "[public] rp_id"),
         ("[gateway]\naudience = \"my-api\"", "[gateway] audience"),
         ("[public]\nclient_certificates = \"tls\"", "[public] client_certificates"),
         ("[gateway]\nclient_certificates = \"header\"", "trusted_proxies"),
@@ -133,10 +136,27 @@ fn what_is_right_is_not_refused() {
         "[observability]\nlevel = \"info,tegata_oauth=debug\"",
         "[observability]\nlevel = \"OFF\"",
         "[keys]\nalgorithms = [\"ES256\"]",
+        "[public]\nissuer = \"https://auth.example.com\"\nrp_id = \"example.com\"",
+        "[public]\nissuer = \"https://10.0.0.1\"",
         "[tokens]\nreuse_window = \"0s\"",
     ] {
         read(text, &[]).unwrap_or_else(|error| panic!("{text}: {error}"));
     }
+}
+
+#[test]
+fn passkeys_are_of_the_issuers_host_unless_something_else_is_said() {
+    let party = |text: &str| {
+        let config = read(text, &[]).unwrap();
+        let party = config.relying_party(&tegata_core::Secret::new([0; 32])).unwrap();
+        party.map(|party| party.id().to_owned())
+    };
+    let auth = "[public]\nissuer = \"https://auth.example.com:8443\"";
+    assert_eq!(party("").as_deref(), Some("localhost"));
+    assert_eq!(party(auth).as_deref(), Some("auth.example.com"));
+    assert_eq!(party(&format!("{auth}\nrp_id = \"example.com\"")).as_deref(), Some("example.com"));
+    assert_eq!(party("[public]\nissuer = \"http://127.0.0.1:8000\""), None);
+    assert_eq!(party("[public]\nissuer = \"http://[::1]:8000\""), None);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tegata_core::port::Page;
-use tegata_identity::{EmailAddress, NewUser, Password, Role, User, Username};
+use tegata_identity::{EmailAddress, Enrolled, NewUser, Password, Role, User, Username};
 use tegata_token::{Order, Tally};
 
 use super::{OPERATOR, text};
@@ -63,12 +63,13 @@ pub(super) async fn show(composed: &Composed, username: &str) -> Result<Value, S
     let user = find(composed, username).await?;
     let second = composed.sign_in.second_factors();
     let enrolled = second.of(&composed.realm, &user.id).await.map_err(text)?;
-    let since = enrolled.as_ref().and_then(|enrolled| enrolled.totp_since);
+    let enrolled = enrolled.unwrap_or_else(Enrolled::nothing);
+    let since = enrolled.totp_since.map(|since| since.to_string());
     let mut told = shown(&user);
     if let Some(members) = told.as_object_mut() {
-        members.insert("totp_since".to_owned(), json!(since.map(|since| since.to_string())));
-        let left = enrolled.map_or(0, |enrolled| enrolled.recovery_codes);
-        members.insert("recovery_codes".to_owned(), left.into());
+        members.insert("passkeys".to_owned(), enrolled.passkeys.len().into());
+        members.insert("totp_since".to_owned(), json!(since));
+        members.insert("recovery_codes".to_owned(), enrolled.recovery_codes.into());
     }
     Ok(told)
 }

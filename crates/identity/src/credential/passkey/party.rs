@@ -71,9 +71,19 @@ impl RelyingParty {
     /// within it (WebAuthn §5.1.3).
     #[must_use]
     pub fn reaches(id: &str, origin: &str) -> bool {
-        let host = host(origin);
+        let host = Self::host(origin);
         let within = host.strip_suffix(id).is_some_and(|rest| rest.ends_with('.'));
         is_domain(host) && (host == id || within)
+    }
+
+    /// The host of an origin, without its port.
+    #[must_use]
+    pub fn host(origin: &str) -> &str {
+        let host = origin.split_once("://").map_or(origin, |(_, rest)| rest);
+        match host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => name,
+            _ => host,
+        }
     }
 
     /// The domain.
@@ -133,12 +143,6 @@ impl RelyingParty {
         }
         Ok(())
     }
-}
-
-/// The host of an origin, without its port.
-fn host(origin: &str) -> &str {
-    let host = origin.split_once("://").map_or(origin, |(_, rest)| rest);
-    host.rsplit_once(':').map_or(host, |(name, _)| name)
 }
 
 /// Whether this is the name of a domain, as browsers write it, and no address.
