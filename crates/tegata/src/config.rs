@@ -11,12 +11,11 @@ use std::{
 
 use http::Uri;
 use serde::Deserialize;
-use tegata_core::{ClientCertificates, ForwardedBy, Network, Secret};
+use tegata_core::{ClientCertificates, ForwardedBy, Network};
 use tegata_gateway::{
     config::{self as gateway, Cors, Deadlines, Services, Tls},
     decision_log::Mode,
 };
-use tegata_identity::{NotAParty, RelyingParty};
 use tegata_mesh::{DeclaredDelegation, DeclaredRoute, DeclaredService};
 use tegata_oauth::{DpopNonce, MutualTls, register::Registration};
 use tegata_session::Environment;
@@ -27,6 +26,7 @@ mod declared;
 mod issuer;
 mod listen;
 mod load;
+mod party;
 mod pkcs11;
 pub(crate) mod signals;
 mod span;
@@ -533,23 +533,6 @@ impl Config {
             Some(format!("https://{}:{port}", issuer.host()?))
         };
         self.public.mtls_url.clone().or_else(derived)
-    }
-
-    /// For whom passkeys are made. `Ok(None)`: the issuer's host is an address, which has none. The
-    /// gateway's pages use them where they are in the same domain. Challenges are made under `secret`.
-    pub(crate) fn relying_party(
-        &self,
-        secret: &Secret<[u8; 32]>,
-    ) -> Result<Option<RelyingParty>, NotAParty> {
-        let (issuer, gateway) = (self.issuer(), self.audience());
-        let id = self.public.rp_id.as_deref().unwrap_or_else(|| RelyingParty::host(&issuer));
-        let both = [Some(issuer.as_str()), Some(gateway.as_str()).filter(|it| *it != issuer)];
-        let reaches = |origin: &&str| *origin == issuer || RelyingParty::reaches(id, origin);
-        let origins: Vec<_> = both.into_iter().flatten().filter(reaches).collect();
-        match RelyingParty::new(id, &origins, secret) {
-            Err(NotAParty::Name(_)) if self.public.rp_id.is_none() => Ok(None),
-            made => made.map(Some),
-        }
     }
 
     /// Makes the paths of certificates relative to where the configuration is, like all others.

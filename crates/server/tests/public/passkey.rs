@@ -43,12 +43,7 @@ impl Enrolled {
 }
 
 /// What a script is told to ask the browser for.
-async fn ask(
-    browser: &mut Browser,
-    step: &str,
-    csrf: Option<&str>,
-    body: Option<&Value>,
-) -> Value {
+async fn ask(browser: &mut Browser, step: &str, csrf: Option<&str>, body: Option<&Value>) -> Value {
     let target = format!("/api/auth/{step}/passkey");
     let answer = browser.call(Method::POST, &target, csrf, body).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
@@ -64,7 +59,8 @@ async fn show(browser: &mut Browser, shown: &str) -> Answer {
 
 /// What the script of a page asks the browser for.
 fn options(page: &Answer) -> Value {
-    let (_, after) = page.body.split_once("data-options=\"").unwrap_or_else(|| panic!("{}", page.body));
+    let (_, after) =
+        page.body.split_once("data-options=\"").unwrap_or_else(|| panic!("{}", page.body));
     let quoted = after.split_once('"').unwrap().0;
     let text = quoted.replace("&quot;", "\"").replace("&#34;", "\"").replace("&amp;", "&");
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"))
@@ -133,7 +129,10 @@ async fn every_passkey_that_does_not_count_is_answered_alike() {
     let mut answers = Vec::new();
     for shown in &shown {
         let mut answer = show(&mut browser, shown).await.json();
-        assert_eq!((&answer["status"], &answer["error"]), (&401.into(), &"invalid_credentials".into()));
+        assert_eq!(
+            (&answer["status"], &answer["error"]),
+            (&401.into(), &"invalid_credentials".into())
+        );
         answer["trace_id"] = Value::Null;
         answers.push(answer);
     }
@@ -175,7 +174,8 @@ async fn the_page_signs_somebody_in_by_a_passkey_alone() {
     let answer = submit(&mut bare, "/login", &page, &[("credential", &shown)]).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     let fields = [("csrf_token", page.field("csrf_token")), ("credential", shown.as_str())];
-    let answer = browser.submit_from("/login", &fields, &[("origin", "https://evil.example")]).await;
+    let answer =
+        browser.submit_from("/login", &fields, &[("origin", "https://evil.example")]).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     let wrong = submit(&mut browser, "/login", &page, &[("credential", "{}")]).await;
     assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);

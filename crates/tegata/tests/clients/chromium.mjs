@@ -16,6 +16,7 @@ export class Chromium {
   #asked = new Map()
   #heard = []
   #next = 1
+  #unoffered
 
   static async start() {
     const browser = new Chromium()
@@ -133,7 +134,20 @@ export class Chromium {
     return this.run("fetch('/api/auth/session').then(answer => answer.json())")
   }
 
-  /** Adds an authenticator that is a part of the device, and knows its person. */
+  /** Whether passkeys are offered in fields. As somebody touches the authenticator whenever it asks, the first
+   *  is then chosen at once. */
+  async offers(on) {
+    if (this.#unoffered) {
+      await this.#call('Page.removeScriptToEvaluateOnNewDocument', { identifier: this.#unoffered })
+      this.#unoffered = undefined
+    }
+    if (on) return
+    const source = 'PublicKeyCredential.isConditionalMediationAvailable = async () => false'
+    const { identifier } = await this.#call('Page.addScriptToEvaluateOnNewDocument', { source })
+    this.#unoffered = identifier
+  }
+
+  /** Adds an authenticator that is a part of the device, knows its person, and is touched when it asks. */
   async authenticator() {
     const options = {
       protocol: 'ctap2', ctap2Version: 'ctap2_1', transport: 'internal', hasResidentKey: true,
@@ -141,15 +155,10 @@ export class Chromium {
     }
     const { authenticatorId } = await this.#call('WebAuthn.addVirtualAuthenticator', { options })
     return {
-      /** Whether somebody touches it. */
-      present: enabled => this.#call('WebAuthn.setAutomaticPresenceSimulation', { authenticatorId, enabled }),
-      /** Whether it knows who. */
-      knows: isUserVerified => this.#call('WebAuthn.setUserVerified', { authenticatorId, isUserVerified }),
       credentials: async () => {
         const { credentials } = await this.#call('WebAuthn.getCredentials', { authenticatorId })
         return credentials
       },
-      add: credential => this.#call('WebAuthn.addCredential', { authenticatorId, credential }),
       remove: credentialId => this.#call('WebAuthn.removeCredential', { authenticatorId, credentialId }),
     }
   }

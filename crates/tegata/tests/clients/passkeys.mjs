@@ -32,6 +32,7 @@ try {
 
 async function all() {
   const authenticator = await browser.authenticator()
+  await browser.offers(false)
   const button = 'button[data-passkey]'
   const account = 'form[action="/oauth2/logout"]'
   const byPassword = async next => {
@@ -67,11 +68,9 @@ async function all() {
   assert.equal((await tegata('user', 'show', name)).passkeys, 1)
   await signOut()
 
-  // Alone, by the button. Nobody touches the authenticator before, so nothing happens by itself.
-  await authenticator.present(false)
+  // Alone, by the button.
   await browser.visit('/login', `${button}:not([hidden])`)
   await browser.picture('sign-in')
-  await authenticator.present(true)
   await browser.leads(() => browser.click(button), account)
   let session = await browser.session()
   assert.deepEqual([session.user.username, session.acr], [name, 'aal2'])
@@ -79,23 +78,20 @@ async function all() {
   await signOut()
 
   // Alone, in the field for the user name: the page is opened, and a passkey is chosen there.
-  await authenticator.present(true)
+  await browser.offers(true)
   await browser.visit('/login', account)
+  await browser.offers(false)
   session = await browser.session()
   assert.deepEqual([session.user.username, session.amr], [name, ['pop', 'user', 'mfa']])
   await signOut()
 
-  // After a password, and then without being known: it is a second factor, and nothing more.
-  await authenticator.present(false)
+  // After a password.
   await browser.visit('/login', '#username')
   await byPassword('#code')
   await browser.picture('second')
-  await authenticator.knows(false)
-  await authenticator.present(true)
   await browser.leads(() => browser.click(button), account)
   session = await browser.session()
   assert.deepEqual([session.acr, session.amr], ['aal2', ['pwd', 'pop', 'user', 'mfa']])
-  await authenticator.knows(true)
 
   // The same device has it already.
   await browser.visit('/login/security', `${button}:not([hidden])`)
@@ -112,10 +108,8 @@ async function all() {
   await browser.leads(() => browser.click('button[value^="remove:"]'), 'button[value=passkey]')
   assert.equal((await tegata('user', 'show', name)).passkeys, 0)
   assert.equal((await authenticator.credentials()).length, 1)
-  await authenticator.present(false)
   await signOut()
   await browser.visit('/login', `${button}:not([hidden])`)
-  await authenticator.present(true)
   await browser.leads(() => browser.click(button), '#problem')
   assert.match(await browser.text(), /No passkey was used/)
   await browser.picture('refused')
