@@ -42,6 +42,7 @@ pub(crate) struct Messages {
     pub(crate) use_passkey: &'static str,
     pub(crate) second_factor_or_passkey: &'static str,
     pub(crate) passkey_failed: &'static str,
+    pub(crate) passkey_refused: &'static str,
     pub(crate) passkey_known: &'static str,
 
     pub(crate) security: &'static str,

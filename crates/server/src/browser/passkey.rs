@@ -21,7 +21,7 @@ struct Second {
 pub(crate) async fn login(State(app): State<App>, caller: Caller) -> Result<Response, Refusal> {
     from_our_pages(&app, &caller)?;
     let options = app.ask_passkey(&caller);
-    answered(Cookies::default(), options, "there are no passkeys at this address")
+    Ok(answered(Cookies::default(), options, "there are no passkeys at this address")?)
 }
 
 pub(crate) async fn mfa(
@@ -32,24 +32,22 @@ pub(crate) async fn mfa(
     from_our_pages(&app, &caller)?;
     let Second { mfa_token } = body::json(&app, request).await?;
     let options = app.ask_passkey_after(&caller, Secret::new(mfa_token).expose()).await?;
-    answered(Cookies::default(), options, "this person has no passkey")
+    Ok(answered(Cookies::default(), options, "this person has no passkey")?)
 }
 
 pub(crate) async fn elevate(State(app): State<App>, caller: Caller) -> Result<Response, Refusal> {
     let passage = changing(&app, &caller).await?;
     let options = app.ask_passkey_again(&passage.session).await?;
-    answered(rotated(&app, &passage), options, "this person has no passkey")
+    Ok(answered(rotated(&app, &passage), options, "this person has no passkey")?)
 }
 
 fn answered(
     cookies: Cookies,
     options: Option<Value>,
     none: &'static str,
-) -> Result<Response, Refusal> {
-    match options {
-        Some(options) => Ok(answer(cookies, options)),
-        None => Err(Problem::new(StatusCode::NOT_FOUND, none).named("no_passkey").into()),
-    }
+) -> Result<Response, Problem> {
+    let problem = || Problem::new(StatusCode::NOT_FOUND, none).named("no_passkey");
+    options.map(|options| answer(cookies, options)).ok_or_else(problem)
 }
 
 /// What a browser gave, as it was sent.

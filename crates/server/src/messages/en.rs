@@ -27,6 +27,7 @@ pub(super) const MESSAGES: Messages = Messages {
     use_passkey: "Use a passkey",
     second_factor_or_passkey: "Use one of your passkeys. Or type a code: one of your recovery codes, or the one that your authenticator app shows now.",
     passkey_failed: "No passkey was used. Please try again, or use a browser that has passkeys.",
+    passkey_refused: "This passkey does not count here, or it took too long. Please try again, or sign in in another way.",
     passkey_known: "This device has one of your passkeys already.",
 
     security: "Sign-in security",

@@ -27,6 +27,7 @@ pub(super) const MESSAGES: Messages = Messages {
     use_passkey: "パスキーを使う",
     second_factor_or_passkey: "パスキーを使ってください。または、リカバリーコードか、認証アプリに表示されているコードを入力してください。",
     passkey_failed: "パスキーを使えませんでした。もう一度試すか、パスキーに対応したブラウザーをお使いください。",
+    passkey_refused: "このパスキーはここでは使えないか、時間がかかりすぎました。もう一度試すか、別の方法でサインインしてください。",
     passkey_known: "この端末には、すでにあなたのパスキーがあります。",
 
     security: "サインインのセキュリティ",

@@ -266,7 +266,7 @@ impl Again {
             Self::Expired => m.form_expired,
             Self::Refused(Refused::InvalidCredentials) => m.wrong_credentials,
             Self::Refused(Refused::WrongCode) => m.wrong_code,
-            Self::Refused(Refused::WrongPasskey) => m.passkey_failed,
+            Self::Refused(Refused::WrongPasskey) => m.passkey_refused,
             Self::Refused(Refused::Over) => m.sign_in_over,
             Self::Refused(Refused::Throttled { retry_after }) => too_many(*retry_after, m),
             Self::Refused(Refused::Busy(_)) => m.busy,

@@ -266,7 +266,7 @@ impl At<'_> {
         let problem = refused.map(|refused| match refused {
             Refused::InvalidCredentials => m.wrong_password,
             Refused::WrongCode | Refused::Over => m.wrong_code,
-            Refused::WrongPasskey => m.passkey_failed,
+            Refused::WrongPasskey => m.passkey_refused,
             Refused::Throttled { retry_after } => too_many(*retry_after, m),
             Refused::Busy(_) => m.busy,
             Refused::Store(_) => m.away,

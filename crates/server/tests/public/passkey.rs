@@ -159,7 +159,7 @@ async fn every_passkey_that_does_not_count_is_answered_alike() {
 async fn the_page_signs_somebody_in_by_a_passkey_alone() {
     let mut world = Enrolled::new().await;
     let mut browser = Browser::new(&world.bench);
-    let target = authorize(&[("client_id", "spa")]);
+    let target = authorize(&[("client_id", "web")]);
     let led = browser.get(&target).await;
     let page = browser.get(led.location()).await;
     assert!(page.body.contains("autocomplete=\"username webauthn\""), "{}", page.body);
@@ -179,10 +179,13 @@ async fn the_page_signs_somebody_in_by_a_passkey_alone() {
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     let wrong = submit(&mut browser, "/login", &page, &[("credential", "{}")]).await;
     assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
-    assert!(wrong.body.contains("No passkey was used") && wrong.body.contains("name=\"password\""));
-    let back = submit(&mut browser, "/login", &wrong, &[("credential", &shown)]).await;
+    assert!(wrong.body.contains("This passkey does not count here"));
+    assert!(wrong.body.contains("name=\"password\""), "{}", wrong.body);
+    let led = submit(&mut browser, "/login", &wrong, &[("credential", &shown)]).await;
+    let page = browser.get(led.location()).await;
+    let back = submit(&mut browser, "/oauth2/consent", &page, &[("decision", "allow")]).await;
     let code = back.sent_with("code").unwrap();
-    let tokens = token(&world.bench, "spa", &redeeming(&code)).await.json();
+    let tokens = token(&world.bench, "web", &redeeming(&code)).await.json();
     let id = claims(tokens["id_token"].as_str().unwrap());
     assert_eq!((&id["acr"], &id["amr"]), (&"aal2".into(), &json!(["pop", "user", "mfa"])));
 }

@@ -111,7 +111,7 @@ async function all() {
   await signOut()
   await browser.visit('/login', `${button}:not([hidden])`)
   await browser.leads(() => browser.click(button), '#problem')
-  assert.match(await browser.text(), /No passkey was used/)
+  assert.match(await browser.text(), /This passkey does not count here/)
   await browser.picture('refused')
   await authenticator.remove(made.credentialId)
   await browser.visit('/login', '#username')
