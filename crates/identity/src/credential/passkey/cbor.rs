@@ -214,7 +214,7 @@ mod tests {
         let deep = |depth: usize| [vec![0x81; depth], vec![0]].concat();
         assert!(whole(&deep(4)).is_some() && whole(&deep(5)).is_none());
         assert!(whole(&deep(100_000)).is_none());
-        let nested = [vec![0xa1, 0x00].repeat(10_000), vec![0]].concat();
+        let nested = [[0xa1, 0x00].repeat(10_000), vec![0]].concat();
         assert!(whole(&nested).is_none());
     }
 
