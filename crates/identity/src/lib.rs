@@ -8,6 +8,7 @@
 //! | [`credential`] | what people prove it with: passwords, codes, passkeys |
 //! | [`second_factor`] | what a person has beside a password, and what of it was used |
 //! | [`enrol`] | enrolling a second factor |
+//! | [`letters`] | mail to people, and what its links let them do |
 //! | [`sign_in`] | from a name and a password, and a code, to an [`Assurance`] |
 //! | [`throttle`] | how often it may be tried |
 //! | [`workers`] | where expensive work runs |
@@ -16,6 +17,7 @@
 
 pub mod credential;
 pub mod enrol;
+pub mod letters;
 pub mod name;
 pub mod second_factor;
 pub mod sign_in;
@@ -29,12 +31,13 @@ mod testing;
 
 pub use credential::{
     passkey::{NotAParty, PasskeyName, RelyingParty},
-    password::{Password, PasswordHasher, PasswordPolicy, Passwords, Phc, Weakness},
+    password::{Password, PasswordHasher, PasswordPolicy, Passwords, Phc, Superseding, Weakness},
     recovery::NewCodes,
     totp::TotpSecret,
     typed::Authenticator,
 };
 pub use enrol::{BeginRefused, ConfirmRefused, Enrolment};
+pub use letters::{Letter, Letters, LinkRefused, Wish};
 pub use name::{EmailAddress, Locale, Role};
 pub use second_factor::{Enrolled, EnrolledPasskey, FactorRefused, SecondFactors};
 pub use sign_in::{
@@ -48,12 +51,14 @@ pub use workers::{Busy, HashingPool, Workers};
 use tegata_core::{Kind, port::Space};
 
 /// The kinds of record that this crate keeps.
-pub static KINDS: [&Kind; 5] = [
+pub static KINDS: [&Kind; 7] = [
     &user::USER_KIND,
     &user::USERNAME_KIND,
     &credential::password::PASSWORD_KIND,
     &second_factor::SECOND_FACTOR_KIND,
     &second_factor::PASSKEY_KIND,
+    &letters::ORDER_KIND,
+    &letters::LETTER_KIND,
 ];
 
 /// The spaces of values with a lifetime that this crate keeps.

@@ -67,8 +67,11 @@ pub struct FirstFactor {
     pub began: Timestamp,
     /// What the second can be.
     pub second: Vec<Authenticator>,
-    /// The password that was shown, among those that the person has had.
+    /// The password that was shown, among those that the person has had; where none was shown, the one
+    /// that they have.
     password: u64,
+    /// By which method.
+    by: Method,
 }
 
 /// Who somebody is, and how well that is known.
@@ -85,11 +88,13 @@ pub struct Assurance {
     pub auth_time: Timestamp,
 }
 
-/// A method of authentication, as RFC 8176 and the registry that it began name it.
+/// A method of authentication, as RFC 8176 and the registry that it began name it, where they do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Method {
     /// A password.
     Password,
+    /// A code from a letter, typed in the browser that asked for it.
+    Mail,
     /// A code that works once: of an app (RFC 6238), or one of a list on paper.
     OneTime,
     /// A signature by a key that the person holds: a passkey. Whether it is in hardware, nobody says.
@@ -189,7 +194,8 @@ impl SignIn {
                         // Nobody has signed in from there yet.
                         self.not_made(realm, attempt).await;
                         let second = enrolled.authenticators().into_iter().collect();
-                        Proof::First(FirstFactor { user, began, second, password })
+                        let by = Method::Password;
+                        Proof::First(FirstFactor { user, began, second, password, by })
                     }
                     None => {
                         self.succeeded(realm, attempt).await;
@@ -336,6 +342,18 @@ impl SignIn {
     }
 }
 
+impl FirstFactor {
+    /// The first of two factors, proven by a letter.
+    pub(crate) const fn by_mail(
+        user: User,
+        began: Timestamp,
+        second: Vec<Authenticator>,
+        password: u64,
+    ) -> Self {
+        Self { user, began, second, password, by: Method::Mail }
+    }
+}
+
 impl Proof {
     /// Whose it is.
     #[must_use]
@@ -371,6 +389,7 @@ impl Method {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Password => "pwd",
+            Self::Mail => "email",
             Self::OneTime => "otp",
             Self::Possession => "pop",
             Self::Presence => "user",

@@ -15,11 +15,17 @@
 //! one person that were wrong one after the other, at all such networks together. Only somebody in one
 //! of them who has shown the password, or has a session, can use it up.
 //!
+//! Letters are counted too: those to one address from one network, and those to one address from
+//! wherever its person has not signed in, so that nobody's mailbox is flooded, and nobody who asks for
+//! letters keeps the person from getting theirs.
+//!
 //! An attempt is counted before the password is looked at, and given back when it succeeds: many
 //! attempts at once cannot all pass on one count.
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
+use aws_lc_rs::digest;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tegata_core::{
     Ephemeral, Network, Node, Realm, StoreError, UserId,
     port::{Put, Space, Swap},
@@ -52,6 +58,12 @@ pub struct Config {
     /// Wrong codes of one person in a row, from networks where they have signed in: 100
     /// (SP 800-63B-4 §3.2.2) within 30 days.
     pub codes: Limit,
+    /// Letters to one address that are asked for from one network: 3, then ten minutes, then 3 and
+    /// twenty minutes, and so on to 2 hours.
+    pub letters_pair: Limit,
+    /// Letters to one address that are asked for from networks where its person has not signed in: a
+    /// burst of 10, and one an hour.
+    pub letters: Limit,
     /// For how long a network is remembered.
     pub remembered: Duration,
     /// Whether attempts from the machine itself are not counted. For demonstrations: behind a proxy
@@ -82,6 +94,18 @@ impl Default for Config {
                 forgets: 15 * minute,
             },
             codes: Limit { burst: 100, pause: month, longest_pause: month, forgets: month },
+            letters_pair: Limit {
+                burst: 3,
+                pause: 10 * minute,
+                longest_pause: 120 * minute,
+                forgets: 60 * minute,
+            },
+            letters: Limit {
+                burst: 10,
+                pause: 60 * minute,
+                longest_pause: 24 * 60 * minute,
+                forgets: 60 * minute,
+            },
             remembered: Duration::from_secs(90 * 86_400),
             danger_exempt_loopback: false,
         }
@@ -306,6 +330,40 @@ impl Throttle {
         self.give_back(realm, &attempt).await
     }
 
+    /// Counts a letter to `address` (in its one form) that is asked for from `from`, for whoever has the
+    /// user name `account`. Answers whether it may be sent. What strangers ask for floods nobody, and
+    /// uses up nothing of what the person can ask for from home.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) async fn letter(
+        &self,
+        realm: &Realm,
+        address: &str,
+        account: &str,
+        from: IpAddr,
+    ) -> Result<bool, StoreError> {
+        let is_loopback = || Network::loopback().iter().any(|own| own.contains(from));
+        if self.config.danger_exempt_loopback && is_loopback() {
+            return Ok(true);
+        }
+        // No key may be too long, and addresses are nobody's business here.
+        let address = digest_of(address);
+        let home = Network::home(from);
+        let known = format!("{account}|{home}");
+        let remembered = self.ephemeral.get(realm, &REMEMBERED, &known).await?.is_some();
+        let pair = (format!("m|{address}|{home}"), self.config.letters_pair);
+        let all = (format!("m|{address}"), self.config.letters);
+        for (key, limit) in std::iter::once(pair).chain((!remembered).then_some(all)) {
+            match self.count(realm, &key, &limit).await {
+                Ok(()) => {}
+                Err(TooMany::Throttled { .. }) => return Ok(false),
+                Err(TooMany::Store(error)) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
     const fn limit(&self, count: Count) -> Limit {
         match count {
             Count::Network(networks) => self.config.network.times(networks),
@@ -383,6 +441,10 @@ fn networks(address: IpAddr) -> impl Iterator<Item = (Count, String)> {
     std::iter::once((Network::home(address), NonZeroU32::MIN))
         .chain(around)
         .map(|(network, of)| (Count::Network(of), format!("n|{network}")))
+}
+
+fn digest_of(text: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, text.as_bytes()))
 }
 
 /// Under which key the wrong codes of a person in a row are counted.

@@ -11,13 +11,14 @@ use crate::{
     username::Username,
 };
 
+mod address;
 mod registry;
 
 pub use registry::{ChangeRefused, Narrowing, RegisterRefused, Users};
 
-/// Where users are kept.
+/// Where users are kept. They are found by the form of their address, too.
 pub static USER_KIND: Kind =
-    Kind { name: "user", indexes: &[], lifetime: Lifetime::Kept, secret: false };
+    Kind { name: "user", indexes: &["email"], lifetime: Lifetime::Kept, secret: false };
 
 /// Where names are claimed: one record for each name, so that a name has one user.
 pub static USERNAME_KIND: Kind =
@@ -33,6 +34,9 @@ pub struct User {
     /// Where mail reaches the person.
     #[serde(default)]
     pub email: Option<EmailAddress>,
+    /// Whether the person has answered mail that was sent there.
+    #[serde(default)]
+    pub email_verified: bool,
     /// What the person may do.
     pub roles: BTreeSet<Role>,
     /// Whether the person may not sign in.
@@ -89,6 +93,10 @@ impl Stored for User {
 
     fn key(&self) -> &str {
         self.id.as_str()
+    }
+
+    fn indexes(&self) -> Vec<(&'static str, String)> {
+        self.email.iter().map(|email| ("email", email.form())).collect()
     }
 }
 

@@ -1,4 +1,5 @@
-// What pages do beyond HTML: show the password, and send a form once. Without it, they still work.
+// What pages do beyond HTML: show the password, take over what a link carries, and send a form once.
+// Without it, they still work.
 
 const reveal = document.getElementById("reveal");
 const password = document.getElementById("password");
@@ -13,6 +14,16 @@ if (reveal && password) {
     reveal.setAttribute("aria-pressed", String(show));
     password.focus();
   });
+}
+
+// What a link from a mail carries stands behind `#`, which no server sees. Without scripts it is typed.
+const link = document.getElementById("link");
+
+if (link && location.hash.length > 1) {
+  link.value = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname + location.search);
+  const field = document.getElementById("from-mail");
+  if (field) field.hidden = true;
 }
 
 for (const form of document.forms) {

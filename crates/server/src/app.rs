@@ -7,7 +7,7 @@ use tegata_core::{
     BoxFuture, ClientCertificates, Epoch, Limiter, Network, Node, Proxies, Realm, SinceBoot,
     flight::Flights,
 };
-use tegata_identity::{SecondFactors, SignIn, Users};
+use tegata_identity::{Letters, Passwords, SecondFactors, SignIn, Users};
 use tegata_oauth::{Client, Provider, signals::Streams};
 use tegata_session::{CookieTable, Csrf, Environment, Origins, Sessions, sessions::Endings};
 use tegata_token::{Algorithm, RealmView};
@@ -44,6 +44,8 @@ pub struct Config {
     pub most_stale: Duration,
     /// How much of a request is read.
     pub limits: Limits,
+    /// Whether mail reaches people: without it, there is nothing here that needs it.
+    pub mail: bool,
 }
 
 impl Default for Config {
@@ -58,6 +60,7 @@ impl Default for Config {
             status_ttl: Duration::from_secs(60),
             most_stale: tegata_token::revocation::MOST_STALE,
             limits: Limits::default(),
+            mail: false,
         }
     }
 }
@@ -97,6 +100,10 @@ pub struct Parts {
     pub users: Users,
     /// Where they prove who they are.
     pub sign_in: SignIn,
+    /// Their passwords.
+    pub passwords: Passwords,
+    /// Mail to them.
+    pub letters: Letters,
     /// Their sessions.
     pub sessions: Sessions,
     /// Where the end of a session is made known: the same that `sessions` was given.
@@ -147,6 +154,7 @@ struct Inner {
     assets: assets::Assets,
     held: Limiter<Network>,
     registered: Limiter<Network>,
+    ordered: Limiter<Network>,
     waiting: Waiting,
 }
 
@@ -166,6 +174,7 @@ impl App {
         let assets = assets::Assets::new();
         let held = Limiter::new(CALLERS);
         let registered = Limiter::new(CALLERS);
+        let ordered = Limiter::new(CALLERS);
         let (proxies, certificates) =
             (Arc::new(config.proxies.clone()), config.client_certificates);
         let waiting = Waiting::default();
@@ -181,6 +190,7 @@ impl App {
             assets,
             held,
             registered,
+            ordered,
             waiting,
         };
         Ok(Self { inner: Arc::new(inner), proxies, certificates })
@@ -236,6 +246,15 @@ impl App {
 
     pub(crate) fn sign_in(&self) -> &SignIn {
         &self.inner.parts.sign_in
+    }
+
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.inner.parts.passwords
+    }
+
+    /// Mail to people, and what its links let them do; `None`: mail reaches nobody.
+    pub(crate) fn letters(&self) -> Option<&Letters> {
+        Some(&self.inner.parts.letters).filter(|_| self.config().mail)
     }
 
     pub(crate) fn second_factors(&self) -> &SecondFactors {
@@ -306,6 +325,11 @@ impl App {
     /// Counts the registrations of a caller.
     pub(crate) fn registered(&self) -> &Limiter<Network> {
         &self.inner.registered
+    }
+
+    /// Counts the letters that a caller asks for.
+    pub(crate) fn ordered(&self) -> &Limiter<Network> {
+        &self.inner.ordered
     }
 
     pub(crate) fn streams(&self) -> &Streams {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tegata_core::{Batch, BoxFuture, CommitRefused, Node, Realm, SessionId, StoreError};
-use tegata_identity::{Narrowing, User};
+use tegata_identity::{Narrowing, Superseding, User};
 use tegata_oauth::{Asking, LiveSessions};
 use tegata_session::{Ending, Reason, Session, Sessions, sessions::Endings};
 use tegata_token::{
@@ -53,6 +53,44 @@ impl NarrowedTokens {
     #[must_use]
     pub const fn new(revoker: Revoker, families: Families, node: Node) -> Self {
         Self { revoker, families, node }
+    }
+}
+
+/// Makes it known through the revocation log that people have another password: everything of theirs from
+/// before is refused.
+#[derive(Debug, Clone)]
+pub struct SupersededPasswords {
+    revoker: Revoker,
+    longest: Duration,
+    node: Node,
+}
+
+impl SupersededPasswords {
+    /// Through this revoker, at the time of this node. `longest` is the longest life of what people have.
+    #[must_use]
+    pub const fn new(revoker: Revoker, longest: Duration, node: Node) -> Self {
+        Self { revoker, longest, node }
+    }
+}
+
+impl Superseding for SupersededPasswords {
+    fn commit<'a>(
+        &'a self,
+        batch: Batch,
+        user: &'a User,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<(), CommitRefused>> {
+        // No earlier than anything that this process has done, also when the wall clock was set back.
+        let now = self.node.now().max(self.node.tick().wall());
+        let entry = Entry {
+            target: Target::Subject { sub: user.id.to_string(), up_to: now, tokens_only: false },
+            places: Vec::new(),
+            at: now,
+            until: now + self.longest,
+            reason: "password_changed".to_owned(),
+            actor: by.to_owned(),
+        };
+        Box::pin(self.revoker.commit(batch, vec![entry]))
     }
 }
 

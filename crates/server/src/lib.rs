@@ -14,7 +14,9 @@
 //! | `browser` | the JSON interface for scripts of our own origin |
 //! | `pages` | what people see; `messages` has the words |
 //! | `signed_in` | who is signed in, beginning and ending that |
+//! | `renewing` | new passwords of people who are signed in |
 //! | `proving` | how people prove who they are: by password, by a second factor, once more |
+//! | `letterhead` | the words of mail |
 //! | [`endings`] | the end of a session, in the revocation log |
 //! | `caller`, `trace` | who asks, from where, under which name in the logs |
 //! | `certificate` | the certificate that a client shows |
@@ -33,6 +35,7 @@ mod dpop;
 pub mod endings;
 mod form;
 mod headers;
+mod letterhead;
 pub mod limits;
 mod messages;
 pub mod metrics;
@@ -41,6 +44,7 @@ pub mod operations;
 mod pages;
 pub mod problem;
 mod proving;
+mod renewing;
 pub mod router;
 pub mod serve;
 pub mod signals;
@@ -52,7 +56,10 @@ mod well_known;
 pub use app::{App, BrowserClient, Config, Confirm, Parts};
 pub use caller::Peer;
 pub use certificate::PeerCertificate;
-pub use endings::{NarrowedTokens, RevokedSessions, SessionsOfFamilies, SessionsOfHolder};
+pub use endings::{
+    NarrowedTokens, RevokedSessions, SessionsOfFamilies, SessionsOfHolder, SupersededPasswords,
+};
+pub use letterhead::Letterhead;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use operations::{Check, Operations, Severity, Unwell};

@@ -44,6 +44,9 @@ pub struct Limits {
     /// How many clients of one network may register themselves, or change their registration: 100 an
     /// hour. Beyond it: 429. `None`: any number.
     pub registered: Option<RateLimit>,
+    /// How many letters one network may ask for, for whomever: 30 an hour. Beyond it: 429. `None`: any
+    /// number.
+    pub ordered: Option<RateLimit>,
     /// Networks whose requests are not counted.
     pub uncounted: Vec<Network>,
     /// Networks whose connections are not counted: proxies, which bring everybody, and this machine,
@@ -69,6 +72,7 @@ impl Default for Limits {
             connections_each: 1000,
             held: "600/m".parse().ok(),
             registered: "100/h".parse().ok(),
+            ordered: "30/h".parse().ok(),
             uncounted: Vec::new(),
             uncounted_connections: Network::loopback().to_vec(),
             drain: Duration::from_secs(30),

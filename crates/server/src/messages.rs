@@ -5,6 +5,7 @@
 
 mod en;
 mod ja;
+pub(crate) mod letters;
 
 /// A language of the pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +81,51 @@ pub(crate) struct Messages {
     pub(crate) keep_codes: &'static str,
     pub(crate) codes_are_kept: &'static str,
     pub(crate) others_stay: &'static str,
+
+    pub(crate) forgot_password: &'static str,
+    pub(crate) no_account_yet: &'static str,
+    pub(crate) sign_in_by_mail: &'static str,
+    pub(crate) reset: &'static str,
+    pub(crate) reset_lead: &'static str,
+    pub(crate) account: &'static str,
+    pub(crate) send_mail: &'static str,
+    pub(crate) sign_up_lead: &'static str,
+    pub(crate) email: &'static str,
+    pub(crate) mail_sent: &'static str,
+    pub(crate) mail_sent_detail: &'static str,
+    pub(crate) bad_address: &'static str,
+    pub(crate) choose_password: &'static str,
+    pub(crate) choose_lead: &'static str,
+    pub(crate) mail_code: &'static str,
+    pub(crate) new_password: &'static str,
+    pub(crate) set_password: &'static str,
+    pub(crate) link_over: &'static str,
+    pub(crate) password_is_set: &'static str,
+    pub(crate) password_is_set_detail: &'static str,
+    pub(crate) account_is_made: &'static str,
+    pub(crate) account_is_made_detail: &'static str,
+    pub(crate) confirm_address: &'static str,
+    pub(crate) confirm_address_lead: &'static str,
+    pub(crate) confirm: &'static str,
+    pub(crate) address_is_confirmed: &'static str,
+    pub(crate) address_is_confirmed_detail: &'static str,
+    pub(crate) by_mail_lead: &'static str,
+    pub(crate) wrong_mail_code: &'static str,
+    pub(crate) change_password: &'static str,
+    pub(crate) current_password: &'static str,
+    pub(crate) change_address: &'static str,
+    pub(crate) address_is_verified: &'static str,
+    pub(crate) address_is_not_verified: &'static str,
+    pub(crate) no_address: &'static str,
+    pub(crate) password_overtaken: &'static str,
+    pub(crate) password_control: &'static str,
+    pub(crate) password_common: &'static str,
+    pub(crate) password_repeats: &'static str,
+    pub(crate) password_follows: &'static str,
+    pub(crate) password_names: &'static str,
+    pub(crate) password_too_long: &'static str,
+    /// Around the least number of characters.
+    pub(crate) password_too_short: (&'static str, &'static str),
 
     /// Around the name of the client.
     pub(crate) asks: (&'static str, &'static str),

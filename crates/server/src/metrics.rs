@@ -15,11 +15,13 @@ use prometheus_client::{
 use tegata_core::SinceBoot;
 
 mod exchanged;
+mod letters;
 mod living;
 mod logouts;
 mod signals;
 
 pub use exchanged::{Exchanged, Exchanges};
+pub use letters::Letters;
 pub use living::Living;
 pub use logouts::Logouts;
 pub use signals::Signals;
@@ -38,6 +40,7 @@ pub struct Metrics {
     exchanges: Exchanges,
     signals: Signals,
     logouts: Logouts,
+    letters: Letters,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,6 +81,8 @@ pub(crate) enum Method {
     Code,
     /// A person, by a passkey.
     Passkey,
+    /// A person, by a code from a mail.
+    Mail,
     /// A script of ours, by the cookie of its refresh token.
     Cookie,
     /// A client, with this grant type.
@@ -98,6 +103,7 @@ impl Method {
             Self::Password => "password",
             Self::Code => "code",
             Self::Passkey => "passkey",
+            Self::Mail => "mail",
             Self::Cookie => "cookie",
             Self::Grant(name) => name,
         }
@@ -123,6 +129,7 @@ impl Metrics {
             exchanges: Exchanges::default(),
             signals: Signals::default(),
             logouts: Logouts::default(),
+            letters: Letters::default(),
         };
         let count = &own.requests;
         registry.register("auth_requests", "Requests that prove something", count.clone());
@@ -137,6 +144,7 @@ impl Metrics {
         registry.register("session_errors", help, own.session_errors.clone());
         own.signals.register(registry);
         own.logouts.register(registry);
+        own.letters.register(registry);
         own
     }
 
@@ -179,6 +187,12 @@ impl Metrics {
     #[must_use]
     pub const fn logouts(&self) -> &Logouts {
         &self.logouts
+    }
+
+    /// The counts of mail to people.
+    #[must_use]
+    pub const fn letters(&self) -> &Letters {
+        &self.letters
     }
 
     /// Counts an access token.

@@ -24,9 +24,12 @@ use crate::{
 
 pub(crate) mod assets;
 pub(crate) mod back;
+pub(crate) mod by_link;
+pub(crate) mod by_mail;
 pub(crate) mod device;
 pub(crate) mod home;
 pub(crate) mod login;
+pub(crate) mod mail;
 mod qr;
 mod second;
 pub(crate) mod security;

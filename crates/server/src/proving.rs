@@ -93,6 +93,50 @@ impl App {
         }
     }
 
+    /// The first step of signing in, by the code of a mail that this browser asked for.
+    ///
+    /// # Errors
+    /// As [`Self::sign_in_by_password`].
+    pub(crate) async fn sign_in_by_mail(
+        &self,
+        caller: &Caller,
+        browser: &str,
+        code: &Secret<String>,
+    ) -> Result<Entry, Refused> {
+        let started = self.node().since_boot();
+        let entered = self.enter_by_mail(caller, browser, code).await;
+        self.counted(Method::Mail, started, &entered);
+        entered
+    }
+
+    async fn enter_by_mail(
+        &self,
+        caller: &Caller,
+        asker: &str,
+        code: &Secret<String>,
+    ) -> Result<Entry, Refused> {
+        self.provider().check_signer(self.browser().access_token_alg)?;
+        let letters = self.letters().ok_or(Refused::WrongCode)?;
+        let (realm, from) = (self.realm(), caller.address);
+        let proof = letters.sign_in(realm, asker, code.expose(), from).await?;
+        // What was taken back in this second, or later, may have been taken back after the code was shown.
+        let (sub, at) = (proof.user().id.as_str(), proof.began().secs());
+        if at < self.view().earliest_issue(sub, None) {
+            return Err(Refused::Over);
+        }
+        match proof {
+            Proof::Whole(assurance) => {
+                let fresh = self.let_in(caller, &assurance, at).await?;
+                Ok(Entry::In(Box::new(fresh)))
+            }
+            Proof::First(first) => {
+                let browser = browser(caller);
+                let token = self.sign_in().challenge(realm, &first, at, &browser).await?;
+                Ok(Entry::Second(Asked { token, methods: first.second }))
+            }
+        }
+    }
+
     /// The second step of signing in.
     ///
     /// # Errors
@@ -224,7 +268,7 @@ impl App {
     }
 
     /// Proves by a password who somebody is, and the second that it counts from.
-    async fn prove(
+    pub(crate) async fn prove(
         &self,
         caller: &Caller,
         username: &str,

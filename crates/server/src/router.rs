@@ -15,7 +15,7 @@ use tegata_core::{OsEntropy, Secret};
 use crate::{
     app::App,
     browser, headers, limits, oauth2,
-    pages::{self, assets, device, home, login, security},
+    pages::{self, assets, by_link, by_mail, device, home, login, mail, security},
     problem::Problem,
     signals, status_lists, trace, well_known,
 };
@@ -41,6 +41,11 @@ pub fn router(app: App) -> Router {
         .route("/login", get(login::show).post(login::submit))
         .route("/login/sessions", post(home::end))
         .route("/login/security", get(security::show).post(security::submit))
+        .route("/login/reset", get(mail::show_reset).post(mail::reset))
+        .route("/login/signup", get(mail::show_sign_up).post(mail::sign_up))
+        .route("/login/password", get(by_link::show_password).post(by_link::password))
+        .route("/login/address", get(by_link::show_address).post(by_link::address))
+        .route("/login/link", get(by_mail::show).post(by_mail::submit))
         .route("/login/device", get(device::show).post(device::submit))
         .route("/login/assets/{name}", get(assets::asset))
         .route(

@@ -15,12 +15,16 @@ mod public {
     pub(crate) mod flow;
     pub(crate) mod front;
     pub(crate) mod hostile;
+    pub(crate) mod links;
     pub(crate) mod logout;
+    pub(crate) mod mailbox;
     pub(crate) mod pages;
     pub(crate) mod passkey;
+    pub(crate) mod reset;
     pub(crate) mod second_factor;
     pub(crate) mod second_step;
     pub(crate) mod security;
+    pub(crate) mod sign_up;
     pub(crate) mod signals;
     pub(crate) mod signed;
     #[expect(dead_code, reason = "the tests of the domain need more of it")]

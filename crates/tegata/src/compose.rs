@@ -13,11 +13,13 @@ use tegata_core::{
     Backstop, Custody, Ephemeral, Epoch, Feed, Kind, Node, Realm, Records, StoreError,
 };
 use tegata_identity::{
-    HashingPool, PasswordHasher, PasswordPolicy, Passwords, SecondFactors, SignIn, Throttle, Users,
-    Workers,
+    HashingPool, Letters, PasswordHasher, PasswordPolicy, Passwords, SecondFactors, SignIn,
+    Throttle, Users, Workers,
 };
 use tegata_oauth::{Clients, Parts, Provider};
-use tegata_server::{NarrowedTokens, RevokedSessions, SessionsOfFamilies, SessionsOfHolder};
+use tegata_server::{
+    NarrowedTokens, RevokedSessions, SessionsOfFamilies, SessionsOfHolder, SupersededPasswords,
+};
 use tegata_session::{CookieTable, Csrf, Sessions, sessions::Endings};
 use tegata_store::{
     Cached, GossipRefused, NatsRefused, PostgresRefused, RedisFeedRefused, RedisRefused,
@@ -31,7 +33,7 @@ use tegata_token::{
 use crate::{
     circle::{self, Part},
     cluster::Cluster,
-    config::{Config, Source},
+    config::{Config, Source, UserRegistration},
     durable::COPIED,
     foreign::Foreign,
     history::{self, History},
@@ -207,6 +209,7 @@ pub(crate) struct Composed {
     pub(crate) users: Users,
     pub(crate) passwords: Passwords,
     pub(crate) sign_in: SignIn,
+    pub(crate) letters: Letters,
     pub(crate) sessions: Sessions,
     pub(crate) endings: Arc<dyn Endings>,
     pub(crate) csrf: Csrf,
@@ -387,6 +390,9 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         Arc::clone(&pool),
         PasswordPolicy::default(),
     );
+    let longest = lifetimes.absolute.max(config.sessions.absolute.get());
+    let superseded = SupersededPasswords::new(revoker.clone(), longest, node.clone());
+    let passwords = passwords.telling(Arc::new(superseded));
     let standby = backends::standby(&node);
     let throttle = Throttle::new(
         node.clone(),
@@ -406,6 +412,17 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         Some(party) => second.with_passkeys(party),
         None => second,
     };
+    let letters = letters(
+        &config,
+        tegata_identity::letters::Parts {
+            epoch,
+            keys: letter_keys(roots("letter").await?),
+            users: users.clone(),
+            passwords: passwords.clone(),
+            second: second.clone(),
+            throttle: throttle.clone(),
+        },
+    )?;
     let sign_in = SignIn::new(second, throttle, hasher, pool);
 
     let csrf = Csrf::new(self::session_keys(roots("csrf").await?));
@@ -443,6 +460,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         users,
         passwords,
         sign_in,
+        letters,
         sessions,
         endings,
         csrf,
@@ -484,6 +502,20 @@ fn dpop_nonces(roots: &Roots, realm: &Realm) -> Result<DpopNonces, Startup> {
 
 fn no_root(what: &str) -> StoreError {
     StoreError::Misused { detail: format!("there is no root secret for {what}") }
+}
+
+fn letters(config: &Config, parts: tegata_identity::letters::Parts) -> Result<Letters, Startup> {
+    let roles = config.registration_roles();
+    let set = tegata_identity::letters::Config {
+        registration: config.users.registration == UserRegistration::Open,
+        roles: roles.map_err(|error| Startup::Configuration(format!("[users] {error}")))?,
+        sign_in: config.users.sign_in_by_mail,
+    };
+    Ok(Letters::new(set, parts))
+}
+
+fn letter_keys(roots: Roots) -> tegata_identity::letters::Keys {
+    tegata_identity::letters::Keys::new(move |parts| roots.derive(roots.newest(), parts))
 }
 
 fn session_keys(roots: Roots) -> tegata_session::Keys {

@@ -26,6 +26,7 @@ mod declared;
 mod issuer;
 mod listen;
 mod load;
+mod mail;
 mod party;
 mod pkcs11;
 pub(crate) mod signals;
@@ -35,6 +36,7 @@ pub(crate) use declared::{ClientForm, Declared, Hidden, UserForm, read_secret};
 pub(crate) use issuer::ForeignIssuer;
 pub(crate) use listen::Listen;
 pub(crate) use load::{BadConfig, Source, from_table, load, read_declared, read_table};
+pub(crate) use mail::{Mail, Registration as UserRegistration, TIMEOUT as MAIL_TIMEOUT, Users};
 pub(crate) use pkcs11::Pkcs11;
 pub(crate) use span::Span;
 
@@ -57,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) observability: Observability,
     pub(crate) limits: Limits,
     pub(crate) clients: Clients,
+    pub(crate) mail: Mail,
+    pub(crate) users: Users,
     pub(crate) signals: signals::Signals,
     pub(crate) issuer: Vec<ForeignIssuer>,
     pub(crate) user: Vec<UserForm>,
@@ -544,10 +548,21 @@ impl Config {
         let own = self.gateway.upstream.ca_file.iter_mut().chain(&mut self.clients.ca_file);
         let own = own.chain(&mut self.public.client_ca_file);
         let pin = self.keys.pkcs11.iter_mut().filter_map(|pkcs11| pkcs11.pin_file.as_mut());
-        for file in files.chain(own).chain(pin).chain(signals).chain(others) {
+        let mail = [&mut self.mail.ca_file, &mut self.mail.password_file].into_iter().flatten();
+        let own = own.chain(pin).chain(mail);
+        for file in files.chain(own).chain(signals).chain(others) {
             *file = base.join(&file);
         }
     }
+}
+
+/// Whether an issuer is on this machine.
+pub(crate) fn is_loopback(issuer: &str) -> bool {
+    ["http://localhost", "http://127.0.0.1", "http://[::1]"].iter().any(|prefix| {
+        issuer
+            .strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    })
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use tegata_token::SigningKey;
 use crate::{
     command::{Context, Failed},
     compose::{self, Composed},
-    config::{Config, Listen, Source, Span},
+    config::{Config, Listen, Source, Span, UserRegistration},
     operate::{self, Declarations, MadeSecrets, OPERATOR},
     run::{self, Listeners, Loopback, Stop},
 };
@@ -174,7 +174,11 @@ impl Demo {
         config.limits.danger_exempt_loopback = self.limits == Limits::Local;
         // A demonstration rotates keys without waiting long: its verifiers read them often.
         config.keys.jwks_max_age = Span::secs(5);
-        config.observability.level = "warn".to_owned();
+        // Mail is shown, too: there is no mail server.
+        config.observability.level = "warn,tegata::mail=info".to_owned();
+        config.users.registration = UserRegistration::Open;
+        config.users.registration_roles = vec!["customer".to_owned()];
+        config.users.sign_in_by_mail = true;
         (config, Source { file: None, base: PathBuf::new(), data_dir: None })
     }
 }

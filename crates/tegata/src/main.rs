@@ -38,6 +38,7 @@ mod health;
 mod history;
 mod installation;
 mod logouts;
+mod mail;
 mod operate;
 mod outbox;
 mod plan;

@@ -33,7 +33,7 @@ use crate::{
     compose::Composed,
     config::{LogForm, Observability},
     cookie_door::CookieDoor,
-    gauges, health, logouts, signals,
+    gauges, health, logouts, mail, signals,
 };
 
 /// For how long browsers remember to come with TLS alone: a year.
@@ -142,6 +142,7 @@ pub(crate) async fn start(
     let (streams, counts) = (signals::streams(&composed), metrics.signals().clone());
     signals::start(&mut beside, &composed, &ear, streams, counts)?;
     logouts::start(&mut beside, &composed, metrics.logouts().clone())?;
+    mail::start(&mut beside, &composed, metrics.letters().clone())?;
     beside.spawn(gauges::health::look(checks, found));
     let (look, looks) = tokio::sync::mpsc::channel(16);
     beside.spawn(admin::serve(socket, Arc::clone(&composed), look));
@@ -208,6 +209,7 @@ fn public(
         proxies: Proxies { trusted, forwarded_by },
         client_certificates: set.client_certificates,
         limits,
+        mail: composed.config.has_mail(),
         browser: BrowserClient {
             algorithm: composed.config.keys.usual(false),
             ..BrowserClient::default()
@@ -219,6 +221,8 @@ fn public(
         epoch: composed.epoch,
         users: composed.users.clone(),
         sign_in: composed.sign_in.clone(),
+        passwords: composed.passwords.clone(),
+        letters: composed.letters.clone(),
         sessions: composed.sessions.clone(),
         endings: Arc::clone(&composed.endings),
         csrf: composed.csrf.clone(),

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use tegata_core::{
-    Batch, CommitRefused, Event, EventType, Expect, Kind, Lifetime, Node, Realm, Records, Secret,
-    StoreError, Stored, Timestamp, UserId, repository::load,
+    Batch, BoxFuture, CommitRefused, Event, EventType, Expect, Kind, Lifetime, Node, Realm,
+    Records, Secret, StoreError, Stored, Timestamp, UserId, port::Change, repository::load,
 };
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
@@ -108,6 +108,34 @@ pub struct Passwords {
     hasher: Arc<PasswordHasher>,
     workers: Arc<dyn Workers>,
     policy: PasswordPolicy,
+    superseding: Option<Arc<dyn Superseding>>,
+}
+
+/// Makes it known that what came of a password counts no more, because there is another. Whoever owns
+/// the revocation log gives this.
+pub trait Superseding: Send + Sync {
+    /// Commits `batch` together with the word that everything of this person from before is taken back.
+    /// When this answers `Ok`, it is durable, and none of it is accepted on this node.
+    fn commit<'a>(
+        &'a self,
+        batch: Batch,
+        user: &'a User,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<(), CommitRefused>>;
+}
+
+/// A password that takes the place of a certain one.
+pub struct Replacement<'a> {
+    /// Of whom.
+    pub user: &'a UserId,
+    /// The new one, hashed.
+    pub phc: &'a Phc,
+    /// Which of their passwords is replaced ([`Passwords::generation`]): no other one is.
+    pub of: u64,
+    /// What must happen in the same moment.
+    pub besides: &'a [Change],
+    /// Who asked, for the journal.
+    pub by: &'a str,
 }
 
 /// Why a password was not set.
@@ -122,6 +150,10 @@ pub enum SetRefused {
     /// Too much is being hashed.
     #[error(transparent)]
     Busy(#[from] Busy),
+    /// The password that was to be replaced is not the person's any more, or what had to happen in the
+    /// same moment could not.
+    #[error("the password of user `{0}` was changed meanwhile")]
+    Overtaken(UserId),
     /// Others kept changing the same user.
     #[error("user `{0}` is being changed by others: try again")]
     Contended(UserId),
@@ -140,7 +172,23 @@ impl Passwords {
         workers: Arc<dyn Workers>,
         policy: PasswordPolicy,
     ) -> Self {
-        Self { node, records, hasher, workers, policy }
+        Self { node, records, hasher, workers, policy, superseding: None }
+    }
+
+    /// The same, telling of everybody whose password was replaced.
+    #[must_use]
+    pub fn telling(mut self, superseding: Arc<dyn Superseding>) -> Self {
+        self.superseding = Some(superseding);
+        self
+    }
+
+    /// Which of their passwords a person has now; 0 where they have none.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn generation(&self, realm: &Realm, id: &UserId) -> Result<u64, StoreError> {
+        let found = load::<PasswordRecord>(self.records.as_ref(), realm, id.as_str()).await?;
+        Ok(found.map_or(0, |found| found.value.generation))
     }
 
     /// Hashes a password that somebody chose for the user name `username`, if the policy takes it.
@@ -162,8 +210,8 @@ impl Passwords {
         hashed.await?.map_err(|_| Busy.into())
     }
 
-    /// Gives a user this password, in place of the one before. `by` is who asked, for the journal.
-    /// Ending what was signed in with the one before is for whoever hears the event.
+    /// Gives a user this password, in place of whichever was before, and takes back what came of that.
+    /// `by` is who asked, for the journal.
     ///
     /// # Errors
     /// See [`SetRefused`].
@@ -175,13 +223,41 @@ impl Passwords {
         by: &str,
     ) -> Result<(), SetRefused> {
         for _ in 0..ATTEMPTS {
+            let of = self.generation(realm, id).await?;
+            let replacement = Replacement { user: id, phc, of, besides: &[], by };
+            match self.replace(realm, &replacement).await {
+                Err(SetRefused::Overtaken(_)) => {}
+                settled => return settled.map(|_| ()),
+            }
+        }
+        Err(SetRefused::Contended(id.clone()))
+    }
+
+    /// Gives a user a password in place of a certain one, and takes back what came of that. Answers who
+    /// it is. Of many who replace one password at once, on however many nodes, one does.
+    ///
+    /// # Errors
+    /// See [`SetRefused`]. Where the answer of the store is lost, it may have happened.
+    pub async fn replace(
+        &self,
+        realm: &Realm,
+        replacement: &Replacement<'_>,
+    ) -> Result<User, SetRefused> {
+        let Replacement { user: id, phc, of, besides, by } = *replacement;
+        for _ in 0..ATTEMPTS {
             let records = self.records.as_ref();
             let user = load::<User>(records, realm, id.as_str()).await?;
             let user = user.ok_or_else(|| SetRefused::Unknown(id.clone()))?;
             let before = load::<PasswordRecord>(records, realm, id.as_str()).await?;
-            let generation = before.as_ref().map_or(0, |before| before.value.generation) + 1;
+            if before.as_ref().map_or(0, |before| before.value.generation) != of {
+                return Err(SetRefused::Overtaken(id.clone()));
+            }
+            if !self.still_hold(realm, besides).await? {
+                return Err(SetRefused::Overtaken(id.clone()));
+            }
             let changed = self.node.now();
-            let next = PasswordRecord { user: id.clone(), phc: phc.clone(), changed, generation };
+            let next =
+                PasswordRecord { user: id.clone(), phc: phc.clone(), changed, generation: of + 1 };
             let event = Event::new(
                 &self.node,
                 realm,
@@ -199,13 +275,31 @@ impl Passwords {
                     None => next.put(Expect::Absent),
                 })
                 .journal(&event);
-            match self.records.commit(batch).await {
-                Ok(()) => return Ok(()),
+            let batch = besides.iter().cloned().fold(batch, Batch::with);
+            let committed = match &self.superseding {
+                Some(superseding) => superseding.commit(batch, &user.value, by).await,
+                None => self.records.commit(batch).await,
+            };
+            match committed {
+                Ok(()) => return Ok(user.value),
                 Err(CommitRefused::Conflict { .. }) => {}
                 Err(CommitRefused::Store(error)) => return Err(error.into()),
             }
         }
         Err(SetRefused::Contended(id.clone()))
+    }
+
+    /// Whether what must happen in the same moment still can: whoever lost that is not to try in vain.
+    async fn still_hold(&self, realm: &Realm, besides: &[Change]) -> Result<bool, StoreError> {
+        for change in besides {
+            if let Change::Remove { kind, key, expect: Expect::Version(version) } = change {
+                let found = self.records.load(realm, kind, key).await?;
+                if found.is_none_or(|found| found.version != *version) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 }
 

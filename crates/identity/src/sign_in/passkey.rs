@@ -116,7 +116,7 @@ impl SignIn {
         let sign_in = second::key(step.token);
         let purpose = Purpose::Second { sign_in: &sign_in, browser: step.browser };
         self.use_passkey(&user, &assertion, &Asked { realm, purpose, alone: false, now }).await?;
-        let amr = vec![Method::Password, Method::Possession, Method::Presence, Method::Several];
+        let amr = vec![challenge.first(), Method::Possession, Method::Presence, Method::Several];
         let assurance = Assurance { user: person, amr, acr: Acr::Aal2, auth_time: now };
         self.finish(realm, step, attempt, assurance, &challenge).await
     }

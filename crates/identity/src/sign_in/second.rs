@@ -83,12 +83,22 @@ pub struct Proven {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Challenge {
     user: UserId,
-    /// Which of the person's passwords was shown.
+    /// Which of the person's passwords was shown, or is theirs.
     password: u64,
+    /// Whether a letter was what proved the first factor.
+    #[serde(default)]
+    by_mail: bool,
     browser: String,
     counts_from: u64,
     ends: Timestamp,
     attempts: u8,
+}
+
+impl Challenge {
+    /// What proved the first factor.
+    pub(super) const fn first(&self) -> Method {
+        if self.by_mail { Method::Mail } else { Method::Password }
+    }
 }
 
 impl SignIn {
@@ -110,6 +120,7 @@ impl SignIn {
         let challenge = Challenge {
             user: first.user.id.clone(),
             password: first.password,
+            by_mail: first.by == Method::Mail,
             browser: browser.to_owned(),
             counts_from,
             ends: self.node.now() + LIFETIME,
@@ -132,7 +143,7 @@ impl SignIn {
         let challenge = self.count(realm, &shown.step, held).await?;
         let person = self.still(realm, &challenge).await?.ok_or(Refused::Over)?;
         self.spend(realm, &user, shown.code, shown.authenticator).await?;
-        let amr = vec![Method::Password, Method::OneTime, Method::Several];
+        let amr = vec![challenge.first(), Method::OneTime, Method::Several];
         let assurance = Assurance { user: person, amr, acr: Acr::Aal2, auth_time };
         self.finish(realm, &shown.step, attempt, assurance, &challenge).await
     }
@@ -246,7 +257,8 @@ impl SignIn {
     ) -> Result<Option<User>, StoreError> {
         let id = challenge.user.as_str();
         let password = load::<PasswordRecord>(self.records.as_ref(), realm, id).await?;
-        let same = password.is_some_and(|found| found.value.generation == challenge.password);
+        let now = password.map_or(0, |found| found.value.generation);
+        let same = now == challenge.password;
         let user = self.users.load(realm, &challenge.user).await?;
         Ok(user.filter(|user| same && !user.disabled))
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tegata_core::{
     Batch, BoxFuture, CommitRefused, Event, EventType, Expect, Node, Realm, Records, StoreError,
     Stored as _, UserId, Versioned,
-    port::Page,
+    port::{Change, Page},
     repository::{self, load},
 };
 
@@ -14,13 +14,13 @@ use super::{Claim, NewUser, Role, RoleChange, User};
 use crate::{credential::password::PasswordRecord, username::Username};
 
 /// How often a change is tried again after somebody else changed the same user first.
-const ATTEMPTS: u32 = 16;
+pub(super) const ATTEMPTS: u32 = 16;
 
 /// The registry of users.
 #[derive(Clone)]
 pub struct Users {
-    node: Node,
-    records: Arc<dyn Records>,
+    pub(super) node: Node,
+    pub(super) records: Arc<dyn Records>,
     narrowing: Option<Arc<dyn Narrowing>>,
 }
 
@@ -86,10 +86,24 @@ impl Users {
         new: NewUser,
         by: &str,
     ) -> Result<User, RegisterRefused> {
+        self.register_with(realm, new, false, None, by).await
+    }
+
+    /// The same, with what else belongs into the batch. `verified`: whether mail to the address was
+    /// answered.
+    pub(crate) async fn register_with(
+        &self,
+        realm: &Realm,
+        new: NewUser,
+        verified: bool,
+        besides: Option<Change>,
+        by: &str,
+    ) -> Result<User, RegisterRefused> {
         let user = User {
             id: UserId::generate(self.node.entropy()),
             username: new.username,
             email: new.email,
+            email_verified: verified,
             roles: new.roles,
             disabled: false,
             created: self.node.now(),
@@ -111,6 +125,7 @@ impl Users {
             .with(claim.put(Expect::Absent))
             .with(user.put(Expect::Absent))
             .journal(&event);
+        batch = besides.into_iter().fold(batch, Batch::with);
         if let Some(phc) = new.password {
             let record = PasswordRecord::first(user.id.clone(), phc, self.node.now());
             batch = batch.with(record.put(Expect::Absent));
@@ -121,8 +136,8 @@ impl Users {
             Err(CommitRefused::Store(error @ StoreError::Indeterminate { .. })) => Some(error),
             Err(CommitRefused::Store(error)) => return Err(error.into()),
         };
-        // The ids are random, so a conflict is about the name. A lost answer is settled by looking
-        // whose the name is now.
+        // The ids are random, so a conflict is about the name, or about what came besides, which somebody
+        // used who has the name now. A lost answer is settled by looking whose the name is.
         match (self.claim(realm, user.username.as_str()).await?, refused) {
             (Some(owner), _) if owner == user.id => Ok(user),
             (None, Some(indeterminate)) => Err(indeterminate.into()),

@@ -164,8 +164,7 @@ fn claim(user: &User, name: &str) -> Option<Value> {
         "preferred_username" => Some(user.username.as_str().into()),
         "locale" => user.locale.as_ref().map(|locale| locale.as_str().into()),
         "email" => user.email.as_ref().map(|email| email.as_str().into()),
-        // Nobody has been asked to prove it yet.
-        "email_verified" => user.email.as_ref().map(|_| false.into()),
+        "email_verified" => user.email.as_ref().map(|_| user.email_verified.into()),
         "roles" => Some(user.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().into()),
         _ => None,
     }

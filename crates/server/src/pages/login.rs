@@ -34,6 +34,8 @@ struct Page<'a> {
     device: Option<&'a str>,
     csrf: &'a str,
     username: &'a str,
+    /// Ways for whoever cannot sign in: where they lead, and their names.
+    helps: Vec<(String, &'static str)>,
     problem: Option<&'static str>,
 }
 
@@ -187,7 +189,7 @@ pub(super) async fn onward(
 
 /// The authorization request that a handle stands for. Without a handle, there is none; a handle
 /// that stands for nothing is trouble.
-async fn asked(app: &App, handle: Option<&str>) -> Result<Option<Asked>, Trouble> {
+pub(super) async fn asked(app: &App, handle: Option<&str>) -> Result<Option<Asked>, Trouble> {
     let Some(handle) = handle.filter(|handle| !handle.is_empty()) else { return Ok(None) };
     let (request, client) = held(app, handle).await?;
     Ok(Some(Asked { handle: handle.to_owned(), request, client }))
@@ -224,10 +226,25 @@ pub(super) fn page(
         device: fields.one(device::FIELD),
         csrf: ticket.token.as_str(),
         username: fields.one("username").or(hint).unwrap_or_default(),
+        helps: helps(app, lang, &here),
         problem: again.map(|again| again.text(lang.messages())),
     };
     let response = rendered(&page, &frame, asked, again);
     Ok((form_cookie(app, &ticket), response).into_response())
+}
+
+/// What whoever cannot sign in by a password may do instead.
+fn helps(app: &App, lang: Lang, here: &[(&str, &str)]) -> Vec<(String, &'static str)> {
+    let Some(letters) = app.letters() else { return Vec::new() };
+    let (m, own) = (lang.messages(), [("lang", lang.tag())]);
+    let by_mail = [here, &own].concat();
+    let all = [
+        ("/login/reset", &own[..], m.forgot_password, true),
+        ("/login/link", &by_mail, m.sign_in_by_mail, letters.config().sign_in),
+        ("/login/signup", &own, m.no_account_yet, letters.config().registration),
+    ];
+    let offered = all.into_iter().filter(|(.., offered)| *offered);
+    offered.map(|(path, with, words, _)| (with_query(path, with), words)).collect()
 }
 
 /// A step of signing in, as it is shown for the first time or again.

@@ -1,5 +1,6 @@
-//! `GET` and `POST /login/security`: the second factors of whoever is signed in. What is changed here
-//! needs a session that was elevated: the person has proven who they are a moment ago.
+//! `GET` and `POST /login/security`: the second factors, the password and the address of whoever is signed
+//! in. What is changed here needs a session that was elevated: the person has proven who they are a
+//! moment ago.
 
 use askama::Template;
 use axum::{
@@ -30,7 +31,10 @@ use crate::{
     signed_in::{Cookies, Presence},
 };
 
+mod account;
 mod passkeys;
+
+use account::Account;
 
 /// Where the page is.
 const HERE: &str = "/login/security";
@@ -45,10 +49,12 @@ struct Page<'a> {
     app: Option<Moment>,
     is_enrolled: bool,
     codes_left: usize,
+    /// What mail needs, where it is shown.
+    account: Option<Account>,
     part: Part<'a>,
     /// Whether the browser is asked for a passkey.
     asks_passkey: bool,
-    problem: Option<&'static str>,
+    problem: Option<&'a str>,
 }
 
 /// A time, for people, and for programs.
@@ -82,20 +88,24 @@ enum Wish {
     Confirm,
     Remove,
     Renew,
+    Password,
+    Address,
     BeginPasskey,
     KeepPasskey,
     RemovePasskey(String),
 }
 
 impl Wish {
-    /// Reads what a button says.
-    fn read(decision: &str) -> Option<Self> {
+    /// Reads what a button says, of those that the page has. `mail`: whether there is mail.
+    fn read(decision: &str, mail: bool) -> Option<Self> {
         Some(match decision {
             "prove" => Self::Prove,
             "begin" => Self::Begin,
             "confirm" => Self::Confirm,
             "remove" => Self::Remove,
             "renew" => Self::Renew,
+            "password" => Self::Password,
+            "address" if mail => Self::Address,
             "passkey" => Self::BeginPasskey,
             "keep" => Self::KeepPasskey,
             other => Self::RemovePasskey(other.strip_prefix("remove:")?.to_owned()),
@@ -132,7 +142,8 @@ pub(crate) async fn submit(State(app): State<App>, visit: Visit, request: Reques
 async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Trouble> {
     visit.caller.sent(app).map_err(|_| Trouble::Foreign)?;
     let fields = body::fields(app, request).await?;
-    let wish = fields.one("decision").and_then(Wish::read);
+    let mail = app.letters().is_some();
+    let wish = fields.one("decision").and_then(|decision| Wish::read(decision, mail));
     let wish = wish.ok_or(Trouble::Malformed("decision is none that the page offers"))?;
     let presence = app.presence(&visit.caller).await?;
     let cookies = presence.cookies(app);
@@ -151,10 +162,13 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
     }
     // Nothing is changed for whoever has only a cookie.
     let enrolled = at.enrolled().await?;
-    let answer = if at.is_proven(enrolled.as_ref()) {
-        at.change(&wish, enrolled.as_ref(), &fields).await?
-    } else {
-        at.overview(None).await?
+    if !at.is_proven(enrolled.as_ref()) {
+        return Ok((cookies, at.overview(None).await?).into_response());
+    }
+    let answer = match wish {
+        Wish::Password => at.change_password(visit, &fields).await?,
+        Wish::Address => at.change_address(visit, &fields).await?,
+        wish => at.change(&wish, enrolled.as_ref(), &fields).await?,
     };
     Ok((cookies, answer).into_response())
 }
@@ -202,7 +216,7 @@ impl At<'_> {
                 Err(FactorRefused::Store(error)) => Err(error.into()),
                 Err(FactorRefused::NotEnrolled(_) | FactorRefused::Unknown(_)) => self.see_again(),
             },
-            Wish::Prove => self.see_again(),
+            Wish::Prove | Wish::Password | Wish::Address => self.see_again(),
         }
     }
 
@@ -272,7 +286,7 @@ impl At<'_> {
             Refused::Store(_) => m.away,
         });
         let code = refused.map_or(StatusCode::OK, status);
-        let mut response = self.page(code, enrolled, part, problem)?;
+        let mut response = self.page(code, enrolled, part, problem).await?;
         if let Some(wait) = refused.and_then(retry_after) {
             response.headers_mut().insert(header::RETRY_AFTER, wait.into());
         }
@@ -293,21 +307,25 @@ impl At<'_> {
             uri,
         };
         let code = if problem.is_some() { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
-        self.page(code, self.enrolled().await?, part, problem)
+        self.page(code, self.enrolled().await?, part, problem).await
     }
 
     async fn codes(&self, codes: &NewCodes) -> Result<Response, Trouble> {
         let part = Part::Codes { codes: codes.shown().collect() };
-        self.page(StatusCode::OK, self.enrolled().await?, part, None)
+        self.page(StatusCode::OK, self.enrolled().await?, part, None).await
     }
 
-    fn page(
+    async fn page(
         &self,
         code: StatusCode,
         enrolled: Option<Enrolled>,
         part: Part<'_>,
-        problem: Option<&'static str>,
+        problem: Option<&str>,
     ) -> Result<Response, Trouble> {
+        let account = match part {
+            Part::Choose | Part::Prove { .. } => Some(self.account().await?),
+            Part::Enrol { .. } | Part::Passkey { .. } | Part::Codes { .. } => None,
+        };
         let csrf = self.app.csrf_of(&self.session.id)?;
         // What is shown once, or goes with a form, is not there in another language a link away.
         let again = matches!(part, Part::Prove { .. } | Part::Choose);
@@ -322,6 +340,7 @@ impl At<'_> {
             app: totp_since.map(moment),
             is_enrolled,
             codes_left: recovery_codes,
+            account,
             asks_passkey: matches!(part, Part::Passkey { .. } | Part::Prove { passkey: Some(_) }),
             part,
             problem,

@@ -6,27 +6,30 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use aws_lc_rs::hmac;
 use axum::Router;
 use tegata_core::{
     BoxFuture, ClientId, Custody, Ephemeral, Epoch, Kind, Log, ManualClock, Node, Realm, Records,
     Secret, SeededEntropy, StoreError,
 };
 use tegata_identity::{
-    Busy, NewUser, Password, PasswordHasher, RelyingParty, Role, SecondFactors, SignIn, Throttle,
-    User, Username, Users, Workers,
+    Busy, EmailAddress, Letters, NewUser, Password, PasswordHasher, PasswordPolicy, Passwords,
+    RelyingParty, Role, SecondFactors, SignIn, Throttle, User, Username, Users, Workers,
     credential::password::{Caps, HasherConfig},
+    letters,
 };
 use tegata_oauth::{
     Access, ClientMetadata, Clients, Delegation, GrantType, Parts, Provider, Targets,
     signals::{StreamRules, Streams},
 };
 use tegata_server::{
-    App, BrowserClient, Config, Metrics, NotHeard, RevokedSessions, SessionsOfFamilies, router,
+    App, BrowserClient, Config, Metrics, NotHeard, RevokedSessions, SessionsOfFamilies,
+    SupersededPasswords, router,
 };
 use tegata_session::{CookieTable, Csrf, Environment, Limits, Origins, Sessions};
 use tegata_store::{
@@ -37,7 +40,7 @@ use tegata_token::{
     Usage, View,
 };
 
-use super::switch::Switch;
+use super::{mailbox::Mailbox, switch::Switch};
 
 /// The issuer of the tests.
 pub(crate) const ISSUER: &str = "http://localhost:8000";
@@ -70,7 +73,11 @@ pub(crate) struct Bench {
     pub(crate) second: SecondFactors,
     pub(crate) router: Router,
     pub(crate) node: Node,
+    pub(crate) letters: Letters,
+    pub(crate) passwords: Passwords,
+    pub(crate) mailbox: Mailbox,
     away: Arc<AtomicBool>,
+    calls: Arc<AtomicUsize>,
 }
 
 /// The only node there is. A fake.
@@ -152,6 +159,7 @@ impl Bench {
         let clock = Arc::new(ManualClock::default());
         let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
         let away = Arc::new(AtomicBool::new(false));
+        let calls = Arc::new(AtomicUsize::new(0));
         let realm = Realm::default();
         let kinds: Vec<&'static Kind> = [&DATA_KEYS]
             .into_iter()
@@ -163,11 +171,11 @@ impl Bench {
         let bare: Arc<dyn Records> = Arc::new(MemoryRecords::new(&kinds, clock.clone()).unwrap());
         let custody = FileCustody::from_text(ROOT_KEY, "the test", &node).unwrap();
         let custody: Arc<dyn Custody> = Arc::new(custody);
-        let switch: Arc<dyn Records> = Arc::new(Switch::new(bare, &away));
+        let switch: Arc<dyn Records> = Arc::new(Switch::new(bare, &away, &calls));
         let records: Arc<dyn Records> =
             Arc::new(Sealed::open(switch, custody, &node).await.unwrap());
         let ephemeral: Arc<dyn Ephemeral> = Arc::new(MemoryEphemeral::new(clock.clone()));
-        let ephemeral: Arc<dyn Ephemeral> = Arc::new(Switch::new(ephemeral, &away));
+        let ephemeral: Arc<dyn Ephemeral> = Arc::new(Switch::new(ephemeral, &away, &calls));
 
         let view = Arc::new(View::new(node.clone()));
         let feed = Arc::new(MemoryFeed::new(1024));
@@ -244,9 +252,35 @@ impl Bench {
         let party = RelyingParty::new("localhost", &[ISSUER], &Secret::new([4; 32])).unwrap();
         let second = SecondFactors::new(node.clone(), records.clone(), ephemeral.clone())
             .with_passkeys(party);
+        let superseded =
+            SupersededPasswords::new(revoker.clone(), Duration::from_secs(86_400), node.clone());
+        let passwords = Passwords::new(
+            node.clone(),
+            records.clone(),
+            Arc::clone(&hasher),
+            Arc::new(Inline),
+            PasswordPolicy::default(),
+        )
+        .telling(Arc::new(superseded));
+        let set = letters::Config {
+            registration: true,
+            roles: vec![Role::new("customer").unwrap()],
+            sign_in: true,
+        };
+        let letters = Letters::new(
+            set,
+            letters::Parts {
+                epoch: Epoch::FIRST,
+                keys: keys_of_letters(),
+                users: users.clone(),
+                passwords: passwords.clone(),
+                second: second.clone(),
+                throttle: throttle.clone(),
+            },
+        );
         let sign_in = SignIn::new(second.clone(), throttle, hasher, Arc::new(Inline));
         let browser = BrowserClient { algorithm: Algorithm::Es256, ..BrowserClient::default() };
-        let mut config = Config { browser, ..Config::default() };
+        let mut config = Config { browser, mail: true, ..Config::default() };
         edit(&mut config);
         let cookies = CookieTable::new(config.environment, None).unwrap();
         let allowed = ["https://app.example.com"];
@@ -257,6 +291,8 @@ impl Bench {
                 epoch: Epoch::FIRST,
                 users: users.clone(),
                 sign_in,
+                passwords: passwords.clone(),
+                letters: letters.clone(),
                 sessions,
                 endings,
                 csrf: Csrf::new(session_keys),
@@ -280,7 +316,11 @@ impl Bench {
             second,
             router: router(app),
             node,
+            letters,
+            passwords,
+            mailbox: Mailbox::default(),
             away,
+            calls,
         };
         bench.register_clients().await;
         bench.catch_up().await;
@@ -357,11 +397,29 @@ impl Bench {
         self.away.store(away, Ordering::SeqCst);
     }
 
+    /// How often the stores were asked for something.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
     /// Reads the revocation log, as a node does every second.
     pub(crate) async fn catch_up(&self) {
         self.records.sequence(Log::Revocations, self.node.id()).await.unwrap();
         self.view.catch_up(self.records.as_ref()).await.unwrap();
     }
+}
+
+/// What links of mail are made with.
+fn keys_of_letters() -> letters::Keys {
+    letters::Keys::new(|parts| {
+        let root = hmac::Key::new(hmac::HMAC_SHA256, &[5; 32]);
+        let mut context = hmac::Context::with_key(&root);
+        for part in parts {
+            context.update(&u32::try_from(part.len()).unwrap().to_be_bytes());
+            context.update(part);
+        }
+        Some(hmac::Key::new(hmac::HMAC_SHA256, context.sign().as_ref()))
+    })
 }
 
 async fn register(
@@ -374,7 +432,7 @@ async fn register(
     let typed = Password::new(PASSWORD.to_owned()).unwrap();
     let new = NewUser {
         username: Username::new(name).unwrap(),
-        email: None,
+        email: Some(EmailAddress::new(&format!("{name}@people.example")).unwrap()),
         roles: BTreeSet::from([Role::new("customer").unwrap()]),
         locale: None,
         password: Some(hasher.hash(&typed, node.entropy()).unwrap()),

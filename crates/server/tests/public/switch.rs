@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tegata_core::{
@@ -11,18 +11,20 @@ use tegata_core::{
     port::{Held, Page, Pull, Put, Record, Sequenced, Space, Swap},
 };
 
-/// A store that answers only while nobody has said that it is away.
+/// A store that answers only while nobody has said that it is away, and counts what it is asked.
 pub(crate) struct Switch<P: ?Sized> {
     inner: Arc<P>,
     away: Arc<AtomicBool>,
+    calls: Arc<AtomicUsize>,
 }
 
 impl<P: ?Sized> Switch<P> {
-    pub(crate) fn new(inner: Arc<P>, away: &Arc<AtomicBool>) -> Self {
-        Self { inner, away: Arc::clone(away) }
+    pub(crate) fn new(inner: Arc<P>, away: &Arc<AtomicBool>, calls: &Arc<AtomicUsize>) -> Self {
+        Self { inner, away: Arc::clone(away), calls: Arc::clone(calls) }
     }
 
     fn up(&self) -> Result<&P, StoreError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
         if self.away.load(Ordering::SeqCst) {
             let detail = "10.0.0.3:5432 refused the connection".to_owned();
             return Err(StoreError::Unavailable { backend: "the fake", detail });

@@ -8,7 +8,7 @@ use tegata_session::{Environment, Origins};
 use tegata_token::{Algorithm, revocation::LONGEST_ACCESS};
 use tracing_subscriber::EnvFilter;
 
-use super::{Config, Span};
+use super::{Config, Span, is_loopback};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -32,6 +32,7 @@ impl Config {
         self.of_sessions(&mut found);
         self.of_keys(&mut found);
         self.of_log(&mut found);
+        self.of_mail(&mut found);
         self.signals.contradictions(&mut found);
         found
     }
@@ -60,12 +61,7 @@ impl Config {
 
     fn of_issuer(&self, found: &mut Vec<String>) {
         let issuer = self.issuer();
-        let loopback =
-            ["http://localhost", "http://127.0.0.1", "http://[::1]"].iter().any(|prefix| {
-                issuer
-                    .strip_prefix(prefix)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
-            });
+        let loopback = is_loopback(&issuer);
         if !issuer.starts_with("https://") && !loopback {
             found.push(format!(
                 "[public] issuer `{issuer}` must begin with `https://`; only loopback addresses may be `http://`"

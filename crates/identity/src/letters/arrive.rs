@@ -1,0 +1,90 @@
+//! Signing in by a code from a letter.
+//!
+//! The code counts in the browser that asked for the letter, once, and for ten minutes. Attempts are
+//! counted of the browser, before anything is looked up, and so in the same way whether or not there
+//! is an account.
+
+use std::net::IpAddr;
+
+use tegata_core::{
+    Batch, CommitRefused, Realm, StoreError, Stored as _, Versioned, port::Page, repository::find,
+    secret,
+};
+
+use super::{Content, Letter, Letters, link};
+use crate::sign_in::{Acr, Assurance, FirstFactor, Method, Proof, Refused};
+
+/// How many letters of one browser are looked at.
+const MOST: u32 = 16;
+
+impl Letters {
+    /// Signs in by the code of a letter. `browser`: what stood for the browser in the order.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub async fn sign_in(
+        &self,
+        realm: &Realm,
+        browser: &str,
+        code: &str,
+        address: IpAddr,
+    ) -> Result<Proof, Refused> {
+        let began = self.node.now();
+        if !self.config.sign_in {
+            return Err(Refused::WrongCode);
+        }
+        // No user name has this character.
+        let account = format!("letter/{browser}");
+        let attempt = self.throttle.admit(realm, &account, address).await?;
+        let found = self.named_by(realm, browser, code).await?.ok_or(Refused::WrongCode)?;
+        let Content::SignIn { user, password, .. } = &found.value.content else {
+            return Err(Refused::WrongCode);
+        };
+        // Of many who show one code at once, one goes on.
+        match self.records.commit(Batch::new(realm.clone()).with(found.remove())).await {
+            Ok(()) => {}
+            Err(CommitRefused::Conflict { .. }) => return Err(Refused::WrongCode),
+            Err(CommitRefused::Store(error)) => return Err(error.into()),
+        }
+        let person = self.users.load(realm, user).await?.filter(|user| !user.disabled);
+        let same = self.passwords.generation(realm, user).await? == *password;
+        let person = person.filter(|_| same).ok_or(Refused::WrongCode)?;
+        let enrolled = self.second.of(realm, user).await?;
+        if let Err(error) = self.throttle.not_made(realm, attempt).await {
+            tracing::warn!(%error, "a sign-in was not taken off the count of attempts");
+        }
+        Ok(match enrolled {
+            Some(enrolled) => {
+                let second = enrolled.authenticators().into_iter().collect();
+                Proof::First(FirstFactor::by_mail(person, began, second, *password))
+            }
+            None => {
+                let amr = vec![Method::Mail];
+                Proof::Whole(Assurance { user: person, amr, acr: Acr::Aal1, auth_time: began })
+            }
+        })
+    }
+
+    /// The letter to this browser that has this code.
+    async fn named_by(
+        &self,
+        realm: &Realm,
+        browser: &str,
+        code: &str,
+    ) -> Result<Option<Versioned<Letter>>, StoreError> {
+        let page = Page { after: None, limit: MOST };
+        let records = self.records.as_ref();
+        let letters = find::<Letter>(records, realm, "browser", browser, page).await?;
+        let shown = link::one_form(code);
+        let mut named = None;
+        for found in letters {
+            let expected = self.keys.code(realm, found.value.key())?;
+            let matches = secret::matches(expected.expose().as_bytes(), shown.expose().as_bytes());
+            // Each is compared, so that time does not tell which.
+            if matches && found.value.is_of_use(&self.node) {
+                named = Some(found);
+            }
+        }
+        Ok(named)
+    }
+}

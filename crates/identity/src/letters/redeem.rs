@@ -1,0 +1,184 @@
+//! What a link does: choose a password, confirm an address.
+
+use tegata_core::{
+    Expect, Realm, StoreError, Stored as _, UserId, Versioned, port::Change, repository::load,
+};
+
+use super::{Content, Letter, Letters};
+use crate::{
+    credential::password::{Password, Replacement, SetRefused, Weakness},
+    name::{EmailAddress, Locale},
+    user::{ChangeRefused, NewUser, RegisterRefused, User},
+    username::Username,
+    workers::Busy,
+};
+
+/// Who is the actor of what somebody does by a link, in the journal: the person themselves, or this,
+/// where there was none yet.
+const SIGN_UP: &str = "sign_up";
+
+/// Whose password was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chosen {
+    /// A person's, in place of the one before: what came of that is taken back.
+    Another(User),
+    /// That of a new account.
+    First(User),
+}
+
+/// Why a link did nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkRefused {
+    /// It is none of ours, too old, was used, or the account has changed since.
+    #[error("the link does not count any more")]
+    Over,
+    /// The password may not be chosen.
+    #[error(transparent)]
+    Weak(#[from] Weakness),
+    /// The password is longer than any that is looked at.
+    #[error("a password has at most 1024 bytes")]
+    TooLong,
+    /// Too much is being hashed.
+    #[error(transparent)]
+    Busy(#[from] Busy),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<SetRefused> for LinkRefused {
+    fn from(refused: SetRefused) -> Self {
+        match refused {
+            SetRefused::Weak(weakness) => Self::Weak(weakness),
+            SetRefused::Busy(busy) => Self::Busy(busy),
+            SetRefused::Store(error) => Self::Store(error),
+            SetRefused::Unknown(_) | SetRefused::Overtaken(_) => Self::Over,
+            SetRefused::Contended(_) => Self::Busy(Busy),
+        }
+    }
+}
+
+impl Letters {
+    /// Chooses a password by the link of a letter, which is used up: the next one of whoever has one, or
+    /// the first of a new account. Second factors stay as they are.
+    ///
+    /// # Errors
+    /// See [`LinkRefused`]. After [`LinkRefused::Weak`] the link can still be used.
+    pub async fn choose_password(
+        &self,
+        realm: &Realm,
+        link: &str,
+        password: String,
+    ) -> Result<Chosen, LinkRefused> {
+        let found = self.opened(realm, link).await?;
+        let password = Password::new(password).map_err(|_| LinkRefused::TooLong)?;
+        match &found.value.content {
+            Content::Reset { user, password: of, .. } => {
+                self.reset(realm, &found, user, *of, password).await.map(Chosen::Another)
+            }
+            Content::SignUp if self.config.registration => {
+                self.sign_up(realm, &found, password).await.map(Chosen::First)
+            }
+            _ => Err(LinkRefused::Over),
+        }
+    }
+
+    async fn reset(
+        &self,
+        realm: &Realm,
+        found: &Versioned<Letter>,
+        user: &UserId,
+        of: u64,
+        password: Password,
+    ) -> Result<User, LinkRefused> {
+        let letter = &found.value;
+        let person = self.users.load(realm, user).await?.filter(|user| !user.disabled);
+        let person = person.ok_or(LinkRefused::Over)?;
+        // Whoever has another password or address since is not meant any more.
+        let same = person.email.as_ref().map(EmailAddress::form) == Some(letter.to.form());
+        if !same || self.passwords.generation(realm, user).await? != of {
+            return Err(LinkRefused::Over);
+        }
+        let second = self.second.of(realm, user).await?.is_some();
+        let name = person.username.as_str();
+        let phc = self.passwords.prepare(password, name, second).await?;
+        let content = Content::PasswordChanged { username: person.username.clone() };
+        let told = self.to_person(&person, &letter.lang, content);
+        let told = told.map(|told| told.put(Expect::Absent));
+        let besides: Vec<_> = std::iter::once(found.remove()).chain(told).collect();
+        let replacement = Replacement { user, phc: &phc, of, besides: &besides, by: user.as_str() };
+        Ok(self.passwords.replace(realm, &replacement).await?)
+    }
+
+    async fn sign_up(
+        &self,
+        realm: &Realm,
+        found: &Versioned<Letter>,
+        password: Password,
+    ) -> Result<User, LinkRefused> {
+        let address = &found.value.to;
+        let username = Username::new(address.as_str()).map_err(|_| LinkRefused::Over)?;
+        if self.is_taken(realm, address, None).await? {
+            return Err(LinkRefused::Over);
+        }
+        let phc = self.passwords.prepare(password, username.as_str(), false).await?;
+        let new = NewUser {
+            username,
+            email: Some(address.clone()),
+            roles: self.config.roles.iter().cloned().collect(),
+            locale: Some(found.value.lang.clone()),
+            password: Some(phc),
+        };
+        let used = Some(found.remove());
+        match self.users.register_with(realm, new, true, used, SIGN_UP).await {
+            Ok(user) => Ok(user),
+            Err(RegisterRefused::NameTaken(_)) => Err(LinkRefused::Over),
+            Err(RegisterRefused::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Gives a person the address that a letter reached, by its link, which is used up. The address
+    /// before is told.
+    ///
+    /// # Errors
+    /// See [`LinkRefused`].
+    pub async fn confirm_address(&self, realm: &Realm, link: &str) -> Result<User, LinkRefused> {
+        let found = self.opened(realm, link).await?;
+        let letter = &found.value;
+        let Content::NewAddress { user, password, .. } = &letter.content else {
+            return Err(LinkRefused::Over);
+        };
+        let person = self.users.load(realm, user).await?.filter(|user| !user.disabled);
+        let person = person.ok_or(LinkRefused::Over)?;
+        let same = self.passwords.generation(realm, user).await? == *password;
+        if !same || self.is_taken(realm, &letter.to, Some(user)).await? {
+            return Err(LinkRefused::Over);
+        }
+        let moves = person.email.as_ref().map(EmailAddress::form) != Some(letter.to.form());
+        let content = Content::AddressChanged { username: person.username.clone() };
+        let told = self.to_person(&person, &letter.lang, content).filter(|_| moves);
+        let told = told.map(|told| told.put(Expect::Absent));
+        let besides: Vec<_> = std::iter::once(found.remove()).chain(told).collect();
+        let by = user.as_str();
+        match self.users.change_address(realm, user, &letter.to, &besides, by).await {
+            Ok(user) => Ok(user),
+            Err(ChangeRefused::Store(error)) => Err(error.into()),
+            Err(ChangeRefused::Unknown(_) | ChangeRefused::Contended(_)) => Err(LinkRefused::Over),
+        }
+    }
+
+    /// The change that has a person told that their password is another.
+    #[must_use]
+    pub fn tells_of_password(&self, user: &User, lang: &Locale) -> Option<Change> {
+        let content = Content::PasswordChanged { username: user.username.clone() };
+        let told = self.to_person(user, lang, content);
+        told.map(|told| told.put(Expect::Absent))
+    }
+
+    /// The letter whose link this is, if it still counts.
+    async fn opened(&self, realm: &Realm, link: &str) -> Result<Versioned<Letter>, LinkRefused> {
+        let key = self.keys.read(realm, self.epoch, link)?.ok_or(LinkRefused::Over)?;
+        let found = load::<Letter>(self.records.as_ref(), realm, &key).await?;
+        found.filter(|found| found.value.is_of_use(&self.node)).ok_or(LinkRefused::Over)
+    }
+}

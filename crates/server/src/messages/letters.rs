@@ -1,0 +1,116 @@
+//! What mail says, in each language: a subject and a text. `{host}` is the installation, `{name}` the user
+//! name, `{link}` the link, `{code}` the code, `{sign_in}` where people sign in.
+
+use super::Lang;
+
+/// The mail of a language.
+#[derive(Debug)]
+pub(crate) struct Letters {
+    pub(crate) reset: (&'static str, &'static str),
+    pub(crate) sign_up: (&'static str, &'static str),
+    pub(crate) has_account: (&'static str, &'static str),
+    pub(crate) new_address: (&'static str, &'static str),
+    pub(crate) sign_in: (&'static str, &'static str),
+    pub(crate) password_changed: (&'static str, &'static str),
+    pub(crate) address_changed: (&'static str, &'static str),
+}
+
+impl Lang {
+    /// Its mail.
+    pub(crate) const fn letters(self) -> &'static Letters {
+        match self {
+            Self::En => &EN,
+            Self::Ja => &JA,
+        }
+    }
+}
+
+static EN: Letters = Letters {
+    reset: (
+        "Choose a new password for {host}",
+        "Somebody asked for a new password for your account {name} at {host}.\n\n\
+         To choose one, follow this link within 30 minutes:\n\n{link}\n\n\
+         The link works once. If you did not ask for it, do nothing: your password stays as it is.\n",
+    ),
+    sign_up: (
+        "Your account at {host}",
+        "Somebody wants to make an account of this address at {host}.\n\n\
+         To go on, follow this link within 30 minutes and choose a password:\n\n{link}\n\n\
+         If it was not you, do nothing: there is no account until somebody follows the link.\n",
+    ),
+    has_account: (
+        "You have an account at {host}",
+        "Somebody wants to use this address for an account at {host}, and there is an account of it \
+         already. Nothing was changed.\n\n\
+         If it was you, sign in here, where you can also choose a new password:\n\n{sign_in}\n",
+    ),
+    new_address: (
+        "Confirm your address at {host}",
+        "The account {name} at {host} is to have this address.\n\n\
+         If that is right, follow this link within 30 minutes:\n\n{link}\n\n\
+         If you know nothing of it, do nothing.\n",
+    ),
+    sign_in: (
+        "Sign in to {host}",
+        "Somebody wants to sign in to your account {name} at {host}.\n\n\
+         If it is you, follow this link within 10 minutes, in the same browser:\n\n{link}\n\n\
+         Or type this code where you asked for it:\n\n{code}\n\n\
+         It works once. Give it to nobody. If you did not ask for it, do nothing.\n",
+    ),
+    password_changed: (
+        "Your password at {host} was changed",
+        "The password of your account {name} at {host} was changed, and everybody who was signed in to it \
+         is signed out.\n\n\
+         If it was not you, choose another password at once, and tell those who run the service:\n\n\
+         {sign_in}\n",
+    ),
+    address_changed: (
+        "Your address at {host} was changed",
+        "Mail about the account {name} at {host} goes to another address from now on.\n\n\
+         If it was not you, tell those who run the service at once.\n",
+    ),
+};
+
+static JA: Letters = Letters {
+    reset: (
+        "{host} の新しいパスワードの設定",
+        "{host} のアカウント {name} について、新しいパスワードの設定が申し込まれました。\n\n\
+         設定するには、30 分以内に次のリンクを開いてください。\n\n{link}\n\n\
+         リンクは一度だけ使えます。お心当たりがない場合は、何もしないでください。パスワードは変わりません。\n",
+    ),
+    sign_up: (
+        "{host} のアカウント登録",
+        "{host} で、このメールアドレスのアカウント登録が申し込まれました。\n\n\
+         続けるには、30 分以内に次のリンクを開き、パスワードを設定してください。\n\n{link}\n\n\
+         お心当たりがない場合は、何もしないでください。リンクを開くまで、アカウントは作られません。\n",
+    ),
+    has_account: (
+        "{host} にはすでにアカウントがあります",
+        "{host} で、このメールアドレスをアカウントに使うことが申し込まれましたが、\
+         このアドレスのアカウントはすでにあります。何も変更していません。\n\n\
+         ご本人の場合は、こちらからサインインしてください。新しいパスワードの設定もできます。\n\n{sign_in}\n",
+    ),
+    new_address: (
+        "{host} のメールアドレスの確認",
+        "{host} のアカウント {name} のメールアドレスを、このアドレスにします。\n\n\
+         よろしければ、30 分以内に次のリンクを開いてください。\n\n{link}\n\n\
+         お心当たりがない場合は、何もしないでください。\n",
+    ),
+    sign_in: (
+        "{host} へのサインイン",
+        "{host} のアカウント {name} へのサインインが申し込まれました。\n\n\
+         ご本人の場合は、10 分以内に、同じブラウザーで次のリンクを開いてください。\n\n{link}\n\n\
+         または、申し込んだ画面に次のコードを入力してください。\n\n{code}\n\n\
+         一度だけ使えます。誰にも教えないでください。お心当たりがない場合は、何もしないでください。\n",
+    ),
+    password_changed: (
+        "{host} のパスワードが変更されました",
+        "{host} のアカウント {name} のパスワードが変更され、すべての場所でサインアウトしました。\n\n\
+         ご本人でない場合は、すぐに別のパスワードを設定し、サービスの管理者に連絡してください。\n\n{sign_in}\n",
+    ),
+    address_changed: (
+        "{host} のメールアドレスが変更されました",
+        "今後、{host} のアカウント {name} に関するメールは、別のアドレスに送られます。\n\n\
+         ご本人でない場合は、すぐにサービスの管理者に連絡してください。\n",
+    ),
+};
