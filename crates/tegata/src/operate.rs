@@ -34,6 +34,8 @@ pub(crate) enum Order {
         email: Option<String>,
         roles: Vec<String>,
         password: Option<String>,
+        #[serde(default)]
+        password_hash: Option<String>,
     },
     UserList,
     UserShow {
@@ -251,7 +253,8 @@ pub(crate) async fn perform(
         Order::Declare(declarations) => {
             declare(composed, &declarations, MadeSecrets::AreShown).await?
         }
-        Order::UserAdd { username, email, roles, password } => {
+        Order::UserAdd { username, email, roles, password, password_hash } => {
+            let password = users::Secret { password, hash: password_hash };
             users::add(composed, &username, email.as_deref(), &roles, password).await?
         }
         Order::UserList => users::list(composed).await?,

@@ -1,4 +1,4 @@
-//! Passwords: kept as Argon2id hashes, set under a policy, changed together with their event.
+//! Passwords: kept as Argon2id hashes (those of other systems until their first use), set under a policy, changed together with their event.
 
 use std::{fmt, sync::Arc};
 
@@ -15,6 +15,7 @@ use crate::{
     workers::{self, Busy, Workers},
 };
 
+mod foreign;
 mod hasher;
 mod phc;
 mod policy;

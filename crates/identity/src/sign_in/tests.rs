@@ -132,6 +132,53 @@ async fn a_foreign_hash_is_hashed_anew_at_the_first_sign_in() {
     assert_eq!((kind.as_str(), &data["change"]), ("REGISTRY_CHANGED", &"password_rehashed".into()));
 }
 
+/// What another system kept of `correct horse`.
+const BCRYPT: &str = "$2b$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2";
+
+async fn imported(bed: &Bed) -> User {
+    let phc = Phc::parse(BCRYPT, bed.hasher.caps()).unwrap();
+    let new = crate::NewUser { password: Some(phc), ..crate::testing::new_user("alice") };
+    bed.users.register(&bed.realm, new, "import").await.unwrap()
+}
+
+#[tokio::test]
+async fn a_password_of_another_system_is_hashed_as_ours_at_the_first_sign_in() {
+    let bed = Bed::new();
+    let alice = imported(&bed).await;
+    assert_eq!(attempt(&bed, "alice", "wrong").await, Err(Refused::InvalidCredentials));
+    for _ in 0..2 {
+        assert!(attempt(&bed, "alice", "correct horse").await.is_ok());
+        let record = load::<PasswordRecord>(bed.records.as_ref(), &bed.realm, alice.id.as_str());
+        let record = record.await.unwrap().unwrap().value;
+        assert!(record.phc.as_str().starts_with("$argon2id$"), "{:?}", record.phc);
+        assert_eq!(record.generation, 1);
+    }
+}
+
+#[tokio::test]
+async fn hashing_anew_does_not_bring_an_old_password_back() {
+    use futures_util::FutureExt as _;
+
+    let bed = Bed::new();
+    let alice = imported(&bed).await;
+    let (passwords, realm, id) = (bed.passwords.clone(), bed.realm.clone(), alice.id.clone());
+    let next = bed.hasher.hash(&typed("another password"), bed.node.entropy()).unwrap();
+    let jobs = std::sync::atomic::AtomicUsize::new(0);
+    // The first job checks the password, the second hashes it anew.
+    let meanwhile = Meanwhile(move || {
+        if jobs.fetch_add(1, Ordering::SeqCst) == 1 {
+            passwords.set(&realm, &id, &next, "root").now_or_never().unwrap().unwrap();
+        }
+    });
+    let sign_in =
+        SignIn::new(bed.second(), bed.throttle(), Arc::clone(&bed.hasher), Arc::new(meanwhile));
+    let home = address("192.0.2.1");
+    let _ = sign_in.by_password(&bed.realm, "alice", secret("correct horse"), home).await;
+    let old = attempt(&bed, "alice", "correct horse").await;
+    assert_eq!(old, Err(Refused::InvalidCredentials));
+    assert!(attempt(&bed, "alice", "another password").await.is_ok());
+}
+
 #[tokio::test]
 async fn a_wrong_password_hashes_nothing_anew() {
     let bed = Bed::new();

@@ -20,8 +20,11 @@ pub(crate) enum User {
         /// The file that the password is in.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
+        /// The file of a hash that another system made: Argon2, bcrypt, scrypt or PBKDF2.
+        #[arg(long, value_name = "FILE", conflicts_with = "password_file")]
+        password_hash_file: Option<PathBuf>,
         /// Without a password: nobody can sign in by one.
-        #[arg(long, conflicts_with = "password_file")]
+        #[arg(long, conflicts_with_all = ["password_file", "password_hash_file"])]
         no_password: bool,
     },
     /// Lists people.
@@ -48,13 +51,23 @@ pub(crate) enum User {
 impl User {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failed> {
         let order = match self {
-            Self::Add { username, email, roles, password_file, no_password } => {
-                let password = if no_password {
+            Self::Add {
+                username,
+                email,
+                roles,
+                password_file,
+                password_hash_file,
+                no_password,
+            } => {
+                let file = password_hash_file.as_ref();
+                let password_hash =
+                    file.map(|file| read_secret(Some(file), "the password hash")).transpose()?;
+                let password = if no_password || password_hash.is_some() {
                     None
                 } else {
                     Some(read_secret(password_file.as_ref(), "the password")?)
                 };
-                Order::UserAdd { username, email, roles, password }
+                Order::UserAdd { username, email, roles, password, password_hash }
             }
             Self::List => Order::UserList,
             Self::Show { username } => Order::UserShow { username },

@@ -8,10 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Value, json};
 use tegata_core::{Secret, UserId};
-use tegata_identity::{
-    EmailAddress, Locale, NewUser, Password, Phc, Role, RoleChange, Username,
-    credential::password::Caps,
-};
+use tegata_identity::{EmailAddress, Locale, NewUser, Role, RoleChange, Username};
 use tegata_oauth::{Client, ClientMetadata, client::AuthMethod};
 
 use super::{Declarations, DeclaredClient, DeclaredUser, OPERATOR, Refused, clients, text, users};
@@ -103,7 +100,9 @@ async fn user(
         }
         Some(_) => {}
         None => {
-            let password = password(composed, declared, name.as_str()).await?;
+            let (password, hash) = (declared.password.clone(), declared.password_hash.clone());
+            let secret = users::Secret { password, hash };
+            let password = secret.prepared(composed, name.as_str()).await?;
             let new = NewUser { username: name.clone(), email, roles, locale, password };
             steps.push((tell("registered"), Step::Register(Box::new(new))));
         }
@@ -113,21 +112,6 @@ async fn user(
         steps.push((tell("disabled"), Step::Disable(name.clone())));
     }
     Ok(steps)
-}
-
-async fn password(
-    composed: &Composed,
-    declared: &DeclaredUser,
-    name: &str,
-) -> Result<Option<Phc>, String> {
-    match (&declared.password, &declared.password_hash) {
-        (Some(password), _) => {
-            let password = Password::new(password.clone()).map_err(text)?;
-            composed.passwords.prepare(password, name, false).await.map(Some).map_err(text)
-        }
-        (None, Some(hash)) => Phc::parse(hash, &Caps::default()).map(Some).map_err(text),
-        (None, None) => Ok(None),
-    }
 }
 
 async fn client(

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tegata_core::port::Page;
-use tegata_identity::{EmailAddress, Enrolled, NewUser, Password, Role, User, Username};
+use tegata_identity::{
+    EmailAddress, Enrolled, NewUser, Password, Phc, Role, User, Username,
+    credential::password::Caps,
+};
 use tegata_token::{Order, Tally};
 
 use super::{OPERATOR, text};
@@ -21,22 +24,45 @@ pub(super) fn roles(names: &[String]) -> Result<BTreeSet<Role>, String> {
     names.iter().map(|name| Role::new(name).map_err(text)).collect()
 }
 
+/// What a person signs in with, as it was given: a password, its hash, or nothing.
+pub(super) struct Secret {
+    pub(super) password: Option<String>,
+    pub(super) hash: Option<String>,
+}
+
+impl Secret {
+    /// The hash that is kept.
+    pub(super) async fn prepared(
+        self,
+        composed: &Composed,
+        username: &str,
+    ) -> Result<Option<Phc>, String> {
+        match (self.password, self.hash) {
+            (Some(_), Some(_)) => {
+                Err("`password` and `password_hash` are both given; keep one".to_owned())
+            }
+            (Some(password), None) => {
+                let password = Password::new(password).map_err(text)?;
+                let prepared = composed.passwords.prepare(password, username, false).await;
+                prepared.map(Some).map_err(text)
+            }
+            (None, Some(hash)) => Phc::parse(hash.trim(), &Caps::default())
+                .map(Some)
+                .map_err(|why| format!("the password hash: {why}")),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
 pub(super) async fn add(
     composed: &Composed,
     username: &str,
     email: Option<&str>,
     role_names: &[String],
-    password: Option<String>,
+    password: Secret,
 ) -> Result<Value, String> {
     let name = Username::new(username).map_err(text)?;
-    let password = match password {
-        Some(password) => {
-            let password = Password::new(password).map_err(text)?;
-            let prepared = composed.passwords.prepare(password, name.as_str(), false).await;
-            Some(prepared.map_err(text)?)
-        }
-        None => None,
-    };
+    let password = password.prepared(composed, name.as_str()).await?;
     let new = NewUser {
         username: name,
         email: email.map(EmailAddress::new).transpose().map_err(text)?,
@@ -126,6 +152,7 @@ pub(super) fn shown(user: &User) -> Value {
         "id": user.id,
         "username": user.username.as_str(),
         "email": user.email.as_ref().map(EmailAddress::as_str),
+        "email_verified": user.email_verified,
         "roles": user.roles.iter().map(Role::as_str).collect::<Vec<_>>(),
         "disabled": user.disabled,
         "created": user.created.to_string(),

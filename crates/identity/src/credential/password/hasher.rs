@@ -101,6 +101,13 @@ impl PasswordHasher {
     /// # Errors
     /// [`Unusable`] where the hash is damaged, costs too much, or there is no memory for it.
     pub fn verify(&self, password: &Password, phc: &Phc) -> Result<Verdict, Unusable> {
+        if phc.is_foreign() {
+            let foreign = phc.foreign(&self.config.caps)?;
+            self.performed.fetch_add(1, Ordering::Relaxed);
+            let found = foreign.derive(password.expose().as_bytes())?;
+            let matches = secret::matches(&found, foreign.hash());
+            return Ok(if matches { Verdict::Matches { rehash: true } } else { Verdict::Differs });
+        }
         let Parts { algorithm, version, params, salt, hash } = phc.parts(&self.config.caps)?;
         let rehash = (algorithm, version) != (Algorithm::Argon2id, Version::V0x13)
             || costs(&params) != costs(&self.params)

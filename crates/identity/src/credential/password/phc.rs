@@ -1,9 +1,15 @@
-//! Password hashes as PHC strings: `$argon2id$v=19$m=19456,t=2,p=1$salt$hash`.
+//! Password hashes as text: ours as PHC strings, `$argon2id$v=19$m=19456,t=2,p=1$salt$hash`; those of others in
+//! the forms that [`super::foreign`] knows, too.
 
 use std::fmt;
 
 use argon2::{Algorithm, Params, PasswordHash, Version};
 use serde::{Deserialize, Serialize};
+
+use super::foreign::Foreign;
+
+/// The longest text that is looked at: the longest that is usable has some 250 bytes.
+const LONGEST: usize = 512;
 
 /// A password hash. Its `Debug` shows the parameters alone.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,24 +24,41 @@ pub struct Caps {
     pub memory_kib: u32,
     /// The most memory times passes, in KiB: what bounds the time.
     pub work_kib: u64,
+    /// The highest cost of bcrypt.
+    pub bcrypt_cost: u32,
+    /// The most rounds of PBKDF2, of all its blocks together.
+    pub rounds: u64,
 }
 
 impl Default for Caps {
     /// 128 MiB, and 512 MiB of work: about a second. The usual defaults of other systems are below.
     fn default() -> Self {
-        Self { memory_kib: 128 * 1024, work_kib: 512 * 1024 }
+        Self { memory_kib: 128 * 1024, work_kib: 512 * 1024, bcrypt_cost: 14, rounds: 3_000_000 }
     }
 }
 
 /// Why a text cannot be used as a password hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// It is no PHC string of Argon2.
-    #[error("it is not an Argon2 hash in PHC form (`$argon2id$v=19$m=…,t=…,p=…$salt$hash`)")]
+    /// It has none of the forms that are known.
+    #[error(
+        "it is no hash of Argon2 (`$argon2id$v=19$m=…,t=…,p=…$salt$hash`), bcrypt (`$2b$12$…`), scrypt \
+         (`$scrypt$ln=…,r=…,p=…$salt$hash`) or PBKDF2 (`$pbkdf2-sha256$i=…$salt$hash`, \
+         `pbkdf2_sha256$…`)"
+    )]
     Form,
     /// A parameter is missing, or one is there that is not known.
-    #[error("it must have the parameters `m`, `t` and `p`, and no others")]
+    #[error(
+        "it must have its parameters and no others: `m`, `t` and `p` of Argon2, `ln`, `r` and `p` of \
+         scrypt, `i` of PBKDF2, at least 1000"
+    )]
     Parameters,
+    /// It asks for more work than is allowed.
+    #[error(
+        "it costs more than is allowed: bcrypt up to a cost of 14, scrypt up to 128 MiB, PBKDF2 up to \
+         3000000 rounds"
+    )]
+    TooMuchWork,
     /// A parameter is outside of what Argon2 allows.
     #[error("its parameters are not those of Argon2: `m` must be at least 8 times `p`")]
     Range,
@@ -73,7 +96,11 @@ impl Phc {
     /// [`Unusable`] says which rule the text breaks.
     pub fn parse(text: &str, caps: &Caps) -> Result<Self, Unusable> {
         let phc = Self(text.to_owned());
-        phc.parts(caps)?;
+        if phc.is_foreign() {
+            phc.foreign(caps)?;
+        } else {
+            phc.parts(caps)?;
+        }
         Ok(phc)
     }
 
@@ -83,14 +110,26 @@ impl Phc {
         &self.0
     }
 
+    /// Whether it is of no kind that is made here.
+    pub(super) fn is_foreign(&self) -> bool {
+        !self.0.starts_with("$argon2")
+    }
+
+    /// The parts of a foreign one, if they are within `caps`.
+    pub(super) fn foreign(&self, caps: &Caps) -> Result<Foreign, Unusable> {
+        if self.0.len() > LONGEST {
+            return Err(Unusable::Form);
+        }
+        Foreign::read(&self.0, caps)
+    }
+
     pub(super) const fn trusted(text: String) -> Self {
         Self(text)
     }
 
     /// The parts, if they are within `caps`. Stored hashes are looked at again too: caps change.
     pub(super) fn parts(&self, caps: &Caps) -> Result<Parts, Unusable> {
-        // The longest that is usable has some 250 bytes.
-        if self.0.len() > 512 {
+        if self.0.len() > LONGEST {
             return Err(Unusable::Form);
         }
         let hash = PasswordHash::new(&self.0).map_err(|_| Unusable::Form)?;
@@ -130,7 +169,9 @@ impl Phc {
 
 impl fmt::Debug for Phc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown: Vec<&str> = self.0.split('$').take(4).collect();
+        // Of others, what stands where differs: some have the salt there.
+        let known = if self.is_foreign() { 2 } else { 4 };
+        let shown: Vec<&str> = self.0.split('$').take(known).collect();
         write!(f, "Phc({}$…)", shown.join("$"))
     }
 }
