@@ -24,6 +24,7 @@ mod commands {
     mod following;
     mod inner;
     mod issuers;
+    mod mail;
     mod once;
     mod pkcs11;
     mod places;

@@ -8,6 +8,7 @@
 //! | [`redis`] | Redis: alone, under three Sentinels, and as a cluster |
 //! | [`nats`] | NATS with JetStream |
 //! | [`dynamodb`] | what stands in for DynamoDB |
+//! | [`mail`] | a mail server that keeps what it is given |
 //! | [`prometheus`] | Prometheus, and `promtool` |
 //! | [`softhsm`] | SoftHSM: tokens of PKCS#11 in a directory |
 //! | [`tegata`] | a node of Tegata |
@@ -25,6 +26,7 @@
 pub mod cluster;
 pub mod dynamodb;
 pub mod echo;
+pub mod mail;
 pub mod nats;
 pub mod postgres;
 pub mod process;
@@ -38,6 +40,7 @@ pub mod tools;
 pub use cluster::{Cluster, Dependencies, EventsKind, Member, Plan, Redis, RedisKind};
 pub use dynamodb::{DynamoKind, DynamoServer};
 pub use echo::EchoServer;
+pub use mail::MailServer;
 pub use nats::NatsServer;
 pub use postgres::{PostgresDatabase, PostgresServer};
 pub use prometheus::{PrometheusServer, promtool};

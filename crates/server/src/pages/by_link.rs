@@ -76,7 +76,7 @@ async fn take(app: &App, visit: &Visit, request: Request, what: For) -> Result<R
     let m = lang.messages();
     if !is_ours(app, &visit.caller, &fields) {
         let problem = (StatusCode::FORBIDDEN, m.form_expired.to_owned());
-        return page(app, visit, &fields, what, Some(problem));
+        return page(app, visit, &fields, what, Some(&problem));
     }
     let (realm, link) = (app.realm(), fields.secret("link"));
     let done = match what {
@@ -95,8 +95,7 @@ async fn take(app: &App, visit: &Visit, request: Request, what: For) -> Result<R
         Ok(None) => (m.address_is_confirmed, m.address_is_confirmed_detail),
         Err(LinkRefused::Store(error)) => return Err(error.into()),
         Err(refused) => {
-            let (status, text) = problem(&refused, m);
-            return page(app, visit, &fields, what, Some((status, text)));
+            return page(app, visit, &fields, what, Some(&problem(&refused, m)));
         }
     };
     Ok(told(app, lang, StatusCode::OK, title, text))
@@ -131,15 +130,15 @@ fn page(
     visit: &Visit,
     fields: &Fields,
     what: For,
-    problem: Option<(StatusCode, String)>,
+    problem: Option<&(StatusCode, String)>,
 ) -> Result<Response, Trouble> {
     let lang = visit.lang(fields.one("lang"), &[]);
     let cookie = visit.caller.cookie(app, CookieName::Csrf);
     let ticket = app.csrf().of_form(app.realm(), cookie, app.node().entropy())?;
     // In another language, the link would have to be followed once more.
     let frame = Frame::new(app, lang, None);
-    let status = problem.as_ref().map_or(StatusCode::OK, |(status, _)| *status);
-    let problem = problem.as_ref().map(|(_, text)| text.as_str());
+    let status = problem.map_or(StatusCode::OK, |(status, _)| *status);
+    let problem = problem.map(|(_, text)| text.as_str());
     // What the form brought is in it again: a password that was refused does not cost the link. What a
     // query brings is none of it, because queries are in logs.
     let link = if problem.is_some() { fields.one("link").unwrap_or_default() } else { "" };

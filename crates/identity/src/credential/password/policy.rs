@@ -7,8 +7,10 @@ use zeroize::Zeroizing;
 
 use super::Password;
 
-/// Words and passwords that are tried first: what leaks have shown again and again, and what people
-/// build from keyboards, seasons, teams and this program's own name. One a line, in lower case.
+/// Words and passwords that are tried first (ASVS 5.0 V6.2.4): names, what people love, what they say when
+/// they are asked for a password, in several languages, and pairs of the most usual words. One a line,
+/// in lower case. The list was written for this program and is nobody else's. Each line stands for many
+/// passwords: digits and signs around it, and the usual replacements in it, make no other ([`is_common`]).
 static COMMON: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| include_str!("common.txt").lines().filter(|line| !line.is_empty()).collect());
 
@@ -21,6 +23,9 @@ const SEQUENCES: [&str; 6] = [
     "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p",
     "1q2w3e4r5t6y7u8i9o0p",
 ];
+
+/// The names of this program, which nobody has to guess.
+const OWN: [&str; 2] = ["tegata", "tegata-demo"];
 
 /// How many digits and signs around a common password do not make it a better one.
 const MOST_AROUND: usize = 10;
@@ -61,8 +66,10 @@ pub enum Weakness {
     /// It follows the alphabet or the keyboard.
     #[error("the password follows the alphabet or the keyboard: choose another")]
     Sequence,
-    /// It is little more than the user name.
-    #[error("the password is little more than the user name: choose another")]
+    /// It is little more than the user name, or the name of where it is used.
+    #[error(
+        "the password is little more than the user name or the name of this service: choose another"
+    )]
     Username,
 }
 
@@ -95,9 +102,11 @@ impl PasswordPolicy {
         if is_common(&lower) {
             return Err(Weakness::Common);
         }
-        // The name before the `@` of an address counts as the name.
-        let local = username.split('@').next().unwrap_or(username);
-        if [username, local].into_iter().any(|name| is_little_more_than(&lower, name)) {
+        // Both names in an address count as the name.
+        let (local, domain) = username.split_once('@').unwrap_or((username, ""));
+        let site = domain.split('.').next().unwrap_or_default();
+        let names = [username, local, site].into_iter().chain(OWN);
+        if names.into_iter().any(|name| is_little_more_than(&lower, name)) {
             return Err(Weakness::Username);
         }
         Ok(())
@@ -239,6 +248,9 @@ mod tests {
                 "{bad}"
             );
         }
+        for bad in ["example example 1", "Tegata-Tegata-26", "tegata-tegata-tegata"] {
+            assert!(check(bad, "alice.wonder@example.com", false).is_err(), "{bad}");
+        }
         assert_eq!(check("alice and eleven hats", "alice", false), Ok(()));
         assert_eq!(check("a long sentence of mine", "a", false), Ok(()));
     }
@@ -253,5 +265,6 @@ mod tests {
         let lines: Vec<&str> = include_str!("common.txt").lines().collect();
         assert!(lines.iter().all(|line| !line.is_empty() && *line == line.to_lowercase().trim()));
         assert_eq!(COMMON.len(), lines.len());
+        assert!(COMMON.len() >= 3000, "{}", COMMON.len());
     }
 }
