@@ -19,6 +19,9 @@ mod smtp;
 /// How often it is looked whether somebody waits for mail.
 const LOOKS: std::time::Duration = std::time::Duration::from_millis(500);
 
+/// So many looks later, what is of no more use is forgotten.
+const TIDIES: u32 = 120;
+
 /// How many are under way at once.
 const TOGETHER: usize = 8;
 
@@ -44,13 +47,18 @@ pub(crate) fn start(
 async fn carry(composed: Arc<Composed>, post: Arc<dyn Post>, counts: Counts) {
     let mut rounds = Rounds::every(LOOKS, "mail cannot be looked after; it waits");
     let mut lease = Lease::of("letters");
+    let mut look = 0_u32;
     loop {
         rounds.next().await;
+        look = look.wrapping_add(1);
         let round = async {
             if !lease.is_ours(&composed).await? {
                 return Ok(());
             }
             composed.letters.make(&composed.realm).await?;
+            if look.is_multiple_of(TIDIES) {
+                composed.letters.tidy(&composed.realm).await?;
+            }
             // Those that fail now are due later, so this ends.
             while round(&composed, &post, &counts).await? == TOGETHER {}
             Ok::<_, StoreError>(())

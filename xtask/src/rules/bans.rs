@@ -29,6 +29,11 @@ const DIRECT: &[Ban] = &[
         why: "only adapters talk to a backend: ask for a port of `core`",
     },
     Ban {
+        names: &["lettre"],
+        except: &["tegata"],
+        why: "only what is wired sends mail: ask for a `Post` of `identity`",
+    },
+    Ban {
         names: &["axum", "axum-extra"],
         except: &["server", "gateway", "sdk", "shop"],
         why: "only what serves HTTP knows its types: answer with a type of the domain",

@@ -20,6 +20,10 @@ pub static LETTER_KIND: Kind = Kind {
     secret: true,
 };
 
+/// What the index says of letters that are still to be sent, and of the others.
+pub(super) const DUE: &str = "due";
+pub(super) const SETTLED: &str = "settled";
+
 /// How long a link counts, and a letter is tried to be sent.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
@@ -114,12 +118,15 @@ impl Stored for Letter {
         &self.key
     }
     fn indexes(&self) -> Vec<(&'static str, String)> {
-        let due = matches!(self.posting, Posting::Due { .. }).then(|| ("posting", "due".into()));
+        let posting = match self.posting {
+            Posting::Due { .. } => DUE,
+            Posting::Sent | Posting::Never => SETTLED,
+        };
         let browser = match &self.content {
             Content::SignIn { browser, .. } => Some(("browser", browser.clone())),
             _ => None,
         };
-        due.into_iter().chain(browser).collect()
+        std::iter::once(("posting", posting.to_owned())).chain(browser).collect()
     }
 }
 

@@ -9,7 +9,10 @@ use tegata_core::{
     repository::{find, load, scan},
 };
 
-use super::{Content, Letter, Letters, Order, Wish};
+use super::{
+    Content, Letter, Letters, Order, Wish,
+    letter::{DUE, SETTLED},
+};
 use crate::{name::EmailAddress, user::User, username::Username};
 
 /// How many are read at once.
@@ -225,12 +228,14 @@ impl Letters {
         let now = self.node.now();
         loop {
             let records = self.records.as_ref();
-            let found = find::<Letter>(records, realm, "posting", "due", page.clone()).await?;
+            let found = find::<Letter>(records, realm, "posting", DUE, page.clone()).await?;
             let Some(last) = found.last() else { break };
             page.after = Some(last.value.key().to_owned());
             for found in found {
                 if !found.value.is_of_use(&self.node) {
-                    self.drop_letter(realm, &found).await?;
+                    let about = found.value.content.name();
+                    tracing::info!(about, "a letter was given up: it is too old");
+                    self.forget(realm, &found).await?;
                 } else if found.value.due().is_some_and(|at| at <= now) {
                     due.push(found.value);
                 }
@@ -288,12 +293,24 @@ impl Letters {
         }
     }
 
-    async fn drop_letter(
-        &self,
-        realm: &Realm,
-        found: &Versioned<Letter>,
-    ) -> Result<(), StoreError> {
-        tracing::info!(about = found.value.content.name(), "a letter was given up: it is too old");
+    /// Forgets letters whose links do nothing any more, and so whom they were to.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn tidy(&self, realm: &Realm) -> Result<(), StoreError> {
+        let mut page = Page { after: None, limit: PAGE };
+        loop {
+            let records = self.records.as_ref();
+            let found = find::<Letter>(records, realm, "posting", SETTLED, page.clone()).await?;
+            let Some(last) = found.last() else { return Ok(()) };
+            page.after = Some(last.value.key().to_owned());
+            for found in found.iter().filter(|found| !found.value.is_of_use(&self.node)) {
+                self.forget(realm, found).await?;
+            }
+        }
+    }
+
+    async fn forget(&self, realm: &Realm, found: &Versioned<Letter>) -> Result<(), StoreError> {
         match self.records.commit(Batch::new(realm.clone()).with(found.remove())).await {
             Ok(()) | Err(CommitRefused::Conflict { .. }) => Ok(()),
             Err(CommitRefused::Store(error)) => Err(error),

@@ -128,6 +128,23 @@ async fn a_link_ends_with_time_and_with_any_other_password() {
 }
 
 #[tokio::test]
+async fn whom_mail_went_to_is_forgotten_when_its_link_is_nothing_any_more() {
+    let bench = Bench::new().await;
+    let mail = asked(&bench, "alice").await;
+    bench.letters.tidy(&bench.realm).await.unwrap();
+    let kept = async || {
+        let page = tegata_core::port::Page { after: None, limit: 100 };
+        let kind = &tegata_identity::letters::LETTER_KIND;
+        bench.records.scan(&bench.realm, kind, page).await.unwrap().len()
+    };
+    assert_eq!(kept().await, 1);
+    bench.advance(30 * 60);
+    bench.letters.tidy(&bench.realm).await.unwrap();
+    assert_eq!(kept().await, 0);
+    assert_eq!(Browser::new(&bench).choose(&mail, NEW).await.status, StatusCode::GONE);
+}
+
+#[tokio::test]
 async fn a_second_factor_is_asked_for_as_before() {
     let bench = Bench::new().await;
     let app = tegata_identity::TotpSecret::generate(bench.node.entropy());

@@ -122,7 +122,7 @@ fn scrypt(params: &str, salt: &str, hash: &str, caps: &Caps) -> Result<Foreign, 
         return Err(Unusable::TooMuchWork);
     }
     // 128 bytes, r times, N times; and again for each p.
-    let memory_kib = (u64::from(r) << log_n) / 8;
+    let memory_kib = (u64::from(r) << log_n).div_ceil(8);
     if memory_kib > u64::from(caps.memory_kib) || memory_kib * u64::from(p) > caps.work_kib {
         return Err(Unusable::TooMuchWork);
     }
