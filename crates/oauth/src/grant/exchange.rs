@@ -14,9 +14,9 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`asked`] | what the parameters ask for |
-//! | [`presented`] | the tokens that are presented |
-//! | [`transaction`] | transaction tokens |
+//! | `asked` | what the parameters ask for |
+//! | `presented` | the tokens that are presented |
+//! | `transaction` | transaction tokens |
 
 use serde_json::{Map, json};
 use tegata_core::{Batch, ClientId, Event, EventType, TokenId};
