@@ -22,6 +22,8 @@ pub(crate) fn shown<'r>(
 ) -> Result<Option<Cow<'r, ClientCertificate>>, Refused> {
     match gate.config.client_certificates {
         ClientCertificates::Off => Ok(None),
+        // A proxy's own certificate is nobody's who comes through it.
+        ClientCertificates::Tls if admitted.behind_proxy => Ok(None),
         ClientCertificates::Tls => Ok(head.certificate.map(Cow::Borrowed)),
         ClientCertificates::Header if !admitted.behind_proxy => Ok(None),
         ClientCertificates::Header => {

@@ -209,7 +209,11 @@ impl Passports {
             status: original.status.clone(),
             act: original.act.clone(),
             may_act: original.may_act.clone(),
-            original_jti: (!original.jti.is_empty()).then(|| original.jti.clone()),
+            // The first of all, also where a token is shown that was itself made from another.
+            original_jti: original
+                .original_jti
+                .clone()
+                .or_else(|| (!original.jti.is_empty()).then(|| original.jti.clone())),
             lineage: passport.caller.lineage(signer.kid().as_str()),
             ..Claims::default()
         };

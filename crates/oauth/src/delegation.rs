@@ -57,6 +57,8 @@ pub(crate) struct Case<'a> {
     pub(crate) actor: &'a str,
     /// Whether the actor showed a token, and so is to be named.
     pub(crate) shown: bool,
+    /// How many actors, or workloads, there are with this one.
+    pub(crate) chain: usize,
     /// For whom.
     pub(crate) subject: &'a Claims,
     /// What for.
@@ -105,9 +107,12 @@ impl Case<'_> {
             return Err(NotDelegated);
         }
         let most_actors = used.iter().map(|it| it.most_actors).collect::<Option<Vec<_>>>();
+        // One that ends before this actor lends the others nothing.
+        let reaches = |it: &&Delegation| it.most_actors.is_none_or(|most| self.chain <= most);
+        let reaching: Vec<_> = used.into_iter().filter(reaches).collect();
         Ok(Mandate {
             names_actor,
-            scope: widest(&used),
+            scope: widest(&reaching),
             most_actors: most_actors.and_then(|all| all.into_iter().max()),
         })
     }
@@ -162,6 +167,7 @@ mod tests {
             client: "orders",
             actor: "orders",
             shown: false,
+            chain: 1,
             subject,
             purpose: Purpose::Service("payments", callers),
         }
@@ -236,6 +242,9 @@ mod tests {
         let mandate = case(&alice, Callers::MayAct).decide(&two).unwrap();
         assert_eq!(mandate.scope.unwrap().as_str(), "payments.read payments.write");
         assert_eq!(mandate.most_actors, Some(2));
+        // The second actor of a chain may do what one says that reaches so far, and no more.
+        let second = Case { chain: 2, ..case(&alice, Callers::MayAct) }.decide(&two).unwrap();
+        assert_eq!(second.scope.unwrap().as_str(), "payments.write");
         let wide = [with(Some("payments.read"), Some(1)), with(None, None)];
         assert_eq!(case(&alice, Callers::MayAct).decide(&wide), Ok(PLAIN));
         let none = case(&alice, Callers::MayAct).decide(&[with(Some(""), None)]).unwrap();

@@ -76,11 +76,11 @@ impl<'r> Proven<'r> {
             return if client.is_public() { Binding::Key(jkt) } else { Binding::ClientKey(jkt) };
         }
         let x5t = |shown: &ClientCertificate| shown.thumbprint().to_owned();
-        match (self.certificate, client.is_public()) {
-            (Some(shown), _) if client.proves_by_certificate() => {
-                Binding::ClientCertificate(x5t(shown))
-            }
-            (Some(shown), _) if client.certificate_bound => Binding::Certificate(x5t(shown)),
+        let is_bound = client.certificate_bound || client.proves_by_certificate();
+        match (self.certificate.filter(|_| is_bound), client.is_public()) {
+            (Some(shown), true) => Binding::Certificate(x5t(shown)),
+            // It proves itself at each refresh, and may have another certificate by then (RFC 8705 §7.1).
+            (Some(shown), false) => Binding::ClientCertificate(x5t(shown)),
             (_, true) => place.clone(),
             (_, false) => Binding::Client,
         }

@@ -26,17 +26,18 @@ pub(crate) fn shown(
     app: &App,
     request: &Request,
 ) -> Result<Option<Arc<ClientCertificate>>, Malformed> {
+    let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
+    let behind_proxy = app.proxies().are_at(peer.0);
     match app.certificates() {
         ClientCertificates::Off => Ok(None),
+        // A proxy's own certificate is nobody's who comes through it.
+        ClientCertificates::Tls if behind_proxy => Ok(None),
+        ClientCertificates::Header if !behind_proxy => Ok(None),
         ClientCertificates::Tls => {
             let own = request.extensions().get::<PeerCertificate>();
             Ok(own.map(|PeerCertificate(shown)| Arc::clone(shown)))
         }
         ClientCertificates::Header => {
-            let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
-            if !app.proxies().are_at(peer.0) {
-                return Ok(None);
-            }
             let lines =
                 |name| request.headers().get_all(name).into_iter().map(HeaderValue::as_bytes);
             let told = header::shown(lines(header::CLIENT_CERT), lines(header::CLIENT_CERT_CHAIN));

@@ -125,6 +125,12 @@ impl Registry {
         mut tell: impl FnMut(String),
     ) -> Result<(), RegistryRefused> {
         self.check_with(realm, wanted).await?;
+        // First what narrows: a service is not called without what its delegations say.
+        for declared in wanted.delegations {
+            let stored = StoredDelegation { declared: declared.clone() };
+            let name = format!("delegation `{}`", declared.name);
+            self.write(realm, &stored, &name, dry_run).await?.map(&mut tell);
+        }
         for declared in wanted.services {
             let stored = StoredService { declared: declared.clone() };
             let name = format!("service `{}`", declared.name);
@@ -133,11 +139,6 @@ impl Registry {
         for declared in wanted.routes {
             let stored = StoredRoute { declared: declared.clone() };
             let name = format!("route `{}`", declared.path);
-            self.write(realm, &stored, &name, dry_run).await?.map(&mut tell);
-        }
-        for declared in wanted.delegations {
-            let stored = StoredDelegation { declared: declared.clone() };
-            let name = format!("delegation `{}`", declared.name);
             self.write(realm, &stored, &name, dry_run).await?.map(&mut tell);
         }
         Ok(())

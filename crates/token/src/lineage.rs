@@ -34,6 +34,10 @@ pub struct Lineage {
     /// When the first was issued, where `iat` says something else: seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<u64>,
+    /// When the oldest of the tokens was issued by which actors showed who they are: seconds since 1970.
+    /// What takes back a client takes back what it had until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acted: Option<u64>,
 }
 
 impl Lineage {
@@ -53,6 +57,7 @@ impl Lineage {
     pub fn acted(&mut self, actor: &Claims, kid: &str, place: Option<StatusIndex>) {
         add(&mut self.jti, &actor.jti);
         self.issued(actor, kid);
+        self.acted = Some(self.acted.map_or(actor.iat, |before| before.min(actor.iat)));
         self.place.extend(place.filter(|place| !self.place.contains(place)));
     }
 

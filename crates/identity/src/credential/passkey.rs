@@ -96,6 +96,10 @@ pub(crate) struct Passkey {
     counter: u32,
     backup_eligible: bool,
     backed_up: bool,
+    /// Whether the authenticator made sure who was there when it was enrolled. Whoever finds a key that
+    /// never did could make it say so: it takes its first PIN from anybody.
+    #[serde(default)]
+    verified: bool,
     transports: Vec<String>,
     pub(crate) platform: bool,
     pub(crate) name: PasskeyName,
@@ -155,6 +159,7 @@ impl Passkey {
             counter: data.counter,
             backup_eligible: data.backup_eligible,
             backed_up: data.backed_up,
+            verified: data.verified,
             transports: transports.clone(),
             platform: *platform,
             name,
@@ -177,7 +182,7 @@ impl Passkey {
         if !party.asked(client, asked.realm, &asked.purpose, asked.now) {
             return Err(Flaw::Challenge);
         }
-        if asked.alone && !data.verified {
+        if asked.alone && !self.proves_who(assertion) {
             return Err(Flaw::Unverified);
         }
         let is_theirs = match (said, handle) {
@@ -198,6 +203,12 @@ impl Passkey {
         Ok(())
     }
 
+    /// Whether the authenticator made sure who was there, as it did when this was enrolled (WebAuthn
+    /// level 3, `uvInitialized`).
+    pub(crate) const fn proves_who(&self, assertion: &Assertion) -> bool {
+        self.verified && assertion.data.verified
+    }
+
     /// The passkey after it was used like this. `None`: the counter went back, or stayed
     /// (WebAuthn §6.1.1).
     pub(crate) fn after(&self, assertion: &Assertion, now: Timestamp) -> Option<Self> {
@@ -213,13 +224,6 @@ impl Passkey {
     /// The name under which it is found: a digest of its id.
     pub(crate) fn key(&self) -> String {
         shown::name_of(&self.id)
-    }
-}
-
-impl Assertion {
-    /// Whether the authenticator has made sure who was there.
-    pub(crate) const fn is_verified(&self) -> bool {
-        self.data.verified
     }
 }
 

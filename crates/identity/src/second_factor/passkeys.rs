@@ -56,13 +56,14 @@ impl SecondFactors {
         Ok(found.map(|found| found.value))
     }
 
-    /// Whether a person's passkey was used as it was asked for, but for its counter.
+    /// Checks that a person's passkey was used as it was asked for, but for its counter. Answers whether
+    /// it proves who was there.
     pub(crate) async fn check_passkey(
         &self,
         user: &UserId,
         assertion: &Assertion,
         asked: &Asked<'_>,
-    ) -> Result<(), SpendRefused> {
+    ) -> Result<bool, SpendRefused> {
         let record = self.record(asked.realm, user).await?;
         let passkey = record.as_ref().and_then(|record| record.passkey(&assertion.name()));
         let (Some(party), Some(record), Some(passkey)) = (self.party(), &record, passkey) else {
@@ -71,7 +72,8 @@ impl SecondFactors {
         passkey.check(assertion, party, record.handle.as_ref(), asked).map_err(|flaw| {
             tracing::info!(%user, passkey = passkey.key(), %flaw, "a passkey was refused");
             SpendRefused::Wrong
-        })
+        })?;
+        Ok(passkey.proves_who(assertion))
     }
 
     /// Uses a passkey of which everything but the counter was checked. Where the counter went back,

@@ -140,9 +140,10 @@ impl SignIn {
         let account = person.username.as_str();
         let attempt = self.throttle.admit_passkey(realm, account, address).await?;
         let purpose = Purpose::Again { session: session.as_str() };
-        self.use_passkey(user, &assertion, &Asked { realm, purpose, alone: false, now }).await?;
+        let asked = Asked { realm, purpose, alone: false, now };
+        let verified = self.use_passkey(user, &assertion, &asked).await?;
         self.succeeded(realm, attempt).await;
-        Ok(again(person, assertion.is_verified(), now))
+        Ok(again(person, verified, now))
     }
 
     async fn ask_of(
@@ -170,25 +171,28 @@ impl SignIn {
         party.challenge(realm, purpose, self.node.now(), self.node.entropy())
     }
 
-    /// Uses a passkey of this person once, if it is what was asked for.
+    /// Uses a passkey of this person once, if it is what was asked for. Answers whether it proves who
+    /// was there, and not only that somebody was.
     async fn use_passkey(
         &self,
         user: &UserId,
         assertion: &Assertion,
         asked: &Asked<'_>,
-    ) -> Result<(), Refused> {
-        self.second.check_passkey(user, assertion, asked).await.map_err(refused)?;
+    ) -> Result<bool, Refused> {
+        let checked = self.second.check_passkey(user, assertion, asked).await;
+        let verified = checked.map_err(refused)?;
         let put = Put {
             key: assertion.used(),
             value: vec![1],
-            // For as long as the challenge counts on any node.
-            lifetime: LIFETIME + CLOCKS_APART,
+            // For as long as the challenge counts on any node, by the clock of any store.
+            lifetime: LIFETIME + 2 * CLOCKS_APART,
             index: None,
         };
         if !self.ephemeral().add(asked.realm, &USED, put).await? {
             return Err(Refused::WrongPasskey);
         }
-        self.second.spend_passkey(asked.realm, user, assertion).await.map_err(refused)
+        self.second.spend_passkey(asked.realm, user, assertion).await.map_err(refused)?;
+        Ok(verified)
     }
 }
 

@@ -286,6 +286,7 @@ impl Exchange<'_> {
             client: self.client.id.as_str(),
             actor: self.actor_id(),
             shown: self.actor.is_some(),
+            chain: 1 + chain(self.subject.claims.act.as_deref()),
             subject: &self.subject.claims,
             purpose: Purpose::Service(target, *callers),
         };
@@ -310,14 +311,18 @@ impl Exchange<'_> {
             };
         }
         let actor = Actor { sub: self.actor_id().to_owned(), act: before.clone() };
-        let length = std::iter::successors(Some(&actor), |actor| actor.act.as_deref()).count();
-        if length > mandate.most_actors.map_or(longest, |most| most.min(longest)) {
+        if chain(Some(&actor)) > mandate.most_actors.map_or(longest, |most| most.min(longest)) {
             return Err(OAuthError::request(
                 "the chain of actors is too long: the token was passed on as often as it may be",
             ));
         }
         Ok(Some(Box::new(actor)))
     }
+}
+
+/// How many actors there are.
+fn chain(last: Option<&Actor>) -> usize {
+    std::iter::successors(last, |actor| actor.act.as_deref()).count()
 }
 
 /// Refuses an actor that is not the one whom the subject token lets act (RFC 8693 §4.4).

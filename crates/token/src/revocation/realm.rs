@@ -135,16 +135,18 @@ impl RealmView {
         if lineage.place.iter().any(|place| self.is_listed(*place)) {
             return Some(Revoked::Token);
         }
+        // A client acted by what it had been given, which may be older than what it acted upon.
+        let had = lineage.acted.map_or(iat, |acted| acted.min(iat));
         [
-            (&self.tokens, &lineage.jti, Revoked::Token),
-            (&self.clients, &lineage.client, Revoked::Client),
+            (&self.tokens, &lineage.jti, iat, Revoked::Token),
+            (&self.clients, &lineage.client, had, Revoked::Client),
             // What a client has in its own name is taken back by that name.
-            (&self.subjects, &lineage.client, Revoked::Client),
-            (&self.keys, &lineage.kid, Revoked::Key),
+            (&self.subjects, &lineage.client, had, Revoked::Client),
+            (&self.keys, &lineage.kid, iat, Revoked::Key),
         ]
         .into_iter()
-        .find_map(|(marks, names, by)| {
-            names.iter().any(|name| marks.covers(name, iat)).then_some(by)
+        .find_map(|(marks, names, since, by)| {
+            names.iter().any(|name| marks.covers(name, since)).then_some(by)
         })
     }
 

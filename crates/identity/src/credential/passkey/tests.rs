@@ -164,6 +164,17 @@ fn somebody_must_be_there_and_be_known_where_nothing_else_is_shown() {
     assert_eq!(enrolled.asked(&shown, &HERE, false, NOW), Ok(()));
 }
 
+/// A key without a PIN takes its first from whoever has found it, and says from then on that it has made
+/// sure who is there.
+#[test]
+fn a_passkey_that_did_not_prove_who_was_there_at_first_is_never_all_that_is_shown() {
+    let mut enrolled = Enrolled::with(Soft { flags: PRESENT, ..Soft::at(PAGE) });
+    assert_eq!(enrolled.used(|soft| soft.flags = PRESENT | VERIFIED), Err(Flaw::Unverified));
+    let shown = enrolled.soft.get(&enrolled.options(&HERE));
+    assert_eq!(enrolled.asked(&shown, &HERE, false, NOW), Ok(()));
+    assert!(!enrolled.passkey.proves_who(&Assertion::parse(&shown).unwrap()));
+}
+
 #[test]
 fn what_may_not_be_copied_is_never_said_to_be() {
     let copied = PRESENT | VERIFIED | BACKED_UP;

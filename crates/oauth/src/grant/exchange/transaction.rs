@@ -52,10 +52,13 @@ impl Provider {
         self.check_there(client).await?;
         let subject = self.subject(client, asked, bound).await?;
         check_may_act(&subject.claims, client.id.as_str())?;
+        let transaction = self.transaction(client, &subject.claims, contexts)?;
+        let workloads = transaction.workloads().count();
         let case = Case {
             client: client.id.as_str(),
             actor: client.id.as_str(),
             shown: false,
+            chain: workloads,
             subject: &subject.claims,
             purpose: Purpose::Transaction,
         };
@@ -64,18 +67,17 @@ impl Provider {
                 "no delegation lets this client have transaction tokens for this subject";
             OAuthError::new(Code::InvalidTarget, description)
         })?;
+        let longest = self.config().longest_chain;
+        let most = mandate.most_actors.map_or(longest, |most| most.min(longest));
+        if workloads > most {
+            return Err(OAuthError::request("the transaction token was replaced too often").into());
+        }
         let too_wide = |description| OAuthError::new(Code::InvalidScope, description);
         if !subject.claims.scope.covers(scope) {
             return Err(too_wide("scope is wider than that of the subject token").into());
         }
         if mandate.scope.is_some_and(|most| !most.covers(scope)) {
             return Err(too_wide("scope is wider than the delegation allows").into());
-        }
-        let transaction = self.transaction(client, &subject.claims, contexts)?;
-        let longest = self.config().longest_chain;
-        let most = mandate.most_actors.map_or(longest, |most| most.min(longest));
-        if transaction.workloads().count() > most {
-            return Err(OAuthError::request("the transaction token was replaced too often").into());
         }
         let claims = self.transaction_claims(client, &subject, transaction, now);
         let claims = Claims { scope: scope.clone(), ..claims };

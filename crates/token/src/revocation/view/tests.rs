@@ -65,6 +65,7 @@ fn refuses_by_every_name_of_what_a_token_was_made_from() {
         kid: vec!["key-0".into()],
         place: vec![bench.place(7)],
         iat: None,
+        acted: None,
     };
     let up_to = |bench: &Bench| bench.clock.now();
     type Makes<'a> = &'a dyn Fn(&Bench) -> (Target, Vec<StatusIndex>);
@@ -110,6 +111,35 @@ fn what_was_made_later_is_as_old_as_what_it_was_made_from() {
     assert_eq!(bench.check(&later, None), Some(Revoked::Subject));
     let alone = Claims { lineage: None, ..later };
     assert_eq!(bench.check(&alone, None), None);
+}
+
+/// Somebody who acts by a token of a while ago, for a person whose token is newer than what took the
+/// actor back.
+#[test]
+fn what_an_actor_made_falls_with_the_actor_however_new_the_subjects_token_is() {
+    for subject in [false, true] {
+        let bench = Bench::new();
+        let had = bench.claims().iat;
+        bench.clock.advance(Duration::from_secs(5));
+        let up_to = bench.clock.now();
+        bench.clock.advance(Duration::from_secs(5));
+        let lineage = Lineage { client: vec!["agent".into()], ..Lineage::default() };
+        let acted = Lineage { acted: Some(had), ..lineage.clone() };
+        let derived = Claims { lineage: acted.claim(), ..bench.claims() };
+        bench.apply(
+            if subject {
+                Target::Subject { sub: "agent".into(), up_to, tokens_only: false }
+            } else {
+                Target::Client { client: "agent".parse().unwrap(), up_to }
+            },
+            vec![],
+        );
+        assert_eq!(bench.check(&derived, None), Some(Revoked::Client));
+        // By a token that the actor was given since, it goes on.
+        let since = Lineage { acted: Some(bench.clock.now().secs()), ..lineage };
+        let since = Claims { lineage: since.claim(), ..bench.claims() };
+        assert_eq!(bench.check(&since, None), None);
+    }
 }
 
 #[test]
