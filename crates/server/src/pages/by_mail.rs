@@ -71,7 +71,8 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
     match app.sign_in_by_mail(&visit.caller, &browser, &code).await {
         Ok(Entry::In(fresh)) => login::go_on(app, visit, asked.as_ref(), &fields, *fresh).await,
         Ok(Entry::Second(second)) => {
-            second::page(app, visit, asked.as_ref(), &fields, Some(&second.token), None)
+            let of = second::Of::SignIn(&second.token);
+            second::page(app, visit, asked.as_ref(), &fields, of, None).await
         }
         Err(Refused::Store(error)) => Err(error.into()),
         Err(refused) => {

@@ -36,7 +36,7 @@ impl At<'_> {
                 // People have one for each of their devices.
                 let name = home::browser(self.m(), self.session.binding.agent);
                 let part = Part::Passkey { options: options.to_string(), name };
-                self.page(StatusCode::OK, self.enrolled().await?, part, None)
+                self.page(StatusCode::OK, self.enrolled().await?, part, None).await
             }
             Err(BeginRefused::TooMany) => self.refused(self.m().too_many_passkeys).await,
             Err(BeginRefused::NotHere) => self.see_again(),
@@ -65,6 +65,6 @@ impl At<'_> {
     /// The page, with why no passkey was added.
     async fn refused(&self, problem: &'static str) -> Result<Response, Trouble> {
         let enrolled = self.enrolled().await?;
-        self.page(StatusCode::UNPROCESSABLE_ENTITY, enrolled, Part::Choose, Some(problem))
+        self.page(StatusCode::UNPROCESSABLE_ENTITY, enrolled, Part::Choose, Some(problem)).await
     }
 }
