@@ -1,8 +1,8 @@
 //! Passkeys (WebAuthn Level 3): keys that a browser or a phone holds for a person, and that sign for
 //! our pages alone.
 //!
-//! A page asks for a signature over a *challenge*. What comes back is read strictly and without
-//! trust ([`shown`]), and checked against the [`RelyingParty`] and the key that was enrolled. No
+//! A page asks for a signature over a *challenge*. What comes back is read strictly and without trust
+//! ([`Registration`], [`Assertion`]), and checked against the [`RelyingParty`] and the key that was enrolled. No
 //! attestation is asked for: which model somebody uses is their affair, so nothing is said of it.
 
 use std::fmt;
