@@ -160,7 +160,8 @@ async fn the_form_for_a_password_is_one_that_managers_fill_in() {
         let (_, after) = page.split_once(&format!("name=\"{name}\"")).unwrap();
         after.split_once('>').unwrap().0.to_owned()
     };
-    assert!(input("username").contains("autocomplete=\"username\""));
+    // Passkeys stand in its list, too.
+    assert!(input("username").contains("autocomplete=\"username webauthn\""));
     assert!(input("password").contains("autocomplete=\"current-password\""));
     // Nothing stands in the way of pasting.
     assert!(!page.contains("onpaste") && !page.contains("autocomplete=\"off\""));
