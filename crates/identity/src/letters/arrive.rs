@@ -14,6 +14,9 @@ use tegata_core::{
 use super::{Content, Letter, Letters, link};
 use crate::sign_in::{Acr, Assurance, FirstFactor, Method, Proof, Refused};
 
+/// How often a code is tried that was shown while its letter was noted as sent.
+const TRIES: u32 = 4;
+
 /// How many letters of one browser are looked at.
 const MOST: u32 = 16;
 
@@ -36,16 +39,10 @@ impl Letters {
         // No user name has this character.
         let account = format!("letter/{browser}");
         let attempt = self.throttle.admit(realm, &account, address).await?;
-        let found = self.named_by(realm, browser, code).await?.ok_or(Refused::WrongCode)?;
+        let found = self.used(realm, browser, code).await?.ok_or(Refused::WrongCode)?;
         let Content::SignIn { user, password, .. } = &found.value.content else {
             return Err(Refused::WrongCode);
         };
-        // Of many who show one code at once, one goes on.
-        match self.records.commit(Batch::new(realm.clone()).with(found.remove())).await {
-            Ok(()) => {}
-            Err(CommitRefused::Conflict { .. }) => return Err(Refused::WrongCode),
-            Err(CommitRefused::Store(error)) => return Err(error.into()),
-        }
         let person = self.users.load(realm, user).await?.filter(|user| !user.disabled);
         let same = self.passwords.generation(realm, user).await? == *password;
         let person = person.filter(|_| same).ok_or(Refused::WrongCode)?;
@@ -63,6 +60,26 @@ impl Letters {
                 Proof::Whole(Assurance { user: person, amr, acr: Acr::Aal1, auth_time: began })
             }
         })
+    }
+
+    /// The letter to this browser that has this code, used up. Of many who show one code at once, one is
+    /// answered it.
+    async fn used(
+        &self,
+        realm: &Realm,
+        browser: &str,
+        code: &str,
+    ) -> Result<Option<Versioned<Letter>>, StoreError> {
+        for _ in 0..TRIES {
+            let Some(found) = self.named_by(realm, browser, code).await? else { return Ok(None) };
+            match self.records.commit(Batch::new(realm.clone()).with(found.remove())).await {
+                Ok(()) => return Ok(Some(found)),
+                // It was used, or noted as sent.
+                Err(CommitRefused::Conflict { .. }) => {}
+                Err(CommitRefused::Store(error)) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     /// The letter to this browser that has this code.

@@ -13,6 +13,9 @@ use crate::{
     workers::Busy,
 };
 
+/// How often a link is tried that was followed while its letter was noted as sent.
+const TRIES: u32 = 4;
+
 /// Who is the actor of what somebody does by a link, in the journal: the person themselves, or this,
 /// where there was none yet.
 const SIGN_UP: &str = "sign_up";
@@ -70,14 +73,29 @@ impl Letters {
         link: &str,
         password: String,
     ) -> Result<Chosen, LinkRefused> {
-        let found = self.opened(realm, link).await?;
         let password = Password::new(password).map_err(|_| LinkRefused::TooLong)?;
+        for _ in 0..TRIES {
+            let found = self.opened(realm, link).await?;
+            let chosen = self.choose(realm, &found, password.clone()).await;
+            if chosen != Err(LinkRefused::Over) || !self.was_noted(realm, &found).await? {
+                return chosen;
+            }
+        }
+        Err(LinkRefused::Over)
+    }
+
+    async fn choose(
+        &self,
+        realm: &Realm,
+        found: &Versioned<Letter>,
+        password: Password,
+    ) -> Result<Chosen, LinkRefused> {
         match &found.value.content {
             Content::Reset { user, password: of, .. } => {
-                self.reset(realm, &found, user, *of, password).await.map(Chosen::Another)
+                self.reset(realm, found, user, *of, password).await.map(Chosen::Another)
             }
             Content::SignUp if self.config.registration => {
-                self.sign_up(realm, &found, password).await.map(Chosen::First)
+                self.sign_up(realm, found, password).await.map(Chosen::First)
             }
             _ => Err(LinkRefused::Over),
         }
@@ -143,7 +161,17 @@ impl Letters {
     /// # Errors
     /// See [`LinkRefused`].
     pub async fn confirm_address(&self, realm: &Realm, link: &str) -> Result<User, LinkRefused> {
-        let found = self.opened(realm, link).await?;
+        for _ in 0..TRIES {
+            let found = self.opened(realm, link).await?;
+            let confirmed = self.confirm(realm, &found).await;
+            if confirmed != Err(LinkRefused::Over) || !self.was_noted(realm, &found).await? {
+                return confirmed;
+            }
+        }
+        Err(LinkRefused::Over)
+    }
+
+    async fn confirm(&self, realm: &Realm, found: &Versioned<Letter>) -> Result<User, LinkRefused> {
         let letter = &found.value;
         let Content::NewAddress { user, password, .. } = &letter.content else {
             return Err(LinkRefused::Over);
@@ -173,6 +201,17 @@ impl Letters {
         let content = Content::PasswordChanged { username: user.username.clone() };
         let told = self.to_person(user, lang, content);
         told.map(|told| told.put(Expect::Absent))
+    }
+
+    /// Whether a letter is there as it was not when it was read: it was noted meanwhile that it was sent.
+    /// Whoever is quick follows a link while the mail server still answers.
+    async fn was_noted(
+        &self,
+        realm: &Realm,
+        found: &Versioned<Letter>,
+    ) -> Result<bool, StoreError> {
+        let now = load::<Letter>(self.records.as_ref(), realm, found.value.key()).await?;
+        Ok(now.is_some_and(|now| now.version != found.version))
     }
 
     /// The letter whose link this is, if it still counts.
