@@ -104,7 +104,7 @@ async fn send(
     match &carried {
         Carried::Taken => {}
         Carried::Refused(why) => {
-            tracing::warn!(about, %why, "mail was refused; it is not sent again")
+            tracing::warn!(about, %why, "mail was refused; it is not sent again");
         }
         Carried::Failed(why) => tracing::warn!(about, %why, "mail was not sent; it is tried again"),
     }

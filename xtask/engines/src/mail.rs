@@ -92,7 +92,7 @@ impl Drop for MailServer {
 fn serve(stream: &TcpStream, refusals: &AtomicU32, arrives: &Sender<Mail>) -> io::Result<()> {
     let mut lines = BufReader::new(stream).lines();
     let mut to = Vec::new();
-    let mut say = |text: &str| -> io::Result<()> {
+    let say = |text: &str| -> io::Result<()> {
         let mut stream = stream;
         stream.write_all(format!("{text}\r\n").as_bytes())
     };
