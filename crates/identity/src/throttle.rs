@@ -98,7 +98,7 @@ impl Default for Config {
                 burst: 3,
                 pause: 10 * minute,
                 longest_pause: 120 * minute,
-                forgets: 60 * minute,
+                forgets: 24 * 60 * minute,
             },
             letters: Limit {
                 burst: 10,
@@ -330,8 +330,9 @@ impl Throttle {
         self.give_back(realm, &attempt).await
     }
 
-    /// Counts a letter to `address` (in its one form) that is asked for from `from`, for whoever has the
-    /// user name `account`. Answers whether it may be sent. What strangers ask for floods nobody, and
+    /// Counts a letter of a kind to `address` (in its one form) that is asked for from `from`, for whoever
+    /// has the user name `account`. What is sent to whoever owns the address, and to whoever is to own it,
+    /// are counted apart: nobody uses up the one by asking for the other. Answers whether it may be sent. What strangers ask for floods nobody, and
     /// uses up nothing of what the person can ask for from home.
     ///
     /// # Errors
@@ -339,7 +340,7 @@ impl Throttle {
     pub(crate) async fn letter(
         &self,
         realm: &Realm,
-        address: &str,
+        (kind, address): (&str, &str),
         account: &str,
         from: IpAddr,
     ) -> Result<bool, StoreError> {
@@ -348,7 +349,7 @@ impl Throttle {
             return Ok(true);
         }
         // No key may be too long, and addresses are nobody's business here.
-        let address = digest_of(address);
+        let address = format!("{kind}|{}", digest_of(address));
         let home = Network::home(from);
         let known = format!("{account}|{home}");
         let remembered = self.ephemeral.get(realm, &REMEMBERED, &known).await?.is_some();

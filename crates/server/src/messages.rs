@@ -106,6 +106,7 @@ pub(crate) struct Messages {
     pub(crate) account_is_made_detail: &'static str,
     pub(crate) confirm_address: &'static str,
     pub(crate) confirm_address_lead: &'static str,
+    pub(crate) sign_in_for_address: &'static str,
     pub(crate) confirm: &'static str,
     pub(crate) address_is_confirmed: &'static str,
     pub(crate) address_is_confirmed_detail: &'static str,

@@ -7,12 +7,15 @@
 use std::net::IpAddr;
 
 use tegata_core::{
-    Batch, CommitRefused, Realm, StoreError, Stored as _, Versioned, port::Page, repository::find,
-    secret,
+    Batch, CommitRefused, Epoch, Realm, StoreError, Stored as _, Versioned, port::Page,
+    repository::find, secret,
 };
 
 use super::{Content, Letter, Letters, link};
-use crate::sign_in::{Acr, Assurance, FirstFactor, Method, Proof, Refused};
+use crate::{
+    name::EmailAddress,
+    sign_in::{Acr, Assurance, FirstFactor, Method, Proof, Refused},
+};
 
 /// How often a code is tried that was shown while its letter was noted as sent.
 const TRIES: u32 = 4;
@@ -46,6 +49,10 @@ impl Letters {
         let person = self.users.load(realm, user).await?.filter(|user| !user.disabled);
         let same = self.passwords.generation(realm, user).await? == *password;
         let person = person.filter(|_| same).ok_or(Refused::WrongCode)?;
+        // It went to an address that is somebody else's meanwhile.
+        if person.email.as_ref().map(EmailAddress::form) != Some(found.value.to.form()) {
+            return Err(Refused::WrongCode);
+        }
         let enrolled = self.second.of(realm, user).await?;
         if let Err(error) = self.throttle.not_made(realm, attempt).await {
             tracing::warn!(%error, "a sign-in was not taken off the count of attempts");
@@ -56,6 +63,10 @@ impl Letters {
                 Proof::First(FirstFactor::by_mail(person, began, second, *password))
             }
             None => {
+                let name = person.username.as_str();
+                if let Err(error) = self.throttle.signed_in(realm, name, address).await {
+                    tracing::warn!(%error, "it is not remembered from where somebody has signed in");
+                }
                 let amr = vec![Method::Mail];
                 Proof::Whole(Assurance { user: person, amr, acr: Acr::Aal1, auth_time: began })
             }
@@ -98,7 +109,9 @@ impl Letters {
             let expected = self.keys.code(realm, found.value.key())?;
             let matches = secret::matches(expected.expose().as_bytes(), shown.expose().as_bytes());
             // Each is compared, so that time does not tell which.
-            if matches && found.value.is_of_use(&self.node) {
+            // What a restore brought back may have been used since.
+            let is_ours = Epoch::leading(found.value.key()) == Some(self.epoch);
+            if matches && is_ours && found.value.is_of_use(&self.node) {
                 named = Some(found);
             }
         }

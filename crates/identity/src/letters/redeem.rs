@@ -156,14 +156,20 @@ impl Letters {
     }
 
     /// Gives a person the address that a letter reached, by its link, which is used up. The address
-    /// before is told.
+    /// before is told. Who it is has to be signed in as `by`: whoever has the mailbox alone would
+    /// otherwise answer for somebody else's account.
     ///
     /// # Errors
     /// See [`LinkRefused`].
-    pub async fn confirm_address(&self, realm: &Realm, link: &str) -> Result<User, LinkRefused> {
+    pub async fn confirm_address(
+        &self,
+        realm: &Realm,
+        link: &str,
+        by: &UserId,
+    ) -> Result<User, LinkRefused> {
         for _ in 0..TRIES {
             let found = self.opened(realm, link).await?;
-            let confirmed = self.confirm(realm, &found).await;
+            let confirmed = self.confirm(realm, &found, by).await;
             if confirmed != Err(LinkRefused::Over) || !self.was_noted(realm, &found).await? {
                 return confirmed;
             }
@@ -171,11 +177,19 @@ impl Letters {
         Err(LinkRefused::Over)
     }
 
-    async fn confirm(&self, realm: &Realm, found: &Versioned<Letter>) -> Result<User, LinkRefused> {
+    async fn confirm(
+        &self,
+        realm: &Realm,
+        found: &Versioned<Letter>,
+        by: &UserId,
+    ) -> Result<User, LinkRefused> {
         let letter = &found.value;
         let Content::NewAddress { user, password, .. } = &letter.content else {
             return Err(LinkRefused::Over);
         };
+        if user != by {
+            return Err(LinkRefused::Over);
+        }
         let person = self.users.load(realm, user).await?.filter(|user| !user.disabled);
         let person = person.ok_or(LinkRefused::Over)?;
         let same = self.passwords.generation(realm, user).await? == *password;

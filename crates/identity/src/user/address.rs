@@ -3,7 +3,6 @@
 use serde_json::json;
 use tegata_core::{
     Batch, CommitRefused, Event, EventType, Expect, Realm, StoreError, Stored as _, UserId,
-    Versioned,
     port::{Change, Page},
     repository,
 };
@@ -50,7 +49,7 @@ impl Users {
             let before = before.ok_or_else(|| ChangeRefused::Unknown(id.clone()))?;
             let mut user = before.value.clone();
             (user.email, user.email_verified) = (Some(address.clone()), true);
-            let moved = self.moved(realm, &before, &mut user).await?;
+            let claimed = self.moved(realm, &before.value, &mut user).await?;
             let event = Event::new(
                 &self.node,
                 realm,
@@ -58,12 +57,12 @@ impl Users {
                 [
                     ("subject", id.as_str().into()),
                     ("change", "address_verified".into()),
-                    ("username_changed", json!(!moved.is_empty())),
+                    ("username_changed", json!(user.username != before.value.username)),
                     ("actor", by.into()),
                 ],
             );
             let batch = Batch::new(realm.clone()).with(before.replace(&user)).journal(&event);
-            let batch = moved.into_iter().chain(besides.iter().cloned()).fold(batch, Batch::with);
+            let batch = claimed.into_iter().chain(besides.iter().cloned()).fold(batch, Batch::with);
             match self.records.commit(batch).await {
                 Ok(()) => return Ok(user),
                 Err(CommitRefused::Conflict { .. }) => {}
@@ -73,23 +72,25 @@ impl Users {
         Err(ChangeRefused::Contended(id.clone()))
     }
 
-    /// The changes by which the user name follows the address, where it was the address before.
+    /// The change by which the user name follows the address, where it was the address before. The name
+    /// of before stays the person's: whoever declares or names them by it means them, and nobody else
+    /// can take it.
     async fn moved(
         &self,
         realm: &Realm,
-        before: &Versioned<User>,
+        before: &User,
         user: &mut User,
-    ) -> Result<Vec<Change>, StoreError> {
+    ) -> Result<Option<Change>, StoreError> {
         let name = |user: &User| user.email.as_ref().and_then(|it| Username::new(it.as_str()).ok());
-        let own = name(&before.value).filter(|own| *own == before.value.username);
-        let next = name(user).filter(|next| *next != user.username);
-        let (Some(own), Some(next)) = (own, next) else { return Ok(Vec::new()) };
+        let was_name = name(before).is_some_and(|own| own == before.username);
+        let next = name(user).filter(|next| was_name && *next != user.username);
+        let Some(next) = next else { return Ok(None) };
         let records = self.records.as_ref();
-        let Some(claimed) = repository::load::<Claim>(records, realm, own.as_str()).await? else {
-            return Ok(Vec::new());
-        };
+        let known = repository::load::<Claim>(records, realm, next.as_str()).await?;
+        let is_theirs = known.is_some_and(|claim| claim.value.user == user.id);
         let claim = Claim { name: next.clone(), user: user.id.clone() };
         user.username = next;
-        Ok(vec![claimed.remove(), claim.put(Expect::Absent)])
+        // Of somebody else, the name is not to be had: then the commit is refused.
+        Ok((!is_theirs).then(|| claim.put(Expect::Absent)))
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tegata_core::ClientId;
-use tegata_oauth::{ClientMetadata, Delegation, GrantType, Refused, TokenAnswer};
+use tegata_oauth::{ClientMetadata, Delegation, GrantType, Proven, Refused, TokenAnswer};
 use tegata_token::{Algorithm, Order, Scope, jws};
 
 use super::world::{World, after, claims, error, params, place};
@@ -15,7 +15,7 @@ type Asked<'a> = Vec<(&'a str, &'a str)>;
 impl World {
     async fn ask(&self, client: &str, pairs: &[(&str, &str)]) -> Result<TokenAnswer, Refused> {
         let found = self.provider.clients().load(self.provider.realm(), &id(client)).await.unwrap();
-        self.provider.token(&found.unwrap().value, &params(pairs), &place(), None).await
+        self.provider.token(&found.unwrap().value, &params(pairs), &place(), Proven::by(None)).await
     }
 
     async fn refused(&self, client: &str, pairs: &[(&str, &str)]) -> &'static str {

@@ -1,7 +1,7 @@
 //! Transaction tokens: what they say, that nothing takes them for a credential, and what they fall with.
 
 use serde_json::{Value, json};
-use tegata_oauth::{Credential, Delegation, GrantType, Refused, TokenAnswer};
+use tegata_oauth::{Credential, Delegation, GrantType, Proven, Refused, TokenAnswer};
 use tegata_token::{Order, Scope, jws::Compact};
 
 use super::world::{World, after, claims, error, params, place};
@@ -42,7 +42,7 @@ impl Bench {
         let realm = self.world.provider.realm();
         let id = client.parse().unwrap();
         let found = self.world.provider.clients().load(realm, &id).await.unwrap().unwrap();
-        self.world.provider.token(&found.value, &params(pairs), &place(), None).await
+        self.world.provider.token(&found.value, &params(pairs), &place(), Proven::by(None)).await
     }
 
     async fn begun(&self) -> String {

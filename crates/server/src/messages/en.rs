@@ -89,6 +89,7 @@ pub(super) const MESSAGES: Messages = Messages {
     account_is_made_detail: "Sign in with your e-mail address and your password.",
     confirm_address: "Confirm your address",
     confirm_address_lead: "From then on, mail about your account goes to this address.",
+    sign_in_for_address: "Sign in to your account in this browser, and press the button once more. If you did not ask for this mail, ignore it.",
     confirm: "Confirm",
     address_is_confirmed: "Your address is confirmed",
     address_is_confirmed_detail: "If your old address was your user name, you sign in with the new one.",

@@ -89,6 +89,7 @@ pub(super) const MESSAGES: Messages = Messages {
     account_is_made_detail: "メールアドレスとパスワードでサインインしてください。",
     confirm_address: "メールアドレスの確認",
     confirm_address_lead: "確認すると、アカウントに関するメールはこのアドレスに届きます。",
+    sign_in_for_address: "このブラウザーでアカウントにサインインしてから、もう一度ボタンを押してください。心当たりのないメールは無視してください。",
     confirm: "確認する",
     address_is_confirmed: "メールアドレスを確認しました",
     address_is_confirmed_detail: "以前のアドレスがユーザー名だった場合は、新しいアドレスでサインインしてください。",

@@ -84,7 +84,14 @@ async fn take(app: &App, visit: &Visit, request: Request, what: For) -> Result<R
             let password = fields.secret("password").expose().clone();
             letters.choose_password(realm, link.expose(), password).await.map(Some)
         }
-        For::Address => letters.confirm_address(realm, link.expose()).await.map(|_| None),
+        For::Address => {
+            let presence = app.presence(&visit.caller).await?;
+            let Some(session) = presence.session() else {
+                let problem = (StatusCode::UNAUTHORIZED, m.sign_in_for_address.to_owned());
+                return page(app, visit, &fields, what, Some(&problem));
+            };
+            letters.confirm_address(realm, link.expose(), &session.user).await.map(|_| None)
+        }
     };
     let (title, text) = match done {
         Ok(Some(Chosen::Another(user))) => {

@@ -33,7 +33,7 @@ pub struct Caps {
 impl Default for Caps {
     /// 128 MiB, and 512 MiB of work: about a second. The usual defaults of other systems are below.
     fn default() -> Self {
-        Self { memory_kib: 128 * 1024, work_kib: 512 * 1024, bcrypt_cost: 14, rounds: 3_000_000 }
+        Self { memory_kib: 128 * 1024, work_kib: 512 * 1024, bcrypt_cost: 13, rounds: 1_500_000 }
     }
 }
 
@@ -55,8 +55,8 @@ pub enum Unusable {
     Parameters,
     /// It asks for more work than is allowed.
     #[error(
-        "it costs more than is allowed: bcrypt up to a cost of 14, scrypt up to 128 MiB, PBKDF2 up to \
-         3000000 rounds"
+        "it costs more than is allowed: bcrypt up to a cost of 13, scrypt up to 128 MiB, PBKDF2 up to \
+         1500000 rounds"
     )]
     TooMuchWork,
     /// A parameter is outside of what Argon2 allows.
