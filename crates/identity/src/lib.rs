@@ -44,7 +44,7 @@ pub use sign_in::{
     Acr, Assurance, CodeAttempt, FirstFactor, Method, Proof, Proven, Refused, SignIn, Step,
 };
 pub use throttle::Throttle;
-pub use user::{Narrowing, NewUser, RoleChange, User, Users};
+pub use user::{Amendment, Narrowing, NewUser, Provided, RoleChange, User, Users};
 pub use username::Username;
 pub use workers::{Busy, HashingPool, Workers};
 

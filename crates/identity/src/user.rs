@@ -14,7 +14,7 @@ use crate::{
 mod address;
 mod registry;
 
-pub use registry::{ChangeRefused, Narrowing, RegisterRefused, Users};
+pub use registry::{ChangeRefused, Narrowing, Provided, RegisterRefused, Users};
 
 /// Where users are kept. They are found by the form of their address, too.
 pub static USER_KIND: Kind =
@@ -84,6 +84,34 @@ impl RoleChange {
             Self::Grant(these) => roles | these,
             Self::Withdraw(these) => roles - these,
         }
+    }
+}
+
+/// What of a user is to be different. What is not named stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Amendment {
+    /// The e-mail address, or that there is none.
+    pub email: Option<Option<EmailAddress>>,
+    /// The language, or that none is known.
+    pub locale: Option<Option<Locale>>,
+    /// All roles.
+    pub roles: Option<BTreeSet<Role>>,
+    /// Whether the person may not sign in.
+    pub disabled: Option<bool>,
+}
+
+impl Amendment {
+    fn apply_to(&self, user: &mut User) {
+        if let Some(email) = &self.email {
+            user.email.clone_from(email);
+        }
+        if let Some(locale) = &self.locale {
+            user.locale.clone_from(locale);
+        }
+        if let Some(roles) = &self.roles {
+            user.roles.clone_from(roles);
+        }
+        user.disabled = self.disabled.unwrap_or(user.disabled);
     }
 }
 

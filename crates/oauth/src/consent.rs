@@ -3,9 +3,10 @@
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tegata_core::{
-    Batch, ClientId, CommitRefused, Expect, Kind, Lifetime, StoreError, Stored, Timestamp, UserId,
-    repository,
+    Batch, ClientId, CommitRefused, Event, EventType, Expect, Kind, Lifetime, StoreError, Stored,
+    Timestamp, UserId, port::Page, repository,
 };
 use tegata_token::Scope;
 
@@ -98,10 +99,65 @@ impl Provider {
                 Err(CommitRefused::Store(error)) => return Err(error),
             }
         }
-        Err(StoreError::Unavailable {
-            backend: "the record store",
-            detail: "a consent changed faster than it could be written".to_owned(),
-        })
+        Err(contended())
+    }
+
+    /// Consents in a stable order: those of a person, or all.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn consents(
+        &self,
+        user: Option<&UserId>,
+        page: Page,
+    ) -> Result<Vec<Consent>, StoreError> {
+        let (records, realm) = (self.records(), self.realm());
+        let found = match user {
+            Some(user) => {
+                repository::find::<Consent>(records, realm, "user", user.as_str(), page).await?
+            }
+            None => repository::scan::<Consent>(records, realm, page).await?,
+        };
+        Ok(found.into_iter().map(|found| found.value).collect())
+    }
+
+    /// Forgets that a person agreed, so that they are asked again. `by` is who asked, for the journal.
+    /// Answers whether they had. What the client was given by it is the caller's to take back.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn withdraw_consent(
+        &self,
+        user: &UserId,
+        client: &ClientId,
+        by: &str,
+    ) -> Result<bool, StoreError> {
+        let key = key(user, client);
+        for _ in 0..TRIES {
+            let found = repository::load::<Consent>(self.records(), self.realm(), &key).await?;
+            let Some(found) = found else { return Ok(false) };
+            let data = [
+                ("subject", json!(user)),
+                ("change", json!("consent_withdrawn")),
+                ("client_id", json!(client)),
+                ("actor", json!(by)),
+            ];
+            let event = Event::new(self.node(), self.realm(), EventType::RegistryChanged, data);
+            let batch = Batch::new(self.realm().clone()).with(found.remove()).journal(&event);
+            match self.records().commit(batch).await {
+                Ok(()) => return Ok(true),
+                Err(CommitRefused::Conflict { .. }) => {}
+                Err(CommitRefused::Store(error)) => return Err(error),
+            }
+        }
+        Err(contended())
+    }
+}
+
+fn contended() -> StoreError {
+    StoreError::Unavailable {
+        backend: "the record store",
+        detail: "a consent changed faster than it could be written".to_owned(),
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`interaction`] | what a person has to do in between |
 //! | [`consent`] | what people have agreed to |
 //! | [`delegation`] | who may speak for whom, and where |
+//! | [`administer`] | who may administer |
 //! | [`dpop`] | keys that tokens are bound to |
 //! | [`mtls`] | certificates that clients show |
 //! | [`device`] | devices without a browser, and what people say to them |
@@ -24,6 +25,7 @@
 //! | [`remote`] | what clients publish at addresses of their own |
 //! | [`params`], [`redirect`], [`pkce`], [`error`] | the words they share |
 
+pub mod administer;
 pub mod authenticate;
 pub mod backchannel;
 pub mod client;

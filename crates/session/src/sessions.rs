@@ -19,6 +19,7 @@ mod alarm;
 mod beginning;
 mod ending;
 mod keeping;
+mod listing;
 mod presenting;
 mod roster;
 
@@ -26,6 +27,7 @@ use accesses::Accesses;
 pub use accesses::{ACCESSES, Seen};
 use alarm::Alarm;
 pub use keeping::DataRefused;
+pub use listing::Piece;
 pub use roster::ROSTERS;
 
 /// How often a commit that lost a race is tried again. Each loss means that somebody else made

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod ending;
+mod listing;
 
 /// How often a commit that lost a race is tried again. Each loss means that somebody else made
 /// progress, so this bounds only how long one caller can be unlucky.

@@ -50,7 +50,10 @@ pub enum KeysRefused {
 
 /// The keys of a realm.
 #[derive(Clone)]
-pub struct Keys(Arc<Inner>);
+pub struct Keys {
+    inner: Arc<Inner>,
+    actor: Option<Arc<str>>,
+}
 
 struct Inner {
     node: Node,
@@ -83,7 +86,7 @@ impl Keys {
         rules: RotationRules,
         algorithms: &[Algorithm],
     ) -> Result<Self, KeysRefused> {
-        let keys = Self(Arc::new(Inner {
+        let inner = Inner {
             node,
             realm,
             records,
@@ -95,7 +98,8 @@ impl Keys {
             listeners: Mutex::default(),
             withheld: Mutex::default(),
             over: OnceLock::new(),
-        }));
+        };
+        let keys = Self { inner: Arc::new(inner), actor: None };
         for algorithm in algorithms {
             keys.ensure(*algorithm).await?;
         }
@@ -103,32 +107,38 @@ impl Keys {
         Ok(keys)
     }
 
+    /// The same keys, changed at the wish of `actor`: a user id, a client id or a word, for the journal.
+    #[must_use]
+    pub fn at_wish_of(&self, actor: &str) -> Self {
+        Self { inner: Arc::clone(&self.inner), actor: Some(actor.into()) }
+    }
+
     /// Makes nothing be signed with these keys until it is lifted with `None`, and says why. For a
     /// node whose clock cannot be believed.
     pub fn withhold(&self, why: Option<String>) {
-        *self.0.withheld.lock() = why;
+        *self.inner.withheld.lock() = why;
     }
 
     /// Makes nothing be signed with these keys any more, and says why. Nothing lifts it.
     pub fn withhold_for_good(&self, why: String) {
-        self.0.over.get_or_init(|| why);
+        self.inner.over.get_or_init(|| why);
     }
 
     /// Why nothing is to be signed at the moment.
     #[must_use]
     pub fn withheld(&self) -> Option<String> {
-        self.0.over.get().cloned().or_else(|| self.0.withheld.lock().clone())
+        self.inner.over.get().cloned().or_else(|| self.inner.withheld.lock().clone())
     }
 
     /// The keys as they are now.
     #[must_use]
     pub fn now(&self) -> Arc<Snapshot> {
-        self.0.now.load_full()
+        self.inner.now.load_full()
     }
 
     /// Calls `listener` with the keys that verify, now and whenever they change.
     pub fn listen(&self, listener: impl Fn(&KeySet) + Send + Sync + 'static) {
-        let mut listeners = self.0.listeners.lock();
+        let mut listeners = self.inner.listeners.lock();
         listener(&self.now().key_set());
         listeners.push(Box::new(listener));
     }
@@ -139,12 +149,12 @@ impl Keys {
     /// What the store says; then the keys stay as they were.
     pub async fn reload(&self) -> Result<(), KeysRefused> {
         let mut rings = BTreeMap::new();
-        for algorithm in &self.0.algorithms {
+        for algorithm in &self.inner.algorithms {
             if let Some(ring) = self.load(*algorithm).await? {
                 rings.insert(*algorithm, ring);
             }
         }
-        let mut listeners = self.0.listeners.lock();
+        let mut listeners = self.inner.listeners.lock();
         let before = self.now();
         let newest = |snapshot: &Snapshot, algorithm: &Algorithm| {
             snapshot.rings.get(algorithm).map_or(0, |ring| ring.version)
@@ -158,7 +168,7 @@ impl Keys {
             rings.entry(*algorithm).or_insert_with(|| ring.clone());
         }
         let snapshot = Arc::new(Snapshot::of(rings, &before)?);
-        self.0.now.store(Arc::clone(&snapshot));
+        self.inner.now.store(Arc::clone(&snapshot));
         let key_set = snapshot.key_set();
         listeners.iter_mut().for_each(|listener| listener(&key_set));
         Ok(())
@@ -170,9 +180,9 @@ impl Keys {
     /// # Errors
     /// [`RingRefused::TooSoon`] unless `danger_force`; [`RingRefused::Unused`]; what the store says.
     pub async fn rotate(&self, fresh: &SigningKey, danger_force: bool) -> Result<(), KeysRefused> {
-        let rules = self.0.rules;
+        let rules = self.inner.rules;
         self.change(fresh.algorithm(), None, |ring| {
-            ring.rotate(fresh, self.0.node.now(), rules, danger_force)
+            ring.rotate(fresh, self.inner.node.now(), rules, danger_force)
         })
         .await
     }
@@ -182,18 +192,19 @@ impl Keys {
     /// # Errors
     /// [`RingRefused::TooSoon`] says from when it can.
     pub fn check_rotation(&self, algorithm: Algorithm) -> Result<(), RingRefused> {
-        let now = self.0.node.now();
+        let now = self.inner.node.now();
         let snapshot = self.now();
         let ring = snapshot.rings.get(&algorithm);
-        ring.map_or(Ok(()), |ring| ring.value.check_rotation(now, self.0.rules))
+        ring.map_or(Ok(()), |ring| ring.value.check_rotation(now, self.inner.rules))
     }
 
     /// The algorithms whose next key is to sign now: the current one has signed for as long as it is
     /// meant to.
     #[must_use]
     pub fn due(&self) -> Vec<Algorithm> {
-        let (now, snapshot) = (self.0.node.now(), self.now());
-        let due = snapshot.rings.iter().filter(|(_, ring)| ring.value.is_due(now, self.0.rules));
+        let (now, snapshot) = (self.inner.node.now(), self.now());
+        let due =
+            snapshot.rings.iter().filter(|(_, ring)| ring.value.is_due(now, self.inner.rules));
         due.map(|(algorithm, _)| *algorithm).collect()
     }
 
@@ -203,9 +214,9 @@ impl Keys {
     /// # Errors
     /// What the store says.
     pub async fn rotate_due(&self, fresh: &SigningKey) -> Result<bool, KeysRefused> {
-        let rules = self.0.rules;
+        let rules = self.inner.rules;
         let due = self.change(fresh.algorithm(), None, |ring| {
-            ring.rotate_due(fresh, self.0.node.now(), rules)
+            ring.rotate_due(fresh, self.inner.node.now(), rules)
         });
         match due.await {
             Ok(()) => Ok(true),
@@ -232,8 +243,9 @@ impl Keys {
                 return Err(RingRefused::Exists(known.kid.clone()).into());
             }
         }
-        let rules = self.0.rules;
-        self.change(key.algorithm(), None, |ring| ring.import(key, self.0.node.now(), rules)).await
+        let rules = self.inner.rules;
+        self.change(key.algorithm(), None, |ring| ring.import(key, self.inner.node.now(), rules))
+            .await
     }
 
     /// Retires a key whose tokens have died.
@@ -242,7 +254,7 @@ impl Keys {
     /// [`RingRefused::InUse`] where that is not safe; what the store says.
     pub async fn retire(&self, kid: &KeyId) -> Result<(), KeysRefused> {
         let algorithm = self.algorithm_of(kid)?;
-        self.change(algorithm, None, |ring| ring.retire(kid, self.0.node.now())).await
+        self.change(algorithm, None, |ring| ring.retire(kid, self.inner.node.now())).await
     }
 
     /// Takes back a key that somebody else has, and with it everything that it signed.
@@ -255,16 +267,16 @@ impl Keys {
         fresh: &SigningKey,
         order: &Order,
     ) -> Result<(), KeysRefused> {
-        let now = self.0.node.now();
+        let now = self.inner.node.now();
         let entry = Entry {
             target: Target::Key(kid.clone()),
             places: vec![],
             at: now,
-            until: now + self.0.rules.verifies_for,
+            until: now + self.inner.rules.verifies_for,
             reason: order.reason.clone(),
             actor: order.actor.clone(),
         };
-        let rules = self.0.rules;
+        let rules = self.inner.rules;
         self.change(fresh.algorithm(), Some(entry), |ring| ring.expel(kid, fresh, now, rules)).await
     }
 
@@ -285,14 +297,16 @@ impl Keys {
     /// # Errors
     /// What the store says.
     pub async fn tidy(&self) -> Result<(), KeysRefused> {
-        for algorithm in &self.0.algorithms {
+        for algorithm in &self.inner.algorithms {
             let Some(ring) = self.load(*algorithm).await? else { continue };
-            if let Some(tidied) = ring.value.clone().tidy(self.0.node.now()) {
-                let mut batch = Batch::new(self.0.realm.clone()).with(ring.replace(&tidied));
-                for event in events(&self.0.node, &self.0.realm, *algorithm, &ring.value, &tidied) {
+            if let Some(tidied) = ring.value.clone().tidy(self.inner.node.now()) {
+                let mut batch = Batch::new(self.inner.realm.clone()).with(ring.replace(&tidied));
+                for event in
+                    events(&self.inner.node, &self.inner.realm, *algorithm, &ring.value, &tidied)
+                {
                     batch = batch.journal(&event);
                 }
-                match self.0.records.commit(batch).await {
+                match self.inner.records.commit(batch).await {
                     // Whoever was faster has tidied, or will.
                     Ok(()) | Err(CommitRefused::Conflict { .. }) => {}
                     Err(CommitRefused::Store(error)) => return Err(error.into()),
@@ -307,9 +321,9 @@ impl Keys {
             return Ok(());
         }
         let (current, next) = (SigningKey::generate(algorithm)?, SigningKey::generate(algorithm)?);
-        let ring = Ring::new(&current, &next, self.0.node.now())?;
-        let batch = Batch::new(self.0.realm.clone()).with(ring.put(Expect::Absent));
-        match self.0.records.commit(batch).await {
+        let ring = Ring::new(&current, &next, self.inner.node.now())?;
+        let batch = Batch::new(self.inner.realm.clone()).with(ring.put(Expect::Absent));
+        match self.inner.records.commit(batch).await {
             Ok(()) | Err(CommitRefused::Conflict { .. }) => Ok(()),
             Err(CommitRefused::Store(error)) => Err(error.into()),
         }
@@ -322,7 +336,7 @@ impl Keys {
         change: impl Fn(Ring) -> Result<Ring, RingRefused>,
     ) -> Result<(), KeysRefused> {
         // A ring that nobody reads would take the change and do nothing with it.
-        if !self.0.algorithms.contains(&algorithm) {
+        if !self.inner.algorithms.contains(&algorithm) {
             return Err(RingRefused::Unused(algorithm).into());
         }
         for _ in 0..TRIES {
@@ -331,19 +345,23 @@ impl Keys {
                 continue;
             };
             let after = change(before.value.clone())?;
-            let mut batch = Batch::new(self.0.realm.clone()).with(before.replace(&after));
-            for event in events(&self.0.node, &self.0.realm, algorithm, &before.value, &after) {
+            let mut batch = Batch::new(self.inner.realm.clone()).with(before.replace(&after));
+            let (node, realm) = (&self.inner.node, &self.inner.realm);
+            for mut event in events(node, realm, algorithm, &before.value, &after) {
+                if let Some(actor) = &self.actor {
+                    event.data.insert("actor".to_owned(), json!(&**actor));
+                }
                 batch = batch.journal(&event);
             }
-            match self.0.revoker.commit(batch, entry.iter().cloned().collect()).await {
+            match self.inner.revoker.commit(batch, entry.iter().cloned().collect()).await {
                 Ok(()) => {
                     // It is changed; a node that cannot read it now reads it a little later.
                     if let Err(error) = self.reload().await {
                         tracing::warn!(%error, "the key rings were changed and cannot be read back");
                     }
-                    let realm = self.0.realm.as_str().as_bytes().to_vec();
+                    let realm = self.inner.realm.as_str().as_bytes().to_vec();
                     // A hint: every node also reads its rings every few seconds.
-                    let _ = self.0.feed.publish(Message::new(Topic::Keys, realm)).await;
+                    let _ = self.inner.feed.publish(Message::new(Topic::Keys, realm)).await;
                     return Ok(());
                 }
                 Err(CommitRefused::Conflict { .. }) => {}
@@ -358,7 +376,7 @@ impl Keys {
     }
 
     async fn load(&self, algorithm: Algorithm) -> Result<Option<Versioned<Ring>>, StoreError> {
-        repository::load(self.0.records.as_ref(), &self.0.realm, algorithm.name()).await
+        repository::load(self.inner.records.as_ref(), &self.inner.realm, algorithm.name()).await
     }
 }
 
@@ -389,6 +407,6 @@ fn events(
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keys({})", self.0.realm)
+        write!(f, "Keys({})", self.inner.realm)
     }
 }

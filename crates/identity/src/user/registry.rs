@@ -10,7 +10,7 @@ use tegata_core::{
     repository::{self, load},
 };
 
-use super::{Claim, NewUser, Role, RoleChange, User};
+use super::{Amendment, Claim, NewUser, Role, RoleChange, User};
 use crate::{credential::password::PasswordRecord, username::Username};
 
 /// How often a change is tried again after somebody else changed the same user first.
@@ -56,9 +56,25 @@ pub enum ChangeRefused {
     /// Others kept changing the same user.
     #[error("user `{0}` is being changed by others: try again")]
     Contended(UserId),
+    /// It is none of the versions that it was to be changed from.
+    #[error("user `{0}` was changed since it was read: read it again")]
+    Overtaken(UserId),
+    /// Whoever changes it has lost the role for that meanwhile, or was disabled.
+    #[error("user `{0}` may not do this any more")]
+    AskerRefused(UserId),
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// On which conditions a user is changed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Provided<'a> {
+    /// The record's version is one of these.
+    pub versions: Option<&'a [u64]>,
+    /// The person who changes it has this role, and is not disabled, until it is done. So of two who
+    /// would take the role from each other at once, one keeps it.
+    pub asker: Option<(&'a UserId, &'a Role)>,
 }
 
 impl Users {
@@ -211,7 +227,23 @@ impl Users {
         change: &RoleChange,
         by: &str,
     ) -> Result<User, ChangeRefused> {
-        self.change(realm, id, by, |user| user.roles = change.applied_to(&user.roles)).await
+        let edit = |user: &mut User| user.roles = change.applied_to(&user.roles);
+        Ok(self.change(realm, id, Provided::default(), by, edit).await?.value)
+    }
+
+    /// Changes several things of a user at once. A change that changes nothing leaves no trace.
+    ///
+    /// # Errors
+    /// See [`ChangeRefused`].
+    pub async fn amend(
+        &self,
+        realm: &Realm,
+        id: &UserId,
+        amendment: &Amendment,
+        provided: Provided<'_>,
+        by: &str,
+    ) -> Result<Versioned<User>, ChangeRefused> {
+        self.change(realm, id, provided, by, |user| amendment.apply_to(user)).await
     }
 
     /// Keeps a user from signing in. Ending what the user holds is for whoever hears the event.
@@ -224,7 +256,8 @@ impl Users {
         id: &UserId,
         by: &str,
     ) -> Result<User, ChangeRefused> {
-        self.change(realm, id, by, |user| user.disabled = true).await
+        let edit = |user: &mut User| user.disabled = true;
+        Ok(self.change(realm, id, Provided::default(), by, edit).await?.value)
     }
 
     /// Lets a user sign in again.
@@ -237,7 +270,8 @@ impl Users {
         id: &UserId,
         by: &str,
     ) -> Result<User, ChangeRefused> {
-        self.change(realm, id, by, |user| user.disabled = false).await
+        let edit = |user: &mut User| user.disabled = false;
+        Ok(self.change(realm, id, Provided::default(), by, edit).await?.value)
     }
 
     /// Whose name this is.
@@ -266,31 +300,25 @@ impl Users {
         &self,
         realm: &Realm,
         id: &UserId,
+        provided: Provided<'_>,
         by: &str,
         edit: impl Fn(&mut User) + Send,
-    ) -> Result<User, ChangeRefused> {
+    ) -> Result<Versioned<User>, ChangeRefused> {
         for _ in 0..ATTEMPTS {
             let Some(before) = self.versioned(realm, id).await? else {
                 return Err(ChangeRefused::Unknown(id.clone()));
             };
+            if provided.versions.is_some_and(|wanted| !wanted.contains(&before.version)) {
+                return Err(ChangeRefused::Overtaken(id.clone()));
+            }
             let mut user = before.value.clone();
             edit(&mut user);
+            let asker = self.asker(realm, provided, &before).await?;
             if user == before.value {
-                return Ok(user);
+                return Ok(before);
             }
-            user.authority += 1;
-            let event = Event::new(
-                &self.node,
-                realm,
-                EventType::PermissionsChanged,
-                [
-                    ("user_id", id.as_str().into()),
-                    ("changes", changes(&before.value, &user)),
-                    ("authority", user.authority.into()),
-                    ("actor", by.into()),
-                ],
-            );
-            let batch = Batch::new(realm.clone()).with(before.replace(&user)).journal(&event);
+            let batch = asker.into_iter().fold(Batch::new(realm.clone()), Batch::with);
+            let (batch, user) = self.changing(batch, &before, user, by);
             // Who may do more keeps what they have; who may do less does not.
             let less = !user.roles.is_superset(&before.value.roles);
             let committed = match self.narrowing.as_ref().filter(|_| less) {
@@ -298,12 +326,63 @@ impl Users {
                 None => self.records.commit(batch).await,
             };
             match committed {
-                Ok(()) => return Ok(user),
+                Ok(()) => return Ok(Versioned { value: user, version: before.version + 1 }),
                 Err(CommitRefused::Conflict { .. }) => {}
                 Err(CommitRefused::Store(error)) => return Err(error.into()),
             }
         }
         Err(ChangeRefused::Contended(id.clone()))
+    }
+
+    /// The requirement that whoever changes a user still may.
+    async fn asker(
+        &self,
+        realm: &Realm,
+        provided: Provided<'_>,
+        changed: &Versioned<User>,
+    ) -> Result<Option<Change>, ChangeRefused> {
+        let Some((asker, role)) = provided.asker else { return Ok(None) };
+        let may = |user: &User| !user.disabled && user.roles.contains(role);
+        let refused = || ChangeRefused::AskerRefused(asker.clone());
+        // One's own record is replaced as it was read, which requires the same.
+        if *asker == changed.value.id {
+            return if may(&changed.value) { Ok(None) } else { Err(refused()) };
+        }
+        let found = self.versioned(realm, asker).await?.filter(|found| may(&found.value));
+        found.map(|found| Some(found.require())).ok_or_else(refused)
+    }
+
+    /// What makes a user be as it is to be, with the events that tell it.
+    fn changing(
+        &self,
+        batch: Batch,
+        before: &Versioned<User>,
+        mut user: User,
+        by: &str,
+    ) -> (Batch, User) {
+        let was = &before.value;
+        let mut events = Vec::new();
+        if (was.email.as_ref(), was.locale.as_ref()) != (user.email.as_ref(), user.locale.as_ref())
+        {
+            let data = [
+                ("subject", user.id.as_str().into()),
+                ("change", "user_changed".into()),
+                ("actor", by.into()),
+            ];
+            events.push(Event::new(&self.node, &batch.realm, EventType::RegistryChanged, data));
+        }
+        if (&was.roles, was.disabled) != (&user.roles, user.disabled) {
+            user.authority += 1;
+            let data = [
+                ("user_id", user.id.as_str().into()),
+                ("changes", changes(was, &user)),
+                ("authority", user.authority.into()),
+                ("actor", by.into()),
+            ];
+            events.push(Event::new(&self.node, &batch.realm, EventType::PermissionsChanged, data));
+        }
+        let batch = events.iter().fold(batch.with(before.replace(&user)), Batch::journal);
+        (batch, user)
     }
 }
 

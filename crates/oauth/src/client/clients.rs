@@ -21,6 +21,7 @@ pub struct Clients {
     node: Node,
     records: Arc<dyn Records>,
     roots: Arc<Roots>,
+    actor: Option<Arc<str>>,
 }
 
 /// Why a client was not registered or changed.
@@ -40,6 +41,12 @@ pub enum NotRegistered {
     /// There is none of this name.
     #[error("there is no client `{0}`")]
     Unknown(ClientId),
+    /// There is one of this name already.
+    #[error("there already is a client `{0}`")]
+    Present(ClientId),
+    /// It was changed since it was read.
+    #[error("client `{0}` was changed since it was read: read it again")]
+    Overtaken(ClientId),
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -62,7 +69,13 @@ impl Clients {
     /// The clients in `records`. `roots` are those of the purpose `client-secret`.
     #[must_use]
     pub fn new(node: Node, records: Arc<dyn Records>, roots: Roots) -> Self {
-        Self { node, records, roots: Arc::new(roots) }
+        Self { node, records, roots: Arc::new(roots), actor: None }
+    }
+
+    /// The same, at the wish of `actor`: a user id, a client id or a word, for the journal.
+    #[must_use]
+    pub fn at_wish_of(&self, actor: &str) -> Self {
+        Self { actor: Some(actor.into()), ..self.clone() }
     }
 
     /// The client of this name.
@@ -141,6 +154,57 @@ impl Clients {
             return Ok(ClientChanged { client, is_new: found.is_none(), changed, secret });
         }
         Err(contended().into())
+    }
+
+    /// Registers a client that is not there yet. One that is there is left alone: whoever named the
+    /// same by mistake would change what others rely on.
+    ///
+    /// # Errors
+    /// [`NotRegistered`].
+    pub async fn add(
+        &self,
+        realm: &Realm,
+        declared: &ClientMetadata,
+        given: Option<&Secret<String>>,
+    ) -> Result<ClientChanged, NotRegistered> {
+        let mut client = self.check(declared, given)?;
+        let secret = self.give_secret(realm, &mut client, given);
+        match self.commit(realm, &client, Expect::Absent, "registered").await {
+            Ok(()) => Ok(ClientChanged { client, is_new: true, changed: true, secret }),
+            Err(CommitRefused::Conflict { .. }) => Err(NotRegistered::Present(client.id)),
+            Err(CommitRefused::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Makes a client, as it was read, be as it is declared now. It keeps its secrets, and gets one
+    /// where it needs one and has none. One that had registered itself does not manage its
+    /// registration any more.
+    ///
+    /// # Errors
+    /// [`NotRegistered`].
+    pub async fn amend(
+        &self,
+        realm: &Realm,
+        before: &Versioned<Client>,
+        declared: &ClientMetadata,
+    ) -> Result<ClientChanged, NotRegistered> {
+        let mut client = self.check(declared, None)?;
+        client.created = before.value.created;
+        client.secrets.clone_from(&before.value.secrets);
+        client.declared.clone_from(&before.value.declared);
+        let secret = self.give_secret(realm, &mut client, None);
+        let changed = client != before.value;
+        if changed {
+            let expect = Expect::Version(before.version);
+            match self.commit(realm, &client, expect, "changed").await {
+                Ok(()) => {}
+                Err(CommitRefused::Conflict { .. }) => {
+                    return Err(NotRegistered::Overtaken(client.id));
+                }
+                Err(CommitRefused::Store(error)) => return Err(error.into()),
+            }
+        }
+        Ok(ClientChanged { client, is_new: false, changed, secret })
     }
 
     /// Registers a client that nobody has declared, and that manages its registration with `token`.
@@ -318,7 +382,11 @@ impl Clients {
 
     fn event(&self, realm: &Realm, id: &ClientId, change: &str) -> Event {
         let data = [("subject", json!(format!("client:{id}"))), ("change", json!(change))];
-        Event::new(&self.node, realm, EventType::RegistryChanged, data)
+        let mut event = Event::new(&self.node, realm, EventType::RegistryChanged, data);
+        if let Some(actor) = &self.actor {
+            event.data.insert("actor".to_owned(), json!(&**actor));
+        }
+        event
     }
 }
 

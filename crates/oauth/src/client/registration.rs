@@ -230,6 +230,46 @@ impl ClientMetadata {
         })
     }
 
+    /// What a client was declared with, so that a part of it can be declared anew: reading this gives the
+    /// same client, without its secrets.
+    #[must_use]
+    pub fn of(client: &Client) -> Self {
+        let uris = |uris: &[RedirectUri]| uris.iter().map(|uri| uri.as_str().to_owned()).collect();
+        Self {
+            client_id: client.id.as_str().to_owned(),
+            client_name: Some(client.name.clone()),
+            public: false,
+            token_endpoint_auth_method: Some(client.auth),
+            jwks: (!client.keys.is_empty()).then(|| KeySetForm { keys: client.keys.clone() }),
+            jwks_uri: client.jwks_uri.clone(),
+            grant_types: Some(client.grant_types.clone()),
+            redirect_uris: uris(&client.redirect_uris),
+            post_logout_redirect_uris: uris(&client.post_logout_redirect_uris),
+            scope: client.scope.as_str().to_owned(),
+            audiences: client.audiences.clone(),
+            may_introspect: client.may_introspect,
+            require_pkce: Some(client.require_pkce),
+            asks_consent: Some(client.asks_consent),
+            access_token_signed_response_alg: Some(client.access_token_alg),
+            id_token_signed_response_alg: Some(client.id_token_alg),
+            backchannel_logout_uri: client.backchannel_logout_uri.clone(),
+            backchannel_logout_session_required: client.backchannel_logout_uri.is_some(),
+            authorization_signed_response_alg: Some(client.response_alg),
+            introspection_signed_response_alg: client.introspection_alg,
+            userinfo_signed_response_alg: client.userinfo_alg,
+            require_pushed_authorization_requests: client.require_pushed,
+            require_signed_request_object: client.require_signed_request,
+            request_object_signing_alg: client.request_object_alg,
+            authorization_details_types: client.details_types.clone(),
+            profile: client.profile,
+            dpop_bound_access_tokens: client.dpop_bound,
+            dpop_nonce: client.dpop_nonce,
+            logo_uri: client.logo_uri.clone(),
+            policy_uri: client.policy_uri.clone(),
+            tos_uri: client.tos_uri.clone(),
+        }
+    }
+
     fn check_request_objects(&self, keys: &[Jwk]) -> Result<(), &'static str> {
         // What is published elsewhere is looked at when it is used.
         if self.jwks_uri.is_some() {
@@ -348,6 +388,34 @@ mod tests {
         ];
         for (metadata, word) in cases {
             assert!(rule(&metadata).contains(word), "{}", rule(&metadata));
+        }
+    }
+
+    #[test]
+    fn what_a_client_was_declared_with_gives_the_same_client() {
+        let now = Timestamp::default();
+        let key = tegata_token::SigningKey::generate(Algorithm::Es256).unwrap().jwk().clone();
+        let public = ClientMetadata { public: true, ..web() };
+        let full = ClientMetadata {
+            client_name: Some("Web".into()),
+            jwks: Some(KeySetForm { keys: vec![key.clone()] }),
+            scope: "openid orders.read".into(),
+            audiences: vec!["orders".into()],
+            backchannel_logout_uri: Some("https://app.example/out".into()),
+            authorization_details_types: ["payment".to_owned()].into(),
+            dpop_nonce: Some(DpopNonce::Required),
+            userinfo_signed_response_alg: Some(Algorithm::Es256),
+            asks_consent: Some(false),
+            ..web()
+        };
+        let fapi = ClientMetadata {
+            profile: Some(Profile::Fapi2),
+            jwks: Some(KeySetForm { keys: vec![key] }),
+            ..web()
+        };
+        for declared in [web(), public, full, fapi] {
+            let client = declared.read(now).unwrap();
+            assert_eq!(ClientMetadata::of(&client).read(now).unwrap(), client);
         }
     }
 

@@ -34,16 +34,9 @@ impl Sessions {
     /// # Errors
     /// What the store says.
     pub async fn list(&self, realm: &Realm, user: &UserId) -> Result<Vec<Listed>, StoreError> {
-        let now = self.node.now();
         let mut listed = Vec::new();
         for found in self.of_user(realm, user).await? {
-            let session = found.value;
-            if self.is_alive(realm, &session, now)
-                && self.accesses.is_awake(realm, &session, now).await
-            {
-                let seen = self.accesses.seen(realm, &session).await;
-                listed.push(Listed { session, last_access: seen.last, accesses: seen.count });
-            }
+            listed.extend(self.if_alive(realm, found.value).await);
         }
         listed.sort_by_key(|it| std::cmp::Reverse(it.last_access));
         Ok(listed)

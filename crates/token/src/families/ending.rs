@@ -234,11 +234,7 @@ impl Withdrawable for Families {
         order: &'a Order,
         tally: &'a Tally,
     ) -> BoxFuture<'a, Result<u64, StoreError>> {
-        let (index, value) = match holder {
-            Holder::User(user) => ("user", user.as_str()),
-            Holder::Client(client) => ("client", client.as_str()),
-            Holder::Session(session) => ("session", session.as_str()),
-        };
+        let (index, value) = holder.index();
         Box::pin(async move {
             let mut page = Page { after: None, limit: TOGETHER };
             let mut count = 0;

@@ -5,6 +5,8 @@ use futures_util::future::join_all;
 use super::*;
 use crate::testing::{Bed, new_user};
 
+mod amending;
+
 fn roles(names: &[&str]) -> BTreeSet<Role> {
     names.iter().map(|name| Role::new(name).unwrap()).collect()
 }
