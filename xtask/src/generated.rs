@@ -1,7 +1,8 @@
 //! Pieces of documents that are rendered from code, so that they cannot say something else.
 //!
 //! A piece stands between `<!-- generated: NAME -->` and `<!-- end: NAME -->`. To add one: those
-//! two lines in the document, and a line in [`PIECES`].
+//! two lines in the document, and a line in [`PIECES`]. What is a document by itself is printed by an
+//! example of the crate that renders it, whose tests compare the two: a line in [`WHOLE`].
 
 use std::{fs, process::ExitCode};
 
@@ -13,6 +14,9 @@ use crate::{command, rules, workspace};
 type Piece = (&'static str, &'static str, fn() -> Result<String>);
 
 const PIECES: &[Piece] = &[("ARCHITECTURE.md", "crates", crates)];
+
+/// A document, and the package and its example that print it.
+const WHOLE: &[(&str, &str, &str)] = &[("docs/admin-api.json", "tegata-server", "admin_api")];
 
 fn crates() -> Result<String> {
     Ok(rules::layers::table(&workspace::members()?))
@@ -44,6 +48,21 @@ pub fn write() -> Result<ExitCode> {
             fs::write(command::root().join(document), text)
                 .with_context(|| format!("`{document}` cannot be written"))?;
             println!("wrote `{name}` in {document}");
+        }
+    }
+    for (document, package, example) in WHOLE {
+        let path = command::root().join(document);
+        // The crate's tests cannot be built without it, but the crate can.
+        let mut cargo = command::cargo();
+        cargo.args(["run", "--quiet", "--package", package, "--example", example]);
+        let printed = cargo.output().with_context(|| format!("`{example}` cannot be run"))?;
+        if !printed.status.success() {
+            bail!("`{example}` failed: {}", String::from_utf8_lossy(&printed.stderr).trim_end());
+        }
+        if fs::read(&path).ok().as_ref() != Some(&printed.stdout) {
+            fs::write(&path, &printed.stdout)
+                .with_context(|| format!("`{document}` cannot be written"))?;
+            println!("wrote {document}");
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -92,7 +92,13 @@ pub const FOR_TESTS: &[Part] = &[
         package: "curl",
         program: "curl",
         elsewhere: "/usr/bin",
-        needed_by: "the tests of tegata that play the guides to three nodes and to signals",
+        needed_by: "the tests of tegata that play the guides to three nodes, to signals and to administration",
+    },
+    Part {
+        package: "jq",
+        program: "jq",
+        elsewhere: "/usr/bin",
+        needed_by: "the test of tegata that plays the guide to administration",
     },
     Part {
         package: "bsdutils",

@@ -1,5 +1,5 @@
-//! Tools that tests need and Debian does not bring: what stands in for DynamoDB, and libraries of OAuth
-//! clients.
+//! Tools that tests need and Debian does not bring: what stands in for DynamoDB, libraries of OAuth
+//! clients, and what reads OpenAPI.
 //!
 //! They are installed beneath `target/tools`, in the versions that `xtask/engines/tools` names, and
 //! touch nothing else of the machine.
@@ -32,6 +32,11 @@ const TOOLS: &[Tool] = &[
     Tool { name: "dynalite", is: "stands in for DynamoDB", installer: Installer::Npm },
     Tool { name: "moto", is: "stands in for DynamoDB", installer: Installer::Pip },
     Tool { name: "openid-client", is: "drives the provider in tests", installer: Installer::Npm },
+    Tool {
+        name: "openapi",
+        is: "reads OpenAPI and holds answers against it",
+        installer: Installer::Npm,
+    },
     Tool { name: "authlib", is: "drives the provider in tests", installer: Installer::Pip },
 ];
 

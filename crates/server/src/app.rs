@@ -14,6 +14,7 @@ use tegata_token::{Algorithm, RealmView};
 use tokio::sync::watch;
 
 use crate::{
+    admin::{Administration, SecondFactor},
     browser::refresh::Refreshes,
     limits::Limits,
     metrics::Metrics,
@@ -42,6 +43,8 @@ pub struct Config {
     pub status_ttl: Duration,
     /// How stale the view of revocations may be for a status list to be made from it: 5 s.
     pub most_stale: Duration,
+    /// Which administrators must have shown a second factor.
+    pub administrators: SecondFactor,
     /// How much of a request is read.
     pub limits: Limits,
     /// Whether mail reaches people: without it, there is nothing here that needs it.
@@ -59,6 +62,7 @@ impl Default for Config {
             longest_token: Duration::from_secs(3600 + 60),
             status_ttl: Duration::from_secs(60),
             most_stale: tegata_token::revocation::MOST_STALE,
+            administrators: SecondFactor::default(),
             limits: Limits::default(),
             mail: false,
         }
@@ -116,6 +120,8 @@ pub struct Parts {
     pub origins: Origins,
     /// Says which nodes refuse what was taken back here.
     pub confirm: Arc<dyn Confirm>,
+    /// Does what administrators ask for.
+    pub administration: Arc<dyn Administration>,
     /// The streams of signals.
     pub streams: Streams,
     /// Hears the signals of others.
@@ -283,6 +289,10 @@ impl App {
 
     pub(crate) fn confirm(&self) -> &dyn Confirm {
         self.inner.parts.confirm.as_ref()
+    }
+
+    pub(crate) fn administration(&self) -> &dyn Administration {
+        self.inner.parts.administration.as_ref()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

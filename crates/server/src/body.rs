@@ -77,6 +77,34 @@ pub(crate) async fn json<T: serde::de::DeserializeOwned>(
     if !tegata_session::origin::is_json(&media_types(request.headers())) {
         return Err(Unreadable::MediaType);
     }
+    whatever_json(app, request).await
+}
+
+/// Reads a JSON document that says what of another is to be different (RFC 7396).
+///
+/// # Errors
+/// [`Unreadable`].
+pub(crate) async fn merge_patch<T: serde::de::DeserializeOwned>(
+    app: &App,
+    request: Request,
+) -> Result<T, Unreadable> {
+    let media_types = media_types(request.headers());
+    let is_patch = |one: &[u8]| {
+        let bare = one.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        bare.eq_ignore_ascii_case(b"application/merge-patch+json")
+    };
+    if !tegata_session::origin::is_json(&media_types)
+        && !matches!(media_types.as_slice(), [one] if is_patch(one))
+    {
+        return Err(Unreadable::MediaType);
+    }
+    whatever_json(app, request).await
+}
+
+async fn whatever_json<T: serde::de::DeserializeOwned>(
+    app: &App,
+    request: Request,
+) -> Result<T, Unreadable> {
     let limits = &app.config().limits;
     let bytes = read(app, request.into_body(), limits.json).await?;
     if depth(&bytes) > limits.json_depth {

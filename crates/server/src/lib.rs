@@ -10,6 +10,7 @@
 //! | [`router`](mod@router) | every path of the public listener |
 //! | `oauth2` | the endpoints for clients |
 //! | `well_known`, `status_lists` | what verifiers fetch |
+//! | [`admin`] | administration over HTTP |
 //! | [`signals`] | what happened, told to receivers and heard from transmitters |
 //! | `browser` | the JSON interface for scripts of our own origin |
 //! | `pages` | what people see; `messages` has the words |
@@ -25,6 +26,7 @@
 //! | [`metrics`], [`operations`] | what operators see |
 //! | [`serve`](mod@serve) | listeners on sockets |
 
+pub mod admin;
 pub mod app;
 mod bearer;
 mod body;
@@ -53,6 +55,7 @@ mod status_lists;
 mod trace;
 mod well_known;
 
+pub use admin::Administration;
 pub use app::{App, BrowserClient, Config, Confirm, Parts};
 pub use caller::Peer;
 pub use certificate::PeerCertificate;
@@ -63,7 +66,7 @@ pub use letterhead::Letterhead;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use operations::{Check, Operations, Severity, Unwell};
-pub use problem::Problem;
+pub use problem::{Fault, Problem};
 pub use router::{router, router_for_gateway};
 pub use serve::serve;
 pub use signals::{Inlet, NotHeard};

@@ -1,6 +1,6 @@
 //! What is answered to scripts that are refused (RFC 9457).
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -20,18 +20,38 @@ pub struct Problem {
     /// The status of the answer.
     status: u16,
     /// What went wrong this time.
-    detail: &'static str,
+    detail: Cow<'static, str>,
     /// The kind in one word, for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
-    /// The second factor that is asked for.
+    /// What few problems have.
     #[serde(flatten)]
-    second: Option<Box<SecondFactorAsked>>,
+    more: Option<Box<More>>,
     /// Under which name the logs have more.
     #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<String>,
+    trace_id: Option<Box<str>>,
     #[serde(skip)]
     retry_after: Option<u64>,
+}
+
+/// What few problems have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct More {
+    /// What of the request is not as it must be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Fault>,
+    /// The second factor that is asked for.
+    #[serde(flatten)]
+    second: Option<SecondFactorAsked>,
+}
+
+/// Something in a request that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Where: a JSON pointer into the body (RFC 6901), or `?name` of the query.
+    pub pointer: String,
+    /// What it must be.
+    pub detail: String,
 }
 
 /// What whoever has shown only a password must show besides.
@@ -57,14 +77,14 @@ impl Problem {
 
     /// A problem that its status says all about.
     #[must_use]
-    pub fn new(status: StatusCode, detail: &'static str) -> Self {
+    pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("error"),
             status: status.as_u16(),
-            detail,
+            detail: detail.into(),
             error: None,
-            second: None,
+            more: None,
             trace_id: None,
             retry_after: None,
         }
@@ -77,10 +97,17 @@ impl Problem {
         self
     }
 
+    /// The same, saying what of the request is wrong.
+    #[must_use]
+    pub(crate) fn faulting(mut self, errors: Vec<Fault>) -> Self {
+        self.more = Some(Box::new(More { errors, second: None }));
+        self
+    }
+
     /// The same, saying which second factor is asked for.
     #[must_use]
     pub(crate) fn asking(mut self, second: SecondFactorAsked) -> Self {
-        self.second = Some(Box::new(second));
+        self.more = Some(Box::new(More { errors: Vec::new(), second: Some(second) }));
         self
     }
 
@@ -94,7 +121,7 @@ impl Problem {
     /// The same, with the name under which the logs have more.
     #[must_use]
     pub(crate) fn traced(mut self, trace_id: String) -> Self {
-        self.trace_id = Some(trace_id);
+        self.trace_id = Some(trace_id.into());
         self
     }
 

@@ -13,6 +13,7 @@ use http::{HeaderName, StatusCode, request::Parts};
 use tegata_core::{OsEntropy, Secret};
 
 use crate::{
+    admin,
     app::App,
     browser, headers, limits, oauth2,
     pages::{self, assets, by_link, by_mail, device, home, login, mail, security},
@@ -66,6 +67,7 @@ pub fn router(app: App) -> Router {
         .route("/oauth2/revocations", post(oauth2::revocations::revocations));
     closed
         .merge(signals::routes())
+        .merge(admin::routes())
         .merge(for_all_origins())
         .merge(for_our_scripts(&app))
         .fallback(pages::not_found)

@@ -4,6 +4,8 @@
 #![cfg(test)]
 
 mod public {
+    pub(crate) mod admin;
+    pub(crate) mod admin_requests;
     pub(crate) mod away;
     pub(crate) mod bench;
     pub(crate) mod browser;

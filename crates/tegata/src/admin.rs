@@ -26,7 +26,7 @@ use crate::{
     circle,
     compose::Composed,
     health,
-    operate::{self, Order, Refused},
+    operate::{self, Kind, OPERATOR, Order, Refused},
     progress::{UnderWay, Watch},
 };
 
@@ -70,8 +70,8 @@ impl From<Result<Value, Refused>> for Answer {
     fn from(performed: Result<Value, Refused>) -> Self {
         match performed {
             Ok(done) => Self::Done(done),
-            Err(Refused { why, done: None }) => Self::Refused(why),
-            Err(Refused { why, done: Some(done) }) => Self::Partly { done, why },
+            Err(Refused { why, done: None, .. }) => Self::Refused(why),
+            Err(Refused { why, done: Some(done), .. }) => Self::Partly { done, why },
         }
     }
 }
@@ -143,11 +143,11 @@ async fn converse(
         timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await??;
         match serde_json::from_slice::<Asked<Order>>(&line) {
             Ok(Asked { watched: false, order }) => {
-                perform(composed, order, remap, &Tally::default()).await.into()
+                perform(composed, OPERATOR, order, remap, &Tally::default()).await.into()
             }
             Ok(Asked { watched: true, order }) => {
                 let tally = Tally::watched();
-                let work = perform(composed, order, remap, &tally);
+                let work = perform(composed, OPERATOR, order, remap, &tally);
                 tell_meanwhile(&mut stream, work, &tally).await?.into()
             }
             Err(_) => Answer::Refused(
@@ -197,9 +197,10 @@ async fn say(stream: &mut UnixStream, answer: &Answer) -> io::Result<()> {
     timeout(PATIENCE, stream.write_all(&bytes)).await?
 }
 
-/// Carries out an order, as whoever serves what it changes.
-async fn perform(
+/// Carries out an order at the wish of `actor`, as whoever serves what it changes.
+pub(crate) async fn perform(
     composed: &Arc<Composed>,
+    actor: &str,
     order: Order,
     remap: &mpsc::Sender<Look>,
     tally: &Tally,
@@ -208,13 +209,13 @@ async fn perform(
     let began = composed.node.since_boot();
     let mut done = match order {
         Order::Health => Ok(health::told(composed).await),
-        order => operate::perform(composed, order, tally).await,
+        order => operate::perform(composed, actor, order, tally).await,
     };
     if changes_map {
         let given = give_map(remap).await;
         done = done.and_then(|done| match given {
             Ok(()) => Ok(done),
-            Err(why) => Err(Refused { why, done: Some(done) }),
+            Err(why) => Err(Refused::from(why).after(done)),
         });
     }
     if let Some(members) =
@@ -284,10 +285,15 @@ async fn ask(
                 continue;
             }
             Answer::Done(done) => Ok(done),
-            Answer::Refused(why) => Err(Refused { why, done: None }),
-            Answer::Partly { done, why } => Err(Refused { why, done: Some(done) }),
+            Answer::Refused(why) => Err(said(why)),
+            Answer::Partly { done, why } => Err(said(why).after(done)),
         }));
     }
+}
+
+/// What another process refused, of which only the words are known.
+fn said(why: String) -> Refused {
+    Refused::new(Kind::Invalid(""), why)
 }
 
 #[cfg(test)]
@@ -357,15 +363,18 @@ mod tests {
                 }
             }
         });
-        perform(&composed, Order::ServiceAdd { service }, &look, &Tally::default()).await.unwrap();
+        perform(&composed, OPERATOR, Order::ServiceAdd { service }, &look, &Tally::default())
+            .await
+            .unwrap();
         let allow = || Order::ServiceAllow { name: "orders".to_owned(), caller: "web".to_owned() };
-        let refused = perform(&composed, allow(), &look, &Tally::default()).await.unwrap_err();
+        let refused =
+            perform(&composed, OPERATOR, allow(), &look, &Tally::default()).await.unwrap_err();
         assert!(refused.why.contains("no authority") && refused.done.is_some(), "{refused:?}");
         // Nobody answers.
-        assert!(perform(&composed, allow(), &look, &Tally::default()).await.is_err());
+        assert!(perform(&composed, OPERATOR, allow(), &look, &Tally::default()).await.is_err());
         // Nobody is there.
-        assert!(perform(&composed, allow(), &look, &Tally::default()).await.is_err());
+        assert!(perform(&composed, OPERATOR, allow(), &look, &Tally::default()).await.is_err());
         // What changes nothing of it asks nobody.
-        perform(&composed, Order::ServiceList, &look, &Tally::default()).await.unwrap();
+        perform(&composed, OPERATOR, Order::ServiceList, &look, &Tally::default()).await.unwrap();
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     compose::{self, Composed, Startup},
     config::{self, BadConfig, Config, Source},
     demo::Demo,
-    operate::{self, Order, Refused},
+    operate::{self, OPERATOR, Order, Refused},
     progress::{Bar, UnderWay, Watch},
     secret_line,
     show::{self, Format},
@@ -267,11 +267,11 @@ async fn perform_here(
     tally: &Tally,
 ) -> Result<Value, Refused> {
     if !order.takes_back() {
-        return operate::perform(composed, order, tally).await;
+        return operate::perform(composed, OPERATOR, order, tally).await;
     }
     let _kept = circle::enter(composed).await;
     let (began, is_confirmed) = (composed.node.since_boot(), order.is_confirmed());
-    let mut done = operate::perform(composed, order, tally).await;
+    let mut done = operate::perform(composed, OPERATOR, order, tally).await;
     // Where no other node can be, nobody serves anything.
     if let Some(members) = done.as_mut().ok().and_then(Value::as_object_mut)
         && is_confirmed

@@ -18,6 +18,7 @@ use tegata_gateway::{
 };
 use tegata_mesh::{DeclaredDelegation, DeclaredRoute, DeclaredService};
 use tegata_oauth::{DpopNonce, MutualTls, register::Registration};
+use tegata_server::admin::SecondFactor;
 use tegata_session::Environment;
 use tegata_token::{Algorithm, Scope};
 
@@ -58,6 +59,7 @@ pub(crate) struct Config {
     pub(crate) cookies: Cookies,
     pub(crate) observability: Observability,
     pub(crate) limits: Limits,
+    pub(crate) admin: Admin,
     pub(crate) clients: Clients,
     pub(crate) mail: Mail,
     pub(crate) users: Users,
@@ -68,6 +70,14 @@ pub(crate) struct Config {
     pub(crate) service: Vec<DeclaredService>,
     pub(crate) route: Vec<DeclaredRoute>,
     pub(crate) delegation: Vec<DeclaredDelegation>,
+}
+
+/// Administration over HTTP.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Admin {
+    /// Which administrators must have shown a second factor: `enrolled` or `required`.
+    pub(crate) second_factor: SecondFactor,
 }
 
 /// How clients register themselves, and how they are reached.

@@ -137,6 +137,7 @@ impl Demo {
         let household = Household::open(&data, composed.node.entropy()).map_err(|error| {
             Failed::Operation(format!("`{}`: {error}", data.join("demo.json").display()))
         })?;
+        let household = household.with_console(composed.provider.administration());
         if let Some(file) = &self.signing_key {
             import(&composed, file).await?;
         }

@@ -21,6 +21,7 @@ macro_rules! warn_line {
 }
 
 mod admin;
+mod api;
 mod background;
 mod canary;
 mod certificates;

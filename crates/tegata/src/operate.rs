@@ -11,17 +11,21 @@ use crate::{compose::Composed, registry::Wanted};
 
 pub(crate) use declare::{MadeSecrets, declare};
 pub(crate) use keys::rotate_due;
+pub(crate) use refused::{Kind, Refused};
 pub(crate) use revoke::user as take_back;
 
-mod clients;
+pub(crate) mod clients;
+pub(crate) mod consents;
 mod declare;
 mod keys;
+mod refused;
 mod revoke;
 mod revoke_foreign;
-mod sessions;
-mod tokens;
+pub(crate) mod services;
+pub(crate) mod sessions;
+pub(crate) mod tokens;
 mod trace;
-mod users;
+pub(crate) mod users;
 
 /// An order. It crosses the administration socket as JSON.
 #[derive(Clone, Serialize, Deserialize)]
@@ -29,14 +33,7 @@ mod users;
 pub(crate) enum Order {
     /// Makes everything be as it is declared.
     Declare(Box<Declarations>),
-    UserAdd {
-        username: String,
-        email: Option<String>,
-        roles: Vec<String>,
-        password: Option<String>,
-        #[serde(default)]
-        password_hash: Option<String>,
-    },
+    UserAdd(Box<DeclaredUser>),
     UserList,
     UserShow {
         username: String,
@@ -74,6 +71,11 @@ pub(crate) enum Order {
     ServiceAllow {
         name: String,
         caller: String,
+    },
+    ServiceChange {
+        name: String,
+        change: services::Change,
+        versions: Option<Vec<u64>>,
     },
     ServiceRemove {
         name: String,
@@ -149,6 +151,7 @@ impl Order {
             Self::Declare(_)
                 | Self::ServiceAdd { .. }
                 | Self::ServiceAllow { .. }
+                | Self::ServiceChange { .. }
                 | Self::ServiceRemove { .. }
         )
     }
@@ -175,7 +178,8 @@ impl Declarations {
 }
 
 /// A declared person.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct DeclaredUser {
     pub(crate) username: String,
     pub(crate) email: Option<String>,
@@ -227,93 +231,82 @@ pub(crate) enum Foreigner {
 /// Who orders through the command line, in the journal.
 pub(crate) const OPERATOR: &str = "operator";
 
-/// Why an order was not carried out, or not all of it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Refused {
-    /// One line that says what, where and how to mend it.
-    pub(crate) why: String,
-    /// What was done or found all the same: whoever ordered must see it.
-    pub(crate) done: Option<Value>,
-}
-
-impl From<String> for Refused {
-    fn from(why: String) -> Self {
-        Self { why, done: None }
-    }
-}
-
-/// Carries out an order. The answer is for people and machines alike: an object, or a list.
-/// An order that takes back many things says meanwhile in `tally` how far it is.
+/// Carries out an order at the wish of `actor`, whom the journal names. The answer is for people and
+/// machines alike: an object, or a list. An order that takes back many things says meanwhile in `tally`
+/// how far it is.
 pub(crate) async fn perform(
     composed: &Composed,
+    actor: &str,
     order: Order,
     tally: &Tally,
 ) -> Result<Value, Refused> {
-    Ok(match order {
+    match order {
         Order::Declare(declarations) => {
-            declare(composed, &declarations, MadeSecrets::AreShown).await?
+            declare(composed, &declarations, MadeSecrets::AreShown).await
         }
-        Order::UserAdd { username, email, roles, password, password_hash } => {
-            let password = users::Secret { password, hash: password_hash };
-            users::add(composed, &username, email.as_deref(), &roles, password).await?
+        Order::UserAdd(declared) => {
+            users::add(composed, actor, &declared).await.map(|user| users::shown(&user))
         }
-        Order::UserList => users::list(composed).await?,
-        Order::UserShow { username } => users::show(composed, &username).await?,
+        Order::UserList => users::list(composed).await,
+        Order::UserShow { username } => users::show(composed, &username).await,
         Order::UserDisable { username, enable } => {
-            users::disable(composed, &username, enable).await?
+            users::disable(composed, actor, &username, enable).await
         }
         Order::UserPasswd { username, password } => {
-            users::passwd(composed, &username, password).await?
+            users::passwd(composed, actor, &username, password).await
         }
-        Order::UserResetFactors { username } => users::reset_factors(composed, &username).await?,
-        Order::ClientAdd { metadata, secret } => clients::add(composed, *metadata, secret).await?,
-        Order::ClientList => clients::list(composed).await?,
-        Order::ClientRotateSecret { client } => clients::rotate_secret(composed, &client).await?,
-        Order::ClientRemove { client } => clients::remove(composed, &client, tally).await?,
+        Order::UserResetFactors { username } => {
+            users::reset_factors(composed, actor, &username).await
+        }
+        Order::ClientAdd { metadata, secret } => {
+            clients::add(composed, actor, *metadata, secret).await
+        }
+        Order::ClientList => clients::list(composed).await,
+        Order::ClientRotateSecret { client } => {
+            clients::rotate_secret(composed, actor, &client).await
+        }
+        Order::ClientRemove { client } => clients::remove(composed, actor, &client, tally).await,
         Order::ClientLogouts { client, state } => {
-            clients::logouts(composed, client.as_deref(), state.as_deref()).await?
+            clients::logouts(composed, client.as_deref(), state.as_deref()).await
         }
-        Order::ServiceAdd { service } => {
-            let name = service.name.clone();
-            composed.registry.add(&composed.realm, service).await.map_err(text)?;
-            json!({"changed": [format!("service `{name}` registered")]})
-        }
-        Order::ServiceList => {
-            let services = composed.registry.services(&composed.realm).await.map_err(text)?;
-            serde_json::to_value(services).map_err(text)?
-        }
+        Order::ServiceAdd { service } => services::add(composed, actor, service).await,
+        Order::ServiceList => services::list(composed).await,
         Order::ServiceAllow { name, caller } => {
-            composed.registry.allow(&composed.realm, &name, &caller).await.map_err(text)?;
-            json!({"service": name, "caller": caller})
+            services::allow(composed, actor, &name, &caller).await
         }
-        Order::ServiceRemove { name } => {
-            composed.registry.remove(&composed.realm, &name).await.map_err(text)?;
-            json!({"removed": name})
+        Order::ServiceChange { name, change, versions } => {
+            services::change(composed, actor, &name, &change, versions.as_deref()).await
         }
+        Order::ServiceRemove { name } => services::remove(composed, actor, &name).await,
         Order::DelegationList => {
-            let delegations = composed.registry.delegations(&composed.realm).await.map_err(text)?;
-            serde_json::to_value(delegations).map_err(text)?
+            let delegations = composed.registry.delegations(&composed.realm).await?;
+            Ok(serde_json::to_value(delegations).map_err(text)?)
         }
         Order::DelegationRemove { name } => {
-            let removed = composed.registry.remove_delegation(&composed.realm, &name).await;
-            removed.map_err(text)?;
-            json!({"removed": name})
+            let registry = composed.registry.at_wish_of(actor);
+            registry.remove_delegation(&composed.realm, &name).await?;
+            Ok(json!({"removed": name}))
         }
-        Order::KeyList => keys::list(composed),
-        Order::KeyRotate { algorithm, force } => keys::rotate(composed, algorithm, force).await?,
-        Order::KeyRetire { kid } => keys::retire(composed, &kid).await?,
+        Order::KeyList => Ok(keys::list(composed)),
+        Order::KeyRotate { algorithm, force } => {
+            keys::rotate(composed, actor, algorithm, force).await
+        }
+        Order::KeyRetire { kid } => keys::retire(composed, actor, &kid).await,
         Order::KeyImport { pem, kid, algorithm } => {
-            keys::import(composed, &pem, kid.as_deref(), algorithm).await?
+            keys::import(composed, actor, &pem, kid.as_deref(), algorithm).await
         }
-        Order::TokenInspect { token } => tokens::inspect(composed, &token).await?,
-        Order::TokenTrace { jti } => trace::trace(composed, &jti).await?,
-        Order::Revoke { what, reason, .. } => revoke::revoke(composed, what, reason, tally).await?,
-        Order::SessionList { username } => sessions::list(composed, username.as_deref()).await?,
-        Order::SessionEnd { sid } => sessions::end(composed, &sid).await?,
+        Order::TokenInspect { token } => tokens::inspect(composed, &token).await,
+        Order::TokenTrace { jti } => trace::trace(composed, &jti).await,
+        Order::Revoke { what, reason, .. } => {
+            let order = revoke::order(reason, actor)?;
+            revoke::revoke(composed, what, &order, tally).await
+        }
+        Order::SessionList { username } => sessions::list(composed, username.as_deref()).await,
+        Order::SessionEnd { sid } => sessions::end(composed, actor, &sid).await,
         // Only what runs has a health.
-        Order::Health => json!([]),
-        Order::Ping => json!({"node": composed.node.id().to_string()}),
-    })
+        Order::Health => Ok(json!([])),
+        Order::Ping => Ok(json!({"node": composed.node.id().to_string()})),
+    }
 }
 
 fn text(error: impl std::fmt::Display) -> String {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tegata_core::{
     Batch, BoxFuture, ClientId, CommitRefused, Event, EventType, Expect, Kind, Lifetime, Node,
-    Realm, Records, StoreError, Stored, port::Page, repository,
+    Realm, Records, StoreError, Stored, Versioned, port::Page, repository,
 };
 use tegata_mesh::{
     DeclaredDelegation, DeclaredRoute, DeclaredService, DelegationMode, InvalidMap, ServiceMap,
@@ -66,6 +66,9 @@ pub(crate) enum RegistryRefused {
     /// There is such a service already.
     #[error("there already is a service `{0}`; change it with `tegata apply`")]
     Present(String),
+    /// It was changed since it was read.
+    #[error("service `{0}` was changed since it was read: read it again")]
+    Overtaken(String),
     /// There is no such service.
     #[error("there is no service `{0}`; `tegata service list` names them")]
     Unknown(String),
@@ -90,11 +93,40 @@ pub(crate) struct Wanted<'a> {
 pub(crate) struct Registry {
     node: Node,
     records: Arc<dyn Records>,
+    actor: Option<Arc<str>>,
 }
 
 impl Registry {
     pub(crate) fn new(node: Node, records: Arc<dyn Records>) -> Self {
-        Self { node, records }
+        Self { node, records, actor: None }
+    }
+
+    /// The same, at the wish of `actor`, for the journal.
+    pub(crate) fn at_wish_of(&self, actor: &str) -> Self {
+        Self { actor: Some(actor.into()), ..self.clone() }
+    }
+
+    /// A piece of the services, by name.
+    pub(crate) async fn page(
+        &self,
+        realm: &Realm,
+        page: Page,
+    ) -> Result<Vec<DeclaredService>, StoreError> {
+        let found = repository::scan::<StoredService>(self.records.as_ref(), realm, page).await?;
+        Ok(found.into_iter().map(|found| found.value.declared).collect())
+    }
+
+    /// A service and its version.
+    pub(crate) async fn service(
+        &self,
+        realm: &Realm,
+        name: &str,
+    ) -> Result<Option<(DeclaredService, u64)>, StoreError> {
+        if !can_be_key(name) {
+            return Ok(None);
+        }
+        let found = repository::load::<StoredService>(self.records.as_ref(), realm, name).await?;
+        Ok(found.map(|found| (found.value.declared, found.version)))
     }
 
     /// All services, by name.
@@ -162,28 +194,31 @@ impl Registry {
         }
     }
 
-    /// Lets `caller` get tokens for a service.
-    pub(crate) async fn allow(
+    /// Changes a service, where its version is one of these. A change that changes nothing leaves no
+    /// trace.
+    pub(crate) async fn amend(
         &self,
         realm: &Realm,
         name: &str,
-        caller: &str,
+        versions: Option<&[u64]>,
+        edit: impl Fn(&mut DeclaredService),
     ) -> Result<(), RegistryRefused> {
-        let records = self.records.as_ref();
         for _ in 0..TRIES {
-            let found = repository::load::<StoredService>(records, realm, name).await?;
-            let found = found.ok_or_else(|| RegistryRefused::Unknown(name.to_owned()))?;
+            let found = self.versioned_service(realm, name).await?;
+            if versions.is_some_and(|wanted| !wanted.contains(&found.version)) {
+                return Err(RegistryRefused::Overtaken(name.to_owned()));
+            }
             let mut declared = found.value.declared.clone();
-            if declared.callers.iter().any(|known| known == caller) {
+            edit(&mut declared);
+            if declared == found.value.declared {
                 return Ok(());
             }
-            declared.callers.push(caller.to_owned());
             self.check_with(realm, Wanted::of_service(&declared)).await?;
             let event = self.event(realm, &format!("service `{name}`"), "changed");
             // What was read, or nothing: of two at once, neither may undo the other.
             let put = StoredService { declared }.put(Expect::Version(found.version));
             let batch = Batch::new(realm.clone()).with(put).journal(&event);
-            match records.commit(batch).await {
+            match self.records.commit(batch).await {
                 Ok(()) => return Ok(()),
                 Err(CommitRefused::Conflict { .. }) => {}
                 Err(CommitRefused::Store(error)) => return Err(error.into()),
@@ -192,12 +227,23 @@ impl Registry {
         Err(contended().into())
     }
 
+    async fn versioned_service(
+        &self,
+        realm: &Realm,
+        name: &str,
+    ) -> Result<Versioned<StoredService>, RegistryRefused> {
+        let unknown = || RegistryRefused::Unknown(name.to_owned());
+        if !can_be_key(name) {
+            return Err(unknown());
+        }
+        let found = repository::load::<StoredService>(self.records.as_ref(), realm, name).await?;
+        found.ok_or_else(unknown)
+    }
+
     /// Removes a service, its routes, and it from the delegations that name it.
     pub(crate) async fn remove(&self, realm: &Realm, name: &str) -> Result<(), RegistryRefused> {
-        let records = self.records.as_ref();
         for _ in 0..TRIES {
-            let found = repository::load::<StoredService>(records, realm, name).await?;
-            let found = found.ok_or_else(|| RegistryRefused::Unknown(name.to_owned()))?;
+            let found = self.versioned_service(realm, name).await?;
             let event = self.event(realm, &format!("service:{name}"), "removed");
             let mut batch = Batch::new(realm.clone()).with(found.remove()).journal(&event);
             for route in self.versioned::<StoredRoute>(realm).await? {
@@ -207,7 +253,7 @@ impl Registry {
             }
             let undelegated = self.undelegated(realm, name).await?;
             batch = undelegated.into_iter().fold(batch, Batch::with);
-            match records.commit(batch).await {
+            match self.records.commit(batch).await {
                 Ok(()) => return Ok(()),
                 Err(CommitRefused::Conflict { .. }) => {}
                 Err(CommitRefused::Store(error)) => return Err(error.into()),
@@ -269,17 +315,18 @@ impl Registry {
 
     fn event(&self, realm: &Realm, subject: &str, change: &str) -> Event {
         let data = [("subject", json!(subject)), ("change", json!(change))];
-        Event::new(&self.node, realm, EventType::RegistryChanged, data)
+        let mut event = Event::new(&self.node, realm, EventType::RegistryChanged, data);
+        if let Some(actor) = &self.actor {
+            event.data.insert("actor".to_owned(), json!(&**actor));
+        }
+        event
     }
 
     async fn all<T: Stored>(&self, realm: &Realm) -> Result<Vec<T>, StoreError> {
         Ok(self.versioned(realm).await?.into_iter().map(|found| found.value).collect())
     }
 
-    async fn versioned<T: Stored>(
-        &self,
-        realm: &Realm,
-    ) -> Result<Vec<tegata_core::Versioned<T>>, StoreError> {
+    async fn versioned<T: Stored>(&self, realm: &Realm) -> Result<Vec<Versioned<T>>, StoreError> {
         let mut all = Vec::new();
         let mut page = Page { after: None, limit: 500 };
         loop {
@@ -299,8 +346,7 @@ impl Targets for Registry {
         target: &'a str,
     ) -> BoxFuture<'a, Result<Access, StoreError>> {
         Box::pin(async move {
-            // A name that cannot be a key names no service.
-            if target.is_empty() || target.len() > 255 || target.contains('\0') {
+            if !can_be_key(target) {
                 return Ok(Access::Unknown);
             }
             let found =
@@ -335,6 +381,11 @@ impl<'a> Wanted<'a> {
     fn of_service(declared: &'a DeclaredService) -> Self {
         Self { services: std::slice::from_ref(declared), ..Self::default() }
     }
+}
+
+/// A name that cannot be a key names no service.
+fn can_be_key(name: &str) -> bool {
+    (1..=255).contains(&name.len()) && !name.contains('\0')
 }
 
 fn contended() -> StoreError {

@@ -28,7 +28,9 @@ use tokio::{
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    admin, background, certificates, circle,
+    admin,
+    api::Api,
+    background, certificates, circle,
     command::Failed,
     compose::Composed,
     config::{LogForm, Observability},
@@ -88,7 +90,8 @@ pub(crate) async fn start(
     let (found, health) = watch::channel(gauges::health::Found::new());
     let (registry, metrics, gateway_metrics) = gauges::register(&composed, health);
     let ear = Arc::new(signals::Ear::open(&composed, metrics.signals().clone())?);
-    let outer = public(&composed, &metrics, &ear, loopback)?;
+    let (look, looks) = tokio::sync::mpsc::channel(16);
+    let outer = public(&composed, &metrics, &ear, &look, loopback)?;
     let behind = outer.behind(gateway_as_proxy());
     let inner = inner()?;
     let way = Way {
@@ -144,7 +147,6 @@ pub(crate) async fn start(
     logouts::start(&mut beside, &composed, metrics.logouts().clone())?;
     mail::start(&mut beside, &composed, metrics.letters().clone())?;
     beside.spawn(gauges::health::look(checks, found));
-    let (look, looks) = tokio::sync::mpsc::channel(16);
     beside.spawn(admin::serve(socket, Arc::clone(&composed), look));
     beside.spawn(certificates::renew(Arc::clone(&composed), identity, Arc::clone(&gateway)));
     beside.spawn(remap(Arc::clone(&composed), Arc::clone(&gateway), looks));
@@ -194,6 +196,7 @@ fn public(
     composed: &Arc<Composed>,
     metrics: &tegata_server::Metrics,
     ear: &Arc<signals::Ear>,
+    look: &tokio::sync::mpsc::Sender<admin::Look>,
     loopback: Loopback,
 ) -> Result<App, Failed> {
     let set = &composed.config.public;
@@ -210,6 +213,7 @@ fn public(
         client_certificates: set.client_certificates,
         limits,
         mail: composed.config.has_mail(),
+        administrators: composed.config.admin.second_factor,
         browser: BrowserClient {
             algorithm: composed.config.keys.usual(false),
             ..BrowserClient::default()
@@ -229,6 +233,7 @@ fn public(
         cookies: composed.cookies.clone(),
         origins: origins(composed)?,
         confirm: Arc::new(Confirmed(Arc::clone(composed))),
+        administration: Arc::new(Api::new(Arc::clone(composed), look.clone())),
         streams: signals::streams(composed),
         inlet: Arc::clone(ear) as Arc<dyn Inlet>,
         metrics: metrics.clone(),

@@ -41,6 +41,7 @@ fn context() -> &'static str {
         let more: [(&str, Value); 4] = [
             ("chromium", json!(program("chromium", "chromium"))),
             ("modules", json!(present("openid-client").join("node_modules"))),
+            ("validators", json!(present("openapi").join("node_modules"))),
             ("program", json!(env!("CARGO_BIN_EXE_tegata"))),
             ("data", json!(database.parent().unwrap())),
         ];
@@ -170,4 +171,9 @@ fn openid_client_and_oauth4webapi_show_certificates() {
     let trust = server.path().join("ca.pem");
     let node = program("node", "nodejs");
     run_with(node, "mtls.mjs", file.to_str().unwrap(), &[("NODE_EXTRA_CA_CERTS", &trust)]);
+}
+
+#[test]
+fn ajv_finds_every_answer_of_administration_as_the_document_says() {
+    javascript("admin.mjs");
 }

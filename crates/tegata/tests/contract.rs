@@ -4,6 +4,8 @@
 #![cfg(test)]
 
 mod contract {
+    pub(crate) mod administration;
+    pub(crate) mod administration_races;
     pub(crate) mod answers;
     pub(crate) mod authorize;
     pub(crate) mod back_channel;

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -28,8 +28,10 @@ use tegata_oauth::{
     signals::{StreamRules, Streams},
 };
 use tegata_server::{
-    App, BrowserClient, Config, Metrics, NotHeard, RevokedSessions, SessionsOfFamilies,
-    SupersededPasswords, router,
+    Administration, App, BrowserClient, Config, Metrics, NotHeard, RevokedSessions,
+    SessionsOfFamilies, SupersededPasswords,
+    admin::{self, Asked, Done, Operation},
+    router,
 };
 use tegata_session::{CookieTable, Csrf, Environment, Limits, Origins, Sessions};
 use tegata_store::{
@@ -76,8 +78,22 @@ pub(crate) struct Bench {
     pub(crate) letters: Letters,
     pub(crate) passwords: Passwords,
     pub(crate) mailbox: Mailbox,
+    pub(crate) administered: Arc<Administered>,
     away: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
+}
+
+/// Does nothing of what administrators ask for, and notes who asked for what. A fake.
+#[derive(Default)]
+pub(crate) struct Administered(pub(crate) Mutex<Vec<(Operation, String)>>);
+
+impl Administration for Administered {
+    fn perform(&self, asked: Asked) -> BoxFuture<'_, Result<Done, admin::Refused>> {
+        let actor = asked.by.who.as_str().to_owned();
+        self.0.lock().unwrap().push((asked.operation, actor));
+        let done = Done { location: Some("/new".to_owned()), ..Done::with(asked.body.into()) };
+        Box::pin(async move { Ok(done.of_version(7)) })
+    }
 }
 
 /// The only node there is. A fake.
@@ -284,6 +300,7 @@ impl Bench {
         edit(&mut config);
         let cookies = CookieTable::new(config.environment, None).unwrap();
         let allowed = ["https://app.example.com"];
+        let administered = Arc::new(Administered::default());
         let app = App::new(
             config,
             tegata_server::Parts {
@@ -299,6 +316,7 @@ impl Bench {
                 cookies,
                 origins: Origins::new(ISSUER, &allowed).unwrap(),
                 confirm: Arc::new(OneNode),
+                administration: administered.clone(),
                 streams: Streams::new(provider.clone(), StreamRules::default()),
                 inlet: Arc::new(Hearing),
                 metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
@@ -319,6 +337,7 @@ impl Bench {
             letters,
             passwords,
             mailbox: Mailbox::default(),
+            administered,
             away,
             calls,
         };

@@ -15,17 +15,17 @@ use super::{
 };
 
 /// Somebody with a key.
-struct Holder {
+pub(crate) struct Holder {
     key: SigningKey,
     made: std::cell::Cell<u32>,
 }
 
 impl Holder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { key: SigningKey::generate(Algorithm::Es256).unwrap(), made: std::cell::Cell::new(0) }
     }
 
-    fn jkt(&self) -> String {
+    pub(crate) fn jkt(&self) -> String {
         self.key.jwk().thumbprint()
     }
 
@@ -53,7 +53,7 @@ impl Holder {
     }
 
     /// A proof for userinfo, beside this token.
-    fn proof_of(&self, bench: &Bench, token: &str, changes: &[(&str, Value)]) -> String {
+    pub(crate) fn proof_of(&self, bench: &Bench, token: &str, changes: &[(&str, Value)]) -> String {
         let mut all = vec![
             ("htm", json!("GET")),
             ("htu", json!(format!("{ISSUER}/oauth2/userinfo"))),

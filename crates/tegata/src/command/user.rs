@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::{Context, Failed, read_secret};
-use crate::operate::Order;
+use crate::operate::{DeclaredUser, Order};
 
 #[derive(Subcommand)]
 pub(crate) enum User {
@@ -67,7 +67,15 @@ impl User {
                 } else {
                     Some(read_secret(password_file.as_ref(), "the password")?)
                 };
-                Order::UserAdd { username, email, roles, password, password_hash }
+                let declared = DeclaredUser {
+                    username,
+                    email,
+                    roles,
+                    password,
+                    password_hash,
+                    ..DeclaredUser::default()
+                };
+                Order::UserAdd(Box::new(declared))
             }
             Self::List => Order::UserList,
             Self::Show { username } => Order::UserShow { username },

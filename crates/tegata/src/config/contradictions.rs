@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use tegata_core::{ClientCertificates, Secret, Timestamp};
+use tegata_oauth::administer::is_administrative;
 use tegata_session::{Environment, Origins};
 use tegata_token::{Algorithm, revocation::LONGEST_ACCESS};
 use tracing_subscriber::EnvFilter;
@@ -29,6 +30,7 @@ impl Config {
         self.of_other_issuers(&mut found);
         self.of_gateway(&mut found);
         self.of_tokens(&mut found);
+        self.of_clients(&mut found);
         self.of_sessions(&mut found);
         self.of_keys(&mut found);
         self.of_log(&mut found);
@@ -291,6 +293,16 @@ impl Config {
             found.push(
                 "[tokens] trust_domain is the gateway's audience: what is for one must not be for \
                  the other"
+                    .to_owned(),
+            );
+        }
+    }
+
+    fn of_clients(&self, found: &mut Vec<String>) {
+        if is_administrative(&self.clients.registration_scope) {
+            found.push(
+                "[clients] registration_scope holds a scope that begins with `admin.`: whoever \
+                 registers a client must not make it one that administers; declare it"
                     .to_owned(),
             );
         }

@@ -120,6 +120,8 @@ fn contradictions_are_refused() {
         ("[tokens]\npushed_lifetime = \"1s\"", "pushed_lifetime"),
         ("[tokens]\npushed_lifetime = \"1h\"", "pushed_lifetime"),
         ("[tokens]\nservice_lifetime = \"0s\"", "service_lifetime"),
+        ("[clients]\nregistration_scope = \"openid admin.read\"", "`admin.`"),
+        ("[clients]\nregistration_scope = \"admin.anything\"", "`admin.`"),
         ("[observability]\nlevel = \"inof\"", "`inof`"),
         ("[observability]\nlevel = \"tegata=loud\"", "level"),
     ] {

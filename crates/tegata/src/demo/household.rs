@@ -12,12 +12,15 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use tegata_core::Entropy;
 use tegata_identity::TotpSecret;
-use tegata_oauth::{ClientMetadata, GrantType};
+use tegata_oauth::{ClientMetadata, GrantType, administer};
 
 use crate::operate::{DeclaredClient, DeclaredUser};
 
 /// Where redirects of the demo's clients go.
 pub(crate) const CALLBACK: &str = "http://127.0.0.1:9999/callback";
+
+/// The client for administration.
+const CONSOLE: &str = "demo-admin";
 
 /// The services of the shop that are clients.
 const CALLING: [&str; 4] = ["orders", "shipping", "reviews", "recommendations"];
@@ -108,6 +111,24 @@ impl Household {
             .extend(CALLING.map(|id| client(id, &format!("The shop's {id}"), &service, false, "")));
         let people = vec![person("alice", "customer"), person("admin", "admin"), carol];
         Self { people, clients }
+    }
+
+    /// The same with a client that the demo's administrator signs in at, for `administration`. It has no
+    /// secret, so nothing of it is kept: where administration is, the next start may know better.
+    pub(crate) fn with_console(mut self, administration: String) -> Self {
+        let metadata = ClientMetadata {
+            client_id: CONSOLE.to_owned(),
+            client_name: Some("Administration".to_owned()),
+            public: true,
+            grant_types: Some([GrantType::AuthorizationCode, GrantType::DeviceCode].into()),
+            redirect_uris: vec![CALLBACK.to_owned()],
+            scope: format!("{} {}", administer::READ, administer::WRITE),
+            audiences: vec![administration],
+            ..ClientMetadata::default()
+        };
+        self.clients.retain(|member| member.metadata.client_id != CONSOLE);
+        self.clients.push(Member { metadata, secret: None });
+        self
     }
 
     /// The people, as they are declared.

@@ -1,34 +1,87 @@
 //! Orders about clients.
 
 use serde_json::{Value, json};
-use tegata_core::{ClientId, Secret, port::Page};
+use tegata_core::{ClientId, Secret, Versioned, port::Page};
 use tegata_oauth::{
     Client, ClientMetadata,
+    administer::is_administrative,
     backchannel::{RelyingParty, Told},
+    client::{ClientChanged, NotRegistered},
 };
 use tegata_token::{Algorithm, Holder, Order, Tally};
 
-use super::{OPERATOR, text};
+use super::{Kind, Refused};
 use crate::compose::Composed;
 
 pub(super) async fn add(
     composed: &Composed,
-    mut metadata: ClientMetadata,
+    actor: &str,
+    metadata: ClientMetadata,
     secret: Option<String>,
-) -> Result<Value, String> {
-    choose_algorithms(composed, &mut metadata)?;
-    let id = ClientId::new(&metadata.client_id).map_err(text)?;
-    if composed.clients.load(&composed.realm, &id).await.map_err(text)?.is_some() {
-        return Err(format!("there already is a client `{id}`; change it with `tegata apply`"));
-    }
-    let secret = secret.map(Secret::new);
-    let declared = composed.clients.declare(&composed.realm, &metadata, secret.as_ref()).await;
-    let changed = declared.map_err(text)?;
-    let mut answer = shown(&changed.client);
-    if let (Some(members), Some(secret)) = (answer.as_object_mut(), &changed.secret) {
+) -> Result<Value, Refused> {
+    let added = register(composed, actor, metadata, secret).await.map_err(|refused| {
+        let why = match refused.kind {
+            Kind::Conflict => format!("{}; change it with `tegata apply`", refused.why),
+            _ => refused.why,
+        };
+        Refused { why, ..refused }
+    })?;
+    let mut answer = shown(&added.client);
+    if let (Some(members), Some(secret)) = (answer.as_object_mut(), &added.secret) {
         members.insert("client_secret".to_owned(), secret.expose().as_str().into());
     }
     Ok(answer)
+}
+
+/// Registers a client that is not there yet.
+pub(crate) async fn register(
+    composed: &Composed,
+    actor: &str,
+    mut metadata: ClientMetadata,
+    secret: Option<String>,
+) -> Result<ClientChanged, Refused> {
+    // Whoever names one that is there is told that first, whatever else is wrong.
+    if let Ok(id) = ClientId::new(&metadata.client_id)
+        && composed.clients.load(&composed.realm, &id).await?.is_some()
+    {
+        return Err(NotRegistered::Present(id).into());
+    }
+    choose_algorithms(composed, &mut metadata)?;
+    let secret = secret.map(Secret::new);
+    let clients = composed.clients.at_wish_of(actor);
+    Ok(clients.add(&composed.realm, &metadata, secret.as_ref()).await?)
+}
+
+/// The client of this name.
+pub(crate) async fn by_id(composed: &Composed, id: &str) -> Result<Versioned<Client>, Refused> {
+    let found = composed.clients.load(&composed.realm, &ClientId::new(id)?).await?;
+    found.ok_or_else(|| Refused::unknown(format!("there is no client `{id}`")))
+}
+
+/// Makes a client, as it was read, be as it is declared now.
+pub(crate) async fn change(
+    composed: &Composed,
+    actor: &str,
+    before: &Versioned<Client>,
+    mut metadata: ClientMetadata,
+) -> Result<ClientChanged, Refused> {
+    choose_algorithms(composed, &mut metadata)?;
+    let clients = composed.clients.at_wish_of(actor);
+    Ok(clients.amend(&composed.realm, before, &metadata).await?)
+}
+
+/// Refuses to touch a client that may administer, for whoever could become it by that: the power of
+/// people ends with their role, that of their clients would not. Operators declare such clients.
+pub(crate) fn check_harmless(client: &Client) -> Result<(), Refused> {
+    if !is_administrative(&client.scope) {
+        return Ok(());
+    }
+    let why = format!(
+        "client `{}` may administer; it is changed by declaration alone, in the configuration or \
+         with `tegata apply`",
+        client.id
+    );
+    Err(Refused::new(Kind::Forbidden, why))
 }
 
 /// Fills in what its tokens are signed with, where nothing is said, and refuses what there are no
@@ -36,7 +89,7 @@ pub(super) async fn add(
 pub(super) fn choose_algorithms(
     composed: &Composed,
     metadata: &mut ClientMetadata,
-) -> Result<(), String> {
+) -> Result<(), Refused> {
     let keys = &composed.config.keys;
     let usual = keys.usual(metadata.is_fapi());
     for (name, chosen) in [
@@ -61,24 +114,30 @@ pub(super) fn choose_algorithms(
     Ok(())
 }
 
-fn unnamed(client: &str, name: &str, algorithm: Algorithm) -> String {
-    format!("client `{client}`: `{name}` is {algorithm}, which `[keys] algorithms` does not name")
+fn unnamed(client: &str, name: &str, algorithm: Algorithm) -> Refused {
+    let why = "which `[keys] algorithms` does not name";
+    format!("client `{client}`: `{name}` is {algorithm}, {why}").into()
 }
 
-pub(super) async fn list(composed: &Composed) -> Result<Value, String> {
+pub(super) async fn list(composed: &Composed) -> Result<Value, Refused> {
     let mut all = Vec::new();
     let mut page = Page { after: None, limit: 500 };
     loop {
-        let clients = composed.clients.list(&composed.realm, page.clone()).await.map_err(text)?;
+        let clients = composed.clients.list(&composed.realm, page.clone()).await?;
         let Some(last) = clients.last() else { return Ok(Value::Array(all)) };
         page.after = Some(last.id.as_str().to_owned());
         all.extend(clients.iter().map(shown));
     }
 }
 
-pub(super) async fn rotate_secret(composed: &Composed, client: &str) -> Result<Value, String> {
-    let id = ClientId::new(client).map_err(text)?;
-    let secret = composed.clients.rotate_secret(&composed.realm, &id).await.map_err(text)?;
+pub(super) async fn rotate_secret(
+    composed: &Composed,
+    actor: &str,
+    client: &str,
+) -> Result<Value, Refused> {
+    let id = ClientId::new(client)?;
+    let clients = composed.clients.at_wish_of(actor);
+    let secret = clients.rotate_secret(&composed.realm, &id).await?;
     Ok(json!({
         "client_id": id,
         "client_secret": secret.expose(),
@@ -89,18 +148,20 @@ pub(super) async fn rotate_secret(composed: &Composed, client: &str) -> Result<V
 /// Removes a client, then takes back what it has: in this order, so that it gets nothing new.
 pub(super) async fn remove(
     composed: &Composed,
+    actor: &str,
     client: &str,
     tally: &Tally,
-) -> Result<Value, String> {
-    let id = ClientId::new(client).map_err(text)?;
-    composed.clients.remove(&composed.realm, &id).await.map_err(text)?;
-    let order = Order { reason: "client_removed".to_owned(), actor: OPERATOR.to_owned() };
+) -> Result<Value, Refused> {
+    let id = ClientId::new(client)?;
+    composed.clients.at_wish_of(actor).remove(&composed.realm, &id).await?;
+    let order = Order { reason: "client_removed".to_owned(), actor: actor.to_owned() };
     // Nothing more is sent to whoever it was.
-    crate::signals::streams(composed).delete_all(&id).await.map_err(text)?;
+    let streams = crate::signals::streams(composed);
+    streams.delete_all(&id).await.map_err(|error| error.to_string())?;
     let revoked = super::revoke::client(composed, &id, &order).await?;
     let holder = Holder::Client(id.clone());
-    let proof = composed.withdraw.everything_of(&composed.realm, &holder, &order, tally).await;
-    let families: u64 = proof.map_err(text)?.iter().map(|withdrawn| withdrawn.count).sum();
+    let proof = composed.withdraw.everything_of(&composed.realm, &holder, &order, tally).await?;
+    let families: u64 = proof.iter().map(|withdrawn| withdrawn.count).sum();
     Ok(json!({"removed": id, "families": families, "revoked": revoked}))
 }
 
@@ -112,14 +173,14 @@ pub(super) async fn logouts(
     composed: &Composed,
     client: Option<&str>,
     state: Option<&str>,
-) -> Result<Value, String> {
+) -> Result<Value, Refused> {
     let mut all = Vec::new();
     for state in
         ["due", "failed", "delivered"].into_iter().filter(|it| state.is_none_or(|s| s == *it))
     {
         let mut after = None;
         loop {
-            let page = composed.provider.logouts(state, after).await.map_err(text)?;
+            let page = composed.provider.logouts(state, after).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.key().to_owned());
             let wanted = page.iter().filter(|it| client.is_none_or(|id| id == it.client.as_str()));

@@ -47,7 +47,8 @@ pub(crate) async fn declare(
     let told = json!({"dry_run": dry, "changed": changed});
     match done {
         Ok(()) => Ok(told),
-        Err(why) => Err(Refused { why, done: (!changed.is_empty()).then_some(told) }),
+        Err(refused) if changed.is_empty() => Err(refused),
+        Err(refused) => Err(refused.after(told)),
     }
 }
 
@@ -84,7 +85,7 @@ async fn user(
     declared: &DeclaredUser,
     name: Username,
 ) -> Result<Vec<Told>, String> {
-    let roles = users::roles(&declared.roles)?;
+    let roles = users::roles(&declared.roles).map_err(|refused| refused.why)?;
     let email = declared.email.as_deref().map(EmailAddress::new).transpose().map_err(text)?;
     let locale = declared.locale.as_deref().map(Locale::new).transpose().map_err(text)?;
     if declared.password.is_some() && declared.password_hash.is_some() {
@@ -100,9 +101,8 @@ async fn user(
         }
         Some(_) => {}
         None => {
-            let (password, hash) = (declared.password.clone(), declared.password_hash.clone());
-            let secret = users::Secret { password, hash };
-            let password = secret.prepared(composed, name.as_str()).await?;
+            let password = users::password(composed, declared, name.as_str()).await;
+            let password = password.map_err(|refused| refused.why)?;
             let new = NewUser { username: name.clone(), email, roles, locale, password };
             steps.push((tell("registered"), Step::Register(Box::new(new))));
         }
@@ -120,7 +120,7 @@ async fn client(
     made: MadeSecrets,
 ) -> Result<Option<Told>, String> {
     let mut metadata = declared.metadata.clone();
-    clients::choose_algorithms(composed, &mut metadata)?;
+    clients::choose_algorithms(composed, &mut metadata).map_err(|refused| refused.why)?;
     let secret = declared.secret.clone().map(Secret::new);
     let wanted = composed.clients.check(&metadata, secret.as_ref()).map_err(text)?;
     let found = composed.clients.load(&composed.realm, &wanted.id).await.map_err(text)?;
@@ -168,7 +168,7 @@ async fn change(
     declarations: &Declarations,
     steps: Vec<Told>,
     changed: &mut Vec<Value>,
-) -> Result<(), String> {
+) -> Result<(), Refused> {
     for (told, step) in steps {
         let secret = if declarations.dry_run { None } else { take(composed, step).await? };
         let mut told = json!({"change": told});
@@ -178,28 +178,28 @@ async fn change(
         changed.push(told);
     }
     let tell = |told| changed.push(json!({"change": told}));
+    let registry = composed.registry.at_wish_of(OPERATOR);
     let (realm, wanted) = (&composed.realm, declarations.wanted());
-    let declared = composed.registry.declare(realm, wanted, declarations.dry_run, tell);
-    declared.await.map_err(text)
+    Ok(registry.declare(realm, wanted, declarations.dry_run, tell).await?)
 }
 
 /// Takes a step; answers the secret that was made in it.
-async fn take(composed: &Composed, step: Step) -> Result<Option<Secret<String>>, String> {
+async fn take(composed: &Composed, step: Step) -> Result<Option<Secret<String>>, Refused> {
     let (realm, users) = (&composed.realm, &composed.users);
     match step {
         Step::Register(new) => {
-            users.register(realm, *new, OPERATOR).await.map_err(text)?;
+            users.register(realm, *new, OPERATOR).await?;
         }
         Step::Roles(id, roles) => {
             let change = RoleChange::Set(roles);
-            users.change_roles(realm, &id, &change, OPERATOR).await.map_err(text)?;
+            users.change_roles(realm, &id, &change, OPERATOR).await?;
         }
         Step::Disable(name) => {
-            users::disable(composed, name.as_str(), false).await?;
+            users::disable(composed, OPERATOR, name.as_str(), false).await?;
         }
         Step::Client(metadata, secret) => {
-            let declared = composed.clients.declare(realm, &metadata, secret.as_ref()).await;
-            return Ok(declared.map_err(text)?.secret);
+            let clients = composed.clients.at_wish_of(OPERATOR);
+            return Ok(clients.declare(realm, &metadata, secret.as_ref()).await?.secret);
         }
     }
     Ok(None)

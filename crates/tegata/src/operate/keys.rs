@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tegata_core::KeyId;
 use tegata_token::{Algorithm, SigningKey};
 
-use super::text;
+use super::{Refused, text};
 use crate::compose::Composed;
 
 pub(super) fn list(composed: &Composed) -> Value {
@@ -18,23 +18,24 @@ pub(super) fn list(composed: &Composed) -> Value {
 /// Rotates one ring, or all of them. Making RSA keys takes a while, so it is done aside.
 pub(super) async fn rotate(
     composed: &Composed,
+    actor: &str,
     algorithm: Option<Algorithm>,
     force: bool,
-) -> Result<Value, String> {
+) -> Result<Value, Refused> {
     let chosen: Vec<_> = match algorithm {
         Some(algorithm) => vec![algorithm],
         None => composed.config.keys.algorithms.clone(),
     };
     // All of them or none: half a rotation would have to be waited for all over again.
     if !force {
-        let checked = chosen.iter().try_for_each(|it| composed.keys.check_rotation(*it));
-        checked.map_err(text)?;
+        chosen.iter().try_for_each(|it| composed.keys.check_rotation(*it))?;
     }
+    let keys = composed.keys.at_wish_of(actor);
     let mut signing = Vec::new();
     for algorithm in chosen {
         let fresh = generate(algorithm).await?;
-        composed.keys.rotate(&fresh, force).await.map_err(text)?;
-        let now = composed.keys.now().signer(algorithm).map(|key| key.kid().clone());
+        keys.rotate(&fresh, force).await?;
+        let now = keys.now().signer(algorithm).map(|key| key.kid().clone());
         signing.push(json!({"algorithm": algorithm, "kid": now}));
     }
     Ok(Value::Array(signing))
@@ -51,21 +52,22 @@ pub(crate) async fn rotate_due(composed: &Composed) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) async fn retire(composed: &Composed, kid: &str) -> Result<Value, String> {
-    let kid = KeyId::new(kid).map_err(text)?;
-    composed.keys.retire(&kid).await.map_err(text)?;
+pub(super) async fn retire(composed: &Composed, actor: &str, kid: &str) -> Result<Value, Refused> {
+    let kid = KeyId::new(kid)?;
+    composed.keys.at_wish_of(actor).retire(&kid).await?;
     Ok(json!({"retired": kid}))
 }
 
 pub(super) async fn import(
     composed: &Composed,
+    actor: &str,
     pem: &str,
     kid: Option<&str>,
     algorithm: Option<Algorithm>,
-) -> Result<Value, String> {
-    let kid = kid.map(KeyId::new).transpose().map_err(text)?;
+) -> Result<Value, Refused> {
+    let kid = kid.map(KeyId::new).transpose()?;
     let key = SigningKey::from_pem(pem.as_bytes(), algorithm, kid).map_err(text)?;
-    composed.keys.import(&key).await.map_err(text)?;
+    composed.keys.at_wish_of(actor).import(&key).await?;
     Ok(json!({"kid": key.kid(), "algorithm": key.algorithm()}))
 }
 

@@ -7,57 +7,60 @@ use tegata_core::{
 use tegata_identity::User;
 use tegata_token::{Entry, Holder, Order, Tally, Target};
 
-use super::{OPERATOR, What, keys, revoke_foreign, text, users};
+use super::{Refused, What, keys, revoke_foreign, users};
 use crate::compose::Composed;
+
+/// An order that takes something back, for a reason.
+pub(super) fn order(reason: String, actor: &str) -> Result<Order, Refused> {
+    if reason.trim().is_empty() {
+        return Err(Refused::invalid("/reason")("the reason is empty: say in a word why"));
+    }
+    Ok(Order { reason, actor: actor.to_owned() })
+}
 
 pub(super) async fn revoke(
     composed: &Composed,
     what: What,
-    reason: String,
+    order: &Order,
     tally: &Tally,
-) -> Result<Value, String> {
-    if reason.trim().is_empty() {
-        return Err("the reason is empty: say in a word why".to_owned());
-    }
-    let order = Order { reason, actor: OPERATOR.to_owned() };
+) -> Result<Value, Refused> {
     Ok(match what {
-        What::Token(token) => self::token(composed, &token, &order).await?,
-        What::Jti(jti) => self::jti(composed, &jti, &order).await?,
+        What::Token(token) => self::token(composed, &token, order).await?,
+        What::Jti(jti) => self::jti(composed, &jti, order).await?,
         What::Family(family) => {
-            let id = FamilyId::new(&family).map_err(text)?;
-            let ended = composed.families.revoke(&composed.realm, &id, &order).await;
-            if !ended.map_err(text)? {
-                return Err(format!("there is no live family `{id}`"));
+            let id = FamilyId::new(&family)?;
+            if !composed.families.revoke(&composed.realm, &id, order).await? {
+                return Err(Refused::unknown(format!("there is no live family `{id}`")));
             }
             json!({"revoked": {"family": id}})
         }
         What::Session(sid) => {
-            let sid = SessionId::new(&sid).map_err(text)?;
-            let proof = session(composed, &sid, &order).await?;
+            let sid = SessionId::new(&sid)?;
+            let proof = session(composed, &sid, order).await?;
             json!({"revoked": {"session": sid}, "proof": proof})
         }
         What::User(username) => {
             let user = users::find(composed, &username).await?;
-            self::user(composed, &user, &order, tally).await?
+            self::user(composed, &user, order, tally).await?
         }
         What::Client(id) | What::Service(id) => {
-            let id = ClientId::new(&id).map_err(text)?;
-            let up_to = client(composed, &id, &order).await?;
+            let id = ClientId::new(&id)?;
+            let up_to = client(composed, &id, order).await?;
             let holder = Holder::Client(id.clone());
-            let proof = everything_of(composed, &holder, &order, tally).await?;
+            let proof = everything_of(composed, &holder, order, tally).await?;
             // After it: what a client that was removed may have left is taken back all the same.
             check_known(composed, &id).await?;
             json!({"revoked": {"client": id}, "up_to": up_to, "proof": proof})
         }
         What::Key(kid) => {
-            let kid = KeyId::new(&kid).map_err(text)?;
-            let algorithm = composed.keys.algorithm_of(&kid).map_err(text)?;
+            let kid = KeyId::new(&kid)?;
+            let algorithm = composed.keys.algorithm_of(&kid)?;
             let fresh = keys::generate(algorithm).await?;
-            composed.keys.expel(&kid, &fresh, &order).await.map_err(text)?;
+            composed.keys.at_wish_of(&order.actor).expel(&kid, &fresh, order).await?;
             json!({"revoked": {"key": kid}})
         }
         What::Foreign { issuer, named } => {
-            revoke_foreign::revoke(composed, &issuer, named, &order).await?
+            revoke_foreign::revoke(composed, &issuer, named, order).await?
         }
     })
 }
@@ -68,33 +71,34 @@ pub(super) async fn session(
     composed: &Composed,
     sid: &SessionId,
     order: &Order,
-) -> Result<Value, String> {
+) -> Result<Value, Refused> {
     let (holder, tally) = (Holder::Session(sid.clone()), Tally::default());
     let proof = everything_of(composed, &holder, order, &tally).await?;
     let counts = || proof.as_object().into_iter().flatten().filter_map(|(_, it)| it.as_u64());
     if counts().sum::<u64>() == 0 {
-        return Err(format!("there is no live session `{sid}`; `tegata session list` names them"));
+        let why = format!("there is no live session `{sid}`; `tegata session list` names them");
+        return Err(Refused::unknown(why));
     }
     Ok(proof)
 }
 
 /// A name that nobody has is a mistake, and answering that everything of it was taken back would
 /// hide that somebody else still has it.
-async fn check_known(composed: &Composed, id: &ClientId) -> Result<(), String> {
+async fn check_known(composed: &Composed, id: &ClientId) -> Result<(), Refused> {
     let realm = &composed.realm;
-    if composed.clients.load(realm, id).await.map_err(text)?.is_some() {
+    if composed.clients.load(realm, id).await?.is_some() {
         return Ok(());
     }
-    let services = composed.registry.services(realm).await.map_err(text)?;
+    let services = composed.registry.services(realm).await?;
     // Browsers of our own origin have a client that is in no registry.
     let own = tegata_server::BrowserClient::default().id;
     if own == id.as_str() || services.iter().any(|service| service.name == id.as_str()) {
         return Ok(());
     }
-    Err(format!(
+    Err(Refused::unknown(format!(
         "there is no client or service `{id}`; `tegata client list` and `tegata service list` name \
          them"
-    ))
+    )))
 }
 
 /// Takes back everything that a person has.
@@ -103,7 +107,7 @@ pub(crate) async fn user(
     user: &User,
     order: &Order,
     tally: &Tally,
-) -> Result<Value, String> {
+) -> Result<Value, Refused> {
     let up_to = subject(composed, user.id.as_str(), order).await?;
     let holder = Holder::User(user.id.clone());
     let proof = everything_of(composed, &holder, order, tally).await?;
@@ -115,12 +119,12 @@ pub(super) async fn client(
     composed: &Composed,
     id: &ClientId,
     order: &Order,
-) -> Result<String, String> {
-    let up_to = composed.provider.take_back_client(id, order).await.map_err(text)?;
+) -> Result<String, Refused> {
+    let up_to = composed.provider.take_back_client(id, order).await?;
     Ok(up_to.to_string())
 }
 
-async fn subject(composed: &Composed, sub: &str, order: &Order) -> Result<String, String> {
+async fn subject(composed: &Composed, sub: &str, order: &Order) -> Result<String, Refused> {
     let now = moment(composed);
     let target = Target::Subject { sub: sub.to_owned(), up_to: now, tokens_only: false };
     commit(composed, vec![target], vec![("user_id", json!(sub))], order).await?;
@@ -133,24 +137,27 @@ pub(super) fn moment(composed: &Composed) -> Timestamp {
     composed.node.now().max(composed.node.tick().wall())
 }
 
-async fn token(composed: &Composed, token: &str, order: &Order) -> Result<Value, String> {
+async fn token(composed: &Composed, token: &str, order: &Order) -> Result<Value, Refused> {
     if token.starts_with("rt_") {
-        let found = composed.families.of_token(&composed.realm, token).await.map_err(text)?;
-        let (family, _) = found.ok_or(
-            "this is not a refresh token of this installation, or is from before a restore",
-        )?;
-        composed.families.revoke(&composed.realm, &family.id, order).await.map_err(text)?;
+        let found = composed.families.of_token(&composed.realm, token).await?;
+        let why = "this is not a refresh token of this installation, or is from before a restore";
+        let (family, _) = found.ok_or_else(|| Refused::invalid("/token")(why))?;
+        composed.families.revoke(&composed.realm, &family.id, order).await?;
         return Ok(json!({"revoked": {"family": family.id}}));
     }
     if let Some(taken_back) = revoke_foreign::token(composed, token, order).await {
         return taken_back;
     }
-    let jti = composed.provider.revoke_token(token, order).await.map_err(text)?;
+    let revoked = composed.provider.revoke_token(token, order).await;
+    let jti = revoked.map_err(|why| match why {
+        tegata_oauth::Refused::Store(error) => error.into(),
+        other => Refused::invalid("/token")(other),
+    })?;
     Ok(json!({"revoked": {"jti": jti}}))
 }
 
-async fn jti(composed: &Composed, jti: &str, order: &Order) -> Result<Value, String> {
-    let jti = TokenId::new(jti).map_err(text)?;
+async fn jti(composed: &Composed, jti: &str, order: &Order) -> Result<Value, Refused> {
+    let jti = TokenId::new(jti).map_err(Refused::invalid("/jti"))?;
     commit(composed, vec![Target::Token(jti.clone())], vec![("jti", json!(jti))], order).await?;
     // Where a token stands in its status list, only the token says.
     let note = "status lists do not show it; with `--token` in place of `--jti` they do";
@@ -163,7 +170,7 @@ pub(super) async fn commit(
     targets: Vec<Target>,
     named: Vec<(&'static str, Value)>,
     order: &Order,
-) -> Result<(), String> {
+) -> Result<(), Refused> {
     let now = composed.node.now();
     let why = [("reason", json!(order.reason)), ("actor", json!(order.actor))];
     let mut event = Event::new(&composed.node, &composed.realm, EventType::TokenRevoked, []);
@@ -183,7 +190,7 @@ pub(super) async fn commit(
         })
         .collect();
     let batch = Batch::new(composed.realm.clone()).journal(&event);
-    composed.revoker.commit(batch, entries).await.map_err(text)
+    Ok(composed.revoker.commit(batch, entries).await?)
 }
 
 async fn everything_of(
@@ -191,9 +198,9 @@ async fn everything_of(
     holder: &Holder,
     order: &Order,
     tally: &Tally,
-) -> Result<Value, String> {
-    let proof = composed.withdraw.everything_of(&composed.realm, holder, order, tally).await;
-    let counted = proof.map_err(text)?.into_iter().map(|it| (it.kind.to_owned(), it.count.into()));
+) -> Result<Value, Refused> {
+    let proof = composed.withdraw.everything_of(&composed.realm, holder, order, tally).await?;
+    let counted = proof.into_iter().map(|it| (it.kind.to_owned(), it.count.into()));
     Ok(Value::Object(counted.collect()))
 }
 
@@ -218,8 +225,9 @@ mod tests {
             || composed.view.realm(&composed.realm).check_claims(&claims, None, "").is_some();
         assert!(!is_refused());
         let (removed, tally) = (What::Client("removed".into()), Tally::default());
-        let refused = revoke(&composed, removed, "stolen".into(), &tally).await;
-        assert!(refused.unwrap_err().contains("there is no client or service `removed`"));
+        let order = order("stolen".into(), "operator").unwrap();
+        let refused = revoke(&composed, removed, &order, &tally).await.unwrap_err();
+        assert!(refused.why.contains("there is no client or service `removed`"));
         assert!(is_refused());
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tegata_token::{Order, Target, verifier::said_issuer};
 
 use super::{
-    Foreigner,
+    Foreigner, Refused,
     revoke::{commit, moment},
 };
 use crate::{
@@ -25,11 +25,11 @@ pub(super) async fn revoke(
     issuer: &str,
     named: Foreigner,
     order: &Order,
-) -> Result<Value, String> {
+) -> Result<Value, Refused> {
     find(composed, issuer)?;
     let issuer = issuer.to_owned();
     if named.text().is_empty() {
-        return Err("the name is empty: say what is to be revoked".to_owned());
+        return Err("the name is empty: say what is to be revoked".to_owned().into());
     }
     let (target, revoked) = match named {
         Foreigner::Jti(jti) => {
@@ -56,12 +56,12 @@ pub(super) async fn token(
     composed: &Composed,
     token: &str,
     order: &Order,
-) -> Option<Result<Value, String>> {
+) -> Option<Result<Value, Refused>> {
     let said = said_issuer(token)?;
     let issuer = composed.foreign.as_ref()?.issuer(&said)?;
     Some(match jti(issuer, token).await {
         Ok(jti) => revoke(composed, &said, Foreigner::Jti(jti), order).await,
-        Err(why) => Err(why),
+        Err(why) => Err(Refused::invalid("/token")(why)),
     })
 }
 
@@ -115,7 +115,7 @@ mod tests {
         let order = Order { reason: "test".into(), actor: "system".into() };
         let named = Foreigner::Jti("x".into());
         let refused = revoke(&composed, "https://idp.example", named, &order).await;
-        assert!(refused.unwrap_err().contains("no other issuer is configured"));
+        assert!(refused.unwrap_err().why.contains("no other issuer is configured"));
         assert!(token(&composed, "a.b.c", &order).await.is_none());
     }
 }

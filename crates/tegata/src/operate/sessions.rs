@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 use tegata_core::{SessionId, UserId};
+use tegata_session::sessions::Listed;
 use tegata_token::Order;
 
-use super::{OPERATOR, text, users};
+use super::{Refused, users};
 use crate::compose::Composed;
 
-pub(super) async fn list(composed: &Composed, username: Option<&str>) -> Result<Value, String> {
+pub(super) async fn list(composed: &Composed, username: Option<&str>) -> Result<Value, Refused> {
     let people: Vec<(UserId, String)> = match username {
         Some(username) => {
             let user = users::find(composed, username).await?;
@@ -25,7 +26,7 @@ pub(super) async fn list(composed: &Composed, username: Option<&str>) -> Result<
     };
     let mut sessions = Vec::new();
     for (id, username) in people {
-        for listed in composed.sessions.list(&composed.realm, &id).await.map_err(text)? {
+        for listed in composed.sessions.list(&composed.realm, &id).await? {
             sessions.push(json!({
                 "sid": listed.session.id,
                 "username": username,
@@ -38,10 +39,25 @@ pub(super) async fn list(composed: &Composed, username: Option<&str>) -> Result<
     Ok(Value::Array(sessions))
 }
 
+/// A session as programs see it.
+pub(crate) fn shown(listed: &Listed) -> Value {
+    let session = &listed.session;
+    json!({
+        "sid": session.id,
+        "user_id": session.user,
+        "started": session.started.to_string(),
+        "ends": session.ends.to_string(),
+        "last_access": listed.last_access.to_string(),
+        "accesses": listed.accesses,
+        "acr": session.standing.acr,
+        "amr": session.standing.amr,
+    })
+}
+
 /// Ends a session and takes back the tokens of its sign-in.
-pub(super) async fn end(composed: &Composed, sid: &str) -> Result<Value, String> {
-    let sid = SessionId::new(sid).map_err(text)?;
-    let order = Order { reason: "ended".to_owned(), actor: OPERATOR.to_owned() };
+pub(super) async fn end(composed: &Composed, actor: &str, sid: &str) -> Result<Value, Refused> {
+    let sid = SessionId::new(sid)?;
+    let order = Order { reason: "ended".to_owned(), actor: actor.to_owned() };
     super::revoke::session(composed, &sid, &order).await?;
     Ok(json!({"ended": sid}))
 }

@@ -3,20 +3,20 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use tegata_token::usage::TokenUse;
+use tegata_token::{Family, usage::TokenUse};
 
-use super::{Refused, text};
+use super::Refused;
 use crate::compose::Composed;
 
 /// What a token says, and whether it counts.
-pub(super) async fn inspect(composed: &Composed, token: &str) -> Result<Value, Refused> {
+pub(crate) async fn inspect(composed: &Composed, token: &str) -> Result<Value, Refused> {
     if token.starts_with("rt_") {
-        let found = composed.families.of_token(&composed.realm, token).await.map_err(text)?;
+        let found = composed.families.of_token(&composed.realm, token).await?;
         let Some((family, generation)) = found else {
             let why =
                 "this is not a refresh token of this installation, or is from before a restore"
                     .to_owned();
-            return Err(why.into());
+            return Err(Refused::invalid("/token")(why));
         };
         let ended = family.ended.as_ref().map(|ended| &ended.reason);
         let why = match ended {
@@ -40,7 +40,7 @@ pub(super) async fn inspect(composed: &Composed, token: &str) -> Result<Value, R
         });
         return match why {
             None => Ok(told),
-            Some(why) => Err(Refused { why, done: Some(told) }),
+            Some(why) => Err(Refused::from(why).after(told)),
         };
     }
     let (standing, counts) = match composed.provider.inspect(token) {
@@ -49,14 +49,35 @@ pub(super) async fn inspect(composed: &Composed, token: &str) -> Result<Value, R
         Err(refusal) => (refusal.to_string(), false),
     };
     // What cannot be read is not a token, and is not shown: it may be a password.
-    let Some((header, claims)) = read(token) else { return Err(standing.into()) };
+    let Some((header, claims)) = read(token) else {
+        return Err(Refused::invalid("/token")(standing));
+    };
     let kind = header.get("typ").and_then(Value::as_str).map(kind);
     let mut told = json!({"kind": kind, "standing": standing, "header": header, "claims": claims});
     let known = claims.get("jti").and_then(Value::as_str).and_then(|jti| composed.usage.of(jti));
     if let (Some(known), Some(members)) = (known, told.as_object_mut()) {
         members.insert("use".to_owned(), used(&known));
     }
-    if counts { Ok(told) } else { Err(Refused { why: standing, done: Some(told) }) }
+    if counts { Ok(told) } else { Err(Refused::from(standing).after(told)) }
+}
+
+/// The tokens of a sign-in, as programs see them.
+pub(crate) fn shown(family: &Family) -> Value {
+    let ended = family.ended.as_ref();
+    json!({
+        "family": family.id,
+        "user_id": family.user,
+        "client_id": family.client,
+        "session_id": family.session,
+        "scope": family.grant.scope,
+        "audience": family.audience(),
+        "started": family.started.to_string(),
+        "ends": family.ends.to_string(),
+        "generation": family.generation,
+        "jti": family.access.jti,
+        "ended": ended.map(|ended| ended.at.to_string()),
+        "reason": ended.map(|ended| &ended.reason),
+    })
 }
 
 /// How a token is used, as far as this node knows.

@@ -32,7 +32,7 @@ struct Subject {
 
 /// Tells the life of a token.
 pub(super) async fn trace(composed: &Composed, jti: &str) -> Result<Value, Refused> {
-    let jti = TokenId::new(jti).map_err(text)?;
+    let jti = TokenId::new(jti)?;
     let known = composed.usage.of(jti.as_str());
     let first = known.as_ref().and_then(|known| known.origin.get()?.first.as_deref());
     // What was made of a token of a sign-in falls with that sign-in.
@@ -50,7 +50,7 @@ pub(super) async fn trace(composed: &Composed, jti: &str) -> Result<Value, Refus
             "nothing is known of a token `{jti}`: it is of another installation, its sign-in is no \
              longer kept, or it has no sign-in and was not used within the last hour"
         );
-        return Err(why.into());
+        return Err(Refused::unknown(why));
     }
     let subject = Subject { jti, family, known: known.unwrap_or_default() };
     let mut told = Map::new();

@@ -3,151 +3,214 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tegata_core::port::Page;
+use tegata_core::{UserId, Versioned, port::Page};
 use tegata_identity::{
-    EmailAddress, Enrolled, NewUser, Password, Phc, Role, User, Username,
-    credential::password::Caps,
+    Amendment, EmailAddress, Enrolled, Locale, NewUser, Password, Phc, Provided, Role, User,
+    Username, credential::password::Caps,
 };
+use tegata_oauth::administer;
 use tegata_token::{Order, Tally};
 
-use super::{OPERATOR, text};
+use super::{DeclaredUser, Kind, Refused};
 use crate::compose::Composed;
 
-/// The user of this name.
-pub(super) async fn find(composed: &Composed, username: &str) -> Result<User, String> {
-    let name = Username::new(username).map_err(text)?;
-    let found = composed.users.by_username(&composed.realm, &name).await.map_err(text)?;
-    found.ok_or_else(|| format!("there is no user `{name}`; `tegata user list` names them"))
+/// Who changes a person.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct By<'a> {
+    /// In the journal.
+    pub(crate) actor: &'a str,
+    /// Where it is a person who may by a role.
+    pub(crate) person: Option<&'a UserId>,
 }
 
-pub(super) fn roles(names: &[String]) -> Result<BTreeSet<Role>, String> {
-    names.iter().map(|name| Role::new(name).map_err(text)).collect()
+/// The user of this name, or of this id.
+pub(super) async fn find(composed: &Composed, named: &str) -> Result<User, Refused> {
+    let (realm, users) = (&composed.realm, &composed.users);
+    // No name begins as ids do.
+    let found = match UserId::new(named) {
+        Ok(id) => users.load(realm, &id).await?,
+        Err(_) => users.by_username(realm, &Username::new(named)?).await?,
+    };
+    found.ok_or_else(|| {
+        Refused::unknown(format!("there is no user `{named}`; `tegata user list` names them"))
+    })
 }
 
-/// What a person signs in with, as it was given: a password, its hash, or nothing.
-pub(super) struct Secret {
-    pub(super) password: Option<String>,
-    pub(super) hash: Option<String>,
+/// The user of this id, for whoever takes ids alone.
+pub(crate) async fn by_id(composed: &Composed, id: &str) -> Result<Versioned<User>, Refused> {
+    let found = composed.users.versioned(&composed.realm, &UserId::new(id)?).await?;
+    found.ok_or_else(|| Refused::unknown(format!("there is no user `{id}`")))
 }
 
-impl Secret {
-    /// The hash that is kept.
-    pub(super) async fn prepared(
-        self,
-        composed: &Composed,
-        username: &str,
-    ) -> Result<Option<Phc>, String> {
-        match (self.password, self.hash) {
-            (Some(_), Some(_)) => {
-                Err("`password` and `password_hash` are both given; keep one".to_owned())
-            }
-            (Some(password), None) => {
-                let password = Password::new(password).map_err(text)?;
-                let prepared = composed.passwords.prepare(password, username, false).await;
-                prepared.map(Some).map_err(text)
-            }
-            (None, Some(hash)) => Phc::parse(hash.trim(), &Caps::default())
-                .map(Some)
-                .map_err(|why| format!("the password hash: {why}")),
-            (None, None) => Ok(None),
+pub(crate) fn roles(names: &[String]) -> Result<BTreeSet<Role>, Refused> {
+    let read = names.iter().map(|name| Role::new(name));
+    read.collect::<Result<_, _>>().map_err(Refused::invalid("/roles"))
+}
+
+pub(crate) async fn add(
+    composed: &Composed,
+    actor: &str,
+    declared: &DeclaredUser,
+) -> Result<User, Refused> {
+    let name = Username::new(&declared.username).map_err(Refused::invalid("/username"))?;
+    let password = password(composed, declared, name.as_str()).await?;
+    let email = declared.email.as_deref().map(EmailAddress::new).transpose();
+    let locale = declared.locale.as_deref().map(Locale::new).transpose();
+    let new = NewUser {
+        username: name,
+        email: email.map_err(Refused::invalid("/email"))?,
+        roles: roles(&declared.roles)?,
+        locale: locale.map_err(Refused::invalid("/locale"))?,
+        password,
+    };
+    Ok(composed.users.register(&composed.realm, new, actor).await?)
+}
+
+/// The password that is declared, hashed.
+pub(super) async fn password(
+    composed: &Composed,
+    declared: &DeclaredUser,
+    name: &str,
+) -> Result<Option<Phc>, Refused> {
+    match (&declared.password, &declared.password_hash) {
+        (Some(_), Some(_)) => {
+            let why = "`password` and `password_hash` are both given; keep one";
+            Err(Refused::new(Kind::Invalid(""), why))
         }
+        (Some(password), None) => {
+            let password = Password::new(password.clone())?;
+            Ok(Some(composed.passwords.prepare(password, name, false).await?))
+        }
+        (None, Some(hash)) => Ok(Some(Phc::parse(hash.trim(), &Caps::default())?)),
+        (None, None) => Ok(None),
     }
 }
 
-pub(super) async fn add(
-    composed: &Composed,
-    username: &str,
-    email: Option<&str>,
-    role_names: &[String],
-    password: Secret,
-) -> Result<Value, String> {
-    let name = Username::new(username).map_err(text)?;
-    let password = password.prepared(composed, name.as_str()).await?;
-    let new = NewUser {
-        username: name,
-        email: email.map(EmailAddress::new).transpose().map_err(text)?,
-        roles: roles(role_names)?,
-        locale: None,
-        password,
-    };
-    let user = composed.users.register(&composed.realm, new, OPERATOR).await.map_err(text)?;
-    Ok(shown(&user))
-}
-
-pub(super) async fn list(composed: &Composed) -> Result<Value, String> {
+pub(super) async fn list(composed: &Composed) -> Result<Value, Refused> {
     let mut all = Vec::new();
     let mut page = Page { after: None, limit: 500 };
     loop {
-        let users = composed.users.list(&composed.realm, page.clone()).await.map_err(text)?;
+        let users = composed.users.list(&composed.realm, page.clone()).await?;
         let Some(last) = users.last() else { return Ok(Value::Array(all)) };
         page.after = Some(last.id.as_str().to_owned());
         all.extend(users.iter().map(shown));
     }
 }
 
-pub(super) async fn show(composed: &Composed, username: &str) -> Result<Value, String> {
+pub(super) async fn show(composed: &Composed, username: &str) -> Result<Value, Refused> {
     let user = find(composed, username).await?;
-    let second = composed.sign_in.second_factors();
-    let enrolled = second.of(&composed.realm, &user.id).await.map_err(text)?;
-    let enrolled = enrolled.unwrap_or_else(Enrolled::nothing);
-    let since = enrolled.totp_since.map(|since| since.to_string());
     let mut told = shown(&user);
-    if let Some(members) = told.as_object_mut() {
-        members.insert("passkeys".to_owned(), enrolled.passkeys.len().into());
-        members.insert("totp_since".to_owned(), json!(since));
-        members.insert("recovery_codes".to_owned(), enrolled.recovery_codes.into());
+    if let (Some(members), Value::Object(factors)) =
+        (told.as_object_mut(), factors(composed, &user.id).await?)
+    {
+        members.extend(factors);
     }
     Ok(told)
 }
 
+/// What a person has beside a password.
+pub(crate) async fn factors(composed: &Composed, user: &UserId) -> Result<Value, Refused> {
+    let second = composed.sign_in.second_factors();
+    let enrolled = second.of(&composed.realm, user).await?;
+    let enrolled = enrolled.unwrap_or_else(Enrolled::nothing);
+    Ok(json!({
+        "passkeys": enrolled.passkeys.len(),
+        "totp_since": enrolled.totp_since.map(|since| since.to_string()),
+        "recovery_codes": enrolled.recovery_codes,
+    }))
+}
+
 /// Whoever is signed in stays so: an operator ends that by `tegata revoke`.
-pub(super) async fn reset_factors(composed: &Composed, username: &str) -> Result<Value, String> {
+pub(super) async fn reset_factors(
+    composed: &Composed,
+    actor: &str,
+    username: &str,
+) -> Result<Value, Refused> {
     let user = find(composed, username).await?;
     let second = composed.sign_in.second_factors();
-    let removed = second.remove_all(&composed.realm, &user.id, OPERATOR).await.map_err(text)?;
-    composed.sign_in.forget_codes(&composed.realm, &user.id).await.map_err(text)?;
+    let removed = second.remove_all(&composed.realm, &user.id, actor).await?;
+    composed.sign_in.forget_codes(&composed.realm, &user.id).await?;
     let told = if removed { "removed" } else { "there were none" };
     Ok(json!({"username": user.username.as_str(), "second_factors": told}))
 }
 
+/// Changes a person. Nobody takes from themselves what lets them do this: two who did it at once could
+/// leave nobody who can undo it, and whoever means it asks somebody else.
+pub(crate) async fn change(
+    composed: &Composed,
+    by: By<'_>,
+    id: &UserId,
+    amendment: &Amendment,
+    versions: Option<&[u64]>,
+) -> Result<Versioned<User>, Refused> {
+    let role = Role::new(administer::ROLE)?;
+    let loses = amendment.roles.as_ref().is_some_and(|roles| !roles.contains(&role));
+    let is_disabled = amendment.disabled == Some(true);
+    if by.person == Some(id) && (loses || is_disabled) {
+        let why = "nobody takes the role `admin` from themselves or disables themselves; ask \
+                   another administrator, or use `tegata user` on the server";
+        return Err(Refused::new(Kind::Conflict, why));
+    }
+    let asker = by.person.map(|person| (person, &role));
+    let provided = Provided { versions, asker };
+    let users = &composed.users;
+    let changed = users.amend(&composed.realm, id, amendment, provided, by.actor).await?;
+    if is_disabled {
+        take_back(composed, by.actor, &changed.value, "disabled").await?;
+    }
+    Ok(changed)
+}
+
 pub(super) async fn disable(
     composed: &Composed,
+    actor: &str,
     username: &str,
     enable: bool,
-) -> Result<Value, String> {
+) -> Result<Value, Refused> {
     let user = find(composed, username).await?;
-    let (realm, users) = (&composed.realm, &composed.users);
-    let user = if enable {
-        users.enable(realm, &user.id, OPERATOR).await.map_err(text)?
-    } else {
-        let user = users.disable(realm, &user.id, OPERATOR).await.map_err(text)?;
-        take_back(composed, &user, "disabled").await?;
-        user
-    };
-    Ok(shown(&user))
+    let amendment = Amendment { disabled: Some(!enable), ..Amendment::default() };
+    let by = By { actor, person: None };
+    let changed = change(composed, by, &user.id, &amendment, None).await?;
+    Ok(shown(&changed.value))
 }
 
 pub(super) async fn passwd(
     composed: &Composed,
+    actor: &str,
     username: &str,
     password: String,
-) -> Result<Value, String> {
+) -> Result<Value, Refused> {
     let user = find(composed, username).await?;
-    let password = Password::new(password).map_err(text)?;
-    let prepared = composed.passwords.prepare(password, user.username.as_str(), false).await;
-    let phc = prepared.map_err(text)?;
-    composed.passwords.set(&composed.realm, &user.id, &phc, OPERATOR).await.map_err(text)?;
-    // Whoever knew the old password is signed out.
-    take_back(composed, &user, "password_changed").await?;
+    let password = DeclaredUser { password: Some(password), ..DeclaredUser::default() };
+    set_password(composed, actor, &user, &password).await?;
     Ok(json!({"username": user.username.as_str(), "password": "changed"}))
 }
 
-async fn take_back(composed: &Composed, user: &User, reason: &str) -> Result<(), String> {
-    let order = Order { reason: reason.to_owned(), actor: OPERATOR.to_owned() };
+/// Gives a person the password that is declared, and signs out whoever knew the one before.
+pub(crate) async fn set_password(
+    composed: &Composed,
+    actor: &str,
+    user: &User,
+    declared: &DeclaredUser,
+) -> Result<(), Refused> {
+    let phc = password(composed, declared, user.username.as_str()).await?;
+    let missing = || Refused::new(Kind::Invalid(""), "say `password` or `password_hash`");
+    let phc = phc.ok_or_else(missing)?;
+    composed.passwords.set(&composed.realm, &user.id, &phc, actor).await?;
+    take_back(composed, actor, user, "password_changed").await
+}
+
+async fn take_back(
+    composed: &Composed,
+    actor: &str,
+    user: &User,
+    reason: &str,
+) -> Result<(), Refused> {
+    let order = Order { reason: reason.to_owned(), actor: actor.to_owned() };
     super::revoke::user(composed, user, &order, &Tally::default()).await.map(|_| ())
 }
 
-pub(super) fn shown(user: &User) -> Value {
+pub(crate) fn shown(user: &User) -> Value {
     json!({
         "id": user.id,
         "username": user.username.as_str(),
@@ -156,5 +219,6 @@ pub(super) fn shown(user: &User) -> Value {
         "roles": user.roles.iter().map(Role::as_str).collect::<Vec<_>>(),
         "disabled": user.disabled,
         "created": user.created.to_string(),
+        "locale": user.locale.as_ref().map(Locale::as_str),
     })
 }

@@ -154,8 +154,10 @@ impl Ear {
                 continue;
             };
             let tally = Tally::default();
-            operate::take_back(&self.composed, &user, order, &tally).await.map_err(|detail| {
-                StoreError::Unavailable { backend: "the record store", detail }
+            let taken = operate::take_back(&self.composed, &user, order, &tally).await;
+            taken.map_err(|refused| match refused.kind {
+                operate::Kind::Store(error) => *error,
+                _ => StoreError::Unavailable { backend: "the record store", detail: refused.why },
             })?;
         }
         Ok(())

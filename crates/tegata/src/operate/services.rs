@@ -1,0 +1,88 @@
+//! Orders about services.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tegata_mesh::{DeclaredService, DelegationMode};
+
+use super::Refused;
+use crate::compose::Composed;
+
+/// What of a service is to be different. What is not named stays as it is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Change {
+    pub(crate) upstreams: Option<Vec<String>>,
+    pub(crate) callers: Option<Vec<String>>,
+    pub(crate) roles: Option<Vec<String>>,
+    pub(crate) delegation: Option<DelegationMode>,
+}
+
+pub(super) async fn add(
+    composed: &Composed,
+    actor: &str,
+    service: DeclaredService,
+) -> Result<Value, Refused> {
+    let name = service.name.clone();
+    composed.registry.at_wish_of(actor).add(&composed.realm, service).await?;
+    Ok(json!({"changed": [format!("service `{name}` registered")]}))
+}
+
+pub(super) async fn list(composed: &Composed) -> Result<Value, Refused> {
+    let services = composed.registry.services(&composed.realm).await?;
+    Ok(json!(services))
+}
+
+/// The service of this name, and its version.
+pub(crate) async fn show(
+    composed: &Composed,
+    name: &str,
+) -> Result<(DeclaredService, u64), Refused> {
+    let found = composed.registry.service(&composed.realm, name).await?;
+    found.ok_or_else(|| Refused::unknown(format!("there is no service `{name}`")))
+}
+
+pub(super) async fn allow(
+    composed: &Composed,
+    actor: &str,
+    name: &str,
+    caller: &str,
+) -> Result<Value, Refused> {
+    let callers = |service: &mut DeclaredService| {
+        if !service.callers.iter().any(|known| known == caller) {
+            service.callers.push(caller.to_owned());
+        }
+    };
+    let registry = composed.registry.at_wish_of(actor);
+    registry.amend(&composed.realm, name, None, callers).await?;
+    Ok(json!({"service": name, "caller": caller}))
+}
+
+pub(super) async fn change(
+    composed: &Composed,
+    actor: &str,
+    name: &str,
+    change: &Change,
+    versions: Option<&[u64]>,
+) -> Result<Value, Refused> {
+    let edit = |service: &mut DeclaredService| {
+        let members = [
+            (&mut service.upstreams, &change.upstreams),
+            (&mut service.callers, &change.callers),
+            (&mut service.roles, &change.roles),
+        ];
+        for (member, given) in members {
+            if let Some(given) = given {
+                member.clone_from(given);
+            }
+        }
+        service.delegation = change.delegation.unwrap_or(service.delegation);
+    };
+    let registry = composed.registry.at_wish_of(actor);
+    registry.amend(&composed.realm, name, versions, edit).await?;
+    Ok(json!({"changed": [format!("service `{name}` changed")]}))
+}
+
+pub(super) async fn remove(composed: &Composed, actor: &str, name: &str) -> Result<Value, Refused> {
+    composed.registry.at_wish_of(actor).remove(&composed.realm, name).await?;
+    Ok(json!({"removed": name}))
+}
