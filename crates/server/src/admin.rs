@@ -177,7 +177,7 @@ async fn perform(
     named: Vec<String>,
     request: Request,
 ) -> Result<Response, Response> {
-    let by = access::administrator(app, Presented::of(&request), row);
+    let by = access::administrator(app, Presented::of(app, &request), row);
     let by = by.await.map_err(Denied::into_response)?;
     let nonce = dpop::renewed(app, by.key.as_ref());
     let actor = by.who.clone();

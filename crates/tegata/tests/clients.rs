@@ -38,7 +38,7 @@ fn context() -> &'static str {
     static CONTEXT: LazyLock<String> = LazyLock::new(|| {
         let database = demo().database();
         let mut told = demo().described.clone();
-        let more: [(&str, Value); 4] = [
+        let more: [(&str, Value); 5] = [
             ("chromium", json!(program("chromium", "chromium"))),
             ("modules", json!(present("openid-client").join("node_modules"))),
             ("validators", json!(present("openapi").join("node_modules"))),

@@ -205,7 +205,8 @@ impl Letters {
         match self.users.change_address(realm, user, &letter.to, &besides, by).await {
             Ok(user) => Ok(user),
             Err(ChangeRefused::Store(error)) => Err(error.into()),
-            Err(ChangeRefused::Unknown(_) | ChangeRefused::Contended(_)) => Err(LinkRefused::Over),
+            // It is given to nobody, or somebody else has it.
+            Err(_) => Err(LinkRefused::Over),
         }
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tegata_core::{ClientId, Timestamp};
 use tegata_token::{Algorithm, Jwk, Scope, VerifyingKey, certificate::fits};
 
-use super::{AuthMethod, Client, GrantType, Profile};
+use super::{AuthMethod, Client, GrantType, Profile, certificate};
 use crate::{dpop::DpopNonce, redirect::RedirectUri, remote};
 
 /// A client as it is declared, in configuration or through administration.
@@ -235,7 +235,16 @@ impl ClientMetadata {
     #[must_use]
     pub fn of(client: &Client) -> Self {
         let uris = |uris: &[RedirectUri]| uris.iter().map(|uri| uri.as_str().to_owned()).collect();
+        let named = client.certificate_name.as_ref().map(certificate::declared);
+        let name = |wanted: &str| {
+            named.as_ref().filter(|(member, _)| *member == wanted).map(|(_, value)| value.clone())
+        };
         Self {
+            tls_client_auth_subject_dn: name("tls_client_auth_subject_dn"),
+            tls_client_auth_san_dns: name("tls_client_auth_san_dns"),
+            tls_client_auth_san_uri: name("tls_client_auth_san_uri"),
+            tls_client_auth_san_ip: name("tls_client_auth_san_ip"),
+            tls_client_auth_san_email: name("tls_client_auth_san_email"),
             client_id: client.id.as_str().to_owned(),
             client_name: Some(client.name.clone()),
             public: false,
@@ -262,8 +271,10 @@ impl ClientMetadata {
             request_object_signing_alg: client.request_object_alg,
             authorization_details_types: client.details_types.clone(),
             profile: client.profile,
+            may_act: client.may_act.as_ref().map(|id| id.as_str().to_owned()),
             dpop_bound_access_tokens: client.dpop_bound,
             dpop_nonce: client.dpop_nonce,
+            tls_client_certificate_bound_access_tokens: client.certificate_bound,
             logo_uri: client.logo_uri.clone(),
             policy_uri: client.policy_uri.clone(),
             tos_uri: client.tos_uri.clone(),
@@ -413,7 +424,17 @@ mod tests {
             jwks: Some(KeySetForm { keys: vec![key] }),
             ..web()
         };
-        for declared in [web(), public, full, fapi] {
+        let certified = ClientMetadata {
+            tls_client_auth_san_uri: Some("spiffe://example/web".into()),
+            tls_client_certificate_bound_access_tokens: true,
+            may_act: Some("orders".into()),
+            ..web()
+        };
+        let by_subject = ClientMetadata {
+            tls_client_auth_subject_dn: Some("CN=web, O=Example".into()),
+            ..web()
+        };
+        for declared in [web(), public, full, fapi, certified, by_subject] {
             let client = declared.read(now).unwrap();
             assert_eq!(ClientMetadata::of(&client).read(now).unwrap(), client);
         }

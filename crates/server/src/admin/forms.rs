@@ -215,8 +215,17 @@ pub(super) const TRACED: Form = answered(
     "The life of a token, as far as it is known.",
     &[
         must("jti", NAME, "Its name."),
-        must("issued", Shape::Open, "By whom, when, to which client, of whom, and what it was made of.").or_null(),
-        must("used", Shape::Open, "How often, when last, and for which services: within an hour of use."),
+        must(
+            "issued",
+            Shape::Open,
+            "By whom, when, to which client, of whom, and what it was made of.",
+        )
+        .or_null(),
+        must(
+            "used",
+            Shape::Open,
+            "How often, when last, and for which services: within an hour of use.",
+        ),
         must("derived", Shape::List(&Shape::Open, 10_000), "What was made of it."),
         must("revoked", Shape::List(&Shape::Open, 10_000), "What took it back, when, why and who."),
     ],

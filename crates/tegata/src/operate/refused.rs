@@ -125,6 +125,7 @@ impl From<SetRefused> for Refused {
             SetRefused::Store(error) => return error.clone().into(),
             SetRefused::Weak(_) => Kind::Invalid("/password"),
             SetRefused::Unknown(_) => Kind::Unknown,
+            SetRefused::Overtaken(_) => Kind::Overtaken,
             SetRefused::Busy(_) | SetRefused::Contended(_) => Kind::Busy,
         };
         Self::new(kind, refused)

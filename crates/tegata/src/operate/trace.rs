@@ -14,7 +14,7 @@ use tegata_token::{
     usage::{Origin, TokenUse},
 };
 
-use super::{Refused, text};
+use super::Refused;
 use crate::compose::Composed;
 
 /// How far back the log of revocations is searched, in entries.
@@ -41,7 +41,7 @@ pub(super) async fn trace(composed: &Composed, jti: &str) -> Result<Value, Refus
         Some(id) => {
             let found =
                 repository::load::<Family>(composed.records.as_ref(), &composed.realm, id.as_str());
-            found.await.map_err(text)?.map(|found| found.value)
+            found.await?.map(|found| found.value)
         }
         None => None,
     };
@@ -136,7 +136,7 @@ async fn revoked(composed: &Composed, subject: &Subject) -> Result<Value, Refuse
     let mut after = composed.view.position().saturating_sub(SEARCHED);
     let mut found = Vec::new();
     loop {
-        let pull = composed.records.pull(Log::Revocations, after, PAGE).await.map_err(text)?;
+        let pull = composed.records.pull(Log::Revocations, after, PAGE).await?;
         let Some(last) = pull.entries.last() else {
             if after < pull.tail.saturating_sub(1) {
                 after = pull.tail.saturating_sub(1);

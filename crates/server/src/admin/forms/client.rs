@@ -16,13 +16,24 @@ const GRANTS: Shape = Shape::List(
     ]),
     5,
 );
-const METHODS: Shape =
-    Shape::Word(&["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]);
+const METHODS: Shape = Shape::Word(&[
+    "none",
+    "client_secret_basic",
+    "client_secret_post",
+    "private_key_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+]);
 
 /// What a client is, beside its name.
 const MEMBERS: &[Member] = &[
     may("client_name", NAME, "What people are shown."),
     may("token_endpoint_auth_method", METHODS, "How it proves itself."),
+    may("tls_client_auth_subject_dn", TEXT, "The subject of its certificate (RFC 8705 §2.1.2)."),
+    may("tls_client_auth_san_dns", NAME, "In its place, a DNS name of its certificate."),
+    may("tls_client_auth_san_uri", URI, "In its place, a URI."),
+    may("tls_client_auth_san_ip", NAME, "In its place, an address."),
+    may("tls_client_auth_san_email", NAME, "In its place, an e-mail address."),
     may("jwks", Shape::Open, "Its public keys."),
     may("jwks_uri", URI, "Where it publishes its public keys."),
     may("grant_types", GRANTS, "What it may ask for tokens with."),
@@ -53,6 +64,12 @@ const MEMBERS: &[Member] = &[
     may("request_object_signing_alg", ALGORITHM, "What it signs its requests with."),
     may("authorization_details_types", NAMES, "The types of authorization details it may ask for."),
     may("profile", Shape::Word(&["fapi2"]), "The security profile that it keeps."),
+    may("may_act", NAME, "Who alone may act on behalf of whom its tokens speak for: a client."),
+    may(
+        "tls_client_certificate_bound_access_tokens",
+        Shape::Flag,
+        "Whether its tokens are bound to the certificate that it shows.",
+    ),
     may("dpop_bound_access_tokens", Shape::Flag, "Whether its token requests need a DPoP proof."),
     may("dpop_nonce", Shape::Word(&["offered", "required"]), "Whether its proofs need a nonce."),
     may("logo_uri", URI, "Its logo."),
