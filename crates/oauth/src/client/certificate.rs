@@ -163,7 +163,7 @@ mod tests {
         let key = SigningKey::generate(Algorithm::Es256).unwrap();
         let jwks = Some(KeySetForm { keys: vec![key.jwk().clone()] });
         let own = Some(AuthMethod::SelfSignedTlsClientAuth);
-        let named = ClientMetadata { tls_client_auth_san_dns: dns.clone(), ..machine() };
+        let named = ClientMetadata { tls_client_auth_san_dns: dns, ..machine() };
         let mut other = key.jwk().clone();
         other.x5c = vec!["AAAA".to_owned()];
         let other = Some(KeySetForm { keys: vec![other] });
