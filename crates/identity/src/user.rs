@@ -103,6 +103,9 @@ pub struct Amendment {
 impl Amendment {
     fn apply_to(&self, user: &mut User) {
         if let Some(email) = &self.email {
+            let form = |email: &Option<EmailAddress>| email.as_ref().map(EmailAddress::form);
+            // Nobody has answered mail at another address.
+            user.email_verified &= form(email) == form(&user.email);
             user.email.clone_from(email);
         }
         if let Some(locale) = &self.locale {

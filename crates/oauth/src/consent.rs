@@ -8,13 +8,16 @@ use tegata_core::{
     Batch, ClientId, CommitRefused, Event, EventType, Expect, Kind, Lifetime, StoreError, Stored,
     Timestamp, UserId, port::Page, repository,
 };
-use tegata_token::Scope;
+use tegata_token::{Holder, Order, Scope};
 
 use crate::{client::Client, provider::Provider};
 
 /// Where consents are stored.
 pub static CONSENTS: Kind =
     Kind { name: "consent", indexes: &["user"], lifetime: Lifetime::Kept, secret: false };
+
+/// How many of a person's sign-ins are looked at together.
+const TOGETHER: u32 = 500;
 
 /// How often a change that lost a race is tried again.
 const TRIES: u32 = 20;
@@ -151,6 +154,37 @@ impl Provider {
             }
         }
         Err(contended())
+    }
+}
+
+impl Provider {
+    /// Forgets that a person agreed, then takes back what the client had by it: in this order, so that it
+    /// gets nothing new without asking. Answers of how many sign-ins that was; `None`: they had not
+    /// agreed, and the client had nothing.
+    ///
+    /// # Errors
+    /// What the store says. What was begun is finished by asking again.
+    pub async fn take_back_consent(
+        &self,
+        user: &UserId,
+        client: &ClientId,
+        by: &str,
+    ) -> Result<Option<u64>, StoreError> {
+        let had = self.withdraw_consent(user, client, by).await?;
+        let order = Order { reason: "consent_withdrawn".to_owned(), actor: by.to_owned() };
+        let (realm, holder) = (self.realm(), Holder::User(user.clone()));
+        let mut page = Page { after: None, limit: TOGETHER };
+        let mut families = 0;
+        loop {
+            let found = self.families().page(realm, Some(&holder), page.clone()).await?;
+            let Some(last) = found.last() else { break };
+            page.after = Some(last.id.as_str().to_owned());
+            let theirs = found.iter().filter(|it| it.client == *client && it.ended.is_none());
+            for family in theirs {
+                families += u64::from(self.families().revoke(realm, &family.id, &order).await?);
+            }
+        }
+        Ok((had || families > 0).then_some(families))
     }
 }
 

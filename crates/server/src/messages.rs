@@ -170,6 +170,9 @@ pub(crate) struct Messages {
     pub(crate) this_browser: &'static str,
     pub(crate) last_used: &'static str,
     pub(crate) end_session: &'static str,
+    pub(crate) your_applications: &'static str,
+    pub(crate) agreed_on: &'static str,
+    pub(crate) take_back: &'static str,
     pub(crate) sign_out_everywhere: &'static str,
     pub(crate) unknown_browser: &'static str,
     /// Between a browser and its system.

@@ -41,6 +41,7 @@ pub fn router(app: App) -> Router {
         .route("/", get(home::home))
         .route("/login", get(login::show).post(login::submit))
         .route("/login/sessions", post(home::end))
+        .route("/login/consents", post(home::withdraw))
         .route("/login/security", get(security::show).post(security::submit))
         .route("/login/reset", get(mail::show_reset).post(mail::reset))
         .route("/login/signup", get(mail::show_sign_up).post(mail::sign_up))

@@ -36,6 +36,7 @@ pub(super) const USER: Form = answered(
         must("id", USER_ID, "For ever the same, and never another's: the claim `sub`."),
         must("username", NAME, "The name to sign in with, in its one form."),
         must("email", EMAIL, "Where mail reaches the person.").or_null(),
+        must("email_verified", Shape::Flag, "Whether the person has answered mail there."),
         must("roles", ROLES, "What the person may do."),
         must("disabled", Shape::Flag, "Whether the person may not sign in."),
         must("created", Shape::Moment, "Since when the user exists."),

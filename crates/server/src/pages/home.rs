@@ -1,4 +1,5 @@
-//! What somebody who is signed in sees: who they are, and where else they are signed in.
+//! What somebody who is signed in sees: who they are, where else they are signed in, and whom they have
+//! let act for them.
 
 use askama::Template;
 use axum::{
@@ -6,14 +7,17 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
-use tegata_core::SessionId;
+use tegata_core::{ClientId, SessionId, UserId, port::Page as PageOf};
 use tegata_session::{Agent, Session, agent::Family};
 
 use super::{Frame, Trouble, Visit, render, see_other};
 use crate::{
     app::App,
     body,
+    form::Fields,
     messages::{Lang, Messages},
+    oauth2::consent::meaning,
+    signed_in::Cookies,
 };
 
 #[derive(Template)]
@@ -23,7 +27,22 @@ struct Page<'a> {
     username: String,
     csrf: &'a str,
     sessions: Vec<Row>,
+    applications: Vec<Application>,
 }
+
+/// A client that somebody has agreed to.
+struct Application {
+    id: String,
+    name: String,
+    /// What it may, in words, with the value of the scope where there are none.
+    may: Vec<(&'static str, Option<String>)>,
+    /// Since when: for people, and for programs.
+    since: String,
+    since_rfc3339: String,
+}
+
+/// How many are listed.
+const MOST_APPLICATIONS: u32 = 100;
 
 /// A session in the list.
 struct Row {
@@ -56,17 +75,10 @@ pub(crate) async fn end(State(app): State<App>, visit: Visit, request: Request) 
 }
 
 async fn end_one(app: &App, visit: &Visit, request: Request) -> Result<Response, Trouble> {
-    visit.caller.sent(app).map_err(|_| Trouble::Foreign)?;
-    let fields = body::fields(app, request).await?;
-    let presence = app.presence(&visit.caller).await?;
-    let cookies = presence.cookies(app);
-    let Some(session) = presence.session() else {
-        return Ok((cookies, see_other("/login")?).into_response());
+    let (cookies, session, fields) = match own(app, visit, request).await? {
+        Ok(own) => own,
+        Err(elsewhere) => return Ok(elsewhere),
     };
-    let token = fields.one("csrf_token").unwrap_or_default();
-    if !app.csrf().is_of_session(app.realm(), &session.id, token) {
-        return Err(Trouble::Foreign);
-    }
     let sid = fields.one("sid").and_then(|sid| SessionId::new(sid).ok());
     if let Some(sid) = sid
         && let Some(other) = app.sessions().unended(app.realm(), &sid).await?
@@ -75,6 +87,69 @@ async fn end_one(app: &App, visit: &Visit, request: Request) -> Result<Response,
         app.end_session(&sid, &session.user).await?;
     }
     Ok((cookies, see_other("/login")?).into_response())
+}
+
+/// `POST /login/consents`: takes back what somebody has agreed to, and what a client got by it.
+pub(crate) async fn withdraw(State(app): State<App>, visit: Visit, request: Request) -> Response {
+    visit.answer(&app, withdraw_one(&app, &visit, request).await)
+}
+
+async fn withdraw_one(app: &App, visit: &Visit, request: Request) -> Result<Response, Trouble> {
+    let (cookies, session, fields) = match own(app, visit, request).await? {
+        Ok(own) => own,
+        Err(elsewhere) => return Ok(elsewhere),
+    };
+    if let Some(client) = fields.one("client").and_then(|id| ClientId::new(id).ok()) {
+        let by = session.user.as_str();
+        app.provider().take_back_consent(&session.user, &client, by).await?;
+    }
+    Ok((cookies, see_other("/login")?).into_response())
+}
+
+/// Whoever is signed in and sent a form of this page, and the form; or where to go instead.
+async fn own(
+    app: &App,
+    visit: &Visit,
+    request: Request,
+) -> Result<Result<(Cookies, Session, Fields), Response>, Trouble> {
+    visit.caller.sent(app).map_err(|_| Trouble::Foreign)?;
+    let fields = body::fields(app, request).await?;
+    let presence = app.presence(&visit.caller).await?;
+    let cookies = presence.cookies(app);
+    let Some(session) = presence.session() else {
+        return Ok(Err((cookies, see_other("/login")?).into_response()));
+    };
+    let token = fields.one("csrf_token").unwrap_or_default();
+    if !app.csrf().is_of_session(app.realm(), &session.id, token) {
+        return Err(Trouble::Foreign);
+    }
+    Ok(Ok((cookies, session.clone(), fields)))
+}
+
+/// Whom somebody has let act for them, the latest first.
+async fn applications(app: &App, user: &UserId, m: &Messages) -> Result<Vec<Application>, Trouble> {
+    let provider = app.provider();
+    let page = PageOf { after: None, limit: MOST_APPLICATIONS };
+    let mut consents = provider.consents(Some(user), page).await?;
+    consents.sort_by_key(|consent| std::cmp::Reverse(consent.at));
+    let mut listed = Vec::with_capacity(consents.len());
+    for consent in consents {
+        let client = provider.clients().load(app.realm(), &consent.client).await?;
+        // What was said to an earlier client of the same name counts for nothing.
+        let Some(client) = client.filter(|it| consent.at >= it.value.created) else { continue };
+        let meaning = |value| {
+            let (text, name): (_, Option<&str>) = meaning(m, value);
+            (text, name.map(str::to_owned))
+        };
+        listed.push(Application {
+            id: consent.client.as_str().to_owned(),
+            name: client.value.name,
+            may: consent.scope.values().map(meaning).collect(),
+            since: minutes(&consent.at.to_string()),
+            since_rfc3339: consent.at.to_string(),
+        });
+    }
+    Ok(listed)
 }
 
 /// The page of a session.
@@ -96,6 +171,7 @@ pub(super) async fn page(app: &App, session: &Session, lang: Lang) -> Result<Res
         username: user.map(|user| user.username.as_str().to_owned()).unwrap_or_default(),
         csrf: csrf.as_str(),
         sessions: listed.into_iter().map(row).collect(),
+        applications: applications(app, &session.user, frame.m).await?,
         frame: &frame,
     };
     Ok(render(StatusCode::OK, &page, &frame, None))

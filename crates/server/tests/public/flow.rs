@@ -186,6 +186,44 @@ async fn whoever_has_agreed_is_not_asked_again() {
     }
 }
 
+/// What was agreed to is shown, and taken back with everything that the client got by it.
+#[tokio::test]
+async fn what_somebody_agreed_to_is_shown_and_taken_back() {
+    let bench = Bench::new().await;
+    let mut browser = Browser::new(&bench);
+    let code = code(&mut browser, &authorize(&[])).await;
+    let tokens = token(&bench, "web", &redeeming(&code)).await.json();
+    let page = browser.get("/").await;
+    assert!(page.body.contains("Example Web") && page.body.contains("see your user name"));
+    let csrf = page.field("csrf_token").to_owned();
+    let forged = [("client", "web"), ("csrf_token", "1.x")];
+    assert_eq!(browser.submit("/login/consents", &forged).await.status, StatusCode::FORBIDDEN);
+    // Of a client that has nothing, nothing is taken back.
+    for client in ["other", "no such client", "../web"] {
+        let fields = [("client", client), ("csrf_token", csrf.as_str())];
+        assert_eq!(browser.submit("/login/consents", &fields).await.location(), "/login");
+    }
+    let refresh = || [("grant_type", "refresh_token"), ("refresh_token", "")];
+    let mut fields = refresh();
+    fields[1].1 = tokens["refresh_token"].as_str().unwrap();
+    let tokens = token(&bench, "web", &fields).await;
+    assert_eq!(tokens.status, StatusCode::OK, "{}", tokens.body);
+    let tokens = tokens.json();
+
+    let own = [("client", "web"), ("csrf_token", csrf.as_str())];
+    assert_eq!(browser.submit("/login/consents", &own).await.location(), "/login");
+    assert!(!browser.get("/").await.body.contains("Example Web"));
+    let mut fields = refresh();
+    fields[1].1 = tokens["refresh_token"].as_str().unwrap();
+    let refused = token(&bench, "web", &fields).await;
+    assert_eq!(refused.json()["error"], "invalid_grant");
+    let access = tokens["access_token"].as_str().unwrap();
+    assert_eq!(userinfo(&bench, access).await["error"], "invalid_token");
+    // The session goes on, and the client asks anew.
+    let asked = browser.get(&authorize(&[])).await;
+    assert!(asked.location().starts_with("/oauth2/consent?"), "{}", asked.location());
+}
+
 #[tokio::test]
 async fn whoever_does_not_agree_goes_back_without_a_code() {
     let bench = Bench::new().await;

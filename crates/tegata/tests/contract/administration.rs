@@ -194,7 +194,7 @@ fn a_new_password_and_being_disabled_end_what_there_was() {
     admin.patch(&place, &json!({"disabled": false})).expect(200);
     Browser::new(demo().public).sign_in(&person).expect(200);
     let factors = format!("{place}/second-factors");
-    let none = json!({"totp_since": null, "recovery_codes": 0});
+    let none = json!({"passkeys": 0, "totp_since": null, "recovery_codes": 0});
     assert_eq!(admin.get(&factors).expect(200).json(), none);
     assert_eq!(admin.delete(&factors).expect(200).json()["second_factors"], "there were none");
 }

@@ -32,7 +32,9 @@ fn people_are_added_listed_shown_disabled_and_given_new_passwords() {
     let listed = member(&demo.command(&["user", "list"]), "username", &person.username).unwrap();
     let mut shown = demo.command(&["user", "show", &person.username]);
     // Of one person it also says by what they prove themselves.
-    for (name, none) in [("totp_since", json!(null)), ("recovery_codes", json!(0))] {
+    let factors =
+        [("passkeys", json!(0)), ("totp_since", json!(null)), ("recovery_codes", json!(0))];
+    for (name, none) in factors {
         assert_eq!(shown.as_object_mut().unwrap().remove(name), Some(none));
     }
     assert_eq!(listed, shown);

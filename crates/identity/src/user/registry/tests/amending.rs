@@ -94,3 +94,22 @@ async fn who_has_not_the_role_or_is_disabled_changes_nobody_and_oneself_neither(
     let refused = bed.users.amend(&bed.realm, &alice.id, &with_roles(&[]), by_bob, "bob").await;
     assert!(matches!(refused, Err(ChangeRefused::AskerRefused(_))), "{refused:?}");
 }
+
+/// What a person has answered mail at is not what somebody else says their address is.
+#[tokio::test]
+async fn an_address_that_others_give_was_answered_by_nobody() {
+    let bed = Bed::new();
+    let address = |text: &str| EmailAddress::new(text).unwrap();
+    let new = NewUser { email: Some(address("alice@example.com")), ..new_user("alice") };
+    let alice = bed.users.register_with(&bed.realm, new, true, None, "test").await.unwrap();
+    let amend = async |email: Option<EmailAddress>| {
+        let amendment = Amendment { email: Some(email), ..Amendment::default() };
+        let provided = Provided::default();
+        bed.users.amend(&bed.realm, &alice.id, &amendment, provided, "root").await.unwrap()
+    };
+    assert!(amend(Some(address("alice@EXAMPLE.com"))).await.value.email_verified);
+    assert!(!amend(Some(address("mallory@example.com"))).await.value.email_verified);
+    // That it is the old one again proves nothing.
+    assert!(!amend(Some(address("alice@example.com"))).await.value.email_verified);
+    assert!(!amend(None).await.value.email_verified);
+}
