@@ -140,8 +140,8 @@ pub enum Binding {
     /// Whoever showed a client certificate that nothing vouches for but the refresh token: its
     /// thumbprint. It shows this certificate for good (RFC 8705 §4).
     Certificate(String),
-    /// A client that authenticated itself by this certificate. It may do so by another later, as
-    /// certificates are renewed (RFC 8705 §7.1), but by some certificate.
+    /// A client that authenticated itself, and showed this certificate. It may show another later, as
+    /// certificates are renewed (RFC 8705 §7.1), but some certificate.
     ClientCertificate(String),
     /// A public client or a browser, by its network and its user agent.
     Network {

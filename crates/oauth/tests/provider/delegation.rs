@@ -106,7 +106,7 @@ async fn whoever_shows_an_actor_token_of_its_own_is_named_as_it_would_be_without
     let lineage = json!({
         "jti": [claims(&actor)["jti"]], "client": ["web", "orders"],
         "kid": [header.kid, jws::Compact::parse(&actor).unwrap().header.kid],
-        "place": said["lineage"]["place"],
+        "place": said["lineage"]["place"], "acted": claims(&actor)["iat"],
     });
     assert_eq!(said["lineage"], lineage);
     let unshown = exchange(&subject, &[("audience", "payments")]);
