@@ -71,7 +71,8 @@ fn token_of(answer: &TokenAnswer) -> &str {
 const BOTH: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::RefreshToken];
 
 #[tokio::test]
-async fn what_nothing_vouches_for_but_its_token_has_one_certificate_for_good_and_others_renew_theirs() {
+async fn what_nothing_vouches_for_but_its_token_has_one_certificate_for_good_and_others_renew_theirs()
+ {
     let world = World::new().await;
     for is_public in [true, false] {
         let id = if is_public { "wallet" } else { "desktop" };

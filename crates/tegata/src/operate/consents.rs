@@ -24,8 +24,7 @@ pub(crate) async fn withdraw(
     client: &ClientId,
 ) -> Result<Value, Refused> {
     let families = composed.provider.take_back_consent(user, client, actor).await?;
-    let families = families.ok_or_else(|| {
-        Refused::unknown(format!("`{user}` has agreed to nothing of `{client}`"))
-    })?;
+    let families = families
+        .ok_or_else(|| Refused::unknown(format!("`{user}` has agreed to nothing of `{client}`")))?;
     Ok(json!({"user_id": user, "client_id": client, "families": families}))
 }
