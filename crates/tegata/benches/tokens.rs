@@ -385,8 +385,9 @@ impl Peer {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut said = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        // It may say something else before.
+        let said = lines.map(Result::unwrap).find(|line| line.starts_with('{')).unwrap();
         let said: Value = serde_json::from_str(&said).unwrap();
         let port = u16::try_from(said["port"].as_u64().unwrap()).unwrap();
         let tokens = said["refresh_tokens"].as_array().unwrap().iter();

@@ -80,6 +80,7 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   },
   findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   rotateRefreshToken: true,
+  ttl: { AccessToken: 900, ClientCredentials: 900, Grant: 1_209_600, RefreshToken: 1_209_600 },
   scopes: ['openid', 'offline_access', 'orders.read', 'orders.write'],
 });
 provider.on('server_error', (_, error) => console.error(error));
