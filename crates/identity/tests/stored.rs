@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod stored {
+    pub(crate) mod processes;
     pub(crate) mod race;
     pub(crate) mod replay;
     pub(crate) mod reset;

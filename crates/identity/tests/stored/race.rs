@@ -1,14 +1,7 @@
-//! One code, shown ten thousand times at once from two processes.
-//!
-//! The second process is this test binary, started again for one ignored test. The two agree on the
-//! moment through a pipe. Time stands still, so that no code goes out of date while the machine is
-//! busy.
+//! One code, shown ten thousand times at once from two processes. Time stands still, so that no code
+//! goes out of date while the machine is busy.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Command, Stdio},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use tegata_core::{Node, Realm, Records, UserId};
 use tegata_engines::PostgresServer;
@@ -19,9 +12,10 @@ use tegata_identity::{
 use tegata_store::MemoryEphemeral;
 use tokio::task::JoinSet;
 
-use super::stores::{Answers, Stores};
-
-const PART: &str = "TEGATA_CODE_RACE_PART";
+use super::{
+    processes::{self, Answers},
+    stores::Stores,
+};
 
 /// How often each of the two processes shows the code.
 const ATTEMPTS: usize = 5_000;
@@ -55,11 +49,7 @@ impl World {
                 }
             });
         }
-        let mut answers = Answers::new();
-        for answer in tasks.join_all().await {
-            *answers.entry(answer).or_default() += 1;
-        }
-        answers
+        processes::counted(tasks).await
     }
 
     /// A person with an app and recovery codes: who, what the app shows, and what is on paper.
@@ -88,24 +78,9 @@ async fn race(place: &str) {
     let (alice, app, paper) = world.enrolled().await;
     let codes: Vec<_> = [app].into_iter().chain(paper.into_iter().take(3)).collect();
 
-    let mut other = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", "stored::race::the_other_process"])
-        .env(PART, format!("{place}\n{alice}\n{}", codes.join(" ")))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut told = BufReader::new(other.stdout.take().unwrap()).lines();
-    while told.next().unwrap().unwrap() != "ready" {}
-    writeln!(other.stdin.take().unwrap(), "go").unwrap();
-    let mut answers = world.show(&alice, &codes).await;
-    // All of it is read: a process whose output nobody takes any more would end as failed.
-    let told: Vec<_> = told.map(Result::unwrap).collect();
-    assert!(other.wait().unwrap().success(), "{told:#?}");
-    let theirs = told.iter().find_map(|line| line.strip_prefix("answers ")).unwrap();
-    for (answer, count) in serde_json::from_str::<Answers>(theirs).unwrap() {
-        *answers.entry(answer).or_default() += count;
-    }
+    let part = format!("{place}\n{alice}\n{}", codes.join(" "));
+    let work = world.show(&alice, &codes);
+    let mut answers = processes::race("stored::race::the_other_process", &part, work).await;
 
     assert_eq!(answers.values().sum::<usize>(), 2 * ATTEMPTS);
     for code in &codes {
@@ -131,13 +106,10 @@ async fn of_ten_thousand_attempts_from_two_processes_one_is_taken_on_postgresql(
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "played by the second process of the races"]
 async fn the_other_process() {
-    let part = std::env::var(PART).expect("only the races start this");
+    let part = processes::part();
     let mut lines = part.lines();
     let (place, user) = (lines.next().unwrap(), UserId::new(lines.next().unwrap()).unwrap());
     let codes: Vec<_> = lines.next().unwrap().split(' ').map(str::to_owned).collect();
     let world = open(place, 2).await;
-    println!("\nready");
-    std::io::stdin().lock().read_line(&mut String::new()).unwrap();
-    let answers = world.show(&user, &codes).await;
-    println!("\nanswers {}", serde_json::to_string(&answers).unwrap());
+    processes::play(world.show(&user, &codes)).await;
 }

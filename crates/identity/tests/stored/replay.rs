@@ -1,10 +1,8 @@
 //! One assertion of a passkey, shown ten thousand times at once from two processes, which share no
-//! memory. As in [`super::race`], the second is this test binary, started again.
+//! memory.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
     net::{IpAddr, Ipv4Addr},
-    process::{Command, Stdio},
     sync::Arc,
 };
 
@@ -19,11 +17,10 @@ use tegata_identity::{
 use tokio::task::JoinSet;
 
 use super::{
+    processes::{self, Answers},
     soft::Soft,
-    stores::{Answers, Stores},
+    stores::Stores,
 };
-
-const PART: &str = "TEGATA_PASSKEY_REPLAY_PART";
 
 /// How often each of the two processes shows it.
 const ATTEMPTS: usize = 5_000;
@@ -98,35 +95,15 @@ impl World {
                 }
             });
         }
-        let mut answers = Answers::new();
-        for answer in tasks.join_all().await {
-            *answers.entry(answer).or_default() += 1;
-        }
-        answers
+        processes::counted(tasks).await
     }
 }
 
 async fn race(place: &str, counter: u32) {
     let world = World::open(place, 1).await;
     let shown = world.assertion(counter).await;
-    let mut other = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", "stored::replay::the_other_process"])
-        .env(PART, format!("{place}\n{shown}"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut told = BufReader::new(other.stdout.take().unwrap()).lines();
-    while told.next().unwrap().unwrap() != "ready" {}
-    writeln!(other.stdin.take().unwrap(), "go").unwrap();
-    let mut answers = world.show(&shown).await;
-    // All of it is read: a process whose output nobody takes any more would end as failed.
-    let told: Vec<_> = told.map(Result::unwrap).collect();
-    assert!(other.wait().unwrap().success(), "{told:#?}");
-    let theirs = told.iter().find_map(|line| line.strip_prefix("answers ")).unwrap();
-    for (answer, count) in serde_json::from_str::<Answers>(theirs).unwrap() {
-        *answers.entry(answer).or_default() += count;
-    }
+    let (test, part) = ("stored::replay::the_other_process", format!("{place}\n{shown}"));
+    let answers = processes::race(test, &part, world.show(&shown)).await;
     let all = 2 * ATTEMPTS;
     let expected = [("refused".to_owned(), all - 1), ("signed in".to_owned(), 1)];
     assert_eq!(answers, Answers::from(expected));
@@ -154,11 +131,8 @@ async fn of_ten_thousand_copies_of_one_that_counts_one_signs_in_on_postgresql() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "played by the second process of the races"]
 async fn the_other_process() {
-    let part = std::env::var(PART).expect("only the races start this");
+    let part = processes::part();
     let (place, shown) = part.split_once('\n').unwrap();
     let world = World::open(place, 2).await;
-    println!("\nready");
-    std::io::stdin().lock().read_line(&mut String::new()).unwrap();
-    let answers = world.show(shown).await;
-    println!("\nanswers {}", serde_json::to_string(&answers).unwrap());
+    processes::play(world.show(shown)).await;
 }

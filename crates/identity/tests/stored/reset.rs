@@ -1,20 +1,9 @@
 //! One link of a mail, used ten thousand times at once from two processes.
-//!
-//! The second process is this test binary, started again for one ignored test, as in [`super::race`].
 
-use std::{
-    collections::BTreeMap,
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Command, Stdio},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::hmac;
-use tegata_core::{
-    Custody, Ephemeral, Epoch, Kind, ManualClock, Node, Realm, Records, Secret, SeededEntropy,
-    SystemClock,
-};
+use tegata_core::{Ephemeral, Epoch, Node, Realm, Secret};
 use tegata_engines::PostgresServer;
 use tegata_identity::{
     Busy, EmailAddress, Letter, Letters, LinkRefused, Locale, NewUser, PasswordHasher,
@@ -24,25 +13,16 @@ use tegata_identity::{
     throttle,
     workers::Job,
 };
-use tegata_store::{
-    FileCustody, MemoryEphemeral, Postgres, PostgresConfig, Sealed, Sqlite, SqliteConfig,
-    sealed::DATA_KEYS,
-};
+use tegata_store::MemoryEphemeral;
 use tokio::task::JoinSet;
 
-const PART: &str = "TEGATA_RESET_RACE_PART";
+use super::{
+    processes::{self, Answers},
+    stores::Stores,
+};
 
 /// How often each of the two processes uses the link.
 const ATTEMPTS: usize = 5_000;
-
-/// Everybody waits for a connection until they have one.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A root key that both processes know.
-const ROOT_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-
-/// What one process got: how often each answer.
-type Answers = BTreeMap<String, usize>;
 
 /// A worker that works at once.
 struct Inline;
@@ -76,27 +56,8 @@ struct World {
 }
 
 async fn open(place: &str, seed: u64) -> World {
-    let kinds: Vec<&'static Kind> =
-        tegata_identity::KINDS.into_iter().chain([&DATA_KEYS]).collect();
-    let store: Arc<dyn Records> = match place.strip_prefix("sqlite:") {
-        Some(path) => {
-            let config = SqliteConfig { waiting: 20_000, ..SqliteConfig::default() };
-            let opened = Sqlite::open(path.as_ref(), &config, &kinds, Arc::new(SystemClock));
-            Arc::new(opened.unwrap().records())
-        }
-        None => {
-            let config =
-                PostgresConfig { waiting: 20_000, patience: PATIENCE, ..Default::default() };
-            let opened = Postgres::open(place, config, &kinds, Arc::new(SystemClock)).await;
-            Arc::new(opened.unwrap().records())
-        }
-    };
-    let clock = Arc::new(ManualClock::default());
-    let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(seed)));
-    let custody = FileCustody::from_text(ROOT_KEY, "the test", &node).unwrap();
-    let custody: Arc<dyn Custody> = Arc::new(custody);
-    let records: Arc<dyn Records> = Arc::new(Sealed::open(store, custody, &node).await.unwrap());
-    let ephemeral: Arc<dyn Ephemeral> = Arc::new(MemoryEphemeral::new(clock));
+    let Stores { node, records, .. } = Stores::open(place, seed).await;
+    let ephemeral: Arc<dyn Ephemeral> = Arc::new(MemoryEphemeral::new(Arc::clone(node.clock())));
     let cheap = HasherConfig { memory_kib: 8, passes: 1, lanes: 1, caps: Caps::default() };
     let hasher = Arc::new(PasswordHasher::new(cheap, node.entropy()).unwrap());
     let users = Users::new(node.clone(), records.clone());
@@ -137,11 +98,7 @@ impl World {
                 }
             });
         }
-        let mut answers = Answers::new();
-        for answer in tasks.join_all().await {
-            *answers.entry(answer).or_default() += 1;
-        }
-        answers
+        processes::counted(tasks).await
     }
 
     /// The links of a reset, and of an account that is to be made.
@@ -175,23 +132,9 @@ async fn race(place: &str) {
     let world = open(place, 1).await;
     let links = world.links().await;
     assert_eq!(links.len(), 2);
-    let mut other = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", "stored::reset::the_other_process"])
-        .env(PART, format!("{place}\n{}", links.join(" ")))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut told = BufReader::new(other.stdout.take().unwrap()).lines();
-    while told.next().unwrap().unwrap() != "ready" {}
-    writeln!(other.stdin.take().unwrap(), "go").unwrap();
-    let mut answers = world.follow(&links).await;
-    let told: Vec<_> = told.map(Result::unwrap).collect();
-    assert!(other.wait().unwrap().success(), "{told:#?}");
-    let theirs = told.iter().find_map(|line| line.strip_prefix("answers ")).unwrap();
-    for (answer, count) in serde_json::from_str::<Answers>(theirs).unwrap() {
-        *answers.entry(answer).or_default() += count;
-    }
+    let (test, part) =
+        ("stored::reset::the_other_process", format!("{place}\n{}", links.join(" ")));
+    let mut answers = processes::race(test, &part, world.follow(&links)).await;
     assert_eq!(answers.values().sum::<usize>(), 2 * ATTEMPTS);
     for which in 0..links.len() {
         assert_eq!(answers.remove(&format!("taken {which}")), Some(1), "{which} {answers:?}");
@@ -217,13 +160,10 @@ async fn of_ten_thousand_uses_of_a_link_one_counts_on_postgresql() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "played by the second process of the races"]
 async fn the_other_process() {
-    let part = std::env::var(PART).expect("only the races start this");
+    let part = processes::part();
     let mut lines = part.lines();
     let place = lines.next().unwrap();
     let links: Vec<_> = lines.next().unwrap().split(' ').map(str::to_owned).collect();
     let world = open(place, 2).await;
-    println!("\nready");
-    std::io::stdin().lock().read_line(&mut String::new()).unwrap();
-    let answers = world.follow(&links).await;
-    println!("\nanswers {}", serde_json::to_string(&answers).unwrap());
+    processes::play(world.follow(&links)).await;
 }

@@ -1,6 +1,6 @@
 //! Stores that two processes have opened.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tegata_core::{
     Custody, Ephemeral, Kind, ManualClock, Node, Records, SeededEntropy, SystemClock,
@@ -14,9 +14,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A root key that both processes know.
 const ROOT_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-
-/// What one process got: how often each answer.
-pub(crate) type Answers = BTreeMap<String, usize>;
 
 /// A store, on a clock that stands still.
 pub(crate) struct Stores {
