@@ -1,12 +1,14 @@
 //! Clients proving themselves at the token endpoint and its siblings.
 
+use std::ops::Deref;
+
 use aws_lc_rs::digest;
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use tegata_core::{
-    ClientId, Secret,
+    ClientId, Secret, StoreError,
     port::{Put, Space},
 };
 use tegata_token::{ClientCertificate, assertion::ClientAssertion};
@@ -25,6 +27,37 @@ pub static ASSERTIONS: Space = Space { name: "assertion", indexed: false };
 const CLOCKS_APART: std::time::Duration = std::time::Duration::from_secs(120);
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// A client that has proven itself, as the store had it.
+#[derive(Debug, Clone)]
+pub struct ProvenClient {
+    client: Client,
+    since: u64,
+}
+
+impl ProvenClient {
+    /// The second before the store was asked for it, and after all that was known then to be taken
+    /// back of it. What it gets is to begin no later than then: a client is removed before what it has
+    /// is taken back, so that whatever was read before the removal is covered by what is taken back
+    /// after it.
+    pub(crate) const fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// The client alone.
+    #[must_use]
+    pub fn into_client(self) -> Client {
+        self.client
+    }
+}
+
+impl Deref for ProvenClient {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
 
 /// Name and secret from an `Authorization: Basic` header.
 #[derive(Debug, Clone)]
@@ -68,7 +101,7 @@ impl Provider {
         basic: Option<&Basic>,
         params: &Params,
         certificate: Option<&ClientCertificate>,
-    ) -> Result<Client, Refused> {
+    ) -> Result<ProvenClient, Refused> {
         let (post, assertion) = (params.get("client_secret"), params.get("client_assertion"));
         let methods =
             [basic.is_some(), post.is_some(), assertion.is_some()].into_iter().filter(|it| *it);
@@ -78,12 +111,11 @@ impl Provider {
         }
         let claimed = self.claimed(basic, params)?;
         let client = match ClientId::new(&claimed) {
-            Ok(id) => self.clients().load(self.realm(), &id).await?.map(|found| found.value),
+            Ok(id) => self.registered(&id).await?,
             Err(_) => None,
         };
-        let Some(client) = client else {
-            return Err(wrong("the client is not known, or did not prove itself").into());
-        };
+        let client =
+            client.ok_or_else(|| wrong("the client is not known, or did not prove itself"))?;
         let secret = basic.map(|basic| basic.secret.expose().as_str()).or(post);
         match (client.auth, secret, assertion) {
             (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost, Some(secret), None)
@@ -107,6 +139,19 @@ impl Provider {
             (AuthMethod::None, None, None) => Ok(client),
             _ => Err(wrong("the client is not known, or did not prove itself").into()),
         }
+    }
+
+    /// The client of this name, as it is registered now. That it is itself who asks remains to be
+    /// proven.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn registered(&self, id: &ClientId) -> Result<Option<ProvenClient>, StoreError> {
+        let view = self.revoker().view().realm(self.realm());
+        let earliest = view.earliest_issue(id.as_str(), Some(id.as_str()));
+        let since = self.node().now().secs().max(earliest);
+        let found = self.clients().load(self.realm(), id).await?;
+        Ok(found.map(|found| ProvenClient { client: found.value, since }))
     }
 
     fn claimed(&self, basic: Option<&Basic>, params: &Params) -> Result<String, OAuthError> {

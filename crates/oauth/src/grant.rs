@@ -5,7 +5,8 @@ use tegata_identity::User;
 use tegata_token::{Binding, Scope};
 
 use crate::{
-    client::{Client, GrantType},
+    authenticate::ProvenClient,
+    client::GrantType,
     error::{Code, OAuthError, Refused},
     issue::TokenAnswer,
     mtls::Proven,
@@ -30,7 +31,7 @@ impl Provider {
     /// [`Refused`], as the RFC of the grant type names it.
     pub async fn token(
         &self,
-        client: &Client,
+        client: &ProvenClient,
         params: &Params,
         place: &Binding,
         proven: Proven<'_>,

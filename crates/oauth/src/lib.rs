@@ -53,7 +53,7 @@ pub mod revoke;
 pub mod signals;
 pub mod userinfo;
 
-pub use authenticate::Basic;
+pub use authenticate::{Basic, ProvenClient};
 pub use client::{AuthMethod, Client, ClientMetadata, Clients, GrantType};
 pub use delegation::Delegation;
 pub use device::{Decision, DeviceAuthorization, UserCode};

@@ -6,6 +6,7 @@ use tegata_token::{Algorithm, Audience, Claims, Confirmation};
 
 use super::scope_within;
 use crate::{
+    authenticate::ProvenClient,
     client::Client,
     dpop,
     error::{Code, OAuthError, Refused},
@@ -23,7 +24,7 @@ impl Provider {
     /// revocation: it falls with its client or key before anybody could take it back.
     pub(super) async fn client_credentials(
         &self,
-        client: &Client,
+        client: &ProvenClient,
         params: &Params,
         bound: Option<&Confirmation>,
     ) -> Result<TokenAnswer, Refused> {
@@ -42,14 +43,7 @@ impl Provider {
 
         let config = self.config();
         let lifetime = if service { config.service_lifetime } else { config.access_lifetime };
-        let view = self.revoker().view().realm(self.realm());
-        let earliest = view.earliest_issue(client.id.as_str(), Some(client.id.as_str()));
-        let iat = self.node().now().secs().max(earliest);
-        // A client is removed before what it has is taken back: one that is still there after the
-        // marks were read may go on, and what is taken back from here on covers this token.
-        if self.clients().load(self.realm(), &client.id).await?.is_none() {
-            return Err(OAuthError::new(Code::InvalidClient, "the client is not known").into());
-        }
+        let iat = client.since();
         let jti = TokenId::generate(self.epoch(), self.node().entropy());
         let place = if service { None } else { Some(self.indexes().next(self.realm()).await?) };
         let claims = Claims {
@@ -67,6 +61,7 @@ impl Provider {
             may_act: client.may_act(),
             ..Claims::default()
         };
+        let view = self.revoker().view().realm(self.realm());
         if view.check_claims(&claims, place, "").is_some() {
             let description = "what the client has was taken back just now";
             return Err(OAuthError::new(Code::InvalidClient, description).into());

@@ -28,6 +28,7 @@ use self::{
     presented::Presented,
 };
 use crate::{
+    authenticate::ProvenClient,
     client::Client,
     delegation::{Callers, Case, Delegation, Mandate, Purpose},
     dpop,
@@ -67,7 +68,7 @@ impl Provider {
     /// audience, and the first of them where RFC 8693 wants it.
     pub(super) async fn exchange(
         &self,
-        client: &Client,
+        client: &ProvenClient,
         params: &Params,
         bound: Option<&Confirmation>,
     ) -> Result<TokenAnswer, Refused> {
@@ -85,7 +86,7 @@ impl Provider {
 
     async fn access_tokens(
         &self,
-        client: &Client,
+        client: &ProvenClient,
         params: &Params,
         asked: &Asked<'_>,
         issued: &'static str,
@@ -97,10 +98,9 @@ impl Provider {
         let actor = actor.map_err(|_| OAuthError::request("actor_token names no client"))?;
         let targets = self.exchange_targets(client, &actor, params).await?;
         let delegations = self.targets().delegations(self.realm(), &actor).await?;
-        // What is taken back from now on was issued by now; what was taken back before is seen when
+        // What is taken back from then on was issued by then; what was taken back before is seen when
         // the tokens are looked at, after the last look at the store.
-        let now = self.node().now().secs();
-        self.check_there(client).await?;
+        let now = client.since();
         let subject = self.subject(client, asked, bound).await?;
         let actor = self.actor(client, asked, bound).await?;
         if asked.scope.as_ref().is_some_and(|wanted| !subject.claims.scope.covers(wanted)) {
@@ -124,14 +124,6 @@ impl Provider {
         let first = answers.into_iter().next().map(|(_, answer)| answer);
         let first = first.ok_or(OAuthError::request("audience is missing"))?;
         Ok(TokenAnswer { tokens, ..first })
-    }
-
-    /// As for client credentials: a client that is still there now may go on.
-    async fn check_there(&self, client: &Client) -> Result<(), Refused> {
-        if self.clients().load(self.realm(), &client.id).await?.is_none() {
-            return Err(OAuthError::new(Code::InvalidClient, "the client is not known").into());
-        }
-        Ok(())
     }
 
     /// The services that are asked for. Whoever asks and whoever acts may both call them: neither gets

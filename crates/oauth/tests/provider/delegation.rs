@@ -14,8 +14,8 @@ type Asked<'a> = Vec<(&'a str, &'a str)>;
 
 impl World {
     async fn ask(&self, client: &str, pairs: &[(&str, &str)]) -> Result<TokenAnswer, Refused> {
-        let found = self.provider.clients().load(self.provider.realm(), &id(client)).await.unwrap();
-        self.provider.token(&found.unwrap().value, &params(pairs), &place(), Proven::by(None)).await
+        let client = self.named(client).await;
+        self.provider.token(&client, &params(pairs), &place(), Proven::by(None)).await
     }
 
     async fn refused(&self, client: &str, pairs: &[(&str, &str)]) -> &'static str {

@@ -39,7 +39,10 @@ async fn they_are_in_the_token_the_answer_and_introspection_and_refreshes_only_n
     let refresh = async |token: &str, details: Option<&str>| {
         let mut all = vec![("grant_type", "refresh_token"), ("refresh_token", token)];
         all.extend(details.map(|details| ("authorization_details", details)));
-        world.provider.token(&web, &params(&all), &place(), Proven::default()).await
+        world
+            .provider
+            .token(&world.proven(&web).await, &params(&all), &place(), Proven::default())
+            .await
     };
     let token = answer.refresh_token.unwrap();
     for wider in [MORE, r#"[{"type":"payment"}]"#, r#"[{"type":"unknown"}]"#] {
@@ -106,7 +109,7 @@ async fn other_grants_do_not_take_them() {
     let all = [("grant_type", "client_credentials"), ("authorization_details", READ)];
     let refused = world
         .provider
-        .token(&machine, &params(&all), &place(), Proven::default())
+        .token(&world.proven(&machine).await, &params(&all), &place(), Proven::default())
         .await
         .unwrap_err();
     assert_eq!(error(refused), "invalid_authorization_details");

@@ -33,7 +33,10 @@ async fn poll(
     asked: &DeviceAuthorization,
 ) -> Result<TokenAnswer, Refused> {
     let all = [("grant_type", DEVICE), ("device_code", asked.device_code.as_str())];
-    world.provider.token(client, &params(&all), &place(), Proven::default()).await
+    world
+        .provider
+        .token(&world.proven(client).await, &params(&all), &place(), Proven::default())
+        .await
 }
 
 async fn told(world: &World, client: &Client, asked: &DeviceAuthorization) -> &'static str {
@@ -87,6 +90,7 @@ async fn a_device_that_asks_too_often_is_slowed_down_on_every_node() {
     assert_eq!(told(&world, &tv, &asked).await, "authorization_pending");
     after(&world.clock, 4);
     let all = params(&[("grant_type", DEVICE), ("device_code", &asked.device_code)]);
+    let tv = world.proven(&tv).await;
     let refused = elsewhere.token(&tv, &all, &place(), Proven::default()).await.unwrap_err();
     assert_eq!(error(refused), "slow_down");
     // Five seconds are no longer enough, and what was allowed meanwhile waits as long.
@@ -212,12 +216,19 @@ async fn a_device_code_that_is_bound_to_a_key_is_of_no_use_without_it() {
     let all = params(&[("grant_type", DEVICE), ("device_code", &asked.device_code)]);
     let other = SigningKey::generate(Algorithm::Es256).unwrap();
     let other = proven(&world, &other, "2").await;
-    let refused =
-        world.provider.token(&tv, &all, &place(), Proven::by(Some(&other))).await.unwrap_err();
+    let refused = world
+        .provider
+        .token(&world.proven(&tv).await, &all, &place(), Proven::by(Some(&other)))
+        .await
+        .unwrap_err();
     assert_eq!(error(refused), "invalid_grant");
     after(&world.clock, 5);
     let shown = proven(&world, &key, "3").await;
-    let answer = world.provider.token(&tv, &all, &place(), Proven::by(Some(&shown))).await.unwrap();
+    let answer = world
+        .provider
+        .token(&world.proven(&tv).await, &all, &place(), Proven::by(Some(&shown)))
+        .await
+        .unwrap();
     assert_eq!(answer.token_type, "DPoP");
     assert_eq!(claims(&answer.access_token)["cnf"]["jkt"], key.jwk().thumbprint());
 }
@@ -232,8 +243,11 @@ async fn odd_codes_are_refused_as_unknown_ones() {
     let near = format!("{}{last}", &asked.device_code[..asked.device_code.len() - 1]);
     for odd in ["x", other.as_str(), near.as_str(), asked.user_code.as_str()] {
         let all = params(&[("grant_type", DEVICE), ("device_code", odd)]);
-        let refused =
-            world.provider.token(&tv, &all, &place(), Proven::default()).await.unwrap_err();
+        let refused = world
+            .provider
+            .token(&world.proven(&tv).await, &all, &place(), Proven::default())
+            .await
+            .unwrap_err();
         assert_eq!(error(refused), "invalid_grant", "{odd}");
     }
 }

@@ -40,7 +40,10 @@ async fn ask(
     pairs: &[(&str, &str)],
     key: Option<&ProvenKey>,
 ) -> Result<TokenAnswer, Refused> {
-    world.provider.token(client, &params(pairs), &place(), Proven::by(key)).await
+    world
+        .provider
+        .token(&world.proven(client).await, &params(pairs), &place(), Proven::by(key))
+        .await
 }
 
 /// An access token of a person that is bound to a key.

@@ -55,7 +55,7 @@ async fn redeem(
         ("redirect_uri", CALLBACK),
         ("code_verifier", VERIFIER),
     ];
-    world.provider.token(bank, &params(&all), &place(), Proven::by(key)).await
+    world.provider.token(&world.proven(&bank).await, &params(&all), &place(), Proven::by(key)).await
 }
 
 #[tokio::test]
@@ -117,8 +117,11 @@ async fn its_tokens_are_bound_to_a_key_or_not_given() {
         ("grant_type", "refresh_token"),
         ("refresh_token", answer.refresh_token.as_ref().unwrap()),
     ];
-    let refused =
-        world.provider.token(&bank, &params(&all), &place(), Proven::default()).await.unwrap_err();
+    let refused = world
+        .provider
+        .token(&world.proven(&bank).await, &params(&all), &place(), Proven::default())
+        .await
+        .unwrap_err();
     assert_eq!(error(refused), "invalid_request");
 }
 
@@ -134,7 +137,7 @@ async fn its_refresh_token_stays() {
         let all = [("grant_type", "refresh_token"), ("refresh_token", token.as_str())];
         let next = world
             .provider
-            .token(&bank, &params(&all), &place(), Proven::by(Some(&key)))
+            .token(&world.proven(&bank).await, &params(&all), &place(), Proven::by(Some(&key)))
             .await
             .unwrap();
         assert_eq!(next.refresh_token.as_ref(), Some(&token));

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tegata_oauth::{GrantType, Proven, Refused, TokenAnswer};
-use tegata_token::Claims;
+use tegata_token::{Claims, Order};
 
 use super::world::{World, after, claims, error, params, place};
 
@@ -10,9 +10,8 @@ const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 async fn ask(world: &World, client: &str, pairs: &[(&str, &str)]) -> Result<TokenAnswer, Refused> {
-    let realm = world.provider.realm();
-    let found = world.provider.clients().load(realm, &client.parse().unwrap()).await.unwrap();
-    world.provider.token(&found.unwrap().value, &params(pairs), &place(), Proven::default()).await
+    let client = world.named(client).await;
+    world.provider.token(&client, &params(pairs), &place(), Proven::default()).await
 }
 
 async fn machine(world: &World) {
@@ -192,20 +191,34 @@ async fn a_token_that_has_not_begun_by_this_clock_is_taken_back_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_client_that_was_removed_while_it_asked_gets_nothing() {
+async fn a_client_that_is_removed_while_it_asks_gets_nothing_that_lives() {
     let world = World::new().await;
     machine(&world).await;
-    let realm = world.provider.realm();
-    let loaded = world.provider.clients().load(realm, &"machine".parse().unwrap()).await.unwrap();
-    let loaded = loaded.unwrap().value;
-    world.provider.clients().remove(realm, &loaded.id).await.unwrap();
-    let pairs = [("grant_type", "client_credentials")];
-    let refused = world
-        .provider
-        .token(&loaded, &params(&pairs), &place(), Proven::default())
-        .await
-        .unwrap_err();
-    assert_eq!(error(refused), "invalid_client");
+    let proven = world.named("machine").await;
+    // However long the rest of the request takes, on whichever node.
+    after(&world.clock, 3);
+    world.provider.clients().remove(world.provider.realm(), &proven.id).await.unwrap();
+    let order = Order { reason: "client_removed".into(), actor: "test".into() };
+    world.provider.take_back_client(&proven.id, &order).await.unwrap();
+    after(&world.clock, 3);
+    let asked = params(&[("grant_type", "client_credentials")]);
+    let refused = world.provider.token(&proven, &asked, &place(), Proven::default()).await;
+    assert_eq!(error(refused.unwrap_err()), "invalid_client");
+    let given = world.deaf().token(&proven, &asked, &place(), Proven::default()).await.unwrap();
+    assert!(!world.is_active(&given.access_token).await);
+    assert!(world.provider.registered(&proven.id).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_client_that_is_declared_again_gets_what_lives() {
+    let world = World::new().await;
+    machine(&world).await;
+    let id = "machine".parse().unwrap();
+    let order = Order { reason: "client_removed".into(), actor: "test".into() };
+    world.provider.take_back_client(&id, &order).await.unwrap();
+    let again = ask(&world, "machine", &[("grant_type", "client_credentials")]).await.unwrap();
+    after(&world.clock, 1);
+    assert!(world.is_active(&again.access_token).await);
 }
 
 #[tokio::test]

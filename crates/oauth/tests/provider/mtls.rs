@@ -37,7 +37,7 @@ async fn ask(
     pairs: &[(&str, &str)],
     proven: Proven<'_>,
 ) -> Result<TokenAnswer, Refused> {
-    world.provider.token(client, &params(pairs), &place(), proven).await
+    world.provider.token(&world.proven(client).await, &params(pairs), &place(), proven).await
 }
 
 async fn redeem(

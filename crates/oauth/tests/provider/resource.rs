@@ -29,8 +29,11 @@ async fn a_token_request_may_ask_for_fewer_resources_and_later_for_others() {
     ] {
         let mut all = vec![("grant_type", "refresh_token"), ("refresh_token", token.as_str())];
         all.extend(asked.iter().map(|uri| ("resource", *uri)));
-        let answer =
-            world.provider.token(&web, &params(&all), &place(), Proven::default()).await.unwrap();
+        let answer = world
+            .provider
+            .token(&world.proven(&web).await, &params(&all), &place(), Proven::default())
+            .await
+            .unwrap();
         assert_eq!(claims(&answer.access_token)["aud"], expected);
         token = answer.refresh_token.unwrap();
     }
@@ -49,8 +52,11 @@ async fn what_was_not_granted_cannot_be_asked_for_and_nothing_is_used_up() {
     assert_eq!(claims(&answer.access_token)["aud"], ONE);
     let token = answer.refresh_token.unwrap();
     let all = [("grant_type", "refresh_token"), ("refresh_token", &token), ("resource", TWO)];
-    let refused =
-        world.provider.token(&web, &params(&all), &place(), Proven::default()).await.unwrap_err();
+    let refused = world
+        .provider
+        .token(&world.proven(&web).await, &params(&all), &place(), Proven::default())
+        .await
+        .unwrap_err();
     assert_eq!(error(refused), "invalid_target");
     assert!(world.refresh(&web, &token).await.is_ok());
 }

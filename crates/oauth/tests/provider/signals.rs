@@ -393,7 +393,7 @@ async fn only_a_token_of_the_client_itself_with_the_scope_opens_streams() {
     let token = async |client: &Client, more: &[(&str, &str)]| {
         let all = [&[("grant_type", "client_credentials")][..], more].concat();
         provider
-            .token(client, &params(&all), &place(), Proven::default())
+            .token(&bed.world.proven(client).await, &params(&all), &place(), Proven::default())
             .await
             .unwrap()
             .access_token

@@ -39,10 +39,8 @@ impl Bench {
     }
 
     async fn ask(&self, client: &str, pairs: &[(&str, &str)]) -> Result<TokenAnswer, Refused> {
-        let realm = self.world.provider.realm();
-        let id = client.parse().unwrap();
-        let found = self.world.provider.clients().load(realm, &id).await.unwrap().unwrap();
-        self.world.provider.token(&found.value, &params(pairs), &place(), Proven::by(None)).await
+        let client = self.world.named(client).await;
+        self.world.provider.token(&client, &params(pairs), &place(), Proven::by(None)).await
     }
 
     async fn begun(&self) -> String {

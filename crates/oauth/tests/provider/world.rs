@@ -14,8 +14,8 @@ use tegata_core::{
 use tegata_identity::{NewUser, Role, User, Username, Users};
 use tegata_oauth::{
     Access, Asking, AuthorizationRequest, Client, ClientMetadata, Clients, Config, Delegation,
-    GrantType, LiveSessions, Params, Parts, Proven, Provider, Refused, SignedIn, Targets,
-    TokenAnswer,
+    GrantType, LiveSessions, Params, Parts, Proven, ProvenClient, Provider, Refused, SignedIn,
+    Targets, TokenAnswer,
 };
 use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
@@ -193,6 +193,14 @@ impl World {
         Provider::new(self.provider.config().clone(), parts)
     }
 
+    /// The provider of another node, which hears of nothing that is taken back.
+    pub(crate) fn deaf(&self) -> Provider {
+        let (node, records) = (self.node.clone(), self.records.clone());
+        let view = Arc::new(View::new(node.clone()));
+        let revoker = Revoker::new(node, records, Arc::new(MemoryFeed::new(1)), view);
+        Provider::new(self.provider.config().clone(), Parts { revoker, ..self.parts.clone() })
+    }
+
     /// A client with these grants. Its tokens are signed fast.
     pub(crate) async fn client(
         &self,
@@ -214,6 +222,17 @@ impl World {
         let secret = (!metadata.public && metadata.jwks.is_none()).then_some(&secret);
         let realm = self.provider.realm();
         self.provider.clients().declare(realm, &metadata, secret).await.unwrap().client
+    }
+
+    /// A client that has just proven itself.
+    pub(crate) async fn proven(&self, client: &Client) -> ProvenClient {
+        self.named(client.id.as_str()).await
+    }
+
+    /// The same, by its name.
+    pub(crate) async fn named(&self, client: &str) -> ProvenClient {
+        let id = client.parse().unwrap();
+        self.provider.registered(&id).await.unwrap().unwrap()
     }
 
     /// The client of most tests: code and refresh.
@@ -263,7 +282,9 @@ impl World {
         ];
         all.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
         all.extend(changes);
-        self.provider.token(client, &params(&all), &place(), Proven::default()).await
+        self.provider
+            .token(&self.proven(client).await, &params(&all), &place(), Proven::default())
+            .await
     }
 
     pub(crate) async fn refresh(
@@ -272,7 +293,9 @@ impl World {
         token: &str,
     ) -> Result<TokenAnswer, Refused> {
         let all = [("grant_type", "refresh_token"), ("refresh_token", token)];
-        self.provider.token(client, &params(&all), &place(), Proven::default()).await
+        self.provider
+            .token(&self.proven(client).await, &params(&all), &place(), Proven::default())
+            .await
     }
 
     pub(crate) async fn is_active(&self, token: &str) -> bool {

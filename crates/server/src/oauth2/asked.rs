@@ -10,7 +10,9 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
-use tegata_oauth::{Basic, Client, Code, OAuthError, Params, ProvenKey, Refused, Showing};
+use tegata_oauth::{
+    Basic, Client, Code, OAuthError, Params, ProvenClient, ProvenKey, Refused, Showing,
+};
 use tegata_token::ClientCertificate;
 
 use crate::{
@@ -53,7 +55,7 @@ impl Asked {
     ///
     /// # Errors
     /// `invalid_client`; what the store says.
-    pub(crate) async fn client(&self, app: &App) -> Result<Client, Rejected> {
+    pub(crate) async fn client(&self, app: &App) -> Result<ProvenClient, Rejected> {
         let (basic, certificate) = (self.basic.as_ref(), self.certificate());
         let client = app.provider().authenticate(basic, &self.params, certificate).await;
         client.map_err(|refused| self.reject(refused))

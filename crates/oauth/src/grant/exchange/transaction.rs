@@ -13,6 +13,7 @@ use super::{
     presented::Presented,
 };
 use crate::{
+    authenticate::ProvenClient,
     client::Client,
     delegation::{Case, Purpose},
     error::{Code, OAuthError, Refused},
@@ -25,7 +26,7 @@ impl Provider {
     /// A token for a new transaction, or in place of one for a transaction that goes on.
     pub(super) async fn transaction_token(
         &self,
-        client: &Client,
+        client: &ProvenClient,
         params: &Params,
         asked: &Asked<'_>,
         contexts: (&Option<Context>, &Option<Context>),
@@ -47,9 +48,8 @@ impl Provider {
             }
         }
         let scope = asked.scope.as_ref().ok_or(OAuthError::request("scope is missing"))?;
-        let now = self.node().now().secs();
+        let now = client.since();
         let delegations = self.targets().delegations(self.realm(), &client.id).await?;
-        self.check_there(client).await?;
         let subject = self.subject(client, asked, bound).await?;
         check_may_act(&subject.claims, client.id.as_str())?;
         let transaction = self.transaction(client, &subject.claims, contexts)?;
