@@ -140,7 +140,7 @@ async fn an_exchanged_token_never_outlives_its_origin_and_falls_with_it() {
     assert_eq!(derived.expires_in, 100);
     assert!(world.is_active(&derived.access_token).await);
     let fid = claims(&subject)["fid"].as_str().unwrap().parse().unwrap();
-    let order = tegata_token::Order { reason: "stolen".into(), actor: "test".into() };
+    let order = Order { reason: "stolen".into(), actor: "test".into() };
     world.provider.families().revoke(world.provider.realm(), &fid, &order).await.unwrap();
     assert!(!world.is_active(&derived.access_token).await);
     assert_eq!(error(ask(&world, "orders", &pairs).await.unwrap_err()), "invalid_request");

@@ -19,6 +19,7 @@ use self::{
     noted::Noted,
     readers::Readers,
     table::Tables,
+    unchanged::Unchanged,
     writer::{Desk, Writer},
 };
 use crate::declared::Declared;
@@ -34,6 +35,7 @@ mod readers;
 mod records;
 mod schema;
 mod table;
+mod unchanged;
 mod wal;
 mod writer;
 
@@ -134,6 +136,7 @@ struct Open {
     clock: Arc<dyn Clock>,
     writer: Writer,
     readers: Readers,
+    unchanged: Unchanged,
 }
 
 impl Sqlite {
@@ -184,11 +187,14 @@ impl Sqlite {
             .collect::<Result<Vec<_>, _>>()
             .map_err(store)?;
         let readers = Readers::start(readers, config.waiting).map_err(store)?;
+        let watching = connection::open(path, config, 0).map_err(store)?;
+        let unchanged = Unchanged::new(watching)
+            .map_err(|error| store(fault::fault(&error, "database", "header")))?;
         let noted = Noted::open(path)
             .map_err(|source| SqliteRefused::File { path: noted::beside(path), source })?;
         let desk = Desk { connection, turn, noted };
         let writer = Writer::start(desk, patience, config.waiting).map_err(store)?;
-        Ok(Self(Arc::new(Open { declared, tables, clock, writer, readers })))
+        Ok(Self(Arc::new(Open { declared, tables, clock, writer, readers, unchanged })))
     }
 
     /// The database as `Records`.

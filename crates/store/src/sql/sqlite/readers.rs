@@ -1,7 +1,8 @@
 //! The readers: a few threads, each with a connection of its own.
 //!
-//! Reading on the caller's thread would be quicker by a few microseconds, until the disk is slow:
-//! then the callers' threads, which also answer everything that needs no store, would wait for it.
+//! Reading on the caller's thread would be quicker, until the disk is slow: then the callers' threads,
+//! which also answer everything that needs no store, would wait for it. What was read a moment ago
+//! they [know](super::unchanged) without the disk.
 
 use std::{collections::VecDeque, sync::Arc};
 

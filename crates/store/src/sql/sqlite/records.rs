@@ -10,6 +10,7 @@ use tegata_core::{
 use super::{
     Sqlite, batch, log,
     table::{self, Table},
+    unchanged::Recalled,
     writer::{Tx, Undone},
 };
 
@@ -76,12 +77,22 @@ impl Records for SqliteRecords {
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
         Box::pin(async move {
-            self.0.0.declared.load(kind, key)?;
-            let (realm, owned) = (realm.clone(), key.to_owned());
-            let read = move |connection: &Connection, table: &Table| {
-                Ok(list(connection, &table.load, &[&realm.as_str(), &owned])?.pop())
+            let open = &self.0.0;
+            open.declared.load(kind, key)?;
+            let version = match open.unchanged.recall(realm, kind, key) {
+                Recalled::Is(record) => return Ok(Some(Record::clone(&record))),
+                Recalled::AsOf(version) => Some(version),
+                Recalled::Unknown => None,
             };
-            self.read(kind, key, read).await
+            let (of_realm, owned) = (realm.clone(), key.to_owned());
+            let read = move |connection: &Connection, table: &Table| {
+                Ok(list(connection, &table.load, &[&of_realm.as_str(), &owned])?.pop())
+            };
+            let found = self.read(kind, key, read).await?;
+            if let (Some(version), Some(record)) = (version, &found) {
+                open.unchanged.remember(version, realm, kind, record);
+            }
+            Ok(found)
         })
     }
 

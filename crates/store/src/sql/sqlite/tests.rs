@@ -9,6 +9,7 @@ use tegata_core::{
 use super::{writer::Undone, *};
 
 mod damage;
+mod unchanged;
 
 static NOTES: Kind =
     Kind { name: "note", indexes: &["owner"], lifetime: Lifetime::Kept, secret: false };
