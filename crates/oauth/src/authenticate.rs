@@ -11,7 +11,10 @@ use tegata_core::{
     ClientId, Secret, StoreError,
     port::{Put, Space},
 };
-use tegata_token::{ClientCertificate, assertion::ClientAssertion};
+use tegata_token::{
+    ClientCertificate,
+    assertion::{AssertionRefused, ClientAssertion},
+};
 
 use crate::{
     client::{AuthMethod, Client},
@@ -187,7 +190,7 @@ impl Provider {
             ClientAssertion::verify(assertion, client.id.as_str(), &keys, self.issuer(), now)
                 .map_err(|error| {
                     tracing::info!(client = %client.id, %error, "a client assertion was refused");
-                    wrong("client_assertion is not valid")
+                    wrong(what_to_do(error))
                 })?;
         // RFC 7523 §3, item 7: an assertion counts once, on all nodes together.
         let name = format!("{} {}", client.id, accepted.jti);
@@ -204,6 +207,19 @@ impl Provider {
         } else {
             Err(wrong("client_assertion was used before").into())
         }
+    }
+}
+
+/// What whoever holds the client's key is told of an assertion. Others learn nothing.
+const fn what_to_do(refused: AssertionRefused) -> &'static str {
+    match refused {
+        AssertionRefused::Audience => {
+            "aud of client_assertion must be the issuer identifier, and nothing else"
+        }
+        AssertionRefused::Time => {
+            "client_assertion has expired, is not valid yet, or lives longer than 300 seconds"
+        }
+        _ => "client_assertion is not valid",
     }
 }
 

@@ -115,6 +115,34 @@ async fn an_assertion_counts_once_and_only_by_the_clients_own_key() {
 }
 
 #[tokio::test]
+async fn who_signs_for_the_token_endpoint_is_told_for_whom_to_sign() {
+    let world = World::new().await;
+    let key = SigningKey::generate(Algorithm::Es256).unwrap();
+    let (stranger, jwks) =
+        (SigningKey::generate(Algorithm::Es256).unwrap(), json!({"keys": [key.jwk()]}));
+    world
+        .client("svc", &[GrantType::ClientCredentials], |it| {
+            it.jwks = serde_json::from_value(jwks).unwrap();
+        })
+        .await;
+    let told = async |key: &SigningKey| {
+        let claims = json!({
+            "iss": "svc", "sub": "svc", "aud": "https://issuer.example/oauth2/token",
+            "exp": world.node.now().secs() + 60, "jti": "a",
+        });
+        let text = jws::sign(key, "JWT", claims.to_string().as_bytes()).unwrap();
+        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        let pairs = [("client_assertion", text.as_str()), ("client_assertion_type", kind)];
+        match world.provider.authenticate(None, &params(&pairs), None).await {
+            Err(Refused::OAuth(error)) => error.description,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(told(&key).await.contains("must be the issuer identifier"));
+    assert_eq!(told(&stranger).await, "client_assertion is not valid");
+}
+
+#[tokio::test]
 async fn a_new_secret_works_beside_the_one_before_and_not_beside_older_ones() {
     let world = World::new().await;
     let web = world.web().await;
