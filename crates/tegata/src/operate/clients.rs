@@ -178,8 +178,9 @@ pub(super) async fn remove(
         Err(refused) => return Err(refused.into()),
     };
     let ended = end_rest(composed, &id, &order, tally).await;
-    if was_gone && ended == Ok((0, 0)) {
-        return Err(NotRegistered::Unknown(id).into());
+    if was_gone && ended.as_ref().map_or(true, |counts| *counts == (0, 0)) {
+        // Nor has an earlier removal left anything.
+        return ended.and(Err(NotRegistered::Unknown(id).into()));
     }
     // Also what it was given while it was being removed.
     let revoked = super::revoke::client(composed, &id, &order).await;
@@ -187,7 +188,6 @@ pub(super) async fn remove(
         (Ok((families, _)), Ok(revoked)) => {
             Ok(json!({"removed": id, "families": families, "revoked": revoked}))
         }
-        (Err(refused), _) | (_, Err(refused)) if was_gone => Err(refused),
         (Err(refused), _) | (_, Err(refused)) => {
             let why = format!(
                 "client `{id}` is removed and what was issued to it is refused, but not all that it \
