@@ -86,9 +86,8 @@ async fn what_is_no_client_is_not_taken_back_as_one() {
     let place = tempfile::tempdir().unwrap();
     let api = failing(place.path()).await;
     let id = add_maria(&api).await;
-    let remove = async |name: &str| {
-        api.perform(asked(Operation::ClientRemove, &[name], &Value::Null)).await
-    };
+    let remove =
+        async |name: &str| api.perform(asked(Operation::ClientRemove, &[name], &Value::Null)).await;
     let own = remove("tegata-browser").await;
     assert!(matches!(own, Err(Refused::Unknown(_))), "{own:?}");
     let away = remove(&id).await;
