@@ -5,9 +5,16 @@ use tegata_oauth::administer::Administrator;
 use super::*;
 use crate::compose;
 
+mod halfway;
+
 /// Administration of a new installation, whose gateway takes every map.
 async fn api(place: &std::path::Path) -> Api {
-    let composed = Arc::new(compose::for_tests(place).await);
+    of(compose::for_tests(place).await)
+}
+
+/// The same of this one.
+fn of(composed: Composed) -> Api {
+    let composed = Arc::new(composed);
     let (look, mut looks) = mpsc::channel::<Look>(1);
     tokio::spawn(async move {
         while let Some(look) = looks.recv().await {
@@ -109,6 +116,18 @@ async fn what_the_gateway_does_not_take_is_done_but_not_called_done() {
     let refused = api.perform(asked(Operation::ServiceAdd, &[], &service)).await.unwrap_err();
     assert!(matches!(&refused, Refused::Partly(why) if why.contains("the gateway")), "{refused:?}");
     api.perform(asked(Operation::Service, &["svc"], &Value::Null)).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_adds_a_service_twice_is_told_how_it_is_changed_here() {
+    let place = tempfile::tempdir().unwrap();
+    let api = api(place.path()).await;
+    let service = json!({"name": "svc", "upstreams": ["http://127.0.0.1:9"]});
+    let add = || api.perform(asked(Operation::ServiceAdd, &[], &service));
+    add().await.unwrap();
+    let refused = add().await.unwrap_err();
+    let names = |why: &str| why.contains("`svc`") && why.contains("PATCH");
+    assert!(matches!(&refused, Refused::Conflict(why) if names(why)), "{refused:?}");
 }
 
 #[tokio::test]
