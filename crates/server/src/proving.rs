@@ -1,9 +1,9 @@
 //! How people prove who they are: by password, by a second factor after it, by a passkey, and once more
 //! later.
 
-use tegata_core::{Secret, SessionId};
+use tegata_core::{Acr, Secret, SessionId};
 use tegata_identity::{
-    Acr, Assurance, Authenticator, CodeAttempt, Method as Proves, Proof, Proven, Refused,
+    Assurance, Authenticator, CodeAttempt, Method as Proves, Proof, Proven, Refused,
     SecondFactors, Step,
 };
 use tegata_session::{

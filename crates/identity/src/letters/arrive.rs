@@ -14,7 +14,7 @@ use tegata_core::{
 use super::{Content, Letter, Letters, link};
 use crate::{
     name::EmailAddress,
-    sign_in::{Acr, Assurance, FirstFactor, Method, Proof, Refused},
+    sign_in::{Assurance, FirstFactor, Method, Proof, Refused},
 };
 
 /// How often a code is tried that was shown while its letter was noted as sent.
