@@ -30,8 +30,9 @@ pub struct AuthenticateLayer {
 impl AuthenticateLayer {
     /// Refuses who shows no token.
     #[must_use]
-    pub fn new(authenticator: Authenticator) -> Self {
-        Self { authenticator, optional: false, step_up: StepUp::default() }
+    pub const fn new(authenticator: Authenticator) -> Self {
+        let step_up = StepUp { acr: Vec::new(), max_age: None };
+        Self { authenticator, optional: false, step_up }
     }
 
     /// Lets pass who shows no token, without a [`Caller`]. A token that does not count is refused
