@@ -11,9 +11,7 @@ use crate::clock::Timestamp;
 const AHEAD: u64 = 60;
 
 /// How well somebody is known: the assurance levels of NIST SP 800-63B-4 §2, weakest first.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Acr {
     /// One factor.
@@ -234,10 +232,7 @@ mod tests {
             (StepUp::default(), ""),
             (StepUp::to(Acr::Aal2), r#"acr_values="aal2""#),
             (asks(&[], Some("1h")), r#"max_age="3600""#),
-            (
-                asks(&[Acr::Aal2, Acr::Aal1], Some("90s")),
-                r#"acr_values="aal2 aal1", max_age="90""#,
-            ),
+            (asks(&[Acr::Aal2, Acr::Aal1], Some("90s")), r#"acr_values="aal2 aal1", max_age="90""#),
         ] {
             assert_eq!(asked.parameters(), said);
             assert_eq!(asked.is_nothing(), said.is_empty());
@@ -246,20 +241,37 @@ mod tests {
 
     #[test]
     fn ages_are_written_with_a_unit_and_are_more_than_nothing() {
-        for (text, secs) in [("1s", 1), ("90s", 90), ("5m", 300), ("12h", 43_200), ("7d", 604_800)] {
+        for (text, secs) in [("1s", 1), ("90s", 90), ("5m", 300), ("12h", 43_200), ("7d", 604_800)]
+        {
             let age: MaxAge = text.parse().unwrap();
             assert_eq!((age.secs(), age.to_string().as_str()), (secs, text));
         }
         assert_eq!("60s".parse::<MaxAge>().unwrap().to_string(), "1m");
         for bad in [
-            "", "5", "m", "0s", "0d", "-5m", "+5m", "1.5h", "5 m", "5M", "5ms", "300", "5m\r\nX: y",
-            "99999999999999999999s", "213503982334602d",
+            "",
+            "5",
+            "m",
+            "0s",
+            "0d",
+            "-5m",
+            "+5m",
+            "1.5h",
+            "5 m",
+            "5M",
+            "5ms",
+            "300",
+            "5m\r\nX: y",
+            "99999999999999999999s",
+            "213503982334602d",
         ] {
             let told = bad.parse::<MaxAge>().unwrap_err().to_string();
             assert!(told.contains("such as `5m`") && !told.contains('\n'), "{told}");
         }
         assert_eq!(MaxAge::of(Duration::ZERO).secs(), 1);
-        assert_eq!(StepUp::to(Acr::Aal2).within(Duration::from_secs(60)), asks(&[Acr::Aal2], Some("1m")));
+        assert_eq!(
+            StepUp::to(Acr::Aal2).within(Duration::from_secs(60)),
+            asks(&[Acr::Aal2], Some("1m"))
+        );
     }
 
     #[test]

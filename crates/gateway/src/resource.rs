@@ -67,7 +67,8 @@ impl Described {
             };
             // A scheme alone is followed by its first parameter, and a parameter by the next.
             let between = if challenge.contains(' ') { ", " } else { " " };
-            if let Ok(led) = HeaderValue::try_from(format!("{challenge}{between}{}", self.parameter))
+            if let Ok(led) =
+                HeaderValue::try_from(format!("{challenge}{between}{}", self.parameter))
             {
                 *value = led;
             }

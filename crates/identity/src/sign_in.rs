@@ -9,8 +9,8 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tegata_core::{
-    Acr, Batch, CommitRefused, Event, EventType, Node, Realm, Records, Secret, StoreError, Timestamp,
-    UserId, Versioned, repository::load,
+    Acr, Batch, CommitRefused, Event, EventType, Node, Realm, Records, Secret, StoreError,
+    Timestamp, UserId, Versioned, repository::load,
 };
 
 use crate::{

@@ -227,8 +227,7 @@ impl RouteRule {
     /// authenticated asks for a caller too, also where `auth` is optional.
     pub(crate) fn needs_caller(&self) -> bool {
         let Requirement { auth, roles, scopes, step_up, .. } = &self.requirement;
-        *auth == Auth::Required
-            || !(roles.is_empty() && scopes.is_empty() && step_up.is_nothing())
+        *auth == Auth::Required || !(roles.is_empty() && scopes.is_empty() && step_up.is_nothing())
     }
 
     pub(crate) fn has_role(&self, held: &Held) -> bool {

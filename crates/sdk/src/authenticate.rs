@@ -17,18 +17,18 @@ use http::{HeaderMap, HeaderName, header};
 use parking_lot::Mutex;
 use tegata_core::Node;
 use tegata_token::{
-    AccessToken, Claims, Expected, ExpectedAudience, InternalToken, Memory, ProtectedResource, Refusal,
-    Replays, TransactionToken, Verified, Verifier, certificate::thumbprint, jws::Compact,
+    AccessToken, Claims, Expected, ExpectedAudience, InternalToken, Memory, ProtectedResource,
+    Refusal, Replays, TransactionToken, Verified, Verifier, certificate::thumbprint, jws::Compact,
     verifier::TokenKind,
 };
 
-use self::{proof::Seen, refused::Challenger};
 pub use self::{
     caller::{Caller, Subject, UserContext},
     keys::{KeyRules, KeySource, KeysUnavailable},
     refused::{Reason, Refused},
     transaction::{InTransaction, TXN_TOKEN},
 };
+use self::{proof::Seen, refused::Challenger};
 use crate::{
     revocations::{Revocations, WhenStale},
     trace::Trace,

@@ -3,8 +3,8 @@
 
 use tegata_core::{Acr, Secret, SessionId};
 use tegata_identity::{
-    Assurance, Authenticator, CodeAttempt, Method as Proves, Proof, Proven, Refused,
-    SecondFactors, Step,
+    Assurance, Authenticator, CodeAttempt, Method as Proves, Proof, Proven, Refused, SecondFactors,
+    Step,
 };
 use tegata_session::{
     CookieName, Passage, Presentation, Rise, Session, SessionRefused, Standing, Verdict,

@@ -138,7 +138,8 @@ fn split(identifier: &str) -> Option<(&str, &str)> {
     let host = rest.find('/').unwrap_or(rest.len());
     let (origin, path) = identifier.split_at_checked(scheme.len() + "://".len() + host)?;
     let segments = || path.split('/').skip(1);
-    let ambiguous = |segment: &str| matches!(segment, "" | "." | "..") || segment.contains([':', '[', ']']);
+    let ambiguous =
+        |segment: &str| matches!(segment, "" | "." | "..") || segment.contains([':', '[', ']']);
     match path {
         _ if host == 0 => None,
         "" | "/" => Some((origin, "")),

@@ -53,9 +53,7 @@ pub(crate) fn decide(
             id: &claims.sub,
             held: &passport.held,
             acr: claims.acr.as_deref(),
-            auth_age: asks_age
-                .then(|| step_up::age(claims.auth_time, gate.node.now()))
-                .flatten(),
+            auth_age: asks_age.then(|| step_up::age(claims.auth_time, gate.node.now())).flatten(),
         }
     });
     let decision = rule.decide(&principal, Action { method: head.method.as_str() });
@@ -151,10 +149,7 @@ fn refused(
         }
         ReasonId::MissingScope => forbidden("the token lacks a scope").with(
             header::WWW_AUTHENTICATE,
-            challenge(format!(
-                r#"error="insufficient_scope", scope="{}""#,
-                asked.scopes.join(" ")
-            )),
+            challenge(format!(r#"error="insufficient_scope", scope="{}""#, asked.scopes.join(" "))),
         ),
         ReasonId::InsufficientAcr => step_up("the caller must authenticate in a stronger way"),
         ReasonId::AuthenticationTooOld => {

@@ -102,7 +102,10 @@ fn a_resource_with_a_path_is_described_below_the_well_known_one() {
     let world = described("https://api.example/v1");
     let at = format!("{AT}/v1");
     let answer = world.ask(&get(&at, &[]));
-    assert_eq!((answer.status, &answer.json()["resource"]), (200, &json!("https://api.example/v1")));
+    assert_eq!(
+        (answer.status, &answer.json()["resource"]),
+        (200, &json!("https://api.example/v1"))
+    );
     assert_eq!(world.ask(&get(AT, &[])).status, 404);
     let nobody = world.ask(&get("/echo/x", &[]));
     assert!(leads(&nobody, &format!("https://api.example{at}")), "{nobody:?}");

@@ -250,8 +250,13 @@ fn a_caller_recognised_by_older_rules_is_judged_by_the_newer() {
     let forbid = Forbid { roles: vec!["suspended".into()], ..Forbid::named("no-suspended") };
     let newer = set(&orders(), &[forbid]);
     let rule = newer.route("orders", "/orders").unwrap();
-    let principal =
-        Principal { kind: PrincipalKind::User, id: "usr_alice", held: &held, acr: None, auth_age: None };
+    let principal = Principal {
+        kind: PrincipalKind::User,
+        id: "usr_alice",
+        held: &held,
+        acr: None,
+        auth_age: None,
+    };
     let decision = rule.decide(&principal, Action { method: "GET" });
     assert_eq!(decision.reason(), Some(ReasonId::Forbidden));
 }

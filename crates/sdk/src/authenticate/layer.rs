@@ -112,8 +112,7 @@ where
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
                 }
-                Err(refused)
-                    if !layer.lets_nobody_pass() && refused.reason == Reason::Missing => {}
+                Err(refused) if !layer.lets_nobody_pass() && refused.reason == Reason::Missing => {}
                 Err(refused) => {
                     let entropy = layer.authenticator.node().entropy();
                     let trace = Trace::of(request.headers(), entropy).trace_id();

@@ -100,11 +100,23 @@ mod tests {
         let error = r#"error="insufficient_user_authentication""#;
         for (line, expected) in [
             (format!(r#"Bearer {error}, acr_values="aal2""#), Some(second.clone())),
-            (format!(r#"bearer realm="a", {error}, ACR_VALUES="aal2", max_age=300"#), Some(soon.clone())),
-            (format!(r#"DPoP {error},acr_values = "gold aal2" ,max_age="300", algs="ES256""#), Some(soon)),
-            (format!(r#"Basic realm="x, Bearer {}", Bearer {error}"#, r#"error=\"x\""#), Some(StepUp::default())),
+            (
+                format!(r#"bearer realm="a", {error}, ACR_VALUES="aal2", max_age=300"#),
+                Some(soon.clone()),
+            ),
+            (
+                format!(r#"DPoP {error},acr_values = "gold aal2" ,max_age="300", algs="ES256""#),
+                Some(soon),
+            ),
+            (
+                format!(r#"Basic realm="x, Bearer {}", Bearer {error}"#, r#"error=\"x\""#),
+                Some(StepUp::default()),
+            ),
             (format!("Negotiate, Bearer {error}, acr_values=aal2"), Some(second)),
-            (format!(r#"Bearer {error}, acr_values="gold silver", max_age="-1""#), Some(StepUp::default())),
+            (
+                format!(r#"Bearer {error}, acr_values="gold silver", max_age="-1""#),
+                Some(StepUp::default()),
+            ),
             (format!("Basic {error}"), None),
             (r#"Bearer realm="error=\"insufficient_user_authentication\"""#.to_owned(), None),
             (r#"Bearer error="invalid_token", acr_values="aal2""#.to_owned(), None),

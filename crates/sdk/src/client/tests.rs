@@ -337,7 +337,8 @@ async fn a_transaction_goes_with_every_call_unchanged_and_no_further() {
 async fn what_is_asked_of_the_person_is_no_matter_of_the_token_and_can_be_passed_on() {
     let bench = Bench::new().await;
     let caller = bench.caller().await;
-    let asked = r#"Bearer error="insufficient_user_authentication", acr_values="aal2", max_age="60""#;
+    let asked =
+        r#"Bearer error="insufficient_user_authentication", acr_values="aal2", max_age="60""#;
     *bench.downstream.challenge.lock() = Some(asked);
     let call = Call::get("payments", &["cards"]).on_behalf_of(&caller);
     let reply = bench.client.send(call).await.unwrap();

@@ -8,7 +8,10 @@ use tegata_token::ProtectedResource;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::{authenticate::INTERNAL_TOKEN, testing::{TestAuthority, TestToken}};
+use crate::{
+    authenticate::INTERNAL_TOKEN,
+    testing::{TestAuthority, TestToken},
+};
 
 struct Bench {
     clock: Arc<ManualClock>,
@@ -115,7 +118,10 @@ async fn an_optional_layer_that_asks_for_something_lets_nobody_pass_without_it()
     let bench = Bench::new();
     let router = routes(bench.layer(StepUp::to(Acr::Aal1)).optional());
     let (status, fields, _) = ask(&router, "/", HeaderMap::new()).await;
-    assert_eq!((status, fields["www-authenticate"].to_str().unwrap()), (401, "Bearer realm=\"orders\""));
+    assert_eq!(
+        (status, fields["www-authenticate"].to_str().unwrap()),
+        (401, "Bearer realm=\"orders\"")
+    );
     let token = bench.token(Some("aal1"), None).access();
     assert_eq!(ask(&router, "/", bearer(&token)).await.0, 200);
 }
@@ -129,8 +135,8 @@ async fn a_service_describes_itself_and_its_challenges_lead_there() {
         .trusting(TestAuthority::ISSUER, bench.authority.keys())
         .described(resource.with_scopes(["orders.read".to_owned()]))
         .on(bench.authority.node().clone());
-    let router = routes(AuthenticateLayer::new(authenticator.clone()))
-        .merge(description(&authenticator));
+    let router =
+        routes(AuthenticateLayer::new(authenticator.clone())).merge(description(&authenticator));
     let at = "/.well-known/oauth-protected-resource/orders";
     // What the request says of its host changes nothing.
     let elsewhere = HeaderMap::from_iter([(header::HOST, "evil.test".parse().unwrap())]);
