@@ -91,6 +91,8 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 mod tests {
     use std::time::Duration;
 
+    use tegata_core::{Entropy as _, SeededEntropy};
+
     use super::*;
 
     #[test]
@@ -129,6 +131,20 @@ mod tests {
             headers.append(header::WWW_AUTHENTICATE, "Basic realm=\"a\"".parse().unwrap());
             headers.append(header::WWW_AUTHENTICATE, line.parse().unwrap());
             assert_eq!(step_up(&headers), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn no_text_keeps_it_from_ending() {
+        let entropy = SeededEntropy::new(7);
+        let alphabet = br#"Bearer DPoP error="insufficient_user_authentication" max_age=9,\\"= ,"#;
+        for _ in 0..20_000 {
+            let mut picked = [0_u8; 48];
+            entropy.fill(&mut picked);
+            let pick = |byte: &u8| char::from(alphabet[usize::from(*byte) % alphabet.len()]);
+            let text: String = picked.iter().map(pick).collect();
+            assert!(Parts(&text).count() <= text.len());
+            asked(&text);
         }
     }
 }
