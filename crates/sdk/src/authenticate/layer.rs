@@ -50,8 +50,9 @@ impl AuthenticateLayer {
         Self { step_up, ..self }
     }
 
-    fn lets_nobody_pass(&self) -> bool {
-        !self.optional || !self.step_up.is_nothing()
+    /// Whether who shows no token passes.
+    const fn admits_nobody(&self) -> bool {
+        self.optional && self.step_up.is_nothing()
     }
 }
 
@@ -112,7 +113,7 @@ where
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
                 }
-                Err(refused) if !layer.lets_nobody_pass() && refused.reason == Reason::Missing => {}
+                Err(refused) if layer.admits_nobody() && refused.reason == Reason::Missing => {}
                 Err(refused) => {
                     let entropy = layer.authenticator.node().entropy();
                     let trace = Trace::of(request.headers(), entropy).trace_id();
