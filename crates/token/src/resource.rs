@@ -143,7 +143,7 @@ fn split(identifier: &str) -> Option<(&str, &str)> {
     match path {
         _ if host == 0 => None,
         "" | "/" => Some((origin, "")),
-        path if segments().any(ambiguous) => None,
+        _ if segments().any(ambiguous) => None,
         path => Some((origin, path)),
     }
 }
