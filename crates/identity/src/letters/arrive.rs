@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use tegata_core::{
-    Batch, CommitRefused, Epoch, Realm, StoreError, Stored as _, Versioned, port::Page,
+    Acr, Batch, CommitRefused, Epoch, Realm, StoreError, Stored as _, Versioned, port::Page,
     repository::find, secret,
 };
 
