@@ -84,7 +84,7 @@ fn every_challenge_leads_to_it_and_no_request_steers_where() {
         assert_eq!(answer.status, status, "{text}");
         assert!(leads(&answer, &address), "{answer:?}");
         assert_eq!(answer.fields("www-authenticate").len(), challenges, "{answer:?}");
-        assert_eq!(answer.problem().is_empty(), false);
+        assert!(!answer.problem().is_empty());
     }
     let nobody = world.ask(&get("/echo/x", &[]));
     let bearer = format!(r#"Bearer resource_metadata="{address}""#);
