@@ -21,10 +21,12 @@ use crate::{
 };
 
 mod change;
+mod demand;
 mod passkeys;
 mod record;
 
 pub(crate) use change::{Changed, Tells};
+pub use demand::Demand;
 pub use passkeys::PASSKEY_KIND;
 pub(crate) use passkeys::owned;
 pub(crate) use record::{Factor, FactorRecord};
@@ -40,6 +42,7 @@ pub struct SecondFactors {
     pub(crate) records: Arc<dyn Records>,
     pub(crate) ephemeral: Arc<dyn Ephemeral>,
     party: Option<Arc<RelyingParty>>,
+    demand: Arc<Demand>,
 }
 
 /// What a person has enrolled, without its secrets.
@@ -86,6 +89,9 @@ pub enum FactorRefused {
     /// The person has no second factor.
     #[error("user `{0}` has no second factor")]
     NotEnrolled(UserId),
+    /// It is the last that the person has, and of them one is demanded.
+    #[error("user `{0}` must have a second factor, and has no other: add another first")]
+    Last(UserId),
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -95,7 +101,7 @@ impl SecondFactors {
     /// Second factors in `records`; what is being enrolled is in `ephemeral`.
     #[must_use]
     pub fn new(node: Node, records: Arc<dyn Records>, ephemeral: Arc<dyn Ephemeral>) -> Self {
-        Self { node, records, ephemeral, party: None }
+        Self { node, records, ephemeral, party: None, demand: Arc::default() }
     }
 
     /// The same, with passkeys that are made for `party`.
@@ -103,6 +109,19 @@ impl SecondFactors {
     pub fn with_passkeys(mut self, party: RelyingParty) -> Self {
         self.party = Some(Arc::new(party));
         self
+    }
+
+    /// The same, where they are demanded of some.
+    #[must_use]
+    pub fn demanding(mut self, demand: Demand) -> Self {
+        self.demand = Arc::new(demand);
+        self
+    }
+
+    /// Of whom they are demanded.
+    #[must_use]
+    pub fn demand(&self) -> &Demand {
+        &self.demand
     }
 
     /// What a person has enrolled. `None`: nothing.
@@ -176,17 +195,22 @@ impl SecondFactors {
     /// Answers whether there was one.
     ///
     /// # Errors
-    /// What the store says.
+    /// [`FactorRefused::Last`] and [`FactorRefused::Store`].
     pub async fn remove_totp(
         &self,
         realm: &Realm,
         user: &UserId,
         by: &str,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, FactorRefused> {
+        let keeps_one = self.keeps_one(realm, user).await?;
         let edit = |before: Option<&FactorRecord>| {
             let has_one = |it: &&FactorRecord| it.enrolled().totp_since.is_some();
             let Some(before) = before.filter(has_one) else { return Ok(Changed::not(false)) };
-            let changed = Changed::to(before.without_totp(), true);
+            let left = before.without_totp();
+            if keeps_one && left.is_none() {
+                return Err(FactorRefused::Last(user.clone()));
+            }
+            let changed = Changed::to(left, true);
             Ok(changed.telling(Tells::new(Authenticator::Totp, "delete", by)))
         };
         self.change(realm, user, &[], edit).await
@@ -210,6 +234,15 @@ impl SecondFactors {
             Ok(Changed::to(Some(next), answer).telling(tells))
         };
         self.change(realm, user, &[], edit).await
+    }
+
+    /// Whether a person must keep one of what they have.
+    async fn keeps_one(&self, realm: &Realm, user: &UserId) -> Result<bool, StoreError> {
+        if self.demand.is_of_nobody() {
+            return Ok(false);
+        }
+        let found = load::<User>(self.records.as_ref(), realm, user.as_str()).await?;
+        Ok(found.is_some_and(|found| self.demand.covers(&found.value)))
     }
 
     /// The user, for a change that requires that there is one.

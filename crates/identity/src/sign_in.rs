@@ -25,9 +25,11 @@ use crate::{
     workers::{self, Busy, Workers},
 };
 
+mod enrolling;
 mod passkey;
 mod second;
 
+pub use enrolling::{Offered, SetUp};
 pub use passkey::USED;
 pub use second::{CHALLENGES, CodeAttempt, Proven, Step};
 
@@ -56,6 +58,8 @@ pub enum Proof {
     Whole(Assurance),
     /// The first of two factors: nothing begins yet.
     First(FirstFactor),
+    /// The same of somebody who has no second, and of whom one is demanded.
+    Unenrolled(FirstFactor),
 }
 
 /// The first of two factors, proven.
@@ -196,6 +200,11 @@ impl SignIn {
                         let second = enrolled.authenticators().into_iter().collect();
                         let by = Method::Password;
                         Proof::First(FirstFactor { user, began, second, password, by })
+                    }
+                    None if self.second.demand().covers(&user) => {
+                        self.not_made(realm, attempt).await;
+                        let (second, by) = (Vec::new(), Method::Password);
+                        Proof::Unenrolled(FirstFactor { user, began, second, password, by })
                     }
                     None => {
                         self.succeeded(realm, attempt).await;
@@ -360,7 +369,7 @@ impl Proof {
     pub const fn user(&self) -> &User {
         match self {
             Self::Whole(assurance) => &assurance.user,
-            Self::First(first) => &first.user,
+            Self::First(first) | Self::Unenrolled(first) => &first.user,
         }
     }
 
@@ -369,7 +378,7 @@ impl Proof {
     pub const fn began(&self) -> Timestamp {
         match self {
             Self::Whole(assurance) => assurance.auth_time,
-            Self::First(first) => first.began,
+            Self::First(first) | Self::Unenrolled(first) => first.began,
         }
     }
 }

@@ -45,6 +45,10 @@ pub(crate) struct Messages {
     pub(crate) passkey_failed: &'static str,
     pub(crate) passkey_refused: &'static str,
     pub(crate) passkey_known: &'static str,
+    pub(crate) enrol: &'static str,
+    pub(crate) enrol_lead: &'static str,
+    pub(crate) enrol_app: &'static str,
+    pub(crate) last_factor: &'static str,
 
     pub(crate) security: &'static str,
     pub(crate) authenticator_app: &'static str,

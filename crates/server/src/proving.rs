@@ -15,6 +15,7 @@ use crate::{
     signed_in::Fresh,
 };
 
+pub(crate) mod enrolling;
 mod passkey;
 
 /// What a password comes to.
@@ -23,6 +24,8 @@ pub(crate) enum Entry {
     In(Box<Fresh>),
     /// A second factor is asked for; nothing has begun.
     Second(Asked),
+    /// One must be set up first, with this token; nothing has begun.
+    Enrol(Secret<String>),
 }
 
 /// A second factor that is asked for.
@@ -90,6 +93,7 @@ impl App {
                 let token = self.sign_in().challenge(realm, &first, counts_from, &browser).await?;
                 Ok(Entry::Second(Asked { token, methods: first.second }))
             }
+            Proof::Unenrolled(first) => self.to_enrol(caller, &first, counts_from).await,
         }
     }
 
@@ -134,6 +138,7 @@ impl App {
                 let token = self.sign_in().challenge(realm, &first, at, &browser).await?;
                 Ok(Entry::Second(Asked { token, methods: first.second }))
             }
+            Proof::Unenrolled(first) => self.to_enrol(caller, &first, at).await,
         }
     }
 
@@ -251,6 +256,8 @@ impl App {
         match proof {
             Proof::Whole(assurance) => Ok((assurance, auth_time)),
             Proof::First(first) => Err(NotRaised::Second(first.second)),
+            // Whoever must have a second factor has no session without one.
+            Proof::Unenrolled(_) => Err(nobody()),
         }
     }
 

@@ -62,6 +62,9 @@ impl Letters {
                 let second = enrolled.authenticators().into_iter().collect();
                 Proof::First(FirstFactor::by_mail(person, began, second, *password))
             }
+            None if self.second.demand().covers(&person) => {
+                Proof::Unenrolled(FirstFactor::by_mail(person, began, Vec::new(), *password))
+            }
             None => {
                 let name = person.username.as_str();
                 if let Err(error) = self.throttle.signed_in(realm, name, address).await {

@@ -74,9 +74,11 @@ impl Provider {
             return Err(wrong("the person has taken back what the client may do").into());
         }
         self.revoker().know_enough().await?;
+        let demand = &self.config().second_factor;
         // After the last look at the store: what was taken back since the code was issued counts.
         let user = user
             .filter(|_| !self.is_taken_back(allowed))
+            .filter(|user| demand.is_met(&user.value, Some(&allowed.acr)))
             .ok_or(wrong("the person has signed out, or may not have tokens any more"))?;
         let beginning = Beginning {
             client: client.id.clone(),

@@ -29,6 +29,10 @@ pub(super) const MESSAGES: Messages = Messages {
     passkey_failed: "No passkey was used. Please try again, or use a browser that has passkeys.",
     passkey_refused: "This passkey does not count here, or it took too long. Please try again, or sign in in another way.",
     passkey_known: "This device has one of your passkeys already.",
+    enrol: "Set up a second step",
+    enrol_lead: "A password alone is not enough here. Set up one more way to show that it is you; from then on you are asked for it when you sign in.",
+    enrol_app: "Use an authenticator app",
+    last_factor: "You must have a second step here, and this is your last. Please add another first.",
 
     security: "Sign-in security",
     authenticator_app: "Authenticator app",

@@ -204,20 +204,35 @@ impl At<'_> {
                 self.see_again()
             }
             Wish::Remove => {
-                second.remove_totp(realm, user, user.as_str()).await?;
-                self.see_again()
+                let removed = second.remove_totp(realm, user, user.as_str()).await;
+                self.removed(removed).await
             }
             Wish::RemovePasskey(id) => {
-                second.remove_passkey(realm, user, id, user.as_str()).await?;
-                self.see_again()
+                let removed = second.remove_passkey(realm, user, id, user.as_str()).await;
+                self.removed(removed).await
             }
             Wish::Renew => match second.renew_recovery(realm, user, user.as_str()).await {
                 Ok(codes) => self.codes(&codes).await,
                 Err(FactorRefused::Store(error)) => Err(error.into()),
-                Err(FactorRefused::NotEnrolled(_) | FactorRefused::Unknown(_)) => self.see_again(),
+                Err(_) => self.see_again(),
             },
             Wish::Prove | Wish::Password | Wish::Address => self.see_again(),
         }
+    }
+
+    /// The page after something was taken away, or why it was not.
+    async fn removed(&self, removed: Result<bool, FactorRefused>) -> Result<Response, Trouble> {
+        match removed {
+            Err(FactorRefused::Store(error)) => Err(error.into()),
+            Err(FactorRefused::Last(_)) => self.refused(self.m().last_factor).await,
+            _ => self.see_again(),
+        }
+    }
+
+    /// The page, with why nothing was changed.
+    async fn refused(&self, problem: &'static str) -> Result<Response, Trouble> {
+        let enrolled = self.enrolled().await?;
+        self.page(StatusCode::UNPROCESSABLE_ENTITY, enrolled, Part::Choose, Some(problem)).await
     }
 
     /// Proves once more who the person is. What they wanted to change is asked for again.
@@ -366,12 +381,12 @@ fn moment(at: Timestamp) -> Moment {
 }
 
 /// The host of the issuer, by which people tell the codes of one installation from another's.
-fn host(issuer: &str) -> &str {
+pub(super) fn host(issuer: &str) -> &str {
     issuer.split_once("://").map_or(issuer, |(_, rest)| rest).trim_end_matches('/')
 }
 
 /// A secret as people type it: in groups of four.
-fn in_groups(secret: &str) -> Secret<String> {
+pub(super) fn in_groups(secret: &str) -> Secret<String> {
     let groups: Vec<_> = secret.as_bytes().chunks(4).map(String::from_utf8_lossy).collect();
     Secret::new(groups.join(" "))
 }

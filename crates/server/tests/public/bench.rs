@@ -18,8 +18,8 @@ use tegata_core::{
     Secret, SeededEntropy, StoreError,
 };
 use tegata_identity::{
-    Busy, EmailAddress, Letters, NewUser, Password, PasswordHasher, PasswordPolicy, Passwords,
-    RelyingParty, Role, SecondFactors, SignIn, Throttle, User, Username, Users, Workers,
+    Busy, Demand, EmailAddress, Letters, NewUser, Password, PasswordHasher, PasswordPolicy,
+    Passwords, RelyingParty, Role, SecondFactors, SignIn, Throttle, User, Username, Users, Workers,
     credential::password::{Caps, HasherConfig},
     letters,
 };
@@ -172,6 +172,15 @@ impl Bench {
 
     /// A listener whose configuration is edited.
     pub(crate) async fn with(edit: impl FnOnce(&mut Config)) -> Self {
+        Self::of(Demand::Nobody, edit).await
+    }
+
+    /// A listener that demands a second factor of some.
+    pub(crate) async fn demanding(demand: Demand) -> Self {
+        Self::of(demand, |_| {}).await
+    }
+
+    async fn of(demand: Demand, edit: impl FnOnce(&mut Config)) -> Self {
         let clock = Arc::new(ManualClock::default());
         let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
         let away = Arc::new(AtomicBool::new(false));
@@ -235,7 +244,7 @@ impl Bench {
         );
         let dpop_nonces = DpopNonces::new(&roots("dpop-nonce").await, &realm).unwrap();
         let provider = Provider::new(
-            tegata_oauth::Config::default(),
+            tegata_oauth::Config { second_factor: demand.clone(), ..Default::default() },
             Parts {
                 node: node.clone(),
                 realm: realm.clone(),
@@ -267,7 +276,8 @@ impl Bench {
         );
         let party = RelyingParty::new("localhost", &[ISSUER], &Secret::new([4; 32])).unwrap();
         let second = SecondFactors::new(node.clone(), records.clone(), ephemeral.clone())
-            .with_passkeys(party);
+            .with_passkeys(party)
+            .demanding(demand);
         let superseded =
             SupersededPasswords::new(revoker.clone(), Duration::from_secs(86_400), node.clone());
         let passwords = Passwords::new(

@@ -61,10 +61,4 @@ impl At<'_> {
             }
         }
     }
-
-    /// The page, with why no passkey was added.
-    async fn refused(&self, problem: &'static str) -> Result<Response, Trouble> {
-        let enrolled = self.enrolled().await?;
-        self.page(StatusCode::UNPROCESSABLE_ENTITY, enrolled, Part::Choose, Some(problem)).await
-    }
 }
