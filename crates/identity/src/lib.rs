@@ -39,7 +39,9 @@ pub use credential::{
 pub use enrol::{BeginRefused, ConfirmRefused, Enrolment};
 pub use letters::{Letter, Letters, LinkRefused, Wish};
 pub use name::{EmailAddress, Locale, Role};
-pub use second_factor::{Demand, Enrolled, EnrolledPasskey, FactorRefused, SecondFactors};
+pub use second_factor::{
+    Demand, Enrolled, EnrolledPasskey, FactorChange, FactorRefused, SecondFactors,
+};
 pub use sign_in::{
     Acr, Assurance, CodeAttempt, FirstFactor, Method, Offered, Proof, Proven, Refused, SetUp,
     SignIn, Step,

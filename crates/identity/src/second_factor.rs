@@ -22,11 +22,14 @@ use crate::{
 
 mod change;
 mod demand;
+mod news;
 mod passkeys;
 mod record;
 
 pub(crate) use change::{Changed, Tells};
 pub use demand::Demand;
+pub use news::FactorChange;
+pub(crate) use news::News;
 pub use passkeys::PASSKEY_KIND;
 pub(crate) use passkeys::owned;
 pub(crate) use record::{Factor, FactorRecord};
@@ -43,6 +46,7 @@ pub struct SecondFactors {
     pub(crate) ephemeral: Arc<dyn Ephemeral>,
     party: Option<Arc<RelyingParty>>,
     demand: Arc<Demand>,
+    pub(crate) news: Option<News>,
 }
 
 /// What a person has enrolled, without its secrets.
@@ -101,7 +105,7 @@ impl SecondFactors {
     /// Second factors in `records`; what is being enrolled is in `ephemeral`.
     #[must_use]
     pub fn new(node: Node, records: Arc<dyn Records>, ephemeral: Arc<dyn Ephemeral>) -> Self {
-        Self { node, records, ephemeral, party: None, demand: Arc::default() }
+        Self { node, records, ephemeral, party: None, demand: Arc::default(), news: None }
     }
 
     /// The same, with passkeys that are made for `party`.

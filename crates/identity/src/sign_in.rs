@@ -18,6 +18,7 @@ use crate::{
         password::{Password, PasswordHasher, PasswordRecord, Phc, Unusable, Verdict},
         typed::Authenticator,
     },
+    name::Locale,
     second_factor::SecondFactors,
     throttle::{Attempt, Throttle, TooMany},
     user::{User, Users},
@@ -168,6 +169,12 @@ impl SignIn {
     #[must_use]
     pub const fn second_factors(&self) -> &SecondFactors {
         &self.second
+    }
+
+    /// The same, for somebody who reads this language just now.
+    #[must_use]
+    pub fn in_language(&self, lang: Locale) -> Self {
+        Self { second: self.second.in_language(lang), ..self.clone() }
     }
 
     /// What counts attempts to guess something.

@@ -35,5 +35,6 @@ mod public {
     pub(crate) mod soft;
     pub(crate) mod status_lists;
     pub(crate) mod switch;
+    pub(crate) mod told;
     pub(crate) mod well_known;
 }

@@ -405,6 +405,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     );
     let second = SecondFactors::new(node.clone(), Arc::clone(&records), Arc::clone(&ephemeral))
         .demanding(demand(&config)?);
+    let second = if config.has_mail() { second.telling(epoch) } else { second };
     let challenges = roots("passkey-challenge").await?;
     let challenges = challenges.secret(challenges.newest(), &[b"passkey challenge"]);
     let challenges = challenges.ok_or_else(|| no_root("challenges of passkeys"))?;

@@ -12,11 +12,12 @@ use tegata_session::CookieName;
 use super::{
     Frame, Shown, Trouble, Visit, device, home,
     login::{self, Again, Asked, form_cookie, rendered},
+    mail::locale,
     qr::Qr,
     render,
     security::{host, in_groups},
 };
-use crate::{app::App, form::Fields, proving::enrolling::Made, signed_in::Fresh};
+use crate::{app::App, form::Fields, messages::Lang, proving::enrolling::Made, signed_in::Fresh};
 
 /// What the form of this page says that it is.
 pub(super) const DECISION: &str = "enrol";
@@ -66,8 +67,7 @@ pub(super) async fn page(
             return login::page(app, visit, asked, fields, Some(&Again::Refused(refused)));
         }
     };
-    let locales = asked.map(|asked| asked.request.ui_locales.as_slice()).unwrap_or_default();
-    let lang = visit.lang(fields.one("lang"), locales);
+    let lang = lang_of(visit, asked, fields);
     let cookie = visit.caller.cookie(app, CookieName::Csrf);
     let ticket = app.csrf().of_form(app.realm(), cookie, app.node().entropy())?;
     // It cannot be had again by a link, and so in no other language.
@@ -111,7 +111,8 @@ pub(super) async fn take(
         }
         None => Made::Code(fields.secret("code")),
     };
-    match app.sign_in_by_enrolling(&visit.caller, &token, made).await {
+    let lang = locale(lang_of(visit, asked, fields))?;
+    match app.sign_in_by_enrolling(&visit.caller, &token, made, lang).await {
         Ok((fresh, codes)) => Ok(done(app, visit, asked, fields, fresh, &codes)),
         Err(Refused::Store(error)) => Err(error.into()),
         Err(refused @ (Refused::WrongCode | Refused::WrongPasskey)) => {
@@ -133,14 +134,18 @@ fn done(
 ) -> Response {
     app.metrics().issued_access(app.node().since_boot(), fresh.expires_in);
     app.metrics().issued("refresh");
-    let locales = asked.map(|asked| asked.request.ui_locales.as_slice()).unwrap_or_default();
-    let lang = visit.lang(fields.one("lang"), locales);
+    let lang = lang_of(visit, asked, fields);
     let frame = Frame::new(app, lang, None);
     let mut onward = login::purpose(asked, fields);
     onward.push(("lang", lang.tag()));
     let onward = with_query("/login", &onward);
     let page = Done { frame: &frame, codes: codes.shown().collect(), onward };
     (fresh.cookies, render(StatusCode::OK, &page, &frame, None)).into_response()
+}
+
+fn lang_of(visit: &Visit, asked: Option<&Asked>, fields: &Fields) -> Lang {
+    let locales = asked.map(|asked| asked.request.ui_locales.as_slice()).unwrap_or_default();
+    visit.lang(fields.one("lang"), locales)
 }
 
 const fn text(again: &Again, frame: &Frame) -> &'static str {

@@ -10,7 +10,7 @@ use axum::{
 use http::{StatusCode, header};
 use tegata_core::{Secret, Timestamp};
 use tegata_identity::{
-    ConfirmRefused, Enrolled, Enrolment, FactorRefused, Method, NewCodes, Refused,
+    ConfirmRefused, Enrolled, Enrolment, FactorRefused, Method, NewCodes, Refused, SecondFactors,
 };
 use tegata_oauth::redirect::with_query;
 use tegata_session::{CookieName, Session};
@@ -19,6 +19,7 @@ use super::{
     Frame, Trouble, Visit,
     home::minutes,
     login::{retry_after, status, too_many},
+    mail::locale,
     qr::Qr,
     render, see_other,
 };
@@ -190,7 +191,7 @@ impl At<'_> {
         fields: &Fields,
     ) -> Result<Response, Trouble> {
         let (realm, user) = (self.app.realm(), &self.session.user);
-        let second = self.app.second_factors();
+        let second = self.second_factors()?;
         match wish {
             Wish::Begin => {
                 let begun = second.begin_totp(realm, user, &self.session.id).await?;
@@ -267,7 +268,7 @@ impl At<'_> {
 
     async fn confirm(&self, code: &Secret<String>) -> Result<Response, Trouble> {
         let (realm, user, sid) = (self.app.realm(), &self.session.user, &self.session.id);
-        let second = self.app.second_factors();
+        let second = self.second_factors()?;
         match second.confirm_totp(realm, user, sid, code.expose()).await {
             Ok(Some(codes)) => self.codes(&codes).await,
             Ok(None) | Err(ConfirmRefused::Expired) => self.see_again(),
@@ -361,6 +362,11 @@ impl At<'_> {
             problem,
         };
         Ok(render(code, &page, &frame, None))
+    }
+
+    /// Second factors, of which the person is told in the language of the page.
+    fn second_factors(&self) -> Result<SecondFactors, Trouble> {
+        Ok(self.app.second_factors().in_language(locale(self.lang)?))
     }
 
     async fn enrolled(&self) -> Result<Option<Enrolled>, Trouble> {

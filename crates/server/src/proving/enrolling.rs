@@ -2,7 +2,7 @@
 
 use tegata_core::Secret;
 use tegata_identity::{
-    CodeAttempt, FirstFactor, NewCodes, Offered, PasskeyName, Refused, SetUp, Step,
+    CodeAttempt, FirstFactor, Locale, NewCodes, Offered, PasskeyName, Refused, SetUp, Step,
 };
 
 use super::{Entry, browser};
@@ -44,7 +44,8 @@ impl App {
         self.sign_in().offer(self.realm(), &step).await
     }
 
-    /// The second step of signing in, by what is set up with it. Answers the recovery codes, too.
+    /// The second step of signing in, by what is set up with it. Answers the recovery codes, too. `lang` is
+    /// what the person reads.
     ///
     /// # Errors
     /// As [`App::sign_in_by_password`].
@@ -53,13 +54,14 @@ impl App {
         caller: &Caller,
         token: &Secret<String>,
         made: Made,
+        lang: Locale,
     ) -> Result<(Fresh, NewCodes), Refused> {
         let started = self.node().since_boot();
         let method = match &made {
             Made::Code(_) => Method::Code,
             Made::Passkey(..) => Method::Passkey,
         };
-        let entered = self.enter_by_enrolling(caller, token, made).await;
+        let entered = self.enter_by_enrolling(caller, token, made, lang).await;
         self.counted(method, started, &entered);
         entered
     }
@@ -69,18 +71,20 @@ impl App {
         caller: &Caller,
         token: &Secret<String>,
         made: Made,
+        lang: Locale,
     ) -> Result<(Fresh, NewCodes), Refused> {
         // Nothing is set up for what could not be answered.
         self.provider().check_signer(self.browser().access_token_alg)?;
         let (realm, browser) = (self.realm(), browser(caller));
         let step = Step { token: token.expose(), browser: &browser, address: caller.address };
+        let sign_in = self.sign_in().in_language(lang);
         let set_up = match made {
             Made::Code(code) => {
                 let attempt = CodeAttempt { step, authenticator: None, code: code.expose() };
-                self.sign_in().enrol_by_code(realm, &attempt).await
+                sign_in.enrol_by_code(realm, &attempt).await
             }
             Made::Passkey(made, name) => {
-                self.sign_in().enrol_by_passkey(realm, &step, made.expose(), name).await
+                sign_in.enrol_by_passkey(realm, &step, made.expose(), name).await
             }
         };
         let SetUp { proven, codes } = set_up?;

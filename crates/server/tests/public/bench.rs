@@ -277,7 +277,8 @@ impl Bench {
         let party = RelyingParty::new("localhost", &[ISSUER], &Secret::new([4; 32])).unwrap();
         let second = SecondFactors::new(node.clone(), records.clone(), ephemeral.clone())
             .with_passkeys(party)
-            .demanding(demand);
+            .demanding(demand)
+            .telling(Epoch::FIRST);
         let superseded =
             SupersededPasswords::new(revoker.clone(), Duration::from_secs(86_400), node.clone());
         let passwords = Passwords::new(

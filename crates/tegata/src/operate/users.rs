@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tegata_core::{UserId, Versioned, port::Page};
+use tegata_core::{
+    UserId, Versioned,
+    port::{Change, Page},
+};
 use tegata_identity::{
     Amendment, EmailAddress, Enrolled, Locale, NewUser, Password, Phc, Provided, Role, User,
     Username, credential::password::Caps,
@@ -196,8 +199,17 @@ pub(crate) async fn set_password(
     let phc = password(composed, declared, user.username.as_str()).await?;
     let missing = || Refused::new(Kind::Invalid(""), "say `password` or `password_hash`");
     let phc = phc.ok_or_else(missing)?;
-    composed.passwords.set(&composed.realm, &user.id, &phc, actor).await?;
+    let told = told_of_password(composed, user)?;
+    let (realm, passwords) = (&composed.realm, &composed.passwords);
+    passwords.set_with(realm, &user.id, &phc, told.as_slice(), actor).await?;
     take_back(composed, actor, user, "password_changed").await
+}
+
+/// What has a person told that their password is another, where mail reaches them.
+fn told_of_password(composed: &Composed, user: &User) -> Result<Option<Change>, Refused> {
+    let lang = user.locale.clone().map_or_else(|| Locale::new("en"), Ok)?;
+    let told = composed.letters.tells_of_password(user, &lang);
+    Ok(told.filter(|_| composed.config.has_mail()))
 }
 
 async fn take_back(
