@@ -17,6 +17,7 @@ use crate::{
         recovery::{NewCodes, RecoveryCodes},
         typed::{Authenticator, TypedCode},
     },
+    sign_in::Method,
     user::User,
 };
 
@@ -29,7 +30,7 @@ mod record;
 pub(crate) use change::{Changed, Tells};
 pub use demand::Demand;
 pub use news::FactorChange;
-pub(crate) use news::News;
+use news::News;
 pub use passkeys::PASSKEY_KIND;
 pub(crate) use passkeys::owned;
 pub(crate) use record::{Factor, FactorRecord};
@@ -46,7 +47,7 @@ pub struct SecondFactors {
     pub(crate) ephemeral: Arc<dyn Ephemeral>,
     party: Option<Arc<RelyingParty>>,
     demand: Arc<Demand>,
-    pub(crate) news: Option<News>,
+    news: Option<News>,
 }
 
 /// What a person has enrolled, without its secrets.
@@ -58,6 +59,8 @@ pub struct Enrolled {
     pub passkeys: Vec<EnrolledPasskey>,
     /// How many recovery codes are left.
     pub recovery_codes: usize,
+    /// By what these codes are told from those that take their place.
+    pub(crate) paper: Option<String>,
 }
 
 /// A passkey that is enrolled.
@@ -156,10 +159,26 @@ impl SecondFactors {
         user: &UserId,
         code: &TypedCode,
     ) -> Result<(), SpendRefused> {
+        self.spend_of(realm, user, code).await.map(drop)
+    }
+
+    /// The same. Answers which factor it is a code of, as [`Enrolled::names`] calls it.
+    pub(crate) async fn spend_of(
+        &self,
+        realm: &Realm,
+        user: &UserId,
+        code: &TypedCode,
+    ) -> Result<Option<String>, SpendRefused> {
         let edit = |before: Option<&FactorRecord>| {
-            let next = before.and_then(|record| record.after(code, self.node.now()));
-            let next = next.ok_or(SpendRefused::Wrong)?;
-            let changed = Changed::to(Some(next), ());
+            let before = before.ok_or(SpendRefused::Wrong)?;
+            let next = before.after(code, self.node.now()).ok_or(SpendRefused::Wrong)?;
+            let enrolled = before.enrolled();
+            let name = match code.authenticator() {
+                Authenticator::Totp => enrolled.app_name(),
+                Authenticator::RecoveryCode => enrolled.paper_name(),
+                Authenticator::Passkey => None,
+            };
+            let changed = Changed::to(Some(next), name);
             // Codes of apps are used as often as people sign in; each of the others is news.
             Ok(match code.authenticator() {
                 paper @ Authenticator::RecoveryCode => {
@@ -260,7 +279,24 @@ impl Enrolled {
     /// What somebody has who has nothing.
     #[must_use]
     pub const fn nothing() -> Self {
-        Self { totp_since: None, passkeys: Vec::new(), recovery_codes: 0 }
+        Self { totp_since: None, passkeys: Vec::new(), recovery_codes: 0, paper: None }
+    }
+
+    /// What sessions say which of them was shown for: of each, its method in `amr`, and which it is.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let passkeys = self.passkeys.iter().map(|passkey| key_name(&passkey.id));
+        self.app_name().into_iter().chain(self.paper_name()).chain(passkeys).collect()
+    }
+
+    fn app_name(&self) -> Option<String> {
+        let method = Method::OneTime.as_str();
+        self.totp_since.map(|since| format!("{method}:app:{}", since.millis()))
+    }
+
+    fn paper_name(&self) -> Option<String> {
+        let method = Method::OneTime.as_str();
+        self.paper.as_ref().map(|paper| format!("{method}:paper:{paper}"))
     }
 
     /// With what the person can prove themselves.
@@ -271,6 +307,11 @@ impl Enrolled {
         let recovery = (self.recovery_codes > 0).then_some(Authenticator::RecoveryCode);
         [passkey, totp, recovery].into_iter().flatten().collect()
     }
+}
+
+/// How sessions call a passkey.
+pub(crate) fn key_name(id: &str) -> String {
+    format!("{}:{id}", Method::Possession.as_str())
 }
 
 #[cfg(test)]

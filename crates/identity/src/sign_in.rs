@@ -88,6 +88,8 @@ pub struct Assurance {
     pub amr: Vec<Method>,
     /// How well: the claim `acr`.
     pub acr: Acr,
+    /// Which second factors, as [`crate::Enrolled::names`] calls them.
+    pub factors: Vec<String>,
     /// When the attempt began: the claim `auth_time`. Whatever is withdrawn "before now" while an
     /// attempt is under way also withdraws what comes of it.
     pub auth_time: Timestamp,
@@ -215,8 +217,9 @@ impl SignIn {
                     }
                     None => {
                         self.succeeded(realm, attempt).await;
-                        let amr = vec![Method::Password];
-                        Proof::Whole(Assurance { user, amr, acr: Acr::Aal1, auth_time: began })
+                        let (amr, factors) = (vec![Method::Password], Vec::new());
+                        let (acr, auth_time) = (Acr::Aal1, began);
+                        Proof::Whole(Assurance { user, amr, acr, factors, auth_time })
                     }
                 })
             }

@@ -225,7 +225,10 @@ impl App {
         // Presenting would count as a use of the session besides; the proof is the use.
         let presentation = Presentation { value, binding: &caller.binding, rotates: true };
         match self.sessions().raise(self.realm(), &presentation, &rise).await {
-            Ok(Some(passage)) => Ok(passage),
+            Ok(Some(passage)) => {
+                self.look_again(&passage.session).await;
+                Ok(passage)
+            }
             // A second factor was enrolled meanwhile.
             Ok(None) => {
                 let enrolled = self.second_factors().of(self.realm(), &session.user).await?;
@@ -316,6 +319,7 @@ pub(crate) fn standing(assurance: &Assurance, auth_time: u64) -> Standing {
         elevated_until: None,
         authority: user.authority,
         roles: user.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+        factors: assurance.factors.clone(),
     }
 }
 
@@ -340,7 +344,9 @@ fn besides(session: &Session, assurance: &Assurance) -> Standing {
             amr.push(Proves::Several.as_str().to_owned());
         }
     }
-    Standing { acr, amr, ..proven }
+    let mut factors = before.factors.clone();
+    factors.extend(proven.factors.iter().filter(|it| !before.factors.contains(it)).cloned());
+    Standing { acr, amr, factors, ..proven }
 }
 
 /// Which browser, as a challenge is bound to it.

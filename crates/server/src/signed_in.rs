@@ -191,6 +191,9 @@ impl App {
         for sid in gone {
             self.withdraw_families(&sid, "session_ended", "system").await;
         }
+        if !session.standing.factors.is_empty() {
+            self.look_again(&session).await;
+        }
         let access_token = self.access_token(&issue, user)?;
         let csrf = self.csrf_of(&session.id)?;
         let cookies = Cookies::default().with(self, CookieName::Session, &begun.cookie).with(

@@ -20,6 +20,7 @@ mod public {
     pub(crate) mod hostile;
     pub(crate) mod links;
     pub(crate) mod logout;
+    pub(crate) mod lowered;
     pub(crate) mod mailbox;
     pub(crate) mod pages;
     pub(crate) mod passkey;

@@ -151,7 +151,10 @@ impl SignIn {
         let first = std::iter::once(challenge.first());
         let amr = first.chain(by.iter().copied()).chain([Method::Several]).collect();
         let auth_time = self.node.now();
-        let assurance = Assurance { user, amr, acr: Acr::Aal2, auth_time };
+        // There is nothing else than what was set up.
+        let enrolled = self.second.of(realm, &user.id).await?.ok_or(Refused::Over)?;
+        let factors = enrolled.names();
+        let assurance = Assurance { user, amr, acr: Acr::Aal2, factors, auth_time };
         let proven = self.settle(realm, step, assurance, &challenge).await?;
         Ok(SetUp { proven, codes })
     }

@@ -187,9 +187,9 @@ impl SignIn {
         let attempt = self.throttle.admit_code(realm, &user, shown.step.address).await?;
         let challenge = self.count(realm, &shown.step, held).await?;
         let person = self.still(realm, &challenge).await?.ok_or(Refused::Over)?;
-        self.spend(realm, &user, shown.code, shown.authenticator).await?;
+        let factors = self.spend(realm, &user, shown.code, shown.authenticator).await?;
         let amr = vec![challenge.first(), Method::OneTime, Method::Several];
-        let assurance = Assurance { user: person, amr, acr: Acr::Aal2, auth_time };
+        let assurance = Assurance { user: person, amr, acr: Acr::Aal2, factors, auth_time };
         self.finish(realm, &shown.step, attempt, assurance, &challenge).await
     }
 
@@ -270,25 +270,26 @@ impl SignIn {
         let attempt = self.throttle.admit_code(realm, user, address).await?;
         let found = self.users.load(realm, user).await?.filter(|user| !user.disabled);
         let person = found.ok_or(Refused::InvalidCredentials)?;
-        self.spend(realm, user, code, None).await?;
+        let factors = self.spend(realm, user, code, None).await?;
         self.succeeded(realm, attempt).await;
         let amr = vec![Method::OneTime];
-        Ok(Assurance { user: person, amr, acr: Acr::Aal1, auth_time })
+        Ok(Assurance { user: person, amr, acr: Acr::Aal1, factors, auth_time })
     }
 
+    /// Uses a code up. Answers of which factor it is.
     async fn spend(
         &self,
         realm: &Realm,
         user: &UserId,
         code: &str,
         authenticator: Option<Authenticator>,
-    ) -> Result<(), Refused> {
+    ) -> Result<Vec<String>, Refused> {
         let code = TypedCode::read(code).ok_or(Refused::WrongCode)?;
         if authenticator.is_some_and(|said| said != code.authenticator()) {
             return Err(Refused::WrongCode);
         }
-        match self.second.spend(realm, user, &code).await {
-            Ok(()) => Ok(()),
+        match self.second.spend_of(realm, user, &code).await {
+            Ok(factor) => Ok(factor.into_iter().collect()),
             Err(SpendRefused::Wrong) => Err(Refused::WrongCode),
             Err(SpendRefused::Store(error)) => Err(error.into()),
         }

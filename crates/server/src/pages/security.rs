@@ -10,7 +10,7 @@ use axum::{
 use http::{StatusCode, header};
 use tegata_core::{Secret, Timestamp};
 use tegata_identity::{
-    ConfirmRefused, Enrolled, Enrolment, FactorRefused, Method, NewCodes, Refused, SecondFactors,
+    ConfirmRefused, Enrolled, Enrolment, FactorRefused, NewCodes, Refused, SecondFactors,
 };
 use tegata_oauth::redirect::with_query;
 use tegata_session::{CookieName, Session};
@@ -175,13 +175,16 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
 }
 
 impl At<'_> {
-    /// Whether the person has proven a moment ago who they are: by a code or a passkey, where they have
-    /// a second factor. A session that was elevated by a password before one was enrolled does not touch it.
+    /// Whether the person has proven a moment ago who they are: by one of the second factors that they
+    /// have, where they have some. A session that was elevated by a password before one was enrolled does
+    /// not touch it, nor one that was elevated by what is gone.
     fn is_proven(&self, enrolled: Option<&Enrolled>) -> bool {
         let standing = &self.session.standing;
-        let counts = [Method::OneTime.as_str(), Method::Possession.as_str()];
-        let by_second = standing.amr.iter().any(|method| counts.contains(&method.as_str()));
-        standing.is_elevated(self.app.node().now()) && (by_second || enrolled.is_none())
+        let shown = match enrolled.map(Enrolled::names) {
+            Some(names) => standing.factors.iter().any(|factor| names.contains(factor)),
+            None => standing.factors.is_empty(),
+        };
+        standing.is_elevated(self.app.node().now()) && shown
     }
 
     async fn change(
@@ -213,7 +216,10 @@ impl At<'_> {
                 self.removed(removed).await
             }
             Wish::Renew => match second.renew_recovery(realm, user, user.as_str()).await {
-                Ok(codes) => self.codes(&codes).await,
+                Ok(codes) => {
+                    self.app.lower_sessions(user).await?;
+                    self.codes(&codes).await
+                }
                 Err(FactorRefused::Store(error)) => Err(error.into()),
                 Err(_) => self.see_again(),
             },
@@ -226,7 +232,10 @@ impl At<'_> {
         match removed {
             Err(FactorRefused::Store(error)) => Err(error.into()),
             Err(FactorRefused::Last(_)) => self.refused(self.m().last_factor).await,
-            _ => self.see_again(),
+            _ => {
+                self.app.lower_sessions(&self.session.user).await?;
+                self.see_again()
+            }
         }
     }
 
@@ -271,7 +280,12 @@ impl At<'_> {
         let second = self.second_factors()?;
         match second.confirm_totp(realm, user, sid, code.expose()).await {
             Ok(Some(codes)) => self.codes(&codes).await,
-            Ok(None) | Err(ConfirmRefused::Expired) => self.see_again(),
+            Ok(None) => {
+                // Another app took the place of one.
+                self.app.lower_sessions(user).await?;
+                self.see_again()
+            }
+            Err(ConfirmRefused::Expired) => self.see_again(),
             Err(ConfirmRefused::Wrong) => match second.enrolling(realm, user, sid).await? {
                 Some(begun) => self.enrol(&begun, Some(self.m().app_code_differs)).await,
                 None => self.see_again(),
@@ -347,7 +361,7 @@ impl At<'_> {
         let again = matches!(part, Part::Prove { .. } | Part::Choose);
         let frame = Frame::new(self.app, self.lang, again.then_some((HERE, &[])));
         let is_enrolled = enrolled.is_some();
-        let Enrolled { totp_since, passkeys, recovery_codes } =
+        let Enrolled { totp_since, passkeys, recovery_codes, .. } =
             enrolled.unwrap_or_else(Enrolled::nothing);
         let page = Page {
             frame: &frame,

@@ -12,6 +12,7 @@ use tegata_identity::{
     Username, credential::password::Caps,
 };
 use tegata_oauth::administer;
+use tegata_server::lower_sessions;
 use tegata_token::{Order, Tally};
 
 use super::{DeclaredUser, Kind, Refused};
@@ -123,7 +124,7 @@ pub(crate) async fn factors(composed: &Composed, user: &UserId) -> Result<Value,
     }))
 }
 
-/// Whoever is signed in stays so: an operator ends that by `tegata revoke`.
+/// Whoever is signed in stays so, by what else they have shown: an operator ends that by `tegata revoke`.
 pub(super) async fn reset_factors(
     composed: &Composed,
     actor: &str,
@@ -133,6 +134,7 @@ pub(super) async fn reset_factors(
     let second = composed.sign_in.second_factors();
     let removed = second.remove_all(&composed.realm, &user.id, actor).await?;
     composed.sign_in.forget_codes(&composed.realm, &user.id).await?;
+    lower_sessions(&composed.sessions, second, &composed.realm, &user.id).await?;
     let told = if removed { "removed" } else { "there were none" };
     Ok(json!({"username": user.username.as_str(), "second_factors": told}))
 }
