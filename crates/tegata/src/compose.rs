@@ -47,6 +47,7 @@ mod backends;
 mod backstop;
 mod ground;
 mod knowing;
+pub(crate) mod names;
 pub(crate) mod root_key;
 
 pub(crate) use backends::Backends;
@@ -320,8 +321,9 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     )
     .await?;
     let cluster = Cluster::join(&config, &node, &roots("gossip").await?).await?;
-    let clients = Clients::new(node.clone(), Arc::clone(&records), roots("client-secret").await?);
-    let registry = Registry::new(node.clone(), Arc::clone(&records));
+    let clients = Clients::new(node.clone(), Arc::clone(&records), roots("client-secret").await?)
+        .without(names::taken(&config));
+    let registry = Registry::new(node.clone(), Arc::clone(&records), &config.trust_domain());
     let session_keys = session_keys(roots("session").await?);
     let limits = tegata_session::Limits {
         absolute: config.sessions.absolute.get(),

@@ -145,7 +145,11 @@ pub(super) async fn rotate_secret(
     }))
 }
 
-/// Removes a client, then takes back what it has: in this order, so that it gets nothing new.
+/// How often a removal that lost a race is tried again.
+const TRIES: u32 = 20;
+
+/// Removes a client, and the delegations by which it acts, then takes back what it has: in this order, so
+/// that it gets nothing new.
 pub(super) async fn remove(
     composed: &Composed,
     actor: &str,
@@ -153,7 +157,7 @@ pub(super) async fn remove(
     tally: &Tally,
 ) -> Result<Value, Refused> {
     let id = ClientId::new(client)?;
-    composed.clients.at_wish_of(actor).remove(&composed.realm, &id).await?;
+    let delegations = remove_with_delegations(composed, actor, &id).await?;
     let order = Order { reason: "client_removed".to_owned(), actor: actor.to_owned() };
     // Nothing more is sent to whoever it was.
     let streams = crate::signals::streams(composed);
@@ -162,7 +166,30 @@ pub(super) async fn remove(
     let holder = Holder::Client(id.clone());
     let proof = composed.withdraw.everything_of(&composed.realm, &holder, &order, tally).await?;
     let families: u64 = proof.iter().map(|withdrawn| withdrawn.count).sum();
-    Ok(json!({"removed": id, "families": families, "revoked": revoked}))
+    let mut told = json!({"removed": id, "families": families, "revoked": revoked});
+    if let (Some(members), false) = (told.as_object_mut(), delegations.is_empty()) {
+        members.insert("delegations".to_owned(), json!(delegations));
+    }
+    Ok(told)
+}
+
+/// Removes a client together with what it may do by delegations. Answers which of them end.
+async fn remove_with_delegations(
+    composed: &Composed,
+    actor: &str,
+    id: &ClientId,
+) -> Result<Vec<String>, Refused> {
+    let (realm, clients) = (&composed.realm, composed.clients.at_wish_of(actor));
+    for _ in 0..TRIES {
+        let (changes, ended) = composed.registry.without_client(realm, id).await?;
+        match clients.remove_with(realm, id, changes).await {
+            Ok(()) => return Ok(ended),
+            Err(NotRegistered::Overtaken(_)) => {}
+            Err(refused) => return Err(refused.into()),
+        }
+    }
+    let why = "the client and its delegations changed faster than they could be removed: try again";
+    Err(Refused::new(Kind::Busy, why))
 }
 
 /// How many messages are shown.
