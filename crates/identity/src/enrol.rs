@@ -221,8 +221,7 @@ impl SecondFactors {
         by: &str,
     ) -> Result<bool, FactorRefused> {
         let totp = Totp { secret: secret.clone(), added: self.node.now(), used: 0 };
-        let quietly = Self { news: None, ..self.clone() };
-        match quietly.enrol_totp(realm, user, (&totp, &[]), &[], by).await {
+        match self.quiet().enrol_totp(realm, user, (&totp, &[]), &[], by).await {
             Ok(_) => Ok(true),
             Err(ConfirmRefused::Factor(refused)) => Err(refused),
             Err(_) => Ok(false),
@@ -237,7 +236,8 @@ impl SecondFactors {
         required: &[Change],
         by: &str,
     ) -> Result<Option<NewCodes>, ConfirmRefused> {
-        let required = [&[self.user(realm, user).await?], required].concat();
+        let exists = self.user(realm, user).await?;
+        let required = [std::slice::from_ref(&exists), required].concat();
         let edit = |before: Option<&FactorRecord>| {
             let had_one = before.is_some_and(|before| before.enrolled().totp_since.is_some());
             let change = if had_one { "update" } else { "create" };

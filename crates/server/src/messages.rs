@@ -177,6 +177,10 @@ pub(crate) struct Messages {
     pub(crate) your_applications: &'static str,
     pub(crate) agreed_on: &'static str,
     pub(crate) take_back: &'static str,
+    pub(crate) held_by_applications: &'static str,
+    pub(crate) held_since: &'static str,
+    pub(crate) held_offline: &'static str,
+    pub(crate) end_held: &'static str,
     pub(crate) sign_out_everywhere: &'static str,
     pub(crate) unknown_browser: &'static str,
     /// Between a browser and its system.

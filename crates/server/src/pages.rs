@@ -28,6 +28,7 @@ pub(crate) mod by_link;
 pub(crate) mod by_mail;
 pub(crate) mod device;
 mod enrol;
+pub(crate) mod held;
 pub(crate) mod home;
 pub(crate) mod login;
 pub(crate) mod mail;

@@ -54,10 +54,11 @@ impl App {
     /// What the store says: then nobody knows, and the browser keeps its cookie.
     pub(crate) async fn presence(&self, caller: &Caller) -> Result<Presence, StoreError> {
         let presence = self.shown(caller).await?;
-        Ok(match presence.session() {
-            Some(session) if !self.suffices(session).await? => Presence::Nobody(None),
-            _ => presence,
-        })
+        let suffices = match presence.session() {
+            Some(session) => self.suffices(session).await?,
+            None => true,
+        };
+        Ok(if suffices { presence } else { Presence::Nobody(None) })
     }
 
     /// Whether as much was shown in a session as is demanded of its person.

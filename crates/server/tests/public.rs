@@ -17,6 +17,7 @@ mod public {
     pub(crate) mod dpop;
     pub(crate) mod flow;
     pub(crate) mod front;
+    pub(crate) mod held;
     pub(crate) mod hostile;
     pub(crate) mod links;
     pub(crate) mod logout;

@@ -140,7 +140,8 @@ impl SecondFactors {
         if self.owner(realm, &passkey.key()).await?.is_some() {
             return Err(ConfirmRefused::Taken);
         }
-        let required = [&[self.user(realm, user).await?], spot.required].concat();
+        let exists = self.user(realm, user).await?;
+        let required = [std::slice::from_ref(&exists), spot.required].concat();
         let edit = |before: Option<&FactorRecord>| {
             let first = || Factor::Passkey(passkey.clone());
             let (next, codes) = self.beside(user, before, &waiting.since, first)?;

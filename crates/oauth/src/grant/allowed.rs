@@ -78,7 +78,7 @@ impl Provider {
         // After the last look at the store: what was taken back since the code was issued counts.
         let user = user
             .filter(|_| !self.is_taken_back(allowed))
-            .filter(|user| demand.is_met(&user.value, Some(&allowed.acr)))
+            .filter(|user| demand.is_met(&user.value, Some(allowed.acr.as_str())))
             .ok_or(wrong("the person has signed out, or may not have tokens any more"))?;
         let beginning = Beginning {
             client: client.id.clone(),
