@@ -14,7 +14,7 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 use tegata_core::{
     Realm, SessionId, StoreError, Timestamp, UserId,
-    port::{Put, Space},
+    port::{Change, Put, Space},
     repository::{decode_bytes, encode},
 };
 
@@ -40,6 +40,34 @@ const LIFETIME: Duration = Duration::from_secs(900);
 
 /// The version of its stored form.
 const FORM: u8 = 2;
+
+/// Where an enrolment waits, and what must be so when it is made good.
+#[derive(Clone, Copy)]
+pub(crate) struct Spot<'a> {
+    /// The name of the session that began it, or of the sign-in.
+    place: &'a str,
+    /// What must not have changed.
+    required: &'a [Change],
+    /// Whether the person must have had nothing when it began.
+    is_first: bool,
+}
+
+impl<'a> Spot<'a> {
+    /// In a session.
+    pub(crate) fn of(session: &'a SessionId) -> Self {
+        Self { place: session.as_str(), required: &[], is_first: false }
+    }
+
+    /// At a sign-in, for whoever has nothing.
+    pub(crate) const fn first(place: &'a str, required: &'a [Change]) -> Self {
+        Self { place, required, is_first: true }
+    }
+
+    /// Whether an enrolment counts that began when `since` was there.
+    fn takes(&self, since: &[Timestamp]) -> bool {
+        !self.is_first || since.is_empty()
+    }
+}
 
 /// An enrolment that waits for its code.
 #[derive(Clone, Serialize, Deserialize)]
@@ -95,11 +123,20 @@ impl SecondFactors {
         user: &UserId,
         session: &SessionId,
     ) -> Result<Enrolment, StoreError> {
+        self.begin_totp_at(realm, user, session.as_str()).await
+    }
+
+    pub(crate) async fn begin_totp_at(
+        &self,
+        realm: &Realm,
+        user: &UserId,
+        place: &str,
+    ) -> Result<Enrolment, StoreError> {
         let since = since(self.record(realm, user).await?.as_ref());
         let secret = TotpSecret::generate(self.node.entropy());
         let enrolment = Enrolment { user: user.clone(), secret, since };
         let put = Put {
-            key: session.as_str().to_owned(),
+            key: place.to_owned(),
             value: encode(FORM, &enrolment),
             lifetime: LIFETIME,
             index: None,
@@ -118,7 +155,16 @@ impl SecondFactors {
         user: &UserId,
         session: &SessionId,
     ) -> Result<Option<Enrolment>, StoreError> {
-        let held = self.ephemeral.get(realm, &ENROLMENTS, session.as_str()).await?;
+        self.enrolling_at(realm, user, session.as_str()).await
+    }
+
+    pub(crate) async fn enrolling_at(
+        &self,
+        realm: &Realm,
+        user: &UserId,
+        place: &str,
+    ) -> Result<Option<Enrolment>, StoreError> {
+        let held = self.ephemeral.get(realm, &ENROLMENTS, place).await?;
         let enrolment = held.and_then(|held| decode_bytes::<Enrolment>(FORM, &held.value).ok());
         Ok(enrolment.filter(|enrolment| enrolment.user == *user))
     }
@@ -135,23 +181,35 @@ impl SecondFactors {
         session: &SessionId,
         typed: &str,
     ) -> Result<Option<NewCodes>, ConfirmRefused> {
-        let enrolment = self.enrolling(realm, user, session).await?;
+        self.confirm_totp_at(realm, user, &Spot::of(session), typed).await
+    }
+
+    pub(crate) async fn confirm_totp_at(
+        &self,
+        realm: &Realm,
+        user: &UserId,
+        spot: &Spot<'_>,
+        typed: &str,
+    ) -> Result<Option<NewCodes>, ConfirmRefused> {
+        let enrolment = self.enrolling_at(realm, user, spot.place).await?;
+        let enrolment = enrolment.filter(|enrolment| spot.takes(&enrolment.since));
         let Enrolment { secret, since, .. } = enrolment.ok_or(ConfirmRefused::Expired)?;
         let code = TypedCode::read(typed).ok_or(ConfirmRefused::Wrong)?;
         let Form::Totp(digits) = code.form() else { return Err(ConfirmRefused::Wrong) };
         let now = self.node.now();
         let used = secret.step_of(digits.expose(), now, 0).ok_or(ConfirmRefused::Wrong)?;
         let totp = Totp { secret, added: now, used };
-        let codes = self.enrol_totp(realm, user, &totp, &since, user.as_str()).await?;
+        let enrolled = (&totp, since.as_slice());
+        let codes = self.enrol_totp(realm, user, enrolled, spot.required, user.as_str()).await?;
         // What stays behind is overtaken by what it enrolled, and the codes are shown only now.
-        if let Err(error) = self.ephemeral.take(realm, &ENROLMENTS, session.as_str()).await {
+        if let Err(error) = self.ephemeral.take(realm, &ENROLMENTS, spot.place).await {
             tracing::warn!(%user, %error, "an enrolment that was made good was not taken away");
         }
         Ok(codes)
     }
 
     /// Enrols an authenticator app whose secret is known, if the person has no second factor yet.
-    /// Answers whether it did. For whoever sets up an installation.
+    /// Answers whether it did. For whoever sets up an installation: nobody is told by mail.
     ///
     /// # Errors
     /// See [`FactorRefused`].
@@ -163,7 +221,7 @@ impl SecondFactors {
         by: &str,
     ) -> Result<bool, FactorRefused> {
         let totp = Totp { secret: secret.clone(), added: self.node.now(), used: 0 };
-        match self.enrol_totp(realm, user, &totp, &[], by).await {
+        match self.quiet().enrol_totp(realm, user, (&totp, &[]), &[], by).await {
             Ok(_) => Ok(true),
             Err(ConfirmRefused::Factor(refused)) => Err(refused),
             Err(_) => Ok(false),
@@ -174,11 +232,12 @@ impl SecondFactors {
         &self,
         realm: &Realm,
         user: &UserId,
-        totp: &Totp,
-        since: &[Timestamp],
+        (totp, since): (&Totp, &[Timestamp]),
+        required: &[Change],
         by: &str,
     ) -> Result<Option<NewCodes>, ConfirmRefused> {
         let exists = self.user(realm, user).await?;
+        let required = [std::slice::from_ref(&exists), required].concat();
         let edit = |before: Option<&FactorRecord>| {
             let had_one = before.is_some_and(|before| before.enrolled().totp_since.is_some());
             let change = if had_one { "update" } else { "create" };
@@ -186,7 +245,7 @@ impl SecondFactors {
             let (next, codes) = self.beside(user, before, since, || Factor::Totp(totp.clone()))?;
             Ok(Changed::to(Some(next.with_totp(totp.clone())), codes).telling(tells))
         };
-        self.change(realm, user, &[exists], edit).await
+        self.change(realm, user, &required, edit).await
     }
 
     /// The record to which a factor is added, if everything is there that was when that began: for

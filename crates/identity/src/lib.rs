@@ -39,9 +39,12 @@ pub use credential::{
 pub use enrol::{BeginRefused, ConfirmRefused, Enrolment};
 pub use letters::{Letter, Letters, LinkRefused, Wish};
 pub use name::{EmailAddress, Locale, Role};
-pub use second_factor::{Enrolled, EnrolledPasskey, FactorRefused, SecondFactors};
+pub use second_factor::{
+    Demand, Enrolled, EnrolledPasskey, FactorChange, FactorRefused, SecondFactors,
+};
 pub use sign_in::{
-    Assurance, CodeAttempt, FirstFactor, Method, Proof, Proven, Refused, SignIn, Step,
+    Acr, Assurance, CodeAttempt, FirstFactor, Method, Offered, Proof, Proven, Refused, SetUp,
+    SignIn, Step,
 };
 pub use throttle::Throttle;
 pub use user::{Amendment, Narrowing, NewUser, Provided, RoleChange, User, Users};

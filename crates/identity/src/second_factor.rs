@@ -17,14 +17,20 @@ use crate::{
         recovery::{NewCodes, RecoveryCodes},
         typed::{Authenticator, TypedCode},
     },
+    sign_in::Method,
     user::User,
 };
 
 mod change;
+mod demand;
+mod news;
 mod passkeys;
 mod record;
 
 pub(crate) use change::{Changed, Tells};
+pub use demand::Demand;
+pub use news::FactorChange;
+use news::News;
 pub use passkeys::PASSKEY_KIND;
 pub(crate) use passkeys::owned;
 pub(crate) use record::{Factor, FactorRecord};
@@ -40,6 +46,8 @@ pub struct SecondFactors {
     pub(crate) records: Arc<dyn Records>,
     pub(crate) ephemeral: Arc<dyn Ephemeral>,
     party: Option<Arc<RelyingParty>>,
+    demand: Arc<Demand>,
+    news: Option<News>,
 }
 
 /// What a person has enrolled, without its secrets.
@@ -51,6 +59,8 @@ pub struct Enrolled {
     pub passkeys: Vec<EnrolledPasskey>,
     /// How many recovery codes are left.
     pub recovery_codes: usize,
+    /// By what these codes are told from those that take their place.
+    pub(crate) paper: Option<String>,
 }
 
 /// A passkey that is enrolled.
@@ -86,6 +96,9 @@ pub enum FactorRefused {
     /// The person has no second factor.
     #[error("user `{0}` has no second factor")]
     NotEnrolled(UserId),
+    /// It is the last that the person has, and of them one is demanded.
+    #[error("user `{0}` must have a second factor, and has no other: add another first")]
+    Last(UserId),
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -95,7 +108,7 @@ impl SecondFactors {
     /// Second factors in `records`; what is being enrolled is in `ephemeral`.
     #[must_use]
     pub fn new(node: Node, records: Arc<dyn Records>, ephemeral: Arc<dyn Ephemeral>) -> Self {
-        Self { node, records, ephemeral, party: None }
+        Self { node, records, ephemeral, party: None, demand: Arc::default(), news: None }
     }
 
     /// The same, with passkeys that are made for `party`.
@@ -103,6 +116,19 @@ impl SecondFactors {
     pub fn with_passkeys(mut self, party: RelyingParty) -> Self {
         self.party = Some(Arc::new(party));
         self
+    }
+
+    /// The same, where they are demanded of some.
+    #[must_use]
+    pub fn demanding(mut self, demand: Demand) -> Self {
+        self.demand = Arc::new(demand);
+        self
+    }
+
+    /// Of whom they are demanded.
+    #[must_use]
+    pub fn demand(&self) -> &Demand {
+        &self.demand
     }
 
     /// What a person has enrolled. `None`: nothing.
@@ -133,10 +159,26 @@ impl SecondFactors {
         user: &UserId,
         code: &TypedCode,
     ) -> Result<(), SpendRefused> {
+        self.spend_of(realm, user, code).await.map(drop)
+    }
+
+    /// The same. Answers which factor it is a code of, as [`Enrolled::names`] calls it.
+    pub(crate) async fn spend_of(
+        &self,
+        realm: &Realm,
+        user: &UserId,
+        code: &TypedCode,
+    ) -> Result<Option<String>, SpendRefused> {
         let edit = |before: Option<&FactorRecord>| {
-            let next = before.and_then(|record| record.after(code, self.node.now()));
-            let next = next.ok_or(SpendRefused::Wrong)?;
-            let changed = Changed::to(Some(next), ());
+            let before = before.ok_or(SpendRefused::Wrong)?;
+            let next = before.after(code, self.node.now()).ok_or(SpendRefused::Wrong)?;
+            let enrolled = before.enrolled();
+            let name = match code.authenticator() {
+                Authenticator::Totp => enrolled.app_name(),
+                Authenticator::RecoveryCode => enrolled.paper_name(),
+                Authenticator::Passkey => None,
+            };
+            let changed = Changed::to(Some(next), name);
             // Codes of apps are used as often as people sign in; each of the others is news.
             Ok(match code.authenticator() {
                 paper @ Authenticator::RecoveryCode => {
@@ -176,17 +218,22 @@ impl SecondFactors {
     /// Answers whether there was one.
     ///
     /// # Errors
-    /// What the store says.
+    /// [`FactorRefused::Last`] and [`FactorRefused::Store`].
     pub async fn remove_totp(
         &self,
         realm: &Realm,
         user: &UserId,
         by: &str,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, FactorRefused> {
+        let keeps_one = self.keeps_one(realm, user).await?;
         let edit = |before: Option<&FactorRecord>| {
             let has_one = |it: &&FactorRecord| it.enrolled().totp_since.is_some();
             let Some(before) = before.filter(has_one) else { return Ok(Changed::not(false)) };
-            let changed = Changed::to(before.without_totp(), true);
+            let left = before.without_totp();
+            if keeps_one && left.is_none() {
+                return Err(FactorRefused::Last(user.clone()));
+            }
+            let changed = Changed::to(left, true);
             Ok(changed.telling(Tells::new(Authenticator::Totp, "delete", by)))
         };
         self.change(realm, user, &[], edit).await
@@ -212,6 +259,15 @@ impl SecondFactors {
         self.change(realm, user, &[], edit).await
     }
 
+    /// Whether a person must keep one of what they have.
+    async fn keeps_one(&self, realm: &Realm, user: &UserId) -> Result<bool, StoreError> {
+        if self.demand.is_of_nobody() {
+            return Ok(false);
+        }
+        let found = load::<User>(self.records.as_ref(), realm, user.as_str()).await?;
+        Ok(found.is_some_and(|found| self.demand.covers(&found.value)))
+    }
+
     /// The user, for a change that requires that there is one.
     pub(crate) async fn user(&self, realm: &Realm, user: &UserId) -> Result<Change, FactorRefused> {
         let found = load::<User>(self.records.as_ref(), realm, user.as_str()).await?;
@@ -223,7 +279,24 @@ impl Enrolled {
     /// What somebody has who has nothing.
     #[must_use]
     pub const fn nothing() -> Self {
-        Self { totp_since: None, passkeys: Vec::new(), recovery_codes: 0 }
+        Self { totp_since: None, passkeys: Vec::new(), recovery_codes: 0, paper: None }
+    }
+
+    /// What sessions say which of them was shown for: of each, its method in `amr`, and which it is.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let passkeys = self.passkeys.iter().map(|passkey| key_name(&passkey.id));
+        self.app_name().into_iter().chain(self.paper_name()).chain(passkeys).collect()
+    }
+
+    fn app_name(&self) -> Option<String> {
+        let method = Method::OneTime.as_str();
+        self.totp_since.map(|since| format!("{method}:app:{}", since.millis()))
+    }
+
+    fn paper_name(&self) -> Option<String> {
+        let method = Method::OneTime.as_str();
+        self.paper.as_ref().map(|paper| format!("{method}:paper:{paper}"))
     }
 
     /// With what the person can prove themselves.
@@ -234,6 +307,11 @@ impl Enrolled {
         let recovery = (self.recovery_codes > 0).then_some(Authenticator::RecoveryCode);
         [passkey, totp, recovery].into_iter().flatten().collect()
     }
+}
+
+/// How sessions call a passkey.
+pub(crate) fn key_name(id: &str) -> String {
+    format!("{}:{id}", Method::Possession.as_str())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::{
         password::{Password, PasswordHasher, PasswordRecord, Phc, Unusable, Verdict},
         typed::Authenticator,
     },
+    name::Locale,
     second_factor::SecondFactors,
     throttle::{Attempt, Throttle, TooMany},
     user::{User, Users},
@@ -25,9 +26,11 @@ use crate::{
     workers::{self, Busy, Workers},
 };
 
+mod enrolling;
 mod passkey;
 mod second;
 
+pub use enrolling::{Offered, SetUp};
 pub use passkey::USED;
 pub use second::{CHALLENGES, CodeAttempt, Proven, Step};
 
@@ -56,6 +59,8 @@ pub enum Proof {
     Whole(Assurance),
     /// The first of two factors: nothing begins yet.
     First(FirstFactor),
+    /// The same of somebody who has no second, and of whom one is demanded.
+    Unenrolled(FirstFactor),
 }
 
 /// The first of two factors, proven.
@@ -83,6 +88,8 @@ pub struct Assurance {
     pub amr: Vec<Method>,
     /// How well: the claim `acr`.
     pub acr: Acr,
+    /// Which second factors, as [`crate::Enrolled::names`] calls them.
+    pub factors: Vec<String>,
     /// When the attempt began: the claim `auth_time`. Whatever is withdrawn "before now" while an
     /// attempt is under way also withdraws what comes of it.
     pub auth_time: Timestamp,
@@ -155,6 +162,12 @@ impl SignIn {
         &self.second
     }
 
+    /// The same, for somebody who reads this language just now.
+    #[must_use]
+    pub fn in_language(&self, lang: Locale) -> Self {
+        Self { second: self.second.in_language(lang), ..self.clone() }
+    }
+
     /// What counts attempts to guess something.
     #[must_use]
     pub const fn throttle(&self) -> &Throttle {
@@ -186,10 +199,16 @@ impl SignIn {
                         let by = Method::Password;
                         Proof::First(FirstFactor { user, began, second, password, by })
                     }
+                    None if self.second.demand().covers(&user) => {
+                        self.not_made(realm, attempt).await;
+                        let (second, by) = (Vec::new(), Method::Password);
+                        Proof::Unenrolled(FirstFactor { user, began, second, password, by })
+                    }
                     None => {
                         self.succeeded(realm, attempt).await;
-                        let amr = vec![Method::Password];
-                        Proof::Whole(Assurance { user, amr, acr: Acr::Aal1, auth_time: began })
+                        let (amr, factors) = (vec![Method::Password], Vec::new());
+                        let (acr, auth_time) = (Acr::Aal1, began);
+                        Proof::Whole(Assurance { user, amr, acr, factors, auth_time })
                     }
                 })
             }
@@ -349,7 +368,7 @@ impl Proof {
     pub const fn user(&self) -> &User {
         match self {
             Self::Whole(assurance) => &assurance.user,
-            Self::First(first) => &first.user,
+            Self::First(first) | Self::Unenrolled(first) => &first.user,
         }
     }
 
@@ -358,7 +377,7 @@ impl Proof {
     pub const fn began(&self) -> Timestamp {
         match self {
             Self::Whole(assurance) => assurance.auth_time,
-            Self::First(first) => first.began,
+            Self::First(first) | Self::Unenrolled(first) => first.began,
         }
     }
 }

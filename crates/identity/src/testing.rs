@@ -94,7 +94,10 @@ impl Records for FakeVault {
         value: &'a str,
         page: Page,
     ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        self.inner.find(realm, kind, index, value, page)
+        Box::pin(async move {
+            let found = self.inner.find(realm, kind, index, value, page).await?;
+            Ok(found.into_iter().map(opened).collect())
+        })
     }
 
     fn scan<'a>(
@@ -103,7 +106,10 @@ impl Records for FakeVault {
         kind: &'static Kind,
         page: Page,
     ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        self.inner.scan(realm, kind, page)
+        Box::pin(async move {
+            let found = self.inner.scan(realm, kind, page).await?;
+            Ok(found.into_iter().map(opened).collect())
+        })
     }
 
     fn commit(&self, mut batch: Batch) -> BoxFuture<'_, Result<(), CommitRefused>> {

@@ -202,7 +202,8 @@ impl Throttle {
     }
 
     /// Counts an attempt to sign in by a passkey, which nobody guesses: of networks alone, so that it
-    /// costs no account anything, and not where the person has signed in before. `account`: whose it
+    /// costs no account anything. Where the person has signed in before, those of theirs are counted apart
+    /// and as often, so that only who is there and names their passkey uses that up. `account`: whose it
     /// is said to be, or nothing.
     ///
     /// # Errors
@@ -218,7 +219,11 @@ impl Throttle {
         }
         let pair = format!("{account}|{}", Network::home(address));
         let remembered = self.ephemeral.get(realm, &REMEMBERED, &pair).await?.is_some();
-        let counts = networks(address).filter(|_| !remembered).collect();
+        let counts = if remembered {
+            vec![(Count::Network(NonZeroU32::MIN), format!("k|{pair}"))]
+        } else {
+            networks(address).collect()
+        };
         let attempt = Attempt { counted: Vec::new(), pair: Some(pair), anew: Vec::new() };
         self.count_all(realm, counts, attempt).await
     }

@@ -3,21 +3,19 @@
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tegata_core::{
-    Batch, ClientId, CommitRefused, Event, EventType, Expect, Kind, Lifetime, StoreError, Stored,
-    Timestamp, UserId, port::Page, repository,
+    Batch, ClientId, CommitRefused, Expect, Kind, Lifetime, StoreError, Stored, Timestamp, UserId,
+    port::Page, repository,
 };
-use tegata_token::{Holder, Order, Scope};
+use tegata_token::Scope;
 
 use crate::{client::Client, provider::Provider};
+
+pub mod withdrawn;
 
 /// Where consents are stored.
 pub static CONSENTS: Kind =
     Kind { name: "consent", indexes: &["user"], lifetime: Lifetime::Kept, secret: false };
-
-/// How many of a person's sign-ins are looked at together.
-const TOGETHER: u32 = 500;
 
 /// How often a change that lost a race is tried again.
 const TRIES: u32 = 20;
@@ -122,69 +120,6 @@ impl Provider {
             None => repository::scan::<Consent>(records, realm, page).await?,
         };
         Ok(found.into_iter().map(|found| found.value).collect())
-    }
-
-    /// Forgets that a person agreed, so that they are asked again. `by` is who asked, for the journal.
-    /// Answers whether they had. What the client was given by it is the caller's to take back.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn withdraw_consent(
-        &self,
-        user: &UserId,
-        client: &ClientId,
-        by: &str,
-    ) -> Result<bool, StoreError> {
-        let key = key(user, client);
-        for _ in 0..TRIES {
-            let found = repository::load::<Consent>(self.records(), self.realm(), &key).await?;
-            let Some(found) = found else { return Ok(false) };
-            let data = [
-                ("subject", json!(user)),
-                ("change", json!("consent_withdrawn")),
-                ("client_id", json!(client)),
-                ("actor", json!(by)),
-            ];
-            let event = Event::new(self.node(), self.realm(), EventType::RegistryChanged, data);
-            let batch = Batch::new(self.realm().clone()).with(found.remove()).journal(&event);
-            match self.records().commit(batch).await {
-                Ok(()) => return Ok(true),
-                Err(CommitRefused::Conflict { .. }) => {}
-                Err(CommitRefused::Store(error)) => return Err(error),
-            }
-        }
-        Err(contended())
-    }
-}
-
-impl Provider {
-    /// Forgets that a person agreed, then takes back what the client had by it: in this order, so that it
-    /// gets nothing new without asking. Answers of how many sign-ins that was; `None`: they had not
-    /// agreed, and the client had nothing.
-    ///
-    /// # Errors
-    /// What the store says. What was begun is finished by asking again.
-    pub async fn take_back_consent(
-        &self,
-        user: &UserId,
-        client: &ClientId,
-        by: &str,
-    ) -> Result<Option<u64>, StoreError> {
-        let had = self.withdraw_consent(user, client, by).await?;
-        let order = Order { reason: "consent_withdrawn".to_owned(), actor: by.to_owned() };
-        let (realm, holder) = (self.realm(), Holder::User(user.clone()));
-        let mut page = Page { after: None, limit: TOGETHER };
-        let mut families = 0;
-        loop {
-            let found = self.families().page(realm, Some(&holder), page.clone()).await?;
-            let Some(last) = found.last() else { break };
-            page.after = Some(last.id.as_str().to_owned());
-            let theirs = found.iter().filter(|it| it.client == *client && it.ended.is_none());
-            for family in theirs {
-                families += u64::from(self.families().revoke(realm, &family.id, &order).await?);
-            }
-        }
-        Ok((had || families > 0).then_some(families))
     }
 }
 

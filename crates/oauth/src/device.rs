@@ -303,7 +303,11 @@ impl Provider {
         }
         let state = match decision {
             Decision::Deny => Answered::Denied,
-            Decision::Allow => Answered::Allowed(Box::new(waiting.allowed_by(who, issued))),
+            Decision::Allow => {
+                let withdrawn = self.withdrawn(&who.user, &waiting.client).await?.times;
+                let allowed = Allowed { withdrawn, ..waiting.allowed_by(who, issued) };
+                Answered::Allowed(Box::new(allowed))
+            }
         };
         let answer = DeviceAnswer {
             key: waiting.key.clone(),
@@ -342,6 +346,7 @@ impl Waiting {
             amr: who.amr.clone(),
             auth_time: who.auth_time.secs(),
             issued,
+            withdrawn: 0,
             details: self.details.clone(),
             claims: AskedClaims::default(),
         }

@@ -70,11 +70,12 @@ pub use request::{AuthorizationRequest, NotAuthorized, Pushed, Redirect, Respons
 use tegata_core::Kind;
 
 /// The kinds of record that this crate keeps.
-pub static KINDS: [&Kind; 9] = [
+pub static KINDS: [&Kind; 10] = [
     &backchannel::LOGOUT_WALKS,
     &backchannel::RELYING_PARTIES,
     &client::CLIENTS,
     &consent::CONSENTS,
+    &consent::withdrawn::WITHDRAWALS,
     &device::DEVICE_ANSWERS,
     &grant::code::CODES,
     &signals::heard::HEARD,

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use tegata_core::{
     BoxFuture, ClientId, Ephemeral, Epoch, Node, Realm, Records, SessionId, StoreError,
 };
+use tegata_identity::Demand;
 use tegata_token::{
     AccessToken, Algorithm, Authorities, DpopNonces, Expected, ExpectedAudience, Families, Indexes,
     InternalToken, Keys, Memory, Revoker, Scope, TransactionToken, Usage, Verifier,
@@ -54,6 +55,8 @@ pub struct Config {
     pub dpop_nonce: DpopNonce,
     /// Whether certificates of clients are seen, and where: nowhere.
     pub mtls: Option<MutualTls>,
+    /// Of whom a second factor is demanded: of nobody.
+    pub second_factor: Demand,
 }
 
 impl Default for Config {
@@ -76,6 +79,7 @@ impl Default for Config {
             details_types: BTreeSet::new(),
             dpop_nonce: DpopNonce::default(),
             mtls: None,
+            second_factor: Demand::default(),
         }
     }
 }

@@ -190,7 +190,11 @@ impl Provider {
     /// What the store says: doing it again needs an operator, for its token is gone.
     pub async fn unregister(&self, client: &Client) -> Result<(), RegisterRefused> {
         let order = Order { reason: "client_removed".to_owned(), actor: client.id.to_string() };
-        self.remove_client(&client.id, &order).await?;
+        while let Err(refused) = self.remove_client(&client.id, Vec::new(), &order).await {
+            if !matches!(refused, NotRegistered::Overtaken(_)) {
+                return Err(refused.into());
+            }
+        }
         // What it was given while it was being removed.
         self.take_back_client(&client.id, &order).await?;
         let holder = Holder::Client(client.id.clone());

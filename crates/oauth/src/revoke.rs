@@ -37,16 +37,21 @@ impl Provider {
         Ok(up_to)
     }
 
-    /// Removes a client, and takes back in the same moment what was issued to it until then. What it is
-    /// given while that is under way, and its families and streams, are the caller's to take back
-    /// afterwards.
+    /// Removes a client, with what must change in the same moment, and takes back what was issued to it
+    /// until then. What it is given while that is under way, and its families and streams, are the
+    /// caller's to take back afterwards.
     ///
     /// # Errors
-    /// [`NotRegistered`].
-    pub async fn remove_client(&self, id: &ClientId, order: &Order) -> Result<(), NotRegistered> {
+    /// [`NotRegistered::Overtaken`] where something of it has changed since it was read.
+    pub async fn remove_client(
+        &self,
+        id: &ClientId,
+        besides: Vec<Change>,
+        order: &Order,
+    ) -> Result<(), NotRegistered> {
         let clients = self.clients().at_wish_of(&order.actor);
         let commit = |batch| self.revoker().commit(batch, self.up_to_now(id, order).1);
-        clients.remove_by(self.realm(), id, commit).await
+        clients.remove_by(self.realm(), id, besides, commit).await
     }
 
     /// What takes back everything that a client has up to now, and up to when that is.

@@ -21,5 +21,6 @@ mod provider {
     pub(crate) mod response;
     pub(crate) mod signals;
     pub(crate) mod transaction;
+    pub(crate) mod withdrawn;
     pub(crate) mod world;
 }

@@ -62,6 +62,10 @@ impl Writer for Letterhead {
             Content::AddressChanged { username } => {
                 (words.address_changed.0, plain(words.address_changed.1, username.as_str()))
             }
+            Content::FactorChanged { username, change } => {
+                let text = words.factor_changed.1.replace("{what}", words.change(*change));
+                (words.factor_changed.0, plain(&text, username.as_str()))
+            }
         };
         let sign_in = format!("{}/login?lang={}", self.issuer, lang.tag());
         let text = text.replace("{link}", &address).replace("{code}", &in_halves(shown));

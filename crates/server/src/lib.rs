@@ -17,6 +17,7 @@
 //! | `signed_in` | who is signed in, beginning and ending that |
 //! | `renewing` | new passwords of people who are signed in |
 //! | `proving` | how people prove who they are: by password, by a second factor, once more |
+//! | `lowering` | what sessions lose with a second factor |
 //! | `letterhead` | the words of mail |
 //! | [`endings`] | the end of a session, in the revocation log |
 //! | `caller`, `trace` | who asks, from where, under which name in the logs |
@@ -39,6 +40,7 @@ mod form;
 mod headers;
 mod letterhead;
 pub mod limits;
+mod lowering;
 mod messages;
 pub mod metrics;
 mod oauth2;
@@ -64,6 +66,7 @@ pub use endings::{
 };
 pub use letterhead::Letterhead;
 pub use limits::Limits;
+pub use lowering::lower_sessions;
 pub use metrics::Metrics;
 pub use operations::{Check, Operations, Severity, Unwell};
 pub use problem::{Fault, Problem};

@@ -45,6 +45,10 @@ pub(crate) struct Messages {
     pub(crate) passkey_failed: &'static str,
     pub(crate) passkey_refused: &'static str,
     pub(crate) passkey_known: &'static str,
+    pub(crate) enrol: &'static str,
+    pub(crate) enrol_lead: &'static str,
+    pub(crate) enrol_app: &'static str,
+    pub(crate) last_factor: &'static str,
 
     pub(crate) security: &'static str,
     pub(crate) authenticator_app: &'static str,
@@ -173,6 +177,10 @@ pub(crate) struct Messages {
     pub(crate) your_applications: &'static str,
     pub(crate) agreed_on: &'static str,
     pub(crate) take_back: &'static str,
+    pub(crate) held_by_applications: &'static str,
+    pub(crate) held_since: &'static str,
+    pub(crate) held_offline: &'static str,
+    pub(crate) end_held: &'static str,
     pub(crate) sign_out_everywhere: &'static str,
     pub(crate) unknown_browser: &'static str,
     /// Between a browser and its system.

@@ -27,6 +27,8 @@ pub(crate) mod back;
 pub(crate) mod by_link;
 pub(crate) mod by_mail;
 pub(crate) mod device;
+mod enrol;
+pub(crate) mod held;
 pub(crate) mod home;
 pub(crate) mod login;
 pub(crate) mod mail;

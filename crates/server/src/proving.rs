@@ -15,6 +15,7 @@ use crate::{
     signed_in::Fresh,
 };
 
+pub(crate) mod enrolling;
 mod passkey;
 
 /// What a password comes to.
@@ -23,6 +24,8 @@ pub(crate) enum Entry {
     In(Box<Fresh>),
     /// A second factor is asked for; nothing has begun.
     Second(Asked),
+    /// One must be set up first, with this token; nothing has begun.
+    Enrol(Secret<String>),
 }
 
 /// A second factor that is asked for.
@@ -90,6 +93,7 @@ impl App {
                 let token = self.sign_in().challenge(realm, &first, counts_from, &browser).await?;
                 Ok(Entry::Second(Asked { token, methods: first.second }))
             }
+            Proof::Unenrolled(first) => self.to_enrol(caller, &first, counts_from).await,
         }
     }
 
@@ -134,6 +138,7 @@ impl App {
                 let token = self.sign_in().challenge(realm, &first, at, &browser).await?;
                 Ok(Entry::Second(Asked { token, methods: first.second }))
             }
+            Proof::Unenrolled(first) => self.to_enrol(caller, &first, at).await,
         }
     }
 
@@ -220,7 +225,10 @@ impl App {
         // Presenting would count as a use of the session besides; the proof is the use.
         let presentation = Presentation { value, binding: &caller.binding, rotates: true };
         match self.sessions().raise(self.realm(), &presentation, &rise).await {
-            Ok(Some(passage)) => Ok(passage),
+            Ok(Some(passage)) => {
+                self.look_again(&passage.session).await;
+                Ok(passage)
+            }
             // A second factor was enrolled meanwhile.
             Ok(None) => {
                 let enrolled = self.second_factors().of(self.realm(), &session.user).await?;
@@ -251,6 +259,8 @@ impl App {
         match proof {
             Proof::Whole(assurance) => Ok((assurance, auth_time)),
             Proof::First(first) => Err(NotRaised::Second(first.second)),
+            // Whoever must have a second factor has no session without one.
+            Proof::Unenrolled(_) => Err(nobody()),
         }
     }
 
@@ -309,6 +319,7 @@ pub(crate) fn standing(assurance: &Assurance, auth_time: u64) -> Standing {
         elevated_until: None,
         authority: user.authority,
         roles: user.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+        factors: assurance.factors.clone(),
     }
 }
 
@@ -333,7 +344,9 @@ fn besides(session: &Session, assurance: &Assurance) -> Standing {
             amr.push(Proves::Several.as_str().to_owned());
         }
     }
-    Standing { acr, amr, ..proven }
+    let mut factors = before.factors.clone();
+    factors.extend(proven.factors.iter().filter(|it| !before.factors.contains(it)).cloned());
+    Standing { acr, amr, factors, ..proven }
 }
 
 /// Which browser, as a challenge is bound to it.

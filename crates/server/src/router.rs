@@ -16,7 +16,7 @@ use crate::{
     admin,
     app::App,
     browser, headers, limits, oauth2,
-    pages::{self, assets, by_link, by_mail, device, home, login, mail, security},
+    pages::{self, assets, by_link, by_mail, device, held, home, login, mail, security},
     problem::Problem,
     signals, status_lists, trace, well_known,
 };
@@ -42,6 +42,7 @@ pub fn router(app: App) -> Router {
         .route("/login", get(login::show).post(login::submit))
         .route("/login/sessions", post(home::end))
         .route("/login/consents", post(home::withdraw))
+        .route("/login/tokens", post(held::end))
         .route("/login/security", get(security::show).post(security::submit))
         .route("/login/reset", get(mail::show_reset).post(mail::reset))
         .route("/login/signup", get(mail::show_sign_up).post(mail::sign_up))

@@ -47,11 +47,33 @@ pub(crate) struct Fresh {
 }
 
 impl App {
-    /// Who is signed in.
+    /// Who is signed in. Whoever must have a second factor and has shown none in this session is not:
+    /// the session began before it was demanded of them.
     ///
     /// # Errors
     /// What the store says: then nobody knows, and the browser keeps its cookie.
     pub(crate) async fn presence(&self, caller: &Caller) -> Result<Presence, StoreError> {
+        let presence = self.shown(caller).await?;
+        let suffices = match presence.session() {
+            Some(session) => self.suffices(session).await?,
+            None => true,
+        };
+        Ok(if suffices { presence } else { Presence::Nobody(None) })
+    }
+
+    /// Whether as much was shown in a session as is demanded of its person.
+    async fn suffices(&self, session: &Session) -> Result<bool, StoreError> {
+        let demand = self.second_factors().demand();
+        if demand.is_of_nobody() {
+            return Ok(true);
+        }
+        let changed = self.view().has_changed(session.user.as_str());
+        let user = self.users().recent_unless(changed, self.realm(), &session.user).await?;
+        Ok(user.is_some_and(|user| demand.is_met(&user, session.standing.acr.as_deref())))
+    }
+
+    /// Whose session it is, whatever was shown in it.
+    async fn shown(&self, caller: &Caller) -> Result<Presence, StoreError> {
         let Some(value) = caller.cookie(self, CookieName::Session) else {
             return Ok(Presence::Nobody(None));
         };
@@ -96,7 +118,7 @@ impl App {
         auth_time: u64,
     ) -> Result<Fresh, Refused> {
         // A session that the same browser had until now ends, if the cookie is good.
-        let replaces = match self.presence(caller).await? {
+        let replaces = match self.shown(caller).await? {
             Presence::Somebody(passage) => Some(passage.session.id),
             Presence::Nobody(_) => None,
         };
@@ -111,6 +133,11 @@ impl App {
             let found = self.users().versioned(self.realm(), &beginning.user).await?;
             let user = found.filter(|found| !found.value.disabled);
             let user = user.ok_or(Refused::InvalidCredentials)?;
+            // INVARIANT: nothing begins for whoever must have a second factor and has shown none, though it
+            // is demanded of them since a moment ago.
+            if !self.second_factors().demand().is_met(&user.value, Some(assurance.acr.as_str())) {
+                return Err(Refused::Over);
+            }
             match self.begin(caller, &beginning, &user, assurance.acr).await {
                 Ok(fresh) => return Ok(fresh),
                 Err(CommitRefused::Conflict { .. }) => {}
@@ -164,6 +191,9 @@ impl App {
         self.endings().commit(batch, ended).await?;
         for sid in gone {
             self.withdraw_families(&sid, "session_ended", "system").await;
+        }
+        if !session.standing.factors.is_empty() {
+            self.look_again(&session).await;
         }
         let access_token = self.access_token(&issue, user)?;
         let csrf = self.csrf_of(&session.id)?;

@@ -12,13 +12,16 @@ mod public {
     pub(crate) mod browser_api;
     pub(crate) mod clients;
     pub(crate) mod conformance;
+    pub(crate) mod demanded;
     pub(crate) mod device;
     pub(crate) mod dpop;
     pub(crate) mod flow;
     pub(crate) mod front;
+    pub(crate) mod held;
     pub(crate) mod hostile;
     pub(crate) mod links;
     pub(crate) mod logout;
+    pub(crate) mod lowered;
     pub(crate) mod mailbox;
     pub(crate) mod pages;
     pub(crate) mod passkey;
@@ -34,5 +37,6 @@ mod public {
     pub(crate) mod soft;
     pub(crate) mod status_lists;
     pub(crate) mod switch;
+    pub(crate) mod told;
     pub(crate) mod well_known;
 }

@@ -121,6 +121,9 @@ pub struct Standing {
     pub authority: u64,
     /// A copy of the person's roles. It counts only while `authority` is the person's present one.
     pub roles: Vec<String>,
+    /// Which second factors were shown for it, by the names that whoever keeps those gives them.
+    #[serde(default)]
+    pub factors: Vec<String>,
 }
 
 /// A time in which more than one generation works.

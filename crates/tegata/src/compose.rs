@@ -13,7 +13,7 @@ use tegata_core::{
     Backstop, Custody, Ephemeral, Epoch, Feed, Kind, Node, Realm, Records, StoreError,
 };
 use tegata_identity::{
-    HashingPool, Letters, PasswordHasher, PasswordPolicy, Passwords, SecondFactors, SignIn,
+    Demand, HashingPool, Letters, PasswordHasher, PasswordPolicy, Passwords, SecondFactors, SignIn,
     Throttle, Users, Workers,
 };
 use tegata_oauth::{Clients, Parts, Provider};
@@ -47,6 +47,7 @@ mod backends;
 mod backstop;
 mod ground;
 mod knowing;
+pub(crate) mod names;
 pub(crate) mod root_key;
 
 pub(crate) use backends::Backends;
@@ -320,8 +321,9 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     )
     .await?;
     let cluster = Cluster::join(&config, &node, &roots("gossip").await?).await?;
-    let clients = Clients::new(node.clone(), Arc::clone(&records), roots("client-secret").await?);
-    let registry = Registry::new(node.clone(), Arc::clone(&records));
+    let clients = Clients::new(node.clone(), Arc::clone(&records), roots("client-secret").await?)
+        .without(names::taken(&config));
+    let registry = Registry::new(node.clone(), Arc::clone(&records), &config.trust_domain());
     let session_keys = session_keys(roots("session").await?);
     let limits = tegata_session::Limits {
         absolute: config.sessions.absolute.get(),
@@ -348,7 +350,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     // Whoever serves says whom they trust.
     let authorities = Arc::new(Authorities::default());
     let provider = Provider::new(
-        provider_config(&config),
+        tegata_oauth::Config { second_factor: demand(&config)?, ..provider_config(&config) },
         Parts {
             node: node.clone(),
             realm: realm.clone(),
@@ -403,7 +405,9 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
             ..tegata_identity::throttle::Config::default()
         },
     );
-    let second = SecondFactors::new(node.clone(), Arc::clone(&records), Arc::clone(&ephemeral));
+    let second = SecondFactors::new(node.clone(), Arc::clone(&records), Arc::clone(&ephemeral))
+        .demanding(demand(&config)?);
+    let second = if config.has_mail() { second.telling(epoch) } else { second };
     let challenges = roots("passkey-challenge").await?;
     let challenges = challenges.secret(challenges.newest(), &[b"passkey challenge"]);
     let challenges = challenges.ok_or_else(|| no_root("challenges of passkeys"))?;
@@ -494,6 +498,10 @@ fn provider_config(config: &Config) -> tegata_oauth::Config {
         mtls: config.mtls(),
         ..tegata_oauth::Config::default()
     }
+}
+
+fn demand(config: &Config) -> Result<Demand, Startup> {
+    config.demand().map_err(|error| Startup::Configuration(format!("[users] {error}")))
 }
 
 fn dpop_nonces(roots: &Roots, realm: &Realm) -> Result<DpopNonces, Startup> {

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, header::USER_AGENT};
 use quick_cache::sync::Cache;
 use tegata_core::{BoxFuture, Realm};
 use tegata_gateway::{Checked, Head, SessionCheck, SessionIdentity, SessionRefused};
-use tegata_identity::{Role, Users};
+use tegata_identity::{Demand, Role, Users};
 use tegata_session::{
     Binding, Cookie, CookieName, Csrf, Origins, Sender, Sent, Session, Sessions, Verdict,
     same_origin_verdict, sessions,
@@ -30,6 +30,7 @@ pub(crate) struct CookieDoor {
     origins: Origins,
     cookie: Cookie,
     revoked: Arc<RealmView>,
+    demand: Demand,
     kept: Cache<String, Arc<SessionIdentity>>,
 }
 
@@ -46,6 +47,7 @@ impl CookieDoor {
             origins,
             cookie: composed.cookies.cookie(CookieName::Session).clone(),
             revoked: composed.view.realm(&composed.realm),
+            demand: composed.sign_in.second_factors().demand().clone(),
             kept: Cache::new(KEPT),
         }
     }
@@ -83,8 +85,10 @@ impl CookieDoor {
         // Before they are read: what changes afterwards is later than this.
         let since = self.revoked.earliest_token(id.as_str());
         let changed = self.revoked.has_changed(id.as_str());
+        let acr = passage.session.standing.acr.as_deref();
         let verdict = match self.users.recent_unless(changed, realm, id).await {
-            Ok(Some(user)) if !user.disabled => {
+            // A session that began before a second factor was demanded of its person is none here.
+            Ok(Some(user)) if !user.disabled && self.demand.is_met(&user, acr) => {
                 let roles = user.roles.iter().map(Role::as_str).map(str::to_owned).collect();
                 Ok(self.identity(&passage.session, roles, since))
             }

@@ -63,6 +63,12 @@ pub(crate) enum RegistryRefused {
     /// The services and routes would not fit together.
     #[error(transparent)]
     Invalid(#[from] InvalidMap),
+    /// A service has a name that means something else.
+    #[error(
+        "service `{0}` has the name of the trust domain (`tokens.trust_domain`): choose another, so that \
+         an audience means one thing"
+    )]
+    Taken(String),
     /// There is such a service already.
     #[error("there already is a service `{0}`; change it with `tegata apply`")]
     Present(String),
@@ -94,11 +100,13 @@ pub(crate) struct Registry {
     node: Node,
     records: Arc<dyn Records>,
     actor: Option<Arc<str>>,
+    /// The name of the domain in which transaction tokens count, which no service has.
+    trust_domain: Arc<str>,
 }
 
 impl Registry {
-    pub(crate) fn new(node: Node, records: Arc<dyn Records>) -> Self {
-        Self { node, records, actor: None }
+    pub(crate) fn new(node: Node, records: Arc<dyn Records>, trust_domain: &str) -> Self {
+        Self { node, records, actor: None, trust_domain: trust_domain.into() }
     }
 
     /// The same, at the wish of `actor`, for the journal.
@@ -269,6 +277,9 @@ impl Registry {
         wanted: Wanted<'_>,
     ) -> Result<(), RegistryRefused> {
         let Wanted { services, routes, delegations } = wanted;
+        if let Some(taken) = services.iter().find(|it| *it.name == *self.trust_domain) {
+            return Err(RegistryRefused::Taken(taken.name.clone()));
+        }
         let mut all_services = services.to_vec();
         let named = |name: &str| services.iter().any(|declared| declared.name == name);
         all_services.extend(self.services(realm).await?.into_iter().filter(|it| !named(&it.name)));

@@ -87,6 +87,7 @@ pub(crate) async fn start(
     listeners: Listeners,
     loopback: Loopback,
 ) -> Result<Running, Failed> {
+    crate::compose::names::check(&composed).await?;
     let (found, health) = watch::channel(gauges::health::Found::new());
     let (registry, metrics, gateway_metrics) = gauges::register(&composed, health);
     let ear = Arc::new(signals::Ear::open(&composed, metrics.signals().clone())?);

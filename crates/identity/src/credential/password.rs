@@ -224,9 +224,24 @@ impl Passwords {
         phc: &Phc,
         by: &str,
     ) -> Result<(), SetRefused> {
+        self.set_with(realm, id, phc, &[], by).await
+    }
+
+    /// The same, with what must happen in the same moment.
+    ///
+    /// # Errors
+    /// See [`SetRefused`].
+    pub async fn set_with(
+        &self,
+        realm: &Realm,
+        id: &UserId,
+        phc: &Phc,
+        besides: &[Change],
+        by: &str,
+    ) -> Result<(), SetRefused> {
         for _ in 0..ATTEMPTS {
             let of = self.generation(realm, id).await?;
-            let replacement = Replacement { user: id, phc, of, besides: &[], by };
+            let replacement = Replacement { user: id, phc, of, besides, by };
             match self.replace(realm, &replacement).await {
                 Err(SetRefused::Overtaken(_)) => {}
                 settled => return settled.map(|_| ()),

@@ -10,7 +10,7 @@ use tegata_core::{
     repository::{decode_bytes, encode},
 };
 
-use super::{ConfirmRefused, since};
+use super::{ConfirmRefused, Spot, since};
 use crate::{
     credential::{
         passkey::{Handle, MOST, Passkey, PasskeyName, Registration, challenge, options},
@@ -69,6 +69,15 @@ impl SecondFactors {
         user: &User,
         session: &SessionId,
     ) -> Result<Value, BeginRefused> {
+        self.begin_passkey_at(realm, user, session.as_str()).await
+    }
+
+    pub(crate) async fn begin_passkey_at(
+        &self,
+        realm: &Realm,
+        user: &User,
+        place: &str,
+    ) -> Result<Value, BeginRefused> {
         let party = self.party().ok_or(BeginRefused::NotHere)?;
         let record = self.record(realm, &user.id).await?;
         let theirs = || record.iter().flat_map(FactorRecord::passkeys);
@@ -83,7 +92,7 @@ impl SecondFactors {
         let since = since(record.as_ref());
         let waiting = Waiting { user: user.id.clone(), challenge, handle, since };
         let put = Put {
-            key: session.as_str().to_owned(),
+            key: place.to_owned(),
             value: encode(FORM, &waiting),
             lifetime: LIFETIME,
             index: None,
@@ -106,10 +115,22 @@ impl SecondFactors {
         made: &str,
         name: PasskeyName,
     ) -> Result<Option<NewCodes>, ConfirmRefused> {
+        self.confirm_passkey_at(realm, user, &Spot::of(session), made, name).await
+    }
+
+    pub(crate) async fn confirm_passkey_at(
+        &self,
+        realm: &Realm,
+        user: &UserId,
+        spot: &Spot<'_>,
+        made: &str,
+        name: PasskeyName,
+    ) -> Result<Option<NewCodes>, ConfirmRefused> {
         let party = self.party().ok_or(ConfirmRefused::Expired)?;
-        let held = self.ephemeral.take(realm, &PASSKEY_ENROLMENTS, session.as_str()).await?;
+        let held = self.ephemeral.take(realm, &PASSKEY_ENROLMENTS, spot.place).await?;
         let waiting = held.and_then(|held| decode_bytes::<Waiting>(FORM, &held.value).ok());
-        let waiting = waiting.filter(|waiting| waiting.user == *user);
+        let theirs = |waiting: &Waiting| waiting.user == *user && spot.takes(&waiting.since);
+        let waiting = waiting.filter(theirs);
         let waiting = waiting.ok_or(ConfirmRefused::Expired)?;
         let registration = Registration::parse(made).map_err(|_| ConfirmRefused::Malformed)?;
         let now = self.node.now();
@@ -120,6 +141,7 @@ impl SecondFactors {
             return Err(ConfirmRefused::Taken);
         }
         let exists = self.user(realm, user).await?;
+        let required = [std::slice::from_ref(&exists), spot.required].concat();
         let edit = |before: Option<&FactorRecord>| {
             let first = || Factor::Passkey(passkey.clone());
             let (next, codes) = self.beside(user, before, &waiting.since, first)?;
@@ -131,7 +153,7 @@ impl SecondFactors {
             let tells = Tells::passkey(&passkey, "create", user.as_str());
             Ok(Changed::to(Some(next), codes).with(owned(&passkey, user)).telling(tells))
         };
-        self.change(realm, user, &[exists], edit).await
+        self.change(realm, user, &required, edit).await
     }
 }
 

@@ -62,13 +62,17 @@ impl Letters {
                 let second = enrolled.authenticators().into_iter().collect();
                 Proof::First(FirstFactor::by_mail(person, began, second, *password))
             }
+            None if self.second.demand().covers(&person) => {
+                Proof::Unenrolled(FirstFactor::by_mail(person, began, Vec::new(), *password))
+            }
             None => {
                 let name = person.username.as_str();
                 if let Err(error) = self.throttle.signed_in(realm, name, address).await {
                     tracing::warn!(%error, "it is not remembered from where somebody has signed in");
                 }
-                let amr = vec![Method::Mail];
-                Proof::Whole(Assurance { user: person, amr, acr: Acr::Aal1, auth_time: began })
+                let (amr, factors) = (vec![Method::Mail], Vec::new());
+                let (acr, auth_time) = (Acr::Aal1, began);
+                Proof::Whole(Assurance { user: person, amr, acr, factors, auth_time })
             }
         })
     }

@@ -3,11 +3,12 @@
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tegata_core::{Kind, Lifetime, Node, Stored, Timestamp, UserId, id::expiry_day};
+use tegata_core::{Epoch, Kind, Lifetime, Node, Stored, Timestamp, UserId, id::expiry_day};
 
 use super::{Letters, order};
 use crate::{
     name::{EmailAddress, Locale},
+    second_factor::FactorChange,
     user::User,
     username::Username,
 };
@@ -82,6 +83,13 @@ pub enum Content {
         /// What the person signs in with.
         username: Username,
     },
+    /// Tells that a second factor was changed, or a recovery code used.
+    FactorChanged {
+        /// What the person signs in with.
+        username: Username,
+        /// What became of it.
+        change: FactorChange,
+    },
 }
 
 /// Where a letter is on its way.
@@ -133,14 +141,25 @@ impl Stored for Letter {
 impl Letters {
     /// A letter to be sent now.
     pub(super) fn letter(&self, to: EmailAddress, lang: &Locale, content: Content) -> Letter {
-        let now = self.node.now();
+        Letter::new(&self.node, self.epoch, to, lang, content)
+    }
+
+    /// A letter to a person, where mail reaches them.
+    pub(super) fn to_person(&self, user: &User, lang: &Locale, content: Content) -> Option<Letter> {
+        Letter::to_person(&self.node, self.epoch, user, lang, content)
+    }
+}
+
+impl Letter {
+    fn new(node: &Node, epoch: Epoch, to: EmailAddress, lang: &Locale, content: Content) -> Self {
+        let now = node.now();
         let lifetime = match &content {
             Content::SignIn { .. } => SIGN_IN,
             content if content.has_link() => LIFETIME,
             _ => NEWS,
         };
-        Letter {
-            key: order::key(&self.node, self.epoch, now),
+        Self {
+            key: order::key(node, epoch, now),
             to,
             lang: lang.clone(),
             content,
@@ -149,14 +168,18 @@ impl Letters {
         }
     }
 
-    /// A letter to a person, where mail reaches them.
-    pub(super) fn to_person(&self, user: &User, lang: &Locale, content: Content) -> Option<Letter> {
+    /// A letter to a person, to be sent now. `None`: mail does not reach them.
+    pub(crate) fn to_person(
+        node: &Node,
+        epoch: Epoch,
+        user: &User,
+        lang: &Locale,
+        content: Content,
+    ) -> Option<Self> {
         let to = user.email.as_ref().and_then(|it| EmailAddress::typed(it.as_str()).ok())?;
-        Some(self.letter(to, lang, content))
+        Some(Self::new(node, epoch, to, lang, content))
     }
-}
 
-impl Letter {
     /// Whether its link or code still counts.
     pub(super) fn is_of_use(&self, node: &Node) -> bool {
         node.now() < self.until
@@ -199,7 +222,10 @@ impl Content {
             Self::Reset { .. } | Self::SignUp | Self::NewAddress { .. } | Self::SignIn { .. } => {
                 true
             }
-            Self::HasAccount | Self::PasswordChanged { .. } | Self::AddressChanged { .. } => false,
+            Self::HasAccount
+            | Self::PasswordChanged { .. }
+            | Self::AddressChanged { .. }
+            | Self::FactorChanged { .. } => false,
         }
     }
 
@@ -214,6 +240,7 @@ impl Content {
             Self::SignIn { .. } => "sign_in",
             Self::PasswordChanged { .. } => "password_changed",
             Self::AddressChanged { .. } => "address_changed",
+            Self::FactorChanged { .. } => "factor_changed",
         }
     }
 }

@@ -6,7 +6,7 @@ use tegata_core::{
     port::Change, repository::load,
 };
 
-use super::{FactorRecord, SecondFactors};
+use super::{FactorChange, FactorRecord, SecondFactors};
 use crate::credential::{passkey::Passkey, typed::Authenticator};
 
 /// How often a change is tried again after somebody else changed the same person's first.
@@ -71,6 +71,26 @@ impl Tells {
         let told = Self::new(Authenticator::Passkey, change, by);
         Self { passkey: Some((passkey.key(), attachment)), ..told }
     }
+
+    /// What the person is told of it all. `None`: nothing.
+    pub(super) fn together(tells: &[Self]) -> Option<FactorChange> {
+        use Authenticator as A;
+        match tells {
+            [] => None,
+            [tells] => match (tells.credential, tells.change) {
+                (A::Totp, "create") => Some(FactorChange::AppSetUp),
+                (A::Totp, "update") => Some(FactorChange::AppReplaced),
+                (A::Totp, "delete") => Some(FactorChange::AppRemoved),
+                (A::Passkey, "create") => Some(FactorChange::PasskeyAdded),
+                (A::Passkey, "delete") => Some(FactorChange::PasskeyRemoved),
+                (A::RecoveryCode, "update") => Some(FactorChange::CodesRenewed),
+                (A::RecoveryCode, "used") => Some(FactorChange::CodeUsed),
+                _ => None,
+            },
+            // Several change at once where all are taken away.
+            _ => Some(FactorChange::AllRemoved),
+        }
+    }
 }
 
 impl SecondFactors {
@@ -93,7 +113,8 @@ impl SecondFactors {
                 (None, Next::Nothing) | (_, Next::WhatWas) => return Ok(answer),
             };
             let batch = Batch::new(realm.clone()).with(change);
-            let batch = required.iter().cloned().chain(beside).fold(batch, Batch::with);
+            let told = self.letter(realm, user, &tells).await?;
+            let batch = required.iter().cloned().chain(beside).chain(told).fold(batch, Batch::with);
             let tell = |batch: Batch, tells| batch.journal(&self.event(realm, user, tells, left));
             match self.records.commit(tells.iter().fold(batch, tell)).await {
                 Ok(()) => return Ok(answer),

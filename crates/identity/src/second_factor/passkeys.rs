@@ -5,7 +5,7 @@ use tegata_core::{
     Expect, Kind, Lifetime, Realm, StoreError, Stored, UserId, port::Change, repository::load,
 };
 
-use super::{Changed, FactorRecord, SecondFactors, SpendRefused, Tells};
+use super::{Changed, FactorRecord, FactorRefused, SecondFactors, SpendRefused, Tells};
 use crate::credential::passkey::{Asked, Assertion, Flaw, Passkey, RelyingParty};
 
 /// Where it is kept whose a passkey is: one record for each, so that a passkey has one person.
@@ -112,18 +112,23 @@ impl SecondFactors {
     /// Answers whether there was such a one.
     ///
     /// # Errors
-    /// What the store says.
+    /// [`FactorRefused::Last`] and [`FactorRefused::Store`].
     pub async fn remove_passkey(
         &self,
         realm: &Realm,
         user: &UserId,
         id: &str,
         by: &str,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, FactorRefused> {
+        let keeps_one = self.keeps_one(realm, user).await?;
         let edit = |before: Option<&FactorRecord>| {
             let found = before.and_then(|before| Some((before, before.passkey(id)?)));
             let Some((before, passkey)) = found else { return Ok(Changed::not(false)) };
-            let changed = Changed::to(before.without_passkey(id), true).with(disowned(passkey));
+            let left = before.without_passkey(id);
+            if keeps_one && left.is_none() {
+                return Err(FactorRefused::Last(user.clone()));
+            }
+            let changed = Changed::to(left, true).with(disowned(passkey));
             Ok(changed.telling(Tells::passkey(passkey, "delete", by)))
         };
         self.change(realm, user, &[], edit).await

@@ -135,6 +135,7 @@ impl FactorRecord {
             totp_since: self.factors.iter().find_map(Factor::totp).map(|totp| totp.added),
             passkeys: self.passkeys().map(shown).collect(),
             recovery_codes: self.recovery_codes(),
+            paper: self.recovery.as_ref().map(RecoveryCodes::name),
         }
     }
 

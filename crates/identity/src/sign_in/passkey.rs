@@ -22,7 +22,7 @@ use crate::{
         challenge::{CLOCKS_APART, LIFETIME, Purpose},
         options,
     },
-    second_factor::{FactorRecord, SpendRefused},
+    second_factor::{FactorRecord, SpendRefused, key_name},
     user::User,
 };
 
@@ -92,7 +92,8 @@ impl SignIn {
         self.use_passkey(&person.id, &assertion, &asked).await?;
         self.succeeded(realm, attempt).await;
         let amr = vec![Method::Possession, Method::Presence, Method::Several];
-        Ok(Assurance { user: person, amr, acr: Acr::Aal2, auth_time: now })
+        let factors = vec![key_name(&assertion.name())];
+        Ok(Assurance { user: person, amr, acr: Acr::Aal2, factors, auth_time: now })
     }
 
     /// The second step of signing in, by a passkey in place of a code.
@@ -117,7 +118,8 @@ impl SignIn {
         let purpose = Purpose::Second { sign_in: &sign_in, browser: step.browser };
         self.use_passkey(&user, &assertion, &Asked { realm, purpose, alone: false, now }).await?;
         let amr = vec![challenge.first(), Method::Possession, Method::Presence, Method::Several];
-        let assurance = Assurance { user: person, amr, acr: Acr::Aal2, auth_time: now };
+        let factors = vec![key_name(&assertion.name())];
+        let assurance = Assurance { user: person, amr, acr: Acr::Aal2, factors, auth_time: now };
         self.finish(realm, step, attempt, assurance, &challenge).await
     }
 
@@ -143,7 +145,8 @@ impl SignIn {
         let asked = Asked { realm, purpose, alone: false, now };
         let verified = self.use_passkey(user, &assertion, &asked).await?;
         self.succeeded(realm, attempt).await;
-        Ok(again(person, verified, now))
+        let factors = vec![key_name(&assertion.name())];
+        Ok(Assurance { factors, ..again(person, verified, now) })
     }
 
     async fn ask_of(
@@ -204,7 +207,7 @@ fn again(user: User, verified: bool, auth_time: Timestamp) -> Assurance {
         amr.push(Method::Several);
         acr = Acr::Aal2;
     }
-    Assurance { user, amr, acr, auth_time }
+    Assurance { user, amr, acr, factors: Vec::new(), auth_time }
 }
 
 fn refused(refused: SpendRefused) -> Refused {

@@ -39,6 +39,9 @@ pub static CHALLENGES: Space = Space { name: "second_factor_challenge", indexed:
 /// How long a challenge waits.
 const LIFETIME: Duration = Duration::from_secs(300);
 
+/// The same where a second factor is to be set up: an app may have to be found first.
+const ENROLLING: Duration = Duration::from_secs(900);
+
 /// How many codes, and passkeys, may be tried.
 const MOST: u8 = 5;
 
@@ -88,10 +91,22 @@ pub(super) struct Challenge {
     /// Whether a letter was what proved the first factor.
     #[serde(default)]
     by_mail: bool,
+    /// Whether a second factor is to be set up, and not shown.
+    #[serde(default)]
+    enrols: bool,
     browser: String,
     counts_from: u64,
     ends: Timestamp,
     attempts: u8,
+}
+
+/// What a challenge waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum To {
+    /// A second factor is shown.
+    Show,
+    /// One is set up.
+    Enrol,
 }
 
 impl Challenge {
@@ -114,6 +129,35 @@ impl SignIn {
         counts_from: u64,
         browser: &str,
     ) -> Result<Secret<String>, StoreError> {
+        self.challenge_to(realm, first, counts_from, browser, To::Show).await
+    }
+
+    /// The same of whoever has none and must set one up.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn challenge_to_enrol(
+        &self,
+        realm: &Realm,
+        first: &FirstFactor,
+        counts_from: u64,
+        browser: &str,
+    ) -> Result<Secret<String>, StoreError> {
+        self.challenge_to(realm, first, counts_from, browser, To::Enrol).await
+    }
+
+    async fn challenge_to(
+        &self,
+        realm: &Realm,
+        first: &FirstFactor,
+        counts_from: u64,
+        browser: &str,
+        to: To,
+    ) -> Result<Secret<String>, StoreError> {
+        let lifetime = match to {
+            To::Show => LIFETIME,
+            To::Enrol => ENROLLING,
+        };
         let mut bytes = [0_u8; TOKEN];
         self.node.entropy().fill(&mut bytes);
         let token = URL_SAFE_NO_PAD.encode(bytes);
@@ -121,13 +165,14 @@ impl SignIn {
             user: first.user.id.clone(),
             password: first.password,
             by_mail: first.by == Method::Mail,
+            enrols: to == To::Enrol,
             browser: browser.to_owned(),
             counts_from,
-            ends: self.node.now() + LIFETIME,
+            ends: self.node.now() + lifetime,
             attempts: 0,
         };
         let value = encode(FORM, &challenge);
-        let put = Put { key: key(&token), value, lifetime: LIFETIME, index: None };
+        let put = Put { key: key(&token), value, lifetime, index: None };
         self.ephemeral().put(realm, &CHALLENGES, put).await?;
         Ok(Secret::new(token))
     }
@@ -142,9 +187,9 @@ impl SignIn {
         let attempt = self.throttle.admit_code(realm, &user, shown.step.address).await?;
         let challenge = self.count(realm, &shown.step, held).await?;
         let person = self.still(realm, &challenge).await?.ok_or(Refused::Over)?;
-        self.spend(realm, &user, shown.code, shown.authenticator).await?;
+        let factors = self.spend(realm, &user, shown.code, shown.authenticator).await?;
         let amr = vec![challenge.first(), Method::OneTime, Method::Several];
-        let assurance = Assurance { user: person, amr, acr: Acr::Aal2, auth_time };
+        let assurance = Assurance { user: person, amr, acr: Acr::Aal2, factors, auth_time };
         self.finish(realm, &shown.step, attempt, assurance, &challenge).await
     }
 
@@ -155,11 +200,26 @@ impl SignIn {
         realm: &Realm,
         step: &Step<'_>,
     ) -> Result<(UserId, Held), Refused> {
+        self.waiting_to(realm, step, To::Show).await
+    }
+
+    /// The same of a challenge that waits for this.
+    ///
+    /// INVARIANT: what is asked of whoever has a second factor is never answered by setting one up.
+    pub(super) async fn waiting_to(
+        &self,
+        realm: &Realm,
+        step: &Step<'_>,
+        to: To,
+    ) -> Result<(UserId, Held), Refused> {
         let held = self.ephemeral().get(realm, &CHALLENGES, &key(step.token)).await?;
         let held = held.ok_or(Refused::Over)?;
-        match read(&held) {
-            Some(it) if it.attempts < MOST && it.browser == step.browser => Ok((it.user, held)),
-            _ => Err(Refused::Over),
+        let theirs = |it: &Challenge| {
+            it.attempts < MOST && it.browser == step.browser && it.enrols == (to == To::Enrol)
+        };
+        match read(&held).filter(theirs) {
+            Some(it) => Ok((it.user, held)),
+            None => Err(Refused::Over),
         }
     }
 
@@ -172,10 +232,21 @@ impl SignIn {
         assurance: Assurance,
         challenge: &Challenge,
     ) -> Result<Proven, Refused> {
-        // Of many who show something for one challenge at once, one goes on.
+        let proven = self.settle(realm, step, assurance, challenge).await?;
+        self.succeeded(realm, attempt).await;
+        Ok(proven)
+    }
+
+    /// Of many who show something for one challenge at once, one goes on.
+    pub(super) async fn settle(
+        &self,
+        realm: &Realm,
+        step: &Step<'_>,
+        assurance: Assurance,
+        challenge: &Challenge,
+    ) -> Result<Proven, Refused> {
         let taken = self.ephemeral().take(realm, &CHALLENGES, &key(step.token)).await?;
         taken.ok_or(Refused::Over)?;
-        self.succeeded(realm, attempt).await;
         let name = assurance.user.username.as_str();
         if let Err(error) = self.throttle.signed_in(realm, name, step.address).await {
             tracing::warn!(%error, "it is not remembered from where somebody has signed in");
@@ -199,25 +270,26 @@ impl SignIn {
         let attempt = self.throttle.admit_code(realm, user, address).await?;
         let found = self.users.load(realm, user).await?.filter(|user| !user.disabled);
         let person = found.ok_or(Refused::InvalidCredentials)?;
-        self.spend(realm, user, code, None).await?;
+        let factors = self.spend(realm, user, code, None).await?;
         self.succeeded(realm, attempt).await;
         let amr = vec![Method::OneTime];
-        Ok(Assurance { user: person, amr, acr: Acr::Aal1, auth_time })
+        Ok(Assurance { user: person, amr, acr: Acr::Aal1, factors, auth_time })
     }
 
+    /// Uses a code up. Answers of which factor it is.
     async fn spend(
         &self,
         realm: &Realm,
         user: &UserId,
         code: &str,
         authenticator: Option<Authenticator>,
-    ) -> Result<(), Refused> {
+    ) -> Result<Vec<String>, Refused> {
         let code = TypedCode::read(code).ok_or(Refused::WrongCode)?;
         if authenticator.is_some_and(|said| said != code.authenticator()) {
             return Err(Refused::WrongCode);
         }
-        match self.second.spend(realm, user, &code).await {
-            Ok(()) => Ok(()),
+        match self.second.spend_of(realm, user, &code).await {
+            Ok(factor) => Ok(factor.into_iter().collect()),
             Err(SpendRefused::Wrong) => Err(Refused::WrongCode),
             Err(SpendRefused::Store(error)) => Err(error.into()),
         }

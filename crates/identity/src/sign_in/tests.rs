@@ -19,7 +19,9 @@ async fn attempt(bed: &Bed, name: &str, password: &str) -> Result<Assurance, Ref
 fn whole(proof: Proof) -> Assurance {
     match proof {
         Proof::Whole(assurance) => assurance,
-        Proof::First(first) => panic!("{first:?} is only the first factor"),
+        Proof::First(first) | Proof::Unenrolled(first) => {
+            panic!("{first:?} is only the first factor")
+        }
     }
 }
 

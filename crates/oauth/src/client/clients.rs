@@ -6,7 +6,9 @@ use aws_lc_rs::hmac;
 use serde_json::json;
 use tegata_core::{
     Batch, ClientId, CommitRefused, Event, EventType, Expect, Node, Realm, Records, Secret,
-    StoreError, Stored, Versioned, port::Page, repository,
+    StoreError, Stored, Versioned,
+    port::{Change, Page},
+    repository,
 };
 use tegata_token::Roots;
 
@@ -22,6 +24,8 @@ pub struct Clients {
     records: Arc<dyn Records>,
     roots: Arc<Roots>,
     actor: Option<Arc<str>>,
+    /// Names that mean somebody or something else, and what.
+    taken: Arc<[(String, &'static str)]>,
 }
 
 /// Why a client was not registered or changed.
@@ -38,6 +42,16 @@ pub enum NotRegistered {
     /// The name is one of our own.
     #[error("client `{0}`: names that begin with `tegata-` are reserved; choose another")]
     Reserved(ClientId),
+    /// A name means something else already.
+    #[error("client `{client}`: `{name}` is {what}; choose another, so that it means one thing")]
+    Taken {
+        /// Whose.
+        client: ClientId,
+        /// Its own, or one of its audiences.
+        name: String,
+        /// What it means.
+        what: &'static str,
+    },
     /// There is none of this name.
     #[error("there is no client `{0}`")]
     Unknown(ClientId),
@@ -69,13 +83,21 @@ impl Clients {
     /// The clients in `records`. `roots` are those of the purpose `client-secret`.
     #[must_use]
     pub fn new(node: Node, records: Arc<dyn Records>, roots: Roots) -> Self {
-        Self { node, records, roots: Arc::new(roots), actor: None }
+        Self { node, records, roots: Arc::new(roots), actor: None, taken: Arc::default() }
     }
 
     /// The same, at the wish of `actor`: a user id, a client id or a word, for the journal.
     #[must_use]
     pub fn at_wish_of(&self, actor: &str) -> Self {
         Self { actor: Some(actor.into()), ..self.clone() }
+    }
+
+    /// The same, where no client has one of these names, because it means what stands beside it: a token
+    /// that names a client by it would speak of something else, too.
+    #[must_use]
+    pub fn without(mut self, taken: impl IntoIterator<Item = (String, &'static str)>) -> Self {
+        self.taken = taken.into_iter().collect();
+        self
     }
 
     /// The client of this name.
@@ -111,6 +133,10 @@ impl Clients {
         let wanted = declared.read(self.node.now())?;
         if is_reserved(&wanted.id) {
             return Err(NotRegistered::Reserved(wanted.id));
+        }
+        let taken = self.taken.iter().find(|(name, _)| name == wanted.id.as_str());
+        if let Some((name, what)) = taken.cloned() {
+            return Err(NotRegistered::Taken { client: wanted.id, name, what });
         }
         if given.is_some_and(|secret| secret.expose().chars().count() < 16) {
             return Err(NotRegistered::WeakSecret(wanted.id));
@@ -242,6 +268,8 @@ impl Clients {
         client.created = before.value.created;
         client.secrets.clone_from(&before.value.secrets);
         client.registration.clone_from(&before.value.registration);
+        // Who may act by its tokens is an operator's to say, and nothing of it is the client's to undo.
+        client.may_act.clone_from(&before.value.may_act);
         let secret = self.give_secret(realm, &mut client, None);
         let expect = Expect::Version(before.version);
         match self.commit(realm, &client, expect, "changed_by_itself").await {
@@ -305,31 +333,39 @@ impl Clients {
     /// # Errors
     /// [`NotRegistered`].
     pub async fn remove(&self, realm: &Realm, id: &ClientId) -> Result<(), NotRegistered> {
-        self.remove_by(realm, id, |batch| self.records.commit(batch)).await
+        for _ in 0..TRIES {
+            match self.remove_by(realm, id, Vec::new(), |batch| self.records.commit(batch)).await {
+                Err(NotRegistered::Overtaken(_)) => {}
+                settled => return settled,
+            }
+        }
+        Err(contended().into())
     }
 
-    /// Removes a client by a batch that `commit` commits, with what belongs into it besides.
+    /// Removes a client, with what must change in the same moment, by a batch that `commit` commits.
+    ///
+    /// # Errors
+    /// [`NotRegistered::Overtaken`] where something of it has changed since it was read.
     pub(crate) async fn remove_by<F>(
         &self,
         realm: &Realm,
         id: &ClientId,
-        commit: impl Fn(Batch) -> F,
+        besides: Vec<Change>,
+        commit: impl FnOnce(Batch) -> F,
     ) -> Result<(), NotRegistered>
     where
         F: Future<Output = Result<(), CommitRefused>>,
     {
-        for _ in 0..TRIES {
-            let found = self.load(realm, id).await?;
-            let found = found.ok_or_else(|| NotRegistered::Unknown(id.clone()))?;
-            let event = self.event(realm, id, "removed");
-            let batch = Batch::new(realm.clone()).with(found.remove()).journal(&event);
-            match commit(batch).await {
-                Ok(()) => return Ok(()),
-                Err(CommitRefused::Conflict { .. }) => {}
-                Err(CommitRefused::Store(error)) => return Err(error.into()),
-            }
+        let found = self.load(realm, id).await?;
+        let found = found.ok_or_else(|| NotRegistered::Unknown(id.clone()))?;
+        let event = self.event(realm, id, "removed");
+        let batch = Batch::new(realm.clone()).with(found.remove()).journal(&event);
+        let batch = besides.into_iter().fold(batch, Batch::with);
+        match commit(batch).await {
+            Ok(()) => Ok(()),
+            Err(CommitRefused::Conflict { .. }) => Err(NotRegistered::Overtaken(id.clone())),
+            Err(CommitRefused::Store(error)) => Err(error.into()),
         }
-        Err(contended().into())
     }
 
     /// Whether `secret` is one of the client's. The time it takes does not tell how much of it is

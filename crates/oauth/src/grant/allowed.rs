@@ -41,6 +41,9 @@ pub(crate) struct Allowed {
     pub(crate) amr: Vec<String>,
     pub(crate) auth_time: u64,
     pub(crate) issued: Timestamp,
+    /// How often the person had taken something back from the client.
+    #[serde(default)]
+    pub(crate) withdrawn: u64,
     #[serde(default)]
     pub(crate) details: Details,
     #[serde(default)]
@@ -66,10 +69,16 @@ impl Provider {
         self.check_signer(client.access_token_alg)?;
         self.check_signer(client.id_token_alg)?;
         let user = self.active_user(self.realm(), allowed.user.as_str()).await?;
+        let withdrawn = self.withdrawn(&allowed.user, &allowed.client).await?;
+        if withdrawn.times != allowed.withdrawn {
+            return Err(wrong("the person has taken back what the client may do").into());
+        }
         self.revoker().know_enough().await?;
+        let demand = &self.config().second_factor;
         // After the last look at the store: what was taken back since the code was issued counts.
         let user = user
             .filter(|_| !self.is_taken_back(allowed))
+            .filter(|user| demand.is_met(&user.value, Some(allowed.acr.as_str())))
             .ok_or(wrong("the person has signed out, or may not have tokens any more"))?;
         let beginning = Beginning {
             client: client.id.clone(),
@@ -95,6 +104,7 @@ impl Provider {
         let mut batch = Batch::new(self.realm().clone())
             .with(used(issue.family.id.clone()))
             .with(begins)
+            .with(withdrawn.unchanged)
             .with(user.require());
         let party = self.new_party(client, allowed).await?;
         batch = party.iter().fold(batch, |batch, party| batch.with(party.put(Expect::Absent)));

@@ -79,17 +79,29 @@ impl Stored for CodeRecord {
 }
 
 impl Provider {
-    /// Answers an authorization request with a code.
+    /// Answers an authorization request with a code, or with `access_denied` where the person has just taken
+    /// back what they had agreed to.
     ///
     /// # Errors
     /// What the store says.
     pub async fn grant_code(
         &self,
         request: &AuthorizationRequest,
+        client: &Client,
         who: &SignedIn,
     ) -> Result<Redirect, Refused> {
         if let Some(algorithm) = request.response_mode.signed {
             self.check_signer(algorithm)?;
+        }
+        // Counted before the consent is looked at once more: what is taken back from here on is noticed
+        // when the code is redeemed.
+        let withdrawn = self.withdrawn(&who.user, &client.id).await?.times;
+        if client.asks_consent
+            && !self.has_consent(&who.user, client, &request.asked_of_person()).await?
+        {
+            let error =
+                OAuthError::new(Code::AccessDenied, "the person has taken back their consent");
+            return self.refuse_request(request, &error);
         }
         // Not before the person was authenticated, which may be the second after a kill switch.
         let issued = self.node().now().max(who.auth_time);
@@ -109,6 +121,7 @@ impl Provider {
             amr: who.amr.clone(),
             auth_time: who.auth_time.secs(),
             issued,
+            withdrawn,
             details: request.details.clone(),
             claims: request.claims.clone(),
         };

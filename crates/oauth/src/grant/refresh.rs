@@ -73,7 +73,10 @@ impl Provider {
         {
             return Ok(None);
         }
-        self.active_user(realm, family.user.as_str()).await
+        let user = self.active_user(realm, family.user.as_str()).await?;
+        // Nothing goes on that began before a second factor was demanded of its person.
+        let demand = &self.config().second_factor;
+        Ok(user.filter(|user| demand.is_met(&user.value, family.grant.acr.as_deref())))
     }
 
     /// Answers a refresh.

@@ -1,11 +1,14 @@
 //! Clients: registering, and proving themselves.
 
 use serde_json::json;
-use tegata_core::{Batch, Event, EventType, Secret};
-use tegata_oauth::{Basic, ClientMetadata, GrantType, Refused, client::NotRegistered};
+use tegata_core::{Batch, ClientId, Event, EventType, Secret};
+use tegata_oauth::{
+    Basic, Client, ClientMetadata, Config, GrantType, Provider, Refused, client::NotRegistered,
+    register::Registration,
+};
 use tegata_token::{Algorithm, Order, SigningKey, jws};
 
-use super::world::{SECRET, World, after, error, params};
+use super::world::{CALLBACK, SECRET, World, after, error, params};
 
 fn basic(id: &str, secret: &str) -> Basic {
     Basic { id: id.into(), secret: Secret::new(secret.to_owned()) }
@@ -258,10 +261,10 @@ async fn what_a_client_was_given_is_refused_from_the_moment_it_is_gone() {
     let given = world.redeem(&web, &world.code(&[]).await, &[]).await.unwrap().access_token;
     assert!(world.is_active(&given).await);
     let order = Order { reason: "client_removed".into(), actor: "test".into() };
-    world.provider.remove_client(&web.id, &order).await.unwrap();
+    world.provider.remove_client(&web.id, Vec::new(), &order).await.unwrap();
     // Nothing more was done, and nothing more has to be.
     assert!(!world.is_active(&given).await);
-    let again = world.provider.remove_client(&web.id, &order).await.unwrap_err();
+    let again = world.provider.remove_client(&web.id, Vec::new(), &order).await.unwrap_err();
     assert_eq!(again, NotRegistered::Unknown(web.id));
 }
 
@@ -279,4 +282,33 @@ async fn a_secret_is_given_to_the_client_that_was_read_and_to_no_other() {
     let read = clients.load(realm, &web.id).await.unwrap().unwrap();
     let secret = clients.rotate_secret_of(realm, &read).await.unwrap();
     assert!(authenticate(&world, Some(&basic("web", secret.expose())), &[]).await.is_ok());
+}
+
+/// Who may act by a client's tokens is said by an operator, and not undone or said by the client.
+#[tokio::test]
+async fn a_client_that_registers_itself_says_nothing_of_who_may_act() {
+    let world = World::new().await;
+    let config = Config { registration: Registration::Open, ..world.provider.config().clone() };
+    let open = Provider::new(config, world.parts.clone());
+    let realm = open.realm();
+    let said = json!({"redirect_uris": [CALLBACK], "may_act": "thief"});
+    let made = open.register(said.as_object().unwrap(), None).await.unwrap();
+    let id = ClientId::new(made["client_id"].as_str().unwrap()).unwrap();
+    let token = made["registration_access_token"].as_str().unwrap();
+    let found = open.clients().load(realm, &id).await.unwrap().unwrap();
+    assert_eq!(found.value.may_act, None);
+    let orders = ClientId::new("orders").unwrap();
+    let granted = Client { may_act: Some(orders.clone()), ..found.value.clone() };
+    world.commit(Batch::new(realm.clone()).with(found.replace(&granted))).await;
+    for may_act in [json!("thief"), json!(null), json!("")] {
+        let mut said = json!({"client_id": id, "redirect_uris": [CALLBACK]});
+        if may_act != "" {
+            said["may_act"] = may_act;
+        }
+        let said = said.as_object().unwrap();
+        let told = open.register_anew(id.as_str(), token, said).await.unwrap();
+        assert!(told.get("may_act").is_none(), "{told}");
+        let found = open.clients().load(realm, &id).await.unwrap().unwrap();
+        assert_eq!(found.value.may_act.as_ref(), Some(&orders));
+    }
 }

@@ -46,7 +46,7 @@ async fn the_answer_carries_state_and_issuer_encoded() {
     let world = World::new().await;
     world.web().await;
     let request = world.request(&[]).await;
-    let redirect = world.provider.grant_code(&request, &world.signed_in()).await.unwrap();
+    let redirect = world.grant(&request, &world.signed_in()).await;
     assert!(redirect.address().starts_with(&format!("{CALLBACK}?code=ac_1.")));
     assert_eq!(query(redirect.address(), "state"), "s%20t%26ate");
     assert_eq!(query(redirect.address(), "iss"), "https%3A%2F%2Fissuer.example");

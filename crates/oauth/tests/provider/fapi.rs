@@ -38,7 +38,7 @@ async fn code(world: &World, bank: &Client) -> String {
     let uri = world.provider.push(bank, &pushed).await.unwrap().request_uri;
     let of = params(&[("client_id", "bank"), ("request_uri", &uri)]);
     let (request, _) = world.provider.authorization_request(&of).await.unwrap();
-    let redirect = world.provider.grant_code(&request, &world.signed_in()).await.unwrap();
+    let redirect = world.grant(&request, &world.signed_in()).await;
     assert_eq!(query(redirect.address(), "iss"), "https%3A%2F%2Fissuer.example");
     query(redirect.address(), "code")
 }

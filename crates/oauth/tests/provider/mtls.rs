@@ -212,7 +212,7 @@ async fn a_client_of_fapi_may_be_bound_by_its_certificate_in_place_of_a_key() {
         let uri = world.provider.push(&bank, &pushed).await.unwrap().request_uri;
         let of = params(&[("client_id", "bank"), ("request_uri", &uri)]);
         let (request, _) = world.provider.authorization_request(&of).await.unwrap();
-        let redirect = world.provider.grant_code(&request, &world.signed_in()).await.unwrap();
+        let redirect = world.grant(&request, &world.signed_in()).await;
         query(redirect.address(), "code")
     };
     let redeem = async |proven: Proven<'_>| {

@@ -7,7 +7,7 @@ use super::world::{CALLBACK, World, asked, claims, query};
 
 async fn code(world: &World, mode: &str) -> Redirect {
     let request = world.request(&[("response_mode", mode)]).await;
-    world.provider.grant_code(&request, &world.signed_in()).await.unwrap()
+    world.grant(&request, &world.signed_in()).await
 }
 
 fn field<'r>(redirect: &'r Redirect, name: &str) -> &'r str {

@@ -14,8 +14,8 @@ use tegata_core::{
 use tegata_identity::{NewUser, Role, User, Username, Users};
 use tegata_oauth::{
     Access, Asking, AuthorizationRequest, Client, ClientMetadata, Clients, Config, Delegation,
-    GrantType, LiveSessions, Params, Parts, Proven, ProvenClient, Provider, Refused, SignedIn,
-    Targets, TokenAnswer,
+    GrantType, LiveSessions, Params, Parts, Proven, ProvenClient, Provider, Redirect, Refused,
+    SignedIn, Targets, TokenAnswer,
 };
 use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
@@ -263,9 +263,16 @@ impl World {
     }
 
     pub(crate) async fn code_for(&self, who: &SignedIn, changes: &[(&str, &str)]) -> String {
-        let request = self.request(changes).await;
-        let redirect = self.provider.grant_code(&request, who).await.unwrap();
-        query(redirect.address(), "code")
+        query(self.grant(&self.request(changes).await, who).await.address(), "code")
+    }
+
+    /// The answer to a request that somebody has agreed to.
+    pub(crate) async fn grant(&self, request: &AuthorizationRequest, who: &SignedIn) -> Redirect {
+        let (provider, asked) = (&self.provider, request.asked_of_person());
+        let client = provider.clients().load(provider.realm(), &request.client).await.unwrap();
+        let client = client.unwrap().value;
+        provider.remember_consent(&who.user, &client, &asked).await.unwrap();
+        provider.grant_code(request, &client, who).await.unwrap()
     }
 
     pub(crate) async fn redeem(

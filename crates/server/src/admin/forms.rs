@@ -178,6 +178,7 @@ pub(super) const FAMILY: Form = answered(
         must("scope", TEXT, "The widest scope of its tokens."),
         must("audience", NAMES, "Whom its access tokens are for."),
         must("started", Shape::Moment, "When it began."),
+        must("last_used", Shape::Moment, "When its refresh token was used last, or given out."),
         must("ends", Shape::Moment, "When it ends, used or not."),
         must("generation", Shape::Count, "How often it was refreshed."),
         must("jti", NAME, "The name of its newest access token."),

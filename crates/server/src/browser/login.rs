@@ -42,5 +42,12 @@ pub(crate) async fn login(
     match app.sign_in_by_password(&caller, &username, &password).await? {
         Entry::In(fresh) => Ok(welcome(&app, *fresh)),
         Entry::Second(asked) => Err(Refusal::second_factor(Some(&asked.token), &asked.methods)),
+        // People do that on the page, which shows what has to be scanned or asked of the browser.
+        Entry::Enrol(_) => {
+            let detail = "the password is right, and this person must set up a second factor first, \
+                          on the sign-in page";
+            let problem = Problem::new(StatusCode::FORBIDDEN, detail);
+            Err(problem.named("mfa_enrolment_required").into())
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What mail says, in each language: a subject and a text. `{host}` is the installation, `{name}` the user
-//! name, `{link}` the link, `{code}` the code, `{sign_in}` where people sign in.
+//! name, `{link}` the link, `{code}` the code, `{sign_in}` where people sign in, `{what}` what has changed.
+
+use tegata_identity::FactorChange;
 
 use super::Lang;
 
@@ -13,6 +15,31 @@ pub(crate) struct Letters {
     pub(crate) sign_in: (&'static str, &'static str),
     pub(crate) password_changed: (&'static str, &'static str),
     pub(crate) address_changed: (&'static str, &'static str),
+    pub(crate) factor_changed: (&'static str, &'static str),
+    app_set_up: &'static str,
+    app_replaced: &'static str,
+    app_removed: &'static str,
+    passkey_added: &'static str,
+    passkey_removed: &'static str,
+    all_removed: &'static str,
+    codes_renewed: &'static str,
+    code_used: &'static str,
+}
+
+impl Letters {
+    /// What became of a second factor, in words.
+    pub(crate) const fn change(&self, change: FactorChange) -> &'static str {
+        match change {
+            FactorChange::AppSetUp => self.app_set_up,
+            FactorChange::AppReplaced => self.app_replaced,
+            FactorChange::AppRemoved => self.app_removed,
+            FactorChange::PasskeyAdded => self.passkey_added,
+            FactorChange::PasskeyRemoved => self.passkey_removed,
+            FactorChange::AllRemoved => self.all_removed,
+            FactorChange::CodesRenewed => self.codes_renewed,
+            FactorChange::CodeUsed => self.code_used,
+        }
+    }
 }
 
 impl Lang {
@@ -69,6 +96,20 @@ static EN: Letters = Letters {
         "Mail about the account {name} at {host} goes to another address from now on.\n\n\
          If it was not you, tell those who run the service at once.\n",
     ),
+    factor_changed: (
+        "How you sign in to {host} was changed",
+        "How somebody signs in to your account {name} at {host} was changed:\n\n{what}\n\n\
+         If it was not you, choose another password at once, and tell those who run the service:\n\n\
+         {sign_in}\n",
+    ),
+    app_set_up: "An authenticator app was set up.",
+    app_replaced: "Another authenticator app took the place of the one before.",
+    app_removed: "The authenticator app was turned off.",
+    passkey_added: "A passkey was added.",
+    passkey_removed: "A passkey was removed.",
+    all_removed: "Everything that was asked for beside the password was taken away.",
+    codes_renewed: "There are new recovery codes, and those of before do not count any more.",
+    code_used: "A recovery code was used.",
 };
 
 static JA: Letters = Letters {
@@ -113,4 +154,17 @@ static JA: Letters = Letters {
         "今後、{host} のアカウント {name} に関するメールは、別のアドレスに送られます。\n\n\
          ご本人でない場合は、すぐにサービスの管理者に連絡してください。\n",
     ),
+    factor_changed: (
+        "{host} のサインイン方法が変更されました",
+        "{host} のアカウント {name} のサインイン方法について、次の変更がありました。\n\n{what}\n\n\
+         ご本人でない場合は、すぐに別のパスワードを設定し、サービスの管理者に連絡してください。\n\n{sign_in}\n",
+    ),
+    app_set_up: "認証アプリが設定されました。",
+    app_replaced: "認証アプリが別のものに変更されました。",
+    app_removed: "認証アプリが無効になりました。",
+    passkey_added: "パスキーが追加されました。",
+    passkey_removed: "パスキーが削除されました。",
+    all_removed: "パスワード以外の確認方法がすべて解除されました。",
+    codes_renewed: "新しいリカバリーコードが作られました。以前のコードは使えません。",
+    code_used: "リカバリーコードが使われました。",
 };

@@ -142,7 +142,7 @@ pub(crate) async fn proceed(
         Next::AskConsent => return Ok(Step::Consent(hold.handle(app, request).await?)),
         Next::Refuse(error) => provider.refuse_request(request, &error)?,
         Next::Answer => match who {
-            Some(who) => provider.grant_code(request, who).await?,
+            Some(who) => provider.grant_code(request, client, who).await?,
             None => return Ok(Step::SignIn(hold.handle(app, request).await?)),
         },
     };

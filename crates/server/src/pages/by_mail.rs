@@ -12,7 +12,7 @@ use tegata_identity::{Letters, Refused, Wish};
 use tegata_session::CookieName;
 
 use super::{
-    Frame, Trouble, Visit, device,
+    Frame, Trouble, Visit, device, enrol,
     login::{self, Again, Asked, form_cookie, rendered},
     mail::{count, is_ours, locale},
     second,
@@ -73,6 +73,9 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
         Ok(Entry::Second(second)) => {
             let of = second::Of::SignIn(&second.token);
             second::page(app, visit, asked.as_ref(), &fields, of, None).await
+        }
+        Ok(Entry::Enrol(token)) => {
+            enrol::page(app, visit, asked.as_ref(), &fields, &token, None).await
         }
         Err(Refused::Store(error)) => Err(error.into()),
         Err(refused) => {

@@ -10,7 +10,11 @@ use http::StatusCode;
 use tegata_core::{ClientId, SessionId, UserId, port::Page as PageOf};
 use tegata_session::{Agent, Session, agent::Family};
 
-use super::{Frame, Trouble, Visit, render, see_other};
+use super::{
+    Frame, Trouble, Visit,
+    held::{self, Held},
+    render, see_other,
+};
 use crate::{
     app::App,
     body,
@@ -28,6 +32,7 @@ struct Page<'a> {
     csrf: &'a str,
     sessions: Vec<Row>,
     applications: Vec<Application>,
+    held: Vec<Held>,
 }
 
 /// A client that somebody has agreed to.
@@ -107,7 +112,7 @@ async fn withdraw_one(app: &App, visit: &Visit, request: Request) -> Result<Resp
 }
 
 /// Whoever is signed in and sent a form of this page, and the form; or where to go instead.
-async fn own(
+pub(super) async fn own(
     app: &App,
     visit: &Visit,
     request: Request,
@@ -159,6 +164,7 @@ pub(super) async fn page(app: &App, session: &Session, lang: Lang) -> Result<Res
     let listed = app.sessions().list(app.realm(), &session.user).await?;
     let mut frame = Frame::new(app, lang, Some(("/login", &[])));
     frame.csrf = Some(csrf.as_str().to_owned());
+    let held = held::of(app, &session.user, &listed).await?;
     let row = |it: tegata_session::Listed| Row {
         is_this: it.session.id == session.id,
         browser: browser(frame.m, it.session.binding.agent),
@@ -172,6 +178,7 @@ pub(super) async fn page(app: &App, session: &Session, lang: Lang) -> Result<Res
         csrf: csrf.as_str(),
         sessions: listed.into_iter().map(row).collect(),
         applications: applications(app, &session.user, frame.m).await?,
+        held,
         frame: &frame,
     };
     Ok(render(StatusCode::OK, &page, &frame, None))

@@ -12,7 +12,7 @@ use tegata_identity::Refused;
 use tegata_oauth::{AuthorizationRequest, Client, Said, SignedIn, redirect::with_query};
 use tegata_session::{CookieName, FormTicket};
 
-use super::{Frame, Shown, Trouble, Visit, device, home, render, second, see_other};
+use super::{Frame, Shown, Trouble, Visit, device, enrol, home, render, second, see_other};
 use crate::{
     app::App,
     body,
@@ -111,6 +111,9 @@ async fn sign_in(app: &App, visit: &Visit, request: Request) -> Result<Response,
     if !cookie.is_some_and(|cookie| app.csrf().is_of_form(app.realm(), cookie, token)) {
         return page(app, visit, asked.as_ref(), &fields, Some(&Again::Expired));
     }
+    if fields.one("decision") == Some(enrol::DECISION) {
+        return enrol::take(app, visit, asked.as_ref(), &fields).await;
+    }
     // The second step has a form of its own.
     let is_second = fields.one("code").is_some() || fields.one("decision") == Some("second");
     if is_second && fields.one("password").is_none() {
@@ -126,6 +129,9 @@ async fn sign_in(app: &App, visit: &Visit, request: Request) -> Result<Response,
         Ok(Entry::Second(second)) => {
             let of = second::Of::SignIn(&second.token);
             second::page(app, visit, asked.as_ref(), &fields, of, None).await
+        }
+        Ok(Entry::Enrol(token)) => {
+            enrol::page(app, visit, asked.as_ref(), &fields, &token, None).await
         }
         Err(Refused::Store(error)) => Err(error.into()),
         Err(refused) => {

@@ -10,7 +10,7 @@ use axum::{
 use http::{StatusCode, header};
 use tegata_core::{Secret, Timestamp};
 use tegata_identity::{
-    ConfirmRefused, Enrolled, Enrolment, FactorRefused, Method, NewCodes, Refused,
+    ConfirmRefused, Enrolled, Enrolment, FactorRefused, NewCodes, Refused, SecondFactors,
 };
 use tegata_oauth::redirect::with_query;
 use tegata_session::{CookieName, Session};
@@ -19,6 +19,7 @@ use super::{
     Frame, Trouble, Visit,
     home::minutes,
     login::{retry_after, status, too_many},
+    mail::locale,
     qr::Qr,
     render, see_other,
 };
@@ -174,13 +175,16 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
 }
 
 impl At<'_> {
-    /// Whether the person has proven a moment ago who they are: by a code or a passkey, where they have
-    /// a second factor. A session that was elevated by a password before one was enrolled does not touch it.
+    /// Whether the person has proven a moment ago who they are: by one of the second factors that they
+    /// have, where they have some. A session that was elevated by a password before one was enrolled does
+    /// not touch it, nor one that was elevated by what is gone.
     fn is_proven(&self, enrolled: Option<&Enrolled>) -> bool {
         let standing = &self.session.standing;
-        let counts = [Method::OneTime.as_str(), Method::Possession.as_str()];
-        let by_second = standing.amr.iter().any(|method| counts.contains(&method.as_str()));
-        standing.is_elevated(self.app.node().now()) && (by_second || enrolled.is_none())
+        let shown = match enrolled.map(Enrolled::names) {
+            Some(names) => standing.factors.iter().any(|factor| names.contains(factor)),
+            None => standing.factors.is_empty(),
+        };
+        standing.is_elevated(self.app.node().now()) && shown
     }
 
     async fn change(
@@ -190,7 +194,7 @@ impl At<'_> {
         fields: &Fields,
     ) -> Result<Response, Trouble> {
         let (realm, user) = (self.app.realm(), &self.session.user);
-        let second = self.app.second_factors();
+        let second = self.second_factors()?;
         match wish {
             Wish::Begin => {
                 let begun = second.begin_totp(realm, user, &self.session.id).await?;
@@ -204,20 +208,41 @@ impl At<'_> {
                 self.see_again()
             }
             Wish::Remove => {
-                second.remove_totp(realm, user, user.as_str()).await?;
-                self.see_again()
+                let removed = second.remove_totp(realm, user, user.as_str()).await;
+                self.removed(removed).await
             }
             Wish::RemovePasskey(id) => {
-                second.remove_passkey(realm, user, id, user.as_str()).await?;
-                self.see_again()
+                let removed = second.remove_passkey(realm, user, id, user.as_str()).await;
+                self.removed(removed).await
             }
             Wish::Renew => match second.renew_recovery(realm, user, user.as_str()).await {
-                Ok(codes) => self.codes(&codes).await,
+                Ok(codes) => {
+                    self.app.lower_sessions(user).await?;
+                    self.codes(&codes).await
+                }
                 Err(FactorRefused::Store(error)) => Err(error.into()),
-                Err(FactorRefused::NotEnrolled(_) | FactorRefused::Unknown(_)) => self.see_again(),
+                Err(_) => self.see_again(),
             },
             Wish::Prove | Wish::Password | Wish::Address => self.see_again(),
         }
+    }
+
+    /// The page after something was taken away, or why it was not.
+    async fn removed(&self, removed: Result<bool, FactorRefused>) -> Result<Response, Trouble> {
+        match removed {
+            Err(FactorRefused::Store(error)) => Err(error.into()),
+            Err(FactorRefused::Last(_)) => self.refused(self.m().last_factor).await,
+            _ => {
+                self.app.lower_sessions(&self.session.user).await?;
+                self.see_again()
+            }
+        }
+    }
+
+    /// The page, with why nothing was changed.
+    async fn refused(&self, problem: &'static str) -> Result<Response, Trouble> {
+        let enrolled = self.enrolled().await?;
+        self.page(StatusCode::UNPROCESSABLE_ENTITY, enrolled, Part::Choose, Some(problem)).await
     }
 
     /// Proves once more who the person is. What they wanted to change is asked for again.
@@ -252,10 +277,15 @@ impl At<'_> {
 
     async fn confirm(&self, code: &Secret<String>) -> Result<Response, Trouble> {
         let (realm, user, sid) = (self.app.realm(), &self.session.user, &self.session.id);
-        let second = self.app.second_factors();
+        let second = self.second_factors()?;
         match second.confirm_totp(realm, user, sid, code.expose()).await {
             Ok(Some(codes)) => self.codes(&codes).await,
-            Ok(None) | Err(ConfirmRefused::Expired) => self.see_again(),
+            Ok(None) => {
+                // Another app took the place of one.
+                self.app.lower_sessions(user).await?;
+                self.see_again()
+            }
+            Err(ConfirmRefused::Expired) => self.see_again(),
             Err(ConfirmRefused::Wrong) => match second.enrolling(realm, user, sid).await? {
                 Some(begun) => self.enrol(&begun, Some(self.m().app_code_differs)).await,
                 None => self.see_again(),
@@ -331,7 +361,7 @@ impl At<'_> {
         let again = matches!(part, Part::Prove { .. } | Part::Choose);
         let frame = Frame::new(self.app, self.lang, again.then_some((HERE, &[])));
         let is_enrolled = enrolled.is_some();
-        let Enrolled { totp_since, passkeys, recovery_codes } =
+        let Enrolled { totp_since, passkeys, recovery_codes, .. } =
             enrolled.unwrap_or_else(Enrolled::nothing);
         let page = Page {
             frame: &frame,
@@ -346,6 +376,11 @@ impl At<'_> {
             problem,
         };
         Ok(render(code, &page, &frame, None))
+    }
+
+    /// Second factors, of which the person is told in the language of the page.
+    fn second_factors(&self) -> Result<SecondFactors, Trouble> {
+        Ok(self.app.second_factors().in_language(locale(self.lang)?))
     }
 
     async fn enrolled(&self) -> Result<Option<Enrolled>, Trouble> {
@@ -366,12 +401,12 @@ fn moment(at: Timestamp) -> Moment {
 }
 
 /// The host of the issuer, by which people tell the codes of one installation from another's.
-fn host(issuer: &str) -> &str {
+pub(super) fn host(issuer: &str) -> &str {
     issuer.split_once("://").map_or(issuer, |(_, rest)| rest).trim_end_matches('/')
 }
 
 /// A secret as people type it: in groups of four.
-fn in_groups(secret: &str) -> Secret<String> {
+pub(super) fn in_groups(secret: &str) -> Secret<String> {
     let groups: Vec<_> = secret.as_bytes().chunks(4).map(String::from_utf8_lossy).collect();
     Secret::new(groups.join(" "))
 }

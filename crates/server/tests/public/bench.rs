@@ -18,8 +18,8 @@ use tegata_core::{
     Records, Secret, SeededEntropy, StoreError,
 };
 use tegata_identity::{
-    Busy, EmailAddress, Letters, NewUser, Password, PasswordHasher, PasswordPolicy, Passwords,
-    RelyingParty, Role, SecondFactors, SignIn, Throttle, User, Username, Users, Workers,
+    Busy, Demand, EmailAddress, Letters, NewUser, Password, PasswordHasher, PasswordPolicy,
+    Passwords, RelyingParty, Role, SecondFactors, SignIn, Throttle, User, Username, Users, Workers,
     credential::password::{Caps, HasherConfig},
     letters,
 };
@@ -77,6 +77,7 @@ pub(crate) struct Bench {
     pub(crate) node: Node,
     pub(crate) letters: Letters,
     pub(crate) passwords: Passwords,
+    pub(crate) sessions: Sessions,
     pub(crate) mailbox: Mailbox,
     pub(crate) administered: Arc<Administered>,
     away: Arc<AtomicBool>,
@@ -172,6 +173,15 @@ impl Bench {
 
     /// A listener whose configuration is edited.
     pub(crate) async fn with(edit: impl FnOnce(&mut Config)) -> Self {
+        Self::of(Demand::Nobody, edit).await
+    }
+
+    /// A listener that demands a second factor of some.
+    pub(crate) async fn demanding(demand: Demand) -> Self {
+        Self::of(demand, |_| {}).await
+    }
+
+    async fn of(demand: Demand, edit: impl FnOnce(&mut Config)) -> Self {
         let clock = Arc::new(ManualClock::default());
         let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
         let away = Arc::new(AtomicBool::new(false));
@@ -235,7 +245,7 @@ impl Bench {
         );
         let dpop_nonces = DpopNonces::new(&roots("dpop-nonce").await, &realm).unwrap();
         let provider = Provider::new(
-            tegata_oauth::Config::default(),
+            tegata_oauth::Config { second_factor: demand.clone(), ..Default::default() },
             Parts {
                 node: node.clone(),
                 realm: realm.clone(),
@@ -267,7 +277,9 @@ impl Bench {
         );
         let party = RelyingParty::new("localhost", &[ISSUER], &Secret::new([4; 32])).unwrap();
         let second = SecondFactors::new(node.clone(), records.clone(), ephemeral.clone())
-            .with_passkeys(party);
+            .with_passkeys(party)
+            .demanding(demand)
+            .telling(Epoch::FIRST);
         let superseded =
             SupersededPasswords::new(revoker.clone(), Duration::from_secs(86_400), node.clone());
         let passwords = Passwords::new(
@@ -310,7 +322,7 @@ impl Bench {
                 sign_in,
                 passwords: passwords.clone(),
                 letters: letters.clone(),
-                sessions,
+                sessions: sessions.clone(),
                 endings,
                 csrf: Csrf::new(session_keys),
                 cookies,
@@ -336,6 +348,7 @@ impl Bench {
             node,
             letters,
             passwords,
+            sessions,
             mailbox: Mailbox::default(),
             administered,
             away,

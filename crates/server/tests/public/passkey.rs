@@ -57,7 +57,7 @@ async fn show(browser: &mut Browser, shown: &str) -> Answer {
 }
 
 /// What the script of a page asks the browser for.
-fn options(page: &Answer) -> Value {
+pub(super) fn options(page: &Answer) -> Value {
     let (_, after) =
         page.body.split_once("data-options=\"").unwrap_or_else(|| panic!("{}", page.body));
     let quoted = after.split_once('"').unwrap().0;
@@ -340,7 +340,8 @@ async fn a_person_adds_a_passkey_uses_it_and_removes_it() {
     let page = submit(&mut browser, to, &page, &prove).await;
     assert!(page.body.contains(&format!("value=\"{remove}\"")), "{}", page.body);
     let page = submit(&mut browser, to, &page, &[("decision", &remove)]).await;
-    assert!(page.body.contains("value=\"passkey\"") && !page.body.contains("remove:"));
+    // What proved it is gone with it.
+    assert!(page.body.contains("name=\"password\"") && !page.body.contains("remove:"));
     let mut other = Browser::new(&bench);
     let shown = soft.get(&ask(&mut other, "login", None, None).await);
     refused(&show(&mut other, &shown).await, "invalid_credentials");

@@ -90,8 +90,9 @@ async fn a_person_sets_up_an_app_uses_it_and_turns_it_off() {
     walk.decide("renew", &[]).await;
     assert_eq!(walk.codes().len(), 10);
     walk.page = walk.browser.get("/login/security").await;
+    // What proved it is gone with the app.
     walk.decide("remove", &[]).await;
-    assert!(walk.page.body.contains("value=\"begin\""), "{}", walk.page.body);
+    assert!(walk.page.body.contains("name=\"password\""), "{}", walk.page.body);
     let answer = Browser::new(&bench).log_in("alice", PASSWORD).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
 }

@@ -3,7 +3,7 @@
 use tegata_core::{Batch, CommitRefused, Realm, SessionId, StoreError, UserId};
 
 use super::{Listed, Sessions, TRIES, contended};
-use crate::session::Session;
+use crate::session::{Session, Standing};
 
 /// The most that an application keeps with a session: names and values together.
 const MOST_DATA: usize = 4_096;
@@ -96,6 +96,41 @@ impl Sessions {
             Ok::<_, StoreError>(())
         })
         .await
+    }
+
+    /// Takes something from what sessions of a person may do, or one of them: `narrow` takes it out of a
+    /// standing, and answers whether there was anything. It is gone for earlier values, too.
+    ///
+    /// A session that begins or is raised at the same moment may have it still: whoever does that looks
+    /// again afterwards.
+    ///
+    /// # Errors
+    /// What the store says: then some of them may have it still.
+    pub async fn narrow(
+        &self,
+        realm: &Realm,
+        user: &UserId,
+        only: Option<&SessionId>,
+        narrow: impl Fn(&mut Standing) -> bool + Sync,
+    ) -> Result<(), StoreError> {
+        let narrowed = |session: &mut Session| {
+            let before = session.handover.as_mut().and_then(|handover| handover.before.as_mut());
+            let all = before.into_iter().chain(std::iter::once(&mut session.standing));
+            // All of them, not only the first.
+            all.filter_map(|standing| narrow(standing).then_some(())).count() > 0
+        };
+        for found in self.of_user(realm, user).await? {
+            let (sid, mut session) = (found.value.id.clone(), found.value);
+            if only.is_some_and(|only| *only != sid) || !narrowed(&mut session) {
+                continue;
+            }
+            self.change(realm, &sid, |session| {
+                narrowed(session);
+                Ok::<_, StoreError>(())
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Notes that a session is in use, where something other than its cookie shows it: a refresh of

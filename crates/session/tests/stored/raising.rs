@@ -140,3 +140,32 @@ async fn roles_that_were_taken_away_are_gone_for_earlier_values_too() {
         assert_eq!((standing.authority, standing.roles), (2, vec![]));
     }
 }
+
+#[tokio::test]
+async fn what_is_taken_out_is_gone_for_earlier_values_and_other_people_keep_theirs() {
+    let world = World::in_memory().await;
+    let (begun, other) = (world.sign_in("usr_1").await, world.sign_in("usr_2").await);
+    let rise = elevation(&begun.session, now(&world));
+    let risen = raise(&world, begun.cookie.expose(), &rise).await.unwrap();
+    let narrow = |standing: &mut Standing| {
+        standing.elevated_until = None;
+        standing.amr.clear();
+        true
+    };
+    let (realm, user) = (&world.realm, &begun.session.user);
+    // Of one session alone, where one is named.
+    world.sessions.narrow(realm, user, Some(&other.session.id), narrow).await.unwrap();
+    let kept = world.sessions.unended(realm, &begun.session.id).await.unwrap().unwrap();
+    assert!(kept.standing.is_elevated(now(&world)));
+    world.sessions.narrow(realm, user, None, narrow).await.unwrap();
+    for value in [begun.cookie.expose(), &given(&risen)] {
+        let passage = world.present(value).await.unwrap();
+        assert!(!passage.is_elevated(now(&world)) && passage.session.standing.amr.is_empty());
+    }
+    let kept = world.present(other.cookie.expose()).await.unwrap();
+    assert_eq!(kept.session.standing.amr, ["pwd"]);
+    // Nothing is written where there is nothing to take.
+    let before = world.present(other.cookie.expose()).await.unwrap().session;
+    world.sessions.narrow(realm, &other.session.user, None, |_| false).await.unwrap();
+    assert_eq!(world.present(other.cookie.expose()).await.unwrap().session, before);
+}

@@ -201,6 +201,7 @@ pub(crate) fn beginning(user: &str) -> Beginning {
             elevated_until: None,
             authority: 1,
             roles: vec!["customer".into()],
+            factors: vec![],
         },
         replaces: None,
     }

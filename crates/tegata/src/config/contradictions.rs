@@ -289,6 +289,12 @@ impl Config {
         if !(1..=255).contains(&domain.len()) || !domain.bytes().all(|it| it.is_ascii_graphic()) {
             found.push("[tokens] trust_domain is 1 to 255 visible ASCII characters".to_owned());
         }
+        if domain == self.issuer() {
+            found.push(
+                "[tokens] trust_domain is the issuer: a token for the domain must not be one for it"
+                    .to_owned(),
+            );
+        }
         if domain == self.audience() {
             found.push(
                 "[tokens] trust_domain is the gateway's audience: what is for one must not be for \

@@ -1,8 +1,9 @@
-//! `[mail]` and `[users]`: how mail leaves, and what people may do by themselves.
+//! `[mail]` and `[users]`: how mail leaves, what people may do by themselves, and what they must.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
+use tegata_identity::Demand;
 use tegata_session::Environment;
 
 use super::{Config, Hidden, is_loopback};
@@ -32,6 +33,21 @@ pub(crate) struct Users {
     pub(crate) registration_roles: Vec<String>,
     /// Whether people may sign in by a mail, without their password.
     pub(crate) sign_in_by_mail: bool,
+    /// Whether everybody must have a second factor.
+    pub(crate) second_factor: SecondFactors,
+    /// The roles whose people must have one in any case.
+    pub(crate) second_factor_roles: Vec<String>,
+}
+
+/// Who must have a second factor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SecondFactors {
+    /// Nobody, but for some roles.
+    #[default]
+    Optional,
+    /// Everybody.
+    Required,
 }
 
 /// Who may have an account.
@@ -85,6 +101,9 @@ impl Config {
         if let Err(error) = self.registration_roles() {
             found.push(format!("[users] registration_roles: {error}"));
         }
+        if let Err(error) = self.demand() {
+            found.push(format!("[users] second_factor_roles: {error}"));
+        }
         let wants = [
             ("registration = \"open\"", users.registration == Registration::Open),
             ("sign_in_by_mail = true", users.sign_in_by_mail),
@@ -99,6 +118,18 @@ impl Config {
         &self,
     ) -> Result<Vec<tegata_identity::Role>, tegata_core::InvalidName> {
         self.users.registration_roles.iter().map(|name| tegata_identity::Role::new(name)).collect()
+    }
+
+    /// Of whom a second factor is demanded.
+    pub(crate) fn demand(&self) -> Result<Demand, tegata_core::InvalidName> {
+        let roles = self.users.second_factor_roles.iter();
+        let roles: BTreeSet<_> =
+            roles.map(|name| tegata_identity::Role::new(name)).collect::<Result<_, _>>()?;
+        Ok(match self.users.second_factor {
+            SecondFactors::Required => Demand::Everybody,
+            SecondFactors::Optional if roles.is_empty() => Demand::Nobody,
+            SecondFactors::Optional => Demand::Roles(roles),
+        })
     }
 }
 
@@ -141,5 +172,7 @@ mod tests {
         assert!(from.contains("[mail] from"), "{from}");
         let role = wrong(|config| config.users.registration_roles = vec!["a b".to_owned()]);
         assert!(role.contains("[users] registration_roles"), "{role}");
+        let role = wrong(|config| config.users.second_factor_roles = vec!["a b".to_owned()]);
+        assert!(role.contains("[users] second_factor_roles"), "{role}");
     }
 }

@@ -161,8 +161,12 @@ fn told_once(id: &ClientId, secret: &Secret<String>) -> Value {
     })
 }
 
-/// Removes a client and takes back what it has. What was issued to it is refused from the moment on in
-/// which it is gone; where the rest fails, removing it again goes on with that.
+/// How often a removal that lost a race is tried again.
+const TRIES: u32 = 20;
+
+/// Removes a client, and the delegations by which it acts, and takes back what it has. What was issued to
+/// it is refused from the moment on in which it is gone; where the rest fails, removing it again goes on
+/// with that.
 pub(super) async fn remove(
     composed: &Composed,
     actor: &str,
@@ -171,10 +175,12 @@ pub(super) async fn remove(
 ) -> Result<Value, Refused> {
     let id = ClientId::new(client)?;
     let order = Order { reason: "client_removed".to_owned(), actor: actor.to_owned() };
-    let was_gone = match composed.provider.remove_client(&id, &order).await {
-        Ok(()) => false,
+    let (was_gone, delegations) = match remove_with_delegations(composed, &id, &order).await? {
+        Ok(delegations) => (false, delegations),
         // An earlier removal may have left something, but not of our own scripts, nor of a person.
-        Err(NotRegistered::Unknown(_)) if !is_reserved(&id) && UserId::new(client).is_err() => true,
+        Err(NotRegistered::Unknown(_)) if !is_reserved(&id) && UserId::new(client).is_err() => {
+            (true, Vec::new())
+        }
         Err(refused) => return Err(refused.into()),
     };
     let ended = end_rest(composed, &id, &order, tally).await;
@@ -183,7 +189,11 @@ pub(super) async fn remove(
     match (ended, revoked) {
         (Ok((0, 0)), Ok(_)) if was_gone => Err(NotRegistered::Unknown(id).into()),
         (Ok((families, _)), Ok(revoked)) => {
-            Ok(json!({"removed": id, "families": families, "revoked": revoked}))
+            let mut told = json!({"removed": id, "families": families, "revoked": revoked});
+            if let (Some(members), false) = (told.as_object_mut(), delegations.is_empty()) {
+                members.insert("delegations".to_owned(), json!(delegations));
+            }
+            Ok(told)
         }
         (Err(refused), _) | (_, Err(refused)) if was_gone => Err(refused),
         (Err(refused), _) | (_, Err(refused)) => {
@@ -214,6 +224,24 @@ async fn end_rest(
         settled => Ok(settled.unwrap_or_default()),
     };
     Ok((proof?.iter().map(|withdrawn| withdrawn.count).sum(), streams?))
+}
+
+/// Removes a client together with what it may do by delegations. Answers which of them end.
+async fn remove_with_delegations(
+    composed: &Composed,
+    id: &ClientId,
+    order: &Order,
+) -> Result<Result<Vec<String>, NotRegistered>, Refused> {
+    for _ in 0..TRIES {
+        let (changes, ended) = composed.registry.without_client(&composed.realm, id).await?;
+        match composed.provider.remove_client(id, changes, order).await {
+            Ok(()) => return Ok(Ok(ended)),
+            Err(NotRegistered::Overtaken(_)) => {}
+            Err(refused) => return Ok(Err(refused)),
+        }
+    }
+    let why = "the client and its delegations changed faster than they could be removed: try again";
+    Err(Refused::new(Kind::Busy, why))
 }
 
 /// How many messages are shown.

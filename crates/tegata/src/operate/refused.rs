@@ -150,7 +150,7 @@ impl From<NotRegistered> for Refused {
             NotRegistered::Store(error) => return error.clone().into(),
             NotRegistered::Invalid(_) => Kind::Invalid(""),
             NotRegistered::WeakSecret(_) => Kind::Invalid("/client_secret"),
-            NotRegistered::Reserved(_) => Kind::Invalid("/client_id"),
+            NotRegistered::Reserved(_) | NotRegistered::Taken { .. } => Kind::Invalid("/client_id"),
             NotRegistered::Unknown(_) => Kind::Unknown,
             NotRegistered::Present(_) => Kind::Conflict,
             NotRegistered::Overtaken(_) => Kind::Overtaken,
@@ -164,6 +164,7 @@ impl From<RegistryRefused> for Refused {
         let kind = match &refused {
             RegistryRefused::Store(error) => return error.clone().into(),
             RegistryRefused::Invalid(_) => Kind::Invalid(""),
+            RegistryRefused::Taken(_) => Kind::Invalid("/name"),
             RegistryRefused::Unknown(_) | RegistryRefused::NoDelegation(_) => Kind::Unknown,
             RegistryRefused::Present(_) => Kind::Conflict,
             RegistryRefused::Overtaken(_) => Kind::Overtaken,

@@ -72,6 +72,7 @@ pub(crate) fn shown(family: &Family) -> Value {
         "scope": family.grant.scope,
         "audience": family.audience(),
         "started": family.started.to_string(),
+        "last_used": family.last_used().to_string(),
         "ends": family.ends.to_string(),
         "generation": family.generation,
         "jti": family.access.jti,

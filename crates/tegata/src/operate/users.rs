@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tegata_core::{UserId, Versioned, port::Page};
+use tegata_core::{
+    UserId, Versioned,
+    port::{Change, Page},
+};
 use tegata_identity::{
     Amendment, EmailAddress, Enrolled, Locale, NewUser, Password, Phc, Provided, Role, User,
     Username, credential::password::Caps,
 };
 use tegata_oauth::administer;
+use tegata_server::lower_sessions;
 use tegata_token::{Holder, Order, Tally};
 
 use super::{DeclaredUser, Kind, Refused};
@@ -131,7 +135,7 @@ pub(crate) async fn factors(composed: &Composed, user: &UserId) -> Result<Value,
     }))
 }
 
-/// Whoever is signed in stays so: an operator ends that by `tegata revoke`.
+/// Whoever is signed in stays so, by what else they have shown: an operator ends that by `tegata revoke`.
 pub(super) async fn reset_factors(
     composed: &Composed,
     actor: &str,
@@ -141,6 +145,7 @@ pub(super) async fn reset_factors(
     let second = composed.sign_in.second_factors();
     let removed = second.remove_all(&composed.realm, &user.id, actor).await?;
     composed.sign_in.forget_codes(&composed.realm, &user.id).await?;
+    lower_sessions(&composed.sessions, second, &composed.realm, &user.id).await?;
     let told = if removed { "removed" } else { "there were none" };
     Ok(json!({"username": user.username.as_str(), "second_factors": told}))
 }
@@ -212,11 +217,20 @@ pub(crate) async fn set_password(
     let phc = password(composed, declared, &user.names(), second).await?;
     let missing = || Refused::new(Kind::Invalid(""), "say `password` or `password_hash`");
     let phc = phc.ok_or_else(missing)?;
-    composed.passwords.set(&composed.realm, &user.id, &phc, actor).await?;
+    let told = told_of_password(composed, user)?;
+    let (realm, passwords) = (&composed.realm, &composed.passwords);
+    passwords.set_with(realm, &user.id, &phc, told.as_slice(), actor).await?;
     let order = Order { reason: "password_changed".to_owned(), actor: actor.to_owned() };
     let (holder, tally) = (Holder::User(user.id.clone()), Tally::default());
     let ended = composed.withdraw.everything_of(&composed.realm, &holder, &order, &tally).await;
     ended.map_err(|error| halfway(error.into(), user, "has the new password")).map(|_| ())
+}
+
+/// What has a person told that their password is another, where mail reaches them.
+fn told_of_password(composed: &Composed, user: &User) -> Result<Option<Change>, Refused> {
+    let lang = user.locale.clone().map_or_else(|| Locale::new("en"), Ok)?;
+    let told = composed.letters.tells_of_password(user, &lang);
+    Ok(told.filter(|_| composed.config.has_mail()))
 }
 
 /// What was done, where ending what a person had failed after it.

@@ -79,6 +79,31 @@ impl Registry {
         Ok(naming.map(|found| without(&found, service)).collect())
     }
 
+    /// The changes by which a client that is removed acts by no delegation any more, and the names of the
+    /// delegations that end with it. Whoever registers a client of its name acts by none.
+    ///
+    /// Where others act for it, it stays named: without it, a delegation would be for everybody.
+    pub(crate) async fn without_client(
+        &self,
+        realm: &Realm,
+        client: &ClientId,
+    ) -> Result<(Vec<Change>, Vec<String>), StoreError> {
+        let (mut changes, mut ended) = (Vec::new(), Vec::new());
+        for found in self.versioned::<StoredDelegation>(realm).await? {
+            let mut declared = found.value.declared.clone();
+            if declared.actor == client.as_str() {
+                changes.push(found.remove());
+                ended.push(declared.name);
+                continue;
+            }
+            declared.through.retain(|through| through != client.as_str());
+            if declared != found.value.declared {
+                changes.push(found.replace(&StoredDelegation { declared }));
+            }
+        }
+        Ok((changes, ended))
+    }
+
     /// What is declared of an actor.
     pub(super) async fn of_actor(
         &self,

@@ -142,6 +142,37 @@ fn what_is_declared_counts_at_once_and_is_declared_once() {
     assert!(gone.contains("tegata delegation list"), "{gone}");
 }
 
+/// Whoever registers a client of the same name acts by nothing that its predecessor acted by.
+#[test]
+fn a_client_that_is_removed_takes_the_delegations_with_it_by_which_it_acts() {
+    let named = |delegation: &str| {
+        let listed = demo().command(&["delegation", "list"]);
+        listed.as_array().unwrap().iter().find(|it| it["name"] == delegation).cloned()
+    };
+    let ledger = Ledger::new();
+    // Through which others act: the delegation stays, and its actor acts alone.
+    let told = demo().command(&["client", "remove", &ledger.agent.id]);
+    assert!(told.get("delegations").is_none(), "{told}");
+    assert_eq!(named(&ledger.delegation).unwrap()["through"], json!([]));
+    // Who acts: it ends.
+    let told = demo().command(&["client", "remove", &ledger.front.id]);
+    let transactions = format!("{}-t", ledger.delegation);
+    assert_eq!(told["delegations"], json!([ledger.delegation, transactions]));
+    assert!(named(&ledger.delegation).is_none() && named(&transactions).is_none());
+    // For whom others act: nobody else is acted for instead.
+    let other = Ledger::new();
+    let mut declared = other.declared();
+    declared["delegation"][0]["roles"] = json!([]);
+    declared["delegation"][0]["clients"] = json!([other.agent.id]);
+    other.apply(&declared);
+    demo().command(&["client", "remove", &other.agent.id]);
+    assert_eq!(named(&other.delegation).unwrap()["clients"], json!([other.agent.id]));
+    let own = Ledger::own(&other.front);
+    let to = [("audience", other.service.as_str())];
+    assert_eq!(error(exchange(&other.front, &somebodys(), &to)), "invalid_target");
+    assert_eq!(error(exchange(&other.front, &own, &to)), "invalid_target");
+}
+
 #[test]
 fn a_declaration_that_could_not_count_is_refused_with_what_to_mend() {
     let ledger = Ledger::new();

@@ -48,7 +48,8 @@ impl At<'_> {
         let (realm, user, sid) = (self.app.realm(), &self.session.user, &self.session.id);
         let made = fields.one("credential").unwrap_or_default();
         let name = PasskeyName::new(fields.one("name").unwrap_or_default());
-        match self.app.second_factors().confirm_passkey(realm, user, sid, made, name).await {
+        let second = self.second_factors()?;
+        match second.confirm_passkey(realm, user, sid, made, name).await {
             Ok(Some(codes)) => self.codes(&codes).await,
             Ok(None) => self.see_again(),
             Err(ConfirmRefused::TooMany) => self.refused(self.m().too_many_passkeys).await,
@@ -60,11 +61,5 @@ impl At<'_> {
                 self.refused(self.m().passkey_failed).await
             }
         }
-    }
-
-    /// The page, with why no passkey was added.
-    async fn refused(&self, problem: &'static str) -> Result<Response, Trouble> {
-        let enrolled = self.enrolled().await?;
-        self.page(StatusCode::UNPROCESSABLE_ENTITY, enrolled, Part::Choose, Some(problem)).await
     }
 }

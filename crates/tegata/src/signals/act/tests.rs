@@ -65,6 +65,7 @@ impl Bed {
                 elevated_until: None,
                 authority: 1,
                 roles: vec![],
+                factors: vec![],
             },
             replaces: None,
         };

@@ -1,0 +1,93 @@
+//! Setting up a second factor at sign-in, where one is demanded of somebody who has none.
+
+use tegata_core::Secret;
+use tegata_identity::{
+    CodeAttempt, FirstFactor, Locale, NewCodes, Offered, PasskeyName, Refused, SetUp, Step,
+};
+
+use super::{Entry, browser};
+use crate::{app::App, caller::Caller, metrics::Method, signed_in::Fresh};
+
+/// What a browser gave to set up what it was offered.
+pub(crate) enum Made {
+    /// A code of the app.
+    Code(Secret<String>),
+    /// A passkey, and how its person calls it.
+    Passkey(Secret<String>, PasskeyName),
+}
+
+impl App {
+    /// Has somebody set up a second factor, who has shown the first.
+    pub(super) async fn to_enrol(
+        &self,
+        caller: &Caller,
+        first: &FirstFactor,
+        counts_from: u64,
+    ) -> Result<Entry, Refused> {
+        let (realm, browser) = (self.realm(), browser(caller));
+        let sign_in = self.sign_in();
+        let token = sign_in.challenge_to_enrol(realm, first, counts_from, &browser).await?;
+        Ok(Entry::Enrol(token))
+    }
+
+    /// What somebody may set up.
+    ///
+    /// # Errors
+    /// [`Refused::Over`] and [`Refused::Store`].
+    pub(crate) async fn offer(
+        &self,
+        caller: &Caller,
+        token: &Secret<String>,
+    ) -> Result<Offered, Refused> {
+        let browser = browser(caller);
+        let step = Step { token: token.expose(), browser: &browser, address: caller.address };
+        self.sign_in().offer(self.realm(), &step).await
+    }
+
+    /// The second step of signing in, by what is set up with it. Answers the recovery codes, too. `lang` is
+    /// what the person reads.
+    ///
+    /// # Errors
+    /// As [`App::sign_in_by_password`].
+    pub(crate) async fn sign_in_by_enrolling(
+        &self,
+        caller: &Caller,
+        token: &Secret<String>,
+        made: Made,
+        lang: Locale,
+    ) -> Result<(Fresh, NewCodes), Refused> {
+        let started = self.node().since_boot();
+        let method = match &made {
+            Made::Code(_) => Method::Code,
+            Made::Passkey(..) => Method::Passkey,
+        };
+        let entered = self.enter_by_enrolling(caller, token, made, lang).await;
+        self.counted(method, started, &entered);
+        entered
+    }
+
+    async fn enter_by_enrolling(
+        &self,
+        caller: &Caller,
+        token: &Secret<String>,
+        made: Made,
+        lang: Locale,
+    ) -> Result<(Fresh, NewCodes), Refused> {
+        // Nothing is set up for what could not be answered.
+        self.provider().check_signer(self.browser().access_token_alg)?;
+        let (realm, browser) = (self.realm(), browser(caller));
+        let step = Step { token: token.expose(), browser: &browser, address: caller.address };
+        let sign_in = self.sign_in().in_language(lang);
+        let set_up = match made {
+            Made::Code(code) => {
+                let attempt = CodeAttempt { step, authenticator: None, code: code.expose() };
+                sign_in.enrol_by_code(realm, &attempt).await
+            }
+            Made::Passkey(made, name) => {
+                sign_in.enrol_by_passkey(realm, &step, made.expose(), name).await
+            }
+        };
+        let SetUp { proven, codes } = set_up?;
+        Ok((self.enter_by_both(caller, &proven).await?, codes))
+    }
+}
