@@ -18,7 +18,8 @@ static TARGET: LazyLock<TargetUri> =
 
 fuzz_target!(|text: &str| {
     let now = Timestamp::from_secs(1_562_262_616);
-    let request = Proving { method: "POST", target: &TARGET, access_token: None };
+    let targets = std::slice::from_ref(&*TARGET);
+    let request = Proving { method: "POST", targets, access_token: None };
     if let Ok(proof) = DpopProof::verify(text, &request, now) {
         assert!(is_thumbprint(proof.jkt()));
         assert!(Compact::parse(text).is_err());

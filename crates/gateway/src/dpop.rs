@@ -97,8 +97,8 @@ impl Proofs {
         let origin = Origin::of(head, admitted, &nobody, config);
         let target = origin.asked_at(admitted, head.uri.path());
         let target = target.ok_or_else(|| wrong("the request names no place that `htu` could"))?;
-        let request =
-            Proving { method: head.method.as_str(), target: &target, access_token: Some(token) };
+        let (method, targets) = (head.method.as_str(), std::slice::from_ref(&target));
+        let request = Proving { method, targets, access_token: Some(token) };
         DpopProof::verify(text, &request, now).map_err(|refused| invalid(refused, target.as_str()))
     }
 

@@ -18,6 +18,7 @@
 //! | `rounds` | from orders to letters, and what became of those |
 //! | `redeem` | what a link does: choose a password, confirm an address |
 //! | `arrive` | signing in by a code from a letter |
+//! | `walk` | going over records, a page at a time |
 
 use std::sync::Arc;
 
@@ -35,12 +36,14 @@ mod link;
 mod order;
 mod redeem;
 mod rounds;
+mod walk;
 
 pub use letter::{Content, LETTER_KIND, Letter};
 pub use link::Keys;
 pub use order::{ORDER_KIND, Order, Wish};
 pub use redeem::{Chosen, LinkRefused};
-pub use rounds::{Carried, Post, Writer, Written};
+pub use rounds::{Carried, Post, Waiting, Writer, Written};
+pub use walk::Walk;
 
 /// What can be set.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +68,7 @@ pub struct Letters {
     second: SecondFactors,
     throttle: Throttle,
     config: Config,
+    unread: walk::Unread,
 }
 
 /// What letters stand on.
@@ -89,7 +93,8 @@ impl Letters {
     pub fn new(config: Config, parts: Parts) -> Self {
         let (node, records) = (parts.second.node.clone(), Arc::clone(&parts.second.records));
         let Parts { epoch, keys, users, passwords, second, throttle } = parts;
-        Self { node, epoch, records, keys, users, passwords, second, throttle, config }
+        let unread = walk::Unread::default();
+        Self { node, epoch, records, keys, users, passwords, second, throttle, config, unread }
     }
 
     /// What was set.

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use aws_lc_rs::hmac;
 use parking_lot::Mutex;
 use tegata_core::{
     Batch, CommitRefused, Epoch, Event, Kind, Log, ManualClock, Node, NodeId, Realm, Records,
@@ -17,10 +18,10 @@ use tegata_core::{
 use tegata_store::{MemoryEphemeral, MemoryRecords};
 
 use crate::{
-    NewUser, PasskeyName, Password, PasswordHasher, PasswordPolicy, Passwords, RelyingParty, Role,
-    SecondFactors, SignIn, Throttle, TotpSecret, User, Username, Users,
+    Letters, NewUser, PasskeyName, Password, PasswordHasher, PasswordPolicy, Passwords,
+    RelyingParty, Role, SecondFactors, SignIn, Throttle, TotpSecret, User, Username, Users,
     credential::password::{Caps, HasherConfig},
-    throttle,
+    letters, throttle,
     workers::{Busy, Job, Workers},
 };
 
@@ -40,6 +41,8 @@ pub(crate) struct FakeVault {
     pub(crate) lose_answers: AtomicBool,
     /// Nothing answers from now on.
     pub(crate) down: AtomicBool,
+    /// What somebody else commits right before the next commit.
+    pub(crate) meanwhile: Mutex<Option<Batch>>,
 }
 
 impl FakeVault {
@@ -49,6 +52,7 @@ impl FakeVault {
             loads: Mutex::default(),
             lose_answers: AtomicBool::new(false),
             down: AtomicBool::new(false),
+            meanwhile: Mutex::default(),
         }
     }
 
@@ -63,6 +67,17 @@ impl FakeVault {
         }
         Err(StoreError::Unavailable { backend: "memory", detail: "told so".to_owned() })
     }
+}
+
+fn sealed(mut batch: Batch) -> Batch {
+    for change in &mut batch.changes {
+        if let Change::Put { kind: Kind { secret: true, .. }, body, .. } = change
+            && let Body::Plain(bytes) = body
+        {
+            *body = Body::Sealed(std::mem::take(bytes));
+        }
+    }
+    batch
 }
 
 fn opened(mut record: Record) -> Record {
@@ -112,17 +127,14 @@ impl Records for FakeVault {
         })
     }
 
-    fn commit(&self, mut batch: Batch) -> BoxFuture<'_, Result<(), CommitRefused>> {
-        for change in &mut batch.changes {
-            if let Change::Put { kind: Kind { secret: true, .. }, body, .. } = change
-                && let Body::Plain(bytes) = body
-            {
-                *body = Body::Sealed(std::mem::take(bytes));
-            }
-        }
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), CommitRefused>> {
         Box::pin(async move {
             self.up()?;
-            self.inner.commit(batch).await?;
+            let meanwhile = self.meanwhile.lock().take();
+            if let Some(meanwhile) = meanwhile {
+                self.inner.commit(sealed(meanwhile)).await?;
+            }
+            self.inner.commit(sealed(batch)).await?;
             if self.lose_answers.load(Ordering::SeqCst) {
                 let detail = "told so".to_owned();
                 return Err(StoreError::Indeterminate { backend: "memory", detail }.into());
@@ -234,6 +246,22 @@ impl Bed {
         let secret = TotpSecret::generate(self.node.entropy());
         self.second().provide_totp(&self.realm, &user.id, &secret, "test").await.unwrap();
         secret
+    }
+
+    /// Letters, with links that anybody could make.
+    pub(crate) fn letters(&self) -> Letters {
+        let keys =
+            letters::Keys::new(|parts| Some(hmac::Key::new(hmac::HMAC_SHA256, &parts.concat())));
+        let parts = letters::Parts {
+            epoch: Epoch::FIRST,
+            keys,
+            users: self.users.clone(),
+            passwords: self.passwords.clone(),
+            second: self.second(),
+            throttle: self.throttle(),
+        };
+        let config = letters::Config { registration: true, sign_in: true, ..Default::default() };
+        Letters::new(config, parts)
     }
 
     pub(crate) fn sign_in(&self) -> SignIn {

@@ -336,9 +336,10 @@ impl Throttle {
     }
 
     /// Counts a letter of a kind to `address` (in its one form) that is asked for from `from`, for whoever
-    /// has the user name `account`. What is sent to whoever owns the address, and to whoever is to own it,
-    /// are counted apart: nobody uses up the one by asking for the other. Answers whether it may be sent. What strangers ask for floods nobody, and
-    /// uses up nothing of what the person can ask for from home.
+    /// has the user name `account`. Answers whether it may be sent. What is sent to whoever owns the
+    /// address, and to whoever is to own it, are counted apart: nobody uses up the one by asking for the
+    /// other. What strangers ask for floods nobody, and uses up nothing of what the person can ask for from
+    /// home.
     ///
     /// # Errors
     /// What the store says.
@@ -349,8 +350,7 @@ impl Throttle {
         account: &str,
         from: IpAddr,
     ) -> Result<bool, StoreError> {
-        let is_loopback = || Network::loopback().iter().any(|own| own.contains(from));
-        if self.config.danger_exempt_loopback && is_loopback() {
+        if self.exempts(from) {
             return Ok(true);
         }
         // No key may be too long, and addresses are nobody's business here.

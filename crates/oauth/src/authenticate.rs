@@ -131,11 +131,7 @@ impl Provider {
                 Ok(client)
             }
             (AuthMethod::TlsClientAuth | AuthMethod::SelfSignedTlsClientAuth, None, None) => {
-                let missing = wrong(
-                    "the client shows no certificate; send the request to an endpoint \
-                                     that asks for one",
-                );
-                let shown = certificate.ok_or(missing)?;
+                let shown = certificate.ok_or(wrong(self.shows_no_certificate()))?;
                 self.accept_certificate(&client, shown).await?;
                 Ok(client)
             }

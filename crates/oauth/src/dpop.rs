@@ -117,18 +117,12 @@ impl Provider {
         token: Option<&str>,
     ) -> Result<ProvenKey, Refused> {
         let now = self.node().now();
-        let mut proof = Err(ProofRefused::Target);
-        for base in self.bases() {
-            let target = TargetUri::parse(&format!("{base}{}", showing.path));
-            // Configuration that is not a URL is refused at the start.
-            let target = target.ok_or(wrong("the issuer has no address"))?;
-            let request = Proving { method: showing.method, target: &target, access_token: token };
-            proof = DpopProof::verify(showing.proof, &request, now);
-            if proof != Err(ProofRefused::Target) {
-                break;
-            }
-        }
-        let proof = proof.map_err(|refused| {
+        let targets = self.bases().map(|base| TargetUri::parse(&format!("{base}{}", showing.path)));
+        // Configuration that is not a URL is refused at the start.
+        let targets: Option<Vec<_>> = targets.collect();
+        let targets = &targets.ok_or(wrong("the issuer has no address"))?;
+        let request = Proving { method: showing.method, targets, access_token: token };
+        let proof = DpopProof::verify(showing.proof, &request, now).map_err(|refused| {
             tracing::info!(path = showing.path, %refused, "a DPoP proof was refused");
             invalid(refused)
         })?;

@@ -46,8 +46,9 @@ impl Provider {
             let description = "the client is not registered for this grant_type";
             return Err(OAuthError::new(Code::UnauthorizedClient, description).into());
         }
-        let proven = proven.at(self.node().now());
-        proven.check(client)?;
+        let now = self.node().now();
+        self.check_proven(client, &proven, now)?;
+        let proven = proven.at(now);
         let binding = &proven.holder(client, place);
         let bound = binding.confirmation();
         let details = params.get("authorization_details").is_some();

@@ -14,6 +14,10 @@ use crate::{
     provider::Provider,
 };
 
+/// What a client is told whose certificate does not count now.
+const EXPIRED: &str =
+    "the client certificate has expired, or does not count yet; show one that counts";
+
 /// That certificates of clients are seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MutualTls {
@@ -41,31 +45,6 @@ impl<'r> Proven<'r> {
     /// The same without a certificate that does not count at this time.
     pub(crate) fn at(self, now: Timestamp) -> Self {
         Self { certificate: self.certificate.filter(|shown| shown.counts_at(now)), ..self }
-    }
-
-    /// Refuses a token request that does not prove what the client's tokens must be bound to.
-    pub(crate) fn check(&self, client: &Client) -> Result<(), OAuthError> {
-        let is_shown = self.certificate.is_some();
-        if client.certificate_bound && self.key.is_some() {
-            let description =
-                "the client's tokens are bound to its certificate; send no DPoP proof";
-            return Err(OAuthError::request(description));
-        }
-        if client.certificate_bound && !is_shown {
-            return Err(OAuthError::request(
-                "the client's tokens must be bound to a certificate; send the request to an endpoint \
-                 that asks for one, and show it there",
-            ));
-        }
-        let may_be_certificate = client.certificate_bound || client.proves_by_certificate();
-        let is_bound = self.key.is_some() || (may_be_certificate && is_shown);
-        if client.dpop_bound && self.key.is_none() || client.needs_sender_constraint() && !is_bound
-        {
-            // A parameter is missing (RFC 6749 §5.2): `invalid_dpop_proof` is about a proof that was sent.
-            let description = "the client's tokens must be bound to a key; send a DPoP proof";
-            return Err(OAuthError::request(description));
-        }
-        Ok(())
     }
 
     /// Whom a refresh token is given to: the holder of a key or of a certificate, a client that proves
@@ -97,6 +76,53 @@ impl Provider {
             AuthMethod::SelfSignedTlsClientAuth => are_seen,
             _ => true,
         })
+    }
+
+    /// Refuses a token request that does not prove what the client's tokens must be bound to.
+    pub(crate) fn check_proven(
+        &self,
+        client: &Client,
+        proven: &Proven<'_>,
+        now: Timestamp,
+    ) -> Result<(), OAuthError> {
+        let counts = proven.certificate.is_some_and(|shown| shown.counts_at(now));
+        if client.certificate_bound && proven.key.is_some() {
+            let description =
+                "the client's tokens are bound to its certificate; send no DPoP proof";
+            return Err(OAuthError::request(description));
+        }
+        if client.certificate_bound && !counts {
+            return Err(OAuthError::request(match proven.certificate {
+                Some(_) => EXPIRED,
+                None => self.shows_no_certificate(),
+            }));
+        }
+        // A parameter is missing (RFC 6749 §5.2): `invalid_dpop_proof` is about a proof that was sent.
+        if client.dpop_bound && proven.key.is_none() {
+            let description = "the client's tokens must be bound to a key; send a DPoP proof";
+            return Err(OAuthError::request(description));
+        }
+        let by_certificate = client.certificate_bound || client.proves_by_certificate();
+        let is_bound = proven.key.is_some() || (by_certificate && counts);
+        if client.needs_sender_constraint() && !is_bound {
+            return Err(OAuthError::request(match (by_certificate, proven.certificate) {
+                (true, Some(_)) => EXPIRED,
+                (true, None) => self.shows_no_certificate(),
+                (false, _) => "the client's tokens must be bound to a key; send a DPoP proof",
+            }));
+        }
+        Ok(())
+    }
+
+    /// What a client is told that has to show a certificate, and shows none.
+    pub(crate) fn shows_no_certificate(&self) -> &'static str {
+        if self.config().mtls.is_some() {
+            "the client shows no certificate; send the request to an endpoint that asks for one, and show \
+             it there"
+        } else {
+            "the client has to show a certificate, and nothing here asks for one; see to \
+             `client_certificates` or `mtls_listen` in the configuration of this server"
+        }
     }
 
     /// What the addresses of our endpoints begin with: as the issuer, or where certificates are asked

@@ -25,6 +25,10 @@ pub trait Published: Send + Sync {
         kid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<KeySet, NotFetched>>;
 
+    /// The key set at an address, which is asked again unless it was a moment ago: for whoever misses in
+    /// it what no `kid` tells.
+    fn keys_anew<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<KeySet, NotFetched>>;
+
     /// The document at an address, asked for anew.
     fn document<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Vec<u8>, NotFetched>>;
 }
@@ -40,6 +44,10 @@ impl Published for NothingPublished {
         _: Option<&'a str>,
     ) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
         Box::pin(async { Err(NotFetched("nobody is asked".to_owned())) })
+    }
+
+    fn keys_anew<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
+        self.keys(address, None)
     }
 
     fn document<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<u8>, NotFetched>> {
@@ -77,9 +85,8 @@ impl Provider {
         if self.published().keys(address, None).await?.knows(shown) {
             return Ok(true);
         }
-        // It may have been renewed since: the name of its key is one that the set lacks.
-        let Some(name) = shown.key() else { return Ok(false) };
-        Ok(self.published().keys(address, Some(name)).await?.knows(shown))
+        // It may have been renewed since, with its key or without: no `kid` tells.
+        Ok(self.published().keys_anew(address).await?.knows(shown))
     }
 }
 

@@ -3,7 +3,8 @@
 use serde_json::json;
 use tegata_core::{Batch, ClientId, CommitRefused, Event, EventType, Timestamp, TokenId};
 use tegata_token::{
-    Claims, Entry, Order, Refusal, Revoked, Target, Verified, Verifier, verifier::TokenKind,
+    AccessToken, Claims, Entry, Order, Refusal, Revoked, Target, TransactionToken, Verified,
+    verifier::TokenKind,
 };
 
 use crate::{
@@ -12,6 +13,21 @@ use crate::{
     params::Params,
     provider::Provider,
 };
+
+/// A token that this issuer signed.
+enum Issued {
+    Access(Verified<AccessToken>),
+    Transaction(Verified<TransactionToken>),
+}
+
+impl Issued {
+    const fn claims(&self) -> &Claims {
+        match self {
+            Self::Access(token) => token.claims(),
+            Self::Transaction(token) => token.claims(),
+        }
+    }
+}
 
 impl Provider {
     /// Takes back everything that was issued to a client up to now, and in its own name. Answers up to
@@ -87,38 +103,46 @@ impl Provider {
             self.families().revoke(self.realm(), &family.id, &order).await?;
             return Ok(());
         }
-        let owned_by = |claims: &Claims| claims.client_id.clone().unwrap_or_default();
-        if let Some(verified) = self.known(self.verifier(), token).await {
-            self.check_owner(client, &owned_by(verified.claims()))?;
-            return self.revoke_access_token(&verified, &order(client)).await;
-        }
-        // What was promised to be taken back is: a transaction token is given at the same endpoint.
-        if let Some(verified) = self.known(self.transaction_verifier(), token).await {
-            self.check_owner(client, &owned_by(verified.claims()))?;
-            return self.revoke_access_token(&verified, &order(client)).await;
+        if let Some(issued) = self.known(token).await {
+            self.check_owner(client, issued.claims().client_id.as_deref().unwrap_or_default())?;
+            return self.revoke_issued(&issued, &order(client)).await;
         }
         Ok(())
     }
 
     /// A token of this issuer, whatever its times: a clock that is wrong keeps nothing alive. A key
     /// that this node has not heard of yet is looked for once.
-    async fn known<K: TokenKind>(&self, by: &Verifier<K>, token: &str) -> Option<Verified<K>> {
-        match by.danger_verify_at_any_time(token) {
+    async fn known(&self, token: &str) -> Option<Issued> {
+        match self.issued(token) {
             Err(Refusal::UnknownKey) => {
                 if let Err(error) = self.keys().reload().await {
                     tracing::warn!(%error, "the key rings could not be read for a revocation");
                 }
-                by.danger_verify_at_any_time(token).ok()
+                self.issued(token).ok()
             }
-            verified => verified.ok(),
+            issued => issued.ok(),
         }
     }
 
-    /// Takes back one access token, or transaction token, whoever it was issued to.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn revoke_access_token<K: TokenKind>(
+    fn issued(&self, token: &str) -> Result<Issued, Refusal> {
+        match self.verifier().danger_verify_at_any_time(token) {
+            // What was promised to be taken back is: a transaction token is given at the same endpoint.
+            Err(Refusal::Kind) => {
+                let verified = self.transaction_verifier().danger_verify_at_any_time(token);
+                verified.map(Issued::Transaction)
+            }
+            verified => verified.map(Issued::Access),
+        }
+    }
+
+    async fn revoke_issued(&self, issued: &Issued, order: &Order) -> Result<(), Refused> {
+        match issued {
+            Issued::Access(token) => self.revoke_verified(token, order).await,
+            Issued::Transaction(token) => self.revoke_verified(token, order).await,
+        }
+    }
+
+    async fn revoke_verified<K: TokenKind>(
         &self,
         token: &Verified<K>,
         order: &Order,
@@ -160,16 +184,17 @@ impl Provider {
         Ok(self.revoker().commit(batch, vec![entry]).await?)
     }
 
-    /// Takes back an access token by its text, at the wish of an operator. Answers its `jti`.
+    /// Takes back an access token or a transaction token by its text, at the wish of an operator. Answers
+    /// its `jti`.
     ///
     /// # Errors
     /// `invalid_request` where it is not a token of this issuer; what the store says.
     pub async fn revoke_token(&self, token: &str, order: &Order) -> Result<String, Refused> {
-        let verified = self.known(self.verifier(), token).await;
-        let verified =
-            verified.ok_or(OAuthError::request("this is not an access token of this issuer"))?;
-        self.revoke_access_token(&verified, order).await?;
-        Ok(verified.claims().jti.clone())
+        let issued = self.known(token).await.ok_or(OAuthError::request(
+            "this is neither an access token nor a transaction token of this issuer",
+        ))?;
+        self.revoke_issued(&issued, order).await?;
+        Ok(issued.claims().jti.clone())
     }
 
     /// What an access token or a transaction token says, and by what it is revoked, if it is.

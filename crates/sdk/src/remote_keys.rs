@@ -28,7 +28,8 @@ pub struct RemoteIssuer {
     /// Where its keys are. `None`: where its metadata says (OpenID Connect Discovery 1.0 §4, RFC 8414
     /// §3).
     pub jwks_uri: Option<Uri>,
-    /// What it may sign with. A key that names no algorithm is used with the first that fits it.
+    /// What it may sign with. A key that names no algorithm is used with the first that fits it, and one
+    /// without a name has its thumbprint for one.
     pub algorithms: Vec<Algorithm>,
     /// How its key set is kept.
     pub rules: KeyRules,
@@ -82,6 +83,19 @@ impl RemoteKeys {
         };
         let published = found.source.current().await?;
         Ok(((found.turn << 32) + published.version, published.set()))
+    }
+
+    /// The same after the issuer was asked again, unless it was a moment ago: for whoever misses in the set
+    /// what no `kid` tells.
+    ///
+    /// # Errors
+    /// As [`Self::current`].
+    pub async fn renewed(&self) -> Result<(u64, KeySet), KeysUnavailable> {
+        let found = self.0.found.lock().clone();
+        if let Some(found) = found {
+            found.source.fetch().await;
+        }
+        self.current().await
     }
 
     /// Whether the issuer has a key of this name, asking it unless it was asked a moment ago. While

@@ -7,6 +7,7 @@ use tegata_identity::{
     Letter,
     letters::{Content, Writer, Written},
 };
+use tegata_oauth::redirect::with_query;
 
 use crate::messages::{Lang, letters::Letters};
 
@@ -41,7 +42,14 @@ impl Writer for Letterhead {
             _ => "password",
         };
         let shown = link.map(|link| link.expose().as_str()).unwrap_or_default();
-        let address = format!("{}/login/{path}?lang={}#{shown}", self.issuer, lang.tag());
+        let onward = match &letter.content {
+            Content::SignIn { onward, .. } => onward.as_slice(),
+            _ => &[],
+        };
+        let with = onward.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let with: Vec<_> = std::iter::once(("lang", lang.tag())).chain(with).collect();
+        let page = with_query(&format!("{}/login/{path}", self.issuer), &with);
+        let address = format!("{page}#{shown}");
         let plain =
             |template: &str, name: &str| template.replace("{host}", host).replace("{name}", name);
         let (subject, text) = match &letter.content {

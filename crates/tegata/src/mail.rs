@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tegata_core::{BoxFuture, Node, StoreError};
 use tegata_identity::{
     Letter,
-    letters::{Carried, Post, Written},
+    letters::{Carried, Post, Waiting, Walk, Written},
 };
 use tegata_server::{Letterhead, metrics::Letters as Counts};
 use tokio::task::JoinSet;
@@ -20,6 +20,9 @@ mod smtp;
 
 /// How often it is looked whether somebody waits for mail.
 const LOOKS: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// So many looks later, mail that was tried in vain is looked at.
+const RETRIES: u32 = 10;
 
 /// So many looks later, what is of no more use is forgotten.
 const TIDIES: u32 = 120;
@@ -59,43 +62,58 @@ pub(crate) fn check(config: &Config) -> Result<Option<&str>, Failed> {
 async fn carry(composed: Arc<Composed>, post: Arc<dyn Post>, counts: Counts) {
     let mut rounds = Rounds::every(LOOKS, "mail cannot be looked after; it waits");
     let mut lease = Lease::of("letters");
-    let mut look = 0_u32;
+    let (mut look, mut again) = (0_u32, None);
     loop {
         rounds.next().await;
         look = look.wrapping_add(1);
+        if look.is_multiple_of(RETRIES) && again.is_none() {
+            again = Some(Waiting::Again.walk());
+        }
         let round = async {
             if !lease.is_ours(&composed).await? {
+                again = None;
                 return Ok(());
             }
-            composed.letters.make(&composed.realm).await?;
+            // What cannot be made holds up nothing that is.
+            let made = composed.letters.make(&composed.realm).await;
+            let mut new = Waiting::New.walk();
+            while send_some(&composed, &post, &counts, &mut new).await? {}
+            // Some at each look: a server that is away is waited for, and new mail does not wait for that.
+            if let Some(walk) = &mut again
+                && !send_some(&composed, &post, &counts, walk).await?
+            {
+                again = None;
+            }
             if look.is_multiple_of(TIDIES) {
                 composed.letters.tidy(&composed.realm).await?;
             }
-            // Those that fail now are due later, so this ends.
-            while round(&composed, &post, &counts).await? == TOGETHER {}
-            Ok::<_, StoreError>(())
+            made
         };
         rounds.ended(&round.await);
     }
 }
 
-/// Sends what is due, some of it; answers how many.
-async fn round(
+/// Sends what is due of the next page of a walk; answers whether there was one.
+async fn send_some(
     composed: &Arc<Composed>,
     post: &Arc<dyn Post>,
     counts: &Counts,
-) -> Result<usize, StoreError> {
-    let due = composed.letters.due(&composed.realm, TOGETHER).await?;
-    let (count, mut under_way) = (due.len(), JoinSet::new());
-    for letter in due {
-        let (composed, post, counts) = (Arc::clone(composed), Arc::clone(post), counts.clone());
-        under_way.spawn(async move { send(&composed, post.as_ref(), &counts, &letter).await });
+    walk: &mut Walk,
+) -> Result<bool, StoreError> {
+    let Some(due) = composed.letters.due(&composed.realm, walk).await? else { return Ok(false) };
+    let (mut due, mut under_way, mut noted) = (due.into_iter(), JoinSet::new(), Ok(()));
+    loop {
+        while under_way.len() < TOGETHER
+            && let Some(letter) = due.next()
+        {
+            let (composed, post, counts) = (Arc::clone(composed), Arc::clone(post), counts.clone());
+            under_way.spawn(async move { send(&composed, post.as_ref(), &counts, &letter).await });
+        }
+        match under_way.join_next().await {
+            Some(sent) => noted = noted.and(sent.unwrap_or(Ok(()))),
+            None => return noted.map(|()| true),
+        }
     }
-    let mut noted = Ok(());
-    while let Some(sent) = under_way.join_next().await {
-        noted = noted.and(sent.unwrap_or(Ok(())));
-    }
-    noted.map(|()| count)
 }
 
 async fn send(

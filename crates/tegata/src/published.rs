@@ -7,7 +7,10 @@ use http::{Request, StatusCode, Uri, header};
 use quick_cache::sync::Cache;
 use tegata_core::{BoxFuture, Node};
 use tegata_oauth::remote::{NotFetched, Published};
-use tegata_sdk::{RemoteIssuer, RemoteKeys, Transport, authenticate::KeyRules};
+use tegata_sdk::{
+    RemoteIssuer, RemoteKeys, Transport,
+    authenticate::{KeyRules, KeysUnavailable},
+};
 use tegata_token::{Algorithm, KeySet};
 use tokio::sync::Semaphore;
 
@@ -64,8 +67,6 @@ impl Published for AskedClients {
     ) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
         Box::pin(async move {
             let keys = self.keys_at(address)?;
-            let away =
-                |error: tegata_sdk::authenticate::KeysUnavailable| NotFetched(error.to_string());
             let (_, set) = keys.current().await.map_err(away)?;
             match kid {
                 Some(kid) if !set.has(kid) && keys.look_for(kid).await => {
@@ -74,6 +75,10 @@ impl Published for AskedClients {
                 _ => Ok(set),
             }
         })
+    }
+
+    fn keys_anew<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
+        Box::pin(async move { Ok(self.keys_at(address)?.renewed().await.map_err(away)?.1) })
     }
 
     fn document<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Vec<u8>, NotFetched>> {
@@ -93,4 +98,9 @@ impl Published for AskedClients {
             }
         })
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn away(error: KeysUnavailable) -> NotFetched {
+    NotFetched(error.to_string())
 }

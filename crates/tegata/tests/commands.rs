@@ -370,6 +370,10 @@ fn the_registry_is_the_same_whether_a_server_runs_or_not() {
     assert_eq!(place.json(&["user", "list"]).as_array().unwrap().len(), 2);
     assert!(place.refused(&["user", "show", "carol"], 1).contains("carol"));
     assert!(place.refused(&["client", "add", "app"], 1).contains("already"));
+    // Nothing here asks for the certificate that it would have to show.
+    let shows = ["client", "add", "billing", "--grant-type", "client_credentials"];
+    let shows = [&shows[..], &["--tls-client-auth-san-dns", "billing.example"]].concat();
+    assert!(place.refused(&shows, 1).contains("`mtls_listen`"));
 }
 
 #[test]

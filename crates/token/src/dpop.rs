@@ -47,8 +47,8 @@ pub fn is_thumbprint(text: &str) -> bool {
 pub struct Proving<'r> {
     /// Its method, as it was sent.
     pub method: &'r str,
-    /// Where it was sent, as its sender knows it.
-    pub target: &'r TargetUri,
+    /// Where it was sent, as its sender may know it: one of these.
+    pub targets: &'r [TargetUri],
     /// The access token that came with it, where one did.
     pub access_token: Option<&'r str>,
 }
@@ -122,9 +122,8 @@ impl DpopProof {
         if claims.htm != request.method {
             return Err(ProofRefused::Method);
         }
-        if TargetUri::parse(&claims.htu).as_ref() != Some(request.target) {
-            return Err(ProofRefused::Target);
-        }
+        let target = TargetUri::parse(&claims.htu).filter(|said| request.targets.contains(said));
+        let target = target.ok_or(ProofRefused::Target)?;
         let made = Timestamp::from_secs(claims.iat);
         if made > now + WINDOW || now > made + WINDOW {
             return Err(ProofRefused::Time);
@@ -134,7 +133,7 @@ impl DpopProof {
         {
             return Err(ProofRefused::Token);
         }
-        let name = name(&jkt, request.target, &claims.jti);
+        let name = name(&jkt, &target, &claims.jti);
         Ok(Self { jkt, name, made, nonce: claims.nonce, algorithm: key.algorithm() })
     }
 

@@ -6,7 +6,7 @@
 //! that could not hear each other for a while come to know the same, whatever was lost in between.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     hash::{BuildHasher as _, RandomState},
     sync::Arc,
     time::Duration,
@@ -20,14 +20,22 @@ use tegata_core::{
     repository,
 };
 
+use self::places::{Kept, Places};
+
+mod places;
+
 /// For how long the state of a token is kept after its last use.
 pub const KEPT: Duration = Duration::from_secs(3600);
 
 /// How often what was noted is taken over and told.
 pub const FLUSHED: Duration = Duration::from_secs(10);
 
-/// The most tokens whose state is kept. Of more than that, those that come later are not noted.
+/// The most tokens whose use is kept. Of more than that, those that come later are not noted.
 const MOST: usize = 100_000;
+
+/// The most tokens besides of which nothing is known but where they came from. Of more than that, the
+/// oldest are forgotten: what services get in their own name lives for a minute, and is rarely asked about.
+const MOST_UNUSED: usize = 25_000;
 
 /// How many locks share what requests note.
 const SHARDS: usize = 16;
@@ -108,6 +116,7 @@ impl Merge for TokenUse {
 }
 
 /// What the requests of a few seconds have noted of a token.
+#[derive(Default)]
 struct Noted {
     revoked: bool,
     count: u64,
@@ -139,8 +148,8 @@ pub struct Usage {
     clock: HybridClock,
     /// Whose contributions ours are. A process that starts again begins another count.
     process: NodeId,
-    noted: Vec<Mutex<HashMap<Box<str>, Noted>>>,
-    held: Mutex<HashMap<Box<str>, Held>>,
+    noted: Vec<Mutex<Places<Noted>>>,
+    held: Mutex<Places<Held>>,
     hasher: RandomState,
 }
 
@@ -149,8 +158,11 @@ impl Usage {
     #[must_use]
     pub fn new(node: Node) -> Self {
         let process = NodeId::generate(node.entropy());
-        let noted = (0..SHARDS).map(|_| Mutex::default()).collect();
-        let (clock, held, hasher) = (HybridClock::new(), Mutex::default(), RandomState::new());
+        let shard = || Mutex::new(Places::new(MOST / SHARDS, MOST_UNUSED / SHARDS));
+        let noted = (0..SHARDS).map(|_| shard()).collect();
+        // What was just issued has room until the oldest is forgotten.
+        let held = Mutex::new(Places::new(MOST, 2 * MOST_UNUSED));
+        let (clock, hasher) = (HybridClock::new(), RandomState::new());
         Self { node, clock, process, noted, held, hasher }
     }
 
@@ -182,17 +194,7 @@ impl Usage {
 
     fn note(&self, jti: &str, change: impl FnOnce(&mut Noted)) {
         let Some(shard) = self.noted.get(self.shard(jti)) else { return };
-        let mut noted = shard.lock();
-        if let Some(noted) = noted.get_mut(jti) {
-            return change(noted);
-        }
-        if noted.len() >= MOST / SHARDS {
-            return;
-        }
-        let (last, at) = (Timestamp::default(), Hybrid::default());
-        let (services, origin) = (Vec::new(), None);
-        let fresh = Noted { revoked: false, count: 0, last, at, services, origin };
-        change(noted.entry(jti.into()).or_insert(fresh));
+        shard.lock().change(jti, Noted::default(), change);
     }
 
     /// Takes over what was noted, forgets what nobody has used for long, and answers what to tell the
@@ -202,19 +204,21 @@ impl Usage {
         let now = self.node.since_boot();
         for shard in &self.noted {
             // INVARIANT: one of both locks is held at a time.
-            let noted = std::mem::take(&mut *shard.lock());
+            let noted = shard.lock().take();
             let mut held = self.held.lock();
             for (jti, noted) in noted {
-                let Some(it) = entry(&mut held, jti, now) else { continue };
-                self.add(&noted, &mut it.state);
-                // The others are to hear of it at once.
-                (it.due, it.pause) = (now, FLUSHED);
+                held.change(jti, Held::new(now), |it| {
+                    self.add(&noted, &mut it.state);
+                    // The others are to hear of it at once.
+                    (it.due, it.pause) = (now, FLUSHED);
+                });
             }
         }
         let mut held = self.held.lock();
-        held.retain(|_, it| self.is_kept(&it.state));
+        held.retain(|it| self.is_kept(&it.state));
+        held.keep_newest(MOST_UNUSED, |it| it.state.issued());
         let due = held.iter_mut().filter(|(_, it)| it.due <= now);
-        let states: Vec<_> = due.map(|(jti, it)| (jti.to_string(), it.told(now))).collect();
+        let states: Vec<_> = due.map(|(jti, it)| (jti.to_owned(), it.told(now))).collect();
         drop(held);
         let mut messages = Vec::new();
         states.chunks(TOLD).for_each(|states| self.write(states, &mut messages));
@@ -259,9 +263,8 @@ impl Usage {
     }
 
     fn is_kept(&self, state: &TokenUse) -> bool {
-        let (now, issued) = (self.node.now(), state.origin.get().map(|origin| origin.at));
-        let last = state.last_used.get().copied().max(issued);
-        last.is_some_and(|last| now.since(last) < KEPT)
+        let last = state.last_used.get().copied().max(state.issued());
+        last.is_some_and(|last| self.node.now().since(last) < KEPT)
     }
 
     /// Hears what another node tells. What cannot be read is not ours.
@@ -279,11 +282,12 @@ impl Usage {
             if !self.is_kept(&theirs) {
                 continue;
             }
-            let Some(it) = entry(&mut held, jti.into(), now) else { continue };
-            if it.state.merge(&theirs) {
-                // It may be news to a third: it is told again as often as what we noted.
-                (it.due, it.pause) = (SinceBoot(now.0 + FLUSHED), FLUSHED);
-            }
+            held.change(jti, Held::new(now), |it| {
+                if it.state.merge(&theirs) {
+                    // It may be news to a third: it is told again as often as what we noted.
+                    (it.due, it.pause) = (SinceBoot(now.0 + FLUSHED), FLUSHED);
+                }
+            });
         }
     }
 
@@ -313,12 +317,12 @@ impl Usage {
             let noted = shard.lock();
             let fresh = noted.iter().filter_map(|(jti, it)| it.origin.as_ref().map(|of| (of, jti)));
             let fresh = fresh.filter(|(origin, _)| derives(origin));
-            found.extend(fresh.map(|(origin, jti)| (origin.clone(), jti.to_string())));
+            found.extend(fresh.map(|(origin, jti)| (origin.clone(), jti.to_owned())));
         }
         let held = self.held.lock();
         let known = held.iter().filter_map(|(jti, it)| it.state.origin.get().map(|of| (of, jti)));
         let known = known.filter(|(origin, _)| derives(origin));
-        found.extend(known.map(|(origin, jti)| (origin.clone(), jti.to_string())));
+        found.extend(known.map(|(origin, jti)| (origin.clone(), jti.to_owned())));
         drop(held);
         found
             .into_iter()
@@ -328,24 +332,35 @@ impl Usage {
     }
 }
 
+impl TokenUse {
+    fn issued(&self) -> Option<Timestamp> {
+        self.origin.get().map(|origin| origin.at)
+    }
+}
+
+impl Kept for Noted {
+    fn is_unused(&self) -> bool {
+        self.last == Timestamp::default()
+    }
+}
+
+impl Kept for Held {
+    fn is_unused(&self) -> bool {
+        self.state.last_used.get().is_none()
+    }
+}
+
 impl Held {
+    fn new(now: SinceBoot) -> Self {
+        Self { state: TokenUse::default(), due: now, pause: FLUSHED }
+    }
+
     /// What is told now; then again after twice as long as the last time.
     fn told(&mut self, now: SinceBoot) -> TokenUse {
         self.due = SinceBoot(now.0 + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         self.state.clone()
     }
-}
-
-type States = HashMap<Box<str>, Held>;
-
-/// The state of a token, begun where there is none and room for one.
-fn entry(held: &mut States, jti: Box<str>, now: SinceBoot) -> Option<&mut Held> {
-    if held.len() >= MOST && !held.contains_key(&jti) {
-        return None;
-    }
-    let fresh = || Held { state: TokenUse::default(), due: now, pause: FLUSHED };
-    Some(held.entry(jti).or_insert_with(fresh))
 }
 
 impl std::fmt::Debug for Usage {

@@ -183,6 +183,26 @@ impl Passwords {
         self
     }
 
+    /// Which of their passwords a person has now (0 where they have none), and the requirement that they
+    /// still have it.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) async fn required(
+        &self,
+        realm: &Realm,
+        id: &UserId,
+    ) -> Result<(u64, Change), StoreError> {
+        let found = load::<PasswordRecord>(self.records.as_ref(), realm, id.as_str()).await?;
+        Ok(found.map_or_else(
+            || {
+                let (kind, key) = (PasswordRecord::KIND, id.as_str().to_owned());
+                (0, Change::Require { kind, key, expect: Expect::Absent })
+            },
+            |found| (found.value.generation, found.require()),
+        ))
+    }
+
     /// Which of their passwords a person has now; 0 where they have none.
     ///
     /// # Errors
@@ -269,7 +289,7 @@ impl Passwords {
             if before.as_ref().map_or(0, |before| before.value.generation) != of {
                 return Err(SetRefused::Overtaken(id.clone()));
             }
-            if !self.still_hold(realm, besides).await? {
+            if !still_hold(records, realm, besides).await? {
                 return Err(SetRefused::Overtaken(id.clone()));
             }
             let changed = self.node.now();
@@ -305,19 +325,30 @@ impl Passwords {
         }
         Err(SetRefused::Contended(id.clone()))
     }
+}
 
-    /// Whether what must happen in the same moment still can: whoever lost that is not to try in vain.
-    async fn still_hold(&self, realm: &Realm, besides: &[Change]) -> Result<bool, StoreError> {
-        for change in besides {
-            if let Change::Remove { kind, key, expect: Expect::Version(version) } = change {
-                let found = self.records.load(realm, kind, key).await?;
-                if found.is_none_or(|found| found.version != *version) {
-                    return Ok(false);
-                }
-            }
+/// Whether what must happen or hold in the same moment still can: whoever lost that is not to try in vain.
+pub(crate) async fn still_hold(
+    records: &dyn Records,
+    realm: &Realm,
+    besides: &[Change],
+) -> Result<bool, StoreError> {
+    for change in besides {
+        let (Change::Remove { kind, key, expect } | Change::Require { kind, key, expect }) = change
+        else {
+            continue;
+        };
+        let version = records.load(realm, kind, key).await?.map(|found| found.version);
+        let holds = match expect {
+            Expect::Version(expected) => version == Some(*expected),
+            Expect::Absent => version.is_none(),
+            Expect::Any => true,
+        };
+        if !holds {
+            return Ok(false);
         }
-        Ok(true)
     }
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -21,8 +21,10 @@ pub static LETTER_KIND: Kind = Kind {
     secret: true,
 };
 
-/// What the index says of letters that are still to be sent, and of the others.
+/// What the index says of letters that are still to be sent, of those of them that were tried in vain, and
+/// of the others.
 pub(super) const DUE: &str = "due";
+pub(super) const AGAIN: &str = "again";
 pub(super) const SETTLED: &str = "settled";
 
 /// How long a link counts, and a letter is tried to be sent.
@@ -72,6 +74,9 @@ pub enum Content {
         password: u64,
         /// In this browser.
         browser: String,
+        /// What for: parameters of the page that its link leads to.
+        #[serde(default)]
+        onward: Vec<(String, String)>,
     },
     /// Tells that the password was changed.
     PasswordChanged {
@@ -127,7 +132,8 @@ impl Stored for Letter {
     }
     fn indexes(&self) -> Vec<(&'static str, String)> {
         let posting = match self.posting {
-            Posting::Due { .. } => DUE,
+            Posting::Due { attempts: 0, .. } => DUE,
+            Posting::Due { .. } => AGAIN,
             Posting::Sent | Posting::Never => SETTLED,
         };
         let browser = match &self.content {

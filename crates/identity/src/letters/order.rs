@@ -49,6 +49,9 @@ pub enum Wish {
         account: String,
         /// What stands for the browser that asked.
         browser: String,
+        /// What for: parameters of the page that its link leads to, which are nothing to us.
+        #[serde(default)]
+        onward: Vec<(String, String)>,
     },
 }
 
@@ -86,8 +89,8 @@ impl Letters {
     ) -> Result<(), StoreError> {
         let wish = match wish {
             Wish::Reset { account } => Wish::Reset { account: bounded(account) },
-            Wish::SignIn { account, browser } => {
-                Wish::SignIn { account: bounded(account), browser }
+            Wish::SignIn { account, browser, onward } => {
+                Wish::SignIn { account: bounded(account), browser, onward }
             }
             wish => wish,
         };

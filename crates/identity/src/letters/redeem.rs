@@ -110,21 +110,45 @@ impl Letters {
         password: Password,
     ) -> Result<User, LinkRefused> {
         let letter = &found.value;
-        let person = self.users.load(realm, user).await?.filter(|user| !user.disabled);
+        let mut person = self.meant(realm, letter, user, of).await?;
+        let second = self.second.of(realm, user).await?.is_some();
+        let phc = self.passwords.prepare(password, &person.value.names(), second).await?;
+        for _ in 0..TRIES {
+            let told = self.tells_of_password(&person.value, &letter.lang);
+            // Who has another address by then has not read this letter.
+            let besides = [found.remove(), person.require()];
+            let besides: Vec<_> = besides.into_iter().chain(told).collect();
+            let by = user.as_str();
+            let replacement = Replacement { user, phc: &phc, of, besides: &besides, by };
+            match self.passwords.replace(realm, &replacement).await {
+                Err(SetRefused::Overtaken(_)) => {}
+                settled => return Ok(settled?),
+            }
+            let now = self.meant(realm, letter, user, of).await?;
+            if now.version == person.version {
+                break;
+            }
+            person = now;
+        }
+        Err(LinkRefused::Over)
+    }
+
+    /// The person whom a letter reached. Whoever has another password or address since is not meant any
+    /// more.
+    async fn meant(
+        &self,
+        realm: &Realm,
+        letter: &Letter,
+        user: &UserId,
+        password: u64,
+    ) -> Result<Versioned<User>, LinkRefused> {
+        let person = self.users.versioned(realm, user).await?.filter(|user| !user.value.disabled);
         let person = person.ok_or(LinkRefused::Over)?;
-        // Whoever has another password or address since is not meant any more.
-        let same = person.email.as_ref().map(EmailAddress::form) == Some(letter.to.form());
-        if !same || self.passwords.generation(realm, user).await? != of {
+        let same = person.value.email.as_ref().map(EmailAddress::form) == Some(letter.to.form());
+        if !same || self.passwords.generation(realm, user).await? != password {
             return Err(LinkRefused::Over);
         }
-        let second = self.second.of(realm, user).await?.is_some();
-        let phc = self.passwords.prepare(password, &person.names(), second).await?;
-        let content = Content::PasswordChanged { username: person.username.clone() };
-        let told = self.to_person(&person, &letter.lang, content);
-        let told = told.map(|told| told.put(Expect::Absent));
-        let besides: Vec<_> = std::iter::once(found.remove()).chain(told).collect();
-        let replacement = Replacement { user, phc: &phc, of, besides: &besides, by: user.as_str() };
-        Ok(self.passwords.replace(realm, &replacement).await?)
+        Ok(person)
     }
 
     async fn sign_up(
@@ -189,24 +213,30 @@ impl Letters {
         if user != by {
             return Err(LinkRefused::Over);
         }
-        let person = self.users.load(realm, user).await?.filter(|user| !user.disabled);
-        let person = person.ok_or(LinkRefused::Over)?;
-        let same = self.passwords.generation(realm, user).await? == *password;
-        if !same || self.is_taken(realm, &letter.to, Some(user)).await? {
-            return Err(LinkRefused::Over);
+        for _ in 0..TRIES {
+            let person = self.users.load(realm, user).await?.filter(|user| !user.disabled);
+            let person = person.ok_or(LinkRefused::Over)?;
+            // Whoever has another password by then has taken back what the one before was used for.
+            let (has, own) = self.passwords.required(realm, user).await?;
+            if has != *password || self.is_taken(realm, &letter.to, Some(user)).await? {
+                return Err(LinkRefused::Over);
+            }
+            let moves = person.email.as_ref().map(EmailAddress::form) != Some(letter.to.form());
+            let content = Content::AddressChanged { username: person.username.clone() };
+            let told = self.to_person(&person, &letter.lang, content).filter(|_| moves);
+            let told = told.map(|told| told.put(Expect::Absent));
+            let besides: Vec<_> = [found.remove(), own].into_iter().chain(told).collect();
+            let by = user.as_str();
+            match self.users.change_address(realm, user, &letter.to, &besides, by).await {
+                Ok(user) => return Ok(user),
+                Err(ChangeRefused::Store(error)) => return Err(error.into()),
+                // Their password may be the same one, hashed anew.
+                Err(ChangeRefused::Overtaken(_)) if self.is_there(realm, found).await? => {}
+                // It is given to nobody, or somebody else has it.
+                Err(_) => return Err(LinkRefused::Over),
+            }
         }
-        let moves = person.email.as_ref().map(EmailAddress::form) != Some(letter.to.form());
-        let content = Content::AddressChanged { username: person.username.clone() };
-        let told = self.to_person(&person, &letter.lang, content).filter(|_| moves);
-        let told = told.map(|told| told.put(Expect::Absent));
-        let besides: Vec<_> = std::iter::once(found.remove()).chain(told).collect();
-        let by = user.as_str();
-        match self.users.change_address(realm, user, &letter.to, &besides, by).await {
-            Ok(user) => Ok(user),
-            Err(ChangeRefused::Store(error)) => Err(error.into()),
-            // It is given to nobody, or somebody else has it.
-            Err(_) => Err(LinkRefused::Over),
-        }
+        Err(LinkRefused::Over)
     }
 
     /// The change that has a person told that their password is another.
@@ -228,6 +258,12 @@ impl Letters {
         Ok(now.is_some_and(|now| now.version != found.version))
     }
 
+    /// Whether a letter is there as it was when it was read.
+    async fn is_there(&self, realm: &Realm, found: &Versioned<Letter>) -> Result<bool, StoreError> {
+        let now = load::<Letter>(self.records.as_ref(), realm, found.value.key()).await?;
+        Ok(now.is_some_and(|now| now.version == found.version))
+    }
+
     /// The letter whose link this is, if it still counts.
     async fn opened(&self, realm: &Realm, link: &str) -> Result<Versioned<Letter>, LinkRefused> {
         let key = self.keys.read(realm, self.epoch, link)?.ok_or(LinkRefused::Over)?;
@@ -235,3 +271,6 @@ impl Letters {
         found.filter(|found| found.value.is_of_use(&self.node)).ok_or(LinkRefused::Over)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,20 +3,15 @@
 use std::time::Duration;
 
 use tegata_core::{
-    Batch, BoxFuture, CommitRefused, Expect, Realm, Secret, StoreError, Stored as _, UserId,
-    Versioned,
-    port::Page,
-    repository::{find, load, scan},
+    Batch, BoxFuture, CommitRefused, Expect, Realm, Secret, StoreError, Stored, UserId, Versioned,
+    repository::load,
 };
 
 use super::{
-    Content, Letter, Letters, Order, Wish,
-    letter::{DUE, SETTLED},
+    Content, Letter, Letters, Order, Walk, Wish,
+    letter::{AGAIN, DUE, SETTLED},
 };
 use crate::{name::EmailAddress, user::User, username::Username};
-
-/// How many are read at once.
-const PAGE: u32 = 100;
 
 /// How long an order counts: whoever asked that long ago has asked again.
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
@@ -58,17 +53,35 @@ pub enum Carried {
     Failed(String),
 }
 
+/// Which letters are to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// Those that nobody has tried to send.
+    New,
+    /// Those that were tried in vain. While a mail server is away these are all, and none is due soon:
+    /// they are looked at less often.
+    Again,
+}
+
+impl Waiting {
+    /// Begins to go over them.
+    #[must_use]
+    pub const fn walk(self) -> Walk {
+        match self {
+            Self::New => Walk::of("posting", DUE),
+            Self::Again => Walk::of("posting", AGAIN),
+        }
+    }
+}
+
 impl Letters {
     /// Makes letters of the orders that wait. Of two nodes that do so at once, one makes each.
     ///
     /// # Errors
     /// What the store says.
     pub async fn make(&self, realm: &Realm) -> Result<(), StoreError> {
-        let mut page = Page { after: None, limit: PAGE };
-        loop {
-            let orders = scan::<Order>(self.records.as_ref(), realm, page.clone()).await?;
-            let Some(last) = orders.last() else { return Ok(()) };
-            page.after = Some(last.value.key().to_owned());
+        let mut walk = Walk::all();
+        while let Some(orders) = self.next::<Order>(realm, &mut walk).await? {
             for order in orders {
                 // One that cannot be made, because a record cannot be read, holds up no other.
                 if let Err(error) = self.make_of(realm, &order).await {
@@ -76,6 +89,15 @@ impl Letters {
                 }
             }
         }
+        Ok(())
+    }
+
+    async fn next<T: Stored>(
+        &self,
+        realm: &Realm,
+        walk: &mut Walk,
+    ) -> Result<Option<Vec<Versioned<T>>>, StoreError> {
+        walk.next(self.records.as_ref(), realm, &self.unread).await
     }
 
     async fn make_of(&self, realm: &Realm, order: &Versioned<Order>) -> Result<(), StoreError> {
@@ -99,15 +121,15 @@ impl Letters {
                     let password = self.passwords.generation(realm, &user.id).await?;
                     // Who was given none is not to get one by mail.
                     if password > 0 {
-                        let (user, username) = (user.id.clone(), user.username.clone());
-                        let content = Content::Reset { user, username, password };
-                        letters.extend(self.for_person(realm, order, content).await?);
+                        let (id, username) = (user.id.clone(), user.username.clone());
+                        let content = Content::Reset { user: id, username, password };
+                        letters.extend(self.for_person(realm, order, &user, content).await?);
                     }
                 }
                 Ok(letters)
             }
-            Wish::SignIn { account, browser } => {
-                self.to_sign_in(realm, order, account, browser).await
+            Wish::SignIn { account, browser, onward } => {
+                self.to_sign_in(realm, order, account, browser, onward).await
             }
             Wish::SignUp { address } => {
                 let content = if self.is_taken(realm, address, None).await? {
@@ -138,23 +160,25 @@ impl Letters {
         order: &Order,
         account: &str,
         browser: &str,
+        onward: &[(String, String)],
     ) -> Result<Vec<Letter>, StoreError> {
+        let content = |user, username, password| {
+            let (browser, onward) = (browser.to_owned(), onward.to_vec());
+            Content::SignIn { user, username, password, browser, onward }
+        };
         let mut letters = Vec::new();
         if self.config.sign_in {
             for user in self.people(realm, account).await? {
                 let password = self.passwords.generation(realm, &user.id).await?;
-                let (user, username) = (user.id.clone(), user.username.clone());
-                let browser = browser.to_owned();
-                let content = Content::SignIn { user, username, password, browser };
-                letters.extend(self.for_person(realm, order, content).await?);
+                let content = content(user.id.clone(), user.username.clone(), password);
+                letters.extend(self.for_person(realm, order, &user, content).await?);
             }
         }
         if letters.is_empty()
             && let (Ok(to), Ok(user), Ok(username)) =
                 (EmailAddress::new("nobody@invalid"), UserId::new(NOBODY), Username::new("nobody"))
         {
-            let browser = browser.to_owned();
-            let content = Content::SignIn { user, username, password: 0, browser };
+            let content = content(user, username, 0);
             letters.push(self.letter(to, &order.lang, content).for_nobody());
         }
         Ok(letters)
@@ -195,15 +219,11 @@ impl Letters {
         &self,
         realm: &Realm,
         order: &Order,
+        person: &User,
         content: Content,
     ) -> Result<Option<Letter>, StoreError> {
-        let (Content::Reset { user, .. } | Content::SignIn { user, .. }) = &content else {
-            return Ok(None);
-        };
-        let person = self.users.load(realm, user).await?;
-        let Some(person) = person else { return Ok(None) };
         // It goes to the address that is known, whatever was typed.
-        let Some(letter) = self.to_person(&person, &order.lang, content) else { return Ok(None) };
+        let Some(letter) = self.to_person(person, &order.lang, content) else { return Ok(None) };
         let name = person.username.as_str();
         let admitted =
             self.throttle.letter(realm, ("o", &letter.to.form()), name, order.from).await?;
@@ -223,33 +243,28 @@ impl Letters {
         Ok(admitted.then(|| self.letter(address.clone(), &order.lang, content)))
     }
 
-    /// The letters that are due now, at most `most`. What is of no more use is dropped.
+    /// The next of the letters of a walk that are due now: some, or none of those that were looked at.
+    /// `None`: that was all. What is of no more use is dropped.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn due(&self, realm: &Realm, most: usize) -> Result<Vec<Letter>, StoreError> {
-        let (mut page, mut due) = (Page { after: None, limit: PAGE }, Vec::new());
-        let now = self.node.now();
-        loop {
-            let records = self.records.as_ref();
-            let found = find::<Letter>(records, realm, "posting", DUE, page.clone()).await?;
-            let Some(last) = found.last() else { break };
-            page.after = Some(last.value.key().to_owned());
-            for found in found {
-                if !found.value.is_of_use(&self.node) {
-                    let about = found.value.content.name();
-                    tracing::info!(about, "a letter was given up: it is too old");
-                    self.forget(realm, &found).await?;
-                } else if found.value.due().is_some_and(|at| at <= now) {
-                    due.push(found.value);
-                }
-            }
-            if due.len() >= most {
-                break;
+    pub async fn due(
+        &self,
+        realm: &Realm,
+        walk: &mut Walk,
+    ) -> Result<Option<Vec<Letter>>, StoreError> {
+        let Some(found) = self.next::<Letter>(realm, walk).await? else { return Ok(None) };
+        let (mut due, now) = (Vec::new(), self.node.now());
+        for found in found {
+            if !found.value.is_of_use(&self.node) {
+                let about = found.value.content.name();
+                tracing::info!(about, "a letter was given up: it is too old");
+                self.forget(realm, &found).await?;
+            } else if found.value.due().is_some_and(|at| at <= now) {
+                due.push(found.value);
             }
         }
-        due.truncate(most);
-        Ok(due)
+        Ok(Some(due))
     }
 
     /// A letter in the words of `writer`.
@@ -302,16 +317,13 @@ impl Letters {
     /// # Errors
     /// What the store says.
     pub async fn tidy(&self, realm: &Realm) -> Result<(), StoreError> {
-        let mut page = Page { after: None, limit: PAGE };
-        loop {
-            let records = self.records.as_ref();
-            let found = find::<Letter>(records, realm, "posting", SETTLED, page.clone()).await?;
-            let Some(last) = found.last() else { return Ok(()) };
-            page.after = Some(last.value.key().to_owned());
+        let mut walk = Walk::of("posting", SETTLED);
+        while let Some(found) = self.next::<Letter>(realm, &mut walk).await? {
             for found in found.iter().filter(|found| !found.value.is_of_use(&self.node)) {
                 self.forget(realm, found).await?;
             }
         }
+        Ok(())
     }
 
     async fn forget(&self, realm: &Realm, found: &Versioned<Letter>) -> Result<(), StoreError> {
@@ -321,3 +333,6 @@ impl Letters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use tegata_core::{
 };
 
 use super::{ChangeRefused, Claim, User, Users, registry::ATTEMPTS};
-use crate::{name::EmailAddress, username::Username};
+use crate::{credential::password::still_hold, name::EmailAddress, username::Username};
 
 /// The most people that one address leads to.
 const MOST: u32 = 5;
@@ -31,11 +31,11 @@ impl Users {
     }
 
     /// Gives a person another address, which has answered mail. Where their address was their user name,
-    /// the new one is. `required` holds in the same moment, and `besides` happens in it.
+    /// the new one is. `besides` happens in the same moment, or holds in it.
     ///
     /// # Errors
-    /// [`ChangeRefused`]; [`ChangeRefused::Contended`] also where what is required does not hold, or
-    /// somebody else has the new address for a user name.
+    /// [`ChangeRefused`]; [`ChangeRefused::Overtaken`] where `besides` can happen no more, or does not hold;
+    /// [`ChangeRefused::Contended`] also where somebody else has the new address for a user name.
     pub(crate) async fn change_address(
         &self,
         realm: &Realm,
@@ -67,6 +67,9 @@ impl Users {
                 Ok(()) => return Ok(user),
                 Err(CommitRefused::Conflict { .. }) => {}
                 Err(CommitRefused::Store(error)) => return Err(error.into()),
+            }
+            if !still_hold(self.records.as_ref(), realm, besides).await? {
+                return Err(ChangeRefused::Overtaken(id.clone()));
             }
         }
         Err(ChangeRefused::Contended(id.clone()))

@@ -9,7 +9,7 @@ use tegata_identity::{
     Busy, EmailAddress, Letter, Letters, LinkRefused, Locale, NewUser, PasswordHasher,
     PasswordPolicy, Passwords, SecondFactors, Throttle, Username, Users, Wish, Workers,
     credential::password::{Caps, HasherConfig, Password},
-    letters::{Config, Keys, Parts, Writer, Written},
+    letters::{Config, Keys, Parts, Waiting, Writer, Written},
     throttle,
     workers::Job,
 };
@@ -119,7 +119,8 @@ impl World {
         }
         self.letters.make(&self.realm).await.unwrap();
         let copied = Copied::default();
-        for letter in self.letters.due(&self.realm, 10).await.unwrap() {
+        let mut walk = Waiting::New.walk();
+        for letter in self.letters.due(&self.realm, &mut walk).await.unwrap().unwrap() {
             self.letters.written(&self.realm, &letter, &copied).unwrap();
         }
         copied.0.into_inner().unwrap()

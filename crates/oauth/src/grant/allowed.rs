@@ -122,20 +122,21 @@ impl Provider {
         Ok(self.answer(client, &issue, &user.value, Some(asked))?)
     }
 
-    /// Whether a session ended while its client got tokens: whoever tells that has perhaps looked already,
-    /// so the client is told anew. What was given is written down by now, so a store that does not answer
-    /// here is no reason to keep it from the client, who could not ask for it again.
+    /// Whether a session is known to have ended while its client got tokens: whoever tells that has perhaps
+    /// looked already, so the client is told anew. What was given is written down by now, so a store that
+    /// does not answer here is no reason to keep it from the client, who could not ask for it again.
     async fn ended_meanwhile(&self, party: &RelyingParty) -> bool {
-        let lives = self.sessions().lives(self.realm(), &party.session, Asking::Introspect).await;
-        let told = match lives {
-            Ok(true) => return false,
-            Ok(false) => self.tell_late(party).await,
-            Err(error) => Err(error),
-        };
-        match told {
-            Ok(()) => true,
+        let client = &party.client;
+        match self.sessions().lives(self.realm(), &party.session, Asking::Introspect).await {
+            Ok(true) => false,
+            Ok(false) => {
+                if let Err(error) = self.tell_late(party).await {
+                    tracing::warn!(%client, %error, "a client is not told that a session has ended");
+                }
+                true
+            }
             Err(error) => {
-                tracing::warn!(client = %party.client, %error, "whether a session has ended is not known");
+                tracing::warn!(%client, %error, "whether a session has ended is not known");
                 false
             }
         }

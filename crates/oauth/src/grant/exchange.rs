@@ -63,6 +63,15 @@ struct Exchange<'a> {
     issued: &'static str,
 }
 
+/// A token that was made, and that nobody has yet.
+struct Derived<'t> {
+    target: &'t str,
+    claims: Claims,
+    answer: TokenAnswer,
+    /// Whether it says who acts.
+    names_actor: bool,
+}
+
 impl Provider {
     /// Answers an exchange. For several audiences, the answer has all tokens in `tokens`, by
     /// audience, and the first of them where RFC 8693 wants it.
@@ -110,20 +119,27 @@ impl Provider {
         let scope = asked.scope.clone().unwrap_or_else(|| subject.claims.scope.clone());
         let exchange = Exchange { client, subject, actor, delegations, scope, bound, now, issued };
         check_may_act(&exchange.subject.claims, exchange.actor_id())?;
-        let mut answers = Vec::with_capacity(targets.len());
-        for target in &targets {
-            let mandate = exchange.mandate(target)?;
-            answers.push((target.0.clone(), self.derive(&exchange, &target.0, &mandate).await?));
-        }
-        let tokens = (answers.len() > 1).then(|| {
-            answers
-                .iter()
-                .map(|(target, answer)| (target.clone(), one_of_several(answer)))
-                .collect::<Map<_, _>>()
+        let derived = targets.iter().map(|target| self.derive(&exchange, target));
+        let derived = derived.collect::<Result<Vec<_>, Refused>>()?;
+        self.note_derived(&exchange, &derived).await?;
+        let tokens = (derived.len() > 1).then(|| {
+            let each = derived.iter().map(|it| (it.target.to_owned(), one_of_several(&it.answer)));
+            each.collect::<Map<_, _>>()
         });
-        let first = answers.into_iter().next().map(|(_, answer)| answer);
+        let first = derived.into_iter().next().map(|first| first.answer);
         let first = first.ok_or(OAuthError::request("audience is missing"))?;
         Ok(TokenAnswer { tokens, ..first })
+    }
+
+    /// Refuses what would be refused everywhere, since it is older than something that was taken back.
+    fn check_stands(&self, claims: &Claims, subject: &Presented) -> Result<(), OAuthError> {
+        let view = self.revoker().view().realm(self.realm());
+        match view.check_claims(claims, subject.place, "") {
+            None => Ok(()),
+            Some(_) => Err(OAuthError::request(
+                "what the client or the actor has was taken back since the subject_token was issued",
+            )),
+        }
     }
 
     /// The services that are asked for. Whoever asks and whoever acts may both call them: neither gets
@@ -165,22 +181,14 @@ impl Provider {
         Ok(matches!(access, Access::Allowed | Access::InOwnName))
     }
 
-    async fn derive(
+    fn derive<'t>(
         &self,
         exchange: &Exchange<'_>,
-        target: &str,
-        mandate: &Mandate,
-    ) -> Result<TokenAnswer, Refused> {
-        let claims = self.derived_claims(exchange, target, mandate)?;
-        let subject = exchange.subject.claims.jti.as_str();
-        // What is older than something that was taken back since would be refused everywhere.
-        let view = self.revoker().view().realm(self.realm());
-        if view.check_claims(&claims, exchange.subject.place, "").is_some() {
-            return Err(OAuthError::request(
-                "what the client or the actor has was taken back since the subject_token was issued",
-            )
-            .into());
-        }
+        target: &'t Target,
+    ) -> Result<Derived<'t>, Refused> {
+        let mandate = exchange.mandate(target)?;
+        let claims = self.derived_claims(exchange, &target.0, &mandate)?;
+        self.check_stands(&claims, &exchange.subject)?;
         let answer = TokenAnswer {
             access_token: check_length(self.sign(
                 Algorithm::Es256,
@@ -196,11 +204,7 @@ impl Provider {
             issued_token_type: Some(exchange.issued),
             tokens: None,
         };
-        if !mandate.names_actor {
-            self.note_impersonation(exchange, target, &claims).await?;
-        }
-        self.note_issued("token_exchange", &claims, Some(subject));
-        Ok(answer)
+        Ok(Derived { target: &target.0, claims, answer, names_actor: mandate.names_actor })
     }
 
     fn derived_claims(
@@ -247,23 +251,32 @@ impl Provider {
         })
     }
 
-    /// Whoever is called does not see who acts, so the journal says it.
-    async fn note_impersonation(
+    /// Notes what is answered, when it is known that all of it is. Where whoever is called does not see
+    /// who acts, the journal says it.
+    async fn note_derived(
         &self,
         exchange: &Exchange<'_>,
-        target: &str,
-        claims: &Claims,
+        derived: &[Derived<'_>],
     ) -> Result<(), Refused> {
-        let data = [
-            ("service", json!(exchange.client.id)),
-            ("target", json!(target)),
-            ("jti", json!(claims.jti)),
-            ("user_id", json!(claims.sub)),
-            ("impersonation", json!(true)),
-        ];
-        let event = Event::new(self.node(), self.realm(), EventType::TokenIssued, data);
-        let batch = Batch::new(self.realm().clone()).journal(&event);
-        Ok(self.records().commit(batch).await?)
+        let impersonations: Vec<_> = derived.iter().filter(|it| !it.names_actor).collect();
+        if !impersonations.is_empty() {
+            let batch = Batch::new(self.realm().clone());
+            let batch = impersonations.into_iter().fold(batch, |batch, it| {
+                let data = [
+                    ("service", json!(exchange.client.id)),
+                    ("target", json!(it.target)),
+                    ("jti", json!(it.claims.jti)),
+                    ("user_id", json!(it.claims.sub)),
+                    ("impersonation", json!(true)),
+                ];
+                let event = Event::new(self.node(), self.realm(), EventType::TokenIssued, data);
+                batch.journal(&event)
+            });
+            self.records().commit(batch).await?;
+        }
+        let subject = exchange.subject.claims.jti.as_str();
+        derived.iter().for_each(|it| self.note_issued("token_exchange", &it.claims, Some(subject)));
+        Ok(())
     }
 }
 

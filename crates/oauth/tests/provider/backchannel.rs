@@ -1,12 +1,19 @@
 //! Who is told that a session has ended, and that nobody is forgotten.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::json;
-use tegata_core::{Batch, Event, EventType, Expect, Realm, Stored as _};
-use tegata_oauth::backchannel::{Attempt, RelyingParty, Told};
+use tegata_core::{
+    Batch, BoxFuture, Event, EventType, Expect, Realm, Records, SessionId, StoreError, Stored as _,
+    UserId,
+    port::{Body, Change},
+};
+use tegata_oauth::{
+    Asking, GrantType, LiveSessions, Parts, Proven, Provider,
+    backchannel::{Attempt, RELYING_PARTIES, RelyingParty, Told},
+};
 
-use super::world::World;
+use super::world::{CALLBACK, VERIFIER, World, error, params, place};
 
 async fn used_at(world: &World, session: &str, clients: std::ops::Range<u32>) {
     let user = world.user.id.clone();
@@ -81,4 +88,69 @@ async fn of_two_that_look_at_once_each_is_found_by_one() {
     assert!(late.is_none());
     let known = world.provider.logouts("delivered", None).await.unwrap();
     assert!(matches!(known.as_slice(), [one] if matches!(one.told, Told::Delivered { .. })));
+}
+
+/// A session that ends while `web` gets its tokens, when what says whom to tell cannot be read any more;
+/// or of which nobody knows.
+struct Meanwhile {
+    records: Arc<dyn Records>,
+    user: UserId,
+    is_known: bool,
+}
+
+impl LiveSessions for Meanwhile {
+    fn lives<'a>(
+        &'a self,
+        realm: &'a Realm,
+        session: &'a SessionId,
+        _: Asking,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            if !self.is_known {
+                return Err(StoreError::Unavailable { backend: "store", detail: "away".into() });
+            }
+            let party = RelyingParty::new(session, &"web".parse().unwrap(), &self.user);
+            let mut broken = party.put(Expect::Any);
+            if let Change::Put { body, .. } = &mut broken {
+                *body = Body::Plain(Vec::new());
+            }
+            self.records.commit(Batch::new(realm.clone()).with(broken)).await.unwrap();
+            Ok(false)
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_known_to_have_ended_gives_nothing_though_nobody_can_be_told() {
+    for is_known in [true, false] {
+        let world = World::new().await;
+        let client = world
+            .client("web", &[GrantType::AuthorizationCode], |it| {
+                it.backchannel_logout_uri = Some("https://app.example/out".into());
+            })
+            .await;
+        let (records, user) = (world.records.clone(), world.user.id.clone());
+        let sessions = Arc::new(Meanwhile { records, user, is_known });
+        let parts = Parts { sessions, ..world.parts.clone() };
+        let provider = Provider::new(world.provider.config().clone(), parts);
+        let who = world.signed_in();
+        let code = world.code_for(&who, &[]).await;
+        let pairs = [
+            ("grant_type", "authorization_code"),
+            ("code", &*code),
+            ("redirect_uri", CALLBACK),
+            ("code_verifier", VERIFIER),
+        ];
+        let who_asks = world.proven(&client).await;
+        let answer = provider.token(&who_asks, &params(&pairs), &place(), Proven::default()).await;
+        let party = RelyingParty::new(&who.session, &client.id, &who.user);
+        let realm = world.provider.realm();
+        let found = world.records.load(realm, &RELYING_PARTIES, party.key()).await.unwrap();
+        // It was written with the tokens, and broken after that.
+        assert_eq!(found.unwrap().version, if is_known { 2 } else { 1 });
+        match answer {
+            Ok(_) => assert!(!is_known),
+            Err(refused) => assert!(is_known && error(refused) == "invalid_grant"),
+        }
+    }
 }

@@ -290,6 +290,26 @@ async fn nobody_is_impersonated_unless_a_delegation_says_so_and_then_the_journal
 }
 
 #[tokio::test]
+async fn who_is_refused_one_of_several_services_has_impersonated_nobody() {
+    let world = World::new().await;
+    let subject = world.shop().await;
+    let targets = vec!["payments".into(), "inventory".into()];
+    world.declare(Delegation { impersonate: true, targets, ..acts(&[]) });
+    let journal = async || world.records.pull(tegata_core::Log::Journal, 0, 1000).await.unwrap();
+    let before = journal().await.entries.len();
+    // At `vault`, nobody may act for anybody.
+    let pairs = exchange(&subject, &[("audience", "payments"), ("audience", "vault")]);
+    assert_eq!(world.refused("orders", &pairs).await, "invalid_target");
+    assert_eq!(journal().await.entries.len(), before);
+    let of_subject = claims(&subject)["jti"].as_str().unwrap().to_owned();
+    assert!(world.parts.usage.derived_from(&of_subject).is_empty());
+    let pairs = exchange(&subject, &[("audience", "payments"), ("audience", "inventory")]);
+    world.ask("orders", &pairs).await.unwrap();
+    assert_eq!(journal().await.entries.len(), before + 2);
+    assert_eq!(world.parts.usage.derived_from(&of_subject).len(), 2);
+}
+
+#[tokio::test]
 async fn a_delegation_narrows_whom_what_and_how_deep() {
     let world = World::new().await;
     let subject = world.shop().await;

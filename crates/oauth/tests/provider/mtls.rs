@@ -9,7 +9,9 @@ use tegata_oauth::{
 };
 use tegata_token::{Algorithm, ClientCertificate, SigningKey, dpop};
 
-use super::world::{CALLBACK, VERIFIER, World, asked, claims, error, params, place, query};
+use super::world::{
+    CALLBACK, VERIFIER, World, asked, claims, client_key, error, params, place, query,
+};
 
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -251,6 +253,63 @@ async fn a_client_of_fapi_may_be_bound_by_its_certificate_in_place_of_a_key() {
     let answer = redeem(both).await.unwrap();
     assert_eq!(answer.token_type, "DPoP");
     assert!(claims(&answer.access_token)["cnf"].get("x5t#S256").is_none());
+}
+
+/// Whoever reads it must not be sent looking in the wrong place.
+#[tokio::test]
+async fn what_a_certificate_lacks_that_must_be_shown_is_said() {
+    let world = World::new().await;
+    let mtls = Some(MutualTls::default());
+    let config = Config { mtls, ..world.provider.config().clone() };
+    let asking = Provider::new(config, world.parts.clone());
+    let bound = world
+        .client("bound", &BOTH, |it| it.tls_client_certificate_bound_access_tokens = true)
+        .await;
+    let fapi =
+        |it: &mut ClientMetadata| it.profile = serde_json::from_value(json!("fapi2")).unwrap();
+    let bank = world
+        .client("bank", &BOTH, |it| {
+            fapi(it);
+            it.tls_client_auth_san_uri = Some("spiffe://example/bank".into());
+        })
+        .await;
+    let (_, signs) = client_key();
+    let signing = world
+        .client("signing", &BOTH, |it| {
+            fapi(it);
+            signs(it);
+        })
+        .await;
+    let expired = certificate(|it| it.not_after = date_time_ymd(2001, 1, 1));
+    let told = |refused| match refused {
+        Refused::OAuth(told) => told.description,
+        Refused::Store(error) => panic!("{error}"),
+    };
+    let pairs = params(&[("grant_type", "refresh_token"), ("refresh_token", "x")]);
+    let nothing = Proven::default();
+    for (provider, client, proven, said) in [
+        (&world.provider, &bound, nothing, "nothing here asks for one"),
+        (&asking, &bound, nothing, "an endpoint that asks for one"),
+        (&asking, &bound, showing(&expired), "has expired"),
+        (&world.provider, &bank, nothing, "nothing here asks for one"),
+        (&asking, &bank, nothing, "an endpoint that asks for one"),
+        (&asking, &bank, showing(&expired), "has expired"),
+        // Its tokens are not bound to certificates, so another would not help it.
+        (&asking, &signing, showing(&expired), "DPoP proof"),
+        (&asking, &signing, nothing, "DPoP proof"),
+    ] {
+        let client = world.proven(client).await;
+        let refused = provider.token(&client, &pairs, &place(), proven).await.unwrap_err();
+        let told = told(refused);
+        assert!(told.contains(said), "{}: {told}", client.id);
+    }
+    let named = params(&[("client_id", "bank")]);
+    for (provider, said) in
+        [(&world.provider, "nothing here asks"), (&asking, "an endpoint that asks")]
+    {
+        let told = told(provider.authenticate(None, &named, None).await.unwrap_err());
+        assert!(told.contains(said), "{told}");
+    }
 }
 
 #[tokio::test]

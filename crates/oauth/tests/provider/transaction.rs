@@ -260,3 +260,41 @@ async fn a_transaction_falls_with_everything_it_came_from() {
         assert_eq!(bench.is_active(&first).await, end == "payments", "{end}");
     }
 }
+
+#[tokio::test]
+async fn an_operator_takes_a_transaction_token_back_by_its_text() {
+    let bench = Bench::new().await;
+    let (first, provider) = (bench.begun().await, &bench.world.provider);
+    let order = Order { reason: "stolen".into(), actor: "test".into() };
+    let jti = provider.revoke_token(&first, &order).await.unwrap();
+    assert_eq!(claims(&first)["jti"], jti);
+    assert!(!bench.is_active(&first).await);
+    // What is neither an access token nor one of these is not said to be taken back.
+    let id_token = {
+        let web = bench.world.web().await;
+        let code = bench.world.code(&[]).await;
+        bench.world.redeem(&web, &code, &[]).await.unwrap().id_token.unwrap()
+    };
+    for other in [id_token.as_str(), "x", &first[..first.len() - 4]] {
+        let refused = provider.revoke_token(other, &order).await.unwrap_err();
+        assert_eq!(error(refused), "invalid_request");
+    }
+}
+
+#[tokio::test]
+async fn who_was_taken_back_since_the_origin_was_issued_is_told_and_gets_nothing_dead() {
+    let bench = Bench::new().await;
+    let first = bench.begun().await;
+    let order = Order { reason: "stolen".into(), actor: "test".into() };
+    let take_back = async |client: &str| {
+        let id = client.parse().unwrap();
+        bench.world.provider.take_back_client(&id, &order).await.unwrap();
+    };
+    take_back("payments").await;
+    assert_eq!(bench.refused("payments", &replaced(&first, &[])).await, "invalid_request");
+    take_back("orders").await;
+    assert_eq!(bench.refused("orders", &new(&bench.subject, &[])).await, "invalid_request");
+    let of_subject = claims(&bench.subject)["jti"].as_str().unwrap().to_owned();
+    let made = bench.world.parts.usage.derived_from(&of_subject);
+    assert_eq!(made.len(), 1, "only what was given is noted");
+}

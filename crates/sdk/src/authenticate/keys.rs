@@ -118,7 +118,8 @@ impl KeySource {
     }
 
     /// As [`Self::fetched`], of an issuer that is to sign with these algorithms alone. A key that does
-    /// not name its algorithm is used with the first of them that fits it.
+    /// not name its algorithm is used with the first of them that fits it, and one without a `kid` has its
+    /// thumbprint for one.
     pub(crate) fn fetched_for(
         algorithms: Option<Vec<Algorithm>>,
         url: Uri,
@@ -221,7 +222,7 @@ impl KeySource {
 
     /// Asks the issuer, unless it was asked a moment ago, and answers whether it gave a set. All
     /// who ask at once share one question.
-    async fn fetch(&self) -> bool {
+    pub(crate) async fn fetch(&self) -> bool {
         let Some(remote) = &self.0.remote else { return false };
         let source = Arc::clone(&self.0);
         remote.fetches.join((), || async move { source.ask().await }).await
@@ -325,7 +326,7 @@ impl Published {
 }
 
 /// A key as it may be used: with its own algorithm where that is allowed, or with the first that fits
-/// where it names none (RFC 7517 §4.4). Never with what a token names.
+/// where it names none (RFC 7517 §4.4). Never with what a token names. It needs no name, either (§4.5).
 fn of_algorithms(jwk: Jwk, algorithms: &[Algorithm]) -> Option<Jwk> {
     let fits = |algorithm: &Algorithm| match (jwk.kty.as_str(), jwk.crv.as_deref()) {
         ("RSA", _) => algorithm.is_rsa(),
@@ -337,7 +338,8 @@ fn of_algorithms(jwk: Jwk, algorithms: &[Algorithm]) -> Option<Jwk> {
         Some(own) => algorithms.contains(&own).then_some(own)?,
         None => algorithms.iter().copied().find(fits)?,
     };
-    Some(Jwk { alg: Some(alg), ..jwk })
+    let kid = jwk.kid.clone().or_else(|| Some(jwk.thumbprint()));
+    Some(Jwk { alg: Some(alg), kid, ..jwk })
 }
 
 /// For how long an answer is new: its `max-age` (RFC 9111 §5.2.2.1), between the pause and a day.

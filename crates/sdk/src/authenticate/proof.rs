@@ -45,7 +45,8 @@ pub(super) fn check(
     let (method, url) = seen.request.ok_or(Reason::Bound)?;
     let target = TargetUri::parse(url).ok_or(Reason::Bound)?;
     let proof = once(headers, &DPOP)?.ok_or(Reason::Bound)?;
-    let request = Proving { method, target: &target, access_token: Some(token) };
+    let targets = std::slice::from_ref(&target);
+    let request = Proving { method, targets, access_token: Some(token) };
     let proof = DpopProof::verify(proof, &request, now)?;
     if proof.jkt() != jkt {
         return Err(Reason::Bound);

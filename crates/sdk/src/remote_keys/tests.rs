@@ -12,7 +12,7 @@ use crate::testing::server::TestServer;
 #[derive(Clone)]
 struct Issuer {
     metadata: Arc<Mutex<Value>>,
-    jwks: Arc<Value>,
+    jwks: Arc<Mutex<Value>>,
     asked: Arc<AtomicU32>,
 }
 
@@ -31,7 +31,7 @@ impl Bench {
         let key = SigningKey::generate(Algorithm::Es256).unwrap();
         let issuer = Issuer {
             metadata: Arc::default(),
-            jwks: Arc::new(json!({"keys": [key.jwk()]})),
+            jwks: Arc::new(Mutex::new(json!({"keys": [key.jwk()]}))),
             asked: Arc::default(),
         };
         let router =
@@ -46,7 +46,7 @@ impl Bench {
                     "/keys",
                     get(|State(issuer): State<Issuer>| async move {
                         issuer.asked.fetch_add(1, Ordering::SeqCst);
-                        Json(Value::clone(&issuer.jwks))
+                        Json(issuer.jwks.lock().clone())
                     }),
                 )
                 .with_state(issuer.clone());
@@ -113,4 +113,29 @@ async fn keys_that_have_moved_are_found_again_within_an_hour() {
     bench.clock.advance(LOOKED);
     let (after, _) = keys.current().await.unwrap();
     assert_ne!(before, after);
+}
+
+#[tokio::test]
+async fn a_set_is_asked_for_anew_once_in_a_while_whoever_misses_something_in_it() {
+    let bench = Bench::new("/.well-known/openid-configuration").await;
+    let of = RemoteIssuer {
+        issuer: "client".to_owned(),
+        jwks_uri: Some(bench.server.url("/keys").parse().unwrap()),
+        algorithms: Algorithm::ALL.to_vec(),
+        rules: KeyRules::default(),
+    };
+    let keys = RemoteKeys::new(of, Transport::default(), bench.node.clone());
+    let (first, _) = keys.renewed().await.unwrap();
+    // The same key, with a certificate now: nothing is new by name.
+    bench.issuer.jwks.lock()["keys"][0]["x5c"] = json!(["AAAA"]);
+    for _ in 0..20 {
+        assert_eq!(keys.renewed().await.unwrap().0, first);
+    }
+    assert_eq!(bench.issuer.asked.load(Ordering::SeqCst), 1);
+    bench.clock.advance(KeyRules::default().pause);
+    assert_eq!(keys.current().await.unwrap().0, first, "nobody misses anything");
+    for _ in 0..20 {
+        assert_eq!(keys.renewed().await.unwrap().0, first + 1);
+    }
+    assert_eq!(bench.issuer.asked.load(Ordering::SeqCst), 2);
 }

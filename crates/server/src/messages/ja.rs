@@ -51,6 +51,7 @@ pub(super) const MESSAGES: Messages = Messages {
     recovery_codes: "リカバリーコード",
     codes_left: ("残り ", " 個"),
     prove_first: "ここで変更するには、もう一度ご本人であることを確認してください。",
+    prove_by_mail: "ここで変更するには、もう一度ご本人であることを確認してください。メールでサインインし、そのあとすぐにこのページに戻ってください。",
     wrong_password: "パスワードが正しくありません。",
     set_up_app: "アプリを設定する",
     replace_app: "別のアプリを使う",

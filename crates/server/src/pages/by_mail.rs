@@ -9,6 +9,7 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tegata_identity::{Letters, Refused, Wish};
+use tegata_oauth::UserCode;
 use tegata_session::CookieName;
 
 use super::{
@@ -36,7 +37,11 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Response {
     let answer = async {
         letters(&app)?;
         let fields = visit.query()?;
-        let asked = login::asked(&app, fields.one("request")).await?;
+        let asked = match login::asked(&app, fields.one("request")).await {
+            // Whoever follows the link of a mail late signs in all the same.
+            Err(Trouble::Expired) => None,
+            asked => asked?,
+        };
         page(&app, &visit, asked.as_ref(), &fields, false, None)
     };
     visit.answer(&app, answer.await)
@@ -63,7 +68,8 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
     if let Some(account) = fields.one("account") {
         count(app, &visit.caller)?;
         let lang = visit.lang(fields.one("lang"), &[]);
-        let wish = Wish::SignIn { account: account.to_owned(), browser };
+        let onward = onward(asked.as_ref(), &fields);
+        let wish = Wish::SignIn { account: account.to_owned(), browser, onward };
         letters.order(app.realm(), wish, &locale(lang)?, visit.caller.address).await?;
         return page(app, visit, asked.as_ref(), &fields, true, None);
     }
@@ -83,6 +89,15 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
             page(app, visit, asked.as_ref(), &fields, false, Some(&again))
         }
     }
+}
+
+/// What somebody signs in for, as the page has it to which the link of the mail leads.
+fn onward(asked: Option<&Asked>, fields: &Fields) -> Vec<(String, String)> {
+    let request = asked.map(|asked| ("request", asked.handle.clone()));
+    let device = fields.one(device::FIELD).and_then(UserCode::read);
+    let device = device.map(|code| (device::FIELD, code.to_string()));
+    let both = request.into_iter().chain(device);
+    both.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// What stands for a browser: nothing that could be shown in place of its cookie.

@@ -66,6 +66,8 @@ enum Part<'a> {
     /// The person proves who they are: by a password, or by what they have enrolled. `passkey`: what
     /// their browser is asked for.
     Prove { passkey: Option<String> },
+    /// The person has nothing of the kind, and signs in by mail once more.
+    SignIn,
     /// The person chooses what to change.
     Choose,
     /// An app is given its secret, and shows that it has it.
@@ -163,7 +165,7 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
     }
     // Nothing is changed for whoever has only a cookie.
     let enrolled = at.enrolled().await?;
-    if !at.is_proven(enrolled.as_ref()) {
+    if !at.is_proven(enrolled.as_ref()).await? {
         return Ok((cookies, at.overview(None).await?).into_response());
     }
     let answer = match wish {
@@ -177,14 +179,30 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
 impl At<'_> {
     /// Whether the person has proven a moment ago who they are: by one of the second factors that they
     /// have, where they have some. A session that was elevated by a password before one was enrolled does
-    /// not touch it, nor one that was elevated by what is gone.
-    fn is_proven(&self, enrolled: Option<&Enrolled>) -> bool {
-        let standing = &self.session.standing;
+    /// not touch it, nor one that was elevated by what is gone. Whoever has nothing but their mail has
+    /// proven it where that signed them in a moment ago.
+    async fn is_proven(&self, enrolled: Option<&Enrolled>) -> Result<bool, Trouble> {
+        let (standing, now) = (&self.session.standing, self.app.node().now());
         let shown = match enrolled.map(Enrolled::names) {
             Some(names) => standing.factors.iter().any(|factor| names.contains(factor)),
             None => standing.factors.is_empty(),
         };
-        standing.is_elevated(self.app.node().now()) && shown
+        if standing.is_elevated(now) && shown {
+            return Ok(true);
+        }
+        let by_mail = matches!(standing.amr.as_slice(), [only] if only == Method::Mail.as_str());
+        let signed_in = Timestamp::from_secs(standing.auth_time);
+        let is_fresh = by_mail && now.since(signed_in) < self.app.config().elevation;
+        Ok(is_fresh && self.has_mail_alone(enrolled).await?)
+    }
+
+    /// Whether there is nothing that the person could show but the code of a mail.
+    async fn has_mail_alone(&self, enrolled: Option<&Enrolled>) -> Result<bool, Trouble> {
+        if enrolled.is_some() || self.app.letters().is_none_or(|it| !it.config().sign_in) {
+            return Ok(false);
+        }
+        let (realm, user) = (self.app.realm(), &self.session.user);
+        Ok(self.app.passwords().generation(realm, user).await? == 0)
     }
 
     async fn change(
@@ -300,8 +318,10 @@ impl At<'_> {
     /// The page, with what is wrong with what was shown.
     async fn overview(&self, refused: Option<&Refused>) -> Result<Response, Trouble> {
         let enrolled = self.enrolled().await?;
-        let part = if self.is_proven(enrolled.as_ref()) {
+        let part = if self.is_proven(enrolled.as_ref()).await? {
             Part::Choose
+        } else if self.has_mail_alone(enrolled.as_ref()).await? {
+            Part::SignIn
         } else {
             let options = self.app.ask_passkey_again(self.session).await?;
             Part::Prove { passkey: options.map(|options| options.to_string()) }
@@ -353,12 +373,12 @@ impl At<'_> {
         problem: Option<&str>,
     ) -> Result<Response, Trouble> {
         let account = match part {
-            Part::Choose | Part::Prove { .. } => Some(self.account().await?),
+            Part::Choose | Part::Prove { .. } | Part::SignIn => Some(self.account().await?),
             Part::Enrol { .. } | Part::Passkey { .. } | Part::Codes { .. } => None,
         };
         let csrf = self.app.csrf_of(&self.session.id)?;
         // What is shown once, or goes with a form, is not there in another language a link away.
-        let again = matches!(part, Part::Prove { .. } | Part::Choose);
+        let again = matches!(part, Part::Prove { .. } | Part::Choose | Part::SignIn);
         let frame = Frame::new(self.app, self.lang, again.then_some((HERE, &[])));
         let is_enrolled = enrolled.is_some();
         let Enrolled { totp_since, passkeys, recovery_codes, .. } =

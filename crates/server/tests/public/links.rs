@@ -4,8 +4,9 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::{
-    bench::{Bench, HOME},
+    bench::{Bench, CALLBACK, HOME},
     browser::Browser,
+    flow::authorize,
 };
 
 /// A browser that has asked for a mail, and the code of that.
@@ -95,4 +96,39 @@ async fn guesses_are_counted_alike_whether_or_not_there_is_an_account() {
     let (mut browser, code) = asked(&bench, "alice").await;
     assert_eq!(browser.address, HOME);
     assert_eq!(show(&mut browser, &code).await.status, StatusCode::SEE_OTHER);
+}
+
+/// Whoever follows the link comes to where they were going, as whoever types the code does.
+#[tokio::test]
+async fn the_link_leads_back_to_what_somebody_was_signing_in_for() {
+    let bench = Bench::new().await;
+    let mut browser = Browser::new(&bench);
+    let led = browser.get(&authorize(&[("scope", "openid"), ("client_id", "spa")])).await;
+    let handle = led.sent_with("request").unwrap();
+    let asking = [("account", "alice"), ("request", &handle)];
+    let answer = browser.fill(&format!("/login/link?request={handle}"), &asking).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    let (page, code) = bench.mail().await.link();
+    // The page has what its form sends.
+    let shown = browser.get(&page).await;
+    assert_eq!((shown.status, shown.field("request")), (StatusCode::OK, &*handle));
+    let answer = browser.fill(&page, &[("mail_code", &code), ("request", &handle)]).await;
+    assert!(answer.location().starts_with(CALLBACK), "{}", answer.location());
+
+    // A device waits with a code that people type in any form.
+    let mut browser = Browser::new(&bench);
+    let asking = [("account", "alice"), ("device", "bcdf ghjk")];
+    browser.fill("/login/link?device=BCDF-GHJK", &asking).await;
+    let (page, code) = bench.mail().await.link();
+    let device = browser.get(&page).await.field("device").to_owned();
+    assert_eq!(device, "BCDF-GHJK");
+    let answer = browser.fill(&page, &[("mail_code", &code), ("device", &device)]).await;
+    assert!(answer.location().starts_with("/login/device?user_code=BCDF-GHJK"));
+
+    // What is neither is not carried on, and what has waited too long keeps nobody out.
+    let mut browser = Browser::new(&bench);
+    browser.fill("/login/link", &[("account", "alice"), ("device", "x\"><script>")]).await;
+    let (page, _) = bench.mail().await.link();
+    assert_eq!(page, "/login/link?lang=en");
+    assert_eq!(browser.get("/login/link?request=gone").await.status, StatusCode::OK);
 }

@@ -7,7 +7,7 @@ use std::sync::{
 
 use parking_lot::Mutex;
 use tegata_core::BoxFuture;
-use tegata_identity::letters::{Carried, Post, Written};
+use tegata_identity::letters::{Carried, Post, Waiting, Written};
 use tegata_server::Letterhead;
 
 use super::{
@@ -53,10 +53,15 @@ impl Bench {
     pub(crate) async fn mails(&self) -> Vec<Mail> {
         self.letters.make(&self.realm).await.unwrap();
         let letterhead = Letterhead::new(ISSUER.to_owned());
-        for letter in self.letters.due(&self.realm, 1000).await.unwrap() {
-            let written = self.letters.written(&self.realm, &letter, &letterhead).unwrap();
-            let carried = self.mailbox.carry(&written).await;
-            self.letters.note(&self.realm, &letter, &carried).await.unwrap();
+        for waiting in [Waiting::New, Waiting::Again] {
+            let mut walk = waiting.walk();
+            while let Some(due) = self.letters.due(&self.realm, &mut walk).await.unwrap() {
+                for letter in due {
+                    let written = self.letters.written(&self.realm, &letter, &letterhead).unwrap();
+                    let carried = self.mailbox.carry(&written).await;
+                    self.letters.note(&self.realm, &letter, &carried).await.unwrap();
+                }
+            }
         }
         std::mem::take(&mut *self.mailbox.mails.lock())
     }

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use serde_json::json;
-use tegata_identity::TotpSecret;
+use tegata_identity::{EmailAddress, NewUser, TotpSecret, Username};
 
 use super::{
     bench::{Bench, PASSWORD},
@@ -165,4 +165,50 @@ async fn the_page_of_second_factors_is_the_persons_own() {
     assert!(left.is_some());
     let page = Browser { language: Some("ja"), ..browser.clone() }.get("/login/security").await;
     assert!(page.body.contains("認証アプリ") && page.body.contains("<html lang=\"ja\">"));
+}
+
+/// Signs somebody in by the code of a mail, and answers the page of second factors.
+async fn by_mail(bench: &Bench, browser: &mut Browser, account: &str) -> Answer {
+    bench.mails().await;
+    browser.fill("/login/link", &[("account", account)]).await;
+    let (page, code) = bench.mail().await.link();
+    let answer = browser.fill(&page, &[("mail_code", &code)]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);
+    browser.get("/login/security").await
+}
+
+/// Whom an operator gave no password has none to show.
+#[tokio::test]
+async fn who_has_nothing_but_mail_shows_by_it_who_they_are() {
+    let bench = Bench::new().await;
+    let new = NewUser {
+        username: Username::new("carol").unwrap(),
+        email: Some(EmailAddress::new("carol@people.example").unwrap()),
+        roles: [].into(),
+        locale: None,
+        password: None,
+    };
+    bench.users.register(&bench.realm, new, "test").await.unwrap();
+    let mut browser = Browser::new(&bench);
+    let page = by_mail(&bench, &mut browser, "carol").await;
+    let mut walk = Walk { browser, page };
+    assert!(walk.decide("begin", &[]).await.body.contains("totp_secret"), "{}", walk.page.body);
+    bench.advance(301);
+    walk.page = walk.browser.get("/login/security").await;
+    for decision in ["begin", "passkey", "address"] {
+        let page = walk.decide(decision, &[("email", "other@people.example")]).await;
+        assert!(page.body.contains("href=\"/login/link"), "{decision}: {}", page.body);
+        assert!(!page.body.contains("name=\"password\""), "{decision}: {}", page.body);
+    }
+    assert!(bench.mails().await.is_empty());
+    walk.page = by_mail(&bench, &mut walk.browser, "carol").await;
+    walk.decide("begin", &[]).await;
+    let code = walk.app().code_at(bench.node.now());
+    walk.decide("confirm", &[("code", &code)]).await;
+    assert_eq!(walk.codes().len(), 10, "{}", walk.page.body);
+    // From then on a code is asked for, and who has a password is asked for that.
+    walk.page = walk.browser.get("/login/security").await;
+    assert!(walk.page.body.contains("name=\"code\""), "{}", walk.page.body);
+    let page = by_mail(&bench, &mut Browser::new(&bench), "alice").await;
+    assert!(page.body.contains("name=\"password\""), "{}", page.body);
 }

@@ -8,7 +8,7 @@ use crate::operate::{Foreigner, Order, What};
 #[derive(Args)]
 #[group(id = "what", required = true, multiple = false)]
 struct Chosen {
-    /// An access or refresh token; `-` reads it from standard input.
+    /// An access, transaction or refresh token; `-` reads it from standard input.
     #[arg(long)]
     token: Option<String>,
     /// An access token, by its name.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use tegata_core::{ClientCertificates, Secret, Timestamp};
-use tegata_oauth::administer::is_administrative;
+use tegata_oauth::{Client, administer::is_administrative};
 use tegata_session::{Environment, Origins};
 use tegata_token::{Algorithm, revocation::LONGEST_ACCESS};
 use tracing_subscriber::EnvFilter;
@@ -150,20 +150,27 @@ impl Config {
         }
         for client in &self.client {
             let Ok(client) = client.metadata.read(Timestamp::default()) else { continue };
-            let is_bound = client.certificate_bound || client.proves_by_certificate();
-            if is_bound && mtls.is_none() {
-                found.push(format!(
-                    "client `{}` shows a certificate, and nothing asks for one: say `mtls_listen` or \
-                     `client_certificates` in [public]",
-                    client.id
-                ));
-            } else if client.certificate_name.is_some() && public.client_ca_file.is_none() {
-                found.push(format!(
-                    "client `{}` shows a certificate that an authority signed, and nobody is trusted to \
-                     sign one: say `client_ca_file` in [public]",
-                    client.id
-                ));
-            }
+            found.extend(self.missing_for(&client));
+        }
+    }
+
+    /// What a client lacks here that is to show a certificate.
+    pub(crate) fn missing_for(&self, client: &Client) -> Option<String> {
+        let is_bound = client.certificate_bound || client.proves_by_certificate();
+        if is_bound && self.mtls().is_none() {
+            Some(format!(
+                "client `{}` shows a certificate, and nothing asks for one: say `mtls_listen` or \
+                 `client_certificates` in [public]",
+                client.id
+            ))
+        } else if client.certificate_name.is_some() && self.public.client_ca_file.is_none() {
+            Some(format!(
+                "client `{}` shows a certificate that an authority signed, and nobody is trusted to \
+                 sign one: say `client_ca_file` in [public]",
+                client.id
+            ))
+        } else {
+            None
         }
     }
 

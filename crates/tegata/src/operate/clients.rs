@@ -48,6 +48,7 @@ pub(crate) async fn register(
         return Err(NotRegistered::Present(id).into());
     }
     choose_algorithms(composed, &mut metadata)?;
+    check_certificates(composed, &metadata)?;
     let secret = secret.map(Secret::new);
     let clients = composed.clients.at_wish_of(actor);
     Ok(clients.add(&composed.realm, &metadata, secret.as_ref()).await?)
@@ -67,6 +68,7 @@ pub(crate) async fn change(
     mut metadata: ClientMetadata,
 ) -> Result<ClientChanged, Refused> {
     choose_algorithms(composed, &mut metadata)?;
+    check_certificates(composed, &metadata)?;
     let clients = composed.clients.at_wish_of(actor);
     Ok(clients.amend(&composed.realm, before, &metadata).await?)
 }
@@ -113,6 +115,17 @@ pub(super) fn choose_algorithms(
         }
     }
     Ok(())
+}
+
+/// Refuses a client that is to show a certificate where nothing asks for one: it could never prove itself.
+pub(super) fn check_certificates(
+    composed: &Composed,
+    metadata: &ClientMetadata,
+) -> Result<(), Refused> {
+    // What cannot be read is refused by whoever reads it next.
+    let read = metadata.read(composed.node.now());
+    let missing = read.ok().and_then(|client| composed.config.missing_for(&client));
+    missing.map_or(Ok(()), |why| Err(why.into()))
 }
 
 fn unnamed(client: &str, name: &str, algorithm: Algorithm) -> Refused {

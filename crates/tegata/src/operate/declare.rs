@@ -121,6 +121,7 @@ async fn client(
 ) -> Result<Option<Told>, String> {
     let mut metadata = declared.metadata.clone();
     clients::choose_algorithms(composed, &mut metadata).map_err(|refused| refused.why)?;
+    clients::check_certificates(composed, &metadata).map_err(|refused| refused.why)?;
     let secret = declared.secret.clone().map(Secret::new);
     let wanted = composed.clients.check(&metadata, secret.as_ref()).map_err(text)?;
     let found = composed.clients.load(&composed.realm, &wanted.id).await.map_err(text)?;

@@ -5,10 +5,11 @@ use std::process::Command;
 use rcgen::DnType;
 use rustls::version::{TLS12, TLS13};
 use serde_json::json;
+use tegata_token::Jwk;
 
 use super::{
     certificates::{Shown, authority, named},
-    world::{Server, basic, bound_to, credentials, machine, own, post},
+    world::{Publisher, Server, basic, bound_to, credentials, machine, own, post, until},
 };
 
 #[test]
@@ -84,6 +85,39 @@ fn a_client_is_who_an_authority_says_and_nobody_else() {
     let through = post("/oauth2/token", &credentials("machine"), "");
     let token = server.ask(server.gateway, Some(&good), &through).access_token();
     assert_eq!(bound_to(&token), json!({"x5t#S256": good.x5t()}));
+}
+
+#[test]
+fn a_certificate_of_ones_own_is_renewed_where_its_key_is_published() {
+    let publisher = Publisher::start();
+    let rest = format!(
+        "token_endpoint_auth_method = \"self_signed_tls_client_auth\"\njwks_uri = \"{}\"",
+        publisher.address
+    );
+    let server = Server::with_tls(&machine("reports", &rest));
+    let request = post("/oauth2/token", &credentials("reports"), "");
+    let counts = |shown: &Shown| {
+        server.attempt(server.mtls, Some(shown), &TLS13, &request).unwrap().status == 200
+    };
+    // Keys need no name, and no algorithm.
+    let bare = |shown: &Shown| Jwk { kid: None, alg: None, ..shown.jwk() };
+    let with = |shown: &Shown, key: Jwk| Jwk { x5c: vec![base64(&shown.der)], ..key };
+    let first = Shown::own("reports");
+    publisher.publishes(with(&first, bare(&first)));
+    assert!(counts(&first));
+    // The same key in another certificate, whose name in the set stays what it was.
+    let same_key = first.again("reports");
+    assert!(!counts(&same_key));
+    publisher.publishes(with(&same_key, bare(&first)));
+    until("the renewed certificate counts", || counts(&same_key));
+    assert!(!counts(&first));
+    // Another key, by its thumbprint or by a name of the client's own.
+    for kid in [None, Some("2026".to_owned())] {
+        let next = Shown::own("reports");
+        publisher.publishes(Jwk { kid, ..bare(&next) });
+        until("the new key counts", || counts(&next));
+        assert!(!counts(&same_key));
+    }
 }
 
 fn form_without_client() -> &'static str {

@@ -6,6 +6,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
@@ -16,7 +17,9 @@ use rustls::{
     pki_types::ServerName,
     version::{TLS12, TLS13},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
+use tegata_core::Node;
+use tegata_token::Jwk;
 use tempfile::TempDir;
 
 use super::certificates::{Authority, Shown, authority, client, named};
@@ -192,7 +195,7 @@ impl Answer {
 fn common(upstream: u16) -> String {
     format!(
         "[operations]\nlisten = \"127.0.0.1:0\"\n[keys]\nalgorithms = [\"ES256\"]\n\
-         [clients]\nregistration = \"open\"\n\
+         [clients]\nregistration = \"open\"\nreach = [\"127.0.0.0/8\"]\n\
          [[service]]\nname = \"orders\"\nupstreams = [\"http://127.0.0.1:{upstream}\"]\n\
          [[route]]\npath = \"/orders\"\nservice = \"orders\"\n"
     )
@@ -219,6 +222,51 @@ fn service() -> u16 {
         }
     });
     port
+}
+
+/// Where a client publishes its keys.
+pub(crate) struct Publisher {
+    pub(crate) address: String,
+    keys: Arc<Mutex<Vec<Jwk>>>,
+}
+
+impl Publisher {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://127.0.0.1:{}/keys", listener.local_addr().unwrap().port());
+        let keys = Arc::<Mutex<Vec<Jwk>>>::default();
+        let served = Arc::clone(&keys);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+                let body = json!({"keys": *served.lock().unwrap()}).to_string();
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n\
+                     Content-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+            }
+        });
+        Self { address, keys }
+    }
+
+    /// From now on, this is all that it publishes.
+    pub(crate) fn publishes(&self, key: Jwk) {
+        *self.keys.lock().unwrap() = vec![key];
+    }
+}
+
+/// Waits until something is so.
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
+    let node = Node::start();
+    let began = node.since_boot();
+    while !is_so() {
+        assert!(node.elapsed(began) < PATIENCE, "in vain was it waited until {what}");
+        thread::yield_now();
+    }
 }
 
 /// Sends a request in the clear, from an address of this machine.

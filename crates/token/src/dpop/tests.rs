@@ -54,7 +54,7 @@ fn with(name: &str, value: Value) -> Value {
 
 fn verify(text: &str, access_token: Option<&str>) -> Result<DpopProof, ProofRefused> {
     let target = TargetUri::parse(PLACE).unwrap();
-    let request = Proving { method: "POST", target: &target, access_token };
+    let request = Proving { method: "POST", targets: std::slice::from_ref(&target), access_token };
     DpopProof::verify(text, &request, NOW)
 }
 
@@ -88,9 +88,27 @@ fn the_proofs_of_the_rfc_are_good() {
         "{key}.eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjoiUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1wbGUuY29tL3Rva2VuIiwiaWF0IjoxNTYyMjYyNjE2fQ.2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0x7NVY-FNyJK70nfbV37xRZT3Lg"
     );
     let target = TargetUri::parse("https://server.example.com/token").unwrap();
-    let request = Proving { method: "POST", target: &target, access_token: None };
+    let targets = std::slice::from_ref(&target);
+    let request = Proving { method: "POST", targets, access_token: None };
     let proof = DpopProof::verify(&token, &request, Timestamp::from_secs(1_562_262_616)).unwrap();
     assert_eq!(proof.jkt(), "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");
+}
+
+#[test]
+fn a_place_with_two_addresses_takes_a_proof_for_either_and_remembers_for_which() {
+    let holder = Holder::new(Algorithm::Es256);
+    let places = [PLACE, "https://mtls.example/place"];
+    let targets = places.map(|place| TargetUri::parse(place).unwrap());
+    let verify = |place: &str, targets: &[TargetUri]| {
+        let proof = holder.proof(&with("htu", json!(place)));
+        DpopProof::verify(&proof, &Proving { method: "POST", targets, access_token: None }, NOW)
+    };
+    let [one, other] = places.map(|place| verify(place, &targets).unwrap());
+    assert_ne!(one.name(), other.name());
+    assert_eq!(one.name(), verify(PLACE, &targets[..1]).unwrap().name());
+    let third = verify("https://third.example/place", &targets);
+    assert_eq!(third.unwrap_err(), ProofRefused::Target);
+    assert_eq!(verify(PLACE, &[]).unwrap_err(), ProofRefused::Target);
 }
 
 #[test]

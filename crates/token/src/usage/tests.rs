@@ -145,7 +145,7 @@ fn what_is_not_ours_changes_nothing_and_memory_is_bounded() {
     assert!(!node.flush().is_empty());
     assert!(node.held.lock().len() <= MOST);
     // Who is known is noted all the same.
-    let known = node.held.lock().keys().next().unwrap().clone();
+    let known = node.held.lock().iter().next().unwrap().0.to_owned();
     node.used(&known, &service("orders"));
     let _ = node.flush();
     assert_eq!(node.of(&known).unwrap().usage_count.total(), 2);
@@ -237,4 +237,55 @@ fn what_an_earlier_version_tells_is_heard() {
     let told = ToldBefore { at: Hybrid::default(), states: vec![("1.a".to_owned(), before)] };
     world.nodes[1].hear(&repository::encode(FORM, &told));
     assert_eq!(world.nodes[1].of("1.a").unwrap().usage_count.total(), 1);
+}
+
+/// However many tokens services get and never show, the uses of others count, and what was issued last is
+/// known.
+#[test]
+fn what_is_issued_and_never_shown_takes_no_place_from_what_is() {
+    let world = World::of(2, 8);
+    let [here, there] = world.nodes.as_slice() else { panic!() };
+    let at = |secs: usize| {
+        let at = Timestamp::from_secs(1_767_225_600 + u64::try_from(secs).unwrap());
+        Origin { at, ..origin(None, None) }
+    };
+    // As many as come in minutes, in rounds as they would.
+    for round in 0..10 {
+        for token in 0..MOST / 10 {
+            here.issued(&format!("1.{round}-{token}"), at(round));
+        }
+        let told = here.flush();
+        // Enough for more than what is kept.
+        if round > 6 {
+            told.iter().for_each(|message| there.hear(message));
+            let _ = there.flush();
+        }
+    }
+    for node in [here, there] {
+        assert_eq!(node.held.lock().len(), MOST_UNUSED);
+        let kept = |round| {
+            let named = (0..MOST / 10).map(|token| format!("1.{round}-{token}"));
+            named.filter(|jti| node.of(jti).is_some()).count()
+        };
+        assert_eq!([6, 7, 8, 9].map(kept), [0, 5_000, 10_000, 10_000]);
+        node.used("1.persons", &service("orders"));
+        node.refused("1.stolen");
+        let _ = node.flush();
+        assert_eq!(node.of("1.persons").unwrap().usage_count.total(), 1);
+        assert!(node.of("1.stolen").unwrap().revoked.is_raised());
+    }
+    // One that is used then is one of those that are.
+    here.used("1.9-0", &service("orders"));
+    for token in 0..MOST_UNUSED {
+        here.issued(&format!("1.late-{token}"), at(20));
+    }
+    let _ = here.flush();
+    assert!(here.of("1.9-0").unwrap().origin.get().is_some());
+    // Nor does anybody crowd out others between two rounds.
+    for token in 0..2 * MOST_UNUSED {
+        here.issued(&format!("1.burst-{token}"), at(30));
+    }
+    here.used("1.other", &service("orders"));
+    let _ = here.flush();
+    assert!(here.of("1.other").is_some());
 }

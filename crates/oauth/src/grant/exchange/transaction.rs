@@ -81,16 +81,14 @@ impl Provider {
         }
         let claims = self.transaction_claims(client, &subject, transaction, now);
         let claims = Claims { scope: scope.clone(), ..claims };
+        self.check_stands(&claims, &subject)?;
+        let token = self.sign(Algorithm::Es256, "txntoken+jwt", &claims.to_json())?;
+        let access_token = check_length(token)?;
         self.note_issued("transaction", &claims, Some(&subject.claims.jti));
-        let lives = claims.exp.saturating_sub(now);
         Ok(TokenAnswer {
-            access_token: check_length(self.sign(
-                Algorithm::Es256,
-                "txntoken+jwt",
-                &claims.to_json(),
-            )?)?,
+            access_token,
             token_type: TokenAnswer::NOT_A_CREDENTIAL,
-            expires_in: lives,
+            expires_in: claims.exp.saturating_sub(now),
             refresh_token: None,
             id_token: None,
             scope: scope.as_str().to_owned(),

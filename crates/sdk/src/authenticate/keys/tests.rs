@@ -279,6 +279,18 @@ fn a_key_is_used_with_an_algorithm_that_was_allowed_and_no_other() {
     assert_eq!(Published::read(set.as_bytes(), None, None).unwrap().keys.len(), 1);
 }
 
+#[test]
+fn a_key_without_a_name_has_its_thumbprint_for_one() {
+    let key = SigningKey::generate(Algorithm::Es256).unwrap();
+    let mut unnamed = serde_json::to_value(key.jwk()).unwrap();
+    unnamed.as_object_mut().unwrap().remove("kid");
+    let set = serde_json::json!({"keys": [unnamed]}).to_string();
+    let read = Published::read(set.as_bytes(), None, Some(&Algorithm::ALL)).unwrap();
+    assert!(read.set().has(&key.jwk().thumbprint()));
+    // Of an issuer that is ours, every key has a name.
+    assert!(Published::read(set.as_bytes(), None, None).is_none());
+}
+
 #[tokio::test]
 async fn a_key_that_nobody_could_be_asked_for_is_not_said_to_be_unknown() {
     let bench = Bench::new().await;
