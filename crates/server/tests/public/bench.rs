@@ -38,8 +38,8 @@ use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
 };
 use tegata_token::{
-    Algorithm, DpopNonces, Families, Indexes, Keys, Lifetimes, Revoker, Roots, RotationRules,
-    Usage, View,
+    Algorithm, DpopNonces, Families, Indexes, Keys, Lifetimes, Pairwise, Revoker, Roots,
+    RotationRules, Usage, View,
 };
 
 use super::{mailbox::Mailbox, switch::Switch};
@@ -234,6 +234,7 @@ impl Bench {
             Limits::default(),
         );
         let dpop_nonces = DpopNonces::new(&roots("dpop-nonce").await, &realm).unwrap();
+        let pairwise = Arc::new(Pairwise::new(&roots("pairwise").await, &realm).unwrap());
         let provider = Provider::new(
             tegata_oauth::Config::default(),
             Parts {
@@ -250,6 +251,7 @@ impl Bench {
                 revoker: revoker.clone(),
                 published: Arc::new(tegata_oauth::remote::NothingPublished),
                 targets: Arc::new(Anything),
+                pairwise,
                 dpop_nonces,
                 usage: Arc::new(Usage::new(node.clone())),
                 authorities: Arc::default(),
