@@ -21,6 +21,7 @@ mod public {
     pub(crate) mod logout;
     pub(crate) mod mailbox;
     pub(crate) mod pages;
+    pub(crate) mod pairwise;
     pub(crate) mod passkey;
     pub(crate) mod reset;
     pub(crate) mod second_factor;
