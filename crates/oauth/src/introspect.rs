@@ -74,11 +74,7 @@ impl Provider {
 
     /// What a transaction token says. Told only to those who say that they ask about one: whoever
     /// asks whether a bearer token counts must not take it for one.
-    async fn introspect_transaction(
-        &self,
-        client: &Client,
-        token: &str,
-    ) -> Result<Value, Refused> {
+    async fn introspect_transaction(&self, client: &Client, token: &str) -> Result<Value, Refused> {
         let inactive = json!({"active": false});
         let Ok(verified) = self.transaction_verifier().verify(token) else { return Ok(inactive) };
         self.revoker().know_enough().await?;

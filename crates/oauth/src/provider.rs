@@ -194,8 +194,7 @@ impl Provider {
         let clock = parts.node.clock();
         let memory = Memory::default();
         let verifier = Verifier::new(expected.clone(), &memory, Arc::clone(clock));
-        let verifier =
-            Arc::new(verifier.since(parts.epoch).revealing(Arc::clone(&parts.pairwise)));
+        let verifier = Arc::new(verifier.since(parts.epoch).revealing(Arc::clone(&parts.pairwise)));
         let internal = Arc::new(
             Verifier::new(expected.clone(), &memory, Arc::clone(clock)).since(parts.epoch),
         );

@@ -176,7 +176,8 @@ mod tests {
         assert_eq!(names(2).reveal(hidden.clone()), None);
         assert_eq!(ours.reveal(Claims { jti: "1.b".into(), ..hidden.clone() }), None);
         assert_eq!(ours.reveal(token("1.a")), None);
-        for veil in [String::new(), "AAAA".into(), hidden.veil.clone().unwrap() + "A", "é".into()] {
+        for veil in [String::new(), "AAAA".into(), hidden.veil.clone().unwrap() + "A", "é".into()]
+        {
             assert_eq!(ours.reveal(Claims { veil: Some(veil), ..hidden.clone() }), None);
         }
         let offline = Claims { sid: None, ..token("1.c") };

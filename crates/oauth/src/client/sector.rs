@@ -74,7 +74,10 @@ impl Sector {
         let host = |uri: &RedirectUri| {
             let url = Url::parse(uri.as_str()).ok().filter(|url| url.scheme() == "https")?;
             let own = match url.host()? {
-                Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
+                Host::Domain(name) => {
+                    let name = name.trim_end_matches('.');
+                    name == "localhost" || name.ends_with(".localhost")
+                }
                 Host::Ipv4(four) => four.is_loopback(),
                 Host::Ipv6(six) => six.is_loopback(),
             };
@@ -115,9 +118,11 @@ impl ClientMetadata {
     ) -> Result<Option<Sector>, String> {
         if !self.is_pairwise() {
             return match &self.sector {
-                Some(_) => Err("`sector` is for `subject_type = \"pairwise\"`: leave it out, or say \
+                Some(_) => {
+                    Err("`sector` is for `subject_type = \"pairwise\"`: leave it out, or say \
                                 that too"
-                    .to_owned()),
+                        .to_owned())
+                }
                 None => Ok(None),
             };
         }
@@ -141,14 +146,18 @@ impl ClientMetadata {
     /// their ids, and take what was taken back for what names these.
     fn check_readers(&self, grants: &BTreeSet<GrantType>) -> Result<(), String> {
         if grants.contains(&GrantType::TokenExchange) {
-            return Err("`subject_type = \"pairwise\"` contradicts token exchange, whose tokens are \
+            return Err(
+                "`subject_type = \"pairwise\"` contradicts token exchange, whose tokens are \
                         for services: declare another client for that"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         if !self.audiences.is_empty() {
-            return Err("`subject_type = \"pairwise\"` contradicts `audiences`: its tokens are for \
+            return Err(
+                "`subject_type = \"pairwise\"` contradicts `audiences`: its tokens are for \
                         the gateway alone"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         Ok(())
     }
@@ -200,7 +209,7 @@ mod tests {
             &["com.example.app:/cb"],
             &["http://127.0.0.1/cb"],
             &["http://localhost/cb"],
-            &["https://localhost/cb"],
+            &["https://localhost./cb"],
             &["https://app.localhost/cb"],
             &["https://127.0.0.1/cb"],
             &["https://[::1]/cb"],

@@ -10,7 +10,7 @@ use tegata_core::Versioned;
 
 use super::RegisterRefused;
 use crate::{
-    client::{Client, ClientMetadata, GrantType, SubjectType},
+    client::{Client, ClientMetadata, GrantType},
     provider::Provider,
     remote,
 };
@@ -40,13 +40,13 @@ pub(super) fn check_stays(
     if before.value.sector == wanted.sector {
         return Ok(());
     }
-    let is = match &before.value.sector {
-        Some(sector) => format!("`{}`, in the sector `{}`", SubjectType::Pairwise.name(), sector.as_str()),
-        None => format!("`{}`", SubjectType::Public.name()),
+    let known = match &before.value.sector {
+        Some(sector) => format!("`pairwise`, in the sector `{}`", sector.as_str()),
+        None => "`public`".to_owned(),
     };
     Err(RegisterRefused::metadata(format!(
-        "the client knows people by names of the `subject_type` {is}, and keeps them: repeat that \
-         `subject_type`, with redirect URIs of the same host or the same `sector_identifier_uri`, or \
+        "the `subject_type` of the client is {known}, and stays so, or it would know two names of one \
+         person: repeat it, with redirect URIs of the same host or the same `sector_identifier_uri`, or \
          register another client"
     )))
 }

@@ -76,7 +76,7 @@ impl World {
     }
 
     /// Takes something back, as a kill switch does.
-    async fn take_back(&self, target: Target) {
+    async fn takes_back(&self, target: Target) {
         let now = self.node.now();
         let until = now + std::time::Duration::from_secs(7200);
         let (reason, actor) = ("test".to_owned(), "test".to_owned());
@@ -178,8 +178,9 @@ async fn who_asks_about_a_token_is_told_in_its_own_words_whoever_has_it() {
         assert_eq!((&told["username"], &told["sid"]), (&"alice".into(), &json!(who.session)));
         assert!(told.get("veil").is_none());
     }
-    let signed = world.provider.introspect_signed(&far, &params(&[("token", &of_one.access_token)]));
-    assert_eq!(claims(&signed.await.unwrap())["token_introspection"]["sub"], there["sub"]);
+    let asked = params(&[("token", &of_one.access_token)]);
+    let signed = world.provider.introspect_signed(&far, &asked).await.unwrap();
+    assert_eq!(claims(&signed)["token_introspection"]["sub"], there["sub"]);
     // A client that speaks for itself is called so by all.
     let fields = params(&[("grant_type", "client_credentials"), ("scope", "orders.read")]);
     let own = world.provider.token(&public, &fields, &place(), Proven::default()).await.unwrap();
@@ -225,7 +226,7 @@ async fn what_is_taken_back_of_a_person_takes_their_pairwise_tokens_with_it() {
         let (said, by) = world.provider.inspect(&token).unwrap();
         assert_eq!((said.sub.as_str(), by), (world.user.id.as_str(), None), "{what}");
 
-        world.take_back(named(&world, &who)).await;
+        world.takes_back(named(&world, &who)).await;
         assert!(!world.is_active(&token).await, "{what}");
         assert_eq!(world.introspected(&client, &token).await, json!({"active": false}), "{what}");
         assert_eq!(world.info(&token).await, Err(NoUserinfo::InvalidToken), "{what}");
@@ -235,7 +236,7 @@ async fn what_is_taken_back_of_a_person_takes_their_pairwise_tokens_with_it() {
     let world = World::new().await;
     let tokens = world.at(&world.pairwise("one", HERE).await, &world.signed_in()).await;
     let name = id_token(&tokens)["sub"].as_str().unwrap().to_owned();
-    world.take_back(world.subject(&name, false)).await;
+    world.takes_back(world.subject(&name, false)).await;
     assert!(world.is_active(&tokens.access_token).await);
 }
 
@@ -252,15 +253,15 @@ async fn what_a_service_makes_of_a_pairwise_token_speaks_of_the_person_and_falls
         ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
         ("audience", "payments"),
     ];
-    let made = world.provider.token(&orders, &params(&exchange), &place(), Proven::default());
-    let made = made.await.unwrap().access_token;
+    let (asked, place) = (params(&exchange), place());
+    let exchanged = async || world.provider.token(&orders, &asked, &place, Proven::default()).await;
+    let made = exchanged().await.unwrap().access_token;
     let said = claims(&made);
     assert_eq!((&said["sub"], said.get("veil")), (&json!(world.user.id), None));
     assert!(world.is_active(&made).await);
-    world.take_back(world.subject(world.user.id.as_str(), false)).await;
+    world.takes_back(world.subject(world.user.id.as_str(), false)).await;
     assert!(!world.is_active(&made).await);
-    let again = world.provider.token(&orders, &params(&exchange), &place(), Proven::default());
-    assert!(again.await.is_err());
+    assert!(exchanged().await.is_err());
 }
 
 #[tokio::test]
@@ -371,7 +372,10 @@ async fn signals_name_people_as_their_receiver_knows_them() {
     let streams = Streams::new(world.provider.clone(), StreamRules::default());
     let one = receiver(&world, &streams, "one", HERE).await;
     let far = receiver(&world, &streams, "far", THERE).await;
-    let known = [id_token(&world.at(&one.client, &who).await), id_token(&world.at(&far.client, &who).await)];
+    let known = [
+        id_token(&world.at(&one.client, &who).await),
+        id_token(&world.at(&far.client, &who).await),
+    ];
     let ends = async || {
         let data = [
             ("user_id", json!(who.user)),

@@ -59,7 +59,10 @@ fn a_service_behind_the_gateway_knows_the_person_whom_the_client_does_not() {
         let internal = verified(&received(&seen, "x-internal-token")).claims;
         assert_eq!((&internal["sub"], internal.get("veil")), (&json!(person.id), None));
         let inspected = demo.command(&["token", "inspect", access(&given)]);
-        assert_eq!((&inspected["sub"], &inspected["claims"]["sub"]), (&json!(person.id), &said["sub"]));
+        assert_eq!(
+            (&inspected["sub"], &inspected["claims"]["sub"]),
+            (&json!(person.id), &said["sub"])
+        );
         names.push(said["sub"].clone());
     }
     assert_ne!(names[0], names[1]);
@@ -114,7 +117,10 @@ fn whatever_is_taken_back_of_a_person_the_gateway_refuses_from_pairwise_clients(
             demo.command(&["user", "passwd", &it.person.username, "--password-file", &file]);
         }),
         ("they may do less", &|it| {
-            let less = format!("[[user]]\nusername = \"{}\"\nroles = [\"customer\"]\n", it.person.username);
+            let less = format!(
+                "[[user]]\nusername = \"{}\"\nroles = [\"customer\"]\n",
+                it.person.username
+            );
             demo.command(&["apply", &demo.file(&less)]);
         }),
     ];
@@ -137,7 +143,13 @@ fn operators_make_clients_pairwise_by_command_and_over_http() {
     let id = unique("client");
     let made = demo.command(&[&["client", "add", &id], &by_command[..]].concat());
     assert_eq!(made["sector"], "app.example");
-    let several = ["--pairwise", "--redirect-uri", "https://a.example/", "--redirect-uri", "https://b.example/"];
+    let several = [
+        "--pairwise",
+        "--redirect-uri",
+        "https://a.example/",
+        "--redirect-uri",
+        "https://b.example/",
+    ];
     let other = unique("client");
     let args = [&["client", "add", &other], &several[..]].concat();
     let why = demo.refused(&args, 1);
@@ -148,7 +160,10 @@ fn operators_make_clients_pairwise_by_command_and_over_http() {
     let admin = Administrator::machine(demo, "admin.write");
     let place = format!("/clients/{id}");
     let read = admin.get(&place).expect(200).json();
-    assert_eq!((&read["subject_type"], &read["sector"]), (&json!("pairwise"), &json!("app.example")));
+    assert_eq!(
+        (&read["subject_type"], &read["sector"]),
+        (&json!("pairwise"), &json!("app.example"))
+    );
     // It stays in its sector when it moves, unless another is named.
     let moved = json!({"redirect_uris": ["https://new.example/cb"]});
     assert_eq!(admin.patch(&place, &moved).expect(200).json()["sector"], "app.example");

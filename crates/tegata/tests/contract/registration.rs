@@ -170,7 +170,11 @@ fn what_cannot_be_is_not_registered_and_nobody_vouches_for_themselves() {
         (with("response_types", json!(["code", "token"])), "invalid_client_metadata", "code"),
         (with("subject_type", json!("ephemeral")), "invalid_client_metadata", "subject_type"),
         // Everybody's machine is called so.
-        (with("subject_type", json!("pairwise")), "invalid_client_metadata", "sector_identifier_uri"),
+        (
+            with("subject_type", json!("pairwise")),
+            "invalid_client_metadata",
+            "sector_identifier_uri",
+        ),
         (with("id_token_signed_response_alg", json!("none")), "invalid_client_metadata", "alg"),
         (
             with("token_endpoint_auth_method", json!("client_secret_jwt")),
@@ -292,7 +296,10 @@ fn a_sector_is_the_host_of_all_redirect_uris_or_of_their_list() {
     let demo = demo();
     let made = register(demo, &pairwise(&["https://app.example/cb", "https://app.example:1/"]));
     let made = made.expect(201).json();
-    assert_eq!((&made["subject_type"], made.get("sector_identifier_uri")), (&json!("pairwise"), None));
+    assert_eq!(
+        (&made["subject_type"], made.get("sector_identifier_uri")),
+        (&json!("pairwise"), None)
+    );
     let several = ["https://a.example/cb", "https://b.example/cb"];
     let refused = register(demo, &pairwise(&several)).expect(400).json();
     assert_eq!(refused["error"], "invalid_client_metadata");
@@ -322,7 +329,10 @@ fn a_sector_is_the_host_of_all_redirect_uris_or_of_their_list() {
     let own = format!("/oauth2/register/{}", made["client_id"].as_str().unwrap());
     let token = made["registration_access_token"].as_str().unwrap();
     let read = demo.public.get(&own).bearer(token).send().expect(200).json();
-    assert_eq!((&read["subject_type"], &read["sector_identifier_uri"]), (&json!("pairwise"), &json!(address)));
+    assert_eq!(
+        (&read["subject_type"], &read["sector_identifier_uri"]),
+        (&json!("pairwise"), &json!(address))
+    );
 }
 
 /// Whoever is in the sector of another site could compare what they call people.
@@ -336,7 +346,10 @@ fn nobody_gets_into_the_sector_of_another_with_what_they_have() {
         let mut said = pairwise(&[victim]);
         said["grant_types"] = grants;
         let refused = register(demo, &said).expect(400).json();
-        assert!(refused["error_description"].as_str().unwrap().contains("device_code"), "{refused}");
+        assert!(
+            refused["error_description"].as_str().unwrap().contains("device_code"),
+            "{refused}"
+        );
     }
 
     // The list that a site publishes of its clients is for everybody to read.
@@ -362,7 +375,8 @@ fn nobody_gets_into_the_sector_of_another_with_what_they_have() {
         with_device["grant_types"] = json!(["authorization_code", device]);
         let is_pairwise = first["subject_type"] == "pairwise";
         // From ids to names and back, too: it would know both of everybody.
-        let turned = if is_pairwise { with("redirect_uris", json!([evil])) } else { pairwise(&[evil]) };
+        let turned =
+            if is_pairwise { with("redirect_uris", json!([evil])) } else { pairwise(&[evil]) };
         for said in [pairwise(&[victim]), pairwise(&[evil, victim]), listed, with_device, turned] {
             let refused = put(said.clone()).expect(400).json();
             assert_eq!(refused["error"], "invalid_client_metadata", "{said}");
