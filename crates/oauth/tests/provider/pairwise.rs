@@ -183,7 +183,8 @@ async fn who_asks_about_a_token_is_told_in_its_own_words_whoever_has_it() {
     assert_eq!(claims(&signed)["token_introspection"]["sub"], there["sub"]);
     // A client that speaks for itself is called so by all.
     let fields = params(&[("grant_type", "client_credentials"), ("scope", "orders.read")]);
-    let own = world.provider.token(&public, &fields, &place(), Proven::default()).await.unwrap();
+    let proven = world.proven(&public).await;
+    let own = world.provider.token(&proven, &fields, &place(), Proven::default()).await.unwrap();
     assert_eq!(world.introspected(&one, &own.access_token).await["sub"], "public");
     // What is taken back is told by ids.
     assert!(world.provider.check_may_follow(&public).is_ok());
@@ -254,7 +255,10 @@ async fn what_a_service_makes_of_a_pairwise_token_speaks_of_the_person_and_falls
         ("audience", "payments"),
     ];
     let (asked, place) = (params(&exchange), place());
-    let exchanged = async || world.provider.token(&orders, &asked, &place, Proven::default()).await;
+    let exchanged = async || {
+        let orders = world.proven(&orders).await;
+        world.provider.token(&orders, &asked, &place, Proven::default()).await
+    };
     let made = exchanged().await.unwrap().access_token;
     let said = claims(&made);
     assert_eq!((&said["sub"], said.get("veil")), (&json!(world.user.id), None));
