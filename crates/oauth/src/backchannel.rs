@@ -332,13 +332,13 @@ impl Provider {
         let now = self.node().now().secs();
         let claims = json!({
             "iss": self.issuer(),
-            "sub": party.user,
+            "sub": self.subject_for(client, party.user.as_str()),
             "aud": client.id,
             "iat": now,
             "exp": now + LIFETIME.as_secs(),
             "jti": TokenId::generate(self.epoch(), self.node().entropy()),
             "events": {EVENT: {}},
-            "sid": party.session,
+            "sid": self.session_for(client, party.session.as_str()),
         });
         self.sign(client.id_token_alg, "logout+jwt", claims.to_string().as_bytes())
     }

@@ -14,10 +14,12 @@ pub mod certificate;
 mod clients;
 mod profile;
 mod registration;
+mod sector;
 
 pub use clients::{ClientChanged, Clients, NotRegistered, is_reserved};
 pub use profile::Profile;
 pub use registration::{ClientMetadata, InvalidClient, KeySetForm};
+pub use sector::{InvalidSector, Sector, SubjectType};
 
 /// Where clients are stored.
 pub static CLIENTS: Kind =
@@ -55,6 +57,13 @@ pub struct Client {
     pub redirect_uris: Vec<RedirectUri>,
     /// Where a browser may be sent after signing out.
     pub post_logout_redirect_uris: Vec<RedirectUri>,
+    /// The sector in which its names of people count, where it does not know them by their ids.
+    #[serde(default)]
+    pub sector: Option<Sector>,
+    /// The document that lists the redirect URIs of its sector (OpenID Connect Dynamic Client
+    /// Registration 1.0 §5), where it registered itself with one.
+    #[serde(default)]
+    pub sector_identifier_uri: Option<String>,
     /// The scope it may ask for.
     pub scope: Scope,
     /// Whom its tokens may be for, beside the gateway.
@@ -152,6 +161,18 @@ impl Client {
     /// The claim `may_act` of its tokens.
     pub(crate) fn may_act(&self) -> Option<MayAct> {
         self.may_act.as_ref().map(|only| MayAct { sub: only.as_str().to_owned() })
+    }
+
+    /// Whether it knows people by names of its sector.
+    #[must_use]
+    pub const fn is_pairwise(&self) -> bool {
+        self.sector.is_some()
+    }
+
+    /// What it calls people by.
+    #[must_use]
+    pub const fn subject_type(&self) -> SubjectType {
+        if self.is_pairwise() { SubjectType::Pairwise } else { SubjectType::Public }
     }
 
     /// Whether it may use a grant type.

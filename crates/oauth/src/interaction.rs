@@ -75,13 +75,14 @@ impl Provider {
     ) -> Result<Next, StoreError> {
         let prompt = request.prompt;
         // Whoever signed in for this request and is somebody else would be asked for ever.
-        let other = |who: &&SignedIn| who.auth_time >= request.at && !is_meant(request, who);
+        let other =
+            |who: &&SignedIn| who.auth_time >= request.at && !self.is_meant(request, client, who);
         if who.as_ref().is_some_and(other) {
             let description = "somebody other than id_token_hint names has signed in";
             return Ok(Next::Refuse(OAuthError::new(Code::LoginRequired, description)));
         }
         let refuse = |code, description| Ok(Next::Refuse(OAuthError::new(code, description)));
-        let recent = who.filter(|who| self.counts(request, who));
+        let recent = who.filter(|who| self.counts(request, client, who));
         let Some(who) = recent.filter(|who| is_strong(request, &who.acr)) else {
             // Whoever asks for more than there is would be asked for ever.
             let [.., strongest] = LEVELS;
@@ -117,13 +118,20 @@ impl Provider {
     }
 
     /// Whether a sign-in is recent enough for a request, and of whom it is about.
-    fn counts(&self, request: &AuthorizationRequest, who: &SignedIn) -> bool {
+    fn counts(&self, request: &AuthorizationRequest, client: &Client, who: &SignedIn) -> bool {
         // Asked to sign in again: only a sign-in after the request arrived counts.
         let again = request.prompt.login && who.auth_time < request.at;
         let age = self.node().now().since(who.auth_time).as_secs();
         let old =
             request.max_age.is_some_and(|max_age| age > max_age && who.auth_time < request.at);
-        !again && !old && is_meant(request, who)
+        !again && !old && self.is_meant(request, client, who)
+    }
+
+    /// Whether a request may be answered about this person. It names people in the words of its client
+    /// alone: whoever could name them otherwise would learn by the answer whether two names are of one.
+    fn is_meant(&self, request: &AuthorizationRequest, client: &Client, who: &SignedIn) -> bool {
+        let meant = request.subject.as_ref();
+        meant.is_none_or(|meant| *meant == self.subject_for(client, who.user.as_str()))
     }
 
     /// Keeps a request while a person signs in. Answers the handle that the page carries.
@@ -186,9 +194,4 @@ fn is_strong(request: &AuthorizationRequest, acr: &str) -> bool {
     let essential = &request.essential_acr;
     (asked.peek().is_none() || asked.any(reached))
         && (essential.is_empty() || essential.iter().any(reached))
-}
-
-/// Whether a request may be answered about this person.
-fn is_meant(request: &AuthorizationRequest, who: &SignedIn) -> bool {
-    request.subject.as_ref().is_none_or(|subject| *subject == who.user.as_str())
 }

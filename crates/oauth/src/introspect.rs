@@ -1,5 +1,5 @@
 //! Introspection (RFC 7662): what a token says, for those who may ask; signed, for those who keep it
-//! as evidence (RFC 9701).
+//! as evidence (RFC 9701). Whoever asks is told of people in its own words, whoever the token is for.
 
 use serde_json::{Value, json};
 use tegata_core::StoreError;
@@ -26,7 +26,7 @@ impl Provider {
         }
         let token = params.require("token", "token is missing")?;
         if params.get("token_type_hint") == Some(TRANSACTION_TOKEN) {
-            return self.introspect_transaction(token).await;
+            return self.introspect_transaction(client, token).await;
         }
         let inactive = json!({"active": false});
         if let Ok(verified) = self.verifier().verify(token) {
@@ -41,11 +41,15 @@ impl Provider {
                 members.insert("active".to_owned(), true.into());
                 let kind = dpop::token_type(verified.claims().cnf.as_ref());
                 members.insert("token_type".to_owned(), kind.into());
-                self.add_username(members, &verified.claims().sub).await?;
+                // A user name would say to everybody who it is.
+                if !client.is_pairwise() {
+                    self.add_username(members, &verified.claims().sub).await?;
+                }
+                self.reword_for(client, members);
             }
             return Ok(answer);
         }
-        Ok(self.introspect_refresh(token).await?.unwrap_or(inactive))
+        Ok(self.introspect_refresh(client, token).await?.unwrap_or(inactive))
     }
 
     /// The same as a JWT (RFC 9701 §5), which its type and its claims keep from being taken for a
@@ -70,7 +74,7 @@ impl Provider {
 
     /// What a transaction token says. Told only to those who say that they ask about one: whoever
     /// asks whether a bearer token counts must not take it for one.
-    async fn introspect_transaction(&self, token: &str) -> Result<Value, Refused> {
+    async fn introspect_transaction(&self, client: &Client, token: &str) -> Result<Value, Refused> {
         let inactive = json!({"active": false});
         let Ok(verified) = self.transaction_verifier().verify(token) else { return Ok(inactive) };
         self.revoker().know_enough().await?;
@@ -83,11 +87,16 @@ impl Provider {
             members.insert("active".to_owned(), true.into());
             members.insert("token_type".to_owned(), "N_A".into());
             members.insert("issued_token_type".to_owned(), TRANSACTION_TOKEN.into());
+            self.reword_for(client, members);
         }
         Ok(answer)
     }
 
-    async fn introspect_refresh(&self, token: &str) -> Result<Option<Value>, StoreError> {
+    async fn introspect_refresh(
+        &self,
+        client: &Client,
+        token: &str,
+    ) -> Result<Option<Value>, StoreError> {
         let Some((family, generation)) = self.families().of_token(self.realm(), token).await?
         else {
             return Ok(None);
@@ -102,7 +111,7 @@ impl Provider {
         let mut answer = json!({
             "active": true,
             "iss": self.issuer(),
-            "sub": family.user,
+            "sub": self.subject_for(client, family.user.as_str()),
             "client_id": family.client,
             "scope": family.grant.scope,
             "fid": family.id,

@@ -134,6 +134,7 @@ impl Provider {
             may_act: client.may_act(),
             ..Claims::default()
         };
+        let claims = self.worded_for(client, claims)?;
         self.sign(client.access_token_alg, "at+jwt", &claims.to_json())
     }
 
@@ -158,9 +159,11 @@ impl Provider {
         };
         let full = digest::digest(hash, access_token.as_bytes());
         let at_hash = URL_SAFE_NO_PAD.encode(full.as_ref().get(..half).unwrap_or_default());
+        let sub = self.subject_for(client, family.user.as_str());
+        let sid = self.session_for(client, asked.session.as_str());
         let claims = IdClaims {
             iss: self.issuer(),
-            sub: family.user.as_str(),
+            sub: &sub,
             aud: family.client.as_str(),
             exp: family.access.exp,
             iat: family.access.iat,
@@ -169,7 +172,7 @@ impl Provider {
             acr: family.grant.acr.as_deref(),
             amr: &family.grant.amr,
             at_hash,
-            sid: asked.session.as_str(),
+            sid: &sid,
             asked: claims::about(person, asked.claims),
         };
         let json = serde_json::to_vec(&claims).unwrap_or_default();

@@ -16,6 +16,7 @@
 //! | [`device`] | devices without a browser, and what people say to them |
 //! | [`grant`] | the token endpoint, a file for each grant type |
 //! | [`issue`] | making tokens |
+//! | [`subject`] | what people are called to a client |
 //! | [`backchannel`] | telling clients that a session has ended |
 //! | [`introspect`], [`revoke`], [`userinfo`], [`logout`] | the endpoints of these names |
 //! | [`notice`] | what verifiers are told of what is taken back |
@@ -51,6 +52,7 @@ pub mod remote;
 pub mod request;
 pub mod revoke;
 pub mod signals;
+pub mod subject;
 pub mod userinfo;
 
 pub use authenticate::{Basic, ProvenClient};

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use tegata_token::Algorithm;
 
 use crate::{
-    client::{AuthMethod, GrantType},
+    client::{AuthMethod, GrantType, SubjectType},
     interaction,
     provider::Provider,
     register::Registration,
@@ -67,7 +67,7 @@ impl Provider {
             "grant_types_supported": grants,
             "authorization_details_types_supported": self.config().details_types,
             "acr_values_supported": interaction::LEVELS,
-            "subject_types_supported": ["public"],
+            "subject_types_supported": SubjectType::ALL,
             "token_endpoint_auth_methods_supported": methods,
             "introspection_endpoint_auth_methods_supported": confidential,
             "revocation_endpoint_auth_methods_supported": methods,

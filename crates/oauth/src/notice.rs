@@ -61,6 +61,11 @@ impl Provider {
     /// # Errors
     /// `unauthorized_client`.
     pub fn check_may_follow(&self, client: &Client) -> Result<(), OAuthError> {
+        if client.is_pairwise() {
+            let description = "a pairwise client may not follow what is taken back, which names people by \
+                               their ids";
+            return Err(OAuthError::new(Code::UnauthorizedClient, description));
+        }
         if client.may_introspect {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use tegata_core::{
 use tegata_identity::Demand;
 use tegata_token::{
     AccessToken, Algorithm, Authorities, DpopNonces, Expected, ExpectedAudience, Families, Indexes,
-    InternalToken, Keys, Memory, Revoker, Scope, TransactionToken, Usage, Verifier,
+    InternalToken, Keys, Memory, Pairwise, Revoker, Scope, TransactionToken, Usage, Verifier,
 };
 
 use crate::{
@@ -164,6 +164,8 @@ pub struct Parts {
     pub targets: Arc<dyn Targets>,
     /// What clients publish.
     pub published: Arc<dyn Published>,
+    /// What pairwise clients call people.
+    pub pairwise: Arc<Pairwise>,
     /// The nonces of DPoP proofs.
     pub dpop_nonces: DpopNonces,
     /// Where it is noted what tokens were made of, and how they are used.
@@ -195,9 +197,8 @@ impl Provider {
         };
         let clock = parts.node.clock();
         let memory = Memory::default();
-        let verifier = Arc::new(
-            Verifier::new(expected.clone(), &memory, Arc::clone(clock)).since(parts.epoch),
-        );
+        let verifier = Verifier::new(expected.clone(), &memory, Arc::clone(clock));
+        let verifier = Arc::new(verifier.since(parts.epoch).revealing(Arc::clone(&parts.pairwise)));
         let internal = Arc::new(
             Verifier::new(expected.clone(), &memory, Arc::clone(clock)).since(parts.epoch),
         );
@@ -304,6 +305,10 @@ impl Provider {
 
     pub(crate) fn usage(&self) -> &Usage {
         &self.parts.usage
+    }
+
+    pub(crate) fn pairwise(&self) -> &Pairwise {
+        &self.parts.pairwise
     }
 
     pub(crate) fn internal_verifier(&self) -> &Verifier<InternalToken> {

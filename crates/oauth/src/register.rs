@@ -11,12 +11,12 @@ use tegata_token::{Holder, Order, Tally, Withdrawable as _};
 
 use crate::{
     Credential,
-    client::{Client, ClientMetadata, GrantType, NotRegistered},
+    client::{Client, GrantType, NotRegistered},
     provider::Provider,
-    remote,
 };
 
 mod asked;
+mod sector;
 mod shown;
 
 /// The scope of a token that registers clients.
@@ -156,6 +156,7 @@ impl Provider {
         let trusted = before.value.grant_types.iter().any(|grant| !of_people(*grant));
         let by = if trusted { By::Trusted } else { By::Itself };
         let mut metadata = self.wanted(said, id, by)?;
+        sector::check_stays(&before, &self.clients().check(&metadata, None)?)?;
         self.check_sector(said, &metadata).await?;
         metadata.client_name.get_or_insert_with(|| id.to_owned());
         let changed = self.clients().register_anew(self.realm(), &before, &metadata).await?;
@@ -215,34 +216,6 @@ impl Provider {
                 Err(crate::signals::access::NoAccess::Store(error)) => Err(error.into()),
                 Err(_) => Err(RegisterRefused::Token),
             },
-        }
-    }
-
-    /// Looks whether a sector identifier knows the redirect URIs (OpenID Connect Registration §5).
-    async fn check_sector(
-        &self,
-        said: &Map<String, Value>,
-        metadata: &ClientMetadata,
-    ) -> Result<(), RegisterRefused> {
-        let Some(address) = said.get("sector_identifier_uri") else { return Ok(()) };
-        let invalid = |why: &str| RegisterRefused::metadata(why);
-        let address =
-            address.as_str().ok_or_else(|| invalid("`sector_identifier_uri` is no text"))?;
-        let address = remote::address("sector_identifier_uri", address);
-        let address = address.map_err(|rule| invalid(&rule))?;
-        let document = self.published().document(&address).await;
-        let document = document.map_err(|error| {
-            tracing::info!(%error, "a sector identifier cannot be had");
-            invalid("the document at `sector_identifier_uri` cannot be had")
-        })?;
-        let known: Option<Vec<String>> = serde_json::from_slice(&document).ok();
-        let known = known.ok_or_else(|| {
-            invalid("the document at `sector_identifier_uri` is no list of texts")
-        })?;
-        if metadata.redirect_uris.iter().all(|uri| known.contains(uri)) {
-            Ok(())
-        } else {
-            Err(invalid("a redirect URI is not in the document at `sector_identifier_uri`"))
         }
     }
 }

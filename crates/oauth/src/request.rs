@@ -69,7 +69,7 @@ pub struct AuthorizationRequest {
     /// When it arrived.
     pub at: Timestamp,
     /// Whom the answer must be about, where an ID token was sent as a hint: nobody else
-    /// (OpenID Connect Core §3.1.2.2).
+    /// (OpenID Connect Core §3.1.2.2). In the words of the client.
     #[serde(default)]
     pub subject: Option<String>,
     /// How the answer travels.
@@ -270,7 +270,8 @@ impl Provider {
     }
 
     /// Whom an ID token speaks of that was sent as a hint. It may have expired, and be another
-    /// client's.
+    /// client's: then it means somebody where both call people the same, and otherwise nobody, or two
+    /// clients could find out together who is who.
     fn hinted(&self, params: &Params) -> Result<Option<String>, OAuthError> {
         let Some(token) = params.get("id_token_hint") else { return Ok(None) };
         let read = IdTokenHint::read(token, self.keys().now().remembered(), self.issuer());
@@ -312,6 +313,10 @@ impl Provider {
 
     /// Whether a client's tokens may be for this audience.
     async fn is_for(&self, client: &Client, audience: &str) -> Result<bool, StoreError> {
+        if client.is_pairwise() {
+            // Nobody else could tell of whom its tokens speak.
+            return Ok(audience == self.config().audience);
+        }
         Ok(audience == self.config().audience
             || client.audiences.iter().any(|registered| registered == audience)
             || self.targets().access(self.realm(), &client.id, audience).await? == Access::Allowed)

@@ -63,7 +63,8 @@ impl Provider {
         let user = user.ok_or(NoUserinfo::InvalidToken)?.value;
         let mut info = claims::in_scope(&user, &claims_of_token.scope);
         info.extend(claims::about(&user, &self.asked_of_userinfo(claims_of_token).await?));
-        info.insert("sub".to_owned(), claims_of_token.sub.as_str().into());
+        // As in the ID token that came with it (§5.3.2).
+        info.insert("sub".to_owned(), verified.subject_told().into());
         Ok((self.in_form(info, claims_of_token).await?, key))
     }
 

@@ -15,6 +15,7 @@ mod provider {
     pub(crate) mod machine;
     pub(crate) mod meanwhile;
     pub(crate) mod mtls;
+    pub(crate) mod pairwise;
     pub(crate) mod pushed;
     pub(crate) mod request_object;
     pub(crate) mod resource;

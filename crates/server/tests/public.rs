@@ -24,6 +24,7 @@ mod public {
     pub(crate) mod lowered;
     pub(crate) mod mailbox;
     pub(crate) mod pages;
+    pub(crate) mod pairwise;
     pub(crate) mod passkey;
     pub(crate) mod reset;
     pub(crate) mod second_factor;

@@ -26,8 +26,8 @@ use tegata_store::{
     RootKeyRefused, SealRefused, Sealed, Standby,
 };
 use tegata_token::{
-    Authorities, DpopNonces, Families, Indexes, Keys, KeysRefused, Lifetimes, Revoker, Roots,
-    RotationRules, Usage, View, Withdraw, revocation::LONGEST_ACCESS,
+    Authorities, DpopNonces, Families, Indexes, Keys, KeysRefused, Lifetimes, Pairwise, Revoker,
+    Roots, RotationRules, Usage, View, Withdraw, revocation::LONGEST_ACCESS,
 };
 
 use crate::{
@@ -216,6 +216,8 @@ pub(crate) struct Composed {
     pub(crate) csrf: Csrf,
     pub(crate) cookies: CookieTable,
     pub(crate) provider: Provider,
+    /// What pairwise clients call people.
+    pub(crate) pairwise: Arc<Pairwise>,
     pub(crate) dpop_nonces: DpopNonces,
     /// Whose signature on a client's certificate counts.
     pub(crate) authorities: Arc<Authorities>,
@@ -346,6 +348,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let to_clients = crate::signals::way::to_clients(&config)
         .map_err(|failed| Startup::Configuration(failed.why()))?;
     let dpop_nonces = dpop_nonces(&roots("dpop-nonce").await?, &realm)?;
+    let pairwise = Pairwise::new(&roots("pairwise").await?, &realm);
+    let pairwise = Arc::new(pairwise.ok_or_else(|| no_root("names of people"))?);
     let usage = Arc::new(Usage::new(node.clone()));
     // Whoever serves says whom they trust.
     let authorities = Arc::new(Authorities::default());
@@ -365,6 +369,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
             revoker: revoker.clone(),
             targets: Arc::new(registry.clone()),
             published: Arc::new(AskedClients::new(to_clients, node.clone())),
+            pairwise: Arc::clone(&pairwise),
             dpop_nonces: dpop_nonces.clone(),
             usage: Arc::clone(&usage),
             authorities: Arc::clone(&authorities),
@@ -470,6 +475,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         csrf,
         cookies,
         provider,
+        pairwise,
         dpop_nonces,
         authorities,
         registry,

@@ -305,7 +305,8 @@ async fn gateway(
     };
     let clock = Arc::clone(composed.node.clock());
     let tokens = Verifier::<AccessToken>::new(expected, &Memory::default(), clock);
-    let tokens = Arc::new(tokens.since(composed.epoch));
+    let tokens = tokens.since(composed.epoch).revealing(Arc::clone(&composed.pairwise));
+    let tokens = Arc::new(tokens);
     let listening = Arc::clone(&tokens);
     composed.keys.listen(move |keys| listening.use_keys(keys.clone()));
     let keys = composed.keys.clone();

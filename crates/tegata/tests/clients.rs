@@ -112,6 +112,11 @@ fn openid_client_registers_itself_with_secrets_and_with_published_keys() {
 }
 
 #[test]
+fn openid_client_knows_people_by_names_of_its_sector() {
+    javascript("pairwise.mjs");
+}
+
+#[test]
 fn openid_client_signs_people_out_and_hears_of_it() {
     javascript("logout.mjs");
 }

@@ -24,6 +24,7 @@ mod contract {
     pub(crate) mod monitoring;
     pub(crate) mod operations;
     pub(crate) mod options;
+    pub(crate) mod pairwise;
     pub(crate) mod promql;
     pub(crate) mod racing;
     pub(crate) mod refusals;

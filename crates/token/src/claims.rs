@@ -83,6 +83,10 @@ pub struct Claims {
     /// What else it was made from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Box<Lineage>>,
+    /// Whom it speaks of in truth, hidden from the client that it was issued to, where `sub` and `sid`
+    /// are what that client knows ([`crate::pairwise`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub veil: Option<String>,
     /// What a transaction token says of its transaction.
     #[serde(flatten)]
     pub transaction: Option<Box<Transaction>>,
@@ -382,8 +386,9 @@ struct ClaimsVisitor {
 }
 
 /// Claims that mean something in our own tokens alone.
-const OURS: [&str; 16] = [
+const OURS: [&str; 17] = [
     "lineage",
+    "veil",
     "may_act",
     "rctx",
     "req_wl",
@@ -447,6 +452,7 @@ impl<'de> Visitor<'de> for ClaimsVisitor {
                 "act" => claims.act = Some(strict::nested(map.next_value::<&RawValue>()?)?),
                 "may_act" => claims.may_act = Some(strict::nested(map.next_value::<&RawValue>()?)?),
                 "lineage" => claims.lineage = Some(strict::nested(map.next_value::<&RawValue>()?)?),
+                "veil" => claims.veil = Some(map.next_value()?),
                 "txn" => transaction.txn = map.next_value()?,
                 "req_wl" => transaction.req_wl = map.next_value()?,
                 "tctx" => transaction.tctx = Some(strict::nested(map.next_value::<&RawValue>()?)?),
@@ -544,6 +550,7 @@ mod tests {
             may_act: Some(MayAct { sub: "svc".into() }),
             original_jti: Some("1.b".into()),
             lineage: Lineage { kid: vec!["k".into()], ..Lineage::default() }.claim(),
+            veil: Some("v".into()),
             transaction: Some(Box::new(Transaction {
                 txn: "t".into(),
                 req_wl: "svc".into(),
@@ -621,6 +628,8 @@ mod tests {
             r#","lineage":[]"#,
             r#","lineage":{"kid":"k"}"#,
             r#","lineage":{"place":["somewhere"]}"#,
+            r#","veil":null"#,
+            r#","veil":["v"]"#,
             r#","txn":1"#,
             r#","req_wl":["svc"]"#,
             r#","tctx":[]"#,

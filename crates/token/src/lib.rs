@@ -10,6 +10,7 @@
 //! | [`lineage`] | what a token was made from, and falls with |
 //! | [`transaction`] | what a transaction token says of its transaction |
 //! | [`narrowed`] | what a token says that is less than what was granted |
+//! | [`pairwise`] | what people are called to clients that must not compare |
 //! | [`verifier`] | verification, one type for each kind of token |
 //! | [`ring`] | the keys of an algorithm: next, current, previous, retired |
 //! | [`keys`] | the key rings of a realm, in the store and in use |
@@ -46,6 +47,7 @@ pub mod key;
 pub mod keys;
 pub mod lineage;
 pub mod narrowed;
+pub mod pairwise;
 pub mod refresh;
 pub mod request_object;
 pub mod resource;
@@ -74,6 +76,7 @@ pub use key::{Jwk, KeyRefused, SigningKey, VerifyingKey};
 pub use keys::{Keys, KeysRefused};
 pub use lineage::Lineage;
 pub use narrowed::{Narrowed, Wider};
+pub use pairwise::Pairwise;
 pub use request_object::{ExpectedObject, ObjectRefused, RequestObject};
 pub use resource::{InvalidResource, ProtectedResource};
 pub use revocation::{

@@ -74,6 +74,12 @@ impl Roots {
         self.numbered.last_key_value().map_or(0, |(number, _)| *number)
     }
 
+    /// The number of the oldest, for what can never be replaced: names that others keep.
+    #[must_use]
+    pub fn oldest(&self) -> u16 {
+        self.numbered.first_key_value().map_or(0, |(number, _)| *number)
+    }
+
     /// A key derived from root `number`: HMAC-SHA-256 over the parts, each preceded by its length,
     /// so that no two lists of parts are the same message. `None`: there is no such root.
     #[must_use]
@@ -86,14 +92,20 @@ impl Roots {
     #[must_use]
     pub fn secret(&self, number: u16, parts: &[&[u8]]) -> Option<Secret<[u8; 32]>> {
         let root = self.numbered.get(&number)?;
-        let mut context =
-            hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, root.expose()));
-        for part in parts {
-            context.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-            context.update(part);
-        }
-        context.sign().as_ref().try_into().ok().map(Secret::new)
+        let key = hmac::Key::new(hmac::HMAC_SHA256, root.expose());
+        digest(&key, parts).as_ref().try_into().ok().map(Secret::new)
     }
+}
+
+/// A keyed digest of parts, each preceded by its length, so that no two lists of parts are the same
+/// message.
+pub(crate) fn digest(key: &hmac::Key, parts: &[&[u8]]) -> hmac::Tag {
+    let mut context = hmac::Context::with_key(key);
+    for part in parts {
+        context.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+        context.update(part);
+    }
+    context.sign()
 }
 
 impl std::fmt::Debug for Roots {

@@ -26,6 +26,7 @@ use crate::{
     foreign::{ForeignRules, Names},
     jws::{Compact, Malformed},
     key::VerifyingKey,
+    pairwise::Pairwise,
     status::{ListId, StatusIndex},
 };
 
@@ -140,6 +141,8 @@ pub enum Refusal {
 #[derive(Debug)]
 pub struct Verified<K> {
     claims: Claims,
+    /// The claim `sub` as the token has it, where that is not whom it speaks of.
+    told: Option<String>,
     key: Arc<VerifyingKey>,
     place: Option<StatusIndex>,
     names: Option<Box<Names>>,
@@ -158,6 +161,12 @@ impl<K> Verified<K> {
     /// What it says.
     pub const fn claims(&self) -> &Claims {
         &self.claims
+    }
+
+    /// What the client that it was issued to calls its subject: the claim `sub` as the token has it. To
+    /// everybody else, its [claims](Self::claims) say who that is.
+    pub fn subject_told(&self) -> &str {
+        self.told.as_deref().unwrap_or(&self.claims.sub)
     }
 
     /// Its place in a status list of its issuer.
@@ -282,6 +291,7 @@ pub struct Verifier<K> {
     expected: Expected,
     epoch: Epoch,
     foreign: Option<ForeignRules>,
+    pairwise: Option<Arc<Pairwise>>,
     keys: ArcSwap<KeySet>,
     memory: Option<Cache<Arc<str>, Arc<Verified<K>>>>,
     longest: Duration,
@@ -299,6 +309,7 @@ impl<K: TokenKind> Verifier<K> {
             expected,
             epoch: Epoch(0),
             foreign: None,
+            pairwise: None,
             keys: ArcSwap::default(),
             memory: (memory.tokens > 0).then(|| Cache::new(memory.tokens)),
             longest: memory.longest,
@@ -313,6 +324,14 @@ impl<K: TokenKind> Verifier<K> {
     #[must_use]
     pub const fn since(mut self, epoch: Epoch) -> Self {
         self.epoch = epoch;
+        self
+    }
+
+    /// The same, knowing of whom tokens speak that hide it from their clients. Whoever does not know it
+    /// refuses them: what is taken back of a person could not be seen to be.
+    #[must_use]
+    pub fn revealing(mut self, pairwise: Arc<Pairwise>) -> Self {
+        self.pairwise = Some(pairwise);
         self
     }
 
@@ -426,6 +445,8 @@ impl<K: TokenKind> Verifier<K> {
         if K::TYP == TransactionToken::TYP && claims.transaction.is_none() {
             return Err(Refusal::Claims("`txn` or `req_wl` is missing, or has no form of ours"));
         }
+        let told = claims.veil.is_some().then(|| claims.sub.clone());
+        let claims = self.reveal(claims)?;
         let place = self.place(&claims)?;
         let remember_until = (now + self.longest).min(Timestamp::from_secs(claims.exp));
         let (claims, names) = match &self.foreign {
@@ -435,7 +456,16 @@ impl<K: TokenKind> Verifier<K> {
                 (claims, Some(Box::new(names)))
             }
         };
-        Ok(Verified { claims, key, place, names, remember_until, kind: PhantomData })
+        Ok(Verified { claims, told, key, place, names, remember_until, kind: PhantomData })
+    }
+
+    /// The claims, saying whom they speak of in truth.
+    fn reveal(&self, claims: Claims) -> Result<Claims, Refusal> {
+        if claims.veil.is_none() {
+            return Ok(claims);
+        }
+        let revealed = self.pairwise.as_ref().and_then(|pairwise| pairwise.reveal(claims));
+        revealed.ok_or(Refusal::Claims("whom it speaks of is hidden; ask the issuer about it"))
     }
 
     /// The place that the claim `status` names, where the list is one of the issuer's own. A name

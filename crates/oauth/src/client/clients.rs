@@ -12,7 +12,9 @@ use tegata_core::{
 };
 use tegata_token::Roots;
 
-use super::{AuthMethod, Client, ClientMetadata, InvalidClient, SecretDigest, generate_secret};
+use super::{
+    AuthMethod, Client, ClientMetadata, InvalidClient, SecretDigest, Sector, generate_secret,
+};
 
 /// How often a change that lost a race is tried again.
 const TRIES: u32 = 20;
@@ -167,6 +169,9 @@ impl Clients {
             }
             let secret = self.give_secret(realm, &mut client, given);
             let changed = found.as_ref().is_none_or(|found| found.value != client);
+            if let Some(found) = &found {
+                warn_of_names(&found.value, &client);
+            }
             if changed {
                 let change = if found.is_some() { "changed" } else { "registered" };
                 let expect =
@@ -220,6 +225,7 @@ impl Clients {
         client.declared.clone_from(&before.value.declared);
         let secret = self.give_secret(realm, &mut client, None);
         let changed = client != before.value;
+        warn_of_names(&before.value, &client);
         if changed {
             let expect = Expect::Version(before.version);
             match self.commit(realm, &client, expect, "changed").await {
@@ -463,6 +469,17 @@ impl fmt::Debug for Clients {
 #[must_use]
 pub fn is_reserved(id: &ClientId) -> bool {
     id.as_str().starts_with("tegata-")
+}
+
+/// Says where a client is about to know everybody by another name.
+fn warn_of_names(before: &Client, now: &Client) {
+    if before.sector != now.sector {
+        let sector = now.sector.as_ref().map(Sector::as_str);
+        tracing::warn!(
+            client = %now.id, sector,
+            "people get other names at this client: what it keeps under the old ones is nobody's to it",
+        );
+    }
 }
 
 fn contended() -> StoreError {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tegata_core::{ClientId, Timestamp};
 use tegata_token::{Algorithm, Jwk, Scope, VerifyingKey, certificate::fits};
 
-use super::{AuthMethod, Client, GrantType, Profile, certificate};
+use super::{AuthMethod, Client, GrantType, Profile, SubjectType, certificate};
 use crate::{dpop::DpopNonce, redirect::RedirectUri, remote};
 
 /// A client as it is declared, in configuration or through administration.
@@ -42,6 +42,15 @@ pub struct ClientMetadata {
     pub redirect_uris: Vec<String>,
     /// Where a browser may be sent after signing out.
     pub post_logout_redirect_uris: Vec<String>,
+    /// What it calls people by: `public`, their ids, if nothing is said; `pairwise`, names that count in
+    /// its sector alone.
+    pub subject_type: Option<SubjectType>,
+    /// The host that names its sector; that of its redirect URIs if nothing is said.
+    pub sector: Option<String>,
+    /// The document that lists the redirect URIs of its sector, in place of `sector`: where a client
+    /// registers itself, nobody else's word for it counts.
+    #[serde(skip)]
+    pub sector_identifier_uri: Option<String>,
     /// The scope it may ask for, separated by spaces.
     pub scope: String,
     /// Whom its tokens may be for, beside the gateway.
@@ -166,6 +175,7 @@ impl ClientMetadata {
             let rule = "`private_key_jwt` needs `jwks` or `jwks_uri`";
             return Err(invalid(rule.to_owned()));
         }
+        let sector = self.sector(&grant_types, &redirect_uris).map_err(invalid)?;
         let certificate_name = self.certificate_name(auth).map_err(invalid)?;
         self.check_certificates(auth, has_keys).map_err(|rule| invalid(rule.to_owned()))?;
         self.check_profile(auth, &keys).map_err(invalid)?;
@@ -203,6 +213,12 @@ impl ClientMetadata {
             grant_types,
             redirect_uris,
             post_logout_redirect_uris: uris(&self.post_logout_redirect_uris)?,
+            // What says the sector, where it is not said otherwise.
+            sector_identifier_uri: self
+                .sector_identifier_uri
+                .clone()
+                .filter(|_| sector.is_some() && self.sector.is_none()),
+            sector,
             scope,
             audiences: self.audiences.clone(),
             may_introspect: self.may_introspect,
@@ -254,6 +270,10 @@ impl ClientMetadata {
             grant_types: Some(client.grant_types.clone()),
             redirect_uris: uris(&client.redirect_uris),
             post_logout_redirect_uris: uris(&client.post_logout_redirect_uris),
+            subject_type: Some(client.subject_type()),
+            sector: client.sector.as_ref().map(|sector| sector.as_str().to_owned()),
+            // Whoever declares it says in which sector it is.
+            sector_identifier_uri: None,
             scope: client.scope.as_str().to_owned(),
             audiences: client.audiences.clone(),
             may_introspect: client.may_introspect,
@@ -434,7 +454,12 @@ mod tests {
             tls_client_auth_subject_dn: Some("CN=web, O=Example".into()),
             ..web()
         };
-        for declared in [web(), public, full, fapi, certified, by_subject] {
+        let pairwise = ClientMetadata {
+            subject_type: Some(SubjectType::Pairwise),
+            sector: Some("example.com".into()),
+            ..web()
+        };
+        for declared in [web(), public, full, fapi, certified, by_subject, pairwise] {
             let client = declared.read(now).unwrap();
             assert_eq!(ClientMetadata::of(&client).read(now).unwrap(), client);
         }

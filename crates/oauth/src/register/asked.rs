@@ -6,9 +6,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tegata_token::{Algorithm, Jwk, Scope};
 
-use super::{By, RegisterRefused, of_people};
+use super::{By, RegisterRefused, of_people, sector};
 use crate::{
-    client::{AuthMethod, ClientMetadata, GrantType, KeySetForm},
+    client::{AuthMethod, ClientMetadata, GrantType, KeySetForm, SubjectType},
     provider::Provider,
     redirect::RedirectUri,
 };
@@ -37,7 +37,7 @@ impl Provider {
                 why: error.to_string(),
             })?;
         }
-        said.one_of("subject_type", &["public"])?;
+        said.one_of("subject_type", &SubjectType::ALL.map(SubjectType::name))?;
         said.one_of("application_type", &["web", "native"])?;
         said.all_of("response_types", &["code"])?;
         let auth = said.method("token_endpoint_auth_method")?;
@@ -48,7 +48,7 @@ impl Provider {
         }
         let usual = self.usual();
         let signing = |name: &str| self.signing(&said, name);
-        Ok(ClientMetadata {
+        let metadata = ClientMetadata {
             client_id: id.to_owned(),
             client_name: said.text("client_name")?,
             public: auth == AuthMethod::None,
@@ -63,6 +63,8 @@ impl Provider {
             grant_types: Some(said.grants(by)?),
             redirect_uris,
             post_logout_redirect_uris: said.texts("post_logout_redirect_uris")?,
+            subject_type: said.read("subject_type")?,
+            sector_identifier_uri: said.text("sector_identifier_uri")?,
             scope: self.given_scope(&said)?,
             // OpenID Connect's own clients need not know PKCE (OAuth 2.1 §7.5.1 asks it of public ones);
             // whoever sends a challenge is held to it.
@@ -95,7 +97,9 @@ impl Provider {
             policy_uri: said.text("policy_uri")?,
             tos_uri: said.text("tos_uri")?,
             ..ClientMetadata::default()
-        })
+        };
+        sector::check_grants(&metadata)?;
+        Ok(metadata)
     }
 
     /// What its tokens are signed with where it does not say it: what OpenID Connect takes for granted,

@@ -49,7 +49,8 @@ impl Provider {
             tell(member, json!(name));
         }
         tell("scope", json!(client.scope.as_str()));
-        tell("subject_type", json!("public"));
+        tell("subject_type", json!(client.subject_type()));
+        tell("sector_identifier_uri", json!(client.sector_identifier_uri));
         tell("id_token_signed_response_alg", json!(client.id_token_alg));
         tell("authorization_signed_response_alg", json!(client.response_alg));
         tell("introspection_signed_response_alg", json!(client.introspection_alg));

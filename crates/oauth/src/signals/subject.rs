@@ -4,7 +4,6 @@ use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tegata_core::UserId;
 
 /// By what a receiver is told who a person is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,12 +57,6 @@ impl Person {
                 json!({"format": "account", "uri": format!("acct:{account}")})
             }
         }
-    }
-
-    /// A person of ours.
-    #[must_use]
-    pub fn ours(issuer: &str, user: &UserId) -> Self {
-        Self::IssSub { iss: issuer.to_owned(), sub: user.as_str().to_owned() }
     }
 
     /// A short name of fixed length under which a stream keeps whether it wants to hear of them.

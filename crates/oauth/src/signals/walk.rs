@@ -117,7 +117,8 @@ impl Streams {
             let Some(person) = self.concerned(stream, client, &told).await? else { continue };
             walk.seen += 1;
             // The same each time that it is given.
-            let jti = format!("{}.{}.{}", stream.id, event.id, told.number);
+            let event_name = self.provider.event_for(client, &event.id.to_string());
+            let jti = format!("{}.{event_name}.{}", stream.id, told.number);
             let known = stream.acked.contains(&jti);
             let fresh = handled.has(&jti) && !known;
             walk.handled += usize::from(fresh);
@@ -151,7 +152,7 @@ impl Streams {
         if stream.format == Format::Email && !client.scope.contains("email") {
             return Ok(None);
         }
-        let Some(person) = self.person(stream, told).await? else { return Ok(None) };
+        let Some(person) = self.person(stream, client, told).await? else { return Ok(None) };
         let by_default = self.rules.default_subjects == DefaultSubjects::All;
         if !stream.has_subjects {
             return Ok(by_default.then_some(person));
@@ -164,9 +165,17 @@ impl Streams {
 
     /// The person, as the stream's receiver knows them. `None`: it knows people by something that
     /// this one does not have.
-    async fn person(&self, stream: &Stream, told: &Told) -> Result<Option<Person>, StoreError> {
+    async fn person(
+        &self,
+        stream: &Stream,
+        client: &Client,
+        told: &Told,
+    ) -> Result<Option<Person>, StoreError> {
         Ok(match stream.format {
-            Format::IssSub => Some(Person::ours(self.provider.issuer(), &told.user)),
+            Format::IssSub => Some(Person::IssSub {
+                iss: self.provider.issuer().to_owned(),
+                sub: self.provider.subject_for(client, told.user.as_str()),
+            }),
             Format::Email => {
                 let (realm, id) = (self.provider.realm(), told.user.as_str());
                 let user = repository::load::<User>(self.records(), realm, id).await?;

@@ -30,7 +30,7 @@ impl Streams {
             Status::Disabled => false,
         });
         let notices = notices.map(|notice| (notice.what.kind(), self.noticed(stream, notice)));
-        let told = due.into_iter().map(|due| (due.told.kind, self.told(stream, due)));
+        let told = due.into_iter().map(|due| (due.told.kind, self.told(stream, client, due)));
         notices
             .chain(told)
             .take(most)
@@ -53,9 +53,14 @@ impl Streams {
         }
     }
 
-    fn told(&self, stream: &Stream, due: Due) -> SecurityEventToken {
+    fn told(&self, stream: &Stream, client: &Client, due: Due) -> SecurityEventToken {
         let person = due.person.to_json();
-        let sub_id = match &due.told.session {
+        // What is one client's alone, it knows by its name.
+        let is_shared = due.told.only.is_none();
+        let session = due.told.session.as_deref().map(|session| {
+            if is_shared { self.provider.session_for(client, session) } else { session.to_owned() }
+        });
+        let sub_id = match session {
             None => person,
             Some(session) => json!({
                 "format": "complex",
@@ -69,7 +74,7 @@ impl Streams {
             // When it happened, also where it is delivered late or again.
             iat: due.event.clock.wall().secs(),
             jti: due.jti,
-            txn: Some(due.event.id.to_string()),
+            txn: Some(self.provider.event_for(client, &due.event.id.to_string())),
             sub_id: object(sub_id),
             events: OneEvent { uri: due.told.kind.uri().to_owned(), payload: due.told.payload },
         }

@@ -21,7 +21,7 @@ use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
 };
 use tegata_token::{
-    Algorithm, Binding, DpopNonces, Families, Indexes, Keys, Lifetimes, Revoker, Roots,
+    Algorithm, Binding, DpopNonces, Families, Indexes, Keys, Lifetimes, Pairwise, Revoker, Roots,
     RotationRules, SigningKey, Usage, View,
 };
 
@@ -165,6 +165,7 @@ impl World {
         let sessions = Arc::new(Living::default());
         let services = Arc::new(Services::default());
         let dpop_nonces = DpopNonces::new(&roots("dpop-nonce").await, &realm).unwrap();
+        let pairwise = Arc::new(Pairwise::new(&roots("pairwise").await, &realm).unwrap());
         let parts = Parts {
             node: node.clone(),
             realm,
@@ -179,6 +180,7 @@ impl World {
             revoker,
             published: Arc::new(tegata_oauth::remote::NothingPublished),
             targets: services.clone(),
+            pairwise,
             dpop_nonces,
             usage: Arc::new(Usage::new(node.clone())),
             authorities: Arc::default(),

@@ -38,7 +38,7 @@ use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
 };
 use tegata_token::{
-    Algorithm, DpopNonces, Entry, Families, Indexes, Keys, Lifetimes, Revoker, Roots,
+    Algorithm, DpopNonces, Entry, Families, Indexes, Keys, Lifetimes, Pairwise, Revoker, Roots,
     RotationRules, Target, Usage, View,
 };
 
@@ -244,6 +244,7 @@ impl Bench {
             Limits::default(),
         );
         let dpop_nonces = DpopNonces::new(&roots("dpop-nonce").await, &realm).unwrap();
+        let pairwise = Arc::new(Pairwise::new(&roots("pairwise").await, &realm).unwrap());
         let provider = Provider::new(
             tegata_oauth::Config { second_factor: demand.clone(), ..Default::default() },
             Parts {
@@ -260,6 +261,7 @@ impl Bench {
                 revoker: revoker.clone(),
                 published: Arc::new(tegata_oauth::remote::NothingPublished),
                 targets: Arc::new(Anything),
+                pairwise,
                 dpop_nonces,
                 usage: Arc::new(Usage::new(node.clone())),
                 authorities: Arc::default(),

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::{Args, Subcommand};
-use tegata_oauth::{AuthMethod, ClientMetadata, GrantType, client::KeySetForm};
+use tegata_oauth::{
+    AuthMethod, ClientMetadata, GrantType,
+    client::{KeySetForm, SubjectType},
+};
 use tegata_token::ClientCertificate;
 
 use super::{Context, Failed, read_secret};
@@ -49,6 +52,12 @@ pub(crate) struct Add {
     scope: String,
     #[arg(long = "audience", value_delimiter = ',')]
     audiences: Vec<String>,
+    /// Knows people by names that count in its sector alone: the host of its redirect URIs.
+    #[arg(long)]
+    pairwise: bool,
+    /// Its sector, where that is another host, or its redirect URIs have several.
+    #[arg(long, value_name = "HOST", requires = "pairwise")]
+    sector: Option<String>,
     /// May ask about tokens of others, and take them back.
     #[arg(long)]
     may_introspect: bool,
@@ -144,6 +153,8 @@ impl Add {
             public: self.public,
             grant_types: (!grant_types.is_empty()).then_some(grant_types),
             redirect_uris: self.redirect_uris,
+            subject_type: self.pairwise.then_some(SubjectType::Pairwise),
+            sector: self.sector,
             scope: self.scope,
             audiences: self.audiences,
             may_introspect: self.may_introspect,

@@ -305,7 +305,7 @@ fn told(party: &RelyingParty) -> Value {
 }
 
 fn shown(client: &Client) -> Value {
-    json!({
+    let mut shown = json!({
         "client_id": client.id,
         "name": client.name,
         "authentication": client.auth.name(),
@@ -313,5 +313,9 @@ fn shown(client: &Client) -> Value {
         "redirect_uris": client.redirect_uris.iter().map(|uri| uri.as_str()).collect::<Vec<_>>(),
         "scope": client.scope.as_str(),
         "created": client.created.to_string(),
-    })
+    });
+    if let (Some(sector), Some(members)) = (&client.sector, shown.as_object_mut()) {
+        members.insert("sector".to_owned(), sector.as_str().into());
+    }
+    shown
 }

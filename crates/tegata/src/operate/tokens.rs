@@ -43,10 +43,12 @@ pub(crate) async fn inspect(composed: &Composed, token: &str) -> Result<Value, R
             Some(why) => Err(Refused::from(why).after(told)),
         };
     }
-    let (standing, counts) = match composed.provider.inspect(token) {
-        Ok((_, None)) => ("valid".to_owned(), true),
-        Ok((_, Some(by))) => (format!("revoked ({by:?})").to_lowercase(), false),
-        Err(refusal) => (refusal.to_string(), false),
+    let (standing, counts, subject) = match composed.provider.inspect(token) {
+        Ok((claims, None)) => ("valid".to_owned(), true, Some(claims.sub)),
+        Ok((claims, Some(by))) => {
+            (format!("revoked ({by:?})").to_lowercase(), false, Some(claims.sub))
+        }
+        Err(refusal) => (refusal.to_string(), false, None),
     };
     // What cannot be read is not a token, and is not shown: it may be a password.
     let Some((header, claims)) = read(token) else {
@@ -55,8 +57,14 @@ pub(crate) async fn inspect(composed: &Composed, token: &str) -> Result<Value, R
     let kind = header.get("typ").and_then(Value::as_str).map(kind);
     let mut told = json!({"kind": kind, "standing": standing, "header": header, "claims": claims});
     let known = claims.get("jti").and_then(Value::as_str).and_then(|jti| composed.usage.of(jti));
-    if let (Some(known), Some(members)) = (known, told.as_object_mut()) {
-        members.insert("use".to_owned(), used(&known));
+    if let Some(members) = told.as_object_mut() {
+        // What hides it from its client hides it here from nobody.
+        if let Some(sub) = subject.filter(|sub| claims.get("sub") != Some(&json!(sub))) {
+            members.insert("sub".to_owned(), sub.into());
+        }
+        if let Some(known) = known {
+            members.insert("use".to_owned(), used(&known));
+        }
     }
     if counts { Ok(told) } else { Err(Refused::from(standing).after(told)) }
 }

@@ -168,7 +168,13 @@ fn what_cannot_be_is_not_registered_and_nobody_vouches_for_themselves() {
             "vouches",
         ),
         (with("response_types", json!(["code", "token"])), "invalid_client_metadata", "code"),
-        (with("subject_type", json!("pairwise")), "invalid_client_metadata", "subject_type"),
+        (with("subject_type", json!("ephemeral")), "invalid_client_metadata", "subject_type"),
+        // Everybody's machine is called so.
+        (
+            with("subject_type", json!("pairwise")),
+            "invalid_client_metadata",
+            "sector_identifier_uri",
+        ),
         (with("id_token_signed_response_alg", json!("none")), "invalid_client_metadata", "alg"),
         (
             with("token_endpoint_auth_method", json!("client_secret_jwt")),
@@ -276,6 +282,144 @@ fn a_sector_must_know_the_redirect_uris_and_is_asked_without_detours() {
     for address in ["https://10.0.0.1/it", "https://169.254.169.254/latest"] {
         register(demo, &with("sector_identifier_uri", json!(address))).expect(400);
     }
+}
+
+/// A pairwise client whose answers go there.
+fn pairwise(redirect_uris: &[&str]) -> Value {
+    let mut said = with("redirect_uris", json!(redirect_uris));
+    said["subject_type"] = json!("pairwise");
+    said
+}
+
+#[test]
+fn a_sector_is_the_host_of_all_redirect_uris_or_of_their_list() {
+    let demo = demo();
+    let made = register(demo, &pairwise(&["https://app.example/cb", "https://app.example:1/"]));
+    let made = made.expect(201).json();
+    assert_eq!(
+        (&made["subject_type"], made.get("sector_identifier_uri")),
+        (&json!("pairwise"), None)
+    );
+    let several = ["https://a.example/cb", "https://b.example/cb"];
+    let refused = register(demo, &pairwise(&several)).expect(400).json();
+    assert_eq!(refused["error"], "invalid_client_metadata");
+    let why = refused["error_description"].as_str().unwrap();
+    assert!(why.contains("redirect_uris") && why.contains("sector_identifier_uri"), "{why}");
+    let listed = |document: &str| {
+        let publisher = Publisher::of("200 OK", document);
+        let mut said = pairwise(&several);
+        said["sector_identifier_uri"] = json!(publisher.address);
+        let answer = register(demo, &said);
+        assert_eq!(publisher.asked(), 1);
+        (answer, publisher.address)
+    };
+    let (made, address) = listed(&json!(several).to_string());
+    let made = made.expect(201).json();
+    assert_eq!(made["sector_identifier_uri"], json!(address));
+    for other in [
+        json!(several[..1]).to_string(),
+        json!(["https://a.example/cb", "https://b.example/cb/"]).to_string(),
+        json!({"redirect_uris": several}).to_string(),
+        "[]".to_owned(),
+    ] {
+        let (refused, _) = listed(&other);
+        assert_eq!(refused.expect(400).json()["error"], "invalid_client_metadata", "{other}");
+    }
+    // It is read again, as what is registered.
+    let own = format!("/oauth2/register/{}", made["client_id"].as_str().unwrap());
+    let token = made["registration_access_token"].as_str().unwrap();
+    let read = demo.public.get(&own).bearer(token).send().expect(200).json();
+    assert_eq!(
+        (&read["subject_type"], &read["sector_identifier_uri"]),
+        (&json!("pairwise"), &json!(address))
+    );
+}
+
+/// Whoever is in the sector of another site could compare what they call people.
+#[test]
+fn nobody_gets_into_the_sector_of_another_with_what_they_have() {
+    let demo = demo();
+    let victim = "https://victim.example/cb";
+    // What does not go through its redirect URIs would not show whose it is.
+    let device = "urn:ietf:params:oauth:grant-type:device_code";
+    for grants in [json!(["authorization_code", device]), json!([device])] {
+        let mut said = pairwise(&[victim]);
+        said["grant_types"] = grants;
+        let refused = register(demo, &said).expect(400).json();
+        assert!(
+            refused["error_description"].as_str().unwrap().contains("device_code"),
+            "{refused}"
+        );
+    }
+
+    // The list that a site publishes of its clients is for everybody to read.
+    let list = Publisher::of("200 OK", &json!([victim]).to_string());
+    let mut said = pairwise(&["https://evil.example/cb"]);
+    said["sector_identifier_uri"] = json!(list.address);
+    register(demo, &said).expect(400);
+    said["redirect_uris"] = json!(["https://evil.example/cb", victim]);
+    register(demo, &said).expect(400);
+
+    let evil = "https://evil.example/cb";
+    for first in [pairwise(&[evil]), with("redirect_uris", json!([evil]))] {
+        let registered = register(demo, &first).expect(201).json();
+        let own = format!("/oauth2/register/{}", registered["client_id"].as_str().unwrap());
+        let token = registered["registration_access_token"].as_str().unwrap();
+        let put = |mut said: Value| {
+            said["client_id"] = registered["client_id"].clone();
+            demo.public.ask("PUT", &own).bearer(token).json(&said).send()
+        };
+        let mut listed = pairwise(&[victim]);
+        listed["sector_identifier_uri"] = json!(list.address);
+        let mut with_device = pairwise(&[evil]);
+        with_device["grant_types"] = json!(["authorization_code", device]);
+        let is_pairwise = first["subject_type"] == "pairwise";
+        // From ids to names and back, too: it would know both of everybody.
+        let turned =
+            if is_pairwise { with("redirect_uris", json!([evil])) } else { pairwise(&[evil]) };
+        for said in [pairwise(&[victim]), pairwise(&[evil, victim]), listed, with_device, turned] {
+            let refused = put(said.clone()).expect(400).json();
+            assert_eq!(refused["error"], "invalid_client_metadata", "{said}");
+        }
+        let mut again = first.clone();
+        again["redirect_uris"] = json!([evil, "https://evil.example/other"]);
+        assert_eq!(put(again).expect(200).json()["subject_type"], registered["subject_type"]);
+    }
+}
+
+#[test]
+fn a_client_that_moves_within_its_sector_calls_people_the_same() {
+    let demo = demo();
+    let person = demo.person("customer");
+    let list = Publisher::of("200 OK", &json!([CALLBACK]).to_string());
+    let mut said = pairwise(&[CALLBACK]);
+    said["sector_identifier_uri"] = json!(list.address);
+    let registered = register(demo, &said).expect(201).json();
+    let client = as_a_client(&registered);
+    let known = || {
+        let mut asked = authorization(&client);
+        asked.retain(|(name, _)| *name != "scope");
+        asked.push(("scope", "openid"));
+        let location = Browser::new(demo.public).authorize(&asked, &person);
+        let code = parameter(&location, "code").unwrap();
+        let tokens = redeem(demo, &client, &code).expect(200).json();
+        let id = super::jwt::verified(tokens["id_token"].as_str().unwrap()).claims;
+        let access = tokens["access_token"].as_str().unwrap();
+        let info = demo.public.get("/oauth2/userinfo").bearer(access).send().expect(200).json();
+        assert_eq!(info["sub"], id["sub"]);
+        assert_ne!(id["sub"], person.id);
+        id["sub"].clone()
+    };
+    let before = known();
+    let own = format!("/oauth2/register/{}", client.id);
+    let token = registered["registration_access_token"].as_str().unwrap();
+    said["client_id"] = registered["client_id"].clone();
+    said["redirect_uris"] = json!([CALLBACK, "https://elsewhere.example/cb"]);
+    let put = || demo.public.ask("PUT", &own).bearer(token).json(&said).send();
+    put().expect(400);
+    list.becomes(&json!([CALLBACK, "https://elsewhere.example/cb"]).to_string());
+    put().expect(200);
+    assert_eq!(known(), before);
 }
 
 #[test]

@@ -332,3 +332,35 @@ fn a_refusal_shows_nothing_of_the_token() {
         assert!(!format!("{refusal} {refusal:?}").contains("secret"));
     }
 }
+
+#[test]
+fn a_token_that_hides_its_subject_is_nothing_to_whoever_cannot_reveal_it() {
+    let pairwise = |seed| {
+        let roots = crate::Roots::for_tests(seed);
+        Arc::new(Pairwise::new(&roots, &tegata_core::Realm::default()).unwrap())
+    };
+    let Bench { clock, keys, verifier } = Bench::new();
+    let bench = Bench { clock, keys, verifier: verifier.revealing(pairwise(1)) };
+    let plain = Claims::parse(bench.claims().to_string().as_bytes()).unwrap();
+    let hidden = pairwise(1).hide("app.example", plain.clone()).unwrap();
+    let token = bench.token(&serde_json::to_value(&hidden).unwrap());
+    // The second time it is remembered.
+    for _ in 0..2 {
+        let verified = bench.verifier.verify(&token).unwrap();
+        assert_eq!((verified.claims(), verified.subject_told()), (&plain, hidden.sub.as_str()));
+    }
+    let taken_back = bench.verifier.danger_verify_at_any_time(&token).unwrap();
+    assert_eq!(taken_back.claims().sub, "usr_1");
+    let verified = bench.verifier.verify(&bench.token(&bench.claims())).unwrap();
+    assert_eq!((verified.claims(), verified.subject_told()), (&plain, "usr_1"));
+
+    let blind = Bench { keys: bench.keys, ..Bench::new() };
+    blind.verifier.use_keys(set(&blind.keys));
+    assert!(matches!(blind.refusal(&token), Refusal::Claims(why) if why.contains("hidden")));
+    let other = Bench { verifier: blind.verifier.revealing(pairwise(2)), ..blind };
+    assert!(matches!(other.refusal(&token), Refusal::Claims(_)));
+    for veil in [json!(""), json!("AAAA")] {
+        let broken = with(&serde_json::to_value(&hidden).unwrap(), "veil", veil);
+        assert!(matches!(other.refusal(&other.token(&broken)), Refusal::Claims(_)));
+    }
+}

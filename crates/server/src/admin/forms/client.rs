@@ -24,6 +24,7 @@ const METHODS: Shape = Shape::Word(&[
     "tls_client_auth",
     "self_signed_tls_client_auth",
 ]);
+const SUBJECTS: Shape = Shape::Word(&["public", "pairwise"]);
 
 /// What a client is, beside its name.
 const MEMBERS: &[Member] = &[
@@ -39,6 +40,8 @@ const MEMBERS: &[Member] = &[
     may("grant_types", GRANTS, "What it may ask for tokens with."),
     may("redirect_uris", URIS, "Where its answers may be sent."),
     may("post_logout_redirect_uris", URIS, "Where a browser may be sent after signing out."),
+    may("subject_type", SUBJECTS, "What it calls people by: their ids, or names of its sector."),
+    may("sector", NAME, "The host that names its sector; that of its redirect URIs if missing."),
     may("scope", TEXT, "The scope it may ask for. None of administration is given here."),
     may("audiences", NAMES, "Whom its tokens may be for, beside the gateway."),
     may("may_introspect", Shape::Flag, "Whether it may ask about tokens of others."),
