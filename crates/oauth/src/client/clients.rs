@@ -12,6 +12,8 @@ use tegata_token::Roots;
 
 use super::{AuthMethod, Client, ClientMetadata, InvalidClient, SecretDigest, generate_secret};
 
+mod described;
+
 /// How often a change that lost a race is tried again.
 const TRIES: u32 = 20;
 
@@ -44,6 +46,15 @@ pub enum NotRegistered {
     /// There is one of this name already.
     #[error("there already is a client `{0}`")]
     Present(ClientId),
+    /// It is none that describes itself.
+    #[error("client `{0}` does not describe itself at an address; remove it instead")]
+    NotDescribed(ClientId),
+    /// It describes itself, and nothing of it is changed here.
+    #[error(
+        "client `{0}` describes itself at its address; refuse it there, or declare a client of this \
+         name, which then counts in its place"
+    )]
+    Described(ClientId),
     /// It was changed since it was read.
     #[error("client `{0}` was changed since it was read: read it again")]
     Overtaken(ClientId),
@@ -188,6 +199,9 @@ impl Clients {
         before: &Versioned<Client>,
         declared: &ClientMetadata,
     ) -> Result<ClientChanged, NotRegistered> {
+        if before.value.described.is_some() {
+            return Err(NotRegistered::Described(before.value.id.clone()));
+        }
         let mut client = self.check(declared, None)?;
         client.created = before.value.created;
         client.secrets.clone_from(&before.value.secrets);
@@ -270,6 +284,9 @@ impl Clients {
         for _ in 0..TRIES {
             let found = self.load(realm, id).await?;
             let found = found.ok_or_else(|| NotRegistered::Unknown(id.clone()))?;
+            if found.value.described.is_some() {
+                return Err(NotRegistered::Described(id.clone()));
+            }
             let mut client = found.value.clone();
             let secret = generate_secret(self.node.entropy());
             client.secrets.insert(0, self.digest(realm, id, secret.expose()));

@@ -10,7 +10,7 @@ use http::StatusCode;
 use tegata_core::{ClientId, SessionId, UserId, port::Page as PageOf};
 use tegata_session::{Agent, Session, agent::Family};
 
-use super::{Frame, Trouble, Visit, render, see_other};
+use super::{Frame, Shown, Trouble, Visit, render, see_other};
 use crate::{
     app::App,
     body,
@@ -143,7 +143,7 @@ async fn applications(app: &App, user: &UserId, m: &Messages) -> Result<Vec<Appl
         };
         listed.push(Application {
             id: consent.client.as_str().to_owned(),
-            name: client.value.name,
+            name: Shown::of(&client.value).name,
             may: consent.scope.values().map(meaning).collect(),
             since: minutes(&consent.at.to_string()),
             since_rfc3339: consent.at.to_string(),
