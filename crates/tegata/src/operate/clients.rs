@@ -7,6 +7,7 @@ use tegata_oauth::{
     administer::is_administrative,
     backchannel::{RelyingParty, Told},
     client::{ClientChanged, NotRegistered},
+    described::Described,
 };
 use tegata_token::{Algorithm, Holder, Order, Tally};
 
@@ -158,11 +159,35 @@ pub(super) async fn remove(
     // Nothing more is sent to whoever it was.
     let streams = crate::signals::streams(composed);
     streams.delete_all(&id).await.map_err(|error| error.to_string())?;
-    let revoked = super::revoke::client(composed, &id, &order).await?;
-    let holder = Holder::Client(id.clone());
-    let proof = composed.withdraw.everything_of(&composed.realm, &holder, &order, tally).await?;
-    let families: u64 = proof.iter().map(|withdrawn| withdrawn.count).sum();
+    let (families, revoked) = take_back(composed, &id, &order, tally).await?;
     Ok(json!({"removed": id, "families": families, "revoked": revoked}))
+}
+
+/// Has nothing more to do with a client that describes itself, then takes back what it has: in this order,
+/// so that it gets nothing new. Whoever removes it knows it no longer, and so takes it again.
+pub(super) async fn refuse(
+    composed: &Composed,
+    client: &str,
+    order: &Order,
+    tally: &Tally,
+) -> Result<Value, Refused> {
+    let id = ClientId::new(client)?;
+    composed.provider.refuse_client(&id, &order.reason, &order.actor).await?;
+    let (families, revoked) = take_back(composed, &id, order, tally).await?;
+    Ok(json!({"refused": id, "families": families, "revoked": revoked}))
+}
+
+/// Takes back what a client has: answers of how many sign-ins that was, and up to when it counts.
+async fn take_back(
+    composed: &Composed,
+    id: &ClientId,
+    order: &Order,
+    tally: &Tally,
+) -> Result<(u64, String), Refused> {
+    let revoked = super::revoke::client(composed, id, order).await?;
+    let holder = Holder::Client(id.clone());
+    let proof = composed.withdraw.everything_of(&composed.realm, &holder, order, tally).await?;
+    Ok((proof.iter().map(|withdrawn| withdrawn.count).sum(), revoked))
 }
 
 /// How many messages are shown.
@@ -213,7 +238,7 @@ fn told(party: &RelyingParty) -> Value {
 }
 
 fn shown(client: &Client) -> Value {
-    json!({
+    let mut shown = json!({
         "client_id": client.id,
         "name": client.name,
         "authentication": client.auth.name(),
@@ -221,5 +246,14 @@ fn shown(client: &Client) -> Value {
         "redirect_uris": client.redirect_uris.iter().map(|uri| uri.as_str()).collect::<Vec<_>>(),
         "scope": client.scope.as_str(),
         "created": client.created.to_string(),
-    })
+    });
+    if let (Some(members), Some(described)) = (shown.as_object_mut(), &client.described) {
+        members.insert("described".to_owned(), operators_word(described).into());
+    }
+    shown
+}
+
+/// What operators say of a client that describes itself.
+pub(crate) const fn operators_word(described: &Described) -> &'static str {
+    if described.refused.is_some() { "refused" } else { "taken" }
 }
