@@ -46,6 +46,12 @@ enum Unit {
 pub struct InvalidRate;
 
 impl RateLimit {
+    /// So many a minute.
+    #[must_use]
+    pub const fn a_minute(count: NonZeroU32) -> Self {
+        Self { count, unit: Unit::Minute }
+    }
+
     /// How many requests.
     #[must_use]
     pub const fn count(self) -> NonZeroU32 {

@@ -8,7 +8,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use tegata_core::{
-    ClientId, Secret, StoreError,
+    ClientId, Secret,
     port::{Put, Space},
 };
 use tegata_token::{
@@ -18,6 +18,7 @@ use tegata_token::{
 
 use crate::{
     client::{AuthMethod, Client},
+    described::NotDescribed,
     error::{Code, OAuthError, Refused},
     params::Params,
     provider::Provider,
@@ -140,20 +141,24 @@ impl Provider {
         }
     }
 
-    /// The client of this name, as it is registered now. That it is itself who asks remains to be
-    /// proven.
+    /// The client of this name, as it is registered now or describes itself. That it is itself who asks
+    /// remains to be proven.
     ///
     /// # Errors
-    /// What the store says.
-    pub async fn registered(&self, id: &ClientId) -> Result<Option<ProvenClient>, StoreError> {
+    /// [`NotDescribed`].
+    pub async fn registered(&self, id: &ClientId) -> Result<Option<ProvenClient>, NotDescribed> {
         let view = self.revoker().view().realm(self.realm());
         let earliest = view.earliest_issue(id.as_str(), Some(id.as_str()));
         let since = self.node().now().secs().max(earliest);
-        let found = self.clients().load(self.realm(), id).await?;
-        Ok(found.map(|found| ProvenClient { client: found.value, since }))
+        let found = self.client(id).await?;
+        Ok(found.map(|client| ProvenClient { client, since }))
     }
 
-    fn claimed(&self, basic: Option<&Basic>, params: &Params) -> Result<String, OAuthError> {
+    /// Whose a request says that it is.
+    ///
+    /// # Errors
+    /// `invalid_client` where it says nothing, or two things.
+    pub fn claimed(&self, basic: Option<&Basic>, params: &Params) -> Result<String, OAuthError> {
         let named = params.get("client_id");
         let proven = match (basic, params.get("client_assertion")) {
             (Some(basic), _) => Some(basic.id.clone()),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tegata_core::{ClientId, Entropy, Kind, Lifetime, Secret, Stored, Timestamp, secret};
 use tegata_token::{Algorithm, Jwk, MayAct, Scope, SubjectName};
 
-use crate::{dpop::DpopNonce, redirect::RedirectUri};
+use crate::{described::Described, dpop::DpopNonce, redirect::RedirectUri};
 
 pub mod certificate;
 mod clients;
@@ -128,6 +128,9 @@ pub struct Client {
     pub tos_uri: Option<String>,
     /// When it was registered.
     pub created: Timestamp,
+    /// That nobody registered it, because it describes itself; and what operators say of it.
+    #[serde(default)]
+    pub described: Option<Described>,
 }
 
 impl Stored for Client {
@@ -143,6 +146,12 @@ impl Client {
     #[must_use]
     pub fn is_public(&self) -> bool {
         self.auth == AuthMethod::None
+    }
+
+    /// Whether an operator has declared it: it neither registered itself nor describes itself.
+    #[must_use]
+    pub fn is_declared(&self) -> bool {
+        self.registration.is_none() && self.described.is_none()
     }
 
     /// Whether its DPoP proofs must carry a nonce, where it is said of it alone. Those of the FAPI 2.0

@@ -74,6 +74,7 @@ impl Provider {
         client: &Client,
         scope: &Scope,
     ) -> Result<(), StoreError> {
+        let client = &self.acquainted(client).await?;
         let key = key(user, &client.id);
         for _ in 0..TRIES {
             let found = repository::load::<Consent>(self.records(), self.realm(), &key).await?;

@@ -9,6 +9,7 @@ use tegata_core::{
 
 use crate::{
     client::Client,
+    described::NotDescribed,
     error::{Code, OAuthError},
     provider::Provider,
     request::AuthorizationRequest,
@@ -105,6 +106,7 @@ impl Provider {
         };
         // Authorization details are of this request alone: nobody has agreed to them before.
         let must_ask = prompt.consent
+            || client.could_be_anybody(request)
             || (client.asks_consent && !request.details.is_empty())
             || (client.asks_consent
                 && !self.has_consent(&who.user, client, &request.asked_of_person()).await?);
@@ -170,8 +172,13 @@ impl Provider {
         let request: Option<AuthorizationRequest> =
             held.and_then(|held| repository::decode_bytes(FORM, &held.value).ok());
         let Some(request) = request else { return Ok(None) };
-        let client = self.clients().load(self.realm(), &request.client).await?;
-        let Some(client) = client.map(|found| found.value) else { return Ok(None) };
+        let client = match self.client(&request.client).await {
+            Ok(Some(client)) => client,
+            Ok(None) => return Ok(None),
+            Err(NotDescribed::Store(error)) => return Err(error),
+            // Whoever comes anew is told why.
+            Err(_) => return Ok(None),
+        };
         let stands = self.still_stands(&request, &client).await?;
         Ok(stands.then_some((request, client)))
     }

@@ -23,6 +23,7 @@
 //! | [`signals`] | telling other systems what happened, and hearing it from them |
 //! | [`metadata`] | what the provider says of itself |
 //! | [`register`] | clients that register themselves |
+//! | [`described`] | clients that describe themselves at the address that they are called by |
 //! | [`remote`] | what clients publish at addresses of their own |
 //! | [`params`], [`redirect`], [`pkce`], [`error`] | the words they share |
 
@@ -32,6 +33,7 @@ pub mod backchannel;
 pub mod client;
 pub mod consent;
 pub mod delegation;
+pub mod described;
 pub mod device;
 pub mod dpop;
 pub mod error;
@@ -58,6 +60,7 @@ pub mod userinfo;
 pub use authenticate::{Basic, ProvenClient};
 pub use client::{AuthMethod, Client, ClientMetadata, Clients, GrantType};
 pub use delegation::Delegation;
+pub use described::NotDescribed;
 pub use device::{Decision, DeviceAuthorization, UserCode};
 pub use dpop::{Credential, DpopNonce, NotHolder, ProvenKey, Showing};
 pub use error::{Code, OAuthError, Refused};

@@ -5,6 +5,7 @@ use tegata_token::hint::IdTokenHint;
 
 use crate::{
     client::Client,
+    described::NotDescribed,
     error::{OAuthError, Refused},
     params::Params,
     provider::Provider,
@@ -44,7 +45,11 @@ impl Provider {
         };
         let id = claimed.and_then(|id| ClientId::new(id).ok());
         let client = match id {
-            Some(id) => self.clients().load(self.realm(), &id).await?.map(|found| found.value),
+            Some(id) => match self.client(&id).await {
+                Err(NotDescribed::Store(error)) => return Err(error.into()),
+                // One that is not taken is sent nobody; people sign out all the same.
+                found => found.unwrap_or_default(),
+            },
             None => None,
         };
         let then = match (params.get("post_logout_redirect_uri"), &client) {

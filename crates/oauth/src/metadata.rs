@@ -94,6 +94,9 @@ impl Provider {
             if self.config().registration != Registration::Off {
                 members.insert("registration_endpoint".to_owned(), at("/oauth2/register").into());
             }
+            if self.config().described.is_some() {
+                members.insert("client_id_metadata_document_supported".to_owned(), true.into());
+            }
             if let Some(mtls) = &self.config().mtls {
                 let bound = "tls_client_certificate_bound_access_tokens".to_owned();
                 members.insert(bound, true.into());

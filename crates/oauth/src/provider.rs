@@ -12,8 +12,13 @@ use tegata_token::{
 };
 
 use crate::{
-    client::Clients, delegation::Delegation, dpop::DpopNonce, mtls::MutualTls,
-    register::Registration, remote::Published,
+    client::Clients,
+    delegation::Delegation,
+    described::{self, Documents},
+    dpop::DpopNonce,
+    mtls::MutualTls,
+    register::Registration,
+    remote::Published,
 };
 
 /// What can be set.
@@ -49,6 +54,8 @@ pub struct Config {
     pub registration: Registration,
     /// What clients may ask for that were not declared.
     pub registration_scope: Scope,
+    /// Which clients may describe themselves at the address that they are called by: none.
+    pub described: Option<described::Rules>,
     /// The types of authorization details that services understand (RFC 9396 §10): none.
     pub details_types: BTreeSet<String>,
     /// Whether DPoP proofs must carry a nonce, where the client's registration does not say it.
@@ -76,6 +83,7 @@ impl Default for Config {
             jwks_max_age: Duration::from_secs(300),
             registration: Registration::Off,
             registration_scope: Scope::default(),
+            described: None,
             details_types: BTreeSet::new(),
             dpop_nonce: DpopNonce::default(),
             mtls: None,
@@ -182,6 +190,7 @@ pub struct Provider {
     verifier: Arc<Verifier<AccessToken>>,
     internal: Arc<Verifier<InternalToken>>,
     transactions: Arc<Verifier<TransactionToken>>,
+    documents: Arc<Documents>,
 }
 
 impl Provider {
@@ -213,7 +222,8 @@ impl Provider {
             listening.2.use_keys(keys.clone());
         });
         let (config, parts) = (Arc::new(config), Arc::new(parts));
-        Self { config, parts, verifier, internal, transactions }
+        let documents = Arc::new(Documents::new());
+        Self { config, parts, verifier, internal, transactions, documents }
     }
 
     /// What was set.
@@ -297,6 +307,10 @@ impl Provider {
 
     pub(crate) fn published(&self) -> &dyn Published {
         self.parts.published.as_ref()
+    }
+
+    pub(crate) fn documents(&self) -> &Documents {
+        &self.documents
     }
 
     pub(crate) fn targets(&self) -> &dyn Targets {

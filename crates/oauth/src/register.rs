@@ -204,6 +204,18 @@ impl Provider {
         Ok(())
     }
 
+    /// What somebody wants of whom nothing is known, under this name.
+    ///
+    /// # Errors
+    /// [`RegisterRefused::Invalid`].
+    pub(crate) fn wanted_of_anybody(
+        &self,
+        said: &Map<String, Value>,
+        id: &str,
+    ) -> Result<ClientMetadata, RegisterRefused> {
+        self.wanted(said, id, By::Itself)
+    }
+
     async fn registrar(&self, shown: Option<&Credential<'_>>) -> Result<By, RegisterRefused> {
         match (self.config().registration, shown) {
             (Registration::Off, _) => Err(RegisterRefused::Off),

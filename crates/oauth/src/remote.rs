@@ -1,9 +1,11 @@
-//! What clients publish at addresses of their own: key sets, and the lists behind sector identifiers.
+//! What clients publish at addresses of their own: key sets, the lists behind sector identifiers, and
+//! documents by which they describe themselves.
 //!
-//! Only addresses that were registered are ever asked, none that a token or a request names. Who asks
+//! Only addresses that were registered are ever asked, none that a token or a request names; but the
+//! address that a client is called by, where such clients are taken ([`crate::described`]). Who asks
 //! them follows no redirect, takes no long answer, and keeps out of networks where no client may be.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tegata_core::BoxFuture;
 use tegata_token::{Algorithm, ClientCertificate, KeySet, VerifyingKey, jws};
@@ -31,6 +33,32 @@ pub trait Published: Send + Sync {
 
     /// The document at an address, asked for anew.
     fn document<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Vec<u8>, NotFetched>>;
+
+    /// The document by which a client describes itself, asked for anew, within these limits: JSON, and
+    /// answered with 200.
+    fn description<'a>(
+        &'a self,
+        address: &'a str,
+        within: Within,
+    ) -> BoxFuture<'a, Result<Fetched, NotFetched>>;
+}
+
+/// How much is taken of an answer, and how long it is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Within {
+    /// The most bytes.
+    pub longest: usize,
+    /// From the first packet to the last byte.
+    pub time: Duration,
+}
+
+/// What was had from an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The document.
+    pub body: Vec<u8>,
+    /// For how long it may be kept (RFC 9111), where that was said with it.
+    pub fresh_for: Option<Duration>,
 }
 
 /// Asks nobody: for installations whose clients publish nothing, and for tests.
@@ -51,6 +79,14 @@ impl Published for NothingPublished {
     }
 
     fn document<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<u8>, NotFetched>> {
+        Box::pin(async { Err(NotFetched("nobody is asked".to_owned())) })
+    }
+
+    fn description<'a>(
+        &'a self,
+        _: &'a str,
+        _: Within,
+    ) -> BoxFuture<'a, Result<Fetched, NotFetched>> {
         Box::pin(async { Err(NotFetched("nobody is asked".to_owned())) })
     }
 }
@@ -107,14 +143,18 @@ pub fn address(member: &str, text: &str) -> Result<String, String> {
         format!("`{member}` must be an absolute `https` address without a fragment and a password")
     };
     let url = url::Url::parse(text).map_err(|_| wrong())?;
-    let local = url.host().is_some_and(|host| match host {
+    let plain = url.scheme() == "http" && is_local(&url);
+    let bare = url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    if (url.scheme() == "https" || plain) && bare { Ok(text.to_owned()) } else { Err(wrong()) }
+}
+
+/// Whether an address is on this machine.
+pub(crate) fn is_local(url: &url::Url) -> bool {
+    url.host().is_some_and(|host| match host {
         url::Host::Domain(name) => name == "localhost",
         url::Host::Ipv4(four) => four.is_loopback(),
         url::Host::Ipv6(six) => six.is_loopback(),
-    });
-    let plain = url.scheme() == "http" && local;
-    let bare = url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
-    if (url.scheme() == "https" || plain) && bare { Ok(text.to_owned()) } else { Err(wrong()) }
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use tegata_token::{Details, Scope, hint::IdTokenHint};
 
 use crate::{
     client::{Client, GrantType},
+    described::NotDescribed,
     dpop::asked_key,
     error::{Code, OAuthError, Refused},
     grant::narrowing,
@@ -110,10 +111,12 @@ pub enum NotAuthorized {
 }
 
 /// Why there is nowhere safe to send the browser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unsafe {
     /// There is no such client.
     Client,
+    /// The client describes itself, and is not taken.
+    Described(NotDescribed),
     /// The redirect URI is not registered for the client.
     RedirectUri,
     /// The request cannot be read.
@@ -158,8 +161,11 @@ impl Provider {
         let page = |why| NotAuthorized::Page(why);
         let client = params.get("client_id").and_then(|id| ClientId::new(id).ok());
         let client = client.ok_or(page(Unsafe::Client))?;
-        let found = self.clients().load(self.realm(), &client).await?;
-        let client = found.ok_or(page(Unsafe::Client))?.value;
+        let found = self.client(&client).await.map_err(|why| match why {
+            NotDescribed::Store(error) => error.into(),
+            why => page(Unsafe::Described(why)),
+        })?;
+        let client = found.ok_or(page(Unsafe::Client))?;
         let told = |params: &Params, refused| self.told(params, &client, refused);
         if let Some(uri) = params.get("request_uri") {
             if let Err(error) = check_reference(params, uri) {

@@ -107,7 +107,12 @@ impl Provider {
         };
         // What was taken from its client's registration since does not count any more.
         let client = self.clients().load(self.realm(), &found.value.client).await?;
-        let allowed = client.map(|client| client.value.scope).unwrap_or_default();
+        let allowed = client.map(|client| match client.value.described {
+            // Its document is looked at when it is given tokens; more than this it never has.
+            Some(_) => self.config().registration_scope.clone(),
+            None => client.value.scope,
+        });
+        let allowed = allowed.unwrap_or_default();
         let asked = found.value.grant.userinfo_claims.into_iter();
         Ok(asked.filter(|name| claims::is_within(name, &allowed)).collect())
     }

@@ -8,6 +8,7 @@ mod provider {
     pub(crate) mod clients;
     pub(crate) mod code;
     pub(crate) mod delegation;
+    pub(crate) mod described;
     pub(crate) mod details;
     pub(crate) mod device;
     pub(crate) mod dpop;

@@ -15,6 +15,8 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
+pub mod freshness;
+
 /// The TLS that [`Transport::with_tls`] takes its configuration from.
 pub use tokio_rustls::rustls;
 

@@ -160,6 +160,7 @@ struct Inner {
     assets: assets::Assets,
     held: Limiter<Network>,
     registered: Limiter<Network>,
+    strangers: Limiter<Network>,
     ordered: Limiter<Network>,
     waiting: Waiting,
 }
@@ -180,6 +181,7 @@ impl App {
         let assets = assets::Assets::new();
         let held = Limiter::new(CALLERS);
         let registered = Limiter::new(CALLERS);
+        let strangers = Limiter::new(CALLERS);
         let ordered = Limiter::new(CALLERS);
         let (proxies, certificates) =
             (Arc::new(config.proxies.clone()), config.client_certificates);
@@ -196,6 +198,7 @@ impl App {
             assets,
             held,
             registered,
+            strangers,
             ordered,
             waiting,
         };
@@ -335,6 +338,11 @@ impl App {
     /// Counts the registrations of a caller.
     pub(crate) fn registered(&self) -> &Limiter<Network> {
         &self.inner.registered
+    }
+
+    /// Counts the clients that a caller names and nobody knows.
+    pub(crate) fn strangers(&self) -> &Limiter<Network> {
+        &self.inner.strangers
     }
 
     /// Counts the letters that a caller asks for.

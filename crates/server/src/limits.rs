@@ -44,6 +44,9 @@ pub struct Limits {
     /// How many clients of one network may register themselves, or change their registration: 100 an
     /// hour. Beyond it: 429. `None`: any number.
     pub registered: Option<RateLimit>,
+    /// How many clients may be named from one network that nobody knows, so that the address that each
+    /// is called by has to be asked: 60 a minute. Beyond it: 429 or 503. `None`: any number.
+    pub strangers: Option<RateLimit>,
     /// How many letters one network may ask for, for whomever: 30 an hour. Beyond it: 429. `None`: any
     /// number.
     pub ordered: Option<RateLimit>,
@@ -72,6 +75,7 @@ impl Default for Limits {
             connections_each: 1000,
             held: "600/m".parse().ok(),
             registered: "100/h".parse().ok(),
+            strangers: "60/m".parse().ok(),
             ordered: "30/h".parse().ok(),
             uncounted: Vec::new(),
             uncounted_connections: Network::loopback().to_vec(),

@@ -22,6 +22,8 @@ pub(crate) struct Messages {
     pub(crate) sign_in: &'static str,
     /// Around the name of the client.
     pub(crate) to_continue_to: (&'static str, &'static str),
+    /// Around what a client calls itself that is known by its address alone.
+    pub(crate) calls_itself: (&'static str, &'static str),
     pub(crate) username: &'static str,
     pub(crate) password: &'static str,
     pub(crate) show_password: &'static str,
@@ -192,6 +194,8 @@ pub(crate) struct Messages {
 
     pub(crate) cannot_continue: &'static str,
     pub(crate) unknown_client: &'static str,
+    pub(crate) client_not_taken: &'static str,
+    pub(crate) client_away: &'static str,
     pub(crate) invalid_redirect: &'static str,
     pub(crate) malformed: &'static str,
     pub(crate) request_expired: &'static str,

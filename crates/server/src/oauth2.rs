@@ -10,5 +10,6 @@ pub(crate) mod par;
 pub(crate) mod register;
 pub(crate) mod revocations;
 pub(crate) mod revoke;
+pub(crate) mod strangers;
 pub(crate) mod token;
 pub(crate) mod userinfo;

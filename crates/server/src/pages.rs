@@ -146,7 +146,11 @@ impl Frame {
 /// A client, as people are shown it.
 #[derive(Debug)]
 pub(crate) struct Shown {
+    /// What it is called: where nobody registered it, the host that it is at, for whatever it calls
+    /// itself is its own word.
     pub(crate) name: String,
+    /// That word.
+    pub(crate) claimed: Option<String>,
     pub(crate) logo: Option<String>,
     pub(crate) policy: Option<String>,
     pub(crate) terms: Option<String>,
@@ -154,8 +158,13 @@ pub(crate) struct Shown {
 
 impl Shown {
     pub(crate) fn of(client: &Client) -> Self {
+        let (name, claimed) = match client.host() {
+            Some(host) => (host, Some(client.name.clone())),
+            None => (client.name.clone(), None),
+        };
         Self {
-            name: client.name.clone(),
+            name,
+            claimed,
             logo: client.logo_uri.clone(),
             policy: client.policy_uri.clone(),
             terms: client.tos_uri.clone(),

@@ -61,6 +61,7 @@ impl Api {
             O::ClientChange => self.change_client(&asked).await,
             O::ClientSecret => self.rotate_secret(&asked).await,
             O::ClientRemove => self.remove_client(&asked).await,
+            O::ClientRefuse => self.refuse_client(&asked).await,
             O::Services => self.services(&asked).await,
             O::ServiceAdd => self.add_service(&asked).await,
             O::Service => self.service(asked.name(0)).await,

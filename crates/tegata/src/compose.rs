@@ -500,6 +500,7 @@ fn provider_config(config: &Config) -> tegata_oauth::Config {
         jwks_max_age: config.keys.jwks_max_age.get(),
         registration: config.clients.registration,
         registration_scope: config.clients.registration_scope.clone(),
+        described: config.described(),
         dpop_nonce: config.tokens.dpop_nonce,
         mtls: config.mtls(),
         ..tegata_oauth::Config::default()

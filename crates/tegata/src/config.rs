@@ -17,7 +17,11 @@ use tegata_gateway::{
     decision_log::Mode,
 };
 use tegata_mesh::{DeclaredDelegation, DeclaredRoute, DeclaredService};
-use tegata_oauth::{DpopNonce, MutualTls, register::Registration};
+use tegata_oauth::{
+    DpopNonce, MutualTls,
+    described::{self, HostPattern},
+    register::Registration,
+};
 use tegata_server::admin::SecondFactor;
 use tegata_session::Environment;
 use tegata_token::{Algorithm, Scope};
@@ -81,7 +85,7 @@ pub(crate) struct Admin {
     pub(crate) second_factor: SecondFactor,
 }
 
-/// How clients register themselves, and how they are reached.
+/// How clients register or describe themselves, and how they are reached.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Clients {
@@ -89,6 +93,10 @@ pub(crate) struct Clients {
     pub(crate) registration: Registration,
     /// What clients that register themselves may ask people for, separated by spaces.
     pub(crate) registration_scope: Scope,
+    /// Whether clients may describe themselves at the address that they are called by.
+    pub(crate) metadata_documents: bool,
+    /// The hosts at which they may; any, where none is named.
+    pub(crate) metadata_document_hosts: Vec<HostPattern>,
     /// Networks in which addresses of clients may lie, beside the internet.
     pub(crate) reach: Vec<Network>,
     /// Certificates that sign those of clients; the system's where nothing is said.
@@ -101,6 +109,8 @@ impl Default for Clients {
             registration: Registration::Off,
             registration_scope: Scope::new("openid profile email offline_access")
                 .unwrap_or_default(),
+            metadata_documents: false,
+            metadata_document_hosts: Vec::new(),
             reach: Vec::new(),
             ca_file: None,
         }
@@ -528,6 +538,14 @@ impl Config {
         let issuer = self.issuer();
         let host = || issuer.parse::<Uri>().ok()?.host().map(str::to_owned);
         self.tokens.trust_domain.clone().or_else(host).unwrap_or(issuer.clone())
+    }
+
+    /// Which clients may describe themselves. In development, they are on this machine too.
+    pub(crate) fn described(&self) -> Option<described::Rules> {
+        self.clients.metadata_documents.then(|| described::Rules {
+            hosts: self.clients.metadata_document_hosts.clone(),
+            local: self.public.environment == Environment::Development,
+        })
     }
 
     /// Whether the endpoints for clients see certificates, and where.

@@ -168,6 +168,7 @@ impl Demo {
         config.public.issuer = Some(ports.issuer());
         // For clients that are tried out, and conformance suites.
         config.clients.registration = Registration::Open;
+        config.clients.metadata_documents = true;
         config.gateway.listen = Listen::loopback(ports.gateway);
         config.gateway.audience = Some(ports.gateway_url());
         config.operations.listen = Listen::loopback(ports.operations);

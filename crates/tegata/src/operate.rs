@@ -60,6 +60,10 @@ pub(crate) enum Order {
     ClientRemove {
         client: String,
     },
+    ClientRefuse {
+        client: String,
+        reason: String,
+    },
     ClientLogouts {
         client: Option<String>,
         state: Option<String>,
@@ -138,6 +142,7 @@ impl Order {
                 | Self::UserDisable { .. }
                 | Self::UserPasswd { .. }
                 | Self::ClientRemove { .. }
+                | Self::ClientRefuse { .. }
                 | Self::ServiceRemove { .. }
                 | Self::KeyRotate { .. }
                 | Self::KeyRetire { .. }
@@ -274,6 +279,9 @@ pub(crate) async fn perform(
             clients::rotate_secret(composed, actor, &client).await
         }
         Order::ClientRemove { client } => clients::remove(composed, actor, &client, tally).await,
+        Order::ClientRefuse { client, reason } => {
+            clients::refuse(composed, &client, &revoke::order(reason, actor)?, tally).await
+        }
         Order::ClientLogouts { client, state } => {
             clients::logouts(composed, client.as_deref(), state.as_deref()).await
         }

@@ -1,15 +1,17 @@
-//! What clients publish is asked for: their key sets, and documents that their registration names.
+//! What clients publish is asked for: their key sets, documents that their registration names, and those
+//! by which they describe themselves.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
+use http::{Request, Response, StatusCode, Uri, header};
 use quick_cache::sync::Cache;
 use tegata_core::{BoxFuture, Node};
-use tegata_oauth::remote::{NotFetched, Published};
+use tegata_oauth::remote::{Fetched, NotFetched, Published, Within};
 use tegata_sdk::{
-    RemoteIssuer, RemoteKeys, Transport,
+    RemoteIssuer, RemoteKeys, Transport, TransportLimits,
     authenticate::{KeyRules, KeysUnavailable},
+    transport::freshness::lifetime,
 };
 use tegata_token::{Algorithm, KeySet};
 use tokio::sync::Semaphore;
@@ -85,17 +87,32 @@ impl Published for AskedClients {
         Box::pin(async move {
             let busy = |_| NotFetched("too many documents are asked for already".to_owned());
             let _place = self.documents.try_acquire().map_err(busy)?;
-            let request = Request::get(address)
-                .header(header::ACCEPT, "application/json")
-                .body(Bytes::new())
-                .map_err(|_| NotFetched(format!("`{address}` is no address")))?;
-            let answer = self.transport.send(request).await;
-            let answer = answer.map_err(|error| NotFetched(error.to_string()))?;
-            // A redirect is an answer like any other: nobody is led elsewhere.
-            match answer.status() {
-                StatusCode::OK => Ok(answer.into_body().to_vec()),
-                status => Err(NotFetched(format!("`{address}` answers {status}"))),
+            Ok(ask(&self.transport, address).await?.into_body().to_vec())
+        })
+    }
+
+    fn description<'a>(
+        &'a self,
+        address: &'a str,
+        within: Within,
+    ) -> BoxFuture<'a, Result<Fetched, NotFetched>> {
+        Box::pin(async move {
+            // Nobody chose whom this is: nothing is kept open toward it.
+            let limits = TransportLimits {
+                timeout: within.time,
+                answer: within.longest,
+                idle: 0,
+                ..TransportLimits::default()
+            };
+            let answer = ask(&self.transport.within(limits), address).await?;
+            let media_type = answer.headers().get(header::CONTENT_TYPE);
+            if !media_type.and_then(|it| it.to_str().ok()).is_some_and(is_json) {
+                return Err(NotFetched(format!(
+                    "what `{address}` answers does not say that it is JSON"
+                )));
             }
+            let fresh_for = lifetime(answer.headers());
+            Ok(Fetched { body: answer.into_body().to_vec(), fresh_for })
         })
     }
 }
@@ -103,4 +120,40 @@ impl Published for AskedClients {
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn away(error: KeysUnavailable) -> NotFetched {
     NotFetched(error.to_string())
+}
+
+/// Asks for what is at an address. A redirect is an answer like any other: nobody is led elsewhere.
+async fn ask(transport: &Transport, address: &str) -> Result<Response<Bytes>, NotFetched> {
+    let request = Request::get(address)
+        .header(header::ACCEPT, "application/json")
+        .body(Bytes::new())
+        .map_err(|_| NotFetched(format!("`{address}` is no address")))?;
+    let answer = transport.send(request).await.map_err(|error| NotFetched(error.to_string()))?;
+    match answer.status() {
+        StatusCode::OK => Ok(answer),
+        status => Err(NotFetched(format!("`{address}` answers {status}"))),
+    }
+}
+
+/// Whether a media type is that of JSON, or of something that is written in it (RFC 6839 §3.1).
+fn is_json(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let kind = essence.strip_prefix("application/");
+    kind.is_some_and(|kind| kind == "json" || kind.ends_with("+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_says_that_it_is() {
+        for good in ["application/json", "Application/JSON; charset=utf-8", "application/cimd+json"]
+        {
+            assert!(is_json(good), "{good}");
+        }
+        for bad in ["", "text/html", "text/json", "application/jsonp", "application/octet-stream"] {
+            assert!(!is_json(bad), "{bad}");
+        }
+    }
 }

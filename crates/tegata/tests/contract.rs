@@ -14,6 +14,7 @@ mod contract {
     pub(crate) mod commands;
     pub(crate) mod delegation;
     pub(crate) mod demo;
+    pub(crate) mod described;
     pub(crate) mod discovery;
     pub(crate) mod exchange;
     pub(crate) mod gateway;
@@ -26,6 +27,7 @@ mod contract {
     pub(crate) mod options;
     pub(crate) mod pairwise;
     pub(crate) mod promql;
+    pub(crate) mod publisher;
     pub(crate) mod racing;
     pub(crate) mod refusals;
     pub(crate) mod registration;

@@ -16,6 +16,8 @@ use super::{
     AuthMethod, Client, ClientMetadata, InvalidClient, SecretDigest, Sector, generate_secret,
 };
 
+mod described;
+
 /// How often a change that lost a race is tried again.
 const TRIES: u32 = 20;
 
@@ -60,6 +62,15 @@ pub enum NotRegistered {
     /// There is one of this name already.
     #[error("there already is a client `{0}`")]
     Present(ClientId),
+    /// It is none that describes itself.
+    #[error("client `{0}` does not describe itself at an address; remove it instead")]
+    NotDescribed(ClientId),
+    /// It describes itself, and nothing of it is changed here.
+    #[error(
+        "client `{0}` describes itself at its address; refuse it there, or declare a client of this \
+         name, which then counts in its place"
+    )]
+    Described(ClientId),
     /// It was changed since it was read.
     #[error("client `{0}` was changed since it was read: read it again")]
     Overtaken(ClientId),
@@ -219,6 +230,9 @@ impl Clients {
         before: &Versioned<Client>,
         declared: &ClientMetadata,
     ) -> Result<ClientChanged, NotRegistered> {
+        if before.value.described.is_some() {
+            return Err(NotRegistered::Described(before.value.id.clone()));
+        }
         let mut client = self.check(declared, None)?;
         client.created = before.value.created;
         client.secrets.clone_from(&before.value.secrets);
@@ -322,6 +336,9 @@ impl Clients {
         before: &Versioned<Client>,
     ) -> Result<Secret<String>, NotRegistered> {
         let mut client = before.value.clone();
+        if client.described.is_some() {
+            return Err(NotRegistered::Described(client.id));
+        }
         let secret = generate_secret(self.node.entropy());
         client.secrets.insert(0, self.digest(realm, &client.id, secret.expose()));
         client.secrets.truncate(2);

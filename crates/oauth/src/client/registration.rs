@@ -243,6 +243,7 @@ impl ClientMetadata {
             policy_uri: self.policy_uri.clone(),
             tos_uri: self.tos_uri.clone(),
             created: now,
+            described: None,
         })
     }
 

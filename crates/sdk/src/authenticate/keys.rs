@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tegata_core::{KeyId, Node, SinceBoot, flight::Flights};
 use tegata_token::{Algorithm, Jwk, KeySet, VerifyingKey};
 
-use crate::transport::Transport;
+use crate::transport::{Transport, freshness::max_age};
 
 /// Where keys come from. Cheap to clone; clones share what was fetched.
 #[derive(Clone)]
@@ -344,18 +344,8 @@ fn of_algorithms(jwk: Jwk, algorithms: &[Algorithm]) -> Option<Jwk> {
 
 /// For how long an answer is new: its `max-age` (RFC 9111 §5.2.2.1), between the pause and a day.
 fn freshness(answer: &Response<Bytes>, rules: KeyRules) -> Duration {
-    let directives = answer.headers().get_all(header::CACHE_CONTROL);
-    let age = directives
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .find_map(|directive| {
-            let (name, age) = directive.trim().split_once('=')?;
-            name.eq_ignore_ascii_case("max-age").then(|| age.trim_matches('"').parse().ok())?
-        })
-        .map(Duration::from_secs);
     let least = rules.pause.min(FIRST_PAUSE);
-    age.unwrap_or(rules.fresh_for).clamp(least, rules.kept_for.max(least))
+    max_age(answer.headers()).unwrap_or(rules.fresh_for).clamp(least, rules.kept_for.max(least))
 }
 
 impl fmt::Debug for KeySource {

@@ -29,6 +29,7 @@ pub enum Operation {
     ClientChange,
     ClientSecret,
     ClientRemove,
+    ClientRefuse,
     Services,
     ServiceAdd,
     Service,
@@ -226,6 +227,13 @@ pub const TABLE: &[Row] = &[
     Row::new(O::ClientRemove, "removeClient", Delete, "/clients/{id}")
         .says("Removes a client, and takes back what it has.")
         .answers(200, &client::CLIENT_REMOVED),
+    Row::new(O::ClientRefuse, "refuseClient", Post, "/clients/{id}/refuse")
+        .says(
+            "Refuses a client that describes itself at its address, and takes back what it has. \
+             Removing it takes the refusal back.",
+        )
+        .reads(&forms::REASON)
+        .answers(200, &client::CLIENT_REFUSED),
     Row::new(O::Services, "listServices", Get, "/services")
         .says("Services, in the order of their names.")
         .lists(&forms::SERVICE, &[]),

@@ -5,6 +5,11 @@ use super::Messages;
 pub(super) const MESSAGES: Messages = Messages {
     sign_in: "Sign in",
     to_continue_to: ("to continue to ", ""),
+    calls_itself: (
+        "It calls itself ",
+        ". Nobody here has checked that, or knows the application: only its address is certain. Go on if you \
+         came from there and trust it.",
+    ),
     username: "User name",
     password: "Password",
     show_password: "Show",
@@ -169,6 +174,8 @@ pub(super) const MESSAGES: Messages = Messages {
 
     cannot_continue: "We cannot continue",
     unknown_client: "The application that sent you here is not known.",
+    client_not_taken: "The application that sent you here describes itself in a way that cannot be accepted, so it is not let in.",
+    client_away: "The application that sent you here cannot be asked who it is. Try again in a moment.",
     invalid_redirect: "The application that sent you here gave an address that is not registered for it, so you are not sent there.",
     malformed: "The application that sent you here made a request that cannot be read.",
     request_expired: "This sign-in has taken too long, or is already finished. Please go back to the application and start again.",

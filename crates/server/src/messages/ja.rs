@@ -5,6 +5,10 @@ use super::Messages;
 pub(super) const MESSAGES: Messages = Messages {
     sign_in: "サインイン",
     to_continue_to: ("", " に進みます"),
+    calls_itself: (
+        "このアプリケーションは自らを ",
+        " と名乗っていますが、確認されていません。確かなのはアドレスだけです。そこから来て、信頼できる場合にだけ続けてください。",
+    ),
     username: "ユーザー名",
     password: "パスワード",
     show_password: "表示",
@@ -168,6 +172,8 @@ pub(super) const MESSAGES: Messages = Messages {
 
     cannot_continue: "続行できません",
     unknown_client: "アクセス元のアプリケーションは登録されていません。",
+    client_not_taken: "アクセス元のアプリケーションの自己記述を受け入れられないため、続行できません。",
+    client_away: "アクセス元のアプリケーションの情報を取得できませんでした。しばらくしてからもう一度お試しください。",
     invalid_redirect: "アクセス元のアプリケーションが、登録されていない戻り先を指定しました。そのため、そこには移動しません。",
     malformed: "アクセス元のアプリケーションからのリクエストを読み取れませんでした。",
     request_expired: "このサインインは時間切れか、すでに完了しています。アプリケーションに戻って、最初からやり直してください。",

@@ -1,11 +1,11 @@
 //! What clients ask at the token endpoint and its siblings, and the one table of statuses for
 //! what is wrong with it (RFC 6749 §5.2).
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Json,
-    extract::{FromRequest, Request},
+    extract::{FromRequest, FromRequestParts as _, Request},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -15,9 +15,11 @@ use tegata_oauth::{
 };
 use tegata_token::ClientCertificate;
 
+use super::strangers::too_many_strangers;
 use crate::{
     app::App,
     body::{self, Unreadable},
+    caller::Caller,
     certificate::{self, Malformed},
     dpop,
     headers::NoStore,
@@ -32,6 +34,8 @@ pub(crate) struct Asked {
     certificate: Option<Arc<ClientCertificate>>,
     method: Method,
     proof: Result<Option<String>, OAuthError>,
+    /// Where it comes from.
+    address: IpAddr,
 }
 
 /// Why a client was refused.
@@ -57,6 +61,14 @@ impl Asked {
     /// `invalid_client`; what the store says.
     pub(crate) async fn client(&self, app: &App) -> Result<ProvenClient, Rejected> {
         let (basic, certificate) = (self.basic.as_ref(), self.certificate());
+        if let Ok(named) = app.provider().claimed(basic, &self.params) {
+            let too_many = too_many_strangers(app, self.address, &named).await;
+            if too_many.map_err(|error| self.reject(error.into()))?.is_some() {
+                let description = "too many clients that nobody knows are named from there";
+                let refused = OAuthError::new(Code::TemporarilyUnavailable, description);
+                return Err(self.reject(refused.into()));
+            }
+        }
         let client = app.provider().authenticate(basic, &self.params, certificate).await;
         client.map_err(|refused| self.reject(refused))
     }
@@ -107,6 +119,9 @@ impl FromRequest<App> for Asked {
         let rejected = |why, challenge| Rejected { why, challenge, nonce: None };
         let refused = |error: OAuthError| rejected(Why::Refused(error.into()), challenge);
         let (method, proof) = (request.method().clone(), dpop::shown(request.headers()));
+        let (mut parts, body) = request.into_parts();
+        let Ok(caller) = Caller::from_request_parts(&mut parts, app).await;
+        let request = Request::from_parts(parts, body);
         let basic = basic(request.headers()).map_err(refused)?;
         let certificate = certificate::shown(app, &request);
         let certificate =
@@ -114,7 +129,7 @@ impl FromRequest<App> for Asked {
         let fields = body::fields(app, request).await;
         let fields = fields.map_err(|why| rejected(Why::Body(why), false))?;
         let params = Params::new(fields.into_pairs()).map_err(refused)?;
-        Ok(Self { params, basic, certificate, method, proof })
+        Ok(Self { params, basic, certificate, method, proof, address: caller.address })
     }
 }
 

@@ -13,6 +13,7 @@ use tegata_oauth::{
     redirect::with_query,
 };
 
+use super::strangers::too_many_strangers;
 use crate::{
     app::App,
     body,
@@ -51,6 +52,10 @@ async fn answer(app: &App, visit: &Visit, request: Request) -> Result<Response, 
     };
     let params = Params::new(fields.into_pairs());
     let params = params.map_err(|error| Trouble::Malformed(error.description))?;
+    let named = params.get("client_id").unwrap_or_default();
+    if let Some(wait) = too_many_strangers(app, visit.caller.address, named).await? {
+        return Err(Trouble::TooMany(wait));
+    }
     let (request, client) = match app.provider().authorization_request(&params).await {
         Ok(read) => read,
         Err(refused) => return back(app, visit.lang(None, &[]), &back_or_page(refused)?),

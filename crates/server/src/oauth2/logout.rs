@@ -17,7 +17,7 @@ use crate::{
     app::App,
     body,
     form::Fields,
-    pages::{Frame, Trouble, Visit, render, see_other},
+    pages::{Frame, Shown, Trouble, Visit, render, see_other},
     signed_in::{Cookies, Presence},
 };
 
@@ -25,7 +25,7 @@ use crate::{
 #[template(path = "logout.html")]
 struct Page<'a> {
     frame: &'a Frame,
-    client: Option<&'a str>,
+    client: Option<String>,
     username: String,
     csrf: &'a str,
     /// What the client said, to be said again with the answer.
@@ -90,7 +90,7 @@ async fn ask(app: &App, visit: &Visit, fields: Fields) -> Result<Response, Troub
     let csrf = app.csrf_of(&session.id)?;
     let page = Page {
         frame: &frame,
-        client: wish.client.as_ref().map(|client| client.name.as_str()),
+        client: wish.client.as_ref().map(|client| Shown::of(client).name),
         username: user.map(|user| user.username.as_str().to_owned()).unwrap_or_default(),
         csrf: csrf.as_str(),
         kept,

@@ -23,10 +23,9 @@ pub(crate) async fn par(
     asked: Asked,
 ) -> Result<NoStore<Response>, Rejected> {
     let client = asked.client(&app).await?;
-    // Whoever can say that they are a public client, or register one, could fill the store.
-    if let Some(wait) = (client.is_public() || client.registration.is_some())
-        .then(|| too_many(&app, &caller))
-        .flatten()
+    // Whoever can say that they are a public client, or make one, could fill the store.
+    if let Some(wait) =
+        (client.is_public() || !client.is_declared()).then(|| too_many(&app, &caller)).flatten()
     {
         return Ok(NoStore(later(wait)));
     }

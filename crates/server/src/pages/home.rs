@@ -11,7 +11,7 @@ use tegata_core::{ClientId, SessionId, UserId, port::Page as PageOf};
 use tegata_session::{Agent, Session, agent::Family};
 
 use super::{
-    Frame, Trouble, Visit,
+    Frame, Shown, Trouble, Visit,
     held::{self, Held},
     render, see_other,
 };
@@ -148,7 +148,7 @@ async fn applications(app: &App, user: &UserId, m: &Messages) -> Result<Vec<Appl
         };
         listed.push(Application {
             id: consent.client.as_str().to_owned(),
-            name: client.value.name,
+            name: Shown::of(&client.value).name,
             may: consent.scope.values().map(meaning).collect(),
             since: minutes(&consent.at.to_string()),
             since_rfc3339: consent.at.to_string(),

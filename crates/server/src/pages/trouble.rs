@@ -1,12 +1,12 @@
 //! Why somebody is not shown the page that they came for, and the page that says so.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use askama::Template;
 use axum::response::Response;
 use http::{StatusCode, header};
 use tegata_core::StoreError;
-use tegata_oauth::{NotAuthorized, Refused, Unsafe};
+use tegata_oauth::{NotAuthorized, NotDescribed, Refused, Unsafe};
 
 use super::{Frame, render};
 use crate::{app::App, body::Unreadable, messages::Lang, problem::whole_secs};
@@ -16,6 +16,8 @@ use crate::{app::App, body::Unreadable, messages::Lang, problem::whole_secs};
 pub(crate) enum Trouble {
     /// The client that sent them is not known.
     Client,
+    /// The client that sent them describes itself, and is not taken.
+    Described(NotDescribed),
     /// The client wants them sent to an address that is not registered for it.
     RedirectUri,
     /// The request cannot be read; the text is for developers.
@@ -40,7 +42,7 @@ struct Page<'a> {
     frame: &'a Frame,
     text: &'static str,
     /// What the developers of a client look for, in English whatever the language.
-    detail: Option<&'static str>,
+    detail: Option<Cow<'static, str>>,
 }
 
 impl Trouble {
@@ -48,12 +50,20 @@ impl Trouble {
     pub(super) fn page(&self, app: &App, lang: Lang) -> Response {
         let m = lang.messages();
         let (status, text, detail) = match self {
-            Self::Client => (StatusCode::BAD_REQUEST, m.unknown_client, Some("unknown client_id")),
-            Self::RedirectUri => {
-                (StatusCode::BAD_REQUEST, m.invalid_redirect, Some("invalid redirect_uri"))
+            Self::Client => {
+                (StatusCode::BAD_REQUEST, m.unknown_client, Some("unknown client_id".into()))
             }
-            Self::Malformed(why) => (StatusCode::BAD_REQUEST, m.malformed, Some(*why)),
-            Self::Unreadable(why) => (why.status(), m.malformed, Some(why.text())),
+            Self::Described(why) if why.is_passing() => {
+                (StatusCode::SERVICE_UNAVAILABLE, m.client_away, Some(why.to_string().into()))
+            }
+            Self::Described(why) => {
+                (StatusCode::BAD_REQUEST, m.client_not_taken, Some(why.to_string().into()))
+            }
+            Self::RedirectUri => {
+                (StatusCode::BAD_REQUEST, m.invalid_redirect, Some("invalid redirect_uri".into()))
+            }
+            Self::Malformed(why) => (StatusCode::BAD_REQUEST, m.malformed, Some((*why).into())),
+            Self::Unreadable(why) => (why.status(), m.malformed, Some(why.text().into())),
             Self::Expired => (StatusCode::BAD_REQUEST, m.request_expired, None),
             Self::Foreign => (StatusCode::FORBIDDEN, m.foreign_form, None),
             Self::NotFound => (StatusCode::NOT_FOUND, m.not_found, None),
@@ -97,6 +107,7 @@ impl From<Unsafe> for Trouble {
     fn from(why: Unsafe) -> Self {
         match why {
             Unsafe::Client => Self::Client,
+            Unsafe::Described(why) => Self::Described(why),
             Unsafe::RedirectUri => Self::RedirectUri,
             Unsafe::Malformed(why) => Self::Malformed(why),
             Unsafe::Expired => Self::Expired,

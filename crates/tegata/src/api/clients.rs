@@ -82,6 +82,12 @@ impl Api {
         let order = Order::ClientRemove { client: asked.name(0).to_owned() };
         self.order(asked, order).await.map(Done::with)
     }
+
+    pub(super) async fn refuse_client(&self, asked: &Asked) -> Result<Done, Refused> {
+        let reason = asked.text("reason").unwrap_or_default().to_owned();
+        let order = Order::ClientRefuse { client: asked.name(0).to_owned(), reason };
+        self.order(asked, order).await.map(Done::with)
+    }
 }
 
 /// What lets its bearer administer is given by operators alone.
@@ -116,6 +122,9 @@ fn shown(client: &Client, secret: Option<&Secret<String>>) -> Value {
     let mut told = declared(client);
     told.retain(|name, value| !value.is_null() && name != "public");
     told.insert("created".to_owned(), client.created.to_string().into());
+    if let Some(described) = &client.described {
+        told.insert("described".to_owned(), clients::operators_word(described).into());
+    }
     if let Some(secret) = secret {
         told.insert("client_secret".to_owned(), secret.expose().as_str().into());
     }

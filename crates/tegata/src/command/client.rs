@@ -22,6 +22,14 @@ pub(crate) enum Client {
     RotateSecret { client_id: String },
     /// Removes a client and takes back what it has.
     Remove { client_id: String },
+    /// Refuses a client that describes itself at its address, and takes back what it has. Removing it
+    /// takes the refusal back.
+    Refuse {
+        client_id: String,
+        /// In a word, for the journal.
+        #[arg(long)]
+        reason: String,
+    },
     /// Says which clients were told that sessions have ended, and which could not be.
     Logouts {
         /// Of this client alone.
@@ -123,6 +131,7 @@ impl Client {
             Self::List => Order::ClientList,
             Self::RotateSecret { client_id } => Order::ClientRotateSecret { client: client_id },
             Self::Remove { client_id } => Order::ClientRemove { client: client_id },
+            Self::Refuse { client_id, reason } => Order::ClientRefuse { client: client_id, reason },
             Self::Logouts { client_id, state } => Order::ClientLogouts { client: client_id, state },
         };
         context.order_and_show(order).await

@@ -319,6 +319,15 @@ impl Config {
                     .to_owned(),
             );
         }
+        let clients = &self.clients;
+        let anywhere = clients.metadata_documents && clients.metadata_document_hosts.is_empty();
+        if anywhere && !clients.reach.is_empty() {
+            found.push(
+                "[clients] metadata_documents lets anybody have addresses in `reach` asked: name the \
+                 hosts of such clients in `metadata_document_hosts`"
+                    .to_owned(),
+            );
+        }
     }
 
     fn of_sessions(&self, found: &mut Vec<String>) {

@@ -122,6 +122,11 @@ fn contradictions_are_refused() {
         ("[tokens]\nservice_lifetime = \"0s\"", "service_lifetime"),
         ("[clients]\nregistration_scope = \"openid admin.read\"", "`admin.`"),
         ("[clients]\nregistration_scope = \"admin.anything\"", "`admin.`"),
+        ("[clients]\nmetadata_document_hosts = [\"https://a.example\"]", "names no host"),
+        (
+            "[clients]\nmetadata_documents = true\nreach = [\"10.0.0.0/8\"]",
+            "metadata_document_hosts",
+        ),
         ("[observability]\nlevel = \"inof\"", "`inof`"),
         ("[observability]\nlevel = \"tegata=loud\"", "level"),
     ] {
@@ -141,6 +146,9 @@ fn what_is_right_is_not_refused() {
         "[public]\nissuer = \"https://auth.example.com\"\nrp_id = \"example.com\"",
         "[public]\nissuer = \"https://10.0.0.1\"",
         "[tokens]\nreuse_window = \"0s\"",
+        "[clients]\nmetadata_documents = true",
+        "[clients]\nmetadata_documents = true\nreach = [\"10.0.0.0/8\"]\n\
+         metadata_document_hosts = [\"*.intra.example\"]",
     ] {
         read(text, &[]).unwrap_or_else(|error| panic!("{text}: {error}"));
     }

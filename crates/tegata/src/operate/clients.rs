@@ -7,6 +7,7 @@ use tegata_oauth::{
     administer::is_administrative,
     backchannel::{RelyingParty, Told},
     client::{ClientChanged, NotRegistered, is_reserved},
+    described::Described,
     signals::StreamRefused,
 };
 use tegata_token::{Algorithm, Holder, Order, Tally};
@@ -257,6 +258,33 @@ async fn remove_with_delegations(
     Err(Refused::new(Kind::Busy, why))
 }
 
+/// Has nothing more to do with a client that describes itself, then takes back what it has: in this order,
+/// so that it gets nothing new. Whoever removes it knows it no longer, and so takes it again.
+pub(super) async fn refuse(
+    composed: &Composed,
+    client: &str,
+    order: &Order,
+    tally: &Tally,
+) -> Result<Value, Refused> {
+    let id = ClientId::new(client)?;
+    composed.provider.refuse_client(&id, &order.reason, &order.actor).await?;
+    let (families, revoked) = take_back(composed, &id, order, tally).await?;
+    Ok(json!({"refused": id, "families": families, "revoked": revoked}))
+}
+
+/// Takes back what a client has: answers of how many sign-ins that was, and up to when it counts.
+async fn take_back(
+    composed: &Composed,
+    id: &ClientId,
+    order: &Order,
+    tally: &Tally,
+) -> Result<(u64, String), Refused> {
+    let revoked = super::revoke::client(composed, id, order).await?;
+    let holder = Holder::Client(id.clone());
+    let proof = composed.withdraw.everything_of(&composed.realm, &holder, order, tally).await?;
+    Ok((proof.iter().map(|withdrawn| withdrawn.count).sum(), revoked))
+}
+
 /// How many messages are shown.
 const MOST_SHOWN: usize = 1000;
 
@@ -314,8 +342,18 @@ fn shown(client: &Client) -> Value {
         "scope": client.scope.as_str(),
         "created": client.created.to_string(),
     });
-    if let (Some(sector), Some(members)) = (&client.sector, shown.as_object_mut()) {
-        members.insert("sector".to_owned(), sector.as_str().into());
+    if let Some(members) = shown.as_object_mut() {
+        if let Some(sector) = &client.sector {
+            members.insert("sector".to_owned(), sector.as_str().into());
+        }
+        if let Some(described) = &client.described {
+            members.insert("described".to_owned(), operators_word(described).into());
+        }
     }
     shown
+}
+
+/// What operators say of a client that describes itself.
+pub(crate) const fn operators_word(described: &Described) -> &'static str {
+    if described.refused.is_some() { "refused" } else { "taken" }
 }

@@ -152,7 +152,9 @@ impl From<NotRegistered> for Refused {
             NotRegistered::WeakSecret(_) => Kind::Invalid("/client_secret"),
             NotRegistered::Reserved(_) | NotRegistered::Taken { .. } => Kind::Invalid("/client_id"),
             NotRegistered::Unknown(_) => Kind::Unknown,
-            NotRegistered::Present(_) => Kind::Conflict,
+            NotRegistered::Present(_)
+            | NotRegistered::Described(_)
+            | NotRegistered::NotDescribed(_) => Kind::Conflict,
             NotRegistered::Overtaken(_) => Kind::Overtaken,
         };
         Self::new(kind, refused)

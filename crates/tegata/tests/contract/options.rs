@@ -27,6 +27,15 @@ fn with_the_limits_of_production_who_asks_too_often_is_told_when_to_come_back() 
     assert_eq!(refused.status, 429, "{}", refused.text());
     refused.problem();
     assert!(refused.field("retry-after").is_some());
+
+    // Nor has one network addresses asked for that it makes up.
+    let name = |n: usize| {
+        let (code, id) = ("ac_1.20000.x", format!("https://10.0.0.{n}/client"));
+        let fields =
+            [("grant_type", "authorization_code"), ("code", code), ("client_id", id.as_str())];
+        demo.public.post("/oauth2/token").form(&fields).send().expect(503).text()
+    };
+    assert!((0..200).any(|n| name(n).contains("too many clients that nobody knows")));
 }
 
 #[test]

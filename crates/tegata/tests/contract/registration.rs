@@ -1,11 +1,6 @@
 //! Clients register themselves (RFC 7591, RFC 7592), and prove themselves with keys that they publish.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    net::TcpListener,
-    sync::{Arc, Mutex, mpsc},
-    thread,
-};
+use std::thread;
 
 use serde_json::{Value, json};
 use tegata_core::Node;
@@ -15,6 +10,7 @@ use super::{
     browser::{Browser, CALLBACK, ask_token, authorization, redeem},
     demo::{Client, Demo, demo, until},
     http::{Answer, parameter},
+    publisher::Publisher,
 };
 
 fn register(demo: &Demo, said: &Value) -> Answer {
@@ -217,53 +213,6 @@ fn what_cannot_be_is_not_registered_and_nobody_vouches_for_themselves() {
     demo.public.post("/oauth2/register").body("text/plain", b"{}").send().expect(415);
 }
 
-/// Serves one document, which can be exchanged, and counts how often it was asked for.
-struct Publisher {
-    address: String,
-    document: Arc<Mutex<(String, u32)>>,
-    came: mpsc::Receiver<()>,
-}
-
-impl Publisher {
-    fn of(status: &'static str, document: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://127.0.0.1:{}/it", listener.local_addr().unwrap().port());
-        let document = Arc::new(Mutex::new((document.to_owned(), 0)));
-        let served = Arc::clone(&document);
-        let (comes, came) = mpsc::channel();
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-                while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-                let _ = comes.send(());
-                let mut served = served.lock().unwrap();
-                served.1 += 1;
-                let body = &served.0;
-                let _ = write!(
-                    stream,
-                    "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n\
-                     Location: http://127.0.0.1:1/\r\nContent-Length: {}\r\n\r\n{body}",
-                    body.len()
-                );
-            }
-        });
-        Self { address, document, came }
-    }
-
-    fn becomes(&self, document: &str) {
-        document.clone_into(&mut self.document.lock().unwrap().0);
-    }
-
-    fn wait_for_somebody(&self) {
-        self.came.recv().unwrap();
-    }
-
-    fn asked(&self) -> u32 {
-        self.document.lock().unwrap().1
-    }
-}
-
 #[test]
 fn a_sector_must_know_the_redirect_uris_and_is_asked_without_detours() {
     let demo = demo();
@@ -433,7 +382,7 @@ fn a_client_that_is_removed_while_it_changes_its_registration_stays_removed() {
     said["sector_identifier_uri"] = json!(publisher.address);
     let own = format!("/oauth2/register/{}", client.id);
     // It answers when this is given back.
-    let held = publisher.document.lock().unwrap();
+    let held = publisher.hold();
     let public = demo.public;
     let asks = thread::spawn(move || public.ask("PUT", &own).bearer(&token).json(&said).send());
     publisher.wait_for_somebody();

@@ -89,6 +89,12 @@ pub(in crate::admin) const CLIENT: Form = Form {
             must("client_id", NAME, "Its name."),
             must("created", Shape::Moment, "When it was registered."),
             may("client_secret", TEXT, "Its secret, where one was made just now."),
+            may(
+                "described",
+                Shape::Word(&["taken", "refused"]),
+                "That it describes itself at its address, where what it is is read anew; and whether it \
+                 is taken.",
+            ),
         ],
     )
 };
@@ -123,6 +129,16 @@ pub(in crate::admin) const CLIENT_SECRET: Form = answered(
         must("client_id", NAME, "Whose it is."),
         must("client_secret", TEXT, "The secret."),
         must("note", TEXT, "For how long the one before works."),
+    ],
+);
+
+pub(in crate::admin) const CLIENT_REFUSED: Form = answered(
+    "ClientRefused",
+    "A client that is refused from now on, and what it had.",
+    &[
+        must("refused", NAME, "Its name."),
+        must("families", Shape::Count, "How many sign-ins' tokens were taken back."),
+        must("revoked", Shape::Moment, "Up to when everything that it was issued is refused."),
     ],
 );
 
