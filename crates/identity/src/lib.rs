@@ -43,7 +43,7 @@ pub use second_factor::{
     Demand, Enrolled, EnrolledPasskey, FactorChange, FactorRefused, SecondFactors,
 };
 pub use sign_in::{
-    Acr, Assurance, CodeAttempt, FirstFactor, Method, Offered, Proof, Proven, Refused, SetUp,
+    Assurance, CodeAttempt, FirstFactor, Method, Offered, Proof, Proven, Refused, SetUp,
     SignIn, Step,
 };
 pub use throttle::Throttle;

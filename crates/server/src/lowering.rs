@@ -1,8 +1,8 @@
 //! What sessions lose when a second factor goes that was shown for them: they are elevated no more, and
 //! say of nobody that it was shown.
 
-use tegata_core::{Realm, SessionId, StoreError, UserId};
-use tegata_identity::{Acr, Enrolled, Method, SecondFactors};
+use tegata_core::{Acr, Realm, SessionId, StoreError, UserId};
+use tegata_identity::{Enrolled, Method, SecondFactors};
 use tegata_session::{Session, Sessions, Standing};
 
 use crate::app::App;

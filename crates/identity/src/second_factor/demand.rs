@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::{name::Role, sign_in::Acr, user::User};
+use tegata_core::Acr;
+
+use crate::{name::Role, user::User};
 
 /// Of whom a second factor is demanded. Whoever has none sets one up before anything of theirs begins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
