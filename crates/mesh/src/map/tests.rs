@@ -137,7 +137,7 @@ fn what_is_asked_of_the_sign_in_needs_a_caller_and_stands_in_the_order_of_its_au
         max_age: Some("5m".parse().unwrap()),
         ..route("/pay", "orders")
     };
-    let map = ServiceMap::check(&[service("orders")], &[asks.clone()]).unwrap();
+    let map = ServiceMap::check(&[service("orders")], std::slice::from_ref(&asks)).unwrap();
     let step_up = &map.routes().next().unwrap().step_up;
     assert_eq!(step_up.acr, [Acr::Aal2, Acr::Aal1]);
     assert_eq!(step_up.max_age.map(tegata_core::MaxAge::secs), Some(300));
