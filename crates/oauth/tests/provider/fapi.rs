@@ -55,7 +55,7 @@ async fn redeem(
         ("redirect_uri", CALLBACK),
         ("code_verifier", VERIFIER),
     ];
-    world.provider.token(&world.proven(&bank).await, &params(&all), &place(), Proven::by(key)).await
+    world.provider.token(&world.proven(bank).await, &params(&all), &place(), Proven::by(key)).await
 }
 
 #[tokio::test]
