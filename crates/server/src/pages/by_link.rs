@@ -16,7 +16,7 @@ use super::{
     mail::{is_ours, told},
     render,
 };
-use crate::{app::App, body, form::Fields, messages::Messages};
+use crate::{app::App, body, form::Fields, messages::Messages, signed_in::Cookies};
 
 #[derive(Template)]
 #[template(path = "choose_password.html")]
@@ -79,6 +79,8 @@ async fn take(app: &App, visit: &Visit, request: Request, what: For) -> Result<R
         return page(app, visit, &fields, what, Some(&problem));
     }
     let (realm, link) = (app.realm(), fields.secret("link"));
+    // Whatever comes of it: the session's cookie may have been replaced to find out who it is.
+    let mut cookies = Cookies::default();
     let done = match what {
         For::Password => {
             let password = fields.secret("password").expose().clone();
@@ -86,9 +88,11 @@ async fn take(app: &App, visit: &Visit, request: Request, what: For) -> Result<R
         }
         For::Address => {
             let presence = app.presence(&visit.caller).await?;
+            cookies = presence.cookies(app);
             let Some(session) = presence.session() else {
                 let problem = (StatusCode::UNAUTHORIZED, m.sign_in_for_address.to_owned());
-                return page(app, visit, &fields, what, Some(&problem));
+                let page = page(app, visit, &fields, what, Some(&problem))?;
+                return Ok((cookies, page).into_response());
             };
             letters.confirm_address(realm, link.expose(), &session.user).await.map(|_| None)
         }
@@ -100,12 +104,15 @@ async fn take(app: &App, visit: &Visit, request: Request, what: For) -> Result<R
         }
         Ok(Some(Chosen::First(_))) => (m.account_is_made, m.account_is_made_detail),
         Ok(None) => (m.address_is_confirmed, m.address_is_confirmed_detail),
-        Err(LinkRefused::Store(error)) => return Err(error.into()),
+        Err(LinkRefused::Store(error)) => {
+            return Ok((cookies, visit.answer(app, Err(error.into()))).into_response());
+        }
         Err(refused) => {
-            return page(app, visit, &fields, what, Some(&problem(&refused, m)));
+            let page = page(app, visit, &fields, what, Some(&problem(&refused, m)))?;
+            return Ok((cookies, page).into_response());
         }
     };
-    Ok(told(app, lang, StatusCode::OK, title, text))
+    Ok((cookies, told(app, lang, StatusCode::OK, title, text)).into_response())
 }
 
 fn problem(refused: &LinkRefused, m: &Messages) -> (StatusCode, String) {
