@@ -15,7 +15,7 @@ mod clients;
 mod profile;
 mod registration;
 
-pub use clients::{ClientChanged, Clients, NotRegistered};
+pub use clients::{ClientChanged, Clients, NotRegistered, is_reserved};
 pub use profile::Profile;
 pub use registration::{ClientMetadata, InvalidClient, KeySetForm};
 

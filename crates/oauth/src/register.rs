@@ -184,14 +184,14 @@ impl Provider {
         }
     }
 
-    /// Removes the registration of a client that has shown its token, then takes back what it has: in
-    /// this order, so that it gets nothing new.
+    /// Removes the registration of a client that has shown its token, and takes back what it has.
     ///
     /// # Errors
     /// What the store says: doing it again needs an operator, for its token is gone.
     pub async fn unregister(&self, client: &Client) -> Result<(), RegisterRefused> {
-        self.clients().remove(self.realm(), &client.id).await?;
         let order = Order { reason: "client_removed".to_owned(), actor: client.id.to_string() };
+        self.remove_client(&client.id, &order).await?;
+        // What it was given while it was being removed.
         self.take_back_client(&client.id, &order).await?;
         let holder = Holder::Client(client.id.clone());
         let families = self.families();

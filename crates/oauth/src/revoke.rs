@@ -7,7 +7,7 @@ use tegata_token::{
 };
 
 use crate::{
-    client::Client,
+    client::{Client, NotRegistered},
     error::{Code, OAuthError, Refused},
     params::Params,
     provider::Provider,
@@ -25,6 +25,32 @@ impl Provider {
         id: &ClientId,
         order: &Order,
     ) -> Result<Timestamp, CommitRefused> {
+        let (up_to, entries) = self.up_to_now(id, order);
+        let named = [
+            ("client_id", json!(id)),
+            ("reason", json!(order.reason)),
+            ("actor", json!(order.actor)),
+        ];
+        let event = Event::new(self.node(), self.realm(), EventType::TokenRevoked, named);
+        let batch = Batch::new(self.realm().clone()).journal(&event);
+        self.revoker().commit(batch, entries).await?;
+        Ok(up_to)
+    }
+
+    /// Removes a client, and takes back in the same moment what was issued to it until then. What it is
+    /// given while that is under way, and its families and streams, are the caller's to take back
+    /// afterwards.
+    ///
+    /// # Errors
+    /// [`NotRegistered`].
+    pub async fn remove_client(&self, id: &ClientId, order: &Order) -> Result<(), NotRegistered> {
+        let clients = self.clients().at_wish_of(&order.actor);
+        let commit = |batch| self.revoker().commit(batch, self.up_to_now(id, order).1);
+        clients.remove_by(self.realm(), id, commit).await
+    }
+
+    /// What takes back everything that a client has up to now, and up to when that is.
+    fn up_to_now(&self, id: &ClientId, order: &Order) -> (Timestamp, Vec<Entry>) {
         let up_to = self.node().now().max(self.node().tick().wall());
         let entry = |target| Entry {
             target,
@@ -37,15 +63,7 @@ impl Provider {
         };
         let issued = Target::Client { client: id.clone(), up_to };
         let own = Target::Subject { sub: id.as_str().to_owned(), up_to, tokens_only: false };
-        let named = [
-            ("client_id", json!(id)),
-            ("reason", json!(order.reason)),
-            ("actor", json!(order.actor)),
-        ];
-        let event = Event::new(self.node(), self.realm(), EventType::TokenRevoked, named);
-        let batch = Batch::new(self.realm().clone()).journal(&event);
-        self.revoker().commit(batch, vec![entry(issued), entry(own)]).await?;
-        Ok(up_to)
+        (up_to, vec![entry(issued), entry(own)])
     }
 
     /// Answers a revocation request of an authenticated client: when this answers `Ok`, the token

@@ -109,7 +109,7 @@ impl Clients {
         given: Option<&Secret<String>>,
     ) -> Result<Client, NotRegistered> {
         let wanted = declared.read(self.node.now())?;
-        if wanted.id.as_str().starts_with("tegata-") {
+        if is_reserved(&wanted.id) {
             return Err(NotRegistered::Reserved(wanted.id));
         }
         if given.is_some_and(|secret| secret.expose().chars().count() < 16) {
@@ -270,33 +270,60 @@ impl Clients {
         for _ in 0..TRIES {
             let found = self.load(realm, id).await?;
             let found = found.ok_or_else(|| NotRegistered::Unknown(id.clone()))?;
-            let mut client = found.value.clone();
-            let secret = generate_secret(self.node.entropy());
-            client.secrets.insert(0, self.digest(realm, id, secret.expose()));
-            client.secrets.truncate(2);
-            match self
-                .commit(realm, &client, Expect::Version(found.version), "secret_rotated")
-                .await
-            {
-                Ok(()) => return Ok(secret),
-                Err(CommitRefused::Conflict { .. }) => {}
-                Err(CommitRefused::Store(error)) => return Err(error.into()),
+            match self.rotate_secret_of(realm, &found).await {
+                Err(NotRegistered::Overtaken(_)) => {}
+                settled => return settled,
             }
         }
         Err(contended().into())
     }
 
-    /// Removes a client. Its tokens are the caller's to take back.
+    /// The same for a client as it was read: whoever looked what it may do gives a secret to that one.
+    ///
+    /// # Errors
+    /// [`NotRegistered`]; [`NotRegistered::Overtaken`] where it is another by now.
+    pub async fn rotate_secret_of(
+        &self,
+        realm: &Realm,
+        before: &Versioned<Client>,
+    ) -> Result<Secret<String>, NotRegistered> {
+        let mut client = before.value.clone();
+        let secret = generate_secret(self.node.entropy());
+        client.secrets.insert(0, self.digest(realm, &client.id, secret.expose()));
+        client.secrets.truncate(2);
+        let expect = Expect::Version(before.version);
+        match self.commit(realm, &client, expect, "secret_rotated").await {
+            Ok(()) => Ok(secret),
+            Err(CommitRefused::Conflict { .. }) => Err(NotRegistered::Overtaken(client.id)),
+            Err(CommitRefused::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Removes a client alone. What it has is taken back with it by
+    /// [`Provider::remove_client`](crate::Provider::remove_client).
     ///
     /// # Errors
     /// [`NotRegistered`].
     pub async fn remove(&self, realm: &Realm, id: &ClientId) -> Result<(), NotRegistered> {
+        self.remove_by(realm, id, |batch| self.records.commit(batch)).await
+    }
+
+    /// Removes a client by a batch that `commit` commits, with what belongs into it besides.
+    pub(crate) async fn remove_by<F>(
+        &self,
+        realm: &Realm,
+        id: &ClientId,
+        commit: impl Fn(Batch) -> F,
+    ) -> Result<(), NotRegistered>
+    where
+        F: Future<Output = Result<(), CommitRefused>>,
+    {
         for _ in 0..TRIES {
             let found = self.load(realm, id).await?;
             let found = found.ok_or_else(|| NotRegistered::Unknown(id.clone()))?;
             let event = self.event(realm, id, "removed");
             let batch = Batch::new(realm.clone()).with(found.remove()).journal(&event);
-            match self.records.commit(batch).await {
+            match commit(batch).await {
                 Ok(()) => return Ok(()),
                 Err(CommitRefused::Conflict { .. }) => {}
                 Err(CommitRefused::Store(error)) => return Err(error.into()),
@@ -394,6 +421,12 @@ impl fmt::Debug for Clients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clients")
     }
+}
+
+/// Whether a name is one of our own, which no client can be registered under.
+#[must_use]
+pub fn is_reserved(id: &ClientId) -> bool {
+    id.as_str().starts_with("tegata-")
 }
 
 fn contended() -> StoreError {

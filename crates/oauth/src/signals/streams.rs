@@ -246,18 +246,21 @@ impl Streams {
     }
 
     /// Removes all streams of a client that is gone, so that nobody who is given its name has them.
+    /// Answers how many.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn delete_all(&self, client: &ClientId) -> Result<(), StreamRefused> {
+    pub async fn delete_all(&self, client: &ClientId) -> Result<u64, StreamRefused> {
+        let mut count = 0;
         loop {
             let streams = self.of_client(client).await?;
             if streams.is_empty() {
-                return Ok(());
+                return Ok(count);
             }
             for stream in streams {
                 match self.delete(client, &stream.id).await {
-                    Ok(()) | Err(StreamRefused::Unknown) => {}
+                    Ok(()) => count += 1,
+                    Err(StreamRefused::Unknown) => {}
                     Err(refused) => return Err(refused),
                 }
             }

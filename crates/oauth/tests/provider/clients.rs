@@ -3,7 +3,7 @@
 use serde_json::json;
 use tegata_core::{Batch, Event, EventType, Secret};
 use tegata_oauth::{Basic, ClientMetadata, GrantType, Refused, client::NotRegistered};
-use tegata_token::{Algorithm, SigningKey, jws};
+use tegata_token::{Algorithm, Order, SigningKey, jws};
 
 use super::world::{SECRET, World, after, error, params};
 
@@ -249,4 +249,34 @@ async fn a_removed_client_is_gone() {
     // The store goes on.
     let event = Event::new(&world.node, world.provider.realm(), EventType::RegistryChanged, []);
     world.commit(Batch::new(world.provider.realm().clone()).journal(&event)).await;
+}
+
+#[tokio::test]
+async fn what_a_client_was_given_is_refused_from_the_moment_it_is_gone() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let given = world.redeem(&web, &world.code(&[]).await, &[]).await.unwrap().access_token;
+    assert!(world.is_active(&given).await);
+    let order = Order { reason: "client_removed".into(), actor: "test".into() };
+    world.provider.remove_client(&web.id, &order).await.unwrap();
+    // Nothing more was done, and nothing more has to be.
+    assert!(!world.is_active(&given).await);
+    let again = world.provider.remove_client(&web.id, &order).await.unwrap_err();
+    assert_eq!(again, NotRegistered::Unknown(web.id));
+}
+
+#[tokio::test]
+async fn a_secret_is_given_to_the_client_that_was_read_and_to_no_other() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let (clients, realm) = (world.provider.clients(), world.provider.realm());
+    let read = clients.load(realm, &web.id).await.unwrap().unwrap();
+    let powerful = |it: &mut ClientMetadata| it.scope = "openid admin.write".into();
+    world.client("web", &[GrantType::AuthorizationCode], powerful).await;
+    let refused = clients.rotate_secret_of(realm, &read).await.unwrap_err();
+    assert_eq!(refused, NotRegistered::Overtaken(web.id.clone()));
+    assert!(authenticate(&world, Some(&basic("web", SECRET)), &[]).await.is_ok());
+    let read = clients.load(realm, &web.id).await.unwrap().unwrap();
+    let secret = clients.rotate_secret_of(realm, &read).await.unwrap();
+    assert!(authenticate(&world, Some(&basic("web", secret.expose())), &[]).await.is_ok());
 }

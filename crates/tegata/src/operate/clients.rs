@@ -6,7 +6,8 @@ use tegata_oauth::{
     Client, ClientMetadata,
     administer::is_administrative,
     backchannel::{RelyingParty, Told},
-    client::{ClientChanged, NotRegistered},
+    client::{ClientChanged, NotRegistered, is_reserved},
+    signals::StreamRefused,
 };
 use tegata_token::{Algorithm, Holder, Order, Tally};
 
@@ -138,14 +139,30 @@ pub(super) async fn rotate_secret(
     let id = ClientId::new(client)?;
     let clients = composed.clients.at_wish_of(actor);
     let secret = clients.rotate_secret(&composed.realm, &id).await?;
-    Ok(json!({
+    Ok(told_once(&id, &secret))
+}
+
+/// Gives a new secret to a client as it was read.
+pub(crate) async fn rotate_secret_of(
+    composed: &Composed,
+    actor: &str,
+    before: &Versioned<Client>,
+) -> Result<Value, Refused> {
+    let clients = composed.clients.at_wish_of(actor);
+    let secret = clients.rotate_secret_of(&composed.realm, before).await?;
+    Ok(told_once(&before.value.id, &secret))
+}
+
+fn told_once(id: &ClientId, secret: &Secret<String>) -> Value {
+    json!({
         "client_id": id,
         "client_secret": secret.expose(),
         "note": "the secret before works until the next rotation",
-    }))
+    })
 }
 
-/// Removes a client, then takes back what it has: in this order, so that it gets nothing new.
+/// Removes a client and takes back what it has. What was issued to it is refused from the moment on in
+/// which it is gone; where the rest fails, removing it again goes on with that.
 pub(super) async fn remove(
     composed: &Composed,
     actor: &str,
@@ -153,16 +170,52 @@ pub(super) async fn remove(
     tally: &Tally,
 ) -> Result<Value, Refused> {
     let id = ClientId::new(client)?;
-    composed.clients.at_wish_of(actor).remove(&composed.realm, &id).await?;
     let order = Order { reason: "client_removed".to_owned(), actor: actor.to_owned() };
-    // Nothing more is sent to whoever it was.
-    let streams = crate::signals::streams(composed);
-    streams.delete_all(&id).await.map_err(|error| error.to_string())?;
-    let revoked = super::revoke::client(composed, &id, &order).await?;
+    let was_gone = match composed.provider.remove_client(&id, &order).await {
+        Ok(()) => false,
+        // No client that was ever removed has a reserved name: it is that of our own scripts.
+        Err(NotRegistered::Unknown(_)) if !is_reserved(&id) => true,
+        Err(refused) => return Err(refused.into()),
+    };
+    let ended = end_rest(composed, &id, &order, tally).await;
+    if was_gone && ended == Ok((0, 0)) {
+        return Err(NotRegistered::Unknown(id).into());
+    }
+    // Also what it was given while it was being removed.
+    let revoked = super::revoke::client(composed, &id, &order).await;
+    match (ended, revoked) {
+        (Ok((families, _)), Ok(revoked)) => {
+            Ok(json!({"removed": id, "families": families, "revoked": revoked}))
+        }
+        (Err(refused), _) | (_, Err(refused)) if was_gone => Err(refused),
+        (Err(refused), _) | (_, Err(refused)) => {
+            let why = format!(
+                "client `{id}` is removed and what was issued to it is refused, but not all that it \
+                 had is ended ({}); remove it once more",
+                refused.why
+            );
+            Err(Refused { why, ..refused }.after(json!({"removed": id})))
+        }
+    }
+}
+
+/// Ends the families and the streams of a client that is gone; answers how many they were. Where one
+/// part fails, the other is ended all the same.
+async fn end_rest(
+    composed: &Composed,
+    id: &ClientId,
+    order: &Order,
+    tally: &Tally,
+) -> Result<(u64, u64), Refused> {
     let holder = Holder::Client(id.clone());
-    let proof = composed.withdraw.everything_of(&composed.realm, &holder, &order, tally).await?;
-    let families: u64 = proof.iter().map(|withdrawn| withdrawn.count).sum();
-    Ok(json!({"removed": id, "families": families, "revoked": revoked}))
+    let proof = composed.withdraw.everything_of(&composed.realm, &holder, order, tally).await;
+    // Nothing more is sent to whoever it was.
+    let streams = match crate::signals::streams(composed).delete_all(id).await {
+        Err(StreamRefused::Store(error)) => Err(error),
+        // Any other refusal is that there are none.
+        settled => Ok(settled.unwrap_or_default()),
+    };
+    Ok((proof?.iter().map(|withdrawn| withdrawn.count).sum(), streams?))
 }
 
 /// How many messages are shown.
