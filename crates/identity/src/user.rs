@@ -51,6 +51,15 @@ pub struct User {
     pub locale: Option<Locale>,
 }
 
+impl User {
+    /// What the person is called: the user name, and the address.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        let address = self.email.iter().map(EmailAddress::as_str);
+        std::iter::once(self.username.as_str()).chain(address).collect()
+    }
+}
+
 /// A user to register.
 #[derive(Debug, Clone)]
 pub struct NewUser {

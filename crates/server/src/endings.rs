@@ -40,19 +40,26 @@ impl RevokedSessions {
     }
 }
 
-/// Makes it known through the revocation log that people may do less.
+/// Makes it known through the revocation log that people may do less, or nothing.
 #[derive(Debug, Clone)]
 pub struct NarrowedTokens {
     revoker: Revoker,
     families: Families,
+    longest: Duration,
     node: Node,
 }
 
 impl NarrowedTokens {
-    /// Through this revoker, of the tokens of these families, at the time of this node.
+    /// Through this revoker, of the tokens of these families, at the time of this node. `longest` is the
+    /// longest life of what people have.
     #[must_use]
-    pub const fn new(revoker: Revoker, families: Families, node: Node) -> Self {
-        Self { revoker, families, node }
+    pub const fn new(
+        revoker: Revoker,
+        families: Families,
+        longest: Duration,
+        node: Node,
+    ) -> Self {
+        Self { revoker, families, longest, node }
     }
 }
 
@@ -80,16 +87,8 @@ impl Superseding for SupersededPasswords {
         user: &'a User,
         by: &'a str,
     ) -> BoxFuture<'a, Result<(), CommitRefused>> {
-        // No earlier than anything that this process has done, also when the wall clock was set back.
-        let now = self.node.now().max(self.node.tick().wall());
-        let entry = Entry {
-            target: Target::Subject { sub: user.id.to_string(), up_to: now, tokens_only: false },
-            places: Vec::new(),
-            at: now,
-            until: now + self.longest,
-            reason: "password_changed".to_owned(),
-            actor: by.to_owned(),
-        };
+        let order = Order { reason: "password_changed".to_owned(), actor: by.to_owned() };
+        let entry = up_to_now(&self.node, user, false, self.longest, &order);
         Box::pin(self.revoker.commit(batch, vec![entry]))
     }
 }
@@ -101,23 +100,42 @@ impl Narrowing for NarrowedTokens {
         user: &'a User,
         by: &'a str,
     ) -> BoxFuture<'a, Result<(), CommitRefused>> {
-        // No earlier than anything that this process has done, also when the wall clock was set back.
-        let now = self.node.now().max(self.node.tick().wall());
-        let entry = Entry {
-            target: Target::Subject { sub: user.id.to_string(), up_to: now, tokens_only: true },
-            places: Vec::new(),
-            at: now,
-            until: now + LONGEST_ACCESS,
-            reason: "permissions_changed".to_owned(),
-            actor: by.to_owned(),
-        };
-        let order = Order { reason: entry.reason.clone(), actor: entry.actor.clone() };
+        let order = |reason: &str| Order { reason: reason.to_owned(), actor: by.to_owned() };
+        let less = order("permissions_changed");
+        let entry = up_to_now(&self.node, user, true, LONGEST_ACCESS, &less);
+        let (now, mut entries) = (entry.at, vec![entry]);
+        // Who may do less goes on with it; who may do nothing does not.
+        if user.disabled {
+            let nothing = order("disabled");
+            entries.push(up_to_now(&self.node, user, false, self.longest, &nothing));
+        }
         Box::pin(async move {
             let realm = batch.realm.clone();
-            self.revoker.commit(batch, vec![entry]).await?;
+            self.revoker.commit(batch, entries).await?;
             // Whatever is issued from here on is issued to who they are now.
-            self.families.overtake(&realm, &user.id, (now, user.authority), &order).await
+            self.families.overtake(&realm, &user.id, (now, user.authority), &less).await
         })
+    }
+}
+
+/// What takes back everything that a person has up to now, or their tokens alone, which live for
+/// `longest`.
+fn up_to_now(
+    node: &Node,
+    user: &User,
+    tokens_only: bool,
+    longest: Duration,
+    order: &Order,
+) -> Entry {
+    // No earlier than anything that this process has done, also when the wall clock was set back.
+    let now = node.now().max(node.tick().wall());
+    Entry {
+        target: Target::Subject { sub: user.id.to_string(), up_to: now, tokens_only },
+        places: Vec::new(),
+        at: now,
+        until: now + longest,
+        reason: order.reason.clone(),
+        actor: order.actor.clone(),
     }
 }
 

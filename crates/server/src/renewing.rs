@@ -59,7 +59,7 @@ impl App {
         }
         let new = Password::new(new.expose().clone()).map_err(|_| NotChanged::TooLong)?;
         let second = self.second_factors().of(realm, id).await?.is_some();
-        let phc = self.passwords().prepare(new, name, second).await?;
+        let phc = self.passwords().prepare(new, &user.names(), second).await?;
         let told = self.letters().and_then(|letters| letters.tells_of_password(&user, lang));
         let besides: Vec<_> = told.into_iter().collect();
         let by = id.as_str();

@@ -369,7 +369,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         },
     );
 
-    let narrowed = NarrowedTokens::new(revoker.clone(), families.clone(), node.clone());
+    let longest = lifetimes.absolute.max(config.sessions.absolute.get());
+    let narrowed = NarrowedTokens::new(revoker.clone(), families.clone(), longest, node.clone());
     let users = Users::new(node.clone(), Arc::clone(&records)).telling(Arc::new(narrowed));
     let hasher = PasswordHasher::new(
         tegata_identity::credential::password::HasherConfig::default(),
@@ -390,7 +391,6 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         Arc::clone(&pool),
         PasswordPolicy::default(),
     );
-    let longest = lifetimes.absolute.max(config.sessions.absolute.get());
     let superseded = SupersededPasswords::new(revoker.clone(), longest, node.clone());
     let passwords = passwords.telling(Arc::new(superseded));
     let standby = backends::standby(&node);

@@ -192,7 +192,8 @@ impl Passwords {
         Ok(found.map_or(0, |found| found.value.generation))
     }
 
-    /// Hashes a password that somebody chose for the user name `username`, if the policy takes it.
+    /// Hashes a password that somebody chose who has these names (a user name, an address), if the
+    /// policy takes it.
     /// `second_factor` says whether the password is never enough alone.
     ///
     /// # Errors
@@ -200,10 +201,10 @@ impl Passwords {
     pub async fn prepare(
         &self,
         password: Password,
-        username: &str,
+        names: &[&str],
         second_factor: bool,
     ) -> Result<Phc, SetRefused> {
-        self.policy.check(&password, username, second_factor)?;
+        self.policy.check(&password, names, second_factor)?;
         let (hasher, node) = (Arc::clone(&self.hasher), self.node.clone());
         let hashed =
             workers::run(self.workers.as_ref(), move || hasher.hash(&password, node.entropy()));

@@ -118,8 +118,7 @@ impl Letters {
             return Err(LinkRefused::Over);
         }
         let second = self.second.of(realm, user).await?.is_some();
-        let name = person.username.as_str();
-        let phc = self.passwords.prepare(password, name, second).await?;
+        let phc = self.passwords.prepare(password, &person.names(), second).await?;
         let content = Content::PasswordChanged { username: person.username.clone() };
         let told = self.to_person(&person, &letter.lang, content);
         let told = told.map(|told| told.put(Expect::Absent));
@@ -139,7 +138,7 @@ impl Letters {
         if self.is_taken(realm, address, None).await? {
             return Err(LinkRefused::Over);
         }
-        let phc = self.passwords.prepare(password, username.as_str(), false).await?;
+        let phc = self.passwords.prepare(password, &[username.as_str()], false).await?;
         let new = NewUser {
             username,
             email: Some(address.clone()),

@@ -27,7 +27,8 @@ pub struct Users {
 /// Makes it known that people may do less than before. Whoever owns the revocation log gives this.
 pub trait Narrowing: Send + Sync {
     /// Commits `batch` together with the word that tokens which were issued before to this user, as it is
-    /// afterwards, say too much. When this answers `Ok`, it is durable, and none of them is accepted on this node.
+    /// afterwards, say too much; of one who is disabled, that nothing counts from before. When this
+    /// answers `Ok`, it is durable, and none of it is accepted on this node.
     fn commit<'a>(
         &'a self,
         batch: Batch,
@@ -246,7 +247,8 @@ impl Users {
         self.change(realm, id, provided, by, |user| amendment.apply_to(user)).await
     }
 
-    /// Keeps a user from signing in. Ending what the user holds is for whoever hears the event.
+    /// Keeps a user from signing in. What the user holds is refused from the same moment on, where
+    /// somebody is told ([`Self::telling`]); ending it is for whoever hears the event.
     ///
     /// # Errors
     /// See [`ChangeRefused`].
@@ -319,8 +321,9 @@ impl Users {
             }
             let batch = asker.into_iter().fold(Batch::new(realm.clone()), Batch::with);
             let (batch, user) = self.changing(batch, &before, user, by);
-            // Who may do more keeps what they have; who may do less does not.
-            let less = !user.roles.is_superset(&before.value.roles);
+            // Who may do more keeps what they have; who may do less, or nothing, does not.
+            let less = !user.roles.is_superset(&before.value.roles)
+                || (user.disabled && !before.value.disabled);
             let committed = match self.narrowing.as_ref().filter(|_| less) {
                 Some(narrowing) => narrowing.commit(batch, &user, by).await,
                 None => self.records.commit(batch).await,

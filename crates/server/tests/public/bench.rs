@@ -14,7 +14,7 @@ use std::{
 use aws_lc_rs::hmac;
 use axum::Router;
 use tegata_core::{
-    BoxFuture, ClientId, Custody, Ephemeral, Epoch, Kind, Log, ManualClock, Node, Realm, Records,
+    Batch, BoxFuture, ClientId, Custody, Ephemeral, Epoch, Kind, Log, ManualClock, Node, Realm, Records,
     Secret, SeededEntropy, StoreError,
 };
 use tegata_identity::{
@@ -38,8 +38,8 @@ use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
 };
 use tegata_token::{
-    Algorithm, DpopNonces, Families, Indexes, Keys, Lifetimes, Revoker, Roots, RotationRules,
-    Usage, View,
+    Algorithm, DpopNonces, Entry, Families, Indexes, Keys, Lifetimes, Revoker, Roots,
+    RotationRules, Target, Usage, View,
 };
 
 use super::{mailbox::Mailbox, switch::Switch};
@@ -404,6 +404,21 @@ impl Bench {
     pub(crate) async fn user(&self, name: &str) -> User {
         let name = Username::new(name).unwrap();
         self.users.by_username(&self.realm, &name).await.unwrap().unwrap()
+    }
+
+    /// Takes back everything that alice has up to now.
+    pub(crate) async fn take_back_alice(&self) {
+        let (now, sub) = (self.node.now(), self.alice.id.to_string());
+        let entry = Entry {
+            target: Target::Subject { sub, up_to: now, tokens_only: false },
+            places: Vec::new(),
+            at: now,
+            until: now + Duration::from_secs(86_400),
+            reason: "stolen".into(),
+            actor: "system".into(),
+        };
+        let batch = Batch::new(self.realm.clone());
+        self.provider.revoker().commit(batch, vec![entry]).await.unwrap();
     }
 
     /// Lets time pass.

@@ -70,7 +70,7 @@ async fn a_code_ends_with_time_and_with_another_password() {
     assert_eq!(show(&mut browser, &code).await.status, StatusCode::UNAUTHORIZED);
     let (mut browser, code) = asked(&bench, "alice").await;
     let typed = tegata_identity::Password::new("another phrase altogether".to_owned()).unwrap();
-    let phc = bench.passwords.prepare(typed, "alice", false).await.unwrap();
+    let phc = bench.passwords.prepare(typed, &["alice"], false).await.unwrap();
     bench.passwords.set(&bench.realm, &bench.alice.id, &phc, "test").await.unwrap();
     assert_eq!(show(&mut browser, &code).await.status, StatusCode::UNAUTHORIZED);
 }

@@ -2,9 +2,8 @@
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use tegata_core::{Batch, Epoch, SessionId};
+use tegata_core::{Epoch, SessionId};
 use tegata_identity::PasskeyName;
-use tegata_token::{Entry, Target};
 
 use super::{
     bench::{Bench, ISSUER, PASSWORD},
@@ -354,21 +353,7 @@ async fn what_was_taken_back_meanwhile_signs_nobody_in() {
     let mut world = Enrolled::new().await;
     let mut browser = Browser::new(&world.bench);
     let shown = world.soft.get(&ask(&mut browser, "login", None, None).await);
-    let now = world.bench.node.now();
-    let entry = Entry {
-        target: Target::Subject {
-            sub: world.bench.alice.id.as_str().to_owned(),
-            up_to: now,
-            tokens_only: false,
-        },
-        places: Vec::new(),
-        at: now,
-        until: now + std::time::Duration::from_secs(86_400),
-        reason: "stolen".into(),
-        actor: "system".into(),
-    };
-    let batch = Batch::new(world.bench.realm.clone());
-    world.bench.provider.revoker().commit(batch, vec![entry]).await.unwrap();
+    world.bench.take_back_alice().await;
     refused(&show(&mut browser, &shown).await, "mfa_expired");
     assert!(browser.jar.is_empty());
     world.bench.advance(2);

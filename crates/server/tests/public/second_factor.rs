@@ -4,7 +4,6 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tegata_core::Batch;
 use tegata_identity::{SecondFactors, TotpSecret};
-use tegata_token::{Entry, Target};
 
 use super::{
     bench::{Bench, PASSWORD},
@@ -249,21 +248,7 @@ async fn everything_taken_back_between_the_steps_takes_the_first_with_it() {
     let world = Enrolled::new().await;
     let (mut browser, token) = world.between().await;
     world.bench.advance(5);
-    let now = world.bench.node.now();
-    let entry = Entry {
-        target: Target::Subject {
-            sub: world.bench.alice.id.as_str().to_owned(),
-            up_to: now,
-            tokens_only: false,
-        },
-        places: Vec::new(),
-        at: now,
-        until: now + std::time::Duration::from_secs(86_400),
-        reason: "stolen".into(),
-        actor: "system".into(),
-    };
-    let batch = Batch::new(world.bench.realm.clone());
-    world.bench.provider.revoker().commit(batch, vec![entry]).await.unwrap();
+    world.bench.take_back_alice().await;
     world.bench.advance(60);
     refused(&mfa(&mut browser, &token, "totp", &world.shown()).await, "mfa_expired");
     assert!(browser.jar.is_empty());

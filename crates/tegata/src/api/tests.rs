@@ -5,9 +5,16 @@ use tegata_oauth::administer::Administrator;
 use super::*;
 use crate::compose;
 
+mod halfway;
+
 /// Administration of a new installation, whose gateway takes every map.
 async fn api(place: &std::path::Path) -> Api {
-    let composed = Arc::new(compose::for_tests(place).await);
+    of(compose::for_tests(place).await)
+}
+
+/// The same of this one.
+fn of(composed: Composed) -> Api {
+    let composed = Arc::new(composed);
     let (look, mut looks) = mpsc::channel::<Look>(1);
     tokio::spawn(async move {
         while let Some(look) = looks.recv().await {

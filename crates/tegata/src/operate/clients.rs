@@ -1,7 +1,7 @@
 //! Orders about clients.
 
 use serde_json::{Value, json};
-use tegata_core::{ClientId, Secret, Versioned, port::Page};
+use tegata_core::{ClientId, Secret, UserId, Versioned, port::Page};
 use tegata_oauth::{
     Client, ClientMetadata,
     administer::is_administrative,
@@ -173,25 +173,23 @@ pub(super) async fn remove(
     let order = Order { reason: "client_removed".to_owned(), actor: actor.to_owned() };
     let was_gone = match composed.provider.remove_client(&id, &order).await {
         Ok(()) => false,
-        // No client that was ever removed has a reserved name: it is that of our own scripts.
-        Err(NotRegistered::Unknown(_)) if !is_reserved(&id) => true,
+        // An earlier removal may have left something, but not of our own scripts, nor of a person.
+        Err(NotRegistered::Unknown(_)) if !is_reserved(&id) && UserId::new(client).is_err() => true,
         Err(refused) => return Err(refused.into()),
     };
     let ended = end_rest(composed, &id, &order, tally).await;
-    if was_gone && ended == Ok((0, 0)) {
-        return Err(NotRegistered::Unknown(id).into());
-    }
     // Also what it was given while it was being removed.
     let revoked = super::revoke::client(composed, &id, &order).await;
     match (ended, revoked) {
+        (Ok((0, 0)), Ok(_)) if was_gone => Err(NotRegistered::Unknown(id).into()),
         (Ok((families, _)), Ok(revoked)) => {
             Ok(json!({"removed": id, "families": families, "revoked": revoked}))
         }
         (Err(refused), _) | (_, Err(refused)) if was_gone => Err(refused),
         (Err(refused), _) | (_, Err(refused)) => {
             let why = format!(
-                "client `{id}` is removed and what was issued to it is refused, but not all that it \
-                 had is ended ({}); remove it once more",
+                "client `{id}` is removed and what was issued to it before is refused, but not all \
+                 that it had is ended ({}); remove it once more",
                 refused.why
             );
             Err(Refused { why, ..refused }.after(json!({"removed": id})))

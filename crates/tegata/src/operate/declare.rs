@@ -101,7 +101,7 @@ async fn user(
         }
         Some(_) => {}
         None => {
-            let password = users::password(composed, declared, name.as_str()).await;
+            let password = users::first_password(composed, declared, name.as_str()).await;
             let password = password.map_err(|refused| refused.why)?;
             let new = NewUser { username: name.clone(), email, roles, locale, password };
             steps.push((tell("registered"), Step::Register(Box::new(new))));

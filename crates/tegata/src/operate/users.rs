@@ -9,7 +9,7 @@ use tegata_identity::{
     Username, credential::password::Caps,
 };
 use tegata_oauth::administer;
-use tegata_token::{Order, Tally};
+use tegata_token::{Holder, Order, Tally};
 
 use super::{DeclaredUser, Kind, Refused};
 use crate::compose::Composed;
@@ -53,7 +53,7 @@ pub(crate) async fn add(
     declared: &DeclaredUser,
 ) -> Result<User, Refused> {
     let name = Username::new(&declared.username).map_err(Refused::invalid("/username"))?;
-    let password = password(composed, declared, name.as_str()).await?;
+    let password = first_password(composed, declared, name.as_str()).await?;
     let email = declared.email.as_deref().map(EmailAddress::new).transpose();
     let locale = declared.locale.as_deref().map(Locale::new).transpose();
     let new = NewUser {
@@ -66,11 +66,22 @@ pub(crate) async fn add(
     Ok(composed.users.register(&composed.realm, new, actor).await?)
 }
 
-/// The password that is declared, hashed.
-pub(super) async fn password(
+/// The password that is declared for somebody who is not there yet, hashed.
+pub(super) async fn first_password(
     composed: &Composed,
     declared: &DeclaredUser,
     name: &str,
+) -> Result<Option<Phc>, Refused> {
+    let names: Vec<_> = [name].into_iter().chain(declared.email.as_deref()).collect();
+    password(composed, declared, &names, false).await
+}
+
+/// The password that is declared for whoever has these names, hashed.
+async fn password(
+    composed: &Composed,
+    declared: &DeclaredUser,
+    names: &[&str],
+    second_factor: bool,
 ) -> Result<Option<Phc>, Refused> {
     match (&declared.password, &declared.password_hash) {
         (Some(_), Some(_)) => {
@@ -79,7 +90,7 @@ pub(super) async fn password(
         }
         (Some(password), None) => {
             let password = Password::new(password.clone())?;
-            Ok(Some(composed.passwords.prepare(password, name, false).await?))
+            Ok(Some(composed.passwords.prepare(password, names, second_factor).await?))
         }
         (None, Some(hash)) => Ok(Some(Phc::parse(hash.trim(), &Caps::default())?)),
         (None, None) => Ok(None),
@@ -156,7 +167,10 @@ pub(crate) async fn change(
     let users = &composed.users;
     let changed = users.amend(&composed.realm, id, amendment, provided, by.actor).await?;
     if is_disabled {
-        take_back(composed, by.actor, &changed.value, "disabled").await?;
+        // Also what they were given while they were being disabled.
+        let order = Order { reason: "disabled".to_owned(), actor: by.actor.to_owned() };
+        let ended = super::revoke::user(composed, &changed.value, &order, &Tally::default()).await;
+        ended.map_err(|refused| halfway(refused, &changed.value, "is disabled"))?;
     }
     Ok(changed)
 }
@@ -186,28 +200,34 @@ pub(super) async fn passwd(
     Ok(json!({"username": user.username.as_str(), "password": "changed"}))
 }
 
-/// Gives a person the password that is declared, and signs out whoever knew the one before.
+/// Gives a person the password that is declared, and signs out whoever knew the one before: what came
+/// of that is refused from the same moment on.
 pub(crate) async fn set_password(
     composed: &Composed,
     actor: &str,
     user: &User,
     declared: &DeclaredUser,
 ) -> Result<(), Refused> {
-    let phc = password(composed, declared, user.username.as_str()).await?;
+    let second = composed.sign_in.second_factors().of(&composed.realm, &user.id).await?.is_some();
+    let phc = password(composed, declared, &user.names(), second).await?;
     let missing = || Refused::new(Kind::Invalid(""), "say `password` or `password_hash`");
     let phc = phc.ok_or_else(missing)?;
     composed.passwords.set(&composed.realm, &user.id, &phc, actor).await?;
-    take_back(composed, actor, user, "password_changed").await
+    let order = Order { reason: "password_changed".to_owned(), actor: actor.to_owned() };
+    let (holder, tally) = (Holder::User(user.id.clone()), Tally::default());
+    let ended = composed.withdraw.everything_of(&composed.realm, &holder, &order, &tally).await;
+    ended.map_err(|error| halfway(error.into(), user, "has the new password")).map(|_| ())
 }
 
-async fn take_back(
-    composed: &Composed,
-    actor: &str,
-    user: &User,
-    reason: &str,
-) -> Result<(), Refused> {
-    let order = Order { reason: reason.to_owned(), actor: actor.to_owned() };
-    super::revoke::user(composed, user, &order, &Tally::default()).await.map(|_| ())
+/// What was done, where ending what a person had failed after it.
+fn halfway(refused: Refused, user: &User, is: &str) -> Refused {
+    let name = user.username.as_str();
+    let why = format!(
+        "user `{name}` {is} and what they had is refused, but not all of it is ended ({}); do it once \
+         more",
+        refused.why
+    );
+    Refused { why, ..refused }.after(json!({"username": name, "done": is}))
 }
 
 pub(crate) fn shown(user: &User) -> Value {

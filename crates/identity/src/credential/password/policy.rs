@@ -66,22 +66,23 @@ pub enum Weakness {
     /// It follows the alphabet or the keyboard.
     #[error("the password follows the alphabet or the keyboard: choose another")]
     Sequence,
-    /// It is little more than the user name, or the name of where it is used.
+    /// It is little more than a name or the address of the person, or the name of where it is used.
     #[error(
-        "the password is little more than the user name or the name of this service: choose another"
+        "the password is little more than the user name, the address or the name of this service: \
+         choose another"
     )]
     Username,
 }
 
 impl PasswordPolicy {
-    /// Whether a password may be chosen for the user name `username`.
+    /// Whether a password may be chosen by whoever has these names: a user name, an address.
     ///
     /// # Errors
     /// The first [`Weakness`].
     pub fn check(
         &self,
         password: &Password,
-        username: &str,
+        names: &[&str],
         second_factor: bool,
     ) -> Result<(), Weakness> {
         let least = if second_factor { self.with_second_factor } else { self.alone };
@@ -103,10 +104,11 @@ impl PasswordPolicy {
             return Err(Weakness::Common);
         }
         // Both names in an address count as the name.
-        let (local, domain) = username.split_once('@').unwrap_or((username, ""));
-        let site = domain.split('.').next().unwrap_or_default();
-        let names = [username, local, site].into_iter().chain(OWN);
-        if names.into_iter().any(|name| is_little_more_than(&lower, name)) {
+        let parts = names.iter().flat_map(|name| {
+            let (local, domain) = name.split_once('@').unwrap_or((name, ""));
+            [*name, local, domain.split('.').next().unwrap_or_default()]
+        });
+        if parts.chain(OWN).any(|name| is_little_more_than(&lower, name)) {
             return Err(Weakness::Username);
         }
         Ok(())
@@ -178,7 +180,7 @@ mod tests {
 
     fn check(text: &str, username: &str, second_factor: bool) -> Result<(), Weakness> {
         let password = Password::new(text.to_owned()).unwrap();
-        PasswordPolicy::default().check(&password, username, second_factor)
+        PasswordPolicy::default().check(&password, &[username], second_factor)
     }
 
     #[test]
@@ -251,6 +253,12 @@ mod tests {
         for bad in ["example example 1", "Tegata-Tegata-26", "tegata-tegata-tegata"] {
             assert!(check(bad, "alice.wonder@example.com", false).is_err(), "{bad}");
         }
+        // The address counts also where it is not the user name.
+        let password = Password::new("example.example".to_owned()).unwrap();
+        let names = ["alice", "a.wonder@example.com"];
+        let policy = PasswordPolicy::default();
+        assert_eq!(policy.check(&password, &names, true), Err(Weakness::Username));
+        assert_eq!(policy.check(&password, &names[..1], true), Ok(()));
         assert_eq!(check("alice and eleven hats", "alice", false), Ok(()));
         assert_eq!(check("a long sentence of mine", "a", false), Ok(()));
     }

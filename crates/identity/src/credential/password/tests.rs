@@ -13,7 +13,7 @@ async fn sets_and_replaces_a_password_with_its_event() {
     let bed = Bed::new();
     let alice = bed.user("alice", None).await;
     for (generation, text) in [(1, "correct horse battery"), (2, "staple of another kind")] {
-        let phc = bed.passwords.prepare(typed(text), "alice", false).await.unwrap();
+        let phc = bed.passwords.prepare(typed(text), &["alice"], false).await.unwrap();
         bed.passwords.set(&bed.realm, &alice.id, &phc, "alice").await.unwrap();
         let record = stored(&bed, &alice.id).await.unwrap();
         assert_eq!((record.generation, record.phc), (generation, phc));
@@ -30,7 +30,7 @@ async fn sets_and_replaces_a_password_with_its_event() {
 #[tokio::test]
 async fn hashes_nothing_that_the_policy_refuses() {
     let bed = Bed::new();
-    let refused = bed.passwords.prepare(typed("too short"), "alice", false).await.unwrap_err();
+    let refused = bed.passwords.prepare(typed("too short"), &["alice"], false).await.unwrap_err();
     assert_eq!(refused, SetRefused::Weak(Weakness::TooShort { least: 15 }));
     assert_eq!(bed.hasher.performed(), 0);
 }
@@ -39,14 +39,14 @@ async fn hashes_nothing_that_the_policy_refuses() {
 async fn says_when_too_much_is_being_hashed() {
     let bed = Bed::new();
     bed.workers.busy.store(true, Ordering::SeqCst);
-    let refused = bed.passwords.prepare(typed("correct horse battery"), "alice", false).await;
+    let refused = bed.passwords.prepare(typed("correct horse battery"), &["alice"], false).await;
     assert_eq!(refused.unwrap_err(), SetRefused::Busy(Busy));
 }
 
 #[tokio::test]
 async fn nobody_gets_no_password() {
     let bed = Bed::new();
-    let phc = bed.passwords.prepare(typed("correct horse battery"), "alice", false).await.unwrap();
+    let phc = bed.passwords.prepare(typed("correct horse battery"), &["alice"], false).await.unwrap();
     let id = UserId::new("usr_x").unwrap();
     let refused = bed.passwords.set(&bed.realm, &id, &phc, "root").await.unwrap_err();
     assert_eq!(refused, SetRefused::Unknown(id.clone()));
