@@ -202,6 +202,7 @@ impl Provider {
 
     /// Notes where a token came from that no family knows of.
     pub(crate) fn note_issued(&self, how: &str, claims: &Claims, of: Option<&str>) {
+        let lineage = claims.lineage.as_deref().cloned().unwrap_or_default();
         let origin = Origin {
             at: self.node().now(),
             how: how.to_owned(),
@@ -210,6 +211,8 @@ impl Provider {
             audience: claims.aud.0.clone(),
             of: of.map(str::to_owned),
             first: claims.original_jti.clone(),
+            through: lineage.jti,
+            clients: lineage.client,
         };
         self.usage().issued(&claims.jti, origin);
     }

@@ -82,6 +82,12 @@ pub struct Origin {
     pub of: Option<String>,
     /// The token that the chain began with.
     pub first: Option<String>,
+    /// The tokens between, and those by which actors showed who they are.
+    #[serde(default)]
+    pub through: Vec<String>,
+    /// The clients that all of them were issued to.
+    #[serde(default)]
+    pub clients: Vec<String>,
 }
 
 impl Merge for TokenUse {

@@ -66,7 +66,7 @@ pub(super) async fn trace(composed: &Composed, jti: &str) -> Result<Value, Refus
 
 /// Who issued it, when, to whom and for what.
 fn issued(composed: &Composed, subject: &Subject) -> Value {
-    let issuer = &composed.config.public.issuer;
+    let issuer = composed.config.issuer();
     if let Some(origin) = subject.known.origin.get() {
         return json!({
             "issuer": issuer,
@@ -189,8 +189,10 @@ impl Subject {
         let origin = self.known.origin.get();
         match &entry.target {
             Target::Token(jti) => {
-                let of = origin.map(|origin| [&origin.of, &origin.first]);
-                *jti == self.jti || of.into_iter().flatten().flatten().any(|of| of == jti.as_str())
+                let mut made_of = origin.into_iter().flat_map(|origin| {
+                    origin.of.iter().chain(&origin.first).chain(&origin.through)
+                });
+                *jti == self.jti || made_of.any(|of| of == jti.as_str())
             }
             Target::Family(family) => self.family.as_ref().is_some_and(|own| own.id == *family),
             Target::Session(session) => {
@@ -198,10 +200,13 @@ impl Subject {
             }
             Target::Subject { sub, up_to, .. } => {
                 self.is_of(sub, *up_to, |family| family.user.as_str(), |origin| &origin.sub)
+                    // What a client has in its own name is taken back by that name.
+                    || self.came_through(sub, *up_to)
             }
             Target::Client { client, up_to } => {
                 let client = client.as_str();
                 self.is_of(client, *up_to, |family| family.client.as_str(), |origin| &origin.client)
+                    || self.came_through(client, *up_to)
             }
             // Which key signed it, the token says, and nobody here.
             Target::Key(_)
@@ -209,6 +214,13 @@ impl Subject {
             | Target::ForeignSession { .. }
             | Target::ForeignSubject { .. } => false,
         }
+    }
+
+    /// Whether it was made, up to a moment, of what a client had.
+    fn came_through(&self, client: &str, up_to: Timestamp) -> bool {
+        self.known.origin.get().is_some_and(|origin| {
+            origin.at.secs() <= up_to.secs() && origin.clients.iter().any(|known| known == client)
+        })
     }
 
     /// Whether it was issued to, or of, somebody up to a moment.
@@ -232,5 +244,68 @@ impl Subject {
                 of_origin(origin) == name && origin.at.secs() <= up_to.secs()
             });
         of_family || of_origin
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: u64 = 1_767_225_600;
+
+    /// `payments` made it of what `orders` had made of a person's token, and `agent` acted.
+    fn derived() -> Subject {
+        let mut known = TokenUse::default();
+        known.origin.note(Origin {
+            at: Timestamp::from_secs(AT),
+            client: "payments".to_owned(),
+            sub: "usr_1".to_owned(),
+            of: Some("1.second".to_owned()),
+            first: Some("1.first".to_owned()),
+            through: vec!["1.second".to_owned(), "1.actor".to_owned()],
+            clients: vec!["web".to_owned(), "orders".to_owned(), "agent".to_owned()],
+            ..Origin::default()
+        });
+        Subject { jti: TokenId::new("1.third").unwrap(), family: None, known }
+    }
+
+    fn falls(target: Target) -> bool {
+        let at = Timestamp::from_secs(AT + 60);
+        let (places, until) = (Vec::new(), at);
+        let (reason, actor) = ("stolen".to_owned(), "operator".to_owned());
+        derived().falls_with(&Entry { target, places, at, until, reason, actor })
+    }
+
+    #[tokio::test]
+    async fn whoever_did_not_name_the_issuer_is_told_it_all_the_same() {
+        let place = tempfile::tempdir().unwrap();
+        let composed = crate::compose::for_tests(place.path()).await;
+        let at = composed.node.now();
+        composed.usage.issued("1.own", Origin { at, ..Origin::default() });
+        let told = trace(&composed, "1.own").await.unwrap();
+        assert_eq!(told["issued"]["issuer"], json!("http://localhost:8000"));
+    }
+
+    #[test]
+    fn a_token_falls_with_every_token_and_client_that_it_came_through() {
+        for jti in ["1.first", "1.second", "1.third", "1.actor"] {
+            assert!(falls(Target::Token(TokenId::new(jti).unwrap())), "{jti}");
+        }
+        assert!(!falls(Target::Token(TokenId::new("1.other").unwrap())));
+        let client = |name: &str, at: u64| {
+            let up_to = Timestamp::from_secs(at);
+            falls(Target::Client { client: name.parse().unwrap(), up_to })
+        };
+        let subject = |name: &str, at: u64| {
+            let up_to = Timestamp::from_secs(at);
+            falls(Target::Subject { sub: name.to_owned(), up_to, tokens_only: false })
+        };
+        for name in ["web", "orders", "agent", "payments"] {
+            assert!(client(name, AT) && !client(name, AT - 1), "{name}");
+        }
+        for name in ["usr_1", "orders", "agent"] {
+            assert!(subject(name, AT) && !subject(name, AT - 1), "{name}");
+        }
+        assert!(!client("inventory", AT) && !subject("usr_2", AT));
     }
 }

@@ -41,6 +41,7 @@ fn tells_who_issued_it_to_whom_where_it_was_used_what_was_made_of_it_and_why_it_
     for name in ["client_id", "scope"] {
         assert_eq!(told["issued"][name], claims[name], "{told}");
     }
+    assert_eq!(told["issued"]["issuer"], claims["iss"]);
     assert_eq!(told["issued"]["family"], claims["fid"]);
     assert_eq!(told["issued"]["session"], claims["sid"]);
     assert_eq!(told["used"]["count"], 1);

@@ -160,6 +160,7 @@ fn origin(of: Option<&str>, first: Option<&str>) -> Origin {
         audience: vec!["payments".into()],
         of: of.map(str::to_owned),
         first: first.map(str::to_owned),
+        ..Origin::default()
     }
 }
 
