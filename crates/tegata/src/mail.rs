@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tegata_core::{BoxFuture, StoreError};
+use tegata_core::{BoxFuture, Node, StoreError};
 use tegata_identity::{
     Letter,
     letters::{Carried, Post, Written},
@@ -11,7 +11,9 @@ use tegata_identity::{
 use tegata_server::{Letterhead, metrics::Letters as Counts};
 use tokio::task::JoinSet;
 
-use crate::{background::Rounds, command::Failed, compose::Composed, signals::lease::Lease};
+use crate::{
+    background::Rounds, command::Failed, compose::Composed, config::Config, signals::lease::Lease,
+};
 
 pub(crate) mod address;
 mod smtp;
@@ -42,6 +44,16 @@ pub(crate) fn start(
     };
     tasks.spawn(carry(Arc::clone(composed), post, counts));
     Ok(())
+}
+
+/// Reads what is named for mail, as at a start, and asks nobody. Answers who it comes from; nobody, where
+/// no mail server is named.
+pub(crate) fn check(config: &Config) -> Result<Option<&str>, Failed> {
+    if config.mail.url.is_none() {
+        return Ok(None);
+    }
+    smtp::Smtp::open(config, &Node::start())?;
+    Ok(config.mail.from.as_deref())
 }
 
 async fn carry(composed: Arc<Composed>, post: Arc<dyn Post>, counts: Counts) {

@@ -24,7 +24,14 @@ impl Api {
     pub(super) async fn add_service(&self, asked: &Asked) -> Result<Done, Refused> {
         let service: DeclaredService = read(&asked.body)?;
         let name = service.name.clone();
-        self.order(asked, Order::ServiceAdd { service }).await?;
+        let added = self.order(asked, Order::ServiceAdd { service }).await;
+        added.map_err(|refused| match refused {
+            // The words are for whoever has the commands at hand.
+            Refused::Conflict(_) => Refused::Conflict(format!(
+                "there already is a service `{name}`; change it with PATCH at its own address"
+            )),
+            other => other,
+        })?;
         let location = Some(format!("/services/{}", encoded(&name)));
         Ok(Done { location, ..self.service(&name).await? })
     }

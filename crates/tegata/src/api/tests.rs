@@ -119,6 +119,18 @@ async fn what_the_gateway_does_not_take_is_done_but_not_called_done() {
 }
 
 #[tokio::test]
+async fn whoever_adds_a_service_twice_is_told_how_it_is_changed_here() {
+    let place = tempfile::tempdir().unwrap();
+    let api = api(place.path()).await;
+    let service = json!({"name": "svc", "upstreams": ["http://127.0.0.1:9"]});
+    let add = || api.perform(asked(Operation::ServiceAdd, &[], &service));
+    add().await.unwrap();
+    let refused = add().await.unwrap_err();
+    let names = |why: &str| why.contains("`svc`") && why.contains("PATCH");
+    assert!(matches!(&refused, Refused::Conflict(why) if names(why)), "{refused:?}");
+}
+
+#[tokio::test]
 async fn the_members_of_a_client_are_those_that_can_be_declared() {
     let declared = serde_json::to_value(tegata_oauth::ClientMetadata::default()).unwrap();
     let mut declared: Vec<_> = declared.as_object().unwrap().keys().cloned().collect();

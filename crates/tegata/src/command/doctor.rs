@@ -16,6 +16,7 @@ use crate::{
     admin, certificates,
     compose::{self, Composed},
     config::{Config, Declared, Source},
+    mail,
     operate::{self, Declarations, MadeSecrets, Order},
 };
 
@@ -59,6 +60,10 @@ async fn look(config: Config, source: &Source, findings: &mut Findings) {
     let file = source.file.as_ref().map_or("defaults".to_owned(), |it| it.display().to_string());
     findings.note("configuration", Ok::<_, &str>(file));
     check_certificates(&config, findings);
+    match mail::check(&config) {
+        Ok(from) => from.into_iter().for_each(|from| findings.note("mail", Ok::<_, &str>(from))),
+        Err(failed) => findings.note("mail", Err::<&str, _>(failed.why())),
+    }
     let declared = apply::declarations(Declared::of(&config), &source.base);
     let declared = match declared {
         Ok(declared) => Some(Declarations { dry_run: true, ..declared }),

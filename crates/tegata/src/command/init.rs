@@ -46,8 +46,13 @@ impl Init {
         let mut file = fs::File::create_new(&config).map_err(|error| failed(&config, &error))?;
         file.write_all(TEMPLATE.as_bytes()).map_err(|error| failed(&config, &error))?;
         if self.pkcs11 {
-            say_line!("wrote {}", config.display());
-            say_line!("next: set [keys.pkcs11] in it; tegata key make-root; tegata serve");
+            let it = config.display();
+            say_line!("wrote {it}");
+            say_line!("keep a backup of the token: without the root key, the data cannot be read");
+            say_line!(
+                "next: set [keys.pkcs11] in it; tegata key make-root --config {it}; \
+                 tegata serve --config {it}"
+            );
             return Ok(());
         }
         say_line!("wrote {} and {}", config.display(), key.display());

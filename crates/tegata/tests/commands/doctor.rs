@@ -27,6 +27,11 @@ fn nothing_is_made_by_looking() {
 #[test]
 fn finds_certificates_that_are_not_there_and_routes_to_nowhere() {
     let route = "[[route]]\npath = \"/x\"\nservice = \"nowhere\"\n";
+    let mail = |more: &str| {
+        let url = "smtps://tegata@mail.example";
+        format!("[mail]\nurl = \"{url}\"\nfrom = \"no-reply@example.com\"\n{more}\n")
+    };
+    let (password, authorities) = (mail("password_file = \"no.pw\""), mail("ca_file = \"no.pem\""));
     let secret = "[[user]]\nusername = \"a\"\npassword_file = \"no.pw\"\n";
     for (more, check, word) in [
         (
@@ -40,6 +45,8 @@ fn finds_certificates_that_are_not_there_and_routes_to_nowhere() {
             "no.pem",
         ),
         ("[gateway.upstream]\nca_file = \"no.pem\"\n", "[gateway.upstream] ca_file", "no.pem"),
+        (password.as_str(), "mail", "no.pw"),
+        (authorities.as_str(), "mail", "no.pem"),
         (route, "declarations", "nowhere"),
         (secret, "declarations", "no.pw"),
     ] {

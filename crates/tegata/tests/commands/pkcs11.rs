@@ -104,6 +104,20 @@ impl Held {
 }
 
 #[test]
+fn what_init_names_as_next_steps_are_next_steps() {
+    let held = Held::new();
+    let written = held.done(&["init", "--pkcs11", "my"]);
+    let section = fs::read_to_string(held.place.path().join("tegata.toml")).unwrap();
+    held.place.write("my/tegata.toml", &section.replace("\"pin\"", "\"../pin\""));
+    let next = written.lines().find_map(|line| line.strip_prefix("next: ")).unwrap();
+    let make = next.split("; ").find_map(|step| step.strip_prefix("tegata ")).unwrap();
+    let make: Vec<_> = make.split(' ').collect();
+    // Without what the place says of itself: as it is printed.
+    assert!(held.done(&make).contains("tegata-root"));
+    assert!(next.ends_with("tegata serve --config my/tegata.toml"), "{next}");
+}
+
+#[test]
 fn serves_with_a_root_key_in_a_token_and_serves_again_after_a_restart() {
     let held = Held::new();
     let refused = held.refused(&["serve"], 2);

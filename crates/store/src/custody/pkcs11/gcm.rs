@@ -43,10 +43,59 @@ pub(super) fn unseal(
     session.decrypt(&gcm, key, sealed).map(Zeroizing::new)
 }
 
-/// Sees that the token opens what it seals, and not what was altered.
+/// What is sealed to try a token, and what is authenticated with it.
+const PLAIN: [u8; 32] = [0; 32];
+const AAD: &[u8] = b"tegata probe";
+
+/// Sees that the token opens what it seals.
 pub(super) fn probe(session: &Session, key: ObjectHandle, node: &Node) -> Result<(), Error> {
-    let (plain, aad) = ([0; 32], b"tegata probe");
-    let (nonce, sealed) = seal(session, key, node, &plain, aad)?;
-    let opened = unseal(session, key, nonce, &sealed, aad)?;
-    if opened.as_slice() == plain { Ok(()) } else { Err(Error::InvalidValue) }
+    let (nonce, sealed) = seal(session, key, node, &PLAIN, AAD)?;
+    check_opened(&unseal(session, key, nonce, &sealed, AAD)?)
+}
+
+/// Sees that the token opens what it seals; answers whether it refuses what was altered.
+pub(super) fn refuses_altered(
+    session: &Session,
+    key: ObjectHandle,
+    node: &Node,
+) -> Result<bool, Error> {
+    let (nonce, sealed) = seal(session, key, node, &PLAIN, AAD)?;
+    let opens =
+        |sealed: &[u8], aad: &[u8]| unseal(session, key, nonce, sealed, aad).is_ok();
+    let refuses = !opens_altered(&sealed, AAD, opens);
+    // Last, so that what refuses because it is broken is not taken for what refuses.
+    check_opened(&unseal(session, key, nonce, &sealed, AAD)?)?;
+    Ok(refuses)
+}
+
+fn check_opened(opened: &[u8]) -> Result<(), Error> {
+    if opened == PLAIN { Ok(()) } else { Err(Error::InvalidValue) }
+}
+
+/// Whether something is opened that is not what was sealed: in its first byte or its last, which is
+/// of the tag, or in what was authenticated with it.
+fn opens_altered(sealed: &[u8], aad: &[u8], opens: impl Fn(&[u8], &[u8]) -> bool) -> bool {
+    let (mut first, mut last) = (sealed.to_vec(), sealed.to_vec());
+    let bytes = [first.first_mut(), last.last_mut()];
+    bytes.into_iter().flatten().for_each(|byte| *byte ^= 1);
+    let other = [aad, b"!"].concat();
+    [(first.as_slice(), aad), (&last, aad), (sealed, &other)]
+        .into_iter()
+        .any(|(sealed, aad)| opens(sealed, aad))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_opens_anything_altered_is_found_out() {
+        let sealed = [7_u8; 48];
+        let finds = |opens: fn(&[u8], &[u8]) -> bool| opens_altered(&sealed, AAD, opens);
+        assert!(!finds(|sealed, aad| sealed == [7; 48] && aad == AAD));
+        // It looks at no tag, at nothing but the tag, or not at what is authenticated.
+        assert!(finds(|sealed, aad| sealed[..32] == [7; 32] && aad == AAD));
+        assert!(finds(|sealed, aad| sealed[32..] == [7; 16] && aad == AAD));
+        assert!(finds(|sealed, _| sealed == [7; 48]));
+    }
 }

@@ -43,7 +43,13 @@ impl Token {
     /// Opens a session and finds the key, and sees that the token does with it what is needed.
     pub(super) fn open(&mut self) -> Result<(), Pkcs11Refused> {
         let node = self.node.clone();
-        self.with_key("encrypt with `CKM_AES_GCM`", |session, key| gcm::probe(session, key, &node))
+        let what = "encrypt with `CKM_AES_GCM`";
+        if self.with_key(what, |session, key| gcm::refuses_altered(session, key, &node))? {
+            return Ok(());
+        }
+        let detail = "with `CKM_AES_GCM` it opened something that it had not sealed".to_owned();
+        let what = "refuse what was altered";
+        Err(Pkcs11Refused::Failed { token: self.config.token.clone(), what, detail })
     }
 
     /// Makes the key, where there is none with its label.
