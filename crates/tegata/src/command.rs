@@ -27,6 +27,7 @@ use crate::{
 
 mod apply;
 mod client;
+mod consent;
 mod delegation;
 mod doctor;
 mod init;
@@ -94,6 +95,9 @@ enum Command {
     /// Browser sessions.
     #[command(subcommand)]
     Session(session::Session),
+    /// What people have agreed to.
+    #[command(subcommand)]
+    Consent(consent::Consent),
     /// Says what an installation needs and costs, and why.
     Plan(Box<plan::PlanArgs>),
 }
@@ -182,6 +186,7 @@ pub(crate) async fn run(cli: Cli) -> ExitCode {
         Command::Restore(restore) => restore.run(&context).await,
         Command::Revoke(revoke) => revoke.run(&context).await,
         Command::Session(session) => session.run(&context).await,
+        Command::Consent(consent) => consent.run(&context).await,
         Command::Plan(plan) => plan.run(&context),
     };
     let Err(failed) = done else { return ExitCode::SUCCESS };

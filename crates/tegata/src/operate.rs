@@ -116,6 +116,13 @@ pub(crate) enum Order {
     SessionEnd {
         sid: String,
     },
+    ConsentList {
+        username: Option<String>,
+    },
+    ConsentWithdraw {
+        username: String,
+        client: String,
+    },
     /// Says how the server is.
     Health,
     /// Says that the server is there.
@@ -136,6 +143,7 @@ impl Order {
                 | Self::KeyRetire { .. }
                 | Self::Revoke { .. }
                 | Self::SessionEnd { .. }
+                | Self::ConsentWithdraw { .. }
         )
     }
 
@@ -303,6 +311,10 @@ pub(crate) async fn perform(
         }
         Order::SessionList { username } => sessions::list(composed, username.as_deref()).await,
         Order::SessionEnd { sid } => sessions::end(composed, actor, &sid).await,
+        Order::ConsentList { username } => consents::list(composed, username.as_deref()).await,
+        Order::ConsentWithdraw { username, client } => {
+            consents::of_named(composed, actor, &username, &client).await
+        }
         // Only what runs has a health.
         Order::Health => Ok(json!([])),
         Order::Ping => Ok(json!({"node": composed.node.id().to_string()})),

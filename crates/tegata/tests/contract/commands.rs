@@ -280,6 +280,22 @@ fn sessions_are_listed_and_ended() {
 }
 
 #[test]
+fn consents_are_listed_and_withdrawn() {
+    let demo = demo();
+    let person = demo.person("customer");
+    let client = demo.client("demo-web");
+    let had = tokens(demo, &client, &person);
+    let list = || demo.command(&["consent", "list", "--user", &person.username]);
+    assert_eq!(list()[0]["client_id"], "demo-web");
+    assert!(member(&demo.command(&["consent", "list"]), "user_id", &person.id).is_some());
+    let withdraw = ["consent", "withdraw", &person.username, "demo-web"];
+    assert_eq!(demo.command(&withdraw)["families"], 1);
+    assert!(!passes(demo, had["access_token"].as_str().unwrap()));
+    assert_eq!(list(), json!([]));
+    demo.refused(&withdraw, 1);
+}
+
+#[test]
 fn what_is_applied_is_there_and_applying_again_changes_nothing() {
     let demo = demo();
     let (user, client) = (unique("applied"), unique("applied"));
