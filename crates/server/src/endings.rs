@@ -53,12 +53,7 @@ impl NarrowedTokens {
     /// Through this revoker, of the tokens of these families, at the time of this node. `longest` is the
     /// longest life of what people have.
     #[must_use]
-    pub const fn new(
-        revoker: Revoker,
-        families: Families,
-        longest: Duration,
-        node: Node,
-    ) -> Self {
+    pub const fn new(revoker: Revoker, families: Families, longest: Duration, node: Node) -> Self {
         Self { revoker, families, longest, node }
     }
 }

@@ -14,8 +14,8 @@ use std::{
 use aws_lc_rs::hmac;
 use axum::Router;
 use tegata_core::{
-    Batch, BoxFuture, ClientId, Custody, Ephemeral, Epoch, Kind, Log, ManualClock, Node, Realm, Records,
-    Secret, SeededEntropy, StoreError,
+    Batch, BoxFuture, ClientId, Custody, Ephemeral, Epoch, Kind, Log, ManualClock, Node, Realm,
+    Records, Secret, SeededEntropy, StoreError,
 };
 use tegata_identity::{
     Busy, EmailAddress, Letters, NewUser, Password, PasswordHasher, PasswordPolicy, Passwords,

@@ -46,7 +46,8 @@ async fn says_when_too_much_is_being_hashed() {
 #[tokio::test]
 async fn nobody_gets_no_password() {
     let bed = Bed::new();
-    let phc = bed.passwords.prepare(typed("correct horse battery"), &["alice"], false).await.unwrap();
+    let phc =
+        bed.passwords.prepare(typed("correct horse battery"), &["alice"], false).await.unwrap();
     let id = UserId::new("usr_x").unwrap();
     let refused = bed.passwords.set(&bed.realm, &id, &phc, "root").await.unwrap_err();
     assert_eq!(refused, SetRefused::Unknown(id.clone()));

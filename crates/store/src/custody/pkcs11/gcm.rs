@@ -60,8 +60,7 @@ pub(super) fn refuses_altered(
     node: &Node,
 ) -> Result<bool, Error> {
     let (nonce, sealed) = seal(session, key, node, &PLAIN, AAD)?;
-    let opens =
-        |sealed: &[u8], aad: &[u8]| unseal(session, key, nonce, sealed, aad).is_ok();
+    let opens = |sealed: &[u8], aad: &[u8]| unseal(session, key, nonce, sealed, aad).is_ok();
     let refuses = !opens_altered(&sealed, AAD, opens);
     // Last, so that what refuses because it is broken is not taken for what refuses.
     check_opened(&unseal(session, key, nonce, &sealed, AAD)?)?;
