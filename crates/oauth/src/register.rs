@@ -11,7 +11,7 @@ use tegata_token::{Holder, Order, Tally, Withdrawable as _};
 
 use crate::{
     Credential,
-    client::{Client, GrantType, NotRegistered},
+    client::{Client, ClientMetadata, GrantType, NotRegistered},
     provider::Provider,
 };
 

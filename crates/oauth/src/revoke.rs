@@ -1,7 +1,9 @@
 //! Token revocation (RFC 7009).
 
 use serde_json::json;
-use tegata_core::{Batch, ClientId, CommitRefused, Event, EventType, Timestamp, TokenId};
+use tegata_core::{
+    Batch, ClientId, CommitRefused, Event, EventType, Timestamp, TokenId, port::Change,
+};
 use tegata_token::{
     AccessToken, Claims, Entry, Order, Refusal, Revoked, Target, TransactionToken, Verified,
     verifier::TokenKind,

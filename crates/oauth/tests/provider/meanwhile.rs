@@ -125,13 +125,17 @@ async fn a_token_is_not_spent_for_an_answer_that_cannot_be_signed() {
     let web = world.web().await;
     let first = world.redeem(&web, &world.code(&[]).await, &[]).await.unwrap();
     let refresh_token = first.refresh_token.unwrap();
-    let unsigned = Client { access_token_alg: Algorithm::Rs256, ..web.clone() };
+    let grants = [GrantType::AuthorizationCode, GrantType::RefreshToken];
+    let rsa =
+        |it: &mut ClientMetadata| it.access_token_signed_response_alg = Some(Algorithm::Rs256);
+    world.client("web", &grants, rsa).await;
     for _ in 0..2 {
-        let refused = world.refresh(&unsigned, &refresh_token).await.unwrap_err();
+        let refused = world.refresh(&web, &refresh_token).await.unwrap_err();
         assert!(matches!(refused, Refused::Store(_)));
         // Beyond the window in which a lost answer is given again.
         after(&world.clock, 60);
     }
+    world.web().await;
     assert!(world.refresh(&web, &refresh_token).await.is_ok());
 }
 
