@@ -20,6 +20,7 @@
 //! | [`places`] | how many connections one client holds |
 //! | [`port`] | the shapes of storage: `Records`, `Ephemeral`, `Feed`; `Members`, `Custody`, `Backstop` |
 //! | [`repository`] | typed documents on `Records` |
+//! | [`step_up`] | how strongly and how recently somebody was authenticated |
 //! | [`flight`] | one computation for many callers who ask the same at once |
 //! | [`breaker`] | what does not answer is left alone for a while |
 //! | [`unity`] | whether the cluster is whole, or nodes run that are not heard |
@@ -42,6 +43,7 @@ pub mod proxies;
 pub mod rate;
 pub mod repository;
 pub mod secret;
+pub mod step_up;
 pub mod unity;
 
 pub use breaker::{Breaker, BreakerLimits, BreakerOpen, BreakerState};
@@ -68,4 +70,5 @@ pub use proxies::{ClientCertificates, ForwardedBy, Proxies};
 pub use rate::{Limiter, RateLimit};
 pub use repository::{Stored, Versioned};
 pub use secret::Secret;
+pub use step_up::{Acr, MaxAge, StepUp};
 pub use unity::Unity;

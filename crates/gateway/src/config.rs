@@ -8,6 +8,7 @@ use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use tegata_core::{ClientCertificates, ForwardedBy, Network, RateLimit};
 use tegata_mesh::Upstream;
+use tegata_token::ProtectedResource;
 
 mod span;
 
@@ -44,6 +45,9 @@ pub struct Config {
     pub public_paths: Vec<String>,
     /// Cookies that no service sees, because whoever has one is the user.
     pub private_cookies: Vec<String>,
+    /// What it is to clients that look for it (RFC 9728). Without it, it does not describe itself.
+    #[serde(skip)]
+    pub resource: Option<ProtectedResource>,
     /// Which scripts of other origins may call.
     pub cors: Cors,
     /// How much passes.
@@ -214,6 +218,7 @@ impl Default for Config {
                 "__Host-refresh_token",
                 "__Secure-refresh_token",
             ]),
+            resource: None,
             cors: Cors::default(),
             limits: Limits::default(),
             deadlines: Deadlines::default(),

@@ -165,11 +165,13 @@ fn challenge(
     detail: impl Into<std::borrow::Cow<'static, str>>,
 ) -> Refused {
     let refused = Refusal::new(StatusCode::UNAUTHORIZED, id, detail);
-    let challenge = format!(r#"DPoP error="{error}", {}"#, OFFER.trim_start_matches("DPoP "));
-    match HeaderValue::try_from(challenge) {
-        Ok(challenge) => refused.with(header::WWW_AUTHENTICATE, challenge),
-        Err(_) => refused,
-    }
+    refused.with(header::WWW_AUTHENTICATE, said(&format!(r#"error="{error}""#)))
+}
+
+/// A challenge of the scheme with these parameters.
+pub(crate) fn said(parameters: &str) -> HeaderValue {
+    let challenge = format!("DPoP {parameters}, {}", OFFER.trim_start_matches("DPoP "));
+    HeaderValue::try_from(challenge).unwrap_or_else(|_| HeaderValue::from_static(OFFER))
 }
 
 impl std::fmt::Debug for Proofs {

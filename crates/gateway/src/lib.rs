@@ -40,6 +40,7 @@ mod dpop;
 mod gate;
 mod passport;
 mod phase;
+mod resource;
 mod route;
 mod stream;
 mod timer;

@@ -206,6 +206,9 @@ impl Passports {
             authorization_details: original.authorization_details.clone(),
             sid: original.sid.clone(),
             fid: original.fid.clone(),
+            // A service may ask for more than its route does.
+            acr: original.acr.clone(),
+            auth_time: original.auth_time,
             status: original.status.clone(),
             act: original.act.clone(),
             may_act: original.may_act.clone(),

@@ -10,6 +10,7 @@ use tegata_policy::{Auth, Forbid, Held, InvalidRules, PolicySet, Requirement, Ro
 use crate::{
     config::Config,
     metrics::{Metrics, OfService},
+    resource::Described,
 };
 
 /// Routes, rules and services. Replaced as a whole when the map changes.
@@ -20,6 +21,8 @@ pub(crate) struct Routing {
     beside: Vec<Beside>,
     services: Vec<Destination>,
     policy: PolicySet,
+    /// How the gateway describes itself, where it does.
+    pub(crate) described: Option<Described>,
     /// What nobody holds.
     pub(crate) nothing: Held,
     /// Which replacement this is. What was made with another is made anew.
@@ -90,7 +93,8 @@ impl Routing {
         // INVARIANT: every route has a rule and a service, because both were made from the map.
         let beside = table.routes().iter().filter_map(beside).collect();
         let nothing = policy.recognise([], []);
-        Ok(Self { table, beside, services, policy, nothing, generation })
+        let described = config.resource.as_ref().map(|resource| Described::new(resource, map));
+        Ok(Self { table, beside, services, policy, described, nothing, generation })
     }
 
     /// The route of `path`.
@@ -129,7 +133,7 @@ fn rules(map: &ServiceMap, forbids: Vec<Forbid>) -> Rules {
             roles: route.roles.iter().map(|role| role.as_str().to_owned()).collect(),
             scopes: route.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
             methods: methods(route),
-            acr: Vec::new(),
+            step_up: route.step_up.clone(),
         };
         rules.permit(route.service.as_str(), &route.path, requirement);
     }

@@ -41,7 +41,7 @@ pub use letters::{Letter, Letters, LinkRefused, Wish};
 pub use name::{EmailAddress, Locale, Role};
 pub use second_factor::{Enrolled, EnrolledPasskey, FactorRefused, SecondFactors};
 pub use sign_in::{
-    Acr, Assurance, CodeAttempt, FirstFactor, Method, Proof, Proven, Refused, SignIn, Step,
+    Assurance, CodeAttempt, FirstFactor, Method, Proof, Proven, Refused, SignIn, Step,
 };
 pub use throttle::Throttle;
 pub use user::{Amendment, Narrowing, NewUser, Provided, RoleChange, User, Users};

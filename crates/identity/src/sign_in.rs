@@ -9,8 +9,8 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tegata_core::{
-    Batch, CommitRefused, Event, EventType, Node, Realm, Records, Secret, StoreError, Timestamp,
-    UserId, Versioned, repository::load,
+    Acr, Batch, CommitRefused, Event, EventType, Node, Realm, Records, Secret, StoreError,
+    Timestamp, UserId, Versioned, repository::load,
 };
 
 use crate::{
@@ -103,17 +103,6 @@ pub enum Method {
     Presence,
     /// Several factors. It stands beside them.
     Several,
-}
-
-/// How well somebody is known: the assurance levels of NIST SP 800-63B-4 §2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Acr {
-    /// One factor.
-    Aal1,
-    /// Two factors.
-    Aal2,
-    /// Two factors, one of them a key that cannot be copied or phished.
-    Aal3,
 }
 
 /// Why somebody was not signed in.
@@ -394,18 +383,6 @@ impl Method {
             Self::Possession => "pop",
             Self::Presence => "user",
             Self::Several => "mfa",
-        }
-    }
-}
-
-impl Acr {
-    /// The value of `acr`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Aal1 => "aal1",
-            Self::Aal2 => "aal2",
-            Self::Aal3 => "aal3",
         }
     }
 }

@@ -2,7 +2,7 @@
 //! of files for `tegata apply`. Unknown keys are errors. [`crate::ServiceMap`] checks the rest.
 
 use serde::{Deserialize, Serialize};
-use tegata_core::RateLimit;
+use tegata_core::{MaxAge, RateLimit};
 
 use crate::delegation::DelegationMode;
 
@@ -57,6 +57,13 @@ pub struct DeclaredRoute {
     /// How many requests of one caller pass, such as `100/m`.
     #[serde(default)]
     pub rate_limit: Option<RateLimit>,
+    /// How strongly the caller must have been authenticated: at one of these levels, or a stronger
+    /// one. Not written where nothing is asked for: older programs refuse words that they do not know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acr: Vec<String>,
+    /// How long ago that may have been, such as `5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<MaxAge>,
 }
 
 const fn yes() -> bool {
@@ -100,6 +107,24 @@ mod tests {
         assert_eq!(route.auth, AuthMode::Required);
         assert_eq!(route.revocation, RevocationMode::Bounded);
         assert!(route.strip_prefix && route.methods.is_empty() && route.rate_limit.is_none());
+        assert!(route.acr.is_empty() && route.max_age.is_none());
+        // What older programs do not know is not written without need.
+        let written = serde_json::to_value(&route).unwrap();
+        assert!(written.get("acr").is_none() && written.get("max_age").is_none());
+    }
+
+    #[test]
+    fn what_is_asked_of_the_sign_in_is_kept_as_it_was_written() {
+        let text = r#"{"path": "/pay", "service": "pay", "acr": ["aal2"], "max_age": "300s"}"#;
+        let route: DeclaredRoute = serde_json::from_str(text).unwrap();
+        assert_eq!(route.max_age.map(MaxAge::secs), Some(300));
+        let again = serde_json::to_value(&route).unwrap();
+        assert_eq!(serde_json::from_value::<DeclaredRoute>(again).unwrap(), route);
+        for bad in [r#"300"#, r#"-300"#, r#""-5m""#, r#""0s""#, r#""5""#, "null", "[]"] {
+            let text = text.replace(r#""300s""#, bad);
+            let error = serde_json::from_str::<DeclaredRoute>(&text);
+            assert!(error.is_err() || bad == "null", "{bad}");
+        }
     }
 
     #[test]

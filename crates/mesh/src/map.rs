@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use tegata_core::{InvalidId, InvalidName, RateLimit};
+use tegata_core::{Acr, InvalidId, InvalidName, RateLimit, StepUp};
 
 use crate::{
     declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode},
@@ -64,6 +64,8 @@ pub struct Route {
     pub revocation: RevocationMode,
     /// How many requests of one caller pass.
     pub rate_limit: Option<RateLimit>,
+    /// How strongly and how recently the caller must have been authenticated.
+    pub step_up: StepUp,
 }
 
 /// All services and routes. Every route leads to a service, and every prefix leads to one route.
@@ -131,6 +133,9 @@ pub enum Rule {
     /// A method can be forwarded.
     #[error("`methods` holds `{0}`: a method is upper case, and not `CONNECT` or `TRACE`")]
     Method(String),
+    /// A level of authentication can be reached.
+    #[error("`acr` holds `{0}`: a sign-in reaches `aal1` and `aal2`")]
+    Acr(String),
     /// Delegations have different names.
     #[error("this delegation is declared twice: keep one")]
     DuplicateDelegation,
@@ -157,7 +162,7 @@ pub enum Rule {
     /// Who impersonates asks in its own name, and for people.
     #[error("`impersonate` goes with neither `through` nor `clients`: leave them out")]
     ImpersonatesOthers,
-    /// What asks for roles or scopes asks for a caller.
+    /// What asks for something about the caller asks for a caller.
     #[error("`{0}` needs a caller that is known: set `auth = \"required\"`, or leave it out")]
     NeedsAuth(&'static str),
 }
@@ -265,9 +270,16 @@ impl ServiceMap {
         }
         let scopes: Vec<String> = declared.scope.split_whitespace().map(str::to_owned).collect();
         let scopes = check.names(&scopes, Scope::new);
+        let step_up = StepUp { acr: check.levels(&declared.acr), max_age: declared.max_age };
         let mut roles = check.names(&declared.roles, RoleName::new);
         if declared.auth != AuthMode::Required {
-            for (key, asked) in [("scope", !scopes.is_empty()), ("roles", !roles.is_empty())] {
+            let asked = [
+                ("scope", !scopes.is_empty()),
+                ("roles", !roles.is_empty()),
+                ("acr", !declared.acr.is_empty()),
+                ("max_age", declared.max_age.is_some()),
+            ];
+            for (key, asked) in asked {
                 if asked {
                     check.fault(Rule::NeedsAuth(key));
                 }
@@ -290,6 +302,7 @@ impl ServiceMap {
             roles,
             revocation: declared.revocation,
             rate_limit: declared.rate_limit,
+            step_up,
         };
         self.routes.entry(declared.path.clone()).or_insert(route);
     }
@@ -307,6 +320,8 @@ fn default_route(service: &DeclaredService) -> DeclaredRoute {
         roles: Vec::new(),
         revocation: RevocationMode::default(),
         rate_limit: None,
+        acr: Vec::new(),
+        max_age: None,
     }
 }
 
@@ -358,6 +373,20 @@ impl Check<'_> {
         read: fn(&str) -> Result<T, InvalidName>,
     ) -> BTreeSet<T> {
         texts.iter().filter_map(|text| self.name(read(text))).collect()
+    }
+
+    /// Levels of authentication, each once. One that no sign-in reaches would ask people to sign in
+    /// for ever.
+    fn levels(&mut self, texts: &[String]) -> Vec<Acr> {
+        let mut levels = Vec::new();
+        for text in texts {
+            match Acr::named(text).filter(|level| Acr::REACHED.contains(level)) {
+                Some(level) if levels.contains(&level) => {}
+                Some(level) => levels.push(level),
+                None => self.fault(Rule::Acr(echo(text))),
+            }
+        }
+        levels
     }
 }
 

@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tegata_core::{
-    SessionId, StoreError, Timestamp, UserId,
+    Acr, SessionId, StoreError, Timestamp, UserId,
     port::{Put, Space},
     repository,
 };
@@ -20,7 +20,7 @@ pub static REQUESTS: Space = Space { name: "authorization_request", indexed: fal
 const FORM: u8 = 1;
 
 /// The levels that can be reached, weakest first: by a password, and by a second factor besides.
-pub(crate) const LEVELS: [&str; 2] = ["aal1", "aal2"];
+pub(crate) const LEVELS: [&str; 2] = [Acr::Aal1.as_str(), Acr::Aal2.as_str()];
 
 /// Who is signed in, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -86,6 +86,7 @@ impl Provider {
             "authorization_response_iss_parameter_supported": true,
             "backchannel_logout_supported": true,
             "backchannel_logout_session_supported": true,
+            "protected_resources": [self.config().audience],
         });
         if let Some(members) = metadata.as_object_mut() {
             members.extend(SIGNED.map(|name| (name.to_owned(), json!(signed))));

@@ -39,6 +39,8 @@ pub enum ReasonId {
     MissingScope,
     /// The caller must show more than it did (RFC 9470).
     InsufficientAcr,
+    /// The caller must show it again: it was too long ago, or nobody knows when it was (RFC 9470).
+    AuthenticationTooOld,
 }
 
 /// The name of a rule. A route's rule is named after its service and prefix, as in
@@ -65,7 +67,7 @@ impl Decision<'_> {
 
 impl ReasonId {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NoRule,
         Self::Forbidden,
         Self::NotAuthenticated,
@@ -73,6 +75,7 @@ impl ReasonId {
         Self::MissingRole,
         Self::MissingScope,
         Self::InsufficientAcr,
+        Self::AuthenticationTooOld,
     ];
 
     /// The stable name.
@@ -86,6 +89,7 @@ impl ReasonId {
             Self::MissingRole => "missing_role",
             Self::MissingScope => "missing_scope",
             Self::InsufficientAcr => "insufficient_acr",
+            Self::AuthenticationTooOld => "authentication_too_old",
         }
     }
 }
@@ -137,6 +141,7 @@ mod tests {
                 "missing_role",
                 "missing_scope",
                 "insufficient_acr",
+                "authentication_too_old",
             ]
         );
         for reason in ReasonId::ALL {

@@ -2,6 +2,7 @@
 //! people and for the decision log; nothing on the request path waits for it.
 
 use serde::Serialize;
+use tegata_core::{Acr, MaxAge};
 
 use crate::{
     decision::{Decision, ReasonId, RuleId},
@@ -50,7 +51,10 @@ pub struct Change {
     pub scopes: Vec<String>,
     /// The caller must authenticate in this way.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub acr: Option<String>,
+    pub acr: Option<Acr>,
+    /// The caller must have authenticated no longer ago than this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<MaxAge>,
 }
 
 impl PolicySet {
@@ -89,10 +93,9 @@ impl RouteRule {
         let mut scopes: Vec<String> = asked.scopes.iter().filter(missing).cloned().collect();
         scopes.sort_unstable();
         scopes.dedup();
-        let acr = match principal.acr {
-            Some(acr) if asked.acr.iter().any(|one| one == acr) => None,
-            _ => asked.acr.first().cloned(),
-        };
+        let step_up = &asked.step_up;
+        let acr = step_up.acr.first().filter(|_| step_up.is_weak(principal.acr));
+        let max_age = step_up.max_age.filter(|_| step_up.is_old(principal.auth_age));
         let methods: Vec<Option<&String>> = if self.methods.contains(action.method) {
             vec![None]
         } else {
@@ -118,7 +121,8 @@ impl RouteRule {
                     method: method.cloned(),
                     role: role.cloned(),
                     scopes: scopes.clone(),
-                    acr: acr.clone(),
+                    acr: acr.copied(),
+                    max_age,
                 };
                 if best.as_ref().is_none_or(|best| change.lift.len() < best.lift.len()) {
                     best = Some(change);

@@ -17,7 +17,7 @@
 //! let held = set.recognise(["customer"], ["orders.read"]);
 //! // Once per request:
 //! let rule = set.route("orders", "/orders").expect("it was just declared");
-//! let alice = Principal { kind: PrincipalKind::User, id: "usr_1", held: &held, acr: None };
+//! let alice = Principal { kind: PrincipalKind::User, id: "usr_1", held: &held, acr: None, auth_age: None };
 //! assert!(rule.decide(&alice, Action { method: "GET" }).is_allowed());
 //! # Ok::<(), tegata_policy::InvalidRules>(())
 //! ```

@@ -26,6 +26,8 @@ pub struct Principal<'a> {
     pub held: &'a Held,
     /// How the caller was authenticated: the claim `acr`.
     pub acr: Option<&'a str>,
+    /// How many seconds ago that was. `None`: nobody knows. Looked at where a rule asks for it alone.
+    pub auth_age: Option<u64>,
 }
 
 /// Of which kind a caller is.

@@ -1,6 +1,7 @@
 //! The words in which rules are written.
 
 use serde::{Deserialize, Serialize};
+use tegata_core::StepUp;
 
 use crate::request::PrincipalKind;
 
@@ -17,8 +18,8 @@ pub struct Requirement {
     pub scopes: Vec<String>,
     /// Any one of these methods. Empty: every method.
     pub methods: Vec<String>,
-    /// Any one of these classes of authentication (`acr`). Empty: every class.
-    pub acr: Vec<String>,
+    /// How strongly and how recently the caller was authenticated.
+    pub step_up: StepUp,
 }
 
 /// Whether a caller must be known.

@@ -135,7 +135,8 @@ impl PolicySet {
         let asked = [
             ("roles", requirement.roles.is_empty()),
             ("scopes", requirement.scopes.is_empty()),
-            ("acr", requirement.acr.is_empty()),
+            ("acr", requirement.step_up.acr.is_empty()),
+            ("max_age", requirement.step_up.max_age.is_none()),
         ];
         if requirement.auth == Auth::None
             && let Some((key, _)) = asked.into_iter().find(|(_, nothing)| !nothing)
@@ -216,18 +217,17 @@ impl RouteRule {
         if !principal.held.scopes.contains_all(&self.scopes) {
             return Some(ReasonId::MissingScope);
         }
-        let acr = |acr: &str| asked.acr.iter().any(|one| one == acr);
-        if !asked.acr.is_empty() && !principal.acr.is_some_and(acr) {
+        if asked.step_up.is_weak(principal.acr) {
             return Some(ReasonId::InsufficientAcr);
         }
-        None
+        asked.step_up.is_old(principal.auth_age).then_some(ReasonId::AuthenticationTooOld)
     }
 
-    /// Whether a caller must be known. What asks for roles, scopes or a class of authentication
-    /// asks for a caller too, also where `auth` is optional.
+    /// Whether a caller must be known. What asks for roles, scopes or how the caller was
+    /// authenticated asks for a caller too, also where `auth` is optional.
     pub(crate) fn needs_caller(&self) -> bool {
-        let Requirement { auth, roles, scopes, acr, .. } = &self.requirement;
-        *auth == Auth::Required || !(roles.is_empty() && scopes.is_empty() && acr.is_empty())
+        let Requirement { auth, roles, scopes, step_up, .. } = &self.requirement;
+        *auth == Auth::Required || !(roles.is_empty() && scopes.is_empty() && step_up.is_nothing())
     }
 
     pub(crate) fn has_role(&self, held: &Held) -> bool {

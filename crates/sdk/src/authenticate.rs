@@ -17,18 +17,18 @@ use http::{HeaderMap, HeaderName, header};
 use parking_lot::Mutex;
 use tegata_core::Node;
 use tegata_token::{
-    AccessToken, Claims, Expected, ExpectedAudience, InternalToken, Memory, Refusal, Replays,
-    TransactionToken, Verified, Verifier, certificate::thumbprint, jws::Compact,
+    AccessToken, Claims, Expected, ExpectedAudience, InternalToken, Memory, ProtectedResource,
+    Refusal, Replays, TransactionToken, Verified, Verifier, certificate::thumbprint, jws::Compact,
     verifier::TokenKind,
 };
 
-use self::proof::Seen;
 pub use self::{
     caller::{Caller, Subject, UserContext},
     keys::{KeyRules, KeySource, KeysUnavailable},
     refused::{Reason, Refused},
     transaction::{InTransaction, TXN_TOKEN},
 };
+use self::{proof::Seen, refused::Challenger};
 use crate::{
     revocations::{Revocations, WhenStale},
     trace::Trace,
@@ -61,13 +61,15 @@ pub enum Accept {
 pub struct Authenticator(Arc<Inner>);
 
 struct Inner {
-    service: Arc<str>,
+    by: Challenger,
     accept: Accept,
     trusted: Vec<Trusted>,
     revocations: Vec<(Revocations, WhenStale)>,
     replays: Replays,
     /// Where callers reach the service.
     base: Option<String>,
+    /// What the service says of itself.
+    resource: Option<ProtectedResource>,
     /// Whether transaction tokens are looked at.
     in_transactions: bool,
     node: Node,
@@ -95,6 +97,7 @@ pub struct Builder {
     leeway: Duration,
     memory: Memory,
     base: Option<String>,
+    resource: Option<ProtectedResource>,
     trust_domain: Option<String>,
 }
 
@@ -112,6 +115,7 @@ impl Authenticator {
             leeway: Duration::from_secs(30),
             memory: Memory { tokens: 1_000, ..Memory::default() },
             base: None,
+            resource: None,
             trust_domain: None,
         }
     }
@@ -119,7 +123,14 @@ impl Authenticator {
     /// The service's name.
     #[must_use]
     pub fn service(&self) -> &str {
-        &self.0.service
+        &self.0.by.service
+    }
+
+    /// What the service says of itself to clients that look for it (RFC 9728), where it was
+    /// [described](Builder::described).
+    #[must_use]
+    pub fn resource(&self) -> Option<&ProtectedResource> {
+        self.0.resource.as_ref()
     }
 
     /// The node whose clock and randomness it uses.
@@ -195,7 +206,7 @@ impl Authenticator {
     }
 
     async fn settle(&self, headers: &HeaderMap, seen: Seen<'_>) -> Result<Caller, Refused> {
-        let refuse = |reason| Refused::new(reason, Arc::clone(&self.0.service));
+        let refuse = |reason| Refused::new(reason, self.0.by.clone());
         let presented = Presented::of(headers, self.0.accept).map_err(refuse)?;
         let claims = match presented {
             Presented::Internal(token) => {
@@ -212,8 +223,8 @@ impl Authenticator {
         proof::check(&claims, (headers, presented), seen, &self.0.replays, now).map_err(refuse)?;
         let transaction = self.transaction(headers).await.map_err(refuse)?;
         let trace = Trace::of(headers, self.0.node.entropy());
-        let service = Arc::clone(&self.0.service);
-        Ok(Caller::new(service, claims, presented, transaction, trace))
+        let seen = (self.0.by.clone(), now);
+        Ok(Caller::new(seen, claims, presented, transaction, trace))
     }
 
     /// The transaction that a request says it belongs to. One that does not count is refused: it would
@@ -330,6 +341,16 @@ impl Builder {
         self
     }
 
+    /// Says what clients are told that look for the service (RFC 9728): tokens for the resource's
+    /// identifier are accepted too, and every challenge leads to its description, which the service
+    /// publishes with [`layer::description`].
+    #[must_use]
+    pub fn described(mut self, resource: ProtectedResource) -> Self {
+        self.audiences.push(resource.identifier().to_owned());
+        self.resource = Some(resource);
+        self
+    }
+
     /// Says in which trust domain the service is, as the provider has it in `tokens.trust_domain`: then
     /// a `Txn-Token` is verified, [told](Caller::transaction) and passed on. Without it, the header is
     /// not looked at.
@@ -369,12 +390,16 @@ impl Builder {
             }
         });
         let trusted = trusted.collect();
-        let service = self.service.into();
+        let proofs = self.base.is_some();
+        let resource = self.resource.map(|it| if proofs { it.accepting_proofs() } else { it });
+        let metadata = resource.as_ref().map(|resource| resource.parameter().into());
+        let by = Challenger { service: self.service.into(), metadata };
         let (accept, revocations) = (self.accept, self.revocations);
         let (base, replays) = (self.base, Replays::new(proof::MOST));
         let in_transactions = self.trust_domain.is_some();
         Authenticator(Arc::new(Inner {
-            service,
+            by,
+            resource,
             accept,
             trusted,
             revocations,
@@ -405,7 +430,7 @@ impl Trusted {
 
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Authenticator({}, {:?})", self.0.service, self.0.accept)
+        write!(f, "Authenticator({}, {:?})", self.0.by.service, self.0.accept)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod call;
+mod challenge;
 mod retry;
 mod tokens;
 
@@ -151,8 +152,10 @@ impl ServiceClient {
                 Err(error) if error.is_passing() => permit.failed(),
                 _ => permit.succeeded(),
             }
-            // The token may have been withdrawn, or its key: once, a new one is worth a try.
-            if matches!(&answered, Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED)
+            // The token may have been withdrawn, or its key: once, a new one is worth a try. Where the
+            // person has to do something, a new one would say the same.
+            if matches!(&answered, Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED
+                    && challenge::step_up(answer.headers()).is_none())
                 && !renewed
                 && self.forget(&call)
             {

@@ -39,9 +39,9 @@ pub use remote_keys::{RemoteIssuer, RemoteKeys};
 pub use revocations::{Revocations, WhenStale};
 // The words of the platform that a service meets, so that it needs no other crate of it.
 pub use tegata_core::{
-    Clock, Entropy, ManualClock, Node, Secret, SeededEntropy, Timestamp, UserId,
+    Acr, Clock, Entropy, ManualClock, Node, Secret, SeededEntropy, StepUp, Timestamp, UserId,
 };
-pub use tegata_token::{Claims, Memory, Scope, transaction::Context};
+pub use tegata_token::{Claims, Memory, ProtectedResource, Scope, transaction::Context};
 pub use trace::Trace;
 pub use transport::{Transport, TransportLimits};
 

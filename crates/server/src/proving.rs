@@ -1,10 +1,10 @@
 //! How people prove who they are: by password, by a second factor after it, by a passkey, and once more
 //! later.
 
-use tegata_core::{Secret, SessionId};
+use tegata_core::{Acr, Secret, SessionId};
 use tegata_identity::{
-    Acr, Assurance, Authenticator, CodeAttempt, Method as Proves, Proof, Proven, Refused,
-    SecondFactors, Step,
+    Assurance, Authenticator, CodeAttempt, Method as Proves, Proof, Proven, Refused, SecondFactors,
+    Step,
 };
 use tegata_session::{
     CookieName, Passage, Presentation, Rise, Session, SessionRefused, Standing, Verdict,

@@ -3,9 +3,9 @@
 use axum::response::{IntoResponseParts, ResponseParts};
 use http::{HeaderValue, header};
 use tegata_core::{
-    Batch, CommitRefused, Secret, SessionId, StoreError, Timestamp, UserId, Versioned,
+    Acr, Batch, CommitRefused, Secret, SessionId, StoreError, Timestamp, UserId, Versioned,
 };
-use tegata_identity::{Acr, Assurance, Refused, SecondFactors, User};
+use tegata_identity::{Assurance, Refused, SecondFactors, User};
 use tegata_oauth::SignedIn;
 use tegata_session::{
     Beginning, CookieName, Csrf, CsrfToken, Passage, Presentation, Reason, Session, SessionRefused,

@@ -30,6 +30,7 @@ mod load;
 mod mail;
 mod party;
 mod pkcs11;
+mod resource;
 pub(crate) mod signals;
 mod span;
 

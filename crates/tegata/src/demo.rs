@@ -347,6 +347,8 @@ fn staff() -> tegata_mesh::DeclaredRoute {
         roles: vec!["admin".to_owned()],
         revocation: tegata_mesh::RevocationMode::default(),
         rate_limit: None,
+        acr: Vec::new(),
+        max_age: None,
     }
 }
 

@@ -292,6 +292,7 @@ async fn gateway(
     let mut secret = HeaderValue::from_str(way.secret.expose()).map_err(|error| usage(&error))?;
     secret.set_sensitive(true);
     config.public_secret = Some(secret);
+    config.resource = Some(composed.config.resource().map_err(|error| usage(&error))?);
     config.internal.issuer = composed.config.issuer();
     let in_development = composed.config.public.environment == Environment::Development;
     config.hsts = (!in_development).then_some(HSTS);

@@ -102,6 +102,11 @@ fn openid_client_binds_tokens_to_its_key() {
 }
 
 #[test]
+fn openid_client_goes_from_a_challenge_to_a_token_that_meets_it() {
+    javascript("step_up.mjs");
+}
+
+#[test]
 fn openid_client_registers_itself_with_secrets_and_with_published_keys() {
     javascript("registered.mjs");
 }

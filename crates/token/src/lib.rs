@@ -20,6 +20,7 @@
 //! | [`hint`] | ID tokens that come back |
 //! | [`secevent`] | what one system tells another that happened |
 //! | [`strict`] | JSON as security needs it |
+//! | [`resource`] | what a protected resource says of itself to clients |
 //! | [`root`] | root secrets, from which other keys are derived |
 //! | [`refresh`] | the refresh token |
 //! | [`family`] | one sign-in's chain of refresh tokens: what follows from a presentation |
@@ -47,6 +48,7 @@ pub mod lineage;
 pub mod narrowed;
 pub mod refresh;
 pub mod request_object;
+pub mod resource;
 pub mod revocation;
 pub mod ring;
 pub mod root;
@@ -73,6 +75,7 @@ pub use keys::{Keys, KeysRefused};
 pub use lineage::Lineage;
 pub use narrowed::{Narrowed, Wider};
 pub use request_object::{ExpectedObject, ObjectRefused, RequestObject};
+pub use resource::{InvalidResource, ProtectedResource};
 pub use revocation::{
     Entry, Holder, Notice, Order, RealmView, Revoked, Revoker, Tally, Target, View, Withdraw,
     Withdrawable,

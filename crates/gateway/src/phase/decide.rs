@@ -3,10 +3,12 @@
 use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, StatusCode, header};
-use tegata_core::{SinceBoot, rate::Answer};
+use tegata_core::{SinceBoot, rate::Answer, step_up};
 use tegata_policy::{Action, Decision, Principal, PrincipalKind, ReasonId, RouteRule, RuleId};
+use tegata_token::{Claims, Confirmation};
 
 use crate::{
+    dpop,
     gate::{Gate, Whose},
     head::Head,
     passport::Passport,
@@ -34,8 +36,16 @@ pub(crate) fn decide(
     gate: &Gate,
     decided: &mut Decided,
 ) -> Result<(), Refused> {
-    let nobody =
-        Principal { kind: PrincipalKind::Anonymous, id: "", held: &routing.nothing, acr: None };
+    let nobody = Principal {
+        kind: PrincipalKind::Anonymous,
+        id: "",
+        held: &routing.nothing,
+        acr: None,
+        auth_age: None,
+    };
+    let rule = &found.beside.rule;
+    // INVARIANT: how long ago it was is computed for each request, and kept nowhere.
+    let asks_age = rule.requirement().step_up.max_age.is_some();
     let principal = passport.map_or(nobody, |passport| {
         let claims = passport.caller.claims();
         Principal {
@@ -43,9 +53,9 @@ pub(crate) fn decide(
             id: &claims.sub,
             held: &passport.held,
             acr: claims.acr.as_deref(),
+            auth_age: asks_age.then(|| step_up::age(claims.auth_time, gate.node.now())).flatten(),
         }
     });
-    let rule = &found.beside.rule;
     let decision = rule.decide(&principal, Action { method: head.method.as_str() });
     match decision {
         Decision::Allow { rule } => {
@@ -56,7 +66,8 @@ pub(crate) fn decide(
         Decision::Deny { reason, rule: by } => {
             (decided.rule, decided.reason) = (by.cloned(), Some(reason));
             gate.metrics.denied.inc();
-            Err(refused(reason, rule, &found.beside.allow))
+            let claims = passport.map(|passport| passport.caller.claims());
+            Err(refused(reason, rule, &found.beside.allow, claims))
         }
     }
 }
@@ -103,11 +114,30 @@ pub(crate) fn limit(
     Ok(tightest)
 }
 
-fn refused(reason: ReasonId, rule: &RouteRule, allow: &HeaderValue) -> Refused {
+fn refused(
+    reason: ReasonId,
+    rule: &RouteRule,
+    allow: &HeaderValue,
+    claims: Option<&Claims>,
+) -> Refused {
     let asked = rule.requirement();
-    let challenge = |error: &str, name: &str, values: &[String]| {
-        let text = format!(r#"Bearer error="{error}", {name}="{}""#, values.join(" "));
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
+    // RFC 9449 §7.1: said of the scheme that the caller's token is sent with.
+    let bound = claims.and_then(|claims| claims.cnf.as_ref()).and_then(Confirmation::key_alone);
+    let challenge = |parameters: String| {
+        if bound.is_some() {
+            return dpop::said(&parameters);
+        }
+        HeaderValue::try_from(format!("Bearer {parameters}"))
+            .unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
+    };
+    // RFC 9470 §3: all that is asked for, so that one sign-in is enough.
+    let step_up = |detail: &'static str| {
+        let challenge = challenge(format!(
+            r#"error="insufficient_user_authentication", error_description="{detail}", {}"#,
+            asked.step_up.parameters()
+        ));
+        Refusal::new(StatusCode::UNAUTHORIZED, reason.as_str(), detail)
+            .with(header::WWW_AUTHENTICATE, challenge)
     };
     let forbidden = |detail| Refusal::new(StatusCode::FORBIDDEN, reason.as_str(), detail);
     match reason {
@@ -119,15 +149,11 @@ fn refused(reason: ReasonId, rule: &RouteRule, allow: &HeaderValue) -> Refused {
         }
         ReasonId::MissingScope => forbidden("the token lacks a scope").with(
             header::WWW_AUTHENTICATE,
-            challenge("insufficient_scope", "scope", &asked.scopes),
+            challenge(format!(r#"error="insufficient_scope", scope="{}""#, asked.scopes.join(" "))),
         ),
-        // RFC 9470 §3.
-        ReasonId::InsufficientAcr => {
-            let detail = "the caller must authenticate in a stronger way";
-            Refusal::new(StatusCode::UNAUTHORIZED, reason.as_str(), detail).with(
-                header::WWW_AUTHENTICATE,
-                challenge("insufficient_user_authentication", "acr_values", &asked.acr),
-            )
+        ReasonId::InsufficientAcr => step_up("the caller must authenticate in a stronger way"),
+        ReasonId::AuthenticationTooOld => {
+            step_up("the caller must authenticate again: it was too long ago, or nobody knows when")
         }
         ReasonId::MissingRole => {
             forbidden("the caller has none of the roles of which one is needed")

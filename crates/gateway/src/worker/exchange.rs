@@ -126,6 +126,9 @@ impl Worker {
                 if has_body || refused.close {
                     connection.note_unwanted();
                 }
+                if let Some(described) = &way.routing.described {
+                    described.lead(&mut refused);
+                }
                 let trace = way.trail.trace().unwrap_or(name.as_str());
                 let mut response = refused.response(trace);
                 if !way.is_public {
@@ -185,6 +188,12 @@ impl Worker {
         let mut admitted = admit(&head, gate, way.now)?;
         way.trail.client = admitted.client;
         way.trail.note_path(admitted.target.path().as_str());
+        let described = way.routing.described.as_ref();
+        if let Some(described) = described.filter(|it| it.is_at(admitted.target.path())) {
+            let mut response = described.answer(head.method)?;
+            cors::answer(&gate.config.cors, way.origin.clone(), response.headers_mut());
+            return Ok(Passage::Here(response));
+        }
         let origin = Origin::of(&head, &admitted, &connection.peer_text, &gate.config);
         if let Some(public) = gate
             .config

@@ -15,21 +15,21 @@ use crate::{
 const PLACE: &str = "http://gateway.example/echo/x";
 
 /// Somebody with a key and a token that is bound to it.
-struct Holder {
+pub(crate) struct Holder {
     key: SigningKey,
     token: String,
     made: Cell<u32>,
 }
 
 impl Holder {
-    fn of(world: &World) -> Self {
+    pub(crate) fn of(world: &World) -> Self {
         let key = SigningKey::generate(Algorithm::Es256).unwrap();
         let mut claims = world.claims();
         claims["cnf"] = json!({"jkt": key.jwk().thumbprint()});
         Self { key, token: world.sign(&claims), made: Cell::new(0) }
     }
 
-    fn proof(&self, world: &World, changes: &[(&str, Value)]) -> String {
+    pub(crate) fn proof(&self, world: &World, changes: &[(&str, Value)]) -> String {
         self.made.set(self.made.get() + 1);
         let mut claims = json!({
             "jti": format!("proof-{}", self.made.get()),
@@ -57,7 +57,7 @@ impl Holder {
         format!("{signed}.{signature}")
     }
 
-    fn ask(&self, world: &World, path: &str, proofs: &[&str]) -> Answer {
+    pub(crate) fn ask(&self, world: &World, path: &str, proofs: &[&str]) -> Answer {
         let credential = format!("DPoP {}", self.token);
         let mut fields = vec![("Authorization", credential.as_str())];
         fields.extend(proofs.iter().map(|proof| ("DPoP", *proof)));

@@ -129,6 +129,7 @@ fn a_caller_of_another_issuer_is_known_under_its_name_and_nothing_of_ours() {
     assert_eq!(internal.sub, "https://a.example alice");
     assert_eq!(internal.original_jti.as_deref(), Some("https://a.example t1"));
     assert_eq!((internal.sid, internal.fid, internal.status), (None, None, None));
+    assert_eq!((internal.acr, internal.auth_time), (None, None));
     // Rights are those that its issuer gives.
     assert_eq!(bench.get("/read/x", &token).status, 200);
     assert_eq!(bench.get("/admin/x", &token).status, 200);
@@ -139,6 +140,13 @@ fn a_caller_of_another_issuer_is_known_under_its_name_and_nothing_of_ours() {
     let poor = bench.a.sign(&claims);
     assert_eq!(bench.get("/read/x", &poor).status, 403);
     assert_eq!(bench.get("/admin/x", &poor).status, 403);
+    // How they were authenticated there says nothing here.
+    let mut strong = bench.a.claims(&bench.world.node, "t3");
+    strong["acr"] = json!("aal2");
+    strong["auth_time"] = json!(bench.world.node.now().secs());
+    let strong = bench.a.sign(&strong);
+    assert_eq!(bench.get("/strong/x", &strong).problem(), "insufficient_acr");
+    assert_eq!(bench.get("/recent/x", &strong).problem(), "authentication_too_old");
     // The same name at two issuers is two callers.
     let other = bench.b.sign(&bench.b.claims(&bench.world.node, "t1"));
     let seen = bench.get("/echo/x", &other).seen("x-user-id");

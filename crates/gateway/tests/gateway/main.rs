@@ -15,5 +15,7 @@ mod hostile;
 mod identity;
 mod life;
 mod passage;
+mod resource;
+mod step_up;
 mod streams;
 mod world;

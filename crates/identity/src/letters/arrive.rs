@@ -7,14 +7,14 @@
 use std::net::IpAddr;
 
 use tegata_core::{
-    Batch, CommitRefused, Epoch, Realm, StoreError, Stored as _, Versioned, port::Page,
+    Acr, Batch, CommitRefused, Epoch, Realm, StoreError, Stored as _, Versioned, port::Page,
     repository::find, secret,
 };
 
 use super::{Content, Letter, Letters, link};
 use crate::{
     name::EmailAddress,
-    sign_in::{Acr, Assurance, FirstFactor, Method, Proof, Refused},
+    sign_in::{Assurance, FirstFactor, Method, Proof, Refused},
 };
 
 /// How often a code is tried that was shown while its letter was noted as sent.

@@ -68,6 +68,8 @@ fn names_the_entry_and_the_rule_of_each_fault_at_once() {
         scope: "a\"b".into(),
         auth: AuthMode::None,
         roles: vec!["admin".into()],
+        acr: vec!["aal3".into(), "AAL2".into(), "aal2\r\nX: y".into()],
+        max_age: Some("5m".parse().unwrap()),
         ..route("/orders/", "order")
     };
     let found = faults(
@@ -87,7 +89,12 @@ fn names_the_entry_and_the_rule_of_each_fault_at_once() {
         "[[route]] `/orders/`: `methods` holds `get`",
         "[[route]] `/orders/`: `methods` holds `TRACE`",
         "[[route]] `/orders/`: `a\\\"b` is not a scope",
+        "[[route]] `/orders/`: `acr` holds `aal3`: a sign-in reaches `aal1` and `aal2`",
+        "[[route]] `/orders/`: `acr` holds `AAL2`",
+        "[[route]] `/orders/`: `acr` holds `aal2\\r\\nX: y`",
         "[[route]] `/orders/`: `roles` needs a caller that is known",
+        "[[route]] `/orders/`: `acr` needs a caller that is known",
+        "[[route]] `/orders/`: `max_age` needs a caller that is known",
         "[[route]] `/login/x`: `/login` and what is below it is answered by Tegata",
         "[[route]] `/x`: this prefix is declared twice",
     ];
@@ -121,4 +128,21 @@ fn refuses_prefixes_with_two_spellings_and_prefixes_of_its_own() {
 fn a_service_cannot_take_a_reserved_path_by_its_name() {
     assert_eq!(faults(&[service("login")], &[]).len(), 1);
     assert!(faults(&[service("login")], &[route("/sign-in", "login")]).is_empty());
+}
+
+#[test]
+fn what_is_asked_of_the_sign_in_needs_a_caller_and_stands_in_the_order_of_its_author() {
+    let asks = DeclaredRoute {
+        acr: vec!["aal2".into(), "aal1".into(), "aal2".into()],
+        max_age: Some("5m".parse().unwrap()),
+        ..route("/pay", "orders")
+    };
+    let map = ServiceMap::check(&[service("orders")], std::slice::from_ref(&asks)).unwrap();
+    let step_up = &map.routes().next().unwrap().step_up;
+    assert_eq!(step_up.acr, [Acr::Aal2, Acr::Aal1]);
+    assert_eq!(step_up.max_age.map(tegata_core::MaxAge::secs), Some(300));
+    for auth in [AuthMode::Optional, AuthMode::None] {
+        let open = DeclaredRoute { auth, ..asks.clone() };
+        assert_eq!(faults(&[service("orders")], &[open]).len(), 2, "{auth:?}");
+    }
 }

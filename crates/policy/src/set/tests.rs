@@ -1,6 +1,7 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use proptest::{collection::vec, prelude::*, sample::select};
+use tegata_core::{Acr, MaxAge, StepUp};
 
 use super::*;
 use crate::{explain::Change, request::Resource};
@@ -8,7 +9,8 @@ use crate::{explain::Change, request::Resource};
 const ROLES: [&str; 5] = ["admin", "auditor", "customer", "suspended", "unlisted"];
 const SCOPES: [&str; 4] = ["orders.read", "orders.write", "all", "unlisted"];
 const METHODS: [&str; 4] = ["GET", "POST", "DELETE", "PURGE"];
-const ACRS: [&str; 2] = ["aal1", "aal2"];
+const ACRS: [&str; 3] = ["aal1", "aal2", "silver"];
+const AGES: [u64; 3] = [0, 60, 3600];
 
 /// A caller, as the tests write one.
 #[derive(Debug, Clone)]
@@ -18,6 +20,7 @@ struct Caller {
     roles: BTreeSet<String>,
     scopes: BTreeSet<String>,
     acr: Option<String>,
+    auth_age: Option<u64>,
 }
 
 fn alice() -> Caller {
@@ -27,6 +30,7 @@ fn alice() -> Caller {
         roles: BTreeSet::from(["customer".to_owned()]),
         scopes: BTreeSet::from(["orders.read".to_owned()]),
         acr: Some("aal1".to_owned()),
+        auth_age: Some(60),
     }
 }
 
@@ -37,6 +41,7 @@ fn nobody() -> Caller {
         roles: BTreeSet::new(),
         scopes: BTreeSet::new(),
         acr: None,
+        auth_age: None,
     }
 }
 
@@ -78,6 +83,7 @@ fn with_request<T>(
             id: &caller.id,
             held: &held,
             acr: caller.acr.as_deref(),
+            auth_age: caller.auth_age,
         },
         action: Action { method },
         resource: Resource { service: "orders", route: "/orders", path: "/orders/1" },
@@ -120,7 +126,7 @@ fn allows_what_meets_the_whole_requirement_and_names_the_rule() {
 
 #[test]
 fn names_what_is_missing() {
-    let step_up = Requirement { acr: vec!["aal2".into(), "aal3".into()], ..orders() };
+    let step_up = Requirement { step_up: StepUp::to(Acr::Aal2), ..orders() };
     let without = |edit: fn(&mut Caller)| {
         let mut caller = alice();
         edit(&mut caller);
@@ -141,6 +147,23 @@ fn names_what_is_missing() {
     assert_eq!(reason(&set, &alice(), "GET"), Some(ReasonId::InsufficientAcr));
     assert_eq!(reason(&set, &without(|c| c.acr = None), "GET"), Some(ReasonId::InsufficientAcr));
     assert_eq!(reason(&set, &without(|c| c.acr = Some("aal3".into())), "GET"), None);
+}
+
+#[test]
+fn how_strongly_is_asked_before_how_long_ago() {
+    let minute = StepUp::to(Acr::Aal2).within(Duration::from_secs(60));
+    let set = set(&Requirement { step_up: minute, ..orders() }, &[]);
+    for (acr, auth_age, expected) in [
+        (Some("aal2"), Some(60), None),
+        (Some("aal2"), Some(61), Some(ReasonId::AuthenticationTooOld)),
+        (Some("aal2"), None, Some(ReasonId::AuthenticationTooOld)),
+        (Some("aal1"), Some(0), Some(ReasonId::InsufficientAcr)),
+        (Some("aal1"), Some(61), Some(ReasonId::InsufficientAcr)),
+        (None, None, Some(ReasonId::InsufficientAcr)),
+    ] {
+        let caller = Caller { acr: acr.map(str::to_owned), auth_age, ..alice() };
+        assert_eq!(reason(&set, &caller, "GET"), expected, "{acr:?} {auth_age:?}");
+    }
 }
 
 #[test]
@@ -200,11 +223,18 @@ fn refuses_rules_that_contradict_themselves() {
     let compile = |requirement: Requirement, forbids: &[Forbid]| {
         PolicySet::compile(rules(&requirement, forbids)).err()
     };
-    let open = Requirement { auth: Auth::None, ..orders() };
-    assert!(matches!(
-        compile(open, &[]),
-        Some(InvalidRules::OpenYetRestricted { key: "roles", .. })
-    ));
+    let minute = StepUp::default().within(Duration::from_secs(60));
+    for (asked, expected) in [
+        (orders(), "roles"),
+        (Requirement { step_up: StepUp::to(Acr::Aal1), ..Requirement::default() }, "acr"),
+        (Requirement { step_up: minute, ..Requirement::default() }, "max_age"),
+    ] {
+        let open = Requirement { auth: Auth::None, ..asked };
+        let refused = compile(open, &[]);
+        assert!(
+            matches!(refused, Some(InvalidRules::OpenYetRestricted { key, .. }) if key == expected)
+        );
+    }
     let twice = [Forbid::named("a"), Forbid::named("a")];
     assert_eq!(compile(orders(), &twice), Some(InvalidRules::DuplicateForbid("a".into())));
     assert_eq!(compile(orders(), &[Forbid::named("")]), Some(InvalidRules::UnnamedForbid));
@@ -220,8 +250,13 @@ fn a_caller_recognised_by_older_rules_is_judged_by_the_newer() {
     let forbid = Forbid { roles: vec!["suspended".into()], ..Forbid::named("no-suspended") };
     let newer = set(&orders(), &[forbid]);
     let rule = newer.route("orders", "/orders").unwrap();
-    let principal =
-        Principal { kind: PrincipalKind::User, id: "usr_alice", held: &held, acr: None };
+    let principal = Principal {
+        kind: PrincipalKind::User,
+        id: "usr_alice",
+        held: &held,
+        acr: None,
+        auth_age: None,
+    };
     let decision = rule.decide(&principal, Action { method: "GET" });
     assert_eq!(decision.reason(), Some(ReasonId::Forbidden));
 }
@@ -265,24 +300,33 @@ fn caller() -> impl Strategy<Value = Caller> {
     ]);
     let id = select(vec!["usr_alice", "usr_bob", "checkout"]);
     let acr = proptest::option::of(select(ACRS.to_vec()));
-    (kind, id, names(&ROLES), names(&SCOPES), acr).prop_map(|(kind, id, roles, scopes, acr)| {
+    let auth = (acr, proptest::option::of(select(AGES.to_vec())));
+    (kind, id, names(&ROLES), names(&SCOPES), auth).prop_map(|(kind, id, roles, scopes, auth)| {
         Caller {
             kind,
             id: id.to_owned(),
             roles: roles.into_iter().collect(),
             scopes: scopes.into_iter().collect(),
-            acr: acr.map(str::to_owned),
+            acr: auth.0.map(str::to_owned),
+            auth_age: auth.1,
         }
     })
 }
 
 fn requirement() -> impl Strategy<Value = Requirement> {
     let auth = select(vec![Auth::Required, Auth::Optional, Auth::None]);
-    let names = (names(&ROLES[..3]), names(&SCOPES[..3]), names(&METHODS), names(&ACRS));
-    (auth, names).prop_map(|(auth, (roles, scopes, methods, acr))| match auth {
+    let names = (names(&ROLES[..3]), names(&SCOPES[..3]), names(&METHODS));
+    (auth, names, step_up()).prop_map(|(auth, (roles, scopes, methods), step_up)| match auth {
         Auth::None => Requirement { auth, methods, ..Requirement::default() },
-        _ => Requirement { auth, roles, scopes, methods, acr },
+        _ => Requirement { auth, roles, scopes, methods, step_up },
     })
+}
+
+fn step_up() -> impl Strategy<Value = StepUp> {
+    let acr = proptest::sample::subsequence(Acr::REACHED.to_vec(), 0..=2).prop_shuffle();
+    let max_age = proptest::option::of(select(vec![1, 60, 300]));
+    let max_age = max_age.prop_map(|age| age.map(|secs| MaxAge::of(Duration::from_secs(secs))));
+    (acr, max_age).prop_map(|(acr, max_age)| StepUp { acr, max_age })
 }
 
 fn forbids() -> impl Strategy<Value = Vec<Forbid>> {
@@ -318,7 +362,8 @@ fn apply(
     }
     caller.roles.extend(change.role.clone());
     caller.scopes.extend(change.scopes.iter().cloned());
-    caller.acr = change.acr.clone().or(caller.acr);
+    caller.acr = change.acr.map(|level| level.as_str().to_owned()).or(caller.acr);
+    caller.auth_age = change.max_age.map(MaxAge::secs).or(caller.auth_age);
     let method = change.method.clone().unwrap_or_else(|| method.to_owned());
     let lifted = |forbid: &&Forbid| change.lift.iter().any(|id| id.as_str() == forbid.id);
     (caller, method, forbids.iter().filter(|forbid| !lifted(forbid)).cloned().collect())
@@ -338,6 +383,7 @@ fn smaller(change: &Change) -> Vec<Change> {
     push(&|c| c.method = None);
     push(&|c| c.role = None);
     push(&|c| c.acr = None);
+    push(&|c| c.max_age = None);
     for index in 0..change.scopes.len() {
         push(&|c| drop(c.scopes.remove(index)));
     }

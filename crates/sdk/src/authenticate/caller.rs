@@ -3,10 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use serde::Serialize;
-use tegata_core::{Secret, Timestamp, UserId};
-use tegata_token::{Claims, Scope, claims::Actor, foreign::is_foreign};
+use tegata_core::{Secret, StepUp, Timestamp, UserId, step_up};
+use tegata_token::{Claims, Confirmation, Scope, claims::Actor, foreign::is_foreign};
 
-use super::{InTransaction, Presented, Reason, Refused};
+use super::{InTransaction, Presented, Reason, Refused, refused::Challenger};
 use crate::trace::Trace;
 
 /// Whom a request speaks for.
@@ -37,7 +37,9 @@ impl Subject {
 pub struct Caller(Arc<Inner>);
 
 struct Inner {
-    service: Arc<str>,
+    by: Challenger,
+    /// When the token was looked at.
+    at: Timestamp,
     subject: Subject,
     claims: Claims,
     token: Secret<String>,
@@ -48,7 +50,7 @@ struct Inner {
 
 impl Caller {
     pub(super) fn new(
-        service: Arc<str>,
+        (by, at): (Challenger, Timestamp),
         claims: Claims,
         presented: Presented<'_>,
         transaction: Option<InTransaction>,
@@ -60,7 +62,7 @@ impl Caller {
             Presented::Bearer(token) | Presented::Dpop(token) => (token, false),
         };
         let token = Secret::new(token.to_owned());
-        Self(Arc::new(Inner { service, subject, claims, token, internal, transaction, trace }))
+        Self(Arc::new(Inner { by, at, subject, claims, token, internal, transaction, trace }))
     }
 
     /// Whom the request speaks for.
@@ -184,6 +186,29 @@ impl Caller {
         }
     }
 
+    /// Lets pass whose person was authenticated as strongly and as recently as this (RFC 9470). Where no
+    /// person is involved, nobody was.
+    ///
+    /// # Errors
+    /// [`Refused`] with 401, and a challenge by which a client asks the person.
+    pub fn require_step_up(&self, asked: &StepUp) -> Result<(), Refused> {
+        let claims = self.claims();
+        let age = step_up::age(claims.auth_time, self.0.at);
+        if asked.is_weak(claims.acr.as_deref()) || asked.is_old(age) {
+            Err(self.ask_step_up(asked))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The refusal by which the person is asked for this, whatever they have shown: what a service that
+    /// was called on their behalf asks for ([`Reply::step_up`](crate::Reply::step_up)), passed on.
+    #[must_use]
+    pub fn ask_step_up(&self, asked: &StepUp) -> Refused {
+        let bound = self.claims().cnf.as_ref().and_then(Confirmation::key_alone);
+        self.refuse(Reason::StepUp { asked: asked.clone(), with_proof: bound.is_some() })
+    }
+
     /// Lets pass calls that one of these services made, for a person or for itself.
     ///
     /// # Errors
@@ -205,7 +230,7 @@ impl Caller {
     }
 
     fn refuse(&self, reason: Reason) -> Refused {
-        Refused::new(reason, Arc::clone(&self.0.service))
+        Refused::new(reason, self.0.by.clone())
     }
 
     /// What a service downstream is told beside the token, for its logs.
@@ -220,7 +245,7 @@ impl Caller {
                 None => claims.scope.values().collect(),
             },
             service_context: ServiceContext {
-                service: &self.0.service,
+                service: &self.0.by.service,
                 caller: self.calling_service(),
             },
             trace_id: self.0.trace.trace_id(),

@@ -6,11 +6,14 @@ use std::{
 };
 
 use axum::{
+    Router,
+    body::Bytes,
     extract::{FromRequestParts, OptionalFromRequestParts, Request},
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
+    routing::get,
 };
-use tegata_core::port::BoxFuture;
+use tegata_core::{StepUp, port::BoxFuture};
 use tower::{Layer, Service};
 
 use super::{Authenticator, Caller, Reason, Refused};
@@ -21,13 +24,15 @@ use crate::{problem::Problem, trace::Trace};
 pub struct AuthenticateLayer {
     authenticator: Authenticator,
     optional: bool,
+    step_up: StepUp,
 }
 
 impl AuthenticateLayer {
     /// Refuses who shows no token.
     #[must_use]
     pub const fn new(authenticator: Authenticator) -> Self {
-        Self { authenticator, optional: false }
+        let step_up = StepUp { acr: Vec::new(), max_age: None };
+        Self { authenticator, optional: false, step_up }
     }
 
     /// Lets pass who shows no token, without a [`Caller`]. A token that does not count is refused
@@ -37,6 +42,30 @@ impl AuthenticateLayer {
         self.optional = true;
         self
     }
+
+    /// Refuses who was not authenticated as strongly and as recently as this (RFC 9470), and so who
+    /// shows no token, too.
+    #[must_use]
+    pub fn asking(self, step_up: StepUp) -> Self {
+        Self { step_up, ..self }
+    }
+
+    /// Whether who shows no token passes.
+    const fn admits_nobody(&self) -> bool {
+        self.optional && self.step_up.is_nothing()
+    }
+}
+
+/// The route under which a service describes itself, where it was
+/// [described](super::Builder::described): to be merged beside the layer, because everybody may read it.
+pub fn description<S: Clone + Send + Sync + 'static>(authenticator: &Authenticator) -> Router<S> {
+    let Some(resource) = authenticator.resource() else { return Router::new() };
+    let document = Bytes::from(resource.document());
+    let described = move || async move {
+        let media_type = HeaderValue::from_static("application/json");
+        ([(header::CONTENT_TYPE, media_type)], document)
+    };
+    Router::new().route(resource.path(), get(described))
 }
 
 impl<S> Layer<S> for AuthenticateLayer {
@@ -75,11 +104,16 @@ where
         Box::pin(async move {
             let (headers, method) = (request.headers(), request.method().as_str());
             let path = request.uri().path();
-            match layer.authenticator.authenticate_path(headers, method, path).await {
+            let settled = layer.authenticator.authenticate_path(headers, method, path).await;
+            let settled = settled.and_then(|caller| {
+                caller.require_step_up(&layer.step_up)?;
+                Ok(caller)
+            });
+            match settled {
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
                 }
-                Err(refused) if layer.optional && refused.reason == Reason::Missing => {}
+                Err(refused) if layer.admits_nobody() && refused.reason == Reason::Missing => {}
                 Err(refused) => {
                     let entropy = layer.authenticator.node().entropy();
                     let trace = Trace::of(request.headers(), entropy).trace_id();
@@ -138,3 +172,6 @@ impl<S: Sync> OptionalFromRequestParts<S> for Caller {
         Ok(parts.extensions.get::<Self>().cloned())
     }
 }
+
+#[cfg(test)]
+mod tests;

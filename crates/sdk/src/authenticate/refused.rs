@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
+use tegata_core::StepUp;
 use tegata_token::{Algorithm, ProofRefused, Refusal, Scope};
 
 use super::keys::KeysUnavailable;
@@ -14,7 +15,15 @@ use crate::problem::Problem;
 pub struct Refused {
     /// Why: for the log.
     pub reason: Reason,
-    realm: Arc<str>,
+    by: Challenger,
+}
+
+/// Who refuses, as a challenge says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Challenger {
+    pub(crate) service: Arc<str>,
+    /// The parameter that leads to what the service says of itself (RFC 9728 §5.1).
+    pub(crate) metadata: Option<Arc<str>>,
 }
 
 /// Why a request is refused.
@@ -47,6 +56,14 @@ pub enum Reason {
     /// Its DPoP proof was used before, or there is no room to remember it.
     #[error("the DPoP proof was used before")]
     Replayed,
+    /// Its person must authenticate more strongly, or once more (RFC 9470).
+    #[error("the person must authenticate more strongly, or once more: {}", asked.parameters())]
+    StepUp {
+        /// What is asked for.
+        asked: StepUp,
+        /// Whether the token is sent with a proof of its key.
+        with_proof: bool,
+    },
     /// Its token is not for this use.
     #[error("the token lacks the scope `{0}`")]
     Scope(Scope),
@@ -62,8 +79,8 @@ pub enum Reason {
 }
 
 impl Refused {
-    pub(crate) const fn new(reason: Reason, realm: Arc<str>) -> Self {
-        Self { reason, realm }
+    pub(crate) const fn new(reason: Reason, by: Challenger) -> Self {
+        Self { reason, by }
     }
 
     /// The status of the answer.
@@ -77,7 +94,8 @@ impl Refused {
             | Reason::Bound
             | Reason::Certificate
             | Reason::Proof(_)
-            | Reason::Replayed => StatusCode::UNAUTHORIZED,
+            | Reason::Replayed
+            | Reason::StepUp { .. } => StatusCode::UNAUTHORIZED,
             Reason::Scope(_) | Reason::Role(_) | Reason::Forbidden(_) => StatusCode::FORBIDDEN,
             Reason::Keys(_) | Reason::Stale => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -97,21 +115,33 @@ impl Refused {
             Reason::Scope(scope) => {
                 format!(r#"{}, scope="{scope}""#, self.error("insufficient_scope"))
             }
+            Reason::StepUp { asked, .. } => {
+                let error = self.error("insufficient_user_authentication");
+                if asked.is_nothing() { error } else { format!("{error}, {}", asked.parameters()) }
+            }
             Reason::Role(_) | Reason::Forbidden(_) | Reason::Keys(_) | Reason::Stale => {
                 return None;
             }
         };
+        let realm = self.by.service.as_ref();
         let realm: String =
-            self.realm.chars().filter(|c| c.is_ascii_graphic() && !"\"\\".contains(*c)).collect();
+            realm.chars().filter(|c| c.is_ascii_graphic() && !"\"\\".contains(*c)).collect();
         // RFC 9449 §7.1: what is wrong with a proof, or lacks one, is said of its own scheme.
         let challenge = match self.reason {
-            Reason::Bound | Reason::Proof(_) | Reason::Replayed => {
+            Reason::Bound
+            | Reason::Proof(_)
+            | Reason::Replayed
+            | Reason::StepUp { with_proof: true, .. } => {
                 let algorithms = Algorithm::NAMES.join(" ");
                 format!(r#"DPoP realm="{realm}"{error}, algs="{algorithms}""#)
             }
             _ => format!(r#"Bearer realm="{realm}"{error}"#),
         };
-        HeaderValue::try_from(challenge).ok()
+        let led = match &self.by.metadata {
+            Some(metadata) => format!("{challenge}, {metadata}"),
+            None => challenge,
+        };
+        HeaderValue::try_from(led).ok()
     }
 
     fn error(&self, code: &str) -> String {
@@ -144,6 +174,7 @@ impl Refused {
             }
             Reason::Proof(_) => "the DPoP proof is not valid for this request",
             Reason::Replayed => "the DPoP proof was used before; make one for each request",
+            Reason::StepUp { .. } => "authenticate more strongly, or once more",
             Reason::Scope(_) => "the token is not for this use",
             Reason::Role(_) | Reason::Forbidden(_) => "this caller may not do this",
             Reason::Keys(_) | Reason::Stale => "tokens cannot be checked at the moment",

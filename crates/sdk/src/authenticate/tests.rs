@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use tegata_core::{ManualClock, SeededEntropy};
+use tegata_core::{Acr, ManualClock, SeededEntropy, StepUp};
 use tegata_token::{Algorithm, ProofRefused, Scope, SigningKey, claims::Confirmation, dpop, jws};
 
 use super::*;
@@ -229,6 +229,11 @@ async fn believes_the_holder_of_a_bound_token_once_for_each_proof() {
     assert_eq!(reason(&orders, &good).await, Reason::Bound);
     let caller = orders.authenticate_at(&good, "GET", &format!("{PLACE}?a=b")).await.unwrap();
     assert_eq!(caller.user().unwrap().as_str(), "usr_alice");
+    // What is asked of its person is said of the scheme that the token is sent with.
+    let asked = caller.require_step_up(&StepUp::to(Acr::Aal2)).unwrap_err().challenge().unwrap();
+    let asked = asked.to_str().unwrap();
+    assert!(asked.starts_with("DPoP realm=\"orders\", error=\"insufficient_user_authentication\""));
+    assert!(asked.contains(", acr_values=\"aal2\", algs="), "{asked}");
     let again = orders.authenticate_at(&good, "GET", PLACE).await.unwrap_err();
     assert_eq!(again.reason, Reason::Replayed);
     let challenge = again.challenge().unwrap();

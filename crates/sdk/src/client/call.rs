@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
-use tegata_core::Secret;
+use tegata_core::{Secret, StepUp};
 use url::Url;
 
-use super::CallFailed;
+use super::{CallFailed, challenge};
 use crate::{authenticate::Caller, propagate::TransactionIssued, trace::Trace};
 
 /// A call that is to be made.
@@ -215,6 +215,15 @@ impl Reply {
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         self.response.headers()
+    }
+
+    /// What the service asks of the person on whose behalf it was called (RFC 9470): that they
+    /// authenticate more strongly, or once more. It is passed on with
+    /// [`Caller::ask_step_up`](crate::Caller::ask_step_up). `None`: it asks for nothing of the kind.
+    #[must_use]
+    pub fn step_up(&self) -> Option<StepUp> {
+        let refused = self.status() == StatusCode::UNAUTHORIZED;
+        refused.then(|| challenge::step_up(self.headers())).flatten()
     }
 
     /// The body as it came.

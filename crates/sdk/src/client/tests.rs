@@ -13,7 +13,7 @@ use axum::{
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tegata_core::{ManualClock, Secret, SeededEntropy};
+use tegata_core::{Acr, ManualClock, Secret, SeededEntropy, StepUp};
 
 use super::*;
 use crate::{
@@ -39,12 +39,18 @@ struct Bench {
 struct Downstream {
     asked: Arc<AtomicU32>,
     statuses: Arc<Mutex<Vec<u16>>>,
+    /// What it asks of the person, whatever it is shown.
+    challenge: Arc<Mutex<Option<&'static str>>>,
 }
 
 async fn answer(State(downstream): State<Downstream>, request: AxumRequest) -> Response {
     downstream.asked.fetch_add(1, Ordering::SeqCst);
     if let Some(status) = downstream.statuses.lock().pop() {
         return StatusCode::from_u16(status).unwrap().into_response();
+    }
+    if let Some(challenge) = *downstream.challenge.lock() {
+        let asked = [(header::WWW_AUTHENTICATE, challenge)];
+        return (StatusCode::UNAUTHORIZED, asked).into_response();
     }
     let header = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.to_string(), Value::from(value.to_str().unwrap()))
@@ -325,4 +331,26 @@ async fn a_transaction_goes_with_every_call_unchanged_and_no_further() {
     let unknowing = Call::get("inventory", &["stock"]).because_of(&unknowing);
     let unknowing: Value = bench.client.send(unknowing).await.unwrap().json().unwrap();
     assert!(unknowing["headers"]["txn-token"].is_null());
+}
+
+#[tokio::test]
+async fn what_is_asked_of_the_person_is_no_matter_of_the_token_and_can_be_passed_on() {
+    let bench = Bench::new().await;
+    let caller = bench.caller().await;
+    let asked =
+        r#"Bearer error="insufficient_user_authentication", acr_values="aal2", max_age="60""#;
+    *bench.downstream.challenge.lock() = Some(asked);
+    let call = Call::get("payments", &["cards"]).on_behalf_of(&caller);
+    let reply = bench.client.send(call).await.unwrap();
+    // A new token would say the same of the person.
+    assert_eq!((bench.provider.asked(), bench.downstream.asked()), (1, 1));
+    let asked = reply.step_up().unwrap();
+    assert_eq!(asked, StepUp::to(Acr::Aal2).within(Duration::from_secs(60)));
+    let refused = caller.ask_step_up(&asked);
+    let told = refused.challenge().unwrap();
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    assert!(told.to_str().unwrap().ends_with(r#", acr_values="aal2", max_age="60""#), "{told:?}");
+    *bench.downstream.challenge.lock() = None;
+    let call = Call::get("payments", &["cards"]).on_behalf_of(&caller);
+    assert_eq!(bench.client.send(call).await.unwrap().step_up(), None);
 }

@@ -16,7 +16,7 @@ async function judge(client, answer, audience, more = {}) {
   assert.equal(claims.cnf?.jkt, jkt)
   const known = await asks.introspect(answer.access_token)
   assert.equal(known.active, true)
-  for (const name of ['iss', 'sub', 'client_id', 'jti', 'iat', 'exp', 'aud', 'scope']) {
+  for (const name of ['iss', 'sub', 'client_id', 'jti', 'iat', 'exp', 'aud', 'scope', 'acr', 'auth_time']) {
     assert.deepEqual(known[name], claims[name], name)
   }
   assert.equal(known.token_type, DPoP ? 'DPoP' : 'Bearer')
@@ -41,16 +41,18 @@ for (const bound of [false, true]) {
     const metadata = { client_id: id, id_token_signed_response_alg: alg }
     const client = new Client(metadata, oauth.None(), bound ? await key(metadata) : undefined)
     const first = await client.code(false, 'openid offline_access')
-    const { sub } = await judge(client, first, demo.gateway, { client_id: id })
+    const { sub, acr, auth_time: began } = await judge(client, first, demo.gateway, { client_id: id })
+    assert(acr === 'aal1' && Number.isInteger(began))
+    const how = { acr, auth_time: began }
     assert.equal(oauth.getValidatedIdTokenClaims(first).sub, sub)
     await client.userinfo(first.access_token, sub)
     const next = await client.refresh(first.refresh_token)
-    await judge(client, next, demo.gateway, { client_id: id, sub })
+    await judge(client, next, demo.gateway, { client_id: id, sub, ...how })
 
     // An exchange proves the key that the token is bound to.
     const orders = new Client(...own('orders'), client.options.DPoP)
     const derived = await orders.exchange(next.access_token, 'payments')
-    await judge(orders, derived, 'payments', { sub, client_id: 'orders' })
+    await judge(orders, derived, 'payments', { sub, client_id: 'orders', ...how })
 
     // So does one with an actor, whose token is bound to that key, too.
     const actor = await orders.credentials({})
@@ -70,7 +72,8 @@ for (const bound of [false, true]) {
   const [metadata, auth] = own('demo-service')
   const service = new Client(metadata, auth, bound ? await key(metadata) : undefined)
   const answer = await service.credentials({ scope: 'orders.read' })
-  await judge(service, answer, demo.gateway, { sub: 'demo-service', scope: 'orders.read' })
+  const nobodys = { acr: undefined, auth_time: undefined }
+  await judge(service, answer, demo.gateway, { sub: 'demo-service', scope: 'orders.read', ...nobodys })
   const orders = new URL(demo.gateway + demo.protected_path)
   assert.equal((await service.call(answer.access_token, orders)).status, 200)
 }

@@ -13,8 +13,14 @@ fn who_is_missing_is_asked_to_sign_in() {
     let missing = demo.gateway.get(protected).send();
     refused(&missing, 401);
     let offered = missing.all("www-authenticate");
+    // Both schemes, and where the gateway says what it is (RFC 9728).
+    let described = demo.described["gateway"].as_str().unwrap();
+    let described = format!("{described}/.well-known/oauth-protected-resource");
+    let led = format!(r#"resource_metadata="{described}""#);
+    let bearer = format!("Bearer {led}");
     assert!(
-        matches!(offered.as_slice(), ["Bearer", dpop] if dpop.starts_with("DPoP algs=")),
+        matches!(offered.as_slice(), [plain, dpop] if *plain == bearer
+            && dpop.starts_with("DPoP algs=") && dpop.ends_with(&led)),
         "{offered:?}"
     );
     let (_, token) = somebody();
