@@ -70,6 +70,10 @@ impl Published for Web {
         Box::pin(async { Err(NotFetched("there are no keys".to_owned())) })
     }
 
+    fn keys_anew<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
+        self.keys(address, None)
+    }
+
     fn document<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<u8>, NotFetched>> {
         Box::pin(async { Err(NotFetched("there is no document".to_owned())) })
     }
@@ -150,7 +154,7 @@ async fn sign_in(world: &World, client: &Client) -> tegata_oauth::TokenAnswer {
     let who = world.signed_in();
     let (request, asking) = world.provider.authorization_request(&wish(&[])).await.unwrap();
     world.provider.remember_consent(&who.user, &asking, &request.scope).await.unwrap();
-    let redirect = world.provider.grant_code(&request, &who).await.unwrap();
+    let redirect = world.provider.grant_code(&request, &asking, &who).await.unwrap();
     let code = query(redirect.address(), "code");
     world.redeem(client, &code, &[]).await.unwrap()
 }
@@ -461,8 +465,10 @@ async fn what_one_was_given_no_other_uses() {
     let own = taken(&world).await.unwrap();
     let other = ClientId::new(other).unwrap();
     let other = world.provider.client(&other).await.unwrap().unwrap();
-    let (request, _) = world.provider.authorization_request(&wish(&[])).await.unwrap();
-    let redirect = world.provider.grant_code(&request, &world.signed_in()).await.unwrap();
+    let (request, asking) = world.provider.authorization_request(&wish(&[])).await.unwrap();
+    let who = world.signed_in();
+    world.provider.remember_consent(&who.user, &asking, &request.scope).await.unwrap();
+    let redirect = world.provider.grant_code(&request, &asking, &who).await.unwrap();
     let code = query(redirect.address(), "code");
     assert_eq!(error(world.redeem(&other, &code, &[]).await.unwrap_err()), "invalid_grant");
     let tokens = sign_in(&world, &own).await;

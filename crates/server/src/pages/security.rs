@@ -10,7 +10,7 @@ use axum::{
 use http::{StatusCode, header};
 use tegata_core::{Secret, Timestamp};
 use tegata_identity::{
-    ConfirmRefused, Enrolled, Enrolment, FactorRefused, NewCodes, Refused, SecondFactors,
+    ConfirmRefused, Enrolled, Enrolment, FactorRefused, Method, NewCodes, Refused, SecondFactors,
 };
 use tegata_oauth::redirect::with_query;
 use tegata_session::{CookieName, Session};

@@ -186,7 +186,7 @@ async fn a_new_password_ends_what_the_old_one_began() {
     let offered = bare.offer().await.unwrap();
     let (realm, passwords) = (&bare.bed.realm, &bare.bed.passwords);
     let new = Password::new("another horse battery".to_owned()).unwrap();
-    let phc = passwords.prepare(new, "alice", false).await.unwrap();
+    let phc = passwords.prepare(new, &["alice"], false).await.unwrap();
     passwords.set(realm, &bare.user.id, &phc, "alice").await.unwrap();
     assert!(matches!(bare.show(&bare.code(&offered)).await, Err(Refused::Over)));
     assert!(!bare.has_some().await);
