@@ -285,8 +285,13 @@ impl Enrolled {
     /// What sessions say which of them was shown for: of each, its method in `amr`, and which it is.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
+        self.held_names().chain(self.paper_name()).collect()
+    }
+
+    /// The same of what a person holds in hand, without the codes on paper that come with it.
+    pub(crate) fn held_names(&self) -> impl Iterator<Item = String> {
         let passkeys = self.passkeys.iter().map(|passkey| key_name(&passkey.id));
-        self.app_name().into_iter().chain(self.paper_name()).chain(passkeys).collect()
+        self.app_name().into_iter().chain(passkeys)
     }
 
     fn app_name(&self) -> Option<String> {

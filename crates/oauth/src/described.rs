@@ -204,6 +204,11 @@ impl Provider {
         if !Address::is_like(id) {
             return Err(NotRegistered::NotDescribed(id.clone()));
         }
+        // No client is known by an address that is written in another way.
+        let anywhere = Rules { hosts: Vec::new(), local: true };
+        if let Err(refused) = Address::read(id, &anywhere) {
+            return Err(NotRegistered::NotAnAddress(id.clone(), refused.to_string()));
+        }
         let now = self.node().now();
         let kept = Client::barely(id, id.as_str(), now)?;
         let refusal = Refusal { at: now, reason: reason.to_owned() };

@@ -43,6 +43,7 @@ impl Provider {
         id: &ClientId,
         order: &Order,
     ) -> Result<Timestamp, CommitRefused> {
+        self.learn().await;
         let (up_to, entries) = self.up_to_now(id, order);
         let named = [
             ("client_id", json!(id)),
@@ -67,14 +68,26 @@ impl Provider {
         besides: Vec<Change>,
         order: &Order,
     ) -> Result<(), NotRegistered> {
+        self.learn().await;
         let clients = self.clients().at_wish_of(&order.actor);
         let commit = |batch| self.revoker().commit(batch, self.up_to_now(id, order).1);
         clients.remove_by(self.realm(), id, besides, commit).await
     }
 
-    /// What takes back everything that a client has up to now, and up to when that is.
+    /// Learns what was taken back elsewhere. Where that cannot be had, what is known has to do: what is
+    /// to be taken back now does not wait for it.
+    async fn learn(&self) {
+        if let Err(error) = self.revoker().view().catch_up(self.records()).await {
+            tracing::warn!(%error, "what was taken back before is not all known");
+        }
+    }
+
+    /// What takes back everything that a client has up to now, and up to when that is: where something
+    /// of it was taken back in this second already, what it was given since begins in the next.
     fn up_to_now(&self, id: &ClientId, order: &Order) -> (Timestamp, Vec<Entry>) {
-        let up_to = self.node().now().max(self.node().tick().wall());
+        let view = self.revoker().view().realm(self.realm());
+        let given = Timestamp::from_secs(view.earliest_issue(id.as_str(), Some(id.as_str())));
+        let up_to = self.node().now().max(self.node().tick().wall()).max(given);
         let entry = |target| Entry {
             target,
             places: Vec::new(),

@@ -151,9 +151,9 @@ impl SignIn {
         let first = std::iter::once(challenge.first());
         let amr = first.chain(by.iter().copied()).chain([Method::Several]).collect();
         let auth_time = self.node.now();
-        // There is nothing else than what was set up.
+        // There is nothing else than what was set up. Of the codes that came with it none was shown.
         let enrolled = self.second.of(realm, &user.id).await?.ok_or(Refused::Over)?;
-        let factors = enrolled.names();
+        let factors = enrolled.held_names().collect();
         let assurance = Assurance { user, amr, acr: Acr::Aal2, factors, auth_time };
         let proven = self.settle(realm, step, assurance, &challenge).await?;
         Ok(SetUp { proven, codes })

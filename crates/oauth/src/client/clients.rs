@@ -65,6 +65,9 @@ pub enum NotRegistered {
     /// It is none that describes itself.
     #[error("client `{0}` does not describe itself at an address; remove it instead")]
     NotDescribed(ClientId),
+    /// No client can describe itself there.
+    #[error("client `{0}` is nobody: {1}")]
+    NotAnAddress(ClientId, String),
     /// It describes itself, and nothing of it is changed here.
     #[error(
         "client `{0}` describes itself at its address; refuse it there, or declare a client of this \

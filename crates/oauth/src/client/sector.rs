@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use tegata_core::Outward;
 use url::{Host, Url};
 
 use super::{ClientMetadata, GrantType};
 use crate::redirect::RedirectUri;
+
+/// How names end that mean another machine in each network (RFC 6761, 6762, 8375).
+const INNER: [&str; 4] = [".localhost", ".local", ".internal", ".home.arpa"];
 
 /// What a client calls people by (OpenID Connect Core §8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,20 +72,21 @@ impl Sector {
     }
 
     /// The sector that redirect URIs are all in. `None`: they are in several, or somewhere in none. A
-    /// scheme of an application has no host, and everybody's machine is called `localhost`: whoever shared
-    /// that sector would have nothing to do with each other.
+    /// scheme of an application has no host, everybody's machine is called `localhost`, and in each network
+    /// another is called `192.168.1.1` or `nas.local`: whoever shared that sector would have nothing to
+    /// do with each other.
     fn of_redirects(uris: &[RedirectUri]) -> Option<Self> {
         let host = |uri: &RedirectUri| {
             let url = Url::parse(uri.as_str()).ok().filter(|url| url.scheme() == "https")?;
-            let own = match url.host()? {
+            let is_one = match url.host()? {
                 Host::Domain(name) => {
                     let name = name.trim_end_matches('.');
-                    name == "localhost" || name.ends_with(".localhost")
+                    name.contains('.') && !INNER.iter().any(|inner| name.ends_with(inner))
                 }
-                Host::Ipv4(four) => four.is_loopback(),
-                Host::Ipv6(six) => six.is_loopback(),
+                Host::Ipv4(four) => Outward::default().admits(four.into()),
+                Host::Ipv6(six) => Outward::default().admits(six.into()),
             };
-            if own { None } else { Self::of_address(uri.as_str()).ok() }
+            if is_one { Self::of_address(uri.as_str()).ok() } else { None }
         };
         let hosts = uris.iter().map(host).collect::<Option<BTreeSet<_>>>()?;
         let mut hosts = hosts.into_iter();
@@ -213,6 +218,13 @@ mod tests {
             &["https://app.localhost/cb"],
             &["https://127.0.0.1/cb"],
             &["https://[::1]/cb"],
+            &["https://[::ffff:127.0.0.1]/cb"],
+            &["https://0.0.0.0/cb"],
+            &["https://192.168.1.1/cb"],
+            &["https://[fd00::1]/cb"],
+            &["https://intranet/cb"],
+            &["https://nas.local/cb"],
+            &["https://app.internal/cb"],
         ] {
             let why = read(&pairwise(uris)).unwrap_err();
             assert!(why.contains("`sector`") && why.contains("sector_identifier_uri"), "{why}");

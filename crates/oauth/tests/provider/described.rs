@@ -577,6 +577,11 @@ async fn one_that_is_refused_is_refused_on_all_nodes_until_it_is_removed() {
     let unseen = ClientId::new("https://evil.example/c").unwrap();
     world.provider.refuse_client(&unseen, "spam", "operator").await.unwrap();
     assert_eq!(world.provider.client(&unseen).await.unwrap_err(), NotDescribed::Refused);
+    for nobody in ["https://app.example", "https://APP.example/c", "https://app.example:443/c"] {
+        let nobody = ClientId::new(nobody).unwrap();
+        let refused = world.provider.refuse_client(&nobody, "spam", "operator").await.unwrap_err();
+        assert!(matches!(refused, NotRegistered::NotAnAddress(..)), "{refused}");
+    }
     let named = ClientId::new("web").unwrap();
     let refused = world.provider.refuse_client(&named, "spam", "operator").await.unwrap_err();
     assert!(matches!(refused, NotRegistered::NotDescribed(_)), "{refused}");

@@ -209,6 +209,24 @@ async fn a_client_that_is_removed_while_it_asks_gets_nothing_that_lives() {
     assert!(world.provider.registered(&proven.id).await.unwrap().is_none());
 }
 
+/// What it is given in the second in which it was taken back begins in the next one.
+#[tokio::test]
+async fn a_client_that_is_taken_back_and_then_removed_in_one_second_has_nothing() {
+    let world = World::new().await;
+    machine(&world).await;
+    let id = "machine".parse().unwrap();
+    let order = Order { reason: "stolen".into(), actor: "test".into() };
+    let own = world.node.now().secs();
+    world.provider.take_back_client(&id, &order).await.unwrap();
+    let asked = [("grant_type", "client_credentials")];
+    let given = ask(&world, "machine", &asked).await.unwrap().access_token;
+    assert_eq!(claims(&given)["iat"], own + 1);
+    world.provider.remove_client(&id, Vec::new(), &order).await.unwrap();
+    assert_eq!(world.node.now().secs(), own);
+    after(&world.clock, 2);
+    assert!(!world.is_active(&given).await);
+}
+
 #[tokio::test]
 async fn a_client_that_is_declared_again_gets_what_lives() {
     let world = World::new().await;

@@ -20,8 +20,10 @@ pub(crate) async fn authorize(
     asked: Asked,
 ) -> Result<NoStore<Response>, Rejected> {
     let client = asked.client(&app).await?;
-    // Whoever can say that they are a public client could fill the store.
-    if let Some(wait) = client.is_public().then(|| too_many(&app, &caller)).flatten() {
+    // Whoever can say that they are a public client, or make one, could fill the store.
+    if let Some(wait) =
+        (client.is_public() || !client.is_declared()).then(|| too_many(&app, &caller)).flatten()
+    {
         return Ok(NoStore(later(wait)));
     }
     let key = asked.key(&app, &client, "/oauth2/device").await?;

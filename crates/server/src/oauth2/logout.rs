@@ -12,7 +12,7 @@ use tegata_oauth::{Params, logout::EndSession};
 use tegata_session::{Reason, Session};
 use tegata_token::{Holder, Order, Tally, Withdrawable as _};
 
-use super::authorize::again_as_get;
+use super::{authorize::again_as_get, strangers::too_many_strangers};
 use crate::{
     app::App,
     body,
@@ -72,7 +72,7 @@ async fn answer(app: &App, visit: &Visit, request: Request) -> Result<Response, 
 async fn ask(app: &App, visit: &Visit, fields: Fields) -> Result<Response, Trouble> {
     let chosen = fields.one("lang").map(str::to_owned);
     let params = params(fields)?;
-    let wish = app.provider().end_session(&params).await?;
+    let wish = wish(app, visit, &params).await?;
     let (presence, meant) = meant(app, visit).await?;
     let cookies = presence.cookies(app);
     let Some(session) = meant else {
@@ -107,7 +107,7 @@ async fn take(
 ) -> Result<Response, Trouble> {
     let token = fields.one("csrf_token").unwrap_or_default().to_owned();
     let chosen = fields.one("lang").map(str::to_owned);
-    let wish = app.provider().end_session(&params(fields)?).await?;
+    let wish = wish(app, visit, &params(fields)?).await?;
     if let (_, Some(session)) = meant(app, visit).await? {
         if !app.csrf().is_of_session(app.realm(), &session.id, &token) {
             return Err(Trouble::Foreign);
@@ -121,6 +121,15 @@ async fn take(
     }
     let answer = done(app, visit, &wish, chosen.as_deref())?;
     Ok((Cookies::signed_out(app), answer).into_response())
+}
+
+/// What is wished for. Strangers do not have many asked who they are.
+async fn wish(app: &App, visit: &Visit, params: &Params) -> Result<EndSession, Trouble> {
+    let named = params.get("client_id").unwrap_or_default();
+    if let Some(wait) = too_many_strangers(app, visit.caller.address, named).await? {
+        return Err(Trouble::TooMany(wait));
+    }
+    Ok(app.provider().end_session(params).await?)
 }
 
 /// What the browser's cookie comes to, and the session that is to end.

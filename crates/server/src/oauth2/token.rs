@@ -53,8 +53,10 @@ async fn answer(
     asked: &Asked,
 ) -> Result<(TokenAnswer, Option<ProvenKey>), Rejected> {
     let client = asked.client(app).await?;
-    // Whoever can say that they are a public client could fill the store with what they showed.
-    if client.is_public() && asked.shows_proof() && too_many(app, caller).is_some() {
+    // Whoever can say that they are a public client, or make one, could fill the store with what they
+    // showed.
+    let is_anybody = client.is_public() || !client.is_declared();
+    if is_anybody && asked.shows_proof() && too_many(app, caller).is_some() {
         let description = "too many proofs come from there";
         let refused = OAuthError::new(Code::TemporarilyUnavailable, description);
         return Err(asked.reject(refused.into()));

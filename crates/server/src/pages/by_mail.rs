@@ -9,7 +9,6 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tegata_identity::{Letters, Refused, Wish};
-use tegata_oauth::UserCode;
 use tegata_session::CookieName;
 
 use super::{
@@ -68,7 +67,7 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
     if let Some(account) = fields.one("account") {
         count(app, &visit.caller)?;
         let lang = visit.lang(fields.one("lang"), &[]);
-        let onward = onward(asked.as_ref(), &fields);
+        let onward = onward(asked.as_ref());
         let wish = Wish::SignIn { account: account.to_owned(), browser, onward };
         letters.order(app.realm(), wish, &locale(lang)?, visit.caller.address).await?;
         return page(app, visit, asked.as_ref(), &fields, true, None);
@@ -91,13 +90,10 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
     }
 }
 
-/// What somebody signs in for, as the page has it to which the link of the mail leads.
-fn onward(asked: Option<&Asked>, fields: &Fields) -> Vec<(String, String)> {
-    let request = asked.map(|asked| ("request", asked.handle.clone()));
-    let device = fields.one(device::FIELD).and_then(UserCode::read);
-    let device = device.map(|code| (device::FIELD, code.to_string()));
-    let both = request.into_iter().chain(device);
-    both.map(|(name, value)| (name.to_owned(), value)).collect()
+/// What somebody signs in for, as the page has it to which the link of the mail leads. The code of a
+/// device is not carried on: whoever wants theirs allowed by somebody else would have us send it.
+fn onward(asked: Option<&Asked>) -> Vec<(String, String)> {
+    asked.map(|asked| ("request".to_owned(), asked.handle.clone())).into_iter().collect()
 }
 
 /// What stands for a browser: nothing that could be shown in place of its cookie.

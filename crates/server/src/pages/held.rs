@@ -11,7 +11,7 @@ use tegata_session::Listed;
 use tegata_token::{Family, Holder, Order};
 
 use super::{
-    Trouble, Visit,
+    Shown, Trouble, Visit,
     home::{minutes, own},
     see_other,
 };
@@ -71,7 +71,7 @@ async fn named(app: &App, families: Vec<Family>) -> Result<Vec<Held>, StoreError
             Some(known) => known.clone(),
             None => {
                 let found = app.provider().clients().load(app.realm(), &family.client).await?;
-                let name = found.map(|found| found.value.name);
+                let name = found.map(|found| Shown::of(&found.value).name);
                 names.insert(family.client.clone(), name.clone());
                 name
             }

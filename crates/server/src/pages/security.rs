@@ -166,6 +166,8 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
     // Nothing is changed for whoever has only a cookie.
     let enrolled = at.enrolled().await?;
     if !at.is_proven(enrolled.as_ref()).await? {
+        // Whoever tries again what was done by half brings the rest about.
+        app.lower_sessions(&session.user).await?;
         return Ok((cookies, at.overview(None).await?).into_response());
     }
     let answer = match wish {

@@ -119,18 +119,20 @@ impl Sessions {
             // All of them, not only the first.
             all.filter_map(|standing| narrow(standing).then_some(())).count() > 0
         };
+        let mut settled = Ok(());
         for found in self.of_user(realm, user).await? {
             let (sid, mut session) = (found.value.id.clone(), found.value);
             if only.is_some_and(|only| *only != sid) || !narrowed(&mut session) {
                 continue;
             }
-            self.change(realm, &sid, |session| {
+            let changed = self.change(realm, &sid, |session| {
                 narrowed(session);
                 Ok::<_, StoreError>(())
-            })
-            .await?;
+            });
+            // One that cannot be changed keeps no other as it is.
+            settled = settled.and(changed.await.map(|_| ()));
         }
-        Ok(())
+        settled
     }
 
     /// Notes that a session is in use, where something other than its cookie shows it: a refresh of

@@ -150,7 +150,9 @@ impl From<NotRegistered> for Refused {
             NotRegistered::Store(error) => return error.clone().into(),
             NotRegistered::Invalid(_) => Kind::Invalid(""),
             NotRegistered::WeakSecret(_) => Kind::Invalid("/client_secret"),
-            NotRegistered::Reserved(_) | NotRegistered::Taken { .. } => Kind::Invalid("/client_id"),
+            NotRegistered::Reserved(_)
+            | NotRegistered::Taken { .. }
+            | NotRegistered::NotAnAddress(..) => Kind::Invalid("/client_id"),
             NotRegistered::Unknown(_) => Kind::Unknown,
             NotRegistered::Present(_)
             | NotRegistered::Described(_)

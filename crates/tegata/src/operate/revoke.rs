@@ -125,10 +125,12 @@ pub(super) async fn client(
 }
 
 async fn subject(composed: &Composed, sub: &str, order: &Order) -> Result<String, Refused> {
-    let now = moment(composed);
-    let target = Target::Subject { sub: sub.to_owned(), up_to: now, tokens_only: false };
+    // Where everything was taken back in this second already, what was issued since begins in the next.
+    let view = composed.revoker.view().realm(&composed.realm);
+    let up_to = moment(composed).max(Timestamp::from_secs(view.earliest_issue(sub, None)));
+    let target = Target::Subject { sub: sub.to_owned(), up_to, tokens_only: false };
     commit(composed, vec![target], vec![("user_id", json!(sub))], order).await?;
-    Ok(now.to_string())
+    Ok(up_to.to_string())
 }
 
 /// Up to when everything is taken back: no earlier than anything that this process has done, also when

@@ -96,6 +96,7 @@ async fn an_app_that_is_set_up_is_the_second_factor_of_that_sign_in() {
     let assurance = &set_up.proven.assurance;
     let amr: Vec<_> = assurance.amr.iter().map(|method| method.as_str()).collect();
     assert_eq!((amr, assurance.acr), (vec!["pwd", "otp", "mfa"], Acr::Aal2));
+    assert!(matches!(assurance.factors.as_slice(), [app] if app.starts_with("otp:app:")));
     assert_eq!(set_up.proven.counts_from, bare.first.began.secs());
     assert_eq!(set_up.codes.shown().count(), 10);
     // The sign-in is over, and from then on it is asked for.
@@ -122,6 +123,7 @@ async fn a_passkey_that_is_made_is_the_second_factor_of_that_sign_in() {
     let assurance = &set_up.proven.assurance;
     let amr: Vec<_> = assurance.amr.iter().map(|method| method.as_str()).collect();
     assert_eq!((amr, assurance.acr), (vec!["pwd", "pop", "user", "mfa"], Acr::Aal2));
+    assert!(matches!(assurance.factors.as_slice(), [key] if key.starts_with("pop:")));
 }
 
 /// Whoever has the password of somebody with a second factor puts none beside it.

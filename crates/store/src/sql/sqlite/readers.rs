@@ -2,7 +2,7 @@
 //!
 //! Reading on the caller's thread would be quicker, until the disk is slow: then the callers' threads,
 //! which also answer everything that needs no store, would wait for it. What was read a moment ago
-//! they [know](super::unchanged) without the disk.
+//! they [know](super::unchanged) without asking here.
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -2,7 +2,8 @@
 //!
 //! Whether anybody has, in this process or in another, SQLite tells in a few microseconds from memory
 //! that all processes share, while asking a reader means waking a thread twice. So this is asked on
-//! the caller's thread, and nothing that is on the disk.
+//! the caller's thread. After a commit it reads the first page of the file once, which whoever
+//! committed has left in memory.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
