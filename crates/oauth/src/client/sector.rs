@@ -200,7 +200,7 @@ mod tests {
         ] {
             assert_eq!(sector(&pairwise(uris)), "app.example");
         }
-        assert_eq!(sector(&pairwise(&["https://[2001:DB8::1]/cb"])), "[2001:db8::1]");
+        assert_eq!(sector(&pairwise(&["https://[2606:4700:0::ABC]/cb"])), "[2606:4700::abc]");
         let public = ClientMetadata { subject_type: None, ..pairwise(&["https://a.example/cb"]) };
         assert_eq!(read(&public).unwrap().sector, None);
     }
