@@ -103,9 +103,12 @@ async function all() {
   await browser.until("!document.querySelector('#passkey_problem').hidden")
   assert.match(await browser.text(), /This device has one of your passkeys already/)
 
-  // Removed, it signs nobody in, and the password is enough again.
+  // Removed, it signs nobody in, nor does what was shown by it count: the password is asked for, and is
+  // enough again.
   await browser.visit('/login/security', 'button[value^="remove:"]')
-  await browser.leads(() => browser.click('button[value^="remove:"]'), 'button[value=passkey]')
+  await browser.leads(() => browser.click('button[value^="remove:"]'), '#password')
+  session = await browser.session()
+  assert.deepEqual([session.acr, session.amr], ['aal1', ['pwd']])
   assert.equal((await tegata('user', 'show', name)).passkeys, 0)
   assert.equal((await authenticator.credentials()).length, 1)
   await signOut()
