@@ -3,7 +3,6 @@
 #![cfg(test)]
 
 mod stored {
-    pub(crate) mod processes;
     pub(crate) mod race;
     pub(crate) mod replay;
     pub(crate) mod reset;

@@ -16,6 +16,7 @@
 //! | [`proxy`] | the way to any of them, which can be broken |
 //! | [`cluster`] | all of it together |
 //! | [`tools`] | what is installed with npm and pip |
+//! | [`twin`] | a test that is played by two processes at the same moment |
 //! | [`process`] | what all of them are: processes that can be killed, held and set going again |
 //!
 //! Nothing here answers errors. Where a machine lacks an engine, a test can only fail, and says by
@@ -36,6 +37,7 @@ pub mod redis;
 pub mod softhsm;
 pub mod tegata;
 pub mod tools;
+pub mod twin;
 
 pub use cluster::{Cluster, Dependencies, EventsKind, Member, Plan, Redis, RedisKind};
 pub use dynamodb::{DynamoKind, DynamoServer};

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use tegata_core::{Node, Realm, Records, UserId};
-use tegata_engines::PostgresServer;
+use tegata_engines::{
+    PostgresServer,
+    twin::{self, Answers},
+};
 use tegata_identity::{
     NewUser, SecondFactors, TotpSecret, Username, Users, credential::typed::TypedCode,
     second_factor::SpendRefused,
@@ -12,10 +15,7 @@ use tegata_identity::{
 use tegata_store::MemoryEphemeral;
 use tokio::task::JoinSet;
 
-use super::{
-    processes::{self, Answers},
-    stores::Stores,
-};
+use super::stores::Stores;
 
 /// How often each of the two processes shows the code.
 const ATTEMPTS: usize = 5_000;
@@ -49,7 +49,7 @@ impl World {
                 }
             });
         }
-        processes::counted(tasks).await
+        twin::counted(tasks.join_all().await)
     }
 
     /// A person with an app and recovery codes: who, what the app shows, and what is on paper.
@@ -80,7 +80,7 @@ async fn race(place: &str) {
 
     let part = format!("{place}\n{alice}\n{}", codes.join(" "));
     let work = world.show(&alice, &codes);
-    let mut answers = processes::race("stored::race::the_other_process", &part, work).await;
+    let mut answers = twin::race("stored::race::the_other_process", &part, work).await;
 
     assert_eq!(answers.values().sum::<usize>(), 2 * ATTEMPTS);
     for code in &codes {
@@ -106,10 +106,10 @@ async fn of_ten_thousand_attempts_from_two_processes_one_is_taken_on_postgresql(
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "played by the second process of the races"]
 async fn the_other_process() {
-    let part = processes::part();
+    let part = twin::part();
     let mut lines = part.lines();
     let (place, user) = (lines.next().unwrap(), UserId::new(lines.next().unwrap()).unwrap());
     let codes: Vec<_> = lines.next().unwrap().split(' ').map(str::to_owned).collect();
     let world = open(place, 2).await;
-    processes::play(world.show(&user, &codes)).await;
+    twin::play(world.show(&user, &codes)).await;
 }

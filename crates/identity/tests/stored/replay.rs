@@ -7,7 +7,10 @@ use std::{
 };
 
 use tegata_core::{Epoch, Node, Realm, Records, Secret, SessionId};
-use tegata_engines::PostgresServer;
+use tegata_engines::{
+    PostgresServer,
+    twin::{self, Answers},
+};
 use tegata_identity::{
     Busy, NewUser, PasskeyName, PasswordHasher, Refused, RelyingParty, SecondFactors, SignIn,
     Throttle, Username, Users, Workers,
@@ -16,11 +19,7 @@ use tegata_identity::{
 };
 use tokio::task::JoinSet;
 
-use super::{
-    processes::{self, Answers},
-    soft::Soft,
-    stores::Stores,
-};
+use super::{soft::Soft, stores::Stores};
 
 /// How often each of the two processes shows it.
 const ATTEMPTS: usize = 5_000;
@@ -95,7 +94,7 @@ impl World {
                 }
             });
         }
-        processes::counted(tasks).await
+        twin::counted(tasks.join_all().await)
     }
 }
 
@@ -103,7 +102,7 @@ async fn race(place: &str, counter: u32) {
     let world = World::open(place, 1).await;
     let shown = world.assertion(counter).await;
     let (test, part) = ("stored::replay::the_other_process", format!("{place}\n{shown}"));
-    let answers = processes::race(test, &part, world.show(&shown)).await;
+    let answers = twin::race(test, &part, world.show(&shown)).await;
     let all = 2 * ATTEMPTS;
     let expected = [("refused".to_owned(), all - 1), ("signed in".to_owned(), 1)];
     assert_eq!(answers, Answers::from(expected));
@@ -131,8 +130,8 @@ async fn of_ten_thousand_copies_of_one_that_counts_one_signs_in_on_postgresql() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "played by the second process of the races"]
 async fn the_other_process() {
-    let part = processes::part();
+    let part = twin::part();
     let (place, shown) = part.split_once('\n').unwrap();
     let world = World::open(place, 2).await;
-    processes::play(world.show(shown)).await;
+    twin::play(world.show(shown)).await;
 }

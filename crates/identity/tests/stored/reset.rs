@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::hmac;
 use tegata_core::{Ephemeral, Epoch, Node, Realm, Secret};
-use tegata_engines::PostgresServer;
+use tegata_engines::{
+    PostgresServer,
+    twin::{self, Answers},
+};
 use tegata_identity::{
     Busy, EmailAddress, Letter, Letters, LinkRefused, Locale, NewUser, PasswordHasher,
     PasswordPolicy, Passwords, SecondFactors, Throttle, Username, Users, Wish, Workers,
@@ -16,10 +19,7 @@ use tegata_identity::{
 use tegata_store::MemoryEphemeral;
 use tokio::task::JoinSet;
 
-use super::{
-    processes::{self, Answers},
-    stores::Stores,
-};
+use super::stores::Stores;
 
 /// How often each of the two processes uses the link.
 const ATTEMPTS: usize = 5_000;
@@ -98,7 +98,7 @@ impl World {
                 }
             });
         }
-        processes::counted(tasks).await
+        twin::counted(tasks.join_all().await)
     }
 
     /// The links of a reset, and of an account that is to be made.
@@ -135,7 +135,7 @@ async fn race(place: &str) {
     assert_eq!(links.len(), 2);
     let (test, part) =
         ("stored::reset::the_other_process", format!("{place}\n{}", links.join(" ")));
-    let mut answers = processes::race(test, &part, world.follow(&links)).await;
+    let mut answers = twin::race(test, &part, world.follow(&links)).await;
     assert_eq!(answers.values().sum::<usize>(), 2 * ATTEMPTS);
     for which in 0..links.len() {
         assert_eq!(answers.remove(&format!("taken {which}")), Some(1), "{which} {answers:?}");
@@ -161,10 +161,10 @@ async fn of_ten_thousand_uses_of_a_link_one_counts_on_postgresql() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "played by the second process of the races"]
 async fn the_other_process() {
-    let part = processes::part();
+    let part = twin::part();
     let mut lines = part.lines();
     let place = lines.next().unwrap();
     let links: Vec<_> = lines.next().unwrap().split(' ').map(str::to_owned).collect();
     let world = open(place, 2).await;
-    processes::play(world.follow(&links)).await;
+    twin::play(world.follow(&links)).await;
 }
