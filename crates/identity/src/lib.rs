@@ -30,7 +30,7 @@ pub mod workers;
 mod testing;
 
 pub use credential::{
-    passkey::{NotAParty, PasskeyName, RelyingParty},
+    passkey::{NotAParty, PasskeyName, RelyingParty, is_format},
     password::{Password, PasswordHasher, PasswordPolicy, Passwords, Phc, Superseding, Weakness},
     recovery::NewCodes,
     totp::TotpSecret,

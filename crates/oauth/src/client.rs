@@ -16,6 +16,7 @@ mod profile;
 mod registration;
 mod sector;
 
+pub(crate) use clients::until_settled;
 pub use clients::{ClientChanged, Clients, NotRegistered, is_reserved};
 pub use profile::Profile;
 pub use registration::{ClientMetadata, InvalidClient, KeySetForm};

@@ -305,8 +305,7 @@ impl Provider {
             Decision::Deny => Answered::Denied,
             Decision::Allow => {
                 let withdrawn = self.withdrawn(&who.user, &waiting.client).await?.times;
-                let allowed = Allowed { withdrawn, ..waiting.allowed_by(who, issued) };
-                Answered::Allowed(Box::new(allowed))
+                Answered::Allowed(Box::new(waiting.allowed_by(who, issued, withdrawn)))
             }
         };
         let answer = DeviceAnswer {
@@ -331,7 +330,8 @@ impl Provider {
 }
 
 impl Waiting {
-    fn allowed_by(&self, who: &SignedIn, issued: Timestamp) -> Allowed {
+    /// `withdrawn`: how often the person has taken something back from the client by then.
+    fn allowed_by(&self, who: &SignedIn, issued: Timestamp, withdrawn: u64) -> Allowed {
         Allowed {
             client: self.client.clone(),
             nonce: None,
@@ -346,7 +346,7 @@ impl Waiting {
             amr: who.amr.clone(),
             auth_time: who.auth_time.secs(),
             issued,
-            withdrawn: 0,
+            withdrawn,
             details: self.details.clone(),
             claims: AskedClaims::default(),
         }

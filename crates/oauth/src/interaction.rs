@@ -20,9 +20,6 @@ pub static REQUESTS: Space = Space { name: "authorization_request", indexed: fal
 
 const FORM: u8 = 1;
 
-/// The levels that can be reached, weakest first: by a password, and by a second factor besides.
-pub(crate) const LEVELS: [&str; 2] = [Acr::Aal1.as_str(), Acr::Aal2.as_str()];
-
 /// Who is signed in, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedIn {
@@ -86,8 +83,8 @@ impl Provider {
         let recent = who.filter(|who| self.counts(request, client, who));
         let Some(who) = recent.filter(|who| is_strong(request, &who.acr)) else {
             // Whoever asks for more than there is would be asked for ever.
-            let [.., strongest] = LEVELS;
-            if !is_strong(request, strongest) {
+            let [.., strongest] = Acr::REACHED;
+            if !is_strong(request, strongest.as_str()) {
                 return refuse(
                     Code::UnmetAuthenticationRequirements,
                     "the authentication that acr_values or claims asks for is not offered",
@@ -195,8 +192,8 @@ impl Provider {
 /// Whether a level is enough for a request. Of our own levels, only one that was reached counts;
 /// other words are wishes (RFC 9470 §4), unless they are essential (OpenID Connect Core §5.5.1.1).
 fn is_strong(request: &AuthorizationRequest, acr: &str) -> bool {
-    let rank = |level: &str| LEVELS.iter().position(|known| *known == level);
-    let reached = |level: &String| rank(level).is_some_and(|asked| rank(acr) >= Some(asked));
+    let offered = |level: &String| Acr::named(level).filter(|level| Acr::REACHED.contains(level));
+    let reached = |level: &String| offered(level).is_some_and(|asked| Acr::named(acr) >= Some(asked));
     let mut asked = request.acr_values.iter().filter(|it| it.starts_with("aal")).peekable();
     let essential = &request.essential_acr;
     (asked.peek().is_none() || asked.any(reached))

@@ -1,11 +1,11 @@
 //! What the provider says of itself (RFC 8414, OpenID Connect Discovery 1.0).
 
 use serde_json::{Map, Value, json};
+use tegata_core::Acr;
 use tegata_token::Algorithm;
 
 use crate::{
     client::{AuthMethod, GrantType, SubjectType},
-    interaction,
     provider::Provider,
     register::Registration,
     request::ResponseMode,
@@ -66,7 +66,7 @@ impl Provider {
             "response_modes_supported": ResponseMode::NAMES,
             "grant_types_supported": grants,
             "authorization_details_types_supported": self.config().details_types,
-            "acr_values_supported": interaction::LEVELS,
+            "acr_values_supported": Acr::REACHED,
             "subject_types_supported": SubjectType::ALL,
             "token_endpoint_auth_methods_supported": methods,
             "introspection_endpoint_auth_methods_supported": confidential,

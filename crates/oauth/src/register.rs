@@ -11,7 +11,7 @@ use tegata_token::{Holder, Order, Tally, Withdrawable as _};
 
 use crate::{
     Credential,
-    client::{Client, ClientMetadata, GrantType, NotRegistered},
+    client::{Client, ClientMetadata, GrantType, NotRegistered, until_settled},
     provider::Provider,
 };
 
@@ -105,7 +105,7 @@ impl Provider {
         let by = self.registrar(shown).await?;
         let id = format!("dyn_{}", random(self.node().entropy(), 16));
         let mut metadata = self.wanted(said, &id, by)?;
-        self.check_sector(said, &metadata).await?;
+        self.check_sector(&metadata).await?;
         metadata.client_name.get_or_insert_with(|| id.clone());
         let token = Secret::new(format!("rat_{}", random(self.node().entropy(), 32)));
         let made = self.clients().register(self.realm(), &metadata, &token).await?;
@@ -157,7 +157,7 @@ impl Provider {
         let by = if trusted { By::Trusted } else { By::Itself };
         let mut metadata = self.wanted(said, id, by)?;
         sector::check_stays(&before, &self.clients().check(&metadata, None)?)?;
-        self.check_sector(said, &metadata).await?;
+        self.check_sector(&metadata).await?;
         metadata.client_name.get_or_insert_with(|| id.to_owned());
         let changed = self.clients().register_anew(self.realm(), &before, &metadata).await?;
         let token = Secret::new(token.to_owned());
@@ -191,11 +191,7 @@ impl Provider {
     /// What the store says: doing it again needs an operator, for its token is gone.
     pub async fn unregister(&self, client: &Client) -> Result<(), RegisterRefused> {
         let order = Order { reason: "client_removed".to_owned(), actor: client.id.to_string() };
-        while let Err(refused) = self.remove_client(&client.id, Vec::new(), &order).await {
-            if !matches!(refused, NotRegistered::Overtaken(_)) {
-                return Err(refused.into());
-            }
-        }
+        until_settled(|| self.remove_client(&client.id, Vec::new(), &order)).await?;
         // What it was given while it was being removed.
         self.take_back_client(&client.id, &order).await?;
         let holder = Holder::Client(client.id.clone());

@@ -135,7 +135,8 @@ impl PasskeyName {
 }
 
 /// Whether a character changes how others are shown, and is not seen itself.
-const fn is_format(c: char) -> bool {
+#[must_use]
+pub const fn is_format(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 

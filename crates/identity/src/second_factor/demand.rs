@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tegata_core::Acr;
+use tegata_core::{Acr, StepUp};
 
 use crate::{name::Role, user::User};
 
@@ -42,7 +42,6 @@ impl Demand {
     /// Whether this person may go on who was authenticated so strongly.
     #[must_use]
     pub fn is_met(&self, user: &User, acr: Option<&str>) -> bool {
-        let shown = [Acr::Aal2, Acr::Aal3].iter().any(|strong| acr == Some(strong.as_str()));
-        shown || !self.covers(user)
+        !StepUp::to(Acr::Aal2).is_weak(acr) || !self.covers(user)
     }
 }

@@ -46,16 +46,9 @@ pub enum NotRegistered {
     /// The name is one of our own.
     #[error("client `{0}`: names that begin with `tegata-` are reserved; choose another")]
     Reserved(ClientId),
-    /// A name means something else already.
-    #[error("client `{client}`: `{name}` is {what}; choose another, so that it means one thing")]
-    Taken {
-        /// Whose.
-        client: ClientId,
-        /// Its own, or one of its audiences.
-        name: String,
-        /// What it means.
-        what: &'static str,
-    },
+    /// Its name means something else already: this.
+    #[error("client `{0}`: this name is {1}; choose another, so that it means one thing")]
+    Taken(ClientId, &'static str),
     /// There is none of this name.
     #[error("there is no client `{0}`")]
     Unknown(ClientId),
@@ -150,9 +143,8 @@ impl Clients {
         if is_reserved(&wanted.id) {
             return Err(NotRegistered::Reserved(wanted.id));
         }
-        let taken = self.taken.iter().find(|(name, _)| name == wanted.id.as_str());
-        if let Some((name, what)) = taken.cloned() {
-            return Err(NotRegistered::Taken { client: wanted.id, name, what });
+        if let Some((_, what)) = self.taken.iter().find(|(name, _)| name == wanted.id.as_str()) {
+            return Err(NotRegistered::Taken(wanted.id, what));
         }
         if given.is_some_and(|secret| secret.expose().chars().count() < 16) {
             return Err(NotRegistered::WeakSecret(wanted.id));
@@ -359,13 +351,10 @@ impl Clients {
     /// # Errors
     /// [`NotRegistered`].
     pub async fn remove(&self, realm: &Realm, id: &ClientId) -> Result<(), NotRegistered> {
-        for _ in 0..TRIES {
-            match self.remove_by(realm, id, Vec::new(), |batch| self.records.commit(batch)).await {
-                Err(NotRegistered::Overtaken(_)) => {}
-                settled => return settled,
-            }
-        }
-        Err(contended().into())
+        until_settled(|| {
+            self.remove_by(realm, id, Vec::new(), |batch| self.records.commit(batch))
+        })
+        .await
     }
 
     /// Removes a client, with what must change in the same moment, by a batch that `commit` commits.
@@ -500,6 +489,20 @@ fn warn_of_names(before: &Client, now: &Client) {
             "people get other names at this client: what it keeps under the old ones is nobody's to it",
         );
     }
+}
+
+/// Tries again what lost a race, for as often as that can be chance.
+pub(crate) async fn until_settled<F>(attempt: impl Fn() -> F) -> Result<(), NotRegistered>
+where
+    F: Future<Output = Result<(), NotRegistered>>,
+{
+    for _ in 0..TRIES {
+        match attempt().await {
+            Err(NotRegistered::Overtaken(_)) => {}
+            settled => return settled,
+        }
+    }
+    Err(contended().into())
 }
 
 fn contended() -> StoreError {

@@ -141,7 +141,7 @@ impl ClientMetadata {
         }
         Sector::of_redirects(redirect_uris).map(Some).ok_or_else(|| {
             "`subject_type` is pairwise, and `redirect_uris` are not all `https` addresses of one \
-             host, which would be its sector: name one in `sector`, or where a client registers \
+             host that is the same in every network, which would be its sector: name one in `sector`, or where a client registers \
              itself, the address of a list of them in `sector_identifier_uri`"
                 .to_owned()
         })

@@ -2,6 +2,7 @@
 //! be said there was looked for.
 
 use serde_json::{Map, Value, json};
+use tegata_identity::is_format;
 use url::Url;
 
 use super::{Address, Described, NotDescribed};
@@ -100,8 +101,8 @@ fn check_keys_are_near(said: &Map<String, Value>, address: &Address) -> Result<(
 
 /// Whether a name can be shown to people: it cannot turn the words around it about.
 fn can_be_shown(name: &str) -> bool {
-    let turns = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-    name.chars().count() <= LONGEST_NAME && !name.chars().any(|c| c.is_control() || turns(c))
+    let is_seen = |c: char| !c.is_control() && !is_format(c);
+    name.chars().count() <= LONGEST_NAME && name.chars().all(is_seen)
 }
 
 impl Provider {

@@ -5,7 +5,6 @@
 //! out: answers go to addresses of the sector's host, or to those that its host lists; nothing but these
 //! answers gives such a client anything; and what was given in one sector is never named in another.
 
-use serde_json::{Map, Value};
 use tegata_core::Versioned;
 
 use super::RegisterRefused;
@@ -55,15 +54,10 @@ impl Provider {
     /// Looks whether a sector identifier knows the redirect URIs (OpenID Connect Registration §5).
     pub(super) async fn check_sector(
         &self,
-        said: &Map<String, Value>,
         metadata: &ClientMetadata,
     ) -> Result<(), RegisterRefused> {
-        let Some(address) = said.get("sector_identifier_uri").filter(|it| !it.is_null()) else {
-            return Ok(());
-        };
+        let Some(address) = &metadata.sector_identifier_uri else { return Ok(()) };
         let invalid = |why: &str| RegisterRefused::metadata(why);
-        let address =
-            address.as_str().ok_or_else(|| invalid("`sector_identifier_uri` is no text"))?;
         let address = remote::address("sector_identifier_uri", address);
         let address = address.map_err(|rule| invalid(&rule))?;
         let document = self.published().document(&address).await;

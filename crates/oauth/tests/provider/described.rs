@@ -18,7 +18,7 @@ use tegata_oauth::{
     described::Rules,
     remote::{Fetched, NotFetched, Published, Within},
 };
-use tegata_token::{KeySet, Scope, SigningKey};
+use tegata_token::{KeySet, Scope, SigningKey, jws};
 use tokio::sync::Semaphore;
 
 use super::world::{CALLBACK, World, after, asked, claims, client_key, error, params, query};
@@ -245,6 +245,7 @@ async fn a_document_that_says_what_cannot_be_is_not_taken() {
         (json!({"client_name": "x".repeat(101)}), "`client_name`"),
         (json!({"client_name": "Tegata\u{202e}lageT"}), "`client_name`"),
         (json!({"client_name": "Tegata\nSecurity"}), "`client_name`"),
+        (json!({"client_name": "Tegata\u{206f}"}), "`client_name`"),
         (json!({"policy_uri": "javascript:x"}), "https"),
         (json!({"scope": "a\"b"}), "scope"),
     ] {
@@ -313,7 +314,7 @@ async fn people_who_sign_out_are_sent_where_the_document_says_and_nowhere_else()
 async fn one_with_keys_proves_itself_by_them() {
     let (world, web) = world().await;
     let mut metadata = ClientMetadata::default();
-    let (_key, add) = client_key();
+    let (key, add) = client_key();
     add(&mut metadata);
     let mut said = document(&json!({"jwks": metadata.jwks}));
     // Who has keys and says nothing else means them to count.
@@ -323,6 +324,18 @@ async fn one_with_keys_proves_itself_by_them() {
     assert_eq!(client.auth, AuthMethod::PrivateKeyJwt);
     for changes in [&[][..], &[("client_secret", "x")]] {
         assert_eq!(error(authenticated(&world, changes).await.unwrap_err()), "invalid_client");
+    }
+    let (stranger, _) = client_key();
+    for (key, jti, proves) in [(&key, "a", true), (&stranger, "b", false)] {
+        let claims = json!({
+            "iss": ID, "sub": ID, "aud": "https://issuer.example",
+            "exp": world.node.now().secs() + 60, "jti": jti,
+        });
+        let assertion = jws::sign(key, "JWT", claims.to_string().as_bytes()).unwrap();
+        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        let shown = [("client_assertion", assertion.as_str()), ("client_assertion_type", kind)];
+        let answer = authenticated(&world, &shown).await;
+        assert_eq!(answer.map(|client| client.id).ok(), proves.then(id));
     }
     let near = json!({"jwks_uri": "https://app.example:8443/keys",
         "token_endpoint_auth_method": "private_key_jwt"});

@@ -342,7 +342,8 @@ fn of_algorithms(jwk: Jwk, algorithms: &[Algorithm]) -> Option<Jwk> {
     Some(Jwk { alg: Some(alg), kid, ..jwk })
 }
 
-/// For how long an answer is new: its `max-age` (RFC 9111 §5.2.2.1), between the pause and a day.
+/// For how long an answer is new: its `max-age` (RFC 9111 §5.2.2.1), between the pause and as long as
+/// keys are kept at all.
 fn freshness(answer: &Response<Bytes>, rules: KeyRules) -> Duration {
     let least = rules.pause.min(FIRST_PAUSE);
     max_age(answer.headers()).unwrap_or(rules.fresh_for).clamp(least, rules.kept_for.max(least))

@@ -79,7 +79,7 @@ mod tests {
         let (realm, clients) = (&composed.realm, &composed.clients);
         for name in ["shop", "http://localhost:8000", "http://localhost:8080"] {
             let refused = clients.declare(realm, &client(name), None).await.unwrap_err();
-            assert!(matches!(refused, NotRegistered::Taken { .. }), "{refused}");
+            assert!(matches!(refused, NotRegistered::Taken(..)), "{refused}");
             let refused = clients.add(realm, &client(name), None).await.unwrap_err();
             assert!(refused.to_string().contains(name), "{refused}");
         }

@@ -268,21 +268,9 @@ pub(super) async fn refuse(
 ) -> Result<Value, Refused> {
     let id = ClientId::new(client)?;
     composed.provider.refuse_client(&id, &order.reason, &order.actor).await?;
-    let (families, revoked) = take_back(composed, &id, order, tally).await?;
+    let revoked = super::revoke::client(composed, &id, order).await?;
+    let (families, _) = end_rest(composed, &id, order, tally).await?;
     Ok(json!({"refused": id, "families": families, "revoked": revoked}))
-}
-
-/// Takes back what a client has: answers of how many sign-ins that was, and up to when it counts.
-async fn take_back(
-    composed: &Composed,
-    id: &ClientId,
-    order: &Order,
-    tally: &Tally,
-) -> Result<(u64, String), Refused> {
-    let revoked = super::revoke::client(composed, id, order).await?;
-    let holder = Holder::Client(id.clone());
-    let proof = composed.withdraw.everything_of(&composed.realm, &holder, order, tally).await?;
-    Ok((proof.iter().map(|withdrawn| withdrawn.count).sum(), revoked))
 }
 
 /// How many messages are shown.

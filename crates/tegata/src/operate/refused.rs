@@ -151,7 +151,7 @@ impl From<NotRegistered> for Refused {
             NotRegistered::Invalid(_) => Kind::Invalid(""),
             NotRegistered::WeakSecret(_) => Kind::Invalid("/client_secret"),
             NotRegistered::Reserved(_)
-            | NotRegistered::Taken { .. }
+            | NotRegistered::Taken(..)
             | NotRegistered::NotAnAddress(..) => Kind::Invalid("/client_id"),
             NotRegistered::Unknown(_) => Kind::Unknown,
             NotRegistered::Present(_)
