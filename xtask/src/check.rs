@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{
     command::{self, Stopwatch},
-    generated, rules, test, workspace,
+    fuzz, generated, rules, test, workspace,
 };
 
 /// A step: its name, and what it does.
@@ -18,6 +18,7 @@ const STEPS: &[Step] = &[
     ("rules", rules::check),
     ("generated", generated::check),
     ("lints", lints),
+    ("fuzz", fuzz::lint),
     ("docs", docs),
     ("features", features),
 ];

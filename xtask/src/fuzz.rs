@@ -64,9 +64,7 @@ pub fn run(target: Option<&str>, seconds: u32) -> Result<ExitCode> {
         );
     }
     parts::ensure(FOR_FUZZING)?;
-    // The same versions as the workspace; cargo adds what only the targets use.
-    fs::copy(command::root().join("Cargo.lock"), directory().join("Cargo.lock"))
-        .context("`Cargo.lock` cannot be copied to `fuzz`")?;
+    same_versions()?;
     command::succeed(&mut build(&chosen))?;
     for name in chosen {
         println!("== {name}, for {seconds} s");
@@ -74,6 +72,27 @@ pub fn run(target: Option<&str>, seconds: u32) -> Result<ExitCode> {
             .with_context(|| format!("an input breaks `{name}`: it is in `fuzz/artifacts/{name}`, and belongs into a test"))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lints the targets as the rest is linted. They are not part of the workspace, and are linked only
+/// where somebody runs them.
+///
+/// # Errors
+/// One does not compile, or has a warning.
+pub fn lint() -> Result<()> {
+    same_versions()?;
+    let mut cargo = command::cargo();
+    cargo.args(["clippy", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target"]);
+    // A library that is there already is not compiled, and nothing is linked to it here.
+    cargo.env("CUSTOM_LIBFUZZER_PATH", directory());
+    command::succeed(cargo.args(["--", "-D", "warnings"]))
+}
+
+/// Gives the targets the same versions as the workspace; cargo adds what only they use.
+fn same_versions() -> Result<()> {
+    fs::copy(command::root().join("Cargo.lock"), directory().join("Cargo.lock"))
+        .map(|_| ())
+        .context("`Cargo.lock` cannot be copied to `fuzz`")
 }
 
 fn directory() -> PathBuf {

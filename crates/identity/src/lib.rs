@@ -43,8 +43,8 @@ pub use second_factor::{
     Demand, Enrolled, EnrolledPasskey, FactorChange, FactorRefused, SecondFactors,
 };
 pub use sign_in::{
-    Assurance, CodeAttempt, FirstFactor, Method, Offered, Proof, Proven, Refused, SetUp, SignIn,
-    Step,
+    Assurance, CodeAttempt, Earliest, FirstFactor, Method, Offered, Proof, Proven, Refused, SetUp,
+    SignIn, Step, To,
 };
 pub use throttle::Throttle;
 pub use user::{Amendment, Narrowing, NewUser, Provided, RoleChange, User, Users};

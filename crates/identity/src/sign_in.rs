@@ -30,9 +30,9 @@ mod enrolling;
 mod passkey;
 mod second;
 
-pub use enrolling::{Offered, SetUp};
+pub use enrolling::{Earliest, Offered, SetUp};
 pub use passkey::USED;
-pub use second::{CHALLENGES, CodeAttempt, Proven, Step};
+pub use second::{CHALLENGES, CodeAttempt, Proven, Step, To};
 
 /// A key that no user name can be.
 const NO_NAME: &str = "-";

@@ -3,8 +3,8 @@
 
 use tegata_core::{Acr, Secret, SessionId};
 use tegata_identity::{
-    Assurance, Authenticator, CodeAttempt, Method as Proves, Proof, Proven, Refused, SecondFactors,
-    Step,
+    Assurance, Authenticator, CodeAttempt, FirstFactor, Method as Proves, Proof, Proven, Refused,
+    SecondFactors, Step, To,
 };
 use tegata_session::{
     CookieName, Passage, Presentation, Rise, Session, SessionRefused, Standing, Verdict,
@@ -83,18 +83,7 @@ impl App {
         password: &Secret<String>,
     ) -> Result<Entry, Refused> {
         let (proof, counts_from) = self.prove(caller, username, password).await?;
-        match proof {
-            Proof::Whole(assurance) => {
-                let fresh = self.let_in(caller, &assurance, counts_from).await?;
-                Ok(Entry::In(Box::new(fresh)))
-            }
-            Proof::First(first) => {
-                let (realm, browser) = (self.realm(), browser(caller));
-                let token = self.sign_in().challenge(realm, &first, counts_from, &browser).await?;
-                Ok(Entry::Second(Asked { token, methods: first.second }))
-            }
-            Proof::Unenrolled(first) => self.to_enrol(caller, &first, counts_from).await,
-        }
+        self.entered(caller, proof, counts_from).await
     }
 
     /// The first step of signing in, by the code of a mail that this browser asked for.
@@ -128,17 +117,30 @@ impl App {
         if at < self.view().earliest_issue(sub, None) {
             return Err(Refused::Over);
         }
+        self.entered(caller, proof, at).await
+    }
+
+    /// What follows a first step that was proven.
+    async fn entered(
+        &self,
+        caller: &Caller,
+        proof: Proof,
+        counts_from: u64,
+    ) -> Result<Entry, Refused> {
+        let (realm, browser) = (self.realm(), browser(caller));
+        let ask = async |first: &FirstFactor, to: To| {
+            self.sign_in().challenge(realm, first, counts_from, &browser, to).await
+        };
         match proof {
             Proof::Whole(assurance) => {
-                let fresh = self.let_in(caller, &assurance, at).await?;
+                let fresh = self.let_in(caller, &assurance, counts_from).await?;
                 Ok(Entry::In(Box::new(fresh)))
             }
             Proof::First(first) => {
-                let browser = browser(caller);
-                let token = self.sign_in().challenge(realm, &first, at, &browser).await?;
+                let token = ask(&first, To::Show).await?;
                 Ok(Entry::Second(Asked { token, methods: first.second }))
             }
-            Proof::Unenrolled(first) => self.to_enrol(caller, &first, at).await,
+            Proof::Unenrolled(first) => Ok(Entry::Enrol(ask(&first, To::Enrol).await?)),
         }
     }
 

@@ -98,6 +98,26 @@ impl Stored for PasswordRecord {
     }
 }
 
+/// Which of their passwords a person has now (0 where they have none), and the requirement that they
+/// still have it.
+///
+/// # Errors
+/// What the store says.
+pub(crate) async fn required(
+    records: &dyn Records,
+    realm: &Realm,
+    id: &UserId,
+) -> Result<(u64, Change), StoreError> {
+    let found = load::<PasswordRecord>(records, realm, id.as_str()).await?;
+    Ok(found.map_or_else(
+        || {
+            let (kind, key) = (PasswordRecord::KIND, id.as_str().to_owned());
+            (0, Change::Require { kind, key, expect: Expect::Absent })
+        },
+        |found| (found.value.generation, found.require()),
+    ))
+}
+
 /// How often a change is tried again after somebody else changed the same user first.
 const ATTEMPTS: u32 = 16;
 
@@ -181,26 +201,6 @@ impl Passwords {
     pub fn telling(mut self, superseding: Arc<dyn Superseding>) -> Self {
         self.superseding = Some(superseding);
         self
-    }
-
-    /// Which of their passwords a person has now (0 where they have none), and the requirement that they
-    /// still have it.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub(crate) async fn required(
-        &self,
-        realm: &Realm,
-        id: &UserId,
-    ) -> Result<(u64, Change), StoreError> {
-        let found = load::<PasswordRecord>(self.records.as_ref(), realm, id.as_str()).await?;
-        Ok(found.map_or_else(
-            || {
-                let (kind, key) = (PasswordRecord::KIND, id.as_str().to_owned());
-                (0, Change::Require { kind, key, expect: Expect::Absent })
-            },
-            |found| (found.value.generation, found.require()),
-        ))
     }
 
     /// Which of their passwords a person has now; 0 where they have none.

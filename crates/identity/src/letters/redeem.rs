@@ -6,7 +6,7 @@ use tegata_core::{
 
 use super::{Content, Letter, Letters};
 use crate::{
-    credential::password::{Password, Replacement, SetRefused, Weakness},
+    credential::password::{self, Password, Replacement, SetRefused, Weakness},
     name::{EmailAddress, Locale},
     user::{ChangeRefused, NewUser, RegisterRefused, User},
     username::Username,
@@ -217,7 +217,7 @@ impl Letters {
             let person = self.users.load(realm, user).await?.filter(|user| !user.disabled);
             let person = person.ok_or(LinkRefused::Over)?;
             // Whoever has another password by then has taken back what the one before was used for.
-            let (has, own) = self.passwords.required(realm, user).await?;
+            let (has, own) = password::required(self.records.as_ref(), realm, user).await?;
             if has != *password || self.is_taken(realm, &letter.to, Some(user)).await? {
                 return Err(LinkRefused::Over);
             }

@@ -8,9 +8,8 @@
 
 use serde_json::Value;
 use tegata_core::{
-    Expect, Realm, StoreError, UserId,
+    Realm, UserId,
     port::{Change, Held},
-    repository::load,
 };
 
 use super::{
@@ -18,15 +17,14 @@ use super::{
     second::{self, Challenge},
 };
 use crate::{
-    credential::{
-        passkey::PasskeyName,
-        password::{PASSWORD_KIND, PasswordRecord},
-        recovery::NewCodes,
-    },
+    credential::{passkey::PasskeyName, recovery::NewCodes},
     enrol::{BeginRefused, ConfirmRefused, Enrolment, Spot},
     second_factor::FactorRefused,
     user::User,
 };
+
+/// The second from which what a person proves counts: whatever was proven before was taken back.
+pub type Earliest<'a> = &'a (dyn Fn(&UserId) -> u64 + Sync);
 
 /// What somebody is offered who must set up a second factor.
 #[derive(Debug)]
@@ -78,8 +76,9 @@ impl SignIn {
         &self,
         realm: &Realm,
         shown: &CodeAttempt<'_>,
+        earliest: Earliest<'_>,
     ) -> Result<SetUp, Refused> {
-        let (challenge, user, password) = self.counted(realm, &shown.step).await?;
+        let (challenge, user, password) = self.counted(realm, &shown.step, earliest).await?;
         let (place, required) = (second::key(shown.step.token), [password]);
         let spot = Spot::first(&place, &required);
         let confirmed = self.second.confirm_totp_at(realm, &user.id, &spot, shown.code).await;
@@ -97,8 +96,9 @@ impl SignIn {
         step: &Step<'_>,
         made: &str,
         name: PasskeyName,
+        earliest: Earliest<'_>,
     ) -> Result<SetUp, Refused> {
-        let (challenge, user, password) = self.counted(realm, step).await?;
+        let (challenge, user, password) = self.counted(realm, step, earliest).await?;
         let (place, required) = (second::key(step.token), [password]);
         let spot = Spot::first(&place, &required);
         let confirmed = self.second.confirm_passkey_at(realm, &user.id, &spot, made, name).await;
@@ -122,20 +122,16 @@ impl SignIn {
         &self,
         realm: &Realm,
         step: &Step<'_>,
+        earliest: Earliest<'_>,
     ) -> Result<(Challenge, User, Change), Refused> {
         let (id, held) = self.enrolling(realm, step).await?;
         let challenge = self.count(realm, step, held).await?;
-        let password = self.password_of(realm, &id).await?;
-        let user = self.still(realm, &challenge).await?.ok_or(Refused::Over)?;
+        // A sign-in that was taken back leaves nothing behind, least of all a factor.
+        if challenge.counts_from < earliest(&id) {
+            return Err(Refused::Over);
+        }
+        let (user, password) = self.still(realm, &challenge).await?.ok_or(Refused::Over)?;
         Ok((challenge, user, password))
-    }
-
-    /// The requirement that a person's password stays as it is.
-    async fn password_of(&self, realm: &Realm, user: &UserId) -> Result<Change, StoreError> {
-        let found = load::<PasswordRecord>(self.records.as_ref(), realm, user.as_str()).await?;
-        let key = user.as_str().to_owned();
-        let none = Change::Require { kind: &PASSWORD_KIND, key, expect: Expect::Absent };
-        Ok(found.map_or(none, |found| found.require()))
     }
 
     async fn set_up(

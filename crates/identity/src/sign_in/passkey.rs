@@ -113,7 +113,7 @@ impl SignIn {
         let account = person.username.as_str();
         let attempt = self.throttle.admit_passkey(realm, account, step.address).await?;
         let challenge = self.count(realm, step, held).await?;
-        let person = self.still(realm, &challenge).await?.ok_or(Refused::Over)?;
+        let (person, _) = self.still(realm, &challenge).await?.ok_or(Refused::Over)?;
         let sign_in = second::key(step.token);
         let purpose = Purpose::Second { sign_in: &sign_in, browser: step.browser };
         self.use_passkey(&user, &assertion, &Asked { realm, purpose, alone: false, now }).await?;
@@ -146,7 +146,7 @@ impl SignIn {
         let verified = self.use_passkey(user, &assertion, &asked).await?;
         self.succeeded(realm, attempt).await;
         let factors = vec![key_name(&assertion.name())];
-        Ok(Assurance { factors, ..again(person, verified, now) })
+        Ok(again(person, factors, verified, now))
     }
 
     async fn ask_of(
@@ -201,13 +201,13 @@ impl SignIn {
 
 /// What a passkey proves of somebody who is signed in: one factor, or two where the authenticator has
 /// made sure who was there.
-fn again(user: User, verified: bool, auth_time: Timestamp) -> Assurance {
+fn again(user: User, factors: Vec<String>, verified: bool, auth_time: Timestamp) -> Assurance {
     let (mut amr, mut acr) = (vec![Method::Possession, Method::Presence], Acr::Aal1);
     if verified {
         amr.push(Method::Several);
         acr = Acr::Aal2;
     }
-    Assurance { user, amr, acr, factors: Vec::new(), auth_time }
+    Assurance { user, amr, acr, factors, auth_time }
 }
 
 fn refused(refused: SpendRefused) -> Refused {

@@ -18,14 +18,14 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use tegata_core::{
     Realm, Secret, StoreError, Timestamp, UserId,
-    port::{Held, Put, Space, Swap},
-    repository::{decode_bytes, encode, load},
+    port::{Change, Held, Put, Space, Swap},
+    repository::{decode_bytes, encode},
 };
 
 use super::{Acr, Assurance, FirstFactor, Method, Refused, SignIn};
 use crate::{
     credential::{
-        password::PasswordRecord,
+        password,
         typed::{Authenticator, TypedCode},
     },
     second_factor::SpendRefused,
@@ -95,14 +95,14 @@ pub(super) struct Challenge {
     #[serde(default)]
     enrols: bool,
     browser: String,
-    counts_from: u64,
+    pub(super) counts_from: u64,
     ends: Timestamp,
     attempts: u8,
 }
 
 /// What a challenge waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum To {
+pub enum To {
     /// A second factor is shown.
     Show,
     /// One is set up.
@@ -117,36 +117,13 @@ impl Challenge {
 }
 
 impl SignIn {
-    /// Asks for the second factor of whoever has proven the first. Answers the token that the code
-    /// must come with, from the same `browser`. `counts_from`: the second that the first counts from.
+    /// Asks whoever has proven the first factor for the second: to show it, or to set it up. Answers
+    /// the token that it must come with, from the same `browser`. `counts_from`: the second that the
+    /// first counts from.
     ///
     /// # Errors
     /// What the store says.
     pub async fn challenge(
-        &self,
-        realm: &Realm,
-        first: &FirstFactor,
-        counts_from: u64,
-        browser: &str,
-    ) -> Result<Secret<String>, StoreError> {
-        self.challenge_to(realm, first, counts_from, browser, To::Show).await
-    }
-
-    /// The same of whoever has none and must set one up.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn challenge_to_enrol(
-        &self,
-        realm: &Realm,
-        first: &FirstFactor,
-        counts_from: u64,
-        browser: &str,
-    ) -> Result<Secret<String>, StoreError> {
-        self.challenge_to(realm, first, counts_from, browser, To::Enrol).await
-    }
-
-    async fn challenge_to(
         &self,
         realm: &Realm,
         first: &FirstFactor,
@@ -186,7 +163,7 @@ impl SignIn {
         let (user, held) = self.waiting(realm, &shown.step).await?;
         let attempt = self.throttle.admit_code(realm, &user, shown.step.address).await?;
         let challenge = self.count(realm, &shown.step, held).await?;
-        let person = self.still(realm, &challenge).await?.ok_or(Refused::Over)?;
+        let (person, _) = self.still(realm, &challenge).await?.ok_or(Refused::Over)?;
         let factors = self.spend(realm, &user, shown.code, shown.authenticator).await?;
         let amr = vec![challenge.first(), Method::OneTime, Method::Several];
         let assurance = Assurance { user: person, amr, acr: Acr::Aal2, factors, auth_time };
@@ -321,18 +298,18 @@ impl SignIn {
         }
     }
 
-    /// The person of a challenge, if they may still sign in by the password that they showed.
+    /// The person of a challenge, if they may still sign in by the password that they showed; and what
+    /// must remain so of it while something is set up.
     pub(super) async fn still(
         &self,
         realm: &Realm,
         challenge: &Challenge,
-    ) -> Result<Option<User>, StoreError> {
-        let id = challenge.user.as_str();
-        let password = load::<PasswordRecord>(self.records.as_ref(), realm, id).await?;
-        let now = password.map_or(0, |found| found.value.generation);
+    ) -> Result<Option<(User, Change)>, StoreError> {
+        let id = &challenge.user;
+        let (now, required) = password::required(self.records.as_ref(), realm, id).await?;
         let same = now == challenge.password;
-        let user = self.users.load(realm, &challenge.user).await?;
-        Ok(user.filter(|user| same && !user.disabled))
+        let user = self.users.load(realm, id).await?;
+        Ok(user.filter(|user| same && !user.disabled).map(|user| (user, required)))
     }
 
     pub(super) fn ephemeral(&self) -> &dyn tegata_core::Ephemeral {

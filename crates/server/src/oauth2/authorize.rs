@@ -117,12 +117,18 @@ impl Hold<'_> {
 }
 
 /// Whether more requests wait for a caller's network than may, and how long that lasts.
-pub(crate) fn too_many(app: &App, caller: &Caller) -> Option<Duration> {
+fn too_many(app: &App, caller: &Caller) -> Option<Duration> {
     let limits = &app.config().limits;
     let limit = limits.held.filter(|_| limits.count(caller.address))?;
     let now = app.node().since_boot();
     let answer = app.held().count_address(caller.address, |network| network, limit, now);
     (!answer.passes).then_some(answer.wait)
+}
+
+/// The same where anybody could be the client: whoever can say that they are a public one, or make one,
+/// could fill the store with what they show.
+pub(crate) fn too_many_of_anybody(app: &App, caller: &Caller, client: &Client) -> Option<Duration> {
+    (client.is_public() || !client.is_declared()).then(|| too_many(app, caller)).flatten()
 }
 
 /// The next step of a request.

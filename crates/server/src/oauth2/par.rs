@@ -13,7 +13,7 @@ use tegata_oauth::Code;
 
 use super::{
     asked::{Asked, Rejected},
-    authorize::too_many,
+    authorize::too_many_of_anybody,
 };
 use crate::{app::App, caller::Caller, dpop, headers::NoStore, problem::whole_secs};
 
@@ -23,10 +23,7 @@ pub(crate) async fn par(
     asked: Asked,
 ) -> Result<NoStore<Response>, Rejected> {
     let client = asked.client(&app).await?;
-    // Whoever can say that they are a public client, or make one, could fill the store.
-    if let Some(wait) =
-        (client.is_public() || !client.is_declared()).then(|| too_many(&app, &caller)).flatten()
-    {
+    if let Some(wait) = too_many_of_anybody(&app, &caller, &client) {
         return Ok(NoStore(later(wait)));
     }
     let key = asked.key(&app, &client, "/oauth2/par").await?;

@@ -9,7 +9,7 @@ use tegata_oauth::{Code, GrantType, OAuthError, Proven, ProvenKey, TokenAnswer};
 
 use super::{
     asked::{Asked, Rejected},
-    authorize::too_many,
+    authorize::too_many_of_anybody,
 };
 use crate::{app::App, caller::Caller, dpop, headers::NoStore, metrics::Method};
 
@@ -53,10 +53,7 @@ async fn answer(
     asked: &Asked,
 ) -> Result<(TokenAnswer, Option<ProvenKey>), Rejected> {
     let client = asked.client(app).await?;
-    // Whoever can say that they are a public client, or make one, could fill the store with what they
-    // showed.
-    let is_anybody = client.is_public() || !client.is_declared();
-    if is_anybody && asked.shows_proof() && too_many(app, caller).is_some() {
+    if asked.shows_proof() && too_many_of_anybody(app, caller, &client).is_some() {
         let description = "too many proofs come from there";
         let refused = OAuthError::new(Code::TemporarilyUnavailable, description);
         return Err(asked.reject(refused.into()));

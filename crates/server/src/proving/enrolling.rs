@@ -1,11 +1,9 @@
 //! Setting up a second factor at sign-in, where one is demanded of somebody who has none.
 
-use tegata_core::Secret;
-use tegata_identity::{
-    CodeAttempt, FirstFactor, Locale, NewCodes, Offered, PasskeyName, Refused, SetUp, Step,
-};
+use tegata_core::{Secret, UserId};
+use tegata_identity::{CodeAttempt, Locale, NewCodes, Offered, PasskeyName, Refused, SetUp, Step};
 
-use super::{Entry, browser};
+use super::browser;
 use crate::{app::App, caller::Caller, metrics::Method, signed_in::Fresh};
 
 /// What a browser gave to set up what it was offered.
@@ -17,19 +15,6 @@ pub(crate) enum Made {
 }
 
 impl App {
-    /// Has somebody set up a second factor, who has shown the first.
-    pub(super) async fn to_enrol(
-        &self,
-        caller: &Caller,
-        first: &FirstFactor,
-        counts_from: u64,
-    ) -> Result<Entry, Refused> {
-        let (realm, browser) = (self.realm(), browser(caller));
-        let sign_in = self.sign_in();
-        let token = sign_in.challenge_to_enrol(realm, first, counts_from, &browser).await?;
-        Ok(Entry::Enrol(token))
-    }
-
     /// What somebody may set up.
     ///
     /// # Errors
@@ -78,13 +63,14 @@ impl App {
         let (realm, browser) = (self.realm(), browser(caller));
         let step = Step { token: token.expose(), browser: &browser, address: caller.address };
         let sign_in = self.sign_in().in_language(lang);
+        let earliest = |id: &UserId| self.view().earliest_issue(id.as_str(), None);
         let set_up = match made {
             Made::Code(code) => {
                 let attempt = CodeAttempt { step, authenticator: None, code: code.expose() };
-                sign_in.enrol_by_code(realm, &attempt).await
+                sign_in.enrol_by_code(realm, &attempt, &earliest).await
             }
             Made::Passkey(made, name) => {
-                sign_in.enrol_by_passkey(realm, &step, made.expose(), name).await
+                sign_in.enrol_by_passkey(realm, &step, made.expose(), name, &earliest).await
             }
         };
         let SetUp { proven, codes } = set_up?;

@@ -183,6 +183,27 @@ async fn mail_is_no_way_around_it() {
     assert_eq!(answer.json()["error"], "mfa_enrolment_required");
 }
 
+/// Whatever was proven before somebody was taken back leaves nothing behind.
+#[tokio::test]
+async fn a_sign_in_that_was_taken_back_sets_none_up() {
+    let bench = Bench::demanding(Demand::Everybody).await;
+    for by_passkey in [false, true] {
+        let mut browser = Browser::new(&bench);
+        let page = led(&mut browser).await;
+        bench.advance(5);
+        bench.take_back_alice().await;
+        bench.advance(60);
+        let (field, made) = match by_passkey {
+            false => ("code", app(&page).code_at(bench.node.now())),
+            true => ("credential", Soft::at(ISSUER).create(&options(&page))),
+        };
+        let refused = set_up(&mut browser, &page, &[(field, &made)]).await;
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{}", refused.body);
+        assert!(!has_some(&bench, &bench.alice.id).await, "{field}");
+        assert!(browser.cookie("session_id").is_none());
+    }
+}
+
 /// The form of setting up belongs to its browser, and is sent by our own page alone.
 #[tokio::test]
 async fn nobody_sets_one_up_for_somebody_else() {

@@ -120,9 +120,13 @@ impl Sessions {
             all.filter_map(|standing| narrow(standing).then_some(())).count() > 0
         };
         let mut settled = Ok(());
-        for found in self.of_user(realm, user).await? {
+        let theirs = match only {
+            Some(sid) => self.load(realm, sid).await?.into_iter().collect(),
+            None => self.of_user(realm, user).await?,
+        };
+        for found in theirs {
             let (sid, mut session) = (found.value.id.clone(), found.value);
-            if only.is_some_and(|only| *only != sid) || !narrowed(&mut session) {
+            if session.user != *user || !narrowed(&mut session) {
                 continue;
             }
             let changed = self.change(realm, &sid, |session| {

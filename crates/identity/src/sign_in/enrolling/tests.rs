@@ -4,7 +4,7 @@ use tegata_core::Secret;
 
 use super::*;
 use crate::{
-    Demand, FirstFactor, Password, Proof, Role,
+    Demand, FirstFactor, Password, Proof, Role, To,
     testing::{Bed, PAGE, address, secret, soft::Soft},
 };
 
@@ -42,7 +42,8 @@ impl Bare {
         let proof = prove(&bed, &sign_in, "alice").await;
         let Proof::Unenrolled(first) = proof else { panic!("{proof:?}") };
         let began = first.began.secs();
-        let token = sign_in.challenge_to_enrol(&bed.realm, &first, began, AGENT).await.unwrap();
+        let asked = sign_in.challenge(&bed.realm, &first, began, AGENT, To::Enrol);
+        let token = asked.await.unwrap();
         Self { bed, sign_in, user, first, token }
     }
 
@@ -53,7 +54,7 @@ impl Bare {
     async fn show(&self, code: &str) -> Result<SetUp, Refused> {
         let step = step(self.token.expose());
         let attempt = CodeAttempt { step, authenticator: None, code };
-        self.sign_in.enrol_by_code(&self.bed.realm, &attempt).await
+        self.sign_in.enrol_by_code(&self.bed.realm, &attempt, &|_| 0).await
     }
 
     fn code(&self, offered: &Offered) -> String {
@@ -113,7 +114,7 @@ async fn a_passkey_that_is_made_is_the_second_factor_of_that_sign_in() {
     let made = Soft::at(PAGE).create(&offered.passkey.unwrap());
     let keep = async |made: &str| {
         let name = PasskeyName::new("a key");
-        bare.sign_in.enrol_by_passkey(&bare.bed.realm, &step, made, name).await
+        bare.sign_in.enrol_by_passkey(&bare.bed.realm, &step, made, name, &|_| 0).await
     };
     assert!(matches!(keep("{}").await, Err(Refused::WrongPasskey)));
     // What was asked for once is not answered after something else was.
@@ -135,25 +136,21 @@ async fn whoever_is_asked_for_a_second_factor_sets_none_up() {
     let sign_in = sign_in(&bed, Demand::Everybody);
     let proof = prove(&bed, &sign_in, "alice").await;
     let Proof::First(first) = proof else { panic!("{proof:?}") };
-    let challenge = async |enrols: bool| {
-        let (realm, began) = (&bed.realm, first.began.secs());
-        let token = match enrols {
-            true => sign_in.challenge_to_enrol(realm, &first, began, AGENT).await,
-            false => sign_in.challenge(realm, &first, began, AGENT).await,
-        };
-        token.unwrap()
+    let challenge = async |to: To| {
+        let began = first.began.secs();
+        sign_in.challenge(&bed.realm, &first, began, AGENT, to).await.unwrap()
     };
-    for enrols in [false, true] {
-        let token = challenge(enrols).await;
+    for to in [To::Show, To::Enrol] {
+        let token = challenge(to).await;
         let step = step(token.expose());
-        assert!(matches!(sign_in.offer(&bed.realm, &step).await, Err(Refused::Over)), "{enrols}");
+        assert!(matches!(sign_in.offer(&bed.realm, &step).await, Err(Refused::Over)), "{to:?}");
         let code = app.code_at(bed.node.now());
         let attempt = CodeAttempt { step, authenticator: None, code: &code };
-        let refused = sign_in.enrol_by_code(&bed.realm, &attempt).await;
-        assert!(matches!(refused, Err(Refused::Over)), "{enrols}");
+        let refused = sign_in.enrol_by_code(&bed.realm, &attempt, &|_| 0).await;
+        assert!(matches!(refused, Err(Refused::Over)), "{to:?}");
     }
     // And what waits for one to be set up is not answered by one that is there.
-    let token = challenge(true).await;
+    let token = challenge(To::Enrol).await;
     let code = app.code_at(bed.node.now());
     let attempt = CodeAttempt { step: step(token.expose()), authenticator: None, code: &code };
     assert_eq!(sign_in.by_code(&bed.realm, &attempt).await, Err(Refused::Over));
@@ -167,7 +164,7 @@ async fn it_ends_with_its_browser_its_time_and_its_attempts() {
     let elsewhere = Step { browser: "198.51.100.0/24|Firefox", ..step(bare.token.expose()) };
     assert!(matches!(bare.sign_in.offer(&bare.bed.realm, &elsewhere).await, Err(Refused::Over)));
     let attempt = CodeAttempt { step: elsewhere, authenticator: None, code: &code };
-    let refused = bare.sign_in.enrol_by_code(&bare.bed.realm, &attempt).await;
+    let refused = bare.sign_in.enrol_by_code(&bare.bed.realm, &attempt, &|_| 0).await;
     assert!(matches!(refused, Err(Refused::Over)));
     for _ in 0..5 {
         assert!(matches!(bare.show("000000").await, Err(Refused::WrongCode)));
@@ -198,13 +195,13 @@ async fn a_new_password_ends_what_the_old_one_began() {
 async fn of_two_who_set_one_up_at_once_one_does() {
     let bare = Bare::new().await;
     let (realm, began) = (&bare.bed.realm, bare.first.began.secs());
-    let thief = bare.sign_in.challenge_to_enrol(realm, &bare.first, began, AGENT).await.unwrap();
+    let thief = bare.sign_in.challenge(realm, &bare.first, began, AGENT, To::Enrol).await.unwrap();
     let theirs = bare.sign_in.offer(realm, &step(thief.expose())).await.unwrap();
     let offered = bare.offer().await.unwrap();
     assert!(bare.show(&bare.code(&offered)).await.is_ok());
     let code = bare.code(&theirs);
     let attempt = CodeAttempt { step: step(thief.expose()), authenticator: None, code: &code };
-    let refused = bare.sign_in.enrol_by_code(realm, &attempt).await;
+    let refused = bare.sign_in.enrol_by_code(realm, &attempt, &|_| 0).await;
     assert!(matches!(refused, Err(Refused::Over)));
     // The app is that of whoever was first.
     bare.bed.clock.advance(Duration::from_secs(60));

@@ -10,7 +10,7 @@ use tegata_core::{Ephemeral as _, Network};
 
 use super::*;
 use crate::{
-    Proof,
+    Proof, To,
     testing::{
         Bed, PAGE, address, secret,
         soft::{PRESENT, Soft},
@@ -61,8 +61,8 @@ impl World {
         let (sign_in, realm) = (self.bed.sign_in(), &self.bed.realm);
         let proof = sign_in.by_password(realm, name, secret(PASSWORD), address(HOME)).await;
         let Ok(Proof::First(first)) = proof else { panic!("{proof:?}") };
-        let token = sign_in.challenge(realm, &first, first.began.secs(), AGENT).await.unwrap();
-        token.expose().clone()
+        let asked = sign_in.challenge(realm, &first, first.began.secs(), AGENT, To::Show);
+        asked.await.unwrap().expose().clone()
     }
 
     async fn ask_after(&self, token: &str) -> Value {

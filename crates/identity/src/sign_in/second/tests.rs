@@ -2,7 +2,7 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::{
-    FirstFactor, Proof, TotpSecret, Username,
+    FirstFactor, Proof, To, TotpSecret, Username,
     testing::{Bed, address, secret},
 };
 
@@ -28,8 +28,9 @@ async fn first(bed: &Bed, name: &str) -> FirstFactor {
 async fn challenged(bed: &Bed, name: &str) -> String {
     let first = first(bed, name).await;
     let counts_from = first.began.secs();
-    let token = bed.sign_in().challenge(&bed.realm, &first, counts_from, AGENT).await.unwrap();
-    token.expose().clone()
+    let sign_in = bed.sign_in();
+    let asked = sign_in.challenge(&bed.realm, &first, counts_from, AGENT, To::Show);
+    asked.await.unwrap().expose().clone()
 }
 
 impl Between {
@@ -207,7 +208,8 @@ async fn attempts_from_elsewhere_lock_nobody_out() {
         else {
             panic!("the attacker knows the password");
         };
-        let token = sign_in.challenge(&between.bed.realm, &first, 0, "them").await.unwrap();
+        let token =
+            sign_in.challenge(&between.bed.realm, &first, 0, "them", To::Show).await.unwrap();
         for _ in 0..5 {
             let step = Step { token: token.expose(), browser: "them", address: from };
             let attempt = CodeAttempt { step, authenticator: None, code: &wrong };
