@@ -23,8 +23,16 @@ pub(crate) struct Holder {
 
 impl Holder {
     pub(crate) fn of(world: &World) -> Self {
+        Self::with(world, &[])
+    }
+
+    /// Whoever holds the key of a token with these claims.
+    pub(crate) fn with(world: &World, changes: &[(&str, Value)]) -> Self {
         let key = SigningKey::generate(Algorithm::Es256).unwrap();
         let mut claims = world.claims();
+        for (name, value) in changes {
+            claims[*name] = value.clone();
+        }
         claims["cnf"] = json!({"jkt": key.jwk().thumbprint()});
         Self { key, token: world.sign(&claims), made: Cell::new(0) }
     }

@@ -187,6 +187,12 @@ fn a_bound_token_is_asked_in_its_own_scheme() {
         assert!(challenge.starts_with(&format!("DPoP {ASKED}")), "{challenge}");
         assert!(challenge.contains(r#", acr_values="aal2", algs=""#), "{challenge}");
     }
+    let narrow = Holder::with(&world, &[("scope", json!("orders.write"))]);
+    let proof = narrow.proof(&world, &[("htu", json!("http://gateway.example/read/x"))]);
+    let answer = narrow.ask(&world, "/read/x", &[&proof]);
+    assert_eq!(verdict(&answer), (403, "missing_scope".to_owned()));
+    let expected = r#"DPoP error="insufficient_scope", scope="orders.read", algs=""#;
+    assert!(answer.field("www-authenticate").unwrap().starts_with(expected));
 }
 
 /// One session, that of the cookie `one`.

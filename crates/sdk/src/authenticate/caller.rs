@@ -205,8 +205,7 @@ impl Caller {
     /// was called on their behalf asks for ([`Reply::step_up`](crate::Reply::step_up)), passed on.
     #[must_use]
     pub fn ask_step_up(&self, asked: &StepUp) -> Refused {
-        let bound = self.claims().cnf.as_ref().and_then(Confirmation::key_alone);
-        self.refuse(Reason::StepUp { asked: asked.clone(), with_proof: bound.is_some() })
+        self.refuse(Reason::StepUp { asked: asked.clone() })
     }
 
     /// Lets pass calls that one of these services made, for a person or for itself.
@@ -230,7 +229,8 @@ impl Caller {
     }
 
     fn refuse(&self, reason: Reason) -> Refused {
-        Refused::new(reason, self.0.by.clone())
+        let bound = self.claims().cnf.as_ref().and_then(Confirmation::key_alone);
+        Refused::new(reason, self.0.by.clone()).with_proof(bound.is_some())
     }
 
     /// What a service downstream is told beside the token, for its logs.

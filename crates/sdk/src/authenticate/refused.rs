@@ -16,6 +16,8 @@ pub struct Refused {
     /// Why: for the log.
     pub reason: Reason,
     by: Challenger,
+    /// Whether its token counts with a proof of its key.
+    with_proof: bool,
 }
 
 /// Who refuses, as a challenge says it.
@@ -61,8 +63,6 @@ pub enum Reason {
     StepUp {
         /// What is asked for.
         asked: StepUp,
-        /// Whether the token is sent with a proof of its key.
-        with_proof: bool,
     },
     /// Its token is not for this use.
     #[error("the token lacks the scope `{0}`")]
@@ -80,7 +80,12 @@ pub enum Reason {
 
 impl Refused {
     pub(crate) const fn new(reason: Reason, by: Challenger) -> Self {
-        Self { reason, by }
+        Self { reason, by, with_proof: false }
+    }
+
+    /// The same of a caller whose token counts with a proof of its key.
+    pub(crate) fn with_proof(self, with_proof: bool) -> Self {
+        Self { with_proof, ..self }
     }
 
     /// The status of the answer.
@@ -115,7 +120,7 @@ impl Refused {
             Reason::Scope(scope) => {
                 format!(r#"{}, scope="{scope}""#, self.error("insufficient_scope"))
             }
-            Reason::StepUp { asked, .. } => {
+            Reason::StepUp { asked } => {
                 let error = self.error("insufficient_user_authentication");
                 if asked.is_nothing() { error } else { format!("{error}, {}", asked.parameters()) }
             }
@@ -126,16 +131,14 @@ impl Refused {
         let realm = self.by.service.as_ref();
         let realm: String =
             realm.chars().filter(|c| c.is_ascii_graphic() && !"\"\\".contains(*c)).collect();
-        // RFC 9449 §7.1: what is wrong with a proof, or lacks one, is said of its own scheme.
-        let challenge = match self.reason {
-            Reason::Bound
-            | Reason::Proof(_)
-            | Reason::Replayed
-            | Reason::StepUp { with_proof: true, .. } => {
-                let algorithms = Algorithm::NAMES.join(" ");
-                format!(r#"DPoP realm="{realm}"{error}, algs="{algorithms}""#)
-            }
-            _ => format!(r#"Bearer realm="{realm}"{error}"#),
+        // RFC 9449 §7.1: what is wrong with a proof, or lacks one, is said of its own scheme; and so is
+        // what is asked of whoever showed one.
+        let of_proof = matches!(self.reason, Reason::Bound | Reason::Proof(_) | Reason::Replayed);
+        let challenge = if of_proof || self.with_proof {
+            let algorithms = Algorithm::NAMES.join(" ");
+            format!(r#"DPoP realm="{realm}"{error}, algs="{algorithms}""#)
+        } else {
+            format!(r#"Bearer realm="{realm}"{error}"#)
         };
         let led = match &self.by.metadata {
             Some(metadata) => format!("{challenge}, {metadata}"),

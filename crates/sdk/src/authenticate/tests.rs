@@ -234,6 +234,10 @@ async fn believes_the_holder_of_a_bound_token_once_for_each_proof() {
     let asked = asked.to_str().unwrap();
     assert!(asked.starts_with("DPoP realm=\"orders\", error=\"insufficient_user_authentication\""));
     assert!(asked.contains(", acr_values=\"aal2\", algs="), "{asked}");
+    let asked = caller.require_scope(&Scope::new("orders.write").unwrap()).unwrap_err().challenge();
+    let asked = asked.unwrap();
+    let expected = "DPoP realm=\"orders\", error=\"insufficient_scope\"";
+    assert!(asked.to_str().unwrap().starts_with(expected), "{asked:?}");
     let again = orders.authenticate_at(&good, "GET", PLACE).await.unwrap_err();
     assert_eq!(again.reason, Reason::Replayed);
     let challenge = again.challenge().unwrap();

@@ -161,6 +161,9 @@ async fn of_store(
         Err(error) => return findings.note("store and root key", Err::<&str, _>(error)),
     };
     findings.note("store and root key", Ok::<_, &str>(compose::store_name(&composed.config)));
+    if let Err(error) = compose::names::check(&composed).await {
+        findings.note("names", Err::<&str, _>(error));
+    }
     if let Some(declared) = declared {
         let answer = operate::declare(&composed, &declared, MadeSecrets::WouldBeLost).await;
         let answer = answer.map(|told| to_come(&told)).map_err(|refused| refused.why);
@@ -275,5 +278,25 @@ mod tests {
         let batch = Batch::new(composed.realm.clone()).journal(&event);
         composed.records.commit(batch).await.unwrap();
         assert!(clock(&composed).await.unwrap_err().contains("set the clock"));
+    }
+
+    #[tokio::test]
+    async fn finds_a_name_that_means_two_things() {
+        let place = tempfile::tempdir().unwrap();
+        let composed = compose::for_tests(place.path()).await;
+        let told = json!({"name": "shop", "upstreams": ["http://127.0.0.1:1"]});
+        let service = serde_json::from_value(told).unwrap();
+        composed.registry.add(&composed.realm, service).await.unwrap();
+        drop(composed);
+        for (domain, wrong) in [("elsewhere", false), ("shop", true)] {
+            let mut config = Config::default();
+            config.tokens.trust_domain = Some(domain.to_owned());
+            let source = Source { file: None, base: place.path().to_owned(), data_dir: None };
+            let mut findings = Findings::default();
+            of_store(config, &source, None, &mut findings).await;
+            let found = findings.0.iter().find(|it| it["check"] == "names");
+            assert_eq!(found.is_some(), wrong, "{:?}", findings.0);
+            assert!(found.is_none_or(|it| it["detail"].to_string().contains("`shop`")));
+        }
     }
 }
