@@ -19,10 +19,10 @@ const SAID: [HeaderName; 6] = [
     header::ACCESS_CONTROL_MAX_AGE,
 ];
 
-/// What scripts may read beside what they always may: the name of the request, and what a refusal
-/// says about coming again.
-const EXPOSED: &str =
-    "X-Request-ID, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, DPoP-Nonce";
+/// What scripts may read beside what they always may: the name of the request, what a refusal says about
+/// coming again, and that it is time for another token.
+const EXPOSED: &str = "X-Request-ID, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, \
+                       DPoP-Nonce, X-Token-Refresh";
 
 /// The origin of a request, if its scripts may call. Compared as it stands: browsers write it in one
 /// way.

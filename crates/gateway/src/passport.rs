@@ -30,6 +30,8 @@ use crate::{
 
 /// The longest life of an internal token.
 const LONGEST: Duration = Duration::from_secs(300);
+/// How long before its end a client is told that a token runs out, in seconds: at the earliest.
+const RUNNING_OUT: u64 = 30;
 /// An internal token with less life left than this is replaced, where a new one would live longer.
 const SHORT: u64 = 60;
 
@@ -249,5 +251,17 @@ impl Passport {
         };
         let kind = if is_person { PrincipalKind::User } else { PrincipalKind::Client };
         Ok(Self { kind, held, user, roles, caller, internal: RefCell::default() })
+    }
+
+    /// Whether the token that the caller showed has ended since, or is about to: in the last third of its
+    /// life, 30 s before at the earliest. A cookie has no such end.
+    pub(crate) fn is_running_out(&self, now: Timestamp) -> bool {
+        let claims = match &self.caller {
+            Caller::Token(token) => token.claims(),
+            Caller::Foreign(token) => token.claims(),
+            Caller::Session(_) => return false,
+        };
+        let third = claims.exp.saturating_sub(claims.iat) / 3;
+        claims.exp.saturating_sub(now.secs()) < third.min(RUNNING_OUT)
     }
 }

@@ -27,6 +27,7 @@ mod public {
     pub(crate) mod pairwise;
     pub(crate) mod passkey;
     pub(crate) mod reset;
+    pub(crate) mod rotation;
     pub(crate) mod second_factor;
     pub(crate) mod second_step;
     pub(crate) mod security;

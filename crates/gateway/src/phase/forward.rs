@@ -19,6 +19,8 @@ static X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 static X_USER_ROLES: HeaderName = HeaderName::from_static("x-user-roles");
 static X_INTERNAL_TOKEN: HeaderName = HeaderName::from_static("x-internal-token");
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Tells a client that its token has ended since it asked, or is about to: that it is time for another.
+pub(crate) static X_TOKEN_REFRESH: HeaderName = HeaderName::from_static("x-token-refresh");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -288,7 +290,7 @@ pub(crate) fn clean(headers: &mut HeaderMap) {
                 | header::PROXY_AUTHENTICATE
                 | header::PROXY_AUTHORIZATION
         );
-        let ours = *name == X_INTERNAL_TOKEN || *name == X_REQUEST_ID;
+        let ours = [&X_INTERNAL_TOKEN, &X_REQUEST_ID, &X_TOKEN_REFRESH].contains(&name);
         if hop || ours || is_hop(name.as_str()) {
             strip.push(name.clone());
         }

@@ -20,7 +20,7 @@ use crate::{
     phase::{
         admit::{self, Admitted, admit},
         decide::{self, decide},
-        forward::{Origin, Outgoing, Told, clean, keep_out, sign},
+        forward::{Origin, Outgoing, Told, X_TOKEN_REFRESH, clean, keep_out, sign},
         identify::{carries_token, identify},
         record::Trail,
     },
@@ -403,6 +403,10 @@ impl Worker {
             let config = &self.gate.config;
             keep_out(&mut head.headers, &config.private_cookies);
             cors::answer(&config.cors, way.origin.clone(), &mut head.headers);
+            let now = self.gate.node.now();
+            if way.trail.passport.as_deref().is_some_and(|it| it.is_running_out(now)) {
+                head.headers.insert(&X_TOKEN_REFRESH, HeaderValue::from_static("1"));
+            }
         }
         if let Some((policy, answer)) = on.limit {
             head.headers.extend(limit_fields(policy, &answer));

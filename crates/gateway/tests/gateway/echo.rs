@@ -49,6 +49,7 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Full<bytes::Bytes>>
         .header("x-hop", "for the gateway alone")
         .header("keep-alive", "timeout=5")
         .header("x-internal-token", "leaked")
+        .header("x-token-refresh", "1")
         .header("x-fine", "yes")
         .body(Full::new(seen.to_string().into()));
     Ok(response.unwrap())

@@ -16,6 +16,7 @@ mod identity;
 mod life;
 mod passage;
 mod resource;
+mod running_out;
 mod step_up;
 mod streams;
 mod world;
