@@ -111,7 +111,7 @@ impl Event {
             clock: node.tick(),
             realm: realm.clone(),
             node: node.id(),
-            trace_id: None,
+            trace_id: crate::cause::current(),
             data: data.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         }
     }

@@ -10,6 +10,7 @@
 //! | [`clock`] | wall time, time since boot, the hybrid clock that orders events across nodes |
 //! | [`entropy`] | randomness |
 //! | [`secret`] | values that are never printed and are wiped when dropped |
+//! | [`cause`] | which request something was done for |
 //! | [`journal`] | events: what changed, who did it, in which realm |
 //! | [`node`] | who runs this code: name, clocks, randomness |
 //! | [`name`](mod@name) | short texts that are checked where they enter |
@@ -26,6 +27,7 @@
 //! | [`unity`] | whether the cluster is whole, or nodes run that are not heard |
 
 pub mod breaker;
+pub mod cause;
 pub mod clock;
 pub mod entropy;
 pub mod flight;
@@ -47,6 +49,7 @@ pub mod step_up;
 pub mod unity;
 
 pub use breaker::{Breaker, BreakerLimits, BreakerOpen, BreakerState};
+pub use cause::caused_by;
 pub use clock::{
     Clock, Hybrid, HybridClock, ManualClock, SinceBoot, SteadyClock, SystemClock, Timestamp,
 };

@@ -39,6 +39,8 @@ pub struct Config {
     pub access_lifetime: Duration,
     /// How long a token for one service lives: 60 s.
     pub service_lifetime: Duration,
+    /// The same where it is bound to the client's certificate: 300 s.
+    pub bound_service_lifetime: Duration,
     /// How long a token that was exchanged lives at most: 300 s.
     pub exchanged_lifetime: Duration,
     /// How many actors a chain may have, and how many workloads may ask for a transaction token one
@@ -76,6 +78,7 @@ impl Default for Config {
             request_lifetime: Duration::from_secs(1800),
             access_lifetime: Duration::from_secs(900),
             service_lifetime: Duration::from_secs(60),
+            bound_service_lifetime: Duration::from_secs(300),
             exchanged_lifetime: Duration::from_secs(300),
             longest_chain: 4,
             transaction_lifetime: Duration::from_secs(60),

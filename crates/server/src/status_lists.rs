@@ -3,11 +3,12 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
-    extract::State,
+    extract::{Query, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
+use serde::Deserialize;
 use serde_json::json;
 use tegata_core::{SinceBoot, StoreError};
 use tegata_token::{Algorithm, ListId, StatusBits, jws};
@@ -27,9 +28,23 @@ pub(crate) struct Published {
     empty: std::sync::OnceLock<Arc<str>>,
 }
 
+/// How lists are given out.
+const FORM: &str = "application/statuslist+jwt";
+
+/// What is asked of a list.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Asked {
+    /// As of which second (§8.4).
+    time: Option<String>,
+}
+
 /// Why a list is not given out.
 #[derive(Debug)]
 pub(crate) enum NoList {
+    /// As it was at another time: that is not kept.
+    Earlier,
+    /// It is asked for in a form that there is not.
+    Form,
     /// It has not been opened yet, has been dead for long, or never was.
     Unknown,
     /// This node does not know what was revoked lately.
@@ -38,18 +53,43 @@ pub(crate) enum NoList {
     Store(StoreError),
 }
 
-pub(crate) async fn list(State(app): State<App>, Segment(id): Segment) -> Result<Response, NoList> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    Segment(id): Segment,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+) -> Result<Response, NoList> {
+    if asked.time.is_some() {
+        return Err(NoList::Earlier);
+    }
+    if !takes(&headers) {
+        return Err(NoList::Form);
+    }
     let id = ListId::parse(&id).filter(|id| is_open(&app, *id)).ok_or(NoList::Unknown)?;
     let staleness = app.provider().revoker().view().staleness();
     if staleness.is_none_or(|age| age > app.config().most_stale) {
         return Err(NoList::Stale);
     }
     let token = token(&app, id).map_err(NoList::Store)?;
-    let media_type = HeaderValue::from_static("application/statuslist+jwt");
+    let media_type = HeaderValue::from_static(FORM);
     // Short, because `ttl` begins when a verifier has it: a cache in between would add to that.
     let lasting = HeaderValue::from_static("public, max-age=5");
     let headers = [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, lasting)];
     Ok((headers, token.to_string()).into_response())
+}
+
+/// Whether somebody takes a list in the one form that there is (§8.1). Whoever says nothing does.
+fn takes(headers: &HeaderMap) -> bool {
+    let said = || headers.get_all(header::ACCEPT).iter();
+    let ranges = said().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+    let taken = ranges.filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let form = parts.next()?.to_ascii_lowercase();
+        let refused = parts.any(|it| matches!(it, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
+        (!refused).then_some(form)
+    });
+    let mut taken = taken.filter(|form| [FORM, "application/*", "*/*"].contains(&form.as_str()));
+    said().next().is_none() || taken.next().is_some()
 }
 
 /// Whether tokens may have been put on the list, and may be alive.
@@ -104,6 +144,14 @@ fn signed(app: &App, id: ListId, list: &str) -> Result<Arc<str>, StoreError> {
 impl IntoResponse for NoList {
     fn into_response(self) -> Response {
         match self {
+            Self::Earlier => {
+                let detail = "lists are given out as they are now: ask without `time`";
+                Problem::new(StatusCode::NOT_IMPLEMENTED, detail).into_response()
+            }
+            Self::Form => {
+                let detail = "lists are given out as `application/statuslist+jwt`";
+                Problem::new(StatusCode::NOT_ACCEPTABLE, detail).into_response()
+            }
             Self::Unknown => {
                 Problem::new(StatusCode::NOT_FOUND, "there is no such status list").into_response()
             }

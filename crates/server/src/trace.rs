@@ -7,7 +7,7 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use tegata_core::Entropy;
+use tegata_core::{Entropy, caused_by};
 use tracing::Instrument as _;
 
 use crate::{app::App, caller::Peer, problem::Problem};
@@ -68,7 +68,8 @@ pub(crate) async fn layer(State(app): State<App>, mut request: Request, next: Ne
     );
     request.extensions_mut().insert(trace.clone());
     let started = app.node().since_boot();
-    let response = next.run(request).instrument(span.clone()).await;
+    let answering = caused_by(trace.trace_id.as_str().into(), next.run(request));
+    let response = answering.instrument(span.clone()).await;
     let took = app.node().elapsed(started);
     span.in_scope(|| {
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

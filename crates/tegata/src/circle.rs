@@ -210,7 +210,7 @@ pub(crate) async fn confirm(composed: &Composed, began: SinceBoot) -> Confirmati
     let Some(part) = &composed.circle else {
         // This node knew before it was acknowledged, and there is no other.
         let after = composed.node.elapsed(began);
-        let says = format!("refused by the only point after {} ms", after.as_millis());
+        let says = format!("refused by all 1 points after {} ms", after.as_millis());
         return Confirmation { by: vec![own.to_owned()], fenced: Vec::new(), after, says };
     };
     let receipt = part.circle.receipt(began);
@@ -232,15 +232,19 @@ pub(crate) async fn confirm(composed: &Composed, began: SinceBoot) -> Confirmati
     by.push(own.to_owned());
     let (many, count) = (by.len() + fenced.len(), by.len());
     let millis = after.as_millis();
-    let mut says = match count == many {
-        true => format!("refused by all {many} points after {millis} ms"),
-        false => {
-            format!("refused by {count} of {many} points after {millis} ms; the others are fenced")
-        }
+    let says = if fenced.is_empty() {
+        format!("refused by all {many} points after {millis} ms")
+    } else {
+        let (names, since) = (fenced.join(", "), composed.node.now());
+        let but = match !spoke && serves_unchecked(composed).await {
+            true => ", but on routes that are `available` until they have heard of it",
+            false => "",
+        };
+        format!(
+            "refused by {count} of {many} points after {millis} ms; {names} did not say so, and \
+             accept nothing since {since} for which they would have to know it{but}"
+        )
     };
-    if !spoke && serves_unchecked(composed).await {
-        says.push_str(", but for routes that are `available`");
-    }
     Confirmation { by, fenced, after, says }
 }
 

@@ -493,6 +493,7 @@ fn provider_config(config: &Config) -> tegata_oauth::Config {
         details_types: config.tokens.authorization_details_types.clone(),
         access_lifetime: config.tokens.access_lifetime.get(),
         service_lifetime: config.tokens.service_lifetime.get(),
+        bound_service_lifetime: config.tokens.bound_service_lifetime.get(),
         exchanged_lifetime: config.tokens.exchanged_lifetime.get(),
         longest_chain: config.tokens.longest_chain,
         transaction_lifetime: config.tokens.transaction_lifetime.get(),

@@ -417,6 +417,8 @@ pub(crate) struct Tokens {
     pub(crate) pushed_lifetime: Span,
     /// A token of one service for another.
     pub(crate) service_lifetime: Span,
+    /// The same, bound to a certificate.
+    pub(crate) bound_service_lifetime: Span,
     /// A token that was exchanged.
     pub(crate) exchanged_lifetime: Span,
     /// How many actors a token may name, one acting for the other.
@@ -441,6 +443,7 @@ impl Default for Tokens {
             code_lifetime: Span::secs(60),
             pushed_lifetime: Span::secs(60),
             service_lifetime: Span::secs(60),
+            bound_service_lifetime: Span::secs(300),
             exchanged_lifetime: Span::secs(300),
             longest_chain: 4,
             transaction_lifetime: Span::secs(60),

@@ -13,7 +13,7 @@ use tegata_store::measured::Operation;
 use tegata_token::View;
 use tokio::sync::watch;
 
-use crate::compose::Composed;
+use crate::{circle, compose::Composed};
 
 mod counted;
 pub(crate) mod health;
@@ -28,10 +28,11 @@ pub(crate) fn register(
     let mut registry = Registry::default();
     let server = tegata_server::Metrics::register(&mut registry);
     let gateway = tegata_gateway::Metrics::register(&mut registry);
-    if let Some(part) = &composed.circle {
-        let help = "How long after something was taken back here another node said that it knows";
-        registry.register("revocation_propagation_seconds", help, part.propagation.clone());
-    }
+    // Where there is no other node it stays empty.
+    let propagation = composed.circle.as_ref().map(|part| part.propagation.clone());
+    let help = "How long after something was taken back here another node said that it knows";
+    let propagation = propagation.unwrap_or_else(circle::durations);
+    registry.register("revocation_propagation_seconds", help, propagation);
     let help =
         "How long after a change of permissions the last node enforced it, by changes made to see";
     let permissions = composed.permission_propagation.clone();

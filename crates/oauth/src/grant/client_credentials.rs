@@ -1,5 +1,7 @@
 //! The client credentials grant (RFC 6749 §4.4), and tokens of a service for one other service.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tegata_core::{Batch, Event, EventType, TokenId};
 use tegata_token::{Algorithm, Audience, Claims, Confirmation};
@@ -15,13 +17,17 @@ use crate::{
     provider::{Access, Provider},
 };
 
+/// The longest life of a token for one service that is on no status list.
+const UNLISTED: Duration = Duration::from_secs(60);
+
 impl Provider {
     /// Answers a client credentials request.
     ///
     /// Without a target, the token is for the gateway (or for the client's first registered
     /// audience) and lives as long as any. With a target service in `audience` or `resource`
-    /// (RFC 8707), it is for that service alone, lives 60 seconds and is not listed for
-    /// revocation: it falls with its client or key before anybody could take it back.
+    /// (RFC 8707), it is for that service alone and lives 60 seconds, or 300 where it is bound to a
+    /// certificate. One of a minute is not listed for revocation: it falls with its client or key
+    /// before anybody could take it back.
     pub(super) async fn client_credentials(
         &self,
         client: &ProvenClient,
@@ -42,10 +48,16 @@ impl Provider {
         let service = if listed { false } else { self.is_callable(client, audience).await? };
 
         let config = self.config();
-        let lifetime = if service { config.service_lifetime } else { config.access_lifetime };
+        let of_certificate = bound.is_some_and(|it| it.certificate_alone().is_some());
+        let lifetime = match service {
+            true if of_certificate => config.bound_service_lifetime,
+            true => config.service_lifetime,
+            false => config.access_lifetime,
+        };
         let iat = client.since();
         let jti = TokenId::generate(self.epoch(), self.node().entropy());
-        let place = if service { None } else { Some(self.indexes().next(self.realm()).await?) };
+        let brief = service && lifetime <= UNLISTED;
+        let place = if brief { None } else { Some(self.indexes().next(self.realm()).await?) };
         let claims = Claims {
             iss: self.issuer().to_owned(),
             sub: client.id.as_str().to_owned(),

@@ -129,6 +129,26 @@ async fn a_client_that_proves_itself_by_certificates_may_renew_them_but_not_go_w
     assert_eq!(error(refused), "invalid_grant");
 }
 
+/// Whoever steals a token that is bound has no use of it, so it may live for longer; then it is listed.
+#[tokio::test]
+async fn a_token_for_one_service_lives_longer_where_it_is_bound_to_a_certificate() {
+    let world = World::new().await;
+    for (id, target, binds, life) in
+        [("machine", "orders", true, 300), ("batch", "payments", false, 60)]
+    {
+        let client = world
+            .client(id, &[GrantType::ClientCredentials], |it| {
+                it.tls_client_certificate_bound_access_tokens = binds;
+            })
+            .await;
+        let pairs = [("grant_type", "client_credentials"), ("audience", target)];
+        let answer = ask(&world, &client, &pairs, showing(&any())).await.unwrap();
+        let said = claims(&answer.access_token);
+        assert_eq!((answer.expires_in, said["aud"].as_str()), (life, Some(target)), "{id}");
+        assert_eq!((said.get("cnf").is_some(), said.get("status").is_some()), (binds, binds));
+    }
+}
+
 #[tokio::test]
 async fn certificates_bind_nothing_of_clients_that_do_not_ask_for_it() {
     let world = World::new().await;

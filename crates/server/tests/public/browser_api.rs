@@ -109,6 +109,28 @@ async fn json_is_read_within_limits() {
     }
 }
 
+/// Whoever reads what has happened finds the request in the logs.
+#[tokio::test]
+async fn what_a_request_changed_is_written_down_with_its_trace() {
+    let bench = Bench::new().await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let request = Request::post("/api/auth/login")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("origin", ISSUER)
+        .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
+        .body(Body::from(format!(r#"{{"username":"alice","password":"{PASSWORD}"}}"#)));
+    let answer = Browser::new(&bench).send(request.unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    let journal = bench.records.pull(tegata_core::Log::Journal, 0, 100).await.unwrap();
+    let bodies = journal.entries.iter().map(|it| &it.body);
+    let events: Vec<serde_json::Value> =
+        bodies.map(|body| serde_json::from_slice(body).unwrap()).collect();
+    let caused: Vec<_> = events.iter().filter(|it| it["trace_id"] == trace).collect();
+    assert!(caused.iter().any(|it| it["type"] == "SESSION_CREATED"), "{events:?}");
+    // What was made before anybody asked has none.
+    assert!(events.iter().any(|it| it.get("trace_id").is_none()), "{events:?}");
+}
+
 #[tokio::test]
 async fn refreshing_gives_new_tokens_and_the_same_ones_to_parallel_tabs() {
     let bench = Bench::new().await;

@@ -90,6 +90,35 @@ async fn shows_only_lists_on_which_tokens_can_be_alive() {
     }
 }
 
+/// What is asked for that there is not is refused, and never answered with something else.
+#[tokio::test]
+async fn other_times_and_other_forms_are_refused() {
+    let bench = Bench::new().await;
+    let now = tegata_token::ListId::slot_at(bench.provider.node().now());
+    let ask = async |query: &str, accept: Option<&str>| {
+        let mut request = http::Request::get(format!("/status-lists/1.{now}.0{query}"));
+        if let Some(accept) = accept {
+            request = request.header(http::header::ACCEPT, accept);
+        }
+        Browser::new(&bench).send(request.body(axum::body::Body::empty()).unwrap()).await.status
+    };
+    for query in ["?time=1", "?time=x", "?time="] {
+        assert_eq!(ask(query, None).await, StatusCode::NOT_IMPLEMENTED, "{query}");
+    }
+    for good in [
+        "application/statuslist+jwt",
+        "*/*",
+        "application/*;q=0.1",
+        "application/statuslist+cwt, Application/StatusList+JWT;q=0.5",
+        "text/html, */*;q=0.1",
+    ] {
+        assert_eq!(ask("", Some(good)).await, StatusCode::OK, "{good}");
+    }
+    for bad in ["application/statuslist+cwt", "application/statuslist+jwt;q=0", "text/html"] {
+        assert_eq!(ask("", Some(bad)).await, StatusCode::NOT_ACCEPTABLE, "{bad}");
+    }
+}
+
 #[tokio::test]
 async fn a_node_that_does_not_know_what_was_revoked_lately_says_nothing() {
     let bench = Bench::new().await;

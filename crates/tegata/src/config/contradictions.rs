@@ -239,6 +239,7 @@ impl Config {
         }
         for (name, span) in [
             ("service_lifetime", tokens.service_lifetime),
+            ("bound_service_lifetime", tokens.bound_service_lifetime),
             ("exchanged_lifetime", tokens.exchanged_lifetime),
         ] {
             if span.get() > tokens.access_lifetime.get() {
@@ -266,6 +267,7 @@ impl Config {
             &[
                 ("access_lifetime", tokens.access_lifetime, SECOND, long),
                 ("service_lifetime", tokens.service_lifetime, SECOND, long),
+                ("bound_service_lifetime", tokens.bound_service_lifetime, SECOND, long),
                 ("exchanged_lifetime", tokens.exchanged_lifetime, SECOND, long),
                 ("transaction_lifetime", tokens.transaction_lifetime, SECOND, long),
                 ("refresh_lifetime", tokens.refresh_lifetime, SECOND, long),
