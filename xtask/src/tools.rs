@@ -1,5 +1,5 @@
 //! Tools that tests need and Debian does not bring: what stands in for DynamoDB, libraries of OAuth
-//! clients, and what reads OpenAPI.
+//! clients, what reads OpenAPI, and what looks whether everybody can use a page.
 //!
 //! They are installed beneath `target/tools`, in the versions that `xtask/engines/tools` names, and
 //! touch nothing else of the machine.
@@ -35,6 +35,11 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "openapi",
         is: "reads OpenAPI and holds answers against it",
+        installer: Installer::Npm,
+    },
+    Tool {
+        name: "axe",
+        is: "looks at pages for who cannot see them well",
         installer: Installer::Npm,
     },
     Tool { name: "authlib", is: "drives the provider in tests", installer: Installer::Pip },

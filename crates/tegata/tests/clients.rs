@@ -38,9 +38,10 @@ fn context() -> &'static str {
     static CONTEXT: LazyLock<String> = LazyLock::new(|| {
         let database = demo().database();
         let mut told = demo().described.clone();
-        let more: [(&str, Value); 5] = [
+        let more: [(&str, Value); 6] = [
             ("chromium", json!(program("chromium", "chromium"))),
             ("modules", json!(present("openid-client").join("node_modules"))),
+            ("axe", json!(present("axe").join("node_modules/axe-core/axe.min.js"))),
             ("validators", json!(present("openapi").join("node_modules"))),
             ("program", json!(env!("CARGO_BIN_EXE_tegata"))),
             ("data", json!(database.parent().unwrap())),
@@ -84,6 +85,11 @@ fn python(script: &str) {
 #[test]
 fn chromium_sets_up_uses_and_removes_a_passkey() {
     javascript("passkeys.mjs");
+}
+
+#[test]
+fn chromium_shows_pages_that_everybody_can_use() {
+    javascript("pages.mjs");
 }
 
 #[test]

@@ -163,6 +163,35 @@ export class Chromium {
     }
   }
 
+  /** Shows pages at this size, light or dark. */
+  async looks({ width, height, dark }) {
+    const size = { width, height, deviceScaleFactor: 1, mobile: width < 600 }
+    await this.#call('Emulation.setDeviceMetricsOverride', size)
+    const features = [{ name: 'prefers-color-scheme', value: dark ? 'dark' : 'light' }]
+    await this.#call('Emulation.setEmulatedMedia', { features })
+  }
+
+  /** Asks for pages in this language. */
+  async speaks(acceptLanguage) {
+    const { userAgent } = await this.#call('Browser.getVersion', {}, null)
+    await this.#call('Emulation.setUserAgentOverride', { userAgent, acceptLanguage })
+  }
+
+  async press(key, windowsVirtualKeyCode) {
+    const stroke = { key, code: key, windowsVirtualKeyCode }
+    await this.#call('Input.dispatchKeyEvent', { type: 'keyDown', ...stroke })
+    await this.#call('Input.dispatchKeyEvent', { type: 'keyUp', ...stroke })
+  }
+
+  /** Collects what the browser refuses for the policy of a page. */
+  async violations() {
+    const seen = []
+    const heard = ({ entry }) => { if (/Content Security Policy/.test(entry.text)) seen.push(entry.text) }
+    this.#heard.push({ method: 'Log.entryAdded', heard })
+    await this.#call('Log.enable')
+    return seen
+  }
+
   scripts(on) {
     return this.#call('Emulation.setScriptExecutionDisabled', { value: !on })
   }
