@@ -87,9 +87,20 @@ fn chromium_sets_up_uses_and_removes_a_passkey() {
     javascript("passkeys.mjs");
 }
 
+/// Looks at all pages in a language.
+fn pages(language: &str) {
+    let language = [("TEGATA_LANGUAGE", Path::new(language))];
+    run_with(program("node", "nodejs"), "pages.mjs", context(), &language);
+}
+
 #[test]
 fn chromium_shows_pages_that_everybody_can_use() {
-    javascript("pages.mjs");
+    pages("en");
+}
+
+#[test]
+fn chromium_shows_pages_that_everybody_can_use_in_japanese() {
+    pages("ja");
 }
 
 #[test]
