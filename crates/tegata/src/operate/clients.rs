@@ -1,7 +1,10 @@
 //! Orders about clients.
 
 use serde_json::{Value, json};
-use tegata_core::{ClientId, Secret, UserId, Versioned, port::Page};
+use tegata_core::{
+    ClientId, Secret, UserId, Versioned,
+    port::{Change, Page},
+};
 use tegata_oauth::{
     Client, ClientMetadata,
     administer::is_administrative,
@@ -189,7 +192,10 @@ pub(super) async fn remove(
 ) -> Result<Value, Refused> {
     let id = ClientId::new(client)?;
     let order = Order { reason: "client_removed".to_owned(), actor: actor.to_owned() };
-    let (was_gone, delegations) = match remove_with_delegations(composed, &id, &order).await? {
+    let removed = with_delegations(composed, &id, |changes| {
+        composed.provider.remove_client(&id, changes, &order)
+    });
+    let (was_gone, delegations) = match removed.await? {
         Ok(delegations) => (false, delegations),
         // An earlier removal may have left something, but not of our own scripts, nor of a person.
         Err(NotRegistered::Unknown(_)) if !is_reserved(&id) && UserId::new(client).is_err() => {
@@ -203,11 +209,8 @@ pub(super) async fn remove(
     match (ended, revoked) {
         (Ok((0, 0)), Ok(_)) if was_gone => Err(NotRegistered::Unknown(id).into()),
         (Ok((families, _)), Ok(revoked)) => {
-            let mut told = json!({"removed": id, "families": families, "revoked": revoked});
-            if let (Some(members), false) = (told.as_object_mut(), delegations.is_empty()) {
-                members.insert("delegations".to_owned(), json!(delegations));
-            }
-            Ok(told)
+            let told = json!({"removed": id, "families": families, "revoked": revoked});
+            Ok(naming(told, &delegations))
         }
         (Err(refused), _) | (_, Err(refused)) if was_gone => Err(refused),
         (Err(refused), _) | (_, Err(refused)) => {
@@ -240,15 +243,27 @@ async fn end_rest(
     Ok((proof?.iter().map(|withdrawn| withdrawn.count).sum(), streams?))
 }
 
-/// Removes a client together with what it may do by delegations. Answers which of them end.
-async fn remove_with_delegations(
+/// The answer, with the delegations that end, where any do.
+fn naming(mut told: Value, delegations: &[String]) -> Value {
+    if let (Some(members), false) = (told.as_object_mut(), delegations.is_empty()) {
+        members.insert("delegations".to_owned(), json!(delegations));
+    }
+    told
+}
+
+/// Lets go of a client by `change`, which is given what takes from it what it may do by delegations, to be
+/// done in the same moment. Answers which of them end.
+async fn with_delegations<F>(
     composed: &Composed,
     id: &ClientId,
-    order: &Order,
-) -> Result<Result<Vec<String>, NotRegistered>, Refused> {
+    change: impl Fn(Vec<Change>) -> F,
+) -> Result<Result<Vec<String>, NotRegistered>, Refused>
+where
+    F: Future<Output = Result<(), NotRegistered>>,
+{
     for _ in 0..TRIES {
         let (changes, ended) = composed.registry.without_client(&composed.realm, id).await?;
-        match composed.provider.remove_client(id, changes, order).await {
+        match change(changes).await {
             Ok(()) => return Ok(Ok(ended)),
             Err(NotRegistered::Overtaken(_)) => {}
             Err(refused) => return Ok(Err(refused)),
@@ -258,8 +273,9 @@ async fn remove_with_delegations(
     Err(Refused::new(Kind::Busy, why))
 }
 
-/// Has nothing more to do with a client that describes itself, then takes back what it has: in this order,
-/// so that it gets nothing new. Whoever removes it knows it no longer, and so takes it again.
+/// Has nothing more to do with a client that describes itself, and takes back what it has: what was issued
+/// to it is refused from the moment on in which it is. Where the rest fails, refusing it again goes on with
+/// that. Whoever removes it knows it no longer, and so takes it again.
 pub(super) async fn refuse(
     composed: &Composed,
     client: &str,
@@ -267,10 +283,27 @@ pub(super) async fn refuse(
     tally: &Tally,
 ) -> Result<Value, Refused> {
     let id = ClientId::new(client)?;
-    composed.provider.refuse_client(&id, &order.reason, &order.actor).await?;
-    let revoked = super::revoke::client(composed, &id, order).await?;
-    let (families, _) = end_rest(composed, &id, order, tally).await?;
-    Ok(json!({"refused": id, "families": families, "revoked": revoked}))
+    let refused = with_delegations(composed, &id, |changes| {
+        composed.provider.refuse_client(&id, changes, order)
+    });
+    let delegations = refused.await??;
+    let ended = end_rest(composed, &id, order, tally).await;
+    // Also what it was given while it was being refused.
+    let revoked = super::revoke::client(composed, &id, order).await;
+    match (ended, revoked) {
+        (Ok((families, _)), Ok(revoked)) => {
+            let told = json!({"refused": id, "families": families, "revoked": revoked});
+            Ok(naming(told, &delegations))
+        }
+        (Err(refused), _) | (_, Err(refused)) => {
+            let why = format!(
+                "client `{id}` is refused, with what was issued to it before, but not all that it had \
+                 is ended ({}); refuse it once more",
+                refused.why
+            );
+            Err(Refused { why, ..refused }.after(json!({"refused": id})))
+        }
+    }
 }
 
 /// How many messages are shown.
