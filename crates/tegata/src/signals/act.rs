@@ -157,8 +157,9 @@ impl Ear {
             page.after = Some(last.id.as_str().to_owned());
             let has = |it: &str| sought.addresses.contains(&it.to_lowercase());
             let sector = sector.filter(|_| !sought.names.is_empty());
-            let is_called =
-                |sector: &Sector, id| sought.names.contains(&provider.subject_in(sector, id));
+            let is_called = |sector: &Sector, id: &UserId| {
+                sought.names.contains(&provider.subject_in(sector, id))
+            };
             let with = found.into_iter().filter(|user| {
                 user.email.as_ref().is_some_and(|email| has(email.as_str()))
                     || sector.is_some_and(|sector| is_called(sector, &user.id))
