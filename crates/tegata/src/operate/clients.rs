@@ -378,3 +378,42 @@ fn shown(client: &Client) -> Value {
 pub(crate) const fn operators_word(described: &Described) -> &'static str {
     if described.refused.is_some() { "refused" } else { "taken" }
 }
+
+#[cfg(test)]
+mod tests {
+    use tegata_token::Claims;
+
+    use super::*;
+    use crate::{
+        compose,
+        operate::{Declarations, declare},
+    };
+
+    #[tokio::test]
+    async fn one_that_is_refused_loses_what_it_has_and_what_it_may_do_at_once() {
+        let place = tempfile::tempdir().unwrap();
+        let composed = compose::for_tests(place.path()).await;
+        let id = "https://app.example/client.json";
+        let rule = json!({"name": "begins", "actor": id, "transactions": true});
+        let delegations = vec![serde_json::from_value(rule).unwrap()];
+        let declarations = Declarations { delegations, ..Declarations::default() };
+        let shown = declare::MadeSecrets::AreShown;
+        declare(&composed, &declarations, shown).await.unwrap();
+        let issued = Claims {
+            sub: "usr_1".into(),
+            client_id: Some(id.into()),
+            iat: composed.node.now().secs(),
+            ..Claims::default()
+        };
+        let is_refused =
+            || composed.view.realm(&composed.realm).check_claims(&issued, None, "").is_some();
+        assert!(!is_refused());
+        let order = Order { reason: "spam".into(), actor: "operator".into() };
+        let told = refuse(&composed, id, &order, &Tally::default()).await.unwrap();
+        assert_eq!((&told["refused"], &told["delegations"]), (&json!(id), &json!(["begins"])));
+        assert!(is_refused());
+        // Once more, where something was left.
+        let told = refuse(&composed, id, &order, &Tally::default()).await.unwrap();
+        assert_eq!((&told["refused"], told.get("delegations")), (&json!(id), None));
+    }
+}

@@ -312,19 +312,9 @@ fn one_that_is_refused_has_nothing_any_more_and_gets_nothing_until_it_is_removed
     let access = tokens["access_token"].as_str().unwrap();
     demo.public.get("/oauth2/userinfo").bearer(access).send().expect(200);
     administrator.post(&format!("{own}/refuse"), &json!({})).expect(400);
-    // What it was let do by a delegation ends with it.
-    let delegation = unique("delegation");
-    let declared = json!({"delegation": [
-        {"name": delegation, "actor": client.id, "transactions": true},
-    ]});
-    let file = demo.file(&declared.to_string());
-    let declared = format!("{file}.json");
-    std::fs::rename(&file, &declared).unwrap();
-    demo.command(&["apply", &declared]);
     let refused = administrator.post(&format!("{own}/refuse"), &json!({"reason": "spam"}));
     let refused = refused.expect(200).json();
     assert_eq!((&refused["refused"], &refused["families"]), (&json!(client.id), &json!(1)));
-    assert_eq!(refused["delegations"], json!([delegation]));
     assert_eq!(administrator.get(&own).expect(200).json()["described"], "refused");
     demo.public.get("/oauth2/userinfo").bearer(access).send().expect(401);
     assert_eq!(refresh(demo, &client, &tokens).expect(401).json()["error"], "invalid_client");
