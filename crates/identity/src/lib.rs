@@ -40,7 +40,7 @@ pub use enrol::{BeginRefused, ConfirmRefused, Enrolment};
 pub use letters::{Letter, Letters, LinkRefused, Wish};
 pub use name::{EmailAddress, Locale, Role};
 pub use second_factor::{
-    Demand, Enrolled, EnrolledPasskey, FactorChange, FactorRefused, SecondFactors,
+    Demand, Enrolled, EnrolledPasskey, FactorChange, FactorRefused, SecondFactors, Shown,
 };
 pub use sign_in::{
     Assurance, CodeAttempt, Earliest, FirstFactor, Method, Offered, Proof, Proven, Refused, SetUp,

@@ -18,7 +18,7 @@ use crate::{
         typed::{Authenticator, TypedCode},
     },
     sign_in::Method,
-    user::User,
+    user::{Narrowing, User},
 };
 
 mod change;
@@ -26,6 +26,7 @@ mod demand;
 mod news;
 mod passkeys;
 mod record;
+mod shown;
 
 pub(crate) use change::{Changed, Tells};
 pub use demand::Demand;
@@ -34,6 +35,7 @@ use news::News;
 pub use passkeys::PASSKEY_KIND;
 pub(crate) use passkeys::owned;
 pub(crate) use record::{Factor, FactorRecord};
+pub use shown::{Shown, has_gone, names_of};
 
 /// Where second factors are kept.
 pub static SECOND_FACTOR_KIND: Kind =
@@ -48,6 +50,7 @@ pub struct SecondFactors {
     party: Option<Arc<RelyingParty>>,
     demand: Arc<Demand>,
     news: Option<News>,
+    narrowing: Option<Arc<dyn Narrowing>>,
 }
 
 /// What a person has enrolled, without its secrets.
@@ -108,7 +111,16 @@ impl SecondFactors {
     /// Second factors in `records`; what is being enrolled is in `ephemeral`.
     #[must_use]
     pub fn new(node: Node, records: Arc<dyn Records>, ephemeral: Arc<dyn Ephemeral>) -> Self {
-        Self { node, records, ephemeral, party: None, demand: Arc::default(), news: None }
+        let (party, demand) = (None, Arc::default());
+        Self { node, records, ephemeral, party, demand, news: None, narrowing: None }
+    }
+
+    /// The same, making it known of everybody who loses one that they may do less: what they were issued
+    /// by it is not accepted any more.
+    #[must_use]
+    pub fn making_known(mut self, narrowing: Arc<dyn Narrowing>) -> Self {
+        self.narrowing = Some(narrowing);
+        self
     }
 
     /// The same, with passkeys that are made for `party`.

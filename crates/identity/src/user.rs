@@ -43,8 +43,8 @@ pub struct User {
     pub disabled: bool,
     /// Since when the user exists.
     pub created: Timestamp,
-    /// Rises with every change of `roles` and `disabled`. Whoever issued something under a smaller
-    /// number looks again before renewing it.
+    /// Rises with every change of `roles` and `disabled`, and with every second factor that is taken away
+    /// or replaced. Whoever issued something under a smaller number looks again before renewing it.
     pub authority: u64,
     /// The language the person reads.
     #[serde(default)]

@@ -1,12 +1,12 @@
 //! Clients: who they are, how they prove it, what they may ask for.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use tegata_core::{ClientId, Entropy, Kind, Lifetime, Secret, Stored, Timestamp, secret};
-use tegata_token::{Algorithm, Jwk, MayAct, Scope, SubjectName};
+use tegata_token::{Algorithm, Family, Jwk, MayAct, Scope, SubjectName};
 
 use crate::{described::Described, dpop::DpopNonce, redirect::RedirectUri};
 
@@ -25,6 +25,9 @@ pub use sector::{InvalidSector, Sector, SubjectType};
 /// Where clients are stored.
 pub static CLIENTS: Kind =
     Kind { name: "client", indexes: &[], lifetime: Lifetime::Kept, secret: true };
+
+/// How far the clocks of two nodes may be apart without anybody noticing.
+const CLOCKS_APART: Duration = Duration::from_secs(2);
 
 /// A registered client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +174,23 @@ impl Client {
     /// The claim `may_act` of its tokens.
     pub(crate) fn may_act(&self) -> Option<MayAct> {
         self.may_act.as_ref().map(|only| MayAct { sub: only.as_str().to_owned() })
+    }
+
+    /// Whether something that was allowed at a moment was allowed to this client, and not to another that
+    /// had its name before. Who describes itself is the one that people have agreed to as long as something
+    /// is kept of it.
+    pub(crate) fn was_there(&self, at: Timestamp) -> bool {
+        !self.is_stranger() && at + CLOCKS_APART >= self.created
+    }
+
+    /// Whether it describes itself, and nothing is kept of it.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.described.as_ref().is_some_and(|described| described.stranger)
+    }
+
+    /// Whether it calls people what it called them when a family of its began.
+    pub(crate) fn calls_people_as(&self, family: &Family) -> bool {
+        family.grant.sector.as_deref() == self.sector.as_ref().map(Sector::as_str)
     }
 
     /// Whether it knows people by names of its sector.

@@ -6,7 +6,8 @@
 //! calls itself. Only what people have agreed to, or operators have refused, is written down.
 
 use serde::{Deserialize, Serialize};
-use tegata_core::{ClientId, StoreError, Timestamp};
+use tegata_core::{ClientId, StoreError, Timestamp, port::Change};
+use tegata_token::Order;
 
 use crate::{
     client::{Client, ClientMetadata, NotRegistered},
@@ -37,6 +38,9 @@ pub struct Described {
     /// That operators will have nothing to do with it.
     #[serde(default)]
     pub refused: Option<Refusal>,
+    /// That nothing is kept of it: nobody has agreed to anything with it, or it was removed since.
+    #[serde(skip)]
+    pub stranger: bool,
 }
 
 /// That operators will have nothing to do with a client.
@@ -160,9 +164,10 @@ impl Provider {
             return Err(NotDescribed::Refused);
         }
         let client = self.document_of(&address, known.is_some()).await?;
+        let described = Some(Described { stranger: known.is_none(), ..Described::default() });
         // What people said to it before it was known is not said to it.
         let created = known.map_or_else(|| self.node().now(), |known| known.created);
-        Ok(Some(Client { created, ..Client::clone(&client) }))
+        Ok(Some(Client { created, described, ..Client::clone(&client) }))
     }
 
     /// Whether somebody has to be asked who a client is that nobody knows: for whoever counts how often
@@ -175,7 +180,7 @@ impl Provider {
             return Ok(false);
         };
         let needs_asking = Address::read(&id, rules)
-            .is_ok_and(|address| self.document_at_hand(&address).is_none());
+            .is_ok_and(|address| self.document_at_hand(&address, false).is_none());
         Ok(needs_asking && self.clients().load(self.realm(), &id).await?.is_none())
     }
 
@@ -186,20 +191,21 @@ impl Provider {
         }
         let kept = Client::barely(&client.id, &client.name, self.node().now());
         let kept = kept.map_err(|error| StoreError::Misused { detail: error.to_string() })?;
-        let created = self.clients().note(self.realm(), &kept).await?.created;
-        Ok(Client { created, ..client.clone() })
+        let kept = self.clients().note(self.realm(), &kept).await?;
+        Ok(Client { created: kept.created, described: kept.described, ..client.clone() })
     }
 
-    /// Has nothing more to do with a client that describes itself. What it was given is the caller's to
-    /// take back.
+    /// Has nothing more to do with a client that describes itself, with what must change in the same
+    /// moment: everything that was issued to it up to then is refused from the same moment on. What it is
+    /// given while that is under way, and its families, are the caller's to take back afterwards.
     ///
     /// # Errors
-    /// [`NotRegistered`].
+    /// [`NotRegistered::Overtaken`] where something of it has changed since it was read.
     pub async fn refuse_client(
         &self,
         id: &ClientId,
-        reason: &str,
-        actor: &str,
+        besides: Vec<Change>,
+        order: &Order,
     ) -> Result<(), NotRegistered> {
         if !Address::is_like(id) {
             return Err(NotRegistered::NotDescribed(id.clone()));
@@ -211,7 +217,10 @@ impl Provider {
         }
         let now = self.node().now();
         let kept = Client::barely(id, id.as_str(), now)?;
-        let refusal = Refusal { at: now, reason: reason.to_owned() };
-        self.clients().at_wish_of(actor).refuse(self.realm(), kept, refusal).await
+        let refusal = Refusal { at: now, reason: order.reason.clone() };
+        self.learn().await;
+        let clients = self.clients().at_wish_of(&order.actor);
+        let commit = |batch| self.revoker().commit(batch, self.up_to_now(id, order).1);
+        clients.refuse_by(self.realm(), kept, refusal, besides, commit).await
     }
 }

@@ -19,7 +19,7 @@ use tegata_core::{
 use tegata_token::{Details, Scope};
 
 use crate::{
-    client::{Client, GrantType},
+    client::{Client, GrantType, Sector},
     dpop::ProvenKey,
     error::{Code, OAuthError, Refused},
     grant::{allowed::Allowed, code, narrowing},
@@ -105,6 +105,8 @@ pub struct Waiting {
     audience: Vec<String>,
     details: Details,
     dpop_jkt: Option<String>,
+    #[serde(default)]
+    sector: Option<Sector>,
     pub(crate) until: Timestamp,
     /// How long the device must wait between two questions.
     interval: Duration,
@@ -219,6 +221,7 @@ impl Provider {
             audience,
             details,
             dpop_jkt: key.map(|key| key.jkt().to_owned()),
+            sector: client.sector.clone(),
             until,
             interval: INTERVAL,
             asked: None,
@@ -345,6 +348,8 @@ impl Waiting {
             acr: who.acr.clone(),
             amr: who.amr.clone(),
             auth_time: who.auth_time.secs(),
+            factors: who.factors.clone(),
+            sector: self.sector.clone(),
             issued,
             withdrawn,
             details: self.details.clone(),

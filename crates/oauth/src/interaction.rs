@@ -35,6 +35,8 @@ pub struct SignedIn {
     pub acr: String,
     /// By which means.
     pub amr: Vec<String>,
+    /// By which second factors, as whoever keeps those calls them.
+    pub factors: Vec<String>,
 }
 
 /// What has to happen next.

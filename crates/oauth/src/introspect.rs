@@ -1,5 +1,6 @@
 //! Introspection (RFC 7662): what a token says, for those who may ask; signed, for those who keep it
-//! as evidence (RFC 9701). Whoever asks is told of people in its own words, whoever the token is for.
+//! as evidence (RFC 9701). Whoever asks is told of people in its own words, and where these are names of a
+//! sector, of those alone whom the token names so.
 
 use serde_json::{Value, json};
 use tegata_core::StoreError;
@@ -45,7 +46,7 @@ impl Provider {
                 if !client.is_pairwise() {
                     self.add_username(members, &verified.claims().sub).await?;
                 }
-                self.reword_for(client, members);
+                self.reword_for(client, members, verified.subject_told());
             }
             return Ok(answer);
         }
@@ -87,7 +88,7 @@ impl Provider {
             members.insert("active".to_owned(), true.into());
             members.insert("token_type".to_owned(), "N_A".into());
             members.insert("issued_token_type".to_owned(), TRANSACTION_TOKEN.into());
-            self.reword_for(client, members);
+            self.reword_for(client, members, &verified.claims().sub);
         }
         Ok(answer)
     }
@@ -104,14 +105,18 @@ impl Provider {
         let now = self.node().now();
         let current = generation == family.generation;
         let owner = self.owner(self.realm(), &family, Asking::Introspect).await?;
-        let gone = owner.is_none();
+        let client_now = self.clients().load(self.realm(), &family.client).await?;
+        // Our own scripts are in no registry. What another had of the same name is not its.
+        let is_anothers = client_now.is_some_and(|it| {
+            !it.value.was_there(family.started) || !it.value.calls_people_as(&family)
+        });
+        let gone = owner.is_none() || is_anothers;
         if !current || family.ended.is_some() || family.is_over(now) || gone {
             return Ok(None);
         }
         let mut answer = json!({
             "active": true,
             "iss": self.issuer(),
-            "sub": self.subject_for(client, family.user.as_str()),
             "client_id": family.client,
             "scope": family.grant.scope,
             "fid": family.id,
@@ -120,8 +125,15 @@ impl Provider {
             "token_type": "refresh_token",
         });
         let details = &family.grant.details;
-        if let Some(members) = answer.as_object_mut().filter(|_| !details.is_empty()) {
-            members.insert("authorization_details".to_owned(), json!(details));
+        if let Some(members) = answer.as_object_mut() {
+            if !details.is_empty() {
+                members.insert("authorization_details".to_owned(), json!(details));
+            }
+            // Of whom it is is told to those who call people as its own client does, or by their ids.
+            if !client.is_pairwise() || client.calls_people_as(&family) {
+                let sub = self.subject_for(client, family.user.as_str());
+                members.insert("sub".to_owned(), sub.into());
+            }
         }
         Ok(Some(answer))
     }

@@ -12,6 +12,10 @@ use tegata_token::{Algorithm, ClientCertificate, KeySet, VerifyingKey, jws};
 
 use crate::{client::Client, provider::Provider};
 
+mod crowd;
+
+pub use crowd::{Bounds, Crowd, Place};
+
 /// Why what a client publishes cannot be had: in words for its operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -23,13 +27,13 @@ pub trait Published: Send + Sync {
     /// asked again, unless it was a moment ago.
     fn keys<'a>(
         &'a self,
-        address: &'a str,
+        at: KeysAt<'a>,
         kid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<KeySet, NotFetched>>;
 
     /// The key set at an address, which is asked again unless it was a moment ago: for whoever misses in
     /// it what no `kid` tells.
-    fn keys_anew<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<KeySet, NotFetched>>;
+    fn keys_anew<'a>(&'a self, at: KeysAt<'a>) -> BoxFuture<'a, Result<KeySet, NotFetched>>;
 
     /// The document at an address, asked for anew.
     fn document<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Vec<u8>, NotFetched>>;
@@ -41,6 +45,16 @@ pub trait Published: Send + Sync {
         address: &'a str,
         within: Within,
     ) -> BoxFuture<'a, Result<Fetched, NotFetched>>;
+}
+
+/// Where a client publishes its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeysAt<'a> {
+    /// The address.
+    pub address: &'a str,
+    /// Whether the client is registered, or one that people have agreed to. Of the others anybody chooses
+    /// who is asked, and they keep none of these waiting.
+    pub is_known: bool,
 }
 
 /// How much is taken of an answer, and how long it is waited for.
@@ -68,14 +82,14 @@ pub struct NothingPublished;
 impl Published for NothingPublished {
     fn keys<'a>(
         &'a self,
-        _: &'a str,
+        _: KeysAt<'a>,
         _: Option<&'a str>,
     ) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
         Box::pin(async { Err(NotFetched("nobody is asked".to_owned())) })
     }
 
-    fn keys_anew<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
-        self.keys(address, None)
+    fn keys_anew<'a>(&'a self, at: KeysAt<'a>) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
+        self.keys(at, None)
     }
 
     fn document<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<u8>, NotFetched>> {
@@ -98,8 +112,8 @@ impl Provider {
     /// # Errors
     /// [`NotFetched`].
     pub(crate) async fn keys_of(&self, client: &Client, token: &str) -> Result<KeySet, NotFetched> {
-        if let Some(address) = &client.jwks_uri {
-            let set = self.published().keys(address, jws::named_key(token).as_deref()).await?;
+        if let Some(at) = published_by(client) {
+            let set = self.published().keys(at, jws::named_key(token).as_deref()).await?;
             // FAPI 2.0 Security Profile §5.4.1: not with RSASSA-PKCS1-v1_5. What is registered was looked
             // at then.
             return Ok(if client.is_fapi() { set.without(Algorithm::Rs256) } else { set });
@@ -117,13 +131,19 @@ impl Provider {
         client: &Client,
         shown: &ClientCertificate,
     ) -> Result<bool, NotFetched> {
-        let Some(address) = &client.jwks_uri else { return Ok(registered(client).knows(shown)) };
-        if self.published().keys(address, None).await?.knows(shown) {
+        let Some(at) = published_by(client) else { return Ok(registered(client).knows(shown)) };
+        if self.published().keys(at, None).await?.knows(shown) {
             return Ok(true);
         }
         // It may have been renewed since, with its key or without: no `kid` tells.
-        Ok(self.published().keys_anew(address).await?.knows(shown))
+        Ok(self.published().keys_anew(at).await?.knows(shown))
     }
+}
+
+/// Where a client publishes its keys, if it does.
+fn published_by(client: &Client) -> Option<KeysAt<'_>> {
+    let is_known = !client.is_stranger();
+    client.jwks_uri.as_deref().map(|address| KeysAt { address, is_known })
 }
 
 /// The keys that a client is registered with.

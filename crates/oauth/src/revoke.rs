@@ -76,7 +76,7 @@ impl Provider {
 
     /// Learns what was taken back elsewhere. Where that cannot be had, what is known has to do: what is
     /// to be taken back now does not wait for it.
-    async fn learn(&self) {
+    pub(crate) async fn learn(&self) {
         if let Err(error) = self.revoker().view().catch_up(self.records()).await {
             tracing::warn!(%error, "what was taken back before is not all known");
         }
@@ -84,7 +84,7 @@ impl Provider {
 
     /// What takes back everything that a client has up to now, and up to when that is: where something
     /// of it was taken back in this second already, what it was given since begins in the next.
-    fn up_to_now(&self, id: &ClientId, order: &Order) -> (Timestamp, Vec<Entry>) {
+    pub(crate) fn up_to_now(&self, id: &ClientId, order: &Order) -> (Timestamp, Vec<Entry>) {
         let view = self.revoker().view().realm(self.realm());
         let given = Timestamp::from_secs(view.earliest_issue(id.as_str(), Some(id.as_str())));
         let up_to = self.node().now().max(self.node().tick().wall()).max(given);

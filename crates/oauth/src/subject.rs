@@ -5,10 +5,14 @@
 //! tells a client something of a person asks here.
 
 use serde_json::{Map, Value};
-use tegata_core::{StoreError, UserId};
+use tegata_core::{SessionId, StoreError, UserId};
 use tegata_token::Claims;
 
-use crate::{client::Client, error::Refused, provider::Provider};
+use crate::{
+    client::{Client, Sector},
+    error::Refused,
+    provider::Provider,
+};
 
 impl Provider {
     /// What a client calls a person. Whoever is none, such as a client that speaks for itself, is called
@@ -20,6 +24,18 @@ impl Provider {
             }
             _ => sub.to_owned(),
         }
+    }
+
+    /// What the clients of a sector call a person.
+    #[must_use]
+    pub fn subject_in(&self, sector: &Sector, user: &UserId) -> String {
+        self.pairwise().subject(sector.as_str(), user.as_str())
+    }
+
+    /// What the clients of a sector call a session.
+    #[must_use]
+    pub fn session_in(&self, sector: &Sector, session: &SessionId) -> String {
+        self.pairwise().session(sector.as_str(), session.as_str())
     }
 
     /// What a client calls a session. One name for all would say who is who, too.
@@ -46,14 +62,23 @@ impl Provider {
         Ok(hidden.ok_or_else(misused)?)
     }
 
-    /// Says to a client in its words what is told of a token, whoever that was issued to.
-    pub(crate) fn reword_for(&self, client: &Client, told: &mut Map<String, Value>) {
+    /// Says to a client in its words what is told of a token, in which its subject is `named` so. Whoever
+    /// knows people by names of its sector is told of nobody whom the token names otherwise: it would
+    /// learn that two names are of one person.
+    pub(crate) fn reword_for(&self, client: &Client, told: &mut Map<String, Value>, named: &str) {
+        if !client.is_pairwise() {
+            return;
+        }
         let said = |name: &str, told: &Map<String, Value>| {
             told.get(name).and_then(Value::as_str).map(str::to_owned)
         };
-        if let Some(sub) = said("sub", told) {
-            told.insert("sub".to_owned(), self.subject_for(client, &sub).into());
+        let sub = said("sub", told).map(|sub| self.subject_for(client, &sub));
+        if sub.as_deref() != Some(named) {
+            told.remove("sub");
+            told.remove("sid");
+            return;
         }
+        told.insert("sub".to_owned(), named.into());
         if let Some(sid) = said("sid", told) {
             told.insert("sid".to_owned(), self.session_for(client, &sid).into());
         }

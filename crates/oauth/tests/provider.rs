@@ -13,6 +13,7 @@ mod provider {
     pub(crate) mod device;
     pub(crate) mod dpop;
     pub(crate) mod fapi;
+    pub(crate) mod lowered;
     pub(crate) mod machine;
     pub(crate) mod meanwhile;
     pub(crate) mod mtls;

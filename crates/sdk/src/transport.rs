@@ -65,6 +65,12 @@ pub enum TransportFailed {
         /// What the system says.
         reason: String,
     },
+    /// Too many are asked already: nothing was sent.
+    #[error("`{origin}` is not asked now: too many requests are under way, or went out lately")]
+    Crowded {
+        /// Scheme, host and port.
+        origin: String,
+    },
     /// The time was up. Whether the request was worked on is not known.
     #[error("`{origin}` did not answer within {} ms", .after.as_millis())]
     Timeout {
@@ -101,8 +107,21 @@ impl TransportFailed {
     /// Whether another attempt could end otherwise.
     #[must_use]
     pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Timeout { .. } | Self::Broken { .. })
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Crowded { .. }
+                | Self::Timeout { .. }
+                | Self::Broken { .. }
+        )
     }
+}
+
+/// Whoever says whether another request may go out now: for addresses that somebody else names.
+pub trait Gate: Send + Sync {
+    /// Lets a request to a host go out. It is under way until what this answers is dropped. `None`: too
+    /// many are.
+    fn admit(&self, host: &str) -> Option<Box<dyn Send>>;
 }
 
 /// Sends requests. Cheap to clone; clones share their connections.
@@ -112,6 +131,7 @@ pub struct Transport {
     tls: Option<TlsConnector>,
     plain_http: bool,
     outward: Option<Arc<Outward>>,
+    gate: Option<Arc<dyn Gate>>,
     limits: TransportLimits,
 }
 
@@ -131,7 +151,8 @@ impl Transport {
     /// A transport that speaks plain HTTP with this machine, and nothing else.
     #[must_use]
     pub fn new(limits: TransportLimits) -> Self {
-        Self { pools: Arc::default(), tls: None, plain_http: false, outward: None, limits }
+        let (tls, outward, gate) = (None, None, None);
+        Self { pools: Arc::default(), tls, plain_http: false, outward, gate, limits }
     }
 
     /// The same under other limits, with connections of its own.
@@ -166,6 +187,13 @@ impl Transport {
         self
     }
 
+    /// The same, sending no more than a gate lets out.
+    #[must_use]
+    pub fn gated(mut self, gate: Arc<dyn Gate>) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+
     /// Sends a request, whose address is absolute, and reads the whole answer. Redirects are
     /// answers like any other.
     ///
@@ -174,6 +202,9 @@ impl Transport {
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportFailed> {
         let origin = self.origin(request.uri())?;
         let request = in_origin_form(request, &origin)?;
+        let crowded = || TransportFailed::Crowded { origin: origin.to_string() };
+        let gate = self.gate.as_ref();
+        let _place = gate.map(|gate| gate.admit(&origin.host).ok_or_else(crowded)).transpose()?;
         let after = self.limits.timeout;
         tokio::time::timeout(after, self.exchange(&origin, request))
             .await

@@ -160,6 +160,10 @@ impl Endings for RevokedSessions {
         view.session_ended(session.id.as_str()) || is_before_a_withdrawal(&view, session)
     }
 
+    fn has_changed(&self, realm: &Realm, session: &Session) -> bool {
+        self.revoker.view().realm(realm).has_changed(session.user.as_str())
+    }
+
     fn is_current(&self) -> bool {
         self.revoker.view().staleness().is_some_and(|age| age <= MOST_STALE)
     }

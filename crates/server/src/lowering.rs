@@ -1,8 +1,8 @@
 //! What sessions lose when a second factor goes that was shown for them: they are elevated no more, and
 //! say of nobody that it was shown.
 
-use tegata_core::{Acr, Realm, SessionId, StoreError, UserId};
-use tegata_identity::{Enrolled, Method, SecondFactors};
+use tegata_core::{Realm, SessionId, StoreError, UserId};
+use tegata_identity::{Enrolled, SecondFactors, Shown};
 use tegata_session::{Session, Sessions, Standing};
 
 use crate::app::App;
@@ -56,95 +56,35 @@ impl App {
 
 /// Takes out of a standing what stems from others than `names`. Answers whether that was anything.
 fn narrow(standing: &mut Standing, names: &[String]) -> bool {
-    let counted = [Method::OneTime, Method::Possession].map(Method::as_str);
-    let has_gone = match standing.factors.as_slice() {
-        // It is not known of which factor: a version before this one began the session.
-        [] => standing.amr.iter().any(|method| counted.contains(&method.as_str())),
-        factors => factors.iter().any(|factor| !names.contains(factor)),
-    };
-    if !has_gone {
-        return false;
+    let Standing { acr, amr, factors, elevated_until, .. } = standing;
+    let lost = Shown { acr, amr, factors }.narrow(names);
+    if lost {
+        *elevated_until = None;
     }
-    standing.factors.retain(|factor| names.contains(factor));
-    let factors = &standing.factors;
-    let is_left = |method: Method| {
-        factors.iter().any(|factor| factor.split(':').next() == Some(method.as_str()))
-    };
-    let (code, key) = (is_left(Method::OneTime), is_left(Method::Possession));
-    let (presence, several) = (Method::Presence.as_str(), Method::Several.as_str());
-    standing.amr.retain(|method| match method.as_str() {
-        it if it == Method::OneTime.as_str() => code,
-        it if it == Method::Possession.as_str() || it == presence => key,
-        it if it == several => code || key,
-        _ => true,
-    });
-    if !code && !key {
-        standing.acr = Some(Acr::Aal1.as_str().to_owned());
-    }
-    standing.elevated_until = None;
-    true
+    lost
 }
 
 #[cfg(test)]
 mod tests {
+    use tegata_core::Timestamp;
+
     use super::*;
 
-    fn standing(amr: &[&str], factors: &[&str]) -> Standing {
-        let owned = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect();
-        Standing {
+    #[test]
+    fn what_was_elevated_by_a_factor_that_is_gone_is_elevated_no_more() {
+        let owned = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        let until = Some(Timestamp::from_secs(1));
+        let before = Standing {
             acr: Some("aal2".to_owned()),
-            amr: owned(amr),
-            elevated_until: Some(tegata_core::Timestamp::from_secs(1)),
-            factors: owned(factors),
+            amr: owned(&["pwd", "otp", "mfa"]),
+            elevated_until: until,
+            factors: owned(&["otp:app:1"]),
             ..Standing::default()
-        }
-    }
-
-    #[test]
-    fn what_is_left_says_what_is_left() {
-        let names = ["otp:app:1".to_owned(), "pop:a".to_owned()];
-        for (amr, factors, left, acr) in [
-            (vec!["pwd", "otp", "mfa"], vec!["otp:app:0"], vec!["pwd"], "aal1"),
-            (vec!["pwd", "otp", "mfa"], vec!["otp:paper:x"], vec!["pwd"], "aal1"),
-            (vec!["pop", "user", "mfa"], vec!["pop:b"], vec![], "aal1"),
-            (
-                vec!["pop", "user", "mfa"],
-                vec!["pop:b", "pop:a"],
-                vec!["pop", "user", "mfa"],
-                "aal2",
-            ),
-            (
-                vec!["pwd", "otp", "mfa", "pop", "user"],
-                vec!["otp:app:0", "pop:a"],
-                vec!["pwd", "mfa", "pop", "user"],
-                "aal2",
-            ),
-            // Of which it is is not known.
-            (vec!["pwd", "otp", "mfa"], vec![], vec!["pwd"], "aal1"),
-        ] {
-            let mut it = standing(&amr, &factors);
-            assert!(narrow(&mut it, &names), "{amr:?} {factors:?}");
-            assert_eq!(
-                (it.amr, it.acr.as_deref()),
-                (left.iter().map(|it| (*it).to_owned()).collect(), Some(acr))
-            );
-            assert_eq!(it.elevated_until, None, "{amr:?} {factors:?}");
-        }
-    }
-
-    #[test]
-    fn what_stems_from_others_stays() {
-        let names = ["otp:app:1".to_owned(), "pop:a".to_owned()];
-        for (amr, factors) in [
-            (vec!["pwd", "otp", "mfa"], vec!["otp:app:1"]),
-            (vec!["pop", "user", "mfa"], vec!["pop:a"]),
-            (vec!["pwd"], vec![]),
-            (vec!["email"], vec![]),
-        ] {
-            let before = standing(&amr, &factors);
-            let mut it = before.clone();
-            assert!(!narrow(&mut it, &names), "{amr:?}");
-            assert_eq!(it, before);
-        }
+        };
+        let mut it = before.clone();
+        assert!(!narrow(&mut it, &owned(&["otp:app:1"])));
+        assert_eq!(it, before);
+        assert!(narrow(&mut it, &[]));
+        assert_eq!((it.acr.as_deref(), it.elevated_until), (Some("aal1"), None));
     }
 }

@@ -5,7 +5,7 @@ use http::{HeaderValue, header};
 use tegata_core::{
     Acr, Batch, CommitRefused, Secret, SessionId, StoreError, Timestamp, UserId, Versioned,
 };
-use tegata_identity::{Assurance, Refused, SecondFactors, User};
+use tegata_identity::{Assurance, Enrolled, Refused, SecondFactors, Shown, User};
 use tegata_oauth::SignedIn;
 use tegata_session::{
     Beginning, CookieName, Csrf, CsrfToken, Passage, Presentation, Reason, Session, SessionRefused,
@@ -165,17 +165,11 @@ impl App {
             user: user.id.clone(),
             session: Some(session.id.clone()),
             ends: Some(session.ends),
-            grant: Granted {
-                scope: client.scope.clone(),
-                audience: client.audiences.clone(),
-                acr: session.standing.acr.clone(),
-                amr: session.standing.amr.clone(),
-                auth_time: session.standing.auth_time,
-                ..Granted::default()
-            },
+            grant: self.granted(&session).await?,
             binding: caller.place(),
             authority: user.authority,
             authorized: Timestamp::from_secs(session.standing.auth_time),
+            as_of: None,
         };
         let (issue, begins) = self.provider().families().begin(realm, family).await?;
         // What the token says of them is so when it is issued.
@@ -210,6 +204,28 @@ impl App {
             csrf,
             cookies,
         })
+    }
+
+    /// What the tokens of our own scripts say of a session that begins. A factor that has gone since its
+    /// person was read is not said to have been shown; one that goes from here on keeps it from beginning.
+    async fn granted(&self, session: &Session) -> Result<Granted, StoreError> {
+        let (client, standing) = (self.browser(), session.standing.clone());
+        let mut grant = Granted {
+            scope: client.scope.clone(),
+            audience: client.audiences.clone(),
+            acr: standing.acr,
+            amr: standing.amr,
+            auth_time: standing.auth_time,
+            factors: standing.factors,
+            ..Granted::default()
+        };
+        if !grant.factors.is_empty() {
+            let enrolled = self.second_factors().of(self.realm(), &session.user).await?;
+            let names = enrolled.as_ref().map(Enrolled::names).unwrap_or_default();
+            let Granted { acr, amr, factors, .. } = &mut grant;
+            Shown { acr, amr, factors }.narrow(&names);
+        }
+        Ok(grant)
     }
 
     /// Ends a session, with its tokens. Answers whether this ended it.
@@ -346,6 +362,7 @@ pub(crate) fn who(session: &Session) -> SignedIn {
         auth_time,
         acr: standing.acr.clone().unwrap_or_default(),
         amr: standing.amr.clone(),
+        factors: standing.factors.clone(),
     }
 }
 

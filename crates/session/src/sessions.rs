@@ -55,6 +55,10 @@ pub trait Endings: Send + Sync {
     /// it was read from, so that none comes back to life.
     fn has_ended(&self, realm: &Realm, session: &Session) -> bool;
 
+    /// Whether what the session's person may do is known to have changed lately, a second factor that was
+    /// taken away with it: then the session is served by its latest record alone, which may say less.
+    fn has_changed(&self, realm: &Realm, session: &Session) -> bool;
+
     /// Whether what [`Self::has_ended`] answers is known to be the latest, to within a few seconds.
     /// While it is not, a session is served by its latest record alone.
     fn is_current(&self) -> bool;

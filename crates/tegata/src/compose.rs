@@ -378,7 +378,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
 
     let longest = lifetimes.absolute.max(config.sessions.absolute.get());
     let narrowed = NarrowedTokens::new(revoker.clone(), families.clone(), longest, node.clone());
-    let users = Users::new(node.clone(), Arc::clone(&records)).telling(Arc::new(narrowed));
+    let narrowed = Arc::new(narrowed);
+    let users = Users::new(node.clone(), Arc::clone(&records)).telling(Arc::clone(&narrowed) as _);
     let hasher = PasswordHasher::new(
         tegata_identity::credential::password::HasherConfig::default(),
         node.entropy(),
@@ -411,7 +412,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         },
     );
     let second = SecondFactors::new(node.clone(), Arc::clone(&records), Arc::clone(&ephemeral))
-        .demanding(demand(&config)?);
+        .demanding(demand(&config)?)
+        .making_known(narrowed);
     let second = if config.has_mail() { second.telling(epoch) } else { second };
     let challenges = roots("passkey-challenge").await?;
     let challenges = challenges.secret(challenges.newest(), &[b"passkey challenge"]);

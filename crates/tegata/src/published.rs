@@ -1,74 +1,127 @@
 //! What clients publish is asked for: their key sets, documents that their registration names, and those
 //! by which they describe themselves.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri, header};
 use quick_cache::sync::Cache;
-use tegata_core::{BoxFuture, Node};
-use tegata_oauth::remote::{Fetched, NotFetched, Published, Within};
+use tegata_core::{BoxFuture, Node, RateLimit};
+use tegata_oauth::remote::{Bounds, Crowd, Fetched, KeysAt, NotFetched, Published, Within};
 use tegata_sdk::{
     RemoteIssuer, RemoteKeys, Transport, TransportLimits,
     authenticate::{KeyRules, KeysUnavailable},
-    transport::freshness::lifetime,
+    transport::{Gate, freshness::lifetime},
 };
 use tegata_token::{Algorithm, KeySet};
 use tokio::sync::Semaphore;
 
-/// How many key sets are kept.
+/// How many key sets are kept on each side.
 const MOST: usize = 1_000;
 /// How many documents are asked for at once: whoever registers a client chooses who is asked.
 const AT_ONCE: usize = 16;
 
+/// How many key sets are asked for of clients that are registered or that people have agreed to.
+const KNOWN: Bounds = Bounds {
+    at_once: 64,
+    at_once_of_host: 16,
+    of_host: RateLimit::a_minute(NonZeroU32::MIN.saturating_add(599)),
+    of_all: None,
+};
+/// How many of clients that describe themselves and that nobody knows: anybody chooses who is asked.
+const STRANGERS: Bounds = Bounds {
+    at_once: 16,
+    at_once_of_host: 4,
+    of_host: RateLimit::a_minute(NonZeroU32::MIN.saturating_add(59)),
+    of_all: Some(RateLimit::a_minute(NonZeroU32::MIN.saturating_add(299))),
+};
+
 /// Asks clients, at addresses where clients may be.
 pub(crate) struct AskedClients {
     transport: Transport,
-    node: Node,
-    sets: Cache<String, Arc<RemoteKeys>>,
+    known: KeySets,
+    strangers: KeySets,
     documents: Semaphore,
+}
+
+/// The key sets of one side: neither takes the place of the other, nor keeps it waiting.
+struct KeySets {
+    transport: Transport,
+    node: Node,
+    kept: Cache<String, Arc<RemoteKeys>>,
+}
+
+/// Lets out what is within bounds.
+struct Bounded {
+    crowd: Crowd,
+    node: Node,
+}
+
+impl Gate for Bounded {
+    fn admit(&self, host: &str) -> Option<Box<dyn Send>> {
+        let place = self.crowd.place(host, self.node.since_boot())?;
+        Some(Box::new(place))
+    }
 }
 
 impl AskedClients {
     pub(crate) fn new(transport: Transport, node: Node) -> Self {
-        let (sets, documents) = (Cache::new(MOST), Semaphore::new(AT_ONCE));
-        Self { transport, node, sets, documents }
+        let documents = Semaphore::new(AT_ONCE);
+        let known = KeySets::new(transport.clone(), KNOWN, node.clone());
+        // Nobody chose whom these are: nothing is kept open toward them.
+        let limits = TransportLimits {
+            timeout: Duration::from_secs(3),
+            answer: 256 << 10,
+            idle: 0,
+            ..TransportLimits::default()
+        };
+        let strangers = KeySets::new(transport.within(limits), STRANGERS, node);
+        Self { transport, known, strangers, documents }
     }
 
     /// The keys at an address, of which nothing may be known yet.
-    fn keys_at(&self, address: &str) -> Result<Arc<RemoteKeys>, NotFetched> {
-        if let Some(keys) = self.sets.get(address) {
-            return Ok(keys);
-        }
-        let uri: Uri =
-            address.parse().map_err(|_| NotFetched(format!("`{address}` is no address")))?;
-        let of = RemoteIssuer {
-            issuer: address.to_owned(),
-            jwks_uri: Some(uri),
-            algorithms: Algorithm::ALL.to_vec(),
-            // A client that takes a key out of its set means it to count no longer.
-            rules: KeyRules {
-                fresh_for: Duration::from_secs(300),
-                kept_for: Duration::from_secs(3600),
-                // A client changes its keys when it likes, and uses the new ones at once.
-                pause: Duration::from_secs(1),
-                missed_for: Duration::from_secs(10),
-            },
-        };
-        let keys = Arc::new(RemoteKeys::new(of, self.transport.clone(), self.node.clone()));
-        self.sets.insert(address.to_owned(), Arc::clone(&keys));
-        Ok(keys)
+    fn keys_at(&self, at: KeysAt<'_>) -> Result<Arc<RemoteKeys>, NotFetched> {
+        if at.is_known { self.known.of(at.address) } else { self.strangers.of(at.address) }
+    }
+}
+
+impl KeySets {
+    fn new(transport: Transport, bounds: Bounds, node: Node) -> Self {
+        let gate = Bounded { crowd: Crowd::new(bounds), node: node.clone() };
+        Self { transport: transport.gated(Arc::new(gate)), node, kept: Cache::new(MOST) }
+    }
+
+    /// The keys at an address. All who need them share one question, also those who come first.
+    fn of(&self, address: &str) -> Result<Arc<RemoteKeys>, NotFetched> {
+        self.kept.get_or_insert_with(address, || {
+            let uri: Uri =
+                address.parse().map_err(|_| NotFetched(format!("`{address}` is no address")))?;
+            let of = RemoteIssuer {
+                issuer: address.to_owned(),
+                jwks_uri: Some(uri),
+                algorithms: Algorithm::ALL.to_vec(),
+                // A client that takes a key out of its set means it to count no longer.
+                rules: KeyRules {
+                    fresh_for: Duration::from_secs(300),
+                    kept_for: Duration::from_secs(3600),
+                    // A client changes its keys when it likes, and uses the new ones at once.
+                    pause: Duration::from_secs(1),
+                    missed_for: Duration::from_secs(10),
+                },
+            };
+            Ok(Arc::new(RemoteKeys::new(of, self.transport.clone(), self.node.clone())))
+        })
     }
 }
 
 impl Published for AskedClients {
     fn keys<'a>(
         &'a self,
-        address: &'a str,
+        at: KeysAt<'a>,
         kid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
         Box::pin(async move {
-            let keys = self.keys_at(address)?;
+            let keys = self.keys_at(at)?;
             let (_, set) = keys.current().await.map_err(away)?;
             match kid {
                 Some(kid) if !set.has(kid) && keys.look_for(kid).await => {
@@ -79,8 +132,8 @@ impl Published for AskedClients {
         })
     }
 
-    fn keys_anew<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
-        Box::pin(async move { Ok(self.keys_at(address)?.renewed().await.map_err(away)?.1) })
+    fn keys_anew<'a>(&'a self, at: KeysAt<'a>) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
+        Box::pin(async move { Ok(self.keys_at(at)?.renewed().await.map_err(away)?.1) })
     }
 
     fn document<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Vec<u8>, NotFetched>> {
@@ -143,17 +196,4 @@ fn is_json(media_type: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_says_that_it_is() {
-        for good in ["application/json", "Application/JSON; charset=utf-8", "application/cimd+json"]
-        {
-            assert!(is_json(good), "{good}");
-        }
-        for bad in ["", "text/html", "text/json", "application/jsonp", "application/octet-stream"] {
-            assert!(!is_json(bad), "{bad}");
-        }
-    }
-}
+mod tests;

@@ -145,6 +145,7 @@ impl World {
                 session: None,
                 ends: None,
                 authorized: self.clock.now(),
+                as_of: None,
                 grant: Granted {
                     scope: Scope::new("openid orders.read orders.write").unwrap(),
                     audience: vec!["https://api.example".to_owned()],
@@ -175,6 +176,7 @@ impl World {
                 binding: &binding,
                 narrowed: &Narrowed::default(),
                 rotates: true,
+                as_of: None,
             };
             let begin = watch();
             let issue = self.families.refresh(&self.realm, &asked, &Anybody).await.unwrap();
@@ -205,6 +207,8 @@ impl Holders for Anybody {
         _: &'a Realm,
         _: &'a Family,
     ) -> BoxFuture<'a, Result<Standing, StoreError>> {
-        Box::pin(async { Ok(Standing::Good { authority: 1, unchanged: None, most: None }) })
+        Box::pin(async {
+            Ok(Standing::Good { authority: 1, unchanged: None, most: None, lowered: None })
+        })
     }
 }

@@ -83,6 +83,9 @@ pub struct Beginning {
     /// authenticated. What was taken back up to this moment does not touch the family; what is
     /// taken back later does, also if it happens while the family begins.
     pub authorized: Timestamp,
+    /// The second in which its client was looked up, where it was: what it gets begins no later, so that
+    /// whoever removes the client meanwhile takes this back, too.
+    pub as_of: Option<u64>,
 }
 
 /// Tokens to give out: what the access token says, and the refresh token.
@@ -110,6 +113,8 @@ pub struct Refresh<'a> {
     /// Whether the token is spent and another follows it. Where not, it must be bound to a key or to
     /// an authenticated client (RFC 9700 §4.14.2).
     pub rotates: bool,
+    /// As [`Beginning::as_of`].
+    pub as_of: Option<u64>,
 }
 
 impl std::fmt::Debug for Refresh<'_> {
@@ -161,7 +166,10 @@ struct Next {
     scope: Scope,
     audience: Option<Vec<String>>,
     details: Option<Details>,
+    /// What it says from now on, where that is not what it said.
+    grant: Option<Granted>,
     rotates: bool,
+    as_of: Option<u64>,
     authority: u64,
     /// What must still be so when it is committed.
     unchanged: Option<Change>,
@@ -180,6 +188,9 @@ pub enum Standing {
         /// The most that tokens may be used for now, where that may be less than what was granted:
         /// what the client may still ask for.
         most: Option<Scope>,
+        /// What their tokens say from now on, where what was granted says more of how they were
+        /// authenticated than is so. It grants the same.
+        lowered: Option<Box<Granted>>,
     },
     /// They are disabled or gone: the family is ended.
     Gone,
@@ -247,7 +258,8 @@ impl Families {
         self.node.entropy().fill(&mut salt);
         let Narrowed { scope, audience, details } = narrowed;
         let scope = scope.unwrap_or_else(|| beginning.grant.scope.clone());
-        let (user, from) = (&beginning.user, now.max(beginning.authorized));
+        let from = since(beginning.as_of, now, beginning.authorized);
+        let user = &beginning.user;
         let id = FamilyId::generate(self.epoch, ends, self.node.entropy());
         let access = self.access(realm, &id, user, scope, from).await?;
         let access = Access { audience, details, ..access };
@@ -378,7 +390,7 @@ impl Families {
     ) -> Result<Issue, Lost> {
         let found = self.load(realm, presented).await?;
         let standing = holders.standing(realm, &found.value).await?;
-        let Standing::Good { authority, unchanged, most } = standing else {
+        let Standing::Good { authority, unchanged, most, lowered } = standing else {
             if found.value.ended.is_none() {
                 self.end(realm, &found, "holder_gone", "system", None).await?;
             }
@@ -410,9 +422,17 @@ impl Families {
                 asked.narrowed.check(&found.value.grant, &granted)?;
                 let Narrowed { scope, audience, details } = asked.narrowed.clone();
                 let scope = scope.unwrap_or(granted);
-                let rotates = asked.rotates;
-                let next =
-                    Next { scope, audience, details, rotates, authority, unchanged, at: now };
+                let next = Next {
+                    scope,
+                    audience,
+                    details,
+                    grant: lowered.map(|lowered| *lowered),
+                    rotates: asked.rotates,
+                    as_of: asked.as_of,
+                    authority,
+                    unchanged,
+                    at: now,
+                };
                 self.spend(realm, found, asked.binding, next).await
             }
         }
@@ -423,12 +443,15 @@ impl Families {
         realm: &Realm,
         found: Versioned<Family>,
         binding: &Binding,
-        Next { scope, audience, details, rotates, authority, unchanged, at: now }: Next,
+        next: Next,
     ) -> Result<Issue, Lost> {
-        let (user, from) = (&found.value.user, now.max(found.value.started));
+        let Next { scope, audience, details, rotates, authority, unchanged, at: now, .. } = next;
+        let from = since(next.as_of, now, found.value.started);
+        let user = &found.value.user;
         let access = self.access(realm, &found.value.id, user, scope, from).await?;
         let access = Access { audience, details, ..access };
-        let (family, binding) = (found.value.clone(), binding.clone());
+        let (mut family, binding) = (found.value.clone(), binding.clone());
+        family.grant = next.grant.unwrap_or(family.grant);
         let (next, given_way) = if rotates {
             family.spend(access, binding, authority, now)
         } else {
@@ -461,6 +484,11 @@ impl std::fmt::Debug for Families {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Families(epoch {})", self.epoch)
     }
+}
+
+/// When a token begins of what was authorized at a moment: now, or when its client was looked up.
+fn since(as_of: Option<u64>, now: Timestamp, authorized: Timestamp) -> Timestamp {
+    as_of.map_or(now, Timestamp::from_secs).max(authorized)
 }
 
 fn contended() -> StoreError {

@@ -95,6 +95,13 @@ pub struct Granted {
     pub amr: Vec<String>,
     /// When: seconds since 1970.
     pub auth_time: u64,
+    /// The sector in which its client knew people by names of its own, where it did not know them by their
+    /// ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sector: Option<String>,
+    /// Which second factors were shown for it, by the names that whoever keeps those gives them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub factors: Vec<String>,
     /// What they may be used for in detail (RFC 9396).
     #[serde(default, skip_serializing_if = "Details::is_empty")]
     pub details: Details,

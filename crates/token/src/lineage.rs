@@ -34,7 +34,8 @@ pub struct Lineage {
     /// When the first was issued, where `iat` says something else: seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<u64>,
-    /// When the oldest of the tokens was issued by which actors showed who they are: seconds since 1970.
+    /// When the oldest of the tokens was issued by which actors showed who they are, or the client was looked
+    /// up that made this, where that is earlier than the first was issued: seconds since 1970.
     /// What takes back a client takes back what it had until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acted: Option<u64>,
@@ -59,6 +60,16 @@ impl Lineage {
         self.issued(actor, kid);
         self.acted = Some(self.acted.map_or(actor.iat, |before| before.min(actor.iat)));
         self.place.extend(place.filter(|place| !self.place.contains(place)));
+    }
+
+    /// The same for the client that makes it. Where it was looked up before the second in which the first
+    /// token was issued, it may be removed since without that being later: so what it had until then is
+    /// what it made this with.
+    pub fn made_by(&mut self, client: &str, looked_up: u64, issued: u64) {
+        if looked_up < issued {
+            add(&mut self.client, client);
+            self.acted = Some(self.acted.map_or(looked_up, |before| before.min(looked_up)));
+        }
     }
 
     /// The claim, or nothing where it would say nothing.

@@ -53,6 +53,12 @@ impl Pairwise {
         format!("{SUBJECT}{}", self.name(b"subject", sector, user))
     }
 
+    /// Whether a subject is called so in some sector, rather than being an id.
+    #[must_use]
+    pub fn is_name(sub: &str) -> bool {
+        sub.starts_with(SUBJECT)
+    }
+
     /// What a session is called in a sector.
     #[must_use]
     pub fn session(&self, sector: &str, session: &str) -> String {

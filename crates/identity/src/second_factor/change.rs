@@ -7,7 +7,10 @@ use tegata_core::{
 };
 
 use super::{FactorChange, FactorRecord, SecondFactors};
-use crate::credential::{passkey::Passkey, typed::Authenticator};
+use crate::{
+    credential::{passkey::Passkey, typed::Authenticator},
+    user::{USER_KIND, User},
+};
 
 /// How often a change is tried again after somebody else changed the same person's first.
 const ATTEMPTS: u32 = 16;
@@ -61,6 +64,18 @@ impl<T> Changed<T> {
     }
 }
 
+impl Next {
+    /// Whether something counts no more that counted before, and so was perhaps shown for what people hold.
+    fn takes_from(&self, before: &FactorRecord) -> bool {
+        let names = match self {
+            Self::Is(next) => next.enrolled().names(),
+            Self::Nothing => Vec::new(),
+            Self::WhatWas => return false,
+        };
+        before.enrolled().names().iter().any(|name| !names.contains(name))
+    }
+}
+
 impl Tells {
     pub(crate) fn new(credential: Authenticator, change: &'static str, by: &str) -> Self {
         Self { credential, change, by: by.to_owned(), passkey: None }
@@ -94,7 +109,8 @@ impl Tells {
 }
 
 impl SecondFactors {
-    /// Makes of the record what `edit` says, if `required` holds.
+    /// Makes of the record what `edit` says, if `required` holds. Whoever loses something by it has less
+    /// authority than before, from the same moment on.
     pub(crate) async fn change<T: Send, E: From<StoreError> + Send>(
         &self,
         realm: &Realm,
@@ -106,6 +122,7 @@ impl SecondFactors {
             let found = load::<FactorRecord>(self.records.as_ref(), realm, user.as_str()).await?;
             let changed = edit(found.as_ref().map(|found| &found.value))?;
             let Changed { next, tells, beside, answer } = changed;
+            let less = found.as_ref().is_some_and(|found| next.takes_from(&found.value));
             let (change, left) = match (&found, &next) {
                 (Some(found), Next::Is(next)) => (found.replace(next), next.recovery_codes()),
                 (Some(found), Next::Nothing) => (found.remove(), 0),
@@ -114,9 +131,11 @@ impl SecondFactors {
             };
             let batch = Batch::new(realm.clone()).with(change);
             let told = self.letter(realm, user, &tells).await?;
-            let batch = required.iter().cloned().chain(beside).chain(told).fold(batch, Batch::with);
+            let batch = beside.into_iter().chain(told).fold(batch, Batch::with);
             let tell = |batch: Batch, tells| batch.journal(&self.event(realm, user, tells, left));
-            match self.records.commit(tells.iter().fold(batch, tell)).await {
+            let batch = tells.iter().fold(batch, tell);
+            let by = less.then(|| tells.first().map_or("system", |tells| tells.by.as_str()));
+            match self.commit(batch, user, required, by).await {
                 Ok(()) => return Ok(answer),
                 Err(CommitRefused::Conflict { .. }) => {}
                 Err(CommitRefused::Store(error)) => return Err(error.into()),
@@ -124,6 +143,42 @@ impl SecondFactors {
         }
         let detail = "a person's second factors changed faster than they could be used".to_owned();
         Err(StoreError::Unavailable { backend: "the record store", detail }.into())
+    }
+
+    /// Commits a change if `required` holds. By `less`, whoever has them loses one.
+    async fn commit(
+        &self,
+        batch: Batch,
+        user: &UserId,
+        required: &[Change],
+        less: Option<&str>,
+    ) -> Result<(), CommitRefused> {
+        let person = match less {
+            Some(_) => load::<User>(self.records.as_ref(), &batch.realm, user.as_str()).await?,
+            None => None,
+        };
+        let (Some(person), Some(by)) = (person, less) else {
+            return self.records.commit(required.iter().cloned().fold(batch, Batch::with)).await;
+        };
+        let mut others = Vec::new();
+        for change in required {
+            match change {
+                // Replacing their record as it was read requires the same.
+                Change::Require { kind, key, expect } if is_person(kind.name, key, user) => {
+                    if *expect != Expect::Version(person.version) {
+                        return Err(CommitRefused::Conflict { kind: kind.name, key: key.clone() });
+                    }
+                }
+                other => others.push(other.clone()),
+            }
+        }
+        let authority = person.value.authority.saturating_add(1);
+        let next = User { authority, ..person.value.clone() };
+        let batch = others.into_iter().fold(batch.with(person.replace(&next)), Batch::with);
+        match &self.narrowing {
+            Some(narrowing) => narrowing.commit(batch, &next, by).await,
+            None => self.records.commit(batch).await,
+        }
     }
 
     /// The event of a change that leaves so many recovery codes.
@@ -146,4 +201,8 @@ impl SecondFactors {
         }
         event
     }
+}
+
+fn is_person(kind: &str, key: &str, user: &UserId) -> bool {
+    kind == USER_KIND.name && key == user.as_str()
 }

@@ -2,16 +2,20 @@
 //! oftener than it would bear.
 //!
 //! Whoever sends a request chooses who is asked, and need not be known. So what people have agreed to
-//! does not wait behind what nobody knows: addresses that are known are counted apart from the others.
+//! does not wait behind what nobody knows: addresses that are known are counted apart from the others, and
+//! kept apart.
 
-use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use tegata_core::{ClientId, Limiter, RateLimit, SinceBoot, flight::Flights};
+use tegata_core::{ClientId, RateLimit, SinceBoot, flight::Flights};
 
 use super::{Address, NotDescribed};
-use crate::{client::Client, provider::Provider, remote::Within};
+use crate::{
+    client::Client,
+    provider::Provider,
+    remote::{Bounds, Crowd, Within},
+};
 
 /// The most bytes of a document (§8.7).
 pub(super) const LONGEST: usize = 5 * 1024;
@@ -27,28 +31,33 @@ const MOST: Duration = Duration::from_secs(3600);
 /// for that (§5.2), but that there was none: somebody else may be behind the address.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// How many documents are kept, and how many addresses that gave none.
+/// How many documents are kept on each side, and how many addresses that gave none.
 const KEPT: usize = 1_000;
 const LEFT_ALONE: usize = 10_000;
 
-/// How many documents are asked for at once: of those that are known, and of the others.
-const AT_ONCE: usize = 16;
-/// How many of them at one host.
-const AT_ONCE_OF_HOST: usize = 4;
-/// How many are asked for at one host in a minute.
-const OF_HOST: RateLimit = RateLimit::a_minute(NonZeroU32::MIN.saturating_add(59));
-/// How many in a minute that nobody knows, at all hosts together.
-const OF_STRANGERS: RateLimit = RateLimit::a_minute(NonZeroU32::MIN.saturating_add(299));
-/// How many hosts are counted.
-const HOSTS: usize = 10_000;
+/// How many documents are asked for at once that nobody knows, and in a minute at all hosts together.
+const STRANGERS: Bounds = Bounds {
+    at_once: 16,
+    at_once_of_host: 4,
+    of_host: RateLimit::a_minute(NonZeroU32::MIN.saturating_add(59)),
+    of_all: Some(RateLimit::a_minute(NonZeroU32::MIN.saturating_add(299))),
+};
+/// The same of those that people have agreed to. Anybody with an account may have agreed to many, so one
+/// host has no more of them.
+const KNOWN: Bounds = Bounds { at_once: 64, of_all: None, ..STRANGERS };
 
 /// What is known of documents, and who is being asked.
 pub(crate) struct Documents {
-    kept: Cache<ClientId, Kept>,
+    known: Side,
+    strangers: Side,
     left_alone: Cache<ClientId, LeftAlone>,
     asking: Flights<ClientId, Result<Arc<Client>, NotDescribed>>,
-    under_way: Arc<UnderWay>,
-    asked: Limiter<Whose>,
+}
+
+/// The clients that people have agreed to, or the others: neither takes the place of the other.
+struct Side {
+    kept: Cache<ClientId, Kept>,
+    crowd: Crowd,
 }
 
 #[derive(Clone)]
@@ -64,72 +73,35 @@ struct LeftAlone {
     since: SinceBoot,
 }
 
-/// Whose questions are counted together: all, or those at a host; of clients that are known, or not.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Whose {
-    All { known: bool },
-    Host { name: String, known: bool },
-}
-
-/// How many questions are under way.
-type UnderWay = Mutex<HashMap<Whose, usize>>;
-
-/// A place among those that are under way, until it is dropped.
-struct Place {
-    under_way: Arc<UnderWay>,
-    whose: [Whose; 2],
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut under_way = self.under_way.lock();
-        for whose in &self.whose {
-            if let Some(count) = under_way.get_mut(whose) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    under_way.remove(whose);
-                }
-            }
-        }
+impl Side {
+    fn new(bounds: Bounds) -> Self {
+        Self { kept: Cache::new(KEPT), crowd: Crowd::new(bounds) }
     }
 }
 
 impl Documents {
     pub(crate) fn new() -> Self {
         Self {
-            kept: Cache::new(KEPT),
+            known: Side::new(KNOWN),
+            strangers: Side::new(STRANGERS),
             left_alone: Cache::new(LEFT_ALONE),
             asking: Flights::new(),
-            under_way: Arc::default(),
-            asked: Limiter::new(HOSTS),
         }
     }
 
-    /// Lets a question go out, and counts it.
-    fn place(&self, address: &Address, known: bool, now: SinceBoot) -> Result<Place, NotDescribed> {
-        let all = Whose::All { known };
-        let host = Whose::Host { name: address.host().to_owned(), known };
-        let place = self.take([(host.clone(), AT_ONCE_OF_HOST), (all.clone(), AT_ONCE)]);
-        let place = place.ok_or(NotDescribed::Busy)?;
-        // The narrower first: what it refuses costs the others nothing.
-        let passes = self.asked.count(host, OF_HOST, now).passes
-            && (known || self.asked.count(all, OF_STRANGERS, now).passes);
-        if passes { Ok(place) } else { Err(NotDescribed::Busy) }
+    const fn side(&self, known: bool) -> &Side {
+        if known { &self.known } else { &self.strangers }
     }
 
-    fn take(&self, wanted: [(Whose, usize); 2]) -> Option<Place> {
-        let mut under_way = self.under_way.lock();
-        let is_full = |(whose, most): &(Whose, usize)| {
-            under_way.get(whose).is_some_and(|count| count >= most)
-        };
-        if wanted.iter().any(is_full) {
-            return None;
+    /// What is kept of a client. Once it is known, it is kept with those.
+    fn kept(&self, id: &ClientId, known: bool) -> Option<Kept> {
+        let own = self.side(known).kept.get(id);
+        if own.is_some() || !known {
+            return own;
         }
-        let whose = wanted.map(|(whose, _)| whose);
-        for whose in &whose {
-            *under_way.entry(whose.clone()).or_default() += 1;
-        }
-        Some(Place { under_way: Arc::clone(&self.under_way), whose })
+        let found = self.strangers.kept.get(id)?;
+        self.known.kept.insert(id.clone(), found.clone());
+        Some(found)
     }
 }
 
@@ -140,7 +112,7 @@ impl Provider {
         address: &Address,
         known: bool,
     ) -> Result<Arc<Client>, NotDescribed> {
-        if let Some(found) = self.document_at_hand(address) {
+        if let Some(found) = self.document_at_hand(address, known) {
             return found;
         }
         let (id, provider, address) = (address.id().clone(), self.clone(), address.clone());
@@ -152,9 +124,10 @@ impl Provider {
     pub(super) fn document_at_hand(
         &self,
         address: &Address,
+        known: bool,
     ) -> Option<Result<Arc<Client>, NotDescribed>> {
         let (documents, node) = (self.documents(), self.node());
-        if let Some(kept) = documents.kept.get(address.id())
+        if let Some(kept) = documents.kept(address.id(), known)
             && node.elapsed(kept.since) < kept.fresh_for
         {
             return Some(Ok(kept.client));
@@ -163,18 +136,27 @@ impl Provider {
         (node.elapsed(left_alone.since) < PAUSE).then_some(Err(left_alone.why))
     }
 
+    /// What a client that people have agreed to said of itself before, where it cannot be asked because too
+    /// many are: whoever keeps us busy does not keep its people out.
+    fn document_of_before(&self, id: &ClientId, known: bool) -> Option<Arc<Client>> {
+        let kept = self.documents().kept(id, known).filter(|_| known)?;
+        (self.node().elapsed(kept.since) < kept.fresh_for + MOST).then_some(kept.client)
+    }
+
     async fn ask_for_document(
         &self,
         address: &Address,
         known: bool,
     ) -> Result<Arc<Client>, NotDescribed> {
         // Somebody may have been answered after this one looked, and before it asked.
-        if let Some(found) = self.document_at_hand(address) {
+        if let Some(found) = self.document_at_hand(address, known) {
             return found;
         }
         let (documents, id) = (self.documents(), address.id());
         let since = self.node().since_boot();
-        let _place = documents.place(address, known, since)?;
+        let Some(_place) = documents.side(known).crowd.place(address.host(), since) else {
+            return self.document_of_before(id, known).ok_or(NotDescribed::Busy);
+        };
         let within = Within { longest: LONGEST, time: PATIENCE };
         let read = match self.published().description(id.as_str(), within).await {
             Ok(fetched) => {
@@ -190,7 +172,7 @@ impl Provider {
             Ok((client, fresh_for)) => {
                 let client = Arc::new(client);
                 let kept = Kept { client: Arc::clone(&client), since, fresh_for };
-                documents.kept.insert(id.clone(), kept);
+                documents.side(known).kept.insert(id.clone(), kept);
                 Ok(client)
             }
             Err(why) => {
@@ -206,48 +188,18 @@ impl Provider {
 
 #[cfg(test)]
 mod tests {
-    use tegata_core::ClientId;
-
     use super::*;
-    use crate::described::Rules;
-
-    fn address(text: &str) -> Address {
-        Address::read(&ClientId::new(text).unwrap(), &Rules::default()).unwrap()
-    }
-
-    fn at(secs: u64) -> SinceBoot {
-        SinceBoot(Duration::from_secs(secs))
-    }
 
     #[test]
-    fn one_host_is_not_asked_by_everybody_at_once_and_those_that_are_known_do_not_wait() {
+    fn those_that_are_known_do_not_wait_for_strangers() {
         let documents = Documents::new();
-        let of = |host: usize| address(&format!("https://h{host}.example/c"));
-        let ask = |host, known| documents.place(&of(host), known, at(0)).ok();
-        let held: Vec<_> = (0..10).filter_map(|_| ask(0, false)).collect();
-        assert_eq!(held.len(), AT_ONCE_OF_HOST);
-        let others: Vec<_> = (1..50).filter_map(|host| ask(host, false)).collect();
-        assert_eq!(held.len() + others.len(), AT_ONCE);
-        let known: Vec<_> = (0..50).filter_map(|host| ask(host, true)).collect();
-        assert_eq!(known.len(), AT_ONCE);
-        drop((held, others, known));
-        assert!(documents.under_way.lock().is_empty());
-        assert!(ask(0, false).is_some());
-    }
-
-    #[test]
-    fn a_host_is_asked_so_often_and_strangers_together_so_often() {
-        let documents = Documents::new();
-        let ask = |host: &str, known, secs| {
-            documents.place(&address(&format!("https://{host}.example/c")), known, at(secs)).is_ok()
+        let at = SinceBoot(Duration::ZERO);
+        let ask = |known: bool, host: usize| {
+            documents.side(known).crowd.place(&format!("h{host}.example"), at)
         };
-        assert_eq!((0..200).filter(|_| ask("victim", false, 0)).count(), 60);
-        // Those that people have agreed to are none of them.
-        assert!(ask("victim", true, 0));
-        assert!(ask("victim", false, 1) && !ask("victim", false, 1));
-        let all = (0..1000).filter(|host| ask(&format!("h{host}"), false, 1)).count();
-        assert!((230..=245).contains(&all), "{all}");
-        assert!(!ask("another", false, 1) && ask("another", true, 1));
-        assert!(ask("another", false, 60));
+        let strangers: Vec<_> = (0..50).filter_map(|host| ask(false, host)).collect();
+        assert_eq!(strangers.len(), STRANGERS.at_once);
+        let known: Vec<_> = (0..100).filter_map(|host| ask(true, host)).collect();
+        assert_eq!(known.len(), KNOWN.at_once);
     }
 }

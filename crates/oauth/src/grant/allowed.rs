@@ -10,11 +10,13 @@ use tegata_core::{
     Batch, ClientId, CommitRefused, Expect, FamilyId, SessionId, StoreError, Stored as _,
     Timestamp, UserId, port::Change, repository,
 };
+use tegata_identity::second_factor;
 use tegata_token::{Beginning, Binding, Claims, Details, Narrowed, Order, Scope, family::Granted};
 
 use crate::{
+    authenticate::ProvenClient,
     backchannel::RelyingParty,
-    client::Client,
+    client::{Client, Sector},
     error::{Code, OAuthError, Refused},
     grant::narrowing,
     issue::{ForIdToken, TokenAnswer},
@@ -40,6 +42,12 @@ pub(crate) struct Allowed {
     pub(crate) acr: String,
     pub(crate) amr: Vec<String>,
     pub(crate) auth_time: u64,
+    /// Which second factors were shown for it.
+    #[serde(default)]
+    pub(crate) factors: Vec<String>,
+    /// What the client called people by then.
+    #[serde(default)]
+    pub(crate) sector: Option<Sector>,
     pub(crate) issued: Timestamp,
     /// How often the person had taken something back from the client.
     #[serde(default)]
@@ -54,7 +62,7 @@ impl Provider {
     /// Begins the family of what was allowed. `used` is the change that uses up what stands for it.
     pub(super) async fn begin_allowed(
         &self,
-        client: &Client,
+        client: &ProvenClient,
         params: &Params,
         binding: &Binding,
         allowed: &Allowed,
@@ -65,10 +73,17 @@ impl Provider {
         if allowed.dpop_jkt.is_some() && allowed.dpop_jkt.as_deref() != binding.key() {
             return Err(wrong("the code is bound to a key; send a DPoP proof made with it").into());
         }
+        if !client.was_there(allowed.issued) || client.sector != allowed.sector {
+            return Err(wrong("the client is not the one that it was allowed to").into());
+        }
         // What the answer will be signed with: a code must not be used up for nothing.
         self.check_signer(client.access_token_alg)?;
         self.check_signer(client.id_token_alg)?;
         let user = self.active_user(self.realm(), allowed.user.as_str()).await?;
+        // After the person, from whom a factor that goes from here on takes authority.
+        if self.has_lost(&allowed.user, &allowed.factors).await? {
+            return Err(wrong("a second factor that was shown for it is gone").into());
+        }
         let withdrawn = self.withdrawn(&allowed.user, &allowed.client).await?;
         if withdrawn.times != allowed.withdrawn {
             return Err(wrong("the person has taken back what the client may do").into());
@@ -91,12 +106,15 @@ impl Provider {
                 acr: Some(allowed.acr.clone()),
                 amr: allowed.amr.clone(),
                 auth_time: allowed.auth_time,
+                sector: allowed.sector.as_ref().map(|sector| sector.as_str().to_owned()),
+                factors: allowed.factors.clone(),
                 details: allowed.details.clone(),
                 userinfo_claims: allowed.claims.userinfo.clone(),
             },
             binding: binding.clone(),
             authority: user.value.authority,
             authorized: allowed.issued,
+            as_of: Some(client.since()),
         };
         narrowed.check(&beginning.grant, &allowed.scope).map_err(OAuthError::from)?;
         let begun = self.families().begin_with(self.realm(), beginning, narrowed).await;
@@ -120,6 +138,15 @@ impl Provider {
             claims: &allowed.claims.id_token,
         };
         Ok(self.answer(client, &issue, &user.value, Some(asked))?)
+    }
+
+    /// Whether one of these second factors is a person's no more.
+    async fn has_lost(&self, user: &UserId, factors: &[String]) -> Result<bool, StoreError> {
+        if factors.is_empty() {
+            return Ok(false);
+        }
+        let names = second_factor::names_of(self.records(), self.realm(), user).await?;
+        Ok(second_factor::has_gone(&[], factors, &names))
     }
 
     /// Whether a session is known to have ended while its client got tokens: whoever tells that has perhaps

@@ -16,6 +16,7 @@ use tegata_core::{
 use tegata_token::Binding;
 
 use crate::{
+    authenticate::ProvenClient,
     client::Client,
     error::{Code, OAuthError, Refused},
     grant::allowed::{Allowed, Begun},
@@ -120,6 +121,8 @@ impl Provider {
             acr: who.acr.clone(),
             amr: who.amr.clone(),
             auth_time: who.auth_time.secs(),
+            factors: who.factors.clone(),
+            sector: client.sector.clone(),
             issued,
             withdrawn,
             details: request.details.clone(),
@@ -142,7 +145,7 @@ impl Provider {
     /// Redeems a code.
     pub(super) async fn redeem(
         &self,
-        client: &Client,
+        client: &ProvenClient,
         params: &Params,
         binding: &Binding,
     ) -> Result<TokenAnswer, Refused> {
@@ -172,7 +175,7 @@ impl Provider {
 
     async fn begin(
         &self,
-        client: &Client,
+        client: &ProvenClient,
         params: &Params,
         binding: &Binding,
         found: &Versioned<CodeRecord>,

@@ -4,6 +4,7 @@ use tegata_core::{ClientId, Epoch, Timestamp, Versioned, port::Swap, repository}
 use tegata_token::Binding;
 
 use crate::{
+    authenticate::ProvenClient,
     client::Client,
     device::{Answered, DEVICES, DeviceAnswer, FORM, Waiting, device_key},
     error::{Code, OAuthError, Refused},
@@ -17,7 +18,7 @@ impl Provider {
     /// Gives a device what a person has allowed it.
     pub(super) async fn device_token(
         &self,
-        client: &Client,
+        client: &ProvenClient,
         params: &Params,
         binding: &Binding,
     ) -> Result<TokenAnswer, Refused> {
@@ -64,7 +65,7 @@ impl Provider {
 
     async fn begin_device(
         &self,
-        client: &Client,
+        client: &ProvenClient,
         params: &Params,
         binding: &Binding,
         found: &Versioned<DeviceAnswer>,

@@ -220,6 +220,7 @@ impl Provider {
         }
         let mut exp = subject.exp.min(exchange.now + self.config().exchanged_lifetime.as_secs());
         let mut lineage = exchange.subject.lineage();
+        lineage.made_by(exchange.client.id.as_str(), exchange.now, subject.first_issued());
         if let Some(actor) = &exchange.actor {
             exp = exp.min(actor.claims.exp);
             actor.acts_in(&mut lineage);

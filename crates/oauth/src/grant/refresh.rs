@@ -2,13 +2,15 @@
 
 use parking_lot::Mutex;
 use tegata_core::{BoxFuture, Realm, StoreError, Versioned};
-use tegata_identity::User;
+use tegata_identity::{Shown, User, second_factor};
 use tegata_token::{
     Binding, Claims, Family, Holders, RefreshRefused, Standing, Verdict,
     families::{Issue, Refresh},
+    family::Granted,
 };
 
 use crate::{
+    authenticate::ProvenClient,
     client::Client,
     dpop,
     error::{Code, OAuthError, Refused},
@@ -23,7 +25,25 @@ use crate::{
 struct Holder<'a> {
     provider: &'a Provider,
     client: &'a Client,
+    /// Whether it is in a registry, or describes itself: our own scripts are and do neither.
+    is_registered: bool,
     person: Mutex<Option<User>>,
+}
+
+/// Whose a family is.
+pub(crate) struct Owner {
+    pub(crate) user: Versioned<User>,
+    /// What its tokens say from now on, where that is less than what they said.
+    lowered: Option<Box<Granted>>,
+}
+
+impl Holder<'_> {
+    /// Whether a family of this name is this client's: begun with it, and not with another of the same name
+    /// before it, and when it called people as it does now.
+    fn is_of_this(&self, family: &Family) -> bool {
+        let was_there = !self.is_registered || self.client.was_there(family.started);
+        was_there && self.client.calls_people_as(family)
+    }
 }
 
 impl Holders for Holder<'_> {
@@ -33,13 +53,18 @@ impl Holders for Holder<'_> {
         family: &'a Family,
     ) -> BoxFuture<'a, Result<Standing, StoreError>> {
         Box::pin(async move {
+            // Of another client's it is told so; nothing is done to it.
+            if family.client == self.client.id && !self.is_of_this(family) {
+                return Ok(Standing::Gone);
+            }
             let owner = self.provider.owner(realm, family, Asking::Refresh).await?;
-            let Some(user) = owner else { return Ok(Standing::Gone) };
+            let Some(Owner { user, lowered }) = owner else { return Ok(Standing::Gone) };
             let standing = Standing::Good {
                 authority: user.value.authority,
                 // Roles that change while this is under way count.
                 unchanged: Some(user.require()),
                 most: Some(self.client.scope.clone()),
+                lowered,
             };
             *self.person.lock() = Some(user.value);
             Ok(standing)
@@ -54,7 +79,7 @@ impl Provider {
         realm: &Realm,
         family: &Family,
         asking: Asking,
-    ) -> Result<Option<Versioned<User>>, StoreError> {
+    ) -> Result<Option<Owner>, StoreError> {
         // What took back the person, the session or the client takes back the family, also one that
         // was begun while it happened.
         let claims = Claims {
@@ -73,24 +98,51 @@ impl Provider {
         {
             return Ok(None);
         }
-        let user = self.active_user(realm, family.user.as_str()).await?;
+        let Some(user) = self.active_user(realm, family.user.as_str()).await? else {
+            return Ok(None);
+        };
+        let lowered = self.lowered(realm, family, &user.value).await?;
         // Nothing goes on that began before a second factor was demanded of its person.
         let demand = &self.config().second_factor;
-        Ok(user.filter(|user| demand.is_met(&user.value, family.grant.acr.as_deref())))
+        let acr = lowered.as_ref().map_or(&family.grant.acr, |lowered| &lowered.acr);
+        let is_met = demand.is_met(&user.value, acr.as_deref());
+        Ok(is_met.then_some(Owner { user, lowered }))
+    }
+
+    /// What the tokens of a family say from now on, where a second factor is gone that was shown for it. A
+    /// factor that goes takes authority with it, so nothing is asked for while that is the same.
+    async fn lowered(
+        &self,
+        realm: &Realm,
+        family: &Family,
+        user: &User,
+    ) -> Result<Option<Box<Granted>>, StoreError> {
+        let rests_on_some = || {
+            let Granted { amr, factors, .. } = &family.grant;
+            second_factor::has_gone(amr, factors, &[])
+        };
+        if user.authority == family.authority || !rests_on_some() {
+            return Ok(None);
+        }
+        let names = second_factor::names_of(self.records(), realm, &family.user).await?;
+        let mut grant = family.grant.clone();
+        let Granted { acr, amr, factors, .. } = &mut grant;
+        let is_less = Shown { acr, amr, factors }.narrow(&names);
+        Ok(is_less.then(|| Box::new(grant)))
     }
 
     /// Answers a refresh.
     pub(super) async fn refresh(
         &self,
-        client: &Client,
+        client: &ProvenClient,
         params: &Params,
         binding: &Binding,
     ) -> Result<TokenAnswer, Refused> {
         let token = params.require("refresh_token", "refresh_token is missing")?;
         let narrowed = narrowing::read(params)?;
         let rotates = client.rotates();
-        let (client_id, narrowed) = (&client.id, &narrowed);
-        let asked = Refresh { token, client: client_id, binding, narrowed, rotates };
+        let (client_id, narrowed, as_of) = (&client.id, &narrowed, Some(client.since()));
+        let asked = Refresh { token, client: client_id, binding, narrowed, rotates, as_of };
         match self.refreshed(client, &asked).await {
             Ok((issue, person)) => self.answer(client, &issue, &person, None),
             Err(RefreshRefused::Store(error)) => Err(error.into()),
@@ -113,7 +165,8 @@ impl Provider {
     ) -> Result<(Issue, User), RefreshRefused> {
         // What the answer will be signed with: a token must not be spent for nothing.
         self.check_signer(client.access_token_alg)?;
-        let holder = Holder { provider: self, client, person: Mutex::new(None) };
+        let is_registered = asked.as_of.is_some();
+        let holder = Holder { provider: self, client, is_registered, person: Mutex::new(None) };
         let issue = self.families().refresh(self.realm(), asked, &holder).await?;
         // Whoever was given something was asked about.
         let person = holder.person.into_inner().ok_or(Verdict::Revoked)?;

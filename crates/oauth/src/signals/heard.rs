@@ -9,7 +9,7 @@ use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use tegata_core::{Kind, Lifetime, Stored, Timestamp, UserId, id::expiry_day};
-use tegata_token::SecurityEventToken;
+use tegata_token::{Pairwise, SecurityEventToken};
 
 use super::{
     kind::SignalKind,
@@ -84,6 +84,8 @@ pub enum Whom {
     Email(String),
     /// The person of this name.
     Username(String),
+    /// Whom the clients of the transmitter's sector call so.
+    Name(String),
 }
 
 impl Whom {
@@ -96,6 +98,9 @@ impl Whom {
             Person::IssSub { iss, sub } => {
                 let is_ours = iss == ours && by.contains(&NamedBy::IssSub);
                 let is_same = iss == theirs && by.contains(&NamedBy::SameIds);
+                if is_ours && Pairwise::is_name(sub) {
+                    return Some(Self::Name(sub.clone()));
+                }
                 let id = UserId::new(sub).ok().filter(|_| is_ours || is_same);
                 id.map(Self::Id)
             }
@@ -195,6 +200,9 @@ mod tests {
         let id = || vec![Whom::Id(UserId::new("usr_1").unwrap())];
         assert_eq!(whom(&ours, &[NamedBy::IssSub]), id());
         assert_eq!(whom(&theirs, &[NamedBy::SameIds]), id());
+        let pairwise = json!({"format": "iss_sub", "iss": OURS, "sub": "usr_p.x"});
+        assert_eq!(whom(&pairwise, &[NamedBy::IssSub]), [Whom::Name("usr_p.x".into())]);
+        assert!(whom(&pairwise, &[NamedBy::SameIds]).is_empty());
         assert_eq!(whom(&email, &[NamedBy::Email]), [Whom::Email("a@b.example".into())]);
         assert_eq!(whom(&account, &[NamedBy::Account]), [Whom::Username("alice".into())]);
         for (subject, by) in [

@@ -10,18 +10,20 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tegata_core::{BoxFuture, ClientId, port::Page};
+use tegata_core::{Batch, BoxFuture, ClientId, Expect, Stored as _, port::Page};
 use tegata_oauth::{
     AuthMethod, Client, ClientMetadata, Config, Next, NotAuthorized, NotDescribed, Params, Parts,
-    Provider, Refused, Said, Unsafe,
+    Proven, Provider, Refused, Said, Unsafe,
     client::NotRegistered,
     described::Rules,
-    remote::{Fetched, NotFetched, Published, Within},
+    remote::{Fetched, KeysAt, NotFetched, Published, Within},
 };
-use tegata_token::{KeySet, Scope, SigningKey, jws};
+use tegata_token::{KeySet, Order, Scope, SigningKey, jws};
 use tokio::sync::Semaphore;
 
-use super::world::{CALLBACK, World, after, asked, claims, client_key, error, params, query};
+use super::world::{
+    CALLBACK, VERIFIER, World, after, asked, claims, client_key, error, params, place, query,
+};
 
 /// More than ask at once.
 const MOST: usize = 10_000;
@@ -64,14 +66,14 @@ impl Web {
 impl Published for Web {
     fn keys<'a>(
         &'a self,
-        _: &'a str,
+        _: KeysAt<'a>,
         _: Option<&'a str>,
     ) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
         Box::pin(async { Err(NotFetched("there are no keys".to_owned())) })
     }
 
-    fn keys_anew<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
-        self.keys(address, None)
+    fn keys_anew<'a>(&'a self, at: KeysAt<'a>) -> BoxFuture<'a, Result<KeySet, NotFetched>> {
+        self.keys(at, None)
     }
 
     fn document<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<u8>, NotFetched>> {
@@ -137,6 +139,10 @@ fn wish(changes: &[(&str, &str)]) -> Params {
 
 fn id() -> ClientId {
     ClientId::new(ID).unwrap()
+}
+
+fn order(reason: &str) -> Order {
+    Order { reason: reason.to_owned(), actor: "operator".to_owned() }
 }
 
 async fn taken(world: &World) -> Result<Client, NotDescribed> {
@@ -457,6 +463,107 @@ async fn whoever_invents_addresses_has_a_host_asked_so_often_and_keeps_nobody_ou
     taken(&world).await.unwrap();
 }
 
+/// However many others are asked for, those that people have agreed to are at hand.
+#[tokio::test]
+async fn a_flood_of_strangers_pushes_nobody_out_who_is_known() {
+    let (world, web) = world().await;
+    web.publish_for(ID, &document(&json!({})), Some(3600));
+    sign_in(&world, &taken(&world).await.unwrap()).await;
+    taken(&world).await.unwrap();
+    let asked = web.asked();
+    for n in 0..3000 {
+        let id = format!("https://h{n}.example/c");
+        web.publish_for(&id, &document(&json!({"client_id": id})), Some(3600));
+        world.provider.client(&ClientId::new(&id).unwrap()).await.unwrap();
+        if n % 200 == 199 {
+            after(&world.clock, 60);
+        }
+    }
+    let after = web.asked();
+    assert_eq!(after - asked, 3000);
+    taken(&world).await.unwrap();
+    assert_eq!(web.asked(), after, "it was kept");
+}
+
+/// Anybody with an account may agree to clients of their own, and have all that are known be asked.
+#[tokio::test]
+async fn while_too_many_are_asked_a_known_client_is_what_it_was_a_while_ago() {
+    let (world, web) = world().await;
+    web.publish_for(ID, &document(&json!({})), Some(60));
+    sign_in(&world, &taken(&world).await.unwrap()).await;
+    taken(&world).await.unwrap();
+    after(&world.clock, 60);
+    let asked = web.asked();
+    // Nobody is answered.
+    let held = web.answers.acquire_many(u32::try_from(MOST).unwrap()).await.unwrap();
+    let realm = world.provider.realm().clone();
+    let mut all = tokio::task::JoinSet::new();
+    for n in 0..64 {
+        let id = ClientId::new(&format!("https://h{n}.example/c")).unwrap();
+        let kept = world.provider.clients().load(&realm, &self::id()).await.unwrap().unwrap();
+        let known = Client { id: id.clone(), ..kept.value };
+        world.commit(Batch::new(realm.clone()).with(known.put(Expect::Absent))).await;
+        let provider = world.provider.clone();
+        all.spawn(async move { provider.client(&id).await.is_err() });
+    }
+    while web.asked() - asked < 64 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(taken(&world).await.unwrap().name, "An app");
+    assert_eq!(web.asked() - asked, 64);
+    // But not for long.
+    after(&world.clock, 3600);
+    assert_eq!(taken(&world).await.unwrap_err(), NotDescribed::Busy);
+    drop(held);
+    assert!(all.join_all().await.into_iter().all(|none| none));
+    taken(&world).await.unwrap();
+}
+
+/// Whoever was given something while the client was removed or refused, on a node that had not heard of it.
+#[tokio::test]
+async fn what_is_granted_while_it_is_let_go_of_gives_nothing() {
+    for refuses in [false, true] {
+        let (world, web) = world().await;
+        web.publish(ID, &document(&json!({})));
+        let tokens = sign_in(&world, &taken(&world).await.unwrap()).await;
+        let deaf = Parts { published: Arc::clone(&web) as Arc<_>, ..world.deaf_parts() };
+        let deaf = Provider::new(world.provider.config().clone(), deaf);
+        let who = world.signed_in();
+        let (request, asking) = deaf.authorization_request(&wish(&[])).await.unwrap();
+        deaf.remember_consent(&who.user, &asking, &request.scope).await.unwrap();
+        after(&world.clock, 1);
+        if refuses {
+            world.provider.refuse_client(&id(), vec![], &order("spam")).await.unwrap();
+        } else {
+            world.provider.remove_client(&id(), vec![], &order("client_removed")).await.unwrap();
+        }
+        assert!(!world.is_active(&tokens.access_token).await, "{refuses}");
+        after(&world.clock, 1);
+        // The code is written down after that.
+        let redirect = deaf.grant_code(&request, &asking, &who).await;
+        let code = query(redirect.unwrap().address(), "code");
+        let redeeming = [
+            ("grant_type", "authorization_code"),
+            ("code", code.as_str()),
+            ("redirect_uri", CALLBACK),
+            ("code_verifier", VERIFIER),
+        ];
+        let refreshing = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", tokens.refresh_token.as_deref().unwrap()),
+        ];
+        for pairs in [&redeeming[..], &refreshing] {
+            let client = deaf.registered(&id()).await;
+            let Ok(client) = client.map(Option::unwrap) else {
+                assert!(refuses);
+                continue;
+            };
+            let given = deaf.token(&client, &params(pairs), &place(), Proven::default()).await;
+            assert_eq!(error(given.unwrap_err()), "invalid_grant", "{pairs:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn hosts_that_are_not_named_are_not_asked() {
     let rules = Rules { hosts: vec!["*.example.com".parse().unwrap()], local: false };
@@ -559,7 +666,7 @@ async fn one_that_is_declared_under_its_address_is_what_was_declared() {
     assert!(client.is_declared() && client.host().is_none());
     assert_eq!(client.redirect_uris[0].as_str(), "https://app.example/declared");
     assert_eq!(web.asked(), asked);
-    let refused = world.provider.refuse_client(&id(), "spam", "operator").await.unwrap_err();
+    let refused = world.provider.refuse_client(&id(), vec![], &order("spam")).await.unwrap_err();
     assert!(matches!(refused, NotRegistered::NotDescribed(_)), "{refused}");
 }
 
@@ -573,8 +680,8 @@ async fn one_that_is_refused_is_refused_on_all_nodes_until_it_is_removed() {
     let (request, _) = world.provider.authorization_request(&wish(&[])).await.unwrap();
     let handle = world.provider.hold(&request).await.unwrap();
 
-    world.provider.refuse_client(&id(), "spam", "operator").await.unwrap();
-    world.provider.refuse_client(&id(), "again", "operator").await.unwrap();
+    world.provider.refuse_client(&id(), vec![], &order("spam")).await.unwrap();
+    world.provider.refuse_client(&id(), vec![], &order("again")).await.unwrap();
     let asked = web.asked();
     for provider in [&world.provider, &other] {
         assert_eq!(provider.client(&id()).await.unwrap_err(), NotDescribed::Refused);
@@ -588,15 +695,16 @@ async fn one_that_is_refused_is_refused_on_all_nodes_until_it_is_removed() {
     assert_eq!(web.asked(), asked);
     // One that nobody has seen can be refused, too, and one that is no address cannot.
     let unseen = ClientId::new("https://evil.example/c").unwrap();
-    world.provider.refuse_client(&unseen, "spam", "operator").await.unwrap();
+    world.provider.refuse_client(&unseen, vec![], &order("spam")).await.unwrap();
     assert_eq!(world.provider.client(&unseen).await.unwrap_err(), NotDescribed::Refused);
     for nobody in ["https://app.example", "https://APP.example/c", "https://app.example:443/c"] {
         let nobody = ClientId::new(nobody).unwrap();
-        let refused = world.provider.refuse_client(&nobody, "spam", "operator").await.unwrap_err();
+        let refused =
+            world.provider.refuse_client(&nobody, vec![], &order("spam")).await.unwrap_err();
         assert!(matches!(refused, NotRegistered::NotAnAddress(..)), "{refused}");
     }
     let named = ClientId::new("web").unwrap();
-    let refused = world.provider.refuse_client(&named, "spam", "operator").await.unwrap_err();
+    let refused = world.provider.refuse_client(&named, vec![], &order("spam")).await.unwrap_err();
     assert!(matches!(refused, NotRegistered::NotDescribed(_)), "{refused}");
 
     // Whoever forgets it lets it in again, as somebody to whom nobody has said anything.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tegata_oauth::{GrantType, Proven, Refused, TokenAnswer};
-use tegata_token::{Claims, Order};
+use tegata_token::{Claims, Entry, Order, Target};
 
 use super::world::{World, after, claims, error, params, place};
 
@@ -225,6 +225,80 @@ async fn a_client_that_is_taken_back_and_then_removed_in_one_second_has_nothing(
     assert_eq!(world.node.now().secs(), own);
     after(&world.clock, 2);
     assert!(!world.is_active(&given).await);
+}
+
+/// A subject token that was issued after a kill switch begins in the next second. What is made of it falls
+/// with whoever made it, though they are removed in the second of the kill switch.
+#[tokio::test]
+async fn what_a_client_exchanges_within_a_second_falls_with_its_removal() {
+    let world = World::new().await;
+    let subject = person_and_orders(&world).await;
+    let own = world.node.now().secs();
+    let until = world.node.now() + std::time::Duration::from_secs(3600);
+    let target = Target::Subject {
+        sub: world.user.id.to_string(),
+        up_to: world.node.now(),
+        tokens_only: true,
+    };
+    let (reason, actor) = ("test".to_owned(), "test".to_owned());
+    let entry = Entry { target, places: vec![], at: world.node.now(), until, reason, actor };
+    let batch = tegata_core::Batch::new(world.provider.realm().clone());
+    world.provider.revoker().commit(batch, vec![entry]).await.unwrap();
+    // Nothing is made of what is taken back.
+    let pairs = exchange(&subject, &[("audience", "payments")]);
+    assert_eq!(error(ask(&world, "orders", &pairs).await.unwrap_err()), "invalid_request");
+    let web = world.web().await;
+    let code = world.code(&[("scope", "openid payments.write")]).await;
+    let subject = world.redeem(&web, &code, &[]).await.unwrap().access_token;
+    assert_eq!(claims(&subject)["iat"], own + 1);
+    // Looked up in this second, before the removal.
+    let orders = world.named("orders").await;
+    let pairs = exchange(&subject, &[("audience", "payments")]);
+    let made = world.provider.token(&orders, &params(&pairs), &place(), Proven::default()).await;
+    let made = made.unwrap().access_token;
+    assert!(world.is_active(&made).await);
+    let order = Order { reason: "client_removed".into(), actor: "test".into() };
+    world.provider.remove_client(&"orders".parse().unwrap(), vec![], &order).await.unwrap();
+    assert_eq!(world.node.now().secs(), own);
+    assert!(!world.is_active(&made).await);
+    assert!(world.is_active(&subject).await);
+    // Nor is anything made after it, on a node that learns of it only now.
+    let made = world.deaf().token(&orders, &params(&pairs), &place(), Proven::default()).await;
+    assert_eq!(error(made.unwrap_err()), "invalid_request");
+}
+
+/// A code or a refresh token that is taken while its client is removed gives nothing that lasts.
+#[tokio::test]
+async fn what_a_client_is_given_while_it_is_removed_falls_with_it() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let first = world.redeem(&web, &world.code(&[]).await, &[]).await.unwrap();
+    let code = world.code(&[]).await;
+    let looked_up = world.proven(&web).await;
+    after(&world.clock, 2);
+    let order = Order { reason: "client_removed".into(), actor: "test".into() };
+    world.provider.remove_client(&web.id, vec![], &order).await.unwrap();
+    after(&world.clock, 3);
+    let deaf = world.deaf();
+    let refreshing =
+        [("grant_type", "refresh_token"), ("refresh_token", first.refresh_token.as_ref().unwrap())];
+    let redeeming = [
+        ("grant_type", "authorization_code"),
+        ("code", code.as_str()),
+        ("redirect_uri", super::world::CALLBACK),
+        ("code_verifier", super::world::VERIFIER),
+    ];
+    for pairs in [&refreshing[..], &redeeming] {
+        match deaf.token(&looked_up, &params(pairs), &place(), Proven::default()).await {
+            Ok(given) => assert!(!world.is_active(&given.access_token).await, "{pairs:?}"),
+            Err(refused) => assert_eq!(error(refused), "invalid_grant", "{pairs:?}"),
+        }
+    }
+    // Nor has another of its name what it had.
+    after(&world.clock, 3);
+    let other = world.proven(&world.web().await).await;
+    let refused = deaf.token(&other, &params(&refreshing), &place(), Proven::default()).await;
+    assert_eq!(error(refused.unwrap_err()), "invalid_grant");
 }
 
 #[tokio::test]

@@ -14,18 +14,19 @@ use tegata_oauth::{
 };
 use tegata_token::{Algorithm, Entry, Pairwise, Roots, SigningKey, Target};
 
-use super::world::{World, after, asked, claims, params, place, query};
+use super::world::{World, after, asked, claims, error, params, place, query};
 
 /// Where the clients of two sectors are answered; those of the first know each other.
 const HERE: &str = "https://app.example/cb";
 const HERE_TOO: &str = "https://app.example:8443/other/cb";
 const THERE: &str = "https://other.example/cb";
 
+const GRANTS: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::RefreshToken];
+
 impl World {
     /// A client that is answered there, and pairwise.
     async fn pairwise(&self, id: &str, redirect_uri: &str) -> Client {
-        let grants = [GrantType::AuthorizationCode, GrantType::RefreshToken];
-        self.client(id, &grants, |it| {
+        self.client(id, &GRANTS, |it| {
             it.subject_type = Some(SubjectType::Pairwise);
             it.redirect_uris = vec![redirect_uri.to_owned()];
             it.may_introspect = true;
@@ -154,7 +155,7 @@ async fn every_node_and_every_key_gives_the_same_names() {
 }
 
 #[tokio::test]
-async fn who_asks_about_a_token_is_told_in_its_own_words_whoever_has_it() {
+async fn who_asks_about_a_token_is_told_of_those_whom_it_calls_so_and_of_nobody_else() {
     let world = World::new().await;
     let who = world.signed_in();
     let (one, far) = (world.pairwise("one", HERE).await, world.pairwise("far", THERE).await);
@@ -166,21 +167,35 @@ async fn who_asks_about_a_token_is_told_in_its_own_words_whoever_has_it() {
     for tokens in [&of_one, &of_far] {
         let asked = [&tokens.access_token, tokens.refresh_token.as_ref().unwrap()];
         for token in asked {
-            assert_eq!(world.introspected(&one, token).await["sub"], here["sub"]);
-            assert_eq!(world.introspected(&far, token).await["sub"], there["sub"]);
+            // Whoever was told its own name for another sector's would know that the two are of one.
+            let of_here = std::ptr::eq(tokens, &of_one);
+            let (own, other) = if of_here { (&here, &one) } else { (&there, &far) };
+            assert_eq!(world.introspected(other, token).await["sub"], own["sub"]);
+            let stranger = if of_here { &far } else { &one };
+            let told = world.introspected(stranger, token).await;
+            assert_eq!(
+                (&told["active"], told.get("sub"), told.get("sid")),
+                (&json!(true), None, None)
+            );
             let told = world.introspected(&public, token).await;
             assert_eq!(told["sub"], world.user.id.as_str());
         }
         let told = world.introspected(&one, &tokens.access_token).await;
-        assert_eq!(told["sid"], here["sid"]);
+        assert_eq!(told["sid"] == here["sid"], std::ptr::eq(tokens, &of_one));
         assert!(told.get("username").is_none() && told.get("veil").is_none(), "{told}");
         let told = world.introspected(&public, &tokens.access_token).await;
         assert_eq!((&told["username"], &told["sid"]), (&"alice".into(), &json!(who.session)));
         assert!(told.get("veil").is_none());
     }
     let asked = params(&[("token", &of_one.access_token)]);
-    let signed = world.provider.introspect_signed(&far, &asked).await.unwrap();
-    assert_eq!(claims(&signed)["token_introspection"]["sub"], there["sub"]);
+    for (asks, sub) in [(&one, Some(&here["sub"])), (&far, None)] {
+        let signed = world.provider.introspect_signed(asks, &asked).await.unwrap();
+        assert_eq!(claims(&signed)["token_introspection"].get("sub"), sub);
+    }
+    // Nor for the id, which tokens of others say.
+    let web = world.web().await;
+    let told = world.introspected(&one, &world.at(&web, &who).await.access_token).await;
+    assert_eq!((&told["active"], told.get("sub"), told.get("sid")), (&json!(true), None, None));
     // A client that speaks for itself is called so by all.
     let fields = params(&[("grant_type", "client_credentials"), ("scope", "orders.read")]);
     let proven = world.proven(&public).await;
@@ -347,6 +362,40 @@ async fn tokens_of_a_pairwise_client_are_for_those_alone_who_can_tell_of_whom_th
     let handle = world.provider.hold(&waiting).await.unwrap();
     world.client("orders", &grants, |it| it.subject_type = Some(SubjectType::Pairwise)).await;
     assert!(world.provider.held(&handle).await.unwrap().is_none());
+}
+
+/// Operators may take a client into a sector, or out of it: then it knows nobody any more.
+#[tokio::test]
+async fn what_a_client_had_when_it_called_people_otherwise_ends() {
+    let world = World::new().await;
+    let public =
+        async || world.client("one", &GRANTS, |it| it.redirect_uris = vec![HERE.into()]).await;
+    let refused = |outcome: Result<TokenAnswer, tegata_oauth::Refused>| error(outcome.unwrap_err());
+    for (before, after) in [(None, Some(HERE)), (Some(HERE), None), (Some(HERE), Some(THERE))] {
+        let becomes = async |uri: Option<&str>| match uri {
+            Some(uri) => world.pairwise("one", uri).await,
+            None => public().await,
+        };
+        let client = becomes(before).await;
+        let who = world.signed_in();
+        let held = world.at(&client, &who).await;
+        let uri = client.redirect_uris[0].as_str().to_owned();
+        let named = [("client_id", "one"), ("redirect_uri", uri.as_str())];
+        let code = world.code_for(&who, &named).await;
+        let client = becomes(after).await;
+        let refresh = held.refresh_token.as_ref().unwrap();
+        let inspector = world
+            .client("inspector", &[GrantType::ClientCredentials], |it| it.may_introspect = true)
+            .await;
+        let told = world.introspected(&inspector, refresh).await;
+        assert_eq!(told, json!({"active": false}), "{before:?} {after:?}");
+        assert_eq!(refused(world.refresh(&client, refresh).await), "invalid_grant");
+        let redeemed = world.redeem(&client, &code, &[("redirect_uri", &uri)]).await;
+        assert_eq!(refused(redeemed), "invalid_grant");
+        // What it gets from now on goes on.
+        let anew = world.at(&client, &who).await;
+        assert!(world.refresh(&client, anew.refresh_token.as_ref().unwrap()).await.is_ok());
+    }
 }
 
 /// The signals of one receiver.

@@ -197,10 +197,14 @@ impl World {
 
     /// The provider of another node, which hears of nothing that is taken back.
     pub(crate) fn deaf(&self) -> Provider {
+        Provider::new(self.provider.config().clone(), self.deaf_parts())
+    }
+
+    pub(crate) fn deaf_parts(&self) -> Parts {
         let (node, records) = (self.node.clone(), self.records.clone());
         let view = Arc::new(View::new(node.clone()));
         let revoker = Revoker::new(node, records, Arc::new(MemoryFeed::new(1)), view);
-        Provider::new(self.provider.config().clone(), Parts { revoker, ..self.parts.clone() })
+        Parts { revoker, ..self.parts.clone() }
     }
 
     /// A client with these grants. Its tokens are signed fast.
@@ -252,6 +256,7 @@ impl World {
             auth_time: now,
             acr: "aal1".into(),
             amr: vec!["pwd".into()],
+            factors: Vec::new(),
         }
     }
 

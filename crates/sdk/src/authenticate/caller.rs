@@ -195,16 +195,29 @@ impl Caller {
         let claims = self.claims();
         let age = step_up::age(claims.auth_time, self.0.at);
         if asked.is_weak(claims.acr.as_deref()) || asked.is_old(age) {
-            Err(self.ask_step_up(asked))
+            Err(self.challenge(asked))
         } else {
             Ok(())
         }
     }
 
-    /// The refusal by which the person is asked for this, whatever they have shown: what a service that
-    /// was called on their behalf asks for ([`Reply::step_up`](crate::Reply::step_up)), passed on.
+    /// The refusal by which the person is asked for this: what a service that was called on their behalf
+    /// asks for ([`Reply::step_up`](crate::Reply::step_up)), passed on. With 403 where they have shown as
+    /// much a moment ago, or nothing is asked for that is known here: showing it again would change nothing,
+    /// and they would be asked for ever.
     #[must_use]
     pub fn ask_step_up(&self, asked: &StepUp) -> Refused {
+        let claims = self.claims();
+        // With as much time left as has passed, it has not grown old on the way.
+        let age = step_up::age(claims.auth_time, self.0.at).map(|age| age.saturating_mul(2));
+        if !asked.is_weak(claims.acr.as_deref()) && !asked.is_old(age) {
+            let why = "a service asks for a sign-in that was shown to it, or that nobody knows";
+            return self.refuse(Reason::Forbidden(why));
+        }
+        self.challenge(asked)
+    }
+
+    fn challenge(&self, asked: &StepUp) -> Refused {
         self.refuse(Reason::StepUp { asked: asked.clone() })
     }
 

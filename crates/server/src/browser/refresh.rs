@@ -117,6 +117,8 @@ async fn given(
         binding: place,
         narrowed: &narrowed,
         rotates: true,
+        // Our own scripts are in no registry.
+        as_of: None,
     };
     let (issue, person) = match provider.refreshed(app.browser(), &asked).await {
         Ok(refreshed) => refreshed,

@@ -28,7 +28,7 @@ use tegata_oauth::{
     signals::{StreamRules, Streams},
 };
 use tegata_server::{
-    Administration, App, BrowserClient, Config, Metrics, NotHeard, RevokedSessions,
+    Administration, App, BrowserClient, Config, Metrics, NarrowedTokens, NotHeard, RevokedSessions,
     SessionsOfFamilies, SupersededPasswords,
     admin::{self, Asked, Done, Operation},
     router,
@@ -278,12 +278,15 @@ impl Bench {
             tegata_identity::throttle::Config::default(),
         );
         let party = RelyingParty::new("localhost", &[ISSUER], &Secret::new([4; 32])).unwrap();
+        let day = Duration::from_secs(86_400);
+        let (revokes, families) = (revoker.clone(), provider.families().clone());
+        let narrowed = NarrowedTokens::new(revokes, families, day, node.clone());
         let second = SecondFactors::new(node.clone(), records.clone(), ephemeral.clone())
             .with_passkeys(party)
+            .making_known(Arc::new(narrowed))
             .demanding(demand)
             .telling(Epoch::FIRST);
-        let superseded =
-            SupersededPasswords::new(revoker.clone(), Duration::from_secs(86_400), node.clone());
+        let superseded = SupersededPasswords::new(revoker.clone(), day, node.clone());
         let passwords = Passwords::new(
             node.clone(),
             records.clone(),

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use axum::body::Body;
+use http::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 use tegata_identity::TotpSecret;
 use tegata_server::lower_sessions;
 
 use super::{
     bench::{Bench, ISSUER},
-    browser::Browser,
-    flow::authorize,
+    browser::{Answer, Browser},
+    flow::{authorize, claims, code, redeeming, token},
     passkey::options,
     second_factor::{Enrolled, elevate},
     soft::Soft,
@@ -33,7 +34,7 @@ async fn elevated(world: &Enrolled) -> Browser {
     world.bench.advance(60);
     let csrf = told["csrf_token"].as_str().unwrap();
     let answer = elevate(&mut browser, csrf, json!({"code": world.shown()})).await;
-    assert_eq!(answer.status, http::StatusCode::NO_CONTENT, "{}", answer.body);
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.body);
     let expected = ("aal2".into(), json!(["pwd", "otp", "mfa"]), true);
     assert_eq!(standing(&mut browser).await, expected);
     browser
@@ -92,6 +93,60 @@ async fn the_page_itself_takes_no_proof_by_what_is_gone() {
     }
     let left = second.of(realm, alice).await.unwrap().unwrap();
     assert_eq!((left.totp_since.is_some(), left.recovery_codes), (true, 10));
+}
+
+/// What a token says of how its person was authenticated.
+fn said(told: &Value) -> (Value, Value) {
+    let said = claims(told["access_token"].as_str().unwrap());
+    (said["acr"].clone(), said["amr"].clone())
+}
+
+async fn refreshed(world: &Enrolled, told: &Value) -> Value {
+    let refresh = told["refresh_token"].as_str().unwrap();
+    let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh)];
+    token(&world.bench, "web", &fields).await.json()
+}
+
+async fn knows(world: &Enrolled, told: &Value) -> StatusCode {
+    let request = Request::get("/oauth2/userinfo")
+        .header(header::AUTHORIZATION, format!("Bearer {}", told["access_token"].as_str().unwrap()))
+        .body(Body::empty())
+        .unwrap();
+    Answer::of(&world.bench.router, request).await.status
+}
+
+/// What applications and our own scripts hold says of it no more than the session does.
+#[tokio::test]
+async fn tokens_say_no_more_of_it_from_the_same_moment_on() {
+    let world = Enrolled::new().await;
+    let mut owner = elevated(&world).await;
+    world.bench.advance(60);
+    let (mut scripts, own) = world.signed_in().await;
+    let strong = (json!("aal2"), json!(["pwd", "otp", "mfa"]));
+    let lowered = (json!("aal1"), json!(["pwd"]));
+    let wish = authorize(&[("acr_values", "aal2")]);
+    let given = code(&mut owner, &wish).await;
+    let first = token(&world.bench, "web", &redeeming(&given)).await.json();
+    let held = refreshed(&world, &first).await;
+    assert_eq!((said(&held), said(&own)), (strong.clone(), strong));
+    let pending = code(&mut owner, &wish).await;
+    assert_eq!(knows(&world, &held).await, StatusCode::OK);
+
+    decide(&mut owner, "remove").await;
+    // Whoever has one is sent to fetch another, which says what is so.
+    for told in [&first, &held] {
+        assert_eq!(knows(&world, told).await, StatusCode::UNAUTHORIZED);
+    }
+    let pending = token(&world.bench, "web", &redeeming(&pending)).await.json();
+    assert_eq!(pending["error"], "invalid_grant");
+    let again = refreshed(&world, &held).await;
+    assert_eq!(said(&again), lowered);
+    world.bench.advance(1);
+    assert_eq!(knows(&world, &again).await, StatusCode::OK);
+    let csrf = own["csrf_token"].as_str().unwrap();
+    let own = scripts.call(Method::POST, "/api/auth/refresh", Some(csrf), None).await;
+    assert_eq!(own.status, StatusCode::OK, "{}", own.body);
+    assert_eq!(said(&own.json()), lowered);
 }
 
 #[tokio::test]

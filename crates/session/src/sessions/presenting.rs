@@ -171,6 +171,7 @@ impl Sessions {
         let session = found.await.ok()??.value;
         if !value.is_genuine(&self.keys, realm, &session.salt)
             || self.endings.has_ended(realm, &session)
+            || self.endings.has_changed(realm, &session)
         {
             return None;
         }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use tegata_core::{Clock, Records};
-use tegata_session::{Reason, SESSIONS, SessionRefused, Verdict};
+use tegata_session::{Reason, SESSIONS, SessionRefused, Standing, Verdict};
 use tegata_store::{Cached, CachedConfig, MemoryFeed};
 
 use super::world::{World, elsewhere, given, refused};
@@ -48,6 +48,22 @@ async fn what_is_known_to_have_ended_is_not_served_however_near_it_is() {
     let ended = world.endings.known.lock().unwrap().clone();
     old.endings.known.lock().unwrap().extend(ended);
     assert_eq!(old.verdict(&cookie).await, Verdict::Ended);
+}
+
+/// What a factor gave that is gone since is not read from what is near.
+#[tokio::test]
+async fn of_whoever_may_do_less_since_a_moment_the_latest_is_asked() {
+    let world = World::in_memory().await;
+    let old = deaf(&world);
+    let begun = world.sign_in("usr_1").await;
+    let cookie = begun.cookie.expose().clone();
+    old.present(&cookie).await.unwrap();
+    let user = begun.session.user.clone();
+    let lowers = |standing: &mut Standing| standing.acr.replace("lowered".to_owned()).is_some();
+    world.sessions.narrow(&world.realm, &user, None, lowers).await.unwrap();
+    old.endings.changed.lock().unwrap().push(user);
+    let passage = old.present(&cookie).await.unwrap();
+    assert_eq!(passage.session.standing.acr.as_deref(), Some("lowered"));
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ pub(crate) struct World {
 pub(crate) struct Ends {
     records: Arc<dyn Records>,
     pub(crate) known: Mutex<Vec<Ending>>,
+    /// Whose permissions the node knows to have changed.
+    pub(crate) changed: Mutex<Vec<UserId>>,
     /// Whether the node has not heard for a while what ended.
     pub(crate) stale: AtomicBool,
 }
@@ -42,6 +44,10 @@ pub(crate) struct Ends {
 impl Endings for Ends {
     fn has_ended(&self, _: &Realm, session: &Session) -> bool {
         self.known.lock().unwrap().iter().any(|ending| ending.sid == session.id)
+    }
+
+    fn has_changed(&self, _: &Realm, session: &Session) -> bool {
+        self.changed.lock().unwrap().contains(&session.user)
     }
 
     fn is_current(&self) -> bool {
@@ -92,6 +98,7 @@ impl World {
         let endings = Arc::new(Ends {
             records: records.clone(),
             known: Mutex::default(),
+            changed: Mutex::default(),
             stale: AtomicBool::new(false),
         });
         let sessions = Sessions::new(

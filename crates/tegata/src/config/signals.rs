@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use tegata_core::Network;
-use tegata_oauth::signals::{
-    heard::{NamedBy, OnChange},
-    streams::DefaultSubjects,
+use tegata_oauth::{
+    client::Sector,
+    signals::{
+        heard::{NamedBy, OnChange},
+        streams::DefaultSubjects,
+    },
 };
 
 use super::Span;
@@ -47,6 +50,9 @@ pub(crate) struct Transmitter {
     /// By which subjects it may name our people.
     #[serde(default = "by_our_names")]
     pub(crate) people: Vec<NamedBy>,
+    /// The sector by whose names it knows our people, where it is a pairwise client of ours.
+    #[serde(default)]
+    pub(crate) sector: Option<Sector>,
     /// What follows when a credential or a claim changes there.
     #[serde(default)]
     pub(crate) on_change: OnChange,
@@ -114,6 +120,11 @@ impl Signals {
             }
             if it.people.is_empty() {
                 wrong("`people` is empty: it could name nobody");
+            }
+            if it.sector.is_some() && !it.people.contains(&NamedBy::IssSub) {
+                wrong(
+                    "`sector` says how `sub` is read under our issuer: `people` must have `iss_sub`",
+                );
             }
             if it.secret_file.is_none() && it.poll.is_none() {
                 wrong(

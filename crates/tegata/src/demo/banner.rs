@@ -85,6 +85,7 @@ async fn a_token(composed: &Composed, household: &Household) -> Result<String, F
         binding: Binding::Client,
         authority: user.authority,
         authorized: now,
+        as_of: None,
     };
     let begun = composed.families.begin(&composed.realm, beginning).await;
     let (issue, change) = begun.map_err(|error| failed(&error))?;

@@ -1,7 +1,10 @@
 //! Orders about clients.
 
 use serde_json::{Value, json};
-use tegata_core::{ClientId, Secret, UserId, Versioned, port::Page};
+use tegata_core::{
+    ClientId, Secret, UserId, Versioned,
+    port::{Change, Page},
+};
 use tegata_oauth::{
     Client, ClientMetadata,
     administer::is_administrative,
@@ -189,7 +192,10 @@ pub(super) async fn remove(
 ) -> Result<Value, Refused> {
     let id = ClientId::new(client)?;
     let order = Order { reason: "client_removed".to_owned(), actor: actor.to_owned() };
-    let (was_gone, delegations) = match remove_with_delegations(composed, &id, &order).await? {
+    let removed = with_delegations(composed, &id, |changes| {
+        composed.provider.remove_client(&id, changes, &order)
+    });
+    let (was_gone, delegations) = match removed.await? {
         Ok(delegations) => (false, delegations),
         // An earlier removal may have left something, but not of our own scripts, nor of a person.
         Err(NotRegistered::Unknown(_)) if !is_reserved(&id) && UserId::new(client).is_err() => {
@@ -203,11 +209,8 @@ pub(super) async fn remove(
     match (ended, revoked) {
         (Ok((0, 0)), Ok(_)) if was_gone => Err(NotRegistered::Unknown(id).into()),
         (Ok((families, _)), Ok(revoked)) => {
-            let mut told = json!({"removed": id, "families": families, "revoked": revoked});
-            if let (Some(members), false) = (told.as_object_mut(), delegations.is_empty()) {
-                members.insert("delegations".to_owned(), json!(delegations));
-            }
-            Ok(told)
+            let told = json!({"removed": id, "families": families, "revoked": revoked});
+            Ok(naming(told, &delegations))
         }
         (Err(refused), _) | (_, Err(refused)) if was_gone => Err(refused),
         (Err(refused), _) | (_, Err(refused)) => {
@@ -240,15 +243,27 @@ async fn end_rest(
     Ok((proof?.iter().map(|withdrawn| withdrawn.count).sum(), streams?))
 }
 
-/// Removes a client together with what it may do by delegations. Answers which of them end.
-async fn remove_with_delegations(
+/// The answer, with the delegations that end, where any do.
+fn naming(mut told: Value, delegations: &[String]) -> Value {
+    if let (Some(members), false) = (told.as_object_mut(), delegations.is_empty()) {
+        members.insert("delegations".to_owned(), json!(delegations));
+    }
+    told
+}
+
+/// Lets go of a client by `change`, which is given what takes from it what it may do by delegations, to be
+/// done in the same moment. Answers which of them end.
+async fn with_delegations<F>(
     composed: &Composed,
     id: &ClientId,
-    order: &Order,
-) -> Result<Result<Vec<String>, NotRegistered>, Refused> {
+    change: impl Fn(Vec<Change>) -> F,
+) -> Result<Result<Vec<String>, NotRegistered>, Refused>
+where
+    F: Future<Output = Result<(), NotRegistered>>,
+{
     for _ in 0..TRIES {
         let (changes, ended) = composed.registry.without_client(&composed.realm, id).await?;
-        match composed.provider.remove_client(id, changes, order).await {
+        match change(changes).await {
             Ok(()) => return Ok(Ok(ended)),
             Err(NotRegistered::Overtaken(_)) => {}
             Err(refused) => return Ok(Err(refused)),
@@ -258,8 +273,9 @@ async fn remove_with_delegations(
     Err(Refused::new(Kind::Busy, why))
 }
 
-/// Has nothing more to do with a client that describes itself, then takes back what it has: in this order,
-/// so that it gets nothing new. Whoever removes it knows it no longer, and so takes it again.
+/// Has nothing more to do with a client that describes itself, and takes back what it has: what was issued
+/// to it is refused from the moment on in which it is. Where the rest fails, refusing it again goes on with
+/// that. Whoever removes it knows it no longer, and so takes it again.
 pub(super) async fn refuse(
     composed: &Composed,
     client: &str,
@@ -267,10 +283,27 @@ pub(super) async fn refuse(
     tally: &Tally,
 ) -> Result<Value, Refused> {
     let id = ClientId::new(client)?;
-    composed.provider.refuse_client(&id, &order.reason, &order.actor).await?;
-    let revoked = super::revoke::client(composed, &id, order).await?;
-    let (families, _) = end_rest(composed, &id, order, tally).await?;
-    Ok(json!({"refused": id, "families": families, "revoked": revoked}))
+    let refused = with_delegations(composed, &id, |changes| {
+        composed.provider.refuse_client(&id, changes, order)
+    });
+    let delegations = refused.await??;
+    let ended = end_rest(composed, &id, order, tally).await;
+    // Also what it was given while it was being refused.
+    let revoked = super::revoke::client(composed, &id, order).await;
+    match (ended, revoked) {
+        (Ok((families, _)), Ok(revoked)) => {
+            let told = json!({"refused": id, "families": families, "revoked": revoked});
+            Ok(naming(told, &delegations))
+        }
+        (Err(refused), _) | (_, Err(refused)) => {
+            let why = format!(
+                "client `{id}` is refused, with what was issued to it before, but not all that it had \
+                 is ended ({}); refuse it once more",
+                refused.why
+            );
+            Err(Refused { why, ..refused }.after(json!({"refused": id})))
+        }
+    }
 }
 
 /// How many messages are shown.
@@ -344,4 +377,43 @@ fn shown(client: &Client) -> Value {
 /// What operators say of a client that describes itself.
 pub(crate) const fn operators_word(described: &Described) -> &'static str {
     if described.refused.is_some() { "refused" } else { "taken" }
+}
+
+#[cfg(test)]
+mod tests {
+    use tegata_token::Claims;
+
+    use super::*;
+    use crate::{
+        compose,
+        operate::{Declarations, declare},
+    };
+
+    #[tokio::test]
+    async fn one_that_is_refused_loses_what_it_has_and_what_it_may_do_at_once() {
+        let place = tempfile::tempdir().unwrap();
+        let composed = compose::for_tests(place.path()).await;
+        let id = "https://app.example/client.json";
+        let rule = json!({"name": "begins", "actor": id, "transactions": true});
+        let delegations = vec![serde_json::from_value(rule).unwrap()];
+        let declarations = Declarations { delegations, ..Declarations::default() };
+        let shown = declare::MadeSecrets::AreShown;
+        declare(&composed, &declarations, shown).await.unwrap();
+        let issued = Claims {
+            sub: "usr_1".into(),
+            client_id: Some(id.into()),
+            iat: composed.node.now().secs(),
+            ..Claims::default()
+        };
+        let is_refused =
+            || composed.view.realm(&composed.realm).check_claims(&issued, None, "").is_some();
+        assert!(!is_refused());
+        let order = Order { reason: "spam".into(), actor: "operator".into() };
+        let told = refuse(&composed, id, &order, &Tally::default()).await.unwrap();
+        assert_eq!((&told["refused"], &told["delegations"]), (&json!(id), &json!(["begins"])));
+        assert!(is_refused());
+        // Once more, where something was left.
+        let told = refuse(&composed, id, &order, &Tally::default()).await.unwrap();
+        assert_eq!((&told["refused"], told.get("delegations")), (&json!(id), None));
+    }
 }

@@ -137,6 +137,10 @@ async fn client(
     }
     let word = match &found {
         None => "registered",
+        Some(found) if found.sector != wanted.sector => {
+            "changed: people get other names at it, so it knows nobody from before, and what it holds of them \
+             ends"
+        }
         Some(found) if differs(composed, found, &wanted, secret.as_ref()) => "changed",
         Some(_) => return Ok(None),
     };

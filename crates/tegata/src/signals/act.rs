@@ -8,10 +8,13 @@ use tegata_core::{
     port::Page, repository,
 };
 use tegata_identity::Username;
-use tegata_oauth::signals::{
-    SignalKind,
-    heard::{Follows, Heard, Whom},
-    subject::Named,
+use tegata_oauth::{
+    client::Sector,
+    signals::{
+        SignalKind,
+        heard::{Follows, Heard, Whom},
+        subject::Named,
+    },
 };
 use tegata_server::NotHeard;
 use tegata_session::Session;
@@ -38,6 +41,19 @@ struct Meant {
     users: BTreeSet<UserId>,
     /// The session that it names, where it is one of ours.
     session: Option<Session>,
+}
+
+/// Whom only a look at everybody finds.
+#[derive(Default)]
+struct Sought {
+    addresses: BTreeSet<String>,
+    names: BTreeSet<String>,
+}
+
+impl Sought {
+    fn is_nothing(&self) -> bool {
+        self.addresses.is_empty() && self.names.is_empty()
+    }
 }
 
 impl Ear {
@@ -79,7 +95,7 @@ impl Ear {
     async fn meant(&self, of: &Transmitter, named: &Named) -> Result<Meant, StoreError> {
         let (composed, theirs) = (&self.composed, &of.expected.issuer);
         let (realm, ours) = (&composed.realm, composed.provider.issuer());
-        let (mut users, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+        let (mut users, mut sought) = (BTreeSet::new(), Sought::default());
         for whom in Whom::of(named, &of.people, ours, theirs) {
             match whom {
                 Whom::Id(id) => {
@@ -91,44 +107,86 @@ impl Ear {
                         users.extend(found.map(|user| user.id));
                     }
                 }
-                Whom::Email(email) => drop(addresses.insert(email.to_lowercase())),
+                Whom::Email(email) => drop(sought.addresses.insert(email.to_lowercase())),
+                Whom::Name(name) if of.sector.is_some() => drop(sought.names.insert(name)),
+                Whom::Name(_) => {
+                    let transmitter = &of.name;
+                    tracing::warn!(
+                        %transmitter,
+                        "it names somebody as a pairwise client does: say in `sector` of which sector it is"
+                    );
+                }
             }
         }
-        if !addresses.is_empty() {
-            self.with_email(&addresses, &mut users).await?;
+        if !sought.is_nothing() {
+            self.look_through(&sought, of.sector.as_ref(), &mut users).await?;
         }
         // Also one that has ended: that it is ours decides whether others are meant.
-        let sid = named.session.as_deref().and_then(|sid| SessionId::new(sid).ok());
-        let session = match sid {
-            None => None,
-            Some(sid) => {
-                let records = composed.records.as_ref();
-                repository::load::<Session>(records, realm, sid.as_str()).await?
+        let session = match (named.session.as_deref(), &of.sector) {
+            (None, _) => None,
+            (Some(sid), Some(sector)) if !sought.names.is_empty() => {
+                self.session_in(sector, sid, &users).await?
             }
+            (Some(sid), _) => match SessionId::new(sid) {
+                Ok(sid) => {
+                    let records = composed.records.as_ref();
+                    let found = repository::load::<Session>(records, realm, sid.as_str()).await?;
+                    found.map(|found| found.value)
+                }
+                Err(_) => None,
+            },
         };
-        let session = session.map(|found| found.value);
         // Whoever names a person and the session of another means the person.
         let session = session.filter(|it| named.person.is_empty() || users.contains(&it.user));
         Ok(Meant { users, session })
     }
 
-    /// Everybody with one of these addresses of mail. No index holds addresses, so all are looked at.
-    async fn with_email(
+    /// Everybody with one of these addresses of mail, or whom a sector calls so. No index holds addresses
+    /// as they are compared here, and names can only be compared, so all people are looked at.
+    async fn look_through(
         &self,
-        addresses: &BTreeSet<String>,
+        sought: &Sought,
+        sector: Option<&Sector>,
         users: &mut BTreeSet<UserId>,
     ) -> Result<(), StoreError> {
+        let provider = &self.composed.provider;
         let mut page = Page { after: None, limit: 500 };
         loop {
             let found = self.composed.users.list(&self.composed.realm, page.clone()).await?;
             let Some(last) = found.last() else { return Ok(()) };
             page.after = Some(last.id.as_str().to_owned());
-            let has = |it: &str| addresses.contains(&it.to_lowercase());
-            let with = found
-                .into_iter()
-                .filter(|user| user.email.as_ref().is_some_and(|email| has(email.as_str())));
+            let has = |it: &str| sought.addresses.contains(&it.to_lowercase());
+            let sector = sector.filter(|_| !sought.names.is_empty());
+            let is_called = |sector: &Sector, id: &UserId| {
+                sought.names.contains(&provider.subject_in(sector, id))
+            };
+            let with = found.into_iter().filter(|user| {
+                user.email.as_ref().is_some_and(|email| has(email.as_str()))
+                    || sector.is_some_and(|sector| is_called(sector, &user.id))
+            });
             users.extend(with.map(|user| user.id));
         }
+    }
+
+    /// The session of one of these people that a sector calls so, also one that has ended.
+    async fn session_in(
+        &self,
+        sector: &Sector,
+        name: &str,
+        users: &BTreeSet<UserId>,
+    ) -> Result<Option<Session>, StoreError> {
+        let (composed, page) = (&self.composed, Page { after: None, limit: 500 });
+        for user in users {
+            let (records, realm) = (composed.records.as_ref(), &composed.realm);
+            let found =
+                repository::find::<Session>(records, realm, "user", user.as_str(), page.clone());
+            let mut theirs = found.await?.into_iter().map(|found| found.value);
+            let is_called = |it: &Session| composed.provider.session_in(sector, &it.id) == name;
+            if let Some(session) = theirs.find(is_called) {
+                return Ok(Some(session));
+            }
+        }
+        Ok(None)
     }
 
     /// Ends the session that is named, or all of the people: a session of the transmitter is none of

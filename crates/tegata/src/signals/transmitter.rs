@@ -7,7 +7,10 @@ use http::{Request, StatusCode, Uri, header};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tegata_core::{Node, Secret, SinceBoot, StoreError};
-use tegata_oauth::signals::heard::{NamedBy, OnChange};
+use tegata_oauth::{
+    client::Sector,
+    signals::heard::{NamedBy, OnChange},
+};
 use tegata_sdk::{
     Transport,
     authenticate::{KeyRules, KeySource},
@@ -24,6 +27,7 @@ const APART: Duration = Duration::from_secs(10);
 pub(super) struct Transmitter {
     pub(super) name: String,
     pub(super) people: Vec<NamedBy>,
+    pub(super) sector: Option<Sector>,
     pub(super) on_change: OnChange,
     pub(super) expected: ExpectedSet,
     secret: Option<Secret<String>>,
@@ -68,6 +72,7 @@ impl Transmitter {
         Ok(Self {
             name: set.name.clone(),
             people: set.people.clone(),
+            sector: set.sector.clone(),
             on_change: set.on_change,
             expected: ExpectedSet {
                 issuer: set.issuer.clone(),

@@ -20,8 +20,6 @@ pub(crate) struct Publisher {
 pub(crate) struct Page {
     pub(crate) status: &'static str,
     pub(crate) media_type: &'static str,
-    /// Further fields, each with its end of line.
-    pub(crate) fields: &'static str,
     pub(crate) body: String,
     asked: u32,
 }
@@ -41,7 +39,6 @@ impl Publisher {
         let page = Page {
             status: "200 OK",
             media_type: "application/json",
-            fields: "",
             body: "{}".to_owned(),
             asked: 0,
         };
@@ -56,11 +53,11 @@ impl Publisher {
                 let _ = comes.send(());
                 let mut page = served.lock().unwrap();
                 page.asked += 1;
-                let Page { status, media_type, fields, body, .. } = &*page;
+                let Page { status, media_type, body, .. } = &*page;
                 let _ = write!(
                     stream,
                     "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nConnection: close\r\n\
-                     Location: http://127.0.0.1:1/\r\n{fields}Content-Length: {}\r\n\r\n{body}",
+                     Location: http://127.0.0.1:1/\r\nContent-Length: {}\r\n\r\n{body}",
                     body.len()
                 );
             }

@@ -166,6 +166,7 @@ async fn a_scope_can_be_narrowed_and_widened_again_but_never_beyond_the_grant() 
             binding: &binding,
             narrowed: &narrowed,
             rotates: true,
+            as_of: None,
         };
         world.families.refresh(&world.realm, &asked, &super::world::Anybody).await
     };
@@ -192,6 +193,7 @@ async fn what_does_not_rotate_stays_the_same_token_and_is_not_lost_while_it_is_u
             binding: &binding,
             narrowed: &narrowed,
             rotates: false,
+            as_of: None,
         };
         let refreshed =
             world.families.refresh(&world.realm, &asked, &super::world::Anybody).await.unwrap();
@@ -216,6 +218,7 @@ async fn what_was_spent_before_a_client_stopped_rotating_is_still_reused() {
         binding: &binding,
         narrowed: &narrowed,
         rotates: false,
+        as_of: None,
     };
     let refresh = async |token| {
         world.families.refresh(&world.realm, &asked(token), &super::world::Anybody).await
@@ -245,6 +248,7 @@ async fn forged_altered_and_foreign_tokens_are_orphans_and_end_nothing() {
         binding: &home(),
         narrowed: &Narrowed::default(),
         rotates: true,
+        as_of: None,
     };
     let foreign = world.families.refresh(&world.realm, &asked, &super::world::Anybody).await;
     assert_eq!(foreign.unwrap_err(), Verdict::Orphan.into());
@@ -256,6 +260,7 @@ async fn forged_altered_and_foreign_tokens_are_orphans_and_end_nothing() {
         binding: &home(),
         narrowed: &Narrowed::default(),
         rotates: true,
+        as_of: None,
     };
     let other_realm = world.families.refresh(&elsewhere, &asked, &super::world::Anybody).await;
     assert_eq!(other_realm.unwrap_err(), Verdict::Orphan.into());
@@ -274,7 +279,9 @@ impl Holders for Changing {
         Box::pin(async move {
             Ok(match self.0.load(Ordering::SeqCst) {
                 0 => Standing::Gone,
-                authority => Standing::Good { authority, unchanged: None, most: None },
+                authority => {
+                    Standing::Good { authority, unchanged: None, most: None, lowered: None }
+                }
             })
         })
     }
@@ -292,6 +299,7 @@ async fn what_was_issued_under_other_permissions_is_not_given_again() {
         binding: &binding,
         narrowed: &Narrowed::default(),
         rotates: true,
+        as_of: None,
     };
     world.families.refresh(&world.realm, &asked, &holder).await.unwrap();
     holder.0.store(2, Ordering::SeqCst);
@@ -311,6 +319,7 @@ async fn whoever_is_gone_is_refused_and_their_family_ended() {
         binding: &binding,
         narrowed: &Narrowed::default(),
         rotates: true,
+        as_of: None,
     };
     let gone = Changing(AtomicU64::new(0));
     for _ in 0..2 {

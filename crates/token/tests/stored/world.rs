@@ -127,6 +127,7 @@ impl World {
             binding,
             narrowed: &Narrowed::default(),
             rotates: true,
+            as_of: None,
         };
         self.families.refresh(&self.realm, &asked, &Anybody).await
     }
@@ -165,6 +166,7 @@ pub(crate) fn beginning() -> Beginning {
         binding: home(),
         authority: 1,
         authorized: tegata_core::Timestamp::from_secs(1),
+        as_of: None,
     }
 }
 
@@ -177,7 +179,9 @@ impl Holders for Anybody {
         _: &'a Realm,
         _: &'a Family,
     ) -> BoxFuture<'a, Result<Standing, StoreError>> {
-        Box::pin(async { Ok(Standing::Good { authority: 1, unchanged: None, most: None }) })
+        Box::pin(async {
+            Ok(Standing::Good { authority: 1, unchanged: None, most: None, lowered: None })
+        })
     }
 }
 

@@ -132,6 +132,7 @@ impl Provider {
         let mut lineage = subject.lineage();
         // The draft has `iat` say when it was issued.
         lineage.iat = Some(origin.first_issued());
+        lineage.made_by(client.id.as_str(), now, origin.first_issued());
         Claims {
             iss: self.issuer().to_owned(),
             sub: origin.sub.clone(),

@@ -101,6 +101,35 @@ async fn who_was_not_authenticated_as_is_asked_is_told_how() {
     assert_eq!(ask(&strict, "/", bearer(&service)).await.0, 401);
 }
 
+/// What a service further on asks for is passed on, unless the person would be asked for ever.
+#[tokio::test]
+async fn what_was_shown_already_is_asked_of_nobody_again() {
+    let bench = Bench::new();
+    let orders = bench.authority.authenticator("orders");
+    let second = StepUp::to(Acr::Aal2);
+    let recent = second.clone().within(Duration::from_secs(60));
+    let now = bench.now();
+    for (acr, ago, asked, status) in [
+        (Some("aal1"), 0, &second, 401),
+        (None, 0, &second, 401),
+        (Some("aal2"), 0, &second, 403),
+        (Some("aal3"), 900, &second, 403),
+        (Some("aal2"), 900, &recent, 401),
+        // It may have grown old on the way.
+        (Some("aal2"), 40, &recent, 401),
+        (Some("aal2"), 30, &recent, 403),
+        (Some("aal1"), 0, &recent, 401),
+        // Nothing that is known here.
+        (Some("aal1"), 900, &StepUp::default(), 403),
+    ] {
+        let token = bench.token(acr, Some(now - ago));
+        let caller = orders.authenticate(&internal(&token.internal())).await.unwrap();
+        let refused = caller.ask_step_up(asked);
+        assert_eq!(refused.status().as_u16(), status, "{acr:?} {ago} {asked:?}");
+        assert_eq!(refused.challenge().is_some(), status == 401, "{acr:?} {ago} {asked:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_verified_token_that_is_remembered_grows_old_all_the_same() {
     let bench = Bench::new();

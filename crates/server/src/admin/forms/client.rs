@@ -139,6 +139,7 @@ pub(in crate::admin) const CLIENT_REFUSED: Form = answered(
         must("refused", NAME, "Its name."),
         must("families", Shape::Count, "How many sign-ins' tokens were taken back."),
         must("revoked", Shape::Moment, "Up to when everything that it was issued is refused."),
+        may("delegations", NAMES, "Delegations by which it acted, which ended with it."),
     ],
 );
 

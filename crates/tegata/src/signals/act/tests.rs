@@ -23,6 +23,11 @@ struct Bed {
 
 impl Bed {
     async fn new(people: &[NamedBy], on_change: OnChange) -> Self {
+        Self::of_sector(None, people, on_change).await
+    }
+
+    /// The same, where the transmitter knows our people by the names of a sector.
+    async fn of_sector(sector: Option<&str>, people: &[NamedBy], on_change: OnChange) -> Self {
         let place = tempfile::tempdir().unwrap();
         let composed = Arc::new(compose::for_tests(place.path()).await);
         let set = signals::Transmitter {
@@ -33,6 +38,7 @@ impl Bed {
             secret_file: None,
             poll: None,
             people: people.to_vec(),
+            sector: sector.map(|host| Sector::new(host).unwrap()),
             on_change,
             max_age: Span::secs(60),
         };
@@ -125,6 +131,41 @@ async fn the_session_that_is_named_ends_and_no_other() {
     let alone = json!({"format": "opaque", "id": two});
     assert_eq!(bed.hear(revoked, "c", alone).await, "end_sessions");
     assert!(!bed.lives(&two).await);
+}
+
+/// A transmitter that is a pairwise client of ours names people and sessions as its tokens do.
+#[tokio::test]
+async fn a_pairwise_client_ends_what_it_names_by_the_names_of_its_sector() {
+    let sector = "clinic.example.com";
+    let bed = Bed::of_sector(Some(sector), &[NamedBy::IssSub], OnChange::Note).await;
+    let (alice, bob) = (bed.user("alice").await, bed.user("bob").await);
+    let (one, two, bobs) =
+        (bed.session(&alice).await, bed.session(&alice).await, bed.session(&bob).await);
+    let (provider, sector) = (bed.ear.composed.provider.clone(), Sector::new(sector).unwrap());
+    let called = |sector: &Sector, user: &UserId| {
+        json!({
+            "format": "iss_sub", "iss": provider.issuer(), "sub": provider.subject_in(sector, user),
+        })
+    };
+    let revoked = SignalKind::SessionRevoked;
+    // By the names of another sector, it means nobody.
+    let other = Sector::new("other.example.com").unwrap();
+    assert_eq!(bed.hear(revoked, "a", called(&other, &alice)).await, "nobody");
+    let named = complex(&called(&sector, &alice), &provider.session_in(&sector, &one));
+    assert_eq!(bed.hear(revoked, "b", named.clone()).await, "end_sessions");
+    assert!(!bed.lives(&one).await && bed.lives(&two).await);
+    assert_eq!(bed.hear(revoked, "c", named).await, "end_sessions");
+    assert!(bed.lives(&two).await);
+    let disabled = SignalKind::AccountDisabled;
+    assert_eq!(bed.hear(disabled, "d", called(&sector, &alice)).await, "end_everything");
+    assert!(!bed.lives(&two).await && bed.lives(&bobs).await);
+    // Without a word of its sector, nobody knows whom it means.
+    let deaf = Bed::new(&[NamedBy::IssSub], OnChange::Note).await;
+    let alice = deaf.user("alice").await;
+    let provider = deaf.ear.composed.provider.clone();
+    let sub = provider.subject_in(&sector, &alice);
+    let named = json!({"format": "iss_sub", "iss": provider.issuer(), "sub": sub});
+    assert_eq!(deaf.hear(revoked, "a", named).await, "nobody");
 }
 
 #[tokio::test]
