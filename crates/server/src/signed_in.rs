@@ -77,7 +77,8 @@ impl App {
         let Some(value) = caller.cookie(self, CookieName::Session) else {
             return Ok(Presence::Nobody(None));
         };
-        let presentation = Presentation { value, binding: &caller.binding, rotates: true };
+        let Caller { binding, traits, .. } = caller;
+        let presentation = Presentation { value, binding, traits, rotates: true };
         match self.sessions().present(self.realm(), &presentation).await {
             Ok(passage) => Ok(Presence::Somebody(Box::new(passage))),
             Err(SessionRefused::Verdict(verdict)) => Ok(Presence::Nobody(Some(verdict))),
@@ -125,6 +126,7 @@ impl App {
         let beginning = Beginning {
             user: assurance.user.id.clone(),
             binding: caller.binding,
+            traits: caller.traits.clone(),
             standing: standing(assurance, auth_time),
             replaces,
         };

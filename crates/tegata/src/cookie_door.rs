@@ -2,14 +2,17 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, header::USER_AGENT};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{RANGE, USER_AGENT},
+};
 use quick_cache::sync::Cache;
 use tegata_core::{BoxFuture, Realm};
 use tegata_gateway::{Checked, Head, SessionCheck, SessionIdentity, SessionRefused};
 use tegata_identity::{Demand, Role, Users};
 use tegata_session::{
-    Binding, Cookie, CookieName, Csrf, Origins, Sender, Sent, Session, Sessions, Verdict,
-    same_origin_verdict, sessions,
+    Binding, Cookie, CookieName, Csrf, Origins, Said, Sender, Sent, Session, Sessions, Traits,
+    Verdict, fingerprint::HINTS, same_origin_verdict, sessions,
 };
 use tegata_token::{Claims, RealmView, Scope};
 
@@ -55,8 +58,9 @@ impl CookieDoor {
     async fn judge(&self, value: &str, head: Head<'_>, client: IpAddr) -> Checked {
         let refused = |why| Checked { verdict: Err(why), set_cookie: Vec::new() };
         let agent = head.headers.get(USER_AGENT).map(HeaderValue::as_bytes);
-        let binding = Binding::of(client, agent);
-        let shown = sessions::Presentation { value, binding: &binding, rotates: true };
+        let (binding, traits) = (Binding::of(client, agent), traits(head.headers));
+        let (binding, traits) = (&binding, &traits);
+        let shown = sessions::Presentation { value, binding, traits, rotates: true };
         let passage = match self.sessions.present(&self.realm, &shown).await {
             Ok(passage) => passage,
             Err(sessions::SessionRefused::Store(error)) => {
@@ -160,6 +164,16 @@ impl SessionCheck for CookieDoor {
     ) -> BoxFuture<'a, Checked> {
         Box::pin(self.judge(value, head, client))
     }
+}
+
+/// What a browser says of itself.
+fn traits(headers: &HeaderMap) -> Traits {
+    Traits::of(&Said {
+        language: &all(headers, "accept-language"),
+        codings: &all(headers, "accept-encoding"),
+        hints: &all(headers, HINTS),
+        range: headers.contains_key(RANGE),
+    })
 }
 
 fn all<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h [u8]> {
