@@ -328,10 +328,11 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let registry = Registry::new(node.clone(), Arc::clone(&records), &config.trust_domain());
     let session_keys = session_keys(roots("session").await?);
     let limits = tegata_session::Limits {
-        absolute: config.sessions.absolute.get(),
-        idle: config.sessions.idle.get(),
+        absolute: config.sessions.absolute(),
+        idle: config.sessions.idle(),
         rotation: config.sessions.rotation.get(),
         most: config.sessions.most,
+        danger_ignore_fingerprint: config.sessions.danger_ignore_fingerprint,
         ..tegata_session::Limits::default()
     };
     let endings: Arc<dyn Endings> =
@@ -376,7 +377,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         },
     );
 
-    let longest = lifetimes.absolute.max(config.sessions.absolute.get());
+    let longest = lifetimes.absolute.max(config.sessions.absolute());
     let narrowed = NarrowedTokens::new(revoker.clone(), families.clone(), longest, node.clone());
     let users = Users::new(node.clone(), Arc::clone(&records)).telling(Arc::new(narrowed));
     let hasher = PasswordHasher::new(
