@@ -168,14 +168,14 @@ impl IntoResponse for Rejected {
                 let detail = "nothing is kept under this name";
                 Problem::new(StatusCode::NOT_FOUND, detail).named("not_found")
             }
-            Self::Data(refused) => data(refused),
+            Self::Data(refused) => data(&refused),
         };
         problem.into_response()
     }
 }
 
-fn data(refused: DataRefused) -> Problem {
-    let (status, error) = match &refused {
+fn data(refused: &DataRefused) -> Problem {
+    let (status, error) = match refused {
         DataRefused::NoSession => (StatusCode::NOT_FOUND, "no_session"),
         DataRefused::Name => (StatusCode::BAD_REQUEST, "invalid_request"),
         DataRefused::TooMuch => (StatusCode::PAYLOAD_TOO_LARGE, "too_much"),

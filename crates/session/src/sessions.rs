@@ -8,6 +8,7 @@ use tegata_core::{
 };
 
 use crate::{
+    agent::Agent,
     binding::Binding,
     fingerprint::{Fingerprint, Traits},
     keys::{self, Keys},
@@ -109,6 +110,9 @@ pub struct Begun {
     pub cookie: Secret<String>,
     /// What begins it, and ends those that give way to it.
     pub prepared: Prepared,
+    /// The browsers of those that were in use and end because there are too many: their person is to
+    /// be told.
+    pub crowded_out: Vec<Agent>,
 }
 
 /// What a batch must hold for sessions to begin or end with it.

@@ -56,10 +56,11 @@ pub(crate) use ground::Ground;
 
 /// Every kind of record that there is.
 pub(crate) fn kinds() -> Vec<&'static Kind> {
-    let own: [&'static Kind; 8] = [
+    let own: [&'static Kind; 9] = [
         &INSTALLATION,
         &OUTBOX,
         &COPIED,
+        &crate::health::store::HEALTH,
         &SERVICES,
         &ROUTES,
         &DELEGATIONS,

@@ -31,7 +31,7 @@ impl Sessions {
         let records = self.records.as_ref();
         let roster = repository::load::<Roster>(records, realm, beginning.user.as_str()).await?;
 
-        let mut prepared = Prepared::default();
+        let (mut prepared, mut crowded_out) = (Prepared::default(), Vec::new());
         if let Some(sid) = &beginning.replaces
             && let Some(found) = self.load(realm, sid).await?
             && self.is_alive(realm, &found.value, now)
@@ -44,6 +44,7 @@ impl Sessions {
         for (_, found) in staying.drain(..staying.len().saturating_sub(room)) {
             let awake = self.accesses.is_awake(realm, &found.value, now).await;
             let reason = if awake { Reason::Limit } else { Reason::Idle };
+            crowded_out.extend(awake.then_some(found.value.binding.agent));
             prepared = prepared.and(self.ends(realm, &found, &reason, "system", now));
         }
 
@@ -61,7 +62,8 @@ impl Sessions {
             EventType::SessionCreated,
             [("user_id", json!(session.user)), ("session_id", json!(session.id))],
         ));
-        Ok(Begun { cookie: self.cookie(realm, &session)?, session, prepared })
+        let cookie = self.cookie(realm, &session)?;
+        Ok(Begun { session, cookie, prepared, crowded_out })
     }
 
     /// Begins a session by itself.
