@@ -5,9 +5,6 @@ use tegata_core::{Expect, Stored as _, port::Change};
 use super::{Content, Letters};
 use crate::{name::Locale, user::User};
 
-/// The language of whoever is known to read none.
-const USUAL: &str = "en";
-
 impl Letters {
     /// The change that has a person told that their password is another. `None`: mail does not reach them.
     #[must_use]
@@ -19,7 +16,7 @@ impl Letters {
     /// in too many. `None`: mail does not reach them.
     #[must_use]
     pub fn tells_of_sign_out(&self, user: &User, browser: String) -> Option<Change> {
-        let lang = user.locale.clone().or_else(|| Locale::new(USUAL).ok())?;
+        let lang = user.reads()?;
         let content = Content::SignedOut { username: user.username.clone(), browser };
         self.tells(user, &lang, content)
     }
