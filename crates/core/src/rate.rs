@@ -52,6 +52,12 @@ impl RateLimit {
         Self { count, unit: Unit::Minute }
     }
 
+    /// So many an hour.
+    #[must_use]
+    pub const fn an_hour(count: NonZeroU32) -> Self {
+        Self { count, unit: Unit::Hour }
+    }
+
     /// How many requests.
     #[must_use]
     pub const fn count(self) -> NonZeroU32 {

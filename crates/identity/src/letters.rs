@@ -18,6 +18,7 @@
 //! | `rounds` | from orders to letters, and what became of those |
 //! | `redeem` | what a link does: choose a password, confirm an address |
 //! | `arrive` | signing in by a code from a letter |
+//! | `tell` | what people are told of what was done |
 //! | `walk` | going over records, a page at a time |
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ mod link;
 mod order;
 mod redeem;
 mod rounds;
+mod tell;
 mod walk;
 
 pub use letter::{Content, LETTER_KIND, Letter};

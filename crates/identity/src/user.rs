@@ -24,6 +24,9 @@ pub static USER_KIND: Kind =
 pub static USERNAME_KIND: Kind =
     Kind { name: "username", indexes: &[], lifetime: Lifetime::Kept, secret: false };
 
+/// The language of whoever is known to read none.
+const USUAL: &str = "en";
+
 /// A person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
@@ -57,6 +60,11 @@ impl User {
     pub fn names(&self) -> Vec<&str> {
         let address = self.email.iter().map(EmailAddress::as_str);
         std::iter::once(self.username.as_str()).chain(address).collect()
+    }
+
+    /// The language in which they are written to.
+    pub(crate) fn reads(&self) -> Option<Locale> {
+        self.locale.clone().or_else(|| Locale::new(USUAL).ok())
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`consent`] | what people have agreed to |
 //! | [`delegation`] | who may speak for whom, and where |
 //! | [`administer`] | who may administer |
+//! | [`keeping`] | who may keep data with sessions |
 //! | [`dpop`] | keys that tokens are bound to |
 //! | [`mtls`] | certificates that clients show |
 //! | [`device`] | devices without a browser, and what people say to them |
@@ -41,6 +42,7 @@ pub mod grant;
 pub mod interaction;
 pub mod introspect;
 pub mod issue;
+pub mod keeping;
 pub mod logout;
 pub mod metadata;
 pub mod mtls;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde_json::Value;
 use tegata_core::{
     BoxFuture, ClientCertificates, Epoch, Limiter, Network, Node, Proxies, Realm, SinceBoot,
-    flight::Flights,
+    UserId, flight::Flights,
 };
 use tegata_identity::{Letters, Passwords, SecondFactors, SignIn, Users};
 use tegata_oauth::{Client, Provider, signals::Streams};
@@ -162,6 +162,7 @@ struct Inner {
     registered: Limiter<Network>,
     strangers: Limiter<Network>,
     ordered: Limiter<Network>,
+    crowded: Limiter<UserId>,
     waiting: Waiting,
 }
 
@@ -183,6 +184,7 @@ impl App {
         let registered = Limiter::new(CALLERS);
         let strangers = Limiter::new(CALLERS);
         let ordered = Limiter::new(CALLERS);
+        let crowded = Limiter::new(CALLERS);
         let (proxies, certificates) =
             (Arc::new(config.proxies.clone()), config.client_certificates);
         let waiting = Waiting::default();
@@ -200,6 +202,7 @@ impl App {
             registered,
             strangers,
             ordered,
+            crowded,
             waiting,
         };
         Ok(Self { inner: Arc::new(inner), proxies, certificates })
@@ -348,6 +351,11 @@ impl App {
     /// Counts the letters that a caller asks for.
     pub(crate) fn ordered(&self) -> &Limiter<Network> {
         &self.inner.ordered
+    }
+
+    /// Counts what a person is told of sessions that had to give way.
+    pub(crate) fn crowded(&self) -> &Limiter<UserId> {
+        &self.inner.crowded
     }
 
     pub(crate) fn streams(&self) -> &Streams {

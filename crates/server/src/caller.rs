@@ -8,7 +8,10 @@ use std::{
 
 use axum::extract::FromRequestParts;
 use http::{HeaderName, header, request::Parts};
-use tegata_session::{CookieName, CookieProblem, CrossOrigin, Received, Sender, Sent};
+use tegata_session::{
+    CookieName, CookieProblem, CrossOrigin, Received, Said, Sender, Sent, Traits,
+    fingerprint::HINTS,
+};
 
 use crate::app::App;
 
@@ -30,6 +33,8 @@ pub(crate) struct Caller {
     pub(crate) address: IpAddr,
     /// With what kind of browser, from which network.
     pub(crate) binding: tegata_session::Binding,
+    /// What that browser says of itself.
+    pub(crate) traits: Traits,
     method: String,
     cookies: Vec<Vec<u8>>,
     origins: Vec<Vec<u8>>,
@@ -42,6 +47,9 @@ pub(crate) const CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token"
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// The header in which scripts say what the server cannot see.
+pub(crate) const DEVICE_HINTS: HeaderName = HeaderName::from_static(HINTS);
+
 impl FromRequestParts<App> for Caller {
     type Rejection = Infallible;
 
@@ -53,9 +61,17 @@ impl FromRequestParts<App> for Caller {
         let forwarded = parts.headers.get_all(proxies.forwarded_by.header()).into_iter();
         let address = proxies.client(peer.0, forwarded.map(http::HeaderValue::as_bytes));
         let agent = parts.headers.get(header::USER_AGENT).map(http::HeaderValue::as_bytes);
+        let lines = |name| all(name).map(http::HeaderValue::as_bytes).collect::<Vec<_>>();
+        let traits = Traits::of(&Said {
+            language: &lines(header::ACCEPT_LANGUAGE),
+            codings: &lines(header::ACCEPT_ENCODING),
+            hints: &lines(DEVICE_HINTS),
+            range: parts.headers.contains_key(header::RANGE),
+        });
         Ok(Self {
             address,
             binding: tegata_session::Binding::of(address, agent),
+            traits,
             method: parts.method.as_str().to_owned(),
             cookies: bytes(header::COOKIE),
             origins: bytes(header::ORIGIN),

@@ -27,6 +27,7 @@
 //! | [`metrics`], [`operations`] | what operators see |
 //! | [`serve`](mod@serve) | listeners on sockets |
 
+mod acting;
 pub mod admin;
 pub mod app;
 mod bearer;
@@ -51,6 +52,7 @@ mod proving;
 mod renewing;
 pub mod router;
 pub mod serve;
+mod session_data;
 pub mod signals;
 mod signed_in;
 mod status_lists;

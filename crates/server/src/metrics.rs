@@ -216,9 +216,9 @@ impl Metrics {
         self.issued.get_or_create(&Issued { service: "provider", token_type }).inc();
     }
 
-    /// Counts a session cookie that was not served.
-    pub(crate) fn session_refused(&self, error_type: &'static str) {
-        let labels = SessionFailed { service: "provider", error_type };
+    /// Counts a session cookie that was not served, at the `provider` or at the `gateway`.
+    pub fn session_refused(&self, service: &'static str, error_type: &'static str) {
+        let labels = SessionFailed { service, error_type };
         self.session_errors.get_or_create(&labels).inc();
     }
 }

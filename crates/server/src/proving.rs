@@ -225,7 +225,8 @@ impl App {
         let standing = Standing { elevated_until: Some(until), ..standing };
         let rise = Rise { standing, requires };
         // Presenting would count as a use of the session besides; the proof is the use.
-        let presentation = Presentation { value, binding: &caller.binding, rotates: true };
+        let Caller { binding, traits, .. } = caller;
+        let presentation = Presentation { value, binding, traits, rotates: true };
         match self.sessions().raise(self.realm(), &presentation, &rise).await {
             Ok(Some(passage)) => {
                 self.look_again(&passage.session).await;

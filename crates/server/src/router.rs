@@ -18,7 +18,7 @@ use crate::{
     browser, headers, limits, oauth2,
     pages::{self, assets, by_link, by_mail, device, held, home, login, mail, security},
     problem::Problem,
-    signals, status_lists, trace, well_known,
+    session_data, signals, status_lists, trace, well_known,
 };
 
 static X_INTERNAL_GATEWAY: HeaderName = HeaderName::from_static("x-internal-gateway");
@@ -64,9 +64,14 @@ pub fn router(app: App) -> Router {
                 .put(oauth2::register::replace)
                 .delete(oauth2::register::remove),
         )
-        // Whoever introspects is a service: no page has a reason to.
+        // Whoever introspects, or keeps data with a session, is a service: no page has a reason to.
         .route("/oauth2/introspect", post(oauth2::introspect::introspect))
-        .route("/oauth2/revocations", post(oauth2::revocations::revocations));
+        .route("/oauth2/revocations", post(oauth2::revocations::revocations))
+        .route("/api/sessions/{sid}/data", get(session_data::all))
+        .route(
+            "/api/sessions/{sid}/data/{name}",
+            get(session_data::one).put(session_data::put).delete(session_data::remove),
+        );
     closed
         .merge(signals::routes())
         .merge(admin::routes())

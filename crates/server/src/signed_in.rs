@@ -1,15 +1,18 @@
 //! Who is signed in: telling it from a cookie, beginning it, ending it.
 
+use std::num::NonZeroU32;
+
 use axum::response::{IntoResponseParts, ResponseParts};
 use http::{HeaderValue, header};
 use tegata_core::{
-    Acr, Batch, CommitRefused, Secret, SessionId, StoreError, Timestamp, UserId, Versioned,
+    Acr, Batch, CommitRefused, RateLimit, Secret, SessionId, StoreError, Timestamp, UserId,
+    Versioned, port::Change,
 };
 use tegata_identity::{Assurance, Enrolled, Refused, SecondFactors, Shown, User};
 use tegata_oauth::SignedIn;
 use tegata_session::{
-    Beginning, CookieName, Csrf, CsrfToken, Passage, Presentation, Reason, Session, SessionRefused,
-    Verdict,
+    Agent, Beginning, CookieName, Csrf, CsrfToken, Passage, Presentation, Reason, Session,
+    SessionRefused, Verdict,
 };
 use tegata_token::{
     Holder, Order, Tally, Withdrawable as _,
@@ -77,7 +80,8 @@ impl App {
         let Some(value) = caller.cookie(self, CookieName::Session) else {
             return Ok(Presence::Nobody(None));
         };
-        let presentation = Presentation { value, binding: &caller.binding, rotates: true };
+        let Caller { binding, traits, .. } = caller;
+        let presentation = Presentation { value, binding, traits, rotates: true };
         match self.sessions().present(self.realm(), &presentation).await {
             Ok(passage) => Ok(Presence::Somebody(Box::new(passage))),
             Err(SessionRefused::Verdict(verdict)) => Ok(Presence::Nobody(Some(verdict))),
@@ -125,9 +129,11 @@ impl App {
         let beginning = Beginning {
             user: assurance.user.id.clone(),
             binding: caller.binding,
+            traits: caller.traits.clone(),
             standing: standing(assurance, auth_time),
             replaces,
         };
+        let mut tells = None;
         for _ in 0..TRIES {
             // Who was shut out since they proved themselves is told what others are.
             let found = self.users().versioned(self.realm(), &beginning.user).await?;
@@ -138,7 +144,7 @@ impl App {
             if !self.second_factors().demand().is_met(&user.value, Some(assurance.acr.as_str())) {
                 return Err(Refused::Over);
             }
-            match self.begin(caller, &beginning, &user, assurance.acr).await {
+            match self.begin(caller, &beginning, &user, assurance.acr, &mut tells).await {
                 Ok(fresh) => return Ok(fresh),
                 Err(CommitRefused::Conflict { .. }) => {}
                 Err(CommitRefused::Store(error)) => return Err(error.into()),
@@ -153,6 +159,7 @@ impl App {
         beginning: &Beginning,
         found: &Versioned<User>,
         acr: Acr,
+        tells: &mut Option<bool>,
     ) -> Result<Fresh, CommitRefused> {
         let user = &found.value;
         // Nothing begins that cannot be answered.
@@ -160,6 +167,7 @@ impl App {
         let realm = self.realm();
         let begun = self.sessions().prepare_begin(realm, beginning.clone()).await?;
         let (session, client) = (begun.session, self.browser());
+        let told = begun.crowded_out.first().and_then(|agent| self.tells_of(user, *agent, tells));
         let family = families::Beginning {
             client: client.id.clone(),
             user: user.id.clone(),
@@ -180,7 +188,7 @@ impl App {
             Acr::Aal1 => batch.with(SecondFactors::require_none(&user.id)),
             Acr::Aal2 | Acr::Aal3 => batch,
         };
-        let (batch, ended) = begun.prepared.join(batch);
+        let (batch, ended) = begun.prepared.join(told.into_iter().fold(batch, Batch::with));
         let gone: Vec<_> = ended.iter().map(|ending| ending.sid.clone()).collect();
         self.endings().commit(batch, ended).await?;
         for sid in gone {
@@ -226,6 +234,18 @@ impl App {
             Shown { acr, amr, factors }.narrow(&names);
         }
         Ok(grant)
+    }
+
+    /// What has a person told that they were signed out in a browser, because they signed in in too many.
+    /// Whoever signs in again and again is told once an hour.
+    fn tells_of(&self, user: &User, agent: Agent, tells: &mut Option<bool>) -> Option<Change> {
+        let letters = self.letters()?;
+        let now = self.node().since_boot();
+        let once = RateLimit::an_hour(NonZeroU32::MIN);
+        let counted = || self.crowded().count(user.id.clone(), once, now).passes;
+        // A sign-in that has lost a race is the same one.
+        let told = *tells.get_or_insert_with(counted);
+        if told { letters.tells_of_sign_out(user, agent.to_string()) } else { None }
     }
 
     /// Ends a session, with its tokens. Answers whether this ended it.

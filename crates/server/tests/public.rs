@@ -6,6 +6,7 @@
 mod public {
     pub(crate) mod admin;
     pub(crate) mod admin_requests;
+    pub(crate) mod attacked;
     pub(crate) mod away;
     pub(crate) mod bench;
     pub(crate) mod browser;
@@ -15,6 +16,7 @@ mod public {
     pub(crate) mod demanded;
     pub(crate) mod device;
     pub(crate) mod dpop;
+    pub(crate) mod fingerprint;
     pub(crate) mod flow;
     pub(crate) mod front;
     pub(crate) mod held;
@@ -31,6 +33,7 @@ mod public {
     pub(crate) mod second_factor;
     pub(crate) mod second_step;
     pub(crate) mod security;
+    pub(crate) mod session_data;
     pub(crate) mod sign_up;
     pub(crate) mod signals;
     pub(crate) mod signed;

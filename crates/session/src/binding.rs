@@ -61,6 +61,16 @@ pub enum Part {
     Network,
     /// Family or system of the user agent.
     UserAgent,
+    /// The language that is liked best.
+    AcceptLanguage,
+    /// The codings that are understood.
+    AcceptEncoding,
+    /// The size of the screen.
+    Screen,
+    /// The time zone.
+    TimeZone,
+    /// The plug-ins.
+    Plugins,
     /// The generation of the cookie's value: it has been replaced.
     Generation,
 }
@@ -94,6 +104,11 @@ impl Part {
         match self {
             Self::Network => "network",
             Self::UserAgent => "user_agent",
+            Self::AcceptLanguage => "accept_language",
+            Self::AcceptEncoding => "accept_encoding",
+            Self::Screen => "screen",
+            Self::TimeZone => "time_zone",
+            Self::Plugins => "plugins",
             Self::Generation => "generation",
         }
     }

@@ -6,6 +6,7 @@
 //! | [`sessions`] | sessions in the store: beginning, presenting, raising, ending |
 //! | [`binding`] | which browser, as far as one can tell |
 //! | [`agent`] | family and system of a user agent |
+//! | [`fingerprint`] | what a browser says of itself, part by part |
 //! | [`value`] | the session cookie's value |
 //! | [`keys`] | where the keys of cookies and CSRF tokens come from |
 //! | [`cookie`] | the cookies, their attributes, and the `Cookie` header |
@@ -16,6 +17,7 @@ pub mod agent;
 pub mod binding;
 pub mod cookie;
 pub mod csrf;
+pub mod fingerprint;
 pub mod keys;
 pub mod origin;
 pub mod session;
@@ -26,6 +28,7 @@ pub use agent::Agent;
 pub use binding::{Binding, Part};
 pub use cookie::{Cookie, CookieName, CookieProblem, CookieTable, Environment, Received};
 pub use csrf::{Csrf, CsrfToken, FormTicket};
+pub use fingerprint::{Fingerprint, Said, Traits};
 pub use keys::Keys;
 pub use origin::{CrossOrigin, Origins, Sender, Sent, same_origin_verdict};
 pub use session::{Limits, Reason, SESSIONS, Session, Standing, Verdict};

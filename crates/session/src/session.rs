@@ -30,7 +30,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use tegata_core::{Kind, Lifetime, SessionId, Stored, Timestamp, UserId, id::expiry_day};
 
-use crate::binding::Binding;
+use crate::{binding::Binding, fingerprint::Fingerprint};
 
 mod judgement;
 
@@ -57,6 +57,8 @@ pub struct Limits {
     pub handover: Duration,
     /// Sessions of one person at once: 3. At least 1.
     pub most: usize,
+    /// Whether what browsers say of themselves is left out of account: `false`.
+    pub danger_ignore_fingerprint: bool,
 }
 
 impl Default for Limits {
@@ -67,6 +69,7 @@ impl Default for Limits {
             rotation: Duration::from_secs(300),
             handover: Duration::from_secs(60),
             most: 3,
+            danger_ignore_fingerprint: false,
         }
     }
 }
@@ -91,6 +94,9 @@ pub struct Session {
     pub seen: Timestamp,
     /// The browser.
     pub binding: Binding,
+    /// What the browser said of itself.
+    #[serde(default)]
+    pub fingerprint: Fingerprint,
     /// The current generation: 0, 1, 2 …
     pub generation: u32,
     /// When the current generation was made.
@@ -99,7 +105,7 @@ pub struct Session {
     pub handover: Option<Handover>,
     /// What the current generation may do.
     pub standing: Standing,
-    /// What the application keeps with it.
+    /// What applications keep with it, by owner and name.
     #[serde(default)]
     pub data: BTreeMap<String, String>,
     /// When and why it ended.
@@ -235,9 +241,17 @@ impl Session {
         self
     }
 
-    /// The session, ended. What has ended stays ended, with its first reason.
+    /// The session, with what its browser says of itself and was not known yet.
+    #[must_use]
+    pub(crate) fn learn(self, shown: &Fingerprint) -> Self {
+        Self { fingerprint: self.fingerprint.learn(shown), ..self }
+    }
+
+    /// The session, ended. What has ended stays ended, with its first reason; what applications kept
+    /// with it is gone.
     #[must_use]
     pub fn end(mut self, reason: &Reason, at: Timestamp) -> Self {
+        self.data.clear();
         self.ended.get_or_insert_with(|| Ended { at, reason: reason.name().to_owned() });
         self
     }

@@ -8,7 +8,9 @@ use tegata_core::{
 };
 
 use crate::{
+    agent::Agent,
     binding::Binding,
+    fingerprint::{Fingerprint, Traits},
     keys::{self, Keys},
     session::{Limits, Session, Standing, Verdict},
     value::{self, Value},
@@ -17,6 +19,7 @@ use crate::{
 mod accesses;
 mod alarm;
 mod beginning;
+mod data;
 mod ending;
 mod keeping;
 mod listing;
@@ -26,7 +29,7 @@ mod roster;
 use accesses::Accesses;
 pub use accesses::{ACCESSES, Seen};
 use alarm::Alarm;
-pub use keeping::DataRefused;
+pub use data::{DataRefused, Expected, Kept, Name};
 pub use listing::Piece;
 pub use roster::ROSTERS;
 
@@ -92,6 +95,8 @@ pub struct Beginning {
     pub user: UserId,
     /// The browser.
     pub binding: Binding,
+    /// What it says of itself.
+    pub traits: Traits,
     /// What the session may do, and how that was proven.
     pub standing: Standing,
     /// The session that the same browser had until now, whoever's it was: it ends. To be known from
@@ -109,6 +114,9 @@ pub struct Begun {
     pub cookie: Secret<String>,
     /// What begins it, and ends those that give way to it.
     pub prepared: Prepared,
+    /// The browsers of those that were in use and end because there are too many: their person is to
+    /// be told.
+    pub crowded_out: Vec<Agent>,
 }
 
 /// What a batch must hold for sessions to begin or end with it.
@@ -129,6 +137,8 @@ pub struct Presentation<'a> {
     pub value: &'a str,
     /// By which browser.
     pub binding: &'a Binding,
+    /// What that says of itself.
+    pub traits: &'a Traits,
     /// Whether the answer can replace the cookie: only that of a listener on the cookie's host.
     pub rotates: bool,
 }
@@ -276,6 +286,14 @@ impl Sessions {
             && session.ended.is_none()
             && !session.is_over(now)
             && !self.endings.has_ended(realm, session)
+    }
+
+    /// What somebody says of themselves, so that it can be compared with what the session remembers.
+    fn fingerprint(&self, realm: &Realm, session: &Session, traits: &Traits) -> Fingerprint {
+        if self.limits.danger_ignore_fingerprint {
+            return session.fingerprint;
+        }
+        session.fingerprint.of(&self.keys, realm, (&session.id, &session.salt), traits)
     }
 
     /// The value of a session's current generation.

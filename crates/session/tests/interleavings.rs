@@ -14,7 +14,7 @@ use std::{
 
 use tegata_core::{Epoch, SeededEntropy, SessionId, Timestamp, UserId};
 use tegata_session::{
-    Binding, Limits, Reason, Session, Standing, Verdict,
+    Binding, Fingerprint, Limits, Reason, Session, Standing, Verdict,
     session::{Judgement, Shown},
 };
 
@@ -24,6 +24,7 @@ const START: Timestamp = Timestamp::from_secs(1_767_225_600);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Jar {
     binding: Binding,
+    fingerprint: Fingerprint,
     /// The generation that its cookie is of.
     holds: u32,
     honest: bool,
@@ -307,7 +308,7 @@ fn state(session: &Session, now: Timestamp) -> String {
 }
 
 fn as_shown(generation: u32, jar: &Jar, at: Timestamp) -> Shown<'_> {
-    Shown { generation, binding: &jar.binding, at, rotates: true }
+    Shown { generation, binding: &jar.binding, fingerprint: &jar.fingerprint, at, rotates: true }
 }
 
 /// What a walk came across.
@@ -342,7 +343,8 @@ fn limits() -> Limits {
 }
 
 fn jar(address: &str, honest: bool) -> Jar {
-    Jar { binding: Binding::of(address.parse().unwrap(), None), holds: 0, honest }
+    let binding = Binding::of(address.parse().unwrap(), None);
+    Jar { binding, fingerprint: Fingerprint::default(), holds: 0, honest }
 }
 
 fn owner() -> Jar {
@@ -368,6 +370,7 @@ fn session() -> Session {
         idle_millis: 1_800_000,
         seen: START,
         binding: owner().binding,
+        fingerprint: Fingerprint::default(),
         generation: 0,
         made: START,
         handover: None,

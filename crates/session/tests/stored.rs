@@ -3,10 +3,11 @@
 #![cfg(test)]
 
 mod stored {
+    pub(crate) mod data;
     pub(crate) mod ending;
     pub(crate) mod failures;
+    pub(crate) mod fingerprint;
     pub(crate) mod idle;
-    pub(crate) mod keeping;
     pub(crate) mod limit;
     pub(crate) mod near;
     pub(crate) mod presenting;

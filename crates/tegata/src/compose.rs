@@ -56,10 +56,11 @@ pub(crate) use ground::Ground;
 
 /// Every kind of record that there is.
 pub(crate) fn kinds() -> Vec<&'static Kind> {
-    let own: [&'static Kind; 8] = [
+    let own: [&'static Kind; 9] = [
         &INSTALLATION,
         &OUTBOX,
         &COPIED,
+        &crate::health::store::HEALTH,
         &SERVICES,
         &ROUTES,
         &DELEGATIONS,
@@ -328,10 +329,11 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let registry = Registry::new(node.clone(), Arc::clone(&records), &config.trust_domain());
     let session_keys = session_keys(roots("session").await?);
     let limits = tegata_session::Limits {
-        absolute: config.sessions.absolute.get(),
-        idle: config.sessions.idle.get(),
+        absolute: config.sessions.absolute(),
+        idle: config.sessions.idle(),
         rotation: config.sessions.rotation.get(),
         most: config.sessions.most,
+        danger_ignore_fingerprint: config.sessions.danger_ignore_fingerprint,
         ..tegata_session::Limits::default()
     };
     let endings: Arc<dyn Endings> =
@@ -376,7 +378,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         },
     );
 
-    let longest = lifetimes.absolute.max(config.sessions.absolute.get());
+    let longest = lifetimes.absolute.max(config.sessions.absolute());
     let narrowed = NarrowedTokens::new(revoker.clone(), families.clone(), longest, node.clone());
     let narrowed = Arc::new(narrowed);
     let users = Users::new(node.clone(), Arc::clone(&records)).telling(Arc::clone(&narrowed) as _);

@@ -35,6 +35,7 @@ mod mail;
 mod party;
 mod pkcs11;
 mod resource;
+mod sessions;
 pub(crate) mod signals;
 mod span;
 
@@ -44,6 +45,7 @@ pub(crate) use listen::Listen;
 pub(crate) use load::{BadConfig, Source, from_table, load, read_declared, read_table};
 pub(crate) use mail::{Mail, Registration as UserRegistration, TIMEOUT as MAIL_TIMEOUT, Users};
 pub(crate) use pkcs11::Pkcs11;
+pub(crate) use sessions::Sessions;
 pub(crate) use span::Span;
 
 /// The whole configuration.
@@ -450,31 +452,6 @@ impl Default for Tokens {
             trust_domain: None,
             authorization_details_types: BTreeSet::new(),
             dpop_nonce: DpopNonce::Offered,
-        }
-    }
-}
-
-/// How long browser sessions live.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Sessions {
-    /// Without being used.
-    pub(crate) idle: Span,
-    /// Used or not.
-    pub(crate) absolute: Span,
-    /// How often the cookie's value changes.
-    pub(crate) rotation: Span,
-    /// How many a person may have.
-    pub(crate) most: usize,
-}
-
-impl Default for Sessions {
-    fn default() -> Self {
-        Self {
-            idle: Span::secs(1800),
-            absolute: Span::secs(86_400),
-            rotation: Span::secs(300),
-            most: 3,
         }
     }
 }

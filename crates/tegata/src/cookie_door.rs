@@ -2,14 +2,18 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, header::USER_AGENT};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{RANGE, USER_AGENT},
+};
 use quick_cache::sync::Cache;
 use tegata_core::{BoxFuture, Realm};
 use tegata_gateway::{Checked, Head, SessionCheck, SessionIdentity, SessionRefused};
 use tegata_identity::{Demand, Role, Users};
+use tegata_server::Metrics;
 use tegata_session::{
-    Binding, Cookie, CookieName, Csrf, Origins, Sender, Sent, Session, Sessions, Verdict,
-    same_origin_verdict, sessions,
+    Binding, Cookie, CookieName, Csrf, Origins, Said, Sender, Sent, Session, Sessions, Traits,
+    Verdict, fingerprint::HINTS, same_origin_verdict, sessions,
 };
 use tegata_token::{Claims, RealmView, Scope};
 
@@ -31,12 +35,19 @@ pub(crate) struct CookieDoor {
     cookie: Cookie,
     revoked: Arc<RealmView>,
     demand: Demand,
+    metrics: Metrics,
     kept: Cache<String, Arc<SessionIdentity>>,
 }
 
 impl CookieDoor {
-    /// For the sessions of `composed`, used from these origins, with this scope.
-    pub(crate) fn new(composed: &Composed, scope: Scope, origins: Origins) -> Self {
+    /// For the sessions of `composed`, used from these origins, with this scope. What is refused is counted
+    /// in `metrics`.
+    pub(crate) fn new(
+        composed: &Composed,
+        scope: Scope,
+        origins: Origins,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             realm: composed.realm.clone(),
             issuer: composed.config.issuer(),
@@ -48,6 +59,7 @@ impl CookieDoor {
             cookie: composed.cookies.cookie(CookieName::Session).clone(),
             revoked: composed.view.realm(&composed.realm),
             demand: composed.sign_in.second_factors().demand().clone(),
+            metrics,
             kept: Cache::new(KEPT),
         }
     }
@@ -55,15 +67,18 @@ impl CookieDoor {
     async fn judge(&self, value: &str, head: Head<'_>, client: IpAddr) -> Checked {
         let refused = |why| Checked { verdict: Err(why), set_cookie: Vec::new() };
         let agent = head.headers.get(USER_AGENT).map(HeaderValue::as_bytes);
-        let binding = Binding::of(client, agent);
-        let shown = sessions::Presentation { value, binding: &binding, rotates: true };
+        let (binding, traits) = (Binding::of(client, agent), traits(head.headers));
+        let (binding, traits) = (&binding, &traits);
+        let shown = sessions::Presentation { value, binding, traits, rotates: true };
         let passage = match self.sessions.present(&self.realm, &shown).await {
             Ok(passage) => passage,
             Err(sessions::SessionRefused::Store(error)) => {
                 tracing::warn!(%error, "a session cookie could not be judged");
+                self.count("temporarily_unavailable");
                 return refused(SessionRefused::Unavailable);
             }
             Err(sessions::SessionRefused::Verdict(verdict)) => {
+                self.count(verdict.name());
                 let why = match verdict {
                     Verdict::Bound(_) => SessionRefused::NotTheirs,
                     _ => SessionRefused::Unknown,
@@ -79,6 +94,7 @@ impl CookieDoor {
         });
         let set_cookie: Vec<_> = renewed.into_iter().collect();
         if !self.is_wanted(&passage.session, head) {
+            self.count("csrf");
             return Checked { verdict: Err(SessionRefused::Forged), set_cookie };
         }
         let (realm, id) = (&self.realm, &passage.session.user);
@@ -99,6 +115,11 @@ impl CookieDoor {
             }
         };
         Checked { verdict, set_cookie }
+    }
+
+    /// Counts a cookie that is not served.
+    fn count(&self, why: &'static str) {
+        self.metrics.session_refused("gateway", why);
     }
 
     /// Whether the request is one that the person wants: it changes nothing, or it is from a page
@@ -160,6 +181,16 @@ impl SessionCheck for CookieDoor {
     ) -> BoxFuture<'a, Checked> {
         Box::pin(self.judge(value, head, client))
     }
+}
+
+/// What a browser says of itself.
+fn traits(headers: &HeaderMap) -> Traits {
+    Traits::of(&Said {
+        language: &all(headers, "accept-language"),
+        codings: &all(headers, "accept-encoding"),
+        hints: &all(headers, HINTS),
+        range: headers.contains_key(RANGE),
+    })
 }
 
 fn all<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h [u8]> {

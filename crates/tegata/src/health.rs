@@ -13,6 +13,8 @@ use tegata_token::{circle::Standing, revocation::MOST_STALE};
 
 use crate::compose::{Composed, root_key};
 
+pub(crate) mod store;
+
 /// How far the clocks of a node and of its store may be apart: as much as verifiers put up with.
 const APART: Duration = Duration::from_secs(30);
 
@@ -37,7 +39,7 @@ static PROBES: Space = Space { name: "health", indexed: false };
 /// All checks of a node. `closed` tells when it lets nobody in any more.
 pub(crate) fn checks(composed: &Arc<Composed>, parting: Parting) -> Arc<[Arc<dyn Check>]> {
     Arc::new([
-        Arc::new(Store(Arc::clone(composed))),
+        Arc::new(store::Store::new(Arc::clone(composed))),
         Arc::new(Followed(Arc::clone(composed))),
         Arc::new(Open(parting)),
         Arc::new(OnTime(Arc::clone(composed))),
@@ -76,24 +78,6 @@ pub(crate) async fn told(composed: &Arc<Composed>) -> Value {
         }));
     }
     Value::Array(told)
-}
-
-/// The store answers.
-struct Store(Arc<Composed>);
-
-impl Check for Store {
-    fn name(&self) -> &'static str {
-        "store"
-    }
-
-    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
-        Box::pin(async {
-            let pulled = self.0.records.pull(tegata_core::Log::Revocations, u64::MAX, 1).await;
-            pulled.map(|_| ()).map_err(|error| {
-                Unwell::new(Severity::NotReady, "store_unreachable", error.to_string())
-            })
-        })
-    }
 }
 
 /// The revocation log is followed.

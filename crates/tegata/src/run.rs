@@ -100,7 +100,8 @@ pub(crate) async fn start(
         secret: secret(&composed),
     };
     let parting = Parting::default();
-    let gateway = gateway(&composed, gateway_metrics, &listeners, &way, loopback, &parting).await?;
+    let counts = (gateway_metrics, &metrics);
+    let gateway = gateway(&composed, counts, &listeners, &way, loopback, &parting).await?;
     let socket = admin::bind(composed.data.path()).map_err(|error| {
         let path = admin::socket(composed.data.path());
         Failed::Usage(format!("`{}`: {error}", path.display()))
@@ -267,7 +268,7 @@ fn secret(composed: &Composed) -> Secret<String> {
 /// The gateway.
 async fn gateway(
     composed: &Composed,
-    metrics: tegata_gateway::Metrics,
+    (metrics, refusals): (tegata_gateway::Metrics, &tegata_server::Metrics),
     listeners: &Listeners,
     way: &Way,
     loopback: Loopback,
@@ -312,7 +313,7 @@ async fn gateway(
     let keys = composed.keys.clone();
     let scope = Scope::new(&BrowserClient::default().scope).map_err(|error| usage(&error))?;
     let door: Arc<dyn SessionCheck> =
-        Arc::new(CookieDoor::new(composed, scope, origins(composed)?));
+        Arc::new(CookieDoor::new(composed, scope, origins(composed)?, refusals.clone()));
     let of_log = keys.clone();
     let signer: tegata_gateway::Signer = Arc::new(move || {
         let withheld = keys.withheld().is_some();

@@ -26,6 +26,8 @@ static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-prot
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// What a browser says of itself so that its session is bound to it, which is nothing to a service.
+static X_DEVICE_HINTS: HeaderName = HeaderName::from_static("x-device-hints");
 
 /// What a request becomes on its way to a service, beside its body. Owns what it needs of the head,
 /// so that the head can be changed.
@@ -106,6 +108,10 @@ impl Outgoing {
         name: &Name,
     ) -> Result<Self, Refused> {
         let target = target(path, admitted.target.query(), raw)?;
+        let mut strip = std::mem::take(&mut admitted.fields.strip);
+        if !origin.client_alone {
+            strip.push(X_DEVICE_HINTS.clone());
+        }
         let starts = !origin.keep_traceparent || !is_traced(&admitted.fields);
         let cookie = admitted
             .fields
@@ -115,7 +121,7 @@ impl Outgoing {
         Ok(Self {
             target,
             forwarded: [address(origin, admitted), scheme(origin, admitted)],
-            strip: std::mem::take(&mut admitted.fields.strip),
+            strip,
             host: forwarded_host(origin, admitted),
             cookie,
             traceparent: starts.then(|| name.traceparent()),

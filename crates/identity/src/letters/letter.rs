@@ -95,6 +95,13 @@ pub enum Content {
         /// What became of it.
         change: FactorChange,
     },
+    /// Tells that the person was signed out in one browser, because they signed in in too many.
+    SignedOut {
+        /// What the person signs in with.
+        username: Username,
+        /// Where they were signed out: family and system, as `Firefox/Linux`.
+        browser: String,
+    },
 }
 
 /// Where a letter is on its way.
@@ -231,7 +238,8 @@ impl Content {
             Self::HasAccount
             | Self::PasswordChanged { .. }
             | Self::AddressChanged { .. }
-            | Self::FactorChanged { .. } => false,
+            | Self::FactorChanged { .. }
+            | Self::SignedOut { .. } => false,
         }
     }
 
@@ -247,6 +255,7 @@ impl Content {
             Self::PasswordChanged { .. } => "password_changed",
             Self::AddressChanged { .. } => "address_changed",
             Self::FactorChanged { .. } => "factor_changed",
+            Self::SignedOut { .. } => "signed_out",
         }
     }
 }

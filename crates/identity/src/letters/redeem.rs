@@ -1,13 +1,11 @@
 //! What a link does: choose a password, confirm an address.
 
-use tegata_core::{
-    Expect, Realm, StoreError, Stored as _, UserId, Versioned, port::Change, repository::load,
-};
+use tegata_core::{Expect, Realm, StoreError, Stored as _, UserId, Versioned, repository::load};
 
 use super::{Content, Letter, Letters};
 use crate::{
     credential::password::{self, Password, Replacement, SetRefused, Weakness},
-    name::{EmailAddress, Locale},
+    name::EmailAddress,
     user::{ChangeRefused, NewUser, RegisterRefused, User},
     username::Username,
     workers::Busy,
@@ -237,14 +235,6 @@ impl Letters {
             }
         }
         Err(LinkRefused::Over)
-    }
-
-    /// The change that has a person told that their password is another.
-    #[must_use]
-    pub fn tells_of_password(&self, user: &User, lang: &Locale) -> Option<Change> {
-        let content = Content::PasswordChanged { username: user.username.clone() };
-        let told = self.to_person(user, lang, content);
-        told.map(|told| told.put(Expect::Absent))
     }
 
     /// Whether a letter is there as it was not when it was read: it was noted meanwhile that it was sent.

@@ -13,9 +13,6 @@ use crate::{
     user::User,
 };
 
-/// The language of whoever is known to read none.
-const USUAL: &str = "en";
-
 /// How people are told.
 #[derive(Debug, Clone)]
 pub(crate) struct News {
@@ -77,8 +74,8 @@ impl SecondFactors {
         };
         let found = load::<User>(self.records.as_ref(), realm, user.as_str()).await?;
         let Some(person) = found.map(|found| found.value) else { return Ok(None) };
-        let lang = news.lang.clone().or_else(|| person.locale.clone());
-        let Some(lang) = lang.or_else(|| Locale::new(USUAL).ok()) else { return Ok(None) };
+        let lang = news.lang.clone().or_else(|| person.reads());
+        let Some(lang) = lang else { return Ok(None) };
         let content = Content::FactorChanged { username: person.username.clone(), change };
         let letter = Letter::to_person(&self.node, news.epoch, &person, &lang, content);
         Ok(letter.map(|letter| letter.put(Expect::Absent)))

@@ -33,9 +33,9 @@ pub enum NoAccess {
     /// Whoever shows it is not its holder.
     #[error(transparent)]
     NotHolder(#[from] NotHolder),
-    /// `insufficient_scope` (RFC 6750 §3.1).
+    /// `insufficient_scope` (RFC 6750 §3.1): this one, at least.
     #[error("the access token, or the registration of its client, has not the scope for this")]
-    InsufficientScope(Need),
+    InsufficientScope(&'static str),
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -78,7 +78,7 @@ impl Provider {
         need: Need,
     ) -> Result<Client, NoAccess> {
         let client = self.acting_client(credential, need.enough()).await?;
-        client.ok_or(NoAccess::InsufficientScope(need))
+        client.ok_or(NoAccess::InsufficientScope(need.scope()))
     }
 
     /// The client whose token this is, if it speaks for the client alone, is for us, and has one of

@@ -409,10 +409,10 @@ async fn only_a_token_of_the_client_itself_with_the_scope_opens_streams() {
     let read = token(&reader, &[]).await;
     assert!(provider.signals_client(&Credential::Bearer(&read), Need::Read).await.is_ok());
     let refused = provider.signals_client(&Credential::Bearer(&read), Need::Manage).await;
-    assert_eq!(refused.map(|_| ()), Err(NoAccess::InsufficientScope(Need::Manage)));
+    assert_eq!(refused.map(|_| ()), Err(NoAccess::InsufficientScope(Need::Manage.scope())));
     let narrow = token(&bed.client, &[("scope", "roles")]).await;
     let refused = provider.signals_client(&Credential::Bearer(&narrow), Need::Read).await;
-    assert_eq!(refused.map(|_| ()), Err(NoAccess::InsufficientScope(Need::Read)));
+    assert_eq!(refused.map(|_| ()), Err(NoAccess::InsufficientScope(Need::Read.scope())));
     // A service that was shown a token of `machine` cannot order signals with it.
     let machine = receiver(&bed.world, "machine", "ssf.manage").await;
     let of_service = token(&machine, &[("audience", "orders")]).await;
@@ -431,7 +431,7 @@ async fn only_a_token_of_the_client_itself_with_the_scope_opens_streams() {
     // Nor one whose client has lost the scope since.
     receiver(&bed.world, "reader", "").await;
     let refused = provider.signals_client(&Credential::Bearer(&read), Need::Read).await;
-    assert_eq!(refused.map(|_| ()), Err(NoAccess::InsufficientScope(Need::Read)));
+    assert_eq!(refused.map(|_| ()), Err(NoAccess::InsufficientScope(Need::Read.scope())));
     // Nor a signal.
     let stream = bed.polled().await;
     bed.ends("usr_1", "1.2.s").await;

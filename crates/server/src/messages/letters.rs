@@ -16,6 +16,7 @@ pub(crate) struct Letters {
     pub(crate) password_changed: (&'static str, &'static str),
     pub(crate) address_changed: (&'static str, &'static str),
     pub(crate) factor_changed: (&'static str, &'static str),
+    pub(crate) signed_out: (&'static str, &'static str),
     app_set_up: &'static str,
     app_replaced: &'static str,
     app_removed: &'static str,
@@ -102,6 +103,13 @@ static EN: Letters = Letters {
          If it was not you, choose another password at once, and tell those who run the service:\n\n\
          {sign_in}\n",
     ),
+    signed_out: (
+        "You were signed out of {host} in one browser",
+        "Somebody signed in to your account {name} at {host}. You can be signed in in a few browsers at \
+         once, so you were signed out where you had not been for longest:\n\n{what}\n\n\
+         If it was you, you can sign in there again. If it was not you, choose another password at once:\n\n\
+         {sign_in}\n",
+    ),
     app_set_up: "An authenticator app was set up.",
     app_replaced: "Another authenticator app took the place of the one before.",
     app_removed: "The authenticator app was turned off.",
@@ -158,6 +166,14 @@ static JA: Letters = Letters {
         "{host} のサインイン方法が変更されました",
         "{host} のアカウント {name} のサインイン方法について、次の変更がありました。\n\n{what}\n\n\
          ご本人でない場合は、すぐに別のパスワードを設定し、サービスの管理者に連絡してください。\n\n{sign_in}\n",
+    ),
+    signed_out: (
+        "{host} で、一つのブラウザーからサインアウトしました",
+        "{host} のアカウント {name} に新しいサインインがありました。\
+         同時にサインインできるブラウザーの数には限りがあるため、最も長く使われていなかった次のブラウザーから\
+         サインアウトしました。\n\n{what}\n\n\
+         ご本人の場合は、もう一度サインインできます。\
+         ご本人でない場合は、すぐに別のパスワードを設定してください。\n\n{sign_in}\n",
     ),
     app_set_up: "認証アプリが設定されました。",
     app_replaced: "認証アプリが別のものに変更されました。",

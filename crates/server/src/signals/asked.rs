@@ -4,35 +4,26 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::StatusCode;
 use serde_json::{Map, Value};
 use tegata_oauth::{
-    Client, NotHolder, OAuthError, Refused,
-    signals::{
-        StreamRefused,
-        access::{Need, NoAccess},
-    },
+    Client,
+    signals::{StreamRefused, access::Need},
 };
 
 use crate::{
+    acting::{self, NotActing},
     app::App,
     bearer::{Malformed, Presented},
     body::{self, Unreadable},
-    dpop, form,
+    form,
     problem::Problem,
 };
-
-/// What is said of a token that is shown by itself and does not count.
-const INVALID_TOKEN: &str = "Bearer realm=\"tegata\", error=\"invalid_token\"";
 
 /// Why a request about a stream is refused.
 #[derive(Debug)]
 pub(crate) enum Rejected {
-    Malformed(&'static str),
-    NoToken(Need),
-    NoAccess(NoAccess),
-    /// The proof of the token's key does not count, for this reason and with this nonce to use.
-    Proof(OAuthError, Option<[(HeaderName, HeaderValue); 1]>),
+    Client(NotActing),
     Body(Unreadable),
     Invalid(&'static str),
     Refused(StreamRefused),
@@ -44,14 +35,7 @@ pub(crate) async fn client(
     shown: Result<Option<Presented>, Malformed>,
     need: Need,
 ) -> Result<Client, Rejected> {
-    let shown = shown.map_err(|Malformed(why)| Rejected::Malformed(why))?;
-    let shown = shown.ok_or(Rejected::NoToken(need))?;
-    let proof = |error: OAuthError| Rejected::proof(app, error);
-    let credential = shown.credential().map_err(proof)?;
-    app.provider().signals_client(&credential, need).await.map_err(|refused| match refused {
-        NoAccess::NotHolder(NotHolder::Proof(Refused::OAuth(error))) => proof(error),
-        refused => Rejected::NoAccess(refused),
-    })
+    Ok(acting::for_signals(app, shown, need).await?)
 }
 
 /// The client that asks to change something, and what it says.
@@ -90,10 +74,9 @@ pub(crate) fn stream_id(said: &Map<String, Value>) -> Result<&str, Rejected> {
     text(said, "stream_id", rule)?.ok_or(Rejected::Invalid(rule))
 }
 
-impl Rejected {
-    fn proof(app: &App, error: OAuthError) -> Self {
-        let nonce = dpop::asked_for(app, &error.clone().into());
-        Self::Proof(error, nonce)
+impl From<NotActing> for Rejected {
+    fn from(refused: NotActing) -> Self {
+        Self::Client(refused)
     }
 }
 
@@ -105,74 +88,27 @@ impl From<StreamRefused> for Rejected {
 
 impl IntoResponse for Rejected {
     fn into_response(self) -> Response {
-        let invalid = |rule| Problem::new(StatusCode::BAD_REQUEST, rule).named("invalid_request");
-        let mut nonce = None;
-        let of_proof = |error: &str| {
-            format!("DPoP realm=\"tegata\", algs=\"{}\", error=\"{error}\"", dpop::algorithms())
-        };
-        let (problem, challenge) = match self {
-            Self::Malformed(rule)
-            | Self::Invalid(rule)
-            | Self::Refused(StreamRefused::Invalid(rule)) => (invalid(rule), None),
-            Self::Body(unreadable) => (unreadable.into(), None),
-            Self::NoToken(need) => {
-                let detail = "there is no access token; get one with the scope that is named";
-                let challenge = format!("Bearer realm=\"tegata\", scope=\"{}\"", need.scope());
-                (Problem::new(StatusCode::UNAUTHORIZED, detail), Some(challenge))
+        let problem = match self {
+            Self::Client(refused) => return refused.into_response(),
+            Self::Invalid(rule) | Self::Refused(StreamRefused::Invalid(rule)) => {
+                Problem::new(StatusCode::BAD_REQUEST, rule).named("invalid_request")
             }
-            Self::NoAccess(NoAccess::InvalidToken) => {
-                let detail = "the access token is not the client's own, is for another place, has \
-                              expired or was taken back";
-                let problem = Problem::new(StatusCode::UNAUTHORIZED, detail);
-                (problem.named("invalid_token"), Some(INVALID_TOKEN.to_owned()))
-            }
-            Self::NoAccess(
-                NoAccess::Store(error)
-                | NoAccess::NotHolder(NotHolder::Proof(Refused::Store(error))),
-            )
-            | Self::Refused(StreamRefused::Store(error)) => (error.into(), None),
-            Self::NoAccess(NoAccess::NotHolder(why @ NotHolder::OtherCertificate)) => {
-                let problem = Problem::new(StatusCode::UNAUTHORIZED, dpop::told(&why));
-                (problem.named("invalid_token"), Some(INVALID_TOKEN.to_owned()))
-            }
-            Self::NoAccess(NoAccess::NotHolder(why)) => {
-                let problem = Problem::new(StatusCode::UNAUTHORIZED, dpop::told(&why));
-                (problem.named("invalid_token"), Some(of_proof("invalid_token")))
-            }
-            Self::Proof(error, asked) => {
-                nonce = asked;
-                let problem = Problem::new(StatusCode::UNAUTHORIZED, error.description);
-                (problem.named(error.code.name()), Some(of_proof(error.code.name())))
-            }
-            Self::NoAccess(NoAccess::InsufficientScope(need)) => {
-                let detail = "the scope of the access token, or of the client's registration, does \
-                              not include the one that is named";
-                let challenge = format!(
-                    "Bearer realm=\"tegata\", error=\"insufficient_scope\", scope=\"{}\"",
-                    need.scope()
-                );
-                let problem = Problem::new(StatusCode::FORBIDDEN, detail);
-                (problem.named("insufficient_scope"), Some(challenge))
-            }
+            Self::Body(unreadable) => unreadable.into(),
+            Self::Refused(StreamRefused::Store(error)) => error.into(),
             Self::Refused(StreamRefused::Unknown) => {
                 let detail = "this client has no such stream";
-                (Problem::new(StatusCode::NOT_FOUND, detail).named("not_found"), None)
+                Problem::new(StatusCode::NOT_FOUND, detail).named("not_found")
             }
             Self::Refused(StreamRefused::TooMany) => {
                 let detail = "this client has as many streams as it may; remove or change one";
-                (Problem::new(StatusCode::CONFLICT, detail).named("too_many_streams"), None)
+                Problem::new(StatusCode::CONFLICT, detail).named("too_many_streams")
             }
             Self::Refused(StreamRefused::TooSoon(wait)) => {
                 let detail = "this is asked more often than it may be";
                 let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, detail);
-                (problem.named("too_many_requests").after(wait), None)
+                problem.named("too_many_requests").after(wait)
             }
         };
-        let mut response = problem.into_response();
-        response.headers_mut().extend(nonce.into_iter().flatten());
-        if let Some(challenge) = challenge.and_then(|it| HeaderValue::from_str(&it).ok()) {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        }
-        response
+        problem.into_response()
     }
 }

@@ -76,3 +76,34 @@ async fn whoever_changes_how_they_sign_in_is_told_in_words() {
         assert!(bench.mails().await.is_empty());
     }
 }
+
+/// The fourth sign-in ends the session that was used least recently, and its person learns of it.
+#[tokio::test]
+async fn whoever_is_signed_out_because_there_are_too_many_is_told_once() {
+    let bench = Bench::new().await;
+    let mut phone = Browser { agent: "Mozilla/5.0 (iPhone) Safari/604.1", ..Browser::new(&bench) };
+    phone.log_in("alice", PASSWORD).await;
+    for _ in 0..2 {
+        bench.advance(61);
+        Browser::signed_in(&bench).await;
+    }
+    assert!(bench.mails().await.is_empty());
+    bench.advance(61);
+    Browser::signed_in(&bench).await;
+    assert_eq!(phone.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
+    let mail = bench.mail().await;
+    assert_eq!(mail.to, "alice@people.example");
+    assert_eq!(mail.subject, "You were signed out of localhost:8000 in one browser");
+    assert!(mail.text.contains("\nSafari on iOS\n"), "{}", mail.text);
+    assert!(!mail.text.contains('#') && !mail.text.contains('{'), "{}", mail.text);
+    // A program that signs in and never out fills nobody's mailbox.
+    for _ in 0..10 {
+        bench.advance(61);
+        Browser::signed_in(&bench).await;
+    }
+    assert!(bench.mails().await.is_empty());
+    // Those that have slept need no mail.
+    bench.advance(3 * 3_600);
+    Browser::signed_in(&bench).await;
+    assert!(bench.mails().await.is_empty());
+}

@@ -3,7 +3,10 @@
 use tegata_core::Timestamp;
 
 use super::{Handover, Limits, Session};
-use crate::binding::{Binding, Part};
+use crate::{
+    binding::{Binding, Part},
+    fingerprint::Fingerprint,
+};
 
 /// The part of a handover, from its beginning, in which an earlier value after a rise is taken for
 /// a request that was already on its way; later, it means that the answer was lost. 10 s of 60 s.
@@ -16,6 +19,8 @@ pub struct Shown<'a> {
     pub generation: u32,
     /// By which browser.
     pub binding: &'a Binding,
+    /// What the browser says of itself.
+    pub fingerprint: &'a Fingerprint,
     /// When.
     pub at: Timestamp,
     /// Whether the listener can replace the cookie.
@@ -109,7 +114,10 @@ impl Session {
             // were replaced since cannot be known.
             return Judgement::Replay;
         }
-        let differs = self.binding.difference(shown.binding);
+        let differs = self
+            .binding
+            .difference(shown.binding)
+            .or_else(|| self.fingerprint.difference(shown.fingerprint));
         if shown.generation < self.generation {
             let handover = self.handover.as_ref().filter(|it| it.from <= shown.generation);
             return match (handover, differs) {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use tegata_core::{Epoch, SeededEntropy};
 
 use super::*;
-use crate::binding::Part;
+use crate::{binding::Part, fingerprint::Fingerprint};
 
 const START: Timestamp = Timestamp::from_secs(1_767_225_600);
 
@@ -25,6 +25,7 @@ fn session() -> Session {
         idle_millis: 1_800_000,
         seen: START,
         binding: home(),
+        fingerprint: Fingerprint::default(),
         generation: 0,
         made: START,
         handover: None,
@@ -36,7 +37,9 @@ fn session() -> Session {
 
 fn judge(session: &Session, generation: u32, binding: &Binding, after: u64) -> Judgement {
     let at = START + Duration::from_secs(after);
-    session.judge(&Shown { generation, binding, at, rotates: true }, &Limits::default())
+    let fingerprint = &Fingerprint::default();
+    let shown = Shown { generation, binding, fingerprint, at, rotates: true };
+    session.judge(&shown, &Limits::default())
 }
 
 fn at(seconds: u64) -> Timestamp {

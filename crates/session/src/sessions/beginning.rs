@@ -9,7 +9,10 @@ use tegata_core::{
 };
 
 use super::{Beginning, Begun, Prepared, Sessions, TRIES, contended, roster::Roster};
-use crate::session::{Reason, Session};
+use crate::{
+    fingerprint::Fingerprint,
+    session::{Reason, Session},
+};
 
 impl Sessions {
     /// Prepares a session, for the caller to commit in the batch of whatever begins with it: the
@@ -24,11 +27,11 @@ impl Sessions {
         beginning: Beginning,
     ) -> Result<Begun, StoreError> {
         let now = self.node.now();
-        let session = self.fresh(&beginning, now);
+        let session = self.fresh(realm, &beginning, now);
         let records = self.records.as_ref();
         let roster = repository::load::<Roster>(records, realm, beginning.user.as_str()).await?;
 
-        let mut prepared = Prepared::default();
+        let (mut prepared, mut crowded_out) = (Prepared::default(), Vec::new());
         if let Some(sid) = &beginning.replaces
             && let Some(found) = self.load(realm, sid).await?
             && self.is_alive(realm, &found.value, now)
@@ -41,6 +44,7 @@ impl Sessions {
         for (_, found) in staying.drain(..staying.len().saturating_sub(room)) {
             let awake = self.accesses.is_awake(realm, &found.value, now).await;
             let reason = if awake { Reason::Limit } else { Reason::Idle };
+            crowded_out.extend(awake.then_some(found.value.binding.agent));
             prepared = prepared.and(self.ends(realm, &found, &reason, "system", now));
         }
 
@@ -58,7 +62,8 @@ impl Sessions {
             EventType::SessionCreated,
             [("user_id", json!(session.user)), ("session_id", json!(session.id))],
         ));
-        Ok(Begun { cookie: self.cookie(realm, &session)?, session, prepared })
+        let cookie = self.cookie(realm, &session)?;
+        Ok(Begun { session, cookie, prepared, crowded_out })
     }
 
     /// Begins a session by itself.
@@ -78,12 +83,18 @@ impl Sessions {
         Err(contended())
     }
 
-    fn fresh(&self, beginning: &Beginning, now: Timestamp) -> Session {
+    fn fresh(&self, realm: &Realm, beginning: &Beginning, now: Timestamp) -> Session {
         let ends = now + self.limits.absolute;
         let mut salt = [0_u8; 16];
         self.node.entropy().fill(&mut salt);
+        let id = SessionId::generate(self.epoch, ends, self.node.entropy());
+        let fingerprint = if self.limits.danger_ignore_fingerprint {
+            Fingerprint::default()
+        } else {
+            Fingerprint::new(&self.keys, realm, (&id, &salt), &beginning.traits)
+        };
         Session {
-            id: SessionId::generate(self.epoch, ends, self.node.entropy()),
+            id,
             user: beginning.user.clone(),
             salt,
             started: now,
@@ -91,6 +102,7 @@ impl Sessions {
             idle_millis: u64::try_from(self.limits.idle.as_millis()).unwrap_or(u64::MAX),
             seen: now,
             binding: beginning.binding,
+            fingerprint,
             generation: 0,
             made: now,
             // Nothing works beside the first generation.

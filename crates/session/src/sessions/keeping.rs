@@ -1,32 +1,9 @@
-//! What is kept with a session: its list entry, the application's data, the copy of the roles.
+//! What is kept with a session: its list entry, the copy of the roles, when it was in use.
 
 use tegata_core::{Batch, CommitRefused, Realm, SessionId, StoreError, UserId};
 
 use super::{Listed, Sessions, TRIES, contended};
 use crate::session::{Session, Standing};
-
-/// The most that an application keeps with a session: names and values together.
-const MOST_DATA: usize = 4_096;
-
-/// The longest name of a value.
-const LONGEST_NAME: usize = 64;
-
-/// Why a value was not kept with a session.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DataRefused {
-    /// There is no such session, or it has ended.
-    #[error("there is no such session")]
-    NoSession,
-    /// The name is empty, too long, or not made of `a-z`, `0-9`, `_`, `-` and `.`.
-    #[error("the name of session data is 1 to 64 of `a-z`, `0-9`, `_`, `-` and `.`")]
-    Name,
-    /// All of the session's data would be too much.
-    #[error("the data of a session is at most 4096 bytes: remove some, or keep it elsewhere")]
-    TooMuch,
-    /// The store did not answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 impl Sessions {
     /// A person's sessions that have not ended, the last used first.
@@ -40,36 +17,6 @@ impl Sessions {
         }
         listed.sort_by_key(|it| std::cmp::Reverse(it.last_access));
         Ok(listed)
-    }
-
-    /// Keeps a value with a session, or removes it with `None`. The cookie's value stays the same.
-    ///
-    /// # Errors
-    /// [`DataRefused`].
-    pub async fn set_data(
-        &self,
-        realm: &Realm,
-        sid: &SessionId,
-        name: &str,
-        value: Option<&str>,
-    ) -> Result<(), DataRefused> {
-        let allowed = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-' | b'.')
-        };
-        if !(1..=LONGEST_NAME).contains(&name.len()) || !name.bytes().all(allowed) {
-            return Err(DataRefused::Name);
-        }
-        let kept = self
-            .change(realm, sid, |session| {
-                match value {
-                    Some(value) => session.data.insert(name.to_owned(), value.to_owned()),
-                    None => session.data.remove(name),
-                };
-                let size: usize = session.data.iter().map(|(n, v)| n.len() + v.len()).sum();
-                if size > MOST_DATA { Err(DataRefused::TooMuch) } else { Ok(()) }
-            })
-            .await?;
-        if kept { Ok(()) } else { Err(DataRefused::NoSession) }
     }
 
     /// Replaces the copy of the roles after the person's permissions changed. Answers whether there
@@ -159,7 +106,7 @@ impl Sessions {
     }
 
     /// Changes a session that has not ended. Answers whether there is such a session.
-    async fn change<E: From<StoreError>>(
+    pub(super) async fn change<E: From<StoreError>>(
         &self,
         realm: &Realm,
         sid: &SessionId,

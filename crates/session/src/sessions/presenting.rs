@@ -6,6 +6,7 @@ use tegata_core::{
 
 use super::{Passage, Presentation, Rise, SessionRefused, Sessions, TRIES, contended};
 use crate::{
+    fingerprint::Fingerprint,
     session::{Judgement, SESSIONS, Session, Shown, Verdict},
     value::Value,
 };
@@ -36,6 +37,7 @@ impl From<CommitRefused> for Lost {
 /// A session that was presented, and what follows: it is served in some way.
 struct Judged {
     found: Versioned<Session>,
+    fingerprint: Fingerprint,
     judgement: Judgement,
     now: Timestamp,
 }
@@ -129,9 +131,11 @@ impl Sessions {
             return Err(Verdict::Ended.into());
         }
         let now = self.node.now();
+        let fingerprint = self.fingerprint(realm, &found.value, presented.traits);
         let shown = Shown {
             generation: value.generation,
             binding: presented.binding,
+            fingerprint: &fingerprint,
             at: now,
             rotates: presented.rotates,
         };
@@ -148,7 +152,7 @@ impl Sessions {
             _ if !self.accesses.is_awake(realm, &found.value, now).await => {
                 Err(Verdict::Expired.into())
             }
-            _ => Ok(Judged { found, judgement, now }),
+            _ => Ok(Judged { found, fingerprint, judgement, now }),
         }
     }
 
@@ -176,13 +180,16 @@ impl Sessions {
             return None;
         }
         let now = self.node.now();
+        let fingerprint = self.fingerprint(realm, &session, presented.traits);
         let shown = Shown {
             generation: value.generation,
             binding: presented.binding,
+            fingerprint: &fingerprint,
             at: now,
             rotates: presented.rotates,
         };
         if session.judge(&shown, &self.limits) != Judgement::Serve
+            || session.fingerprint.learn(&fingerprint) != session.fingerprint
             || now.since(session.seen) >= self.limits.rotation
             || !self.accesses.is_awake(realm, &session, now).await
         {
@@ -201,7 +208,8 @@ impl Sessions {
         if let Some(passage) = self.serve_at_a_glance(realm, value, presented).await {
             return Ok(passage);
         }
-        let Judged { found, judgement, now } = self.judge(realm, value, presented).await?;
+        let Judged { found, fingerprint, judgement, now } =
+            self.judge(realm, value, presented).await?;
         let session = found.value.clone();
         let (next, gives) = match judgement {
             Judgement::Rotate => (session.rotate(now), true),
@@ -211,6 +219,12 @@ impl Sessions {
             // A listener that cannot rotate still leaves a trace once in a rotation.
             _ if now.since(session.seen) >= self.limits.rotation => (session.saw(now), false),
             _ => (session, false),
+        };
+        // Who holds an earlier value may be somebody else.
+        let next = if value.generation == found.value.generation {
+            next.learn(&fingerprint)
+        } else {
+            next
         };
         if next != found.value {
             let batch = Batch::new(realm.clone()).with(found.replace(&next));
@@ -227,8 +241,9 @@ impl Sessions {
         presented: &Presentation<'_>,
         rise: &Rise,
     ) -> Result<Option<Passage>, Lost> {
-        let Judged { found, now, .. } = self.judge(realm, value, presented).await?;
+        let Judged { found, fingerprint, now, .. } = self.judge(realm, value, presented).await?;
         let next = found.value.clone().rise(value.generation, rise.standing.clone(), now);
+        let next = Session { fingerprint: next.fingerprint.renew(&fingerprint), ..next };
         let batch = Batch::new(realm.clone()).with(found.replace(&next));
         let batch = rise.requires.iter().cloned().fold(batch, Batch::with);
         match self.records.commit(batch).await {

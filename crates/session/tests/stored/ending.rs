@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use tegata_core::Batch;
-use tegata_session::{Ending, Reason, Verdict};
+use tegata_session::{
+    Ending, Reason, Verdict,
+    sessions::{Expected, Name},
+};
 use tegata_store::{Adverse, Mischief};
 
 use super::world::{World, given};
@@ -63,7 +66,9 @@ async fn a_record_from_a_replica_does_not_revive_what_this_node_knows_to_have_en
     assert_eq!(world.verdict(begun.cookie.expose()).await, Verdict::Ended);
     let (realm, sid) = (&world.realm, &begun.session.id);
     assert!(world.sessions.find(realm, sid).await.unwrap().is_none());
-    assert!(world.sessions.set_data(realm, sid, "cart", Some("1")).await.is_err());
+    let cart = Name { owner: "shop", name: "cart" };
+    let kept = world.sessions.set_data(realm, sid, cart, Some("1"), &Expected::Anything).await;
+    assert!(kept.is_err());
     assert!(world.sessions.list(realm, &begun.session.user).await.unwrap().is_empty());
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tegata_session::{Presentation, Reason, Verdict};
+use tegata_session::{Presentation, Reason, Traits, Verdict};
 use tegata_store::{Adverse, MemoryEphemeral, Mischief};
 
 use super::world::{World, given, home};
@@ -88,7 +88,12 @@ async fn a_store_of_uses_that_is_away_signs_nobody_out() {
 async fn a_listener_that_cannot_rotate_keeps_a_session_awake_through_a_loss() {
     let world = World::in_memory().await;
     let begun = world.sign_in("usr_1").await;
-    let presented = Presentation { value: begun.cookie.expose(), binding: &home(), rotates: false };
+    let presented = Presentation {
+        value: begun.cookie.expose(),
+        binding: &home(),
+        traits: &Traits::default(),
+        rotates: false,
+    };
     for _ in 0..100 {
         world.advance(100);
         world.sessions.present(&world.realm, &presented).await.unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tegata_core::SessionId;
-use tegata_session::{Agent, Binding, Part, Presentation, Verdict};
+use tegata_session::{Agent, Binding, Part, Presentation, Traits, Verdict};
 use tegata_store::{Adverse, Mischief};
 
 use super::world::{World, elsewhere, given, home, refused};
@@ -125,8 +125,12 @@ async fn a_listener_that_cannot_rotate_gives_nothing_and_serves() {
     let begun = world.sign_in("usr_1").await;
     for _ in 0..10 {
         world.advance(1_000);
-        let presented =
-            Presentation { value: begun.cookie.expose(), binding: &home(), rotates: false };
+        let presented = Presentation {
+            value: begun.cookie.expose(),
+            binding: &home(),
+            traits: &Traits::default(),
+            rotates: false,
+        };
         let passage = world.sessions.present(&world.realm, &presented).await.unwrap();
         assert!(passage.cookie.is_none());
         assert_eq!(passage.session.generation, 0);

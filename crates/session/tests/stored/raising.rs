@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tegata_core::{Expect, Timestamp, port::Change};
 use tegata_session::{
-    Passage, Presentation, ROSTERS, Rise, Session, SessionRefused, Standing, Verdict,
+    Passage, Presentation, ROSTERS, Rise, Session, SessionRefused, Standing, Traits, Verdict,
 };
 
 use super::world::{World, elsewhere, given, home, refused};
@@ -21,7 +21,8 @@ fn elevation(session: &Session, now: Timestamp) -> Rise {
 }
 
 async fn raise(world: &World, value: &str, rise: &Rise) -> Result<Passage, SessionRefused> {
-    let presented = Presentation { value, binding: &home(), rotates: true };
+    let presented =
+        Presentation { value, binding: &home(), traits: &Traits::default(), rotates: true };
     world.sessions.raise(&world.realm, &presented, rise).await.map(Option::unwrap)
 }
 
@@ -57,7 +58,8 @@ async fn nothing_is_raised_where_what_it_requires_does_not_hold() {
     let absent = Change::Require { kind: &ROSTERS, key, expect: Expect::Absent };
     let rise = Rise { requires: Some(absent), ..elevation(&begun.session, now(&world)) };
     let value = begun.cookie.expose();
-    let presented = Presentation { value, binding: &home(), rotates: true };
+    let presented =
+        Presentation { value, binding: &home(), traits: &Traits::default(), rotates: true };
     let raised = world.sessions.raise(&world.realm, &presented, &rise).await.unwrap();
     assert!(raised.is_none(), "there is a roster of the person's sessions");
     assert!(!world.present(value).await.unwrap().is_elevated(now(&world)));
@@ -107,8 +109,12 @@ async fn a_thief_is_not_raised_by_what_the_owner_proves() {
     let world = World::in_memory().await;
     let begun = world.sign_in("usr_1").await;
     let rise = elevation(&begun.session, now(&world));
-    let presented =
-        Presentation { value: begun.cookie.expose(), binding: &elsewhere(), rotates: true };
+    let presented = Presentation {
+        value: begun.cookie.expose(),
+        binding: &elsewhere(),
+        traits: &Traits::default(),
+        rotates: true,
+    };
     let raised = world.sessions.raise(&world.realm, &presented, &rise).await;
     let verdict = refused(raised.map(Option::unwrap));
     assert!(matches!(verdict, Verdict::Bound(_)));

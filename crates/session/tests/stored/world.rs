@@ -14,7 +14,7 @@ use tegata_core::{
 };
 use tegata_session::{
     Beginning, Begun, Binding, Ending, Endings, KINDS, Keys, Limits, Passage, Presentation,
-    Session, SessionRefused, Sessions, Standing, Verdict,
+    Session, SessionRefused, Sessions, Standing, Traits, Verdict,
 };
 use tegata_store::{FileCustody, MemoryEphemeral, MemoryRecords, Sealed, sealed::DATA_KEYS};
 
@@ -140,7 +140,17 @@ impl World {
         value: &str,
         binding: &Binding,
     ) -> Result<Passage, SessionRefused> {
-        let presented = Presentation { value, binding, rotates: true };
+        self.present_as(value, binding, &Traits::default()).await
+    }
+
+    /// Presents a cookie, saying something of the browser.
+    pub(crate) async fn present_as(
+        &self,
+        value: &str,
+        binding: &Binding,
+        traits: &Traits,
+    ) -> Result<Passage, SessionRefused> {
+        let presented = Presentation { value, binding, traits, rotates: true };
         self.sessions.present(&self.realm, &presented).await
     }
 
@@ -201,6 +211,7 @@ pub(crate) fn beginning(user: &str) -> Beginning {
     Beginning {
         user: UserId::new(user).unwrap(),
         binding: home(),
+        traits: Traits::default(),
         standing: Standing {
             acr: Some("aal1".into()),
             amr: vec!["pwd".into()],

@@ -197,7 +197,7 @@ impl PlanArgs {
                 access: life(people.access_lifetime, tokens.access_lifetime),
                 refresh: life(people.refresh_lifetime, tokens.refresh_lifetime),
                 absolute: life(people.refresh_absolute, tokens.refresh_absolute),
-                session: config.sessions.absolute.get(),
+                session: config.sessions.absolute(),
             },
             nodes: machines.nodes.map_or(people.preset.nodes(), Nodes::Exactly),
             utilisation: machines.utilisation,

@@ -332,22 +332,6 @@ impl Config {
         }
     }
 
-    fn of_sessions(&self, found: &mut Vec<String>) {
-        let sessions = &self.sessions;
-        if sessions.idle.get() > sessions.absolute.get() {
-            found.push("[sessions] idle is longer than absolute".to_owned());
-        }
-        if sessions.most == 0 {
-            found.push("[sessions] most must be at least 1".to_owned());
-        }
-        let long = Duration::MAX;
-        check_bounds(
-            "sessions",
-            &[("idle", sessions.idle, SECOND, long), ("rotation", sessions.rotation, SECOND, long)],
-            found,
-        );
-    }
-
     fn of_keys(&self, found: &mut Vec<String>) {
         let keys = &self.keys;
         keys.of_token(found);

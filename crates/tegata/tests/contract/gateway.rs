@@ -200,8 +200,26 @@ fn a_session_cookie_is_an_identity_and_never_reaches_a_service() {
     assert_eq!(received(&echo, "x-user-id"), [person.id]);
     let cookie = format!("session_id={}", browser.cookie("session_id").unwrap());
     let bare = |ask: Ask| ask.field("User-Agent", AGENT).field("Cookie", &cookie);
-    let evil = bare(change()).field("X-CSRF-Token", &browser.csrf);
-    refused(&evil.field("Origin", "https://evil.example").send(), 403);
+    let own = demo.gateway.origin();
+    // Another site, a frame that hides where it is from, names that begin or end as ours, and a sibling.
+    for origin in [
+        "https://evil.example".to_owned(),
+        "null".to_owned(),
+        format!("{own}.evil.example"),
+        own.replace("://", "://evil-"),
+        own.replace("://", "://shop."),
+        own.replace("http:", "https:"),
+    ] {
+        let evil = bare(change()).field("X-CSRF-Token", &browser.csrf);
+        refused(&evil.field("Origin", &origin).send(), 403);
+    }
+    // Forms and plain text, which a page of any site can have a browser send, and a browser that says
+    // nothing.
+    for media_type in ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data"] {
+        let form = demo.gateway.post("/echo/x").body(media_type, b"{\"a\":1}");
+        refused(&bare(form).send(), 403);
+    }
+    refused(&bare(change()).field("X-CSRF-Token", &browser.csrf).send(), 403);
     // The cookie is bound to the browser that it was given to.
     let elsewhere = demo.gateway.get("/echo/x").field("Cookie", &cookie);
     refused(&elsewhere.field("User-Agent", "curl/8.5.0").send(), 401);
@@ -210,6 +228,39 @@ fn a_session_cookie_is_an_identity_and_never_reaches_a_service() {
     let ended = bare(demo.gateway.get("/echo/x")).send();
     refused(&ended, 401);
     assert!(ended.field("www-authenticate").unwrap().contains("invalid_token"));
+}
+
+#[test]
+fn a_copied_cookie_is_refused_at_the_gateway_by_what_its_browser_says() {
+    let demo = demo();
+    let person = demo.person("customer");
+    let desk = "screen=1920x1080x24,tz=Europe/Berlin,plugins=5f0a31c2";
+    let says = |ask: Ask, language: &str| {
+        ask.field("Accept-Language", language).field("Accept-Encoding", "gzip, deflate, br")
+    };
+    let mut browser = Browser::new(demo.public);
+    let credentials = json!({"username": person.username, "password": person.password});
+    let ask = says(demo.public.post("/api/auth/login").json(&credentials), "ja,en;q=0.7");
+    browser.send(ask.field("X-Device-Hints", desk)).expect(200);
+    let own = says(demo.gateway.get("/echo/x"), "ja").field("X-Device-Hints", desk);
+    let echo = browser.send(own).expect(200).json();
+    // What the browser says so that its session is bound to it is nothing to a service.
+    assert!(received(&echo, "x-device-hints").is_empty());
+    assert_eq!(received(&echo, "accept-language"), ["ja"]);
+    let thief = browser.send(says(demo.gateway.get("/echo/x"), "en-US"));
+    refused(&thief, 401);
+    assert!(thief.field("set-cookie").is_none(), "its owner may still come");
+    // Through the gateway, sign-in and the browser API are told what the browser says.
+    let own = says(demo.gateway.get("/api/auth/session"), "ja").field("X-Device-Hints", desk);
+    browser.send(own).expect(200);
+    let other = "screen=412x915x24,tz=Asia/Tokyo,plugins=5f0a31c2";
+    let thief = says(demo.gateway.get("/api/auth/session"), "ja").field("X-Device-Hints", other);
+    assert_eq!(browser.send(thief).status, 401);
+    let metrics = demo.operations.get("/metrics").send().expect(200).text();
+    for service in ["gateway", "provider"] {
+        let line = format!("session_errors_total{{service=\"{service}\",error_type=\"bound\"}}");
+        assert!(metrics.contains(&line), "{line}");
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
-use tegata_core::{Batch, Timestamp};
+use tegata_core::{Batch, Timestamp, port::Change};
 
 use super::*;
 use crate::{
     credential::password::PasswordRecord,
     letters::{Waiting, Wish},
+    name::Locale,
     testing::{Bed, address, new_user, typed},
 };
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tegata_core::{Log, Realm};
 use tegata_identity::{EmailAddress, NewUser};
 use tegata_oauth::signals::heard::{NamedBy, OnChange};
-use tegata_session::{Beginning, Binding, Standing};
+use tegata_session::{Beginning, Binding, Standing, Traits};
 
 use super::*;
 use crate::{
@@ -64,6 +64,7 @@ impl Bed {
         let beginning = Beginning {
             user: user.clone(),
             binding: Binding::of(address, None),
+            traits: Traits::default(),
             standing: Standing {
                 acr: Some("aal1".into()),
                 amr: vec!["pwd".into()],
