@@ -80,12 +80,12 @@ fn contradictions_are_refused() {
         secure: true,
         http_only: true,
         same_site: SameSite::Lax,
-        path: "/",
+        path: "/".into(),
         domain: None,
         max_age: None,
     };
     let plain = Attributes { secure: false, ..sound.clone() };
-    let deep = Attributes { path: "/api", ..sound.clone() };
+    let deep = Attributes { path: "/api".into(), ..sound.clone() };
     let wide = Attributes { domain: Some("example.com".into()), ..sound };
     let open = Attributes { same_site: SameSite::None, ..plain.clone() };
     let make = |name: &str, attributes: &Attributes| Cookie::new(name, attributes.clone());
@@ -103,7 +103,7 @@ fn contradictions_are_refused() {
         assert!(matches!(make(name, &sound), Err(Contradiction::Name(_))), "{name:?}");
     }
     for path in ["", "api", "/a;b", "/a b", "/\r\n"] {
-        let bad = Attributes { path, ..sound.clone() };
+        let bad = Attributes { path: path.into(), ..sound.clone() };
         assert!(matches!(make("a", &bad), Err(Contradiction::Path(_))), "{path:?}");
     }
     let long = Attributes { max_age: Some(Duration::from_secs(401 * 86_400)), ..sound };
