@@ -9,7 +9,9 @@ use tegata_core::{
 };
 use tegata_identity::{Letters, Passwords, SecondFactors, SignIn, Users};
 use tegata_oauth::{Client, Provider, signals::Streams};
-use tegata_session::{CookieTable, Csrf, Environment, Origins, Sessions, sessions::Endings};
+use tegata_session::{
+    CookieConsents, CookieTable, Csrf, Environment, Origins, Sessions, sessions::Endings,
+};
 use tegata_token::{Algorithm, RealmView};
 use tokio::sync::watch;
 
@@ -49,6 +51,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether mail reaches people: without it, there is nothing here that needs it.
     pub mail: bool,
+    /// Whether pages ask which cookies somebody agrees to.
+    pub asks_for_cookies: bool,
 }
 
 impl Default for Config {
@@ -65,6 +69,7 @@ impl Default for Config {
             administrators: SecondFactor::default(),
             limits: Limits::default(),
             mail: false,
+            asks_for_cookies: false,
         }
     }
 }
@@ -116,6 +121,8 @@ pub struct Parts {
     pub csrf: Csrf,
     /// Our cookies.
     pub cookies: CookieTable,
+    /// Which cookies people agreed to.
+    pub cookie_consents: CookieConsents,
     /// The origins whose pages may change something.
     pub origins: Origins,
     /// Says which nodes refuse what was taken back here.
@@ -162,6 +169,7 @@ struct Inner {
     registered: Limiter<Network>,
     strangers: Limiter<Network>,
     ordered: Limiter<Network>,
+    chosen: Limiter<Network>,
     waiting: Waiting,
 }
 
@@ -183,6 +191,7 @@ impl App {
         let registered = Limiter::new(CALLERS);
         let strangers = Limiter::new(CALLERS);
         let ordered = Limiter::new(CALLERS);
+        let chosen = Limiter::new(CALLERS);
         let (proxies, certificates) =
             (Arc::new(config.proxies.clone()), config.client_certificates);
         let waiting = Waiting::default();
@@ -200,6 +209,7 @@ impl App {
             registered,
             strangers,
             ordered,
+            chosen,
             waiting,
         };
         Ok(Self { inner: Arc::new(inner), proxies, certificates })
@@ -286,6 +296,10 @@ impl App {
         &self.inner.parts.cookies
     }
 
+    pub(crate) fn cookie_consents(&self) -> &CookieConsents {
+        &self.inner.parts.cookie_consents
+    }
+
     pub(crate) fn origins(&self) -> &Origins {
         &self.inner.parts.origins
     }
@@ -348,6 +362,11 @@ impl App {
     /// Counts the letters that a caller asks for.
     pub(crate) fn ordered(&self) -> &Limiter<Network> {
         &self.inner.ordered
+    }
+
+    /// Counts the choices of cookies that a caller makes.
+    pub(crate) fn chosen(&self) -> &Limiter<Network> {
+        &self.inner.chosen
     }
 
     pub(crate) fn streams(&self) -> &Streams {

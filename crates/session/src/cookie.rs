@@ -97,7 +97,9 @@ pub struct CookieTable {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Contradiction {
     /// Browsers drop `SameSite=None` without `Secure`.
-    #[error("cookie `{0}` is `SameSite=None` without `Secure`, which browsers drop: say `secure = true`, or `same_site = \"lax\"`")]
+    #[error(
+        "cookie `{0}` is `SameSite=None` without `Secure`, which browsers drop: say `secure = true`, or `same_site = \"lax\"`"
+    )]
     NoneWithoutSecure(String),
     /// `__Host-` requires `Secure`, `Path=/` and no domain (RFC 6265bis §4.1.3.2).
     #[error(
@@ -114,7 +116,9 @@ pub enum Contradiction {
     #[error("cookie `{0}` has a path that is none: it begins with `/`, without blanks and `;`")]
     Path(String),
     /// Browsers keep cookies for 400 days at most.
-    #[error("cookie `{0}` lives longer than the 400 days that browsers keep it: write `400d` or less")]
+    #[error(
+        "cookie `{0}` lives longer than the 400 days that browsers keep it: write `400d` or less"
+    )]
     Lifetime(String),
     /// A domain was given in development.
     #[error(
@@ -158,13 +162,17 @@ impl CookieTable {
             domain: None,
             max_age: None,
         };
-        let shared = Attributes { domain: domain.map(str::to_owned), ..plain };
+        let shared = Attributes { domain: domain.map(str::to_owned), ..plain.clone() };
         let year = Some(Duration::from_secs(365 * 86_400));
         Ok(Self {
             session: Cookie::new(&format!("{prefix}session_id"), shared.clone())?,
             refresh: Cookie::new(
                 if secure { "__Secure-refresh_token" } else { "refresh_token" },
-                Attributes { same_site: SameSite::Strict, path: "/api/auth".into(), ..plain.clone() },
+                Attributes {
+                    same_site: SameSite::Strict,
+                    path: "/api/auth".into(),
+                    ..plain.clone()
+                },
             )?,
             consent: Cookie::new("cookie_consent", Attributes { max_age: year, ..shared })?,
             csrf: Cookie::new(&format!("{host_only}csrf_token"), plain)?,

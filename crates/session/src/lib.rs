@@ -36,8 +36,8 @@ pub use csrf::{Csrf, CsrfToken, FormTicket};
 pub use keys::Keys;
 pub use origin::{CrossOrigin, Origins, Sender, Sent, same_origin_verdict};
 pub use policy::{
-    Agreed, Category, CookieFilter, CookiePolicy, Declared, PolicyRefused, PolicyRules, Setter, Unknown,
-    Words,
+    Agreed, Category, CookieFilter, CookiePolicy, Declared, PolicyRefused, PolicyRules, Setter,
+    Unknown, Words,
 };
 pub use session::{Limits, Reason, SESSIONS, Session, Standing, Verdict};
 pub use sessions::{

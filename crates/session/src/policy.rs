@@ -12,8 +12,10 @@ use crate::cookie::{Attributes, Contradiction, Cookie, CookieTable, Environment,
 
 mod builtin;
 mod category;
+mod expiry;
 mod filter;
 mod pattern;
+mod words;
 
 pub use category::{Agreed, Category};
 pub use filter::CookieFilter;
@@ -202,9 +204,9 @@ impl CookiePolicy {
         let own = builtin::own(table);
         let known = builtin::known(rules.environment, domain);
         check_without(&rules.without)?;
-        let kept = known.into_iter().filter(|row| {
-            !rules.without.iter().any(|name| name == row.name.as_str())
-        });
+        let kept = known
+            .into_iter()
+            .filter(|row| !rules.without.iter().any(|name| name == row.name.as_str()));
         let mut policy = Self {
             rows: Vec::new(),
             exact: HashMap::new(),
@@ -353,8 +355,7 @@ impl Declared {
     /// The line that it becomes.
     fn row(&self, environment: Environment) -> Result<Row, PolicyRefused> {
         let name = self.name.as_str();
-        let pattern =
-            Pattern::parse(name).ok_or_else(|| PolicyRefused::Name(self.name.clone()))?;
+        let pattern = Pattern::parse(name).ok_or_else(|| PolicyRefused::Name(self.name.clone()))?;
         if self.environments.is_empty() {
             return Err(PolicyRefused::Nowhere(self.name.clone()));
         }
@@ -397,13 +398,12 @@ impl Declared {
 }
 
 impl Row {
-    /// A cookie of this name with the attributes of the row, to be taken away.
+    /// A cookie of this name and domain with the other attributes of the row.
     ///
     /// # Errors
     /// [`Contradiction`]: browsers have no such cookie.
-    pub fn cookie(&self, name: &str) -> Result<Cookie, Contradiction> {
-        let attributes = Attributes { max_age: None, ..self.attributes.clone() };
-        Cookie::new(name, attributes)
+    pub fn cookie(&self, name: &str, domain: Option<String>) -> Result<Cookie, Contradiction> {
+        Cookie::new(name, Attributes { domain, max_age: None, ..self.attributes.clone() })
     }
 }
 

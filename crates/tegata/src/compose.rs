@@ -20,9 +20,7 @@ use tegata_oauth::{Clients, Parts, Provider};
 use tegata_server::{
     NarrowedTokens, RevokedSessions, SessionsOfFamilies, SessionsOfHolder, SupersededPasswords,
 };
-use tegata_session::{
-    ConsentSeal, CookieConsents, CookieTable, Csrf, Sessions, sessions::Endings,
-};
+use tegata_session::{ConsentSeal, CookieConsents, CookieTable, Csrf, Sessions, sessions::Endings};
 use tegata_store::{
     Cached, GossipRefused, NatsRefused, PostgresRefused, RedisFeedRefused, RedisRefused,
     RootKeyRefused, SealRefused, Sealed, Standby,

@@ -110,11 +110,8 @@ impl Outgoing {
     ) -> Result<Self, Refused> {
         let target = target(path, admitted.target.query(), raw)?;
         let starts = !origin.keep_traceparent || !is_traced(&admitted.fields);
-        let cookie = admitted
-            .fields
-            .has_cookie
-            .then(|| origin.passing.of_request(origin.headers))
-            .flatten();
+        let cookie =
+            admitted.fields.has_cookie.then(|| origin.passing.of_request(origin.headers)).flatten();
         Ok(Self {
             target,
             forwarded: [address(origin, admitted), scheme(origin, admitted)],

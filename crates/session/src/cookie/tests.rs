@@ -86,7 +86,7 @@ fn contradictions_are_refused() {
     };
     let plain = Attributes { secure: false, ..sound.clone() };
     let deep = Attributes { path: "/api".into(), ..sound.clone() };
-    let wide = Attributes { domain: Some("example.com".into()), ..sound };
+    let wide = Attributes { domain: Some("example.com".into()), ..sound.clone() };
     let open = Attributes { same_site: SameSite::None, ..plain.clone() };
     let make = |name: &str, attributes: &Attributes| Cookie::new(name, attributes.clone());
     for attributes in [&plain, &deep, &wide] {
@@ -173,6 +173,27 @@ fn a_cookie_tossed_by_a_neighbour_is_refused() {
     assert_eq!(table.read(split).unwrap_err(), twice);
     // What others call themselves twice is their affair.
     assert!(read(&table, "a=1; a=2; __Secure-session_id=x").is_ok());
+}
+
+#[test]
+fn a_choice_that_is_tossed_or_cannot_be_read_is_none_and_hinders_nothing() {
+    let table = production();
+    for header in [
+        "cookie_consent=a; cookie_consent=b",
+        "cookie_consent=a; cookie_consent=a; cookie_consent=a",
+        "cookie_consent=; cookie_consent=a",
+        "cookie_consent=a b",
+        "cookie_consent=\"a\"; cookie_consent=b",
+        "cookie_consent=\u{e9}",
+    ] {
+        let header = format!("{header}; __Host-session_id=1");
+        let received = read(&table, &header).unwrap();
+        assert_eq!(received.get(CookieName::Consent), None, "{header}");
+        assert_eq!(received.get(CookieName::Session), Some("1"), "{header}");
+    }
+    let received = read(&table, "cookie_consent=a; _ga =1; x").unwrap();
+    assert_eq!(received.get(CookieName::Consent), Some("a"));
+    assert_eq!(received.other_names().collect::<Vec<_>>(), ["_ga", "x"]);
 }
 
 #[test]

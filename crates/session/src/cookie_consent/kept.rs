@@ -190,6 +190,8 @@ impl CookieConsents {
 
 impl fmt::Debug for CookieConsents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CookieConsents").field("policy", &self.policy.version()).finish_non_exhaustive()
+        f.debug_struct("CookieConsents")
+            .field("policy", &self.policy.version())
+            .finish_non_exhaustive()
     }
 }

@@ -126,8 +126,22 @@ mod tests {
     #[test]
     fn a_name_is_what_a_server_could_take_it_for() {
         for spelled in [
-            "_ga", " _ga", "_ga\t", "_GA", "\"_ga\"", "%5Fga", "_g%61", "__Host-_ga", "__secure-_GA",
-            "__Host-Http-_ga", ".ga", " .ga ", "_ga[x]", "_ga%00x", "%20_ga", "__Secure-__Host-_ga",
+            "_ga",
+            " _ga",
+            "_ga\t",
+            "_GA",
+            "\"_ga\"",
+            "%5Fga",
+            "_g%61",
+            "__Host-_ga",
+            "__secure-_GA",
+            "__Host-Http-_ga",
+            ".ga",
+            " .ga ",
+            "_ga[x]",
+            "_ga%00x",
+            "%20_ga",
+            "__Secure-__Host-_ga",
         ] {
             assert_eq!(plain(spelled.as_bytes()), b"_ga", "{spelled:?}");
         }

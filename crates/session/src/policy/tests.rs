@@ -24,11 +24,7 @@ fn declared(name: &str, category: Category) -> Declared {
         secure: None,
         path: "/".to_owned(),
         domain: None,
-        environments: vec![
-            Environment::Development,
-            Environment::Staging,
-            Environment::Production,
-        ],
+        environments: vec![Environment::Development, Environment::Staging, Environment::Production],
     }
 }
 
@@ -208,9 +204,18 @@ fn contradictions_are_refused_with_how_to_mend_them() {
     for good in ["/privacy", "https://shop.example/privacy?x#y"] {
         assert!(policy(&notice(good)).is_ok(), "{good}");
     }
-    for bad in ["", "privacy", "//evil.example", "/\\evil.example", "javascript:alert(1)",
-        "http://a.example", "https://", "https:///x", "/a b", "/\"x"]
-    {
+    for bad in [
+        "",
+        "privacy",
+        "//evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "http://a.example",
+        "https://",
+        "https:///x",
+        "/a b",
+        "/\"x",
+    ] {
         assert!(policy(&notice(bad)).is_err(), "{bad}");
     }
     assert!(policy(&PolicyRules { version: 0, ..production() }).is_err());
@@ -237,13 +242,32 @@ fn in_development_what_is_not_said_follows_from_plain_http() {
     one.same_site = SameSite::None;
     one.domain = Some("example.com".to_owned());
     let host = declared("__Host-y", Category::Functional);
-    let rules = PolicyRules {
-        declared: vec![one, host],
-        ..PolicyRules::of(Environment::Development)
-    };
+    let rules =
+        PolicyRules { declared: vec![one, host], ..PolicyRules::of(Environment::Development) };
     let policy = policy(&rules).unwrap();
     let attributes = |name: &str| policy.row(name.as_bytes()).unwrap().attributes.clone();
     let x = attributes("x");
     assert_eq!((x.secure, x.same_site, x.domain), (false, SameSite::Lax, None));
     assert!(attributes("__Host-y").secure);
+}
+
+#[test]
+fn what_is_not_agreed_to_is_taken_away_by_name() {
+    let domain = Some("example.com".to_owned());
+    let policy = policy(&PolicyRules { domain, ..production() }).unwrap();
+    let sent = ["utm_source", "UTM_x", "theme", "_ga", "bad;name", "cart_id"];
+    let lines = policy.taken_away(Agreed::NOTHING.with(Category::Marketing), sent.into_iter());
+    let names: Vec<_> = lines.iter().map(|line| line.split('=').next().unwrap()).collect();
+    assert_eq!(
+        names,
+        ["UTM_x", "UTM_x", "_ga", "_ga", "_gid", "_gid", "utm_source", "utm_source"],
+        "with the domain and without: nobody knows which the browser has"
+    );
+    assert!(lines.iter().all(|line| line.contains("Max-Age=0")), "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("Domain=example.com")).count(), 4);
+    let many: Vec<_> = (0..500).map(|at| format!("ads_{at}")).collect();
+    let lines = policy.taken_away(Agreed::NOTHING, many.iter().map(String::as_str));
+    assert_eq!(lines.len(), 100);
+    let all = Category::CHOSEN.into_iter().fold(Agreed::NOTHING, Agreed::with);
+    assert!(policy.taken_away(all, sent.into_iter()).is_empty());
 }

@@ -309,7 +309,8 @@ fn a_pin_is_a_text_whatever_it_looks_like() {
 #[test]
 fn declared_cookies_that_contradict_themselves_are_refused_with_how_to_mend_them() {
     let read_one = |more: &str| {
-        let head = "[[cookies.declared]]\nname = \"x\"\ncategory = \"analytics\"\npurpose = \"Counts.\"\n";
+        let head =
+            "[[cookies.declared]]\nname = \"x\"\ncategory = \"analytics\"\npurpose = \"Counts.\"\n";
         read(&format!("{head}{more}"), &[])
     };
     assert!(read_one("").is_ok());
@@ -322,12 +323,23 @@ fn declared_cookies_that_contradict_themselves_are_refused_with_how_to_mend_them
         ("purpose_ja = \"\"", "no purpose"),
         ("set_by = \"tegata\"", "set_by"),
         ("same_sight = \"lax\"", "did you mean `same_site`?"),
-        ("[[cookies.declared]]\nname = \"__Host-y\"\ncategory = \"functional\"\npurpose = \"y\"\n\
-          domain = \"example.com\"", "`__Host-y`"),
-        ("[[cookies.declared]]\nname = \"X\"\ncategory = \"marketing\"\npurpose = \"y\"", "at once"),
-        ("[[cookies.declared]]\nname = \"_ga\"\ncategory = \"marketing\"\npurpose = \"y\"", "at once"),
-        ("[[cookies.declared]]\nname = \"session_id\"\ncategory = \"essential\"\npurpose = \"y\"",
-            "Tegata's own"),
+        (
+            "[[cookies.declared]]\nname = \"__Host-y\"\ncategory = \"functional\"\npurpose = \"y\"\n\
+          domain = \"example.com\"",
+            "`__Host-y`",
+        ),
+        (
+            "[[cookies.declared]]\nname = \"X\"\ncategory = \"marketing\"\npurpose = \"y\"",
+            "at once",
+        ),
+        (
+            "[[cookies.declared]]\nname = \"_ga\"\ncategory = \"marketing\"\npurpose = \"y\"",
+            "at once",
+        ),
+        (
+            "[[cookies.declared]]\nname = \"session_id\"\ncategory = \"essential\"\npurpose = \"y\"",
+            "Tegata's own",
+        ),
     ] {
         let error = read_one(more).unwrap_err();
         assert!(error.contains(word), "{more}: {error}");
@@ -341,7 +353,8 @@ fn the_pages_ask_where_there_is_something_that_somebody_declared() {
         let (_, policy) = config.cookies().unwrap();
         config.shows_banner(&policy)
     };
-    let declared = "[[cookies.declared]]\nname = \"x\"\ncategory = \"analytics\"\npurpose = \"y\"\n";
+    let declared =
+        "[[cookies.declared]]\nname = \"x\"\ncategory = \"analytics\"\npurpose = \"y\"\n";
     let none = "[cookies]\nwithout = [\"_ga\", \"_gid\", \"utm_*\", \"_fbp\", \"ads_*\"]\n";
     assert!(!shows(""));
     assert!(shows(declared));

@@ -78,8 +78,10 @@ fn without_consent_a_cookie_that_needs_it_goes_no_further() {
     }
     assert_eq!(sent(&filter, &["a=1; _ga=2; b=3; odd"]).unwrap(), "a=1; b=3; odd");
     assert_eq!(sent(&filter, &["a=1", "_ga=2", "b=3"]).unwrap(), "a=1; b=3");
-    assert_eq!(sent(&filter, &["language=ja; cart_id=7; x=\"_ga=1\""]).unwrap(),
-        "language=ja; cart_id=7; x=\"_ga=1\"");
+    assert_eq!(
+        sent(&filter, &["language=ja; cart_id=7; x=\"_ga=1\""]).unwrap(),
+        "language=ja; cart_id=7; x=\"_ga=1\""
+    );
     // Our own goes no further in any spelling, either.
     assert_eq!(sent(&filter, &["session_id =x; a=1; =session_id=y"]).unwrap(), "a=1");
 }
@@ -125,8 +127,7 @@ fn whatever_is_wrong_with_a_consent_it_is_none() {
 
 #[test]
 fn unknown_cookies_pass_or_not_as_it_was_set() {
-    let rules =
-        PolicyRules { unknown: Unknown::Strip, ..PolicyRules::of(Environment::Production) };
+    let rules = PolicyRules { unknown: Unknown::Strip, ..PolicyRules::of(Environment::Production) };
     let filter = filter_of(&rules);
     assert_eq!(sent(&filter, &["theme=1; cart_id=2; x"]).unwrap(), "cart_id=2");
 }
