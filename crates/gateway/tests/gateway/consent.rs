@@ -7,6 +7,9 @@ use std::{
     thread,
 };
 
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tegata_core::{Clock as _, ManualClock, Realm, Secret, Timestamp};
 use tegata_session::{
     Agreed, Category, ConsentSeal, CookieConsent, CookieFilter, CookieName, CookiePolicy,
@@ -127,4 +130,34 @@ fn without_a_policy_nothing_is_held_back() {
     let world = World::plain();
     let seen = world.ask(&get("/public/x", &[("Cookie", "_ga=1; session_id=x")])).seen("cookie");
     assert_eq!(seen.unwrap(), "_ga=1");
+}
+
+#[test]
+fn cookies_that_http2_brings_in_crumbs_are_judged_together() {
+    let world = world_before(echo::start());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let consent = consent(&[Category::Analytics]);
+        for (crumb, left) in [
+            ("a=b", "c=d; a=b".to_owned()),
+            (consent.as_str(), format!("_ga=1; c=d; {consent}")),
+        ] {
+            let request = http::Request::get("http://gateway.example/public/x")
+                .header("cookie", "_ga=1")
+                .header("cookie", "_fbp=2")
+                .header("cookie", "c=d")
+                .header("cookie", crumb);
+            let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await;
+            let body = response.unwrap().into_body().collect().await.unwrap().to_bytes();
+            let seen: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let fields = seen["headers"].to_string();
+            assert!(fields.contains(&format!(r#"["cookie","{left}"]"#)), "{fields}");
+        }
+    });
 }
