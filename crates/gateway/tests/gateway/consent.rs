@@ -144,10 +144,9 @@ fn cookies_that_http2_brings_in_crumbs_are_judged_together() {
                 .unwrap();
         tokio::spawn(connection);
         let consent = consent(&[Category::Analytics]);
-        for (crumb, left) in [
-            ("a=b", "c=d; a=b".to_owned()),
-            (consent.as_str(), format!("_ga=1; c=d; {consent}")),
-        ] {
+        for (crumb, left) in
+            [("a=b", "c=d; a=b".to_owned()), (consent.as_str(), format!("_ga=1; c=d; {consent}"))]
+        {
             let request = http::Request::get("http://gateway.example/public/x")
                 .header("cookie", "_ga=1")
                 .header("cookie", "_fbp=2")

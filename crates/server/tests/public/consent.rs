@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
-use tegata_core::{port::Page, repository};
+use tegata_core::{Event, EventType, Log, port::Page, repository};
 use tegata_session::KeptConsent;
 
 use super::{
@@ -52,11 +52,15 @@ async fn nobody_has_agreed_before_they_were_asked() {
     let bench = Bench::new().await;
     let mut browser = Browser::new(&bench);
     let told = told(&mut browser).await;
-    assert_eq!((&told["decided"], &told["asks"], &told["version"]), (&false.into(), &true.into(), &1.into()));
+    assert_eq!(
+        (&told["decided"], &told["asks"], &told["version"]),
+        (&false.into(), &true.into(), &1.into())
+    );
     let settings =
         json!({"essential": true, "functional": true, "analytics": false, "marketing": false});
     assert_eq!(told["settings"], settings);
-    let names: Vec<_> = told["categories"].as_array().unwrap().iter().map(|it| &it["category"]).collect();
+    let names: Vec<_> =
+        told["categories"].as_array().unwrap().iter().map(|it| &it["category"]).collect();
     assert_eq!(names, ["essential", "functional", "analytics", "marketing"]);
     let analytics = &told["categories"][2];
     assert_eq!((&analytics["needs_consent"], &analytics["allowed"]), (&true.into(), &false.into()));
@@ -89,6 +93,14 @@ async fn a_choice_is_kept_by_the_browser_and_recorded() {
     let [record] = records.as_slice() else { panic!("{records:?}") };
     // What needs no consent, nobody has agreed to.
     assert_eq!((record.agreed.to_string().as_str(), &record.user, record.version), ("a", &None, 1));
+    // The journal tells of it.
+    bench.records.sequence(Log::Journal, bench.node.id()).await.unwrap();
+    let told = bench.records.pull(Log::Journal, 0, 1000).await.unwrap().entries;
+    let events: Vec<Event> =
+        told.iter().map(|entry| serde_json::from_slice(&entry.body).unwrap()).collect();
+    let event = events.iter().find(|it| it.kind == EventType::CookieConsentChanged).unwrap();
+    assert_eq!(event.data["categories"], json!(["analytics"]));
+    assert_eq!((&event.data["user_id"], &event.data["withdrawn"]), (&Value::Null, &false.into()));
     // It names nobody: whoever chooses alike has the same cookie.
     let mut other = Browser::new(&bench);
     other.log_in("bob", PASSWORD).await;
@@ -204,6 +216,7 @@ async fn what_was_agreed_to_can_be_taken_back() {
     let mut browser = Browser::new(&bench);
     choose(&mut browser, &["analytics", "marketing"]).await;
     let consent = browser.cookie("cookie_consent").unwrap().to_owned();
+    bench.advance(1);
     let cookies = format!("cookie_consent={consent}; utm_source=x; UTM_b=\"y\"; theme=dark; x");
     let request = Request::delete(CONSENT)
         .header("origin", ISSUER)
@@ -211,7 +224,10 @@ async fn what_was_agreed_to_can_be_taken_back() {
         .header(header::COOKIE, cookies);
     let answer = browser.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-    assert_eq!((&answer.json()["decided"], &answer.json()["recorded"]), (&false.into(), &true.into()));
+    assert_eq!(
+        (&answer.json()["decided"], &answer.json()["recorded"]),
+        (&false.into(), &true.into())
+    );
     let names: Vec<_> = set(&answer).iter().map(|line| line.split('=').next().unwrap()).collect();
     assert_eq!(names, ["UTM_b", "_fbp", "_ga", "_gid", "utm_source", "cookie_consent"]);
     assert!(set(&answer).iter().all(|line| line.contains("Max-Age=0")));
@@ -277,7 +293,10 @@ async fn people_see_what_they_chose_and_nobody_elses() {
     let told = records(&mut alice).await.json();
     let list = told["records"].as_array().unwrap();
     assert_eq!(list.len(), 2, "{told}");
-    assert_eq!((&list[0]["categories"], &list[0]["withdrawn"]), (&json!(["analytics"]), &false.into()));
+    assert_eq!(
+        (&list[0]["categories"], &list[0]["withdrawn"]),
+        (&json!(["analytics"]), &false.into())
+    );
     assert_eq!((&list[1]["categories"], &list[1]["withdrawn"]), (&json!([]), &true.into()));
     assert!(told["next"].is_null());
     assert_eq!(records(&mut bob).await.json()["records"].as_array().unwrap().len(), 1);
@@ -307,6 +326,8 @@ async fn the_banner_is_served_under_a_name_that_stays_and_pages_have_it_where_th
         let script =
             format!("<script type=\"module\" src=\"/api/consent/banner.js\" nonce=\"{nonce}\">");
         assert!(page.body.contains(&script), "{}", page.body);
-        assert!(page.body.contains("<tegata-consent>") && page.body.contains("data-consent-settings"));
+        assert!(
+            page.body.contains("<tegata-consent>") && page.body.contains("data-consent-settings")
+        );
     }
 }

@@ -139,7 +139,7 @@ impl CookieConsents {
         user: Option<&UserId>,
     ) -> Result<(), StoreError> {
         let kept = KeptConsent {
-            key: self.key(consent.at),
+            key: self.key(),
             user: user.cloned(),
             at: consent.at,
             version: consent.version,
@@ -179,12 +179,13 @@ impl CookieConsents {
     }
 
     /// A new key, which sorts by time among those that die together.
-    fn key(&self, at: Timestamp) -> String {
+    fn key(&self) -> String {
         let mut bytes = [0_u8; 16];
         self.node.entropy().fill(&mut bytes);
-        let dies = (at + self.kept).day() + 1;
+        let now = self.node.now();
+        let dies = (now + self.kept).day() + 1;
         let day = dies.div_ceil(TOGETHER) * TOGETHER;
-        format!("{}.{day}.{:011}{}", self.epoch, at.secs(), URL_SAFE_NO_PAD.encode(bytes))
+        format!("{}.{day}.{:014}{}", self.epoch, now.millis(), URL_SAFE_NO_PAD.encode(bytes))
     }
 }
 
