@@ -9,8 +9,8 @@
 //! ```
 //!
 //! It says nothing about the person, so that it is no cookie by which anybody could be followed. It is
-//! signed, so that no script and no service can agree in somebody's place. Whatever is wrong with it,
-//! it is no consent.
+//! signed, so that nobody can write one: what it says was said to us, and recorded. Whatever is wrong
+//! with it, it is no consent.
 
 use std::{fmt, time::Duration};
 

@@ -38,8 +38,36 @@ const LISTED: u32 = 100;
 struct Said {
     /// Which version of the policy they were shown.
     version: u32,
-    /// What they agree to, by category; what is left out is refused.
-    settings: BTreeMap<Category, bool>,
+    /// What they agree to; what is left out is refused.
+    settings: Settings,
+}
+
+/// A category has one answer: one that stands there twice is an error.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    essential: bool,
+    functional: bool,
+    analytics: bool,
+    marketing: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { essential: true, functional: false, analytics: false, marketing: false }
+    }
+}
+
+impl Settings {
+    fn agreed(&self) -> Agreed {
+        let said = [
+            (Category::Functional, self.functional),
+            (Category::Analytics, self.analytics),
+            (Category::Marketing, self.marketing),
+        ];
+        let agrees = said.into_iter().filter(|(_, agrees)| *agrees);
+        agrees.fold(Agreed::NOTHING, |agreed, (category, _)| agreed.with(category))
+    }
 }
 
 /// Somebody who chooses.
@@ -62,12 +90,11 @@ pub(crate) async fn choose(
 ) -> Result<Response, Refusal> {
     from_our_pages(&app, &visit.caller)?;
     let said: Said = body::json(&app, request).await?;
-    if said.settings.get(&Category::Essential) == Some(&false) {
+    if !said.settings.essential {
         return Err(malformed("what is essential cannot be refused").into());
     }
-    let agreed = said.settings.iter().filter(|(_, agrees)| **agrees).map(|(category, _)| *category);
     let consents = app.cookie_consents();
-    let consent = consents.choice(agreed.fold(Agreed::NOTHING, Agreed::with));
+    let consent = consents.choice(said.settings.agreed());
     if consent.agreed != Agreed::NOTHING && said.version != consent.version {
         let detail = "the policy has changed since it was shown: read it again";
         return Err(Problem::new(StatusCode::CONFLICT, detail).named("policy_changed").into());

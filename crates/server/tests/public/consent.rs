@@ -203,6 +203,11 @@ async fn what_is_no_choice_changes_nothing() {
         assert_eq!(answer.status, status, "{body}: {}", answer.body);
         assert!(set(&answer).is_empty(), "{body}");
     }
+    // Two answers to one question.
+    let twice = r#"{"version": 1, "settings": {"analytics": false, "analytics": true}}"#;
+    let request = Request::put(CONSENT).header("content-type", "application/json");
+    let answer = browser.send(request.body(Body::from(twice)).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert!(kept(&bench).await.is_empty());
     // Whoever refuses need not have read the latest.
     let refused = json!({"version": 7, "settings": {"analytics": false}});

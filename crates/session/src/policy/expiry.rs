@@ -9,8 +9,8 @@ const MOST: usize = 50;
 
 impl CookiePolicy {
     /// The `Set-Cookie` headers that take away the cookies that are not agreed to: all that the table
-    /// names, and of the others those that the browser `sent`. A cookie of another path than its row's
-    /// cannot be named, and stays until it dies; the gateway lets it reach nobody.
+    /// names, and of the others those that the browser `sent`. A cookie of another path or
+    /// domain than its row's cannot be named, and stays until it dies; the gateway lets it reach nobody.
     pub fn taken_away<'s>(
         &'s self,
         agreed: Agreed,
@@ -27,9 +27,9 @@ impl CookiePolicy {
 
 /// The headers for one cookie: as its row has it, and of the host alone where that has a domain,
 /// because nobody can tell which of the two the browser holds.
-fn lines(name: &str, row: &Row) -> impl Iterator<Item = String> + use<> {
-    let own = row.cookie(name, row.attributes.domain.clone());
-    let of_host = row.attributes.domain.as_ref().map(|_| row.cookie(name, None));
-    let cookies = [Some(own), of_host].into_iter().flatten().filter_map(Result::ok);
-    cookies.map(|cookie| cookie.expire()).collect::<Vec<_>>().into_iter()
+fn lines(name: &str, row: &Row) -> Vec<String> {
+    let domain = row.attributes.domain.as_ref();
+    let of_host = domain.map(|_| row.cookie(name, None));
+    let all = [Some(row.cookie(name, domain.cloned())), of_host];
+    all.into_iter().flatten().filter_map(Result::ok).map(|cookie| cookie.expire()).collect()
 }

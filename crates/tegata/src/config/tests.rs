@@ -321,7 +321,7 @@ fn declared_cookies_that_contradict_themselves_are_refused_with_how_to_mend_them
         ("path = \"x\"", "begins with `/`"),
         ("environments = []", "`environments`"),
         ("purpose_ja = \"\"", "no purpose"),
-        ("set_by = \"tegata\"", "set_by"),
+        ("set_by = \"tegata\"", "`service` or `script`"),
         ("same_sight = \"lax\"", "did you mean `same_site`?"),
         (
             "[[cookies.declared]]\nname = \"__Host-y\"\ncategory = \"functional\"\npurpose = \"y\"\n\
