@@ -190,6 +190,17 @@ impl CookieTable {
         }
     }
 
+    /// The `Set-Cookie` header that takes away a cookie of this name that belongs to the host alone,
+    /// where ours is shared on a domain: one from before that was so would stand beside ours for as
+    /// long as it lives.
+    #[must_use]
+    pub fn expire_of_host(&self, name: CookieName) -> Option<String> {
+        let Cookie { name, attributes } = self.cookie(name);
+        attributes.domain.as_ref()?;
+        let of_host = Cookie::new(name, Attributes { domain: None, ..attributes.clone() });
+        of_host.ok().map(|cookie| cookie.expire())
+    }
+
     /// Which of ours has this full name.
     fn ours(&self, name: &[u8]) -> Option<CookieName> {
         CookieName::ALL.into_iter().find(|it| self.cookie(*it).name.as_bytes() == name)

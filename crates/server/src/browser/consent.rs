@@ -207,7 +207,9 @@ async fn note(
 fn taken_away(app: &App, caller: &Caller, agreed: Agreed) -> Vec<String> {
     let received = caller.cookies(app).ok();
     let names = received.iter().flat_map(|received| received.other_names());
-    app.cookie_consents().policy().taken_away(agreed, names)
+    let mut lines = app.cookie_consents().policy().taken_away(agreed, names);
+    lines.extend(app.cookies().expire_of_host(CookieName::Consent));
+    lines
 }
 
 fn lang(visit: &Visit) -> Lang {

@@ -4,16 +4,11 @@
 import { Chromium, assert } from './chromium.mjs'
 
 const browser = await Chromium.start()
-try {
-  await all()
-} finally {
-  await browser.end()
-}
 
-/** The banner, from within the page. */
-const root = "document.querySelector('tegata-consent').shadowRoot"
+/** The banner, from within the page; nothing, before its script is there. */
+const root = "(document.querySelector('tegata-consent').shadowRoot ?? new DocumentFragment())"
 const inBanner = selector => `${root}.querySelector(${JSON.stringify(selector)})`
-const isShown = `!!${inBanner('section')} && ${root}.querySelector('link').sheet !== null`
+const isShown = `!!${inBanner('section')} && !!${root}.querySelector('link')?.sheet`
 const focused = `${root}.activeElement?.textContent ?? ''`
 
 function named(text) {
@@ -117,4 +112,10 @@ async function all() {
   assert.equal(await browser.run(`${inBanner('h2')}.textContent`), 'Cookie について')
   assert.equal(await browser.run(`!!${named('すべて拒否する')}`), true)
   await browser.picture('japanese')
+}
+
+try {
+  await all()
+} finally {
+  await browser.end()
 }
