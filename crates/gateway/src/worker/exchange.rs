@@ -21,7 +21,9 @@ use crate::{
     phase::{
         admit::{self, Admitted, admit},
         decide::{self, decide},
-        forward::{Origin, Outgoing, Passing, Told, X_TOKEN_REFRESH, agreed, clean, keep_out, sign},
+        forward::{
+            Origin, Outgoing, Passing, Told, X_TOKEN_REFRESH, agreed, clean, keep_out, sign,
+        },
         identify::{carries_token, identify},
         record::Trail,
     },

@@ -77,7 +77,10 @@ fn a_cookie_is_taken_away_with_the_attributes_it_was_set_with() {
 #[test]
 fn what_was_set_before_there_was_a_domain_can_be_taken_away() {
     let stray = shared().expire_of_host(CookieName::Consent).unwrap();
-    assert!(stray.starts_with("cookie_consent=; Max-Age=0") && !stray.contains("Domain"), "{stray}");
+    assert!(
+        stray.starts_with("cookie_consent=; Max-Age=0") && !stray.contains("Domain"),
+        "{stray}"
+    );
     assert_eq!(production().expire_of_host(CookieName::Consent), None);
 }
 
