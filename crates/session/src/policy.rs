@@ -8,18 +8,22 @@ use std::{borrow::Cow, collections::HashMap, time::Duration};
 
 use serde::Deserialize;
 
-use crate::cookie::{Attributes, Contradiction, Cookie, CookieTable, Environment, SameSite};
+use crate::cookie::{Attributes, Contradiction, Cookie, CookieTable, Environment};
 
 mod builtin;
 mod category;
+mod declared;
 mod expiry;
 mod filter;
 mod pattern;
+mod refused;
 mod words;
 
 pub use category::{Agreed, Category};
+pub use declared::Declared;
 pub use filter::CookieFilter;
 pub use pattern::Pattern;
+pub use refused::PolicyRefused;
 
 pub(crate) use crate::cookie::is_token_byte as is_name_byte;
 
@@ -62,34 +66,6 @@ pub struct Row {
     pub life: Option<Duration>,
     /// The attributes that it is set with, and that take it away.
     pub attributes: Attributes,
-}
-
-/// A cookie that an installation declares. What is left out follows the environment; in development,
-/// cookies have no domain.
-#[derive(Debug, Clone)]
-pub struct Declared {
-    /// Its name, or the beginning of names with `*` after it.
-    pub name: String,
-    /// What it is for, in one word.
-    pub category: Category,
-    /// What it is for: in English, and in Japanese where that is said.
-    pub purpose: (String, Option<String>),
-    /// Who sets it.
-    pub set_by: Setter,
-    /// For how long. `None`: until the browser closes.
-    pub life: Option<Duration>,
-    /// Whether scripts cannot read it.
-    pub http_only: bool,
-    /// When it is sent with requests of other sites.
-    pub same_site: SameSite,
-    /// Whether it is sent over TLS alone. `None`: outside development, or where its name asks for it.
-    pub secure: Option<bool>,
-    /// Sent to paths under this one.
-    pub path: String,
-    /// Sent to this domain and all below it. `None`: to the host that set it.
-    pub domain: Option<String>,
-    /// Where it exists.
-    pub environments: Vec<Environment>,
 }
 
 /// What becomes of cookies that the table does not know.
@@ -139,60 +115,6 @@ pub struct CookiePolicy {
     version: u32,
     notice: Option<String>,
 }
-
-/// Why a policy is none.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PolicyRefused {
-    /// Browsers would drop the cookie, or do something else than is declared.
-    #[error(transparent)]
-    Cookie(#[from] Contradiction),
-    /// It is no name.
-    #[error(
-        "`{0}` is neither the name of a cookie nor the beginning of names with `*` after it, as in `utm_*`"
-    )]
-    Name(String),
-    /// The same name stands there twice.
-    #[error(
-        "cookie `{name}` is `{one}` and `{other}` at once: declare it once; a built-in one is left out \
-         by `without = [\"{name}\"]`"
-    )]
-    Twice {
-        /// Which.
-        name: String,
-        /// A category of it.
-        one: Category,
-        /// The other, which may be the same.
-        other: Category,
-    },
-    /// It is one of our own.
-    #[error("cookie `{0}` is Tegata's own: declare it under another name")]
-    Ours(String),
-    /// There is no built-in cookie of this name.
-    #[error("`without` names `{name}`, which is none of the built-in cookies: {known}")]
-    NotKnown {
-        /// Which.
-        name: String,
-        /// Those that there are.
-        known: String,
-    },
-    /// A cookie exists nowhere.
-    #[error("cookie `{0}` exists in no environment: name one in `environments`, or leave that out")]
-    Nowhere(String),
-    /// It is not said what it is for.
-    #[error("cookie `{0}` has no purpose, or one of more than 500 characters: say what it is for")]
-    Purpose(String),
-    /// The version is 0.
-    #[error("`version` is 0: count versions of the policy from 1")]
-    Version,
-    /// The notice is at no address.
-    #[error(
-        "`notice` is `{0}`, which is no address: write a path such as `/privacy`, or `https://…`"
-    )]
-    Notice(String),
-}
-
-/// The longest purpose, in characters.
-const LONGEST_PURPOSE: usize = 500;
 
 impl CookiePolicy {
     /// The policy by these rules, with our own cookies as `table` has them.
@@ -348,52 +270,6 @@ impl CookiePolicy {
             .filter_map(|at| Some((self.rows.get(at)?.name.plain().to_vec(), at)))
             .collect();
         self.starts = starts;
-    }
-}
-
-impl Declared {
-    /// The line that it becomes.
-    fn row(&self, environment: Environment) -> Result<Row, PolicyRefused> {
-        let name = self.name.as_str();
-        let pattern = Pattern::parse(name).ok_or_else(|| PolicyRefused::Name(self.name.clone()))?;
-        if self.environments.is_empty() {
-            return Err(PolicyRefused::Nowhere(self.name.clone()));
-        }
-        let (english, japanese) = &self.purpose;
-        for purpose in [Some(english), japanese.as_ref()].into_iter().flatten() {
-            if !(1..=LONGEST_PURPOSE).contains(&purpose.trim().chars().count()) {
-                return Err(PolicyRefused::Purpose(self.name.clone()));
-            }
-        }
-        let is_development = environment == Environment::Development;
-        let is_prefixed = name.starts_with("__") && pattern.plain().len() < name.len();
-        let secure = self.secure.unwrap_or(!is_development || is_prefixed);
-        let same_site = match self.same_site {
-            SameSite::None if is_development && self.secure.is_none() && !secure => SameSite::Lax,
-            same_site => same_site,
-        };
-        let attributes = Attributes {
-            secure,
-            http_only: self.http_only,
-            same_site,
-            path: self.path.clone().into(),
-            domain: self.domain.clone(),
-            max_age: self.life,
-        };
-        // A beginning of names has the contradictions of the names.
-        let cookie = Cookie::new(name, attributes)?;
-        let domain = self.domain.clone().filter(|_| !is_development);
-        Ok(Row {
-            name: pattern,
-            category: self.category,
-            purpose: Words {
-                en: english.clone().into(),
-                ja: japanese.as_ref().unwrap_or(english).clone().into(),
-            },
-            set_by: self.set_by,
-            life: self.life,
-            attributes: Attributes { domain, ..cookie.attributes().clone() },
-        })
     }
 }
 

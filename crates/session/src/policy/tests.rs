@@ -1,5 +1,5 @@
 use super::*;
-use crate::cookie::LONGEST_LIFE;
+use crate::cookie::{LONGEST_LIFE, SameSite};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
