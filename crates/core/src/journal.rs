@@ -45,6 +45,9 @@ pub enum EventType {
     /// Another system told of something, and it was acted on: `transmitter`, `event`, `jti`,
     /// `action`, `user_ids`, and `session_id` where it named one of ours.
     SignalReceived,
+    /// Somebody chose which cookies they agree to: `version`, `categories`, `withdrawn`, and `user_id`
+    /// where they were signed in.
+    CookieConsentChanged,
 }
 
 impl EventType {
@@ -65,6 +68,7 @@ impl EventType {
             Self::RegistryChanged => "REGISTRY_CHANGED",
             Self::BackupRestored => "BACKUP_RESTORED",
             Self::SignalReceived => "SIGNAL_RECEIVED",
+            Self::CookieConsentChanged => "COOKIE_CONSENT_CHANGED",
         }
     }
 }

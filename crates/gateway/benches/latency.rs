@@ -140,6 +140,7 @@ fn gateway(
         realm: Realm::default(),
         signer,
         sessions: None,
+        cookies: None,
         decisions: Some(decisions),
         usage: Some(Arc::new(Usage::new(node))),
         parting: Parting::default(),

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tegata_core::{Epoch, Limiter, Network, Node, Parting, Places, Proxies, SinceBoot};
+use tegata_session::CookieFilter;
 use tegata_token::{
     AccessToken, RealmView, SigningKey, Usage, Verifier, View, revocation::MOST_STALE,
 };
@@ -58,6 +59,8 @@ pub(crate) struct Gate {
     pub(crate) realm: Arc<RealmView>,
     pub(crate) signer: Signer,
     pub(crate) sessions: Option<Arc<dyn SessionCheck>>,
+    /// Knows which cookies people agreed to.
+    pub(crate) cookies: Option<CookieFilter>,
     pub(crate) routing: ArcSwap<Routing>,
     pub(crate) limiter: Limiter<Whose>,
     pub(crate) places: Arc<Places>,

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tegata_core::{ClientCertificates, Epoch, Limiter, Node, Parting, Places, Proxies, Realm};
 use tegata_mesh::{Scheme, ServiceMap, Upstream};
 use tegata_policy::{Forbid, InvalidRules};
+use tegata_session::CookieFilter;
 use tegata_token::{AccessToken, Usage, Verifier, View};
 use tokio::{
     runtime::{Builder, LocalOptions, LocalRuntime},
@@ -64,6 +65,8 @@ pub struct Parts {
     pub signer: Signer,
     /// Knows session cookies. `None`: they are not looked at.
     pub sessions: Option<Arc<dyn SessionCheck>>,
+    /// Knows which cookies people agreed to. `None`: all pass.
+    pub cookies: Option<CookieFilter>,
     /// Where decisions are recorded. `None`: nowhere.
     pub decisions: Option<DecisionLog>,
     /// What is counted.
@@ -149,6 +152,7 @@ impl Gateway {
             revocations: parts.revocations,
             signer: parts.signer,
             sessions: parts.sessions,
+            cookies: parts.cookies,
             metrics: parts.metrics,
             decisions: parts.decisions,
             usage: parts.usage,

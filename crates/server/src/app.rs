@@ -9,7 +9,9 @@ use tegata_core::{
 };
 use tegata_identity::{Letters, Passwords, SecondFactors, SignIn, Users};
 use tegata_oauth::{Client, Provider, signals::Streams};
-use tegata_session::{CookieTable, Csrf, Environment, Origins, Sessions, sessions::Endings};
+use tegata_session::{
+    CookieConsents, CookieTable, Csrf, Environment, Origins, Sessions, sessions::Endings,
+};
 use tegata_token::{Algorithm, RealmView};
 use tokio::sync::watch;
 
@@ -49,6 +51,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether mail reaches people: without it, there is nothing here that needs it.
     pub mail: bool,
+    /// Whether pages ask which cookies somebody agrees to.
+    pub asks_for_cookies: bool,
 }
 
 impl Default for Config {
@@ -65,6 +69,7 @@ impl Default for Config {
             administrators: SecondFactor::default(),
             limits: Limits::default(),
             mail: false,
+            asks_for_cookies: false,
         }
     }
 }
@@ -116,6 +121,8 @@ pub struct Parts {
     pub csrf: Csrf,
     /// Our cookies.
     pub cookies: CookieTable,
+    /// Which cookies people agreed to.
+    pub cookie_consents: CookieConsents,
     /// The origins whose pages may change something.
     pub origins: Origins,
     /// Says which nodes refuse what was taken back here.
@@ -163,6 +170,7 @@ struct Inner {
     strangers: Limiter<Network>,
     ordered: Limiter<Network>,
     crowded: Limiter<UserId>,
+    chosen: Limiter<Network>,
     waiting: Waiting,
 }
 
@@ -185,6 +193,7 @@ impl App {
         let strangers = Limiter::new(CALLERS);
         let ordered = Limiter::new(CALLERS);
         let crowded = Limiter::new(CALLERS);
+        let chosen = Limiter::new(CALLERS);
         let (proxies, certificates) =
             (Arc::new(config.proxies.clone()), config.client_certificates);
         let waiting = Waiting::default();
@@ -203,6 +212,7 @@ impl App {
             strangers,
             ordered,
             crowded,
+            chosen,
             waiting,
         };
         Ok(Self { inner: Arc::new(inner), proxies, certificates })
@@ -289,6 +299,10 @@ impl App {
         &self.inner.parts.cookies
     }
 
+    pub(crate) fn cookie_consents(&self) -> &CookieConsents {
+        &self.inner.parts.cookie_consents
+    }
+
     pub(crate) fn origins(&self) -> &Origins {
         &self.inner.parts.origins
     }
@@ -356,6 +370,11 @@ impl App {
     /// Counts what a person is told of sessions that had to give way.
     pub(crate) fn crowded(&self) -> &Limiter<UserId> {
         &self.inner.crowded
+    }
+
+    /// Counts the choices of cookies that a caller makes.
+    pub(crate) fn chosen(&self) -> &Limiter<Network> {
+        &self.inner.chosen
     }
 
     pub(crate) fn streams(&self) -> &Streams {

@@ -22,6 +22,7 @@ use crate::{
     signed_in::{Cookies, Fresh, Presence},
 };
 
+pub(crate) mod consent;
 pub(crate) mod csrf;
 pub(crate) mod elevate;
 pub(crate) mod login;

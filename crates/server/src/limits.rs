@@ -50,6 +50,9 @@ pub struct Limits {
     /// How many letters one network may ask for, for whomever: 30 an hour. Beyond it: 429. `None`: any
     /// number.
     pub ordered: Option<RateLimit>,
+    /// How many choices of cookies are recorded for one network: 60 an hour. Beyond it nobody can agree
+    /// (429), and whoever refuses is believed without a record. `None`: any number.
+    pub choices: Option<RateLimit>,
     /// Networks whose requests are not counted.
     pub uncounted: Vec<Network>,
     /// Networks whose connections are not counted: proxies, which bring everybody, and this machine,
@@ -77,6 +80,7 @@ impl Default for Limits {
             registered: "100/h".parse().ok(),
             strangers: "60/m".parse().ok(),
             ordered: "30/h".parse().ok(),
+            choices: "60/h".parse().ok(),
             uncounted: Vec::new(),
             uncounted_connections: Network::loopback().to_vec(),
             drain: Duration::from_secs(30),

@@ -206,6 +206,7 @@ pub(crate) struct Messages {
     pub(crate) defect: &'static str,
     pub(crate) for_developers: &'static str,
 
+    pub(crate) cookie_settings: &'static str,
     pub(crate) language: &'static str,
 }
 

@@ -112,6 +112,8 @@ pub(crate) struct Frame {
     pub(crate) nonce: String,
     /// The other languages: tag, name, and this page in it.
     pub(crate) others: Vec<(&'static str, &'static str, String)>,
+    /// Where the banner is that asks which cookies somebody agrees to, where it does.
+    pub(crate) banner: Option<&'static str>,
     /// The CSRF token of the session, for scripts.
     pub(crate) csrf: Option<String>,
 }
@@ -138,6 +140,7 @@ impl Frame {
             party: app.second_factors().party().map(|party| party.id().to_owned()),
             nonce: URL_SAFE_NO_PAD.encode(bytes),
             others,
+            banner: app.config().asks_for_cookies.then_some(assets::BANNER_PATH),
             csrf: None,
         }
     }

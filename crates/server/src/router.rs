@@ -136,6 +136,14 @@ fn for_our_scripts(app: &App) -> Router<App> {
         .route("/api/auth/csrf", get(browser::csrf::csrf))
         .route("/api/auth/elevate", post(browser::elevate::elevate))
         .route("/api/auth/elevate/passkey", post(browser::passkey::elevate))
+        .route(
+            "/api/consent",
+            get(browser::consent::show)
+                .put(browser::consent::choose)
+                .delete(browser::consent::withdraw),
+        )
+        .route("/api/consent/records", get(browser::consent::records))
+        .route("/api/consent/{name}", get(assets::banner))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), headers::open_to_allowed))
 }

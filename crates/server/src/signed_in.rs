@@ -346,6 +346,13 @@ impl Cookies {
         self
     }
 
+    /// Adds headers that were made elsewhere.
+    #[must_use]
+    pub(crate) fn and(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.0.extend(lines.into_iter().filter_map(|line| HeaderValue::from_str(&line).ok()));
+        self
+    }
+
     /// Takes away all that a sign-in gave, and what its form had.
     #[must_use]
     pub(crate) fn signed_out(app: &App) -> Self {

@@ -13,6 +13,7 @@ mod public {
     pub(crate) mod browser_api;
     pub(crate) mod clients;
     pub(crate) mod conformance;
+    pub(crate) mod consent;
     pub(crate) mod demanded;
     pub(crate) mod device;
     pub(crate) mod dpop;

@@ -10,14 +10,14 @@
 //! A cookie's lifetime limits what a browser keeps and nothing else: what decides is in the record
 //! that the value names (NIST SP 800-63B-4 §5.1).
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 mod header;
 
 pub use header::{CookieProblem, Received};
 
 /// The most that a browser keeps for (RFC 6265bis §5.5): 400 days.
-const LONGEST_LIFE: Duration = Duration::from_secs(400 * 86_400);
+pub(crate) const LONGEST_LIFE: Duration = Duration::from_secs(400 * 86_400);
 
 /// The most that a browser takes as name and value together (RFC 6265bis §5.6): 4,096 bytes.
 const LARGEST: usize = 4_096;
@@ -48,11 +48,13 @@ pub enum CookieName {
 }
 
 /// When a browser sends a cookie with requests that other sites cause.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SameSite {
     /// Never.
     Strict,
     /// When a link to us is followed.
+    #[default]
     Lax,
     /// Always.
     None,
@@ -75,7 +77,7 @@ pub struct Attributes {
     /// Sent with requests that other sites cause.
     pub same_site: SameSite,
     /// Sent to paths under this one.
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
     /// Sent to this domain and all below it. `None`: to the host that set it, alone.
     pub domain: Option<String>,
     /// Kept for so long. `None`: until the browser closes.
@@ -95,7 +97,9 @@ pub struct CookieTable {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Contradiction {
     /// Browsers drop `SameSite=None` without `Secure`.
-    #[error("cookie `{0}` is `SameSite=None` without `Secure`, which browsers drop")]
+    #[error(
+        "cookie `{0}` is `SameSite=None` without `Secure`, which browsers drop: say `secure = true`, or `same_site = \"lax\"`"
+    )]
     NoneWithoutSecure(String),
     /// `__Host-` requires `Secure`, `Path=/` and no domain (RFC 6265bis §4.1.3.2).
     #[error(
@@ -103,16 +107,18 @@ pub enum Contradiction {
     )]
     HostPrefix(String),
     /// `__Secure-` requires `Secure` (RFC 6265bis §4.1.3.1).
-    #[error("cookie `{0}` begins with `__Secure-`, so it needs `Secure`")]
+    #[error("cookie `{0}` begins with `__Secure-`, so it needs `Secure`: leave `secure` out")]
     SecurePrefix(String),
     /// The name holds what names cannot hold.
     #[error("`{0}` cannot be the name of a cookie")]
     Name(String),
     /// The path does not begin with `/`, or holds what paths cannot hold.
-    #[error("cookie `{0}` has a path that is none")]
+    #[error("cookie `{0}` has a path that is none: it begins with `/`, without blanks and `;`")]
     Path(String),
     /// Browsers keep cookies for 400 days at most.
-    #[error("cookie `{0}` lives longer than the 400 days that browsers keep it")]
+    #[error(
+        "cookie `{0}` lives longer than the 400 days that browsers keep it: write `400d` or less"
+    )]
     Lifetime(String),
     /// A domain was given in development.
     #[error(
@@ -152,17 +158,21 @@ impl CookieTable {
             secure,
             http_only: true,
             same_site: SameSite::Lax,
-            path: "/",
+            path: "/".into(),
             domain: None,
             max_age: None,
         };
-        let shared = Attributes { domain: domain.map(str::to_owned), ..plain };
+        let shared = Attributes { domain: domain.map(str::to_owned), ..plain.clone() };
         let year = Some(Duration::from_secs(365 * 86_400));
         Ok(Self {
             session: Cookie::new(&format!("{prefix}session_id"), shared.clone())?,
             refresh: Cookie::new(
                 if secure { "__Secure-refresh_token" } else { "refresh_token" },
-                Attributes { same_site: SameSite::Strict, path: "/api/auth", ..plain.clone() },
+                Attributes {
+                    same_site: SameSite::Strict,
+                    path: "/api/auth".into(),
+                    ..plain.clone()
+                },
             )?,
             consent: Cookie::new("cookie_consent", Attributes { max_age: year, ..shared })?,
             csrf: Cookie::new(&format!("{host_only}csrf_token"), plain)?,
@@ -178,6 +188,17 @@ impl CookieTable {
             CookieName::Consent => &self.consent,
             CookieName::Csrf => &self.csrf,
         }
+    }
+
+    /// The `Set-Cookie` header that takes away a cookie of this name that belongs to the host alone,
+    /// where ours is shared on a domain: one from before that was so would stand beside ours for as
+    /// long as it lives.
+    #[must_use]
+    pub fn expire_of_host(&self, name: CookieName) -> Option<String> {
+        let Cookie { name, attributes } = self.cookie(name);
+        attributes.domain.as_ref()?;
+        let of_host = Cookie::new(name, Attributes { domain: None, ..attributes.clone() });
+        of_host.ok().map(|cookie| cookie.expire())
     }
 
     /// Which of ours has this full name.
@@ -204,7 +225,7 @@ impl Cookie {
         }
         // Browsers look at prefixes without regard to case.
         let lower = name.to_ascii_lowercase();
-        if lower.starts_with("__host-") && (!secure || *path != "/" || domain.is_some()) {
+        if lower.starts_with("__host-") && (!secure || path != "/" || domain.is_some()) {
             return fault(Contradiction::HostPrefix);
         }
         if lower.starts_with("__secure-") && !secure {
@@ -272,7 +293,7 @@ impl fmt::Display for Cookie {
 }
 
 /// Bytes of a token (RFC 9110 §5.6.2), which names of cookies are.
-const fn is_token_byte(byte: u8) -> bool {
+pub(crate) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

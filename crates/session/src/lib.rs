@@ -10,16 +10,20 @@
 //! | [`value`] | the session cookie's value |
 //! | [`keys`] | where the keys of cookies and CSRF tokens come from |
 //! | [`cookie`] | the cookies, their attributes, and the `Cookie` header |
+//! | [`policy`] | every cookie that an installation knows, what it is for, and which may pass |
+//! | [`cookie_consent`] | what somebody agreed to: the signed cookie, and the records of it |
 //! | [`csrf`] | tokens that only our own pages know |
 //! | [`origin`] | which site a request was sent from |
 
 pub mod agent;
 pub mod binding;
 pub mod cookie;
+pub mod cookie_consent;
 pub mod csrf;
 pub mod fingerprint;
 pub mod keys;
 pub mod origin;
+pub mod policy;
 pub mod session;
 pub mod sessions;
 pub mod value;
@@ -27,10 +31,17 @@ pub mod value;
 pub use agent::Agent;
 pub use binding::{Binding, Part};
 pub use cookie::{Cookie, CookieName, CookieProblem, CookieTable, Environment, Received};
+pub use cookie_consent::{
+    COOKIE_CONSENTS, Chosen, ConsentSeal, CookieConsent, CookieConsents, KeptConsent,
+};
 pub use csrf::{Csrf, CsrfToken, FormTicket};
 pub use fingerprint::{Fingerprint, Said, Traits};
 pub use keys::Keys;
 pub use origin::{CrossOrigin, Origins, Sender, Sent, same_origin_verdict};
+pub use policy::{
+    Agreed, Category, CookieFilter, CookiePolicy, Declared, PolicyRefused, PolicyRules, Setter,
+    Unknown, Words,
+};
 pub use session::{Limits, Reason, SESSIONS, Session, Standing, Verdict};
 pub use sessions::{
     Beginning, Begun, DataRefused, Ending, Endings, Listed, Passage, Prepared, Presentation,
@@ -38,4 +49,4 @@ pub use sessions::{
 };
 
 /// The kinds of record that this crate keeps.
-pub static KINDS: [&tegata_core::Kind; 2] = [&SESSIONS, &ROSTERS];
+pub static KINDS: [&tegata_core::Kind; 3] = [&SESSIONS, &ROSTERS, &COOKIE_CONSENTS];

@@ -28,6 +28,7 @@ use crate::{
 mod apply;
 mod client;
 mod consent;
+mod cookies;
 mod delegation;
 mod doctor;
 mod init;
@@ -98,6 +99,9 @@ enum Command {
     /// What people have agreed to.
     #[command(subcommand)]
     Consent(consent::Consent),
+    /// Cookies, and which of them people must agree to.
+    #[command(subcommand)]
+    Cookies(cookies::Cookies),
     /// Says what an installation needs and costs, and why.
     Plan(Box<plan::PlanArgs>),
 }
@@ -187,6 +191,7 @@ pub(crate) async fn run(cli: Cli) -> ExitCode {
         Command::Revoke(revoke) => revoke.run(&context).await,
         Command::Session(session) => session.run(&context).await,
         Command::Consent(consent) => consent.run(&context).await,
+        Command::Cookies(cookies) => cookies.run(&context),
         Command::Plan(plan) => plan.run(&context),
     };
     let Err(failed) = done else { return ExitCode::SUCCESS };

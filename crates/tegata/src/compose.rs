@@ -20,7 +20,7 @@ use tegata_oauth::{Clients, Parts, Provider};
 use tegata_server::{
     NarrowedTokens, RevokedSessions, SessionsOfFamilies, SessionsOfHolder, SupersededPasswords,
 };
-use tegata_session::{CookieTable, Csrf, Sessions, sessions::Endings};
+use tegata_session::{ConsentSeal, CookieConsents, CookieTable, Csrf, Sessions, sessions::Endings};
 use tegata_store::{
     Cached, GossipRefused, NatsRefused, PostgresRefused, RedisFeedRefused, RedisRefused,
     RootKeyRefused, SealRefused, Sealed, Standby,
@@ -67,9 +67,8 @@ pub(crate) fn kinds() -> Vec<&'static Kind> {
         &crate::signals::lease::LEASES,
         &tegata_store::sealed::DATA_KEYS,
     ];
-    let sessions: [&'static Kind; 2] = [&tegata_session::SESSIONS, &tegata_session::ROSTERS];
     own.into_iter()
-        .chain(sessions)
+        .chain(tegata_session::KINDS)
         .chain(tegata_token::KINDS)
         .chain(tegata_oauth::KINDS)
         .chain(tegata_identity::KINDS)
@@ -216,6 +215,8 @@ pub(crate) struct Composed {
     pub(crate) endings: Arc<dyn Endings>,
     pub(crate) csrf: Csrf,
     pub(crate) cookies: CookieTable,
+    /// Which cookies people agreed to.
+    pub(crate) cookie_consents: CookieConsents,
     pub(crate) provider: Provider,
     /// What pairwise clients call people.
     pub(crate) pairwise: Arc<Pairwise>,
@@ -439,8 +440,15 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let sign_in = SignIn::new(second, throttle, hasher, pool);
 
     let csrf = Csrf::new(self::session_keys(roots("csrf").await?));
-    let cookies = CookieTable::new(config.public.environment, config.cookies.domain.as_deref())
-        .map_err(|error| Startup::Configuration(format!("[cookies] {error}")))?;
+    let (cookies, policy) = config.cookies().map_err(Startup::Configuration)?;
+    let cookie_consents = CookieConsents::new(
+        node.clone(),
+        epoch,
+        Arc::clone(&records),
+        ConsentSeal::new(self::session_keys(roots("cookie-consent").await?)),
+        Arc::new(policy),
+        config.consent.kept.get(),
+    );
     let withdraw = Withdraw::new()
         .with(Arc::new(SessionsOfHolder(sessions.clone())))
         .with(Arc::new(families.clone()));
@@ -478,6 +486,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         endings,
         csrf,
         cookies,
+        cookie_consents,
         provider,
         pairwise,
         dpop_nonces,

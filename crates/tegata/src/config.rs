@@ -27,6 +27,7 @@ use tegata_session::Environment;
 use tegata_token::{Algorithm, Scope};
 
 mod contradictions;
+mod cookies;
 mod declared;
 mod issuer;
 mod listen;
@@ -39,6 +40,7 @@ mod sessions;
 pub(crate) mod signals;
 mod span;
 
+pub(crate) use cookies::{Consent, Cookies};
 pub(crate) use declared::{ClientForm, Declared, Hidden, UserForm, read_secret};
 pub(crate) use issuer::ForeignIssuer;
 pub(crate) use listen::Listen;
@@ -64,6 +66,7 @@ pub(crate) struct Config {
     pub(crate) tokens: Tokens,
     pub(crate) sessions: Sessions,
     pub(crate) cookies: Cookies,
+    pub(crate) consent: Consent,
     pub(crate) observability: Observability,
     pub(crate) limits: Limits,
     pub(crate) admin: Admin,
@@ -454,14 +457,6 @@ impl Default for Tokens {
             dpop_nonce: DpopNonce::Offered,
         }
     }
-}
-
-/// Cookies.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Cookies {
-    /// The parent domain that cookies are shared on; without it they belong to one host.
-    pub(crate) domain: Option<String>,
 }
 
 /// Rate limits.

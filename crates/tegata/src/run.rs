@@ -18,7 +18,7 @@ use tegata_gateway::{
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap, Upstream};
 use tegata_oauth::DpopNonce;
 use tegata_server::{App, BrowserClient, Confirm, Inlet, Operations};
-use tegata_session::{Environment, Origins};
+use tegata_session::{CookieFilter, CookieName, Environment, Origins};
 use tegata_token::{AccessToken, Algorithm, Expected, ExpectedAudience, Memory, Scope, Verifier};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -215,6 +215,7 @@ fn public(
         client_certificates: set.client_certificates,
         limits,
         mail: composed.config.has_mail(),
+        asks_for_cookies: composed.config.shows_banner(composed.cookie_consents.policy()),
         administrators: composed.config.admin.second_factor,
         browser: BrowserClient {
             algorithm: composed.config.keys.usual(false),
@@ -233,6 +234,7 @@ fn public(
         endings: Arc::clone(&composed.endings),
         csrf: composed.csrf.clone(),
         cookies: composed.cookies.clone(),
+        cookie_consents: composed.cookie_consents.clone(),
         origins: origins(composed)?,
         confirm: Arc::new(Confirmed(Arc::clone(composed))),
         administration: Arc::new(Api::new(Arc::clone(composed), look.clone())),
@@ -340,6 +342,12 @@ async fn gateway(
         realm: composed.realm.clone(),
         signer,
         sessions: Some(door),
+        cookies: Some(CookieFilter::new(
+            Arc::clone(composed.cookie_consents.policy()),
+            composed.cookie_consents.seal().clone(),
+            composed.realm.clone(),
+            composed.cookies.cookie(CookieName::Consent),
+        )),
         decisions: Some(decisions),
         metrics,
         usage: Some(Arc::clone(&composed.usage)),

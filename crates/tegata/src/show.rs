@@ -21,6 +21,11 @@ pub(crate) fn show(answer: &Value, format: Format) -> io::Result<()> {
         Format::Json => format!("{answer:#}\n"),
         Format::Text => as_text(answer),
     };
+    write(&text)
+}
+
+/// Writes a text to standard output.
+pub(crate) fn write(text: &str) -> io::Result<()> {
     io::stdout().lock().write_all(text.as_bytes())
 }
 

@@ -104,6 +104,11 @@ fn chromium_shows_pages_that_everybody_can_use_in_japanese() {
 }
 
 #[test]
+fn chromium_is_asked_for_cookies_and_does_as_it_was_told() {
+    javascript("consent.mjs");
+}
+
+#[test]
 fn openid_client_signs_people_in_and_takes_care_of_their_tokens() {
     javascript("code.mjs");
 }

@@ -12,6 +12,7 @@ mod contract {
     pub(crate) mod browser;
     pub(crate) mod browser_api;
     pub(crate) mod commands;
+    pub(crate) mod consent;
     pub(crate) mod delegation;
     pub(crate) mod demo;
     pub(crate) mod described;

@@ -190,8 +190,9 @@ fn declarations(block: &str) -> String {
     let mut kept = String::new();
     for line in block.lines() {
         if line.starts_with('[') {
-            // Other issuers and transmitters are settings, though there may be several.
-            let set = line == "[[issuer]]" || line.starts_with("[[signals.");
+            // Other issuers, transmitters and cookies are settings, though there may be several.
+            let several = ["[[issuer]]", "[[signals.", "[[cookies."];
+            let set = several.iter().any(|start| line.starts_with(start));
             declares = line.starts_with("[[") && !set;
         }
         if declares {

@@ -2,18 +2,20 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::PathAndQuery};
 use tegata_core::ForwardedBy;
+use tegata_session::Agreed;
 use tegata_token::TargetUri;
 
 use crate::{
     config::Config,
     head::{Fields, Head, Once, is_hop},
-    phase::{
-        admit::{Admitted, is_served},
-        identify::cookies,
-    },
+    phase::admit::{Admitted, is_served},
     refusal::{Refusal, Refused},
     trace::{Name, trace_of},
 };
+
+mod cookies;
+
+pub(crate) use cookies::{Passing, agreed};
 
 static X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 static X_USER_ROLES: HeaderName = HeaderName::from_static("x-user-roles");
@@ -51,7 +53,8 @@ pub(crate) struct Origin<'o> {
     pub(crate) secure: bool,
     /// `Host`, or the authority of the target.
     pub(crate) host: Option<HeaderValue>,
-    pub(crate) private_cookies: &'o [String],
+    /// Which cookies reach who receives it.
+    pub(crate) passing: Passing<'o>,
     pub(crate) keep_traceparent: bool,
     pub(crate) forwarded_by: ForwardedBy,
     /// The names under which the gateway may be asked; none: any.
@@ -76,7 +79,7 @@ impl<'o> Origin<'o> {
             peer,
             secure: head.secure,
             host: named.or_else(authority),
-            private_cookies: &config.private_cookies,
+            passing: Passing::new(&config.private_cookies, None, Agreed::NOTHING),
             keep_traceparent: config.keep_traceparent,
             forwarded_by: config.forwarded_by,
             hosts: &config.hosts,
@@ -113,11 +116,8 @@ impl Outgoing {
             strip.push(X_DEVICE_HINTS.clone());
         }
         let starts = !origin.keep_traceparent || !is_traced(&admitted.fields);
-        let cookie = admitted
-            .fields
-            .has_cookie
-            .then(|| without(origin.headers, origin.private_cookies))
-            .flatten();
+        let cookie =
+            admitted.fields.has_cookie.then(|| origin.passing.of_request(origin.headers)).flatten();
         Ok(Self {
             target,
             forwarded: [address(origin, admitted), scheme(origin, admitted)],
@@ -254,27 +254,6 @@ fn said(
     }
 }
 
-/// The cookies without those that no service sees, in one line (RFC 9113 §8.2.3: clients of HTTP/2
-/// send several); `None`: they can stay as they are.
-#[expect(clippy::option_option, reason = "nothing to change, nothing left, and what is left")]
-fn without(headers: &HeaderMap, private: &[String]) -> Option<Option<HeaderValue>> {
-    let is_private = |name: &str| private.iter().any(|private| private == name);
-    let lines = headers.get_all(header::COOKIE);
-    // A line that is no text is not sent: what cannot be read cannot be searched.
-    let legible = || lines.iter().all(|line| line.to_str().is_ok());
-    if private.is_empty() || (legible() && !cookies(headers).any(|(name, _)| is_private(name))) {
-        let several = lines.iter().nth(1).is_some();
-        let joined =
-            || lines.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
-        return several.then(|| HeaderValue::from_bytes(&joined()).ok());
-    }
-    let kept: Vec<String> = cookies(headers)
-        .filter(|(name, _)| !is_private(name))
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    Some((!kept.is_empty()).then(|| HeaderValue::try_from(kept.join("; ")).ok()).flatten())
-}
-
 /// Takes out of a response what is for one hop, and what only the gateway may say.
 pub(crate) fn clean(headers: &mut HeaderMap) {
     let mut strip: Vec<HeaderName> = Vec::new();
@@ -309,26 +288,8 @@ pub(crate) fn clean(headers: &mut HeaderMap) {
 /// Takes out of a service's answer what would reach beyond the service: it shares its origin with
 /// the pages where people sign in, and may not set or clear their cookies, nor stand between a
 /// browser and them.
-pub(crate) fn keep_out(headers: &mut HeaderMap, private: &[String]) {
-    let is_private = |line: &HeaderValue| {
-        let name = line.as_bytes().split(|byte| matches!(byte, b'=' | b';')).next();
-        let name = name.unwrap_or_default().trim_ascii();
-        // Without a name it comes back as its bare value, which can look like any cookie
-        // (draft-ietf-httpbis-rfc6265bis §5.8.3).
-        if name.is_empty() {
-            return true;
-        }
-        private.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
-    };
-    if headers.get_all(header::SET_COOKIE).iter().any(is_private)
-        && let header::Entry::Occupied(cookies) = headers.entry(header::SET_COOKIE)
-    {
-        let (_, lines) = cookies.remove_entry_mult();
-        let kept: Vec<_> = lines.filter(|line| !is_private(line)).collect();
-        for line in kept {
-            headers.append(header::SET_COOKIE, line);
-        }
-    }
+pub(crate) fn keep_out(headers: &mut HeaderMap, passing: &Passing<'_>) {
+    passing.of_answer(headers);
     headers.remove("clear-site-data");
     headers.remove("service-worker-allowed");
 }

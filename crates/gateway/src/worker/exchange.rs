@@ -10,6 +10,7 @@ use http::{
 use hyper::body::Incoming;
 use tegata_core::{SinceBoot, rate::Answer};
 use tegata_mesh::{AuthMode, Upstream};
+use tegata_session::Agreed;
 use tegata_token::ClientCertificate;
 
 use super::{Worker, is_framed};
@@ -20,7 +21,9 @@ use crate::{
     phase::{
         admit::{self, Admitted, admit},
         decide::{self, decide},
-        forward::{Origin, Outgoing, Told, X_TOKEN_REFRESH, clean, keep_out, sign},
+        forward::{
+            Origin, Outgoing, Passing, Told, X_TOKEN_REFRESH, agreed, clean, keep_out, sign,
+        },
         identify::{carries_token, identify},
         record::Trail,
     },
@@ -53,6 +56,8 @@ struct On {
     told: Option<Told>,
     /// Not one of Tegata's own pages: its answers may not touch what belongs to those.
     is_service: bool,
+    /// The cookies that the person agreed to, which a service may set.
+    agreed: Agreed,
     drop_authorization: bool,
     largest_body: u64,
     /// The client's certificate, which Tegata's own endpoints are told of.
@@ -206,7 +211,14 @@ impl Worker {
             on.certificate = certificate.map(Cow::into_owned);
             return Ok(Passage::On(Box::new(on)));
         }
-        self.to_service(&head, admitted, &origin, parts, way).await
+        let filter = gate.cookies.as_ref();
+        let agreed = if admitted.fields.has_cookie {
+            agreed(head.headers, filter, gate.node.now())
+        } else {
+            Agreed::NOTHING
+        };
+        let passing = Passing::new(&gate.config.private_cookies, filter, agreed);
+        self.to_service(&head, admitted, &Origin { passing, ..origin }, parts, way).await
     }
 
     fn health(&self, head: &Head<'_>) -> Result<Response<Bytes>, Refused> {
@@ -241,7 +253,7 @@ impl Worker {
         way.trail.metrics = Arc::clone(&self.public);
         way.trail.service = Some(Arc::clone(&service));
         check_length(admitted, LARGEST_PUBLIC)?;
-        let origin = Origin { private_cookies: &[], client_alone: true, ..origin };
+        let origin = Origin { passing: Passing::default(), client_alone: true, ..origin };
         let path = admitted.target.path().as_str().to_owned();
         let raw = parts.uri.path_and_query();
         let outgoing = Outgoing::new(admitted, &path, raw, &origin, &way.trail.name)?;
@@ -252,6 +264,7 @@ impl Worker {
             upstreams: vec![public.clone()],
             told: None,
             is_service: false,
+            agreed: Agreed::NOTHING,
             drop_authorization: false,
             largest_body: LARGEST_PUBLIC,
             certificate: None,
@@ -324,6 +337,7 @@ impl Worker {
             upstreams: destination.upstreams.clone(),
             told,
             is_service: true,
+            agreed: origin.passing.agreed(),
             drop_authorization,
             largest_body: found.beside.body,
             certificate: None,
@@ -401,7 +415,8 @@ impl Worker {
         clean(&mut head.headers);
         if on.is_service {
             let config = &self.gate.config;
-            keep_out(&mut head.headers, &config.private_cookies);
+            let filter = self.gate.cookies.as_ref();
+            keep_out(&mut head.headers, &Passing::new(&config.private_cookies, filter, on.agreed));
             cors::answer(&config.cors, way.origin.clone(), &mut head.headers);
             let now = self.gate.node.now();
             if way.trail.passport.as_deref().is_some_and(|it| it.is_running_out(now)) {

@@ -7,6 +7,7 @@
     reason = "all of this is tests, and what does not hold is to end them"
 )]
 
+mod consent;
 mod decisions;
 mod dpop;
 mod echo;

@@ -16,6 +16,7 @@ use tegata_core::{
 };
 use tegata_gateway::{Config, DecisionLog, Dpop, Gateway, Metrics, Parts, SessionCheck};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap};
+use tegata_session::CookieFilter;
 use tegata_token::{
     AccessToken, Algorithm, DpopNonces, Expected, ExpectedAudience, KeySet, Memory, SigningKey,
     Usage, Verifier, VerifyingKey, View, jws,
@@ -51,6 +52,7 @@ pub(crate) struct Plan {
     pub(crate) declared: Vec<DeclaredService>,
     pub(crate) forbids: Vec<tegata_policy::Forbid>,
     pub(crate) sessions: Option<Arc<dyn SessionCheck>>,
+    pub(crate) cookies: Option<CookieFilter>,
     pub(crate) decisions: Option<DecisionLog>,
     /// Whether time passes. Otherwise it stands still until it is moved.
     pub(crate) real_time: bool,
@@ -84,6 +86,7 @@ impl Plan {
             declared: vec![],
             forbids: vec![],
             sessions: None,
+            cookies: None,
             decisions: None,
             real_time: false,
             knows_revocations: true,
@@ -147,6 +150,7 @@ impl Plan {
             realm: Realm::default(),
             signer: Arc::new(move || Some(Arc::clone(&signer))),
             sessions: self.sessions,
+            cookies: self.cookies,
             decisions: self.decisions,
             foreign: self.foreign,
             metrics: Metrics::register(&mut registry),

@@ -186,5 +186,6 @@ pub(super) const MESSAGES: Messages = Messages {
     defect: "Something went wrong, by no fault of yours.",
     for_developers: "For developers",
 
+    cookie_settings: "Cookie settings",
     language: "Language",
 };

@@ -184,5 +184,6 @@ pub(super) const MESSAGES: Messages = Messages {
     defect: "エラーが発生しました。あなたの操作が原因ではありません。",
     for_developers: "開発者向け",
 
+    cookie_settings: "Cookie の設定",
     language: "言語",
 };

@@ -13,6 +13,12 @@ const STYLE: &str = include_str!("../../assets/page.css");
 const SCRIPT: &str = include_str!("../../assets/page.js");
 const PASSKEY: &str = include_str!("../../assets/passkey.js");
 
+const BANNER: &str = include_str!("../../assets/banner.js");
+const BANNER_STYLE: &str = include_str!("../../assets/banner.css");
+
+/// Where pages of others find the banner that asks for consent to cookies, too.
+pub(crate) const BANNER_PATH: &str = "/api/consent/banner.js";
+
 /// Where they are. Below `/login`, which the gateway forwards, so that a page has one origin.
 const PATH: &str = "/login/assets";
 
@@ -66,6 +72,21 @@ pub(crate) async fn asset(State(app): State<App>, Segment(name): Segment) -> Res
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
         (header::CACHE_CONTROL, lasting),
+    ];
+    (headers, text).into_response()
+}
+
+/// `/api/consent/{name}`: the banner, under names that others can rely on.
+pub(crate) async fn banner(Segment(name): Segment) -> Response {
+    let (media_type, text) = match name.as_str() {
+        "banner.js" => ("text/javascript; charset=utf-8", BANNER),
+        "banner.css" => ("text/css; charset=utf-8", BANNER_STYLE),
+        _ => return Problem::new(StatusCode::NOT_FOUND, "there is no such file").into_response(),
+    };
+    // What is behind a name changes with the program.
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300")),
     ];
     (headers, text).into_response()
 }

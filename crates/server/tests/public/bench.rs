@@ -33,7 +33,10 @@ use tegata_server::{
     admin::{self, Asked, Done, Operation},
     router,
 };
-use tegata_session::{CookieTable, Csrf, Environment, Limits, Origins, Sessions};
+use tegata_session::{
+    ConsentSeal, CookieConsents, CookiePolicy, CookieTable, Csrf, Environment, Limits, Origins,
+    PolicyRules, Sessions,
+};
 use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
 };
@@ -316,6 +319,15 @@ impl Bench {
         let mut config = Config { browser, mail: true, ..Config::default() };
         edit(&mut config);
         let cookies = CookieTable::new(config.environment, None).unwrap();
+        let policy = CookiePolicy::new(&cookies, &PolicyRules::of(config.environment)).unwrap();
+        let cookie_consents = CookieConsents::new(
+            node.clone(),
+            Epoch::FIRST,
+            records.clone(),
+            ConsentSeal::new(session_keys.clone()),
+            Arc::new(policy),
+            Duration::from_secs(730 * 86_400),
+        );
         let allowed = ["https://app.example.com"];
         let administered = Arc::new(Administered::default());
         let app = App::new(
@@ -331,6 +343,7 @@ impl Bench {
                 endings,
                 csrf: Csrf::new(session_keys),
                 cookies,
+                cookie_consents,
                 origins: Origins::new(ISSUER, &allowed).unwrap(),
                 confirm: Arc::new(OneNode),
                 administration: administered.clone(),

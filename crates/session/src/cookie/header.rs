@@ -84,11 +84,19 @@ impl CookieTable {
             return Ok(());
         };
         let value = trim(value);
-        if !value.iter().copied().all(is_cookie_octet) {
-            return Err(CookieProblem::Malformed);
+        let text = Some(value).filter(|value| value.iter().copied().all(is_cookie_octet));
+        let text = text.and_then(|value| std::str::from_utf8(value).ok());
+        let place = received.ours.get_mut(ours as usize);
+        if ours == CookieName::Consent {
+            // A choice that cannot be read, or that stands there twice, is none, and no reason to
+            // refuse anything else: an empty value stands for it.
+            if let Some(place) = place {
+                *place = Some(text.filter(|_| place.is_none()).unwrap_or_default());
+            }
+            return Ok(());
         }
-        let value = std::str::from_utf8(value).map_err(|_| CookieProblem::Malformed)?;
-        match received.ours.get_mut(ours as usize) {
+        let value = text.ok_or(CookieProblem::Malformed)?;
+        match place {
             Some(place @ None) => *place = Some(value),
             _ => return Err(CookieProblem::Twice(ours)),
         }
@@ -102,6 +110,12 @@ impl<'h> Received<'h> {
     #[must_use]
     pub fn get(&self, name: CookieName) -> Option<&'h str> {
         self.ours.get(name as usize).copied().flatten().filter(|value| !value.is_empty())
+    }
+
+    /// What the others are called, where that is text.
+    pub fn other_names(&self) -> impl Iterator<Item = &'h str> {
+        let name = |pair: &&'h [u8]| pair.split(|byte| *byte == b'=').next().map(trim);
+        self.others.iter().filter_map(name).filter_map(|name| std::str::from_utf8(name).ok())
     }
 
     /// The `Cookie` header without ours, for whoever is behind us. `None`: nothing is left.

@@ -75,18 +75,28 @@ fn a_cookie_is_taken_away_with_the_attributes_it_was_set_with() {
 }
 
 #[test]
+fn what_was_set_before_there_was_a_domain_can_be_taken_away() {
+    let stray = shared().expire_of_host(CookieName::Consent).unwrap();
+    assert!(
+        stray.starts_with("cookie_consent=; Max-Age=0") && !stray.contains("Domain"),
+        "{stray}"
+    );
+    assert_eq!(production().expire_of_host(CookieName::Consent), None);
+}
+
+#[test]
 fn contradictions_are_refused() {
     let sound = Attributes {
         secure: true,
         http_only: true,
         same_site: SameSite::Lax,
-        path: "/",
+        path: "/".into(),
         domain: None,
         max_age: None,
     };
     let plain = Attributes { secure: false, ..sound.clone() };
-    let deep = Attributes { path: "/api", ..sound.clone() };
-    let wide = Attributes { domain: Some("example.com".into()), ..sound };
+    let deep = Attributes { path: "/api".into(), ..sound.clone() };
+    let wide = Attributes { domain: Some("example.com".into()), ..sound.clone() };
     let open = Attributes { same_site: SameSite::None, ..plain.clone() };
     let make = |name: &str, attributes: &Attributes| Cookie::new(name, attributes.clone());
     for attributes in [&plain, &deep, &wide] {
@@ -103,7 +113,7 @@ fn contradictions_are_refused() {
         assert!(matches!(make(name, &sound), Err(Contradiction::Name(_))), "{name:?}");
     }
     for path in ["", "api", "/a;b", "/a b", "/\r\n"] {
-        let bad = Attributes { path, ..sound.clone() };
+        let bad = Attributes { path: path.into(), ..sound.clone() };
         assert!(matches!(make("a", &bad), Err(Contradiction::Path(_))), "{path:?}");
     }
     let long = Attributes { max_age: Some(Duration::from_secs(401 * 86_400)), ..sound };
@@ -173,6 +183,27 @@ fn a_cookie_tossed_by_a_neighbour_is_refused() {
     assert_eq!(table.read(split).unwrap_err(), twice);
     // What others call themselves twice is their affair.
     assert!(read(&table, "a=1; a=2; __Secure-session_id=x").is_ok());
+}
+
+#[test]
+fn a_choice_that_is_tossed_or_cannot_be_read_is_none_and_hinders_nothing() {
+    let table = production();
+    for header in [
+        "cookie_consent=a; cookie_consent=b",
+        "cookie_consent=a; cookie_consent=a; cookie_consent=a",
+        "cookie_consent=; cookie_consent=a",
+        "cookie_consent=a b",
+        "cookie_consent=\"a\"; cookie_consent=b",
+        "cookie_consent=\u{e9}",
+    ] {
+        let header = format!("{header}; __Host-session_id=1");
+        let received = read(&table, &header).unwrap();
+        assert_eq!(received.get(CookieName::Consent), None, "{header}");
+        assert_eq!(received.get(CookieName::Session), Some("1"), "{header}");
+    }
+    let received = read(&table, "cookie_consent=a; _ga =1; x").unwrap();
+    assert_eq!(received.get(CookieName::Consent), Some("a"));
+    assert_eq!(received.other_names().collect::<Vec<_>>(), ["_ga", "x"]);
 }
 
 #[test]

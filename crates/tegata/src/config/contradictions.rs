@@ -32,6 +32,7 @@ impl Config {
         self.of_tokens(&mut found);
         self.of_clients(&mut found);
         self.of_sessions(&mut found);
+        self.of_cookies(&mut found);
         self.of_keys(&mut found);
         self.of_log(&mut found);
         self.of_mail(&mut found);

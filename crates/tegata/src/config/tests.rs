@@ -113,6 +113,11 @@ fn contradictions_are_refused() {
         ("[gateway.limits]\nconnections = 0", "[gateway.limits] connections"),
         ("[gateway.upstream]\nconnections = 0", "[gateway.upstream] connections"),
         ("[sessions]\nidle = \"0s\"", "idle"),
+        ("[cookies]\ndomain = \"example.com\"", "remove it"),
+        ("[cookies]\nwithout = [\"session_id\"]", "`cart_id`"),
+        ("[consent]\nversion = 0", "[consent] `version`"),
+        ("[consent]\nnotice = \"javascript:x\"", "[consent] `notice`"),
+        ("[consent]\nkept = \"1d\"", "[consent] kept"),
         ("[sessions]\nrotation = \"0s\"", "rotation"),
         ("[tokens]\naccess_lifetime = \"0s\"", "access_lifetime"),
         ("[tokens]\ncode_lifetime = \"0s\"", "code_lifetime"),
@@ -299,4 +304,61 @@ fn a_pin_is_a_text_whatever_it_looks_like() {
         assert_eq!(read.expose(), pin);
         assert!(!format!("{read:?}").contains(pin));
     }
+}
+
+#[test]
+fn declared_cookies_that_contradict_themselves_are_refused_with_how_to_mend_them() {
+    let read_one = |more: &str| {
+        let head =
+            "[[cookies.declared]]\nname = \"x\"\ncategory = \"analytics\"\npurpose = \"Counts.\"\n";
+        read(&format!("{head}{more}"), &[])
+    };
+    assert!(read_one("").is_ok());
+    assert!(read_one("life = \"7d\"\nset_by = \"script\"\nsame_site = \"strict\"").is_ok());
+    for (more, word) in [
+        ("same_site = \"none\"\nsecure = false", "`secure = true`"),
+        ("life = \"401d\"", "`400d`"),
+        ("path = \"x\"", "begins with `/`"),
+        ("environments = []", "`environments`"),
+        ("purpose_ja = \"\"", "no purpose"),
+        ("set_by = \"tegata\"", "`service` or `script`"),
+        ("same_sight = \"lax\"", "did you mean `same_site`?"),
+        (
+            "[[cookies.declared]]\nname = \"__Host-y\"\ncategory = \"functional\"\npurpose = \"y\"\n\
+          domain = \"example.com\"",
+            "`__Host-y`",
+        ),
+        (
+            "[[cookies.declared]]\nname = \"X\"\ncategory = \"marketing\"\npurpose = \"y\"",
+            "at once",
+        ),
+        (
+            "[[cookies.declared]]\nname = \"_ga\"\ncategory = \"marketing\"\npurpose = \"y\"",
+            "at once",
+        ),
+        (
+            "[[cookies.declared]]\nname = \"session_id\"\ncategory = \"essential\"\npurpose = \"y\"",
+            "Tegata's own",
+        ),
+    ] {
+        let error = read_one(more).unwrap_err();
+        assert!(error.contains(word), "{more}: {error}");
+    }
+}
+
+#[test]
+fn the_pages_ask_where_there_is_something_that_somebody_declared() {
+    let shows = |text: &str| {
+        let config = read(text, &[]).unwrap();
+        let (_, policy) = config.cookies().unwrap();
+        config.shows_banner(&policy)
+    };
+    let declared =
+        "[[cookies.declared]]\nname = \"x\"\ncategory = \"analytics\"\npurpose = \"y\"\n";
+    let none = "[cookies]\nwithout = [\"_ga\", \"_gid\", \"utm_*\", \"_fbp\", \"ads_*\"]\n";
+    assert!(!shows(""));
+    assert!(shows(declared));
+    assert!(shows("[consent]\nbanner = true\n"));
+    assert!(!shows(&format!("[consent]\nbanner = false\n{declared}")));
+    assert!(!shows(&format!("[consent]\nbanner = true\n{none}")), "there is nothing to ask");
 }

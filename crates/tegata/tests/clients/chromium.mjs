@@ -126,6 +126,15 @@ export class Chromium {
     await this.#call('Input.dispatchMouseEvent', { type: 'mouseReleased', ...button })
   }
 
+  /** Presses a key. */
+  async press(key) {
+    const codes = { Tab: 9, Enter: 13, Escape: 27 }
+    const text = key === 'Enter' ? '\r' : undefined
+    const pressed = { key, code: key, windowsVirtualKeyCode: codes[key], text }
+    await this.#call('Input.dispatchKeyEvent', { type: text ? 'keyDown' : 'rawKeyDown', ...pressed })
+    await this.#call('Input.dispatchKeyEvent', { type: 'keyUp', ...pressed, text: undefined })
+  }
+
   text() {
     return this.run('document.body.innerText')
   }

@@ -1,0 +1,338 @@
+//! The consent to cookies: what nobody said is no consent, and refusing is never harder than agreeing.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Method, Request, StatusCode, header};
+use serde_json::{Value, json};
+use tegata_core::{Event, EventType, Log, port::Page, repository};
+use tegata_session::KeptConsent;
+
+use super::{
+    bench::{Bench, ISSUER, PASSWORD},
+    browser::{Answer, Browser},
+};
+
+const CONSENT: &str = "/api/consent";
+
+fn choice(categories: &[&str]) -> Value {
+    let settings: serde_json::Map<_, _> =
+        categories.iter().map(|category| ((*category).to_owned(), true.into())).collect();
+    json!({"version": 1, "settings": settings})
+}
+
+async fn choose(browser: &mut Browser, categories: &[&str]) -> Answer {
+    browser.call(Method::PUT, CONSENT, None, Some(&choice(categories))).await
+}
+
+async fn withdraw(browser: &mut Browser) -> Answer {
+    browser.call(Method::DELETE, CONSENT, None, None).await
+}
+
+async fn told(browser: &mut Browser) -> Value {
+    let answer = browser.get(CONSENT).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(answer.header("cache-control"), "no-store");
+    answer.json()
+}
+
+fn set(answer: &Answer) -> Vec<&str> {
+    let lines = answer.headers.get_all(header::SET_COOKIE);
+    lines.iter().map(|line| line.to_str().unwrap()).collect()
+}
+
+async fn kept(bench: &Bench) -> Vec<KeptConsent> {
+    let page = Page { after: None, limit: 1000 };
+    let found = repository::scan::<KeptConsent>(bench.records.as_ref(), &bench.realm, page).await;
+    found.unwrap().into_iter().map(|found| found.value).collect()
+}
+
+#[tokio::test]
+async fn nobody_has_agreed_before_they_were_asked() {
+    let bench = Bench::new().await;
+    let mut browser = Browser::new(&bench);
+    let told = told(&mut browser).await;
+    assert_eq!(
+        (&told["decided"], &told["asks"], &told["version"]),
+        (&false.into(), &true.into(), &1.into())
+    );
+    let settings =
+        json!({"essential": true, "functional": true, "analytics": false, "marketing": false});
+    assert_eq!(told["settings"], settings);
+    let names: Vec<_> =
+        told["categories"].as_array().unwrap().iter().map(|it| &it["category"]).collect();
+    assert_eq!(names, ["essential", "functional", "analytics", "marketing"]);
+    let analytics = &told["categories"][2];
+    assert_eq!((&analytics["needs_consent"], &analytics["allowed"]), (&true.into(), &false.into()));
+    assert_eq!(analytics["cookies"][0]["name"], "_ga");
+    assert_eq!(analytics["cookies"][0]["life"], 730 * 86_400);
+    assert!(told["categories"][0]["cookies"][0]["life"].is_null());
+    assert!(browser.jar.is_empty() && kept(&bench).await.is_empty());
+    // In the language of whoever asks.
+    let japanese = browser.get("/api/consent?lang=ja").await.json();
+    assert_eq!(japanese["categories"][2]["title"], "分析");
+}
+
+#[tokio::test]
+async fn a_choice_is_kept_by_the_browser_and_recorded() {
+    let bench = Bench::in_production().await;
+    let mut browser = Browser::new(&bench);
+    let answer = choose(&mut browser, &["analytics", "functional"]).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(answer.json()["recorded"], true);
+    let lines = set(&answer);
+    let own = lines.iter().find(|line| line.starts_with("cookie_consent=")).unwrap();
+    assert!(own.ends_with("; Max-Age=31536000; Path=/; SameSite=Lax; Secure; HttpOnly"), "{own}");
+    // What was not agreed to is taken away.
+    assert!(lines.iter().any(|line| line.starts_with("_fbp=; Max-Age=0")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.starts_with("_ga=")), "{lines:?}");
+    let said = told(&mut browser).await;
+    assert_eq!((&said["decided"], &said["settings"]["analytics"]), (&true.into(), &true.into()));
+    assert_eq!(said["settings"]["marketing"], false);
+    let records = kept(&bench).await;
+    let [record] = records.as_slice() else { panic!("{records:?}") };
+    // What needs no consent, nobody has agreed to.
+    assert_eq!((record.agreed.to_string().as_str(), &record.user, record.version), ("a", &None, 1));
+    // The journal tells of it.
+    bench.records.sequence(Log::Journal, bench.node.id()).await.unwrap();
+    let told = bench.records.pull(Log::Journal, 0, 1000).await.unwrap().entries;
+    let events: Vec<Event> =
+        told.iter().map(|entry| serde_json::from_slice(&entry.body).unwrap()).collect();
+    let event = events.iter().find(|it| it.kind == EventType::CookieConsentChanged).unwrap();
+    assert_eq!(event.data["categories"], json!(["analytics"]));
+    assert_eq!((&event.data["user_id"], &event.data["withdrawn"]), (&Value::Null, &false.into()));
+    // It names nobody: whoever chooses alike has the same cookie.
+    let mut other = Browser::new(&bench);
+    other.log_in("bob", PASSWORD).await;
+    choose(&mut other, &["analytics"]).await;
+    assert_eq!(other.cookie("cookie_consent"), browser.cookie("cookie_consent"));
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_the_cookie_it_is_no_consent() {
+    let bench = Bench::new().await;
+    let mut browser = Browser::new(&bench);
+    choose(&mut browser, &["analytics"]).await;
+    let good = browser.cookie("cookie_consent").unwrap().to_owned();
+    let decided = async |cookies: &str| {
+        let request = Request::get(CONSENT).header(header::COOKIE, cookies);
+        let mut browser = Browser::new(&bench);
+        let answer = browser.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{cookies}");
+        answer.json()["decided"] == true
+    };
+    assert!(decided(&format!("cookie_consent={good}")).await);
+    for bad in [
+        format!("cookie_consent={good}; cookie_consent={good}"),
+        format!("cookie_consent={good}; cookie_consent="),
+        format!("cookie_consent={}", good.replace(".a.", ".am.")),
+        format!("cookie_consent={}", &good[..good.len() - 1]),
+        format!("cookie_consent=\"{good}\""),
+        format!("cookie_consent={good}{}", "A".repeat(9_000)),
+        format!("Cookie_Consent={good}"),
+        "cookie_consent=1.1.9999999999.am.".to_owned(),
+        "a=\u{7f}".to_owned(),
+    ] {
+        let bad = bad.replace('\u{7f}', "x");
+        assert!(!decided(&bad).await, "{bad}");
+    }
+    // A year later they are asked again.
+    bench.clock.advance(Duration::from_secs(365 * 86_400));
+    assert!(!decided(&format!("cookie_consent={good}")).await);
+}
+
+#[tokio::test]
+async fn only_pages_of_ours_choose() {
+    let bench = Bench::new().await;
+    let body = choice(&["analytics"]).to_string();
+    let send = async |method: Method, headers: &[(&str, &str)]| {
+        let mut request = Request::builder().method(method).uri(CONSENT);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut browser = Browser::new(&bench);
+        browser.send(request.body(Body::from(body.clone())).unwrap()).await
+    };
+    let json_type = ("content-type", "application/json");
+    for (origin, site) in [
+        ("https://evil.example", "cross-site"),
+        ("null", "cross-site"),
+        ("http://localhost:8000.evil.example", "same-site"),
+        (ISSUER, "cross-site"),
+        ("http://localhost:8001", "same-site"),
+    ] {
+        for method in [Method::PUT, Method::DELETE] {
+            let headers = [json_type, ("origin", origin), ("sec-fetch-site", site)];
+            let answer = send(method, &headers).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{origin}");
+            assert_eq!(answer.json()["error"], "cross_origin");
+            assert!(set(&answer).is_empty());
+        }
+    }
+    // A form of another site, which no preflight stops.
+    for media_type in ["text/plain", "application/x-www-form-urlencoded"] {
+        let answer = send(Method::PUT, &[("content-type", media_type)]).await;
+        assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+    assert_eq!(send(Method::POST, &[json_type]).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    let allowed = ("origin", "https://app.example.com");
+    let answer = send(Method::PUT, &[json_type, allowed, ("sec-fetch-site", "cross-site")]).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.header("access-control-allow-origin"), "https://app.example.com");
+    assert_eq!(kept(&bench).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_choice_changes_nothing() {
+    let bench = Bench::new().await;
+    let mut browser = Browser::new(&bench);
+    for (body, status) in [
+        (json!({}), StatusCode::BAD_REQUEST),
+        (json!({"version": 1}), StatusCode::BAD_REQUEST),
+        (json!({"version": 1, "settings": {"everything": true}}), StatusCode::BAD_REQUEST),
+        (json!({"version": 1, "settings": {"analytics": 1}}), StatusCode::BAD_REQUEST),
+        (json!({"version": 1, "settings": {"essential": false}}), StatusCode::BAD_REQUEST),
+        (json!({"version": 1, "settings": {}, "user": "usr_x"}), StatusCode::BAD_REQUEST),
+        (json!({"version": -1, "settings": {}}), StatusCode::BAD_REQUEST),
+        (json!([]), StatusCode::BAD_REQUEST),
+        // They were shown another policy.
+        (json!({"version": 2, "settings": {"analytics": true}}), StatusCode::CONFLICT),
+        (json!({"version": 0, "settings": {"marketing": true}}), StatusCode::CONFLICT),
+    ] {
+        let answer = browser.call(Method::PUT, CONSENT, None, Some(&body)).await;
+        assert_eq!(answer.status, status, "{body}: {}", answer.body);
+        assert!(set(&answer).is_empty(), "{body}");
+    }
+    // Two answers to one question.
+    let twice = r#"{"version": 1, "settings": {"analytics": false, "analytics": true}}"#;
+    let request = Request::put(CONSENT).header("content-type", "application/json");
+    let answer = browser.send(request.body(Body::from(twice)).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(kept(&bench).await.is_empty());
+    // Whoever refuses need not have read the latest.
+    let refused = json!({"version": 7, "settings": {"analytics": false}});
+    let answer = browser.call(Method::PUT, CONSENT, None, Some(&refused)).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_was_agreed_to_can_be_taken_back() {
+    let bench = Bench::new().await;
+    let mut browser = Browser::new(&bench);
+    choose(&mut browser, &["analytics", "marketing"]).await;
+    let consent = browser.cookie("cookie_consent").unwrap().to_owned();
+    bench.advance(1);
+    let cookies = format!("cookie_consent={consent}; utm_source=x; UTM_b=\"y\"; theme=dark; x");
+    let request = Request::delete(CONSENT)
+        .header("origin", ISSUER)
+        .header("sec-fetch-site", "same-origin")
+        .header(header::COOKIE, cookies);
+    let answer = browser.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(
+        (&answer.json()["decided"], &answer.json()["recorded"]),
+        (&false.into(), &true.into())
+    );
+    let names: Vec<_> = set(&answer).iter().map(|line| line.split('=').next().unwrap()).collect();
+    assert_eq!(names, ["UTM_b", "_fbp", "_ga", "_gid", "utm_source", "cookie_consent"]);
+    assert!(set(&answer).iter().all(|line| line.contains("Max-Age=0")));
+    assert_eq!(browser.cookie("cookie_consent"), None);
+    assert_eq!(told(&mut browser).await["settings"]["analytics"], false);
+    // Again there is nothing to take back, and nothing to record.
+    assert_eq!(withdraw(&mut browser).await.json()["recorded"], false);
+    let records = kept(&bench).await;
+    assert_eq!(records.len(), 2, "{records:?}");
+    assert!(records[1].agreed.to_string() == "-" && records[1].key() > records[0].key());
+}
+
+#[tokio::test]
+async fn strangers_cannot_fill_the_store_and_can_always_refuse() {
+    let bench = Bench::new().await;
+    let mut browser = Browser::new(&bench);
+    for _ in 0..60 {
+        assert_eq!(choose(&mut browser, &["analytics"]).await.status, StatusCode::OK);
+    }
+    let refused = choose(&mut browser, &["analytics"]).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{}", refused.body);
+    assert!(!refused.header("retry-after").is_empty() && set(&refused).is_empty());
+    let refuses = choose(&mut browser, &[]).await;
+    assert_eq!((refuses.status, &refuses.json()["recorded"]), (StatusCode::OK, &false.into()));
+    assert_eq!(told(&mut browser).await["settings"]["analytics"], false);
+    assert_eq!(withdraw(&mut browser).await.status, StatusCode::OK);
+    assert_eq!(kept(&bench).await.len(), 60);
+    // Of another network somebody else can.
+    browser.address = "198.51.100.1".parse().unwrap();
+    assert_eq!(choose(&mut browser, &["analytics"]).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn refusing_works_while_the_store_is_away_and_agreeing_does_not() {
+    let bench = Bench::new().await;
+    let (mut browser, _) = Browser::signed_in(&bench).await;
+    choose(&mut browser, &["analytics"]).await;
+    bench.take_away(true);
+    let agrees = choose(&mut browser, &["analytics", "marketing"]).await;
+    assert_eq!(agrees.status, StatusCode::SERVICE_UNAVAILABLE, "{}", agrees.body);
+    assert!(set(&agrees).is_empty());
+    assert_eq!(told(&mut browser).await["settings"]["analytics"], true);
+    let refuses = choose(&mut browser, &[]).await;
+    assert_eq!((refuses.status, &refuses.json()["recorded"]), (StatusCode::OK, &false.into()));
+    assert_eq!(told(&mut browser).await["settings"]["analytics"], false);
+    assert_eq!(withdraw(&mut browser).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn people_see_what_they_chose_and_nobody_elses() {
+    let bench = Bench::new().await;
+    let records = async |browser: &mut Browser| browser.get("/api/consent/records").await;
+    let mut stranger = Browser::new(&bench);
+    choose(&mut stranger, &["marketing"]).await;
+    assert_eq!(records(&mut stranger).await.status, StatusCode::UNAUTHORIZED);
+    let (mut alice, _) = Browser::signed_in(&bench).await;
+    let mut bob = Browser::new(&bench);
+    bob.log_in("bob", PASSWORD).await;
+    choose(&mut alice, &["analytics"]).await;
+    bench.clock.advance(Duration::from_secs(1));
+    choose(&mut bob, &["marketing"]).await;
+    withdraw(&mut alice).await;
+    let told = records(&mut alice).await.json();
+    let list = told["records"].as_array().unwrap();
+    assert_eq!(list.len(), 2, "{told}");
+    assert_eq!(
+        (&list[0]["categories"], &list[0]["withdrawn"]),
+        (&json!(["analytics"]), &false.into())
+    );
+    assert_eq!((&list[1]["categories"], &list[1]["withdrawn"]), (&json!([]), &true.into()));
+    assert!(told["next"].is_null());
+    assert_eq!(records(&mut bob).await.json()["records"].as_array().unwrap().len(), 1);
+    // A key of somebody else's leads nowhere else.
+    let after = format!("/api/consent/records?after={}", kept(&bench).await[0].key());
+    assert!(bob.get(&after).await.json()["records"].as_array().unwrap().len() <= 1);
+}
+
+#[tokio::test]
+async fn the_banner_is_served_under_a_name_that_stays_and_pages_have_it_where_they_ask() {
+    let bench = Bench::new().await;
+    let mut browser = Browser::new(&bench);
+    for (name, media_type) in [("banner.js", "text/javascript"), ("banner.css", "text/css")] {
+        let answer = browser.get(&format!("/api/consent/{name}")).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert!(answer.header("content-type").starts_with(media_type));
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert!(answer.header("cache-control").contains("max-age"));
+    }
+    assert_eq!(browser.get("/api/consent/other.js").await.status, StatusCode::NOT_FOUND);
+    assert!(!browser.get("/login").await.body.contains("tegata-consent"));
+    let asking = Bench::with(|config| config.asks_for_cookies = true).await;
+    let (mut browser, _) = Browser::signed_in(&asking).await;
+    for page in [Browser::new(&asking).get("/login").await, browser.get("/login").await] {
+        let nonce = page.header("content-security-policy").split_once("'nonce-").unwrap().1;
+        let nonce = nonce.split_once('\'').unwrap().0;
+        let script =
+            format!("<script type=\"module\" src=\"/api/consent/banner.js\" nonce=\"{nonce}\">");
+        assert!(page.body.contains(&script), "{}", page.body);
+        assert!(
+            page.body.contains("<tegata-consent>") && page.body.contains("data-consent-settings")
+        );
+    }
+}
