@@ -37,6 +37,7 @@ const TOOLS: &[Tool] = &[
         is: "reads OpenAPI and holds answers against it",
         installer: Installer::Npm,
     },
+    Tool { name: "typescript", is: "checks the browser SDK", installer: Installer::Npm },
     Tool { name: "authlib", is: "drives the provider in tests", installer: Installer::Pip },
 ];
 

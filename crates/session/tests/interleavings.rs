@@ -307,7 +307,7 @@ fn state(session: &Session, now: Timestamp) -> String {
 }
 
 fn as_shown(generation: u32, jar: &Jar, at: Timestamp) -> Shown<'_> {
-    Shown { generation, binding: &jar.binding, at, rotates: true }
+    Shown { generation, binding: &jar.binding, at, rotates: true, vouched: false }
 }
 
 /// What a walk came across.

@@ -38,10 +38,11 @@ fn context() -> &'static str {
     static CONTEXT: LazyLock<String> = LazyLock::new(|| {
         let database = demo().database();
         let mut told = demo().described.clone();
-        let more: [(&str, Value); 5] = [
+        let more: [(&str, Value); 6] = [
             ("chromium", json!(program("chromium", "chromium"))),
             ("modules", json!(present("openid-client").join("node_modules"))),
             ("validators", json!(present("openapi").join("node_modules"))),
+            ("typescript", json!(present("typescript").join("node_modules"))),
             ("program", json!(env!("CARGO_BIN_EXE_tegata"))),
             ("data", json!(database.parent().unwrap())),
         ];
@@ -84,6 +85,31 @@ fn python(script: &str) {
 #[test]
 fn chromium_sets_up_uses_and_removes_a_passkey() {
     javascript("passkeys.mjs");
+}
+
+#[test]
+fn tabs_of_a_browser_are_one_session() {
+    javascript("session/tabs.mjs");
+}
+
+#[test]
+fn lost_answers_sleep_and_broken_networks_sign_nobody_out() {
+    javascript("session/losses.mjs");
+}
+
+#[test]
+fn a_hostile_script_takes_nothing_that_outlives_the_session() {
+    javascript("session/secrets.mjs");
+}
+
+#[test]
+fn people_are_told_that_their_session_has_ended() {
+    javascript("session/notices.mjs");
+}
+
+#[test]
+fn the_browser_sdk_is_small_and_its_types_are_right() {
+    javascript("session/sdk.mjs");
 }
 
 #[test]

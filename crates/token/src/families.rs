@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tegata_core::{
     Batch, BoxFuture, ClientId, CommitRefused, Epoch, Expect, FamilyId, Node, Realm, Records,
     Secret, SessionId, StoreError, Stored, Timestamp, TokenId, UserId, Versioned, port::Change,
@@ -105,6 +107,9 @@ pub struct Refresh<'a> {
     pub client: &'a ClientId,
     /// Who presents it.
     pub binding: &'a Binding,
+    /// The name that they give to the request, so that an answer that is lost can be asked for again
+    /// however late. Nobody else must be able to guess it.
+    pub attempt: Option<&'a str>,
     /// What is asked for, where it is not all.
     pub narrowed: &'a Narrowed,
     /// Whether the token is spent and another follows it. Where not, it must be bound to a key or to
@@ -162,6 +167,7 @@ struct Next {
     audience: Option<Vec<String>>,
     details: Option<Details>,
     rotates: bool,
+    attempt: Option<String>,
     authority: u64,
     /// What must still be so when it is committed.
     unchanged: Option<Change>,
@@ -265,6 +271,7 @@ impl Families {
             authority: beginning.authority,
             generation: 0,
             made: now,
+            attempt: None,
             access,
             used: None,
             earlier: Vec::new(),
@@ -321,6 +328,26 @@ impl Families {
             Err(RefreshRefused::Store(error)) => Err(error),
             Err(_) => Ok(None),
         }
+    }
+
+    /// The browser session of a refresh token that is unspent, or was spent by this very attempt.
+    /// `None`: the token is not such a one, or its family has ended or is of no session.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn session_of(
+        &self,
+        realm: &Realm,
+        token: &str,
+        attempt: &str,
+    ) -> Result<Option<SessionId>, StoreError> {
+        let Some((family, generation)) = self.of_token(realm, token).await? else {
+            return Ok(None);
+        };
+        let spent = family.generation.checked_sub(1) == Some(generation)
+            && family.attempt.as_deref() == Some(named(attempt).as_str());
+        let counts = family.ended.is_none() && (spent || family.generation == generation);
+        Ok(family.session.filter(|_| counts))
     }
 
     /// Whether a token is from before a restore, which raises the epoch: which of the families from
@@ -385,10 +412,12 @@ impl Families {
             return Err(Verdict::Revoked.into());
         };
         let now = self.node.now();
+        let attempt = asked.attempt.map(named);
         let judgement = found.value.judge(&Presentation {
             generation: presented.generation,
             client: asked.client,
             binding: asked.binding,
+            attempt: attempt.as_deref(),
             authority,
             at: now,
             window: self.lifetimes.window,
@@ -403,16 +432,24 @@ impl Families {
                 self.end(realm, &found, reused.name(), "system", Some(reused)).await?;
                 Err(reused.into())
             }
-            Judgement::Spend => {
+            Judgement::Spend | Judgement::Renew => {
                 let granted = &found.value.grant.scope;
                 let granted =
                     most.map_or_else(|| granted.clone(), |most| granted.narrowed_to(&most));
                 asked.narrowed.check(&found.value.grant, &granted)?;
                 let Narrowed { scope, audience, details } = asked.narrowed.clone();
                 let scope = scope.unwrap_or(granted);
-                let rotates = asked.rotates;
-                let next =
-                    Next { scope, audience, details, rotates, authority, unchanged, at: now };
+                let rotates = asked.rotates && judgement == Judgement::Spend;
+                let next = Next {
+                    scope,
+                    audience,
+                    details,
+                    rotates,
+                    attempt,
+                    authority,
+                    unchanged,
+                    at: now,
+                };
                 self.spend(realm, found, asked.binding, next).await
             }
         }
@@ -423,14 +460,15 @@ impl Families {
         realm: &Realm,
         found: Versioned<Family>,
         binding: &Binding,
-        Next { scope, audience, details, rotates, authority, unchanged, at: now }: Next,
+        Next { scope, audience, details, rotates, attempt, authority, unchanged, at: now }: Next,
     ) -> Result<Issue, Lost> {
         let (user, from) = (&found.value.user, now.max(found.value.started));
         let access = self.access(realm, &found.value.id, user, scope, from).await?;
         let access = Access { audience, details, ..access };
         let (family, binding) = (found.value.clone(), binding.clone());
         let (next, given_way) = if rotates {
-            family.spend(access, binding, authority, now)
+            let (next, given_way) = family.spend(access, binding, authority, now);
+            (Family { attempt, ..next }, given_way)
         } else {
             family.renew(access, binding, authority, now)
         };
@@ -461,6 +499,11 @@ impl std::fmt::Debug for Families {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Families(epoch {})", self.epoch)
     }
+}
+
+/// What is kept of the name of a request.
+fn named(attempt: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, attempt.as_bytes()))
 }
 
 fn contended() -> StoreError {

@@ -90,7 +90,7 @@ impl Provider {
         let narrowed = narrowing::read(params)?;
         let rotates = client.rotates();
         let (client_id, narrowed) = (&client.id, &narrowed);
-        let asked = Refresh { token, client: client_id, binding, narrowed, rotates };
+        let asked = Refresh { token, client: client_id, binding, attempt: None, narrowed, rotates };
         match self.refreshed(client, &asked).await {
             Ok((issue, person)) => self.answer(client, &issue, &person, None),
             Err(RefreshRefused::Store(error)) => Err(error.into()),

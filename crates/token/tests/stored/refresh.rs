@@ -164,6 +164,7 @@ async fn a_scope_can_be_narrowed_and_widened_again_but_never_beyond_the_grant() 
             token,
             client: &client,
             binding: &binding,
+            attempt: None,
             narrowed: &narrowed,
             rotates: true,
         };
@@ -190,6 +191,7 @@ async fn what_does_not_rotate_stays_the_same_token_and_is_not_lost_while_it_is_u
             token: token(&issue),
             client: &client,
             binding: &binding,
+            attempt: None,
             narrowed: &narrowed,
             rotates: false,
         };
@@ -214,6 +216,7 @@ async fn what_was_spent_before_a_client_stopped_rotating_is_still_reused() {
         token,
         client: &client,
         binding: &binding,
+        attempt: None,
         narrowed: &narrowed,
         rotates: false,
     };
@@ -243,6 +246,7 @@ async fn forged_altered_and_foreign_tokens_are_orphans_and_end_nothing() {
         token: text,
         client: &client,
         binding: &home(),
+        attempt: None,
         narrowed: &Narrowed::default(),
         rotates: true,
     };
@@ -254,6 +258,7 @@ async fn forged_altered_and_foreign_tokens_are_orphans_and_end_nothing() {
         token: text,
         client: &client,
         binding: &home(),
+        attempt: None,
         narrowed: &Narrowed::default(),
         rotates: true,
     };
@@ -290,6 +295,7 @@ async fn what_was_issued_under_other_permissions_is_not_given_again() {
         token: token(&first),
         client: &client,
         binding: &binding,
+        attempt: None,
         narrowed: &Narrowed::default(),
         rotates: true,
     };
@@ -309,6 +315,7 @@ async fn whoever_is_gone_is_refused_and_their_family_ended() {
         token: token(&first),
         client: &client,
         binding: &binding,
+        attempt: None,
         narrowed: &Narrowed::default(),
         rotates: true,
     };
