@@ -91,7 +91,7 @@ export const xhrTimeout = setter(XMLHttpRequest.prototype, 'timeout');
 
 // Both are of secure contexts only.
 const locks = navigator.locks;
-/** @type {undefined | ((name: string, options: any, work: () => unknown) => Promise<unknown>)} */
+/** @type {undefined | ((name: string, options: any, work: (given: any) => unknown) => Promise<unknown>)} */
 export const lock = locks?.request && ((own) => (...rest) => apply(own, locks, rest))(locks.request);
 
 // Asking for it throws where the browser keeps nothing for this page.

@@ -240,7 +240,7 @@ export const createSession = (options = {}) => {
   const refresh = (worn) => {
     const fly = async () => {
       try {
-        await others.alone(() => renew(worn));
+        await others.alone((waited) => renew(worn, waited));
       } finally {
         flight = undefined;
       }
@@ -249,11 +249,11 @@ export const createSession = (options = {}) => {
     return flight;
   };
 
-  /** @param {string | null} worn */
-  const renew = async (worn) => {
+  /** @param {string | null} worn @param {boolean} waited */
+  const renew = async (worn, waited) => {
     const mine = era;
     // While this tab waited for its turn, another may have done it, or have what this one needs.
-    if (token === worn) await others.ask();
+    if (token === worn) await others.ask(waited);
     if (token !== worn || mine !== era) return;
     const hoped = isIn || csrf;
     // Whoever asks again under the same name has lost the answer, however long ago.

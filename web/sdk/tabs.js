@@ -20,6 +20,11 @@ const DUE = 'tegata.due';
 
 const LOCK = 'tegata.refresh';
 
+/** A lock that is taken from a tab is no error: whoever took it tells what became of it. @param {unknown} error */
+const unlessTaken = (error) => {
+  if (/** @type {any} */ (error)?.name !== 'AbortError') throw error;
+};
+
 /**
  * What a refresh gave.
  * @typedef {object} Held
@@ -71,13 +76,15 @@ export const join = ({ held, ended, holds }) => {
     },
 
     /**
-     * Asks whether another tab has what still serves, and waits a moment for it to be heard.
+     * Asks whether another tab has what still serves, and waits a moment for it to be heard. Where nobody
+     * has refreshed lately, nobody is asked, unless somebody did while this tab waited for its turn.
+     * @param {boolean} waited
      * @returns {Promise<void>}
      */
-    ask: () =>
+    ask: (waited) =>
       new NativePromise((resolve) => {
         const due = shelf.read(DUE);
-        if (!due || +due <= now()) return resolve(undefined);
+        if (!waited && (!due || +due <= now())) return resolve(undefined);
         told = () => {
           told = undefined;
           resolve(undefined);
@@ -92,22 +99,32 @@ export const join = ({ held, ended, holds }) => {
     /**
      * Does something that no other tab does at the same time. The lock is taken from a tab that does not
      * give it back: a frozen one. The server then answers both as one.
-     * @param {() => Promise<void>} work
+     * @param {(waited: boolean) => Promise<void>} work Is told whether another tab was before it.
      * @returns {Promise<void>}
      */
     alone: async (work) => {
-      if (!lock) return work();
+      if (!lock) return work(false);
+      let free = true;
+      try {
+        await lock(LOCK, { __proto__: null, ifAvailable: true }, (given) => {
+          free = given !== null;
+          return free ? work(false) : undefined;
+        });
+      } catch (error) {
+        unlessTaken(error);
+      }
+      if (free) return;
       const patience = new NativeAbort();
       let begun = false;
       later(() => begun || abort(patience), FROZEN);
       try {
         await lock(LOCK, { __proto__: null, signal: signalOf(patience) }, () => {
           begun = true;
-          return work();
+          return work(true);
         });
-      } catch {
-        // Either it was taken from this tab, and whoever took it tells what became of it, or it waited in vain.
-        if (!begun) await lock(LOCK, { __proto__: null, steal: true }, work);
+      } catch (error) {
+        unlessTaken(error);
+        if (!begun) await lock(LOCK, { __proto__: null, steal: true }, () => work(true));
       }
     },
   };

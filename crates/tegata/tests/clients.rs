@@ -108,6 +108,11 @@ fn people_are_told_that_their_session_has_ended() {
 }
 
 #[test]
+fn people_shop_with_the_browser_sdk() {
+    javascript("session/shop.mjs");
+}
+
+#[test]
 fn the_browser_sdk_is_small_and_its_types_are_right() {
     javascript("session/sdk.mjs");
 }

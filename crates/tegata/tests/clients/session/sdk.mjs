@@ -17,7 +17,7 @@ const bare = texts.map(text => text.replace(/\/\*\*[\s\S]*?\*\//g, '').split('\n
 const size = gzipSync(bare, { level: 9 }).length
 assert(size < 6 * 1024, `it is ${size} bytes`)
 for (const [index, text] of texts.entries()) {
-  for (const [, name] of text.matchAll(/from '([^']*)'/g)) assert.match(name, /^\.\/[a-z]+\.js$/, names[index])
+  for (const [, name] of text.matchAll(/^(?:import|\}).* from '([^']*)'/gm)) assert.match(name, /^\.\/[a-z]+\.js$/, names[index])
 }
 
 await promisify(execFile)(process.execPath, [`${demo.typescript}/typescript/bin/tsc`, '--project', place]).catch(({ stdout }) => {

@@ -16,7 +16,7 @@ await town(async town => {
   // Ten tabs at once, and one more later: one refresh, one token.
   const person = await town.person()
   const tabs = await Promise.all(Array.from({ length: 10 }, () => town.tab('/test/page?stay', true)))
-  const users = await Promise.all(tabs.map(tab => tab.run('session.user().then(user => user.username)')))
+  const users = await Promise.all(tabs.map(tab => tab.run('session.user().then(user => user?.username)')))
   assert.deepEqual(new Set(users), new Set([person.name]))
   assert.equal(road.refreshes().length, 1)
   tabs.push(await town.tab('/test/page?stay', true))
@@ -68,13 +68,14 @@ await town(async town => {
   const log = `session.login({ username: ${JSON.stringify(person.name)}, password: ${JSON.stringify(person.password)} })`
   assert.deepEqual(await other.run(log), { ok: true })
   await frozen.until('heard.filter(it => it === "start").length === 2')
-  assert.equal(await frozen.run('session.user().then(user => user.username)'), person.name)
+  assert.equal(await frozen.run('session.user().then(user => user?.username)'), person.name)
   const wrong = await other.run('session.login({ username: "nobody", password: "wrong" })')
   assert.deepEqual([wrong.ok, wrong.error], [false, 'invalid_credentials'])
   const another = await town.person()
-  await frozen.run('clock.sleep(20 * 60_000)')
+  // The clocks of these tabs are not the same any more, as those of a machine are.
+  await frozen.run('clock.sleep(60 * 60_000)')
   await frozen.run(call).catch(() => undefined)
   await other.until('heard.includes("changed")')
   const fresh = await town.tab()
-  assert.equal(await fresh.run('session.user().then(user => user.username)'), another.name)
+  assert.equal(await fresh.run('session.user().then(user => user?.username)'), another.name)
 })

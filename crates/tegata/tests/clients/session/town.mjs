@@ -40,12 +40,12 @@ const SCRIPT = `
 
 // Its clock passes when it is told to. What is due within a second is due in truth.
 const CLOCK = `(() => {
-  const real = { now: Date.now, later: setTimeout }
+  const [now, later] = [Date.now, setTimeout]
   const waiting = []
   let skipped = 0
-  Date.now = () => real.now() + skipped
+  Date.now = () => now() + skipped
   globalThis.setTimeout = (work, wait = 0, ...rest) => {
-    if (wait < 1000) return real.later(work, wait, ...rest)
+    if (wait < 1000) return later(work, wait, ...rest)
     waiting.push({ work, at: Date.now() + wait })
     return waiting.length
   }
@@ -80,7 +80,7 @@ export async function stranger() {
       'access-control-allow-credentials': 'true',
       connection: 'close',
     }
-    if (url.startsWith('/to/')) response.writeHead(302, { ...allowed, location: decodeURIComponent(url.slice(4)) })
+    if (method !== 'OPTIONS' && url.startsWith('/to/')) response.writeHead(302, { ...allowed, location: decodeURIComponent(url.slice(4)) })
     else response.writeHead(200, allowed)
     response.end('{}')
   })
@@ -292,6 +292,14 @@ class Town {
   async cookies() {
     const { cookies } = await this.tools.call('Storage.getCookies')
     return Object.fromEntries(cookies.map(({ name, value }) => [name, value]))
+  }
+
+  /** Keeps a picture of a page, where somebody wants to look at it. */
+  async picture(tab, name) {
+    const directory = process.env.TEGATA_PICTURES
+    if (!directory) return
+    const { data } = await tab.call('Page.captureScreenshot', { format: 'png', captureBeyondViewport: true })
+    await writeFile(join(directory, `${name}.png`), Buffer.from(data, 'base64'))
   }
 
   /** Asks the gateway as somebody who is not this browser. */
