@@ -280,7 +280,7 @@ export const createSession = (options = {}) => {
   const watch = () => {
     const mine = (alarm += 1);
     const left = due - now();
-    later(() => mine === alarm && look(), isIn && left < LOOK ? (left > 1000 ? left : 1000) : LOOK);
+    later(() => mine === alarm && look(), left > 0 && left < LOOK ? left : LOOK);
   };
 
   const look = () => {
