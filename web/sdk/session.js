@@ -142,6 +142,8 @@ export const createSession = (options = {}) => {
   /** @type {Promise<void> | undefined} */
   let flight;
   let alarm = 0;
+  /** Whether the server is being told that the session ends. */
+  let isLeaving = false;
   /** @type {Array<() => void>} */
   const starts = [];
   /** @type {Array<(reason: Reason) => unknown>} */
@@ -238,9 +240,11 @@ export const createSession = (options = {}) => {
 
   /** Replaces the access token, unless it is another than `worn` already. @param {string | null} worn */
   const refresh = (worn) => {
+    // Whoever signs out while this waits for its turn wants no more of it.
+    const mine = era;
     const fly = async () => {
       try {
-        await others.alone((waited) => renew(worn, waited));
+        await others.alone((waited) => renew(worn, mine, waited));
       } finally {
         flight = undefined;
       }
@@ -249,11 +253,10 @@ export const createSession = (options = {}) => {
     return flight;
   };
 
-  /** @param {string | null} worn @param {boolean} waited */
-  const renew = async (worn, waited) => {
-    const mine = era;
+  /** @param {string | null} worn @param {number} mine @param {boolean} waited */
+  const renew = async (worn, mine, waited) => {
     // While this tab waited for its turn, another may have done it, or have what this one needs.
-    if (token === worn) await others.ask(waited);
+    if (token === worn && mine === era) await others.ask(waited);
     if (token !== worn || mine !== era) return;
     const hoped = isIn || csrf;
     // Whoever asks again under the same name has lost the answer, however long ago.
@@ -263,12 +266,12 @@ export const createSession = (options = {}) => {
     let answer = await closed(change('/api/auth/refresh', headers));
     // It may have been overtaken by an answer that replaced its cookie meanwhile.
     if (answer.status === 401 && hoped && mine === era) answer = await closed(change('/api/auth/refresh', headers));
-    if (mine !== era) return;
+    if (answer.status === 200 || answer.status === 401) shelf.drop(ATTEMPT);
+    // Another tab has told of a newer session meanwhile: what this answer says is of an older one.
+    if (token !== worn || mine !== era) return;
     if (answer.status === 200) {
-      shelf.drop(ATTEMPT);
-      if (token === worn) given(answer.body);
+      if (claimsOf(answer.body.access_token).sid !== gone) given(answer.body);
     } else if (answer.status === 401) {
-      shelf.drop(ATTEMPT);
       // Where nobody was signed in, nobody need be told.
       end('expired', !isIn);
     } else {
@@ -298,6 +301,7 @@ export const createSession = (options = {}) => {
   /** Something has passed of which this page knows nothing: sleep, another page, a network that was away. */
   const wake = () => {
     rests = 0;
+    if (isLeaving) return;
     if (!isIn) begin();
     else look();
   };
@@ -431,7 +435,9 @@ export const createSession = (options = {}) => {
       if (out) shelf.write(OUT, out);
       end('logout');
       csrf = known;
+      isLeaving = true;
       const told = await leave(everywhere);
+      isLeaving = false;
       if (told) shelf.drop(OUT);
       return told;
     },

@@ -16,6 +16,10 @@ let cart = [];
 let mfa;
 /** What is to be done once somebody is signed in. */
 let then;
+/** Kept when the page shows who that is, and what is in their cart. */
+let greeted;
+/** Counts what services were asked of the cart: only the latest answer is shown. */
+let asked = 0;
 
 /** An element with a text, or with elements in it. */
 const made = (tag, content, more = {}) => {
@@ -98,7 +102,10 @@ async function showOrders() {
 
 /** Shows the cart as a service says that it is now. */
 async function keep(answer) {
-  cart = (await answer)?.items ?? [];
+  const mine = (asked += 1);
+  const told = await answer;
+  if (mine !== asked) return;
+  cart = told?.items ?? [];
   delete $('checkout').dataset.name;
   showCart();
 }
@@ -161,6 +168,7 @@ async function knock(event) {
   if (outcome.ok) {
     $('door').close();
     $('signin').reset();
+    await greeted;
     const work = then;
     then = undefined;
     return work?.();
@@ -219,7 +227,7 @@ $('kind').addEventListener('change', showProducts);
 $('out').addEventListener('click', () => attempt(() => session.logout(), $('out')));
 addEventListener('hashchange', show);
 
-session.onStart(greet);
+session.onStart(() => { greeted = greet(); });
 session.onEnd((reason) => {
   greet();
   location.hash = '#goods';

@@ -210,7 +210,7 @@ fn router(
         "notifications" => notifications::router(&parts),
         "reviews" => reviews::router(&parts),
         "recommendations" => recommendations::router(&parts),
-        "storefront" => storefront::router(),
+        "storefront" => storefront::router(&parts),
         _ => echo::router(),
     })
 }

@@ -8,7 +8,7 @@ use axum::{
     routing::get,
 };
 
-use crate::service;
+use crate::service::Parts;
 
 /// Nothing inline, and nothing from elsewhere: what a script could add to the page is not run.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -20,13 +20,14 @@ const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The service. Behind the gateway it is at `/shop`, with the prefix taken off.
-pub fn router() -> Router {
+pub fn router(parts: &Parts) -> Router {
     let page = || async { file(HTML, include_str!("../front/index.html")) };
-    service::health("storefront")
+    let files = Router::new()
         .route("/", get(page))
         .route("/shop.css", get(|| async { file(CSS, include_str!("../front/shop.css")) }))
         .route("/shop.js", get(|| async { file(JAVASCRIPT, include_str!("../front/shop.js")) }))
-        .route("/words.js", get(|| async { file(JAVASCRIPT, include_str!("../front/words.js")) }))
+        .route("/words.js", get(|| async { file(JAVASCRIPT, include_str!("../front/words.js")) }));
+    parts.assemble_open(files)
 }
 
 fn file(media_type: &'static str, text: &'static str) -> impl IntoResponse {

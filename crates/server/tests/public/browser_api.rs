@@ -176,7 +176,8 @@ async fn an_answer_that_was_lost_is_given_again_however_long_the_laptop_slept() 
         assert_eq!(answer.status, StatusCode::OK, "after {slept} s: {}", answer.body);
         let told = answer.json();
         let claims = claims(told["access_token"].as_str().unwrap());
-        let lives = claims["exp"].as_u64().unwrap() - tegata_core::Clock::now(bench.clock.as_ref()).secs();
+        let lives =
+            claims["exp"].as_u64().unwrap() - tegata_core::Clock::now(bench.clock.as_ref()).secs();
         assert!(lives >= 890, "it is a token that serves: {lives}");
         tokens.push(told["access_token"].clone());
     }

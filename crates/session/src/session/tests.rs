@@ -36,7 +36,10 @@ fn session() -> Session {
 
 fn judge(session: &Session, generation: u32, binding: &Binding, after: u64) -> Judgement {
     let at = START + Duration::from_secs(after);
-    session.judge(&Shown { generation, binding, at, rotates: true, vouched: false }, &Limits::default())
+    session.judge(
+        &Shown { generation, binding, at, rotates: true, vouched: false },
+        &Limits::default(),
+    )
 }
 
 fn at(seconds: u64) -> Timestamp {

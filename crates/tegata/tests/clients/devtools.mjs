@@ -91,7 +91,9 @@ export class DevTools {
   /** What a script of a page answers. */
   async run(expression, sessionId) {
     const params = { expression, awaitPromise: true, returnByValue: true }
-    const answer = await this.call('Runtime.evaluate', params, sessionId)
+    const answer = await this.call('Runtime.evaluate', params, sessionId).catch(({ message }) => {
+      throw new Error(`${message}, at: ${expression}`)
+    })
     const failed = answer.exceptionDetails
     if (failed) throw new Error(failed.exception?.description ?? failed.text)
     return answer.result.value

@@ -1,7 +1,7 @@
 // Answers that are lost, machines that sleep, tokens that are taken back, networks that are away: nobody is
 // signed out by any of them, and whoever signs out is.
 
-import { assert, bearer, tegata, town } from './town.mjs'
+import { assert, bearer, tegata, town, until } from './town.mjs'
 
 const post = "session.fetch('/echo/x', { method: 'POST', body: 'hello' })"
 const status = `${post}.then(answer => answer.status)`
@@ -22,12 +22,12 @@ await town(async town => {
   assert.equal(road.refreshes().length, 2)
   // It wakes, and nobody calls: being looked at is enough.
   await tab.run("clock.sleep(11 * 60_000); document.dispatchEvent(new Event('visibilitychange')); undefined")
+  await until(() => road.refreshes().at(2)?.status === 200)
   await tab.until("localStorage.getItem('tegata.attempt') === null")
-  await tab.run('session.user()')
   // It is only let lie: a minute is enough.
   await tab.run('clock.pass(16 * 60_000); undefined')
+  await until(() => road.refreshes().at(3)?.status === 200)
   await tab.until("localStorage.getItem('tegata.attempt') === null")
-  assert(road.refreshes().length >= 4)
 
   // The answer is lost, with the cookie that it sets. The call goes by the session's cookie meanwhile, and the
   // refresh is made again under the same name, with the same cookie.
@@ -99,4 +99,18 @@ await town(async town => {
   assert.equal((await town.cookies()).session_id, undefined)
   assert.equal(await next.run("localStorage.length"), 0)
   assert.equal(await town.elsewhere('/api/auth/session', { cookie: `session_id=${live.session_id}` }), 401)
+
+  // Nor is anybody signed in by a refresh that was on its way when they signed out.
+  await town.person()
+  const hasty = await town.tab('/test/plain')
+  const made = road.refreshes().length
+  const left = await hasty.run(`import('/assets/tegata/session.js').then(async ({ createSession }) => {
+    const session = createSession()
+    const told = await session.logout()
+    await session.ready
+    return [told, await session.user()]
+  })`)
+  assert.deepEqual(left, [true, null])
+  assert.equal(road.refreshes().length, made)
+  assert.equal((await town.cookies()).session_id, undefined)
 })

@@ -1,7 +1,7 @@
 // The shop's page, as somebody uses it: looks, signs in, fills the cart, orders, signs out; in both languages,
 // and under a policy that nothing offends.
 
-import { assert, town } from './town.mjs'
+import { assert, town, until } from './town.mjs'
 
 const VIOLATIONS = `
   globalThis.violations = []
@@ -47,6 +47,7 @@ await town(async town => {
   await press('#signin .main')
   await tab.until("document.querySelector('#count').textContent === '1'")
   assert.equal(await text('#who'), person.name)
+  assert.equal(await tab.run("document.querySelector('#door').open"), false)
   assert.equal(await tab.run("document.querySelector('#password').value"), '')
 
   // It is ordered once.
@@ -68,7 +69,7 @@ await town(async town => {
   await press('#out')
   await tab.until("!document.querySelector('#in').hidden")
   assert.equal(await text('#who'), '')
-  assert.equal((await town.cookies()).session_id, undefined)
+  await until(async () => !(await town.cookies()).session_id)
   assert.deepEqual(await tab.run('violations'), [])
   assert.equal(await tab.run("document.querySelectorAll('label:not(:has(input, select))').length"), 0)
 })

@@ -64,11 +64,19 @@ await town(async town => {
   const last = [...tokens][0]
   assert.equal(await town.elsewhere('/echo/x', { authorization: `Bearer ${last}` }), 401)
 
+  // A tab is told that nobody is signed in, and before it hears of it, somebody is: that ends nothing.
+  const late = road.holds('/api/auth/csrf')
+  await frozen.run("dispatchEvent(new Event('online')); undefined")
+  const tellIt = await late
+
   // Somebody signs in in one tab: all are theirs. Then somebody else: what shows the first begins anew.
   const log = `session.login({ username: ${JSON.stringify(person.name)}, password: ${JSON.stringify(person.password)} })`
   assert.deepEqual(await other.run(log), { ok: true })
   await frozen.until('heard.filter(it => it === "start").length === 2')
+  tellIt()
   assert.equal(await frozen.run('session.user().then(user => user?.username)'), person.name)
+  assert.equal(await other.run(call), 200)
+  assert.deepEqual(await other.run('heard.slice(-2)'), ['logout', 'start'])
   const wrong = await other.run('session.login({ username: "nobody", password: "wrong" })')
   assert.deepEqual([wrong.ok, wrong.error], [false, 'invalid_credentials'])
   const another = await town.person()

@@ -40,10 +40,10 @@ const SCRIPT = `
 
 // Its clock passes when it is told to. What is due within a second is due in truth.
 const CLOCK = `(() => {
-  const [now, later] = [Date.now, setTimeout]
+  const [begun, later] = [Date.now(), setTimeout]
   const waiting = []
   let skipped = 0
-  Date.now = () => now() + skipped
+  Date.now = () => begun + skipped
   globalThis.setTimeout = (work, wait = 0, ...rest) => {
     if (wait < 1000) return later(work, wait, ...rest)
     waiting.push({ work, at: Date.now() + wait })
@@ -206,9 +206,11 @@ class Tab {
   }
 
   async go(address) {
-    const loaded = this.tools.told('Page.loadEventFired', this.session)
-    await this.call('Page.navigate', { url: new URL(address, demo.gateway).href })
-    await loaded
+    const url = new URL(address, demo.gateway).href
+    await this.call('Page.navigate', { url })
+    const there = `location.href === ${JSON.stringify(url)} && document.readyState === 'complete'`
+    // Where the page before it is still there, it is asked again.
+    await until(() => this.run(there).catch(() => false))
     return this
   }
 
@@ -221,11 +223,8 @@ class Tab {
   }
 
   /** Answers when the page is at this address. */
-  async at(path) {
-    for (;;) {
-      const here = await this.run('location.pathname').catch(() => undefined)
-      if (here === path) return
-    }
+  at(path) {
+    return until(() => this.run(`location.pathname === ${JSON.stringify(path)}`).catch(() => false))
   }
 
   /** The time of this page is told from the next page on. */
@@ -313,6 +312,11 @@ class Town {
 export async function tegata(...command) {
   const { stdout } = await promisify(execFile)(demo.program, [...command, '--data-dir', demo.data, '--format', 'json'])
   return JSON.parse(stdout)
+}
+
+/** Looks until it is so. */
+export async function until(isSo) {
+  while (!await isSo()) await new Promise(setImmediate)
 }
 
 /** The access token that a request carried. */
