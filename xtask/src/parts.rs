@@ -86,7 +86,7 @@ pub const FOR_TESTS: &[Part] = &[
         package: "chromium",
         program: "chromium",
         elsewhere: "/usr/bin",
-        needed_by: "the test of tegata that uses passkeys in a browser",
+        needed_by: "the tests of tegata that use passkeys and the browser SDK in a browser",
     },
     Part {
         package: "curl",

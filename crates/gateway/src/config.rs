@@ -204,6 +204,7 @@ impl Default for Config {
                 "/.well-known",
                 "/api/auth",
                 "/api/consent",
+                "/assets/tegata",
                 "/login",
                 "/oauth2",
                 "/realms",

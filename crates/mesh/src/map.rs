@@ -17,10 +17,11 @@ use crate::{
 
 /// Paths that the gateway answers itself or sends to Tegata's own pages. A route below one of them
 /// would take sign-in away from the users, so there can be none.
-pub const RESERVED: [&str; 9] = [
+pub const RESERVED: [&str; 10] = [
     "/.well-known",
     "/api/auth",
     "/api/consent",
+    "/assets/tegata",
     "/bff",
     "/graphql",
     "/health",

@@ -195,7 +195,8 @@ impl Provider {
 /// other words are wishes (RFC 9470 §4), unless they are essential (OpenID Connect Core §5.5.1.1).
 fn is_strong(request: &AuthorizationRequest, acr: &str) -> bool {
     let offered = |level: &String| Acr::named(level).filter(|level| Acr::REACHED.contains(level));
-    let reached = |level: &String| offered(level).is_some_and(|asked| Acr::named(acr) >= Some(asked));
+    let reached =
+        |level: &String| offered(level).is_some_and(|asked| Acr::named(acr) >= Some(asked));
     let mut asked = request.acr_values.iter().filter(|it| it.starts_with("aal")).peekable();
     let essential = &request.essential_acr;
     (asked.peek().is_none() || asked.any(reached))

@@ -84,7 +84,8 @@ pub(crate) async fn open_to_allowed(
     let exposed = HeaderValue::from_static("Retry-After");
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     if preflight {
-        let asked = HeaderValue::from_static("Content-Type, X-CSRF-Token, X-Device-Hints");
+        let asked =
+            HeaderValue::from_static("Content-Type, X-CSRF-Token, X-Device-Hints, Idempotency-Key");
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
         let methods = HeaderValue::from_static("GET, POST, PUT, DELETE");
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);

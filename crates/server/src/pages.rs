@@ -33,6 +33,7 @@ pub(crate) mod home;
 pub(crate) mod login;
 pub(crate) mod mail;
 mod qr;
+pub(crate) mod sdk;
 mod second;
 pub(crate) mod security;
 pub(crate) mod trouble;

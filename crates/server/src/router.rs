@@ -16,7 +16,7 @@ use crate::{
     admin,
     app::App,
     browser, headers, limits, oauth2,
-    pages::{self, assets, by_link, by_mail, device, held, home, login, mail, security},
+    pages::{self, assets, by_link, by_mail, device, held, home, login, mail, sdk, security},
     problem::Problem,
     session_data, signals, status_lists, trace, well_known,
 };
@@ -51,6 +51,7 @@ pub fn router(app: App) -> Router {
         .route("/login/link", get(by_mail::show).post(by_mail::submit))
         .route("/login/device", get(device::show).post(device::submit))
         .route("/login/assets/{name}", get(assets::asset))
+        .route("/assets/tegata/{name}", get(sdk::module))
         .route(
             "/oauth2/authorize",
             get(oauth2::authorize::authorize).post(oauth2::authorize::authorize),

@@ -56,7 +56,19 @@ impl App {
     /// # Errors
     /// What the store says: then nobody knows, and the browser keeps its cookie.
     pub(crate) async fn presence(&self, caller: &Caller) -> Result<Presence, StoreError> {
-        let presence = self.shown(caller).await?;
+        self.sufficing(self.shown(caller).await?).await
+    }
+
+    /// The same for a session cookie that a refresh token of the same session vouches for.
+    ///
+    /// # Errors
+    /// As [`Self::presence`].
+    pub(crate) async fn vouched_presence(&self, caller: &Caller) -> Result<Presence, StoreError> {
+        self.sufficing(self.shown_as(caller, true).await?).await
+    }
+
+    /// Nobody, where less was shown than is demanded.
+    async fn sufficing(&self, presence: Presence) -> Result<Presence, StoreError> {
         let suffices = match presence.session() {
             Some(session) => self.suffices(session).await?,
             None => true,
@@ -77,12 +89,21 @@ impl App {
 
     /// Whose session it is, whatever was shown in it.
     async fn shown(&self, caller: &Caller) -> Result<Presence, StoreError> {
+        self.shown_as(caller, false).await
+    }
+
+    async fn shown_as(&self, caller: &Caller, vouched: bool) -> Result<Presence, StoreError> {
         let Some(value) = caller.cookie(self, CookieName::Session) else {
             return Ok(Presence::Nobody(None));
         };
         let Caller { binding, traits, .. } = caller;
         let presentation = Presentation { value, binding, traits, rotates: true };
-        match self.sessions().present(self.realm(), &presentation).await {
+        let presented = if vouched {
+            self.sessions().present_vouched(self.realm(), &presentation).await
+        } else {
+            self.sessions().present(self.realm(), &presentation).await
+        };
+        match presented {
             Ok(passage) => Ok(Presence::Somebody(Box::new(passage))),
             Err(SessionRefused::Verdict(verdict)) => Ok(Presence::Nobody(Some(verdict))),
             Err(SessionRefused::Store(error)) => Err(error),

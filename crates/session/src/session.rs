@@ -12,6 +12,7 @@
 //! | an earlier one, during its handover | served; the answer repeats the **same** new value |
 //! | the same after a rise, 10 s long | served as before the rise; the new value is not given |
 //! | the same after a rise, later | served; the rise is withdrawn, then the new value is given |
+//! | an earlier one that is vouched for, its successor unused | as during its handover, whenever |
 //! | an earlier one, otherwise | refused: *superseded* |
 //! | an earlier one whose successor was used, by another browser | refused: *replayed*; the session ends |
 //! | any, by another browser | refused: *bound* |

@@ -308,7 +308,8 @@ fn state(session: &Session, now: Timestamp) -> String {
 }
 
 fn as_shown(generation: u32, jar: &Jar, at: Timestamp) -> Shown<'_> {
-    Shown { generation, binding: &jar.binding, fingerprint: &jar.fingerprint, at, rotates: true }
+    let (binding, fingerprint) = (&jar.binding, &jar.fingerprint);
+    Shown { generation, binding, fingerprint, at, rotates: true, vouched: false }
 }
 
 /// What a walk came across.

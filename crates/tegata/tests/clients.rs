@@ -43,6 +43,7 @@ fn context() -> &'static str {
             ("modules", json!(present("openid-client").join("node_modules"))),
             ("axe", json!(present("axe").join("node_modules/axe-core/axe.min.js"))),
             ("validators", json!(present("openapi").join("node_modules"))),
+            ("typescript", json!(present("typescript").join("node_modules"))),
             ("program", json!(env!("CARGO_BIN_EXE_tegata"))),
             ("data", json!(database.parent().unwrap())),
         ];
@@ -106,6 +107,36 @@ fn chromium_shows_pages_that_everybody_can_use_in_japanese() {
 #[test]
 fn chromium_is_asked_for_cookies_and_does_as_it_was_told() {
     javascript("consent.mjs");
+}
+
+#[test]
+fn tabs_of_a_browser_are_one_session() {
+    javascript("session/tabs.mjs");
+}
+
+#[test]
+fn lost_answers_sleep_and_broken_networks_sign_nobody_out() {
+    javascript("session/losses.mjs");
+}
+
+#[test]
+fn a_hostile_script_takes_nothing_that_outlives_the_session() {
+    javascript("session/secrets.mjs");
+}
+
+#[test]
+fn people_are_told_that_their_session_has_ended() {
+    javascript("session/notices.mjs");
+}
+
+#[test]
+fn people_shop_with_the_browser_sdk() {
+    javascript("session/shop.mjs");
+}
+
+#[test]
+fn the_browser_sdk_is_small_and_its_types_are_right() {
+    javascript("session/sdk.mjs");
 }
 
 #[test]

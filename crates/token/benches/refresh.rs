@@ -174,6 +174,7 @@ impl World {
                 token: token.as_str(),
                 client: &self.client,
                 binding: &binding,
+                attempt: None,
                 narrowed: &Narrowed::default(),
                 rotates: true,
                 as_of: None,

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tegata_core::{
     Batch, BoxFuture, ClientId, CommitRefused, Epoch, Expect, FamilyId, Node, Realm, Records,
     Secret, SessionId, StoreError, Stored, Timestamp, TokenId, UserId, Versioned, port::Change,
@@ -108,6 +110,9 @@ pub struct Refresh<'a> {
     pub client: &'a ClientId,
     /// Who presents it.
     pub binding: &'a Binding,
+    /// The name that they give to the request, so that an answer that is lost can be asked for again
+    /// however late. Nobody else must be able to guess it.
+    pub attempt: Option<&'a str>,
     /// What is asked for, where it is not all.
     pub narrowed: &'a Narrowed,
     /// Whether the token is spent and another follows it. Where not, it must be bound to a key or to
@@ -170,6 +175,7 @@ struct Next {
     grant: Option<Granted>,
     rotates: bool,
     as_of: Option<u64>,
+    attempt: Option<String>,
     authority: u64,
     /// What must still be so when it is committed.
     unchanged: Option<Change>,
@@ -277,6 +283,7 @@ impl Families {
             authority: beginning.authority,
             generation: 0,
             made: now,
+            attempt: None,
             access,
             used: None,
             earlier: Vec::new(),
@@ -333,6 +340,26 @@ impl Families {
             Err(RefreshRefused::Store(error)) => Err(error),
             Err(_) => Ok(None),
         }
+    }
+
+    /// The browser session of a refresh token that is unspent, or was spent by this very attempt.
+    /// `None`: the token is not such a one, or its family has ended or is of no session.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn session_of(
+        &self,
+        realm: &Realm,
+        token: &str,
+        attempt: &str,
+    ) -> Result<Option<SessionId>, StoreError> {
+        let Some((family, generation)) = self.of_token(realm, token).await? else {
+            return Ok(None);
+        };
+        let spent = family.generation.checked_sub(1) == Some(generation)
+            && family.attempt.as_deref() == Some(named(attempt).as_str());
+        let counts = family.ended.is_none() && (spent || family.generation == generation);
+        Ok(family.session.filter(|_| counts))
     }
 
     /// Whether a token is from before a restore, which raises the epoch: which of the families from
@@ -397,10 +424,12 @@ impl Families {
             return Err(Verdict::Revoked.into());
         };
         let now = self.node.now();
+        let attempt = asked.attempt.map(named);
         let judgement = found.value.judge(&Presentation {
             generation: presented.generation,
             client: asked.client,
             binding: asked.binding,
+            attempt: attempt.as_deref(),
             authority,
             at: now,
             window: self.lifetimes.window,
@@ -415,20 +444,22 @@ impl Families {
                 self.end(realm, &found, reused.name(), "system", Some(reused)).await?;
                 Err(reused.into())
             }
-            Judgement::Spend => {
+            Judgement::Spend | Judgement::Renew => {
                 let granted = &found.value.grant.scope;
                 let granted =
                     most.map_or_else(|| granted.clone(), |most| granted.narrowed_to(&most));
                 asked.narrowed.check(&found.value.grant, &granted)?;
                 let Narrowed { scope, audience, details } = asked.narrowed.clone();
                 let scope = scope.unwrap_or(granted);
+                let rotates = asked.rotates && judgement == Judgement::Spend;
                 let next = Next {
                     scope,
                     audience,
                     details,
                     grant: lowered.map(|lowered| *lowered),
-                    rotates: asked.rotates,
+                    rotates,
                     as_of: asked.as_of,
+                    attempt,
                     authority,
                     unchanged,
                     at: now,
@@ -445,7 +476,8 @@ impl Families {
         binding: &Binding,
         next: Next,
     ) -> Result<Issue, Lost> {
-        let Next { scope, audience, details, rotates, authority, unchanged, at: now, .. } = next;
+        let Next { scope, audience, details, rotates, attempt, authority, unchanged, .. } = next;
+        let now = next.at;
         let from = since(next.as_of, now, found.value.started);
         let user = &found.value.user;
         let access = self.access(realm, &found.value.id, user, scope, from).await?;
@@ -453,7 +485,8 @@ impl Families {
         let (mut family, binding) = (found.value.clone(), binding.clone());
         family.grant = next.grant.unwrap_or(family.grant);
         let (next, given_way) = if rotates {
-            family.spend(access, binding, authority, now)
+            let (next, given_way) = family.spend(access, binding, authority, now);
+            (Family { attempt, ..next }, given_way)
         } else {
             family.renew(access, binding, authority, now)
         };
@@ -489,6 +522,11 @@ impl std::fmt::Debug for Families {
 /// When a token begins of what was authorized at a moment: now, or when its client was looked up.
 fn since(as_of: Option<u64>, now: Timestamp, authorized: Timestamp) -> Timestamp {
     as_of.map_or(now, Timestamp::from_secs).max(authorized)
+}
+
+/// What is kept of the name of a request.
+fn named(attempt: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, attempt.as_bytes()))
 }
 
 fn contended() -> StoreError {

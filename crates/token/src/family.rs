@@ -8,6 +8,7 @@
 //! | the current generation | spent: the next generation | spent, unless the family is bound to a key or a certificate: *unproven* |
 //! | the one before, within the window | the **same** successor again | refused: *stale*; the family lives |
 //! | the one before, after the window | refused: *reused*; the family dies | the same |
+//! | the one before, under the name of the request that spent it | the **same** successor again, whenever | refused: *stale*; the family lives |
 //! | an older one | refused: *reused*; the family dies | the same |
 //!
 //! The record alone decides. Nothing is locked, nothing is cached, and no clock is trusted with more
@@ -71,6 +72,9 @@ pub struct Family {
     pub generation: u32,
     /// When the current generation was made, which is when the one before was spent.
     pub made: Timestamp,
+    /// The digest of the name under which the one before was spent, where whoever did it gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<String>,
     /// The current generation's access token.
     pub access: Access,
     /// When its refresh token was last used without being spent.
@@ -232,6 +236,9 @@ pub struct Presentation<'a> {
     pub client: &'a ClientId,
     /// By whom.
     pub binding: &'a Binding,
+    /// The digest of the name that they give to the request. Only who made a request knows its name,
+    /// so whoever gives it again is told from a thief however late they come.
+    pub attempt: Option<&'a str>,
     /// The present state of the person's permissions.
     pub authority: u64,
     /// When.
@@ -247,6 +254,9 @@ pub enum Judgement {
     Spend,
     /// The current tokens are to be given once more.
     Replay,
+    /// The current refresh token is to be given once more, with a new access token: the answer with
+    /// the one before was lost long ago, or the person's permissions have changed since.
+    Renew,
     /// Refused; the family stays as it is.
     Refuse(Verdict),
     /// Refused, and the family is to be ended: somebody has a copy.
@@ -324,22 +334,38 @@ impl Family {
             };
         }
         let before = self.generation.checked_sub(1) == Some(presented.generation);
+        let within =
+            !presented.window.is_zero() && presented.at.since(self.made) <= presented.window;
+        let same = presented.binding == &self.binding;
+        if before && self.is_attempt(presented) {
+            return match (same, within && presented.authority == self.authority) {
+                (true, true) => Judgement::Replay,
+                (true, false) => Judgement::Renew,
+                (false, _) => Judgement::Refuse(Verdict::Stale),
+            };
+        }
         if before && !presented.window.is_zero() && presented.at + SKEW < self.made {
             // By this clock it has not been spent yet: nobody can tell whether the window is open.
             return Judgement::Refuse(Verdict::Stale);
         }
-        let within =
-            !presented.window.is_zero() && presented.at.since(self.made) <= presented.window;
         if !(before && within) {
             // Also a genuine token of a generation that the record has not reached: then the record
             // has gone back in time, and which tokens were spent since cannot be known.
             return Judgement::Reuse;
         }
-        if presented.binding == &self.binding && presented.authority == self.authority {
+        if same && presented.authority == self.authority {
             Judgement::Replay
         } else {
             Judgement::Refuse(Verdict::Stale)
         }
+    }
+
+    /// Whether it is the request that spent the generation before, made again. Where nothing is ever
+    /// answered again, neither is this.
+    fn is_attempt(&self, presented: &Presentation<'_>) -> bool {
+        !presented.window.is_zero()
+            && presented.attempt.is_some()
+            && presented.attempt == self.attempt.as_deref()
     }
 
     /// The family with its generation spent by `binding`, and the access tokens that had to give
@@ -355,7 +381,7 @@ impl Family {
         let (mut next, given_way) = self.renew(access, binding, authority, at);
         // INVARIANT: generations are never used twice. At the last one, nothing more can be spent.
         next.generation = next.generation.saturating_add(1);
-        (next.made, next.used) = (at, None);
+        (next.made, next.used, next.attempt) = (at, None, None);
         (next, given_way)
     }
 

@@ -189,13 +189,14 @@ impl World {
             generation: presenter.holds,
             client: &family.client,
             binding: &presenter.binding,
+            attempt: None,
             authority: 1,
             at: self.now,
             window: WINDOW,
         });
         Ok(match judgement {
             Judgement::Refuse(verdict) => Some(Err(verdict)),
-            Judgement::Replay => Some(Ok(family.generation)),
+            Judgement::Replay | Judgement::Renew => Some(Ok(family.generation)),
             Judgement::Reuse => {
                 let ended = family.end("reused", self.now);
                 self.commit(version, ended).then_some(Err(Verdict::Reused))
@@ -340,6 +341,7 @@ fn family() -> Family {
         ends,
         idle_millis: 604_800_000,
         binding: presenter("home", 1, 0).binding,
+        attempt: None,
         authority: 1,
         generation: 0,
         made: START,

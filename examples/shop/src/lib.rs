@@ -16,6 +16,7 @@
 //! | [`notifications`] | what a person has been told | |
 //! | [`reviews`] | what buyers think | `orders` |
 //! | [`recommendations`] | what else a person may like | `orders` `catalogue` |
+//! | [`storefront`] | the page that people shop with, at `/shop/` | |
 //! | [`echo`] | the request itself, for tests of the gateway | |
 //!
 //! [`shop`] starts them, and [`registry`] says what the platform must know of them.
@@ -33,6 +34,7 @@ pub mod reviews;
 pub mod service;
 pub mod shipping;
 pub mod shop;
+pub mod storefront;
 pub mod users;
 
 mod page;

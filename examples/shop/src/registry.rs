@@ -58,7 +58,7 @@ pub struct Route {
 }
 
 /// The services in the order of their ports, and which they call with a token.
-pub(crate) const SERVICES: [(&str, &[&str]); 11] = [
+pub(crate) const SERVICES: [(&str, &[&str]); 12] = [
     ("catalogue", &[]),
     ("users", &[]),
     ("carts", &[]),
@@ -70,11 +70,14 @@ pub(crate) const SERVICES: [(&str, &[&str]); 11] = [
     ("reviews", &["orders"]),
     ("recommendations", &["orders"]),
     ("echo", &[]),
+    ("storefront", &[]),
 ];
 
 impl Registry {
     /// A path behind the gateway for which a caller must be signed in.
     pub const PROTECTED_PATH: &str = "/orders/orders";
+    /// Where the page is that people shop with.
+    pub const FRONT_PATH: &str = "/shop/";
     /// A path behind the gateway that is open to everybody.
     pub const PUBLIC_PATH: &str = "/catalogue/products";
 
@@ -105,6 +108,7 @@ impl Registry {
                 route("/catalogue", "catalogue", "optional"),
                 route("/echo", "echo", "required"),
                 route("/public/echo", "echo", "none"),
+                route("/shop", "storefront", "none"),
             ],
         }
     }
@@ -121,7 +125,7 @@ mod tests {
     #[test]
     fn who_calls_is_who_may() {
         let registry = Registry::at(&Addresses::from_port(8100).unwrap());
-        assert_eq!(registry.service.len(), 11);
+        assert_eq!(registry.service.len(), 12);
         for (caller, called) in SERVICES {
             let is_client = registry.client.iter().any(|client| client.client_id == caller);
             assert_eq!(is_client, !called.is_empty(), "{caller}");

@@ -33,12 +33,16 @@ const LARGEST_BODY: usize = 64 << 10;
 impl Parts {
     /// A service: routes that are open, and routes that need a caller.
     pub(crate) fn assemble(&self, open: Router, protected: Router) -> Router {
+        let layer = AuthenticateLayer::new(self.authenticator.clone());
+        self.assemble_open(open.merge(protected.route_layer(layer)))
+    }
+
+    /// A service that is open to everybody.
+    pub(crate) fn assemble_open(&self, open: Router) -> Router {
         let health = health(self.authenticator.service());
-        let protected = protected.route_layer(AuthenticateLayer::new(self.authenticator.clone()));
         let nothing = || async { Failed::from(nothing_here()) };
         let other = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this cannot be done with it");
-        open.merge(protected)
-            .merge(health)
+        open.merge(health)
             .fallback(nothing)
             .method_not_allowed_fallback(|| async { Failed::from(other) })
             .layer(DefaultBodyLimit::max(LARGEST_BODY))

@@ -19,7 +19,7 @@ use crate::{
     registry::{Registry, SERVICES},
     reviews,
     service::Parts,
-    shipping, users,
+    shipping, storefront, users,
 };
 
 /// What a shop needs to be told.
@@ -210,6 +210,7 @@ fn router(
         "notifications" => notifications::router(&parts),
         "reviews" => reviews::router(&parts),
         "recommendations" => recommendations::router(&parts),
+        "storefront" => storefront::router(&parts),
         _ => echo::router(),
     })
 }
@@ -223,7 +224,7 @@ fn parts(
     let node = config.node.clone();
     let authenticator = Authenticator::of(name)
         .trusting(&config.issuer, config.keys.clone())
-        // Eleven services in one process remember less each.
+        // Twelve services in one process remember less each.
         .remembering(Memory { tokens: 200, ..Memory::default() })
         .on(node.clone());
     let endpoint = config.token_endpoint.parse();

@@ -1,5 +1,5 @@
 //! What tests need and Debian does not bring: what stands in for DynamoDB, libraries of OAuth
-//! clients, and what reads OpenAPI.
+//! clients, what reads OpenAPI, and what checks JavaScript.
 //!
 //! `cargo xtask test` installs them beneath `target/tools`, in the versions that `xtask/engines/tools`
 //! names.

@@ -351,10 +351,8 @@ impl Clients {
     /// # Errors
     /// [`NotRegistered`].
     pub async fn remove(&self, realm: &Realm, id: &ClientId) -> Result<(), NotRegistered> {
-        until_settled(|| {
-            self.remove_by(realm, id, Vec::new(), |batch| self.records.commit(batch))
-        })
-        .await
+        until_settled(|| self.remove_by(realm, id, Vec::new(), |batch| self.records.commit(batch)))
+            .await
     }
 
     /// Removes a client, with what must change in the same moment, by a batch that `commit` commits.

@@ -142,7 +142,9 @@ impl Provider {
         let narrowed = narrowing::read(params)?;
         let rotates = client.rotates();
         let (client_id, narrowed, as_of) = (&client.id, &narrowed, Some(client.since()));
-        let asked = Refresh { token, client: client_id, binding, narrowed, rotates, as_of };
+        let attempt = None;
+        let asked =
+            Refresh { token, client: client_id, binding, attempt, narrowed, rotates, as_of };
         match self.refreshed(client, &asked).await {
             Ok((issue, person)) => self.answer(client, &issue, &person, None),
             Err(RefreshRefused::Store(error)) => Err(error.into()),

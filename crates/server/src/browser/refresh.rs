@@ -1,15 +1,29 @@
 //! `POST /api/auth/refresh`: new tokens for the cookie's, however many tabs ask at once.
+//!
+//! An answer can be lost with the cookies that it sets: the connection breaks, the laptop is closed. A
+//! page that gives its request a name (`Idempotency-Key`) can ask for the answer again under that name,
+//! however late, and is given the same refresh token: the name is in no cookie, so a thief of cookies does not
+//! have it. The session's cookie may have been replaced by an answer that was lost, too. Where the refresh
+//! token beside it is of its session and not yet spent, the two vouch for each other.
 
 use std::fmt;
 
 use axum::{extract::State, response::Response};
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, StatusCode};
 use tegata_core::{Secret, SessionId, StoreError, flight::Flights};
-use tegata_session::{CookieName, Passage};
+use tegata_session::{CookieName, Passage, Verdict as SessionVerdict, value::Value};
 use tegata_token::{Narrowed, Refresh, RefreshRefused, Verdict};
 
-use super::{Refusal, Tokens, answer, guarded, reading};
-use crate::{app::App, caller::Caller, metrics::Method, problem::Problem, signed_in::Cookies};
+use super::{Refusal, Tokens, answer, guarded};
+use crate::{
+    app::App,
+    caller::Caller,
+    metrics::Method,
+    problem::Problem,
+    signed_in::{Cookies, Presence},
+};
+
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Refreshes that are under way, by token, holder and session: tabs that ask at once are given one
 /// answer, and nobody else is.
@@ -40,15 +54,20 @@ pub(crate) enum Denied {
     Store(StoreError),
 }
 
-pub(crate) async fn refresh(State(app): State<App>, caller: Caller) -> Result<Response, Refusal> {
+pub(crate) async fn refresh(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
     guarded(&app, &caller)?;
-    let passage = reading(&app, &caller).await.map_err(named_invalid_grant)?;
+    let attempt = attempt(&headers)?;
+    let passage = present(&app, &caller, attempt.as_deref()).await.map_err(named_invalid_grant)?;
     let sid = passage.session.id.clone();
     let token = caller.cookie(&app, CookieName::Refresh).unwrap_or_default().to_owned();
     let started = app.node().since_boot();
     let work = {
         let (app, place, sid, token) = (app.clone(), caller.place(), sid.clone(), token.clone());
-        move || async move { given(&app, &token, &place, &sid).await }
+        move || async move { given(&app, &token, attempt.as_deref(), &place, &sid).await }
     };
     let given = app.refreshes().join((token, caller.place(), sid.clone()), work).await;
     let outcome = given.as_ref().map(|_| ()).map_err(Denied::name);
@@ -84,6 +103,46 @@ pub(crate) async fn refresh(State(app): State<App>, caller: Caller) -> Result<Re
     }
 }
 
+/// The name that the page gives to the request. Nobody must be able to guess it, so it is not short.
+fn attempt(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut lines = headers.get_all(&IDEMPOTENCY_KEY).iter();
+    let (first, more) = (lines.next(), lines.next());
+    let Some(line) = first else { return Ok(None) };
+    let sound = |text: &&str| (22..=128).contains(&text.len()) && !text.contains(' ');
+    match line.to_str().ok().filter(sound) {
+        Some(name) if more.is_none() => Ok(Some(name.to_owned())),
+        _ => {
+            let detail = "`Idempotency-Key` is not one random text of 22 to 128 visible characters";
+            Err(Problem::new(StatusCode::BAD_REQUEST, detail).named("invalid_request"))
+        }
+    }
+}
+
+/// The session of the cookie. Where an answer with its next value was lost, the refresh token beside it
+/// vouches for an earlier one.
+async fn present(
+    app: &App,
+    caller: &Caller,
+    attempt: Option<&str>,
+) -> Result<Box<Passage>, Refusal> {
+    let mut presence = app.presence(caller).await?;
+    if let (Presence::Nobody(Some(SessionVerdict::Superseded)), Some(attempt)) =
+        (&presence, attempt)
+    {
+        let token = caller.cookie(app, CookieName::Refresh).unwrap_or_default();
+        let families = app.provider().families();
+        let vouched = families.session_of(app.realm(), token, attempt).await?;
+        let value = caller.cookie(app, CookieName::Session).map(Value::parse);
+        if vouched.is_some() && vouched == value.and_then(Result::ok).map(|value| value.sid) {
+            presence = app.vouched_presence(caller).await?;
+        }
+    }
+    match presence {
+        Presence::Somebody(passage) => Ok(passage),
+        nobody @ Presence::Nobody(_) => Err(Refusal::nobody(app, &nobody)),
+    }
+}
+
 /// The next value of the session cookie, unless the session has moved on while the refresh took its
 /// time: then it would overwrite a newer one.
 async fn settled(app: &App, passage: Passage) -> Cookies {
@@ -101,6 +160,7 @@ async fn settled(app: &App, passage: Passage) -> Cookies {
 async fn given(
     app: &App,
     token: &str,
+    attempt: Option<&str>,
     place: &tegata_token::Binding,
     sid: &SessionId,
 ) -> Result<Given, Denied> {
@@ -115,6 +175,7 @@ async fn given(
         token,
         client: &app.browser().id,
         binding: place,
+        attempt,
         narrowed: &narrowed,
         rotates: true,
         // Our own scripts are in no registry.

@@ -170,6 +170,130 @@ async fn a_refresh_token_that_is_used_twice_ends_the_session() {
     assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
 }
 
+/// A refresh under a name that only the page knows.
+async fn refresh_as(browser: &mut Browser, csrf: &str, name: &str) -> Answer {
+    let request = Request::post("/api/auth/refresh")
+        .header("origin", ISSUER)
+        .header("sec-fetch-site", "same-origin")
+        .header("x-csrf-token", csrf)
+        .header("idempotency-key", name);
+    browser.send(request.body(Body::empty()).unwrap()).await
+}
+
+const NAME: &str = "0123456789abcdef0123456789abcdef";
+
+#[tokio::test]
+async fn an_answer_that_was_lost_is_given_again_however_long_the_laptop_slept() {
+    let bench = Bench::new().await;
+    let (mut browser, told) = Browser::signed_in(&bench).await;
+    let csrf = told["csrf_token"].as_str().unwrap();
+    // Each answer is lost: the browser keeps the cookies that it had.
+    let given = refresh_as(&mut browser.clone(), csrf, NAME).await;
+    assert_eq!(given.status, StatusCode::OK, "{}", given.body);
+    let mut tokens = vec![given.json()["access_token"].clone()];
+    for slept in [5, 60, 600, 1_000] {
+        bench.advance(slept);
+        let mut again = browser.clone();
+        let answer = refresh_as(&mut again, csrf, NAME).await;
+        assert_eq!(answer.status, StatusCode::OK, "after {slept} s: {}", answer.body);
+        let told = answer.json();
+        let claims = claims(told["access_token"].as_str().unwrap());
+        let lives =
+            claims["exp"].as_u64().unwrap() - tegata_core::Clock::now(bench.clock.as_ref()).secs();
+        assert!(lives >= 890, "it is a token that serves: {lives}");
+        tokens.push(told["access_token"].clone());
+    }
+    // The last one arrives, and the chain goes on.
+    assert_eq!(refresh_as(&mut browser, csrf, NAME).await.status, StatusCode::OK);
+    assert_eq!(refresh_as(&mut browser, csrf, &NAME.repeat(2)).await.status, StatusCode::OK);
+    assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_thief_of_both_cookies_does_not_know_the_name() {
+    for name in [None, Some("fedcba9876543210fedcba9876543210")] {
+        let bench = Bench::new().await;
+        let (mut browser, told) = Browser::signed_in(&bench).await;
+        let csrf = told["csrf_token"].as_str().unwrap();
+        let mut thief = browser.clone();
+        refresh_as(&mut browser, csrf, NAME).await;
+        bench.advance(60);
+        let caught = match name {
+            Some(name) => refresh_as(&mut thief, csrf, name).await,
+            None => refresh(&mut thief, csrf).await,
+        };
+        assert_eq!(caught.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
+    }
+    // Nor is the name of any use to somebody elsewhere, though it ends nothing either.
+    let bench = Bench::new().await;
+    let (mut browser, told) = Browser::signed_in(&bench).await;
+    let csrf = told["csrf_token"].as_str().unwrap();
+    let mut thief = Browser { address: "198.51.100.9".parse().unwrap(), ..browser.clone() };
+    refresh_as(&mut browser, csrf, NAME).await;
+    bench.advance(60);
+    assert_eq!(refresh_as(&mut thief, csrf, NAME).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_refresh_finds_the_session_again_whose_next_cookie_was_lost() {
+    let bench = Bench::new().await;
+    let (mut browser, told) = Browser::signed_in(&bench).await;
+    let csrf = told["csrf_token"].as_str().unwrap();
+    bench.advance(301);
+    // The answer to some call is lost, and with it the next value of the session cookie.
+    let mut lost = browser.clone();
+    lost.get("/api/auth/session").await;
+    assert_ne!(lost.cookie("session_id"), browser.cookie("session_id"));
+    bench.advance(600);
+    let mut without = browser.clone();
+    assert_eq!(without.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(refresh(&mut without, csrf).await.status, StatusCode::UNAUTHORIZED, "unnamed");
+    // Somebody who has the session cookie and no refresh cookie that counts is nobody.
+    let mut planted = browser.clone();
+    planted.jar.insert("refresh_token".into(), ("rt_1.1.nothing".into(), "/api/auth".into()));
+    assert_eq!(refresh_as(&mut planted, csrf, NAME).await.status, StatusCode::UNAUTHORIZED);
+    let answer = refresh_as(&mut browser, csrf, NAME).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(browser.cookie("session_id"), lost.cookie("session_id"));
+    assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_session_cookie_whose_successor_is_in_use_is_vouched_for_by_nothing() {
+    let bench = Bench::new().await;
+    let (mut browser, told) = Browser::signed_in(&bench).await;
+    let csrf = told["csrf_token"].as_str().unwrap();
+    let mut thief = browser.clone();
+    bench.advance(301);
+    for _ in 0..2 {
+        assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::OK);
+    }
+    assert_eq!(refresh_as(&mut thief, csrf, NAME).await.status, StatusCode::UNAUTHORIZED);
+    // Nothing was spent by it.
+    assert_eq!(refresh_as(&mut browser, csrf, NAME).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_name_that_could_be_guessed_or_stands_twice_is_refused() {
+    let bench = Bench::new().await;
+    let (mut browser, told) = Browser::signed_in(&bench).await;
+    let csrf = told["csrf_token"].as_str().unwrap();
+    for bad in ["", "1", &"a".repeat(21), &"a".repeat(129), "0123456789 0123456789 0123"] {
+        let answer = refresh_as(&mut browser, csrf, bad).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{bad:?}");
+    }
+    let request = Request::post("/api/auth/refresh")
+        .header("origin", ISSUER)
+        .header("x-csrf-token", csrf)
+        .header("idempotency-key", NAME)
+        .header("idempotency-key", NAME);
+    let answer = browser.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(refresh_as(&mut browser, csrf, NAME).await.status, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn whatever_changes_something_needs_the_sessions_own_token() {
     let bench = Bench::new().await;

@@ -9,6 +9,29 @@ use super::{
 };
 
 #[tokio::test]
+async fn the_browser_sdk_is_where_it_always_is_and_is_sent_once() {
+    let bench = Bench::in_production().await;
+    let mut browser = Browser::new(&bench);
+    for name in ["session", "calls", "tabs", "notice", "native"] {
+        let target = format!("/assets/tegata/{name}.js");
+        let answer = browser.get(&target).await;
+        assert_eq!(answer.status, StatusCode::OK, "{target}");
+        assert_eq!(answer.header("content-type"), "text/javascript; charset=utf-8");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("cache-control"), "public, no-cache");
+        assert!(answer.headers.get("set-cookie").is_none());
+        let request = http::Request::get(&target).header("if-none-match", answer.header("etag"));
+        let again = browser.send(request.body(axum::body::Body::empty()).unwrap()).await;
+        assert_eq!((again.status, again.body.as_str()), (StatusCode::NOT_MODIFIED, ""));
+        assert_eq!(again.header("etag"), answer.header("etag"));
+    }
+    for other in ["tsconfig.json", "session", "..%2fsession.js", "session.js/"] {
+        let answer = browser.get(&format!("/assets/tegata/{other}")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{other}");
+    }
+}
+
+#[tokio::test]
 async fn every_page_carries_the_headers_of_a_page() {
     let bench = Bench::in_production().await;
     let mut browser = Browser::new(&bench);

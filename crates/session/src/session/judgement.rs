@@ -25,6 +25,9 @@ pub struct Shown<'a> {
     pub at: Timestamp,
     /// Whether the listener can replace the cookie.
     pub rotates: bool,
+    /// Whether something else shows that it is the browser's own, and that an answer was lost: then an
+    /// earlier value works until its successor is used, however long that takes.
+    pub vouched: bool,
 }
 
 /// What follows when a cookie is presented.
@@ -142,7 +145,7 @@ impl Session {
 impl Handover {
     fn judge(&self, shown: &Shown<'_>, limits: &Limits) -> Judgement {
         let age = shown.at.since(self.since);
-        if age > limits.handover {
+        if age > limits.handover && !shown.vouched {
             Judgement::Refuse(Verdict::Superseded)
         } else if self.before.is_none() {
             Judgement::Repeat

@@ -38,7 +38,7 @@ fn session() -> Session {
 fn judge(session: &Session, generation: u32, binding: &Binding, after: u64) -> Judgement {
     let at = START + Duration::from_secs(after);
     let fingerprint = &Fingerprint::default();
-    let shown = Shown { generation, binding, fingerprint, at, rotates: true };
+    let shown = Shown { generation, binding, fingerprint, at, rotates: true, vouched: false };
     session.judge(&shown, &Limits::default())
 }
 
@@ -64,6 +64,23 @@ fn a_value_whose_successor_was_never_used_shows_no_thief() {
     assert_eq!(judge(&lost, 0, &home(), 361), superseded);
     let bound = Judgement::Refuse(Verdict::Bound(Part::Network));
     assert_eq!(judge(&lost, 0, &elsewhere(), 361), bound);
+}
+
+#[test]
+fn a_value_that_is_vouched_for_works_until_its_successor_is_used() {
+    let judge = |session: &Session, generation, binding: &Binding, after| {
+        let shown = Shown { generation, binding, at: at(after), rotates: true, vouched: true };
+        session.judge(&shown, &Limits::default())
+    };
+    let lost = session().rotate(at(300));
+    assert_eq!(judge(&lost, 0, &home(), 1_500), Judgement::Repeat);
+    let risen = session().rise(0, Standing::default(), at(350));
+    assert_eq!(judge(&risen, 0, &home(), 1_500), Judgement::Lower);
+    let superseded = Judgement::Refuse(Verdict::Superseded);
+    assert_eq!(judge(&lost.clone().confirm(at(301)), 0, &home(), 302), superseded);
+    // Nothing vouches for another browser.
+    let bound = Judgement::Refuse(Verdict::Bound(Part::Network));
+    assert_eq!(judge(&lost, 0, &elsewhere(), 1_500), bound);
 }
 
 #[test]

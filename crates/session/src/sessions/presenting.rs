@@ -56,9 +56,32 @@ impl Sessions {
         realm: &Realm,
         presented: &Presentation<'_>,
     ) -> Result<Passage, SessionRefused> {
+        self.present_as(realm, presented, false).await
+    }
+
+    /// The same for a cookie that something else vouches for: a refresh token of the same session that
+    /// counts. An answer was lost then, and with it the cookie's next value, so an earlier one works
+    /// until its successor is used, however long that takes.
+    ///
+    /// # Errors
+    /// As [`Self::present`].
+    pub async fn present_vouched(
+        &self,
+        realm: &Realm,
+        presented: &Presentation<'_>,
+    ) -> Result<Passage, SessionRefused> {
+        self.present_as(realm, presented, true).await
+    }
+
+    async fn present_as(
+        &self,
+        realm: &Realm,
+        presented: &Presentation<'_>,
+        vouched: bool,
+    ) -> Result<Passage, SessionRefused> {
         let value = Value::parse(presented.value).map_err(|_| Verdict::Unknown)?;
         for _ in 0..TRIES {
-            match self.serve(realm, &value, presented).await {
+            match self.serve(realm, &value, presented, vouched).await {
                 Ok(passage) => return Ok(passage),
                 // Somebody else was first: what follows now is judged anew.
                 Err(Lost::Race) => {}
@@ -122,6 +145,7 @@ impl Sessions {
         realm: &Realm,
         value: &Value,
         presented: &Presentation<'_>,
+        vouched: bool,
     ) -> Result<Judged, Lost> {
         let found = self.load(realm, &value.sid).await?.ok_or(Verdict::Unknown)?;
         if !value.is_genuine(&self.keys, realm, &found.value.salt) {
@@ -138,6 +162,7 @@ impl Sessions {
             fingerprint: &fingerprint,
             at: now,
             rotates: presented.rotates,
+            vouched,
         };
         let judgement = found.value.judge(&shown, &self.limits);
         match judgement {
@@ -187,6 +212,7 @@ impl Sessions {
             fingerprint: &fingerprint,
             at: now,
             rotates: presented.rotates,
+            vouched: false,
         };
         if session.judge(&shown, &self.limits) != Judgement::Serve
             || session.fingerprint.learn(&fingerprint) != session.fingerprint
@@ -204,12 +230,13 @@ impl Sessions {
         realm: &Realm,
         value: &Value,
         presented: &Presentation<'_>,
+        vouched: bool,
     ) -> Result<Passage, Lost> {
         if let Some(passage) = self.serve_at_a_glance(realm, value, presented).await {
             return Ok(passage);
         }
         let Judged { found, fingerprint, judgement, now } =
-            self.judge(realm, value, presented).await?;
+            self.judge(realm, value, presented, vouched).await?;
         let session = found.value.clone();
         let (next, gives) = match judgement {
             Judgement::Rotate => (session.rotate(now), true),
@@ -241,7 +268,8 @@ impl Sessions {
         presented: &Presentation<'_>,
         rise: &Rise,
     ) -> Result<Option<Passage>, Lost> {
-        let Judged { found, fingerprint, now, .. } = self.judge(realm, value, presented).await?;
+        let Judged { found, fingerprint, now, .. } =
+            self.judge(realm, value, presented, false).await?;
         let next = found.value.clone().rise(value.generation, rise.standing.clone(), now);
         let next = Session { fingerprint: next.fingerprint.renew(&fingerprint), ..next };
         let batch = Batch::new(realm.clone()).with(found.replace(&next));

@@ -23,6 +23,7 @@ pub(crate) async fn print(
     let (gateway, path) = (ports.gateway_url(), Registry::PROTECTED_PATH);
     say_line!("tegata demo\n");
     say_line!("  sign in      {}/login", ports.issuer());
+    say_line!("  shop         {gateway}{}", Registry::FRONT_PATH);
     say_line!("  gateway      {gateway}");
     say_line!(
         "  operations   {}/health/ready  {}/metrics",

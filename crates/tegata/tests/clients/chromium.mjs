@@ -1,89 +1,40 @@
-// A real browser, driven by the protocol of its developer tools through a pipe, with an authenticator
-// that is a part of it and does as it is told.
+// A real browser with one page, and an authenticator that is a part of it and does as it is told.
 
-import { spawn } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { assert, demo } from './demo.mjs'
+import { DevTools } from './devtools.mjs'
 
 /** Chromium with one page, as somebody sees it who has never been here. */
 export class Chromium {
-  #process
-  #directory
+  #tools
   #session
-  #asked = new Map()
-  #heard = []
-  #next = 1
   #unoffered
 
   static async start() {
     const browser = new Chromium()
-    browser.#directory = await mkdtemp(join(tmpdir(), 'tegata-chromium-'))
-    const flags = [
-      '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
-      '--remote-debugging-pipe', '--disable-background-networking', '--lang=en-US', '--window-size=900,900',
-      `--user-data-dir=${browser.#directory}`, 'about:blank',
-    ]
-    const stdio = ['ignore', 'ignore', 'ignore', 'pipe', 'pipe']
-    browser.#process = spawn(demo.chromium, flags, { stdio })
-    let said = ''
-    browser.#process.stdio[4].setEncoding('utf8').on('data', part => {
-      const messages = (said + part).split('\0')
-      said = messages.pop()
-      messages.forEach(message => browser.#hear(JSON.parse(message)))
-    })
-    const { targetInfos } = await browser.#call('Target.getTargets', {}, null)
-    const { targetId } = targetInfos.find(target => target.type === 'page')
-    const attached = await browser.#call('Target.attachToTarget', { targetId, flatten: true }, null)
-    browser.#session = attached.sessionId
-    await browser.#call('Page.enable')
-    await browser.#call('Runtime.enable')
+    browser.#tools = await DevTools.start()
+    browser.#session = await browser.#tools.firstPage()
     await browser.#call('WebAuthn.enable')
     return browser
   }
 
-  async end() {
-    const gone = new Promise(resolve => { this.#process.once('exit', resolve) })
-    this.#process.kill('SIGKILL')
-    await gone
-    await rm(this.#directory, { recursive: true, force: true, maxRetries: 10 })
+  end() {
+    return this.#tools.end()
   }
 
-  #call(method, params = {}, sessionId = this.#session) {
-    const id = this.#next
-    this.#next += 1
-    const answer = new Promise((resolve, reject) => { this.#asked.set(id, { resolve, reject, method }) })
-    this.#process.stdio[3].write(`${JSON.stringify({ id, method, params, sessionId: sessionId ?? undefined })}\0`)
-    return answer
+  #call(method, params) {
+    return this.#tools.call(method, params, this.#session)
   }
 
-  #hear({ id, method, params, result, error }) {
-    const asked = this.#asked.get(id)
-    this.#asked.delete(id)
-    if (error) asked.reject(new Error(`${asked.method}: ${error.message}`))
-    else if (asked) asked.resolve(result)
-    else this.#heard.filter(it => it.method === method).forEach(it => it.heard(params))
-  }
-
-  /** Answers when this is told next. */
   #told(method) {
-    return new Promise(resolve => {
-      const entry = { method, heard: params => {
-        this.#heard = this.#heard.filter(it => it !== entry)
-        resolve(params)
-      } }
-      this.#heard.push(entry)
-    })
+    return this.#tools.told(method, this.#session)
   }
 
   /** What a script of the page answers. */
-  async run(expression) {
-    const answer = await this.#call('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true })
-    const failed = answer.exceptionDetails
-    if (failed) throw new Error(failed.exception?.description ?? failed.text)
-    return answer.result.value
+  run(expression) {
+    return this.#tools.run(expression, this.#session)
   }
 
   /** Does what leads to another page, and answers when that page is there and shows what it has to. */

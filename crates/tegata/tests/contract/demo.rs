@@ -231,5 +231,5 @@ pub(crate) fn said(output: &Output) -> String {
 
 /// Whether all ports that the demo takes can be had.
 fn is_free(base: u16) -> bool {
-    (0..3).chain(10..21).all(|offset| TcpListener::bind(("127.0.0.1", base + offset)).is_ok())
+    (0..3).chain(10..22).all(|offset| TcpListener::bind(("127.0.0.1", base + offset)).is_ok())
 }

@@ -41,6 +41,7 @@ pub(crate) fn family() -> Family {
         authority: 1,
         generation: 0,
         made: at(0),
+        attempt: None,
         access: access(0),
         used: None,
         earlier: vec![],
@@ -67,6 +68,7 @@ fn judge(
         generation,
         client: &client,
         binding,
+        attempt: None,
         authority,
         at: when,
         window: WINDOW,
@@ -170,6 +172,52 @@ fn a_generation_that_was_never_made_is_reuse() {
 }
 
 #[test]
+fn an_attempt_is_answered_again_however_late_and_to_nobody_else() {
+    let family = Family { attempt: Some("mine".into()), ..spent(3) };
+    let client = ClientId::new("web").unwrap();
+    let judge = |generation, attempt, binding: &Binding, authority, after: u64, window| {
+        family.judge(&Presentation {
+            generation,
+            client: &client,
+            binding,
+            attempt,
+            authority,
+            at: family.made + Duration::from_secs(after),
+            window,
+        })
+    };
+    let (home, mine) = (network("home"), Some("mine"));
+    assert_eq!(judge(2, mine, &home, 1, 5, WINDOW), Judgement::Replay);
+    assert_eq!(judge(2, mine, &home, 1, 3_600, WINDOW), Judgement::Renew);
+    // What the person may do has changed since: the token before says what is no longer so.
+    assert_eq!(judge(2, mine, &home, 2, 5, WINDOW), Judgement::Renew);
+    // A clock that is behind is no reason to doubt it.
+    let early = family.made - Duration::from_secs(300);
+    let shown = Presentation {
+        generation: 2,
+        client: &client,
+        binding: &home,
+        attempt: mine,
+        authority: 1,
+        at: early,
+        window: WINDOW,
+    };
+    assert_eq!(family.judge(&shown), Judgement::Replay);
+    // A thief has the cookie, and not the name; or is elsewhere.
+    for other in [None, Some(""), Some("other")] {
+        assert_eq!(judge(2, other, &home, 1, 3_600, WINDOW), Judgement::Reuse);
+    }
+    let stale = Judgement::Refuse(Verdict::Stale);
+    assert_eq!(judge(2, mine, &network("elsewhere"), 1, 3_600, WINDOW), stale);
+    // It is of one generation alone, and nothing where nothing is answered again.
+    assert_eq!(judge(1, mine, &home, 1, 5, WINDOW), Judgement::Reuse);
+    assert_eq!(judge(2, mine, &home, 1, 5, Duration::ZERO), Judgement::Reuse);
+    assert_eq!(judge(3, mine, &home, 1, 5, WINDOW), Judgement::Spend);
+    let next = family.clone().spend(access(4), home.clone(), 1, at(20_000)).0;
+    assert_eq!(next.attempt, None, "a generation has a name of its own");
+}
+
+#[test]
 fn a_window_of_zero_answers_nothing_again() {
     let family = spent(3);
     let client = ClientId::new("web").unwrap();
@@ -177,6 +225,7 @@ fn a_window_of_zero_answers_nothing_again() {
         generation: 2,
         client: &client,
         binding: &network("home"),
+        attempt: None,
         authority: 1,
         at: family.made,
         window: Duration::ZERO,
@@ -203,6 +252,7 @@ fn another_client_learns_nothing_and_ends_nothing() {
             generation,
             client: &client,
             binding: &network("home"),
+            attempt: None,
             authority: 1,
             at: at(20_000),
             window: WINDOW,

@@ -125,6 +125,7 @@ impl World {
             token,
             client: &client,
             binding,
+            attempt: None,
             narrowed: &Narrowed::default(),
             rotates: true,
             as_of: None,

@@ -1,0 +1,323 @@
+// Where the browser SDK is tried: a real browser with as many tabs as wanted, the gateway of the demo, and
+// between them a road that counts, holds and loses what passes, and serves pages of the gateway's origin.
+
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer, request as ask } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+
+import { assert, demo, unique } from '../demo.mjs'
+import { DevTools } from '../devtools.mjs'
+
+export { assert, demo }
+
+const gateway = new URL(demo.gateway)
+
+/** Pages that hold nothing but the SDK, under a policy that allows nothing inline and nothing foreign. */
+const POLICY = [
+  "default-src 'none'", "script-src 'self'", "connect-src 'self' http://127.0.0.1:*", "style-src 'self'",
+  "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'",
+  "trusted-types 'none'",
+].join('; ')
+
+const SCRIPT = `
+  import { createSession } from '/assets/tegata/session.js'
+  globalThis.violations = []
+  addEventListener('securitypolicyviolation', event => {
+    violations.push(event.violatedDirective + ' ' + event.blockedURI)
+  })
+  globalThis.heard = []
+  const audiences = new URL(location.href).searchParams.getAll('audience')
+  globalThis.session = createSession({ audiences })
+  session.onStart(() => { heard.push('start') })
+  session.onEnd(reason => {
+    heard.push(reason)
+    return location.search.includes('stay') ? false : undefined
+  })
+`
+
+// Its clock passes when it is told to. What is due within a second is due in truth.
+const CLOCK = `(() => {
+  const [begun, later] = [Date.now(), setTimeout]
+  const waiting = []
+  let skipped = 0
+  Date.now = () => begun + skipped
+  globalThis.setTimeout = (work, wait = 0, ...rest) => {
+    if (wait < 1000) return later(work, wait, ...rest)
+    waiting.push({ work, at: Date.now() + wait })
+    return waiting.length
+  }
+  globalThis.clock = {
+    // A machine that sleeps: time is gone, and what was due is due all at once when it wakes.
+    sleep(ms) { skipped += ms },
+    // Time passes, and what is due is done.
+    pass(ms) {
+      const end = Date.now() + ms
+      for (;;) {
+        const due = waiting.filter(it => it.at <= end).sort((a, b) => a.at - b.at)[0]
+        if (!due) break
+        waiting.splice(waiting.indexOf(due), 1)
+        skipped += Math.max(0, due.at - Date.now())
+        due.work()
+      }
+      skipped += Math.max(0, end - Date.now())
+    },
+  }
+})()`
+
+/** A server that keeps what it is sent, and lets scripts of any origin send it. */
+export async function stranger() {
+  const sent = []
+  const server = createServer((request, response) => {
+    const { method, url, headers } = request
+    sent.push({ method, url, headers })
+    const allowed = {
+      'access-control-allow-origin': headers.origin ?? '*',
+      'access-control-allow-headers': headers['access-control-request-headers'] ?? '*',
+      'access-control-allow-methods': 'GET, POST',
+      'access-control-allow-credentials': 'true',
+      connection: 'close',
+    }
+    if (method !== 'OPTIONS' && url.startsWith('/to/')) response.writeHead(302, { ...allowed, location: decodeURIComponent(url.slice(4)) })
+    else response.writeHead(200, allowed)
+    response.end('{}')
+  })
+  await new Promise(resolve => { server.listen(0, '127.0.0.1', resolve) })
+  const origin = `http://127.0.0.1:${server.address().port}`
+  return { origin, sent, end: () => { server.close(); server.closeAllConnections() } }
+}
+
+/** The road to the gateway. */
+class Road {
+  /** What passed, in order: requests with their answers. */
+  passed = []
+  #lost = []
+  #held = []
+  #closed = false
+  #server
+
+  async open() {
+    this.#server = createServer((request, response) => this.#pass(request, response))
+    await new Promise(resolve => { this.#server.listen(0, '127.0.0.1', resolve) })
+    return this.#server.address().port
+  }
+
+  end() {
+    this.#server.close()
+    this.#server.closeAllConnections()
+  }
+
+  /** Nothing passes any more. */
+  close(closed) {
+    this.#closed = closed
+  }
+
+  /** Loses the answer to the next request for this path: it arrives, is done, and nobody hears of it. */
+  loses(path) {
+    return new Promise(resolve => { this.#lost.push({ path, resolve }) })
+  }
+
+  /** Holds the answer to the next request for this path. Answers what lets it go, once it is there. */
+  holds(path) {
+    return new Promise(resolve => { this.#held.push({ path, resolve }) })
+  }
+
+  /** What passed to this path. */
+  to(path) {
+    return this.passed.filter(it => it.path === path)
+  }
+
+  refreshes() {
+    return this.to('/api/auth/refresh')
+  }
+
+  async #pass(request, response) {
+    const parts = []
+    for await (const part of request) parts.push(part)
+    const { method, url, headers } = request
+    const path = url.split('?')[0]
+    if (path.startsWith('/test/')) return this.#page(path, url, response)
+    if (this.#closed) return response.destroy()
+    const options = { host: '127.0.0.1', port: gateway.port, method, path: url, headers: { ...headers, connection: 'close' } }
+    const passing = { method, path, headers, body: undefined, status: undefined }
+    this.passed.push(passing)
+    const answer = await new Promise((resolve, reject) => ask(options, resolve).on('error', reject).end(Buffer.concat(parts)))
+      .catch(() => undefined)
+    if (!answer) return response.destroy()
+    const said = []
+    for await (const part of answer) said.push(part)
+    Object.assign(passing, { status: answer.statusCode, body: Buffer.concat(said).toString() })
+    const taken = list => {
+      const index = list.findIndex(it => it.path === path)
+      return index < 0 ? undefined : list.splice(index, 1)[0]
+    }
+    const lost = taken(this.#lost)
+    if (lost) {
+      response.destroy()
+      return lost.resolve(passing)
+    }
+    const held = taken(this.#held)
+    if (held) await new Promise(letGo => held.resolve(letGo))
+    // Browsers make a request again by themselves where a connection that was used before breaks.
+    return response.writeHead(answer.statusCode, { ...kept(answer), connection: 'close' }).end(Buffer.concat(said))
+  }
+
+  #page(path, url, response) {
+    const lang = new URL(url, demo.gateway).searchParams.get('lang') ?? ''
+    const page = {
+      '/test/page.js': ['text/javascript', SCRIPT],
+      '/test/plain': ['text/html', '<!doctype html><title>plain</title>'],
+      '/test/page': ['text/html', `<!doctype html><html lang="${lang}"><title>page</title><script type="module" src="/test/page.js"></script><body>`],
+    }[path]
+    if (path === '/test/away') {
+      const to = new URL(url, demo.gateway).searchParams
+      return response.writeHead(Number(to.get('status') ?? 302), { location: to.get('to'), connection: 'close' }).end()
+    }
+    if (path === '/test/sniffed') return response.writeHead(200, { connection: 'close' }).end('{}')
+    if (!page) return response.writeHead(404, { connection: 'close' }).end()
+    const headers = {
+      'content-type': `${page[0]}; charset=utf-8`, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store',
+      'content-security-policy': POLICY, connection: 'close',
+    }
+    return response.writeHead(200, headers).end(page[1])
+  }
+}
+
+/** The headers of an answer, as they are sent on. */
+function kept(answer) {
+  const { connection, 'transfer-encoding': _, ...rest } = answer.headers
+  return rest
+}
+
+/** A tab. */
+class Tab {
+  constructor(tools, session, targetId) {
+    Object.assign(this, { tools, session, targetId })
+  }
+
+  call(method, params) {
+    return this.tools.call(method, params, this.session)
+  }
+
+  run(expression) {
+    return this.tools.run(expression, this.session)
+  }
+
+  async go(address) {
+    const url = new URL(address, demo.gateway).href
+    await this.call('Page.navigate', { url })
+    const there = `location.href === ${JSON.stringify(url)} && document.readyState === 'complete'`
+    // Where the page before it is still there, it is asked again.
+    await until(() => this.run(there).catch(() => false))
+    return this
+  }
+
+  /** Answers when something is so on this page. */
+  until(expression) {
+    return this.run(`new Promise(resolve => {
+      const look = () => ((${expression}) ? resolve() : setTimeout(look, 20))
+      look()
+    })`)
+  }
+
+  /** Answers when the page is at this address. */
+  at(path) {
+    return until(() => this.run(`location.pathname === ${JSON.stringify(path)}`).catch(() => false))
+  }
+
+  /** The time of this page is told from the next page on. */
+  clock() {
+    return this.call('Page.addScriptToEvaluateOnNewDocument', { source: CLOCK })
+  }
+
+  close() {
+    return this.tools.call('Target.closeTarget', { targetId: this.targetId })
+  }
+}
+
+/** Tries something with a browser, and clears up whatever becomes of it. */
+export async function town(tried) {
+  const road = new Road()
+  const port = await road.open()
+  const tools = await DevTools.start(`--host-resolver-rules=MAP localhost:${gateway.port} 127.0.0.1:${port}`)
+  try {
+    await tried(new Town(tools, road))
+  } finally {
+    await tools.end()
+    road.end()
+  }
+}
+
+class Town {
+  constructor(tools, road) {
+    Object.assign(this, { tools, road })
+  }
+
+  /** A new tab, at this address. */
+  async tab(address = '/test/page', clock = false) {
+    const { targetId } = await this.tools.call('Target.createTarget', { url: 'about:blank' })
+    const tab = new Tab(this.tools, await this.tools.attach(targetId), targetId)
+    if (clock) await tab.clock()
+    return tab.go(address)
+  }
+
+  /** Somebody new, who is signed in at a page that knows nothing of the SDK, and is closed. */
+  async person() {
+    const name = unique('session').slice(0, 40)
+    const password = 'a long and private phrase'
+    const directory = await mkdtemp(join(tmpdir(), 'tegata-session-'))
+    const file = join(directory, 'password')
+    await writeFile(file, password, { mode: 0o600 })
+    await tegata('user', 'add', name, '--role', 'customer', '--password-file', file)
+    await rm(directory, { recursive: true })
+    const person = { name, password }
+    await this.signIn(person)
+    return person
+  }
+
+  async signIn({ name, password }) {
+    const tab = await this.tab('/test/plain')
+    const status = await tab.run(`fetch('/api/auth/login', {
+      method: 'POST', headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ username: ${JSON.stringify(name)}, password: ${JSON.stringify(password)} }),
+    }).then(answer => answer.status)`)
+    assert.equal(status, 200)
+    await tab.close()
+  }
+
+  /** The cookies of the browser, with their values. */
+  async cookies() {
+    const { cookies } = await this.tools.call('Storage.getCookies')
+    return Object.fromEntries(cookies.map(({ name, value }) => [name, value]))
+  }
+
+  /** Keeps a picture of a page, where somebody wants to look at it. */
+  async picture(tab, name) {
+    const directory = process.env.TEGATA_PICTURES
+    if (!directory) return
+    const { data } = await tab.call('Page.captureScreenshot', { format: 'png', captureBeyondViewport: true })
+    await writeFile(join(directory, `${name}.png`), Buffer.from(data, 'base64'))
+  }
+
+  /** Asks the gateway as somebody who is not this browser. */
+  async elsewhere(path, headers = {}, method = 'GET') {
+    const answer = await fetch(demo.gateway + path, { method, headers })
+    return answer.status
+  }
+}
+
+/** Runs a command against the demo. */
+export async function tegata(...command) {
+  const { stdout } = await promisify(execFile)(demo.program, [...command, '--data-dir', demo.data, '--format', 'json'])
+  return JSON.parse(stdout)
+}
+
+/** Looks until it is so. */
+export async function until(isSo) {
+  while (!await isSo()) await new Promise(setImmediate)
+}
+
+/** The access token that a request carried. */
+export const bearer = ({ headers }) => headers.authorization?.replace('Bearer ', '')
