@@ -38,7 +38,7 @@ fn context() -> &'static str {
     static CONTEXT: LazyLock<String> = LazyLock::new(|| {
         let database = demo().database();
         let mut told = demo().described.clone();
-        let more: [(&str, Value); 6] = [
+        let more: [(&str, Value); 7] = [
             ("chromium", json!(program("chromium", "chromium"))),
             ("modules", json!(present("openid-client").join("node_modules"))),
             ("axe", json!(present("axe").join("node_modules/axe-core/axe.min.js"))),
