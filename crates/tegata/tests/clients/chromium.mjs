@@ -133,21 +133,16 @@ export class Chromium {
 
   /** Asks for pages in this language. */
   async speaks(acceptLanguage) {
-    const { userAgent } = await this.#call('Browser.getVersion', {}, null)
+    const { userAgent } = await this.#tools.call('Browser.getVersion')
     await this.#call('Emulation.setUserAgentOverride', { userAgent, acceptLanguage })
-  }
-
-  async press(key, windowsVirtualKeyCode) {
-    const stroke = { key, code: key, windowsVirtualKeyCode }
-    await this.#call('Input.dispatchKeyEvent', { type: 'keyDown', ...stroke })
-    await this.#call('Input.dispatchKeyEvent', { type: 'keyUp', ...stroke })
   }
 
   /** Collects what the browser refuses for the policy of a page. */
   async violations() {
     const seen = []
-    const heard = ({ entry }) => { if (/Content Security Policy/.test(entry.text)) seen.push(entry.text) }
-    this.#heard.push({ method: 'Log.entryAdded', heard })
+    this.#tools.on('Log.entryAdded', this.#session, ({ entry }) => {
+      if (/Content Security Policy/.test(entry.text)) seen.push(entry.text)
+    })
     await this.#call('Log.enable')
     return seen
   }

@@ -127,7 +127,7 @@ async function keyboard(said) {
   const all = await browser.run(`[...document.querySelectorAll('a[href], button, input, select, textarea, summary')]
     .filter(it => !it.disabled && it.type !== 'hidden' && it.checkVisibility()).length`)
   const next = async () => {
-    await browser.press('Tab', 9)
+    await browser.press('Tab')
     return browser.run(`(() => {
       const it = document.activeElement
       const style = getComputedStyle(it)
