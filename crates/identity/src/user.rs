@@ -49,6 +49,9 @@ pub struct User {
     /// Rises with every change of `roles` and `disabled`, and with every second factor that is taken away
     /// or replaced. Whoever issued something under a smaller number looks again before renewing it.
     pub authority: u64,
+    /// What it was when an app or a passkey was last taken away or replaced. Zero: none was.
+    #[serde(default)]
+    pub lost_factor_at: u64,
     /// The language the person reads.
     #[serde(default)]
     pub locale: Option<Locale>,

@@ -188,9 +188,20 @@ impl Client {
         self.described.as_ref().is_some_and(|described| described.stranger)
     }
 
-    /// Whether it calls people what it called them when a family of its began.
+    /// Whether it calls people what it called them when a family of its began, as far as that is known.
     pub(crate) fn calls_people_as(&self, family: &Family) -> bool {
-        family.grant.sector.as_deref() == self.sector.as_ref().map(Sector::as_str)
+        self.is_in(family.grant.sector.as_deref())
+    }
+
+    /// Whether what was granted, with this written of its sector, was granted in the one where it is. Where
+    /// nothing is written, a version that knew no such word wrote it.
+    pub(crate) fn is_in(&self, written: Option<&str>) -> bool {
+        written.is_none_or(|written| written == self.written_sector())
+    }
+
+    /// What is written of its sector beside what it is granted: nothing at all would be not known.
+    pub(crate) fn written_sector(&self) -> &str {
+        self.sector.as_ref().map_or("", Sector::as_str)
     }
 
     /// Whether it knows people by names of its sector.

@@ -170,8 +170,8 @@ impl Provider {
         Ok(Some(Client { created, described, ..Client::clone(&client) }))
     }
 
-    /// Whether somebody has to be asked who a client is that nobody knows: for whoever counts how often
-    /// the same caller brings such names.
+    /// Whether somebody has to be asked who a client is that nobody knows, or may have to be for its keys:
+    /// for whoever counts how often the same caller brings such names.
     ///
     /// # Errors
     /// What the store says.
@@ -179,8 +179,11 @@ impl Provider {
         let (Some(rules), Ok(id)) = (&self.config().described, ClientId::new(named)) else {
             return Ok(false);
         };
-        let needs_asking = Address::read(&id, rules)
-            .is_ok_and(|address| self.document_at_hand(&address, false).is_none());
+        let Ok(address) = Address::read(&id, rules) else { return Ok(false) };
+        let needs_asking = match self.document_at_hand(&address, false) {
+            None => true,
+            Some(found) => found.is_ok_and(|client| client.jwks_uri.is_some()),
+        };
         Ok(needs_asking && self.clients().load(self.realm(), &id).await?.is_none())
     }
 

@@ -19,7 +19,7 @@ use tegata_core::{
 use tegata_token::{Details, Scope};
 
 use crate::{
-    client::{Client, GrantType, Sector},
+    client::{Client, GrantType},
     dpop::ProvenKey,
     error::{Code, OAuthError, Refused},
     grant::{allowed::Allowed, code, narrowing},
@@ -105,8 +105,9 @@ pub struct Waiting {
     audience: Vec<String>,
     details: Details,
     dpop_jkt: Option<String>,
+    /// As [`Allowed::sector`].
     #[serde(default)]
-    sector: Option<Sector>,
+    sector: Option<String>,
     pub(crate) until: Timestamp,
     /// How long the device must wait between two questions.
     interval: Duration,
@@ -221,7 +222,7 @@ impl Provider {
             audience,
             details,
             dpop_jkt: key.map(|key| key.jkt().to_owned()),
-            sector: client.sector.clone(),
+            sector: Some(client.written_sector().to_owned()),
             until,
             interval: INTERVAL,
             asked: None,

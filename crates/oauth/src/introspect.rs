@@ -107,9 +107,11 @@ impl Provider {
         let owner = self.owner(self.realm(), &family, Asking::Introspect).await?;
         let client_now = self.clients().load(self.realm(), &family.client).await?;
         // Our own scripts are in no registry. What another had of the same name is not its.
-        let is_anothers = client_now.is_some_and(|it| {
+        let is_anothers = client_now.as_ref().is_some_and(|it| {
             !it.value.was_there(family.started) || !it.value.calls_people_as(&family)
         });
+        let sector = family.grant.sector.as_deref();
+        let sector = sector.or(client_now.as_ref().map(|it| it.value.written_sector()));
         let gone = owner.is_none() || is_anothers;
         if !current || family.ended.is_some() || family.is_over(now) || gone {
             return Ok(None);
@@ -130,7 +132,7 @@ impl Provider {
                 members.insert("authorization_details".to_owned(), json!(details));
             }
             // Of whom it is is told to those who call people as its own client does, or by their ids.
-            if !client.is_pairwise() || client.calls_people_as(&family) {
+            if !client.is_pairwise() || sector == Some(client.written_sector()) {
                 let sub = self.subject_for(client, family.user.as_str());
                 members.insert("sub".to_owned(), sub.into());
             }

@@ -52,9 +52,20 @@ pub trait Published: Send + Sync {
 pub struct KeysAt<'a> {
     /// The address.
     pub address: &'a str,
-    /// Whether the client is registered, or one that people have agreed to. Of the others anybody chooses
-    /// who is asked, and they keep none of these waiting.
-    pub is_known: bool,
+    /// By whose word it is asked.
+    pub word: Word,
+}
+
+/// By whose word a client's address is asked. None of these keeps those waiting that come before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Word {
+    /// An operator's, who has declared the client.
+    Declared,
+    /// That of the client itself, which registered itself, or describes itself and has people who have
+    /// agreed to it: anybody can make many of these.
+    Agreed,
+    /// Anybody's: the client describes itself, and nobody knows it.
+    Stranger,
 }
 
 /// How much is taken of an answer, and how long it is waited for.
@@ -142,8 +153,14 @@ impl Provider {
 
 /// Where a client publishes its keys, if it does.
 fn published_by(client: &Client) -> Option<KeysAt<'_>> {
-    let is_known = !client.is_stranger();
-    client.jwks_uri.as_deref().map(|address| KeysAt { address, is_known })
+    let word = if client.is_declared() {
+        Word::Declared
+    } else if client.is_stranger() {
+        Word::Stranger
+    } else {
+        Word::Agreed
+    };
+    client.jwks_uri.as_deref().map(|address| KeysAt { address, word })
 }
 
 /// The keys that a client is registered with.

@@ -2,7 +2,8 @@
 //! say of nobody that it was shown.
 
 use tegata_core::{Realm, SessionId, StoreError, UserId};
-use tegata_identity::{Enrolled, SecondFactors, Shown};
+use tegata_identity::{Enrolled, SecondFactors, Shown, second_factor::has_gone};
+use tegata_oauth::SignedIn;
 use tegata_session::{Session, Sessions, Standing};
 
 use crate::app::App;
@@ -43,7 +44,33 @@ impl App {
         lower_sessions(self.sessions(), self.second_factors(), self.realm(), user).await
     }
 
-    /// The same of one session, which has just begun or was raised by a second factor. A store that does
+    /// Whoever is signed in, as it is once their session was lowered, where that was cut off: for whatever
+    /// is given to clients, which is refused to them where it rests on a factor that is gone. `None`: what
+    /// is left does not suffice.
+    ///
+    /// # Errors
+    /// As [`lower_sessions`].
+    pub(crate) async fn settled(&self, who: &SignedIn) -> Result<Option<SignedIn>, StoreError> {
+        let (sessions, second, realm) = (self.sessions(), self.second_factors(), self.realm());
+        if who.factors.is_empty() {
+            return Ok(Some(who.clone()));
+        }
+        let enrolled = second.of(realm, &who.user).await?;
+        let names = enrolled.as_ref().map(Enrolled::names).unwrap_or_default();
+        if !has_gone(&[], &who.factors, &names) {
+            return Ok(Some(who.clone()));
+        }
+        lower(sessions, second, realm, &who.user, Some(&who.session)).await?;
+        // Not as the session says it now: this may be of a cookie from before it was raised.
+        let mut who = who.clone();
+        let mut acr = Some(std::mem::take(&mut who.acr));
+        Shown { acr: &mut acr, amr: &mut who.amr, factors: &mut who.factors }.narrow(&names);
+        let suffices = self.suffices(&who.user, acr.as_deref()).await?;
+        who.acr = acr.unwrap_or_default();
+        Ok(suffices.then_some(who))
+    }
+
+    /// Lowers one session, which has just begun or was raised by a second factor. A store that does
     /// not answer now costs no more than what the session says of it.
     pub(crate) async fn look_again(&self, session: &Session) {
         let (sessions, second, realm) = (self.sessions(), self.second_factors(), self.realm());

@@ -70,21 +70,28 @@ impl App {
     /// Nobody, where less was shown than is demanded.
     async fn sufficing(&self, presence: Presence) -> Result<Presence, StoreError> {
         let suffices = match presence.session() {
-            Some(session) => self.suffices(session).await?,
+            Some(session) => {
+                let acr = session.standing.acr.as_deref();
+                self.suffices(&session.user, acr).await?
+            }
             None => true,
         };
         Ok(if suffices { presence } else { Presence::Nobody(None) })
     }
 
     /// Whether as much was shown in a session as is demanded of its person.
-    async fn suffices(&self, session: &Session) -> Result<bool, StoreError> {
+    pub(crate) async fn suffices(
+        &self,
+        person: &UserId,
+        acr: Option<&str>,
+    ) -> Result<bool, StoreError> {
         let demand = self.second_factors().demand();
         if demand.is_of_nobody() {
             return Ok(true);
         }
-        let changed = self.view().has_changed(session.user.as_str());
-        let user = self.users().recent_unless(changed, self.realm(), &session.user).await?;
-        Ok(user.is_some_and(|user| demand.is_met(&user, session.standing.acr.as_deref())))
+        let changed = self.view().has_changed(person.as_str());
+        let user = self.users().recent_unless(changed, self.realm(), person).await?;
+        Ok(user.is_some_and(|user| demand.is_met(&user, acr)))
     }
 
     /// Whose session it is, whatever was shown in it.

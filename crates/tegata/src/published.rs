@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri, header};
 use quick_cache::sync::Cache;
 use tegata_core::{BoxFuture, Node, RateLimit};
-use tegata_oauth::remote::{Bounds, Crowd, Fetched, KeysAt, NotFetched, Published, Within};
+use tegata_oauth::remote::{Bounds, Crowd, Fetched, KeysAt, NotFetched, Published, Within, Word};
 use tegata_sdk::{
     RemoteIssuer, RemoteKeys, Transport, TransportLimits,
     authenticate::{KeyRules, KeysUnavailable},
@@ -21,13 +21,17 @@ const MOST: usize = 1_000;
 /// How many documents are asked for at once: whoever registers a client chooses who is asked.
 const AT_ONCE: usize = 16;
 
-/// How many key sets are asked for of clients that are registered or that people have agreed to.
-const KNOWN: Bounds = Bounds {
+/// How many key sets are asked for of clients that operators have declared.
+const DECLARED: Bounds = Bounds {
     at_once: 64,
     at_once_of_host: 16,
     of_host: RateLimit::a_minute(NonZeroU32::MIN.saturating_add(599)),
     of_all: None,
 };
+/// How many of clients that registered themselves or that people have agreed to: whoever may do that may
+/// do it often.
+const AGREED: Bounds =
+    Bounds { of_all: Some(RateLimit::a_minute(NonZeroU32::MIN.saturating_add(2_999))), ..DECLARED };
 /// How many of clients that describe themselves and that nobody knows: anybody chooses who is asked.
 const STRANGERS: Bounds = Bounds {
     at_once: 16,
@@ -39,7 +43,8 @@ const STRANGERS: Bounds = Bounds {
 /// Asks clients, at addresses where clients may be.
 pub(crate) struct AskedClients {
     transport: Transport,
-    known: KeySets,
+    declared: KeySets,
+    agreed: KeySets,
     strangers: KeySets,
     documents: Semaphore,
 }
@@ -59,7 +64,9 @@ struct Bounded {
 
 impl Gate for Bounded {
     fn admit(&self, host: &str) -> Option<Box<dyn Send>> {
-        let place = self.crowd.place(host, self.node.since_boot())?;
+        // One host, however it is written.
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let place = self.crowd.place(&host, self.node.since_boot())?;
         Some(Box::new(place))
     }
 }
@@ -67,7 +74,8 @@ impl Gate for Bounded {
 impl AskedClients {
     pub(crate) fn new(transport: Transport, node: Node) -> Self {
         let documents = Semaphore::new(AT_ONCE);
-        let known = KeySets::new(transport.clone(), KNOWN, node.clone());
+        let declared = KeySets::new(transport.clone(), DECLARED, node.clone());
+        let agreed = KeySets::new(transport.clone(), AGREED, node.clone());
         // Nobody chose whom these are: nothing is kept open toward them.
         let limits = TransportLimits {
             timeout: Duration::from_secs(3),
@@ -76,12 +84,17 @@ impl AskedClients {
             ..TransportLimits::default()
         };
         let strangers = KeySets::new(transport.within(limits), STRANGERS, node);
-        Self { transport, known, strangers, documents }
+        Self { transport, declared, agreed, strangers, documents }
     }
 
     /// The keys at an address, of which nothing may be known yet.
     fn keys_at(&self, at: KeysAt<'_>) -> Result<Arc<RemoteKeys>, NotFetched> {
-        if at.is_known { self.known.of(at.address) } else { self.strangers.of(at.address) }
+        let sets = match at.word {
+            Word::Declared => &self.declared,
+            Word::Agreed => &self.agreed,
+            Word::Stranger => &self.strangers,
+        };
+        sets.of(at.address)
     }
 }
 

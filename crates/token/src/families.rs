@@ -195,7 +195,7 @@ pub enum Standing {
         /// what the client may still ask for.
         most: Option<Scope>,
         /// What their tokens say from now on, where what was granted says more of how they were
-        /// authenticated than is so. It grants the same.
+        /// authenticated than is so, or not of which sector its client is. It grants the same.
         lowered: Option<Box<Granted>>,
     },
     /// They are disabled or gone: the family is ended.

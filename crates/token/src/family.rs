@@ -99,8 +99,8 @@ pub struct Granted {
     pub amr: Vec<String>,
     /// When: seconds since 1970.
     pub auth_time: u64,
-    /// The sector in which its client knew people by names of its own, where it did not know them by their
-    /// ids.
+    /// The sector in which its client knew people by names of its own; empty where it knew them by their
+    /// ids. `None`: that is not known, as a version before this one wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sector: Option<String>,
     /// Which second factors were shown for it, by the names that whoever keeps those gives them.

@@ -6,7 +6,7 @@ use tegata_core::{
     port::Change, repository::load,
 };
 
-use super::{FactorChange, FactorRecord, SecondFactors};
+use super::{Enrolled, FactorChange, FactorRecord, SecondFactors};
 use crate::{
     credential::{passkey::Passkey, typed::Authenticator},
     user::{USER_KIND, User},
@@ -65,15 +65,25 @@ impl<T> Changed<T> {
 }
 
 impl Next {
-    /// Whether something counts no more that counted before, and so was perhaps shown for what people hold.
-    fn takes_from(&self, before: &FactorRecord) -> bool {
-        let names = match self {
-            Self::Is(next) => next.enrolled().names(),
-            Self::Nothing => Vec::new(),
-            Self::WhatWas => return false,
+    /// What counts no more that counted before, and so was perhaps shown for what people hold.
+    fn takes_from(&self, before: &FactorRecord) -> Option<Less> {
+        let after = match self {
+            Self::Is(next) => next.enrolled(),
+            Self::Nothing => Enrolled::nothing(),
+            Self::WhatWas => return None,
         };
-        before.enrolled().names().iter().any(|name| !names.contains(name))
+        let (before, names) = (before.enrolled(), after.names());
+        let is_gone = |name: &String| !names.contains(name);
+        let all = before.names().iter().any(is_gone);
+        all.then(|| Less { in_hand: before.held_names().any(|name| is_gone(&name)) })
     }
+}
+
+/// That somebody has less than before.
+#[derive(Debug, Clone, Copy)]
+struct Less {
+    /// Whether it is an app or a passkey, and not only a list of recovery codes.
+    in_hand: bool,
 }
 
 impl Tells {
@@ -122,7 +132,7 @@ impl SecondFactors {
             let found = load::<FactorRecord>(self.records.as_ref(), realm, user.as_str()).await?;
             let changed = edit(found.as_ref().map(|found| &found.value))?;
             let Changed { next, tells, beside, answer } = changed;
-            let less = found.as_ref().is_some_and(|found| next.takes_from(&found.value));
+            let less = found.as_ref().and_then(|found| next.takes_from(&found.value));
             let (change, left) = match (&found, &next) {
                 (Some(found), Next::Is(next)) => (found.replace(next), next.recovery_codes()),
                 (Some(found), Next::Nothing) => (found.remove(), 0),
@@ -134,8 +144,9 @@ impl SecondFactors {
             let batch = beside.into_iter().chain(told).fold(batch, Batch::with);
             let tell = |batch: Batch, tells| batch.journal(&self.event(realm, user, tells, left));
             let batch = tells.iter().fold(batch, tell);
-            let by = less.then(|| tells.first().map_or("system", |tells| tells.by.as_str()));
-            match self.commit(batch, user, required, by).await {
+            let by = tells.first().map_or("system", |tells| tells.by.as_str());
+            let less = less.map(|less| (less, by));
+            match self.commit(batch, user, required, less).await {
                 Ok(()) => return Ok(answer),
                 Err(CommitRefused::Conflict { .. }) => {}
                 Err(CommitRefused::Store(error)) => return Err(error.into()),
@@ -145,19 +156,19 @@ impl SecondFactors {
         Err(StoreError::Unavailable { backend: "the record store", detail }.into())
     }
 
-    /// Commits a change if `required` holds. By `less`, whoever has them loses one.
+    /// Commits a change if `required` holds. By `less`, whoever has them loses one, and by whom.
     async fn commit(
         &self,
         batch: Batch,
         user: &UserId,
         required: &[Change],
-        less: Option<&str>,
+        less: Option<(Less, &str)>,
     ) -> Result<(), CommitRefused> {
         let person = match less {
             Some(_) => load::<User>(self.records.as_ref(), &batch.realm, user.as_str()).await?,
             None => None,
         };
-        let (Some(person), Some(by)) = (person, less) else {
+        let (Some(person), Some((less, by))) = (person, less) else {
             return self.records.commit(required.iter().cloned().fold(batch, Batch::with)).await;
         };
         let mut others = Vec::new();
@@ -173,7 +184,8 @@ impl SecondFactors {
             }
         }
         let authority = person.value.authority.saturating_add(1);
-        let next = User { authority, ..person.value.clone() };
+        let lost_factor_at = if less.in_hand { authority } else { person.value.lost_factor_at };
+        let next = User { authority, lost_factor_at, ..person.value.clone() };
         let batch = others.into_iter().fold(batch.with(person.replace(&next)), Batch::with);
         match &self.narrowing {
             Some(narrowing) => narrowing.commit(batch, &next, by).await,

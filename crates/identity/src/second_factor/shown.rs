@@ -56,10 +56,14 @@ impl Shown<'_> {
         self.amr.retain(|method| match method.as_str() {
             it if it == Method::OneTime.as_str() => code,
             it if it == Method::Possession.as_str() || it == presence => key,
-            it if it == several => code || key,
             _ => true,
         });
-        if !code && !key {
+        let says = |method: &str| self.amr.iter().any(|it| it == method);
+        // A code says nothing of who types it, and a key nothing of who holds it.
+        let first = says(Method::Password.as_str()) || says(Method::Mail.as_str());
+        let is_strong = (key && says(presence)) || (first && (code || key));
+        if !is_strong {
+            self.amr.retain(|method| method != several);
             *self.acr = Some(Acr::Aal1.as_str().to_owned());
         }
         true
@@ -97,6 +101,14 @@ mod tests {
                 vec!["pwd", "otp", "mfa", "pop", "user"],
                 vec!["otp:app:0", "pop:a"],
                 vec!["pwd", "mfa", "pop", "user"],
+                "aal2",
+            ),
+            // What was the second of two is alone.
+            (vec!["pop", "user", "mfa", "otp"], vec!["pop:b", "otp:app:1"], vec!["otp"], "aal1"),
+            (
+                vec!["email", "pop", "user", "otp", "mfa"],
+                vec!["pop:b", "otp:app:1"],
+                vec!["email", "otp", "mfa"],
                 "aal2",
             ),
             // Of which it is is not known.

@@ -125,6 +125,7 @@ impl Users {
             disabled: false,
             created: self.node.now(),
             authority: 1,
+            lost_factor_at: 0,
             locale: new.locale,
         };
         let claim = Claim { name: user.username.clone(), user: user.id.clone() };

@@ -140,7 +140,7 @@ impl Provider {
     /// many are: whoever keeps us busy does not keep its people out.
     fn document_of_before(&self, id: &ClientId, known: bool) -> Option<Arc<Client>> {
         let kept = self.documents().kept(id, known).filter(|_| known)?;
-        (self.node().elapsed(kept.since) < kept.fresh_for + MOST).then_some(kept.client)
+        (self.node().elapsed(kept.since) < MOST.max(kept.fresh_for)).then_some(kept.client)
     }
 
     async fn ask_for_document(

@@ -16,7 +16,7 @@ use tegata_token::{Beginning, Binding, Claims, Details, Narrowed, Order, Scope, 
 use crate::{
     authenticate::ProvenClient,
     backchannel::RelyingParty,
-    client::{Client, Sector},
+    client::Client,
     error::{Code, OAuthError, Refused},
     grant::narrowing,
     issue::{ForIdToken, TokenAnswer},
@@ -45,9 +45,9 @@ pub(crate) struct Allowed {
     /// Which second factors were shown for it.
     #[serde(default)]
     pub(crate) factors: Vec<String>,
-    /// What the client called people by then.
+    /// What the client called people by then, as [`Granted::sector`].
     #[serde(default)]
-    pub(crate) sector: Option<Sector>,
+    pub(crate) sector: Option<String>,
     pub(crate) issued: Timestamp,
     /// How often the person had taken something back from the client.
     #[serde(default)]
@@ -73,7 +73,7 @@ impl Provider {
         if allowed.dpop_jkt.is_some() && allowed.dpop_jkt.as_deref() != binding.key() {
             return Err(wrong("the code is bound to a key; send a DPoP proof made with it").into());
         }
-        if !client.was_there(allowed.issued) || client.sector != allowed.sector {
+        if !client.was_there(allowed.issued) || !client.is_in(allowed.sector.as_deref()) {
             return Err(wrong("the client is not the one that it was allowed to").into());
         }
         // What the answer will be signed with: a code must not be used up for nothing.
@@ -106,7 +106,7 @@ impl Provider {
                 acr: Some(allowed.acr.clone()),
                 amr: allowed.amr.clone(),
                 auth_time: allowed.auth_time,
-                sector: allowed.sector.as_ref().map(|sector| sector.as_str().to_owned()),
+                sector: Some(client.written_sector().to_owned()),
                 factors: allowed.factors.clone(),
                 details: allowed.details.clone(),
                 userinfo_claims: allowed.claims.userinfo.clone(),

@@ -122,7 +122,7 @@ impl Provider {
             amr: who.amr.clone(),
             auth_time: who.auth_time.secs(),
             factors: who.factors.clone(),
-            sector: client.sector.clone(),
+            sector: Some(client.written_sector().to_owned()),
             issued,
             withdrawn,
             details: request.details.clone(),

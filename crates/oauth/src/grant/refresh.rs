@@ -39,7 +39,7 @@ pub(crate) struct Owner {
 
 impl Holder<'_> {
     /// Whether a family of this name is this client's: begun with it, and not with another of the same name
-    /// before it, and when it called people as it does now.
+    /// before it, and when it called people as it does now, as far as that is known.
     fn is_of_this(&self, family: &Family) -> bool {
         let was_there = !self.is_registered || self.client.was_there(family.started);
         was_there && self.client.calls_people_as(family)
@@ -58,7 +58,11 @@ impl Holders for Holder<'_> {
                 return Ok(Standing::Gone);
             }
             let owner = self.provider.owner(realm, family, Asking::Refresh).await?;
-            let Some(Owner { user, lowered }) = owner else { return Ok(Standing::Gone) };
+            let Some(Owner { user, mut lowered }) = owner else { return Ok(Standing::Gone) };
+            if family.client == self.client.id && family.grant.sector.is_none() {
+                let next = lowered.get_or_insert_with(|| Box::new(family.grant.clone()));
+                next.sector = Some(self.client.written_sector().to_owned());
+            }
             let standing = Standing::Good {
                 authority: user.value.authority,
                 // Roles that change while this is under way count.
@@ -110,18 +114,21 @@ impl Provider {
     }
 
     /// What the tokens of a family say from now on, where a second factor is gone that was shown for it. A
-    /// factor that goes takes authority with it, so nothing is asked for while that is the same.
+    /// factor that goes takes authority with it, so nothing is asked for while that is the same. Of which
+    /// factor it is is not known of what earlier versions granted: it may be any that went since, unless
+    /// that was a list of recovery codes.
     async fn lowered(
         &self,
         realm: &Realm,
         family: &Family,
         user: &User,
     ) -> Result<Option<Box<Granted>>, StoreError> {
-        let rests_on_some = || {
-            let Granted { amr, factors, .. } = &family.grant;
-            second_factor::has_gone(amr, factors, &[])
-        };
+        let Granted { amr, factors, .. } = &family.grant;
+        let rests_on_some = || second_factor::has_gone(amr, factors, &[]);
         if user.authority == family.authority || !rests_on_some() {
+            return Ok(None);
+        }
+        if factors.is_empty() && user.lost_factor_at <= family.authority {
             return Ok(None);
         }
         let names = second_factor::names_of(self.records(), realm, &family.user).await?;

@@ -463,6 +463,29 @@ async fn whoever_invents_addresses_has_a_host_asked_so_often_and_keeps_nobody_ou
     taken(&world).await.unwrap();
 }
 
+/// Its document is at hand, and its keys may have to be asked for.
+#[tokio::test]
+async fn a_stranger_whose_keys_are_elsewhere_counts_each_time() {
+    let (world, web) = world().await;
+    let keys = json!({
+        "token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://h1.example/keys",
+    });
+    for (n, (more, each_time)) in [(json!({}), false), (keys, true)].into_iter().enumerate() {
+        let id = format!("https://h{n}.example/c");
+        let mut said = more;
+        said["client_id"] = json!(id);
+        web.publish_for(&id, &document(&said), Some(3600));
+        assert!(world.provider.is_stranger(&id).await.unwrap());
+        let client = world.provider.client(&ClientId::new(&id).unwrap()).await.unwrap().unwrap();
+        assert_eq!(client.jwks_uri.is_some(), each_time);
+        assert_eq!(world.provider.is_stranger(&id).await.unwrap(), each_time);
+        // Once people have agreed to it, it is none.
+        let realm = world.provider.realm().clone();
+        world.commit(Batch::new(realm).with(client.put(Expect::Absent))).await;
+        assert!(!world.provider.is_stranger(&id).await.unwrap());
+    }
+}
+
 /// However many others are asked for, those that people have agreed to are at hand.
 #[tokio::test]
 async fn a_flood_of_strangers_pushes_nobody_out_who_is_known() {
@@ -511,8 +534,8 @@ async fn while_too_many_are_asked_a_known_client_is_what_it_was_a_while_ago() {
     }
     assert_eq!(taken(&world).await.unwrap().name, "An app");
     assert_eq!(web.asked() - asked, 64);
-    // But not for long.
-    after(&world.clock, 3600);
+    // But not for long: what it said an hour ago counts no more.
+    after(&world.clock, 3540);
     assert_eq!(taken(&world).await.unwrap_err(), NotDescribed::Busy);
     drop(held);
     assert!(all.join_all().await.into_iter().all(|none| none));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tegata_core::Acr;
-use tegata_identity::{Demand, SecondFactors, TotpSecret};
+use tegata_identity::{Demand, Role, RoleChange, SecondFactors, TotpSecret};
 use tegata_oauth::{
     Client, Config, Decision, GrantType, Proven, Provider, SignedIn, TokenAnswer, UserCode,
 };
@@ -133,6 +133,28 @@ async fn what_does_not_say_of_which_it_is_is_lowered_when_any_goes() {
     assert_eq!(said(&second), strong());
     bed.loses_all().await;
     assert_eq!(said(&bed.refreshed(&second).await), lowered());
+}
+
+/// Roles and recovery codes are no factors that could have been shown for it.
+#[tokio::test]
+async fn what_does_not_say_of_which_it_is_stays_while_none_goes() {
+    let bed = Bed::new().await;
+    let who = SignedIn { factors: vec![], ..bed.strong().await };
+    let (realm, user) = (bed.world.provider.realm().clone(), bed.world.user.id.clone());
+    let first = bed.granted(&who).await;
+    let roles = RoleChange::Grant([Role::new("auditor").unwrap()].into());
+    bed.world.users.change_roles(&realm, &user, &roles, "test").await.unwrap();
+    let second = bed.refreshed(&first).await;
+    assert_eq!(said(&second), strong());
+    for _ in 0..2 {
+        bed.second.renew_recovery(&realm, &user, "test").await.unwrap();
+    }
+    let third = bed.refreshed(&second).await;
+    assert_eq!(said(&third), strong());
+    bed.loses_all().await;
+    let roles = RoleChange::Withdraw([Role::new("auditor").unwrap()].into());
+    bed.world.users.change_roles(&realm, &user, &roles, "test").await.unwrap();
+    assert_eq!(said(&bed.refreshed(&third).await), lowered());
 }
 
 #[tokio::test]

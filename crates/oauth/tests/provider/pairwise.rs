@@ -4,15 +4,16 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
-use tegata_core::{Batch, Event, EventType, Realm};
+use tegata_core::{Batch, Event, EventType, Realm, repository::load};
 use tegata_oauth::{
-    Client, Credential, GrantType, Next, NotAuthorized, Proven, Said, SignedIn, TokenAnswer,
+    Client, ClientMetadata, Credential, GrantType, Next, NotAuthorized, Proven, Said, SignedIn,
+    TokenAnswer,
     backchannel::RelyingParty,
     client::SubjectType,
     signals::{Handled, SignalKind, Stream, StreamRules, Streams},
     userinfo::{NoUserinfo, Userinfo},
 };
-use tegata_token::{Algorithm, Entry, Pairwise, Roots, SigningKey, Target};
+use tegata_token::{Algorithm, Entry, Family, Pairwise, Roots, SigningKey, Target};
 
 use super::world::{World, after, asked, claims, error, params, place, query};
 
@@ -395,6 +396,45 @@ async fn what_a_client_had_when_it_called_people_otherwise_ends() {
         // What it gets from now on goes on.
         let anew = world.at(&client, &who).await;
         assert!(world.refresh(&client, anew.refresh_token.as_ref().unwrap()).await.is_ok());
+    }
+}
+
+/// What a version before this one wrote says nothing of the sector; nor does what it rewrites.
+#[tokio::test]
+async fn what_does_not_say_in_which_sector_it_is_goes_on_and_says_it_then() {
+    let world = World::new().await;
+    let realm = Realm::default();
+    for (id, pairwise, sector) in [("one", true, "app.example"), ("plain", false, "")] {
+        let client = if pairwise {
+            world.pairwise(id, HERE).await
+        } else {
+            let plain = |it: &mut ClientMetadata| {
+                it.redirect_uris = vec![HERE.into()];
+                it.may_introspect = true;
+            };
+            world.client(id, &GRANTS, plain).await
+        };
+        let held = world.at(&client, &world.signed_in()).await;
+        let families = world.provider.families();
+        let of = async |token: &str| families.of_token(&realm, token).await.unwrap().unwrap().0;
+        let token = held.refresh_token.as_ref().unwrap();
+        let begun = of(token).await;
+        assert_eq!(begun.grant.sector.as_deref(), Some(sector));
+        let found = load::<Family>(world.records.as_ref(), &realm, begun.id.as_str()).await;
+        let found = found.unwrap().unwrap();
+        let mut before = found.value.clone();
+        before.grant.sector = None;
+        world.commit(Batch::new(realm.clone()).with(found.replace(&before))).await;
+        let told = world.introspected(&client, token).await;
+        assert_eq!(told["sub"], id_token(&held)["sub"], "{told}");
+        let far = world.pairwise("far", THERE).await;
+        assert_eq!(world.introspected(&far, token).await.get("sub"), None);
+        let next = world.refresh(&client, token).await.unwrap();
+        let token = next.refresh_token.as_ref().unwrap();
+        assert_eq!(of(token).await.grant.sector.as_deref(), Some(sector));
+        // From now on it is known.
+        let client = world.pairwise(id, THERE).await;
+        assert_eq!(error(world.refresh(&client, token).await.unwrap_err()), "invalid_grant");
     }
 }
 

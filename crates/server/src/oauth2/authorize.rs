@@ -144,6 +144,11 @@ pub(crate) async fn proceed(
     hold: Hold<'_>,
 ) -> Result<Step, Trouble> {
     let provider = app.provider();
+    let settled = match who {
+        Some(who) => app.settled(who).await?,
+        None => None,
+    };
+    let who = settled.as_ref();
     let redirect = match provider.next(request, client, who, said).await? {
         Next::SignIn => return Ok(Step::SignIn(hold.handle(app, request).await?)),
         Next::StepUp if has_second_factor(app, who).await? => {

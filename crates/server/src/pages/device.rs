@@ -130,13 +130,13 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
     let answer = match (find(app, visit, session, typed).await?, decision) {
         (Err(again), _) => page(app, lang, session, typed, Some(&again))?,
         (Ok((waiting, client)), None) => confirm(app, lang, session, &waiting, &client).await?,
-        (Ok((waiting, _)), Some(decision)) => {
-            if app.provider().answer_device(&waiting, &who(session), decision).await? {
+        (Ok((waiting, _)), Some(decision)) => match app.settled(&who(session)).await? {
+            None => send("/login", FIELD, typed, fields.one("lang"))?,
+            Some(who) if app.provider().answer_device(&waiting, &who, decision).await? => {
                 done(app, lang, decision)
-            } else {
-                page(app, lang, session, typed, Some(&Again::Unknown))?
             }
-        }
+            Some(_) => page(app, lang, session, typed, Some(&Again::Unknown))?,
+        },
     };
     Ok((presence.cookies(app), answer).into_response())
 }

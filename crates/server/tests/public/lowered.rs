@@ -149,6 +149,20 @@ async fn tokens_say_no_more_of_it_from_the_same_moment_on() {
     assert_eq!(said(&own.json()), lowered);
 }
 
+/// Whoever took it away lowers the sessions afterwards, and may be cut off before.
+#[tokio::test]
+async fn a_session_that_nobody_lowered_is_lowered_before_a_client_is_given_anything() {
+    let world = Enrolled::new().await;
+    let mut owner = elevated(&world).await;
+    let (second, realm, alice) = (&world.bench.second, &world.bench.realm, &world.bench.alice.id);
+    assert!(second.remove_all(realm, alice, "root").await.unwrap());
+    world.bench.advance(1200);
+    let given = code(&mut owner, &authorize(&[])).await;
+    let told = token(&world.bench, "web", &redeeming(&given)).await.json();
+    assert_eq!(said(&told), (json!("aal1"), json!(["pwd"])));
+    assert_eq!(standing(&mut owner).await, ("aal1".into(), json!(["pwd"]), false));
+}
+
 #[tokio::test]
 async fn what_stems_from_another_factor_stays() {
     let world = Enrolled::new().await;

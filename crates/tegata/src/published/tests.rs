@@ -86,19 +86,32 @@ async fn a_document_is_kept_for_as_long_as_is_said_with_it() {
 async fn whoever_invents_addresses_of_keys_has_a_host_asked_so_often() {
     let (clock, clients) = asking();
     let host = Host::answering("", "{\"keys\":[]}");
-    let flood = async |is_known: bool, most: usize| {
+    let flood = async |word: Word, most: usize| {
         let before = host.asked();
         for n in 0..most {
-            let address = format!("{}/{is_known}/{n}", host.base);
-            assert!(clients.keys(KeysAt { address: &address, is_known }, None).await.is_err());
+            let address = format!("{}/{word:?}/{n}", host.base);
+            assert!(clients.keys(KeysAt { address: &address, word }, None).await.is_err());
         }
         host.asked() - before
     };
-    assert_eq!(flood(false, 100).await, 60);
-    // Those that people have agreed to are none of them.
-    assert_eq!(flood(true, 100).await, 100);
+    assert_eq!(flood(Word::Stranger, 100).await, 60);
+    // Those that people have agreed to are none of them, and those of operators none of these.
+    assert_eq!(flood(Word::Agreed, 700).await, 600);
+    assert_eq!(flood(Word::Declared, 100).await, 100);
     clock.advance(Duration::from_secs(60));
-    assert_eq!(flood(false, 100).await, 60);
+    assert_eq!(flood(Word::Stranger, 100).await, 60);
+}
+
+#[test]
+fn a_host_is_one_however_it_is_written() {
+    let node = Node::with(Arc::new(ManualClock::default()), Arc::new(SeededEntropy::new(1)));
+    let bounds = Bounds { at_once_of_host: 1, ..STRANGERS };
+    let gate = Bounded { crowd: Crowd::new(bounds), node };
+    let place = gate.admit("app.example");
+    assert!(place.is_some());
+    for same in ["app.example", "app.example.", "App.Example"] {
+        assert!(gate.admit(same).is_none(), "{same}");
+    }
 }
 
 /// Nobody is asked again a moment after nothing was had, whatever key is looked for.
@@ -106,7 +119,7 @@ async fn whoever_invents_addresses_of_keys_has_a_host_asked_so_often() {
 async fn an_address_that_gave_no_keys_is_left_alone_for_a_moment() {
     let (clock, clients) = asking();
     let host = Host::answering("", "{\"keys\":[]}");
-    let at = KeysAt { address: &host.base, is_known: false };
+    let at = KeysAt { address: &host.base, word: Word::Stranger };
     for n in 0..20 {
         let kid = n.to_string();
         assert!(clients.keys(at, Some(&kid)).await.is_err());
@@ -127,7 +140,7 @@ async fn a_thousand_who_come_first_at_once_ask_once() {
     for _ in 0..1000 {
         let (clients, address) = (Arc::clone(&clients), host.base.clone());
         all.spawn(async move {
-            let at = KeysAt { address: &address, is_known: true };
+            let at = KeysAt { address: &address, word: Word::Agreed };
             clients.keys(at, None).await.is_err()
         });
     }

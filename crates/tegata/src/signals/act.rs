@@ -136,6 +136,13 @@ impl Ear {
                 Err(_) => None,
             },
         };
+        if session.is_none() && named.person.is_empty() && of.sector.is_some() {
+            let transmitter = &of.name;
+            tracing::warn!(
+                %transmitter,
+                "it names a session of nobody we know: a pairwise client must name the person beside it"
+            );
+        }
         // Whoever names a person and the session of another means the person.
         let session = session.filter(|it| named.person.is_empty() || users.contains(&it.user));
         Ok(Meant { users, session })
@@ -175,15 +182,20 @@ impl Ear {
         name: &str,
         users: &BTreeSet<UserId>,
     ) -> Result<Option<Session>, StoreError> {
-        let (composed, page) = (&self.composed, Page { after: None, limit: 500 });
+        let (records, realm) = (self.composed.records.as_ref(), &self.composed.realm);
+        let is_called = |it: &Session| self.composed.provider.session_in(sector, &it.id) == name;
         for user in users {
-            let (records, realm) = (composed.records.as_ref(), &composed.realm);
-            let found =
-                repository::find::<Session>(records, realm, "user", user.as_str(), page.clone());
-            let mut theirs = found.await?.into_iter().map(|found| found.value);
-            let is_called = |it: &Session| composed.provider.session_in(sector, &it.id) == name;
-            if let Some(session) = theirs.find(is_called) {
-                return Ok(Some(session));
+            let mut page = Page { after: None, limit: 500 };
+            loop {
+                let user = user.as_str();
+                let found =
+                    repository::find::<Session>(records, realm, "user", user, page.clone()).await?;
+                let Some(last) = found.last() else { break };
+                page.after = Some(last.value.id.as_str().to_owned());
+                let mut theirs = found.into_iter().map(|found| found.value);
+                if let Some(session) = theirs.find(is_called) {
+                    return Ok(Some(session));
+                }
             }
         }
         Ok(None)

@@ -169,6 +169,33 @@ async fn a_pairwise_client_ends_what_it_names_by_the_names_of_its_sector() {
     assert_eq!(deaf.hear(revoked, "a", named).await, "nobody");
 }
 
+/// Sessions that have ended are looked through, too, and somebody has had many.
+#[tokio::test]
+async fn a_session_is_found_among_however_many() {
+    let sector = Sector::new("clinic.example.com").unwrap();
+    let bed = Bed::of_sector(Some(sector.as_str()), &[NamedBy::IssSub], OnChange::Note).await;
+    let alice = bed.user("alice").await;
+    let mut all = BTreeSet::new();
+    for _ in 0..510 {
+        all.insert(bed.session(&alice).await.as_str().to_owned());
+    }
+    let users = BTreeSet::from([alice]);
+    for sid in [all.first().unwrap(), all.last().unwrap()] {
+        let sid = SessionId::new(sid).unwrap();
+        let name = bed.ear.composed.provider.session_in(&sector, &sid);
+        let found = bed.ear.session_in(&sector, &name, &users).await.unwrap();
+        assert_eq!(found.map(|found| found.id), Some(sid));
+    }
+    // Without its person, it is nobody's.
+    let name = bed
+        .ear
+        .composed
+        .provider
+        .session_in(&sector, &SessionId::new(all.last().unwrap()).unwrap());
+    let alone = json!({"format": "opaque", "id": name});
+    assert_eq!(bed.hear(SignalKind::SessionRevoked, "a", alone).await, "nobody");
+}
+
 #[tokio::test]
 async fn a_session_of_theirs_means_all_of_the_person_and_one_of_another_person_too() {
     let bed = Bed::new(&[NamedBy::Email], OnChange::Note).await;
