@@ -48,7 +48,8 @@ fn world_before(service: SocketAddr) -> World {
 }
 
 /// A service that answers every request with these lines.
-fn setting(lines: &'static [&'static str]) -> SocketAddr {
+fn setting<L: AsRef<str>>(lines: &[L]) -> SocketAddr {
+    let set: String = lines.iter().map(|line| format!("{}\r\n", line.as_ref())).collect();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -62,7 +63,6 @@ fn setting(lines: &'static [&'static str]) -> SocketAddr {
                 }
                 seen.push(byte[0]);
             }
-            let set: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
             let answer =
                 format!("HTTP/1.1 200 OK\r\n{set}Content-Length: 0\r\nConnection: close\r\n\r\n");
             let _ = stream.write_all(answer.as_bytes());
@@ -123,6 +123,33 @@ fn a_service_sets_no_cookie_that_was_not_agreed_to() {
     let set_by_consent = set(&[("Cookie", &all)]);
     assert_eq!(set_by_consent.len(), 5, "{set_by_consent:?}");
     assert!(!set_by_consent.iter().any(|line| line.starts_with("cookie_consent")));
+}
+
+#[test]
+fn refusing_does_not_fail_however_many_cookies_it_takes_away() {
+    let rules = PolicyRules {
+        domain: Some("example.com".to_owned()),
+        ..PolicyRules::of(Environment::Production)
+    };
+    let table = CookieTable::new(rules.environment, rules.domain.as_deref()).unwrap();
+    let policy = CookiePolicy::new(&table, &rules).unwrap();
+    let sent: Vec<_> = (0..60).map(|at| format!("ads_{at}")).collect();
+    let mut lines = policy.taken_away(Agreed::NOTHING, sent.iter().map(String::as_str));
+    lines.extend(table.expire_of_host(CookieName::Consent));
+    lines.push(table.cookie(CookieName::Consent).set("x").unwrap());
+    let fields: Vec<_> = lines.iter().map(|line| format!("Set-Cookie: {line}")).collect();
+    let mut plan = Plan::with(echo::start());
+    plan.config.public = Some(format!("http://{}", setting(&fields)).parse().unwrap());
+    let answer = plan.start().ask(&request("PUT", "/api/consent", &[], ""));
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.fields("set-cookie"), lines);
+}
+
+#[test]
+fn an_answer_may_have_more_than_a_hundred_fields() {
+    let fields: Vec<_> = (0..200).map(|at| format!("Set-Cookie: c{at}=1")).collect();
+    let answer = world_before(setting(&fields)).ask(&get("/public/x", &[]));
+    assert_eq!((answer.status, answer.fields("set-cookie").len()), (200, 200));
 }
 
 #[test]

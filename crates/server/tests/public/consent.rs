@@ -234,7 +234,7 @@ async fn what_was_agreed_to_can_be_taken_back() {
         (&false.into(), &true.into())
     );
     let names: Vec<_> = set(&answer).iter().map(|line| line.split('=').next().unwrap()).collect();
-    assert_eq!(names, ["UTM_b", "_fbp", "_ga", "_gid", "utm_source", "cookie_consent"]);
+    assert_eq!(names, ["_ga", "_gid", "_fbp", "utm_source", "UTM_b", "cookie_consent"]);
     assert!(set(&answer).iter().all(|line| line.contains("Max-Age=0")));
     assert_eq!(browser.cookie("cookie_consent"), None);
     assert_eq!(told(&mut browser).await["settings"]["analytics"], false);
