@@ -69,7 +69,8 @@ fn a_value_whose_successor_was_never_used_shows_no_thief() {
 #[test]
 fn a_value_that_is_vouched_for_works_until_its_successor_is_used() {
     let judge = |session: &Session, generation, binding: &Binding, after| {
-        let shown = Shown { generation, binding, at: at(after), rotates: true, vouched: true };
+        let (fingerprint, at) = (&Fingerprint::default(), at(after));
+        let shown = Shown { generation, binding, fingerprint, at, rotates: true, vouched: true };
         session.judge(&shown, &Limits::default())
     };
     let lost = session().rotate(at(300));
