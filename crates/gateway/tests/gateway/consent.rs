@@ -79,8 +79,11 @@ fn a_service_sees_no_cookie_that_was_not_agreed_to() {
     assert_eq!(seen("/public/x", &all).unwrap(), "a=2; language=ja");
     assert_eq!(seen("/public/x", &[("Cookie", "_ga=1")]), None);
     let analytics = consent(&[Category::Analytics]);
+    let emptied = format!("_ga=1; a=2; cookie_consent=; {analytics}");
+    assert_eq!(seen("/public/x", &[("Cookie", &emptied)]).unwrap(), "a=2");
     let with = [("Cookie", "_ga=1; _fbp=2"), ("Cookie", analytics.as_str())];
-    assert_eq!(seen("/public/x", &with).unwrap(), format!("_ga=1; {analytics}"));
+    // The choice itself is no service's to see.
+    assert_eq!(seen("/public/x", &with).unwrap(), "_ga=1");
     // One of two was planted by a neighbour.
     let twice = [("Cookie", "_ga=1; a=2"), ("Cookie", &analytics), ("Cookie", &analytics)];
     assert!(!seen("/public/x", &twice).unwrap().contains("_ga"));
@@ -171,9 +174,7 @@ fn cookies_that_http2_brings_in_crumbs_are_judged_together() {
                 .unwrap();
         tokio::spawn(connection);
         let consent = consent(&[Category::Analytics]);
-        for (crumb, left) in
-            [("a=b", "c=d; a=b".to_owned()), (consent.as_str(), format!("_ga=1; c=d; {consent}"))]
-        {
+        for (crumb, left) in [("a=b", "c=d; a=b"), (consent.as_str(), "_ga=1; c=d")] {
             let request = http::Request::get("http://gateway.example/public/x")
                 .header("cookie", "_ga=1")
                 .header("cookie", "_fbp=2")
