@@ -116,7 +116,7 @@ fn deletes(line: &[u8]) -> bool {
     });
     let Some(Some((_, b""))) = parts.next() else { return false };
     let is_age = |(name, _): &(&[u8], &[u8])| name.eq_ignore_ascii_case(b"max-age");
-    let age = parts.flatten().filter(is_age).last().map(|(_, age)| age);
+    let age = parts.flatten().rfind(is_age).map(|(_, age)| age);
     age.and_then(|age| {
         let is_number = age.len() <= 10 && !age.starts_with(b"+");
         std::str::from_utf8(age).ok().filter(|_| is_number)?.parse::<i64>().ok()
