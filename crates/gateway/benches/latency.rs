@@ -2,8 +2,8 @@
 //!
 //! One service, which answers a fixed text, is asked directly and through the gateway: without
 //! authentication, with a token out of 1,000 that the gateway has seen before, and with a token
-//! whose signature it checks every time. The gateway has one worker and writes its log of decisions,
-//! as it does in production. Client, service and gateway share the machine, so the figures of many
+//! whose signature it checks every time. Each request has 20 cookies, and nobody has agreed to any.
+//! The gateway has one worker and writes its log of decisions, as it does in production. Client, service and gateway share the machine, so the figures of many
 //! connections say how they divide it; the ratios between ways through the gateway say what
 //! authentication costs.
 
@@ -17,10 +17,16 @@ use std::{
 
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use tegata_core::{Clock as _, Epoch, Node, Parting, Realm, SinceBoot, SystemClock, TokenId};
+use tegata_core::{
+    Clock as _, Epoch, Node, Parting, Realm, Secret, SinceBoot, SystemClock, TokenId,
+};
 use tegata_gateway::{Config, DecisionLog, Dpop, Gateway, Metrics, Parts, Signer, decision_log};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap};
 use tegata_rounds::{Effort, Table, Unit, percentile};
+use tegata_session::{
+    ConsentSeal, CookieFilter, CookieName, CookiePolicy, CookieTable, Environment, Keys,
+    PolicyRules,
+};
 use tegata_store::MemoryRecords;
 use tegata_token::{
     AccessToken, Algorithm, DpopNonces, Expected, ExpectedAudience, KeySet, Memory, SigningKey,
@@ -81,7 +87,16 @@ fn first(gateway: &Gateway) -> SocketAddr {
 }
 
 fn request(path: &str, token: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: gateway.example\r\nAuthorization: Bearer {token}\r\n\r\n")
+    // As many cookies as a shop with its scripts has, every fifth of which is not agreed to.
+    let cookie = |number: usize| match number % 5 {
+        0 => format!("ads_{number}=GA1.2.1795236115.1795236115"),
+        _ => format!("shop_{number}=0123456789abcdef"),
+    };
+    let cookies = (0..20).map(cookie).collect::<Vec<_>>().join("; ");
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: gateway.example\r\nAuthorization: Bearer {token}\r\n\
+         Cookie: {cookies}\r\n\r\n"
+    )
 }
 
 fn token(key: &SigningKey, number: u32) -> String {
@@ -140,7 +155,7 @@ fn gateway(
         realm: Realm::default(),
         signer,
         sessions: None,
-        cookies: None,
+        cookies: Some(filter()),
         decisions: Some(decisions),
         usage: Some(Arc::new(Usage::new(node))),
         parting: Parting::default(),
@@ -148,6 +163,15 @@ fn gateway(
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     Gateway::serve(config, parts, vec![listener]).unwrap()
+}
+
+/// The built-in table of cookies, to which nobody has agreed.
+fn filter() -> CookieFilter {
+    let rules = PolicyRules::of(Environment::Production);
+    let table = CookieTable::new(rules.environment, None).unwrap();
+    let policy = Arc::new(CookiePolicy::new(&table, &rules).unwrap());
+    let seal = ConsentSeal::new(Keys::of_root(Secret::new([1; 32])));
+    CookieFilter::new(policy, seal, Realm::default(), table.cookie(CookieName::Consent))
 }
 
 /// A view of a revocation log in which nothing happens, followed as a node follows its own.

@@ -43,7 +43,7 @@ pub struct Config {
     pub public_secret: Option<HeaderValue>,
     /// What leads there: prefixes on whole segments.
     pub public_paths: Vec<String>,
-    /// Cookies that no service sees, because whoever has one is the user.
+    /// Cookies that no service sees, because whoever has one is the user, or could be followed by it.
     pub private_cookies: Vec<String>,
     /// What it is to clients that look for it (RFC 9728). Without it, it does not describe itself.
     #[serde(skip)]
@@ -218,6 +218,7 @@ impl Default for Config {
                 "refresh_token",
                 "__Host-refresh_token",
                 "__Secure-refresh_token",
+                "cookie_consent",
             ]),
             resource: None,
             cors: Cors::default(),

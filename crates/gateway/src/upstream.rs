@@ -190,7 +190,7 @@ impl Pool {
         counted: Counted,
     ) -> Result<http1::SendRequest<Upload>, NoConnection> {
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(LARGEST_BUFFER);
+        builder.max_buf_size(LARGEST_BUFFER).max_headers(MOST_FIELDS);
         let shaken = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(|_| NoConnection::Unreachable)?;
         tokio::task::spawn_local(async move {
@@ -204,6 +204,9 @@ impl Pool {
 
 /// Of what a service sends faster than the client takes it, and of its response's head.
 const LARGEST_BUFFER: usize = 128 * 1024;
+
+/// Of a response's head.
+const MOST_FIELDS: usize = 256;
 
 impl Lease {
     /// Sends a request and waits for the head of the response.

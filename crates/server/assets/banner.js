@@ -25,7 +25,7 @@ const TEXTS = {
     cookies: "Cookies",
     session: "until the browser closes",
     days: (days) => (days === 1 ? "1 day" : `${days} days`),
-    failed: "Your choice could not be saved. Nothing was agreed to. Please try again in a moment.",
+    failed: "Your choice could not be saved; what you chose before still holds. Please try again in a moment.",
     changed: "Our policy has changed meanwhile. Please look at it again.",
   },
   ja: {
@@ -41,7 +41,7 @@ const TEXTS = {
     cookies: "Cookie",
     session: "ブラウザーを閉じるまで",
     days: (days) => `${days} 日間`,
-    failed: "選択を保存できませんでした。何も許可されていません。しばらくしてから、もう一度お試しください。",
+    failed: "選択を保存できませんでした。以前の選択がそのまま有効です。しばらくしてから、もう一度お試しください。",
     changed: "その間にポリシーが変更されました。もう一度ご確認ください。",
   },
 };

@@ -1,14 +1,15 @@
 //! The choice of cookies, as the browser keeps it:
 //!
 //! ```text
-//! 1.2.1795236115.fa.<43 characters: HMAC>
+//! 1.2.1795219200.fa.<43 characters: HMAC>
 //! │ │ │          └ what was agreed to: functional, analytics; `-`: nothing
-//! │ │ └ when, in seconds
+//! │ │ └ on which day, by the second in which it began
 //! │ └ the version of the policy
 //! └ root secret
 //! ```
 //!
-//! It says nothing about the person, so that it is no cookie by which anybody could be followed. It is
+//! It says nothing about the person, and no more of the time than the day, so that it is no cookie by
+//! which anybody could be followed: the exact time stands in the record alone. It is
 //! signed, so that nobody can write one: what it says was said to us, and recorded. Whatever is wrong
 //! with it, it is no consent.
 
@@ -30,6 +31,9 @@ pub use kept::{COOKIE_CONSENTS, Chosen, CookieConsents, KeptConsent};
 /// For how long a choice counts: a year.
 pub const LIFE: Duration = Duration::from_secs(365 * 86_400);
 
+/// In seconds.
+const DAY: u64 = 86_400;
+
 /// How far ahead the clock of the node may have been that made it.
 const SKEW: Duration = Duration::from_secs(60);
 
@@ -41,10 +45,19 @@ const LONGEST: usize = 85;
 pub struct CookieConsent {
     /// To which version of the policy.
     pub version: u32,
-    /// When, in whole seconds.
+    /// When, in whole seconds. The cookie says the day alone.
     pub at: Timestamp,
     /// What they agreed to.
     pub agreed: Agreed,
+}
+
+impl CookieConsent {
+    /// The same, as its cookie says it: at the start of its day.
+    #[must_use]
+    pub const fn of_day(self) -> Self {
+        let secs = self.at.secs();
+        Self { at: Timestamp::from_secs(secs - secs % DAY), ..self }
+    }
 }
 
 /// Signs choices, and checks whether it was us who did.
@@ -67,7 +80,7 @@ impl ConsentSeal {
     pub fn seal(&self, realm: &Realm, consent: &CookieConsent) -> Result<String, StoreError> {
         let root = self.keys.newest();
         let key = self.key(root, realm).ok_or_else(|| keys::missing("the choice of cookies"))?;
-        let said = said(consent);
+        let said = said(&consent.of_day());
         let mac = URL_SAFE_NO_PAD.encode(hmac::sign(&key, said.as_bytes()));
         Ok(format!("{root}.{said}.{mac}"))
     }
@@ -130,7 +143,8 @@ mod tests {
     use super::*;
     use crate::policy::Category;
 
-    const NOW: Timestamp = Timestamp::from_secs(1_795_236_115);
+    /// A day begins.
+    const NOW: Timestamp = Timestamp::from_secs(1_795_219_200);
 
     fn seal(seed: u8) -> ConsentSeal {
         ConsentSeal::new(Keys::of_root(Secret::new([seed; 32])))
@@ -151,10 +165,11 @@ mod tests {
 
     #[test]
     fn is_read_as_it_was_written_and_names_nobody() {
-        let (one, two) = (value(), value());
+        let later = CookieConsent { at: NOW + Duration::from_secs(86_399), ..consent() };
+        let (one, two) = (value(), seal(1).seal(&Realm::default(), &later).unwrap());
         assert_eq!(open(&one), Some(consent()));
-        assert!(one.starts_with("1.2.1795236115.fa."), "{one}");
-        assert_eq!(one, two, "two people who chose alike have the same cookie");
+        assert!(one.starts_with("1.2.1795219200.fa."), "{one}");
+        assert_eq!(one, two, "whoever chose alike on one day has the same cookie");
     }
 
     #[test]
@@ -177,11 +192,11 @@ mod tests {
             format!("+{value}"),
             format!("\"{value}\""),
             format!("{said}m.{mac}"),
-            format!("1.2.01795236115.fa.{mac}"),
-            format!("1.2.1795236115.af.{mac}"),
-            format!("1.2.1795236115.fa.x.{mac}"),
-            format!("1.02.1795236115.fa.{mac}"),
-            "1.2.1795236115.fam.".to_owned(),
+            format!("1.2.01795219200.fa.{mac}"),
+            format!("1.2.1795219200.af.{mac}"),
+            format!("1.2.1795219200.fa.x.{mac}"),
+            format!("1.02.1795219200.fa.{mac}"),
+            "1.2.1795219200.fam.".to_owned(),
             format!("1.2.{}.fa.{mac}", u128::MAX),
             "x".repeat(10_000),
             String::new(),
@@ -215,7 +230,7 @@ mod tests {
     #[test]
     fn the_longest_choice_can_be_read() {
         let agreed = Category::CHOSEN.into_iter().fold(Agreed::NOTHING, Agreed::with);
-        let at = Timestamp::from_secs(99_999_999_999);
+        let at = Timestamp::from_secs(99_999_964_800);
         let consent = CookieConsent { version: u32::MAX, at, agreed };
         let value = seal(1).seal(&Realm::default(), &consent).unwrap();
         assert_eq!(seal(1).open(&Realm::default(), &value, u32::MAX, at), Some(consent));

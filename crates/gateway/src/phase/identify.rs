@@ -196,24 +196,36 @@ fn session_cookie<'g>(
     let Some(sessions) = gate.sessions.as_deref().filter(|_| admitted.fields.has_cookie) else {
         return Ok(None);
     };
-    let mut values = cookies(head.headers).filter(|(name, _)| *name == sessions.cookie());
+    let own = sessions.cookie().as_bytes();
+    let mut values = cookies(head.headers).filter(|(name, _)| *name == own);
     let Some((_, value)) = values.next() else { return Ok(None) };
     // Two cookies of a name: one was planted by a neighbour, and nobody can tell which.
     if values.any(|(_, other)| other != value) {
         let detail = "the session cookie stands more than once";
         return Err(Refusal::bad_request("several_session_cookies", detail));
     }
-    Ok(Some((sessions, value.to_owned())))
+    // What is no text is no value of ours.
+    let text = std::str::from_utf8(value).ok().filter(|text| text.is_ascii());
+    Ok(text.map(|text| (sessions, text.to_owned())))
 }
 
-/// The cookies of a request (RFC 6265 §4.2.1).
-pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+/// The cookies of a request, as their names and values (RFC 6265 §4.2.1). What others set beside ours
+/// need not be text.
+pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pairs(headers).filter_map(|pair| {
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        Some((pair.get(..at)?, pair.get(at + 1..)?))
+    })
+}
+
+/// The cookies of a request, as they are written.
+pub(crate) fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers
         .get_all(header::COOKIE)
         .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='))
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .map(<[u8]>::trim_ascii)
+        .filter(|pair| !pair.is_empty())
 }
 
 /// Whether the credential has been taken back, as far as this node knows, and whether it knows

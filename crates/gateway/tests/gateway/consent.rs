@@ -48,7 +48,8 @@ fn world_before(service: SocketAddr) -> World {
 }
 
 /// A service that answers every request with these lines.
-fn setting(lines: &'static [&'static str]) -> SocketAddr {
+fn setting<L: AsRef<str>>(lines: &[L]) -> SocketAddr {
+    let set: String = lines.iter().map(|line| format!("{}\r\n", line.as_ref())).collect();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -62,7 +63,6 @@ fn setting(lines: &'static [&'static str]) -> SocketAddr {
                 }
                 seen.push(byte[0]);
             }
-            let set: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
             let answer =
                 format!("HTTP/1.1 200 OK\r\n{set}Content-Length: 0\r\nConnection: close\r\n\r\n");
             let _ = stream.write_all(answer.as_bytes());
@@ -79,8 +79,11 @@ fn a_service_sees_no_cookie_that_was_not_agreed_to() {
     assert_eq!(seen("/public/x", &all).unwrap(), "a=2; language=ja");
     assert_eq!(seen("/public/x", &[("Cookie", "_ga=1")]), None);
     let analytics = consent(&[Category::Analytics]);
+    let emptied = format!("_ga=1; a=2; cookie_consent=; {analytics}");
+    assert_eq!(seen("/public/x", &[("Cookie", &emptied)]).unwrap(), "a=2");
     let with = [("Cookie", "_ga=1; _fbp=2"), ("Cookie", analytics.as_str())];
-    assert_eq!(seen("/public/x", &with).unwrap(), format!("_ga=1; {analytics}"));
+    // The choice itself is no service's to see.
+    assert_eq!(seen("/public/x", &with).unwrap(), "_ga=1");
     // One of two was planted by a neighbour.
     let twice = [("Cookie", "_ga=1; a=2"), ("Cookie", &analytics), ("Cookie", &analytics)];
     assert!(!seen("/public/x", &twice).unwrap().contains("_ga"));
@@ -126,6 +129,33 @@ fn a_service_sets_no_cookie_that_was_not_agreed_to() {
 }
 
 #[test]
+fn refusing_does_not_fail_however_many_cookies_it_takes_away() {
+    let rules = PolicyRules {
+        domain: Some("example.com".to_owned()),
+        ..PolicyRules::of(Environment::Production)
+    };
+    let table = CookieTable::new(rules.environment, rules.domain.as_deref()).unwrap();
+    let policy = CookiePolicy::new(&table, &rules).unwrap();
+    let sent: Vec<_> = (0..60).map(|at| format!("ads_{at}")).collect();
+    let mut lines = policy.taken_away(Agreed::NOTHING, sent.iter().map(String::as_str));
+    lines.extend(table.expire_of_host(CookieName::Consent));
+    lines.push(table.cookie(CookieName::Consent).set("x").unwrap());
+    let fields: Vec<_> = lines.iter().map(|line| format!("Set-Cookie: {line}")).collect();
+    let mut plan = Plan::with(echo::start());
+    plan.config.public = Some(format!("http://{}", setting(&fields)).parse().unwrap());
+    let answer = plan.start().ask(&request("PUT", "/api/consent", &[], ""));
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.fields("set-cookie"), lines);
+}
+
+#[test]
+fn an_answer_may_have_more_than_a_hundred_fields() {
+    let fields: Vec<_> = (0..200).map(|at| format!("Set-Cookie: c{at}=1")).collect();
+    let answer = world_before(setting(&fields)).ask(&get("/public/x", &[]));
+    assert_eq!((answer.status, answer.fields("set-cookie").len()), (200, 200));
+}
+
+#[test]
 fn without_a_policy_nothing_is_held_back() {
     let world = World::plain();
     let seen = world.ask(&get("/public/x", &[("Cookie", "_ga=1; session_id=x")])).seen("cookie");
@@ -144,9 +174,7 @@ fn cookies_that_http2_brings_in_crumbs_are_judged_together() {
                 .unwrap();
         tokio::spawn(connection);
         let consent = consent(&[Category::Analytics]);
-        for (crumb, left) in
-            [("a=b", "c=d; a=b".to_owned()), (consent.as_str(), format!("_ga=1; c=d; {consent}"))]
-        {
+        for (crumb, left) in [("a=b", "c=d; a=b"), (consent.as_str(), "_ga=1; c=d")] {
             let request = http::Request::get("http://gateway.example/public/x")
                 .header("cookie", "_ga=1")
                 .header("cookie", "_fbp=2")

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tegata_core::{Secret, UserId, port::Page};
 use tegata_session::{
-    Agreed, Category, Chosen, CookieConsent, CookieName, CookiePolicy, KeptConsent, Words,
+    Agreed, Category, Chosen, CookieConsent, CookieName, CookiePolicy, KeptConsent, Sent, Words,
 };
 
 use super::{Refusal, answer, from_our_pages, reading, rotated};
@@ -88,7 +88,7 @@ pub(crate) async fn choose(
     visit: Visit,
     request: Request,
 ) -> Result<Response, Refusal> {
-    from_our_pages(&app, &visit.caller)?;
+    let sent = from_our_pages(&app, &visit.caller)?;
     let said: Said = body::json(&app, request).await?;
     if !said.settings.essential {
         return Err(malformed("what is essential cannot be refused").into());
@@ -99,7 +99,7 @@ pub(crate) async fn choose(
         let detail = "the policy has changed since it was shown: read it again";
         return Err(Problem::new(StatusCode::CONFLICT, detail).named("policy_changed").into());
     }
-    let chooser = chooser(&app, &visit.caller, &consent).await?;
+    let chooser = chooser(&app, &visit.caller, sent, &consent).await?;
     let recorded = note(&app, &visit.caller, &consent, Chosen::Set, &chooser).await?;
     let value = Secret::new(consents.seal().seal(app.realm(), &consent)?);
     let cookies = chooser.cookies.and(taken_away(&app, &visit.caller, consent.agreed)).with(
@@ -112,18 +112,20 @@ pub(crate) async fn choose(
 
 /// `DELETE`: somebody takes back what they agreed to, as if they had never been asked.
 pub(crate) async fn withdraw(State(app): State<App>, visit: Visit) -> Result<Response, Refusal> {
-    from_our_pages(&app, &visit.caller)?;
+    let sent = from_our_pages(&app, &visit.caller)?;
     let nothing = app.cookie_consents().choice(Agreed::NOTHING);
-    let chooser = chooser(&app, &visit.caller, &nothing).await?;
+    let chooser = chooser(&app, &visit.caller, sent, &nothing).await?;
     let recorded = match given(&app, &visit.caller) {
         Some(_) => note(&app, &visit.caller, &nothing, Chosen::Withdrawn, &chooser).await?,
         // There is nothing to take back.
         None => false,
     };
-    let cookies = chooser
-        .cookies
-        .and(taken_away(&app, &visit.caller, Agreed::NOTHING))
-        .without(&app, CookieName::Consent);
+    // An empty one stays: beside it, one that a neighbour planted does not count, either.
+    let cookies = chooser.cookies.and(taken_away(&app, &visit.caller, Agreed::NOTHING)).with(
+        &app,
+        CookieName::Consent,
+        &Secret::new(String::new()),
+    );
     Ok(answer(cookies, changed(&app, None, &visit, recorded)))
 }
 
@@ -159,8 +161,17 @@ fn given(app: &App, caller: &Caller) -> Option<CookieConsent> {
     app.cookie_consents().read(app.realm(), value)
 }
 
-/// Who chooses. Whoever refuses is believed though it cannot be known who they are.
-async fn chooser(app: &App, caller: &Caller, consent: &CookieConsent) -> Result<Chooser, Refusal> {
+/// Who chooses. Whoever refuses is believed though it cannot be known who they are. Where no browser
+/// says that it was a page of ours, a session does not tell whose choice it is.
+async fn chooser(
+    app: &App,
+    caller: &Caller,
+    sent: Sent,
+    consent: &CookieConsent,
+) -> Result<Chooser, Refusal> {
+    if sent == Sent::Unstated {
+        return Ok(Chooser { user: None, cookies: Cookies::default() });
+    }
     match app.presence(caller).await {
         Ok(presence) => Ok(Chooser {
             user: presence.session().map(|session| session.user.clone()),
@@ -236,7 +247,7 @@ fn told(app: &App, consent: Option<&CookieConsent>, lang: Lang) -> Value {
     json!({
         "version": policy.version(),
         "decided": consent.is_some(),
-        "decided_at": consent.map(|consent| consent.at.secs()),
+        "decided_at": consent.map(|consent| consent.of_day().at.secs()),
         "asks": policy.asks(),
         "notice": policy.notice(),
         "settings": settings,

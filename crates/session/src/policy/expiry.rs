@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use super::{Agreed, CookiePolicy, Row};
 
-/// The most cookies that one answer takes away: browsers that hold more send them again.
+/// The most headers that take cookies away in one answer: whoever passes it on may refuse more than
+/// a hundred fields. Browsers that hold more send them again.
 const MOST: usize = 50;
 
 impl CookiePolicy {
     /// The `Set-Cookie` headers that take away the cookies that are not agreed to: all that the table
-    /// names, and of the others those that the browser `sent`. A cookie of another path or
+    /// names, and after them of the others those that the browser `sent`. A cookie of another path or
     /// domain than its row's cannot be named, and stays until it dies; the gateway lets it reach nobody.
     pub fn taken_away<'s>(
         &'s self,
@@ -19,9 +20,10 @@ impl CookiePolicy {
         let refused = |row: &&Row| !self.allows(row.category, agreed);
         let named = self.rows().iter().filter(refused).filter_map(|row| row.name.name());
         let sent = sent.filter(|name| self.row(name.as_bytes()).as_ref().is_some_and(refused));
-        let names: BTreeSet<&str> = named.chain(sent).collect();
-        let rows = names.into_iter().filter_map(|name| Some((name, self.row(name.as_bytes())?)));
-        rows.take(MOST).flat_map(|(name, row)| lines(name, row)).collect()
+        let mut seen = BTreeSet::new();
+        let names = named.chain(sent).filter(|name| seen.insert(*name));
+        let rows = names.filter_map(|name| Some((name, self.row(name.as_bytes())?)));
+        rows.flat_map(|(name, row)| lines(name, row)).take(MOST).collect()
     }
 }
 

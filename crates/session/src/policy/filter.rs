@@ -35,28 +35,40 @@ impl CookieFilter {
     /// choices are none: one of them was planted.
     pub fn agreed<'c>(
         &self,
-        cookies: impl Iterator<Item = (&'c str, &'c str)>,
+        cookies: impl Iterator<Item = (&'c [u8], &'c [u8])>,
         now: Timestamp,
     ) -> Agreed {
-        let mut choices = cookies.filter(|(name, _)| *name == self.consent);
+        let mut choices = cookies.filter(|(name, _)| *name == self.consent.as_bytes());
         let (Some((_, value)), None) = (choices.next(), choices.next()) else {
             return Agreed::NOTHING;
         };
+        let Ok(value) = std::str::from_utf8(value) else { return Agreed::NOTHING };
         let opened = self.seal.open(&self.realm, value, self.policy.version(), now);
         opened.map_or(Agreed::NOTHING, |consent| consent.agreed)
     }
 
-    /// Whether a cookie of this name may reach a service.
+    /// Whether a cookie of this name may reach a service. The choice itself reaches none: services that
+    /// compare what they get could tell people apart by it.
     #[must_use]
     pub fn may_be_sent(&self, name: &[u8], agreed: Agreed) -> bool {
-        self.policy.passes(name, agreed)
+        !self.is_choice(name) && self.policy.passes(name, agreed)
     }
 
     /// Whether a service may set a cookie of this name. The choice itself is no service's to set: it
     /// could give one person's to another.
     #[must_use]
     pub fn may_be_set(&self, name: &[u8], agreed: Agreed) -> bool {
-        plain(name) != self.consent_plain && self.policy.passes(name, agreed)
+        !self.is_choice(name) && self.policy.passes(name, agreed)
+    }
+
+    /// Whether a service may take away a cookie of this name: what nobody agreed to, above all.
+    #[must_use]
+    pub fn may_be_deleted(&self, name: &[u8]) -> bool {
+        !self.is_choice(name)
+    }
+
+    fn is_choice(&self, name: &[u8]) -> bool {
+        plain(name) == self.consent_plain
     }
 }
 

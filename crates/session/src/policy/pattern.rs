@@ -77,15 +77,18 @@ pub(super) fn plain(name: &[u8]) -> Vec<u8> {
             *byte = b'_';
         }
     }
-    while let Some(rest) = PREFIXES.iter().find_map(|prefix| plain.strip_prefix(*prefix)) {
-        plain = rest.to_vec();
+    let mut rest = plain.as_slice();
+    while let Some(next) = PREFIXES.iter().find_map(|prefix| rest.strip_prefix(*prefix)) {
+        rest = next;
     }
+    let prefixed = plain.len() - rest.len();
+    plain.drain(..prefixed);
     plain
 }
 
-/// Without blanks, controls and quotes around it.
+/// Without blanks, controls and quotes around it. Two blanks are of Latin-1.
 fn trimmed(mut name: Vec<u8>) -> Vec<u8> {
-    let is_around = |byte: &u8| *byte <= b' ' || matches!(byte, b'"' | b'\'' | 0x7f);
+    let is_around = |byte: &u8| *byte <= b' ' || matches!(byte, b'"' | b'\'' | 0x7f | 0x85 | 0xa0);
     let end = name.iter().rposition(|byte| !is_around(byte)).map_or(0, |at| at + 1);
     name.truncate(end);
     let start = name.iter().position(|byte| !is_around(byte)).unwrap_or(0);
@@ -145,6 +148,10 @@ mod tests {
         ] {
             assert_eq!(plain(spelled.as_bytes()), b"_ga", "{spelled:?}");
         }
+        for spelled in [&b"\xa0_ga\x85"[..], b"\x85 \xa0__Host-_GA\xa0"] {
+            assert_eq!(plain(spelled), b"_ga", "{spelled:?}");
+        }
+        assert_eq!(plain(&[&b"__host-".repeat(10_000)[..], b"_ga"].concat()), b"_ga");
         for other in ["_gat", "ga", "_g", "x_ga", "_ga_", "%255Fga", "-ga", "_ga%", "__ga"] {
             assert_ne!(plain(other.as_bytes()), b"_ga", "{other:?}");
         }

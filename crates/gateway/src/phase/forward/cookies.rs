@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, header};
 use tegata_core::Timestamp;
 use tegata_session::{Agreed, CookieFilter};
 
-use crate::phase::identify::cookies;
+use crate::phase::identify::{cookies, pairs};
 
 /// What passes, for one request and its answer.
 #[derive(Clone, Copy, Default)]
@@ -37,17 +37,16 @@ impl<'g> Passing<'g> {
     #[expect(clippy::option_option, reason = "nothing to change, nothing left, and what is left")]
     pub(super) fn of_request(&self, headers: &HeaderMap) -> Option<Option<HeaderValue>> {
         let lines = headers.get_all(header::COOKIE);
-        // A line that is no text is not sent: what cannot be read cannot be searched.
-        let legible = || lines.iter().all(|line| line.to_str().is_ok());
         let lets_all = self.private.is_empty() && self.filter.is_none();
-        if lets_all || (legible() && pairs(headers).all(|pair| self.sends(pair))) {
+        if lets_all || pairs(headers).all(|pair| self.sends(pair)) {
             let several = lines.iter().nth(1).is_some();
             let joined =
                 || lines.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
             return several.then(|| HeaderValue::from_bytes(&joined()).ok());
         }
-        let kept: Vec<&str> = pairs(headers).filter(|pair| self.sends(pair)).collect();
-        Some((!kept.is_empty()).then(|| HeaderValue::try_from(kept.join("; ")).ok()).flatten())
+        let kept: Vec<&[u8]> = pairs(headers).filter(|pair| self.sends(pair)).collect();
+        let rest = || HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok();
+        Some((!kept.is_empty()).then(rest).flatten())
     }
 
     /// Takes out of an answer the cookies that its service may not set.
@@ -65,13 +64,23 @@ impl<'g> Passing<'g> {
         }
     }
 
-    fn sends(&self, pair: &str) -> bool {
+    fn sends(&self, pair: &[u8]) -> bool {
         // A pair without a name is one of the name that stands in its value, for some servers; and
         // one without `=` is a name without a value, for others.
-        let pair = pair.trim_start_matches(['=', ' ', '\t']);
-        let name = pair.split('=').next().unwrap_or_default().trim_matches([' ', '\t']);
-        !self.private.iter().any(|private| private == name)
-            && self.filter.is_none_or(|it| it.may_be_sent(name.as_bytes(), self.agreed))
+        let start = pair.iter().position(|byte| *byte != b'=' && !is_blank(*byte));
+        let pair = pair.get(start.unwrap_or(pair.len())..).unwrap_or_default();
+        let name = trimmed(pair.split(|byte| *byte == b'=').next().unwrap_or_default());
+        if name.is_ascii() {
+            return self.sends_name(name);
+        }
+        // Some servers leave out what they cannot read: what remains must be none that is held back.
+        let legible: Vec<u8> = name.iter().copied().filter(u8::is_ascii).collect();
+        self.sends_name(name) && self.sends_name(trimmed(&legible))
+    }
+
+    fn sends_name(&self, name: &[u8]) -> bool {
+        !self.private.iter().any(|private| private.as_bytes() == name)
+            && self.filter.is_none_or(|it| it.may_be_sent(name, self.agreed))
     }
 
     fn sets(&self, line: &[u8]) -> bool {
@@ -81,7 +90,9 @@ impl<'g> Passing<'g> {
         // (draft-ietf-httpbis-rfc6265bis §5.8.3).
         !name.is_empty()
             && !self.private.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
-            && self.filter.is_none_or(|it| it.may_be_set(name, self.agreed))
+            && self.filter.is_none_or(|it| {
+                it.may_be_set(name, self.agreed) || (it.may_be_deleted(name) && deletes(line))
+            })
     }
 }
 
@@ -96,15 +107,36 @@ pub(crate) fn agreed(headers: &HeaderMap, filter: Option<&CookieFilter>, now: Ti
     filter.map_or(Agreed::NOTHING, |filter| filter.agreed(cookies(headers), now))
 }
 
-/// The cookies of a request, as they are written.
-fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .map(|pair| pair.trim_matches([' ', '\t']))
-        .filter(|pair| !pair.is_empty())
+/// Whether this `Set-Cookie` takes its cookie away: the last `Max-Age` counts (RFC 6265 §5.3), and none
+/// that browsers may pass over.
+fn deletes(line: &[u8]) -> bool {
+    let mut parts = line.split(|byte| *byte == b';').map(|part| {
+        let at = part.iter().position(|byte| *byte == b'=')?;
+        Some((part.get(..at)?.trim_ascii(), part.get(at + 1..)?.trim_ascii()))
+    });
+    let Some(Some((_, b""))) = parts.next() else { return false };
+    let is_age = |(name, _): &(&[u8], &[u8])| name.eq_ignore_ascii_case(b"max-age");
+    let age = parts.flatten().rfind(is_age).map(|(_, age)| age);
+    age.and_then(|age| {
+        let is_number = age.len() <= 10 && !age.starts_with(b"+");
+        std::str::from_utf8(age).ok().filter(|_| is_number)?.parse::<i64>().ok()
+    })
+    .is_some_and(|age| age <= 0)
+}
+
+/// Without the blanks around it that some server ignores: those beyond ASCII are of Latin-1.
+fn trimmed(mut name: &[u8]) -> &[u8] {
+    while let Some((_, rest)) = name.split_first().filter(|(byte, _)| is_blank(**byte)) {
+        name = rest;
+    }
+    while let Some((_, rest)) = name.split_last().filter(|(byte, _)| is_blank(**byte)) {
+        name = rest;
+    }
+    name
+}
+
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | 0x85 | 0xa0)
 }
 
 #[cfg(test)]
