@@ -69,7 +69,8 @@ fn a_value_whose_successor_was_never_used_shows_no_thief() {
 #[test]
 fn a_value_that_is_vouched_for_works_until_its_successor_is_used() {
     let judge = |session: &Session, generation, binding: &Binding, after| {
-        let shown = Shown { generation, binding, at: at(after), rotates: true, vouched: true };
+        let (fingerprint, at) = (&Fingerprint::default(), at(after));
+        let shown = Shown { generation, binding, fingerprint, at, rotates: true, vouched: true };
         session.judge(&shown, &Limits::default())
     };
     let lost = session().rotate(at(300));
@@ -179,7 +180,7 @@ proptest! {
             };
             // When the handover is over, one value is good: the current one.
             let later = after + limits.handover.as_secs() + 1;
-            if !session.is_over(at(later)) {
+            if !session.is_over(at(later), &Limits::default()) {
                 prop_assert!(good(session.generation, later));
                 for old in 0..session.generation {
                     prop_assert!(!good(old, later), "generation {} at {}", old, later);
