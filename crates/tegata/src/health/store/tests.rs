@@ -108,7 +108,7 @@ async fn a_store_that_takes_or_gives_nothing_is_found() {
         [(Fault::Write, "write_failed"), (Fault::Read, "read_failed"), (Fault::Keep, "read_failed")]
     {
         let store = Faulty::new(fault);
-        assert_eq!(store.found().await["reason"], reason, "{fault:?}");
+        assert_eq!(store.found().await["reasons"][0], reason, "{fault:?}");
         assert_eq!(store.probe().await.unwrap_err().severity, Severity::Without, "{fault:?}");
     }
 }
