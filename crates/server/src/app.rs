@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde_json::Value;
 use tegata_core::{
     BoxFuture, ClientCertificates, Epoch, Limiter, Network, Node, Proxies, Realm, SinceBoot,
-    UserId, flight::Flights,
+    flight::Flights,
 };
 use tegata_identity::{Letters, Passwords, SecondFactors, SignIn, Users};
 use tegata_oauth::{Client, Provider, signals::Streams};
@@ -169,7 +169,6 @@ struct Inner {
     registered: Limiter<Network>,
     strangers: Limiter<Network>,
     ordered: Limiter<Network>,
-    crowded: Limiter<UserId>,
     chosen: Limiter<Network>,
     waiting: Waiting,
 }
@@ -192,7 +191,6 @@ impl App {
         let registered = Limiter::new(CALLERS);
         let strangers = Limiter::new(CALLERS);
         let ordered = Limiter::new(CALLERS);
-        let crowded = Limiter::new(CALLERS);
         let chosen = Limiter::new(CALLERS);
         let (proxies, certificates) =
             (Arc::new(config.proxies.clone()), config.client_certificates);
@@ -211,7 +209,6 @@ impl App {
             registered,
             strangers,
             ordered,
-            crowded,
             chosen,
             waiting,
         };
@@ -365,11 +362,6 @@ impl App {
     /// Counts the letters that a caller asks for.
     pub(crate) fn ordered(&self) -> &Limiter<Network> {
         &self.inner.ordered
-    }
-
-    /// Counts what a person is told of sessions that had to give way.
-    pub(crate) fn crowded(&self) -> &Limiter<UserId> {
-        &self.inner.crowded
     }
 
     /// Counts the choices of cookies that a caller makes.

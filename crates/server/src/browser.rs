@@ -112,9 +112,6 @@ impl Refusal {
     fn nobody(app: &App, presence: &Presence) -> Self {
         let detail = "there is no session, or it has ended";
         let problem = Problem::new(StatusCode::UNAUTHORIZED, detail).named("no_session");
-        if let Presence::Nobody(Some(verdict)) = presence {
-            app.metrics().session_refused("provider", verdict.name());
-        }
         Self { problem, cookies: presence.cookies(app), retry_after: None }
     }
 }

@@ -202,7 +202,7 @@ impl App {
         // Nobody guesses, and nothing is counted, for a cookie that was made up.
         let genuine = self.sessions().of_cookie(self.realm(), value).await?;
         if genuine.is_none_or(|session| session.id != *sid) {
-            return Err(NotRaised::Nobody(Some(Verdict::Unknown)));
+            return Err(self.not_raised(Verdict::Unknown));
         }
         let session = self.sessions().find(self.realm(), sid).await?.ok_or_else(nobody)?;
         let (standing, requires) = match again {
@@ -238,9 +238,15 @@ impl App {
                 let second = enrolled.map(|enrolled| enrolled.authenticators());
                 Err(NotRaised::Second(second.into_iter().flatten().collect()))
             }
-            Err(SessionRefused::Verdict(verdict)) => Err(NotRaised::Nobody(Some(verdict))),
+            Err(SessionRefused::Verdict(verdict)) => Err(self.not_raised(verdict)),
             Err(SessionRefused::Store(error)) => Err(error.into()),
         }
+    }
+
+    /// Counts a cookie that was refused with a proof.
+    fn not_raised(&self, verdict: Verdict) -> NotRaised {
+        self.metrics().session_refused("provider", verdict.name());
+        NotRaised::Nobody(Some(verdict))
     }
 
     async fn by_password_again(

@@ -138,16 +138,18 @@ fn tag(kept: &Kept) -> Option<[(HeaderName, HeaderValue); 1]> {
 fn expected(headers: &HeaderMap) -> Result<Expected, Rejected> {
     let lines = |name: HeaderName| {
         let all = headers.get_all(name).into_iter().map(HeaderValue::to_str);
-        all.collect::<Result<Vec<_>, _>>().map_err(|_| Rejected::Condition)
+        let all = all.collect::<Result<Vec<_>, _>>().map_err(|_| Rejected::Condition)?;
+        Ok::<_, Rejected>((!all.is_empty()).then(|| all.join(",")))
     };
-    let (is, is_not) =
-        (lines(header::IF_MATCH)?.join(","), lines(header::IF_NONE_MATCH)?.join(","));
-    match (is.trim(), is_not.trim()) {
-        ("", "") => Ok(Expected::Anything),
-        ("", "*") => Ok(Expected::Absent),
-        ("*", "") => Ok(Expected::Present),
+    let (is, is_not) = (lines(header::IF_MATCH)?, lines(header::IF_NONE_MATCH)?);
+    match (is.as_deref().map(str::trim), is_not.as_deref().map(str::trim)) {
+        (None, None) => Ok(Expected::Anything),
+        (None, Some("*")) => Ok(Expected::Absent),
+        (Some("*"), None) => Ok(Expected::Present),
+        // Whoever made a condition of a version that they do not have made none.
+        (Some(""), _) => Err(Rejected::Condition),
         // What is no tag of ours is the version of nothing.
-        (tags, "") => Ok(Expected::Version(
+        (Some(tags), None) => Ok(Expected::Version(
             tags.split(',').map(|tag| tag.trim().trim_matches('"').to_owned()).collect(),
         )),
         _ => Err(Rejected::Condition),

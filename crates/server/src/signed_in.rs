@@ -1,12 +1,9 @@
 //! Who is signed in: telling it from a cookie, beginning it, ending it.
 
-use std::num::NonZeroU32;
-
 use axum::response::{IntoResponseParts, ResponseParts};
 use http::{HeaderValue, header};
 use tegata_core::{
-    Acr, Batch, CommitRefused, RateLimit, Secret, SessionId, StoreError, Timestamp, UserId,
-    Versioned, port::Change,
+    Acr, Batch, CommitRefused, Secret, SessionId, StoreError, Timestamp, UserId, Versioned,
 };
 use tegata_identity::{Assurance, Enrolled, Refused, SecondFactors, Shown, User};
 use tegata_oauth::SignedIn;
@@ -112,14 +109,20 @@ impl App {
         };
         match presented {
             Ok(passage) => Ok(Presence::Somebody(Box::new(passage))),
-            Err(SessionRefused::Verdict(verdict)) => Ok(Presence::Nobody(Some(verdict))),
+            Err(SessionRefused::Verdict(verdict)) => {
+                // What is vouched for has been presented, and counted, by itself before.
+                if !vouched {
+                    self.metrics().session_refused("provider", verdict.name());
+                }
+                Ok(Presence::Nobody(Some(verdict)))
+            }
             Err(SessionRefused::Store(error)) => Err(error),
         }
     }
 
-    /// The session that whoever asks to be signed out means: that of their genuine cookie, though it
-    /// has been replaced or comes from elsewhere. Ending too much is the safe side. `None`: there is
-    /// none that lives.
+    /// The session that whoever asks to be signed out, or signs in anew, means: that of their genuine
+    /// cookie, though it has been replaced or comes from elsewhere. Ending too much is the safe side.
+    /// `None`: there is none that lives.
     ///
     /// # Errors
     /// What the store says: then it is not known.
@@ -149,11 +152,10 @@ impl App {
         assurance: &Assurance,
         auth_time: u64,
     ) -> Result<Fresh, Refused> {
-        // A session that the same browser had until now ends, if the cookie is good.
-        let replaces = match self.shown(caller).await? {
-            Presence::Somebody(passage) => Some(passage.session.id),
-            Presence::Nobody(_) => None,
-        };
+        // A session that the same browser had until now ends, though its cookie is refused: whoever is
+        // told to sign in anew may be its owner, and whoever is served by it a thief.
+        let presence = self.shown(caller).await?;
+        let replaces = self.meant(caller, &presence).await?.map(|session| session.id);
         let beginning = Beginning {
             user: assurance.user.id.clone(),
             binding: caller.binding,
@@ -161,7 +163,6 @@ impl App {
             standing: standing(assurance, auth_time),
             replaces,
         };
-        let mut tells = None;
         for _ in 0..TRIES {
             // Who was shut out since they proved themselves is told what others are.
             let found = self.users().versioned(self.realm(), &beginning.user).await?;
@@ -172,7 +173,7 @@ impl App {
             if !self.second_factors().demand().is_met(&user.value, Some(assurance.acr.as_str())) {
                 return Err(Refused::Over);
             }
-            match self.begin(caller, &beginning, &user, assurance.acr, &mut tells).await {
+            match self.begin(caller, &beginning, &user, assurance.acr).await {
                 Ok(fresh) => return Ok(fresh),
                 Err(CommitRefused::Conflict { .. }) => {}
                 Err(CommitRefused::Store(error)) => return Err(error.into()),
@@ -187,15 +188,14 @@ impl App {
         beginning: &Beginning,
         found: &Versioned<User>,
         acr: Acr,
-        tells: &mut Option<bool>,
     ) -> Result<Fresh, CommitRefused> {
         let user = &found.value;
         // Nothing begins that cannot be answered.
         self.provider().check_signer(self.browser().access_token_alg)?;
         let realm = self.realm();
-        let begun = self.sessions().prepare_begin(realm, beginning.clone()).await?;
+        let tells = |agent: Agent| self.letters()?.tells_of_sign_out(user, agent.to_string());
+        let begun = self.sessions().prepare_begin(realm, beginning.clone(), tells).await?;
         let (session, client) = (begun.session, self.browser());
-        let told = begun.crowded_out.first().and_then(|agent| self.tells_of(user, *agent, tells));
         let family = families::Beginning {
             client: client.id.clone(),
             user: user.id.clone(),
@@ -216,7 +216,7 @@ impl App {
             Acr::Aal1 => batch.with(SecondFactors::require_none(&user.id)),
             Acr::Aal2 | Acr::Aal3 => batch,
         };
-        let (batch, ended) = begun.prepared.join(told.into_iter().fold(batch, Batch::with));
+        let (batch, ended) = begun.prepared.join(batch);
         let gone: Vec<_> = ended.iter().map(|ending| ending.sid.clone()).collect();
         self.endings().commit(batch, ended).await?;
         for sid in gone {
@@ -262,18 +262,6 @@ impl App {
             Shown { acr, amr, factors }.narrow(&names);
         }
         Ok(grant)
-    }
-
-    /// What has a person told that they were signed out in a browser, because they signed in in too many.
-    /// Whoever signs in again and again is told once an hour.
-    fn tells_of(&self, user: &User, agent: Agent, tells: &mut Option<bool>) -> Option<Change> {
-        let letters = self.letters()?;
-        let now = self.node().since_boot();
-        let once = RateLimit::an_hour(NonZeroU32::MIN);
-        let counted = || self.crowded().count(user.id.clone(), once, now).passes;
-        // A sign-in that has lost a race is the same one.
-        let told = *tells.get_or_insert_with(counted);
-        if told { letters.tells_of_sign_out(user, agent.to_string()) } else { None }
     }
 
     /// Ends a session, with its tokens. Answers whether this ended it.

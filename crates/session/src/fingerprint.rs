@@ -14,11 +14,13 @@
 //! What is missing on one side does not count, with one exception. Browsers send the first three
 //! with every request, also with a plain navigation, so where the session has one of them and a
 //! request has not, it counts as different: otherwise a thief would leave out what they cannot
-//! guess. Hints cannot be asked for in that way, because only scripts can send them. Who leaves them
-//! out gains nothing: then all of the first three must be the same.
+//! guess. Hints cannot be asked for in that way, because only scripts can send them. Who leaves some of
+//! them out gains nothing: those that are sent then count where they differ and nowhere else, so all of
+//! the first three must be the same.
 //!
 //! Sign-in and each rise remember what the browser said just then. Hints that were not there yet,
-//! as after a sign-in by a form, are remembered when they are first sent; they never replace others.
+//! as after a sign-in by a form, are remembered when they are first sent by whoever differs in nothing;
+//! they never replace others.
 //! What is remembered is 16 bits of an HMAC for each part, under a key of the session: enough to
 //! compare, and nothing to whoever reads the record.
 
@@ -131,12 +133,9 @@ impl Fingerprint {
     #[must_use]
     pub fn difference(&self, shown: &Self) -> Option<Part> {
         let (mut all, mut same, mut first) = (1_u32, 1_u32, None);
-        for ((part, own), shown) in PARTS.into_iter().zip(self.parts).zip(shown.parts) {
-            if own.is_none() || (shown.is_none() && part.is_hint()) {
-                continue;
-            }
+        for (part, is_same) in self.counted(shown) {
             all += 1;
-            if own == shown {
+            if is_same {
                 same += 1;
             } else {
                 first = first.or(Some(part));
@@ -146,9 +145,28 @@ impl Fingerprint {
         first.filter(|_| !suffices)
     }
 
-    /// This, with the hints of `shown` that were not known yet.
+    /// The parts that count beside the user agent, and whether `shown` is the same in them.
+    ///
+    /// INVARIANT: hints that are sent in part count against whoever sends them, and never for them.
+    /// Otherwise the one that is guessed most easily would excuse another language.
+    fn counted(&self, shown: &Self) -> impl Iterator<Item = (Part, bool)> {
+        let all = || PARTS.into_iter().zip(self.parts).zip(shown.parts);
+        let is_left_out = |own: Option<u16>, shown: Option<u16>| own.is_some() && shown.is_none();
+        let complete = !all().any(|((part, own), shown)| part.is_hint() && is_left_out(own, shown));
+        all().filter_map(move |((part, own), shown)| {
+            let is_same = own == shown;
+            let is_skipped = part.is_hint() && (shown.is_none() || (!complete && is_same));
+            (own.is_some() && !is_skipped).then_some((part, is_same))
+        })
+    }
+
+    /// This, with the hints of `shown` that were not known yet. Whoever differs in anything enrols
+    /// nothing.
     #[must_use]
     pub(crate) fn learn(self, shown: &Self) -> Self {
+        if self.counted(shown).any(|(_, is_same)| !is_same) {
+            return self;
+        }
         let mut parts = self.parts;
         for ((part, own), shown) in PARTS.into_iter().zip(&mut parts).zip(shown.parts) {
             if part.is_hint() {

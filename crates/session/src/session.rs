@@ -259,14 +259,20 @@ impl Session {
 
     /// Whether it has reached its end.
     #[must_use]
-    pub fn is_over(&self, at: Timestamp) -> bool {
-        at >= self.ends || self.generation == u32::MAX
+    pub fn is_over(&self, at: Timestamp, limits: &Limits) -> bool {
+        at >= self.ends_within(limits) || self.generation == u32::MAX
     }
 
-    /// For how long it may go unused.
+    /// When it ends, used or not, by limits that may be stricter than when it began.
     #[must_use]
-    pub const fn idle(&self) -> Duration {
-        Duration::from_millis(self.idle_millis)
+    pub fn ends_within(&self, limits: &Limits) -> Timestamp {
+        self.ends.min(self.started + limits.absolute)
+    }
+
+    /// For how long it may go unused, by limits that may be stricter than when it began.
+    #[must_use]
+    pub fn idle_within(&self, limits: &Limits) -> Duration {
+        Duration::from_millis(self.idle_millis).min(limits.idle)
     }
 
     /// What whoever shows `generation` may do.

@@ -8,7 +8,6 @@ use tegata_core::{
 };
 
 use crate::{
-    agent::Agent,
     binding::Binding,
     fingerprint::{Fingerprint, Traits},
     keys::{self, Keys},
@@ -114,9 +113,6 @@ pub struct Begun {
     pub cookie: Secret<String>,
     /// What begins it, and ends those that give way to it.
     pub prepared: Prepared,
-    /// The browsers of those that were in use and end because there are too many: their person is to
-    /// be told.
-    pub crowded_out: Vec<Agent>,
 }
 
 /// What a batch must hold for sessions to begin or end with it.
@@ -229,7 +225,8 @@ impl Sessions {
         sid: &SessionId,
     ) -> Result<Option<Session>, StoreError> {
         let (now, found) = (self.node.now(), self.load(realm, sid).await?);
-        let goes_on = |session: &Session| session.ended.is_none() && !session.is_over(now);
+        let goes_on =
+            |session: &Session| session.ended.is_none() && !session.is_over(now, &self.limits);
         Ok(found.map(|found| found.value).filter(goes_on))
     }
 
@@ -284,7 +281,7 @@ impl Sessions {
     fn is_alive(&self, realm: &Realm, session: &Session, now: Timestamp) -> bool {
         !self.is_from_before(&session.id)
             && session.ended.is_none()
-            && !session.is_over(now)
+            && !session.is_over(now, &self.limits)
             && !self.endings.has_ended(realm, session)
     }
 

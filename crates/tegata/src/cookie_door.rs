@@ -143,7 +143,7 @@ impl CookieDoor {
         let claims = Claims {
             iss: self.issuer.clone(),
             sub: session.user.as_str().to_owned(),
-            exp: session.ends.secs(),
+            exp: session.ends_within(self.sessions.limits()).secs(),
             iat: session.started.secs(),
             nbf: (since > 0).then_some(since),
             scope: self.scope.clone(),

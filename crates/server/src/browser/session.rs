@@ -15,7 +15,7 @@ pub(crate) async fn session(State(app): State<App>, caller: Caller) -> Result<Re
         return Err(Refusal::nobody(&app, &Presence::Nobody(None)));
     };
     let standing = &session.standing;
-    let now = app.node().now();
+    let (now, limits) = (app.node().now(), app.sessions().limits());
     let elevated_until = standing.elevated_until.filter(|until| now < *until);
     let roles: Vec<_> = user.roles.iter().map(|role| role.as_str()).collect();
     let told = json!({
@@ -31,8 +31,8 @@ pub(crate) async fn session(State(app): State<App>, caller: Caller) -> Result<Re
         "amr": standing.amr,
         "auth_time": standing.auth_time,
         "started_at": session.started.secs(),
-        "expires_at": session.ends.secs(),
-        "idle_timeout": session.idle().as_secs(),
+        "expires_at": session.ends_within(limits).secs(),
+        "idle_timeout": session.idle_within(limits).as_secs(),
         "is_elevated": elevated_until.is_some(),
         "elevated_until": elevated_until.map(tegata_core::Timestamp::secs),
         // Nobody has assessed it.

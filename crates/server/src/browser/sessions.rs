@@ -28,7 +28,7 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Respo
                 "network": it.session.binding.network.to_string(),
                 "started_at": it.session.started.secs(),
                 "last_access": it.last_access.secs(),
-                "expires_at": it.session.ends.secs(),
+                "expires_at": it.session.ends_within(app.sessions().limits()).secs(),
                 "access_count": it.accesses,
             })
         })

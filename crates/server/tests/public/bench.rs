@@ -13,6 +13,7 @@ use std::{
 
 use aws_lc_rs::hmac;
 use axum::Router;
+use prometheus_client::registry::Registry;
 use tegata_core::{
     Batch, BoxFuture, ClientId, Custody, Ephemeral, Epoch, Kind, Log, ManualClock, Node, Realm,
     Records, Secret, SeededEntropy, StoreError,
@@ -83,6 +84,7 @@ pub(crate) struct Bench {
     pub(crate) sessions: Sessions,
     pub(crate) mailbox: Mailbox,
     pub(crate) administered: Arc<Administered>,
+    registry: Registry,
     away: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
 }
@@ -330,6 +332,7 @@ impl Bench {
         );
         let allowed = ["https://app.example.com"];
         let administered = Arc::new(Administered::default());
+        let mut registry = Registry::default();
         let app = App::new(
             config,
             tegata_server::Parts {
@@ -349,7 +352,7 @@ impl Bench {
                 administration: administered.clone(),
                 streams: Streams::new(provider.clone(), StreamRules::default()),
                 inlet: Arc::new(Hearing),
-                metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
+                metrics: Metrics::register(&mut registry),
             },
         )
         .unwrap();
@@ -369,6 +372,7 @@ impl Bench {
             sessions,
             mailbox: Mailbox::default(),
             administered,
+            registry,
             away,
             calls,
         };
@@ -465,6 +469,15 @@ impl Bench {
     /// How often the stores were asked for something.
     pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// What the metric of this name and these labels says.
+    pub(crate) fn counted(&self, metric: &str) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        let mut lines = text.lines();
+        let line = lines.find_map(|line| line.strip_prefix(metric));
+        line.map_or(0, |count| count.trim().parse().unwrap())
     }
 
     /// Reads the revocation log, as a node does every second.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tegata_core::Log;
 
 use super::{
-    bench::{Bench, ISSUER, PASSWORD},
+    bench::{Bench, CALLBACK, CHALLENGE, ISSUER, PASSWORD},
     browser::{Answer, Browser},
 };
 
@@ -36,6 +36,12 @@ async fn get(browser: &mut Browser, headers: &[(&str, &str)]) -> StatusCode {
 /// Signs alice in, saying this of the browser.
 async fn signed_in(bench: &Bench, headers: &[(&str, &str)]) -> (Browser, Value) {
     let mut browser = Browser::new(bench);
+    let answer = sign_in(&mut browser, headers).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    (browser, answer.json())
+}
+
+async fn sign_in(browser: &mut Browser, headers: &[(&str, &str)]) -> Answer {
     let mut request = Request::post("/api/auth/login")
         .header("origin", ISSUER)
         .header("content-type", "application/json");
@@ -43,9 +49,7 @@ async fn signed_in(bench: &Bench, headers: &[(&str, &str)]) -> (Browser, Value) 
         request = request.header(*name, *value);
     }
     let body = json!({"username": "alice", "password": PASSWORD}).to_string();
-    let answer = browser.send(request.body(Body::from(body)).unwrap()).await;
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-    (browser, answer.json())
+    browser.send(request.body(Body::from(body)).unwrap()).await
 }
 
 /// The parts for which somebody was suspected.
@@ -100,6 +104,67 @@ async fn hints_of_scripts_are_compared_where_there_are_some() {
     // What is not written as it must be is as good as nothing.
     assert_eq!(get(&mut browser, &with("screen=412x915x24;tz=Asia/Tokyo")).await, StatusCode::OK);
     assert_eq!(get(&mut browser, &with(DESK)).await, StatusCode::OK);
+}
+
+/// Who signs in anew because the browser is said to be another may be the owner, and who has the session
+/// a thief.
+#[tokio::test]
+async fn signing_in_anew_ends_a_session_whose_cookie_is_refused() {
+    let bench = Bench::new().await;
+    let hinted = |hints: &'static str| [OWN[0], OWN[1], ("x-device-hints", hints)];
+    let (mut browser, _) = signed_in(&bench, &hinted(DESK)).await;
+    let mut thief = browser.clone();
+    let phone = hinted("screen=412x915x24,tz=Asia/Tokyo,plugins=5f0a31c2");
+    assert_eq!(get(&mut browser, &phone).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(get(&mut thief, &hinted(DESK)).await, StatusCode::OK);
+    let again = sign_in(&mut browser, &phone).await;
+    assert_eq!(again.status, StatusCode::OK);
+    assert_eq!(get(&mut browser, &phone).await, StatusCode::OK);
+    assert_eq!(get(&mut thief, &hinted(DESK)).await, StatusCode::UNAUTHORIZED);
+
+    // By the form, after the language was changed.
+    let (mut browser, _) = signed_in(&bench, &OWN).await;
+    let mut thief = browser.clone();
+    browser.language = Some("ja");
+    let page = browser.get("/login").await;
+    assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(get(&mut thief, &OWN).await, StatusCode::OK);
+    let fields =
+        [("csrf_token", page.field("csrf_token")), ("username", "alice"), ("password", PASSWORD)];
+    browser.submit("/login", &fields).await;
+    assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::OK);
+    assert_eq!(get(&mut thief, &OWN).await, StatusCode::UNAUTHORIZED);
+}
+
+/// Pages and applications refuse a cookie as scripts do, and it is counted once for each request.
+#[tokio::test]
+async fn every_refusal_is_counted() {
+    let bench = Bench::new().await;
+    let (mut browser, told) = signed_in(&bench, &OWN).await;
+    let bound = || bench.counted("session_errors_total{service=\"provider\",error_type=\"bound\"}");
+    assert_eq!(get(&mut browser, &OWN).await, StatusCode::OK);
+    assert_eq!(bound(), 0);
+    let english = [("accept-language", "en-US"), OWN[1]];
+    let authorize = format!(
+        "/oauth2/authorize?client_id=web&response_type=code&scope=openid&redirect_uri={CALLBACK}\
+         &code_challenge={CHALLENGE}&code_challenge_method=S256"
+    );
+    send(&mut browser, Method::GET, &authorize, &english).await;
+    assert_eq!(bound(), 1);
+    assert_eq!(get(&mut browser, &english).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(bound(), 2);
+    // And where somebody proves once more who they are.
+    let mut request = Request::post("/api/auth/elevate")
+        .header("origin", ISSUER)
+        .header("content-type", "application/json")
+        .header("x-csrf-token", told["csrf_token"].as_str().unwrap());
+    for (name, value) in english {
+        request = request.header(name, value);
+    }
+    let proof = Body::from(json!({"password": PASSWORD}).to_string());
+    let answer = browser.send(request.body(proof).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", answer.body);
+    assert_eq!(bound(), 3);
 }
 
 #[tokio::test]

@@ -136,6 +136,9 @@ async fn what_is_no_value_is_not_kept() {
     }
     for headers in [
         &[("if-none-match", "\"x\"")][..],
+        &[("if-match", "")],
+        &[("if-none-match", " ")],
+        &[("if-match", ""), ("if-none-match", "*")],
         &[("if-match", "*"), ("if-none-match", "*")],
         &[("if-match", "*"), ("if-match", "\"x\""), ("if-none-match", "*")],
     ] {

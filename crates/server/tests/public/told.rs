@@ -97,11 +97,21 @@ async fn whoever_is_signed_out_because_there_are_too_many_is_told_once() {
     assert!(mail.text.contains("\nSafari on iOS\n"), "{}", mail.text);
     assert!(!mail.text.contains('#') && !mail.text.contains('{'), "{}", mail.text);
     // A program that signs in and never out fills nobody's mailbox.
+    let mut browsers = Vec::new();
     for _ in 0..10 {
         bench.advance(61);
-        Browser::signed_in(&bench).await;
+        browsers.push(Browser::signed_in(&bench).await.0);
     }
     assert!(bench.mails().await.is_empty());
+    // An hour after the first mail there is another.
+    for _ in 0..3 {
+        bench.advance(997);
+        for browser in &mut browsers[7..] {
+            assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::OK);
+        }
+    }
+    Browser::signed_in(&bench).await;
+    assert_eq!(bench.mail().await.subject, mail.subject);
     // Those that have slept need no mail.
     bench.advance(3 * 3_600);
     Browser::signed_in(&bench).await;

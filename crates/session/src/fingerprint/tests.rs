@@ -97,6 +97,39 @@ fn whoever_leaves_hints_out_must_be_right_in_all_that_is_left() {
     assert_eq!(place.differs(&own, &thief), Some(Part::AcceptEncoding));
 }
 
+/// The time zone follows from the network, and films are asked for without a coding.
+#[test]
+fn a_hint_that_is_guessed_makes_up_for_nothing() {
+    let place = Place::new(1);
+    let own = traits(FIREFOX, Some(DESK));
+    let english = ("en-GB,en", "gzip, deflate, br");
+    for guessed in ["tz=Europe/Berlin", "tz=Europe/Berlin,screen=1920x1080x24"] {
+        let thief = traits(english, Some(guessed));
+        assert_eq!(place.differs(&own, &thief), Some(Part::AcceptLanguage), "{guessed}");
+        let hints: &[&[u8]] = &[guessed.as_bytes()];
+        let thief = Traits::of(&Said { hints, range: true, ..Said::default() });
+        assert_eq!(place.differs(&own, &thief), Some(Part::AcceptLanguage), "{guessed}");
+    }
+    // Against whoever sends it, it counts.
+    let (worker, elsewhere) = ("tz=Europe/Berlin", "tz=Asia/Tokyo,screen=1x1x8");
+    assert_eq!(place.differs(&own, &traits(FIREFOX, Some(elsewhere))), Some(Part::Screen));
+    // A worker knows no screen: what every browser says is enough, and needed.
+    assert_eq!(place.differs(&own, &traits(FIREFOX, Some(worker))), None);
+}
+
+#[test]
+fn whoever_differs_enrols_no_hints() {
+    let place = Place::new(1);
+    let kept = place.keep(&traits(FIREFOX, Some("tz=Europe/Berlin")));
+    let thief = traits(("en-GB", "gzip, deflate, br"), Some(DESK));
+    let shown = place.shown(&kept, &thief);
+    // It is 3 of 4.
+    assert_eq!(kept.difference(&shown), None);
+    assert_eq!(kept.learn(&shown), kept);
+    let owner = place.shown(&kept, &traits(FIREFOX, Some(DESK)));
+    assert_eq!(kept.learn(&owner), place.keep(&traits(FIREFOX, Some(DESK))));
+}
+
 #[test]
 fn what_browsers_always_send_is_missed() {
     let place = Place::new(1);

@@ -109,7 +109,7 @@ impl Session {
         if self.ended.is_some() {
             return Judgement::Refuse(Verdict::Ended);
         }
-        if self.is_over(shown.at) {
+        if self.is_over(shown.at, limits) {
             return Judgement::Refuse(Verdict::Expired);
         }
         if shown.generation > self.generation {

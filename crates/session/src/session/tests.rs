@@ -180,7 +180,7 @@ proptest! {
             };
             // When the handover is over, one value is good: the current one.
             let later = after + limits.handover.as_secs() + 1;
-            if !session.is_over(at(later)) {
+            if !session.is_over(at(later), &Limits::default()) {
                 prop_assert!(good(session.generation, later));
                 for old in 0..session.generation {
                     prop_assert!(!good(old, later), "generation {} at {}", old, later);

@@ -48,7 +48,7 @@ pub(crate) struct Accesses {
     ephemeral: Arc<dyn Ephemeral>,
     /// How often a session's uses are written.
     every: Duration,
-    rotation: Duration,
+    limits: Limits,
     /// For how long what is written is kept: until it can make no difference.
     lifetime: Duration,
     memory: Mutex<Memory>,
@@ -74,21 +74,21 @@ impl Accesses {
         // A minute of half an hour, and as much of a shorter limit.
         let every = (limits.idle / 30).min(Duration::from_secs(60));
         let lifetime = limits.idle + limits.rotation + every * 2;
-        let (rotation, memory) = (limits.rotation, Mutex::default());
-        Self { ephemeral, every, rotation, lifetime, memory }
+        let (limits, memory) = (limits.clone(), Mutex::default());
+        Self { ephemeral, every, limits, lifetime, memory }
     }
 
     /// Whether it has been used recently enough, as far as is known.
     pub(crate) async fn is_awake(&self, realm: &Realm, session: &Session, now: Timestamp) -> bool {
-        let recent = self.recent(realm, &session.id);
-        if now < session.seen.max(recent.last) + session.idle() {
+        let (recent, idle) = (self.recent(realm, &session.id), session.idle_within(&self.limits));
+        if now < session.seen.max(recent.last) + idle {
             return true;
         }
         let (last, doubt) = match self.written(realm, &session.id).await {
             Some((seen, _)) => (seen.last, self.every),
-            None => (session.seen, self.rotation),
+            None => (session.seen, self.limits.rotation),
         };
-        now < last + doubt + session.idle()
+        now < last + doubt + idle
     }
 
     /// When it was last used and how often, as far as is known.

@@ -1,23 +1,31 @@
 //! Signing in: a new session, and room for it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::json;
 use tegata_core::{
     CommitRefused, Event, EventType, Expect, Realm, SessionId, StoreError, Stored, Timestamp,
-    Versioned, repository,
+    Versioned, port::Change, repository,
 };
 
 use super::{Beginning, Begun, Prepared, Sessions, TRIES, contended, roster::Roster};
 use crate::{
+    agent::Agent,
     fingerprint::Fingerprint,
     session::{Reason, Session},
 };
+
+/// How often a person is told that they have too many sessions: whoever signs in again and again is not
+/// told each time.
+const TOLD_EVERY: Duration = Duration::from_secs(3_600);
 
 impl Sessions {
     /// Prepares a session, for the caller to commit in the batch of whatever begins with it: the
     /// token family of the same sign-in. Where that is refused with a conflict, another sign-in or
     /// request was first, and this is to be called again.
+    ///
+    /// `tells` makes what has the person told that they were signed out in a browser, because there are
+    /// too many. It goes into the same batch, once an hour; `None`: nothing reaches them.
     ///
     /// # Errors
     /// What the store says.
@@ -25,13 +33,14 @@ impl Sessions {
         &self,
         realm: &Realm,
         beginning: Beginning,
+        tells: impl Fn(Agent) -> Option<Change> + Send,
     ) -> Result<Begun, StoreError> {
         let now = self.node.now();
         let session = self.fresh(realm, &beginning, now);
         let records = self.records.as_ref();
         let roster = repository::load::<Roster>(records, realm, beginning.user.as_str()).await?;
 
-        let (mut prepared, mut crowded_out) = (Prepared::default(), Vec::new());
+        let (mut prepared, mut crowded_out) = (Prepared::default(), None);
         if let Some(sid) = &beginning.replaces
             && let Some(found) = self.load(realm, sid).await?
             && self.is_alive(realm, &found.value, now)
@@ -44,13 +53,18 @@ impl Sessions {
         for (_, found) in staying.drain(..staying.len().saturating_sub(room)) {
             let awake = self.accesses.is_awake(realm, &found.value, now).await;
             let reason = if awake { Reason::Limit } else { Reason::Idle };
-            crowded_out.extend(awake.then_some(found.value.binding.agent));
+            crowded_out = crowded_out.or(awake.then_some(found.value.binding.agent));
             prepared = prepared.and(self.ends(realm, &found, &reason, "system", now));
         }
 
         let mut sessions: Vec<_> = staying.into_iter().map(|(_, it)| it.value.id).collect();
         sessions.push(session.id.clone());
-        let next = Roster { user: beginning.user, sessions };
+        let told_at = roster.as_ref().and_then(|it| it.value.told_at);
+        let is_due = told_at.is_none_or(|at| now.since(at) >= TOLD_EVERY);
+        let told = crowded_out.filter(|_| is_due).and_then(tells);
+        let told_at = told.as_ref().map(|_| now).or(told_at);
+        prepared.changes.extend(told);
+        let next = Roster { user: beginning.user, sessions, told_at };
         prepared.changes.push(session.put(Expect::Absent));
         prepared.changes.push(match &roster {
             Some(roster) => roster.replace(&next),
@@ -63,7 +77,7 @@ impl Sessions {
             [("user_id", json!(session.user)), ("session_id", json!(session.id))],
         ));
         let cookie = self.cookie(realm, &session)?;
-        Ok(Begun { session, cookie, prepared, crowded_out })
+        Ok(Begun { session, cookie, prepared })
     }
 
     /// Begins a session by itself.
@@ -72,7 +86,7 @@ impl Sessions {
     /// What the store says; then no session is known to have begun.
     pub async fn begin(&self, realm: &Realm, beginning: &Beginning) -> Result<Begun, StoreError> {
         for _ in 0..TRIES {
-            let mut begun = self.prepare_begin(realm, beginning.clone()).await?;
+            let mut begun = self.prepare_begin(realm, beginning.clone(), |_| None).await?;
             let prepared = std::mem::take(&mut begun.prepared);
             match self.commit(realm, prepared).await {
                 Ok(()) => return Ok(begun),

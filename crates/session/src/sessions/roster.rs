@@ -6,7 +6,7 @@
 //! record is not written when a session ends; the next sign-in drops what is no longer alive.
 
 use serde::{Deserialize, Serialize};
-use tegata_core::{Kind, Lifetime, SessionId, Stored, UserId};
+use tegata_core::{Kind, Lifetime, SessionId, Stored, Timestamp, UserId};
 
 /// Where rosters are stored.
 pub static ROSTERS: Kind =
@@ -17,6 +17,9 @@ pub static ROSTERS: Kind =
 pub(super) struct Roster {
     pub(super) user: UserId,
     pub(super) sessions: Vec<SessionId>,
+    /// When they were last told that they have too many.
+    #[serde(default)]
+    pub(super) told_at: Option<Timestamp>,
 }
 
 impl Stored for Roster {

@@ -1,8 +1,8 @@
 //! Sessions that go unused, and what may be forgotten about their use.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tegata_session::{Presentation, Reason, Traits, Verdict};
+use tegata_session::{Limits, Presentation, Reason, Traits, Verdict};
 use tegata_store::{Adverse, MemoryEphemeral, Mischief};
 
 use super::world::{World, given, home};
@@ -139,4 +139,30 @@ async fn sessions_in_use_are_counted_until_they_are_idle_or_have_ended() {
     assert_eq!(world.sessions.in_use(), 1);
     world.advance(1_801);
     assert_eq!(world.sessions.in_use(), 0);
+}
+
+/// What began before the limits were made stricter is judged by them, too; what is stricter stays so.
+#[tokio::test]
+async fn stricter_limits_hold_for_sessions_that_are_there() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    let (value, sid) = (begun.cookie.expose(), &begun.session.id);
+    let limits = |idle, absolute| Limits {
+        idle: Duration::from_secs(idle),
+        absolute: Duration::from_secs(absolute),
+        ..Limits::default()
+    };
+    world.advance(1_000);
+    let (sleeps, ends) = (world.within(limits(600, 86_400)), world.within(limits(1_800, 1_000)));
+    let lasts = world.within(limits(86_400, 604_800));
+    for strict in [&sleeps, &ends] {
+        assert_eq!(strict.verdict(value).await, Verdict::Expired);
+        assert!(strict.sessions.find(&world.realm, sid).await.unwrap().is_none());
+        let user = &begun.session.user;
+        assert!(strict.sessions.list(&world.realm, user).await.unwrap().is_empty());
+    }
+    assert!(ends.sessions.unended(&world.realm, sid).await.unwrap().is_none());
+    let next = given(&lasts.present(value).await.unwrap());
+    world.advance(1_800 + 300);
+    assert_eq!(lasts.verdict(&next).await, Verdict::Expired);
 }

@@ -1,7 +1,14 @@
 //! How many sessions a person has.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
+use tegata_core::{Batch, Expect, Stored as _};
 use tegata_session::{Beginning, Verdict};
 use tegata_store::{Adverse, Mischief};
 
@@ -101,4 +108,46 @@ async fn one_that_slept_is_told_to_have_slept() {
     let journal = world.journal().await;
     let ended = journal.iter().find(|(kind, _)| kind == "SESSION_ENDED").unwrap();
     assert_eq!(ended.1["reason"], "idle");
+}
+
+/// Signs usr_1 in, and answers whether they were told that it made too many sessions.
+async fn told_at(world: &World, reached: bool) -> bool {
+    let letters = AtomicUsize::new(0);
+    let other = world.sign_in("usr_2").await.session;
+    // A fake of a letter: it changes nothing.
+    let tells = |_| {
+        letters.fetch_add(usize::from(reached), Ordering::SeqCst);
+        reached.then(|| other.put(Expect::Any))
+    };
+    let begun =
+        world.sessions.prepare_begin(&world.realm, beginning("usr_1"), tells).await.unwrap();
+    let (batch, ended) = begun.prepared.join(Batch::new(world.realm.clone()));
+    tegata_session::Endings::commit(world.endings.as_ref(), batch, ended).await.unwrap();
+    letters.into_inner() == 1
+}
+
+#[tokio::test]
+async fn of_all_nodes_one_tells_a_person_once_an_hour() {
+    let world = World::in_memory().await;
+    let other = world.neighbour();
+    for _ in 0..3 {
+        assert!(!told_at(&world, true).await);
+    }
+    // Nobody is told by what is never sent, nor by what is never written.
+    assert!(!told_at(&other, false).await);
+    let lost = world.sign_in("usr_2").await.session;
+    let tells = |_| Some(lost.put(Expect::Any));
+    world.sessions.prepare_begin(&world.realm, beginning("usr_1"), tells).await.unwrap();
+    assert!(told_at(&other, true).await);
+    assert!(!told_at(&world, true).await);
+    assert!(!told_at(&other, true).await);
+    world.advance(1_800);
+    for _ in 0..3 {
+        assert!(!told_at(&world, true).await);
+    }
+    world.advance(1_799);
+    assert!(!told_at(&other, true).await);
+    world.advance(1);
+    assert!(told_at(&world, true).await);
+    assert!(!told_at(&other, true).await);
 }

@@ -84,11 +84,12 @@ impl World {
         clock: Arc<ManualClock>,
         seed: u64,
     ) -> Self {
-        Self::in_epoch(Epoch::FIRST, records, ephemeral, clock, seed)
+        Self::in_epoch(Epoch::FIRST, Limits::default(), records, ephemeral, clock, seed)
     }
 
     fn in_epoch(
         epoch: Epoch,
+        limits: Limits,
         records: Arc<dyn Records>,
         ephemeral: Arc<dyn Ephemeral>,
         clock: Arc<ManualClock>,
@@ -108,7 +109,7 @@ impl World {
             ephemeral.clone(),
             Keys::of_root(Secret::new([7; 32])),
             endings.clone(),
-            Limits::default(),
+            limits,
         );
         Self { clock, realm: Realm::default(), records, ephemeral, endings, sessions }
     }
@@ -116,12 +117,19 @@ impl World {
     /// A node on the same stores, after they were brought back from a backup.
     pub(crate) fn restored(&self) -> Self {
         let epoch = Epoch::FIRST.after(tegata_core::Clock::now(self.clock.as_ref()));
-        Self::in_epoch(epoch, self.records.clone(), self.ephemeral.clone(), self.clock.clone(), 3)
+        let (records, ephemeral) = (self.records.clone(), self.ephemeral.clone());
+        Self::in_epoch(epoch, Limits::default(), records, ephemeral, self.clock.clone(), 3)
     }
 
     /// Another node on the same stores, which has heard of no end yet.
     pub(crate) fn neighbour(&self) -> Self {
         Self::on(self.records.clone(), self.ephemeral.clone(), self.clock.clone(), 2)
+    }
+
+    /// The node on the same stores, begun anew with other limits.
+    pub(crate) fn within(&self, limits: Limits) -> Self {
+        let (records, ephemeral) = (self.records.clone(), self.ephemeral.clone());
+        Self::in_epoch(Epoch::FIRST, limits, records, ephemeral, self.clock.clone(), 4)
     }
 
     /// Signs somebody in at home.

@@ -127,6 +127,15 @@ impl Config {
                 ));
             }
         }
+        // Where what is known of its use is lost, a session may sleep for one rotation longer.
+        let (rotation, third) = (sessions.rotation.get(), sessions.idle() / 3);
+        if preset.needs_two() && rotation > third {
+            found.push(format!(
+                "[sessions] rotation is longer than a third of idle, {} s, which is the most with the \
+                 preset `{preset}`; make it shorter, or choose `aal1`",
+                third.as_secs()
+            ));
+        }
         if preset.needs_two() && self.users.second_factor != SecondFactors::Required {
             found.push(format!(
                 "[sessions] preset `{preset}` is for people who have shown two factors; set \
@@ -166,7 +175,8 @@ mod tests {
 
     #[test]
     fn what_is_set_beside_a_preset_may_be_stricter() {
-        let text = format!("{BOTH}[sessions]\npreset = \"aal3\"\nidle = \"5m\"\nabsolute = \"8h\"");
+        let aal3 = format!("{BOTH}[sessions]\npreset = \"aal3\"");
+        let text = format!("{aal3}\nidle = \"5m\"\nrotation = \"100s\"\nabsolute = \"8h\"");
         assert_eq!(limits(&text), (300, 28_800));
         let text = format!("{BOTH}[sessions]\npreset = \"aal2\"\nabsolute = \"30m\"");
         assert_eq!(limits(&text), (1_800, 1_800));
@@ -178,6 +188,26 @@ mod tests {
         ] {
             let (_, wrong) = read(&format!("{BOTH}[sessions]\n{set}"));
             assert!(wrong.contains(word), "{set}: {wrong}");
+        }
+    }
+
+    /// A session may sleep for one rotation longer than its limit.
+    #[test]
+    fn two_factors_need_a_rotation_that_is_short_beside_the_limit() {
+        for (set, refused) in [
+            ("preset = \"aal3\"\nrotation = \"301s\"", true),
+            ("preset = \"aal3\"\nidle = \"5m\"", true),
+            ("preset = \"aal2\"\nrotation = \"20m\"", false),
+            ("preset = \"aal2\"\nrotation = \"1h\"", true),
+            ("preset = \"aal1\"\nidle = \"5m\"", false),
+            ("rotation = \"1h\"", false),
+        ] {
+            let (_, wrong) = read(&format!("{BOTH}[sessions]\n{set}"));
+            assert_eq!(
+                wrong.contains("rotation is longer than a third"),
+                refused,
+                "{set}: {wrong}"
+            );
         }
     }
 

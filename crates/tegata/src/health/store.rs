@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tegata_core::{
-    Batch, BoxFuture, CommitRefused, Expect, Kind, Lifetime, SinceBoot, Stored, repository,
+    Batch, BoxFuture, CommitRefused, Expect, Kind, Lifetime, Realm, Records, SinceBoot, Stored,
+    Timestamp, repository,
 };
 use tegata_server::{Check, Severity, Unwell};
 
@@ -37,13 +38,16 @@ impl Stored for Probe {
 /// The store answers.
 pub(super) struct Store {
     composed: Arc<Composed>,
-    /// When it was last written to, and what came of it.
-    last: Mutex<Option<(SinceBoot, Option<Unwell>)>>,
+    last: Last,
 }
 
+/// When it was last written to, and what came of it.
+#[derive(Default)]
+struct Last(Mutex<Option<(SinceBoot, Option<Unwell>)>>);
+
 impl Store {
-    pub(super) const fn new(composed: Arc<Composed>) -> Self {
-        Self { composed, last: Mutex::new(None) }
+    pub(super) fn new(composed: Arc<Composed>) -> Self {
+        Self { composed, last: Last::default() }
     }
 
     async fn answers(&self) -> Result<(), Unwell> {
@@ -53,45 +57,49 @@ impl Store {
             Unwell::new(Severity::NotReady, "store_unreachable", error.to_string())
         })
     }
+}
 
-    /// Writes something and reads it back. What is read may be what another node wrote.
-    async fn probe(&self) -> Result<(), Unwell> {
-        let (records, realm) = (self.composed.records.as_ref(), &self.composed.realm);
-        // Without it, tokens are verified and calls forwarded; nothing begins or is taken back.
-        let without = |reason, detail| Unwell::new(Severity::Without, reason, detail);
-        let probe = Probe { at: self.composed.node.now().millis() };
-        let batch = Batch::new(realm.clone()).with(probe.put(Expect::Any));
-        match records.commit(batch).await {
-            Ok(()) => {}
-            Err(CommitRefused::Store(error)) => {
-                return Err(without("write_failed", error.to_string()));
-            }
-            Err(CommitRefused::Conflict { .. }) => {
-                let detail = "a write that expects nothing was refused".to_owned();
-                return Err(without("write_failed", detail));
-            }
+/// Writes something and reads it back. What is read may be what another node wrote.
+async fn probe(records: &dyn Records, realm: &Realm, now: Timestamp) -> Result<(), Unwell> {
+    // Without it, tokens are verified and calls forwarded; nothing begins or is taken back.
+    let without = |reason, detail| Unwell::new(Severity::Without, reason, detail);
+    let probe = Probe { at: now.millis() };
+    let batch = Batch::new(realm.clone()).with(probe.put(Expect::Any));
+    match records.commit(batch).await {
+        Ok(()) => {}
+        Err(CommitRefused::Store(error)) => {
+            return Err(without("write_failed", error.to_string()));
         }
-        match repository::load::<Probe>(records, realm, probe.key()).await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => {
-                let detail = "what was written was not there to be read".to_owned();
-                Err(without("read_failed", detail))
-            }
-            Err(error) => Err(without("read_failed", error.to_string())),
+        Err(CommitRefused::Conflict { .. }) => {
+            let detail = "a write that expects nothing was refused".to_owned();
+            return Err(without("write_failed", detail));
         }
     }
+    match repository::load::<Probe>(records, realm, probe.key()).await {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => {
+            let detail = "what was written was not there to be read".to_owned();
+            Err(without("read_failed", detail))
+        }
+        Err(error) => Err(without("read_failed", error.to_string())),
+    }
+}
 
-    /// The same, or what came of it lately.
-    async fn probed(&self) -> Result<(), Unwell> {
-        let now = self.composed.node.since_boot();
-        let lately = self.last.lock().clone();
+impl Last {
+    /// What a probe finds, or what one found lately.
+    async fn or(
+        &self,
+        now: SinceBoot,
+        probe: impl Future<Output = Result<(), Unwell>>,
+    ) -> Result<(), Unwell> {
+        let lately = self.0.lock().clone();
         if let Some((at, found)) = lately
             && now.0.saturating_sub(at.0) < EVERY
         {
             return found.map_or(Ok(()), Err);
         }
-        let found = self.probe().await;
-        *self.last.lock() = Some((now, found.clone().err()));
+        let found = probe.await;
+        *self.0.lock() = Some((now, found.clone().err()));
         found
     }
 }
@@ -104,7 +112,11 @@ impl Check for Store {
     fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
         Box::pin(async {
             self.answers().await?;
-            self.probed().await
+            let Composed { node, records, realm, .. } = self.composed.as_ref();
+            self.last.or(node.since_boot(), probe(records.as_ref(), realm, node.now())).await
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
