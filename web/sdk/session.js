@@ -331,7 +331,7 @@ export const createSession = (options = {}) => {
     else begin();
   };
 
-  /** Signs out of a session that could not be reached before. Answers whether that is settled. @param {string} out */
+  /** Signs out of a session that could not be reached before. Answers whether somebody else is signed in. @param {string} out */
   const settle = async (out) => {
     const { status, body } = await call('GET', '/api/auth/session');
     if (status !== 200 && status !== 401) return false;
@@ -339,7 +339,7 @@ export const createSession = (options = {}) => {
     const other = status === 200 && indexOf(out, '*') && indexOf(out, body.sid);
     if (!other && !(await leave(includes(out, ' ')))) return false;
     shelf.drop(OUT);
-    return true;
+    return other;
   };
 
   /** Tells the server that the session ends. @param {boolean} everywhere */
