@@ -167,6 +167,7 @@ async fn reading(app: &App, caller: &Caller) -> Result<Box<Passage>, Refusal> {
 }
 
 /// The session, if somebody is signed in.
+#[expect(clippy::result_large_err, reason = "as that of the async functions beside it")]
 fn somebody(app: &App, presence: Presence) -> Result<Box<Passage>, Refusal> {
     match presence {
         Presence::Somebody(passage) => Ok(passage),

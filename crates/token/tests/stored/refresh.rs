@@ -367,7 +367,7 @@ async fn a_kill_switch_ends_all_families_of_a_person_and_of_nobody_else() {
         let mut other = super::world::beginning();
         other.user = "usr_2".parse().unwrap();
         let (issue, change) = world.families.begin(&world.realm, other).await.unwrap();
-        let batch = tegata_core::Batch::new(world.realm.clone()).with(change);
+        let batch = Batch::new(world.realm.clone()).with(change);
         world.records.commit(batch).await.unwrap();
         issue
     };
