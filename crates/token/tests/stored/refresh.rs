@@ -364,7 +364,7 @@ async fn a_kill_switch_ends_all_families_of_a_person_and_of_nobody_else() {
         mine.push(world.begin().await);
     }
     let theirs = {
-        let mut other = super::world::beginning();
+        let mut other = beginning();
         other.user = "usr_2".parse().unwrap();
         let (issue, change) = world.families.begin(&world.realm, other).await.unwrap();
         let batch = Batch::new(world.realm.clone()).with(change);
