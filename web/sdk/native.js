@@ -9,35 +9,20 @@
 const { apply, defineProperty, getOwnPropertyDescriptor } = Reflect;
 
 /**
- * A method, as a function of its object.
- * @param {any} prototype
- * @param {string} name
- * @returns {(self: any, ...rest: any[]) => any}
+ * A method (`value`), or what an attribute gives (`get`) or takes (`set`), as a function of its object.
+ * @param {'value' | 'get' | 'set'} kind
+ * @returns {(prototype: any, name: string) => (self: any, ...rest: any[]) => any}
  */
-const method = (prototype, name) => {
-  const own = prototype[name];
+const part = (kind) => (prototype, name) => {
+  const own = /** @type {any} */ (getOwnPropertyDescriptor(prototype, name))[kind];
   return (self, ...rest) => apply(own, self, rest);
 };
+const method = part('value');
+const getter = part('get');
+const setter = part('set');
 
-/**
- * What an attribute gives, as a function of its object.
- * @param {any} prototype
- * @param {string} name
- * @returns {(self: any) => any}
- */
-const getter = (prototype, name) => {
-  const { get } = /** @type {any} */ (getOwnPropertyDescriptor(prototype, name));
-  return (self) => apply(get, self, []);
-};
-
-/** @param {any} prototype @param {string} name */
-const setter = (prototype, name) => {
-  const { set } = /** @type {any} */ (getOwnPropertyDescriptor(prototype, name));
-  return (/** @type {any} */ self, /** @type {any} */ value) => apply(set, self, [value]);
-};
-
-/** @param {Function} own @returns {(...rest: any[]) => any} */
-const plain = (own) => (...rest) => apply(own, globalThis, rest);
+/** @param {Function} own @param {any} [self] @returns {(...rest: any[]) => any} */
+const plain = (own, self = globalThis) => (...rest) => apply(own, self, rest);
 
 export const NativePromise = Promise;
 export const NativeRequest = Request;
@@ -54,7 +39,7 @@ export const stringify = plain(JSON.stringify);
 export const now = plain(Date.now);
 export const later = plain(setTimeout);
 export const atob = plain(globalThis.atob);
-export const random = plain(crypto.getRandomValues.bind(crypto));
+export const random = plain(crypto.getRandomValues, crypto);
 export const nativeFetch = plain(fetch);
 
 export const at = method(String.prototype, 'charAt');
@@ -92,7 +77,7 @@ export const xhrTimeout = setter(XMLHttpRequest.prototype, 'timeout');
 // Both are of secure contexts only.
 const locks = navigator.locks;
 /** @type {undefined | ((name: string, options: any, work: (given: any) => unknown) => Promise<unknown>)} */
-export const lock = locks?.request && ((own) => (...rest) => apply(own, locks, rest))(locks.request);
+export const lock = locks?.request && plain(locks.request, locks);
 
 // Asking for it throws where the browser keeps nothing for this page.
 const storage = (() => {

@@ -12,8 +12,8 @@ const WORDS = {
 
 // A sheet that a script makes is none that a policy has to allow, as inline styles would be.
 const STYLE = `.tegata-notice{position:fixed;inset:auto 1rem 1rem;z-index:2147483647;max-width:32rem;margin:auto;
-padding:.875rem 1.125rem;border-radius:8px;border-left:4px solid #e0654c;background:#1f1c18;color:#fffefb;
-font:1rem/1.5 system-ui,sans-serif;box-shadow:0 8px 32px rgb(0 0 0/35%)}`;
+padding:.875rem 1.125rem;border-left:4px solid #e0654c;background:#1f1c18;color:#fffefb;
+font:1rem/1.5 system-ui,sans-serif}`;
 
 /** Shows it, in the language of the page or of the browser. */
 export const notice = () => {
@@ -25,7 +25,7 @@ export const notice = () => {
   const shown = document.createElement('div');
   shown.className = 'tegata-notice';
   shown.lang = lang;
-  shown.setAttribute('role', 'alert');
+  shown.role = 'alert';
   document.body.append(shown);
   // Screen readers read what changes in an alert that is there.
   shown.textContent = WORDS[lang];

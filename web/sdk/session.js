@@ -21,13 +21,19 @@ const AHEAD = 300_000;
 const LOOK = 60_000;
 /** How long nothing is asked of a server that did not answer. */
 const PAUSE = 15_000;
+/** However long a server wants to be left alone. */
+const REST = 600_000;
+/** A token younger than this was refused for itself only where the answer says so. */
+const YOUNG = 30_000;
 /** How long the person reads that the session has ended before the page leaves. */
 const LEAVE = 2_000;
 
 /** Where it stands under which name the refresh is that is under way: of use to nobody without the cookies. */
 const ATTEMPT = 'tegata.attempt';
-/** Where it stands which session was signed out of while the server could not be reached. */
+/** Where it stands which session was signed out of while the server could not be reached. `*`: whichever it is. */
 const OUT = 'tegata.out';
+/** Where it stands until when the server is left alone, by all tabs. */
+const RESTS = 'tegata.rests';
 
 /**
  * @typedef {object} Options
@@ -56,9 +62,9 @@ const OUT = 'tegata.out';
  *   or somebody else has signed in in another tab.
  *
  * @typedef {object} Session
- * @property {Promise<void>} ready Kept when it is known whether somebody is signed in.
+ * @property {Promise<void>} ready Kept when it is known whether somebody is signed in, or the server does not say.
  * @property {(input: RequestInfo | URL, init?: RequestInit) => Promise<Response>} fetch As the browser's `fetch`.
- * @property {() => Promise<User | null>} user Who is signed in.
+ * @property {() => Promise<User | null>} user Who is signed in. Rejects where that cannot be learnt.
  * @property {(credentials?: Credentials) => Promise<Outcome>} login Signs in, or leads to where that is done.
  * @property {(options?: {everywhere?: boolean}) => Promise<boolean>} logout Signs out; says whether the server knows.
  * @property {(listener: () => void) => () => void} onStart Hears that somebody is signed in.
@@ -106,7 +112,7 @@ const audience = (text) => {
   const url = new NativeURL(text);
   const near = urlHost(url) === 'localhost' || urlHost(url) === '127.0.0.1' || urlHost(url) === '[::1]';
   if (urlOrigin(url) !== text || (urlProtocol(url) !== 'https:' && !near)) {
-    throw new NativeError(`\`${text}\` is no https origin: write scheme, host and port, as in https://api.example.com`);
+    throw new NativeError(`\`${text}\` is no https origin, like https://api.example.com`);
   }
   return text;
 };
@@ -117,7 +123,9 @@ const audience = (text) => {
  * @returns {Session}
  */
 export const createSession = (options = {}) => {
-  const login = options.login ?? '/login';
+  const door = new NativeURL(options.login ?? '/login', location.origin);
+  const login = '' + door;
+  if (urlOrigin(door) !== location.origin) throw new NativeError(`${login} is not of this origin`);
   /** @type {Record<string, true>} */
   const audiences = /** @type {any} */ ({ __proto__: null });
   for (const text of options.audiences ?? []) audiences[audience(text)] = true;
@@ -127,8 +135,8 @@ export const createSession = (options = {}) => {
   let csrf = document.querySelector('meta[name="csrf-token"]')?.getAttribute('content') ?? '';
   let expires = 0;
   let due = 0;
-  /** Nothing is asked before this. */
-  let rests = 0;
+  /** When this tab took the token. */
+  let took = 0;
   /** Whose token it is or was, and of which session. */
   let sub = '';
   let sid = '';
@@ -137,13 +145,13 @@ export const createSession = (options = {}) => {
   /** @type {User | null} */
   let person = null;
   let isIn = false;
+  /** Whether the server has said so, or that nobody is. */
+  let known = false;
   /** Counts sign-ins and sign-outs: what was asked in an earlier one is of no use in a later. */
   let era = 0;
   /** @type {Promise<void> | undefined} */
   let flight;
   let alarm = 0;
-  /** Whether the server is being told that the session ends. */
-  let isLeaving = false;
   /** @type {Array<() => void>} */
   const starts = [];
   /** @type {Array<(reason: Reason) => unknown>} */
@@ -160,12 +168,23 @@ export const createSession = (options = {}) => {
     holds: () => (token && now() < due ? { token, csrf, expires, due } : undefined),
   });
 
+  /** Whether the server is left alone. What no server can have said counts for nothing. */
+  const resting = () => {
+    const left = +(shelf.read(RESTS) ?? 0) - now();
+    return left > 0 && left <= REST;
+  };
+
+  /** The server is left alone for so many seconds. @param {number} [wait] */
+  const rest = (wait = 0) => shelf.write(RESTS, '' + (now() + Math.min(wait * 1000 || PAUSE, REST)));
+
   /** Takes what a refresh or a sign-in gave. @param {import('./tabs.js').Held} held */
   const take = (held) => {
     const claims = claimsOf(held.token);
     const other = isIn && claims.sub !== sub;
     ({ token, csrf, expires, due } = held);
-    rests = 0;
+    took = now();
+    known = true;
+    shelf.drop(RESTS);
     if (claims.sid !== sid) person = null;
     ({ sub, sid } = claims);
     watch();
@@ -199,6 +218,7 @@ export const createSession = (options = {}) => {
     csrf = sub = sid = '';
     expires = due = 0;
     isIn = false;
+    known = true;
     if (!heard) others.end(reason);
     if (!was) return;
     let stays = reason === 'logout' && !heard;
@@ -208,28 +228,25 @@ export const createSession = (options = {}) => {
       location.reload();
     } else {
       notice();
-      later(() => location.assign(login), LEAVE);
+      later(() => isIn || location.assign(login), LEAVE);
     }
-  };
-
-  /** Makes sure that there is a CSRF token. Answers what the server says. */
-  const guard = async () => {
-    if (csrf) return 200;
-    const { status, body } = await call('GET', '/api/auth/csrf');
-    if (status === 200) csrf = body.csrf_token;
-    return status;
   };
 
   /**
    * Asks for what changes something, with a CSRF token that counts.
    * @param {string} path
-   * @param {Record<string, string>} headers
+   * @param {string} [name] The name of a refresh. What has none is asked for also where there is no such token.
    * @returns {Promise<import('./calls.js').Answer>}
    */
-  const change = async (path, headers) => {
+  const change = async (path, name) => {
+    const headers = /** @type {any} */ ({ __proto__: null });
     for (let again = false; ; again = true) {
-      const status = await guard();
-      if (status !== 200) return /** @type {any} */ ({ __proto__: null, status, wait: 0, body: {} });
+      if (!csrf) {
+        const answer = await call('GET', '/api/auth/csrf');
+        if (answer.status === 200) csrf = answer.body.csrf_token;
+        else if (name || answer.status !== 401) return answer;
+      }
+      if (name) shelf.write(ATTEMPT, (headers['Idempotency-Key'] = name));
       headers['X-CSRF-Token'] = csrf;
       const answer = await call('POST', path, headers);
       // The token is older than the session: somebody has signed in anew.
@@ -245,11 +262,14 @@ export const createSession = (options = {}) => {
     const fly = async () => {
       try {
         await others.alone((waited) => renew(worn, mine, waited));
+      } catch (error) {
+        rest();
+        console.warn(error);
       } finally {
         flight = undefined;
       }
     };
-    if (now() >= rests) flight ??= fly();
+    if (!resting()) flight ??= fly();
     return flight;
   };
 
@@ -257,25 +277,28 @@ export const createSession = (options = {}) => {
   const renew = async (worn, mine, waited) => {
     // While this tab waited for its turn, another may have done it, or have what this one needs.
     if (token === worn && mine === era) await others.ask(waited);
-    if (token !== worn || mine !== era) return;
+    // Whoever has signed out is signed in again by no tab.
+    if (token !== worn || mine !== era || resting() || shelf.read(OUT)) return;
     const hoped = isIn || csrf;
     // Whoever asks again under the same name has lost the answer, however long ago.
     const name = shelf.read(ATTEMPT) ?? attemptName();
-    shelf.write(ATTEMPT, name);
-    const headers = /** @type {any} */ ({ __proto__: null, 'Idempotency-Key': name });
-    let answer = await closed(change('/api/auth/refresh', headers));
+    const ask = () => closed(change('/api/auth/refresh', name));
+    let answer = await ask();
     // It may have been overtaken by an answer that replaced its cookie meanwhile.
-    if (answer.status === 401 && hoped && mine === era) answer = await closed(change('/api/auth/refresh', headers));
-    if (answer.status === 200 || answer.status === 401) shelf.drop(ATTEMPT);
+    if (answer.status === 401 && hoped && mine === era) answer = await ask();
+    const { status, body } = answer;
+    // Where it was not even made, for want of a CSRF token, its name is still of use.
+    const over = status === 200 || body.error === 'invalid_grant';
+    if (over && shelf.read(ATTEMPT) === name) shelf.drop(ATTEMPT);
     // Another tab has told of a newer session meanwhile: what this answer says is of an older one.
     if (token !== worn || mine !== era) return;
-    if (answer.status === 200) {
-      if (claimsOf(answer.body.access_token).sid !== gone) given(answer.body);
-    } else if (answer.status === 401) {
+    if (status === 200) {
+      if (claimsOf(body.access_token).sid !== gone) given(body);
+    } else if (status === 401) {
       // Where nobody was signed in, nobody need be told.
       end('expired', !isIn);
     } else {
-      rests = now() + (answer.wait * 1000 || PAUSE);
+      rest(answer.wait);
     }
   };
 
@@ -287,39 +310,42 @@ export const createSession = (options = {}) => {
   };
 
   const look = () => {
-    if (isIn && now() >= due) refresh(token);
+    if (isIn) {
+      if (now() >= due) refresh(token);
+    } else if (!known || shelf.read(OUT)) {
+      begin();
+    }
     watch();
   };
 
   /** Finds out whether somebody is signed in, and signs out whoever wanted to be. */
   const begin = async () => {
     const out = shelf.read(OUT);
-    if (out && !(await settle(out))) return;
-    await refresh(token);
+    if (out && !(await settle(out))) known = true;
+    else await refresh(token);
   };
 
   /** Something has passed of which this page knows nothing: sleep, another page, a network that was away. */
   const wake = () => {
-    rests = 0;
-    if (isLeaving) return;
-    if (!isIn) begin();
-    else look();
+    if (isIn) look();
+    else begin();
   };
 
-  /** Signs out of a session that could not be reached before. Answers whether that is settled. @param {string} out */
+  /** Signs out of a session that could not be reached before. Answers whether somebody else is signed in. @param {string} out */
   const settle = async (out) => {
     const { status, body } = await call('GET', '/api/auth/session');
     if (status !== 200 && status !== 401) return false;
-    const left = status === 200 && indexOf(out, body.sid) === 0;
-    if (left && !(await leave(includes(out, ' ')))) return false;
+    // The cookie may be one that was replaced, of which nothing is told. It goes, too.
+    const other = status === 200 && indexOf(out, '*') && indexOf(out, body.sid);
+    if (!other && !(await leave(includes(out, ' ')))) return false;
     shelf.drop(OUT);
-    return true;
+    return other;
   };
 
   /** Tells the server that the session ends. @param {boolean} everywhere */
   const leave = async (everywhere) => {
     const path = '/api/auth/logout' + (everywhere ? '?everywhere=true' : '');
-    const { status } = await closed(change(path, /** @type {any} */ ({ __proto__: null })));
+    const { status } = await closed(change(path));
     csrf = '';
     return status === 204 || status === 401;
   };
@@ -345,7 +371,7 @@ export const createSession = (options = {}) => {
     const answer = await nativeFetch(request);
     if (!follows || responseType(answer) !== 'opaqueredirect') return answer;
     if (!isSafe(method)) {
-      throw new NativeError(`${method} ${requestUrl(asked)}: the answer is a redirect, which is not followed with tokens`);
+      throw new NativeError(`${method} ${requestUrl(asked)}: redirects are not followed with tokens`);
     }
     return nativeFetch(new NativeRequest(input, init));
   };
@@ -358,23 +384,27 @@ export const createSession = (options = {}) => {
     const address = requestUrl(asked);
     const url = new NativeURL(address);
     const own = urlOrigin(url) === location.origin;
-    if (own || audiences[urlOrigin(url)]) await ready;
-    if (!isIn || !(own || audiences[urlOrigin(url)])) return nativeFetch(asked);
+    if (!own && !audiences[urlOrigin(url)]) return nativeFetch(asked);
+    await ready;
+    if (!known) await refresh(token);
+    if (!isIn) return nativeFetch(asked);
     if (now() >= due) {
       const renewed = refresh(token);
       if (now() >= expires) await renewed;
     }
     const worn = token;
+    const young = now() < expires && now() - took < YOUNG;
     const answer = await send(asked, own, input, init);
     const headers = responseHeaders(answer);
     const path = urlPath(url);
     if (own && headerOf(headers, 'x-content-type-options') !== 'nosniff' && !warned[path]) {
       warned[path] = true;
-      console.warn(`${path}: the answer lacks X-Content-Type-Options: nosniff`);
+      console.warn(`${path} lacks X-Content-Type-Options: nosniff`);
     }
-    if (headerOf(headers, 'x-token-refresh') === '1') refresh(worn);
-    const asksMore = includes(headerOf(headers, 'www-authenticate') ?? '', 'insufficient_user_authentication');
-    if (responseStatus(answer) !== 401 || asksMore || !isIn) return answer;
+    if (own && headerOf(headers, 'x-token-refresh') === '1') refresh(worn);
+    const asks = headerOf(headers, 'www-authenticate') ?? '';
+    if (responseStatus(answer) !== 401 || !isIn || includes(asks, 'insufficient_user_authentication')) return answer;
+    if (young && token === worn && !includes(asks, 'invalid_token')) return answer;
     await refresh(worn);
     if (!isIn || token === worn || !repeats(input, init)) return answer;
     const again = new NativeRequest(input, init);
@@ -385,7 +415,10 @@ export const createSession = (options = {}) => {
   watch();
   on(document, 'visibilitychange', () => document.visibilityState === 'visible' && wake());
   on(window, 'pageshow', (/** @type {PageTransitionEvent} */ event) => event.persisted && wake());
-  on(window, 'online', wake);
+  on(window, 'online', () => {
+    shelf.drop(RESTS);
+    wake();
+  });
 
   /** @param {Function[]} list @param {Function} listener */
   const added = (list, listener) => {
@@ -399,7 +432,8 @@ export const createSession = (options = {}) => {
 
     user: async () => {
       await ready;
-      for (let again = false; isIn && !person; again = true) {
+      if (!known) await refresh(token);
+      for (let again = false; (isIn || !known) && !person; again = true) {
         const mine = era;
         const { status, body } = await call('GET', '/api/auth/session');
         if (mine !== era) return null;
@@ -431,13 +465,10 @@ export const createSession = (options = {}) => {
 
     logout: async ({ everywhere = false } = {}) => {
       const known = csrf;
-      const out = sid && sid + (everywhere ? ' everywhere' : '');
-      if (out) shelf.write(OUT, out);
+      shelf.write(OUT, (sid || '*') + (everywhere ? ' everywhere' : ''));
       end('logout');
       csrf = known;
-      isLeaving = true;
       const told = await leave(everywhere);
-      isLeaving = false;
       if (told) shelf.drop(OUT);
       return told;
     },

@@ -20,9 +20,25 @@ const DUE = 'tegata.due';
 
 const LOCK = 'tegata.refresh';
 
-/** A lock that is taken from a tab is no error: whoever took it tells what became of it. @param {unknown} error */
-const unlessTaken = (error) => {
-  if (/** @type {any} */ (error)?.name !== 'AbortError') throw error;
+/** Whoever takes the lock from a tab has this one. */
+const STEAL = 'tegata.steal';
+
+/** So often a tab waits for the one that took the lock: longer together than a refresh can take. */
+const ROUNDS = 3;
+
+/**
+ * Works under a lock. One that is taken from a tab is no error: whoever took it tells what became of it.
+ * @param {string} name
+ * @param {string} how Which option it is asked for with, and its value.
+ * @param {unknown} value
+ * @param {(given: any) => unknown} work
+ */
+const lent = async (name, how, value, work) => {
+  try {
+    await lock?.(name, { __proto__: null, [how]: value }, work);
+  } catch (error) {
+    if (/** @type {any} */ (error)?.name !== 'AbortError') throw error;
+  }
 };
 
 /**
@@ -104,27 +120,26 @@ export const join = ({ held, ended, holds }) => {
      */
     alone: async (work) => {
       if (!lock) return work(false);
+      /** @type {any} */
       let free = true;
-      try {
-        await lock(LOCK, { __proto__: null, ifAvailable: true }, (given) => {
-          free = given !== null;
-          return free ? work(false) : undefined;
-        });
-      } catch (error) {
-        unlessTaken(error);
-      }
+      await lent(LOCK, 'ifAvailable', true, (given) => {
+        free = given;
+        return given && work(false);
+      });
       if (free) return;
-      const patience = new NativeAbort();
       let begun = false;
-      later(() => begun || abort(patience), FROZEN);
-      try {
-        await lock(LOCK, { __proto__: null, signal: signalOf(patience) }, () => {
-          begun = true;
-          return work(true);
-        });
-      } catch (error) {
-        unlessTaken(error);
-        if (!begun) await lock(LOCK, { __proto__: null, steal: true }, () => work(true));
+      const begin = () => {
+        begun = true;
+        return work(true);
+      };
+      // One tab takes the lock at a time, and the others wait again: not for ever, for it may be frozen, too.
+      for (let round = 1; !begun; round += 1) {
+        const patience = new NativeAbort();
+        later(() => begun || abort(patience), FROZEN);
+        await lent(LOCK, 'signal', signalOf(patience), begin);
+        if (begun) return;
+        const how = round > ROUNDS ? 'steal' : 'ifAvailable';
+        await lent(STEAL, how, true, (given) => given && lent(LOCK, 'steal', true, begin));
       }
     },
   };

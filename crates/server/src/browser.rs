@@ -160,7 +160,13 @@ fn guarded(app: &App, caller: &Caller) -> Result<Option<SessionId>, Problem> {
 
 /// The session of a script that only reads.
 async fn reading(app: &App, caller: &Caller) -> Result<Box<Passage>, Refusal> {
-    match app.presence(caller).await? {
+    somebody(app, app.presence(caller).await?)
+}
+
+/// The session, if somebody is signed in.
+#[expect(clippy::result_large_err, reason = "as that of the async functions beside it")]
+fn somebody(app: &App, presence: Presence) -> Result<Box<Passage>, Refusal> {
+    match presence {
         Presence::Somebody(passage) => Ok(passage),
         nobody @ Presence::Nobody(_) => Err(Refusal::nobody(app, &nobody)),
     }

@@ -342,8 +342,9 @@ impl Families {
         }
     }
 
-    /// The browser session of a refresh token that is unspent, or was spent by this very attempt.
-    /// `None`: the token is not such a one, or its family has ended or is of no session.
+    /// The browser session of a refresh token that would be answered with tokens if it were presented
+    /// now by this client: it is unspent, or was spent by this very attempt. `None`: the token is not
+    /// such a one, or its family is of no session.
     ///
     /// # Errors
     /// What the store says.
@@ -351,15 +352,30 @@ impl Families {
         &self,
         realm: &Realm,
         token: &str,
+        client: &ClientId,
+        binding: &Binding,
         attempt: &str,
     ) -> Result<Option<SessionId>, StoreError> {
         let Some((family, generation)) = self.of_token(realm, token).await? else {
             return Ok(None);
         };
-        let spent = family.generation.checked_sub(1) == Some(generation)
-            && family.attempt.as_deref() == Some(named(attempt).as_str());
-        let counts = family.ended.is_none() && (spent || family.generation == generation);
-        Ok(family.session.filter(|_| counts))
+        let attempt = named(attempt);
+        let spent_so = family.attempt.as_deref() == Some(attempt.as_str());
+        let judged = family.judge(&Presentation {
+            generation,
+            client,
+            binding,
+            attempt: Some(&attempt),
+            authority: family.authority,
+            at: self.node.now(),
+            window: self.lifetimes.window,
+        });
+        let vouches = match judged {
+            Judgement::Spend => true,
+            Judgement::Replay | Judgement::Renew => spent_so,
+            Judgement::Refuse(_) | Judgement::Reuse => false,
+        };
+        Ok(family.session.filter(|_| vouches))
     }
 
     /// Whether a token is from before a restore, which raises the epoch: which of the families from

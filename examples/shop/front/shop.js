@@ -18,6 +18,8 @@ let mfa;
 let then;
 /** Kept when the page shows who that is, and what is in their cart. */
 let greeted;
+/** Counts who was here: what was asked for somebody else is not shown. */
+let visit = 0;
 /** Counts what services were asked of the cart: only the latest answer is shown. */
 let asked = 0;
 
@@ -90,7 +92,9 @@ function showCart() {
 }
 
 async function showOrders() {
+  const mine = visit;
   const { items } = await ask('/orders/orders?limit=100');
+  if (mine !== visit) return;
   $('placed').replaceChildren(...items.reverse().map((order) => {
     const at = new Intl.DateTimeFormat(lang, { dateStyle: 'medium', timeStyle: 'short' }).format(new Date(order.placed_at));
     const what = order.items.map((line) => `${line.quantity} × ${find(line.product_id)?.name ?? line.product_id}`).join(', ');
@@ -103,8 +107,9 @@ async function showOrders() {
 /** Shows the cart as a service says that it is now. */
 async function keep(answer) {
   const mine = (asked += 1);
+  const whose = visit;
   const told = await answer;
-  if (mine !== asked) return;
+  if (mine !== asked || whose !== visit) return;
   cart = told?.items ?? [];
   delete $('checkout').dataset.name;
   showCart();
@@ -135,7 +140,9 @@ async function show() {
 }
 
 async function greet() {
+  const mine = visit;
   const user = await session.user().catch(() => null);
+  if (mine !== visit) return;
   $('who').textContent = user?.username ?? '';
   $('who').hidden = $('out').hidden = !user;
   $('in').hidden = Boolean(user);
@@ -194,7 +201,9 @@ async function order(event) {
   // Whoever orders once more because no answer came orders once.
   const headers = { 'Idempotency-Key': ($('checkout').dataset.name ??= crypto.randomUUID()) };
   await attempt(async () => {
+    const mine = visit;
     await ask('/orders/orders', 'POST', { ship_to }, headers);
+    if (mine !== visit) return;
     await keep(ask('/carts/cart'));
     say(words.placed);
     location.hash = '#orders';
@@ -227,8 +236,14 @@ $('kind').addEventListener('change', showProducts);
 $('out').addEventListener('click', () => attempt(() => session.logout(), $('out')));
 addEventListener('hashchange', show);
 
-session.onStart(() => { greeted = greet(); });
+session.onStart(() => {
+  visit += 1;
+  greeted = greet();
+});
 session.onEnd((reason) => {
+  visit += 1;
+  $('checkout').reset();
+  $('placed').replaceChildren();
   greet();
   location.hash = '#goods';
   say(reason === 'logout' ? words.signedOut : words.left);

@@ -14,7 +14,7 @@ use tegata_core::{Secret, SessionId, StoreError, flight::Flights};
 use tegata_session::{CookieName, Passage, Verdict as SessionVerdict, value::Value};
 use tegata_token::{Narrowed, Refresh, RefreshRefused, Verdict};
 
-use super::{Refusal, Tokens, answer, guarded};
+use super::{Refusal, Tokens, answer, guarded, somebody};
 use crate::{
     app::App,
     caller::Caller,
@@ -25,10 +25,10 @@ use crate::{
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Refreshes that are under way, by token, holder and session: tabs that ask at once are given one
+/// Refreshes that are under way, by token, holder, session and name: tabs that ask at once are given one
 /// answer, and nobody else is.
 pub(crate) type Refreshes =
-    Flights<(String, tegata_token::Binding, SessionId), Result<Given, Denied>>;
+    Flights<(String, tegata_token::Binding, SessionId, Option<String>), Result<Given, Denied>>;
 
 /// What a refresh gives.
 #[derive(Clone)]
@@ -61,18 +61,24 @@ pub(crate) async fn refresh(
 ) -> Result<Response, Refusal> {
     guarded(&app, &caller)?;
     let attempt = attempt(&headers)?;
-    let passage = present(&app, &caller, attempt.as_deref()).await.map_err(named_invalid_grant)?;
+    let (passage, vouched) =
+        present(&app, &caller, attempt.as_deref()).await.map_err(named_invalid_grant)?;
     let sid = passage.session.id.clone();
     let token = caller.cookie(&app, CookieName::Refresh).unwrap_or_default().to_owned();
     let started = app.node().since_boot();
+    let flight = (token.clone(), caller.place(), sid.clone(), attempt.clone());
     let work = {
-        let (app, place, sid, token) = (app.clone(), caller.place(), sid.clone(), token.clone());
+        let (app, place, sid) = (app.clone(), caller.place(), sid.clone());
         move || async move { given(&app, &token, attempt.as_deref(), &place, &sid).await }
     };
-    let given = app.refreshes().join((token, caller.place(), sid.clone()), work).await;
+    let given = app.refreshes().join(flight, work).await;
     let outcome = given.as_ref().map(|_| ()).map_err(Denied::name);
     app.metrics().proved(Method::Cookie, app.node().elapsed(started), outcome);
-    let cookies = settled(&app, *passage).await;
+    // INVARIANT: a token that does not count vouches for nothing, whatever it looked like before.
+    let cookies = match (&given, vouched) {
+        (Err(_), true) => Cookies::default(),
+        _ => settled(&app, *passage).await,
+    };
     match given {
         Ok(given) => {
             app.metrics().issued_access(app.node().since_boot(), given.expires_in);
@@ -119,28 +125,28 @@ fn attempt(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// The session of the cookie. Where an answer with its next value was lost, the refresh token beside it
-/// vouches for an earlier one.
+/// vouches for an earlier one. Also whether it did.
 async fn present(
     app: &App,
     caller: &Caller,
     attempt: Option<&str>,
-) -> Result<Box<Passage>, Refusal> {
+) -> Result<(Box<Passage>, bool), Refusal> {
     let mut presence = app.presence(caller).await?;
+    let mut vouches = false;
     if let (Presence::Nobody(Some(SessionVerdict::Superseded)), Some(attempt)) =
         (&presence, attempt)
     {
         let token = caller.cookie(app, CookieName::Refresh).unwrap_or_default();
         let families = app.provider().families();
-        let vouched = families.session_of(app.realm(), token, attempt).await?;
+        let (client, place) = (&app.browser().id, caller.place());
+        let vouched = families.session_of(app.realm(), token, client, &place, attempt).await?;
         let value = caller.cookie(app, CookieName::Session).map(Value::parse);
-        if vouched.is_some() && vouched == value.and_then(Result::ok).map(|value| value.sid) {
+        vouches = vouched.is_some() && vouched == value.and_then(Result::ok).map(|value| value.sid);
+        if vouches {
             presence = app.vouched_presence(caller).await?;
         }
     }
-    match presence {
-        Presence::Somebody(passage) => Ok(passage),
-        nobody @ Presence::Nobody(_) => Err(Refusal::nobody(app, &nobody)),
-    }
+    Ok((somebody(app, presence)?, vouches))
 }
 
 /// The next value of the session cookie, unless the session has moved on while the refresh took its

@@ -10,7 +10,7 @@ use tegata_token::Algorithm;
 use super::{
     bench::{Bench, ISSUER, PASSWORD},
     browser::{Answer, Browser},
-    flow::claims,
+    flow::{authorize, claims, code, redeeming, token},
 };
 
 async fn refresh(browser: &mut Browser, csrf: &str) -> Answer {
@@ -258,6 +258,56 @@ async fn a_refresh_finds_the_session_again_whose_next_cookie_was_lost() {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     assert_eq!(browser.cookie("session_id"), lost.cookie("session_id"));
     assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_page_without_a_token_gets_one_though_the_next_cookie_was_lost() {
+    let bench = Bench::new().await;
+    let (mut browser, _) = Browser::signed_in(&bench).await;
+    bench.advance(301);
+    browser.clone().get("/api/auth/session").await;
+    bench.advance(600);
+    let before = browser.jar.clone();
+    let told = browser.get("/api/auth/csrf").await;
+    assert_eq!(told.status, StatusCode::OK, "{}", told.body);
+    assert_eq!(browser.jar, before, "and nothing else");
+    let csrf = told.json()["csrf_token"].as_str().unwrap().to_owned();
+    // It signs nobody in.
+    assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
+    let answer = refresh_as(&mut browser, &csrf, NAME).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::OK);
+    // Where the session has ended, there is none.
+    let old = before["session_id"].clone();
+    browser.call(Method::POST, "/api/auth/logout", Some(&csrf), None).await;
+    browser.jar.insert("session_id".into(), old);
+    assert_eq!(browser.get("/api/auth/csrf").await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_gives_nothing_vouches_for_nothing() {
+    let bench = Bench::new().await;
+    let (mut browser, told) = Browser::signed_in(&bench).await;
+    let csrf = told["csrf_token"].as_str().unwrap();
+    let code = code(&mut browser, &authorize(&[("scope", "openid profile")])).await;
+    let tokens = token(&bench, "web", &redeeming(&code)).await.json();
+    let others = tokens["refresh_token"].as_str().unwrap().to_owned();
+    bench.advance(301);
+    browser.clone().get("/api/auth/session").await;
+    bench.advance(600);
+    // The unspent token of another client of the same session.
+    let mut planted = browser.clone();
+    planted.jar.insert("refresh_token".into(), (others, "/api/auth".into()));
+    // The genuine one, from elsewhere on the network: the session is not of there.
+    let elsewhere = Browser { address: "198.51.100.9".parse().unwrap(), ..browser.clone() };
+    for mut thief in [planted, elsewhere] {
+        let answer = refresh_as(&mut thief, csrf, NAME).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", answer.body);
+        let set = answer.headers.get_all(header::SET_COOKIE).iter();
+        assert!(!set.into_iter().any(|it| it.to_str().unwrap().starts_with("session_id=v")));
+        assert_eq!(thief.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(refresh_as(&mut browser, csrf, NAME).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

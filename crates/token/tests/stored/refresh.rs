@@ -10,17 +10,18 @@ use std::{
 };
 
 use tegata_core::{
-    BoxFuture, Epoch, Log, ManualClock, Node, Realm, Records, SeededEntropy, StoreError, Timestamp,
+    Batch, BoxFuture, Epoch, Log, ManualClock, Node, Realm, Records, SeededEntropy, SessionId,
+    StoreError, Timestamp,
 };
 use tegata_store::{Adverse, MemoryRecords, Mischief};
 use tegata_token::{
     Binding, Entry, Family, Holder, Holders, Lifetimes, Narrowed, Order, RefreshRefused, Revoked,
     Scope, Standing, Tally, Verdict, View, Wider, Withdrawable,
     claims::Claims,
-    families::{Issue, Refresh},
+    families::{Beginning, Issue, Refresh},
 };
 
-use super::world::{PAST_THE_WINDOW, World, elsewhere, home};
+use super::world::{PAST_THE_WINDOW, World, beginning, elsewhere, home};
 
 fn token(issue: &Issue) -> &str {
     issue.refresh_token.expose()
@@ -363,10 +364,10 @@ async fn a_kill_switch_ends_all_families_of_a_person_and_of_nobody_else() {
         mine.push(world.begin().await);
     }
     let theirs = {
-        let mut other = super::world::beginning();
+        let mut other = beginning();
         other.user = "usr_2".parse().unwrap();
         let (issue, change) = world.families.begin(&world.realm, other).await.unwrap();
-        let batch = tegata_core::Batch::new(world.realm.clone()).with(change);
+        let batch = Batch::new(world.realm.clone()).with(change);
         world.records.commit(batch).await.unwrap();
         issue
     };
@@ -479,4 +480,25 @@ async fn a_token_of_a_clock_that_is_ahead_does_not_outlive_a_change_of_permissio
     // The family lives, and its next token counts.
     let next = world.refresh(token(&ahead)).await.unwrap();
     assert_eq!(refused_by(world.revoker.view(), &next), None);
+}
+
+#[tokio::test]
+async fn only_a_token_that_would_be_answered_tells_its_session() {
+    const NAME: &str = "0123456789abcdef0123456789abcdef";
+    let (world, clock) = World::in_memory().await;
+    let node = &world.node;
+    let sid =
+        SessionId::generate(Epoch::FIRST, node.now() + Duration::from_secs(3600), node.entropy());
+    let beginning = Beginning { session: Some(sid.clone()), ..beginning() };
+    let (issue, change) = world.families.begin(&world.realm, beginning).await.unwrap();
+    world.records.commit(Batch::new(world.realm.clone()).with(change)).await.unwrap();
+    let told = async |client: &str| {
+        let (client, home) = (client.parse().unwrap(), home());
+        let families = &world.families;
+        families.session_of(&world.realm, token(&issue), &client, &home, NAME).await.unwrap()
+    };
+    assert_eq!(told("web").await, Some(sid));
+    assert_eq!(told("another").await, None);
+    clock.advance(Lifetimes::default().idle);
+    assert_eq!(told("web").await, None);
 }

@@ -71,10 +71,15 @@ await town(async town => {
   await tegata('revoke', '--token', bearer(road.to('/echo/x').at(-1)), '--reason', 'test', '--wait')
   const once = `session.fetch(new Request('/echo/x', { method: 'POST', body: 'hello' })).then(answer => answer.status)`
   assert.deepEqual([await tab.run(once), await tab.run(once)], [401, 200])
-  // A 401 that is no matter of the token is handed on.
+  // A 401 that is no matter of the token is handed on, however often.
   const refreshes = road.refreshes().length
-  assert.equal(await tab.run("session.fetch('/orders/nothing').then(answer => answer.status)"), 404)
-  assert.equal(road.refreshes().length, refreshes)
+  const denied = `(async () => {
+    let answer
+    for (let times = 0; times < 10; times += 1) answer = await session.fetch('/test/denied')
+    return answer.status
+  })()`
+  assert.equal(await tab.run(denied), 401)
+  assert(road.refreshes().length <= refreshes + 1)
 
   // The network is away: the session is not lost, and calls fail as they do without the SDK.
   await tab.run('clock.sleep(25 * 60_000)')
@@ -85,6 +90,33 @@ await town(async town => {
   await tab.run("dispatchEvent(new Event('online')); undefined")
   assert.equal(await tab.run(status), 200)
   assert(await tab.run('session.user()'))
+
+  // A page that is loaded while the server is away does not take that for an answer, and looks again by itself.
+  await tab.run('clock.sleep(25 * 60_000)')
+  road.close('/api/auth/')
+  const blind = await town.tab('/test/page', true)
+  assert.equal(await blind.run('session.ready.then(() => session.user()).catch(error => error.name)'), 'TypeError')
+  assert.equal(await blind.run("session.fetch('/echo/x').then(answer => answer.status)"), 200)
+  assert.deepEqual(await blind.run('heard'), [])
+  road.close(false)
+  // The others leave the server alone as well, but for no longer than one can want.
+  const asked = road.refreshes().length
+  const patient = await town.tab('/test/page', true)
+  await patient.run('session.ready')
+  assert.equal(road.refreshes().length, asked)
+  await patient.close()
+  await blind.run('clock.pass(61_000); undefined')
+  await blind.until("heard[0] === 'start'")
+  assert(await blind.run('session.user()'))
+  await blind.close()
+  const misled = await town.tab('/test/plain')
+  await misled.run("localStorage.removeItem('tegata.due'); localStorage.setItem('tegata.rests', Date.now() + 9e9)")
+  await misled.go('/test/page')
+  await misled.until("heard[0] === 'start'")
+  assert.equal(await misled.run("localStorage.getItem('tegata.rests')"), null)
+  // What one tab has written is seen by the others a little later.
+  await tab.until("localStorage.getItem('tegata.due') && !localStorage.getItem('tegata.rests')")
+  await misled.close()
 
   // Whoever signs out is signed out here whatever the network does; and everywhere as soon as it is back.
   road.close(true)
@@ -100,7 +132,9 @@ await town(async town => {
   assert.equal(await next.run("localStorage.length"), 0)
   assert.equal(await town.elsewhere('/api/auth/session', { cookie: `session_id=${live.session_id}` }), 401)
 
-  // Nor is anybody signed in by a refresh that was on its way when they signed out.
+  // Nor is anybody signed in by a refresh that was on its way when they signed out. Tabs that come to light as
+  // others are closed would refresh, too.
+  for (const open of [tab, next]) await open.close()
   await town.person()
   const hasty = await town.tab('/test/plain')
   const made = road.refreshes().length
@@ -113,4 +147,21 @@ await town(async town => {
   assert.deepEqual(left, [true, null])
   assert.equal(road.refreshes().length, made)
   assert.equal((await town.cookies()).session_id, undefined)
+
+  // Nor where it was not yet known who they are, and nobody could be told.
+  await hasty.close()
+  await town.person()
+  road.close('/api/auth/')
+  const early = await town.tab()
+  assert.equal(await early.run('session.logout()'), false)
+  assert.equal(await early.run('session.user()'), null)
+  road.close(false)
+  const after = await town.tab()
+  assert.equal(await after.run('session.user()'), null)
+  assert.equal((await town.cookies()).session_id, undefined)
+  assert.equal(await after.run("localStorage.getItem('tegata.out')"), null)
+
+  // The sign-in page is of this origin, whatever the page takes for its base.
+  const led = `import('/assets/tegata/session.js').then(({ createSession }) => createSession({ login: '//other.example/login' }))`
+  assert.equal(await after.run(`${led}.catch(error => error.name)`), 'TypeError')
 })

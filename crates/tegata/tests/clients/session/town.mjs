@@ -109,9 +109,9 @@ class Road {
     this.#server.closeAllConnections()
   }
 
-  /** Nothing passes any more. */
+  /** Nothing passes any more, or nothing to what is under a path. */
   close(closed) {
-    this.#closed = closed
+    this.#closed = closed === true ? '/' : closed
   }
 
   /** Loses the answer to the next request for this path: it arrives, is done, and nobody hears of it. */
@@ -139,7 +139,7 @@ class Road {
     const { method, url, headers } = request
     const path = url.split('?')[0]
     if (path.startsWith('/test/')) return this.#page(path, url, response)
-    if (this.#closed) return response.destroy()
+    if (this.#closed && path.startsWith(this.#closed)) return response.destroy()
     const options = { host: '127.0.0.1', port: gateway.port, method, path: url, headers: { ...headers, connection: 'close' } }
     const passing = { method, path, headers, body: undefined, status: undefined }
     this.passed.push(passing)
@@ -174,6 +174,9 @@ class Road {
     if (path === '/test/away') {
       const to = new URL(url, demo.gateway).searchParams
       return response.writeHead(Number(to.get('status') ?? 302), { location: to.get('to'), connection: 'close' }).end()
+    }
+    if (path === '/test/denied') {
+      return response.writeHead(401, { 'x-content-type-options': 'nosniff', connection: 'close' }).end()
     }
     if (path === '/test/sniffed') return response.writeHead(200, { connection: 'close' }).end('{}')
     if (!page) return response.writeHead(404, { connection: 'close' }).end()
