@@ -74,8 +74,8 @@ pub fn run(target: Option<&str>, seconds: u32) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Lints the targets as the rest is linted. They are not part of the workspace, and are linked only
-/// where somebody runs them.
+/// Compiles the targets, and lints them by what clippy and the compiler warn of by themselves. They are
+/// not part of the workspace, nor are its lints theirs; they are linked only where somebody runs them.
 ///
 /// # Errors
 /// One does not compile, or has a warning.
@@ -83,16 +83,20 @@ pub fn lint() -> Result<()> {
     same_versions()?;
     let mut cargo = command::cargo();
     cargo.args(["clippy", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target"]);
-    // A library that is there already is not compiled, and nothing is linked to it here.
-    cargo.env("CUSTOM_LIBFUZZER_PATH", directory());
+    // A library that is there already is not compiled, and nothing is linked to it here. What changes
+    // with every run would have all of them compiled anew.
+    cargo.env("CUSTOM_LIBFUZZER_PATH", directory().join("Cargo.toml"));
     command::succeed(cargo.args(["--", "-D", "warnings"]))
 }
 
 /// Gives the targets the same versions as the workspace; cargo adds what only they use.
 fn same_versions() -> Result<()> {
-    fs::copy(command::root().join("Cargo.lock"), directory().join("Cargo.lock"))
-        .map(|_| ())
-        .context("`Cargo.lock` cannot be copied to `fuzz`")
+    let (own, theirs) = (command::root().join("Cargo.lock"), directory().join("Cargo.lock"));
+    let changed = |path: &Path| fs::metadata(path).and_then(|it| it.modified()).ok();
+    if changed(&theirs).is_some_and(|theirs| changed(&own).is_some_and(|own| theirs >= own)) {
+        return Ok(());
+    }
+    fs::copy(own, theirs).map(|_| ()).context("`Cargo.lock` cannot be copied to `fuzz`")
 }
 
 fn directory() -> PathBuf {

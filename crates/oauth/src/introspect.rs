@@ -103,7 +103,9 @@ impl Provider {
             return Ok(None);
         };
         let now = self.node().now();
-        let current = generation == family.generation;
+        if generation != family.generation || family.ended.is_some() || family.is_over(now) {
+            return Ok(None);
+        }
         let owner = self.owner(self.realm(), &family, Asking::Introspect).await?;
         let client_now = self.clients().load(self.realm(), &family.client).await?;
         // Our own scripts are in no registry. What another had of the same name is not its.
@@ -112,8 +114,7 @@ impl Provider {
         });
         let sector = family.grant.sector.as_deref();
         let sector = sector.or(client_now.as_ref().map(|it| it.value.written_sector()));
-        let gone = owner.is_none() || is_anothers;
-        if !current || family.ended.is_some() || family.is_over(now) || gone {
+        if owner.is_none() || is_anothers {
             return Ok(None);
         }
         let mut answer = json!({

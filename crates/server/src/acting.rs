@@ -117,7 +117,8 @@ impl IntoResponse for NotActing {
             }
             Self::NoAccess(NoAccess::InsufficientScope(scope)) => {
                 let detail = "the scope of the access token, or of the client's registration, does \
-                              not include the one that is named";
+                              not include the one that is named, or an operator has to declare \
+                              the client";
                 let error = "insufficient_scope";
                 let challenge =
                     format!("Bearer realm=\"tegata\", error=\"{error}\", scope=\"{scope}\"");

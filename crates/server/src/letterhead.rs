@@ -75,7 +75,7 @@ impl Writer for Letterhead {
                 (words.factor_changed.0, plain(&text, username.as_str()))
             }
             Content::SignedOut { username, browser } => {
-                let text = words.signed_out.1.replace("{what}", &on_system(lang, browser));
+                let text = words.signed_out.1.replace("{what}", &lang.messages().browser(browser));
                 (words.signed_out.0, plain(&text, username.as_str()))
             }
         };
@@ -83,16 +83,6 @@ impl Writer for Letterhead {
         let text = text.replace("{link}", &address).replace("{code}", &in_halves(shown));
         let text = text.replace("{sign_in}", &sign_in);
         Written { to: letter.to.clone(), subject: plain(subject, ""), text: Secret::new(text) }
-    }
-}
-
-/// A browser, as people know it: `Firefox/Linux` is Firefox on Linux.
-fn on_system(lang: Lang, browser: &str) -> String {
-    let words = lang.messages();
-    match browser.split_once('/') {
-        None | Some(("Other", _)) => words.unknown_browser.to_owned(),
-        Some((family, "Other")) => family.to_owned(),
-        Some((family, system)) => format!("{family}{}{system}", words.on_system),
     }
 }
 

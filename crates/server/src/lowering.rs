@@ -2,7 +2,7 @@
 //! say of nobody that it was shown.
 
 use tegata_core::{Realm, SessionId, StoreError, UserId};
-use tegata_identity::{Enrolled, SecondFactors, Shown, second_factor::has_gone};
+use tegata_identity::{SecondFactors, Shown, second_factor::has_gone};
 use tegata_oauth::SignedIn;
 use tegata_session::{Session, Sessions, Standing};
 
@@ -30,8 +30,7 @@ async fn lower(
     user: &UserId,
     only: Option<&SessionId>,
 ) -> Result<(), StoreError> {
-    let enrolled = second.of(realm, user).await?;
-    let names = enrolled.as_ref().map(Enrolled::names).unwrap_or_default();
+    let names = second.names(realm, user).await?;
     sessions.narrow(realm, user, only, |standing| narrow(standing, &names)).await
 }
 
@@ -55,8 +54,7 @@ impl App {
         if who.factors.is_empty() {
             return Ok(Some(who.clone()));
         }
-        let enrolled = second.of(realm, &who.user).await?;
-        let names = enrolled.as_ref().map(Enrolled::names).unwrap_or_default();
+        let names = second.names(realm, &who.user).await?;
         if !has_gone(&[], &who.factors, &names) {
             return Ok(Some(who.clone()));
         }

@@ -210,6 +210,17 @@ pub(crate) struct Messages {
     pub(crate) language: &'static str,
 }
 
+impl Messages {
+    /// A browser, as people know it: `Firefox/Linux` is Firefox on Linux.
+    pub(crate) fn browser(&self, named: &str) -> String {
+        match named.split_once('/') {
+            None | Some(("Other", _)) => self.unknown_browser.to_owned(),
+            Some((family, "Other")) => family.to_owned(),
+            Some((family, system)) => format!("{family}{}{system}", self.on_system),
+        }
+    }
+}
+
 impl Lang {
     /// All of them, in the order in which they are offered.
     pub(crate) const ALL: [Self; 2] = [Self::En, Self::Ja];

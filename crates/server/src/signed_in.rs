@@ -5,7 +5,7 @@ use http::{HeaderValue, header};
 use tegata_core::{
     Acr, Batch, CommitRefused, Secret, SessionId, StoreError, Timestamp, UserId, Versioned,
 };
-use tegata_identity::{Assurance, Enrolled, Refused, SecondFactors, Shown, User};
+use tegata_identity::{Assurance, Refused, SecondFactors, Shown, User};
 use tegata_oauth::SignedIn;
 use tegata_session::{
     Agent, Beginning, CookieName, Csrf, CsrfToken, Passage, Presentation, Reason, Session,
@@ -256,8 +256,7 @@ impl App {
             ..Granted::default()
         };
         if !grant.factors.is_empty() {
-            let enrolled = self.second_factors().of(self.realm(), &session.user).await?;
-            let names = enrolled.as_ref().map(Enrolled::names).unwrap_or_default();
+            let names = self.second_factors().names(self.realm(), &session.user).await?;
             let Granted { acr, amr, factors, .. } = &mut grant;
             Shown { acr, amr, factors }.narrow(&names);
         }

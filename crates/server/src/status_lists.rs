@@ -3,17 +3,16 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Query, State},
+    extract::{RawQuery, State},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
-use serde::Deserialize;
 use serde_json::json;
 use tegata_core::{SinceBoot, StoreError};
 use tegata_token::{Algorithm, ListId, StatusBits, jws};
 
-use crate::{app::App, problem::Problem, router::Segment};
+use crate::{app::App, form, problem::Problem, router::Segment};
 
 /// For how long a list is given out as it was made.
 const REMEMBERED: Duration = Duration::from_secs(3);
@@ -30,13 +29,6 @@ pub(crate) struct Published {
 
 /// How lists are given out.
 const FORM: &str = "application/statuslist+jwt";
-
-/// What is asked of a list.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Asked {
-    /// As of which second (§8.4).
-    time: Option<String>,
-}
 
 /// Why a list is not given out.
 #[derive(Debug)]
@@ -56,10 +48,12 @@ pub(crate) enum NoList {
 pub(crate) async fn list(
     State(app): State<App>,
     Segment(id): Segment,
-    Query(asked): Query<Asked>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, NoList> {
-    if asked.time.is_some() {
+    let asked = form::decode(query.unwrap_or_default().as_bytes());
+    // As of which second (§8.4).
+    if asked.is_ok_and(|it| it.into_pairs().iter().any(|(name, _)| name == "time")) {
         return Err(NoList::Earlier);
     }
     if !takes(&headers) {

@@ -221,18 +221,27 @@ impl CookiePolicy {
     /// know it.
     #[must_use]
     pub fn row(&self, name: &[u8]) -> Option<&Row> {
-        let plain = pattern::plain(name);
+        self.row_of(&pattern::plain(name))
+    }
+
+    /// The same of a name as it is compared.
+    fn row_of(&self, plain: &[u8]) -> Option<&Row> {
         let starts = || {
             let rows = self.starts.iter().filter_map(|at| self.rows.get(*at));
-            rows.into_iter().find(|row| row.name.matches(&plain))
+            rows.into_iter().find(|row| row.name.matches(plain))
         };
-        self.exact.get(&plain).and_then(|at| self.rows.get(*at)).or_else(starts)
+        self.exact.get(plain).and_then(|at| self.rows.get(*at)).or_else(starts)
     }
 
     /// Whether a cookie may pass for whoever agreed to so much.
     #[must_use]
     pub fn passes(&self, name: &[u8], agreed: Agreed) -> bool {
-        match self.row(name) {
+        self.passes_plain(&pattern::plain(name), agreed)
+    }
+
+    /// The same of a name as it is compared.
+    pub(super) fn passes_plain(&self, plain: &[u8], agreed: Agreed) -> bool {
+        match self.row_of(plain) {
             Some(row) => self.allows(row.category, agreed),
             None => self.unknown == Unknown::Pass,
         }
@@ -252,7 +261,7 @@ impl CookiePolicy {
                 Err(PolicyRefused::Ours(row.name.as_str().to_owned()))
             }
             Some(other) => Err(PolicyRefused::Twice {
-                name: row.name.as_str().to_owned(),
+                name: other.name.as_str().to_owned(),
                 one: other.category,
                 other: row.category,
             }),

@@ -108,8 +108,12 @@ impl CookieDoor {
                 let roles = user.roles.iter().map(Role::as_str).map(str::to_owned).collect();
                 Ok(self.identity(&passage.session, roles, since))
             }
-            Ok(_) => Err(SessionRefused::Unknown),
+            Ok(_) => {
+                self.count("not_entitled");
+                Err(SessionRefused::Unknown)
+            }
             Err(error) => {
+                self.count("temporarily_unavailable");
                 tracing::warn!(%error, "the person of a session could not be read");
                 Err(SessionRefused::Unavailable)
             }

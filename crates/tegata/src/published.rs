@@ -32,13 +32,6 @@ const DECLARED: Bounds = Bounds {
 /// do it often.
 const AGREED: Bounds =
     Bounds { of_all: Some(RateLimit::a_minute(NonZeroU32::MIN.saturating_add(2_999))), ..DECLARED };
-/// How many of clients that describe themselves and that nobody knows: anybody chooses who is asked.
-const STRANGERS: Bounds = Bounds {
-    at_once: 16,
-    at_once_of_host: 4,
-    of_host: RateLimit::a_minute(NonZeroU32::MIN.saturating_add(59)),
-    of_all: Some(RateLimit::a_minute(NonZeroU32::MIN.saturating_add(299))),
-};
 
 /// Asks clients, at addresses where clients may be.
 pub(crate) struct AskedClients {
@@ -49,7 +42,7 @@ pub(crate) struct AskedClients {
     documents: Semaphore,
 }
 
-/// The key sets of one side: neither takes the place of the other, nor keeps it waiting.
+/// The key sets of one side: none takes the place of another, nor keeps it waiting.
 struct KeySets {
     transport: Transport,
     node: Node,
@@ -64,9 +57,7 @@ struct Bounded {
 
 impl Gate for Bounded {
     fn admit(&self, host: &str) -> Option<Box<dyn Send>> {
-        // One host, however it is written.
-        let host = host.trim_end_matches('.').to_ascii_lowercase();
-        let place = self.crowd.place(&host, self.node.since_boot())?;
+        let place = self.crowd.place(host, self.node.since_boot())?;
         Some(Box::new(place))
     }
 }
@@ -83,7 +74,7 @@ impl AskedClients {
             idle: 0,
             ..TransportLimits::default()
         };
-        let strangers = KeySets::new(transport.within(limits), STRANGERS, node);
+        let strangers = KeySets::new(transport.within(limits), Bounds::STRANGERS, node);
         Self { transport, declared, agreed, strangers, documents }
     }
 

@@ -211,14 +211,7 @@ impl Worker {
             on.certificate = certificate.map(Cow::into_owned);
             return Ok(Passage::On(Box::new(on)));
         }
-        let filter = gate.cookies.as_ref();
-        let agreed = if admitted.fields.has_cookie {
-            agreed(head.headers, filter, gate.node.now())
-        } else {
-            Agreed::NOTHING
-        };
-        let passing = Passing::new(&gate.config.private_cookies, filter, agreed);
-        self.to_service(&head, admitted, &Origin { passing, ..origin }, parts, way).await
+        self.to_service(&head, admitted, origin, parts, way).await
     }
 
     fn health(&self, head: &Head<'_>) -> Result<Response<Bytes>, Refused> {
@@ -276,7 +269,7 @@ impl Worker {
         &self,
         head: &Head<'_>,
         mut admitted: Admitted<'_>,
-        origin: &Origin<'_>,
+        origin: Origin<'_>,
         parts: &Parts,
         way: &mut Way<'_>,
     ) -> Result<Passage, Refused> {
@@ -331,13 +324,21 @@ impl Worker {
         }
         let raw = parts.uri.path_and_query();
         let limit = limit.or(admitted.limit.map(|answer| ("address", answer)));
+        let filter = gate.cookies.as_ref();
+        let agreed = if admitted.fields.has_cookie {
+            agreed(head.headers, filter, gate.node.now())
+        } else {
+            Agreed::NOTHING
+        };
+        let passing = Passing::new(&gate.config.private_cookies, filter, agreed);
+        let origin = Origin { passing, ..origin };
         Ok(Passage::On(Box::new(On {
-            outgoing: Outgoing::new(&mut admitted, found.forwarded, raw, origin, &way.trail.name)?,
+            outgoing: Outgoing::new(&mut admitted, found.forwarded, raw, &origin, &way.trail.name)?,
             service: Arc::clone(&destination.name),
             upstreams: destination.upstreams.clone(),
             told,
             is_service: true,
-            agreed: origin.passing.agreed(),
+            agreed,
             drop_authorization,
             largest_body: found.beside.body,
             certificate: None,

@@ -2,7 +2,7 @@
 
 use tegata_core::{Acr, Realm, Records, StoreError, UserId, repository::load};
 
-use super::{Enrolled, FactorRecord};
+use super::{Enrolled, FactorRecord, SecondFactors};
 use crate::sign_in::Method;
 
 /// What a session, a family or a token says of how its person was authenticated.
@@ -27,6 +27,16 @@ pub async fn names_of(
 ) -> Result<Vec<String>, StoreError> {
     let found = load::<FactorRecord>(records, realm, user.as_str()).await?;
     Ok(found.map(|found| Enrolled::names(&found.value.enrolled())).unwrap_or_default())
+}
+
+impl SecondFactors {
+    /// The same, of whoever has them in these.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn names(&self, realm: &Realm, user: &UserId) -> Result<Vec<String>, StoreError> {
+        names_of(self.records.as_ref(), realm, user).await
+    }
 }
 
 /// Whether second factors were shown that are not among `names`.

@@ -5,10 +5,10 @@
 //! does not wait behind what nobody knows: addresses that are known are counted apart from the others, and
 //! kept apart.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use quick_cache::sync::Cache;
-use tegata_core::{ClientId, RateLimit, SinceBoot, flight::Flights};
+use tegata_core::{ClientId, SinceBoot, flight::Flights};
 
 use super::{Address, NotDescribed};
 use crate::{
@@ -35,16 +35,9 @@ const PAUSE: Duration = Duration::from_secs(10);
 const KEPT: usize = 1_000;
 const LEFT_ALONE: usize = 10_000;
 
-/// How many documents are asked for at once that nobody knows, and in a minute at all hosts together.
-const STRANGERS: Bounds = Bounds {
-    at_once: 16,
-    at_once_of_host: 4,
-    of_host: RateLimit::a_minute(NonZeroU32::MIN.saturating_add(59)),
-    of_all: Some(RateLimit::a_minute(NonZeroU32::MIN.saturating_add(299))),
-};
-/// The same of those that people have agreed to. Anybody with an account may have agreed to many, so one
+/// How many documents are asked for of clients that people have agreed to. Anybody with an account may have agreed to many, so one
 /// host has no more of them.
-const KNOWN: Bounds = Bounds { at_once: 64, of_all: None, ..STRANGERS };
+const KNOWN: Bounds = Bounds { at_once: 64, of_all: None, ..Bounds::STRANGERS };
 
 /// What is known of documents, and who is being asked.
 pub(crate) struct Documents {
@@ -83,7 +76,7 @@ impl Documents {
     pub(crate) fn new() -> Self {
         Self {
             known: Side::new(KNOWN),
-            strangers: Side::new(STRANGERS),
+            strangers: Side::new(Bounds::STRANGERS),
             left_alone: Cache::new(LEFT_ALONE),
             asking: Flights::new(),
         }
@@ -198,7 +191,7 @@ mod tests {
             documents.side(known).crowd.place(&format!("h{host}.example"), at)
         };
         let strangers: Vec<_> = (0..50).filter_map(|host| ask(false, host)).collect();
-        assert_eq!(strangers.len(), STRANGERS.at_once);
+        assert_eq!(strangers.len(), Bounds::STRANGERS.at_once);
         let known: Vec<_> = (0..100).filter_map(|host| ask(true, host)).collect();
         assert_eq!(known.len(), KNOWN.at_once);
     }

@@ -3,7 +3,7 @@
 //! Whoever sends a request chooses who is asked, and need not be known: without this, somebody else's
 //! server would bear it, and those who are asked for good reason would wait behind.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, num::NonZeroU32, sync::Arc};
 
 use parking_lot::Mutex;
 use tegata_core::{Limiter, RateLimit, SinceBoot};
@@ -22,6 +22,16 @@ pub struct Bounds {
     pub of_host: RateLimit,
     /// In a time, to all hosts together, where that is bounded.
     pub of_all: Option<RateLimit>,
+}
+
+impl Bounds {
+    /// Of clients that describe themselves and that nobody knows: anybody chooses who is asked.
+    pub const STRANGERS: Self = Self {
+        at_once: 16,
+        at_once_of_host: 4,
+        of_host: RateLimit::a_minute(NonZeroU32::MIN.saturating_add(59)),
+        of_all: Some(RateLimit::a_minute(NonZeroU32::MIN.saturating_add(299))),
+    };
 }
 
 /// What is let out, and is under way.
@@ -54,10 +64,12 @@ impl Crowd {
     /// Lets a question to a host go out, and counts it. `None`: there are too many.
     #[must_use]
     pub fn place(&self, host: &str, now: SinceBoot) -> Option<Place> {
-        let place = self.take(host)?;
+        // One host, however it is written.
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let place = self.take(&host)?;
         let Bounds { of_host, of_all, .. } = self.bounds;
         // The narrower first: what it refuses costs the others nothing.
-        let passes = self.asked.count(host.to_owned(), of_host, now).passes
+        let passes = self.asked.count(host, of_host, now).passes
             && of_all.is_none_or(|limit| self.asked.count(String::new(), limit, now).passes);
         passes.then_some(place)
     }
@@ -101,7 +113,7 @@ impl fmt::Debug for Place {
 
 #[cfg(test)]
 mod tests {
-    use std::{num::NonZeroU32, time::Duration};
+    use std::time::Duration;
 
     use super::*;
 

@@ -114,7 +114,8 @@ fn attempt(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut lines = headers.get_all(&IDEMPOTENCY_KEY).iter();
     let (first, more) = (lines.next(), lines.next());
     let Some(line) = first else { return Ok(None) };
-    let sound = |text: &&str| (22..=128).contains(&text.len()) && !text.contains(' ');
+    let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    let sound = |text: &&str| (22..=128).contains(&text.len()) && visible(text);
     match line.to_str().ok().filter(sound) {
         Some(name) if more.is_none() => Ok(Some(name.to_owned())),
         _ => {

@@ -8,7 +8,7 @@ use axum::{
 };
 use http::StatusCode;
 use tegata_core::{ClientId, SessionId, UserId, port::Page as PageOf};
-use tegata_session::{Agent, Session, agent::Family};
+use tegata_session::{Agent, Session};
 
 use super::{
     Frame, Shown, Trouble, Visit,
@@ -186,13 +186,7 @@ pub(super) async fn page(app: &App, session: &Session, lang: Lang) -> Result<Res
 
 /// What a browser is called.
 pub(super) fn browser(m: &Messages, agent: Agent) -> String {
-    match agent.family {
-        Family::Other => m.unknown_browser.to_owned(),
-        family => match agent.system {
-            tegata_session::agent::System::Other => format!("{family:?}"),
-            system => format!("{family:?}{}{system:?}", m.on_system),
-        },
-    }
+    m.browser(&agent.to_string())
 }
 
 /// A time of RFC 3339 without its seconds, as people read it.

@@ -7,6 +7,7 @@ use base64::{
 };
 use http::{Request, StatusCode, header};
 use serde_json::Value;
+use tegata_oauth::{ClientMetadata, GrantType};
 
 use super::{
     bench::{Bench, CALLBACK, CHALLENGE, ISSUER, PASSWORD, SECRET, VERIFIER},
@@ -38,6 +39,19 @@ pub(crate) async fn token(bench: &Bench, client: &str, fields: &[(&str, &str)]) 
         .body(Body::from(encoded(fields)))
         .unwrap();
     Answer::of(&bench.router, request).await
+}
+
+/// The token of a new client that speaks for itself alone.
+pub(crate) async fn token_of_machine(bench: &Bench, id: &str, scope: &str) -> String {
+    let metadata = ClientMetadata {
+        client_id: id.into(),
+        grant_types: Some([GrantType::ClientCredentials].into()),
+        scope: scope.into(),
+        ..ClientMetadata::default()
+    };
+    bench.declare(metadata).await;
+    let answer = token(bench, id, &[("grant_type", "client_credentials")]).await;
+    answer.json()["access_token"].as_str().unwrap().to_owned()
 }
 
 pub(crate) fn basic(client: &str) -> String {

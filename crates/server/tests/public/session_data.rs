@@ -3,12 +3,12 @@
 use axum::body::Body;
 use http::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
-use tegata_oauth::{ClientMetadata, GrantType, keeping::SCOPE};
+use tegata_oauth::keeping::SCOPE;
 
 use super::{
     bench::{Bench, ISSUER},
     browser::{Answer, Browser},
-    flow::token,
+    flow::token_of_machine,
 };
 
 /// A backend with a token of its own.
@@ -19,15 +19,7 @@ struct Backend<'b> {
 
 impl<'b> Backend<'b> {
     async fn new(bench: &'b Bench, id: &str, scope: &str) -> Self {
-        let metadata = ClientMetadata {
-            client_id: id.into(),
-            grant_types: Some([GrantType::ClientCredentials].into()),
-            scope: scope.into(),
-            ..ClientMetadata::default()
-        };
-        bench.declare(metadata).await;
-        let answer = token(bench, id, &[("grant_type", "client_credentials")]).await;
-        Self { bench, token: answer.json()["access_token"].as_str().unwrap().to_owned() }
+        Self { bench, token: token_of_machine(bench, id, scope).await }
     }
 
     async fn ask(
@@ -184,12 +176,6 @@ async fn nobody_but_a_backend_has_a_part_in_it() {
     // The scope was taken from the registration since.
     let shop = Backend::new(&bench, "shop", SCOPE).await;
     assert_eq!(shop.put(&cart, "x", &[]).await.status, StatusCode::NO_CONTENT);
-    let without = ClientMetadata {
-        client_id: "shop".into(),
-        grant_types: Some([GrantType::ClientCredentials].into()),
-        scope: "orders.read".into(),
-        ..ClientMetadata::default()
-    };
-    bench.declare(without).await;
+    Backend::new(&bench, "shop", "orders.read").await;
     assert_eq!(shop.get(&cart).await.status, StatusCode::FORBIDDEN);
 }

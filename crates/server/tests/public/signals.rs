@@ -4,12 +4,12 @@ use axum::body::Body;
 use http::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 use tegata_core::{Batch, Event, EventType};
-use tegata_oauth::{ClientMetadata, GrantType, signals::SignalKind};
+use tegata_oauth::signals::SignalKind;
 
 use super::{
     bench::{Bench, ISSUER},
     browser::Answer,
-    flow::token,
+    flow::token_of_machine,
 };
 
 /// A receiver with a token.
@@ -20,15 +20,7 @@ struct Receiver<'b> {
 
 impl<'b> Receiver<'b> {
     async fn new(bench: &'b Bench, id: &str, scope: &str) -> Self {
-        let metadata = ClientMetadata {
-            client_id: id.into(),
-            grant_types: Some([GrantType::ClientCredentials].into()),
-            scope: scope.into(),
-            ..ClientMetadata::default()
-        };
-        bench.declare(metadata).await;
-        let answer = token(bench, id, &[("grant_type", "client_credentials")]).await;
-        Self { bench, token: answer.json()["access_token"].as_str().unwrap().to_owned() }
+        Self { bench, token: token_of_machine(bench, id, scope).await }
     }
 
     async fn ask(&self, method: Method, target: &str, body: Option<Value>) -> Answer {

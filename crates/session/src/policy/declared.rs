@@ -51,7 +51,8 @@ impl Declared {
             }
         }
         let is_development = environment == Environment::Development;
-        let is_prefixed = name.starts_with("__") && pattern.plain().len() < name.len();
+        let written = name.trim_end_matches('*').len();
+        let is_prefixed = name.starts_with("__") && pattern.plain().len() < written;
         let secure = self.secure.unwrap_or(!is_development || is_prefixed);
         let same_site = match self.same_site {
             SameSite::None if is_development && self.secure.is_none() && !secure => SameSite::Lax,

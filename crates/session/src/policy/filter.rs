@@ -51,20 +51,25 @@ impl CookieFilter {
     /// compare what they get could tell people apart by it.
     #[must_use]
     pub fn may_be_sent(&self, name: &[u8], agreed: Agreed) -> bool {
-        !self.is_choice(name) && self.policy.passes(name, agreed)
+        self.passes(name, agreed)
     }
 
     /// Whether a service may set a cookie of this name. The choice itself is no service's to set: it
     /// could give one person's to another.
     #[must_use]
     pub fn may_be_set(&self, name: &[u8], agreed: Agreed) -> bool {
-        !self.is_choice(name) && self.policy.passes(name, agreed)
+        self.passes(name, agreed)
     }
 
     /// Whether a service may take away a cookie of this name: what nobody agreed to, above all.
     #[must_use]
     pub fn may_be_deleted(&self, name: &[u8]) -> bool {
         !self.is_choice(name)
+    }
+
+    fn passes(&self, name: &[u8], agreed: Agreed) -> bool {
+        let plain = plain(name);
+        plain != self.consent_plain && self.policy.passes_plain(&plain, agreed)
     }
 
     fn is_choice(&self, name: &[u8]) -> bool {

@@ -76,7 +76,7 @@ pub enum DataRefused {
     )]
     TooMuch,
     /// Something else is there than was expected.
-    #[error("the value is another by now")]
+    #[error("what is kept is not what `If-Match` or `If-None-Match` names: read it again")]
     Overtaken,
     /// The store did not answer.
     #[error(transparent)]

@@ -34,7 +34,8 @@ impl Api {
         let user = id(asked, "user", UserId::new)?;
         let page = asked.page.clone();
         let piece = composed.sessions.page(&composed.realm, user.as_ref(), page).await?;
-        let items = piece.sessions.iter().map(sessions::shown).collect();
+        let limits = composed.sessions.limits();
+        let items = piece.sessions.iter().map(|listed| sessions::shown(listed, limits)).collect();
         Ok(Done::piece(items, piece.next.as_ref().map(SessionId::as_str)))
     }
 
@@ -42,7 +43,8 @@ impl Api {
         let composed = &self.composed;
         let sid = SessionId::new(asked.name(0)).map_err(|_| unknown())?;
         let found = composed.sessions.listed(&composed.realm, &sid).await?;
-        found.map(|found| Done::with(sessions::shown(&found))).ok_or_else(unknown)
+        let limits = composed.sessions.limits();
+        found.map(|found| Done::with(sessions::shown(&found, limits))).ok_or_else(unknown)
     }
 
     pub(super) async fn tokens(&self, asked: &Asked) -> Result<Done, Refused> {

@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tegata_core::{
     Batch, BoxFuture, CommitRefused, Expect, Kind, Lifetime, Realm, Records, SinceBoot, Stored,
     Timestamp, repository,
 };
 use tegata_server::{Check, Severity, Unwell};
+use tokio::sync::Mutex;
 
 use crate::compose::Composed;
 
@@ -16,7 +16,7 @@ use crate::compose::Composed;
 pub(crate) static HEALTH: Kind =
     Kind { name: "health", indexes: &[], lifetime: Lifetime::Kept, secret: false };
 
-/// How often it is written, however often somebody asks.
+/// How often it is written, however often somebody asks the same check.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// What is written: always the same record.
@@ -92,14 +92,15 @@ impl Last {
         now: SinceBoot,
         probe: impl Future<Output = Result<(), Unwell>>,
     ) -> Result<(), Unwell> {
-        let lately = self.0.lock().clone();
-        if let Some((at, found)) = lately
+        // Whoever asks meanwhile waits for what is found.
+        let mut last = self.0.lock().await;
+        if let Some((at, found)) = last.clone()
             && now.0.saturating_sub(at.0) < EVERY
         {
             return found.map_or(Ok(()), Err);
         }
         let found = probe.await;
-        *self.0.lock() = Some((now, found.clone().err()));
+        *last = Some((now, found.clone().err()));
         found
     }
 }

@@ -219,7 +219,7 @@ pub(super) async fn remove(
                  that it had is ended ({}); remove it once more",
                 refused.why
             );
-            Err(Refused { why, ..refused }.after(json!({"removed": id})))
+            Err(Refused { why, ..refused }.after(naming(json!({"removed": id}), &delegations)))
         }
     }
 }
@@ -301,7 +301,7 @@ pub(super) async fn refuse(
                  is ended ({}); refuse it once more",
                 refused.why
             );
-            Err(Refused { why, ..refused }.after(json!({"refused": id})))
+            Err(Refused { why, ..refused }.after(naming(json!({"refused": id}), &delegations)))
         }
     }
 }

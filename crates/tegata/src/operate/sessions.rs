@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tegata_core::{SessionId, UserId};
-use tegata_session::sessions::Listed;
+use tegata_session::{Limits, sessions::Listed};
 use tegata_token::Order;
 
 use super::{Refused, users};
@@ -40,13 +40,13 @@ pub(super) async fn list(composed: &Composed, username: Option<&str>) -> Result<
 }
 
 /// A session as programs see it.
-pub(crate) fn shown(listed: &Listed) -> Value {
+pub(crate) fn shown(listed: &Listed, limits: &Limits) -> Value {
     let session = &listed.session;
     json!({
         "sid": session.id,
         "user_id": session.user,
         "started": session.started.to_string(),
-        "ends": session.ends.to_string(),
+        "ends": session.ends_within(limits).to_string(),
         "last_access": listed.last_access.to_string(),
         "accesses": listed.accesses,
         "acr": session.standing.acr,

@@ -9,5 +9,6 @@ mod words;
 
 pub(crate) use json::json;
 pub(crate) use page::page;
+pub(crate) use plot::escaped;
 pub(crate) use text::text;
 pub(crate) use words::Lang;

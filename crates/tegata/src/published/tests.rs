@@ -105,7 +105,7 @@ async fn whoever_invents_addresses_of_keys_has_a_host_asked_so_often() {
 #[test]
 fn a_host_is_one_however_it_is_written() {
     let node = Node::with(Arc::new(ManualClock::default()), Arc::new(SeededEntropy::new(1)));
-    let bounds = Bounds { at_once_of_host: 1, ..STRANGERS };
+    let bounds = Bounds { at_once_of_host: 1, ..Bounds::STRANGERS };
     let gate = Bounded { crowd: Crowd::new(bounds), node };
     let place = gate.admit("app.example");
     assert!(place.is_some());

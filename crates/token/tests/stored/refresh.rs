@@ -492,13 +492,27 @@ async fn only_a_token_that_would_be_answered_tells_its_session() {
     let beginning = Beginning { session: Some(sid.clone()), ..beginning() };
     let (issue, change) = world.families.begin(&world.realm, beginning).await.unwrap();
     world.records.commit(Batch::new(world.realm.clone()).with(change)).await.unwrap();
-    let told = async |client: &str| {
+    let told = async |client: &str, name: &str| {
         let (client, home) = (client.parse().unwrap(), home());
         let families = &world.families;
-        families.session_of(&world.realm, token(&issue), &client, &home, NAME).await.unwrap()
+        families.session_of(&world.realm, token(&issue), &client, &home, name).await.unwrap()
     };
-    assert_eq!(told("web").await, Some(sid));
-    assert_eq!(told("another").await, None);
+    assert_eq!(told("web", NAME).await, Some(sid.clone()));
+    assert_eq!(told("another", NAME).await, None);
+    // It would be answered within the window, but who spent it had another name.
+    let (client, narrowed) = ("web".parse().unwrap(), Narrowed::default());
+    let spent = Refresh {
+        token: token(&issue),
+        client: &client,
+        binding: &home(),
+        attempt: Some(NAME),
+        narrowed: &narrowed,
+        rotates: true,
+        as_of: None,
+    };
+    world.families.refresh(&world.realm, &spent, &super::world::Anybody).await.unwrap();
+    assert_eq!(told("web", NAME).await, Some(sid));
+    assert_eq!(told("web", "fedcba9876543210fedcba9876543210").await, None);
     clock.advance(Lifetimes::default().idle);
-    assert_eq!(told("web").await, None);
+    assert_eq!(told("web", NAME).await, None);
 }

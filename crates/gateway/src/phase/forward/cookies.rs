@@ -27,11 +27,6 @@ impl<'g> Passing<'g> {
         Self { private, filter, agreed }
     }
 
-    /// What the person agreed to whose request it is.
-    pub(crate) const fn agreed(&self) -> Agreed {
-        self.agreed
-    }
-
     /// The cookies for the service, in one line (RFC 9113 §8.2.3: clients of HTTP/2 send several);
     /// `None`: they can stay as they are.
     #[expect(clippy::option_option, reason = "nothing to change, nothing left, and what is left")]

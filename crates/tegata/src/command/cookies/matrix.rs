@@ -5,10 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use serde_json::{Value, json};
 use tegata_session::{Category, CookiePolicy, Setter, Words, cookie::SameSite, policy::Row};
 
-use crate::plan::tell::Lang;
-
-/// The longest that a browser keeps a cookie for, in days.
-const LONGEST: u64 = 400;
+use crate::plan::tell::{Lang, escaped};
 
 /// The matrix of a policy, in one language.
 pub(super) struct Matrix<'p> {
@@ -118,8 +115,8 @@ impl<'p> Matrix<'p> {
         let mut text = String::new();
         for category in self.categories() {
             let [_, columns @ ..] = self.labels().columns;
-            let title = escaped_html(self.word(&category.title()));
-            let meaning = escaped_html(self.word(&category.meaning()));
+            let title = escaped(self.word(&category.title()));
+            let meaning = escaped(self.word(&category.meaning()));
             let heads: String =
                 columns.iter().map(|head| format!("<th scope=\"col\">{head}</th>")).collect();
             let _ = write!(
@@ -129,7 +126,7 @@ impl<'p> Matrix<'p> {
             for row in self.policy.of(category) {
                 let [_, cells @ ..] = self.line(row);
                 let cells: String =
-                    cells.iter().map(|cell| format!("<td>{}</td>", escaped_html(cell))).collect();
+                    cells.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
                 let _ = writeln!(text, "<tr>{cells}</tr>");
             }
             text.push_str("</tbody>\n</table>\n");
@@ -161,14 +158,14 @@ impl<'p> Matrix<'p> {
             self.word(&row.category.title()).to_owned(),
             row.name.as_str().to_owned(),
             needed.to_owned(),
-            row.life.map_or_else(|| labels.session.to_owned(), |life| self.span(life)),
+            row.life.map_or_else(|| labels.session.to_owned(), |life| self.span(life, row)),
             set_by.to_owned(),
             flags(row),
             self.word(&row.purpose).to_owned(),
         ]
     }
 
-    fn span(&self, life: Duration) -> String {
+    fn span(&self, life: Duration, row: &Row) -> String {
         let secs = life.as_secs();
         let (number, [one, many, japanese]) = match secs {
             secs if secs % 86_400 == 0 => (secs / 86_400, ["day", "days", "日"]),
@@ -176,7 +173,7 @@ impl<'p> Matrix<'p> {
             secs if secs % 60 == 0 => (secs / 60, ["minute", "minutes", "分"]),
             secs => (secs, ["second", "seconds", "秒"]),
         };
-        let capped = if secs > LONGEST * 86_400 { self.labels().capped } else { "" };
+        let capped = if row.attributes.max_age < row.life { self.labels().capped } else { "" };
         match self.lang {
             Lang::En => format!("{number} {}{capped}", if number == 1 { one } else { many }),
             Lang::Ja => format!("{number} {japanese}{capped}"),
@@ -234,10 +231,6 @@ fn escaped_markdown(text: &str) -> String {
         }
     }
     escaped
-}
-
-fn escaped_html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -114,6 +114,21 @@ async fn a_store_that_takes_or_gives_nothing_is_found() {
 }
 
 #[tokio::test]
+async fn who_looks_at_once_shares_what_is_found() {
+    let (store, last) = (Faulty::new(Fault::Nothing), Last::default());
+    let look = || async {
+        let slow = async {
+            tokio::task::yield_now().await;
+            store.probe().await
+        };
+        last.or(SinceBoot(Duration::ZERO), slow).await
+    };
+    let (one, other) = tokio::join!(look(), look());
+    assert!(one.is_ok() && other.is_ok());
+    assert_eq!(store.written.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn however_often_somebody_looks_it_is_written_to_once_in_five_seconds() {
     for (fault, well) in [(Fault::Nothing, true), (Fault::Write, false)] {
         let (store, last) = (Faulty::new(fault), Last::default());

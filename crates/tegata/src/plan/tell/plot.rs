@@ -249,7 +249,7 @@ pub(super) fn users_around(users: Count) -> Vec<Count> {
 }
 
 /// A text within markup.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
