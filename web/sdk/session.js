@@ -152,10 +152,10 @@ export const createSession = (options = {}) => {
   /** @type {Promise<void> | undefined} */
   let flight;
   let alarm = 0;
-  /** @type {Array<() => void>} */
-  const starts = [];
-  /** @type {Array<(reason: Reason) => unknown>} */
-  const ends = [];
+  /** @type {Set<() => void>} */
+  const starts = new Set;
+  /** @type {Set<(reason: Reason) => unknown>} */
+  const ends = new Set;
   /** @type {Record<string, true>} */
   const warned = /** @type {any} */ ({ __proto__: null });
 
@@ -192,7 +192,7 @@ export const createSession = (options = {}) => {
     if (other) end('changed', true);
     if (isIn || other) return;
     isIn = true;
-    for (const listener of starts) listener();
+    for (const listener of starts) heard(listener);
   };
 
   /** The same, of an answer of the server. @param {any} body */
@@ -209,8 +209,17 @@ export const createSession = (options = {}) => {
     others.tell(held);
   };
 
-  /** Ends it here, and in the other tabs unless they said so. @param {Reason} reason @param {boolean} [heard] */
-  const end = (reason, heard) => {
+  /** Calls a listener. What it throws is the page's, and stops nothing here. @param {Function} listener @param {Reason} [reason] */
+  const heard = (listener, reason) => {
+    try {
+      return listener(reason);
+    } catch (error) {
+      reportError(error);
+    }
+  };
+
+  /** Ends it here, and in the other tabs unless they said so. @param {Reason} reason @param {boolean} [told] */
+  const end = (reason, told) => {
     const was = isIn;
     era += 1;
     if (reason === 'logout') gone = sid;
@@ -219,10 +228,10 @@ export const createSession = (options = {}) => {
     expires = due = 0;
     isIn = false;
     known = true;
-    if (!heard) others.end(reason);
+    if (!told) others.end(reason);
     if (!was) return;
-    let stays = reason === 'logout' && !heard;
-    for (const listener of ends) if (listener(reason) === false) stays = true;
+    let stays = reason === 'logout' && !told;
+    for (const listener of ends) if (heard(listener, reason) === false) stays = true;
     if (stays) return;
     if (reason === 'changed') {
       location.reload();
@@ -420,10 +429,10 @@ export const createSession = (options = {}) => {
     wake();
   });
 
-  /** @param {Function[]} list @param {Function} listener */
-  const added = (list, listener) => {
-    list.push(listener);
-    return () => void list.splice(list.indexOf(listener), 1);
+  /** @param {Set<Function>} list @returns {(listener: Function) => () => void} */
+  const hears = (list) => (listener) => {
+    list.add(listener);
+    return () => list.delete(listener);
   };
 
   return freeze({
@@ -439,7 +448,7 @@ export const createSession = (options = {}) => {
         if (mine !== era) return null;
         if (status === 200) person = freeze({ ...body.user, roles: body.roles });
         else if (status === 401 && !again) await refresh(token);
-        else throw new NativeError(`who is signed in cannot be learnt: ${status || 'no answer'}`);
+        else throw new NativeError(`nobody knows who is signed in: ${status || 'no answer'}`);
       }
       return person;
     },
@@ -473,7 +482,7 @@ export const createSession = (options = {}) => {
       return told;
     },
 
-    onStart: (listener) => added(starts, listener),
-    onEnd: (listener) => added(ends, listener),
+    onStart: hears(starts),
+    onEnd: hears(ends),
   });
 };

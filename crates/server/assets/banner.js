@@ -240,7 +240,8 @@ class TegataConsent extends HTMLElement {
         this.#show(true);
         this.#box.querySelector("h2").focus();
       } catch {
-        // It is said below that nothing was saved.
+        // What changed is not known, so it is not said to have.
+        isChanged = false;
       }
     }
     this.#box.removeAttribute("aria-busy");

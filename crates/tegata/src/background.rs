@@ -6,7 +6,7 @@ use tegata_core::{
     Log, Subscription,
     port::{Heard, Message, Sequenced, Topic},
 };
-use tegata_token::usage;
+use tegata_token::{revocation::Snapshots, usage};
 use tokio::{
     sync::Notify,
     task::JoinSet,
@@ -21,6 +21,7 @@ use crate::{
 pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(follow(Arc::clone(composed)));
+    tasks.spawn(keep_snapshots(Arc::clone(composed)));
     tasks.spawn(tick(Arc::clone(composed)));
     tasks.spawn(hear_revocations(Arc::clone(composed)));
     tasks.spawn(hear_keys(Arc::clone(composed)));
@@ -117,6 +118,18 @@ async fn follow(composed: Arc<Composed>) {
     loop {
         rounds.next().await;
         rounds.ended(&composed.view.catch_up(composed.records.as_ref()).await);
+    }
+}
+
+/// Keeps what the log says in the form that nodes begin with, whenever it has grown enough.
+async fn keep_snapshots(composed: Arc<Composed>) {
+    let fails =
+        "no snapshot of what was taken back can be kept; nodes that start read the log for longer";
+    let snapshots = Snapshots::new(composed.node.clone());
+    let mut rounds = Rounds::every(Duration::from_secs(60), fails);
+    loop {
+        rounds.next().await;
+        rounds.ended(&snapshots.keep(&composed.view, composed.records.as_ref()).await);
     }
 }
 

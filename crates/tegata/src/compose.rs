@@ -27,7 +27,8 @@ use tegata_store::{
 };
 use tegata_token::{
     Authorities, DpopNonces, Families, Indexes, Keys, KeysRefused, Lifetimes, Pairwise, Revoker,
-    Roots, RotationRules, Usage, View, Withdraw, revocation::LONGEST_ACCESS,
+    Roots, RotationRules, Usage, View, Withdraw,
+    revocation::{LONGEST_ACCESS, Snapshots},
 };
 
 use crate::{
@@ -282,6 +283,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         view = view.with_foreign(realm.clone(), Arc::clone(&foreign.view));
     }
     let view = Arc::new(view);
+    let snapshots = Snapshots::new(node.clone());
+    knowing::begin_with_what_was_kept(&view, &snapshots, records.as_ref()).await;
     // Nothing is judged before everything that was taken back is known.
     knowing::know_what_was_taken_back(&view, records.as_ref(), &node, knowing::PATIENCE).await?;
     let circle = bare.circle(&config, data.path(), &node)?;

@@ -21,6 +21,7 @@ mod view;
 mod walk;
 
 pub use filter::Filter;
+pub(crate) use filter::FilterPart;
 pub use name::{Name, Names};
 pub use outbox::{Outbox, Told, WITHDRAWN, filled_key, mark_of};
 pub use rules::ForeignRules;

@@ -97,10 +97,12 @@ pub use verifier::{
 use tegata_core::Kind;
 
 /// The kinds of record that this crate keeps.
-pub static KINDS: [&Kind; 6] = [
+pub static KINDS: [&Kind; 8] = [
     &circle::CIRCLE,
     &circle::CIRCLE_PLACES,
     &family::FAMILIES,
+    &revocation::SNAPSHOTS,
+    &revocation::SNAPSHOT_PARTS,
     &ring::KEY_RINGS,
     &root::ROOTS,
     &status::STATUS_BLOCKS,

@@ -215,6 +215,17 @@ async fn requests_that_other_sites_forge_change_nothing() {
         let answer = browser.clone().send(request.body(Body::from(body.to_owned())).unwrap()).await;
         assert!(answer.status.is_client_error(), "{media_type} {origin:?}: {}", answer.status);
     }
+    // Also where the form is right in everything but where it comes from.
+    let page = browser.clone().get("/").await;
+    let sid = told["sid"].as_str().unwrap();
+    let right = format!("csrf_token={}&sid={sid}", page.field("csrf_token"));
+    for (origin, site) in [("https://evil.example", "cross-site"), ("null", "cross-site")] {
+        let request = Request::post("/login/sessions").header("origin", origin);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let request = request.header("sec-fetch-site", site).body(Body::from(right.clone()));
+        let answer = browser.clone().send(request.unwrap()).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{origin}");
+    }
     assert_eq!(browser.clone().get(SESSION).await.status, StatusCode::OK, "all of it lives");
 }
 

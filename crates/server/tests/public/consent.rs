@@ -328,6 +328,7 @@ async fn people_see_what_they_chose_and_nobody_elses() {
     let key = kept.iter().find(is_alices).unwrap().key();
     let after = format!("/api/consent/records?after={key}");
     assert_eq!(bob.get(&after).await.json()["records"], bobs);
+    assert_eq!(alice.get(&after).await.json()["records"], json!([list[1]]));
 }
 
 #[tokio::test]

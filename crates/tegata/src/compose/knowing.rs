@@ -3,13 +3,31 @@
 use std::{pin::pin, time::Duration};
 
 use tegata_core::{Log, Node, Records};
-use tegata_token::View;
+use tegata_token::{View, revocation::Snapshots};
 use tokio::time::{interval, timeout};
 
 use super::Startup;
 
 /// For how long the way to the end of the log may make no step.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Has a view begin with what nodes keep of the log. Without it the log is read from its beginning, which
+/// takes longer and brings the same.
+pub(super) async fn begin_with_what_was_kept(
+    view: &View,
+    snapshots: &Snapshots,
+    records: &dyn Records,
+) {
+    match snapshots.begin(view, records).await {
+        Ok(Some(position)) => {
+            tracing::debug!(position, "begins with a snapshot of what was taken back")
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::warn!(%error, "the snapshot of what was taken back cannot be used; the log is read");
+        }
+    }
+}
 
 /// Brings a view to where it knows everything that had been taken back when this was called.
 ///
@@ -69,12 +87,13 @@ impl Way {
 mod tests {
     use std::sync::Arc;
 
-    use tegata_core::{Batch, Realm, SystemClock, TokenId, port::Sequenced};
+    use tegata_core::{Batch, Realm, SessionId, SystemClock, TokenId, port::Sequenced};
     use tegata_engines::PostgresServer;
     use tegata_store::{MemoryFeed, Postgres, PostgresConfig};
     use tegata_token::{Claims, Entry, Revoker, Target};
 
     use super::{super::kinds, *};
+    use crate::config::Config;
 
     #[test]
     fn a_long_log_is_read_to_its_end_and_one_that_stands_still_is_given_up() {
@@ -132,5 +151,61 @@ mod tests {
 
         know_what_was_taken_back(&view, records.as_ref(), &node, PATIENCE).await.unwrap();
         assert!(is_refused());
+    }
+
+    /// Takes back so many sessions on a new node, and has it keep a snapshot. Answers how long a start
+    /// took before, and after, and what both refuse.
+    async fn starts(many: u64) -> [Duration; 2] {
+        let place = tempfile::tempdir().unwrap();
+        let compose = async || super::super::for_tests_with(place.path(), Config::default()).await;
+        let composed = compose().await;
+        let (now, realm) = (composed.node.now(), Realm::default());
+        let sid = |number: u64| format!("1.9.s{number}");
+        let entry = |number: u64| Entry {
+            target: Target::Session(SessionId::new(&sid(number)).unwrap()),
+            places: vec![],
+            at: now,
+            until: now + Duration::from_secs(if number % 10 == 0 { 86_400 } else { 60 }),
+            reason: "test".to_owned(),
+            actor: "system".to_owned(),
+        };
+        let all: Vec<_> = (0..many).map(entry).collect();
+        for part in all.chunks(1000) {
+            composed.revoker.commit(Batch::new(realm.clone()), part.to_vec()).await.unwrap();
+        }
+        drop(composed);
+        let timed = async || {
+            let clock = Node::start();
+            let began = clock.since_boot();
+            let composed = compose().await;
+            let took = clock.elapsed(began);
+            let view = composed.view.realm(&realm);
+            assert!((0..many).step_by(10).all(|number| view.session_ended(&sid(number))));
+            assert!(!view.session_ended(&sid(many)));
+            assert_eq!(composed.view.position(), many);
+            (composed, took)
+        };
+        let (composed, before) = timed().await;
+        let snapshots = Snapshots::new(composed.node.clone());
+        let records = composed.records.as_ref();
+        assert!(snapshots.keep(&composed.view, records).await.unwrap());
+        let fresh = View::new(composed.node.clone()).of_epoch(composed.epoch);
+        assert_eq!(snapshots.begin(&fresh, records).await.unwrap(), Some(many));
+        drop(composed);
+        let (_composed, after) = timed().await;
+        [before, after]
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_start_goes_on_from_the_snapshot_that_a_node_kept() {
+        starts(20_000).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "measures, in a release build, what the one before does with two million"]
+    async fn a_start_after_two_million_revocations_takes_seconds() {
+        let [read, begun] = starts(2_000_000).await;
+        println!("a start took {read:?} with the log, and {begun:?} with a snapshot");
+        assert!(begun < Duration::from_secs(5) && begun * 3 < read, "{read:?}, {begun:?}");
     }
 }

@@ -4,7 +4,14 @@
 //! nothing else. It is wrong once in a thousand times when it is full: with 14.4 bits and ten probes
 //! for each name, 50 million names fit into 90 MB.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::{
+    io::{Read as _, Write as _},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
+use serde::{Deserialize, Serialize};
 
 use super::Name;
 
@@ -13,6 +20,22 @@ const TENTHS: usize = 144;
 
 /// How many bits each name sets.
 const PROBES: u64 = 10;
+
+/// How many words are kept together: a megabyte.
+const PART: usize = 128 * 1024;
+
+/// Some of the bits of a filter.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FilterPart {
+    /// For how many names the filter was made.
+    pub(crate) capacity: usize,
+    /// How many it held.
+    count: usize,
+    /// Which part this is.
+    number: usize,
+    /// The words, from the lowest byte on, as base64url of zlib.
+    packed: String,
+}
 
 /// A Bloom filter of names.
 pub struct Filter {
@@ -64,6 +87,43 @@ impl Filter {
     #[must_use]
     pub const fn size(&self) -> usize {
         self.words.len() * size_of::<u64>()
+    }
+
+    /// Its bits, in parts of so many bytes before they are packed.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = FilterPart> + '_ {
+        let of = |(number, words): (usize, &[AtomicU64])| {
+            let words = words.iter().map(|word| word.load(Ordering::Acquire));
+            let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+            // Writing to memory does not fail.
+            let packed = encoder.write_all(&bytes).and_then(|()| encoder.finish());
+            let (capacity, count) = (self.capacity, self.count());
+            let packed = URL_SAFE_NO_PAD.encode(packed.unwrap_or_default());
+            FilterPart { capacity, count, number, packed }
+        };
+        self.words.chunks(PART).enumerate().map(of)
+    }
+
+    /// Takes over what [`Self::parts`] said of a filter of this size. `None`: it was of another, or cannot
+    /// be read; then part of it may have been taken over, which does no harm.
+    pub(crate) fn add(&self, part: &FilterPart) -> Option<()> {
+        if part.capacity != self.capacity {
+            return None;
+        }
+        let words = self.words.chunks(PART).nth(part.number)?;
+        let mut bytes = Vec::with_capacity(size_of_val(words));
+        // What unpacks to more is not unpacked further.
+        let more = u64::try_from(size_of_val(words)).ok()? + 1;
+        let packed = URL_SAFE_NO_PAD.decode(&part.packed).ok()?;
+        ZlibDecoder::new(packed.as_slice()).take(more).read_to_end(&mut bytes).ok()?;
+        if bytes.len() != size_of_val(words) {
+            return None;
+        }
+        for (word, bytes) in words.iter().zip(bytes.as_chunks::<8>().0) {
+            word.fetch_or(u64::from_le_bytes(*bytes), Ordering::AcqRel);
+        }
+        self.count.fetch_max(part.count, Ordering::Relaxed);
+        Some(())
     }
 
     /// The bits of a name (Kirsch and Mitzenmacher: two hashes make all of them).

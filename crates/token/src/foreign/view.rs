@@ -238,6 +238,35 @@ impl ForeignView {
         (filled > before).then_some(filled)
     }
 
+    /// Up to which position of the log the durable store has been told everything.
+    #[must_use]
+    pub fn filled(&self) -> u64 {
+        self.filled.load(Ordering::Acquire)
+    }
+
+    /// Takes down how far the log has been followed, where the durable store has been told all of it:
+    /// most entries are about tokens of ours. Answers the position, where it is `apart` from the last.
+    pub fn filled_up_to(&self, view: &View, apart: u64) -> Option<u64> {
+        // INVARIANT: before the outbox. What stands in the log up to here has been put into it.
+        let position = view.position();
+        let learnt = self.learnt.read();
+        if learnt.outbox.len() > 0 || position < self.filled().saturating_add(apart) {
+            return None;
+        }
+        self.filled.fetch_max(position, Ordering::AcqRel);
+        Some(position)
+    }
+
+    /// The filter, as it is at the moment.
+    pub(crate) fn filter(&self) -> Arc<Filter> {
+        self.filter.load_full()
+    }
+
+    /// Goes on with a filter that holds everything which this one holds.
+    pub(crate) fn begin_with(&self, filter: Filter) {
+        self.filter.store(Arc::new(filter));
+    }
+
     /// How many names the filter holds, and for how many it was made.
     #[must_use]
     pub fn fullness(&self) -> (usize, usize) {

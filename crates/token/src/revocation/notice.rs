@@ -5,7 +5,7 @@
 //! any order, from any node and any number of times; whoever holds back or repeats one makes its
 //! verifier grow stale, and no more.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tegata_core::{Epoch, Timestamp};
@@ -83,6 +83,9 @@ pub struct TakenBack {
 
 type Names = BTreeMap<String, (Option<u64>, u64)>;
 
+/// What says names of one kind and nothing else.
+type Only = fn(Names) -> TakenBack;
+
 /// The places of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -155,6 +158,48 @@ impl TakenBack {
             clients: names(&view.clients),
             keys: names(&view.keys),
         }
+    }
+
+    /// The same in parts of at most so many names, or of one list. Each says what was so when it was asked
+    /// for.
+    pub(super) fn parts_of(view: &RealmView, most: usize) -> impl Iterator<Item = Self> + '_ {
+        let lists: Vec<_> =
+            view.lists.load().iter().map(|(id, bits)| (*id, bits.clone())).collect();
+        let of_list = |(id, bits): (ListId, Arc<StatusBits>)| {
+            let status_lists = BTreeMap::from([(id.to_string(), listed(&bits)?)]);
+            Some(Self { status_lists, ..Self::default() })
+        };
+        let kinds: [(&Marks, Only); 7] = [
+            (&view.tokens, |tokens| Self { tokens, ..Self::default() }),
+            (&view.families, |families| Self { families, ..Self::default() }),
+            (&view.sessions, |sessions| Self { sessions, ..Self::default() }),
+            (&view.subjects, |subjects| Self { subjects, ..Self::default() }),
+            (&view.permissions, |permissions| Self { permissions, ..Self::default() }),
+            (&view.clients, |clients| Self { clients, ..Self::default() }),
+            (&view.keys, |keys| Self { keys, ..Self::default() }),
+        ];
+        let named = kinds.into_iter().flat_map(move |(marks, part)| {
+            let mut all = marks.all().map(|(name, mark)| (name, told(mark)));
+            let next = move || Some(all.by_ref().take(most).collect::<Names>());
+            std::iter::from_fn(next).take_while(|names| !names.is_empty()).map(part)
+        });
+        lists.into_iter().filter_map(of_list).chain(named)
+    }
+
+    /// How many names it says.
+    pub(super) fn names(&self) -> usize {
+        let Self {
+            status_lists: _,
+            tokens,
+            families,
+            sessions,
+            subjects,
+            permissions,
+            clients,
+            keys,
+        } = self;
+        let all = [tokens, families, sessions, subjects, permissions, clients, keys];
+        all.into_iter().map(BTreeMap::len).sum()
     }
 
     /// Makes a view refuse all of it. Answers what was news to it.

@@ -230,6 +230,22 @@ impl View {
         Ok(())
     }
 
+    /// The revocations of all realms of which something was asked or learnt.
+    pub(super) fn all_realms(&self) -> Arc<HashMap<Realm, Arc<RealmView>>> {
+        self.realms.load_full()
+    }
+
+    /// What is known to be taken back of other issuers.
+    pub(super) fn foreign_view(&self) -> Option<&ForeignView> {
+        self.foreign.as_ref().map(|(_, foreign)| foreign.as_ref())
+    }
+
+    /// Goes on from a position of the log up to which everything is known. Nothing of it was read yet.
+    pub(super) fn begin_after(&self, position: u64) {
+        let mut progress = self.progress.lock();
+        progress.position = progress.position.max(position);
+    }
+
     /// Refuses what an entry names of which nobody knows whether it is in the log: until the log has
     /// been read so late that it would be.
     pub(crate) fn apply_perhaps(&self, realm: &Realm, entry: &Entry) {

@@ -90,8 +90,12 @@ impl StatusBits {
     /// The places that are revoked, in order.
     pub fn places(&self) -> impl Iterator<Item = u32> + '_ {
         (0..LIST_LENGTH).step_by(64).zip(&self.0).flat_map(|(first, word)| {
-            let word = word.load(Ordering::Acquire);
-            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| first + bit)
+            let mut left = word.load(Ordering::Acquire);
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                Some(first + bit)
+            })
         })
     }
 

@@ -1,0 +1,354 @@
+//! What a view knows, kept in the store: a node that starts takes it over, and reads of the log what
+//! came after it. The log holds a month; of most of it nothing is alive.
+//!
+//! A snapshot is a copy of what the log says, made by whichever node finds that the log has grown enough.
+//! Like everything in the store it is sealed, so nobody without the root key can make one. It is used
+//! where it was made in the epoch that is, and where the entry stands in the log still that it ends with;
+//! otherwise the log is read from its beginning. So one that is missing, damaged or of another past costs
+//! time and nothing else.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use serde::{Deserialize, Serialize};
+use tegata_core::{
+    Batch, CommitRefused, Epoch, EventId, Kind, Lifetime, Log, Node, NodeId, Realm, Records,
+    StoreError, Stored, Timestamp,
+    port::{Change, Expect, Page},
+    repository::{self, Versioned},
+};
+
+use super::{View, notice::TakenBack};
+use crate::foreign::{Filter, FilterPart};
+
+/// Where it is noted which snapshot counts.
+pub static SNAPSHOTS: Kind =
+    Kind { name: "revocation_snapshots", indexes: &[], lifetime: Lifetime::Kept, secret: true };
+
+/// What snapshots consist of.
+pub static SNAPSHOT_PARTS: Kind = Kind {
+    name: "revocation_snapshot_parts",
+    indexes: &[],
+    lifetime: Lifetime::Kept,
+    secret: true,
+};
+
+/// How many names a part holds: half a megabyte.
+const NAMES: usize = 8192;
+
+/// How many parts are read at once.
+const AT_ONCE: usize = 4;
+
+/// How many parts that count no more are removed at once.
+const REMOVED: u32 = 8;
+
+/// Whoever has said that it makes one is left alone for so long.
+const LEASE: Duration = Duration::from_secs(600);
+
+/// How often a snapshot is looked for that another takes the place of while it is read.
+const TRIES: u32 = 3;
+
+/// Makes snapshots, and begins with them.
+#[derive(Debug, Clone)]
+pub struct Snapshots {
+    node: Node,
+    /// How much the log must have gained.
+    after: u64,
+    /// How long two are apart.
+    apart: Duration,
+}
+
+/// Which snapshot counts, and who makes the next one.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Current {
+    generation: u64,
+    claimed: Option<(NodeId, Timestamp)>,
+    kept: Option<Kept>,
+}
+
+/// A snapshot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Kept {
+    /// How many were begun before it.
+    generation: u64,
+    /// What the log said up to here is in it.
+    position: u64,
+    /// The entry at that position.
+    last: EventId,
+    epoch: Epoch,
+    made: Timestamp,
+    parts: u32,
+    names: u64,
+    /// Whether what was taken back of other issuers is in it.
+    foreign: bool,
+}
+
+/// A part of a snapshot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Part {
+    key: String,
+    says: Says,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum Says {
+    /// Of tokens of ours, in this realm.
+    Own(Realm, TakenBack),
+    /// Of tokens of other issuers.
+    Foreign(FilterPart),
+}
+
+impl Stored for Current {
+    const KIND: &'static Kind = &SNAPSHOTS;
+    const FORM: u8 = 1;
+
+    fn key(&self) -> &'static str {
+        "current"
+    }
+}
+
+impl Stored for Part {
+    const KIND: &'static Kind = &SNAPSHOT_PARTS;
+    const FORM: u8 = 1;
+
+    fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl Part {
+    /// In order of generations.
+    fn key_of(generation: u64, number: u32) -> String {
+        format!("{generation:016x}-{number:08x}")
+    }
+}
+
+impl Snapshots {
+    /// One is made when the log has gained 20,000 entries, or a quarter of what is known where that is
+    /// more, five minutes after the last at the earliest.
+    #[must_use]
+    pub const fn new(node: Node) -> Self {
+        Self { node, after: 20_000, apart: Duration::from_secs(300) }
+    }
+
+    /// The same, where the log must have gained so many entries.
+    #[must_use]
+    pub const fn after(mut self, after: u64) -> Self {
+        self.after = after;
+        self
+    }
+
+    /// Has a view that knows nothing yet begin with the snapshot in the store. Answers the position from
+    /// which it goes on; `None`: there is none that it can begin with, and it goes on from the beginning.
+    /// What the log has gained since is not known yet.
+    ///
+    /// # Errors
+    /// What the store says. The view can be brought up to date by the log all the same.
+    pub async fn begin(
+        &self,
+        view: &View,
+        records: &dyn Records,
+    ) -> Result<Option<u64>, StoreError> {
+        for _ in 0..TRIES {
+            let Some(current) = current(records).await? else { return Ok(None) };
+            let Some(kept) = current.value.kept else { return Ok(None) };
+            let fits = kept.epoch == view.epoch()
+                && (kept.foreign || view.foreign_view().is_none())
+                && entry_at(records, kept.position).await? == Some(kept.last);
+            if !fits {
+                return Ok(None);
+            }
+            if !self.take_over(view, records, &kept).await? {
+                continue;
+            }
+            // What the durable store was not told yet must be heard of again.
+            let told = view.foreign_view().map(|foreign| foreign.filled());
+            let position = told.map_or(kept.position, |told| told.min(kept.position));
+            view.begin_after(position);
+            return Ok(Some(position));
+        }
+        Ok(None)
+    }
+
+    /// Applies all parts. Answers whether all of them were there.
+    async fn take_over(
+        &self,
+        view: &View,
+        records: &dyn Records,
+        kept: &Kept,
+    ) -> Result<bool, StoreError> {
+        let realm = Realm::default();
+        let keys = (0..kept.parts).map(|number| Part::key_of(kept.generation, number));
+        let reads = keys.map(async |key| repository::load::<Part>(records, &realm, &key).await);
+        let mut parts = stream::iter(reads).buffered(AT_ONCE);
+        let mut filter: Option<Filter> = None;
+        while let Some(part) = parts.next().await {
+            let Some(part) = part? else { return Ok(false) };
+            let unread = |detail: &str| unread(&part.value.key, detail);
+            match &part.value.says {
+                Says::Own(realm, taken_back) => {
+                    let applied = taken_back.apply_to(&view.realm(realm), self.node.now());
+                    applied.map_err(unread)?;
+                }
+                Says::Foreign(_) if view.foreign_view().is_none() => {}
+                Says::Foreign(part) => {
+                    let filter = filter.get_or_insert_with(|| Filter::new(part.capacity));
+                    filter.add(part).ok_or_else(|| unread("its bits cannot be read"))?;
+                }
+            }
+        }
+        if let (Some(filter), Some(foreign)) = (filter, view.foreign_view()) {
+            foreign.begin_with(filter);
+        }
+        Ok(true)
+    }
+
+    /// Makes a snapshot where one is due and no other node makes it. To be called now and then; answers
+    /// whether it did.
+    ///
+    /// # Errors
+    /// What the store says. What was there counts still.
+    pub async fn keep(&self, view: &View, records: &dyn Records) -> Result<bool, StoreError> {
+        let found = current(records).await?;
+        let before = found.as_ref().map(|found| found.value.clone()).unwrap_or_default();
+        // INVARIANT: the position before what is known, which may be more.
+        let position = view.position();
+        if !self.is_due(&before, view, position) {
+            return Ok(false);
+        }
+        let Some(last) = entry_at(records, position).await? else { return Ok(false) };
+        let claimed = Some((self.node.id(), self.node.now()));
+        let mut next = Current { generation: before.generation + 1, claimed, kept: before.kept };
+        let Some(claim) = self.claim(records, found, &next).await? else { return Ok(false) };
+        let (epoch, made) = (view.epoch(), self.node.now());
+        let (parts, names, foreign) = self.write(view, records, next.generation).await?;
+        let generation = next.generation;
+        next.kept = Some(Kept { generation, position, last, epoch, made, parts, names, foreign });
+        next.claimed = None;
+        if !done(records.commit(of(claim.replace(&next))).await)? {
+            return Ok(false);
+        }
+        self.tidy(records, generation).await?;
+        Ok(true)
+    }
+
+    fn is_due(&self, current: &Current, view: &View, position: u64) -> bool {
+        let now = self.node.now();
+        // A clock that was ahead is not waited for.
+        let lately = |at: Timestamp, span| now.since(at).max(at.since(now)) < span;
+        if current.claimed.is_some_and(|(_, at)| lately(at, LEASE)) {
+            return false;
+        }
+        let Some(kept) = &current.kept else { return position >= self.after };
+        if kept.epoch != view.epoch() {
+            return position >= self.after;
+        }
+        let gained = position.saturating_sub(kept.position);
+        let lacks_foreign = view.foreign_view().is_some() && !kept.foreign;
+        let is_far = gained >= self.after.max(kept.names / 4) || lacks_foreign;
+        is_far && !lately(kept.made, self.apart)
+    }
+
+    /// Says that this node makes the next one. `None`: another was first.
+    async fn claim(
+        &self,
+        records: &dyn Records,
+        found: Option<Versioned<Current>>,
+        next: &Current,
+    ) -> Result<Option<Versioned<Current>>, StoreError> {
+        let change =
+            found.as_ref().map_or_else(|| next.put(Expect::Absent), |found| found.replace(next));
+        if !done(records.commit(of(change)).await)? {
+            return Ok(None);
+        }
+        let version = found.map_or(1, |found| found.version + 1);
+        Ok(Some(Versioned { value: next.clone(), version }))
+    }
+
+    /// Writes all parts: how many, with how many names, and whether other issuers are among it.
+    async fn write(
+        &self,
+        view: &View,
+        records: &dyn Records,
+        generation: u64,
+    ) -> Result<(u32, u64, bool), StoreError> {
+        let (mut number, mut names) = (0, 0);
+        let mut next = |says| {
+            let key = Part::key_of(generation, number);
+            number += 1;
+            of(Part { key, says }.put(Expect::Any))
+        };
+        for (realm, of_realm) in view.all_realms().iter() {
+            for taken_back in TakenBack::parts_of(of_realm, NAMES) {
+                names += u64::try_from(taken_back.names()).unwrap_or(u64::MAX);
+                committed(records.commit(next(Says::Own(realm.clone(), taken_back))).await)?;
+            }
+        }
+        let filter = view.foreign_view().map(|foreign| foreign.filter());
+        for part in filter.iter().flat_map(|filter| filter.parts()) {
+            committed(records.commit(next(Says::Foreign(part))).await)?;
+        }
+        Ok((number, names, filter.is_some()))
+    }
+
+    /// Removes the parts of what was there before, and of what was begun and not ended.
+    async fn tidy(&self, records: &dyn Records, generation: u64) -> Result<(), StoreError> {
+        let (realm, first) = (Realm::default(), Part::key_of(generation, 0));
+        loop {
+            let page = Page { after: None, limit: REMOVED };
+            let found = records.scan(&realm, &SNAPSHOT_PARTS, page).await?;
+            let old: Vec<_> = found.into_iter().filter(|part| part.key < first).collect();
+            if old.is_empty() {
+                return Ok(());
+            }
+            let removed = old.into_iter().map(|part| Change::Remove {
+                kind: &SNAPSHOT_PARTS,
+                key: part.key,
+                expect: Expect::Any,
+            });
+            committed(records.commit(removed.fold(Batch::new(realm.clone()), Batch::with)).await)?;
+        }
+    }
+}
+
+async fn current(records: &dyn Records) -> Result<Option<Versioned<Current>>, StoreError> {
+    repository::load(records, &Realm::default(), "current").await
+}
+
+/// The entry of the log at a position, if it is there.
+async fn entry_at(records: &dyn Records, position: u64) -> Result<Option<EventId>, StoreError> {
+    let Some(before) = position.checked_sub(1) else { return Ok(None) };
+    let pull = records.pull(Log::Revocations, before, 1).await?;
+    let found = pull.entries.first().filter(|entry| entry.position == position);
+    Ok(found.map(|entry| entry.id))
+}
+
+fn of(change: Change) -> Batch {
+    Batch::new(Realm::default()).with(change)
+}
+
+/// Whether nobody else was first.
+fn done(committed: Result<(), CommitRefused>) -> Result<bool, StoreError> {
+    match committed {
+        Ok(()) => Ok(true),
+        Err(CommitRefused::Conflict { .. }) => Ok(false),
+        Err(CommitRefused::Store(error)) => Err(error),
+    }
+}
+
+/// As [`done`], of what expects nothing.
+fn committed(committed: Result<(), CommitRefused>) -> Result<(), StoreError> {
+    done(committed).map(drop)
+}
+
+fn unread(key: &str, detail: &str) -> StoreError {
+    StoreError::Corrupt {
+        backend: "the record store",
+        kind: SNAPSHOT_PARTS.name,
+        key: key.to_owned(),
+        detail: detail.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
