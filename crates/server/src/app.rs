@@ -53,6 +53,23 @@ pub struct Config {
     pub mail: bool,
     /// Whether pages ask which cookies somebody agrees to.
     pub asks_for_cookies: bool,
+    /// What the pages look like.
+    pub appearance: Appearance,
+}
+
+/// What the pages look like.
+#[derive(Debug, Clone)]
+pub struct Appearance {
+    /// The name below every page and in its title: `Tegata`.
+    pub brand: String,
+    /// A style sheet that comes after our own.
+    pub theme: Option<String>,
+}
+
+impl Default for Appearance {
+    fn default() -> Self {
+        Self { brand: "Tegata".to_owned(), theme: None }
+    }
 }
 
 impl Default for Config {
@@ -70,6 +87,7 @@ impl Default for Config {
             limits: Limits::default(),
             mail: false,
             asks_for_cookies: false,
+            appearance: Appearance::default(),
         }
     }
 }
@@ -186,7 +204,7 @@ impl App {
         parts.provider.revoker().view().listen(move || {
             tell.send_replace(());
         });
-        let assets = assets::Assets::new();
+        let assets = assets::Assets::new(config.appearance.theme.as_deref());
         let held = Limiter::new(CALLERS);
         let registered = Limiter::new(CALLERS);
         let strangers = Limiter::new(CALLERS);

@@ -101,8 +101,12 @@ pub(crate) struct Frame {
     pub(crate) lang: Lang,
     /// The words.
     pub(crate) m: &'static Messages,
+    /// Whose pages they are.
+    pub(crate) brand: String,
     /// Where the style sheet is.
     pub(crate) style: String,
+    /// The operator's style sheet, which comes after it.
+    pub(crate) theme: Option<String>,
     /// Where the script is.
     pub(crate) script: String,
     /// Where the script of pages is that ask for a passkey.
@@ -135,7 +139,9 @@ impl Frame {
         Self {
             lang,
             m: lang.messages(),
+            brand: app.config().appearance.brand.clone(),
             style: app.assets().style(),
+            theme: app.assets().theme(),
             script: app.assets().script(),
             passkey: app.assets().passkey(),
             party: app.second_factors().party().map(|party| party.id().to_owned()),

@@ -22,7 +22,7 @@ use tegata_oauth::{
     described::{self, HostPattern},
     register::Registration,
 };
-use tegata_server::admin::SecondFactor;
+use tegata_server::{admin::SecondFactor, app::Appearance};
 use tegata_session::Environment;
 use tegata_token::{Algorithm, Scope};
 
@@ -40,7 +40,7 @@ mod sessions;
 pub(crate) mod signals;
 mod span;
 
-pub(crate) use cookies::{Consent, Cookies};
+pub(crate) use cookies::{Consent, CookieForm, Cookies};
 pub(crate) use declared::{ClientForm, Declared, Hidden, UserForm, read_secret};
 pub(crate) use issuer::ForeignIssuer;
 pub(crate) use listen::Listen;
@@ -149,6 +149,10 @@ pub(crate) struct Public {
     pub(crate) mtls_url: Option<String>,
     /// Certificates of the authorities that sign those of clients.
     pub(crate) client_ca_file: Option<PathBuf>,
+    /// The name below every page and in its title.
+    pub(crate) brand: String,
+    /// A style sheet for the pages, which comes after their own.
+    pub(crate) theme_file: Option<PathBuf>,
 }
 
 impl Default for Public {
@@ -165,6 +169,8 @@ impl Default for Public {
             mtls_listen: None,
             mtls_url: None,
             client_ca_file: None,
+            brand: Appearance::default().brand,
+            theme_file: None,
         }
     }
 }
@@ -543,14 +549,14 @@ impl Config {
         self.public.mtls_url.clone().or_else(derived)
     }
 
-    /// Makes the paths of certificates relative to where the configuration is, like all others.
+    /// Makes the paths of files relative to where the configuration is, like all others.
     fn resolve(&mut self, base: &Path) {
         let tls = [&mut self.public.tls, &mut self.gateway.tls].into_iter().flatten();
         let files = tls.flat_map(|tls| [&mut tls.certificate_file, &mut tls.key_file]);
         let signals = self.signals.files();
         let others = self.issuer.iter_mut().filter_map(|issuer| issuer.ca_file.as_mut());
         let own = self.gateway.upstream.ca_file.iter_mut().chain(&mut self.clients.ca_file);
-        let own = own.chain(&mut self.public.client_ca_file);
+        let own = own.chain(&mut self.public.client_ca_file).chain(&mut self.public.theme_file);
         let pin = self.keys.pkcs11.iter_mut().filter_map(|pkcs11| pkcs11.pin_file.as_mut());
         let mail = [&mut self.mail.ca_file, &mut self.mail.password_file].into_iter().flatten();
         let own = own.chain(pin).chain(mail);

@@ -22,6 +22,7 @@ macro_rules! warn_line {
 
 mod admin;
 mod api;
+mod appearance;
 mod background;
 mod canary;
 mod certificates;

@@ -30,7 +30,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     admin,
     api::Api,
-    background, certificates, circle,
+    appearance, background, certificates, circle,
     command::Failed,
     compose::Composed,
     config::{LogForm, Observability},
@@ -216,6 +216,7 @@ fn public(
         limits,
         mail: composed.config.has_mail(),
         asks_for_cookies: composed.config.shows_banner(composed.cookie_consents.policy()),
+        appearance: appearance::read(set).map_err(Failed::Usage)?,
         administrators: composed.config.admin.second_factor,
         browser: BrowserClient {
             algorithm: composed.config.keys.usual(false),

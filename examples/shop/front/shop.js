@@ -20,6 +20,8 @@ let then;
 let greeted;
 /** Counts who was here: what was asked for somebody else is not shown. */
 let visit = 0;
+/** Whether this visit was counted. */
+let counted = false;
 /** Counts what services were asked of the cart: only the latest answer is shown. */
 let asked = 0;
 
@@ -197,17 +199,20 @@ async function knock(event) {
 
 async function order(event) {
   event.preventDefault();
-  const ship_to = Object.fromEntries(new FormData($('checkout')));
+  const form = $('checkout');
+  const ship_to = Object.fromEntries(new FormData(form));
   // Whoever orders once more because no answer came orders once.
-  const headers = { 'Idempotency-Key': ($('checkout').dataset.name ??= crypto.randomUUID()) };
+  const headers = { 'Idempotency-Key': (form.dataset.name ??= crypto.randomUUID()) };
   await attempt(async () => {
     const mine = visit;
-    await ask('/orders/orders', 'POST', { ship_to }, headers);
+    const { state, reason } = await ask('/orders/orders', 'POST', { ship_to }, headers);
     if (mine !== visit) return;
+    delete form.dataset.name;
+    if (state === 'refused') throw new Error(reason);
     await keep(ask('/carts/cart'));
     say(words.placed);
     location.hash = '#orders';
-  }, $('checkout').querySelector('button'));
+  }, form.querySelector('button'));
 }
 
 function speak() {
@@ -231,10 +236,20 @@ $('in').addEventListener('click', openDoor);
 $('shut').addEventListener('click', () => { then = undefined; $('door').close(); });
 $('signin').addEventListener('submit', knock);
 $('checkout').addEventListener('submit', order);
+// What is ordered differently is another order.
+$('checkout').addEventListener('input', () => { delete $('checkout').dataset.name; });
 $('search').addEventListener('input', showProducts);
 $('kind').addEventListener('change', showProducts);
 $('out').addEventListener('click', () => attempt(() => session.logout(), $('out')));
 addEventListener('hashchange', show);
+
+// Visits of those are counted who agreed to it. That somebody has chosen is told on loading, too.
+document.addEventListener('consent', ({ detail }) => {
+  if (!detail.analytics || counted) return;
+  counted = true;
+  const before = /(?:^|; )shop_visits=([0-9]+)/.exec(document.cookie)?.[1] ?? 0;
+  document.cookie = `shop_visits=${Number(before) + 1}; Path=/shop; Max-Age=2592000; SameSite=Lax`;
+});
 
 session.onStart(() => {
   visit += 1;

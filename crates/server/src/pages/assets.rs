@@ -5,6 +5,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
 use crate::{app::App, problem::Problem, router::Segment};
@@ -28,20 +29,29 @@ pub(crate) struct Assets {
     style: String,
     script: String,
     passkey: String,
+    /// The operator's style sheet, and its name.
+    theme: Option<(String, Bytes)>,
 }
 
 impl Assets {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(theme: Option<&str>) -> Self {
         Self {
             style: named("page", STYLE, "css"),
             script: named("page", SCRIPT, "js"),
             passkey: named("passkey", PASSKEY, "js"),
+            theme: theme
+                .map(|it| (named("theme", it, "css"), Bytes::copy_from_slice(it.as_bytes()))),
         }
     }
 
     /// The address of the style sheet.
     pub(crate) fn style(&self) -> String {
         format!("{PATH}/{}", self.style)
+    }
+
+    /// The address of the operator's style sheet, where there is one.
+    pub(crate) fn theme(&self) -> Option<String> {
+        self.theme.as_ref().map(|(name, _)| format!("{PATH}/{name}"))
     }
 
     /// The address of the script.
@@ -58,12 +68,16 @@ impl Assets {
 /// `/login/assets/{name}`.
 pub(crate) async fn asset(State(app): State<App>, Segment(name): Segment) -> Response {
     let assets = app.assets();
+    let own = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let theme = assets.theme.as_ref().filter(|(theme, _)| name == *theme);
     let (media_type, text) = if name == assets.style {
-        ("text/css; charset=utf-8", STYLE)
+        ("text/css; charset=utf-8", own(STYLE))
+    } else if let Some((_, theme)) = theme {
+        ("text/css; charset=utf-8", theme.clone())
     } else if name == assets.script {
-        ("text/javascript; charset=utf-8", SCRIPT)
+        ("text/javascript; charset=utf-8", own(SCRIPT))
     } else if name == assets.passkey {
-        ("text/javascript; charset=utf-8", PASSKEY)
+        ("text/javascript; charset=utf-8", own(PASSKEY))
     } else {
         return Problem::new(StatusCode::NOT_FOUND, "there is no such file").into_response();
     };

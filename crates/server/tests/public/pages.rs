@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 
+use tegata_server::app::Appearance;
+
 use super::{
     bench::{Bench, CALLBACK},
     browser::Browser,
@@ -212,4 +214,33 @@ async fn what_is_not_there_is_told_to_people_and_programs_in_their_own_way() {
     let page = browser.send(request.body(axum::body::Body::empty()).unwrap()).await;
     assert_eq!(page.status, StatusCode::NOT_FOUND);
     assert!(page.body.contains("There is no such page"));
+}
+
+#[tokio::test]
+async fn pages_have_the_operators_name_and_style_sheet_and_nothing_of_theirs_is_markup() {
+    let theme = ":root { --action: #0b5d4e; } /* </style><script> */";
+    let appearance = Appearance { brand: "A & <b>B</b>".into(), theme: Some(theme.into()) };
+    let bench = Bench::with(|config| config.appearance = appearance).await;
+    let mut browser = Browser::new(&bench);
+    let page = browser.get("/login").await;
+    assert!(page.body.contains("· A &#38; &#60;b&#62;B&#60;/b&#62;</title>"), "{}", page.body);
+    assert!(!page.body.contains("<b>"));
+    let sheets: Vec<_> = page.body.match_indices("rel=\"stylesheet\" href=\"").collect();
+    assert_eq!(sheets.len(), 2);
+    // Ours first, so that it can be changed.
+    let href = |(start, found): &(usize, &str)| {
+        page.body[start + found.len()..].split('"').next().unwrap().to_owned()
+    };
+    assert!(href(&sheets[0]).starts_with("/login/assets/page."));
+    let answer = browser.get(&href(&sheets[1])).await;
+    assert_eq!(
+        (answer.header("content-type"), answer.body.as_str()),
+        ("text/css; charset=utf-8", theme)
+    );
+    assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    let plain = Bench::new().await;
+    let page = Browser::new(&plain).get("/login").await;
+    assert_eq!(page.body.matches("rel=\"stylesheet\"").count(), 1);
+    assert!(page.body.contains("· Tegata</title>"));
+    assert_eq!(Browser::new(&plain).get(&href(&sheets[1])).await.status, StatusCode::NOT_FOUND);
 }

@@ -13,7 +13,7 @@ use tegata_token::Authorities;
 
 use super::{Context, Failed, apply};
 use crate::{
-    admin, certificates,
+    admin, appearance, certificates,
     compose::{self, Composed},
     config::{Config, Declared, Source},
     mail,
@@ -59,7 +59,7 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failed> {
 async fn look(config: Config, source: &Source, findings: &mut Findings) {
     let file = source.file.as_ref().map_or("defaults".to_owned(), |it| it.display().to_string());
     findings.note("configuration", Ok::<_, &str>(file));
-    check_certificates(&config, findings);
+    check_files(&config, findings);
     match mail::check(&config) {
         Ok(from) => from.into_iter().for_each(|from| findings.note("mail", Ok::<_, &str>(from))),
         Err(failed) => findings.note("mail", Err::<&str, _>(failed.why())),
@@ -88,8 +88,8 @@ async fn look(config: Config, source: &Source, findings: &mut Findings) {
     }
 }
 
-/// Certificates that the configuration names.
-fn check_certificates(config: &Config, findings: &mut Findings) {
+/// Files that the configuration names.
+fn check_files(config: &Config, findings: &mut Findings) {
     let tls = [("[public.tls]", &config.public.tls), ("[gateway.tls]", &config.gateway.tls)];
     for (section, tls) in tls.into_iter().filter_map(|(name, tls)| Some((name, tls.as_ref()?))) {
         let file = tls.certificate_file.display().to_string();
@@ -99,6 +99,10 @@ fn check_certificates(config: &Config, findings: &mut Findings) {
         let read = certificates::trust(config, &Authorities::default());
         let read = read.map(|()| file.display().to_string());
         findings.note("[public] client_ca_file", read);
+    }
+    if let Some(file) = &config.public.theme_file {
+        let read = appearance::read(&config.public).map(|_| file.display().to_string());
+        findings.note("[public] theme_file", read);
     }
     if let Some(file) = &config.gateway.upstream.ca_file {
         let read = tegata_gateway::tls::client(file).map(|_| file.display().to_string());

@@ -92,6 +92,25 @@ fn all() -> Vec<Environment> {
 }
 
 impl CookieForm {
+    /// A cookie for statistics that a script sets below a path, if people agree to it.
+    pub(crate) fn counting(name: &str, path: &str, life: Span, purpose: [&str; 2]) -> Self {
+        let [purpose, purpose_ja] = purpose.map(str::to_owned);
+        Self {
+            name: name.to_owned(),
+            category: Category::Analytics,
+            purpose,
+            purpose_ja: Some(purpose_ja),
+            set_by: Setter::Script,
+            life: Some(life),
+            http_only: false,
+            same_site: SameSite::default(),
+            secure: None,
+            path: path.to_owned(),
+            domain: None,
+            environments: all(),
+        }
+    }
+
     fn declared(&self) -> Declared {
         Declared {
             name: self.name.clone(),

@@ -26,6 +26,29 @@ await town(async town => {
   // Everybody may look.
   await tab.until("document.querySelectorAll('#products li').length === 24")
   await town.picture(tab, 'shop')
+
+  // Nobody is counted who was not asked, or said no; whoever says yes is, until they change their mind.
+  const counted = () => tab.run('document.cookie.includes("shop_visits=")')
+  const answer = async name => {
+    const pressed = `[...document.querySelector('tegata-consent').shadowRoot.querySelectorAll('button')]
+      .find(it => !it.hidden && it.textContent === ${JSON.stringify(name)})`
+    await tab.until(`!!${pressed}`)
+    await tab.run(`${pressed}.click()`)
+    await tab.until("document.querySelector('tegata-consent').shadowRoot.querySelector('section')?.checkVisibility() !== true")
+  }
+  const settings = "document.querySelector('[data-consent-settings]')"
+  assert.equal(await counted(), false)
+  await answer('Refuse all')
+  await tab.go('/shop/')
+  await tab.until(`!${settings}.hidden`)
+  assert.equal(await counted(), false)
+  await tab.run(`${settings}.click()`)
+  await answer('Accept all')
+  await until(counted)
+  await tab.run(`${settings}.click()`)
+  await answer('Refuse all')
+  await until(async () => !(await counted()))
+  await tab.until("document.querySelectorAll('#products li').length === 24")
   await fill('#search', 'map')
   await tab.until("document.querySelectorAll('#products li').length === 3")
   await press('#lang')
