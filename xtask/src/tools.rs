@@ -42,7 +42,11 @@ const TOOLS: &[Tool] = &[
         is: "looks at pages for who cannot see them well",
         installer: Installer::Npm,
     },
-    Tool { name: "typescript", is: "checks and measures the browser SDK", installer: Installer::Npm },
+    Tool {
+        name: "typescript",
+        is: "checks and measures the browser SDK",
+        installer: Installer::Npm,
+    },
     Tool { name: "authlib", is: "drives the provider in tests", installer: Installer::Pip },
 ];
 

@@ -3,7 +3,8 @@
 //!
 //! A snapshot is a copy of what the log says, made by whichever node finds that the log has grown enough.
 //! Like everything in the store it is sealed, so nobody without the root key can make one. It is used
-//! where it was made in the epoch that is, and where the entry stands in the log still that it ends with;
+//! where it was made in the epoch that is and by no clock that was ahead, and where the entry stands in the
+//! log still that it ends with;
 //! otherwise the log is read from its beginning. So one that is missing, damaged or of another past costs
 //! time and nothing else.
 
@@ -18,7 +19,7 @@ use tegata_core::{
     repository::{self, Versioned},
 };
 
-use super::{View, notice::TakenBack};
+use super::{CLOCK_ERROR, View, notice::TakenBack};
 use crate::foreign::{Filter, FilterPart};
 
 /// Where it is noted which snapshot counts.
@@ -77,6 +78,8 @@ struct Kept {
     last: EventId,
     epoch: Epoch,
     made: Timestamp,
+    /// What was dead at this moment is not in it. The clock of whoever made it may have been ahead.
+    judged: Timestamp,
     parts: u32,
     names: u64,
     /// Whether what was taken back of other issuers is in it.
@@ -153,6 +156,7 @@ impl Snapshots {
             let Some(current) = current(records).await? else { return Ok(None) };
             let Some(kept) = current.value.kept else { return Ok(None) };
             let fits = kept.epoch == view.epoch()
+                && kept.judged <= self.node.now() + CLOCK_ERROR
                 && (kept.foreign || view.foreign_view().is_none())
                 && entry_at(records, kept.position).await? == Some(kept.last);
             if !fits {
@@ -164,6 +168,7 @@ impl Snapshots {
             // What the durable store was not told yet must be heard of again.
             let told = view.foreign_view().map(|foreign| foreign.filled());
             let position = told.map_or(kept.position, |told| told.min(kept.position));
+            view.judge_at(kept.judged);
             view.begin_after(position);
             return Ok(Some(position));
         }
@@ -222,8 +227,9 @@ impl Snapshots {
         let Some(claim) = self.claim(records, found, &next).await? else { return Ok(false) };
         let (epoch, made) = (view.epoch(), self.node.now());
         let (parts, names, foreign) = self.write(view, records, next.generation).await?;
-        let generation = next.generation;
-        next.kept = Some(Kept { generation, position, last, epoch, made, parts, names, foreign });
+        let (generation, judged) = (next.generation, view.judged());
+        let kept = Kept { generation, position, last, epoch, made, judged, parts, names, foreign };
+        next.kept = Some(kept);
         next.claimed = None;
         if !done(records.commit(of(claim.replace(&next))).await)? {
             return Ok(false);
@@ -234,13 +240,18 @@ impl Snapshots {
 
     fn is_due(&self, current: &Current, view: &View, position: u64) -> bool {
         let now = self.node.now();
+        // What is alive may be missing here: this clock was ahead.
+        if view.judged() > now + CLOCK_ERROR {
+            return false;
+        }
         // A clock that was ahead is not waited for.
         let lately = |at: Timestamp, span| now.since(at).max(at.since(now)) < span;
         if current.claimed.is_some_and(|(_, at)| lately(at, LEASE)) {
             return false;
         }
         let Some(kept) = &current.kept else { return position >= self.after };
-        if kept.epoch != view.epoch() {
+        // Nobody can begin with one that was made by a clock that was ahead.
+        if kept.epoch != view.epoch() || kept.judged > now + CLOCK_ERROR {
             return position >= self.after;
         }
         let gained = position.saturating_sub(kept.position);

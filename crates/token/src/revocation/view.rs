@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -48,6 +48,8 @@ pub struct View {
     perhaps: Mutex<()>,
     /// The issuer's epoch, as far as it is known here: what is of one before is refused.
     epoch: AtomicU32,
+    /// The latest moment, in ms since 1970, at which something could be taken for dead here.
+    judged: AtomicU64,
     news: News,
 }
 
@@ -78,9 +80,10 @@ impl View {
     /// tokens that live [`LONGEST_ACCESS`] at most.
     #[must_use]
     pub fn new(node: Node) -> Self {
-        let (realms, progress, stopped, reading, perhaps, epoch) = Default::default();
+        let (realms, progress, stopped, reading, perhaps, epoch, judged) = Default::default();
         let news = News::of(NodeId::generate(node.entropy()));
-        Self { node, realms, progress, foreign: None, stopped, reading, perhaps, epoch, news }
+        let foreign = None;
+        Self { node, realms, progress, foreign, stopped, reading, perhaps, epoch, judged, news }
     }
 
     /// The same, for an issuer of this epoch, which its notices say.
@@ -135,6 +138,7 @@ impl View {
     /// As [`Self::apply`], of an entry that stands in the log at this position.
     fn apply_at(&self, realm: &Realm, entry: &Entry, position: Option<u64>) {
         let now = self.node.now();
+        self.judge_at(now);
         if !is_kept(entry.until, now) {
             return;
         }
@@ -238,6 +242,17 @@ impl View {
     /// What is known to be taken back of other issuers.
     pub(super) fn foreign_view(&self) -> Option<&ForeignView> {
         self.foreign.as_ref().map(|(_, foreign)| foreign.as_ref())
+    }
+
+    /// Notes that what is dead at this moment may be missing here from now on.
+    pub(super) fn judge_at(&self, moment: Timestamp) {
+        self.judged.fetch_max(moment.millis(), Ordering::AcqRel);
+    }
+
+    /// The latest moment at which something could be taken for dead here. Where the clock was ahead, it is
+    /// one that has not come.
+    pub(super) fn judged(&self) -> Timestamp {
+        Timestamp::from_millis(self.judged.load(Ordering::Acquire))
     }
 
     /// Goes on from a position of the log up to which everything is known. Nothing of it was read yet.
@@ -427,6 +442,7 @@ impl View {
     /// Forgets what names nothing that can be alive.
     pub fn forget(&self) {
         let now = self.node.now();
+        self.judge_at(now);
         for realm in self.realms.load().values() {
             realm.forget(now);
         }

@@ -299,6 +299,33 @@ async fn one_node_makes_it_and_another_where_that_one_died() {
 }
 
 #[tokio::test]
+async fn what_a_clock_that_was_ahead_took_for_dead_is_missing_to_nobody() {
+    let bench = Bench { lives: Duration::from_secs(3600), ..Bench::new(1).await };
+    bench.write(60).await;
+    let all = refuses(&bench.reader().await);
+    // A node whose clock is a day ahead has forgotten everything, and says so.
+    let ahead = Arc::new(ManualClock::default());
+    ahead.advance(Duration::from_secs(2_000_000));
+    let node = Node::with(ahead, Arc::new(SeededEntropy::new(5)));
+    let view = View::new(node.clone());
+    view.catch_up(bench.records.as_ref()).await.unwrap();
+    assert_eq!(refuses(&view), BTreeMap::new());
+    let keeper = Snapshots { node, after: 1, apart: Duration::ZERO };
+    assert!(keeper.keep(&view, bench.records.as_ref()).await.unwrap());
+    let fresh = bench.view();
+    assert_eq!(bench.eager(3).begin(&fresh, bench.records.as_ref()).await.unwrap(), None);
+    fresh.catch_up(bench.records.as_ref()).await.unwrap();
+    assert_eq!(refuses(&fresh), all);
+    // Whose clock is right makes another at once; whose was wrong makes none afterwards.
+    let late = Snapshots { node: bench.node(6), after: 1, apart: Duration::ZERO };
+    assert!(!late.keep(&view, bench.records.as_ref()).await.unwrap());
+    assert!(bench.eager(4).keep(&fresh, bench.records.as_ref()).await.unwrap());
+    let next = bench.view();
+    let begun = bench.eager(3).begin(&next, bench.records.as_ref()).await.unwrap();
+    assert_eq!((begun, refuses(&next)), (Some(60), all));
+}
+
+#[tokio::test]
 async fn it_is_made_when_the_log_has_grown_and_not_more_often() {
     let bench = Bench::new(1).await;
     let keeper = Snapshots::new(bench.node(2)).after(40);
