@@ -4,9 +4,8 @@
 //! A snapshot is a copy of what the log says, made by whichever node finds that the log has grown enough.
 //! Like everything in the store it is sealed, so nobody without the root key can make one. It is used
 //! where it was made in the epoch that is and by no clock that was ahead, and where the entry stands in the
-//! log still that it ends with;
-//! otherwise the log is read from its beginning. So one that is missing, damaged or of another past costs
-//! time and nothing else.
+//! log still that it ends with; otherwise the log is read from its beginning. So one that is missing, damaged
+//! or of another past costs time and nothing else.
 
 use std::time::Duration;
 
