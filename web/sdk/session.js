@@ -8,7 +8,7 @@
 
 import { call } from './calls.js';
 import {
-  NativeError, NativeRequest, NativeStream, NativeURL, at, atob, closed, freeze, headerOf, includes, indexOf, later,
+  NativeError, NativeRequest, NativeStream, NativeURL, at, atob, btoa, closed, freeze, headerOf, includes, indexOf, later,
   nativeFetch, now, on, parse, random, requestHeaders, requestMethod, requestRedirect, requestUrl, responseHeaders,
   responseStatus, responseType, setHeader, shelf, slice, stringify, urlHost, urlOrigin, urlPath, urlProtocol,
 } from './native.js';
@@ -200,7 +200,8 @@ export const createSession = (options = {}) => {
     const life = body.expires_in * 1000;
     const dies = now() + life;
     const held = {
-      token: body.access_token,
+      // Where pages are given none, what names the session stands in its place, and is sent nowhere.
+      token: body.access_token ?? `.${btoa(stringify({ sub: body.sub, sid: body.sid }))}.${dies}`,
       csrf: body.csrf_token,
       expires: dies,
       due: dies - (life / 3 < AHEAD ? life / 3 : AHEAD),
@@ -293,7 +294,7 @@ export const createSession = (options = {}) => {
     // Another tab has told of a newer session meanwhile: what this answer says is of an older one.
     if (token !== worn || mine !== era) return;
     if (status === 200) {
-      if (claimsOf(body.access_token).sid !== gone) given(body);
+      if ((body.sid ?? claimsOf(body.access_token).sid) !== gone) given(body);
     } else if (status === 401) {
       // Where nobody was signed in, nobody need be told.
       end('expired', !isIn);
@@ -364,7 +365,7 @@ export const createSession = (options = {}) => {
     const manual = /** @type {any} */ ({ __proto__: null, redirect: 'manual' });
     const request = follows ? new NativeRequest(asked, manual) : asked;
     const headers = requestHeaders(request);
-    if (token && now() < expires && headerOf(headers, 'authorization') === null) {
+    if (token && at(token, 0) !== '.' && now() < expires && headerOf(headers, 'authorization') === null) {
       setHeader(headers, 'Authorization', 'Bearer ' + token);
     }
     if (own && csrf && !isSafe(method)) setHeader(headers, 'X-CSRF-Token', csrf);

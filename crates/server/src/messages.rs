@@ -71,6 +71,7 @@ pub(crate) struct Messages {
     pub(crate) codes_left: (&'static str, &'static str),
     pub(crate) prove_first: &'static str,
     pub(crate) prove_by_mail: &'static str,
+    pub(crate) prove_to_allow: &'static str,
     pub(crate) wrong_password: &'static str,
     pub(crate) set_up_app: &'static str,
     pub(crate) replace_app: &'static str,

@@ -146,7 +146,7 @@ impl Provider {
         binding: &Binding,
     ) -> Result<TokenAnswer, Refused> {
         let token = params.require("refresh_token", "refresh_token is missing")?;
-        let narrowed = narrowing::read(params)?;
+        let narrowed = self.narrowed(params, client)?;
         let rotates = client.rotates();
         let (client_id, narrowed, as_of) = (&client.id, &narrowed, Some(client.since()));
         let attempt = None;

@@ -58,6 +58,7 @@ pub(super) const MESSAGES: Messages = Messages {
     prove_first: "To change something here, first show once more that it is you.",
     prove_by_mail: "To change something here, first show once more that it is you: sign in by mail, and come \
                     back to this page right after that.",
+    prove_to_allow: "To allow this, show once more that it is you.",
     wrong_password: "The password is wrong.",
     set_up_app: "Set up an app",
     replace_app: "Use another app",

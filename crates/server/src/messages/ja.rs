@@ -56,6 +56,7 @@ pub(super) const MESSAGES: Messages = Messages {
     codes_left: ("残り ", " 個"),
     prove_first: "ここで変更するには、もう一度ご本人であることを確認してください。",
     prove_by_mail: "ここで変更するには、もう一度ご本人であることを確認してください。メールでサインインし、そのあとすぐにこのページに戻ってください。",
+    prove_to_allow: "許可するには、もう一度ご本人であることを確認してください。",
     wrong_password: "パスワードが正しくありません。",
     set_up_app: "アプリを設定する",
     replace_app: "別のアプリを使う",

@@ -93,6 +93,8 @@ export async function stranger() {
 class Road {
   /** What passed, in order: requests with their answers. */
   passed = []
+  /** Whether browsers are as before they knew what cuts windows off from who opened them. */
+  old = false
   #lost = []
   #held = []
   #closed = false
@@ -160,8 +162,10 @@ class Road {
     }
     const held = taken(this.#held)
     if (held) await new Promise(letGo => held.resolve(letGo))
+    const sent = kept(answer)
+    if (this.old) delete sent['cross-origin-opener-policy']
     // Browsers make a request again by themselves where a connection that was used before breaks.
-    return response.writeHead(answer.statusCode, { ...kept(answer), connection: 'close' }).end(Buffer.concat(said))
+    return response.writeHead(answer.statusCode, { ...sent, connection: 'close' }).end(Buffer.concat(said))
   }
 
   #page(path, url, response) {
@@ -179,6 +183,11 @@ class Road {
       return response.writeHead(401, { 'x-content-type-options': 'nosniff', connection: 'close' }).end()
     }
     if (path === '/test/sniffed') return response.writeHead(200, { connection: 'close' }).end('{}')
+    // A page that does whatever a script of it wants, and says of itself what helps it.
+    if (path === '/test/hostile') {
+      const headers = { 'content-type': 'text/html; charset=utf-8', 'cross-origin-opener-policy': 'same-origin', connection: 'close' }
+      return response.writeHead(200, headers).end('<!doctype html><title>hostile</title><body>')
+    }
     if (!page) return response.writeHead(404, { connection: 'close' }).end()
     const headers = {
       'content-type': `${page[0]}; charset=utf-8`, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store',
@@ -206,6 +215,14 @@ class Tab {
 
   run(expression) {
     return this.tools.run(expression, this.session)
+  }
+
+  /** The same as if the person had just touched the page: then it may open windows. */
+  async touched(expression) {
+    const params = { expression, awaitPromise: true, returnByValue: true, userGesture: true }
+    const { result, exceptionDetails } = await this.call('Runtime.evaluate', params)
+    assert(!exceptionDetails, exceptionDetails?.exception?.description)
+    return result.value
   }
 
   async go(address) {
