@@ -36,8 +36,8 @@ pub(crate) async fn of_people(
     next: Next,
 ) -> Response {
     let headers = request.headers();
-    let passes = is_window(headers)
-        && (request.method() != Method::POST || is_of_our_own_page(headers));
+    let passes =
+        is_window(headers) && (request.method() != Method::POST || is_of_our_own_page(headers));
     guarded(&app, &visit, request, next, passes).await
 }
 
@@ -130,7 +130,8 @@ mod tests {
         assert!(judge(&[(dest, "document"), (mode, "navigate")]));
         // Programs that call themselves `fetch`, and are no browsers.
         assert!(judge(&[(mode, "cors")]));
-        for what in ["empty", "iframe", "frame", "object", "embed", "script", "image", "", "Document"]
+        for what in
+            ["empty", "iframe", "frame", "object", "embed", "script", "image", "", "Document"]
         {
             assert!(!judge(&[(dest, what), (mode, "navigate")]), "{what}");
             assert!(!judge(&[(dest, what)]), "{what}");

@@ -106,8 +106,10 @@ impl Asking<'_> {
     ) -> Result<Response, Trouble> {
         let Self { app, visit, request, client, handle } = self;
         let given = fields.one(presence::FIELD);
-        let here: Vec<_> =
-            [("request", handle)].into_iter().chain(given.map(|it| (presence::FIELD, it))).collect();
+        let here: Vec<_> = [("request", handle)]
+            .into_iter()
+            .chain(given.map(|it| (presence::FIELD, it)))
+            .collect();
         let lang = visit.lang(fields.one("lang"), &request.ui_locales);
         let frame = Frame::new(app, lang, Some(("/oauth2/consent", &here)));
         let thing = (Thing::Request(handle), given);

@@ -122,8 +122,7 @@ fn send(
     let code = UserCode::read(code).map(|code| code.to_string()).unwrap_or_default();
     let lang = lang.and_then(Lang::of_tag).map(|lang| ("lang", lang.tag()));
     let given = given.map(|given| (presence::FIELD, given));
-    let parameters: Vec<_> =
-        [(name, code.as_str())].into_iter().chain(given).chain(lang).collect();
+    let parameters: Vec<_> = [(name, code.as_str())].into_iter().chain(given).chain(lang).collect();
     see_other(&with_query(path, &parameters))
 }
 

@@ -86,7 +86,8 @@ impl Thing<'_> {
             Self::Device(code) => (super::device::FIELD, code),
         };
         let another = another.then_some(("another", "true"));
-        let all: Vec<_> = [of].into_iter().chain(another).chain([("lang", frame.lang.tag())]).collect();
+        let all: Vec<_> =
+            [of].into_iter().chain(another).chain([("lang", frame.lang.tag())]).collect();
         with_query(path, &all)
     }
 }

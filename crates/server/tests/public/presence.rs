@@ -71,7 +71,8 @@ async fn allow(browser: &mut Browser, path: &str, page: &Answer, more: &[(&str, 
 
 /// The page that asks about a device.
 async fn device_page(browser: &mut Browser, page: &Answer, code: &str) -> Answer {
-    let given = page.body.contains("name=\"presence\"").then(|| ("presence", page.field("presence")));
+    let given =
+        page.body.contains("name=\"presence\"").then(|| ("presence", page.field("presence")));
     let fields: Vec<_> = [("csrf_token", page.field("csrf_token")), ("user_code", code)]
         .into_iter()
         .chain(given)
@@ -89,8 +90,18 @@ async fn pages_with_forms_are_for_windows_alone() {
     let (mut browser, _) = Browser::signed_in(&bench).await;
     let led = browser.get(&authorize(&[])).await;
     let consent = led.location().to_owned();
-    let pages = ["/", "/login", "/login?another=true", "/login/security", DEVICE, "/login/reset",
-        "/login/signup", "/login/link", "/oauth2/logout", consent.as_str()];
+    let pages = [
+        "/",
+        "/login",
+        "/login?another=true",
+        "/login/security",
+        DEVICE,
+        "/login/reset",
+        "/login/signup",
+        "/login/link",
+        "/oauth2/logout",
+        consent.as_str(),
+    ];
     let ask = async |browser: &mut Browser, path: &str, dest: &str, mode: &str| {
         let request = Request::get(path)
             .header("sec-fetch-site", "same-origin")
@@ -100,11 +111,19 @@ async fn pages_with_forms_are_for_windows_alone() {
     };
     for path in pages {
         // `fetch` and XMLHttpRequest; a frame; an object; a worker; a preload; a script.
-        for (dest, mode) in [("empty", "cors"), ("empty", "same-origin"), ("empty", "no-cors"),
-            ("iframe", "navigate"), ("frame", "navigate"), ("object", "navigate"),
-            ("embed", "navigate"), ("worker", "same-origin"), ("script", "no-cors"),
-            ("document", "cors"), ("", "navigate")]
-        {
+        for (dest, mode) in [
+            ("empty", "cors"),
+            ("empty", "same-origin"),
+            ("empty", "no-cors"),
+            ("iframe", "navigate"),
+            ("frame", "navigate"),
+            ("object", "navigate"),
+            ("embed", "navigate"),
+            ("worker", "same-origin"),
+            ("script", "no-cors"),
+            ("document", "cors"),
+            ("", "navigate"),
+        ] {
             let answer = ask(&mut browser, path, dest, mode).await;
             assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path} {dest} {mode}");
             assert!(!answer.body.contains("csrf"), "{path} {dest} {mode}: {}", answer.body);
@@ -161,20 +180,38 @@ async fn a_form_that_a_script_makes_up_is_nobodys() {
     }
     // With the right token, but not as a form of a window, or from another origin of ours.
     let page = browser.get(DEVICE).await;
-    let fields = [("csrf_token", page.field("csrf_token")), ("user_code", code), ("decision", "allow"),
-        ("password", PASSWORD)];
+    let fields = [
+        ("csrf_token", page.field("csrf_token")),
+        ("user_code", code),
+        ("decision", "allow"),
+        ("password", PASSWORD),
+    ];
     let own = ("origin", ISSUER);
     for bad in [
-        &[own, ("sec-fetch-site", "same-origin"), ("sec-fetch-dest", "empty"), ("sec-fetch-mode", "cors")][..],
-        &[own, ("sec-fetch-site", "same-origin"), ("sec-fetch-dest", "iframe"), ("sec-fetch-mode", "navigate")],
+        &[
+            own,
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-dest", "empty"),
+            ("sec-fetch-mode", "cors"),
+        ][..],
+        &[
+            own,
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-dest", "iframe"),
+            ("sec-fetch-mode", "navigate"),
+        ],
         &[("origin", "https://app.example.com"), ("sec-fetch-site", "same-site")],
     ] {
         let answer = browser.submit_from(DEVICE, &fields, bad).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{bad:?}");
     }
     assert!(!is_allowed(&bench, &asked).await);
-    let window = [own, ("sec-fetch-site", "same-origin"), ("sec-fetch-dest", "document"),
-        ("sec-fetch-mode", "navigate")];
+    let window = [
+        own,
+        ("sec-fetch-site", "same-origin"),
+        ("sec-fetch-dest", "document"),
+        ("sec-fetch-mode", "navigate"),
+    ];
     let done = browser.submit_from(DEVICE, &fields, &window).await;
     assert!(done.body.contains("Your device is connected"), "{}", done.body);
     assert!(is_allowed(&bench, &asked).await);
@@ -272,8 +309,11 @@ async fn a_device_is_allowed_by_whoever_shows_the_password() {
     let asked = device(&bench).await;
     let page = browser.get(DEVICE).await;
     let asks = device_page(&mut browser, &page, asked["user_code"].as_str().unwrap()).await;
-    let fields = [("csrf_token", asks.field("csrf_token")), ("user_code", asks.field("user_code")),
-        ("decision", "deny")];
+    let fields = [
+        ("csrf_token", asks.field("csrf_token")),
+        ("user_code", asks.field("user_code")),
+        ("decision", "deny"),
+    ];
     assert_eq!(browser.submit(DEVICE, &fields).await.status, StatusCode::OK);
     assert!(!is_allowed(&bench, &asked).await);
 }
@@ -285,13 +325,18 @@ async fn whoever_signed_in_for_a_device_allows_that_one() {
     let mut browser = Browser::new(&bench);
     let led = browser.get(one["verification_uri_complete"].as_str().unwrap()).await;
     let page = browser.get(led.location()).await;
-    let fields = [("username", "alice"), ("password", PASSWORD), ("device", page.field("device")),
-        ("csrf_token", page.field("csrf_token"))];
+    let fields = [
+        ("username", "alice"),
+        ("password", PASSWORD),
+        ("device", page.field("device")),
+        ("csrf_token", page.field("csrf_token")),
+    ];
     let led = browser.submit("/login", &fields).await;
     let page = browser.get(led.location()).await;
     let other = device_page(&mut browser, &page, two["user_code"].as_str().unwrap()).await;
     assert!(asks_for(&other, "password"), "{}", other.body);
-    let refused = allow(&mut browser, DEVICE, &other, &[("presence", page.field("presence"))]).await;
+    let refused =
+        allow(&mut browser, DEVICE, &other, &[("presence", page.field("presence"))]).await;
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
     let asks = device_page(&mut browser, &page, one["user_code"].as_str().unwrap()).await;
     assert!(!asks_for(&asks, "password"), "{}", asks.body);
@@ -357,9 +402,8 @@ async fn an_installation_says_where_it_is_asked_for() {
 async fn pages_are_given_no_token_where_an_installation_says_so() {
     let bench = Bench::with(|config| config.page_tokens = false).await;
     let (mut browser, told) = Browser::signed_in(&bench).await;
-    let names = |told: &Value| -> Vec<String> {
-        told.as_object().unwrap().keys().cloned().collect()
-    };
+    let names =
+        |told: &Value| -> Vec<String> { told.as_object().unwrap().keys().cloned().collect() };
     assert_eq!(names(&told), ["expires_in", "csrf_token", "sid", "sub"]);
     assert_eq!(told["sub"], bench.alice.id.as_str());
     let csrf = told["csrf_token"].as_str();
@@ -373,7 +417,8 @@ async fn pages_are_given_no_token_where_an_installation_says_so() {
     assert_ne!(browser.cookie("refresh_token").unwrap(), before);
     for (value, _) in browser.jar.values() {
         assert!(value.split('.').count() != 3 || !value.starts_with("eyJ"), "{value}");
-        let request = Request::get("/oauth2/userinfo").header("authorization", format!("Bearer {value}"));
+        let request =
+            Request::get("/oauth2/userinfo").header("authorization", format!("Bearer {value}"));
         let answer = Answer::of(&bench.router, request.body(Body::empty()).unwrap()).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     }

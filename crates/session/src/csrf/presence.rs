@@ -108,8 +108,7 @@ mod tests {
     fn any_change_makes_it_worthless() {
         let (realm, now) = (Realm::default(), Timestamp::from_secs(1_000));
         let shown = csrf(1).present_for(&realm, &sid(1), "thing", (now, LIFE)).unwrap();
-        let counts =
-            |shown: &str| csrf(1).is_present_for(&realm, &sid(1), "thing", (shown, now));
+        let counts = |shown: &str| csrf(1).is_present_for(&realm, &sid(1), "thing", (shown, now));
         assert!(counts(&shown));
         for at in 0..shown.len() {
             let mut altered = shown.clone().into_bytes();
