@@ -39,7 +39,6 @@ export const stringify = plain(JSON.stringify);
 export const now = plain(Date.now);
 export const later = plain(setTimeout);
 export const atob = plain(globalThis.atob);
-export const btoa = plain(globalThis.btoa);
 export const random = plain(crypto.getRandomValues, crypto);
 export const nativeFetch = plain(fetch);
 

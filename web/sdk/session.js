@@ -8,7 +8,7 @@
 
 import { call } from './calls.js';
 import {
-  NativeError, NativeRequest, NativeStream, NativeURL, at, atob, btoa, closed, freeze, headerOf, includes, indexOf, later,
+  NativeError, NativeRequest, NativeStream, NativeURL, at, atob, closed, freeze, headerOf, includes, indexOf, later,
   nativeFetch, now, on, parse, random, requestHeaders, requestMethod, requestRedirect, requestUrl, responseHeaders,
   responseStatus, responseType, setHeader, shelf, slice, stringify, urlHost, urlOrigin, urlPath, urlProtocol,
 } from './native.js';
@@ -78,6 +78,7 @@ const isSafe = (method) => method === 'GET' || method === 'HEAD' || method === '
 /** The claims of a token, as far as they are needed here. @param {string} token */
 const claimsOf = (token) => {
   try {
+    if (token > '{') return parse(token);
     const from = indexOf(token, '.') + 1;
     const part = slice(token, from, indexOf(token, '.', from));
     let text = '';
@@ -197,15 +198,12 @@ export const createSession = (options = {}) => {
 
   /** The same, of an answer of the server. @param {any} body */
   const given = (body) => {
+    // Where pages are given none, the answer itself stands in its place, and is sent nowhere.
+    const token = body.access_token ?? stringify(body);
+    if (claimsOf(token).sid === gone) return;
     const life = body.expires_in * 1000;
-    const dies = now() + life;
-    const held = {
-      // Where pages are given none, what names the session stands in its place, and is sent nowhere.
-      token: body.access_token ?? `.${btoa(stringify({ sub: body.sub, sid: body.sid }))}.${dies}`,
-      csrf: body.csrf_token,
-      expires: dies,
-      due: dies - (life / 3 < AHEAD ? life / 3 : AHEAD),
-    };
+    const expires = now() + life;
+    const held = { token, csrf: body.csrf_token, expires, due: expires - Math.min(life / 3, AHEAD) };
     take(held);
     others.tell(held);
   };
@@ -294,7 +292,7 @@ export const createSession = (options = {}) => {
     // Another tab has told of a newer session meanwhile: what this answer says is of an older one.
     if (token !== worn || mine !== era) return;
     if (status === 200) {
-      if ((body.sid ?? claimsOf(body.access_token).sid) !== gone) given(body);
+      given(body);
     } else if (status === 401) {
       // Where nobody was signed in, nobody need be told.
       end('expired', !isIn);
@@ -365,7 +363,7 @@ export const createSession = (options = {}) => {
     const manual = /** @type {any} */ ({ __proto__: null, redirect: 'manual' });
     const request = follows ? new NativeRequest(asked, manual) : asked;
     const headers = requestHeaders(request);
-    if (token && at(token, 0) !== '.' && now() < expires && headerOf(headers, 'authorization') === null) {
+    if (token && token < '{' && now() < expires && headerOf(headers, 'authorization') === null) {
       setHeader(headers, 'Authorization', 'Bearer ' + token);
     }
     if (own && csrf && !isSafe(method)) setHeader(headers, 'X-CSRF-Token', csrf);

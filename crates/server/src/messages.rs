@@ -147,6 +147,8 @@ pub(crate) struct Messages {
     pub(crate) scope_openid: &'static str,
     pub(crate) scope_profile: &'static str,
     pub(crate) scope_email: &'static str,
+    pub(crate) scope_phone: &'static str,
+    pub(crate) scope_address: &'static str,
     pub(crate) scope_roles: &'static str,
     pub(crate) scope_offline: &'static str,
     pub(crate) scope_other: &'static str,

@@ -206,6 +206,8 @@ pub(crate) fn meaning<'s>(m: &Messages, value: &'s str) -> (&'static str, Option
         "openid" => (m.scope_openid, None),
         "profile" => (m.scope_profile, None),
         "email" => (m.scope_email, None),
+        "phone" => (m.scope_phone, None),
+        "address" => (m.scope_address, None),
         "roles" => (m.scope_roles, None),
         "offline_access" => (m.scope_offline, None),
         other => (m.scope_other, Some(other)),

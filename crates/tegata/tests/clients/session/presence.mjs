@@ -118,9 +118,9 @@ await town(async town => {
     assert.equal(await tab.touched(`(${REACH})(${quoted(path)})`), 'cut off', path)
   }
 
-  // In a browser that knows nothing of that, it reaches into the window and clicks: what it says yes to is not
+  // Where the browser knows no such word, and its own page says the same as ours, it reaches into the window and clicks: what it says yes to is not
   // allowed without something that it does not have.
-  town.road.old = true
+  town.road.firefox = true
   assert.match(await tab.touched(`(${REACH})('/login/device')`), /csrf_token.*user_code/)
   const asks = await tab.run(`(${THERE})(page => {
     page.forms[0].user_code.value = ${quoted(code)}
@@ -153,7 +153,7 @@ await town(async town => {
   waits(await told())
 
   // The person allows it.
-  town.road.old = false
+  town.road.firefox = false
   const window = await town.tab(`/login/device?user_code=${code}`)
   await window.run("document.forms[0].requestSubmit(); undefined")
   await until(() => window.run("!!document.querySelector('#password')").catch(() => false))

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 
-import { assert, demo, unique } from '../demo.mjs'
+import { assert, decoded, demo, unique } from '../demo.mjs'
 import { DevTools } from '../devtools.mjs'
 
 export { assert, demo }
@@ -93,8 +93,10 @@ export async function stranger() {
 class Road {
   /** What passed, in order: requests with their answers. */
   passed = []
-  /** Whether browsers are as before they knew what cuts windows off from who opened them. */
-  old = false
+  /** Whether pages are what Firefox is given, which knows no word that cuts off every window from who opened it. */
+  firefox = false
+  /** Whether pages are given no tokens, as with `tokens.for_pages = false`. */
+  bare = false
   #lost = []
   #held = []
   #closed = false
@@ -163,7 +165,13 @@ class Road {
     const held = taken(this.#held)
     if (held) await new Promise(letGo => held.resolve(letGo))
     const sent = kept(answer)
-    if (this.old) delete sent['cross-origin-opener-policy']
+    if (this.bare && ['/api/auth/login', '/api/auth/refresh'].includes(path) && answer.statusCode === 200) {
+      const { access_token, token_type, ...told } = JSON.parse(passing.body)
+      const { sid, sub } = decoded(access_token)
+      said.splice(0, said.length, Buffer.from(JSON.stringify({ ...told, sid, sub })))
+      delete sent['content-length']
+    }
+    if (this.firefox && sent['cross-origin-opener-policy']) sent['cross-origin-opener-policy'] = 'same-origin'
     // Browsers make a request again by themselves where a connection that was used before breaks.
     return response.writeHead(answer.statusCode, { ...sent, connection: 'close' }).end(Buffer.concat(said))
   }
