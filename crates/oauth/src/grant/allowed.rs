@@ -18,7 +18,6 @@ use crate::{
     backchannel::RelyingParty,
     client::Client,
     error::{Code, OAuthError, Refused},
-    grant::narrowing,
     issue::{ForIdToken, TokenAnswer},
     params::Params,
     provider::{Asking, Provider},

@@ -14,7 +14,6 @@ use crate::{
     client::Client,
     dpop,
     error::{Code, OAuthError, Refused},
-    grant::narrowing,
     issue::{ForIdToken, TokenAnswer},
     params::Params,
     provider::{Asking, Provider},
