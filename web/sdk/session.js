@@ -78,6 +78,7 @@ const isSafe = (method) => method === 'GET' || method === 'HEAD' || method === '
 /** The claims of a token, as far as they are needed here. @param {string} token */
 const claimsOf = (token) => {
   try {
+    if (token > '{') return parse(token);
     const from = indexOf(token, '.') + 1;
     const part = slice(token, from, indexOf(token, '.', from));
     let text = '';
@@ -197,14 +198,12 @@ export const createSession = (options = {}) => {
 
   /** The same, of an answer of the server. @param {any} body */
   const given = (body) => {
+    // Where pages are given none, the answer itself stands in its place, and is sent nowhere.
+    const token = body.access_token ?? stringify(body);
+    if (claimsOf(token).sid === gone) return;
     const life = body.expires_in * 1000;
-    const dies = now() + life;
-    const held = {
-      token: body.access_token,
-      csrf: body.csrf_token,
-      expires: dies,
-      due: dies - (life / 3 < AHEAD ? life / 3 : AHEAD),
-    };
+    const expires = now() + life;
+    const held = { token, csrf: body.csrf_token, expires, due: expires - Math.min(life / 3, AHEAD) };
     take(held);
     others.tell(held);
   };
@@ -302,7 +301,7 @@ export const createSession = (options = {}) => {
     // Another tab has told of a newer session meanwhile: what this answer says is of an older one.
     if (token !== worn || mine !== era) return;
     if (status === 200) {
-      if (claimsOf(body.access_token).sid !== gone) given(body);
+      given(body);
     } else if (status === 401) {
       // Where nobody was signed in, nobody need be told.
       end('expired', !isIn);
@@ -373,7 +372,7 @@ export const createSession = (options = {}) => {
     const manual = /** @type {any} */ ({ __proto__: null, redirect: 'manual' });
     const request = follows ? new NativeRequest(asked, manual) : asked;
     const headers = requestHeaders(request);
-    if (token && now() < expires && headerOf(headers, 'authorization') === null) {
+    if (token && token < '{' && now() < expires && headerOf(headers, 'authorization') === null) {
       setHeader(headers, 'Authorization', 'Bearer ' + token);
     }
     if (own && csrf && !isSafe(method)) setHeader(headers, 'X-CSRF-Token', csrf);

@@ -47,7 +47,10 @@ pub use sign_in::{
     SignIn, Step, To,
 };
 pub use throttle::Throttle;
-pub use user::{Amendment, Narrowing, NewUser, Provided, RoleChange, User, Users};
+pub use user::{
+    Amendment, InvalidClaim, Narrowing, NewUser, Profile, ProfileChange, Provided, RoleChange,
+    User, Users,
+};
 pub use username::Username;
 pub use workers::{Busy, HashingPool, Workers};
 

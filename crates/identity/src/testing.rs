@@ -300,6 +300,7 @@ pub(crate) fn party() -> RelyingParty {
 
 pub(crate) fn new_user(name: &str) -> NewUser {
     NewUser {
+        profile: crate::Profile::default(),
         username: Username::new(name).unwrap(),
         email: None,
         roles: [Role::new("customer").unwrap()].into(),

@@ -12,8 +12,10 @@ use crate::{
 };
 
 mod address;
+mod profile;
 mod registry;
 
+pub use profile::{InvalidClaim, Profile, ProfileChange};
 pub use registry::{ChangeRefused, Narrowing, Provided, RegisterRefused, Users};
 
 /// Where users are kept. They are found by the form of their address, too.
@@ -55,6 +57,12 @@ pub struct User {
     /// The language the person reads.
     #[serde(default)]
     pub locale: Option<Locale>,
+    /// What else is known of the person.
+    #[serde(default, skip_serializing_if = "Profile::is_empty")]
+    pub profile: Profile,
+    /// When something of what clients are told of the person was changed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated: Option<Timestamp>,
 }
 
 impl User {
@@ -82,6 +90,8 @@ pub struct NewUser {
     pub roles: BTreeSet<Role>,
     /// The language the person reads.
     pub locale: Option<Locale>,
+    /// What else is known of the person.
+    pub profile: Profile,
     /// The password, hashed. Without one, the person cannot sign in by password.
     pub password: Option<Phc>,
 }
@@ -114,6 +124,8 @@ pub struct Amendment {
     pub email: Option<Option<EmailAddress>>,
     /// The language, or that none is known.
     pub locale: Option<Option<Locale>>,
+    /// What else is known of the person: claims of [`Profile`] in place of theirs.
+    pub claims: Option<ProfileChange>,
     /// All roles.
     pub roles: Option<BTreeSet<Role>>,
     /// Whether the person may not sign in.
@@ -130,6 +142,9 @@ impl Amendment {
         }
         if let Some(locale) = &self.locale {
             user.locale.clone_from(locale);
+        }
+        if let Some(change) = &self.claims {
+            user.profile = change.apply_to(&user.profile);
         }
         if let Some(roles) = &self.roles {
             user.roles.clone_from(roles);

@@ -8,7 +8,7 @@ use crate::{
     client::{AuthMethod, GrantType, SubjectType},
     provider::Provider,
     register::Registration,
-    request::ResponseMode,
+    request::{ResponseMode, claims},
 };
 
 /// The members that list what we sign with: what there are keys for.
@@ -49,6 +49,20 @@ impl Provider {
         let confidential: Vec<_> =
             methods.iter().filter(|name| **name != AuthMethod::None.name()).collect();
         let grants: Vec<_> = GrantType::ALL.iter().map(|it| it.name()).collect();
+        let of_tokens = [
+            "sub",
+            "iss",
+            "aud",
+            "exp",
+            "iat",
+            "auth_time",
+            "nonce",
+            "acr",
+            "amr",
+            "at_hash",
+            "sid",
+        ];
+        let claims_supported: Vec<_> = of_tokens.into_iter().chain(claims::names()).collect();
         let mut metadata = json!({
             "issuer": issuer,
             "authorization_endpoint": at("/oauth2/authorize"),
@@ -61,7 +75,9 @@ impl Provider {
             "userinfo_endpoint": at("/oauth2/userinfo"),
             "end_session_endpoint": at("/oauth2/logout"),
             "jwks_uri": at("/.well-known/jwks.json"),
-            "scopes_supported": ["openid", "profile", "email", "roles", "offline_access"],
+            "scopes_supported": [
+                "openid", "profile", "email", "phone", "address", "roles", "offline_access",
+            ],
             "response_types_supported": ["code"],
             "response_modes_supported": ResponseMode::NAMES,
             "grant_types_supported": grants,
@@ -72,10 +88,7 @@ impl Provider {
             "introspection_endpoint_auth_methods_supported": confidential,
             "revocation_endpoint_auth_methods_supported": methods,
             "code_challenge_methods_supported": ["S256"],
-            "claims_supported": [
-                "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash",
-                "sid", "preferred_username", "locale", "email", "email_verified", "roles",
-            ],
+            "claims_supported": claims_supported,
             "claim_types_supported": ["normal"],
             "claims_parameter_supported": true,
             "request_parameter_supported": true,

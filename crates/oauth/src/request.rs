@@ -1,5 +1,6 @@
 //! Authorization requests: read, held while a person signs in, answered.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use tegata_core::{ClientId, StoreError, Timestamp};
 use tegata_token::{Details, Scope, hint::IdTokenHint};
@@ -25,6 +26,7 @@ pub use claims::{AskedClaims, ClaimsParameter};
 pub use pushed::{PUSHED, Pushed};
 
 use answer::Way;
+use pushed::Origin;
 
 /// The longest `state` and `nonce`: requests wait in the store for people.
 const LONGEST: usize = 2048;
@@ -86,6 +88,9 @@ pub struct AuthorizationRequest {
     /// these, whatever they mean (OpenID Connect Core §5.5.1.1).
     #[serde(default)]
     pub essential_acr: Vec<String>,
+    /// Where it waits, if it was pushed.
+    #[serde(default)]
+    pub(crate) pushed: Option<Origin>,
 }
 
 /// What the person must, or must not, be asked (OpenID Connect Core §3.1.2.1).
@@ -121,7 +126,7 @@ pub enum Unsafe {
     RedirectUri,
     /// The request cannot be read.
     Malformed(&'static str),
-    /// There is no pushed request of this name for this client, or it has been used.
+    /// There is no pushed request of this name for this client, it has been answered, or another browser has it.
     Expired,
 }
 
@@ -152,11 +157,29 @@ impl Provider {
     /// Reads an authorization request, in whichever form it comes: as parameters, in a request
     /// object (RFC 9101), or pushed before (RFC 9126).
     ///
+    /// A pushed request is had by one browser. This one is known by nothing, and is told from every
+    /// other: it comes once.
+    ///
     /// # Errors
     /// [`NotAuthorized`].
     pub async fn authorization_request(
         &self,
         params: &Params,
+    ) -> Result<(AuthorizationRequest, Client), NotAuthorized> {
+        let mut bytes = [0_u8; 32];
+        self.node().entropy().fill(&mut bytes);
+        self.authorization_request_of(params, &URL_SAFE_NO_PAD.encode(bytes)).await
+    }
+
+    /// The same for a browser that is known by a text that nobody else has, such as a cookie. It can bring
+    /// a pushed request again, until that is answered.
+    ///
+    /// # Errors
+    /// [`NotAuthorized`].
+    pub async fn authorization_request_of(
+        &self,
+        params: &Params,
+        browser: &str,
     ) -> Result<(AuthorizationRequest, Client), NotAuthorized> {
         let page = |why| NotAuthorized::Page(why);
         let client = params.get("client_id").and_then(|id| ClientId::new(id).ok());
@@ -171,7 +194,7 @@ impl Provider {
             if let Err(error) = check_reference(params, uri) {
                 return Err(told(params, error.into()));
             }
-            let pushed = self.pushed(uri, &client).await?;
+            let pushed = self.pushed(uri, &client, browser).await?;
             return Ok((pushed.ok_or(page(Unsafe::Expired))?, client));
         }
         if client.require_pushed {
@@ -271,6 +294,7 @@ impl Provider {
             details,
             claims: asked.asked,
             essential_acr: asked.essential_acr,
+            pushed: None,
             response_mode: ResponseMode::read(params, client, redirect_uri)?,
         })
     }
@@ -336,7 +360,7 @@ impl Provider {
         client: &Client,
     ) -> Result<Vec<String>, Refused> {
         let mut audience: Vec<String> = Vec::new();
-        for asked in narrowing::targets(params)? {
+        for asked in self.asked_targets(params, client)? {
             if !self.is_for(client, asked).await? {
                 let description = "the resource is not known, or not for this client";
                 return Err(OAuthError::new(Code::InvalidTarget, description).into());

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use serde::Deserialize;
 use serde_json::Value;
 use tegata_core::{
     BoxFuture, ClientCertificates, Epoch, Limiter, Network, Node, Proxies, Realm, SinceBoot,
@@ -55,6 +56,14 @@ pub struct Config {
     pub asks_for_cookies: bool,
     /// What the pages look like.
     pub appearance: Appearance,
+    /// Who shows once more that they are there, before they allow a device or a client.
+    pub approval_proof: ApprovalProof,
+    /// Whether pages and services of others have the issuer's own origin, too: a listener behind the
+    /// gateway ([`App::behind`]) knows that they do.
+    pub shares_origin: bool,
+    /// Whether pages are given access tokens. Without, they have a cookie alone, and whatever script runs in
+    /// one takes nothing away: yes.
+    pub page_tokens: bool,
 }
 
 /// What the pages look like.
@@ -70,6 +79,20 @@ impl Default for Appearance {
     fn default() -> Self {
         Self { brand: "Tegata".to_owned(), theme: None }
     }
+}
+
+/// Where a person shows once more that they are there, before they allow a device or a client that they
+/// have agreed to nothing of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalProof {
+    /// Where pages of others have the same origin: their scripts could say yes in the person's name.
+    #[default]
+    SharedOrigin,
+    /// Everywhere.
+    Always,
+    /// Nowhere: what a script of such a page allows counts.
+    DangerNever,
 }
 
 impl Default for Config {
@@ -88,6 +111,9 @@ impl Default for Config {
             mail: false,
             asks_for_cookies: false,
             appearance: Appearance::default(),
+            approval_proof: ApprovalProof::default(),
+            shares_origin: false,
+            page_tokens: true,
         }
     }
 }
@@ -171,6 +197,7 @@ pub struct App {
     inner: Arc<Inner>,
     proxies: Arc<Proxies>,
     certificates: ClientCertificates,
+    shares_origin: bool,
 }
 
 struct Inner {
@@ -212,6 +239,7 @@ impl App {
         let chosen = Limiter::new(CALLERS);
         let (proxies, certificates) =
             (Arc::new(config.proxies.clone()), config.client_certificates);
+        let shares_origin = config.shares_origin;
         let waiting = Waiting::default();
         let inner = Inner {
             config,
@@ -230,21 +258,36 @@ impl App {
             chosen,
             waiting,
         };
-        Ok(Self { inner: Arc::new(inner), proxies, certificates })
+        Ok(Self { inner: Arc::new(inner), proxies, certificates, shares_origin })
     }
 
-    /// The same listener behind other proxies, which tell of certificates: in everything else the two
-    /// are one.
+    /// The same listener behind the gateway, which tells of certificates, and serves pages of others under
+    /// the origin of ours: in everything else the two are one.
     #[must_use]
     pub fn behind(&self, proxies: Proxies) -> Self {
         let certificates = ClientCertificates::Header;
-        Self { inner: Arc::clone(&self.inner), proxies: Arc::new(proxies), certificates }
+        let inner = Arc::clone(&self.inner);
+        Self { inner, proxies: Arc::new(proxies), certificates, shares_origin: true }
     }
 
     /// The same listener on connections that ask for certificates: in everything else the two are one.
     #[must_use]
     pub fn asking_for_certificates(&self) -> Self {
         Self { certificates: ClientCertificates::Tls, ..self.clone() }
+    }
+
+    /// Whether pages of others have the origin that this listener is reached by.
+    pub(crate) const fn shares_origin(&self) -> bool {
+        self.shares_origin
+    }
+
+    /// Whether people show once more that they are there before they allow something lasting.
+    pub(crate) fn asks_for_presence(&self) -> bool {
+        match self.config().approval_proof {
+            ApprovalProof::SharedOrigin => self.shares_origin,
+            ApprovalProof::Always => true,
+            ApprovalProof::DangerNever => false,
+        }
     }
 
     pub(crate) const fn certificates(&self) -> ClientCertificates {

@@ -9,7 +9,7 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
-use tegata_core::{Secret, SessionId};
+use tegata_core::{Secret, SessionId, UserId};
 use tegata_identity::Authenticator;
 use tegata_session::{CookieName, Passage, Received, Sent, value::Value};
 
@@ -33,15 +33,31 @@ pub(crate) mod refresh;
 pub(crate) mod session;
 pub(crate) mod sessions;
 
-/// Tokens for a script.
+/// Tokens for a script. Where pages are given no access token, it is told what that would say of the
+/// session.
 #[derive(Serialize)]
 struct Tokens {
-    access_token: String,
-    token_type: &'static str,
+    #[serde(flatten)]
+    bearer: Option<Bearer>,
+    /// In how many seconds it should refresh at the latest.
     expires_in: u64,
     csrf_token: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     sid: Option<SessionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub: Option<UserId>,
+}
+
+#[derive(Serialize)]
+struct Bearer {
+    access_token: String,
+    token_type: &'static str,
+}
+
+impl From<String> for Bearer {
+    fn from(access_token: String) -> Self {
+        Self { access_token, token_type: "Bearer" }
+    }
 }
 
 /// A refusal, and what it does to the browser's cookies.
@@ -189,11 +205,13 @@ fn rotated(app: &App, passage: &Passage) -> Cookies {
 
 /// The answer to a sign-in.
 fn welcome(app: &App, fresh: Fresh) -> Response {
-    app.metrics().issued_access(app.node().since_boot(), fresh.expires_in);
+    if fresh.access_token.is_some() {
+        app.metrics().issued_access(app.node().since_boot(), fresh.expires_in);
+    }
     app.metrics().issued("refresh");
     let tokens = Tokens {
-        access_token: fresh.access_token,
-        token_type: "Bearer",
+        sub: fresh.access_token.is_none().then(|| fresh.session.user.clone()),
+        bearer: fresh.access_token.map(Bearer::from),
         expires_in: fresh.expires_in,
         csrf_token: fresh.csrf.as_str().to_owned(),
         sid: Some(fresh.session.id),

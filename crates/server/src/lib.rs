@@ -23,6 +23,7 @@
 //! | `caller`, `trace` | who asks, from where, under which name in the logs |
 //! | `certificate` | the certificate that a client shows |
 //! | `bearer`, `body`, `form`, [`limits`] | requests, read within limits |
+//! | `navigation` | pages are for windows that people go to, and not for scripts |
 //! | `headers`, [`problem`] | what answers carry, and what they say when they refuse |
 //! | [`metrics`], [`operations`] | what operators see |
 //! | [`serve`](mod@serve) | listeners on sockets |
@@ -44,6 +45,7 @@ pub mod limits;
 mod lowering;
 mod messages;
 pub mod metrics;
+mod navigation;
 mod oauth2;
 pub mod operations;
 mod pages;
@@ -60,7 +62,7 @@ mod trace;
 mod well_known;
 
 pub use admin::Administration;
-pub use app::{App, BrowserClient, Config, Confirm, Parts};
+pub use app::{App, ApprovalProof, BrowserClient, Config, Confirm, Parts};
 pub use caller::Peer;
 pub use certificate::PeerCertificate;
 pub use endings::{

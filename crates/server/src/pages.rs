@@ -32,6 +32,7 @@ pub(crate) mod held;
 pub(crate) mod home;
 pub(crate) mod login;
 pub(crate) mod mail;
+pub(crate) mod presence;
 mod qr;
 pub(crate) mod sdk;
 mod second;

@@ -15,7 +15,7 @@ use tegata_core::{OsEntropy, Secret};
 use crate::{
     admin,
     app::App,
-    browser, headers, limits, oauth2,
+    browser, headers, limits, navigation, oauth2,
     pages::{self, assets, by_link, by_mail, device, held, home, login, mail, sdk, security},
     problem::Problem,
     session_data, signals, status_lists, trace, well_known,
@@ -37,7 +37,7 @@ impl FromRequestParts<App> for Segment {
 
 /// The public listener as one service. Requests should carry a [`crate::Peer`].
 pub fn router(app: App) -> Router {
-    let closed = Router::new()
+    let people = Router::new()
         .route("/", get(home::home))
         .route("/login", get(login::show).post(login::submit))
         .route("/login/sessions", post(home::end))
@@ -50,14 +50,23 @@ pub fn router(app: App) -> Router {
         .route("/login/address", get(by_link::show_address).post(by_link::address))
         .route("/login/link", get(by_mail::show).post(by_mail::submit))
         .route("/login/device", get(device::show).post(device::submit))
-        .route("/login/assets/{name}", get(assets::asset))
-        .route("/assets/tegata/{name}", get(sdk::module))
+        .route("/oauth2/consent", get(oauth2::consent::show).post(oauth2::consent::submit))
+        .route_layer(from_fn_with_state(app.clone(), navigation::of_people));
+    let clients = Router::new()
+        .route("/oauth2/logout", get(oauth2::logout::logout).post(oauth2::logout::logout))
+        .route_layer(from_fn_with_state(app.clone(), navigation::of_clients));
+    let requests = Router::new()
         .route(
             "/oauth2/authorize",
             get(oauth2::authorize::authorize).post(oauth2::authorize::authorize),
         )
-        .route("/oauth2/consent", get(oauth2::consent::show).post(oauth2::consent::submit))
-        .route("/oauth2/logout", get(oauth2::logout::logout).post(oauth2::logout::logout))
+        .route_layer(from_fn_with_state(app.clone(), navigation::of_requests));
+    let closed = Router::new()
+        .merge(people)
+        .merge(clients)
+        .merge(requests)
+        .route("/login/assets/{name}", get(assets::asset))
+        .route("/assets/tegata/{name}", get(sdk::module))
         .route("/oauth2/register", post(oauth2::register::register))
         .route(
             "/oauth2/register/{id}",

@@ -38,7 +38,8 @@ pub(crate) struct Cookies(Vec<HeaderValue>);
 /// A sign-in that has just begun: a session, and the tokens of our own scripts.
 pub(crate) struct Fresh {
     pub(crate) session: Session,
-    pub(crate) access_token: String,
+    /// Where pages are given one.
+    pub(crate) access_token: Option<String>,
     pub(crate) expires_in: u64,
     pub(crate) csrf: CsrfToken,
     pub(crate) cookies: Cookies,
@@ -225,7 +226,8 @@ impl App {
         if !session.standing.factors.is_empty() {
             self.look_again(&session).await;
         }
-        let access_token = self.access_token(&issue, user)?;
+        let pages = self.config().page_tokens;
+        let access_token = pages.then(|| self.access_token(&issue, user)).transpose()?;
         let csrf = self.csrf_of(&session.id)?;
         let cookies = Cookies::default().with(self, CookieName::Session, &begun.cookie).with(
             self,
@@ -303,9 +305,14 @@ impl App {
         })
     }
 
-    /// A CSRF token for the pages and scripts of a session.
+    /// A CSRF token for the scripts of a session.
     pub(crate) fn csrf_of(&self, sid: &SessionId) -> Result<CsrfToken, StoreError> {
         Csrf::of_session(self.csrf(), self.realm(), sid, self.node().entropy())
+    }
+
+    /// A CSRF token for the forms of our own pages in a session, which no script is given.
+    pub(crate) fn form_csrf_of(&self, sid: &SessionId) -> Result<CsrfToken, StoreError> {
+        Csrf::of_page(self.csrf(), self.realm(), sid, self.node().entropy())
     }
 }
 

@@ -24,6 +24,8 @@ use tegata_core::{Entropy, Realm, Secret, SessionId, StoreError};
 
 use crate::keys::{self, Keys};
 
+mod presence;
+
 /// The length of an HMAC-SHA-256, and of a mask.
 const LENGTH: usize = 32;
 
@@ -54,7 +56,7 @@ impl Csrf {
         Self { keys }
     }
 
-    /// A token for the pages of a session.
+    /// A token for the scripts of a session.
     ///
     /// # Errors
     /// [`StoreError::Misused`] where there is no root secret.
@@ -71,6 +73,26 @@ impl Csrf {
     #[must_use]
     pub fn is_of_session(&self, realm: &Realm, sid: &SessionId, token: &str) -> bool {
         self.check(b"csrf-session", realm, sid.as_str(), token)
+    }
+
+    /// A token for the forms of our own pages in a session. It is another than that of scripts
+    /// ([`Self::of_session`]): whatever page of the origin may ask for that one, and none for this.
+    ///
+    /// # Errors
+    /// As [`Self::of_session`].
+    pub fn of_page(
+        &self,
+        realm: &Realm,
+        sid: &SessionId,
+        entropy: &dyn Entropy,
+    ) -> Result<CsrfToken, StoreError> {
+        self.make(b"csrf-page", realm, sid.as_str(), entropy)
+    }
+
+    /// Whether a token was made for the forms of this session, of whatever generation.
+    #[must_use]
+    pub fn is_of_page(&self, realm: &Realm, sid: &SessionId, token: &str) -> bool {
+        self.check(b"csrf-page", realm, sid.as_str(), token)
     }
 
     /// A cookie and a token for a form before sign-in. `cookie` is the one that the browser sent,
@@ -183,6 +205,17 @@ mod tests {
         assert!(!csrf(1).is_of_session(&Realm::new("other").unwrap(), &sid(1), token.as_str()));
         assert!(!csrf(2).is_of_session(&realm, &sid(1), token.as_str()));
         assert!(!csrf(1).is_of_form(&realm, sid(1).as_str(), token.as_str()));
+    }
+
+    #[test]
+    fn what_scripts_are_given_is_of_no_use_for_forms() {
+        let (realm, entropy) = (Realm::default(), SeededEntropy::new(7));
+        let script = csrf(1).of_session(&realm, &sid(1), &entropy).unwrap();
+        let page = csrf(1).of_page(&realm, &sid(1), &entropy).unwrap();
+        assert!(csrf(1).is_of_page(&realm, &sid(1), page.as_str()));
+        assert!(!csrf(1).is_of_page(&realm, &sid(1), script.as_str()));
+        assert!(!csrf(1).is_of_session(&realm, &sid(1), page.as_str()));
+        assert!(!csrf(1).is_of_page(&realm, &sid(2), page.as_str()));
     }
 
     #[test]

@@ -442,6 +442,8 @@ pub(crate) struct Tokens {
     pub(crate) authorization_details_types: BTreeSet<String>,
     /// Whether DPoP proofs must carry a nonce: `offered` or `required`.
     pub(crate) dpop_nonce: DpopNonce,
+    /// Whether pages of our own origin are given access tokens.
+    pub(crate) for_pages: bool,
 }
 
 impl Default for Tokens {
@@ -461,6 +463,7 @@ impl Default for Tokens {
             trust_domain: None,
             authorization_details_types: BTreeSet::new(),
             dpop_nonce: DpopNonce::Offered,
+            for_pages: true,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! carries it out, or not, when the command opens the store itself.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tegata_mesh::{DeclaredDelegation, DeclaredService};
 use tegata_oauth::ClientMetadata;
 use tegata_token::{Algorithm, Tally};
@@ -48,6 +48,13 @@ pub(crate) enum Order {
     },
     UserResetFactors {
         username: String,
+    },
+    UserClaims {
+        username: String,
+        claims: Map<String, Value>,
+    },
+    UserExport {
+        hashes: bool,
     },
     ClientAdd {
         metadata: Box<ClientMetadata>,
@@ -198,6 +205,7 @@ pub(crate) struct DeclaredUser {
     pub(crate) email: Option<String>,
     pub(crate) roles: Vec<String>,
     pub(crate) locale: Option<String>,
+    pub(crate) claims: Map<String, Value>,
     pub(crate) disabled: bool,
     pub(crate) password: Option<String>,
     pub(crate) password_hash: Option<String>,
@@ -271,6 +279,10 @@ pub(crate) async fn perform(
         Order::UserResetFactors { username } => {
             users::reset_factors(composed, actor, &username).await
         }
+        Order::UserClaims { username, claims } => {
+            users::set_claims(composed, actor, &username, &claims).await
+        }
+        Order::UserExport { hashes } => users::export(composed, actor, hashes).await,
         Order::ClientAdd { metadata, secret } => {
             clients::add(composed, actor, *metadata, secret).await
         }

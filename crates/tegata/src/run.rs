@@ -218,6 +218,10 @@ fn public(
         asks_for_cookies: composed.config.shows_banner(composed.cookie_consents.policy()),
         appearance: appearance::read(set).map_err(Failed::Usage)?,
         administrators: composed.config.admin.second_factor,
+        approval_proof: composed.config.sessions.approval_proof,
+        // Where a proxy in front makes the two one, the gateway's services are there, too.
+        shares_origin: composed.config.issuer() == composed.config.audience(),
+        page_tokens: composed.config.tokens.for_pages,
         browser: BrowserClient {
             algorithm: composed.config.keys.usual(false),
             ..BrowserClient::default()

@@ -125,6 +125,16 @@ fn a_hostile_script_takes_nothing_that_outlives_the_session() {
 }
 
 #[test]
+fn a_hostile_script_allows_nothing_in_the_persons_name() {
+    javascript("session/presence.mjs");
+}
+
+#[test]
+fn the_browser_sdk_does_without_tokens_where_it_is_given_none() {
+    javascript("session/bare.mjs");
+}
+
+#[test]
 fn people_are_told_that_their_session_has_ended() {
     javascript("session/notices.mjs");
 }

@@ -26,6 +26,7 @@ mod commands {
     mod issuers;
     mod mail;
     mod once;
+    mod people;
     mod pkcs11;
     mod places;
     mod restoring;

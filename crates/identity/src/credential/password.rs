@@ -212,6 +212,16 @@ impl Passwords {
         Ok(found.map_or(0, |found| found.value.generation))
     }
 
+    /// The hash of a person's password, for another system that takes them over. Whoever has it can guess
+    /// the password as fast as they like.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn hash_of(&self, realm: &Realm, id: &UserId) -> Result<Option<Phc>, StoreError> {
+        let found = load::<PasswordRecord>(self.records.as_ref(), realm, id.as_str()).await?;
+        Ok(found.map(|found| found.value.phc))
+    }
+
     /// Hashes a password that somebody chose who has these names (a user name, an address), if the
     /// policy takes it.
     /// `second_factor` says whether the password is never enough alone.

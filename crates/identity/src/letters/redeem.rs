@@ -162,6 +162,7 @@ impl Letters {
         }
         let phc = self.passwords.prepare(password, &[username.as_str()], false).await?;
         let new = NewUser {
+            profile: crate::Profile::default(),
             username,
             email: Some(address.clone()),
             roles: self.config.roles.iter().cloned().collect(),

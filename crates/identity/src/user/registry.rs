@@ -127,6 +127,8 @@ impl Users {
             authority: 1,
             lost_factor_at: 0,
             locale: new.locale,
+            profile: new.profile,
+            updated: None,
         };
         let claim = Claim { name: user.username.clone(), user: user.id.clone() };
         let event = Event::new(
@@ -366,8 +368,9 @@ impl Users {
     ) -> (Batch, User) {
         let was = &before.value;
         let mut events = Vec::new();
-        if (was.email.as_ref(), was.locale.as_ref()) != (user.email.as_ref(), user.locale.as_ref())
-        {
+        let told = |user: &User| (user.email.clone(), user.locale.clone(), user.profile.clone());
+        if told(was) != told(&user) {
+            user.updated = Some(self.node.now());
             let data = [
                 ("subject", user.id.as_str().into()),
                 ("change", "user_changed".into()),

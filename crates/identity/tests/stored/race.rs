@@ -55,6 +55,7 @@ impl World {
     /// A person with an app and recovery codes: who, what the app shows, and what is on paper.
     async fn enrolled(&self) -> (UserId, String, Vec<String>) {
         let new = NewUser {
+            profile: tegata_identity::Profile::default(),
             username: Username::new("alice").unwrap(),
             email: None,
             roles: [].into(),

@@ -62,6 +62,7 @@ impl World {
     /// Somebody with a passkey, which counts or does not, and what it shows.
     async fn assertion(&self, counter: u32) -> String {
         let new = NewUser {
+            profile: tegata_identity::Profile::default(),
             username: Username::new("alice").unwrap(),
             email: None,
             roles: [].into(),

@@ -105,6 +105,7 @@ impl World {
     async fn links(&self) -> Vec<String> {
         let typed = Password::new("correct horse battery".to_owned()).unwrap();
         let new = NewUser {
+            profile: tegata_identity::Profile::default(),
             username: Username::new("alice").unwrap(),
             email: Some(EmailAddress::new("alice@people.example").unwrap()),
             roles: [].into(),

@@ -18,7 +18,6 @@ use crate::{
     backchannel::RelyingParty,
     client::Client,
     error::{Code, OAuthError, Refused},
-    grant::narrowing,
     issue::{ForIdToken, TokenAnswer},
     params::Params,
     provider::{Asking, Provider},
@@ -69,7 +68,7 @@ impl Provider {
         used: impl FnOnce(FamilyId) -> Change + Send,
     ) -> Result<TokenAnswer, Begun> {
         // RFC 6749 §4.1.3 and RFC 8628 §3.4 know no `scope` here.
-        let narrowed = Narrowed { scope: None, ..narrowing::read(params)? };
+        let narrowed = Narrowed { scope: None, ..self.narrowed(params, client)? };
         if allowed.dpop_jkt.is_some() && allowed.dpop_jkt.as_deref() != binding.key() {
             return Err(wrong("the code is bound to a key; send a DPoP proof made with it").into());
         }

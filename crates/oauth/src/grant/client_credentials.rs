@@ -24,10 +24,11 @@ impl Provider {
     /// Answers a client credentials request.
     ///
     /// Without a target, the token is for the gateway (or for the client's first registered
-    /// audience) and lives as long as any. With a target service in `audience` or `resource`
-    /// (RFC 8707), it is for that service alone and lives 60 seconds, or 300 where it is bound to a
+    /// audience) and lives as long as any. With target services in `audience` or `resource`
+    /// (RFC 8707), it is for those alone and lives 60 seconds, or 300 where it is bound to a
     /// certificate. One of a minute is not listed for revocation: it falls with its client or key
-    /// before anybody could take it back.
+    /// before anybody could take it back. Several targets are either all services, which live by that
+    /// rule, or all the client's own audiences.
     pub(super) async fn client_credentials(
         &self,
         client: &ProvenClient,
@@ -35,17 +36,11 @@ impl Provider {
         bound: Option<&Confirmation>,
     ) -> Result<TokenAnswer, Refused> {
         let scope = scope_within(params, &client.scope)?.unwrap_or_else(|| client.scope.clone());
-        let mut targets = params.all("audience").chain(params.all("resource"));
-        let target = targets.next();
-        if targets.next().is_some() {
-            let description = "one audience at a time";
-            return Err(OAuthError::new(Code::InvalidTarget, description).into());
+        let mut audience = self.asked_targets(params, client)?;
+        if audience.is_empty() {
+            audience.push(client.audiences.first().unwrap_or(&self.config().audience));
         }
-        let own = client.audiences.first().unwrap_or(&self.config().audience);
-        let audience = target.unwrap_or(own);
-        let listed = audience == self.config().audience
-            || client.audiences.iter().any(|registered| registered == audience);
-        let service = if listed { false } else { self.is_callable(client, audience).await? };
+        let service = self.are_services(client, &audience).await?;
 
         let config = self.config();
         let of_certificate = bound.is_some_and(|it| it.certificate_alone().is_some());
@@ -61,7 +56,7 @@ impl Provider {
         let claims = Claims {
             iss: self.issuer().to_owned(),
             sub: client.id.as_str().to_owned(),
-            aud: Audience::from(audience),
+            aud: Audience(audience.iter().map(|&name| name.to_owned()).collect()),
             exp: iat + lifetime.as_secs(),
             iat,
             nbf: Some(iat),
@@ -81,7 +76,7 @@ impl Provider {
         let algorithm = if service { Algorithm::Es256 } else { client.access_token_alg };
         let access_token = self.sign(algorithm, "at+jwt", &claims.to_json())?;
         if service {
-            self.note_service_token(client, audience, &jti).await?;
+            self.note_service_token(client, &audience, &jti).await?;
         }
         self.note_issued("client_credentials", &claims, None);
         Ok(TokenAnswer {
@@ -97,26 +92,44 @@ impl Provider {
         })
     }
 
-    async fn is_callable(&self, client: &Client, target: &str) -> Result<bool, Refused> {
-        match self.targets().access(self.realm(), &client.id, target).await? {
-            Access::Allowed | Access::InOwnName => Ok(true),
-            // The same answer for both: who may not call a service need not learn of it.
-            Access::Unknown | Access::Forbidden => {
-                let description = "the audience is not known, or the client may not call it";
-                Err(OAuthError::new(Code::InvalidTarget, description).into())
+    /// Whether these are services, and not audiences of the client's own.
+    async fn are_services(&self, client: &Client, audience: &[&str]) -> Result<bool, Refused> {
+        let is_own = |name: &&str| {
+            *name == self.config().audience || client.audiences.iter().any(|own| own == name)
+        };
+        let invalid = |description| OAuthError::new(Code::InvalidTarget, description);
+        let own = audience.iter().filter(|name| is_own(name)).count();
+        if own == audience.len() {
+            return Ok(false);
+        }
+        for target in audience.iter().filter(|name| !is_own(name)) {
+            match self.targets().access(self.realm(), &client.id, target).await? {
+                Access::Allowed | Access::InOwnName => {}
+                // The same answer for both: who may not call a service need not learn of it.
+                Access::Unknown | Access::Forbidden => {
+                    let description = "the audience is not known, or the client may not call it";
+                    return Err(invalid(description).into());
+                }
             }
         }
+        // They live for different times, and are signed by different keys.
+        if own > 0 {
+            return Err(invalid("services are asked for apart from the client's audiences").into());
+        }
+        Ok(true)
     }
 
     async fn note_service_token(
         &self,
         client: &Client,
-        target: &str,
+        targets: &[&str],
         jti: &TokenId,
     ) -> Result<(), Refused> {
-        let data = [("service", json!(client.id)), ("target", json!(target)), ("jti", json!(jti))];
-        let event = Event::new(self.node(), self.realm(), EventType::TokenIssued, data);
-        let batch = Batch::new(self.realm().clone()).journal(&event);
+        let batch = targets.iter().fold(Batch::new(self.realm().clone()), |batch, target| {
+            let data =
+                [("service", json!(client.id)), ("target", json!(target)), ("jti", json!(jti))];
+            batch.journal(&Event::new(self.node(), self.realm(), EventType::TokenIssued, data))
+        });
         Ok(self.records().commit(batch).await?)
     }
 }

@@ -42,9 +42,6 @@ mod asked;
 mod presented;
 mod transaction;
 
-/// How many tokens one call can ask for.
-const MOST_TARGETS: usize = 16;
-
 /// A service that a token is asked for, and what its callers may do there.
 type Target = (String, Callers);
 
@@ -151,13 +148,7 @@ impl Provider {
         params: &Params,
     ) -> Result<Vec<Target>, Refused> {
         let mut targets: Vec<Target> = Vec::new();
-        for target in params.all("audience").chain(params.all("resource")) {
-            if targets.iter().any(|(known, _)| known == target) {
-                continue;
-            }
-            if targets.len() == MOST_TARGETS {
-                return Err(OAuthError::request("more than 16 audiences").into());
-            }
+        for target in self.asked_targets(params, client)? {
             let access = self.targets().access(self.realm(), actor, target).await?;
             let forbidden = [Access::Unknown, Access::Forbidden];
             if forbidden.contains(&access)

@@ -14,7 +14,6 @@ use crate::{
     client::Client,
     dpop,
     error::{Code, OAuthError, Refused},
-    grant::narrowing,
     issue::{ForIdToken, TokenAnswer},
     params::Params,
     provider::{Asking, Provider},
@@ -146,7 +145,7 @@ impl Provider {
         binding: &Binding,
     ) -> Result<TokenAnswer, Refused> {
         let token = params.require("refresh_token", "refresh_token is missing")?;
-        let narrowed = narrowing::read(params)?;
+        let narrowed = self.narrowed(params, client)?;
         let rotates = client.rotates();
         let (client_id, narrowed, as_of) = (&client.id, &narrowed, Some(client.since()));
         let attempt = None;

@@ -15,13 +15,33 @@ const DEEPEST: u8 = 4;
 
 /// The claims that can be asked for alone, each with the scope value that stands for it. Whoever may
 /// not ask for the one is not given the other.
-const KNOWN: [(&str, &str); 5] = [
+const KNOWN: [(&str, &str); 20] = [
     ("preferred_username", "profile"),
+    ("name", "profile"),
+    ("given_name", "profile"),
+    ("family_name", "profile"),
+    ("middle_name", "profile"),
+    ("nickname", "profile"),
+    ("profile", "profile"),
+    ("picture", "profile"),
+    ("website", "profile"),
+    ("gender", "profile"),
+    ("birthdate", "profile"),
+    ("zoneinfo", "profile"),
     ("locale", "profile"),
+    ("updated_at", "profile"),
     ("email", "email"),
     ("email_verified", "email"),
+    ("phone_number", "phone"),
+    ("phone_number_verified", "phone"),
+    ("address", "address"),
     ("roles", "roles"),
 ];
+
+/// The names of claims about people, as the metadata lists them.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    KNOWN.into_iter().map(|(name, _)| name)
+}
 
 /// What a request asks for in `claims`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -166,6 +186,8 @@ fn claim(user: &User, name: &str) -> Option<Value> {
         "email" => user.email.as_ref().map(|email| email.as_str().into()),
         "email_verified" => user.email.as_ref().map(|_| user.email_verified.into()),
         "roles" => Some(user.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().into()),
-        _ => None,
+        "updated_at" => user.updated.map(|at| at.secs().into()),
+        // Each is checked when it is set.
+        _ => user.profile.claim(name),
     }
 }

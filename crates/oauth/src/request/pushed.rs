@@ -1,12 +1,17 @@
-//! Pushed authorization requests (RFC 9126): read while nobody waits, used once by a browser.
+//! Pushed authorization requests (RFC 9126): read while nobody waits, and answered once.
+//!
+//! The first browser that brings a `request_uri` has it: a page that is loaded again, or gone back to, is
+//! the same request, until that is answered (§4). Another browser gets nothing of it. So long as a page is
+//! all that was shown, nothing is used up.
 
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
 use tegata_core::{
-    StoreError,
-    port::{Put, Space},
+    StoreError, Timestamp,
+    port::{Put, Space, Swap},
     repository,
 };
 
@@ -41,6 +46,26 @@ impl std::fmt::Debug for Pushed {
         f.debug_struct("Pushed").field("expires_in", &self.expires_in).finish_non_exhaustive()
     }
 }
+
+/// Where a request came from that was pushed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// Where it waits.
+    key: String,
+    /// Until when a browser may bring it.
+    until: Timestamp,
+    /// Which browser has brought it: a digest of what that is known by.
+    browser: Option<String>,
+}
+
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Origin").field("until", &self.until).finish_non_exhaustive()
+    }
+}
+
+/// How often binding a request is tried again. Each time that it fails, somebody else has bound it.
+const TRIES: u32 = 8;
 
 impl Provider {
     /// Takes a request of an authenticated client, judged as it would be at the authorization
@@ -78,8 +103,11 @@ impl Provider {
         self.node().entropy().fill(&mut bytes);
         let request_uri = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
         let expires_in = self.config().pushed_lifetime;
+        let key = key_of(&request_uri).unwrap_or_default();
+        let until = self.node().now() + expires_in;
+        request.pushed = Some(Origin { key: key.clone(), until, browser: None });
         let put = Put {
-            key: key_of(&request_uri).unwrap_or_default(),
+            key,
             value: repository::encode(FORM, &request),
             lifetime: expires_in,
             index: None,
@@ -88,31 +116,78 @@ impl Provider {
         Ok(Pushed { request_uri, expires_in })
     }
 
-    /// The pushed request of this name, used up. `None`: there is none, it has been used or has
-    /// waited too long, it is another client's, or its client may not ask for it any more.
+    /// The pushed request of this name, for the browser that is known by this. `None`: there is none, it
+    /// has been answered or has waited too long, it is another client's or another browser's, or its
+    /// client may not ask for it any more.
     pub(super) async fn pushed(
         &self,
         request_uri: &str,
         client: &Client,
+        browser: &str,
     ) -> Result<Option<AuthorizationRequest>, StoreError> {
         let Some(key) = key_of(request_uri) else { return Ok(None) };
-        let own = |value: &[u8]| {
-            let request: Option<AuthorizationRequest> = repository::decode_bytes(FORM, value).ok();
-            request.filter(|request| request.client == client.id)
-        };
-        // Another client must not use it up (RFC 9126 §7.3): it is looked at first.
-        let held = self.ephemeral().get(self.realm(), &PUSHED, &key).await?;
-        if held.and_then(|held| own(&held.value)).is_none() {
-            return Ok(None);
+        let browser = digest_of(browser);
+        let mut held = self.ephemeral().get(self.realm(), &PUSHED, &key).await?;
+        for _ in 0..TRIES {
+            let Some(found) = held else { return Ok(None) };
+            let read: Option<AuthorizationRequest> =
+                repository::decode_bytes(FORM, &found.value).ok();
+            // Another client must not touch it (RFC 9126 §7.3).
+            let Some(mut request) = read.filter(|request| request.client == client.id) else {
+                return Ok(None);
+            };
+            let now = self.node().now();
+            let until = now + self.config().pushed_lifetime;
+            let origin =
+                request.pushed.get_or_insert(Origin { key: key.clone(), until, browser: None });
+            // INVARIANT: what has expired is refused (RFC 9126 §4), though its person is still signing in.
+            if now >= origin.until || origin.browser.as_ref().is_some_and(|it| *it != browser) {
+                return Ok(None);
+            }
+            if origin.browser.is_none() {
+                origin.browser = Some(browser.clone());
+                // What a person must do anew counts from when the browser came.
+                request.at = now;
+            }
+            // It waits as long as its person may take, from now on.
+            let put = Put {
+                key: key.clone(),
+                value: repository::encode(FORM, &request),
+                lifetime: self.config().request_lifetime,
+                index: None,
+            };
+            // INVARIANT: of many that bring it at once, on however many nodes, one browser has it.
+            match self.ephemeral().swap(self.realm(), &PUSHED, found.revision, put).await? {
+                Swap::Won(_) => {
+                    let stands = self.still_stands(&request, client).await?;
+                    return Ok(stands.then_some(request));
+                }
+                Swap::Lost(newer) => held = Some(newer),
+                Swap::Gone => return Ok(None),
+            }
         }
-        // INVARIANT: of many that take it at once, on however many nodes, one gets it.
-        let taken = self.ephemeral().take(self.realm(), &PUSHED, &key).await?;
-        let Some(mut request) = taken.and_then(|taken| own(&taken.value)) else { return Ok(None) };
-        // What a person must do anew counts from when the browser came.
-        request.at = self.node().now();
-        let stands = self.still_stands(&request, client).await?;
-        Ok(stands.then_some(request))
+        Err(StoreError::Unavailable {
+            backend: "the store of what waits",
+            detail: "a pushed request changed faster than it could be read".to_owned(),
+        })
     }
+
+    /// Uses up what an answer was given to. Whether the answer may be sent: not where another one was, of
+    /// the same pushed request, in another tab for instance.
+    ///
+    /// # Errors
+    /// What the store says: then it is not known, and the answer is not to be sent.
+    pub async fn use_up(&self, request: &AuthorizationRequest) -> Result<bool, StoreError> {
+        let Some(origin) = &request.pushed else { return Ok(true) };
+        // INVARIANT: of many answers at once, on however many nodes, one is sent.
+        let taken = self.ephemeral().take(self.realm(), &PUSHED, &origin.key).await?;
+        Ok(taken.is_some())
+    }
+}
+
+/// What a browser is known by, as the store has it: of no use to whoever reads that.
+fn digest_of(browser: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, browser.as_bytes()).as_ref())
 }
 
 /// Whether a `request_uri` says that it was given out here, and is none to be fetched.

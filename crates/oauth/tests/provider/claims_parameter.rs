@@ -149,3 +149,101 @@ async fn plain(
         Userinfo::Signed(jwt) => panic!("{jwt} is signed"),
     }
 }
+
+/// What the person of the world is known by.
+async fn known(world: &World) -> serde_json::Value {
+    let all = json!({
+        "name": "Alice Liddell", "given_name": "Alice", "family_name": "Liddell", "nickname": "Al",
+        "profile": "https://people.example/alice", "picture": "https://people.example/alice.png",
+        "website": "https://alice.example", "gender": "female", "birthdate": "0000-05-04",
+        "zoneinfo": "Europe/London", "phone_number": "+441632960001",
+        "address": {"locality": "Oxford", "country": "GB"},
+    });
+    let change = tegata_identity::ProfileChange::read(all.as_object().unwrap()).unwrap();
+    let locale = Some(Some(tegata_identity::Locale::new("en-GB").unwrap()));
+    let amendment =
+        tegata_identity::Amendment { claims: Some(change), locale, ..Default::default() };
+    let (realm, id) = (tegata_core::Realm::default(), &world.user.id);
+    world.users.amend(&realm, id, &amendment, Default::default(), "test").await.unwrap();
+    all
+}
+
+#[tokio::test]
+async fn each_scope_gives_what_it_stands_for_and_no_more() {
+    let world = World::new().await;
+    let before = world.node.now().secs();
+    let all = known(&world).await;
+    let scope = "openid profile email phone address";
+    let grants = [GrantType::AuthorizationCode];
+    let web = world.client("web", &grants, |it| it.scope = scope.into()).await;
+    for (asked, names) in [
+        ("openid", &[][..]),
+        ("openid phone", &["phone_number", "phone_number_verified"]),
+        ("openid address", &["address"]),
+        (
+            "openid profile",
+            &[
+                "name",
+                "given_name",
+                "family_name",
+                "nickname",
+                "profile",
+                "picture",
+                "website",
+                "gender",
+                "birthdate",
+                "zoneinfo",
+                "locale",
+                "preferred_username",
+                "updated_at",
+            ],
+        ),
+    ] {
+        let code = world.code(&[("scope", asked)]).await;
+        let answer = world.redeem(&web, &code, &[]).await.unwrap();
+        let info = plain(&world, &Credential::Bearer(&answer.access_token)).await;
+        let mut told: Vec<_> = info.keys().filter(|name| *name != "sub").cloned().collect();
+        let mut wanted: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        told.sort();
+        wanted.sort();
+        assert_eq!(told, wanted, "{asked}");
+        for (name, value) in &info {
+            if let Some(set) = all.get(name) {
+                assert_eq!(value, set, "{name}");
+            }
+        }
+        // None of it is in the ID token, nor in the access token.
+        for token in [answer.id_token.as_ref().unwrap(), &answer.access_token] {
+            for name in names {
+                assert!(claims(token).get(*name).is_none(), "{name}");
+            }
+        }
+        if asked.contains("phone") {
+            assert_eq!(info["phone_number_verified"], false);
+        }
+        if asked.contains("profile") {
+            assert!(info["updated_at"].as_u64().unwrap() >= before);
+            assert_eq!(info["locale"], "en-GB");
+        }
+    }
+}
+
+#[tokio::test]
+async fn single_claims_of_the_profile_are_given_to_whoever_may_ask_for_them() {
+    let world = World::new().await;
+    let all = known(&world).await;
+    let grants = [GrantType::AuthorizationCode];
+    let web = world.client("web", &grants, |it| it.scope = "openid profile address".into()).await;
+    let wish = r#"{"userinfo":{"name":null,"phone_number":{"essential":true},"middle_name":null},"id_token":{"birthdate":null,"address":null,"phone_number_verified":null}}"#;
+    let request = world.request(&[("claims", wish), ("scope", "openid")]).await;
+    // The person is asked for what they come to, and for no telephone number.
+    assert_eq!(request.asked_of_person().as_str(), "openid profile address");
+    let code = world.code(&[("claims", wish), ("scope", "openid")]).await;
+    let answer = world.redeem(&web, &code, &[]).await.unwrap();
+    let info = plain(&world, &Credential::Bearer(&answer.access_token)).await;
+    assert_eq!(info.keys().collect::<Vec<_>>(), ["name", "sub"]);
+    assert_eq!(info["name"], all["name"]);
+    let id = claims(answer.id_token.as_ref().unwrap());
+    assert_eq!((&id["birthdate"], &id["address"]), (&all["birthdate"], &all["address"]));
+    assert!(id.get("name").is_none() && id.get("phone_number_verified").is_none());
+}

@@ -433,3 +433,109 @@ async fn whom_another_issuer_knows_is_not_passed_on() {
         assert_eq!(ask(&world, "orders", &pairs).await.is_ok(), passes, "{sub}");
     }
 }
+
+#[tokio::test]
+async fn a_token_for_several_services_is_for_those_that_may_be_called_or_is_none() {
+    let world = World::new().await;
+    world.client("batch", &[GrantType::ClientCredentials], |_| {}).await;
+    let own = |more: &[(&'static str, &'static str)]| {
+        [&[("grant_type", "client_credentials")], more].concat()
+    };
+    let both =
+        own(&[("audience", "payments"), ("audience", "inventory"), ("audience", "payments")]);
+    let answer = ask(&world, "batch", &both).await.unwrap();
+    let said = claims(&answer.access_token);
+    assert_eq!((&said["aud"], answer.expires_in), (&json!(["payments", "inventory"]), 60));
+    let journal = world.records.pull(tegata_core::Log::Journal, 0, 100).await.unwrap();
+    let told = journal.entries.iter().map(|entry| {
+        serde_json::from_slice::<serde_json::Value>(&entry.body).unwrap()["data"]["target"].clone()
+    });
+    let told: Vec<_> = told.filter(|target| !target.is_null()).collect();
+    assert_eq!(told, ["payments", "inventory"]);
+    // By the addresses that they are called at, and by both.
+    for several in [
+        &[
+            ("resource", "https://api.example/payments"),
+            ("resource", "https://api.example/inventory/"),
+        ][..],
+        &[("resource", "https://api.example/payments"), ("audience", "inventory")],
+    ] {
+        let answer = ask(&world, "batch", &own(several)).await.unwrap();
+        assert_eq!(claims(&answer.access_token)["aud"], json!(["payments", "inventory"]));
+    }
+    // One of them that may not be called, or is not there, or is no service, and there is no token.
+    for bad in [
+        ("audience", "orders"),
+        ("audience", "nowhere"),
+        ("audience", "https://api.example"),
+        ("resource", "https://api.example"),
+        ("resource", "https://api.example/orders"),
+        ("resource", "https://api.example/inventory/1"),
+        ("resource", "https://elsewhere.example/inventory"),
+        ("resource", "inventory"),
+        ("resource", "https://api.example/inventory#x"),
+    ] {
+        for pairs in [own(&[("audience", "payments"), bad]), own(&[bad, ("audience", "payments")])]
+        {
+            let refused = ask(&world, "batch", &pairs).await.unwrap_err();
+            assert_eq!(error(refused), "invalid_target", "{bad:?}");
+        }
+    }
+    let names: Vec<_> = (0..17).map(|number| format!("service-{number}")).collect();
+    let many = names.iter().map(|name| ("audience", name.as_str()));
+    let many: Vec<_> = [("grant_type", "client_credentials")].into_iter().chain(many).collect();
+    assert_eq!(error(ask(&world, "batch", &many).await.unwrap_err()), "invalid_target");
+}
+
+#[tokio::test]
+async fn a_token_for_several_audiences_of_the_client_lives_as_any() {
+    let world = World::new().await;
+    let grants = [GrantType::ClientCredentials];
+    let one = "https://api.example/payments";
+    world.client("batch", &grants, |it| it.audiences = vec!["mail".into(), one.into()]).await;
+    let pairs = [
+        ("grant_type", "client_credentials"),
+        ("resource", one),
+        ("audience", "mail"),
+        ("audience", "https://api.example"),
+    ];
+    let answer = ask(&world, "batch", &pairs).await.unwrap();
+    let said = claims(&answer.access_token);
+    // What it is registered for by this very name is that, and no service.
+    assert_eq!(said["aud"], json!([one, "mail", "https://api.example"]));
+    assert_eq!(answer.expires_in, 900);
+    assert!(said.get("status").is_some());
+}
+
+#[tokio::test]
+async fn a_resource_names_the_service_of_an_exchange_by_its_address() {
+    let world = World::new().await;
+    let subject = person_and_orders(&world).await;
+    let payments = exchange(&subject, &[("resource", "https://api.example/payments")]);
+    let answer = ask(&world, "orders", &payments).await.unwrap();
+    let said = claims(&answer.access_token);
+    assert_eq!((&said["aud"], &said["scope"]), (&json!("payments"), &json!("payments.write")));
+    let both = [
+        ("resource", "https://api.example/payments"),
+        ("audience", "payments"),
+        ("audience", "inventory"),
+    ];
+    let answer = ask(&world, "orders", &exchange(&subject, &both)).await.unwrap();
+    assert_eq!(answer.tokens.unwrap().keys().collect::<Vec<_>>(), ["payments", "inventory"]);
+    for bad in [
+        "payments",
+        "/payments",
+        "https://api.example/payments#x",
+        "https://api.example/payments/1",
+        "https://elsewhere.example/payments",
+        "https://api.example/nowhere",
+        "https://api.example",
+    ] {
+        let pairs = exchange(&subject, &[("resource", bad)]);
+        assert_eq!(
+            error(ask(&world, "orders", &pairs).await.unwrap_err()),
+            "invalid_target",
+            "{bad}"
+        );
+    }
+}

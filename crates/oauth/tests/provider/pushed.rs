@@ -1,4 +1,5 @@
-//! Pushed authorization requests: used once, by their own client, and judged like any other.
+//! Pushed authorization requests: answered once, of one browser and of their own client, and judged like
+//! any other.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const EXPIRED: NotAuthorized = NotAuthorized::Page(Unsafe::Expired);
 
 #[tokio::test]
-async fn a_pushed_request_is_used_once_and_is_what_was_pushed() {
+async fn a_pushed_request_is_of_one_browser_and_is_what_was_pushed() {
     let world = World::new().await;
     let web = world.web().await;
     let pushed = world.provider.push(&web, &asked(&[("state", "pushed")])).await.unwrap();
@@ -37,6 +38,58 @@ async fn a_pushed_request_is_used_once_and_is_what_was_pushed() {
     assert_eq!(request.redirect_uri, CALLBACK);
     let again = world.provider.authorization_request(&params(&beside)).await.unwrap_err();
     assert_eq!(again, EXPIRED);
+}
+
+#[tokio::test]
+async fn its_browser_can_bring_it_again_until_it_is_answered() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let uri = world.provider.push(&web, &asked(&[("prompt", "login")])).await.unwrap().request_uri;
+    let of = params(&[("client_id", "web"), ("request_uri", &uri)]);
+    let bring = async |browser| world.provider.authorization_request_of(&of, browser).await;
+    let (first, _) = bring("one").await.unwrap();
+    after(&world.clock, 20);
+    // It is the same request: a sign-in since is one for it.
+    let who = world.signed_in();
+    let (again, client) = bring("one").await.unwrap();
+    assert_eq!(again, first);
+    let next = world.provider.next(&again, &client, Some(&who), tegata_oauth::Said::default());
+    assert_ne!(next.await.unwrap(), tegata_oauth::Next::SignIn);
+    for other in ["two", "", "One", "one "] {
+        assert_eq!(bring(other).await.unwrap_err(), EXPIRED, "{other:?}");
+    }
+    // It expires for its browser too, and its person may still answer.
+    after(&world.clock, 39);
+    assert!(bring("one").await.is_ok());
+    after(&world.clock, 1);
+    assert_eq!(bring("one").await.unwrap_err(), EXPIRED);
+    after(&world.clock, 300);
+    assert!(world.provider.use_up(&first).await.unwrap());
+    assert!(!world.provider.use_up(&again).await.unwrap());
+    assert_eq!(bring("one").await.unwrap_err(), EXPIRED);
+    // What was not pushed can be answered as often as it is asked.
+    let plain = world.request(&[]).await;
+    assert!(world.provider.use_up(&plain).await.unwrap());
+    assert!(world.provider.use_up(&plain).await.unwrap());
+}
+
+#[tokio::test]
+async fn after_an_answer_nobody_can_bring_it() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let uri = world.provider.push(&web, &asked(&[])).await.unwrap().request_uri;
+    let of = params(&[("client_id", "web"), ("request_uri", &uri)]);
+    let (request, _) = world.provider.authorization_request_of(&of, "one").await.unwrap();
+    // It is held for a person meanwhile, and is the same there.
+    let handle = world.provider.hold(&request).await.unwrap();
+    let (held, _) = world.provider.held(&handle).await.unwrap().unwrap();
+    assert_eq!(held, request);
+    assert!(world.provider.use_up(&held).await.unwrap());
+    for browser in ["one", "two"] {
+        let refused = world.provider.authorization_request_of(&of, browser).await.unwrap_err();
+        assert_eq!(refused, EXPIRED);
+    }
+    assert!(!format!("{request:?}").contains(&uri));
 }
 
 #[tokio::test]
@@ -143,6 +196,30 @@ async fn race(clock: Arc<ManualClock>, handles: [Arc<dyn Ephemeral>; 2]) {
     for refused in all.into_iter().filter_map(Result::err) {
         assert_eq!(refused, EXPIRED);
     }
+    answered(&world, &nodes).await;
+}
+
+/// Tabs of one browser and of another, and then a thousand answers.
+async fn answered(world: &World, nodes: &[tegata_oauth::Provider; 2]) {
+    let web = world.web().await;
+    let uri = world.provider.push(&web, &asked(&[])).await.unwrap().request_uri;
+    let of = Arc::new(params(&[("client_id", "web"), ("request_uri", &uri)]));
+    let mut tasks = JoinSet::new();
+    for number in 0..64 {
+        let (node, of) = (nodes[number % 2].clone(), Arc::clone(&of));
+        let browser = if number % 4 < 2 { "one" } else { "two" };
+        tasks.spawn(async move { (browser, node.authorization_request_of(&of, browser).await) });
+    }
+    let all = tasks.join_all().await;
+    let had: Vec<_> =
+        all.into_iter().filter_map(|(browser, it)| Some((browser, it.ok()?.0))).collect();
+    assert!(had.iter().all(|(browser, _)| *browser == had[0].0), "two browsers have it");
+    let mut tasks = JoinSet::new();
+    for number in 0..1_000 {
+        let (node, request) = (nodes[number % 2].clone(), had[number % had.len()].1.clone());
+        tasks.spawn(async move { node.use_up(&request).await.unwrap() });
+    }
+    assert_eq!(tasks.join_all().await.into_iter().filter(|sent| *sent).count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

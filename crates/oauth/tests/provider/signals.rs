@@ -309,6 +309,7 @@ async fn a_receiver_is_told_no_more_than_it_may_know() {
     let refused = bed.streams.create(&bed.client, &object(&asked)).await;
     assert!(matches!(refused, Err(StreamRefused::Invalid(_))));
     let new = NewUser {
+        profile: tegata_identity::Profile::default(),
         username: Username::new("bob").unwrap(),
         email: Some(EmailAddress::new("bob@b.example").unwrap()),
         roles: std::collections::BTreeSet::new(),

@@ -148,6 +148,7 @@ impl World {
         let clients = Clients::new(node.clone(), records.clone(), roots("client-secret").await);
         let users = Users::new(node.clone(), records.clone());
         let new = NewUser {
+            profile: tegata_identity::Profile::default(),
             username: Username::new("alice").unwrap(),
             email: None,
             roles: BTreeSet::from([Role::new("customer").unwrap()]),

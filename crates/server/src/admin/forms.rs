@@ -29,6 +29,48 @@ const LOCALE: Shape = Shape::Text { least: 1, most: 35 };
 const PASSWORD: Shape = Shape::Text { least: 1, most: 1024 };
 const HASH: Shape = Shape::Text { least: 1, most: 1024 };
 
+const LINE: Shape = Shape::Text { least: 1, most: 256 };
+const LINES: Shape = Shape::Text { least: 1, most: 1024 };
+const ADDRESS: Shape = Shape::Text { least: 9, most: 2048 };
+
+/// What is asked and what is answered of it has one form: an operator may set whatever is told.
+pub(super) const CLAIMS: Form = answered(
+    "Claims",
+    "What clients may be told of a person beside the user name, mail and language (OpenID Connect Core §5.1).",
+    &[
+        may("name", LINE, "The whole name, as it is shown.").or_null(),
+        may("given_name", LINE, "Given names.").or_null(),
+        may("family_name", LINE, "Family names.").or_null(),
+        may("middle_name", LINE, "Middle names.").or_null(),
+        may("nickname", LINE, "What friends call the person.").or_null(),
+        may("profile", ADDRESS, "The page about the person: `https` alone, like the next two.")
+            .or_null(),
+        may("picture", ADDRESS, "A picture of the person.").or_null(),
+        may("website", ADDRESS, "The person's own page.").or_null(),
+        may("gender", LINE, "`female`, `male`, or any other word.").or_null(),
+        may("birthdate", LINE, "`YYYY-MM-DD`, `0000-MM-DD` without the year, or `YYYY`.").or_null(),
+        may("zoneinfo", LINE, "The time zone: `Europe/Paris`.").or_null(),
+        may("phone_number", LINE, "As in E.164: `+14255550100`.").or_null(),
+        may("phone_number_verified", Shape::Flag, "Whether somebody has made sure of it.")
+            .or_null(),
+        may("address", Shape::Object(&POSTAL), "Where the person lives; replaced as a whole.")
+            .or_null(),
+    ],
+);
+
+const POSTAL: Form = answered(
+    "PostalAddress",
+    "A postal address (OpenID Connect Core §5.1.1).",
+    &[
+        may("formatted", LINES, "All of it, as it stands on a letter."),
+        may("street_address", LINES, "The street, with the number."),
+        may("locality", LINE, "The city."),
+        may("region", LINE, "The state or province."),
+        may("postal_code", LINE, "The postal code."),
+        may("country", LINE, "The country."),
+    ],
+);
+
 pub(super) const USER: Form = answered(
     "User",
     "A person. Passwords and their hashes are never told.",
@@ -41,6 +83,9 @@ pub(super) const USER: Form = answered(
         must("disabled", Shape::Flag, "Whether the person may not sign in."),
         must("created", Shape::Moment, "Since when the user exists."),
         must("locale", LOCALE, "The language the person reads.").or_null(),
+        must("claims", Shape::Object(&CLAIMS), "What else is known of the person."),
+        must("updated", Shape::Moment, "When something that clients are told was changed last.")
+            .or_null(),
     ],
 );
 
@@ -52,6 +97,7 @@ pub(super) const NEW_USER: Form = asked(
         may("email", EMAIL, "Where mail reaches the person.").or_null(),
         may("roles", ROLES, "What the person may do; nothing if it is missing."),
         may("locale", LOCALE, "The language the person reads, as in BCP 47.").or_null(),
+        may("claims", Shape::Object(&CLAIMS), "What else is known of the person.").or_null(),
         may("password", PASSWORD, "The password."),
         may("password_hash", HASH, "In its place, its hash in the PHC form."),
     ],
@@ -65,6 +111,12 @@ pub(super) const USER_CHANGE: Form = asked(
         may("roles", ROLES, "All roles: those that are not named are withdrawn."),
         may("disabled", Shape::Flag, "`true` also ends all that the person has."),
         may("locale", LOCALE, "The language the person reads.").or_null(),
+        may(
+            "claims",
+            Shape::Object(&CLAIMS),
+            "What else is known of the person; `null` takes one, or all, away.",
+        )
+        .or_null(),
     ],
 );
 

@@ -14,7 +14,7 @@ use tegata_core::{Secret, SessionId, StoreError, flight::Flights};
 use tegata_session::{CookieName, Passage, Verdict as SessionVerdict, value::Value};
 use tegata_token::{Narrowed, Refresh, RefreshRefused, Verdict};
 
-use super::{Refusal, Tokens, answer, guarded, somebody};
+use super::{Bearer, Refusal, Tokens, answer, guarded, somebody};
 use crate::{
     app::App,
     caller::Caller,
@@ -33,7 +33,7 @@ pub(crate) type Refreshes =
 /// What a refresh gives.
 #[derive(Clone)]
 pub(crate) struct Given {
-    access_token: String,
+    access_token: Option<String>,
     expires_in: u64,
     refresh_token: Secret<String>,
 }
@@ -63,7 +63,7 @@ pub(crate) async fn refresh(
     let attempt = attempt(&headers)?;
     let (passage, vouched) =
         present(&app, &caller, attempt.as_deref()).await.map_err(named_invalid_grant)?;
-    let sid = passage.session.id.clone();
+    let (sid, user) = (passage.session.id.clone(), passage.session.user.clone());
     let token = caller.cookie(&app, CookieName::Refresh).unwrap_or_default().to_owned();
     let started = app.node().since_boot();
     let flight = (token.clone(), caller.place(), sid.clone(), attempt.clone());
@@ -81,14 +81,16 @@ pub(crate) async fn refresh(
     };
     match given {
         Ok(given) => {
-            app.metrics().issued_access(app.node().since_boot(), given.expires_in);
+            if given.access_token.is_some() {
+                app.metrics().issued_access(app.node().since_boot(), given.expires_in);
+            }
             let cookies = cookies.with(&app, CookieName::Refresh, &given.refresh_token);
             let tokens = Tokens {
-                access_token: given.access_token,
-                token_type: "Bearer",
                 expires_in: given.expires_in,
                 csrf_token: app.csrf_of(&sid)?.as_str().to_owned(),
-                sid: None,
+                sid: given.access_token.is_none().then_some(sid),
+                sub: given.access_token.is_none().then_some(user),
+                bearer: given.access_token.map(Bearer::from),
             };
             Ok(answer(cookies, tokens))
         }
@@ -195,8 +197,9 @@ async fn given(
         Err(RefreshRefused::Wider(_)) => return Err(Denied::Verdict(Verdict::Orphan)),
         Err(RefreshRefused::Store(error)) => return Err(Denied::Store(error)),
     };
+    let pages = app.config().page_tokens;
     Ok(Given {
-        access_token: app.access_token(&issue, &person)?,
+        access_token: pages.then(|| app.access_token(&issue, &person)).transpose()?,
         expires_in: issue.family.access.exp.saturating_sub(app.node().now().secs()),
         refresh_token: issue.refresh_token,
     })

@@ -12,6 +12,7 @@ use tegata_oauth::{
     AuthorizationRequest, Client, Code, Next, OAuthError, Params, Redirect, Said, SignedIn,
     redirect::with_query,
 };
+use tegata_session::CookieName;
 
 use super::strangers::too_many_strangers;
 use crate::{
@@ -20,7 +21,10 @@ use crate::{
     caller::Caller,
     form::Fields,
     messages::Lang,
-    pages::{Trouble, Visit, back::back, see_other, trouble::back_or_page},
+    pages::{
+        Trouble, Visit, back::back, login::form_cookie, presence, see_other, trouble::back_or_page,
+    },
+    signed_in::Cookies,
 };
 
 /// Where the browser goes next.
@@ -56,15 +60,29 @@ async fn answer(app: &App, visit: &Visit, request: Request) -> Result<Response, 
     if let Some(wait) = too_many_strangers(app, visit.caller.address, named).await? {
         return Err(Trouble::TooMany(wait));
     }
-    let (request, client) = match app.provider().authorization_request(&params).await {
+    // Which browser has a pushed request is told by the cookie that its sign-in form has.
+    let known = params.get("request_uri").map(|_| {
+        let cookie = visit.caller.cookie(app, CookieName::Csrf);
+        app.csrf().of_form(app.realm(), cookie, app.node().entropy())
+    });
+    let known = known.transpose()?;
+    let read = match &known {
+        Some(ticket) => {
+            app.provider().authorization_request_of(&params, ticket.cookie.expose()).await
+        }
+        None => app.provider().authorization_request(&params).await,
+    };
+    let (request, client) = match read {
         Ok(read) => read,
         Err(refused) => return back(app, visit.lang(None, &[]), &back_or_page(refused)?),
     };
+    let cookies = known.map_or_else(Cookies::default, |ticket| form_cookie(app, &ticket));
     let presence = app.presence(&visit.caller).await?;
     let who = presence.who();
     let hold = Hold::New(&visit.caller);
     let step = proceed(app, &request, &client, who.as_ref(), Said::default(), hold).await?;
-    Ok((presence.cookies(app), step.into_response(app, visit, None)?).into_response())
+    let answer = step.into_response(app, visit, None)?;
+    Ok((cookies, presence.cookies(app), answer).into_response())
 }
 
 /// Sends the browser here once more. A form of another site comes without our cookies, which are
@@ -162,10 +180,25 @@ pub(crate) async fn proceed(
             None => return Ok(Step::SignIn(hold.handle(app, request).await?)),
         },
     };
+    answered(app, request, redirect, hold).await.map(Step::Back)
+}
+
+/// An answer that is sent: nothing that was asked waits for another one. What was pushed is used up only
+/// now that there is an answer, and by one of those that there are.
+///
+/// # Errors
+/// [`Trouble::Expired`]: another answer was sent.
+pub(crate) async fn answered(
+    app: &App,
+    request: &AuthorizationRequest,
+    redirect: Redirect,
+    hold: Hold<'_>,
+) -> Result<Redirect, Trouble> {
+    let may_be_sent = app.provider().use_up(request).await?;
     if let Hold::Under(handle) = hold {
-        provider.release(handle).await?;
+        app.provider().release(handle).await?;
     }
-    Ok(Step::Back(redirect))
+    if may_be_sent { Ok(redirect) } else { Err(Trouble::Expired) }
 }
 
 /// Whether somebody has a second factor to show.
@@ -190,13 +223,30 @@ impl Step {
         visit: &Visit,
         lang: Option<&str>,
     ) -> Result<Response, Trouble> {
+        self.into_response_given(app, visit, lang, None)
+    }
+
+    /// The same of somebody who has just proven who they are for this request; `given` stands for that.
+    ///
+    /// # Errors
+    /// As [`Self::into_response`].
+    pub(crate) fn into_response_given(
+        self,
+        app: &App,
+        visit: &Visit,
+        lang: Option<&str>,
+        given: Option<&str>,
+    ) -> Result<Response, Trouble> {
+        let given = given.filter(|_| matches!(self, Self::Consent(_)));
+        let given = given.map(|given| (presence::FIELD, given));
         let (path, handle) = match &self {
             Self::SignIn(handle) | Self::SecondFactor(handle) => ("/login", handle),
             Self::Consent(handle) => ("/oauth2/consent", handle),
             Self::Back(redirect) => return back(app, visit.lang(lang, &[]), redirect),
         };
         let lang = lang.and_then(Lang::of_tag).map(|lang| ("lang", lang.tag()));
-        let parameters: Vec<_> = [("request", handle.as_str())].into_iter().chain(lang).collect();
+        let parameters: Vec<_> =
+            [("request", handle.as_str())].into_iter().chain(given).chain(lang).collect();
         see_other(&with_query(path, &parameters))
     }
 }

@@ -6,19 +6,26 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
+use tegata_identity::Refused;
 use tegata_oauth::{
     AuthorizationRequest, Client, Code, Next, OAuthError, Said,
     redirect::{RedirectUri, with_query},
 };
 use tegata_session::Session;
 
-use super::authorize::{Hold, held, proceed};
+use super::authorize::{Hold, answered, held, proceed};
 use crate::{
     app::App,
     body,
+    form::Fields,
     messages::Messages,
-    pages::{Frame, Shown, Trouble, Visit, back::back, render},
-    signed_in::Presence,
+    pages::{
+        Frame, Shown, Trouble, Visit,
+        back::back,
+        presence::{self, Asks, How, Thing},
+        render,
+    },
+    signed_in::{self, Presence},
 };
 
 #[derive(Template)]
@@ -33,6 +40,7 @@ struct Page<'a> {
     details: Vec<(&'a str, String)>,
     request: &'a str,
     csrf: &'a str,
+    presence: Asks,
     /// The page on which somebody else can sign in.
     another: String,
     goes_to: String,
@@ -63,10 +71,8 @@ async fn ask(app: &App, visit: &Visit) -> Result<Response, Trouble> {
     let must_ask = app.provider().next(&request, &client, who.as_ref(), Said::default()).await?;
     let answer = match (presence.session(), must_ask) {
         (Some(session), Next::AskConsent) => {
-            let lang = visit.lang(query.one("lang"), &request.ui_locales);
-            let here = [("request", handle)];
-            let frame = Frame::new(app, lang, Some(("/oauth2/consent", &here)));
-            page(app, &frame, session, &request, &client, handle).await?
+            let asking = Asking { app, visit, request: &request, client: &client, handle };
+            asking.page(session, &query, StatusCode::OK, None).await?
         }
         // Nobody has to be asked: on to whatever comes instead.
         _ => {
@@ -79,32 +85,88 @@ async fn ask(app: &App, visit: &Visit) -> Result<Response, Trouble> {
     Ok((presence.cookies(app), answer).into_response())
 }
 
-async fn page(
-    app: &App,
-    frame: &Frame,
-    session: &Session,
-    request: &AuthorizationRequest,
-    client: &Client,
-    handle: &str,
-) -> Result<Response, Trouble> {
-    let user = app.users().load(app.realm(), &session.user).await?;
-    let csrf = app.csrf_of(&session.id)?;
-    let (uri, asked) = (&request.redirect_uri, request.asked_of_person());
-    let page = Page {
-        frame,
-        client: Shown::of(client),
-        username: user.map(|user| user.username.as_str().to_owned()).unwrap_or_default(),
-        scopes: asked.values().map(|value| meaning(frame.m, value)).collect(),
-        details: request.details.each().collect(),
-        request: handle,
-        csrf: csrf.as_str(),
-        another: with_query(
-            "/login",
-            &[("request", handle), ("another", "true"), ("lang", frame.lang.tag())],
-        ),
-        goes_to: RedirectUri::origin(uri).unwrap_or_else(|| uri.clone()),
-    };
-    Ok(render(StatusCode::OK, &page, frame, Some(uri)))
+/// A request that somebody is asked about.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    app: &'a App,
+    visit: &'a Visit,
+    request: &'a AuthorizationRequest,
+    client: &'a Client,
+    handle: &'a str,
+}
+
+impl Asking<'_> {
+    /// The page, for the first time or with what is wrong with the proof.
+    async fn page(
+        self,
+        session: &Session,
+        fields: &Fields,
+        status: StatusCode,
+        refused: Option<&Refused>,
+    ) -> Result<Response, Trouble> {
+        let Self { app, visit, request, client, handle } = self;
+        let given = fields.one(presence::FIELD);
+        let here: Vec<_> = [("request", handle)]
+            .into_iter()
+            .chain(given.map(|it| (presence::FIELD, it)))
+            .collect();
+        let lang = visit.lang(fields.one("lang"), &request.ui_locales);
+        let frame = Frame::new(app, lang, Some(("/oauth2/consent", &here)));
+        let thing = (Thing::Request(handle), given);
+        let presence = presence::asked(app, &frame, session, thing, refused).await?;
+        let user = app.users().load(app.realm(), &session.user).await?;
+        let csrf = app.form_csrf_of(&session.id)?;
+        let (uri, asked) = (&request.redirect_uri, request.asked_of_person());
+        let page = Page {
+            frame: &frame,
+            client: Shown::of(client),
+            username: user.map(|user| user.username.as_str().to_owned()).unwrap_or_default(),
+            scopes: asked.values().map(|value| meaning(frame.m, value)).collect(),
+            details: request.details.each().collect(),
+            request: handle,
+            csrf: csrf.as_str(),
+            presence,
+            another: with_query(
+                "/login",
+                &[("request", handle), ("another", "true"), ("lang", lang.tag())],
+            ),
+            goes_to: RedirectUri::origin(uri).unwrap_or_else(|| uri.clone()),
+        };
+        Ok(presence::wait(render(status, &page, &frame, Some(uri)), refused))
+    }
+
+    /// Takes a yes, with what the person showed beside it.
+    async fn allowed(self, presence: &Presence, fields: &Fields) -> Result<Response, Trouble> {
+        let Self { app, visit, request, client, handle } = self;
+        let session = presence.session().ok_or(Trouble::Expired)?;
+        let mut who = presence.who();
+        let mut cookies = presence.cookies(app);
+        // Whoever has said yes before is not asked for anything.
+        let next = app.provider().next(request, client, who.as_ref(), Said::default()).await?;
+        if next == Next::AskConsent {
+            match presence::shown(app, visit, session, (Thing::Request(handle), fields)).await? {
+                presence::Shown::Counts(None) => {}
+                presence::Shown::Counts(Some(passage)) => {
+                    who = Some(signed_in::who(&passage.session));
+                    cookies = presence::cookies(app, &passage);
+                }
+                presence::Shown::Not(refused) => {
+                    let status = presence::code(refused.as_ref());
+                    let page = self.page(session, fields, status, refused.as_ref()).await?;
+                    return Ok((cookies, page).into_response());
+                }
+                presence::Shown::Nobody => return Err(Trouble::Expired),
+            }
+        }
+        let said = Said { consented: true };
+        let next = app.provider().next(request, client, who.as_ref(), said).await?;
+        // Somebody whose sign-in no longer counts was not asked.
+        if let (Some(who), Next::Answer) = (&who, next) {
+            app.provider().remember_consent(&who.user, client, &request.asked_of_person()).await?;
+        }
+        let step = proceed(app, request, client, who.as_ref(), said, Hold::Under(handle)).await?;
+        Ok((cookies, step.into_response(app, visit, None)?).into_response())
+    }
 }
 
 async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Trouble> {
@@ -119,39 +181,23 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
     let presence = app.presence(&visit.caller).await?;
     let session = presence.session().ok_or(Trouble::Expired)?;
     let token = fields.one("csrf_token").unwrap_or_default();
-    if !app.csrf().is_of_session(app.realm(), &session.id, token) {
+    if !app.csrf().is_of_page(app.realm(), &session.id, token) {
         return Err(Trouble::Foreign);
     }
     let (request, client) = held(app, handle).await?;
-    let answer = match decision {
-        Decision::Allow => allow(app, visit, (&request, &client), &presence, handle).await?,
+    match decision {
+        Decision::Allow => {
+            let asking = Asking { app, visit, request: &request, client: &client, handle };
+            asking.allowed(&presence, &fields).await
+        }
         Decision::Deny => {
-            app.provider().release(handle).await?;
             let error = OAuthError::new(Code::AccessDenied, "the person did not agree");
             let redirect = app.provider().refuse_request(&request, &error)?;
-            back(app, visit.lang(None, &request.ui_locales), &redirect)?
+            let redirect = answered(app, &request, redirect, Hold::Under(handle)).await?;
+            let answer = back(app, visit.lang(None, &request.ui_locales), &redirect)?;
+            Ok((presence.cookies(app), answer).into_response())
         }
-    };
-    Ok((presence.cookies(app), answer).into_response())
-}
-
-async fn allow(
-    app: &App,
-    visit: &Visit,
-    (request, client): (&AuthorizationRequest, &Client),
-    presence: &Presence,
-    handle: &str,
-) -> Result<Response, Trouble> {
-    let who = presence.who();
-    let said = Said { consented: true };
-    let next = app.provider().next(request, client, who.as_ref(), said).await?;
-    // Somebody whose sign-in no longer counts was not asked.
-    if let (Some(who), Next::Answer) = (&who, next) {
-        app.provider().remember_consent(&who.user, client, &request.asked_of_person()).await?;
     }
-    proceed(app, request, client, who.as_ref(), said, Hold::Under(handle))
-        .await?
-        .into_response(app, visit, None)
 }
 
 /// What a scope value means to a person.
@@ -160,6 +206,8 @@ pub(crate) fn meaning<'s>(m: &Messages, value: &'s str) -> (&'static str, Option
         "openid" => (m.scope_openid, None),
         "profile" => (m.scope_profile, None),
         "email" => (m.scope_email, None),
+        "phone" => (m.scope_phone, None),
+        "address" => (m.scope_address, None),
         "roles" => (m.scope_roles, None),
         "offline_access" => (m.scope_offline, None),
         other => (m.scope_other, Some(other)),

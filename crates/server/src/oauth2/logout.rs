@@ -87,7 +87,7 @@ async fn ask(app: &App, visit: &Visit, fields: Fields) -> Result<Response, Troub
     let lang = visit.lang(chosen.as_deref(), &locales);
     let frame = Frame::new(app, lang, Some(("/oauth2/logout", &kept)));
     let user = app.users().load(app.realm(), &session.user).await?;
-    let csrf = app.csrf_of(&session.id)?;
+    let csrf = app.form_csrf_of(&session.id)?;
     let page = Page {
         frame: &frame,
         client: wish.client.as_ref().map(|client| Shown::of(client).name),
@@ -109,7 +109,7 @@ async fn take(
     let chosen = fields.one("lang").map(str::to_owned);
     let wish = wish(app, visit, &params(fields)?).await?;
     if let (_, Some(session)) = meant(app, visit).await? {
-        if !app.csrf().is_of_session(app.realm(), &session.id, &token) {
+        if !app.csrf().is_of_page(app.realm(), &session.id, &token) {
             return Err(Trouble::Foreign);
         }
         match decision {

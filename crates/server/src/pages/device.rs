@@ -13,18 +13,23 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{StatusCode, header};
-use tegata_identity::throttle::TooMany;
+use tegata_core::SessionId;
+use tegata_identity::{Refused, throttle::TooMany};
 use tegata_oauth::{Client, Decision, UserCode, device::Waiting, redirect::with_query};
 use tegata_session::Session;
 
-use super::{Frame, Shown, Trouble, Visit, render, see_other};
+use super::{
+    Frame, Shown, Trouble, Visit,
+    presence::{self, Asks, How, Shown as Proof, Thing},
+    render, see_other,
+};
 use crate::{
     app::App,
     body,
     messages::{Lang, Messages},
     oauth2::consent::meaning,
     problem::whole_secs,
-    signed_in::who,
+    signed_in::{self, who},
 };
 
 const PATH: &str = "/login/device";
@@ -38,6 +43,8 @@ struct Page<'a> {
     frame: &'a Frame,
     csrf: &'a str,
     code: &'a str,
+    /// What stands for a proof that the person gave for this code.
+    given: Option<&'a str>,
     problem: Option<&'static str>,
 }
 
@@ -50,6 +57,7 @@ struct Asking<'a> {
     scopes: Vec<(&'static str, Option<&'a str>)>,
     details: Vec<(&'a str, String)>,
     csrf: &'a str,
+    presence: Asks,
     code: String,
     /// The page on which somebody else can sign in.
     another: String,
@@ -83,13 +91,38 @@ pub(crate) async fn submit(State(app): State<App>, visit: Visit, request: Reques
 
 /// Sends the browser to the page, with the code that somebody came with.
 pub(super) fn onward(code: &str, lang: Option<&str>) -> Result<Response, Trouble> {
-    send(PATH, "user_code", code, lang)
+    send((PATH, "user_code"), code, lang, None)
 }
 
-fn send(path: &str, name: &str, code: &str, lang: Option<&str>) -> Result<Response, Trouble> {
+/// The same of somebody who has signed in for it.
+pub(super) fn onward_signed_in(
+    app: &App,
+    session: &SessionId,
+    code: &str,
+    lang: Option<&str>,
+) -> Result<Response, Trouble> {
+    let given = match UserCode::read(code) {
+        Some(read) => presence::given(app, session, Thing::Device(&read.to_string()))?,
+        None => None,
+    };
+    send((PATH, "user_code"), code, lang, given.as_deref())
+}
+
+/// Sends the browser to the sign-in page.
+fn sign_in(code: &str, lang: Option<&str>) -> Result<Response, Trouble> {
+    send(("/login", FIELD), code, lang, None)
+}
+
+fn send(
+    (path, name): (&str, &str),
+    code: &str,
+    lang: Option<&str>,
+    given: Option<&str>,
+) -> Result<Response, Trouble> {
     let code = UserCode::read(code).map(|code| code.to_string()).unwrap_or_default();
     let lang = lang.and_then(Lang::of_tag).map(|lang| ("lang", lang.tag()));
-    let parameters: Vec<_> = [(name, code.as_str())].into_iter().chain(lang).collect();
+    let given = given.map(|given| (presence::FIELD, given));
+    let parameters: Vec<_> = [(name, code.as_str())].into_iter().chain(given).chain(lang).collect();
     see_other(&with_query(path, &parameters))
 }
 
@@ -100,9 +133,10 @@ async fn ask(app: &App, visit: &Visit) -> Result<Response, Trouble> {
     let answer = match presence.session() {
         Some(session) => {
             let code = UserCode::read(typed).map(|code| code.to_string()).unwrap_or_default();
-            page(app, visit.lang(query.one("lang"), &[]), session, &code, None)?
+            let given = query.one(presence::FIELD);
+            page(app, visit.lang(query.one("lang"), &[]), session, (&code, given), None)?
         }
-        None => send("/login", FIELD, typed, query.one("lang"))?,
+        None => sign_in(typed, query.one("lang"))?,
     };
     Ok((presence.cookies(app), answer).into_response())
 }
@@ -119,26 +153,51 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
     let typed = fields.one("user_code").unwrap_or_default();
     let presence = app.presence(&visit.caller).await?;
     let Some(session) = presence.session() else {
-        let answer = send("/login", FIELD, typed, fields.one("lang"))?;
+        let answer = sign_in(typed, fields.one("lang"))?;
         return Ok((presence.cookies(app), answer).into_response());
     };
     let token = fields.one("csrf_token").unwrap_or_default();
-    if !app.csrf().is_of_session(app.realm(), &session.id, token) {
+    if !app.csrf().is_of_page(app.realm(), &session.id, token) {
         return Err(Trouble::Foreign);
     }
     let lang = visit.lang(fields.one("lang"), &[]);
+    let given = fields.one(presence::FIELD);
+    let mut cookies = presence.cookies(app);
+    let mut who = who(session);
     let answer = match (find(app, visit, session, typed).await?, decision) {
-        (Err(again), _) => page(app, lang, session, typed, Some(&again))?,
-        (Ok((waiting, client)), None) => confirm(app, lang, session, &waiting, &client).await?,
-        (Ok((waiting, _)), Some(decision)) => match app.settled(&who(session)).await? {
-            None => send("/login", FIELD, typed, fields.one("lang"))?,
-            Some(who) if app.provider().answer_device(&waiting, &who, decision).await? => {
-                done(app, lang, decision)
+        (Err(again), _) => page(app, lang, session, (typed, given), Some(&again))?,
+        (Ok((waiting, client)), None) => {
+            let asked = Asked { app, lang, waiting: &waiting, client: &client };
+            asked.confirm(session, given, None, StatusCode::OK).await?
+        }
+        (Ok((waiting, client)), Some(decision)) => {
+            if decision == Decision::Allow {
+                let code = waiting.user_code().to_string();
+                match presence::shown(app, visit, session, (Thing::Device(&code), &fields)).await? {
+                    Proof::Counts(None) => {}
+                    Proof::Counts(Some(passage)) => {
+                        who = signed_in::who(&passage.session);
+                        cookies = presence::cookies(app, &passage);
+                    }
+                    Proof::Not(refused) => {
+                        let status = presence::code(refused.as_ref());
+                        let asked = Asked { app, lang, waiting: &waiting, client: &client };
+                        let page = asked.confirm(session, given, refused.as_ref(), status).await?;
+                        return Ok((cookies, page).into_response());
+                    }
+                    Proof::Nobody => return sign_in(typed, fields.one("lang")),
+                }
             }
-            Some(_) => page(app, lang, session, typed, Some(&Again::Unknown))?,
-        },
+            match app.settled(&who).await? {
+                None => sign_in(typed, fields.one("lang"))?,
+                Some(who) if app.provider().answer_device(&waiting, &who, decision).await? => {
+                    done(app, lang, decision)
+                }
+                Some(_) => page(app, lang, session, (typed, given), Some(&Again::Unknown))?,
+            }
+        }
     };
-    Ok((presence.cookies(app), answer).into_response())
+    Ok((cookies, answer).into_response())
 }
 
 /// The device that shows a code. Codes that no device shows are counted, of a person and of a network;
@@ -169,14 +228,16 @@ fn page(
     app: &App,
     lang: Lang,
     session: &Session,
-    code: &str,
+    (code, given): (&str, Option<&str>),
     again: Option<&Again>,
 ) -> Result<Response, Trouble> {
-    let csrf = app.csrf_of(&session.id)?;
-    let here: &[_] = if code.is_empty() { &[] } else { &[("user_code", code)] };
-    let frame = Frame::new(app, lang, Some((PATH, here)));
+    let csrf = app.form_csrf_of(&session.id)?;
+    let named = Some(code).filter(|code| !code.is_empty()).map(|code| ("user_code", code));
+    let here: Vec<_> =
+        named.into_iter().chain(given.map(|given| (presence::FIELD, given))).collect();
+    let frame = Frame::new(app, lang, Some((PATH, &here)));
     let problem = again.map(|again| again.text(frame.m));
-    let page = Page { frame: &frame, csrf: csrf.as_str(), code, problem };
+    let page = Page { frame: &frame, csrf: csrf.as_str(), code, given, problem };
     let status = again.map_or(StatusCode::OK, Again::status);
     let mut response = render(status, &page, &frame, None);
     if let Some(Again::TooMany(wait)) = again {
@@ -185,32 +246,51 @@ fn page(
     Ok(response)
 }
 
-async fn confirm(
-    app: &App,
+/// A device that somebody is asked about.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    app: &'a App,
     lang: Lang,
-    session: &Session,
-    waiting: &Waiting,
-    client: &Client,
-) -> Result<Response, Trouble> {
-    let user = app.users().load(app.realm(), &session.user).await?;
-    let csrf = app.csrf_of(&session.id)?;
-    let code = waiting.user_code().to_string();
-    // In another language, it begins with the code once more.
-    let frame = Frame::new(app, lang, Some((PATH, &[("user_code", &code)])));
-    let page = Asking {
-        frame: &frame,
-        client: Shown::of(client),
-        username: user.map(|user| user.username.as_str().to_owned()).unwrap_or_default(),
-        scopes: waiting.scope().values().map(|value| meaning(frame.m, value)).collect(),
-        details: waiting.details().each().collect(),
-        csrf: csrf.as_str(),
-        another: with_query(
-            "/login",
-            &[(FIELD, code.as_str()), ("another", "true"), ("lang", lang.tag())],
-        ),
-        code,
-    };
-    Ok(render(StatusCode::OK, &page, &frame, None))
+    waiting: &'a Waiting,
+    client: &'a Client,
+}
+
+impl Asked<'_> {
+    /// The page, for the first time or with what is wrong with the proof.
+    async fn confirm(
+        self,
+        session: &Session,
+        given: Option<&str>,
+        refused: Option<&Refused>,
+        status: StatusCode,
+    ) -> Result<Response, Trouble> {
+        let Self { app, lang, waiting, client } = self;
+        let user = app.users().load(app.realm(), &session.user).await?;
+        let csrf = app.form_csrf_of(&session.id)?;
+        let code = waiting.user_code().to_string();
+        // In another language, it begins with the code once more.
+        let here: Vec<_> = [("user_code", code.as_str())]
+            .into_iter()
+            .chain(given.map(|given| (presence::FIELD, given)))
+            .collect();
+        let frame = Frame::new(app, lang, Some((PATH, &here)));
+        let thing = (Thing::Device(&code), given);
+        let page = Asking {
+            frame: &frame,
+            client: Shown::of(client),
+            username: user.map(|user| user.username.as_str().to_owned()).unwrap_or_default(),
+            scopes: waiting.scope().values().map(|value| meaning(frame.m, value)).collect(),
+            details: waiting.details().each().collect(),
+            csrf: csrf.as_str(),
+            presence: presence::asked(app, &frame, session, thing, refused).await?,
+            another: with_query(
+                "/login",
+                &[(FIELD, code.as_str()), ("another", "true"), ("lang", lang.tag())],
+            ),
+            code: code.clone(),
+        };
+        Ok(presence::wait(render(status, &page, &frame, None), refused))
+    }
 }
 
 fn done(app: &App, lang: Lang, decision: Decision) -> Response {

@@ -125,7 +125,7 @@ pub(super) async fn own(
         return Ok(Err((cookies, see_other("/login")?).into_response()));
     };
     let token = fields.one("csrf_token").unwrap_or_default();
-    if !app.csrf().is_of_session(app.realm(), &session.id, token) {
+    if !app.csrf().is_of_page(app.realm(), &session.id, token) {
         return Err(Trouble::Foreign);
     }
     Ok(Ok((cookies, session.clone(), fields)))
@@ -160,10 +160,10 @@ async fn applications(app: &App, user: &UserId, m: &Messages) -> Result<Vec<Appl
 /// The page of a session.
 pub(super) async fn page(app: &App, session: &Session, lang: Lang) -> Result<Response, Trouble> {
     let user = app.users().load(app.realm(), &session.user).await?;
-    let csrf = app.csrf_of(&session.id)?;
+    let csrf = app.form_csrf_of(&session.id)?;
     let listed = app.sessions().list(app.realm(), &session.user).await?;
     let mut frame = Frame::new(app, lang, Some(("/login", &[])));
-    frame.csrf = Some(csrf.as_str().to_owned());
+    frame.csrf = Some(app.csrf_of(&session.id)?.as_str().to_owned());
     let held = held::of(app, &session.user, &listed).await?;
     let row = |it: tegata_session::Listed| Row {
         is_this: it.session.id == session.id,

@@ -12,7 +12,11 @@ use tegata_identity::Refused;
 use tegata_oauth::{AuthorizationRequest, Client, Said, SignedIn, redirect::with_query};
 use tegata_session::{CookieName, FormTicket};
 
-use super::{Frame, Shown, Trouble, Visit, device, enrol, home, render, second, see_other};
+use super::{
+    Frame, Shown, Trouble, Visit, device, enrol, home,
+    presence::{self, Thing},
+    render, second, see_other,
+};
 use crate::{
     app::App,
     body,
@@ -163,7 +167,9 @@ pub(super) async fn go_on(
     fields: &Fields,
     fresh: Fresh,
 ) -> Result<Response, Trouble> {
-    app.metrics().issued_access(app.node().since_boot(), fresh.expires_in);
+    if fresh.access_token.is_some() {
+        app.metrics().issued_access(app.node().since_boot(), fresh.expires_in);
+    }
     app.metrics().issued("refresh");
     let onward = onward(app, visit, asked, fields, &fresh.who).await?;
     Ok((fresh.cookies, onward).into_response())
@@ -179,12 +185,14 @@ pub(super) async fn onward(
 ) -> Result<Response, Trouble> {
     match asked {
         Some(Asked { handle, request, client }) => {
-            let (who, said) = (Some(who), Said::default());
-            let step = proceed(app, request, client, who, said, Hold::Under(handle)).await?;
-            step.into_response(app, visit, fields.one("lang"))
+            let said = Said::default();
+            let step = proceed(app, request, client, Some(who), said, Hold::Under(handle)).await?;
+            // They have proven it for this very request.
+            let given = presence::given(app, &who.session, Thing::Request(handle))?;
+            step.into_response_given(app, visit, fields.one("lang"), given.as_deref())
         }
         None if let Some(code) = fields.one(device::FIELD) => {
-            device::onward(code, fields.one("lang"))
+            device::onward_signed_in(app, &who.session, code, fields.one("lang"))
         }
         None => match fields.one("lang").and_then(Lang::of_tag) {
             Some(lang) => see_other(&with_query("/login", &[("lang", lang.tag())])),
@@ -272,7 +280,7 @@ pub(super) fn rendered(
 }
 
 /// The cookie that a form is bound to.
-pub(super) fn form_cookie(app: &App, ticket: &FormTicket) -> Cookies {
+pub(crate) fn form_cookie(app: &App, ticket: &FormTicket) -> Cookies {
     Cookies::default().with(app, CookieName::Csrf, &ticket.cookie)
 }
 

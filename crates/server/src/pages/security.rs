@@ -18,8 +18,9 @@ use tegata_session::{CookieName, Session};
 use super::{
     Frame, Trouble, Visit,
     home::minutes,
-    login::{retry_after, status, too_many},
+    login::{retry_after, status},
     mail::locale,
+    presence,
     qr::Qr,
     render, see_other,
 };
@@ -155,7 +156,7 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
     };
     let session = &passage.session;
     let token = fields.one("csrf_token").unwrap_or_default();
-    if !app.csrf().is_of_session(app.realm(), &session.id, token) {
+    if !app.csrf().is_of_page(app.realm(), &session.id, token) {
         return Err(Trouble::Foreign);
     }
     let lang = visit.lang(fields.one("lang"), &[]);
@@ -329,14 +330,7 @@ impl At<'_> {
             Part::Prove { passkey: options.map(|options| options.to_string()) }
         };
         let m = self.m();
-        let problem = refused.map(|refused| match refused {
-            Refused::InvalidCredentials => m.wrong_password,
-            Refused::WrongCode | Refused::Over => m.wrong_code,
-            Refused::WrongPasskey => m.passkey_refused,
-            Refused::Throttled { retry_after } => too_many(*retry_after, m),
-            Refused::Busy(_) => m.busy,
-            Refused::Store(_) => m.away,
-        });
+        let problem = refused.map(|refused| presence::told(refused, m));
         let code = refused.map_or(StatusCode::OK, status);
         let mut response = self.page(code, enrolled, part, problem).await?;
         if let Some(wait) = refused.and_then(retry_after) {
@@ -378,7 +372,7 @@ impl At<'_> {
             Part::Choose | Part::Prove { .. } | Part::SignIn => Some(self.account().await?),
             Part::Enrol { .. } | Part::Passkey { .. } | Part::Codes { .. } => None,
         };
-        let csrf = self.app.csrf_of(&self.session.id)?;
+        let csrf = self.app.form_csrf_of(&self.session.id)?;
         // What is shown once, or goes with a form, is not there in another language a link away.
         let again = matches!(part, Part::Prove { .. } | Part::Choose | Part::SignIn);
         let frame = Frame::new(self.app, self.lang, again.then_some((HERE, &[])));

@@ -509,6 +509,7 @@ async fn register(
 ) -> User {
     let typed = Password::new(PASSWORD.to_owned()).unwrap();
     let new = NewUser {
+        profile: tegata_identity::Profile::default(),
         username: Username::new(name).unwrap(),
         email: Some(EmailAddress::new(&format!("{name}@people.example")).unwrap()),
         roles: BTreeSet::from([Role::new("customer").unwrap()]),

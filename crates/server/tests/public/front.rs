@@ -48,10 +48,14 @@ async fn a_pushed_request_leads_to_tokens_and_its_page_can_be_loaded_again() {
     for _ in 0..3 {
         assert_eq!(browser.get(&address).await.status, StatusCode::OK);
     }
-    // The address that the client gave works once.
+    // So can the address that the client gave, in this browser: somebody reloads, or goes back.
     let again = browser.get(&with("web", &uri)).await;
-    assert_eq!(again.status, StatusCode::BAD_REQUEST);
-    assert!(again.header("location").is_empty());
+    let tab = again.location().to_owned();
+    assert!(tab.starts_with("/login?request="));
+    let mut thief = Browser::new(&bench);
+    let stolen = thief.get(&with("web", &uri)).await;
+    assert_eq!(stolen.status, StatusCode::BAD_REQUEST);
+    assert!(stolen.header("location").is_empty());
     let page = browser.get(&address).await;
     let fields = [
         ("username", "alice"),
@@ -61,6 +65,30 @@ async fn a_pushed_request_leads_to_tokens_and_its_page_can_be_loaded_again() {
     ];
     let answer = browser.submit("/login", &fields).await;
     assert!(answer.location().starts_with("/oauth2/consent?"));
+    // It is answered once, in whichever tab, and gone then.
+    let mut other = browser.clone();
+    let pages = [browser.get(answer.location()).await, other.get(&tab).await];
+    assert!(pages[1].location().starts_with("/oauth2/consent?"), "{}", pages[1].body);
+    let pages = [pages[0].clone(), other.get(pages[1].location()).await];
+    let mut answers = Vec::new();
+    for page in &pages {
+        let fields = [
+            ("csrf_token", page.field("csrf_token")),
+            ("request", page.field("request")),
+            ("decision", "allow"),
+        ];
+        answers.push(browser.submit("/oauth2/consent", &fields).await);
+    }
+    assert!(answers[0].sent_with("code").is_some(), "{}", answers[0].body);
+    assert_eq!(answers[1].status, StatusCode::BAD_REQUEST, "{}", answers[1].body);
+    let gone = browser.get(&with("web", &uri)).await;
+    assert_eq!(gone.status, StatusCode::BAD_REQUEST, "{}", gone.body);
+    // So it is where the answer is an error.
+    let quiet = pushed(&bench, &[("prompt", "none")]).await;
+    let mut nobody = Browser::new(&bench);
+    let refused = nobody.get(&with("web", &quiet)).await;
+    assert!(refused.location().contains("error=login_required"));
+    assert_eq!(nobody.get(&with("web", &quiet)).await.status, StatusCode::BAD_REQUEST);
     let second = pushed(&bench, &[("state", "second")]).await;
     let code = code(&mut browser, &with("web", &second)).await;
     let answer = token(&bench, "web", &redeeming(&code)).await;

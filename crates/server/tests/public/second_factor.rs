@@ -19,7 +19,11 @@ pub(super) struct Enrolled {
 
 impl Enrolled {
     pub(super) async fn new() -> Self {
-        let bench = Bench::new().await;
+        Self::on(Bench::new().await).await
+    }
+
+    /// The same on this listener.
+    pub(super) async fn on(bench: Bench) -> Self {
         let app = TotpSecret::generate(bench.node.entropy());
         let alice = &bench.alice.id;
         let given = bench.second.provide_totp(&bench.realm, alice, &app, "test").await;

@@ -182,6 +182,7 @@ async fn by_mail(bench: &Bench, browser: &mut Browser, account: &str) -> Answer 
 async fn who_has_nothing_but_mail_shows_by_it_who_they_are() {
     let bench = Bench::new().await;
     let new = NewUser {
+        profile: tegata_identity::Profile::default(),
         username: Username::new("carol").unwrap(),
         email: Some(EmailAddress::new("carol@people.example").unwrap()),
         roles: [].into(),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tegata_core::Versioned;
-use tegata_identity::{Amendment, EmailAddress, Locale, User, Username};
+use tegata_identity::{Amendment, EmailAddress, Locale, Profile, User, Username};
 use tegata_server::admin::{Asked, Done, Refused};
 
 use super::{Api, by, read, refused};
@@ -41,8 +41,9 @@ impl Api {
     }
 
     pub(super) async fn change_user(&self, asked: &Asked) -> Result<Done, Refused> {
-        let amendment = amendment(asked)?;
-        let id = self.meant(asked).await?.value.id;
+        let user = self.meant(asked).await?.value;
+        let amendment = amendment(asked, &user)?;
+        let id = user.id;
         let versions = asked.versions.as_deref();
         let changed = users::change(&self.composed, by(asked), &id, &amendment, versions).await;
         changed.map(|changed| shown(&changed)).map_err(refused)
@@ -76,13 +77,23 @@ fn shown(user: &Versioned<User>) -> Done {
     Done::with(users::shown(&user.value)).of_version(user.version)
 }
 
-fn amendment(asked: &Asked) -> Result<Amendment, Refused> {
+fn amendment(asked: &Asked, user: &User) -> Result<Amendment, Refused> {
     let text = |name: &str| asked.body.get(name).map(Value::as_str);
     let email = text("email").map(|it| it.map(EmailAddress::new).transpose()).transpose();
     let locale = text("locale").map(|it| it.map(Locale::new).transpose()).transpose();
     let roles = asked.body.get("roles").map(|roles| serde_json::from_value(roles.clone()));
     let roles: Option<Vec<String>> = roles.transpose().map_err(invalid("/roles"))?;
+    let claims = match asked.body.get("claims") {
+        None => None,
+        // All of them go.
+        Some(Value::Null) => {
+            Some(Profile::names().map(|name| (name.to_owned(), Value::Null)).collect())
+        }
+        Some(change) => change.as_object().cloned(),
+    };
+    let claims = claims.map(|change| users::claim_change(user, &change)).transpose();
     Ok(Amendment {
+        claims: claims.map_err(refused)?,
         email: email.map_err(invalid("/email"))?,
         locale: locale.map_err(invalid("/locale"))?,
         roles: roles.map(|roles| users::roles(&roles)).transpose().map_err(refused)?,

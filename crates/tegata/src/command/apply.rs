@@ -58,6 +58,7 @@ pub(crate) fn declarations(declared: Declared, base: &Path) -> Result<Declaratio
             email: form.email,
             roles: form.roles,
             locale: form.locale,
+            claims: form.claims,
             disabled: form.disabled,
             password,
             password_hash: form.password_hash.map(|hidden| hidden.expose().to_owned()),

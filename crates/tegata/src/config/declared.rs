@@ -45,6 +45,9 @@ pub(crate) struct UserForm {
     pub(crate) roles: Vec<String>,
     #[serde(default)]
     pub(crate) locale: Option<String>,
+    /// What else is known of the person (OpenID Connect Core §5.1).
+    #[serde(default)]
+    pub(crate) claims: serde_json::Map<String, serde_json::Value>,
     #[serde(default)]
     pub(crate) disabled: bool,
     /// The password as it is.

@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use serde::Deserialize;
+use tegata_server::ApprovalProof;
 
 use super::{Config, Span, mail::SecondFactors};
 
@@ -22,6 +23,9 @@ pub(crate) struct Sessions {
     pub(crate) most: usize,
     /// Whether what browsers say of themselves is left out of account.
     pub(crate) danger_ignore_fingerprint: bool,
+    /// Where people show once more that they are there, before they allow a device or a client:
+    /// `shared_origin`, `always` or `danger_never`.
+    pub(crate) approval_proof: ApprovalProof,
 }
 
 impl Default for Sessions {
@@ -33,6 +37,7 @@ impl Default for Sessions {
             rotation: Span::secs(300),
             most: 3,
             danger_ignore_fingerprint: false,
+            approval_proof: ApprovalProof::default(),
         }
     }
 }

@@ -138,6 +138,7 @@ impl Household {
             email: Some(format!("{}@shop.example", person.username)),
             roles: person.roles.clone(),
             locale: None,
+            claims: serde_json::Map::new(),
             disabled: false,
             password: Some(person.password.clone()),
             password_hash: None,

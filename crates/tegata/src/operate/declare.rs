@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Value, json};
 use tegata_core::{Secret, UserId};
-use tegata_identity::{EmailAddress, Locale, NewUser, Role, RoleChange, Username};
+use tegata_identity::{EmailAddress, Locale, NewUser, Profile, Role, RoleChange, Username};
 use tegata_oauth::{Client, ClientMetadata, client::AuthMethod};
 
 use super::{Declarations, DeclaredClient, DeclaredUser, OPERATOR, Refused, clients, text, users};
@@ -88,6 +88,7 @@ async fn user(
     let roles = users::roles(&declared.roles).map_err(|refused| refused.why)?;
     let email = declared.email.as_deref().map(EmailAddress::new).transpose().map_err(text)?;
     let locale = declared.locale.as_deref().map(Locale::new).transpose().map_err(text)?;
+    let profile = Profile::read(&declared.claims).map_err(text)?;
     if declared.password.is_some() && declared.password_hash.is_some() {
         return Err("`password` and `password_hash` are both given; keep one".to_owned());
     }
@@ -103,7 +104,8 @@ async fn user(
         None => {
             let password = users::first_password(composed, declared, name.as_str()).await;
             let password = password.map_err(|refused| refused.why)?;
-            let new = NewUser { username: name.clone(), email, roles, locale, password };
+            let username = name.clone();
+            let new = NewUser { username, email, roles, locale, profile, password };
             steps.push((tell("registered"), Step::Register(Box::new(new))));
         }
     }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tegata_core::{
-    UserId, Versioned,
+    Batch, CommitRefused, Event, EventType, UserId, Versioned,
     port::{Change, Page},
 };
 use tegata_identity::{
-    Amendment, EmailAddress, Enrolled, Locale, NewUser, Password, Phc, Provided, Role, User,
-    Username, credential::password::Caps,
+    Amendment, EmailAddress, Enrolled, Locale, NewUser, Password, Phc, Profile, ProfileChange,
+    Provided, Role, User, Username, credential::password::Caps,
 };
 use tegata_oauth::administer;
 use tegata_server::lower_sessions;
@@ -65,6 +65,7 @@ pub(crate) async fn add(
         email: email.map_err(Refused::invalid("/email"))?,
         roles: roles(&declared.roles)?,
         locale: locale.map_err(Refused::invalid("/locale"))?,
+        profile: Profile::read(&declared.claims).map_err(Refused::invalid("/claims"))?,
         password,
     };
     Ok(composed.users.register(&composed.realm, new, actor).await?)
@@ -180,6 +181,72 @@ pub(crate) async fn change(
     Ok(changed)
 }
 
+/// Sets claims about a person; `null` takes one away.
+pub(super) async fn set_claims(
+    composed: &Composed,
+    actor: &str,
+    username: &str,
+    claims: &Map<String, Value>,
+) -> Result<Value, Refused> {
+    let user = find(composed, username).await?;
+    let claims = Some(claim_change(&user, claims)?);
+    let amendment = Amendment { claims, ..Amendment::default() };
+    let by = By { actor, person: None };
+    let changed = change(composed, by, &user.id, &amendment, None).await?;
+    Ok(shown(&changed.value))
+}
+
+/// Reads a change of the claims about a person.
+pub(crate) fn claim_change(
+    user: &User,
+    claims: &Map<String, Value>,
+) -> Result<ProfileChange, Refused> {
+    user.profile.amended(claims).map_err(Refused::invalid("/claims"))?;
+    ProfileChange::read(claims).map_err(Refused::invalid("/claims"))
+}
+
+/// Everybody, as another system can take them over. With the hashes of their passwords only where that is
+/// asked for, which the journal tells.
+pub(super) async fn export(
+    composed: &Composed,
+    actor: &str,
+    hashes: bool,
+) -> Result<Value, Refused> {
+    let (realm, mut all) = (&composed.realm, Vec::new());
+    let data = [
+        ("subject", "users".into()),
+        ("change", "users_exported".into()),
+        ("hashes", hashes.into()),
+        ("actor", actor.into()),
+    ];
+    let event = Event::new(&composed.node, realm, EventType::RegistryChanged, data);
+    // Whoever reads them is on record before they do.
+    composed.records.commit(Batch::new(realm.clone()).journal(&event)).await.map_err(written)?;
+    let mut page = Page { after: None, limit: 500 };
+    loop {
+        let users = composed.users.list(realm, page.clone()).await?;
+        let Some(last) = users.last() else { return Ok(Value::Array(all)) };
+        page.after = Some(last.id.as_str().to_owned());
+        for user in &users {
+            let mut line = shown(user);
+            if hashes && let Some(members) = line.as_object_mut() {
+                let hash = composed.passwords.hash_of(realm, &user.id).await?;
+                let hash = hash.map_or(Value::Null, |hash| hash.as_str().into());
+                members.insert("password_hash".to_owned(), hash);
+            }
+            all.push(line);
+        }
+    }
+}
+
+fn written(refused: CommitRefused) -> Refused {
+    match refused {
+        CommitRefused::Store(error) => error.into(),
+        // There is nothing in it that somebody else could have changed.
+        CommitRefused::Conflict { .. } => Refused::new(Kind::Conflict, "try again"),
+    }
+}
+
 pub(super) async fn disable(
     composed: &Composed,
     actor: &str,
@@ -254,5 +321,7 @@ pub(crate) fn shown(user: &User) -> Value {
         "disabled": user.disabled,
         "created": user.created.to_string(),
         "locale": user.locale.as_ref().map(Locale::as_str),
+        "claims": user.profile.to_object(),
+        "updated": user.updated.map(|at| at.to_string()),
     })
 }

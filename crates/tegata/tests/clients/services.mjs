@@ -43,3 +43,19 @@ const claims = decoded(derived.access_token)
 assert.deepEqual([claims.sub, claims.aud, claims.act.sub], [person.claims().sub, 'payments', 'orders'])
 const elsewhere = openid.genericGrantRequest(called, EXCHANGE, { ...asked, audience: 'reviews' })
 await assert.rejects(elsewhere, { error: 'invalid_target' })
+
+// The same service by the address that it is called at, and several at once.
+const { audience, ...alone } = asked
+const at = name => `${demo.gateway}/${name}`
+const byAddress = await openid.genericGrantRequest(called, EXCHANGE, { ...alone, resource: at(audience) })
+assert.equal(decoded(byAddress.access_token).aud, audience)
+for (const resource of [audience, at('reviews'), at('nowhere'), 'https://elsewhere.example/payments']) {
+  const refused = openid.genericGrantRequest(called, EXCHANGE, { ...alone, resource })
+  await assert.rejects(refused, { error: 'invalid_target' }, resource)
+}
+const several = values => new URLSearchParams(values)
+const both = await openid.clientCredentialsGrant(called, several([['resource', at('inventory')], ['audience', 'payments']]))
+assert.deepEqual(decoded(both.access_token).aud, ['inventory', 'payments'])
+assert.equal(both.expires_in, 60)
+const tooMany = several([['audience', 'payments'], ['audience', 'reviews']])
+await assert.rejects(openid.clientCredentialsGrant(called, tooMany), { error: 'invalid_target' })

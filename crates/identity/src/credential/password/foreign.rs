@@ -3,15 +3,16 @@
 //! | kind | forms |
 //! |---|---|
 //! | bcrypt | `$2a$`, `$2b$`, `$2y$`, the cost, and 53 characters |
-//! | scrypt | `$scrypt$ln=16,r=8,p=1$salt$hash` |
-//! | PBKDF2 | `$pbkdf2-sha256$i=600000$salt$hash`, also `sha1` and `sha512`; as passlib writes it (`$pbkdf2-sha256$29000$…`); as Django does (`pbkdf2_sha256$600000$…`) |
+//! | bcrypt, as Django writes it | `bcrypt$$2b$…`; `bcrypt_sha256$$2b$…`, of the SHA-256 of the password in hexadecimal |
+//! | scrypt | `$scrypt$ln=16,r=8,p=1$salt$hash`; as Django writes it (`scrypt$16384$salt$8$1$hash`); as Werkzeug does (`scrypt:32768:8:1$salt$hex`) |
+//! | PBKDF2 | `$pbkdf2-sha256$i=600000$salt$hash`, also `sha1` and `sha512`; as passlib writes it (`$pbkdf2-sha256$29000$…`); as Django does (`pbkdf2_sha256$600000$…`); as Werkzeug does (`pbkdf2:sha256:600000$salt$hex`) |
 //!
 //! A person's first sign-in hashes their password anew, so each is computed a few times at most. What one
 //! may cost is bounded: hashes are written by others.
 
 use std::num::NonZeroU32;
 
-use aws_lc_rs::pbkdf2;
+use aws_lc_rs::{digest, pbkdf2};
 use base64::{
     Engine as _, alphabet,
     engine::general_purpose::{GeneralPurpose, NO_PAD, STANDARD_NO_PAD},
@@ -41,9 +42,16 @@ pub(super) struct Foreign {
 }
 
 enum How {
-    Bcrypt { cost: u32 },
+    /// `digested`: it is of the SHA-256 of the password.
+    Bcrypt {
+        cost: u32,
+        digested: bool,
+    },
     Scrypt(scrypt::Params),
-    Pbkdf2 { algorithm: pbkdf2::Algorithm, rounds: NonZeroU32 },
+    Pbkdf2 {
+        algorithm: pbkdf2::Algorithm,
+        rounds: NonZeroU32,
+    },
 }
 
 impl Foreign {
@@ -51,8 +59,18 @@ impl Foreign {
     pub(super) fn read(text: &str, caps: &Caps) -> Result<Self, Unusable> {
         let fields: Vec<&str> = text.split('$').collect();
         match fields.as_slice() {
-            ["", "2a" | "2b" | "2y", cost, rest] => bcrypt(cost, rest, caps),
-            ["", "scrypt", params, salt, hash] => scrypt(params, salt, hash, caps),
+            ["", "2a" | "2b" | "2y", cost, rest]
+            | ["bcrypt", "", "2a" | "2b" | "2y", cost, rest] => bcrypt(cost, rest, false, caps),
+            ["bcrypt_sha256", "", "2a" | "2b" | "2y", cost, rest] => bcrypt(cost, rest, true, caps),
+            ["", "scrypt", params, salt, hash] => {
+                let (salt, hash) = (decoded(salt)?, decoded(hash)?);
+                scrypt(phc_params(params)?, salt, hash, caps)
+            }
+            ["scrypt", n, salt, r, p, hash] => {
+                let hash = decoded(hash.trim_end_matches('='))?;
+                scrypt([log_of(n)?, given(r)?, given(p)?], salt.as_bytes().to_vec(), hash, caps)
+            }
+            [method, salt, hash] => werkzeug(method, salt.as_bytes().to_vec(), hex(hash)?, caps),
             ["", name, rounds, salt, hash] if name.starts_with("pbkdf2") => {
                 let algorithm = name.strip_prefix("pbkdf2-").unwrap_or("sha1");
                 pbkdf2(algorithm, rounds, decoded(salt)?, decoded(hash)?, caps)
@@ -75,7 +93,10 @@ impl Foreign {
     pub(super) fn derive(&self, password: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
         let mut found = Zeroizing::new(vec![0_u8; self.hash.len()]);
         match &self.how {
-            How::Bcrypt { cost } => {
+            How::Bcrypt { cost, digested } => {
+                let digest =
+                    digested.then(|| in_hex(digest::digest(&digest::SHA256, password).as_ref()));
+                let password = digest.as_ref().map_or(password, |digest| digest.as_bytes());
                 let salt = <[u8; 16]>::try_from(self.salt.as_slice());
                 let salt = salt.map_err(|_| Unusable::Lengths)?;
                 let mut key = Zeroizing::new(Vec::with_capacity(password.len() + 1));
@@ -97,7 +118,7 @@ impl Foreign {
     }
 }
 
-fn bcrypt(cost: &str, rest: &str, caps: &Caps) -> Result<Foreign, Unusable> {
+fn bcrypt(cost: &str, rest: &str, digested: bool, caps: &Caps) -> Result<Foreign, Unusable> {
     let cost = Some(cost).filter(|cost| cost.len() == 2).and_then(number).ok_or(Unusable::Form)?;
     let (salt, hash) = rest.split_at_checked(22).ok_or(Unusable::Form)?;
     let decode = |text: &str| BCRYPT.decode(text).map_err(|_| Unusable::Form);
@@ -108,16 +129,41 @@ fn bcrypt(cost: &str, rest: &str, caps: &Caps) -> Result<Foreign, Unusable> {
     if cost > caps.bcrypt_cost {
         return Err(Unusable::TooMuchWork);
     }
-    Ok(Foreign { how: How::Bcrypt { cost }, salt, hash })
+    Ok(Foreign { how: How::Bcrypt { cost, digested }, salt, hash })
 }
 
-fn scrypt(params: &str, salt: &str, hash: &str, caps: &Caps) -> Result<Foreign, Unusable> {
+/// `ln=16,r=8,p=1`
+fn phc_params(params: &str) -> Result<[u32; 3], Unusable> {
     let parts: Vec<_> = params.split(',').filter_map(|part| part.split_once('=')).collect();
     let [("ln", log_n), ("r", r), ("p", p)] = parts.as_slice() else {
         return Err(Unusable::Parameters);
     };
-    let read = |text: &str| number(text).ok_or(Unusable::Parameters);
-    let (log_n, r, p) = (read(log_n)?, read(r)?, read(p)?);
+    Ok([given(log_n)?, given(r)?, given(p)?])
+}
+
+/// A hash as Werkzeug writes it: the method with its parameters, the salt as text, and hexadecimal.
+fn werkzeug(method: &str, salt: Vec<u8>, hash: Vec<u8>, caps: &Caps) -> Result<Foreign, Unusable> {
+    let parts: Vec<_> = method.split(':').collect();
+    match parts.as_slice() {
+        ["scrypt", n, r, p] => scrypt([log_of(n)?, given(r)?, given(p)?], salt, hash, caps),
+        ["pbkdf2", algorithm, rounds] => {
+            let plain = number(rounds).is_some();
+            if plain {
+                pbkdf2(algorithm, rounds, salt, hash, caps)
+            } else {
+                Err(Unusable::Parameters)
+            }
+        }
+        _ => Err(Unusable::Form),
+    }
+}
+
+fn scrypt(
+    [log_n, r, p]: [u32; 3],
+    salt: Vec<u8>,
+    hash: Vec<u8>,
+    caps: &Caps,
+) -> Result<Foreign, Unusable> {
     if !(1..=32).contains(&log_n) || !(1..=1024).contains(&r) || !(1..=1024).contains(&p) {
         return Err(Unusable::TooMuchWork);
     }
@@ -128,7 +174,6 @@ fn scrypt(params: &str, salt: &str, hash: &str, caps: &Caps) -> Result<Foreign, 
     }
     let log_n = u8::try_from(log_n).map_err(|_| Unusable::Parameters)?;
     let params = scrypt::Params::new(log_n, r, p).map_err(|_| Unusable::Parameters)?;
-    let (salt, hash) = (decoded(salt)?, decoded(hash)?);
     check_lengths(&salt, &hash)?;
     Ok(Foreign { how: How::Scrypt(params), salt, hash })
 }
@@ -173,6 +218,40 @@ fn number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|_| plain)
 }
 
+fn given(text: &str) -> Result<u32, Unusable> {
+    number(text).ok_or(Unusable::Parameters)
+}
+
+/// The power of two that a number is.
+fn log_of(text: &str) -> Result<u32, Unusable> {
+    let n = given(text)?;
+    if n.is_power_of_two() { Ok(n.trailing_zeros()) } else { Err(Unusable::Parameters) }
+}
+
+/// Hexadecimal, in small letters.
+fn hex(text: &str) -> Result<Vec<u8>, Unusable> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let pairs = text.as_bytes().chunks(2).map(|pair| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    });
+    pairs.collect::<Option<_>>().ok_or(Unusable::Form)
+}
+
+fn in_hex(bytes: &[u8]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(bytes.len() * 2));
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(u32::from(digit), 16));
+        }
+    }
+    text
+}
+
 /// Base 64 without padding; `.` stands for `+` where passlib wrote it.
 fn decoded(text: &str) -> Result<Vec<u8>, Unusable> {
     STANDARD_NO_PAD.decode(text.replace('.', "+")).map_err(|_| Unusable::Form)
@@ -190,7 +269,7 @@ mod tests {
     }
 
     /// Made by Python's `hashlib` and by `crypt` of glibc.
-    const KNOWN: [&str; 10] = [
+    const KNOWN: [&str; 16] = [
         "$pbkdf2-sha1$i=1000,l=20$MDEyMzQ1Njc4OWFiY2RlZg$aUfE2vx5Q7zgbb0jx49AaNpXUQQ",
         "$pbkdf2-sha256$i=1000,l=32$MDEyMzQ1Njc4OWFiY2RlZg$cBg8D2DungRB9k76szThf5ehfyBz991ay6PT8Srwk4M",
         "$pbkdf2-sha512$i=1000,l=64$MDEyMzQ1Njc4OWFiY2RlZg$OM0FAoIqCVK1sWtxDiffVlBejtLa+ks4TP71JiecwuSZCG8iLbnlIEPOMoVX+i2B2wkSxjQ8CRGR9OkNGuIPMQ",
@@ -201,6 +280,12 @@ mod tests {
         "$2a$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2",
         "$2b$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2",
         "$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2",
+        "scrypt:1024:8:1$Q8sPuU4wW1mDQ8sP$cc5ed2d84745168cab92cca6a047ab9ea79cf31aa98a112f6c8167c2b9af6b6707c118d3ff44d3a93c9bccc670661f515b97a2dd791936231c7b75c7b83155e7",
+        "pbkdf2:sha256:1000$Q8sPuU4wW1mDQ8sP$2a8967b4c5ac8987fb60848cfcfdd258dc2904e296231775fdae54b12e36abda",
+        "pbkdf2:sha512:1000$Q8sPuU4wW1mDQ8sP$c65709219bdd6b614c1e951ef62110937cbad0974a4dbbe919d0296da66814b885b3f3646b2e82a4f467b7042d436fb8c86fc569dc4e3ca3cf98f5dabf78da03",
+        "scrypt$1024$Q8sPuU4wW1mDQ8sP$8$1$zF7S2EdFFoyrksymoEernqec8xqpihEvbIFnwrmva2cHwRjT/0TTqTybzMZwZh9RW5ei3XkZNiMce3XHuDFV5w==",
+        "bcrypt$$2b$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2",
+        "bcrypt_sha256$$2b$05$abcdefghijklmnopqrstuuFRrKxBsFtwnfZtmHymgDN/Qb8toxLuK",
     ];
 
     #[test]
@@ -232,6 +317,7 @@ mod tests {
     #[test]
     fn refuses_what_costs_too_much_or_is_none() {
         let rest = "abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2";
+        let (salt, hex) = ("Q8sPuU4wW1mDQ8sP", "00".repeat(64));
         let pair = "MDEyMzQ1Njc4OWFiY2RlZg$MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY";
         for (text, why) in [
             (format!("$2b$31${rest}"), Unusable::TooMuchWork),
@@ -251,6 +337,28 @@ mod tests {
             (format!("$pbkdf2-sha256$i=-1${pair}"), Unusable::Parameters),
             (format!("$pbkdf2-md5$i=1000${pair}"), Unusable::Form),
             ("pbkdf2_sha256$1000$short$MDEyMzQ1Njc4OWFiY2RlZg==".to_owned(), Unusable::Lengths),
+            (format!("scrypt:1048576:8:1${salt}${hex}"), Unusable::TooMuchWork),
+            (format!("scrypt:2147483648:8:1${salt}${hex}"), Unusable::TooMuchWork),
+            (format!("scrypt:32768:8:4294967295${salt}${hex}"), Unusable::TooMuchWork),
+            (format!("scrypt:32768:1024:1024${salt}${hex}"), Unusable::TooMuchWork),
+            (format!("scrypt:32767:8:1${salt}${hex}"), Unusable::Parameters),
+            (format!("scrypt:0:8:1${salt}${hex}"), Unusable::Parameters),
+            (format!("scrypt:-1:8:1${salt}${hex}"), Unusable::Parameters),
+            (format!("scrypt:32768:8${salt}${hex}"), Unusable::Form),
+            (format!("scrypt:32768:8:1$short${hex}"), Unusable::Lengths),
+            (format!("scrypt:32768:8:1${salt}$zz{hex}"), Unusable::Form),
+            (format!("scrypt:32768:8:1${salt}$a{hex}"), Unusable::Form),
+            (format!("scrypt:32768:8:1${salt}$"), Unusable::Lengths),
+            (format!("pbkdf2:sha256:4294967295${salt}${hex}"), Unusable::TooMuchWork),
+            (format!("pbkdf2:sha256:1${salt}${hex}"), Unusable::Parameters),
+            (format!("pbkdf2:sha256:i=1000${salt}${hex}"), Unusable::Parameters),
+            (format!("pbkdf2:md5:1000${salt}${hex}"), Unusable::Form),
+            (format!("scrypt$1048576${salt}$8$1$MDEyMzQ1Njc4OWFiY2RlZg=="), Unusable::TooMuchWork),
+            (format!("scrypt$16384${salt}$8$99$MDEyMzQ1Njc4OWFiY2RlZg=="), Unusable::TooMuchWork),
+            (format!("scrypt$16383${salt}$8$1$MDEyMzQ1Njc4OWFiY2RlZg=="), Unusable::Parameters),
+            (format!("bcrypt_sha256$$2b$31${rest}"), Unusable::TooMuchWork),
+            (format!("bcrypt$$2b$31${rest}"), Unusable::TooMuchWork),
+            (format!("bcrypt_sha256$2b$05${rest}"), Unusable::Form),
             ("$1$salt$hash".to_owned(), Unusable::Form),
             ("{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=".to_owned(), Unusable::Form),
         ] {
@@ -262,7 +370,10 @@ mod tests {
         #[test]
         fn never_panics(text in ".{0,120}", tail in "[$a-z0-9=,./+]{0,80}") {
             let _ = Foreign::read(&text, &Caps::default());
-            for start in ["$2b$", "$scrypt$", "$pbkdf2-sha256$", "pbkdf2_sha1$"] {
+            for start in [
+                "$2b$", "$scrypt$", "$pbkdf2-sha256$", "pbkdf2_sha1$", "scrypt:", "pbkdf2:sha256:",
+                "scrypt$", "bcrypt_sha256$$2b$", "scrypt:32768:8:1$abcdefgh$",
+            ] {
                 let _ = Foreign::read(&format!("{start}{tail}"), &Caps::default());
             }
         }

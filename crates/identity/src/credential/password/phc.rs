@@ -43,8 +43,8 @@ pub enum Unusable {
     /// It has none of the forms that are known.
     #[error(
         "it is no hash of Argon2 (`$argon2id$v=19$m=…,t=…,p=…$salt$hash`), bcrypt (`$2b$12$…`), scrypt \
-         (`$scrypt$ln=…,r=…,p=…$salt$hash`) or PBKDF2 (`$pbkdf2-sha256$i=…$salt$hash`, \
-         `pbkdf2_sha256$…`)"
+         (`$scrypt$ln=…,r=…,p=…$salt$hash`) or PBKDF2 (`$pbkdf2-sha256$i=…$salt$hash`), nor one that \
+         Django (`pbkdf2_sha256$…`, `bcrypt_sha256$$…`) or Werkzeug (`scrypt:32768:8:1$…`) keeps"
     )]
     Form,
     /// A parameter is missing, or one is there that is not known.
@@ -95,7 +95,9 @@ impl Phc {
     /// # Errors
     /// [`Unusable`] says which rule the text breaks.
     pub fn parse(text: &str, caps: &Caps) -> Result<Self, Unusable> {
-        let phc = Self(text.to_owned());
+        // Django writes its own name for it before that of Argon2.
+        let bare = text.strip_prefix("argon2").filter(|rest| rest.starts_with("$argon2"));
+        let phc = Self(bare.unwrap_or(text).to_owned());
         if phc.is_foreign() {
             phc.foreign(caps)?;
         } else {
@@ -170,7 +172,12 @@ impl Phc {
 impl fmt::Debug for Phc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Of others, what stands where differs: some have the salt there.
-        let known = if self.is_foreign() { 2 } else { 4 };
+        let first = self.0.split('$').next().unwrap_or_default();
+        let known = match self.is_foreign() {
+            true if first.contains(':') => 1,
+            true => 2,
+            false => 4,
+        };
         let shown: Vec<&str> = self.0.split('$').take(known).collect();
         write!(f, "Phc({}$…)", shown.join("$"))
     }

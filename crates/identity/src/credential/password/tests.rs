@@ -60,3 +60,26 @@ fn takes_passwords_of_up_to_1024_bytes() {
     assert!(Password::new("a".repeat(1025)).is_err());
     assert!(Password::new("手".repeat(342)).is_err());
 }
+
+/// Django keeps Argon2 under its own name, and the rest in forms with the salt where others have parameters.
+#[test]
+fn hashes_of_others_are_kept_under_their_own_names_and_never_printed() {
+    let caps = Caps::default();
+    let own = "$argon2id$v=19$m=102400,t=2,p=8$c2FsdHNhbHRzYWx0$MDEyMzQ1Njc4OWFiY2RlZg";
+    let read = Phc::parse(&format!("argon2{own}"), &caps).unwrap();
+    assert_eq!(read.as_str(), own);
+    let costly = own.replace("m=102400", "m=4194304");
+    assert!(Phc::parse(&format!("argon2{costly}"), &caps).is_err());
+    for bad in ["argon2", "argon2$argon2id", "argon2argon2$argon2id$v=19$m=8,t=1,p=1$x$y"] {
+        assert!(Phc::parse(bad, &caps).is_err(), "{bad}");
+    }
+    let salt = "Q8sPuU4wW1mDQ8sP";
+    for text in [
+        format!("scrypt:1024:8:1${salt}${}", "ab".repeat(64)),
+        format!("pbkdf2:sha256:1000${salt}${}", "ab".repeat(32)),
+        format!("scrypt$1024${salt}$8$1$MDEyMzQ1Njc4OWFiY2RlZg=="),
+    ] {
+        let printed = format!("{:?}", Phc::parse(&text, &caps).unwrap());
+        assert!(!printed.contains(salt) && !printed.contains("abab"), "{printed}");
+    }
+}

@@ -50,6 +50,7 @@ impl Bed {
 
     async fn user(&self, name: &str) -> UserId {
         let new = NewUser {
+            profile: tegata_identity::Profile::default(),
             username: Username::new(name).unwrap(),
             email: Some(EmailAddress::new(&format!("{name}@people.example")).unwrap()),
             roles: BTreeSet::new(),

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 
-import { assert, demo, unique } from '../demo.mjs'
+import { assert, decoded, demo, unique } from '../demo.mjs'
 import { DevTools } from '../devtools.mjs'
 
 export { assert, demo }
@@ -93,6 +93,10 @@ export async function stranger() {
 class Road {
   /** What passed, in order: requests with their answers. */
   passed = []
+  /** Whether pages are what Firefox is given, which knows no word that cuts off every window from who opened it. */
+  firefox = false
+  /** Whether pages are given no tokens, as with `tokens.for_pages = false`. */
+  bare = false
   #lost = []
   #held = []
   #closed = false
@@ -160,8 +164,16 @@ class Road {
     }
     const held = taken(this.#held)
     if (held) await new Promise(letGo => held.resolve(letGo))
+    const sent = kept(answer)
+    if (this.bare && ['/api/auth/login', '/api/auth/refresh'].includes(path) && answer.statusCode === 200) {
+      const { access_token, token_type, ...told } = JSON.parse(passing.body)
+      const { sid, sub } = decoded(access_token)
+      said.splice(0, said.length, Buffer.from(JSON.stringify({ ...told, sid, sub })))
+      delete sent['content-length']
+    }
+    if (this.firefox && sent['cross-origin-opener-policy']) sent['cross-origin-opener-policy'] = 'same-origin'
     // Browsers make a request again by themselves where a connection that was used before breaks.
-    return response.writeHead(answer.statusCode, { ...kept(answer), connection: 'close' }).end(Buffer.concat(said))
+    return response.writeHead(answer.statusCode, { ...sent, connection: 'close' }).end(Buffer.concat(said))
   }
 
   #page(path, url, response) {
@@ -179,6 +191,11 @@ class Road {
       return response.writeHead(401, { 'x-content-type-options': 'nosniff', connection: 'close' }).end()
     }
     if (path === '/test/sniffed') return response.writeHead(200, { connection: 'close' }).end('{}')
+    // A page that does whatever a script of it wants, and says of itself what helps it.
+    if (path === '/test/hostile') {
+      const headers = { 'content-type': 'text/html; charset=utf-8', 'cross-origin-opener-policy': 'same-origin', connection: 'close' }
+      return response.writeHead(200, headers).end('<!doctype html><title>hostile</title><body>')
+    }
     if (!page) return response.writeHead(404, { connection: 'close' }).end()
     const headers = {
       'content-type': `${page[0]}; charset=utf-8`, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store',
@@ -206,6 +223,14 @@ class Tab {
 
   run(expression) {
     return this.tools.run(expression, this.session)
+  }
+
+  /** The same as if the person had just touched the page: then it may open windows. */
+  async touched(expression) {
+    const params = { expression, awaitPromise: true, returnByValue: true, userGesture: true }
+    const { result, exceptionDetails } = await this.call('Runtime.evaluate', params)
+    assert(!exceptionDetails, exceptionDetails?.exception?.description)
+    return result.value
   }
 
   async go(address) {
