@@ -475,14 +475,16 @@ async fn refusing(
             let (token, id) = issuer.token(&session);
             let headers = bearer(&token);
             sessions.check(&headers).await.unwrap();
-            let by_store = name.starts_with("store");
-            if by_store {
+            // What is told is counted from the moment before it is told: whoever hears it may be
+            // quicker than whoever goes on here.
+            let mut began = SystemClock.since_boot();
+            if name.starts_with("store") {
                 let ended = session.end(&Reason::Logout, node.now());
                 keep(records, &ended).await;
+                began = SystemClock.since_boot();
             } else {
                 issuer.take_back(id);
             }
-            let began = SystemClock.since_boot();
             while sessions.check(&headers).await.is_ok() {
                 tokio::task::yield_now().await;
             }

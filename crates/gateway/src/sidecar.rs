@@ -28,10 +28,8 @@ use tokio::{
     task::JoinSet,
 };
 
-pub use self::{
-    listen::{NotListening, Place, bind},
-    metrics::Counted,
-};
+pub use self::listen::{NotListening, Place, bind};
+use self::metrics::Counted;
 
 mod answer;
 mod listen;

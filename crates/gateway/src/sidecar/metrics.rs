@@ -12,7 +12,7 @@ use crate::metrics::Histogram;
 
 /// What a sidecar counts.
 #[derive(Debug)]
-pub struct Counted {
+pub(super) struct Counted {
     registry: Registry,
     service: String,
     validations: Family<Validation, Histogram>,

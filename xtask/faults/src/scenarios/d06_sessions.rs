@@ -202,7 +202,7 @@ pub(super) fn store(stage: &Stage, round: &Round) -> Result<Seen> {
     let back = until(BACK * 3, || gateway.ask(&by_cookie).is_ok_and(|answer| answer.status == 200));
     match back {
         Some(took) => {
-            seen.promised("cookies count again after", [took].into_iter().collect(), BACK)
+            seen.promised("cookies count again after", [took].into_iter().collect(), BACK);
         }
         None => seen.broken.push("somebody who was signed in no longer is".to_owned()),
     }
