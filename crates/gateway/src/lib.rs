@@ -20,6 +20,7 @@
 //! | [`session`] | what is asked about session cookies |
 //! | [`refusal`] | what a client is told whose request goes no further |
 //! | [`decision_log`] | what was decided, in files that show when they were altered |
+//! | [`sidecar`] | sessions and tokens, checked beside a service |
 //! | [`tls`] | certificates from files |
 //! | [`metrics`] | what is counted |
 
@@ -32,6 +33,7 @@ pub mod head;
 pub mod metrics;
 pub mod refusal;
 pub mod session;
+pub mod sidecar;
 
 mod body;
 mod certificate;

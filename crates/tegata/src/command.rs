@@ -39,6 +39,7 @@ mod revoke;
 mod serve;
 mod service;
 mod session;
+mod sidecar;
 mod token;
 mod user;
 
@@ -96,6 +97,8 @@ enum Command {
     /// Browser sessions.
     #[command(subcommand)]
     Session(session::Session),
+    /// Checks sessions and tokens beside a service, on this machine.
+    Sidecar(sidecar::Sidecar),
     /// What people have agreed to.
     #[command(subcommand)]
     Consent(consent::Consent),
@@ -190,6 +193,7 @@ pub(crate) async fn run(cli: Cli) -> ExitCode {
         Command::Restore(restore) => restore.run(&context).await,
         Command::Revoke(revoke) => revoke.run(&context).await,
         Command::Session(session) => session.run(&context).await,
+        Command::Sidecar(sidecar) => sidecar.run(&context).await,
         Command::Consent(consent) => consent.run(&context).await,
         Command::Cookies(cookies) => cookies.run(&context),
         Command::Plan(plan) => plan.run(&context),

@@ -37,6 +37,7 @@ mod party;
 mod pkcs11;
 mod resource;
 mod sessions;
+mod sidecar;
 pub(crate) mod signals;
 mod span;
 
@@ -48,6 +49,7 @@ pub(crate) use load::{BadConfig, Source, from_table, load, read_declared, read_t
 pub(crate) use mail::{Mail, Registration as UserRegistration, TIMEOUT as MAIL_TIMEOUT, Users};
 pub(crate) use pkcs11::Pkcs11;
 pub(crate) use sessions::Sessions;
+pub(crate) use sidecar::Sidecar;
 pub(crate) use span::Span;
 
 /// The whole configuration.
@@ -74,6 +76,7 @@ pub(crate) struct Config {
     pub(crate) mail: Mail,
     pub(crate) users: Users,
     pub(crate) signals: signals::Signals,
+    pub(crate) sidecar: Sidecar,
     pub(crate) issuer: Vec<ForeignIssuer>,
     pub(crate) user: Vec<UserForm>,
     pub(crate) client: Vec<ClientForm>,
@@ -562,7 +565,8 @@ impl Config {
         let own = own.chain(&mut self.public.client_ca_file).chain(&mut self.public.theme_file);
         let pin = self.keys.pkcs11.iter_mut().filter_map(|pkcs11| pkcs11.pin_file.as_mut());
         let mail = [&mut self.mail.ca_file, &mut self.mail.password_file].into_iter().flatten();
-        let own = own.chain(pin).chain(mail);
+        let sidecar = [&mut self.sidecar.ca_file, &mut self.sidecar.client_secret_file];
+        let own = own.chain(pin).chain(mail).chain(sidecar.into_iter().flatten());
         for file in files.chain(own).chain(signals).chain(others) {
             *file = base.join(&file);
         }

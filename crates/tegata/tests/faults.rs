@@ -37,6 +37,16 @@ fn no_refresh_token_is_spent_twice_on_two_nodes_and_each_learns_what_the_other_t
 }
 
 #[test]
+fn a_service_with_a_sidecar_goes_on_for_a_while_without_its_issuer_and_then_lets_nobody_pass() {
+    holds("d6-issuer-gone");
+}
+
+#[test]
+fn without_its_stores_a_node_serves_tokens_and_signs_nobody_out() {
+    holds("d6-stores-gone");
+}
+
+#[test]
 fn what_a_killed_node_was_doing_is_known_at_the_other() {
     holds("x12-node-killed");
 }

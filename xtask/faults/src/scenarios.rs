@@ -9,6 +9,7 @@ use crate::{
     stage::Stage,
 };
 
+mod d06_sessions;
 mod r01_everything;
 mod x01_redis_broken;
 mod x05_postgres_away;
@@ -34,6 +35,20 @@ pub const SCENARIOS: &[Scenario] = &[
          can be: nothing acknowledged is lost",
         three_nodes_on_all,
         r01_everything::round,
+    ),
+    on(
+        "d6-issuer-gone",
+        "every node is killed: a sidecar goes on for 5 s, answers 503 then, and learns what was taken \
+         back when they come back",
+        two_nodes,
+        d06_sessions::issuer,
+    ),
+    on(
+        "d6-stores-gone",
+        "PostgreSQL and Redis are away: calls with tokens go on, those with cookies are answered 503, \
+         and nobody is signed out",
+        on_redis,
+        d06_sessions::store,
     ),
     on(
         "x1-redis-killed",
