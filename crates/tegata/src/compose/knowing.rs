@@ -20,7 +20,7 @@ pub(super) async fn begin_with_what_was_kept(
 ) {
     match snapshots.begin(view, records).await {
         Ok(Some(position)) => {
-            tracing::debug!(position, "begins with a snapshot of what was taken back")
+            tracing::debug!(position, "begins with a snapshot of what was taken back");
         }
         Ok(None) => {}
         Err(error) => {
