@@ -235,5 +235,6 @@ impl axum::response::IntoResponse for NotChecked {
     }
 }
 
-#[cfg(all(test, feature = "axum"))]
+#[cfg(test)]
+#[cfg(feature = "axum")]
 mod tests;
