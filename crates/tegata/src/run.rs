@@ -19,7 +19,9 @@ use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap, Upstream};
 use tegata_oauth::DpopNonce;
 use tegata_server::{App, BrowserClient, Confirm, Inlet, Operations};
 use tegata_session::{CookieFilter, CookieName, Environment, Origins};
-use tegata_token::{AccessToken, Algorithm, Expected, ExpectedAudience, Memory, Scope, Verifier};
+use tegata_token::{
+    AccessToken, Algorithm, Expected, ExpectedAudience, Memory, Scope, Verifier, revocation::Taken,
+};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -182,8 +184,8 @@ impl Running {
 struct Confirmed(Arc<Composed>);
 
 impl Confirm for Confirmed {
-    fn confirmed(&self, began: SinceBoot) -> BoxFuture<'_, serde_json::Value> {
-        Box::pin(async move { circle::confirm(&self.0, began).await.json() })
+    fn confirmed(&self, began: SinceBoot, taken: Taken) -> BoxFuture<'_, serde_json::Value> {
+        Box::pin(async move { circle::confirm(&self.0, began, taken).await.json() })
     }
 }
 

@@ -95,10 +95,67 @@ fn an_installation_is_broken_and_mended_by_hand_and_stopped_at_the_end() {
     assert!(said.ends_with("stopping\n"), "{said}");
 }
 
+/// Two nodes over NATS, on one PostgreSQL.
+fn two_that_hear_each_other() -> Stage {
+    let dependencies = Dependencies { events: EventsKind::Nats, ..Dependencies::default() };
+    Stage::set(&Plan { dependencies, ..Plan::new(Path::new(PROGRAM), 2) }).unwrap()
+}
+
+#[test]
+fn what_was_taken_back_before_is_confirmed_at_once_and_not_by_who_cannot_know() {
+    let stage = two_that_hear_each_other();
+    let member = |node: usize| stage.cluster().member(node);
+    // As an operator orders it, and as a client asks for it; answers what is said of the nodes.
+    let order = |node: usize, token: &str| -> Value {
+        let args = ["revoke", "--token", token, "--reason", "test", "--wait", "--format", "json"];
+        let output = member(node).node.run(&args);
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        told["confirmed"].clone()
+    };
+    let ask = |node: usize, token: &str| -> Value {
+        let (client, secret) = stage::ROBOT;
+        let ask = Ask::post("/oauth2/revoke?wait=confirmed")
+            .basic(client, secret)
+            .form(&[("token", token)]);
+        let answer = stage.public(node).ask(&ask).unwrap();
+        let told: Value = serde_json::from_str(&answer.body).unwrap();
+        told["confirmed"].clone()
+    };
+    let is_by_both = |confirmed: &Value| {
+        let says = confirmed["says"].as_str().unwrap_or_default();
+        let after = confirmed["after_ms"].as_u64().unwrap_or(u64::MAX);
+        println!("{says}");
+        // Whoever is named as fenced was waited for, for 5 s.
+        says.starts_with("refused by all 2 points after") && after < 4_000
+    };
+    let issue = || stage::issued(&mut stage.public(0)).unwrap().token;
+    let (first, second) = (issue(), issue());
+    for node in [0, 1, 0] {
+        let (ordered, asked) = (order(node, &first), ask(node, &second));
+        assert!(is_by_both(&ordered) && is_by_both(&asked), "{node}: {ordered} {asked}");
+    }
+    // What one took back while the other could not hear it, and could not read it either, is not said to be
+    // refused there, however often it is asked for again.
+    let cut = |mode: Mode| {
+        member(1).nats.as_ref().unwrap().set(mode);
+        member(1).store.set(mode);
+    };
+    let third = issue();
+    cut(Mode::BlackHole);
+    for attempt in 0..2 {
+        let told = if attempt == 0 { order(0, &third) } else { ask(0, &third) };
+        let fenced = told["fenced"].as_array().map_or(0, Vec::len);
+        assert_eq!((told["by"].as_array().unwrap().len(), fenced), (1, 1), "{told}");
+    }
+    cut(Mode::Sound);
+    let again = until(Duration::from_secs(60), || is_by_both(&ask(0, &third)));
+    assert!(again.is_some(), "{}", member(1).node.process().said());
+    assert_eq!(stage::call(&mut stage.gateway(1), "/strict", &third).unwrap().status, 401);
+}
+
 #[test]
 fn two_nodes_that_could_not_hear_each_other_come_to_know_the_same_of_a_token() {
-    let dependencies = Dependencies { events: EventsKind::Nats, ..Dependencies::default() };
-    let stage = Stage::set(&Plan { dependencies, ..Plan::new(Path::new(PROGRAM), 2) }).unwrap();
+    let stage = two_that_hear_each_other();
     let token = stage::issued(&mut stage.public(0)).unwrap().token;
     let use_at = |node: usize, times: usize| {
         let mut gateway = stage.gateway(node);

@@ -5,7 +5,7 @@ use tegata_core::{
     Batch, ClientId, Event, EventType, FamilyId, KeyId, SessionId, Timestamp, TokenId,
 };
 use tegata_identity::User;
-use tegata_token::{Entry, Holder, Order, Tally, Target};
+use tegata_token::{Entry, Holder, Order, Tally, Target, revocation::Taken};
 
 use super::{Refused, What, keys, revoke_foreign, users};
 use crate::compose::Composed;
@@ -18,14 +18,15 @@ pub(super) fn order(reason: String, actor: &str) -> Result<Order, Refused> {
     Ok(Order { reason, actor: actor.to_owned() })
 }
 
-pub(super) async fn revoke(
+/// Takes something back. Answers what that was, and whether anything had to be written for it.
+pub(crate) async fn revoke(
     composed: &Composed,
     what: What,
     order: &Order,
     tally: &Tally,
-) -> Result<Value, Refused> {
-    Ok(match what {
-        What::Token(token) => self::token(composed, &token, order).await?,
+) -> Result<(Value, Taken), Refused> {
+    let told = match what {
+        What::Token(token) => return self::token(composed, &token, order).await,
         What::Jti(jti) => self::jti(composed, &jti, order).await?,
         What::Family(family) => {
             let id = FamilyId::new(&family)?;
@@ -62,7 +63,9 @@ pub(super) async fn revoke(
         What::Foreign { issuer, named } => {
             revoke_foreign::revoke(composed, &issuer, named, order).await?
         }
-    })
+    };
+    // What is named so is taken back however often it was before.
+    Ok((told, Taken::Now))
 }
 
 /// Ends a session and what was begun in it; answers what that was. Where it was nothing, nobody may
@@ -108,7 +111,7 @@ pub(crate) async fn user(
     order: &Order,
     tally: &Tally,
 ) -> Result<Value, Refused> {
-    let up_to = subject(composed, user.id.as_str(), order).await?;
+    let up_to = composed.provider.take_back_subject(user.id.as_str(), order).await?.to_string();
     let holder = Holder::User(user.id.clone());
     let proof = everything_of(composed, &holder, order, tally).await?;
     Ok(json!({"revoked": {"user": user.username.as_str()}, "up_to": up_to, "proof": proof}))
@@ -124,38 +127,34 @@ pub(super) async fn client(
     Ok(up_to.to_string())
 }
 
-async fn subject(composed: &Composed, sub: &str, order: &Order) -> Result<String, Refused> {
-    // Where everything was taken back in this second already, what was issued since begins in the next.
-    let view = composed.revoker.view().realm(&composed.realm);
-    let up_to = moment(composed).max(Timestamp::from_secs(view.earliest_issue(sub, None)));
-    let target = Target::Subject { sub: sub.to_owned(), up_to, tokens_only: false };
-    commit(composed, vec![target], vec![("user_id", json!(sub))], order).await?;
-    Ok(up_to.to_string())
-}
-
 /// Up to when everything is taken back: no earlier than anything that this process has done, also when
 /// the wall clock was set back since.
 pub(super) fn moment(composed: &Composed) -> Timestamp {
     composed.node.now().max(composed.node.tick().wall())
 }
 
-async fn token(composed: &Composed, token: &str, order: &Order) -> Result<Value, Refused> {
+async fn token(
+    composed: &Composed,
+    token: &str,
+    order: &Order,
+) -> Result<(Value, Taken), Refused> {
     if token.starts_with("rt_") {
         let found = composed.families.of_token(&composed.realm, token).await?;
         let why = "this is not a refresh token of this installation, or is from before a restore";
         let (family, _) = found.ok_or_else(|| Refused::invalid("/token")(why))?;
-        composed.families.revoke(&composed.realm, &family.id, order).await?;
-        return Ok(json!({"revoked": {"family": family.id}}));
+        let ended = composed.families.revoke(&composed.realm, &family.id, order).await?;
+        let taken = if ended { Taken::Now } else { Taken::Before };
+        return Ok((json!({"revoked": {"family": family.id}}), taken));
     }
     if let Some(taken_back) = revoke_foreign::token(composed, token, order).await {
-        return taken_back;
+        return taken_back.map(|told| (told, Taken::Now));
     }
     let revoked = composed.provider.revoke_token(token, order).await;
-    let jti = revoked.map_err(|why| match why {
+    let (jti, taken) = revoked.map_err(|why| match why {
         tegata_oauth::Refused::Store(error) => error.into(),
         other => Refused::invalid("/token")(other),
     })?;
-    Ok(json!({"revoked": {"jti": jti}}))
+    Ok((json!({"revoked": {"jti": jti}}), taken))
 }
 
 async fn jti(composed: &Composed, jti: &str, order: &Order) -> Result<Value, Refused> {
