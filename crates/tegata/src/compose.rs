@@ -27,7 +27,7 @@ use tegata_store::{
 };
 use tegata_token::{
     Authorities, DpopNonces, Families, Indexes, Keys, KeysRefused, Lifetimes, Pairwise, Revoker,
-    Roots, RotationRules, Usage, View, Withdraw, revocation::LONGEST_ACCESS,
+    Roots, RotationRules, Usage, View, Withdraw, revocation::LONGEST_ACCESS, usage::OwnTokens,
 };
 
 use crate::{
@@ -451,7 +451,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     );
     let withdraw = Withdraw::new()
         .with(Arc::new(SessionsOfHolder(sessions.clone())))
-        .with(Arc::new(families.clone()));
+        .with(Arc::new(families.clone()))
+        .with(Arc::new(OwnTokens::new(node.clone(), Arc::clone(&usage), revoker.clone())));
     Ok(Composed {
         config,
         node,

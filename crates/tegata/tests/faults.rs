@@ -14,6 +14,7 @@ use serde_json::Value;
 use tegata_engines::{Dependencies, EventsKind, Mode, Plan};
 use tegata_faults::{
     Round, Run, SCENARIOS,
+    http::Ask,
     stage::{self, Stage},
     time::until,
 };
@@ -114,12 +115,9 @@ fn what_was_taken_back_before_is_confirmed_at_once_and_not_by_who_cannot_know() 
     };
     let ask = |node: usize, token: &str| -> Value {
         let (client, secret) = stage::ROBOT;
-        let ask = Ask::post("/oauth2/revoke?wait=confirmed")
-            .basic(client, secret)
-            .form(&[("token", token)]);
-        let answer = stage.public(node).ask(&ask).unwrap();
-        let told: Value = serde_json::from_str(&answer.body).unwrap();
-        told["confirmed"].clone()
+        let ask = Ask::form("/oauth2/revoke?wait=confirmed", &[("token", token)]);
+        let mut public = stage.public(node).waiting(Duration::from_secs(30));
+        public.ask(&ask.basic(client, secret)).unwrap().json()["confirmed"].clone()
     };
     let is_by_both = |confirmed: &Value| {
         let says = confirmed["says"].as_str().unwrap_or_default();
@@ -136,18 +134,14 @@ fn what_was_taken_back_before_is_confirmed_at_once_and_not_by_who_cannot_know() 
     }
     // What one took back while the other could not hear it, and could not read it either, is not said to be
     // refused there, however often it is asked for again.
-    let cut = |mode: Mode| {
-        member(1).nats.as_ref().unwrap().set(mode);
-        member(1).store.set(mode);
-    };
     let third = issue();
-    cut(Mode::BlackHole);
+    member(1).set_all(Mode::BlackHole);
     for attempt in 0..2 {
         let told = if attempt == 0 { order(0, &third) } else { ask(0, &third) };
         let fenced = told["fenced"].as_array().map_or(0, Vec::len);
         assert_eq!((told["by"].as_array().unwrap().len(), fenced), (1, 1), "{told}");
     }
-    cut(Mode::Sound);
+    member(1).set_all(Mode::Sound);
     let again = until(Duration::from_secs(60), || is_by_both(&ask(0, &third)));
     assert!(again.is_some(), "{}", member(1).node.process().said());
     assert_eq!(stage::call(&mut stage.gateway(1), "/strict", &third).unwrap().status, 401);

@@ -5,7 +5,10 @@ use tegata_core::{
     Batch, ClientId, Event, EventType, FamilyId, KeyId, SessionId, Timestamp, TokenId,
 };
 use tegata_identity::User;
-use tegata_token::{Entry, Holder, Order, Tally, Target, revocation::Taken};
+use tegata_token::{
+    Entry, Holder, Order, StatusIndex, Tally, Target,
+    revocation::{LONGEST_ACCESS, Taken},
+};
 
 use super::{Refused, What, keys, revoke_foreign, users};
 use crate::compose::Composed;
@@ -51,14 +54,20 @@ pub(crate) async fn revoke(
             let proof = everything_of(composed, &holder, order, tally).await?;
             // After it: what a client that was removed may have left is taken back all the same.
             check_known(composed, &id).await?;
-            json!({"revoked": {"client": id}, "up_to": up_to, "proof": proof})
+            let note = by_name_only(composed, &id);
+            json!({"revoked": {"client": id}, "up_to": up_to, "proof": proof, "note": note})
         }
         What::Key(kid) => {
             let kid = KeyId::new(&kid)?;
             let algorithm = composed.keys.algorithm_of(&kid)?;
             let fresh = keys::generate(algorithm).await?;
             composed.keys.at_wish_of(&order.actor).expel(&kid, &fresh, order).await?;
-            json!({"revoked": {"key": kid}})
+            let note = format!(
+                "status lists do not show it: whoever does not read the key set anew accepts what it \
+                 signed until {} at the latest",
+                longest(composed)
+            );
+            json!({"revoked": {"key": kid}, "note": note})
         }
         What::Foreign { issuer, named } => {
             revoke_foreign::revoke(composed, &issuer, named, order).await?
@@ -159,16 +168,57 @@ async fn token(
 
 async fn jti(composed: &Composed, jti: &str, order: &Order) -> Result<Value, Refused> {
     let jti = TokenId::new(jti).map_err(Refused::invalid("/jti"))?;
-    commit(composed, vec![Target::Token(jti.clone())], vec![("jti", json!(jti))], order).await?;
-    // Where a token stands in its status list, only the token says.
-    let note = "status lists do not show it; with `--token` in place of `--jti` they do";
-    Ok(json!({"revoked": {"jti": jti}, "note": note}))
+    let place = place_of(composed, &jti).await;
+    // By its name in any case: that refuses it also where somebody was wrong about its place.
+    let mut entries = vec![(Target::Token(jti.clone()), None)];
+    entries.extend(place.map(|place| (Target::Token(jti.clone()), Some(place))));
+    commit(composed, entries, vec![("jti", json!(jti))], order).await?;
+    let mut told = json!({"revoked": {"jti": jti}});
+    if let Some(members) = told.as_object_mut().filter(|_| place.is_none()) {
+        let note = format!(
+            "it is refused by its name only, since its place in a status list is not known, or is that of \
+             the token that it was made of: who reads only status lists accepts it until {} at the \
+             latest. With `--token` in place of `--jti`, its place is known",
+            longest(composed)
+        );
+        members.insert("note".to_owned(), note.into());
+    }
+    Ok(told)
+}
+
+/// Where a token stands in its status list, as far as anybody knows: the record of its sign-in, or the
+/// nodes, of what clients got in their own names.
+async fn place_of(composed: &Composed, jti: &TokenId) -> Option<StatusIndex> {
+    if let Some(id) = jti.family() {
+        let family = composed.families.find(&composed.realm, &id).await;
+        // A store that does not answer refuses what is committed next, and says why.
+        let family = family.ok().flatten()?;
+        let mut all = family.earlier.iter().chain([&family.access]);
+        return all.find(|access| access.jti == *jti).map(|access| access.status);
+    }
+    composed.usage.of(jti.as_str())?.origin.get()?.place
+}
+
+/// What is to be known of the tokens of a client that were taken back: who does not know of it.
+fn by_name_only(composed: &Composed, id: &ClientId) -> String {
+    let known = composed.usage.issued_to(id.as_str(), moment(composed));
+    let many = known.iter().filter(|(_, origin)| origin.place.is_none()).count();
+    format!(
+        "refused by name only: {many} tokens that are known to be made of others, and any that no node \
+         remembers; who reads only status lists accepts them until {} at the latest",
+        longest(composed)
+    )
+}
+
+/// When the last token has died that is alive now.
+fn longest(composed: &Composed) -> Timestamp {
+    composed.node.now() + LONGEST_ACCESS
 }
 
 /// Commits what takes something back, with the event that names it.
 pub(super) async fn commit(
     composed: &Composed,
-    targets: Vec<Target>,
+    targets: Vec<(Target, Option<StatusIndex>)>,
     named: Vec<(&'static str, Value)>,
     order: &Order,
 ) -> Result<(), Refused> {
@@ -181,9 +231,9 @@ pub(super) async fn commit(
     let until = now + composed.config.tokens.refresh_absolute.get();
     let entries = targets
         .into_iter()
-        .map(|target| Entry {
+        .map(|(target, place)| Entry {
             target,
-            places: Vec::new(),
+            places: place.into_iter().collect(),
             at: now,
             until,
             reason: order.reason.clone(),
@@ -206,29 +256,4 @@ async fn everything_of(
 }
 
 #[cfg(test)]
-mod tests {
-    use tegata_token::Claims;
-
-    use super::*;
-    use crate::compose;
-
-    #[tokio::test]
-    async fn an_unknown_name_is_an_error_and_what_was_issued_under_it_is_taken_back() {
-        let place = tempfile::tempdir().unwrap();
-        let composed = compose::for_tests(place.path()).await;
-        let claims = Claims {
-            sub: "removed".into(),
-            client_id: Some("removed".into()),
-            iat: composed.node.now().secs(),
-            ..Claims::default()
-        };
-        let is_refused =
-            || composed.view.realm(&composed.realm).check_claims(&claims, None, "").is_some();
-        assert!(!is_refused());
-        let (removed, tally) = (What::Client("removed".into()), Tally::default());
-        let order = order("stolen".into(), "operator").unwrap();
-        let refused = revoke(&composed, removed, &order, &tally).await.unwrap_err();
-        assert!(refused.why.contains("there is no client or service `removed`"));
-        assert!(is_refused());
-    }
-}
+mod tests;
