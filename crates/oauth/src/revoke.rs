@@ -71,8 +71,11 @@ impl Provider {
         let view = self.revoker().view().realm(self.realm());
         let given = Timestamp::from_secs(view.earliest_issue(sub, None));
         let up_to = self.node().now().max(self.node().tick().wall()).max(given);
-        let named =
-            [("user_id", json!(sub)), ("reason", json!(order.reason)), ("actor", json!(order.actor))];
+        let named = [
+            ("user_id", json!(sub)),
+            ("reason", json!(order.reason)),
+            ("actor", json!(order.actor)),
+        ];
         let event = Event::new(self.node(), self.realm(), EventType::TokenRevoked, named);
         let entry = Entry {
             target: Target::Subject { sub: sub.to_owned(), up_to, tokens_only: false },

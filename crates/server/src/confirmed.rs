@@ -90,11 +90,16 @@ mod tests {
         let all = json!({"by": ["a", "b", "c"], "after_ms": 41});
         assert_eq!(words(all), "Refused by 3 of 3 points after 41 ms.");
         let fenced = words(json!({"by": ["a"], "after_ms": 5001, "fenced": ["b"]}));
-        assert!(fenced.starts_with("Refused by 1 of 2 points after 5001 ms. The others"), "{fenced}");
-        let pending =
-            json!({"by": ["a"], "after_ms": 2, "pending": ["b", "c"], "until": "2026-01-01T00:00:00Z"});
+        assert!(
+            fenced.starts_with("Refused by 1 of 2 points after 5001 ms. The others"),
+            "{fenced}"
+        );
+        let pending = json!({"by": ["a"], "after_ms": 2, "pending": ["b", "c"], "until": "2026-01-01T00:00:00Z"});
         let said = words(pending.clone());
-        assert!(said.starts_with("Refused by 1 of 3 points") && said.contains("2026-01-01"), "{said}");
+        assert!(
+            said.starts_with("Refused by 1 of 3 points") && said.contains("2026-01-01"),
+            "{said}"
+        );
         // No language leaves a gap, and none tells people how nodes are called.
         for lang in [Lang::En, Lang::Ja] {
             let said = in_words(&pending, lang.messages()).concat();

@@ -29,6 +29,7 @@ use tegata_token::{Algorithm, Scope};
 mod contradictions;
 mod cookies;
 mod declared;
+mod introspection;
 mod issuer;
 mod listen;
 mod load;
@@ -42,6 +43,7 @@ mod span;
 
 pub(crate) use cookies::{Consent, Cookies};
 pub(crate) use declared::{ClientForm, Declared, Hidden, UserForm, read_secret};
+pub(crate) use introspection::Introspection;
 pub(crate) use issuer::ForeignIssuer;
 pub(crate) use listen::Listen;
 pub(crate) use load::{BadConfig, Source, from_table, load, read_declared, read_table};
@@ -199,6 +201,8 @@ pub(crate) struct Gateway {
     pub(crate) upstream: Services,
     /// What follows when a decision cannot be recorded: `best_effort` or `required`.
     pub(crate) decisions: Mode,
+    /// Who is asked about tokens while revocations cannot be learnt.
+    pub(crate) introspection: Introspection,
 }
 
 impl Default for Gateway {
@@ -217,6 +221,7 @@ impl Default for Gateway {
             deadlines: Deadlines::default(),
             upstream: Services::default(),
             decisions: Mode::default(),
+            introspection: Introspection::default(),
         }
     }
 }
@@ -553,7 +558,7 @@ impl Config {
         let own = own.chain(&mut self.public.client_ca_file);
         let pin = self.keys.pkcs11.iter_mut().filter_map(|pkcs11| pkcs11.pin_file.as_mut());
         let mail = [&mut self.mail.ca_file, &mut self.mail.password_file].into_iter().flatten();
-        let own = own.chain(pin).chain(mail);
+        let own = own.chain(pin).chain(mail).chain(self.gateway.introspection.files());
         for file in files.chain(own).chain(signals).chain(others) {
             *file = base.join(&file);
         }

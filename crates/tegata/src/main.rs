@@ -38,6 +38,7 @@ mod gauges;
 mod health;
 mod history;
 mod installation;
+mod introspection;
 mod logouts;
 mod mail;
 mod operate;

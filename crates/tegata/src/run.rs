@@ -13,6 +13,7 @@ use tegata_core::{
 };
 use tegata_gateway::{
     Gateway, SessionCheck,
+    introspection::Introspection,
     tls::{Asks, Identity},
 };
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap, Upstream};
@@ -37,7 +38,9 @@ use crate::{
     compose::Composed,
     config::{LogForm, Observability},
     cookie_door::CookieDoor,
-    gauges, health, logouts, mail, signals,
+    gauges, health,
+    introspection::Others,
+    logouts, mail, signals,
 };
 
 /// For how long browsers remember to come with TLS alone: a year.
@@ -341,6 +344,9 @@ async fn gateway(
         },
         foreign: composed.foreign.as_ref().map(|foreign| foreign.for_gateway()),
         revocations: Arc::clone(&composed.view),
+        introspection: Others::open(&set.introspection, &composed.node)
+            .map_err(|error| usage(&error))?
+            .map(|others| others as Arc<dyn Introspection>),
         realm: composed.realm.clone(),
         signer,
         sessions: Some(door),

@@ -57,8 +57,8 @@ mod told;
 pub use begun::Begun;
 pub(crate) use ledger::LATE;
 pub use register::{CIRCLE, CIRCLE_PLACES};
-pub use told::{Heard, Point, Receipt, Standing, Stands};
 use told::Of;
+pub use told::{Heard, Point, Receipt, Standing, Stands};
 
 /// For how long a process is in the circle without renewing it: as long as the store may be away
 /// without anybody having to do without the others' word.

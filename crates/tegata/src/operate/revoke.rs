@@ -142,11 +142,7 @@ pub(super) fn moment(composed: &Composed) -> Timestamp {
     composed.node.now().max(composed.node.tick().wall())
 }
 
-async fn token(
-    composed: &Composed,
-    token: &str,
-    order: &Order,
-) -> Result<(Value, Taken), Refused> {
+async fn token(composed: &Composed, token: &str, order: &Order) -> Result<(Value, Taken), Refused> {
     if token.starts_with("rt_") {
         let found = composed.families.of_token(&composed.realm, token).await?;
         let why = "this is not a refresh token of this installation, or is from before a restore";

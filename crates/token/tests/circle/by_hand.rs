@@ -393,9 +393,8 @@ fn what_another_took_back_is_confirmed_by_who_has_followed_the_log() {
     };
     // That both have all that this process took back says nothing.
     assert_eq!(stands(), [Stands::Pending, Stands::Pending]);
-    let hear = |from: &Process, to: &Process| {
-        to.circle.hear(&from.circle.beat(&from.view), &to.view)
-    };
+    let hear =
+        |from: &Process, to: &Process| to.circle.hear(&from.circle.beat(&from.view), &to.view);
     hear(&other, &one);
     hear(&third, &one);
     assert_eq!(stands(), [Stands::Pending, Stands::Confirmed]);

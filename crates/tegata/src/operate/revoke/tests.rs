@@ -61,6 +61,9 @@ async fn add_client(composed: &Composed, id: &str, grant_types: BTreeSet<GrantTy
 
 /// Sign-ins, begun together.
 async fn signed_in(composed: &Composed, user: &UserId, many: usize) -> Vec<Issue> {
+    // What begins in the second in which everything was taken back counts as of the next.
+    let earliest = composed.view.realm(&composed.realm).earliest_issue(user.as_str(), None);
+    let authorized = composed.node.now().max(Timestamp::from_secs(earliest));
     let mut batch = Batch::new(composed.realm.clone());
     let mut issues = Vec::with_capacity(many);
     for _ in 0..many {
@@ -76,7 +79,7 @@ async fn signed_in(composed: &Composed, user: &UserId, many: usize) -> Vec<Issue
             },
             binding: Binding::Client,
             authority: 1,
-            authorized: composed.node.now(),
+            authorized,
             as_of: None,
         };
         let (issue, change) = composed.families.begin(&composed.realm, beginning).await.unwrap();
@@ -172,15 +175,17 @@ async fn with_sign_ins(place: &Path, many: usize) -> Vec<Kept> {
     let maria = operate::DeclaredUser { username: "maria".into(), ..Default::default() };
     let add = operate::Order::UserAdd(Box::new(maria));
     operate::perform(&composed, "operator", add, &Tally::default()).await.unwrap();
-    add_client(&composed, "web", [GrantType::AuthorizationCode, GrantType::RefreshToken].into()).await;
+    add_client(&composed, "web", [GrantType::AuthorizationCode, GrantType::RefreshToken].into())
+        .await;
     let maria = users::find(&composed, "maria").await.unwrap().id;
     let mut kept = Vec::with_capacity(many);
     while kept.len() < many {
         let issues = signed_in(&composed, &maria, 500.min(many - kept.len())).await;
-        kept.extend(issues.into_iter().map(|issue| Kept {
-            family: issue.family,
-            refresh_token: issue.refresh_token,
-        }));
+        kept.extend(
+            issues
+                .into_iter()
+                .map(|issue| Kept { family: issue.family, refresh_token: issue.refresh_token }),
+        );
     }
     assert!(kept.iter().all(|it| !is_refused(&composed, it)));
     kept
@@ -228,7 +233,8 @@ async fn ended(composed: &Composed) -> usize {
     let holder = Holder::User(users::find(composed, "maria").await.unwrap().id);
     let (mut page, mut count) = (Page { after: None, limit: 1000 }, 0);
     loop {
-        let some = composed.families.page(&composed.realm, Some(&holder), page.clone()).await.unwrap();
+        let some =
+            composed.families.page(&composed.realm, Some(&holder), page.clone()).await.unwrap();
         let Some(last) = some.last() else { return count };
         page.after = Some(last.id.as_str().to_owned());
         count += some.iter().filter(|family| family.ended.is_some()).count();
