@@ -13,7 +13,7 @@ use tegata_oauth::{Client, Provider, signals::Streams};
 use tegata_session::{
     CookieConsents, CookieTable, Csrf, Environment, Origins, Sessions, sessions::Endings,
 };
-use tegata_token::{Algorithm, RealmView};
+use tegata_token::{Algorithm, RealmView, revocation::Taken};
 use tokio::sync::watch;
 
 use crate::{
@@ -183,9 +183,11 @@ pub struct Parts {
 
 /// Says which nodes refuse what was taken back here.
 pub trait Confirm: Send + Sync {
-    /// Answers when all refuse what was taken back since `began`, or serve nothing that they would
-    /// have to know it for: which, and after how long.
-    fn confirmed(&self, began: SinceBoot) -> BoxFuture<'_, Value>;
+    /// Answers when all refuse what was taken back since `began`, or, where nothing had to be written
+    /// for it, what had been before; or serve nothing that they would have to know it for: which, and
+    /// after how long. Holds nobody for longer than
+    /// [`MOST_STALE`](tegata_token::revocation::MOST_STALE), and does not let too many wait.
+    fn confirmed(&self, began: SinceBoot, taken: Taken) -> BoxFuture<'_, Value>;
 }
 
 /// How many callers are remembered whose authorization requests are held.

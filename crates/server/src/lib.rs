@@ -18,6 +18,7 @@
 //! | `renewing` | new passwords of people who are signed in |
 //! | `proving` | how people prove who they are: by password, by a second factor, once more |
 //! | `lowering` | what sessions lose with a second factor |
+//! | `confirmed` | answers that wait until every node refuses what was taken back |
 //! | `letterhead` | the words of mail |
 //! | [`endings`] | the end of a session, in the revocation log |
 //! | `caller`, `trace` | who asks, from where, under which name in the logs |
@@ -36,6 +37,7 @@ mod body;
 mod browser;
 mod caller;
 mod certificate;
+mod confirmed;
 mod dpop;
 pub mod endings;
 mod form;

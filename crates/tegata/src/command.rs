@@ -284,15 +284,13 @@ async fn perform_here(
         return operate::perform(composed, OPERATOR, order, tally).await;
     }
     let _kept = circle::enter(composed).await;
-    let (began, is_confirmed) = (composed.node.since_boot(), order.is_confirmed());
-    let mut done = operate::perform(composed, OPERATOR, order, tally).await;
-    // Where no other node can be, nobody serves anything.
-    if let Some(members) = done.as_mut().ok().and_then(Value::as_object_mut)
-        && is_confirmed
-        && composed.circle.is_some()
-    {
-        members.insert("confirmed".to_owned(), circle::confirm(composed, began).await.json());
-    }
+    let done = match order {
+        // Where no other node can be, nobody serves anything.
+        Order::Revoke { what, reason, wait: true } if composed.circle.is_some() => {
+            operate::revoke_and_confirm(composed, OPERATOR, (what, reason), tally).await
+        }
+        order => operate::perform(composed, OPERATOR, order, tally).await,
+    };
     circle::leave(composed).await;
     done
 }

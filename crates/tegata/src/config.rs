@@ -29,6 +29,7 @@ use tegata_token::{Algorithm, Scope};
 mod contradictions;
 mod cookies;
 mod declared;
+mod introspection;
 mod issuer;
 mod listen;
 mod load;
@@ -43,6 +44,7 @@ mod span;
 
 pub(crate) use cookies::{Consent, CookieForm, Cookies};
 pub(crate) use declared::{ClientForm, Declared, Hidden, UserForm, read_secret};
+pub(crate) use introspection::Introspection;
 pub(crate) use issuer::ForeignIssuer;
 pub(crate) use listen::Listen;
 pub(crate) use load::{BadConfig, Source, from_table, load, read_declared, read_table};
@@ -208,6 +210,8 @@ pub(crate) struct Gateway {
     pub(crate) upstream: Services,
     /// What follows when a decision cannot be recorded: `best_effort` or `required`.
     pub(crate) decisions: Mode,
+    /// Who is asked about tokens while revocations cannot be learnt.
+    pub(crate) introspection: Introspection,
 }
 
 impl Default for Gateway {
@@ -226,6 +230,7 @@ impl Default for Gateway {
             deadlines: Deadlines::default(),
             upstream: Services::default(),
             decisions: Mode::default(),
+            introspection: Introspection::default(),
         }
     }
 }
@@ -567,6 +572,7 @@ impl Config {
         let mail = [&mut self.mail.ca_file, &mut self.mail.password_file].into_iter().flatten();
         let sidecar = [&mut self.sidecar.ca_file, &mut self.sidecar.client_secret_file];
         let own = own.chain(pin).chain(mail).chain(sidecar.into_iter().flatten());
+        let own = own.chain(self.gateway.introspection.files());
         for file in files.chain(own).chain(signals).chain(others) {
             *file = base.join(&file);
         }

@@ -103,6 +103,15 @@ pub enum Target {
     },
 }
 
+/// Whether an order wrote what it takes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It did.
+    Now,
+    /// It had nothing to write: that had been taken back before, perhaps elsewhere, or was nothing.
+    Before,
+}
+
 /// An entry of the revocation log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {

@@ -38,6 +38,7 @@ impl Config {
         self.of_mail(&mut found);
         self.signals.contradictions(&mut found);
         self.of_sidecar(&mut found);
+        self.gateway.introspection.contradictions(&mut found);
         found
     }
 

@@ -374,6 +374,24 @@ impl View {
         self.read(records).await
     }
 
+    /// As [`Self::catch_up`], unless everything is known already that had been acknowledged anywhere at
+    /// this moment: of many who ask at once, one reads. Answers whether it is known now; what has no
+    /// position yet is not.
+    ///
+    /// # Errors
+    /// As [`Self::catch_up`].
+    pub async fn know_until(
+        &self,
+        records: &dyn Records,
+        moment: SinceBoot,
+    ) -> Result<bool, StoreError> {
+        let _only = self.reading.lock().await;
+        if !self.knows_all_until(moment) {
+            self.read(records).await?;
+        }
+        Ok(self.knows_all_until(moment))
+    }
+
     async fn read(&self, records: &dyn Records) -> Result<(), StoreError> {
         loop {
             let began = self.node.since_boot();
