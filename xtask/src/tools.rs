@@ -44,6 +44,7 @@ const TOOLS: &[Tool] = &[
     },
     Tool { name: "typescript", is: "checks the browser SDK", installer: Installer::Npm },
     Tool { name: "authlib", is: "drives the provider in tests", installer: Installer::Pip },
+    Tool { name: "pycose", is: "reads signed messages in CBOR", installer: Installer::Pip },
 ];
 
 impl Installer {

@@ -23,6 +23,7 @@
 //! | `caller`, `trace` | who asks, from where, under which name in the logs |
 //! | `certificate` | the certificate that a client shows |
 //! | `bearer`, `body`, `form`, [`limits`] | requests, read within limits |
+//! | `negotiate` | in which form an answer is wanted |
 //! | `headers`, [`problem`] | what answers carry, and what they say when they refuse |
 //! | [`metrics`], [`operations`] | what operators see |
 //! | [`serve`](mod@serve) | listeners on sockets |
@@ -44,6 +45,7 @@ pub mod limits;
 mod lowering;
 mod messages;
 pub mod metrics;
+mod negotiate;
 mod oauth2;
 pub mod operations;
 mod pages;
