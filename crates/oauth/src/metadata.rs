@@ -61,6 +61,7 @@ impl Provider {
             "userinfo_endpoint": at("/oauth2/userinfo"),
             "end_session_endpoint": at("/oauth2/logout"),
             "jwks_uri": at("/.well-known/jwks.json"),
+            "status_list_aggregation_endpoint": at("/status-lists"),
             "scopes_supported": ["openid", "profile", "email", "roles", "offline_access"],
             "response_types_supported": ["code"],
             "response_modes_supported": ResponseMode::NAMES,

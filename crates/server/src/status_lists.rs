@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `token` | a list as a signed token: JWT or CWT |
 //! | `past` | a list as it was at another time |
+//! | `aggregation` | which lists there are |
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -19,9 +20,12 @@ use tegata_token::{ListId, StatusBits};
 
 use crate::{app::App, caller::Caller, form, negotiate, problem::Problem, router::Segment};
 
+mod aggregation;
 mod past;
 mod token;
 
+use aggregation::Aggregated;
+pub(crate) use aggregation::all;
 pub(crate) use past::Past;
 use token::{Form, Made};
 
@@ -40,6 +44,7 @@ pub(crate) struct Published {
     lately: Mutex<HashMap<(ListId, Form), Lately>>,
     empty: std::sync::OnceLock<Vec<u8>>,
     past: Past,
+    aggregated: Aggregated,
 }
 
 /// Why a list is not given out.

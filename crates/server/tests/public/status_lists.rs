@@ -335,3 +335,44 @@ async fn a_node_that_does_not_know_what_was_revoked_lately_says_nothing() {
     bench.catch_up().await;
     assert_eq!(browser.get(&target).await.status, StatusCode::OK);
 }
+
+/// Token Status List §9: a verifier can have all lists before it meets a token.
+#[tokio::test]
+async fn all_lists_are_named_while_tokens_on_them_can_be_alive() {
+    let bench = Bench::new().await;
+    let mut browser = Browser::new(&bench);
+    let metadata = browser.get("/.well-known/oauth-authorization-server").await.json();
+    let address = metadata["status_list_aggregation_endpoint"].as_str().unwrap().to_owned();
+    let named = async |browser: &mut Browser| {
+        let answer = browser.get(&address).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        assert_eq!(answer.header("content-type"), "application/json");
+        assert_eq!(answer.header("access-control-allow-origin"), "*");
+        let lists = answer.json()["status_lists"].as_array().unwrap().clone();
+        lists.iter().map(|list| list.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(named(&mut browser).await.is_empty());
+    bench.advance(5);
+    bench.catch_up().await;
+    let code = code(&mut browser, &authorize(&[])).await;
+    let tokens = token(&bench, "web", &redeeming(&code)).await.json();
+    let access = claims(tokens["access_token"].as_str().unwrap());
+    let uri = access["status"]["status_list"]["uri"].as_str().unwrap();
+    assert_eq!(named(&mut browser).await, [uri]);
+    assert_eq!(browser.get(uri).await.status, StatusCode::OK);
+    // Many who ask are one who asks the store.
+    let calls = bench.calls();
+    for _ in 0..100 {
+        assert_eq!(named(&mut browser).await, [uri]);
+    }
+    assert_eq!(bench.calls(), calls);
+    // An answer that is old is not given where the store has none.
+    bench.advance(5);
+    bench.take_away(true);
+    assert_eq!(browser.get(&address).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    bench.take_away(false);
+    assert_eq!(named(&mut browser).await, [uri]);
+    // When no token can be alive any more, there is no list.
+    bench.advance(3600 + 60 + 900);
+    assert!(named(&mut browser).await.is_empty());
+}
