@@ -80,7 +80,7 @@ mod tests {
 
     const OFFERED: [&str; 2] = ["application/a", "application/b"];
 
-    fn saying(name: HeaderName, lines: &[&str]) -> HeaderMap {
+    fn saying(name: &HeaderName, lines: &[&str]) -> HeaderMap {
         lines.iter().map(|line| (name.clone(), line.parse().unwrap())).collect()
     }
 
@@ -112,7 +112,7 @@ mod tests {
             (&["application/a;q=0.+1"], None),
             (&["application/a;q="], None),
         ] {
-            let headers = saying(header::ACCEPT, said);
+            let headers = saying(&header::ACCEPT, said);
             assert_eq!(media_type(&headers, &OFFERED), given, "{said:?}");
         }
     }
@@ -136,7 +136,7 @@ mod tests {
             (&["identity;q=0.5", "gzip"], true),
             (&["gzipped"], false),
         ] {
-            assert_eq!(gzip(&saying(header::ACCEPT_ENCODING, said)), wanted, "{said:?}");
+            assert_eq!(gzip(&saying(&header::ACCEPT_ENCODING, said)), wanted, "{said:?}");
         }
     }
 }
