@@ -171,9 +171,13 @@ const PROMISED: [(&str, &str); 22] = [
 ];
 
 /// Of which nothing is there before it happens: by whom and for whom, and what there is to break, is not
-/// known before.
-const NOTHING_YET: [&str; 3] =
-    ["token_propagation_errors_total", "circuit_breaker_state", "revocation_staleness_seconds"];
+/// known before; nor how old what is known is, before it has been read.
+const NOTHING_YET: [&str; 4] = [
+    "token_propagations_total",
+    "token_propagation_errors_total",
+    "circuit_breaker_state",
+    "revocation_staleness_seconds",
+];
 
 #[test]
 fn a_fresh_node_has_all_that_is_promised_before_anything_happens() {
