@@ -62,7 +62,7 @@ pub const FOR_TESTS: &[Part] = &[
         package: "python3-venv",
         program: "python3",
         elsewhere: "/usr/bin",
-        needed_by: "the tests of tegata-store on DynamoDB and of clients: it installs moto and authlib",
+        needed_by: "the tests of tegata-store on DynamoDB and of clients: it installs moto, authlib and pycose",
     },
     Part {
         package: "prometheus",

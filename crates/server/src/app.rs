@@ -217,6 +217,7 @@ struct Inner {
     strangers: Limiter<Network>,
     ordered: Limiter<Network>,
     chosen: Limiter<Network>,
+    past: Limiter<Network>,
     waiting: Waiting,
 }
 
@@ -239,6 +240,7 @@ impl App {
         let strangers = Limiter::new(CALLERS);
         let ordered = Limiter::new(CALLERS);
         let chosen = Limiter::new(CALLERS);
+        let past = Limiter::new(CALLERS);
         let (proxies, certificates) =
             (Arc::new(config.proxies.clone()), config.client_certificates);
         let shares_origin = config.shares_origin;
@@ -258,6 +260,7 @@ impl App {
             strangers,
             ordered,
             chosen,
+            past,
             waiting,
         };
         Ok(Self { inner: Arc::new(inner), proxies, certificates, shares_origin })
@@ -430,6 +433,11 @@ impl App {
     /// Counts the choices of cookies that a caller makes.
     pub(crate) fn chosen(&self) -> &Limiter<Network> {
         &self.inner.chosen
+    }
+
+    /// Counts how often a caller asks how lists were.
+    pub(crate) fn past(&self) -> &Limiter<Network> {
+        &self.inner.past
     }
 
     pub(crate) fn streams(&self) -> &Streams {

@@ -25,6 +25,7 @@
 //! | `certificate` | the certificate that a client shows |
 //! | `bearer`, `body`, `form`, [`limits`] | requests, read within limits |
 //! | `navigation` | pages are for windows that people go to, and not for scripts |
+//! | `negotiate` | in which form an answer is wanted |
 //! | `headers`, [`problem`] | what answers carry, and what they say when they refuse |
 //! | [`metrics`], [`operations`] | what operators see |
 //! | [`serve`](mod@serve) | listeners on sockets |
@@ -48,6 +49,7 @@ mod lowering;
 mod messages;
 pub mod metrics;
 mod navigation;
+mod negotiate;
 mod oauth2;
 pub mod operations;
 mod pages;

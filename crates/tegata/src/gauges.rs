@@ -62,8 +62,6 @@ impl Collector for Following {
         let position =
             encoder.encode_descriptor("revocation_position", help, None, MetricType::Gauge)?;
         ConstGauge::new(i64::try_from(self.0.position()).unwrap_or(i64::MAX)).encode(position)?;
-        // Before the log has been read there is no number: none would be high enough.
-        let Some(staleness) = self.0.staleness() else { return Ok(()) };
         let help =
             "For how long a revocation could have been acknowledged without being known here";
         let seconds = encoder.encode_descriptor(
@@ -72,6 +70,8 @@ impl Collector for Following {
             None,
             MetricType::Gauge,
         )?;
+        // Before the log has been read there is no number: none would be high enough.
+        let Some(staleness) = self.0.staleness() else { return Ok(()) };
         ConstGauge::new(staleness.as_secs_f64()).encode(seconds)
     }
 }
@@ -82,20 +82,18 @@ pub(crate) struct Backing(pub(crate) Arc<Composed>);
 impl Collector for Backing {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let backends = &self.0.backends;
-        if !backends.breakers.is_empty() {
-            let help = "What a breaker does: 0 lets everybody through, 1 one to see, 2 nobody";
-            let kind = MetricType::Gauge;
-            let mut states =
-                encoder.encode_descriptor("circuit_breaker_state", help, None, kind)?;
-            for (name, breaker) in &backends.breakers {
-                let state = match breaker.state() {
-                    BreakerState::Closed => 0_i64,
-                    BreakerState::HalfOpen => 1,
-                    BreakerState::Open => 2,
-                };
-                let labels = [("name", *name)];
-                ConstGauge::new(state).encode(states.encode_family(&labels)?)?;
-            }
+        // A node by itself has none.
+        let help = "What a breaker does: 0 lets everybody through, 1 one to see, 2 nobody";
+        let kind = MetricType::Gauge;
+        let mut states = encoder.encode_descriptor("circuit_breaker_state", help, None, kind)?;
+        for (name, breaker) in &backends.breakers {
+            let state = match breaker.state() {
+                BreakerState::Closed => 0_i64,
+                BreakerState::HalfOpen => 1,
+                BreakerState::Open => 2,
+            };
+            let labels = [("name", *name)];
+            ConstGauge::new(state).encode(states.encode_family(&labels)?)?;
         }
         if let Some(redis) = &backends.redis {
             let help = "How often another Redis has begun to answer since the start";

@@ -29,7 +29,7 @@ fn holds(name: &str) {
     let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name).unwrap();
     let program = PROGRAM.into();
     let first = Round { program, older: None, seed: 1, outage: None, full: false, hasty: true };
-    let run = Run { first, repeat: 1, pictures: None, aloud: false };
+    let run = Run { first, repeat: 1, full: false, pictures: None, aloud: false };
     let summary = tegata_faults::run(scenario, &run);
     assert!(summary.is_good(), "{:?}", summary.broke);
     assert!(summary.checked.promises > 0, "nothing was promised, so nothing was shown");

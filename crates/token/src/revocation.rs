@@ -25,6 +25,7 @@ pub const MOST_STALE: Duration = Duration::from_secs(5);
 pub(crate) const CLOCK_ERROR: Duration = Duration::from_secs(600);
 
 mod backstop;
+pub mod history;
 mod marks;
 mod news;
 pub mod notice;
@@ -35,6 +36,7 @@ mod tally;
 mod view;
 mod withdraw;
 
+pub use history::{History, Unknowable};
 pub use notice::Notice;
 pub use realm::{RealmView, Revoked};
 pub use revoker::Revoker;

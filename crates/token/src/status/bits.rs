@@ -53,13 +53,19 @@ impl StatusBits {
         self.0.iter().flat_map(|word| word.load(Ordering::Acquire).to_le_bytes()).collect()
     }
 
-    /// The bits as a status list token carries them: base64url of zlib (Token Status List §4.1).
+    /// The bits as a status list token in CBOR carries them: zlib (Token Status List §4.1, §4.3).
     #[must_use]
-    pub fn to_lst(&self) -> String {
+    pub fn to_zlib(&self) -> Vec<u8> {
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
         // Writing to memory does not fail.
         let written = encoder.write_all(&self.to_bytes()).and_then(|()| encoder.finish());
-        URL_SAFE_NO_PAD.encode(written.unwrap_or_default())
+        written.unwrap_or_default()
+    }
+
+    /// The bits as a status list token in JSON carries them: the same as base64url (§4.2).
+    #[must_use]
+    pub fn to_lst(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.to_zlib())
     }
 
     /// Reads what [`Self::to_lst`] wrote. `None`: it is not the bits of one of our lists.
