@@ -25,6 +25,9 @@ pub struct Bench {
     /// Writes what was found into the document that tells of it, where there is a place for it
     #[arg(long, conflicts_with = "quick")]
     write: bool,
+    /// Measures nothing, and puts together what the last run found
+    #[arg(long, conflicts_with = "quick")]
+    last: bool,
 }
 
 /// The benchmarks that say what they found so that it can be put together, by their names.
@@ -61,7 +64,10 @@ pub fn run(asked: &Bench) -> Result<ExitCode> {
     }
     let (telling, silent): (Vec<_>, Vec<_>) =
         chosen.drain(..).partition(|(_, bench)| TELLING.contains(bench));
-    for (package, bench) in silent {
+    if asked.last && telling.is_empty() {
+        bail!("only what `{}` found is kept", TELLING.join("`, `"));
+    }
+    for (package, bench) in silent.into_iter().filter(|_| !asked.last) {
         measure(package, bench, asked.quick)?;
     }
     for name in TELLING {
@@ -91,18 +97,20 @@ fn put_together<'a>(
     packages: impl Iterator<Item = &'a str>,
     asked: &Bench,
 ) -> Result<()> {
-    parts::ensure(parts::FOR_REVOCATION)?;
     let place = command::root().join("target/bench").join(name);
-    if place.exists() {
-        fs::remove_dir_all(&place).with_context(|| format!("`{}`", place.display()))?;
-    }
-    let condition = report::condition();
-    for package in packages {
-        measure(package, name, asked.quick)?;
+    if !asked.last {
+        parts::ensure(parts::FOR_REVOCATION)?;
+        if place.exists() {
+            fs::remove_dir_all(&place).with_context(|| format!("`{}`", place.display()))?;
+        }
+        report::begin(&place)?;
+        for package in packages {
+            measure(package, name, asked.quick)?;
+        }
     }
     let options = if asked.quick { " --quick" } else { "" };
     let line = format!("cargo xtask bench {name}{options}");
-    let report = Report::read(name, line, condition, &place)?;
+    let report = Report::read(name, line, &place)?;
     report.keep()?;
     if asked.write {
         report.publish()?;

@@ -42,8 +42,20 @@ pub struct Report {
     findings: Vec<Finding>,
 }
 
-/// What the machine is like at the moment: to be asked before it is kept busy.
-pub fn condition() -> String {
+/// What a run began under, beside what it found.
+const CONDITION: &str = "condition";
+
+/// Notes what the machine is like, before it is kept busy.
+///
+/// # Errors
+/// It cannot be written.
+pub fn begin(place: &Path) -> Result<()> {
+    fs::create_dir_all(place)?;
+    fs::write(place.join(CONDITION), condition())
+        .with_context(|| format!("`{}` cannot be written to", place.display()))
+}
+
+fn condition() -> String {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or_default().to_owned();
@@ -56,11 +68,17 @@ impl Report {
     ///
     /// # Errors
     /// They told nothing, or nothing that can be read.
-    pub fn read(name: &str, command: String, condition: String, place: &Path) -> Result<Self> {
+    pub fn read(name: &str, command: String, place: &Path) -> Result<Self> {
         let mut findings: Vec<Finding> = Vec::new();
-        let told = fs::read_dir(place).with_context(|| format!("`{name}` found nothing"))?;
-        for file in told {
-            let path = file?.path();
+        let nothing = || format!("`{name}` found nothing");
+        let condition = fs::read_to_string(place.join(CONDITION)).with_context(nothing)?;
+        let told = fs::read_dir(place)?.flatten().map(|file| file.path());
+        let mut told: Vec<_> =
+            told.filter(|it| it.extension().is_some_and(|it| it == "json")).collect();
+        // The order in which a directory is listed says nothing.
+        told.sort();
+        told.reverse();
+        for path in told {
             let text = fs::read_to_string(&path)?;
             let read = serde_json::from_str::<Vec<Finding>>(&text);
             findings.extend(read.with_context(|| format!("`{}`", path.display()))?);
@@ -367,10 +385,11 @@ mod tests {
         };
         write("a.json", &["lease", "G14"]);
         write("b.json", &["G13", "flat", "G9"]);
-        let read = Report::read("t", String::new(), String::new(), place.path()).unwrap();
+        begin(place.path()).unwrap();
+        let read = Report::read("t", String::new(), place.path()).unwrap();
         let ids: Vec<_> = read.findings.iter().map(|it| it.id.as_str()).collect();
         assert_eq!(ids, ["G9", "G13", "G14", "flat", "lease"]);
-        let missing = Report::read("t", String::new(), String::new(), &place.path().join("no"));
+        let missing = Report::read("t", String::new(), &place.path().join("no"));
         assert!(missing.is_err());
     }
 }

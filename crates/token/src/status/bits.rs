@@ -56,7 +56,18 @@ impl StatusBits {
     /// The bits as a status list token carries them: base64url of zlib (Token Status List §4.1).
     #[must_use]
     pub fn to_lst(&self) -> String {
-        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        self.packed(Compression::best())
+    }
+
+    /// The same where all lists are packed while somebody waits: a sixth longer, and made in a twentieth of
+    /// the time. With the other, 50 million tokens take so long that whoever is told is told too late.
+    #[must_use]
+    pub fn to_lst_soon(&self) -> String {
+        self.packed(Compression::new(5))
+    }
+
+    fn packed(&self, effort: Compression) -> String {
+        let mut encoder = ZlibEncoder::new(Vec::new(), effort);
         // Writing to memory does not fail.
         let written = encoder.write_all(&self.to_bytes()).and_then(|()| encoder.finish());
         URL_SAFE_NO_PAD.encode(written.unwrap_or_default())
@@ -129,6 +140,8 @@ mod tests {
         let bits = StatusBits::new();
         let all = [0, 63, 64, 700_001, LIST_LENGTH - 1];
         assert!(all.iter().all(|index| bits.revoke(*index)));
+        let soon = StatusBits::from_lst(&bits.to_lst_soon()).unwrap();
+        assert_eq!(soon.places().collect::<Vec<_>>(), all);
         let read = StatusBits::from_lst(&bits.to_lst()).unwrap();
         assert_eq!(read.places().collect::<Vec<_>>(), all);
         let other = StatusBits::new();
