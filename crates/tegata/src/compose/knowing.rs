@@ -165,7 +165,7 @@ mod tests {
             target: Target::Session(SessionId::new(&sid(number)).unwrap()),
             places: vec![],
             at: now,
-            until: now + Duration::from_secs(if number % 10 == 0 { 86_400 } else { 60 }),
+            until: now + Duration::from_secs(if number.is_multiple_of(10) { 86_400 } else { 60 }),
             reason: "test".to_owned(),
             actor: "system".to_owned(),
         };
