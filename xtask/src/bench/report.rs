@@ -60,7 +60,7 @@ fn condition() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or_default().to_owned();
     let cores = if cores == 1 { "one core".to_owned() } else { format!("{cores} cores") };
-    format!("{cores}, of which {load} were wanted by others when it began")
+    format!("{cores}, which {load} others wanted when it began")
 }
 
 impl Report {
@@ -147,6 +147,7 @@ impl Report {
                 Some(verdict) => format!("{verdict} held"),
                 None => String::new(),
             };
+            let verdict = verdict + if it.is_divided() { ", not in every round" } else { "" };
             let checked = it
                 .checked
                 .zip(it.wrong)
@@ -290,6 +291,11 @@ impl Finding {
         (number.unwrap_or(u32::MAX), if number.is_some() { "" } else { &self.id })
     }
 
+    /// Whether some rounds are on one side of what it may be at least, and some on the other.
+    fn is_divided(&self) -> bool {
+        self.gate.is_some_and(|gate| self.min < gate && gate < self.max)
+    }
+
     fn figure(&self) -> String {
         let unit = match self.unit.as_str() {
             "" | "x" => String::new(),
@@ -360,9 +366,9 @@ mod tests {
             report(vec![found("G9", None, Some("missed")), found("G10", None, Some("goal"))]);
         let text = report.piece();
         assert!(text.contains(
-            "| G9 | a thing: 12.3 ns (1..200) | in words; 0 of 7 answers wrong | 4 | 2 | 0.9999 | **missed** |"
+            "| G9 | a thing: 12.3 ns (1..200) | in words; 0 of 7 answers wrong | 4 | 2 | 0.9999 | **missed**, not in every round |"
         ), "{text}");
-        assert!(text.contains("| goal held |"), "{text}");
+        assert!(text.contains("| goal held, not in every round |"), "{text}");
         assert_eq!(report.missed(), 1);
     }
 
