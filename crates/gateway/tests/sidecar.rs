@@ -41,7 +41,7 @@ use tokio::{
 /// A root key that only tests use.
 const ROOT_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-const BOUND: Duration = Duration::from_secs(10);
+const BOUND: Duration = Duration::from_secs(5);
 
 /// A service's authenticator, the three ways to ask with it, and a session.
 struct World {

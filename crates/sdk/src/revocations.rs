@@ -54,9 +54,12 @@ pub enum WhenStale {
     /// Goes on with what is known for so long, counted from when the provider was heard last, a minute at
     /// most; then accepts nothing: 503.
     Within(Duration),
+    /// The same, a minute at most. What is taken back meanwhile counts for that long, and nobody is told
+    /// that it may.
+    DangerWithin(Duration),
 }
 
-/// For how long [`WhenStale::Within`] goes on at most.
+/// For how long [`WhenStale::DangerWithin`] goes on at most.
 const LONGEST_WITHIN: Duration = Duration::from_secs(60);
 
 /// Why nothing was learnt.
@@ -222,7 +225,8 @@ impl Revocations {
     pub(crate) fn may_judge(&self, claims: &Claims, when_stale: WhenStale) -> bool {
         let heard_within = |bound| self.staleness().is_some_and(|age| age <= bound);
         match when_stale {
-            WhenStale::Within(bound) => heard_within(bound.min(LONGEST_WITHIN)),
+            WhenStale::Within(bound) => heard_within(bound.min(MOST_STALE)),
+            WhenStale::DangerWithin(bound) => heard_within(bound.min(LONGEST_WITHIN)),
             _ if heard_within(MOST_STALE) => true,
             WhenStale::Strict => false,
             WhenStale::Bounded => is_young_or_old(claims, self.0.provider.node().now().secs()),

@@ -129,13 +129,17 @@ impl Issuer {
         let secret = Secret::new(self.secret.expose().clone());
         let credential = Credential::secret(&self.client_id, secret);
         let provider =
+        let when_stale = match set.danger_long_stale {
+            true => WhenStale::DangerWithin(bound),
+            false => WhenStale::Within(bound),
+        };
             Provider::new(self.at("/oauth2/token")?, credential, transport, node.clone());
         let endpoint = self.at("/oauth2/revocations")?;
         let revocations = Revocations::of(&self.name, endpoint, provider, keys.clone());
         let bound = set.stale.get();
         let authenticator = Authenticator::of(&self.service)
             .trusting(&self.name, keys)
-            .refusing(&revocations, WhenStale::Within(bound))
+            .refusing(&revocations, when_stale)
             .accepting(set.accept.into())
             .leeway(LEEWAY)
             // The sidecar remembers by itself, and no credential.
