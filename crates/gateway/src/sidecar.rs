@@ -59,7 +59,6 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 pub struct Sidecar(Arc<Inner>);
 
 struct Inner {
-    authenticator: Authenticator,
     revocations: Revocations,
     /// For how long it goes on without having heard of the issuer.
     bound: Duration,
@@ -85,9 +84,9 @@ impl Sidecar {
         bound: Duration,
         limits: MemoLimits,
     ) -> Self {
-        let memo = Memo::new(limits, authenticator.node().entropy());
         let counted = Counted::new(authenticator.service());
-        Self(Arc::new(Inner { authenticator, revocations, bound, memo, counted }))
+        let memo = Memo::new(authenticator, limits);
+        Self(Arc::new(Inner { revocations, bound, memo, counted }))
     }
 
     /// Answers on these listeners until `shutdown`, and then until what is under way is answered, 2 s at
@@ -178,6 +177,6 @@ impl Sidecar {
 
 impl fmt::Debug for Sidecar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sidecar({:?})", self.0.authenticator)
+        write!(f, "Sidecar({:?})", self.0.memo.authenticator())
     }
 }

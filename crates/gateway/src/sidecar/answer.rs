@@ -45,7 +45,7 @@ impl Sidecar {
 
     async fn check(&self, request: &Request<Incoming>) -> Answer {
         let inner = &*self.0;
-        let node = inner.authenticator.node();
+        let node = inner.memo.authenticator().node();
         let began = node.since_boot();
         let headers = request.headers();
         if headers.values().any(|value| value.len() > LONGEST_VALUE) {
@@ -53,7 +53,7 @@ impl Sidecar {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             return problem(&Problem::new(status, "a header value is longer than 8192 bytes"));
         }
-        let (settled, from) = inner.memo.authenticate(&inner.authenticator, headers).await;
+        let (settled, from) = inner.memo.authenticate(request.headers()).await;
         let settled = settled.map(|caller| SessionContext::of(&caller)).map_err(NotChecked::from);
         let is_hit = from == memo::FoundIn::Memo;
         let took = node.elapsed(began);
