@@ -15,7 +15,7 @@ impl World {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::default());
         let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
-        let authority = TestAuthority::on(node.clone());
+        let authority = TestAuthority::on(node);
         let memo = memo_of("orders", &authority);
         Self { clock, authority, memo }
     }
