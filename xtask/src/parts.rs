@@ -71,6 +71,12 @@ pub const FOR_TESTS: &[Part] = &[
         needed_by: "the tests of alert rules and dashboards",
     },
     Part {
+        package: "nginx",
+        program: "nginx",
+        elsewhere: "/usr/sbin",
+        needed_by: "the test of tegata-gateway that plays the guide to a sidecar behind a proxy",
+    },
+    Part {
         package: "libfaketime",
         program: "libfaketimeMT.so.1",
         elsewhere: "/usr/lib/*/faketime",

@@ -130,7 +130,7 @@ impl Place {
         tokio::spawn(revocations.clone().follow());
         let authenticator = Authenticator::of("orders")
             .trusting(TestAuthority::ISSUER, self.keys(&node))
-            .refusing(&revocations, WhenStale::Within(Duration::from_secs(60)))
+            .refusing(&revocations, WhenStale::DangerWithin(Duration::from_secs(60)))
             .remembering(Memory { tokens, ..Memory::default() })
             .on(node);
         (authenticator, revocations)

@@ -29,24 +29,34 @@ use tokio::{
 };
 
 pub use self::listen::{NotListening, Place, bind};
-use self::metrics::Counted;
+use self::{metrics::Counted, patient::Patient};
 
 mod answer;
 mod listen;
 mod metrics;
+mod patient;
 
-/// How long a client may take for a request's head, and between two requests.
-const HEAD: Duration = Duration::from_secs(30);
-
-/// The most header fields of a request, and the most bytes of its head.
-const FIELDS: usize = 128;
-const LARGEST_HEAD: usize = 64 * 1024;
-
-/// The longest header value that is looked at, as at the gateway.
+/// The most header fields of a request, and the most bytes of them, of its target and of one value: as at
+/// the gateway.
+const FIELDS: usize = 100;
+const LARGEST_BLOCK: usize = 32 * 1024;
+const LONGEST_TARGET: usize = 8_192;
 const LONGEST_VALUE: usize = 8_192;
 
-/// How many connections there are at a time; others wait in the system's queue.
-const CONNECTIONS: usize = 1_024;
+/// What one listener and one client may take.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// How long a client may take for a request's head, and between two requests.
+    head: Duration,
+    /// How long it may take until it has taken what was answered.
+    taking: Duration,
+    /// How many connections of one listener there are at a time; others wait in the system's queue. Each
+    /// has its own, so that whoever reaches the port takes none from those who may use the socket.
+    places: usize,
+}
+
+const BOUNDS: Bounds =
+    Bounds { head: Duration::from_secs(10), taking: Duration::from_secs(10), places: 1_024 };
 
 /// How long requests under way may take when it is told to stop.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -59,7 +69,6 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 pub struct Sidecar(Arc<Inner>);
 
 struct Inner {
-    authenticator: Authenticator,
     revocations: Revocations,
     /// For how long it goes on without having heard of the issuer.
     bound: Duration,
@@ -85,9 +94,9 @@ impl Sidecar {
         bound: Duration,
         limits: MemoLimits,
     ) -> Self {
-        let memo = Memo::new(limits, authenticator.node().entropy());
         let counted = Counted::new(authenticator.service());
-        Self(Arc::new(Inner { authenticator, revocations, bound, memo, counted }))
+        let memo = Memo::new(authenticator, limits);
+        Self(Arc::new(Inner { revocations, bound, memo, counted }))
     }
 
     /// Answers on these listeners until `shutdown`, and then until what is under way is answered, 2 s at
@@ -100,12 +109,20 @@ impl Sidecar {
         listeners: Vec<Listening>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> io::Result<()> {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        self.serve_within(BOUNDS, listeners, shutdown).await
+    }
+
+    async fn serve_within(
+        self,
+        bounds: Bounds,
+        listeners: Vec<Listening>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> io::Result<()> {
         let graceful = Arc::new(GracefulShutdown::new());
         let mut accepting = JoinSet::new();
         for listener in listeners {
             let (sidecar, graceful) = (self.clone(), Arc::clone(&graceful));
-            accepting.spawn(sidecar.accept(listener, Arc::clone(&places), graceful));
+            accepting.spawn(sidecar.accept(listener, bounds, graceful));
         }
         shutdown.await;
         accepting.shutdown().await;
@@ -116,12 +133,8 @@ impl Sidecar {
         Ok(())
     }
 
-    async fn accept(
-        self,
-        listener: Listening,
-        places: Arc<Semaphore>,
-        graceful: Arc<GracefulShutdown>,
-    ) {
+    async fn accept(self, listener: Listening, bounds: Bounds, graceful: Arc<GracefulShutdown>) {
+        let places = Arc::new(Semaphore::new(bounds.places));
         let mut pause = tokio::time::interval(EXHAUSTED);
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -131,13 +144,13 @@ impl Sidecar {
                     // Answers are small and whole: nothing is gained by waiting for more.
                     let _ = stream.set_nodelay(true);
                     tokio::spawn(async move {
-                        sidecar.converse(stream, watcher).await;
+                        sidecar.converse(stream, bounds, watcher).await;
                         drop(place);
                     });
                 }),
                 Listening::Unix(listener) => listener.accept().await.map(|(stream, _)| {
                     tokio::spawn(async move {
-                        sidecar.converse(stream, watcher).await;
+                        sidecar.converse(stream, bounds, watcher).await;
                         drop(place);
                     });
                 }),
@@ -150,7 +163,7 @@ impl Sidecar {
         }
     }
 
-    async fn converse<S>(self, stream: S, watcher: Watcher)
+    async fn converse<S>(self, stream: S, bounds: Bounds, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -160,10 +173,11 @@ impl Sidecar {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
-            .max_headers(FIELDS)
-            .max_buf_size(LARGEST_HEAD)
-            .serve_connection(TokioIo::new(stream), service);
+            .header_read_timeout(bounds.head)
+            // Twice what is allowed: what is a little too large is refused with a word about it.
+            .max_headers(2 * FIELDS)
+            .max_buf_size(2 * (LARGEST_BLOCK + LONGEST_TARGET))
+            .serve_connection(TokioIo::new(Patient::new(stream, bounds.taking)), service);
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(%error, "a connection ended early");
         }
@@ -178,6 +192,9 @@ impl Sidecar {
 
 impl fmt::Debug for Sidecar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sidecar({:?})", self.0.authenticator)
+        write!(f, "Sidecar({:?})", self.0.memo.authenticator())
     }
 }
+
+#[cfg(test)]
+mod tests;

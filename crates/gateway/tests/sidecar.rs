@@ -3,14 +3,24 @@
 
 #![cfg(test)]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use axum::{Form, Router, extract::State, routing::post};
+use axum::{
+    Form, Router,
+    extract::State,
+    routing::{any, post},
+};
 use http::{HeaderMap, StatusCode, header};
 use tegata_core::{
     Batch, Epoch, Expect, ManualClock, Node, Realm, Records as _, Secret, SeededEntropy, SessionId,
     Stored as _, UserId,
 };
+use tegata_engines::NginxServer;
 use tegata_gateway::sidecar::{self, Listening, Sidecar};
 use tegata_sdk::{
     Accept, Authenticator, Credential, Provider, Revocations, Sessions, Transport, WhenStale,
@@ -23,11 +33,15 @@ use tegata_session::{
 };
 use tegata_store::{FileCustody, MemoryEphemeral, MemoryRecords, Sealed, sealed::DATA_KEYS};
 use tegata_token::View;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+};
 
 /// A root key that only tests use.
 const ROOT_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-const BOUND: Duration = Duration::from_secs(10);
+const BOUND: Duration = Duration::from_secs(5);
 
 /// A service's authenticator, the three ways to ask with it, and a session.
 struct World {
@@ -37,6 +51,7 @@ struct World {
     session: Session,
     ways: Vec<(&'static str, Sessions)>,
     revocations: Revocations,
+    socket: PathBuf,
     _issuer: TestServer,
     _yard: tempfile::TempDir,
 }
@@ -101,7 +116,7 @@ impl World {
             ("socket", Sessions::beside(format!("unix:{}", socket.display()).parse().unwrap())),
         ];
         let (_issuer, _yard) = (issuer, yard);
-        Self { clock, authority, records, session, ways, revocations, _issuer, _yard }
+        Self { clock, authority, records, session, ways, revocations, socket, _issuer, _yard }
     }
 
     fn token(&self, living: u64) -> String {
@@ -236,4 +251,85 @@ async fn when_nothing_was_heard_for_too_long_every_way_says_that_nobody_knows() 
     // The issuer's own knowledge is as old, until it reads its log.
     world.revocations.ask(Duration::ZERO).await.unwrap();
     assert_eq!(world.refusal(&headers).await.0, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// Under which a service could take a client's word for who somebody is.
+const IDENTITIES: [&str; 6] =
+    ["X-User-ID", "X-User-Roles", "X-Session-ID", "X-Trace-ID", "X-User-Context", "X-Service-Name"];
+
+/// nginx as the guide says, before a service and beside a sidecar.
+fn proxied(socket: &Path, service: &str) -> NginxServer {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/services.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let example = guide.split("```nginx").nth(1).unwrap().split("```").next().unwrap();
+    let (ours, theirs) = ("/run/tegata/sidecar.sock", "http://127.0.0.1:8101");
+    assert!(example.contains(ours) && example.contains(theirs), "{example}");
+    let example = example.replace(ours, &socket.display().to_string());
+    NginxServer::serving(&example.replace(theirs, service.trim_end_matches('/')))
+}
+
+/// Its answer to a request with these fields: a status, and everything.
+async fn through(proxy: &NginxServer, fields: &str) -> (u16, String) {
+    let mut stream = UnixStream::connect(proxy.socket()).await.unwrap();
+    let request = format!("GET /orders/1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("{answer} {}", proxy.said())), answer)
+}
+
+#[tokio::test]
+async fn behind_the_proxy_of_the_guide_no_client_says_who_it_is() {
+    let world = World::new().await;
+    let seen = any(async |headers: HeaderMap| {
+        let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+            format!("{name}={}\n", value.to_str().unwrap())
+        };
+        headers.iter().map(line).collect::<String>()
+    });
+    let service = TestServer::start(Router::new().fallback(seen)).await.unwrap();
+    let proxy = proxied(&world.socket, &service.url(""));
+    let forged: String = IDENTITIES
+        .iter()
+        .flat_map(|name| [(*name).to_owned(), name.to_lowercase(), name.replace('-', "_")])
+        .map(|name| format!("{name}: mallory\r\n"))
+        .collect();
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    let user = bearer(&world.token(300));
+    // First and last: of two, a service may take either.
+    for fields in [format!("{forged}{user}"), format!("{user}{forged}")] {
+        let (status, answer) = through(&proxy, &fields).await;
+        assert_eq!(status, 200, "{answer}");
+        assert!(!answer.contains("mallory"), "{answer}");
+        for (name, value) in [
+            ("x-user-id", "usr_alice"),
+            ("x-user-roles", "customer"),
+            ("x-session-id", world.session.id.as_str()),
+        ] {
+            let told: Vec<_> = answer
+                .lines()
+                .filter_map(|line| line.split_once('='))
+                .filter(|(own, _)| *own == name)
+                .collect();
+            assert_eq!(told, [(name, value)], "{answer}");
+        }
+        assert_eq!(answer.matches("x-trace-id=").count(), 1, "{answer}");
+    }
+    // Of a service, nothing is said that a client could say in its place.
+    let calls = bearer(&world.authority.service("billing", "orders").access());
+    let (status, answer) = through(&proxy, &format!("{forged}{calls}")).await;
+    assert_eq!(status, 200, "{answer}");
+    for name in ["mallory", "x-user-id", "x-user-roles", "x-session-id"] {
+        assert!(!answer.contains(name), "{name}: {answer}");
+    }
+    // Whoever is refused does not reach the service.
+    let (status, answer) = through(&proxy, &forged).await;
+    assert_eq!(status, 401);
+    assert!(answer.contains("realm=\"orders\"") && !answer.contains("host="), "{answer}");
+    assert_eq!(through(&proxy, &bearer("nonsense")).await.0, 401);
+    world.clock.advance(BOUND + Duration::from_secs(1));
+    let (status, answer) = through(&proxy, &user).await;
+    assert_eq!(status, 500, "{answer}");
+    assert!(!answer.contains("host="), "{answer}");
 }

@@ -51,12 +51,15 @@ pub enum WhenStale {
     Bounded,
     /// Accepts everything that is not known to be taken back.
     Available,
-    /// Goes on with what is known for so long, counted from when the provider was heard last, a minute at
+    /// Goes on with what is known for so long, counted from when the provider was heard last, 5 s at
     /// most; then accepts nothing: 503.
     Within(Duration),
+    /// The same, a minute at most. What is taken back meanwhile counts for that long, and nobody is told
+    /// that it may.
+    DangerWithin(Duration),
 }
 
-/// For how long [`WhenStale::Within`] goes on at most.
+/// For how long [`WhenStale::DangerWithin`] goes on at most.
 const LONGEST_WITHIN: Duration = Duration::from_secs(60);
 
 /// Why nothing was learnt.
@@ -140,6 +143,7 @@ impl Revocations {
     /// [`NotTold`]; what was known before stays known.
     pub async fn ask(&self, wait: Duration) -> Result<(), NotTold> {
         let Inner { provider, view, told, .. } = &*self.0;
+        self.begin_anew_if_misjudged();
         let nonce = nonce(provider.node());
         let known: BTreeMap<String, u64> = told.lock().clone();
         let list: Vec<_> =
@@ -155,14 +159,14 @@ impl Revocations {
         let unread = |_| Refusal::Claims("they are no notice");
         let text = std::str::from_utf8(answer.body()).map_err(unread)?;
         let notice = self.verify(text, &nonce).await?;
-        // What is told as news is news to whoever has been told the rest.
-        if !notice.whole && !known.contains_key(&notice.instance) {
+        let mut told = told.lock();
+        // What is told as news is news to whoever has been told the rest, and still has it.
+        if !notice.whole && !told.contains_key(&notice.instance) {
             return Err(
                 Refusal::Claims("they are news of a process that told nothing before").into()
             );
         }
         view.take_over(&Realm::default(), &notice, asked).map_err(Refusal::Claims)?;
-        let mut told = told.lock();
         if told.len() >= MOST_TOLD && !told.contains_key(&notice.instance) {
             told.clear();
         }
@@ -184,10 +188,23 @@ impl Revocations {
         }
     }
 
+    /// Asks for everything again where the clock was ahead and has been set right: what it took for dead was
+    /// not kept, and may be alive. Until then nothing is known.
+    fn begin_anew_if_misjudged(&self) {
+        // INVARIANT: under the lock, so that no news is taken over for what is known to somebody who has
+        // just forgotten the rest. Whoever finds it taken comes again with the next token.
+        if let Some(mut told) = self.0.told.try_lock()
+            && self.0.view.begin_anew_if_misjudged()
+        {
+            told.clear();
+        }
+    }
+
     /// For how long something could have been taken back without being known here. `None`: nothing
-    /// has been heard yet.
+    /// has been heard yet, or what was heard was judged by a clock that was ahead.
     #[must_use]
     pub fn staleness(&self) -> Option<Duration> {
+        self.begin_anew_if_misjudged();
         self.0.view.staleness()
     }
 
@@ -222,7 +239,8 @@ impl Revocations {
     pub(crate) fn may_judge(&self, claims: &Claims, when_stale: WhenStale) -> bool {
         let heard_within = |bound| self.staleness().is_some_and(|age| age <= bound);
         match when_stale {
-            WhenStale::Within(bound) => heard_within(bound.min(LONGEST_WITHIN)),
+            WhenStale::Within(bound) => heard_within(bound.min(MOST_STALE)),
+            WhenStale::DangerWithin(bound) => heard_within(bound.min(LONGEST_WITHIN)),
             _ if heard_within(MOST_STALE) => true,
             WhenStale::Strict => false,
             WhenStale::Bounded => is_young_or_old(claims, self.0.provider.node().now().secs()),

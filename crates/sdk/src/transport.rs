@@ -139,8 +139,15 @@ pub struct Transport {
     plain_http: bool,
     outward: Option<Arc<Outward>>,
     gate: Option<Arc<dyn Gate>>,
-    socket: Option<Arc<Path>>,
+    socket: Option<Socket>,
     limits: TransportLimits,
+}
+
+/// A Unix socket, and whose it may be.
+#[derive(Clone)]
+struct Socket {
+    path: Arc<Path>,
+    users: Arc<[u32]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -163,11 +170,12 @@ impl Transport {
         Self { pools: Arc::default(), tls, plain_http: false, outward, gate, socket, limits }
     }
 
-    /// The same over a Unix socket: whatever host an address names, whoever listens there is asked. For
-    /// addresses that begin with `http:`.
+    /// The same over a Unix socket: whatever host an address names, whoever listens there is asked, if it
+    /// is one of these users. Where somebody else can write to the directory, they can listen there in
+    /// place of whoever is meant. For addresses that begin with `http:`.
     #[must_use]
-    pub fn over_socket(mut self, path: PathBuf) -> Self {
-        self.socket = Some(path.into());
+    pub fn over_socket(mut self, path: PathBuf, users: &[u32]) -> Self {
+        self.socket = Some(Socket { path: path.into(), users: users.into() });
         self.pools = Arc::default();
         self
     }
@@ -318,8 +326,16 @@ impl Transport {
             origin: origin.to_string(),
             reason: error.to_string(),
         };
-        if let Some(path) = self.socket.as_deref().filter(|_| !origin.tls) {
-            let stream = UnixStream::connect(path).await.map_err(|error| failed(&error))?;
+        if let Some(socket) = self.socket.as_ref().filter(|_| !origin.tls) {
+            let stream = UnixStream::connect(&socket.path).await.map_err(|error| failed(&error))?;
+            // Who began to listen there, as the system noted it then.
+            let listens = stream.peer_cred().map_err(|error| failed(&error))?.uid();
+            if !socket.users.contains(&listens) {
+                let path = socket.path.display();
+                return Err(failed(&format!(
+                    "the user {listens} listens at `{path}`, who is not asked"
+                )));
+            }
             return start(stream).await.map_err(|error| failed(&error));
         }
         let named = (origin.host.as_str(), origin.port);

@@ -9,6 +9,7 @@
 //! | [`nats`] | NATS with JetStream |
 //! | [`dynamodb`] | what stands in for DynamoDB |
 //! | [`mail`] | a mail server that keeps what it is given |
+//! | [`nginx`] | nginx, as a proxy before a service |
 //! | [`prometheus`] | Prometheus, and `promtool` |
 //! | [`softhsm`] | SoftHSM: tokens of PKCS#11 in a directory |
 //! | [`tegata`] | a node of Tegata |
@@ -29,6 +30,7 @@ pub mod dynamodb;
 pub mod echo;
 pub mod mail;
 pub mod nats;
+pub mod nginx;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;
@@ -44,6 +46,7 @@ pub use dynamodb::{DynamoKind, DynamoServer};
 pub use echo::EchoServer;
 pub use mail::MailServer;
 pub use nats::NatsServer;
+pub use nginx::NginxServer;
 pub use postgres::{PostgresDatabase, PostgresServer};
 pub use prometheus::{PrometheusServer, promtool};
 pub use proxy::{Direction, Mode, Proxy};

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 use tegata_sdk::{NotChecked, Problem, SessionContext, authenticate::memo};
 
-use super::{LONGEST_VALUE, Sidecar};
+use super::{FIELDS, LARGEST_BLOCK, LONGEST_TARGET, LONGEST_VALUE, Sidecar};
 
 /// What a proxy puts into the request that it forwards. They always stand in the answer, so that what a
 /// client sent under these names is replaced, also where there is nothing to say.
@@ -45,15 +45,13 @@ impl Sidecar {
 
     async fn check(&self, request: &Request<Incoming>) -> Answer {
         let inner = &*self.0;
-        let node = inner.authenticator.node();
+        let node = inner.memo.authenticator().node();
         let began = node.since_boot();
-        let headers = request.headers();
-        if headers.values().any(|value| value.len() > LONGEST_VALUE) {
+        if let Some((status, detail)) = too_long(request) {
             inner.counted.check("too_long", None, node.elapsed(began));
-            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            return problem(&Problem::new(status, "a header value is longer than 8192 bytes"));
+            return problem(&Problem::new(status, detail));
         }
-        let (settled, from) = inner.memo.authenticate(&inner.authenticator, headers).await;
+        let (settled, from) = inner.memo.authenticate(request.headers()).await;
         let settled = settled.map(|caller| SessionContext::of(&caller)).map_err(NotChecked::from);
         let is_hit = from == memo::FoundIn::Memo;
         let took = node.elapsed(began);
@@ -68,7 +66,8 @@ impl Sidecar {
                     _ => "invalid",
                 };
                 inner.counted.check(status, Some(is_hit), took);
-                tracing::info!(reason = %refused, "refused");
+                // Whoever can connect causes it, as often as they like.
+                tracing::debug!(reason = %refused, "refused");
                 let mut answer = problem(&refused.problem);
                 let headers = answer.headers_mut();
                 if let Some(challenge) = refused.challenge {
@@ -105,6 +104,27 @@ impl Sidecar {
             Err(_) => problem(&Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "")),
         }
     }
+}
+
+/// What of a request is longer than it may be.
+fn too_long(request: &Request<Incoming>) -> Option<(StatusCode, &'static str)> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > LONGEST_TARGET {
+        return Some((StatusCode::URI_TOO_LONG, "the target is longer than 8192 bytes"));
+    }
+    let headers = request.headers();
+    // A colon, a space, and the end of the line.
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    let detail = if headers.values().any(|value| value.len() > LONGEST_VALUE) {
+        "a header value is longer than 8192 bytes"
+    } else if headers.len() > FIELDS {
+        "there are more than 100 header fields"
+    } else if headers.iter().map(field).sum::<usize>() > LARGEST_BLOCK {
+        "the header fields are longer than 32 KiB"
+    } else {
+        return None;
+    };
+    Some((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail))
 }
 
 /// Whose request it is: as JSON, and in headers for proxies.

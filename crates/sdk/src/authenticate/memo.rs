@@ -11,7 +11,7 @@ use std::{fmt, time::Duration};
 use aws_lc_rs::hmac;
 use http::HeaderMap;
 use quick_cache::sync::Cache;
-use tegata_core::{Entropy, SinceBoot};
+use tegata_core::SinceBoot;
 use tegata_token::Refusal;
 
 use super::{Authenticator, Caller, Presented, Reason, Refused, Settled, proof::Seen};
@@ -45,8 +45,11 @@ pub enum FoundIn {
     Token,
 }
 
-/// What was found of credentials lately.
+/// What one authenticator found of credentials lately.
 pub struct Memo {
+    // INVARIANT: whatever is remembered was found by this one. Another would take what is meant for one
+    // service, or vouched for by one issuer, for its own.
+    authenticator: Authenticator,
     key: hmac::Key,
     limits: MemoLimits,
     good: Cache<Hash, (Settled, SinceBoot)>,
@@ -57,16 +60,23 @@ pub struct Memo {
 type Hash = [u8; 32];
 
 impl Memo {
-    /// Remembers nothing yet.
+    /// Remembers nothing yet of what this authenticator finds.
     #[must_use]
-    pub fn new(limits: MemoLimits, entropy: &dyn Entropy) -> Self {
+    pub fn new(authenticator: Authenticator, limits: MemoLimits) -> Self {
         let mut key = [0; 32];
-        entropy.fill(&mut key);
+        authenticator.node().entropy().fill(&mut key);
         let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
         let lifetime = limits.lifetime.min(LONGEST);
         let limits = MemoLimits { lifetime, ..limits };
         let room = limits.entries.max(1);
-        Self { key, limits, good: Cache::new(room), bad: Cache::new(room) }
+        let (good, bad) = (Cache::new(room), Cache::new(room));
+        Self { authenticator, key, limits, good, bad }
+    }
+
+    /// Whose findings they are.
+    #[must_use]
+    pub const fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
     }
 
     /// How many credentials that count are remembered.
@@ -85,17 +95,14 @@ impl Memo {
     ///
     /// # Errors
     /// [`Refused`] says what to answer.
-    pub async fn authenticate(
-        &self,
-        authenticator: &Authenticator,
-        headers: &HeaderMap,
-    ) -> (Result<Caller, Refused>, FoundIn) {
+    pub async fn authenticate(&self, headers: &HeaderMap) -> (Result<Caller, Refused>, FoundIn) {
+        let authenticator = &self.authenticator;
         let presented = match authenticator.presented(headers) {
             Ok(presented) => presented,
             Err(refused) => return (Err(refused), FoundIn::Token),
         };
         let hash = self.hash(presented);
-        let (settled, from) = self.settle(authenticator, presented, hash).await;
+        let (settled, from) = self.settle(presented, hash).await;
         let answer = match settled {
             Ok(settled) => {
                 let claims = settled.claims().clone();
@@ -108,10 +115,10 @@ impl Memo {
 
     async fn settle(
         &self,
-        authenticator: &Authenticator,
         presented: Presented<'_>,
         hash: Hash,
     ) -> (Result<Settled, Reason>, FoundIn) {
+        let authenticator = &self.authenticator;
         let now = authenticator.node().since_boot();
         if let Some((reason, until)) = self.bad.get(&hash) {
             if now < until {

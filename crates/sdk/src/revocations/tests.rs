@@ -1,4 +1,7 @@
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    task::Poll,
+};
 
 use axum::{
     Form, Router,
@@ -194,6 +197,72 @@ async fn whoever_has_not_heard_lately_does_as_was_chosen() {
     world.ask().await.unwrap();
     world.clock.advance(Duration::from_secs(30));
     assert_eq!(shown(&available, &token).await.unwrap_err().reason, Reason::Revoked);
+}
+
+#[tokio::test]
+async fn nobody_goes_on_for_longer_than_5_s_without_saying_that_it_is_dangerous() {
+    let world = World::new().await;
+    let long = Duration::from_secs(3_600);
+    let [within, danger] =
+        [WhenStale::Within(long), WhenStale::DangerWithin(long)].map(|it| world.service(it));
+    let token = world.authority.user("usr_alice", "orders");
+    world.ask().await.unwrap();
+    world.clock.advance(Duration::from_millis(4_900));
+    assert_eq!(shown(&within, &token).await, Ok(()));
+    world.clock.advance(Duration::from_millis(200));
+    assert_eq!(shown(&within, &token).await.unwrap_err().reason, Reason::Stale);
+    assert_eq!(shown(&danger, &token).await, Ok(()));
+    world.clock.advance(Duration::from_secs(55));
+    assert_eq!(shown(&danger, &token).await.unwrap_err().reason, Reason::Stale);
+}
+
+#[tokio::test]
+async fn what_a_clock_that_was_ahead_took_for_dead_is_learnt_again_once_it_is_right() {
+    let world = World::new().await;
+    let service = world.service(WhenStale::DangerWithin(Duration::from_secs(60)));
+    let alive = |user: &str| world.authority.user(user, "orders").living(900);
+    let (before, meanwhile, other) = (alive("usr_alice"), alive("usr_bob"), alive("usr_carol"));
+    world.take_back(&before);
+    let right = world.clock.now();
+    // This process starts while its clock is two days ahead: to it, all that is long over.
+    world.clock.jump(right + Duration::from_secs(2 * 86_400));
+    world.ask().await.unwrap();
+    world.revocations.0.view.forget();
+    // Somebody sets it right.
+    world.clock.jump(right);
+    for token in [&before, &other] {
+        assert_eq!(shown(&service, token).await.unwrap_err().reason, Reason::Stale);
+    }
+    world.take_back(&meanwhile);
+    world.ask().await.unwrap();
+    for token in [&before, &meanwhile] {
+        assert_eq!(shown(&service, token).await.unwrap_err().reason, Reason::Revoked);
+    }
+    assert_eq!(shown(&service, &other).await, Ok(()));
+    // A clock that is a little off is no reason to begin anew.
+    world.clock.jump(right + Duration::from_secs(30));
+    world.ask().await.unwrap();
+    world.clock.jump(right);
+    assert_eq!(shown(&service, &other).await, Ok(()));
+}
+
+#[tokio::test]
+async fn news_that_were_asked_for_before_the_clock_was_set_right_make_nobody_fresher() {
+    let world = World::new().await;
+    let right = world.clock.now();
+    world.clock.jump(right + Duration::from_secs(2 * 86_400));
+    world.ask().await.unwrap();
+    // The question names what was told; the clock is set right before the answer is here.
+    let question = world.ask();
+    tokio::pin!(question);
+    let asked = std::future::poll_fn(|cx| Poll::Ready(question.as_mut().poll(cx).is_pending()));
+    assert!(asked.await);
+    world.clock.jump(right);
+    assert_eq!(world.revocations.staleness(), None);
+    assert!(matches!(question.await, Err(NotTold::Notice(Refusal::Claims(_)))));
+    assert_eq!(world.revocations.staleness(), None);
+    world.ask().await.unwrap();
+    assert!(world.revocations.staleness().is_some());
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header};
+use rustix::process::geteuid;
 
 use super::{NotChecked, SessionContext};
 use crate::{
@@ -15,6 +16,9 @@ use crate::{
 /// An answer comes from the memory of a process on this machine.
 const LIMITS: TransportLimits =
     TransportLimits { timeout: Duration::from_secs(1), idle: 32, open: 64, answer: 256 << 10 };
+
+/// Whoever this is can be anybody else, too.
+const ROOT: u32 = 0;
 
 /// What of a request the sidecar is told: its credentials and its trace. Cookies stay here.
 const TOLD: [HeaderName; 5] = [
@@ -30,6 +34,8 @@ const TOLD: [HeaderName; 5] = [
 pub struct Sidecar {
     transport: Transport,
     check: Arc<Uri>,
+    /// Its socket, where it has one.
+    socket: Option<PathBuf>,
 }
 
 /// The text says no place where a sidecar could be.
@@ -44,26 +50,46 @@ impl FromStr for Sidecar {
 
     /// `http://127.0.0.1:9010`, or `unix:/run/tegata/sidecar.sock`. Elsewhere than on this machine
     /// credentials would travel in the clear, so nobody is asked there.
+    ///
+    /// At a socket, this process's own user and root are believed, and [whoever else was
+    /// named](Self::run_by). At a port, whoever listens is: on a machine of several users, take a socket.
     fn from_str(text: &str) -> Result<Self, NoSidecar> {
         let wrong = || NoSidecar(text.to_owned());
         let transport = Transport::new(LIMITS);
-        let (transport, origin) = match text.strip_prefix("unix:") {
+        let (transport, socket, origin) = match text.strip_prefix("unix:") {
             Some(path) if path.starts_with('/') => {
-                (transport.over_socket(PathBuf::from(path)), "http://localhost")
+                let path = PathBuf::from(path);
+                let own = geteuid().as_raw();
+                let transport = transport.over_socket(path.clone(), &[own, ROOT]);
+                (transport, Some(path), "http://localhost")
             }
             Some(_) => return Err(wrong()),
-            None => (transport, text.trim_end_matches('/')),
+            None => (transport, None, text.trim_end_matches('/')),
         };
         let check: Uri = format!("{origin}/check").parse().map_err(|_| wrong())?;
         let is_bare = check.path() == "/check" && check.query().is_none();
         if check.scheme_str() != Some("http") || check.authority().is_none() || !is_bare {
             return Err(wrong());
         }
-        Ok(Self { transport, check: Arc::new(check) })
+        Ok(Self { transport, check: Arc::new(check), socket })
     }
 }
 
 impl Sidecar {
+    /// The same, run by this user and by nobody else. Of a port that cannot be known: there, whoever
+    /// listens is believed as before.
+    #[must_use]
+    pub fn run_by(self, uid: u32) -> Self {
+        match self.socket {
+            Some(path) => Self {
+                transport: self.transport.over_socket(path.clone(), &[uid]),
+                socket: Some(path),
+                ..self
+            },
+            None => self,
+        }
+    }
+
     pub(super) async fn check(&self, headers: &HeaderMap) -> Result<SessionContext, NotChecked> {
         let away = |why: String| NotChecked::unavailable(format!("the sidecar: {why}"));
         let mut request = Request::get(self.check.as_ref().clone())

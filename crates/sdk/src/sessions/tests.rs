@@ -151,3 +151,27 @@ fn says_what_the_address_of_a_sidecar_looks_like() {
         assert!(said.contains("unix:/run/tegata/sidecar.sock"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn nobody_who_listens_in_place_of_a_sidecar_is_believed() {
+    let yard = tempfile::tempdir().unwrap();
+    let path = yard.path().join("s.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let impostor = Impostor::default();
+    let router = Router::new().route("/check", get(answer)).with_state(Arc::clone(&impostor));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let at = || format!("unix:{}", path.display()).parse::<Sidecar>().unwrap();
+    let own = rustix::process::geteuid().as_raw();
+    // Ourselves, or whom we name.
+    for sidecar in [at(), at().run_by(own)] {
+        let found = Sessions::beside(sidecar).check(&bearer("secret")).await.unwrap();
+        assert_eq!(found.roles, ["admin"]);
+    }
+    // Another user is given nothing, and believed nothing.
+    *impostor.1.lock().unwrap() = HeaderMap::new();
+    let refused = Sessions::beside(at().run_by(own + 1)).check(&bearer("secret")).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.to_string().contains(&format!("the user {own} listens at")), "{refused}");
+    assert!(impostor.1.lock().unwrap().is_empty());
+}

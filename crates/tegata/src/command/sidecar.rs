@@ -73,12 +73,8 @@ impl Sidecar {
         tracing::info!("started");
         let served = sidecar.serve(listeners, async { _ = stop.asked().await }).await;
         following.abort();
-        for place in places {
-            // A socket that is left behind is replaced at the next start; removing it is a courtesy.
-            if let Place::Socket(path) = place {
-                let _ = std::fs::remove_file(path);
-            }
-        }
+        // Its sockets stay where they are, and the next start replaces them: what stands at a path by now
+        // may be another's, which was started before this one had ended.
         served.map_err(|error| Failed::Operation(format!("a listener: {error}")))
     }
 }
@@ -133,9 +129,13 @@ impl Issuer {
         let endpoint = self.at("/oauth2/revocations")?;
         let revocations = Revocations::of(&self.name, endpoint, provider, keys.clone());
         let bound = set.stale.get();
+        let when_stale = match set.danger_long_stale {
+            true => WhenStale::DangerWithin(bound),
+            false => WhenStale::Within(bound),
+        };
         let authenticator = Authenticator::of(&self.service)
             .trusting(&self.name, keys)
-            .refusing(&revocations, WhenStale::Within(bound))
+            .refusing(&revocations, when_stale)
             .accepting(set.accept.into())
             .leeway(LEEWAY)
             // The sidecar remembers by itself, and no credential.

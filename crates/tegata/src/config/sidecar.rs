@@ -14,6 +14,9 @@ const MOST_ENTRIES: usize = 100_000;
 /// A minute: the longest that anything is believed without being asked about.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// How long what is taken back may count at most, here as at the gateway, while nobody says otherwise.
+const MOST_STALE: Duration = tegata_token::revocation::MOST_STALE;
+
 /// A server beside a service.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -42,6 +45,8 @@ pub(crate) struct Sidecar {
     pub(crate) lifetime: Span,
     /// For how long it goes on without hearing of the issuer.
     pub(crate) stale: Span,
+    /// Whether that may be longer than what is taken back may count anywhere else.
+    pub(crate) danger_long_stale: bool,
 }
 
 impl Default for Sidecar {
@@ -58,7 +63,8 @@ impl Default for Sidecar {
             client_secret_file: None,
             entries: 1_000,
             lifetime: Span::secs(60),
-            stale: Span::secs(10),
+            stale: Span::secs(5),
+            danger_long_stale: false,
         }
     }
 }
@@ -141,6 +147,12 @@ impl Config {
                     "{key} must be 1 s to 60 s: a session that has ended must not count for longer"
                 ));
             }
+        }
+        if sidecar.stale.get() > MOST_STALE && !sidecar.danger_long_stale {
+            wrong(
+                "stale must be 5 s at most: what is taken back counts for that long where the issuer is not \
+                 heard; where that is borne for up to 60 s, say so with `danger_long_stale = true`",
+            );
         }
     }
 }

@@ -362,3 +362,17 @@ fn the_pages_ask_where_there_is_something_that_somebody_declared() {
     assert!(!shows(&format!("[consent]\nbanner = false\n{declared}")));
     assert!(!shows(&format!("[consent]\nbanner = true\n{none}")), "there is nothing to ask");
 }
+
+#[test]
+fn a_sidecar_goes_on_for_5_s_unless_somebody_says_that_longer_is_dangerous() {
+    let with = |lines: &str| {
+        let config = read(&format!("[sidecar]\n{lines}\n"), &[]);
+        config.map(|config| config.sidecar.stale.get().as_secs())
+    };
+    assert_eq!(with(""), Ok(5));
+    assert_eq!(with("stale = \"5s\""), Ok(5));
+    let said = with("stale = \"6s\"").unwrap_err();
+    assert!(said.contains("danger_long_stale"), "{said}");
+    assert_eq!(with("stale = \"60s\"\ndanger_long_stale = true"), Ok(60));
+    assert!(with("stale = \"61s\"\ndanger_long_stale = true").is_err());
+}

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
-    process::Stdio,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -224,7 +224,7 @@ fn without_its_issuer_it_goes_on_for_as_long_as_it_may_and_then_says_that_nobody
     // Restarted, it does not remember that it let somebody pass.
     let place = &world.place;
     world.sidecar.signal("TERM");
-    until("the sidecar has ended", || fs::metadata(place.path().join("s.sock")).is_err());
+    assert!(world.sidecar.0.wait().unwrap().success());
     world.sidecar = sidecar(place);
     world.port = port_of(&world.sidecar);
     world.until_ready(true);
@@ -313,6 +313,33 @@ fn whatever_is_sent_to_it_lets_nobody_pass_and_ends_nothing() {
     let mut said = String::new();
     socket.read_to_string(&mut said).unwrap();
     assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+}
+
+#[test]
+fn one_that_ends_after_the_next_has_begun_leaves_it_its_socket() {
+    let mut world = World::start();
+    let socket = world.place.path().join("s.sock");
+    // Whoever is being answered and does not read keeps it from ending at once.
+    let mut deaf = TcpStream::connect(("127.0.0.1", world.port)).unwrap();
+    deaf.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let many = "GET /check HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1_000);
+    while deaf.write_all(many.as_bytes()).is_ok() {}
+    world.sidecar.signal("TERM");
+    until("nobody is let in any more", || UnixStream::connect(&socket).is_err());
+    // It stands still until the next one has begun.
+    let pid = world.sidecar.pid().to_string();
+    let signal = |name: &str| Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+    assert!(signal("STOP").success());
+    let next = sidecar(&world.place);
+    assert!(signal("CONT").success());
+    assert!(world.sidecar.0.wait().unwrap().success());
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    let request = "GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    drop(next);
 }
 
 #[test]

@@ -8,7 +8,6 @@ use crate::{authenticate::KeySource, testing::TestAuthority};
 struct World {
     clock: Arc<ManualClock>,
     authority: TestAuthority,
-    orders: Authenticator,
     memo: Memo,
 }
 
@@ -16,18 +15,13 @@ impl World {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::default());
         let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
-        let authority = TestAuthority::on(node.clone());
-        let orders = Authenticator::of("orders")
-            .trusting(TestAuthority::ISSUER, authority.keys())
-            .leeway(Duration::ZERO)
-            .remembering(tegata_token::Memory { tokens: 0, ..Default::default() })
-            .on(node.clone());
-        let memo = Memo::new(MemoLimits::default(), node.entropy());
-        Self { clock, authority, orders, memo }
+        let authority = TestAuthority::on(node);
+        let memo = memo_of("orders", &authority);
+        Self { clock, authority, memo }
     }
 
     async fn ask(&self, headers: &HeaderMap) -> (Result<Caller, Reason>, FoundIn) {
-        let (answer, from) = self.memo.authenticate(&self.orders, headers).await;
+        let (answer, from) = self.memo.authenticate(headers).await;
         (answer.map_err(|refused| refused.reason), from)
     }
 
@@ -35,6 +29,15 @@ impl World {
         let (answer, from) = self.ask(headers).await;
         (answer.unwrap_err(), from)
     }
+}
+
+fn memo_of(service: &str, authority: &TestAuthority) -> Memo {
+    let authenticator = Authenticator::of(service)
+        .trusting(TestAuthority::ISSUER, authority.keys())
+        .leeway(Duration::ZERO)
+        .remembering(tegata_token::Memory { tokens: 0, ..Default::default() })
+        .on(authority.node().clone());
+    Memo::new(authenticator, MemoLimits::default())
 }
 
 fn bearer(token: &str) -> HeaderMap {
@@ -92,6 +95,19 @@ async fn a_token_is_not_remembered_as_another_kind_of_credential() {
 }
 
 #[tokio::test]
+async fn what_one_service_remembers_lets_nobody_pass_at_another() {
+    let world = World::new();
+    let payments = memo_of("payments", &world.authority);
+    let token = bearer(&world.authority.user("usr_alice", "orders").access());
+    // Each asks its own authenticator: who asks cannot name another.
+    for _ in 0..2 {
+        assert!(world.ask(&token).await.0.is_ok());
+        let (answer, _) = payments.authenticate(&token).await;
+        assert_eq!(answer.unwrap_err().reason, Reason::Token(Refusal::Audience));
+    }
+}
+
+#[tokio::test]
 async fn a_bound_token_that_is_remembered_is_of_no_use_to_whoever_copies_it() {
     let world = World::new();
     let bound = world.authority.user("usr_alice", "orders").with(|claims| {
@@ -144,14 +160,18 @@ async fn where_keys_cannot_be_had_nothing_is_remembered() {
     let keys = KeySource::fetched(nowhere, crate::Transport::default(), node.clone(), rules);
     let orders = Authenticator::of("orders").trusting(TestAuthority::ISSUER, keys).on(node);
     let token = bearer(&world.authority.user("usr_alice", "orders").access());
-    let (answer, _) = world.memo.authenticate(&orders, &token).await;
-    assert!(matches!(answer.unwrap_err().reason, Reason::Keys(_)));
+    let memo = Memo::new(orders, MemoLimits::default());
+    for _ in 0..2 {
+        let (answer, from) = memo.authenticate(&token).await;
+        assert!(matches!(answer.unwrap_err().reason, Reason::Keys(_)));
+        assert_eq!(from, FoundIn::Token);
+    }
     assert!(world.ask(&token).await.0.is_ok());
 }
 
 #[test]
 fn neither_credentials_nor_their_hashes_are_shown() {
-    let memo = Memo::new(MemoLimits::default(), &SeededEntropy::new(1));
+    let memo = World::new().memo;
     let shown = format!("{memo:?}");
     assert!(!shown.contains("key") && !shown.contains("good"), "{shown}");
 }
