@@ -97,7 +97,8 @@ async fn whoever_sends_nothing_gives_its_place_back() {
 
 #[tokio::test]
 async fn whoever_takes_all_places_of_the_port_takes_none_of_the_socket() {
-    let world = World::within(Bounds { places: 2, ..BOUNDS }).await;
+    let head = Duration::from_secs(3_600);
+    let world = World::within(Bounds { places: 2, head, ..BOUNDS }).await;
     let mut held = Vec::new();
     for _ in 0..2 {
         let mut stream = world.connect().await;
