@@ -8,7 +8,7 @@ use axum::{
 };
 use http::{Method, StatusCode};
 use tegata_core::StoreError;
-use tegata_oauth::{Params, logout::EndSession};
+use tegata_oauth::{Params, logout::EndSession, redirect::with_query};
 use tegata_session::{Reason, Session};
 use tegata_token::{Holder, Order, Tally, Withdrawable as _};
 
@@ -105,13 +105,13 @@ async fn take(
     fields: Fields,
     decision: Decision,
 ) -> Result<Response, Trouble> {
-    let token = fields.one("csrf_token").unwrap_or_default().to_owned();
+    let token = fields.one("csrf_token").map(str::to_owned);
+    let kept = KEPT.into_iter().filter_map(|name| Some((name, fields.one(name)?)));
+    let here = with_query("/oauth2/logout", &kept.collect::<Vec<_>>());
     let chosen = fields.one("lang").map(str::to_owned);
     let wish = wish(app, visit, &params(fields)?).await?;
     if let (_, Some(session)) = meant(app, visit).await? {
-        if !app.csrf().is_of_page(app.realm(), &session.id, &token) {
-            return Err(Trouble::Foreign);
-        }
+        app.check_form(&session.id, token.as_deref(), || here)?;
         match decision {
             Decision::ThisBrowser => {
                 app.end_session(&session.id, &session.user).await?;
