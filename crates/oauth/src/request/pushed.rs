@@ -1,8 +1,9 @@
 //! Pushed authorization requests (RFC 9126): read while nobody waits, and answered once.
 //!
 //! The first browser that brings a `request_uri` has it: a page that is loaded again, or gone back to, is
-//! the same request, until that is answered (§4). Another browser gets nothing of it. So long as a page is
-//! all that was shown, nothing is used up.
+//! the same request, until that is answered (§4). Another browser that brings it gets nothing. What a page
+//! goes on with is its handle, as with any request: whoever has that has the page. So long as a page is all
+//! that was shown, nothing is used up.
 
 use std::time::Duration;
 
