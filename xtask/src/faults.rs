@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::Value;
-use tegata_faults::{Breaks, Round, Run, SCENARIOS, Scenario, report::Summary};
+use tegata_faults::{Breaks, OFTEN, Round, Run, SCENARIOS, Scenario, report::Summary};
 
 use crate::{command, parts, tools};
 
@@ -34,10 +34,10 @@ pub struct Faults {
     /// What the scenarios' choices begin with; the same seed makes the same choices
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many rounds; 3 where nothing is said, 20 with `--full`
+    /// How many short rounds; 3 where nothing is said, with `--full` as many as the fault matrix says
     #[arg(long)]
     repeat: Option<u64>,
-    /// Outages as long as the fault matrix says, and as much of everything
+    /// One round more, with outages as long as the fault matrix says, and as much of everything
     #[arg(long)]
     full: bool,
     /// For how long something is away, in seconds
@@ -68,6 +68,7 @@ const SQLITE_KILL: Scenario = Scenario {
     name: "sqlite-kill",
     about: "a process that writes to SQLite is killed (SIGKILL): no acknowledged batch is lost, \
             and none is there in part",
+    often: OFTEN,
     breaks: Breaks::Alone(sqlite_kill::round),
 };
 
@@ -105,15 +106,22 @@ pub fn run(asked: &Faults) -> Result<ExitCode> {
                 .transpose()?,
             seed: asked.seed,
             outage: asked.outage.map(Duration::from_secs),
-            full: asked.full,
+            full: false,
             hasty: false,
         },
-        repeat: asked.repeat.unwrap_or(if asked.full { 20 } else { 3 }),
+        repeat: asked.repeat.unwrap_or(3),
+        full: asked.full,
         pictures: Some(command::root().join("target/faults")),
         aloud: asked.format == Format::Text,
     };
-    let summaries: Vec<Summary> =
-        chosen.iter().map(|scenario| tegata_faults::run(scenario, &run)).collect();
+    let often = |scenario: &Scenario| match asked.repeat {
+        None if asked.full => scenario.often,
+        _ => run.repeat,
+    };
+    let rounds = |scenario: &&Scenario| {
+        tegata_faults::run(scenario, &Run { repeat: often(scenario), ..run.clone() })
+    };
+    let summaries: Vec<Summary> = chosen.iter().map(rounds).collect();
     match asked.format {
         Format::Text => {
             println!("\n{}", Summary::table(&summaries));
@@ -214,7 +222,8 @@ mod tests {
 
     #[test]
     fn says_what_is_missing_for_a_scenario() {
-        let missing = Scenario { name: "x9-away", about: "", breaks: Breaks::Missing("DynamoDB") };
+        let missing = Breaks::Missing("DynamoDB");
+        let missing = Scenario { name: "x9-away", about: "", often: 0, breaks: missing };
         let said = choose(&[&missing], &["x9".to_owned()], false).unwrap_err().to_string();
         assert!(said.contains("needs DynamoDB"), "{said}");
         assert!(choose(&[&missing], &[], true).unwrap().is_empty());

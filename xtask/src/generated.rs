@@ -78,7 +78,10 @@ fn fresh((document, name, render): &Piece) -> Result<Option<String>> {
 }
 
 /// The text with another piece between the markers of `name`.
-fn replace(text: &str, name: &str, piece: &str) -> Result<String> {
+///
+/// # Errors
+/// It has lost one of them.
+pub fn replace(text: &str, name: &str, piece: &str) -> Result<String> {
     let (begin, end) = (format!("<!-- generated: {name} -->\n"), format!("<!-- end: {name} -->"));
     let (before, rest) =
         text.split_once(&begin).with_context(|| format!("no line `{}`", begin.trim_end()))?;

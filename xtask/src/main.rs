@@ -65,10 +65,7 @@ enum Verb {
         list: bool,
     },
     /// Runs the benchmarks, or those of one name
-    Bench {
-        /// Which benchmark; all where none is named
-        name: Option<String>,
-    },
+    Bench(bench::Bench),
     /// Starts a whole installation on this machine, until Ctrl-C or the end of the input
     Cluster(cluster::Cluster),
     /// Runs scenarios that break something on purpose; lists them where none is named
@@ -83,7 +80,7 @@ fn main() -> ExitCode {
         Verb::Generate => generated::write(),
         Verb::Fuzz { list: true, .. } => fuzz::list(),
         Verb::Fuzz { target, seconds, list: false } => fuzz::run(target.as_deref(), seconds),
-        Verb::Bench { name } => bench::run(name.as_deref()),
+        Verb::Bench(asked) => bench::run(&asked),
         Verb::Cluster(asked) => cluster::run(&asked),
         Verb::Faults(asked) => faults::run(&asked),
     };

@@ -62,7 +62,7 @@ pub const FOR_TESTS: &[Part] = &[
         package: "python3-venv",
         program: "python3",
         elsewhere: "/usr/bin",
-        needed_by: "the tests of tegata-store on DynamoDB and of clients: it installs moto and authlib",
+        needed_by: "the tests of tegata-store on DynamoDB and of clients: it installs moto, authlib and pycose",
     },
     Part {
         package: "prometheus",
@@ -115,6 +115,46 @@ pub const FOR_FUZZING: &[Part] = &[Part {
     elsewhere: "/usr/bin",
     needed_by: "libFuzzer, which is compiled from C++",
 }];
+
+/// What the figures of revocation need.
+pub const FOR_REVOCATION: &[Part] = &[
+    Part {
+        package: "postgresql",
+        program: "postgres",
+        elsewhere: "/usr/lib/postgresql/*/bin",
+        needed_by: "the nodes that share a store",
+    },
+    Part {
+        package: "nats-server",
+        program: "nats-server",
+        elsewhere: "/usr/sbin",
+        needed_by: "the nodes that hear each other",
+    },
+    Part {
+        package: "redis-server",
+        program: "redis-server",
+        elsewhere: "/usr/bin",
+        needed_by: "what durable revocations are measured against",
+    },
+    Part {
+        package: "redis-tools",
+        program: "redis-benchmark",
+        elsewhere: "/usr/bin",
+        needed_by: "what durable revocations are measured against",
+    },
+    Part {
+        package: "wrk",
+        program: "wrk",
+        elsewhere: "/usr/bin",
+        needed_by: "the load on the gateway",
+    },
+    Part {
+        package: "util-linux",
+        program: "taskset",
+        elsewhere: "/usr/bin",
+        needed_by: "the load on the gateway, which has a core of its own",
+    },
+];
 
 /// Makes sure that these parts are present: as root by installing them, otherwise by saying how.
 ///

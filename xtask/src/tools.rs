@@ -48,6 +48,7 @@ const TOOLS: &[Tool] = &[
         installer: Installer::Npm,
     },
     Tool { name: "authlib", is: "drives the provider in tests", installer: Installer::Pip },
+    Tool { name: "pycose", is: "reads signed messages in CBOR", installer: Installer::Pip },
 ];
 
 impl Installer {

@@ -151,6 +151,7 @@ fn gateway(
         tokens: Arc::new(tokens),
         dpop: Dpop { nonces: DpopNonces::under(&[1; 32].into()), required: false },
         foreign: None,
+        introspection: None,
         revocations: followed(node.clone()),
         realm: Realm::default(),
         signer,

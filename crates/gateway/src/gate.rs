@@ -15,6 +15,7 @@ use crate::{
     decision_log::DecisionLog,
     dpop::Proofs,
     foreign::Foreign,
+    introspection::Asking,
     metrics::{Layers, Metrics},
     route::Routing,
     session::SessionCheck,
@@ -57,6 +58,8 @@ pub(crate) struct Gate {
     pub(crate) foreign: Option<(Foreign, Layers)>,
     pub(crate) revocations: Arc<View>,
     pub(crate) realm: Arc<RealmView>,
+    /// Who is asked about tokens while revocations cannot be learnt, where somebody is.
+    pub(crate) introspection: Option<Asking>,
     pub(crate) signer: Signer,
     pub(crate) sessions: Option<Arc<dyn SessionCheck>>,
     /// Knows which cookies people agreed to.

@@ -29,6 +29,7 @@ use crate::{
     dpop::{Dpop, Proofs},
     foreign::Foreign,
     gate::{Gate, Signer},
+    introspection::{Asking, Introspection},
     metrics::Metrics,
     route::Routing,
     session::SessionCheck,
@@ -59,6 +60,8 @@ pub struct Parts {
     pub foreign: Option<Foreign>,
     /// Knows what has been taken back. Somebody else has it catch up.
     pub revocations: Arc<View>,
+    /// Who is asked about a token while that is too old, on routes that are `bounded`. `None`: nobody.
+    pub introspection: Option<Arc<dyn Introspection>>,
     /// The realm whose tokens count.
     pub realm: Realm,
     /// The key that signs internal tokens, an ES256 key.
@@ -150,6 +153,7 @@ impl Gateway {
             proofs: Proofs::new(parts.dpop),
             foreign: parts.foreign.map(|foreign| (foreign, parts.metrics.layers())),
             revocations: parts.revocations,
+            introspection: parts.introspection.map(Asking::new),
             signer: parts.signer,
             sessions: parts.sessions,
             cookies: parts.cookies,

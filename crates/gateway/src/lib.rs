@@ -17,9 +17,11 @@
 //! | [`guard`] | the watch over the framing of HTTP/1, in front of the parser |
 //! | [`head`] | what the phases see of a request |
 //! | [`foreign`] | access tokens of other issuers |
+//! | [`introspection`] | whoever is asked about tokens while revocations cannot be learnt |
 //! | [`session`] | what is asked about session cookies |
 //! | [`refusal`] | what a client is told whose request goes no further |
 //! | [`decision_log`] | what was decided, in files that show when they were altered |
+//! | [`sidecar`] | sessions and tokens, checked beside a service |
 //! | [`tls`] | certificates from files |
 //! | [`metrics`] | what is counted |
 
@@ -29,9 +31,11 @@ pub mod foreign;
 pub mod gateway;
 pub mod guard;
 pub mod head;
+pub mod introspection;
 pub mod metrics;
 pub mod refusal;
 pub mod session;
+pub mod sidecar;
 
 mod body;
 mod certificate;

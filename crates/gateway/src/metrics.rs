@@ -179,13 +179,18 @@ impl Metrics {
 
     /// The metrics of one service.
     pub(crate) fn service(&self, name: &str) -> Arc<OfService> {
-        Arc::new(OfService {
+        let of_service = OfService {
             name: name.to_owned(),
             requests: self.requests.clone(),
             statuses: std::array::from_fn(|_| OnceLock::new()),
             duration: self.durations.get_or_create(&Service { service: name.to_owned() }).clone(),
             told: self.propagations.to(name),
-        })
+        };
+        // What is not there has no rate, so that the first of its kind would be missed.
+        for status in [200, 500, 502, 503, 504] {
+            of_service.counter(status);
+        }
+        Arc::new(of_service)
     }
 }
 
@@ -216,14 +221,16 @@ pub(crate) struct OfService {
 
 impl OfService {
     pub(crate) fn count(&self, status: u16) {
-        let Some(counter) = self.statuses.get(usize::from(status.wrapping_sub(100))) else {
-            return;
-        };
-        counter
-            .get_or_init(|| {
-                let labels = Request { service: self.name.clone(), status };
-                self.requests.get_or_create(&labels).clone()
-            })
-            .inc();
+        if let Some(counter) = self.counter(status) {
+            counter.inc();
+        }
+    }
+
+    fn counter(&self, status: u16) -> Option<&Counter> {
+        let counter = self.statuses.get(usize::from(status.wrapping_sub(100)))?;
+        Some(counter.get_or_init(|| {
+            let labels = Request { service: self.name.clone(), status };
+            self.requests.get_or_create(&labels).clone()
+        }))
     }
 }

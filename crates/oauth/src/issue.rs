@@ -203,8 +203,14 @@ impl Provider {
         }
     }
 
-    /// Notes where a token came from that no family knows of.
-    pub(crate) fn note_issued(&self, how: &str, claims: &Claims, of: Option<&str>) {
+    /// Notes where a token came from that no family knows of, and its place, where that is its own.
+    pub(crate) fn note_issued(
+        &self,
+        how: &str,
+        claims: &Claims,
+        of: Option<&str>,
+        place: Option<StatusIndex>,
+    ) {
         let lineage = claims.lineage.as_deref().cloned().unwrap_or_default();
         let origin = Origin {
             at: self.node().now(),
@@ -216,6 +222,7 @@ impl Provider {
             first: claims.original_jti.clone(),
             through: lineage.jti,
             clients: lineage.client,
+            place,
         };
         self.usage().issued(&claims.jti, origin);
     }

@@ -75,6 +75,7 @@ impl Provider {
             "userinfo_endpoint": at("/oauth2/userinfo"),
             "end_session_endpoint": at("/oauth2/logout"),
             "jwks_uri": at("/.well-known/jwks.json"),
+            "status_list_aggregation_endpoint": at("/status-lists"),
             "scopes_supported": [
                 "openid", "profile", "email", "phone", "address", "roles", "offline_access",
             ],

@@ -8,7 +8,8 @@ use tegata_core::{
 use tegata_identity::Demand;
 use tegata_token::{
     AccessToken, Algorithm, Authorities, DpopNonces, Expected, ExpectedAudience, Families, Indexes,
-    InternalToken, Keys, Memory, Pairwise, Revoker, Scope, TransactionToken, Usage, Verifier,
+    InternalToken, Keys, ListId, Memory, Pairwise, Revoker, Scope, TransactionToken, Usage,
+    Verifier,
 };
 
 use crate::{
@@ -302,6 +303,14 @@ impl Provider {
 
     pub(crate) fn ephemeral(&self) -> &dyn Ephemeral {
         self.parts.ephemeral.as_ref()
+    }
+
+    /// The status lists on which tokens may be alive that live for `longest` at most.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn status_lists(&self, longest: Duration) -> Result<Vec<ListId>, StoreError> {
+        self.parts.indexes.lists(self.realm(), longest).await
     }
 
     pub(crate) fn indexes(&self) -> &Indexes {

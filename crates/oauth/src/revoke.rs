@@ -2,11 +2,11 @@
 
 use serde_json::json;
 use tegata_core::{
-    Batch, ClientId, CommitRefused, Event, EventType, Timestamp, TokenId, port::Change,
+    Batch, ClientId, CommitRefused, Event, EventType, StoreError, Timestamp, TokenId, port::Change,
 };
 use tegata_token::{
     AccessToken, Claims, Entry, Order, Refusal, Revoked, Target, TransactionToken, Verified,
-    verifier::TokenKind,
+    revocation::Taken, verifier::TokenKind,
 };
 
 use crate::{
@@ -54,6 +54,47 @@ impl Provider {
         let batch = Batch::new(self.realm().clone()).journal(&event);
         self.revoker().commit(batch, entries).await?;
         Ok(up_to)
+    }
+
+    /// Takes back everything that was issued in the name of a subject up to now: a person, by one entry of
+    /// the log, however much they have. Answers up to when, as [`Self::take_back_client`] does.
+    ///
+    /// # Errors
+    /// What the store says: then nothing is known to be taken back.
+    pub async fn take_back_subject(
+        &self,
+        sub: &str,
+        order: &Order,
+    ) -> Result<Timestamp, StoreError> {
+        // Where everything was taken back in this second already, what was issued since begins in the
+        // next.
+        let view = self.revoker().view().realm(self.realm());
+        let given = Timestamp::from_secs(view.earliest_issue(sub, None));
+        let up_to = self.node().now().max(self.node().tick().wall()).max(given);
+        let named = [
+            ("user_id", json!(sub)),
+            ("reason", json!(order.reason)),
+            ("actor", json!(order.actor)),
+        ];
+        let event = Event::new(self.node(), self.realm(), EventType::TokenRevoked, named);
+        let entry = Entry {
+            target: Target::Subject { sub: sub.to_owned(), up_to, tokens_only: false },
+            places: Vec::new(),
+            at: up_to,
+            // As long as any family could live that was begun before.
+            until: up_to + self.families().longest(),
+            reason: order.reason.clone(),
+            actor: order.actor.clone(),
+        };
+        let batch = Batch::new(self.realm().clone()).journal(&event);
+        match self.revoker().commit(batch, vec![entry]).await {
+            Ok(()) => Ok(up_to),
+            Err(CommitRefused::Store(error)) => Err(error),
+            // Nothing of the batch expects anything.
+            Err(CommitRefused::Conflict { kind, .. }) => Err(StoreError::Misused {
+                detail: format!("an entry of the log came into conflict with `{kind}`"),
+            }),
+        }
     }
 
     /// Removes a client, with what must change in the same moment, and takes back what was issued to it
@@ -104,25 +145,26 @@ impl Provider {
 
     /// Answers a revocation request of an authenticated client: when this answers `Ok`, the token
     /// is refused on this node, durably, and soon everywhere. A token that is none is no error
-    /// (RFC 7009 §2.2). Taking back a refresh token ends its family.
+    /// (RFC 7009 §2.2). Taking back a refresh token ends its family. Answers whether anything had to be
+    /// written for it.
     ///
     /// # Errors
     /// `unauthorized_client` for another client's token; what the store says, and then nothing is
     /// known to have been taken back.
-    pub async fn revoke(&self, client: &Client, params: &Params) -> Result<(), Refused> {
+    pub async fn revoke(&self, client: &Client, params: &Params) -> Result<Taken, Refused> {
         let token = params.require("token", "token is missing")?;
         // `token_type_hint` speeds nothing up here: the two kinds look different.
         if let Some((family, _)) = self.families().of_token(self.realm(), token).await? {
             self.check_owner(client, family.client.as_str())?;
             let order = order(client);
-            self.families().revoke(self.realm(), &family.id, &order).await?;
-            return Ok(());
+            let ended = self.families().revoke(self.realm(), &family.id, &order).await?;
+            return Ok(if ended { Taken::Now } else { Taken::Before });
         }
         if let Some(issued) = self.known(token).await {
             self.check_owner(client, issued.claims().client_id.as_deref().unwrap_or_default())?;
             return self.revoke_issued(&issued, &order(client)).await;
         }
-        Ok(())
+        Ok(Taken::Before)
     }
 
     /// A token of this issuer, whatever its times: a clock that is wrong keeps nothing alive. A key
@@ -150,7 +192,7 @@ impl Provider {
         }
     }
 
-    async fn revoke_issued(&self, issued: &Issued, order: &Order) -> Result<(), Refused> {
+    async fn revoke_issued(&self, issued: &Issued, order: &Order) -> Result<Taken, Refused> {
         match issued {
             Issued::Access(token) => self.revoke_verified(token, order).await,
             Issued::Transaction(token) => self.revoke_verified(token, order).await,
@@ -161,10 +203,10 @@ impl Provider {
         &self,
         token: &Verified<K>,
         order: &Order,
-    ) -> Result<(), Refused> {
+    ) -> Result<Taken, Refused> {
         let claims = token.claims();
         // Tokens of this issuer have ids of this issuer's making.
-        let Ok(jti) = TokenId::new(&claims.jti) else { return Ok(()) };
+        let Ok(jti) = TokenId::new(&claims.jti) else { return Ok(Taken::Before) };
         let view = self.revoker().view().realm(self.realm());
         // A token that was made from another shares its place: that is the other's to lose.
         let own = claims.original_jti.is_none();
@@ -172,7 +214,7 @@ impl Provider {
         // Whoever reads status lists knows no names.
         let is_listed = place.is_none_or(|place| view.is_listed(place));
         if is_listed && view.has_taken_back(token) {
-            return Ok(());
+            return Ok(Taken::Before);
         }
         let now = self.node().now();
         let event = Event::new(
@@ -196,20 +238,25 @@ impl Provider {
             actor: order.actor.clone(),
         };
         let batch = Batch::new(self.realm().clone()).journal(&event);
-        Ok(self.revoker().commit(batch, vec![entry]).await?)
+        self.revoker().commit(batch, vec![entry]).await?;
+        Ok(Taken::Now)
     }
 
     /// Takes back an access token or a transaction token by its text, at the wish of an operator. Answers
-    /// its `jti`.
+    /// its `jti`, and whether anything had to be written for it.
     ///
     /// # Errors
     /// `invalid_request` where it is not a token of this issuer; what the store says.
-    pub async fn revoke_token(&self, token: &str, order: &Order) -> Result<String, Refused> {
+    pub async fn revoke_token(
+        &self,
+        token: &str,
+        order: &Order,
+    ) -> Result<(String, Taken), Refused> {
         let issued = self.known(token).await.ok_or(OAuthError::request(
             "this is neither an access token nor a transaction token of this issuer",
         ))?;
-        self.revoke_issued(&issued, order).await?;
-        Ok(issued.claims().jti.clone())
+        let taken = self.revoke_issued(&issued, order).await?;
+        Ok((issued.claims().jti.clone(), taken))
     }
 
     /// What an access token or a transaction token says, and by what it is revoked, if it is.

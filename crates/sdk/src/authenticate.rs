@@ -38,6 +38,7 @@ mod caller;
 mod keys;
 #[cfg(feature = "axum")]
 pub mod layer;
+pub mod memo;
 mod proof;
 mod refused;
 mod transaction;
@@ -206,19 +207,64 @@ impl Authenticator {
     }
 
     async fn settle(&self, headers: &HeaderMap, seen: Seen<'_>) -> Result<Caller, Refused> {
-        let refuse = |reason| Refused::new(reason, self.0.by.clone());
-        let presented = Presented::of(headers, self.0.accept).map_err(refuse)?;
-        let claims = match presented {
+        let presented = self.presented(headers)?;
+        let settled = self.settle_token(presented).await.map_err(|reason| self.refuse(reason))?;
+        self.admit(settled.claims().clone(), (headers, presented), seen).await
+    }
+
+    /// The token that a request shows.
+    fn presented<'h>(&self, headers: &'h HeaderMap) -> Result<Presented<'h>, Refused> {
+        Presented::of(headers, self.0.accept).map_err(|reason| self.refuse(reason))
+    }
+
+    fn refuse(&self, reason: Reason) -> Refused {
+        Refused::new(reason, self.0.by.clone())
+    }
+
+    /// What a token says that counts.
+    async fn settle_token(&self, presented: Presented<'_>) -> Result<Settled, Reason> {
+        match presented {
             Presented::Internal(token) => {
                 let internal =
                     |trusted: &'_ Trusted, token: &'_ str| trusted.internal.verify(token);
-                self.verify(token, internal).await.map_err(refuse)?
+                let (at, verified) = self.verify(token, internal).await?;
+                Ok(Settled::Internal(at, verified))
             }
             Presented::Bearer(token) | Presented::Dpop(token) => {
                 let access = |trusted: &'_ Trusted, token: &'_ str| trusted.access.verify(token);
-                self.verify(token, access).await.map_err(refuse)?
+                let (at, verified) = self.verify(token, access).await?;
+                Ok(Settled::Access(at, verified))
             }
+        }
+    }
+
+    /// Whether what was settled before still counts: by its times, its key, and what was taken back since.
+    async fn settle_again(&self, settled: &Settled) -> Result<(), Reason> {
+        let at = match settled {
+            Settled::Internal(at, _) | Settled::Access(at, _) => *at,
         };
+        let trusted = self.0.trusted.get(at).ok_or(Reason::Token(Refusal::Issuer))?;
+        trusted.take_over().await?;
+        match settled {
+            Settled::Internal(_, verified) => {
+                trusted.internal.still_counts(verified)?;
+                self.not_taken_back(trusted, verified)
+            }
+            Settled::Access(_, verified) => {
+                trusted.access.still_counts(verified)?;
+                self.not_taken_back(trusted, verified)
+            }
+        }
+    }
+
+    /// The caller of a request whose token says this.
+    async fn admit(
+        &self,
+        claims: Claims,
+        (headers, presented): (&HeaderMap, Presented<'_>),
+        seen: Seen<'_>,
+    ) -> Result<Caller, Refused> {
+        let refuse = |reason| self.refuse(reason);
         let now = self.0.node.now();
         proof::check(&claims, (headers, presented), seen, &self.0.replays, now).map_err(refuse)?;
         let transaction = self.transaction(headers).await.map_err(refuse)?;
@@ -235,17 +281,23 @@ impl Authenticator {
         }
         let Some(token) = once(headers, &TXN_TOKEN)? else { return Ok(None) };
         let verify = |trusted: &'_ Trusted, token: &'_ str| trusted.transactions.verify(token);
-        let claims = self.verify(token, verify).await?;
-        InTransaction::new(token, claims).map(Some)
+        let (_, verified) = self.verify(token, verify).await?;
+        InTransaction::new(token, verified.claims().clone()).map(Some)
     }
 
     async fn verify<K: TokenKind>(
         &self,
         token: &str,
         verify: impl Fn(&Trusted, &str) -> Result<Arc<Verified<K>>, Refusal>,
-    ) -> Result<Claims, Reason> {
-        let trusted = self.trusted(token)?;
+    ) -> Result<(usize, Arc<Verified<K>>), Reason> {
+        let (at, trusted) = self.trusted(token)?;
         let verified = self.verified(trusted, token, verify).await?;
+        self.not_taken_back(trusted, &verified)?;
+        Ok((at, verified))
+    }
+
+    /// Whether a token was taken back, as far as is known, and whether enough is.
+    fn not_taken_back<K>(&self, trusted: &Trusted, verified: &Verified<K>) -> Result<(), Reason> {
         let (claims, kid, place) = (verified.claims(), verified.kid().as_str(), verified.place());
         for (revocations, when_stale) in &self.0.revocations {
             if revocations.issuer() != trusted.issuer {
@@ -260,7 +312,7 @@ impl Authenticator {
                 return Err(Reason::Stale);
             }
         }
-        Ok(claims.clone())
+        Ok(())
     }
 
     async fn verified<K: TokenKind>(
@@ -285,13 +337,14 @@ impl Authenticator {
 
     /// Whose token this claims to be. Nothing of it is believed yet: the claim only picks the
     /// verifier, which holds the token to it.
-    fn trusted(&self, token: &str) -> Result<&Trusted, Reason> {
+    fn trusted(&self, token: &str) -> Result<(usize, &Trusted), Reason> {
         if let [only] = self.0.trusted.as_slice() {
-            return Ok(only);
+            return Ok((0, only));
         }
         let compact = Compact::parse(token).map_err(Refusal::from)?;
         let claims = Claims::parse(&compact.claims).map_err(Refusal::Claims)?;
-        let named = self.0.trusted.iter().find(|trusted| trusted.issuer == claims.iss);
+        let mut all = self.0.trusted.iter().enumerate();
+        let named = all.find(|(_, trusted)| trusted.issuer == claims.iss);
         named.ok_or(Reason::Token(Refusal::Issuer))
     }
 }
@@ -431,6 +484,22 @@ impl Trusted {
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Authenticator({}, {:?})", self.0.by.service, self.0.accept)
+    }
+}
+
+/// A token that was found to count, and which of the trusted issuers vouched for it.
+#[derive(Clone)]
+enum Settled {
+    Internal(usize, Arc<Verified<InternalToken>>),
+    Access(usize, Arc<Verified<AccessToken>>),
+}
+
+impl Settled {
+    fn claims(&self) -> &Claims {
+        match self {
+            Self::Internal(_, verified) => verified.claims(),
+            Self::Access(_, verified) => verified.claims(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`problem`] | answers that say what went wrong |
 //! | [`remote_keys`] | the keys of an issuer elsewhere, found by its name |
 //! | [`revocations`] | what the provider has taken back |
+//! | [`sessions`] | the session of a request, by any of three ways |
 //! | [`trace`] | what ties the requests together that one request caused |
 //! | [`transport`] | HTTP as a client |
 //! | [`testing`] | keys and tokens for a service's own tests |
@@ -24,6 +25,7 @@ pub mod propagate;
 pub mod provider;
 pub mod remote_keys;
 pub mod revocations;
+pub mod sessions;
 pub mod testing;
 pub mod trace;
 pub mod transport;
@@ -37,6 +39,7 @@ pub use propagate::{NewTransaction, TransactionIssued};
 pub use provider::{Credential, Provider};
 pub use remote_keys::{RemoteIssuer, RemoteKeys};
 pub use revocations::{Revocations, WhenStale};
+pub use sessions::{NotChecked, SessionContext, SessionStore, Sessions, Sidecar};
 // The words of the platform that a service meets, so that it needs no other crate of it.
 pub use tegata_core::{
     Acr, Clock, Entropy, ManualClock, Node, Secret, SeededEntropy, StepUp, Timestamp, UserId,

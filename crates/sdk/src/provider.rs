@@ -178,6 +178,32 @@ impl Provider {
         self.ask(&form).await?.first.accept()
     }
 
+    /// Whether a token counts, by the word of an introspection endpoint of the provider (RFC 7662). It is
+    /// asked once, and left alone for a while where it fails again and again.
+    ///
+    /// # Errors
+    /// [`TokenRefused`]: it does not say.
+    pub async fn is_active(&self, endpoint: &Uri, token: &str) -> Result<bool, TokenRefused> {
+        #[derive(Deserialize)]
+        struct Told {
+            active: bool,
+        }
+        let permit = self.0.breaker.admit()?;
+        let answered = self.0.transport.send(self.request(endpoint, &[("token", token)])?).await;
+        match &answered {
+            Ok(answer) if !answer.status().is_server_error() => permit.succeeded(),
+            _ => permit.failed(),
+        }
+        let answer = answered?;
+        let status = answer.status();
+        if status != StatusCode::OK {
+            return Err(TokenRefused::Answer(format!("introspection is answered {status}")));
+        }
+        let told = serde_json::from_slice::<Told>(answer.body());
+        let told = told.map_err(|_| TokenRefused::Answer("it does not say `active`".to_owned()))?;
+        Ok(told.active)
+    }
+
     /// Asks the token endpoint. To ask again does no harm: each answer is a token of its own.
     pub(crate) async fn ask(&self, form: &[(&str, &str)]) -> Result<TokenAnswer, TokenRefused> {
         let mut attempt = 0;

@@ -31,8 +31,11 @@ const WAIT: Duration = Duration::from_secs(1);
 const LIMITS: TransportLimits =
     TransportLimits { timeout: Duration::from_secs(4), idle: 1, open: 2, answer: LONGEST_NOTICE };
 
-/// How long before the provider is asked again that did not answer.
+/// How long before the provider is asked again that did not answer. Each further pause is twice as long.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// No pause is longer: whoever follows is to know within seconds that the provider is back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How many processes of the provider are remembered that have told something.
 const MOST_TOLD: usize = 32;
@@ -48,7 +51,13 @@ pub enum WhenStale {
     Bounded,
     /// Accepts everything that is not known to be taken back.
     Available,
+    /// Goes on with what is known for so long, counted from when the provider was heard last, a minute at
+    /// most; then accepts nothing: 503.
+    Within(Duration),
 }
+
+/// For how long [`WhenStale::Within`] goes on at most.
+const LONGEST_WITHIN: Duration = Duration::from_secs(60);
 
 /// Why nothing was learnt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -103,8 +112,9 @@ impl Revocations {
 
     /// Follows it for as long as this is polled: spawn it once.
     pub async fn follow(self) {
-        let mut failing = false;
+        let mut failures = 0_u32;
         loop {
+            let failing = failures > 0;
             let asked = self.ask(WAIT).await;
             match &asked {
                 Err(error) if !failing => {
@@ -115,10 +125,11 @@ impl Revocations {
                 }
                 _ => {}
             }
-            failing = asked.is_err();
             self.0.view.forget();
-            if failing {
-                let _ = timeout(PAUSE, std::future::pending::<()>()).await;
+            failures = if asked.is_err() { failures.saturating_add(1) } else { 0 };
+            if let Some(number) = failures.checked_sub(1) {
+                let pause = pause(number, self.0.provider.node());
+                let _ = timeout(pause, std::future::pending::<()>()).await;
             }
         }
     }
@@ -209,19 +220,29 @@ impl Revocations {
 
     /// Whether enough is known to judge a token, or it may pass without.
     pub(crate) fn may_judge(&self, claims: &Claims, when_stale: WhenStale) -> bool {
-        let fresh = self.staleness().is_some_and(|age| age <= MOST_STALE);
-        fresh
-            || match when_stale {
-                WhenStale::Strict => false,
-                WhenStale::Bounded => is_young_or_old(claims, self.0.provider.node().now().secs()),
-                WhenStale::Available => true,
-            }
+        let heard_within = |bound| self.staleness().is_some_and(|age| age <= bound);
+        match when_stale {
+            WhenStale::Within(bound) => heard_within(bound.min(LONGEST_WITHIN)),
+            _ if heard_within(MOST_STALE) => true,
+            WhenStale::Strict => false,
+            WhenStale::Bounded => is_young_or_old(claims, self.0.provider.node().now().secs()),
+            WhenStale::Available => true,
+        }
     }
 }
 
 /// Whether a token is in its first or in its last minute.
 fn is_young_or_old(claims: &Claims, now: u64) -> bool {
     now.saturating_sub(claims.first_issued()) < 60 || claims.exp.saturating_sub(now) <= 60
+}
+
+/// How long to wait after a failure, counted from 0: between half and all of the pause, so that those who
+/// lost the provider together do not come back together.
+fn pause(number: u32, node: &Node) -> Duration {
+    let longest = PAUSE.saturating_mul(1 << number.min(8)).min(LONGEST_PAUSE);
+    let mut byte = [0_u8];
+    node.entropy().fill(&mut byte);
+    longest.mul_f64(0.5 + f64::from(u8::from_le_bytes(byte)) / 510.0)
 }
 
 /// Sixteen bytes of chance.

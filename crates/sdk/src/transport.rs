@@ -1,6 +1,13 @@
 //! HTTP/1.1 as a client: pooled connections, a deadline for every request, bounded answers.
 
-use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri, header};
@@ -10,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tegata_core::Outward;
 use tokio::{
-    net::{TcpStream, lookup_host},
+    net::{TcpStream, UnixStream, lookup_host},
     sync::Semaphore,
 };
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
@@ -132,6 +139,7 @@ pub struct Transport {
     plain_http: bool,
     outward: Option<Arc<Outward>>,
     gate: Option<Arc<dyn Gate>>,
+    socket: Option<Arc<Path>>,
     limits: TransportLimits,
 }
 
@@ -151,8 +159,17 @@ impl Transport {
     /// A transport that speaks plain HTTP with this machine, and nothing else.
     #[must_use]
     pub fn new(limits: TransportLimits) -> Self {
-        let (tls, outward, gate) = (None, None, None);
-        Self { pools: Arc::default(), tls, plain_http: false, outward, gate, limits }
+        let (tls, outward, gate, socket) = (None, None, None, None);
+        Self { pools: Arc::default(), tls, plain_http: false, outward, gate, socket, limits }
+    }
+
+    /// The same over a Unix socket: whatever host an address names, whoever listens there is asked. For
+    /// addresses that begin with `http:`.
+    #[must_use]
+    pub fn over_socket(mut self, path: PathBuf) -> Self {
+        self.socket = Some(path.into());
+        self.pools = Arc::default();
+        self
     }
 
     /// The same under other limits, with connections of its own.
@@ -229,7 +246,8 @@ impl Transport {
         if tls && self.tls.is_none() {
             return Err(TransportFailed::NoTls(origin.to_string()));
         }
-        if !tls && !self.plain_http && !is_this_machine(&origin.host) {
+        let stays_here = self.socket.is_some() || is_this_machine(&origin.host);
+        if !tls && !self.plain_http && !stays_here {
             return Err(TransportFailed::PlainHttp(origin.to_string()));
         }
         Ok(origin)
@@ -300,6 +318,10 @@ impl Transport {
             origin: origin.to_string(),
             reason: error.to_string(),
         };
+        if let Some(path) = self.socket.as_deref().filter(|_| !origin.tls) {
+            let stream = UnixStream::connect(path).await.map_err(|error| failed(&error))?;
+            return start(stream).await.map_err(|error| failed(&error));
+        }
         let named = (origin.host.as_str(), origin.port);
         let stream = match &self.outward {
             None => TcpStream::connect(named).await,

@@ -13,7 +13,7 @@ use tegata_oauth::{Client, Provider, signals::Streams};
 use tegata_session::{
     CookieConsents, CookieTable, Csrf, Environment, Origins, Sessions, sessions::Endings,
 };
-use tegata_token::{Algorithm, RealmView};
+use tegata_token::{Algorithm, RealmView, revocation::Taken};
 use tokio::sync::watch;
 
 use crate::{
@@ -183,9 +183,11 @@ pub struct Parts {
 
 /// Says which nodes refuse what was taken back here.
 pub trait Confirm: Send + Sync {
-    /// Answers when all refuse what was taken back since `began`, or serve nothing that they would
-    /// have to know it for: which, and after how long.
-    fn confirmed(&self, began: SinceBoot) -> BoxFuture<'_, Value>;
+    /// Answers when all refuse what was taken back since `began`, or, where nothing had to be written
+    /// for it, what had been before; or serve nothing that they would have to know it for: which, and
+    /// after how long. Holds nobody for longer than
+    /// [`MOST_STALE`](tegata_token::revocation::MOST_STALE), and does not let too many wait.
+    fn confirmed(&self, began: SinceBoot, taken: Taken) -> BoxFuture<'_, Value>;
 }
 
 /// How many callers are remembered whose authorization requests are held.
@@ -215,6 +217,7 @@ struct Inner {
     strangers: Limiter<Network>,
     ordered: Limiter<Network>,
     chosen: Limiter<Network>,
+    past: Limiter<Network>,
     waiting: Waiting,
 }
 
@@ -237,6 +240,7 @@ impl App {
         let strangers = Limiter::new(CALLERS);
         let ordered = Limiter::new(CALLERS);
         let chosen = Limiter::new(CALLERS);
+        let past = Limiter::new(CALLERS);
         let (proxies, certificates) =
             (Arc::new(config.proxies.clone()), config.client_certificates);
         let shares_origin = config.shares_origin;
@@ -256,6 +260,7 @@ impl App {
             strangers,
             ordered,
             chosen,
+            past,
             waiting,
         };
         Ok(Self { inner: Arc::new(inner), proxies, certificates, shares_origin })
@@ -428,6 +433,11 @@ impl App {
     /// Counts the choices of cookies that a caller makes.
     pub(crate) fn chosen(&self) -> &Limiter<Network> {
         &self.inner.chosen
+    }
+
+    /// Counts how often a caller asks how lists were.
+    pub(crate) fn past(&self) -> &Limiter<Network> {
+        &self.inner.past
     }
 
     pub(crate) fn streams(&self) -> &Streams {

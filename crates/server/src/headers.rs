@@ -39,7 +39,12 @@ pub(crate) async fn layer(State(app): State<App>, request: Request, next: Next) 
     keep(header::REFERRER_POLICY, "same-origin");
     keep(header::X_FRAME_OPTIONS, "DENY");
     // What is no page needs nothing of a page.
-    keep(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
+    keep(
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    );
+    // Pages of others load nothing of ours but what they may read, too.
+    keep(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
     if app.config().environment != Environment::Development {
         keep(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains");
     }

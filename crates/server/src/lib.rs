@@ -18,12 +18,14 @@
 //! | `renewing` | new passwords of people who are signed in |
 //! | `proving` | how people prove who they are: by password, by a second factor, once more |
 //! | `lowering` | what sessions lose with a second factor |
+//! | `confirmed` | answers that wait until every node refuses what was taken back |
 //! | `letterhead` | the words of mail |
 //! | [`endings`] | the end of a session, in the revocation log |
 //! | `caller`, `trace` | who asks, from where, under which name in the logs |
 //! | `certificate` | the certificate that a client shows |
 //! | `bearer`, `body`, `form`, [`limits`] | requests, read within limits |
 //! | `navigation` | pages are for windows that people go to, and not for scripts |
+//! | `negotiate` | in which form an answer is wanted |
 //! | `headers`, [`problem`] | what answers carry, and what they say when they refuse |
 //! | [`metrics`], [`operations`] | what operators see |
 //! | [`serve`](mod@serve) | listeners on sockets |
@@ -36,6 +38,7 @@ mod body;
 mod browser;
 mod caller;
 mod certificate;
+mod confirmed;
 mod dpop;
 pub mod endings;
 mod form;
@@ -46,6 +49,7 @@ mod lowering;
 mod messages;
 pub mod metrics;
 mod navigation;
+mod negotiate;
 mod oauth2;
 pub mod operations;
 mod pages;

@@ -53,6 +53,9 @@ pub struct Limits {
     /// How many choices of cookies are recorded for one network: 60 an hour. Beyond it nobody can agree
     /// (429), and whoever refuses is believed without a record. `None`: any number.
     pub choices: Option<RateLimit>,
+    /// How often one network may ask how a status list was at another time: 60 a minute. Beyond it: 429.
+    /// `None`: any number.
+    pub past: Option<RateLimit>,
     /// Networks whose requests are not counted.
     pub uncounted: Vec<Network>,
     /// Networks whose connections are not counted: proxies, which bring everybody, and this machine,
@@ -81,6 +84,7 @@ impl Default for Limits {
             strangers: "60/m".parse().ok(),
             ordered: "30/h".parse().ok(),
             choices: "60/h".parse().ok(),
+            past: "60/m".parse().ok(),
             uncounted: Vec::new(),
             uncounted_connections: Network::loopback().to_vec(),
             drain: Duration::from_secs(30),

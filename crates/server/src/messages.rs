@@ -173,6 +173,11 @@ pub(crate) struct Messages {
     pub(crate) stay: &'static str,
     pub(crate) signed_out: &'static str,
     pub(crate) signed_out_detail: &'static str,
+    /// `{by}` of `{all}` nodes, `{ms}` milliseconds.
+    pub(crate) refused_by: &'static str,
+    /// `{until}`: a time.
+    pub(crate) others_pending: &'static str,
+    pub(crate) others_fenced: &'static str,
     pub(crate) sign_in_again: &'static str,
 
     pub(crate) your_account: &'static str,

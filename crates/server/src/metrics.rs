@@ -13,6 +13,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use tegata_core::SinceBoot;
+use tegata_session::Verdict;
 
 mod exchanged;
 mod letters;
@@ -90,6 +91,14 @@ pub(crate) enum Method {
 }
 
 impl Method {
+    /// All of them.
+    fn all() -> impl Iterator<Item = Self> {
+        let grants = tegata_oauth::GrantType::ALL.into_iter();
+        let grants = grants.map(|grant| Self::of_grant(Some(grant.name())));
+        let own = [Self::Password, Self::Code, Self::Passkey, Self::Mail, Self::Cookie];
+        own.into_iter().chain(grants).chain([Self::of_grant(None)])
+    }
+
     /// The method of a token request.
     pub(crate) fn of_grant(grant_type: Option<&str>) -> Self {
         let known = tegata_oauth::GrantType::ALL.into_iter().map(tegata_oauth::GrantType::name);
@@ -145,7 +154,43 @@ impl Metrics {
         own.signals.register(registry);
         own.logouts.register(registry);
         own.letters.register(registry);
+        own.begin();
         own
+    }
+
+    /// Begins all that can be counted at 0: what is not there has no rate, so that the first of its kind
+    /// would be missed.
+    fn begin(&self) {
+        for method in Method::all().map(Method::label) {
+            for result in ["success", "failure"] {
+                drop(self.requests.get_or_create(&Answered { method, result }));
+            }
+            // What else a caller can do wrong is theirs, and shows when it happens.
+            for error_type in ["server_error", "temporarily_unavailable"] {
+                drop(self.errors.get_or_create(&Failed { method, error_type }));
+            }
+            drop(self.durations.get_or_create(&By { method }));
+            drop(self.methods.get_or_create(&By { method }));
+        }
+        for error_type in ["invalid_credentials", "too_many_attempts"] {
+            drop(
+                self.errors.get_or_create(&Failed { method: Method::Password.label(), error_type }),
+            );
+        }
+        for token_type in ["access", "refresh", "id", "transaction"] {
+            drop(self.issued.get_or_create(&Issued { service: "provider", token_type }));
+        }
+        for service in ["provider", "gateway"] {
+            for error_type in Verdict::NAMES {
+                drop(self.session_errors.get_or_create(&SessionFailed { service, error_type }));
+            }
+        }
+        for error_type in ["csrf", "not_entitled", "temporarily_unavailable"] {
+            drop(
+                self.session_errors
+                    .get_or_create(&SessionFailed { service: "gateway", error_type }),
+            );
+        }
     }
 
     /// Counts a request that proved something, or why it did not.

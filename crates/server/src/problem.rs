@@ -72,6 +72,11 @@ impl fmt::Debug for SecondFactorAsked {
 }
 
 impl Problem {
+    /// A query that is not as it must be, before anything was done.
+    pub(crate) fn query(wrong: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, wrong).named("invalid_request")
+    }
+
     /// The media type of a problem.
     pub const MEDIA_TYPE: &str = "application/problem+json";
 

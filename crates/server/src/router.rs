@@ -121,6 +121,7 @@ fn for_all_origins() -> Router<App> {
         .route("/.well-known/oauth-authorization-server", get(well_known::metadata))
         .route("/.well-known/jwks.json", get(well_known::jwks))
         .route("/.well-known/ssf-configuration", get(signals::configuration))
+        .route("/status-lists", get(status_lists::all))
         .route("/status-lists/{id}", get(status_lists::list))
         .route("/oauth2/par", post(oauth2::par::par))
         .route("/oauth2/device", post(oauth2::device::authorize))

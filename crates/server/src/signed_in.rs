@@ -15,9 +15,10 @@ use tegata_token::{
     Holder, Order, Tally, Withdrawable as _,
     families::{self, Issue},
     family::Granted,
+    revocation::Taken,
 };
 
-use crate::{app::App, caller::Caller, pages::Trouble, proving::standing};
+use crate::{app::App, caller::Caller, confirmed::whole, pages::Trouble, proving::standing};
 
 /// How often a sign-in that lost a race is tried again.
 const TRIES: u32 = 20;
@@ -273,13 +274,17 @@ impl App {
         &self,
         sid: &SessionId,
         user: &UserId,
-    ) -> Result<bool, StoreError> {
-        let by = user.as_str();
-        let ended = self.sessions().end(self.realm(), sid, &Reason::Logout, by).await?;
-        if ended {
-            self.withdraw_families(sid, Reason::Logout.name(), by).await;
-        }
-        Ok(ended)
+    ) -> Result<Taken, StoreError> {
+        let (app, sid, user) = (self.clone(), sid.clone(), user.clone());
+        whole(async move {
+            let by = user.as_str();
+            if !app.sessions().end(app.realm(), &sid, &Reason::Logout, by).await? {
+                return Ok(Taken::Before);
+            }
+            app.withdraw_families(&sid, Reason::Logout.name(), by).await;
+            Ok(Taken::Now)
+        })
+        .await
     }
 
     /// Takes back the families of a session that has ended. Its tokens are refused already, by its

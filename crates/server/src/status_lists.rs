@@ -1,4 +1,10 @@
 //! `/status-lists/{id}`: which tokens are revoked, for verifiers outside (IETF Token Status List).
+//!
+//! | module | subject |
+//! |---|---|
+//! | `token` | a list as a signed token: JWT or CWT |
+//! | `past` | a list as it was at another time |
+//! | `aggregation` | which lists there are |
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -6,13 +12,22 @@ use axum::{
     extract::{RawQuery, State},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
-use serde_json::json;
-use tegata_core::{SinceBoot, StoreError};
-use tegata_token::{Algorithm, ListId, StatusBits, jws};
+use tegata_core::{SinceBoot, StoreError, Timestamp};
+use tegata_token::{ListId, StatusBits};
 
-use crate::{app::App, form, problem::Problem, router::Segment};
+use crate::{app::App, caller::Caller, form, negotiate, problem::Problem, router::Segment};
+
+mod aggregation;
+mod past;
+mod token;
+
+use aggregation::Aggregated;
+pub(crate) use aggregation::all;
+pub(crate) use past::Past;
+use token::{Form, Made};
 
 /// For how long a list is given out as it was made.
 const REMEMBERED: Duration = Duration::from_secs(3);
@@ -20,21 +35,30 @@ const REMEMBERED: Duration = Duration::from_secs(3);
 /// The most lists of one quarter of an hour: 2^27 tokens, more than are ever issued in one.
 const MOST_LISTS: u32 = 128;
 
+/// A token, and when it was made.
+type Lately = (SinceBoot, Arc<Made>);
+
 /// The lists that were made lately. Only lists in which something is revoked take work to make.
 #[derive(Debug, Default)]
 pub(crate) struct Published {
-    lately: Mutex<HashMap<ListId, (SinceBoot, Arc<str>)>>,
-    empty: std::sync::OnceLock<Arc<str>>,
+    lately: Mutex<HashMap<(ListId, Form), Lately>>,
+    empty: std::sync::OnceLock<Vec<u8>>,
+    past: Past,
+    aggregated: Aggregated,
 }
-
-/// How lists are given out.
-const FORM: &str = "application/statuslist+jwt";
 
 /// Why a list is not given out.
 #[derive(Debug)]
 pub(crate) enum NoList {
-    /// As it was at another time: that is not kept.
-    Earlier,
+    /// As of what is no moment.
+    NoTime,
+    /// As it was at another time, which it was not, is not over for long enough, or is not known any
+    /// more: why.
+    Earlier(&'static str),
+    /// Too much is asked of the past at the moment: when to ask again.
+    Busy(Duration),
+    /// One network asks too often how lists were: when to ask again.
+    TooMany(Duration),
     /// It is asked for in a form that there is not.
     Form,
     /// It has not been opened yet, has been dead for long, or never was.
@@ -49,101 +73,130 @@ pub(crate) async fn list(
     State(app): State<App>,
     Segment(id): Segment,
     RawQuery(query): RawQuery,
+    caller: Caller,
     headers: HeaderMap,
-) -> Result<Response, NoList> {
-    let asked = form::decode(query.unwrap_or_default().as_bytes());
-    // As of which second (§8.4).
-    if asked.is_ok_and(|it| it.into_pairs().iter().any(|(name, _)| name == "time")) {
-        return Err(NoList::Earlier);
+) -> Response {
+    let given = give(&app, &caller, &id, query.as_deref(), &headers).await;
+    let mut response = given.map_or_else(IntoResponse::into_response, |given| {
+        let (form, lasting, made) = given;
+        made.answer(form, negotiate::gzip(&headers), lasting)
+    });
+    // Whatever is answered, it was chosen by these.
+    let varied = HeaderValue::from_static("Accept, Accept-Encoding");
+    response.headers_mut().append(header::VARY, varied);
+    response
+}
+
+async fn give(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<(Form, HeaderValue, Arc<Made>), NoList> {
+    let at = asked(query)?;
+    let form = negotiate::media_type(headers, &Form::ALL.map(Form::media_type));
+    let form = form.and_then(Form::of).ok_or(NoList::Form)?;
+    let id = ListId::parse(id).filter(|id| can_be(app, *id)).ok_or(NoList::Unknown)?;
+    if at.is_none() && !is_open(app, id) {
+        return Err(NoList::Unknown);
     }
-    if !takes(&headers) {
-        return Err(NoList::Form);
-    }
-    let id = ListId::parse(&id).filter(|id| is_open(&app, *id)).ok_or(NoList::Unknown)?;
     let staleness = app.provider().revoker().view().staleness();
     if staleness.is_none_or(|age| age > app.config().most_stale) {
         return Err(NoList::Stale);
     }
-    let token = token(&app, id).map_err(NoList::Store)?;
-    let media_type = HeaderValue::from_static(FORM);
+    if let Some(at) = at {
+        let bits = past::bits(app, caller, id, at).await?;
+        let made = token::signed(app, form, id, &bits.to_zlib(), at).map_err(NoList::Store)?;
+        // It never changes, but its key may go.
+        let lasting = HeaderValue::from_static("public, max-age=300");
+        return Ok((form, lasting, Arc::new(made)));
+    }
+    let made = now(app, form, id).map_err(NoList::Store)?;
     // Short, because `ttl` begins when a verifier has it: a cache in between would add to that.
-    let lasting = HeaderValue::from_static("public, max-age=5");
-    let headers = [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, lasting)];
-    Ok((headers, token.to_string()).into_response())
+    Ok((form, HeaderValue::from_static("public, max-age=5"), made))
 }
 
-/// Whether somebody takes a list in the one form that there is (§8.1). Whoever says nothing does.
-fn takes(headers: &HeaderMap) -> bool {
-    let said = || headers.get_all(header::ACCEPT).iter();
-    let ranges = said().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
-    let taken = ranges.filter_map(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let form = parts.next()?.to_ascii_lowercase();
-        let refused = parts.any(|it| matches!(it, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
-        (!refused).then_some(form)
-    });
-    let mut taken = taken.filter(|form| [FORM, "application/*", "*/*"].contains(&form.as_str()));
-    said().next().is_none() || taken.next().is_some()
+/// As of which second the list is asked for (§8.4); `None`: as it is.
+fn asked(query: Option<&str>) -> Result<Option<Timestamp>, NoList> {
+    let fields = form::decode(query.unwrap_or_default().as_bytes()).map_err(|_| NoList::NoTime)?;
+    let mut times = fields.into_pairs().into_iter().filter(|(name, _)| name == "time");
+    let Some((_, time)) = times.next() else { return Ok(None) };
+    let digits = time.bytes().all(|byte| byte.is_ascii_digit());
+    let second = time.parse().ok().filter(|_| digits && times.next().is_none());
+    second.map(|second| Some(Timestamp::from_secs(second))).ok_or(NoList::NoTime)
 }
 
-/// Whether tokens may have been put on the list, and may be alive.
-fn is_open(app: &App, id: ListId) -> bool {
-    let now = app.node().now();
+/// Whether there may be, or have been, such a list.
+fn can_be(app: &App, id: ListId) -> bool {
     // Of the lists of an epoch before, nobody knows any more what was set on them.
     id.epoch == app.epoch()
         && id.number < MOST_LISTS
-        && id.slot <= ListId::slot_at(now)
-        && id.closes() + app.config().longest_token > now
+        && id.slot <= ListId::slot_at(app.node().now())
 }
 
-/// The list's token, made lately or now.
-fn token(app: &App, id: ListId) -> Result<Arc<str>, StoreError> {
-    let published = app.published();
+/// Whether tokens on the list may be alive.
+fn is_open(app: &App, id: ListId) -> bool {
+    id.closes() + app.config().longest_token > app.node().now()
+}
+
+/// The list as it is, made lately or now.
+fn now(app: &App, form: Form, id: ListId) -> Result<Arc<Made>, StoreError> {
+    let (published, at) = (app.published(), app.node().now());
     let Some(bits) = app.view().list(id) else {
-        let nothing = || StatusBits::new().to_lst().into();
-        return signed(app, id, published.empty.get_or_init(nothing));
+        let nothing = published.empty.get_or_init(|| StatusBits::new().to_zlib());
+        return token::signed(app, form, id, nothing, at).map(Arc::new);
     };
     let now = app.node().since_boot();
     let is_fresh = |made: SinceBoot| now.since(made) < REMEMBERED;
-    if let Some((made, token)) = published.lately.lock().get(&id)
+    if let Some((made, token)) = published.lately.lock().get(&(id, form))
         && is_fresh(*made)
     {
         return Ok(Arc::clone(token));
     }
-    let token = signed(app, id, &bits.to_lst())?;
+    let token = Arc::new(token::signed(app, form, id, &bits.to_zlib(), at)?);
     let mut lately = published.lately.lock();
     lately.retain(|_, (made, _)| is_fresh(*made));
-    lately.insert(id, (now, Arc::clone(&token)));
+    lately.insert((id, form), (now, Arc::clone(&token)));
     Ok(token)
 }
 
-/// The Status List Token (§5.1).
-fn signed(app: &App, id: ListId, list: &str) -> Result<Arc<str>, StoreError> {
-    let misused = |detail: String| StoreError::Misused { detail };
-    let signer = app.provider().keys().now().signer(Algorithm::Es256);
-    let key = signer.ok_or_else(|| misused("there is no ES256 key for status lists".to_owned()))?;
-    let (now, ttl) = (app.node().now(), app.config().status_ttl.as_secs());
-    let claims = json!({
-        "iss": app.provider().issuer(),
-        "sub": format!("{}/status-lists/{id}", app.provider().issuer()),
-        "iat": now.secs(),
-        "exp": now.secs() + ttl * 5,
-        "ttl": ttl,
-        "status_list": {"bits": 1, "lst": list},
-    });
-    let token = jws::sign(&key, "statuslist+jwt", claims.to_string().as_bytes());
-    token.map(Arc::from).map_err(|error| misused(error.to_string()))
+impl Made {
+    /// The answer in which it is given out.
+    fn answer(&self, form: Form, compressed: bool, lasting: HeaderValue) -> Response {
+        let media_type = HeaderValue::from_static(form.media_type());
+        let headers = [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, lasting)];
+        let (body, coding): (Bytes, _) = match self.compressed().filter(|_| compressed) {
+            Some(body) => {
+                (body, Some((header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))))
+            }
+            None => (self.plain(), None),
+        };
+        let mut response = (headers, body).into_response();
+        response.headers_mut().extend(coding);
+        response
+    }
 }
 
 impl IntoResponse for NoList {
     fn into_response(self) -> Response {
         match self {
-            Self::Earlier => {
-                let detail = "lists are given out as they are now: ask without `time`";
-                Problem::new(StatusCode::NOT_IMPLEMENTED, detail).into_response()
+            Self::NoTime => {
+                let detail = "`time` is the number of a second since 1970, once";
+                Problem::new(StatusCode::BAD_REQUEST, detail).into_response()
+            }
+            Self::Earlier(detail) => Problem::new(StatusCode::NOT_FOUND, detail).into_response(),
+            Self::Busy(wait) => {
+                let detail = "others ask how lists were";
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).after(wait).into_response()
+            }
+            Self::TooMany(wait) => {
+                let detail = "too many lists of before are asked for";
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).after(wait).into_response()
             }
             Self::Form => {
-                let detail = "lists are given out as `application/statuslist+jwt`";
+                let detail = "lists are given out as `application/statuslist+jwt` and \
+                              `application/statuslist+cwt`";
                 Problem::new(StatusCode::NOT_ACCEPTABLE, detail).into_response()
             }
             Self::Unknown => {

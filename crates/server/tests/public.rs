@@ -12,6 +12,7 @@ mod public {
     pub(crate) mod browser;
     pub(crate) mod browser_api;
     pub(crate) mod clients;
+    pub(crate) mod confirming;
     pub(crate) mod conformance;
     pub(crate) mod consent;
     pub(crate) mod demanded;

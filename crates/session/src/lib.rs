@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`session`] | one browser's sign-in: what follows when its cookie is presented |
 //! | [`sessions`] | sessions in the store: beginning, presenting, raising, ending |
+//! | [`reader`] | sessions in the store, for whoever only asks whether one is alive |
 //! | [`binding`] | which browser, as far as one can tell |
 //! | [`agent`] | family and system of a user agent |
 //! | [`fingerprint`] | what a browser says of itself, part by part |
@@ -24,6 +25,7 @@ pub mod fingerprint;
 pub mod keys;
 pub mod origin;
 pub mod policy;
+pub mod reader;
 pub mod session;
 pub mod sessions;
 pub mod value;

@@ -25,7 +25,7 @@ mod listing;
 mod presenting;
 mod roster;
 
-use accesses::Accesses;
+pub(crate) use accesses::Accesses;
 pub use accesses::{ACCESSES, Seen};
 use alarm::Alarm;
 pub use data::{DataRefused, Expected, Kept, Name};

@@ -12,5 +12,6 @@ mod stored {
     pub(crate) mod near;
     pub(crate) mod presenting;
     pub(crate) mod raising;
+    pub(crate) mod reading;
     pub(crate) mod world;
 }

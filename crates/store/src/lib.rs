@@ -61,7 +61,7 @@ pub use dynamodb::{DynamoBackstop, DynamoConfig, DynamoRefused};
 pub use gossip::{Gossip, GossipConfig, GossipRefused};
 pub use guarded::Guarded;
 pub use hedged::Hedged;
-pub use measured::Measured;
+pub use measured::{Measured, MeasuredRecords};
 pub use memory::{Alone, MemoryBackstop, MemoryEphemeral, MemoryFeed, MemoryRecords};
 pub use nats::{NatsConfig, NatsFeed, NatsRefused};
 pub use sealed::{SealRefused, Sealed, SealedEphemeral, SealedFeed};

@@ -3,16 +3,19 @@
 //! The last thousand calls of each kind are remembered, so the figures are those of the last
 //! moments under load, and of the last hours where little happens.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use tegata_core::{
     Clock, Ephemeral, Realm, StoreError,
     port::{BoxFuture, Held, Put, Space, Swap},
 };
 
-/// How many calls are remembered of each kind.
-const REMEMBERED: usize = 1000;
+mod records;
+mod spans;
+
+pub use records::MeasuredRecords;
+use spans::Spans;
+pub use spans::{Counts, Of};
 
 /// The kinds of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,68 +58,47 @@ pub struct Figures {
 /// `Ephemeral` that is measured.
 pub struct Measured {
     inner: Arc<dyn Ephemeral>,
-    clock: Arc<dyn Clock>,
-    reads: Mutex<VecDeque<Call>>,
-    writes: Mutex<VecDeque<Call>>,
+    spans: Spans<8>,
 }
 
-#[derive(Clone, Copy)]
-struct Call {
-    took: Duration,
-    failed: bool,
-}
+/// What is asked of it, and whether that changes anything.
+const OPERATIONS: [(&str, Option<Operation>); 8] = [
+    ("get", Some(Operation::Read)),
+    ("recent", Some(Operation::Read)),
+    ("find", Some(Operation::Read)),
+    ("put", Some(Operation::Write)),
+    ("put_all", Some(Operation::Write)),
+    ("add", Some(Operation::Write)),
+    ("swap", Some(Operation::Write)),
+    ("take", Some(Operation::Write)),
+];
+
+const GET: usize = 0;
+const RECENT: usize = 1;
+const FIND: usize = 2;
+const PUT: usize = 3;
+const PUT_ALL: usize = 4;
+const ADD: usize = 5;
+const SWAP: usize = 6;
+const TAKE: usize = 7;
 
 impl Measured {
     /// Measures a store.
     #[must_use]
     pub fn new(inner: Arc<dyn Ephemeral>, clock: Arc<dyn Clock>) -> Self {
-        Self { inner, clock, reads: Mutex::default(), writes: Mutex::default() }
+        Self { inner, spans: Spans::new(clock, OPERATIONS) }
     }
 
     /// What the last calls of a kind were like.
     #[must_use]
     pub fn figures(&self, operation: Operation) -> Figures {
-        let calls: Vec<Call> = self.calls(operation).lock().iter().copied().collect();
-        let mut took: Vec<_> = calls.iter().map(|call| call.took).collect();
-        took.sort_unstable();
-        let share = |percent: usize| {
-            let at = (took.len() * percent).div_ceil(100).saturating_sub(1);
-            took.get(at).copied().unwrap_or_default()
-        };
-        Figures {
-            calls: calls.len(),
-            errors: calls.iter().filter(|call| call.failed).count(),
-            p50: share(50),
-            p95: share(95),
-            p99: share(99),
-        }
+        self.spans.figures(operation)
     }
 
-    const fn calls(&self, operation: Operation) -> &Mutex<VecDeque<Call>> {
-        match operation {
-            Operation::Read => &self.reads,
-            Operation::Write => &self.writes,
-        }
-    }
-
-    async fn measure<T>(
-        &self,
-        operation: Operation,
-        call: BoxFuture<'_, Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let began = self.clock.since_boot();
-        let outcome = call.await;
-        let took = self.clock.since_boot().since(began);
-        let failed = matches!(
-            outcome,
-            Err(StoreError::Unavailable { .. } | StoreError::Indeterminate { .. })
-        );
-        let mut calls = self.calls(operation).lock();
-        if calls.len() >= REMEMBERED {
-            calls.pop_front();
-        }
-        calls.push_back(Call { took, failed });
-        outcome
+    /// What the last calls of each operation were like.
+    #[must_use]
+    pub fn each(&self) -> Vec<Of> {
+        self.spans.each()
     }
 }
 
@@ -127,7 +109,7 @@ impl Ephemeral for Measured {
         space: &'static Space,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
-        Box::pin(self.measure(Operation::Read, self.inner.get(realm, space, key)))
+        Box::pin(self.spans.measure(GET, self.inner.get(realm, space, key)))
     }
 
     fn recent<'a>(
@@ -136,7 +118,7 @@ impl Ephemeral for Measured {
         space: &'static Space,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
-        Box::pin(self.measure(Operation::Read, self.inner.recent(realm, space, key)))
+        Box::pin(self.spans.measure(RECENT, self.inner.recent(realm, space, key)))
     }
 
     fn put<'a>(
@@ -145,7 +127,7 @@ impl Ephemeral for Measured {
         space: &'static Space,
         put: Put,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.measure(Operation::Write, self.inner.put(realm, space, put)))
+        Box::pin(self.spans.measure(PUT, self.inner.put(realm, space, put)))
     }
 
     fn put_all<'a>(
@@ -154,7 +136,7 @@ impl Ephemeral for Measured {
         space: &'static Space,
         puts: Vec<Put>,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.measure(Operation::Write, self.inner.put_all(realm, space, puts)))
+        Box::pin(self.spans.measure(PUT_ALL, self.inner.put_all(realm, space, puts)))
     }
 
     fn add<'a>(
@@ -163,7 +145,7 @@ impl Ephemeral for Measured {
         space: &'static Space,
         put: Put,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(self.measure(Operation::Write, self.inner.add(realm, space, put)))
+        Box::pin(self.spans.measure(ADD, self.inner.add(realm, space, put)))
     }
 
     fn swap<'a>(
@@ -173,7 +155,7 @@ impl Ephemeral for Measured {
         revision: u64,
         put: Put,
     ) -> BoxFuture<'a, Result<Swap, StoreError>> {
-        Box::pin(self.measure(Operation::Write, self.inner.swap(realm, space, revision, put)))
+        Box::pin(self.spans.measure(SWAP, self.inner.swap(realm, space, revision, put)))
     }
 
     fn take<'a>(
@@ -182,7 +164,7 @@ impl Ephemeral for Measured {
         space: &'static Space,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
-        Box::pin(self.measure(Operation::Write, self.inner.take(realm, space, key)))
+        Box::pin(self.spans.measure(TAKE, self.inner.take(realm, space, key)))
     }
 
     fn find<'a>(
@@ -193,7 +175,7 @@ impl Ephemeral for Measured {
         after: Option<&'a str>,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<(String, Held)>, StoreError>> {
-        Box::pin(self.measure(Operation::Read, self.inner.find(realm, space, index, after, limit)))
+        Box::pin(self.spans.measure(FIND, self.inner.find(realm, space, index, after, limit)))
     }
 
     fn sweep(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
@@ -213,15 +195,16 @@ mod tests {
         let clock = Arc::new(ManualClock::default());
         let inner = Arc::new(MemoryEphemeral::new(clock.clone()));
         let measured = Measured::new(inner, clock.clone());
-        let take = async |millis: u64, fails: bool| {
+        let taking = async |at: usize, millis: u64, fails: bool| {
             let (clock, took) = (clock.clone(), Duration::from_millis(millis));
             let call = Box::pin(async move {
                 clock.advance(took);
                 let detail = String::new();
                 if fails { Err(StoreError::Unavailable { backend: "it", detail }) } else { Ok(()) }
             });
-            let _ = measured.measure(Operation::Read, call).await;
+            let _ = measured.spans.measure(at, call).await;
         };
+        let take = |millis, fails| taking(GET, millis, fails);
         for millis in 1..=100 {
             take(millis, millis == 7).await;
         }
@@ -231,6 +214,14 @@ mod tests {
             Figures { calls: 100, errors: 1, p50: millis(50), p95: millis(95), p99: millis(99) };
         assert_eq!(figures, expected);
         assert_eq!(measured.figures(Operation::Write), Figures::default());
+        taking(TAKE, 30, false).await;
+        let each = measured.each();
+        let of = |name| each.iter().find(|of| of.operation == name).unwrap();
+        assert_eq!(of("get").figures, expected);
+        assert_eq!(of("get").counts, Counts { calls: 100, unavailable: 1, indeterminate: 0 });
+        assert_eq!(of("take").figures.p99, millis(30));
+        assert_eq!(measured.figures(Operation::Write).p99, millis(30));
+        assert_eq!(of("put").figures, Figures::default());
         for _ in 0..1000 {
             take(1, false).await;
         }

@@ -23,7 +23,6 @@ use tokio::{
 };
 
 use crate::{
-    circle,
     compose::Composed,
     health,
     operate::{self, Kind, OPERATOR, Order, Refused},
@@ -205,10 +204,12 @@ pub(crate) async fn perform(
     remap: &mpsc::Sender<Look>,
     tally: &Tally,
 ) -> Result<Value, Refused> {
-    let (changes_map, is_confirmed) = (order.changes_map(), order.is_confirmed());
-    let began = composed.node.since_boot();
+    let changes_map = order.changes_map();
     let mut done = match order {
         Order::Health => Ok(health::told(composed).await),
+        Order::Revoke { what, reason, wait: true } => {
+            operate::revoke_and_confirm(composed, actor, (what, reason), tally).await
+        }
         order => operate::perform(composed, actor, order, tally).await,
     };
     if changes_map {
@@ -217,11 +218,6 @@ pub(crate) async fn perform(
             Ok(()) => Ok(done),
             Err(why) => Err(Refused::from(why).after(done)),
         });
-    }
-    if let Some(members) =
-        done.as_mut().ok().and_then(Value::as_object_mut).filter(|_| is_confirmed)
-    {
-        members.insert("confirmed".to_owned(), circle::confirm(composed, began).await.json());
     }
     done
 }

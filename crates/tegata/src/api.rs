@@ -3,7 +3,7 @@
 //! What commands can order is ordered ([`Order`]), so that both do the same. Beside that, programs look
 //! at single things and at pieces of lists, and change parts of something that they have read.
 
-use std::sync::Arc;
+use std::{panic::resume_unwind, sync::Arc};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -12,6 +12,7 @@ use tegata_oauth::administer::Who;
 use tegata_server::admin::{Administration, Asked, Done, Operation, Refused};
 use tegata_token::Tally;
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use crate::{
     admin::{self, Look},
@@ -37,11 +38,18 @@ impl Api {
         Self { composed, remap }
     }
 
-    /// Has an order carried out.
+    /// Has an order carried out: to its end, though whoever asked goes away.
     async fn order(&self, asked: &Asked, order: Order) -> Result<Value, Refused> {
-        let (composed, actor) = (&self.composed, asked.by.who.as_str());
-        let done = admin::perform(composed, actor, order, &self.remap, &Tally::default()).await;
-        done.map_err(refused)
+        let (composed, remap) = (Arc::clone(&self.composed), self.remap.clone());
+        let actor = asked.by.who.as_str().to_owned();
+        let work = async move {
+            admin::perform(&composed, &actor, order, &remap, &Tally::default()).await
+        };
+        match tokio::spawn(work.in_current_span()).await {
+            Ok(done) => done.map_err(refused),
+            Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
+            Err(_) => Err(Refused::Partly("this process ends".to_owned())),
+        }
     }
 
     async fn answer(&self, asked: Asked) -> Result<Done, Refused> {

@@ -129,7 +129,11 @@ async fn keep_snapshots(composed: Arc<Composed>) {
     let mut rounds = Rounds::every(Duration::from_secs(60), fails);
     loop {
         rounds.next().await;
-        rounds.ended(&snapshots.keep(&composed.view, composed.records.as_ref()).await);
+        let kept = snapshots.keep(&composed.view, composed.records.as_ref()).await;
+        // That none was due says nothing.
+        if !matches!(kept, Ok(false)) {
+            rounds.ended(&kept);
+        }
     }
 }
 
@@ -382,7 +386,9 @@ async fn clean(composed: Arc<Composed>) {
         if let Err(error) = composed.ephemeral.sweep().await {
             tracing::warn!(%error, "what has outlived its lifetime cannot be swept");
         }
-        if minutes.is_multiple_of(60) {
+        minutes = minutes.wrapping_add(1);
+        // What is dropped is gone for all nodes: by no clock that nothing was compared with yet.
+        if minutes.is_multiple_of(60) && health::on_time(&composed).is_ok() {
             let now = composed.node.now();
             // As long as the longest-lived thing that can be taken back, and a day.
             let kept = tokens.refresh_absolute.get() + Duration::from_secs(86_400);
@@ -393,7 +399,6 @@ async fn clean(composed: Arc<Composed>) {
                 tracing::warn!(%error, "key rings cannot be tidied");
             }
         }
-        minutes = minutes.wrapping_add(1);
     }
 }
 

@@ -18,11 +18,11 @@ use tegata_core::{
 use tegata_mesh::RevocationMode;
 use tegata_token::{
     Circle,
-    circle::{Standing, Stands},
-    revocation::MOST_STALE,
+    circle::{Receipt, Standing, Stands},
+    revocation::{MOST_STALE, Taken},
 };
 use tokio::{
-    sync::Notify,
+    sync::{Notify, Semaphore},
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
@@ -50,6 +50,12 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How many times sooner than the next heartbeat one is made when something was taken back.
 const SOONER: u32 = 25;
 
+/// How many may wait at once until others know something. Each holds a request for 5 s at most.
+const MOST_WAITING: usize = 256;
+
+/// How often the log is read at most because somebody waits for it.
+const AWAITED: Duration = Duration::from_millis(10);
+
 /// The circle, and who waits for what is heard.
 pub(crate) struct Part {
     pub(crate) circle: Arc<Circle>,
@@ -61,6 +67,10 @@ pub(crate) struct Part {
     stranger: Notify,
     /// Somebody spoke.
     heard: Notify,
+    /// Somebody waits for this process to follow the log.
+    awaited: Notify,
+    /// Places for those who wait until others know something.
+    waiting: Semaphore,
 }
 
 impl Part {
@@ -82,6 +92,8 @@ impl Part {
             nudged: Notify::new(),
             stranger: Notify::new(),
             heard: Notify::new(),
+            awaited: Notify::new(),
+            waiting: Semaphore::new(MOST_WAITING),
         }))
     }
 
@@ -132,6 +144,7 @@ pub(crate) async fn enter(composed: &Arc<Composed>) -> Kept {
     tasks.spawn(look(Arc::clone(composed), Arc::clone(part)));
     tasks.spawn(speak(Arc::clone(composed), Arc::clone(part)));
     tasks.spawn(hear(Arc::clone(composed), Arc::clone(part)));
+    tasks.spawn(follow(Arc::clone(composed), Arc::clone(part)));
     let admitted = async {
         let mut ticks = interval(KNOCKS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -196,24 +209,64 @@ async fn hear(composed: Arc<Composed>, part: Arc<Part>) {
             if heard.stranger {
                 part.stranger.notify_one();
             }
+            if heard.awaited {
+                part.awaited.notify_one();
+            }
             heard.confirmed.iter().for_each(|age| part.propagation.observe(age.as_secs_f64()));
             part.heard.notify_waiters();
         }
     }
 }
 
-/// Which nodes refuse what was taken back since `began`, and from when on. Answers when all do: after
-/// [`MOST_STALE`], whoever has not said that it knows serves nothing that it would have to know it for.
-/// What had been taken back before is said by nobody to be known.
-pub(crate) async fn confirm(composed: &Composed, began: SinceBoot) -> Confirmation {
+/// Reads the log when somebody waits for this process to have done so, and says that it has.
+async fn follow(composed: Arc<Composed>, part: Arc<Part>) {
+    let mut apart = every(AWAITED);
+    loop {
+        part.awaited.notified().await;
+        apart.tick().await;
+        // Whoever cannot read it says nothing new, and is asked again.
+        if composed.view.catch_up(composed.records.as_ref()).await.is_ok() {
+            part.nudge();
+        }
+    }
+}
+
+/// Which nodes refuse what was taken back since `began`, or, where nothing had to be written for it, what
+/// had been before; and from when on. Answers when all do: after [`MOST_STALE`], whoever has not said that
+/// it knows serves nothing that it would have to know it for. Where too many wait already, nobody waits:
+/// the answer names who may not know it yet, and until when.
+pub(crate) async fn confirm(composed: &Composed, began: SinceBoot, taken: Taken) -> Confirmation {
+    let place = composed.circle.as_ref().map(|part| part.waiting.try_acquire());
+    let patience = if matches!(place, Some(Err(_))) { Duration::ZERO } else { MOST_STALE };
+    confirm_within(composed, began, taken, patience).await
+}
+
+/// The same, with so much patience.
+pub(crate) async fn confirm_within(
+    composed: &Composed,
+    began: SinceBoot,
+    taken: Taken,
+    patience: Duration,
+) -> Confirmation {
     let own = composed.cluster.name();
     let Some(part) = &composed.circle else {
         // This node knew before it was acknowledged, and there is no other.
         let after = composed.node.elapsed(began);
         let says = format!("refused by all 1 points after {} ms", after.as_millis());
-        return Confirmation { by: vec![own.to_owned()], fenced: Vec::new(), after, says };
+        let (by, late) = (vec![own.to_owned()], Late::Fenced(Vec::new()));
+        return Confirmation { by, late, after, says };
     };
-    let receipt = part.circle.receipt(began);
+    let asked = composed.node.since_boot();
+    // From now on, at the latest, everybody grows stale who does not hear of it.
+    let until = composed.node.now() + MOST_STALE;
+    let written = part.circle.receipt(began).filter(|_| taken == Taken::Now);
+    let receipt = match written {
+        Some(receipt) => Some(receipt),
+        None => timeout(patience, of_the_log(composed, part, began)).await.ok(),
+    };
+    let knows = receipt.is_some();
+    // Nobody has said that they know more than there is.
+    let receipt = receipt.unwrap_or_else(|| part.circle.receipt_of_log(u64::MAX));
     let stand = |how| {
         let all = receipt.points.iter();
         all.filter(|it| part.circle.stands(&receipt, it) == how)
@@ -225,47 +278,102 @@ pub(crate) async fn confirm(composed: &Composed, began: SinceBoot) -> Confirmati
             let _ = timeout(LOOKS / 10, part.heard.notified()).await;
         }
     };
-    let spoke = timeout(MOST_STALE, all).await.is_ok();
+    let left = patience.saturating_sub(composed.node.elapsed(asked));
+    let spoke = timeout(left, all).await.is_ok() && knows;
     let after = composed.node.elapsed(began);
-    let mut by = stand(Stands::Confirmed);
-    let fenced = [stand(Stands::Gone), stand(Stands::Pending)].concat();
-    by.push(own.to_owned());
-    let (many, count) = (by.len() + fenced.len(), by.len());
+    let (mut by, gone, mut pending) =
+        (stand(Stands::Confirmed), stand(Stands::Gone), stand(Stands::Pending));
+    if knows { &mut by } else { &mut pending }.push(own.to_owned());
+    let waited = patience >= MOST_STALE;
+    let (many, count) = (by.len() + gone.len() + pending.len(), by.len());
     let millis = after.as_millis();
-    let says = if fenced.is_empty() {
-        format!("refused by all {many} points after {millis} ms")
-    } else {
-        let (names, since) = (fenced.join(", "), composed.node.now());
-        let but = match !spoke && serves_unchecked(composed).await {
-            true => ", but on routes that are `available` until they have heard of it",
-            false => "",
-        };
-        format!(
-            "refused by {count} of {many} points after {millis} ms; {names} did not say so, and \
-             accept nothing since {since} for which they would have to know it{but}"
-        )
+    let but = match !spoke && serves_unchecked(composed).await {
+        true => ", but on routes that are `available` until they have heard of it",
+        false => "",
     };
-    Confirmation { by, fenced, after, says }
+    let late = if waited || pending.is_empty() {
+        Late::Fenced([gone, pending].concat())
+    } else {
+        Late::Pending { gone, pending, until: until.to_string() }
+    };
+    let says = match &late {
+        Late::Fenced(none) if none.is_empty() => {
+            format!("refused by all {many} points after {millis} ms")
+        }
+        Late::Fenced(names) => {
+            let (names, since) = (names.join(", "), composed.node.now());
+            format!(
+                "refused by {count} of {many} points after {millis} ms; {names} did not say so, and \
+                 accept nothing since {since} for which they would have to know it{but}"
+            )
+        }
+        Late::Pending { pending, .. } => {
+            let names = pending.join(", ");
+            format!(
+                "refused by {count} of {many} points after {millis} ms; too many wait for others to \
+                 wait for {names}, which have not said so yet, and accept nothing after {until} for \
+                 which they would have to know it{but}"
+            )
+        }
+    };
+    Confirmation { by, late, after, says }
+}
+
+/// Everything that had been taken back anywhere when something `began`, and who is to know it. It waits
+/// until this node does.
+async fn of_the_log(composed: &Composed, part: &Part, began: SinceBoot) -> Receipt {
+    let records = composed.records.as_ref();
+    // What was acknowledged a moment ago may have no position yet.
+    while !composed.view.know_until(records, began).await.unwrap_or_default() {
+        background::pause(KNOCKS / 5).await;
+    }
+    let position = composed.view.position();
+    part.circle.await_log(position);
+    part.nudge();
+    part.circle.receipt_of_log(position)
 }
 
 /// Who refuses what was taken back.
 pub(crate) struct Confirmation {
     /// Those that have said so, by their names.
     by: Vec<String>,
-    /// Those that serve nothing for which they would have to know it.
-    fenced: Vec<String>,
+    late: Late,
     /// How long after it was begun all did.
     pub(crate) after: Duration,
     /// The same in words.
     says: String,
 }
 
+/// Those that have not said so.
+enum Late {
+    /// They serve nothing for which they would have to know it.
+    Fenced(Vec<String>),
+    /// They were not waited for.
+    Pending {
+        /// They have ended.
+        gone: Vec<String>,
+        pending: Vec<String>,
+        /// Until when they may accept it.
+        until: String,
+    },
+}
+
 impl Confirmation {
     pub(crate) fn json(self) -> Value {
         let after = u64::try_from(self.after.as_millis()).unwrap_or(u64::MAX);
         let mut told = json!({"by": self.by, "after_ms": after, "says": self.says});
-        if let Some(members) = told.as_object_mut().filter(|_| !self.fenced.is_empty()) {
-            members.insert("fenced".to_owned(), self.fenced.into());
+        let (fenced, pending) = match self.late {
+            Late::Fenced(fenced) => (fenced, None),
+            Late::Pending { gone, pending, until } => (gone, Some((pending, until))),
+        };
+        if let Some(members) = told.as_object_mut() {
+            if !fenced.is_empty() {
+                members.insert("fenced".to_owned(), fenced.into());
+            }
+            if let Some((pending, until)) = pending {
+                members.insert("pending".to_owned(), pending.into());
+                members.insert("until".to_owned(), until.into());
+            }
         }
         told
     }

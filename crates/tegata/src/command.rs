@@ -39,6 +39,7 @@ mod revoke;
 mod serve;
 mod service;
 mod session;
+mod sidecar;
 mod token;
 mod user;
 
@@ -96,6 +97,8 @@ enum Command {
     /// Browser sessions.
     #[command(subcommand)]
     Session(session::Session),
+    /// Checks sessions and tokens beside a service, on this machine.
+    Sidecar(sidecar::Sidecar),
     /// What people have agreed to.
     #[command(subcommand)]
     Consent(consent::Consent),
@@ -190,6 +193,7 @@ pub(crate) async fn run(cli: Cli) -> ExitCode {
         Command::Restore(restore) => restore.run(&context).await,
         Command::Revoke(revoke) => revoke.run(&context).await,
         Command::Session(session) => session.run(&context).await,
+        Command::Sidecar(sidecar) => sidecar.run(&context).await,
         Command::Consent(consent) => consent.run(&context).await,
         Command::Cookies(cookies) => cookies.run(&context),
         Command::Plan(plan) => plan.run(&context),
@@ -280,15 +284,13 @@ async fn perform_here(
         return operate::perform(composed, OPERATOR, order, tally).await;
     }
     let _kept = circle::enter(composed).await;
-    let (began, is_confirmed) = (composed.node.since_boot(), order.is_confirmed());
-    let mut done = operate::perform(composed, OPERATOR, order, tally).await;
-    // Where no other node can be, nobody serves anything.
-    if let Some(members) = done.as_mut().ok().and_then(Value::as_object_mut)
-        && is_confirmed
-        && composed.circle.is_some()
-    {
-        members.insert("confirmed".to_owned(), circle::confirm(composed, began).await.json());
-    }
+    let done = match order {
+        // Where no other node can be, nobody serves anything.
+        Order::Revoke { what, reason, wait: true } if composed.circle.is_some() => {
+            operate::revoke_and_confirm(composed, OPERATOR, (what, reason), tally).await
+        }
+        order => operate::perform(composed, OPERATOR, order, tally).await,
+    };
     circle::leave(composed).await;
     done
 }

@@ -29,6 +29,7 @@ use tegata_token::{
     Authorities, DpopNonces, Families, Indexes, Keys, KeysRefused, Lifetimes, Pairwise, Revoker,
     Roots, RotationRules, Usage, View, Withdraw,
     revocation::{LONGEST_ACCESS, Snapshots},
+    usage::OwnTokens,
 };
 
 use crate::{
@@ -454,7 +455,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     );
     let withdraw = Withdraw::new()
         .with(Arc::new(SessionsOfHolder(sessions.clone())))
-        .with(Arc::new(families.clone()));
+        .with(Arc::new(families.clone()))
+        .with(Arc::new(OwnTokens::new(node.clone(), Arc::clone(&usage), revoker.clone())));
     Ok(Composed {
         config,
         node,

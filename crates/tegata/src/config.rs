@@ -29,6 +29,7 @@ use tegata_token::{Algorithm, Scope};
 mod contradictions;
 mod cookies;
 mod declared;
+mod introspection;
 mod issuer;
 mod listen;
 mod load;
@@ -37,17 +38,20 @@ mod party;
 mod pkcs11;
 mod resource;
 mod sessions;
+mod sidecar;
 pub(crate) mod signals;
 mod span;
 
 pub(crate) use cookies::{Consent, CookieForm, Cookies};
 pub(crate) use declared::{ClientForm, Declared, Hidden, UserForm, read_secret};
+pub(crate) use introspection::Introspection;
 pub(crate) use issuer::ForeignIssuer;
 pub(crate) use listen::Listen;
 pub(crate) use load::{BadConfig, Source, from_table, load, read_declared, read_table};
 pub(crate) use mail::{Mail, Registration as UserRegistration, TIMEOUT as MAIL_TIMEOUT, Users};
 pub(crate) use pkcs11::Pkcs11;
 pub(crate) use sessions::Sessions;
+pub(crate) use sidecar::Sidecar;
 pub(crate) use span::Span;
 
 /// The whole configuration.
@@ -74,6 +78,7 @@ pub(crate) struct Config {
     pub(crate) mail: Mail,
     pub(crate) users: Users,
     pub(crate) signals: signals::Signals,
+    pub(crate) sidecar: Sidecar,
     pub(crate) issuer: Vec<ForeignIssuer>,
     pub(crate) user: Vec<UserForm>,
     pub(crate) client: Vec<ClientForm>,
@@ -205,6 +210,8 @@ pub(crate) struct Gateway {
     pub(crate) upstream: Services,
     /// What follows when a decision cannot be recorded: `best_effort` or `required`.
     pub(crate) decisions: Mode,
+    /// Who is asked about tokens while revocations cannot be learnt.
+    pub(crate) introspection: Introspection,
 }
 
 impl Default for Gateway {
@@ -223,6 +230,7 @@ impl Default for Gateway {
             deadlines: Deadlines::default(),
             upstream: Services::default(),
             decisions: Mode::default(),
+            introspection: Introspection::default(),
         }
     }
 }
@@ -562,7 +570,9 @@ impl Config {
         let own = own.chain(&mut self.public.client_ca_file).chain(&mut self.public.theme_file);
         let pin = self.keys.pkcs11.iter_mut().filter_map(|pkcs11| pkcs11.pin_file.as_mut());
         let mail = [&mut self.mail.ca_file, &mut self.mail.password_file].into_iter().flatten();
-        let own = own.chain(pin).chain(mail);
+        let sidecar = [&mut self.sidecar.ca_file, &mut self.sidecar.client_secret_file];
+        let own = own.chain(pin).chain(mail).chain(sidecar.into_iter().flatten());
+        let own = own.chain(self.gateway.introspection.files());
         for file in files.chain(own).chain(signals).chain(others) {
             *file = base.join(&file);
         }

@@ -87,6 +87,6 @@ const SYSTEM_ROOTS: [&str; 4] = [
 ];
 
 /// The file of those whom this machine trusts.
-fn system_roots() -> Option<&'static Path> {
+pub(crate) fn system_roots() -> Option<&'static Path> {
     SYSTEM_ROOTS.into_iter().map(Path::new).find(|path| path.exists())
 }

@@ -9,11 +9,14 @@ use prometheus_client::{
     registry::Registry,
 };
 use tegata_core::BreakerState;
-use tegata_store::measured::Operation;
+use tegata_store::measured::{Figures, Operation};
 use tegata_token::View;
 use tokio::sync::watch;
 
-use crate::{circle, compose::Composed};
+use crate::{
+    circle,
+    compose::{Backends, Composed},
+};
 
 mod counted;
 pub(crate) mod health;
@@ -59,8 +62,6 @@ impl Collector for Following {
         let position =
             encoder.encode_descriptor("revocation_position", help, None, MetricType::Gauge)?;
         ConstGauge::new(i64::try_from(self.0.position()).unwrap_or(i64::MAX)).encode(position)?;
-        // Before the log has been read there is no number: none would be high enough.
-        let Some(staleness) = self.0.staleness() else { return Ok(()) };
         let help =
             "For how long a revocation could have been acknowledged without being known here";
         let seconds = encoder.encode_descriptor(
@@ -69,6 +70,8 @@ impl Collector for Following {
             None,
             MetricType::Gauge,
         )?;
+        // Before the log has been read there is no number: none would be high enough.
+        let Some(staleness) = self.0.staleness() else { return Ok(()) };
         ConstGauge::new(staleness.as_secs_f64()).encode(seconds)
     }
 }
@@ -79,20 +82,18 @@ pub(crate) struct Backing(pub(crate) Arc<Composed>);
 impl Collector for Backing {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let backends = &self.0.backends;
-        if !backends.breakers.is_empty() {
-            let help = "What a breaker does: 0 lets everybody through, 1 one to see, 2 nobody";
-            let kind = MetricType::Gauge;
-            let mut states =
-                encoder.encode_descriptor("circuit_breaker_state", help, None, kind)?;
-            for (name, breaker) in &backends.breakers {
-                let state = match breaker.state() {
-                    BreakerState::Closed => 0_i64,
-                    BreakerState::HalfOpen => 1,
-                    BreakerState::Open => 2,
-                };
-                let labels = [("name", *name)];
-                ConstGauge::new(state).encode(states.encode_family(&labels)?)?;
-            }
+        // A node by itself has none.
+        let help = "What a breaker does: 0 lets everybody through, 1 one to see, 2 nobody";
+        let kind = MetricType::Gauge;
+        let mut states = encoder.encode_descriptor("circuit_breaker_state", help, None, kind)?;
+        for (name, breaker) in &backends.breakers {
+            let state = match breaker.state() {
+                BreakerState::Closed => 0_i64,
+                BreakerState::HalfOpen => 1,
+                BreakerState::Open => 2,
+            };
+            let labels = [("name", *name)];
+            ConstGauge::new(state).encode(states.encode_family(&labels)?)?;
         }
         if let Some(redis) = &backends.redis {
             let help = "How often another Redis has begun to answer since the start";
@@ -153,8 +154,47 @@ impl Collector for Backing {
                 ConstGauge::new(span.as_secs_f64()).encode(spans.encode_family(&labels)?)?;
             }
         }
-        Ok(())
+        stores(backends, &mut encoder)
     }
+}
+
+/// What each operation of the stores takes, and how often it fails.
+fn stores(backends: &Backends, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let all =
+        [("ephemeral", backends.measured.each()), ("records", backends.measured_records.each())];
+    let each = || all.iter().flat_map(|(store, each)| each.iter().map(move |of| (*store, of)));
+    let help = "How long calls to the stores take, of the last thousand of each operation";
+    // They are quantiles, and no summary: there is no count and no sum.
+    let kind = MetricType::Unknown;
+    let mut spans =
+        encoder.encode_descriptor("session_store_duration_seconds", help, None, kind)?;
+    for (store, of) in each().filter(|(_, of)| of.figures.calls > 0) {
+        let Figures { p50, p95, p99, .. } = of.figures;
+        for (share, span) in [("0.5", p50), ("0.95", p95), ("0.99", p99)] {
+            let labels = [("store", store), ("operation", of.operation), ("quantile", share)];
+            ConstGauge::new(span.as_secs_f64()).encode(spans.encode_family(&labels)?)?;
+        }
+    }
+    let help = "Calls to the stores since the start";
+    let kind = MetricType::Counter;
+    let mut calls = encoder.encode_descriptor("session_store_calls", help, None, kind)?;
+    for (store, of) in each() {
+        let labels = [("store", store), ("operation", of.operation)];
+        ConstCounter::new(of.counts.calls).encode(calls.encode_family(&labels)?)?;
+    }
+    let help = "Calls that a store did not take, or of which nobody knows what became";
+    let mut errors = encoder.encode_descriptor("session_store_errors", help, None, kind)?;
+    for (store, of) in each() {
+        let counts = of.counts;
+        for (error_type, count) in
+            [("unavailable", counts.unavailable), ("indeterminate", counts.indeterminate)]
+        {
+            let labels =
+                [("store", store), ("operation", of.operation), ("error_type", error_type)];
+            ConstCounter::new(count).encode(errors.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Backing {

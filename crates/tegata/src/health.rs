@@ -4,11 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tegata_core::{
-    BoxFuture, BreakerState, Parting,
+    BoxFuture, BreakerState, Ephemeral, Node, Parting, Realm,
     port::{Put, Space},
 };
 use tegata_server::{Check, Severity, Unwell};
-use tegata_store::measured::{Figures, Operation};
+use tegata_store::{
+    cached::Hits,
+    measured::{Figures, Operation},
+};
 use tegata_token::{circle::Standing, revocation::MOST_STALE};
 
 use crate::compose::{Composed, root_key};
@@ -44,6 +47,7 @@ pub(crate) fn checks(composed: &Arc<Composed>, parting: Parting) -> Arc<[Arc<dyn
         Arc::new(Open(parting)),
         Arc::new(OnTime(Arc::clone(composed))),
         Arc::new(Passing(Arc::clone(composed))),
+        Arc::new(Kept(Arc::clone(composed))),
         Arc::new(Near(Arc::clone(composed))),
         Arc::new(Heard(Arc::clone(composed))),
         Arc::new(Whole(Arc::clone(composed))),
@@ -169,24 +173,49 @@ pub(crate) fn on_time(composed: &Composed) -> Result<(), (&'static str, String)>
 /// What lives for a while is written and read, and quickly.
 struct Passing(Arc<Composed>);
 
-impl Passing {
-    /// Writes something and reads it back.
-    async fn probe(&self) -> Result<(), Unwell> {
-        let (store, realm) = (&self.0.ephemeral, &self.0.realm);
-        let without = |reason, detail| Unwell::new(Severity::Without, reason, detail);
-        let key = self.0.node.id().to_string();
-        let value = self.0.node.now().millis().to_be_bytes().to_vec();
-        let lifetime = Duration::from_secs(60);
-        let put = Put { key: key.clone(), value: value.clone(), lifetime, index: None };
-        let written = store.put(realm, &PROBES, put).await;
-        written.map_err(|error| without("write_failed", error.to_string()))?;
-        let read = store.get(realm, &PROBES, &key).await;
-        let read = read.map_err(|error| without("read_failed", error.to_string()))?;
-        // Two who look at once may each read what the other wrote.
-        read.map(drop).ok_or_else(|| {
-            without("read_failed", "what was written was not there to be read".to_owned())
-        })
+/// Writes something and reads it back.
+async fn probe(store: &dyn Ephemeral, realm: &Realm, node: &Node) -> Result<(), Unwell> {
+    let without = |reason, detail| Unwell::new(Severity::Without, reason, detail);
+    let key = node.id().to_string();
+    let value = node.now().millis().to_be_bytes().to_vec();
+    let lifetime = Duration::from_secs(60);
+    let put = Put { key: key.clone(), value: value.clone(), lifetime, index: None };
+    let written = store.put(realm, &PROBES, put).await;
+    written.map_err(|error| without("write_failed", error.to_string()))?;
+    let read = store.get(realm, &PROBES, &key).await;
+    let read = read.map_err(|error| without("read_failed", error.to_string()))?;
+    // Two who look at once may each read what the other wrote.
+    read.map(drop).ok_or_else(|| {
+        without("read_failed", "what was written was not there to be read".to_owned())
+    })
+}
+
+/// What is wrong with how a store answers. `slow`: how long 99 of 100 answers may take, where that is
+/// judged.
+fn judged(
+    (store, operation): (&str, Operation),
+    Figures { calls, errors, p99, .. }: Figures,
+    slow: Option<Duration>,
+) -> Vec<(&'static str, String)> {
+    let (mut reasons, name) = (Vec::new(), operation.name());
+    if slow.is_some_and(|slow| calls >= ENOUGH_CALLS && p99 > slow) {
+        let detail = format!("p99 of a {name} {store} is {} ms", p99.as_millis());
+        reasons.push(("high_latency", detail));
     }
+    // One in a thousand.
+    if errors.saturating_mul(1000) > calls {
+        let detail = format!("{errors} of the last {calls} {name}s {store} failed");
+        reasons.push(("high_error_rate", detail));
+    }
+    reasons
+}
+
+/// What several judgements come to.
+fn degraded(reasons: Vec<(&'static str, String)>) -> Result<(), Unwell> {
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    Err(Unwell { severity: Severity::Degraded, reasons })
 }
 
 impl Check for Passing {
@@ -196,30 +225,37 @@ impl Check for Passing {
 
     fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
         Box::pin(async {
-            let redis = self.0.backends.redis.as_ref();
+            let composed = &self.0;
+            let redis = composed.backends.redis.as_ref();
             if let Some(evicts) = redis.and_then(|redis| redis.standing().evicts) {
                 return Err(Unwell::new(Severity::NotReady, "redis_evicts", evicts));
             }
-            self.probe().await?;
-            let mut reasons = Vec::new();
-            for operation in Operation::ALL {
-                let Figures { calls, errors, p99, .. } =
-                    self.0.backends.measured.figures(operation);
-                let name = operation.name();
-                if calls >= ENOUGH_CALLS && p99 > SLOW {
-                    let detail = format!("p99 of a {name} is {} ms", p99.as_millis());
-                    reasons.push(("high_latency", detail));
-                }
-                // One in a thousand.
-                if errors.saturating_mul(1000) > calls {
-                    let detail = format!("{errors} of the last {calls} {name}s failed");
-                    reasons.push(("high_error_rate", detail));
-                }
-            }
-            if reasons.is_empty() {
-                return Ok(());
-            }
-            Err(Unwell { severity: Severity::Degraded, reasons })
+            probe(composed.ephemeral.as_ref(), &composed.realm, &composed.node).await?;
+            let figures = |operation| composed.backends.measured.figures(operation);
+            let place = "of what lives for a while";
+            let judge = |it| judged((place, it), figures(it), Some(SLOW));
+            degraded(Operation::ALL.into_iter().flat_map(judge).collect())
+        })
+    }
+}
+
+/// Where sessions are kept answers, and quickly.
+struct Kept(Arc<Composed>);
+
+impl Check for Kept {
+    fn name(&self) -> &'static str {
+        "records"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        Box::pin(async {
+            let figures = |operation| self.0.backends.measured_records.figures(operation);
+            let judge = |operation| {
+                // What is durable waits for a disk, or for a standby: how long is the disk's to say.
+                let slow = Some(SLOW).filter(|_| operation == Operation::Read);
+                judged(("of records", operation), figures(operation), slow)
+            };
+            degraded(Operation::ALL.into_iter().flat_map(judge).collect())
         })
     }
 }
@@ -227,21 +263,24 @@ impl Check for Passing {
 /// What is asked for often is near.
 struct Near(Arc<Composed>);
 
+/// Whether enough of what was asked for was near.
+fn hits_often(hits: Hits) -> Result<(), Unwell> {
+    let (near, all) = (hits.own + hits.near, hits.own + hits.near + hits.store);
+    if all < ENOUGH || near.saturating_mul(100) >= all.saturating_mul(95) {
+        return Ok(());
+    }
+    let detail = format!("{near} of {all} sessions were near, less than 95 %");
+    Err(Unwell::new(Severity::Degraded, "low_hit_rate", detail))
+}
+
 impl Check for Near {
     fn name(&self) -> &'static str {
         "cache"
     }
 
     fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
-        let hits = self.0.cached.hits();
-        let (near, all) = (hits.own + hits.near, hits.own + hits.near + hits.store);
-        Box::pin(async move {
-            if all < ENOUGH || near.saturating_mul(100) >= all.saturating_mul(95) {
-                return Ok(());
-            }
-            let detail = format!("{near} of {all} sessions were near, less than 95 %");
-            Err(Unwell::new(Severity::Degraded, "low_hit_rate", detail))
-        })
+        let found = hits_often(self.0.cached.hits());
+        Box::pin(async move { found })
     }
 }
 
@@ -381,3 +420,6 @@ impl Check for Issuers {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

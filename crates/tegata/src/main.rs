@@ -39,6 +39,7 @@ mod gauges;
 mod health;
 mod history;
 mod installation;
+mod introspection;
 mod logouts;
 mod mail;
 mod operate;

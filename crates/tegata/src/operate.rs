@@ -8,7 +8,7 @@ use tegata_mesh::{DeclaredDelegation, DeclaredService};
 use tegata_oauth::ClientMetadata;
 use tegata_token::{Algorithm, Tally};
 
-use crate::{compose::Composed, registry::Wanted};
+use crate::{circle, compose::Composed, registry::Wanted};
 
 pub(crate) use declare::{MadeSecrets, declare};
 pub(crate) use keys::rotate_due;
@@ -161,11 +161,6 @@ impl Order {
                 | Self::SessionEnd { .. }
                 | Self::ConsentWithdraw { .. }
         )
-    }
-
-    /// Whether the servers that enforce it confirm it.
-    pub(crate) fn is_confirmed(&self) -> bool {
-        matches!(self, Self::Revoke { wait: true, .. })
     }
 
     /// Whether it changes which services and routes there are.
@@ -333,7 +328,7 @@ pub(crate) async fn perform(
         Order::TokenTrace { jti } => trace::trace(composed, &jti).await,
         Order::Revoke { what, reason, .. } => {
             let order = revoke::order(reason, actor)?;
-            revoke::revoke(composed, what, &order, tally).await
+            revoke::revoke(composed, what, &order, tally).await.map(|(told, _)| told)
         }
         Order::SessionList { username } => sessions::list(composed, username.as_deref()).await,
         Order::SessionEnd { sid } => sessions::end(composed, actor, &sid).await,
@@ -345,6 +340,24 @@ pub(crate) async fn perform(
         Order::Health => Ok(json!([])),
         Order::Ping => Ok(json!({"node": composed.node.id().to_string()})),
     }
+}
+
+/// Takes something back, and waits until the nodes that enforce it confirm it, where there are several.
+/// The answer says so as `confirmed`.
+pub(crate) async fn revoke_and_confirm(
+    composed: &Composed,
+    actor: &str,
+    (what, reason): (What, String),
+    tally: &Tally,
+) -> Result<Value, Refused> {
+    let began = composed.node.since_boot();
+    let order = revoke::order(reason, actor)?;
+    let (mut told, taken) = revoke::revoke(composed, what, &order, tally).await?;
+    if let Some(members) = told.as_object_mut() {
+        let confirmation = circle::confirm(composed, began, taken).await;
+        members.insert("confirmed".to_owned(), confirmation.json());
+    }
+    Ok(told)
 }
 
 fn text(error: impl std::fmt::Display) -> String {

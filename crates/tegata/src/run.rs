@@ -13,13 +13,16 @@ use tegata_core::{
 };
 use tegata_gateway::{
     Gateway, SessionCheck,
+    introspection::Introspection,
     tls::{Asks, Identity},
 };
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap, Upstream};
 use tegata_oauth::DpopNonce;
 use tegata_server::{App, BrowserClient, Confirm, Inlet, Operations};
 use tegata_session::{CookieFilter, CookieName, Environment, Origins};
-use tegata_token::{AccessToken, Algorithm, Expected, ExpectedAudience, Memory, Scope, Verifier};
+use tegata_token::{
+    AccessToken, Algorithm, Expected, ExpectedAudience, Memory, Scope, Verifier, revocation::Taken,
+};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -35,7 +38,9 @@ use crate::{
     compose::Composed,
     config::{LogForm, Observability},
     cookie_door::CookieDoor,
-    gauges, health, logouts, mail, signals,
+    gauges, health,
+    introspection::Others,
+    logouts, mail, signals,
 };
 
 /// For how long browsers remember to come with TLS alone: a year.
@@ -182,8 +187,8 @@ impl Running {
 struct Confirmed(Arc<Composed>);
 
 impl Confirm for Confirmed {
-    fn confirmed(&self, began: SinceBoot) -> BoxFuture<'_, serde_json::Value> {
-        Box::pin(async move { circle::confirm(&self.0, began).await.json() })
+    fn confirmed(&self, began: SinceBoot, taken: Taken) -> BoxFuture<'_, serde_json::Value> {
+        Box::pin(async move { circle::confirm(&self.0, began, taken).await.json() })
     }
 }
 
@@ -344,6 +349,9 @@ async fn gateway(
         },
         foreign: composed.foreign.as_ref().map(|foreign| foreign.for_gateway()),
         revocations: Arc::clone(&composed.view),
+        introspection: Others::open(&set.introspection, &composed.node)
+            .map_err(|error| usage(&error))?
+            .map(|others| others as Arc<dyn Introspection>),
         realm: composed.realm.clone(),
         signer,
         sessions: Some(door),

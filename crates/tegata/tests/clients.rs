@@ -1,5 +1,5 @@
 //! Libraries of clients that others wrote drive the provider: openid-client and oauth4webapi
-//! (JavaScript), authlib (Python). What they take for wrong, others would. And a real browser drives the
+//! (JavaScript), authlib and pycose (Python). What they take for wrong, others would. And a real browser drives the
 //! pages, where only a browser can.
 //!
 //! Each test runs one script of `tests/clients` against a demo that all share. The scripts go through
@@ -79,8 +79,8 @@ fn javascript(script: &str) {
     run(program("node", "nodejs"), script);
 }
 
-fn python(script: &str) {
-    run(present("authlib").join("bin/python"), script);
+fn python(library: &str, script: &str) {
+    run(present(library).join("bin/python"), script);
 }
 
 #[test]
@@ -201,12 +201,17 @@ fn oauth4webapi_does_all_of_fapi_2() {
 
 #[test]
 fn authlib_gets_tokens_by_every_grant_and_gives_them_back() {
-    python("grants.py");
+    python("authlib", "grants.py");
 }
 
 #[test]
 fn authlib_registers_reads_changes_and_removes_a_client() {
-    python("registration.py");
+    python("authlib", "registration.py");
+}
+
+#[test]
+fn pycose_reads_and_verifies_a_status_list() {
+    python("pycose", "status_lists.py");
 }
 
 #[test]

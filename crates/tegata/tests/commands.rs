@@ -33,6 +33,7 @@ mod commands {
     mod restoring;
     mod rotating;
     mod services;
+    mod sidecar;
     mod signals;
     mod stopping;
     mod taking_back;

@@ -11,9 +11,13 @@ use std::{
 };
 
 use serde_json::Value;
-use tegata_engines::{Dependencies, EventsKind, Mode, Plan};
+use tegata_engines::{
+    Dependencies, EchoServer, EventsKind, Mode, Plan, PostgresServer, Proxy, TegataNode,
+    tegata::{Own, Shared, root_key},
+};
 use tegata_faults::{
     Round, Run, SCENARIOS,
+    http::{Ask, Client},
     stage::{self, Stage},
     time::until,
 };
@@ -25,7 +29,7 @@ fn holds(name: &str) {
     let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name).unwrap();
     let program = PROGRAM.into();
     let first = Round { program, older: None, seed: 1, outage: None, full: false, hasty: true };
-    let run = Run { first, repeat: 1, pictures: None, aloud: false };
+    let run = Run { first, repeat: 1, full: false, pictures: None, aloud: false };
     let summary = tegata_faults::run(scenario, &run);
     assert!(summary.is_good(), "{:?}", summary.broke);
     assert!(summary.checked.promises > 0, "nothing was promised, so nothing was shown");
@@ -34,6 +38,16 @@ fn holds(name: &str) {
 #[test]
 fn no_refresh_token_is_spent_twice_on_two_nodes_and_each_learns_what_the_other_takes_back() {
     holds("x10-nodes-apart");
+}
+
+#[test]
+fn a_service_with_a_sidecar_goes_on_for_a_while_without_its_issuer_and_then_lets_nobody_pass() {
+    holds("d6-issuer-gone");
+}
+
+#[test]
+fn without_its_stores_a_node_serves_tokens_and_signs_nobody_out() {
+    holds("d6-stores-gone");
 }
 
 #[test]
@@ -96,9 +110,131 @@ fn an_installation_is_broken_and_mended_by_hand_and_stopped_at_the_end() {
 }
 
 #[test]
-fn two_nodes_that_could_not_hear_each_other_come_to_know_the_same_of_a_token() {
+fn a_node_that_cannot_learn_what_was_taken_back_asks_one_that_can() {
+    let program = Path::new(PROGRAM);
+    let postgres = PostgresServer::listening("", |_| {});
+    let (database, way) = (postgres.database(), Proxy::before(postgres.port()));
+    let (place, echo) = (tempfile::tempdir().unwrap(), EchoServer::start());
+    let (robot, secret) = stage::ROBOT;
+    let file = place.path().join("robot.secret");
+    std::fs::write(&file, secret).unwrap();
+    let shared = Shared {
+        program: program.to_owned(),
+        root_key: root_key(program),
+        issuer: "http://localhost:8000".to_owned(),
+        audience: "http://localhost:8080".to_owned(),
+    };
+    // Nodes that do not hear each other: only the database tells them.
+    let own = Own { store: database.url_on("127.0.0.1"), ..Own::default() };
+    let knows = TegataNode::start("knows", &shared, &own);
+    stage::declare(&knows, echo.port()).unwrap();
+    let asks = TegataNode::start(
+        "asks",
+        &shared,
+        &Own {
+            store: database.url_at("127.0.0.1", way.port()),
+            more: format!(
+                "[gateway.introspection]\nat = [\"http://127.0.0.1:{}\"]\nclient_id = \"{robot}\"\n\
+                 client_secret_file = \"{}\"\n",
+                knows.ports().public,
+                file.display()
+            ),
+            ..Own::default()
+        },
+    );
+    let mut public = Client::new(knows.ports().public);
+    let mut issue = || stage::issued(&mut public).unwrap().token;
+    let (kept, taken, unknown) = (issue(), issue(), issue());
+    let call = |route: &str, token: &str| {
+        let mut gateway = Client::new(asks.ports().gateway);
+        stage::call(&mut gateway, route, token).unwrap().status
+    };
+    assert!([&kept, &taken, &unknown].into_iter().all(|token| call("/bounded", token) == 200));
+    // The node is cut off, and then a token is taken back where that can be done.
+    way.set(Mode::BlackHole);
+    let revoked = stage::revoke(&mut Client::new(knows.ports().public), &taken).unwrap();
+    assert_eq!(revoked.status, 200);
+    let is_stale = until(Duration::from_secs(60), || call("/strict", &kept) == 503);
+    assert!(is_stale.is_some(), "{}", asks.process().said());
+    // As soon as it is not young any more, it is asked about, and refused. Only thereby can it be known here.
+    let is_refused = until(Duration::from_secs(120), || call("/bounded", &taken) == 401);
+    assert!(is_refused.is_some(), "{}", asks.process().said());
+    assert_eq!(call("/available", &taken), 200);
+    assert_eq!(call("/bounded", &kept), 200, "{}", asks.process().said());
+    // With nobody to ask, nothing passes.
+    knows.kill();
+    assert_eq!((call("/bounded", &kept), call("/bounded", &unknown)), (503, 503));
+    // What was missed is known when the database answers again.
+    way.set(Mode::Sound);
+    assert!(until(Duration::from_secs(60), || call("/strict", &kept) == 200).is_some());
+    assert_eq!(call("/available", &taken), 401);
+}
+
+/// Two nodes over NATS, on one PostgreSQL.
+fn two_that_hear_each_other() -> Stage {
     let dependencies = Dependencies { events: EventsKind::Nats, ..Dependencies::default() };
-    let stage = Stage::set(&Plan { dependencies, ..Plan::new(Path::new(PROGRAM), 2) }).unwrap();
+    Stage::set(&Plan { dependencies, ..Plan::new(Path::new(PROGRAM), 2) }).unwrap()
+}
+
+#[test]
+fn what_was_taken_back_before_is_confirmed_at_once_and_not_by_who_cannot_know() {
+    let stage = two_that_hear_each_other();
+    let member = |node: usize| stage.cluster().member(node);
+    // As an operator orders it, and as a client asks for it; answers what is said of the nodes.
+    let order = |node: usize, token: &str| -> Value {
+        let args = ["revoke", "--token", token, "--reason", "test", "--wait", "--format", "json"];
+        let output = member(node).node.run(&args);
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        told["confirmed"].clone()
+    };
+    let ask = |node: usize, token: &str| -> Value {
+        let (client, secret) = stage::ROBOT;
+        let ask = Ask::form("/oauth2/revoke?wait=confirmed", &[("token", token)]);
+        let mut public = stage.public(node).waiting(Duration::from_secs(30));
+        public.ask(&ask.basic(client, secret)).unwrap().json()["confirmed"].clone()
+    };
+    let is_by_both = |confirmed: &Value| {
+        let says = confirmed["says"].as_str().unwrap_or_default();
+        let after = confirmed["after_ms"].as_u64().unwrap_or(u64::MAX);
+        println!("{says}");
+        // Whoever is named as fenced was waited for, for 5 s.
+        says.starts_with("refused by all 2 points after") && after < 4_000
+    };
+    let issue = || stage::issued(&mut stage.public(0)).unwrap().token;
+    let (first, second) = (issue(), issue());
+    for node in [0, 1, 0] {
+        let (ordered, asked) = (order(node, &first), ask(node, &second));
+        assert!(is_by_both(&ordered) && is_by_both(&asked), "{node}: {ordered} {asked}");
+    }
+    // What one took back while the other could not hear it, and could not read it either, is not said to be
+    // refused there, however often it is asked for again.
+    let third = issue();
+    member(1).set_all(Mode::BlackHole);
+    for attempt in 0..2 {
+        let told = if attempt == 0 { order(0, &third) } else { ask(0, &third) };
+        let fenced = told["fenced"].as_array().map_or(0, Vec::len);
+        assert_eq!((told["by"].as_array().unwrap().len(), fenced), (1, 1), "{told}");
+    }
+    // Many who want to wait for it keep nobody else from being served, and hold no more than so many
+    // requests: whoever comes then is told at once until when it may be accepted.
+    let crowd: Vec<_> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..300).map(|_| scope.spawn(|| ask(0, &third))).collect();
+        assert!(stage::issued(&mut stage.public(0)).is_ok());
+        all.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let (pending, waited): (Vec<_>, Vec<_>) = crowd.iter().partition(|it| it["pending"].is_array());
+    assert!(!pending.is_empty() && waited.len() >= 256, "{} waited", waited.len());
+    assert!(pending.iter().all(|it| it["until"].is_string() && it["fenced"].is_null()));
+    assert!(waited.iter().all(|it| it["fenced"].as_array().is_some_and(|it| it.len() == 1)));
+    member(1).set_all(Mode::Sound);
+    let again = until(Duration::from_secs(60), || is_by_both(&ask(0, &third)));
+    assert!(again.is_some(), "{}", member(1).node.process().said());
+    assert_eq!(stage::call(&mut stage.gateway(1), "/strict", &third).unwrap().status, 401);
+}
+
+#[test]
+fn two_nodes_that_could_not_hear_each_other_come_to_know_the_same_of_a_token() {
+    let stage = two_that_hear_each_other();
     let token = stage::issued(&mut stage.public(0)).unwrap().token;
     let use_at = |node: usize, times: usize| {
         let mut gateway = stage.gateway(node);

@@ -134,7 +134,8 @@ fn cookies_are_those_of_production_at_both_doors_and_nothing_is_said_in_the_clea
         for attribute in ["; Secure", "; HttpOnly", "; SameSite=Strict", "; Path=/api/auth"] {
             assert!(refresh.contains(attribute), "{refresh}");
         }
-        assert!(fields(&answer, "strict-transport-security")[0].starts_with("max-age="));
+        let strictly = "max-age=31536000; includeSubDomains";
+        assert_eq!(fields(&answer, "strict-transport-security"), [strictly]);
 
         // The name that development uses is nobody's here.
         let value = session.split(['=', ';']).nth(1).unwrap();

@@ -57,6 +57,7 @@ mod told;
 pub use begun::Begun;
 pub(crate) use ledger::LATE;
 pub use register::{CIRCLE, CIRCLE_PLACES};
+use told::Of;
 pub use told::{Heard, Point, Receipt, Standing, Stands};
 
 /// For how long a process is in the circle without renewing it: as long as the store may be away
@@ -115,6 +116,8 @@ struct State {
     /// The circle whose word counts: what the log had to say of earlier ones is known.
     current: Option<Register>,
     seen: Seen,
+    /// Up to which position somebody waits here for the others to have followed the log.
+    awaits: u64,
 }
 
 impl Circle {
@@ -138,6 +141,7 @@ impl Circle {
             read: None,
             current: None,
             seen: Seen::default(),
+            awaits: 0,
         };
         let looking = futures_util::lock::Mutex::new(());
         Self { node, realm: Realm::default(), me, state: Mutex::new(state), looking }
@@ -290,6 +294,8 @@ impl Circle {
             void: state.ledger.void(),
             settled: state.ledger.settled,
             heard: state.peers.echoes(SinceBoot(now.0.saturating_sub(FORGOTTEN))),
+            position: view.position(),
+            awaits: state.awaits,
         };
         state.vouch(&self.me, view, now);
         heartbeat.to_bytes()
@@ -317,7 +323,11 @@ impl Circle {
         let Some((from, to)) = news else { return Heard::default() };
         let known = state.read.as_ref();
         let known = known.is_some_and(|(it, _)| it.circle().any(|it| it.run == heartbeat.by));
-        Heard { stranger: !known, confirmed: state.ledger.ages(from, to, now) }
+        Heard {
+            stranger: !known,
+            awaited: known && heartbeat.awaits > view.position(),
+            confirmed: state.ledger.ages(from, to, now),
+        }
     }
 
     /// Notes that the entry that `by` took back under `number` is known here.
@@ -332,15 +342,27 @@ impl Circle {
     }
 
     /// What was taken back here since `began`, and who is to know it: all who are in the circle now.
-    /// Whoever is admitted later has read it in the log. Of what had been taken back before, perhaps
-    /// elsewhere, nobody here can tell who knows it.
+    /// Whoever is admitted later has read it in the log. `None`: that was nothing. Of what had been
+    /// taken back before, perhaps elsewhere, [`Self::receipt_of_log`] is the receipt.
     #[must_use]
-    pub fn receipt(&self, began: SinceBoot) -> Receipt {
+    pub fn receipt(&self, began: SinceBoot) -> Option<Receipt> {
         let state = self.state.lock();
-        let circle = state.read.iter().flat_map(|(register, _)| register.circle());
-        let others = circle.filter(|it| it.run != self.me.run);
-        let points = others.map(|it| Point { run: it.run, name: it.name.clone() }).collect();
-        Receipt { number: state.ledger.begun_since(began), points }
+        let number = state.ledger.begun_since(began)?;
+        Some(Receipt { of: Of::Number(number), points: state.others(self.me.run) })
+    }
+
+    /// What the log says up to `position`, whoever took it back, and who is to know it: as
+    /// [`Self::receipt`].
+    #[must_use]
+    pub fn receipt_of_log(&self, position: u64) -> Receipt {
+        let state = self.state.lock();
+        Receipt { of: Of::Position(position), points: state.others(self.me.run) }
+    }
+
+    /// Asks the others, in heartbeats, to follow the log up to this position and to say so.
+    pub fn await_log(&self, position: u64) {
+        let mut state = self.state.lock();
+        state.awaits = state.awaits.max(position);
     }
 
     /// How a process stands to what it is to know.
@@ -348,8 +370,11 @@ impl Circle {
     pub fn stands(&self, receipt: &Receipt, point: &Point) -> Stands {
         let state = self.state.lock();
         let read = state.read.as_ref();
-        let confirmed = state.peers.confirmed(point.run);
-        if receipt.number.is_some_and(|number| confirmed >= number) {
+        let knows = match receipt.of {
+            Of::Number(number) => state.peers.confirmed(point.run) >= number,
+            Of::Position(position) => state.peers.position(point.run) >= position,
+        };
+        if knows {
             Stands::Confirmed
         } else if read.is_some_and(|(it, _)| it.circle().all(|it| it.run != point.run)) {
             Stands::Gone
@@ -389,6 +414,13 @@ impl Circle {
 }
 
 impl State {
+    /// All in the circle but `me`.
+    fn others(&self, me: NodeId) -> Vec<Point> {
+        let circle = self.read.iter().flat_map(|(register, _)| register.circle());
+        let others = circle.filter(|it| it.run != me);
+        others.map(|it| Point { run: it.run, name: it.name.clone() }).collect()
+    }
+
     /// The register as it should be. `None`: this process has no more to do with it.
     fn next(
         &mut self,

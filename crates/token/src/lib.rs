@@ -5,6 +5,7 @@
 //! | [`algorithm`] | the signature algorithms, asymmetric only |
 //! | [`key`] | private keys that sign, public keys that verify, their JWK |
 //! | [`jws`] | the compact serialisation, read strictly |
+//! | [`cose`] | signed messages in CBOR |
 //! | [`claims`] | what an access token says |
 //! | [`details`] | what a token may be used for, where a scope says too little |
 //! | [`lineage`] | what a token was made from, and falls with |
@@ -36,6 +37,7 @@ pub mod assertion;
 pub mod certificate;
 pub mod circle;
 pub mod claims;
+pub mod cose;
 pub mod details;
 pub mod dpop;
 pub mod families;

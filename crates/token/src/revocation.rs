@@ -25,6 +25,7 @@ pub const MOST_STALE: Duration = Duration::from_secs(5);
 pub(crate) const CLOCK_ERROR: Duration = Duration::from_secs(600);
 
 mod backstop;
+pub mod history;
 mod marks;
 mod news;
 pub mod notice;
@@ -35,6 +36,7 @@ mod tally;
 mod view;
 mod withdraw;
 
+pub use history::{History, Unknowable};
 pub use notice::Notice;
 pub use realm::{RealmView, Revoked};
 pub use revoker::Revoker;
@@ -101,6 +103,15 @@ pub enum Target {
         /// The moment.
         up_to: Timestamp,
     },
+}
+
+/// Whether an order wrote what it takes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It did.
+    Now,
+    /// It had nothing to write: that had been taken back before, perhaps elsewhere, or was nothing.
+    Before,
 }
 
 /// An entry of the revocation log.

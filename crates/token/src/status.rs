@@ -68,7 +68,7 @@ impl fmt::Display for ListId {
 }
 
 /// A token's place: a bit of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StatusIndex {
     /// Which list.
     pub list: ListId,

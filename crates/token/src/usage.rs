@@ -21,8 +21,12 @@ use tegata_core::{
 };
 
 use self::places::{Kept, Places};
+use crate::status::StatusIndex;
 
 mod places;
+mod withdraw;
+
+pub use withdraw::OwnTokens;
 
 /// For how long the state of a token is kept after its last use.
 pub const KEPT: Duration = Duration::from_secs(3600);
@@ -96,6 +100,9 @@ pub struct Origin {
     /// The clients that all of them were issued to.
     #[serde(default)]
     pub clients: Vec<String>,
+    /// Its place in a status list, where that is its own: what was made of another shares the other's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<StatusIndex>,
 }
 
 impl Merge for TokenUse {
@@ -300,6 +307,25 @@ impl Usage {
         let mut state = held.unwrap_or_default();
         self.add(noted, &mut state);
         Some(state)
+    }
+
+    /// Where those tokens came from that a client got up to a moment, as far as that is known: their names,
+    /// and what is known of each. Not those of sign-ins, whose records know them.
+    #[must_use]
+    pub fn issued_to(&self, client: &str, up_to: Timestamp) -> Vec<(String, Origin)> {
+        let meant = |origin: &Origin| origin.client == client && origin.at <= up_to;
+        let mut found: BTreeMap<String, Origin> = BTreeMap::new();
+        for shard in &self.noted {
+            let noted = shard.lock();
+            let fresh = noted.iter().filter_map(|(jti, it)| Some((jti, it.origin.as_ref()?)));
+            let fresh = fresh.filter(|(_, origin)| meant(origin));
+            found.extend(fresh.map(|(jti, origin)| (jti.to_owned(), origin.clone())));
+        }
+        let held = self.held.lock();
+        let known = held.iter().filter_map(|(jti, it)| Some((jti, it.state.origin.get()?)));
+        let known = known.filter(|(_, origin)| meant(origin));
+        found.extend(known.map(|(jti, origin)| (jti.to_owned(), origin.clone())));
+        found.into_iter().collect()
     }
 
     fn shard(&self, jti: &str) -> usize {

@@ -387,6 +387,18 @@ impl<K: TokenKind> Verifier<K> {
         None
     }
 
+    /// Whether a token that this verified before still counts: by its times, and by its key. For whoever
+    /// remembers what was verified by something else than the token's text.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownKey`] where the key is in the set no more, and what the times make of it.
+    pub fn still_counts(&self, verified: &Verified<K>) -> Result<(), Refusal> {
+        if verified.key.is_withdrawn() {
+            return Err(Refusal::UnknownKey);
+        }
+        self.check_times(&verified.claims, self.clock.now())
+    }
+
     /// Verifies a token without looking at its times, for taking it back: one that has not begun, or
     /// has ended, by a clock that is wrong is to be taken back all the same.
     ///

@@ -27,5 +27,5 @@ pub mod stage;
 pub mod time;
 
 pub use playground::play;
-pub use scenario::{Breaks, Round, Run, Scenario, run};
+pub use scenario::{Breaks, OFTEN, Round, Run, Scenario, run};
 pub use scenarios::SCENARIOS;

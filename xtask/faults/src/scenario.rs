@@ -24,9 +24,14 @@ pub struct Scenario {
     pub name: &'static str,
     /// What is broken, and what must hold nevertheless.
     pub about: &'static str,
+    /// How many short rounds a release should see before the one at full length.
+    pub often: u64,
     /// How.
     pub breaks: Breaks,
 }
+
+/// How many short rounds of most scenarios a release should see.
+pub const OFTEN: u64 = 20;
 
 /// How something is broken.
 #[derive(Debug, Clone, Copy)]
@@ -87,8 +92,10 @@ impl Round {
 pub struct Run {
     /// The first of them; each that follows has the next seed.
     pub first: Round,
-    /// How many.
+    /// How many short ones.
     pub repeat: u64,
+    /// Whether there is one more after them, of full length.
+    pub full: bool,
     /// Where pictures go, if anywhere.
     pub pictures: Option<PathBuf>,
     /// Whether lines are said about each round.
@@ -103,10 +110,12 @@ pub fn run(scenario: &Scenario, run: &Run) -> Summary {
     if run.aloud {
         println!("{}: {}", scenario.name, scenario.about);
     }
-    for number in 0..run.repeat {
-        let round = Round { seed: run.first.seed.wrapping_add(number), ..run.first.clone() };
+    let rounds = run.repeat + u64::from(run.full);
+    for number in 0..rounds {
+        let (seed, full) = (run.first.seed.wrapping_add(number), number == run.repeat);
+        let round = Round { seed, full, ..run.first.clone() };
         let watch = Stopwatch::start();
-        progress(run, &format!("round {} of {} …", number + 1, run.repeat));
+        progress(run, &format!("round {} of {rounds} …", number + 1));
         let seen = guarded(|| once(scenario, &round, &mut stage))
             .unwrap_or_else(|error| Seen { broken: vec![format!("{error:#}")], ..Seen::default() });
         progress(run, "");
@@ -157,11 +166,12 @@ const SHOWN: usize = 12;
 
 fn say(round: &Round, watch: &Stopwatch, seen: &Seen) {
     let (seed, seconds) = (round.seed, watch.read().as_secs_f64());
+    let length = if round.full { "at full length, " } else { "" };
     if seen.broken.is_empty() {
-        println!("seed {seed:<6} {seconds:>7.1} s  held   {}", seen.saw);
+        println!("seed {seed:<6} {seconds:>7.1} s  held   {length}{}", seen.saw);
         return;
     }
-    println!("seed {seed:<6} {seconds:>7.1} s  BROKE  {}", seen.saw);
+    println!("seed {seed:<6} {seconds:>7.1} s  BROKE  {length}{}", seen.saw);
     for what in seen.broken.iter().take(SHOWN) {
         println!("{:22}- {what}", "");
     }
@@ -183,17 +193,35 @@ mod tests {
 
     use super::*;
 
+    const ALONE: Scenario =
+        Scenario { name: "a", about: "b", often: OFTEN, breaks: Breaks::Missing("all") };
+
+    fn first(seed: u64) -> Round {
+        Round { program: PathBuf::new(), older: None, seed, outage: None, full: false, hasty: true }
+    }
+
     fn rounds(breaks: fn(&Round) -> Result<Seen>, seed: u64, repeat: u64) -> Summary {
-        let scenario = Scenario { name: "a", about: "b", breaks: Breaks::Alone(breaks) };
-        let first = Round {
-            program: PathBuf::new(),
-            older: None,
-            seed,
-            outage: None,
-            full: false,
-            hasty: true,
+        let scenario = Scenario { breaks: Breaks::Alone(breaks), ..ALONE };
+        let first = first(seed);
+        run(&scenario, &Run { first, repeat, full: false, pictures: None, aloud: false })
+    }
+
+    #[test]
+    fn the_one_at_full_length_comes_after_the_short_ones() {
+        fn length(round: &Round) -> Result<Seen> {
+            Ok(Seen { broken: vec![format!("{:?}", round.outage(8, 300))], ..Seen::default() })
+        }
+        let scenario = Scenario { breaks: Breaks::Alone(length), ..ALONE };
+        let first = first(5);
+        let run_of =
+            |full| Run { first: first.clone(), repeat: 2, full, pictures: None, aloud: false };
+        let said = |full| -> Vec<(u64, String)> {
+            let broke = run(&scenario, &run_of(full)).broke;
+            broke.into_iter().map(|(seed, said)| (seed, said.join(""))).collect()
         };
-        run(&scenario, &Run { first, repeat, pictures: None, aloud: false })
+        let (short, long) = ("8s".to_owned(), "300s".to_owned());
+        assert_eq!(said(false), [(5, short.clone()), (6, short.clone())]);
+        assert_eq!(said(true), [(5, short.clone()), (6, short), (7, long)]);
     }
 
     #[test]

@@ -5,10 +5,11 @@ use tegata_engines::{Dependencies, EventsKind, Plan, RedisKind};
 
 use crate::{
     report::Seen,
-    scenario::{Breaks, Round, Scenario},
+    scenario::{Breaks, OFTEN, Round, Scenario},
     stage::Stage,
 };
 
+mod d06_sessions;
 mod r01_everything;
 mod x01_redis_broken;
 mod x05_postgres_away;
@@ -28,19 +29,40 @@ mod x25_garbage_heard;
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
+    // One round of full length breaks as often as all of it asks for.
+    Scenario {
+        often: 0,
+        ..on(
+            "r1-everything",
+            "Redis, NATS, PostgreSQL and nodes break in turn, while tokens are taken back as fast as \
+             they can be: nothing acknowledged is lost",
+            three_nodes_on_all,
+            r01_everything::round,
+        )
+    },
     on(
-        "r1-everything",
-        "Redis, NATS, PostgreSQL and nodes break in turn, while tokens are taken back as fast as they \
-         can be: nothing acknowledged is lost",
-        three_nodes_on_all,
-        r01_everything::round,
+        "d6-issuer-gone",
+        "every node is killed: a sidecar goes on for 5 s, answers 503 then, and learns what was taken \
+         back when they come back",
+        two_nodes,
+        d06_sessions::issuer,
     ),
     on(
-        "x1-redis-killed",
-        "a primary of a Redis cluster is killed: calls go on, nothing acknowledged is lost",
-        on_redis_cluster,
-        x01_redis_broken::killed,
+        "d6-stores-gone",
+        "PostgreSQL and Redis are away: calls with tokens go on, those with cookies are answered 503, \
+         and nobody is signed out",
+        on_redis,
+        d06_sessions::store,
     ),
+    Scenario {
+        often: 50,
+        ..on(
+            "x1-redis-killed",
+            "a primary of a Redis cluster is killed: calls go on, nothing acknowledged is lost",
+            on_redis_cluster,
+            x01_redis_broken::killed,
+        )
+    },
     on(
         "x2-redis-writes-dropped",
         "all primaries are replaced by replicas that lack the latest: no code counts twice, nothing \
@@ -93,6 +115,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "a standby of PostgreSQL that lacks the latest takes over: nodes notice and end, and \
                 once that is declared nothing from before counts; where a standby is required, a \
                 server that waits for none is refused",
+        often: OFTEN,
         breaks: Breaks::Alone(x23_old_backup::standby),
     },
     on(
@@ -150,6 +173,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "x14-disk-full",
         about: "no file of a node on SQLite can grow: calls go on, changes are answered 503, and all \
                 works again without a restart",
+        often: OFTEN,
         breaks: Breaks::Alone(x14_disk_full::round),
     },
     on(
@@ -170,6 +194,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "x17-bytes-flipped",
         about: "bytes of the files of a node are changed: it refuses to start or nothing is \
                 different, and what was taken back stays refused",
+        often: OFTEN,
         breaks: Breaks::Alone(x17_bytes_flipped::round),
     },
     missing("x18-upstream-slow", "a service that answers late"),
@@ -212,7 +237,7 @@ const fn on(
     plan: fn(&Round) -> Plan,
     round: fn(&Stage, &Round) -> Result<Seen>,
 ) -> Scenario {
-    Scenario { name, about, breaks: Breaks::Installation { plan, round } }
+    Scenario { name, about, often: OFTEN, breaks: Breaks::Installation { plan, round } }
 }
 
 fn two_nodes(round: &Round) -> Plan {
@@ -258,5 +283,5 @@ fn on_nats(round: &Round) -> Plan {
 }
 
 const fn missing(name: &'static str, what: &'static str) -> Scenario {
-    Scenario { name, about: "", breaks: Breaks::Missing(what) }
+    Scenario { name, about: "", often: 0, breaks: Breaks::Missing(what) }
 }

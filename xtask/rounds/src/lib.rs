@@ -6,12 +6,15 @@
 //!
 //! | module | subject |
 //! |---|---|
+//! | [`finding`] | what was found about a goal, for people and machines |
 //! | [`table`] | figures of several rounds, and their ratios |
 //! | [`turns`] | timing closures in turn |
 
+pub mod finding;
 pub mod table;
 pub mod turns;
 
+pub use finding::{Finding, Findings};
 pub use table::{Better, Table, Unit, median, percentile};
 pub use turns::Turns;
 

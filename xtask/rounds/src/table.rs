@@ -96,6 +96,19 @@ impl Table {
         text
     }
 
+    /// The figures of a row, by rounds; none where there is no such row.
+    #[must_use]
+    pub fn figures(&self, row: &str) -> &[f64] {
+        self.rows.iter().find(|(name, _)| name == row).map_or(&[], |(_, figures)| figures)
+    }
+
+    /// The ratios of one row to another, by rounds.
+    #[must_use]
+    pub fn ratios(&self, row: &str, anchor: &str) -> Vec<f64> {
+        let pairs = self.figures(row).iter().zip(self.figures(anchor));
+        pairs.map(|(figure, anchor)| figure / anchor).collect()
+    }
+
     /// Prints the table.
     #[expect(clippy::print_stdout, reason = "a benchmark is run to be read")]
     pub fn print(&self) {
@@ -104,7 +117,7 @@ impl Table {
 }
 
 /// A ratio with three digits that count.
-fn short(ratio: f64) -> String {
+pub(crate) fn short(ratio: f64) -> String {
     let digits = if ratio >= 100.0 {
         0
     } else if ratio >= 10.0 {
@@ -157,6 +170,8 @@ mod tests {
         assert!(text.contains("plain         1 "), "{text}");
         assert!(text.contains("with luggage  1.50 (1.50..1.50)"), "{text}");
         assert!(text.contains("300 ns"), "{text}");
+        assert_eq!(table.ratios("with luggage", "plain"), [1.5; 5]);
+        assert!(table.ratios("with luggage", "nobody").is_empty());
     }
 
     #[test]

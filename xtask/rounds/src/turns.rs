@@ -42,8 +42,8 @@ impl<'a> Turns<'a> {
         self
     }
 
-    /// Measures all cases and prints how they relate.
-    pub fn measure(mut self, effort: Effort) {
+    /// Measures all cases, prints how they relate, and answers the figures.
+    pub fn measure(mut self, effort: Effort) -> Table {
         for case in &mut self.cases {
             case.calibrate();
         }
@@ -60,6 +60,7 @@ impl<'a> Turns<'a> {
             }
         }
         table.print();
+        table
     }
 }
 

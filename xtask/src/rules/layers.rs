@@ -65,14 +65,20 @@ const LAYERS: &[Layer] = &[
         tests_use: &["store", "engines"],
     },
     Layer { name: "store", row: Row::Edge, uses: &["core"], tests_use: &["engines", "rounds"] },
-    Layer { name: "sdk", row: Row::Edge, uses: &["core", "token"], tests_use: &["store"] },
+    Layer {
+        name: "sdk",
+        row: Row::Edge,
+        // `session` for services that read the store themselves, and only with the feature `store`.
+        uses: &["core", "token", "session"],
+        tests_use: &["store"],
+    },
     Layer {
         name: "gateway",
         row: Row::Edge,
         // No `identity` and no `oauth`: what faces the internet links no password hashing and no
-        // provider. `session` and `sdk` are allowed, and not needed so far.
+        // provider.
         uses: &["core", "token", "session", "policy", "mesh", "sdk"],
-        tests_use: &["store", "rounds"],
+        tests_use: &["store", "engines", "rounds"],
     },
     Layer {
         name: "server",

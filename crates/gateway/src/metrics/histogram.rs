@@ -15,9 +15,9 @@ use prometheus_client::{
 
 /// Upper bounds, in microseconds. What alerts ask about is one of them: between two bounds, a quantile
 /// is a guess.
-const BOUNDS: [u64; 17] = [
-    1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 15_000, 25_000, 100_000, 500_000, 2_500_000,
-    10_000_000,
+const BOUNDS: [u64; 18] = [
+    1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 10_000, 15_000, 25_000, 100_000, 500_000,
+    2_500_000, 10_000_000,
 ];
 
 /// Durations, counted by bucket.

@@ -48,7 +48,7 @@ pub(crate) async fn identify(
     if route.auth == AuthMode::None {
         return Ok(Identified::default());
     }
-    let mut nonce = None;
+    let (mut nonce, mut shown) = (None, None);
     let caller = match admitted.fields.authorization {
         Once::Several => {
             let detail = "`Authorization` stands more than once";
@@ -56,7 +56,7 @@ pub(crate) async fn identify(
         }
         Once::One(value) => {
             let (caller, told) = token(value, (head, admitted), gate).await?;
-            nonce = told;
+            (nonce, shown) = (told, of_issuer(value, &caller));
             caller
         }
         Once::Absent => {
@@ -82,8 +82,14 @@ pub(crate) async fn identify(
             }
         }
     };
-    let unchecked = still_counts(&caller, route, gate, freshness, now).await?;
+    let unchecked = still_counts((&caller, shown), route, gate, freshness, now).await?;
     Ok(Identified { caller: Some(caller), unchecked, nonce })
+}
+
+/// The text of a token of ours, which others of ours can be asked about.
+fn of_issuer<'v>(value: &'v HeaderValue, caller: &Caller) -> Option<&'v str> {
+    let (_, token) = value.to_str().ok()?.split_once(' ')?;
+    matches!(caller, Caller::Token(_)).then(|| token.trim_start_matches(' '))
 }
 
 /// The caller that an access token speaks of (RFC 6750 §2.1, RFC 9449 §7.1, RFC 8705 §3), and the
@@ -231,7 +237,7 @@ pub(crate) fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 /// Whether the credential has been taken back, as far as this node knows, and whether it knows
 /// enough. Answers whether the credential passed although it does not.
 async fn still_counts(
-    caller: &Caller,
+    (caller, shown): (&Caller, Option<&str>),
     route: &Route,
     gate: &Gate,
     freshness: &Freshness,
@@ -243,11 +249,14 @@ async fn still_counts(
         }
         _ => look_up(caller, gate, freshness, now).await,
     };
-    if revoked.is_some() {
+    let taken_back = || {
         if let (Some(usage), Caller::Token(token)) = (&gate.usage, caller) {
             usage.refused(&token.claims().jti);
         }
-        return Err(Refusal::invalid_token("token_revoked", "the token has been taken back"));
+        Err(Refusal::invalid_token("token_revoked", "the token has been taken back"))
+    };
+    if revoked.is_some() {
+        return taken_back();
     }
     let passes = fresh
         || match (route.revocation, caller) {
@@ -260,10 +269,20 @@ async fn still_counts(
             (RevocationMode::Available, _) => true,
         };
     if passes {
-        Ok(!fresh)
-    } else {
-        let detail = "it cannot be learnt at present whether the token has been taken back";
-        Err(Refusal::unavailable("revocations_stale", detail))
+        return Ok(!fresh);
+    }
+    let asked = match (route.revocation, shown, &gate.introspection) {
+        (RevocationMode::Bounded, Some(token), Some(asking)) => asking.is_active(token).await,
+        _ => None,
+    };
+    match asked {
+        // It was checked, by somebody who knows enough.
+        Some(true) => Ok(false),
+        Some(false) => taken_back(),
+        None => {
+            let detail = "it cannot be learnt at present whether the token has been taken back";
+            Err(Refusal::unavailable("revocations_stale", detail))
+        }
     }
 }
 

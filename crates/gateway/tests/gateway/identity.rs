@@ -2,14 +2,19 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
 use http::HeaderValue;
 use serde_json::json;
 use tegata_core::{BoxFuture, ClientId, Epoch, FamilyId, KeyId, SessionId, TokenId};
-use tegata_gateway::{Checked, Head, SessionCheck, SessionIdentity, SessionRefused};
+use tegata_gateway::{
+    Checked, Head, SessionCheck, SessionIdentity, SessionRefused, introspection::Introspection,
+};
 use tegata_policy::Forbid;
 use tegata_token::{
     Algorithm, Claims, Expected, ExpectedAudience, InternalToken, KeySet, Lineage, MayAct, Memory,
@@ -318,6 +323,79 @@ fn while_revocations_cannot_be_learnt_each_route_follows_its_mode() {
         tokens_only: false,
     });
     assert_eq!(old("/available/x"), (401, Some("token_revoked".into())));
+}
+
+/// Says of every token the same: that it counts (1), that it does not (0), nothing (2), or never anything.
+/// A fake.
+#[derive(Default)]
+struct Others {
+    says: AtomicU8,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Introspection for Others {
+    fn is_active<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Option<bool>> {
+        self.asked.lock().unwrap().push(token.to_owned());
+        let says = self.says.load(Ordering::SeqCst);
+        Box::pin(async move {
+            match says {
+                0 => Some(false),
+                1 => Some(true),
+                2 => None,
+                _ => std::future::pending().await,
+            }
+        })
+    }
+}
+
+#[test]
+fn a_bounded_route_asks_others_while_revocations_cannot_be_learnt() {
+    let others = Arc::new(Others::default());
+    let mut plan = Plan::with(echo::start());
+    plan.introspection = Some(Arc::clone(&others) as Arc<dyn Introspection>);
+    let world = plan.start();
+    let token = world.token();
+    let says = |says: u8| others.says.store(says, Ordering::SeqCst);
+    let asked = || others.asked.lock().unwrap().drain(..).count();
+    let told = |path: &str| {
+        let answer = world.get(path, &token);
+        (answer.status, (answer.status != 200).then(|| answer.problem()))
+    };
+    // Nobody is asked while enough is known, nor of the young.
+    assert_eq!((told("/echo/x").0, asked()), (200, 0));
+    world.clock.advance(Duration::from_secs(6));
+    assert_eq!((told("/echo/x").0, asked()), (200, 0));
+    world.clock.advance(Duration::from_secs(60));
+    // Where a token was taken back elsewhere, it is refused, though this node cannot know.
+    assert_eq!(told("/echo/x"), (401, Some("token_revoked".into())));
+    assert_eq!(*others.asked.lock().unwrap(), [token.as_str()]);
+    others.asked.lock().unwrap().clear();
+    says(1);
+    assert_eq!((told("/echo/x").0, asked()), (200, 1));
+    // Each time: what was said a moment ago may not be so any more.
+    says(0);
+    assert_eq!((told("/echo/x").0, asked()), (401, 1));
+    // Whoever says nothing, or not in time, lets nothing pass.
+    for silence in [2, 3] {
+        says(silence);
+        assert_eq!(told("/echo/x"), (503, Some("revocations_stale".into())), "{silence}");
+    }
+    assert_eq!(asked(), 2);
+    // Other modes are what they were.
+    says(1);
+    assert_eq!(told("/strict/x"), (503, Some("revocations_stale".into())));
+    assert_eq!((told("/available/x").0, asked()), (200, 0));
+    // What is no token of ours is shown to nobody.
+    let forged = format!("{token}x");
+    assert_eq!((world.get("/echo/x", &forged).status, asked()), (401, 0));
+    // What is known to be taken back is refused, whatever others say.
+    world.revoke(Target::Subject {
+        sub: "usr_alice".into(),
+        up_to: world.now(),
+        tokens_only: false,
+    });
+    assert_eq!(told("/echo/x"), (401, Some("token_revoked".into())));
+    assert_eq!(asked(), 0);
 }
 
 #[test]

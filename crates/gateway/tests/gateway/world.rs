@@ -58,6 +58,7 @@ pub(crate) struct Plan {
     pub(crate) real_time: bool,
     pub(crate) knows_revocations: bool,
     pub(crate) foreign: Option<tegata_gateway::Foreign>,
+    pub(crate) introspection: Option<Arc<dyn tegata_gateway::introspection::Introspection>>,
     pub(crate) requires_nonce: bool,
 }
 
@@ -91,6 +92,7 @@ impl Plan {
             real_time: false,
             knows_revocations: true,
             foreign: None,
+            introspection: None,
             requires_nonce: false,
         }
     }
@@ -153,6 +155,7 @@ impl Plan {
             cookies: self.cookies,
             decisions: self.decisions,
             foreign: self.foreign,
+            introspection: self.introspection,
             metrics: Metrics::register(&mut registry),
             usage: Some(Arc::new(Usage::new(node.clone()))),
             parting: Parting::default(),

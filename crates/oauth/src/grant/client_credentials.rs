@@ -85,7 +85,7 @@ impl Provider {
         if service {
             self.note_service_token(client, &audience, &jti).await?;
         }
-        self.note_issued("client_credentials", &claims, None);
+        self.note_issued("client_credentials", &claims, None, place);
         Ok(TokenAnswer {
             access_token,
             token_type: dpop::token_type(bound),

@@ -267,7 +267,9 @@ impl Provider {
             self.records().commit(batch).await?;
         }
         let subject = exchange.subject.claims.jti.as_str();
-        derived.iter().for_each(|it| self.note_issued("token_exchange", &it.claims, Some(subject)));
+        derived
+            .iter()
+            .for_each(|it| self.note_issued("token_exchange", &it.claims, Some(subject), None));
         Ok(())
     }
 }

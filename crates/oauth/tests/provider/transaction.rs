@@ -266,7 +266,7 @@ async fn an_operator_takes_a_transaction_token_back_by_its_text() {
     let bench = Bench::new().await;
     let (first, provider) = (bench.begun().await, &bench.world.provider);
     let order = Order { reason: "stolen".into(), actor: "test".into() };
-    let jti = provider.revoke_token(&first, &order).await.unwrap();
+    let (jti, _) = provider.revoke_token(&first, &order).await.unwrap();
     assert_eq!(claims(&first)["jti"], jti);
     assert!(!bench.is_active(&first).await);
     // What is neither an access token nor one of these is not said to be taken back.

@@ -243,3 +243,17 @@ async fn what_was_issued_before_a_restore_is_refused_once_the_provider_tells_of_
     world.ask().await.unwrap();
     assert_eq!(shown(&service, &token).await.unwrap_err().reason, Reason::Revoked);
 }
+
+#[test]
+fn a_provider_that_is_away_is_asked_less_and_less_and_never_by_all_at_once() {
+    let node = Node::with(Arc::new(ManualClock::default()), Arc::new(SeededEntropy::new(7)));
+    for (number, longest) in [(0, 250), (1, 500), (2, 1_000), (3, 2_000), (4, 2_000), (99, 2_000)] {
+        let longest = Duration::from_millis(longest);
+        let pauses: Vec<_> = (0..100).map(|_| pause(number, &node)).collect();
+        assert!(
+            pauses.iter().all(|it| (longest / 2..=longest).contains(it)),
+            "{number}: {pauses:?}"
+        );
+        assert!(pauses.iter().any(|it| it != &pauses[0]), "{number}");
+    }
+}

@@ -1,4 +1,5 @@
-//! `POST /api/auth/logout`, with `?everywhere=true` for all sessions of the person.
+//! `POST /api/auth/logout`, with `?everywhere=true` for all sessions of the person, and with
+//! `?wait=confirmed` to answer when every node refuses them.
 
 use axum::{
     extract::{RawQuery, State},
@@ -8,8 +9,8 @@ use http::StatusCode;
 
 use super::{Refusal, from_our_pages, guarded, legible};
 use crate::{
-    app::App, caller::Caller, form, headers::NoStore, oauth2::logout::everywhere,
-    signed_in::Cookies,
+    app::App, caller::Caller, confirmed, form, headers::NoStore, oauth2::logout::everywhere,
+    problem::Problem, signed_in::Cookies,
 };
 
 /// Signs out. The cookies go whatever the session is worth; only where the store does not answer,
@@ -20,18 +21,26 @@ pub(crate) async fn logout(
     caller: Caller,
 ) -> Result<Response, Refusal> {
     let query = form::decode(query.unwrap_or_default().as_bytes()).ok();
-    let all = query.is_some_and(|query| query.one("everywhere") == Some("true"));
+    let all = query.as_ref().is_some_and(|query| query.one("everywhere") == Some("true"));
+    let waits = query.as_ref().map_or(Ok(false), confirmed::asks).map_err(Problem::query)?;
     from_our_pages(&app, &caller)?;
     legible(&app, &caller)?;
     let presence = app.presence(&caller).await?;
+    let began = app.node().since_boot();
     // Where there is nothing to end, there is nothing that a token would have to guard.
-    if let Some(session) = app.meant(&caller, &presence).await? {
-        guarded(&app, &caller)?;
-        if all {
-            everywhere(&app, &session).await?;
-        } else {
-            app.end_session(&session.id, &session.user).await?;
+    let taken = match app.meant(&caller, &presence).await? {
+        Some(session) => {
+            guarded(&app, &caller)?;
+            Some(match all {
+                true => everywhere(&app, &session).await?,
+                false => app.end_session(&session.id, &session.user).await?,
+            })
         }
-    }
-    Ok((Cookies::signed_out(&app), NoStore(StatusCode::NO_CONTENT)).into_response())
+        None => None,
+    };
+    let answer = match taken.filter(|_| waits) {
+        Some(taken) => confirmed::told(&app, began, taken).await,
+        None => NoStore(StatusCode::NO_CONTENT).into_response(),
+    };
+    Ok((Cookies::signed_out(&app), answer).into_response())
 }

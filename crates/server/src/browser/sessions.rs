@@ -1,7 +1,8 @@
-//! `GET /api/auth/sessions` and `DELETE /api/auth/sessions/{id}`: a person's own sessions.
+//! `GET /api/auth/sessions` and `DELETE /api/auth/sessions/{id}`: a person's own sessions. With
+//! `?wait=confirmed`, the answer waits until every node refuses the one that was ended.
 
 use axum::{
-    extract::State,
+    extract::{RawQuery, State},
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
@@ -10,7 +11,7 @@ use tegata_core::SessionId;
 
 use super::{Refusal, answer, changing, reading, rotated};
 use crate::{
-    app::App, caller::Caller, headers::NoStore, problem::Problem, router::Segment,
+    app::App, caller::Caller, confirmed, headers::NoStore, problem::Problem, router::Segment,
     signed_in::Cookies,
 };
 
@@ -39,8 +40,10 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Respo
 pub(crate) async fn end(
     State(app): State<App>,
     Segment(id): Segment,
+    RawQuery(query): RawQuery,
     caller: Caller,
 ) -> Result<Response, Refusal> {
+    let waits = confirmed::waits(query.as_deref()).map_err(Problem::query)?;
     let passage = changing(&app, &caller).await?;
     let own = &passage.session;
     let sid = SessionId::new(&id).ok();
@@ -53,8 +56,13 @@ pub(crate) async fn end(
         let problem = Problem::new(StatusCode::NOT_FOUND, "there is no such session");
         return Err(Refusal { cookies: rotated(&app, &passage), ..Refusal::from(problem) });
     };
-    app.end_session(&session.id, &own.user).await?;
+    let began = app.node().since_boot();
+    let taken = app.end_session(&session.id, &own.user).await?;
     let is_own = session.id == own.id;
     let cookies = if is_own { Cookies::signed_out(&app) } else { rotated(&app, &passage) };
-    Ok((cookies, NoStore(StatusCode::NO_CONTENT)).into_response())
+    let answer = match waits {
+        true => confirmed::told(&app, began, taken).await,
+        false => NoStore(StatusCode::NO_CONTENT).into_response(),
+    };
+    Ok((cookies, answer).into_response())
 }

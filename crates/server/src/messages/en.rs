@@ -154,6 +154,10 @@ pub(super) const MESSAGES: Messages = Messages {
     stay: "Stay signed in",
     signed_out: "You are signed out",
     signed_out_detail: "It is safe to close this window.",
+    refused_by: "Refused by {by} of {all} points after {ms} ms.",
+    others_pending: "The others have not said so yet, and after {until} they accept nothing for which \
+        they would have to know.",
+    others_fenced: "The others have not said so, and accept nothing for which they would have to know.",
     sign_in_again: "Sign in again",
 
     your_account: "Your account",

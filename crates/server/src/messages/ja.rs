@@ -152,6 +152,9 @@ pub(super) const MESSAGES: Messages = Messages {
     stay: "サインインしたままにする",
     signed_out: "サインアウトしました",
     signed_out_detail: "このウィンドウは閉じてかまいません。",
+    refused_by: "{ms} ミリ秒後には、{all} か所中 {by} か所が以前のサインインを拒否しています。",
+    others_pending: "残りはまだ応答していませんが、{until} 以降、確認が必要なものは一切受け付けません。",
+    others_fenced: "残りは応答していませんが、確認が必要なものは一切受け付けません。",
     sign_in_again: "もう一度サインイン",
 
     your_account: "アカウント",

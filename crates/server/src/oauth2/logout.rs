@@ -7,15 +7,17 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{Method, StatusCode};
+use serde_json::Value;
 use tegata_core::StoreError;
 use tegata_oauth::{Params, logout::EndSession, redirect::with_query};
 use tegata_session::{Reason, Session};
-use tegata_token::{Holder, Order, Tally, Withdrawable as _};
+use tegata_token::{Holder, Order, Tally, Withdrawable as _, revocation::Taken};
 
 use super::{authorize::again_as_get, strangers::too_many_strangers};
 use crate::{
     app::App,
     body,
+    confirmed::{self, whole},
     form::Fields,
     pages::{Frame, Shown, Trouble, Visit, render, see_other},
     signed_in::{Cookies, Presence},
@@ -36,6 +38,8 @@ struct Page<'a> {
 #[template(path = "signed_out.html")]
 struct SignedOut<'a> {
     frame: &'a Frame,
+    /// Who refuses by now what has ended, where somebody waited for it.
+    confirmed: Vec<String>,
 }
 
 /// The parameters that a client can send (§2), but for those that are about the page alone.
@@ -71,17 +75,18 @@ async fn answer(app: &App, visit: &Visit, request: Request) -> Result<Response, 
 
 async fn ask(app: &App, visit: &Visit, fields: Fields) -> Result<Response, Trouble> {
     let chosen = fields.one("lang").map(str::to_owned);
+    let waits = waits(visit, &fields)?;
     let params = params(fields)?;
     let wish = wish(app, visit, &params).await?;
     let (presence, meant) = meant(app, visit).await?;
     let cookies = presence.cookies(app);
     let Some(session) = meant else {
         // Nobody is signed in, so nothing has to be asked.
-        let answer = done(app, visit, &wish, chosen.as_deref())?;
+        let answer = done(app, visit, &wish, chosen.as_deref(), None)?;
         return Ok((cookies, answer).into_response());
     };
-    let kept: Vec<_> =
-        KEPT.into_iter().filter_map(|name| Some((name, params.get(name)?))).collect();
+    let kept = KEPT.into_iter().filter_map(|name| Some((name, params.get(name)?)));
+    let kept: Vec<_> = kept.chain(waits.then_some(("wait", "confirmed"))).collect();
     let locales: Vec<_> =
         params.get("ui_locales").unwrap_or_default().split(' ').map(str::to_owned).collect();
     let lang = visit.lang(chosen.as_deref(), &locales);
@@ -109,17 +114,22 @@ async fn take(
     let kept = KEPT.into_iter().filter_map(|name| Some((name, fields.one(name)?)));
     let here = with_query("/oauth2/logout", &kept.collect::<Vec<_>>());
     let chosen = fields.one("lang").map(str::to_owned);
+    let waits = waits(visit, &fields)?;
     let wish = wish(app, visit, &params(fields)?).await?;
+    let (began, mut taken) = (app.node().since_boot(), None);
     if let (_, Some(session)) = meant(app, visit).await? {
         app.check_form(&session.id, token.as_deref(), || here)?;
-        match decision {
-            Decision::ThisBrowser => {
-                app.end_session(&session.id, &session.user).await?;
-            }
+        taken = Some(match decision {
+            Decision::ThisBrowser => app.end_session(&session.id, &session.user).await?,
             Decision::Everywhere => everywhere(app, &session).await?,
-        }
+        });
     }
-    let answer = done(app, visit, &wish, chosen.as_deref())?;
+    // A client to which the browser goes on is told by that: it comes when all refuse it.
+    let confirmed = match taken.filter(|_| waits) {
+        Some(taken) => Some(app.confirm().confirmed(began, taken).await),
+        None => None,
+    };
+    let answer = done(app, visit, &wish, chosen.as_deref(), confirmed.as_ref())?;
     Ok((Cookies::signed_out(app), answer).into_response())
 }
 
@@ -142,17 +152,27 @@ async fn meant(app: &App, visit: &Visit) -> Result<(Presence, Option<Session>), 
     Ok((presence, meant))
 }
 
-/// Ends all sessions of a person, and all their tokens.
-pub(crate) async fn everywhere(app: &App, session: &Session) -> Result<(), StoreError> {
-    let (user, by) = (&session.user, session.user.as_str());
-    app.sessions().end_all(app.realm(), user, None, &Reason::Logout, by).await?;
-    let order = Order { reason: Reason::Logout.name().to_owned(), actor: by.to_owned() };
-    let holder = Holder::User(user.clone());
-    app.provider()
-        .families()
-        .withdraw(app.realm(), &holder, &order, &Tally::default())
-        .await
-        .map(|_| ())
+/// Whether the answer is to wait until every node refuses what has ended: as the form says, or the query
+/// of the address that it was sent to.
+fn waits(visit: &Visit, fields: &Fields) -> Result<bool, Trouble> {
+    let asks = |fields: &Fields| confirmed::asks(fields).map_err(Trouble::Malformed);
+    Ok(asks(fields)? || asks(&visit.query()?)?)
+}
+
+/// Ends all sessions of a person, and all their tokens: everything of theirs is refused by one entry of
+/// the log, and then each of it ends. Whoever goes away meanwhile, or dies, leaves nothing that counts.
+pub(crate) async fn everywhere(app: &App, session: &Session) -> Result<Taken, StoreError> {
+    let (app, user) = (app.clone(), session.user.clone());
+    whole(async move {
+        let by = user.as_str();
+        let order = Order { reason: Reason::Logout.name().to_owned(), actor: by.to_owned() };
+        app.provider().take_back_subject(by, &order).await?;
+        app.sessions().end_all(app.realm(), &user, None, &Reason::Logout, by).await?;
+        let (holder, tally) = (Holder::User(user.clone()), Tally::default());
+        app.provider().families().withdraw(app.realm(), &holder, &order, &tally).await?;
+        Ok(Taken::Now)
+    })
+    .await
 }
 
 fn done(
@@ -160,13 +180,15 @@ fn done(
     visit: &Visit,
     wish: &EndSession,
     chosen: Option<&str>,
+    confirmed: Option<&Value>,
 ) -> Result<Response, Trouble> {
     if let Some(then) = &wish.then {
         return see_other(then);
     }
     let lang = visit.lang(chosen, &[]);
     let frame = Frame::new(app, lang, Some(("/oauth2/logout", &[])));
-    Ok(render(StatusCode::OK, &SignedOut { frame: &frame }, &frame, None))
+    let confirmed = confirmed.map(|told| confirmed::in_words(told, frame.m)).unwrap_or_default();
+    Ok(render(StatusCode::OK, &SignedOut { frame: &frame, confirmed }, &frame, None))
 }
 
 fn params(fields: Fields) -> Result<Params, Trouble> {

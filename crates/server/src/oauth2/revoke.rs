@@ -2,40 +2,27 @@
 //! the answer waits until every node refuses the token, and says so.
 
 use axum::{
-    Json,
     extract::{RawQuery, State},
     response::{IntoResponse as _, Response},
 };
-use serde_json::json;
 use tegata_oauth::OAuthError;
 
 use super::asked::{Asked, Rejected};
-use crate::{app::App, form, headers::NoStore};
+use crate::{app::App, confirmed, headers::NoStore};
 
 pub(crate) async fn revoke(
     State(app): State<App>,
     RawQuery(query): RawQuery,
     asked: Asked,
-) -> Result<NoStore<Response>, Rejected> {
-    let waits = waits(query.as_deref()).map_err(|wrong| asked.reject(wrong.into()))?;
+) -> Result<Response, Rejected> {
+    let waits = confirmed::waits(query.as_deref());
+    let waits = waits.map_err(|wrong| asked.reject(OAuthError::request(wrong).into()))?;
     let client = asked.client(&app).await?;
     let began = app.node().since_boot();
     let revoked = app.provider().revoke(&client, &asked.params).await;
-    revoked.map_err(|refused| asked.reject(refused))?;
-    if !waits {
-        return Ok(NoStore(().into_response()));
-    }
-    let confirmed = app.confirm().confirmed(began).await;
-    Ok(NoStore(Json(json!({"confirmed": confirmed})).into_response()))
-}
-
-/// Whether the answer is to wait.
-fn waits(query: Option<&str>) -> Result<bool, OAuthError> {
-    let wrong = || OAuthError::request("the query is not `wait=confirmed`");
-    let fields = form::decode(query.unwrap_or_default().as_bytes()).map_err(|_| wrong())?;
-    match fields.one("wait") {
-        None => Ok(false),
-        Some("confirmed") => Ok(true),
-        Some(_) => Err(wrong()),
-    }
+    let taken = revoked.map_err(|refused| asked.reject(refused))?;
+    Ok(match waits {
+        true => confirmed::told(&app, began, taken).await,
+        false => NoStore(().into_response()).into_response(),
+    })
 }

@@ -107,8 +107,13 @@ impl Administration for Administered {
 struct OneNode;
 
 impl tegata_server::Confirm for OneNode {
-    fn confirmed(&self, _: tegata_core::SinceBoot) -> BoxFuture<'_, serde_json::Value> {
-        Box::pin(async { serde_json::json!({"by": ["this"], "after_ms": 1}) })
+    fn confirmed(
+        &self,
+        _: tegata_core::SinceBoot,
+        taken: tegata_token::revocation::Taken,
+    ) -> BoxFuture<'_, serde_json::Value> {
+        let taken = format!("{taken:?}");
+        Box::pin(async move { serde_json::json!({"by": ["this"], "after_ms": 1, "taken": taken}) })
     }
 }
 

@@ -10,7 +10,12 @@ use super::{
     flow::{authorize, basic, code, redeeming, token},
 };
 
-async fn ask(bench: &Bench, target: &str, client: &str, fields: &[(&str, &str)]) -> Answer {
+pub(crate) async fn ask(
+    bench: &Bench,
+    target: &str,
+    client: &str,
+    fields: &[(&str, &str)],
+) -> Answer {
     let request = Request::post(target)
         .header(header::AUTHORIZATION, basic(client))
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")

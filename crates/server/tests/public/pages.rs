@@ -60,6 +60,7 @@ async fn every_page_carries_the_headers_of_a_page() {
             ("x-content-type-options", "nosniff"),
             ("x-frame-options", "DENY"),
             ("referrer-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
             ("strict-transport-security", "max-age=31536000; includeSubDomains"),
         ] {
             assert_eq!(page.header(name), value, "{target}");

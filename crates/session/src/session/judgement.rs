@@ -77,6 +77,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// What all of them are called.
+    pub const NAMES: [&str; 6] = [
+        Self::Unknown.name(),
+        Self::Ended.name(),
+        Self::Expired.name(),
+        Self::Superseded.name(),
+        Self::Bound(Part::Network).name(),
+        Self::Replayed.name(),
+    ];
+
     /// The verdict in a word.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -1,7 +1,7 @@
 //! The adapters that the addresses name, and what stands before them.
 //!
 //! ```text
-//! Records    Cached ─► Sealed ─► SQLite or PostgreSQL
+//! Records    Cached ─► Sealed ─► Measured ─► SQLite or PostgreSQL
 //! Ephemeral  Sealed ─► Apart ─┬► Measured ─► Hedged ─┬► Guarded ─► Redis, the primary
 //!                             │                       └► Guarded ─► Redis, a replica
 //!                             └► PostgreSQL: what must not be used twice
@@ -13,9 +13,9 @@ use std::{path::Path, sync::Arc};
 
 use tegata_core::{Backstop, Breaker, BreakerLimits, Ephemeral, Feed, Node, Records};
 use tegata_store::{
-    Apart, Cached, CachedConfig, Guarded, Hedged, Measured, MemoryEphemeral, MemoryFeed,
-    NatsConfig, NatsFeed, Postgres, PostgresConfig, ReadsFrom, Redis, RedisConfig, RedisFeed,
-    RedisFeedConfig, Sealed, Sqlite, SqliteConfig,
+    Apart, Cached, CachedConfig, Guarded, Hedged, Measured, MeasuredRecords, MemoryEphemeral,
+    MemoryFeed, NatsConfig, NatsFeed, Postgres, PostgresConfig, ReadsFrom, Redis, RedisConfig,
+    RedisFeed, RedisFeedConfig, Sealed, Sqlite, SqliteConfig,
 };
 
 use super::{Startup, kinds};
@@ -34,6 +34,7 @@ pub(crate) struct Backends {
     pub(crate) backstop: Arc<dyn Backstop>,
     /// How quickly what lives for a while is answered.
     pub(crate) measured: Arc<Measured>,
+    pub(crate) measured_records: Arc<MeasuredRecords>,
     /// Redis, where there is one.
     pub(crate) redis: Option<Redis>,
     /// What is left alone when it does not answer, by name.
@@ -77,6 +78,8 @@ pub(super) async fn open(config: &Config, data: &Path, node: &Node) -> Result<Ba
     let (feed, told) = feed(config, node).await?;
     let Durable { records, ephemeral: own, backstop, shared } = durable(config, data, node).await?;
     let clock = Arc::clone(node.clock());
+    let measured_records = Arc::new(MeasuredRecords::new(records, Arc::clone(&clock)));
+    let records = Arc::clone(&measured_records) as Arc<_>;
     let Some(url) = &config.redis.url else {
         let measured = Arc::new(Measured::new(own, clock));
         let ephemeral = Arc::clone(&measured) as Arc<_>;
@@ -87,6 +90,7 @@ pub(super) async fn open(config: &Config, data: &Path, node: &Node) -> Result<Ba
             feed,
             backstop,
             measured,
+            measured_records,
             redis,
             breakers,
             shared,
@@ -128,7 +132,18 @@ pub(super) async fn open(config: &Config, data: &Path, node: &Node) -> Result<Ba
     ];
     let ephemeral = Arc::new(Apart::new(Arc::clone(&measured) as Arc<_>, own, &apart));
     let redis = Some(redis);
-    Ok(Backends { records, ephemeral, feed, backstop, measured, redis, breakers, shared, told })
+    Ok(Backends {
+        records,
+        ephemeral,
+        feed,
+        backstop,
+        measured,
+        measured_records,
+        redis,
+        breakers,
+        shared,
+        told,
+    })
 }
 
 /// Sessions and their people are kept near: they are read with every request of a browser.

@@ -20,7 +20,7 @@ pub(super) async fn begin_with_what_was_kept(
 ) {
     match snapshots.begin(view, records).await {
         Ok(Some(position)) => {
-            tracing::debug!(position, "begins with a snapshot of what was taken back")
+            tracing::debug!(position, "begins with a snapshot of what was taken back");
         }
         Ok(None) => {}
         Err(error) => {
@@ -165,7 +165,7 @@ mod tests {
             target: Target::Session(SessionId::new(&sid(number)).unwrap()),
             places: vec![],
             at: now,
-            until: now + Duration::from_secs(if number % 10 == 0 { 86_400 } else { 60 }),
+            until: now + Duration::from_secs(if number.is_multiple_of(10) { 86_400 } else { 60 }),
             reason: "test".to_owned(),
             actor: "system".to_owned(),
         };

@@ -37,6 +37,8 @@ impl Config {
         self.of_log(&mut found);
         self.of_mail(&mut found);
         self.signals.contradictions(&mut found);
+        self.of_sidecar(&mut found);
+        self.gateway.introspection.contradictions(&mut found);
         found
     }
 

@@ -115,7 +115,7 @@ impl Config {
 }
 
 /// Whether what is fetched there comes from there.
-fn is_fetched_safely(address: &str) -> bool {
+pub(super) fn is_fetched_safely(address: &str) -> bool {
     let Ok(uri) = address.parse::<Uri>() else { return false };
     let Some(authority) = uri.authority().filter(|it| !it.as_str().contains('@')) else {
         return false;

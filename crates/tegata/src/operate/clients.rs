@@ -240,7 +240,8 @@ async fn end_rest(
         // Any other refusal is that there are none.
         settled => Ok(settled.unwrap_or_default()),
     };
-    Ok((proof?.iter().map(|withdrawn| withdrawn.count).sum(), streams?))
+    let ended = proof?.into_iter().filter(|withdrawn| withdrawn.kind != "tokens");
+    Ok((ended.map(|withdrawn| withdrawn.count).sum(), streams?))
 }
 
 /// The answer, with the delegations that end, where any do.

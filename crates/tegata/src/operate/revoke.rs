@@ -5,7 +5,10 @@ use tegata_core::{
     Batch, ClientId, Event, EventType, FamilyId, KeyId, SessionId, Timestamp, TokenId,
 };
 use tegata_identity::User;
-use tegata_token::{Entry, Holder, Order, Tally, Target};
+use tegata_token::{
+    Entry, Holder, Order, StatusIndex, Tally, Target,
+    revocation::{LONGEST_ACCESS, Taken},
+};
 
 use super::{Refused, What, keys, revoke_foreign, users};
 use crate::compose::Composed;
@@ -18,14 +21,15 @@ pub(super) fn order(reason: String, actor: &str) -> Result<Order, Refused> {
     Ok(Order { reason, actor: actor.to_owned() })
 }
 
-pub(super) async fn revoke(
+/// Takes something back. Answers what that was, and whether anything had to be written for it.
+pub(crate) async fn revoke(
     composed: &Composed,
     what: What,
     order: &Order,
     tally: &Tally,
-) -> Result<Value, Refused> {
-    Ok(match what {
-        What::Token(token) => self::token(composed, &token, order).await?,
+) -> Result<(Value, Taken), Refused> {
+    let told = match what {
+        What::Token(token) => return self::token(composed, &token, order).await,
         What::Jti(jti) => self::jti(composed, &jti, order).await?,
         What::Family(family) => {
             let id = FamilyId::new(&family)?;
@@ -50,19 +54,27 @@ pub(super) async fn revoke(
             let proof = everything_of(composed, &holder, order, tally).await?;
             // After it: what a client that was removed may have left is taken back all the same.
             check_known(composed, &id).await?;
-            json!({"revoked": {"client": id}, "up_to": up_to, "proof": proof})
+            let note = by_name_only(composed, &id);
+            json!({"revoked": {"client": id}, "up_to": up_to, "proof": proof, "note": note})
         }
         What::Key(kid) => {
             let kid = KeyId::new(&kid)?;
             let algorithm = composed.keys.algorithm_of(&kid)?;
             let fresh = keys::generate(algorithm).await?;
             composed.keys.at_wish_of(&order.actor).expel(&kid, &fresh, order).await?;
-            json!({"revoked": {"key": kid}})
+            let note = format!(
+                "status lists do not show it: whoever does not read the key set anew accepts what it \
+                 signed until {} at the latest",
+                longest(composed)
+            );
+            json!({"revoked": {"key": kid}, "note": note})
         }
         What::Foreign { issuer, named } => {
             revoke_foreign::revoke(composed, &issuer, named, order).await?
         }
-    })
+    };
+    // What is named so is taken back however often it was before.
+    Ok((told, Taken::Now))
 }
 
 /// Ends a session and what was begun in it; answers what that was. Where it was nothing, nobody may
@@ -108,7 +120,7 @@ pub(crate) async fn user(
     order: &Order,
     tally: &Tally,
 ) -> Result<Value, Refused> {
-    let up_to = subject(composed, user.id.as_str(), order).await?;
+    let up_to = composed.provider.take_back_subject(user.id.as_str(), order).await?.to_string();
     let holder = Holder::User(user.id.clone());
     let proof = everything_of(composed, &holder, order, tally).await?;
     Ok(json!({"revoked": {"user": user.username.as_str()}, "up_to": up_to, "proof": proof}))
@@ -124,52 +136,85 @@ pub(super) async fn client(
     Ok(up_to.to_string())
 }
 
-async fn subject(composed: &Composed, sub: &str, order: &Order) -> Result<String, Refused> {
-    // Where everything was taken back in this second already, what was issued since begins in the next.
-    let view = composed.revoker.view().realm(&composed.realm);
-    let up_to = moment(composed).max(Timestamp::from_secs(view.earliest_issue(sub, None)));
-    let target = Target::Subject { sub: sub.to_owned(), up_to, tokens_only: false };
-    commit(composed, vec![target], vec![("user_id", json!(sub))], order).await?;
-    Ok(up_to.to_string())
-}
-
 /// Up to when everything is taken back: no earlier than anything that this process has done, also when
 /// the wall clock was set back since.
 pub(super) fn moment(composed: &Composed) -> Timestamp {
     composed.node.now().max(composed.node.tick().wall())
 }
 
-async fn token(composed: &Composed, token: &str, order: &Order) -> Result<Value, Refused> {
+async fn token(composed: &Composed, token: &str, order: &Order) -> Result<(Value, Taken), Refused> {
     if token.starts_with("rt_") {
         let found = composed.families.of_token(&composed.realm, token).await?;
         let why = "this is not a refresh token of this installation, or is from before a restore";
         let (family, _) = found.ok_or_else(|| Refused::invalid("/token")(why))?;
-        composed.families.revoke(&composed.realm, &family.id, order).await?;
-        return Ok(json!({"revoked": {"family": family.id}}));
+        let ended = composed.families.revoke(&composed.realm, &family.id, order).await?;
+        let taken = if ended { Taken::Now } else { Taken::Before };
+        return Ok((json!({"revoked": {"family": family.id}}), taken));
     }
     if let Some(taken_back) = revoke_foreign::token(composed, token, order).await {
-        return taken_back;
+        return taken_back.map(|told| (told, Taken::Now));
     }
     let revoked = composed.provider.revoke_token(token, order).await;
-    let jti = revoked.map_err(|why| match why {
+    let (jti, taken) = revoked.map_err(|why| match why {
         tegata_oauth::Refused::Store(error) => error.into(),
         other => Refused::invalid("/token")(other),
     })?;
-    Ok(json!({"revoked": {"jti": jti}}))
+    Ok((json!({"revoked": {"jti": jti}}), taken))
 }
 
 async fn jti(composed: &Composed, jti: &str, order: &Order) -> Result<Value, Refused> {
     let jti = TokenId::new(jti).map_err(Refused::invalid("/jti"))?;
-    commit(composed, vec![Target::Token(jti.clone())], vec![("jti", json!(jti))], order).await?;
-    // Where a token stands in its status list, only the token says.
-    let note = "status lists do not show it; with `--token` in place of `--jti` they do";
-    Ok(json!({"revoked": {"jti": jti}, "note": note}))
+    let place = place_of(composed, &jti).await;
+    // By its name in any case: that refuses it also where somebody was wrong about its place.
+    let mut entries = vec![(Target::Token(jti.clone()), None)];
+    entries.extend(place.map(|place| (Target::Token(jti.clone()), Some(place))));
+    commit(composed, entries, vec![("jti", json!(jti))], order).await?;
+    let mut told = json!({"revoked": {"jti": jti}});
+    if let Some(members) = told.as_object_mut().filter(|_| place.is_none()) {
+        let note = format!(
+            "it is refused by its name only, since its place in a status list is not known, or is that of \
+             the token that it was made of: who reads only status lists accepts it until {} at the \
+             latest. With `--token` in place of `--jti`, its place is known",
+            longest(composed)
+        );
+        members.insert("note".to_owned(), note.into());
+    }
+    Ok(told)
+}
+
+/// Where a token stands in its status list, as far as anybody knows: the record of its sign-in, or the
+/// nodes, of what clients got in their own names.
+async fn place_of(composed: &Composed, jti: &TokenId) -> Option<StatusIndex> {
+    if let Some(id) = jti.family() {
+        let family = composed.families.find(&composed.realm, &id).await;
+        // A store that does not answer refuses what is committed next, and says why.
+        let family = family.ok().flatten()?;
+        let mut all = family.earlier.iter().chain([&family.access]);
+        return all.find(|access| access.jti == *jti).map(|access| access.status);
+    }
+    composed.usage.of(jti.as_str())?.origin.get()?.place
+}
+
+/// What is to be known of the tokens of a client that were taken back: who does not know of it.
+fn by_name_only(composed: &Composed, id: &ClientId) -> String {
+    let known = composed.usage.issued_to(id.as_str(), moment(composed));
+    let many = known.iter().filter(|(_, origin)| origin.place.is_none()).count();
+    format!(
+        "refused by name only: {many} tokens that are known to be made of others, and any that no node \
+         remembers; who reads only status lists accepts them until {} at the latest",
+        longest(composed)
+    )
+}
+
+/// When the last token has died that is alive now.
+fn longest(composed: &Composed) -> Timestamp {
+    composed.node.now() + LONGEST_ACCESS
 }
 
 /// Commits what takes something back, with the event that names it.
 pub(super) async fn commit(
     composed: &Composed,
-    targets: Vec<Target>,
+    targets: Vec<(Target, Option<StatusIndex>)>,
     named: Vec<(&'static str, Value)>,
     order: &Order,
 ) -> Result<(), Refused> {
@@ -182,9 +227,9 @@ pub(super) async fn commit(
     let until = now + composed.config.tokens.refresh_absolute.get();
     let entries = targets
         .into_iter()
-        .map(|target| Entry {
+        .map(|(target, place)| Entry {
             target,
-            places: Vec::new(),
+            places: place.into_iter().collect(),
             at: now,
             until,
             reason: order.reason.clone(),
@@ -207,29 +252,4 @@ async fn everything_of(
 }
 
 #[cfg(test)]
-mod tests {
-    use tegata_token::Claims;
-
-    use super::*;
-    use crate::compose;
-
-    #[tokio::test]
-    async fn an_unknown_name_is_an_error_and_what_was_issued_under_it_is_taken_back() {
-        let place = tempfile::tempdir().unwrap();
-        let composed = compose::for_tests(place.path()).await;
-        let claims = Claims {
-            sub: "removed".into(),
-            client_id: Some("removed".into()),
-            iat: composed.node.now().secs(),
-            ..Claims::default()
-        };
-        let is_refused =
-            || composed.view.realm(&composed.realm).check_claims(&claims, None, "").is_some();
-        assert!(!is_refused());
-        let (removed, tally) = (What::Client("removed".into()), Tally::default());
-        let order = order("stolen".into(), "operator").unwrap();
-        let refused = revoke(&composed, removed, &order, &tally).await.unwrap_err();
-        assert!(refused.why.contains("there is no client or service `removed`"));
-        assert!(is_refused());
-    }
-}
+mod tests;

@@ -47,7 +47,7 @@ pub(super) async fn revoke(
             (Target::ForeignSubject { issuer, sub, up_to }, told)
         }
     };
-    commit(composed, vec![target], data(&revoked), order).await?;
+    commit(composed, vec![(target, None)], data(&revoked), order).await?;
     Ok(revoked)
 }
 

@@ -82,7 +82,7 @@ fn everybody_is_exported_and_hashes_only_where_that_is_asked_for() {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     let plain = place.run(&["user", "export"]);
-    let text = String::from_utf8(plain.stdout.clone()).unwrap();
+    let text = String::from_utf8(plain.stdout).unwrap();
     let names: Vec<_> = lines(&text).iter().map(|it| it["username"].clone()).collect();
     assert_eq!(names.len(), 2);
     assert!(names.contains(&json!("maria")) && names.contains(&json!("sol")));

@@ -55,15 +55,68 @@ fn a_session_that_is_ended_is_ended_with_all_that_was_begun_in_it() {
     place.refused(&["revoke", "--family", &family, "--reason", "test"], 1);
 
     let told = begin();
-    let token = told["access_token"].as_str().unwrap();
     let sid = told["sid"].as_str().unwrap();
     let proof = place.json(&["revoke", "--session", sid, "--reason", "test"])["proof"].clone();
     assert_eq!(proof, json!({"sessions": 1, "families": 1}));
     place.refused(&["revoke", "--session", sid, "--reason", "test"], 1);
+    let told = begin();
+    let token = told["access_token"].as_str().unwrap();
     let jti = part(token, 1)["jti"].as_str().unwrap().to_owned();
     let answer = place.json(&["revoke", "--jti", &jti, "--reason", "test"]);
-    assert!(answer["note"].as_str().unwrap().contains("status lists"), "{answer}");
+    assert!(answer.get("note").is_none(), "{answer}");
+    comes_to_be_shown(port, token);
+    let answer = place.json(&["revoke", "--jti", "1.2.x", "--reason", "test"]);
+    assert!(answer["note"].as_str().unwrap().contains("only status lists"), "{answer}");
     server.stop();
+}
+
+#[test]
+fn what_a_client_has_in_its_own_name_is_shown_by_status_lists() {
+    let place = Place::new();
+    place.write("robot.secret", "a secret of the robot client\n");
+    let declared = "[[client]]\nclient_id = \"robot\"\nclient_secret_file = \"robot.secret\"\n\
+                    grant_types = [\"client_credentials\"]\nscope = \"orders.read\"\n";
+    place.write("robot.toml", declared);
+    place.json(&["apply", "robot.toml"]);
+    let server = place.serve();
+    let port = server.ports().public;
+    let issue = || {
+        let head = "POST /oauth2/token HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded";
+        let asked = "grant_type=client_credentials&client_id=robot&\
+                     client_secret=a+secret+of+the+robot+client";
+        let (status, answer) = crate::ask(port, head, asked);
+        assert_eq!(status, 200, "{answer}");
+        body(&answer)["access_token"].as_str().unwrap().to_owned()
+    };
+    let (first, second, third) = (issue(), issue(), issue());
+    let jti = part(&first, 1)["jti"].as_str().unwrap().to_owned();
+    let answer = place.json(&["revoke", "--jti", &jti, "--reason", "test"]);
+    assert!(answer.get("note").is_none(), "{answer}");
+    comes_to_be_shown(port, &first);
+    assert!(!is_shown(port, &second));
+    let answer = place.json(&["revoke", "--client", "robot", "--reason", "test", "--wait"]);
+    assert_eq!(answer["proof"]["tokens"], 2, "{answer}");
+    assert!(answer["note"].as_str().unwrap().contains("0 tokens"), "{answer}");
+    comes_to_be_shown(port, &second);
+    comes_to_be_shown(port, &third);
+    // Status lists cannot show what a key signed, and that is said.
+    let keys = place.json(&["key", "list"]);
+    let current = keys.as_array().unwrap().iter().find(|key| key["state"] == "current").unwrap();
+    let kid = current["kid"].as_str().unwrap();
+    let answer = place.json(&["revoke", "--key", kid, "--reason", "test"]);
+    assert!(answer["note"].as_str().unwrap().contains("status lists do not show"), "{answer}");
+    server.stop();
+}
+
+/// Waits until its status list says that a token was taken back: lists are made every few seconds.
+fn comes_to_be_shown(port: u16, token: &str) {
+    crate::until("its status list shows it", || is_shown(port, token));
+}
+
+/// Whether its status list says that a token was taken back.
+fn is_shown(port: u16, token: &str) -> bool {
+    let status = &part(token, 1)["status"]["status_list"];
+    is_set(port, status["uri"].as_str().unwrap(), status["idx"].as_u64().unwrap())
 }
 
 /// Whether a token's place in its status list is set.

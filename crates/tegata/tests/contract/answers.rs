@@ -24,9 +24,10 @@ fn every_answer_is_guarded_and_has_a_name_in_the_logs() {
             let answer = ask.send();
             assert_eq!(answer.field("x-content-type-options"), Some("nosniff"), "{path}");
             assert!(seen.insert(answer.field("x-request-id").unwrap().to_owned()), "{path}");
+            let policy = answer.field("content-security-policy").unwrap();
+            assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
+            assert!(!policy.contains("unsafe"), "{path}: {policy}");
             if answer.field("content-type").is_some_and(|it| it.starts_with("text/html")) {
-                let policy = answer.field("content-security-policy").unwrap();
-                assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
                 assert_eq!(answer.field("x-frame-options"), Some("DENY"), "{path}");
             }
         }

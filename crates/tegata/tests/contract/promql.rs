@@ -92,19 +92,20 @@ fn matched(selector: &str) -> (Vec<String>, &str) {
     (labels, &rest[1..])
 }
 
+/// What recording rules make has colons in its name.
 const fn is_of_name(letter: char) -> bool {
-    letter.is_ascii_alphanumeric() || letter == '_'
+    letter.is_ascii_alphanumeric() || matches!(letter, '_' | ':')
 }
 
 #[test]
 fn an_expression_names_metrics_and_labels() {
     let named = Named::of(
         "histogram_quantile(0.9, sum by (le, who) (rate(a_bucket{job=\"x}\",b=~\"1|2\"}[5m]))) / \
-         on () group_left () 5e3 * c{}",
+         on () group_left () 5e3 * a:c:rate5m{}",
     );
     let one = ("a_bucket".to_owned(), vec!["job".to_owned(), "b".to_owned()]);
-    let metrics = vec![one, ("c".to_owned(), vec![])];
+    let metrics = vec![one, ("a:c:rate5m".to_owned(), vec![])];
     assert_eq!(named, Named { metrics, grouped: vec!["le".to_owned(), "who".to_owned()] });
     let exported = exported("# TYPE a histogram\na_bucket{le=\"+Inf\",b=\"{\"} 5\n");
-    assert_eq!(named.missing(&exported), ["c", "who"]);
+    assert_eq!(named.missing(&exported), ["a:c:rate5m", "who"]);
 }

@@ -20,6 +20,12 @@ pub(super) struct Heartbeat {
     pub(super) settled: Settled,
     /// What it has heard of the others.
     pub(super) heard: Vec<Echo>,
+    /// It refuses what the log says up to this position. A version before this one does not say.
+    #[serde(default)]
+    pub(super) position: u64,
+    /// Somebody waits until the others have said this of a position: 0 where nobody does.
+    #[serde(default)]
+    pub(super) awaits: u64,
 }
 
 /// How much of what a process took back is in the log.
@@ -53,5 +59,29 @@ impl Heartbeat {
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes = Some(bytes).filter(|bytes| bytes.len() <= Self::LONGEST)?;
         repository::decode_bytes(Self::FORM, bytes).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_an_older_version_says_of_no_position_that_it_knows_it() {
+        #[derive(Serialize)]
+        struct Older {
+            by: NodeId,
+            beat: u64,
+            epoch: Option<u64>,
+            begun: u64,
+            void: Vec<(u64, u64)>,
+            settled: Settled,
+            heard: Vec<Echo>,
+        }
+        let (by, settled) = (NodeId(7), Settled { number: 3, position: 9 });
+        let older =
+            Older { by, beat: 1, epoch: None, begun: 3, void: vec![], settled, heard: vec![] };
+        let read = Heartbeat::from_bytes(&repository::encode(Heartbeat::FORM, &older)).unwrap();
+        assert_eq!((read.settled, read.position, read.awaits), (settled, 0, 0));
     }
 }

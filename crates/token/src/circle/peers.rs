@@ -40,6 +40,8 @@ struct Peer {
     heard: SinceBoot,
     /// All of ours that it knows.
     confirmed: u64,
+    /// How far it has followed the log.
+    position: u64,
     said: Option<Said>,
     /// Everything that it had taken back at this moment is known, as long as the circle is what it
     /// was.
@@ -80,6 +82,7 @@ impl Peers {
             return None;
         }
         (peer.beat, peer.heard) = (heartbeat.beat, now);
+        peer.position = peer.position.max(heartbeat.position);
         for (first, last) in &heartbeat.void {
             let span = (*first..=*last).take(BEYOND).filter(|number| *number > peer.known);
             span.take(BEYOND.saturating_sub(peer.beyond.len())).for_each(|number| {
@@ -108,6 +111,11 @@ impl Peers {
     /// Up to which number a process knows what we took back.
     pub(super) fn confirmed(&self, run: NodeId) -> u64 {
         self.of.get(&run).map_or(0, |peer| peer.confirmed)
+    }
+
+    /// Up to which position a process refuses what the log says.
+    pub(super) fn position(&self, run: NodeId) -> u64 {
+        self.of.get(&run).map_or(0, |peer| peer.position)
     }
 
     /// Notes that what a process took back under this number is known.

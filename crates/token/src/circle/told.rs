@@ -42,6 +42,9 @@ impl fmt::Display for Standing {
 pub struct Heard {
     /// Whether somebody spoke of whom the register did not tell: it is to be looked at.
     pub stranger: bool,
+    /// Whether the speaker waits for what is in the log beyond where it has been followed here: it is
+    /// to be read, and a heartbeat to be made.
+    pub awaited: bool,
     /// How long it took until the speaker knew what was taken back here, for each entry of which it
     /// has just said so.
     pub confirmed: Vec<Duration>,
@@ -59,10 +62,18 @@ pub struct Point {
 /// What is to be known everywhere, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// What was taken back here last, if that was what is to be known.
-    pub(super) number: Option<u64>,
+    pub(super) of: Of,
     /// All other processes in the circle.
     pub points: Vec<Point>,
+}
+
+/// What is to be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// What was taken back here, up to this number.
+    Number(u64),
+    /// What the log says, whoever took it back, up to this position.
+    Position(u64),
 }
 
 /// How a [`Point`] stands to a [`Receipt`].

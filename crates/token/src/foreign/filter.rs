@@ -21,8 +21,8 @@ const TENTHS: usize = 144;
 /// How many bits each name sets.
 const PROBES: u64 = 10;
 
-/// How many words are kept together: a megabyte.
-const PART: usize = 128 * 1024;
+/// How many words are kept together: 128 KiB.
+const PART: usize = 16 * 1024;
 
 /// Some of the bits of a filter.
 #[derive(Debug, Clone, Serialize, Deserialize)]

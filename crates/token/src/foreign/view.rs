@@ -302,7 +302,9 @@ impl ForeignView {
             return Ok(false);
         }
         let mut walk = view.foreign_walk();
-        while let Some(part) = walk.next(records, self.node.now()).await? {
+        let now = self.node.now();
+        view.judge_at(now);
+        while let Some(part) = walk.next(records, now).await? {
             part.iter().for_each(|told| next.insert(&told.name));
         }
         self.finish();

@@ -251,7 +251,7 @@ fn listed(bits: &StatusBits) -> Option<Listed> {
     match few.len() {
         0 => None,
         1..=FEW => Some(Listed::Idx(few)),
-        _ => Some(Listed::Lst(bits.to_lst())),
+        _ => Some(Listed::Lst(bits.to_lst_soon())),
     }
 }
 

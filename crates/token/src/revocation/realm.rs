@@ -213,6 +213,12 @@ impl RealmView {
         after(&self.subjects, sub).max(client.map_or(0, |client| after(&self.clients, client)))
     }
 
+    /// Up to when everything that was issued to a client is refused, if some is.
+    #[must_use]
+    pub fn client_up_to(&self, client: &str) -> Option<Timestamp> {
+        self.clients.up_to(client)
+    }
+
     /// Whether a place is set in its list.
     #[must_use]
     pub fn is_listed(&self, place: StatusIndex) -> bool {

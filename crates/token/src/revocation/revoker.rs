@@ -7,7 +7,7 @@ use tegata_core::{
     port::{Append, Message, Topic},
 };
 
-use super::{Entry, MOST_STALE, Pushed, View};
+use super::{Entry, History, MOST_STALE, Pushed, Unknowable, View};
 use crate::circle::{Begun, CIRCLE_PLACES, Circle, Standing};
 
 /// What errors name as what did not answer.
@@ -115,6 +115,14 @@ impl Revoker {
         }
         let detail = "what was taken back lately is not in it yet".to_owned();
         Err(StoreError::Unavailable { backend: "the revocation log", detail })
+    }
+
+    /// Reads from the log what there is to know of how lists stood.
+    ///
+    /// # Errors
+    /// What cannot be known.
+    pub async fn recall(&self, history: &mut History) -> Result<(), Unknowable> {
+        history.read(self.records.as_ref(), self.node.now()).await
     }
 
     /// Gives numbers to entries, where others must be able to tell that they know them.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tegata_core::{
     Batch, CommitRefused, Epoch, EventId, Kind, Lifetime, Log, Node, NodeId, Realm, Records,
     StoreError, Stored, Timestamp,
-    port::{Change, Expect, Page},
+    port::{Change, Expect},
     repository::{self, Versioned},
 };
 
@@ -40,7 +40,10 @@ const NAMES: usize = 8192;
 const AT_ONCE: usize = 4;
 
 /// How many parts that count no more are removed at once.
-const REMOVED: u32 = 8;
+const REMOVED: usize = 100;
+
+/// After how many parts whoever makes one says that it still does.
+const RENEWED: u32 = 64;
 
 /// Whoever has said that it makes one is left alone for so long.
 const LEASE: Duration = Duration::from_secs(600);
@@ -61,9 +64,31 @@ pub struct Snapshots {
 /// Which snapshot counts, and who makes the next one.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Current {
+    /// How many were begun.
     generation: u64,
-    claimed: Option<(NodeId, Timestamp)>,
+    claimed: Option<Claim>,
     kept: Option<Kept>,
+    /// Parts that count no more, and may still be there.
+    left: Vec<Left>,
+}
+
+/// Who makes a snapshot.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Claim {
+    by: NodeId,
+    at: Timestamp,
+    /// By which its parts are known. Two that were given one generation, by a store that lost what it had
+    /// acknowledged, must not be taken for one.
+    making: EventId,
+    /// How many parts there may be.
+    parts: u32,
+}
+
+/// So many parts of a generation.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Left {
+    generation: u64,
+    parts: u32,
 }
 
 /// A snapshot.
@@ -71,6 +96,7 @@ struct Current {
 struct Kept {
     /// How many were begun before it.
     generation: u64,
+    making: EventId,
     /// What the log said up to here is in it.
     position: u64,
     /// The entry at that position.
@@ -89,6 +115,7 @@ struct Kept {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Part {
     key: String,
+    making: EventId,
     says: Says,
 }
 
@@ -168,7 +195,7 @@ impl Snapshots {
             let told = view.foreign_view().map(|foreign| foreign.filled());
             let position = told.map_or(kept.position, |told| told.min(kept.position));
             view.judge_at(kept.judged);
-            view.begin_after(position);
+            view.begin_after(position, Some(kept.last).filter(|_| position == kept.position));
             return Ok(Some(position));
         }
         Ok(None)
@@ -186,12 +213,15 @@ impl Snapshots {
         let reads = keys.map(async |key| repository::load::<Part>(records, &realm, &key).await);
         let mut parts = stream::iter(reads).buffered(AT_ONCE);
         let mut filter: Option<Filter> = None;
+        let now = self.node.now();
+        view.judge_at(now);
         while let Some(part) = parts.next().await {
-            let Some(part) = part? else { return Ok(false) };
+            let part = part?.filter(|part| part.value.making == kept.making);
+            let Some(part) = part else { return Ok(false) };
             let unread = |detail: &str| unread(&part.value.key, detail);
             match &part.value.says {
                 Says::Own(realm, taken_back) => {
-                    let applied = taken_back.apply_to(&view.realm(realm), self.node.now());
+                    let applied = taken_back.apply_to(&view.realm(realm), now);
                     applied.map_err(unread)?;
                 }
                 Says::Foreign(_) if view.foreign_view().is_none() => {}
@@ -213,28 +243,58 @@ impl Snapshots {
     /// # Errors
     /// What the store says. What was there counts still.
     pub async fn keep(&self, view: &View, records: &dyn Records) -> Result<bool, StoreError> {
-        let found = current(records).await?;
+        let found = match current(records).await {
+            Err(error @ StoreError::Corrupt { .. }) => return self.replace(records, &error).await,
+            found => found?,
+        };
         let before = found.as_ref().map(|found| found.value.clone()).unwrap_or_default();
         // INVARIANT: the position before what is known, which may be more.
-        let position = view.position();
-        if !self.is_due(&before, view, position) {
+        let Some((position, last)) = view.read_up_to() else { return Ok(false) };
+        if !self.is_due(&before, view, position) || entry_at(records, position).await? != Some(last)
+        {
             return Ok(false);
         }
-        let Some(last) = entry_at(records, position).await? else { return Ok(false) };
-        let claimed = Some((self.node.id(), self.node.now()));
-        let mut next = Current { generation: before.generation + 1, claimed, kept: before.kept };
-        let Some(claim) = self.claim(records, found, &next).await? else { return Ok(false) };
-        let (epoch, made) = (view.epoch(), self.node.now());
-        let (parts, names, foreign) = self.write(view, records, next.generation).await?;
-        let (generation, judged) = (next.generation, view.judged());
-        let kept = Kept { generation, position, last, epoch, made, judged, parts, names, foreign };
-        next.kept = Some(kept);
+        let Some(mut making) = self.claim(records, found, before).await? else { return Ok(false) };
+        let made = self.node.now();
+        let Some((parts, names)) = self.write(view, records, &mut making).await? else {
+            return Ok(false);
+        };
+        let (epoch, judged) = (view.epoch(), view.judged());
+        let foreign = view.foreign_view().is_some();
+        let Making { claim, id } = making;
+        let mut next = claim.value.clone();
+        let generation = next.generation;
+        let left = next.kept.map(|kept| Left { generation: kept.generation, parts: kept.parts });
+        next.left.extend(left);
         next.claimed = None;
+        next.kept = Some(Kept {
+            generation,
+            making: id,
+            position,
+            last,
+            epoch,
+            made,
+            judged,
+            parts,
+            names,
+            foreign,
+        });
         if !done(records.commit(of(claim.replace(&next))).await)? {
             return Ok(false);
         }
-        self.tidy(records, generation).await?;
+        self.tidy(records, Versioned { value: next, version: claim.version + 1 }).await?;
         Ok(true)
+    }
+
+    /// Puts one that says nothing in the place of a record that cannot be read. The parts that it knew of
+    /// stay.
+    async fn replace(&self, records: &dyn Records, why: &StoreError) -> Result<bool, StoreError> {
+        tracing::warn!(error = %why, "which snapshot of what was taken back counts cannot be read");
+        // Beyond all that there can have been.
+        let generation = self.node.now().millis();
+        let fresh = Current { generation, ..Current::default() };
+        committed(records.commit(of(fresh.put(Expect::Any))).await)?;
+        Ok(false)
     }
 
     fn is_due(&self, current: &Current, view: &View, position: u64) -> bool {
@@ -245,7 +305,7 @@ impl Snapshots {
         }
         // A clock that was ahead is not waited for.
         let lately = |at: Timestamp, span| now.since(at).max(at.since(now)) < span;
-        if current.claimed.is_some_and(|(_, at)| lately(at, LEASE)) {
+        if current.claimed.is_some_and(|claim| lately(claim.at, LEASE)) {
             return false;
         }
         let Some(kept) = &current.kept else { return position >= self.after };
@@ -264,61 +324,108 @@ impl Snapshots {
         &self,
         records: &dyn Records,
         found: Option<Versioned<Current>>,
-        next: &Current,
-    ) -> Result<Option<Versioned<Current>>, StoreError> {
+        before: Current,
+    ) -> Result<Option<Making>, StoreError> {
+        let (id, generation) = (EventId::generate(self.node.entropy()), before.generation + 1);
+        // What was begun and not ended, with as much as it may have written since it said so.
+        let begun = before.claimed.map(|claim| Left {
+            generation: before.generation,
+            parts: claim.parts.saturating_add(RENEWED),
+        });
+        let claim = Claim { by: self.node.id(), at: self.node.now(), making: id, parts: 0 };
+        let left = before.left.into_iter().chain(begun).collect();
+        let next = Current { generation, claimed: Some(claim), kept: before.kept, left };
         let change =
-            found.as_ref().map_or_else(|| next.put(Expect::Absent), |found| found.replace(next));
+            found.as_ref().map_or_else(|| next.put(Expect::Absent), |found| found.replace(&next));
         if !done(records.commit(of(change)).await)? {
             return Ok(None);
         }
         let version = found.map_or(1, |found| found.version + 1);
-        Ok(Some(Versioned { value: next.clone(), version }))
+        Ok(Some(Making { claim: Versioned { value: next, version }, id }))
     }
 
-    /// Writes all parts: how many, with how many names, and whether other issuers are among it.
+    /// Writes all parts: how many, and with how many names. `None`: another makes it by now.
     async fn write(
         &self,
         view: &View,
         records: &dyn Records,
-        generation: u64,
-    ) -> Result<(u32, u64, bool), StoreError> {
+        making: &mut Making,
+    ) -> Result<Option<(u32, u64)>, StoreError> {
         let (mut number, mut names) = (0, 0);
-        let mut next = |says| {
-            let key = Part::key_of(generation, number);
-            number += 1;
-            of(Part { key, says }.put(Expect::Any))
-        };
-        for (realm, of_realm) in view.all_realms().iter() {
-            for taken_back in TakenBack::parts_of(of_realm, NAMES) {
-                names += u64::try_from(taken_back.names()).unwrap_or(u64::MAX);
-                committed(records.commit(next(Says::Own(realm.clone(), taken_back))).await)?;
-            }
-        }
+        let realms = view.all_realms();
+        let own = realms.iter().flat_map(|(realm, of_realm)| {
+            let parts = TakenBack::parts_of(of_realm, NAMES);
+            parts.map(|taken_back| Says::Own(realm.clone(), taken_back))
+        });
         let filter = view.foreign_view().map(|foreign| foreign.filter());
-        for part in filter.iter().flat_map(|filter| filter.parts()) {
-            committed(records.commit(next(Says::Foreign(part))).await)?;
+        let foreign = filter.iter().flat_map(|filter| filter.parts()).map(Says::Foreign);
+        for says in own.chain(foreign) {
+            if let Says::Own(_, taken_back) = &says {
+                names += u64::try_from(taken_back.names()).unwrap_or(u64::MAX);
+            }
+            if number % RENEWED == 0 && !self.renew(records, making, number).await? {
+                return Ok(None);
+            }
+            let key = Part::key_of(making.claim.value.generation, number);
+            let put = Part { key, making: making.id, says }.put(Expect::Absent);
+            if !done(records.commit(of(put)).await)? {
+                return Ok(None);
+            }
+            number += 1;
         }
-        Ok((number, names, filter.is_some()))
+        let held = filter.map_or(0, |filter| filter.count());
+        Ok(Some((number, names + u64::try_from(held).unwrap_or(u64::MAX))))
+    }
+
+    /// Says that this node still makes it, and has written so many parts. Answers whether it does.
+    async fn renew(
+        &self,
+        records: &dyn Records,
+        making: &mut Making,
+        parts: u32,
+    ) -> Result<bool, StoreError> {
+        let Making { claim, id } = making;
+        let mut next = claim.value.clone();
+        let (by, at) = (self.node.id(), self.node.now());
+        next.claimed = Some(Claim { by, at, making: *id, parts });
+        if !done(records.commit(of(claim.replace(&next))).await)? {
+            return Ok(false);
+        }
+        *claim = Versioned { value: next, version: claim.version + 1 };
+        Ok(true)
     }
 
     /// Removes the parts of what was there before, and of what was begun and not ended.
-    async fn tidy(&self, records: &dyn Records, generation: u64) -> Result<(), StoreError> {
-        let (realm, first) = (Realm::default(), Part::key_of(generation, 0));
-        loop {
-            let page = Page { after: None, limit: REMOVED };
-            let found = records.scan(&realm, &SNAPSHOT_PARTS, page).await?;
-            let old: Vec<_> = found.into_iter().filter(|part| part.key < first).collect();
-            if old.is_empty() {
-                return Ok(());
-            }
-            let removed = old.into_iter().map(|part| Change::Remove {
+    async fn tidy(
+        &self,
+        records: &dyn Records,
+        current: Versioned<Current>,
+    ) -> Result<(), StoreError> {
+        let keys =
+            current.value.left.iter().flat_map(|left| {
+                (0..left.parts).map(|number| Part::key_of(left.generation, number))
+            });
+        let keys: Vec<_> = keys.collect();
+        for some in keys.chunks(REMOVED) {
+            let removed = some.iter().map(|key| Change::Remove {
                 kind: &SNAPSHOT_PARTS,
-                key: part.key,
+                key: key.clone(),
                 expect: Expect::Any,
             });
-            committed(records.commit(removed.fold(Batch::new(realm.clone()), Batch::with)).await)?;
+            let batch = removed.fold(Batch::new(Realm::default()), Batch::with);
+            committed(records.commit(batch).await)?;
         }
+        let mut next = current.value.clone();
+        next.left.clear();
+        // Whoever was first removes them once more.
+        done(records.commit(of(current.replace(&next))).await).map(drop)
     }
+}
+
+/// A snapshot that is being made.
+struct Making {
+    claim: Versioned<Current>,
+    id: EventId,
 }
 
 async fn current(records: &dyn Records) -> Result<Option<Versioned<Current>>, StoreError> {

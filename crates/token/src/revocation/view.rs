@@ -12,7 +12,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tegata_core::{Epoch, Log, Node, NodeId, Realm, Records, SinceBoot, StoreError, Timestamp};
+use tegata_core::{
+    Epoch, EventId, Log, Node, NodeId, Realm, Records, SinceBoot, StoreError, Timestamp, port::Pull,
+};
 
 use super::{
     CLOCK_ERROR, Entry, LONGEST_ACCESS, Notice, news::News, notice::TakenBack, realm::RealmView,
@@ -29,6 +31,9 @@ const PULL: u32 = 1000;
 /// nothing of those that were issued before it was changed, and while the wall clock is ahead, the
 /// living look dead.
 pub const GRACE: Duration = Duration::from_secs(LONGEST_ACCESS.as_secs() + CLOCK_ERROR.as_secs());
+
+/// What a clock that is ahead takes for dead is told to stores all the same, within this.
+const LONG_PAST: Duration = Duration::from_secs(86_400);
 
 /// A process that runs ticks more often than this.
 const STOOD: Duration = Duration::from_secs(3);
@@ -56,6 +61,8 @@ pub struct View {
 #[derive(Debug, Clone, Copy, Default)]
 struct Progress {
     position: u64,
+    /// The entry that stands there, where it was read.
+    last: Option<EventId>,
     // `None` until the log has been read to its end once.
     pulled: Option<SinceBoot>,
     waiting: Duration,
@@ -140,11 +147,22 @@ impl View {
         let now = self.node.now();
         self.judge_at(now);
         if !is_kept(entry.until, now) {
+            self.learn_late(realm, entry, position);
             return;
         }
         let of_realm = self.realm(realm);
         self.news.noting(realm, entry, || of_realm.apply(entry, now));
         if let Some(foreign) = self.foreign(realm) {
+            foreign.learn(entry, position);
+        }
+    }
+
+    /// Has a durable store told of what is dead, if it was not told and has not been dead for long: where
+    /// this clock is ahead, it may be alive.
+    fn learn_late(&self, realm: &Realm, entry: &Entry, position: Option<u64>) {
+        let Some(foreign) = self.foreign(realm) else { return };
+        let untold = position.is_some_and(|position| position > foreign.filled());
+        if untold && is_kept(entry.until + LONG_PAST, self.node.now()) {
             foreign.learn(entry, position);
         }
     }
@@ -218,14 +236,18 @@ impl View {
         notice: &Notice,
         asked: SinceBoot,
     ) -> Result<(), &'static str> {
-        notice.taken_back.apply_to(&self.realm(realm), self.node.now())?;
+        let now = self.node.now();
+        self.judge_at(now);
+        notice.taken_back.apply_to(&self.realm(realm), now)?;
         if let Some(epoch) = notice.epoch {
             self.epoch.fetch_max(epoch.0, Ordering::Relaxed);
         }
         // Nobody made it later than now.
         let made = SinceBoot(asked.0 + notice.waited()).min(self.node.since_boot());
         let mut progress = self.progress.lock();
-        progress.position = progress.position.max(notice.position);
+        if notice.position > progress.position {
+            (progress.position, progress.last) = (notice.position, None);
+        }
         let until = |at: SinceBoot, age: Duration| at.0.saturating_sub(age);
         let newer = until(made, notice.staleness());
         if progress.pulled.is_none_or(|last| newer > until(last, progress.waiting)) {
@@ -245,7 +267,7 @@ impl View {
     }
 
     /// Notes that what is dead at this moment may be missing here from now on.
-    pub(super) fn judge_at(&self, moment: Timestamp) {
+    pub(crate) fn judge_at(&self, moment: Timestamp) {
         self.judged.fetch_max(moment.millis(), Ordering::AcqRel);
     }
 
@@ -255,10 +277,33 @@ impl View {
         Timestamp::from_millis(self.judged.load(Ordering::Acquire))
     }
 
-    /// Goes on from a position of the log up to which everything is known. Nothing of it was read yet.
-    pub(super) fn begin_after(&self, position: u64) {
+    /// Begins anew where the clock was ahead and is not any more: what it took for dead may be alive, and is
+    /// missing here. Until everything has been learnt again, nothing is known. Answers whether it did.
+    pub fn begin_anew_if_misjudged(&self) -> bool {
+        let now = self.node.now();
+        if self.judged() <= now + CLOCK_ERROR {
+            return false;
+        }
         let mut progress = self.progress.lock();
-        progress.position = progress.position.max(position);
+        (progress.position, progress.last) = (0, None);
+        (progress.pulled, progress.vouched) = (None, None);
+        drop(progress);
+        self.judged.store(now.millis(), Ordering::Release);
+        tracing::warn!("the clock was ahead; everything that was taken back is learnt again");
+        true
+    }
+
+    /// Goes on from a position of the log up to which everything is known, and the entry that stands there,
+    /// if that is known. Nothing of it was read yet.
+    pub(super) fn begin_after(&self, position: u64, last: Option<EventId>) {
+        let mut progress = self.progress.lock();
+        (progress.position, progress.last) = (position, last);
+    }
+
+    /// How far the log was read, and the entry that stands there.
+    pub(super) fn read_up_to(&self) -> Option<(u64, EventId)> {
+        let progress = *self.progress.lock();
+        Some((progress.position, progress.last?))
     }
 
     /// Refuses what an entry names of which nobody knows whether it is in the log: until the log has
@@ -303,6 +348,7 @@ impl View {
     /// read, beyond which the view does not go.
     pub async fn catch_up(&self, records: &dyn Records) -> Result<(), StoreError> {
         let _only = self.reading.lock().await;
+        self.begin_anew_if_misjudged();
         let read = self.read(records).await;
         let stopped = match &read {
             Err(error @ StoreError::Corrupt { .. }) => Some(error.to_string()),
@@ -328,18 +374,34 @@ impl View {
         self.read(records).await
     }
 
+    /// As [`Self::catch_up`], unless everything is known already that had been acknowledged anywhere at
+    /// this moment: of many who ask at once, one reads. Answers whether it is known now; what has no
+    /// position yet is not.
+    ///
+    /// # Errors
+    /// As [`Self::catch_up`].
+    pub async fn know_until(
+        &self,
+        records: &dyn Records,
+        moment: SinceBoot,
+    ) -> Result<bool, StoreError> {
+        let _only = self.reading.lock().await;
+        if !self.knows_all_until(moment) {
+            self.read(records).await?;
+        }
+        Ok(self.knows_all_until(moment))
+    }
+
     async fn read(&self, records: &dyn Records) -> Result<(), StoreError> {
         loop {
-            let (began, after) = (self.node.since_boot(), self.position());
-            let pulled = records.pull(Log::Revocations, after, PULL).await;
+            let began = self.node.since_boot();
+            let Progress { position: after, last, .. } = *self.progress.lock();
+            let pulled = pull(records, after, last).await;
             self.progress.lock().asked = Some(began);
             let pull = pulled?;
-            if pull.head < after {
-                return Err(set_back(after, pull.head));
-            }
-            let mut position = after;
+            let (mut position, mut last) = (after, last);
             for positioned in &pull.entries {
-                position = positioned.position;
+                (position, last) = (positioned.position, Some(positioned.id));
                 let read = Entry::from_bytes(&positioned.body);
                 let entry = read.map_err(|detail| corrupt(position, detail))?;
                 self.apply_at(&positioned.realm, &entry, Some(position));
@@ -350,7 +412,9 @@ impl View {
                 (self.node.since_boot(), now.since(clock).max(clock.since(now)))
             });
             progress.apart = apart.or(progress.apart);
-            progress.position = progress.position.max(position);
+            if position >= progress.position {
+                (progress.position, progress.last) = (position, last);
+            }
             if progress.position >= pull.head {
                 // INVARIANT: both are of one pull. Of two at once, the one that began first may end
                 // last, and what waited for a position when the other began was not there for it.
@@ -364,6 +428,7 @@ impl View {
                 // The log has entries, but they were trimmed away between two pulls: the dead are
                 // not missed.
                 progress.position = progress.position.max(pull.tail.saturating_sub(1));
+                progress.last = None;
             }
         }
     }
@@ -475,11 +540,39 @@ pub(crate) fn corrupt(position: u64, detail: String) -> StoreError {
     }
 }
 
-/// The log is shorter than what was read of it. Whatever it gains now stands at positions that are taken
+/// What the log holds after a position, if it goes on from the entry that stood there.
+async fn pull(
+    records: &dyn Records,
+    after: u64,
+    last: Option<EventId>,
+) -> Result<Pull, StoreError> {
+    let before = after - u64::from(last.is_some()).min(after);
+    let mut pull = records.pull(Log::Revocations, before, PULL).await?;
+    if pull.head < after {
+        return Err(set_back(after, pull.head));
+    }
+    if before == after {
+        return Ok(pull);
+    }
+    match pull.entries.first() {
+        Some(first) if first.position == after => {
+            if last != Some(first.id) {
+                return Err(set_back(after, pull.head));
+            }
+            pull.entries.remove(0);
+            Ok(pull)
+        }
+        // It was trimmed away, which happens to what is dead.
+        _ => records.pull(Log::Revocations, after, PULL).await,
+    }
+}
+
+/// The log is shorter than what was read of it, or went on from elsewhere. Whatever it gains now stands at positions that are taken
 /// for known, so it cannot be followed.
 fn set_back(known: u64, head: u64) -> StoreError {
     let detail = format!(
-        "the log ends at {head}, and has been read up to {known}: the store was brought back from a \
+        "the log ends at {head}, and has been read up to {known}, where another entry stands now or \
+         none: the store was brought back from a \
          backup; stop every node, and run `tegata restore --declare`"
     );
     corrupt(known, detail)

@@ -40,6 +40,11 @@ pub trait Withdrawable: Send + Sync {
     /// The kind, in the plural: `families`, `sessions`, `api keys` …
     fn kind(&self) -> &'static str;
 
+    /// Whether such a holder can have any of this kind. Of those that cannot, nothing is said.
+    fn concerns(&self, _: &Holder) -> bool {
+        true
+    }
+
     /// Takes back all that `holder` has of this kind. When this answers `Ok`, it is durable, and
     /// nothing of it is accepted on this node any more. Doing it again is no error. A kind of which
     /// a holder may have many says meanwhile in `tally` how far it is.
@@ -85,7 +90,7 @@ impl Withdraw {
     ) -> Result<Vec<Withdrawn>, StoreError> {
         let mut proof = Vec::with_capacity(self.0.len());
         let mut failed = None;
-        for kind in &self.0 {
+        for kind in self.0.iter().filter(|kind| kind.concerns(holder)) {
             match kind.withdraw(realm, holder, order, tally).await {
                 Ok(count) => proof.push(Withdrawn { kind: kind.kind(), count }),
                 Err(error) => failed = failed.or(Some(error)),

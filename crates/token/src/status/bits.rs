@@ -53,13 +53,30 @@ impl StatusBits {
         self.0.iter().flat_map(|word| word.load(Ordering::Acquire).to_le_bytes()).collect()
     }
 
-    /// The bits as a status list token carries them: base64url of zlib (Token Status List §4.1).
+    /// The bits as a status list token in CBOR carries them: zlib (Token Status List §4.1, §4.3).
+    #[must_use]
+    pub fn to_zlib(&self) -> Vec<u8> {
+        self.packed(Compression::best())
+    }
+
+    /// The bits as a status list token in JSON carries them: the same as base64url (§4.2).
     #[must_use]
     pub fn to_lst(&self) -> String {
-        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        URL_SAFE_NO_PAD.encode(self.to_zlib())
+    }
+
+    /// The same where all lists are packed while somebody waits: a sixth longer, and made in a twentieth of
+    /// the time. With the other, 50 million tokens take so long that whoever is told is told too late.
+    #[must_use]
+    pub fn to_lst_soon(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.packed(Compression::new(5)))
+    }
+
+    fn packed(&self, effort: Compression) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), effort);
         // Writing to memory does not fail.
         let written = encoder.write_all(&self.to_bytes()).and_then(|()| encoder.finish());
-        URL_SAFE_NO_PAD.encode(written.unwrap_or_default())
+        written.unwrap_or_default()
     }
 
     /// Reads what [`Self::to_lst`] wrote. `None`: it is not the bits of one of our lists.
@@ -133,6 +150,8 @@ mod tests {
         let bits = StatusBits::new();
         let all = [0, 63, 64, 700_001, LIST_LENGTH - 1];
         assert!(all.iter().all(|index| bits.revoke(*index)));
+        let soon = StatusBits::from_lst(&bits.to_lst_soon()).unwrap();
+        assert_eq!(soon.places().collect::<Vec<_>>(), all);
         let read = StatusBits::from_lst(&bits.to_lst()).unwrap();
         assert_eq!(read.places().collect::<Vec<_>>(), all);
         let other = StatusBits::new();

@@ -1,6 +1,6 @@
 //! Giving each token a place of its own, on every node, without asking the store each time.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use tegata_core::{
     flight::Flights, id::expiry_day, repository,
 };
 
-use super::{LIST_LENGTH, ListId, StatusIndex, permutation::Permutation};
+use super::{LIST_LENGTH, ListId, SLOT_SECS, StatusIndex, permutation::Permutation};
 use crate::root::Roots;
 
 /// Where it is recorded which blocks of indexes have been leased: one record for each quarter.
@@ -90,6 +90,33 @@ impl Indexes {
             self.leasing.join((realm.clone(), slot), lease).await?;
         }
     }
+
+    /// The lists on which tokens may be alive that live for `longest` at most: oldest first.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn lists(&self, realm: &Realm, longest: Duration) -> Result<Vec<ListId>, StoreError> {
+        let Lessor { records, node, epoch, .. } = self.lessor.as_ref();
+        let now = node.now();
+        let first = ListId::slot_at(now - longest - Duration::from_secs(SLOT_SECS));
+        let mut lists = Vec::new();
+        for slot in first..=ListId::slot_at(now) {
+            let list = ListId { epoch: *epoch, slot, number: 0 };
+            if list.closes() + longest <= now {
+                continue;
+            }
+            let found = repository::load::<Leased>(records.as_ref(), realm, &key(list)).await?;
+            let blocks = found.map_or(0, |found| found.value.blocks);
+            let numbers = 0..blocks.div_ceil(LIST_LENGTH / BLOCK);
+            lists.extend(numbers.map(|number| ListId { number, ..list }));
+        }
+        Ok(lists)
+    }
+}
+
+/// Where it is recorded what was leased of the quarter that a list is of.
+fn key(list: ListId) -> String {
+    format!("{}.{}.{}", list.epoch, list.closes().day() + 2, list.slot)
 }
 
 impl Lessor {
@@ -108,7 +135,7 @@ impl Lessor {
 
     async fn lease(&self, realm: &Realm, slot: u32) -> Result<(), StoreError> {
         let list = ListId { epoch: self.epoch, slot, number: 0 };
-        let key = format!("{}.{}.{slot}", self.epoch, list.closes().day() + 2);
+        let key = key(list);
         let records = self.records.as_ref();
         let (block, root) = loop {
             let found = repository::load::<Leased>(records, realm, &key).await?;

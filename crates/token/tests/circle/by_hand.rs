@@ -348,7 +348,7 @@ fn whoever_waits_hears_who_knows() {
     let (one, other) = two(&bench);
     let began = bench.clock.since_boot();
     assert!(one.take_back(1));
-    let receipt = one.circle.receipt(began);
+    let receipt = one.circle.receipt(began).unwrap();
     assert_eq!(receipt.points.len(), 1);
     talk(&one, &other);
     assert_eq!(one.stands(&receipt), [Stands::Pending]);
@@ -360,15 +360,57 @@ fn whoever_waits_hears_who_knows() {
     other.pull();
     talk(&one, &other);
     assert_eq!(one.stands(&receipt), [Stands::Confirmed]);
-    // Of what was taken back before, it cannot be said: it may have been elsewhere.
-    let nothing_new = one.circle.receipt(bench.clock.since_boot());
-    assert_eq!(one.stands(&nothing_new), [Stands::Pending]);
+    // Of what was taken back before, this says nothing: it may have been elsewhere.
+    assert_eq!(one.circle.receipt(bench.clock.since_boot()), None);
     // Whoever is out of the circle is not waited for.
     assert!(one.take_back(1));
-    let receipt = one.circle.receipt(began);
+    let receipt = one.circle.receipt(began).unwrap();
     other.circle.leave(bench.store.as_ref()).now_or_never().unwrap().unwrap();
     one.look();
     assert_eq!(one.stands(&receipt), [Stands::Gone]);
+}
+
+#[test]
+fn what_another_took_back_is_confirmed_by_who_has_followed_the_log() {
+    let bench = Bench::new();
+    let (one, other) = two(&bench);
+    let third = bench.process("c", 3, true);
+    assert_eq!(third.look(), Standing::Candidate);
+    one.hear(&third);
+    one.look();
+    assert_eq!(third.look(), Standing::Member);
+    // The third takes something back, of which only the first reads in the log.
+    third.revoke().unwrap();
+    third.pull();
+    one.pull();
+    let receipt = one.circle.receipt_of_log(one.view.position());
+    one.circle.await_log(one.view.position());
+    let stands = || {
+        let mut stand: Vec<_> =
+            receipt.points.iter().map(|it| (&it.name, one.circle.stands(&receipt, it))).collect();
+        stand.sort_by_key(|(name, _)| *name);
+        stand.into_iter().map(|(_, stand)| stand).collect::<Vec<_>>()
+    };
+    // That both have all that this process took back says nothing.
+    assert_eq!(stands(), [Stands::Pending, Stands::Pending]);
+    let hear =
+        |from: &Process, to: &Process| to.circle.hear(&from.circle.beat(&from.view), &to.view);
+    hear(&other, &one);
+    hear(&third, &one);
+    assert_eq!(stands(), [Stands::Pending, Stands::Confirmed]);
+    // Who lacks it hears that somebody waits, and who has it is left alone.
+    assert!(hear(&one, &other).awaited);
+    assert!(!hear(&one, &third).awaited);
+    other.pull();
+    // Who is asked by somebody whom it does not know reads nothing for it.
+    let stranger = bench.process("d", 4, true);
+    stranger.circle.await_log(u64::MAX);
+    assert!(!hear(&stranger, &other).awaited);
+    assert!(!hear(&one, &other).awaited);
+    // What it had said before stays what it was.
+    assert_eq!(stands(), [Stands::Pending, Stands::Confirmed]);
+    hear(&other, &one);
+    assert_eq!(stands(), [Stands::Confirmed, Stands::Confirmed]);
 }
 
 #[test]

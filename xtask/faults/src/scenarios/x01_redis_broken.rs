@@ -166,7 +166,7 @@ fn broken(
     let ledger = Ledger::default();
     let times = round.many(3, 10, 50);
     let (load, (gone, back, during, after)) = Load::put(stage, &ledger, &amount, |load| {
-        let_pass(calm);
+        let_pass(calm + Seed::new(round.seed).moment(Duration::from_secs(1)));
         let gone = load.watch.read();
         let during = std::thread::scope(|scope| {
             let (stage, ledger) = (&stage, &ledger);

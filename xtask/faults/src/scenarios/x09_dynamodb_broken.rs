@@ -64,7 +64,7 @@ fn broken(
 ) -> Result<Seen> {
     let server = dynamodb(stage)?;
     let calm = Duration::from_secs(if round.hasty { 1 } else { 5 });
-    let outage = round.outage(20, 120);
+    let outage = round.outage(15, 120);
     let amount = Amount {
         families: 3,
         revocations: 15,

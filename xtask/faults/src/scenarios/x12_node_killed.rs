@@ -26,7 +26,7 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
     let mut seed = Seed::new(round.seed);
     let ledger = Ledger::default();
     let families = ledger.begin(stage.families(8)?);
-    let kills = round.many(2, 10, 50);
+    let kills = round.many(2, 10, 1000);
     let (retried, restarts) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let mut unanswered = 0;
     for _ in 0..kills {

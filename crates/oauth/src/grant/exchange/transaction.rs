@@ -84,7 +84,7 @@ impl Provider {
         self.check_stands(&claims, &subject)?;
         let token = self.sign(Algorithm::Es256, "txntoken+jwt", &claims.to_json())?;
         let access_token = check_length(token)?;
-        self.note_issued("transaction", &claims, Some(&subject.claims.jti));
+        self.note_issued("transaction", &claims, Some(&subject.claims.jti), None);
         Ok(TokenAnswer {
             access_token,
             token_type: TokenAnswer::NOT_A_CREDENTIAL,

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tegata_core::{
     Clock as _, Custody, Entropy as _, FamilyId, KeyId, ManualClock, SeededEntropy, SessionId,
     TokenId,
-    port::{Append, Body},
+    port::{Append, Body, Page},
 };
 use tegata_store::{Adverse, FileCustody, MemoryRecords, Mischief, Sealed, sealed::DATA_KEYS};
 
@@ -276,11 +276,12 @@ async fn one_node_makes_it_and_another_where_that_one_died() {
     let maker = bench.reader().await;
     let records = bench.records.as_ref();
     // Somebody has claimed it, written a part, and died.
-    let dead = (NodeId(9), bench.clock.now());
-    let claimed = Current { generation: 4, claimed: Some(dead), kept: None };
+    let making = EventId([4; 16]);
+    let dead = Claim { by: NodeId(9), at: bench.clock.now(), making, parts: 0 };
+    let claimed = Current { generation: 4, claimed: Some(dead), ..Current::default() };
     bench.put(claimed.put(Expect::Absent)).await;
     let says = Says::Own(Realm::default(), TakenBack::default());
-    bench.put(Part { key: Part::key_of(4, 0), says }.put(Expect::Absent)).await;
+    bench.put(Part { key: Part::key_of(4, 0), making, says }.put(Expect::Absent)).await;
     assert!(!bench.eager(2).keep(&maker, records).await.unwrap());
     bench.clock.advance(LEASE);
     assert!(bench.eager(2).keep(&maker, records).await.unwrap());
@@ -289,7 +290,8 @@ async fn one_node_makes_it_and_another_where_that_one_died() {
     assert!(left.iter().all(|key| key.starts_with("0000000000000005-")), "{left:?}");
     // A clock that was a year ahead is not waited for.
     let mut ahead = bench.current().await.value;
-    ahead.claimed = Some((NodeId(9), bench.clock.now() + Duration::from_secs(365 * 86_400)));
+    let at = bench.clock.now() + Duration::from_secs(365 * 86_400);
+    ahead.claimed = Some(Claim { at, ..dead });
     ahead.kept.as_mut().unwrap().made = bench.clock.now() + Duration::from_secs(365 * 86_400);
     bench.put(ahead.put(Expect::Any)).await;
     bench.write(50).await;
@@ -323,6 +325,67 @@ async fn what_a_clock_that_was_ahead_took_for_dead_is_missing_to_nobody() {
     let next = bench.view();
     let begun = bench.eager(3).begin(&next, bench.records.as_ref()).await.unwrap();
     assert_eq!((begun, refuses(&next)), (Some(60), all));
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_replaced_and_old_parts_need_not_be() {
+    let bench = Bench::new(1).await;
+    bench.write(60).await;
+    let (maker, records) = (bench.reader().await, bench.records.as_ref());
+    assert!(bench.eager(2).keep(&maker, records).await.unwrap());
+    let spoil = async |kind, key: &str| {
+        let (key, body) = (key.to_owned(), Body::Sealed(vec![1, 2, 3]));
+        let put = Change::Put { kind, key, expect: Expect::Any, body, indexes: vec![] };
+        bench.bare.commit(of(put)).await.unwrap();
+    };
+    // A part of before that is damaged is removed all the same.
+    spoil(&SNAPSHOT_PARTS, &bench.parts().await[0]).await;
+    bench.write(60).await;
+    maker.catch_up(records).await.unwrap();
+    assert!(bench.eager(3).keep(&maker, records).await.unwrap());
+    let parts = bench.parts().await;
+    assert!(parts.iter().all(|key| key.starts_with("0000000000000002-")), "{parts:?}");
+    assert!(bench.current().await.value.left.is_empty());
+    spoil(&SNAPSHOTS, "current").await;
+    assert!(!bench.eager(4).keep(&maker, records).await.unwrap());
+    assert!(bench.eager(4).keep(&maker, records).await.unwrap());
+    let view = bench.view();
+    assert_eq!(bench.eager(5).begin(&view, records).await.unwrap(), Some(120));
+    assert_eq!(refuses(&view), refuses(&maker));
+}
+
+#[tokio::test]
+async fn parts_of_two_makers_are_never_taken_for_one_snapshot() {
+    let bench = Bench::new(1).await;
+    bench.write(60).await;
+    let (maker, records) = (bench.reader().await, bench.records.as_ref());
+    assert!(bench.eager(2).keep(&maker, records).await.unwrap());
+    // A store that lost a claim let another write under the same names.
+    let key = bench.parts().await[0].clone();
+    let found = repository::load::<Part>(records, &Realm::default(), &key).await.unwrap().unwrap();
+    let foreign = Part { making: EventId([9; 16]), ..found.value };
+    bench.put(foreign.put(Expect::Any)).await;
+    let view = bench.view();
+    assert_eq!(bench.eager(3).begin(&view, records).await.unwrap(), None);
+    assert_eq!(view.position(), 0);
+}
+
+#[tokio::test]
+async fn a_durable_store_is_told_what_a_clock_that_is_ahead_takes_for_dead() {
+    let bench = Bench::new(1).await;
+    bench.write(100).await;
+    let (honest, told) = bench.view_with_foreign(0);
+    honest.catch_up(bench.records.as_ref()).await.unwrap();
+    // Ten hours later nothing of it is alive here.
+    bench.clock.advance(Duration::from_secs(36_000));
+    let (late, untold) = bench.view_with_foreign(0);
+    late.catch_up(bench.records.as_ref()).await.unwrap();
+    assert_eq!(refuses(&late), BTreeMap::new());
+    assert_eq!(untold.backlog(), told.backlog());
+    bench.clock.advance(Duration::from_secs(3 * 86_400));
+    let (later, none) = bench.view_with_foreign(0);
+    later.catch_up(bench.records.as_ref()).await.unwrap();
+    assert_eq!(none.backlog(), 0);
 }
 
 #[tokio::test]

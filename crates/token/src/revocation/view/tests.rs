@@ -468,8 +468,8 @@ async fn a_log_that_is_shorter_than_what_was_read_of_it_is_not_followed() {
 
     let bench = Bench::new();
     let store = || MemoryRecords::new(&[], bench.clock.clone()).unwrap();
-    let (before, after) = (store(), store());
-    for (records, entries) in [(&before, 3), (&after, 2)] {
+    let (before, after, longer) = (store(), store(), store());
+    for (records, entries) in [(&before, 3), (&after, 2), (&longer, 5)] {
         for _ in 0..entries {
             let body = bench.entry(Target::Token(TokenId::new("1.b").unwrap()), vec![]).to_bytes();
             let id = EventId::generate(&SeededEntropy::new(bench.clock.now().millis()));
@@ -479,10 +479,45 @@ async fn a_log_that_is_shorter_than_what_was_read_of_it_is_not_followed() {
         }
     }
     bench.view.catch_up(&before).await.unwrap();
-    let error = bench.view.catch_up(&after).await.unwrap_err().to_string();
-    assert!(error.contains("tegata restore --declare"), "{error}");
+    bench.view.catch_up(&before).await.unwrap();
+    // It is as short as another that goes on from elsewhere is long.
+    for other in [&after, &longer] {
+        let error = bench.view.catch_up(other).await.unwrap_err().to_string();
+        assert!(error.contains("tegata restore --declare"), "{error}");
+        assert_eq!(bench.view.position(), 3);
+    }
     // What is known of it ages, and that is not hidden.
     assert!(bench.view.stopped().is_some());
     bench.clock.advance(Duration::from_secs(10));
     assert!(bench.view.staleness().unwrap() >= Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn what_a_clock_that_was_ahead_took_for_dead_is_learnt_again() {
+    use tegata_core::{Batch, EventId, port::Append};
+
+    let bench = Bench::new();
+    bench.clock.advance(Duration::from_secs(1_000_000));
+    let right = bench.clock.now();
+    let records = tegata_store::MemoryRecords::new(&[], bench.clock.clone()).unwrap();
+    let place = bench.place(7);
+    let target = Target::Session(SessionId::new("1.9.s").unwrap());
+    let body = bench.entry(target, vec![place]).to_bytes();
+    let append = Append { log: Log::Revocations, id: EventId([1; 16]), body };
+    records.commit(Batch::new(bench.realm.clone()).append(append)).await.unwrap();
+    let claims = bench.claims();
+    // Nine hours ahead, as a clock of local time that is read as UTC.
+    bench.clock.jump(right + Duration::from_secs(9 * 3600));
+    bench.view.catch_up(&records).await.unwrap();
+    bench.view.forget();
+    assert_eq!(bench.check(&claims, Some(place)), None);
+    assert!(!bench.view.begin_anew_if_misjudged());
+    bench.clock.jump(right);
+    // It knows that it may lack something, until it has read again.
+    assert!(bench.view.begin_anew_if_misjudged());
+    assert_eq!((bench.view.staleness(), bench.view.position()), (None, 0));
+    assert!(!bench.view.begin_anew_if_misjudged());
+    bench.view.catch_up(&records).await.unwrap();
+    assert_eq!(bench.check(&claims, Some(place)), Some(Revoked::Token));
+    assert_eq!(bench.check(&claims, None), Some(Revoked::Session));
 }

@@ -1,0 +1,125 @@
+//! `?wait=confirmed`: answers that wait until every node refuses what a request took back.
+
+use std::panic::resume_unwind;
+
+use axum::{
+    Json,
+    response::{IntoResponse as _, Response},
+};
+use serde_json::{Value, json};
+use tegata_core::{SinceBoot, StoreError};
+use tegata_token::revocation::Taken;
+use tracing::Instrument as _;
+
+use crate::{
+    app::App,
+    form::{self, Fields},
+    headers::NoStore,
+    messages::Messages,
+};
+
+/// What is wrong with a query.
+pub(crate) const WRONG: &str = "`wait` can only be `confirmed`";
+
+/// Whether the answer is to wait, as a query says.
+pub(crate) fn waits(query: Option<&str>) -> Result<bool, &'static str> {
+    let fields = form::decode(query.unwrap_or_default().as_bytes()).map_err(|_| WRONG)?;
+    asks(&fields)
+}
+
+/// The same of fields that were read.
+pub(crate) fn asks(fields: &Fields) -> Result<bool, &'static str> {
+    match fields.one("wait") {
+        None => Ok(false),
+        Some("confirmed") => Ok(true),
+        Some(_) => Err(WRONG),
+    }
+}
+
+/// The answer to a program, once every node refuses what was taken back since `began`, or is known to serve
+/// nothing that it would have to know it for. Whoever goes away meanwhile undoes nothing.
+pub(crate) async fn told(app: &App, began: SinceBoot, taken: Taken) -> Response {
+    let confirmed = app.confirm().confirmed(began, taken).await;
+    NoStore(Json(json!({"confirmed": confirmed}))).into_response()
+}
+
+/// The same for people, in their words.
+pub(crate) fn in_words(confirmed: &Value, m: &Messages) -> Vec<String> {
+    let names = |name: &str| confirmed.get(name).and_then(Value::as_array).map_or(0, Vec::len);
+    let (by, fenced, pending) = (names("by"), names("fenced"), names("pending"));
+    let millis = confirmed.get("after_ms").and_then(Value::as_u64).unwrap_or_default();
+    let refused = m
+        .refused_by
+        .replace("{by}", &by.to_string())
+        .replace("{all}", &(by + fenced + pending).to_string())
+        .replace("{ms}", &millis.to_string());
+    let others = match confirmed.get("until").and_then(Value::as_str) {
+        Some(until) => Some(m.others_pending.replace("{until}", until)),
+        None => (fenced > 0).then(|| m.others_fenced.to_owned()),
+    };
+    [Some(refused), others].into_iter().flatten().collect()
+}
+
+/// Does what is not to be left half done because whoever asked for it goes away.
+///
+/// # Errors
+/// What the work says.
+pub(crate) async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::spawn(work.in_current_span()).await {
+        Ok(done) => done,
+        Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
+        Err(_) => Err(StoreError::Indeterminate {
+            backend: "this process",
+            detail: "it ends, and what was asked for may be done in part".to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::messages::Lang;
+
+    #[test]
+    fn people_are_told_how_many_refuse_it_and_until_when_others_may_not() {
+        let words = |told: Value| in_words(&told, Lang::En.messages()).join(" ");
+        let all = json!({"by": ["a", "b", "c"], "after_ms": 41});
+        assert_eq!(words(all), "Refused by 3 of 3 points after 41 ms.");
+        let fenced = words(json!({"by": ["a"], "after_ms": 5001, "fenced": ["b"]}));
+        assert!(
+            fenced.starts_with("Refused by 1 of 2 points after 5001 ms. The others"),
+            "{fenced}"
+        );
+        let pending = json!({"by": ["a"], "after_ms": 2, "pending": ["b", "c"], "until": "2026-01-01T00:00:00Z"});
+        let said = words(pending.clone());
+        assert!(
+            said.starts_with("Refused by 1 of 3 points") && said.contains("2026-01-01"),
+            "{said}"
+        );
+        // No language leaves a gap, and none tells people how nodes are called.
+        for lang in [Lang::En, Lang::Ja] {
+            let said = in_words(&pending, lang.messages()).concat();
+            assert!(!said.contains(['{', '}']) && said.contains("2026-01-01"), "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_begun_is_done_though_nobody_waits_for_it() {
+        let (begin, may_begin) = tokio::sync::oneshot::channel::<()>();
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let mut work = Box::pin(whole(async move {
+            may_begin.await.unwrap();
+            end.send(()).unwrap();
+            Ok(())
+        }));
+        let mut nobody = Context::from_waker(Waker::noop());
+        assert!(work.as_mut().poll(&mut nobody).is_pending());
+        drop(work);
+        begin.send(()).unwrap();
+        ended.await.unwrap();
+    }
+}

@@ -1,0 +1,110 @@
+//! Lists as they were (Token Status List §8.4): made from the log, so that they are exact.
+//!
+//! Whoever asks need not be known, and reading the log costs the store something. So one reads at a
+//! time, after each reading there is a pause, what was read is kept, and what one network asks for is
+//! counted.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tegata_core::{SinceBoot, Timestamp};
+use tegata_token::{
+    ListId, StatusBits,
+    revocation::{History, Unknowable, history::SETTLED},
+};
+
+use super::NoList;
+use crate::{app::App, caller::Caller};
+
+/// How many quarters of an hour are kept: of each at most 3 MiB.
+const KEPT: usize = 8;
+
+/// How long it takes at least from one reading of the log to the next.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// What was read lately.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    /// The one that was asked for last stands last.
+    known: Mutex<VecDeque<Arc<History>>>,
+    /// When the log was last begun to be read. Held by whoever reads.
+    reading: tokio::sync::Mutex<Option<SinceBoot>>,
+}
+
+/// The list as it was in a second.
+pub(super) async fn bits(
+    app: &App,
+    caller: &Caller,
+    id: ListId,
+    at: Timestamp,
+) -> Result<StatusBits, NoList> {
+    count(app, caller)?;
+    let opened = id.closes() - Duration::from_secs(tegata_token::status::SLOT_SECS);
+    if at < opened || at >= id.closes() + app.config().longest_token {
+        return Err(NoList::Earlier("there was no such status list then"));
+    }
+    if at + SETTLED > app.node().now() {
+        return Err(NoList::Earlier(
+            "what was revoked by then may still become known: ask without `time`, or 20 minutes after it",
+        ));
+    }
+    let past = &app.published().past;
+    let so = |history: &History| history.bits(id, at);
+    if let Some(bits) = past.known(app, id).and_then(|known| so(&known)) {
+        return Ok(bits);
+    }
+    let mut last = past.reading.try_lock().map_err(|_| NoList::Busy(Duration::from_secs(1)))?;
+    let now = app.node().since_boot();
+    if let Some(begun) = *last
+        && let Some(wait) = PAUSE.checked_sub(now.since(begun)).filter(|wait| !wait.is_zero())
+    {
+        return Err(NoList::Busy(wait.max(Duration::from_secs(1))));
+    }
+    *last = Some(now);
+    let mut history = match past.known(app, id) {
+        Some(known) => History::clone(&known),
+        None => History::of(app.realm().clone(), id),
+    };
+    let read = app.provider().revoker().recall(&mut history).await;
+    let bits = so(&history);
+    past.keep(app, id, history);
+    read.map_err(|refused| match refused {
+        Unknowable::Forgotten | Unknowable::TooMuch => {
+            NoList::Earlier("what was revoked then is not known any more")
+        }
+        Unknowable::Store(error) => NoList::Store(error),
+    })?;
+    // The store is behind with what it was given.
+    bits.ok_or(NoList::Busy(Duration::from_secs(1)))
+}
+
+impl Past {
+    fn known(&self, app: &App, id: ListId) -> Option<Arc<History>> {
+        let mut known = self.known.lock();
+        let index = known.iter().position(|history| history.is_of(app.realm(), id))?;
+        let found = known.remove(index)?;
+        known.push_back(Arc::clone(&found));
+        Some(found)
+    }
+
+    fn keep(&self, app: &App, id: ListId, history: History) {
+        let mut known = self.known.lock();
+        known.retain(|other| !other.is_of(app.realm(), id));
+        known.push_back(Arc::new(history));
+        while known.len() > KEPT {
+            known.pop_front();
+        }
+    }
+}
+
+fn count(app: &App, caller: &Caller) -> Result<(), NoList> {
+    let limits = &app.config().limits;
+    let Some(limit) = limits.past.filter(|_| limits.count(caller.address)) else { return Ok(()) };
+    let now = app.node().since_boot();
+    let answer = app.past().count_address(caller.address, |network| network, limit, now);
+    if answer.passes {
+        Ok(())
+    } else {
+        Err(NoList::TooMany(answer.wait.max(Duration::from_secs(1))))
+    }
+}

@@ -1,0 +1,133 @@
+//! `?wait=confirmed` where something ends: who is told that all nodes refuse it, and of what.
+
+use std::task::{Context, Waker};
+
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::{
+    bench::Bench,
+    browser::Browser,
+    clients::ask,
+    flow::{authorize, code, redeeming, token},
+};
+
+const LOGOUT: &str = "/api/auth/logout?wait=confirmed";
+
+#[tokio::test]
+async fn whoever_signs_out_hears_when_all_nodes_refuse_it() {
+    let bench = Bench::new().await;
+    let (mut browser, told) = Browser::signed_in(&bench).await;
+    let csrf = told["csrf_token"].as_str();
+    // What is not understood ends nothing.
+    for wrong in ["wait=", "wait=long", "everywhere=true&wait=1"] {
+        let target = format!("/api/auth/logout?{wrong}");
+        let answer = browser.call(Method::POST, &target, csrf, None).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{wrong}");
+        assert_eq!(answer.json()["error"], "invalid_request", "{wrong}");
+        assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::OK, "{wrong}");
+    }
+    // Nor does what comes without the token of the session, and nobody waits for it.
+    let answer = browser.clone().call(Method::POST, LOGOUT, None, None).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    let mut copy = browser.clone();
+    let answer = browser.call(Method::POST, LOGOUT, csrf, None).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let confirmed = json!({"by": ["this"], "after_ms": 1, "taken": "Now"});
+    assert_eq!(answer.json(), json!({"confirmed": confirmed}));
+    assert!(browser.jar.is_empty());
+    assert_eq!(copy.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
+    // Where nothing ends, nothing is waited for: whoever has no session holds no place.
+    for browser in [&mut copy, &mut Browser::new(&bench)] {
+        let answer = browser.call(Method::POST, LOGOUT, None, None).await;
+        assert_eq!((answer.status, answer.body.as_str()), (StatusCode::NO_CONTENT, ""));
+    }
+}
+
+#[tokio::test]
+async fn everywhere_and_one_of_several_are_confirmed_as_well() {
+    let bench = Bench::new().await;
+    let (mut browser, told) = Browser::signed_in(&bench).await;
+    let (mut other, theirs) = Browser::signed_in(&bench).await;
+    let (mut third, _) = Browser::signed_in(&bench).await;
+    let csrf = told["csrf_token"].as_str();
+    let target = format!("/api/auth/sessions/{}", theirs["sid"].as_str().unwrap());
+    let wrong = browser.call(Method::DELETE, &format!("{target}?wait=no"), csrf, None).await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    assert_eq!(other.get("/api/auth/session").await.status, StatusCode::OK);
+    let target = format!("{target}?wait=confirmed");
+    let ended = browser.call(Method::DELETE, &target, csrf, None).await;
+    assert_eq!(ended.json()["confirmed"]["taken"], "Now", "{}", ended.body);
+    assert_eq!(other.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
+    let again = browser.call(Method::DELETE, &target, csrf, None).await;
+    assert_eq!(again.status, StatusCode::NOT_FOUND);
+    let target = "/api/auth/logout?everywhere=true&wait=confirmed";
+    let ended = browser.call(Method::POST, target, csrf, None).await;
+    assert_eq!(ended.json()["confirmed"]["taken"], "Now", "{}", ended.body);
+    assert_eq!(third.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
+    // Whoever signs in again at once is not refused for what they had.
+    let (mut fresh, _) = Browser::signed_in(&bench).await;
+    assert_eq!(fresh.get("/api/auth/session").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_was_taken_back_before_is_not_said_to_be_taken_back_now() {
+    let bench = Bench::new().await;
+    let mut browser = Browser::new(&bench);
+    let code = code(&mut browser, &authorize(&[])).await;
+    let tokens = token(&bench, "web", &redeeming(&code)).await.json();
+    let (access, refresh) =
+        (tokens["access_token"].as_str().unwrap(), tokens["refresh_token"].as_str().unwrap());
+    let revoke = async |token: &str| {
+        let target = "/oauth2/revoke?wait=confirmed";
+        ask(&bench, target, "web", &[("token", token)]).await.json()["confirmed"]["taken"].clone()
+    };
+    assert_eq!(revoke(access).await, "Now");
+    assert_eq!(revoke(access).await, "Before");
+    assert_eq!(revoke(refresh).await, "Now");
+    assert_eq!(revoke(refresh).await, "Before");
+    // What is no token was refused all along.
+    assert_eq!(revoke("nonsense").await, "Before");
+}
+
+#[tokio::test]
+async fn the_page_says_who_refuses_it_where_a_client_asks_for_that() {
+    let bench = Bench::new().await;
+    let (mut browser, _) = Browser::signed_in(&bench).await;
+    let wrong = browser.get("/oauth2/logout?wait=long").await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    let page = browser.get("/oauth2/logout?wait=confirmed").await;
+    assert_eq!(page.field("wait"), "confirmed");
+    let csrf = page.field("csrf_token").to_owned();
+    let fields = [("csrf_token", csrf.as_str()), ("decision", "logout"), ("wait", "confirmed")];
+    let done = browser.submit("/oauth2/logout", &fields).await;
+    assert!(done.body.contains("Refused by 1 of 1 points after 1 ms."), "{}", done.body);
+    // Nobody who did not ask is told.
+    let (mut browser, _) = Browser::signed_in(&bench).await;
+    let page = browser.get("/oauth2/logout").await;
+    let csrf = page.field("csrf_token").to_owned();
+    let fields = [("csrf_token", csrf.as_str()), ("decision", "everywhere")];
+    let done = browser.submit("/oauth2/logout", &fields).await;
+    assert!(done.body.contains("You are signed out") && !done.body.contains("Refused by"));
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_undoes_nothing() {
+    let bench = Bench::new().await;
+    for target in [LOGOUT, "/api/auth/logout?everywhere=true&wait=confirmed"] {
+        let (mut browser, told) = Browser::signed_in(&bench).await;
+        let (mut leaving, csrf) = (browser.clone(), told["csrf_token"].as_str());
+        let mut answer = Box::pin(leaving.call(Method::POST, target, csrf, None));
+        // It is under way, and then nobody wants the answer.
+        let mut nobody = Context::from_waker(Waker::noop());
+        assert!(answer.as_mut().poll(&mut nobody).is_pending(), "{target}");
+        drop(answer);
+        let mut turns = 0;
+        while browser.get("/api/auth/session").await.status == StatusCode::OK {
+            tokio::task::yield_now().await;
+            turns += 1;
+            assert!(turns < 10_000, "{target}: it was given up with the request");
+        }
+    }
+}
