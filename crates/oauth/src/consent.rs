@@ -17,6 +17,9 @@ pub mod withdrawn;
 pub static CONSENTS: Kind =
     Kind { name: "consent", indexes: &["user"], lifetime: Lifetime::Kept, secret: false };
 
+/// The scope that has come to stand for more.
+const PROFILE: &str = "profile";
+
 /// How often a change that lost a race is tried again.
 const TRIES: u32 = 20;
 
@@ -32,6 +35,10 @@ pub struct Consent {
     pub scope: Scope,
     /// When last.
     pub at: Timestamp,
+    /// Whether they were asked when `profile` said what it says now. It stood for a user name and a
+    /// language once: whoever agreed to that has not agreed to their name, birthday and picture.
+    #[serde(default)]
+    whole_profile: bool,
 }
 
 impl Stored for Consent {
@@ -59,8 +66,11 @@ impl Provider {
     ) -> Result<bool, StoreError> {
         let key = key(user, &client.id);
         let found = repository::load::<Consent>(self.records(), self.realm(), &key).await?;
-        let counts =
-            |consent: &Consent| consent.at >= client.created && consent.scope.covers(scope);
+        let counts = |consent: &Consent| {
+            consent.at >= client.created
+                && consent.scope.covers(scope)
+                && (consent.whole_profile || !scope.contains(PROFILE))
+        };
         Ok(found.is_some_and(|consent| counts(&consent.value)))
     }
 
@@ -78,13 +88,11 @@ impl Provider {
         let key = key(user, &client.id);
         for _ in 0..TRIES {
             let found = repository::load::<Consent>(self.records(), self.realm(), &key).await?;
-            let (before, expect) = match found {
-                None => (Scope::default(), Expect::Absent),
-                Some(found) if found.value.at < client.created => {
-                    (Scope::default(), Expect::Version(found.version))
-                }
-                Some(found) => (found.value.scope, Expect::Version(found.version)),
-            };
+            let expect = found.as_ref().map_or(Expect::Absent, |it| Expect::Version(it.version));
+            let found = found.filter(|found| found.value.at >= client.created);
+            let (before, whole_profile) = found
+                .map(|found| (found.value.scope, found.value.whole_profile))
+                .unwrap_or_default();
             // Both are valid scopes, so together they are one.
             let both = Scope::new(&format!("{before} {scope}")).unwrap_or(before);
             let consent = Consent {
@@ -93,6 +101,7 @@ impl Provider {
                 client: client.id.clone(),
                 scope: both,
                 at: self.node().now(),
+                whole_profile: whole_profile || scope.contains(PROFILE),
             };
             let batch = Batch::new(self.realm().clone()).with(consent.put(expect));
             match self.records().commit(batch).await {

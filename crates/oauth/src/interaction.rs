@@ -154,7 +154,8 @@ impl Provider {
     }
 
     /// The request that is held under a handle, and its client. `None`: there is none, it has waited
-    /// too long, or its client may not ask for it any more.
+    /// too long, or its client may not ask for it any more. The handle alone counts, whichever browser shows
+    /// it: a link of a mail may be opened in another than the one that pushed requests are bound to.
     ///
     /// # Errors
     /// What the store says.

@@ -208,6 +208,7 @@ pub(crate) struct Messages {
     pub(crate) malformed: &'static str,
     pub(crate) request_expired: &'static str,
     pub(crate) foreign_form: &'static str,
+    pub(crate) no_window: &'static str,
     pub(crate) not_found: &'static str,
     pub(crate) too_many_requests: &'static str,
     pub(crate) away: &'static str,

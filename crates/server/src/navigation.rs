@@ -16,7 +16,10 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use tegata_session::{Agent, agent::Family};
+use tegata_session::{
+    Agent,
+    agent::{Family, System},
+};
 
 use crate::{
     app::App,
@@ -27,6 +30,10 @@ static DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 static MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 static SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 static OPENER: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+
+/// The first versions that know `noopener-allow-popups`.
+const CHROMIUM_KNOWS: (u32, u32) = (131, 0);
+const SAFARI_KNOWS: (u32, u32) = (18, 4);
 
 /// Serves windows alone, and forms of our own pages alone.
 pub(crate) async fn of_people(
@@ -53,7 +60,9 @@ pub(crate) async fn of_clients(
 }
 
 /// Serves windows and frames: clients look in a frame whether somebody is signed in (`prompt=none`).
-/// Nothing that can be read there is a form.
+/// Nothing that can be read there is a form. A page of our own origin has no need of it, since it can ask for
+/// the session; and could read the code that a client gets, where that is of our origin, too
+/// ([`may_answer_in`]).
 pub(crate) async fn of_requests(
     State(app): State<App>,
     visit: Visit,
@@ -61,35 +70,67 @@ pub(crate) async fn of_requests(
     next: Next,
 ) -> Response {
     let headers = request.headers();
-    let is_framed = says(headers, &DEST, &["iframe", "frame"]) && navigates(headers);
-    let passes = is_window(headers) || is_framed;
+    let is_of_another = !app.shares_origin() || says(headers, &SITE, &["cross-site", "same-site"]);
+    let passes = is_window(headers) || (is_framed(headers) && navigates(headers) && is_of_another);
     guarded(&app, &visit, request, next, passes).await
+}
+
+/// Whether what a client gets may be sent into a frame. Not to an address of our own origin, where that has
+/// pages of others: they could read it there, however it came, for instance by way of another site, which
+/// browsers say is where it comes from.
+pub(crate) fn may_answer_in(app: &App, headers: &HeaderMap, redirect_uri: &str) -> bool {
+    !(app.shares_origin() && is_framed(headers) && app.origins().include(redirect_uri))
 }
 
 async fn guarded(app: &App, visit: &Visit, request: Request, next: Next, passes: bool) -> Response {
     if !passes {
-        return visit.answer(app, Err(Trouble::Foreign));
+        let is_form = request.method() == Method::POST && is_window(request.headers());
+        return visit.answer(app, Err(if is_form { Trouble::Foreign } else { Trouble::NoWindow }));
     }
     let agent = request.headers().get(header::USER_AGENT).map(HeaderValue::as_bytes);
-    let is_firefox = Agent::of(agent).family == Family::Firefox;
+    let policy = opener_policy(agent.unwrap_or_default());
     let mut response = next.run(request).await;
     if app.shares_origin() {
-        let policy = HeaderValue::from_static(opener_policy(is_firefox));
+        let policy = HeaderValue::from_static(policy);
         response.headers_mut().entry(&OPENER).or_insert(policy);
     }
     response
 }
 
-/// What cuts a window off from a page of the same origin that opened it. Firefox does not know the word
-/// that does so whatever that page says of itself; there, one that says `same-origin` too is not cut off.
-const fn opener_policy(is_firefox: bool) -> &'static str {
-    if is_firefox { "same-origin" } else { "noopener-allow-popups" }
+/// What cuts a window off from a page of the same origin that opened it. Only some browsers know the word that
+/// does so whatever that page says of itself; to the others it is as good as nothing. There, one that says
+/// `same-origin` too is not cut off.
+fn opener_policy(agent: &[u8]) -> &'static str {
+    let text = String::from_utf8_lossy(agent);
+    let version = |product: &str| -> Option<(u32, u32)> {
+        let (_, rest) = text.split_once(product)?;
+        let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next().and_then(Result::ok).unwrap_or(0)))
+    };
+    let knows = match Agent::of(Some(agent)) {
+        // Whatever its name, it is Safari's engine there, of the system's version.
+        Agent { system: System::iOS, .. } => version("CPU iPhone OS ")
+            .or_else(|| version("CPU OS "))
+            .is_some_and(|system| system >= SAFARI_KNOWS),
+        Agent { family: Family::Firefox, .. } => false,
+        _ => match (version("Chrome/"), version("Version/")) {
+            (Some(chromium), _) => chromium >= CHROMIUM_KNOWS,
+            (None, Some(safari)) => text.contains("Safari/") && safari >= SAFARI_KNOWS,
+            (None, None) => false,
+        },
+    };
+    if knows { "noopener-allow-popups" } else { "same-origin" }
 }
 
-/// Whether an answer is for a window that goes there. What does not say is no browser's request; what says
-/// half of it is.
+/// Whether an answer is for a window that goes there. What says nothing is no browser's request; what says
+/// half of it is: browsers say both, and whoever leaves one out has something to hide.
 fn is_window(headers: &HeaderMap) -> bool {
-    !headers.contains_key(&DEST) || (says(headers, &DEST, &["document"]) && navigates(headers))
+    let says_nothing = !headers.contains_key(&DEST) && !headers.contains_key(&SITE);
+    says_nothing || (says(headers, &DEST, &["document"]) && navigates(headers))
+}
+
+fn is_framed(headers: &HeaderMap) -> bool {
+    says(headers, &DEST, &["iframe", "frame"])
 }
 
 fn navigates(headers: &HeaderMap) -> bool {
@@ -130,6 +171,9 @@ mod tests {
         assert!(judge(&[(dest, "document"), (mode, "navigate")]));
         // Programs that call themselves `fetch`, and are no browsers.
         assert!(judge(&[(mode, "cors")]));
+        // A browser says what it is for, and where it comes from.
+        assert!(!judge(&[("sec-fetch-site", "same-origin")]));
+        assert!(!judge(&[("sec-fetch-site", "none"), (mode, "navigate")]));
         for what in
             ["empty", "iframe", "frame", "object", "embed", "script", "image", "", "Document"]
         {
@@ -141,6 +185,41 @@ mod tests {
         }
         assert!(!judge(&[(dest, "document"), (dest, "document")]));
         assert!(!judge(&[(dest, "document"), (mode, "navigate"), (mode, "cors")]));
+    }
+
+    #[test]
+    fn a_browser_is_told_the_word_that_it_knows() {
+        let windows =
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)";
+        let mac = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)";
+        let phone = |system| format!("Mozilla/5.0 (iPhone; CPU iPhone OS {system} like Mac OS X)");
+        for agent in [
+            format!("{windows} Chrome/131.0.0.0 Safari/537.36"),
+            format!("{windows} Chrome/141.0.0.0 Safari/537.36 Edg/141.0.0.0"),
+            format!("{windows} Chrome/140.0.0.0 Safari/537.36 OPR/120.0.0.0"),
+            format!("{mac} Version/18.4 Safari/605.1.15"),
+            format!("{mac} Version/26.0 Safari/605.1.15"),
+            format!("{} Version/18.6 Mobile/15E148 Safari/604.1", phone("18_6")),
+            format!("{} CriOS/120.0.0.0 Mobile/15E148 Safari/604.1", phone("18_4")),
+            format!("{} FxiOS/140.0 Mobile/15E148 Safari/604.1", phone("18_4_1")),
+        ] {
+            assert_eq!(opener_policy(agent.as_bytes()), "noopener-allow-popups", "{agent}");
+        }
+        for agent in [
+            format!("{windows} Chrome/130.0.0.0 Safari/537.36"),
+            format!("{windows} Chrome/99.0.0.0 Safari/537.36"),
+            format!("{windows} Chrome/x Safari/537.36"),
+            format!("{mac} Version/18.3 Safari/605.1.15"),
+            format!("{mac} Version/17.6 Safari/605.1.15"),
+            format!("{} Version/18.3 Mobile/15E148 Safari/604.1", phone("18_3")),
+            format!("{} CriOS/141.0.0.0 Mobile/15E148 Safari/604.1", phone("17_6")),
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".to_owned(),
+            "curl/8.14.1".to_owned(),
+            "Chrome/99999999999999999999".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(opener_policy(agent.as_bytes()), "same-origin", "{agent}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How people prove who they are: by password, by a second factor after it, by a passkey, and once more
 //! later.
 
-use tegata_core::{Acr, Secret, SessionId};
+use tegata_core::{Acr, Secret, SessionId, port::Change};
 use tegata_identity::{
     Assurance, Authenticator, CodeAttempt, FirstFactor, Method as Proves, Proof, Proven, Refused,
     SecondFactors, Step, To,
@@ -41,6 +41,15 @@ pub(crate) enum Again {
     Password(Secret<String>),
     Code(Secret<String>),
     Passkey(Secret<String>),
+}
+
+/// What somebody has shown once more.
+struct Shown {
+    session: Session,
+    /// What their session may do by it.
+    standing: Standing,
+    /// What must hold besides: nothing else is asked for of who has a password alone.
+    requires: Option<Change>,
 }
 
 /// Why a session was not raised.
@@ -197,6 +206,62 @@ impl App {
         sid: &SessionId,
         again: &Again,
     ) -> Result<Passage, NotRaised> {
+        let Shown { session, standing, requires } = self.shown_again(caller, sid, again).await?;
+        let until = self.node().now() + self.config().elevation;
+        let standing = Standing { elevated_until: Some(until), ..standing };
+        let rise = Rise { standing, requires };
+        // Presenting would count as a use of the session besides; the proof is the use.
+        let Caller { binding, traits, .. } = caller;
+        let value = caller.cookie(self, CookieName::Session).unwrap_or_default();
+        let presentation = Presentation { value, binding, traits, rotates: true };
+        match self.sessions().raise(self.realm(), &presentation, &rise).await {
+            Ok(Some(passage)) => {
+                self.look_again(&passage.session).await;
+                Ok(passage)
+            }
+            // A second factor was enrolled meanwhile.
+            Ok(None) => Err(NotRaised::Second(self.authenticators(&session).await?)),
+            Err(SessionRefused::Verdict(verdict)) => Err(self.not_raised(verdict)),
+            Err(SessionRefused::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Looks at what somebody who is signed in shows for one thing, and for that alone: their session may
+    /// no more after it than before, or a script that waits for it would be let in with it.
+    ///
+    /// # Errors
+    /// [`NotRaised`].
+    pub(crate) async fn is_there(
+        &self,
+        caller: &Caller,
+        sid: &SessionId,
+        again: &Again,
+    ) -> Result<(), NotRaised> {
+        let Shown { session, requires, .. } = self.shown_again(caller, sid, again).await?;
+        // A password does not do for whoever has enrolled a second factor meanwhile.
+        let second = self.authenticators(&session).await?;
+        if requires.is_some() && !second.is_empty() {
+            return Err(NotRaised::Second(second));
+        }
+        match self.sessions().unended(self.realm(), sid).await? {
+            Some(_) => Ok(()),
+            None => Err(self.not_raised(Verdict::Ended)),
+        }
+    }
+
+    async fn authenticators(&self, session: &Session) -> Result<Vec<Authenticator>, NotRaised> {
+        let enrolled = self.second_factors().of(self.realm(), &session.user).await?;
+        let second = enrolled.map(|enrolled| enrolled.authenticators());
+        Ok(second.into_iter().flatten().collect())
+    }
+
+    /// What somebody shows who is signed in, where it counts.
+    async fn shown_again(
+        &self,
+        caller: &Caller,
+        sid: &SessionId,
+        again: &Again,
+    ) -> Result<Shown, NotRaised> {
         let nobody = || NotRaised::Nobody(None);
         let value = caller.cookie(self, CookieName::Session).unwrap_or_default();
         // Nobody guesses, and nothing is counted, for a cookie that was made up.
@@ -221,26 +286,7 @@ impl App {
                 (besides(&session, &assurance), None)
             }
         };
-        let until = self.node().now() + self.config().elevation;
-        let standing = Standing { elevated_until: Some(until), ..standing };
-        let rise = Rise { standing, requires };
-        // Presenting would count as a use of the session besides; the proof is the use.
-        let Caller { binding, traits, .. } = caller;
-        let presentation = Presentation { value, binding, traits, rotates: true };
-        match self.sessions().raise(self.realm(), &presentation, &rise).await {
-            Ok(Some(passage)) => {
-                self.look_again(&passage.session).await;
-                Ok(passage)
-            }
-            // A second factor was enrolled meanwhile.
-            Ok(None) => {
-                let enrolled = self.second_factors().of(self.realm(), &session.user).await?;
-                let second = enrolled.map(|enrolled| enrolled.authenticators());
-                Err(NotRaised::Second(second.into_iter().flatten().collect()))
-            }
-            Err(SessionRefused::Verdict(verdict)) => Err(self.not_raised(verdict)),
-            Err(SessionRefused::Store(error)) => Err(error.into()),
-        }
+        Ok(Shown { session, standing, requires })
     }
 
     /// Counts a cookie that was refused with a proof.

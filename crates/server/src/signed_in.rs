@@ -18,7 +18,7 @@ use tegata_token::{
     revocation::Taken,
 };
 
-use crate::{app::App, caller::Caller, confirmed::whole, proving::standing};
+use crate::{app::App, caller::Caller, confirmed::whole, pages::Trouble, proving::standing};
 
 /// How often a sign-in that lost a race is tried again.
 const TRIES: u32 = 20;
@@ -318,6 +318,28 @@ impl App {
     /// A CSRF token for the forms of our own pages in a session, which no script is given.
     pub(crate) fn form_csrf_of(&self, sid: &SessionId) -> Result<CsrfToken, StoreError> {
         Csrf::of_page(self.csrf(), self.realm(), sid, self.node().entropy())
+    }
+
+    /// Whether a form was made by a page of ours in this session. One with the token of scripts does nothing,
+    /// like any other that was not, but leads to the page at `here`: nodes of a version before made such
+    /// forms, and whoever sends one while there are both kinds is shown the form once more.
+    ///
+    /// # Errors
+    /// [`Trouble::Foreign`], and [`Trouble::Again`].
+    pub(crate) fn check_form(
+        &self,
+        sid: &SessionId,
+        token: Option<&str>,
+        here: impl FnOnce() -> String,
+    ) -> Result<(), Trouble> {
+        let token = token.unwrap_or_default();
+        if self.csrf().is_of_page(self.realm(), sid, token) {
+            Ok(())
+        } else if self.csrf().is_of_session(self.realm(), sid, token) {
+            Err(Trouble::Again(here()))
+        } else {
+            Err(Trouble::Foreign)
+        }
     }
 }
 

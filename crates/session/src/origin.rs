@@ -77,6 +77,20 @@ impl Origins {
             allowed: allowed.iter().map(|text| checked(text)).collect::<Result<_, _>>()?,
         })
     }
+
+    /// Whether an address is of one of these origins, however it is written: in capitals, or with the port
+    /// that its scheme has anyway.
+    #[must_use]
+    pub fn include(&self, address: &str) -> bool {
+        let Some((scheme, rest)) = address.split_once("://") else { return false };
+        let host = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        let (scheme, host) = (scheme.to_ascii_lowercase(), host.to_ascii_lowercase());
+        let usual = if scheme == "https" { ":443" } else { ":80" };
+        let host = host.strip_suffix(usual).unwrap_or(&host);
+        let origin = format!("{scheme}://{host}");
+        self.own == origin || self.allowed.contains(&origin)
+    }
 }
 
 /// Judges where a request comes from.
@@ -181,6 +195,31 @@ mod tests {
         let (origin, fetch_site) = (bytes(&leak(origin)), bytes(&leak(site)));
         let sender = Sender { method, origin: &origin, fetch_site: &fetch_site };
         same_origin_verdict(&sender, &origins)
+    }
+
+    #[test]
+    fn an_address_of_our_origin_is_one_however_it_is_written() {
+        let origins = Origins::new(OWN, &["http://localhost:8000"]).unwrap();
+        for ours in [
+            "https://login.example.com",
+            "https://login.example.com/cb?x=y",
+            "HTTPS://Login.Example.COM:443/cb",
+            "https://login.example.com?x",
+            "http://localhost:8000/cb",
+        ] {
+            assert!(origins.include(ours), "{ours}");
+        }
+        for other in [
+            "http://login.example.com/cb",
+            "https://login.example.com:8443/cb",
+            "https://login.example.com.evil.example/cb",
+            "https://evil.example/https://login.example.com",
+            "http://localhost/cb",
+            "com.example.app:/cb",
+            "",
+        ] {
+            assert!(!origins.include(other), "{other}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use tegata_core::UserId;
 use tegata_mesh::{DeclaredDelegation, DeclaredService};
 use tegata_oauth::ClientMetadata;
 use tegata_token::{Algorithm, Tally};
@@ -53,8 +54,11 @@ pub(crate) enum Order {
         username: String,
         claims: Map<String, Value>,
     },
+    /// A part of everybody: those after this one.
     UserExport {
         hashes: bool,
+        #[serde(default)]
+        after: Option<UserId>,
     },
     ClientAdd {
         metadata: Box<ClientMetadata>,
@@ -277,7 +281,9 @@ pub(crate) async fn perform(
         Order::UserClaims { username, claims } => {
             users::set_claims(composed, actor, &username, &claims).await
         }
-        Order::UserExport { hashes } => users::export(composed, actor, hashes).await,
+        Order::UserExport { hashes, after } => {
+            users::export(composed, actor, hashes, after.as_ref()).await
+        }
         Order::ClientAdd { metadata, secret } => {
             clients::add(composed, actor, *metadata, secret).await
         }

@@ -26,6 +26,7 @@ mod commands {
     mod issuers;
     mod mail;
     mod once;
+    mod pages;
     mod people;
     mod pkcs11;
     mod places;

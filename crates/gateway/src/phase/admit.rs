@@ -113,6 +113,30 @@ pub(crate) fn is_public(config: &Config, path: &NormalPath<'_>) -> bool {
     })
 }
 
+/// Refuses the script of a service worker that would stand before Tegata's own pages: it would see what
+/// people type there, and answer in their place. A browser lets a worker stand before what is in the directory
+/// of its script, and says what it asks for (Service Workers §6.3).
+pub(crate) fn check_worker(
+    head: &Head<'_>,
+    config: &Config,
+    path: &NormalPath<'_>,
+) -> Result<(), Refused> {
+    let directory = path.as_str().rsplit_once('/').map_or("", |(directory, _)| directory);
+    let covers = |ours: &String| {
+        ours.strip_prefix(directory)
+            .is_some_and(|rest| directory.is_empty() || rest.starts_with('/'))
+    };
+    if config.public.is_none()
+        || !head.headers.contains_key("service-worker")
+        || !config.public_paths.iter().any(covers)
+    {
+        return Ok(());
+    }
+    let detail = "a service worker here would stand before the pages on which people sign in: serve its \
+                  script in a directory of its own";
+    Err(Refusal::new(StatusCode::FORBIDDEN, "worker_scope", detail))
+}
+
 /// The same limits as of HTTP/1, for heads that came in another way.
 fn check_sizes(head: &Head<'_>, fields: &Fields<'_>) -> Result<(), Refused> {
     let too_large = |id, detail| {

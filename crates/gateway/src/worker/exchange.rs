@@ -214,6 +214,7 @@ impl Worker {
             on.certificate = certificate.map(Cow::into_owned);
             return Ok(Passage::On(Box::new(on)));
         }
+        admit::check_worker(&head, &gate.config, admitted.target.path())?;
         self.to_service(&head, admitted, origin, parts, way).await
     }
 

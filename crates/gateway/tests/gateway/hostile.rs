@@ -393,3 +393,36 @@ fn bodies_are_as_large_as_the_route_allows() {
     assert_eq!((answer.status, answer.problem().as_str()), (413, "body_too_large"));
     assert!(client.is_closed());
 }
+
+#[test]
+fn no_worker_stands_before_the_pages_on_which_people_sign_in() {
+    let script = [("Service-Worker", "script")];
+    let world = |public: bool| {
+        let mut plan = Plan::with(echo::start());
+        if public {
+            plan.config.public = Some(format!("http://{}", echo::start()).parse().unwrap());
+        }
+        plan.start()
+    };
+    let asked = world(true);
+    // A script stands before what is in its directory, whatever else is written in its address.
+    for path in ["/sw.js", "/sw.js?v=2", "/%73w.js", "/", "/api/sw.js", "/assets/sw.js"] {
+        for says in ["script", "x", ""] {
+            let refused = asked.ask(&get(path, &[("Service-Worker", says)]));
+            assert_eq!(
+                (refused.status, refused.problem().as_str()),
+                (403, "worker_scope"),
+                "{path}"
+            );
+        }
+    }
+    // One of a directory of its own is its service's business; and so are scripts that are none.
+    for path in ["/public/sw.js", "/public/login/sw.js", "/public/assets/tegata/sw.js"] {
+        assert_eq!(asked.ask(&get(path, &script)).status, 200, "{path}");
+    }
+    assert_eq!(asked.ask(&get("/sw.js", &[])).problem(), "no_route");
+    // Tegata's own are Tegata's.
+    assert_eq!(asked.ask(&get("/login/sw.js", &script)).status, 200);
+    // Where nobody signs in, nothing is to be kept.
+    assert_eq!(world(false).ask(&get("/sw.js", &script)).problem(), "no_route");
+}

@@ -24,8 +24,9 @@ use serde_json::{Map, Value};
 #[serde(transparent)]
 pub struct Profile(BTreeMap<String, Value>);
 
-/// A change of what is known of a person, each claim of its form. A number without which one is said to be
-/// verified is taken as if that was not said: somebody else may have taken it away meanwhile.
+/// A change of what is known of a person, each claim of its form. That a number is verified stands beside
+/// that number. That one is not, is as if it was not said where there is none: somebody else may have taken it
+/// away meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProfileChange(Map<String, Value>);
 
@@ -44,7 +45,7 @@ pub enum InvalidClaim {
         rule: &'static str,
     },
     /// A number that is verified, and no number.
-    #[error("`phone_number_verified` is said of no `phone_number`")]
+    #[error("`phone_number_verified` is said of no `phone_number`: set them together")]
     NoNumber,
 }
 
@@ -159,8 +160,10 @@ impl ProfileChange {
     /// [`InvalidClaim`].
     pub fn read(change: &Map<String, Value>) -> Result<Self, InvalidClaim> {
         match Profile::default().amended(change) {
-            // It can be said of the number that is there.
-            Ok(_) | Err(InvalidClaim::NoNumber) => Ok(Self(change.clone())),
+            Ok(_) => Ok(Self(change.clone())),
+            // That it is not verified can be said of any number. That it is, of the one alone that stands
+            // beside it: another may be there by the time that this is done.
+            Err(InvalidClaim::NoNumber) if !says_verified(change) => Ok(Self(change.clone())),
             Err(error) => Err(error),
         }
     }
@@ -173,6 +176,10 @@ impl ProfileChange {
         });
         amended.unwrap_or_else(|_| profile.clone())
     }
+}
+
+fn says_verified(change: &Map<String, Value>) -> bool {
+    change.get(NUMBER_VERIFIED) == Some(&Value::Bool(true))
 }
 
 impl Form {
@@ -413,6 +420,26 @@ mod tests {
         // One fault, and nothing of it is done.
         assert!(amend(&same, json!({"name": "N", "birthdate": "x"})).is_err());
         assert!(amend(&same, json!({"name": null, "phone_number": null})).unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_the_number_is_verified_that_somebody_made_sure_of() {
+        let change = |change: Value| ProfileChange::read(change.as_object().unwrap());
+        let sure = json!({"phone_number": "+14255550100", "phone_number_verified": true});
+        let other = read(json!({"phone_number": "+14255550199"})).unwrap();
+        // A number that somebody set meanwhile is not the one that was looked at.
+        let alone = json!({"phone_number_verified": true});
+        assert_eq!(change(alone), Err(InvalidClaim::NoNumber));
+        let gone = json!({"phone_number": null, "phone_number_verified": true});
+        assert_eq!(change(gone), Err(InvalidClaim::NoNumber));
+        let after = change(sure.clone()).unwrap().apply_to(&other);
+        assert_eq!(Value::Object(after.to_object()), sure);
+        // That it is not verified can be said of any.
+        let doubt = change(json!({"phone_number_verified": false})).unwrap();
+        let doubted = doubt.apply_to(&after);
+        assert_eq!(doubted.claim("phone_number_verified"), Some(json!(false)));
+        assert_eq!(doubted.claim("phone_number"), Some(json!("+14255550100")));
+        assert!(doubt.apply_to(&Profile::default()).is_empty());
     }
 
     proptest! {

@@ -28,7 +28,9 @@ impl Provider {
     /// (RFC 8707), it is for those alone and lives 60 seconds, or 300 where it is bound to a
     /// certificate. One of a minute is not listed for revocation: it falls with its client or key
     /// before anybody could take it back. Several targets are either all services, which live by that
-    /// rule, or all the client's own audiences.
+    /// rule, or all the client's own audiences. For several services it is bound to a key or a
+    /// certificate: each of them could show the others what it is sent, and pass for the client there
+    /// (RFC 8707 §3).
     pub(super) async fn client_credentials(
         &self,
         client: &ProvenClient,
@@ -41,6 +43,11 @@ impl Provider {
             audience.push(client.audiences.first().unwrap_or(&self.config().audience));
         }
         let service = self.are_services(client, &audience).await?;
+        if service && audience.len() > 1 && bound.is_none() {
+            let description = "a token for several services is bound to a key or a certificate: prove one, \
+                               or ask for a token for each";
+            return Err(OAuthError::new(Code::InvalidTarget, description).into());
+        }
 
         let config = self.config();
         let of_certificate = bound.is_some_and(|it| it.certificate_alone().is_some());

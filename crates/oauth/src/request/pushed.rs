@@ -1,8 +1,9 @@
 //! Pushed authorization requests (RFC 9126): read while nobody waits, and answered once.
 //!
 //! The first browser that brings a `request_uri` has it: a page that is loaded again, or gone back to, is
-//! the same request, until that is answered (§4). Another browser gets nothing of it. So long as a page is
-//! all that was shown, nothing is used up.
+//! the same request, until that is answered (§4). Another browser that brings it gets nothing. What a page
+//! goes on with is its handle, as with any request: whoever has that has the page. So long as a page is all
+//! that was shown, nothing is used up.
 
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ impl std::fmt::Debug for Origin {
     }
 }
 
-/// How often binding a request is tried again. Each time that it fails, somebody else has bound it.
+/// How often binding a request is tried again. Whoever loses once finds it bound.
 const TRIES: u32 = 8;
 
 impl Provider {
@@ -128,6 +129,7 @@ impl Provider {
         let Some(key) = key_of(request_uri) else { return Ok(None) };
         let browser = digest_of(browser);
         let mut held = self.ephemeral().get(self.realm(), &PUSHED, &key).await?;
+        let mut has_lost = false;
         for _ in 0..TRIES {
             let Some(found) = held else { return Ok(None) };
             let read: Option<AuthorizationRequest> =
@@ -143,6 +145,11 @@ impl Provider {
             // INVARIANT: what has expired is refused (RFC 9126 §4), though its person is still signing in.
             if now >= origin.until || origin.browser.as_ref().is_some_and(|it| *it != browser) {
                 return Ok(None);
+            }
+            // Another tab of this browser has just written the same: there is nothing to add to it.
+            if has_lost && origin.browser.is_some() {
+                let stands = self.still_stands(&request, client).await?;
+                return Ok(stands.then_some(request));
             }
             if origin.browser.is_none() {
                 origin.browser = Some(browser.clone());
@@ -162,7 +169,7 @@ impl Provider {
                     let stands = self.still_stands(&request, client).await?;
                     return Ok(stands.then_some(request));
                 }
-                Swap::Lost(newer) => held = Some(newer),
+                Swap::Lost(newer) => (held, has_lost) = (Some(newer), true),
                 Swap::Gone => return Ok(None),
             }
         }

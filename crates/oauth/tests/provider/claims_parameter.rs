@@ -60,6 +60,62 @@ async fn a_person_is_asked_for_what_the_claims_come_to() {
     assert_eq!(next(&world, &more, &web).await, Next::Answer);
 }
 
+/// A consent as it was written before `profile` said more than a user name and a language.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Before {
+    key: String,
+    user: tegata_core::UserId,
+    client: tegata_core::ClientId,
+    scope: tegata_token::Scope,
+    at: tegata_core::Timestamp,
+}
+
+impl tegata_core::Stored for Before {
+    const KIND: &'static tegata_core::Kind = &tegata_oauth::consent::CONSENTS;
+    const FORM: u8 = 1;
+    fn key(&self) -> &str {
+        &self.key
+    }
+    fn indexes(&self) -> Vec<(&'static str, String)> {
+        vec![("user", self.user.as_str().to_owned())]
+    }
+}
+
+#[tokio::test]
+async fn whoever_agreed_to_less_is_asked_once_more_for_their_profile() {
+    use tegata_core::{Batch, Realm, port::Page, repository};
+    let world = World::new().await;
+    let web = client(&world).await;
+    let (user, realm) = (&world.user.id, Realm::default());
+    let scope = |text: &str| tegata_token::Scope::new(text).unwrap();
+    let agreed = scope("openid profile orders.read");
+    world.provider.remember_consent(user, &web, &agreed).await.unwrap();
+    assert!(world.provider.has_consent(user, &web, &agreed).await.unwrap());
+    // As a node of a version before writes it back.
+    let page = Page { after: None, limit: 10 };
+    let records = world.records.as_ref();
+    let found = repository::find::<Before>(records, &realm, "user", user.as_str(), page).await;
+    let found = found.unwrap().pop().unwrap();
+    let batch = Batch::new(realm.clone()).with(found.replace(&found.value));
+    records.commit(batch).await.unwrap();
+    let counts =
+        async |text: &str| world.provider.has_consent(user, &web, &scope(text)).await.unwrap();
+    assert!(!counts("openid profile").await && !counts("profile").await);
+    // For what says what it said, they are not asked.
+    assert!(counts("openid orders.read").await);
+    let request = world.request(&[("scope", "openid profile")]).await;
+    assert_eq!(next(&world, &request, &web).await, Next::AskConsent);
+    let single = world.request(&[("claims", r#"{"userinfo":{"birthdate":null}}"#)]).await;
+    assert_eq!(next(&world, &single, &web).await, Next::AskConsent);
+    // What they agree to beside it says nothing of it.
+    world.provider.remember_consent(user, &web, &scope("openid roles")).await.unwrap();
+    assert!(counts("openid roles orders.read").await && !counts("openid profile").await);
+    world.provider.remember_consent(user, &web, &scope("openid profile")).await.unwrap();
+    assert!(counts("openid profile roles orders.read").await);
+    world.provider.remember_consent(user, &web, &scope("openid")).await.unwrap();
+    assert!(counts("openid profile").await);
+}
+
 #[tokio::test]
 async fn a_claim_beyond_the_clients_scope_is_not_given() {
     let world = World::new().await;

@@ -25,7 +25,7 @@ fn certificate(change: impl FnOnce(&mut CertificateParams)) -> ClientCertificate
     ClientCertificate::read(&[made.der().clone()]).unwrap()
 }
 
-fn any() -> ClientCertificate {
+pub(crate) fn any() -> ClientCertificate {
     certificate(|_| {})
 }
 

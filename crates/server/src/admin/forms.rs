@@ -51,8 +51,12 @@ pub(super) const CLAIMS: Form = answered(
         may("birthdate", LINE, "`YYYY-MM-DD`, `0000-MM-DD` without the year, or `YYYY`.").or_null(),
         may("zoneinfo", LINE, "The time zone: `Europe/Paris`.").or_null(),
         may("phone_number", LINE, "As in E.164: `+14255550100`.").or_null(),
-        may("phone_number_verified", Shape::Flag, "Whether somebody has made sure of it.")
-            .or_null(),
+        may(
+            "phone_number_verified",
+            Shape::Flag,
+            "Whether somebody has made sure of it. `true` stands beside `phone_number`.",
+        )
+        .or_null(),
         may("address", Shape::Object(&POSTAL), "Where the person lives; replaced as a whole.")
             .or_null(),
     ],

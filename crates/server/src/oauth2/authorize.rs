@@ -7,12 +7,12 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse as _, Response},
 };
-use http::Method;
+use http::{HeaderMap, Method};
 use tegata_oauth::{
     AuthorizationRequest, Client, Code, Next, OAuthError, Params, Redirect, Said, SignedIn,
     redirect::with_query,
 };
-use tegata_session::CookieName;
+use tegata_session::{CookieName, FormTicket};
 
 use super::strangers::too_many_strangers;
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     caller::Caller,
     form::Fields,
     messages::Lang,
+    navigation,
     pages::{
         Trouble, Visit, back::back, login::form_cookie, presence, see_other, trouble::back_or_page,
     },
@@ -45,6 +46,7 @@ pub(crate) async fn authorize(State(app): State<App>, visit: Visit, request: Req
 }
 
 async fn answer(app: &App, visit: &Visit, request: Request) -> Result<Response, Trouble> {
+    let headers = request.headers().clone();
     let fields = if request.method() == Method::POST {
         let fields = body::fields(app, request).await?;
         if visit.caller.sent(app).is_err() {
@@ -66,23 +68,40 @@ async fn answer(app: &App, visit: &Visit, request: Request) -> Result<Response, 
         app.csrf().of_form(app.realm(), cookie, app.node().entropy())
     });
     let known = known.transpose()?;
-    let read = match &known {
+    let answer = stepped(app, visit, &params, known.as_ref(), &headers).await;
+    let cookies = known.map_or_else(Cookies::default, |ticket| form_cookie(app, &ticket));
+    // INVARIANT: whoever a pushed request may be bound to by now is told by what, whatever the answer is:
+    // else it would be of nobody.
+    Ok((cookies, visit.answer(app, answer)).into_response())
+}
+
+/// The answer of whoever is known by this, if they have to be.
+async fn stepped(
+    app: &App,
+    visit: &Visit,
+    params: &Params,
+    known: Option<&FormTicket>,
+    headers: &HeaderMap,
+) -> Result<Response, Trouble> {
+    let read = match known {
         Some(ticket) => {
-            app.provider().authorization_request_of(&params, ticket.cookie.expose()).await
+            app.provider().authorization_request_of(params, ticket.cookie.expose()).await
         }
-        None => app.provider().authorization_request(&params).await,
+        None => app.provider().authorization_request(params).await,
     };
     let (request, client) = match read {
         Ok(read) => read,
         Err(refused) => return back(app, visit.lang(None, &[]), &back_or_page(refused)?),
     };
-    let cookies = known.map_or_else(Cookies::default, |ticket| form_cookie(app, &ticket));
+    if !navigation::may_answer_in(app, headers, &request.redirect_uri) {
+        return Err(Trouble::NoWindow);
+    }
     let presence = app.presence(&visit.caller).await?;
     let who = presence.who();
     let hold = Hold::New(&visit.caller);
     let step = proceed(app, &request, &client, who.as_ref(), Said::default(), hold).await?;
     let answer = step.into_response(app, visit, None)?;
-    Ok((cookies, presence.cookies(app), answer).into_response())
+    Ok((presence.cookies(app), answer).into_response())
 }
 
 /// Sends the browser here once more. A form of another site comes without our cookies, which are
@@ -195,8 +214,12 @@ pub(crate) async fn answered(
     hold: Hold<'_>,
 ) -> Result<Redirect, Trouble> {
     let may_be_sent = app.provider().use_up(request).await?;
-    if let Hold::Under(handle) = hold {
-        app.provider().release(handle).await?;
+    if let Hold::Under(handle) = hold
+        && let Err(error) = app.provider().release(handle).await
+    {
+        // What was pushed is used up, and there is no other answer to it than this one. The rest ends by
+        // itself.
+        tracing::warn!(%error, "a request that was answered was not let go of");
     }
     if may_be_sent { Ok(redirect) } else { Err(Trouble::Expired) }
 }

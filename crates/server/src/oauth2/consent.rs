@@ -25,7 +25,7 @@ use crate::{
         presence::{self, Asks, How, Thing},
         render,
     },
-    signed_in::{self, Presence},
+    signed_in::Presence,
 };
 
 #[derive(Template)]
@@ -139,17 +139,13 @@ impl Asking<'_> {
     async fn allowed(self, presence: &Presence, fields: &Fields) -> Result<Response, Trouble> {
         let Self { app, visit, request, client, handle } = self;
         let session = presence.session().ok_or(Trouble::Expired)?;
-        let mut who = presence.who();
-        let mut cookies = presence.cookies(app);
+        let who = presence.who();
+        let cookies = presence.cookies(app);
         // Whoever has said yes before is not asked for anything.
         let next = app.provider().next(request, client, who.as_ref(), Said::default()).await?;
         if next == Next::AskConsent {
             match presence::shown(app, visit, session, (Thing::Request(handle), fields)).await? {
-                presence::Shown::Counts(None) => {}
-                presence::Shown::Counts(Some(passage)) => {
-                    who = Some(signed_in::who(&passage.session));
-                    cookies = presence::cookies(app, &passage);
-                }
+                presence::Shown::Counts => {}
                 presence::Shown::Not(refused) => {
                     let status = presence::code(refused.as_ref());
                     let page = self.page(session, fields, status, refused.as_ref()).await?;
@@ -180,10 +176,9 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
     let handle = fields.one("request").ok_or(Trouble::Expired)?;
     let presence = app.presence(&visit.caller).await?;
     let session = presence.session().ok_or(Trouble::Expired)?;
-    let token = fields.one("csrf_token").unwrap_or_default();
-    if !app.csrf().is_of_page(app.realm(), &session.id, token) {
-        return Err(Trouble::Foreign);
-    }
+    app.check_form(&session.id, fields.one("csrf_token"), || {
+        with_query("/oauth2/consent", &[("request", handle)])
+    })?;
     let (request, client) = held(app, handle).await?;
     match decision {
         Decision::Allow => {

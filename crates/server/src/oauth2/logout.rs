@@ -9,7 +9,7 @@ use axum::{
 use http::{Method, StatusCode};
 use serde_json::Value;
 use tegata_core::StoreError;
-use tegata_oauth::{Params, logout::EndSession};
+use tegata_oauth::{Params, logout::EndSession, redirect::with_query};
 use tegata_session::{Reason, Session};
 use tegata_token::{Holder, Order, Tally, Withdrawable as _, revocation::Taken};
 
@@ -110,15 +110,15 @@ async fn take(
     fields: Fields,
     decision: Decision,
 ) -> Result<Response, Trouble> {
-    let token = fields.one("csrf_token").unwrap_or_default().to_owned();
+    let token = fields.one("csrf_token").map(str::to_owned);
+    let kept = KEPT.into_iter().filter_map(|name| Some((name, fields.one(name)?)));
+    let here = with_query("/oauth2/logout", &kept.collect::<Vec<_>>());
     let chosen = fields.one("lang").map(str::to_owned);
     let waits = waits(visit, &fields)?;
     let wish = wish(app, visit, &params(fields)?).await?;
     let (began, mut taken) = (app.node().since_boot(), None);
     if let (_, Some(session)) = meant(app, visit).await? {
-        if !app.csrf().is_of_page(app.realm(), &session.id, &token) {
-            return Err(Trouble::Foreign);
-        }
+        app.check_form(&session.id, token.as_deref(), || here)?;
         taken = Some(match decision {
             Decision::ThisBrowser => app.end_session(&session.id, &session.user).await?,
             Decision::Everywhere => everywhere(app, &session).await?,

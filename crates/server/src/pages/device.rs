@@ -29,7 +29,7 @@ use crate::{
     messages::{Lang, Messages},
     oauth2::consent::meaning,
     problem::whole_secs,
-    signed_in::{self, who},
+    signed_in::who,
 };
 
 const PATH: &str = "/login/device";
@@ -156,14 +156,13 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
         let answer = sign_in(typed, fields.one("lang"))?;
         return Ok((presence.cookies(app), answer).into_response());
     };
-    let token = fields.one("csrf_token").unwrap_or_default();
-    if !app.csrf().is_of_page(app.realm(), &session.id, token) {
-        return Err(Trouble::Foreign);
-    }
+    app.check_form(&session.id, fields.one("csrf_token"), || {
+        with_query(PATH, &[("user_code", typed)])
+    })?;
     let lang = visit.lang(fields.one("lang"), &[]);
     let given = fields.one(presence::FIELD);
-    let mut cookies = presence.cookies(app);
-    let mut who = who(session);
+    let cookies = presence.cookies(app);
+    let who = who(session);
     let answer = match (find(app, visit, session, typed).await?, decision) {
         (Err(again), _) => page(app, lang, session, (typed, given), Some(&again))?,
         (Ok((waiting, client)), None) => {
@@ -174,11 +173,7 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
             if decision == Decision::Allow {
                 let code = waiting.user_code().to_string();
                 match presence::shown(app, visit, session, (Thing::Device(&code), &fields)).await? {
-                    Proof::Counts(None) => {}
-                    Proof::Counts(Some(passage)) => {
-                        who = signed_in::who(&passage.session);
-                        cookies = presence::cookies(app, &passage);
-                    }
+                    Proof::Counts => {}
                     Proof::Not(refused) => {
                         let status = presence::code(refused.as_ref());
                         let asked = Asked { app, lang, waiting: &waiting, client: &client };

@@ -124,10 +124,7 @@ pub(super) async fn own(
     let Some(session) = presence.session() else {
         return Ok(Err((cookies, see_other("/login")?).into_response()));
     };
-    let token = fields.one("csrf_token").unwrap_or_default();
-    if !app.csrf().is_of_page(app.realm(), &session.id, token) {
-        return Err(Trouble::Foreign);
-    }
+    app.check_form(&session.id, fields.one("csrf_token"), || "/login".to_owned())?;
     Ok(Ok((cookies, session.clone(), fields)))
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Whoever has signed in for this very thing has given it; else the form asks for a password or a second
 //! factor. A session that was elevated for something else does not do: a script that waits for that would
-//! be let in with it.
+//! be let in with it. Nor does a proof for one thing elevate the session.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use axum::response::Response;
 use http::{StatusCode, header};
 use tegata_identity::Refused;
 use tegata_oauth::redirect::with_query;
-use tegata_session::{CookieName, Passage, Session};
+use tegata_session::Session;
 
 use super::{
     Frame, Trouble, Visit,
@@ -23,7 +23,6 @@ use crate::{
     messages::Messages,
     problem::whole_secs,
     proving::{Again, NotRaised},
-    signed_in::Cookies,
 };
 
 /// The parameter, and the field, that stands for a proof that was given.
@@ -63,8 +62,8 @@ pub(crate) enum How {
 
 /// What came with a yes.
 pub(crate) enum Shown {
-    /// The person is there. Where they have just proven it, their session after that.
-    Counts(Option<Box<Passage>>),
+    /// The person is there.
+    Counts,
     /// What was shown does not count; `None`: nothing was.
     Not(Option<Refused>),
     /// Nobody is signed in any more.
@@ -149,7 +148,7 @@ pub(crate) async fn shown(
     (thing, fields): (Thing<'_>, &Fields),
 ) -> Result<Shown, Trouble> {
     if !app.asks_for_presence() || counts(app, session, thing, fields.one(FIELD)) {
-        return Ok(Shown::Counts(None));
+        return Ok(Shown::Counts);
     }
     let named = |name| fields.one(name).filter(|typed| !typed.is_empty());
     let again = if named("credential").is_some() {
@@ -161,8 +160,8 @@ pub(crate) async fn shown(
     } else {
         return Ok(Shown::Not(None));
     };
-    match app.raise(&visit.caller, &session.id, &again).await {
-        Ok(passage) => Ok(Shown::Counts(Some(Box::new(passage)))),
+    match app.is_there(&visit.caller, &session.id, &again).await {
+        Ok(()) => Ok(Shown::Counts),
         Err(NotRaised::Refused(Refused::Store(error))) => Err(error.into()),
         Err(NotRaised::Refused(refused)) => Ok(Shown::Not(Some(refused))),
         // The form is shown that asks for the code.
@@ -200,14 +199,6 @@ pub(crate) fn wait(mut response: Response, refused: Option<&Refused>) -> Respons
         response.headers_mut().insert(header::RETRY_AFTER, wait.into());
     }
     response
-}
-
-/// The cookie of a session that was raised by the proof.
-pub(crate) fn cookies(app: &App, passage: &Passage) -> Cookies {
-    passage
-        .cookie
-        .iter()
-        .fold(Cookies::default(), |cookies, value| cookies.with(app, CookieName::Session, value))
 }
 
 impl Asks {

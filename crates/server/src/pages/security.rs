@@ -155,10 +155,7 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
         return Ok((cookies, see_other("/login")?).into_response());
     };
     let session = &passage.session;
-    let token = fields.one("csrf_token").unwrap_or_default();
-    if !app.csrf().is_of_page(app.realm(), &session.id, token) {
-        return Err(Trouble::Foreign);
-    }
+    app.check_form(&session.id, fields.one("csrf_token"), || "/login/security".to_owned())?;
     let lang = visit.lang(fields.one("lang"), &[]);
     let at = At { app, session, lang };
     if matches!(wish, Wish::Prove) {

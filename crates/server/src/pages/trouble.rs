@@ -8,7 +8,7 @@ use http::{StatusCode, header};
 use tegata_core::StoreError;
 use tegata_oauth::{NotAuthorized, NotDescribed, Refused, Unsafe};
 
-use super::{Frame, render};
+use super::{Frame, render, see_other};
 use crate::{app::App, body::Unreadable, messages::Lang, problem::whole_secs};
 
 /// Why somebody is not shown the page that they came for.
@@ -28,6 +28,12 @@ pub(crate) enum Trouble {
     Expired,
     /// The form was not sent by our page.
     Foreign,
+    /// The form was made by a page of a version before this one, which the session had. Nothing is done; the
+    /// page at this address has the form as it is now.
+    Again(String),
+    /// A program asked for a page that is shown in a window alone: a script, a frame, or a service worker
+    /// that stands before it.
+    NoWindow,
     /// There is no such page.
     NotFound,
     /// They asked too often, and may again after this.
@@ -45,10 +51,19 @@ struct Page<'a> {
     detail: Option<Cow<'static, str>>,
 }
 
+/// What developers look for whose page is not shown.
+const NO_WINDOW: &str = "not a navigation of a window (Sec-Fetch-Dest, Sec-Fetch-Mode): a service worker must \
+                         not answer for /login, /oauth2 and /api/auth";
+
 impl Trouble {
     /// The page that says so.
     pub(super) fn page(&self, app: &App, lang: Lang) -> Response {
         let m = lang.messages();
+        if let Self::Again(address) = self
+            && let Ok(response) = see_other(address)
+        {
+            return response;
+        }
         let (status, text, detail) = match self {
             Self::Client => {
                 (StatusCode::BAD_REQUEST, m.unknown_client, Some("unknown client_id".into()))
@@ -65,7 +80,9 @@ impl Trouble {
             Self::Malformed(why) => (StatusCode::BAD_REQUEST, m.malformed, Some((*why).into())),
             Self::Unreadable(why) => (why.status(), m.malformed, Some(why.text().into())),
             Self::Expired => (StatusCode::BAD_REQUEST, m.request_expired, None),
-            Self::Foreign => (StatusCode::FORBIDDEN, m.foreign_form, None),
+            Self::Foreign | Self::Again(_) => (StatusCode::FORBIDDEN, m.foreign_form, None),
+            // The person cannot know what a service worker is; whoever wrote it can.
+            Self::NoWindow => (StatusCode::FORBIDDEN, m.no_window, Some(NO_WINDOW.into())),
             Self::NotFound => (StatusCode::NOT_FOUND, m.not_found, None),
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, m.too_many_requests, None),
             Self::Store(error) => {

@@ -87,6 +87,7 @@ pub(crate) struct Bench {
     registry: Registry,
     away: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
+    keeps: Arc<AtomicBool>,
 }
 
 /// Does nothing of what administrators ask for, and notes who asked for what. A fake.
@@ -196,6 +197,7 @@ impl Bench {
         let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
         let away = Arc::new(AtomicBool::new(false));
         let calls = Arc::new(AtomicUsize::new(0));
+        let keeps = Arc::new(AtomicBool::new(false));
         let realm = Realm::default();
         let kinds: Vec<&'static Kind> = [&DATA_KEYS]
             .into_iter()
@@ -211,7 +213,8 @@ impl Bench {
         let records: Arc<dyn Records> =
             Arc::new(Sealed::open(switch, custody, &node).await.unwrap());
         let ephemeral: Arc<dyn Ephemeral> = Arc::new(MemoryEphemeral::new(clock.clone()));
-        let ephemeral: Arc<dyn Ephemeral> = Arc::new(Switch::new(ephemeral, &away, &calls));
+        let ephemeral: Arc<dyn Ephemeral> =
+            Arc::new(Switch::new(ephemeral, &away, &calls).keeping(&keeps));
 
         let view = Arc::new(View::new(node.clone()));
         let feed = Arc::new(MemoryFeed::new(1024));
@@ -380,6 +383,7 @@ impl Bench {
             registry,
             away,
             calls,
+            keeps,
         };
         bench.register_clients().await;
         bench.catch_up().await;
@@ -469,6 +473,11 @@ impl Bench {
     /// Takes the stores away, or brings them back.
     pub(crate) fn take_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// Lets the store let go of no request that waits, or do so again.
+    pub(crate) fn keep_requests(&self, keeps: bool) {
+        self.keeps.store(keeps, Ordering::SeqCst);
     }
 
     /// How often the stores were asked for something.

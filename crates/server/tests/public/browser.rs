@@ -81,6 +81,12 @@ impl Browser {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        // A browser that says where a form comes from says what its answer is for.
+        let says = |it: &str| headers.iter().any(|(name, _)| *name == it);
+        if says("sec-fetch-site") && !says("sec-fetch-dest") {
+            request =
+                request.header("sec-fetch-dest", "document").header("sec-fetch-mode", "navigate");
+        }
         self.send(request.body(Body::from(encoded(fields))).unwrap()).await
     }
 

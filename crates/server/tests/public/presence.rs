@@ -84,6 +84,171 @@ fn asks_for(page: &Answer, field: &str) -> bool {
     page.body.contains(&format!("name=\"{field}\" id=\"{field}\""))
 }
 
+/// Asks as a frame does, on a page of such a site.
+async fn framed(browser: &mut Browser, path: &str, dest: &str, site: Option<&str>) -> Answer {
+    let request =
+        Request::get(path).header("sec-fetch-dest", dest).header("sec-fetch-mode", "navigate");
+    let request = site.into_iter().fold(request, |it, site| it.header("sec-fetch-site", site));
+    browser.send(request.body(Body::empty()).unwrap()).await
+}
+
+#[tokio::test]
+async fn no_frame_gives_a_script_the_code_of_a_client_that_is_known() {
+    let own = format!("{ISSUER}/shop/callback");
+    let known = |id: &str, uri: &str| ClientMetadata {
+        client_id: id.into(),
+        public: true,
+        asks_consent: Some(false),
+        redirect_uris: vec![uri.into()],
+        grant_types: Some([GrantType::AuthorizationCode, GrantType::RefreshToken].into()),
+        scope: "openid offline_access".into(),
+        ..ClientMetadata::default()
+    };
+    let bench = bench().await;
+    bench.declare(known("shop", &own)).await;
+    let (mut browser, _) = Browser::signed_in(&bench).await;
+    let quiet = |client: &str, uri: &str| {
+        let scope = ("scope", "openid offline_access");
+        authorize(&[("client_id", client), ("redirect_uri", uri), scope, ("prompt", "none")])
+    };
+    // A sandboxed frame runs no script of the client's, so nobody uses the code up that stands in its
+    // address. By way of another site, the frame is that site's.
+    for dest in ["iframe", "frame"] {
+        for site in [Some("same-origin"), Some("none"), Some(""), None, Some("cross-site")] {
+            let answer = framed(&mut browser, &quiet("shop", &own), dest, site).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{dest} {site:?}");
+            assert_eq!(answer.header("location"), "", "{dest} {site:?}");
+        }
+        let posted = format!("{}&response_mode=form_post", quiet("shop", &own));
+        let answer = framed(&mut browser, &posted, dest, Some("same-site")).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+        assert!(!answer.body.contains("name=\"code\""), "{}", answer.body);
+    }
+    // Of a client elsewhere, no page of ours has the code, and our pages look without a frame.
+    let elsewhere = quiet("spa", super::bench::CALLBACK);
+    for site in ["cross-site", "same-site"] {
+        let answer = framed(&mut browser, &elsewhere, "iframe", Some(site)).await;
+        assert!(answer.sent_with("code").is_some(), "{site}: {}", answer.location());
+    }
+    for site in [Some("same-origin"), None] {
+        let answer = framed(&mut browser, &elsewhere, "iframe", site).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{site:?}");
+    }
+    // In a window, the client gets what it asks for, and the window is cut off from who opened it.
+    let answer = framed(&mut browser, &quiet("shop", &own), "document", Some("same-origin")).await;
+    assert!(answer.sent_with("code").is_some(), "{}", answer.location());
+    assert_ne!(answer.header("cross-origin-opener-policy"), "");
+    // An origin that has no pages of others has no such frames.
+    let alone = Bench::new().await;
+    alone.declare(known("shop", &own)).await;
+    let (mut browser, _) = Browser::signed_in(&alone).await;
+    let answer = framed(&mut browser, &quiet("shop", &own), "iframe", Some("same-origin")).await;
+    assert!(answer.sent_with("code").is_some(), "{}", answer.location());
+}
+
+#[tokio::test]
+async fn a_proof_for_one_thing_elevates_nothing_else() {
+    let bench = bench().await;
+    let (mut browser, told) = Browser::signed_in(&bench).await;
+    let csrf = told["csrf_token"].as_str().unwrap();
+    let standing = async |browser: &mut Browser| {
+        let session = browser.get("/api/auth/session").await.json();
+        let security = browser.get("/login/security").await;
+        (
+            session["is_elevated"].clone(),
+            session["auth_time"].clone(),
+            security.body.contains("first show once more"),
+        )
+    };
+    let before = standing(&mut browser).await;
+    assert_eq!((&before.0, before.2), (&json!(false), true));
+    bench.advance(60);
+    let page = consent_page(&mut browser).await;
+    let allowed = allow(&mut browser, CONSENT, &page, &[("password", PASSWORD)]).await;
+    assert!(allowed.sent_with("code").is_some());
+    assert_eq!(standing(&mut browser).await, before);
+    let asked = device(&bench).await;
+    let page = browser.get(DEVICE).await;
+    let asks = device_page(&mut browser, &page, asked["user_code"].as_str().unwrap()).await;
+    allow(&mut browser, DEVICE, &asks, &[("password", PASSWORD)]).await;
+    assert!(is_allowed(&bench, &asked).await);
+    assert_eq!(standing(&mut browser).await, before);
+    // What was elevated before stays so, for as long as it was.
+    let shown = json!({"password": PASSWORD});
+    browser.call(Method::POST, "/api/auth/elevate", Some(csrf), Some(&shown)).await;
+    assert_eq!(standing(&mut browser).await.0, json!(true));
+    bench.advance(200);
+    let more = browser.get(&authorize(&[("scope", "openid orders.read")])).await;
+    let page = browser.get(more.location()).await;
+    let allowed = allow(&mut browser, CONSENT, &page, &[("password", PASSWORD)]).await;
+    assert!(allowed.sent_with("code").is_some());
+    assert_eq!(standing(&mut browser).await.0, json!(true));
+    bench.advance(101);
+    assert_eq!(standing(&mut browser).await.0, json!(false));
+    // The same of a second factor.
+    let world = Enrolled::on(Bench::with(shared).await).await;
+    let (mut browser, _) = world.signed_in().await;
+    world.bench.advance(60);
+    let before = standing(&mut browser).await;
+    let page = consent_page(&mut browser).await;
+    let allowed = allow(&mut browser, CONSENT, &page, &[("code", &world.shown())]).await;
+    assert!(allowed.sent_with("code").is_some(), "{}", allowed.body);
+    assert_eq!(standing(&mut browser).await, before);
+    assert_eq!(before.0, json!(false));
+}
+
+#[tokio::test]
+async fn whom_a_pushed_request_is_bound_to_is_told_by_what_whatever_the_answer_is() {
+    let bench = Bench::with(|config| config.limits.held = "1/s".parse().ok()).await;
+    let push = async || {
+        let query = authorize(&[]);
+        let fields = url::form_urlencoded::parse(query.split_once('?').unwrap().1.as_bytes());
+        let fields: Vec<_> = fields.into_owned().collect();
+        let fields: Vec<_> = fields.iter().map(|(name, it)| (name.as_str(), it.as_str())).collect();
+        let request = Request::post("/oauth2/par")
+            .header("authorization", super::flow::basic("web"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(super::browser::encoded(&fields)));
+        let answer = Answer::of(&bench.router, request.unwrap()).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+        let uri = answer.json()["request_uri"].as_str().unwrap().to_owned();
+        format!(
+            "/oauth2/authorize?{}",
+            super::browser::encoded(&[("client_id", "web"), ("request_uri", &uri)])
+        )
+    };
+    let first = Browser::new(&bench).get(&push().await).await;
+    assert!(first.location().starts_with("/login?"), "{}", first.body);
+    // No more wait at the moment. The request has been read by then, and is this browser's.
+    let address = push().await;
+    let mut browser = Browser::new(&bench);
+    let refused = browser.get(&address).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{}", refused.body);
+    assert_eq!(browser.jar.len(), 1, "it is not told by what it is known");
+    assert_eq!(Browser::new(&bench).get(&address).await.status, StatusCode::BAD_REQUEST);
+    bench.advance(2);
+    let led = browser.get(&address).await;
+    assert!(led.location().starts_with("/login?"), "{}", led.body);
+    // What is used up is answered, though the store does not let go of the rest.
+    bench.advance(60);
+    let address = push().await;
+    let led = browser.get(&address).await;
+    let page = browser.get(led.location()).await;
+    let fields = [
+        ("username", "alice"),
+        ("password", PASSWORD),
+        ("request", page.field("request")),
+        ("csrf_token", page.field("csrf_token")),
+    ];
+    let led = browser.submit("/login", &fields).await;
+    let page = browser.get(led.location()).await;
+    bench.keep_requests(true);
+    let allowed = allow(&mut browser, CONSENT, &page, &[]).await;
+    assert!(allowed.sent_with("code").is_some(), "{}", allowed.location());
+    bench.keep_requests(false);
+    assert_eq!(browser.get(&address).await.status, StatusCode::BAD_REQUEST);
+}
+
 #[tokio::test]
 async fn pages_with_forms_are_for_windows_alone() {
     let bench = bench().await;
@@ -126,8 +291,15 @@ async fn pages_with_forms_are_for_windows_alone() {
         ] {
             let answer = ask(&mut browser, path, dest, mode).await;
             assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path} {dest} {mode}");
+            // Whoever sees it in a window is told what stands between.
+            assert!(answer.body.contains("in a window of its own"), "{}", answer.body);
+            assert!(answer.body.contains("service worker"), "{}", answer.body);
             assert!(!answer.body.contains("csrf"), "{path} {dest} {mode}: {}", answer.body);
         }
+        // What says half of it.
+        let request = Request::get(path).header("sec-fetch-site", "same-origin");
+        let answer = browser.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
         let answer = ask(&mut browser, path, "document", "navigate").await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
         assert!(answer.body.contains("name=\"csrf_token\""), "{path}");
@@ -139,7 +311,7 @@ async fn pages_with_forms_are_for_windows_alone() {
     }
     // Clients look in frames whether somebody is signed in; no script asks for a code.
     let quiet = authorize(&[("prompt", "none")]);
-    let framed = ask(&mut browser, &quiet, "iframe", "navigate").await;
+    let framed = framed(&mut browser, &quiet, "iframe", Some("cross-site")).await;
     assert!(framed.location().contains("error=consent_required"), "{}", framed.location());
     assert_eq!(ask(&mut browser, &quiet, "empty", "cors").await.status, StatusCode::FORBIDDEN);
     // On an origin of its own, clients sign people in in windows that they reach into.
@@ -155,6 +327,7 @@ async fn a_form_that_a_script_makes_up_is_nobodys() {
     let asked = device(&bench).await;
     let code = asked["user_code"].as_str().unwrap();
     let token = told["csrf_token"].as_str().unwrap();
+    let sid = told["sid"].as_str().unwrap_or_default();
     let meta = browser.get("/").await;
     let (_, after) = meta.body.split_once("name=\"csrf-token\" content=\"").unwrap();
     let in_page = after.split_once('"').unwrap().0.to_owned();
@@ -164,19 +337,27 @@ async fn a_form_that_a_script_makes_up_is_nobodys() {
     for token in [token, in_page.as_str()] {
         let whole = [("csrf_token", token), ("password", PASSWORD), ("decision", "allow")];
         for (path, of) in [(DEVICE, ("user_code", code)), (CONSENT, ("request", handle.as_str()))] {
+            // Forms of nodes of a version before have it, so the person is shown the form once more.
             let answer = browser.submit(path, &[&whole[..], &[of]].concat()).await;
-            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+            assert_eq!(answer.location(), format!("{path}?{}={}", of.0, of.1), "{path}");
         }
-        for (path, more) in [
-            ("/login/security", ("decision", "prove")),
-            ("/login/sessions", ("sid", "x")),
-            ("/login/consents", ("client", "web")),
-            ("/login/tokens", ("family", "x")),
-            ("/oauth2/logout", ("decision", "logout")),
+        for (path, more, led) in [
+            ("/login/security", ("decision", "prove"), "/login/security"),
+            ("/login/sessions", ("sid", sid), "/login"),
+            ("/login/consents", ("client", "web"), "/login"),
+            ("/login/tokens", ("family", "x"), "/login"),
+            ("/oauth2/logout", ("decision", "logout"), "/oauth2/logout?state=a%20b"),
         ] {
-            let answer = browser.submit(path, &[("csrf_token", token), more]).await;
+            let fields = [("csrf_token", token), more, ("state", "a b")];
+            let answer = browser.submit(path, &fields).await;
+            assert_eq!(answer.location(), led, "{path}");
+            // What is nobody's leads nowhere.
+            let made_up = [("csrf_token", "1.x"), more];
+            let answer = browser.submit(path, &made_up).await;
             assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
         }
+        let session = browser.get("/api/auth/session").await.json();
+        assert_eq!((&session["sid"], &session["is_elevated"]), (&told["sid"], &json!(false)));
     }
     // With the right token, but not as a form of a window, or from another origin of ours.
     let page = browser.get(DEVICE).await;

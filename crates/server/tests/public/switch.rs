@@ -16,11 +16,18 @@ pub(crate) struct Switch<P: ?Sized> {
     inner: Arc<P>,
     away: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
+    keeps: Arc<AtomicBool>,
 }
 
 impl<P: ?Sized> Switch<P> {
     pub(crate) fn new(inner: Arc<P>, away: &Arc<AtomicBool>, calls: &Arc<AtomicUsize>) -> Self {
-        Self { inner, away: Arc::clone(away), calls: Arc::clone(calls) }
+        let keeps = Arc::default();
+        Self { inner, away: Arc::clone(away), calls: Arc::clone(calls), keeps }
+    }
+
+    /// The same, which lets go of no request that waits for a person while this is said.
+    pub(crate) fn keeping(self, keeps: &Arc<AtomicBool>) -> Self {
+        Self { keeps: Arc::clone(keeps), ..self }
     }
 
     fn up(&self) -> Result<&P, StoreError> {
@@ -124,7 +131,13 @@ impl Ephemeral for Switch<dyn Ephemeral> {
         space: &'static Space,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
-        Box::pin(async move { self.up()?.take(realm, space, key).await })
+        Box::pin(async move {
+            if self.keeps.load(Ordering::SeqCst) && space.name == "authorization_request" {
+                let detail = "it keeps what it has".to_owned();
+                return Err(StoreError::Unavailable { backend: "the fake", detail });
+            }
+            self.up()?.take(realm, space, key).await
+        })
     }
 
     fn find<'a>(

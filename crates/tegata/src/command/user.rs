@@ -140,25 +140,63 @@ async fn export(context: &Context, hashes: bool, output: Option<PathBuf>) -> Res
                 .to_owned(),
         ));
     }
-    let failed = |place: &str, error: io::Error| Failed::Operation(format!("{place}: {error}"));
-    // Where it cannot be written, nothing is asked for, and nobody is on record for it.
-    let mut out: (String, Box<dyn Write>) = match output {
-        Some(path) => {
-            let place = format!("`{}`", path.display());
-            let file = File::options().write(true).create_new(true).mode(0o600).open(&path);
-            let file = file.map_err(|error| failed(&place, error))?;
-            (place, Box::new(BufWriter::new(file)))
-        }
-        None => ("standard output".to_owned(), Box::new(BufWriter::new(io::stdout()))),
+    let Some(path) = output else {
+        let out = BufWriter::new(io::stdout());
+        return write_people(context, hashes, "standard output", out).await;
     };
-    let people = context.order(Order::UserExport { hashes }).await?;
-    if hashes {
-        let warning = "warning: this holds hashes of passwords. Whoever reads them can guess the passwords as \
-                       fast as their machines are; keep it encrypted, and delete it when it was taken over.";
-        writeln!(io::stderr(), "{warning}").map_err(|error| failed("standard error", error))?;
+    let place = format!("`{}`", path.display());
+    let failed = |error: io::Error| Failed::Operation(format!("{place}: {error}"));
+    let is_free = || match path.try_exists() {
+        Ok(true) => Err(failed(io::ErrorKind::AlreadyExists.into())),
+        Ok(false) => Ok(()),
+        Err(error) => Err(failed(error)),
+    };
+    is_free()?;
+    // Under its name is the whole, or nothing. Where it cannot be written, nothing is asked for, and nobody is
+    // on record for it.
+    let mut part = path.clone().into_os_string();
+    part.push(".part");
+    let file = File::options().write(true).create_new(true).mode(0o600).open(&part);
+    let file = file
+        .map_err(|error| Failed::Operation(format!("`{}`: {error}", Path::new(&part).display())))?;
+    let written = write_people(context, hashes, &place, BufWriter::new(&file)).await;
+    let whole = written.and_then(|()| {
+        file.sync_all().map_err(failed)?;
+        is_free()?;
+        fs::rename(&part, &path).map_err(failed)
+    });
+    if whole.is_err() {
+        // What is wrong is said already.
+        let _left = fs::remove_file(&part);
     }
-    for person in people.as_array().into_iter().flatten() {
-        writeln!(out.1, "{person}").map_err(|error| failed(&out.0, error))?;
+    whole
+}
+
+/// Writes everybody, part by part: there may be more than one order has time for.
+async fn write_people(
+    context: &Context,
+    hashes: bool,
+    place: &str,
+    mut out: impl Write,
+) -> Result<(), Failed> {
+    let failed = |error: io::Error| Failed::Operation(format!("{place}: {error}"));
+    let mut after = None;
+    loop {
+        let is_first = after.is_none();
+        let mut part = context.order(Order::UserExport { hashes, after }).await?;
+        if hashes && is_first {
+            let warning = "warning: this holds hashes of passwords. Whoever reads them can guess the passwords as \
+                           fast as their machines are; keep it encrypted, and delete it when it was taken over.";
+            let unsaid = |error| Failed::Operation(format!("standard error: {error}"));
+            writeln!(io::stderr(), "{warning}").map_err(unsaid)?;
+        }
+        for person in part.get("people").and_then(Value::as_array).into_iter().flatten() {
+            writeln!(out, "{person}").map_err(failed)?;
+        }
+        let next = part.get_mut("next").map(Value::take).unwrap_or_default();
+        match serde_json::from_value(next) {
+            Ok(Some(next)) => after = Some(next),
+            _ => return out.flush().map_err(failed),
+        }
     }
-    out.1.flush().map_err(|error| failed(&out.0, error))
 }

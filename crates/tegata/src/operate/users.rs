@@ -18,6 +18,9 @@ use tegata_token::{Holder, Order, Tally};
 use super::{DeclaredUser, Kind, Refused};
 use crate::compose::Composed;
 
+/// How many people are exported at once.
+const EXPORTED: u32 = 2000;
+
 /// Who changes a person.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct By<'a> {
@@ -205,38 +208,39 @@ pub(crate) fn claim_change(
     ProfileChange::read(claims).map_err(Refused::invalid("/claims"))
 }
 
-/// Everybody, as another system can take them over. With the hashes of their passwords only where that is
-/// asked for, which the journal tells.
+/// The next people after one, as another system can take them over, and whom to ask for next. With the hashes
+/// of their passwords only where that is asked for, which the journal tells of each part: an order has only so
+/// much time.
 pub(super) async fn export(
     composed: &Composed,
     actor: &str,
     hashes: bool,
+    after: Option<&UserId>,
 ) -> Result<Value, Refused> {
-    let (realm, mut all) = (&composed.realm, Vec::new());
+    let realm = &composed.realm;
     let data = [
         ("subject", "users".into()),
         ("change", "users_exported".into()),
         ("hashes", hashes.into()),
+        ("after", after.map_or(Value::Null, |after| after.as_str().into())),
         ("actor", actor.into()),
     ];
     let event = Event::new(&composed.node, realm, EventType::RegistryChanged, data);
     // Whoever reads them is on record before they do.
     composed.records.commit(Batch::new(realm.clone()).journal(&event)).await.map_err(written)?;
-    let mut page = Page { after: None, limit: 500 };
-    loop {
-        let users = composed.users.list(realm, page.clone()).await?;
-        let Some(last) = users.last() else { return Ok(Value::Array(all)) };
-        page.after = Some(last.id.as_str().to_owned());
-        for user in &users {
-            let mut line = shown(user);
-            if hashes && let Some(members) = line.as_object_mut() {
-                let hash = composed.passwords.hash_of(realm, &user.id).await?;
-                let hash = hash.map_or(Value::Null, |hash| hash.as_str().into());
-                members.insert("password_hash".to_owned(), hash);
-            }
-            all.push(line);
+    let page = Page { after: after.map(|after| after.as_str().to_owned()), limit: EXPORTED };
+    let users = composed.users.list(realm, page).await?;
+    let mut people = Vec::with_capacity(users.len());
+    for user in &users {
+        let mut line = shown(user);
+        if hashes && let Some(members) = line.as_object_mut() {
+            let hash = composed.passwords.hash_of(realm, &user.id).await?;
+            let hash = hash.map_or(Value::Null, |hash| hash.as_str().into());
+            members.insert("password_hash".to_owned(), hash);
         }
+        people.push(line);
     }
+    Ok(json!({"people": people, "next": users.last().map(|last| last.id.as_str())}))
 }
 
 fn written(refused: CommitRefused) -> Refused {

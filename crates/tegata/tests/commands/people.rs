@@ -17,7 +17,7 @@ fn what_clients_are_told_of_a_person_is_set_by_a_file_or_refused_as_a_whole() {
     assert_eq!(added["updated"], Value::Null);
     place.write(
         "more.json",
-        r#"{"name": null, "birthdate": "0000-05-04", "phone_number_verified": true}"#,
+        r#"{"name": null, "birthdate": "0000-05-04", "phone_number": "+14255550100", "phone_number_verified": true}"#,
     );
     let changed = place.json(&["user", "claims", "maria", "--file", "more.json"]);
     let expected = json!({
@@ -30,6 +30,7 @@ fn what_clients_are_told_of_a_person_is_set_by_a_file_or_refused_as_a_whole() {
         (r#"{"email": "maria@example.com"}"#, "email"),
         (r#"{"picture": "http://people.example/maria.png"}"#, "https"),
         (r#"{"phone_number": null, "phone_number_verified": true}"#, "phone_number"),
+        (r#"{"nickname": "Mia", "phone_number_verified": true}"#, "set them together"),
         (r#"["name"]"#, "JSON object"),
         (r#"{"name": "very secret"#, "JSON object"),
     ] {
@@ -50,6 +51,25 @@ fn what_clients_are_told_of_a_person_is_set_by_a_file_or_refused_as_a_whole() {
     assert_eq!(sol["claims"], json!({"name": "Sol", "address": {"country": "ES"}}));
     place.write("people.toml", "[[user]]\nusername = \"luz\"\nclaims = { planet = \"Mars\" }\n");
     assert!(!place.run(&["apply", "people.toml"]).status.success());
+}
+
+#[test]
+fn more_people_are_exported_than_fit_into_one_order() {
+    let place = Place::new();
+    let people: String =
+        (0..2001).map(|number| format!("[[user]]\nusername = \"person-{number}\"\n")).collect();
+    place.write("people.toml", &people);
+    let applied = place.run(&["apply", "people.toml"]);
+    assert!(applied.status.success(), "{}", said(&applied));
+    let all = place.run(&["user", "export"]);
+    let all = String::from_utf8(all.stdout).unwrap();
+    let mut names: Vec<String> = all
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["username"].to_string())
+        .collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 2001);
 }
 
 #[test]
@@ -75,6 +95,21 @@ fn everybody_is_exported_and_hashes_only_where_that_is_asked_for() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let told = lines(&fs::read_to_string(&file).unwrap());
     assert!(told.iter().all(|it| it["password_hash"].as_str().unwrap().starts_with("$argon2id$")));
+    // Whoever cannot be asked leaves nothing behind that looks like everybody.
+    let server = place.serve();
+    server.signal("STOP");
+    let unanswered = place.run(&["user", "export", "--output", "later.jsonl"]);
+    assert!(!unanswered.status.success() && said(&unanswered).contains("does not answer"));
+    let before: Vec<_> = fs::read_dir(place.path()).unwrap().map(|it| it.unwrap().path()).collect();
+    assert!(!before.contains(&place.path().join("later.jsonl")), "{before:?}");
+    server.signal("CONT");
+    assert!(place.run(&["user", "export", "--output", "later.jsonl"]).status.success());
+    assert_eq!(lines(&fs::read_to_string(place.path().join("later.jsonl")).unwrap()).len(), 2);
+    let mode = fs::metadata(place.path().join("later.jsonl")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    server.stop();
+    let names = fs::read_dir(place.path()).unwrap().map(|it| it.unwrap().file_name());
+    assert!(names.into_iter().all(|name| !name.to_str().unwrap().ends_with(".part")));
     // Nothing is written over.
     let again = place.run(&["user", "export", "--hashes", "--output", "people.jsonl"]);
     assert!(!again.status.success());

@@ -169,7 +169,12 @@ fn scrypt(
     }
     // 128 bytes, r times, N times; and again for each p.
     let memory_kib = (u64::from(r) << log_n).div_ceil(8);
-    if memory_kib > u64::from(caps.memory_kib) || memory_kib * u64::from(p) > caps.work_kib {
+    // Beside it, 128 bytes r times and p times, however small N is: a part of the memory, not as much again.
+    let blocks_kib = (u64::from(r) * u64::from(p)).div_ceil(8);
+    if memory_kib > u64::from(caps.memory_kib)
+        || blocks_kib > u64::from(caps.memory_kib / 16)
+        || memory_kib * u64::from(p) > caps.work_kib
+    {
         return Err(Unusable::TooMuchWork);
     }
     let log_n = u8::try_from(log_n).map_err(|_| Unusable::Parameters)?;
@@ -346,6 +351,9 @@ mod tests {
             (format!("scrypt:-1:8:1${salt}${hex}"), Unusable::Parameters),
             (format!("scrypt:32768:8${salt}${hex}"), Unusable::Form),
             (format!("scrypt:32768:8:1$short${hex}"), Unusable::Lengths),
+            // What p blocks of r need is counted, however small N is.
+            (format!("scrypt:2:1024:1024${salt}${hex}"), Unusable::TooMuchWork),
+            (format!("$scrypt$ln=1,r=1024,p=65${pair}"), Unusable::TooMuchWork),
             (format!("scrypt:32768:8:1${salt}$zz{hex}"), Unusable::Form),
             (format!("scrypt:32768:8:1${salt}$a{hex}"), Unusable::Form),
             (format!("scrypt:32768:8:1${salt}$"), Unusable::Lengths),
@@ -363,6 +371,11 @@ mod tests {
             ("{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=".to_owned(), Unusable::Form),
         ] {
             assert_eq!(matches(&text, "x"), Err(why), "{text}");
+        }
+        // What is recommended is within the bounds, and so is the most that N may be.
+        for params in ["ln=17,r=8,p=1", "ln=17,r=8,p=4", "ln=1,r=1024,p=64"] {
+            let text = format!("$scrypt${params}${pair}");
+            assert!(Foreign::read(&text, &Caps::default()).is_ok(), "{text}");
         }
     }
 

@@ -48,6 +48,17 @@ const READ = `async path => {
   return taken
 }`
 
+// Puts a page into a frame, and answers where that leads, if it can be read.
+const FRAME = `async (path, sandbox) => {
+  const it = document.createElement('iframe')
+  if (sandbox !== null) it.sandbox = sandbox
+  const loaded = new Promise(resolve => { it.onload = resolve; setTimeout(resolve, 3000) })
+  it.src = path
+  document.body.append(it)
+  await loaded
+  try { return it.contentWindow.location.href } catch { return 'out of reach' } finally { it.remove() }
+}`
+
 // Opens a page in a window, and answers what can be read there: of which form, or that the window is out of reach.
 const REACH = `async path => {
   globalThis.opened = open(path)
@@ -104,13 +115,27 @@ await town(async town => {
     }
   }
 
-  // A form with the token that scripts are given is refused, though the window is real, and says so to the person.
+  // Nor of a code of a client that is known, whose page has this origin: not from a frame in which no page can use it up.
+  const own = unique('own')
+  const back = `${demo.gateway}/test/plain`
+  await declare({ client_id: own, public: true, redirect_uris: [back], asks_consent: false, scope, grant_types: ['authorization_code', 'refresh_token'] })
+  const known = new URLSearchParams({ ...Object.fromEntries(request), client_id: own, redirect_uri: back, prompt: 'none' })
+  for (const sandbox of [undefined, 'allow-same-origin']) {
+    const led = await tab.run(`(${FRAME})(${quoted(`/oauth2/authorize?${known}`)}, ${quoted(sandbox ?? null)})`)
+    assert(!led.includes('code='), led)
+  }
+  // It is known: in a window of the person's, the code comes at once.
+  const theirs = await town.tab('/test/plain')
+  await theirs.call('Page.navigate', { url: `${demo.gateway}/oauth2/authorize?${known}` })
+  await until(() => theirs.run("/[?&]code=/.test(location.href)").catch(() => false))
+
+  // A form with the token that scripts are given does nothing, though the window is real, and shows the person the form.
   const { code, told } = await device(client)
   const csrf_token = await tab.run("fetch('/api/auth/csrf').then(it => it.json()).then(it => it.csrf_token)")
   const sent = town.road.to('/login/device').length
   await tab.touched(`(${SEND})('/login/device', ${quoted({ csrf_token, user_code: code, decision: 'allow' })})`)
   await until(() => town.road.to('/login/device').slice(sent).some(it => it.method === 'POST' && it.status))
-  assert.equal(town.road.to('/login/device').slice(sent).find(it => it.method === 'POST').status, 403)
+  assert.equal(town.road.to('/login/device').slice(sent).find(it => it.method === 'POST').status, 303)
   waits(await told())
 
   // A window that it opens is cut off from it, whatever its page says of itself.
