@@ -426,7 +426,7 @@ mod tests {
     fn only_the_number_is_verified_that_somebody_made_sure_of() {
         let change = |change: Value| ProfileChange::read(change.as_object().unwrap());
         let sure = json!({"phone_number": "+14255550100", "phone_number_verified": true});
-        let other = read(json!({"phone_number": "+14255550199"})).unwrap();
+        let other = read(&json!({"phone_number": "+14255550199"})).unwrap();
         // A number that somebody set meanwhile is not the one that was looked at.
         let alone = json!({"phone_number_verified": true});
         assert_eq!(change(alone), Err(InvalidClaim::NoNumber));
