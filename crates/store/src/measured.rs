@@ -109,7 +109,7 @@ impl Ephemeral for Measured {
         space: &'static Space,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
-        Box::pin(self.spans.measure(GET, self.inner.get(realm, space, key)))
+        Box::pin(self.spans.measure(GET, move || self.inner.get(realm, space, key)))
     }
 
     fn recent<'a>(
@@ -118,7 +118,7 @@ impl Ephemeral for Measured {
         space: &'static Space,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
-        Box::pin(self.spans.measure(RECENT, self.inner.recent(realm, space, key)))
+        Box::pin(self.spans.measure(RECENT, move || self.inner.recent(realm, space, key)))
     }
 
     fn put<'a>(
@@ -127,7 +127,7 @@ impl Ephemeral for Measured {
         space: &'static Space,
         put: Put,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.spans.measure(PUT, self.inner.put(realm, space, put)))
+        Box::pin(self.spans.measure(PUT, move || self.inner.put(realm, space, put)))
     }
 
     fn put_all<'a>(
@@ -136,7 +136,7 @@ impl Ephemeral for Measured {
         space: &'static Space,
         puts: Vec<Put>,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.spans.measure(PUT_ALL, self.inner.put_all(realm, space, puts)))
+        Box::pin(self.spans.measure(PUT_ALL, move || self.inner.put_all(realm, space, puts)))
     }
 
     fn add<'a>(
@@ -145,7 +145,7 @@ impl Ephemeral for Measured {
         space: &'static Space,
         put: Put,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(self.spans.measure(ADD, self.inner.add(realm, space, put)))
+        Box::pin(self.spans.measure(ADD, move || self.inner.add(realm, space, put)))
     }
 
     fn swap<'a>(
@@ -155,7 +155,7 @@ impl Ephemeral for Measured {
         revision: u64,
         put: Put,
     ) -> BoxFuture<'a, Result<Swap, StoreError>> {
-        Box::pin(self.spans.measure(SWAP, self.inner.swap(realm, space, revision, put)))
+        Box::pin(self.spans.measure(SWAP, move || self.inner.swap(realm, space, revision, put)))
     }
 
     fn take<'a>(
@@ -164,7 +164,7 @@ impl Ephemeral for Measured {
         space: &'static Space,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
-        Box::pin(self.spans.measure(TAKE, self.inner.take(realm, space, key)))
+        Box::pin(self.spans.measure(TAKE, move || self.inner.take(realm, space, key)))
     }
 
     fn find<'a>(
@@ -175,7 +175,9 @@ impl Ephemeral for Measured {
         after: Option<&'a str>,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<(String, Held)>, StoreError>> {
-        Box::pin(self.spans.measure(FIND, self.inner.find(realm, space, index, after, limit)))
+        Box::pin(
+            self.spans.measure(FIND, move || self.inner.find(realm, space, index, after, limit)),
+        )
     }
 
     fn sweep(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
@@ -197,12 +199,12 @@ mod tests {
         let measured = Measured::new(inner, clock.clone());
         let taking = async |at: usize, millis: u64, fails: bool| {
             let (clock, took) = (clock.clone(), Duration::from_millis(millis));
-            let call = Box::pin(async move {
+            let call: BoxFuture<'_, _> = Box::pin(async move {
                 clock.advance(took);
                 let detail = String::new();
                 if fails { Err(StoreError::Unavailable { backend: "it", detail }) } else { Ok(()) }
             });
-            let _ = measured.spans.measure(at, call).await;
+            let _ = measured.spans.measure(at, || call).await;
         };
         let take = |millis, fails| taking(GET, millis, fails);
         for millis in 1..=100 {

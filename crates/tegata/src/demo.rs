@@ -178,7 +178,6 @@ impl Demo {
         let purpose = ["Counts how often you visit the shop.", "店を訪れた回数を数えます。"];
         let visits = CookieForm::counting("shop_visits", "/shop", Span::secs(30 * 86_400), purpose);
         config.cookies.declared.push(visits);
-        config.cookies.without = NOT_IN_THE_SHOP.map(str::to_owned).to_vec();
         config.consent.banner = Some(false);
         // A demonstration rotates keys without waiting long: its verifiers read them often.
         config.keys.jwks_max_age = Span::secs(5);
@@ -190,10 +189,6 @@ impl Demo {
         (config, Source { file: None, base: PathBuf::new(), data_dir: None })
     }
 }
-
-/// Built-in cookies that nothing in the demonstration sets.
-const NOT_IN_THE_SHOP: [&str; 8] =
-    ["_ga", "_gid", "utm_*", "_fbp", "ads_*", "user_prefs", "language", "currency"];
 
 /// `~/.local/state/tegata/demo-PORT`, or wherever the environment says that state belongs.
 fn default_data_dir(port: u16) -> Result<PathBuf, Failed> {

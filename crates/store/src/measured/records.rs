@@ -71,7 +71,7 @@ impl Records for MeasuredRecords {
         kind: &'static Kind,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
-        Box::pin(self.spans.measure(LOAD, self.inner.load(realm, kind, key)))
+        Box::pin(self.spans.measure(LOAD, move || self.inner.load(realm, kind, key)))
     }
 
     fn recent<'a>(
@@ -80,7 +80,7 @@ impl Records for MeasuredRecords {
         kind: &'static Kind,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
-        Box::pin(self.spans.measure(RECENT, self.inner.recent(realm, kind, key)))
+        Box::pin(self.spans.measure(RECENT, move || self.inner.recent(realm, kind, key)))
     }
 
     fn find<'a>(
@@ -91,7 +91,7 @@ impl Records for MeasuredRecords {
         value: &'a str,
         page: Page,
     ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        Box::pin(self.spans.measure(FIND, self.inner.find(realm, kind, index, value, page)))
+        Box::pin(self.spans.measure(FIND, move || self.inner.find(realm, kind, index, value, page)))
     }
 
     fn scan<'a>(
@@ -100,15 +100,15 @@ impl Records for MeasuredRecords {
         kind: &'static Kind,
         page: Page,
     ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        Box::pin(self.spans.measure(SCAN, self.inner.scan(realm, kind, page)))
+        Box::pin(self.spans.measure(SCAN, move || self.inner.scan(realm, kind, page)))
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), CommitRefused>> {
-        Box::pin(self.spans.measure_as(COMMIT, self.inner.commit(batch), failed))
+        Box::pin(self.spans.measure_as(COMMIT, move || self.inner.commit(batch), failed))
     }
 
     fn pull(&self, log: Log, after: u64, limit: u32) -> BoxFuture<'_, Result<Pull, StoreError>> {
-        Box::pin(self.spans.measure(PULL, self.inner.pull(log, after, limit)))
+        Box::pin(self.spans.measure(PULL, move || self.inner.pull(log, after, limit)))
     }
 
     fn sequence(&self, log: Log, node: NodeId) -> BoxFuture<'_, Result<Sequenced, StoreError>> {

@@ -76,23 +76,24 @@ impl<const N: usize> Spans<N> {
         Self { clock, operations, seen: std::array::from_fn(|_| Mutex::default()) }
     }
 
-    pub(super) async fn measure<T>(
+    /// Makes a call, and notes how long it took from its very beginning.
+    pub(super) async fn measure<'c, T>(
         &self,
         operation: usize,
-        call: BoxFuture<'_, Result<T, StoreError>>,
+        call: impl FnOnce() -> BoxFuture<'c, Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         self.measure_as(operation, call, Failed::of).await
     }
 
     /// The same of a call that fails in other words.
-    pub(super) async fn measure_as<T, E>(
+    pub(super) async fn measure_as<'c, T, E>(
         &self,
         operation: usize,
-        call: BoxFuture<'_, Result<T, E>>,
+        call: impl FnOnce() -> BoxFuture<'c, Result<T, E>> + Send,
         failed: impl Fn(&E) -> Option<Failed>,
     ) -> Result<T, E> {
         let began = self.clock.since_boot();
-        let outcome = call.await;
+        let outcome = call().await;
         let took = self.clock.since_boot().since(began);
         let failed = outcome.as_ref().err().and_then(failed);
         if let Some(seen) = self.seen.get(operation) {

@@ -83,6 +83,8 @@ async function authorize(more) {
   const pages = `#back, #username, #code, ${allow}`
   const shows = selector => browser.run(`!!document.querySelector(${JSON.stringify(selector)})`)
   const shown = []
+  // The page that the last request came back to is not taken for what this one leads to.
+  await browser.run("document.querySelector('#back')?.remove()").catch(() => {})
   await browser.visit(pathname + search, pages)
   while (!await shows('#back')) {
     let next = allow
