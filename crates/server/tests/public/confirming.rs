@@ -2,6 +2,7 @@
 
 use std::task::{Context, Waker};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -13,6 +14,7 @@ use super::{
 };
 
 const LOGOUT: &str = "/api/auth/logout?wait=confirmed";
+const REVOKE: &str = "/oauth2/revoke?wait=confirmed";
 
 #[tokio::test]
 async fn whoever_signs_out_hears_when_all_nodes_refuse_it() {
@@ -80,15 +82,53 @@ async fn what_was_taken_back_before_is_not_said_to_be_taken_back_now() {
     let (access, refresh) =
         (tokens["access_token"].as_str().unwrap(), tokens["refresh_token"].as_str().unwrap());
     let revoke = async |token: &str| {
-        let target = "/oauth2/revoke?wait=confirmed";
-        ask(&bench, target, "web", &[("token", token)]).await.json()["confirmed"]["taken"].clone()
+        ask(&bench, REVOKE, "web", &[("token", token)]).await.json()["confirmed"]["taken"].clone()
     };
     assert_eq!(revoke(access).await, "Now");
     assert_eq!(revoke(access).await, "Before");
     assert_eq!(revoke(refresh).await, "Now");
     assert_eq!(revoke(refresh).await, "Before");
-    // What is no token was refused all along.
-    assert_eq!(revoke("nonsense").await, "Before");
+}
+
+#[tokio::test]
+async fn nobody_is_told_that_tokens_are_refused_that_nobody_took_back() {
+    let bench = Bench::new().await;
+    let mut browser = Browser::new(&bench);
+    let code = code(&mut browser, &authorize(&[])).await;
+    let tokens = token(&bench, "web", &redeeming(&code)).await.json();
+    let foreign = foreign(tokens["access_token"].as_str().unwrap());
+    let id_token = tokens["id_token"].as_str().unwrap();
+    for token in [foreign.as_str(), id_token, "rt_nonsense", "nonsense"] {
+        let answer = ask(&bench, REVOKE, "web", &[("token", token)]).await;
+        assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, ""), "{token}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_whose_key_cannot_be_looked_for_is_not_said_to_be_nothing() {
+    let bench = Bench::new().await;
+    let mut browser = Browser::new(&bench);
+    let code = code(&mut browser, &authorize(&[])).await;
+    let tokens = token(&bench, "web", &redeeming(&code)).await.json();
+    let foreign = foreign(tokens["access_token"].as_str().unwrap());
+    let revoke = async || ask(&bench, "/oauth2/revoke", "web", &[("token", &foreign)]).await.status;
+    let before = bench.calls();
+    assert_eq!(revoke().await, StatusCode::OK);
+    let asked = bench.calls() - before;
+    assert!(asked > 0);
+    // Whatever of it is not answered, the last of it the rings of keys.
+    for answered in 0..asked {
+        bench.take_away_after(answered);
+        assert_eq!(revoke().await, StatusCode::SERVICE_UNAVAILABLE, "{answered} of {asked}");
+    }
+    bench.take_away(false);
+    assert_eq!(revoke().await, StatusCode::OK);
+}
+
+/// The token of another issuer, that signs with another key.
+fn foreign(ours: &str) -> String {
+    let header = URL_SAFE_NO_PAD.encode(r#"{"typ":"at+jwt","alg":"ES256","kid":"of-another"}"#);
+    format!("{header}.{}", ours.split_once('.').unwrap().1)
 }
 
 #[tokio::test]
