@@ -160,16 +160,20 @@ fn waits(visit: &Visit, fields: &Fields) -> Result<bool, Trouble> {
 }
 
 /// Ends all sessions of a person, and all their tokens: everything of theirs is refused by one entry of
-/// the log, and then each of it ends. Whoever goes away meanwhile, or dies, leaves nothing that counts.
+/// the log, and then each of it ends. Whoever goes away meanwhile, or dies, leaves nothing that counts, and
+/// a session by which the rest can be ended.
 pub(crate) async fn everywhere(app: &App, session: &Session) -> Result<Taken, StoreError> {
-    let (app, user) = (app.clone(), session.user.clone());
+    let (app, own, user) = (app.clone(), session.id.clone(), session.user.clone());
     whole(async move {
         let by = user.as_str();
         let order = Order { reason: Reason::Logout.name().to_owned(), actor: by.to_owned() };
         app.provider().take_back_subject(by, &order).await?;
-        app.sessions().end_all(app.realm(), &user, None, &Reason::Logout, by).await?;
+        app.sessions().end_all(app.realm(), &user, Some(&own), &Reason::Logout, by).await?;
         let (holder, tally) = (Holder::User(user.clone()), Tally::default());
         app.provider().families().withdraw(app.realm(), &holder, &order, &tally).await?;
+        // INVARIANT: the session that orders it ends last. It is refused as all others are, and whoever
+        // has it can order the rest again, until there is none.
+        app.sessions().end(app.realm(), &own, &Reason::Logout, by).await?;
         Ok(Taken::Now)
     })
     .await

@@ -5,6 +5,8 @@ use std::task::{Context, Waker};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Method, StatusCode};
 use serde_json::json;
+use tegata_session::Reason;
+use tegata_token::{Holder, Order, Tally, Withdrawable as _};
 
 use super::{
     bench::Bench,
@@ -170,4 +172,42 @@ async fn a_client_that_goes_away_undoes_nothing() {
             assert!(turns < 10_000, "{target}: it was given up with the request");
         }
     }
+}
+
+#[tokio::test]
+async fn signing_out_everywhere_can_be_ordered_again_wherever_it_was_interrupted() {
+    let bench = Bench::new().await;
+    let target = "/api/auth/logout?everywhere=true";
+    let holder = Holder::User(bench.alice.id.clone());
+    let order = Order { reason: "test".to_owned(), actor: "test".to_owned() };
+    let mut interrupted = 0;
+    for answered in 0.. {
+        // What was taken back counts to the end of its second.
+        bench.advance(2);
+        let (mut browser, told) = Browser::signed_in(&bench).await;
+        let (mut other, _) = Browser::signed_in(&bench).await;
+        code(&mut other, &authorize(&[])).await;
+        let csrf = told["csrf_token"].as_str();
+        let mut copy = browser.clone();
+        bench.take_away_after(answered);
+        let first = browser.call(Method::POST, target, csrf, None).await.status;
+        bench.take_away(false);
+        if first == StatusCode::SERVICE_UNAVAILABLE {
+            interrupted += 1;
+            let again = copy.call(Method::POST, target, csrf, None).await.status;
+            assert_eq!(again, StatusCode::NO_CONTENT, "{answered} were answered");
+        }
+        // Nothing is left to be ended.
+        let tally = Tally::default();
+        let families = bench.provider.families();
+        let left = families.withdraw(&bench.realm, &holder, &order, &tally).await.unwrap();
+        assert_eq!(left, 0, "families, when {answered} were answered");
+        let reason = Reason::Logout;
+        let left = bench.sessions.end_all(&bench.realm, &bench.alice.id, None, &reason, "test");
+        assert_eq!(left.await.unwrap(), 0, "sessions, when {answered} were answered");
+        if first == StatusCode::NO_CONTENT {
+            break;
+        }
+    }
+    assert!(interrupted > 4, "{interrupted}");
 }
