@@ -43,6 +43,11 @@ pub(crate) async fn told(app: &App, began: SinceBoot, taken: Taken) -> Response 
     NoStore(Json(json!({"confirmed": confirmed}))).into_response()
 }
 
+/// Whether some may accept yet what was taken back.
+pub(crate) fn is_pending(confirmed: &Value) -> bool {
+    confirmed.get("pending").is_some()
+}
+
 /// The same for people, in their words.
 pub(crate) fn in_words(confirmed: &Value, m: &Messages) -> Vec<String> {
     let names = |name: &str| confirmed.get(name).and_then(Value::as_array).map_or(0, Vec::len);
@@ -57,7 +62,9 @@ pub(crate) fn in_words(confirmed: &Value, m: &Messages) -> Vec<String> {
         Some(until) => Some(m.others_pending.replace("{until}", until)),
         None => (fenced > 0).then(|| m.others_fenced.to_owned()),
     };
-    [Some(refused), others].into_iter().flatten().collect()
+    let unchecked = confirmed.get("unchecked").and_then(Value::as_bool).unwrap_or_default();
+    let unchecked = unchecked.then(|| m.others_unchecked.to_owned());
+    [Some(refused), others, unchecked].into_iter().flatten().collect()
 }
 
 /// Does what is not to be left half done because whoever asked for it goes away.
@@ -100,6 +107,12 @@ mod tests {
             said.starts_with("Refused by 1 of 3 points") && said.contains("2026-01-01"),
             "{said}"
         );
+        assert!(!said.contains("without asking"), "{said}");
+        let available = json!({"by": ["a"], "after_ms": 5001, "fenced": ["b"], "unchecked": true});
+        let said = words(available.clone());
+        assert!(said.contains("serve without asking"), "{said}");
+        let japanese = in_words(&available, Lang::Ja.messages()).concat();
+        assert!(japanese.contains("確認せずに"), "{japanese}");
         // No language leaves a gap, and none tells people how nodes are called.
         for lang in [Lang::En, Lang::Ja] {
             let said = in_words(&pending, lang.messages()).concat();

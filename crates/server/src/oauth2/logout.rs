@@ -40,6 +40,8 @@ struct SignedOut<'a> {
     frame: &'a Frame,
     /// Who refuses by now what has ended, where somebody waited for it.
     confirmed: Vec<String>,
+    /// Where the client wants the browser to go on, where it has not gone there by itself.
+    then: Option<&'a str>,
 }
 
 /// The parameters that a client can send (§2), but for those that are about the page alone.
@@ -186,13 +188,17 @@ fn done(
     chosen: Option<&str>,
     confirmed: Option<&Value>,
 ) -> Result<Response, Trouble> {
-    if let Some(then) = &wish.then {
+    // INVARIANT: a browser that comes back by itself tells the client that all refuse what has ended. Where
+    // some may accept it yet, the person is told so, and goes on by a link.
+    let is_pending = confirmed.is_some_and(confirmed::is_pending);
+    if let Some(then) = wish.then.as_deref().filter(|_| !is_pending) {
         return see_other(then);
     }
+    let then = wish.then.as_deref();
     let lang = visit.lang(chosen, &[]);
     let frame = Frame::new(app, lang, Some(("/oauth2/logout", &[])));
     let confirmed = confirmed.map(|told| confirmed::in_words(told, frame.m)).unwrap_or_default();
-    Ok(render(StatusCode::OK, &SignedOut { frame: &frame, confirmed }, &frame, None))
+    Ok(render(StatusCode::OK, &SignedOut { frame: &frame, confirmed, then }, &frame, None))
 }
 
 fn params(fields: Fields) -> Result<Params, Trouble> {

@@ -10,13 +10,14 @@ use tegata_token::{Holder, Order, Tally, Withdrawable as _};
 
 use super::{
     bench::Bench,
-    browser::Browser,
+    browser::{Browser, encoded},
     clients::ask,
     flow::{authorize, code, redeeming, token},
 };
 
 const LOGOUT: &str = "/api/auth/logout?wait=confirmed";
 const REVOKE: &str = "/oauth2/revoke?wait=confirmed";
+const BYE: &str = "https://web.example/bye";
 
 #[tokio::test]
 async fn whoever_signs_out_hears_when_all_nodes_refuse_it() {
@@ -152,6 +153,43 @@ async fn the_page_says_who_refuses_it_where_a_client_asks_for_that() {
     let fields = [("csrf_token", csrf.as_str()), ("decision", "everywhere")];
     let done = browser.submit("/oauth2/logout", &fields).await;
     assert!(done.body.contains("You are signed out") && !done.body.contains("Refused by"));
+}
+
+#[tokio::test]
+async fn a_browser_goes_back_to_the_client_by_itself_only_when_nothing_is_pending() {
+    let bench = Bench::new().await;
+    let pending = json!({"pending": ["there"], "until": "2026-01-01T00:00:00Z"});
+    let fenced = json!({"fenced": ["there"]});
+    for (told, goes) in [(json!(null), true), (fenced, true), (pending, false)] {
+        bench.advance(2);
+        *bench.confirmed.lock().unwrap() = told;
+        let mut browser = Browser::new(&bench);
+        let code = code(&mut browser, &authorize(&[])).await;
+        let tokens = token(&bench, "web", &redeeming(&code)).await.json();
+        let hint = tokens["id_token"].as_str().unwrap();
+        let wish = [
+            ("id_token_hint", hint),
+            ("post_logout_redirect_uri", BYE),
+            ("state", "s&1"),
+            ("wait", "confirmed"),
+        ];
+        let page = browser.get(&format!("/oauth2/logout?{}", encoded(&wish))).await;
+        let csrf = page.field("csrf_token").to_owned();
+        let fields = [&wish[..], &[("csrf_token", csrf.as_str()), ("decision", "logout")]].concat();
+        let done = browser.submit("/oauth2/logout", &fields).await;
+        assert!(browser.jar.is_empty());
+        if goes {
+            assert_eq!(done.location(), format!("{BYE}?state=s%261"));
+            continue;
+        }
+        assert_eq!((done.status, done.header("location")), (StatusCode::OK, ""));
+        assert!(
+            done.body.contains("2026-01-01") && !done.body.contains("there\""),
+            "{}",
+            done.body
+        );
+        assert!(done.body.contains(&format!(r#"href="{BYE}?state=s%261""#)), "{}", done.body);
+    }
 }
 
 #[tokio::test]
