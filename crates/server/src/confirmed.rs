@@ -36,11 +36,27 @@ pub(crate) fn asks(fields: &Fields) -> Result<bool, &'static str> {
     }
 }
 
-/// The answer to a program, once every node refuses what was taken back since `began`, or is known to serve
+/// The answer to a program that has proven which client it is, once every node refuses what was taken back since `began`, or is known to serve
 /// nothing that it would have to know it for. Whoever goes away meanwhile undoes nothing.
 pub(crate) async fn told(app: &App, began: SinceBoot, taken: Taken) -> Response {
     let confirmed = app.confirm().confirmed(began, taken).await;
     NoStore(Json(json!({"confirmed": confirmed}))).into_response()
+}
+
+/// The same for browsers and clients that anybody can be, who are not told how nodes are called: how many.
+pub(crate) async fn counted(app: &App, began: SinceBoot, taken: Taken) -> Response {
+    let confirmed = app.confirm().confirmed(began, taken).await;
+    NoStore(Json(json!({"confirmed": without_names(&confirmed)}))).into_response()
+}
+
+/// INVARIANT: what is passed on is listed here, so that nothing that names a node is by oversight.
+fn without_names(confirmed: &Value) -> Value {
+    let many = |(name, it): (&String, &Value)| match (name.as_str(), it) {
+        ("by" | "fenced" | "pending", Value::Array(all)) => Some((name.clone(), json!(all.len()))),
+        ("after_ms" | "until" | "unchecked", it) => Some((name.clone(), it.clone())),
+        _ => None,
+    };
+    Value::Object(confirmed.as_object().into_iter().flatten().filter_map(many).collect())
 }
 
 /// Whether some may accept yet what was taken back.

@@ -24,6 +24,7 @@ pub(crate) async fn revoke(
     let revoked = app.provider().revoke(&client, &asked.params).await;
     let taken = revoked.map_err(|refused| asked.reject(refused))?;
     Ok(match waits && taken != Taken::Nothing {
+        true if client.is_public() => confirmed::counted(&app, began, taken).await,
         true => confirmed::told(&app, began, taken).await,
         false => NoStore(().into_response()).into_response(),
     })
