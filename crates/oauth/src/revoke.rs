@@ -5,8 +5,8 @@ use tegata_core::{
     Batch, ClientId, CommitRefused, Event, EventType, StoreError, Timestamp, TokenId, port::Change,
 };
 use tegata_token::{
-    AccessToken, Claims, Entry, Order, Refusal, Revoked, Target, TransactionToken, Verified,
-    revocation::Taken, verifier::TokenKind,
+    AccessToken, Claims, Entry, KeysRefused, Order, Refusal, Revoked, Target, TransactionToken,
+    Verified, revocation::Taken, verifier::TokenKind,
 };
 
 use crate::{
@@ -146,11 +146,11 @@ impl Provider {
     /// Answers a revocation request of an authenticated client: when this answers `Ok`, the token
     /// is refused on this node, durably, and soon everywhere. A token that is none is no error
     /// (RFC 7009 §2.2). Taking back a refresh token ends its family. Answers whether anything had to be
-    /// written for it.
+    /// written for it: of what is no token of this issuer, that nothing was taken back.
     ///
     /// # Errors
-    /// `unauthorized_client` for another client's token; what the store says, and then nothing is
-    /// known to have been taken back.
+    /// `unauthorized_client` for another client's token; what the store says, also where the key of a
+    /// token cannot be looked for, and then nothing is known to have been taken back.
     pub async fn revoke(&self, client: &Client, params: &Params) -> Result<Taken, Refused> {
         let token = params.require("token", "token is missing")?;
         // `token_type_hint` speeds nothing up here: the two kinds look different.
@@ -160,24 +160,31 @@ impl Provider {
             let ended = self.families().revoke(self.realm(), &family.id, &order).await?;
             return Ok(if ended { Taken::Now } else { Taken::Before });
         }
-        if let Some(issued) = self.known(token).await {
+        if let Some(issued) = self.known(token).await? {
             self.check_owner(client, issued.claims().client_id.as_deref().unwrap_or_default())?;
             return self.revoke_issued(&issued, &order(client)).await;
         }
-        Ok(Taken::Before)
+        // INVARIANT: nobody is told that this is refused. It may be a good token of another issuer.
+        Ok(Taken::Nothing)
     }
 
     /// A token of this issuer, whatever its times: a clock that is wrong keeps nothing alive. A key
     /// that this node has not heard of yet is looked for once.
-    async fn known(&self, token: &str) -> Option<Issued> {
+    ///
+    /// # Errors
+    /// What the store says when it is: the token may be one of ours.
+    async fn known(&self, token: &str) -> Result<Option<Issued>, StoreError> {
         match self.issued(token) {
             Err(Refusal::UnknownKey) => {
-                if let Err(error) = self.keys().reload().await {
-                    tracing::warn!(%error, "the key rings could not be read for a revocation");
-                }
-                self.issued(token).ok()
+                self.keys().reload().await.map_err(|refused| match refused {
+                    KeysRefused::Store(error) => error,
+                    other => StoreError::Misused {
+                        detail: format!("the key rings cannot be read for a revocation: {other}"),
+                    },
+                })?;
+                Ok(self.issued(token).ok())
             }
-            issued => issued.ok(),
+            issued => Ok(issued.ok()),
         }
     }
 
@@ -206,7 +213,7 @@ impl Provider {
     ) -> Result<Taken, Refused> {
         let claims = token.claims();
         // Tokens of this issuer have ids of this issuer's making.
-        let Ok(jti) = TokenId::new(&claims.jti) else { return Ok(Taken::Before) };
+        let Ok(jti) = TokenId::new(&claims.jti) else { return Ok(Taken::Nothing) };
         let view = self.revoker().view().realm(self.realm());
         // A token that was made from another shares its place: that is the other's to lose.
         let own = claims.original_jti.is_none();
@@ -252,7 +259,7 @@ impl Provider {
         token: &str,
         order: &Order,
     ) -> Result<(String, Taken), Refused> {
-        let issued = self.known(token).await.ok_or(OAuthError::request(
+        let issued = self.known(token).await?.ok_or(OAuthError::request(
             "this is neither an access token nor a transaction token of this issuer",
         ))?;
         let taken = self.revoke_issued(&issued, order).await?;

@@ -179,7 +179,8 @@ impl Provider {
     }
 
     /// Whether a token counts, by the word of an introspection endpoint of the provider (RFC 7662). It is
-    /// asked once, and left alone for a while where it fails again and again.
+    /// asked once, and left alone for a while where it fails again and again. That a node knows too little
+    /// to say (503) is an answer: where several stand behind one address, the next may know.
     ///
     /// # Errors
     /// [`TokenRefused`]: it does not say.
@@ -191,7 +192,12 @@ impl Provider {
         let permit = self.0.breaker.admit()?;
         let answered = self.0.transport.send(self.request(endpoint, &[("token", token)])?).await;
         match &answered {
-            Ok(answer) if !answer.status().is_server_error() => permit.succeeded(),
+            Ok(answer)
+                if !answer.status().is_server_error()
+                    || answer.status() == StatusCode::SERVICE_UNAVAILABLE =>
+            {
+                permit.succeeded();
+            }
             _ => permit.failed(),
         }
         let answer = answered?;
@@ -312,5 +318,50 @@ fn read(answer: &Response<Bytes>) -> Result<TokenAnswer, TokenRefused> {
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Provider({} as {})", self.0.token_endpoint, self.0.credential.client_id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Json, Router, http, routing::any};
+    use parking_lot::Mutex;
+    use serde_json::json;
+    use tegata_core::{BreakerState, Node};
+
+    use super::*;
+    use crate::{testing::server::TestServer, transport::TransportLimits};
+
+    /// Several nodes behind one address. Of whom it is served, the test says.
+    #[tokio::test]
+    async fn nodes_that_know_too_little_do_not_keep_one_that_knows_from_being_asked() {
+        let turns: Arc<Mutex<Vec<u16>>> = Arc::default();
+        let balancer = Arc::clone(&turns);
+        let answer = async move || {
+            let status = balancer.lock().pop().unwrap_or(200);
+            (http::StatusCode::from_u16(status).unwrap(), Json(json!({"active": true})))
+        };
+        let server = TestServer::start(Router::new().fallback(any(answer))).await.unwrap();
+        let credential = Credential::secret("gateway", Secret::new("of the gateway".to_owned()));
+        let transport = Transport::new(TransportLimits::default());
+        let at = |path| server.url(path).parse::<Uri>().unwrap();
+        let node = Node::for_tests(1);
+        let provider = Provider::new(at("/oauth2/token"), credential, transport, node);
+        let endpoint = at("/oauth2/introspect");
+        let ask = async |status: u16| {
+            turns.lock().push(status);
+            provider.is_active(&endpoint, "a token").await
+        };
+        // Many that are stale, and now and then one that is silent, for which the balancer speaks.
+        for turn in 0..40 {
+            let refused = ask(if turn % 4 == 3 { 504 } else { 503 }).await;
+            assert!(matches!(refused, Err(TokenRefused::Answer(_))), "{turn}: {refused:?}");
+        }
+        assert_eq!(ask(200).await, Ok(true));
+        // Where nobody is there, nobody is asked for a while.
+        for _ in 0..BreakerLimits::default().failures {
+            assert!(matches!(ask(504).await, Err(TokenRefused::Answer(_))));
+        }
+        assert_eq!(provider.breaker().state(), BreakerState::Open);
+        assert!(matches!(ask(200).await, Err(TokenRefused::Open(_))));
     }
 }

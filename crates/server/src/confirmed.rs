@@ -36,11 +36,32 @@ pub(crate) fn asks(fields: &Fields) -> Result<bool, &'static str> {
     }
 }
 
-/// The answer to a program, once every node refuses what was taken back since `began`, or is known to serve
+/// The answer to a program that has proven which client it is, once every node refuses what was taken back since `began`, or is known to serve
 /// nothing that it would have to know it for. Whoever goes away meanwhile undoes nothing.
 pub(crate) async fn told(app: &App, began: SinceBoot, taken: Taken) -> Response {
     let confirmed = app.confirm().confirmed(began, taken).await;
     NoStore(Json(json!({"confirmed": confirmed}))).into_response()
+}
+
+/// The same for browsers and clients that anybody can be, who are not told how nodes are called: how many.
+pub(crate) async fn counted(app: &App, began: SinceBoot, taken: Taken) -> Response {
+    let confirmed = app.confirm().confirmed(began, taken).await;
+    NoStore(Json(json!({"confirmed": without_names(&confirmed)}))).into_response()
+}
+
+/// INVARIANT: what is passed on is listed here, so that nothing that names a node is by oversight.
+fn without_names(confirmed: &Value) -> Value {
+    let many = |(name, it): (&String, &Value)| match (name.as_str(), it) {
+        ("by" | "fenced" | "pending", Value::Array(all)) => Some((name.clone(), json!(all.len()))),
+        ("after_ms" | "until" | "unchecked", it) => Some((name.clone(), it.clone())),
+        _ => None,
+    };
+    Value::Object(confirmed.as_object().into_iter().flatten().filter_map(many).collect())
+}
+
+/// Whether some may accept yet what was taken back.
+pub(crate) fn is_pending(confirmed: &Value) -> bool {
+    confirmed.get("pending").is_some()
 }
 
 /// The same for people, in their words.
@@ -57,7 +78,9 @@ pub(crate) fn in_words(confirmed: &Value, m: &Messages) -> Vec<String> {
         Some(until) => Some(m.others_pending.replace("{until}", until)),
         None => (fenced > 0).then(|| m.others_fenced.to_owned()),
     };
-    [Some(refused), others].into_iter().flatten().collect()
+    let unchecked = confirmed.get("unchecked").and_then(Value::as_bool).unwrap_or_default();
+    let unchecked = unchecked.then(|| m.others_unchecked.to_owned());
+    [Some(refused), others, unchecked].into_iter().flatten().collect()
 }
 
 /// Does what is not to be left half done because whoever asked for it goes away.
@@ -100,6 +123,12 @@ mod tests {
             said.starts_with("Refused by 1 of 3 points") && said.contains("2026-01-01"),
             "{said}"
         );
+        assert!(!said.contains("without asking"), "{said}");
+        let available = json!({"by": ["a"], "after_ms": 5001, "fenced": ["b"], "unchecked": true});
+        let said = words(available.clone());
+        assert!(said.contains("serve without asking"), "{said}");
+        let japanese = in_words(&available, Lang::Ja.messages()).concat();
+        assert!(japanese.contains("確認せずに"), "{japanese}");
         // No language leaves a gap, and none tells people how nodes are called.
         for lang in [Lang::En, Lang::Ja] {
             let said = in_words(&pending, lang.messages()).concat();

@@ -178,6 +178,8 @@ pub(crate) struct Messages {
     /// `{until}`: a time.
     pub(crate) others_pending: &'static str,
     pub(crate) others_fenced: &'static str,
+    /// After either of them.
+    pub(crate) others_unchecked: &'static str,
     pub(crate) sign_in_again: &'static str,
 
     pub(crate) your_account: &'static str,

@@ -254,7 +254,7 @@ pub(crate) async fn confirm_within(
         let after = composed.node.elapsed(began);
         let says = format!("refused by all 1 points after {} ms", after.as_millis());
         let (by, late) = (vec![own.to_owned()], Late::Fenced(Vec::new()));
-        return Confirmation { by, late, after, says };
+        return Confirmation { by, late, after, says, unchecked: false };
     };
     let asked = composed.node.since_boot();
     // From now on, at the latest, everybody grows stale who does not hear of it.
@@ -287,7 +287,8 @@ pub(crate) async fn confirm_within(
     let waited = patience >= MOST_STALE;
     let (many, count) = (by.len() + gone.len() + pending.len(), by.len());
     let millis = after.as_millis();
-    let but = match !spoke && serves_unchecked(composed).await {
+    let unchecked = !spoke && serves_unchecked(composed).await;
+    let but = match unchecked {
         true => ", but on routes that are `available` until they have heard of it",
         false => "",
     };
@@ -316,7 +317,7 @@ pub(crate) async fn confirm_within(
             )
         }
     };
-    Confirmation { by, late, after, says }
+    Confirmation { by, late, after, says, unchecked }
 }
 
 /// Everything that had been taken back anywhere when something `began`, and who is to know it. It waits
@@ -342,6 +343,8 @@ pub(crate) struct Confirmation {
     pub(crate) after: Duration,
     /// The same in words.
     says: String,
+    /// Whether those that have not said so serve some routes without knowing.
+    unchecked: bool,
 }
 
 /// Those that have not said so.
@@ -367,6 +370,9 @@ impl Confirmation {
             Late::Pending { gone, pending, until } => (gone, Some((pending, until))),
         };
         if let Some(members) = told.as_object_mut() {
+            if self.unchecked {
+                members.insert("unchecked".to_owned(), true.into());
+            }
             if !fenced.is_empty() {
                 members.insert("fenced".to_owned(), fenced.into());
             }

@@ -289,7 +289,10 @@ impl Registry {
         ServiceMap::check(&all_services, &all_routes)?;
         let mut all_delegations = delegations.to_vec();
         let named = |name: &str| delegations.iter().any(|declared| declared.name == name);
-        let others = self.delegations(realm).await?.into_iter().filter(|it| !named(&it.name));
+        // What somebody else declares at the moment, whose services come after it, is theirs to check.
+        let is_there = |name: &String| all_services.iter().any(|it| it.name == *name);
+        let others = self.delegations(realm).await?.into_iter();
+        let others = others.filter(|it| !named(&it.name) && it.targets.iter().all(is_there));
         all_delegations.extend(others);
         delegation::check(&all_delegations, &all_services)?;
         Ok(())

@@ -110,8 +110,11 @@ pub enum Target {
 pub enum Taken {
     /// It did.
     Now,
-    /// It had nothing to write: that had been taken back before, perhaps elsewhere, or was nothing.
+    /// It had nothing to write: that had been taken back before, perhaps elsewhere.
     Before,
+    /// It took nothing back: what it was given is nothing that was issued here. Whether anybody refuses
+    /// it is not known.
+    Nothing,
 }
 
 /// An entry of the revocation log.

@@ -249,14 +249,11 @@ async fn still_counts(
         }
         _ => look_up(caller, gate, freshness, now).await,
     };
-    let taken_back = || {
+    if revoked.is_some() {
         if let (Some(usage), Caller::Token(token)) = (&gate.usage, caller) {
             usage.refused(&token.claims().jti);
         }
-        Err(Refusal::invalid_token("token_revoked", "the token has been taken back"))
-    };
-    if revoked.is_some() {
-        return taken_back();
+        return Err(Refusal::invalid_token("token_revoked", "the token has been taken back"));
     }
     let passes = fresh
         || match (route.revocation, caller) {
@@ -278,7 +275,12 @@ async fn still_counts(
     match asked {
         // It was checked, by somebody who knows enough.
         Some(true) => Ok(false),
-        Some(false) => taken_back(),
+        // Why, it does not say: it may also be a client that may not ask, or have another clock. Nobody is
+        // told that somebody took it back.
+        Some(false) => {
+            let detail = "another node says that the token does not count";
+            Err(Refusal::invalid_token("token_inactive", detail))
+        }
         None => {
             let detail = "it cannot be learnt at present whether the token has been taken back";
             Err(Refusal::unavailable("revocations_stale", detail))

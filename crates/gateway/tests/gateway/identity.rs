@@ -354,20 +354,23 @@ fn a_bounded_route_asks_others_while_revocations_cannot_be_learnt() {
     let mut plan = Plan::with(echo::start());
     plan.introspection = Some(Arc::clone(&others) as Arc<dyn Introspection>);
     let world = plan.start();
-    let token = world.token();
+    let claims = world.claims();
+    let (token, jti) = (world.sign(&claims), claims["jti"].as_str().unwrap().to_owned());
     let says = |says: u8| others.says.store(says, Ordering::SeqCst);
     let asked = || others.asked.lock().unwrap().drain(..).count();
     let told = |path: &str| {
         let answer = world.get(path, &token);
         (answer.status, (answer.status != 200).then(|| answer.problem()))
     };
+    let is_noted_as_revoked = || world.usage.of(&jti).is_some_and(|it| it.revoked.is_raised());
     // Nobody is asked while enough is known, nor of the young.
     assert_eq!((told("/echo/x").0, asked()), (200, 0));
     world.clock.advance(Duration::from_secs(6));
     assert_eq!((told("/echo/x").0, asked()), (200, 0));
     world.clock.advance(Duration::from_secs(60));
-    // Where a token was taken back elsewhere, it is refused, though this node cannot know.
-    assert_eq!(told("/echo/x"), (401, Some("token_revoked".into())));
+    // Where it does not count elsewhere, it is refused. Nobody said that it was taken back.
+    assert_eq!(told("/echo/x"), (401, Some("token_inactive".into())));
+    assert!(!is_noted_as_revoked());
     assert_eq!(*others.asked.lock().unwrap(), [token.as_str()]);
     others.asked.lock().unwrap().clear();
     says(1);
@@ -396,6 +399,7 @@ fn a_bounded_route_asks_others_while_revocations_cannot_be_learnt() {
     });
     assert_eq!(told("/echo/x"), (401, Some("token_revoked".into())));
     assert_eq!(asked(), 0);
+    assert!(is_noted_as_revoked());
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub(crate) struct World {
     pub(crate) revocations: Arc<View>,
     pub(crate) registry: Registry,
     pub(crate) nonces: DpopNonces,
+    pub(crate) usage: Arc<Usage>,
 }
 
 /// What a world is made from.
@@ -141,6 +142,7 @@ impl Plan {
         let signer = Arc::clone(&key);
         let services = self.map();
         let nonces = nonces_of(1);
+        let usage = Arc::new(Usage::new(node.clone()));
         let parts = Parts {
             node: node.clone(),
             epoch: EPOCH,
@@ -157,13 +159,13 @@ impl Plan {
             foreign: self.foreign,
             introspection: self.introspection,
             metrics: Metrics::register(&mut registry),
-            usage: Some(Arc::new(Usage::new(node.clone()))),
+            usage: Some(Arc::clone(&usage)),
             parting: Parting::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let gateway = Gateway::serve(self.config, parts, vec![listener]).unwrap();
         let address = gateway.local_addrs()[0];
-        World { gateway, address, clock, node, key, revocations, registry, nonces }
+        World { gateway, address, clock, node, key, revocations, registry, nonces, usage }
     }
 }
 

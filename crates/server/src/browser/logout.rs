@@ -39,7 +39,7 @@ pub(crate) async fn logout(
         None => None,
     };
     let answer = match taken.filter(|_| waits) {
-        Some(taken) => confirmed::told(&app, began, taken).await,
+        Some(taken) => confirmed::counted(&app, began, taken).await,
         None => NoStore(StatusCode::NO_CONTENT).into_response(),
     };
     Ok((Cookies::signed_out(&app), answer).into_response())

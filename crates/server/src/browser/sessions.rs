@@ -61,7 +61,7 @@ pub(crate) async fn end(
     let is_own = session.id == own.id;
     let cookies = if is_own { Cookies::signed_out(&app) } else { rotated(&app, &passage) };
     let answer = match waits {
-        true => confirmed::told(&app, began, taken).await,
+        true => confirmed::counted(&app, began, taken).await,
         false => NoStore(StatusCode::NO_CONTENT).into_response(),
     };
     Ok((cookies, answer).into_response())

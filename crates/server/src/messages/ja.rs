@@ -155,6 +155,7 @@ pub(super) const MESSAGES: Messages = Messages {
     refused_by: "{ms} ミリ秒後には、{all} か所中 {by} か所が以前のサインインを拒否しています。",
     others_pending: "残りはまだ応答していませんが、{until} 以降、確認が必要なものは一切受け付けません。",
     others_fenced: "残りは応答していませんが、確認が必要なものは一切受け付けません。",
+    others_unchecked: "ただし、確認せずに応答するよう設定されたものは、通知が届くまで応答します。",
     sign_in_again: "もう一度サインイン",
 
     your_account: "アカウント",

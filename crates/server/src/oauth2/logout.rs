@@ -40,6 +40,8 @@ struct SignedOut<'a> {
     frame: &'a Frame,
     /// Who refuses by now what has ended, where somebody waited for it.
     confirmed: Vec<String>,
+    /// Where the client wants the browser to go on, where it has not gone there by itself.
+    then: Option<&'a str>,
 }
 
 /// The parameters that a client can send (§2), but for those that are about the page alone.
@@ -160,16 +162,20 @@ fn waits(visit: &Visit, fields: &Fields) -> Result<bool, Trouble> {
 }
 
 /// Ends all sessions of a person, and all their tokens: everything of theirs is refused by one entry of
-/// the log, and then each of it ends. Whoever goes away meanwhile, or dies, leaves nothing that counts.
+/// the log, and then each of it ends. Whoever goes away meanwhile, or dies, leaves nothing that counts, and
+/// a session by which the rest can be ended.
 pub(crate) async fn everywhere(app: &App, session: &Session) -> Result<Taken, StoreError> {
-    let (app, user) = (app.clone(), session.user.clone());
+    let (app, own, user) = (app.clone(), session.id.clone(), session.user.clone());
     whole(async move {
         let by = user.as_str();
         let order = Order { reason: Reason::Logout.name().to_owned(), actor: by.to_owned() };
         app.provider().take_back_subject(by, &order).await?;
-        app.sessions().end_all(app.realm(), &user, None, &Reason::Logout, by).await?;
+        app.sessions().end_all(app.realm(), &user, Some(&own), &Reason::Logout, by).await?;
         let (holder, tally) = (Holder::User(user.clone()), Tally::default());
         app.provider().families().withdraw(app.realm(), &holder, &order, &tally).await?;
+        // INVARIANT: the session that orders it ends last. It is refused as all others are, and whoever
+        // has it can order the rest again, until there is none.
+        app.sessions().end(app.realm(), &own, &Reason::Logout, by).await?;
         Ok(Taken::Now)
     })
     .await
@@ -182,13 +188,17 @@ fn done(
     chosen: Option<&str>,
     confirmed: Option<&Value>,
 ) -> Result<Response, Trouble> {
-    if let Some(then) = &wish.then {
+    // INVARIANT: a browser that comes back by itself tells the client that all refuse what has ended. Where
+    // some may accept it yet, the person is told so, and goes on by a link.
+    let is_pending = confirmed.is_some_and(confirmed::is_pending);
+    if let Some(then) = wish.then.as_deref().filter(|_| !is_pending) {
         return see_other(then);
     }
+    let then = wish.then.as_deref();
     let lang = visit.lang(chosen, &[]);
     let frame = Frame::new(app, lang, Some(("/oauth2/logout", &[])));
     let confirmed = confirmed.map(|told| confirmed::in_words(told, frame.m)).unwrap_or_default();
-    Ok(render(StatusCode::OK, &SignedOut { frame: &frame, confirmed }, &frame, None))
+    Ok(render(StatusCode::OK, &SignedOut { frame: &frame, confirmed, then }, &frame, None))
 }
 
 fn params(fields: Fields) -> Result<Params, Trouble> {

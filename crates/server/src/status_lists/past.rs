@@ -69,7 +69,7 @@ pub(super) async fn bits(
     let bits = so(&history);
     past.keep(app, id, history);
     read.map_err(|refused| match refused {
-        Unknowable::Forgotten | Unknowable::TooMuch => {
+        Unknowable::Forgotten | Unknowable::TooMuch | Unknowable::Disordered => {
             NoList::Earlier("what was revoked then is not known any more")
         }
         Unknowable::Store(error) => NoList::Store(error),

@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -46,7 +46,10 @@ use tegata_token::{
     RotationRules, Target, Usage, View,
 };
 
-use super::{mailbox::Mailbox, switch::Switch};
+use super::{
+    mailbox::Mailbox,
+    switch::{ALL, Switch},
+};
 
 /// The issuer of the tests.
 pub(crate) const ISSUER: &str = "http://localhost:8000";
@@ -85,9 +88,11 @@ pub(crate) struct Bench {
     pub(crate) mailbox: Mailbox,
     pub(crate) administered: Arc<Administered>,
     registry: Registry,
-    away: Arc<AtomicBool>,
+    left: Arc<AtomicUsize>,
     calls: Arc<AtomicUsize>,
     keeps: Arc<AtomicBool>,
+    /// What the node says besides, where it is asked who refuses something.
+    pub(crate) confirmed: Arc<Mutex<serde_json::Value>>,
 }
 
 /// Does nothing of what administrators ask for, and notes who asked for what. A fake.
@@ -103,8 +108,8 @@ impl Administration for Administered {
     }
 }
 
-/// The only node there is. A fake.
-struct OneNode;
+/// The only node there is, which says also what it is told to. A fake.
+struct OneNode(Arc<Mutex<serde_json::Value>>);
 
 impl tegata_server::Confirm for OneNode {
     fn confirmed(
@@ -113,7 +118,13 @@ impl tegata_server::Confirm for OneNode {
         taken: tegata_token::revocation::Taken,
     ) -> BoxFuture<'_, serde_json::Value> {
         let taken = format!("{taken:?}");
-        Box::pin(async move { serde_json::json!({"by": ["this"], "after_ms": 1, "taken": taken}) })
+        let mut told = serde_json::json!({
+            "by": ["this"], "after_ms": 1, "taken": taken
+        });
+        if let Some(more) = self.0.lock().unwrap().as_object() {
+            told.as_object_mut().unwrap().extend(more.clone());
+        }
+        Box::pin(std::future::ready(told))
     }
 }
 
@@ -195,7 +206,7 @@ impl Bench {
     async fn of(demand: Demand, edit: impl FnOnce(&mut Config)) -> Self {
         let clock = Arc::new(ManualClock::default());
         let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
-        let away = Arc::new(AtomicBool::new(false));
+        let left = Arc::new(AtomicUsize::new(ALL));
         let calls = Arc::new(AtomicUsize::new(0));
         let keeps = Arc::new(AtomicBool::new(false));
         let realm = Realm::default();
@@ -209,12 +220,12 @@ impl Bench {
         let bare: Arc<dyn Records> = Arc::new(MemoryRecords::new(&kinds, clock.clone()).unwrap());
         let custody = FileCustody::from_text(ROOT_KEY, "the test", &node).unwrap();
         let custody: Arc<dyn Custody> = Arc::new(custody);
-        let switch: Arc<dyn Records> = Arc::new(Switch::new(bare, &away, &calls));
+        let switch: Arc<dyn Records> = Arc::new(Switch::new(bare, &left, &calls));
         let records: Arc<dyn Records> =
             Arc::new(Sealed::open(switch, custody, &node).await.unwrap());
         let ephemeral: Arc<dyn Ephemeral> = Arc::new(MemoryEphemeral::new(clock.clone()));
         let ephemeral: Arc<dyn Ephemeral> =
-            Arc::new(Switch::new(ephemeral, &away, &calls).keeping(&keeps));
+            Arc::new(Switch::new(ephemeral, &left, &calls).keeping(&keeps));
 
         let view = Arc::new(View::new(node.clone()));
         let feed = Arc::new(MemoryFeed::new(1024));
@@ -341,6 +352,7 @@ impl Bench {
         let allowed = ["https://app.example.com"];
         let administered = Arc::new(Administered::default());
         let mut registry = Registry::default();
+        let confirmed = Arc::new(Mutex::new(serde_json::Value::Null));
         let app = App::new(
             config,
             tegata_server::Parts {
@@ -356,7 +368,7 @@ impl Bench {
                 cookies,
                 cookie_consents,
                 origins: Origins::new(ISSUER, &allowed).unwrap(),
-                confirm: Arc::new(OneNode),
+                confirm: Arc::new(OneNode(Arc::clone(&confirmed))),
                 administration: administered.clone(),
                 streams: Streams::new(provider.clone(), StreamRules::default()),
                 inlet: Arc::new(Hearing),
@@ -381,9 +393,10 @@ impl Bench {
             mailbox: Mailbox::default(),
             administered,
             registry,
-            away,
+            left,
             calls,
             keeps,
+            confirmed,
         };
         bench.register_clients().await;
         bench.catch_up().await;
@@ -472,7 +485,12 @@ impl Bench {
 
     /// Takes the stores away, or brings them back.
     pub(crate) fn take_away(&self, away: bool) {
-        self.away.store(away, Ordering::SeqCst);
+        self.take_away_after(if away { 0 } else { ALL });
+    }
+
+    /// Takes the stores away when they have been asked so many things more.
+    pub(crate) fn take_away_after(&self, calls: usize) {
+        self.left.store(calls, Ordering::SeqCst);
     }
 
     /// Lets the store let go of no request that waits, or do so again.

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicUsize, Ordering},
 };
 
 use tegata_core::{
@@ -11,18 +11,22 @@ use tegata_core::{
     port::{Held, Page, Pull, Put, Record, Sequenced, Space, Swap},
 };
 
+/// Stores that answer whatever they are asked.
+pub(crate) const ALL: usize = usize::MAX;
+
 /// A store that answers only while nobody has said that it is away, and counts what it is asked.
 pub(crate) struct Switch<P: ?Sized> {
     inner: Arc<P>,
-    away: Arc<AtomicBool>,
+    /// How many questions are answered yet, or [`ALL`].
+    left: Arc<AtomicUsize>,
     calls: Arc<AtomicUsize>,
     keeps: Arc<AtomicBool>,
 }
 
 impl<P: ?Sized> Switch<P> {
-    pub(crate) fn new(inner: Arc<P>, away: &Arc<AtomicBool>, calls: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(inner: Arc<P>, left: &Arc<AtomicUsize>, calls: &Arc<AtomicUsize>) -> Self {
         let keeps = Arc::default();
-        Self { inner, away: Arc::clone(away), calls: Arc::clone(calls), keeps }
+        Self { inner, left: Arc::clone(left), calls: Arc::clone(calls), keeps }
     }
 
     /// The same, which lets go of no request that waits for a person while this is said.
@@ -32,7 +36,9 @@ impl<P: ?Sized> Switch<P> {
 
     fn up(&self) -> Result<&P, StoreError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        if self.away.load(Ordering::SeqCst) {
+        let fewer = |left| (left != ALL).then(|| usize::saturating_sub(left, 1));
+        let counted = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer);
+        if counted == Ok(0) {
             let detail = "10.0.0.3:5432 refused the connection".to_owned();
             return Err(StoreError::Unavailable { backend: "the fake", detail });
         }

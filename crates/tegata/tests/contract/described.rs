@@ -81,8 +81,8 @@ fn people_are_shown_the_host_and_not_what_a_client_calls_itself() {
     let tokens = token_of(demo, &client, &person);
     let home = browser.get("/login").expect(200).text();
     assert!(home.contains(&format!("<strong>{host}</strong>")), "{home}");
-    let csrf = super::browser::tag(&home, "meta", "csrf-token").unwrap();
-    let csrf = super::browser::attribute(csrf, "content").unwrap();
+    let csrf = super::browser::tag(&home, "input", "csrf_token").unwrap();
+    let csrf = super::browser::attribute(csrf, "value").unwrap();
     let fields = [("csrf_token", csrf.as_str()), ("client", &client.id)];
     let ask = demo.public.post("/login/consents").form(&fields);
     browser.send(ask).expect(303);

@@ -2,7 +2,9 @@
 //!
 //! The lists of a quarter of an hour concern tokens that were issued in it, so only a stretch of the
 //! log can name them: from when the quarter began to when its last token was dead, and as much on
-//! either side as clocks may be wrong. The stretch is found by halving, and read once.
+//! either side as clocks may be wrong. The stretch is found by halving, and read once. One clock that is
+//! more wrong than that leads nobody astray: what an entry says is compared with what those beside it
+//! say, and the end is believed of a page of them.
 
 use std::time::Duration;
 
@@ -36,6 +38,9 @@ pub enum Unknowable {
     /// More was taken back about then than is read for one answer.
     #[error("more was taken back then than is looked through")]
     TooMuch,
+    /// Some clock was so wrong that the stretch cannot be found by what entries say.
+    #[error("what was taken back then cannot be found: clocks were too wrong")]
+    Disordered,
     /// The log cannot be read at the moment, or not far enough.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -110,14 +115,16 @@ impl History {
             }
             for positioned in &pull.entries {
                 after = positioned.position;
-                if positioned.at > self.ends() {
-                    // What comes after it was taken back after the lists had died.
-                    self.covers = Some(Timestamp::from_millis(u64::MAX));
-                    return Ok(());
-                }
                 self.note(&positioned.realm, positioned.position, &positioned.body)?;
             }
             self.after = Some(after);
+            let late = pull.entries.iter().filter(|it| it.at > self.ends()).count();
+            if late == PAGE as usize {
+                // What comes after them was taken back after the lists had died. Of fewer it is not
+                // believed: the clock of one node may be wrong.
+                self.covers = Some(Timestamp::from_millis(u64::MAX));
+                return Ok(());
+            }
             if after >= pull.head {
                 // What has no position yet may be as old as this.
                 let settled = now - SETTLED - pull.waiting;
@@ -144,31 +151,34 @@ impl History {
         Ok(())
     }
 
-    /// The position before the first entry that may name the lists.
+    /// A position before the first entry that may name the lists.
     async fn find(&self, records: &dyn Records) -> Result<u64, Unknowable> {
         let Ends { head, tail } = ends(records).await?;
+        // INVARIANT: what an entry says is believed where the one before it says no more than
+        // `CLOCK_ERROR * 2` later, so a clock that is behind by any time makes it say less than `sure` only
+        // where the one before it says less than `begins`.
+        let sure = self.begins() - CLOCK_ERROR * 2;
         if tail > 1 {
             // INVARIANT: whatever was trimmed away stood before the oldest entry that is left. Only if
             // that one is too old to name the lists were all of them too old.
-            let oldest = written(records, tail).await?.ok_or(Unknowable::Forgotten)?;
-            if oldest >= self.begins() {
+            if written(records, tail, tail).await? >= sure {
                 return Err(Unknowable::Forgotten);
             }
         }
-        // INVARIANT: what stands at `old`, and before it, is too old to name the lists. Clocks differ, so
-        // entries are not in order of what they say when they were written. But whatever was written
-        // before one that says less than `begins` was written before the quarter began.
+        // INVARIANT: what stands before `old` is too old to name the lists. Clocks differ, so entries are
+        // not in order of what they say when they were written. But whatever was written before one that
+        // says less than `begins` was written before the quarter began.
         let (mut old, mut young) = (tail.saturating_sub(1), head.saturating_add(1));
         while young.saturating_sub(old) > 1 {
             let middle = old.midpoint(young);
-            let said = written(records, middle).await?.ok_or(Unknowable::Forgotten)?;
-            if said < self.begins() {
+            if written(records, middle, tail).await? < sure {
                 old = middle;
             } else {
                 young = middle;
             }
         }
-        Ok(old)
+        // The one at `old` may itself be one whose clock was behind.
+        Ok(old.saturating_sub(1).max(tail.saturating_sub(1)))
     }
 
     /// What says that it was written before this was written before the first token was issued: by one
@@ -193,10 +203,19 @@ async fn ends(records: &dyn Records) -> Result<Ends, StoreError> {
     Ok(Ends { head: pull.head, tail: pull.tail.max(1) })
 }
 
-/// When the entry at this position says that it was written. `None`: it is not there any more.
-async fn written(records: &dyn Records, position: u64) -> Result<Option<Timestamp>, StoreError> {
-    let pull = records.pull(Log::Revocations, position.saturating_sub(1), 1).await?;
-    Ok(pull.entries.first().filter(|entry| entry.position == position).map(|entry| entry.at))
+/// When the entry at this position says that it was written, unless those beside it say that it cannot
+/// have been. The oldest that there is stands at `tail`.
+async fn written(records: &dyn Records, position: u64, tail: u64) -> Result<Timestamp, Unknowable> {
+    let first = position.saturating_sub(1).max(tail);
+    let pull = records.pull(Log::Revocations, first.saturating_sub(1), 3).await?;
+    let near = || pull.entries.iter().filter(|it| it.position.abs_diff(position) <= 1);
+    let backwards = |(one, next): (Timestamp, Timestamp)| one > next + CLOCK_ERROR * 2;
+    let pairs = near().map(|it| it.at).zip(near().map(|it| it.at).skip(1));
+    let said = near().find(|it| it.position == position).ok_or(Unknowable::Forgotten)?.at;
+    if pairs.into_iter().any(backwards) {
+        return Err(Unknowable::Disordered);
+    }
+    Ok(said)
 }
 
 #[cfg(test)]

@@ -25,7 +25,17 @@ impl Bench {
 
     /// Takes places back by a clock that says this.
     async fn take_back(&self, realm: &Realm, at: Timestamp, places: Vec<StatusIndex>) {
-        self.clock.jump(at);
+        self.take_back_at(realm, (at, at), places).await;
+    }
+
+    /// The same, written down by a clock that says something else.
+    async fn take_back_at(
+        &self,
+        realm: &Realm,
+        (at, written): (Timestamp, Timestamp),
+        places: Vec<StatusIndex>,
+    ) {
+        self.clock.jump(written);
         let entry = Entry {
             target: Target::Token("1.x".parse().unwrap()),
             places,
@@ -96,9 +106,40 @@ async fn what_was_read_is_read_on_from_where_it_ended() {
     assert_eq!(set(&history, list(0, 0), secs(700)), [1, 2]);
     assert_eq!((history.read, history.places.len()), (2, 2));
     // When the lists are dead for certain, there is no more to know.
-    bench.take_back(&own, secs(900 + 2 * 86_400), vec![]).await;
+    for _ in 1..PAGE {
+        bench.take_back(&own, secs(900 + 2 * 86_400), vec![]).await;
+    }
+    history.read(&bench.records, secs(700) + SETTLED).await.unwrap();
+    assert!(!history.covers(secs(2 * 86_400)));
+    for _ in 0..PAGE {
+        bench.take_back(&own, secs(900 + 2 * 86_400), vec![]).await;
+    }
     history.read(&bench.records, secs(700) + SETTLED).await.unwrap();
     assert!(history.covers(Timestamp::from_millis(u64::MAX)));
+}
+
+#[tokio::test]
+async fn one_clock_that_is_ahead_hides_nothing_that_comes_after_it() {
+    let bench = Bench::new();
+    let own = Realm::default();
+    let place = |index| vec![StatusIndex { list: list(0, 0), index }];
+    bench.take_back(&own, secs(1), place(1)).await;
+    bench.take_back_at(&own, (secs(2), secs(30 * 86_400)), place(2)).await;
+    bench.take_back(&own, secs(3), place(3)).await;
+    let history = bench.read(list(0, 0), secs(700) + SETTLED).await;
+    if let Ok(history) = &history {
+        assert_eq!(set(history, list(0, 0), secs(700)), [1, 2, 3]);
+    } else {
+        assert_eq!(history.map(drop), Err(Unknowable::Disordered));
+    }
+    // What was begun before it is read on beyond it.
+    let bench = Bench::new();
+    bench.take_back(&own, secs(1), place(1)).await;
+    let mut history = bench.read(list(0, 0), secs(700) + SETTLED).await.unwrap();
+    bench.take_back_at(&own, (secs(2), secs(30 * 86_400)), place(2)).await;
+    bench.take_back(&own, secs(3), place(3)).await;
+    history.read(&bench.records, secs(700) + SETTLED).await.unwrap();
+    assert_eq!(set(&history, list(0, 0), secs(700)), [1, 2, 3]);
 }
 
 #[tokio::test]
@@ -118,7 +159,7 @@ async fn nothing_is_said_of_what_was_trimmed_away() {
         let read = bench.read(quarter(forgotten), now).await.map(drop);
         assert_eq!(read, Err(Unknowable::Forgotten), "{forgotten}");
     }
-    for known in [3 * day + 2 * SLOT_SECS, 9 * day] {
+    for known in [3 * day + 3 * SLOT_SECS, 9 * day] {
         bench.read(quarter(known), now).await.unwrap();
     }
     // And where nothing is left, nothing is known of any.
@@ -151,6 +192,8 @@ proptest! {
         errors in prop::collection::vec(0_u64..=600, 400),
         quarter in 0_u32..40,
         trimmed in 0_u64..20_000,
+        wrong in 0_usize..400,
+        by in prop::sample::select(vec![0_i64, -86_400, -20_000, -2_000, 2_000, 20_000, 86_400]),
         asked in 0_u64..40_000,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -164,7 +207,11 @@ proptest! {
                 // Of a token that was issued within the last hour, by a clock that was wrong too.
                 let issued = truth.saturating_sub(error * 6);
                 let list = list(u32::try_from(issued / SLOT_SECS).unwrap(), 0);
-                bench.take_back(&Realm::default(), at, vec![StatusIndex { list, index }]).await;
+                // One was written down by a clock that was wrong by any time.
+                let by = if index as usize == wrong { by } else { 0 };
+                let written = Timestamp::from_secs(at.secs().saturating_add_signed(by));
+                let place = StatusIndex { list, index };
+                bench.take_back_at(&Realm::default(), (at, written), vec![place]).await;
                 all.push((list, index, at));
             }
             let now = secs(40_000) + SETTLED;
@@ -177,6 +224,7 @@ proptest! {
                     let expected: Vec<_> = all.iter().filter(so).map(|it| it.1).collect();
                     assert_eq!(set(&history, list, at), expected);
                 }
+                Err(Unknowable::Disordered) => assert!(by.abs() > 1200, "{by}"),
                 Err(refused) => {
                     assert_eq!(refused, Unknowable::Forgotten);
                     assert!(secs(u64::from(quarter) * SLOT_SECS) < secs(trimmed + 3600));
