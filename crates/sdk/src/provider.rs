@@ -338,7 +338,7 @@ mod tests {
         let balancer = Arc::clone(&turns);
         let answer = async move || {
             let status = balancer.lock().pop().unwrap_or(200);
-            (http::StatusCode::from_u16(status).unwrap(), Json(json!({"active": true})))
+            (StatusCode::from_u16(status).unwrap(), Json(json!({"active": true})))
         };
         let server = TestServer::start(Router::new().fallback(any(answer))).await.unwrap();
         let credential = Credential::secret("gateway", Secret::new("of the gateway".to_owned()));
