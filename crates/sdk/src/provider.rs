@@ -323,7 +323,7 @@ impl fmt::Debug for Provider {
 
 #[cfg(test)]
 mod tests {
-    use axum::{Json, Router, http, routing::any};
+    use axum::{Json, Router, routing::any};
     use parking_lot::Mutex;
     use serde_json::json;
     use tegata_core::{BreakerState, Node};
