@@ -122,11 +122,14 @@ fn opener_policy(agent: &[u8]) -> &'static str {
     if knows { "noopener-allow-popups" } else { "same-origin" }
 }
 
-/// Whether an answer is for a window that goes there. What says nothing is no browser's request; what says
-/// half of it is: browsers say both, and whoever leaves one out has something to hide.
+/// Whether an answer is for a window that goes there. What does not say what it is for is no browser's
+/// request: programs say where it comes from, or call themselves `fetch`, as they like. The first browsers
+/// that said anything said both of these.
 fn is_window(headers: &HeaderMap) -> bool {
-    let says_nothing = !headers.contains_key(&DEST) && !headers.contains_key(&SITE);
-    says_nothing || (says(headers, &DEST, &["document"]) && navigates(headers))
+    let says_no_dest = !headers.contains_key(&DEST);
+    let is_first = says_no_dest && headers.contains_key(&SITE) && headers.contains_key(&MODE);
+    let passes = says_no_dest && (!is_first || navigates(headers));
+    passes || (says(headers, &DEST, &["document"]) && navigates(headers))
 }
 
 fn is_framed(headers: &HeaderMap) -> bool {
@@ -171,9 +174,12 @@ mod tests {
         assert!(judge(&[(dest, "document"), (mode, "navigate")]));
         // Programs that call themselves `fetch`, and are no browsers.
         assert!(judge(&[(mode, "cors")]));
-        // A browser says what it is for, and where it comes from.
-        assert!(!judge(&[("sec-fetch-site", "same-origin")]));
-        assert!(!judge(&[("sec-fetch-site", "none"), (mode, "navigate")]));
+        // Programs that send a form as a page would.
+        let site = ("sec-fetch-site", "same-origin");
+        assert!(judge(&[site]));
+        // The first browsers that said where a request comes from, and in what way.
+        assert!(judge(&[site, (mode, "navigate")]));
+        assert!(!judge(&[site, (mode, "cors")]) && !judge(&[site, (mode, "same-origin")]));
         for what in
             ["empty", "iframe", "frame", "object", "embed", "script", "image", "", "Document"]
         {
