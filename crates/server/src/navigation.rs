@@ -123,13 +123,10 @@ fn opener_policy(agent: &[u8]) -> &'static str {
 }
 
 /// Whether an answer is for a window that goes there. What does not say what it is for is no browser's
-/// request: programs say where it comes from, or call themselves `fetch`, as they like. The first browsers
-/// that said anything said both of these.
+/// request, but for those of 2019 and before: programs say where it comes from, and call themselves `fetch`,
+/// as they like.
 fn is_window(headers: &HeaderMap) -> bool {
-    let says_no_dest = !headers.contains_key(&DEST);
-    let is_first = says_no_dest && headers.contains_key(&SITE) && headers.contains_key(&MODE);
-    let passes = says_no_dest && (!is_first || navigates(headers));
-    passes || (says(headers, &DEST, &["document"]) && navigates(headers))
+    !headers.contains_key(&DEST) || (says(headers, &DEST, &["document"]) && navigates(headers))
 }
 
 fn is_framed(headers: &HeaderMap) -> bool {
@@ -177,9 +174,7 @@ mod tests {
         // Programs that send a form as a page would.
         let site = ("sec-fetch-site", "same-origin");
         assert!(judge(&[site]));
-        // The first browsers that said where a request comes from, and in what way.
-        assert!(judge(&[site, (mode, "navigate")]));
-        assert!(!judge(&[site, (mode, "cors")]) && !judge(&[site, (mode, "same-origin")]));
+        assert!(judge(&[site, (mode, "cors")]));
         for what in
             ["empty", "iframe", "frame", "object", "embed", "script", "image", "", "Document"]
         {
