@@ -54,8 +54,12 @@ for (const resource of [audience, at('reviews'), at('nowhere'), 'https://elsewhe
   await assert.rejects(refused, { error: 'invalid_target' }, resource)
 }
 const several = values => new URLSearchParams(values)
-const both = await openid.clientCredentialsGrant(called, several([['resource', at('inventory')], ['audience', 'payments']]))
+const two = several([['resource', at('inventory')], ['audience', 'payments']])
+// Whoever holds a bearer token for both could show it to the other.
+await assert.rejects(openid.clientCredentialsGrant(called, two), { error: 'invalid_target' })
+const proof = { DPoP: openid.getDPoPHandle(called, await openid.randomDPoPKeyPair('ES256')) }
+const both = await openid.clientCredentialsGrant(called, two, proof)
 assert.deepEqual(decoded(both.access_token).aud, ['inventory', 'payments'])
 assert.equal(both.expires_in, 60)
 const tooMany = several([['audience', 'payments'], ['audience', 'reviews']])
-await assert.rejects(openid.clientCredentialsGrant(called, tooMany), { error: 'invalid_target' })
+await assert.rejects(openid.clientCredentialsGrant(called, tooMany, proof), { error: 'invalid_target' })
