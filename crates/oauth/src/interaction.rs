@@ -122,7 +122,9 @@ impl Provider {
     fn counts(&self, request: &AuthorizationRequest, client: &Client, who: &SignedIn) -> bool {
         // Asked to sign in again: only a sign-in after the request arrived counts.
         let again = request.prompt.login && who.auth_time < request.at;
-        let age = self.node().now().since(who.auth_time).as_secs();
+        // In whole seconds, as tokens say it and those count who ask for it: else a token would be too old
+        // for them that is given without a new sign-in.
+        let age = self.node().now().secs().saturating_sub(who.auth_time.secs());
         let old =
             request.max_age.is_some_and(|max_age| age > max_age && who.auth_time < request.at);
         !again && !old && self.is_meant(request, client, who)
