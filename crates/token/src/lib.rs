@@ -62,6 +62,7 @@ pub mod strict;
 pub mod transaction;
 pub mod usage;
 pub mod verifier;
+mod words;
 
 pub use algorithm::Algorithm;
 pub use certificate::{Authorities, ClientCertificate, SubjectName};

@@ -1,6 +1,6 @@
 //! The authorization code grant, from the request to the replay.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 use tegata_core::{Batch, Realm, SessionId};
@@ -161,7 +161,7 @@ async fn commit(world: &World, target: Target) {
         target,
         places: vec![],
         at,
-        until: at + std::time::Duration::from_secs(86_400),
+        until: at + Duration::from_secs(86_400),
         reason: "logout".into(),
         actor: "test".into(),
     };
@@ -195,7 +195,7 @@ async fn a_code_issued_before_a_kill_switch_gives_nothing_after_it() {
 async fn whoever_signs_in_in_the_second_of_a_kill_switch_can_go_on() {
     let world = World::new().await;
     let web = world.web().await;
-    let at = world.node.now() + std::time::Duration::from_millis(200);
+    let at = world.node.now() + Duration::from_millis(200);
     commit(
         &world,
         Target::Subject { sub: world.user.id.to_string(), up_to: at, tokens_only: false },
@@ -267,7 +267,7 @@ async fn whoever_is_signed_in_too_weakly_is_asked_for_the_rest_alone() {
         let said = Said { consented: true };
         for (who, expected) in [(&weak, of_weak), (&strong, of_strong)] {
             // The request arrived after the sign-in.
-            let before = request.at - std::time::Duration::from_secs(5);
+            let before = request.at - Duration::from_secs(5);
             let who = SignedIn { auth_time: before, ..who.clone() };
             let next = world.provider.next(&request, &web, Some(&who), said).await.unwrap();
             assert_eq!(next, expected, "{fields:?} {}", who.acr);
@@ -424,6 +424,12 @@ async fn a_sign_in_that_is_too_old_or_was_asked_anew_does_not_count() {
     let anew = world.signed_in();
     assert_eq!(next(&[("prompt", "login")], &anew).await, Next::Answer);
     assert_eq!(next(&[("max_age", "0")], &anew).await, Next::Answer);
+    // Ten seconds and a half ago it is eleven to whoever knows the whole second alone, as tokens say it.
+    world.clock.advance(Duration::from_millis(900));
+    let late = world.signed_in();
+    world.clock.advance(Duration::from_millis(10_500));
+    assert_eq!(next(&[("max_age", "10")], &late).await, Next::SignIn);
+    assert_eq!(next(&[("max_age", "11")], &late).await, Next::Answer);
 }
 
 #[tokio::test]

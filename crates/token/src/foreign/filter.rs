@@ -4,16 +4,13 @@
 //! nothing else. It is wrong once in a thousand times when it is full: with 14.4 bits and ten probes
 //! for each name, 50 million names fit into 90 MB.
 
-use std::{
-    io::{Read as _, Write as _},
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
+use flate2::Compression;
 use serde::{Deserialize, Serialize};
 
 use super::Name;
+use crate::words;
 
 /// Tenths of bits for each name.
 const TENTHS: usize = 144;
@@ -92,13 +89,8 @@ impl Filter {
     /// Its bits, in parts of so many bytes before they are packed.
     pub(crate) fn parts(&self) -> impl Iterator<Item = FilterPart> + '_ {
         let of = |(number, words): (usize, &[AtomicU64])| {
-            let words = words.iter().map(|word| word.load(Ordering::Acquire));
-            let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
-            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
-            // Writing to memory does not fail.
-            let packed = encoder.write_all(&bytes).and_then(|()| encoder.finish());
             let (capacity, count) = (self.capacity, self.count());
-            let packed = URL_SAFE_NO_PAD.encode(packed.unwrap_or_default());
+            let packed = words::text(words, Compression::fast());
             FilterPart { capacity, count, number, packed }
         };
         self.words.chunks(PART).enumerate().map(of)
@@ -111,16 +103,8 @@ impl Filter {
             return None;
         }
         let words = self.words.chunks(PART).nth(part.number)?;
-        let mut bytes = Vec::with_capacity(size_of_val(words));
-        // What unpacks to more is not unpacked further.
-        let more = u64::try_from(size_of_val(words)).ok()? + 1;
-        let packed = URL_SAFE_NO_PAD.decode(&part.packed).ok()?;
-        ZlibDecoder::new(packed.as_slice()).take(more).read_to_end(&mut bytes).ok()?;
-        if bytes.len() != size_of_val(words) {
-            return None;
-        }
-        for (word, bytes) in words.iter().zip(bytes.as_chunks::<8>().0) {
-            word.fetch_or(u64::from_le_bytes(*bytes), Ordering::AcqRel);
+        for (word, more) in words.iter().zip(words::read(&part.packed, words.len())?) {
+            word.fetch_or(more, Ordering::AcqRel);
         }
         self.count.fetch_max(part.count, Ordering::Relaxed);
         Some(())
