@@ -136,7 +136,7 @@ struct Open {
     clock: Arc<dyn Clock>,
     writer: Writer,
     readers: Readers,
-    unchanged: Unchanged,
+    unchanged: Arc<Unchanged>,
 }
 
 impl Sqlite {
@@ -190,9 +190,10 @@ impl Sqlite {
         let watching = connection::open(path, config, 0).map_err(store)?;
         let unchanged = Unchanged::new(watching)
             .map_err(|error| store(fault::fault(&error, "database", "header")))?;
+        let unchanged = Arc::new(unchanged);
         let noted = Noted::open(path)
             .map_err(|source| SqliteRefused::File { path: noted::beside(path), source })?;
-        let desk = Desk { connection, turn, noted };
+        let desk = Desk { connection, turn, noted, unchanged: Arc::clone(&unchanged) };
         let writer = Writer::start(desk, patience, config.waiting).map_err(store)?;
         Ok(Self(Arc::new(Open { declared, tables, clock, writer, readers, unchanged })))
     }

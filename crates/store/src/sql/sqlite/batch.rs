@@ -9,6 +9,7 @@ use tegata_core::{
 use super::{
     fault, log,
     table::{Table, Tables, number, stored},
+    unchanged,
     writer::{Tx, Undone},
 };
 use crate::declared;
@@ -30,6 +31,9 @@ pub(super) fn apply(
 ) -> Applied<()> {
     for change in &batch.changes {
         apply_change(tx, tables, &batch.realm, change)?;
+        if let Change::Put { kind, key, .. } | Change::Remove { kind, key, .. } = change {
+            tx.written.extend(unchanged::written(&batch.realm, kind, key));
+        }
     }
     for append in &batch.appends {
         log::append(tx, &batch.realm, now, append)?;

@@ -5,6 +5,8 @@
 //! refused is rolled back to its savepoint alone. Nobody is answered before the transaction is
 //! committed: neither a success nor a conflict is true before that.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension as _};
 use tegata_core::{SinceBoot, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -14,6 +16,7 @@ use super::{
     fault,
     noted::Noted,
     table,
+    unchanged::{self, Unchanged, Version, Written},
 };
 
 /// The most callers that share a transaction. It bounds how long the first of them waits.
@@ -30,12 +33,15 @@ pub(super) struct Desk {
     pub(super) connection: Connection,
     pub(super) turn: Turn,
     pub(super) noted: Noted,
+    pub(super) unchanged: Arc<Unchanged>,
 }
 
 /// The open transaction, as seen by a caller whose turn it is.
 pub(super) struct Tx<'c> {
     pub(super) connection: &'c Connection,
     counters: [Counter; 3],
+    /// Which records were written, where they may be remembered.
+    pub(super) written: Vec<Written>,
 }
 
 /// A number that is counted up inside transactions and kept in the database. It is read once in
@@ -144,8 +150,9 @@ impl Writer {
 }
 
 fn write(desk: Desk, mut waiting: mpsc::Receiver<Box<dyn Work>>, patience: &Patience) {
-    let Desk { connection, turn, mut noted } = desk;
+    let Desk { connection, turn, mut noted, unchanged } = desk;
     let mut group = Vec::new();
+    let mut last = None;
     loop {
         if group.is_empty() {
             let Some(first) = waiting.blocking_recv() else { return };
@@ -158,7 +165,7 @@ fn write(desk: Desk, mut waiting: mpsc::Receiver<Box<dyn Work>>, patience: &Pati
         }
         match begin(&connection, &group, &turn) {
             Ok(()) => {
-                let ended = transact(&connection, &mut group);
+                let ended = transact(&connection, &mut group, &unchanged, &mut last);
                 roll_back(&connection);
                 if ended.is_ok() {
                     noted.note(&connection);
@@ -210,22 +217,35 @@ fn roll_back(connection: &Connection) {
     }
 }
 
-/// Lets everybody act, and commits.
-fn transact(connection: &Connection, group: &mut [Box<dyn Work>]) -> Result<(), StoreError> {
+/// Lets everybody act, and commits. `last`: as which this connection saw the database when it committed
+/// last.
+fn transact(
+    connection: &Connection,
+    group: &mut [Box<dyn Work>],
+    unchanged: &Unchanged,
+    last: &mut Option<Version>,
+) -> Result<(), StoreError> {
     let mut tx = Tx::new(connection);
     for work in group {
         tx.admit(work.as_mut()).map_err(|error| failed(&error))?;
     }
     tx.keep_counters().map_err(|error| failed(&error))?;
+    let seen = unchanged::version(connection).map_err(|error| failed(&error))?;
+    unchanged.begin(last.replace(seen) == Some(seen));
     let commit = || connection.prepare_cached("COMMIT")?.execute([]).map(drop);
-    commit().map_err(|error| fault::commit_fault(&error))
+    let committed = commit();
+    match committed {
+        Ok(()) => unchanged.end(&tx.written, || unchanged::version(connection) == Ok(seen)),
+        Err(_) => unchanged.end_unsure(),
+    }
+    committed.map_err(|error| fault::commit_fault(&error))
 }
 
 impl<'c> Tx<'c> {
     fn new(connection: &'c Connection) -> Self {
         let counter = |name| Counter { name, value: None, written: false };
         let counters = [counter("journal"), counter("revocations"), counter("revision")];
-        Self { connection, counters }
+        Self { connection, counters, written: Vec::new() }
     }
 
     fn admit(&mut self, work: &mut dyn Work) -> rusqlite::Result<()> {
