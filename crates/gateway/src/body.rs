@@ -62,6 +62,8 @@ pub(crate) struct Uploading {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) ended: Cell<bool>,
+    /// Whether a part was taken since this was last looked at.
+    pub(crate) moved: Cell<bool>,
     pub(crate) cut: Cell<Option<Cut>>,
 }
 
@@ -124,6 +126,7 @@ impl Uploading {
                     match self.left.checked_sub(len) {
                         Some(left) => {
                             self.left = left;
+                            self.progress.moved.set(true);
                             if self.body.is_end_stream() {
                                 self.progress.ended.set(true);
                             }

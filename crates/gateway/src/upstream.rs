@@ -5,6 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     fmt, io,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     task::Poll,
@@ -142,11 +143,14 @@ impl Pool {
         }
     }
 
-    /// Closes connections that have been idle for too long, or whose other end is gone.
-    pub(crate) fn tidy(&self, now: SinceBoot) {
+    /// Closes connections that have been idle for too long, or whose other end is gone. Answers whether
+    /// there is anything left to remember of the address.
+    pub(crate) fn tidy(&self, now: SinceBoot) -> bool {
         let kept = self.config.idle;
-        let mut idle = self.idle.borrow_mut();
-        idle.retain(|idle| !idle.sender.is_closed() && now.since(idle.since) < kept);
+        self.idle
+            .borrow_mut()
+            .retain(|idle| !idle.sender.is_closed() && now.since(idle.since) < kept);
+        self.open.get() > 0 || self.is_avoided(now)
     }
 
     /// The connection that was used last, so that those that are not needed become old.
@@ -209,7 +213,8 @@ const LARGEST_BUFFER: usize = 128 * 1024;
 const MOST_FIELDS: usize = 256;
 
 impl Lease {
-    /// Sends a request and waits for the head of the response.
+    /// Sends a request and waits for the head of the response: for `patience` since the service last took
+    /// a part of the body, and less than twice as long.
     pub(crate) async fn send(
         &mut self,
         request: Request<Upload>,
@@ -217,8 +222,14 @@ impl Lease {
     ) -> Result<Response<Incoming>, NoResponse> {
         let deadline = self.pool.deadlines.slot();
         deadline.arm(patience);
-        let sending = self.sender.try_send_request(request);
-        match within(&deadline, sending).await {
+        let mut sending = pin!(self.sender.try_send_request(request));
+        let answered = loop {
+            match within(&deadline, sending.as_mut()).await {
+                None if self.upload.moved.take() => deadline.arm(patience),
+                answered => break answered,
+            }
+        };
+        match answered {
             None => Err(NoResponse::Late),
             Some(Ok(response)) => Ok(response),
             Some(Err(mut refused)) => Err(match refused.take_message() {
@@ -238,7 +249,7 @@ impl Lease {
 
 /// Waits for `future` as long as `deadline` lets it.
 async fn within<F: Future>(deadline: &Deadline, future: F) -> Option<F::Output> {
-    let mut future = std::pin::pin!(future);
+    let mut future = pin!(future);
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending if deadline.is_expired(cx) => Poll::Ready(None),

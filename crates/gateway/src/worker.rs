@@ -189,9 +189,8 @@ impl Worker {
         let now = self.gate.node.since_boot();
         self.deadlines.tick(now);
         self.passports.use_signer((self.gate.signer)());
-        for pool in self.pools.borrow().values() {
-            pool.tidy(now);
-        }
+        // Whoever holds one is about to connect.
+        self.pools.borrow_mut().retain(|_, pool| pool.tidy(now) || Rc::strong_count(pool) > 1);
     }
 
     /// Lets connections end when they are not in use. Answers when those that are will be cut.

@@ -35,6 +35,9 @@ fn service() -> (SocketAddr, mpsc::Receiver<TcpStream>) {
     (address, streams)
 }
 
+/// How long a test looks whether something has come, and ticks of the gateway pass.
+const GLANCE: Duration = Duration::from_millis(20);
+
 const CHUNKED: &str = "POST /public/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
@@ -134,6 +137,45 @@ fn an_upload_waits_for_the_service_and_arrives_whole() {
     }
     assert_eq!(reader.join().unwrap(), LARGE);
     assert_eq!(client.answer().unwrap().status, 204);
+}
+
+#[test]
+fn an_upload_may_take_longer_than_an_answer_and_is_not_waited_for_once_it_stands_still() {
+    let (address, streams) = service();
+    let patience = Duration::from_secs(30);
+    for ends in [true, false] {
+        let mut plan = Plan::with(address);
+        plan.config.upstream.answer = patience;
+        plan.config.deadlines.client = Duration::from_secs(100_000);
+        let world = plan.start();
+        let mut client = world.connect();
+        client.write(CHUNKED);
+        let mut service = streams.recv().unwrap();
+        client.stream.set_read_timeout(Some(GLANCE)).unwrap();
+        for number in 0..10 {
+            let part = format!("part {number:02}");
+            client.write(format!("7\r\n{part}\r\n"));
+            expect(&mut service, &format!("7\r\n{part}\r\n"));
+            world.clock.advance(Duration::from_secs(20));
+            assert!(client.stream.peek(&mut [0]).is_err(), "part {number} was not waited for");
+        }
+        client.write("0\r\n\r\n");
+        expect(&mut service, "0\r\n\r\n");
+        client.stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        if ends {
+            service.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+            assert_eq!(client.answer().unwrap().status, 204);
+            continue;
+        }
+        // Nothing moves any more.
+        client.stream.set_read_timeout(Some(GLANCE)).unwrap();
+        while client.stream.peek(&mut [0]).is_err() {
+            world.clock.advance(patience);
+        }
+        client.stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let answer = client.answer().unwrap();
+        assert_eq!((answer.status, answer.problem().as_str()), (504, "service_late"));
+    }
 }
 
 #[test]
