@@ -16,7 +16,8 @@ use super::{Context, Failed, read_secret};
 use crate::{
     config::{Config, Sidecar as Set},
     foreign::system_roots,
-    run::{self, Stop},
+    logging,
+    run::Stop,
 };
 
 /// What is asked of the issuer: small, soon, over few connections.
@@ -58,7 +59,7 @@ impl Sidecar {
         }
         let set = &config.sidecar;
         let places = if self.listen.is_empty() { set.listen.all() } else { &self.listen };
-        run::start_logging(&config.observability)?;
+        logging::start(&config.observability)?;
         let issuer = Issuer::of(&config)?;
         let (sidecar, revocations) = issuer.sidecar(set)?;
         let mut listeners = Vec::with_capacity(places.len());
