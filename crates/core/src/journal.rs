@@ -27,8 +27,12 @@ pub enum EventType {
     TokenRevoked,
     /// A family was ended: `family`, `reason`, and `verdict` where a presentation caused it.
     FamilyRevoked,
-    /// A session began: `user_id`, `session_id`.
+    /// A session began: `user_id`, `session_id`, and how and from where: `amr`, `acr`, `address`.
     SessionCreated,
+    /// Somebody tried to sign in, or to show once more who they are, and failed: `method`, `error`,
+    /// `address`, and `user_id` where it was the account of somebody; `retry_after` in seconds, where it was
+    /// not looked at; `left_out`, how many such attempts no event tells of. What was typed stands nowhere.
+    SignInFailed,
     /// A session ended: `user_id`, `session_id`, `reason`.
     SessionEnded,
     /// A session was presented by somebody it is not bound to: `session_id`, `part`.
@@ -61,6 +65,7 @@ impl EventType {
             Self::TokenRevoked => "TOKEN_REVOKED",
             Self::FamilyRevoked => "FAMILY_REVOKED",
             Self::SessionCreated => "SESSION_CREATED",
+            Self::SignInFailed => "SIGN_IN_FAILED",
             Self::SessionEnded => "SESSION_ENDED",
             Self::SuspiciousSessionAccess => "SUSPICIOUS_SESSION_ACCESS",
             Self::CredentialChanged => "CREDENTIAL_CHANGED",

@@ -252,5 +252,9 @@ impl Answer {
     }
 }
 
+mod sparing;
+
+pub use sparing::Sparing;
+
 #[cfg(test)]
 mod tests;

@@ -31,7 +31,7 @@ mod verify;
 mod writer;
 
 pub use record::{Outcome, Record};
-pub use verify::{Altered, Found, Known, Verified, verify};
+pub use verify::{Altered, Found, Known, Verified, verify, verify_segment};
 
 use queue::Queue;
 
@@ -148,7 +148,13 @@ impl DecisionLog {
         let writer = writer::Writer::open(config, node, signer, Arc::clone(&queue))?;
         let thread = std::thread::Builder::new()
             .name("decision-log".to_owned())
-            .spawn(move || writer.run())
+            .spawn({
+                let falling = queue::Falling(Arc::clone(&queue));
+                move || {
+                    let _falling = falling;
+                    writer.run();
+                }
+            })
             .map_err(|error| Unusable::Io { path: config.directory.clone(), error })?;
         let writer = parking_lot::Mutex::new(Some(thread));
         Ok(Self(Arc::new(Inner { queue, mode: config.mode, writer })))
@@ -178,6 +184,11 @@ impl DecisionLog {
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.0.queue.lost()
+    }
+
+    /// Answers when the thread that writes has ended with a panic. Nothing is recorded from then on.
+    pub async fn fallen(&self) {
+        self.0.queue.fallen().await;
     }
 
     /// Writes what waits, makes a last checkpoint and ends the log. Records that come later are

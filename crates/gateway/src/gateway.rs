@@ -108,7 +108,25 @@ pub struct Gateway {
     identity: Option<Arc<Identity>>,
     stop: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The first thread that ended with a panic.
+    fallen: watch::Sender<Option<String>>,
     generation: AtomicU64,
+}
+
+/// Tells of a thread that ends with a panic.
+struct Falling {
+    name: String,
+    fallen: watch::Sender<Option<String>>,
+}
+
+impl Drop for Falling {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let name = &self.name;
+            let what = || Some(format!("the thread `{name}`"));
+            self.fallen.send_modify(|fallen| *fallen = fallen.take().or_else(what));
+        }
+    }
 }
 
 impl Gateway {
@@ -169,6 +187,7 @@ impl Gateway {
             identity,
             stop: watch::Sender::new(false),
             threads: Mutex::default(),
+            fallen: watch::Sender::new(None),
             generation: AtomicU64::new(0),
             gate,
         };
@@ -209,6 +228,29 @@ impl Gateway {
     /// What is wrong with the files: then the certificate from before stays.
     pub fn renew_certificate(&self) -> Result<bool, TlsRefused> {
         self.identity.as_ref().map_or(Ok(false), |identity| identity.renew())
+    }
+
+    /// Answers when a thread of the gateway, or of its decision log, has ended with a panic, and which:
+    /// from then on some connections are not served, or decisions not recorded, until it is started anew.
+    pub async fn fallen(&self) -> String {
+        let thread = async {
+            let mut fallen = self.fallen.subscribe();
+            let thread = fallen.wait_for(Option::is_some).await.ok().and_then(|it| it.clone());
+            match thread {
+                Some(thread) => thread,
+                None => std::future::pending().await,
+            }
+        };
+        let log = async {
+            match &self.gate.decisions {
+                Some(log) => log.fallen().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            thread = thread => thread,
+            () = log => "the thread `decision-log`".to_owned(),
+        }
     }
 
     /// Accepts no more, lets requests in flight end, closes what is idle, and answers when all of it
@@ -257,7 +299,9 @@ impl Gateway {
         run: impl FnOnce(LocalRuntime) + Send + 'static,
     ) -> io::Result<()> {
         let (ready, started) = std::sync::mpsc::channel();
+        let falling = Falling { name: name.clone(), fallen: self.fallen.clone() };
         let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let _falling = falling;
             let mut builder = Builder::new_current_thread();
             match builder.enable_io().enable_time().build_local(LocalOptions::default()) {
                 Ok(runtime) => {
@@ -300,5 +344,28 @@ fn warn_of_unreachable(config: &Config, services: &ServiceMap) {
                 "it is reached with TLS, and `upstream.ca_file` does not say whose certificates \
                  count; until it does, its requests are answered 502");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_is_told_of_and_one_that_ends_is_not() {
+        let fallen = watch::Sender::new(None);
+        let run = |name: &str, panics: bool| {
+            let falling = Falling { name: name.to_owned(), fallen: fallen.clone() };
+            let thread = std::thread::spawn(move || {
+                let _falling = falling;
+                assert!(!panics, "it was told to");
+            });
+            assert_eq!(thread.join().is_err(), panics);
+        };
+        run("one", false);
+        assert_eq!(*fallen.borrow(), None);
+        run("two", true);
+        run("three", true);
+        assert_eq!(fallen.borrow().as_deref(), Some("the thread `two`"));
     }
 }

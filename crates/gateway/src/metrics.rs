@@ -12,10 +12,12 @@ use prometheus_client::{
     registry::Registry,
 };
 
+mod handshakes;
 mod histogram;
 mod layers;
 mod propagated;
 
+pub use handshakes::Handshakes;
 pub use histogram::Histogram;
 pub(crate) use layers::Layers;
 use propagated::Made;
@@ -44,6 +46,7 @@ pub struct Metrics {
     /// `decision_log_lost_total`.
     pub(crate) lost: Counter,
     propagations: Propagations,
+    handshakes: Handshakes,
 }
 
 /// A duration and a count.
@@ -163,6 +166,7 @@ impl Metrics {
             durations,
             lost,
             propagations: Propagations::default(),
+            handshakes: Handshakes::register(registry),
         }
     }
 
@@ -170,6 +174,12 @@ impl Metrics {
     #[must_use]
     pub const fn propagations(&self) -> &Propagations {
         &self.propagations
+    }
+
+    /// Handshakes of TLS that failed, at all listeners of the program.
+    #[must_use]
+    pub const fn handshakes(&self) -> &Handshakes {
+        &self.handshakes
     }
 
     /// Those of the layers that are asked about tokens of other issuers.

@@ -122,10 +122,9 @@ impl Refusal {
         let mut response = Response::new(self.body(trace_id));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-        headers.insert(header::CONTENT_SECURITY_POLICY, nothing);
+        for (name, value) in FIELDS {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
         if self.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -135,6 +134,21 @@ impl Refusal {
         response
     }
 }
+
+/// What every refusal carries, also where it is written by hand: it is kept nowhere, and is no page, whatever
+/// a browser takes it for.
+pub(crate) const FIELDS: [(&str, &str); 7] = [
+    ("content-type", "application/problem+json"),
+    ("cache-control", "no-store"),
+    (
+        "content-security-policy",
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+];
 
 impl From<Fault> for Refused {
     fn from(fault: Fault) -> Self {
@@ -170,6 +184,9 @@ mod tests {
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.headers()["www-authenticate"], "Bearer");
         assert_eq!(response.headers()["connection"], "close");
+        for (name, value) in FIELDS {
+            assert_eq!(response.headers()[name], value);
+        }
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(
             body,

@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     convert::Infallible,
-    fmt,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     pin::pin,
     rc::Rc,
@@ -33,7 +33,7 @@ use crate::{
     metrics::OfService,
     passport::Passports,
     phase::{admit, record},
-    refusal::{Refusal, Refused},
+    refusal::{FIELDS, Refusal, Refused},
     stream::Stream,
     timer::Deadlines,
     trace::Names,
@@ -258,19 +258,26 @@ impl Worker {
         .await;
     }
 
-    /// A TLS handshake, unless the client takes too long.
+    /// A TLS handshake, unless the client takes too long. Why there was none is counted.
     async fn shake<S>(
         &self,
-        handshake: impl Future<Output = std::io::Result<S>>,
+        handshake: impl Future<Output = io::Result<S>>,
         connection: &Connection,
     ) -> Option<S> {
         let mut handshake = pin!(handshake);
-        std::future::poll_fn(|cx| match handshake.as_mut().poll(cx) {
-            Poll::Ready(shaken) => Poll::Ready(shaken.ok()),
-            Poll::Pending if connection.is_expired(cx) || self.is_draining() => Poll::Ready(None),
+        let shaken = std::future::poll_fn(|cx| match handshake.as_mut().poll(cx) {
+            Poll::Ready(shaken) => Poll::Ready(Some(shaken)),
+            Poll::Pending if connection.is_expired(cx) => {
+                Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())))
+            }
+            // That it is stopped is no failure of the client's.
+            Poll::Pending if self.is_draining() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         })
-        .await
+        .await?;
+        let now = self.gate.node.since_boot();
+        let handshakes = self.gate.metrics.handshakes();
+        shaken.inspect_err(|error| handshakes.failed("gateway", connection.peer, now, error)).ok()
     }
 
     /// A refusal as HTTP/1 writes it, for requests of which no more can be understood. They count
@@ -282,16 +289,25 @@ impl Worker {
         self.here.count(refused.status.as_u16());
         let status = refused.status;
         let body = refused.body(name.as_str());
-        let head = format!(
-            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n\
-             x-content-type-options: nosniff\r\nx-request-id: {}\r\nconnection: close\r\n\
-             content-length: {}\r\n\r\n",
+        let mut head = format!(
+            "HTTP/1.1 {} {}\r\n",
             status.as_u16(),
-            status.canonical_reason().unwrap_or_default(),
-            name.as_str(),
-            body.len(),
-        );
-        [head.as_bytes(), &body].concat()
+            status.canonical_reason().unwrap_or_default()
+        )
+        .into_bytes();
+        let length = body.len().to_string();
+        let own = [
+            ("x-request-id", name.as_str().as_bytes()),
+            ("connection", b"close"),
+            ("content-length", length.as_bytes()),
+        ];
+        let fixed = FIELDS.iter().map(|(name, value)| (*name, value.as_bytes()));
+        let hsts = self.hsts.as_ref().map(|it| ("strict-transport-security", it.as_bytes()));
+        for (name, value) in fixed.chain(hsts).chain(own) {
+            head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+        }
+        head.extend(b"\r\n");
+        [head.as_slice(), &body].concat()
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     },
     name::Locale,
     second_factor::SecondFactors,
-    throttle::{Attempt, Throttle, TooMany},
+    throttle::{Attempt, Throttle, TooMany, Tried},
     user::{User, Users},
     username::Username,
     workers::{self, Busy, Workers},
@@ -185,11 +185,25 @@ impl SignIn {
         password: Secret<String>,
         address: IpAddr,
     ) -> Result<Proof, Refused> {
+        let mut whose = None;
+        let proven = self.look_at_password(realm, username, password, address, &mut whose).await;
+        self.throttle.noted(realm, (Tried::Password, whose.as_ref(), address), proven)
+    }
+
+    /// The same, saying whose account it was, where it was one.
+    async fn look_at_password(
+        &self,
+        realm: &Realm,
+        username: &str,
+        password: Secret<String>,
+        address: IpAddr,
+        whose: &mut Option<UserId>,
+    ) -> Result<Proof, Refused> {
         let began = self.node.now();
         let username = Username::new(username).ok();
         let account = username.as_ref().map_or("", Username::as_str);
         let attempt = self.throttle.admit(realm, account, address).await?;
-        match self.check(realm, username.as_ref(), &password).await {
+        match self.check(realm, username.as_ref(), &password, whose).await {
             Ok(Some((user, password))) => {
                 Ok(match self.second.of(realm, &user.id).await? {
                     Some(enrolled) => {
@@ -238,11 +252,13 @@ impl SignIn {
         realm: &Realm,
         username: Option<&Username>,
         password: &Secret<String>,
+        whose: &mut Option<UserId>,
     ) -> Result<Option<(User, u64)>, Refused> {
         // Where there is no such user, nobody's records are looked up instead.
         let name = username.map_or(NO_NAME, Username::as_str);
         let claimed = self.users.claim(realm, name).await?;
         let found = claimed.is_some();
+        whose.clone_from(&claimed);
         let id = match claimed {
             Some(id) => id,
             None => UserId::new(NOBODY).map_err(|_| Refused::InvalidCredentials)?,

@@ -31,8 +31,13 @@ use tegata_core::{
     port::{Put, Space, Swap},
 };
 
+use crate::sign_in::Refused;
+
+mod failures;
 mod limit;
 
+pub(crate) use failures::Failure;
+pub use failures::{Failures, Tried};
 pub use limit::Limit;
 use limit::Tally;
 
@@ -118,6 +123,7 @@ pub struct Throttle {
     node: Node,
     ephemeral: Arc<dyn Ephemeral>,
     config: Config,
+    failures: Arc<Failures>,
 }
 
 /// Why an attempt may not be made.
@@ -160,7 +166,26 @@ impl Throttle {
     /// Counts in `ephemeral`.
     #[must_use]
     pub fn new(node: Node, ephemeral: Arc<dyn Ephemeral>, config: Config) -> Self {
-        Self { node, ephemeral, config }
+        let failures = Arc::new(Failures::new(node.clone()));
+        Self { node, ephemeral, config, failures }
+    }
+
+    /// Attempts that failed, which somebody is to write down.
+    #[must_use]
+    pub fn failures(&self) -> &Failures {
+        &self.failures
+    }
+
+    /// What became of an attempt; where it failed, that is noted.
+    pub(crate) fn noted<T>(
+        &self,
+        realm: &Realm,
+        (tried, user, address): (Tried, Option<&UserId>, IpAddr),
+        proven: Result<T, Refused>,
+    ) -> Result<T, Refused> {
+        proven.inspect_err(|refused| {
+            self.failures.note(realm, &Failure { tried, user, address, refused });
+        })
     }
 
     /// Counts an attempt on `account` (a user name in its one form, or nothing where the name that

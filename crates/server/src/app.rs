@@ -22,6 +22,7 @@ use crate::{
     limits::Limits,
     metrics::Metrics,
     pages::assets,
+    refusals::Refusals,
     signals::{Inlet, Waiting},
     status_lists::Published,
 };
@@ -218,6 +219,7 @@ struct Inner {
     ordered: Limiter<Network>,
     chosen: Limiter<Network>,
     past: Limiter<Network>,
+    refusals: Refusals,
     waiting: Waiting,
 }
 
@@ -261,6 +263,7 @@ impl App {
             ordered,
             chosen,
             past,
+            refusals: Refusals::new(),
             waiting,
         };
         Ok(Self { inner: Arc::new(inner), proxies, certificates, shares_origin })
@@ -307,6 +310,11 @@ impl App {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// The lines about requests that were refused.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.inner.refusals
     }
 
     pub(crate) fn provider(&self) -> &Provider {

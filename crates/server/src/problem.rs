@@ -137,6 +137,11 @@ impl Problem {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
+    /// The kind in one word, where it has one.
+    pub(crate) const fn error(&self) -> Option<&'static str> {
+        self.error
+    }
+
     pub(crate) const fn status(&self) -> StatusCode {
         match StatusCode::from_u16(self.status) {
             Ok(status) => status,

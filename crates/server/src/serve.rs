@@ -1,6 +1,12 @@
 //! Listeners on sockets: accepting, TLS, deadlines, and an end that lets requests finish.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, body::Body, response::IntoResponse as _};
 use http::{HeaderValue, Request, StatusCode, Version, header};
@@ -29,6 +35,15 @@ mod patient;
 /// How long accepting pauses where the system has no more sockets to give.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
+/// TLS of a listener.
+#[derive(Clone)]
+pub struct Tls {
+    /// What is agreed with clients.
+    pub config: Arc<rustls::ServerConfig>,
+    /// Is told of each handshake that failed, and why.
+    pub failed: Failed,
+}
+
 /// Serves a router on listeners until `shutdown`, and then until the requests under way have been
 /// answered, [`Limits::drain`] at most. Once `parting` has begun, no connection is used again.
 ///
@@ -40,14 +55,14 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     router: Router,
     limits: Limits,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Tls>,
     parting: Parting,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let drain = limits.drain;
     let server = Arc::new(Server {
         router,
-        tls: tls.map(TlsAcceptor::from),
+        tls: tls.map(|tls| (TlsAcceptor::from(tls.config), tls.failed)),
         places: Arc::new(Semaphore::new(limits.connections)),
         of_each: Places::new(limits.connections_each, limits.uncounted_connections.clone()),
         limits,
@@ -60,7 +75,14 @@ pub async fn serve(
         tracing::info!(%address, tls = server.tls.is_some(), "listening");
         accepting.spawn(Arc::clone(&server).accept(listener, Arc::clone(&graceful)));
     }
-    shutdown.await;
+    let fallen = tokio::select! {
+        () = shutdown => false,
+        // None ends by itself.
+        Some(ended) = accepting.join_next() => ended.is_err(),
+    };
+    if fallen {
+        return Err(io::Error::other("it has panicked"));
+    }
     // Listeners are closed first: whoever connects now is to go to another node.
     accepting.shutdown().await;
     let Some(graceful) = Arc::into_inner(graceful) else { return Ok(()) };
@@ -93,10 +115,19 @@ impl<S> Service for S where
 {
 }
 
+/// Is told of handshakes that failed.
+type Failed = Arc<dyn Fn(IpAddr, &io::Error) + Send + Sync>;
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
 struct Server {
     router: Router,
     limits: Limits,
-    tls: Option<TlsAcceptor>,
+    tls: Option<(TlsAcceptor, Failed)>,
     parting: Parting,
     places: Arc<Semaphore>,
     of_each: Arc<Places>,
@@ -130,11 +161,15 @@ impl Server {
     async fn connection(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
         // Answers are small and whole: nothing is gained by waiting for more.
         let _ = stream.set_nodelay(true);
-        let Some(tls) = &self.tls else {
+        let Some((tls, failed)) = &self.tls else {
             return self.http1(stream, self.service(peer, None), watcher).await;
         };
         let handshake = tokio::time::timeout(self.limits.header_time, tls.accept(stream));
-        let Ok(Ok(stream)) = handshake.await else { return };
+        let shaken = handshake.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let stream = match shaken {
+            Ok(stream) => stream,
+            Err(error) => return failed(peer.ip(), &error),
+        };
         let session = stream.get_ref().1;
         let service = self.service(peer, certificate(session.peer_certificates()));
         if session.alpn_protocol() == Some(b"h2") {

@@ -163,6 +163,7 @@ impl App {
             binding: caller.binding,
             traits: caller.traits.clone(),
             standing: standing(assurance, auth_time),
+            address: Some(caller.address),
             replaces,
         };
         for _ in 0..TRIES {

@@ -10,7 +10,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tegata_core::{Entropy, caused_by};
 use tracing::Instrument as _;
 
-use crate::{app::App, caller::Peer, problem::Problem};
+use crate::{
+    app::App,
+    caller::Peer,
+    problem::Problem,
+    refusals::{self, Asked},
+};
 
 /// Names one request in answers and logs.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -64,8 +69,12 @@ pub(crate) async fn layer(State(app): State<App>, mut request: Request, next: Ne
         request_id = %trace.request_id,
         method = %request.method(),
         // Queries hold codes, states and hints: not for logs.
-        path = %request.uri().path(),
+        path = %refusals::path(request.uri().path()),
     );
+    let proxies = app.proxies();
+    let forwarded = request.headers().get_all(proxies.forwarded_by.header()).into_iter();
+    let address = proxies.client(peer.0, forwarded.map(HeaderValue::as_bytes));
+    let asked = Asked::of(&request, address);
     request.extensions_mut().insert(trace.clone());
     let started = app.node().since_boot();
     let answering = caused_by(trace.trace_id.as_str().into(), next.run(request));
@@ -74,6 +83,7 @@ pub(crate) async fn layer(State(app): State<App>, mut request: Request, next: Ne
     span.in_scope(|| {
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         tracing::debug!(status = response.status().as_u16(), duration_ms, "answered");
+        app.refusals().tell(asked, &response, duration_ms, app.node().since_boot());
     });
     trace.sign(response)
 }

@@ -31,6 +31,7 @@ mod public {
     pub(crate) mod pairwise;
     pub(crate) mod passkey;
     pub(crate) mod presence;
+    pub(crate) mod refused;
     pub(crate) mod reset;
     pub(crate) mod rotation;
     pub(crate) mod second_factor;

@@ -1,6 +1,6 @@
 //! Sessions in the store: beginning, presenting, raising and ending them.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use tegata_core::{
     Batch, BoxFuture, CommitRefused, Ephemeral, Epoch, Event, Node, Realm, Records, Secret,
@@ -98,6 +98,8 @@ pub struct Beginning {
     pub traits: Traits,
     /// What the session may do, and how that was proven.
     pub standing: Standing,
+    /// From where the person came, for the journal. `None`: nobody came.
+    pub address: Option<IpAddr>,
     /// The session that the same browser had until now, whoever's it was: it ends. To be known from
     /// the browser's own genuine cookie, or anybody could end anybody's: see
     /// [`Sessions::of_cookie`].

@@ -100,7 +100,7 @@ pub(crate) type Look = oneshot::Sender<Result<(), String>>;
 /// Carries out orders until the task is dropped. What changes services or routes is acknowledged when
 /// the gateway has it.
 pub(crate) async fn serve(
-    listener: UnixListener,
+    listener: Arc<UnixListener>,
     composed: Arc<Composed>,
     remap: mpsc::Sender<Look>,
 ) {

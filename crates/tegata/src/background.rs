@@ -3,45 +3,55 @@
 use std::{fmt::Display, sync::Arc, time::Duration};
 
 use tegata_core::{
-    Log, Subscription,
+    Batch, BoxFuture, CommitRefused, Log, StoreError, Subscription,
     port::{Heard, Message, Sequenced, Topic},
 };
 use tegata_token::{revocation::Snapshots, usage};
 use tokio::{
     sync::Notify,
-    task::JoinSet,
     time::{Interval, MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
-    canary, compose::Composed, durable::Follower, foreign::fill, health, history, operate, outbox,
+    canary,
+    compose::Composed,
+    durable::Follower,
+    foreign::fill,
+    health, history, operate, outbox,
+    supervisor::{Tasks, Weight},
 };
 
-/// Starts everything that runs beside the requests. It ends when the set is dropped.
-pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    tasks.spawn(follow(Arc::clone(composed)));
-    tasks.spawn(keep_snapshots(Arc::clone(composed)));
-    tasks.spawn(tick(Arc::clone(composed)));
-    tasks.spawn(hear_revocations(Arc::clone(composed)));
-    tasks.spawn(hear_keys(Arc::clone(composed)));
-    tasks.spawn(hear_changes(Arc::clone(composed)));
-    tasks.spawn(crate::cluster::keep(Arc::clone(composed)));
-    for log in Log::ALL {
-        tasks.spawn(sequence(Arc::clone(composed), log));
-    }
-    tasks.spawn(publish(Arc::clone(composed)));
-    tasks.spawn(tell_of_use(Arc::clone(composed)));
-    tasks.spawn(hear_of_use(Arc::clone(composed)));
-    tasks.spawn(canary::sing(Arc::clone(composed)));
-    tasks.spawn(record_elsewhere(Arc::clone(composed)));
-    tasks.spawn(watch_clock(Arc::clone(composed)));
-    tasks.spawn(history::watch(Arc::clone(composed)));
-    tasks.spawn(history::elsewhere::tell(Arc::clone(composed)));
-    tasks.spawn(read_keys(Arc::clone(composed)));
-    tasks.spawn(replace_keys(Arc::clone(composed)));
-    tasks.spawn(rotate_keys(Arc::clone(composed)));
-    tasks.spawn(clean(Arc::clone(composed)));
+/// Starts everything that runs beside the requests. It ends when the tasks are dropped.
+pub(crate) fn start(composed: &Arc<Composed>) -> Tasks {
+    let mut tasks = composed.supervisor.tasks();
+    let mut keep = |name, weight, task: fn(Arc<Composed>) -> BoxFuture<'static, ()>| {
+        let composed = Arc::clone(composed);
+        tasks.keep(name, weight, move || task(Arc::clone(&composed)));
+    };
+    // Without these, the node would serve what was taken back, or could not know that it does.
+    keep("follow_revocations", Weight::Essential, |it| Box::pin(follow(it)));
+    keep("tick", Weight::Essential, |it| Box::pin(tick(it)));
+    keep("hear_revocations", Weight::Essential, |it| Box::pin(hear_revocations(it)));
+    keep("hear_changes", Weight::Essential, |it| Box::pin(hear_changes(it)));
+    keep("sequence_journal", Weight::Essential, |it| Box::pin(sequence(it, Log::Journal)));
+    keep("sequence_revocations", Weight::Essential, |it| Box::pin(sequence(it, Log::Revocations)));
+    keep("watch_clock", Weight::Essential, |it| Box::pin(watch_clock(it)));
+    keep("watch_history", Weight::Essential, |it| Box::pin(history::watch(it)));
+    keep("read_keys", Weight::Essential, |it| Box::pin(read_keys(it)));
+    keep("replace_keys", Weight::Essential, |it| Box::pin(replace_keys(it)));
+    keep("publish_events", Weight::Essential, |it| Box::pin(publish(it)));
+    keep("record_elsewhere", Weight::Essential, |it| Box::pin(record_elsewhere(it)));
+    // Others stand in for these, or what they do can wait.
+    keep("keep_snapshots", Weight::Helpful, |it| Box::pin(keep_snapshots(it)));
+    keep("hear_keys", Weight::Helpful, |it| Box::pin(hear_keys(it)));
+    keep("cluster", Weight::Helpful, |it| Box::pin(crate::cluster::keep(it)));
+    keep("tell_of_use", Weight::Helpful, |it| Box::pin(tell_of_use(it)));
+    keep("hear_of_use", Weight::Helpful, |it| Box::pin(hear_of_use(it)));
+    keep("tell_of_failures", Weight::Helpful, |it| Box::pin(tell_of_failures(it)));
+    keep("canary", Weight::Helpful, |it| Box::pin(canary::sing(it)));
+    keep("history_elsewhere", Weight::Helpful, |it| Box::pin(history::elsewhere::tell(it)));
+    keep("rotate_keys", Weight::Helpful, |it| Box::pin(rotate_keys(it)));
+    keep("clean", Weight::Helpful, |it| Box::pin(clean(it)));
     fill::start(composed, &mut tasks);
     tasks
 }
@@ -162,6 +172,43 @@ async fn tell_of_use(composed: Arc<Composed>) {
     }
 }
 
+/// How many events of failed attempts go into the journal at once.
+const TOGETHER: usize = 100;
+
+/// Writes down which attempts to sign in failed.
+async fn tell_of_failures(composed: Arc<Composed>) {
+    let fails = "attempts to sign in that failed cannot be written down; some of them wait";
+    let mut rounds = Rounds::every(Duration::from_millis(500), fails);
+    loop {
+        rounds.next().await;
+        rounds.ended(&write_failures(&composed).await);
+    }
+}
+
+/// Writes those that wait.
+pub(crate) async fn write_failures(composed: &Composed) -> Result<(), CommitRefused> {
+    let failures = composed.sign_in.throttle().failures();
+    let mut events = failures.take();
+    while let Some((realm, _)) = events.first() {
+        let batch = Batch::new(realm.clone());
+        let same = events.iter().take(TOGETHER).take_while(|(of, _)| of == realm);
+        let (count, batch) =
+            same.fold((0, batch), |(count, batch), (_, event)| (count + 1, batch.journal(event)));
+        let committed = composed.records.commit(batch).await;
+        // What may have been written is not written twice.
+        let untouched =
+            matches!(committed, Err(CommitRefused::Store(StoreError::Unavailable { .. })));
+        if !untouched {
+            events.drain(..count);
+        }
+        if committed.is_err() {
+            failures.put_back(events);
+            return committed;
+        }
+    }
+    Ok(())
+}
+
 /// Hears how tokens are used elsewhere.
 async fn hear_of_use(composed: Arc<Composed>) {
     loop {
@@ -193,8 +240,18 @@ async fn hear_revocations(composed: Arc<Composed>) {
     }
 }
 
+/// Has nothing near be believed once nobody hears what changes, however that came about.
+struct Hearing(Arc<Composed>);
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        self.0.cached.listens(false);
+    }
+}
+
 /// Drops what other nodes changed. While that is not heard, nothing near is believed.
 async fn hear_changes(composed: Arc<Composed>) {
+    let _hearing = Hearing(Arc::clone(&composed));
     let hears = || composed.backends.hears_all() && composed.feed.outage().is_none();
     loop {
         let mut changes = subscribe(&composed, Topic::Invalidations).await;
@@ -406,7 +463,7 @@ async fn clean(composed: Arc<Composed>) {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use tegata_core::{Feed as _, port::Message};
+    use tegata_core::{Feed as _, Secret, port::Message};
     use tegata_store::MemoryFeed;
 
     use super::*;
@@ -440,6 +497,30 @@ mod tests {
     async fn what_is_said_again_and_again_is_acted_on_rarely_and_to_the_last() {
         assert_eq!(acted_on(Duration::from_secs(3600)).await, 1);
         assert!(acted_on(Duration::from_millis(1)).await >= 2);
+    }
+
+    #[tokio::test]
+    async fn attempts_that_failed_come_into_the_journal() {
+        let place = tempfile::tempdir().unwrap();
+        let composed = crate::compose::for_tests(place.path()).await;
+        let (realm, from) = (&composed.realm, [192, 0, 2, 1].into());
+        for _ in 0..3 {
+            let password = Secret::new("hunter3".to_owned());
+            composed.sign_in.by_password(realm, "hunter2", password, from).await.unwrap_err();
+        }
+        let written = async || {
+            write_failures(&composed).await.unwrap();
+            composed.records.sequence(Log::Journal, composed.node.id()).await.unwrap();
+            let pull = composed.records.pull(Log::Journal, 0, 1000).await.unwrap();
+            let texts = pull.entries.iter().map(|it| String::from_utf8_lossy(&it.body));
+            let failed = texts.filter(|it| it.contains("SIGN_IN_FAILED"));
+            failed.map(|it| it.into_owned()).collect::<Vec<_>>()
+        };
+        let events = written().await;
+        assert_eq!(events.len(), 3);
+        assert!(events.iter().all(|it| it.contains("192.0.2.1") && !it.contains("hunter")));
+        // Nothing is written twice.
+        assert_eq!(written().await, events);
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use std::{
 use prometheus_client::metrics::histogram::Histogram;
 use serde_json::{Value, json};
 use tegata_core::{
-    Node, SinceBoot,
+    BoxFuture, Node, SinceBoot,
     port::{Heard, Message, Topic},
 };
 use tegata_mesh::RevocationMode;
@@ -23,13 +23,13 @@ use tegata_token::{
 };
 use tokio::{
     sync::{Notify, Semaphore},
-    task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
     background::{self, Rounds, every, subscribe},
     compose::{Composed, Startup},
+    supervisor::{Tasks, Weight},
 };
 
 /// How often the register is looked at.
@@ -134,17 +134,24 @@ fn machine() -> String {
 
 /// What is done in the circle. It ends when this is dropped.
 #[must_use]
-pub(crate) struct Kept(#[expect(dead_code, reason = "what it does ends with it")] JoinSet<()>);
+pub(crate) struct Kept(#[expect(dead_code, reason = "what it does ends with it")] Tasks);
 
 /// Enters the circle, and waits a while to be admitted. Where that fails, it is tried again and again,
 /// and until then nothing can be taken back here.
 pub(crate) async fn enter(composed: &Arc<Composed>) -> Kept {
-    let mut tasks = JoinSet::new();
+    let mut tasks = composed.supervisor.tasks();
     let Some(part) = &composed.circle else { return Kept(tasks) };
-    tasks.spawn(look(Arc::clone(composed), Arc::clone(part)));
-    tasks.spawn(speak(Arc::clone(composed), Arc::clone(part)));
-    tasks.spawn(hear(Arc::clone(composed), Arc::clone(part)));
-    tasks.spawn(follow(Arc::clone(composed), Arc::clone(part)));
+    type Done = fn(Arc<Composed>, Arc<Part>) -> BoxFuture<'static, ()>;
+    let each: [(&'static str, Done); 4] = [
+        ("circle_look", |all, part| Box::pin(look(all, part))),
+        ("circle_speak", |all, part| Box::pin(speak(all, part))),
+        ("circle_hear", |all, part| Box::pin(hear(all, part))),
+        ("circle_follow", |all, part| Box::pin(follow(all, part))),
+    ];
+    for (name, task) in each {
+        let (all, part) = (Arc::clone(composed), Arc::clone(part));
+        tasks.keep(name, Weight::Essential, move || task(Arc::clone(&all), Arc::clone(&part)));
+    }
     let admitted = async {
         let mut ticks = interval(KNOCKS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod apply;
+mod audit_log;
 mod client;
 mod consent;
 mod cookies;
@@ -90,6 +91,9 @@ enum Command {
     /// Tokens.
     #[command(subcommand)]
     Token(token::Token),
+    /// The log of decisions.
+    #[command(subcommand, visible_alias = "decisions")]
+    AuditLog(audit_log::AuditLog),
     /// Brings a backup back.
     Restore(restore::Restore),
     /// Takes something back.
@@ -190,6 +194,7 @@ pub(crate) async fn run(cli: Cli) -> ExitCode {
         Command::Delegation(delegation) => delegation.run(&context).await,
         Command::Key(key) => key.run(&context).await,
         Command::Token(token) => token.run(&context).await,
+        Command::AuditLog(log) => log.run(&context).await,
         Command::Restore(restore) => restore.run(&context).await,
         Command::Revoke(revoke) => revoke.run(&context).await,
         Command::Session(session) => session.run(&context).await,

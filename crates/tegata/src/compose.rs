@@ -43,6 +43,7 @@ use crate::{
     outbox::OUTBOX,
     published::AskedClients,
     registry::{DELEGATIONS, ROUTES, Registry, SERVICES},
+    supervisor::Supervisor,
 };
 
 mod backends;
@@ -182,6 +183,8 @@ pub(crate) struct Composed {
     pub(crate) custody: Arc<dyn Custody>,
     /// What was seen of the store.
     pub(crate) history: Arc<History>,
+    /// Watches over what runs beside the requests.
+    pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) records: Arc<dyn Records>,
     pub(crate) ephemeral: Arc<dyn Ephemeral>,
     pub(crate) feed: Arc<dyn Feed>,
@@ -271,6 +274,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let installation = Installation::open(records.as_ref(), &node).await?;
     let history = History::open(data.path(), &installation, records.as_ref()).await?;
     let (epoch, history) = (installation.epoch, Arc::new(history));
+    let supervisor = Arc::new(Supervisor::new(node.clone()));
     if elsewhere.is_some() {
         history::elsewhere::check(&installation, records.as_ref(), backstop.as_ref(), &node)
             .await?;
@@ -464,6 +468,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         epoch,
         custody,
         history,
+        supervisor,
         records,
         ephemeral,
         feed,

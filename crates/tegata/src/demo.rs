@@ -27,8 +27,9 @@ use crate::{
     command::{Context, Failed},
     compose::{self, Composed},
     config::{Config, CookieForm, Listen, Source, Span, UserRegistration},
+    logging,
     operate::{self, Declarations, MadeSecrets, OPERATOR},
-    run::{self, Listeners, Loopback, Stop},
+    run::{self, Asked, Listeners, Loopback, Stop},
 };
 
 mod banner;
@@ -129,7 +130,7 @@ impl Demo {
             return story::play(&self, &ports, &data).await;
         }
         let (config, source) = self.configuration(&ports, &data);
-        run::start_logging(&config.observability)?;
+        logging::start(&config.observability)?;
         let listeners = listen(&ports)?;
         let stop = Stop::listen()?;
         make_root_key(&data, &config)?;
@@ -154,12 +155,15 @@ impl Demo {
         }
         banner::print(&composed, &ports, &household, &data).await?;
         let live = tokio::spawn(live::show(Arc::clone(&composed)));
-        let asked = stop.asked().await;
+        let (asked, over) = tokio::select! {
+            asked = stop.asked() => (asked, None),
+            why = composed.supervisor.ends() => (Asked::ByHand, Some(why)),
+        };
         warn_line!("stopping");
         live.abort();
         running.stop(asked).await;
         shop.stop(std::time::Duration::from_secs(5)).await;
-        Ok(())
+        over.map_or(Ok(()), |why| Err(Failed::Operation(why)))
     }
 
     fn configuration(&self, ports: &Ports, data: &Path) -> (Config, Source) {

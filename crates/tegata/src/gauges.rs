@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::{
     circle,
     compose::{Backends, Composed},
+    supervisor::Panics,
 };
 
 mod counted;
@@ -49,6 +50,7 @@ pub(crate) fn register(
     registry.register_collector(Box::new(Following(Arc::clone(&composed.view))));
     registry.register_collector(Box::new(Backing(Arc::clone(composed))));
     registry.register_collector(Box::new(health::Health(found)));
+    registry.register_collector(Box::new(Panics(Arc::clone(&composed.supervisor))));
     registry.register_collector(Box::new(process::Process { since: composed.node.now() }));
     (registry, server, gateway)
 }

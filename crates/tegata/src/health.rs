@@ -14,7 +14,10 @@ use tegata_store::{
 };
 use tegata_token::{circle::Standing, revocation::MOST_STALE};
 
-use crate::compose::{Composed, root_key};
+use crate::{
+    compose::{Composed, root_key},
+    supervisor,
+};
 
 pub(crate) mod store;
 
@@ -55,6 +58,7 @@ pub(crate) fn checks(composed: &Arc<Composed>, parting: Parting) -> Arc<[Arc<dyn
         Arc::new(Elsewhere(Arc::clone(composed))),
         Arc::new(Issuers(Arc::clone(composed))),
         Arc::new(RootKey(Arc::clone(composed))),
+        Arc::new(supervisor::Running(Arc::clone(&composed.supervisor))),
     ])
 }
 

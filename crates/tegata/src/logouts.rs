@@ -18,6 +18,7 @@ use crate::{
     command::Failed,
     compose::Composed,
     signals::{lease::Lease, way},
+    supervisor::{Tasks, Weight},
 };
 
 mod send;
@@ -41,12 +42,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Starts telling clients.
 pub(crate) fn start(
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
     composed: &Arc<Composed>,
     counts: Counts,
 ) -> Result<(), Failed> {
     let sender = Sender::new(way::to_clients(&composed.config)?);
-    tasks.spawn(deliver(Arc::clone(composed), sender, counts));
+    let all = Arc::clone(composed);
+    tasks.keep("logouts", Weight::Helpful, move || {
+        deliver(Arc::clone(&all), sender.clone(), counts.clone())
+    });
     Ok(())
 }
 

@@ -12,7 +12,12 @@ use tegata_server::{Letterhead, metrics::Letters as Counts};
 use tokio::task::JoinSet;
 
 use crate::{
-    background::Rounds, command::Failed, compose::Composed, config::Config, signals::lease::Lease,
+    background::Rounds,
+    command::Failed,
+    compose::Composed,
+    config::Config,
+    signals::lease::Lease,
+    supervisor::{Tasks, Weight},
 };
 
 pub(crate) mod address;
@@ -32,7 +37,7 @@ const TOGETHER: usize = 8;
 
 /// Starts sending, where mail reaches people.
 pub(crate) fn start(
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
     composed: &Arc<Composed>,
     counts: Counts,
 ) -> Result<(), Failed> {
@@ -45,7 +50,10 @@ pub(crate) fn start(
     } else {
         Arc::new(smtp::Smtp::open(config, &composed.node)?)
     };
-    tasks.spawn(carry(Arc::clone(composed), post, counts));
+    let all = Arc::clone(composed);
+    tasks.keep("mail", Weight::Helpful, move || {
+        carry(Arc::clone(&all), Arc::clone(&post), counts.clone())
+    });
     Ok(())
 }
 
@@ -147,11 +155,10 @@ struct Shown;
 impl Post for Shown {
     fn carry<'a>(&'a self, written: &'a Written) -> BoxFuture<'a, Carried> {
         let Written { to, subject, text } = written;
-        tracing::info!(
-            "mail to {} (shown here because [mail] is not set): {subject}\n\n{}",
-            to.as_str(),
-            text.expose()
-        );
+        let to = to.as_str();
+        tracing::info!("mail to {to} (shown here because [mail] is not set): {subject}");
+        // A line of the log is one line.
+        text.expose().lines().for_each(|line| tracing::info!("mail to {to}: {line}"));
         Box::pin(std::future::ready(Carried::Taken))
     }
 }

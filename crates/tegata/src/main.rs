@@ -40,6 +40,7 @@ mod health;
 mod history;
 mod installation;
 mod introspection;
+mod logging;
 mod logouts;
 mod mail;
 mod operate;
@@ -53,6 +54,7 @@ mod run;
 mod secret_line;
 mod show;
 mod signals;
+mod supervisor;
 mod usage;
 
 /// Lets the process have as many open files as it may: the usual limit for programs of people is

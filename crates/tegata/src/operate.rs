@@ -100,6 +100,8 @@ pub(crate) enum Order {
         name: String,
     },
     KeyList,
+    /// A JWK set: the public keys of what was ever signed, but of what somebody else may have signed.
+    KeysKnown,
     KeyRotate {
         algorithm: Option<Algorithm>,
         force: bool,
@@ -317,6 +319,7 @@ pub(crate) async fn perform(
             Ok(json!({"removed": name}))
         }
         Order::KeyList => Ok(keys::list(composed)),
+        Order::KeysKnown => Ok(keys::known(composed)),
         Order::KeyRotate { algorithm, force } => {
             keys::rotate(composed, actor, algorithm, force).await
         }

@@ -18,7 +18,7 @@ use tegata_gateway::{
 };
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap, Upstream};
 use tegata_oauth::DpopNonce;
-use tegata_server::{App, BrowserClient, Confirm, Inlet, Operations};
+use tegata_server::{App, BrowserClient, Confirm, Inlet, Operations, Tls};
 use tegata_session::{CookieFilter, CookieName, Environment, Origins};
 use tegata_token::{
     AccessToken, Algorithm, Expected, ExpectedAudience, Memory, Scope, Verifier, revocation::Taken,
@@ -26,9 +26,7 @@ use tegata_token::{
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
-    task::JoinSet,
 };
-use tracing_subscriber::EnvFilter;
 
 use crate::{
     admin,
@@ -36,11 +34,11 @@ use crate::{
     appearance, background, certificates, circle,
     command::Failed,
     compose::Composed,
-    config::{LogForm, Observability},
     cookie_door::CookieDoor,
     gauges, health,
     introspection::Others,
     logouts, mail, signals,
+    supervisor::{Tasks, Weight},
 };
 
 /// For how long browsers remember to come with TLS alone: a year.
@@ -82,8 +80,8 @@ pub(crate) struct Running {
     closing: watch::Sender<bool>,
     /// Told when the gateway has ended: what was open for it ends too.
     stopping: watch::Sender<bool>,
-    servers: JoinSet<()>,
-    _background: JoinSet<()>,
+    servers: Tasks,
+    _background: Tasks,
 }
 
 /// Starts everything that listens and everything that runs beside it.
@@ -105,7 +103,7 @@ pub(crate) async fn start(
         secret: secret(&composed),
     };
     let parting = Parting::default();
-    let counts = (gateway_metrics, &metrics);
+    let counts = (gateway_metrics.clone(), &metrics);
     let gateway = gateway(&composed, counts, &listeners, &way, loopback, &parting).await?;
     let socket = admin::bind(composed.data.path()).map_err(|error| {
         let path = admin::socket(composed.data.path());
@@ -118,7 +116,7 @@ pub(crate) async fn start(
         registry: Arc::new(registry),
         checks: Arc::clone(&checks),
     });
-    let mut servers = JoinSet::new();
+    let mut servers = composed.supervisor.tasks();
     let limits = outer.config().limits.clone();
     let identity = composed.config.public.tls.as_ref().map(Identity::open).transpose();
     let identity = identity.map_err(|error| Failed::Usage(format!("[public.tls] {error}")))?;
@@ -127,6 +125,11 @@ pub(crate) async fn start(
         ClientCertificates::Tls => Asks::Certificates,
         ClientCertificates::Off | ClientCertificates::Header => Asks::Nothing,
     };
+    let (handshakes, clock) = (gateway_metrics.handshakes().clone(), composed.node.clone());
+    let failed = Arc::new(move |peer, error: &std::io::Error| {
+        handshakes.failed("public", peer, clock.since_boot(), error);
+    });
+    let shown = |config| Tls { config, failed: Arc::clone(&failed) as _ };
     let (tls, mtls) = (tls(identity.as_ref(), asks)?, tls(identity.as_ref(), Asks::Certificates)?);
     let asking = tegata_server::router(outer.asking_for_certificates());
     let behind = tegata_server::router_for_gateway(behind, way.secret);
@@ -137,14 +140,15 @@ pub(crate) async fn start(
         // Whoever looks must see that it is not ready, until the end.
         (operations, listeners.operations, None, Parting::default(), stopped),
     ] {
-        let limits = limits.clone();
+        let (limits, tls) = (limits.clone(), tls.map(&shown));
         let sockets = sockets.into_iter().map(into_tokio).collect::<Result<Vec<_>, _>>()?;
-        servers.spawn(async move {
+        let supervisor = Arc::clone(&composed.supervisor);
+        servers.once("listener", async move {
             // An error here is that the handle is gone, which is a stop too.
             let stop = async move { drop(stopped.wait_for(|stop| *stop).await) };
             let served = tegata_server::serve(sockets, router, limits, tls, parting, stop).await;
             if let Err(error) = served {
-                tracing::error!(%error, "a listener ended");
+                supervisor.give_up(format!("a listener ended: {error}"));
             }
         });
     }
@@ -153,10 +157,27 @@ pub(crate) async fn start(
     signals::start(&mut beside, &composed, &ear, streams, counts)?;
     logouts::start(&mut beside, &composed, metrics.logouts().clone())?;
     mail::start(&mut beside, &composed, metrics.letters().clone())?;
-    beside.spawn(gauges::health::look(checks, found));
-    beside.spawn(admin::serve(socket, Arc::clone(&composed), look));
-    beside.spawn(certificates::renew(Arc::clone(&composed), identity, Arc::clone(&gateway)));
-    beside.spawn(remap(Arc::clone(&composed), Arc::clone(&gateway), looks));
+    beside.keep("look_at_health", Weight::Helpful, move || {
+        gauges::health::look(Arc::clone(&checks), found.clone())
+    });
+    let (all, socket) = (Arc::clone(&composed), Arc::new(socket));
+    beside.keep("administration", Weight::Essential, move || {
+        admin::serve(Arc::clone(&socket), Arc::clone(&all), look.clone())
+    });
+    let (all, of) = (Arc::clone(&composed), Arc::clone(&gateway));
+    beside.keep("renew_certificates", Weight::Helpful, move || {
+        certificates::renew(Arc::clone(&all), identity.clone(), Arc::clone(&of))
+    });
+    let (all, of) = (Arc::clone(&composed), Arc::clone(&gateway));
+    let looks = Arc::new(tokio::sync::Mutex::new(looks));
+    beside.keep("remap", Weight::Essential, move || {
+        remap(Arc::clone(&all), Arc::clone(&of), Arc::clone(&looks))
+    });
+    let (supervisor, of) = (Arc::clone(&composed.supervisor), Arc::clone(&gateway));
+    beside.once("watch_gateway", async move {
+        let what = of.fallen().await;
+        supervisor.give_up(format!("{what} of the gateway has panicked"));
+    });
     Ok(Running { composed, gateway, parting, closing, stopping, servers, _background: beside })
 }
 
@@ -176,7 +197,11 @@ impl Running {
         // its threads blocks, so it is done on one that may.
         let _ = tokio::task::spawn_blocking(move || gateway.shutdown()).await;
         self.stopping.send_replace(true);
-        while self.servers.join_next().await.is_some() {}
+        self.servers.ended().await;
+        // Whoever tried to sign in at the end stands in the journal, too.
+        if let Err(error) = background::write_failures(&self.composed).await {
+            tracing::warn!(%error, "the last attempts to sign in are not written down");
+        }
         circle::leave(&self.composed).await;
         // A socket that is left behind is replaced at the next start; removing it is a courtesy.
         let _ = std::fs::remove_file(admin::socket(self.composed.data.path()));
@@ -377,8 +402,9 @@ async fn gateway(
 async fn remap(
     composed: Arc<Composed>,
     gateway: Arc<Gateway>,
-    mut looks: tokio::sync::mpsc::Receiver<admin::Look>,
+    looks: Arc<tokio::sync::Mutex<tokio::sync::mpsc::Receiver<admin::Look>>>,
 ) {
+    let mut looks = looks.lock().await;
     let mut known = None;
     let mut warned = None;
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -478,27 +504,4 @@ impl Stop {
             _ = self.terminate.recv() => Asked::BySupervisor,
         }
     }
-}
-
-/// Starts logging to standard error.
-pub(crate) fn start_logging(observability: &Observability) -> Result<(), Failed> {
-    let filter = EnvFilter::try_new(&observability.level).map_err(|error| {
-        Failed::Usage(format!("[observability] level `{}`: {error}", observability.level))
-    })?;
-    // It tells of every connection; what follows from one that is lost, the feed says itself.
-    let quiet = !observability.level.contains("async_nats");
-    let filter = match "async_nats=warn".parse() {
-        Ok(directive) if quiet => filter.add_directive(directive),
-        _ => filter,
-    };
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // Whoever reads the log may go away: a log that cannot be written stops nobody.
-        .log_internal_errors(false);
-    let started = match observability.log {
-        LogForm::Text => subscriber.try_init(),
-        LogForm::Json => subscriber.json().flatten_event(true).try_init(),
-    };
-    started.map_err(|error| Failed::Operation(format!("logging: {error}")))
 }

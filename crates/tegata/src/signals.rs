@@ -16,9 +16,12 @@ use tegata_core::{Network, Outward};
 use tegata_oauth::signals::{StreamRules, Streams};
 use tegata_server::metrics::Signals as Counts;
 use tegata_session::Environment;
-use tokio::task::JoinSet;
 
-use crate::{command::Failed, compose::Composed};
+use crate::{
+    command::Failed,
+    compose::Composed,
+    supervisor::{Tasks, Weight},
+};
 
 mod act;
 pub(crate) mod inlet;
@@ -42,17 +45,23 @@ pub(crate) fn streams(composed: &Composed) -> Streams {
 
 /// Starts delivering, and asking those who are to be asked.
 pub(crate) fn start(
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
     composed: &Arc<Composed>,
     ear: &Arc<Ear>,
     streams: Streams,
     counts: Counts,
 ) -> Result<(), Failed> {
     let sender = push::Sender::new(way::outward(composed, outward(composed))?);
-    let task = push::deliver(Arc::clone(composed), streams, sender, counts);
-    tasks.spawn(task);
+    let all = Arc::clone(composed);
+    tasks.keep("signals_push", Weight::Helpful, move || {
+        push::deliver(Arc::clone(&all), streams.clone(), sender.clone(), counts.clone())
+    });
     for poller in poll::pollers(composed, ear)? {
-        tasks.spawn(poller.ask());
+        let poller = Arc::new(tokio::sync::Mutex::new(poller));
+        tasks.keep("signals_poll", Weight::Helpful, move || {
+            let poller = Arc::clone(&poller);
+            async move { poller.lock().await.ask().await }
+        });
     }
     Ok(())
 }

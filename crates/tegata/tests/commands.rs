@@ -19,6 +19,7 @@ use tempfile::TempDir;
 mod commands {
     mod applying;
     mod configuration;
+    mod decisions;
     mod doctor;
     mod elsewhere;
     mod following;

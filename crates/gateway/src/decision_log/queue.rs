@@ -2,7 +2,10 @@
 //! is allocated.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,6 +43,8 @@ struct Done {
     failing: bool,
     /// Nothing will be written any more.
     ended: bool,
+    /// That is because the writer panicked.
+    fallen: bool,
 }
 
 /// What the writer takes.
@@ -112,6 +117,13 @@ impl Queue {
         self.done.send_modify(|done| done.ended = true);
     }
 
+    /// Waits until the writer has panicked.
+    pub(super) async fn fallen(&self) {
+        if self.done.subscribe().wait_for(|done| done.fallen).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Waits until the record of this number is durable.
     pub(super) async fn written(&self, number: u64) -> Result<(), NotRecorded> {
         let mut done = self.done.subscribe();
@@ -142,6 +154,18 @@ impl Queue {
     pub(super) fn close(&self) {
         self.waiting.lock().closed = true;
         self.arrived.notify_one();
+    }
+}
+
+/// Has nobody wait for a writer that panicked.
+pub(super) struct Falling(pub(super) Arc<Queue>);
+
+impl Drop for Falling {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.note_ended();
+            self.0.done.send_modify(|done| done.fallen = true);
+        }
     }
 }
 

@@ -134,7 +134,9 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<u64>> {
     for entry in std::fs::read_dir(directory)? {
         let name = entry?.file_name();
         let number = name.to_str().and_then(|name| name.strip_suffix(".log"));
-        segments.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        let number = number.and_then(|number| number.parse::<u64>().ok());
+        // One segment has one name.
+        segments.extend(number.filter(|number| path(Path::new(""), *number).as_os_str() == name));
     }
     segments.sort_unstable();
     Ok(segments)

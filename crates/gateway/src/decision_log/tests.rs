@@ -203,7 +203,7 @@ fn nothing_can_be_added_behind_the_end_and_nothing_rewritten_without_the_key() {
     let forged = br#"{"request":"forged"}"#;
     let hash = segment::hex(&segment::chain(&last, forged));
     fs::write(&file, format!("{text}{hash} {}\n", String::from_utf8_lossy(forged))).unwrap();
-    assert_eq!(desk.found().what, Found::Altered);
+    assert_eq!(desk.found().what, Found::Added);
 
     // Everything rewritten, with sound hashes: the checkpoints do not fit any more.
     for file in desk.segments() {
@@ -227,7 +227,130 @@ fn checkpoints_of_another_key_do_not_count() {
     let desk = Desk::filled(6);
     let nobody = |_: &str| None;
     let found = verify(desk.directory.path(), &nobody, &Known::default()).unwrap_err();
+    assert_eq!(found.what, Found::UnknownKey(desk.key.kid().to_string()));
+    // Nor do those of a key that only has the same name.
+    let other = VerifyingKey::from_jwk(SigningKey::generate(Algorithm::EdDsa).unwrap().jwk());
+    let other = other.unwrap();
+    let found = verify(desk.directory.path(), &|_| Some(&other), &Known::default()).unwrap_err();
     assert_eq!(found.what, Found::Checkpoint);
+}
+
+#[test]
+fn what_was_done_to_it_is_named_with_its_place_and_what_should_be_there() {
+    let desk = Desk::filled(30);
+    let files = desk.segments();
+    let read = |file: &Path| fs::read_to_string(file).unwrap();
+    let lines = |file: &Path| read(file).lines().map(str::to_owned).collect::<Vec<_>>();
+    let joined = |lines: &[String]| lines.join("\n") + "\n";
+    let (one, two, last) = (&files[0], &files[1], files.last().unwrap());
+    // What is done to which file, in which line it is found, and as what.
+    let mut swapped = lines(two);
+    swapped.swap(2, 3);
+    let mut removed = lines(two);
+    removed.drain(2..4);
+    let mut huge = lines(two);
+    huge[2] = "a".repeat(5 << 20);
+    let mut added = lines(last);
+    added.push(added.last().unwrap().clone());
+    let cases = [
+        ("swapped lines", two, joined(&swapped).into_bytes(), 3, Found::Altered),
+        ("a removed middle", two, joined(&removed).into_bytes(), 3, Found::Altered),
+        ("a copy of another segment", two, read(one).into_bytes(), 1, Found::Replaced),
+        (
+            "two files joined",
+            one,
+            (read(one) + &read(two)).into_bytes(),
+            lines(one).len() + 1,
+            Found::Joined,
+        ),
+        ("something behind the end", last, joined(&added).into_bytes(), added.len(), Found::Added),
+        ("a huge line", two, joined(&huge).into_bytes(), 3, Found::TooLong),
+        ("a huge file of one line", two, vec![b'a'; 9 << 20], 1, Found::TooLong),
+        ("no log at all", two, b"not a log\n".to_vec(), 1, Found::Malformed),
+        ("bytes that are no text", two, [&[0xff_u8; 80][..], b"\n"].concat(), 1, Found::Malformed),
+        ("an empty line", two, format!("\n{}", read(two)).into_bytes(), 1, Found::Malformed),
+        ("nothing", two, Vec::new(), 0, Found::Cut),
+        (
+            "half a line at the end",
+            last,
+            read(last).into_bytes()[..read(last).len() - 7].to_vec(),
+            lines(last).len(),
+            Found::Cut,
+        ),
+    ];
+    for (what, file, bytes, line, found) in cases {
+        let before = fs::read(file).unwrap();
+        fs::write(file, bytes).unwrap();
+        let altered = desk.found();
+        let told = altered.to_string();
+        assert_eq!((&altered.file, &altered.what), (file, &found), "{what}: {told}");
+        assert_eq!(altered.line, u64::try_from(line).unwrap(), "{what}: {told}");
+        assert!(told.len() < 500 && told.lines().count() == 1, "{what}: {told}");
+        if found == Found::Altered {
+            assert!(altered.expected.unwrap().starts_with("the hash "), "{what}: {told}");
+        }
+        fs::write(file, before).unwrap();
+    }
+    desk.sound();
+}
+
+#[test]
+fn a_log_of_another_key_in_its_place_and_an_empty_directory_are_found() {
+    let (desk, other) = (Desk::filled(12), Desk::filled(12));
+    let found = verify(other.directory.path(), &|_| Some(&desk.verifying), &Known::default());
+    assert_eq!(found.unwrap_err().what, Found::Checkpoint);
+    // One segment of theirs among ours, with the same number.
+    fs::copy(&other.segments()[1], &desk.segments()[1]).unwrap();
+    assert_eq!((desk.found().line, desk.found().what), (1, Found::Altered));
+    let empty = Desk::new();
+    assert_eq!(empty.found().what, Found::Nothing);
+    // What only looks like a segment's name is none, and a directory is no file.
+    fs::write(empty.directory.path().join("1.log"), "x").unwrap();
+    assert_eq!(empty.found().what, Found::Nothing);
+    fs::create_dir(segment::path(empty.directory.path(), 1)).unwrap();
+    assert!(matches!(empty.found().what, Found::Unreadable(_)));
+}
+
+#[test]
+fn a_segment_can_be_looked_at_by_itself_wherever_it_is() {
+    let desk = Desk::filled(30);
+    let away = desk.directory.path().join("kept elsewhere");
+    let (mut requests, mut checkpoint) = (0, None);
+    for file in desk.segments() {
+        fs::copy(&file, &away).unwrap();
+        let found = verify_segment(&away, &|_| Some(&desk.verifying), &Known::default()).unwrap();
+        requests += found.requests;
+        checkpoint = found.checkpoint;
+        assert_eq!((found.segments, found.unsigned), (1, 0));
+    }
+    let sound = desk.sound();
+    assert_eq!((requests, checkpoint), (30, sound.checkpoint));
+    assert_eq!(sound.requests, 30);
+    let from = Timestamp::from_secs(1_767_225_600);
+    assert_eq!(sound.span, Some((from, from)));
+    // What is joined is no segment.
+    let files = desk.segments();
+    let both = [fs::read(&files[1]).unwrap(), fs::read(&files[2]).unwrap()].concat();
+    fs::write(&away, both).unwrap();
+    let found = verify_segment(&away, &|_| Some(&desk.verifying), &Known::default()).unwrap_err();
+    assert_eq!(found.what, Found::Joined);
+}
+
+#[test]
+fn an_end_that_a_crash_left_is_named_as_one_that_could_have_been_cut() {
+    let desk = Desk::filled(3);
+    let file = desk.segments().pop().unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    let number = u64::try_from(desk.segments().len()).unwrap();
+    fs::write(&file, lines[..lines.len() - 1].join("\n") + "\n").unwrap();
+    let sound = desk.sound();
+    assert_eq!(sound.open, [number]);
+    assert!(sound.unsigned > 0);
+    let log = desk.open(&desk.config());
+    log.close();
+    let sound = desk.sound();
+    assert_eq!((sound.open, sound.unsigned), (vec![number], 0));
 }
 
 #[test]
@@ -313,6 +436,24 @@ async fn what_cannot_be_written_is_refused_and_written_once_it_can() {
     desk.sound();
     let all: String = desk.segments().iter().map(|f| fs::read_to_string(f).unwrap()).collect();
     assert!(all.contains("during") && all.contains("after") && !all.contains("refused"));
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_writer_that_panicked() {
+    let desk = Desk::new();
+    let (calls, key) = (std::sync::atomic::AtomicU32::new(0), Arc::clone(&desk.key));
+    let signer: Signer = Arc::new(move || {
+        let is_first = calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+        assert!(is_first, "it was told to");
+        Some(Arc::clone(&key))
+    });
+    let config = Config { mode: Mode::Required, checkpoint: 1, ..desk.config() };
+    let log = DecisionLog::open(&config, &Node::for_tests(1), signer).unwrap();
+    assert_eq!(log.commit(&record("first")).await, Err(NotRecorded));
+    log.fallen().await;
+    assert_eq!(log.commit(&record("second")).await, Err(NotRecorded));
+    assert!(!log.append(&record("third")));
+    log.close();
 }
 
 #[test]

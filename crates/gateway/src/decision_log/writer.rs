@@ -6,9 +6,10 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use tegata_core::Node;
+use tegata_core::{Node, SinceBoot};
 use tegata_token::{SigningKey, jws};
 
 use super::{
@@ -16,6 +17,10 @@ use super::{
     queue::{self, Queue, Taken},
     segment::{self, CHECKPOINT, Hash, NOTHING, Own, Statement, Then},
 };
+
+/// After how long what stands unsigned is signed, and how often at most the log of the program is told
+/// how far the log of decisions is.
+const SIGNED_EVERY: Duration = Duration::from_secs(60);
 
 /// Of a write that failed, how often the writer tries again when it is told to stop.
 const LAST_TRIES: u32 = 3;
@@ -37,6 +42,12 @@ pub(super) struct Writer {
     sync_directory: fn(&Path) -> io::Result<()>,
     /// How many lost records have been recorded.
     lost: u64,
+    /// When the last checkpoint was made.
+    signed: SinceBoot,
+    /// When the log of the program was told of one.
+    told: Option<SinceBoot>,
+    /// The last checkpoint, until it is durable and that was told.
+    unsaid: Option<Statement>,
 }
 
 /// Where the log is. Copied before an attempt, and put back where it fails.
@@ -88,6 +99,9 @@ impl Writer {
             begun: chain.segment,
             sync_directory,
             lost: 0,
+            signed: node.since_boot(),
+            told: None,
+            unsaid: None,
         };
         (writer.sync_directory)(&config.directory).map_err(io)?;
         let mut out = Vec::new();
@@ -103,6 +117,9 @@ impl Writer {
             let taken = self.queue.take(&mut buffer, GATHER);
             let written = self.write_all(&taken, &buffer, &mut out);
             buffer.clear();
+            if written {
+                self.sign_what_is_old(&mut out);
+            }
             if taken.closed {
                 if written {
                     self.close(&mut out);
@@ -127,6 +144,7 @@ impl Writer {
             match self.write(buffer, lost, out) {
                 Ok(()) => {
                     self.lost = lost;
+                    self.tell();
                     self.queue.note_written(taken.count);
                     return true;
                 }
@@ -170,13 +188,36 @@ impl Writer {
         self.put(out)
     }
 
+    /// Signs what has stood unsigned for a while, so that of a log that grows slowly, too, little can be
+    /// cut off unseen. Where it cannot be written, the next attempt signs.
+    fn sign_what_is_old(&mut self, out: &mut Vec<u8>) {
+        if self.chain.unsigned == 0 || self.node.elapsed(self.signed) < SIGNED_EVERY {
+            return;
+        }
+        // Not each round where it fails.
+        self.signed = self.node.since_boot();
+        out.clear();
+        let before = self.chain;
+        let signed = self.recover().and_then(|()| self.checkpoint(out, Then::More));
+        match signed.and_then(|()| self.put(out)) {
+            Ok(()) => self.tell(),
+            Err(error) => {
+                tracing::warn!(%error, "the end of the decision log is not signed");
+                self.take_back(before);
+            }
+        }
+    }
+
     /// Ends the log with a checkpoint.
     fn close(&mut self, out: &mut Vec<u8>) {
         out.clear();
         let before = self.chain;
-        if let Err(error) = self.checkpoint(out, Then::Closed).and_then(|()| self.put(out)) {
-            tracing::error!(%error, "the decision log ends without its last checkpoint");
-            self.take_back(before);
+        match self.checkpoint(out, Then::Closed).and_then(|()| self.put(out)) {
+            Ok(()) => self.tell(),
+            Err(error) => {
+                tracing::error!(%error, "the decision log ends without its last checkpoint");
+                self.take_back(before);
+            }
         }
     }
 
@@ -212,14 +253,29 @@ impl Writer {
             at: self.node.now().millis(),
             then,
         };
-        let statement = serde_json::to_vec(&statement)?;
+        let signed = serde_json::to_vec(&statement)?;
         if let Some(key) = (self.signer)() {
             self.key = key;
         }
-        let jws = jws::sign(&self.key, CHECKPOINT, &statement).map_err(io::Error::other)?;
+        let jws = jws::sign(&self.key, CHECKPOINT, &signed).map_err(io::Error::other)?;
         self.add_own(out, &Own::Checkpoint { jws });
         self.chain.unsigned = 0;
+        self.signed = self.node.since_boot();
+        self.unsaid = Some(statement);
         Ok(())
+    }
+
+    /// Tells the log of the program how far this one is, which is kept elsewhere where that is shipped:
+    /// what is cut off behind a checkpoint that somebody knows is found.
+    fn tell(&mut self) {
+        let Some(statement) = self.unsaid.take() else { return };
+        let is_due = |told: SinceBoot| self.node.elapsed(told) >= SIGNED_EVERY;
+        if statement.then == Then::More && !self.told.is_none_or(is_due) {
+            return;
+        }
+        self.told = Some(self.node.since_boot());
+        let Statement { segment, number, hash, .. } = statement;
+        tracing::info!(segment, number, hash, "a checkpoint of the decision log");
     }
 
     fn add_own(&mut self, out: &mut Vec<u8>, own: &Own) {
@@ -254,6 +310,7 @@ impl Writer {
     fn take_back(&mut self, before: Chain) {
         self.chain = before;
         self.file = None;
+        self.unsaid = None;
         if let Err(error) = self.recover() {
             tracing::error!(%error, "the decision log may hold a part of what was not written");
         }
@@ -336,6 +393,7 @@ fn find_end(config: &Config, last: u64) -> Result<End, Unusable> {
 
 #[cfg(test)]
 mod tests {
+    use tegata_core::{ManualClock, SeededEntropy};
     use tegata_token::Algorithm;
 
     use super::*;
@@ -383,6 +441,34 @@ mod tests {
         writer.sync_directory = sync_directory;
         assert!(attempt(&mut writer, &buffer));
         assert_eq!(found(directory.path()), (1, 2));
+    }
+
+    #[test]
+    fn what_stands_unsigned_for_a_minute_is_signed_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut writer, buffer) = writer(directory.path());
+        writer.config.segment = u64::MAX;
+        let clock = Arc::new(ManualClock::default());
+        writer.node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
+        writer.signed = writer.node.since_boot();
+        let checkpoints = || {
+            let text = fs::read_to_string(segment::path(directory.path(), 1)).unwrap();
+            text.matches(r#""log":"checkpoint""#).count()
+        };
+        assert!(attempt(&mut writer, &buffer));
+        let mut out = Vec::new();
+        writer.sign_what_is_old(&mut out);
+        assert_eq!(checkpoints(), 0);
+        clock.advance(SIGNED_EVERY);
+        for _ in 0..3 {
+            writer.sign_what_is_old(&mut out);
+            assert_eq!((checkpoints(), writer.chain.unsigned), (1, 0));
+            clock.advance(SIGNED_EVERY);
+        }
+        // It goes on from there.
+        assert!(attempt(&mut writer, &buffer));
+        writer.sign_what_is_old(&mut out);
+        assert_eq!(checkpoints(), 2);
     }
 
     #[test]

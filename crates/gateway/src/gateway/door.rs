@@ -11,6 +11,7 @@ use std::{
 use tegata_core::Places;
 use tokio::{
     sync::{mpsc, watch},
+    task::{JoinError, JoinSet},
     time::{MissedTickBehavior, interval},
 };
 
@@ -41,20 +42,28 @@ pub(super) async fn keep(
 ) {
     let places = Arc::clone(&gate.places);
     let hands = Rc::new(Hands { all: hands, turn: Cell::new(0), places });
-    let open =
-        |listener| tokio::task::spawn_local(accept(listener, Rc::clone(&hands), stop.clone()));
-    let doors: Vec<_> = listeners.into_iter().map(open).collect();
+    let mut doors = JoinSet::new();
+    for listener in listeners {
+        doors.spawn_local(accept(listener, Rc::clone(&hands), stop.clone()));
+    }
     let mut ticks = interval(FORGET);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticks.tick() => gate.limiter.forget(gate.node.since_boot()),
+            Some(ended) = doors.join_next() => go_on_with_panic(ended),
             _ = stop.wait_for(|stop| *stop) => break,
         }
     }
-    for door in doors {
-        // A door that ends otherwise than by closing is closed all the same.
-        let _ = door.await;
+    // A door that ends otherwise than by closing is closed all the same.
+    while doors.join_next().await.is_some() {}
+}
+
+/// A door that fell out of its frame takes the house with it: nobody comes in any more, and whoever runs the
+/// gateway is to know.
+fn go_on_with_panic(ended: Result<(), JoinError>) {
+    if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+        std::panic::resume_unwind(panic);
     }
 }
 

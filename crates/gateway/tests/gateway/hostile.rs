@@ -54,6 +54,43 @@ fn ambiguous_framing_is_refused_and_the_connection_closed() {
     refused(&world, &[(old, 400, "transfer_encoding")]);
 }
 
+/// What a browser shows of an answer that it was not meant to see is no page, runs nothing, is framed by nobody
+/// and kept nowhere: whichever way the refusal was written.
+#[test]
+fn every_refusal_carries_what_pages_carry() {
+    let mut plan = Plan::with(echo::start());
+    plan.config.hsts = Some(std::time::Duration::from_secs(86_400));
+    let world = plan.start();
+    for (text, status) in [
+        // Nothing of it can be read, so it is answered by hand.
+        ("GET /public/x HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", 400),
+        ("GET /public/x HTTP/1.1\r\n\r\n", 400),
+        ("nonsense\r\n\r\n", 400),
+        ("GET /nowhere/x HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        ("GET /echo/x HTTP/1.1\r\nHost: a\r\n\r\n", 401),
+    ] {
+        let mut client = world.connect();
+        client.write(text);
+        let answer = client.answer().unwrap_or_else(|| panic!("no answer to {text:?}"));
+        assert_eq!(answer.status, status, "{text:?}");
+        answer.problem();
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            (
+                "content-security-policy",
+                "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            ),
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("strict-transport-security", "max-age=86400"),
+        ] {
+            assert_eq!(answer.fields(name), [value], "{name} for {text:?}");
+        }
+    }
+}
+
 #[test]
 fn a_bad_request_behind_a_good_one_is_refused_alone() {
     let world = World::plain();

@@ -389,6 +389,49 @@ fn shake_hands(
 
 /// FAPI 2.0 Security Profile §5.2.2; BCP 195 (RFC 9325) §4.2.
 #[test]
+fn handshakes_that_come_to_nothing_are_counted_by_their_reason() {
+    let mut plan = Plan::with(echo::start());
+    plan.config.tls = Some(tls());
+    let world = plan.start();
+    let count = |reason: &str| {
+        let name = "tls_handshake_failures_total";
+        let line = format!("{name}{{listener=\"gateway\",reason=\"{reason}\"}} ");
+        let metrics = world.metrics();
+        let found = metrics.lines().find_map(|it| it.strip_prefix(&line));
+        found.unwrap_or_else(|| panic!("no {reason} in {metrics}")).parse::<u64>().unwrap()
+    };
+    assert_eq!(count("not_tls"), 0);
+    // Whoever speaks plain HTTP is told by an alert, and the connection ends.
+    let mut plain = TcpStream::connect(world.address).unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let _ = plain.read_to_end(&mut Vec::new());
+    while count("not_tls") == 0 {
+        thread::yield_now();
+    }
+    // Whoever does not believe the certificate says so.
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = TcpStream::connect(world.address).unwrap();
+    while client.complete_io(&mut stream).is_ok() {}
+    while client.wants_write() {
+        client.write_tls(&mut stream).unwrap();
+    }
+    while count("certificate_refused") == 0 {
+        thread::yield_now();
+    }
+    drop(TcpStream::connect(world.address).unwrap());
+    while count("closed") == 0 {
+        thread::yield_now();
+    }
+}
+
+#[test]
 fn tls_1_2_is_spoken_with_the_recommended_ciphers_alone() {
     let mut plan = impatient(echo::start());
     plan.config.tls = Some(tls());

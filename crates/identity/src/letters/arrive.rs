@@ -7,14 +7,15 @@
 use std::net::IpAddr;
 
 use tegata_core::{
-    Acr, Batch, CommitRefused, Epoch, Realm, StoreError, Stored as _, Versioned, port::Page,
-    repository::find, secret,
+    Acr, Batch, CommitRefused, Epoch, Realm, StoreError, Stored as _, UserId, Versioned,
+    port::Page, repository::find, secret,
 };
 
 use super::{Content, Letter, Letters, link};
 use crate::{
     name::EmailAddress,
     sign_in::{Assurance, FirstFactor, Method, Proof, Refused},
+    throttle::Tried,
 };
 
 /// How often a code is tried that was shown while its letter was noted as sent.
@@ -35,6 +36,18 @@ impl Letters {
         code: &str,
         address: IpAddr,
     ) -> Result<Proof, Refused> {
+        let mut whose = None;
+        let proven = self.look_at_letter(realm, (browser, code), address, &mut whose).await;
+        self.throttle.noted(realm, (Tried::Mail, whose.as_ref(), address), proven)
+    }
+
+    async fn look_at_letter(
+        &self,
+        realm: &Realm,
+        (browser, code): (&str, &str),
+        address: IpAddr,
+        whose: &mut Option<UserId>,
+    ) -> Result<Proof, Refused> {
         let began = self.node.now();
         if !self.config.sign_in {
             return Err(Refused::WrongCode);
@@ -46,6 +59,7 @@ impl Letters {
         let Content::SignIn { user, password, .. } = &found.value.content else {
             return Err(Refused::WrongCode);
         };
+        *whose = Some(user.clone());
         let person = self.users.load(realm, user).await?.filter(|user| !user.disabled);
         let same = self.passwords.generation(realm, user).await? == *password;
         let person = person.filter(|_| same).ok_or(Refused::WrongCode)?;

@@ -15,7 +15,7 @@ use tegata_core::{
     port::{Put, Space},
 };
 
-use super::{Acr, Assurance, Method, Proven, Refused, SignIn, Step, second};
+use super::{Acr, Assurance, Method, Proven, Refused, SignIn, Step, Tried, second};
 use crate::{
     credential::passkey::{
         Asked, Assertion, RelyingParty,
@@ -78,9 +78,22 @@ impl SignIn {
         browser: &str,
         address: IpAddr,
     ) -> Result<Assurance, Refused> {
+        let mut whose = None;
+        let proven = self.look_at_passkey(realm, shown, (browser, address), &mut whose).await;
+        self.throttle.noted(realm, (Tried::Passkey, whose.as_ref(), address), proven)
+    }
+
+    async fn look_at_passkey(
+        &self,
+        realm: &Realm,
+        shown: &str,
+        (browser, address): (&str, IpAddr),
+        whose: &mut Option<UserId>,
+    ) -> Result<Assurance, Refused> {
         let now = self.node.now();
         let assertion = Assertion::parse(shown).map_err(|_| Refused::WrongPasskey)?;
         let owner = self.second.owner(realm, &assertion.name()).await?;
+        whose.clone_from(&owner);
         let person = match &owner {
             Some(owner) => self.users.load(realm, owner).await?,
             None => None,
@@ -106,9 +119,22 @@ impl SignIn {
         step: &Step<'_>,
         shown: &str,
     ) -> Result<Proven, Refused> {
+        let mut whose = None;
+        let proven = self.look_at_passkey_after(realm, step, shown, &mut whose).await;
+        self.throttle.noted(realm, (Tried::Passkey, whose.as_ref(), step.address), proven)
+    }
+
+    async fn look_at_passkey_after(
+        &self,
+        realm: &Realm,
+        step: &Step<'_>,
+        shown: &str,
+        whose: &mut Option<UserId>,
+    ) -> Result<Proven, Refused> {
         let now = self.node.now();
         let assertion = Assertion::parse(shown).map_err(|_| Refused::WrongPasskey)?;
         let (user, held) = self.waiting(realm, step).await?;
+        *whose = Some(user.clone());
         let person = self.users.load(realm, &user).await?.ok_or(Refused::Over)?;
         let account = person.username.as_str();
         let attempt = self.throttle.admit_passkey(realm, account, step.address).await?;
@@ -132,6 +158,17 @@ impl SignIn {
         realm: &Realm,
         user: &UserId,
         session: &SessionId,
+        shown: &str,
+        address: IpAddr,
+    ) -> Result<Assurance, Refused> {
+        let proven = self.look_at_passkey_again(realm, (user, session), shown, address).await;
+        self.throttle.noted(realm, (Tried::Passkey, Some(user), address), proven)
+    }
+
+    async fn look_at_passkey_again(
+        &self,
+        realm: &Realm,
+        (user, session): (&UserId, &SessionId),
         shown: &str,
         address: IpAddr,
     ) -> Result<Assurance, Refused> {

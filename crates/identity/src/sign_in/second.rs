@@ -29,7 +29,7 @@ use crate::{
         typed::{Authenticator, TypedCode},
     },
     second_factor::SpendRefused,
-    throttle::Attempt,
+    throttle::{Attempt, Tried},
     user::User,
 };
 
@@ -159,8 +159,20 @@ impl SignIn {
     /// # Errors
     /// See [`Refused`]. Under [`Refused::Over`], the person begins again.
     pub async fn by_code(&self, realm: &Realm, shown: &CodeAttempt<'_>) -> Result<Proven, Refused> {
+        let (mut whose, address) = (None, shown.step.address);
+        let proven = self.look_at_code(realm, shown, &mut whose).await;
+        self.throttle.noted(realm, (Tried::Code, whose.as_ref(), address), proven)
+    }
+
+    async fn look_at_code(
+        &self,
+        realm: &Realm,
+        shown: &CodeAttempt<'_>,
+        whose: &mut Option<UserId>,
+    ) -> Result<Proven, Refused> {
         let auth_time = self.node.now();
         let (user, held) = self.waiting(realm, &shown.step).await?;
+        *whose = Some(user.clone());
         let attempt = self.throttle.admit_code(realm, &user, shown.step.address).await?;
         let challenge = self.count(realm, &shown.step, held).await?;
         let (person, _) = self.still(realm, &challenge).await?.ok_or(Refused::Over)?;
@@ -237,6 +249,17 @@ impl SignIn {
     /// # Errors
     /// See [`Refused`].
     pub async fn again_by_code(
+        &self,
+        realm: &Realm,
+        user: &UserId,
+        code: &str,
+        address: IpAddr,
+    ) -> Result<Assurance, Refused> {
+        let proven = self.look_at_code_again(realm, user, code, address).await;
+        self.throttle.noted(realm, (Tried::Code, Some(user), address), proven)
+    }
+
+    async fn look_at_code_again(
         &self,
         realm: &Realm,
         user: &UserId,

@@ -262,3 +262,79 @@ async fn works_on_real_threads() {
     let wrong = sign_in.by_password(&bed.realm, "alice", secret("wrong"), home).await;
     assert!(right.is_ok() && wrong == Err(Refused::InvalidCredentials));
 }
+
+/// What was tried is known to whoever reads the journal: whose account, from where, by what; never what was
+/// typed.
+#[tokio::test]
+async fn attempts_that_fail_are_noted_without_what_was_typed() {
+    let bed = Bed::new();
+    let alice = bed.user("alice", Some(PASSWORD)).await;
+    let sign_in = bed.sign_in();
+    let attempt = async |name: &str, password: &str| {
+        let home = address("192.0.2.1");
+        sign_in.by_password(&bed.realm, name, secret(password), home).await.map(whole)
+    };
+    let noted = || sign_in.throttle().failures().take();
+    attempt("alice", PASSWORD).await.unwrap();
+    assert!(noted().is_empty());
+
+    attempt("alice", "hunter2").await.unwrap_err();
+    // A password where the name belongs, and what cannot be a name.
+    attempt("hunter2", "x").await.unwrap_err();
+    attempt("hunter2 \u{1b}[2K\n", "x").await.unwrap_err();
+    let events = noted();
+    let data: Vec<_> = events.iter().map(|(_, event)| &event.data).collect();
+    assert_eq!(data.len(), 3);
+    assert_eq!(data[0]["user_id"], alice.id.as_str());
+    assert!(data[1..].iter().all(|data| !data.contains_key("user_id")), "{data:?}");
+    for (_, event) in &events {
+        assert_eq!((event.kind.name(), &event.realm), ("SIGN_IN_FAILED", &bed.realm));
+        assert_eq!(event.data["method"], "password");
+        assert_eq!(
+            (&event.data["error"], &event.data["address"]),
+            (&"invalid_credentials".into(), &"192.0.2.1".into())
+        );
+        let text = String::from_utf8(event.to_json()).unwrap();
+        assert!(!text.contains("hunter2") && !text.contains("alice"), "{text}");
+    }
+
+    // Who knocks on when there were too many is noted, once.
+    while attempt("alice", "hunter2").await != Err(Refused::InvalidCredentials) {}
+    let mut last = Refused::InvalidCredentials;
+    while !matches!(last, Refused::Throttled { .. }) {
+        last = attempt("alice", "hunter2").await.unwrap_err();
+    }
+    for _ in 0..100 {
+        attempt("alice", "hunter2").await.unwrap_err();
+    }
+    let events = noted();
+    let closed: Vec<_> =
+        events.iter().filter(|(_, it)| it.data["error"] == "too_many_attempts").collect();
+    assert_eq!(closed.len(), 1);
+    assert!(closed[0].1.data["retry_after"].as_u64().unwrap() > 0);
+}
+
+/// The second step, too, and the proofs of whoever is signed in.
+#[tokio::test]
+async fn wrong_codes_are_noted_with_whose_they_should_have_been() {
+    let bed = Bed::new();
+    let alice = bed.user("alice", Some(PASSWORD)).await;
+    bed.app(&alice).await;
+    let sign_in = bed.sign_in();
+    let home = address("192.0.2.1");
+    let again = sign_in.again_by_code(&bed.realm, &alice.id, "000000", home).await;
+    assert_eq!(again.unwrap_err(), Refused::WrongCode);
+    let step = Step { token: "made up", browser: "b", address: home };
+    let attempt = CodeAttempt { step, authenticator: None, code: "000000" };
+    assert_eq!(sign_in.by_code(&bed.realm, &attempt).await.unwrap_err(), Refused::Over);
+    let events = sign_in.throttle().failures().take();
+    let told: Vec<_> = events
+        .iter()
+        .map(|(_, it)| (it.data["error"].clone(), it.data.get("user_id").cloned()))
+        .collect();
+    assert_eq!(
+        told,
+        [("wrong_code".into(), Some(alice.id.as_str().into())), ("expired".into(), None)]
+    );
+    assert!(events.iter().all(|(_, it)| it.data["method"] == "code"));
+}

@@ -24,6 +24,7 @@ use crate::{
     dpop,
     headers::NoStore,
     problem::whole_secs,
+    refusals::Named,
 };
 
 /// A form of a client, with what it proves itself by in the header.
@@ -214,6 +215,7 @@ impl IntoResponse for Rejected {
         let status = self.status();
         let body = json!({"error": self.code(), "error_description": self.description()});
         let mut response = NoStore((status, Json(body))).into_response();
+        response.extensions_mut().insert(Named(self.code()));
         let headers = response.headers_mut();
         headers.extend(self.nonce.clone().into_iter().flatten());
         if let Why::Refused(Refused::Store(error)) = &self.why

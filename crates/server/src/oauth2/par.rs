@@ -15,7 +15,9 @@ use super::{
     asked::{Asked, Rejected},
     authorize::too_many_of_anybody,
 };
-use crate::{app::App, caller::Caller, dpop, headers::NoStore, problem::whole_secs};
+use crate::{
+    app::App, caller::Caller, dpop, headers::NoStore, problem::whole_secs, refusals::Named,
+};
 
 pub(crate) async fn par(
     State(app): State<App>,
@@ -40,5 +42,7 @@ pub(super) fn later(wait: Duration) -> Response {
     let error = Code::TemporarilyUnavailable.name();
     let body = json!({"error": error, "error_description": "too many requests wait already"});
     let retry = [(header::RETRY_AFTER, whole_secs(wait).to_string())];
-    (StatusCode::TOO_MANY_REQUESTS, retry, Json(body)).into_response()
+    let mut response = (StatusCode::TOO_MANY_REQUESTS, retry, Json(body)).into_response();
+    response.extensions_mut().insert(Named(error));
+    response
 }

@@ -16,6 +16,7 @@ use crate::{
     caller::Caller,
     headers::NoStore,
     problem::Problem,
+    refusals::Named,
     router::Segment,
 };
 
@@ -146,6 +147,7 @@ impl IntoResponse for Rejected {
         };
         let body = Json(json!({"error": error, "error_description": why}));
         let mut response = NoStore((status, body)).into_response();
+        response.extensions_mut().insert(Named(error));
         if status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);

@@ -19,6 +19,7 @@ use crate::{
     body, dpop,
     headers::NoStore,
     problem::Problem,
+    refusals::Named,
 };
 
 /// Why there is no answer.
@@ -149,6 +150,7 @@ impl IntoResponse for Rejected {
         let body =
             json!({"error": error.unwrap_or(INVALID_TOKEN), "error_description": description});
         let mut response = NoStore((status, nonce.flatten(), Json(body))).into_response();
+        response.extensions_mut().insert(Named(error.unwrap_or(INVALID_TOKEN)));
         let challenges = if bound { [dpop, bearer] } else { [bearer, dpop] };
         for challenge in challenges {
             if let Ok(challenge) = HeaderValue::from_str(&challenge) {

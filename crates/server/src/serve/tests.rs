@@ -27,7 +27,18 @@ struct Served {
     serving: JoinHandle<io::Result<()>>,
 }
 
-async fn served(router: Router, limits: Limits, tls: Option<Arc<ServerConfig>>) -> Served {
+/// TLS, and what is told of handshakes that fail.
+type Told = tokio::sync::mpsc::UnboundedReceiver<(IpAddr, String)>;
+
+fn told(config: Arc<ServerConfig>) -> (Tls, Told) {
+    let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+    let failed = Arc::new(move |peer, error: &io::Error| {
+        tell.send((peer, error.to_string())).unwrap();
+    });
+    (Tls { config, failed }, told)
+}
+
+async fn served(router: Router, limits: Limits, tls: Option<Tls>) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -236,7 +247,8 @@ async fn speaks_http_2_where_the_handshake_agreed_on_it() {
         .with_single_cert(vec![certificate.clone()], key)
         .unwrap();
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let served = served(who(), Limits::default(), Some(Arc::new(server))).await;
+    let (tls, mut told) = told(Arc::new(server));
+    let served = served(who(), Limits::default(), Some(tls)).await;
     let mut roots = RootCertStore::empty();
     roots.add(certificate).unwrap();
     let mut client = ClientConfig::builder_with_provider(provider)
@@ -259,5 +271,15 @@ async fn speaks_http_2_where_the_handshake_agreed_on_it() {
     let address: IpAddr = std::str::from_utf8(&body).unwrap().parse().unwrap();
     assert!(address.is_loopback());
     // Plain HTTP on a TLS listener is nobody's request.
-    assert!(!said(served.address, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.contains("200"));
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut said = Vec::new();
+    let _ = stream.read_to_end(&mut said).await;
+    assert!(!String::from_utf8_lossy(&said).contains("200"));
+    // And that is told.
+    let (peer, why) = told.recv().await.unwrap();
+    assert!(peer.is_loopback() && why.contains("InvalidContentType"), "{why}");
+    // So is whoever goes away without a word.
+    drop(TcpStream::connect(served.address).await.unwrap());
+    assert!(told.recv().await.is_some());
 }

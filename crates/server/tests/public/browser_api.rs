@@ -8,7 +8,7 @@ use tegata_session::Session;
 use tegata_token::Algorithm;
 
 use super::{
-    bench::{Bench, ISSUER, PASSWORD},
+    bench::{Bench, HOME, ISSUER, PASSWORD},
     browser::{Answer, Browser},
     flow::{authorize, claims, code, redeeming, token},
 };
@@ -126,7 +126,11 @@ async fn what_a_request_changed_is_written_down_with_its_trace() {
     let events: Vec<serde_json::Value> =
         bodies.map(|body| serde_json::from_slice(body).unwrap()).collect();
     let caused: Vec<_> = events.iter().filter(|it| it["trace_id"] == trace).collect();
-    assert!(caused.iter().any(|it| it["type"] == "SESSION_CREATED"), "{events:?}");
+    let created = caused.iter().find(|it| it["type"] == "SESSION_CREATED");
+    // By what, how well that is known, and from where.
+    let data = &created.unwrap_or_else(|| panic!("{events:?}"))["data"];
+    assert_eq!(data["amr"], serde_json::json!(["pwd"]));
+    assert_eq!((&data["acr"], &data["address"]), (&"aal1".into(), &HOME.to_string().into()));
     // What was made before anybody asked has none.
     assert!(events.iter().any(|it| it.get("trace_id").is_none()), "{events:?}");
 }

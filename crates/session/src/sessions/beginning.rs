@@ -70,12 +70,21 @@ impl Sessions {
             Some(roster) => roster.replace(&next),
             None => next.put(Expect::Absent),
         });
-        prepared.events.push(Event::new(
+        let mut event = Event::new(
             &self.node,
             realm,
             EventType::SessionCreated,
-            [("user_id", json!(session.user)), ("session_id", json!(session.id))],
-        ));
+            [
+                ("user_id", json!(session.user)),
+                ("session_id", json!(session.id)),
+                ("amr", json!(session.standing.amr)),
+                ("acr", json!(session.standing.acr)),
+            ],
+        );
+        if let Some(address) = beginning.address {
+            event.data.insert("address".to_owned(), json!(address));
+        }
+        prepared.events.push(event);
         let cookie = self.cookie(realm, &session)?;
         Ok(Begun { session, cookie, prepared })
     }

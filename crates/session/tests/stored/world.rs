@@ -229,6 +229,7 @@ pub(crate) fn beginning(user: &str) -> Beginning {
             roles: vec!["customer".into()],
             factors: vec![],
         },
+        address: Some([192, 0, 2, 1].into()),
         replaces: None,
     }
 }

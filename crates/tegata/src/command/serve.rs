@@ -9,7 +9,7 @@ use super::{Context, Failed, apply};
 use crate::{
     circle, compose,
     config::Declared,
-    history,
+    history, logging,
     operate::{self, MadeSecrets},
     run::{self, Asked, Listeners, Loopback, Stop},
 };
@@ -17,7 +17,7 @@ use crate::{
 /// Runs the server until it is told to stop.
 pub(crate) async fn run(context: &Context) -> Result<(), Failed> {
     let (config, source) = context.load()?;
-    run::start_logging(&config.observability)?;
+    logging::start(&config.observability)?;
     let declared = Declared::of(&config);
     let listeners = Listeners {
         public: bind("[public] listen", config.public.listen.addresses())?,
@@ -39,6 +39,7 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failed> {
     let (asked, over) = tokio::select! {
         asked = stop.asked() => (asked, None),
         why = composed.history.ends() => (Asked::ByHand, Some(why)),
+        why = composed.supervisor.ends() => (Asked::ByHand, Some(why)),
     };
     let why = over.as_deref().unwrap_or("asked to");
     tracing::info!(node = %composed.node.id(), why, "stopping");

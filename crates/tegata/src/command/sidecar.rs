@@ -1,6 +1,6 @@
 //! `tegata sidecar`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 use http::Uri;
@@ -16,7 +16,9 @@ use super::{Context, Failed, read_secret};
 use crate::{
     config::{Config, Sidecar as Set},
     foreign::system_roots,
-    run::{self, Stop},
+    logging,
+    run::Stop,
+    supervisor::{Supervisor, Weight},
 };
 
 /// What is asked of the issuer: small, soon, over few connections.
@@ -58,7 +60,7 @@ impl Sidecar {
         }
         let set = &config.sidecar;
         let places = if self.listen.is_empty() { set.listen.all() } else { &self.listen };
-        run::start_logging(&config.observability)?;
+        logging::start(&config.observability)?;
         let issuer = Issuer::of(&config)?;
         let (sidecar, revocations) = issuer.sidecar(set)?;
         let mut listeners = Vec::with_capacity(places.len());
@@ -66,16 +68,26 @@ impl Sidecar {
             listeners.push(sidecar::bind(place, set.danger_any_address).await?);
         }
         let stop = Stop::listen()?;
-        let following = tokio::spawn(revocations.follow());
+        let supervisor = Arc::new(Supervisor::new(issuer.node.clone()));
+        let mut tasks = supervisor.tasks();
+        tasks.keep("follow_revocations", Weight::Essential, move || revocations.clone().follow());
         for place in places {
             tracing::info!(%place, service = issuer.service, issuer = issuer.name, "listening");
         }
         tracing::info!("started");
-        let served = sidecar.serve(listeners, async { _ = stop.asked().await }).await;
-        following.abort();
+        let mut over = None;
+        let stopped = async {
+            tokio::select! {
+                _ = stop.asked() => {}
+                why = supervisor.ends() => over = Some(why),
+            }
+        };
+        let served = sidecar.serve(listeners, stopped).await;
+        drop(tasks);
         // Its sockets stay where they are, and the next start replaces them: what stands at a path by now
         // may be another's, which was started before this one had ended.
-        served.map_err(|error| Failed::Operation(format!("a listener: {error}")))
+        served.map_err(|error| Failed::Operation(format!("a listener: {error}")))?;
+        over.map_or(Ok(()), |why| Err(Failed::Operation(why)))
     }
 }
 

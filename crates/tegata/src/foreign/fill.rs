@@ -9,12 +9,12 @@ use tegata_core::{
     port::{Put, Withdrawal},
 };
 use tegata_token::foreign::{Outbox, Told, WITHDRAWN};
-use tokio::task::JoinSet;
 
 use super::Foreign;
 use crate::{
     background::{Rounds, every},
     compose::Composed,
+    supervisor::{Tasks, Weight},
 };
 
 /// How often the mark is moved while there is more to be told.
@@ -24,13 +24,20 @@ const MARKED: u64 = 10_000;
 const FULL: &str = "full";
 
 /// Starts all of it.
-pub(crate) fn start(composed: &Arc<Composed>, tasks: &mut JoinSet<()>) {
+pub(crate) fn start(composed: &Arc<Composed>, tasks: &mut Tasks) {
     let Some(foreign) = &composed.foreign else { return };
-    tasks.spawn(keep_keys(Arc::clone(foreign)));
-    tasks.spawn(tell(Arc::clone(composed), Arc::clone(foreign)));
-    tasks.spawn(renew(Arc::clone(composed), Arc::clone(foreign)));
+    let parts = || (Arc::clone(composed), Arc::clone(foreign));
+    let of = Arc::clone(foreign);
+    tasks.keep("foreign_keys", Weight::Helpful, move || keep_keys(Arc::clone(&of)));
+    let (all, of) = parts();
+    tasks.keep("foreign_tell", Weight::Helpful, move || tell(Arc::clone(&all), Arc::clone(&of)));
+    let (all, of) = parts();
+    tasks.keep("foreign_renew", Weight::Helpful, move || renew(Arc::clone(&all), Arc::clone(&of)));
     if let Some(near) = foreign.near.clone() {
-        tasks.spawn(refill(Arc::clone(composed), Arc::clone(foreign), near));
+        let (all, of) = parts();
+        tasks.keep("foreign_refill", Weight::Helpful, move || {
+            refill(Arc::clone(&all), Arc::clone(&of), Arc::clone(&near))
+        });
     }
 }
 

@@ -15,6 +15,11 @@ pub(super) fn list(composed: &Composed) -> Value {
     Value::Array(keys.collect())
 }
 
+/// The public keys by which what this installation signed can be told, however old it is.
+pub(super) fn known(composed: &Composed) -> Value {
+    json!({"keys": composed.keys.now().remembered_jwks()})
+}
+
 /// Rotates one ring, or all of them. Making RSA keys takes a while, so it is done aside.
 pub(super) async fn rotate(
     composed: &Composed,

@@ -88,7 +88,7 @@ impl Poller {
     }
 
     /// Asks again and again.
-    pub(super) async fn ask(mut self) {
+    pub(super) async fn ask(&mut self) {
         let Some(name) = self.ear.transmitters.get(self.index).map(|it| it.name.clone()) else {
             return;
         };

@@ -57,6 +57,13 @@ impl Snapshot {
         keys.filter(|key| key.state.is_published()).map(|key| key.jwk.clone()).collect()
     }
 
+    /// The public halves of the keys that [`Self::remembered`] knows, in a stable order.
+    #[must_use]
+    pub fn remembered_jwks(&self) -> Vec<Jwk> {
+        let keys = self.rings.values().flat_map(|ring| ring.value.keys());
+        keys.filter(|key| key.is_remembered()).map(|key| key.jwk.clone()).collect()
+    }
+
     /// All keys with their states, the retired ones included.
     pub fn list(&self) -> impl Iterator<Item = (&KeyId, Algorithm, KeyState)> {
         self.rings.iter().flat_map(|(algorithm, ring)| {

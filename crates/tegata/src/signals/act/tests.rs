@@ -75,6 +75,7 @@ impl Bed {
                 roles: vec![],
                 factors: vec![],
             },
+            address: Some(address),
             replaces: None,
         };
         let realm = &self.ear.composed.realm;
