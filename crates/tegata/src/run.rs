@@ -1,6 +1,7 @@
 //! Running: everything that listens, on sockets that are bound already.
 
 use std::{
+    io::{self, IsTerminal as _},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
@@ -476,10 +477,12 @@ pub(crate) enum Asked {
     BySupervisor,
 }
 
-/// What tells the server to stop: SIGINT or SIGTERM.
+/// What tells the server to stop: SIGINT or SIGTERM, and that the terminal it was started in is gone.
 pub(crate) struct Stop {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Signal,
+    has_terminal: bool,
     /// Heard and passed over: a file that may not grow is an error of the write, not the end.
     _too_large: Signal,
 }
@@ -493,15 +496,29 @@ impl Stop {
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
+            has_terminal: io::stdin().is_terminal(),
             _too_large: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 
     /// Waits until it is asked for.
     pub(crate) async fn asked(mut self) -> Asked {
-        tokio::select! {
-            _ = self.interrupt.recv() => Asked::ByHand,
-            _ = self.terminate.recv() => Asked::BySupervisor,
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return Asked::ByHand,
+                _ = self.terminate.recv() => return Asked::BySupervisor,
+                _ = self.hang_up.recv() => {
+                    if self.has_terminal {
+                        return Asked::ByHand;
+                    }
+                    // By habit, whoever rotates logs or changes a setting sends it.
+                    tracing::info!(
+                        "SIGHUP changes nothing: declarations and certificates are taken over by \
+                         themselves, and what `tegata.toml` says at the next start"
+                    );
+                }
+            }
         }
     }
 }

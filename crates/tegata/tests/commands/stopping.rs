@@ -9,6 +9,20 @@ use std::{
 use crate::{CONFIGURATION, Place, get, until};
 
 #[test]
+fn a_hang_up_ends_nothing() {
+    let place = Place::new();
+    place.write("tegata.toml", CONFIGURATION);
+    let mut server = place.serve();
+    let ports = server.ports();
+    for _ in 0..3 {
+        server.signal("HUP");
+        assert_eq!(get(ports.operations, "/health/live").0, 200);
+    }
+    server.signal("TERM");
+    assert!(server.0.wait().unwrap().success());
+}
+
+#[test]
 fn a_server_that_stops_says_so_and_lets_nobody_new_in_while_requests_end() {
     let place = Place::new();
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
