@@ -279,12 +279,12 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let near = bare.redis.as_ref().map(|_| Arc::clone(&ephemeral));
     let durable = Arc::clone(&backstop);
     let foreign = Foreign::open(&config, &node, (&realm, epoch), near, durable).await?;
-    let mut view = View::new(node.clone()).of_epoch(epoch);
+    let snapshots = Snapshots::new(node.clone());
+    let mut view = View::new(node.clone()).of_epoch(epoch).with_snapshots(snapshots.clone());
     if let Some(foreign) = &foreign {
         view = view.with_foreign(realm.clone(), Arc::clone(&foreign.view));
     }
     let view = Arc::new(view);
-    let snapshots = Snapshots::new(node.clone());
     knowing::begin_with_what_was_kept(&view, &snapshots, records.as_ref()).await;
     // Nothing is judged before everything that was taken back is known.
     knowing::know_what_was_taken_back(&view, records.as_ref(), &node, knowing::PATIENCE).await?;

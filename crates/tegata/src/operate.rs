@@ -246,6 +246,10 @@ pub(crate) enum Foreigner {
     Session(String),
     /// Everything of a subject, up to now.
     User(String),
+    /// Everything of a client, up to now.
+    Client(String),
+    /// Everything that a key signed.
+    Key(String),
 }
 
 /// Who orders through the command line, in the journal.

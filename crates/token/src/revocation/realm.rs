@@ -249,7 +249,9 @@ impl RealmView {
             // Whoever accepts tokens of other issuers has another view of what was taken back of them.
             Target::ForeignToken { .. }
             | Target::ForeignSession { .. }
-            | Target::ForeignSubject { .. } => false,
+            | Target::ForeignSubject { .. }
+            | Target::ForeignClient { .. }
+            | Target::ForeignKey { .. } => false,
         }
     }
 
