@@ -19,6 +19,7 @@ use tegata_identity::{
 use tegata_oauth::{Clients, Parts, Provider};
 use tegata_server::{
     NarrowedTokens, RevokedSessions, SessionsOfFamilies, SessionsOfHolder, SupersededPasswords,
+    Unfinished,
 };
 use tegata_session::{ConsentSeal, CookieConsents, CookieTable, Csrf, Sessions, sessions::Endings};
 use tegata_store::{
@@ -194,6 +195,8 @@ pub(crate) struct Composed {
     /// What counts attempts while Redis is away.
     pub(crate) standby: Arc<dyn Ephemeral>,
     pub(crate) cluster: Cluster,
+    /// What is done to its end though whoever asked for it goes away.
+    pub(crate) unfinished: Unfinished,
     /// Who else may take things back, where others share the store.
     pub(crate) circle: Option<Arc<Part>>,
     /// How tokens are used.
@@ -473,6 +476,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         elsewhere,
         standby,
         cluster,
+        unfinished: Unfinished::default(),
         circle,
         permission_propagation: circle::durations(),
         usage,
