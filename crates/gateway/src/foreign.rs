@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use tegata_core::{Backstop, BoxFuture, Ephemeral, Node, Realm};
 use tegata_token::{
     ForeignToken, ForeignView, Refusal as TokenRefusal, Revoked, Verified, Verifier,
-    foreign::{Layer, Looked, Name, Names, WITHDRAWN, mark_of},
+    foreign::{Layer, Looked, Name, Names, Ticket, WITHDRAWN, mark_of},
     jws::Compact,
     verifier::said_issuer,
 };
@@ -138,7 +138,7 @@ impl Foreign {
             }
         }
         let began = node.since_boot();
-        match self.ask_durable(names, &held).await {
+        match self.ask_durable(names, &held, &ticket).await {
             Ok(revoked) => {
                 self.view.note(ticket, revoked);
                 Ok((revoked, Layer::Durable))
@@ -171,12 +171,15 @@ impl Foreign {
         &self,
         names: &Names,
         held: &[(Name, Revoked)],
+        ticket: &Ticket,
     ) -> Result<Option<Revoked>, Unanswered> {
         let asked = held.iter().map(async |(name, by)| {
             let key = name.key();
             let found = timeout(DURABLE, self.durable.withdrawn(&self.realm, &key)).await;
             let found = found.map_err(|_| Unanswered)?.map_err(|_| Unanswered)?;
-            Ok(found.is_some_and(|found| names.covered(found.mark)).then_some(*by))
+            let mark = found.map(|found| found.mark);
+            self.view.note_mark(ticket, names, name, mark);
+            Ok(mark.is_some_and(|mark| names.covered(mark)).then_some(*by))
         });
         settle(join_all(asked).await)
     }

@@ -77,24 +77,11 @@ impl Provider {
             ("actor", json!(order.actor)),
         ];
         let event = Event::new(self.node(), self.realm(), EventType::TokenRevoked, named);
-        let entry = Entry {
-            target: Target::Subject { sub: sub.to_owned(), up_to, tokens_only: false },
-            places: Vec::new(),
-            at: up_to,
-            // As long as any family could live that was begun before.
-            until: up_to + self.families().longest(),
-            reason: order.reason.clone(),
-            actor: order.actor.clone(),
-        };
+        let target = Target::Subject { sub: sub.to_owned(), up_to, tokens_only: false };
+        // As long as any family could live that was begun before.
+        let entry = order.entry(target, Vec::new(), (up_to, up_to + self.families().longest()));
         let batch = Batch::new(self.realm().clone()).journal(&event);
-        match self.revoker().commit(batch, vec![entry]).await {
-            Ok(()) => Ok(up_to),
-            Err(CommitRefused::Store(error)) => Err(error),
-            // Nothing of the batch expects anything.
-            Err(CommitRefused::Conflict { kind, .. }) => Err(StoreError::Misused {
-                detail: format!("an entry of the log came into conflict with `{kind}`"),
-            }),
-        }
+        self.revoker().commit_freely(batch, vec![entry]).await.map(|()| up_to)
     }
 
     /// Removes a client, with what must change in the same moment, and takes back what was issued to it
@@ -129,15 +116,9 @@ impl Provider {
         let view = self.revoker().view().realm(self.realm());
         let given = Timestamp::from_secs(view.earliest_issue(id.as_str(), Some(id.as_str())));
         let up_to = self.node().now().max(self.node().tick().wall()).max(given);
-        let entry = |target| Entry {
-            target,
-            places: Vec::new(),
-            at: up_to,
-            // As long as any family could live that was begun before.
-            until: up_to + self.families().longest(),
-            reason: order.reason.clone(),
-            actor: order.actor.clone(),
-        };
+        // As long as any family could live that was begun before.
+        let until = up_to + self.families().longest();
+        let entry = |target| order.entry(target, Vec::new(), (up_to, until));
         let issued = Target::Client { client: id.clone(), up_to };
         let own = Target::Subject { sub: id.as_str().to_owned(), up_to, tokens_only: false };
         (up_to, vec![entry(issued), entry(own)])
@@ -236,14 +217,8 @@ impl Provider {
                 ("actor", json!(order.actor)),
             ],
         );
-        let entry = Entry {
-            target: Target::Token(jti),
-            places: place.into_iter().collect(),
-            at: now,
-            until: Timestamp::from_secs(claims.exp) + self.config().access_lifetime * 2,
-            reason: order.reason.clone(),
-            actor: order.actor.clone(),
-        };
+        let until = Timestamp::from_secs(claims.exp) + self.config().access_lifetime * 2;
+        let entry = order.entry(Target::Token(jti), place.into_iter().collect(), (now, until));
         let batch = Batch::new(self.realm().clone()).journal(&event);
         self.revoker().commit(batch, vec![entry]).await?;
         Ok(Taken::Now)

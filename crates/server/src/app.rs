@@ -25,6 +25,7 @@ use crate::{
     refusals::Refusals,
     signals::{Inlet, Waiting},
     status_lists::Published,
+    unfinished::Unfinished,
 };
 
 /// What can be set.
@@ -172,6 +173,8 @@ pub struct Parts {
     pub origins: Origins,
     /// Says which nodes refuse what was taken back here.
     pub confirm: Arc<dyn Confirm>,
+    /// What is done to its end though whoever asked for it goes away.
+    pub unfinished: Unfinished,
     /// Does what administrators ask for.
     pub administration: Arc<dyn Administration>,
     /// The streams of signals.
@@ -380,6 +383,10 @@ impl App {
 
     pub(crate) fn confirm(&self) -> &dyn Confirm {
         self.inner.parts.confirm.as_ref()
+    }
+
+    pub(crate) fn unfinished(&self) -> &Unfinished {
+        &self.inner.parts.unfinished
     }
 
     pub(crate) fn administration(&self) -> &dyn Administration {

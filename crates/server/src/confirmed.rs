@@ -16,6 +16,7 @@ use crate::{
     form::{self, Fields},
     headers::NoStore,
     messages::Messages,
+    unfinished::UnderWay,
 };
 
 /// What is wrong with a query.
@@ -83,13 +84,20 @@ pub(crate) fn in_words(confirmed: &Value, m: &Messages) -> Vec<String> {
     [Some(refused), others, unchecked].into_iter().flatten().collect()
 }
 
-/// Does what is not to be left half done because whoever asked for it goes away.
+/// Does what is not to be left half done because whoever asked for it goes away. Whoever stops this process
+/// waits for it.
 ///
 /// # Errors
 /// What the work says.
 pub(crate) async fn whole<T: Send + 'static>(
+    under_way: UnderWay,
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, StoreError> {
+    let work = async move {
+        let done = work.await;
+        drop(under_way);
+        done
+    };
     match tokio::spawn(work.in_current_span()).await {
         Ok(done) => done,
         Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
@@ -105,7 +113,7 @@ mod tests {
     use std::task::{Context, Waker};
 
     use super::*;
-    use crate::messages::Lang;
+    use crate::{messages::Lang, unfinished::Unfinished};
 
     #[test]
     fn people_are_told_how_many_refuse_it_and_until_when_others_may_not() {
@@ -140,7 +148,8 @@ mod tests {
     async fn what_is_begun_is_done_though_nobody_waits_for_it() {
         let (begin, may_begin) = tokio::sync::oneshot::channel::<()>();
         let (end, ended) = tokio::sync::oneshot::channel();
-        let mut work = Box::pin(whole(async move {
+        let unfinished = Unfinished::default();
+        let mut work = Box::pin(whole(unfinished.begin("a thing"), async move {
             may_begin.await.unwrap();
             end.send(()).unwrap();
             Ok(())
@@ -148,7 +157,10 @@ mod tests {
         let mut nobody = Context::from_waker(Waker::noop());
         assert!(work.as_mut().poll(&mut nobody).is_pending());
         drop(work);
+        let cut = unfinished.ended(std::time::Duration::from_millis(1)).await;
+        assert_eq!(cut.get("a thing"), Some(&1), "nobody waits for it, but whoever stops does");
         begin.send(()).unwrap();
         ended.await.unwrap();
+        assert!(unfinished.ended(std::time::Duration::from_secs(30)).await.is_empty());
     }
 }

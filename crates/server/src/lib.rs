@@ -19,6 +19,7 @@
 //! | `proving` | how people prove who they are: by password, by a second factor, once more |
 //! | `lowering` | what sessions lose with a second factor |
 //! | `confirmed` | answers that wait until every node refuses what was taken back |
+//! | [`unfinished`] | work that goes on when whoever asked for it goes away |
 //! | `letterhead` | the words of mail |
 //! | [`endings`] | the end of a session, in the revocation log |
 //! | `caller`, `trace` | who asks, from where, under which name in the logs |
@@ -64,6 +65,7 @@ pub mod signals;
 mod signed_in;
 mod status_lists;
 mod trace;
+pub mod unfinished;
 mod well_known;
 
 pub use admin::Administration;
@@ -82,3 +84,4 @@ pub use problem::{Fault, Problem};
 pub use router::{router, router_for_gateway};
 pub use serve::{Tls, serve};
 pub use signals::{Inlet, NotHeard};
+pub use unfinished::Unfinished;

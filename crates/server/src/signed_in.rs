@@ -277,7 +277,7 @@ impl App {
         user: &UserId,
     ) -> Result<Taken, StoreError> {
         let (app, sid, user) = (self.clone(), sid.clone(), user.clone());
-        whole(async move {
+        whole(self.unfinished().begin("the end of a session"), async move {
             let by = user.as_str();
             if !app.sessions().end(app.realm(), &sid, &Reason::Logout, by).await? {
                 return Ok(Taken::Before);

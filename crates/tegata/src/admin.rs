@@ -204,6 +204,8 @@ pub(crate) async fn perform(
     remap: &mpsc::Sender<Look>,
     tally: &Tally,
 ) -> Result<Value, Refused> {
+    // Whoever ordered it may go away.
+    let _under_way = composed.unfinished.begin("an order of an administrator");
     let changes_map = order.changes_map();
     let mut done = match order {
         Order::Health => Ok(health::told(composed).await),

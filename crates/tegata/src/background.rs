@@ -3,10 +3,10 @@
 use std::{fmt::Display, sync::Arc, time::Duration};
 
 use tegata_core::{
-    Batch, BoxFuture, CommitRefused, Log, StoreError, Subscription,
+    Batch, BoxFuture, CommitRefused, Log, StoreError, Subscription, Timestamp,
     port::{Heard, Message, Sequenced, Topic},
 };
-use tegata_token::{revocation::Snapshots, usage};
+use tegata_token::{foreign, revocation::Snapshots, usage};
 use tokio::{
     sync::Notify,
     time::{Interval, MissedTickBehavior, interval, timeout},
@@ -449,13 +449,26 @@ async fn clean(composed: Arc<Composed>) {
             let now = composed.node.now();
             // As long as the longest-lived thing that can be taken back, and a day.
             let kept = tokens.refresh_absolute.get() + Duration::from_secs(86_400);
-            if let Err(error) = composed.records.purge(now, now - kept).await {
-                tracing::warn!(%error, "what is dead cannot be dropped");
-            }
+            drop_older(&composed, now, kept).await;
             if let Err(error) = composed.keys.tidy().await {
                 tracing::warn!(%error, "key rings cannot be tidied");
             }
         }
+    }
+}
+
+/// Drops what is dead, and of the log what is older than so much.
+async fn drop_older(composed: &Composed, now: Timestamp, kept: Duration) {
+    let (records, at) = (composed.records.as_ref(), (&composed.realm, now));
+    // INVARIANT: before anything is dropped.
+    if let Err(error) = foreign::tell_again(&composed.revoker, records, at, kept).await {
+        let why = "the log cannot be told again which keys of other issuers were taken back, so nothing \
+                   of it is dropped";
+        tracing::warn!(%error, "{why}");
+        return;
+    }
+    if let Err(error) = records.purge(now, now - kept).await {
+        tracing::warn!(%error, "what is dead cannot be dropped");
     }
 }
 

@@ -22,7 +22,7 @@ use tegata_token::{
     revocation::{MOST_STALE, Taken},
 };
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, Semaphore, SemaphorePermit},
     time::{MissedTickBehavior, interval, timeout},
 };
 
@@ -50,8 +50,11 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How many times sooner than the next heartbeat one is made when something was taken back.
 const SOONER: u32 = 25;
 
-/// How many may wait at once until others know something. Each holds a request for 5 s at most.
+/// How many of anybody may wait at once until others know something. Each holds a request for 5 s at most.
 const MOST_WAITING: usize = 256;
+
+/// How many operators may: so many others wait for nothing that keeps these from it.
+const MOST_OPERATORS: usize = 64;
 
 /// How often the log is read at most because somebody waits for it.
 const AWAITED: Duration = Duration::from_millis(10);
@@ -69,8 +72,18 @@ pub(crate) struct Part {
     heard: Notify,
     /// Somebody waits for this process to follow the log.
     awaited: Notify,
-    /// Places for those who wait until others know something.
+    /// Places for those who wait until others know something: anybody, and operators.
     waiting: Semaphore,
+    operators: Semaphore,
+}
+
+/// Who wants to wait until others know something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// An operator or an administrator, who has proven it.
+    Operator,
+    /// A client or a browser.
+    Anybody,
 }
 
 impl Part {
@@ -94,7 +107,18 @@ impl Part {
             heard: Notify::new(),
             awaited: Notify::new(),
             waiting: Semaphore::new(MOST_WAITING),
+            operators: Semaphore::new(MOST_OPERATORS),
         }))
+    }
+
+    /// A place for somebody who waits. INVARIANT: nobody takes that of an operator who is none. An operator
+    /// who finds no place among the others takes any.
+    fn place_for(&self, asks: Asks) -> Option<SemaphorePermit<'_>> {
+        let own = match asks {
+            Asks::Operator => self.operators.try_acquire().ok(),
+            Asks::Anybody => None,
+        };
+        own.or_else(|| self.waiting.try_acquire().ok())
     }
 
     /// Says soon that what was taken back elsewhere is known here.
@@ -242,9 +266,14 @@ async fn follow(composed: Arc<Composed>, part: Arc<Part>) {
 /// had been before; and from when on. Answers when all do: after [`MOST_STALE`], whoever has not said that
 /// it knows serves nothing that it would have to know it for. Where too many wait already, nobody waits:
 /// the answer names who may not know it yet, and until when.
-pub(crate) async fn confirm(composed: &Composed, began: SinceBoot, taken: Taken) -> Confirmation {
-    let place = composed.circle.as_ref().map(|part| part.waiting.try_acquire());
-    let patience = if matches!(place, Some(Err(_))) { Duration::ZERO } else { MOST_STALE };
+pub(crate) async fn confirm(
+    composed: &Composed,
+    asks: Asks,
+    began: SinceBoot,
+    taken: Taken,
+) -> Confirmation {
+    let place = composed.circle.as_ref().map(|part| part.place_for(asks));
+    let patience = if matches!(place, Some(None)) { Duration::ZERO } else { MOST_STALE };
     confirm_within(composed, began, taken, patience).await
 }
 
@@ -401,6 +430,22 @@ async fn serves_unchecked(composed: &Composed) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn anybody_who_waits_keeps_no_operator_from_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = Part::open(&Node::for_tests(1), dir.path(), "a node", true).unwrap();
+        let crowd: Vec<_> = std::iter::from_fn(|| part.place_for(Asks::Anybody)).collect();
+        assert_eq!(crowd.len(), MOST_WAITING);
+        let operators: Vec<_> = std::iter::from_fn(|| part.place_for(Asks::Operator)).collect();
+        assert_eq!(operators.len(), MOST_OPERATORS);
+        assert!(part.place_for(Asks::Anybody).is_none(), "no operator's place is anybody's");
+        drop(crowd);
+        assert!(part.place_for(Asks::Operator).is_some());
+        // And many operators leave room for the others.
+        assert!(part.place_for(Asks::Anybody).is_some());
+        drop(operators);
+    }
 
     #[test]
     fn a_directory_keeps_its_name_and_no_two_have_the_same() {

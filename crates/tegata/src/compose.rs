@@ -19,6 +19,7 @@ use tegata_identity::{
 use tegata_oauth::{Clients, Parts, Provider};
 use tegata_server::{
     NarrowedTokens, RevokedSessions, SessionsOfFamilies, SessionsOfHolder, SupersededPasswords,
+    Unfinished,
 };
 use tegata_session::{ConsentSeal, CookieConsents, CookieTable, Csrf, Sessions, sessions::Endings};
 use tegata_store::{
@@ -197,6 +198,8 @@ pub(crate) struct Composed {
     /// What counts attempts while Redis is away.
     pub(crate) standby: Arc<dyn Ephemeral>,
     pub(crate) cluster: Cluster,
+    /// What is done to its end though whoever asked for it goes away.
+    pub(crate) unfinished: Unfinished,
     /// Who else may take things back, where others share the store.
     pub(crate) circle: Option<Arc<Part>>,
     /// How tokens are used.
@@ -283,12 +286,12 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let near = bare.redis.as_ref().map(|_| Arc::clone(&ephemeral));
     let durable = Arc::clone(&backstop);
     let foreign = Foreign::open(&config, &node, (&realm, epoch), near, durable).await?;
-    let mut view = View::new(node.clone()).of_epoch(epoch);
+    let snapshots = Snapshots::new(node.clone());
+    let mut view = View::new(node.clone()).of_epoch(epoch).with_snapshots(snapshots.clone());
     if let Some(foreign) = &foreign {
         view = view.with_foreign(realm.clone(), Arc::clone(&foreign.view));
     }
     let view = Arc::new(view);
-    let snapshots = Snapshots::new(node.clone());
     knowing::begin_with_what_was_kept(&view, &snapshots, records.as_ref()).await;
     // Nothing is judged before everything that was taken back is known.
     knowing::know_what_was_taken_back(&view, records.as_ref(), &node, knowing::PATIENCE).await?;
@@ -478,6 +481,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         elsewhere,
         standby,
         cluster,
+        unfinished: Unfinished::default(),
         circle,
         permission_propagation: circle::durations(),
         usage,

@@ -248,6 +248,10 @@ pub(crate) enum Foreigner {
     Session(String),
     /// Everything of a subject, up to now.
     User(String),
+    /// Everything of a client, up to now.
+    Client(String),
+    /// Everything that a key signed.
+    Key(String),
 }
 
 /// Who orders through the command line, in the journal.
@@ -357,7 +361,7 @@ pub(crate) async fn revoke_and_confirm(
     let order = revoke::order(reason, actor)?;
     let (mut told, taken) = revoke::revoke(composed, what, &order, tally).await?;
     if let Some(members) = told.as_object_mut() {
-        let confirmation = circle::confirm(composed, began, taken).await;
+        let confirmation = circle::confirm(composed, circle::Asks::Operator, began, taken).await;
         members.insert("confirmed".to_owned(), confirmation.json());
     }
     Ok(told)

@@ -82,6 +82,8 @@ pub(crate) struct Running {
     /// Told when the gateway has ended: what was open for it ends too.
     stopping: watch::Sender<bool>,
     servers: Tasks,
+    /// How long all that takes at most.
+    drain: Duration,
     _background: Tasks,
 }
 
@@ -119,6 +121,7 @@ pub(crate) async fn start(
     });
     let mut servers = composed.supervisor.tasks();
     let limits = outer.config().limits.clone();
+    let drain = limits.drain;
     let identity = composed.config.public.tls.as_ref().map(Identity::open).transpose();
     let identity = identity.map_err(|error| Failed::Usage(format!("[public.tls] {error}")))?;
     certificates::trust(&composed.config, &composed.authorities).map_err(Failed::Usage)?;
@@ -127,7 +130,7 @@ pub(crate) async fn start(
         ClientCertificates::Off | ClientCertificates::Header => Asks::Nothing,
     };
     let (handshakes, clock) = (gateway_metrics.handshakes().clone(), composed.node.clone());
-    let failed = Arc::new(move |peer, error: &std::io::Error| {
+    let failed = Arc::new(move |peer, error: &io::Error| {
         handshakes.failed("public", peer, clock.since_boot(), error);
     });
     let shown = |config| Tls { config, failed: Arc::clone(&failed) as _ };
@@ -179,7 +182,16 @@ pub(crate) async fn start(
         let what = of.fallen().await;
         supervisor.give_up(format!("{what} of the gateway has panicked"));
     });
-    Ok(Running { composed, gateway, parting, closing, stopping, servers, _background: beside })
+    Ok(Running {
+        composed,
+        gateway,
+        parting,
+        closing,
+        stopping,
+        servers,
+        drain,
+        _background: beside,
+    })
 }
 
 impl Running {
@@ -192,6 +204,7 @@ impl Running {
         if asked == Asked::BySupervisor {
             background::pause(self.composed.config.operations.linger.get()).await;
         }
+        let closed = self.composed.node.since_boot();
         self.closing.send_replace(true);
         let gateway = Arc::clone(&self.gateway);
         // What it still carries may need the pages behind it, so those end after it. Waiting for
@@ -199,6 +212,11 @@ impl Running {
         let _ = tokio::task::spawn_blocking(move || gateway.shutdown()).await;
         self.stopping.send_replace(true);
         self.servers.ended().await;
+        // Whoever ordered it may have gone, and is told nothing of it.
+        let left = self.drain.saturating_sub(self.composed.node.elapsed(closed));
+        for (what, many) in self.composed.unfinished.ended(left).await {
+            tracing::warn!(what, many, "cut off: it had not ended in time; order it again");
+        }
         // Whoever tried to sign in at the end stands in the journal, too.
         if let Err(error) = background::write_failures(&self.composed).await {
             tracing::warn!(%error, "the last attempts to sign in are not written down");
@@ -214,7 +232,8 @@ struct Confirmed(Arc<Composed>);
 
 impl Confirm for Confirmed {
     fn confirmed(&self, began: SinceBoot, taken: Taken) -> BoxFuture<'_, serde_json::Value> {
-        Box::pin(async move { circle::confirm(&self.0, began, taken).await.json() })
+        let asks = circle::Asks::Anybody;
+        Box::pin(async move { circle::confirm(&self.0, asks, began, taken).await.json() })
     }
 }
 
@@ -273,6 +292,7 @@ fn public(
         cookie_consents: composed.cookie_consents.clone(),
         origins: origins(composed)?,
         confirm: Arc::new(Confirmed(Arc::clone(composed))),
+        unfinished: composed.unfinished.clone(),
         administration: Arc::new(Api::new(Arc::clone(composed), look.clone())),
         streams: signals::streams(composed),
         inlet: Arc::clone(ear) as Arc<dyn Inlet>,
@@ -463,7 +483,7 @@ fn tls(
 }
 
 fn into_tokio(listener: TcpListener) -> Result<tokio::net::TcpListener, Failed> {
-    let failed = |error: std::io::Error| Failed::Operation(format!("a listener: {error}"));
+    let failed = |error: io::Error| Failed::Operation(format!("a listener: {error}"));
     listener.set_nonblocking(true).map_err(failed)?;
     tokio::net::TcpListener::from_std(listener).map_err(failed)
 }
@@ -520,5 +540,38 @@ impl Stop {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::compose;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_stops_it_waits_for_what_was_begun_though_whoever_ordered_it_has_gone() {
+        let place = tempfile::tempdir().unwrap();
+        let composed = Arc::new(compose::for_tests(place.path()).await);
+        let bind = || vec![TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()];
+        let (public, gateway, operations) = (bind(), bind(), bind());
+        let address = public[0].local_addr().unwrap();
+        let listeners = Listeners { public, mtls: Vec::new(), gateway, operations };
+        let running = start(Arc::clone(&composed), listeners, Loopback::Exempt).await.unwrap();
+        let under_way = composed.unfinished.begin("a thing");
+        let done = Arc::new(AtomicBool::new(false));
+        let is_done = Arc::clone(&done);
+        tokio::spawn(async move {
+            // It goes on for a while after nobody new is let in.
+            while tokio::net::TcpStream::connect(address).await.is_ok() {
+                background::pause(Duration::from_millis(5)).await;
+            }
+            background::pause(Duration::from_millis(500)).await;
+            is_done.store(true, Ordering::SeqCst);
+            drop(under_way);
+        });
+        running.stop(Asked::ByHand).await;
+        assert!(done.load(Ordering::SeqCst), "it ended before what was under way");
     }
 }

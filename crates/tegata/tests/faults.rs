@@ -216,12 +216,14 @@ fn what_was_taken_back_before_is_confirmed_at_once_and_not_by_who_cannot_know() 
         assert_eq!((told["by"].as_array().unwrap().len(), fenced), (1, 1), "{told}");
     }
     // Many who want to wait for it keep nobody else from being served, and hold no more than so many
-    // requests: whoever comes then is told at once until when it may be accepted.
-    let crowd: Vec<_> = std::thread::scope(|scope| {
+    // requests: whoever comes then is told at once until when it may be accepted. Operators wait all the same.
+    let (crowd, ordered): (Vec<_>, _) = std::thread::scope(|scope| {
         let all: Vec<_> = (0..300).map(|_| scope.spawn(|| ask(0, &third))).collect();
         assert!(stage::issued(&mut stage.public(0)).is_ok());
-        all.into_iter().map(|it| it.join().unwrap()).collect()
+        let ordered = order(0, &third);
+        (all.into_iter().map(|it| it.join().unwrap()).collect(), ordered)
     });
+    assert!(ordered["fenced"].is_array() && ordered["pending"].is_null(), "{ordered}");
     let (pending, waited): (Vec<_>, Vec<_>) = crowd.iter().partition(|it| it["pending"].is_array());
     assert!(!pending.is_empty() && waited.len() >= 256, "{} waited", waited.len());
     assert!(pending.iter().all(|it| it["until"].is_string() && it["fenced"].is_null()));

@@ -54,7 +54,9 @@ fn layers(many: u64, effort: Effort) {
     let names = |number: u64| {
         let (jti, sub) = (number.to_string(), format!("user-{number}"));
         let (iss, sid, iat) = (ISSUER.to_owned(), Some(format!("s-{number}")), node.now().secs());
-        Names::of(&Claims { iss, jti, sub, sid, iat, ..Claims::default() })
+        let client_id = Some("web".to_owned());
+        let claims = Claims { iss, jti, sub, sid, iat, client_id, ..Claims::default() };
+        Names::of(&claims, None, "key-1")
     };
     let hot: Vec<_> = (many..many + 1000).map(names).collect();
     let cold: Vec<_> = (many..many + many.max(1000)).map(names).collect();

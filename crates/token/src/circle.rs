@@ -44,7 +44,7 @@ use self::{
     register::{KEY, Listed, Me, Member, Register},
     seen::Seen,
 };
-use crate::revocation::{Entry, View};
+use crate::revocation::{Entry, KNOWS, View};
 
 mod begun;
 mod heartbeat;
@@ -128,7 +128,7 @@ impl Circle {
     /// this one.
     #[must_use]
     pub fn new(node: Node, place: String, name: String, speaks: bool) -> Self {
-        let me = Me { place, name, run: node.id(), speaks };
+        let me = Me { place, name, run: node.id(), speaks, knows: KNOWS };
         let state = State {
             standing: Standing::Outside,
             entered: false,
@@ -145,6 +145,13 @@ impl Circle {
         };
         let looking = futures_util::lock::Mutex::new(());
         Self { node, realm: Realm::default(), me, state: Mutex::new(state), looking }
+    }
+
+    /// The same, of a version that knows other kinds of targets: no more may be said than is so.
+    #[must_use]
+    pub const fn knowing(mut self, knows: u32) -> Self {
+        self.me.knows = knows;
+        self
     }
 
     /// A name for a place, where it has none yet.
@@ -255,6 +262,23 @@ impl Circle {
         let (circle, view) = (Arc::clone(self), Arc::clone(view));
         let (realm, entries) = (realm.clone(), entries.to_vec());
         Some(Begun { circle, view, realm, entries, first, open: true })
+    }
+
+    /// Which other processes that are in the circle, or want to be, run a version that does not know what is
+    /// known [since](crate::revocation::Target::known_since) this number, by their names; and what a batch must
+    /// require, so that this is still so when it is committed.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) async fn ignorant(
+        &self,
+        records: &dyn Records,
+        since: u32,
+    ) -> Result<(Vec<String>, Change), StoreError> {
+        let (register, expect) = self.load(records).await?;
+        let others = register.all().filter(|member| member.run != self.me.run);
+        let ignorant = others.filter(|member| member.knows < since);
+        Ok((ignorant.map(|member| member.name.clone()).collect(), register::unchanged(expect)))
     }
 
     /// Notes that the store does not know this process to be in the circle.

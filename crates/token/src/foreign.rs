@@ -11,9 +11,11 @@
 //! | [`filter`](Filter) | what was certainly not taken back |
 //! | [`view`](ForeignView) | what this node knows to be taken back |
 //! | [`outbox`](Outbox) | what other stores are still to be told |
+//! | [`lasting`] | keys that were taken back, beyond what the log keeps |
 //! | [`walk`](Walk) | the log from its beginning, for whoever fills anew |
 
 mod filter;
+mod lasting;
 mod name;
 mod outbox;
 mod rules;
@@ -22,6 +24,7 @@ mod walk;
 
 pub use filter::Filter;
 pub(crate) use filter::FilterPart;
+pub use lasting::{FOREIGN_KEYS, lasting, tell_again};
 pub use name::{Name, Names};
 pub use outbox::{Outbox, Told, WITHDRAWN, filled_key, mark_of};
 pub use rules::ForeignRules;

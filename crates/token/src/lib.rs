@@ -100,10 +100,11 @@ pub use verifier::{
 use tegata_core::Kind;
 
 /// The kinds of record that this crate keeps.
-pub static KINDS: [&Kind; 8] = [
+pub static KINDS: [&Kind; 9] = [
     &circle::CIRCLE,
     &circle::CIRCLE_PLACES,
     &family::FAMILIES,
+    &foreign::FOREIGN_KEYS,
     &revocation::SNAPSHOTS,
     &revocation::SNAPSHOT_PARTS,
     &ring::KEY_RINGS,

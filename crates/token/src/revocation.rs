@@ -50,7 +50,8 @@ pub use withdraw::{Holder, Order, Withdraw, Withdrawable, Withdrawn};
 ///
 /// INVARIANT: a program that meets a target it does not know stops following the log, and so grows
 /// stale and turns away what it would have to know it for: passing over it would be to lose it. A new
-/// kind of target is written only after all nodes run a version that knows it.
+/// kind of target is written only while all that are in the [circle](crate::circle), or want to be, run a
+/// version that [knows](KNOWS) it. Whoever comes later and does not stops at it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// One token.
@@ -103,6 +104,45 @@ pub enum Target {
         /// The moment.
         up_to: Timestamp,
     },
+    /// Everything that another issuer issued to a client up to and including a moment.
+    ForeignClient {
+        /// The claim `iss`.
+        issuer: String,
+        /// The claim `client_id`, or `azp`.
+        client: String,
+        /// The moment.
+        up_to: Timestamp,
+    },
+    /// Everything that a key of another issuer signed.
+    ForeignKey {
+        /// The claim `iss` of what it signed.
+        issuer: String,
+        /// Its `kid`.
+        kid: String,
+    },
+}
+
+/// Which kinds of [`Target`] this version knows: all whose [number](Target::known_since) is no greater. What
+/// came before there was a number has 0.
+pub const KNOWS: u32 = 1;
+
+impl Target {
+    /// What a program must [know](KNOWS) to read this.
+    #[must_use]
+    pub const fn known_since(&self) -> u32 {
+        match self {
+            Self::Token(_)
+            | Self::Family(_)
+            | Self::Session(_)
+            | Self::Subject { .. }
+            | Self::Client { .. }
+            | Self::Key(_)
+            | Self::ForeignToken { .. }
+            | Self::ForeignSession { .. }
+            | Self::ForeignSubject { .. } => 0,
+            Self::ForeignClient { .. } | Self::ForeignKey { .. } => 1,
+        }
+    }
 }
 
 /// Whether an order wrote what it takes back.

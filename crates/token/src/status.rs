@@ -5,7 +5,7 @@
 //! hour; each holds 2^20 tokens, and busy quarters have several. A list dies when every
 //! token of its quarter surely has, so memory stays constant for ever and nothing has to be cleaned.
 
-use std::fmt;
+use std::{fmt, hash::Hasher};
 
 use serde::{Deserialize, Serialize};
 use tegata_core::{Epoch, Timestamp};
@@ -61,6 +61,26 @@ impl ListId {
     }
 }
 
+/// Finds lists by their names. These are made by the issuer, and others choose none of those that are kept:
+/// so this need not be slow to be safe, and it is asked for each token that is judged.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ListHasher(u64);
+
+impl Hasher for ListHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = (self.0.rotate_left(26) ^ u64::from(number)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        // The lowest bits choose the place, and depend on the lowest alone.
+        self.0 ^ (self.0 >> 32)
+    }
+}
+
 impl fmt::Display for ListId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.epoch, self.slot, self.number)
@@ -89,6 +109,26 @@ mod tests {
         {
             assert_eq!(ListId::parse(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn lists_that_are_kept_together_are_not_found_in_one_place() {
+        use std::hash::{BuildHasher as _, BuildHasherDefault};
+
+        let hashes = BuildHasherDefault::<ListHasher>::default();
+        let slots = 1_963_361..1_963_371;
+        let lists = slots
+            .flat_map(|slot| (0..128).map(move |number| ListId { epoch: Epoch(1), slot, number }));
+        // As a table of twice as many places, and the marks in it, tell them apart.
+        let mut places = [0_u32; 2048];
+        let mut marks = [0_u32; 128];
+        for list in lists {
+            let hash = hashes.hash_one(list);
+            places[usize::try_from(hash % 2048).unwrap()] += 1;
+            marks[usize::try_from(hash >> 57).unwrap()] += 1;
+        }
+        assert!(places.iter().max() < Some(&8), "{:?}", places.iter().max());
+        assert!(marks.iter().max() < Some(&40), "{:?}", marks.iter().max());
     }
 
     #[test]

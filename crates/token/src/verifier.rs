@@ -464,7 +464,8 @@ impl<K: TokenKind> Verifier<K> {
         let (claims, names) = match &self.foreign {
             None => (claims, None),
             Some(rules) => {
-                let (claims, names) = rules.translate(&compact.claims, claims)?;
+                let (claims, names) =
+                    rules.translate(&compact.claims, claims, key.kid().as_str())?;
                 (claims, Some(Box::new(names)))
             }
         };

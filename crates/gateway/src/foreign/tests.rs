@@ -168,7 +168,8 @@ impl Bench {
     fn names(&self, jti: &str) -> Names {
         let (iss, iat) = (ISSUER.to_owned(), self.node.now().secs());
         let (jti, sub) = (jti.to_owned(), "alice".to_owned());
-        Names::of(&Claims { iss, jti, sub, iat, ..Claims::default() })
+        let claims = Claims { iss, jti, sub, iat, ..Claims::default() };
+        Names::of(&claims, Some("web"), "key-1")
     }
 
     async fn check(&self, names: &Names) -> Result<(Option<Revoked>, Layer), Unanswered> {

@@ -166,7 +166,7 @@ fn waits(visit: &Visit, fields: &Fields) -> Result<bool, Trouble> {
 /// a session by which the rest can be ended.
 pub(crate) async fn everywhere(app: &App, session: &Session) -> Result<Taken, StoreError> {
     let (app, own, user) = (app.clone(), session.id.clone(), session.user.clone());
-    whole(async move {
+    whole(app.unfinished().begin("signing out everywhere"), async move {
         let by = user.as_str();
         let order = Order { reason: Reason::Logout.name().to_owned(), actor: by.to_owned() };
         app.provider().take_back_subject(by, &order).await?;

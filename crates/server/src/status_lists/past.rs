@@ -2,12 +2,13 @@
 //!
 //! Whoever asks need not be known, and reading the log costs the store something. So one reads at a
 //! time, after each reading there is a pause, what was read is kept, and what one network asks for is
-//! counted.
+//! counted. A reading goes on when whoever asked for it goes away: the next who asks has it, and nobody can
+//! have it begun again and again.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tegata_core::{SinceBoot, Timestamp};
+use tegata_core::{SinceBoot, StoreError, Timestamp};
 use tegata_token::{
     ListId, StatusBits,
     revocation::{History, Unknowable, history::SETTLED},
@@ -19,16 +20,19 @@ use crate::{app::App, caller::Caller};
 /// How many quarters of an hour are kept: of each at most 3 MiB.
 const KEPT: usize = 8;
 
-/// How long it takes at least from one reading of the log to the next.
+/// How long it takes at least from the end of one reading of the log to the next.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// For how long one reading goes on. What it has read by then, the next goes on from.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// What was read lately.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
     /// The one that was asked for last stands last.
     known: Mutex<VecDeque<Arc<History>>>,
-    /// When the log was last begun to be read. Held by whoever reads.
-    reading: tokio::sync::Mutex<Option<SinceBoot>>,
+    /// When the log was read last. Held by whoever reads.
+    reading: Arc<tokio::sync::Mutex<Option<SinceBoot>>>,
 }
 
 /// The list as it was in a second.
@@ -53,29 +57,48 @@ pub(super) async fn bits(
     if let Some(bits) = past.known(app, id).and_then(|known| so(&known)) {
         return Ok(bits);
     }
-    let mut last = past.reading.try_lock().map_err(|_| NoList::Busy(Duration::from_secs(1)))?;
+    let reading = Arc::clone(&past.reading).try_lock_owned();
+    let mut last = reading.map_err(|_| NoList::Busy(Duration::from_secs(1)))?;
     let now = app.node().since_boot();
-    if let Some(begun) = *last
-        && let Some(wait) = PAUSE.checked_sub(now.since(begun)).filter(|wait| !wait.is_zero())
+    if let Some(ended) = *last
+        && let Some(wait) = PAUSE.checked_sub(now.since(ended)).filter(|wait| !wait.is_zero())
     {
         return Err(NoList::Busy(wait.max(Duration::from_secs(1))));
     }
-    *last = Some(now);
-    let mut history = match past.known(app, id) {
-        Some(known) => History::clone(&known),
-        None => History::of(app.realm().clone(), id),
-    };
-    let read = app.provider().revoker().recall(&mut history).await;
-    let bits = so(&history);
-    past.keep(app, id, history);
+    let reader = app.clone();
+    // INVARIANT: whoever reads has the lock until what was read is kept.
+    let read = tokio::spawn(async move {
+        let read = read(&reader, id).await;
+        *last = Some(reader.node().since_boot());
+        drop(last);
+        read
+    });
+    let read = read.await.unwrap_or_else(|_| {
+        let detail = "it was read no further".to_owned();
+        Err(StoreError::Unavailable { backend: "the revocation log", detail }.into())
+    });
     read.map_err(|refused| match refused {
         Unknowable::Forgotten | Unknowable::TooMuch | Unknowable::Disordered => {
             NoList::Earlier("what was revoked then is not known any more")
         }
         Unknowable::Store(error) => NoList::Store(error),
     })?;
-    // The store is behind with what it was given.
+    // The store is behind with what it was given, or there is more to read.
+    let bits = past.known(app, id).and_then(|known| so(&known));
     bits.ok_or(NoList::Busy(Duration::from_secs(1)))
+}
+
+/// Reads the log for the quarter of a list, and keeps what it says.
+async fn read(app: &App, id: ListId) -> Result<(), Unknowable> {
+    let past = &app.published().past;
+    let mut history = match past.known(app, id) {
+        Some(known) => History::clone(&known),
+        None => History::of(app.realm().clone(), id),
+    };
+    let recall = app.provider().revoker().recall(&mut history);
+    let read = tokio::time::timeout(LONGEST, recall).await;
+    past.keep(app, id, history);
+    read.unwrap_or(Ok(()))
 }
 
 impl Past {

@@ -30,7 +30,7 @@ use tegata_oauth::{
 };
 use tegata_server::{
     Administration, App, BrowserClient, Config, Metrics, NarrowedTokens, NotHeard, RevokedSessions,
-    SessionsOfFamilies, SupersededPasswords,
+    SessionsOfFamilies, SupersededPasswords, Unfinished,
     admin::{self, Asked, Done, Operation},
     router,
 };
@@ -369,6 +369,7 @@ impl Bench {
                 cookie_consents,
                 origins: Origins::new(ISSUER, &allowed).unwrap(),
                 confirm: Arc::new(OneNode(Arc::clone(&confirmed))),
+                unfinished: Unfinished::default(),
                 administration: administered.clone(),
                 streams: Streams::new(provider.clone(), StreamRules::default()),
                 inlet: Arc::new(Hearing),

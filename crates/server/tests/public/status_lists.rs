@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read as _, Write as _},
+    task::{Context, Waker},
     time::Duration,
 };
 
@@ -320,6 +321,29 @@ async fn asking_for_the_past_costs_little() {
     // And with the list as it is, this has nothing to do.
     let now = format!("/status-lists/{}", open(&bench));
     assert_eq!(browser.get(&now).await.status, StatusCode::OK);
+}
+
+/// Otherwise whoever asks and goes away, again and again, has the log read for nothing, and nobody else
+/// ever has an answer.
+#[tokio::test]
+async fn what_was_read_for_somebody_who_went_away_is_there_for_the_next() {
+    let bench = Bench::new().await;
+    let slot = ListId::slot_at(bench.node.now());
+    let path = format!("/status-lists/1.{slot}.0?time={}", u64::from(slot) * 900 + 899);
+    bench.advance(40 * 900);
+    bench.catch_up().await;
+    let (mut stranger, calls) = (Browser::new(&bench), bench.calls());
+    let mut asks = Box::pin(stranger.get(&path));
+    let mut nobody = Context::from_waker(Waker::noop());
+    assert!(asks.as_mut().poll(&mut nobody).is_pending());
+    drop(asks);
+    while bench.calls() == calls {
+        tokio::task::yield_now().await;
+    }
+    let calls = bench.calls();
+    let mut browser = Browser::new(&bench);
+    let answer = browser.get(&path).await;
+    assert_eq!((answer.status, bench.calls()), (StatusCode::OK, calls), "{}", answer.body);
 }
 
 #[tokio::test]

@@ -39,9 +39,9 @@ struct Chosen {
 pub(crate) struct Revoke {
     #[command(flatten)]
     chosen: Chosen,
-    /// Another issuer, which is configured, that issued it: `--jti`, `--session` and `--user` are then
-    /// what it says in `jti`, `sid` and `sub`.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["token", "family", "client", "service", "key"])]
+    /// Another issuer, which is configured, that issued it: `--jti`, `--session`, `--user`, `--client` (or
+    /// `--service`) and `--key` are then what it says in `jti`, `sid`, `sub`, `client_id` or `azp`, and `kid`.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["token", "family"])]
     issuer: Option<String>,
     /// Why, in a word: kept in the journal.
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -75,6 +75,10 @@ impl Revoke {
             (Some(What::Jti(jti)), Some(issuer)) => foreign(issuer, Foreigner::Jti(jti)),
             (Some(What::Session(sid)), Some(issuer)) => foreign(issuer, Foreigner::Session(sid)),
             (Some(What::User(sub)), Some(issuer)) => foreign(issuer, Foreigner::User(sub)),
+            (Some(What::Client(client) | What::Service(client)), Some(issuer)) => {
+                foreign(issuer, Foreigner::Client(client))
+            }
+            (Some(What::Key(kid)), Some(issuer)) => foreign(issuer, Foreigner::Key(kid)),
             _ => return Err(Failed::Usage("say what is to be revoked".to_owned())),
         };
         let order = Order::Revoke { what, reason: self.reason, wait: self.wait };

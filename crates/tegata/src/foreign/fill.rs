@@ -268,7 +268,7 @@ mod tests {
         // A name that the filter holds is found where it was filled.
         let (iss, iat) = (ISSUER.to_owned(), composed.node.now().secs());
         let claims = Claims { iss, jti: "7".into(), sub: "a".into(), iat, ..Claims::default() };
-        let (name, _) = Names::of(&claims).all().next().unwrap();
+        let (name, _) = Names::of(&claims, None, "key-1").all().next().unwrap();
         let found = near.get(&foreign.realm, &WITHDRAWN, &name.key()).await.unwrap().unwrap();
         assert_eq!(tegata_token::foreign::mark_of(&found.value), Some(u64::MAX));
     }

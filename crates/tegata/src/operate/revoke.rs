@@ -6,7 +6,7 @@ use tegata_core::{
 };
 use tegata_identity::User;
 use tegata_token::{
-    Entry, Holder, Order, StatusIndex, Tally, Target,
+    Holder, Order, StatusIndex, Tally, Target, foreign,
     revocation::{LONGEST_ACCESS, Taken},
 };
 
@@ -227,16 +227,11 @@ pub(super) async fn commit(
     let until = now + composed.config.tokens.refresh_absolute.get();
     let entries = targets
         .into_iter()
-        .map(|(target, place)| Entry {
-            target,
-            places: place.into_iter().collect(),
-            at: now,
-            until,
-            reason: order.reason.clone(),
-            actor: order.actor.clone(),
-        })
-        .collect();
+        .map(|(target, place)| order.entry(target, place.into_iter().collect(), (now, until)))
+        .map(|entry| foreign::lasting(entry, now));
+    let (entries, held): (Vec<_>, Vec<_>) = entries.unzip();
     let batch = Batch::new(composed.realm.clone()).journal(&event);
+    let batch = held.into_iter().flatten().fold(batch, Batch::with);
     Ok(composed.revoker.commit(batch, entries).await?)
 }
 

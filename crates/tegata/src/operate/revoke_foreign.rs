@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tegata_token::{Order, Target, verifier::said_issuer};
 
 use super::{
-    Foreigner, Refused,
+    Foreigner, Kind, Refused,
     revoke::{commit, moment},
 };
 use crate::{
@@ -46,7 +46,21 @@ pub(super) async fn revoke(
             let told = json!({"revoked": revoked, "up_to": up_to.to_string()});
             (Target::ForeignSubject { issuer, sub, up_to }, told)
         }
+        Foreigner::Client(client) => {
+            let up_to = moment(composed) + APART;
+            let revoked = json!({"issuer": issuer, "client": client});
+            let told = json!({"revoked": revoked, "up_to": up_to.to_string()});
+            (Target::ForeignClient { issuer, client, up_to }, told)
+        }
+        Foreigner::Key(kid) => {
+            let revoked = json!({"issuer": issuer, "key": kid});
+            (Target::ForeignKey { issuer, kid }, json!({"revoked": revoked}))
+        }
     };
+    // The commit makes sure of it; this says it in words.
+    if let Some(why) = composed.revoker.unreadable(&target).await? {
+        return Err(Refused::new(Kind::Conflict, why));
+    }
     commit(composed, vec![(target, None)], data(&revoked), order).await?;
     Ok(revoked)
 }
@@ -91,14 +105,26 @@ fn find<'c>(composed: &'c Composed, issuer: &str) -> Result<&'c Issuer, String> 
 /// What the journal says of it.
 fn data(revoked: &Value) -> Vec<(&'static str, Value)> {
     let part = |name: &str| revoked.pointer(&format!("/revoked/{name}")).cloned();
-    let names = [("issuer", "issuer"), ("jti", "jti"), ("session_id", "session"), ("sub", "user")];
+    // Neither is a person or a client of ours.
+    let names = [
+        ("issuer", "issuer"),
+        ("jti", "jti"),
+        ("session_id", "session"),
+        ("sub", "user"),
+        ("client", "client"),
+        ("kid", "key"),
+    ];
     names.into_iter().filter_map(|(said, name)| Some((said, part(name)?))).collect()
 }
 
 impl Foreigner {
     fn text(&self) -> &str {
         match self {
-            Self::Jti(text) | Self::Session(text) | Self::User(text) => text,
+            Self::Jti(text)
+            | Self::Session(text)
+            | Self::User(text)
+            | Self::Client(text)
+            | Self::Key(text) => text,
         }
     }
 }

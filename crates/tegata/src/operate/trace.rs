@@ -179,7 +179,9 @@ fn what(target: &Target) -> &'static str {
         Target::Key(_) => "key",
         Target::ForeignToken { .. }
         | Target::ForeignSession { .. }
-        | Target::ForeignSubject { .. } => "another issuer's",
+        | Target::ForeignSubject { .. }
+        | Target::ForeignClient { .. }
+        | Target::ForeignKey { .. } => "another issuer's",
     }
 }
 
@@ -212,7 +214,9 @@ impl Subject {
             Target::Key(_)
             | Target::ForeignToken { .. }
             | Target::ForeignSession { .. }
-            | Target::ForeignSubject { .. } => false,
+            | Target::ForeignSubject { .. }
+            | Target::ForeignClient { .. }
+            | Target::ForeignKey { .. } => false,
         }
     }
 

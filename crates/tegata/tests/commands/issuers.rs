@@ -147,6 +147,20 @@ fn a_token_of_another_issuer_counts_until_it_is_taken_back_and_never_after() {
     let refused = [401, 401, 401, 200];
     let statuses = |port| tokens.each_ref().map(|token| status(port, token));
     assert_eq!(statuses(port), refused);
+    // What a client got up to now, and in the next half minute, because its clock may be ahead.
+    let of_client = |jti: &str, name: &str| {
+        let mut claims = idp.claims(jti, "sub-of-client");
+        claims[name] = json!("reporter");
+        jws::sign(&idp.key, "at+jwt", claims.to_string().as_bytes()).unwrap()
+    };
+    let of_clients = [of_client("c1", "client_id"), of_client("c2", "azp")];
+    assert_eq!(of_clients.each_ref().map(|token| status(port, token)), [200, 200]);
+    let answer = by_issuer(&["--client", "reporter", "--wait"]);
+    let said = json!({"issuer": idp.issuer, "client": "reporter"});
+    assert_eq!(answer["revoked"], said);
+    assert!(answer["up_to"].is_string() && answer["confirmed"].is_object(), "{answer}");
+    assert_eq!(of_clients.each_ref().map(|token| status(port, token)), [401, 401]);
+    assert_eq!(status(port, &tokens[3]), 200, "what others got counts");
     // It is known after a restart, whether it was told to other stores by then or not.
     server.kill();
     let answer = by_issuer(&["--jti", "t4"]);
@@ -162,6 +176,37 @@ fn a_token_of_another_issuer_counts_until_it_is_taken_back_and_never_after() {
     idp.down.store(true, Ordering::SeqCst);
     assert_eq!(status(port, &idp.token("t5", "sub-t5")), 200);
     assert_eq!(statuses(port), [401; 4]);
+    assert_eq!(of_clients.each_ref().map(|token| status(port, token)), [401, 401]);
+    server.stop();
+}
+
+#[test]
+fn a_key_of_another_issuer_that_was_taken_back_signs_nothing_that_counts() {
+    let idp = Idp::start();
+    let place = idp.place("");
+    let server = place.serve();
+    let port = gateway(&server, &idp);
+    let before = idp.token("t1", "alice");
+    assert_eq!(status(port, &before), 200);
+    let kid = idp.key.kid().as_str();
+    let revoke = ["revoke", "--issuer", &idp.issuer, "--reason", "stolen", "--key"];
+    let other = place.json(&[&revoke[..], &["another-key"]].concat());
+    assert_eq!(other["revoked"], json!({"issuer": idp.issuer, "key": "another-key"}));
+    assert_eq!(status(port, &before), 200);
+    let answer = place.json(&[&revoke[..], &[kid]].concat());
+    assert_eq!(answer["revoked"], json!({"issuer": idp.issuer, "key": kid}));
+    // Whatever it signed, or will, whatever that says of when; the issuer publishes it all the same.
+    let late = |claims: &mut Value| claims["iat"] = json!(idp.node.now().secs() + 25);
+    let mut claims = idp.claims("t2", "bob");
+    late(&mut claims);
+    let after = jws::sign(&idp.key, "at+jwt", claims.to_string().as_bytes()).unwrap();
+    assert_eq!([&before, &after].map(|token| status(port, token)), [401, 401]);
+    server.kill();
+    let server = place.serve();
+    let port = server.ports().gateway;
+    // Until its keys are known, none of its tokens counts: 503.
+    until("the keys are known", || status(port, &before) == 401);
+    assert_eq!(status(port, &after), 401);
     server.stop();
 }
 

@@ -45,6 +45,10 @@ pub(super) struct Member {
     pub(super) speaks: bool,
     /// Raised again and again while it lives, from a number that another life does not begin with.
     pub(super) renewed: u64,
+    /// Which kinds of targets it [knows](crate::revocation::KNOWS). A version that does not say, says it of
+    /// nobody when it writes the register; who is in it says so again.
+    #[serde(default)]
+    pub(super) knows: u32,
 }
 
 /// Who looks at the register.
@@ -54,6 +58,7 @@ pub(super) struct Me {
     pub(super) name: String,
     pub(super) run: NodeId,
     pub(super) speaks: bool,
+    pub(super) knows: u32,
 }
 
 /// What a process may be.
@@ -115,7 +120,7 @@ impl Register {
     pub(super) fn entered(&self, me: &Me, renewed: u64) -> Self {
         let mut next = self.clone();
         match next.members.iter_mut().find(|member| member.place == me.place) {
-            Some(member) if member.run == me.run => {}
+            Some(member) if member.run == me.run => member.knows = me.knows,
             Some(member) => {
                 *member = Member { admitted: member.admitted, ..Member::new(me, renewed) };
             }
@@ -186,6 +191,11 @@ impl Register {
     }
 }
 
+/// That the register is as it was read.
+pub(super) fn unchanged(expect: Expect) -> Change {
+    Change::Require { kind: &CIRCLE, key: KEY.to_owned(), expect }
+}
+
 /// That a process is in the circle when something is committed.
 pub(super) fn requires(run: NodeId) -> Change {
     // Written once, and never again.
@@ -195,18 +205,20 @@ pub(super) fn requires(run: NodeId) -> Change {
 
 impl Member {
     fn new(me: &Me, renewed: u64) -> Self {
-        let Me { place, name, run, speaks } = me.clone();
-        Self { place, name, run, admitted: false, speaks, renewed }
+        let Me { place, name, run, speaks, knows } = me.clone();
+        Self { place, name, run, admitted: false, speaks, renewed, knows }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tegata_core::repository;
+
     use super::*;
 
     fn me(place: &str, run: u64) -> Me {
         let (place, name) = (place.to_owned(), format!("node {run}"));
-        Me { place, name, run: NodeId(run), speaks: true }
+        Me { place, name, run: NodeId(run), speaks: true, knows: 1 }
     }
 
     /// The register after `me` has entered.
@@ -286,6 +298,37 @@ mod tests {
         let again = me("b", 22);
         let register = entered(&register, &again);
         assert_eq!(register.left(&second), register);
+    }
+
+    #[test]
+    fn what_an_older_version_writes_says_of_nobody_what_it_knows_until_they_say_so_again() {
+        #[derive(Serialize, Deserialize)]
+        struct Older {
+            key: String,
+            epoch: u64,
+            members: Vec<OlderMember>,
+        }
+        #[derive(Serialize, Deserialize)]
+        struct OlderMember {
+            place: String,
+            name: String,
+            run: NodeId,
+            admitted: bool,
+            speaks: bool,
+            renewed: u64,
+        }
+        let first = me("a", 1);
+        let register = of(&[&first]);
+        let knows = |register: &Register| register.all().map(|it| it.knows).collect::<Vec<_>>();
+        assert_eq!(knows(&register), [1]);
+        // It reads it, and writes it.
+        let bytes = repository::encode(1, &register);
+        let read: Older = repository::decode_bytes(1, &bytes).unwrap();
+        let bytes = repository::encode(1, &read);
+        let stripped: Register = repository::decode_bytes(1, &bytes).unwrap();
+        assert_eq!(knows(&stripped), [0]);
+        let again = entered(&stripped, &first);
+        assert_eq!((knows(&again), again.epoch), (vec![1], register.epoch));
     }
 
     #[test]

@@ -110,6 +110,19 @@ impl Filter {
         Some(())
     }
 
+    /// Takes over what another of this size holds. Answers whether it is of this size.
+    pub(crate) fn join(&self, other: &Self) -> bool {
+        if other.capacity != self.capacity {
+            return false;
+        }
+        for (word, other) in self.words.iter().zip(&other.words) {
+            word.fetch_or(other.load(Ordering::Acquire), Ordering::AcqRel);
+        }
+        // About as many: what both hold, and that is nearly all, counts once.
+        self.count.fetch_max(other.count(), Ordering::Relaxed);
+        true
+    }
+
     /// The bits of a name (Kirsch and Mitzenmacher: two hashes make all of them).
     fn probes(&self, name: &Name) -> impl Iterator<Item = (&AtomicU64, u64)> {
         let (first, second) = name.hashes();

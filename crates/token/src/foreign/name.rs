@@ -32,6 +32,18 @@ impl Name {
         Self::of(&["session", issuer, sid])
     }
 
+    /// Everything that was issued to a client.
+    #[must_use]
+    pub fn client(issuer: &str, client: &str) -> Self {
+        Self::of(&["client", issuer, client])
+    }
+
+    /// Everything that a key signed.
+    #[must_use]
+    pub fn key_of(issuer: &str, kid: &str) -> Self {
+        Self::of(&["key", issuer, kid])
+    }
+
     /// What an entry takes back, where it is another issuer's, and up to when.
     #[must_use]
     pub fn taken_back(target: &Target) -> Option<(Self, u64)> {
@@ -41,6 +53,10 @@ impl Name {
             Target::ForeignSubject { issuer, sub, up_to } => {
                 Some((Self::subject(issuer, sub), up_to.millis()))
             }
+            Target::ForeignClient { issuer, client, up_to } => {
+                Some((Self::client(issuer, client), up_to.millis()))
+            }
+            Target::ForeignKey { issuer, kid } => Some((Self::key_of(issuer, kid), u64::MAX)),
             Target::Token(_)
             | Target::Family(_)
             | Target::Session(_)
@@ -81,21 +97,36 @@ pub struct Names {
     token: Name,
     subject: Name,
     session: Option<Name>,
+    /// The claims `client_id` and `azp`, which name one client as a rule.
+    clients: [Option<Name>; 2],
+    key: Name,
     whole: Name,
     iat: u64,
 }
 
 impl Names {
-    /// Those of a token with these claims, as its issuer wrote them.
+    /// How many a token can have.
+    pub(super) const MOST: usize = 6;
+
+    /// Those of a token with these claims, as its issuer wrote them, signed by the key of this name.
+    /// `azp` is where issuers that do not keep to RFC 9068 say which client it was issued to.
     #[must_use]
-    pub fn of(claims: &Claims) -> Self {
+    pub fn of(claims: &Claims, azp: Option<&str>, kid: &str) -> Self {
         let (iss, sid) = (&claims.iss, claims.sid.as_deref());
+        let client = claims.client_id.as_deref();
+        let azp = azp.filter(|azp| client != Some(*azp));
         let iat = claims.iat.to_string();
-        let whole = ["whole", iss, &claims.jti, &claims.sub, sid.unwrap_or_default(), &iat];
+        // What is there is marked, so that no claim passes for another.
+        let said = |claim: Option<&str>| claim.map(|claim| format!("+{claim}")).unwrap_or_default();
+        let (session, issued_to, party) = (said(sid), said(client), said(azp));
+        let whole =
+            ["whole", iss, &claims.jti, &claims.sub, &session, &issued_to, &party, kid, &iat];
         Self {
             token: Name::token(iss, &claims.jti),
             subject: Name::subject(iss, &claims.sub),
             session: sid.map(|sid| Name::session(iss, sid)),
+            clients: [client, azp].map(|named| named.map(|client| Name::client(iss, client))),
+            key: Name::key_of(iss, kid),
             whole: Name::of(&whole),
             iat: claims.iat,
         }
@@ -104,7 +135,11 @@ impl Names {
     /// Each, with what it means when it was taken back.
     pub fn all(&self) -> impl Iterator<Item = (Name, Revoked)> {
         let session = self.session.map(|session| (session, Revoked::Session));
-        [(self.token, Revoked::Token), (self.subject, Revoked::Subject)].into_iter().chain(session)
+        let clients = self.clients.into_iter().flatten().map(|client| (client, Revoked::Client));
+        [(self.token, Revoked::Token), (self.subject, Revoked::Subject), (self.key, Revoked::Key)]
+            .into_iter()
+            .chain(session)
+            .chain(clients)
     }
 
     /// What stands for all of them together.
@@ -130,6 +165,8 @@ mod tests {
             Name::token("https://a.example", "x"),
             Name::subject("https://a.example", "x"),
             Name::session("https://a.example", "x"),
+            Name::client("https://a.example", "x"),
+            Name::key_of("https://a.example", "x"),
             Name::token("https://b.example", "x"),
             Name::token("https://a.example", "xx"),
             // The border between the parts is part of the name.
@@ -140,5 +177,34 @@ mod tests {
             assert!(names.iter().skip(at + 1).all(|other| one != other), "{at}");
             assert!((1..=255).contains(&one.key().len()));
         }
+    }
+
+    #[test]
+    fn tokens_that_differ_in_anything_by_which_they_can_be_taken_back_are_not_taken_for_one() {
+        let claims = Claims { iss: "https://a.example".into(), ..Claims::default() };
+        let with = |sid: Option<&str>, client: Option<&str>, azp, kid| {
+            let (sid, client_id) = (sid.map(str::to_owned), client.map(str::to_owned));
+            Names::of(&Claims { sid, client_id, ..claims.clone() }, azp, kid)
+        };
+        let all = [
+            with(None, None, None, "k"),
+            with(Some(""), None, None, "k"),
+            with(Some("x"), None, None, "k"),
+            with(None, Some("x"), None, "k"),
+            with(None, None, Some("x"), "k"),
+            with(None, Some("x"), Some("y"), "k"),
+            with(None, Some("x"), None, "l"),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(at + 1).all(|other| one.whole != other.whole), "{at}");
+            assert!(one.all().count() <= Names::MOST);
+        }
+        // One client is one name, whichever claim says so.
+        let names = |of: &Names| of.all().map(|(name, _)| name).collect::<Vec<_>>();
+        let client = Name::client("https://a.example", "x");
+        for of in [with(None, Some("x"), None, "k"), with(None, None, Some("x"), "k")] {
+            assert_eq!(names(&of).iter().filter(|name| **name == client).count(), 1);
+        }
+        assert_eq!(with(None, Some("x"), Some("x"), "k"), with(None, Some("x"), None, "k"));
     }
 }

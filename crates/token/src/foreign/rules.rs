@@ -41,7 +41,8 @@ impl Default for ForeignRules {
 }
 
 impl ForeignRules {
-    /// What claims that were verified say here, and the names by which they can be taken back.
+    /// What claims that were verified with the key of this name say here, and the names by which they can
+    /// be taken back.
     ///
     /// What is compared with things of ours is either given a name that none of ours can have, or is
     /// left out: sessions, families and places in status lists are the other issuer's own, and how
@@ -50,6 +51,7 @@ impl ForeignRules {
         &self,
         json: &[u8],
         claims: Claims,
+        kid: &str,
     ) -> Result<(Claims, Names), Refusal> {
         if claims.jti.is_empty() {
             return Err(Refusal::Claims("`jti` is empty"));
@@ -66,8 +68,15 @@ impl ForeignRules {
             let rule = "`sub` and `client_id` must be 1 to 255 visible ASCII characters";
             return Err(Refusal::Claims(rule));
         }
-        let names = Names::of(&claims);
-        let (scope, roles) = self.rights(json)?;
+        let said: Value =
+            serde_json::from_slice(json).map_err(|_| Refusal::Claims("it is not valid JSON"))?;
+        let azp = match said.get("azp") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(azp)) => Some(azp.as_str()),
+            Some(_) => return Err(Refusal::Claims("`azp` is not a text")),
+        };
+        let names = Names::of(&claims, azp, kid);
+        let (scope, roles) = self.rights(&said)?;
         let iss = &claims.iss;
         let here = |name: &str| here(iss, name);
         let claims = Claims {
@@ -91,13 +100,8 @@ impl ForeignRules {
     }
 
     /// What the token may be used for, and the roles of its subject.
-    fn rights(&self, json: &[u8]) -> Result<(Scope, Vec<String>), Refusal> {
-        if self.scope.is_none() && self.roles.is_none() {
-            return Ok(Default::default());
-        }
-        let unreadable = |_| Refusal::Claims("it is not valid JSON");
-        let claims: Value = serde_json::from_slice(json).map_err(unreadable)?;
-        let scope = match self.scope.as_deref().and_then(|name| claim(&claims, name)) {
+    fn rights(&self, claims: &Value) -> Result<(Scope, Vec<String>), Refusal> {
+        let scope = match self.scope.as_deref().and_then(|name| claim(claims, name)) {
             None => Scope::default(),
             Some(value) => {
                 let texts = texts(value).ok_or(Refusal::Claims("the scope is not a text"))?;
@@ -105,7 +109,7 @@ impl ForeignRules {
                     .map_err(|_| Refusal::Claims("the scope is no scope"))?
             }
         };
-        let roles = match self.roles.as_deref().and_then(|name| claim(&claims, name)) {
+        let roles = match self.roles.as_deref().and_then(|name| claim(claims, name)) {
             None => Vec::new(),
             Some(value) => texts(value).ok_or(Refusal::Claims("the roles are not texts"))?,
         };

@@ -31,6 +31,9 @@ const KEPT: Duration = Duration::from_secs(60);
 /// How many answers are kept: with what it takes to find them, less than 40 MB.
 const ANSWERS: usize = 200_000;
 
+/// Of how many clients and keys it is kept up to when they were taken back.
+const SHARED: usize = 1000;
+
 /// How many counters tell that something was learnt. Of names that share one, an answer is asked for
 /// once more without need.
 const STRIPES: usize = 4096;
@@ -82,14 +85,25 @@ pub enum Looked {
 #[derive(Debug, Clone, Copy)]
 pub struct Ticket {
     whole: Name,
-    seen: [u64; 3],
+    seen: Seen,
 }
+
+/// How often something was learnt of what may be each of a token's names.
+type Seen = [u64; Names::MOST];
 
 #[derive(Debug, Clone, Copy)]
 struct Answer {
     revoked: Option<Revoked>,
     at: SinceBoot,
-    seen: [u64; 3],
+    seen: Seen,
+}
+
+/// Up to when the durable store says that a name was taken back, if it was.
+#[derive(Debug, Clone, Copy)]
+struct Shared {
+    mark: Option<u64>,
+    at: SinceBoot,
+    seen: u64,
 }
 
 /// What was taken back of other issuers, as far as this node knows.
@@ -103,6 +117,9 @@ pub struct ForeignView {
     has_perhaps: AtomicBool,
     stripes: Box<[AtomicU64]>,
     answers: Cache<Name, Answer>,
+    /// Of clients and keys, which many tokens share: one that was taken back is otherwise asked for with
+    /// every token of it that is new.
+    shared: Cache<Name, Shared>,
     /// Up to which position the durable store has been filled.
     filled: AtomicU64,
 }
@@ -137,6 +154,7 @@ impl ForeignView {
             has_perhaps: AtomicBool::new(false),
             stripes: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
             answers: Cache::new(ANSWERS),
+            shared: Cache::new(SHARED),
             filled: AtomicU64::new(filled),
         }
     }
@@ -160,12 +178,41 @@ impl ForeignView {
             return Looked::Known(Some(by), Layer::Memory);
         }
         let filter = self.filter.load();
-        let held = names.all().filter(|(name, _)| filter.may_hold(name)).collect::<Vec<_>>();
-        if held.is_empty() {
-            self.note(ticket, None);
-            return Looked::Known(None, Layer::Filter);
+        let (mut held, mut remembered) = (Vec::new(), false);
+        for ((name, by), seen) in names.all().zip(ticket.seen) {
+            if !filter.may_hold(&name) {
+                continue;
+            }
+            match self.shared_mark(&name, by, seen) {
+                None => held.push((name, by)),
+                Some(Shared { mark: Some(mark), .. }) if names.covered(mark) => {
+                    return Looked::Known(Some(by), Layer::Cache);
+                }
+                Some(_) => remembered = true,
+            }
         }
-        Looked::Ask(held, ticket)
+        if !held.is_empty() {
+            return Looked::Ask(held, ticket);
+        }
+        if remembered {
+            return Looked::Known(None, Layer::Cache);
+        }
+        self.note(ticket, None);
+        Looked::Known(None, Layer::Filter)
+    }
+
+    /// Keeps up to when the durable store said that one of a token's names was taken back, if it was: of
+    /// names that many tokens share.
+    pub fn note_mark(&self, ticket: &Ticket, names: &Names, name: &Name, mark: Option<u64>) {
+        let of = names.all().zip(ticket.seen).find(|((one, _), _)| one == name);
+        let Some((_, seen)) = of.filter(|((_, by), _)| is_shared(*by)) else { return };
+        self.shared.insert(*name, Shared { mark, at: self.node.since_boot(), seen });
+    }
+
+    /// What was said of such a name a moment ago, unless something of the kind was learnt since.
+    fn shared_mark(&self, name: &Name, by: Revoked, seen: u64) -> Option<Shared> {
+        let said = is_shared(by).then(|| self.shared.get(name)).flatten()?;
+        (said.seen == seen && self.node.elapsed(said.at) < KEPT).then_some(said)
     }
 
     /// Keeps what the stores answered. Where something of the kind was learnt in the meantime, it is
@@ -262,9 +309,21 @@ impl ForeignView {
         self.filter.load_full()
     }
 
-    /// Goes on with a filter that holds everything which this one holds.
-    pub(crate) fn begin_with(&self, filter: Filter) {
-        self.filter.store(Arc::new(filter));
+    /// Goes on with what a filter holds beside what this one does. `false`: they are of different sizes.
+    ///
+    /// INVARIANT: what is held is not let go of, not even for as long as it takes to learn it again.
+    pub(crate) fn begin_with(&self, filter: Filter) -> bool {
+        let nobody_learns = self.learnt.write();
+        let held = self.filter.load();
+        let joined = held.count() > 0;
+        if joined && !held.join(&filter) {
+            return false;
+        }
+        if !joined {
+            self.filter.store(Arc::new(filter));
+        }
+        drop(nobody_learns);
+        true
     }
 
     /// How many names the filter holds, and for how many it was made.
@@ -364,8 +423,8 @@ impl ForeignView {
     }
 
     /// How often something was learnt of the kinds that the names of a token belong to.
-    fn seen(&self, names: &Names) -> [u64; 3] {
-        let mut seen = [0; 3];
+    fn seen(&self, names: &Names) -> Seen {
+        let mut seen = Seen::default();
         for (place, (name, _)) in seen.iter_mut().zip(names.all()) {
             *place = self.stripe(&name).load(Ordering::Acquire);
         }
@@ -377,6 +436,11 @@ impl ForeignView {
         let stripe = usize::try_from(name.hashes().0 % 4096).unwrap_or_default();
         self.stripes.get(stripe).unwrap_or(&NOWHERE)
     }
+}
+
+/// Whether many tokens have one such name.
+const fn is_shared(by: Revoked) -> bool {
+    matches!(by, Revoked::Client | Revoked::Key)
 }
 
 impl std::fmt::Debug for ForeignView {

@@ -41,6 +41,8 @@ impl Target {
             Self::ForeignToken { issuer, jti } => Name::token(issuer, jti).key(),
             Self::ForeignSession { issuer, sid } => Name::session(issuer, sid).key(),
             Self::ForeignSubject { issuer, sub, .. } => Name::subject(issuer, sub).key(),
+            Self::ForeignClient { issuer, client, .. } => Name::client(issuer, client).key(),
+            Self::ForeignKey { issuer, kid } => Name::key_of(issuer, kid).key(),
         }
     }
 }
@@ -57,7 +59,9 @@ impl Entry {
             // As whoever verifies tokens of other issuers writes it, and asks for it.
             Target::ForeignToken { .. }
             | Target::ForeignSession { .. }
-            | Target::ForeignSubject { .. } => {
+            | Target::ForeignSubject { .. }
+            | Target::ForeignClient { .. }
+            | Target::ForeignKey { .. } => {
                 Name::taken_back(&self.target).map_or(u64::MAX, |(_, mark)| mark)
             }
         };

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    hash::BuildHasherDefault,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +17,7 @@ use super::{Entry, Target, marks::Marks, view::is_kept};
 use crate::{
     claims::Claims,
     lineage::Lineage,
-    status::{ListId, StatusBits, StatusIndex},
+    status::{ListHasher, ListId, StatusBits, StatusIndex},
     verifier::Verified,
 };
 
@@ -37,10 +38,13 @@ pub enum Revoked {
     Key,
 }
 
+/// Lists by their names.
+type Lists = HashMap<ListId, Arc<StatusBits>, BuildHasherDefault<ListHasher>>;
+
 /// The revocations of one realm.
 #[derive(Default)]
 pub struct RealmView {
-    pub(super) lists: ArcSwap<HashMap<ListId, Arc<StatusBits>>>,
+    pub(super) lists: ArcSwap<Lists>,
     pub(super) tokens: Marks,
     pub(super) families: Marks,
     pub(super) sessions: Marks,
@@ -249,7 +253,9 @@ impl RealmView {
             // Whoever accepts tokens of other issuers has another view of what was taken back of them.
             Target::ForeignToken { .. }
             | Target::ForeignSession { .. }
-            | Target::ForeignSubject { .. } => false,
+            | Target::ForeignSubject { .. }
+            | Target::ForeignClient { .. }
+            | Target::ForeignKey { .. } => false,
         }
     }
 

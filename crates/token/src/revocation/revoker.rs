@@ -7,11 +7,14 @@ use tegata_core::{
     port::{Append, Message, Topic},
 };
 
-use super::{Entry, History, MOST_STALE, Pushed, Unknowable, View};
-use crate::circle::{Begun, CIRCLE_PLACES, Circle, Standing};
+use super::{Entry, History, MOST_STALE, Pushed, Target, Unknowable, View};
+use crate::circle::{self, Begun, CIRCLE_PLACES, Circle, Standing};
 
 /// What errors name as what did not answer.
 const CIRCLE: &str = "the circle of nodes that take things back";
+
+/// How often somebody else may change who is in the circle meanwhile.
+const TRIES: u32 = 20;
 
 /// Commits batches that take something back: first durably, then in this node's own view, then to
 /// the others. Whoever is answered `Ok` can rely on it: no request that begins on this node
@@ -50,6 +53,56 @@ impl Revoker {
     /// Nothing is taken back, except under [`tegata_core::StoreError::Indeterminate`], where nobody
     /// knows: then the log will tell every view, this one too.
     pub async fn commit(&self, batch: Batch, entries: Vec<Entry>) -> Result<(), CommitRefused> {
+        let since = since(entries.iter().map(|entry| &entry.target));
+        let Some(circle) = self.circle.as_ref().filter(|_| since > 0) else {
+            return self.commit_once(batch, entries).await;
+        };
+        for _ in 0..TRIES {
+            let (ignorant, unchanged) = circle.ignorant(self.records.as_ref(), since).await?;
+            if !ignorant.is_empty() {
+                return Err(StoreError::Unavailable {
+                    backend: CIRCLE,
+                    detail: too_old(&ignorant),
+                }
+                .into());
+            }
+            // INVARIANT: whoever enters the circle changes the register, so nobody does in between.
+            let batch = batch.clone().with(unchanged);
+            match self.commit_once(batch, entries.clone()).await {
+                Err(CommitRefused::Conflict { kind, .. }) if kind == circle::CIRCLE.name => {}
+                committed => return committed,
+            }
+        }
+        let detail = "others changed who is in it again and again".to_owned();
+        Err(StoreError::Unavailable { backend: CIRCLE, detail }.into())
+    }
+
+    /// As [`Self::commit`], of a batch of which nothing expects anything, so that nobody can be first.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub async fn commit_freely(&self, batch: Batch, entries: Vec<Entry>) -> Result<(), StoreError> {
+        self.commit(batch, entries).await.map_err(|refused| match refused {
+            CommitRefused::Store(error) => error,
+            CommitRefused::Conflict { kind, .. } => StoreError::Misused {
+                detail: format!("entries of the log came into conflict with `{kind}`"),
+            },
+        })
+    }
+
+    /// Why such a thing cannot be taken back at the moment: some nodes run a version that could not read
+    /// that it was. `None`: all can.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn unreadable(&self, target: &Target) -> Result<Option<String>, StoreError> {
+        let since = target.known_since();
+        let Some(circle) = self.circle.as_ref().filter(|_| since > 0) else { return Ok(None) };
+        let (ignorant, _) = circle.ignorant(self.records.as_ref(), since).await?;
+        Ok(Some(ignorant).filter(|some| !some.is_empty()).map(|some| too_old(&some)))
+    }
+
+    async fn commit_once(&self, batch: Batch, entries: Vec<Entry>) -> Result<(), CommitRefused> {
         let realm = batch.realm.clone();
         let begun = self.begin(&realm, &entries).await?;
         let mut batch = entries.iter().fold(batch, |batch, entry| {
@@ -154,6 +207,18 @@ impl Revoker {
     pub fn view(&self) -> &Arc<View> {
         &self.view
     }
+}
+
+/// What all must know who are to read these.
+fn since<'t>(targets: impl Iterator<Item = &'t Target>) -> u32 {
+    targets.map(Target::known_since).max().unwrap_or_default()
+}
+
+fn too_old(names: &[String]) -> String {
+    format!(
+        "nothing was taken back: {} would not understand it and stop following what is taken back,          because they run an older version, or have not said yet which they run; update them, or,          where they have ended, wait until nobody counts on them: seven minutes at most",
+        names.join(", ")
+    )
 }
 
 fn not_in_circle(circle: &Circle) -> StoreError {

@@ -123,8 +123,13 @@ struct Part {
 enum Says {
     /// Of tokens of ours, in this realm.
     Own(Realm, TakenBack),
-    /// Of tokens of other issuers.
+    /// Of tokens of other issuers, as versions wrote it that know of no clients and keys there. They do not
+    /// look for these in a filter.
     Foreign(FilterPart),
+    /// The same, with clients and keys. INVARIANT: a version that does not know of them cannot read this. It
+    /// reads the log from its beginning, and stops at the first of them, where otherwise it would pass
+    /// over all.
+    ForeignToo(FilterPart),
 }
 
 impl Stored for Current {
@@ -167,7 +172,7 @@ impl Snapshots {
         self
     }
 
-    /// Has a view that knows nothing yet begin with the snapshot in the store. Answers the position from
+    /// Has a view that knows nothing yet, or begins anew, begin with the snapshot in the store. Answers the position from
     /// which it goes on; `None`: there is none that it can begin with, and it goes on from the beginning.
     /// What the log has gained since is not known yet.
     ///
@@ -188,8 +193,10 @@ impl Snapshots {
             if !fits {
                 return Ok(None);
             }
-            if !self.take_over(view, records, &kept).await? {
-                continue;
+            match self.take_over(view, records, &kept).await? {
+                TakenOver::All => {}
+                TakenOver::Replaced => continue,
+                TakenOver::Unfit => return Ok(None),
             }
             // What the durable store was not told yet must be heard of again.
             let told = view.foreign_view().map(|foreign| foreign.filled());
@@ -201,13 +208,13 @@ impl Snapshots {
         Ok(None)
     }
 
-    /// Applies all parts. Answers whether all of them were there.
+    /// Applies all parts.
     async fn take_over(
         &self,
         view: &View,
         records: &dyn Records,
         kept: &Kept,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<TakenOver, StoreError> {
         let realm = Realm::default();
         let keys = (0..kept.parts).map(|number| Part::key_of(kept.generation, number));
         let reads = keys.map(async |key| repository::load::<Part>(records, &realm, &key).await);
@@ -217,24 +224,26 @@ impl Snapshots {
         view.judge_at(now);
         while let Some(part) = parts.next().await {
             let part = part?.filter(|part| part.value.making == kept.making);
-            let Some(part) = part else { return Ok(false) };
+            let Some(part) = part else { return Ok(TakenOver::Replaced) };
             let unread = |detail: &str| unread(&part.value.key, detail);
             match &part.value.says {
                 Says::Own(realm, taken_back) => {
                     let applied = taken_back.apply_to(&view.realm(realm), now);
                     applied.map_err(unread)?;
                 }
-                Says::Foreign(_) if view.foreign_view().is_none() => {}
-                Says::Foreign(part) => {
+                Says::Foreign(_) | Says::ForeignToo(_) if view.foreign_view().is_none() => {}
+                Says::Foreign(part) | Says::ForeignToo(part) => {
                     let filter = filter.get_or_insert_with(|| Filter::new(part.capacity));
                     filter.add(part).ok_or_else(|| unread("its bits cannot be read"))?;
                 }
             }
         }
-        if let (Some(filter), Some(foreign)) = (filter, view.foreign_view()) {
-            foreign.begin_with(filter);
+        if let (Some(filter), Some(foreign)) = (filter, view.foreign_view())
+            && !foreign.begin_with(filter)
+        {
+            return Ok(TakenOver::Unfit);
         }
-        Ok(true)
+        Ok(TakenOver::All)
     }
 
     /// Makes a snapshot where one is due and no other node makes it. To be called now and then; answers
@@ -358,7 +367,7 @@ impl Snapshots {
             parts.map(|taken_back| Says::Own(realm.clone(), taken_back))
         });
         let filter = view.foreign_view().map(|foreign| foreign.filter());
-        let foreign = filter.iter().flat_map(|filter| filter.parts()).map(Says::Foreign);
+        let foreign = filter.iter().flat_map(|filter| filter.parts()).map(Says::ForeignToo);
         for says in own.chain(foreign) {
             if let Says::Own(_, taken_back) = &says {
                 names += u64::try_from(taken_back.names()).unwrap_or(u64::MAX);
@@ -420,6 +429,16 @@ impl Snapshots {
         // Whoever was first removes them once more.
         done(records.commit(of(current.replace(&next))).await).map(drop)
     }
+}
+
+/// What came of taking over a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TakenOver {
+    All,
+    /// Another took its place meanwhile.
+    Replaced,
+    /// What it says of other issuers cannot be joined with what is known.
+    Unfit,
 }
 
 /// A snapshot that is being made.

@@ -17,7 +17,8 @@ use tegata_core::{
 };
 
 use super::{
-    CLOCK_ERROR, Entry, LONGEST_ACCESS, Notice, news::News, notice::TakenBack, realm::RealmView,
+    CLOCK_ERROR, Entry, LONGEST_ACCESS, Notice, Snapshots, news::News, notice::TakenBack,
+    realm::RealmView,
 };
 use crate::{
     circle::LATE,
@@ -56,6 +57,8 @@ pub struct View {
     /// The latest moment, in ms since 1970, at which something could be taken for dead here.
     judged: AtomicU64,
     news: News,
+    /// What it begins with when it begins anew.
+    snapshots: Option<Snapshots>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -89,8 +92,20 @@ impl View {
     pub fn new(node: Node) -> Self {
         let (realms, progress, stopped, reading, perhaps, epoch, judged) = Default::default();
         let news = News::of(NodeId::generate(node.entropy()));
-        let foreign = None;
-        Self { node, realms, progress, foreign, stopped, reading, perhaps, epoch, judged, news }
+        let (foreign, snapshots) = (None, None);
+        Self {
+            node,
+            realms,
+            progress,
+            foreign,
+            stopped,
+            reading,
+            perhaps,
+            epoch,
+            judged,
+            news,
+            snapshots,
+        }
     }
 
     /// The same, for an issuer of this epoch, which its notices say.
@@ -112,6 +127,13 @@ impl View {
     #[must_use]
     pub fn with_foreign(mut self, realm: Realm, foreign: Arc<ForeignView>) -> Self {
         self.foreign = Some((realm, foreign));
+        self
+    }
+
+    /// The same, which begins with these where it has to begin anew.
+    #[must_use]
+    pub fn with_snapshots(mut self, snapshots: Snapshots) -> Self {
+        self.snapshots = Some(snapshots);
         self
     }
 
@@ -293,6 +315,15 @@ impl View {
         true
     }
 
+    /// What is kept of the log is taken over, which need not be read again.
+    async fn begin_with_what_was_kept(&self, records: &dyn Records) {
+        let Some(snapshots) = &self.snapshots else { return };
+        if let Err(error) = snapshots.begin(self, records).await {
+            let why = "the snapshot of what was taken back cannot be used; the log is read";
+            tracing::warn!(%error, "{why}");
+        }
+    }
+
     /// Goes on from a position of the log up to which everything is known, and the entry that stands there,
     /// if that is known. Nothing of it was read yet.
     pub(super) fn begin_after(&self, position: u64, last: Option<EventId>) {
@@ -348,7 +379,9 @@ impl View {
     /// read, beyond which the view does not go.
     pub async fn catch_up(&self, records: &dyn Records) -> Result<(), StoreError> {
         let _only = self.reading.lock().await;
-        self.begin_anew_if_misjudged();
+        if self.begin_anew_if_misjudged() {
+            self.begin_with_what_was_kept(records).await;
+        }
         let read = self.read(records).await;
         let stopped = match &read {
             Err(error @ StoreError::Corrupt { .. }) => Some(error.to_string()),

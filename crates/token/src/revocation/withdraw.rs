@@ -2,9 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use tegata_core::{BoxFuture, ClientId, Realm, SessionId, StoreError, UserId};
+use tegata_core::{BoxFuture, ClientId, Realm, SessionId, StoreError, Timestamp, UserId};
 
-use super::Tally;
+use super::{Entry, Tally, Target};
+use crate::status::StatusIndex;
 
 /// Whose things are taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,20 @@ pub struct Order {
     pub reason: String,
     /// Who: a user id, a client id, or `system`.
     pub actor: String,
+}
+
+impl Order {
+    /// What it has the log say: from when on, and when that may be forgotten.
+    #[must_use]
+    pub fn entry(
+        &self,
+        target: Target,
+        places: Vec<StatusIndex>,
+        (at, until): (Timestamp, Timestamp),
+    ) -> Entry {
+        let Self { reason, actor } = self.clone();
+        Entry { target, places, at, until, reason, actor }
+    }
 }
 
 /// How much of a kind was taken back.

@@ -3,9 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
+use parking_lot::Mutex;
+use serde::Serialize;
 use tegata_core::{
-    Batch, Clock as _, CommitRefused, ManualClock, Node, Realm, SeededEntropy, StoreError,
-    Timestamp, TokenId,
+    Batch, BoxFuture, Clock as _, CommitRefused, EventId, Kind, Log, ManualClock, Node, NodeId,
+    Realm, Records, SeededEntropy, StoreError, Timestamp, TokenId,
+    port::{Append, Page, Pull, Record, Sequenced},
 };
 use tegata_store::{MemoryFeed, MemoryRecords};
 use tegata_token::{
@@ -19,6 +22,7 @@ struct Bench {
 }
 
 struct Process {
+    node: Node,
     circle: Arc<Circle>,
     view: Arc<View>,
     store: Arc<MemoryRecords>,
@@ -35,12 +39,24 @@ impl Bench {
 
     fn process(&self, place: &str, run: u64, speaks: bool) -> Process {
         let node = Node::with(self.clock.clone(), Arc::new(SeededEntropy::new(run)));
-        let circle =
-            Arc::new(Circle::new(node.clone(), place.to_owned(), place.to_owned(), speaks));
+        let circle = Circle::new(node.clone(), place.to_owned(), place.to_owned(), speaks);
+        self.process_in(node, circle)
+    }
+
+    fn process_in(&self, node: Node, circle: Circle) -> Process {
+        let circle = Arc::new(circle);
         let (view, feed) = (Arc::new(View::new(node.clone())), Arc::new(MemoryFeed::new(16)));
         let store = self.store.clone();
-        let revoker = Revoker::new(node, store.clone(), feed, view.clone()).within(circle.clone());
-        Process { circle, view, store, revoker }
+        let revoker = Revoker::new(node.clone(), store.clone(), feed, view.clone());
+        let revoker = revoker.within(circle.clone());
+        Process { node, circle, view, store, revoker }
+    }
+
+    /// One of a version that knows so much.
+    fn process_knowing(&self, place: &str, run: u64, knows: u32) -> Process {
+        let node = Node::with(self.clock.clone(), Arc::new(SeededEntropy::new(run)));
+        let circle = Circle::new(node.clone(), place.to_owned(), place.to_owned(), true);
+        self.process_in(node, circle.knowing(knows))
     }
 
     fn wait(&self, seconds: u64) {
@@ -77,6 +93,12 @@ impl Process {
         self.revoker.commit(batch, entries(1)).now_or_never().unwrap()
     }
 
+    /// Takes back a key of another issuer.
+    fn revoke_key(&self) -> Result<(), CommitRefused> {
+        let batch = Batch::new(Realm::default());
+        self.revoker.commit(batch, key_at_another()).now_or_never().unwrap()
+    }
+
     /// Takes so much back, and nobody hears it. Answers whether it may.
     fn take_back(&self, count: u64) -> bool {
         self.begin(count).map(Begun::done).is_some()
@@ -98,6 +120,78 @@ fn entries(count: u64) -> Vec<Entry> {
         actor: "system".into(),
     });
     entries.collect()
+}
+
+/// What older versions do not know.
+fn key_at_another() -> Vec<Entry> {
+    let (issuer, kid) = ("https://idp.example".to_owned(), "k1".to_owned());
+    let all = entries(1).into_iter();
+    all.map(|it| Entry {
+        target: Target::ForeignKey { issuer: issuer.clone(), kid: kid.clone() },
+        ..it
+    })
+    .collect()
+}
+
+/// The store, where something happens before the first commit.
+struct Meanwhile {
+    store: Arc<MemoryRecords>,
+    first: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Records for Meanwhile {
+    fn load<'a>(
+        &'a self,
+        realm: &'a Realm,
+        kind: &'static Kind,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
+        self.store.load(realm, kind, key)
+    }
+
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), CommitRefused>> {
+        let first = self.first.lock().take();
+        if let Some(first) = first {
+            first();
+        }
+        self.store.commit(batch)
+    }
+
+    fn pull(&self, log: Log, after: u64, limit: u32) -> BoxFuture<'_, Result<Pull, StoreError>> {
+        self.store.pull(log, after, limit)
+    }
+
+    fn find<'a>(
+        &'a self,
+        realm: &'a Realm,
+        kind: &'static Kind,
+        index: &'static str,
+        value: &'a str,
+        page: Page,
+    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
+        self.store.find(realm, kind, index, value, page)
+    }
+
+    fn scan<'a>(
+        &'a self,
+        realm: &'a Realm,
+        kind: &'static Kind,
+        page: Page,
+    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
+        self.store.scan(realm, kind, page)
+    }
+
+    fn sequence(&self, log: Log, node: NodeId) -> BoxFuture<'_, Result<Sequenced, StoreError>> {
+        self.store.sequence(log, node)
+    }
+
+    fn purge(
+        &self,
+        now: Timestamp,
+        logs_before: Timestamp,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.store.purge(now, logs_before)
+    }
 }
 
 /// Both say something and hear the other, until what was said first has been echoed.
@@ -240,6 +334,98 @@ fn whoever_was_not_dropped_goes_on_as_soon_as_it_renews_its_lease() {
     assert_eq!((one.look(), other.look()), (Standing::Member, Standing::Member));
     talk(&one, &other);
     assert_eq!(one.stale(), 0);
+}
+
+#[test]
+fn what_not_all_can_read_is_not_written_and_the_answer_names_who_cannot() {
+    let bench = Bench::new();
+    let one = bench.process("a", 1, true);
+    assert_eq!(one.look(), Standing::Member);
+    assert!(one.revoke_key().is_ok(), "it is alone");
+    let old = bench.process_knowing("b", 2, 0);
+    // Also of one that only wants to be in the circle.
+    assert_eq!(old.look(), Standing::Candidate);
+    let refused = |who: &Process| {
+        let why = who.revoke_key().unwrap_err().to_string();
+        assert!(why.contains("older version") && why.contains(": b "), "{why}");
+        let target = &key_at_another()[0].target;
+        let why = who.revoker.unreadable(target).now_or_never().unwrap().unwrap().unwrap();
+        assert!(why.contains(": b "), "{why}");
+    };
+    refused(&one);
+    one.hear(&old);
+    one.look();
+    assert_eq!(old.look(), Standing::Member);
+    refused(&one);
+    // What all know is written.
+    assert!(one.revoke().is_ok());
+    one.pull();
+    assert_eq!(one.view.position(), 2, "this, and what was written while it was alone");
+    // It is updated, in its place.
+    drop(old);
+    let new = bench.process("b", 3, true);
+    assert_eq!(new.look(), Standing::Member);
+    assert!(one.revoke_key().is_ok() && new.revoke_key().is_ok());
+}
+
+#[test]
+fn whoever_cannot_read_it_and_comes_meanwhile_is_not_passed_over() {
+    let bench = Bench::new();
+    let one = bench.process("a", 1, true);
+    assert_eq!(one.look(), Standing::Member);
+    // It comes after the register was read, and before the store is given the entry.
+    let old = bench.process_knowing("b", 2, 0);
+    let records = Arc::new(Meanwhile {
+        store: bench.store.clone(),
+        first: Mutex::new(Some(Box::new(move || assert_eq!(old.look(), Standing::Candidate)))),
+    });
+    let (node, feed) = (one.node.clone(), Arc::new(MemoryFeed::new(16)));
+    let revoker = Revoker::new(node, records, feed, one.view.clone()).within(one.circle.clone());
+    let batch = Batch::new(Realm::default());
+    let refused = revoker.commit(batch, key_at_another()).now_or_never().unwrap().unwrap_err();
+    assert!(refused.to_string().contains(": b "), "{refused}");
+    one.pull();
+    assert_eq!(one.view.position(), 0, "nothing was written");
+    // Nobody waits for what was begun and not written.
+    bench.wait(10);
+    one.pull();
+    assert!(one.revoke().is_ok());
+}
+
+#[test]
+fn whoever_cannot_read_it_and_comes_later_stops_at_it() {
+    let bench = Bench::new();
+    let one = bench.process("a", 1, true);
+    assert_eq!(one.look(), Standing::Member);
+    // As a version reads it that does not know what it takes back: of a newer one.
+    #[derive(Serialize)]
+    enum Newer {
+        Planet { name: String },
+    }
+    #[derive(Serialize)]
+    struct NewerEntry {
+        target: Newer,
+        places: Vec<u8>,
+        at: Timestamp,
+        until: Timestamp,
+        reason: String,
+        actor: String,
+    }
+    let (at, until) = (Timestamp::from_secs(1), Timestamp::from_secs(4_000_000_000));
+    let (target, places) = (Newer::Planet { name: "mars".into() }, vec![]);
+    let (reason, actor) = ("stolen".into(), "system".into());
+    let newer = NewerEntry { target, places, at, until, reason, actor };
+    let body = tegata_core::repository::encode(1, &newer);
+    let id = EventId([7; 16]);
+    let append = Append { log: Log::Revocations, id, body };
+    let batch = Batch::new(Realm::default()).append(append);
+    bench.store.commit(batch).now_or_never().unwrap().unwrap();
+    assert!(one.revoke().is_ok());
+    let read = one.view.catch_up(bench.store.as_ref()).now_or_never().unwrap();
+    assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
+    assert!(one.view.stopped().unwrap().contains("newer version"));
+    // It knows nothing of what came after, and never says that it does.
+    assert_eq!((one.view.position(), one.view.staleness()), (0, None));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 use tegata_core::{Log, Secret, UserId, port::Page};
 use tegata_oauth::{ClientMetadata, client::GrantType};
 use tegata_token::{
-    Claims, Scope,
+    Claims, Entry, Scope,
     families::{Beginning, Issue, Refresh},
     family::{Binding, Family, Granted},
     narrowed::Narrowed,

@@ -104,6 +104,33 @@ fn one_name_at_two_issuers_is_two_names() {
     assert!(of_a.iter().all(|name| !of_b.contains(name)));
     assert!(of_a.contains(&Name::subject("https://a.example", "alice")));
     assert!(of_a.contains(&Name::session("https://a.example", "s1")));
+    assert!(of_a.contains(&Name::client("https://a.example", "web")));
+    assert!(of_a.contains(&Name::key_of("https://a.example", "key-1")));
+}
+
+#[test]
+fn a_client_is_found_where_issuers_of_before_rfc_9068_name_it() {
+    // Whether the claims are looked at for rights or not.
+    let rules = ForeignRules { scope: None, roles: None, ..ForeignRules::default() };
+    for issuer in [Issuer::named("https://a.example"), Issuer::with("https://a.example", rules)] {
+        let names = |claims: &Value| {
+            let verified = issuer.tokens.verify(&issuer.sign(claims)).unwrap();
+            verified.names().unwrap().all().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        let client = |name: &str| Name::client("https://a.example", name);
+        let mut claims = issuer.claims();
+        claims["azp"] = json!("shop");
+        let both = names(&claims);
+        assert!(both.contains(&client("shop")) && both.contains(&client("web")));
+        claims.as_object_mut().unwrap().remove("client_id");
+        let one = names(&claims);
+        assert!(one.contains(&client("shop")) && !one.contains(&client("web")));
+        claims["azp"] = json!(null);
+        assert!(!names(&claims).contains(&client("shop")));
+        // It gives no right.
+        assert_eq!(issuer.says(&claims).client_id, None);
+        assert_eq!(issuer.refuses("azp", json!(["shop"])), Refusal::Claims("`azp` is not a text"));
+    }
 }
 
 #[test]

@@ -45,7 +45,9 @@ impl Bench {
     fn names(&self, jti: &str, sub: &str) -> Names {
         let (iss, iat) = (ISSUER.to_owned(), self.node.now().secs());
         let (jti, sub, sid) = (jti.to_owned(), sub.to_owned(), Some(format!("s-{sub}")));
-        Names::of(&Claims { iss, jti, sub, sid, iat, ..Claims::default() })
+        let client_id = Some("web".to_owned());
+        let claims = Claims { iss, jti, sub, sid, iat, client_id, ..Claims::default() };
+        Names::of(&claims, None, "key-1")
     }
 
     /// Tells the durable store everything, and so keeps nothing exactly any more.
@@ -110,6 +112,67 @@ fn a_subject_and_a_session_are_taken_back_with_all_that_is_theirs() {
     let told = bench.tell_all();
     let withdrawal = told.iter().map(Told::withdrawal).find(|it| it.mark != u64::MAX).unwrap();
     assert!(before.covered(withdrawal.mark) && !after.covered(withdrawal.mark));
+}
+
+#[test]
+fn a_client_and_a_key_are_taken_back_with_all_that_is_theirs() {
+    let bench = Bench::of(1000);
+    let (issuer, up_to) = (ISSUER.to_owned(), bench.node.now());
+    let before = bench.names("t1", "alice");
+    bench.apply(&bench.entry(Target::ForeignClient {
+        issuer: issuer.clone(),
+        client: "web".into(),
+        up_to,
+    }));
+    let looked = |names: &Names| by(&bench.foreign.look(names)).unwrap().0;
+    assert_eq!(looked(&before), Some(Revoked::Client));
+    bench.clock.advance(Duration::from_secs(1));
+    let after = bench.names("t2", "alice");
+    assert!(matches!(bench.foreign.look(&after), Looked::Ask(..)), "the store says up to when");
+    // A key signs nothing that counts, whenever that says it was.
+    bench.apply(&bench.entry(Target::ForeignKey { issuer, kid: "key-1".into() }));
+    assert_eq!(looked(&after), Some(Revoked::Key));
+    bench.clock.advance(Duration::from_secs(1000));
+    assert_eq!(looked(&bench.names("t3", "bob")), Some(Revoked::Key));
+    let elsewhere = Claims { iss: "https://b.example".into(), ..Claims::default() };
+    assert_eq!(looked(&Names::of(&elsewhere, Some("web"), "key-1")), None);
+}
+
+#[test]
+fn a_client_that_was_taken_back_is_not_asked_for_with_each_of_its_new_tokens() {
+    let bench = Bench::of(1000);
+    let client = |up_to| {
+        let (issuer, client) = (ISSUER.to_owned(), "web".to_owned());
+        bench.entry(Target::ForeignClient { issuer, client, up_to })
+    };
+    let (first, old) = (bench.node.now(), bench.names("old", "bob"));
+    bench.apply(&client(first));
+    bench.tell_all();
+    bench.clock.advance(Duration::from_secs(1));
+    let one = bench.names("t1", "alice");
+    let Looked::Ask(held, ticket) = bench.foreign.look(&one) else { panic!("not asked") };
+    assert_eq!(held, [(Name::client(ISSUER, "web"), Revoked::Client)]);
+    bench.foreign.note_mark(&ticket, &one, &Name::client(ISSUER, "web"), Some(first.millis()));
+    // From now on the mark decides, of others of the client too.
+    for (names, revoked) in
+        [(&one, None), (&bench.names("t2", "bob"), None), (&old, Some(Revoked::Client))]
+    {
+        assert_eq!(by(&bench.foreign.look(names)), Some((revoked, Layer::Cache)));
+    }
+    // Until something is learnt of it, and for a minute at most.
+    let Looked::Known(..) = bench.foreign.look(&one) else { panic!("asked") };
+    bench.clock.advance(KEPT);
+    assert!(by(&bench.foreign.look(&one)).is_none());
+    bench.foreign.note_mark(&ticket, &one, &Name::client(ISSUER, "web"), Some(first.millis()));
+    bench.apply(&client(bench.node.now()));
+    bench.tell_all();
+    assert!(by(&bench.foreign.look(&one)).is_none(), "an overtaken mark was believed");
+    // What was said before that, and comes after it, is not believed either.
+    bench.foreign.note_mark(&ticket, &one, &Name::client(ISSUER, "web"), Some(first.millis()));
+    assert!(by(&bench.foreign.look(&one)).is_none(), "an overtaken mark was believed");
+    // Of a person nothing is kept so: nobody else has that name.
+    bench.foreign.note_mark(&ticket, &one, &Name::subject(ISSUER, "alice"), Some(u64::MAX));
+    assert_eq!(bench.foreign.shared.len(), 1);
 }
 
 #[test]

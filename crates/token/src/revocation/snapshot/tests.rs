@@ -75,7 +75,7 @@ impl Bench {
     fn any_entry(&self) -> Entry {
         let (at, name) = (self.clock.now(), format!("1.9.n{}", self.below(500)));
         let up_to = at;
-        let target = match self.below(10) {
+        let target = match self.below(12) {
             0 => Target::Token(TokenId::new(&name).unwrap()),
             1 => Target::Family(FamilyId::new(&name).unwrap()),
             2 => Target::Session(SessionId::new(&name).unwrap()),
@@ -85,6 +85,8 @@ impl Bench {
             6 => Target::Key(KeyId::new(&name).unwrap()),
             7 => Target::ForeignToken { issuer: ISSUER.into(), jti: name },
             8 => Target::ForeignSubject { issuer: ISSUER.into(), sub: name, up_to },
+            9 => Target::ForeignClient { issuer: ISSUER.into(), client: name, up_to },
+            10 => Target::ForeignKey { issuer: ISSUER.into(), kid: name },
             _ => Target::ForeignSession { issuer: ISSUER.into(), sid: name },
         };
         let slot = ListId::slot_at(at);
@@ -184,6 +186,36 @@ async fn many_names_and_full_lists_are_kept_in_parts() {
     let view = bench.view();
     bench.eager(3).begin(&view, bench.records.as_ref()).await.unwrap().unwrap();
     assert_eq!(refuses(&view), refuses(&maker));
+}
+
+#[tokio::test]
+async fn what_a_clock_that_was_ahead_took_for_dead_is_in_the_snapshot() {
+    let mut bench = Bench::new(1).await;
+    bench.lives = Duration::from_secs(30 * 86_400);
+    bench.write(300).await;
+    let (maker, _) = bench.view_with_foreign(0);
+    maker.catch_up(bench.records.as_ref()).await.unwrap();
+    assert!(bench.eager(2).keep(&maker, bench.records.as_ref()).await.unwrap());
+    let (view, foreign) = bench.view_with_foreign(300);
+    let view = view.with_snapshots(bench.eager(3));
+    view.catch_up(bench.records.as_ref()).await.unwrap();
+    bench.write(20).await;
+    view.catch_up(bench.records.as_ref()).await.unwrap();
+    let (right, known) = (bench.clock.now(), refuses(&view));
+    let held = foreign.filter();
+    bench.clock.jump(right + Duration::from_secs(60 * 86_400));
+    assert_eq!(refuses(&view), BTreeMap::new());
+    bench.clock.jump(right);
+    // Of the log, only what came after the snapshot is there to be read, and the entry that it ends with.
+    bench.clock.advance(Duration::from_secs(1));
+    let written = bench.records.pull(Log::Revocations, 299, 1).await.unwrap().entries[0].at;
+    bench.records.purge(right, written).await.unwrap();
+    assert!(bench.records.pull(Log::Revocations, 0, 1).await.unwrap().tail > 200);
+    view.catch_up(bench.records.as_ref()).await.unwrap();
+    assert_eq!(view.position(), 320);
+    assert_eq!(refuses(&view), known);
+    // Nothing of other issuers was let go of meanwhile.
+    assert!(Arc::ptr_eq(&held, &foreign.filter()));
 }
 
 #[tokio::test]
@@ -481,11 +513,32 @@ async fn of_other_issuers_nothing_is_missed_that_the_durable_store_was_not_told(
             sub: "nobody".into(),
             ..crate::Claims::default()
         };
-        let names = Names::of(&claims);
+        let names = Names::of(&claims, None, "key-1");
         let [one, other] = [&foreign, &untold]
             .map(|it| matches!(it.look(&names), Looked::Ask(..) | Looked::Known(Some(_), _)));
         assert_eq!(one, other, "{number}");
     }
+    // Whoever does not know of clients and keys at other issuers reads none of it: its filter would say
+    // "no" of what it does not look for.
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "read, as before")]
+    enum Before {
+        Own(Realm, TakenBack),
+        Foreign(FilterPart),
+    }
+    let filter = told.filter().parts().next().unwrap();
+    let bytes = |says: &Says| repository::encode(1, says);
+    let before = |bytes: &[u8]| repository::decode_bytes::<Before>(1, bytes).is_ok();
+    assert!(before(&bytes(&Says::Foreign(filter.clone()))));
+    assert!(!before(&bytes(&Says::ForeignToo(filter))));
+    let mut kinds = Vec::new();
+    for key in bench.parts().await {
+        let realm = Realm::default();
+        let part = repository::load::<Part>(bench.records.as_ref(), &realm, &key);
+        kinds.push(part.await.unwrap().unwrap().value.says);
+    }
+    assert!(kinds.iter().any(|says| matches!(says, Says::ForeignToo(_))));
+    assert!(!kinds.iter().any(|says| matches!(says, Says::Foreign(_))));
     // What was made without other issuers is no beginning for who accepts them.
     let plain = bench.reader().await;
     bench.write(100).await;
