@@ -2,7 +2,8 @@
 //! the bus.
 //!
 //! An [`Event`] is written in the same [`crate::Batch`] as the change it tells of, so neither can
-//! exist without the other. It is published afterwards, at least once; `id` tells a repetition.
+//! exist without the other; one that tells of no change ([`EventType::SignInFailed`]) is written soon after.
+//! It is published afterwards, at least once; `id` tells a repetition.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

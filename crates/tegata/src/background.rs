@@ -39,9 +39,9 @@ pub(crate) fn start(composed: &Arc<Composed>) -> Tasks {
     keep("watch_history", Weight::Essential, |it| Box::pin(history::watch(it)));
     keep("read_keys", Weight::Essential, |it| Box::pin(read_keys(it)));
     keep("replace_keys", Weight::Essential, |it| Box::pin(replace_keys(it)));
-    keep("publish_events", Weight::Essential, |it| Box::pin(publish(it)));
     keep("record_elsewhere", Weight::Essential, |it| Box::pin(record_elsewhere(it)));
     // Others stand in for these, or what they do can wait.
+    keep("publish_events", Weight::Helpful, |it| Box::pin(publish(it)));
     keep("keep_snapshots", Weight::Helpful, |it| Box::pin(keep_snapshots(it)));
     keep("hear_keys", Weight::Helpful, |it| Box::pin(hear_keys(it)));
     keep("cluster", Weight::Helpful, |it| Box::pin(crate::cluster::keep(it)));
@@ -398,6 +398,8 @@ async fn replace_keys(composed: Arc<Composed>) {
     let (known, news) = (composed.view.realm(&composed.realm), Arc::new(Notify::new()));
     let told = Arc::clone(&news);
     composed.view.listen(move || told.notify_one());
+    // What was learnt before, too.
+    news.notify_one();
     loop {
         news.notified().await;
         let keys = composed.keys.now();

@@ -91,7 +91,7 @@ enum Command {
     /// Tokens.
     #[command(subcommand)]
     Token(token::Token),
-    /// The log of decisions.
+    /// The log of decisions of the gateway; not the journal of events.
     #[command(subcommand, visible_alias = "decisions")]
     AuditLog(audit_log::AuditLog),
     /// Brings a backup back.

@@ -97,7 +97,10 @@ const fn is_unseen(it: char) -> bool {
         // Ends of lines and paragraphs, embeddings, overrides and isolates.
         | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         // Between lines of a note, and letters that only machines read.
-        | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
+        // Fillers, joiners and selectors of variants.
+        | '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}')
 }
 
 /// A line with escapes in the place of what is not seen. In JSON they are those of its strings, for

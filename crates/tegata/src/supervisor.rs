@@ -10,6 +10,7 @@ use std::{
     cell::Cell,
     collections::BTreeMap,
     fmt,
+    io::{self, Write as _},
     panic::{self, PanicHookInfo},
     sync::Arc,
     time::Duration,
@@ -171,15 +172,16 @@ impl Tasks {
         &mut self,
         name: &'static str,
         weight: Weight,
-        make: impl Fn() -> F + Send + 'static,
+        make: impl Fn() -> F + Send + Sync + 'static,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let supervisor = Arc::clone(&self.supervisor);
+        let (supervisor, make) = (Arc::clone(&self.supervisor), Arc::new(make));
         self.set.spawn(async move {
             loop {
-                let began = supervisor.begins(name);
-                if ran(name, make()).await {
+                let (began, make) = (supervisor.begins(name), Arc::clone(&make));
+                // Making it may panic, too.
+                if ran(name, async move { make().await }).await {
                     return;
                 }
                 let Some(rest) = supervisor.fell(name, weight, began) else { return };
@@ -234,7 +236,13 @@ fn note(info: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let thread = thread.name().unwrap_or_default();
     let task = TASK.try_with(|name| *name).ok();
-    tracing::error!(task, thread, place, "a panic");
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!(task, thread, place, "a panic");
+    } else {
+        // The log is told to leave it out, and whoever looks for a reason finds none otherwise.
+        let task = task.unwrap_or("-");
+        let _ = writeln!(io::stderr(), "a panic: task {task}, thread {thread}, {place}");
+    }
     NOTING.set(false);
 }
 

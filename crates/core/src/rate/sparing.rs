@@ -13,7 +13,7 @@ use crate::clock::SinceBoot;
 const REMEMBERED: usize = 10_000;
 
 /// Says so much of each, so much of all together, and how much it left out: what somebody causes as often as
-/// they like fills no disk, and does not hide what others cause.
+/// they like fills no disk, and one network does not hide what others cause.
 pub struct Sparing<K> {
     each: Limiter<K>,
     all: Limiter<()>,

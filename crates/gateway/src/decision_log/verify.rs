@@ -45,7 +45,8 @@ pub struct Verified {
     /// The last checkpoint: how many records the log had, and the hash of the last. To be kept
     /// elsewhere.
     pub checkpoint: Option<(u64, String)>,
-    /// How many records stand after the last checkpoint: these could have been followed by more.
+    /// How many records stand after the last checkpoint. Nothing vouches for these: they could have been
+    /// changed, made up, or followed by more.
     pub unsigned: u64,
     /// The segments that end without a checkpoint, as a crash leaves them: lines could have been cut
     /// off their ends. The last of all, where the log is still written.
@@ -194,7 +195,13 @@ pub fn verify<'k>(
     if segments.is_empty() {
         return Err(whole(Found::Nothing));
     }
-    let next = segment::path(directory, expected);
+    // A log that is written goes on while it is read.
+    let mut next = segment::path(directory, expected);
+    while walk.then == Then::Next && next.exists() {
+        walk.file(&next, Some(expected), false)?;
+        expected += 1;
+        next = segment::path(directory, expected);
+    }
     if walk.then == Then::Next || expected == first {
         return Err(Altered { file: next, line: 0, what: Found::Removed, expected: None });
     }

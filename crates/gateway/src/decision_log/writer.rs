@@ -191,6 +191,8 @@ impl Writer {
     /// Signs what has stood unsigned for a while, so that of a log that grows slowly, too, little can be
     /// cut off unseen. Where it cannot be written, the next attempt signs.
     fn sign_what_is_old(&mut self, out: &mut Vec<u8>) {
+        // What was signed too soon after the last to be told then.
+        self.tell();
         if self.chain.unsigned == 0 || self.node.elapsed(self.signed) < SIGNED_EVERY {
             return;
         }
@@ -268,11 +270,10 @@ impl Writer {
     /// Tells the log of the program how far this one is, which is kept elsewhere where that is shipped:
     /// what is cut off behind a checkpoint that somebody knows is found.
     fn tell(&mut self) {
-        let Some(statement) = self.unsaid.take() else { return };
         let is_due = |told: SinceBoot| self.node.elapsed(told) >= SIGNED_EVERY;
-        if statement.then == Then::More && !self.told.is_none_or(is_due) {
-            return;
-        }
+        let is_due = self.told.is_none_or(is_due);
+        let told = self.unsaid.take_if(|it| is_due || it.then != Then::More);
+        let Some(statement) = told else { return };
         self.told = Some(self.node.since_boot());
         let Statement { segment, number, hash, .. } = statement;
         tracing::info!(segment, number, hash, "a checkpoint of the decision log");

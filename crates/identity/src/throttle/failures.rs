@@ -21,7 +21,7 @@ const WAITING: usize = 1_000;
 /// Of what was wrong: of each network, and of all. In a day, about 100 MB.
 const WRONG: (&str, &str) = ("30/m", "120/m");
 
-/// Of what was not even looked at, which costs whoever tries it nothing.
+/// Of what was not even looked at or is nobody's step, which costs whoever tries it nothing.
 const NOT_LOOKED_AT: (&str, &str) = ("1/m", "30/m");
 
 /// By what somebody tried to show who they are: as metrics name it.
@@ -84,6 +84,8 @@ impl Failures {
         let Some(error) = name(failure.refused) else { return };
         let sparing = match failure.refused {
             Refused::Throttled { .. } => &self.not_looked_at,
+            // What somebody made up: it was counted nowhere, and is nobody's.
+            _ if failure.user.is_none() && failure.tried != Tried::Password => &self.not_looked_at,
             _ => &self.wrong,
         };
         let network = Network::home(failure.address);

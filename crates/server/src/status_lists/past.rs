@@ -3,7 +3,7 @@
 //! Whoever asks need not be known, and reading the log costs the store something. So one reads at a
 //! time, after each reading there is a pause, what was read is kept, and what one network asks for is
 //! counted. A reading goes on when whoever asked for it goes away: the next who asks has it, and nobody can
-//! have it begun again and again.
+//! have that of one list begun again and again.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -13,6 +13,7 @@ use tegata_token::{
     ListId, StatusBits,
     revocation::{History, Unknowable, history::SETTLED},
 };
+use tracing::Instrument as _;
 
 use super::NoList;
 use crate::{app::App, caller::Caller};
@@ -67,12 +68,13 @@ pub(super) async fn bits(
     }
     let reader = app.clone();
     // INVARIANT: whoever reads has the lock until what was read is kept.
-    let read = tokio::spawn(async move {
+    let reading = async move {
         let read = read(&reader, id).await;
         *last = Some(reader.node().since_boot());
         drop(last);
         read
-    });
+    };
+    let read = tokio::spawn(reading.in_current_span());
     let read = read.await.unwrap_or_else(|_| {
         let detail = "it was read no further".to_owned();
         Err(StoreError::Unavailable { backend: "the revocation log", detail }.into())

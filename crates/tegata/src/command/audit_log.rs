@@ -97,9 +97,10 @@ impl Verify {
         let found = loop {
             let found = look(path.clone(), Arc::clone(&keys), known.clone()).await?;
             looks += 1;
-            // A line that is just being written is whole in a moment.
-            let is_cut = matches!(&found, Err(altered) if altered.what == Found::Cut);
-            if !is_cut || looks >= LOOKS {
+            // A line that is just being written is whole in a moment, and the next segment there.
+            let is_written = |what: &Found| matches!(what, Found::Cut | Found::Removed);
+            let is_written = matches!(&found, Err(altered) if is_written(&altered.what));
+            if !is_written || looks >= LOOKS {
                 break found;
             }
             pause(BETWEEN).await;

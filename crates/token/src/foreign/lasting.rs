@@ -77,7 +77,7 @@ pub async fn tell_again(
         let entry = Entry { until: now + SAID_FOR, ..held.value.entry.clone() };
         let next = Lasting { entry: entry.clone(), told: now, ..held.value.clone() };
         let batch = Batch::new(realm.clone()).with(held.replace(&next));
-        match revoker.commit(batch, vec![entry]).await {
+        match revoker.commit_once(batch, vec![entry]).await {
             Ok(()) => told += 1,
             // Another node did.
             Err(CommitRefused::Conflict { .. }) => {}

@@ -313,7 +313,9 @@ impl ForeignView {
     ///
     /// INVARIANT: what is held is not let go of, not even for as long as it takes to learn it again.
     pub(crate) fn begin_with(&self, filter: Filter) -> bool {
-        let nobody_learns = self.learnt.write();
+        let mut nobody_learns = self.learnt.write();
+        // What is being made in its place may lack what only the other filter holds: it is begun again.
+        nobody_learns.next = None;
         let held = self.filter.load();
         let joined = held.count() > 0;
         if joined && !held.join(&filter) {
@@ -321,6 +323,10 @@ impl ForeignView {
         }
         if !joined {
             self.filter.store(Arc::new(filter));
+        }
+        // After the filter, as when one name is learnt: what was answered before is asked for again.
+        for stripe in &self.stripes {
+            stripe.fetch_add(1, Ordering::AcqRel);
         }
         drop(nobody_learns);
         true

@@ -49,6 +49,15 @@ impl News {
         self.listeners.read().iter().for_each(|listener| listener());
     }
 
+    /// Notes that more was learnt than is said here piece by piece: whoever asks next is told everything.
+    pub(super) fn skip(&self) {
+        let mut latest = self.latest.lock();
+        latest.clear();
+        self.count.fetch_add(1, Ordering::AcqRel);
+        drop(latest);
+        self.listeners.read().iter().for_each(|listener| listener());
+    }
+
     /// Calls this each time.
     pub(super) fn listen(&self, listener: impl Fn() + Send + Sync + 'static) {
         self.listeners.write().push(Box::new(listener));

@@ -102,7 +102,12 @@ impl Revoker {
         Ok(Some(ignorant).filter(|some| !some.is_empty()).map(|some| too_old(&some)))
     }
 
-    async fn commit_once(&self, batch: Batch, entries: Vec<Entry>) -> Result<(), CommitRefused> {
+    /// As [`Self::commit`], of what the log has said before: whoever cannot read it stops at it once more.
+    pub(crate) async fn commit_once(
+        &self,
+        batch: Batch,
+        entries: Vec<Entry>,
+    ) -> Result<(), CommitRefused> {
         let realm = batch.realm.clone();
         let begun = self.begin(&realm, &entries).await?;
         let mut batch = entries.iter().fold(batch, |batch, entry| {
@@ -216,7 +221,9 @@ fn since<'t>(targets: impl Iterator<Item = &'t Target>) -> u32 {
 
 fn too_old(names: &[String]) -> String {
     format!(
-        "nothing was taken back: {} would not understand it and stop following what is taken back,          because they run an older version, or have not said yet which they run; update them, or,          where they have ended, wait until nobody counts on them: seven minutes at most",
+        "nothing was taken back: {} would not understand it and stop following what is taken back, \
+         because they run an older version, or have not said yet which they run; update them, or, \
+         where they have ended, wait until nobody counts on them: seven minutes at most",
         names.join(", ")
     )
 }

@@ -172,9 +172,9 @@ impl Snapshots {
         self
     }
 
-    /// Has a view that knows nothing yet, or begins anew, begin with the snapshot in the store. Answers the position from
-    /// which it goes on; `None`: there is none that it can begin with, and it goes on from the beginning.
-    /// What the log has gained since is not known yet.
+    /// Has a view that knows nothing yet, or begins anew, begin with the snapshot in the store. Answers the
+    /// position from which it goes on; `None`: there is none that it can begin with, and it goes on from the
+    /// beginning. What the log has gained since is not known yet.
     ///
     /// # Errors
     /// What the store says. The view can be brought up to date by the log all the same.
@@ -264,11 +264,12 @@ impl Snapshots {
             return Ok(false);
         }
         let Some(mut making) = self.claim(records, found, before).await? else { return Ok(false) };
-        let made = self.node.now();
+        // INVARIANT: before it is written as well. The clock may be set right meanwhile.
+        let (made, judged) = (self.node.now(), view.judged());
         let Some((parts, names)) = self.write(view, records, &mut making).await? else {
             return Ok(false);
         };
-        let (epoch, judged) = (view.epoch(), view.judged());
+        let (epoch, judged) = (view.epoch(), judged.max(view.judged()));
         let foreign = view.foreign_view().is_some();
         let Making { claim, id } = making;
         let mut next = claim.value.clone();

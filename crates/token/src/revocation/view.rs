@@ -322,6 +322,8 @@ impl View {
             let why = "the snapshot of what was taken back cannot be used; the log is read";
             tracing::warn!(%error, "{why}");
         }
+        // Also where only a part of it was taken over.
+        self.news.skip();
     }
 
     /// Goes on from a position of the log up to which everything is known, and the entry that stands there,

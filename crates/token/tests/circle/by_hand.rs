@@ -14,6 +14,7 @@ use tegata_store::{MemoryFeed, MemoryRecords};
 use tegata_token::{
     Circle, Claims, Entry, Revoker, Target, View,
     circle::{Begun, CIRCLE, CIRCLE_PLACES, Heard, LEASE, Receipt, Standing, Stands},
+    foreign::{FOREIGN_KEYS, lasting, tell_again},
 };
 
 struct Bench {
@@ -32,7 +33,7 @@ struct Process {
 impl Bench {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::default());
-        let kinds = [&CIRCLE, &CIRCLE_PLACES];
+        let kinds = [&CIRCLE, &CIRCLE_PLACES, &FOREIGN_KEYS];
         let store = Arc::new(MemoryRecords::new(&kinds, clock.clone()).unwrap());
         Self { clock, store }
     }
@@ -366,6 +367,25 @@ fn what_not_all_can_read_is_not_written_and_the_answer_names_who_cannot() {
     let new = bench.process("b", 3, true);
     assert_eq!(new.look(), Standing::Member);
     assert!(one.revoke_key().is_ok() && new.revoke_key().is_ok());
+}
+
+#[test]
+fn what_the_log_has_said_is_said_again_whoever_came_meanwhile() {
+    let bench = Bench::new();
+    let one = bench.process("a", 1, true);
+    assert_eq!(one.look(), Standing::Member);
+    let at = one.node.now();
+    let (entry, held) = lasting(key_at_another().remove(0), at);
+    let batch = Batch::new(Realm::default()).with(held.unwrap());
+    one.revoker.commit(batch, vec![entry]).now_or_never().unwrap().unwrap();
+    // One that would stop at it has come since. That nothing could be dropped any more helps nobody.
+    let old = bench.process_knowing("b", 2, 0);
+    assert_eq!(old.look(), Standing::Candidate);
+    assert!(one.revoke_key().is_err());
+    let kept = Duration::from_secs(31 * 86_400);
+    let later = (&Realm::default(), at + kept);
+    let told = tell_again(&one.revoker, bench.store.as_ref(), later, kept);
+    assert_eq!(told.now_or_never().unwrap(), Ok(1));
 }
 
 #[test]

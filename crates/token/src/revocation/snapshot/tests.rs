@@ -205,6 +205,9 @@ async fn what_a_clock_that_was_ahead_took_for_dead_is_in_the_snapshot() {
     let held = foreign.filter();
     bench.clock.jump(right + Duration::from_secs(60 * 86_400));
     assert_eq!(refuses(&view), BTreeMap::new());
+    // A verifier with a right clock that asks now is told too little, and must hear the rest later.
+    let told = view.notice(&Realm::default(), &BTreeMap::new()).unwrap();
+    let told = BTreeMap::from([(told.instance, told.news)]);
     bench.clock.jump(right);
     // Of the log, only what came after the snapshot is there to be read, and the entry that it ends with.
     bench.clock.advance(Duration::from_secs(1));
@@ -214,6 +217,8 @@ async fn what_a_clock_that_was_ahead_took_for_dead_is_in_the_snapshot() {
     view.catch_up(bench.records.as_ref()).await.unwrap();
     assert_eq!(view.position(), 320);
     assert_eq!(refuses(&view), known);
+    assert!(view.has_news(&told));
+    assert!(view.notice(&Realm::default(), &told).unwrap().whole);
     // Nothing of other issuers was let go of meanwhile.
     assert!(Arc::ptr_eq(&held, &foreign.filter()));
 }
