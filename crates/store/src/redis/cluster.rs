@@ -144,7 +144,10 @@ impl Nodes {
                     self.pause(course, Fault::Refused(detail()), &map).await;
                 }
                 Some(elsewhere) => {
-                    self.learner.doubt();
+                    // Who is just being given a slot does not have it yet.
+                    if elsewhere == Elsewhere::Moved {
+                        self.learner.doubt();
+                    }
                     redirect = self.named(&error, &open.place).map(|node| (node, elsewhere));
                     if redirect.is_none() || course.tries >= AT_ONCE {
                         self.pause(course, Fault::Refused(detail()), &map).await;

@@ -15,7 +15,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::timeout};
 
@@ -41,14 +41,18 @@ const ASKED: usize = 5;
 /// could show it wrong ([`FIRST`]).
 const LISTEN: Duration = Duration::from_millis(20);
 
-/// How soon it is asked for anew, at the earliest; and when nobody answered.
+/// How soon it is asked for anew, at the earliest. It is twice as long each time that nothing new is
+/// learnt while the doubts go on, up to the other: somebody may have slots that nobody serves.
 const GAP: Duration = Duration::from_millis(10);
-const SILENCE: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_millis(100);
 
 /// How long those that are connected have to answer, before all others are asked, too; and how long
 /// these have.
 const FIRST: Duration = Duration::from_millis(250);
 const LAST: Duration = Duration::from_secs(2);
+
+/// How many nodes are remembered that others name, and the map does not have.
+const STRANGERS: usize = 256;
 
 /// Who learns.
 pub(super) struct Learner {
@@ -110,10 +114,18 @@ impl Learner {
 
     /// Learns anew whenever somebody doubts, for ever.
     pub(super) async fn learn(self: Arc<Self>) {
+        let mut gap = GAP;
         loop {
-            self.doubts.notified().await;
-            let learnt = self.refresh(LAST.min(self.config.connect)).await;
-            wait(if learnt.is_ok() { GAP } else { SILENCE }).await;
+            if self.doubts.notified().now_or_never().is_none() {
+                gap = GAP;
+                self.doubts.notified().await;
+            }
+            let before = self.map();
+            // Whoever doubts learns from what they are answered that nobody knew.
+            let _learnt = self.refresh(LAST.min(self.config.connect)).await;
+            let is_new = !Arc::ptr_eq(&before, &self.map.load());
+            gap = if is_new { GAP } else { gap.saturating_mul(2).min(LONGEST) };
+            wait(gap).await;
         }
     }
 
@@ -123,12 +135,21 @@ impl Learner {
     /// Nobody answers. That somebody does not let us in says more than that others are silent.
     pub(super) async fn refresh(&self, patience: Duration) -> Result<(), Fault> {
         match self.hear(self.some(), FIRST.min(patience)).await {
-            Ok(()) => Ok(()),
-            Err(_) => self.hear(self.all(), patience).await,
+            Ok(None) => Ok(()),
+            _ => match self.hear(self.all(), patience).await? {
+                None => Ok(()),
+                // Nobody knows better: the cluster is not whole, or another one than before.
+                Some(doubtful) => {
+                    self.believe(doubtful);
+                    Ok(())
+                }
+            },
         }
     }
 
-    async fn hear(&self, nodes: Vec<Arc<Node>>, patience: Duration) -> Result<(), Fault> {
+    /// Asks these nodes, and believes them. What is answered is the best of what none should believe
+    /// who has not asked all; `None`: what can be believed was heard.
+    async fn hear(&self, nodes: Vec<Arc<Node>>, patience: Duration) -> Result<Option<Told>, Fault> {
         let asked = nodes.iter().map(|node| node.tell(patience));
         let mut asked = asked.collect::<FuturesUnordered<_>>();
         let mut silence = Fault::Unsent("no node of the cluster is known".to_owned());
@@ -155,12 +176,8 @@ impl Learner {
             }
         }
         match doubtful {
-            _ if is_believed => Ok(()),
-            // Nobody knows better: the cluster is not whole, or another one than before.
-            Some(told) => {
-                self.believe(told);
-                Ok(())
-            }
+            _ if is_believed => Ok(None),
+            Some(told) => Ok(Some(told)),
             None => Err(silence),
         }
     }
@@ -196,6 +213,9 @@ impl Learner {
             return Arc::clone(node);
         }
         let mut strangers = self.strangers.lock();
+        if strangers.len() >= STRANGERS {
+            strangers.clear();
+        }
         Arc::clone(strangers.entry(place).or_insert_with_key(|place| self.stranger(place)))
     }
 
