@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::print_stdout,
     clippy::indexing_slicing,
     reason = "all of this is tests, and what does not hold is to end them"
 )]
@@ -15,6 +16,12 @@ use tegata_core::{
 use tegata_engines::{RedisCluster, RedisSentinels, RedisServer, process::free_port};
 use tegata_store::{ReadsFrom, Redis, RedisConfig, RedisRefused};
 use tokio::time::{interval, timeout};
+
+mod redis {
+    mod cluster;
+    mod nodes;
+    mod speed;
+}
 
 static NOTES: Space = Space { name: "note", indexed: false };
 

@@ -3,7 +3,7 @@
 //! Every server takes `tester` with the password [`PASSWORD`], and its replicas come as another user, so
 //! that replication can be cut without touching anybody else.
 
-use std::{fs, sync::OnceLock, time::Duration};
+use std::{collections::BTreeSet, fs, sync::OnceLock, time::Duration};
 
 use crate::process::{Process, Yard, free_port, listens, program, until};
 
@@ -318,10 +318,20 @@ pub struct RedisCluster {
 }
 
 impl RedisCluster {
-    /// The one that the tests of one process share. Each takes a prefix of its own.
+    /// The one that the tests of one process share. Each takes a prefix of its own, and none breaks
+    /// anything: so its nodes wait long before they take each other for dead, as they seem to be on a
+    /// busy machine, and nothing is lost to a failover that nobody asked for.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<RedisCluster> = OnceLock::new();
-        SHARED.get_or_init(Self::start)
+        SHARED.get_or_init(|| {
+            let this = Self::start();
+            let patience = PATIENCE.as_millis().to_string();
+            for node in &this.nodes {
+                node.ask(&["CONFIG", "SET", "cluster-node-timeout", &patience]);
+            }
+            this.settle();
+            this
+        })
     }
 
     /// All of them, in step.
@@ -382,18 +392,28 @@ impl RedisCluster {
         self.settle();
     }
 
-    /// Waits until all that run agree that all is well, and every replica is in step.
+    /// Waits until all that run agree that all is well, know each other, and every replica is in step.
     pub fn settle(&self) {
         let running = || self.nodes.iter().filter(|node| node.process.id().is_some());
         let agree = || {
             running().all(|node| {
                 let state = node.try_ask(&["CLUSTER", "INFO"]).map(|it| it.text());
                 let state = state.unwrap_or_default();
-                state.contains("cluster_state:ok") && state.contains("cluster_slots_ok:16384")
+                state.contains("cluster_state:ok")
+                    && state.contains("cluster_slots_ok:16384")
+                    && Self::told(node) == running().map(Node::port).collect()
             }) && running().filter(|node| !node.is_primary()).all(Node::follows_in_step)
                 && self.primaries().len() == 3
         };
         assert!(until(PATIENCE, agree), "the cluster does not settle");
+    }
+
+    /// The ports of those whom a node names when it is asked who has which slots. A replica is named
+    /// when it is known how far it has come.
+    fn told(node: &Node) -> BTreeSet<u16> {
+        let ranges = node.try_ask(&["CLUSTER", "SLOTS"]).map(|it| it.list()).unwrap_or_default();
+        let nodes = ranges.iter().flat_map(|range| range.list().into_iter().skip(2));
+        nodes.filter_map(|node| node.list().get(1)?.text().parse().ok()).collect()
     }
 
     /// Its servers. The first three began as primaries, the others as their replicas in turn.

@@ -1,134 +1,227 @@
-//! Connections to a cluster. The driver knows which node holds which key, and follows a failover; but
-//! it needs somebody who answers to begin with, so a connection is made when one is needed.
+//! A cluster: which of its nodes is asked, and what is done when it is not the one, or is gone.
+//!
+//! A command goes to the node that has the slot of its key, as far as is known. A node that does not
+//! have it says who does, and that one is asked at once; meanwhile, what is known is asked for anew
+//! ([`learner`]). Where nobody can do it at the moment, as while a replica takes over, it waits a
+//! little and tries again, as long as it may take. Only one thing ends it before: its connection breaks
+//! after it was sent, and it may not be sent twice ([`Again`]).
+//!
+//! No command waits for another, nor for a connection to a node that is no longer the one to ask.
 
-use std::{
-    collections::HashMap,
-    str::FromStr as _,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
-use redis::{
-    Cmd, IntoConnectionInfo as _, RedisResult, Value,
-    cluster::{ClusterClient, ClusterClientBuilder, NodeAddress},
-    cluster_async::ClusterConnection,
-    cluster_read_routing::RandomReplicaStrategy,
-    cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
-};
+use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use redis::{Cmd, RedisError, RedisResult, Value};
+use tokio::{task::JoinHandle, time::timeout};
 
+use self::{learner::Learner, map::Map, node::Node, slot::slot, told::Member};
 use super::{
     RedisConfig, RedisRefused,
-    address::{Address, Place, refused},
-    door::Door,
-    fault::{Fault, is_about_login, text},
-    reach::{Access, Role, settings, wire_settings, within},
-    wire::{Look, Server},
+    address::{Address, Place},
+    fault::{Elsewhere, Fault, elsewhere, is_broken, text},
+    reach::{Open, Role},
+    wire::{Again, Look, Server},
 };
 
-/// Connections to all nodes.
+mod learner;
+mod map;
+mod node;
+mod slot;
+mod told;
+
+/// How often a command is sent elsewhere without a pause: to who has the slot, to who is given it, and
+/// once more if that has just changed.
+const AT_ONCE: u32 = 3;
+
+/// The first pause before a command is tried again; each is twice as long as the one before, up to
+/// [`LONGEST`]. News end it.
+const PAUSE: Duration = Duration::from_millis(2);
+const LONGEST: Duration = Duration::from_millis(64);
+
+/// The way to all nodes.
 pub(super) struct Nodes {
-    client: ClusterClient,
-    connections: Vec<Door<ClusterConnection>>,
-    /// Asks replicas alone.
-    of_replicas: ClusterClient,
-    replicas: Door<ClusterConnection>,
-    turn: AtomicUsize,
-    access: Access,
-    places: Vec<Place>,
+    learner: Arc<Learner>,
+    learning: JoinHandle<()>,
     connect: Duration,
     timeout: Duration,
 }
 
+/// How far a command has come.
+#[derive(Default)]
+struct Course {
+    /// Where it waits for its answer.
+    on: Option<Open>,
+    /// Why it is not done yet.
+    why: Option<Fault>,
+    tries: u32,
+}
+
 impl Nodes {
-    /// Connections to the nodes, so many that there are about as many to each as there should be.
-    /// Nothing is connected yet.
+    /// The way to the nodes, with so many connections that there are about as many to each as there
+    /// should be. Nothing is connected yet.
     pub(super) fn new(address: &Address, config: &RedisConfig) -> Result<Self, RedisRefused> {
-        let unusable = |error: redis::RedisError| refused(&text(&error));
-        let access = Access::new(address)?;
-        let client = builder(address, &access, config)?.build().map_err(unusable)?;
-        let of_replicas = builder(address, &access, config)?;
-        let of_replicas = of_replicas.read_routing_strategy(RandomReplicaStrategy).build();
-        let count = config.connections / address.places.len().max(1);
-        Ok(Self {
-            client,
-            connections: (0..count.max(1)).map(|_| Door::new()).collect(),
-            of_replicas: of_replicas.map_err(unusable)?,
-            replicas: Door::new(),
-            turn: AtomicUsize::new(0),
-            access,
-            places: address.places.clone(),
-            connect: config.connect,
-            timeout: config.timeout,
-        })
+        let learner = Arc::new(Learner::new(address, config)?);
+        let learning = tokio::spawn(Arc::clone(&learner).learn());
+        Ok(Self { learner, learning, connect: config.connect, timeout: config.timeout })
     }
 
     /// Opens all connections, as far as they can be opened.
     ///
     /// # Errors
-    /// Why the first one cannot.
+    /// No node says which there are.
     pub(super) async fn warm(&self) -> Result<(), Fault> {
-        let patience = self.connect.saturating_mul(4);
-        let mut connections = self.connections.iter();
-        if let Some(first) = connections.next()
-            && let Err(fault) = self.opened(first, &self.client, patience).await
-        {
-            return Err(self.barred().await.unwrap_or(fault));
-        }
-        let others = connections.map(|connection| (connection, &self.client));
-        let all = others.chain([(&self.replicas, &self.of_replicas)]);
-        join_all(all.map(|(door, client)| self.opened(door, client, patience))).await;
+        self.learner.refresh(self.connect).await?;
+        let map = self.learner.map();
+        join_all(map.roles().map(|(node, has_slots)| node.warm(has_slots))).await;
         Ok(())
     }
 
-    /// Whether a node is there, and does not let us in: the driver says the same of that as of one
-    /// that is away.
-    async fn barred(&self) -> Option<Fault> {
-        let ask = async |place: &Place| {
-            let (client, settings) = (self.access.client(place, 0).ok()?, settings(self.connect));
-            let asked = client.get_multiplexed_async_connection_with_config(&settings).await;
-            asked.err().filter(is_about_login).map(|error| Fault::Barred(text(&error)))
-        };
-        join_all(self.places.iter().map(ask)).await.into_iter().flatten().next()
-    }
-
-    async fn opened(
-        &self,
-        door: &Door<ClusterConnection>,
-        client: &ClusterClient,
-        patience: Duration,
-    ) -> Result<ClusterConnection, Fault> {
-        let connect = || {
-            let (client, limit) = (client.clone(), self.connect.saturating_mul(4));
-            async move {
-                // It waits for each node that it was told of, then for those that they know.
-                let connected = within(limit, client.get_async_connection()).await;
-                connected.map_err(|error| Fault::connecting(&error))
-            }
-        };
-        // Once it has been made, it mends itself.
-        door.open(|_| true, patience, connect).await
-    }
-
-    /// Sends a command about a key to the node that holds it, or to a replica of it.
+    /// Sends a command about a key to the node that has it, or to a replica of that one.
     pub(super) async fn ask(
         &self,
         role: Role,
+        again: Again,
         key: &[u8],
         command: &Cmd,
     ) -> Result<RedisResult<Value>, Fault> {
-        let to = |holder| {
-            RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(Route::with_key(
-                key, holder,
-            )))
+        let (slot, mut course) = (slot(key), Course::default());
+        let pursued = async {
+            if role == Role::Replica
+                && let Some(answer) = self.ask_replica(slot, command, &mut course).await
+            {
+                return Ok(Ok(answer));
+            }
+            self.pursue(slot, again, command, &mut course).await
         };
-        if role == Role::Replica {
-            let opened = self.opened(&self.replicas, &self.of_replicas, self.timeout);
-            let mut replicas = opened.await?;
-            let answer = replicas.route_command(command.clone(), to(SlotAddr::ReplicaRequired));
-            return Ok(answer.await.and_then(Value::extract_error));
+        let answer = timeout(self.timeout, pursued).await;
+        answer.unwrap_or_else(|_elapsed| {
+            self.learner.doubt();
+            Err(course.late(self.timeout))
+        })
+    }
+
+    /// Sends a command until it is done.
+    async fn pursue(
+        &self,
+        slot: u16,
+        again: Again,
+        command: &Cmd,
+        course: &mut Course,
+    ) -> Result<RedisResult<Value>, Fault> {
+        let mut redirect: Option<(Arc<Node>, Elsewhere)> = None;
+        loop {
+            let map = self.learner.map();
+            let asking = matches!(redirect, Some((_, Elsewhere::Asking)));
+            let to = redirect.as_ref().map(|(node, _)| node).or_else(|| map.primary(slot));
+            let Some(node) = to else {
+                let why = "no node of the cluster is known that has the key";
+                self.pause(course, Fault::Unsent(why.to_owned()), &map).await;
+                continue;
+            };
+            let opened = self.open(node, &map).await;
+            redirect = None;
+            let open = match opened {
+                // There are news of who is to be asked.
+                None => continue,
+                Some(Err(barred @ Fault::Barred(_))) => return Err(barred),
+                Some(Err(fault)) => {
+                    self.pause(course, fault, &map).await;
+                    continue;
+                }
+                Some(Ok(open)) => course.on.insert(open),
+            };
+            let answer = match asking {
+                true => open.ask_asking(command).await,
+                false => open.ask(command).await,
+            };
+            let (open, error) = match (course.on.take(), answer) {
+                (Some(open), Err(error)) => (open, error),
+                (_, answer) => return Ok(answer),
+            };
+            let detail = || text(&error);
+            match elsewhere(&error) {
+                Some(Elsewhere::Later) => {
+                    self.pause(course, Fault::Refused(detail()), &map).await;
+                }
+                Some(elsewhere) => {
+                    // Who is just being given a slot does not have it yet.
+                    if elsewhere == Elsewhere::Moved {
+                        self.learner.doubt();
+                    }
+                    redirect = self.named(&error, &open.place).map(|node| (node, elsewhere));
+                    if redirect.is_none() || course.tries >= AT_ONCE {
+                        self.pause(course, Fault::Refused(detail()), &map).await;
+                    }
+                    course.tries += 1;
+                }
+                None if again == Again::Yes && is_broken(&error) => {
+                    self.pause(course, Fault::Lost(detail()), &map).await;
+                }
+                None => {
+                    if is_broken(&error) {
+                        self.learner.doubt();
+                    }
+                    return Ok(Err(error));
+                }
+            }
         }
-        self.route(command, to(SlotAddr::Master)).await
+    }
+
+    /// What a replica answers; `None`: none does.
+    async fn ask_replica(&self, slot: u16, question: &Cmd, course: &mut Course) -> Option<Value> {
+        let map = self.learner.map();
+        let replicas = map.replicas(slot);
+        let turn = self.learner.turn();
+        for n in 0..replicas.len() {
+            let node = replicas.get((turn + n) % replicas.len())?;
+            // One that must be connected first, and is not soon, is not worth the whole time.
+            let Ok(open) = node.open_aside(self.timeout / 4).await else {
+                self.learner.doubt();
+                continue;
+            };
+            let answer = course.on.insert(open).ask(question).await;
+            course.on = None;
+            match answer {
+                Ok(answer) => return Some(answer),
+                Err(_) => self.learner.doubt(),
+            }
+        }
+        None
+    }
+
+    /// A connection to a node. `None`: there are news since the map was looked at.
+    async fn open(&self, node: &Node, map: &Arc<Map>) -> Option<Result<Open, Fault>> {
+        let line = node.lines.turn();
+        if let Some(open) = node.lines.ready(line) {
+            return Some(Ok(open));
+        }
+        self.learner.doubt();
+        tokio::select! {
+            biased;
+            opened = node.lines.open(line, self.timeout) => Some(opened),
+            () = self.learner.news(map) => None,
+        }
+    }
+
+    /// Waits for news, or a little.
+    async fn pause(&self, course: &mut Course, why: Fault, map: &Arc<Map>) {
+        course.why = Some(why);
+        self.learner.doubt();
+        let pause = PAUSE.saturating_mul(1 << course.tries.min(8)).min(LONGEST);
+        course.tries += 1;
+        let _elapsed = timeout(pause, self.learner.news(map)).await;
+    }
+
+    /// The node that another one names.
+    fn named(&self, error: &RedisError, answered: &Place) -> Option<Arc<Node>> {
+        let (host, port) = error.redirect_node()?.0.rsplit_once(':')?;
+        let host = match host.trim_matches(['[', ']']) {
+            "" => &answered.0,
+            // It has no name, and nothing else is said of it.
+            "?" => return None,
+            host => host,
+        };
+        Some(self.learner.node((host.to_owned(), port.parse().ok()?)))
     }
 
     /// What each node answers to `info`, of those that answer.
@@ -136,20 +229,18 @@ impl Nodes {
     /// # Errors
     /// None does.
     pub(super) async fn look(&self, info: &Cmd) -> Result<Look, Fault> {
-        let mut nodes = redis::cmd("CLUSTER");
-        nodes.arg("NODES");
-        let any = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
-        let told = self.route(&nodes, any).await?;
-        let told = told.map_err(|error| Fault::answering(&error))?;
-        let told: String =
-            redis::from_redis_value(told).map_err(|error| Fault::Refused(error.to_string()))?;
-        let ask = async |place: Place| {
-            let (host, port) = place.clone();
-            let to = SingleNodeRoutingInfo::ByAddress { host, port };
-            Server::telling(&place, self.route(info, RoutingInfo::SingleNode(to)).await?)
-        };
+        let (told, answered) = self.members().await?;
         let known = told.lines().filter(|line| !line.trim().is_empty()).count();
-        let answers = join_all(told.lines().filter_map(announced).map(ask)).await;
+        let members: Vec<_> = told.lines().filter_map(Member::read).collect();
+        // Replicas come and go without a command that meets them.
+        if members.len() != self.learner.map().nodes().count() {
+            self.learner.doubt();
+        }
+        let ask = async |member: Member| {
+            let node = self.learner.member(member, &answered);
+            Server::telling(&node.place, node.ask(info, self.timeout).await?)
+        };
+        let answers = join_all(members.into_iter().map(ask)).await;
         let (mut servers, mut fault) = (Vec::new(), None);
         for answer in answers {
             match answer {
@@ -165,68 +256,47 @@ impl Nodes {
         Ok(Look { servers, whole })
     }
 
-    async fn route(&self, command: &Cmd, to: RoutingInfo) -> Result<RedisResult<Value>, Fault> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.connections.len();
-        let Some(connection) = self.connections.get(turn) else {
-            return Err(Fault::Unsent("there is no connection".to_owned()));
+    /// The answer to `CLUSTER NODES` of whoever is first, and where that one is.
+    async fn members(&self) -> Result<(String, String), Fault> {
+        let mut question = redis::cmd("CLUSTER");
+        question.arg("NODES");
+        let ask = async |node: Arc<Node>| {
+            let told = node.ask(&question, self.timeout).await?;
+            let told = told.map_err(|error| Fault::answering(&error))?;
+            let told = redis::from_redis_value::<String>(told);
+            let told = told.map_err(|error| Fault::Refused(error.to_string()))?;
+            Ok::<_, Fault>((told, node.place.0.clone()))
         };
-        let mut connection = self.opened(connection, &self.client, self.timeout).await?;
-        let answer = connection.route_command(command.clone(), to).await;
-        Ok(answer.and_then(Value::extract_error))
+        let mut silence = Fault::Unsent("no node of the cluster is known".to_owned());
+        for nodes in [self.learner.some(), self.learner.all()] {
+            let mut asked = nodes.into_iter().map(&ask).collect::<FuturesUnordered<_>>();
+            while let Some(told) = asked.next().await {
+                match told {
+                    Ok(told) => return Ok(told),
+                    Err(fault) => silence = silence.or(fault),
+                }
+            }
+        }
+        Err(silence)
     }
 }
 
-/// What the driver is to know of a cluster.
-fn builder(
-    address: &Address,
-    access: &Access,
-    config: &RedisConfig,
-) -> Result<ClusterClientBuilder, RedisRefused> {
-    let info =
-        |place| Ok(access.named(place).into_connection_info()?.set_redis_settings(access.login(0)));
-    let infos = address.places.iter().map(info).collect::<RedisResult<Vec<_>>>();
-    let infos = infos.map_err(|error| refused(&text(&error)))?;
-    let mut builder = ClusterClient::builder(infos)
-        .connection_timeout(config.connect)
-        .response_timeout(config.timeout)
-        .overall_response_timeout(Some(config.timeout))
-        .retries(3)
-        .min_retry_wait(5)
-        .max_retry_wait(50)
-        .tcp_settings(wire_settings());
-    if let Some(roots) = access.roots() {
-        builder = builder.certs(roots);
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        self.learning.abort();
     }
-    // The nodes that these name are told the same.
-    if let Some(user) = &address.user {
-        builder = builder.username(user);
-    }
-    if let Some(password) = &address.password {
-        builder = builder.password(password);
-    }
-    let mut map = HashMap::new();
-    for (announced, reached) in &config.address_map {
-        map.insert(node_address(announced)?, node_address(reached)?);
-    }
-    if !map.is_empty() {
-        builder = builder.node_address_map(map);
-    }
-    Ok(builder)
 }
 
-/// The address in a line of `CLUSTER NODES`: `id host:port@bus[,name] flags …`. `None`: the node is
-/// known to be gone.
-fn announced(line: &str) -> Option<Place> {
-    let mut words = line.split(' ').skip(1);
-    let (address, flags) = (words.next()?, words.next()?);
-    if flags.split(',').any(|flag| matches!(flag, "fail" | "handshake" | "noaddr")) {
-        return None;
+impl Course {
+    /// Why it is not done in time.
+    fn late(self, limit: Duration) -> Fault {
+        let late = || format!("no answer after {} ms", limit.as_millis());
+        match self.on {
+            Some(open) => {
+                open.leave();
+                Fault::Lost(late())
+            }
+            None => self.why.unwrap_or_else(|| Fault::Unsent(late())),
+        }
     }
-    let (host, port) = address.split('@').next()?.rsplit_once(':')?;
-    Some((host.to_owned(), port.parse().ok()?))
-}
-
-fn node_address(text: &str) -> Result<NodeAddress, RedisRefused> {
-    let bad = |_| refused(&format!("`{text}` in `address_map` is not `host:port`"));
-    NodeAddress::from_str(text).map_err(bad)
 }

@@ -277,7 +277,7 @@ impl Ephemeral for RedisEphemeral {
             let form = held::form(write.until, write.revision, &write.put.value);
             let mut set = redis::cmd("SET");
             set.arg(&write.name).arg(form).arg("PX").arg(write.kept_for());
-            let answer = self.redis.wire.ask(Role::Primary, &write.name, &set).await;
+            let answer = self.redis.wire.change(&write.name, &set).await;
             answer.map(drop).map_err(Fault::of_change)
         })
     }

@@ -27,9 +27,9 @@ impl Fault {
         if is_about_login(error) { Self::Barred(text) } else { Self::Unsent(text) }
     }
 
-    /// What the driver said of a command to a cluster. It may have sent it before, to a server that
-    /// went away before it answered, and this is the answer to the last attempt alone: so this tells
-    /// that nothing happened only where it was never handed over.
+    /// What was said of a command that a node of a cluster has had. Nodes replace each other, so who
+    /// says it may know less than who comes after: that nothing happened is believed of memory that is
+    /// full alone.
     pub(super) fn answering_on_cluster(error: &RedisError) -> Self {
         match Self::answering(error) {
             full @ Self::Full(_) => full,
@@ -55,6 +55,11 @@ impl Fault {
             _ if error.is_connection_refusal() => Self::Unsent(text),
             _ => Self::Lost(text),
         }
+    }
+
+    /// Which of two says more, the one of several that fail. That somebody does not let us in does.
+    pub(super) fn or(self, other: Self) -> Self {
+        if matches!(self, Self::Barred(_)) { self } else { other }
     }
 
     /// The error of a question: nothing can have happened, whatever was lost.
@@ -101,6 +106,37 @@ pub(super) fn is_about_login(error: &RedisError) -> bool {
     kind == ErrorKind::AuthenticationFailed
         || kind == ErrorKind::Server(ServerErrorKind::NoPerm)
         || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+}
+
+/// What a node of a cluster says that did nothing, since it is not the one to ask, or not now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Elsewhere {
+    /// Another has the key (`MOVED`).
+    Moved,
+    /// Another is just being given the key (`ASK`).
+    Asking,
+    /// Nobody is known who would do it at the moment.
+    Later,
+}
+
+/// Whether a node of a cluster did nothing with a command, and who may.
+pub(super) fn elsewhere(error: &RedisError) -> Option<Elsewhere> {
+    let ErrorKind::Server(kind) = error.kind() else { return None };
+    match kind {
+        ServerErrorKind::Moved => Some(Elsewhere::Moved),
+        ServerErrorKind::Ask => Some(Elsewhere::Asking),
+        ServerErrorKind::TryAgain
+        | ServerErrorKind::ClusterDown
+        | ServerErrorKind::BusyLoading
+        | ServerErrorKind::MasterDown
+        | ServerErrorKind::ReadOnly => Some(Elsewhere::Later),
+        _ => None,
+    }
+}
+
+/// Whether a connection broke before the answer came.
+pub(super) fn is_broken(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
 }
 
 /// What is said, on one line.

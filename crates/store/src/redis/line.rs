@@ -16,7 +16,7 @@ use super::{
     RedisConfig,
     address::Place,
     door::Door,
-    fault::{Fault, ends_connection},
+    fault::Fault,
     reach::{Limits, Open, Reach, Role},
 };
 
@@ -48,6 +48,12 @@ impl Lines {
         }
     }
 
+    /// The same for whoever keeps the time of each answer.
+    pub(super) fn untimed(mut self) -> Self {
+        self.limits.answer = None;
+        self
+    }
+
     /// Opens all lines, as far as they can be opened.
     ///
     /// # Errors
@@ -73,17 +79,27 @@ impl Lines {
         &self,
         command: &Cmd,
     ) -> Result<(RedisResult<Value>, Arc<Place>), Fault> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) / TOGETHER % self.lines.len();
-        let Some(line) = self.lines.get(turn) else {
-            return Err(Fault::Unsent("there is no connection".to_owned()));
-        };
-        let Open { mut connection, gone, place } = self.opened(line, self.timeout).await?;
-        let answer = connection.send_packed_command(command).await;
-        let answer = answer.and_then(Value::extract_error);
-        if answer.as_ref().is_err_and(ends_connection) {
-            gone.store(true, Ordering::Release);
+        let mut open = self.open(self.turn(), self.timeout).await?;
+        let answer = open.ask(command).await;
+        Ok((answer, open.place))
+    }
+
+    /// Which line is the next.
+    pub(super) fn turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed) / TOGETHER % self.lines.len()
+    }
+
+    /// The connection of a line, if it is there and leads to somebody.
+    pub(super) fn ready(&self, line: usize) -> Option<Open> {
+        self.lines.get(line)?.there().filter(Open::is_usable)
+    }
+
+    /// The connection of a line, made if it is not there.
+    pub(super) async fn open(&self, line: usize, patience: Duration) -> Result<Open, Fault> {
+        match self.lines.get(line) {
+            Some(line) => self.opened(line, patience).await,
+            None => Err(Fault::Unsent("there is no connection".to_owned())),
         }
-        Ok((answer, place))
     }
 
     /// The connection of a line: the one it has, or a new one that all who wait for it share.

@@ -1,5 +1,6 @@
-//! How a connection to a server is made: to the one that an address names, or to the one that
-//! Sentinels name at the moment. Whoever connects knows that the server has the role that is wanted.
+//! How a connection to a server is made: to the one that an address names, to the one that Sentinels
+//! name at the moment, or to a node of a cluster. Whoever connects knows that the server has the role
+//! that is wanted; a node of a cluster says so itself, whenever it is asked about a key.
 
 use std::{
     fs, io,
@@ -11,7 +12,7 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, FromRedisValue as _,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue as _,
     IntoConnectionInfo as _, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError,
     RedisResult, TlsCertificates, Value,
     aio::{MultiplexedConnection, SendError},
@@ -22,14 +23,14 @@ use tokio::time::timeout;
 
 use super::{
     RedisRefused,
-    address::{Address, Place, Shape, refused},
-    fault::{is_about_login, text},
+    address::{Address, Place, Shape, refused, shown},
+    fault::{ends_connection, is_about_login, text},
     sentinel::Sentinels,
 };
 
 /// When a silent peer is taken for dead: a second of silence, then five questions, three seconds
 /// apart.
-pub(super) fn wire_settings() -> TcpSettings {
+fn wire_settings() -> TcpSettings {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(1))
         .with_interval(Duration::from_secs(3))
@@ -80,12 +81,12 @@ impl Access {
     }
 
     /// Whom we trust, where it is not whom this machine trusts.
-    pub(super) fn roots(&self) -> Option<TlsCertificates> {
+    fn roots(&self) -> Option<TlsCertificates> {
         self.roots.clone()
     }
 
     /// Who we are, and in which database.
-    pub(super) fn login(&self, database: i64) -> RedisConnectionInfo {
+    fn login(&self, database: i64) -> RedisConnectionInfo {
         // RESP3 tells when the other side goes away.
         let login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
         let mut login = login.set_db(database);
@@ -99,7 +100,7 @@ impl Access {
     }
 
     /// A server, as the driver names it.
-    pub(super) fn named(&self, (host, port): &Place) -> ConnectionAddr {
+    fn named(&self, (host, port): &Place) -> ConnectionAddr {
         match self.tls {
             true => ConnectionAddr::TcpTls {
                 host: host.clone(),
@@ -146,31 +147,74 @@ impl Open {
     pub(super) fn is_usable(&self) -> bool {
         !self.gone.load(Ordering::Acquire)
     }
+
+    /// Sends a command, and waits for the answer.
+    pub(super) async fn ask(&mut self, command: &Cmd) -> RedisResult<Value> {
+        let answer = self.connection.send_packed_command(command).await;
+        self.noted(answer)
+    }
+
+    /// The same for a node that is just being given the key (`ASK`): it takes the command if the one
+    /// right before it on this connection says so.
+    pub(super) async fn ask_asking(&mut self, command: &Cmd) -> RedisResult<Value> {
+        let mut both = redis::pipe();
+        both.cmd("ASKING").add_command(command.clone());
+        let answers = self.connection.send_packed_commands(&both, 1, 1).await;
+        let none = || RedisError::from((ErrorKind::UnexpectedReturnType, "there is no answer"));
+        let answer = answers.and_then(|answers| answers.into_iter().next().ok_or_else(none));
+        self.noted(answer)
+    }
+
+    /// Leaves the connection for good: nobody answers on it.
+    pub(super) fn leave(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    fn noted(&self, answer: RedisResult<Value>) -> RedisResult<Value> {
+        let answer = answer.and_then(Value::extract_error);
+        if answer.as_ref().is_err_and(ends_connection) {
+            self.leave();
+        }
+        answer
+    }
 }
 
-/// The way to the servers of an address that is no cluster's.
+/// The way to a server.
 pub(super) struct Reach {
-    access: Access,
+    access: Arc<Access>,
     database: i64,
-    place: Place,
-    sentinels: Option<Sentinels>,
+    whom: Whom,
     places: String,
 }
 
+/// To which.
+enum Whom {
+    Server(Place),
+    Sentinels(Sentinels),
+    Node(Place),
+}
+
 impl Reach {
-    /// As the address says it. Nothing is connected yet.
+    /// As an address says it that is no cluster's. Nothing is connected yet.
     pub(super) fn new(address: &Address) -> Result<Self, RedisRefused> {
-        let access = Access::new(address)?;
-        let sentinels = match &address.shape {
+        let access = Arc::new(Access::new(address)?);
+        let whom = match &address.shape {
             Shape::Sentinels { name } => {
                 let sentinels = Sentinels::new(&access, &address.places, name);
-                Some(sentinels.map_err(|error| refused(&text(&error)))?)
+                Whom::Sentinels(sentinels.map_err(|error| refused(&text(&error)))?)
             }
-            Shape::Alone | Shape::Cluster => None,
+            Shape::Alone | Shape::Cluster => {
+                let place = address.places.first().cloned();
+                Whom::Server(place.ok_or_else(|| refused("it names no host"))?)
+            }
         };
-        let place = address.places.first().cloned().ok_or_else(|| refused("it names no host"))?;
-        let places = address.to_string();
-        Ok(Self { access, database: address.database, place, sentinels, places })
+        Ok(Self { access, database: address.database, whom, places: address.to_string() })
+    }
+
+    /// The way to a node of a cluster.
+    pub(super) fn node(access: &Arc<Access>, place: Place) -> Self {
+        let places = shown(&place);
+        Self { access: Arc::clone(access), database: 0, whom: Whom::Node(place), places }
     }
 
     /// Where they are, to be shown.
@@ -178,24 +222,42 @@ impl Reach {
         &self.places
     }
 
-    /// A connection to a server of that role.
+    /// A connection to a server of that role; to a node of a cluster, one that answers as it does.
     pub(super) async fn connect(&self, role: Role, limits: Limits) -> RedisResult<Open> {
-        let open = |place: Place| open(&self.access, self.database, role, place, limits);
-        match &self.sentinels {
-            None => open(self.place.clone()).await,
-            Some(sentinels) => sentinels.find(role, limits.connect, open).await,
+        let checked = |place| checked(&self.access, self.database, role, place, limits);
+        let mut open = match &self.whom {
+            Whom::Server(place) => checked(place.clone()).await?,
+            Whom::Sentinels(sentinels) => sentinels.find(role, limits.connect, checked).await?,
+            Whom::Node(place) => {
+                let mut open = dial(&self.access, self.database, place.clone(), limits).await?;
+                if role == Role::Replica {
+                    read_only(&mut open.connection, limits.connect).await?;
+                }
+                open
+            }
+        };
+        if let Some(answer) = limits.answer {
+            open.connection.set_response_timeout(answer);
         }
+        Ok(open)
     }
 }
 
 /// A connection to a server that has the role.
-async fn open(
+async fn checked(
     access: &Access,
     database: i64,
     role: Role,
     place: Place,
     limits: Limits,
 ) -> RedisResult<Open> {
+    let mut open = dial(access, database, place, limits).await?;
+    check(&mut open.connection, role, limits.connect).await?;
+    Ok(open)
+}
+
+/// A connection to a server, whatever it is.
+async fn dial(access: &Access, database: i64, place: Place, limits: Limits) -> RedisResult<Open> {
     let gone = Arc::new(AtomicBool::new(false));
     let ends = Arc::clone(&gone);
     let hear = move |push: PushInfo| -> Result<(), SendError> {
@@ -207,12 +269,18 @@ async fn open(
     let config = settings(limits.connect).set_push_sender(hear);
     let client = access.client(&place, database)?;
     let connecting = client.get_multiplexed_async_connection_with_config(&config);
-    let mut connection = within(limits.connect, connecting).await?;
-    check(&mut connection, role, limits.connect).await?;
-    if let Some(answer) = limits.answer {
-        connection.set_response_timeout(answer);
-    }
+    let connection = within(limits.connect, connecting).await?;
     Ok(Open { connection, gone, place: Arc::new(place) })
+}
+
+/// Has a replica of a cluster answer questions itself.
+async fn read_only(connection: &mut MultiplexedConnection, patience: Duration) -> RedisResult<()> {
+    let said = within(patience, cmd("READONLY").query_async::<Value>(connection)).await;
+    match said {
+        // Whoever may not say so is sent to the primary with each question.
+        Err(error) if !is_about_login(&error) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// A connection on which whoever asks keeps the time.

@@ -2,6 +2,8 @@
 
 use redis::Script;
 
+use super::wire::Again;
+
 /// What the writing scripts begin with.
 ///
 /// `ARGV`: now; until when it is to live, the lifetime of the key, the revision, the index value
@@ -71,25 +73,31 @@ pub(super) struct Scripts {
 pub(super) struct Known {
     pub(super) text: String,
     pub(super) hash: String,
+    /// Whether it may run once more where nobody knows whether it has run.
+    pub(super) again: Again,
 }
 
 impl Known {
-    fn new(text: String) -> Self {
+    fn new(text: String, again: Again) -> Self {
         let hash = Script::new(&text).get_hash().to_owned();
-        Self { text, hash }
+        Self { text, hash, again }
     }
 }
 
 impl Scripts {
     /// All of them.
     pub(super) fn new() -> Self {
-        let writing = |script: &str| Known::new([WRITING, script].concat());
+        // One that has written could find, when it comes again, that somebody has gone on from there:
+        // that an added value was taken, or that a swapped one was swapped again. Adding it again would
+        // bring back what was spent, and having lost is not what happened.
+        let writing = |script: &str| Known::new([WRITING, script].concat(), Again::No);
         Self {
             put: writing(PUT),
             add: writing(ADD),
             swap: writing(SWAP),
-            take: Known::new(TAKE.to_owned()),
-            place: Known::new(PLACE.to_owned()),
+            // What it has taken, it does not find again.
+            take: Known::new(TAKE.to_owned(), Again::No),
+            place: Known::new(PLACE.to_owned(), Again::Yes),
         }
     }
 }

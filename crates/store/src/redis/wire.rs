@@ -15,6 +15,15 @@ use super::{
     script::Known,
 };
 
+/// Whether a command may be sent once more where nobody knows what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    /// It changes nothing, or nothing more the second time.
+    Yes,
+    /// The second time could undo what others made of the first, or answer something else.
+    No,
+}
+
 /// The way to the servers.
 pub(super) enum Wire {
     /// A server, or the one that Sentinels name; beside it a replica, where there is one.
@@ -65,9 +74,15 @@ impl Wire {
         !matches!(self, Self::Lines { replica: None, .. })
     }
 
-    /// Asks about a key.
+    /// Asks about a key, and changes nothing.
     pub(super) async fn ask(&self, role: Role, key: &[u8], command: &Cmd) -> Result<Value, Fault> {
-        self.send(role, key, command).await?.map_err(|error| self.fault(&error))
+        self.send(role, Again::Yes, key, command).await?.map_err(|error| self.fault(&error))
+    }
+
+    /// Changes what is under a key.
+    pub(super) async fn change(&self, key: &[u8], command: &Cmd) -> Result<Value, Fault> {
+        let sent = self.send(Role::Primary, Again::No, key, command).await?;
+        sent.map_err(|error| self.fault(&error))
     }
 
     /// Runs a script about a key.
@@ -85,14 +100,15 @@ impl Wire {
             }
             command
         };
-        let known = self.send(Role::Primary, key, &command("EVALSHA", &script.hash)).await?;
-        match known {
+        let send = async |verb: &str, it: &str| {
+            self.send(Role::Primary, script.again, key, &command(verb, it)).await
+        };
+        let ran = match send("EVALSHA", &script.hash).await? {
             // A server that has just started, or was a replica, is told once.
-            Err(error) if is_unknown_script(&error) => {
-                self.ask(Role::Primary, key, &command("EVAL", &script.text)).await
-            }
-            other => other.map_err(|error| self.fault(&error)),
-        }
+            Err(error) if is_unknown_script(&error) => send("EVAL", &script.text).await?,
+            other => other,
+        };
+        ran.map_err(|error| self.fault(&error))
     }
 
     fn fault(&self, error: &RedisError) -> Fault {
@@ -105,11 +121,12 @@ impl Wire {
     async fn send(
         &self,
         role: Role,
+        again: Again,
         key: &[u8],
         command: &Cmd,
     ) -> Result<RedisResult<Value>, Fault> {
         match (self, role) {
-            (Self::Cluster(nodes), role) => nodes.ask(role, key, command).await,
+            (Self::Cluster(nodes), role) => nodes.ask(role, again, key, command).await,
             (Self::Lines { replica: Some(replica), .. }, Role::Replica) => {
                 replica.ask(command).await
             }
