@@ -39,6 +39,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> JoinSet<()> {
     tasks.spawn(history::watch(Arc::clone(composed)));
     tasks.spawn(history::elsewhere::tell(Arc::clone(composed)));
     tasks.spawn(read_keys(Arc::clone(composed)));
+    tasks.spawn(crate::key_readers::tell(Arc::clone(composed)));
     tasks.spawn(replace_keys(Arc::clone(composed)));
     tasks.spawn(rotate_keys(Arc::clone(composed)));
     tasks.spawn(clean(Arc::clone(composed)));

@@ -316,7 +316,7 @@ pub(crate) async fn perform(
             registry.remove_delegation(&composed.realm, &name).await?;
             Ok(json!({"removed": name}))
         }
-        Order::KeyList => Ok(keys::list(composed)),
+        Order::KeyList => Ok(keys::list(composed).await),
         Order::KeyRotate { algorithm, force } => {
             keys::rotate(composed, actor, algorithm, force).await
         }
