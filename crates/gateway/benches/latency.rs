@@ -149,7 +149,7 @@ fn gateway(
         services: ServiceMap::check(&[service], &routes).unwrap(),
         forbids: Vec::new(),
         tokens: Arc::new(tokens),
-        dpop: Dpop { nonces: DpopNonces::under(&[1; 32].into()), required: false },
+        dpop: Dpop { nonces: DpopNonces::under(&[1; 32].into()), required: false, shared: None },
         foreign: None,
         introspection: None,
         revocations: followed(node.clone()),

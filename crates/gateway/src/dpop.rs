@@ -1,11 +1,22 @@
 //! Proofs that whoever sends an access token holds the key that it is bound to (RFC 9449 §7).
 //!
-//! What was shown is remembered by this node alone, because no port is written while a request is
-//! judged: within its minute, a proof that was overheard can be shown once to each other node, for
-//! the same method and the same place. `docs/gateway.md` says so.
+//! A proof counts once, at all nodes together. A node refuses by itself what it has seen, and asks
+//! the store that the nodes share about the rest. That is the one thing that is written while a
+//! request is judged, and only for tokens that are bound to a key. Where the store does not answer, a
+//! route that is `available` makes do with what this node remembers, and every other one refuses.
+//!
+//! A node that is alone writes nothing. When it starts it has seen nothing, so it asks for another
+//! proof where one was made before.
 
+use std::{fmt, sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use tegata_core::Timestamp;
+use tegata_core::{
+    Ephemeral, Realm, StoreError, Timestamp,
+    port::{Put, Space},
+};
+use tegata_mesh::RevocationMode;
 use tegata_token::{
     Claims, Confirmation, DpopNonces, DpopProof, ProofRefused, Proving, Replays,
     dpop::{NonceAge, Noted},
@@ -21,6 +32,16 @@ use crate::{
 /// How many proofs are remembered: those of two and a half minutes. Each takes some 20 bytes.
 const MOST: usize = 1_000_000;
 
+/// Where proofs are remembered that were shown to the gateway. Those that were shown to the issuer
+/// are for other places, and are not among them.
+pub static PROOFS: Space = Space { name: "gateway_dpop_proof", indexed: false };
+
+/// For how much longer than its life a proof is remembered: stores may count by other clocks.
+const CLOCKS_APART: Duration = Duration::from_secs(120);
+
+/// How long the store may take. Whoever calls waits no longer for it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The header that carries a proof.
 pub(crate) static DPOP: HeaderName = HeaderName::from_static("dpop");
 static DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
@@ -29,34 +50,58 @@ static DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 pub(crate) const OFFER: &str = r#"DPoP algs="RS256 PS256 ES256 EdDSA Ed25519""#;
 
 /// What proofs are asked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Dpop {
     /// The nonces of the installation.
     pub nonces: DpopNonces,
     /// Whether a proof without a nonce is refused.
     pub required: bool,
+    /// What all nodes remember together. `None`: this node is alone.
+    pub shared: Option<Arc<dyn Ephemeral>>,
+}
+
+impl fmt::Debug for Dpop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = self.shared.is_some();
+        f.debug_struct("Dpop").field("required", &self.required).field("shared", &shared).finish()
+    }
+}
+
+/// What is to be said of a proof that counts.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    /// The nonce that the answer tells of.
+    pub(crate) nonce: Option<HeaderValue>,
+    /// Whether nobody could say whether another node has seen it.
+    pub(crate) unchecked: bool,
 }
 
 /// Judges proofs.
 pub(crate) struct Proofs {
     dpop: Dpop,
+    realm: Realm,
     seen: Replays,
+    /// From when on this node has seen everything that was shown.
+    since: u64,
 }
 
 impl Proofs {
-    pub(crate) fn new(dpop: Dpop) -> Self {
-        Self { dpop, seen: Replays::new(MOST) }
+    pub(crate) fn new(dpop: Dpop, realm: Realm, now: Timestamp) -> Self {
+        // Proofs name whole seconds.
+        let since = now.millis().div_ceil(1000);
+        Self { dpop, realm, seen: Replays::new(MOST), since }
     }
 
-    /// Checks that who sends a token that says this holds its key. Answers the nonce to be told of,
-    /// where that is needed.
-    pub(crate) fn check(
+    /// Checks that who sends a token that says this holds its key, and uses the proof up. `mode` says
+    /// what holds where the store does not answer.
+    pub(crate) async fn check(
         &self,
         (claims, token): (&Claims, &str),
         (head, admitted): (&Head<'_>, &Admitted<'_>),
         config: &Config,
+        mode: RevocationMode,
         now: Timestamp,
-    ) -> Result<Option<HeaderValue>, Refused> {
+    ) -> Result<Shown, Refused> {
         let bound = claims.cnf.as_ref().and_then(Confirmation::key_alone).ok_or_else(|| {
             let detail = "the token is bound to no DPoP key; send it with the scheme `Bearer`";
             refuse("token_not_bound", "invalid_token", detail)
@@ -67,17 +112,49 @@ impl Proofs {
             return Err(refuse("token_bound", "invalid_token", detail));
         }
         let nonce = self.nonce_after(&proof, now)?;
+        // The process before this one may have seen it. Clients make another where they are told of a
+        // nonce (RFC 9449 §9), and by then it is made later.
+        if self.dpop.shared.is_none() && proof.made().secs() < self.since {
+            return Err(self.ask_for_another(now));
+        }
+        // First by what is in memory: what is shown again and again to one node costs the store nothing.
         match self.seen.note(&proof, now) {
-            Noted::New => Ok(nonce),
-            Noted::Used => {
-                let detail = "the DPoP proof was used before; make one for each request";
-                Err(refuse("dpop_replayed", "invalid_dpop_proof", detail))
-            }
+            Noted::New => {}
+            Noted::Used => return Err(replayed()),
             Noted::Full => {
                 let detail = "there is no room to remember another DPoP proof";
-                Err(Refusal::unavailable("dpop_busy", detail))
+                return Err(Refusal::unavailable("dpop_busy", detail));
             }
         }
+        match self.first_shown(&proof, now).await {
+            Ok(true) => Ok(Shown { nonce, unchecked: false }),
+            Ok(false) => Err(replayed()),
+            Err(_) if mode == RevocationMode::Available => Ok(Shown { nonce, unchecked: true }),
+            // The proof may have been noted all the same: it counts no more, and whoever tries again
+            // makes another.
+            Err(error) => {
+                tracing::debug!(%error, "the store does not say whether a DPoP proof was used");
+                let detail = "it cannot be learnt at present whether the DPoP proof was used before; \
+                              make another";
+                Err(Refusal::unavailable("dpop_unknown", detail))
+            }
+        }
+    }
+
+    /// Whether no other node has seen a proof. Of all that ask at once, one is told so.
+    async fn first_shown(&self, proof: &DpopProof, now: Timestamp) -> Result<bool, StoreError> {
+        let Some(shared) = &self.dpop.shared else { return Ok(true) };
+        let put = Put {
+            key: URL_SAFE_NO_PAD.encode(proof.name()),
+            value: Vec::new(),
+            lifetime: proof.forget_at().since(now) + CLOCKS_APART,
+            index: None,
+        };
+        let added = shared.add(&self.realm, &PROOFS, put);
+        tokio::time::timeout(PATIENCE, added).await.unwrap_or_else(|_| {
+            let detail = format!("it took longer than {} s", PATIENCE.as_secs());
+            Err(StoreError::Unavailable { backend: "the store of DPoP proofs", detail })
+        })
     }
 
     fn proof(
@@ -114,14 +191,22 @@ impl Proofs {
             Some(Some(NonceAge::Current)) => Ok(None),
             Some(Some(NonceAge::Ending)) => Ok(current()),
             None if !self.dpop.required => Ok(current()),
-            Some(None) | None => {
-                let detail = "use the nonce in `DPoP-Nonce` in a new DPoP proof";
-                let mut refused = refuse("dpop_nonce", "use_dpop_nonce", detail);
-                refused.fields.extend(current().map(|nonce| (DPOP_NONCE.clone(), nonce)));
-                Err(refused)
-            }
+            Some(None) | None => Err(self.ask_for_another(now)),
         }
     }
+
+    fn ask_for_another(&self, now: Timestamp) -> Refused {
+        let detail = "use the nonce in `DPoP-Nonce` in a new DPoP proof";
+        let mut refused = refuse("dpop_nonce", "use_dpop_nonce", detail);
+        let current = HeaderValue::try_from(self.dpop.nonces.current(now)).ok();
+        refused.fields.extend(current.map(|nonce| (DPOP_NONCE.clone(), nonce)));
+        refused
+    }
+}
+
+fn replayed() -> Refused {
+    let detail = "the DPoP proof was used before; make one for each request";
+    refuse("dpop_replayed", "invalid_dpop_proof", detail)
 }
 
 /// Tells of the nonce to use from now on.
@@ -174,8 +259,8 @@ pub(crate) fn said(parameters: &str) -> HeaderValue {
     HeaderValue::try_from(challenge).unwrap_or_else(|_| HeaderValue::from_static(OFFER))
 }
 
-impl std::fmt::Debug for Proofs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Proofs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Proofs")
     }
 }

@@ -56,7 +56,7 @@ mod worker;
 
 pub use config::Config;
 pub use decision_log::DecisionLog;
-pub use dpop::Dpop;
+pub use dpop::{Dpop, PROOFS as DPOP_PROOFS};
 pub use foreign::{Foreign, ForeignIssuer, IssuerKeys};
 pub use gate::Signer;
 pub use gateway::{Gateway, NotServed, Parts};

@@ -48,8 +48,8 @@ pub use sign_in::{
 };
 pub use throttle::Throttle;
 pub use user::{
-    Amendment, InvalidClaim, Narrowing, NewUser, Profile, ProfileChange, Provided, RoleChange,
-    User, Users,
+    Amendment, Imported, InvalidClaim, Narrowing, NewUser, NotImported, Profile, ProfileChange,
+    Provided, RoleChange, User, Users,
 };
 pub use username::Username;
 pub use workers::{Busy, HashingPool, Workers};
@@ -57,10 +57,11 @@ pub use workers::{Busy, HashingPool, Workers};
 use tegata_core::{Kind, port::Space};
 
 /// The kinds of record that this crate keeps.
-pub static KINDS: [&Kind; 7] = [
+pub static KINDS: [&Kind; 8] = [
     &user::USER_KIND,
     &user::USERNAME_KIND,
     &credential::password::PASSWORD_KIND,
+    &credential::password::EFFORT_KIND,
     &second_factor::SECOND_FACTOR_KIND,
     &second_factor::PASSKEY_KIND,
     &letters::ORDER_KIND,

@@ -3,8 +3,8 @@
 //!
 //! What is answered, how long it takes, and what is read and hashed on the way are the same for
 //! a wrong password, an unknown name, a name that cannot be one, a user without a password and a
-//! disabled user. (A user whose hash comes from another system, or from an earlier configuration,
-//! takes as long as that hash until the first sign-in, which hashes it anew.)
+//! disabled user; also where the hash comes from another system, or from an earlier configuration:
+//! each refusal costs what a hash of every kind costs that is known in the realm.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -15,7 +15,9 @@ use tegata_core::{
 
 use crate::{
     credential::{
-        password::{Password, PasswordHasher, PasswordRecord, Phc, Unusable, Verdict},
+        password::{
+            self, Effort, Efforts, Password, PasswordHasher, PasswordRecord, Phc, Unusable, Verdict,
+        },
         typed::Authenticator,
     },
     name::Locale,
@@ -112,6 +114,14 @@ pub enum Method {
     Several,
 }
 
+/// What became of a name and a password.
+enum Checked {
+    /// They are this person's, and it is this one of the passwords that they have had.
+    Is(User, u64),
+    /// They do not belong together, and this is left to be done before that is said.
+    IsNot(Vec<Effort>),
+}
+
 /// Why somebody was not signed in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -204,7 +214,7 @@ impl SignIn {
         let account = username.as_ref().map_or("", Username::as_str);
         let attempt = self.throttle.admit(realm, account, address).await?;
         match self.check(realm, username.as_ref(), &password, whose).await {
-            Ok(Some((user, password))) => {
+            Ok(Checked::Is(user, password)) => {
                 Ok(match self.second.of(realm, &user.id).await? {
                     Some(enrolled) => {
                         // Nobody has signed in from there yet.
@@ -226,7 +236,12 @@ impl SignIn {
                     }
                 })
             }
-            Ok(None) => Err(Refused::InvalidCredentials),
+            Ok(Checked::IsNot(rest)) => {
+                // Where the workers are too busy for it, the attempt stays counted: whether the password was
+                // right has been looked at.
+                self.even_out(rest).await?;
+                Err(Refused::InvalidCredentials)
+            }
             Err(Refused::Busy(busy)) => {
                 self.not_made(realm, attempt).await;
                 Err(busy.into())
@@ -253,7 +268,8 @@ impl SignIn {
         username: Option<&Username>,
         password: &Secret<String>,
         whose: &mut Option<UserId>,
-    ) -> Result<Option<(User, u64)>, Refused> {
+    ) -> Result<Checked, Refused> {
+        let efforts = Efforts::of(self.records.as_ref(), realm).await?;
         // Where there is no such user, nobody's records are looked up instead.
         let name = username.map_or(NO_NAME, Username::as_str);
         let claimed = self.users.claim(realm, name).await?;
@@ -270,36 +286,58 @@ impl SignIn {
             Ok(password) => (password, true),
             Err(_) => (Password::empty(), false),
         };
-        let verdict = self.verify(&password, record.as_ref()).await?;
+        let (verdict, spent) = self.verify(&password, record.as_ref()).await?;
+        let noted = self.node.now();
+        if efforts.lacks(spent, noted) && spent != self.hasher.effort() {
+            password::note(self.records.as_ref(), realm, spent, noted).await;
+        }
+        let (own, caps) = (self.hasher.effort(), self.hasher.caps());
+        let rest = || Ok(Checked::IsNot(efforts.rest(spent, own, caps, noted)));
         // Read after the hashing, which takes long: what was changed meanwhile counts.
         let user = self.users.load(realm, &id).await?;
         let now = load::<PasswordRecord>(self.records.as_ref(), realm, id.as_str()).await?;
         let (Verdict::Matches { rehash }, Some(record), Some(user), true) =
             (verdict, record, user, whole)
         else {
-            return Ok(None);
+            return rest();
         };
         let unchanged =
             now.as_ref().is_some_and(|now| now.value.generation == record.value.generation);
         if !unchanged || user.disabled {
-            return Ok(None);
+            return rest();
         }
         if rehash {
             self.rehash(realm, &record, password).await;
         }
-        Ok(Some((user, record.value.generation)))
+        Ok(Checked::Is(user, record.value.generation))
     }
 
-    /// Checks the password against the record, or against the decoy where there is none.
+    /// Does what is left to be done, so that every refusal takes as long.
+    async fn even_out(&self, rest: Vec<Effort>) -> Result<(), Refused> {
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let hasher = Arc::clone(&self.hasher);
+        let spent = workers::run(self.workers.as_ref(), move || {
+            rest.into_iter().try_for_each(|effort| hasher.spend(effort))
+        });
+        spent.await?.map_err(|_| Busy.into())
+    }
+
+    /// Checks the password against the record, or against the decoy where there is none; answers what that
+    /// has cost, too.
     async fn verify(
         &self,
         password: &Password,
         record: Option<&Versioned<PasswordRecord>>,
-    ) -> Result<Verdict, Refused> {
+    ) -> Result<(Verdict, Effort), Refused> {
+        let own = self.hasher.effort();
         let phc = record.map_or_else(|| self.hasher.decoy(), |record| &record.value.phc);
         match self.verify_on_workers(password, phc).await? {
-            Ok(verdict) if record.is_some() => Ok(verdict),
-            Ok(_) => Ok(Verdict::Differs),
+            Ok(verdict) if record.is_some() => {
+                Ok((verdict, phc.effort(self.hasher.caps()).unwrap_or(own)))
+            }
+            Ok(_) => Ok((Verdict::Differs, own)),
             Err(Unusable::NoMemory) => Err(Busy.into()),
             Err(reason) => {
                 if let Some(record) = record {
@@ -308,7 +346,7 @@ impl SignIn {
                 }
                 // Whoever asks must not learn it from the clock.
                 self.verify_on_workers(password, self.hasher.decoy()).await?.ok();
-                Ok(Verdict::Differs)
+                Ok((Verdict::Differs, own))
             }
         }
     }

@@ -12,9 +12,11 @@ use crate::{
 };
 
 mod address;
+mod imported;
 mod profile;
 mod registry;
 
+pub use imported::{Imported, NotImported};
 pub use profile::{InvalidClaim, Profile, ProfileChange};
 pub use registry::{ChangeRefused, Narrowing, Provided, RegisterRefused, Users};
 

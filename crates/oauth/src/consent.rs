@@ -74,6 +74,21 @@ impl Provider {
         Ok(found.is_some_and(|consent| counts(&consent.value)))
     }
 
+    /// Whether a person has agreed that a client is told all that `profile` says now.
+    pub(crate) async fn told_of_whole_profile(
+        &self,
+        user: &UserId,
+        client: &Client,
+    ) -> Result<bool, StoreError> {
+        let key = key(user, &client.id);
+        let found = repository::load::<Consent>(self.records(), self.realm(), &key).await?;
+        let counts = |consent: &Consent| {
+            let stands = consent.at >= client.created && consent.scope.contains(PROFILE);
+            stands && consent.whole_profile
+        };
+        Ok(!client.asks_consent || found.is_some_and(|found| counts(&found.value)))
+    }
+
     /// Remembers that a person agreed, beside what they agreed to before.
     ///
     /// # Errors

@@ -355,6 +355,7 @@ impl Waiting {
             withdrawn,
             details: self.details.clone(),
             claims: AskedClaims::default(),
+            whole_profile: true,
         }
     }
 }

@@ -61,8 +61,13 @@ impl Provider {
         }
         let user = self.active_user(self.realm(), &claims_of_token.sub).await?;
         let user = user.ok_or(NoUserinfo::InvalidToken)?.value;
+        let family = self.family_of(claims_of_token).await?;
         let mut info = claims::in_scope(&user, &claims_of_token.scope);
-        info.extend(claims::about(&user, &self.asked_of_userinfo(claims_of_token).await?));
+        info.extend(claims::about(&user, &self.asked_of_userinfo(family.as_ref()).await?));
+        let newer = info.keys().any(|name| claims::is_newer(name));
+        if newer && !self.covers_whole_profile(claims_of_token, family.as_ref()).await? {
+            info.retain(|name, _| !claims::is_newer(name));
+        }
         // As in the ID token that came with it (§5.3.2).
         info.insert("sub".to_owned(), verified.subject_told().into());
         Ok((self.in_form(info, claims_of_token).await?, key))
@@ -96,24 +101,47 @@ impl Provider {
         }
     }
 
-    /// The claims that were asked for alone when the token's grant was made (§5.5). The grant keeps
-    /// them, so that a token need not.
-    async fn asked_of_userinfo(&self, token: &Claims) -> Result<Vec<String>, StoreError> {
-        let Some(fid) = &token.fid else { return Ok(Vec::new()) };
+    /// The sign-in that a token is of. Its grant keeps what a token need not say.
+    async fn family_of(&self, token: &Claims) -> Result<Option<Family>, StoreError> {
+        let Some(fid) = &token.fid else { return Ok(None) };
         let found = repository::load::<Family>(self.records(), self.realm(), fid).await?;
-        let Some(found) = found.filter(|found| !found.value.grant.userinfo_claims.is_empty())
-        else {
+        Ok(found.map(|found| found.value))
+    }
+
+    /// Whether the person was asked, when this was granted or since, for all that `profile` says now.
+    async fn covers_whole_profile(
+        &self,
+        token: &Claims,
+        family: Option<&Family>,
+    ) -> Result<bool, StoreError> {
+        let Some(family) = family else {
+            // Whoever acts in their own name has agreed to nothing; a sign-in that nobody remembers says
+            // nothing.
+            return Ok(token.fid.is_none());
+        };
+        if family.grant.whole_profile {
+            return Ok(true);
+        }
+        match self.clients().load(self.realm(), &family.client).await? {
+            Some(client) => self.told_of_whole_profile(&family.user, &client.value).await,
+            None => Ok(false),
+        }
+    }
+
+    /// The claims that were asked for alone when the token's grant was made (§5.5).
+    async fn asked_of_userinfo(&self, family: Option<&Family>) -> Result<Vec<String>, StoreError> {
+        let Some(family) = family.filter(|family| !family.grant.userinfo_claims.is_empty()) else {
             return Ok(Vec::new());
         };
         // What was taken from its client's registration since does not count any more.
-        let client = self.clients().load(self.realm(), &found.value.client).await?;
+        let client = self.clients().load(self.realm(), &family.client).await?;
         let allowed = client.map(|client| match client.value.described {
             // Its document is looked at when it is given tokens; more than this it never has.
             Some(_) => self.config().registration_scope.clone(),
             None => client.value.scope,
         });
         let allowed = allowed.unwrap_or_default();
-        let asked = found.value.grant.userinfo_claims.into_iter();
-        Ok(asked.filter(|name| claims::is_within(name, &allowed)).collect())
+        let asked = family.grant.userinfo_claims.iter();
+        Ok(asked.filter(|name| claims::is_within(name, &allowed)).cloned().collect())
     }
 }

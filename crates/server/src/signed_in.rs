@@ -257,6 +257,7 @@ impl App {
             amr: standing.amr,
             auth_time: standing.auth_time,
             factors: standing.factors,
+            whole_profile: true,
             ..Granted::default()
         };
         if !grant.factors.is_empty() {

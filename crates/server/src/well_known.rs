@@ -9,8 +9,9 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
+use tegata_core::Network;
 
-use crate::app::App;
+use crate::{app::App, caller::Caller};
 
 /// `/.well-known/openid-configuration` and `/.well-known/oauth-authorization-server`: the same
 /// document.
@@ -18,10 +19,22 @@ pub(crate) async fn metadata(State(app): State<App>, headers: HeaderMap) -> Resp
     document(&app, &headers, &app.provider().metadata().to_string())
 }
 
-/// `/.well-known/jwks.json`.
-pub(crate) async fn jwks(State(app): State<App>, headers: HeaderMap) -> Response {
-    let keys = json!({"keys": app.provider().keys().now().jwks()});
-    document(&app, &headers, &keys.to_string())
+/// `/.well-known/jwks.json`. It is noted who came, so that an operator sees who knows the next key.
+pub(crate) async fn jwks(State(app): State<App>, caller: Caller, headers: HeaderMap) -> Response {
+    let keys = app.provider().keys();
+    keys.given_to(reader(&caller, &headers));
+    let document_of = json!({"keys": keys.now().jwks()});
+    document(&app, &headers, &document_of.to_string())
+}
+
+/// How readers of the keys are told apart: by their network, and by the program that they say they are.
+fn reader(caller: &Caller, headers: &HeaderMap) -> String {
+    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let program: String =
+        agent.unwrap_or_default().chars().take_while(|c| plain(*c)).take(40).collect();
+    let program = if program.is_empty() { "unnamed" } else { &program };
+    format!("{} {program}", Network::around(caller.address, 32, 64))
 }
 
 /// A document that may be kept as long as a key is published before it signs, and asked about by

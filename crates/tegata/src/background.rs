@@ -50,6 +50,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> Tasks {
     keep("tell_of_failures", Weight::Helpful, |it| Box::pin(tell_of_failures(it)));
     keep("canary", Weight::Helpful, |it| Box::pin(canary::sing(it)));
     keep("history_elsewhere", Weight::Helpful, |it| Box::pin(history::elsewhere::tell(it)));
+    keep("tell_of_readers", Weight::Helpful, |it| Box::pin(crate::key_readers::tell(it)));
     keep("rotate_keys", Weight::Helpful, |it| Box::pin(rotate_keys(it)));
     keep("clean", Weight::Helpful, |it| Box::pin(clean(it)));
     fill::start(composed, &mut tasks);

@@ -238,8 +238,7 @@ impl Context {
     pub(crate) async fn order(&self, order: Order) -> Result<Value, Failed> {
         let (config, source) = self.load()?;
         let data = compose::data_dir(&config, &source);
-        let bar =
-            Some(()).filter(|()| self.format == Format::Text).and_then(|()| Bar::on_terminal());
+        let bar = self.bar("taken back");
         let draw = |now| _ = bar.as_ref().map(|bar| bar.draw(now));
         let tell = bar.as_ref().map(|_| &draw as &dyn Fn(UnderWay));
         let answered = admin::order(&data, &order, tell).await.map_err(|error| {
@@ -264,6 +263,11 @@ impl Context {
             }
         };
         Ok(done?)
+    }
+
+    /// A line that says how far something is, where somebody looks, and nothing but text is wanted.
+    pub(crate) fn bar(&self, done: &'static str) -> Option<Bar> {
+        Some(()).filter(|()| self.format == Format::Text).and_then(|()| Bar::on_terminal(done))
     }
 
     /// Gives an order and shows its answer.

@@ -40,6 +40,7 @@ mod health;
 mod history;
 mod installation;
 mod introspection;
+mod key_readers;
 mod logging;
 mod logouts;
 mod mail;

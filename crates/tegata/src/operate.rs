@@ -60,6 +60,11 @@ pub(crate) enum Order {
         #[serde(default)]
         after: Option<UserId>,
     },
+    /// A part of those whom another system hands over, a JSON object each.
+    UserImport {
+        people: Vec<String>,
+        dry_run: bool,
+    },
     ClientAdd {
         metadata: Box<ClientMetadata>,
         secret: Option<String>,
@@ -290,6 +295,9 @@ pub(crate) async fn perform(
         Order::UserExport { hashes, after } => {
             users::export(composed, actor, hashes, after.as_ref()).await
         }
+        Order::UserImport { people, dry_run } => {
+            users::import(composed, actor, people, dry_run).await
+        }
         Order::ClientAdd { metadata, secret } => {
             clients::add(composed, actor, *metadata, secret).await
         }
@@ -322,7 +330,7 @@ pub(crate) async fn perform(
             registry.remove_delegation(&composed.realm, &name).await?;
             Ok(json!({"removed": name}))
         }
-        Order::KeyList => Ok(keys::list(composed)),
+        Order::KeyList => Ok(keys::list(composed).await),
         Order::KeysKnown => Ok(keys::known(composed)),
         Order::KeyRotate { algorithm, force } => {
             keys::rotate(composed, actor, algorithm, force).await

@@ -50,33 +50,41 @@ impl<'a> Watch<'a> {
 
 /// A line on the terminal that says how far an order is. It is drawn once there is something to say,
 /// and gone when it is dropped.
-pub(crate) struct Bar(ProgressBar);
+pub(crate) struct Bar {
+    line: ProgressBar,
+    /// What is done to each.
+    done: &'static str,
+}
 
 impl Bar {
     /// A bar, where somebody looks: at a terminal, and nothing but text is wanted.
-    pub(crate) fn on_terminal() -> Option<Self> {
-        io::stderr()
-            .is_terminal()
-            .then(|| Self(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())))
+    pub(crate) fn on_terminal(done: &'static str) -> Option<Self> {
+        io::stderr().is_terminal().then(|| {
+            let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            Self { line, done }
+        })
     }
 
     /// Draws how far it is.
     pub(crate) fn draw(&self, now: UnderWay) {
-        let counted = "{bar:32} {pos} of {len} taken back, {per_sec}, {eta} left";
-        let uncounted = "{spinner} {pos} taken back, {per_sec}";
-        if now.of > 0 && self.0.length().is_none() {
-            self.0.set_length(now.of);
+        let done = self.done;
+        if now.of > 0 && self.line.length().is_none() {
+            self.line.set_length(now.of);
         }
-        let template = if now.of > 0 { counted } else { uncounted };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            self.0.set_style(style);
+        let template = if now.of > 0 {
+            format!("{{bar:32}} {{pos}} of {{len}} {done}, {{per_sec}}, {{eta}} left")
+        } else {
+            format!("{{spinner}} {{pos}} {done}, {{per_sec}}")
+        };
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            self.line.set_style(style);
         }
-        self.0.set_position(now.done);
+        self.line.set_position(now.done);
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.line.finish_and_clear();
     }
 }

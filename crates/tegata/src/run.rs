@@ -392,6 +392,7 @@ async fn gateway(
         dpop: tegata_gateway::Dpop {
             nonces: composed.dpop_nonces.clone(),
             required: composed.config.tokens.dpop_nonce == DpopNonce::Required,
+            shared: composed.backends.are_shared().then(|| Arc::clone(&composed.ephemeral)),
         },
         foreign: composed.foreign.as_ref().map(|foreign| foreign.for_gateway()),
         revocations: Arc::clone(&composed.view),

@@ -175,6 +175,11 @@ fn openid_client_registers_itself_with_secrets_and_with_published_keys() {
 }
 
 #[test]
+fn openid_client_waits_on_a_device_for_its_person() {
+    javascript("device.mjs");
+}
+
+#[test]
 fn openid_client_knows_people_by_names_of_its_sector() {
     javascript("pairwise.mjs");
 }
@@ -205,6 +210,16 @@ fn authlib_gets_tokens_by_every_grant_and_gives_them_back() {
 }
 
 #[test]
+fn authlib_waits_on_a_device_for_its_person() {
+    python("authlib", "device.py");
+}
+
+#[test]
+fn authlib_pushes_its_requests() {
+    python("authlib", "pushed.py");
+}
+
+#[test]
 fn authlib_registers_reads_changes_and_removes_a_client() {
     python("authlib", "registration.py");
 }
@@ -215,7 +230,7 @@ fn pycose_reads_and_verifies_a_status_list() {
 }
 
 #[test]
-fn openid_client_and_oauth4webapi_show_certificates() {
+fn openid_client_oauth4webapi_and_authlib_show_certificates() {
     let (by_key, password) = (Shown::own("own"), "correct horse battery staple");
     let wallet = "[[client]]\nclient_id = \"wallet\"\npublic = true\n\
                   grant_types = [\"authorization_code\", \"refresh_token\"]\n\
@@ -249,6 +264,8 @@ fn openid_client_and_oauth4webapi_show_certificates() {
     let trust = server.path().join("ca.pem");
     let node = program("node", "nodejs");
     run_with(node, "mtls.mjs", file.to_str().unwrap(), &[("NODE_EXTRA_CA_CERTS", &trust)]);
+    let python = present("authlib").join("bin/python");
+    run_with(python, "mtls.py", file.to_str().unwrap(), &[("REQUESTS_CA_BUNDLE", &trust)]);
 }
 
 #[test]

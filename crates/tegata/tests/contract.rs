@@ -24,6 +24,7 @@ mod contract {
     pub(crate) mod http;
     pub(crate) mod jwt;
     pub(crate) mod monitoring;
+    mod oauth2_crate;
     pub(crate) mod operations;
     pub(crate) mod options;
     pub(crate) mod pairwise;

@@ -22,6 +22,9 @@ use tegata_faults::{
     time::until,
 };
 
+#[path = "faults/replays.rs"]
+mod replays;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tegata");
 
 /// Runs one round of a scenario, as short as it can be.
@@ -272,4 +275,19 @@ fn two_nodes_that_could_not_hear_each_other_come_to_know_the_same_of_a_token() {
         told["use"]["revoked"] == true
     };
     assert!(until(Duration::from_secs(60), || is_revoked(0) && is_revoked(1)).is_some());
+}
+
+#[test]
+fn who_fetched_the_keys_from_one_node_is_known_at_the_other() {
+    let stage = stage::plain(Path::new(PROGRAM), 2).unwrap();
+    let seen_by = |node: usize| -> u64 {
+        let listed = stage.cluster().member(node).node.command(&["key", "list"]);
+        let listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
+        let next = listed.iter().find(|key| key["state"] == "next").unwrap();
+        next["seen_by"].as_u64().unwrap()
+    };
+    assert_eq!((seen_by(0), seen_by(1)), (0, 0));
+    let ask = Ask::get("/.well-known/jwks.json").field("User-Agent", "orders/1.0");
+    assert_eq!(stage.public(0).ask(&ask).unwrap().status, 200);
+    assert!(until(Duration::from_secs(60), || seen_by(0) == 1 && seen_by(1) == 1).is_some());
 }

@@ -113,6 +113,10 @@ pub struct Granted {
     /// §5.5).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub userinfo_claims: Vec<String>,
+    /// Whether the person was asked when the scope `profile` said all that it says now. It stood for a
+    /// user name and a language once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole_profile: bool,
 }
 
 /// What an access token says that differs from one generation to the next. From this it can be

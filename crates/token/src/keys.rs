@@ -25,11 +25,15 @@ use crate::{
     verifier::KeySet,
 };
 
+mod readers;
 mod renewal;
 mod snapshot;
 
+pub use readers::Reader;
 pub use renewal::Renewal;
 pub use snapshot::Snapshot;
+
+use readers::Readers;
 
 /// How often a change that lost a race is tried again.
 const TRIES: u32 = 20;
@@ -67,6 +71,7 @@ struct Inner {
     listeners: Mutex<Vec<Listener>>,
     withheld: Mutex<Option<String>>,
     over: OnceLock<String>,
+    readers: Readers,
 }
 
 type Listener = Box<dyn Fn(&KeySet) + Send + Sync>;
@@ -98,6 +103,7 @@ impl Keys {
             listeners: Mutex::default(),
             withheld: Mutex::default(),
             over: OnceLock::new(),
+            readers: Readers::default(),
         };
         let keys = Self { inner: Arc::new(inner), actor: None };
         for algorithm in algorithms {

@@ -9,7 +9,8 @@ use tegata_token::{
 };
 
 use crate::{
-    certificate, dpop,
+    certificate,
+    dpop::{self, Shown},
     foreign::{Foreign, NotVerified, Unanswered},
     gate::{Freshness, Gate},
     head::{Head, Once},
@@ -48,15 +49,15 @@ pub(crate) async fn identify(
     if route.auth == AuthMode::None {
         return Ok(Identified::default());
     }
-    let (mut nonce, mut shown) = (None, None);
+    let (mut proven, mut shown) = (Shown::default(), None);
     let caller = match admitted.fields.authorization {
         Once::Several => {
             let detail = "`Authorization` stands more than once";
             return Err(Refusal::bad_request("several_authorizations", detail));
         }
         Once::One(value) => {
-            let (caller, told) = token(value, (head, admitted), gate).await?;
-            (nonce, shown) = (told, of_issuer(value, &caller));
+            let (caller, proof) = token(value, (head, admitted), route, gate).await?;
+            (proven, shown) = (proof, of_issuer(value, &caller));
             caller
         }
         Once::Absent => {
@@ -83,7 +84,8 @@ pub(crate) async fn identify(
         }
     };
     let unchecked = still_counts((&caller, shown), route, gate, freshness, now).await?;
-    Ok(Identified { caller: Some(caller), unchecked, nonce })
+    let unchecked = unchecked || proven.unchecked;
+    Ok(Identified { caller: Some(caller), unchecked, nonce: proven.nonce })
 }
 
 /// The text of a token of ours, which others of ours can be asked about.
@@ -92,13 +94,14 @@ fn of_issuer<'v>(value: &'v HeaderValue, caller: &Caller) -> Option<&'v str> {
     matches!(caller, Caller::Token(_)).then(|| token.trim_start_matches(' '))
 }
 
-/// The caller that an access token speaks of (RFC 6750 §2.1, RFC 9449 §7.1, RFC 8705 §3), and the
-/// nonce that the answer is to tell of.
+/// The caller that an access token speaks of (RFC 6750 §2.1, RFC 9449 §7.1, RFC 8705 §3), and what
+/// is to be said of the proof that came with it.
 async fn token(
     value: &HeaderValue,
     request: (&Head<'_>, &Admitted<'_>),
+    route: &Route,
     gate: &Gate,
-) -> Result<(Caller, Option<HeaderValue>), Refused> {
+) -> Result<(Caller, Shown), Refused> {
     let began = gate.node.since_boot();
     let (scheme, token) =
         value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(|| {
@@ -117,8 +120,9 @@ async fn token(
             gate.metrics.valid.observe(took);
             if with_proof {
                 let said = (caller.claims(), token);
-                let nonce = gate.proofs.check(said, request, &gate.config, gate.node.now())?;
-                return Ok((caller, nonce));
+                let (mode, now) = (route.revocation, gate.node.now());
+                let shown = gate.proofs.check(said, request, &gate.config, mode, now).await?;
+                return Ok((caller, shown));
             }
             // Without the proof of what it is bound to, who presents it is not its holder.
             if let Some(bound) = &caller.claims().cnf {
@@ -127,7 +131,7 @@ async fn token(
                 }
                 certificate::check(bound, request.0, request.1, gate)?;
             }
-            Ok((caller, None))
+            Ok((caller, Shown::default()))
         }
         Err(NotVerified::Refused(refusal)) => {
             gate.metrics.invalid.observe(took);

@@ -1,10 +1,14 @@
 //! Tokens that are bound to a key, sent by their holder and by those who are not (RFC 9449 §7, §11).
 
-use std::cell::Cell;
+use std::{cell::Cell, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use tegata_core::SessionId;
+use tegata_core::{
+    BoxFuture, Ephemeral, ManualClock, Realm, SessionId, StoreError,
+    port::{Held, Put, Space, Swap},
+};
+use tegata_store::MemoryEphemeral;
 use tegata_token::{Algorithm, SigningKey, dpop, revocation::Target};
 
 use crate::{
@@ -220,6 +224,164 @@ fn a_proof_counts_once_however_many_show_it_at_once() {
         asking.into_iter().map(|it| it.join().unwrap()).sum()
     });
     assert_eq!(passed, 1);
+}
+
+/// Two gateways of one issuer, which share a store.
+fn two_that_share(store: &Arc<dyn Ephemeral>) -> [World; 2] {
+    let key = Arc::new(SigningKey::generate(Algorithm::Es256).unwrap());
+    [(); 2].map(|()| {
+        let (shared, key) = (Some(Arc::clone(store)), Some(Arc::clone(&key)));
+        Plan { shared, key, ..Plan::with(echo::start()) }.start()
+    })
+}
+
+#[test]
+fn a_proof_counts_once_at_all_gateways_together() {
+    let store: Arc<dyn Ephemeral> =
+        Arc::new(MemoryEphemeral::new(Arc::new(ManualClock::default())));
+    let worlds = two_that_share(&store);
+    let holder = Holder::of(&worlds[0]);
+    let proof = holder.proof(&worlds[0], &[]);
+    let credential = format!("DPoP {}", holder.token);
+    let text = get("/echo/x", &[("Authorization", &credential), ("DPoP", &proof)]);
+    let (worlds, text) = (&worlds, &text);
+    let passed: usize = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..8)
+            .map(|number| {
+                scope.spawn(move || {
+                    let mut client = worlds[number % 2].connect();
+                    (0..25).filter(|_| client.ask(text).status == 200).count()
+                })
+            })
+            .collect();
+        asking.into_iter().map(|it| it.join().unwrap()).sum()
+    });
+    assert_eq!(passed, 1);
+    for world in worlds {
+        let answer = holder.ask(world, "/echo/x", &[&proof]);
+        assert_eq!((answer.status, answer.problem().as_str()), (401, "dpop_replayed"));
+        // Another counts at either.
+        assert_eq!(holder.ask(world, "/echo/x", &[&holder.proof(world, &[])]).status, 200);
+    }
+    // Whoever starts anew has seen nothing, and is told.
+    let (shared, key) = (Some(Arc::clone(&store)), Some(Arc::clone(&worlds[0].key)));
+    let anew = Plan { shared, key, ..Plan::with(echo::start()) }.start();
+    assert_eq!(holder.ask(&anew, "/echo/x", &[&proof]).problem(), "dpop_replayed");
+}
+
+#[test]
+fn a_gateway_that_is_alone_asks_for_another_where_a_proof_is_older_than_it() {
+    let world = World::plain();
+    let holder = Holder::of(&world);
+    let before = holder.proof(&world, &[("iat", json!(world.now().secs() - 1))]);
+    let answer = holder.ask(&world, "/echo/x", &[&before]);
+    assert_eq!((answer.status, answer.problem().as_str()), (401, "dpop_nonce"));
+    let nonce = answer.field("dpop-nonce").unwrap();
+    let next = holder.proof(&world, &[("nonce", json!(nonce))]);
+    assert_eq!(holder.ask(&world, "/echo/x", &[&next]).status, 200);
+}
+
+/// A store that does not answer, or only when it is too late.
+struct Away {
+    hangs: bool,
+}
+
+impl Away {
+    fn answer<T: Send + 'static>(&self) -> BoxFuture<'_, Result<T, StoreError>> {
+        let hangs = self.hangs;
+        Box::pin(async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            Err(StoreError::Unavailable { backend: "a store", detail: "it is away".to_owned() })
+        })
+    }
+}
+
+impl Ephemeral for Away {
+    fn get<'a>(
+        &'a self,
+        _: &'a Realm,
+        _: &'static Space,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
+        self.answer()
+    }
+
+    fn put<'a>(
+        &'a self,
+        _: &'a Realm,
+        _: &'static Space,
+        _: Put,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.answer()
+    }
+
+    fn add<'a>(
+        &'a self,
+        _: &'a Realm,
+        _: &'static Space,
+        _: Put,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.answer()
+    }
+
+    fn swap<'a>(
+        &'a self,
+        _: &'a Realm,
+        _: &'static Space,
+        _: u64,
+        _: Put,
+    ) -> BoxFuture<'a, Result<Swap, StoreError>> {
+        self.answer()
+    }
+
+    fn take<'a>(
+        &'a self,
+        _: &'a Realm,
+        _: &'static Space,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
+        self.answer()
+    }
+
+    fn find<'a>(
+        &'a self,
+        _: &'a Realm,
+        _: &'static Space,
+        _: &'a str,
+        _: Option<&'a str>,
+        _: u32,
+    ) -> BoxFuture<'a, Result<Vec<(String, Held)>, StoreError>> {
+        self.answer()
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.answer()
+    }
+}
+
+#[test]
+fn without_the_store_a_proof_counts_on_routes_alone_that_put_being_there_first() {
+    for hangs in [false, true] {
+        let worlds = two_that_share(&(Arc::new(Away { hangs }) as Arc<dyn Ephemeral>));
+        let holder = Holder::of(&worlds[0]);
+        let place = |path: &str| ("htu", json!(format!("http://gateway.example{path}")));
+        let proof = |path: &str| holder.proof(&worlds[0], &[place(path)]);
+        for path in ["/echo/x", "/strict/x"] {
+            let shown = proof(path);
+            let answer = holder.ask(&worlds[0], path, &[&shown]);
+            assert_eq!((answer.status, answer.problem().as_str()), (503, "dpop_unknown"), "{path}");
+            assert_eq!(answer.field("retry-after"), Some("1"));
+            // Whoever tries again makes another.
+            let again = holder.ask(&worlds[0], path, &[&shown]);
+            assert_eq!((again.status, again.problem().as_str()), (401, "dpop_replayed"), "{path}");
+        }
+        // What the node itself has seen counts there no more, even then.
+        let shown = proof("/available/x");
+        let statuses = [(); 2].map(|()| holder.ask(&worlds[0], "/available/x", &[&shown]).status);
+        assert_eq!(statuses, [200, 401]);
+    }
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::{
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tegata_core::{
-    BoxFuture, Clock as _, CommitRefused, Epoch, Kind, Log, ManualClock, Node, Parting, Realm,
-    Records, SeededEntropy, StoreError, Timestamp, TokenId,
+    BoxFuture, Clock as _, CommitRefused, Ephemeral, Epoch, Kind, Log, ManualClock, Node, Parting,
+    Realm, Records, SeededEntropy, StoreError, Timestamp, TokenId,
     port::{Batch, Page, Pull, Record, Sequenced},
 };
 use tegata_gateway::{Config, DecisionLog, Dpop, Gateway, Metrics, Parts, SessionCheck};
@@ -61,6 +61,10 @@ pub(crate) struct Plan {
     pub(crate) foreign: Option<tegata_gateway::Foreign>,
     pub(crate) introspection: Option<Arc<dyn tegata_gateway::introspection::Introspection>>,
     pub(crate) requires_nonce: bool,
+    /// Where proofs are remembered for several gateways.
+    pub(crate) shared: Option<Arc<dyn Ephemeral>>,
+    /// The issuer's key, where several gateways have one issuer.
+    pub(crate) key: Option<Arc<SigningKey>>,
 }
 
 impl Plan {
@@ -95,6 +99,8 @@ impl Plan {
             foreign: None,
             introspection: None,
             requires_nonce: false,
+            shared: None,
+            key: None,
         }
     }
 
@@ -120,7 +126,8 @@ impl Plan {
         } else {
             Node::with(clock.clone(), Arc::new(SeededEntropy::new(7)))
         };
-        let key = Arc::new(SigningKey::generate(Algorithm::Es256).unwrap());
+        let generated = || Arc::new(SigningKey::generate(Algorithm::Es256).unwrap());
+        let key = self.key.clone().unwrap_or_else(generated);
         let expected = Expected {
             issuer: ISSUER.into(),
             audience: ExpectedAudience::OneOf(vec![AUDIENCE.into()]),
@@ -149,7 +156,11 @@ impl Plan {
             services,
             forbids: self.forbids,
             tokens: Arc::new(tokens),
-            dpop: Dpop { nonces: nonces.clone(), required: self.requires_nonce },
+            dpop: Dpop {
+                nonces: nonces.clone(),
+                required: self.requires_nonce,
+                shared: self.shared,
+            },
             revocations: Arc::clone(&revocations),
             realm: Realm::default(),
             signer: Arc::new(move || Some(Arc::clone(&signer))),

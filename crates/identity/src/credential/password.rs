@@ -15,11 +15,14 @@ use crate::{
     workers::{self, Busy, Workers},
 };
 
+mod effort;
 mod foreign;
 mod hasher;
 mod phc;
 mod policy;
 
+pub use effort::{EFFORT_KIND, Effort, Way};
+pub(crate) use effort::{Efforts, note};
 pub use hasher::{Config as HasherConfig, InvalidConfig, PasswordHasher, Verdict};
 pub use phc::{Caps, Phc, Unusable};
 pub use policy::{PasswordPolicy, Weakness};
@@ -291,6 +294,10 @@ impl Passwords {
         replacement: &Replacement<'_>,
     ) -> Result<User, SetRefused> {
         let Replacement { user: id, phc, of, besides, by } = *replacement;
+        let effort = phc.effort(self.hasher.caps()).ok().filter(|it| *it != self.hasher.effort());
+        if let Some(effort) = effort {
+            note(self.records.as_ref(), realm, effort, self.node.now()).await;
+        }
         for _ in 0..ATTEMPTS {
             let records = self.records.as_ref();
             let user = load::<User>(records, realm, id.as_str()).await?;

@@ -66,8 +66,132 @@ async fn nothing_tells_whether_a_user_exists() {
         let refused = attempt(&bed, name, password).await.unwrap_err();
         assert_eq!(refused, Refused::InvalidCredentials, "{name}");
         assert_eq!(bed.hasher.performed() - hashed, 1, "{name}");
-        assert_eq!(bed.records.loads(), ["username", "password", "user", "password"], "{name}");
+        let loads = ["password_efforts", "username", "password", "user", "password"];
+        assert_eq!(bed.records.loads(), loads, "{name}");
         bed.clock.advance(Duration::from_secs(3600));
+    }
+}
+
+/// Hashes of other systems, and ours of before, each of another cost.
+const OTHERS: [(&str, &str); 8] = [
+    ("bcrypt", BCRYPT),
+    ("bcrypt-more", "$2b$06$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2"),
+    ("django", "pbkdf2_sha256$1000$Q8sPuU4wW1mD$4vIQUKPVGIqtYJxYjBIpWSFeW6+NfEfKiu3bVIP7X0g="),
+    ("django-more", "pbkdf2_sha256$1700$Q8sPuU4wW1mD$4vIQUKPVGIqtYJxYjBIpWSFeW6+NfEfKiu3bVIP7X0g="),
+    (
+        "passlib",
+        "$pbkdf2-sha512$i=1000,l=64$MDEyMzQ1Njc4OWFiY2RlZg$OM0FAoIqCVK1sWtxDiffVlBejtLa+ks4TP71JiecwuSZCG8iLbnlIEPOMoVX+i2B2wkSxjQ8CRGR9OkNGuIPMQ",
+    ),
+    (
+        "scrypt",
+        "$scrypt$ln=10,r=8,p=1$MDEyMzQ1Njc4OWFiY2RlZg$6g3umF+uVrJsObaTZhIbbTlgrvOEFcCItdwSjtPF67M",
+    ),
+    ("argon2", "$argon2id$v=19$m=32,t=3,p=1$c2FsdHNhbHRzYWx0$MDEyMzQ1Njc4OWFiY2RlZg"),
+    ("argon2i", "$argon2i$v=19$m=16,t=2,p=1$c2FsdHNhbHRzYWx0$MDEyMzQ1Njc4OWFiY2RlZg"),
+];
+
+/// Work, not time: which hashes are computed how often differs, what it takes in all does not.
+#[tokio::test]
+async fn every_refusal_takes_as_much_work_whatever_system_a_hash_is_of() {
+    let bed = Bed::new();
+    bed.user("ours", Some(PASSWORD)).await;
+    bed.user("passkey-only", None).await;
+    for (name, text) in OTHERS {
+        let phc = Phc::parse(text, bed.hasher.caps()).unwrap();
+        let new = crate::NewUser { password: Some(phc), ..crate::testing::new_user(name) };
+        bed.users.register(&bed.realm, new, "import").await.unwrap();
+    }
+    let disabled = bed.user("disabled", Some(PASSWORD)).await;
+    bed.users.disable(&bed.realm, &disabled.id, "root").await.unwrap();
+    let others = OTHERS.map(|(name, _)| (name, "wrong"));
+    let ours = [
+        ("ours", "wrong"),
+        ("nobody", "wrong"),
+        ("not a name\n", "wrong"),
+        ("passkey-only", "wrong"),
+        // Whether it is right is nobody's business, either.
+        ("disabled", PASSWORD),
+        ("disabled", "wrong"),
+    ];
+    let mut works = Vec::new();
+    for (name, password) in others.into_iter().chain(ours) {
+        let (before, jobs) = (bed.hasher.worked(), bed.workers.jobs.load(Ordering::SeqCst));
+        let refused = attempt(&bed, name, password).await.unwrap_err();
+        assert_eq!(refused, Refused::InvalidCredentials, "{name}");
+        let work: Vec<u64> =
+            bed.hasher.worked().iter().zip(before).map(|(after, it)| after.1 - it.1).collect();
+        works.push((name, work, bed.workers.jobs.load(Ordering::SeqCst) - jobs));
+        bed.clock.advance(Duration::from_secs(3600));
+    }
+    let (_, work, jobs) = &works[0];
+    assert!(work.iter().filter(|work| **work > 0).count() == 6 && *jobs == 2, "{works:?}");
+    assert!(works.iter().all(|(_, it, of)| (it, of) == (work, jobs)), "{works:?}");
+    // Whoever is right pays for their own hash alone.
+    let before = bed.hasher.worked();
+    assert!(attempt(&bed, "ours", PASSWORD).await.is_ok());
+    let paid =
+        bed.hasher.worked().iter().zip(before).map(|(after, it)| after.1 - it.1).sum::<u64>();
+    assert_eq!(paid, bed.hasher.effort().work);
+}
+
+/// What was taken over by a version before is noted by the first who tries.
+#[tokio::test]
+async fn what_nobody_noted_is_noted_where_it_is_met() {
+    let bed = Bed::new();
+    imported(&bed).await;
+    let noted = load::<Efforts>(bed.records.as_ref(), &bed.realm, "all").await.unwrap().unwrap();
+    let forget = Batch::new(bed.realm.clone()).with(noted.remove());
+    bed.records.commit(forget).await.unwrap();
+    let cost = async |name: &str| {
+        let before = bed.hasher.worked();
+        attempt(&bed, name, "wrong").await.unwrap_err();
+        bed.hasher.worked().iter().zip(before).map(|(after, it)| after.1 - it.1).collect::<Vec<_>>()
+    };
+    let unknowing = cost("nobody").await;
+    let met = cost("alice").await;
+    assert_ne!(unknowing, met);
+    assert_eq!(cost("nobody").await, met);
+}
+
+/// A wrong guess that the workers were too busy to draw out is a guess all the same.
+#[tokio::test]
+async fn guesses_are_counted_though_nobody_had_time_to_draw_them_out() {
+    let bed = Bed::new();
+    imported(&bed).await;
+    let busy_then = |after: usize| {
+        let done = std::sync::atomic::AtomicUsize::new(0);
+        SignIn::new(
+            bed.second(),
+            bed.throttle(),
+            Arc::clone(&bed.hasher),
+            Arc::new(BusyAfter { after, done }),
+        )
+    };
+    let home = address("192.0.2.1");
+    for _ in 0..5 {
+        let refused =
+            busy_then(1).by_password(&bed.realm, "alice", secret("wrong"), home).await.unwrap_err();
+        assert_eq!(refused, Refused::Busy(Busy));
+    }
+    assert!(matches!(
+        attempt(&bed, "alice", "correct horse").await,
+        Err(Refused::Throttled { .. })
+    ));
+}
+
+/// Workers that take so many jobs, and no more.
+struct BusyAfter {
+    after: usize,
+    done: std::sync::atomic::AtomicUsize,
+}
+
+impl Workers for BusyAfter {
+    fn submit(&self, job: workers::Job) -> Result<(), Busy> {
+        if self.done.fetch_add(1, Ordering::SeqCst) >= self.after {
+            return Err(Busy);
+        }
+        job();
+        Ok(())
     }
 }
 

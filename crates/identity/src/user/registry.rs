@@ -10,8 +10,11 @@ use tegata_core::{
     repository::{self, load},
 };
 
-use super::{Amendment, Claim, NewUser, Role, RoleChange, User};
-use crate::{credential::password::PasswordRecord, username::Username};
+use super::{Amendment, Claim, Imported, NewUser, Role, RoleChange, User};
+use crate::{
+    credential::password::{self, Caps, PasswordRecord, Phc},
+    username::Username,
+};
 
 /// How often a change is tried again after somebody else changed the same user first.
 pub(super) const ATTEMPTS: u32 = 16;
@@ -106,6 +109,21 @@ impl Users {
         self.register_with(realm, new, false, None, by).await
     }
 
+    /// Registers somebody whom another system hands over, as that system knows them.
+    ///
+    /// # Errors
+    /// See [`RegisterRefused`].
+    pub async fn take_over(
+        &self,
+        realm: &Realm,
+        imported: Imported,
+        by: &str,
+    ) -> Result<User, RegisterRefused> {
+        let Imported { new, email_verified, disabled } = imported;
+        let user = User { email_verified, disabled, ..self.user_of(&new) };
+        self.enter(realm, user, new.password, None, by).await
+    }
+
     /// The same, with what else belongs into the batch. `verified`: whether mail to the address was
     /// answered.
     pub(crate) async fn register_with(
@@ -116,11 +134,17 @@ impl Users {
         besides: Option<Change>,
         by: &str,
     ) -> Result<User, RegisterRefused> {
-        let user = User {
+        let user = User { email_verified: verified, ..self.user_of(&new) };
+        self.enter(realm, user, new.password, besides, by).await
+    }
+
+    fn user_of(&self, new: &NewUser) -> User {
+        let new = new.clone();
+        User {
             id: UserId::generate(self.node.entropy()),
             username: new.username,
             email: new.email,
-            email_verified: verified,
+            email_verified: false,
             roles: new.roles,
             disabled: false,
             created: self.node.now(),
@@ -129,7 +153,17 @@ impl Users {
             locale: new.locale,
             profile: new.profile,
             updated: None,
-        };
+        }
+    }
+
+    async fn enter(
+        &self,
+        realm: &Realm,
+        user: User,
+        password: Option<Phc>,
+        besides: Option<Change>,
+        by: &str,
+    ) -> Result<User, RegisterRefused> {
         let claim = Claim { name: user.username.clone(), user: user.id.clone() };
         let event = Event::new(
             &self.node,
@@ -146,7 +180,11 @@ impl Users {
             .with(user.put(Expect::Absent))
             .journal(&event);
         batch = besides.into_iter().fold(batch, Batch::with);
-        if let Some(phc) = new.password {
+        if let Some(phc) = password {
+            // Read with the widest bounds: whoever checks it has their own.
+            if let Ok(effort) = phc.effort(&Caps::default()) {
+                password::note(self.records.as_ref(), realm, effort, self.node.now()).await;
+            }
             let record = PasswordRecord::first(user.id.clone(), phc, self.node.now());
             batch = batch.with(record.put(Expect::Absent));
         }

@@ -55,6 +55,9 @@ pub(crate) struct Allowed {
     pub(crate) details: Details,
     #[serde(default)]
     pub(crate) claims: AskedClaims,
+    /// As [`Granted::whole_profile`].
+    #[serde(default)]
+    pub(crate) whole_profile: bool,
 }
 
 impl Provider {
@@ -109,6 +112,7 @@ impl Provider {
                 factors: allowed.factors.clone(),
                 details: allowed.details.clone(),
                 userinfo_claims: allowed.claims.userinfo.clone(),
+                whole_profile: allowed.whole_profile,
             },
             binding: binding.clone(),
             authority: user.value.authority,

@@ -127,6 +127,8 @@ impl Provider {
             withdrawn,
             details: request.details.clone(),
             claims: request.claims.clone(),
+            // Their consent was looked at just now, or their operator asks for none.
+            whole_profile: true,
         };
         let open = Open {
             redirect_uri: request.redirect_uri.clone(),

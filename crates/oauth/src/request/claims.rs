@@ -173,6 +173,13 @@ pub(crate) fn is_within(name: &str, scope: &Scope) -> bool {
     KNOWN.into_iter().any(|(known, value)| known == name && scope.contains(value))
 }
 
+/// Whether a claim is one that `profile` has come to stand for. To whom it stood for less, it is not
+/// told by that.
+pub(crate) fn is_newer(name: &str) -> bool {
+    let older = ["preferred_username", "locale"];
+    !older.contains(&name) && KNOWN.contains(&(name, "profile"))
+}
+
 /// The claims about a person that a scope stands for.
 pub(crate) fn in_scope(user: &User, scope: &Scope) -> Map<String, Value> {
     let known = KNOWN.into_iter().filter(|(_, value)| scope.contains(value));

@@ -284,6 +284,45 @@ async fn each_scope_gives_what_it_stands_for_and_no_more() {
     }
 }
 
+/// A refresh token that a version before gave, for a `profile` of a user name and a language.
+#[tokio::test]
+async fn a_grant_from_before_tells_of_the_profile_what_its_person_agreed_to() {
+    use tegata_core::{Batch, Realm, port::Page, repository};
+    use tegata_token::Family;
+    let world = World::new().await;
+    known(&world).await;
+    let web = client(&world).await;
+    let (realm, records, user) = (Realm::default(), world.records.as_ref(), &world.user.id);
+    let code = world.code(&[("scope", "openid profile")]).await;
+    let answer = world.redeem(&web, &code, &[]).await.unwrap();
+    let told = async |token: &str| {
+        let info = plain(&world, &Credential::Bearer(token)).await;
+        info.contains_key("preferred_username").then(|| info.contains_key("birthdate"))
+    };
+    assert_eq!(told(&answer.access_token).await, Some(true));
+    // As they stood before: neither says what `profile` means.
+    let page = || Page { after: None, limit: 10 };
+    let family = repository::scan::<Family>(records, &realm, page()).await.unwrap().pop().unwrap();
+    let mut older = family.value.clone();
+    older.grant.whole_profile = false;
+    let consent = repository::find::<Before>(records, &realm, "user", user.as_str(), page()).await;
+    let consent = consent.unwrap().pop().unwrap();
+    let batch = Batch::new(realm.clone());
+    let batch = batch.with(family.replace(&older)).with(consent.replace(&consent.value));
+    world.commit(batch).await;
+    assert_eq!(told(&answer.access_token).await, Some(false));
+    let refreshed = world.refresh(&web, &answer.refresh_token.unwrap()).await.unwrap();
+    assert_eq!(told(&refreshed.access_token).await, Some(false));
+    // What is agreed to beside it changes nothing, and being asked for it once more does.
+    let scope = |text: &str| tegata_token::Scope::new(text).unwrap();
+    world.provider.remember_consent(user, &web, &scope("openid roles")).await.unwrap();
+    assert_eq!(told(&refreshed.access_token).await, Some(false));
+    world.provider.remember_consent(user, &web, &scope("openid profile")).await.unwrap();
+    assert_eq!(told(&refreshed.access_token).await, Some(true));
+    let next = world.refresh(&web, &refreshed.refresh_token.unwrap()).await.unwrap();
+    assert_eq!(told(&next.access_token).await, Some(true));
+}
+
 #[tokio::test]
 async fn single_claims_of_the_profile_are_given_to_whoever_may_ask_for_them() {
     let world = World::new().await;

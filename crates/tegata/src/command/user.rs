@@ -13,6 +13,8 @@ use serde_json::{Map, Value};
 use super::{Context, Failed, read_secret};
 use crate::operate::{DeclaredUser, Order};
 
+mod import;
+
 #[derive(Subcommand)]
 pub(crate) enum User {
     /// Registers a person. The password is read from standard input or a file.
@@ -71,6 +73,15 @@ pub(crate) enum User {
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Registers people whom another system hands over, a JSON object on each line, as `export` writes them.
+    /// Whose user name is known stays as they are.
+    Import {
+        /// Standard input without it.
+        file: Option<PathBuf>,
+        /// Says what would be done, and does nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 impl User {
@@ -117,6 +128,9 @@ impl User {
                 Order::UserClaims { username, claims: claims(&file)? }
             }
             Self::Export { hashes, output } => return export(context, hashes, output).await,
+            Self::Import { file, dry_run } => {
+                return import::import(context, file.as_deref(), dry_run).await;
+            }
         };
         context.order_and_show(order).await
     }

@@ -51,6 +51,11 @@ impl Backends {
         self.told || !self.shared
     }
 
+    /// Whether other nodes may see what lives for a while here.
+    pub(crate) const fn are_shared(&self) -> bool {
+        self.shared || self.redis.is_some()
+    }
+
     /// The circle of those who may take things back, where there are others.
     pub(super) fn circle(
         &self,

@@ -2,15 +2,32 @@
 
 use serde_json::{Value, json};
 use tegata_core::KeyId;
-use tegata_token::{Algorithm, SigningKey};
+use tegata_token::{Algorithm, SigningKey, ring::KeyState};
 
 use super::{Refused, text};
-use crate::compose::Composed;
+use crate::{compose::Composed, key_readers};
 
-pub(super) fn list(composed: &Composed) -> Value {
-    let snapshot = composed.keys.now();
+/// How many are named who have not fetched a key.
+const NAMED: usize = 20;
+
+/// All keys; of those that do not sign yet, also who fetches the key set and has not been given them.
+pub(super) async fn list(composed: &Composed) -> Value {
+    let (snapshot, readers) = (composed.keys.now(), key_readers::all(composed).await);
     let keys = snapshot.list().map(|(kid, algorithm, state)| {
-        json!({"kid": kid, "algorithm": algorithm, "state": state.name(), "at": state.at().to_string()})
+        let mut key = json!({
+            "kid": kid, "algorithm": algorithm, "state": state.name(), "at": state.at().to_string(),
+        });
+        if let (KeyState::Next { published }, Some(members)) = (state, key.as_object_mut()) {
+            let (seen, unseen): (Vec<_>, Vec<_>) =
+                readers.iter().partition(|reader| reader.has_seen(published));
+            let named = unseen.iter().take(NAMED);
+            let named: Vec<_> =
+                named.map(|it| format!("{}, last at {}", it.name, it.last)).collect();
+            members.insert("seen_by".to_owned(), seen.len().into());
+            members.insert("readers".to_owned(), readers.len().into());
+            members.insert("not_seen_by".to_owned(), named.into());
+        }
+        key
     });
     Value::Array(keys.collect())
 }

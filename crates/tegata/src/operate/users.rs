@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Map, Value, json};
 use tegata_core::{
     Batch, CommitRefused, Event, EventType, UserId, Versioned,
     port::{Change, Page},
 };
 use tegata_identity::{
-    Amendment, EmailAddress, Enrolled, Locale, NewUser, Password, Phc, Profile, ProfileChange,
-    Provided, Role, User, Username, credential::password::Caps,
+    Amendment, EmailAddress, Enrolled, Imported, Locale, NewUser, Password, Phc, Profile,
+    ProfileChange, Provided, Role, User, Username, credential::password::Caps,
+    user::RegisterRefused,
 };
 use tegata_oauth::administer;
 use tegata_server::lower_sessions;
@@ -20,6 +22,9 @@ use crate::compose::Composed;
 
 /// How many people are exported at once.
 const EXPORTED: u32 = 2000;
+
+/// How many are registered at once, of those whom another system hands over.
+const TOGETHER: usize = 16;
 
 /// Who changes a person.
 #[derive(Debug, Clone, Copy)]
@@ -241,6 +246,60 @@ pub(super) async fn export(
         people.push(line);
     }
     Ok(json!({"people": people, "next": users.last().map(|last| last.id.as_str())}))
+}
+
+/// What became of somebody who was to be taken over.
+enum Taken {
+    /// They are registered.
+    Over,
+    /// Somebody has their name already, and stays as they are.
+    Known,
+    /// They cannot be registered.
+    Not(String),
+}
+
+/// Registers people whom another system hands over. Whose name is known is passed over, so it can be done
+/// again where it was interrupted. Answers who was refused, and why, by their place among `people`.
+pub(super) async fn import(
+    composed: &Composed,
+    actor: &str,
+    people: Vec<String>,
+    dry_run: bool,
+) -> Result<Value, Refused> {
+    let taken = stream::iter(people).map(|text| take_over(composed, actor, text, dry_run));
+    // Each waits for the store, mostly.
+    let taken: Vec<Taken> = taken.buffered(TOGETHER).try_collect().await?;
+    let (mut registered, mut known, mut refused) = (0_u64, 0_u64, Vec::new());
+    for (place, taken) in taken.into_iter().enumerate() {
+        match taken {
+            Taken::Over => registered += 1,
+            Taken::Known => known += 1,
+            Taken::Not(why) => refused.push(json!({"place": place, "why": why})),
+        }
+    }
+    Ok(json!({"registered": registered, "known": known, "refused": refused}))
+}
+
+async fn take_over(
+    composed: &Composed,
+    actor: &str,
+    text: String,
+    dry_run: bool,
+) -> Result<Taken, Refused> {
+    let imported = match Imported::read(&text, &Caps::default()) {
+        Ok(imported) => imported,
+        Err(error) => return Ok(Taken::Not(error.to_string())),
+    };
+    let realm = &composed.realm;
+    if dry_run {
+        let known = composed.users.by_username(realm, &imported.new.username).await?.is_some();
+        return Ok(if known { Taken::Known } else { Taken::Over });
+    }
+    match composed.users.take_over(realm, imported, actor).await {
+        Ok(_) => Ok(Taken::Over),
+        Err(RegisterRefused::NameTaken(_)) => Ok(Taken::Known),
+        Err(RegisterRefused::Store(error)) => Err(error.into()),
+    }
 }
 
 fn written(refused: CommitRefused) -> Refused {

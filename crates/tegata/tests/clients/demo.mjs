@@ -38,16 +38,27 @@ export async function declare(settings) {
   const { jwks, ...plain } = { client_id: unique('declared'), redirect_uris: [CALLBACK], ...settings }
   const line = ([key, value]) => `${key} = ${JSON.stringify(value)}`
   const keys = (jwks?.keys ?? []).map(key => ['[[client.jwks.keys]]', ...Object.entries(key).map(line)])
-  const text = ['[[client]]', ...Object.entries(plain).map(line), ...keys.flat(), ''].join('\n')
+  await apply(['[[client]]', ...Object.entries(plain).map(line), ...keys.flat(), ''].join('\n'))
+  return plain
+}
+
+/** Somebody of a script's own, whose sessions no other script ends by signing in too often. */
+export async function somebody() {
+  const [username, password] = [unique('somebody'), unique('a long and private phrase')]
+  await apply(`[[user]]\nusername = "${username}"\npassword = "${password}"\n`)
+  return { username, password }
+}
+
+/** Has something declared, as an operator does. */
+async function apply(text) {
   const directory = await mkdtemp(join(tmpdir(), 'tegata-clients-'))
   try {
-    const file = join(directory, 'client.toml')
+    const file = join(directory, 'declared.toml')
     await writeFile(file, text, { mode: 0o600 })
     await promisify(execFile)(demo.program, ['apply', file, '--data-dir', demo.data])
   } finally {
     await rm(directory, { recursive: true })
   }
-  return plain
 }
 
 /** A pair of keys, and the public one as a client declares or publishes it. */
@@ -115,6 +126,26 @@ export class Browser {
     }
     assert(at.left?.href.startsWith(CALLBACK), `not sent to the callback: ${at.left ?? at.page}`)
     return at.left
+  }
+
+  /** Answers a device: signs in, looks at its code and decides. */
+  async device(address, { username, password }, decision) {
+    let at = await this.visit(address)
+    for (let pages = 0; pages < 4; pages += 1) {
+      assert.equal(at.status, 200, at.page)
+      const typed = name => tags(at.page, 'input').find(tag =>
+        attribute(tag, 'name') === name && attribute(tag, 'type') !== 'hidden')
+      if (typed('username')) at = await this.submit(at.page, { username, password })
+      else if (typed('user_code')) {
+        at = await this.submit(at.page, { user_code: attribute(typed('user_code'), 'value') })
+      } else {
+        const proof = typed('password') ? { password } : {}
+        at = await this.submit(at.page, { ...proof, decision })
+        assert.equal(at.status, 200, at.page)
+        return
+      }
+    }
+    throw new Error(`nobody was asked about the device: ${at.page}`)
   }
 
   #sent(path) {

@@ -58,18 +58,36 @@ def authorize(address):
     raise AssertionError("no answer came to the callback")
 
 
-def submit(browser, answer):
-    """Sends the form of a page: the sign-in, or the agreement."""
+def answer_device(address, decision, person):
+    """Answers a device in a new browser: signs in, looks at its code and decides."""
+    browser = requests.Session()
+    browser.headers["User-Agent"] = "Mozilla/5.0 Firefox/140.0"
+    answer = browser.get(address, timeout=30)
+    for _ in range(4):
+        assert answer.status_code == 200, answer.text
+        decided = "name=\"decision\"" in answer.text
+        answer = submit(browser, answer, decision, follows=True, person=person)
+        if decided:
+            assert answer.status_code == 200, answer.text
+            return
+    raise AssertionError("nobody was asked about the device")
+
+
+def submit(browser, answer, decision="allow", follows=False, person=ALICE):
+    """Sends the form of a page: the sign-in, the code of a device, or the agreement."""
     tags = [attributes(tag) for tag in re.findall(r"<(?:form|input) [^>]*>", answer.text)]
     action = next(tag["action"] for tag in tags if tag.get("method") == "post")
     fields = {tag["name"]: tag["value"] for tag in tags if tag.get("type") == "hidden"}
-    if any(tag.get("name") == "password" for tag in tags):
-        fields |= {"username": ALICE["username"], "password": ALICE["password"]}
+    typed = {tag["name"]: tag.get("value") for tag in tags if tag.get("type") in ("text", "password")}
+    if "username" in typed:
+        fields |= {"username": person["username"], "password": person["password"]}
+    elif "user_code" in typed:
+        fields["user_code"] = typed["user_code"]
     else:
-        fields["decision"] = "allow"
+        fields["decision"] = decision
     fresh = {"Origin": ISSUER, "Sec-Fetch-Site": "same-origin"}
     address = urljoin(answer.url, action)
-    return browser.post(address, fields, headers=fresh, allow_redirects=False, timeout=30)
+    return browser.post(address, fields, headers=fresh, allow_redirects=follows, timeout=30)
 
 
 def attributes(tag):

@@ -53,6 +53,75 @@ fn what_clients_are_told_of_a_person_is_set_by_a_file_or_refused_as_a_whole() {
     assert!(!place.run(&["apply", "people.toml"]).status.success());
 }
 
+/// From Django, from an export of this program, and what no system should have written.
+#[test]
+fn people_of_another_system_are_taken_over_and_whoever_is_there_stays() {
+    let place = Place::new();
+    place.add_user("maria");
+    let known = place.json(&["user", "show", "maria"]);
+    let django = "pbkdf2_sha256$1000$Q8sPuU4wW1mD$4vIQUKPVGIqtYJxYjBIpWSFeW6+NfEfKiu3bVIP7X0g=";
+    let people = [
+        json!({"username": "sol", "password_hash": django, "email": "sol@people.example", "email_verified": true}),
+        json!({"username": "luz", "roles": ["customer"], "disabled": true, "password_hash": django}),
+        json!({"username": "maria", "roles": ["admin"], "password_hash": django}),
+        json!({"username": "bad name", "password_hash": django}),
+        json!({"username": "costly", "password_hash": "$2b$31$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2"}),
+        json!({"username": "open", "password": "a very secret phrase"}),
+    ];
+    let text: String = people.iter().map(|person| format!("{person}\n\n")).collect();
+    place.write("people.jsonl", &text);
+    let import = |more: &[&str]| {
+        let args = [&["user", "import", "people.jsonl", "--format", "json"], more].concat();
+        let output = place.run(&args);
+        assert!(!said(&output).contains("very secret"), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let counted =
+        |told: &Value| ["registered", "known", "refused"].map(|it| told[it].as_u64().unwrap());
+    let looked = import(&["--dry-run"]);
+    assert_eq!((counted(&looked), &looked["dry_run"]), ([2, 1, 3], &json!(true)));
+    assert_eq!(place.json(&["user", "list"]).as_array().unwrap().len(), 1);
+    let server = place.serve();
+    let told = import(&[]);
+    assert_eq!(counted(&told), [2, 1, 3]);
+    let lines: Vec<_> =
+        told["lines"].as_array().unwrap().iter().map(|it| it["line"].clone()).collect();
+    assert_eq!(lines, [7, 9, 11]);
+    // Done again, it does nothing more.
+    assert_eq!(counted(&import(&[])), [0, 3, 3]);
+    assert_eq!(place.json(&["user", "show", "maria"]), known);
+    let sol = place.json(&["user", "show", "sol"]);
+    assert_eq!((&sol["email_verified"], &sol["disabled"]), (&json!(true), &json!(false)));
+    let public = server.ports().public;
+    let sign_in = |name: &str, password: &str| {
+        let body = json!({"username": name, "password": password}).to_string();
+        let head = "POST /api/auth/login HTTP/1.1\r\nOrigin: http://localhost:8000\r\n\
+                    Content-Type: application/json";
+        crate::ask(public, head, &body).0
+    };
+    assert_eq!((sign_in("sol", "correct horse"), sign_in("luz", "correct horse")), (200, 401));
+    server.stop();
+    // What this program exports, another installation of it takes over whole.
+    let exported = place.run(&["user", "export", "--hashes", "--output", "all.jsonl"]);
+    assert!(exported.status.success());
+    let other = Place::new();
+    other.write("all.jsonl", &fs::read_to_string(place.path().join("all.jsonl")).unwrap());
+    assert_eq!(counted(&other.json(&["user", "import", "all.jsonl"])), [3, 0, 0]);
+    let told = |place: &Place, name: &str| {
+        let mut told = place.json(&["user", "show", name]);
+        for own in ["id", "created", "updated"] {
+            told.as_object_mut().unwrap().remove(own);
+        }
+        told
+    };
+    for name in ["maria", "sol", "luz"] {
+        assert_eq!(told(&place, name), told(&other, name));
+    }
+    let missing = other.run(&["user", "import", "nobody.jsonl"]);
+    assert!(!missing.status.success() && said(&missing).contains("nobody.jsonl"));
+}
+
 #[test]
 fn more_people_are_exported_than_fit_into_one_order() {
     let place = Place::new();

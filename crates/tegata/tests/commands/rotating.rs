@@ -62,3 +62,43 @@ async fn keys_rotate_by_themselves_and_no_token_is_refused() {
     assert_eq!((count("current"), count("next")), (1, 1), "{listed}");
     assert!(count("previous") >= 3, "{listed}");
 }
+
+#[test]
+fn it_is_known_who_has_fetched_the_next_key_and_who_has_not() {
+    let place = Place::new();
+    let server = place.serve();
+    let fetch = |program: &str| {
+        let head = format!("GET /.well-known/jwks.json HTTP/1.1\r\nUser-Agent: {program}/1.0 (x)");
+        assert_eq!(crate::ask(server.ports().public, &head, "").0, 200);
+    };
+    let next = || {
+        let listed = place.json(&["key", "list"]);
+        let keys = listed.as_array().unwrap().clone();
+        // Nobody waits for whoever has not seen a key that signs already.
+        assert!(
+            keys.iter().all(|it| (it["state"] == "next") == it["readers"].is_u64()),
+            "{listed}"
+        );
+        keys.into_iter().find(|it| it["state"] == "next").unwrap()
+    };
+    fetch("orders");
+    let key = next();
+    assert_eq!((&key["seen_by"], &key["readers"]), (&1.into(), &1.into()), "{key}");
+    // Another one is next, which nobody has fetched yet.
+    place.json(&["key", "rotate", "--force"]);
+    let key = next();
+    assert_eq!((&key["seen_by"], &key["readers"]), (&0.into(), &1.into()), "{key}");
+    let missing = key["not_seen_by"][0].as_str().unwrap();
+    assert!(missing.starts_with("127.0.0.1/32 orders, last at 2"), "{missing}");
+    fetch("payments");
+    let key = next();
+    assert_eq!((&key["seen_by"], &key["readers"]), (&1.into(), &2.into()), "{key}");
+    fetch("orders");
+    let key = next();
+    assert_eq!(
+        (&key["seen_by"], &key["not_seen_by"]),
+        (&2.into(), &serde_json::json!([])),
+        "{key}"
+    );
+    server.stop();
+}

@@ -19,7 +19,10 @@ use base64::{
 };
 use zeroize::Zeroizing;
 
-use super::phc::{Caps, Unusable};
+use super::{
+    effort::{Effort, Way},
+    phc::{Caps, Unusable},
+};
 
 /// The base 64 of bcrypt. Its last characters hold bits of nothing, which some systems set.
 const BCRYPT: GeneralPurpose =
@@ -37,6 +40,7 @@ const BCRYPT_KEPT: usize = 23;
 /// A hash taken apart.
 pub(super) struct Foreign {
     how: How,
+    effort: Effort,
     salt: Vec<u8>,
     hash: Vec<u8>,
 }
@@ -84,6 +88,11 @@ impl Foreign {
         }
     }
 
+    /// What it costs to compute.
+    pub(super) const fn effort(&self) -> Effort {
+        self.effort
+    }
+
     /// The hash that it should be.
     pub(super) fn hash(&self) -> &[u8] {
         &self.hash
@@ -118,6 +127,46 @@ impl Foreign {
     }
 }
 
+/// Does what computing such hashes takes, for nothing but the time that it takes: as much as `effort`
+/// says, or a little more.
+pub(super) fn spend(effort: Effort) {
+    let (password, salt) = ([0_u8; 16], [0_u8; 16]);
+    let mut found = [0_u8; 16];
+    match effort.way {
+        // A cost is a power of two, and what is missing is a sum of some.
+        Way::Bcrypt => {
+            for cost in (4..=31).filter(|cost| effort.work >> cost & 1 == 1) {
+                found.copy_from_slice(bcrypt::bcrypt(cost, salt, &password).split_at(16).0);
+            }
+        }
+        Way::Scrypt => {
+            // 1 KiB for each step of N, with r = 8.
+            let memory = u64::from(effort.memory_kib.max(2)).min(effort.work.max(2));
+            let log_n = memory.ilog2().min(31);
+            let times = u32::try_from(effort.work.div_ceil(1 << log_n)).unwrap_or(1).clamp(1, 1024);
+            let params = u8::try_from(log_n).ok().map(|log_n| scrypt::Params::new(log_n, 8, times));
+            if let Some(Ok(params)) = params {
+                // Parameters of this size are never refused, and nobody looks at what comes of it.
+                let _ = scrypt::scrypt(&password, &salt, &params, &mut found);
+            }
+        }
+        Way::Pbkdf2Sha1 | Way::Pbkdf2Sha256 | Way::Pbkdf2Sha512 => {
+            let algorithm = match effort.way {
+                Way::Pbkdf2Sha1 => pbkdf2::PBKDF2_HMAC_SHA1,
+                Way::Pbkdf2Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
+                _ => pbkdf2::PBKDF2_HMAC_SHA512,
+            };
+            let rounds = u32::try_from(effort.work).ok().and_then(NonZeroU32::new);
+            if let Some(rounds) = rounds {
+                pbkdf2::derive(algorithm, rounds, &salt, &password, &mut found);
+            }
+        }
+        // These are no strangers here.
+        Way::Argon2d | Way::Argon2i | Way::Argon2id => {}
+    }
+    std::hint::black_box(found);
+}
+
 fn bcrypt(cost: &str, rest: &str, digested: bool, caps: &Caps) -> Result<Foreign, Unusable> {
     let cost = Some(cost).filter(|cost| cost.len() == 2).and_then(number).ok_or(Unusable::Form)?;
     let (salt, hash) = rest.split_at_checked(22).ok_or(Unusable::Form)?;
@@ -129,7 +178,8 @@ fn bcrypt(cost: &str, rest: &str, digested: bool, caps: &Caps) -> Result<Foreign
     if cost > caps.bcrypt_cost {
         return Err(Unusable::TooMuchWork);
     }
-    Ok(Foreign { how: How::Bcrypt { cost, digested }, salt, hash })
+    let effort = Effort { way: Way::Bcrypt, memory_kib: 0, work: 1 << cost };
+    Ok(Foreign { how: How::Bcrypt { cost, digested }, effort, salt, hash })
 }
 
 /// `ln=16,r=8,p=1`
@@ -180,7 +230,10 @@ fn scrypt(
     let log_n = u8::try_from(log_n).map_err(|_| Unusable::Parameters)?;
     let params = scrypt::Params::new(log_n, r, p).map_err(|_| Unusable::Parameters)?;
     check_lengths(&salt, &hash)?;
-    Ok(Foreign { how: How::Scrypt(params), salt, hash })
+    let work = memory_kib * u64::from(p);
+    let memory_kib = u32::try_from(memory_kib).unwrap_or(caps.memory_kib);
+    let effort = Effort { way: Way::Scrypt, memory_kib, work };
+    Ok(Foreign { how: How::Scrypt(params), effort, salt, hash })
 }
 
 fn pbkdf2(
@@ -190,10 +243,10 @@ fn pbkdf2(
     hash: Vec<u8>,
     caps: &Caps,
 ) -> Result<Foreign, Unusable> {
-    let (algorithm, block) = match algorithm {
-        "sha1" => (pbkdf2::PBKDF2_HMAC_SHA1, 20),
-        "sha256" => (pbkdf2::PBKDF2_HMAC_SHA256, 32),
-        "sha512" => (pbkdf2::PBKDF2_HMAC_SHA512, 64),
+    let (algorithm, block, way) = match algorithm {
+        "sha1" => (pbkdf2::PBKDF2_HMAC_SHA1, 20, Way::Pbkdf2Sha1),
+        "sha256" => (pbkdf2::PBKDF2_HMAC_SHA256, 32, Way::Pbkdf2Sha256),
+        "sha512" => (pbkdf2::PBKDF2_HMAC_SHA512, 64, Way::Pbkdf2Sha512),
         _ => return Err(Unusable::Form),
     };
     // The length stands in some beside the number of rounds, and says nothing that the hash does not.
@@ -206,10 +259,12 @@ fn pbkdf2(
     let rounds = rounds.filter(|rounds| rounds.get() >= FEWEST).ok_or(Unusable::Parameters)?;
     check_lengths(&salt, &hash)?;
     let blocks = u64::try_from(hash.len().div_ceil(block)).unwrap_or(u64::MAX);
-    if u64::from(rounds.get()).saturating_mul(blocks) > caps.rounds {
+    let work = u64::from(rounds.get()).saturating_mul(blocks);
+    if work > caps.rounds {
         return Err(Unusable::TooMuchWork);
     }
-    Ok(Foreign { how: How::Pbkdf2 { algorithm, rounds }, salt, hash })
+    let effort = Effort { way, memory_kib: 0, work };
+    Ok(Foreign { how: How::Pbkdf2 { algorithm, rounds }, effort, salt, hash })
 }
 
 fn check_lengths(salt: &[u8], hash: &[u8]) -> Result<(), Unusable> {

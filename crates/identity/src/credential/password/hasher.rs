@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 
 use super::{
     Password,
+    effort::{Effort, Way},
+    foreign,
     phc::{Caps, Parts, Phc, Unusable},
 };
 
@@ -64,6 +66,8 @@ pub struct PasswordHasher {
     params: Params,
     decoy: Phc,
     performed: AtomicU64,
+    /// What was done, by way.
+    worked: [AtomicU64; Way::ALL.len()],
 }
 
 impl PasswordHasher {
@@ -81,7 +85,8 @@ impl PasswordHasher {
         entropy.fill(&mut hash);
         let decoy = Phc::trusted(write(&params, &salt, &hash));
         decoy.parts(&caps)?;
-        Ok(Self { config, params, decoy, performed: AtomicU64::new(0) })
+        let (performed, worked) = (AtomicU64::new(0), Default::default());
+        Ok(Self { config, params, decoy, performed, worked })
     }
 
     /// Hashes a password with a new salt.
@@ -103,6 +108,7 @@ impl PasswordHasher {
     pub fn verify(&self, password: &Password, phc: &Phc) -> Result<Verdict, Unusable> {
         if phc.is_foreign() {
             let foreign = phc.foreign(&self.config.caps)?;
+            self.count(foreign.effort());
             self.performed.fetch_add(1, Ordering::Relaxed);
             let found = foreign.derive(password.expose().as_bytes())?;
             let matches = secret::matches(&found, foreign.hash());
@@ -113,6 +119,7 @@ impl PasswordHasher {
             || costs(&params) != costs(&self.params)
             || hash.len() != OUTPUT
             || salt.len() < SALT;
+        self.count(phc.effort(&self.config.caps)?);
         let argon2 = Argon2::new(algorithm, version, params);
         let found = self.derive(&argon2, password, &salt, hash.len())?;
         let matches = secret::matches(&found, &hash);
@@ -123,6 +130,60 @@ impl PasswordHasher {
     #[must_use]
     pub const fn decoy(&self) -> &Phc {
         &self.decoy
+    }
+
+    /// What a hash costs that is made here.
+    #[must_use]
+    pub fn effort(&self) -> Effort {
+        let (memory_kib, passes, _) = costs(&self.params);
+        let work = u64::from(memory_kib) * u64::from(passes);
+        Effort { way: Way::Argon2id, memory_kib, work }
+    }
+
+    /// Does what hashes of this cost would take, and nothing else with it.
+    ///
+    /// # Errors
+    /// [`Unusable::NoMemory`]
+    pub fn spend(&self, effort: Effort) -> Result<(), Unusable> {
+        self.count(effort);
+        let algorithm = match effort.way {
+            Way::Argon2d => Algorithm::Argon2d,
+            Way::Argon2i => Algorithm::Argon2i,
+            Way::Argon2id => Algorithm::Argon2id,
+            _ => {
+                foreign::spend(effort);
+                return Ok(());
+            }
+        };
+        // The memory decides how long a pass takes, so it is not less than it has to be.
+        let work = u32::try_from(effort.work).unwrap_or(u32::MAX);
+        let memory_kib = effort.memory_kib.min(work).max(8);
+        let passes = work.div_ceil(memory_kib);
+        let params = Params::new(memory_kib, passes, 1, Some(OUTPUT));
+        let params = params.map_err(|_| Unusable::Range)?;
+        let mut hash = [0_u8; OUTPUT];
+        Argon2::new(algorithm, Version::V0x13, params)
+            .hash_password_into(&[], &[0; SALT], &mut hash)
+            .map_err(|_| Unusable::NoMemory)?;
+        std::hint::black_box(hash);
+        Ok(())
+    }
+
+    fn count(&self, effort: Effort) {
+        for (way, worked) in Way::ALL.into_iter().zip(&self.worked) {
+            if way == effort.way {
+                worked.fetch_add(effort.work, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// How much was done to check passwords, by way, in the units of [`Effort::work`].
+    #[must_use]
+    pub fn worked(&self) -> [(Way, u64); Way::ALL.len()] {
+        std::array::from_fn(|place| {
+            let way = Way::ALL.get(place).copied().unwrap_or(Way::Argon2id);
+            (way, self.worked.get(place).map_or(0, |worked| worked.load(Ordering::Relaxed)))
+        })
     }
 
     /// What foreign hashes may cost.

@@ -6,7 +6,10 @@ use std::fmt;
 use argon2::{Algorithm, Params, PasswordHash, Version};
 use serde::{Deserialize, Serialize};
 
-use super::foreign::Foreign;
+use super::{
+    effort::{Effort, Way},
+    foreign::Foreign,
+};
 
 /// The longest text that is looked at: the longest that is usable has some 250 bytes.
 const LONGEST: usize = 512;
@@ -110,6 +113,21 @@ impl Phc {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What it costs to compute, if that is within `caps`.
+    pub(crate) fn effort(&self, caps: &Caps) -> Result<Effort, Unusable> {
+        if self.is_foreign() {
+            return Ok(self.foreign(caps)?.effort());
+        }
+        let Parts { algorithm, params, .. } = self.parts(caps)?;
+        let way = match algorithm {
+            Algorithm::Argon2d => Way::Argon2d,
+            Algorithm::Argon2i => Way::Argon2i,
+            Algorithm::Argon2id => Way::Argon2id,
+        };
+        let (memory_kib, passes) = (params.m_cost(), params.t_cost());
+        Ok(Effort { way, memory_kib, work: u64::from(memory_kib) * u64::from(passes) })
     }
 
     /// Whether it is of no kind that is made here.
