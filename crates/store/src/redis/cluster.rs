@@ -174,16 +174,20 @@ impl Nodes {
         let turn = self.learner.turn();
         for n in 0..replicas.len() {
             let node = replicas.get((turn + n) % replicas.len())?;
-            // One that must be connected first, and is not soon, is not worth the whole time.
+            // One that is not connected soon, or does not answer soon, is not worth the whole time.
             let Ok(open) = node.open_aside(self.timeout / 4).await else {
                 self.learner.doubt();
                 continue;
             };
-            let answer = course.on.insert(open).ask(question).await;
+            let open = course.on.insert(open);
+            let answer = timeout(self.timeout / 4, open.ask(question)).await;
+            if answer.is_err() {
+                open.leave();
+            }
             course.on = None;
             match answer {
-                Ok(answer) => return Some(answer),
-                Err(_) => self.learner.doubt(),
+                Ok(Ok(answer)) => return Some(answer),
+                _ => self.learner.doubt(),
             }
         }
         None

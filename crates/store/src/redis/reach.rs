@@ -140,6 +140,8 @@ pub(super) struct Open {
     pub(super) gone: Arc<AtomicBool>,
     /// Where the server is.
     pub(super) place: Arc<Place>,
+    /// Whether it is to lead there whatever role the server has: a node of a cluster.
+    is_node: bool,
 }
 
 impl Open {
@@ -172,7 +174,12 @@ impl Open {
 
     fn noted(&self, answer: RedisResult<Value>) -> RedisResult<Value> {
         let answer = answer.and_then(Value::extract_error);
-        if answer.as_ref().is_err_and(ends_connection) {
+        let is_left = |error: &RedisError| {
+            // Another connection to the same node would say the same.
+            let stays = self.is_node && matches!(error.kind(), ErrorKind::Server(_));
+            ends_connection(error) && !stays
+        };
+        if answer.as_ref().is_err_and(is_left) {
             self.leave();
         }
         answer
@@ -230,6 +237,7 @@ impl Reach {
             Whom::Sentinels(sentinels) => sentinels.find(role, limits.connect, checked).await?,
             Whom::Node(place) => {
                 let mut open = dial(&self.access, self.database, place.clone(), limits).await?;
+                open.is_node = true;
                 if role == Role::Replica {
                     read_only(&mut open.connection, limits.connect).await?;
                 }
@@ -270,7 +278,7 @@ async fn dial(access: &Access, database: i64, place: Place, limits: Limits) -> R
     let client = access.client(&place, database)?;
     let connecting = client.get_multiplexed_async_connection_with_config(&config);
     let connection = within(limits.connect, connecting).await?;
-    Ok(Open { connection, gone, place: Arc::new(place) })
+    Ok(Open { connection, gone, place: Arc::new(place), is_node: false })
 }
 
 /// Has a replica of a cluster answer questions itself.

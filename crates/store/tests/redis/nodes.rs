@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -308,6 +311,61 @@ async fn one_that_tells_of_before_is_not_believed() {
     }
     assert_eq!(stale.heard("GET"), 0);
     assert!(right.heard("GET") >= 300);
+}
+
+#[tokio::test]
+async fn one_that_was_taken_out_makes_nothing_forgotten() {
+    let (front_is_gone, is_silent) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+    let silent = is_silent.clone();
+    let right = Fake::serve(Fake::bound().await, move |_, _| {
+        if silent.load(Ordering::SeqCst) { Answer::Close } else { Answer::Usual }
+    });
+    let (port, gone) = (right.port, front_is_gone.clone());
+    let front = Fake::serve(Fake::bound().await, move |words, _| match words {
+        _ if gone.load(Ordering::SeqCst) => Answer::Close,
+        [verb, what] if verb == "CLUSTER" && what == "SLOTS" => {
+            say(slots(&[(0, 16_383, &[(None, port)])]))
+        }
+        _ => Answer::Usual,
+    });
+    // It runs on, in no cluster.
+    let out = Fake::serve(Fake::bound().await, |words, _| match words {
+        [verb, what] if verb == "CLUSTER" && what == "SLOTS" => say("*0\r\n"),
+        [verb, what] if verb == "CLUSTER" && what == "INFO" => {
+            say(bulk("cluster_state:fail\r\ncluster_current_epoch:9\r\n"))
+        }
+        _ => Answer::Usual,
+    });
+    let store = opened(&[&out, &front], &[]).await.ephemeral(ReadsFrom::Primary);
+    read(&store, "a").await.unwrap();
+    // Only what was learnt leads to the one that has everything, and that is away for a while.
+    front_is_gone.store(true, Ordering::SeqCst);
+    is_silent.store(true, Ordering::SeqCst);
+    assert!(read(&store, "a").await.is_err());
+    is_silent.store(false, Ordering::SeqCst);
+    let comes_back = async { while read(&store, "a").await.is_err() {} };
+    timeout(PATIENCE, comes_back).await.unwrap();
+}
+
+#[tokio::test]
+async fn where_none_is_well_the_one_that_knows_most_is_believed() {
+    for reversed in [false, true] {
+        let telling = |epoch: u32, refuses: bool| {
+            move |words: &[String], _: &[Vec<String>]| match words {
+                [verb, what] if verb == "CLUSTER" && what == "INFO" => {
+                    say(bulk(&format!("cluster_state:fail\r\ncluster_current_epoch:{epoch}\r\n")))
+                }
+                [verb, ..] if verb == "GET" && refuses => say("-ERR nobody asks this one\r\n"),
+                _ => Answer::Usual,
+            }
+        };
+        let less = Fake::serve(Fake::bound().await, telling(2, true));
+        let more = Fake::serve(Fake::bound().await, telling(9, false));
+        let seeds = if reversed { [&more, &less] } else { [&less, &more] };
+        let store = opened(&seeds, &[]).await.ephemeral(ReadsFrom::Primary);
+        read(&store, "a").await.unwrap();
+        assert_eq!((less.heard("GET"), more.heard("GET")), (0, 1));
+    }
 }
 
 #[tokio::test]

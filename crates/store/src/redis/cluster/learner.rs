@@ -156,13 +156,20 @@ impl Learner {
         let (mut is_believed, mut doubtful) = (false, None::<Told>);
         let listen = if self.map.load().nodes().next().is_none() { FIRST } else { LISTEN };
         loop {
-            let heard = match is_believed {
-                false => asked.next().await,
-                true => timeout(listen, asked.next()).await.unwrap_or_default(),
+            let heard = match (is_believed, &doubtful) {
+                (true, _) => timeout(listen, asked.next()).await.unwrap_or_default(),
+                // Who is dead is not waited for when somebody has answered.
+                (false, Some(_)) => timeout(FIRST, asked.next()).await.unwrap_or_default(),
+                (false, None) => asked.next().await,
             };
             match heard {
                 None => break,
                 Some(Err(fault)) => silence = silence.or(fault),
+                // It was taken out, or is in nothing yet: whatever is known is better.
+                Some(Ok(told)) if told.ranges.is_empty() => {
+                    let nobody = "it knows nobody who has slots".to_owned();
+                    silence = silence.or(Fault::Refused(nobody));
+                }
                 Some(Ok(told)) if told.is_well && told.epoch >= self.map.load().epoch() => {
                     self.believe(told);
                     is_believed = true;
@@ -248,8 +255,10 @@ impl Learner {
     pub(super) fn all(&self) -> Vec<Arc<Node>> {
         let map = self.map.load();
         let known: Vec<_> = map.nodes().cloned().collect();
-        let seeds = self.seeds.iter().map(|seed| self.reached.get(seed).unwrap_or(seed));
-        let seeds = seeds.filter(|seed| map.node(seed).is_none()).map(|seed| self.stranger(seed));
+        let reached = |seed: &Place| self.reached.get(seed).unwrap_or(seed).clone();
+        let strange = |seed: &&Place| map.node(&reached(seed)).is_none();
+        let seeds: Vec<_> = self.seeds.iter().filter(strange).cloned().collect();
+        let seeds = seeds.into_iter().map(|seed| self.node(seed));
         known.into_iter().chain(seeds).collect()
     }
 }

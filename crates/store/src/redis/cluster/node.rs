@@ -15,7 +15,7 @@ use super::told::Told;
 use crate::redis::{
     RedisConfig,
     address::{Place, shown},
-    fault::Fault,
+    fault::{Fault, is_about_login},
     line::Lines,
     reach::{Access, Open, Reach, Role},
 };
@@ -95,7 +95,10 @@ impl Node {
         let (info, slots) = tokio::join!(self.ask(&info, patience), self.ask(&slots, patience));
         let slots = slots?.map_err(|error| Fault::answering(&error))?;
         // One whose user may not ask how it is can be asked for the slots all the same.
-        let info = info?.ok();
+        let info = match info? {
+            Err(error) if !is_about_login(&error) => return Err(Fault::answering(&error)),
+            info => info.ok(),
+        };
         let strange = || Fault::Refused("it does not say who has which slots".to_owned());
         Told::read(info, slots, &self.place.0).ok_or_else(strange)
     }
