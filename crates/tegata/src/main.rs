@@ -41,6 +41,7 @@ mod history;
 mod installation;
 mod introspection;
 mod logouts;
+mod lookout;
 mod mail;
 mod operate;
 mod outbox;
