@@ -18,7 +18,6 @@ pub(crate) struct Words {
     pub(crate) live: &'static str,
     pub(crate) not_live: &'static str,
     pub(crate) not_live_now: &'static str,
-    pub(crate) reload: &'static str,
 
     pub(crate) no_role: &'static str,
     pub(crate) no_role_detail: &'static str,
@@ -40,7 +39,6 @@ pub(crate) struct Words {
     pub(crate) not_ready: &'static str,
     pub(crate) not_looked: &'static str,
     pub(crate) checks: &'static str,
-    pub(crate) all_well: &'static str,
     pub(crate) listeners: &'static str,
     pub(crate) breakers: &'static str,
     pub(crate) sessions_in_use: &'static str,
@@ -82,7 +80,6 @@ pub(crate) struct Words {
     pub(crate) unchecked: &'static str,
     pub(crate) by: &'static str,
 
-    pub(crate) search: &'static str,
     pub(crate) search_users: &'static str,
     pub(crate) find: &'static str,
     pub(crate) nobody_found: &'static str,
@@ -228,7 +225,6 @@ static EN: Words = Words {
     live: "Live",
     not_live: "Not live: reload the page to see what is new.",
     not_live_now: "Not live at the moment",
-    reload: "Reload",
 
     no_role: "You may not enter",
     no_role_detail: "The console is for people with the role admin, and you do not have it. Somebody who has it can give \
@@ -252,7 +248,6 @@ static EN: Words = Words {
     not_ready: "Not ready",
     not_looked: "Nobody has looked yet",
     checks: "Health",
-    all_well: "Everything that is looked at is well.",
     listeners: "Listeners",
     breakers: "Circuit breakers",
     sessions_in_use: "Sessions in use at this node",
@@ -287,7 +282,6 @@ static EN: Words = Words {
     unchecked: "routes that are `available` are served without asking",
     by: "by",
 
-    search: "Search",
     search_users: "Name, address or id",
     find: "Find",
     nobody_found: "Nobody is called so.",
@@ -405,7 +399,6 @@ static JA: Words = Words {
     live: "ライブ",
     not_live: "自動更新されていません。最新の状態を見るには再読み込みしてください。",
     not_live_now: "自動更新を中断しています",
-    reload: "再読み込み",
 
     no_role: "このページには入れません",
     no_role_detail: "管理コンソールは admin ロールを持つ人だけが使えます。admin ロールを持つ人に付与を依頼するか、そのロールを持つユーザーでサインインしてください。",
@@ -427,7 +420,6 @@ static JA: Words = Words {
     not_ready: "準備できていません",
     not_looked: "まだ確認されていません",
     checks: "稼働状況",
-    all_well: "確認した項目はすべて正常です。",
     listeners: "リスナー",
     breakers: "サーキットブレーカー",
     sessions_in_use: "このノードで使用中のセッション",
@@ -462,7 +454,6 @@ static JA: Words = Words {
     unchecked: "`available` の経路は確認せずに応答しています",
     by: "実行者",
 
-    search: "検索",
     search_users: "名前、メールアドレス、ID",
     find: "検索",
     nobody_found: "該当するユーザーはいません。",
