@@ -221,7 +221,8 @@ impl Metrics {
     pub fn refusals(&self) -> u64 {
         let unproven: u64 = Method::all().map(|method| self.answered(method, "failure")).sum();
         let of = |error_type| SessionFailed { service: "provider", error_type };
-        let cookies = Verdict::NAMES.into_iter().map(|it| self.session_errors.get_or_create(&of(it)).get());
+        let cookies =
+            Verdict::NAMES.into_iter().map(|it| self.session_errors.get_or_create(&of(it)).get());
         unproven + cookies.sum::<u64>()
     }
 

@@ -22,7 +22,7 @@ use tegata_token::{
 };
 use tokio::sync::{Notify, watch};
 
-use crate::{background, circle, compose::Composed, gauges::health::Found};
+use crate::{background, canary, circle, compose::Composed, gauges::health::Found};
 
 /// For how long what is taken back is followed after somebody has looked.
 const WATCHED: Duration = Duration::from_secs(15);
@@ -37,6 +37,9 @@ const FOLLOWED: Duration = Duration::from_secs(60);
 
 /// What was taken back longer ago when it is first seen here was not seen to spread.
 const FRESH: Duration = Duration::from_secs(10);
+
+/// Within which time the log was read before, where somebody has looked all the while.
+const LATELY: Duration = Duration::from_secs(3);
 
 /// How many seconds are remembered.
 const BEATS: usize = 120;
@@ -66,8 +69,8 @@ pub(crate) struct Tower {
 struct State {
     /// When somebody looked last.
     looked: Option<SinceBoot>,
-    /// Up to where the log was read.
-    read: Option<u64>,
+    /// Up to where the log was read, and when.
+    read: Option<(u64, SinceBoot)>,
     /// The latest, the newest first.
     latest: VecDeque<(Seen, Waited)>,
     /// Orders, by names that no other node gives.
@@ -138,7 +141,8 @@ impl Tower {
     /// Whether something has not been confirmed yet.
     fn waits(&self) -> bool {
         let state = self.state.lock();
-        let mut all = state.latest.iter().map(|(_, it)| it).chain(state.orders.iter().map(|(_, it)| it));
+        let mut all =
+            state.latest.iter().map(|(_, it)| it).chain(state.orders.iter().map(|(_, it)| it));
         all.any(|it| !it.over)
     }
 
@@ -167,8 +171,13 @@ impl Tower {
         // What is shown to be refused here is.
         composed.view.catch_up(composed.records.as_ref()).await?;
         let before = self.state.lock().read;
+        let now = composed.node.since_boot();
+        // Who begins to look did not see how what is there came to be known.
+        let saw = before.is_some_and(|(_, at)| now.since(at) < LATELY);
         let few = u64::try_from(KEPT).unwrap_or(u64::MAX);
-        let mut after = before.unwrap_or_else(|| composed.view.position().saturating_sub(few));
+        let mut after = before
+            .map(|(read, _)| read)
+            .unwrap_or_else(|| composed.view.position().saturating_sub(few));
         let mut pull = composed.records.pull(Log::Revocations, after, READ).await?;
         if pull.head.saturating_sub(after) > u64::from(READ) || pull.tail > after + 1 {
             after = pull.head.saturating_sub(few).max(pull.tail.saturating_sub(1));
@@ -184,7 +193,10 @@ impl Tower {
                 continue;
             }
             let (kind, name) = named(&entry.target);
-            let is_fresh = now.since(entry.at) < FRESH;
+            if name == canary::NOBODY {
+                continue;
+            }
+            let is_fresh = saw && now.since(entry.at) < FRESH;
             let waited = Waited {
                 receipt: None,
                 learnt,
@@ -197,10 +209,7 @@ impl Tower {
         }
         let part = composed.circle.as_ref();
         let mut state = self.state.lock();
-        if state.read.is_some_and(|read| read >= last) {
-            return Ok(false);
-        }
-        state.read = Some(last);
+        state.read = Some((last, learnt));
         let found = !new.is_empty();
         for (seen, mut waited) in new {
             waited.receipt = part.map(|part| part.circle.receipt_of_log(seen.position));
@@ -230,7 +239,8 @@ impl Tower {
 
     fn judge_one(&self, it: &mut Waited, unchecked: bool) -> bool {
         let composed = &self.composed;
-        let mut now = Confirmed { by: vec![composed.cluster.name().to_owned()], ..Confirmed::default() };
+        let mut now =
+            Confirmed { by: vec![composed.cluster.name().to_owned()], ..Confirmed::default() };
         if let (Some(part), Some(receipt)) = (&composed.circle, &it.receipt) {
             for point in &receipt.points {
                 let names = match part.circle.stands(receipt, point) {
@@ -456,5 +466,84 @@ impl Lookout for Tower {
 
     fn news(&self) -> watch::Receiver<u64> {
         self.told.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tegata_core::TokenId;
+    use tegata_token::Tally;
+
+    use super::*;
+    use crate::{
+        compose, gauges,
+        operate::{self, Order, What},
+    };
+
+    /// Takes a token back. Answers its name.
+    async fn take_back(composed: &Composed) -> String {
+        let jti = TokenId::generate(composed.epoch, composed.node.entropy()).to_string();
+        let order =
+            Order::Revoke { what: What::Jti(jti.clone()), reason: "test".to_owned(), wait: false };
+        operate::perform(composed, "operator", order, &Tally::default()).await.unwrap();
+        composed.records.sequence(Log::Revocations, composed.node.id()).await.unwrap();
+        jti
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_back_is_measured_by_who_looks_on_meanwhile_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let composed = Arc::new(compose::for_tests(place.path()).await);
+        let (_found, health) = watch::channel(Found::new());
+        let (_, server, gateway) = gauges::register(&composed, health.clone());
+        let tower = Tower::new(&composed, health, (server, gateway), Vec::new());
+        let before = take_back(&composed).await;
+        assert!(tower.taken_back().is_empty());
+        tower.look().await;
+        let seen = tower.taken_back();
+        assert_eq!((seen[0].name.as_str(), seen[0].kind), (before.as_str(), "jti"));
+        assert_eq!((seen[0].actor.as_str(), seen[0].reason.as_str()), ("operator", "test"));
+        assert_eq!(seen[0].confirmed.by, [composed.cluster.name()]);
+        assert!(seen[0].confirmed.is_over() && seen[0].confirmed.after.is_none());
+
+        let during = take_back(&composed).await;
+        assert!(tower.read().await.unwrap() && tower.judge());
+        let seen = tower.taken_back();
+        assert_eq!(seen.iter().map(|it| &it.name).collect::<Vec<_>>(), [&during, &before]);
+        assert!(seen[0].confirmed.after.is_some());
+        // What is read twice stands once.
+        tower.read().await.unwrap();
+        assert_eq!(tower.taken_back().len(), 2);
+
+        let began = composed.node.since_boot();
+        let (one, other) =
+            (tower.follow(began, Taken::Now).await, tower.follow(began, Taken::Now).await);
+        assert_ne!(one, other);
+        assert!(tower.followed(one).unwrap().is_over());
+        assert_eq!(tower.followed(one.wrapping_add(1)), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_bounded() {
+        let place = tempfile::tempdir().unwrap();
+        let composed = Arc::new(compose::for_tests(place.path()).await);
+        let (_found, health) = watch::channel(Found::new());
+        let (_, server, gateway) = gauges::register(&composed, health.clone());
+        let tower = Tower::new(&composed, health, (server, gateway), Vec::new());
+        tower.look().await;
+        for _ in 0..KEPT + 5 {
+            take_back(&composed).await;
+        }
+        tower.read().await.unwrap();
+        assert_eq!(tower.taken_back().len(), KEPT);
+        let began = composed.node.since_boot();
+        for _ in 0..ORDERS + 5 {
+            tower.follow(began, Taken::Now).await;
+        }
+        assert_eq!(tower.state.lock().orders.len(), ORDERS);
+        for _ in 0..BEATS + 5 {
+            tower.count();
+        }
+        assert_eq!(tower.pulse().len(), BEATS);
     }
 }

@@ -64,10 +64,11 @@ impl Listeners {
             ("gateway", &self.gateway),
             ("operations", &self.operations),
         ];
-        let addresses = all.into_iter().flat_map(|(name, sockets)| {
-            sockets.iter().filter_map(move |it| Some((name, it.local_addr().ok()?.to_string())))
+        let told = all.into_iter().map(|(name, sockets)| {
+            let addresses = sockets.iter().filter_map(|it| Some(it.local_addr().ok()?.to_string()));
+            (name, addresses.collect::<Vec<_>>().join(" "))
         });
-        addresses.collect()
+        told.filter(|(_, addresses)| !addresses.is_empty()).collect()
     }
 }
 

@@ -184,12 +184,7 @@ fn found(page: &str, id: Option<&str>) -> Result<Place, Trouble> {
     place.ok_or(Trouble::NotFound)
 }
 
-async fn show(
-    app: &App,
-    visit: &Visit,
-    page: &str,
-    id: Option<&str>,
-) -> Result<Response, Trouble> {
+async fn show(app: &App, visit: &Visit, page: &str, id: Option<&str>) -> Result<Response, Trouble> {
     let query = visit.query()?;
     let lang = visit.lang(query.one("lang"), &[]);
     let place = found(page, id)?;
@@ -232,13 +227,10 @@ fn answer(
     let parameters = shown.narrowed.parameters();
     let frame = Frame::new(app, lang, Some((&path, parameters.as_slice())));
     let csrf = app.form_csrf_of(&inside.session.id)?;
-    let link = |place: &Place| {
-        tegata_oauth::redirect::with_query(&place.path(), &[("lang", lang.tag())])
-    };
-    let places = Place::ALL
-        .iter()
-        .map(|it| (link(it), it.title(w), shown.place.is_under(it)))
-        .collect();
+    let link =
+        |place: &Place| tegata_oauth::redirect::with_query(&place.path(), &[("lang", lang.tag())]);
+    let places =
+        Place::ALL.iter().map(|it| (link(it), it.title(w), shown.place.is_under(it))).collect();
     let page = Page {
         frame: &frame,
         w,
@@ -372,7 +364,9 @@ async fn prove(app: &App, visit: &Visit, request: Request) -> Result<Response, T
             ask(app, lang, &inside, (&place, Need::Look), Some(&refused)).await
         }
         // The form is shown that asks for the code.
-        Err(NotRaised::Second(_)) => Ok((inside.cookies.clone(), see_other(&here)?).into_response()),
+        Err(NotRaised::Second(_)) => {
+            Ok((inside.cookies.clone(), see_other(&here)?).into_response())
+        }
         Err(NotRaised::Nobody(_)) => see_other("/login"),
     }
 }
@@ -448,7 +442,8 @@ impl Doing<'_> {
         }
         let order = app.lookout().follow(began, Taken::Now).await;
         // Whoever has no script is told how it ended; others see it while it goes on.
-        let patience = if fields.one("wait") == Some("confirmed") { MOST_STALE + SOON } else { SOON };
+        let patience =
+            if fields.one("wait") == Some("confirmed") { MOST_STALE + SOON } else { SOON };
         self.wait(order, patience).await;
         let finished = Finished {
             w,
@@ -461,8 +456,8 @@ impl Doing<'_> {
         let narrowed = Narrowed::default();
         let sid = self.inside.session.id.as_str();
         let at = At { app, lang: self.lang, by: &by, sid, narrowed: &narrowed };
-        let mut blocks = vec![Block { name: "done", live: false, html: rendered(&finished)? }];
-        blocks.extend(at.confirmation(order)?);
+        let mut blocks: Vec<_> = at.confirmation(order)?.into_iter().collect();
+        blocks.push(Block { name: "done", live: false, html: rendered(&finished)? });
         let stream = place::stream(&Place::Order(order), &narrowed, self.lang.tag());
         self.page(StatusCode::OK, w.done, Some(stream), blocks)
     }
@@ -487,7 +482,8 @@ impl Doing<'_> {
             Refused::Busy => return Err(Trouble::TooMany(Duration::from_secs(1))),
             Refused::Unknown(_) => (StatusCode::NOT_FOUND, w.unknown, None),
             Refused::Invalid(faults) => {
-                let all = faults.into_iter().map(|fault| format!("{} {}", fault.pointer, fault.detail));
+                let all =
+                    faults.into_iter().map(|fault| format!("{} {}", fault.pointer, fault.detail));
                 let all = all.collect::<Vec<_>>().join("; ");
                 (StatusCode::UNPROCESSABLE_ENTITY, w.not_done, Some(all))
             }

@@ -100,7 +100,9 @@ async fn form(app: &App, visit: &Visit) -> Result<Response, Trouble> {
                 return Ok((cookies, device::onward(code, query.one("lang"))?).into_response());
             }
             if let Some(page) = console::place::back(&query) {
-                return Ok((cookies, console::place::onward(&page, query.one("lang"))?).into_response());
+                return Ok(
+                    (cookies, console::place::onward(&page, query.one("lang"))?).into_response()
+                );
             }
             let lang = visit.lang(query.one("lang"), &[]);
             return Ok((cookies, home::page(app, session, lang).await?).into_response());

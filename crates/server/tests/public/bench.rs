@@ -15,8 +15,8 @@ use aws_lc_rs::hmac;
 use axum::Router;
 use prometheus_client::registry::Registry;
 use tegata_core::{
-    Batch, BoxFuture, ClientId, Custody, Ephemeral, Epoch, Kind, Log, ManualClock, Node, Realm,
-    Parting, Records, Secret, SeededEntropy, StoreError,
+    Batch, BoxFuture, ClientId, Custody, Ephemeral, Epoch, Kind, Log, ManualClock, Node, Parting,
+    Realm, Records, Secret, SeededEntropy, StoreError,
 };
 use tegata_identity::{
     Busy, Demand, EmailAddress, Letters, NewUser, Password, PasswordHasher, PasswordPolicy,

@@ -47,8 +47,13 @@ fn user(bench: &Bench) -> Value {
 /// What was asked for that changes something.
 fn changes(bench: &Bench) -> Vec<(Operation, String)> {
     let reads = [
-        Operation::User, Operation::Users, Operation::UserFactors, Operation::Sessions,
-        Operation::Clients, Operation::Client, Operation::Keys,
+        Operation::User,
+        Operation::Users,
+        Operation::UserFactors,
+        Operation::Sessions,
+        Operation::Clients,
+        Operation::Client,
+        Operation::Keys,
     ];
     let all = bench.administered.0.lock().unwrap();
     all.iter().filter(|(operation, _)| !reads.contains(operation)).cloned().collect()
@@ -60,7 +65,11 @@ async fn who_is_not_signed_in_signs_in_and_comes_back() {
     change_role(&bench, true).await;
     let mut browser = Browser::new(&bench);
     let led = browser.get("/console/sessions").await;
-    assert!(led.location().starts_with("/login?console=%2Fconsole%2Fsessions"), "{}", led.location());
+    assert!(
+        led.location().starts_with("/login?console=%2Fconsole%2Fsessions"),
+        "{}",
+        led.location()
+    );
     let page = browser.get(led.location()).await;
     assert_eq!(page.field("console"), "/console/sessions");
     let fields = [
@@ -77,10 +86,16 @@ async fn who_is_not_signed_in_signs_in_and_comes_back() {
     // Whoever is signed in goes on at once, and nowhere else than here.
     let led = browser.get("/login?console=%2Fconsole%2Fkeys").await;
     assert_eq!(led.location(), "/console/keys");
-    for elsewhere in ["https%3A%2F%2Fevil.example", "%2F%2Fevil.example", "%2Fconsole%2F..%2Flogout"] {
+    for elsewhere in
+        ["https%3A%2F%2Fevil.example", "%2F%2Fevil.example", "%2Fconsole%2F..%2Flogout"]
+    {
         let page = browser.get(&format!("/login?console={elsewhere}")).await;
         assert_eq!(page.status, StatusCode::OK);
-        assert!(!page.body.contains("evil") && !page.body.contains("name=\"console\""), "{}", page.body);
+        assert!(
+            !page.body.contains("evil") && !page.body.contains("name=\"console\""),
+            "{}",
+            page.body
+        );
     }
 }
 
@@ -90,7 +105,11 @@ async fn who_lacks_the_role_or_loses_it_is_told_so() {
     let (mut browser, _) = Browser::signed_in(&bench).await;
     let page = browser.get("/console").await;
     assert_eq!(page.status, StatusCode::FORBIDDEN);
-    assert!(page.body.contains("role admin") && page.body.contains("another=true"), "{}", page.body);
+    assert!(
+        page.body.contains("role admin") && page.body.contains("another=true"),
+        "{}",
+        page.body
+    );
     change_role(&bench, true).await;
     // The session began without it; the record counts.
     assert_eq!(browser.get("/console").await.status, StatusCode::OK);
@@ -141,7 +160,8 @@ async fn a_session_of_another_realm_is_nobody_here() {
         replaces: None,
     };
     for (realm, status) in [("elsewhere", StatusCode::SEE_OTHER), ("default", StatusCode::OK)] {
-        let realm = if realm == "default" { bench.realm.clone() } else { Realm::new(realm).unwrap() };
+        let realm =
+            if realm == "default" { bench.realm.clone() } else { Realm::new(realm).unwrap() };
         let begun = bench.sessions.begin(&realm, &beginning).await.unwrap();
         let mut browser = Browser::new(&bench);
         let cookie = (begun.cookie.expose().clone(), "/".to_owned());
@@ -170,20 +190,41 @@ async fn who_has_shown_nothing_for_long_shows_it_once_more() {
     let here = format!("/console/users/{}", bench.alice.id);
     let page = browser.get(&here).await;
     assert_eq!(page.status, StatusCode::OK);
-    let fields = [("csrf_token", page.field("csrf_token")), ("do", "roles"), ("roles", "x"), ("confirmed", "yes")];
+    let fields = [
+        ("csrf_token", page.field("csrf_token")),
+        ("do", "roles"),
+        ("roles", "x"),
+        ("confirmed", "yes"),
+    ];
     let asked = browser.submit(&here, &fields).await;
     assert_eq!(asked.status, StatusCode::FORBIDDEN);
-    assert!(asked.body.contains("action=\"/console/prove\"") && changes(&bench).is_empty(), "{}", asked.body);
+    assert!(
+        asked.body.contains("action=\"/console/prove\"") && changes(&bench).is_empty(),
+        "{}",
+        asked.body
+    );
 
     pass(&bench, &mut browser, 3600).await;
     let page = browser.get("/console/keys").await;
     assert_eq!(page.status, StatusCode::FORBIDDEN);
-    assert!(page.body.contains("name=\"password\"") && !page.body.contains("data-stream"), "{}", page.body);
+    assert!(
+        page.body.contains("name=\"password\"") && !page.body.contains("data-stream"),
+        "{}",
+        page.body
+    );
     let prove = async |browser: &mut Browser, password: &str, to: &str| {
-        let fields = [("csrf_token", page.field("csrf_token")), ("console", to), ("lang", "en"), ("password", password)];
+        let fields = [
+            ("csrf_token", page.field("csrf_token")),
+            ("console", to),
+            ("lang", "en"),
+            ("password", password),
+        ];
         browser.submit("/console/prove", &fields).await
     };
-    assert_eq!(prove(&mut browser, "wrong", "/console/keys").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        prove(&mut browser, "wrong", "/console/keys").await.status,
+        StatusCode::UNAUTHORIZED
+    );
     assert_eq!(browser.get("/console/keys").await.status, StatusCode::FORBIDDEN);
     let led = prove(&mut browser, PASSWORD, "https://evil.example/").await;
     assert_eq!(led.location(), "/console?lang=en");
@@ -208,14 +249,23 @@ async fn who_has_a_second_factor_enters_with_it_alone() {
         factors: vec![],
     };
     let binding = Binding::of(HOME, Some(FIREFOX.as_bytes()));
-    let beginning =
-        Beginning { user: bench.alice.id.clone(), binding, traits: Traits::default(), standing, replaces: None };
+    let beginning = Beginning {
+        user: bench.alice.id.clone(),
+        binding,
+        traits: Traits::default(),
+        standing,
+        replaces: None,
+    };
     let begun = bench.sessions.begin(&bench.realm, &beginning).await.unwrap();
     let mut weak = Browser::new(bench);
     weak.jar.insert("session_id".to_owned(), (begun.cookie.expose().clone(), "/".to_owned()));
     let page = weak.get("/console").await;
     assert_eq!(page.status, StatusCode::FORBIDDEN);
-    assert!(page.body.contains("name=\"code\"") && !page.body.contains("name=\"password\""), "{}", page.body);
+    assert!(
+        page.body.contains("name=\"code\"") && !page.body.contains("name=\"password\""),
+        "{}",
+        page.body
+    );
 }
 
 #[tokio::test]
@@ -228,20 +278,66 @@ async fn a_form_that_is_not_of_this_page_does_nothing() {
     let others = other.get("/console/revocations").await.field("csrf_token").to_owned();
     let session = browser.call(Method::GET, "/api/auth/csrf", None, None).await.json();
     let of_scripts = session["csrf_token"].as_str().unwrap().to_owned();
-    let wish = [("do", "revoke"), ("kind", "client"), ("name", "web"), ("reason", "test"), ("confirmed", "yes")];
+    let wish = [
+        ("do", "revoke"),
+        ("kind", "client"),
+        ("name", "web"),
+        ("reason", "test"),
+        ("confirmed", "yes"),
+    ];
     let own = [("origin", ISSUER), ("sec-fetch-site", "same-origin")];
     for (name, token, headers, status) in [
         ("no token", None, &own[..], StatusCode::FORBIDDEN),
         ("an empty token", Some(""), &own, StatusCode::FORBIDDEN),
         ("another session's", Some(others.as_str()), &own, StatusCode::FORBIDDEN),
         ("that of scripts", Some(of_scripts.as_str()), &own, StatusCode::SEE_OTHER),
-        ("another origin", Some(token.as_str()), &[("origin", "https://evil.example")], StatusCode::FORBIDDEN),
+        (
+            "another origin",
+            Some(token.as_str()),
+            &[("origin", "https://evil.example")],
+            StatusCode::FORBIDDEN,
+        ),
         ("no origin", Some(token.as_str()), &[("origin", "null")], StatusCode::FORBIDDEN),
-        ("another site", Some(token.as_str()), &[("origin", ISSUER), ("sec-fetch-site", "cross-site")], StatusCode::FORBIDDEN),
-        ("a page of the site", Some(token.as_str()), &[("origin", ISSUER), ("sec-fetch-site", "same-site")], StatusCode::FORBIDDEN),
-        ("an allowed origin's page", Some(token.as_str()), &[("origin", "https://app.example.com"), ("sec-fetch-site", "cross-site")], StatusCode::FORBIDDEN),
-        ("a script", Some(token.as_str()), &[("origin", ISSUER), ("sec-fetch-site", "same-origin"), ("sec-fetch-dest", "empty"), ("sec-fetch-mode", "cors")], StatusCode::FORBIDDEN),
-        ("a frame", Some(token.as_str()), &[("origin", ISSUER), ("sec-fetch-site", "same-origin"), ("sec-fetch-dest", "iframe"), ("sec-fetch-mode", "navigate")], StatusCode::FORBIDDEN),
+        (
+            "another site",
+            Some(token.as_str()),
+            &[("origin", ISSUER), ("sec-fetch-site", "cross-site")],
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            "a page of the site",
+            Some(token.as_str()),
+            &[("origin", ISSUER), ("sec-fetch-site", "same-site")],
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            "an allowed origin's page",
+            Some(token.as_str()),
+            &[("origin", "https://app.example.com"), ("sec-fetch-site", "cross-site")],
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            "a script",
+            Some(token.as_str()),
+            &[
+                ("origin", ISSUER),
+                ("sec-fetch-site", "same-origin"),
+                ("sec-fetch-dest", "empty"),
+                ("sec-fetch-mode", "cors"),
+            ],
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            "a frame",
+            Some(token.as_str()),
+            &[
+                ("origin", ISSUER),
+                ("sec-fetch-site", "same-origin"),
+                ("sec-fetch-dest", "iframe"),
+                ("sec-fetch-mode", "navigate"),
+            ],
+            StatusCode::FORBIDDEN,
+        ),
     ] {
         let fields: Vec<_> =
             token.map(|token| ("csrf_token", token)).into_iter().chain(wish).collect();
@@ -281,7 +377,11 @@ async fn what_cannot_be_undone_is_asked_about_and_then_done_in_the_persons_name(
     assert!(asked.body.contains("cannot be undone") && asked.body.contains("stolen laptop"));
     assert!(changes(&bench).is_empty());
 
-    told(&bench, Operation::UserRevoke, json!({"revoked": {"user": "alice"}, "up_to": "2026-01-02T03:04:05.678Z", "proof": {"sessions": 3}}));
+    told(
+        &bench,
+        Operation::UserRevoke,
+        json!({"revoked": {"user": "alice"}, "up_to": "2026-01-02T03:04:05.678Z", "proof": {"sessions": 3}}),
+    );
     *bench.lookout.confirmed.lock().unwrap() = Confirmed {
         by: vec!["node-a".to_owned(), "node-b".to_owned()],
         pending: vec!["node-c".to_owned()],
@@ -290,20 +390,31 @@ async fn what_cannot_be_undone_is_asked_about_and_then_done_in_the_persons_name(
     };
     let done = order(&mut browser, &here, &[&kill[..], &[("confirmed", "yes")]].concat()).await;
     assert_eq!(done.status, StatusCode::OK, "{}", done.body);
-    assert!(done.body.contains("Refused by 2 of 3 points") && done.body.contains("node-c may accept it until"), "{}", done.body);
+    assert!(
+        done.body.contains("Refused by 2 of 3 points")
+            && done.body.contains("node-c may accept it until"),
+        "{}",
+        done.body
+    );
     assert!(done.body.contains("<dt>sessions</dt><dd>3</dd>"), "{}", done.body);
-    assert!(done.body.contains("page=orders&#38;id=7") || done.body.contains("page=orders&amp;id=7"), "{}", done.body);
+    assert!(
+        done.body.contains("page=orders&#38;id=7") || done.body.contains("page=orders&amp;id=7"),
+        "{}",
+        done.body
+    );
     assert_eq!(changes(&bench), [(Operation::UserRevoke, bench.alice.id.to_string())]);
 
     // What is refused says why.
     let why = "the next key has not been published for long enough";
     let refused = (Operation::KeysRotate, Err(Refused::Conflict(why.to_owned())));
     bench.administered.1.lock().unwrap().push(refused);
-    let answer = order(&mut browser, "/console/keys", &[("do", "rotate:ES256"), ("confirmed", "yes")]).await;
+    let answer =
+        order(&mut browser, "/console/keys", &[("do", "rotate:ES256"), ("confirmed", "yes")]).await;
     assert_eq!(answer.status, StatusCode::CONFLICT);
     assert!(answer.body.contains(why), "{}", answer.body);
     for odd in ["", "unlock", "end:", "kill", "rotate:nothing"] {
-        let answer = order(&mut browser, "/console/keys", &[("do", odd), ("confirmed", "yes")]).await;
+        let answer =
+            order(&mut browser, "/console/keys", &[("do", odd), ("confirmed", "yes")]).await;
         assert!(answer.status.is_client_error(), "{odd}: {}", answer.status);
     }
 }
@@ -328,7 +439,11 @@ async fn names_with_markup_are_names() {
     let key = json!({"kid": MARKUP, "algorithm": "ES256", "state": "next", "at": MARKUP});
     told(&bench, Operation::Users, json!({"items": [person]}));
     told(&bench, Operation::User, person);
-    told(&bench, Operation::UserFactors, json!({"passkeys": 1, "totp_since": null, "recovery_codes": 2}));
+    told(
+        &bench,
+        Operation::UserFactors,
+        json!({"passkeys": 1, "totp_since": null, "recovery_codes": 2}),
+    );
     told(&bench, Operation::Clients, json!({"items": [client], "next": MARKUP}));
     told(&bench, Operation::Client, client);
     told(&bench, Operation::Sessions, json!({"items": [session]}));
@@ -336,7 +451,11 @@ async fn names_with_markup_are_names() {
     let name = MARKUP.to_owned();
     *bench.lookout.sighted.lock().unwrap() = Sighted {
         node: name.clone(),
-        checks: vec![Checked { name: "store", severity: Some(tegata_server::Severity::Without), detail: name.clone() }],
+        checks: vec![Checked {
+            name: "store",
+            severity: Some(tegata_server::Severity::Without),
+            detail: name.clone(),
+        }],
         points: vec![Sight { name: name.clone(), own: true, ..Sight::default() }],
         ..Sighted::default()
     };
@@ -352,7 +471,17 @@ async fn names_with_markup_are_names() {
     let one = "/console/clients/%3Cscript%3E";
     let who = format!("/console/users/{id}");
     let search = format!("/console/users?q={}", "%22%3E%3Cscript%3Ealert(1)");
-    for here in ["/console", "/console/users", &search, &who, "/console/clients", one, "/console/sessions", "/console/keys", "/console/revocations"] {
+    for here in [
+        "/console",
+        "/console/users",
+        &search,
+        &who,
+        "/console/clients",
+        one,
+        "/console/sessions",
+        "/console/keys",
+        "/console/revocations",
+    ] {
         let page = browser.get(here).await;
         assert_eq!(page.status, StatusCode::OK, "{here}: {}", page.body);
         for bad in ["<script>alert", "<img src=x", "\"'&<", "never-shown", "href=\"javascript:"] {
@@ -363,7 +492,10 @@ async fn names_with_markup_are_names() {
         assert_eq!(scripts, page.body.matches("<script type=\"module\" src=\"/").count(), "{here}");
         assert!(!page.body.contains("style=\"") && !page.body.contains("<style"), "{here}");
         let policy = page.header("content-security-policy");
-        assert!(policy.contains("script-src 'self' 'nonce-") && !policy.contains("unsafe"), "{policy}");
+        assert!(
+            policy.contains("script-src 'self' 'nonce-") && !policy.contains("unsafe"),
+            "{policy}"
+        );
         assert_eq!(page.header("cross-origin-opener-policy"), "same-origin");
         assert_eq!(page.header("cache-control"), "no-store");
         assert_eq!(page.header("x-frame-options"), "DENY");
@@ -379,7 +511,9 @@ async fn pages_are_given_to_windows_and_not_to_scripts_or_frames() {
         ("empty", "cors", StatusCode::FORBIDDEN),
         ("iframe", "navigate", StatusCode::FORBIDDEN),
     ] {
-        let request = http::Request::get("/console").header("sec-fetch-dest", dest).header("sec-fetch-mode", mode);
+        let request = http::Request::get("/console")
+            .header("sec-fetch-dest", dest)
+            .header("sec-fetch-mode", mode);
         let answer = browser.send(request.body(axum::body::Body::empty()).unwrap()).await;
         assert_eq!(answer.status, status, "{dest}");
     }

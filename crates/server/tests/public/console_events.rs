@@ -39,8 +39,13 @@ struct Event {
     data: Value,
 }
 
-async fn open(browser: &Browser, target: &str, headers: &[(&str, &str)]) -> Result<Stream, (StatusCode, Value)> {
-    let cookies: Vec<_> = browser.jar.iter().map(|(name, (value, _))| format!("{name}={value}")).collect();
+async fn open(
+    browser: &Browser,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> Result<Stream, (StatusCode, Value)> {
+    let cookies: Vec<_> =
+        browser.jar.iter().map(|(name, (value, _))| format!("{name}={value}")).collect();
     let mut request = Request::get(target)
         .header(header::COOKIE, cookies.join("; "))
         .header(header::USER_AGENT, FIREFOX);
@@ -122,7 +127,11 @@ fn taken_back(name: &str) -> TakenBack {
 async fn who_looks_on_sees_what_is_taken_back_and_by_how_many_it_is_refused() {
     let bench = Bench::new().await;
     let browser = inside(&bench).await;
-    let mut stream = open(&browser, OVERVIEW, &[("sec-fetch-site", "same-origin"), ("sec-fetch-dest", "empty")]).await.ok().unwrap();
+    let mut stream =
+        open(&browser, OVERVIEW, &[("sec-fetch-site", "same-origin"), ("sec-fetch-dest", "empty")])
+            .await
+            .ok()
+            .unwrap();
     for part in ["health", "activity", "points", "latest"] {
         let event = stream.part(part).await;
         assert!(!event.data["html"].as_str().unwrap().is_empty());
@@ -131,7 +140,10 @@ async fn who_looks_on_sees_what_is_taken_back_and_by_how_many_it_is_refused() {
     bench.lookout.stir();
     let event = stream.part("latest").await;
     let html = event.data["html"].as_str().unwrap();
-    assert!(html.contains("usr_1") && html.contains("Refused by all 1 points after 41 ms"), "{html}");
+    assert!(
+        html.contains("usr_1") && html.contains("Refused by all 1 points after 41 ms"),
+        "{html}"
+    );
 
     // Whoever comes back is sent what differs, and whoever comes anew everything.
     let last = event.id.unwrap();
@@ -173,7 +185,9 @@ async fn who_may_not_enter_does_not_look_on() {
         let refused = open(&browser, OVERVIEW, headers).await.err().unwrap();
         assert_eq!(refused.0, StatusCode::FORBIDDEN, "{headers:?}");
     }
-    for nothing in ["/console/events", "/console/events?page=nothing", "/console/events?page=orders&id=x"] {
+    for nothing in
+        ["/console/events", "/console/events?page=nothing", "/console/events?page=orders&id=x"]
+    {
         assert_eq!(open(&browser, nothing, &[]).await.err().unwrap().0, StatusCode::NOT_FOUND);
     }
     assert!(open(&browser, OVERVIEW, &[]).await.is_ok());
@@ -210,7 +224,10 @@ async fn a_stream_ends_with_the_role_the_session_the_proof_and_the_process() {
     let stream = seen(&browser).await;
     bench.parting.begin();
     assert_eq!(stream.end().await, ("anew".to_owned(), "drain".to_owned()));
-    assert_eq!(open(&browser, OVERVIEW, &[]).await.err().unwrap().0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        open(&browser, OVERVIEW, &[]).await.err().unwrap().0,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
 }
 
 #[tokio::test]
@@ -235,7 +252,10 @@ async fn nobody_has_more_than_four_streams() {
         streams.push(open(&browser, OVERVIEW, &[]).await.ok().unwrap());
     }
     let (status, problem) = open(&browser, OVERVIEW, &[]).await.err().unwrap();
-    assert_eq!((status, problem["error"].as_str()), (StatusCode::TOO_MANY_REQUESTS, Some("too_many_streams")));
+    assert_eq!(
+        (status, problem["error"].as_str()),
+        (StatusCode::TOO_MANY_REQUESTS, Some("too_many_streams"))
+    );
     // Another session has its own.
     let (other, _) = Browser::signed_in(&bench).await;
     assert!(open(&other, OVERVIEW, &[]).await.is_ok());
@@ -260,7 +280,8 @@ async fn who_reads_slowly_is_told_to_begin_anew() {
         let mut ticks = interval(Duration::from_millis(5));
         for count in 0_u64.. {
             ticks.tick().await;
-            *lookout.sighted.lock().unwrap() = Sighted { node: count.to_string(), ..Sighted::default() };
+            *lookout.sighted.lock().unwrap() =
+                Sighted { node: count.to_string(), ..Sighted::default() };
             *lookout.taken_back.lock().unwrap() = vec![taken_back(&count.to_string())];
             lookout.stir();
         }
@@ -297,7 +318,13 @@ async fn what_is_sent_has_no_token_and_no_secret() {
     let browser = inside(&bench).await;
     let cookie = browser.cookie("session_id").unwrap().to_owned();
     let user = format!("/console/events?page=users&id={}", bench.alice.id);
-    for target in [OVERVIEW, "/console/events?page=sessions", "/console/events?page=keys", "/console/events?page=revocations", &user] {
+    for target in [
+        OVERVIEW,
+        "/console/events?page=sessions",
+        "/console/events?page=keys",
+        "/console/events?page=revocations",
+        &user,
+    ] {
         let mut stream = open(&browser, target, &[]).await.ok().unwrap();
         let first = stream.next().await.unwrap();
         let said = format!("{first:?}");

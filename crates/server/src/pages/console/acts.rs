@@ -80,7 +80,8 @@ impl Act {
             },
             (Place::User(id), "roles") => {
                 let roles = fields.one("roles").ok_or(NotRead::Foreign)?;
-                let all: Vec<_> = roles.split([' ', ',', '\t']).filter(|it| !it.is_empty()).collect();
+                let all: Vec<_> =
+                    roles.split([' ', ',', '\t']).filter(|it| !it.is_empty()).collect();
                 let mut act = Self {
                     ask: w.ask_roles,
                     target: all.join(" "),
@@ -107,7 +108,8 @@ impl Act {
                 ..act(Operation::KeyRetire, &[rest], json!({}))
             },
             (Place::Revocations, "revoke") => {
-                let kind = fields.one("kind").and_then(|kind| KINDS.into_iter().find(|it| *it == kind));
+                let kind =
+                    fields.one("kind").and_then(|kind| KINDS.into_iter().find(|it| *it == kind));
                 let kind = kind.ok_or(NotRead::Foreign)?;
                 let name = fields.one("name").unwrap_or_default().trim();
                 let mut act = with_reason(Self {

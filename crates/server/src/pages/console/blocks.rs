@@ -234,7 +234,12 @@ impl At<'_> {
             Place::Overview => self.overview(&mut all)?,
             Place::Sessions => {
                 all.fixed("search", || {
-                    self.search("/console/sessions", "user", self.w().filter_user, &self.narrowed.user)
+                    self.search(
+                        "/console/sessions",
+                        "user",
+                        self.w().filter_user,
+                        &self.narrowed.user,
+                    )
                 })?;
                 all.alive("sessions", &self.sessions(self.narrowed.user.as_deref(), false).await?)?;
             }
@@ -365,7 +370,8 @@ impl At<'_> {
         let cursor = self.narrowed.cursor.as_deref();
         let own = [("limit", PIECE)].into_iter().chain(narrow.iter().copied());
         let all: Vec<_> = own.chain(cursor.map(|it| ("cursor", it))).collect();
-        let told = self.ask(operation, Vec::new(), with_query("", &all).trim_start_matches('?')).await?;
+        let told =
+            self.ask(operation, Vec::new(), with_query("", &all).trim_start_matches('?')).await?;
         let link = |cursor: Option<&str>| {
             let kept = narrow.iter().copied().chain(cursor.map(|it| ("cursor", it)));
             let all: Vec<_> = kept.chain([("lang", self.lang.tag())]).collect();
@@ -421,10 +427,11 @@ impl At<'_> {
         }
         let named = with_query("", &[("username", sought)]);
         // What can be no name is the name of nobody.
-        let named = match self.ask(Operation::Users, Vec::new(), named.trim_start_matches('?')).await {
-            Err(Trouble::NotFound) => Value::Null,
-            named => named?,
-        };
+        let named =
+            match self.ask(Operation::Users, Vec::new(), named.trim_start_matches('?')).await {
+                Err(Trouble::NotFound) => Value::Null,
+                named => named?,
+            };
         let mut found = items(&named);
         let (mut looked, mut cursor) = (0, None::<String>);
         let sought = sought.to_lowercase();
@@ -432,7 +439,8 @@ impl At<'_> {
             let all = [("limit", AT_A_TIME)].into_iter();
             let all: Vec<_> = all.chain(cursor.as_deref().map(|it| ("cursor", it))).collect();
             let query = with_query("", &all);
-            let told = self.ask(Operation::Users, Vec::new(), query.trim_start_matches('?')).await?;
+            let told =
+                self.ask(Operation::Users, Vec::new(), query.trim_start_matches('?')).await?;
             let people = items(&told);
             looked += people.len();
             let has = |user: &Value, name| text(user, name).to_lowercase().contains(&sought);
@@ -464,8 +472,7 @@ impl At<'_> {
             (count("recovery_codes") > 0).then(|| counted(count("recovery_codes"), w.codes)),
         ];
         let parts: Vec<_> = parts.into_iter().flatten().collect();
-        let factors =
-            if parts.is_empty() { w.no_factors.to_owned() } else { parts.join(" · ") };
+        let factors = if parts.is_empty() { w.no_factors.to_owned() } else { parts.join(" · ") };
         let locked = user.get("disabled").and_then(Value::as_bool).unwrap_or_default();
         let you = self.by.who.as_str() == id;
         let person = Person {
@@ -491,7 +498,8 @@ impl At<'_> {
         let id = match user {
             Some(name) if UserId::new(name).is_err() => {
                 let named = with_query("", &[("username", name)]);
-                let told = self.ask(Operation::Users, Vec::new(), named.trim_start_matches('?')).await;
+                let told =
+                    self.ask(Operation::Users, Vec::new(), named.trim_start_matches('?')).await;
                 let found = match told {
                     Err(Trouble::NotFound) => Vec::new(),
                     told => items(&told?),

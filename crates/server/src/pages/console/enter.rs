@@ -15,8 +15,8 @@ use tegata_session::Session;
 
 use super::place::{FIELD, Place};
 use crate::{
-    app::{App, ConsoleAt},
     admin::SecondFactor,
+    app::{App, ConsoleAt},
     caller::Caller,
     pages::{Trouble, see_other},
     signed_in::Cookies,

@@ -33,14 +33,8 @@ pub(crate) enum Place {
 
 impl Place {
     /// Those that there are links to, in their order.
-    pub(super) const ALL: [Self; 6] = [
-        Self::Overview,
-        Self::Sessions,
-        Self::Users,
-        Self::Clients,
-        Self::Keys,
-        Self::Revocations,
-    ];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Overview, Self::Sessions, Self::Users, Self::Clients, Self::Keys, Self::Revocations];
 
     /// The page that two parts of an address name.
     pub(super) fn read(page: &str, id: Option<&str>) -> Option<Self> {
@@ -181,9 +175,21 @@ mod tests {
             assert_eq!(Place::of_path(&place.path()), Some(place));
         }
         for elsewhere in [
-            "", "/", "//evil.example", "https://evil.example/console", "/consoles", "/console/",
-            "/console//evil.example", "/console/users/a/b", "/console/orders/1", "/console/../login",
-            "/console/events", "/console/users/", "/console/users/%zz", "/console?x", "/console/nothing",
+            "",
+            "/",
+            "//evil.example",
+            "https://evil.example/console",
+            "/consoles",
+            "/console/",
+            "/console//evil.example",
+            "/console/users/a/b",
+            "/console/orders/1",
+            "/console/../login",
+            "/console/events",
+            "/console/users/",
+            "/console/users/%zz",
+            "/console?x",
+            "/console/nothing",
         ] {
             let at = Place::of_path(elsewhere);
             assert!(at.is_none() || elsewhere == "/console/", "{elsewhere}: {at:?}");

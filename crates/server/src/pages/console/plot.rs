@@ -80,10 +80,13 @@ mod tests {
 
     #[test]
     fn lines_end_at_the_right_and_stay_within() {
-        let beats: Vec<_> =
-            (0..200).map(|n| Beat { sign_ins: n % 7, refusals: n % 3 }).collect();
+        let beats: Vec<_> = (0..200).map(|n| Beat { sign_ins: n % 7, refusals: n % 3 }).collect();
         let plot = Plot::of(&beats);
-        assert!(plot.sign_ins.starts_with("M5 ") && plot.sign_ins.contains("L600 "), "{}", plot.sign_ins);
+        assert!(
+            plot.sign_ins.starts_with("M5 ") && plot.sign_ins.contains("L600 "),
+            "{}",
+            plot.sign_ins
+        );
         assert_eq!((plot.most, plot.top), (6, 10));
         assert_eq!(Plot::of(&[]).sign_ins, "");
         assert_eq!(Plot::of(&[Beat::default()]).refusals, "M600 120");

@@ -98,7 +98,7 @@ impl Row {
     pub(super) fn of(it: &TakenBack, w: &Words) -> Self {
         Self {
             position: it.position,
-            kind: w.kind(it.kind),
+            kind: w.kind(it.kind).split(['(', '（']).next().unwrap_or_default().trim_end(),
             name: it.name.clone(),
             at: moment(it.at),
             reason: it.reason.clone(),
@@ -123,7 +123,8 @@ const SILENT: Duration = Duration::from_secs(5);
 impl Point {
     pub(super) fn of(it: &Sight, ahead: u64, w: &Words) -> Self {
         let behind = ahead.saturating_sub(it.position);
-        let is_stale = it.stale.is_some_and(|stale| stale > SILENT) || (it.own && it.stale.is_none());
+        let is_stale =
+            it.stale.is_some_and(|stale| stale > SILENT) || (it.own && it.stale.is_none());
         let is_silent = !it.own && it.heard.is_none_or(|heard| heard > SILENT);
         let mut lines = vec![match behind {
             0 => w.up_to_date.to_owned(),
@@ -158,8 +159,13 @@ mod tests {
 
     #[test]
     fn the_laggard_is_named_and_until_when_it_may_accept() {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let all = Confirmed { by: names(&["a", "b"]), after: Some(Duration::from_millis(41)), ..Confirmed::default() };
+        let names =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let all = Confirmed {
+            by: names(&["a", "b"]),
+            after: Some(Duration::from_millis(41)),
+            ..Confirmed::default()
+        };
         let late = Confirmed {
             by: names(&["a"]),
             pending: names(&["node-c"]),
@@ -172,7 +178,10 @@ mod tests {
             assert!(said.contains("41") && said.contains('2') && !said.contains('{'), "{said}");
             let said = confirmed(&late, w);
             let text = said.lines.join(" ");
-            assert!(text.contains("node-c") && text.contains("UTC") && !text.contains('{'), "{text}");
+            assert!(
+                text.contains("node-c") && text.contains("UTC") && !text.contains('{'),
+                "{text}"
+            );
             assert_eq!(said.class, "waits");
         }
         let fenced = Confirmed { fenced: names(&["c"]), pending: vec![], ..late };
