@@ -170,6 +170,12 @@ impl Metrics {
         }
     }
 
+    /// How many requests were refused.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.denied.get()
+    }
+
     /// How often services were told about callers. Others tell them too, so it is shown together.
     #[must_use]
     pub const fn propagations(&self) -> &Propagations {

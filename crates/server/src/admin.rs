@@ -39,6 +39,7 @@ pub mod shape;
 mod table;
 
 pub use access::SecondFactor;
+pub(crate) use path::decoded;
 pub use path::encoded;
 pub use refused::Refused;
 pub use table::{Operation, Row, TABLE, Verb};
@@ -195,6 +196,39 @@ async fn perform(
     };
     response.headers_mut().extend(nonce.into_iter().flatten());
     Ok(response)
+}
+
+/// What a page of ours asks for at the wish of a person, read and done as if it had come over HTTP.
+///
+/// # Errors
+/// [`Refused`].
+pub(crate) async fn ordered(
+    app: &App,
+    by: &Administrator,
+    operation: Operation,
+    named: Vec<String>,
+    query: &str,
+    body: Map<String, Value>,
+) -> Result<Done, Refused> {
+    let row = TABLE.iter().find(|row| row.operation == operation);
+    let row = row.ok_or_else(|| Refused::Forbidden("there is no such operation".to_owned()))?;
+    let Query { page, filters, confirmed } = Query::read(row, query)?;
+    let mut faults = Vec::new();
+    if let Some(form) = row.body {
+        form.check(&body, "", &mut faults);
+    }
+    if !faults.is_empty() {
+        return Err(Refused::Invalid(faults));
+    }
+    let (by, versions) = (by.clone(), None);
+    let actor = by.who.clone();
+    let asked = Asked { operation, by, named, page, filters, confirmed, versions, body };
+    let done = app.administration().perform(asked).await;
+    if row.need == Need::Write {
+        let (actor, done) = (actor.as_str(), done.is_ok());
+        tracing::info!(actor, operation = row.id, done, "an administrator asked for a change");
+    }
+    done
 }
 
 /// What is asked, read.

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::Deserialize;
 use serde_json::Value;
 use tegata_core::{
-    BoxFuture, ClientCertificates, Epoch, Limiter, Network, Node, Proxies, Realm, SinceBoot,
-    flight::Flights,
+    BoxFuture, ClientCertificates, Epoch, Limiter, Network, Node, Parting, Proxies, Realm,
+    SinceBoot, flight::Flights,
 };
 use tegata_identity::{Letters, Passwords, SecondFactors, SignIn, Users};
 use tegata_oauth::{Client, Provider, signals::Streams};
@@ -20,8 +20,9 @@ use crate::{
     admin::{Administration, SecondFactor},
     browser::refresh::Refreshes,
     limits::Limits,
+    lookout::Lookout,
     metrics::Metrics,
-    pages::assets,
+    pages::{assets, console::events::Seats},
     refusals::Refusals,
     signals::{Inlet, Waiting},
     status_lists::Published,
@@ -66,6 +67,24 @@ pub struct Config {
     /// Whether pages are given access tokens. Without, they have a cookie alone, and whatever script runs in
     /// one takes nothing away: yes.
     pub page_tokens: bool,
+    /// Where the console is open: where no page of others has its origin.
+    pub console: ConsoleAt,
+    /// For how long somebody may look on in the console after they have shown that they are there: an
+    /// hour. Who changes something has shown it within [`Self::elevation`].
+    pub console_proof: Duration,
+}
+
+/// Where the console is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConsoleAt {
+    /// Where it has an origin that no page of others has.
+    #[default]
+    OwnOrigin,
+    /// Nowhere.
+    Off,
+    /// Also where scripts of other services' pages have the same origin, and can act as whoever is in.
+    DangerSharedOrigin,
 }
 
 /// What the pages look like.
@@ -116,6 +135,8 @@ impl Default for Config {
             approval_proof: ApprovalProof::default(),
             shares_origin: false,
             page_tokens: true,
+            console: ConsoleAt::default(),
+            console_proof: Duration::from_secs(3600),
         }
     }
 }
@@ -183,6 +204,10 @@ pub struct Parts {
     pub inlet: Arc<dyn Inlet>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What the console sees.
+    pub lookout: Arc<dyn Lookout>,
+    /// Whether the process is about to stop.
+    pub parting: Parting,
 }
 
 /// Says which nodes refuse what was taken back here.
@@ -224,6 +249,7 @@ struct Inner {
     past: Limiter<Network>,
     refusals: Refusals,
     waiting: Waiting,
+    seats: Seats,
 }
 
 impl App {
@@ -268,6 +294,7 @@ impl App {
             past,
             refusals: Refusals::new(),
             waiting,
+            seats: Seats::default(),
         };
         Ok(Self { inner: Arc::new(inner), proxies, certificates, shares_origin })
     }
@@ -466,6 +493,21 @@ impl App {
     /// Who waits for signals.
     pub(crate) fn waiting(&self) -> &Waiting {
         &self.inner.waiting
+    }
+
+    /// What the console sees.
+    pub(crate) fn lookout(&self) -> &dyn Lookout {
+        self.inner.parts.lookout.as_ref()
+    }
+
+    /// Whether the process is about to stop.
+    pub(crate) fn parting(&self) -> &Parting {
+        &self.inner.parts.parting
+    }
+
+    /// Places for those who look on in the console.
+    pub(crate) fn seats(&self) -> &Seats {
+        &self.inner.seats
     }
 
     pub(crate) fn assets(&self) -> &assets::Assets {

@@ -29,6 +29,7 @@
 //! | `negotiate` | in which form an answer is wanted |
 //! | `headers`, [`problem`] | what answers carry, and what they say when they refuse |
 //! | [`metrics`], [`operations`] | what operators see |
+//! | [`lookout`] | what administrators see in the console |
 //! | [`serve`](mod@serve) | listeners on sockets |
 
 mod acting;
@@ -46,6 +47,7 @@ mod form;
 mod headers;
 mod letterhead;
 pub mod limits;
+pub mod lookout;
 mod lowering;
 mod messages;
 pub mod metrics;
@@ -69,7 +71,7 @@ pub mod unfinished;
 mod well_known;
 
 pub use admin::Administration;
-pub use app::{App, ApprovalProof, BrowserClient, Config, Confirm, Parts};
+pub use app::{App, ApprovalProof, BrowserClient, Config, Confirm, ConsoleAt, Parts};
 pub use caller::Peer;
 pub use certificate::PeerCertificate;
 pub use endings::{
@@ -77,6 +79,7 @@ pub use endings::{
 };
 pub use letterhead::Letterhead;
 pub use limits::Limits;
+pub use lookout::Lookout;
 pub use lowering::lower_sessions;
 pub use metrics::Metrics;
 pub use operations::{Check, Operations, Severity, Unwell};

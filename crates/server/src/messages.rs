@@ -3,6 +3,7 @@
 //!
 //! To add one: a file beside `en.rs`, a variant of [`Lang`], and what the compiler then asks for.
 
+pub(crate) mod console;
 mod en;
 mod ja;
 pub(crate) mod letters;

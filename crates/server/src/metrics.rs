@@ -209,6 +209,27 @@ impl Metrics {
         }
     }
 
+    /// How often people proved who they are, of those that began by it.
+    #[must_use]
+    pub fn sign_ins(&self) -> u64 {
+        let first = [Method::Password, Method::Passkey, Method::Mail];
+        first.into_iter().map(|method| self.answered(method, "success")).sum()
+    }
+
+    /// How often nothing was proved, and how many session cookies were not served.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        let unproven: u64 = Method::all().map(|method| self.answered(method, "failure")).sum();
+        let of = |error_type| SessionFailed { service: "provider", error_type };
+        let cookies =
+            Verdict::NAMES.into_iter().map(|it| self.session_errors.get_or_create(&of(it)).get());
+        unproven + cookies.sum::<u64>()
+    }
+
+    fn answered(&self, method: Method, result: &'static str) -> u64 {
+        self.requests.get_or_create(&Answered { method: method.label(), result }).get()
+    }
+
     /// The access tokens that live.
     #[must_use]
     pub const fn living(&self) -> &Living {

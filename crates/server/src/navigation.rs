@@ -143,6 +143,12 @@ fn is_of_our_own_page(headers: &HeaderMap) -> bool {
     !headers.contains_key(&SITE) || says(headers, &SITE, &["same-origin", "none"])
 }
 
+/// Whether a script of a page of this very origin asks, by what browsers say of it.
+pub(crate) fn is_of_our_script(headers: &HeaderMap) -> bool {
+    (!headers.contains_key(&SITE) || says(headers, &SITE, &["same-origin"]))
+        && (!headers.contains_key(&DEST) || says(headers, &DEST, &["empty"]))
+}
+
 /// Whether a header stands there once and says one of these.
 fn says(headers: &HeaderMap, name: &HeaderName, any: &[&str]) -> bool {
     let mut lines = headers.get_all(name).iter();

@@ -26,6 +26,7 @@ pub(crate) mod assets;
 pub(crate) mod back;
 pub(crate) mod by_link;
 pub(crate) mod by_mail;
+pub(crate) mod console;
 pub(crate) mod device;
 mod enrol;
 pub(crate) mod held;

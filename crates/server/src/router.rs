@@ -16,7 +16,9 @@ use crate::{
     admin,
     app::App,
     browser, headers, limits, navigation, oauth2,
-    pages::{self, assets, by_link, by_mail, device, held, home, login, mail, sdk, security},
+    pages::{
+        self, assets, by_link, by_mail, console, device, held, home, login, mail, sdk, security,
+    },
     problem::Problem,
     session_data, signals, status_lists, trace, well_known,
 };
@@ -51,6 +53,9 @@ pub fn router(app: App) -> Router {
         .route("/login/link", get(by_mail::show).post(by_mail::submit))
         .route("/login/device", get(device::show).post(device::submit))
         .route("/oauth2/consent", get(oauth2::consent::show).post(oauth2::consent::submit))
+        .route("/console", get(console::overview))
+        .route("/console/{page}", get(console::page).post(console::submit))
+        .route("/console/{page}/{id}", get(console::one).post(console::submit_one))
         .route_layer(from_fn_with_state(app.clone(), navigation::of_people));
     let clients = Router::new()
         .route("/oauth2/logout", get(oauth2::logout::logout).post(oauth2::logout::logout))
@@ -66,6 +71,7 @@ pub fn router(app: App) -> Router {
         .merge(clients)
         .merge(requests)
         .route("/login/assets/{name}", get(assets::asset))
+        .route("/console/events", get(console::events::events))
         .route("/assets/tegata/{name}", get(sdk::module))
         .route("/oauth2/register", post(oauth2::register::register))
         .route(

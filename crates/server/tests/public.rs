@@ -15,6 +15,8 @@ mod public {
     pub(crate) mod confirming;
     pub(crate) mod conformance;
     pub(crate) mod consent;
+    pub(crate) mod console;
+    pub(crate) mod console_events;
     pub(crate) mod demanded;
     pub(crate) mod device;
     pub(crate) mod dpop;
@@ -25,6 +27,7 @@ mod public {
     pub(crate) mod hostile;
     pub(crate) mod links;
     pub(crate) mod logout;
+    pub(crate) mod lookout;
     pub(crate) mod lowered;
     pub(crate) mod mailbox;
     pub(crate) mod pages;

@@ -15,7 +15,7 @@ use tegata_token::{
 use crate::{background::Rounds, circle, compose::Composed};
 
 /// Whose permissions change. Nobody can have this name: those of clients that begin so are reserved.
-const NOBODY: &str = "tegata-canary";
+pub(crate) const NOBODY: &str = "tegata-canary";
 
 /// For how long the log has to keep that.
 const KEPT: Duration = Duration::from_secs(60);

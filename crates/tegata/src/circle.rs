@@ -121,6 +121,11 @@ impl Part {
         own.or_else(|| self.waiting.try_acquire().ok())
     }
 
+    /// Answers when somebody else has spoken.
+    pub(crate) async fn hears(&self) {
+        self.heard.notified().await;
+    }
+
     /// Says soon that what was taken back elsewhere is known here.
     pub(crate) fn nudge(&self) {
         self.nudged.notify_one();
@@ -422,7 +427,7 @@ impl Confirmation {
 }
 
 /// Whether some route serves what nobody knows to be taken back.
-async fn serves_unchecked(composed: &Composed) -> bool {
+pub(crate) async fn serves_unchecked(composed: &Composed) -> bool {
     let map = composed.registry.map(&composed.realm).await;
     map.map_or(true, |map| map.routes().any(|route| route.revocation == RevocationMode::Available))
 }

@@ -22,7 +22,7 @@ use tegata_oauth::{
     described::{self, HostPattern},
     register::Registration,
 };
-use tegata_server::{admin::SecondFactor, app::Appearance};
+use tegata_server::{ConsoleAt, admin::SecondFactor, app::Appearance};
 use tegata_session::Environment;
 use tegata_token::{Algorithm, Scope};
 
@@ -88,11 +88,25 @@ pub(crate) struct Config {
 }
 
 /// Administration over HTTP.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Admin {
     /// Which administrators must have shown a second factor: `enrolled` or `required`.
     pub(crate) second_factor: SecondFactor,
+    /// Where the console is open: `own_origin`, `off`, `danger_shared_origin`.
+    pub(crate) console: ConsoleAt,
+    /// For how long somebody may look on in the console after they have shown that they are there.
+    pub(crate) console_proof: Span,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            second_factor: SecondFactor::default(),
+            console: ConsoleAt::default(),
+            console_proof: Span::secs(3600),
+        }
+    }
 }
 
 /// How clients register or describe themselves, and how they are reached.

@@ -43,6 +43,7 @@ mod introspection;
 mod key_readers;
 mod logging;
 mod logouts;
+mod lookout;
 mod mail;
 mod operate;
 mod outbox;

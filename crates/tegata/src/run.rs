@@ -38,7 +38,7 @@ use crate::{
     cookie_door::CookieDoor,
     gauges, health,
     introspection::Others,
-    logouts, mail, signals,
+    logouts, lookout, mail, signals,
     supervisor::{Tasks, Weight},
 };
 
@@ -52,6 +52,23 @@ pub(crate) struct Listeners {
     pub(crate) mtls: Vec<TcpListener>,
     pub(crate) gateway: Vec<TcpListener>,
     pub(crate) operations: Vec<TcpListener>,
+}
+
+impl Listeners {
+    /// What listens where, for administrators.
+    fn named(&self) -> Vec<(&'static str, String)> {
+        let all = [
+            ("public", &self.public),
+            ("mtls", &self.mtls),
+            ("gateway", &self.gateway),
+            ("operations", &self.operations),
+        ];
+        let told = all.into_iter().map(|(name, sockets)| {
+            let addresses = sockets.iter().filter_map(|it| Some(it.local_addr().ok()?.to_string()));
+            (name, addresses.collect::<Vec<_>>().join(" "))
+        });
+        told.filter(|(_, addresses)| !addresses.is_empty()).collect()
+    }
 }
 
 /// Whether rate limits count what comes from this machine.
@@ -95,17 +112,19 @@ pub(crate) async fn start(
 ) -> Result<Running, Failed> {
     crate::compose::names::check(&composed).await?;
     let (found, health) = watch::channel(gauges::health::Found::new());
-    let (registry, metrics, gateway_metrics) = gauges::register(&composed, health);
+    let (registry, metrics, gateway_metrics) = gauges::register(&composed, health.clone());
     let ear = Arc::new(signals::Ear::open(&composed, metrics.signals().clone())?);
     let (look, looks) = tokio::sync::mpsc::channel(16);
-    let outer = public(&composed, &metrics, &ear, &look, loopback)?;
+    let parting = Parting::default();
+    let counts = (metrics.clone(), gateway_metrics.clone());
+    let tower = Arc::new(lookout::Tower::new(&composed, health, counts, listeners.named()));
+    let outer = public(&composed, &metrics, &ear, &look, (&tower, &parting), loopback)?;
     let behind = outer.behind(gateway_as_proxy());
     let inner = inner()?;
     let way = Way {
         address: inner.local_addr().map_err(|error| Failed::Operation(error.to_string()))?,
         secret: secret(&composed),
     };
-    let parting = Parting::default();
     let counts = (gateway_metrics.clone(), &metrics);
     let gateway = gateway(&composed, counts, &listeners, &way, loopback, &parting).await?;
     let socket = admin::bind(composed.data.path()).map_err(|error| {
@@ -164,6 +183,7 @@ pub(crate) async fn start(
     beside.keep("look_at_health", Weight::Helpful, move || {
         gauges::health::look(Arc::clone(&checks), found.clone())
     });
+    beside.keep("lookout", Weight::Helpful, move || lookout::keep(Arc::clone(&tower)));
     let (all, socket) = (Arc::clone(&composed), Arc::new(socket));
     beside.keep("administration", Weight::Essential, move || {
         admin::serve(Arc::clone(&socket), Arc::clone(&all), look.clone())
@@ -249,6 +269,7 @@ fn public(
     metrics: &tegata_server::Metrics,
     ear: &Arc<signals::Ear>,
     look: &tokio::sync::mpsc::Sender<admin::Look>,
+    (tower, parting): (&Arc<lookout::Tower>, &Parting),
     loopback: Loopback,
 ) -> Result<App, Failed> {
     let set = &composed.config.public;
@@ -272,6 +293,8 @@ fn public(
         // Where a proxy in front makes the two one, the gateway's services are there, too.
         shares_origin: composed.config.issuer() == composed.config.audience(),
         page_tokens: composed.config.tokens.for_pages,
+        console: composed.config.admin.console,
+        console_proof: composed.config.admin.console_proof.get(),
         browser: BrowserClient {
             algorithm: composed.config.keys.usual(false),
             ..BrowserClient::default()
@@ -297,6 +320,8 @@ fn public(
         streams: signals::streams(composed),
         inlet: Arc::clone(ear) as Arc<dyn Inlet>,
         metrics: metrics.clone(),
+        lookout: Arc::clone(tower) as Arc<dyn tegata_server::Lookout>,
+        parting: parting.clone(),
     };
     App::new(config, parts).map_err(|error| Failed::Usage(error.to_string()))
 }

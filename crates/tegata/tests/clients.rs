@@ -104,6 +104,22 @@ fn chromium_shows_pages_that_everybody_can_use_in_japanese() {
     pages("ja");
 }
 
+/// Looks at the console in a language.
+fn console(language: &str) {
+    let language = [("TEGATA_LANGUAGE", Path::new(language))];
+    run_with(program("node", "nodejs"), "console.mjs", context(), &language);
+}
+
+#[test]
+fn chromium_shows_the_console_and_what_is_taken_back_meanwhile() {
+    console("en");
+}
+
+#[test]
+fn chromium_shows_the_console_in_japanese() {
+    console("ja");
+}
+
 #[test]
 fn chromium_is_asked_for_cookies_and_does_as_it_was_told() {
     javascript("consent.mjs");

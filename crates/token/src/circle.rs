@@ -58,7 +58,7 @@ pub use begun::Begun;
 pub(crate) use ledger::LATE;
 pub use register::{CIRCLE, CIRCLE_PLACES};
 use told::Of;
-pub use told::{Heard, Point, Receipt, Standing, Stands};
+pub use told::{Heard, Point, Receipt, Sighting, Standing, Stands};
 
 /// For how long a process is in the circle without renewing it: as long as the store may be away
 /// without anybody having to do without the others' word.
@@ -387,6 +387,18 @@ impl Circle {
     pub fn await_log(&self, position: u64) {
         let mut state = self.state.lock();
         state.awaits = state.awaits.max(position);
+    }
+
+    /// All other processes in the circle, as this one hears them.
+    #[must_use]
+    pub fn sighted(&self) -> Vec<Sighting> {
+        let (state, now) = (self.state.lock(), self.node.since_boot());
+        let sighted = |it: Point| Sighting {
+            position: state.peers.position(it.run),
+            heard: state.peers.heard(it.run).map(|at| now.since(at)),
+            name: it.name,
+        };
+        state.others(self.me.run).into_iter().map(sighted).collect()
     }
 
     /// How a process stands to what it is to know.

@@ -26,7 +26,7 @@ pub(super) fn matched(pattern: &str, segments: &[String]) -> Option<Vec<String>>
 }
 
 /// Percent-decodes a segment. `None`: it is malformed, or no UTF-8.
-fn decoded(segment: &str) -> Option<String> {
+pub(crate) fn decoded(segment: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.bytes();
     while let Some(byte) = rest.next() {

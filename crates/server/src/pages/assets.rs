@@ -14,6 +14,9 @@ const STYLE: &str = include_str!("../../assets/page.css");
 const SCRIPT: &str = include_str!("../../assets/page.js");
 const PASSKEY: &str = include_str!("../../assets/passkey.js");
 
+const CONSOLE_STYLE: &str = include_str!("../../assets/console.css");
+const CONSOLE_SCRIPT: &str = include_str!("../../assets/console.js");
+
 const BANNER: &str = include_str!("../../assets/banner.js");
 const BANNER_STYLE: &str = include_str!("../../assets/banner.css");
 
@@ -29,6 +32,8 @@ pub(crate) struct Assets {
     style: String,
     script: String,
     passkey: String,
+    console_style: String,
+    console_script: String,
     /// The operator's style sheet, and its name.
     theme: Option<(String, Bytes)>,
 }
@@ -39,6 +44,8 @@ impl Assets {
             style: named("page", STYLE, "css"),
             script: named("page", SCRIPT, "js"),
             passkey: named("passkey", PASSKEY, "js"),
+            console_style: named("console", CONSOLE_STYLE, "css"),
+            console_script: named("console", CONSOLE_SCRIPT, "js"),
             theme: theme
                 .map(|it| (named("theme", it, "css"), Bytes::copy_from_slice(it.as_bytes()))),
         }
@@ -63,6 +70,16 @@ impl Assets {
     pub(crate) fn passkey(&self) -> String {
         format!("{PATH}/{}", self.passkey)
     }
+
+    /// The address of what the console's pages have beside that style sheet.
+    pub(crate) fn console_style(&self) -> String {
+        format!("{PATH}/{}", self.console_style)
+    }
+
+    /// The address of the script of the console.
+    pub(crate) fn console_script(&self) -> String {
+        format!("{PATH}/{}", self.console_script)
+    }
 }
 
 /// `/login/assets/{name}`.
@@ -78,6 +95,10 @@ pub(crate) async fn asset(State(app): State<App>, Segment(name): Segment) -> Res
         ("text/javascript; charset=utf-8", own(SCRIPT))
     } else if name == assets.passkey {
         ("text/javascript; charset=utf-8", own(PASSKEY))
+    } else if name == assets.console_style {
+        ("text/css; charset=utf-8", own(CONSOLE_STYLE))
+    } else if name == assets.console_script {
+        ("text/javascript; charset=utf-8", own(CONSOLE_SCRIPT))
     } else {
         return Problem::new(StatusCode::NOT_FOUND, "there is no such file").into_response();
     };

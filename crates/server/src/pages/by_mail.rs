@@ -26,6 +26,8 @@ struct Page<'a> {
     csrf: &'a str,
     request: Option<&'a str>,
     device: Option<&'a str>,
+    /// The page of the console, for which somebody signs in.
+    console: Option<&'a str>,
     /// Whether a mail is on its way.
     ordered: bool,
     problem: Option<&'static str>,
@@ -120,6 +122,7 @@ fn page(
         csrf: ticket.token.as_str(),
         request: asked.map(|asked| asked.handle.as_str()),
         device: fields.one(device::FIELD),
+        console: login::console_of(fields),
         ordered,
         problem: again.map(|again| match again {
             Again::Refused(Refused::WrongCode) => m.wrong_mail_code,

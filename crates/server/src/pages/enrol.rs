@@ -30,6 +30,8 @@ struct Page<'a> {
     request: Option<&'a str>,
     /// The code of a device, for which somebody signs in.
     device: Option<&'a str>,
+    /// The page of the console, for which somebody signs in.
+    console: Option<&'a str>,
     csrf: &'a str,
     /// What the form must come with.
     token: &'a str,
@@ -83,6 +85,7 @@ pub(super) async fn page(
         client: asked.map(|asked| Shown::of(&asked.client)),
         request: asked.map(|asked| asked.handle.as_str()),
         device: fields.one(device::FIELD),
+        console: login::console_of(fields),
         csrf: ticket.token.as_str(),
         token: token.expose(),
         qr: Qr::of(uri.expose()),

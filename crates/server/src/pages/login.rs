@@ -13,7 +13,7 @@ use tegata_oauth::{AuthorizationRequest, Client, Said, SignedIn, redirect::with_
 use tegata_session::{CookieName, FormTicket};
 
 use super::{
-    Frame, Shown, Trouble, Visit, device, enrol, home,
+    Frame, Shown, Trouble, Visit, console, device, enrol, home,
     presence::{self, Thing},
     render, second, see_other,
 };
@@ -36,6 +36,8 @@ struct Page<'a> {
     request: Option<&'a str>,
     /// The code of a device, for which somebody signs in.
     device: Option<&'a str>,
+    /// The page of the console, for which somebody signs in.
+    console: Option<&'a str>,
     csrf: &'a str,
     username: &'a str,
     /// Ways for whoever cannot sign in: where they lead, and their names.
@@ -96,6 +98,11 @@ async fn form(app: &App, visit: &Visit) -> Result<Response, Trouble> {
         (None, Some(session)) if !another => {
             if let Some(code) = query.one(device::FIELD) {
                 return Ok((cookies, device::onward(code, query.one("lang"))?).into_response());
+            }
+            if let Some(page) = console::place::back(&query) {
+                return Ok(
+                    (cookies, console::place::onward(&page, query.one("lang"))?).into_response()
+                );
             }
             let lang = visit.lang(query.one("lang"), &[]);
             return Ok((cookies, home::page(app, session, lang).await?).into_response());
@@ -194,6 +201,9 @@ pub(super) async fn onward(
         None if let Some(code) = fields.one(device::FIELD) => {
             device::onward_signed_in(app, &who.session, code, fields.one("lang"))
         }
+        None if let Some(page) = console::place::back(fields) => {
+            console::place::onward(&page, fields.one("lang"))
+        }
         None => match fields.one("lang").and_then(Lang::of_tag) {
             Some(lang) => see_other(&with_query("/login", &[("lang", lang.tag())])),
             None => see_other("/login"),
@@ -216,7 +226,13 @@ pub(super) fn purpose<'a>(
 ) -> Vec<(&'static str, &'a str)> {
     let request = asked.map(|asked| ("request", asked.handle.as_str()));
     let device = fields.one(device::FIELD).map(|code| (device::FIELD, code));
-    request.into_iter().chain(device).collect()
+    let console = console_of(fields).map(|page| (console::place::FIELD, page));
+    request.into_iter().chain(device).chain(console).collect()
+}
+
+/// The page of the console that somebody signs in for.
+pub(super) fn console_of(fields: &Fields) -> Option<&str> {
+    fields.one(console::place::FIELD).filter(|_| console::place::back(fields).is_some())
 }
 
 pub(super) fn page(
@@ -238,6 +254,7 @@ pub(super) fn page(
         client: asked.map(|asked| Shown::of(&asked.client)),
         request: asked.map(|asked| asked.handle.as_str()),
         device: fields.one(device::FIELD),
+        console: console_of(fields),
         csrf: ticket.token.as_str(),
         username: fields.one("username").or(hint).unwrap_or_default(),
         helps: helps(app, lang, &here),

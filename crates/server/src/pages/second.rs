@@ -28,6 +28,8 @@ struct Page<'a> {
     request: Option<&'a str>,
     /// The code of a device, for which somebody signs in.
     device: Option<&'a str>,
+    /// The page of the console, for which somebody signs in.
+    console: Option<&'a str>,
     csrf: &'a str,
     /// What the code must come with, where nobody is signed in yet.
     token: Option<&'a str>,
@@ -103,6 +105,7 @@ pub(super) async fn page(
         client: asked.map(|asked| Shown::of(&asked.client)),
         request: asked.map(|asked| asked.handle.as_str()),
         device: fields.one(device::FIELD),
+        console: login::console_of(fields),
         csrf: ticket.token.as_str(),
         token: of.token(),
         passkey: of.options(app, visit).await?,

@@ -15,8 +15,8 @@ use aws_lc_rs::hmac;
 use axum::Router;
 use prometheus_client::registry::Registry;
 use tegata_core::{
-    Batch, BoxFuture, ClientId, Custody, Ephemeral, Epoch, Kind, Log, ManualClock, Node, Realm,
-    Records, Secret, SeededEntropy, StoreError,
+    Batch, BoxFuture, ClientId, Custody, Ephemeral, Epoch, Kind, Log, ManualClock, Node, Parting,
+    Realm, Records, Secret, SeededEntropy, StoreError,
 };
 use tegata_identity::{
     Busy, Demand, EmailAddress, Letters, NewUser, Password, PasswordHasher, PasswordPolicy,
@@ -47,6 +47,7 @@ use tegata_token::{
 };
 
 use super::{
+    lookout::Told,
     mailbox::Mailbox,
     switch::{ALL, Switch},
 };
@@ -87,6 +88,8 @@ pub(crate) struct Bench {
     pub(crate) sessions: Sessions,
     pub(crate) mailbox: Mailbox,
     pub(crate) administered: Arc<Administered>,
+    pub(crate) lookout: Arc<Told>,
+    pub(crate) parting: Parting,
     registry: Registry,
     left: Arc<AtomicUsize>,
     calls: Arc<AtomicUsize>,
@@ -97,12 +100,21 @@ pub(crate) struct Bench {
 
 /// Does nothing of what administrators ask for, and notes who asked for what. A fake.
 #[derive(Default)]
-pub(crate) struct Administered(pub(crate) Mutex<Vec<(Operation, String)>>);
+pub(crate) struct Administered(
+    pub(crate) Mutex<Vec<(Operation, String)>>,
+    /// What it answers where it was told, instead of what it was sent.
+    pub(crate) Mutex<Vec<(Operation, Result<serde_json::Value, admin::Refused>)>>,
+);
 
 impl Administration for Administered {
     fn perform(&self, asked: Asked) -> BoxFuture<'_, Result<Done, admin::Refused>> {
         let actor = asked.by.who.as_str().to_owned();
         self.0.lock().unwrap().push((asked.operation, actor));
+        let told = self.1.lock().unwrap();
+        let told = told.iter().find(|(operation, _)| *operation == asked.operation);
+        if let Some((_, told)) = told {
+            return Box::pin(std::future::ready(told.clone().map(Done::with)));
+        }
         let done = Done { location: Some("/new".to_owned()), ..Done::with(asked.body.into()) };
         Box::pin(async move { Ok(done.of_version(7)) })
     }
@@ -351,6 +363,7 @@ impl Bench {
         );
         let allowed = ["https://app.example.com"];
         let administered = Arc::new(Administered::default());
+        let (lookout, parting) = (Arc::new(Told::default()), Parting::default());
         let mut registry = Registry::default();
         let confirmed = Arc::new(Mutex::new(serde_json::Value::Null));
         let app = App::new(
@@ -374,6 +387,8 @@ impl Bench {
                 streams: Streams::new(provider.clone(), StreamRules::default()),
                 inlet: Arc::new(Hearing),
                 metrics: Metrics::register(&mut registry),
+                lookout: Arc::clone(&lookout) as Arc<dyn tegata_server::Lookout>,
+                parting: parting.clone(),
             },
         )
         .unwrap();
@@ -393,6 +408,8 @@ impl Bench {
             sessions,
             mailbox: Mailbox::default(),
             administered,
+            lookout,
+            parting,
             registry,
             left,
             calls,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tegata_core::{Batch, Timestamp};
-use tegata_oauth::ClientMetadata;
+use tegata_oauth::{ClientMetadata, administer::ROLE};
 use tegata_shop::Registry;
 use tegata_token::{Beginning, Binding, Scope, family::Granted};
 
@@ -23,6 +23,10 @@ pub(crate) async fn print(
     let (gateway, path) = (ports.gateway_url(), Registry::PROTECTED_PATH);
     say_line!("tegata demo\n");
     say_line!("  sign in      {}/login", ports.issuer());
+    let administrators =
+        household.people.iter().filter(|it| it.roles.iter().any(|own| own == ROLE));
+    let names: Vec<_> = administrators.map(|it| it.username.as_str()).collect();
+    say_line!("  console      {}/console (for {})", ports.issuer(), names.join(", "));
     say_line!("  shop         {gateway}{}", Registry::FRONT_PATH);
     say_line!("  gateway      {gateway}");
     say_line!(

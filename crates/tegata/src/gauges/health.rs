@@ -7,7 +7,7 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric as _},
     metrics::{MetricType, gauge::ConstGauge},
 };
-use tegata_server::{Check, Severity};
+use tegata_server::{Check, Severity, Unwell};
 use tokio::sync::watch;
 
 use crate::background::every;
@@ -16,7 +16,7 @@ use crate::background::every;
 const LOOKS: Duration = Duration::from_secs(5);
 
 /// What each check found.
-pub(crate) type Found = Vec<(&'static str, Option<Severity>)>;
+pub(crate) type Found = Vec<(&'static str, Option<Unwell>)>;
 
 /// What the checks found last. Nothing, before they have been made.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(crate) async fn look(checks: Arc<[Arc<dyn Check>]>, found: watch::Sender<Fou
         ticks.tick().await;
         let mut all = Found::with_capacity(checks.len());
         for check in checks.iter() {
-            all.push((check.name(), check.look().await.err().map(|unwell| unwell.severity)));
+            all.push((check.name(), check.look().await.err()));
         }
         found.send_replace(all);
     }
@@ -42,14 +42,15 @@ impl Collector for Health {
             return Ok(());
         }
         let gauge = MetricType::Gauge;
-        let worst = found.iter().map(|(_, severity)| *severity).max().flatten();
+        let severity = |found: &Option<Unwell>| found.as_ref().map(|unwell| unwell.severity);
+        let worst = found.iter().filter_map(|(_, found)| severity(found)).max();
         let help = "Whether the node says that it is ready";
         let ready = encoder.encode_descriptor("node_ready", help, None, gauge)?;
         ConstGauge::new(i64::from(worst < Some(Severity::NotReady))).encode(ready)?;
         let help = "What a check finds: 0 healthy, 1 degraded, 2 done without, 3 not ready";
         let mut checks = encoder.encode_descriptor("node_health", help, None, gauge)?;
-        for (name, severity) in found.iter() {
-            let level = match severity {
+        for (name, found) in found.iter() {
+            let level = match severity(found) {
                 None => 0_i64,
                 Some(Severity::Degraded) => 1,
                 Some(Severity::Without) => 2,
@@ -79,11 +80,12 @@ mod tests {
 
     #[test]
     fn a_node_is_ready_as_long_as_no_check_says_otherwise() {
-        let worse = vec![("store", None), ("events", Some(Severity::Without))];
+        let unwell = |severity| Some(Unwell::new(severity, "reason", "detail"));
+        let worse = vec![("store", None), ("events", unwell(Severity::Without))];
         let text = shown(worse.clone());
         assert!(text.contains("\nnode_ready 1\n"), "{text}");
         assert!(text.contains("\nnode_health{check=\"events\"} 2\n"), "{text}");
-        let worst = [worse, vec![("clock", Some(Severity::NotReady))]].concat();
+        let worst = [worse, vec![("clock", unwell(Severity::NotReady))]].concat();
         let text = shown(worst);
         assert!(text.contains("\nnode_ready 0\n"), "{text}");
         assert!(text.contains("\nnode_health{check=\"store\"} 0\n"), "{text}");

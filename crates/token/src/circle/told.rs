@@ -59,6 +59,17 @@ pub struct Point {
     pub name: String,
 }
 
+/// A process in the circle, as another one hears it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// What operators call it.
+    pub name: String,
+    /// Up to which position it says that it has followed the log.
+    pub position: u64,
+    /// How long ago it was heard. `None`: it was not, or says nothing.
+    pub heard: Option<Duration>,
+}
+
 /// What is to be known everywhere, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {

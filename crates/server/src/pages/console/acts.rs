@@ -1,0 +1,131 @@
+//! What can be done in the console: read from a form, asked about once more where it cannot be undone,
+//! and done by what administration does.
+
+use serde_json::{Map, Value, json};
+
+use super::{blocks::KINDS, place::Place};
+use crate::{admin::Operation, form::Fields, messages::console::Words};
+
+/// Something that is to be done.
+pub(super) struct Act {
+    pub(super) operation: Operation,
+    pub(super) named: Vec<String>,
+    pub(super) body: Map<String, Value>,
+    /// What becomes of it, in words.
+    pub(super) ask: &'static str,
+    /// What it is done to, as the person named it.
+    pub(super) target: String,
+    /// Whether it is done at once: it takes nothing away.
+    pub(super) harmless: bool,
+    /// Whether it can be taken back again.
+    pub(super) undoable: bool,
+    /// Whether others have to refuse something for it.
+    pub(super) takes_back: bool,
+    /// What its form says, for the form that asks once more.
+    pub(super) carried: Vec<(&'static str, String)>,
+}
+
+/// What is wrong with a form.
+pub(super) enum NotRead {
+    /// It is none that the page has.
+    Foreign,
+    /// A reason is missing.
+    Reason,
+}
+
+impl Act {
+    /// What the form of a page asks for.
+    pub(super) fn read(place: &Place, fields: &Fields, w: &Words) -> Result<Self, NotRead> {
+        let wish = fields.one("do").ok_or(NotRead::Foreign)?;
+        let (word, rest) = wish.split_once(':').unwrap_or((wish, ""));
+        let reason = fields.one("reason").map(str::trim).filter(|reason| !reason.is_empty());
+        let act = |operation, named: &[&str], body: Value| Self {
+            operation,
+            named: named.iter().map(|name| (*name).to_owned()).collect(),
+            body: body.as_object().cloned().unwrap_or_default(),
+            ask: "",
+            target: String::new(),
+            harmless: false,
+            undoable: false,
+            takes_back: false,
+            carried: vec![("do", wish.to_owned())],
+        };
+        let with_reason = |mut act: Self| -> Result<Self, NotRead> {
+            let reason = reason.ok_or(NotRead::Reason)?;
+            act.body.insert("reason".to_owned(), reason.into());
+            act.carried.push(("reason", reason.to_owned()));
+            Ok(act)
+        };
+        Ok(match (place, word) {
+            (Place::Sessions | Place::User(_), "end") if !rest.is_empty() => Self {
+                ask: w.ask_end,
+                target: rest.to_owned(),
+                takes_back: true,
+                ..act(Operation::SessionEnd, &[rest], json!({}))
+            },
+            (Place::User(id), "kill") => with_reason(Self {
+                ask: w.kill_lead,
+                takes_back: true,
+                ..act(Operation::UserRevoke, &[id], json!({}))
+            })?,
+            (Place::User(id), "lock") => Self {
+                ask: w.ask_lock,
+                undoable: true,
+                takes_back: true,
+                ..act(Operation::UserChange, &[id], json!({"disabled": true}))
+            },
+            (Place::User(id), "unlock") => Self {
+                harmless: true,
+                ..act(Operation::UserChange, &[id], json!({"disabled": false}))
+            },
+            (Place::User(id), "roles") => {
+                let roles = fields.one("roles").ok_or(NotRead::Foreign)?;
+                let all: Vec<_> =
+                    roles.split([' ', ',', '\t']).filter(|it| !it.is_empty()).collect();
+                let mut act = Self {
+                    ask: w.ask_roles,
+                    target: all.join(" "),
+                    undoable: true,
+                    takes_back: true,
+                    ..act(Operation::UserChange, &[id], json!({"roles": all}))
+                };
+                act.carried.push(("roles", all.join(" ")));
+                act
+            }
+            (Place::Client(id), "revoke") => with_reason(Self {
+                ask: w.revoke_client_lead,
+                takes_back: true,
+                ..act(Operation::Revoke, &[], json!({"client": id}))
+            })?,
+            (Place::Keys, "rotate") => Self {
+                ask: w.ask_rotate,
+                target: rest.to_owned(),
+                ..act(Operation::KeysRotate, &[], json!({"algorithm": rest}))
+            },
+            (Place::Keys, "retire") if !rest.is_empty() => Self {
+                ask: w.ask_retire,
+                target: rest.to_owned(),
+                ..act(Operation::KeyRetire, &[rest], json!({}))
+            },
+            (Place::Revocations, "revoke") => {
+                let kind =
+                    fields.one("kind").and_then(|kind| KINDS.into_iter().find(|it| *it == kind));
+                let kind = kind.ok_or(NotRead::Foreign)?;
+                let name = fields.one("name").unwrap_or_default().trim();
+                let mut act = with_reason(Self {
+                    ask: w.ask_revoke,
+                    // A token is a secret, and is not shown again.
+                    target: match kind {
+                        "token" => w.kind(kind).to_owned(),
+                        kind => format!("{}: {name}", w.kind(kind)),
+                    },
+                    takes_back: true,
+                    ..act(Operation::Revoke, &[], json!({(kind): name}))
+                })?;
+                act.carried.extend([("kind", kind.to_owned()), ("name", name.to_owned())]);
+                act
+            }
+            _ => return Err(NotRead::Foreign),
+        })
+    }
+}

@@ -1,0 +1,110 @@
+// The console, as an administrator has it: every page in both languages, light and dark, on a phone and on a
+// desk, and what it shows when something is taken back elsewhere.
+
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+
+import { Chromium, assert, demo } from './chromium.mjs'
+import { Look } from './look.mjs'
+import { unique } from './demo.mjs'
+
+const language = process.env.TEGATA_LANGUAGE
+const password = 'a long and private phrase'
+const run = (...words) => promisify(execFile)(demo.program, [...words, '--data-dir', demo.data])
+
+/** Somebody with this role, whom no other script knows. */
+async function person(role) {
+  const name = unique('console').slice(0, 40)
+  const directory = await mkdtemp(join(tmpdir(), 'tegata-console-'))
+  const file = join(directory, 'password')
+  await writeFile(file, password, { mode: 0o600 })
+  await run('user', 'add', name, '--password-file', file, '--role', role)
+  await rm(directory, { recursive: true })
+  const { stdout } = await run('user', 'show', name, '--format', 'json')
+  return { name, id: JSON.parse(stdout).id }
+}
+
+const browser = await Chromium.start()
+const look = new Look(browser, language)
+try {
+  await walk(await person('admin'), await person('customer'))
+} finally {
+  await browser.end()
+}
+assert.deepEqual(look.found, [])
+
+async function walk(admin, other) {
+  await browser.speaks(language)
+  const refused = await browser.violations()
+  const live = () => browser.until("document.querySelector('#stream.live')")
+
+  // Signed in, and back to the page that was asked for.
+  await browser.visit('/console/revocations', '#username')
+  await browser.type('#username', admin.name)
+  await browser.type('#password', password)
+  await browser.leads(() => browser.click('form button.main'), '#kind')
+  await live()
+  await look.at('console-revocations')
+
+  await browser.visit('/console', '.of-points')
+  await live()
+  await browser.until("document.querySelector('.of-health .dot.good')")
+  await browser.until("document.querySelector('.plot .line.one').getAttribute('d')")
+  // What somebody else takes back is seen here, without a click, with who refuses it.
+  const loaded = await browser.run('performance.timeOrigin')
+  await run('revoke', '--user', other.name, '--reason', 'console-test')
+  const row = `[...document.querySelectorAll('.of-latest li')].find(it => it.textContent.includes(${JSON.stringify(other.id)}))`
+  await browser.until(`${row}?.querySelector('.said.good')`)
+  const said = await browser.run(`${row}.innerText`)
+  assert.match(said, /console-test/)
+  assert.match(said, /operator/)
+  assert.match(said, language === 'en' ? /Refused by all 1 points after \d+ ms/ : /1 か所すべてが \d+ ミリ秒後に拒否/)
+  assert.equal(await browser.run('performance.timeOrigin'), loaded, 'the page was loaded anew')
+  await look.at('console')
+
+  for (const page of ['sessions', 'clients', 'keys', 'users']) {
+    await browser.visit(`/console/${page}`, '.block')
+    await look.at(`console-${page}`)
+  }
+  await browser.visit('/console/clients/demo-web', '.of-acts')
+  await look.at('console-client')
+
+  // A person is found by a part of the name, and loses everything; the page says who refuses it.
+  await browser.visit(`/console/users?q=${other.name.slice(0, 30)}`, '.of-people a')
+  const link = `.of-people a[href*="${other.id}"]`
+  await browser.leads(() => browser.run(`document.querySelector('${link}').click()`), '#reason')
+  await look.at('console-user')
+  await browser.type('#reason', 'lost phone')
+  await browser.leads(() => browser.click('button[value=kill]'), 'button[name=confirmed]')
+  await look.at('console-sure')
+  await browser.leads(() => browser.click('button[name=confirmed]'), '.verdict')
+  await browser.until("document.querySelector('.verdict.good')")
+  await look.at('console-done')
+
+  // The keyboard alone ends a session, and it goes from the list.
+  const here = `/console/users/${admin.id}`
+  await browser.visit(here, '.of-sessions li')
+  await browser.run("document.querySelector('.of-sessions button').focus()")
+  await browser.leads(() => browser.press('Enter'), 'button[name=confirmed]')
+  await browser.leads(() => browser.click('.choice a'), '.of-sessions li')
+
+  // Without scripts, the same.
+  await browser.scripts(false)
+  await browser.visit('/console', '.of-latest li')
+  await browser.visit('/console/revocations', '#kind')
+  await browser.scripts(true)
+
+  // Whoever loses the role sees no more of it.
+  await browser.visit('/console', '.of-points')
+  await live()
+  const gone = browser.leads(async () => {}, 'a[href*="another=true"]')
+  const file = join(await mkdtemp(join(tmpdir(), 'tegata-console-')), 'user.toml')
+  await writeFile(file, `[[user]]\nusername = ${JSON.stringify(admin.name)}\nroles = ["customer"]\n`)
+  await run('apply', file)
+  await gone
+  await look.at('console-no-role')
+  assert.deepEqual(refused, [])
+}
