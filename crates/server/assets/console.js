@@ -76,14 +76,24 @@ function show(name, html) {
 function merge(old, now) {
   const wanted = [...now.childNodes];
   for (const [place, node] of wanted.entries()) {
-    const here = old.childNodes[place];
-    const known = node.id && [...old.children].find((it) => it.id === node.id);
-    if (known && known !== here) old.insertBefore(known, here ?? null);
     const at = old.childNodes[place];
     if (!at) old.append(node);
     else if (at.isEqualNode(node)) continue;
     else if (alike(at, node)) renew(at, node);
-    else old.insertBefore(node, at);
+    else {
+      // What is gone makes room for what follows it, which stays the same node.
+      let next = node.nodeType === Node.ELEMENT_NODE ? at : null;
+      while (next && !alike(next, node)) next = next.nextSibling;
+      if (!next) old.insertBefore(node, at);
+      else {
+        for (let gone = at; gone !== next; ) {
+          const after = gone.nextSibling;
+          gone.remove();
+          gone = after;
+        }
+        renew(next, node);
+      }
+    }
   }
   while (old.childNodes.length > wanted.length) old.lastChild.remove();
 }

@@ -88,6 +88,8 @@ async function walk(admin, other) {
   const here = `/console/users/${admin.id}`
   await browser.visit(here, '.of-sessions li')
   await browser.run("document.querySelector('.of-sessions button').focus()")
+  // What comes meanwhile takes the focus from nobody.
+  await live()
   await browser.leads(() => browser.press('Enter'), 'button[name=confirmed]')
   await browser.leads(() => browser.click('.choice a'), '.of-sessions li')
 
