@@ -138,6 +138,28 @@ async fn every_refusal_takes_as_much_work_whatever_system_a_hash_is_of() {
     assert_eq!(paid, bed.hasher.effort().work);
 }
 
+/// Whose hash is the costliest has nothing left to do, and waits for the workers as often as others.
+#[tokio::test]
+async fn whose_hash_is_the_costliest_takes_as_many_jobs_as_others() {
+    let bed = Bed::new();
+    let jobs = async |name: &str| {
+        let before = bed.workers.jobs.load(Ordering::SeqCst);
+        attempt(&bed, name, "wrong").await.unwrap_err();
+        bed.clock.advance(Duration::from_secs(3600));
+        bed.workers.jobs.load(Ordering::SeqCst) - before
+    };
+    // Where there is no hash, nobody has anything to do.
+    assert_eq!(jobs("nobody").await, 1);
+    bed.user("ours", Some(PASSWORD)).await;
+    let (_, text) = OTHERS.into_iter().find(|(name, _)| *name == "argon2-large").unwrap();
+    let phc = Phc::parse(text, bed.hasher.caps()).unwrap();
+    let new = crate::NewUser { password: Some(phc), ..crate::testing::new_user("costliest") };
+    bed.users.register(&bed.realm, new, "import").await.unwrap();
+    for name in ["costliest", "ours", "nobody"] {
+        assert_eq!(jobs(name).await, 2, "{name}");
+    }
+}
+
 /// What was taken over by a version before is noted by the first who tries.
 #[tokio::test]
 async fn what_nobody_noted_is_noted_where_it_is_met() {
