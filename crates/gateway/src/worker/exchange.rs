@@ -298,7 +298,6 @@ impl Worker {
             found.route,
             gate,
             &self.freshness,
-            way.now,
             &mut way.set_cookie,
         )
         .await?;
