@@ -17,6 +17,13 @@ impl InvalidName {
         let text = text.chars().take(80).collect::<String>().escape_debug().to_string();
         Self { what, rule, text }
     }
+
+    /// What a name may be, without the text that was given: that may be a secret which stands in the
+    /// wrong place.
+    #[must_use]
+    pub const fn rule(&self) -> &'static str {
+        self.rule
+    }
 }
 
 /// Declares a name over a checked string: what it is, with its article, the rule in words, and the

@@ -149,7 +149,12 @@ fn gateway(
         services: ServiceMap::check(&[service], &routes).unwrap(),
         forbids: Vec::new(),
         tokens: Arc::new(tokens),
-        dpop: Dpop { nonces: DpopNonces::under(&[1; 32].into()), required: false, shared: None },
+        dpop: Dpop {
+            nonces: DpopNonces::under(&[1; 32].into()),
+            required: false,
+            shared: None,
+            since: None,
+        },
         foreign: None,
         introspection: None,
         revocations: followed(node.clone()),

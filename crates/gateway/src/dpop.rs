@@ -6,20 +6,22 @@
 //! route that is `available` makes do with what this node remembers, and every other one refuses.
 //!
 //! A node that is alone writes nothing. When it starts it has seen nothing, so it asks for another
-//! proof where one was made before.
+//! proof where one may have been shown to the process before it. Clocks of clients may be ahead, so that
+//! is each which says that it was made in the first minute or before it. What counts instead shows a nonce
+//! that no process gave out but this one.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use tegata_core::{
-    Ephemeral, Realm, StoreError, Timestamp,
+    Ephemeral, Node, Realm, StoreError, Timestamp,
     port::{Put, Space},
 };
 use tegata_mesh::RevocationMode;
 use tegata_token::{
     Claims, Confirmation, DpopNonces, DpopProof, ProofRefused, Proving, Replays,
-    dpop::{NonceAge, Noted},
+    dpop::{NonceAge, Noted, WINDOW},
 };
 
 use crate::{
@@ -58,6 +60,9 @@ pub struct Dpop {
     pub required: bool,
     /// What all nodes remember together. `None`: this node is alone.
     pub shared: Option<Arc<dyn Ephemeral>>,
+    /// From when on a node that is alone has seen all proofs that were shown. `None`: since the gateway
+    /// started, as it is where a process before it may have seen some.
+    pub since: Option<Timestamp>,
 }
 
 impl fmt::Debug for Dpop {
@@ -76,32 +81,64 @@ pub(crate) struct Shown {
     pub(crate) unchecked: bool,
 }
 
+/// A proof that counts if it was not used before.
+#[derive(Debug)]
+pub(crate) struct Proven {
+    proof: DpopProof,
+    nonce: Option<HeaderValue>,
+}
+
 /// Judges proofs.
 pub(crate) struct Proofs {
     dpop: Dpop,
     realm: Realm,
     seen: Replays,
-    /// From when on this node has seen everything that was shown.
+    /// Where nobody else remembers anything.
+    alone: Option<Alone>,
+}
+
+/// What a node that is alone goes by.
+struct Alone {
+    /// From when on it has seen everything that was shown, in seconds.
     since: u64,
+    /// Nonces that no process before it can have given out.
+    nonces: DpopNonces,
+}
+
+impl Alone {
+    /// Whether the process before may have seen a proof that says it was made then: it took those of
+    /// clocks that are ahead, too.
+    const fn may_be_older(&self, made: Timestamp) -> bool {
+        made.secs() < self.since.saturating_add(WINDOW.as_secs())
+    }
+
+    /// Whether such proofs still come: those of clocks that are behind come latest.
+    const fn is_young(&self, now: Timestamp) -> bool {
+        now.secs() <= self.since.saturating_add(2 * WINDOW.as_secs())
+    }
 }
 
 impl Proofs {
-    pub(crate) fn new(dpop: Dpop, realm: Realm, now: Timestamp) -> Self {
-        // Proofs name whole seconds.
-        let since = now.millis().div_ceil(1000);
-        Self { dpop, realm, seen: Replays::new(MOST), since }
+    pub(crate) fn new(dpop: Dpop, realm: Realm, node: &Node) -> Self {
+        let alone = dpop.shared.is_none().then(|| {
+            let mut secret = [0; 32];
+            node.entropy().fill(&mut secret);
+            // Proofs name whole seconds.
+            let since = dpop.since.unwrap_or_else(|| node.now()).millis().div_ceil(1000);
+            Alone { since, nonces: DpopNonces::under(&secret.into()) }
+        });
+        Self { dpop, realm, seen: Replays::new(MOST), alone }
     }
 
-    /// Checks that who sends a token that says this holds its key, and uses the proof up. `mode` says
-    /// what holds where the store does not answer.
-    pub(crate) async fn check(
+    /// Checks that who sends a token that says this holds its key. The proof is to be used up when it is
+    /// known that the token counts, so that nobody writes anything by tokens that do not.
+    pub(crate) fn check(
         &self,
         (claims, token): (&Claims, &str),
         (head, admitted): (&Head<'_>, &Admitted<'_>),
         config: &Config,
-        mode: RevocationMode,
         now: Timestamp,
-    ) -> Result<Shown, Refused> {
+    ) -> Result<Proven, Refused> {
         let bound = claims.cnf.as_ref().and_then(Confirmation::key_alone).ok_or_else(|| {
             let detail = "the token is bound to no DPoP key; send it with the scheme `Bearer`";
             refuse("token_not_bound", "invalid_token", detail)
@@ -112,11 +149,16 @@ impl Proofs {
             return Err(refuse("token_bound", "invalid_token", detail));
         }
         let nonce = self.nonce_after(&proof, now)?;
-        // The process before this one may have seen it. Clients make another where they are told of a
-        // nonce (RFC 9449 §9), and by then it is made later.
-        if self.dpop.shared.is_none() && proof.made().secs() < self.since {
-            return Err(self.ask_for_another(now));
-        }
+        Ok(Proven { proof, nonce })
+    }
+
+    /// Uses a proof up. `mode` says what holds where the store does not answer.
+    pub(crate) async fn use_up(
+        &self,
+        Proven { proof, nonce }: Proven,
+        mode: RevocationMode,
+        now: Timestamp,
+    ) -> Result<Shown, Refused> {
         // First by what is in memory: what is shown again and again to one node costs the store nothing.
         match self.seen.note(&proof, now) {
             Noted::New => {}
@@ -185,21 +227,32 @@ impl Proofs {
         proof: &DpopProof,
         now: Timestamp,
     ) -> Result<Option<HeaderValue>, Refused> {
-        let age = proof.nonce().map(|nonce| self.dpop.nonces.age(nonce, now));
-        let current = || HeaderValue::try_from(self.dpop.nonces.current(now)).ok();
-        match age {
-            Some(Some(NonceAge::Current)) => Ok(None),
-            Some(Some(NonceAge::Ending)) => Ok(current()),
-            None if !self.dpop.required => Ok(current()),
-            Some(None) | None => Err(self.ask_for_another(now)),
+        let age_of = |nonces: &DpopNonces| proof.nonce().and_then(|nonce| nonces.age(nonce, now));
+        let own = self.alone.as_ref().and_then(|alone| age_of(&alone.nonces));
+        // Clients make another where they are told of a nonce (RFC 9449 §9).
+        let older = self.alone.as_ref().is_some_and(|alone| alone.may_be_older(proof.made()));
+        if older && own.is_none() {
+            return Err(self.ask_for_another(now));
         }
+        match own.or_else(|| age_of(&self.dpop.nonces)) {
+            Some(NonceAge::Current) => Ok(None),
+            Some(NonceAge::Ending) => Ok(self.current(now)),
+            None if proof.nonce().is_none() && !self.dpop.required => Ok(self.current(now)),
+            None => Err(self.ask_for_another(now)),
+        }
+    }
+
+    /// The nonce to give out.
+    fn current(&self, now: Timestamp) -> Option<HeaderValue> {
+        let young = self.alone.as_ref().filter(|alone| alone.is_young(now));
+        let nonces = young.map_or(&self.dpop.nonces, |alone| &alone.nonces);
+        HeaderValue::try_from(nonces.current(now)).ok()
     }
 
     fn ask_for_another(&self, now: Timestamp) -> Refused {
         let detail = "use the nonce in `DPoP-Nonce` in a new DPoP proof";
         let mut refused = refuse("dpop_nonce", "use_dpop_nonce", detail);
-        let current = HeaderValue::try_from(self.dpop.nonces.current(now)).ok();
-        refused.fields.extend(current.map(|nonce| (DPOP_NONCE.clone(), nonce)));
+        refused.fields.extend(self.current(now).map(|nonce| (DPOP_NONCE.clone(), nonce)));
         refused
     }
 }

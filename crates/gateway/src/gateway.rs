@@ -165,7 +165,7 @@ impl Gateway {
             places: Places::new(config.limits.connections_per_address, uncounted),
             proxies,
             config,
-            proofs: Proofs::new(parts.dpop, parts.realm.clone(), parts.node.now()),
+            proofs: Proofs::new(parts.dpop, parts.realm.clone(), &parts.node),
             node: parts.node,
             epoch: parts.epoch,
             tokens: parts.tokens,

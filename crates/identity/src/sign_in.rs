@@ -118,8 +118,9 @@ pub enum Method {
 enum Checked {
     /// They are this person's, and it is this one of the passwords that they have had.
     Is(User, u64),
-    /// They do not belong together, and this is left to be done before that is said.
-    IsNot(Vec<Effort>),
+    /// They do not belong together, and this is left to be done before that is said. `None`: nothing, for
+    /// anybody.
+    IsNot(Option<Vec<Effort>>),
 }
 
 /// Why somebody was not signed in.
@@ -292,7 +293,13 @@ impl SignIn {
             password::note(self.records.as_ref(), realm, spent, noted).await;
         }
         let (own, caps) = (self.hasher.effort(), self.hasher.caps());
-        let rest = || Ok(Checked::IsNot(efforts.rest(spent, own, caps, noted)));
+        // Where others have something left to do, whoever has nothing does that: how many jobs there were
+        // says nothing, either.
+        let rest = || {
+            let rest = efforts.rest(spent, own, caps, noted);
+            let even = rest.is_empty() && !efforts.has_any(noted);
+            Ok(Checked::IsNot((!even).then_some(rest)))
+        };
         // Read after the hashing, which takes long: what was changed meanwhile counts.
         let user = self.users.load(realm, &id).await?;
         let now = load::<PasswordRecord>(self.records.as_ref(), realm, id.as_str()).await?;
@@ -313,10 +320,8 @@ impl SignIn {
     }
 
     /// Does what is left to be done, so that every refusal takes as long.
-    async fn even_out(&self, rest: Vec<Effort>) -> Result<(), Refused> {
-        if rest.is_empty() {
-            return Ok(());
-        }
+    async fn even_out(&self, rest: Option<Vec<Effort>>) -> Result<(), Refused> {
+        let Some(rest) = rest else { return Ok(()) };
         let hasher = Arc::clone(&self.hasher);
         let spent = workers::run(self.workers.as_ref(), move || {
             rest.into_iter().try_for_each(|effort| hasher.spend(effort))

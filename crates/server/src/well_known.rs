@@ -28,13 +28,14 @@ pub(crate) async fn jwks(State(app): State<App>, caller: Caller, headers: Header
 }
 
 /// How readers of the keys are told apart: by their network, and by the program that they say they are.
+/// Addresses within it are nobody's business, and one subscriber has many.
 fn reader(caller: &Caller, headers: &HeaderMap) -> String {
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let program: String =
         agent.unwrap_or_default().chars().take_while(|c| plain(*c)).take(40).collect();
     let program = if program.is_empty() { "unnamed" } else { &program };
-    format!("{} {program}", Network::around(caller.address, 32, 64))
+    format!("{} {program}", Network::around(caller.address, 24, 48))
 }
 
 /// A document that may be kept as long as a key is published before it signs, and asked about by

@@ -418,6 +418,7 @@ async fn gateway(
             nonces: composed.dpop_nonces.clone(),
             required: composed.config.tokens.dpop_nonce == DpopNonce::Required,
             shared: composed.backends.are_shared().then(|| Arc::clone(&composed.ephemeral)),
+            since: None,
         },
         foreign: composed.foreign.as_ref().map(|foreign| foreign.for_gateway()),
         revocations: Arc::clone(&composed.view),

@@ -10,7 +10,7 @@ use tegata_token::{
 
 use crate::{
     certificate,
-    dpop::{self, Shown},
+    dpop::{self, Proven, Shown},
     foreign::{Foreign, NotVerified, Unanswered},
     gate::{Freshness, Gate},
     head::{Head, Once},
@@ -43,20 +43,19 @@ pub(crate) async fn identify(
     route: &Route,
     gate: &Gate,
     freshness: &Freshness,
-    now: SinceBoot,
     set_cookie: &mut Vec<HeaderValue>,
 ) -> Result<Identified, Refused> {
     if route.auth == AuthMode::None {
         return Ok(Identified::default());
     }
-    let (mut proven, mut shown) = (Shown::default(), None);
+    let (mut proven, mut shown) = (None, None);
     let caller = match admitted.fields.authorization {
         Once::Several => {
             let detail = "`Authorization` stands more than once";
             return Err(Refusal::bad_request("several_authorizations", detail));
         }
         Once::One(value) => {
-            let (caller, proof) = token(value, (head, admitted), route, gate).await?;
+            let (caller, proof) = token(value, (head, admitted), gate).await?;
             (proven, shown) = (proof, of_issuer(value, &caller));
             caller
         }
@@ -83,9 +82,15 @@ pub(crate) async fn identify(
             }
         }
     };
+    // Taken now: somebody may have been waited for.
+    let now = gate.node.since_boot();
     let unchecked = still_counts((&caller, shown), route, gate, freshness, now).await?;
-    let unchecked = unchecked || proven.unchecked;
-    Ok(Identified { caller: Some(caller), unchecked, nonce: proven.nonce })
+    let shown = match proven {
+        Some(proven) => gate.proofs.use_up(proven, route.revocation, gate.node.now()).await?,
+        None => Shown::default(),
+    };
+    let unchecked = unchecked || shown.unchecked;
+    Ok(Identified { caller: Some(caller), unchecked, nonce: shown.nonce })
 }
 
 /// The text of a token of ours, which others of ours can be asked about.
@@ -94,14 +99,13 @@ fn of_issuer<'v>(value: &'v HeaderValue, caller: &Caller) -> Option<&'v str> {
     matches!(caller, Caller::Token(_)).then(|| token.trim_start_matches(' '))
 }
 
-/// The caller that an access token speaks of (RFC 6750 §2.1, RFC 9449 §7.1, RFC 8705 §3), and what
-/// is to be said of the proof that came with it.
+/// The caller that an access token speaks of (RFC 6750 §2.1, RFC 9449 §7.1, RFC 8705 §3), and the
+/// proof that came with it.
 async fn token(
     value: &HeaderValue,
     request: (&Head<'_>, &Admitted<'_>),
-    route: &Route,
     gate: &Gate,
-) -> Result<(Caller, Shown), Refused> {
+) -> Result<(Caller, Option<Proven>), Refused> {
     let began = gate.node.since_boot();
     let (scheme, token) =
         value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(|| {
@@ -120,9 +124,8 @@ async fn token(
             gate.metrics.valid.observe(took);
             if with_proof {
                 let said = (caller.claims(), token);
-                let (mode, now) = (route.revocation, gate.node.now());
-                let shown = gate.proofs.check(said, request, &gate.config, mode, now).await?;
-                return Ok((caller, shown));
+                let proven = gate.proofs.check(said, request, &gate.config, gate.node.now())?;
+                return Ok((caller, Some(proven)));
             }
             // Without the proof of what it is bound to, who presents it is not its holder.
             if let Some(bound) = &caller.claims().cnf {
@@ -131,7 +134,7 @@ async fn token(
                 }
                 certificate::check(bound, request.0, request.1, gate)?;
             }
-            Ok((caller, Shown::default()))
+            Ok((caller, None))
         }
         Err(NotVerified::Refused(refusal)) => {
             gate.metrics.invalid.observe(took);

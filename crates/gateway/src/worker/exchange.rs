@@ -292,16 +292,9 @@ impl Worker {
             way.trail.commit().await?;
             return Ok(Passage::Here(response));
         }
-        let identified = identify(
-            head,
-            &admitted,
-            found.route,
-            gate,
-            &self.freshness,
-            way.now,
-            &mut way.set_cookie,
-        )
-        .await?;
+        let identified =
+            identify(head, &admitted, found.route, gate, &self.freshness, &mut way.set_cookie)
+                .await?;
         way.trail.unchecked = identified.unchecked;
         way.nonce = identified.nonce;
         if let Some(caller) = identified.caller {

@@ -269,16 +269,60 @@ fn a_proof_counts_once_at_all_gateways_together() {
     assert_eq!(holder.ask(&anew, "/echo/x", &[&proof]).problem(), "dpop_replayed");
 }
 
+/// A gateway that is alone, and may not be the first process.
+fn anew(key: &Arc<SigningKey>) -> World {
+    let key = Some(Arc::clone(key));
+    Plan { just_started: true, real_time: true, key, ..Plan::with(echo::start()) }.start()
+}
+
 #[test]
-fn a_gateway_that_is_alone_asks_for_another_where_a_proof_is_older_than_it() {
-    let world = World::plain();
-    let holder = Holder::of(&world);
-    let before = holder.proof(&world, &[("iat", json!(world.now().secs() - 1))]);
-    let answer = holder.ask(&world, "/echo/x", &[&before]);
+fn a_gateway_that_is_alone_asks_for_another_where_a_proof_may_be_older_than_it() {
+    let key = Arc::new(SigningKey::generate(Algorithm::Es256).unwrap());
+    let first = anew(&key);
+    let holder = Holder::of(&first);
+    let now = first.node.now().secs();
+    // Clocks of clients are ahead, or behind.
+    let mut nonces = Vec::new();
+    for made in [now - 30, now, now + 55] {
+        let installations = first.nonces.current(first.node.now());
+        for nonce in [None, Some(("nonce", json!(installations)))] {
+            let changes = [("iat", json!(made))].into_iter().chain(nonce).collect::<Vec<_>>();
+            let answer = holder.ask(&first, "/echo/x", &[&holder.proof(&first, &changes)]);
+            assert_eq!((answer.status, answer.problem().as_str()), (401, "dpop_nonce"), "{made}");
+            nonces.push(answer.field("dpop-nonce").unwrap().to_owned());
+        }
+    }
+    let with = |nonce: &str| [("iat", json!(now + 55)), ("nonce", json!(nonce))];
+    let proof = holder.proof(&first, &with(&nonces[0]));
+    let answer = holder.ask(&first, "/echo/x", &[&proof]);
+    assert_eq!((answer.status, answer.field("dpop-nonce")), (200, None));
+    assert_eq!(holder.ask(&first, "/echo/x", &[&proof]).problem(), "dpop_replayed");
+    // The next process does not take what this one took.
+    let next = anew(&key);
+    let answer = holder.ask(&next, "/echo/x", &[&proof]);
     assert_eq!((answer.status, answer.problem().as_str()), (401, "dpop_nonce"));
-    let nonce = answer.field("dpop-nonce").unwrap();
-    let next = holder.proof(&world, &[("nonce", json!(nonce))]);
-    assert_eq!(holder.ask(&world, "/echo/x", &[&next]).status, 200);
+    let told = answer.field("dpop-nonce").unwrap();
+    assert_eq!(holder.ask(&next, "/echo/x", &[&holder.proof(&next, &with(told))]).status, 200);
+}
+
+#[test]
+fn a_minute_after_its_start_a_gateway_that_is_alone_takes_proofs_as_any_other() {
+    let world = Plan { just_started: true, ..Plan::with(echo::start()) }.start();
+    let holder = Holder::of(&world);
+    let early = holder.ask(&world, "/echo/x", &[&holder.proof(&world, &[])]);
+    let own = early.field("dpop-nonce").unwrap();
+    world.clock.advance(dpop::WINDOW);
+    world.refresh_revocations();
+    let answer = holder.ask(&world, "/echo/x", &[&holder.proof(&world, &[])]);
+    assert_eq!(answer.status, 200);
+    // What it gave out counts for its time, and then that of the installation is given out.
+    let proof = holder.proof(&world, &[("nonce", json!(own))]);
+    assert_eq!(holder.ask(&world, "/echo/x", &[&proof]).status, 200);
+    world.clock.advance(2 * dpop::WINDOW);
+    world.refresh_revocations();
+    let answer = holder.ask(&world, "/echo/x", &[&holder.proof(&world, &[])]);
+    let current = world.nonces.current(world.now());
+    assert_eq!((answer.status, answer.field("dpop-nonce")), (200, Some(current.as_str())));
 }
 
 /// A store that does not answer, or only when it is too late.
@@ -441,6 +485,20 @@ fn a_bound_token_that_was_taken_back_is_refused_with_its_proof() {
     world.revoke(Target::Session(SessionId::new("1.30000.s").unwrap()));
     let answer = holder.ask(&world, "/echo/x", &[&holder.proof(&world, &[])]);
     assert_eq!((answer.status, answer.problem().as_str()), (401, "token_revoked"));
+}
+
+#[test]
+fn whoever_has_a_token_that_was_taken_back_writes_nothing_with_their_proofs() {
+    let store: Arc<dyn Ephemeral> = Arc::new(Away { hangs: false });
+    let [world, _] = two_that_share(&store);
+    let holder = Holder::of(&world);
+    world.revoke(Target::Session(SessionId::new("1.30000.s").unwrap()));
+    let proof = holder.proof(&world, &[]);
+    // The store would not have answered, and nothing is remembered here, either.
+    for _ in 0..2 {
+        let answer = holder.ask(&world, "/echo/x", &[&proof]);
+        assert_eq!((answer.status, answer.problem().as_str()), (401, "token_revoked"));
+    }
 }
 
 #[test]

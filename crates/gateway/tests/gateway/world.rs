@@ -19,7 +19,7 @@ use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap};
 use tegata_session::CookieFilter;
 use tegata_token::{
     AccessToken, Algorithm, DpopNonces, Expected, ExpectedAudience, KeySet, Memory, SigningKey,
-    Usage, Verifier, VerifyingKey, View, jws,
+    Usage, Verifier, VerifyingKey, View, dpop, jws,
     revocation::{Entry, Target},
 };
 
@@ -61,6 +61,9 @@ pub(crate) struct Plan {
     pub(crate) foreign: Option<tegata_gateway::Foreign>,
     pub(crate) introspection: Option<Arc<dyn tegata_gateway::introspection::Introspection>>,
     pub(crate) requires_nonce: bool,
+    /// Whether a process before may have seen proofs. Otherwise it started a minute ago, and proofs need
+    /// nothing for that.
+    pub(crate) just_started: bool,
     /// Where proofs are remembered for several gateways.
     pub(crate) shared: Option<Arc<dyn Ephemeral>>,
     /// The issuer's key, where several gateways have one issuer.
@@ -99,6 +102,7 @@ impl Plan {
             foreign: None,
             introspection: None,
             requires_nonce: false,
+            just_started: false,
             shared: None,
             key: None,
         }
@@ -160,6 +164,7 @@ impl Plan {
                 nonces: nonces.clone(),
                 required: self.requires_nonce,
                 shared: self.shared,
+                since: (!self.just_started).then(|| node.now() - dpop::WINDOW),
             },
             revocations: Arc::clone(&revocations),
             realm: Realm::default(),

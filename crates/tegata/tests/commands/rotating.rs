@@ -89,7 +89,7 @@ fn it_is_known_who_has_fetched_the_next_key_and_who_has_not() {
     let key = next();
     assert_eq!((&key["seen_by"], &key["readers"]), (&0.into(), &1.into()), "{key}");
     let missing = key["not_seen_by"][0].as_str().unwrap();
-    assert!(missing.starts_with("127.0.0.1/32 orders, last at 2"), "{missing}");
+    assert!(missing.starts_with("127.0.0.0/24 orders, last at 2"), "{missing}");
     fetch("payments");
     let key = next();
     assert_eq!((&key["seen_by"], &key["readers"]), (&1.into(), &2.into()), "{key}");

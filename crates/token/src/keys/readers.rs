@@ -15,10 +15,13 @@ use crate::ring::KeyState;
 /// How many are remembered. Where there are more, those who came longest ago are forgotten.
 const MOST: usize = 500;
 
+/// How many of them from one network, which can call itself what it likes.
+const MOST_OF_NETWORK: usize = 8;
+
 /// Somebody who fetches the keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reader {
-    /// How whoever serves the keys tells them apart: by network and program, say.
+    /// How whoever serves the keys tells them apart: their network, a space, and what they call themselves.
     pub name: String,
     /// When they came last.
     pub last: Timestamp,
@@ -44,14 +47,14 @@ impl Reader {
 /// Those who fetch the keys from this node.
 #[derive(Debug, Default)]
 pub(super) struct Readers {
-    all: Mutex<HashMap<String, Known>>,
+    known: Mutex<Known>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Known {
-    reader: Reader,
-    /// Whether it has not been told yet.
-    is_new: bool,
+    all: HashMap<String, Reader>,
+    /// How often somebody came.
+    visits: u64,
 }
 
 impl Keys {
@@ -62,39 +65,44 @@ impl Keys {
         self.inner.readers.note(reader);
     }
 
-    /// Those who fetched the keys from this node.
+    /// Those who fetched the keys from this node, and how often somebody did so far: where that is as it
+    /// was, so are they.
     #[must_use]
-    pub fn readers(&self) -> Vec<Reader> {
-        self.inner.readers.all.lock().values().map(|known| known.reader.clone()).collect()
+    pub fn readers(&self) -> (Vec<Reader>, u64) {
+        let known = self.inner.readers.known.lock();
+        (known.all.values().cloned().collect(), known.visits)
     }
+}
 
-    /// Those of them who came since this was asked last, for other nodes to know.
-    #[must_use]
-    pub fn new_readers(&self) -> Vec<Reader> {
-        let mut all = self.inner.readers.all.lock();
-        let new = all.values_mut().filter(|known| known.is_new);
-        let told = |known: &mut Known| {
-            known.is_new = false;
-            known.reader.clone()
-        };
-        new.map(told).collect()
+impl Reader {
+    fn network(&self) -> &str {
+        self.name.split(' ').next().unwrap_or_default()
     }
 }
 
 impl Readers {
     fn note(&self, reader: Reader) {
-        let mut all = self.all.lock();
-        if all.len() >= MOST && !all.contains_key(&reader.name) {
-            let oldest = all.values().min_by_key(|known| known.reader.last);
-            if let Some(oldest) = oldest.map(|known| known.reader.name.clone()) {
+        let mut known = self.known.lock();
+        known.visits += 1;
+        let all = &mut known.all;
+        if !all.contains_key(&reader.name) {
+            let of_network = |it: &&Reader| it.network() == reader.network();
+            let crowded = if all.values().filter(of_network).count() >= MOST_OF_NETWORK {
+                all.values().filter(of_network).min_by_key(|it| it.last)
+            } else if all.len() >= MOST {
+                all.values().min_by_key(|it| it.last)
+            } else {
+                None
+            };
+            if let Some(oldest) = crowded.map(|it| it.name.clone()) {
                 all.remove(&oldest);
             }
         }
-        let known = match all.remove(&reader.name) {
-            Some(known) => reader.and(&known.reader),
+        let reader = match all.remove(&reader.name) {
+            Some(before) => reader.and(&before),
             None => reader,
         };
-        all.insert(known.name.clone(), Known { reader: known, is_new: true });
+        all.insert(reader.name.clone(), reader);
     }
 }
 
@@ -121,8 +129,7 @@ mod tests {
         let readers = Readers::default();
         readers.note(reader("a", 10, 5));
         readers.note(reader("a", 20, 3));
-        let known = readers.all.lock().values().next().map(|known| known.reader.clone());
-        let known = known.unwrap();
+        let known = readers.known.lock().all["a"].clone();
         assert_eq!(known, reader("a", 20, 5));
         assert!(known.has_seen(Timestamp::from_secs(5)));
         assert!(!known.has_seen(Timestamp::from_secs(6)));
@@ -134,8 +141,23 @@ mod tests {
         for number in 0..=MOST {
             readers.note(reader(&format!("r{number}"), u64::try_from(number).unwrap(), 1));
         }
-        let all = readers.all.lock();
+        let all = &readers.known.lock().all;
         assert_eq!(all.len(), MOST);
         assert!(!all.contains_key("r0") && all.contains_key("r1"));
+    }
+
+    #[test]
+    fn whoever_takes_many_names_pushes_out_their_own_network_alone() {
+        let readers = Readers::default();
+        readers.note(reader("192.0.2.0/24 orders", 1, 1));
+        for number in 0..2 * MOST {
+            let name = format!("198.51.100.0/24 r{number}");
+            readers.note(reader(&name, u64::try_from(number).unwrap(), 1));
+        }
+        let known = readers.known.lock();
+        assert_eq!(known.all.len(), 1 + MOST_OF_NETWORK);
+        assert!(known.all.contains_key("192.0.2.0/24 orders"));
+        assert!(known.all.contains_key(&format!("198.51.100.0/24 r{}", 2 * MOST - 1)));
+        assert_eq!(known.visits, 1 + 2 * u64::try_from(MOST).unwrap());
     }
 }

@@ -166,6 +166,12 @@ impl Efforts {
         ways.filter(|most| most.work > 0).collect()
     }
 
+    /// Whether a hash was noted that counts still. Ours count, too: what is noted is the costliest, and
+    /// there may be some of before that were cheaper.
+    pub(crate) fn has_any(&self, now: Timestamp) -> bool {
+        self.ways.values().any(|noted| noted.met + KEPT > now)
+    }
+
     /// The same with another that was met. `None`: it says nothing new.
     fn with(&self, met: Effort, now: Timestamp) -> Option<Self> {
         let before = self.ways.get(met.way.name());

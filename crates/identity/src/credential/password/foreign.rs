@@ -127,27 +127,35 @@ impl Foreign {
     }
 }
 
-/// Does what computing such hashes takes, for nothing but the time that it takes: as much as `effort`
-/// says, or a little more.
-pub(super) fn spend(effort: Effort) {
+/// Does what computing such hashes takes, for nothing but the time that it takes. Answers how much that
+/// was: as much as `effort` says, but for what is less than the smallest hash.
+pub(super) fn spend(effort: Effort) -> u64 {
     let (password, salt) = ([0_u8; 16], [0_u8; 16]);
     let mut found = [0_u8; 16];
+    let mut left = effort.work;
     match effort.way {
         // A cost is a power of two, and what is missing is a sum of some.
         Way::Bcrypt => {
             for cost in (4..=31).filter(|cost| effort.work >> cost & 1 == 1) {
                 found.copy_from_slice(bcrypt::bcrypt(cost, salt, &password).split_at(16).0);
+                left -= 1 << cost;
             }
         }
+        // 1 KiB for each step of N, with r = 8: as often as it can be with the memory that there would be,
+        // and then with half of it, and so on.
         Way::Scrypt => {
-            // 1 KiB for each step of N, with r = 8.
-            let memory = u64::from(effort.memory_kib.max(2)).min(effort.work.max(2));
-            let log_n = memory.ilog2().min(31);
-            let times = u32::try_from(effort.work.div_ceil(1 << log_n)).unwrap_or(1).clamp(1, 1024);
-            let params = u8::try_from(log_n).ok().map(|log_n| scrypt::Params::new(log_n, 8, times));
-            if let Some(Ok(params)) = params {
-                // Parameters of this size are never refused, and nobody looks at what comes of it.
-                let _ = scrypt::scrypt(&password, &salt, &params, &mut found);
+            let largest = u64::from(effort.memory_kib.max(2)).ilog2().min(31);
+            for log_n in (1..=largest).rev() {
+                while left >> log_n > 0 {
+                    let times = (left >> log_n).min(1024);
+                    left -= times << log_n;
+                    let log_n = u8::try_from(log_n).unwrap_or(1);
+                    let times = u32::try_from(times).unwrap_or(1);
+                    if let Ok(params) = scrypt::Params::new(log_n, 8, times) {
+                        // Parameters of this size are never refused, and nobody looks at what comes of it.
+                        let _ = scrypt::scrypt(&password, &salt, &params, &mut found);
+                    }
+                }
             }
         }
         Way::Pbkdf2Sha1 | Way::Pbkdf2Sha256 | Way::Pbkdf2Sha512 => {
@@ -159,12 +167,14 @@ pub(super) fn spend(effort: Effort) {
             let rounds = u32::try_from(effort.work).ok().and_then(NonZeroU32::new);
             if let Some(rounds) = rounds {
                 pbkdf2::derive(algorithm, rounds, &salt, &password, &mut found);
+                left = 0;
             }
         }
         // These are no strangers here.
         Way::Argon2d | Way::Argon2i | Way::Argon2id => {}
     }
     std::hint::black_box(found);
+    effort.work - left
 }
 
 fn bcrypt(cost: &str, rest: &str, digested: bool, caps: &Caps) -> Result<Foreign, Unusable> {

@@ -145,20 +145,23 @@ impl PasswordHasher {
     /// # Errors
     /// [`Unusable::NoMemory`]
     pub fn spend(&self, effort: Effort) -> Result<(), Unusable> {
-        self.count(effort);
         let algorithm = match effort.way {
             Way::Argon2d => Algorithm::Argon2d,
             Way::Argon2i => Algorithm::Argon2i,
             Way::Argon2id => Algorithm::Argon2id,
             _ => {
-                foreign::spend(effort);
+                let work = foreign::spend(effort);
+                self.count(Effort { work, ..effort });
                 return Ok(());
             }
         };
-        // The memory decides how long a pass takes, so it is not less than it has to be.
+        // The memory decides how long a pass takes, so it is as much as it would be, but for what whole
+        // passes of it would be too much. Argon2 fills it by fours.
         let work = u32::try_from(effort.work).unwrap_or(u32::MAX);
-        let memory_kib = effort.memory_kib.min(work).max(8);
-        let passes = work.div_ceil(memory_kib);
+        let passes = work.div_ceil(effort.memory_kib.min(work).max(8)).max(1);
+        let memory_kib = work.div_ceil(passes).max(8).saturating_add(3) / 4 * 4;
+        let done = u64::from(memory_kib) * u64::from(passes);
+        self.count(Effort { memory_kib, work: done, ..effort });
         let params = Params::new(memory_kib, passes, 1, Some(OUTPUT));
         let params = params.map_err(|_| Unusable::Range)?;
         let mut hash = [0_u8; OUTPUT];

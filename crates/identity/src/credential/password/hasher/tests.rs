@@ -184,3 +184,31 @@ fn shows_neither_password_nor_hash() {
     let secret = phc.as_str().rsplit('$').next().unwrap();
     assert!(!shown.contains("hunter2") && !shown.contains(secret), "{shown}");
 }
+
+/// Whole passes of the larger memory would be more than is missing, and by how much would tell whose hash
+/// it was that was looked at.
+#[test]
+fn what_is_missing_is_done_and_hardly_more() {
+    let of = |way, memory_kib, work| Effort { way, memory_kib, work };
+    for (effort, within) in [
+        // A hundredth of what is missing to a hash of Django beside one of ours.
+        (of(Way::Argon2id, 1024, 1659), 8),
+        (of(Way::Argon2id, 655, 1576), 12),
+        (of(Way::Argon2i, 1024, 100), 4),
+        (of(Way::Argon2d, 64, 65), 8),
+        (of(Way::Argon2id, 8, 1), 8),
+        (of(Way::Argon2id, 0, 64), 32),
+        (of(Way::Scrypt, 1024, 1536), 1),
+        (of(Way::Scrypt, 1536, 1536), 1),
+        (of(Way::Scrypt, 1024, 1025), 1),
+        (of(Way::Scrypt, 4, 5000), 1),
+        (of(Way::Scrypt, 0, 7), 1),
+        (of(Way::Bcrypt, 0, 16 + 64), 0),
+        (of(Way::Pbkdf2Sha256, 0, 1234), 0),
+    ] {
+        let hasher = hasher();
+        hasher.spend(effort).unwrap();
+        let done: u64 = hasher.worked().iter().map(|(_, work)| work).sum();
+        assert!(done.abs_diff(effort.work) <= within, "{effort:?}: {done}");
+    }
+}
