@@ -11,7 +11,7 @@
 //! | [`filter`](Filter) | what was certainly not taken back |
 //! | [`view`](ForeignView) | what this node knows to be taken back |
 //! | [`outbox`](Outbox) | what other stores are still to be told |
-//! | [`lasting`] | keys that were taken back, beyond what the log keeps |
+//! | `lasting` | keys that were taken back, beyond what the log keeps |
 //! | [`walk`](Walk) | the log from its beginning, for whoever fills anew |
 
 mod filter;
