@@ -39,8 +39,16 @@ function open() {
   source.addEventListener("error", () => {
     say("paused");
     // Browsers come back by themselves, but not after an answer that was no stream.
-    if (source?.readyState === EventSource.CLOSED) later(10_000);
+    if (source?.readyState === EventSource.CLOSED) refused();
   });
+}
+
+/** Scripts are not told what came in place of a stream: it is asked for once more. */
+async function refused() {
+  later(10_000);
+  const code = await fetch(status.dataset.stream, { method: "HEAD" }).then((it) => it.status, () => 0);
+  if (code === 401 || code === 403) location.reload();
+  else if (code === 429) say("full");
 }
 
 function close() {

@@ -363,7 +363,7 @@ pub(crate) async fn confirm_within(
 
 /// Everything that had been taken back anywhere when something `began`, and who is to know it. It waits
 /// until this node does.
-async fn of_the_log(composed: &Composed, part: &Part, began: SinceBoot) -> Receipt {
+pub(crate) async fn of_the_log(composed: &Composed, part: &Part, began: SinceBoot) -> Receipt {
     let records = composed.records.as_ref();
     // What was acknowledged a moment ago may have no position yet.
     while !composed.view.know_until(records, began).await.unwrap_or_default() {

@@ -20,15 +20,21 @@ use tegata_token::{
     circle::{Receipt, Stands},
     revocation::{MOST_STALE, Taken},
 };
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 
 use crate::{background, canary, circle, compose::Composed, gauges::health::Found};
 
 /// For how long what is taken back is followed after somebody has looked.
 const WATCHED: Duration = Duration::from_secs(15);
 
-/// How many of the latest revocations are kept, and how many are read at once.
+/// How many of the latest revocations are kept.
 const KEPT: usize = 50;
+
+/// How far back the log is read for them, and how much at once.
+const BACK: u64 = 2000;
 const READ: u32 = 200;
 
 /// How many orders are followed, and for how long each.
@@ -174,19 +180,19 @@ impl Tower {
         let now = composed.node.since_boot();
         // Who begins to look did not see how what is there came to be known.
         let saw = before.is_some_and(|(_, at)| now.since(at) < LATELY);
-        let few = u64::try_from(KEPT).unwrap_or(u64::MAX);
-        let mut after = before
-            .map(|(read, _)| read)
-            .unwrap_or_else(|| composed.view.position().saturating_sub(few));
-        let mut pull = composed.records.pull(Log::Revocations, after, READ).await?;
-        if pull.head.saturating_sub(after) > u64::from(READ) || pull.tail > after + 1 {
-            after = pull.head.saturating_sub(few).max(pull.tail.saturating_sub(1));
-            pull = composed.records.pull(Log::Revocations, after, READ).await?;
+        // Most of it is what nodes take back to see how long it takes.
+        let oldest = composed.view.position().saturating_sub(BACK);
+        let mut last = before.map_or(oldest, |(read, _)| read.max(oldest));
+        let mut entries = Vec::new();
+        loop {
+            let pull = composed.records.pull(Log::Revocations, last, READ).await?;
+            let Some(end) = pull.entries.last() else { break };
+            last = end.position;
+            entries.extend(pull.entries);
         }
         let (now, learnt) = (composed.node.now(), composed.node.since_boot());
-        let last = pull.entries.last().map_or(after, |last| last.position);
         let mut new = Vec::new();
-        for positioned in &pull.entries {
+        for positioned in &entries {
             // Of other realms, other administrators are told; what cannot be read stops the view.
             let Ok(entry) = Entry::from_bytes(&positioned.body) else { continue };
             if positioned.realm != composed.realm {
@@ -202,7 +208,12 @@ impl Tower {
                 learnt,
                 until: now + MOST_STALE,
                 began: is_fresh.then_some(Began::At(entry.at)),
-                known: Confirmed::default(),
+                // Until it is known who refuses it, nobody is said to.
+                known: Confirmed {
+                    pending: vec![composed.cluster.name().to_owned()],
+                    until: Some(now + MOST_STALE),
+                    ..Confirmed::default()
+                },
                 over: false,
             };
             new.push((Seen { position: positioned.position, kind, name, entry }, waited));
@@ -424,14 +435,11 @@ impl Lookout for Tower {
                     let written = part.circle.receipt(began).filter(|_| taken == Taken::Now);
                     Some(match written {
                         Some(receipt) => receipt,
-                        None => {
-                            // What the log says by now is what the others are asked about.
-                            let _ = composed.view.catch_up(composed.records.as_ref()).await;
-                            let position = composed.view.position();
-                            part.circle.await_log(position);
-                            part.nudge();
-                            part.circle.receipt_of_log(position)
-                        }
+                        // What the log says by now is what the others are asked about. Where it cannot be
+                        // read in time, nobody is said to know it.
+                        None => timeout(MOST_STALE, circle::of_the_log(composed, part, began))
+                            .await
+                            .unwrap_or_else(|_| part.circle.receipt_of_log(u64::MAX)),
                     })
                 }
             };

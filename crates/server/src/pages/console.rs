@@ -135,7 +135,7 @@ struct NotDone<'a> {
 
 /// `GET /console`.
 pub(crate) async fn overview(State(app): State<App>, visit: Visit) -> Response {
-    visit.answer(&app, show(&app, &visit, "", None).await)
+    visit.answer(&app, show(&app, &visit, "overview", None).await)
 }
 
 /// `GET /console/{page}`.
@@ -432,6 +432,8 @@ impl Doing<'_> {
         let began = app.node().since_boot();
         let Act { operation, named, body, target, takes_back, .. } = act;
         let by = self.inside.administrator();
+        // A token may have been taken back before; of it, there is no receipt of this moment.
+        let taken = if body.contains_key("token") { Taken::Before } else { Taken::Now };
         let done = match admin::ordered(app, &by, operation, named, "", body).await {
             Ok(done) => done.body.unwrap_or_default(),
             Err(refused) => return self.refused(refused),
@@ -440,7 +442,7 @@ impl Doing<'_> {
             let to = self.back();
             return Ok((self.inside.cookies.clone(), see_other(&to)?).into_response());
         }
-        let order = app.lookout().follow(began, Taken::Now).await;
+        let order = app.lookout().follow(began, taken).await;
         // Whoever has no script is told how it ended; others see it while it goes on.
         let patience =
             if fields.one("wait") == Some("confirmed") { MOST_STALE + SOON } else { SOON };

@@ -183,6 +183,8 @@ impl Held {
             return Self::default();
         }
         let pairs = id.split(',').filter_map(|pair| pair.split_once('.'));
+        // It is said again: nothing may stand in it that ends a line.
+        let pairs = pairs.filter(|(_, state)| state.bytes().all(|byte| byte.is_ascii_hexdigit()));
         Self(pairs.map(|(name, state)| (name.to_owned(), state.to_owned())).collect())
     }
 
@@ -256,7 +258,9 @@ impl Reader {
     async fn until_over(&mut self, user: &tegata_core::UserId) -> Over {
         let mut ticks = interval(LOOKS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut news = Some(self.app.lookout().news());
+        // Other pages say nothing of it.
+        let says = matches!(self.place, Place::Overview | Place::Revocations | Place::Order(_));
+        let mut news = says.then(|| self.app.lookout().news());
         let (mut quiet, mut away) = (0, 0);
         if let Err(over) = self.send(Bytes::from(format!("retry: {BACK}\n\n"))) {
             return over;
@@ -285,7 +289,7 @@ impl Reader {
                 Err(error) => Err(Err(Trouble::from(error))),
             };
             match sent {
-                Ok(0) => quiet += 1,
+                Ok(0) => (quiet, away) = (quiet + 1, 0),
                 Ok(_) => (quiet, away) = (0, 0),
                 Err(Ok(over)) => return over,
                 Err(Err(Trouble::NotFound)) => return Over::Outside("gone"),
@@ -379,7 +383,7 @@ mod tests {
         assert_eq!(back, has);
         assert!(!back.takes("points", state("one")));
         assert!(back.takes("latest", state("three")));
-        for nothing in ["", "x", ",,,", "points", &"a.b,".repeat(1000)] {
+        for nothing in ["", "x", ",,,", "points", "points.\nevent: part", &"a.b,".repeat(1000)] {
             assert!(Held::read(nothing).takes("points", state("one")), "{nothing}");
         }
     }

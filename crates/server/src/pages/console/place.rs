@@ -40,7 +40,7 @@ impl Place {
     pub(super) fn read(page: &str, id: Option<&str>) -> Option<Self> {
         let id = id.filter(|id| !id.is_empty() && id.len() <= LONGEST);
         Some(match (page, id) {
-            ("" | "overview", None) => Self::Overview,
+            ("overview", None) => Self::Overview,
             ("sessions", None) => Self::Sessions,
             ("users", None) => Self::Users,
             ("users", Some(id)) => Self::User(id.to_owned()),
@@ -57,7 +57,7 @@ impl Place {
     fn of_path(path: &str) -> Option<Self> {
         let rest = path.strip_prefix("/console")?;
         let mut parts = rest.strip_prefix('/').unwrap_or(rest).split('/');
-        let page = parts.next().unwrap_or_default();
+        let page = parts.next().filter(|page| !page.is_empty()).unwrap_or("overview");
         let id = parts.next().map(decoded);
         let is_whole = parts.next().is_none() && (rest.is_empty() || rest.starts_with('/'));
         let place = match id {
