@@ -392,7 +392,7 @@ mod tests {
     fn places_are_given_back() {
         let seats = Seats::default();
         let sid = |name: &str| SessionId::new(name).unwrap();
-        let one = sid("ses_0000000000000000000000000000000a");
+        let one = sid("1.20781.AAAAAAAAAAAAAAAAAAAAAA");
         let mut all: Vec<_> = (0..OF_A_SESSION).map(|_| seats.take(&one).unwrap()).collect();
         assert!(seats.take(&one).is_none());
         all.pop();

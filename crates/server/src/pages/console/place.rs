@@ -61,7 +61,8 @@ impl Place {
         let id = parts.next().map(decoded);
         let is_whole = parts.next().is_none() && (rest.is_empty() || rest.starts_with('/'));
         let place = match id {
-            Some(id) => Self::read(page, Some(id?.as_str())),
+            // Nobody has no name.
+            Some(id) => Self::read(page, Some(id?.as_str()).filter(|id| !id.is_empty())?.into()),
             None => Self::read(page, None),
         };
         place.filter(|it| is_whole && !matches!(it, Self::Order(_)))
