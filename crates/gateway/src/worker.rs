@@ -42,6 +42,8 @@ use crate::{
 };
 
 mod exchange;
+mod forward;
+mod send;
 
 /// A connection as it was accepted.
 pub(crate) struct Accepted {

@@ -66,6 +66,26 @@ pub struct DeclaredRoute {
     pub max_age: Option<MaxAge>,
 }
 
+impl DeclaredRoute {
+    /// A route with all that may be left out left out.
+    #[must_use]
+    pub fn new(path: &str, service: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            service: service.to_owned(),
+            auth: AuthMode::default(),
+            strip_prefix: yes(),
+            methods: Vec::new(),
+            scope: String::new(),
+            roles: Vec::new(),
+            revocation: RevocationMode::default(),
+            rate_limit: None,
+            acr: Vec::new(),
+            max_age: None,
+        }
+    }
+}
+
 const fn yes() -> bool {
     true
 }

@@ -193,7 +193,12 @@ impl ServiceMap {
         let unrouted = services.iter().filter(|service| !routed.contains(service.name.as_str()));
         for service in unrouted {
             let entry = format!("[[service]] `{}`, which has no `[[route]]`", service.name);
-            map.add_route(entry, &default_route(service), &known, &mut faults);
+            map.add_route(
+                entry,
+                &DeclaredRoute::new(&format!("/{}", service.name), &service.name),
+                &known,
+                &mut faults,
+            );
         }
         if faults.is_empty() { Ok(map) } else { Err(InvalidMap { faults }) }
     }
@@ -306,23 +311,6 @@ impl ServiceMap {
             step_up,
         };
         self.routes.entry(declared.path.clone()).or_insert(route);
-    }
-}
-
-/// The route of a service for which none is declared.
-fn default_route(service: &DeclaredService) -> DeclaredRoute {
-    DeclaredRoute {
-        path: format!("/{}", service.name),
-        service: service.name.clone(),
-        auth: AuthMode::Required,
-        strip_prefix: true,
-        methods: Vec::new(),
-        scope: String::new(),
-        roles: Vec::new(),
-        revocation: RevocationMode::default(),
-        rate_limit: None,
-        acr: Vec::new(),
-        max_age: None,
     }
 }
 

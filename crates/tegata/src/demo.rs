@@ -348,17 +348,8 @@ struct DeclaredShop {
 /// A way to `echo` for administrators alone, to show what the gateway does with everybody else.
 fn staff() -> tegata_mesh::DeclaredRoute {
     tegata_mesh::DeclaredRoute {
-        path: "/staff/echo".to_owned(),
-        service: "echo".to_owned(),
-        auth: tegata_mesh::AuthMode::Required,
-        strip_prefix: true,
-        methods: Vec::new(),
-        scope: String::new(),
         roles: vec!["admin".to_owned()],
-        revocation: tegata_mesh::RevocationMode::default(),
-        rate_limit: None,
-        acr: Vec::new(),
-        max_age: None,
+        ..tegata_mesh::DeclaredRoute::new("/staff/echo", "echo")
     }
 }
 

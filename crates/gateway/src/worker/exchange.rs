@@ -1,44 +1,38 @@
 //! One request and its answer, through all phases.
 
-use std::{borrow::Cow, rc::Rc, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header, request::Parts,
-};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use tegata_core::{SinceBoot, rate::Answer};
 use tegata_mesh::{AuthMode, Upstream};
 use tegata_session::Agreed;
-use tegata_token::ClientCertificate;
 
-use super::{Worker, is_framed};
+use super::{
+    Worker,
+    forward::{On, refused_cut},
+    is_framed,
+};
 use crate::{
-    body::{Cut, Progress, Reply, Upload},
+    body::{Cut, Reply},
     certificate, cors, dpop,
     head::{Head, Once},
     phase::{
         admit::{self, Admitted, admit},
-        decide::{self, decide},
-        forward::{
-            Origin, Outgoing, Passing, Told, X_TOKEN_REFRESH, agreed, clean, keep_out, sign,
-        },
+        decide::decide,
+        forward::{Origin, Outgoing, Passing, Told, agreed, sign},
         identify::{carries_token, identify},
+        limit::limit,
         record::Trail,
     },
-    refusal::{Refusal, Refused, limit_fields},
+    refusal::{Refusal, Refused},
     route::Routing,
-    upstream::{Lease, NoConnection, NoResponse, Pool},
     wire::{Connection, Ticket},
 };
 
 /// The largest body for Tegata's own endpoints, in bytes.
 const LARGEST_PUBLIC: u64 = 1024 * 1024;
-
-/// What carries the secret that the gateway shows to Tegata's own endpoints. A client's is gone by
-/// then, like all of this family.
-static X_INTERNAL_GATEWAY: HeaderName = HeaderName::from_static("x-internal-gateway");
 
 /// Where an admitted request goes.
 enum Passage {
@@ -48,36 +42,19 @@ enum Passage {
     On(Box<On>),
 }
 
-struct On {
-    outgoing: Outgoing,
-    /// The service's name, to be told in refusals.
-    service: Arc<str>,
-    upstreams: Vec<Upstream>,
-    told: Option<Told>,
-    /// Not one of Tegata's own pages: its answers may not touch what belongs to those.
-    is_service: bool,
-    /// The cookies that the person agreed to, which a service may set.
-    agreed: Agreed,
-    drop_authorization: bool,
-    largest_body: u64,
-    /// The client's certificate, which Tegata's own endpoints are told of.
-    certificate: Option<ClientCertificate>,
-    limit: Option<(&'static str, Answer)>,
-}
-
 /// What one request has with it on its way.
-struct Way<'w> {
-    trail: Trail,
+pub(super) struct Way<'w> {
+    pub(super) trail: Trail,
     /// Cookies to set, whatever becomes of it.
-    set_cookie: Vec<HeaderValue>,
+    pub(super) set_cookie: Vec<HeaderValue>,
     /// The nonce that the answer tells of.
-    nonce: Option<HeaderValue>,
+    pub(super) nonce: Option<HeaderValue>,
     /// Which origin's scripts may read the answer.
-    origin: Option<HeaderValue>,
+    pub(super) origin: Option<HeaderValue>,
     /// Whether Tegata's own pages are asked for, which say that themselves.
-    is_public: bool,
-    routing: &'w Routing,
-    now: SinceBoot,
+    pub(super) is_public: bool,
+    pub(super) routing: &'w Routing,
+    pub(super) now: SinceBoot,
 }
 
 impl Worker {
@@ -353,169 +330,12 @@ impl Worker {
     ) -> Result<Option<Answer>, Refused> {
         let (gate, passport) = (&*self.gate, way.trail.passport.clone());
         let passport = passport.as_deref();
-        let limit = decide::limit(gate, found, passport, admitted.client, way.now)?;
+        let limit = limit(gate, found, passport, admitted.client, way.now)?;
         decide(head, found, passport, way.routing, gate, &mut way.trail.decided)?;
         check_length(admitted, found.beside.body)?;
         way.trail.commit().await?;
         Ok(limit)
     }
-
-    /// Sends a request on, and makes the answer of what comes back.
-    async fn forward(
-        &self,
-        on: On,
-        mut parts: Parts,
-        body: Incoming,
-        way: &Way<'_>,
-        ticket: &Ticket,
-    ) -> Result<Response<Reply>, Refused> {
-        let deadlines = &self.gate.config.deadlines;
-        let (upload, progress) =
-            Upload::new(body, on.largest_body, &self.deadlines, deadlines.client);
-        parts.uri = Uri::from(on.outgoing.target.clone());
-        parts.version = Version::HTTP_11;
-        // The address is filled in when it is known which one it is.
-        let nowhere = HeaderValue::from_static("");
-        on.outgoing.apply(
-            &mut parts.headers,
-            &nowhere,
-            on.told,
-            on.drop_authorization,
-            way.trail.name.value(),
-        );
-        if upload.is_of_unknown_length() {
-            // Said in so many words: a `GET` is sent without its body otherwise.
-            let chunked = HeaderValue::from_static("chunked");
-            parts.headers.insert(header::TRANSFER_ENCODING, chunked);
-        }
-        if let Some(secret) = self.gate.config.public_secret.as_ref().filter(|_| !on.is_service) {
-            parts.headers.insert(&X_INTERNAL_GATEWAY, secret.clone());
-        }
-        for (name, value) in on.certificate.iter().flat_map(certificate::fields) {
-            parts.headers.insert(name, value);
-        }
-        let request = Request::from_parts(parts, upload);
-        let sent = self.send(&on.upstreams, &on.service, request, &progress, way.now).await;
-        let (response, lease) = match sent {
-            Ok(sent) => sent,
-            Err(refused) => {
-                return Err(match progress.cut.get() {
-                    Some(cut) => refused_cut(cut),
-                    None => refused,
-                });
-            }
-        };
-        if !progress.ended.get() {
-            // The service answered before it had the whole body.
-            ticket.connection().note_unwanted();
-        }
-        let (mut head, body) = response.into_parts();
-        clean(&mut head.headers);
-        if on.is_service {
-            let config = &self.gate.config;
-            let filter = self.gate.cookies.as_ref();
-            keep_out(&mut head.headers, &Passing::new(&config.private_cookies, filter, on.agreed));
-            cors::answer(&config.cors, way.origin.clone(), &mut head.headers);
-            let now = self.gate.node.now();
-            if way.trail.passport.as_deref().is_some_and(|it| it.is_running_out(now)) {
-                head.headers.insert(&X_TOKEN_REFRESH, HeaderValue::from_static("1"));
-            }
-        }
-        if let Some((policy, answer)) = on.limit {
-            head.headers.extend(limit_fields(policy, &answer));
-        }
-        head.version = Version::default();
-        let waits = (self.gate.config.upstream.pause, deadlines.client);
-        let reply = Reply::from_service(body, lease, ticket.again(), &self.deadlines, waits);
-        Ok(Response::from_parts(head, reply))
-    }
-
-    /// Sends a request to one of the addresses of a service. Another address is tried where nothing
-    /// was sent; the same once more where a connection turned out to be closed.
-    async fn send(
-        &self,
-        upstreams: &[Upstream],
-        service: &Arc<str>,
-        mut request: Request<Upload>,
-        progress: &Rc<Progress>,
-        now: SinceBoot,
-    ) -> Result<(Response<Incoming>, Lease), Refused> {
-        let patience = self.gate.config.upstream.answer;
-        let mut fresh = false;
-        for attempt in 0..2 {
-            let (pool, mut lease) = self.lease(upstreams, service, progress, now, fresh).await?;
-            request.headers_mut().insert(header::HOST, pool.host.clone());
-            // What was sent on a connection that had been idle may have met its end on the way.
-            let again = (lease.reused && attempt == 0).then(|| copy(&request)).flatten();
-            match lease.send(request, patience).await {
-                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    return Err(broken(service));
-                }
-                Ok(response) => return Ok((response, lease)),
-                Err(NoResponse::Late) => return Err(late(service)),
-                Err(NoResponse::NotSent(back)) if attempt == 0 => request = *back,
-                Err(NoResponse::NotSent(_)) => return Err(broken(service)),
-                Err(NoResponse::Broken) => match again {
-                    Some(again) => request = again,
-                    None => return Err(broken(service)),
-                },
-            }
-            fresh = true;
-        }
-        Err(broken(service))
-    }
-
-    /// A connection to one of the addresses, in turn; those that could not be reached lately come
-    /// last.
-    async fn lease(
-        &self,
-        upstreams: &[Upstream],
-        service: &Arc<str>,
-        progress: &Rc<Progress>,
-        now: SinceBoot,
-        fresh: bool,
-    ) -> Result<(Rc<Pool>, Lease), Refused> {
-        let first = self.next_of(upstreams.len());
-        let in_turn = || upstreams.iter().cycle().skip(first).take(upstreams.len());
-        let pools = in_turn().map(|upstream| self.pool(upstream));
-        let (avoided, near): (Vec<_>, Vec<_>) = pools.partition(|pool| pool.is_avoided(now));
-        let mut failed = NoConnection::Unreachable;
-        for pool in near.into_iter().chain(avoided) {
-            match pool.lease(progress, now, fresh).await {
-                Ok(lease) => return Ok((pool, lease)),
-                Err(refused) => failed = refused,
-            }
-        }
-        Err(match failed {
-            NoConnection::Unreachable => Refusal::new(
-                StatusCode::BAD_GATEWAY,
-                "service_unreachable",
-                format!("service `{service}` cannot be reached"),
-            ),
-            NoConnection::Late => late(service),
-            NoConnection::Full => Refusal::unavailable(
-                "service_busy",
-                format!("service `{service}` has as many requests as it may have"),
-            ),
-        })
-    }
-}
-
-/// A copy of a request that may be sent twice: it has no body, and doing it twice is doing it once
-/// (RFC 9110 §9.2.2).
-fn copy(request: &Request<Upload>) -> Option<Request<Upload>> {
-    let repeatable = matches!(request.body(), Upload::Empty)
-        && matches!(
-            *request.method(),
-            Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
-        );
-    repeatable.then(|| {
-        let mut copy = Request::new(Upload::Empty);
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.headers_mut() = HeaderMap::clone(request.headers());
-        copy
-    })
 }
 
 fn check_length(admitted: &Admitted<'_>, largest: u64) -> Result<(), Refused> {
@@ -524,25 +344,4 @@ fn check_length(admitted: &Admitted<'_>, largest: u64) -> Result<(), Refused> {
         Some(length) if length > largest => Err(refused_cut(Cut::TooLarge)),
         _ => Ok(()),
     }
-}
-
-fn refused_cut(cut: Cut) -> Refused {
-    let (status, id) = match cut {
-        Cut::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
-        Cut::ClientSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
-        Cut::ClientBroke => (StatusCode::BAD_REQUEST, "body_malformed"),
-        Cut::ServiceSlow => (StatusCode::GATEWAY_TIMEOUT, "service_late"),
-        Cut::ServiceBroke => (StatusCode::BAD_GATEWAY, "service_broken"),
-    };
-    Refusal::new(status, id, cut.to_string()).closing()
-}
-
-fn late(service: &str) -> Refused {
-    let detail = format!("service `{service}` did not answer in time");
-    Refusal::new(StatusCode::GATEWAY_TIMEOUT, "service_late", detail)
-}
-
-fn broken(service: &str) -> Refused {
-    let detail = format!("service `{service}` broke off, or gave an answer that is none");
-    Refusal::new(StatusCode::BAD_GATEWAY, "service_broken", detail)
 }

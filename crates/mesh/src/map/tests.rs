@@ -10,11 +10,7 @@ fn service(name: &str) -> DeclaredService {
 }
 
 fn route(path: &str, service: &str) -> DeclaredRoute {
-    DeclaredRoute {
-        path: path.to_owned(),
-        service: service.to_owned(),
-        ..default_route(&DeclaredService { name: service.to_owned(), ..self::service(service) })
-    }
+    DeclaredRoute::new(path, service)
 }
 
 fn faults(services: &[DeclaredService], routes: &[DeclaredRoute]) -> Vec<String> {
