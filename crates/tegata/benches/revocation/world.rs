@@ -34,7 +34,7 @@ pub(crate) struct Alone {
     pub(crate) node: TegataNode,
     pub(crate) tokens: u64,
     sample: Value,
-    key: Arc<SigningKey>,
+    pub(crate) key: Arc<SigningKey>,
     slot: u32,
 }
 
@@ -42,13 +42,29 @@ impl Alone {
     /// A node before an origin, with so many tokens that are alive, and so many people, one in a hundred
     /// of which were taken back.
     pub(crate) fn start(name: &str, origin: u16, tokens: u64, people: u64) -> Self {
+        Self::signing(Algorithm::Es256, name, origin, (tokens, people), Vec::new())
+    }
+
+    /// The same, whose tokens are signed in this way, and which finds more in its environment.
+    pub(crate) fn signing(
+        algorithm: Algorithm,
+        name: &str,
+        origin: u16,
+        (tokens, people): (u64, u64),
+        mut environment: Vec<(String, String)>,
+    ) -> Self {
         let shared = Shared {
             root_key: root_key(Path::new(PROGRAM)),
             program: PROGRAM.into(),
             issuer: "http://localhost:8000".to_owned(),
             audience: "http://localhost:8080".to_owned(),
         };
-        let own = Own { store: "sqlite://tegata.db".to_owned(), ..Own::default() };
+        if algorithm != Algorithm::Es256 {
+            let both = format!("[\"ES256\", \"{algorithm}\"]");
+            environment.push(("TEGATA_KEYS__ALGORITHMS".to_owned(), both));
+        }
+        let store = "sqlite://tegata.db".to_owned();
+        let own = Own { store, environment, ..Own::default() };
         let node = TegataNode::start(name, &shared, &own);
         stage::declare(&node, origin).unwrap();
         let sample = stage::issued(&mut Client::new(node.ports().public)).unwrap();
@@ -59,7 +75,7 @@ impl Alone {
         let key = runtime.block_on(async {
             let records = sealed(node.directory()).await;
             fill(records.as_ref(), slot, tokens, people).await;
-            signer(&records).await
+            signer(&records, algorithm).await
         });
         node.launch();
         Self { node, tokens, sample, key, slot }
@@ -202,11 +218,12 @@ async fn fill(records: &dyn Records, slot: u32, tokens: u64, people: u64) {
 }
 
 /// The key that the node signs with.
-async fn signer(records: &Arc<dyn Records>) -> Arc<SigningKey> {
+async fn signer(records: &Arc<dyn Records>, algorithm: Algorithm) -> Arc<SigningKey> {
     let node = Node::start();
     let view = Arc::new(View::new(node.clone()));
     let revoker =
         Revoker::new(node.clone(), Arc::clone(records), Arc::new(MemoryFeed::new(16)), view);
+    let algorithms = [algorithm];
     let keys = Keys::open(
         node,
         Realm::default(),
@@ -218,7 +235,7 @@ async fn signer(records: &Arc<dyn Records>) -> Arc<SigningKey> {
             verifies_for: Duration::from_secs(3660),
             signs_for: None,
         },
-        &[Algorithm::Es256],
+        &algorithms,
     );
-    keys.await.unwrap().now().signer(Algorithm::Es256).unwrap()
+    keys.await.unwrap().now().signer(algorithm).unwrap()
 }

@@ -1,0 +1,290 @@
+//! Who is measured, and what follows from it.
+
+use std::{fs, path::PathBuf, process};
+
+use tegata_faults::http::{Ask, Client};
+use tegata_rounds::{Effort, Finding, Findings, median};
+use tegata_token::Algorithm;
+
+use crate::{
+    load::{Origin, pin},
+    peers::{self, Material, Peer},
+    put::{Became, Loads, Protocol},
+    world::Alone,
+};
+
+/// Which tokens are presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tokens {
+    /// A thousand, again and again.
+    Hot,
+    /// More than are remembered, so that each is judged anew.
+    Many,
+}
+
+/// One that is measured.
+struct Case {
+    name: &'static str,
+    process: u32,
+    protocol: Protocol,
+    port: u16,
+    path: &'static str,
+    tokens: Tokens,
+    /// Whether it refuses a token that was forged.
+    checks: bool,
+    became: Vec<Became>,
+}
+
+impl Case {
+    fn figures(&self, figure: fn(&Became) -> f64) -> Vec<f64> {
+        self.became.iter().map(figure).collect()
+    }
+
+    /// How it answers a token.
+    fn status(&self, token: &str) -> u16 {
+        let ask = Ask::get(self.path).bearer(token);
+        Client::new(self.port).ask(&ask).unwrap().status
+    }
+}
+
+/// What everything else stands beside.
+const ANCHOR: &str = "HAProxy, nothing checked";
+const OPEN: &str = "Tegata, nothing checked";
+const SEEN: &str = "Tegata, tokens seen before";
+const ANEW: &str = "Tegata, each token for the first time";
+const HAPROXY: &str = "HAProxy, `jwt_verify`";
+const LISTED: &str = "HAProxy, `jwt_verify` and a list of a million";
+const NGINX: &str = "nginx, `auth_request` to a yes";
+
+/// All of them, in turn.
+pub(crate) fn measure(effort: Effort, findings: &mut Findings) {
+    let (origin, yes) = (Origin::serve(), Origin::serve());
+    let size = |whole, small| u64::try_from(effort.size(whole, small)).unwrap();
+    let start = |name: &str, tokens, environment| {
+        let alone = Alone::signing(Algorithm::Rs256, name, origin.port, (tokens, 0), environment);
+        let open = "[[route]]\npath = \"/open\"\nservice = \"echo\"\nauth = \"none\"\n";
+        fs::write(alone.node.directory().join("open.toml"), open).unwrap();
+        alone.node.command(&["apply", "open.toml"]);
+        alone
+    };
+    let clear = start("clear", size(50_000_000, 100_000), Vec::new());
+    let material = Material::of(&clear.key);
+    let secure = start("secure", size(10_000, 1000), material.for_tegata());
+    let denied = effort.size(1_000_000, 1000);
+    let haproxy = peers::haproxy(&material, origin.port, denied);
+    let nginx = peers::nginx(&material, origin.port, yes.port);
+    let envoy = peers::envoy(&material, origin.port);
+
+    let loads = Loads::new();
+    let hot = |alone: &Alone, name: &str| {
+        let numbers = alone.any(effort.size(1000, 20), false);
+        let tokens: Vec<_> = numbers.iter().map(|it| alone.token(*it)).collect();
+        loads.keep(name, &tokens)
+    };
+    let files = Files {
+        clear: hot(&clear, "clear"),
+        secure: hot(&secure, "secure"),
+        many: {
+            let numbers = clear.any(effort.size(20_000, 200), false);
+            let tokens: Vec<_> = numbers.iter().map(|it| clear.token(*it)).collect();
+            loads.keep("many", &tokens)
+        },
+    };
+
+    pin(process::id(), Some(1));
+    let nodes = [&clear, &secure].map(|alone| alone.node.process().id().unwrap());
+    let all = [haproxy.id(), nginx.id(), envoy.id(), nodes[0], nodes[1]];
+    for id in all {
+        pin(id, Some(0));
+    }
+    let peers = Peers { clear: &clear, secure: &secure, haproxy, nginx, envoy };
+    for protocol in Protocol::ALL {
+        let mut cases = peers.cases(protocol);
+        for case in &cases {
+            files.look_at(case);
+            // Everybody has its connections and its tokens before anything counts.
+            files.load(case, &loads, 1);
+        }
+        for round in 0..effort.rounds {
+            let count = cases.len();
+            for at in 0..count {
+                let at = if round % 2 == 0 { at } else { count - 1 - at };
+                let became = files.load(&cases[at], &loads, effort.size(3, 1));
+                cases[at].became.push(became);
+            }
+        }
+        tell(protocol, &cases, findings);
+    }
+    at_ease(effort, &peers, &files, &loads, findings);
+}
+
+/// Tokens to be presented, by whose they are.
+struct Files {
+    clear: PathBuf,
+    secure: PathBuf,
+    many: PathBuf,
+}
+
+impl Files {
+    fn of(&self, case: &Case) -> &PathBuf {
+        match (case.tokens, case.protocol.is_secure() && case.name.starts_with("Tegata")) {
+            (Tokens::Many, _) => &self.many,
+            (Tokens::Hot, true) => &self.secure,
+            (Tokens::Hot, false) => &self.clear,
+        }
+    }
+
+    fn load(&self, case: &Case, loads: &Loads, seconds: usize) -> Became {
+        let to = (case.protocol, case.port, case.path);
+        let became = loads.all_out(to, self.of(case), case.process, seconds);
+        let fine = became.bad == 0 && became.all > 0;
+        assert!(fine, "{} over {}: {became:?}", case.name, case.protocol.name());
+        became
+    }
+
+    /// That it lets a good token pass, and no forged one where it looks.
+    fn look_at(&self, case: &Case) {
+        if case.protocol != Protocol::Http1 {
+            return;
+        }
+        let tokens = fs::read_to_string(self.of(case)).unwrap();
+        let good = tokens.lines().next().unwrap();
+        let (signed, _) = good.rsplit_once('.').unwrap();
+        let forged = format!("{signed}.{}", "A".repeat(good.len() - signed.len() - 1));
+        assert_eq!(case.status(good), 200, "{}: a good token", case.name);
+        let refused = case.status(&forged) == 401;
+        assert_eq!(refused, case.checks, "{}: a forged token", case.name);
+    }
+}
+
+struct Peers<'a> {
+    clear: &'a Alone,
+    secure: &'a Alone,
+    haproxy: Peer,
+    nginx: Peer,
+    envoy: Peer,
+}
+
+impl Peers<'_> {
+    /// Who is measured over a protocol. What everything else stands beside comes first.
+    fn cases(&self, protocol: Protocol) -> Vec<Case> {
+        let peer = |name, peer: &Peer, way, checks| Case {
+            name,
+            process: peer.id(),
+            protocol,
+            port: peer.port(way, protocol).unwrap(),
+            path: "/bounded/x",
+            tokens: Tokens::Hot,
+            checks,
+            became: Vec::new(),
+        };
+        let alone = if protocol.is_secure() { self.secure } else { self.clear };
+        let ours = |name, path, tokens, checks| Case {
+            name,
+            process: alone.node.process().id().unwrap(),
+            protocol,
+            port: alone.node.ports().gateway,
+            path,
+            tokens,
+            checks,
+            became: Vec::new(),
+        };
+        let mut cases = vec![
+            peer(ANCHOR, &self.haproxy, "plain", false),
+            ours(OPEN, "/open/x", Tokens::Hot, false),
+            ours(SEEN, "/bounded/x", Tokens::Hot, true),
+            peer(HAPROXY, &self.haproxy, "checked", true),
+            peer("nginx, nothing checked", &self.nginx, "plain", false),
+            peer(NGINX, &self.nginx, "checked", false),
+            peer("Envoy, nothing checked", &self.envoy, "plain", false),
+            peer("Envoy, `jwt_authn`", &self.envoy, "checked", true),
+        ];
+        if protocol == Protocol::Http1 {
+            cases.push(ours(ANEW, "/bounded/x", Tokens::Many, true));
+            cases.push(peer(LISTED, &self.haproxy, "listed", true));
+        }
+        cases
+    }
+}
+
+/// What was found over a protocol.
+fn tell(protocol: Protocol, cases: &[Case], findings: &mut Findings) {
+    let case = |name: &str| cases.iter().find(|it| it.name == name);
+    let rates = |name: &str| case(name).map(|it| it.figures(|it| it.rate)).unwrap_or_default();
+    let beside = |name: &str, anchor: &str| -> Vec<f64> {
+        rates(name).iter().zip(rates(anchor)).map(|(rate, anchor)| rate / anchor).collect()
+    };
+    for it in cases {
+        let [rate, p50, p99, core] =
+            [(|it| it.rate) as fn(&Became) -> f64, |it| it.p50, |it| it.p99, |it| it.core]
+                .map(|figure| median(&it.figures(figure)));
+        let seen = format!(
+            "{rate:.0}/s; {core:.1} µs of a core each; p50 {:.2} ms, p99 {:.2} ms; {:.0} MiB",
+            p50 / 1e3,
+            p99 / 1e3,
+            resident(it.process)
+        );
+        let all = it.became.iter().map(|it| it.all).sum();
+        let finding = Finding::new(protocol.name(), it.name, "x").values(beside(it.name, ANCHOR));
+        findings.note(finding.greater().seen(seen).checked(0, all));
+    }
+    if protocol != Protocol::Http1 {
+        return;
+    }
+    let mut goal = |id, name: &str, anchor: &str, (gate, goal, moonshot)| {
+        let what = format!("requests: {name}, beside {anchor}");
+        let finding = Finding::new(id, what, "x").values(beside(name, anchor)).greater();
+        findings.note(finding.limits(gate, goal, moonshot));
+    };
+    goal("G1", SEEN, ANCHOR, (0.60, 0.85, 1.0));
+    goal("G2", SEEN, LISTED, (2.0, 3.0, 4.0));
+    goal("G2", SEEN, NGINX, (1.6, 2.4, 3.0));
+    goal("G3", ANEW, HAPROXY, (1.0, 1.25, 1.45));
+    goal("G4", SEEN, OPEN, (0.90, 0.95, 0.98));
+}
+
+/// What a check adds where there is little to do.
+fn at_ease(
+    effort: Effort,
+    peers: &Peers<'_>,
+    files: &Files,
+    loads: &Loads,
+    findings: &mut Findings,
+) {
+    let mut cases = peers.cases(Protocol::Http1);
+    cases.retain(|it| [ANCHOR, OPEN, SEEN].contains(&it.name));
+    for _ in 0..effort.rounds {
+        for case in &mut cases {
+            let tokens = files.of(case);
+            case.became.push(loads.at_ease(case.port, case.path, tokens, effort.size(3, 1)));
+        }
+    }
+    let figures = |name: &str, figure: fn(&Became) -> f64| {
+        let case = cases.iter().find(|it| it.name == name);
+        case.map(|it| it.figures(figure)).unwrap_or_default()
+    };
+    let pairs = |figure: fn(&Became) -> f64, name: &str, anchor: &str| -> Vec<(f64, f64)> {
+        figures(name, figure).into_iter().zip(figures(anchor, figure)).collect()
+    };
+    let added = pairs(|it| it.p50, SEEN, OPEN).into_iter().map(|(seen, open)| seen - open);
+    let what = "what a token seen before adds at 1,000 requests a second: p50";
+    let finding = Finding::new("G5", what, "µs").values(added).limits(10.0, 5.0, 1.0);
+    let middle = |name: &str| median(&figures(name, |it| it.p50));
+    let seen = format!(
+        "{:.0} µs, without {:.0} µs, HAProxy without {:.0} µs",
+        middle(SEEN),
+        middle(OPEN),
+        middle(ANCHOR)
+    );
+    findings.note(finding.seen(seen));
+    let slowest = pairs(|it| it.p99, SEEN, ANCHOR).into_iter().map(|(ours, anchor)| ours / anchor);
+    let what = "p99 of the same, beside HAProxy that checks nothing";
+    findings.note(Finding::new("G5", what, "x").values(slowest).limits(1.1, 1.0, 0.9));
+}
+
+/// What a process has in memory, in MiB.
+fn resident(process: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+}
