@@ -8,10 +8,13 @@ use crate::network::Network;
 
 /// The places that clients have taken.
 #[derive(Debug)]
-pub struct Places {
+pub struct Places(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     each: usize,
     unlimited: Vec<Network>,
-    taken: Mutex<HashMap<Network, usize>>,
+    taken: HashMap<Network, usize>,
 }
 
 /// A place that has been taken, until it is dropped.
@@ -27,19 +30,27 @@ impl Places {
     /// bring everybody, any number.
     #[must_use]
     pub fn new(each: usize, unlimited: Vec<Network>) -> Arc<Self> {
-        Arc::new(Self { each, unlimited, taken: Mutex::default() })
+        Arc::new(Self(Mutex::new(Inner { each, unlimited, taken: HashMap::new() })))
+    }
+
+    /// From now on each client may take `each`, and those of the `unlimited` networks any number. Who has
+    /// more than that keeps what it has, and is given nothing before it has less.
+    pub fn allow(&self, each: usize, unlimited: Vec<Network>) {
+        let mut inner = self.0.lock();
+        (inner.each, inner.unlimited) = (each, unlimited);
     }
 
     /// Takes a place for a client at this address. `None`: it has taken all that it may. A client is
     /// each network of [`Network::counted`].
     #[must_use]
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        if self.unlimited.iter().any(|network| network.contains(address)) {
+        let mut inner = self.0.lock();
+        let Inner { each, unlimited, taken } = &mut *inner;
+        if unlimited.iter().any(|network| network.contains(address)) {
             return Some(Place { of: Arc::clone(self), address: None });
         }
-        let mut taken = self.taken.lock();
         let has_room = Network::counted(address).all(|(network, callers)| {
-            let most = usize::try_from(callers.get()).unwrap_or(1).saturating_mul(self.each);
+            let most = usize::try_from(callers.get()).unwrap_or(1).saturating_mul(*each);
             taken.get(&network).is_none_or(|taken| *taken < most)
         });
         if !has_room {
@@ -55,7 +66,7 @@ impl Places {
 impl Drop for Place {
     fn drop(&mut self) {
         let Some(address) = self.address else { return };
-        let mut taken = self.of.taken.lock();
+        let taken = &mut self.of.0.lock().taken;
         for (network, _) in Network::counted(address) {
             if let Some(count) = taken.get_mut(&network) {
                 *count = count.saturating_sub(1);
@@ -90,6 +101,27 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_below_what_is_taken_takes_nothing_away_and_gives_nothing_more() {
+        let places = Places::new(3, Vec::new());
+        let mut held: Vec<_> = (0..3).map(|_| take(&places, "192.0.2.1").unwrap()).collect();
+        places.allow(1, vec!["127.0.0.1/32".parse().unwrap()]);
+        while let Some(place) = held.pop() {
+            assert!(take(&places, "192.0.2.1").is_none());
+            drop(place);
+        }
+        let _one = take(&places, "192.0.2.1").unwrap();
+        assert!(take(&places, "192.0.2.1").is_none());
+        let exempt = [take(&places, "127.0.0.1"), take(&places, "127.0.0.1")];
+        assert!(exempt.iter().all(Option::is_some));
+        // Those who are counted again are counted from now on.
+        places.allow(1, Vec::new());
+        let place = take(&places, "127.0.0.1");
+        assert!(place.is_some());
+        drop(exempt);
+        assert!(take(&places, "127.0.0.1").is_none());
+    }
+
+    #[test]
     fn many_ipv6_networks_of_one_owner_take_no_more_than_a_few_of_many() {
         let places = Places::new(2, Vec::new());
         let held: Vec<_> = (0..1000)
@@ -103,8 +135,8 @@ mod tests {
     fn nothing_is_remembered_of_who_has_gone() {
         let places = Places::new(2, Vec::new());
         let held: Vec<_> = ["192.0.2.1", "2001:db8::1"].map(|it| take(&places, it)).into();
-        assert_eq!(places.taken.lock().len(), 3);
+        assert_eq!(places.0.lock().taken.len(), 3);
         drop(held);
-        assert!(places.taken.lock().is_empty());
+        assert!(places.0.lock().taken.is_empty());
     }
 }

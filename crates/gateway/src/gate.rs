@@ -1,6 +1,7 @@
-//! What all workers share: the configuration, the routes, and those who are asked.
+//! What all workers share: those who are asked, and beside them what can be replaced while requests are
+//! served, the configuration and the routes.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tegata_core::{Epoch, Limiter, Network, Node, Parting, Places, Proxies, SinceBoot};
@@ -11,7 +12,7 @@ use tegata_token::{
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{
-    config::Config,
+    config::{Config, Services},
     decision_log::DecisionLog,
     dpop::Proofs,
     foreign::Foreign,
@@ -19,6 +20,7 @@ use crate::{
     metrics::{Layers, Metrics},
     route::Routing,
     session::SessionCheck,
+    tls::{self, Digest, TlsRefused},
 };
 
 /// How often it is looked whether the log has been read.
@@ -45,10 +47,33 @@ pub(crate) enum Whose {
     UnknownOnRoute(Arc<str>, Network),
 }
 
-/// What all workers share.
+/// The gate as it is at a moment. A request keeps to the end the one that it began with, so that what is
+/// replaced meanwhile never meets it halfway.
 pub(crate) struct Gate {
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) proxies: Proxies,
+    pub(crate) routing: Arc<Routing>,
+    pub(crate) reach: Arc<Reach>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// How services are reached. The same for as long as nothing of it is another.
+pub(crate) struct Reach {
+    pub(crate) services: Services,
+    /// Whose certificates count there.
+    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+    /// The digest of what the file of those held.
+    held: Option<Digest>,
+}
+
+/// The gate as it is now, and what of it stays.
+pub(crate) struct Gates {
+    shared: Arc<Shared>,
+    now: ArcSwap<Gate>,
+}
+
+/// What all workers share, and what stays as it is while they serve.
+pub(crate) struct Shared {
     pub(crate) node: Node,
     pub(crate) epoch: Epoch,
     pub(crate) tokens: Arc<Verifier<AccessToken>>,
@@ -64,7 +89,6 @@ pub(crate) struct Gate {
     pub(crate) sessions: Option<Arc<dyn SessionCheck>>,
     /// Knows which cookies people agreed to.
     pub(crate) cookies: Option<CookieFilter>,
-    pub(crate) routing: ArcSwap<Routing>,
     pub(crate) limiter: Limiter<Whose>,
     pub(crate) places: Arc<Places>,
     pub(crate) metrics: Metrics,
@@ -77,7 +101,69 @@ pub(crate) struct Gate {
     pub(crate) waking: tokio::sync::Mutex<()>,
 }
 
+impl Reach {
+    /// Reads the file that says whose certificates count, if there is one. Blocks.
+    pub(crate) fn open(services: &Services) -> Result<Self, TlsRefused> {
+        let ca = services.ca_file.as_deref();
+        // Before it is used: what is written in between is another file the next time.
+        let held = ca.map(tls::digest).transpose()?;
+        let tls = ca.map(tls::client).transpose()?;
+        Ok(Self { services: services.clone(), tls, held })
+    }
+
+    /// Whether this is how `other` reaches them as well.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        self.services == other.services && self.held == other.held
+    }
+}
+
 impl Gate {
+    /// The same, with something replaced.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        routing: Arc<Routing>,
+        reach: Arc<Reach>,
+        shared: &Arc<Shared>,
+    ) -> Self {
+        let (trusted, forwarded_by) = (config.trusted_proxies.clone(), config.forwarded_by);
+        let proxies = Proxies { trusted, forwarded_by };
+        Self { config, proxies, routing, reach, shared: Arc::clone(shared) }
+    }
+}
+
+impl Gates {
+    pub(crate) fn new(first: Gate) -> Self {
+        Self { shared: Arc::clone(&first.shared), now: ArcSwap::from_pointee(first) }
+    }
+
+    /// As it is now, for one request.
+    pub(crate) fn now(&self) -> Arc<Gate> {
+        self.now.load_full()
+    }
+
+    /// Has the next requests find this one.
+    pub(crate) fn replace(&self, gate: Gate) {
+        self.now.store(Arc::new(gate));
+    }
+}
+
+impl Deref for Gate {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Deref for Gates {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Shared {
     /// For how long a revocation could have been acknowledged without being known here. `None`:
     /// nothing is known yet.
     pub(crate) fn staleness(&self, kept: &Freshness, now: SinceBoot) -> Option<Duration> {
@@ -93,7 +179,7 @@ impl Gate {
     }
 }
 
-impl Gate {
+impl Shared {
     /// Waits for what can be known in a moment, where this process has stood still: then nobody has
     /// tried to read the log for a while, and what is known is old for no other reason.
     pub(crate) async fn wake(&self) {
@@ -114,6 +200,18 @@ impl Gate {
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Gate")
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+impl fmt::Debug for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reach({:?})", self.services)
     }
 }
 

@@ -10,9 +10,8 @@ use std::{
     thread::JoinHandle,
 };
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tegata_core::{ClientCertificates, Epoch, Limiter, Node, Parting, Places, Proxies, Realm};
+use tegata_core::{ClientCertificates, Epoch, Limiter, Network, Node, Parting, Places, Realm};
 use tegata_mesh::{Scheme, ServiceMap, Upstream};
 use tegata_policy::{Forbid, InvalidRules};
 use tegata_session::CookieFilter;
@@ -24,11 +23,11 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    config::Config,
+    config::{Config, Limits},
     decision_log::DecisionLog,
     dpop::{Dpop, Proofs},
     foreign::Foreign,
-    gate::{Gate, Signer},
+    gate::{Gate, Gates, Reach, Shared, Signer},
     introspection::{Asking, Introspection},
     metrics::Metrics,
     route::Routing,
@@ -102,7 +101,9 @@ pub enum NotServed {
 
 /// A gateway that serves. Dropping it tells it to stop, and does not wait until it has.
 pub struct Gateway {
-    gate: Arc<Gate>,
+    gate: Arc<Gates>,
+    /// What the routes were made from. Held while something is replaced, so that nothing is lost.
+    declared: Mutex<(ServiceMap, Vec<Forbid>)>,
     addresses: Vec<SocketAddr>,
     /// The certificate that it shows.
     identity: Option<Arc<Identity>>,
@@ -152,19 +153,15 @@ impl Gateway {
         };
         let tls = identity.as_ref().map(|identity| tls::server(identity, asks)).transpose()?;
         let tls = tls.map(TlsAcceptor::from);
-        let tls_client = config.upstream.ca_file.as_deref().map(tls::client).transpose()?;
-        let routing = Routing::compile(&parts.services, parts.forbids, &config, &parts.metrics, 0)?;
+        let reach = Reach::open(&config.upstream)?;
+        let declared = (parts.services, parts.forbids);
+        let forbids = declared.1.clone();
+        let routing = Routing::compile(&declared.0, forbids, &config, &parts.metrics, 0)?;
         let workers = config.worker_count();
-        let (trusted, forwarded_by) = (config.trusted_proxies.clone(), config.forwarded_by);
-        let uncounted = [config.limits.connections_exempt.as_slice(), &trusted].concat();
-        let proxies = Proxies { trusted, forwarded_by };
-        let gate = Arc::new(Gate {
+        let shared = Arc::new(Shared {
             realm: parts.revocations.realm(&parts.realm),
-            routing: ArcSwap::from_pointee(routing),
             limiter: Limiter::new(config.limits.callers),
-            places: Places::new(config.limits.connections_per_address, uncounted),
-            proxies,
-            config,
+            places: Places::new(config.limits.connections_per_address, uncounted(&config)),
             proofs: Proofs::new(parts.dpop, parts.realm.clone(), &parts.node),
             node: parts.node,
             epoch: parts.epoch,
@@ -182,16 +179,18 @@ impl Gateway {
             waking: tokio::sync::Mutex::default(),
         });
         let addresses: io::Result<Vec<_>> = listeners.iter().map(TcpListener::local_addr).collect();
+        let gate = Gate::new(Arc::new(config), Arc::new(routing), Arc::new(reach), &shared);
         let gateway = Self {
+            declared: Mutex::new(declared),
             addresses: addresses?,
             identity,
             stop: watch::Sender::new(false),
             threads: Mutex::default(),
             fallen: watch::Sender::new(None),
             generation: AtomicU64::new(0),
-            gate,
+            gate: Arc::new(Gates::new(gate)),
         };
-        let plan = Plan { gate: Arc::clone(&gateway.gate), tls, tls_client };
+        let plan = Plan { gate: Arc::clone(&gateway.gate), tls };
         // From here on an error drops the gateway, which stops what has been started.
         let mut hands = Vec::new();
         for number in 0..workers {
@@ -213,12 +212,64 @@ impl Gateway {
     /// # Errors
     /// Why the map cannot be used; then the one before stays.
     pub fn replace(&self, services: &ServiceMap, forbids: Vec<Forbid>) -> Result<(), NotServed> {
-        warn_of_unreachable(&self.gate.config, services);
-        let generation = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
-        let (config, metrics) = (&self.gate.config, &self.gate.metrics);
-        let routing = Routing::compile(services, forbids, config, metrics, generation)?;
-        self.gate.routing.store(Arc::new(routing));
+        let mut declared = self.declared.lock();
+        let now = self.gate.now();
+        warn_of_unreachable(&now.config, services);
+        let routing = self.compile(services, &forbids, &now.config)?;
+        let (config, reach) = (Arc::clone(&now.config), Arc::clone(&now.reach));
+        self.gate.replace(Gate::new(config, Arc::new(routing), reach, &now.shared));
+        *declared = (services.clone(), forbids);
         Ok(())
+    }
+
+    /// Takes over from `config` what can change while it serves: the names of hosts, trusted proxies,
+    /// cross-origin callers, limits other than how many callers are remembered, deadlines, and how services
+    /// are reached. All of it is there for the next request, and each request that has begun keeps what it
+    /// began with. Of the rest, what it was started with stays. Blocks, for it reads
+    /// [`ca_file`](crate::config::Services::ca_file).
+    ///
+    /// # Errors
+    /// Why it cannot be used; then everything stays as it was.
+    pub fn reconfigure(&self, config: &Config) -> Result<(), NotServed> {
+        let declared = self.declared.lock();
+        let now = self.gate.now();
+        let config = changed(&now.config, config);
+        if let Some(public) = config.public.as_ref().filter(|it| lacks_authority(&config, it)) {
+            return Err(NotServed::NoAuthority(public.to_string()));
+        }
+        let reach = Reach::open(&config.upstream)?;
+        let routing = self.compile(&declared.0, &declared.1, &config)?;
+        let reach = if reach.is_as(&now.reach) { Arc::clone(&now.reach) } else { Arc::new(reach) };
+        now.places.allow(config.limits.connections_per_address, uncounted(&config));
+        self.gate.replace(Gate::new(Arc::new(config), Arc::new(routing), reach, &now.shared));
+        Ok(())
+    }
+
+    /// Takes over the authorities of services that `upstream.ca_file` holds now, and answers whether those
+    /// are others than before. Blocks.
+    ///
+    /// # Errors
+    /// What is wrong with the file: then those from before stay.
+    pub fn renew_authorities(&self) -> Result<bool, TlsRefused> {
+        let _declared = self.declared.lock();
+        let now = self.gate.now();
+        let reach = Reach::open(&now.config.upstream)?;
+        if reach.is_as(&now.reach) {
+            return Ok(false);
+        }
+        let (config, routing) = (Arc::clone(&now.config), Arc::clone(&now.routing));
+        self.gate.replace(Gate::new(config, routing, Arc::new(reach), &now.shared));
+        Ok(true)
+    }
+
+    fn compile(
+        &self,
+        services: &ServiceMap,
+        forbids: &[Forbid],
+        config: &Config,
+    ) -> Result<Routing, InvalidRules> {
+        let generation = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
+        Routing::compile(services, forbids.to_vec(), config, &self.gate.metrics, generation)
     }
 
     /// Takes over the certificate that the files hold now, and answers whether that is another than
@@ -329,6 +380,37 @@ impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Gateway({:?})", self.addresses)
     }
+}
+
+/// What was, with what of `new` can change while it serves. Whoever adds a setting says here which it is.
+fn changed(was: &Config, new: &Config) -> Config {
+    let new = new.clone();
+    Config {
+        listen: was.listen.clone(),
+        workers: was.workers,
+        tls: was.tls.clone(),
+        hosts: new.hosts,
+        trusted_proxies: new.trusted_proxies,
+        forwarded_by: new.forwarded_by,
+        client_certificates: was.client_certificates,
+        keep_traceparent: new.keep_traceparent,
+        hsts: was.hsts,
+        public: was.public.clone(),
+        public_secret: was.public_secret.clone(),
+        public_paths: was.public_paths.clone(),
+        private_cookies: was.private_cookies.clone(),
+        resource: was.resource.clone(),
+        cors: new.cors,
+        limits: Limits { callers: was.limits.callers, ..new.limits },
+        deadlines: new.deadlines,
+        upstream: new.upstream,
+        internal: was.internal.clone(),
+    }
+}
+
+/// The networks whose connections are not counted.
+fn uncounted(config: &Config) -> Vec<Network> {
+    [config.limits.connections_exempt.as_slice(), &config.trusted_proxies].concat()
 }
 
 /// Whether an address is reached with TLS, and nobody is trusted to sign its certificate.

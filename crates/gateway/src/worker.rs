@@ -22,13 +22,13 @@ use tegata_mesh::Upstream;
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
-    time::{MissedTickBehavior, interval},
+    time::{Interval, MissedTickBehavior, interval},
 };
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
     config::{Config, Services},
-    gate::{Freshness, Gate},
+    gate::{Freshness, Gate, Gates, Reach},
     guard::LARGEST_BLOCK,
     metrics::OfService,
     passport::Passports,
@@ -55,7 +55,7 @@ pub(crate) struct Accepted {
 
 /// What one thread has for itself.
 pub(crate) struct Worker {
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) gate: Arc<Gates>,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) freshness: Freshness,
     pub(crate) passports: Passports,
@@ -64,11 +64,9 @@ pub(crate) struct Worker {
     pub(crate) here: Arc<OfService>,
     pub(crate) public: Arc<OfService>,
     pub(crate) hsts: Option<http::HeaderValue>,
-    services: Rc<Services>,
-    pools: RefCell<HashMap<Upstream, Rc<Pool>>>,
+    pools: RefCell<Pools>,
     turn: Cell<usize>,
     tls: Option<TlsAcceptor>,
-    tls_client: Option<Arc<rustls::ClientConfig>>,
     draining: Cell<bool>,
     connections: Cell<usize>,
 }
@@ -76,9 +74,23 @@ pub(crate) struct Worker {
 /// What workers are made from.
 #[derive(Clone)]
 pub(crate) struct Plan {
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) gate: Arc<Gates>,
     pub(crate) tls: Option<TlsAcceptor>,
-    pub(crate) tls_client: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// The connections to services.
+struct Pools {
+    /// How they were made.
+    reach: Arc<Reach>,
+    services: Rc<Services>,
+    all: HashMap<Upstream, Rc<Pool>>,
+}
+
+impl Pools {
+    fn new(reach: Arc<Reach>) -> Self {
+        let services = Rc::new(reach.services.clone());
+        Self { reach, services, all: HashMap::new() }
+    }
 }
 
 /// Spawns the streams of an HTTP/2 connection on the thread's own runtime.
@@ -93,8 +105,8 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
 
 impl Worker {
     pub(crate) fn new(plan: &Plan) -> Rc<Self> {
-        let gate = &plan.gate;
-        let config = &gate.config;
+        let (gate, now) = (&plan.gate, plan.gate.now());
+        let config = &now.config;
         let deadlines = Rc::new(Deadlines::default());
         deadlines.see(gate.node.since_boot());
         let hsts = config
@@ -109,11 +121,9 @@ impl Worker {
             here: gate.metrics.service("gateway"),
             public: gate.metrics.service("public"),
             hsts,
-            services: Rc::new(config.upstream.clone()),
-            pools: RefCell::default(),
+            pools: RefCell::new(Pools::new(Arc::clone(&now.reach))),
             turn: Cell::new(0),
             tls: plan.tls.clone(),
-            tls_client: plan.tls_client.clone(),
             draining: Cell::new(false),
             connections: Cell::new(0),
             deadlines,
@@ -128,13 +138,19 @@ impl Worker {
         mut accepted: mpsc::Receiver<Accepted>,
         mut stop: watch::Receiver<bool>,
     ) {
-        let mut ticks = interval(tick_length(&self.gate.config));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut length = tick_length(&self.gate.now().config);
+        let mut ticks = every(length);
         let (mut open, mut until) = (true, None);
         loop {
             tokio::select! {
                 biased;
-                _ = ticks.tick() => self.tick(),
+                _ = ticks.tick() => {
+                    self.tick();
+                    let now = tick_length(&self.gate.now().config);
+                    if now != length {
+                        (length, ticks) = (now, every(now));
+                    }
+                }
                 // At the limit, the others wait; a tick looks again. What came in before the door
                 // was closed is still served when it is.
                 accepted = accepted.recv(), if open && self.has_room() => match accepted {
@@ -156,7 +172,7 @@ impl Worker {
     }
 
     fn has_room(&self) -> bool {
-        self.connections.get() < self.gate.config.limits.connections
+        self.connections.get() < self.gate.now().config.limits.connections
     }
 
     /// Whether it has been told to stop.
@@ -171,13 +187,23 @@ impl Worker {
 
     /// The connections to an address.
     pub(crate) fn pool(&self, upstream: &Upstream) -> Rc<Pool> {
-        if let Some(pool) = self.pools.borrow().get(upstream) {
+        let mut pools = self.pools.borrow_mut();
+        if let Some(pool) = pools.all.get(upstream) {
             return Rc::clone(pool);
         }
-        let tls = self.tls_client.as_ref();
-        let pool = Rc::new(Pool::new(upstream, tls, &self.services, &self.deadlines));
-        self.pools.borrow_mut().insert(upstream.clone(), Rc::clone(&pool));
+        let (tls, services) = (pools.reach.tls.as_ref(), &pools.services);
+        let pool = Rc::new(Pool::new(upstream, tls, services, &self.deadlines));
+        pools.all.insert(upstream.clone(), Rc::clone(&pool));
         pool
+    }
+
+    /// Reaches services from now on as `gate` says. Where that is otherwise than before, connections
+    /// are opened anew; whoever uses one ends on it.
+    fn reach_as(&self, gate: &Gate) {
+        let mut pools = self.pools.borrow_mut();
+        if !Arc::ptr_eq(&pools.reach, &gate.reach) {
+            *pools = Pools::new(Arc::clone(&gate.reach));
+        }
     }
 
     /// Whose turn it is, of so many.
@@ -192,14 +218,15 @@ impl Worker {
         self.deadlines.tick(now);
         self.passports.use_signer((self.gate.signer)());
         // Whoever holds one is about to connect.
-        self.pools.borrow_mut().retain(|_, pool| pool.tidy(now) || Rc::strong_count(pool) > 1);
+        self.reach_as(&self.gate.now());
+        self.pools.borrow_mut().all.retain(|_, pool| pool.tidy(now) || Rc::strong_count(pool) > 1);
     }
 
     /// Lets connections end when they are not in use. Answers when those that are will be cut.
     fn drain(&self) -> SinceBoot {
         self.draining.set(true);
         self.deadlines.wake_all();
-        SinceBoot(self.gate.node.since_boot().0 + self.gate.config.deadlines.drain)
+        SinceBoot(self.gate.node.since_boot().0 + self.gate.now().config.deadlines.drain)
     }
 
     fn accept(self: &Rc<Self>, Accepted { stream, peer, place }: Accepted) {
@@ -216,7 +243,8 @@ impl Worker {
     }
 
     async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let config = &self.gate.config.deadlines;
+        // A connection keeps the times that it began with; each of its requests has those of then.
+        let config = self.gate.now().config.deadlines.clone();
         // Its time begins now, not when time was last looked at.
         self.deadlines.see(self.gate.node.since_boot());
         let secure = self.tls.is_some();
@@ -286,8 +314,8 @@ impl Worker {
     /// and are written down like others.
     fn written(&self, refused: &Refusal, peer: IpAddr) -> Vec<u8> {
         let name = self.names.next();
-        admit::count_unread(&self.gate, peer, self.gate.node.since_boot());
-        record::unread(&self.gate, &name, peer, refused);
+        admit::count_unread(&self.gate.now(), peer, self.gate.node.since_boot());
+        record::unread(&self.gate.now(), &name, peer, refused);
         self.here.count(refused.status.as_u16());
         let status = refused.status;
         let body = refused.body(name.as_str());
@@ -311,6 +339,12 @@ impl Worker {
         head.extend(b"\r\n");
         [head.as_slice(), &body].concat()
     }
+}
+
+fn every(span: Duration) -> Interval {
+    let mut ticks = interval(span);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// How often deadlines are looked at: often enough for the shortest of them.

@@ -1,5 +1,5 @@
 //! Certificates from files: those that listeners show, and those of the authorities that sign what
-//! clients show. Files that change are taken over without a restart.
+//! clients and services show. Files that change are taken over without a restart.
 
 use std::{fs, sync::Arc, time::Duration};
 
@@ -51,7 +51,7 @@ fn look(
 ) -> Result<(), String> {
     let told = |section: &'static str, renewed: Result<bool, TlsRefused>| match renewed {
         Ok(true) => {
-            tracing::info!(section, "a renewed certificate is shown from now on");
+            tracing::info!(section, "what its files hold now counts from now on");
             Ok(())
         }
         Ok(false) => Ok(()),
@@ -61,6 +61,7 @@ fn look(
     let all = [
         told("[public.tls]", identity.map_or(Ok(false), |identity| identity.renew())),
         told("[gateway.tls]", gateway.renew_certificate()),
+        told("[gateway.upstream] ca_file", gateway.renew_authorities()),
         trust(&composed.config, &composed.authorities),
     ];
     all.into_iter().collect()

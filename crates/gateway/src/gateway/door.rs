@@ -15,7 +15,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{gate::Gate, worker::Accepted};
+use crate::{gate::Shared, worker::Accepted};
 
 /// How often callers are forgotten who have their whole allowance again.
 const FORGET: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ struct Hands {
 pub(super) async fn keep(
     listeners: Vec<TcpListener>,
     hands: Vec<mpsc::Sender<Accepted>>,
-    gate: &Gate,
+    gate: &Shared,
     mut stop: watch::Receiver<bool>,
 ) {
     let places = Arc::clone(&gate.places);

@@ -12,7 +12,7 @@ use rustls::{
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 use zeroize::Zeroizing;
 
-use super::{TlsRefused, certificates, not_pem, provider, read};
+use super::{Digest, TlsRefused, certificates, not_pem, provider, read};
 use crate::config::Tls;
 
 /// A certificate and its key. Listeners that share it change it together; connections that are open
@@ -23,8 +23,6 @@ pub struct Identity {
     /// The digest of what the files held.
     held: Mutex<Digest>,
 }
-
-type Digest = [u8; 32];
 
 impl Identity {
     /// What the files hold.

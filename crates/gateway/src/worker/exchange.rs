@@ -17,6 +17,7 @@ use super::{
 use crate::{
     body::{Cut, Reply},
     certificate, cors, dpop,
+    gate::Gate,
     head::{Head, Once},
     phase::{
         admit::{self, Admitted, admit},
@@ -53,6 +54,8 @@ pub(super) struct Way<'w> {
     pub(super) origin: Option<HeaderValue>,
     /// Whether Tegata's own pages are asked for, which say that themselves.
     pub(super) is_public: bool,
+    /// The gate as it was when it began.
+    pub(super) gate: &'w Arc<Gate>,
     pub(super) routing: &'w Routing,
     pub(super) now: SinceBoot,
 }
@@ -69,12 +72,14 @@ impl Worker {
         let connection = ticket.connection();
         let (parts, body) = request.into_parts();
         let version = parts.version;
-        let routing = self.gate.routing.load_full();
+        let gate = &self.gate.now();
+        self.reach_as(gate);
         let name = self.names.next();
-        let trail = Trail::new(&parts, connection.peer, &self.gate, name, &self.here, now);
-        let origin = cors::allowed(&self.gate.config.cors, parts.headers.get(header::ORIGIN));
-        let (set_cookie, nonce, routing) = (Vec::new(), None, &*routing);
-        let mut way = Way { trail, set_cookie, nonce, origin, is_public: false, routing, now };
+        let trail = Trail::new(&parts, connection.peer, gate, name, &self.here, now);
+        let origin = cors::allowed(&gate.config.cors, parts.headers.get(header::ORIGIN));
+        let (set_cookie, nonce, routing) = (Vec::new(), None, &*gate.routing);
+        let is_public = false;
+        let mut way = Way { trail, set_cookie, nonce, origin, is_public, gate, routing, now };
         let has_body = !http_body::Body::is_end_stream(&body);
         let passage = if watched {
             self.judge(&parts, connection, &mut way).await
@@ -87,7 +92,7 @@ impl Worker {
                 if has_body {
                     connection.note_unwanted();
                 }
-                Ok(response.map(|body| self.here(body, &ticket)))
+                Ok(response.map(|body| self.here(body, gate, &ticket)))
             }
             Ok(Passage::On(on)) => {
                 way.trail.note_passed();
@@ -114,10 +119,10 @@ impl Worker {
                 let trace = way.trail.trace().unwrap_or(name.as_str());
                 let mut response = refused.response(trace);
                 if !way.is_public {
-                    let (config, origin) = (&self.gate.config.cors, way.origin.take());
+                    let (config, origin) = (&gate.config.cors, way.origin.take());
                     cors::answer(config, origin, response.headers_mut());
                 }
-                response.map(|body| self.here(body, &ticket))
+                response.map(|body| self.here(body, gate, &ticket))
             }
         };
         if is_framed(version) {
@@ -145,8 +150,8 @@ impl Worker {
         response
     }
 
-    fn here(&self, body: Bytes, ticket: &Ticket) -> Reply {
-        let patience = self.gate.config.deadlines.client;
+    fn here(&self, body: Bytes, gate: &Gate, ticket: &Ticket) -> Reply {
+        let patience = gate.config.deadlines.client;
         Reply::here(body, ticket.again(), &self.deadlines, patience)
     }
 
@@ -157,7 +162,7 @@ impl Worker {
         connection: &Connection,
         way: &mut Way<'_>,
     ) -> Result<Passage, Refused> {
-        let gate = &*self.gate;
+        let gate = &**way.gate;
         let head = Head {
             method: &parts.method,
             uri: &parts.uri,
@@ -254,7 +259,7 @@ impl Worker {
         parts: &Parts,
         way: &mut Way<'_>,
     ) -> Result<Passage, Refused> {
-        let (gate, routing) = (&*self.gate, way.routing);
+        let (gate, routing) = (&**way.gate, way.routing);
         let path = admitted.target.path().clone();
         let found = routing.find(&path).ok_or_else(|| {
             Refusal::new(StatusCode::NOT_FOUND, "no_route", "no service is at this path")
@@ -328,7 +333,7 @@ impl Worker {
         admitted: &Admitted<'_>,
         way: &mut Way<'_>,
     ) -> Result<Option<Answer>, Refused> {
-        let (gate, passport) = (&*self.gate, way.trail.passport.clone());
+        let (gate, passport) = (&**way.gate, way.trail.passport.clone());
         let passport = passport.as_deref();
         let limit = limit(gate, found, passport, admitted.client, way.now)?;
         decide(head, found, passport, way.routing, gate, &mut way.trail.decided)?;

@@ -52,7 +52,8 @@ impl Worker {
         way: &Way<'_>,
         ticket: &Ticket,
     ) -> Result<Response<Reply>, Refused> {
-        let deadlines = &self.gate.config.deadlines;
+        let (gate, config) = (way.gate, &way.gate.config);
+        let deadlines = &config.deadlines;
         let (upload, progress) =
             Upload::new(body, on.largest_body, &self.deadlines, deadlines.client);
         parts.uri = Uri::from(on.outgoing.target.clone());
@@ -71,14 +72,14 @@ impl Worker {
             let chunked = HeaderValue::from_static("chunked");
             parts.headers.insert(header::TRANSFER_ENCODING, chunked);
         }
-        if let Some(secret) = self.gate.config.public_secret.as_ref().filter(|_| !on.is_service) {
+        if let Some(secret) = config.public_secret.as_ref().filter(|_| !on.is_service) {
             parts.headers.insert(&X_INTERNAL_GATEWAY, secret.clone());
         }
         for (name, value) in on.certificate.iter().flat_map(certificate::fields) {
             parts.headers.insert(name, value);
         }
         let request = Request::from_parts(parts, upload);
-        let sent = self.send(&on.upstreams, &on.service, request, &progress, way.now).await;
+        let sent = self.send(&on.upstreams, &on.service, request, &progress, way).await;
         let (response, lease) = match sent {
             Ok(sent) => sent,
             Err(refused) => {
@@ -95,11 +96,10 @@ impl Worker {
         let (mut head, body) = response.into_parts();
         clean(&mut head.headers);
         if on.is_service {
-            let config = &self.gate.config;
-            let filter = self.gate.cookies.as_ref();
+            let filter = gate.cookies.as_ref();
             keep_out(&mut head.headers, &Passing::new(&config.private_cookies, filter, on.agreed));
             cors::answer(&config.cors, way.origin.clone(), &mut head.headers);
-            let now = self.gate.node.now();
+            let now = gate.node.now();
             if way.trail.passport.as_deref().is_some_and(|it| it.is_running_out(now)) {
                 head.headers.insert(&X_TOKEN_REFRESH, HeaderValue::from_static("1"));
             }
@@ -108,7 +108,7 @@ impl Worker {
             head.headers.extend(limit_fields(policy, &answer));
         }
         head.version = Version::default();
-        let waits = (self.gate.config.upstream.pause, deadlines.client);
+        let waits = (config.upstream.pause, deadlines.client);
         let reply = Reply::from_service(body, lease, ticket.again(), &self.deadlines, waits);
         Ok(Response::from_parts(head, reply))
     }

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use tegata_core::SinceBoot;
 use tegata_mesh::Upstream;
 
-use super::Worker;
+use super::{Worker, exchange::Way};
 use crate::{
     body::{Progress, Upload},
     refusal::{Refusal, Refused},
@@ -23,9 +23,9 @@ impl Worker {
         service: &Arc<str>,
         mut request: Request<Upload>,
         progress: &Rc<Progress>,
-        now: SinceBoot,
+        way: &Way<'_>,
     ) -> Result<(Response<Incoming>, Lease), Refused> {
-        let patience = self.gate.config.upstream.answer;
+        let (patience, now) = (way.gate.config.upstream.answer, way.now);
         let mut fresh = false;
         for attempt in 0..2 {
             let (pool, mut lease) = self.lease(upstreams, service, progress, now, fresh).await?;

@@ -16,6 +16,7 @@ mod hostile;
 mod identity;
 mod life;
 mod passage;
+mod reloading;
 mod resource;
 mod running_out;
 mod step_up;
