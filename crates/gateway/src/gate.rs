@@ -19,6 +19,8 @@ use crate::{
     metrics::{Layers, Metrics},
     route::Routing,
     session::SessionCheck,
+    tls::Outward,
+    upstream::Balanced,
 };
 
 /// How often it is looked whether the log has been read.
@@ -65,6 +67,10 @@ pub(crate) struct Gate {
     /// Knows which cookies people agreed to.
     pub(crate) cookies: Option<CookieFilter>,
     pub(crate) routing: ArcSwap<Routing>,
+    /// Where Tegata's own pages are, where they are somewhere.
+    pub(crate) public: Option<Arc<Balanced>>,
+    /// TLS toward services that name nothing of their own, where the configuration does.
+    pub(crate) outward: Option<Arc<Outward>>,
     pub(crate) limiter: Limiter<Whose>,
     pub(crate) places: Arc<Places>,
     pub(crate) metrics: Metrics,

@@ -3,17 +3,14 @@
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     thread::JoinHandle,
 };
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tegata_core::{ClientCertificates, Epoch, Limiter, Node, Parting, Places, Proxies, Realm};
-use tegata_mesh::{Scheme, ServiceMap, Upstream};
+use tegata_mesh::{Reach, Scheme, ServiceMap, Upstream, reach};
 use tegata_policy::{Forbid, InvalidRules};
 use tegata_session::CookieFilter;
 use tegata_token::{AccessToken, Usage, Verifier, View};
@@ -31,9 +28,10 @@ use crate::{
     gate::{Gate, Signer},
     introspection::{Asking, Introspection},
     metrics::Metrics,
-    route::Routing,
+    route::{Ground, Routing},
     session::SessionCheck,
-    tls::{self, Asks, Identity, TlsRefused},
+    tls::{self, Asks, Identity, Outward, TlsRefused},
+    upstream::{Balanced, Checks},
     worker::{Accepted, Plan, Worker},
 };
 
@@ -110,7 +108,10 @@ pub struct Gateway {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The first thread that ended with a panic.
     fallen: watch::Sender<Option<String>>,
-    generation: AtomicU64,
+    /// How often the map was replaced; held while it is.
+    replacing: Mutex<u64>,
+    /// Which services are checked, once there were some.
+    checks: Mutex<Option<watch::Sender<Vec<Arc<Balanced>>>>>,
 }
 
 /// Tells of a thread that ends with a panic.
@@ -152,8 +153,21 @@ impl Gateway {
         };
         let tls = identity.as_ref().map(|identity| tls::server(identity, asks)).transpose()?;
         let tls = tls.map(TlsAcceptor::from);
-        let tls_client = config.upstream.ca_file.as_deref().map(tls::client).transpose()?;
-        let routing = Routing::compile(&parts.services, parts.forbids, &config, &parts.metrics, 0)?;
+        let outward = config.upstream.ca_file.as_ref().map(|file| {
+            let outward = Outward::new(&reach::Outward::default(), Some(file));
+            outward.renew().map(|_| Arc::new(outward))
+        });
+        let outward = outward.transpose()?;
+        let clock = parts.node.clock();
+        let public = config.public.as_ref().map(|public| {
+            let how = (config.upstream.avoid, clock);
+            let upstreams = std::slice::from_ref(public);
+            let outward = outward.as_ref().filter(|_| public.scheme() == Scheme::Https);
+            Balanced::new("public", upstreams, &Reach::default(), outward, how, None)
+        });
+        let (metrics, outward_ref) = (&parts.metrics, outward.as_ref());
+        let ground = Ground { config: &config, metrics, clock, outward: outward_ref, before: None };
+        let routing = Routing::compile(&parts.services, parts.forbids, &ground, 0)?;
         let workers = config.worker_count();
         let (trusted, forwarded_by) = (config.trusted_proxies.clone(), config.forwarded_by);
         let uncounted = [config.limits.connections_exempt.as_slice(), &trusted].concat();
@@ -161,6 +175,8 @@ impl Gateway {
         let gate = Arc::new(Gate {
             realm: parts.revocations.realm(&parts.realm),
             routing: ArcSwap::from_pointee(routing),
+            public,
+            outward,
             limiter: Limiter::new(config.limits.callers),
             places: Places::new(config.limits.connections_per_address, uncounted),
             proxies,
@@ -188,16 +204,18 @@ impl Gateway {
             stop: watch::Sender::new(false),
             threads: Mutex::default(),
             fallen: watch::Sender::new(None),
-            generation: AtomicU64::new(0),
+            replacing: Mutex::new(0),
+            checks: Mutex::new(None),
             gate,
         };
-        let plan = Plan { gate: Arc::clone(&gateway.gate), tls, tls_client };
+        let plan = Plan { gate: Arc::clone(&gateway.gate), tls };
         // From here on an error drops the gateway, which stops what has been started.
         let mut hands = Vec::new();
         for number in 0..workers {
             hands.push(gateway.start_worker(number, plan.clone())?);
         }
         gateway.start_door(listeners, hands)?;
+        gateway.check_services()?;
         Ok(gateway)
     }
 
@@ -214,10 +232,71 @@ impl Gateway {
     /// Why the map cannot be used; then the one before stays.
     pub fn replace(&self, services: &ServiceMap, forbids: Vec<Forbid>) -> Result<(), NotServed> {
         warn_of_unreachable(&self.gate.config, services);
-        let generation = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
-        let (config, metrics) = (&self.gate.config, &self.gate.metrics);
-        let routing = Routing::compile(services, forbids, config, metrics, generation)?;
+        // One after the other: each keeps what was learnt of the one before.
+        let mut replacing = self.replacing.lock();
+        let before = self.gate.routing.load_full();
+        let ground = Ground {
+            config: &self.gate.config,
+            metrics: &self.gate.metrics,
+            clock: self.gate.node.clock(),
+            outward: self.gate.outward.as_ref(),
+            before: Some(&before),
+        };
+        let routing = Routing::compile(services, forbids, &ground, *replacing + 1)?;
+        *replacing += 1;
         self.gate.routing.store(Arc::new(routing));
+        self.check_services()?;
+        drop(replacing);
+        Ok(())
+    }
+
+    /// Takes over what the files hold now that say how services are reached with TLS, and answers which
+    /// services that concerns. Blocks.
+    ///
+    /// # Errors
+    /// What is wrong with files: what they held before counts. The other services are looked at all the
+    /// same.
+    pub fn renew_outward(&self) -> Result<Vec<String>, String> {
+        let routing = self.gate.routing.load_full();
+        let shared = self.gate.outward.iter().map(|outward| ("upstream.ca_file", outward.renew()));
+        let own = routing.services().filter_map(|service| {
+            let outward = service.addresses().first()?.outward()?;
+            let is_shared = self.gate.outward.as_ref().is_some_and(|it| outward.is(it));
+            (!is_shared).then(|| (&*service.name, outward.renew()))
+        });
+        let (mut renewed, mut wrong) = (Vec::new(), Vec::new());
+        for (name, looked) in shared.chain(own) {
+            match looked {
+                Ok(true) => renewed.push(name.to_owned()),
+                Ok(false) => {}
+                Err(error) => wrong.push(format!("service `{name}`: {error}")),
+            }
+        }
+        for service in &renewed {
+            tracing::info!(service, "it is reached with renewed certificates from now on");
+        }
+        if wrong.is_empty() { Ok(renewed) } else { Err(wrong.join("; ")) }
+    }
+
+    /// Has the services checked that say so.
+    fn check_services(&self) -> io::Result<()> {
+        let routing = self.gate.routing.load_full();
+        let checked: Vec<_> =
+            routing.services().filter(|it| it.reach.health.is_some()).map(Arc::clone).collect();
+        let mut checks = self.checks.lock();
+        if checks.is_none() && checked.is_empty() {
+            return Ok(());
+        }
+        if let Some(checks) = checks.as_ref() {
+            checks.send_replace(checked);
+            return Ok(());
+        }
+        let (tell, told) = watch::channel(checked);
+        let (gate, stop) = (Arc::clone(&self.gate), self.stop.subscribe());
+        self.start("gateway-checks".to_owned(), move |runtime| {
+            runtime.block_on(Checks::new(gate).run(told, stop));
+        })?;
+        *checks = Some(tell);
         Ok(())
     }
 
@@ -339,7 +418,10 @@ fn lacks_authority(config: &Config, upstream: &Upstream) -> bool {
 /// Says which services will not be reached. Their requests are answered 502.
 fn warn_of_unreachable(config: &Config, services: &ServiceMap) {
     for service in services.services() {
-        for upstream in service.upstreams.iter().filter(|it| lacks_authority(config, it)) {
+        // Of files of their own is said what is wrong with them.
+        let own = service.reach.outward.ca_file.is_some();
+        let all = service.upstreams.iter().filter(|_| !own);
+        for upstream in all.filter(|it| lacks_authority(config, it)) {
             tracing::warn!(service = service.name.as_str(), %upstream,
                 "it is reached with TLS, and `upstream.ca_file` does not say whose certificates \
                  count; until it does, its requests are answered 502");

@@ -11,8 +11,10 @@ use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
 mod asking;
 mod identity;
+mod outward;
 
 pub use identity::Identity;
+pub(crate) use outward::Outward;
 
 use asking::Asking;
 

@@ -18,7 +18,6 @@ use http::Version;
 use hyper::service::service_fn;
 use hyper_util::{rt::TokioIo, server::conn::auto};
 use tegata_core::{Place, SinceBoot};
-use tegata_mesh::Upstream;
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
@@ -37,7 +36,7 @@ use crate::{
     stream::Stream,
     timer::Deadlines,
     trace::Names,
-    upstream::Pool,
+    upstream::{Address, Pool, PoolKey},
     wire::{Connection, Wire},
 };
 
@@ -65,10 +64,9 @@ pub(crate) struct Worker {
     pub(crate) public: Arc<OfService>,
     pub(crate) hsts: Option<http::HeaderValue>,
     services: Rc<Services>,
-    pools: RefCell<HashMap<Upstream, Rc<Pool>>>,
+    pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
     turn: Cell<usize>,
     tls: Option<TlsAcceptor>,
-    tls_client: Option<Arc<rustls::ClientConfig>>,
     draining: Cell<bool>,
     connections: Cell<usize>,
 }
@@ -78,7 +76,6 @@ pub(crate) struct Worker {
 pub(crate) struct Plan {
     pub(crate) gate: Arc<Gate>,
     pub(crate) tls: Option<TlsAcceptor>,
-    pub(crate) tls_client: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// Spawns the streams of an HTTP/2 connection on the thread's own runtime.
@@ -113,7 +110,6 @@ impl Worker {
             pools: RefCell::default(),
             turn: Cell::new(0),
             tls: plan.tls.clone(),
-            tls_client: plan.tls_client.clone(),
             draining: Cell::new(false),
             connections: Cell::new(0),
             deadlines,
@@ -170,21 +166,21 @@ impl Worker {
     }
 
     /// The connections to an address.
-    pub(crate) fn pool(&self, upstream: &Upstream) -> Rc<Pool> {
-        if let Some(pool) = self.pools.borrow().get(upstream) {
+    pub(crate) fn pool(&self, address: &Address) -> Rc<Pool> {
+        let key = address.pool_key();
+        if let Some(pool) = self.pools.borrow().get(&key) {
             return Rc::clone(pool);
         }
-        let tls = self.tls_client.as_ref();
-        let pool = Rc::new(Pool::new(upstream, tls, &self.services, &self.deadlines));
-        self.pools.borrow_mut().insert(upstream.clone(), Rc::clone(&pool));
+        let pool = Rc::new(Pool::new(address, &self.services, &self.deadlines));
+        self.pools.borrow_mut().insert(key, Rc::clone(&pool));
         pool
     }
 
-    /// Whose turn it is, of so many.
-    pub(crate) fn next_of(&self, count: usize) -> usize {
+    /// Whose turn it is.
+    pub(crate) fn next_turn(&self) -> usize {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
-        turn.checked_rem(count).unwrap_or(0)
+        turn
     }
 
     fn tick(&self) {
