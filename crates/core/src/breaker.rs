@@ -1,6 +1,13 @@
 //! A circuit breaker: who does not answer is left alone for a while, and then asked once.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 
@@ -53,12 +60,18 @@ pub struct BreakerOpen {
 }
 
 /// Stands before something that may fail. Opens after several failures in a row, lets one caller
-/// through after a while, and closes when that one succeeds.
+/// through after a while, and closes when that one succeeds. While all is well, nobody waits for
+/// anybody.
 pub struct Breaker {
     limits: BreakerLimits,
     clock: Arc<dyn Clock>,
     inner: Mutex<Inner>,
+    /// The round in which it is closed and has seen no failure; [`UNQUIET`] otherwise.
+    // INVARIANT: it is written by whoever holds `inner`, and says what stands there.
+    quiet: AtomicU64,
 }
+
+const UNQUIET: u64 = u64::MAX;
 
 struct Inner {
     phase: Phase,
@@ -78,7 +91,7 @@ impl Breaker {
     #[must_use]
     pub fn new(limits: BreakerLimits, clock: Arc<dyn Clock>) -> Self {
         let inner = Inner { phase: Phase::Closed { failures: 0 }, round: 0 };
-        Self { limits, clock, inner: Mutex::new(inner) }
+        Self { limits, clock, inner: Mutex::new(inner), quiet: AtomicU64::new(0) }
     }
 
     /// Asks to be let through. Whoever is says afterwards how it went; a permit that is dropped
@@ -87,6 +100,10 @@ impl Breaker {
     /// # Errors
     /// [`BreakerOpen`].
     pub fn admit(&self) -> Result<Permit<'_>, BreakerOpen> {
+        let quiet = self.quiet.load(Ordering::Acquire);
+        if quiet != UNQUIET {
+            return Ok(Permit { breaker: self, round: quiet, probing: false });
+        }
         let mut inner = self.inner.lock();
         let probing = match inner.phase {
             Phase::Closed { .. } => false,
@@ -150,6 +167,9 @@ impl Permit<'_> {
     /// The other side answered.
     pub fn succeeded(mut self) {
         let probing = std::mem::take(&mut self.probing);
+        if self.breaker.quiet.load(Ordering::Acquire) == self.round {
+            return;
+        }
         let mut inner = self.breaker.inner.lock();
         if inner.round != self.round {
             return;
@@ -157,8 +177,9 @@ impl Permit<'_> {
         match &mut inner.phase {
             Phase::Closed { failures } => *failures = 0,
             _ if probing => inner.turn(Phase::Closed { failures: 0 }),
-            _ => {}
+            _ => return,
         }
+        self.breaker.quiet.store(inner.round, Ordering::Release);
     }
 
     /// The other side did not answer, or only that it cannot.
@@ -171,6 +192,7 @@ impl Permit<'_> {
         }
         match &mut inner.phase {
             Phase::Closed { failures } => {
+                self.breaker.quiet.store(UNQUIET, Ordering::Release);
                 *failures += 1;
                 if *failures >= self.breaker.limits.failures {
                     inner.turn(Phase::Open { since: now });
@@ -276,6 +298,34 @@ mod tests {
         assert_eq!(breaker.state(), BreakerState::Open);
         breaker.admit().unwrap().succeeded();
         assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn many_at_once_see_one_probe_and_no_failure_is_lost() {
+        let (clock, breaker) = breaker();
+        for _ in 0..200 {
+            let permits: Vec<_> = (0..5).map(|_| breaker.admit().unwrap()).collect();
+            std::thread::scope(|scope| {
+                for permit in permits {
+                    scope.spawn(move || permit.failed());
+                }
+            });
+            assert_eq!(breaker.state(), BreakerState::Open);
+            clock.advance(AWHILE);
+            let admitted = std::sync::Mutex::new(Vec::new());
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| admitted.lock().unwrap().extend(breaker.admit().ok()));
+                }
+            });
+            let mut admitted = admitted.into_inner().unwrap();
+            assert_eq!(admitted.len(), 1);
+            admitted.pop().unwrap().succeeded();
+            assert_eq!(breaker.state(), BreakerState::Closed);
+            // A success takes the failures before it back, and the short way knows it.
+            fail(&breaker, 4);
+            breaker.admit().unwrap().succeeded();
+        }
     }
 
     #[test]

@@ -206,6 +206,8 @@ struct Downloading {
     deadlines: Rc<Deadlines>,
     deadline: Option<Deadline>,
     patience: Duration,
+    /// When all of it must be over, whatever comes.
+    whole: Option<Deadline>,
 }
 
 impl Reply {
@@ -233,9 +235,17 @@ impl Reply {
             deadlines: Rc::clone(deadlines),
             deadline: None,
             patience: service,
+            whole: None,
         };
         downloading.note_end();
         Self::new(From::Service(downloading), ticket, deadlines, client)
+    }
+
+    /// Cuts the body off when `whole` expires.
+    pub(crate) fn end_by(&mut self, whole: Option<Deadline>) {
+        if let From::Service(downloading) = &mut self.from {
+            downloading.whole = whole;
+        }
     }
 
     fn new(from: From, ticket: Ticket, deadlines: &Rc<Deadlines>, patience: Duration) -> Self {
@@ -261,6 +271,9 @@ impl Downloading {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if self.whole.as_ref().is_some_and(|whole| whole.is_expired(cx)) {
+            return Poll::Ready(Some(Err(Cut::ServiceSlow)));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
             let deadline = self.deadline.get_or_insert_with(|| self.deadlines.slot());
             if !deadline.is_armed() {

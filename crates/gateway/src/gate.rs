@@ -4,7 +4,8 @@
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tegata_core::{Epoch, Limiter, Network, Node, Parting, Places, Proxies, SinceBoot};
+use tegata_core::{Clock, Epoch, Limiter, Network, Node, Parting, Places, Proxies, SinceBoot};
+use tegata_mesh::{Reach, Scheme, reach};
 use tegata_session::CookieFilter;
 use tegata_token::{
     AccessToken, RealmView, SigningKey, Usage, Verifier, View, revocation::MOST_STALE,
@@ -20,7 +21,8 @@ use crate::{
     metrics::{Layers, Metrics},
     route::Routing,
     session::SessionCheck,
-    tls::{self, Digest, TlsRefused},
+    tls::{Outward, TlsRefused},
+    upstream::Balanced,
 };
 
 /// How often it is looked whether the log has been read.
@@ -53,17 +55,19 @@ pub(crate) struct Gate {
     pub(crate) config: Arc<Config>,
     pub(crate) proxies: Proxies,
     pub(crate) routing: Arc<Routing>,
-    pub(crate) reach: Arc<Reach>,
+    pub(crate) ways: Ways,
     pub(crate) shared: Arc<Shared>,
 }
 
-/// How services are reached. The same for as long as nothing of it is another.
-pub(crate) struct Reach {
-    pub(crate) services: Services,
-    /// Whose certificates count there.
-    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
-    /// The digest of what the file of those held.
-    held: Option<Digest>,
+/// How services are reached that say nothing of their own.
+#[derive(Clone)]
+pub(crate) struct Ways {
+    /// How connections to them are made: the same for as long as nothing of it is another.
+    pub(crate) services: Arc<Services>,
+    /// Where Tegata's own pages are, where they are somewhere.
+    pub(crate) public: Option<Arc<Balanced>>,
+    /// TLS toward them, where the configuration says whose certificates count.
+    pub(crate) outward: Option<Arc<Outward>>,
 }
 
 /// The gate as it is now, and what of it stays.
@@ -101,19 +105,32 @@ pub(crate) struct Shared {
     pub(crate) waking: tokio::sync::Mutex<()>,
 }
 
-impl Reach {
-    /// Reads the file that says whose certificates count, if there is one. Blocks.
-    pub(crate) fn open(services: &Services) -> Result<Self, TlsRefused> {
-        let ca = services.ca_file.as_deref();
-        // Before it is used: what is written in between is another file the next time.
-        let held = ca.map(tls::digest).transpose()?;
-        let tls = ca.map(tls::client).transpose()?;
-        Ok(Self { services: services.clone(), tls, held })
-    }
-
-    /// Whether this is how `other` reaches them as well.
-    pub(crate) fn is_as(&self, other: &Self) -> bool {
-        self.services == other.services && self.held == other.held
+impl Ways {
+    /// Reads the file that says whose certificates count, if there is one. What is as it was `before`
+    /// stays the same, with what has been learnt. Blocks.
+    pub(crate) fn open(
+        config: &Config,
+        clock: &Arc<dyn Clock>,
+        before: Option<&Self>,
+    ) -> Result<Self, TlsRefused> {
+        let services = &config.upstream;
+        let as_before = before.map(|it| &it.services).filter(|it| ***it == *services);
+        let outward = services.ca_file.as_ref().map(|file| {
+            let said = reach::Outward::default();
+            let kept = before.and_then(|it| it.outward.as_ref());
+            let kept = kept.filter(|it| it.is_of(&said, Some(file))).map(Arc::clone);
+            let outward = kept.unwrap_or_else(|| Arc::new(Outward::new(&said, Some(file))));
+            outward.renew().map(|_| outward)
+        });
+        let outward = outward.transpose()?;
+        let public = config.public.as_ref().map(|public| {
+            let outward = outward.as_ref().filter(|_| public.scheme() == Scheme::Https);
+            let (upstreams, how) = (std::slice::from_ref(public), (services.avoid, clock));
+            let before = before.and_then(|it| it.public.as_ref());
+            Balanced::new("public", upstreams, &Reach::default(), outward, how, before)
+        });
+        let services = as_before.map_or_else(|| Arc::new(services.clone()), Arc::clone);
+        Ok(Self { services, public, outward })
     }
 }
 
@@ -122,12 +139,12 @@ impl Gate {
     pub(crate) fn new(
         config: Arc<Config>,
         routing: Arc<Routing>,
-        reach: Arc<Reach>,
+        ways: Ways,
         shared: &Arc<Shared>,
     ) -> Self {
         let (trusted, forwarded_by) = (config.trusted_proxies.clone(), config.forwarded_by);
         let proxies = Proxies { trusted, forwarded_by };
-        Self { config, proxies, routing, reach, shared: Arc::clone(shared) }
+        Self { config, proxies, routing, ways, shared: Arc::clone(shared) }
     }
 }
 
@@ -206,12 +223,6 @@ impl fmt::Debug for Gate {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Shared")
-    }
-}
-
-impl fmt::Debug for Reach {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Reach({:?})", self.services)
     }
 }
 

@@ -27,12 +27,13 @@ use crate::{
     decision_log::DecisionLog,
     dpop::{Dpop, Proofs},
     foreign::Foreign,
-    gate::{Gate, Gates, Reach, Shared, Signer},
+    gate::{Gate, Gates, Shared, Signer, Ways},
     introspection::{Asking, Introspection},
     metrics::Metrics,
-    route::Routing,
+    route::{Ground, Routing},
     session::SessionCheck,
     tls::{self, Asks, Identity, TlsRefused},
+    upstream::{Balanced, Checks},
     worker::{Accepted, Plan, Worker},
 };
 
@@ -112,6 +113,8 @@ pub struct Gateway {
     /// The first thread that ended with a panic.
     fallen: watch::Sender<Option<String>>,
     generation: AtomicU64,
+    /// Which services are checked, once there were some.
+    checks: Mutex<Option<watch::Sender<Vec<Arc<Balanced>>>>>,
 }
 
 /// Tells of a thread that ends with a panic.
@@ -153,10 +156,16 @@ impl Gateway {
         };
         let tls = identity.as_ref().map(|identity| tls::server(identity, asks)).transpose()?;
         let tls = tls.map(TlsAcceptor::from);
-        let reach = Reach::open(&config.upstream)?;
+        let ways = Ways::open(&config, parts.node.clock(), None)?;
         let declared = (parts.services, parts.forbids);
-        let forbids = declared.1.clone();
-        let routing = Routing::compile(&declared.0, forbids, &config, &parts.metrics, 0)?;
+        let ground = Ground {
+            config: &config,
+            metrics: &parts.metrics,
+            clock: parts.node.clock(),
+            outward: ways.outward.as_ref(),
+            before: None,
+        };
+        let routing = Routing::compile(&declared.0, declared.1.clone(), &ground, 0)?;
         let workers = config.worker_count();
         let shared = Arc::new(Shared {
             realm: parts.revocations.realm(&parts.realm),
@@ -179,7 +188,7 @@ impl Gateway {
             waking: tokio::sync::Mutex::default(),
         });
         let addresses: io::Result<Vec<_>> = listeners.iter().map(TcpListener::local_addr).collect();
-        let gate = Gate::new(Arc::new(config), Arc::new(routing), Arc::new(reach), &shared);
+        let gate = Gate::new(Arc::new(config), Arc::new(routing), ways, &shared);
         let gateway = Self {
             declared: Mutex::new(declared),
             addresses: addresses?,
@@ -188,6 +197,7 @@ impl Gateway {
             threads: Mutex::default(),
             fallen: watch::Sender::new(None),
             generation: AtomicU64::new(0),
+            checks: Mutex::new(None),
             gate: Arc::new(Gates::new(gate)),
         };
         let plan = Plan { gate: Arc::clone(&gateway.gate), tls };
@@ -197,6 +207,7 @@ impl Gateway {
             hands.push(gateway.start_worker(number, plan.clone())?);
         }
         gateway.start_door(listeners, hands)?;
+        gateway.check_services()?;
         Ok(gateway)
     }
 
@@ -215,10 +226,62 @@ impl Gateway {
         let mut declared = self.declared.lock();
         let now = self.gate.now();
         warn_of_unreachable(&now.config, services);
-        let routing = self.compile(services, &forbids, &now.config)?;
-        let (config, reach) = (Arc::clone(&now.config), Arc::clone(&now.reach));
-        self.gate.replace(Gate::new(config, Arc::new(routing), reach, &now.shared));
+        let routing = self.compile(services, &forbids, &now.config, &now.ways)?;
+        let (config, ways) = (Arc::clone(&now.config), now.ways.clone());
+        self.gate.replace(Gate::new(config, Arc::new(routing), ways, &now.shared));
         *declared = (services.clone(), forbids);
+        self.check_services()?;
+        Ok(())
+    }
+
+    /// Takes over what the files hold now that say how services are reached with TLS, and answers which
+    /// services that concerns. Blocks.
+    ///
+    /// # Errors
+    /// What is wrong with files: what they held before counts. The other services are looked at all the
+    /// same.
+    pub fn renew_outward(&self) -> Result<Vec<String>, String> {
+        let gate = self.gate.now();
+        let of_all = gate.ways.outward.as_ref();
+        let shared = of_all.iter().map(|outward| ("upstream.ca_file", outward.renew()));
+        let own = gate.routing.services().filter_map(|service| {
+            let outward = service.addresses().first()?.outward()?;
+            let is_shared = of_all.is_some_and(|it| outward.is(it));
+            (!is_shared).then(|| (&*service.name, outward.renew()))
+        });
+        let (mut renewed, mut wrong) = (Vec::new(), Vec::new());
+        for (name, looked) in shared.chain(own) {
+            match looked {
+                Ok(true) => renewed.push(name.to_owned()),
+                Ok(false) => {}
+                Err(error) => wrong.push(format!("service `{name}`: {error}")),
+            }
+        }
+        for service in &renewed {
+            tracing::info!(service, "it is reached with renewed certificates from now on");
+        }
+        if wrong.is_empty() { Ok(renewed) } else { Err(wrong.join("; ")) }
+    }
+
+    /// Has the services checked that say so.
+    fn check_services(&self) -> io::Result<()> {
+        let gate = self.gate.now();
+        let all = gate.routing.services();
+        let checked: Vec<_> = all.filter(|it| it.reach.health.is_some()).map(Arc::clone).collect();
+        let mut checks = self.checks.lock();
+        if checks.is_none() && checked.is_empty() {
+            return Ok(());
+        }
+        if let Some(checks) = checks.as_ref() {
+            checks.send_replace(checked);
+            return Ok(());
+        }
+        let (tell, told) = watch::channel(checked);
+        let (gate, stop) = (Arc::clone(&self.gate), self.stop.subscribe());
+        self.start("gateway-checks".to_owned(), move |runtime| {
+            runtime.block_on(Checks::new(gate).run(told, stop));
+        })?;
+        *checks = Some(tell);
         Ok(())
     }
 
@@ -237,29 +300,12 @@ impl Gateway {
         if let Some(public) = config.public.as_ref().filter(|it| lacks_authority(&config, it)) {
             return Err(NotServed::NoAuthority(public.to_string()));
         }
-        let reach = Reach::open(&config.upstream)?;
-        let routing = self.compile(&declared.0, &declared.1, &config)?;
-        let reach = if reach.is_as(&now.reach) { Arc::clone(&now.reach) } else { Arc::new(reach) };
+        let ways = Ways::open(&config, now.node.clock(), Some(&now.ways))?;
+        let routing = self.compile(&declared.0, &declared.1, &config, &ways)?;
         now.places.allow(config.limits.connections_per_address, uncounted(&config));
-        self.gate.replace(Gate::new(Arc::new(config), Arc::new(routing), reach, &now.shared));
+        self.gate.replace(Gate::new(Arc::new(config), Arc::new(routing), ways, &now.shared));
+        self.check_services()?;
         Ok(())
-    }
-
-    /// Takes over the authorities of services that `upstream.ca_file` holds now, and answers whether those
-    /// are others than before. Blocks.
-    ///
-    /// # Errors
-    /// What is wrong with the file: then those from before stay.
-    pub fn renew_authorities(&self) -> Result<bool, TlsRefused> {
-        let _declared = self.declared.lock();
-        let now = self.gate.now();
-        let reach = Reach::open(&now.config.upstream)?;
-        if reach.is_as(&now.reach) {
-            return Ok(false);
-        }
-        let (config, routing) = (Arc::clone(&now.config), Arc::clone(&now.routing));
-        self.gate.replace(Gate::new(config, routing, Arc::new(reach), &now.shared));
-        Ok(true)
     }
 
     fn compile(
@@ -267,9 +313,19 @@ impl Gateway {
         services: &ServiceMap,
         forbids: &[Forbid],
         config: &Config,
+        ways: &Ways,
     ) -> Result<Routing, InvalidRules> {
         let generation = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
-        Routing::compile(services, forbids.to_vec(), config, &self.gate.metrics, generation)
+        // What was learnt of services is kept.
+        let now = self.gate.now();
+        let ground = Ground {
+            config,
+            metrics: &now.metrics,
+            clock: now.node.clock(),
+            outward: ways.outward.as_ref(),
+            before: Some(&now.routing),
+        };
+        Routing::compile(services, forbids.to_vec(), &ground, generation)
     }
 
     /// Takes over the certificate that the files hold now, and answers whether that is another than
@@ -421,7 +477,10 @@ fn lacks_authority(config: &Config, upstream: &Upstream) -> bool {
 /// Says which services will not be reached. Their requests are answered 502.
 fn warn_of_unreachable(config: &Config, services: &ServiceMap) {
     for service in services.services() {
-        for upstream in service.upstreams.iter().filter(|it| lacks_authority(config, it)) {
+        // Of files of their own is said what is wrong with them.
+        let own = service.reach.outward.ca_file.is_some();
+        let all = service.upstreams.iter().filter(|_| !own);
+        for upstream in all.filter(|it| lacks_authority(config, it)) {
             tracing::warn!(service = service.name.as_str(), %upstream,
                 "it is reached with TLS, and `upstream.ca_file` does not say whose certificates \
                  count; until it does, its requests are answered 502");

@@ -12,16 +12,20 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use tegata_core::BreakerState;
+
 mod handshakes;
 mod histogram;
 mod layers;
 mod propagated;
+mod upstreams;
 
 pub use handshakes::Handshakes;
 pub use histogram::Histogram;
 pub(crate) use layers::Layers;
 use propagated::Made;
 pub use propagated::{Propagated, Propagations};
+use upstreams::Upstreams;
 
 /// The metrics of a gateway.
 #[derive(Debug, Clone)]
@@ -47,6 +51,8 @@ pub struct Metrics {
     pub(crate) lost: Counter,
     propagations: Propagations,
     handshakes: Handshakes,
+    /// What is learnt of services.
+    pub(crate) upstreams: Upstreams,
 }
 
 /// A duration and a count.
@@ -142,6 +148,8 @@ impl Metrics {
             "Decisions that found no room in the decision log",
             lost.clone(),
         );
+        let upstreams = Upstreams::default();
+        registry.register_collector(Box::new(upstreams.clone()));
         let decision = |decision| decisions.get_or_create(&Decision { decision }).clone();
         let validation =
             |result| validations.get_or_create(&Validation { service: "gateway", result }).clone();
@@ -167,6 +175,7 @@ impl Metrics {
             lost,
             propagations: Propagations::default(),
             handshakes: Handshakes::register(registry),
+            upstreams,
         }
     }
 
@@ -186,6 +195,12 @@ impl Metrics {
     #[must_use]
     pub const fn handshakes(&self) -> &Handshakes {
         &self.handshakes
+    }
+
+    /// What the breakers of services do, by the names that they are shown under.
+    #[must_use]
+    pub fn breakers(&self) -> Vec<(String, BreakerState)> {
+        self.upstreams.breakers()
     }
 
     /// Those of the layers that are asked about tokens of other issuers.

@@ -23,6 +23,19 @@ pub struct Refusal {
     pub fields: Vec<(HeaderName, HeaderValue)>,
     /// Whether the connection must not be used again.
     pub close: bool,
+    /// What is answered in place of a problem document, where somebody declared it.
+    pub in_place: Option<InPlace>,
+}
+
+/// An answer in place of a service's.
+#[derive(Debug, Clone)]
+pub struct InPlace {
+    /// The status.
+    pub status: StatusCode,
+    /// What the body is.
+    pub content_type: HeaderValue,
+    /// The body.
+    pub body: Bytes,
 }
 
 /// A refusal, boxed: the way that passes should not carry room for it.
@@ -36,7 +49,14 @@ impl Refusal {
         id: &'static str,
         detail: impl Into<Cow<'static, str>>,
     ) -> Refused {
-        Box::new(Self { status, id, detail: detail.into(), fields: Vec::new(), close: false })
+        Box::new(Self {
+            status,
+            id,
+            detail: detail.into(),
+            fields: Vec::new(),
+            close: false,
+            in_place: None,
+        })
     }
 
     /// 400: malformed or hostile.
@@ -119,11 +139,18 @@ impl Refusal {
     /// The response.
     #[must_use]
     pub fn response(self, trace_id: &str) -> Response<Bytes> {
-        let mut response = Response::new(self.body(trace_id));
+        let body = match &self.in_place {
+            Some(in_place) => in_place.body.clone(),
+            None => self.body(trace_id),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         for (name, value) in FIELDS {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        if let Some(in_place) = self.in_place {
+            headers.insert(header::CONTENT_TYPE, in_place.content_type);
         }
         if self.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -1,16 +1,19 @@
 //! The map of services, made ready for requests: beside each route stand its rule, its service and
 //! its limits, so that a request looks up its path and nothing more.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::HeaderValue;
-use tegata_mesh::{AuthMode, NormalPath, Route, RouteTable, ServiceMap, Upstream};
+use tegata_core::Clock;
+use tegata_mesh::{AuthMode, NormalPath, Route, RouteTable, Scheme, Service, ServiceMap, reach};
 use tegata_policy::{Auth, Forbid, Held, InvalidRules, PolicySet, Requirement, RouteRule, Rules};
 
 use crate::{
     config::Config,
     metrics::{Metrics, OfService},
     resource::Described,
+    tls::Outward,
+    upstream::Balanced,
 };
 
 /// Routes, rules and services. Replaced as a whole when the map changes.
@@ -41,14 +44,64 @@ pub(crate) struct Beside {
     pub(crate) allow: HeaderValue,
     /// The largest body, in bytes.
     pub(crate) body: u64,
+    /// How long a request and its answer may take in all.
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// A service, as requests reach it.
 #[derive(Debug)]
 pub(crate) struct Destination {
     pub(crate) name: Arc<str>,
-    pub(crate) upstreams: Vec<Upstream>,
+    pub(crate) to: Arc<Balanced>,
     pub(crate) metrics: Arc<OfService>,
+}
+
+/// What a map is compiled on.
+pub(crate) struct Ground<'g> {
+    pub(crate) config: &'g Config,
+    pub(crate) metrics: &'g Metrics,
+    pub(crate) clock: &'g Arc<dyn Clock>,
+    /// TLS toward services that name nothing of their own.
+    pub(crate) outward: Option<&'g Arc<Outward>>,
+    /// What was there before, of which is kept what was learnt.
+    pub(crate) before: Option<&'g Routing>,
+}
+
+impl Ground<'_> {
+    fn balanced(&self, service: &Service) -> Arc<Balanced> {
+        let name = service.name.as_str();
+        let before = self.before.and_then(|it| it.services.iter().find(|it| *it.name == *name));
+        let before = before.map(|it| &it.to);
+        let outward = self.outward_of(service, before);
+        let how = (self.config.upstream.avoid, self.clock);
+        Balanced::new(name, &service.upstreams, &service.reach, outward.as_ref(), how, before)
+    }
+
+    fn outward_of(
+        &self,
+        service: &Service,
+        before: Option<&Arc<Balanced>>,
+    ) -> Option<Arc<Outward>> {
+        if service.upstreams.iter().all(|upstream| upstream.scheme() != Scheme::Https) {
+            return None;
+        }
+        let said = &service.reach.outward;
+        // INVARIANT: whoever names files of their own is reached with those, and never with others.
+        if *said == reach::Outward::default() {
+            return self.outward.map(Arc::clone);
+        }
+        let authorities = self.config.upstream.ca_file.as_ref();
+        let kept = before.and_then(|it| it.addresses().first()?.outward_shared());
+        if let Some(kept) = kept.filter(|it| it.is_of(said, authorities)) {
+            return Some(kept);
+        }
+        let outward = Arc::new(Outward::new(said, authorities));
+        if let Err(error) = outward.renew() {
+            tracing::warn!(service = service.name.as_str(), %error,
+                "it is not reached until its files can be used; its requests are answered 502");
+        }
+        Some(outward)
+    }
 }
 
 /// The route of a path.
@@ -65,16 +118,16 @@ impl Routing {
     pub(crate) fn compile(
         map: &ServiceMap,
         forbids: Vec<Forbid>,
-        config: &Config,
-        metrics: &Metrics,
+        ground: &Ground<'_>,
         generation: u64,
     ) -> Result<Self, InvalidRules> {
+        let Ground { config, metrics, .. } = *ground;
         let policy = PolicySet::compile(rules(map, forbids))?;
         let services: Vec<_> = map
             .services()
             .map(|service| Destination {
                 name: service.name.as_str().into(),
-                upstreams: service.upstreams.clone(),
+                to: ground.balanced(service),
                 metrics: metrics.service(service.name.as_str()),
             })
             .collect();
@@ -88,12 +141,14 @@ impl Routing {
                 prefix: route.path.as_str().into(),
                 allow: allow(route),
                 body: config.limits.body_of.get(&route.path).copied().unwrap_or(config.limits.body),
+                timeout: route.timeout,
             })
         };
         // INVARIANT: every route has a rule and a service, because both were made from the map.
         let beside = table.routes().iter().filter_map(beside).collect();
         let nothing = policy.recognise([], []);
         let described = config.resource.as_ref().map(|resource| Described::new(resource, map));
+        metrics.upstreams.show(services.iter().map(|service| Arc::clone(&service.to)).collect());
         Ok(Self { table, beside, services, policy, described, nothing, generation })
     }
 
@@ -108,6 +163,11 @@ impl Routing {
     /// A service, by its place.
     pub(crate) fn service(&self, index: usize) -> Option<&Destination> {
         self.services.get(index)
+    }
+
+    /// All services.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Arc<Balanced>> {
+        self.services.iter().map(|service| &service.to)
     }
 
     /// Looks up what a caller holds.

@@ -60,6 +60,13 @@ impl Deadlines {
         Deadline { owner: Rc::clone(self), index }
     }
 
+    /// A deadline that expires `span` from now.
+    pub(crate) fn armed(self: &Rc<Self>, span: Duration) -> Deadline {
+        let deadline = self.slot();
+        deadline.arm(span);
+        deadline
+    }
+
     /// Takes note of the time.
     pub(crate) fn see(&self, now: SinceBoot) {
         self.now.set(u64::try_from(now.0.as_millis()).unwrap_or(NEVER - 1));

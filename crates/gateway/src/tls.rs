@@ -2,7 +2,6 @@
 
 use std::{fs, io, path::Path, sync::Arc};
 
-use ::aws_lc_rs::digest::{SHA256, digest as digest_of};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -12,13 +11,15 @@ use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
 mod asking;
 mod identity;
+mod outward;
 
 pub use identity::Identity;
+pub(crate) use outward::Outward;
 
 use asking::Asking;
 
 /// A digest of what files held.
-pub(crate) type Digest = [u8; 32];
+type Digest = [u8; 32];
 
 /// Why TLS cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -89,13 +90,6 @@ pub fn client(ca: &Path) -> Result<Arc<ClientConfig>, TlsRefused> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
-}
-
-/// The digest of what a file holds. Blocks.
-pub(crate) fn digest(path: &Path) -> Result<Digest, TlsRefused> {
-    let mut digest = Digest::default();
-    digest.copy_from_slice(digest_of(&SHA256, &read(path)?).as_ref());
-    Ok(digest)
 }
 
 fn provider() -> Arc<CryptoProvider> {

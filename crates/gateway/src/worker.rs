@@ -18,7 +18,6 @@ use http::Version;
 use hyper::service::service_fn;
 use hyper_util::{rt::TokioIo, server::conn::auto};
 use tegata_core::{Place, SinceBoot};
-use tegata_mesh::Upstream;
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
@@ -28,7 +27,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     config::{Config, Services},
-    gate::{Freshness, Gate, Gates, Reach},
+    gate::{Freshness, Gate, Gates},
     guard::LARGEST_BLOCK,
     metrics::OfService,
     passport::Passports,
@@ -37,7 +36,7 @@ use crate::{
     stream::Stream,
     timer::Deadlines,
     trace::Names,
-    upstream::Pool,
+    upstream::{Address, Pool, PoolKey},
     wire::{Connection, Wire},
 };
 
@@ -81,15 +80,15 @@ pub(crate) struct Plan {
 /// The connections to services.
 struct Pools {
     /// How they were made.
-    reach: Arc<Reach>,
+    said: Arc<Services>,
     services: Rc<Services>,
-    all: HashMap<Upstream, Rc<Pool>>,
+    all: HashMap<PoolKey, Rc<Pool>>,
 }
 
 impl Pools {
-    fn new(reach: Arc<Reach>) -> Self {
-        let services = Rc::new(reach.services.clone());
-        Self { reach, services, all: HashMap::new() }
+    fn new(said: Arc<Services>) -> Self {
+        let services = Rc::new((*said).clone());
+        Self { said, services, all: HashMap::new() }
     }
 }
 
@@ -121,7 +120,7 @@ impl Worker {
             here: gate.metrics.service("gateway"),
             public: gate.metrics.service("public"),
             hsts,
-            pools: RefCell::new(Pools::new(Arc::clone(&now.reach))),
+            pools: RefCell::new(Pools::new(Arc::clone(&now.ways.services))),
             turn: Cell::new(0),
             tls: plan.tls.clone(),
             draining: Cell::new(false),
@@ -186,14 +185,13 @@ impl Worker {
     }
 
     /// The connections to an address.
-    pub(crate) fn pool(&self, upstream: &Upstream) -> Rc<Pool> {
-        let mut pools = self.pools.borrow_mut();
-        if let Some(pool) = pools.all.get(upstream) {
+    pub(crate) fn pool(&self, address: &Address) -> Rc<Pool> {
+        let (mut pools, key) = (self.pools.borrow_mut(), address.pool_key());
+        if let Some(pool) = pools.all.get(&key) {
             return Rc::clone(pool);
         }
-        let (tls, services) = (pools.reach.tls.as_ref(), &pools.services);
-        let pool = Rc::new(Pool::new(upstream, tls, services, &self.deadlines));
-        pools.all.insert(upstream.clone(), Rc::clone(&pool));
+        let pool = Rc::new(Pool::new(address, &pools.services, &self.deadlines));
+        pools.all.insert(key, Rc::clone(&pool));
         pool
     }
 
@@ -201,16 +199,16 @@ impl Worker {
     /// are opened anew; whoever uses one ends on it.
     fn reach_as(&self, gate: &Gate) {
         let mut pools = self.pools.borrow_mut();
-        if !Arc::ptr_eq(&pools.reach, &gate.reach) {
-            *pools = Pools::new(Arc::clone(&gate.reach));
+        if !Arc::ptr_eq(&pools.said, &gate.ways.services) {
+            *pools = Pools::new(Arc::clone(&gate.ways.services));
         }
     }
 
-    /// Whose turn it is, of so many.
-    pub(crate) fn next_of(&self, count: usize) -> usize {
+    /// Whose turn it is.
+    pub(crate) fn next_turn(&self) -> usize {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
-        turn.checked_rem(count).unwrap_or(0)
+        turn
     }
 
     fn tick(&self) {

@@ -1,10 +1,16 @@
 //! Services and routes as people write them: `[[service]]` and `[[route]]` of the configuration and
 //! of files for `tegata apply`. Unknown keys are errors. [`crate::ServiceMap`] checks the rest.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use tegata_core::{MaxAge, RateLimit};
 
-use crate::delegation::DelegationMode;
+use crate::{
+    delegation::DelegationMode,
+    reach::{BreakerRule, Health, Retry},
+    span::Span,
+};
 
 /// `[[service]]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +32,34 @@ pub struct DeclaredService {
     /// do not know.
     #[serde(default, skip_serializing_if = "DelegationMode::is_of_callers")]
     pub delegation: DelegationMode,
+    /// Whether its addresses are asked how they are. Like all that follows, not written where it is left
+    /// out: older programs refuse words that they do not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// How many requests it has at a time at most, on each node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_requests: Option<u32>,
+    /// When a request is sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// When it is left alone, and what is answered meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerRule>,
+    /// Certificates that sign those of its addresses, in PEM; in place of the gateway's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// The certificate that it is shown, in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_file: Option<PathBuf>,
+    /// The key of that certificate, in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key_file: Option<PathBuf>,
+    /// The name that its certificate has, in place of the host of its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// The SPIFFE ID that its certificate has, in place of a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spiffe_id: Option<String>,
 }
 
 /// `[[route]]`.
@@ -64,6 +98,9 @@ pub struct DeclaredRoute {
     /// How long ago that may have been, such as `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<MaxAge>,
+    /// How long a request and its answer may take in all, such as `2s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
 }
 
 impl DeclaredRoute {
@@ -82,6 +119,7 @@ impl DeclaredRoute {
             rate_limit: None,
             acr: Vec::new(),
             max_age: None,
+            timeout: None,
         }
     }
 }

@@ -136,8 +136,7 @@ mod tests {
             name: name.into(),
             upstreams: vec!["http://127.0.0.1:1".into()],
             callers: callers.iter().map(|caller| (*caller).to_owned()).collect(),
-            roles: vec![],
-            delegation: DelegationMode::default(),
+            ..DeclaredService::default()
         };
         vec![service("payments", &["orders", "batch"]), service("users", &[])]
     }

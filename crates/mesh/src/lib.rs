@@ -11,13 +11,17 @@
 //! | [`table`] | from a path to its route |
 //! | [`name`] | names of services, roles and scopes |
 //! | [`upstream`] | addresses of services |
+//! | [`reach`] | how a service is reached: checks, sending again, leaving alone, TLS |
+//! | [`span`] | durations |
 
 pub mod declared;
 pub mod delegation;
 pub mod map;
 pub mod name;
 pub mod path;
+pub mod reach;
 pub mod shape;
+pub mod span;
 pub mod table;
 pub mod upstream;
 
@@ -26,6 +30,8 @@ pub use delegation::{DeclaredDelegation, DelegationMode};
 pub use map::{Fault, InvalidMap, Route, Service, ServiceMap};
 pub use name::{RoleName, Scope, ServiceName};
 pub use path::{NormalPath, PathRefused, Target};
+pub use reach::Reach;
 pub use shape::SqlShape;
+pub use span::Span;
 pub use table::{Match, RouteTable};
 pub use upstream::{Scheme, Upstream};

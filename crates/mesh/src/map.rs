@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    time::Duration,
 };
 
 use tegata_core::{Acr, InvalidId, InvalidName, RateLimit, StepUp};
@@ -11,6 +12,8 @@ use crate::{
     declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode},
     name::{RoleName, Scope, ServiceName},
     path::Target,
+    reach::Reach,
+    span::Span,
     table::RouteTable,
     upstream::{InvalidUpstream, Upstream},
 };
@@ -41,6 +44,8 @@ pub struct Service {
     pub callers: BTreeSet<ServiceName>,
     /// Who may call it through the gateway, where a route does not say otherwise.
     pub roles: BTreeSet<RoleName>,
+    /// How it is reached.
+    pub reach: Reach,
 }
 
 /// A route, with nothing left to default.
@@ -67,6 +72,8 @@ pub struct Route {
     pub rate_limit: Option<RateLimit>,
     /// How strongly and how recently the caller must have been authenticated.
     pub step_up: StepUp,
+    /// How long a request and its answer may take in all.
+    pub timeout: Option<Duration>,
 }
 
 /// All services and routes. Every route leads to a service, and every prefix leads to one route.
@@ -137,6 +144,14 @@ pub enum Rule {
     /// A level of authentication can be reached.
     #[error("`acr` holds `{0}`: a sign-in reaches `aal1` and `aal2`")]
     Acr(String),
+    /// What is said about reaching a service can be done.
+    #[error("`{key}` {reason}")]
+    Word {
+        /// Which word.
+        key: &'static str,
+        /// What is wrong with it, and what would be right.
+        reason: &'static str,
+    },
     /// Delegations have different names.
     #[error("this delegation is declared twice: keep one")]
     DuplicateDelegation,
@@ -247,12 +262,13 @@ impl ServiceMap {
         }
         let callers = check.names(&declared.callers, ServiceName::new);
         let roles = check.names(&declared.roles, RoleName::new);
+        let reach = Reach::check(declared, &upstreams, &mut check);
         let Some(name) = name else { return };
         if self.services.contains_key(&name) {
             check.fault(Rule::DuplicateService);
             return;
         }
-        self.services.insert(name.clone(), Service { name, upstreams, callers, roles });
+        self.services.insert(name.clone(), Service { name, upstreams, callers, roles, reach });
     }
 
     fn add_route(
@@ -309,6 +325,7 @@ impl ServiceMap {
             revocation: declared.revocation,
             rate_limit: declared.rate_limit,
             step_up,
+            timeout: declared.timeout.map(Span::duration),
         };
         self.routes.entry(declared.path.clone()).or_insert(route);
     }

@@ -119,7 +119,7 @@ impl FromStr for Upstream {
 /// Whether this is a name of DNS (underscores allowed, as container networks use them) or an IPv4
 /// address in its usual form. Names that end in a number must be such an address, or readers
 /// disagree about them: `127.1`, `0x7f.1`.
-fn is_host(host: &str) -> bool {
+pub(crate) fn is_host(host: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))

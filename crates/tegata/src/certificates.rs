@@ -61,7 +61,7 @@ fn look(
     let all = [
         told("[public.tls]", identity.map_or(Ok(false), |identity| identity.renew())),
         told("[gateway.tls]", gateway.renew_certificate()),
-        told("[gateway.upstream] ca_file", gateway.renew_authorities()),
+        gateway.renew_outward().map(drop),
         trust(&composed.config, &composed.authorities),
     ];
     all.into_iter().collect()

@@ -7,7 +7,6 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::pin,
     rc::Rc,
-    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -21,6 +20,7 @@ use tegata_mesh::{Scheme, Upstream};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::{Address, Claim, Room};
 use crate::{
     body::{Progress, Upload},
     config::Services,
@@ -34,11 +34,11 @@ pub(crate) struct Pool {
     /// `Host` for requests to it.
     pub(crate) host: HeaderValue,
     tls: Option<TlsConnector>,
+    /// The name that its certificate has, where it is another than the host.
+    server_name: Option<String>,
     idle: RefCell<Vec<Idle>>,
     /// How many connections there are, idle ones included.
     open: Cell<usize>,
-    /// Until when it is passed over, because it could not be reached.
-    avoided: Cell<Option<SinceBoot>>,
     config: Rc<Services>,
     deadlines: Rc<Deadlines>,
 }
@@ -57,6 +57,8 @@ pub(crate) struct Lease {
     pub(crate) reused: bool,
     upload: Rc<Progress>,
     now: SinceBoot,
+    /// What the request counts as, as long as this is held.
+    pub(crate) counts: Option<(Claim, Option<Room>)>,
 }
 
 /// Why there is no connection. Nothing was sent.
@@ -81,35 +83,26 @@ pub(crate) enum NoResponse {
 }
 
 impl Pool {
-    pub(crate) fn new(
-        upstream: &Upstream,
-        tls: Option<&Arc<rustls::ClientConfig>>,
-        config: &Rc<Services>,
-        deadlines: &Rc<Deadlines>,
-    ) -> Self {
+    pub(crate) fn new(address: &Address, config: &Rc<Services>, deadlines: &Rc<Deadlines>) -> Self {
+        let upstream = &address.upstream;
         let default_port = upstream.port() == upstream.scheme().default_port();
         let authority = upstream.authority();
         let host = match authority.rsplit_once(':') {
             Some((host, _)) if default_port => host,
             _ => &authority,
         };
-        let tls = tls.filter(|_| upstream.scheme() == Scheme::Https);
+        let outward = address.outward().filter(|_| upstream.scheme() == Scheme::Https);
         Self {
             upstream: upstream.clone(),
             // Hosts of upstreams are names and addresses.
             host: HeaderValue::from_str(host).unwrap_or_else(|_| HeaderValue::from_static("")),
-            tls: tls.map(|config| TlsConnector::from(Arc::clone(config))),
+            tls: outward.and_then(|outward| outward.config()).map(TlsConnector::from),
+            server_name: outward.and_then(|outward| outward.server_name()).map(str::to_owned),
             idle: RefCell::default(),
             open: Cell::new(0),
-            avoided: Cell::new(None),
             config: Rc::clone(config),
             deadlines: Rc::clone(deadlines),
         }
-    }
-
-    /// Whether requests should rather go elsewhere.
-    pub(crate) fn is_avoided(&self, now: SinceBoot) -> bool {
-        self.avoided.get().is_some_and(|until| now < until)
     }
 
     /// A connection that is ready, or a new one. With `fresh`, a new one.
@@ -132,14 +125,11 @@ impl Pool {
         let connected = within(&deadline, self.connect()).await;
         match connected {
             Some(Ok(stream)) => {
-                self.avoided.set(None);
                 let sender = self.shake(stream, counted).await?;
                 Ok(self.leased(sender, false, upload, now))
             }
-            failed => {
-                self.avoided.set(Some(SinceBoot(now.0 + self.config.avoid)));
-                Err(if failed.is_some() { NoConnection::Unreachable } else { NoConnection::Late })
-            }
+            Some(Err(_)) => Err(NoConnection::Unreachable),
+            None => Err(NoConnection::Late),
         }
     }
 
@@ -150,7 +140,7 @@ impl Pool {
         self.idle
             .borrow_mut()
             .retain(|idle| !idle.sender.is_closed() && now.since(idle.since) < kept);
-        self.open.get() > 0 || self.is_avoided(now)
+        self.open.get() > 0
     }
 
     /// The connection that was used last, so that those that are not needed become old.
@@ -168,7 +158,8 @@ impl Pool {
         upload: &Rc<Progress>,
         now: SinceBoot,
     ) -> Lease {
-        Lease { pool: Rc::clone(self), sender, reused, upload: Rc::clone(upload), now }
+        let (pool, upload) = (Rc::clone(self), Rc::clone(upload));
+        Lease { pool, sender, reused, upload, now, counts: None }
     }
 
     async fn connect(&self) -> io::Result<Stream> {
@@ -183,7 +174,8 @@ impl Pool {
         };
         stream.set_nodelay(true)?;
         let Some(tls) = &self.tls else { return Ok(Stream::Plain(stream)) };
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let name = self.server_name.as_deref().unwrap_or(host);
+        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let stream = tls.connect(name, stream).await?;
         Ok(Stream::Tls(Box::new(stream.into())))
     }
@@ -248,7 +240,7 @@ impl Lease {
 }
 
 /// Waits for `future` as long as `deadline` lets it.
-async fn within<F: Future>(deadline: &Deadline, future: F) -> Option<F::Output> {
+pub(crate) async fn within<F: Future>(deadline: &Deadline, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use tegata_core::{SinceBoot, rate::Answer};
-use tegata_mesh::{AuthMode, Upstream};
+use tegata_mesh::AuthMode;
 use tegata_session::Agreed;
 
 use super::{
@@ -29,6 +29,7 @@ use crate::{
     },
     refusal::{Refusal, Refused},
     route::Routing,
+    upstream::Balanced,
     wire::{Connection, Ticket},
 };
 
@@ -186,7 +187,7 @@ impl Worker {
         }
         let origin = Origin::of(&head, &admitted, &connection.peer_text, &gate.config);
         if let Some(public) = gate
-            .config
+            .ways
             .public
             .as_ref()
             .filter(|_| admit::is_public(&gate.config, admitted.target.path()))
@@ -221,16 +222,15 @@ impl Worker {
     /// what credentials are for.
     async fn to_public(
         &self,
-        public: &Upstream,
+        public: &Arc<Balanced>,
         admitted: &mut Admitted<'_>,
         origin: Origin<'_>,
         parts: &Parts,
         way: &mut Way<'_>,
     ) -> Result<On, Refused> {
-        let service: Arc<str> = "public".into();
         way.is_public = true;
         way.trail.metrics = Arc::clone(&self.public);
-        way.trail.service = Some(Arc::clone(&service));
+        way.trail.service = Some(Arc::clone(&public.name));
         check_length(admitted, LARGEST_PUBLIC)?;
         let origin = Origin { passing: Passing::default(), client_alone: true, ..origin };
         let path = admitted.target.path().as_str().to_owned();
@@ -239,8 +239,8 @@ impl Worker {
         way.trail.commit().await?;
         Ok(On {
             outgoing,
-            service,
-            upstreams: vec![public.clone()],
+            to: Arc::clone(public),
+            timeout: None,
             told: None,
             is_service: false,
             agreed: Agreed::NOTHING,
@@ -313,8 +313,8 @@ impl Worker {
         let origin = Origin { passing, ..origin };
         Ok(Passage::On(Box::new(On {
             outgoing: Outgoing::new(&mut admitted, found.forwarded, raw, &origin, &way.trail.name)?,
-            service: Arc::clone(&destination.name),
-            upstreams: destination.upstreams.clone(),
+            to: Arc::clone(&destination.to),
+            timeout: found.beside.timeout,
             told,
             is_service: true,
             agreed,

@@ -1,13 +1,12 @@
 //! A request on its way to a service, and what is made of the answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{
     HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts,
 };
 use hyper::body::Incoming;
 use tegata_core::rate::Answer;
-use tegata_mesh::Upstream;
 use tegata_session::Agreed;
 use tegata_token::ClientCertificate;
 
@@ -17,6 +16,7 @@ use crate::{
     certificate, cors,
     phase::forward::{Outgoing, Passing, Told, X_TOKEN_REFRESH, clean, keep_out},
     refusal::{Refusal, Refused, limit_fields},
+    upstream::Balanced,
     wire::Ticket,
 };
 
@@ -27,9 +27,9 @@ static X_INTERNAL_GATEWAY: HeaderName = HeaderName::from_static("x-internal-gate
 /// A request that is sent on, and what becomes of its answer.
 pub(super) struct On {
     pub(super) outgoing: Outgoing,
-    /// The service's name, to be told in refusals.
-    pub(super) service: Arc<str>,
-    pub(super) upstreams: Vec<Upstream>,
+    pub(super) to: Arc<Balanced>,
+    /// How long all of it may take.
+    pub(super) timeout: Option<Duration>,
     pub(super) told: Option<Told>,
     /// Not one of Tegata's own pages: its answers may not touch what belongs to those.
     pub(super) is_service: bool,
@@ -79,7 +79,8 @@ impl Worker {
             parts.headers.insert(name, value);
         }
         let request = Request::from_parts(parts, upload);
-        let sent = self.send(&on.upstreams, &on.service, request, &progress, way).await;
+        let whole = on.timeout.map(|span| self.deadlines.armed(span));
+        let sent = self.send(&on.to, request, &progress, way, whole.as_ref()).await;
         let (response, lease) = match sent {
             Ok(sent) => sent,
             Err(refused) => {
@@ -109,7 +110,8 @@ impl Worker {
         }
         head.version = Version::default();
         let waits = (config.upstream.pause, deadlines.client);
-        let reply = Reply::from_service(body, lease, ticket.again(), &self.deadlines, waits);
+        let mut reply = Reply::from_service(body, lease, ticket.again(), &self.deadlines, waits);
+        reply.end_by(whole);
         Ok(Response::from_parts(head, reply))
     }
 }

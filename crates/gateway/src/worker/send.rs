@@ -1,89 +1,234 @@
-//! Which connection a request takes, and when it is sent again.
+//! Which connection a request takes, when it is sent again, and what is learnt from how it went.
 
 use std::{rc::Rc, sync::Arc};
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tegata_core::SinceBoot;
-use tegata_mesh::Upstream;
 
 use super::{Worker, exchange::Way};
 use crate::{
     body::{Progress, Upload},
     refusal::{Refusal, Refused},
-    upstream::{Lease, NoConnection, NoResponse, Pool},
+    timer::Deadline,
+    upstream::{
+        Balanced, Claim, Lease, NoConnection, NoResponse, Pool, Room, pause, scatter, within,
+    },
 };
 
+/// Why there is no answer.
+enum Fell {
+    /// No address could be reached. Nothing was sent.
+    Unreachable,
+    /// Every connection that there may be is in use. Nothing was sent.
+    Full,
+    /// There was none in time.
+    Late,
+    /// The same, while the client had not sent all of its request.
+    Held,
+    /// The service broke off, or gave an answer that is none.
+    Broken,
+    /// The client broke off, or was too slow: that says nothing about the service.
+    Client,
+}
+
 impl Worker {
-    /// Sends a request to one of the addresses of a service. Another address is tried where nothing
-    /// was sent; the same once more where a connection turned out to be closed.
+    /// Sends a request to one of the addresses of a service, and within limits once more where that can
+    /// do no harm. `whole` is when all of it must be over.
     pub(super) async fn send(
         &self,
-        upstreams: &[Upstream],
-        service: &Arc<str>,
-        mut request: Request<Upload>,
+        to: &Arc<Balanced>,
+        request: Request<Upload>,
         progress: &Rc<Progress>,
         way: &Way<'_>,
+        whole: Option<&Deadline>,
     ) -> Result<(Response<Incoming>, Lease), Refused> {
-        let (patience, now) = (way.gate.config.upstream.answer, way.now);
-        let mut fresh = false;
-        for attempt in 0..2 {
-            let (pool, mut lease) = self.lease(upstreams, service, progress, now, fresh).await?;
-            request.headers_mut().insert(header::HOST, pool.host.clone());
-            // What was sent on a connection that had been idle may have met its end on the way.
-            let again = (lease.reused && attempt == 0).then(|| copy(&request)).flatten();
-            match lease.send(request, patience).await {
-                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    return Err(broken(service));
-                }
-                Ok(response) => return Ok((response, lease)),
-                Err(NoResponse::Late) => return Err(late(service)),
-                Err(NoResponse::NotSent(back)) if attempt == 0 => request = *back,
-                Err(NoResponse::NotSent(_)) => return Err(broken(service)),
-                Err(NoResponse::Broken) => match again {
-                    Some(again) => request = again,
-                    None => return Err(broken(service)),
-                },
+        let Ok(room) = to.enter() else { return Err(busy(&to.name)) };
+        let permit = to.breaker.as_ref().map(|breaker| breaker.admit(&to.name)).transpose()?;
+        to.retry.earn();
+        let sent = self.attempt(to, request, (progress, room), way, whole).await;
+        if let Some(permit) = permit {
+            match &sent {
+                Ok((response, _)) if is_away(response.status()) => permit.failed(),
+                Ok(_) => permit.succeeded(),
+                Err(Fell::Unreachable | Fell::Late | Fell::Broken) => permit.failed(),
+                // Nobody was asked, or it was the client: nothing was learnt.
+                Err(Fell::Full | Fell::Held | Fell::Client) => drop(permit),
             }
-            fresh = true;
         }
-        Err(broken(service))
+        sent.map_err(|fell| match fell {
+            Fell::Unreachable => Refusal::new(
+                StatusCode::BAD_GATEWAY,
+                "service_unreachable",
+                format!("service `{}` cannot be reached", to.name),
+            ),
+            Fell::Full => busy(&to.name),
+            Fell::Late | Fell::Held => late(&to.name),
+            Fell::Broken | Fell::Client => broken(&to.name),
+        })
     }
 
-    /// A connection to one of the addresses, in turn; those that could not be reached lately come
-    /// last.
+    async fn attempt(
+        &self,
+        to: &Arc<Balanced>,
+        mut request: Request<Upload>,
+        (progress, mut room): (&Rc<Progress>, Option<Room>),
+        way: &Way<'_>,
+        whole: Option<&Deadline>,
+    ) -> Result<(Response<Incoming>, Lease), Fell> {
+        let (patience, now) = (way.gate.config.upstream.answer, way.now);
+        let (mut tried, mut sends) = (0, 0);
+        // Where a connection had been closed meanwhile, the same address is asked on a new one.
+        let mut same: Option<Claim> = None;
+        loop {
+            let fresh = same.is_some();
+            let (claim, pool, mut lease) = match same.take() {
+                Some(claim) => {
+                    self.lease_of(claim, progress, now, true).await.map_err(|it| it.1)?
+                }
+                None => self.lease(to, &mut tried, progress, now, whole).await?,
+            };
+            tried = claim.among(tried);
+            request.headers_mut().insert(header::HOST, pool.host.clone());
+            sends += 1;
+            let may_again = sends < to.retry.attempts() && to.retry.is_there();
+            let again = may_again.then(|| copy(&request)).flatten();
+            let (was_reused, answering) = (lease.reused, lease.send(request, patience));
+            let answered = match whole {
+                None => answering.await,
+                Some(whole) => within(whole, answering).await.unwrap_or(Err(NoResponse::Late)),
+            };
+            let after = || self.gate.node.since_boot();
+            match answered {
+                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    claim.failed(after(), false);
+                    return Err(Fell::Broken);
+                }
+                Ok(response) => {
+                    if is_away(response.status()) || response.status().as_u16() == 500 {
+                        claim.failed(after(), false);
+                    } else {
+                        claim.succeeded();
+                    }
+                    let no_use = to.retry.is_of_no_use(response.status());
+                    match again.filter(|_| no_use && to.has_another(tried, now)) {
+                        Some(again) if to.retry.spend() => request = again,
+                        _ => {
+                            lease.counts = Some((claim, room.take()));
+                            return Ok((response, lease));
+                        }
+                    }
+                }
+                Err(NoResponse::Late) => {
+                    // A client that does not send its body holds the answer up as well.
+                    if !progress.ended.get() {
+                        return Err(Fell::Held);
+                    }
+                    claim.failed(after(), false);
+                    return Err(Fell::Late);
+                }
+                Err(NoResponse::NotSent(back)) if !fresh => {
+                    (request, same) = (*back, Some(claim));
+                    continue;
+                }
+                Err(NoResponse::Broken) if progress.cut.get().is_some() => {
+                    return Err(Fell::Client);
+                }
+                Err(NoResponse::NotSent(_) | NoResponse::Broken) => {
+                    // What was sent on a connection that had been idle may have met its end on the way.
+                    if !was_reused {
+                        claim.failed(after(), false);
+                    }
+                    match again {
+                        Some(again) if to.retry.spend() => request = again,
+                        _ => return Err(Fell::Broken),
+                    }
+                    if was_reused {
+                        same = Some(claim);
+                        continue;
+                    }
+                }
+            }
+            // Another address is asked at once; the same one after a while.
+            if !to.has_another(tried, now) {
+                let random = scatter(self.next_turn()) as u64;
+                // Nobody waits for anything else here, so that the time is all there is to wait for.
+                let pausing =
+                    tokio::time::timeout(pause(sends, random), std::future::pending::<()>());
+                let paused = match whole {
+                    None => Some(pausing.await),
+                    Some(whole) => within(whole, pausing).await,
+                };
+                if paused.is_none() {
+                    return Err(Fell::Late);
+                }
+                tried = 0;
+            }
+        }
+    }
+
+    /// A connection to one of the addresses; another one is tried where one cannot be reached.
     async fn lease(
         &self,
-        upstreams: &[Upstream],
-        service: &Arc<str>,
+        to: &Arc<Balanced>,
+        tried: &mut u64,
+        progress: &Rc<Progress>,
+        now: SinceBoot,
+        whole: Option<&Deadline>,
+    ) -> Result<(Claim, Rc<Pool>, Lease), Fell> {
+        let mut late = 0;
+        loop {
+            let Some(claim) = to.choose(self.next_turn(), *tried, now) else {
+                return Err(Fell::Unreachable);
+            };
+            let among = claim.among(*tried);
+            let leasing = self.lease_of(claim, progress, now, false);
+            let leased = match whole {
+                None => leasing.await,
+                Some(whole) => within(whole, leasing).await.ok_or(Fell::Late)?,
+            };
+            *tried = among;
+            let (no, fell) = match leased {
+                Ok(leased) => return Ok(leased),
+                Err(failed) => failed,
+            };
+            late += u32::from(no == NoConnection::Late);
+            // Each that does not even refuse costs as long as connecting may take.
+            if !to.has_untried(among) || late >= to.retry.attempts() {
+                return Err(fell);
+            }
+        }
+    }
+
+    async fn lease_of(
+        &self,
+        claim: Claim,
         progress: &Rc<Progress>,
         now: SinceBoot,
         fresh: bool,
-    ) -> Result<(Rc<Pool>, Lease), Refused> {
-        let first = self.next_of(upstreams.len());
-        let in_turn = || upstreams.iter().cycle().skip(first).take(upstreams.len());
-        let pools = in_turn().map(|upstream| self.pool(upstream));
-        let (avoided, near): (Vec<_>, Vec<_>) = pools.partition(|pool| pool.is_avoided(now));
-        let mut failed = NoConnection::Unreachable;
-        for pool in near.into_iter().chain(avoided) {
-            match pool.lease(progress, now, fresh).await {
-                Ok(lease) => return Ok((pool, lease)),
-                Err(refused) => failed = refused,
+    ) -> Result<(Claim, Rc<Pool>, Lease), (NoConnection, Fell)> {
+        let pool = self.pool(&claim.address);
+        match pool.lease(progress, now, fresh).await {
+            Ok(lease) => Ok((claim, pool, lease)),
+            Err(no) => {
+                let fell = match no {
+                    NoConnection::Unreachable => Fell::Unreachable,
+                    NoConnection::Late => Fell::Late,
+                    NoConnection::Full => Fell::Full,
+                };
+                if no != NoConnection::Full {
+                    claim.failed(self.gate.node.since_boot(), true);
+                }
+                Err((no, fell))
             }
         }
-        Err(match failed {
-            NoConnection::Unreachable => Refusal::new(
-                StatusCode::BAD_GATEWAY,
-                "service_unreachable",
-                format!("service `{service}` cannot be reached"),
-            ),
-            NoConnection::Late => late(service),
-            NoConnection::Full => Refusal::unavailable(
-                "service_busy",
-                format!("service `{service}` has as many requests as it may have"),
-            ),
-        })
     }
+}
+
+/// Whether who answers so says that there is nobody behind it. An error of its own (500) may be about
+/// the one request, which must close no service to all others.
+const fn is_away(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 502..=504)
 }
 
 /// A copy of a request that may be sent twice: it has no body, and doing it twice is doing it once
@@ -101,6 +246,11 @@ fn copy(request: &Request<Upload>) -> Option<Request<Upload>> {
         *copy.headers_mut() = HeaderMap::clone(request.headers());
         copy
     })
+}
+
+fn busy(service: &str) -> Refused {
+    let detail = format!("service `{service}` has as many requests as it may have");
+    Refusal::unavailable("service_busy", detail)
 }
 
 fn late(service: &str) -> Refused {

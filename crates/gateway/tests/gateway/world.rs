@@ -42,6 +42,7 @@ pub(crate) struct World {
     pub(crate) registry: Registry,
     pub(crate) nonces: DpopNonces,
     pub(crate) usage: Arc<Usage>,
+    counted: Metrics,
 }
 
 /// What a world is made from.
@@ -154,6 +155,7 @@ impl Plan {
         let services = self.map();
         let nonces = nonces_of(1);
         let usage = Arc::new(Usage::new(node.clone()));
+        let counted = Metrics::register(&mut registry);
         let parts = Parts {
             node: node.clone(),
             epoch: EPOCH,
@@ -174,14 +176,14 @@ impl Plan {
             decisions: self.decisions,
             foreign: self.foreign,
             introspection: self.introspection,
-            metrics: Metrics::register(&mut registry),
+            metrics: counted.clone(),
             usage: Some(Arc::clone(&usage)),
             parting: Parting::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let gateway = Gateway::serve(self.config, parts, vec![listener]).unwrap();
         let address = gateway.local_addrs()[0];
-        World { gateway, address, clock, node, key, revocations, registry, nonces, usage }
+        World { gateway, address, clock, node, key, revocations, registry, nonces, usage, counted }
     }
 }
 
@@ -244,6 +246,17 @@ impl World {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// What breakers do, as it is shown: 0, 1 or 2.
+    pub(crate) fn breakers(&self) -> Vec<(String, u32)> {
+        let number = |state| match state {
+            tegata_core::BreakerState::Closed => 0,
+            tegata_core::BreakerState::HalfOpen => 1,
+            tegata_core::BreakerState::Open => 2,
+        };
+        let all = self.counted.breakers().into_iter();
+        all.map(|(name, state)| (name, number(state))).collect()
     }
 
     pub(crate) fn metrics(&self) -> String {

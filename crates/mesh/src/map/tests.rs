@@ -142,3 +142,69 @@ fn what_is_asked_of_the_sign_in_needs_a_caller_and_stands_in_the_order_of_its_au
         assert_eq!(faults(&[service("orders")], &[open]).len(), 2, "{auth:?}");
     }
 }
+
+#[test]
+fn how_a_service_is_reached_is_checked_word_by_word() {
+    let base = r#"{"name": "a", "upstreams": ["https://a:1", "https://b:1"], WORDS}"#;
+    let read = |words: &str| serde_json::from_str::<DeclaredService>(&base.replace("WORDS", words));
+    let good = r#""health": {"path": "/up", "interval": "250ms"}, "max_requests": 7,
+        "retry": {"budget": 20, "statuses": [503]},
+        "breaker": {"answer": {"body": "[]", "status": 200}}, "ca_file": "/etc/ca.pem",
+        "client_certificate_file": "/etc/c.pem", "client_key_file": "/etc/k.pem",
+        "server_name": "orders.internal", "spiffe_id": "spiffe://example.org/ns/a/sa/b""#;
+    let declared = read(good).unwrap();
+    let reach = ServiceMap::check(&[declared.clone()], &[]).unwrap();
+    let reach = &reach.service("a").unwrap().reach;
+    let health = reach.health.clone().unwrap();
+    assert_eq!(
+        (health.interval.to_string(), health.timeout.to_string()),
+        ("250ms".into(), "1s".into())
+    );
+    assert_eq!((health.healthy, health.unhealthy), (2, 3));
+    assert_eq!((reach.retry.attempts, reach.retry.budget), (3, 20));
+    let breaker = reach.breaker.clone().unwrap();
+    assert_eq!((breaker.failures, breaker.open_for.to_string()), (5, "60s".into()));
+    assert_eq!(reach.max_requests.map(std::num::NonZero::get), Some(7));
+    assert!(reach.outward.client.is_some());
+    // It is read again as it is written, and what is left out is not written.
+    let written = serde_json::to_string(&declared).unwrap();
+    assert_eq!(serde_json::from_str::<DeclaredService>(&written).unwrap(), declared);
+    let plain = serde_json::to_value(service("plain")).unwrap();
+    assert_eq!(plain.as_object().unwrap().len(), 4, "{plain}");
+
+    for (words, names) in [
+        (r#""health": {"path": "up"}"#, "`health.path`"),
+        (r##""health": {"path": "/up#x"}"##, "`health.path`"),
+        (r#""health": {"path": "/up\r\nX: y"}"#, "`health.path`"),
+        (r#""health": {"path": "/up", "unhealthy": 0}"#, "`health`"),
+        (r#""max_requests": 0"#, "`max_requests`"),
+        (r#""retry": {"attempts": 0}"#, "`retry.attempts`"),
+        (r#""retry": {"budget": 101}"#, "`retry.budget`"),
+        (r#""retry": {"statuses": [200]}"#, "`retry.statuses`"),
+        (r#""breaker": {"failures": 0}"#, "`breaker.failures`"),
+        (r#""breaker": {"answer": {"status": 101}}"#, "`breaker.answer.status`"),
+        (r#""breaker": {"answer": {"content_type": "a\nb"}}"#, "`breaker.answer.content_type`"),
+        (r#""ca_file": "ca.pem""#, "`ca_file` must be a full path"),
+        (r#""client_key_file": "/k.pem""#, "`client_key_file` needs"),
+        (r#""client_certificate_file": "/c.pem""#, "`client_certificate_file` needs"),
+        (r#""server_name": "a b""#, "`server_name`"),
+        (r#""spiffe_id": "spiffe://example.org""#, "`spiffe_id`"),
+        (r#""spiffe_id": "spiffe://example.org/a/../b""#, "`spiffe_id`"),
+        (r#""spiffe_id": "https://example.org/a""#, "`spiffe_id`"),
+    ] {
+        let found = faults(&[read(words).unwrap()], &[]);
+        assert!(found.len() == 1 && found[0].contains(names), "{words}: {found:?}");
+    }
+    // What is about TLS says nothing where there is none.
+    let clear = read(good).unwrap();
+    let clear = DeclaredService { upstreams: vec!["http://a:1".to_owned()], ..clear };
+    assert_eq!(faults(&[clear], &[]).len(), 5);
+    for words in [
+        r#""health": {}"#,
+        r#""health": {"path": "/", "interval": "0s"}"#,
+        r#""breaker": {"open_for": 60}"#,
+        r#""retry": {"on": []}"#,
+    ] {
+        assert!(read(words).is_err(), "{words}");
+    }
+}
