@@ -61,6 +61,7 @@ fn look(
     let all = [
         told("[public.tls]", identity.map_or(Ok(false), |identity| identity.renew())),
         told("[gateway.tls]", gateway.renew_certificate()),
+        gateway.renew_outward().map(|_| ()),
         trust(&composed.config, &composed.authorities),
     ];
     all.into_iter().collect()

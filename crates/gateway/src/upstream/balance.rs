@@ -34,6 +34,7 @@ pub(crate) struct Balanced {
     pub(crate) breaker: Option<Arc<Guarded>>,
     /// For how long an address that failed is left alone, the first time.
     rest: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 /// One of its addresses.
@@ -108,6 +109,7 @@ impl Balanced {
             reach: reach.clone(),
             breaker,
             rest,
+            clock: Arc::clone(clock),
         })
     }
 
@@ -115,8 +117,12 @@ impl Balanced {
         &self.addresses
     }
 
+    /// Whether requests go to an address at the moment, for those who look.
+    pub(crate) fn sends_to(&self, address: &Address) -> bool {
+        address.standing.is_up(self.clock.since_boot())
+    }
+
     /// A place for one more request, or that there is none.
-    #[expect(clippy::result_unit_err, reason = "there is one reason")]
     pub(crate) fn enter(self: &Arc<Self>) -> Result<Option<Room>, ()> {
         let Some(most) = self.reach.max_requests else { return Ok(None) };
         let room = Room(Arc::clone(self));
