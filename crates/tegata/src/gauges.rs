@@ -48,7 +48,7 @@ pub(crate) fn register(
     };
     registry.register_collector(Box::new(counted));
     registry.register_collector(Box::new(Following(Arc::clone(&composed.view))));
-    registry.register_collector(Box::new(Backing(Arc::clone(composed))));
+    registry.register_collector(Box::new(Backing(Arc::clone(composed), gateway.clone())));
     registry.register_collector(Box::new(health::Health(found)));
     registry.register_collector(Box::new(Panics(Arc::clone(&composed.supervisor))));
     registry.register_collector(Box::new(process::Process { since: composed.node.now() }));
@@ -78,8 +78,8 @@ impl Collector for Following {
     }
 }
 
-/// How the adapters stand.
-pub(crate) struct Backing(pub(crate) Arc<Composed>);
+/// How the adapters stand, and what the gateway knows of services.
+pub(crate) struct Backing(pub(crate) Arc<Composed>, pub(crate) tegata_gateway::Metrics);
 
 impl Collector for Backing {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
@@ -88,13 +88,14 @@ impl Collector for Backing {
         let help = "What a breaker does: 0 lets everybody through, 1 one to see, 2 nobody";
         let kind = MetricType::Gauge;
         let mut states = encoder.encode_descriptor("circuit_breaker_state", help, None, kind)?;
-        for (name, breaker) in &backends.breakers {
-            let state = match breaker.state() {
+        let own = backends.breakers.iter().map(|(name, it)| ((*name).to_owned(), it.state()));
+        for (name, state) in own.chain(self.1.breakers()) {
+            let state = match state {
                 BreakerState::Closed => 0_i64,
                 BreakerState::HalfOpen => 1,
                 BreakerState::Open => 2,
             };
-            let labels = [("name", *name)];
+            let labels = [("name", name)];
             ConstGauge::new(state).encode(states.encode_family(&labels)?)?;
         }
         if let Some(redis) = &backends.redis {

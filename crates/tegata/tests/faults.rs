@@ -74,6 +74,11 @@ fn a_key_that_was_stolen_signs_nothing_and_one_that_was_lost_is_missed() {
 }
 
 #[test]
+fn one_slow_service_slows_no_other() {
+    holds("x18-upstream-slow");
+}
+
+#[test]
 fn a_backup_is_not_served_unasked_and_nothing_from_before_it_counts() {
     holds("x23-old-backup");
 }

@@ -23,6 +23,7 @@ mod x14_disk_full;
 mod x15_clock_wrong;
 mod x16_key_lost;
 mod x17_bytes_flipped;
+mod x18_upstream_slow;
 mod x22_rolling_restart;
 mod x23_old_backup;
 mod x25_garbage_heard;
@@ -197,7 +198,13 @@ pub const SCENARIOS: &[Scenario] = &[
         often: OFTEN,
         breaks: Breaks::Alone(x17_bytes_flipped::round),
     },
-    missing("x18-upstream-slow", "a service that answers late"),
+    on(
+        "x18-upstream-slow",
+        "a service answers 30 s late, and everybody asks for it: other services are as quick as before, \
+         and it has no more requests than it may have",
+        one_node,
+        x18_upstream_slow::round,
+    ),
     missing("x19-key-flood", "a thousand verifiers"),
     missing("x20-idle-connections", "ten thousand connections"),
     missing("x21-login-stampede", "a load of people who sign in"),
@@ -238,6 +245,10 @@ const fn on(
     round: fn(&Stage, &Round) -> Result<Seen>,
 ) -> Scenario {
     Scenario { name, about, often: OFTEN, breaks: Breaks::Installation { plan, round } }
+}
+
+fn one_node(round: &Round) -> Plan {
+    Plan::new(&round.program, 1)
 }
 
 fn two_nodes(round: &Round) -> Plan {

@@ -43,22 +43,22 @@ impl Collector for Upstreams {
                         ("service", service.name.to_string()),
                         ("upstream", address.upstream.to_string()),
                     ];
-                    (labels, address)
+                    (labels, service, address)
                 })
             })
         };
         let help = "Whether requests go to an address of a service, as far as this node knows";
         let mut up =
             encoder.encode_descriptor("gateway_upstream_up", help, None, MetricType::Gauge)?;
-        for (labels, address) in addresses() {
-            let is_up = i64::from(!address.standing.is_left_alone());
+        for (labels, service, address) in addresses() {
+            let is_up = i64::from(service.sends_to(address));
             ConstGauge::new(is_up).encode(up.encode_family(&labels)?)?;
         }
         let help = "Requests that an address of a service has at the moment";
         let kind = MetricType::Gauge;
         let mut running =
             encoder.encode_descriptor("gateway_upstream_running", help, None, kind)?;
-        for (labels, address) in addresses() {
+        for (labels, _, address) in addresses() {
             let count = i64::from(address.running());
             ConstGauge::new(count).encode(running.encode_family(&labels)?)?;
         }
@@ -66,7 +66,7 @@ impl Collector for Upstreams {
         let kind = MetricType::Counter;
         let mut ejected =
             encoder.encode_descriptor("gateway_upstream_ejections", help, None, kind)?;
-        for (labels, address) in addresses() {
+        for (labels, _, address) in addresses() {
             let count = address.standing.ejected();
             ConstCounter::new(count).encode(ejected.encode_family(&labels)?)?;
         }

@@ -34,6 +34,7 @@ pub(crate) struct Balanced {
     pub(crate) breaker: Option<Arc<Guarded>>,
     /// For how long an address that failed is left alone, the first time.
     rest: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 /// One of its addresses.
@@ -108,11 +109,17 @@ impl Balanced {
             reach: reach.clone(),
             breaker,
             rest,
+            clock: Arc::clone(clock),
         })
     }
 
     pub(crate) fn addresses(&self) -> &[Arc<Address>] {
         &self.addresses
+    }
+
+    /// Whether requests go to an address at the moment, for those who look.
+    pub(crate) fn sends_to(&self, address: &Address) -> bool {
+        address.standing.is_up(self.clock.since_boot())
     }
 
     /// A place for one more request, or that there is none.

@@ -47,6 +47,13 @@ impl Checks {
                 let stays = wanted.iter().any(|it| Arc::ptr_eq(it, service));
                 if !stays {
                     task.abort();
+                    // Nobody would ever find that an address is well again which nobody asks.
+                    let checked = |address: &&Arc<Address>| {
+                        let mut all = wanted.iter().flat_map(|it| it.addresses());
+                        all.any(|it| Arc::ptr_eq(it, address))
+                    };
+                    let left = service.addresses().iter().filter(|address| !checked(address));
+                    left.for_each(|address| address.standing.is_not_checked());
                 }
                 stays
             });

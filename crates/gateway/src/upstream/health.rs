@@ -46,11 +46,6 @@ impl Standing {
         !self.down.load(Relaxed) && self.until.load(Relaxed) <= millis(now)
     }
 
-    /// Whether it is left alone at the moment, or checks found it unwell.
-    pub(crate) fn is_left_alone(&self) -> bool {
-        self.down.load(Relaxed) || self.until.load(Relaxed) != 0
-    }
-
     /// What a request is that is sent there because there is nowhere else.
     pub(crate) fn last_resort(&self) -> Leave {
         if self.until.load(Relaxed) == 0 { Leave::Well } else { Leave::Trial }

@@ -158,6 +158,80 @@ pub(super) const REASON: Form = asked(
     &[must("reason", Shape::Text { least: 1, most: 200 }, "In a word, for the journal.")],
 );
 
+const SPAN: Shape = Shape::Text { least: 2, most: 16 };
+const FILE: Shape = Shape::Text { least: 1, most: 4096 };
+
+const HEALTH: Form = answered(
+    "ServiceHealth",
+    "How the addresses of a service are asked whether they are well.",
+    &[
+        must("path", LINES, "What is asked for; an answer from 200 to 299 is a good one."),
+        may("interval", SPAN, "How often, such as `5s`."),
+        may("timeout", SPAN, "How long an answer may take."),
+        may(
+            "healthy",
+            Shape::Count,
+            "After so many good answers in a row an address is used again.",
+        ),
+        may("unhealthy", Shape::Count, "After so many without one it is not."),
+    ],
+);
+
+const RETRY: Form = answered(
+    "ServiceRetry",
+    "When a request is sent again that can be without harm.",
+    &[
+        may("attempts", Shape::Count, "How often it is sent at most, the first time included."),
+        may("budget", Shape::Count, "How many of a hundred requests may be sent again."),
+        may(
+            "statuses",
+            Shape::List(&Shape::Count, 100),
+            "Answers after which another address is asked.",
+        ),
+    ],
+);
+
+const BREAKER: Form = answered(
+    "ServiceBreaker",
+    "When a service is left alone.",
+    &[
+        may("failures", Shape::Count, "After so many failures in a row."),
+        may("open_for", SPAN, "For how long, before one request finds out."),
+        may(
+            "answer",
+            Shape::Object(&ANSWER),
+            "What is answered meanwhile; a problem document if it is missing.",
+        ),
+    ],
+);
+
+const ANSWER: Form = answered(
+    "ServiceAnswer",
+    "An answer in place of a service's.",
+    &[
+        may("status", Shape::Count, "The status."),
+        may("content_type", LINE, "What the body is."),
+        may("body", Shape::Text { least: 0, most: 64 * 1024 }, "The body."),
+    ],
+);
+
+/// How a service is reached.
+const REACH: &[Member] = &[
+    may("health", Shape::Object(&HEALTH), "Whether and how its addresses are asked how they are."),
+    may("max_requests", Shape::Count, "How many requests it has at a time at most, on each node."),
+    may("retry", Shape::Object(&RETRY), "When a request is sent again."),
+    may(
+        "breaker",
+        Shape::Object(&BREAKER),
+        "When it is left alone, and what is answered meanwhile.",
+    ),
+    may("ca_file", FILE, "Certificates that sign its own, in PEM: a full path on each node."),
+    may("client_certificate_file", FILE, "The certificate that it is shown, in PEM."),
+    may("client_key_file", FILE, "The key of that, in PEM."),
+    may("server_name", NAME, "The name that its certificate has, in place of its address."),
+    may("spiffe_id", LINES, "The SPIFFE ID that its certificate has, in place of a name."),
+];
+
 pub(super) const SERVICE: Form = answered(
     "Service",
     "A service behind the gateway.",
@@ -173,7 +247,8 @@ pub(super) const SERVICE: Form = answered(
              anybody, or declared delegations alone say who may.",
         ),
     ],
-);
+)
+.with(REACH);
 
 pub(super) const NEW_SERVICE: Form = asked(
     "NewService",
@@ -190,7 +265,8 @@ pub(super) const NEW_SERVICE: Form = asked(
              anybody, or declared delegations alone say who may.",
         ),
     ],
-);
+)
+.with(REACH);
 
 pub(super) const SERVICE_CHANGE: Form = asked(
     "ServiceChange",
@@ -206,7 +282,9 @@ pub(super) const SERVICE_CHANGE: Form = asked(
              anybody, or declared delegations alone say who may.",
         ),
     ],
-);
+)
+.with(REACH)
+.removing();
 
 pub(super) const SESSION: Form = answered(
     "Session",

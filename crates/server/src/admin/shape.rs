@@ -81,6 +81,18 @@ pub(super) const fn may(name: &'static str, shape: Shape, says: &'static str) ->
     Member { name, shape, required: false, nullable: false, says }
 }
 
+impl Form {
+    /// With members that it shares with others.
+    pub(super) const fn with(self, more: &'static [Member]) -> Self {
+        Self { more, ..self }
+    }
+
+    /// Where each of those may be `null`, which takes it away.
+    pub(super) const fn removing(self) -> Self {
+        Self { removes: true, ..self }
+    }
+}
+
 impl Member {
     /// The same where it may be `null`, too: in a change, that takes it away.
     pub(super) const fn or_null(mut self) -> Self {

@@ -1,8 +1,13 @@
 //! Orders about services.
 
-use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
-use tegata_mesh::{DeclaredService, DelegationMode};
+use tegata_mesh::{
+    DeclaredService, DelegationMode,
+    reach::{BreakerRule, Health, Retry},
+};
 
 use super::Refused;
 use crate::compose::Composed;
@@ -15,6 +20,38 @@ pub(crate) struct Change {
     pub(crate) callers: Option<Vec<String>>,
     pub(crate) roles: Option<Vec<String>>,
     pub(crate) delegation: Option<DelegationMode>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<Option<Health>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) max_requests: Option<Option<u32>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) retry: Option<Option<Retry>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) breaker: Option<Option<BreakerRule>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_file: Option<Option<PathBuf>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) client_certificate_file: Option<Option<PathBuf>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) client_key_file: Option<Option<PathBuf>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) server_name: Option<Option<String>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) spiffe_id: Option<Option<String>>,
+}
+
+/// What is there, though it be `null`, which takes away; what is missing stays as it is.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Replaces a member where something is given.
+fn put<T: Clone>(member: &mut Option<T>, given: Option<&Option<T>>) {
+    if let Some(given) = given {
+        member.clone_from(given);
+    }
 }
 
 pub(super) async fn add(
@@ -76,6 +113,15 @@ pub(super) async fn change(
             }
         }
         service.delegation = change.delegation.unwrap_or(service.delegation);
+        put(&mut service.health, change.health.as_ref());
+        put(&mut service.max_requests, change.max_requests.as_ref());
+        put(&mut service.retry, change.retry.as_ref());
+        put(&mut service.breaker, change.breaker.as_ref());
+        put(&mut service.ca_file, change.ca_file.as_ref());
+        put(&mut service.client_certificate_file, change.client_certificate_file.as_ref());
+        put(&mut service.client_key_file, change.client_key_file.as_ref());
+        put(&mut service.server_name, change.server_name.as_ref());
+        put(&mut service.spiffe_id, change.spiffe_id.as_ref());
     };
     let registry = composed.registry.at_wish_of(actor);
     registry.amend(&composed.realm, name, versions, edit).await?;

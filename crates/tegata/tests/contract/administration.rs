@@ -343,6 +343,42 @@ fn services_are_registered_served_changed_and_removed() {
 }
 
 #[test]
+fn how_a_service_is_reached_is_declared_changed_and_taken_away() {
+    let (admin, name) = (machine(), unique("svc"));
+    // Nobody is there.
+    let declared = json!({"name": name, "upstreams": ["http://127.0.0.1:1"], "max_requests": 9,
+        "retry": {"attempts": 1}, "health": {"path": "/up"},
+        "breaker": {"failures": 2, "answer": {"status": 200, "body": "[1]"}}});
+    let told = admin.post("/services", &declared).expect(201).json();
+    assert_eq!((&told["max_requests"], &told["health"]["interval"]), (&json!(9), &json!("5s")));
+    assert_eq!(told["breaker"]["open_for"], "60s");
+    let (_, answer) = Browser::signed_in(demo().public, &demo().person("customer"));
+    let token = answer["access_token"].as_str().unwrap().to_owned();
+    let call = || demo().gateway.get(&format!("/{name}/x")).bearer(&token).send();
+    call().expect(502);
+    call().expect(502);
+    assert_eq!(call().expect(200).json(), json!([1]));
+    let metrics = demo().operations.get("/metrics").send().expect(200).text();
+    assert!(metrics.contains(&format!("circuit_breaker_state{{name=\"service/{name}\"}} 2")));
+    let place = format!("/services/{name}");
+    let change = json!({"breaker": null, "health": {"path": "/well", "interval": "10s"}});
+    let told = admin.patch(&place, &change).expect(200).json();
+    assert_eq!((&told["health"]["interval"], told.get("breaker")), (&json!("10s"), None));
+    assert_eq!(told["max_requests"], 9);
+    call().expect(502);
+    for wrong in [
+        json!({"ca_file": "/etc/ca.pem"}),
+        json!({"health": {"path": "up"}}),
+        json!({"max_requests": 0}),
+        json!({"breaker": {"open_for": "never"}}),
+    ] {
+        admin.patch(&place, &wrong).expect(400).problem();
+    }
+    assert_eq!(faults(&admin.patch(&place, &json!({"health": {"way": "/"}}))).len(), 2);
+    admin.delete(&place).expect(200);
+}
+
+#[test]
 fn sessions_and_tokens_are_seen_and_ended_and_tokens_are_asked_about() {
     let (admin, person) = (machine(), demo().person("customer"));
     let token = tokens(demo(), &demo().client("demo-web"), &person);
