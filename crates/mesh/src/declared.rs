@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tegata_core::{MaxAge, RateLimit};
 
-use crate::delegation::DelegationMode;
+use crate::{delegation::DelegationMode, span::Span, upstream::Protocol};
 
 /// `[[service]]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct DeclaredService {
     /// do not know.
     #[serde(default, skip_serializing_if = "DelegationMode::is_of_callers")]
     pub delegation: DelegationMode,
+    /// Which version of HTTP it speaks. Not written where it is HTTP/1.1, for the same reason.
+    #[serde(default, skip_serializing_if = "Protocol::is_http1")]
+    pub protocol: Protocol,
 }
 
 /// `[[route]]`.
@@ -64,6 +67,12 @@ pub struct DeclaredRoute {
     /// How long ago that may have been, such as `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<MaxAge>,
+    /// Whether clients may open WebSockets here.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub websocket: bool,
+    /// How long a body or a WebSocket may be quiet, such as `10m`, in place of what holds for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Span>,
 }
 
 impl DeclaredRoute {
@@ -82,8 +91,15 @@ impl DeclaredRoute {
             rate_limit: None,
             acr: Vec::new(),
             max_age: None,
+            websocket: false,
+            idle_timeout: None,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde shows what it asks about")]
+const fn is_no(word: &bool) -> bool {
+    !*word
 }
 
 const fn yes() -> bool {
@@ -130,7 +146,13 @@ mod tests {
         assert!(route.acr.is_empty() && route.max_age.is_none());
         // What older programs do not know is not written without need.
         let written = serde_json::to_value(&route).unwrap();
-        assert!(written.get("acr").is_none() && written.get("max_age").is_none());
+        for word in ["acr", "max_age", "websocket", "idle_timeout"] {
+            assert!(written.get(word).is_none(), "{word}");
+        }
+        let service: DeclaredService =
+            serde_json::from_str(r#"{"name": "a", "upstreams": []}"#).unwrap();
+        assert_eq!(service.protocol, Protocol::Http1);
+        assert!(serde_json::to_value(&service).unwrap().get("protocol").is_none());
     }
 
     #[test]
@@ -155,6 +177,9 @@ mod tests {
             r#"{"path": "/a", "service": "a", "auth": "Required"}"#,
             r#"{"path": "/a", "service": "a", "revocation": "open"}"#,
             r#"{"path": "/a", "service": "a", "rate_limit": "100"}"#,
+            r#"{"path": "/a", "service": "a", "websocket": "yes"}"#,
+            r#"{"path": "/a", "service": "a", "idle_timeout": "0s"}"#,
+            r#"{"path": "/a", "service": "a", "idle_timeout": 60}"#,
             r#"{"path": "/a"}"#,
         ] {
             assert!(serde_json::from_str::<DeclaredRoute>(bad).is_err(), "{bad}");

@@ -10,6 +10,7 @@
 //! | [`map`] | the same, checked: [`ServiceMap`], [`Service`], [`Route`] |
 //! | [`table`] | from a path to its route |
 //! | [`name`] | names of services, roles and scopes |
+//! | [`span`] | lengths of time, as they are written beside a route |
 //! | [`upstream`] | addresses of services |
 
 pub mod declared;
@@ -18,6 +19,7 @@ pub mod map;
 pub mod name;
 pub mod path;
 pub mod shape;
+pub mod span;
 pub mod table;
 pub mod upstream;
 
@@ -27,5 +29,6 @@ pub use map::{Fault, InvalidMap, Route, Service, ServiceMap};
 pub use name::{RoleName, Scope, ServiceName};
 pub use path::{NormalPath, PathRefused, Target};
 pub use shape::SqlShape;
+pub use span::{InvalidSpan, Span};
 pub use table::{Match, RouteTable};
-pub use upstream::{Scheme, Upstream};
+pub use upstream::{Protocol, Scheme, Upstream};

@@ -1,8 +1,8 @@
 //! Which connection a request takes, and when it is sent again.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tegata_core::SinceBoot;
 use tegata_mesh::Upstream;
@@ -11,7 +11,8 @@ use super::Worker;
 use crate::{
     body::{Progress, Upload},
     refusal::{Refusal, Refused},
-    upstream::{Lease, NoConnection, NoResponse, Pool},
+    socket::Opening,
+    upstream::{Lease, NoConnection, NoResponse},
 };
 
 impl Worker {
@@ -19,21 +20,24 @@ impl Worker {
     /// was sent; the same once more where a connection turned out to be closed.
     pub(super) async fn send(
         &self,
-        upstreams: &[Upstream],
-        service: &Arc<str>,
+        (upstreams, service): (&[Upstream], &Arc<str>),
         mut request: Request<Upload>,
         progress: &Rc<Progress>,
         now: SinceBoot,
+        patience: Duration,
     ) -> Result<(Response<Incoming>, Lease), Refused> {
-        let patience = self.gate.config.upstream.answer;
         let mut fresh = false;
         for attempt in 0..2 {
-            let (pool, mut lease) = self.lease(upstreams, service, progress, now, fresh).await?;
-            request.headers_mut().insert(header::HOST, pool.host.clone());
+            let mut lease = self.lease(upstreams, service, progress, now, fresh).await?;
+            lease.address(&mut request);
+            let opens = request.extensions().get::<Opening>().is_some();
+            if opens && !lease.takes_sockets() {
+                return Err(broken(service));
+            }
             // What was sent on a connection that had been idle may have met its end on the way.
             let again = (lease.reused && attempt == 0).then(|| copy(&request)).flatten();
             match lease.send(request, patience).await {
-                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                Ok(response) if !opens && response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     return Err(broken(service));
                 }
                 Ok(response) => return Ok((response, lease)),
@@ -59,7 +63,7 @@ impl Worker {
         progress: &Rc<Progress>,
         now: SinceBoot,
         fresh: bool,
-    ) -> Result<(Rc<Pool>, Lease), Refused> {
+    ) -> Result<Lease, Refused> {
         let first = self.next_of(upstreams.len());
         let in_turn = || upstreams.iter().cycle().skip(first).take(upstreams.len());
         let pools = in_turn().map(|upstream| self.pool(upstream));
@@ -67,7 +71,7 @@ impl Worker {
         let mut failed = NoConnection::Unreachable;
         for pool in near.into_iter().chain(avoided) {
             match pool.lease(progress, now, fresh).await {
-                Ok(lease) => return Ok((pool, lease)),
+                Ok(lease) => return Ok(lease),
                 Err(refused) => failed = refused,
             }
         }
@@ -97,8 +101,12 @@ fn copy(request: &Request<Upload>) -> Option<Request<Upload>> {
     repeatable.then(|| {
         let mut copy = Request::new(Upload::Empty);
         *copy.method_mut() = request.method().clone();
+        *copy.version_mut() = request.version();
         *copy.uri_mut() = request.uri().clone();
         *copy.headers_mut() = HeaderMap::clone(request.headers());
+        if let Some(opening) = request.extensions().get::<Opening>() {
+            copy.extensions_mut().insert(opening.clone());
+        }
         copy
     })
 }
@@ -108,7 +116,7 @@ fn late(service: &str) -> Refused {
     Refusal::new(StatusCode::GATEWAY_TIMEOUT, "service_late", detail)
 }
 
-fn broken(service: &str) -> Refused {
+pub(super) fn broken(service: &str) -> Refused {
     let detail = format!("service `{service}` broke off, or gave an answer that is none");
     Refusal::new(StatusCode::BAD_GATEWAY, "service_broken", detail)
 }

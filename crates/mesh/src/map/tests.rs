@@ -142,3 +142,48 @@ fn what_is_asked_of_the_sign_in_needs_a_caller_and_stands_in_the_order_of_its_au
         assert_eq!(faults(&[service("orders")], &[open]).len(), 2, "{auth:?}");
     }
 }
+
+#[test]
+fn the_addresses_of_a_service_are_reached_as_its_protocol_needs() {
+    let speaks = |protocol, url: &str| DeclaredService {
+        protocol,
+        upstreams: vec![url.to_owned()],
+        ..service("orders")
+    };
+    for (protocol, url) in [
+        (Protocol::Http1, "http://a"),
+        (Protocol::Http1, "https://a"),
+        (Protocol::H2, "https://a"),
+        (Protocol::H2c, "http://a"),
+    ] {
+        let map = ServiceMap::check(&[speaks(protocol, url)], &[]).unwrap();
+        let upstream = &map.service("orders").unwrap().upstreams[0];
+        assert_eq!(
+            (upstream.protocol(), upstream.scheme().name()),
+            (protocol, &url[..url.len() - 4])
+        );
+    }
+    for (protocol, url, says) in [
+        (Protocol::H2, "http://a", "`protocol = \"h2\"` needs addresses with `https://`"),
+        (Protocol::H2c, "https://a", "`protocol = \"h2c\"` needs addresses with `http://`"),
+    ] {
+        let found = faults(&[speaks(protocol, url)], &[]);
+        assert!(found.len() == 1 && found[0].contains(says), "{found:?}");
+    }
+    let mut twice = speaks(Protocol::H2c, "http://a");
+    twice.upstreams.push("http://A:80/".to_owned());
+    assert_eq!(faults(&[twice], &[]).len(), 1);
+}
+
+#[test]
+fn a_route_with_sockets_takes_the_method_that_they_begin_with() {
+    let with = |methods: &[&str]| DeclaredRoute {
+        websocket: true,
+        methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+        ..route("/live", "orders")
+    };
+    assert!(faults(&[service("orders")], &[with(&[])]).is_empty());
+    assert!(faults(&[service("orders")], &[with(&["POST", "GET"])]).is_empty());
+    let found = faults(&[service("orders")], &[with(&["POST"])]);
+    assert!(found.len() == 1 && found[0].contains("`websocket` needs `GET`"), "{found:?}");
+}
