@@ -17,6 +17,7 @@ mod grpc;
 mod hostile;
 mod identity;
 mod life;
+mod others;
 mod passage;
 mod resource;
 mod running_out;
