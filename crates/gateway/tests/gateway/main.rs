@@ -11,6 +11,7 @@ mod consent;
 mod decisions;
 mod dpop;
 mod echo;
+mod events;
 mod foreign;
 mod framed;
 mod grpc;

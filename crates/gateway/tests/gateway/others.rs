@@ -50,10 +50,7 @@ fn grpc_and_websocket_clients_of_others() {
     let mut line = String::new();
     BufReader::new(script.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let services: Value = serde_json::from_str(&line).unwrap();
-    let tls = Tls {
-        certificate_file: here("tls/certificate.pem"),
-        key_file: here("tls/key.pem"),
-    };
+    let tls = Tls { certificate_file: here("tls/certificate.pem"), key_file: here("tls/key.pem") };
     let (clear, secure) = (world(&services, None), world(&services, Some(tls)));
     let told = json!({
         "clear": format!("localhost:{}", clear.address.port()),
