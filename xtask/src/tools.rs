@@ -1,5 +1,5 @@
 //! Tools that tests need and Debian does not bring: what stands in for DynamoDB, libraries of OAuth
-//! clients, what reads OpenAPI, and what looks whether everybody can use a page.
+//! clients and of WebSockets and gRPC, what reads OpenAPI, and what looks whether everybody can use a page.
 //!
 //! They are installed beneath `target/tools`, in the versions that `xtask/engines/tools` names, and
 //! touch nothing else of the machine.
@@ -45,6 +45,11 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "typescript",
         is: "checks and measures the browser SDK",
+        installer: Installer::Npm,
+    },
+    Tool {
+        name: "sockets",
+        is: "opens WebSockets and calls with gRPC through the gateway",
         installer: Installer::Npm,
     },
     Tool { name: "authlib", is: "drives the provider in tests", installer: Installer::Pip },

@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 
 use crate::{
     timer::{Deadline, Deadlines},
+    trailers,
     upstream::Lease,
     wire::Ticket,
 };
@@ -135,11 +136,14 @@ impl Uploading {
                         None => Some(Err(Cut::TooLarge)),
                     }
                 }
-                // Trailers end a body. They are not passed on: they would bring fields past the
-                // check of the head.
-                Err(_) => {
+                // Trailers end a body. To a service that speaks HTTP/1 they are not passed on: a field
+                // that announces them is for one hop.
+                Err(frame) => {
                     self.progress.ended.set(true);
-                    None
+                    match frame.into_trailers().ok().and_then(trailers::clean) {
+                        Some(trailers) => Some(Ok(Frame::trailers(trailers))),
+                        None => Some(Err(Cut::ClientBroke)),
+                    }
                 }
             },
         })
@@ -294,7 +298,13 @@ impl Downloading {
             }
             Some(Ok(frame)) => {
                 self.note_end();
-                Some(Ok(frame))
+                match frame.into_data() {
+                    Ok(data) => Some(Ok(Frame::data(data))),
+                    Err(frame) => match frame.into_trailers().ok().and_then(trailers::clean) {
+                        Some(trailers) => Some(Ok(Frame::trailers(trailers))),
+                        None => Some(Err(Cut::ServiceBroke)),
+                    },
+                }
             }
             Some(Err(_)) => Some(Err(Cut::ServiceBroke)),
         })

@@ -66,6 +66,9 @@ pub enum Fault {
     /// A transfer coding other than `chunked`, or more than one, or one with HTTP/1.0.
     #[error("`Transfer-Encoding` is not `chunked`, once, with HTTP/1.1")]
     Coding,
+    /// Something came before the answer to a request for another protocol.
+    #[error("what follows a request for another protocol must wait for the answer")]
+    Early,
     /// Both framings at once.
     #[error("`Content-Length` and `Transfer-Encoding` stand side by side")]
     BothFramings,
@@ -102,6 +105,7 @@ impl Fault {
             Self::TooManyFields => "too_many_fields",
             Self::Length => "content_length",
             Self::Coding => "transfer_encoding",
+            Self::Early => "sent_early",
             Self::BothFramings => "ambiguous_framing",
             Self::Chunk => "chunk_malformed",
         }
@@ -132,6 +136,8 @@ enum State {
     /// Among the header fields.
     Fields(Head),
     Body(Body),
+    /// A request has asked for a WebSocket: what follows has a meaning only once it is answered.
+    Asked,
     /// The connection speaks HTTP/2, whose frames carry their lengths.
     Off,
 }
@@ -144,6 +150,8 @@ struct Head {
     fields: usize,
     length: Option<u64>,
     chunked: bool,
+    /// Whether it asks for a WebSocket.
+    asks: bool,
 }
 
 impl Guard {
@@ -165,6 +173,13 @@ impl Guard {
         matches!(self.state, State::Off)
     }
 
+    /// The request for another protocol has been answered, and the connection stays what it was.
+    pub(crate) fn resume(&mut self) {
+        if matches!(self.state, State::Asked) {
+            self.state = State::Before(0);
+        }
+    }
+
     /// Takes the next bytes. After a refusal it takes no more.
     ///
     /// # Errors
@@ -177,6 +192,7 @@ impl Guard {
             let refuse = |fault| Refused { sound, fault };
             match &mut self.state {
                 State::Off => return Ok(()),
+                State::Asked => return Err(refuse(Fault::Early)),
                 State::Body(body) if body.is_data() => {
                     rest = body.skip(rest);
                     if body.is_over() {
@@ -236,7 +252,7 @@ impl Guard {
                 (LARGEST_VALUE + LONGEST_NAME + 16).min(LARGEST_BLOCK.saturating_sub(head.bytes)),
                 Fault::FieldsTooLarge,
             ),
-            State::Body(_) | State::Off => (body::LONGEST_LINE, Fault::Chunk),
+            State::Body(_) | State::Asked | State::Off => (body::LONGEST_LINE, Fault::Chunk),
         };
         if self.partial.len() + bytes.len() > longest {
             return Err(fault);
@@ -245,7 +261,7 @@ impl Guard {
         match &self.state {
             State::Before(_) => line::begins_request(&self.partial),
             State::Fields(_) => line::begins_field(&self.partial),
-            State::Body(_) | State::Off => Ok(()),
+            State::Body(_) | State::Asked | State::Off => Ok(()),
         }
     }
 
@@ -268,8 +284,12 @@ impl Guard {
             State::Fields(head) if line.is_empty() => {
                 let body = head.framing()?;
                 self.heads += 1;
-                let over = body.is_over();
-                self.state = if over { State::Before(0) } else { State::Body(body) };
+                let (over, asks) = (body.is_over(), head.asks);
+                self.state = match (over, asks) {
+                    (true, true) => State::Asked,
+                    (true, false) => State::Before(0),
+                    (false, _) => State::Body(body),
+                };
                 Ok(over)
             }
             State::Fields(head) => head.field(line).map(|()| false),
@@ -281,7 +301,7 @@ impl Guard {
                 }
                 Ok(over)
             }
-            State::Off => Ok(false),
+            State::Asked | State::Off => Ok(false),
         }
     }
 }
@@ -323,6 +343,8 @@ impl Head {
                 return Err(Fault::Coding);
             }
             self.chunked = true;
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.asks |= value.eq_ignore_ascii_case(b"websocket");
         }
         Ok(())
     }

@@ -33,11 +33,13 @@ pub(crate) struct Fields<'r> {
     pub(crate) dpop: Once<'r>,
     pub(crate) length: Once<'r>,
     pub(crate) traceparent: Once<'r>,
-    pub(crate) upgrade: Option<&'r HeaderValue>,
+    pub(crate) upgrade: Once<'r>,
     pub(crate) expect: Option<&'r HeaderValue>,
     pub(crate) origin: Option<&'r HeaderValue>,
     pub(crate) has_cookie: bool,
     pub(crate) has_coding: bool,
+    /// Whether the client reads fields behind a body.
+    pub(crate) takes_trailers: bool,
     /// How many fields there are.
     pub(crate) count: usize,
     /// How many bytes they have, as HTTP/1 would write them.
@@ -59,7 +61,7 @@ pub(crate) enum Once<'r> {
 }
 
 impl<'r> Once<'r> {
-    fn add(&mut self, value: &'r HeaderValue) {
+    pub(crate) fn add(&mut self, value: &'r HeaderValue) {
         *self = match self {
             Self::Absent => Self::One(value),
             Self::One(_) | Self::Several => Self::Several,
@@ -99,7 +101,7 @@ impl<'r> Fields<'r> {
                 self.strip_named(value);
             }
             header::UPGRADE => {
-                self.upgrade = Some(value);
+                self.upgrade.add(value);
                 self.strip.push(header::UPGRADE);
             }
             header::EXPECT => {
@@ -110,10 +112,13 @@ impl<'r> Fields<'r> {
                 self.has_coding = true;
                 self.strip.push(header::TRANSFER_ENCODING);
             }
-            header::TE
-            | header::TRAILER
-            | header::PROXY_AUTHENTICATE
-            | header::PROXY_AUTHORIZATION => self.strip.push(name.clone()),
+            header::TE => {
+                self.takes_trailers |= value.as_bytes().eq_ignore_ascii_case(b"trailers");
+                self.strip.push(header::TE);
+            }
+            header::TRAILER | header::PROXY_AUTHENTICATE | header::PROXY_AUTHORIZATION => {
+                self.strip.push(name.clone());
+            }
             _ => match name.as_str() {
                 "traceparent" => self.traceparent.add(value),
                 "dpop" => self.dpop.add(value),

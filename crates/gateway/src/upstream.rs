@@ -4,11 +4,11 @@ mod balance;
 mod breaker;
 mod checks;
 mod health;
+mod http2;
 mod pool;
 mod retry;
 
 pub(crate) use balance::{Address, Balanced, Claim, PoolKey, Room, scatter};
 pub(crate) use checks::Checks;
+pub(crate) use pool::{Held, Lease, NoConnection, NoResponse, Pool, within};
 pub(crate) use retry::pause;
-
-pub(crate) use pool::{Lease, NoConnection, NoResponse, Pool, within};

@@ -21,6 +21,7 @@ use crate::{
     refusal::Refused,
     stream::Stream,
     timer::{Deadline, Deadlines},
+    tunnel::Tunnel,
 };
 
 /// For how long, and for how many bytes, a refused client is listened to after the answer, so that
@@ -54,6 +55,12 @@ pub(crate) struct Connection {
     hurried: Cell<bool>,
     /// With HTTP/2: the stream that runs just now.
     stream: RefCell<Option<Rc<Running>>>,
+    /// Bytes came behind a request for another protocol, before the answer.
+    early: Cell<bool>,
+    /// What becomes of the connection once that request is answered.
+    tunnel: RefCell<Option<Box<Tunnel>>>,
+    /// Whether it is a tunnel from here on.
+    tunnelled: Cell<bool>,
     /// Whether the reader waits for the requests in flight to be answered.
     waits: Cell<bool>,
     /// For the rest of the head, for the next request, or for the end of the lingering.
@@ -87,6 +94,9 @@ impl Connection {
             unwanted: Cell::new(false),
             hurried: Cell::new(false),
             stream: RefCell::default(),
+            early: Cell::new(false),
+            tunnel: RefCell::default(),
+            tunnelled: Cell::new(false),
             waits: Cell::new(false),
             deadline,
             head,
@@ -164,6 +174,22 @@ impl Connection {
     /// What the client still sends is not wanted: the answer has been given.
     pub(crate) fn note_unwanted(&self) {
         self.unwanted.set(true);
+    }
+
+    /// Makes a tunnel of the connection as soon as what has been said is written. `false`: the client has sent
+    /// something ahead, which nobody may read one way or the other.
+    pub(crate) fn become_tunnel(&self, tunnel: Box<Tunnel>) -> bool {
+        if self.early.get() {
+            return false;
+        }
+        self.tunnelled.set(true);
+        *self.tunnel.borrow_mut() = Some(tunnel);
+        true
+    }
+
+    /// The tunnel that it has become.
+    pub(crate) fn tunnel(&self) -> Option<Box<Tunnel>> {
+        self.tunnel.borrow_mut().take()
     }
 
     fn note_bytes(&self) {
@@ -301,6 +327,67 @@ fn linger(stream: &mut Stream, read: &mut usize, cx: &mut Context<'_>) -> Poll<(
     Poll::Ready(())
 }
 
+/// The bytes of a connection, for whoever reads requests from it, or for the tunnel that it becomes.
+pub(crate) struct Shared<R> {
+    wire: Rc<RefCell<Wire<R>>>,
+    for_tunnel: bool,
+}
+
+impl<R> Shared<R> {
+    /// For whoever reads requests, and for the tunnel.
+    pub(crate) fn new(wire: Wire<R>) -> (Self, Self) {
+        let wire = Rc::new(RefCell::new(wire));
+        (Self { wire: Rc::clone(&wire), for_tunnel: false }, Self { wire, for_tunnel: true })
+    }
+}
+
+// INVARIANT: a wire calls nobody who holds it.
+impl<R: Fn(&Refused) -> Vec<u8> + Unpin> AsyncRead for Shared<R> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut wire = self.wire.borrow_mut();
+        match (wire.connection.tunnelled.get(), self.for_tunnel) {
+            // What comes from here on is no request.
+            (true, false) => Poll::Pending,
+            (true, true) => Pin::new(&mut wire.stream).poll_read(cx, buf),
+            (false, _) => Pin::new(&mut *wire).poll_read(cx, buf),
+        }
+    }
+}
+
+impl<R: Unpin> AsyncWrite for Shared<R> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.wire.borrow_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.wire.borrow_mut()).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.wire.borrow().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.wire.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.wire.borrow_mut()).poll_shutdown(cx)
+    }
+}
+
 impl<R: Fn(&Refused) -> Vec<u8> + Unpin> AsyncRead for Wire<R> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -317,11 +404,15 @@ impl<R: Fn(&Refused) -> Vec<u8> + Unpin> AsyncRead for Wire<R> {
             return Poll::Ready(Ok(()));
         };
         wire.connection.note_bytes();
+        if wire.connection.in_flight.get() == 0 {
+            wire.guard.resume();
+        }
         let fed = wire.guard.feed(bytes);
         wire.connection.heads.set(wire.guard.heads());
         wire.connection.http2.set(wire.guard.is_off());
         let Err(refused) = fed else { return Poll::Ready(Ok(())) };
         wire.refusing = Some(Refusing::Waiting(refused.fault));
+        wire.connection.early.set(refused.fault == Fault::Early);
         buf.set_filled(before + refused.sound);
         if refused.sound == 0 { wire.poll_refuse(cx) } else { Poll::Ready(Ok(())) }
     }

@@ -37,7 +37,7 @@ use crate::{
     timer::Deadlines,
     trace::Names,
     upstream::{Address, Pool, PoolKey},
-    wire::{Connection, Wire},
+    wire::{Connection, Shared, Wire},
 };
 
 mod exchange;
@@ -175,7 +175,7 @@ impl Worker {
     }
 
     /// Whether it has been told to stop.
-    fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
     }
 
@@ -269,11 +269,12 @@ impl Worker {
             async move { Ok::<_, Infallible>(worker.exchange(taken, request).await) }
         });
         let http = http_builder(Local(connection.clone()));
+        let (wire, left) = Shared::new(wire);
         let mut serving = pin!(http.serve_connection(TokioIo::new(wire), service));
         let mut told = false;
-        std::future::poll_fn(|cx| {
+        let served = std::future::poll_fn(|cx| {
             if connection.is_expired(cx) {
-                return Poll::Ready(());
+                return Poll::Ready(false);
             }
             // What came in before the door was closed is served.
             if self.is_draining() && !told && !connection.hurry() {
@@ -281,9 +282,12 @@ impl Worker {
                 serving.as_mut().graceful_shutdown();
             }
             // How a connection ends concerns its client alone.
-            serving.as_mut().poll(cx).map(|_| ())
+            serving.as_mut().poll(cx).map(|served| served.is_ok())
         })
         .await;
+        if let Some(tunnel) = connection.tunnel().filter(|_| served) {
+            tunnel.run(&self, left).await;
+        }
     }
 
     /// A TLS handshake, unless the client takes too long. Why there was none is counted.
@@ -369,6 +373,8 @@ fn http_builder(local: Local) -> auto::Builder<Local> {
     builder.http1().max_buf_size(128 * 1024).header_read_timeout(None);
     builder
         .http2()
+        // WebSockets come with it (RFC 8441 §3).
+        .enable_connect_protocol()
         .max_concurrent_streams(100)
         .max_header_list_size(u32::try_from(LARGEST_BLOCK).unwrap_or(u32::MAX))
         .max_send_buf_size(128 * 1024);

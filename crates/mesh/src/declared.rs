@@ -10,6 +10,7 @@ use crate::{
     delegation::DelegationMode,
     reach::{BreakerRule, Health, Retry},
     span::Span,
+    upstream::Protocol,
 };
 
 /// `[[service]]`.
@@ -60,6 +61,9 @@ pub struct DeclaredService {
     /// The SPIFFE ID that its certificate has, in place of a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spiffe_id: Option<String>,
+    /// Which version of HTTP it speaks. Not written where it is HTTP/1.1, for the same reason.
+    #[serde(default, skip_serializing_if = "Protocol::is_http1")]
+    pub protocol: Protocol,
 }
 
 /// `[[route]]`.
@@ -101,6 +105,12 @@ pub struct DeclaredRoute {
     /// How long a request and its answer may take in all, such as `2s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
+    /// Whether clients may open WebSockets here.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub websocket: bool,
+    /// How long a body or a WebSocket may be quiet, such as `10m`, in place of what holds for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Span>,
 }
 
 impl DeclaredRoute {
@@ -120,8 +130,15 @@ impl DeclaredRoute {
             acr: Vec::new(),
             max_age: None,
             timeout: None,
+            websocket: false,
+            idle_timeout: None,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde shows what it asks about")]
+const fn is_no(word: &bool) -> bool {
+    !*word
 }
 
 const fn yes() -> bool {
@@ -168,7 +185,13 @@ mod tests {
         assert!(route.acr.is_empty() && route.max_age.is_none());
         // What older programs do not know is not written without need.
         let written = serde_json::to_value(&route).unwrap();
-        assert!(written.get("acr").is_none() && written.get("max_age").is_none());
+        for word in ["acr", "max_age", "websocket", "idle_timeout"] {
+            assert!(written.get(word).is_none(), "{word}");
+        }
+        let service: DeclaredService =
+            serde_json::from_str(r#"{"name": "a", "upstreams": []}"#).unwrap();
+        assert_eq!(service.protocol, Protocol::Http1);
+        assert!(serde_json::to_value(&service).unwrap().get("protocol").is_none());
     }
 
     #[test]
@@ -193,6 +216,9 @@ mod tests {
             r#"{"path": "/a", "service": "a", "auth": "Required"}"#,
             r#"{"path": "/a", "service": "a", "revocation": "open"}"#,
             r#"{"path": "/a", "service": "a", "rate_limit": "100"}"#,
+            r#"{"path": "/a", "service": "a", "websocket": "yes"}"#,
+            r#"{"path": "/a", "service": "a", "idle_timeout": "0s"}"#,
+            r#"{"path": "/a", "service": "a", "idle_timeout": 60}"#,
             r#"{"path": "/a"}"#,
         ] {
             assert!(serde_json::from_str::<DeclaredRoute>(bad).is_err(), "{bad}");

@@ -10,6 +10,7 @@
 //! | [`map`] | the same, checked: [`ServiceMap`], [`Service`], [`Route`] |
 //! | [`table`] | from a path to its route |
 //! | [`name`] | names of services, roles and scopes |
+//! | [`span`] | lengths of time, as they are written beside a route |
 //! | [`upstream`] | addresses of services |
 //! | [`reach`] | how a service is reached: checks, sending again, leaving alone, TLS |
 //! | [`span`] | durations |
@@ -32,6 +33,6 @@ pub use name::{RoleName, Scope, ServiceName};
 pub use path::{NormalPath, PathRefused, Target};
 pub use reach::Reach;
 pub use shape::SqlShape;
-pub use span::Span;
+pub use span::{InvalidSpan, Span};
 pub use table::{Match, RouteTable};
-pub use upstream::{Scheme, Upstream};
+pub use upstream::{Protocol, Scheme, Upstream};

@@ -15,7 +15,7 @@ use crate::{
     reach::Reach,
     span::Span,
     table::RouteTable,
-    upstream::{InvalidUpstream, Upstream},
+    upstream::{InvalidUpstream, Protocol, Upstream},
 };
 
 /// Paths that the gateway answers itself or sends to Tegata's own pages. A route below one of them
@@ -74,6 +74,10 @@ pub struct Route {
     pub step_up: StepUp,
     /// How long a request and its answer may take in all.
     pub timeout: Option<Duration>,
+    /// Whether clients may open WebSockets here.
+    pub websocket: bool,
+    /// How long a body or a WebSocket may be quiet, where that is not what holds for all.
+    pub idle_timeout: Option<Span>,
 }
 
 /// All services and routes. Every route leads to a service, and every prefix leads to one route.
@@ -126,6 +130,20 @@ pub enum Rule {
     /// Addresses of a service differ.
     #[error("`upstreams` holds `{0}` twice: keep one")]
     DuplicateUpstream(Upstream),
+    /// Addresses are reached in the way that the protocol needs.
+    #[error(
+        "`protocol = \"{}\"` needs addresses with `{}://`: `{upstream}` is none",
+        .protocol.name(), .protocol.needs().map_or("", |scheme| scheme.name())
+    )]
+    Protocol {
+        /// The protocol.
+        protocol: Protocol,
+        /// The address.
+        upstream: Upstream,
+    },
+    /// A WebSocket begins with a `GET`.
+    #[error("`websocket` needs `GET` among `methods`: add it, or leave out one of the two")]
+    SocketWithoutGet,
     /// A route leads to a declared service.
     #[error("there is no service `{0}`: declare it with `[[service]]`, or mend the name")]
     UnknownService(String),
@@ -243,13 +261,16 @@ impl ServiceMap {
     fn add_service(&mut self, declared: &DeclaredService, faults: &mut Vec<Fault>) {
         let mut check = Check { entry: format!("[[service]] `{}`", declared.name), faults };
         let name = check.name(ServiceName::new(&declared.name));
-        let mut upstreams = Vec::new();
+        let (protocol, mut upstreams) = (declared.protocol, Vec::new());
         for url in &declared.upstreams {
             match url.parse::<Upstream>() {
-                Ok(upstream) if upstreams.contains(&upstream) => {
+                Ok(upstream) if upstreams.contains(&upstream.clone().speaking(protocol)) => {
                     check.fault(Rule::DuplicateUpstream(upstream));
                 }
-                Ok(upstream) => upstreams.push(upstream),
+                Ok(upstream) if protocol.needs().is_some_and(|it| it != upstream.scheme()) => {
+                    check.fault(Rule::Protocol { protocol, upstream });
+                }
+                Ok(upstream) => upstreams.push(upstream.speaking(protocol)),
                 Err(InvalidUpstream::Credentials) => {
                     let reason = InvalidUpstream::Credentials;
                     check.fault(Rule::Upstream { url: "…@…".to_owned(), reason });
@@ -290,6 +311,12 @@ impl ServiceMap {
         for method in declared.methods.iter().filter(|method| !is_method(method)) {
             check.fault(Rule::Method(echo(method)));
         }
+        if declared.websocket
+            && !declared.methods.is_empty()
+            && !declared.methods.iter().any(|method| method == "GET")
+        {
+            check.fault(Rule::SocketWithoutGet);
+        }
         let scopes: Vec<String> = declared.scope.split_whitespace().map(str::to_owned).collect();
         let scopes = check.names(&scopes, Scope::new);
         let step_up = StepUp { acr: check.levels(&declared.acr), max_age: declared.max_age };
@@ -326,6 +353,8 @@ impl ServiceMap {
             rate_limit: declared.rate_limit,
             step_up,
             timeout: declared.timeout.map(Span::duration),
+            websocket: declared.websocket,
+            idle_timeout: declared.idle_timeout,
         };
         self.routes.entry(declared.path.clone()).or_insert(route);
     }

@@ -11,6 +11,51 @@ pub struct Upstream {
     scheme: Scheme,
     host: String,
     port: u16,
+    /// Not part of the text: it is declared beside the addresses.
+    protocol: Protocol,
+}
+
+/// Which version of HTTP a service speaks.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 over TLS, where the service agrees to it in the handshake; else HTTP/1.1.
+    H2,
+    /// HTTP/2 without TLS, from the first byte (RFC 9113 §3.3).
+    H2c,
+}
+
+impl Protocol {
+    /// Whether it is HTTP/1.1.
+    #[must_use]
+    pub const fn is_http1(&self) -> bool {
+        matches!(self, Self::Http1)
+    }
+
+    /// The scheme that addresses need for it, where they need one.
+    #[must_use]
+    pub const fn needs(self) -> Option<Scheme> {
+        match self {
+            Self::Http1 => None,
+            Self::H2 => Some(Scheme::Https),
+            Self::H2c => Some(Scheme::Http),
+        }
+    }
+
+    /// As it is declared.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::H2 => "h2",
+            Self::H2c => "h2c",
+        }
+    }
 }
 
 /// How a service is spoken to.
@@ -59,6 +104,18 @@ impl Upstream {
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Which version of HTTP is spoken there.
+    #[must_use]
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The same address, where this version is spoken.
+    #[must_use]
+    pub fn speaking(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
     }
 
     /// `host:port`, with brackets around IPv6 addresses.
@@ -112,7 +169,7 @@ impl FromStr for Upstream {
             }
             Some(_) => return Err(InvalidUpstream::Port),
         };
-        Ok(Self { scheme, host, port })
+        Ok(Self { scheme, host, port, protocol: Protocol::default() })
     }
 }
 

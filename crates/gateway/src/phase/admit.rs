@@ -12,6 +12,7 @@ use crate::{
     guard::{LARGEST_BLOCK, LARGEST_VALUE, MOST_FIELDS},
     head::{Fields, Head, Once},
     refusal::{Refusal, Refused},
+    socket,
 };
 
 /// A request that can be read in one way.
@@ -247,15 +248,18 @@ fn check_method(method: &Method) -> Result<(), Refused> {
 
 /// Another protocol is refused before anything of it is read: what a client sends ahead of the
 /// answer would be taken for requests otherwise (RFC 9931). An offer of HTTP/2 without TLS is
-/// passed over, because clients make it with every first request.
+/// passed over, because clients make it with every first request. Whether there are WebSockets, the
+/// route says.
 fn check_expectations(fields: &Fields<'_>) -> Result<(), Refused> {
-    if let Some(protocol) = fields.upgrade
-        && !protocol.as_bytes().eq_ignore_ascii_case(b"h2c")
-    {
-        let detail = "connections are not upgraded to other protocols here";
-        return Err(
-            Refusal::new(StatusCode::NOT_IMPLEMENTED, "upgrade_not_supported", detail).closing()
-        );
+    match fields.upgrade {
+        Once::Absent => {}
+        Once::One(protocol) if protocol.as_bytes().eq_ignore_ascii_case(b"h2c") => {}
+        Once::One(protocol) if socket::is_websocket(protocol.as_bytes()) => {}
+        Once::One(_) => return Err(socket::not_here()),
+        Once::Several => {
+            let detail = "`Upgrade` stands more than once";
+            return Err(Refusal::bad_request("several_upgrades", detail).closing());
+        }
     }
     if let Some(expected) = fields.expect
         && !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")

@@ -87,6 +87,12 @@ impl<'o> Origin<'o> {
         }
     }
 
+    /// The origin that was asked, as its pages know it.
+    pub(crate) fn asked_at_origin(&self, admitted: &Admitted<'_>) -> Option<String> {
+        let (scheme, host) = (scheme(self, admitted), forwarded_host(self, admitted)?);
+        Some(format!("{}://{}", scheme.to_str().ok()?, host.to_str().ok()?))
+    }
+
     /// Where a request was sent, as its client knows it.
     pub(crate) fn asked_at(&self, admitted: &Admitted<'_>, path: &str) -> Option<TargetUri> {
         let (scheme, host) = (scheme(self, admitted), forwarded_host(self, admitted)?);

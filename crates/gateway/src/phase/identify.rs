@@ -84,7 +84,7 @@ pub(crate) async fn identify(
     };
     // Taken now: somebody may have been waited for.
     let now = gate.node.since_boot();
-    let unchecked = still_counts((&caller, shown), route, gate, freshness, now).await?;
+    let unchecked = still_counts((&caller, shown), route.revocation, gate, freshness, now).await?;
     let shown = match proven {
         Some(proven) => gate.proofs.use_up(proven, route.revocation, gate.node.now()).await?,
         None => Shown::default(),
@@ -243,9 +243,9 @@ pub(crate) fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 
 /// Whether the credential has been taken back, as far as this node knows, and whether it knows
 /// enough. Answers whether the credential passed although it does not.
-async fn still_counts(
+pub(crate) async fn still_counts(
     (caller, shown): (&Caller, Option<&str>),
-    route: &Route,
+    revocation: RevocationMode,
     gate: &Gate,
     freshness: &Freshness,
     now: SinceBoot,
@@ -263,7 +263,7 @@ async fn still_counts(
         return Err(Refusal::invalid_token("token_revoked", "the token has been taken back"));
     }
     let passes = fresh
-        || match (route.revocation, caller) {
+        || match (revocation, caller) {
             (RevocationMode::Strict, _) => false,
             // Whoever answered for the session has asked where it is kept.
             (RevocationMode::Bounded, Caller::Session(_)) => true,
@@ -275,7 +275,7 @@ async fn still_counts(
     if passes {
         return Ok(!fresh);
     }
-    let asked = match (route.revocation, shown, &gate.introspection) {
+    let asked = match (revocation, shown, &gate.introspection) {
         (RevocationMode::Bounded, Some(token), Some(asking)) => asking.is_active(token).await,
         _ => None,
     };

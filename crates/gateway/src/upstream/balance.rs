@@ -113,6 +113,11 @@ impl Balanced {
         })
     }
 
+    /// Whether it is spoken to in HTTP/1.1. All its addresses speak the same.
+    pub(crate) fn speaks_http1(&self) -> bool {
+        self.addresses.first().is_none_or(|it| it.upstream.protocol().is_http1())
+    }
+
     pub(crate) fn addresses(&self) -> &[Arc<Address>] {
         &self.addresses
     }

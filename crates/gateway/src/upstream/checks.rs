@@ -119,9 +119,9 @@ impl Checks {
             let mut lease = pool.lease(&progress, now, true).await.ok()?;
             let mut request = Request::new(Upload::Empty);
             *request.uri_mut() = health.path.parse().ok()?;
-            let fields = request.headers_mut();
-            fields.insert(header::HOST, pool.host.clone());
-            fields.insert(header::USER_AGENT, HeaderValue::from_static("tegata-health"));
+            let agent = HeaderValue::from_static("tegata-health");
+            request.headers_mut().insert(header::USER_AGENT, agent);
+            lease.address(&mut request);
             let response = lease.send(request, span).await.ok()?;
             Some(response.status().is_success())
         };

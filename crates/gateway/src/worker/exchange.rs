@@ -1,12 +1,12 @@
 //! One request and its answer, through all phases.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, ext::Protocol, upgrade::OnUpgrade};
 use tegata_core::{SinceBoot, rate::Answer};
-use tegata_mesh::AuthMode;
+use tegata_mesh::{AuthMode, RevocationMode, Route, Span};
 use tegata_session::Agreed;
 
 use super::{
@@ -19,6 +19,7 @@ use crate::{
     certificate, cors, dpop,
     gate::Gate,
     head::{Head, Once},
+    passport::Caller,
     phase::{
         admit::{self, Admitted, admit},
         decide::decide,
@@ -29,6 +30,7 @@ use crate::{
     },
     refusal::{Refusal, Refused},
     route::Routing,
+    socket::{self, Socket},
     upstream::Balanced,
     wire::{Connection, Ticket},
 };
@@ -57,6 +59,8 @@ pub(super) struct Way<'w> {
     pub(super) is_public: bool,
     /// The gate as it was when it began.
     pub(super) gate: &'w Arc<Gate>,
+    /// The stream of a client that asks for a WebSocket with frames of HTTP/2.
+    pub(super) stream: Option<OnUpgrade>,
     pub(super) routing: &'w Routing,
     pub(super) now: SinceBoot,
 }
@@ -64,14 +68,14 @@ pub(super) struct Way<'w> {
 impl Worker {
     /// Answers a request.
     pub(super) async fn exchange(
-        &self,
+        self: &Rc<Self>,
         (ticket, watched): (Ticket, bool),
         request: Request<Incoming>,
     ) -> Response<Reply> {
         let now = self.gate.node.since_boot();
         self.deadlines.see(now);
         let connection = ticket.connection();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let version = parts.version;
         let gate = &self.gate.now();
         self.reach_as(gate);
@@ -79,8 +83,9 @@ impl Worker {
         let trail = Trail::new(&parts, connection.peer, gate, name, &self.here, now);
         let origin = cors::allowed(&gate.config.cors, parts.headers.get(header::ORIGIN));
         let (set_cookie, nonce, routing) = (Vec::new(), None, &*gate.routing);
-        let is_public = false;
-        let mut way = Way { trail, set_cookie, nonce, origin, is_public, gate, routing, now };
+        let (stream, is_public) = (asked_stream(&mut parts), false);
+        let mut way =
+            Way { trail, set_cookie, nonce, origin, is_public, gate, stream, routing, now };
         let has_body = !http_body::Body::is_end_stream(&body);
         let passage = if watched {
             self.judge(&parts, connection, &mut way).await
@@ -97,7 +102,7 @@ impl Worker {
             }
             Ok(Passage::On(on)) => {
                 way.trail.note_passed();
-                self.forward(*on, parts, body, &way, &ticket).await
+                self.forward(*on, parts, body, &mut way, &ticket).await
             }
             Err(refused) => Err(refused),
         };
@@ -128,7 +133,7 @@ impl Worker {
         };
         if is_framed(version) {
             response.headers_mut().remove(header::CONNECTION);
-        } else if self.is_parting() {
+        } else if self.is_parting() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
@@ -176,10 +181,22 @@ impl Worker {
         if parts.uri.path() == "/health" {
             return self.health(&head).map(Passage::Here);
         }
+        // An extended `CONNECT` asks for what a `GET` asks for otherwise (RFC 8441 §5).
+        let head = match way.stream {
+            Some(_) => Head { method: &Method::GET, ..head },
+            None => head,
+        };
         let mut admitted = admit(&head, gate, way.now)?;
         way.trail.client = admitted.client;
         way.trail.note_path(admitted.target.path().as_str());
+        let asks = socket::is_asked(&admitted.fields, way.stream.as_ref());
         let described = way.routing.described.as_ref();
+        if asks
+            && (admit::is_public(&gate.config, admitted.target.path())
+                || described.is_some_and(|it| it.is_at(admitted.target.path())))
+        {
+            return Err(socket::not_here());
+        }
         if let Some(described) = described.filter(|it| it.is_at(admitted.target.path())) {
             let mut response = described.answer(head.method)?;
             cors::answer(&gate.config.cors, way.origin.clone(), response.headers_mut());
@@ -241,6 +258,10 @@ impl Worker {
             outgoing,
             to: Arc::clone(public),
             timeout: None,
+            socket: None,
+            takes_trailers: false,
+            revocation: RevocationMode::default(),
+            quiet: None,
             told: None,
             is_service: false,
             agreed: Agreed::NOTHING,
@@ -270,6 +291,7 @@ impl Worker {
         way.trail.metrics = Arc::clone(&destination.metrics);
         way.trail.service = Some(Arc::clone(&destination.name));
         way.trail.route = Some(Arc::clone(&found.beside.prefix));
+        let socket = self.socket(head, &admitted, found.route, way)?;
         if let Some(response) = cors::preflight(&gate.config.cors, head, &admitted.fields)? {
             way.trail.commit().await?;
             return Ok(Passage::Here(response));
@@ -277,6 +299,10 @@ impl Worker {
         let identified =
             identify(head, &admitted, found.route, gate, &self.freshness, &mut way.set_cookie)
                 .await?;
+        if socket.is_some() && matches!(identified.caller, Some(Caller::Session(_))) {
+            let asked = origin.asked_at_origin(&admitted);
+            socket::check_origin(&admitted.fields, &gate.config.cors, asked.as_deref())?;
+        }
         way.trail.unchecked = identified.unchecked;
         way.nonce = identified.nonce;
         if let Some(caller) = identified.caller {
@@ -311,10 +337,15 @@ impl Worker {
         };
         let passing = Passing::new(&gate.config.private_cookies, filter, agreed);
         let origin = Origin { passing, ..origin };
+        let takes_trailers = admitted.fields.takes_trailers;
         Ok(Passage::On(Box::new(On {
             outgoing: Outgoing::new(&mut admitted, found.forwarded, raw, &origin, &way.trail.name)?,
             to: Arc::clone(&destination.to),
             timeout: found.beside.timeout,
+            socket,
+            takes_trailers,
+            revocation: found.route.revocation,
+            quiet: found.route.idle_timeout.map(Span::duration),
             told,
             is_service: true,
             agreed,
@@ -323,6 +354,27 @@ impl Worker {
             certificate: None,
             limit,
         })))
+    }
+
+    /// The WebSocket that is asked for, where one may be opened here.
+    fn socket(
+        &self,
+        head: &Head<'_>,
+        admitted: &Admitted<'_>,
+        route: &Route,
+        way: &mut Way<'_>,
+    ) -> Result<Option<Socket>, Refused> {
+        if !socket::is_asked(&admitted.fields, way.stream.as_ref()) {
+            return Ok(None);
+        }
+        if !route.websocket {
+            return Err(socket::not_here());
+        }
+        if self.is_parting() {
+            return Err(Refusal::unavailable("stopping", "the gateway is about to stop").closing());
+        }
+        let stream = way.stream.take();
+        socket::check(head, &admitted.fields, stream, self.gate.node.entropy()).map(Some)
     }
 
     /// Limits, decides, and where it must be, has it written down.
@@ -341,6 +393,18 @@ impl Worker {
         way.trail.commit().await?;
         Ok(limit)
     }
+}
+
+/// The stream of a client that asks for a WebSocket with an extended `CONNECT`.
+fn asked_stream(parts: &mut Parts) -> Option<OnUpgrade> {
+    if parts.method != Method::CONNECT {
+        return None;
+    }
+    let protocol = parts.extensions.get::<Protocol>()?;
+    if !socket::is_websocket(protocol.as_str().as_bytes()) {
+        return None;
+    }
+    parts.extensions.remove::<OnUpgrade>()
 }
 
 fn check_length(admitted: &Admitted<'_>, largest: u64) -> Result<(), Refused> {

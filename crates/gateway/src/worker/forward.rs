@@ -1,22 +1,29 @@
 //! A request on its way to a service, and what is made of the answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+    request::Parts, response,
 };
-use hyper::body::Incoming;
+use hyper::{body::Incoming, ext::Protocol, upgrade::OnUpgrade};
+use hyper_util::rt::TokioIo;
 use tegata_core::rate::Answer;
+use tegata_mesh::RevocationMode;
 use tegata_session::Agreed;
 use tegata_token::ClientCertificate;
 
-use super::{Worker, exchange::Way};
+use super::{Worker, exchange::Way, send::broken};
 use crate::{
     body::{Cut, Reply, Upload},
     certificate, cors,
+    guard::Fault,
     phase::forward::{Outgoing, Passing, Told, X_TOKEN_REFRESH, clean, keep_out},
     refusal::{Refusal, Refused, limit_fields},
-    upstream::Balanced,
+    socket::{self, Opening, Socket},
+    tunnel::Tunnel,
+    upstream::{Balanced, Lease},
     wire::Ticket,
 };
 
@@ -30,6 +37,14 @@ pub(super) struct On {
     pub(super) to: Arc<Balanced>,
     /// How long all of it may take.
     pub(super) timeout: Option<Duration>,
+    /// The WebSocket that is to be opened.
+    pub(super) socket: Option<Socket>,
+    /// Whether the client reads fields behind a body.
+    pub(super) takes_trailers: bool,
+    /// What the route asks of revocations.
+    pub(super) revocation: RevocationMode,
+    /// How long a body or a WebSocket may be quiet, where the route says so.
+    pub(super) quiet: Option<Duration>,
     pub(super) told: Option<Told>,
     /// Not one of Tegata's own pages: its answers may not touch what belongs to those.
     pub(super) is_service: bool,
@@ -42,20 +57,26 @@ pub(super) struct On {
     pub(super) limit: Option<(&'static str, Answer)>,
 }
 
+/// What the gateway makes of the head of an answer: whether it is a service's, the cookies that the person agreed
+/// to, and which limit it tells of.
+type Dress = (bool, Agreed, Option<(&'static str, Answer)>);
+
 impl Worker {
     /// Sends a request on, and makes the answer of what comes back.
     pub(super) async fn forward(
-        &self,
+        self: &Rc<Self>,
         on: On,
         mut parts: Parts,
         body: Incoming,
-        way: &Way<'_>,
+        way: &mut Way<'_>,
         ticket: &Ticket,
     ) -> Result<Response<Reply>, Refused> {
-        let (gate, config) = (way.gate, &way.gate.config);
-        let deadlines = &config.deadlines;
-        let (upload, progress) =
-            Upload::new(body, on.largest_body, &self.deadlines, deadlines.client);
+        let config = &way.gate.config;
+        let (deadlines, services) = (&config.deadlines, &config.upstream);
+        let quiet = on.quiet.map_or(deadlines.client, |quiet| quiet.max(deadlines.client));
+        let (upload, progress) = Upload::new(body, on.largest_body, &self.deadlines, quiet);
+        let patience = on.quiet.map_or(services.answer, |quiet| quiet.max(services.answer));
+        let pause = on.quiet.unwrap_or(services.pause);
         parts.uri = Uri::from(on.outgoing.target.clone());
         parts.version = Version::HTTP_11;
         // The address is filled in when it is known which one it is.
@@ -78,10 +99,20 @@ impl Worker {
         for (name, value) in on.certificate.iter().flat_map(certificate::fields) {
             parts.headers.insert(name, value);
         }
+        if on.takes_trailers && !on.to.speaks_http1() {
+            parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        if let Some(socket) = &on.socket {
+            parts.method = Method::GET;
+            parts.extensions.remove::<Protocol>();
+            socket::ask(&mut parts.headers, &socket.key);
+            parts.extensions.insert(Opening { key: socket.key.clone() });
+        }
         let request = Request::from_parts(parts, upload);
         let whole = on.timeout.map(|span| self.deadlines.armed(span));
-        let sent = self.send(&on.to, request, &progress, way, whole.as_ref()).await;
-        let (response, lease) = match sent {
+        let times = (patience, whole.as_ref());
+        let sent = self.send(&on.to, request, &progress, way, times).await;
+        let (mut response, lease) = match sent {
             Ok(sent) => sent,
             Err(refused) => {
                 return Err(match progress.cut.get() {
@@ -94,25 +125,97 @@ impl Worker {
             // The service answered before it had the whole body.
             ticket.connection().note_unwanted();
         }
+        let dress = (on.is_service, on.agreed, on.limit);
+        let agreed = match &on.socket {
+            Some(socket) => is_agreed(&response, &socket.key).ok_or_else(|| broken(&on.to.name))?,
+            None => false,
+        };
+        if agreed {
+            let service = hyper::upgrade::on(&mut response);
+            let (mut head, _) = response.into_parts();
+            clean(&mut head.headers);
+            self.dress(&mut head, dress, way);
+            let sides = (service, lease, on.socket);
+            let opened = self.open(sides, head, (on.revocation, pause), way, ticket);
+            return opened.unwrap_or_else(|| Err(broken(&on.to.name)));
+        }
         let (mut head, body) = response.into_parts();
         clean(&mut head.headers);
-        if on.is_service {
+        self.dress(&mut head, dress, way);
+        let waits = (pause, deadlines.client);
+        let mut reply = Reply::from_service(body, lease, ticket.again(), &self.deadlines, waits);
+        reply.end_by(whole);
+        Ok(Response::from_parts(head, reply))
+    }
+
+    /// Makes the head of a service's answer that of the gateway's.
+    fn dress(&self, head: &mut response::Parts, (is_service, agreed, limit): Dress, way: &Way<'_>) {
+        if is_service {
+            let (gate, config) = (way.gate, &way.gate.config);
             let filter = gate.cookies.as_ref();
-            keep_out(&mut head.headers, &Passing::new(&config.private_cookies, filter, on.agreed));
+            keep_out(&mut head.headers, &Passing::new(&config.private_cookies, filter, agreed));
             cors::answer(&config.cors, way.origin.clone(), &mut head.headers);
             let now = gate.node.now();
             if way.trail.passport.as_deref().is_some_and(|it| it.is_running_out(now)) {
                 head.headers.insert(&X_TOKEN_REFRESH, HeaderValue::from_static("1"));
             }
         }
-        if let Some((policy, answer)) = on.limit {
-            head.headers.extend(limit_fields(policy, &answer));
+        if let Some((policy, answer)) = &limit {
+            head.headers.extend(limit_fields(policy, answer));
         }
         head.version = Version::default();
-        let waits = (config.upstream.pause, deadlines.client);
-        let mut reply = Reply::from_service(body, lease, ticket.again(), &self.deadlines, waits);
-        reply.end_by(whole);
-        Ok(Response::from_parts(head, reply))
+    }
+
+    /// Opens the WebSocket that the service agreed to.
+    fn open(
+        self: &Rc<Self>,
+        (service, lease, socket): (OnUpgrade, Lease, Option<Socket>),
+        mut head: response::Parts,
+        (revocation, idle): (RevocationMode, Duration),
+        way: &Way<'_>,
+        ticket: &Ticket,
+    ) -> Option<Result<Response<Reply>, Refused>> {
+        let patience = way.gate.config.deadlines.client;
+        let socket = socket?;
+        head.status = socket::agree(&mut head.headers, &socket);
+        let tunnel = Box::new(Tunnel {
+            service,
+            held: lease.hold(),
+            passport: way.trail.passport.clone(),
+            revocation,
+            idle,
+            patience,
+            ticket: ticket.again(),
+        });
+        match socket.stream {
+            Some(stream) => {
+                let worker = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    // Nobody is there if the client left meanwhile.
+                    if let Ok(client) = stream.await {
+                        tunnel.run(&worker, TokioIo::new(client)).await;
+                    }
+                });
+            }
+            None if ticket.connection().become_tunnel(tunnel) => {}
+            None => return Some(Err(Fault::Early.into())),
+        }
+        let nothing = Reply::here(Bytes::new(), ticket.again(), &self.deadlines, patience);
+        Some(Ok(Response::from_parts(head, nothing)))
+    }
+}
+
+/// Whether a service agreed to a WebSocket. `None`: it said so in a way that is none, or that would be taken
+/// for it.
+fn is_agreed(response: &Response<Incoming>, key: &HeaderValue) -> Option<bool> {
+    let status = response.status();
+    match response.version() {
+        Version::HTTP_2 => Some(status.is_success()),
+        _ if status == StatusCode::SWITCHING_PROTOCOLS => {
+            socket::is_accepted(response.headers(), key).then_some(true)
+        }
+        // With frames, every success means that the tunnel is open.
+        _ => (!status.is_success()).then_some(false),
     }
 }
 

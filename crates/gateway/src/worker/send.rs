@@ -1,8 +1,8 @@
 //! Which connection a request takes, when it is sent again, and what is learnt from how it went.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tegata_core::SinceBoot;
 
@@ -10,10 +10,9 @@ use super::{Worker, exchange::Way};
 use crate::{
     body::{Progress, Upload},
     refusal::{Refusal, Refused},
+    socket::Opening,
     timer::Deadline,
-    upstream::{
-        Balanced, Claim, Lease, NoConnection, NoResponse, Pool, Room, pause, scatter, within,
-    },
+    upstream::{Balanced, Claim, Lease, NoConnection, NoResponse, Room, pause, scatter, within},
 };
 
 /// Why there is no answer.
@@ -41,12 +40,12 @@ impl Worker {
         request: Request<Upload>,
         progress: &Rc<Progress>,
         way: &Way<'_>,
-        whole: Option<&Deadline>,
+        times: (Duration, Option<&Deadline>),
     ) -> Result<(Response<Incoming>, Lease), Refused> {
         let Ok(room) = to.enter() else { return Err(busy(&to.name)) };
         let permit = to.breaker.as_ref().map(|breaker| breaker.admit(&to.name)).transpose()?;
         to.retry.earn();
-        let sent = self.attempt(to, request, (progress, room), way, whole).await;
+        let sent = self.attempt(to, request, (progress, room), way, times).await;
         if let Some(permit) = permit {
             match &sent {
                 Ok((response, _)) if is_away(response.status()) => permit.failed(),
@@ -74,22 +73,26 @@ impl Worker {
         mut request: Request<Upload>,
         (progress, mut room): (&Rc<Progress>, Option<Room>),
         way: &Way<'_>,
-        whole: Option<&Deadline>,
+        (patience, whole): (Duration, Option<&Deadline>),
     ) -> Result<(Response<Incoming>, Lease), Fell> {
-        let (patience, now) = (way.gate.config.upstream.answer, way.now);
+        let now = way.now;
+        let opens = request.extensions().get::<Opening>().is_some();
         let (mut tried, mut sends) = (0, 0);
         // Where a connection had been closed meanwhile, the same address is asked on a new one.
         let mut same: Option<Claim> = None;
         loop {
             let fresh = same.is_some();
-            let (claim, pool, mut lease) = match same.take() {
+            let (claim, mut lease) = match same.take() {
                 Some(claim) => {
                     self.lease_of(claim, progress, now, true).await.map_err(|it| it.1)?
                 }
                 None => self.lease(to, &mut tried, progress, now, whole).await?,
             };
             tried = claim.among(tried);
-            request.headers_mut().insert(header::HOST, pool.host.clone());
+            lease.address(&mut request);
+            if opens && !lease.takes_sockets() {
+                return Err(Fell::Broken);
+            }
             sends += 1;
             let may_again = sends < to.retry.attempts() && to.retry.is_there();
             let again = may_again.then(|| copy(&request)).flatten();
@@ -100,7 +103,7 @@ impl Worker {
             };
             let after = || self.gate.node.since_boot();
             match answered {
-                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                Ok(response) if !opens && response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     claim.failed(after(), false);
                     return Err(Fell::Broken);
                 }
@@ -175,7 +178,7 @@ impl Worker {
         progress: &Rc<Progress>,
         now: SinceBoot,
         whole: Option<&Deadline>,
-    ) -> Result<(Claim, Rc<Pool>, Lease), Fell> {
+    ) -> Result<(Claim, Lease), Fell> {
         let mut late = 0;
         loop {
             let Some(claim) = to.choose(self.next_turn(), *tried, now) else {
@@ -206,10 +209,10 @@ impl Worker {
         progress: &Rc<Progress>,
         now: SinceBoot,
         fresh: bool,
-    ) -> Result<(Claim, Rc<Pool>, Lease), (NoConnection, Fell)> {
+    ) -> Result<(Claim, Lease), (NoConnection, Fell)> {
         let pool = self.pool(&claim.address);
         match pool.lease(progress, now, fresh).await {
-            Ok(lease) => Ok((claim, pool, lease)),
+            Ok(lease) => Ok((claim, lease)),
             Err(no) => {
                 let fell = match no {
                     NoConnection::Unreachable => Fell::Unreachable,
@@ -242,8 +245,12 @@ fn copy(request: &Request<Upload>) -> Option<Request<Upload>> {
     repeatable.then(|| {
         let mut copy = Request::new(Upload::Empty);
         *copy.method_mut() = request.method().clone();
+        *copy.version_mut() = request.version();
         *copy.uri_mut() = request.uri().clone();
         *copy.headers_mut() = HeaderMap::clone(request.headers());
+        if let Some(opening) = request.extensions().get::<Opening>() {
+            copy.extensions_mut().insert(opening.clone());
+        }
         copy
     })
 }
@@ -258,7 +265,7 @@ fn late(service: &str) -> Refused {
     Refusal::new(StatusCode::GATEWAY_TIMEOUT, "service_late", detail)
 }
 
-fn broken(service: &str) -> Refused {
+pub(super) fn broken(service: &str) -> Refused {
     let detail = format!("service `{service}` broke off, or gave an answer that is none");
     Refusal::new(StatusCode::BAD_GATEWAY, "service_broken", detail)
 }

@@ -399,6 +399,13 @@ impl Client {
         (size > 0).then_some(chunk)
     }
 
+    /// So many bytes, which are no answer.
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.reader.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
     /// Whether the connection is closed, and nothing came before.
     pub(crate) fn is_closed(&mut self) -> bool {
         let mut byte = [0];

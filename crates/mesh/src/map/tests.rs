@@ -163,7 +163,7 @@ fn how_a_service_is_reached_is_checked_word_by_word() {
     assert_eq!((health.healthy, health.unhealthy), (2, 3));
     assert_eq!((reach.retry.attempts, reach.retry.budget), (3, 20));
     let breaker = reach.breaker.clone().unwrap();
-    assert_eq!((breaker.failures, breaker.open_for.to_string()), (5, "60s".into()));
+    assert_eq!((breaker.failures, breaker.open_for.to_string()), (5, "1m".into()));
     assert_eq!(reach.max_requests.map(std::num::NonZero::get), Some(7));
     assert!(reach.outward.client.is_some());
     // It is read again as it is written, and what is left out is not written.
@@ -207,4 +207,49 @@ fn how_a_service_is_reached_is_checked_word_by_word() {
     ] {
         assert!(read(words).is_err(), "{words}");
     }
+}
+
+#[test]
+fn the_addresses_of_a_service_are_reached_as_its_protocol_needs() {
+    let speaks = |protocol, url: &str| DeclaredService {
+        protocol,
+        upstreams: vec![url.to_owned()],
+        ..service("orders")
+    };
+    for (protocol, url) in [
+        (Protocol::Http1, "http://a"),
+        (Protocol::Http1, "https://a"),
+        (Protocol::H2, "https://a"),
+        (Protocol::H2c, "http://a"),
+    ] {
+        let map = ServiceMap::check(&[speaks(protocol, url)], &[]).unwrap();
+        let upstream = &map.service("orders").unwrap().upstreams[0];
+        assert_eq!(
+            (upstream.protocol(), upstream.scheme().name()),
+            (protocol, &url[..url.len() - 4])
+        );
+    }
+    for (protocol, url, says) in [
+        (Protocol::H2, "http://a", "`protocol = \"h2\"` needs addresses with `https://`"),
+        (Protocol::H2c, "https://a", "`protocol = \"h2c\"` needs addresses with `http://`"),
+    ] {
+        let found = faults(&[speaks(protocol, url)], &[]);
+        assert!(found.len() == 1 && found[0].contains(says), "{found:?}");
+    }
+    let mut twice = speaks(Protocol::H2c, "http://a");
+    twice.upstreams.push("http://A:80/".to_owned());
+    assert_eq!(faults(&[twice], &[]).len(), 1);
+}
+
+#[test]
+fn a_route_with_sockets_takes_the_method_that_they_begin_with() {
+    let with = |methods: &[&str]| DeclaredRoute {
+        websocket: true,
+        methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+        ..route("/live", "orders")
+    };
+    assert!(faults(&[service("orders")], &[with(&[])]).is_empty());
+    assert!(faults(&[service("orders")], &[with(&["POST", "GET"])]).is_empty());
+    let found = faults(&[service("orders")], &[with(&["POST"])]);
+    assert!(found.len() == 1 && found[0].contains("`websocket` needs `GET`"), "{found:?}");
 }

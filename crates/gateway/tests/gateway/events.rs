@@ -1,0 +1,177 @@
+//! Streams without an end: server-sent events, and uploads that a service takes slowly.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Empty, StreamBody};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+
+use crate::world::{Plan, get};
+
+/// How long a test looks whether something has come, and ticks of the gateway pass.
+const GLANCE: Duration = Duration::from_millis(20);
+
+const HEAD: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// A service that hands the test its connection once it has read a request's head.
+fn service() -> (SocketAddr, mpsc::Receiver<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (hand, streams) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if !matches!(stream.read(&mut byte), Ok(1)) {
+                    break;
+                }
+                head.push(byte[0]);
+            }
+            if hand.send(stream).is_err() {
+                break;
+            }
+        }
+    });
+    (address, streams)
+}
+
+fn plan(address: SocketAddr) -> Plan {
+    let mut plan = Plan::with(address);
+    plan.routes = json!([
+        {"path": "/public", "service": "echo", "auth": "none"},
+        {"path": "/quiet", "service": "echo", "auth": "none", "idle_timeout": "10m"},
+    ]);
+    plan
+}
+
+fn send(service: &mut TcpStream, event: &str) {
+    service.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes()).unwrap();
+}
+
+#[test]
+fn events_arrive_one_by_one_over_both_versions() {
+    let (address, streams) = service();
+    let world = plan(address).start();
+    let events: Vec<String> = (0..10).map(|number| format!("data: {number}\n\n")).collect();
+    let mut client = world.connect();
+    client.write(get("/quiet/x", &[("Accept", "text/event-stream")]));
+    let mut service = streams.recv().unwrap();
+    service.write_all(HEAD).unwrap();
+    assert_eq!(client.head().unwrap().0, 200);
+    for event in &events {
+        send(&mut service, event);
+        assert_eq!(client.chunk().unwrap(), event.as_bytes());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let asked = http::Request::get("http://gateway.example/quiet/x");
+        let answered =
+            tokio::spawn(sender.send_request(asked.body(Empty::<Bytes>::new()).unwrap()));
+        let mut service =
+            tokio::task::spawn_blocking(move || streams.recv().unwrap()).await.unwrap();
+        service.write_all(HEAD).unwrap();
+        let mut body = answered.await.unwrap().unwrap().into_body();
+        for event in &events {
+            send(&mut service, event);
+            let came = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(came, event.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn a_stream_is_quiet_for_as_long_as_its_route_says_and_no_longer() {
+    let (address, streams) = service();
+    for (path, patience) in [("/public/x", 60), ("/quiet/x", 600)] {
+        let world = plan(address).start();
+        let mut client = world.connect();
+        client.write(get(path, &[]));
+        let mut service = streams.recv().unwrap();
+        service.write_all(HEAD).unwrap();
+        assert_eq!(client.head().unwrap().0, 200);
+        for round in 0..3 {
+            send(&mut service, "data: x\n\n");
+            assert_eq!(client.chunk().unwrap(), b"data: x\n\n", "{path} {round}");
+            // Long enough for the gateway to wait for the next.
+            thread::sleep(GLANCE);
+            world.clock.advance(Duration::from_secs(patience - 5));
+            thread::sleep(GLANCE);
+        }
+        world.clock.advance(Duration::from_secs(patience));
+        assert_eq!(client.chunk(), None, "{path}");
+        assert!(client.is_closed());
+    }
+}
+
+/// Large against every buffer on the way.
+const LARGE: usize = 96 * 1024 * 1024;
+const BUFFERS: usize = 32 * 1024 * 1024;
+
+#[test]
+fn an_upload_over_http2_waits_for_the_service_and_arrives_whole() {
+    let (address, streams) = service();
+    let mut plan = plan(address);
+    plan.real_time = true;
+    let world = plan.start();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&taken);
+    let stream = futures_util::stream::iter((0..LARGE / 65536).map(move |_| {
+        counted.fetch_add(65536, Ordering::SeqCst);
+        Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(vec![b'u'; 65536])))
+    }));
+    let target = world.address;
+    let answered = runtime.spawn(async move {
+        let stream_to = tokio::net::TcpStream::connect(target).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream_to))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let asked = http::Request::post("http://gateway.example/public/x");
+        let body = StreamBody::new(stream);
+        sender.send_request(asked.body(body).unwrap()).await.unwrap().status()
+    });
+    let mut service = streams.recv().unwrap();
+    service.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // Until nothing more is taken.
+    let mut before = usize::MAX;
+    while before != taken.load(Ordering::SeqCst) {
+        before = taken.load(Ordering::SeqCst);
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert!(before < BUFFERS, "{before} bytes were taken while the service read nothing");
+    let (mut came, mut last, mut room) = (0, Vec::new(), vec![0; 1 << 16]);
+    while !last.ends_with(b"\r\n0\r\n\r\n") {
+        let read = service.read(&mut room).unwrap();
+        assert!(read > 0);
+        came += room[..read].iter().filter(|byte| **byte == b'u').count();
+        last.extend_from_slice(&room[..read]);
+        last.drain(..last.len().saturating_sub(7));
+    }
+    assert_eq!(came, LARGE);
+    service.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+    assert_eq!(runtime.block_on(answered).unwrap(), 204);
+}

@@ -1,0 +1,176 @@
+//! A service that speaks HTTP/2 without TLS.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody, combinators::BoxBody};
+use hyper::{Request, Response, body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+use tegata_mesh::{DeclaredService, upstream::Protocol};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+type Body = BoxBody<Bytes, hyper::Error>;
+
+/// How the service behaves, and what it counts.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) connections: AtomicUsize,
+    pub(crate) requests: AtomicUsize,
+}
+
+/// The declaration of such a service.
+pub(crate) fn declared(name: &str, address: SocketAddr) -> DeclaredService {
+    DeclaredService {
+        name: name.into(),
+        upstreams: vec![format!("http://{address}")],
+        protocol: Protocol::H2c,
+        ..DeclaredService::default()
+    }
+}
+
+/// Starts it on a free port. It ends with the tests.
+pub(crate) fn start() -> SocketAddr {
+    counted(200, usize::MAX).0
+}
+
+/// One that takes so many streams at once, and says goodbye on each connection after so many requests.
+pub(crate) fn counted(streams: u32, goodbye: usize) -> (SocketAddr, Arc<Counts>) {
+    let (started, address) = mpsc::channel();
+    let counts = Arc::new(Counts::default());
+    let count = Arc::clone(&counts);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            started.send(listener.local_addr().unwrap()).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                count.connections.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(serve(stream, Arc::clone(&count), streams, goodbye));
+            }
+        });
+    });
+    (address.recv().unwrap(), counts)
+}
+
+async fn serve(stream: tokio::net::TcpStream, counts: Arc<Counts>, streams: u32, goodbye: usize) {
+    let (leave, mut left) = tokio::sync::mpsc::unbounded_channel();
+    let here = Arc::new(AtomicUsize::new(0));
+    let service = service_fn(move |request| {
+        counts.requests.fetch_add(1, Ordering::SeqCst);
+        if here.fetch_add(1, Ordering::SeqCst) + 1 >= goodbye {
+            leave.send(()).unwrap();
+        }
+        answer(request)
+    });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.enable_connect_protocol().max_concurrent_streams(streams);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        Some(()) = left.recv() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+fn trailers() -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    for (name, value) in
+        [("grpc-status", "0"), ("grpc-message", "fine"), ("set-cookie", "a=b"), ("x-user-id", "x")]
+    {
+        trailers.insert(name, value.parse().unwrap());
+    }
+    trailers
+}
+
+async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let empty = || Empty::new().map_err(|never| match never {}).boxed();
+    let path = request.uri().path().to_owned();
+    if request.method() == Method::CONNECT {
+        if path == "/refuse" {
+            return Ok(Response::builder().status(403).body(empty()).unwrap());
+        }
+        let socket = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let mut socket = TokioIo::new(socket.await.unwrap());
+            let mut room = [0; 4096];
+            while let Ok(read @ 1..) = socket.read(&mut room).await {
+                socket.write_all(&room[..read]).await.unwrap();
+            }
+            let _ = socket.shutdown().await;
+        });
+        return Ok(Response::new(empty()));
+    }
+    let response = Response::builder().header("content-type", "application/grpc");
+    let (parts, mut body) = request.into_parts();
+    Ok(match path.as_str() {
+        // Each part comes back as it came.
+        "/stream" => {
+            let (hand, parts) = handed();
+            tokio::spawn(async move {
+                while let Some(Ok(frame)) = body.frame().await {
+                    if let Ok(data) = frame.into_data()
+                        && hand.send(Frame::data(data)).is_err()
+                    {
+                        return;
+                    }
+                }
+                let _ = hand.send(Frame::trailers(trailers()));
+            });
+            response.body(http_body_util::BodyExt::boxed(parts)).unwrap()
+        }
+        "/only" => {
+            // What gRPC calls an answer of trailers alone.
+            response.header("grpc-status", "5").body(empty()).unwrap()
+        }
+        "/hold" => {
+            let () = std::future::pending().await;
+            response.body(empty()).unwrap()
+        }
+        _ => {
+            let collected = body.collect().await;
+            let behind = collected.as_ref().ok().and_then(|body| body.trailers().cloned());
+            let bytes = collected.map(|body| body.to_bytes()).unwrap_or_default();
+            let list = |fields: &HeaderMap| {
+                let text = |value: &http::HeaderValue| value.to_str().unwrap().to_owned();
+                fields
+                    .iter()
+                    .map(|(name, value)| json!([name.as_str(), text(value)]))
+                    .collect::<Vec<_>>()
+            };
+            let seen = json!({
+                "method": parts.method.as_str(),
+                "path": path,
+                "scheme": parts.uri.scheme_str(),
+                "authority": parts.uri.authority().map(http::uri::Authority::as_str),
+                "headers": list(&parts.headers),
+                "trailers": behind.as_ref().map(list),
+                "body": String::from_utf8_lossy(&bytes),
+            });
+            let body = Full::new(Bytes::from(seen.to_string()))
+                .with_trailers(async { Some(Ok(trailers())) })
+                .map_err(|never: Infallible| match never {});
+            response.body(body.boxed()).unwrap()
+        }
+    })
+}
+
+type Parts = tokio::sync::mpsc::UnboundedSender<Frame<Bytes>>;
+
+fn handed() -> (Parts, impl http_body::Body<Data = Bytes, Error = hyper::Error> + Send + Sync) {
+    let (hand, mut parts) = tokio::sync::mpsc::unbounded_channel();
+    let stream = futures_util::stream::poll_fn(move |cx| parts.poll_recv(cx).map(|it| it.map(Ok)));
+    (hand, StreamBody::new(stream))
+}
