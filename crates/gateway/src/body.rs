@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::{
+    pace::{Pace, Patience},
     timer::{Deadline, Deadlines},
     upstream::Lease,
     wire::Ticket,
@@ -54,8 +55,8 @@ pub(crate) struct Uploading {
     left: u64,
     progress: Rc<Progress>,
     deadlines: Rc<Deadlines>,
-    deadline: Option<Deadline>,
-    patience: Duration,
+    pace: Option<Pace>,
+    patience: Patience,
 }
 
 /// How far an upload has come.
@@ -64,6 +65,9 @@ pub(crate) struct Progress {
     pub(crate) ended: Cell<bool>,
     /// Whether a part was taken since this was last looked at.
     pub(crate) moved: Cell<bool>,
+    /// Whether the service has begun to answer, though the body has not ended. It speaks with the client then,
+    /// and how much either says is their affair.
+    pub(crate) answered: Cell<bool>,
     pub(crate) cut: Cell<Option<Cut>>,
 }
 
@@ -73,7 +77,7 @@ impl Upload {
         body: Incoming,
         limit: u64,
         deadlines: &Rc<Deadlines>,
-        patience: Duration,
+        patience: Patience,
     ) -> (Self, Rc<Progress>) {
         let progress = Rc::new(Progress::default());
         if body.is_end_stream() {
@@ -85,7 +89,7 @@ impl Upload {
             left: limit,
             progress: Rc::clone(&progress),
             deadlines: Rc::clone(deadlines),
-            deadline: None,
+            pace: None,
             patience,
         };
         (Self::Stream(Box::new(uploading)), progress)
@@ -102,17 +106,19 @@ impl Upload {
 impl Uploading {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            let deadline = self.deadline.get_or_insert_with(|| self.deadlines.slot());
-            if !deadline.is_armed() {
-                deadline.arm(self.patience);
+            let new = || Pace::new(self.patience, &self.deadlines);
+            let pace = self.pace.get_or_insert_with(new);
+            if self.progress.answered.get() {
+                pace.ease();
             }
-            if deadline.is_expired(cx) {
+            if pace.is_spent(cx) {
                 return Poll::Ready(Some(Err(Cut::ClientSlow)));
             }
             return Poll::Pending;
         };
-        if let Some(deadline) = &self.deadline {
-            deadline.disarm();
+        if let Some(pace) = &mut self.pace {
+            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+            pace.moved(data.map_or(0, Bytes::len));
         }
         Poll::Ready(match frame {
             None => {
@@ -184,10 +190,10 @@ impl Body for Upload {
 /// A response's body, on its way to the client.
 pub(crate) struct Reply {
     from: From,
-    /// For the client to take the next part, where that would not be noticed otherwise.
-    taken: Option<Deadline>,
-    /// How long it has for that.
-    patience: Duration,
+    /// What is left of a part, which is handed on in pieces where `taken` looks at each.
+    rest: Bytes,
+    /// For the client to take the next piece, where that would not be noticed otherwise.
+    taken: Option<Pace>,
     /// Says that the response is over when it is dropped.
     _ticket: Ticket,
 }
@@ -214,7 +220,7 @@ impl Reply {
         bytes: Bytes,
         ticket: Ticket,
         deadlines: &Rc<Deadlines>,
-        patience: Duration,
+        patience: Patience,
     ) -> Self {
         Self::new(From::Here(Some(bytes)), ticket, deadlines, patience)
     }
@@ -225,7 +231,7 @@ impl Reply {
         lease: Lease,
         ticket: Ticket,
         deadlines: &Rc<Deadlines>,
-        (service, client): (Duration, Duration),
+        (service, client): (Duration, Patience),
     ) -> Self {
         let mut downloading = Downloading {
             body,
@@ -238,14 +244,19 @@ impl Reply {
         Self::new(From::Service(downloading), ticket, deadlines, client)
     }
 
-    fn new(from: From, ticket: Ticket, deadlines: &Rc<Deadlines>, patience: Duration) -> Self {
-        let taken = ticket.connection().watch_answer(deadlines);
-        if let Some(taken) = &taken {
-            taken.arm(patience);
-        }
-        Self { from, taken, patience, _ticket: ticket }
+    fn new(from: From, ticket: Ticket, deadlines: &Rc<Deadlines>, patience: Patience) -> Self {
+        let deadline = ticket.connection().watch_answer(deadlines);
+        let taken = deadline.map(|deadline| {
+            let mut taken = Pace::with(patience, deadline);
+            taken.hand(0);
+            taken
+        });
+        Self { from, rest: Bytes::new(), taken, _ticket: ticket }
     }
 }
+
+/// How much of an answer is handed on at once, where it is watched how it is taken: as much as a frame holds.
+const PIECE: usize = 16 * 1024;
 
 impl Downloading {
     fn note_end(&mut self) {
@@ -297,28 +308,46 @@ impl Body for Reply {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let reply = &mut *self;
-        let polled = match &mut reply.from {
-            From::Here(bytes) => Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
-            From::Service(downloading) => downloading.poll(cx),
+        let polled = if reply.rest.is_empty() {
+            match &mut reply.from {
+                From::Here(bytes) => Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
+                From::Service(downloading) => downloading.poll(cx),
+            }
+        } else {
+            Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut reply.rest)))))
         };
-        if let Some(taken) = &reply.taken {
-            match polled {
-                Poll::Ready(Some(_)) => taken.arm(reply.patience),
-                // The service is waited for, not the client; or it is over.
-                Poll::Ready(None) | Poll::Pending => taken.disarm(),
+        let Some(taken) = &mut reply.taken else { return polled };
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(match frame.into_data() {
+                Ok(mut data) => {
+                    if data.len() > PIECE {
+                        reply.rest = data.split_off(PIECE);
+                    }
+                    taken.hand(data.len());
+                    Frame::data(data)
+                }
+                Err(trailers) => trailers,
+            }))),
+            // The service is waited for, not the client; or it is over.
+            other => {
+                taken.rest();
+                other
             }
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.from {
-            From::Here(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            From::Service(downloading) => downloading.body.is_end_stream(),
-        }
+        self.rest.is_empty()
+            && match &self.from {
+                From::Here(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+                From::Service(downloading) => downloading.body.is_end_stream(),
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
+        if !self.rest.is_empty() {
+            return SizeHint::default();
+        }
         match &self.from {
             From::Here(bytes) => SizeHint::with_exact(
                 u64::try_from(bytes.as_ref().map_or(0, Bytes::len)).unwrap_or(u64::MAX),

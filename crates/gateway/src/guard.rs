@@ -13,6 +13,7 @@ use std::fmt;
 use tegata_mesh::path;
 
 mod body;
+pub mod frames;
 mod line;
 
 use body::Body;
@@ -165,18 +166,19 @@ impl Guard {
         matches!(self.state, State::Off)
     }
 
-    /// Takes the next bytes. After a refusal it takes no more.
+    /// Takes the next bytes. After a refusal it takes no more. Answers how many of them it has looked at: all,
+    /// unless it is off.
     ///
     /// # Errors
     /// What is wrong, and how many of the bytes come before the request that it is wrong with.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<usize, Refused> {
         let mut rest = bytes;
         // Where the request begins that is being read, as far as it begins in these bytes.
         let mut sound = 0;
         while !rest.is_empty() {
             let refuse = |fault| Refused { sound, fault };
             match &mut self.state {
-                State::Off => return Ok(()),
+                State::Off => return Ok(bytes.len() - rest.len()),
                 State::Body(body) if body.is_data() => {
                     rest = body.skip(rest);
                     if body.is_over() {
@@ -189,7 +191,7 @@ impl Guard {
                     let refuse = |fault| refuse(if in_body { Fault::Chunk } else { fault });
                     let (line, after) = match self.line(rest).map_err(refuse)? {
                         Some((len, after)) => (len, after),
-                        None => return Ok(()),
+                        None => return Ok(bytes.len()),
                     };
                     // The line is in `partial`, or begins `rest`.
                     let whole = std::mem::take(&mut self.partial);
@@ -204,7 +206,7 @@ impl Guard {
                 }
             }
         }
-        Ok(())
+        Ok(bytes.len())
     }
 
     /// Finds the end of the next line. `None`: it is not there yet, and what is was set aside.

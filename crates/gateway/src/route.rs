@@ -41,6 +41,8 @@ pub(crate) struct Beside {
     pub(crate) allow: HeaderValue,
     /// The largest body, in bytes.
     pub(crate) body: u64,
+    /// How many bytes of one each second at least.
+    pub(crate) body_rate: u64,
 }
 
 /// A service, as requests reach it.
@@ -88,6 +90,10 @@ impl Routing {
                 prefix: route.path.as_str().into(),
                 allow: allow(route),
                 body: config.limits.body_of.get(&route.path).copied().unwrap_or(config.limits.body),
+                body_rate: {
+                    let own = config.limits.body_rate_of.get(&route.path);
+                    own.copied().unwrap_or(config.limits.body_rate)
+                },
             })
         };
         // INVARIANT: every route has a rule and a service, because both were made from the map.

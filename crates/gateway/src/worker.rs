@@ -240,7 +240,10 @@ impl Worker {
         let service = service_fn(move |request| {
             // Taken now, not when the answer is first asked for: the reader looks at it in between.
             let (worker, taken) = (Rc::clone(&worker), of.take());
-            async move { Ok::<_, Infallible>(worker.exchange(taken, request).await) }
+            async move {
+                taken.0.connection().look().await;
+                Ok::<_, Infallible>(worker.exchange(taken, request).await)
+            }
         });
         let http = http_builder(Local(connection.clone()));
         let mut serving = pin!(http.serve_connection(TokioIo::new(wire), service));
@@ -338,6 +341,8 @@ fn http_builder(local: Local) -> auto::Builder<Local> {
     builder
         .http2()
         .max_concurrent_streams(100)
+        // Who makes the gateway reset them costs services as much as who resets them (CVE-2025-8671).
+        .max_local_error_reset_streams(100)
         .max_header_list_size(u32::try_from(LARGEST_BLOCK).unwrap_or(u32::MAX))
         .max_send_buf_size(128 * 1024);
     builder

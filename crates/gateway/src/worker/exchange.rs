@@ -18,6 +18,7 @@ use crate::{
     body::{Cut, Reply},
     certificate, cors, dpop,
     head::{Head, Once},
+    pace::Patience,
     phase::{
         admit::{self, Admitted, admit},
         decide::decide,
@@ -146,7 +147,8 @@ impl Worker {
     }
 
     fn here(&self, body: Bytes, ticket: &Ticket) -> Reply {
-        let patience = self.gate.config.deadlines.client;
+        let config = &self.gate.config;
+        let patience = Patience { quiet: config.deadlines.client, rate: config.limits.body_rate };
         Reply::here(body, ticket.again(), &self.deadlines, patience)
     }
 
@@ -241,6 +243,7 @@ impl Worker {
             agreed: Agreed::NOTHING,
             drop_authorization: false,
             largest_body: LARGEST_PUBLIC,
+            body_rate: self.gate.config.limits.body_rate,
             certificate: None,
             limit: None,
         })
@@ -315,6 +318,7 @@ impl Worker {
             agreed,
             drop_authorization,
             largest_body: found.beside.body,
+            body_rate: found.beside.body_rate,
             certificate: None,
             limit,
         })))

@@ -15,6 +15,7 @@ use super::{Worker, exchange::Way};
 use crate::{
     body::{Cut, Reply, Upload},
     certificate, cors,
+    pace::Patience,
     phase::forward::{Outgoing, Passing, Told, X_TOKEN_REFRESH, clean, keep_out},
     refusal::{Refusal, Refused, limit_fields},
     wire::Ticket,
@@ -37,6 +38,8 @@ pub(super) struct On {
     pub(super) agreed: Agreed,
     pub(super) drop_authorization: bool,
     pub(super) largest_body: u64,
+    /// How many bytes of a body each second at least.
+    pub(super) body_rate: u64,
     /// The client's certificate, which Tegata's own endpoints are told of.
     pub(super) certificate: Option<ClientCertificate>,
     pub(super) limit: Option<(&'static str, Answer)>,
@@ -53,8 +56,8 @@ impl Worker {
         ticket: &Ticket,
     ) -> Result<Response<Reply>, Refused> {
         let deadlines = &self.gate.config.deadlines;
-        let (upload, progress) =
-            Upload::new(body, on.largest_body, &self.deadlines, deadlines.client);
+        let client = Patience { quiet: deadlines.client, rate: on.body_rate };
+        let (upload, progress) = Upload::new(body, on.largest_body, &self.deadlines, client);
         parts.uri = Uri::from(on.outgoing.target.clone());
         parts.version = Version::HTTP_11;
         // The address is filled in when it is known which one it is.
@@ -88,6 +91,7 @@ impl Worker {
                 });
             }
         };
+        progress.answered.set(true);
         if !progress.ended.get() {
             // The service answered before it had the whole body.
             ticket.connection().note_unwanted();
@@ -108,7 +112,7 @@ impl Worker {
             head.headers.extend(limit_fields(policy, &answer));
         }
         head.version = Version::default();
-        let waits = (self.gate.config.upstream.pause, deadlines.client);
+        let waits = (self.gate.config.upstream.pause, client);
         let reply = Reply::from_service(body, lease, ticket.again(), &self.deadlines, waits);
         Ok(Response::from_parts(head, reply))
     }
