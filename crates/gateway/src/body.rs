@@ -118,7 +118,9 @@ impl Uploading {
         };
         if let Some(pace) = &mut self.pace {
             let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-            pace.moved(data.map_or(0, Bytes::len));
+            if pace.moved(data.map_or(0, Bytes::len)) {
+                return Poll::Ready(Some(Err(Cut::ClientSlow)));
+            }
         }
         Poll::Ready(match frame {
             None => {
@@ -308,6 +310,9 @@ impl Body for Reply {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let reply = &mut *self;
+        if reply.taken.as_mut().is_some_and(Pace::rest) {
+            return Poll::Ready(Some(Err(Cut::ClientSlow)));
+        }
         let polled = if reply.rest.is_empty() {
             match &mut reply.from {
                 From::Here(bytes) => Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
@@ -329,10 +334,7 @@ impl Body for Reply {
                 Err(trailers) => trailers,
             }))),
             // The service is waited for, not the client; or it is over.
-            other => {
-                taken.rest();
-                other
-            }
+            other => other,
         }
     }
 

@@ -15,6 +15,7 @@ use tegata_mesh::path;
 mod body;
 pub mod frames;
 mod line;
+mod target;
 
 use body::Body;
 use line::Field;
@@ -70,6 +71,9 @@ pub enum Fault {
     /// Both framings at once.
     #[error("`Content-Length` and `Transfer-Encoding` stand side by side")]
     BothFramings,
+    /// It is not what was watched.
+    #[error("the request was not framed as it was read")]
+    Unwatched,
     /// The body's chunks are malformed.
     #[error("the body's chunks are malformed")]
     Chunk,
@@ -103,7 +107,7 @@ impl Fault {
             Self::TooManyFields => "too_many_fields",
             Self::Length => "content_length",
             Self::Coding => "transfer_encoding",
-            Self::BothFramings => "ambiguous_framing",
+            Self::BothFramings | Self::Unwatched => "ambiguous_framing",
             Self::Chunk => "chunk_malformed",
         }
     }

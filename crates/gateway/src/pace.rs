@@ -62,11 +62,12 @@ impl Pace {
         self.deadline.is_expired(cx)
     }
 
-    /// So many bytes have come.
-    pub(crate) fn moved(&mut self, bytes: usize) {
-        self.rest();
+    /// So many bytes have come. Whether they came too late.
+    pub(crate) fn moved(&mut self, bytes: usize) -> bool {
+        let is_late = self.rest();
         let earned = self.patience.earned(bytes);
         self.left = self.left.saturating_add(earned).min(self.patience.most());
+        is_late
     }
 
     /// So many bytes are to be taken, for which there is the time that they earn: never more than as much
@@ -79,13 +80,15 @@ impl Pace {
         self.spend();
     }
 
-    /// Nobody is waited for.
-    pub(crate) fn rest(&mut self) {
-        if let Some(since) = self.since.take() {
-            let spent = self.deadline.now().saturating_sub(since);
-            self.left = self.left.saturating_sub(spent).min(self.patience.most());
-            self.deadline.disarm();
-        }
+    /// Nobody is waited for any more. Whether it was for too long: what comes just before somebody looks at the
+    /// clock comes too late all the same.
+    pub(crate) fn rest(&mut self) -> bool {
+        let Some(since) = self.since.take() else { return false };
+        let spent = self.deadline.now().saturating_sub(since);
+        let is_late = spent > self.left;
+        self.left = self.left.saturating_sub(spent).min(self.patience.most());
+        self.deadline.disarm();
+        is_late
     }
 
     fn spend(&mut self) {
@@ -110,11 +113,8 @@ mod tests {
         (0..10_000).find(|second| {
             deadlines.tick(SinceBoot(Duration::from_secs(*second)));
             let spent = pace.is_spent(&cx);
-            match each(*second) {
-                0 => {}
-                bytes => pace.moved(bytes),
-            }
-            spent
+            let bytes = each(*second);
+            spent || (bytes > 0 && pace.moved(bytes))
         })
     }
 
@@ -130,6 +130,20 @@ mod tests {
         // Without a rate, quiet alone counts.
         assert_eq!(lasts(0, |at| usize::from(at % 29 == 0)), None);
         assert_eq!(lasts(0, |at| usize::from(at == 0)), Some(31));
+    }
+
+    #[test]
+    fn what_always_comes_just_before_the_clock_is_looked_at_comes_too_late() {
+        let deadlines = Rc::new(Deadlines::default());
+        let mut pace =
+            Pace::new(Patience { quiet: Duration::from_secs(30), rate: 240 }, &deadlines);
+        let cx = Context::from_waker(Waker::noop());
+        let late = (0..1000).find(|turn| {
+            assert!(!pace.is_spent(&cx));
+            deadlines.see(SinceBoot(Duration::from_millis(turn * 200)));
+            pace.moved(1)
+        });
+        assert!(late.is_some_and(|turn| (150..160).contains(&turn)), "{late:?}");
     }
 
     #[test]

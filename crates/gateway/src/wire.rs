@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 use rustls_pki_types::CertificateDer;
 use tegata_token::ClientCertificate;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -45,6 +45,8 @@ pub(crate) struct Connection {
     pub(crate) certificate: OnceCell<ClientCertificate>,
     /// Requests that are not answered to the end.
     in_flight: Cell<u32>,
+    /// With HTTP/2: the watch over its frames, which knows what was said of targets.
+    frames: RefCell<Option<Box<Frames>>>,
     /// Requests that were handed to the service, and heads that passed the watch.
     taken: Cell<u64>,
     heads: Cell<u64>,
@@ -83,6 +85,7 @@ impl Connection {
             secure,
             certificate: OnceCell::new(),
             in_flight: Cell::new(0),
+            frames: RefCell::default(),
             taken: Cell::new(0),
             heads: Cell::new(0),
             http2: Cell::new(false),
@@ -97,14 +100,18 @@ impl Connection {
         }
     }
 
-    /// Takes a request. Answers whether its head passed the watch; otherwise it is not to be believed.
-    pub(crate) fn take(self: &Rc<Self>) -> (Ticket, bool) {
+    /// Takes a request. Answers why it is not to be believed, where its head did not pass the watch as it is.
+    pub(crate) fn take(self: &Rc<Self>, target: &Uri) -> (Ticket, Option<Fault>) {
         self.in_flight.set(self.in_flight.get() + 1);
         self.taken.set(self.taken.get() + 1);
         self.in_head.set(false);
         self.deadline.disarm();
-        let watched = self.http2.get() || self.taken.get() <= self.heads.get();
-        (Ticket(Rc::clone(self)), watched)
+        let doubt = if self.http2.get() {
+            self.was_cut(target).then_some(Fault::TargetByte)
+        } else {
+            (self.taken.get() > self.heads.get()).then_some(Fault::Unwatched)
+        };
+        (Ticket(Rc::clone(self)), doubt)
     }
 
     /// Whether the client has taken too long. Otherwise the task is woken when it has.
@@ -190,6 +197,14 @@ impl Connection {
         self.unwanted.set(true);
     }
 
+    /// Whether there was more of a target than is left of it.
+    fn was_cut(&self, target: &Uri) -> bool {
+        let mut frames = self.frames.borrow_mut();
+        let Some(frames) = frames.as_mut().filter(|frames| frames.has_cut()) else { return false };
+        let target = target.path_and_query().map_or("", |target| target.as_str());
+        frames.was_cut(target.as_bytes())
+    }
+
     fn note_bytes(&self) {
         // Frames of HTTP/2 are no sign of a request.
         let waited_for = self.in_flight.get() == 0 && !self.hurried.get();
@@ -243,8 +258,6 @@ pub(crate) struct Wire<R> {
     stream: Stream,
     connection: Rc<Connection>,
     guard: Guard,
-    /// With HTTP/2, in place of `guard`.
-    frames: Option<Box<Frames>>,
     /// For the rest of a head that has come in part, with HTTP/2: others may be in flight beside it.
     in_head: Option<Deadline>,
     /// Whether what was written ends with a frame: what writes them flushes when there is no more of one.
@@ -279,7 +292,6 @@ impl<R: Fn(&Refused) -> Vec<u8>> Wire<R> {
             stream,
             connection,
             guard: Guard::new(),
-            frames: None,
             in_head: None,
             at_boundary: true,
             refusing: None,
@@ -292,7 +304,9 @@ impl<R: Fn(&Refused) -> Vec<u8>> Wire<R> {
     /// Ends a connection of HTTP/2 that is kept busy for nothing. Its requests end with it.
     fn poll_calm(&mut self, flood: Flood, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         tracing::info!(peer = %self.connection.peer, %flood, "a connection is ended");
-        let last = self.frames.as_ref().map_or(0, |frames| frames.last_stream());
+        let frames = self.connection.frames.borrow();
+        let last = frames.as_ref().map_or(0, |frames| frames.last_stream());
+        drop(frames);
         self.connection.deadline.arm(self.connection.head);
         // Within a frame of ours nothing can be said.
         let answer = if self.at_boundary { calm(last) } else { Vec::new() };
@@ -400,7 +414,8 @@ impl<R> Wire<R> {
     /// Shows bytes to the watch over frames.
     fn feed_frames(&mut self, bytes: &[u8]) -> Result<(), Flood> {
         let now = self.stuck.now();
-        let frames = self.frames.get_or_insert_with(|| Box::new(Frames::new(now)));
+        let mut frames = self.connection.frames.borrow_mut();
+        let frames = frames.get_or_insert_with(|| Box::new(Frames::new(now)));
         frames.feed(bytes, now)?;
         if frames.is_in_head() {
             let in_head = self.in_head.get_or_insert_with(|| self.stuck.another());
@@ -414,7 +429,7 @@ impl<R> Wire<R> {
     }
 
     fn note_written(&mut self, polled: &Poll<io::Result<usize>>) {
-        if let Some(frames) = &mut self.frames {
+        if let Some(frames) = &mut *self.connection.frames.borrow_mut() {
             self.at_boundary = false;
             if let Poll::Ready(Ok(written)) = polled {
                 frames.note_sent(u64::try_from(*written).unwrap_or(u64::MAX));

@@ -237,12 +237,13 @@ impl Worker {
         let wire =
             Wire::new(stream, Rc::clone(&connection), &self.deadlines, config.client, refuse);
         let (worker, of) = (Rc::clone(&self), Rc::clone(&connection));
-        let service = service_fn(move |request| {
+        let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             // Taken now, not when the answer is first asked for: the reader looks at it in between.
-            let (worker, taken) = (Rc::clone(&worker), of.take());
+            let (worker, taken) = (Rc::clone(&worker), of.take(request.uri()));
             async move {
                 taken.0.connection().look().await;
-                Ok::<_, Infallible>(worker.exchange(taken, request).await)
+                // Made anew for each request: a connection would keep room for it while it is idle.
+                Ok::<_, Infallible>(Box::pin(worker.exchange(taken, request)).await)
             }
         });
         let http = http_builder(Local(connection.clone()));

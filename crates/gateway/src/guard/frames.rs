@@ -9,6 +9,8 @@
 
 use std::fmt;
 
+use super::target::Targets;
+
 /// What ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Flood {
@@ -21,8 +23,11 @@ pub enum Flood {
     /// `WINDOW_UPDATE` (CVE-2019-9517).
     #[error("windows are opened too often")]
     Windows,
+    /// Targets that nobody waits for an answer about.
+    #[error("too many targets are malformed")]
+    Targets,
     /// A head that does not come to its end in time (CVE-2024-27316).
-    #[error("a head takes too long")]
+    #[error("a head takes too long, or too much room")]
     Head,
 }
 
@@ -40,10 +45,16 @@ const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
+const PRIORITY: u8 = 32;
+
+/// More of a head than is kept behind the watch: it is refused there, or here.
+const LARGEST_HEAD: usize = 128 * 1024;
+/// How many targets are remembered that would be cut. Each is forgotten when its request is refused.
+const MOST_CUT: usize = 100;
 
 /// A browser that leaves a page takes back all that it has asked for: one hundred at most. A proxy that
-/// brings many people takes back a small part all the time.
-const RESETS: Rule = Rule { most: 200, a_second: 20, bytes: u64::MAX };
+/// brings many people takes back a small part all the time. Who has had an answer may well want no more of it.
+const RESETS: Rule = Rule { most: 200, a_second: 20, bytes: 128 };
 /// Clients measure the round trip with a `PING` as often as there is data, and browsers of old say the
 /// priority of all that they ask for.
 const IDLE: Rule = Rule { most: 1000, a_second: 100, bytes: 256 };
@@ -71,6 +82,11 @@ pub struct Frames {
     /// Whether a head has begun and not ended, and whether the payload belongs to one.
     in_block: bool,
     in_head: bool,
+    /// What has come of a head, and what is known of those before.
+    block: Vec<u8>,
+    targets: Targets,
+    /// What would be left of targets that would be cut.
+    cut: Vec<Box<[u8]>>,
     /// The last stream that was asked on.
     last: u32,
     /// Requests for which no reset has been allowed yet.
@@ -103,7 +119,7 @@ impl Frames {
     /// A watch over a connection of which the first line of the preface has come. `now` is in milliseconds
     /// since any moment.
     #[must_use]
-    pub const fn new(now: u64) -> Self {
+    pub fn new(now: u64) -> Self {
         Self {
             preface: PREFACE,
             head: [0; 9],
@@ -112,6 +128,9 @@ impl Frames {
             padded: false,
             in_block: false,
             in_head: false,
+            block: Vec::new(),
+            targets: Targets::default(),
+            cut: Vec::new(),
             last: 0,
             requests: 0,
             sent: 0,
@@ -136,10 +155,15 @@ impl Frames {
                     self.idle.take(&IDLE, 1, self.sent, now).ok_or(Flood::Idle)?;
                 }
                 let here = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(self.left);
+                let (payload, rest) = bytes.split_at(usize::try_from(here).unwrap_or(bytes.len()));
+                bytes = rest;
                 self.left -= here;
-                self.in_head &= self.left > 0;
-                bytes =
-                    usize::try_from(here).ok().and_then(|it| bytes.get(it..)).unwrap_or_default();
+                if self.in_head {
+                    self.block.extend_from_slice(payload);
+                    if self.left == 0 {
+                        self.end()?;
+                    }
+                }
             } else {
                 let room = self.head.get_mut(usize::from(self.have)..).unwrap_or_default();
                 let here = room.len().min(bytes.len());
@@ -212,8 +236,55 @@ impl Frames {
         if matches!(kind, HEADERS | CONTINUATION) {
             self.in_block = !has(END_HEADERS);
             self.in_head = length > 0;
+            if !self.in_head {
+                self.end()?;
+            }
         }
         Ok(())
+    }
+
+    /// A frame with a part of a head ends.
+    fn end(&mut self) -> Result<(), Flood> {
+        self.in_head = false;
+        let [_, _, _, kind, flags, ..] = self.head;
+        if kind == HEADERS {
+            let padding = if flags & PADDED == 0 {
+                0
+            } else {
+                1 + self.block.first().map_or(0, |it| usize::from(*it))
+            };
+            let before = usize::from(padding > 0) + if flags & PRIORITY == 0 { 0 } else { 5 };
+            let whole = self.block.len();
+            self.block.truncate((whole + usize::from(padding > 0)).saturating_sub(padding));
+            self.block.drain(..before.min(self.block.len()));
+        }
+        if self.block.len() > LARGEST_HEAD {
+            return Err(Flood::Head);
+        }
+        if !self.in_block {
+            self.cut.extend(self.targets.read(&self.block));
+            self.block.clear();
+            self.block.shrink_to(1024);
+            if self.cut.len() > MOST_CUT {
+                return Err(Flood::Targets);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this is what would be left of a target that would be cut. It is forgotten then.
+    pub fn was_cut(&mut self, target: &[u8]) -> bool {
+        let is_same = |(left, right): (&u8, &u8)| *left == 0xff || left == right;
+        let of = |cut: &[u8]| cut.len() == target.len() && cut.iter().zip(target).all(is_same);
+        // A target with nothing before the mark is taken for the shortest there is.
+        let found = self.cut.iter().position(|cut| of(cut) || (cut.is_empty() && target == b"/"));
+        found.map(|at| self.cut.swap_remove(at)).is_some()
+    }
+
+    /// Whether any target would be cut.
+    #[must_use]
+    pub const fn has_cut(&self) -> bool {
+        !self.cut.is_empty()
     }
 }
 

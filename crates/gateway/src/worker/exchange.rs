@@ -17,6 +17,7 @@ use super::{
 use crate::{
     body::{Cut, Reply},
     certificate, cors, dpop,
+    guard::Fault,
     head::{Head, Once},
     pace::Patience,
     phase::{
@@ -62,7 +63,7 @@ impl Worker {
     /// Answers a request.
     pub(super) async fn exchange(
         &self,
-        (ticket, watched): (Ticket, bool),
+        (ticket, doubt): (Ticket, Option<Fault>),
         request: Request<Incoming>,
     ) -> Response<Reply> {
         let now = self.gate.node.since_boot();
@@ -77,11 +78,9 @@ impl Worker {
         let (set_cookie, nonce, routing) = (Vec::new(), None, &*routing);
         let mut way = Way { trail, set_cookie, nonce, origin, is_public: false, routing, now };
         let has_body = !http_body::Body::is_end_stream(&body);
-        let passage = if watched {
-            self.judge(&parts, connection, &mut way).await
-        } else {
-            let detail = "the request was not framed as it was read";
-            Err(Refusal::bad_request("ambiguous_framing", detail).closing())
+        let passage = match doubt {
+            None => self.judge(&parts, connection, &mut way).await,
+            Some(fault) => Err(Refused::from(fault).closing()),
         };
         let answered = match passage {
             Ok(Passage::Here(response)) => {

@@ -8,6 +8,7 @@
 )]
 
 mod consent;
+mod corpus;
 mod decisions;
 mod dpop;
 mod echo;

@@ -57,10 +57,15 @@ fn seconds_until_heard(
     mut each: impl FnMut(&mut Client, u32),
 ) -> Option<u32> {
     client.stream.set_read_timeout(Some(GLANCE)).unwrap();
+    let mut witness = world.connect();
     for second in 0..most {
         each(client, second);
         match client.stream.peek(&mut [0]) {
-            Err(error) if is_timeout(&error) => world.clock.advance(SECOND),
+            Err(error) if is_timeout(&error) => {
+                world.clock.advance(SECOND);
+                // With each request the gateway looks at its clock, not with each tick alone.
+                assert_eq!(witness.ask(&get("/health", &[])).status, 200);
+            }
             Ok(_) | Err(_) => {
                 client.stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
                 return Some(second);
@@ -83,7 +88,7 @@ fn a_body_of_a_byte_a_second_is_cut() {
         client.write(format!("POST /public/x HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n"));
         let heard = seconds_until_heard(&world, &mut client, 120, |client, _| client.write(piece));
         let heard = heard.expect("it is waited for for ever");
-        assert!((25..=45).contains(&heard), "{head}: after {heard} s");
+        assert!((25..=90).contains(&heard), "{head}: after {heard} s");
         let answer = client.answer().unwrap();
         assert_eq!((answer.status, answer.problem().as_str()), (408, "body_too_slow"));
         assert!(client.is_closed());
@@ -98,7 +103,7 @@ fn a_head_start_does_not_last_for_ever() {
     client.write("x".repeat(1_000_000));
     let heard = seconds_until_heard(&world, &mut client, 120, |client, _| client.write("x"));
     let heard = heard.expect("it is waited for for ever");
-    assert!((25..=45).contains(&heard), "after {heard} s");
+    assert!((25..=90).contains(&heard), "after {heard} s");
 }
 
 #[test]
@@ -152,7 +157,7 @@ fn a_body_of_a_byte_a_second_is_cut_over_http2_too() {
             }
         };
         assert_eq!(status, 408);
-        assert!((25..=45).contains(&passed), "after {passed} s");
+        assert!((25..=90).contains(&passed), "after {passed} s");
     }
 }
 
