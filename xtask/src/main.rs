@@ -10,6 +10,7 @@
 //! | [`mod@bench`] | the benchmarks |
 //! | [`cluster`] | a whole installation, to be tried by hand |
 //! | [`faults`] | scenarios that break things on purpose |
+//! | [`attack`] | the attack corpus, said to a gateway |
 
 #![expect(unreachable_pub, reason = "in a program, `pub` says what other modules may use")]
 
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod attack;
 mod bench;
 mod check;
 mod cluster;
@@ -70,6 +72,8 @@ enum Verb {
     Cluster(cluster::Cluster),
     /// Runs scenarios that break something on purpose; lists them where none is named
     Faults(faults::Faults),
+    /// Says the attack corpus to a gateway: one of its own, or the one at an address
+    Attack(attack::Attack),
 }
 
 fn main() -> ExitCode {
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
         Verb::Bench(asked) => bench::run(&asked),
         Verb::Cluster(asked) => cluster::run(&asked),
         Verb::Faults(asked) => faults::run(&asked),
+        Verb::Attack(asked) => attack::run(&asked),
     };
     match outcome {
         Ok(code) => code,

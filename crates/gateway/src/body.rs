@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::{
+    pace::{Pace, Patience},
     timer::{Deadline, Deadlines},
     trailers,
     upstream::Lease,
@@ -55,8 +56,8 @@ pub(crate) struct Uploading {
     left: u64,
     progress: Rc<Progress>,
     deadlines: Rc<Deadlines>,
-    deadline: Option<Deadline>,
-    patience: Duration,
+    pace: Option<Pace>,
+    patience: Patience,
 }
 
 /// How far an upload has come.
@@ -65,6 +66,9 @@ pub(crate) struct Progress {
     pub(crate) ended: Cell<bool>,
     /// Whether a part was taken since this was last looked at.
     pub(crate) moved: Cell<bool>,
+    /// Whether the service has begun to answer, though the body has not ended. It speaks with the client then,
+    /// and how much either says is their affair.
+    pub(crate) answered: Cell<bool>,
     pub(crate) cut: Cell<Option<Cut>>,
 }
 
@@ -74,7 +78,7 @@ impl Upload {
         body: Incoming,
         limit: u64,
         deadlines: &Rc<Deadlines>,
-        patience: Duration,
+        patience: Patience,
     ) -> (Self, Rc<Progress>) {
         let progress = Rc::new(Progress::default());
         if body.is_end_stream() {
@@ -86,7 +90,7 @@ impl Upload {
             left: limit,
             progress: Rc::clone(&progress),
             deadlines: Rc::clone(deadlines),
-            deadline: None,
+            pace: None,
             patience,
         };
         (Self::Stream(Box::new(uploading)), progress)
@@ -103,17 +107,21 @@ impl Upload {
 impl Uploading {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            let deadline = self.deadline.get_or_insert_with(|| self.deadlines.slot());
-            if !deadline.is_armed() {
-                deadline.arm(self.patience);
+            let new = || Pace::new(self.patience, &self.deadlines);
+            let pace = self.pace.get_or_insert_with(new);
+            if self.progress.answered.get() {
+                pace.ease();
             }
-            if deadline.is_expired(cx) {
+            if pace.is_spent(cx) {
                 return Poll::Ready(Some(Err(Cut::ClientSlow)));
             }
             return Poll::Pending;
         };
-        if let Some(deadline) = &self.deadline {
-            deadline.disarm();
+        if let Some(pace) = &mut self.pace {
+            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+            if pace.moved(data.map_or(0, Bytes::len)) {
+                return Poll::Ready(Some(Err(Cut::ClientSlow)));
+            }
         }
         Poll::Ready(match frame {
             None => {
@@ -188,10 +196,10 @@ impl Body for Upload {
 /// A response's body, on its way to the client.
 pub(crate) struct Reply {
     from: From,
-    /// For the client to take the next part, where that would not be noticed otherwise.
-    taken: Option<Deadline>,
-    /// How long it has for that.
-    patience: Duration,
+    /// What is left of a part, which is handed on in pieces where `taken` looks at each.
+    rest: Bytes,
+    /// For the client to take the next piece, where that would not be noticed otherwise.
+    taken: Option<Pace>,
     /// Says that the response is over when it is dropped.
     _ticket: Ticket,
 }
@@ -220,7 +228,7 @@ impl Reply {
         bytes: Bytes,
         ticket: Ticket,
         deadlines: &Rc<Deadlines>,
-        patience: Duration,
+        patience: Patience,
     ) -> Self {
         Self::new(From::Here(Some(bytes)), ticket, deadlines, patience)
     }
@@ -231,7 +239,7 @@ impl Reply {
         lease: Lease,
         ticket: Ticket,
         deadlines: &Rc<Deadlines>,
-        (service, client): (Duration, Duration),
+        (service, client): (Duration, Patience),
     ) -> Self {
         let mut downloading = Downloading {
             body,
@@ -252,14 +260,19 @@ impl Reply {
         }
     }
 
-    fn new(from: From, ticket: Ticket, deadlines: &Rc<Deadlines>, patience: Duration) -> Self {
-        let taken = ticket.connection().watch_answer(deadlines);
-        if let Some(taken) = &taken {
-            taken.arm(patience);
-        }
-        Self { from, taken, patience, _ticket: ticket }
+    fn new(from: From, ticket: Ticket, deadlines: &Rc<Deadlines>, patience: Patience) -> Self {
+        let deadline = ticket.connection().watch_answer(deadlines);
+        let taken = deadline.map(|deadline| {
+            let mut taken = Pace::with(patience, deadline);
+            taken.hand(0);
+            taken
+        });
+        Self { from, rest: Bytes::new(), taken, _ticket: ticket }
     }
 }
+
+/// How much of an answer is handed on at once, where it is watched how it is taken: as much as a frame holds.
+const PIECE: usize = 16 * 1024;
 
 impl Downloading {
     fn note_end(&mut self) {
@@ -320,28 +333,46 @@ impl Body for Reply {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let reply = &mut *self;
-        let polled = match &mut reply.from {
-            From::Here(bytes) => Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
-            From::Service(downloading) => downloading.poll(cx),
-        };
-        if let Some(taken) = &reply.taken {
-            match polled {
-                Poll::Ready(Some(_)) => taken.arm(reply.patience),
-                // The service is waited for, not the client; or it is over.
-                Poll::Ready(None) | Poll::Pending => taken.disarm(),
-            }
+        if reply.taken.as_mut().is_some_and(Pace::rest) {
+            return Poll::Ready(Some(Err(Cut::ClientSlow)));
         }
-        polled
+        let polled = if reply.rest.is_empty() {
+            match &mut reply.from {
+                From::Here(bytes) => Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
+                From::Service(downloading) => downloading.poll(cx),
+            }
+        } else {
+            Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut reply.rest)))))
+        };
+        let Some(taken) = &mut reply.taken else { return polled };
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(match frame.into_data() {
+                Ok(mut data) => {
+                    if data.len() > PIECE {
+                        reply.rest = data.split_off(PIECE);
+                    }
+                    taken.hand(data.len());
+                    Frame::data(data)
+                }
+                Err(trailers) => trailers,
+            }))),
+            // The service is waited for, not the client; or it is over.
+            other => other,
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.from {
-            From::Here(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            From::Service(downloading) => downloading.body.is_end_stream(),
-        }
+        self.rest.is_empty()
+            && match &self.from {
+                From::Here(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+                From::Service(downloading) => downloading.body.is_end_stream(),
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
+        if !self.rest.is_empty() {
+            return SizeHint::default();
+        }
         match &self.from {
             From::Here(bytes) => SizeHint::with_exact(
                 u64::try_from(bytes.as_ref().map_or(0, Bytes::len)).unwrap_or(u64::MAX),

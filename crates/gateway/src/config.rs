@@ -98,6 +98,11 @@ pub struct Limits {
     pub body: u64,
     /// The largest body of a route, in bytes, by its prefix, in place of `body`.
     pub body_of: BTreeMap<String, u64>,
+    /// How many bytes of a body each second earn the client their waiting: it may be silent for
+    /// `deadlines.client` in all, and has that again with what it sends or takes. 0: any byte is enough.
+    pub body_rate: u64,
+    /// The same for a route, by its prefix, in place of `body_rate`: where bodies are conversations.
+    pub body_rate_of: BTreeMap<String, u64>,
     /// Connections from clients, each worker. More wait to be accepted.
     pub connections: usize,
     /// Connections from one address, on all workers. More are closed at once.
@@ -240,6 +245,8 @@ impl Default for Limits {
             callers: 100_000,
             body: 100 * 1024 * 1024,
             body_of: BTreeMap::new(),
+            body_rate: 240,
+            body_rate_of: BTreeMap::new(),
             connections: 10_000,
             connections_per_address: 1000,
             connections_exempt: Network::loopback().to_vec(),

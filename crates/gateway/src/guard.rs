@@ -13,7 +13,9 @@ use std::fmt;
 use tegata_mesh::path;
 
 mod body;
+pub mod frames;
 mod line;
+mod target;
 
 use body::Body;
 use line::Field;
@@ -72,6 +74,9 @@ pub enum Fault {
     /// Both framings at once.
     #[error("`Content-Length` and `Transfer-Encoding` stand side by side")]
     BothFramings,
+    /// It is not what was watched.
+    #[error("the request was not framed as it was read")]
+    Unwatched,
     /// The body's chunks are malformed.
     #[error("the body's chunks are malformed")]
     Chunk,
@@ -106,7 +111,7 @@ impl Fault {
             Self::Length => "content_length",
             Self::Coding => "transfer_encoding",
             Self::Early => "sent_early",
-            Self::BothFramings => "ambiguous_framing",
+            Self::BothFramings | Self::Unwatched => "ambiguous_framing",
             Self::Chunk => "chunk_malformed",
         }
     }
@@ -180,18 +185,19 @@ impl Guard {
         }
     }
 
-    /// Takes the next bytes. After a refusal it takes no more.
+    /// Takes the next bytes. After a refusal it takes no more. Answers how many of them it has looked at: all,
+    /// unless it is off.
     ///
     /// # Errors
     /// What is wrong, and how many of the bytes come before the request that it is wrong with.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<usize, Refused> {
         let mut rest = bytes;
         // Where the request begins that is being read, as far as it begins in these bytes.
         let mut sound = 0;
         while !rest.is_empty() {
             let refuse = |fault| Refused { sound, fault };
             match &mut self.state {
-                State::Off => return Ok(()),
+                State::Off => return Ok(bytes.len() - rest.len()),
                 State::Asked => return Err(refuse(Fault::Early)),
                 State::Body(body) if body.is_data() => {
                     rest = body.skip(rest);
@@ -205,7 +211,7 @@ impl Guard {
                     let refuse = |fault| refuse(if in_body { Fault::Chunk } else { fault });
                     let (line, after) = match self.line(rest).map_err(refuse)? {
                         Some((len, after)) => (len, after),
-                        None => return Ok(()),
+                        None => return Ok(bytes.len()),
                     };
                     // The line is in `partial`, or begins `rest`.
                     let whole = std::mem::take(&mut self.partial);
@@ -220,7 +226,7 @@ impl Guard {
                 }
             }
         }
-        Ok(())
+        Ok(bytes.len())
     }
 
     /// Finds the end of the next line. `None`: it is not there yet, and what is was set aside.

@@ -42,6 +42,7 @@ mod certificate;
 mod cors;
 mod dpop;
 mod gate;
+mod pace;
 mod passport;
 mod phase;
 mod resource;

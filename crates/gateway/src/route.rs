@@ -46,6 +46,8 @@ pub(crate) struct Beside {
     pub(crate) body: u64,
     /// How long a request and its answer may take in all.
     pub(crate) timeout: Option<Duration>,
+    /// How many bytes of one each second at least.
+    pub(crate) body_rate: u64,
 }
 
 /// A service, as requests reach it.
@@ -142,6 +144,10 @@ impl Routing {
                 allow: allow(route),
                 body: config.limits.body_of.get(&route.path).copied().unwrap_or(config.limits.body),
                 timeout: route.timeout,
+                body_rate: {
+                    let own = config.limits.body_rate_of.get(&route.path);
+                    own.copied().unwrap_or(config.limits.body_rate)
+                },
             })
         };
         // INVARIANT: every route has a rule and a service, because both were made from the map.

@@ -101,6 +101,16 @@ impl Deadlines {
 }
 
 impl Deadline {
+    /// Another one of the same worker.
+    pub(crate) fn another(&self) -> Self {
+        self.owner.slot()
+    }
+
+    /// What time it is, in milliseconds, as it was last looked at.
+    pub(crate) fn now(&self) -> u64 {
+        self.owner.now.get()
+    }
+
     /// Expires `span` from now, whatever was armed before.
     pub(crate) fn arm(&self, span: Duration) {
         let span = u64::try_from(span.as_millis()).unwrap_or(NEVER);

@@ -11,13 +11,16 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 use rustls_pki_types::CertificateDer;
 use tegata_token::ClientCertificate;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
-    guard::{Fault, Guard},
+    guard::{
+        Fault, Guard,
+        frames::{Flood, Frames, calm},
+    },
     refusal::Refused,
     stream::Stream,
     timer::{Deadline, Deadlines},
@@ -43,6 +46,8 @@ pub(crate) struct Connection {
     pub(crate) certificate: OnceCell<ClientCertificate>,
     /// Requests that are not answered to the end.
     in_flight: Cell<u32>,
+    /// With HTTP/2: the watch over its frames, which knows what was said of targets.
+    frames: RefCell<Option<Box<Frames>>>,
     /// Requests that were handed to the service, and heads that passed the watch.
     taken: Cell<u64>,
     heads: Cell<u64>,
@@ -87,6 +92,7 @@ impl Connection {
             secure,
             certificate: OnceCell::new(),
             in_flight: Cell::new(0),
+            frames: RefCell::default(),
             taken: Cell::new(0),
             heads: Cell::new(0),
             http2: Cell::new(false),
@@ -104,14 +110,18 @@ impl Connection {
         }
     }
 
-    /// Takes a request. Answers whether its head passed the watch; otherwise it is not to be believed.
-    pub(crate) fn take(self: &Rc<Self>) -> (Ticket, bool) {
+    /// Takes a request. Answers why it is not to be believed, where its head did not pass the watch as it is.
+    pub(crate) fn take(self: &Rc<Self>, target: &Uri) -> (Ticket, Option<Fault>) {
         self.in_flight.set(self.in_flight.get() + 1);
         self.taken.set(self.taken.get() + 1);
         self.in_head.set(false);
         self.deadline.disarm();
-        let watched = self.http2.get() || self.taken.get() <= self.heads.get();
-        (Ticket(Rc::clone(self)), watched)
+        let doubt = if self.http2.get() {
+            self.was_cut(target).then_some(Fault::TargetByte)
+        } else {
+            (self.taken.get() > self.heads.get()).then_some(Fault::Unwatched)
+        };
+        (Ticket(Rc::clone(self)), doubt)
     }
 
     /// Whether the client has taken too long. Otherwise the task is woken when it has.
@@ -139,15 +149,36 @@ impl Connection {
         let mut running = None;
         std::future::poll_fn(|cx| {
             let running = running.get_or_insert_with(|| {
-                Rc::new(Running { stalled: Rc::default(), task: cx.waker().clone() })
+                let (stalled, looks) = (Rc::default(), Cell::new(false));
+                Rc::new(Running { stalled, looks, task: cx.waker().clone() })
             });
             if running.stalled.get() {
                 return Poll::Ready(());
             }
             let before = self.stream.replace(Some(Rc::clone(running)));
-            let polled = stream.as_mut().poll(cx);
+            let mut polled = stream.as_mut().poll(cx);
+            if running.looks.take() && polled.is_pending() {
+                polled = stream.as_mut().poll(cx);
+            }
             self.stream.replace(before);
             polled.map(|_| ())
+        })
+        .await;
+    }
+
+    /// With HTTP/2: lets it be seen whether the request has been taken back already. A stream is asked for its
+    /// reset only when its answer is not ready, and a request that came with its reset would be sent on
+    /// otherwise (CVE-2023-44487).
+    pub(crate) async fn look(&self) {
+        let mut looked = false;
+        std::future::poll_fn(|_| match &*self.stream.borrow() {
+            Some(stream) if !looked => {
+                looked = true;
+                // It is polled again at once.
+                stream.looks.set(true);
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
         })
         .await;
     }
@@ -192,6 +223,14 @@ impl Connection {
         self.tunnel.borrow_mut().take()
     }
 
+    /// Whether there was more of a target than is left of it.
+    fn was_cut(&self, target: &Uri) -> bool {
+        let mut frames = self.frames.borrow_mut();
+        let Some(frames) = frames.as_mut().filter(|frames| frames.has_cut()) else { return false };
+        let target = target.path_and_query().map_or("", |target| target.as_str());
+        frames.was_cut(target.as_bytes())
+    }
+
     fn note_bytes(&self) {
         // Frames of HTTP/2 are no sign of a request.
         let waited_for = self.in_flight.get() == 0 && !self.hurried.get();
@@ -206,6 +245,8 @@ impl Connection {
 struct Running {
     /// Whether the client has not taken the next part of the answer for too long.
     stalled: Rc<Cell<bool>>,
+    /// Whether it is to be polled again at once.
+    looks: Cell<bool>,
     /// The task that runs it.
     task: Waker,
 }
@@ -243,6 +284,10 @@ pub(crate) struct Wire<R> {
     stream: Stream,
     connection: Rc<Connection>,
     guard: Guard,
+    /// For the rest of a head that has come in part, with HTTP/2: others may be in flight beside it.
+    in_head: Option<Deadline>,
+    /// Whether what was written ends with a frame: what writes them flushes when there is no more of one.
+    at_boundary: bool,
     refusing: Option<Refusing>,
     /// Since when the client takes nothing.
     stuck: Deadline,
@@ -269,7 +314,30 @@ impl<R: Fn(&Refused) -> Vec<u8>> Wire<R> {
         refuse: R,
     ) -> Self {
         let stuck = deadlines.slot();
-        Self { stream, connection, guard: Guard::new(), refusing: None, stuck, patience, refuse }
+        Self {
+            stream,
+            connection,
+            guard: Guard::new(),
+            in_head: None,
+            at_boundary: true,
+            refusing: None,
+            stuck,
+            patience,
+            refuse,
+        }
+    }
+
+    /// Ends a connection of HTTP/2 that is kept busy for nothing. Its requests end with it.
+    fn poll_calm(&mut self, flood: Flood, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        tracing::info!(peer = %self.connection.peer, %flood, "a connection is ended");
+        let frames = self.connection.frames.borrow();
+        let last = frames.as_ref().map_or(0, |frames| frames.last_stream());
+        drop(frames);
+        self.connection.deadline.arm(self.connection.head);
+        // Within a frame of ours nothing can be said.
+        let answer = if self.at_boundary { calm(last) } else { Vec::new() };
+        self.refusing = Some(Refusing::Writing { answer, written: 0 });
+        self.poll_refuse(cx)
     }
 
     /// Answers what the watch refused, and then lets the connection end.
@@ -399,7 +467,13 @@ impl<R: Fn(&Refused) -> Vec<u8> + Unpin> AsyncRead for Wire<R> {
             return wire.poll_refuse(cx);
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut wire.stream).poll_read(cx, buf))?;
+        if Pin::new(&mut wire.stream).poll_read(cx, buf)?.is_pending() {
+            let in_head = wire.in_head.as_ref();
+            if in_head.is_some_and(|it| it.is_armed() && it.is_expired(cx)) {
+                return wire.poll_calm(Flood::Head, cx);
+            }
+            return Poll::Pending;
+        }
         let Some(bytes) = buf.filled().get(before..).filter(|bytes| !bytes.is_empty()) else {
             return Poll::Ready(Ok(()));
         };
@@ -410,11 +484,48 @@ impl<R: Fn(&Refused) -> Vec<u8> + Unpin> AsyncRead for Wire<R> {
         let fed = wire.guard.feed(bytes);
         wire.connection.heads.set(wire.guard.heads());
         wire.connection.http2.set(wire.guard.is_off());
-        let Err(refused) = fed else { return Poll::Ready(Ok(())) };
+        let refused = match fed {
+            Ok(_) if !wire.guard.is_off() => return Poll::Ready(Ok(())),
+            Ok(looked_at) => {
+                let rest = bytes.get(looked_at..).unwrap_or_default();
+                let Err(flood) = wire.feed_frames(rest) else { return Poll::Ready(Ok(())) };
+                buf.set_filled(before);
+                return wire.poll_calm(flood, cx);
+            }
+            Err(refused) => refused,
+        };
         wire.refusing = Some(Refusing::Waiting(refused.fault));
         wire.connection.early.set(refused.fault == Fault::Early);
         buf.set_filled(before + refused.sound);
         if refused.sound == 0 { wire.poll_refuse(cx) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl<R> Wire<R> {
+    /// Shows bytes to the watch over frames.
+    fn feed_frames(&mut self, bytes: &[u8]) -> Result<(), Flood> {
+        let now = self.stuck.now();
+        let mut frames = self.connection.frames.borrow_mut();
+        let frames = frames.get_or_insert_with(|| Box::new(Frames::new(now)));
+        frames.feed(bytes, now)?;
+        if frames.is_in_head() {
+            let in_head = self.in_head.get_or_insert_with(|| self.stuck.another());
+            if !in_head.is_armed() {
+                in_head.arm(self.connection.head);
+            }
+        } else if let Some(in_head) = &self.in_head {
+            in_head.disarm();
+        }
+        Ok(())
+    }
+
+    fn note_written(&mut self, polled: &Poll<io::Result<usize>>) {
+        if let Some(frames) = &mut *self.connection.frames.borrow_mut() {
+            self.at_boundary = false;
+            if let Poll::Ready(Ok(written)) = polled {
+                frames.note_sent(u64::try_from(*written).unwrap_or(u64::MAX));
+            }
+        }
     }
 }
 
@@ -447,6 +558,7 @@ impl<R: Unpin> AsyncWrite for Wire<R> {
     ) -> Poll<io::Result<usize>> {
         let wire = self.get_mut();
         let polled = Pin::new(&mut wire.stream).poll_write(cx, bytes);
+        wire.note_written(&polled);
         wire.watch_write(cx, polled)
     }
 
@@ -457,6 +569,7 @@ impl<R: Unpin> AsyncWrite for Wire<R> {
     ) -> Poll<io::Result<usize>> {
         let wire = self.get_mut();
         let polled = Pin::new(&mut wire.stream).poll_write_vectored(cx, slices);
+        wire.note_written(&polled);
         wire.watch_write(cx, polled)
     }
 
@@ -466,6 +579,7 @@ impl<R: Unpin> AsyncWrite for Wire<R> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
+        wire.at_boundary = true;
         let polled = Pin::new(&mut wire.stream).poll_flush(cx);
         wire.watch_write(cx, polled)
     }

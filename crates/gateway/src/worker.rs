@@ -263,10 +263,14 @@ impl Worker {
         let wire =
             Wire::new(stream, Rc::clone(&connection), &self.deadlines, config.client, refuse);
         let (worker, of) = (Rc::clone(&self), Rc::clone(&connection));
-        let service = service_fn(move |request| {
+        let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             // Taken now, not when the answer is first asked for: the reader looks at it in between.
-            let (worker, taken) = (Rc::clone(&worker), of.take());
-            async move { Ok::<_, Infallible>(worker.exchange(taken, request).await) }
+            let (worker, taken) = (Rc::clone(&worker), of.take(request.uri()));
+            async move {
+                taken.0.connection().look().await;
+                // Made anew for each request: a connection would keep room for it while it is idle.
+                Ok::<_, Infallible>(Box::pin(worker.exchange(taken, request)).await)
+            }
         });
         let http = http_builder(Local(connection.clone()));
         let (wire, left) = Shared::new(wire);
@@ -376,6 +380,8 @@ fn http_builder(local: Local) -> auto::Builder<Local> {
         // WebSockets come with it (RFC 8441 §3).
         .enable_connect_protocol()
         .max_concurrent_streams(100)
+        // Who makes the gateway reset them costs services as much as who resets them (CVE-2025-8671).
+        .max_local_error_reset_streams(100)
         .max_header_list_size(u32::try_from(LARGEST_BLOCK).unwrap_or(u32::MAX))
         .max_send_buf_size(128 * 1024);
     builder

@@ -24,6 +24,7 @@ mod x15_clock_wrong;
 mod x16_key_lost;
 mod x17_bytes_flipped;
 mod x18_upstream_slow;
+mod x20_idle_connections;
 mod x22_rolling_restart;
 mod x23_old_backup;
 mod x25_garbage_heard;
@@ -206,7 +207,14 @@ pub const SCENARIOS: &[Scenario] = &[
         x18_upstream_slow::round,
     ),
     missing("x19-key-flood", "a thousand verifiers"),
-    missing("x20-idle-connections", "ten thousand connections"),
+    Scenario {
+        name: "x20-idle-connections",
+        about: "ten thousand connections ask once and stay, and five hundred never come to the end of a \
+                head: the others hardly notice, each idle one costs 30 KiB at most, and the slow ones are \
+                cut",
+        often: OFTEN,
+        breaks: Breaks::Alone(x20_idle_connections::round),
+    },
     missing("x21-login-stampede", "a load of people who sign in"),
     on(
         "x22-rolling-restart",

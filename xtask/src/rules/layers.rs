@@ -78,7 +78,7 @@ const LAYERS: &[Layer] = &[
         // No `identity` and no `oauth`: what faces the internet links no password hashing and no
         // provider.
         uses: &["core", "token", "session", "policy", "mesh", "sdk"],
-        tests_use: &["store", "engines", "rounds"],
+        tests_use: &["store", "engines", "rounds", "attack"],
     },
     Layer {
         name: "server",
@@ -96,11 +96,12 @@ const LAYERS: &[Layer] = &[
         tests_use: &["rounds", "engines", "faults"],
     },
     Layer { name: "shop", row: Row::Customer, uses: &["sdk"], tests_use: &[] },
+    Layer { name: "attack", row: Row::Tool, uses: &[], tests_use: &[] },
     Layer { name: "engines", row: Row::Tool, uses: &[], tests_use: &[] },
     Layer { name: "faults", row: Row::Tool, uses: &["engines"], tests_use: &[] },
     Layer { name: "rounds", row: Row::Tool, uses: &["core"], tests_use: &[] },
     Layer { name: "victim", row: Row::Tool, uses: &["core", "store"], tests_use: &[] },
-    Layer { name: "xtask", row: Row::Tool, uses: &["engines", "faults"], tests_use: &[] },
+    Layer { name: "xtask", row: Row::Tool, uses: &["attack", "engines", "faults"], tests_use: &[] },
 ];
 
 /// Whether a crate may know no HTTP, no database and no runtime.

@@ -4,7 +4,7 @@ use super::*;
 
 fn feed(bytes: &[u8]) -> Result<u64, Refused> {
     let mut guard = Guard::new();
-    guard.feed(bytes).map(|()| guard.heads())
+    guard.feed(bytes).map(|_| guard.heads())
 }
 
 fn fault(bytes: &str) -> Option<Fault> {

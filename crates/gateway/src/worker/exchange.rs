@@ -18,7 +18,9 @@ use crate::{
     body::{Cut, Reply},
     certificate, cors, dpop,
     gate::Gate,
+    guard::Fault,
     head::{Head, Once},
+    pace::Patience,
     passport::Caller,
     phase::{
         admit::{self, Admitted, admit},
@@ -69,7 +71,7 @@ impl Worker {
     /// Answers a request.
     pub(super) async fn exchange(
         self: &Rc<Self>,
-        (ticket, watched): (Ticket, bool),
+        (ticket, doubt): (Ticket, Option<Fault>),
         request: Request<Incoming>,
     ) -> Response<Reply> {
         let now = self.gate.node.since_boot();
@@ -87,11 +89,9 @@ impl Worker {
         let mut way =
             Way { trail, set_cookie, nonce, origin, is_public, gate, stream, routing, now };
         let has_body = !http_body::Body::is_end_stream(&body);
-        let passage = if watched {
-            self.judge(&parts, connection, &mut way).await
-        } else {
-            let detail = "the request was not framed as it was read";
-            Err(Refusal::bad_request("ambiguous_framing", detail).closing())
+        let passage = match doubt {
+            None => self.judge(&parts, connection, &mut way).await,
+            Some(fault) => Err(Refused::from(fault).closing()),
         };
         let answered = match passage {
             Ok(Passage::Here(response)) => {
@@ -156,8 +156,9 @@ impl Worker {
         response
     }
 
-    fn here(&self, body: Bytes, gate: &Gate, ticket: &Ticket) -> Reply {
-        let patience = gate.config.deadlines.client;
+    pub(super) fn here(&self, body: Bytes, gate: &Gate, ticket: &Ticket) -> Reply {
+        let config = &gate.config;
+        let patience = Patience { quiet: config.deadlines.client, rate: config.limits.body_rate };
         Reply::here(body, ticket.again(), &self.deadlines, patience)
     }
 
@@ -267,6 +268,7 @@ impl Worker {
             agreed: Agreed::NOTHING,
             drop_authorization: false,
             largest_body: LARGEST_PUBLIC,
+            body_rate: way.gate.config.limits.body_rate,
             certificate: None,
             limit: None,
         })
@@ -351,6 +353,7 @@ impl Worker {
             agreed,
             drop_authorization,
             largest_body: found.beside.body,
+            body_rate: found.beside.body_rate,
             certificate: None,
             limit,
         })))

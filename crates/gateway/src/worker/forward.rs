@@ -19,6 +19,7 @@ use crate::{
     body::{Cut, Reply, Upload},
     certificate, cors,
     guard::Fault,
+    pace::Patience,
     phase::forward::{Outgoing, Passing, Told, X_TOKEN_REFRESH, clean, keep_out},
     refusal::{Refusal, Refused, limit_fields},
     socket::{self, Opening, Socket},
@@ -52,6 +53,8 @@ pub(super) struct On {
     pub(super) agreed: Agreed,
     pub(super) drop_authorization: bool,
     pub(super) largest_body: u64,
+    /// How many bytes of a body each second at least.
+    pub(super) body_rate: u64,
     /// The client's certificate, which Tegata's own endpoints are told of.
     pub(super) certificate: Option<ClientCertificate>,
     pub(super) limit: Option<(&'static str, Answer)>,
@@ -73,8 +76,12 @@ impl Worker {
     ) -> Result<Response<Reply>, Refused> {
         let config = &way.gate.config;
         let (deadlines, services) = (&config.deadlines, &config.upstream);
-        let quiet = on.quiet.map_or(deadlines.client, |quiet| quiet.max(deadlines.client));
-        let (upload, progress) = Upload::new(body, on.largest_body, &self.deadlines, quiet);
+        // Who may be quiet for long may say little, too.
+        let client = match on.quiet {
+            None => Patience { quiet: deadlines.client, rate: on.body_rate },
+            Some(quiet) => Patience { quiet: quiet.max(deadlines.client), rate: 0 },
+        };
+        let (upload, progress) = Upload::new(body, on.largest_body, &self.deadlines, client);
         let patience = on.quiet.map_or(services.answer, |quiet| quiet.max(services.answer));
         let pause = on.quiet.unwrap_or(services.pause);
         parts.uri = Uri::from(on.outgoing.target.clone());
@@ -121,6 +128,7 @@ impl Worker {
                 });
             }
         };
+        progress.answered.set(true);
         if !progress.ended.get() {
             // The service answered before it had the whole body.
             ticket.connection().note_unwanted();
@@ -142,7 +150,7 @@ impl Worker {
         let (mut head, body) = response.into_parts();
         clean(&mut head.headers);
         self.dress(&mut head, dress, way);
-        let waits = (pause, deadlines.client);
+        let waits = (pause, client);
         let mut reply = Reply::from_service(body, lease, ticket.again(), &self.deadlines, waits);
         reply.end_by(whole);
         Ok(Response::from_parts(head, reply))
@@ -200,7 +208,7 @@ impl Worker {
             None if ticket.connection().become_tunnel(tunnel) => {}
             None => return Some(Err(Fault::Early.into())),
         }
-        let nothing = Reply::here(Bytes::new(), ticket.again(), &self.deadlines, patience);
+        let nothing = self.here(Bytes::new(), way.gate, ticket);
         Some(Ok(Response::from_parts(head, nothing)))
     }
 }

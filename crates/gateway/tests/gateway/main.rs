@@ -8,10 +8,12 @@
 )]
 
 mod consent;
+mod corpus;
 mod decisions;
 mod dpop;
 mod echo;
 mod events;
+mod floods;
 mod foreign;
 mod framed;
 mod grpc;
@@ -24,6 +26,7 @@ mod passage;
 mod reloading;
 mod resource;
 mod running_out;
+mod slow;
 mod step_up;
 mod streams;
 mod upstreams;

@@ -1,0 +1,11 @@
+//! Attacks on a gateway, byte for byte: over raw sockets, against any address.
+//!
+//! | module | |
+//! |---|---|
+//! | [`case`] | the cases of `corpus/gateway`, as they are written |
+//! | [`run`] | says them to a gateway, and judges what comes of it |
+//! | [`frames`] | a client of HTTP/2 that sends what it likes |
+
+pub mod case;
+pub mod frames;
+pub mod run;

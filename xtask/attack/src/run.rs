@@ -1,0 +1,162 @@
+//! Says a case to a gateway, and judges what comes of it.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    case::{Case, Expect, Places, Say, bytes, frames},
+    frames::{Http2, block, flag, frame, kind},
+};
+
+/// How long a gateway may take to say something.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What came of a case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Came {
+    /// This status, and what else was said, in one text.
+    Answer(u16, String),
+    /// The stream was reset, or the connection ended, with this code.
+    Reset(u32),
+    /// The connection ended without a word.
+    Closed,
+    /// Nothing came, and the connection stays open.
+    Silence,
+}
+
+/// What is wrong with what came of a case; nothing, if nothing is.
+///
+/// # Errors
+/// The case cannot be read, or the gateway not be reached.
+pub fn run(case: &Case, address: SocketAddr, places: &Places) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    let mut judge = |version: &str, came: &Came| {
+        wrong.extend(judge(case, came).map(|what| format!("{version}: {what}")));
+    };
+    match &case.say {
+        Say::Bytes(text) => judge("HTTP/1.1", &over_http1(address, &bytes(text, places)?)?),
+        Say::Frames(text) => judge("HTTP/2", &over_http2(address, &frames(text, places)?)?),
+        Say::Request { method, target, fields } => {
+            let target = bytes(target, places)?;
+            let fields = fields
+                .iter()
+                .map(|(name, value)| Ok((name.as_str(), bytes(value, places)?)))
+                .collect::<Result<Vec<_>>>()?;
+            let mut text = [method.as_bytes(), b" ", &target, b" HTTP/1.1\r\n"].concat();
+            let own =
+                [("host", places.host.clone().into_bytes()), ("connection", b"close".to_vec())];
+            for (name, value) in own.iter().chain(&fields) {
+                text.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+            }
+            text.extend(b"\r\n");
+            judge("HTTP/1.1", &over_http1(address, &text)?);
+            let mut head: Vec<(&str, &[u8])> = vec![
+                (":method", method.as_bytes()),
+                (":scheme", b"http"),
+                (":authority", places.host.as_bytes()),
+                (":path", &target),
+            ];
+            let lower: Vec<_> =
+                fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+            head.extend(lower.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
+            let ends = flag::END_HEADERS | flag::END_STREAM;
+            judge("HTTP/2", &over_http2(address, &frame(kind::HEADERS, ends, 1, &block(&head)))?);
+        }
+    }
+    Ok(wrong)
+}
+
+/// Sends bytes, and reads until the gateway hangs up, or has answered and says nothing more. Of several answers
+/// the best counts: who smuggles wants two.
+fn over_http1(address: SocketAddr, bytes: &[u8]) -> Result<Came> {
+    let mut stream = TcpStream::connect(address).context("the gateway cannot be reached")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    // A client that was refused may learn so while it writes.
+    let _ = stream.write_all(bytes);
+    let mut said = Vec::new();
+    let mut part = [0; 16384];
+    loop {
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(read) => said.extend(part.get(..read).unwrap_or_default()),
+            Err(error) if is_timeout(&error) => {
+                if said.is_empty() {
+                    return Ok(Came::Silence);
+                }
+                break;
+            }
+            Err(_) => break,
+        }
+        // What follows an answer on a connection that stays open comes at once.
+        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+    }
+    let text = String::from_utf8_lossy(&said).into_owned();
+    let statuses = text.split("HTTP/1.1 ").skip(1).filter_map(|it| it.get(..3)?.parse().ok());
+    // What comes before the answer is not one.
+    let status = statuses.filter(|status: &u16| *status >= 200).min_by_key(|status| *status / 100);
+    Ok(status.map_or(Came::Closed, |status| Came::Answer(status, text.clone())))
+}
+
+/// Sends frames after the preface, and reads until the first of their streams is over.
+fn over_http2(address: SocketAddr, bytes: &[u8]) -> Result<Came> {
+    let mut client = Http2::to(address).context("the gateway cannot be reached")?;
+    client.stream.set_read_timeout(Some(PATIENCE))?;
+    let _ = client.send(bytes);
+    let (mut status, mut text) = (None, String::new());
+    loop {
+        let frame = match client.next() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(Came::Closed),
+            Err(error) if is_timeout(&error) => return Ok(Came::Silence),
+            Err(_) => return Ok(Came::Closed),
+        };
+        match frame.kind {
+            kind::GOAWAY | kind::RST_STREAM if frame.error() != Some(0) => {
+                return Ok(Came::Reset(frame.error().unwrap_or_default()));
+            }
+            kind::HEADERS => status = status.or(frame.status()),
+            kind::DATA => text += &String::from_utf8_lossy(&frame.payload),
+            _ => {}
+        }
+        if matches!(frame.kind, kind::HEADERS | kind::DATA)
+            && frame.flags & flag::END_STREAM != 0
+            && let Some(status) = status
+        {
+            return Ok(Came::Answer(status, text));
+        }
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+fn judge(case: &Case, came: &Came) -> Option<String> {
+    let held = match (case.expect, came) {
+        (Expect::Status(expected), Came::Answer(status, _)) => *status == expected,
+        (Expect::Served, Came::Answer(status, _)) => (200..300).contains(status),
+        (Expect::Refused, Came::Answer(status, _)) => *status >= 400,
+        (Expect::Status(400..=499) | Expect::Refused, Came::Reset(_)) => true,
+        (Expect::Refused, Came::Closed) => true,
+        _ => false,
+    };
+    if !held {
+        return Some(match came {
+            Came::Answer(status, _) => format!("answered {status}, not {:?}", case.expect),
+            other => format!("{other:?}, not {:?}", case.expect),
+        });
+    }
+    let Came::Answer(_, text) = came else { return None };
+    if let Some(absent) = case.absent.as_ref().filter(|absent| text.contains(absent.as_str())) {
+        return Some(format!("`{absent}` came through"));
+    }
+    let problem = case.problem.as_ref()?;
+    (!text.contains(&format!("urn:tegata:problem:{problem}\"")))
+        .then(|| format!("not refused as `{problem}`"))
+}
