@@ -1,7 +1,12 @@
 //! What all workers share: those who are asked, and beside them what can be replaced while requests are
 //! served, the configuration and the routes.
 
-use std::{fmt, ops::Deref, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use tegata_core::{Clock, Epoch, Limiter, Network, Node, Parting, Places, Proxies, SinceBoot};
@@ -101,6 +106,8 @@ pub(crate) struct Shared {
     pub(crate) usage: Option<Arc<Usage>>,
     /// Whether no connection is used again, because the process is about to stop.
     pub(crate) parting: Parting,
+    /// Another process takes its place, so nobody needs to go elsewhere.
+    pub(crate) handed_over: AtomicBool,
     /// Who looks whether the log has been read since this process stood still.
     pub(crate) waking: tokio::sync::Mutex<()>,
 }

@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
 };
@@ -185,6 +185,7 @@ impl Gateway {
             decisions: parts.decisions,
             usage: parts.usage,
             parting: parts.parting,
+            handed_over: AtomicBool::new(false),
             waking: tokio::sync::Mutex::default(),
         });
         let addresses: io::Result<Vec<_>> = listeners.iter().map(TcpListener::local_addr).collect();
@@ -358,6 +359,12 @@ impl Gateway {
             thread = thread => thread,
             () = log => "the thread `decision-log`".to_owned(),
         }
+    }
+
+    /// Another process is to listen where it does, and takes its place. From now on `/health` does not say
+    /// that it is about to stop: to whoever looks, it is not.
+    pub fn hand_over(&self) {
+        self.gate.handed_over.store(true, Ordering::Release);
     }
 
     /// Accepts no more, lets requests in flight end, closes what is idle, and answers when all of it

@@ -2,9 +2,16 @@
 
 use std::{
     convert::Infallible,
-    fmt, io,
+    fmt,
+    future::poll_fn,
+    io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
     time::Duration,
 };
 
@@ -21,7 +28,7 @@ use tegata_token::ClientCertificate;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
@@ -34,6 +41,10 @@ mod patient;
 
 /// How long accepting pauses where the system has no more sockets to give.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// How long somebody may take to ask for something who had connected when it was told to stop. Clients take
+/// a connection that was accepted for a promise.
+const HURRY: Duration = Duration::from_secs(1);
 
 /// TLS of a listener.
 #[derive(Clone)]
@@ -67,6 +78,7 @@ pub async fn serve(
         of_each: Places::new(limits.connections_each, limits.uncounted_connections.clone()),
         limits,
         parting,
+        closed: watch::Sender::new(false),
     });
     let graceful = Arc::new(GracefulShutdown::new());
     let mut accepting = JoinSet::new();
@@ -85,6 +97,7 @@ pub async fn serve(
     }
     // Listeners are closed first: whoever connects now is to go to another node.
     accepting.shutdown().await;
+    server.closed.send_replace(true);
     let Some(graceful) = Arc::into_inner(graceful) else { return Ok(()) };
     if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections were cut that had not ended in time");
@@ -131,6 +144,8 @@ struct Server {
     parting: Parting,
     places: Arc<Semaphore>,
     of_each: Arc<Places>,
+    /// Nobody new is let in.
+    closed: watch::Sender<bool>,
 }
 
 impl Server {
@@ -162,7 +177,7 @@ impl Server {
         // Answers are small and whole: nothing is gained by waiting for more.
         let _ = stream.set_nodelay(true);
         let Some((tls, failed)) = &self.tls else {
-            return self.http1(stream, self.service(peer, None), watcher).await;
+            return self.http1(stream, |asked| self.service(peer, None, asked), watcher).await;
         };
         let handshake = tokio::time::timeout(self.limits.header_time, tls.accept(stream));
         let shaken = handshake.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
@@ -171,26 +186,52 @@ impl Server {
             Err(error) => return failed(peer.ip(), &error),
         };
         let session = stream.get_ref().1;
-        let service = self.service(peer, certificate(session.peer_certificates()));
+        let shown = certificate(session.peer_certificates());
+        let service = |asked| self.service(peer, shown, asked);
         if session.alpn_protocol() == Some(b"h2") {
-            self.http2(stream, service, watcher).await;
+            self.http2(stream, service(Arc::default()), watcher).await;
         } else {
             self.http1(stream, service, watcher).await;
         }
     }
 
-    async fn http1<S>(&self, stream: S, service: impl Service, watcher: Watcher)
-    where
+    /// `service` makes what answers, and says there that something was asked for.
+    async fn http1<S, A>(
+        &self,
+        stream: S,
+        service: impl FnOnce(Arc<AtomicBool>) -> A,
+        watcher: Watcher,
+    ) where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        A: Service,
     {
+        let asked = Arc::new(AtomicBool::new(false));
+        let mut closed = self.closed.subscribe();
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_time)
             // Twice what is allowed: what is a little too large is refused with a word about it.
             .max_headers(2 * self.limits.header_fields)
             .max_buf_size(2 * (self.limits.header_block + self.limits.target))
-            .serve_connection(self.patient(stream), service);
-        ended(watcher.watch(connection).await);
+            .serve_connection(self.patient(stream), service(Arc::clone(&asked)));
+        let mut connection = pin!(connection);
+        tokio::select! {
+            result = connection.as_mut() => return ended(result),
+            () = async { drop(closed.wait_for(|closed| *closed).await) } => {}
+        }
+        // Whoever has not asked for anything yet asks now, or not at all.
+        let first = poll_fn(|cx| match connection.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending if asked.load(Ordering::Relaxed) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        if let Ok(Some(result)) = tokio::time::timeout(HURRY, first).await {
+            return ended(result);
+        }
+        connection.as_mut().graceful_shutdown();
+        ended(connection.await);
+        // Until here, it is waited for.
+        drop(watcher);
     }
 
     async fn http2<S>(&self, stream: S, service: impl Service, watcher: Watcher)
@@ -217,9 +258,11 @@ impl Server {
         &self,
         peer: SocketAddr,
         certificate: Option<PeerCertificate>,
+        asked: Arc<AtomicBool>,
     ) -> impl Service + use<> {
         let (router, parting) = (self.router.clone(), self.parting.clone());
         hyper::service::service_fn(move |request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer.ip()));
             if let Some(shown) = certificate.clone() {

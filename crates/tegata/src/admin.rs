@@ -18,7 +18,10 @@ use tegata_token::Tally;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
     time::timeout,
 };
 
@@ -97,20 +100,30 @@ pub(crate) fn bind(data: &Path) -> io::Result<UnixListener> {
 /// has it, or why it has not.
 pub(crate) type Look = oneshot::Sender<Result<(), String>>;
 
+/// What whoever keeps the server running is asked for over the socket.
+pub(crate) enum Ask {
+    /// To read the configuration anew.
+    Reload(oneshot::Sender<Result<Value, Refused>>),
+    /// To hand over what listens, on this connection.
+    HandOver(UnixStream),
+}
+
 /// Carries out orders until the task is dropped. What changes services or routes is acknowledged when
 /// the gateway has it.
 pub(crate) async fn serve(
     listener: Arc<UnixListener>,
     composed: Arc<Composed>,
     remap: mpsc::Sender<Look>,
+    asks: mpsc::Sender<Ask>,
 ) {
     let mut pause = tokio::time::interval(Duration::from_millis(100));
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let (composed, remap) = (Arc::clone(&composed), remap.clone());
+                let asks = asks.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = converse(stream, &composed, &remap).await {
+                    if let Err(error) = converse(stream, &composed, &remap, &asks).await {
                         tracing::info!(%error, "an administration connection ended early");
                     }
                 });
@@ -128,6 +141,7 @@ async fn converse(
     mut stream: UnixStream,
     composed: &Arc<Composed>,
     remap: &mpsc::Sender<Look>,
+    asks: &mpsc::Sender<Ask>,
 ) -> io::Result<()> {
     let peer = stream.peer_cred()?.uid();
     let own = rustix::process::geteuid().as_raw();
@@ -141,6 +155,15 @@ async fn converse(
         let mut reader = BufReader::new((&mut stream).take(LONGEST));
         timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await??;
         match serde_json::from_slice::<Asked<Order>>(&line) {
+            Ok(Asked { order: Order::HandOver, .. }) => match asks.try_send(Ask::HandOver(stream)) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(Ask::HandOver(back)) | TrySendError::Closed(Ask::HandOver(back))) => {
+                    stream = back;
+                    Answer::Refused("this server hands nothing over now".to_owned())
+                }
+                Err(_) => return Ok(()),
+            },
+            Ok(Asked { order: Order::Reload, .. }) => reload(asks).await.into(),
             Ok(Asked { watched: false, order }) => {
                 perform(composed, OPERATOR, order, remap, &Tally::default()).await.into()
             }
@@ -157,6 +180,14 @@ async fn converse(
     };
     say(&mut stream, &answer).await?;
     stream.shutdown().await
+}
+
+/// Has the configuration read anew.
+async fn reload(asks: &mpsc::Sender<Ask>) -> Result<Value, Refused> {
+    let nobody = || Refused::from("this server has no configuration that it could read".to_owned());
+    let (tell, told) = oneshot::channel();
+    asks.send(Ask::Reload(tell)).await.map_err(|_| nobody())?;
+    told.await.map_err(|_| nobody())?
 }
 
 /// Does `work`, and says meanwhile how far it is. Neither waits for the other, and no line is cut off:
@@ -225,7 +256,7 @@ pub(crate) async fn perform(
 }
 
 /// Has the gateway given what is declared.
-async fn give_map(remap: &mpsc::Sender<Look>) -> Result<(), String> {
+pub(crate) async fn give_map(remap: &mpsc::Sender<Look>) -> Result<(), String> {
     let (look, seen) = oneshot::channel();
     let given = match remap.send(look).await {
         Ok(()) => timeout(PATIENCE, seen).await.ok().and_then(Result::ok),

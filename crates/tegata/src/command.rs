@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use parking_lot::Mutex;
 use serde_json::Value;
 #[cfg(feature = "pkcs11")]
 use tegata_store::Pkcs11Refused;
@@ -17,15 +18,16 @@ use tegata_token::{KeysRefused, Tally};
 use crate::{
     admin, circle,
     compose::{self, Composed, Startup},
-    config::{self, BadConfig, Config, Source},
+    config::{self, BadConfig, Config, Given, Source},
     demo::Demo,
     operate::{self, OPERATOR, Order, Refused},
     progress::{Bar, UnderWay, Watch},
     secret_line,
     show::{self, Format},
+    sockets::Brought,
 };
 
-mod apply;
+pub(crate) mod apply;
 mod audit_log;
 mod client;
 mod consent;
@@ -35,6 +37,7 @@ mod doctor;
 mod init;
 mod key;
 mod plan;
+mod reload;
 mod restore;
 mod revoke;
 mod serve;
@@ -66,7 +69,9 @@ enum Command {
     /// Everything in one process on embedded storage, with ten services behind the gateway.
     Demo(Demo),
     /// Runs the server.
-    Serve,
+    Serve(serve::Serve),
+    /// Has the running server read its configuration anew, as far as it can change meanwhile.
+    Reload,
     /// Writes a commented `tegata.toml` and a root key.
     Init(init::Init),
     /// Checks the configuration, the store and the keys, and says what to mend.
@@ -177,14 +182,18 @@ pub(crate) struct Context {
     config: Option<PathBuf>,
     data_dir: Option<PathBuf>,
     format: Format,
+    /// What came from outside at the start, where it can be used.
+    sockets: Mutex<Result<Vec<Brought>, String>>,
 }
 
 /// Runs a command. Errors are one line on standard error.
-pub(crate) async fn run(cli: Cli) -> ExitCode {
-    let context = Context { config: cli.config, data_dir: cli.data_dir, format: cli.format };
-    let done = match cli.command {
+pub(crate) async fn run(cli: Cli, sockets: Result<Vec<Brought>, String>) -> ExitCode {
+    let Cli { config, data_dir, format, command } = cli;
+    let context = Context { config, data_dir, format, sockets: Mutex::new(sockets) };
+    let done = match command {
         Command::Demo(demo) => demo.run(&context).await,
-        Command::Serve => serve::run(&context).await,
+        Command::Serve(serve) => serve.run(&context).await,
+        Command::Reload => reload::run(&context).await,
         Command::Init(init) => init.run(),
         Command::Doctor => doctor::run(&context).await,
         Command::Apply(apply) => apply.run(&context).await,
@@ -221,12 +230,23 @@ pub(crate) async fn run(cli: Cli) -> ExitCode {
 impl Context {
     /// The configuration.
     pub(crate) fn load(&self) -> Result<(Config, Source), Failed> {
-        let (config, mut source) = config::load(self.config.as_deref(), std::env::vars())?;
+        self.read().map(|(config, source, _)| (config, source))
+    }
+
+    /// The configuration, with what was set.
+    pub(crate) fn read(&self) -> Result<(Config, Source, Given), Failed> {
+        let (config, mut source, given) = config::read(self.config.as_deref(), std::env::vars())?;
         if let Some(data) = &self.data_dir {
             // Paths in the file stay relative to the file; this one is relative to where we are.
             source.data_dir = Some(data.clone());
         }
-        Ok((config, source))
+        Ok((config, source, given))
+    }
+
+    /// The sockets that came from outside at the start, to be taken once.
+    pub(crate) fn brought(&self) -> Result<Vec<Brought>, Failed> {
+        // Whoever has them closes them.
+        std::mem::replace(&mut *self.sockets.lock(), Ok(Vec::new())).map_err(Failed::Usage)
     }
 
     /// The data directory, where one was named.

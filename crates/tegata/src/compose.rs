@@ -168,6 +168,12 @@ impl DataDir {
         }
     }
 
+    /// Whether no process has a data directory, or there is none.
+    pub(crate) fn is_free(path: &Path) -> bool {
+        let lock = File::options().write(true).open(path.join("tegata.lock"));
+        lock.map_or(true, |lock| lock.try_lock().is_ok())
+    }
+
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path

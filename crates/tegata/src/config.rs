@@ -47,7 +47,7 @@ pub(crate) use declared::{ClientForm, Declared, Hidden, UserForm, read_secret};
 pub(crate) use introspection::Introspection;
 pub(crate) use issuer::ForeignIssuer;
 pub(crate) use listen::Listen;
-pub(crate) use load::{BadConfig, Source, from_table, load, read_declared, read_table};
+pub(crate) use load::{BadConfig, Given, Source, from_table, read, read_declared, read_table};
 pub(crate) use mail::{Mail, Registration as UserRegistration, TIMEOUT as MAIL_TIMEOUT, Users};
 pub(crate) use pkcs11::Pkcs11;
 pub(crate) use sessions::Sessions;

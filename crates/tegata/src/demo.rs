@@ -148,7 +148,9 @@ impl Demo {
             Limits::Local => Loopback::Exempt,
             Limits::Production => Loopback::Counted,
         };
-        let running = run::start(Arc::clone(&composed), listeners, loopback).await?;
+        // There is no file that could be read anew, and nobody takes its place.
+        let nobody = tokio::sync::mpsc::channel(1).0;
+        let running = run::start(Arc::clone(&composed), listeners, loopback, nobody).await?;
         if let Some(file) = &self.describe {
             let text = describe::describe(&ports, &household, &shop.registry());
             write_whole(file, &format!("{text:#}\n"))?;
@@ -226,9 +228,9 @@ fn listen(ports: &Ports) -> Result<Listeners, Failed> {
     };
     Ok(Listeners {
         public: bind("the public listener", ports.public)?,
-        mtls: Vec::new(),
         gateway: bind("the gateway", ports.gateway)?,
         operations: bind("operations", ports.operations)?,
+        ..Listeners::default()
     })
 }
 

@@ -7,7 +7,7 @@
 use std::{fmt::Write as _, io};
 
 use tracing::Subscriber;
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter, util::SubscriberInitExt as _};
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter, reload, util::SubscriberInitExt as _};
 
 use crate::{
     command::Failed,
@@ -15,37 +15,62 @@ use crate::{
     supervisor,
 };
 
-/// Starts logging to standard error, panics included.
-pub(crate) fn start(observability: &Observability) -> Result<(), Failed> {
-    let started = to(observability, io::stderr)?.try_init();
+/// How much is said, which can change while the program runs.
+pub(crate) struct Level(Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>);
+
+impl Level {
+    /// From now on so much is said.
+    pub(crate) fn set(&self, filter: EnvFilter) -> Result<(), String> {
+        (self.0)(filter).map_err(|error| format!("[observability] level: {error}"))
+    }
+}
+
+/// Starts logging to standard error, panics included. Answers what changes how much is said.
+pub(crate) fn start(observability: &Observability) -> Result<Level, Failed> {
+    let (subscriber, level) = to(observability, io::stderr)?;
+    let started = subscriber.try_init();
     started.map_err(|error| Failed::Operation(format!("logging: {error}")))?;
     supervisor::note_panics();
-    Ok(())
+    Ok(level)
+}
+
+/// What `[observability] level` lets pass.
+pub(crate) fn filter(observability: &Observability) -> Result<EnvFilter, Failed> {
+    let filter = EnvFilter::try_new(&observability.level).map_err(|error| {
+        Failed::Usage(format!("[observability] level `{}`: {error}", observability.level))
+    })?;
+    // It tells of every connection; what follows from one that is lost, the feed says itself.
+    let quiet = !observability.level.contains("async_nats");
+    Ok(match "async_nats=warn".parse() {
+        Ok(directive) if quiet => filter.add_directive(directive),
+        _ => filter,
+    })
 }
 
 /// What logs to the writers that `make` makes.
 pub(crate) fn to<W: io::Write + 'static>(
     observability: &Observability,
     make: impl Fn() -> W + Send + Sync + 'static,
-) -> Result<Box<dyn Subscriber + Send + Sync>, Failed> {
-    let filter = EnvFilter::try_new(&observability.level).map_err(|error| {
-        Failed::Usage(format!("[observability] level `{}`: {error}", observability.level))
-    })?;
-    // It tells of every connection; what follows from one that is lost, the feed says itself.
-    let quiet = !observability.level.contains("async_nats");
-    let filter = match "async_nats=warn".parse() {
-        Ok(directive) if quiet => filter.add_directive(directive),
-        _ => filter,
-    };
+) -> Result<(Box<dyn Subscriber + Send + Sync>, Level), Failed> {
     let form = observability.log;
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(observability)?)
         .with_writer(Lines { make, form })
         // Whoever reads the log may go away: a log that cannot be written stops nobody.
         .log_internal_errors(false);
     Ok(match form {
-        LogForm::Text => Box::new(subscriber.finish()),
-        LogForm::Json => Box::new(subscriber.json().flatten_event(true).finish()),
+        LogForm::Text => {
+            let subscriber = subscriber.with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            let level = Level(Box::new(move |filter| handle.reload(filter)));
+            (Box::new(subscriber.finish()), level)
+        }
+        LogForm::Json => {
+            let subscriber = subscriber.json().flatten_event(true).with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            let level = Level(Box::new(move |filter| handle.reload(filter)));
+            (Box::new(subscriber.finish()), level)
+        }
     })
 }
 
@@ -149,7 +174,7 @@ mod tests {
         let log = Log::default();
         let written = log.clone();
         let set = Observability { log: form, ..Observability::default() };
-        tracing::subscriber::with_default(to(&set, move || log.clone()).unwrap(), act);
+        tracing::subscriber::with_default(to(&set, move || log.clone()).unwrap().0, act);
         let bytes = written.0.lock().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -192,6 +217,25 @@ mod tests {
                 };
                 assert!(!line.contains(unseen) && !line.contains(is_unseen), "{line:?}");
             }
+        }
+    }
+
+    #[test]
+    fn how_much_is_said_changes_while_it_runs() {
+        for form in [LogForm::Text, LogForm::Json] {
+            let log = Log::default();
+            let written = log.clone();
+            let set = Observability { log: form, level: "warn".to_owned() };
+            let (subscriber, level) = to(&set, move || log.clone()).unwrap();
+            tracing::subscriber::with_default(subscriber, || {
+                let say = |it: &str| tracing::info!("it was {it}");
+                say("before");
+                let set = Observability { level: "info".to_owned(), ..set.clone() };
+                level.set(filter(&set).unwrap()).unwrap();
+                say("after");
+            });
+            let text = String::from_utf8(written.0.lock().clone()).unwrap();
+            assert!(text.contains("it was after") && !text.contains("it was before"), "{text}");
         }
     }
 

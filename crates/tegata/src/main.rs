@@ -36,6 +36,7 @@ mod demo;
 mod durable;
 mod foreign;
 mod gauges;
+mod handover;
 mod health;
 mod history;
 mod installation;
@@ -45,17 +46,20 @@ mod logging;
 mod logouts;
 mod lookout;
 mod mail;
+mod notify;
 mod operate;
 mod outbox;
 mod plan;
 mod progress;
 mod published;
 mod registry;
+mod reload;
 mod restore;
 mod run;
 mod secret_line;
 mod show;
 mod signals;
+mod sockets;
 mod supervisor;
 mod usage;
 
@@ -75,6 +79,8 @@ fn main() -> ExitCode {
         Err(error) => return usage::tell(&error),
     };
     raise_limits();
+    // Before there is a second thread, and before a descriptor of ours could be taken for one of them.
+    let sockets = sockets::brought();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -82,5 +88,5 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    runtime.block_on(command::run(cli))
+    runtime.block_on(command::run(cli, sockets))
 }

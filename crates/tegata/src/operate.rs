@@ -145,6 +145,10 @@ pub(crate) enum Order {
         username: String,
         client: String,
     },
+    /// Reads the configuration anew, as far as it can change while the server runs.
+    Reload,
+    /// Hands what listens to another process, which takes the place of this one.
+    HandOver,
     /// Says how the server is.
     Health,
     /// Says that the server is there.
@@ -353,6 +357,9 @@ pub(crate) async fn perform(
         }
         // Only what runs has a health.
         Order::Health => Ok(json!([])),
+        Order::Reload | Order::HandOver => {
+            Err(Refused::from("only a server that runs `tegata serve` does that".to_owned()))
+        }
         Order::Ping => Ok(json!({"node": composed.node.id().to_string()})),
     }
 }

@@ -1,6 +1,7 @@
 //! Running: everything that listens, on sockets that are bound already.
 
 use std::{
+    collections::BTreeSet,
     io::{self, IsTerminal as _},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::Arc,
@@ -9,6 +10,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
+use serde::{Deserialize, Serialize};
 use tegata_core::{
     BoxFuture, ClientCertificates, ForwardedBy, Network, Parting, Proxies, Secret, SinceBoot,
 };
@@ -35,6 +37,7 @@ use crate::{
     appearance, background, certificates, circle,
     command::Failed,
     compose::Composed,
+    config::{Config, Span},
     cookie_door::CookieDoor,
     gauges, health,
     introspection::Others,
@@ -46,27 +49,90 @@ use crate::{
 const HSTS: Duration = Duration::from_secs(365 * 86_400);
 
 /// Sockets that are bound.
+#[derive(Default)]
 pub(crate) struct Listeners {
     pub(crate) public: Vec<TcpListener>,
     /// Of the same, where certificates are asked for.
     pub(crate) mtls: Vec<TcpListener>,
     pub(crate) gateway: Vec<TcpListener>,
     pub(crate) operations: Vec<TcpListener>,
+    /// For which of them somebody else chose the addresses: whoever takes them over keeps to that.
+    pub(crate) chosen: BTreeSet<Listener>,
+}
+
+/// What listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Listener {
+    Public,
+    Mtls,
+    Gateway,
+    Operations,
+}
+
+impl Listener {
+    pub(crate) const ALL: [Self; 4] = [Self::Public, Self::Mtls, Self::Gateway, Self::Operations];
+
+    /// As sockets from outside are named.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Mtls => "mtls",
+            Self::Gateway => "gateway",
+            Self::Operations => "operations",
+        }
+    }
+
+    /// The setting that says where it listens.
+    pub(crate) const fn setting(self) -> &'static str {
+        match self {
+            Self::Public => "[public] listen",
+            Self::Mtls => "[public] mtls_listen",
+            Self::Gateway => "[gateway] listen",
+            Self::Operations => "[operations] listen",
+        }
+    }
 }
 
 impl Listeners {
+    /// The sockets of one of them.
+    pub(crate) const fn of(&self, listener: Listener) -> &Vec<TcpListener> {
+        match listener {
+            Listener::Public => &self.public,
+            Listener::Mtls => &self.mtls,
+            Listener::Gateway => &self.gateway,
+            Listener::Operations => &self.operations,
+        }
+    }
+
+    pub(crate) const fn of_mut(&mut self, listener: Listener) -> &mut Vec<TcpListener> {
+        match listener {
+            Listener::Public => &mut self.public,
+            Listener::Mtls => &mut self.mtls,
+            Listener::Gateway => &mut self.gateway,
+            Listener::Operations => &mut self.operations,
+        }
+    }
+
+    /// The same sockets once more: they stay open until both are closed, and who comes waits meanwhile.
+    pub(crate) fn kept(&self) -> io::Result<Self> {
+        let mut kept = Self { chosen: self.chosen.clone(), ..Self::default() };
+        for listener in Listener::ALL {
+            let sockets: io::Result<_> =
+                self.of(listener).iter().map(TcpListener::try_clone).collect();
+            *kept.of_mut(listener) = sockets?;
+        }
+        Ok(kept)
+    }
+
     /// What listens where, for administrators.
     fn named(&self) -> Vec<(&'static str, String)> {
-        let all = [
-            ("public", &self.public),
-            ("mtls", &self.mtls),
-            ("gateway", &self.gateway),
-            ("operations", &self.operations),
-        ];
-        let told = all.into_iter().map(|(name, sockets)| {
-            let addresses = sockets.iter().filter_map(|it| Some(it.local_addr().ok()?.to_string()));
-            (name, addresses.collect::<Vec<_>>().join(" "))
-        });
+        let told =
+            Listener::ALL.into_iter().map(|it| (it.name(), self.of(it))).map(|(name, sockets)| {
+                let addresses =
+                    sockets.iter().filter_map(|it| Some(it.local_addr().ok()?.to_string()));
+                (name, addresses.collect::<Vec<_>>().join(" "))
+            });
         told.filter(|(_, addresses)| !addresses.is_empty()).collect()
     }
 }
@@ -92,8 +158,15 @@ impl Loopback {
 pub(crate) struct Running {
     composed: Arc<Composed>,
     gateway: Arc<Gateway>,
+    loopback: Loopback,
+    /// Has the gateway given what is declared.
+    look: tokio::sync::mpsc::Sender<admin::Look>,
+    /// For how long it goes on after it said that it stops.
+    linger: Span,
     /// Begun first: whoever is served is asked to go elsewhere.
     parting: Parting,
+    /// Begun with it, where nobody takes the place of this process: then it is not ready any more.
+    leaving: Parting,
     /// Told then: nobody new is let in from outside.
     closing: watch::Sender<bool>,
     /// Told when the gateway has ended: what was open for it ends too.
@@ -109,6 +182,7 @@ pub(crate) async fn start(
     composed: Arc<Composed>,
     listeners: Listeners,
     loopback: Loopback,
+    ordered: tokio::sync::mpsc::Sender<admin::Ask>,
 ) -> Result<Running, Failed> {
     crate::compose::names::check(&composed).await?;
     let (found, health) = watch::channel(gauges::health::Found::new());
@@ -133,7 +207,8 @@ pub(crate) async fn start(
     })?;
     let (closing, closed) = watch::channel(false);
     let (stopping, stopped) = watch::channel(false);
-    let checks = health::checks(&composed, parting.clone());
+    let leaving = Parting::default();
+    let checks = health::checks(&composed, leaving.clone());
     let operations = tegata_server::operations::router(Operations {
         registry: Arc::new(registry),
         checks: Arc::clone(&checks),
@@ -185,8 +260,9 @@ pub(crate) async fn start(
     });
     beside.keep("lookout", Weight::Helpful, move || lookout::keep(Arc::clone(&tower)));
     let (all, socket) = (Arc::clone(&composed), Arc::new(socket));
+    let given_map = look.clone();
     beside.keep("administration", Weight::Essential, move || {
-        admin::serve(Arc::clone(&socket), Arc::clone(&all), look.clone())
+        admin::serve(Arc::clone(&socket), Arc::clone(&all), look.clone(), ordered.clone())
     });
     let (all, of) = (Arc::clone(&composed), Arc::clone(&gateway));
     beside.keep("renew_certificates", Weight::Helpful, move || {
@@ -203,9 +279,13 @@ pub(crate) async fn start(
         supervisor.give_up(format!("{what} of the gateway has panicked"));
     });
     Ok(Running {
+        look: given_map,
+        loopback,
+        linger: composed.config.operations.linger,
         composed,
         gateway,
         parting,
+        leaving,
         closing,
         stopping,
         servers,
@@ -215,14 +295,37 @@ pub(crate) async fn start(
 }
 
 impl Running {
+    /// Takes over what of `config` can change while it runs; the rest of it must be what it was started
+    /// with. Nothing is changed where something cannot be used.
+    pub(crate) async fn reconfigure(&mut self, config: &Config) -> Result<(), String> {
+        let new = settings(config, self.loopback);
+        let gateway = Arc::clone(&self.gateway);
+        // Reading files blocks.
+        let done = tokio::task::spawn_blocking(move || gateway.reconfigure(&new)).await;
+        let done = done.map_err(|error| error.to_string())?;
+        done.map_err(|error| format!("[gateway] {error}"))?;
+        self.linger = config.operations.linger;
+        Ok(())
+    }
+
+    /// Has the gateway given what is declared.
+    pub(crate) async fn give_map(&self) -> Result<(), String> {
+        admin::give_map(&self.look).await
+    }
+
     /// Goes on for a while, so that balancers notice and clients leave; then accepts no more, lets
     /// requests in flight end, and answers when all of it has ended. Whoever stopped it by hand does
     /// not wait for balancers.
     pub(crate) async fn stop(mut self, asked: Asked) {
+        if asked == Asked::ByNext {
+            self.gateway.hand_over();
+        } else {
+            self.leaving.begin();
+        }
         self.parting.begin();
         self.composed.cluster.leave(&self.composed);
-        if asked == Asked::BySupervisor {
-            background::pause(self.composed.config.operations.linger.get()).await;
+        if asked != Asked::ByHand {
+            background::pause(self.linger.get()).await;
         }
         let closed = self.composed.node.since_boot();
         self.closing.send_replace(true);
@@ -348,6 +451,26 @@ fn secret(composed: &Composed) -> Secret<String> {
     Secret::new(URL_SAFE_NO_PAD.encode(bytes))
 }
 
+/// What the gateway is told of the configuration.
+fn settings(config: &Config, loopback: Loopback) -> tegata_gateway::Config {
+    let set = &config.gateway;
+    let mut limits = set.limits.clone();
+    limits.exempt.extend(loopback.uncounted());
+    tegata_gateway::Config {
+        workers: set.workers,
+        tls: set.tls.clone(),
+        hosts: set.hosts.clone(),
+        trusted_proxies: set.trusted_proxies.clone(),
+        forwarded_by: set.forwarded_by,
+        client_certificates: set.client_certificates,
+        cors: set.cors.clone(),
+        limits,
+        deadlines: set.deadlines.clone(),
+        upstream: set.upstream.clone(),
+        ..tegata_gateway::Config::default()
+    }
+}
+
 /// The gateway.
 async fn gateway(
     composed: &Composed,
@@ -359,19 +482,7 @@ async fn gateway(
 ) -> Result<Arc<Gateway>, Failed> {
     let usage = |error: &dyn std::fmt::Display| Failed::Usage(format!("[gateway] {error}"));
     let set = &composed.config.gateway;
-    let mut config = tegata_gateway::Config {
-        workers: set.workers,
-        tls: set.tls.clone(),
-        hosts: set.hosts.clone(),
-        trusted_proxies: set.trusted_proxies.clone(),
-        forwarded_by: set.forwarded_by,
-        client_certificates: set.client_certificates,
-        cors: set.cors.clone(),
-        limits: set.limits.clone(),
-        deadlines: set.deadlines.clone(),
-        upstream: set.upstream.clone(),
-        ..tegata_gateway::Config::default()
-    };
+    let mut config = settings(&composed.config, loopback);
     let upstream = format!("http://{}", way.address).parse::<Upstream>();
     config.public = Some(upstream.map_err(|error| usage(&error))?);
     let mut secret = HeaderValue::from_str(way.secret.expose()).map_err(|error| usage(&error))?;
@@ -381,7 +492,6 @@ async fn gateway(
     config.internal.issuer = composed.config.issuer();
     let in_development = composed.config.public.environment == Environment::Development;
     config.hsts = (!in_development).then_some(HSTS);
-    config.limits.exempt.extend(loopback.uncounted());
     let expected = Expected {
         issuer: composed.config.issuer(),
         audience: ExpectedAudience::OneOf(vec![composed.config.audience()]),
@@ -522,6 +632,8 @@ pub(crate) enum Asked {
     ByHand,
     /// What keeps it running, by SIGTERM.
     BySupervisor,
+    /// Another process, which takes its place.
+    ByNext,
 }
 
 /// What tells the server to stop: SIGINT or SIGTERM, and that the terminal it was started in is gone.
@@ -549,25 +661,35 @@ impl Stop {
         })
     }
 
-    /// Waits until it is asked for.
-    pub(crate) async fn asked(mut self) -> Asked {
-        loop {
-            tokio::select! {
-                _ = self.interrupt.recv() => return Asked::ByHand,
-                _ = self.terminate.recv() => return Asked::BySupervisor,
-                _ = self.hang_up.recv() => {
-                    if self.has_terminal {
-                        return Asked::ByHand;
-                    }
-                    // By habit, whoever rotates logs or changes a setting sends it.
-                    tracing::info!(
-                        "SIGHUP changes nothing: declarations and certificates are taken over by \
-                         themselves, and what `tegata.toml` says at the next start"
-                    );
-                }
+    /// Waits until something is asked for.
+    pub(crate) async fn heard(&mut self) -> Heard {
+        tokio::select! {
+            _ = self.interrupt.recv() => Heard::Stop(Asked::ByHand),
+            _ = self.terminate.recv() => Heard::Stop(Asked::BySupervisor),
+            _ = self.hang_up.recv() => {
+                // It is gone, then; elsewhere, whoever changes a setting sends it.
+                if self.has_terminal { Heard::Stop(Asked::ByHand) } else { Heard::Reload }
             }
         }
     }
+
+    /// Waits until it is to stop, where there is no configuration that could be read anew.
+    pub(crate) async fn asked(mut self) -> Asked {
+        loop {
+            match self.heard().await {
+                Heard::Stop(asked) => return asked,
+                Heard::Reload => tracing::info!("SIGHUP changes nothing: no file is read here"),
+            }
+        }
+    }
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Stop(Asked),
+    /// To read the configuration anew.
+    Reload,
 }
 
 #[cfg(test)]
@@ -584,8 +706,10 @@ mod tests {
         let bind = || vec![TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()];
         let (public, gateway, operations) = (bind(), bind(), bind());
         let address = public[0].local_addr().unwrap();
-        let listeners = Listeners { public, mtls: Vec::new(), gateway, operations };
-        let running = start(Arc::clone(&composed), listeners, Loopback::Exempt).await.unwrap();
+        let listeners = Listeners { public, gateway, operations, ..Listeners::default() };
+        let asks = tokio::sync::mpsc::channel(1).0;
+        let running =
+            start(Arc::clone(&composed), listeners, Loopback::Exempt, asks).await.unwrap();
         let under_way = composed.unfinished.begin("a thing");
         let done = Arc::new(AtomicBool::new(false));
         let is_done = Arc::clone(&done);

@@ -23,6 +23,7 @@ mod commands {
     mod doctor;
     mod elsewhere;
     mod following;
+    mod handover;
     mod inner;
     mod issuers;
     mod mail;
@@ -31,6 +32,7 @@ mod commands {
     mod people;
     mod pkcs11;
     mod places;
+    mod reloading;
     mod restoring;
     mod rotating;
     mod services;

@@ -69,6 +69,16 @@ fn a_node_whose_clock_jumps_says_so_and_its_tokens_count_elsewhere() {
 }
 
 #[test]
+fn settings_of_a_node_that_is_alone_change_and_no_request_fails() {
+    holds("x22-reload");
+}
+
+#[test]
+fn another_process_takes_the_place_of_a_node_that_is_alone_and_no_request_fails() {
+    holds("x22-handover");
+}
+
+#[test]
 fn a_key_that_was_stolen_signs_nothing_and_one_that_was_lost_is_missed() {
     holds("x16-key-lost");
 }

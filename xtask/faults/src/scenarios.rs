@@ -25,6 +25,7 @@ mod x16_key_lost;
 mod x17_bytes_flipped;
 mod x18_upstream_slow;
 mod x20_idle_connections;
+mod x22_one_node;
 mod x22_rolling_restart;
 mod x23_old_backup;
 mod x25_garbage_heard;
@@ -229,6 +230,19 @@ pub const SCENARIOS: &[Scenario] = &[
         three_older_nodes,
         x22_rolling_restart::upgrade,
     ),
+    Scenario {
+        name: "x22-reload",
+        about: "the settings of a node that is alone change again and again: no request fails",
+        often: OFTEN,
+        breaks: Breaks::Alone(x22_one_node::reload),
+    },
+    Scenario {
+        name: "x22-handover",
+        about: "another process takes the place of a node that is alone, again and again: no request \
+                fails, and what was taken back stays refused",
+        often: OFTEN,
+        breaks: Breaks::Alone(x22_one_node::hand_over),
+    },
     on(
         "x23-old-backup",
         "PostgreSQL is brought back from a backup: no node serves it unasked, and once that is \

@@ -1,6 +1,10 @@
 //! One request and its answer, through all phases.
 
-use std::{borrow::Cow, rc::Rc, sync::Arc};
+use std::{
+    borrow::Cow,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
@@ -226,7 +230,7 @@ impl Worker {
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
                 .with(header::ALLOW, allow));
         }
-        if self.is_parting() {
+        if self.is_parting() && !self.gate.handed_over.load(Ordering::Acquire) {
             return Err(Refusal::unavailable("stopping", "the gateway is about to stop").closing());
         }
         let mut response = Response::new(Bytes::from_static(br#"{"status":"ok"}"#));

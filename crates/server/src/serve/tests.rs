@@ -87,6 +87,34 @@ async fn whoever_comes_while_it_is_about_to_stop_is_answered_and_asked_to_go_els
 }
 
 #[tokio::test]
+async fn whoever_had_connected_when_it_stopped_is_answered() {
+    let Served { address, stop, serving, .. } = served(who(), Limits::default(), None).await;
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        waiting.push(TcpStream::connect(address).await.unwrap());
+    }
+    // The last one is answered, so all of them were let in; the others have asked for nothing.
+    let last = waiting.pop().unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let ask = async |mut stream: TcpStream| {
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?}");
+    };
+    ask(last).await;
+    let _ = stop.send(());
+    // It has been told, once nobody new is let in.
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    for stream in waiting {
+        ask(stream).await;
+    }
+    serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn tells_handlers_who_is_at_the_other_end() {
     let served = served(who(), Limits::default(), None).await;
     let answer =

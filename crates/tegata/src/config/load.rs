@@ -36,11 +36,102 @@ pub(crate) struct Source {
     pub(crate) data_dir: Option<PathBuf>,
 }
 
+/// What was set, before it is made into a configuration. It may hold secrets, so it is shown to nobody.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Given {
+    table: Table,
+    /// Whether the file ends with the end of a line.
+    is_whole: bool,
+}
+
+impl Given {
+    /// Which settings are others in `new`, by their names, such as `gateway.limits.body`. A list is one.
+    pub(crate) fn changes(&self, new: &Self) -> Vec<String> {
+        self.paths(new).iter().map(|path| path.join(".")).collect()
+    }
+
+    fn paths(&self, new: &Self) -> Vec<Vec<String>> {
+        let mut paths = Vec::new();
+        compare(&self.table, &new.table, &[], &mut paths);
+        paths
+    }
+
+    /// The same, with those of the settings of `new` that `taken` says.
+    pub(crate) fn with(&self, new: &Self, taken: impl Fn(&str) -> bool) -> Self {
+        let mut table = self.table.clone();
+        for path in self.paths(new).iter().filter(|path| taken(&path.join("."))) {
+            put(&mut table, path, &new.table);
+        }
+        Self { table, is_whole: new.is_whole }
+    }
+
+    /// What it sets, with paths relative to `base`.
+    pub(crate) fn config(&self, base: &Path) -> Result<Config, BadConfig> {
+        let place = "the settings that can change, with those that count until a restart";
+        let mut config: Config = from_table(self.table.clone(), place)?;
+        if let Some(contradiction) = config.contradictions().into_iter().next() {
+            return Err(BadConfig(format!("{place}: {contradiction}")));
+        }
+        config.resolve(base);
+        Ok(config)
+    }
+
+    /// Whether a file that is read anew looks as if somebody were still writing it.
+    pub(crate) fn is_half_written(&self, new: &Self) -> bool {
+        (self.is_whole && !new.is_whole) || (new.table.is_empty() && !self.table.is_empty())
+    }
+}
+
+fn compare(old: &Table, new: &Table, before: &[String], paths: &mut Vec<Vec<String>>) {
+    let none = Value::Table(Table::new());
+    let added = new.keys().filter(|key| !old.contains_key(*key));
+    for key in old.keys().chain(added) {
+        let path = [before, std::slice::from_ref(key)].concat();
+        match (old.get(key), new.get(key)) {
+            (was, is) if was == is => {}
+            // A section that is not there sets nothing.
+            (was, is) if [was, is].into_iter().flatten().all(Value::is_table) => {
+                let tables = (was.unwrap_or(&none).as_table(), is.unwrap_or(&none).as_table());
+                if let (Some(was), Some(is)) = tables {
+                    compare(was, is, &path, paths);
+                }
+            }
+            _ => paths.push(path),
+        }
+    }
+}
+
+/// Has `table` hold at `path` what `new` holds there, be it nothing.
+fn put(table: &mut Table, path: &[String], new: &Table) {
+    match path {
+        [] => {}
+        [key] => match new.get(key) {
+            Some(value) => {
+                table.insert(key.clone(), value.clone());
+            }
+            None => {
+                table.remove(key);
+            }
+        },
+        [section, rest @ ..] => {
+            let empty = Table::new();
+            let new = new.get(section).and_then(Value::as_table).unwrap_or(&empty);
+            let within = table
+                .entry(section.clone())
+                .or_insert_with(|| Value::Table(Table::new()))
+                .as_table_mut();
+            if let Some(within) = within {
+                put(within, rest, new);
+            }
+        }
+    }
+}
+
 /// Reads `file`, or `tegata.toml` here if there is one, with `environment` over it.
-pub(crate) fn load(
+pub(crate) fn read(
     file: Option<&Path>,
     environment: impl Iterator<Item = (String, String)>,
-) -> Result<(Config, Source), BadConfig> {
+) -> Result<(Config, Source, Given), BadConfig> {
     let default = Path::new("tegata.toml");
     let chosen = file.or_else(|| default.exists().then_some(default));
     let text = match chosen {
@@ -60,6 +151,7 @@ pub(crate) fn load(
     let set = over(environment);
     let file = table.clone();
     set.iter().try_for_each(|set| overlay(&mut table, set))?;
+    let given = Given { table: table.clone(), is_whole: text.is_empty() || text.ends_with('\n') };
     let mut config: Config =
         table.try_into().map_err(|error: toml::de::Error| blame(&file, &set, error.message()))?;
     if let Some(contradiction) = config.contradictions().into_iter().next() {
@@ -72,7 +164,7 @@ pub(crate) fn load(
         data_dir: None,
     };
     config.resolve(&source.base);
-    Ok((config, source))
+    Ok((config, source, given))
 }
 
 /// Reads a file of declarations: TOML, or JSON where its name ends so.

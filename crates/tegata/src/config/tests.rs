@@ -7,8 +7,8 @@ fn read(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
     let path = place.path().join("tegata.toml");
     fs::write(&path, text).unwrap();
     let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-    match load(Some(&path), environment) {
-        Ok((config, _)) => Ok(config),
+    match super::load::read(Some(&path), environment) {
+        Ok((config, ..)) => Ok(config),
         Err(error) => Err(error.to_string().replace(&path.display().to_string(), "tegata.toml")),
     }
 }
@@ -255,7 +255,7 @@ fn secrets_of_another_type_are_not_shown_either() {
 
 #[test]
 fn a_missing_file_says_how_to_make_one() {
-    let error = load(Some("no-such.toml".as_ref()), std::iter::empty()).unwrap_err();
+    let error = super::load::read(Some("no-such.toml".as_ref()), std::iter::empty()).err().unwrap();
     assert!(error.to_string().contains("tegata init"));
 }
 
@@ -375,4 +375,47 @@ fn a_sidecar_goes_on_for_5_s_unless_somebody_says_that_longer_is_dangerous() {
     assert!(said.contains("danger_long_stale"), "{said}");
     assert_eq!(with("stale = \"60s\"\ndanger_long_stale = true"), Ok(60));
     assert!(with("stale = \"61s\"\ndanger_long_stale = true").is_err());
+}
+
+#[test]
+fn what_changed_is_named_and_taken_over_by_name() {
+    let given = |text: &str| {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("tegata.toml");
+        fs::write(&path, text).unwrap();
+        super::load::read(Some(&path), std::iter::empty()).unwrap().2
+    };
+    let was = given(
+        "[gateway.limits]\nbody = 10\n[gateway.limits.body_of]\n\"/a.b\" = 1\n[public]\nbrand = \"A\"\n",
+    );
+    let new = given(
+        "[gateway]\nworkers = 2\n[gateway.limits]\nper_user = \"1/s\"\n[gateway.limits.body_of]\n\
+         \"/a.b\" = 2\n[gateway.cors]\n[[service]]\nname = \"a\"\nupstreams = [\"http://a:1\"]\n",
+    );
+    let mut names = was.changes(&new);
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "gateway.limits.body",
+            "gateway.limits.body_of./a.b",
+            "gateway.limits.per_user",
+            "gateway.workers",
+            "public.brand",
+            "service"
+        ]
+    );
+    assert!(new.changes(&new).is_empty());
+    let taken = was.with(&new, |name| name.starts_with("gateway.limits"));
+    let mut left = taken.changes(&new);
+    left.sort();
+    assert_eq!(left, ["gateway.workers", "public.brand", "service"]);
+    let config = taken.config(Path::new(".")).unwrap();
+    assert_eq!(config.gateway.limits.body, gateway::Limits::default().body);
+    assert_eq!(config.gateway.limits.body_of.get("/a.b"), Some(&2));
+    assert_eq!((config.gateway.workers, config.public.brand.as_str()), (0, "A"));
+    // A number that lost its last digits, and a file that lost all of it.
+    assert!(was.is_half_written(&given("[gateway.limits]\nbody = 1")));
+    assert!(was.is_half_written(&given("")) && !was.is_half_written(&new));
+    assert!(!given("[gateway.limits]\nbody = 1").is_half_written(&given("[gateway]\nworkers = 1")));
 }

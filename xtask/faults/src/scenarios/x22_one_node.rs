@@ -1,0 +1,209 @@
+//! One node on SQLite with nobody beside it, whose settings change, or whose place another process takes,
+//! while everybody goes on.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Result, ensure};
+use tegata_engines::{
+    EchoServer, TegataNode,
+    tegata::{Own, Ports, Shared, root_key},
+};
+
+use crate::{
+    http::{Ask, Client},
+    ledger::Checked,
+    report::Seen,
+    scenario::Round,
+    series::{Latencies, Outcome, Series},
+    stage::{self, Access},
+    time::{Ending, Stopwatch, until},
+};
+
+/// How long a change may take until it is there, and a process until it has taken over.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What everybody does, and how it goes.
+struct Traffic {
+    calls: Series,
+    keys: Series,
+    issue: Series,
+    revoke: Series,
+}
+
+impl Traffic {
+    fn new(watch: Stopwatch) -> Self {
+        Self {
+            calls: Series::new("calls, on a connection each", watch),
+            keys: Series::new("fetches of the keys, on a connection each", watch),
+            issue: Series::new("tokens issued, on a connection that is kept", watch),
+            revoke: Series::new("tokens taken back, on a connection that is kept", watch),
+        }
+    }
+
+    /// Everybody goes on until it is over. Answers the tokens that were taken back. Nothing is asked twice:
+    /// whatever breaks is counted.
+    fn run(&self, ports: Ports, token: &str, ending: &Ending) -> Vec<Access> {
+        thread::scope(|threads| {
+            threads.spawn(|| {
+                while !ending.is_over() {
+                    let mut gateway = Client::new(ports.gateway).waiting(PATIENCE);
+                    let _ = self.calls.ask(0, 200, || stage::call(&mut gateway, "/bounded", token));
+                }
+            });
+            threads.spawn(|| {
+                while !ending.is_over() {
+                    let mut public = Client::new(ports.public).waiting(PATIENCE);
+                    let ask = Ask::get("/.well-known/jwks.json");
+                    let _ = self.keys.ask(0, 200, || public.ask(&ask));
+                }
+            });
+            let writing = threads.spawn(|| {
+                let mut public = Client::new(ports.public).waiting(PATIENCE);
+                let mut revoked = Vec::new();
+                while !ending.is_over() {
+                    let issued = self.issue.ask(0, 200, || stage::issue(&mut public));
+                    let Some(access) = issued.ok().and_then(|it| stage::access_in(&it).ok()) else {
+                        continue;
+                    };
+                    let asked =
+                        self.revoke.ask(0, 200, || stage::revoke(&mut public, &access.token));
+                    if Outcome::of(&asked, 200) == Outcome::Good {
+                        revoked.push(access);
+                    }
+                }
+                revoked
+            });
+            writing.join().unwrap_or_default()
+        })
+    }
+
+    fn all(&self) -> [&Series; 4] {
+        [&self.calls, &self.keys, &self.issue, &self.revoke]
+    }
+
+    fn count(&self) -> usize {
+        self.all().iter().map(|series| series.all().len()).sum()
+    }
+}
+
+/// One round: settings change again and again, by the command and by SIGHUP.
+pub(super) fn reload(round: &Round) -> Result<Seen> {
+    with_traffic(round, |node, step, took| {
+        let file = node.directory().join("tegata.toml");
+        let old = fs::read_to_string(&file)?;
+        let lines = old.lines().filter(|line| !line.starts_with("body = "));
+        let mut new: String = lines.map(|line| format!("{line}\n")).collect();
+        let set = format!("[gateway.limits]\nbody = {}\n", 1_000_000 + step);
+        new = new.replace("[gateway.limits]\n", &set);
+        let beside = node.directory().join("tegata.toml.new");
+        fs::write(&beside, new)?;
+        fs::rename(&beside, &file)?;
+        let watch = Stopwatch::start();
+        if step.is_multiple_of(2) {
+            let id = node.process().id().unwrap_or_default().to_string();
+            ensure!(Command::new("kill").args(["-HUP", &id]).status()?.success(), "`kill`");
+        }
+        node.command(&["reload"]);
+        took.push(watch.read());
+        Ok(None)
+    })
+}
+
+/// One round: a new process takes the place of the one before, again and again.
+pub(super) fn hand_over(round: &Round) -> Result<Seen> {
+    with_traffic(round, |node, _, took| {
+        let log = fs::File::create(node.directory().join("next.log"))?;
+        let watch = Stopwatch::start();
+        let new = Command::new(&round.program)
+            .args(["serve", "--take-over"])
+            .current_dir(node.directory())
+            .env_clear()
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        let log = node.directory().join("next.log");
+        let started = || fs::read_to_string(&log).is_ok_and(|text| text.contains(" started"));
+        ensure!(until(PATIENCE, started).is_some(), "it does not take over");
+        took.push(watch.read());
+        Ok(Some(new))
+    })
+}
+
+/// Has `step` done again and again while everybody goes on.
+fn with_traffic(
+    round: &Round,
+    mut step: impl FnMut(&TegataNode, usize, &mut Vec<Duration>) -> Result<Option<Child>> + Send,
+) -> Result<Seen> {
+    let shared = Shared {
+        root_key: root_key(&round.program),
+        program: round.program.clone(),
+        issuer: "http://localhost:8000".to_owned(),
+        audience: "http://localhost:8080".to_owned(),
+    };
+    let own = Own { store: "sqlite://tegata.db".to_owned(), ..Own::default() };
+    let node = TegataNode::start("alone", &shared, &own);
+    let echo = EchoServer::start();
+    stage::declare(&node, echo.port())?;
+    let living = stage::issued(&mut Client::new(node.ports().public))?;
+    let traffic = Traffic::new(Stopwatch::start());
+    let ending = Ending::default();
+    let steps = round.many(2, 5, 5);
+    // With `--full`, again and again until there were as many requests as the row asks for.
+    let enough = if round.full { 500_000 } else { 0 };
+    let (mut took, mut serving) = (Vec::new(), None::<Child>);
+    let (revoked, stepped) = thread::scope(|threads| {
+        let running = threads.spawn(|| traffic.run(node.ports(), &living.token, &ending));
+        let stepped = (|| {
+            let mut done = 0;
+            while done < steps || traffic.count() < enough {
+                let before = traffic.count();
+                if let Some(new) = step(&node, done, &mut took)? {
+                    let ended = serving.replace(new).is_none_or(|mut old| old.wait().is_ok());
+                    ensure!(ended, "the one before does not end");
+                }
+                until(PATIENCE, || traffic.count() > before + 100);
+                done += 1;
+            }
+            Ok(done)
+        })();
+        ending.end();
+        (running.join().unwrap_or_default(), stepped)
+    });
+    let mut seen = Seen::default();
+    match stepped {
+        Ok(steps) => seen.saw = format!("{steps} times, {} requests", traffic.count()),
+        Err(error) => seen.broken.push(format!("{error:#}")),
+    }
+    for series in traffic.all() {
+        let all = series.all();
+        let good = all.iter().filter(|it| it.outcome == Outcome::Good).count();
+        seen.must(good == all.len() && good > 0, || {
+            let wrong = all.iter().find(|it| it.outcome != Outcome::Good);
+            format!("{}: {} of {} failed: {wrong:?}", series.name, all.len() - good, all.len())
+        });
+        seen.fact(series.name, good, all.len());
+    }
+    let longest: Latencies = traffic.calls.all().iter().map(|it| it.took).collect();
+    seen.number("a call took", longest);
+    seen.number("it took", took.into_iter().collect());
+    // What was acknowledged by one is known to the next.
+    let mut gateway = Client::new(node.ports().gateway);
+    let accepted = revoked
+        .iter()
+        .filter(|it| {
+            stage::call(&mut gateway, "/bounded", &it.token).is_ok_and(|a| a.status == 200)
+        })
+        .count();
+    seen.must(accepted == 0, || format!("{accepted} tokens count that were taken back"));
+    seen.checked = Checked { promises: revoked.len(), looks: revoked.len() };
+    if let Some(mut last) = serving {
+        last.kill()?;
+        last.wait()?;
+    }
+    Ok(seen)
+}
