@@ -33,7 +33,6 @@ pub enum Protocol {
 impl Protocol {
     /// Whether it is HTTP/1.1.
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde shows what it asks about")]
     pub const fn is_http1(&self) -> bool {
         matches!(self, Self::Http1)
     }
