@@ -117,7 +117,7 @@ impl<'r> Fields<'r> {
                 self.strip.push(header::TE);
             }
             header::TRAILER | header::PROXY_AUTHENTICATE | header::PROXY_AUTHORIZATION => {
-                self.strip.push(name.clone())
+                self.strip.push(name.clone());
             }
             _ => match name.as_str() {
                 "traceparent" => self.traceparent.add(value),
