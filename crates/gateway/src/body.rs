@@ -6,6 +6,7 @@ use std::{
     fmt,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -15,7 +16,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::{
+    gate::Gate,
     pace::{Pace, Patience},
+    passport::Passport,
+    phase::identify::is_taken_back,
     timer::{Deadline, Deadlines},
     trailers,
     upstream::Lease,
@@ -40,6 +44,9 @@ pub(crate) enum Cut {
     /// The service's body broke off.
     #[error("the service's body broke off")]
     ServiceBroke,
+    /// The credential that the body was asked for with has been taken back.
+    #[error("the credential was taken back")]
+    TakenBack,
 }
 
 /// A request's body, on its way to a service.
@@ -217,9 +224,38 @@ struct Downloading {
     lease: Option<Lease>,
     deadlines: Rc<Deadlines>,
     deadline: Option<Deadline>,
+    /// Until when the next part may come, while it is waited for.
+    until: u64,
     patience: Duration,
     /// When all of it must be over, whatever comes.
     whole: Option<Deadline>,
+    watch: Option<Watch>,
+}
+
+/// Looks, while a body comes, whether whoever asked for it may still have it: a stream can go on for days.
+pub(crate) struct Watch {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) passport: Rc<Passport>,
+    /// When it was looked last, in milliseconds.
+    looked: u64,
+}
+
+/// How often that is looked at, in milliseconds. What is over before is not looked at.
+const LOOKED: u64 = 500;
+
+impl Watch {
+    pub(crate) fn new(gate: &Arc<Gate>, passport: &Rc<Passport>, deadlines: &Deadlines) -> Self {
+        let (gate, passport) = (Arc::clone(gate), Rc::clone(passport));
+        Self { gate, passport, looked: deadlines.now() }
+    }
+
+    fn is_taken_back(&mut self, now: u64) -> bool {
+        if now.saturating_sub(self.looked) < LOOKED {
+            return false;
+        }
+        self.looked = now;
+        is_taken_back(&self.passport.caller, &self.gate)
+    }
 }
 
 impl Reply {
@@ -240,14 +276,17 @@ impl Reply {
         ticket: Ticket,
         deadlines: &Rc<Deadlines>,
         (service, client): (Duration, Patience),
+        watch: Option<Watch>,
     ) -> Self {
         let mut downloading = Downloading {
             body,
             lease: Some(lease),
             deadlines: Rc::clone(deadlines),
             deadline: None,
+            until: 0,
             patience: service,
             whole: None,
+            watch,
         };
         downloading.note_end();
         Self::new(From::Service(downloading), ticket, deadlines, client)
@@ -291,14 +330,24 @@ impl Downloading {
         if self.whole.as_ref().is_some_and(|whole| whole.is_expired(cx)) {
             return Poll::Ready(Some(Err(Cut::ServiceSlow)));
         }
+        let now = self.deadlines.now();
+        if self.watch.as_mut().is_some_and(|watch| watch.is_taken_back(now)) {
+            return Poll::Ready(Some(Err(Cut::TakenBack)));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            let patience = u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX);
             let deadline = self.deadline.get_or_insert_with(|| self.deadlines.slot());
             if !deadline.is_armed() {
-                deadline.arm(self.patience);
+                self.until = now.saturating_add(patience);
             }
-            if deadline.is_expired(cx) {
+            if self.until <= now {
                 return Poll::Ready(Some(Err(Cut::ServiceSlow)));
             }
+            let left = self.until - now;
+            let next = if self.watch.is_some() { left.min(LOOKED) } else { left };
+            deadline.arm(Duration::from_millis(next));
+            // It has not: this has it woken when it does.
+            let _ = deadline.is_expired(cx);
             return Poll::Pending;
         };
         if let Some(deadline) = &self.deadline {

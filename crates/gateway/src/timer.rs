@@ -67,6 +67,11 @@ impl Deadlines {
         deadline
     }
 
+    /// The time that was last taken note of, in milliseconds.
+    pub(crate) fn now(&self) -> u64 {
+        self.now.get()
+    }
+
     /// Takes note of the time.
     pub(crate) fn see(&self, now: SinceBoot) {
         self.now.set(u64::try_from(now.0.as_millis()).unwrap_or(NEVER - 1));

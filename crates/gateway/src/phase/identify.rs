@@ -241,6 +241,16 @@ pub(crate) fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
         .filter(|pair| !pair.is_empty())
 }
 
+/// Whether the credential has been taken back, as far as this node knows, asking nobody. Of a token of another
+/// issuer it says nothing: for that, a store may have to be asked.
+pub(crate) fn is_taken_back(caller: &Caller, gate: &Gate) -> bool {
+    match caller {
+        Caller::Token(token) => gate.realm.check(token).is_some(),
+        Caller::Session(session) => gate.realm.check_grant(&session.claims, None, "").is_some(),
+        Caller::Foreign(_) => false,
+    }
+}
+
 /// Whether the credential has been taken back, as far as this node knows, and whether it knows
 /// enough. Answers whether the credential passed although it does not.
 pub(crate) async fn still_counts(

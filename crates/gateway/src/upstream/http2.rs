@@ -22,7 +22,11 @@ const MOST_STREAMS: usize = 128;
 const UNSAID: usize = 0xfeed_face;
 
 /// How much of a service's answer is taken ahead of the client.
-const WINDOW: u32 = 256 * 1024;
+const WINDOW: u32 = 128 * 1024;
+
+/// The same of all answers of a connection: as much as all of them together, so that clients that do not read
+/// hold back no others.
+const WHOLE_WINDOW: u32 = 128 * WINDOW;
 
 /// What runs a connection, until it ends: then nothing that waits on it may be left waiting.
 type Io = Rc<RefCell<Option<http2::Connection<TokioIo<Stream>, Upload, OnThread>>>>;
@@ -82,7 +86,7 @@ impl Multiplexed {
         builder
             .initial_max_send_streams(UNSAID)
             .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(4 * WINDOW)
+            .initial_connection_window_size(WHOLE_WINDOW)
             .max_header_list_size(64 * 1024)
             .max_send_buf_size(128 * 1024);
         let shaken = builder.handshake(TokioIo::new(stream)).await;

@@ -350,8 +350,8 @@ impl Lease {
                 answered => break answered,
             }
         };
-        if let (Sender::Http2(place), None | Some(Err(_))) = (&self.sender, &answered) {
-            // Whatever it is, others need not find out the same way.
+        if let (Sender::Http2(place), None) = (&self.sender, &answered) {
+            // Its other end may be gone without a word: others need not find out the same way.
             place.on.retire();
         }
         match answered {

@@ -16,7 +16,7 @@ use tegata_token::ClientCertificate;
 
 use super::{Worker, exchange::Way, send::broken};
 use crate::{
-    body::{Cut, Reply, Upload},
+    body::{Cut, Reply, Upload, Watch},
     certificate, cors,
     guard::Fault,
     pace::Patience,
@@ -151,7 +151,10 @@ impl Worker {
         clean(&mut head.headers);
         self.dress(&mut head, dress, way);
         let waits = (pause, client);
-        let mut reply = Reply::from_service(body, lease, ticket.again(), &self.deadlines, waits);
+        let watch = way.trail.passport.as_ref();
+        let watch = watch.map(|passport| Watch::new(way.gate, passport, &self.deadlines));
+        let mut reply =
+            Reply::from_service(body, lease, ticket.again(), &self.deadlines, waits, watch);
         reply.end_by(whole);
         Ok(Response::from_parts(head, reply))
     }
@@ -234,6 +237,8 @@ pub(super) fn refused_cut(cut: Cut) -> Refused {
         Cut::ClientBroke => (StatusCode::BAD_REQUEST, "body_malformed"),
         Cut::ServiceSlow => (StatusCode::GATEWAY_TIMEOUT, "service_late"),
         Cut::ServiceBroke => (StatusCode::BAD_GATEWAY, "service_broken"),
+        // Of an answer that has begun, of which nothing can be said any more.
+        Cut::TakenBack => (StatusCode::UNAUTHORIZED, "token_revoked"),
     };
     Refusal::new(status, id, cut.to_string()).closing()
 }

@@ -17,6 +17,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
+use tegata_core::SessionId;
+use tegata_token::revocation::Target;
 
 use crate::world::{Plan, get};
 
@@ -121,6 +123,44 @@ fn a_stream_is_quiet_for_as_long_as_its_route_says_and_no_longer() {
         world.clock.advance(Duration::from_secs(patience));
         assert_eq!(client.chunk(), None, "{path}");
         assert!(client.is_closed());
+    }
+}
+
+#[test]
+fn a_stream_ends_when_what_it_was_asked_for_with_is_taken_back() {
+    let (address, streams) = service();
+    let mut plan = plan(address);
+    plan.routes = json!([{"path": "/own", "service": "echo", "idle_timeout": "10h"}]);
+    let world = plan.start();
+    for talks in [false, true] {
+        let sid = if talks { "1.30000.t" } else { "1.30000.s" };
+        let mut claims = world.claims();
+        claims["sid"] = sid.into();
+        claims["exp"] = (world.now().secs() + 900).into();
+        let token = format!("Bearer {}", world.sign(&claims));
+        world.refresh_revocations();
+        let mut client = world.connect();
+        client.write(get("/own/x", &[("Authorization", &token)]));
+        let mut service = streams.recv().unwrap();
+        service.write_all(HEAD).unwrap();
+        assert_eq!(client.head().unwrap().0, 200);
+        for _ in 0..4 {
+            send(&mut service, "data: x\n\n");
+            assert_eq!(client.chunk().unwrap(), b"data: x\n\n");
+            world.clock.advance(Duration::from_secs(400));
+            thread::sleep(GLANCE);
+        }
+        world.revoke(Target::Session(SessionId::new(sid).unwrap()));
+        if talks {
+            send(&mut service, "data: secret\n\n");
+            thread::sleep(GLANCE);
+        }
+        world.clock.advance(Duration::from_secs(1));
+        // What was on its way before it was known may still come; the end is none that was meant.
+        let mut rest = Vec::new();
+        let _ = client.stream.read_to_end(&mut rest);
+        assert!(!String::from_utf8_lossy(&rest).contains("\r\n0\r\n"), "{rest:?}");
+        assert_eq!(service.read(&mut [0]).unwrap_or(0), 0);
     }
 }
 

@@ -131,6 +131,11 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infall
             });
             response.body(http_body_util::BodyExt::boxed(parts)).unwrap()
         }
+        "/endless" => {
+            let part = Bytes::from(vec![b'e'; 65536]);
+            let parts = futures_util::stream::repeat_with(move || Ok(Frame::data(part.clone())));
+            response.body(http_body_util::BodyExt::boxed(StreamBody::new(parts))).unwrap()
+        }
         "/only" => {
             // What gRPC calls an answer of trailers alone.
             response.header("grpc-status", "5").body(empty()).unwrap()

@@ -219,3 +219,22 @@ fn a_service_that_does_not_speak_it_is_502_and_one_that_is_silent_is_504() {
     assert_eq!((answer.status, answer.problem().as_str()), (504, "service_late"));
     assert_eq!(world.ask(&get("/framed/x", &[])).status, 200);
 }
+
+#[test]
+fn clients_that_do_not_read_hold_back_no_others() {
+    let (address, counts) = framed::counted(200, usize::MAX);
+    let world = plan(address).start();
+    let mut idle = Vec::new();
+    for _ in 0..60 {
+        let mut client = world.connect();
+        client.write(get("/framed/endless", &[]));
+        assert_eq!(client.head().unwrap().0, 200);
+        idle.push(client);
+    }
+    // Until every buffer on the way is full, and after.
+    for _ in 0..20 {
+        assert_eq!(world.ask(&request("POST", "/framed/x", &[], "body")).json()["body"], "body");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(counts.connections.load(Ordering::SeqCst), 1);
+}
