@@ -141,7 +141,7 @@ async fn who_looks_on_sees_what_is_taken_back_and_by_how_many_it_is_refused() {
     let event = stream.part("latest").await;
     let html = event.data["html"].as_str().unwrap();
     assert!(
-        html.contains("usr_1") && html.contains("Refused by all 1 points after 41 ms"),
+        html.contains("usr_1") && html.contains("Refused by the only point after 41 ms"),
         "{html}"
     );
 

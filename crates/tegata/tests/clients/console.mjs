@@ -61,7 +61,7 @@ async function walk(admin, other) {
   const said = await browser.run(`${row}.innerText`)
   assert.match(said, /console-test/)
   assert.match(said, /operator/)
-  assert.match(said, language === 'en' ? /Refused by all 1 points after \d+ ms/ : /1 か所すべてが \d+ ミリ秒後に拒否/)
+  assert.match(said, language === 'en' ? /Refused by the only point after \d+ ms/ : /唯一の検証ポイントが \d+ ミリ秒後に拒否/)
   assert.equal(await browser.run('performance.timeOrigin'), loaded, 'the page was loaded anew')
   await look.at('console')
 

@@ -368,7 +368,7 @@ fn sessions_and_tokens_are_seen_and_ended_and_tokens_are_asked_about() {
 
     let ended = admin.delete(&format!("{place}?wait=confirmed")).expect(200).json();
     let says = ended["confirmed"]["says"].as_str().unwrap();
-    assert!(says.starts_with("refused by all 1 points after "), "{says}");
+    assert!(says.starts_with("refused by the only point after "), "{says}");
     demo().gateway.get("/echo/x").bearer(&access).send().expect(401);
     assert_eq!(admin.get(&sessions).expect(200).json()["items"], json!([]));
     admin.get(&place).expect(404);

@@ -11,6 +11,8 @@ pub(super) struct Act {
     pub(super) operation: Operation,
     pub(super) named: Vec<String>,
     pub(super) body: Map<String, Value>,
+    /// The version that the person has seen of what is changed, where it must be that one still.
+    pub(super) version: Option<u64>,
     /// What becomes of it, in words.
     pub(super) ask: &'static str,
     /// What it is done to, as the person named it.
@@ -43,12 +45,20 @@ impl Act {
             operation,
             named: named.iter().map(|name| (*name).to_owned()).collect(),
             body: body.as_object().cloned().unwrap_or_default(),
+            version: None,
             ask: "",
             target: String::new(),
             harmless: false,
             undoable: false,
             takes_back: false,
             carried: vec![("do", wish.to_owned())],
+        };
+        // Two who change the same at once do not undo each other's work unseen.
+        let of_version = |mut act: Self| -> Result<Self, NotRead> {
+            let version = fields.one("version").ok_or(NotRead::Foreign)?;
+            act.version = Some(version.parse().map_err(|_| NotRead::Foreign)?);
+            act.carried.push(("version", version.to_owned()));
+            Ok(act)
         };
         let with_reason = |mut act: Self| -> Result<Self, NotRead> {
             let reason = reason.ok_or(NotRead::Reason)?;
@@ -68,27 +78,28 @@ impl Act {
                 takes_back: true,
                 ..act(Operation::UserRevoke, &[id], json!({}))
             })?,
+            // Whoever has to be kept out is, whatever else has changed.
             (Place::User(id), "lock") => Self {
                 ask: w.ask_lock,
                 undoable: true,
                 takes_back: true,
                 ..act(Operation::UserChange, &[id], json!({"disabled": true}))
             },
-            (Place::User(id), "unlock") => Self {
+            (Place::User(id), "unlock") => of_version(Self {
                 harmless: true,
                 ..act(Operation::UserChange, &[id], json!({"disabled": false}))
-            },
+            })?,
             (Place::User(id), "roles") => {
                 let roles = fields.one("roles").ok_or(NotRead::Foreign)?;
                 let all: Vec<_> =
                     roles.split([' ', ',', '\t']).filter(|it| !it.is_empty()).collect();
-                let mut act = Self {
+                let mut act = of_version(Self {
                     ask: w.ask_roles,
                     target: all.join(" "),
                     undoable: true,
                     takes_back: true,
                     ..act(Operation::UserChange, &[id], json!({"roles": all}))
-                };
+                })?;
                 act.carried.push(("roles", all.join(" ")));
                 act
             }

@@ -12,7 +12,7 @@ use super::{
     words::{Moment, Point, Row, Said, confirmed, moment, moment_of},
 };
 use crate::{
-    admin::{self, Operation, Refused},
+    admin::{self, Operation, Refused, Wish},
     app::App,
     lookout::{Sighted, TakenBack},
     messages::{Lang, console::Words},
@@ -144,6 +144,8 @@ struct Person {
 #[template(path = "console_user_acts.html")]
 struct PersonActs {
     w: &'static Words,
+    /// Of what the person was when this was shown.
+    version: u64,
     roles: String,
     locked: bool,
     you: bool,
@@ -206,6 +208,29 @@ struct Key {
     state: &'static str,
     at: Moment,
     until: bool,
+    /// Who has seen it, where it is published and does not sign yet.
+    seen: Option<Seen>,
+}
+
+/// Who has seen a key.
+struct Seen {
+    by: String,
+    /// Whether everybody has.
+    all: bool,
+    /// Those who have not.
+    not: Vec<String>,
+}
+
+impl Seen {
+    fn of(key: &Value, w: &Words) -> Option<Self> {
+        let count = |name| key.get(name).and_then(Value::as_u64);
+        let (seen, readers) = (count("seen_by")?, count("readers")?);
+        let by = match readers {
+            0 => w.seen_by_none.to_owned(),
+            readers => w.seen_by.of(readers).replace("{seen}", &seen.to_string()),
+        };
+        Some(Self { by, all: seen >= readers && readers > 0, not: texts(key, "not_seen_by") })
+    }
 }
 
 #[derive(Template)]
@@ -310,8 +335,8 @@ impl At<'_> {
         let plot = Plot::of(&lookout.pulse());
         let says = w
             .activity_says
-            .replace("{signins}", &plot.last.sign_ins.to_string())
-            .replace("{refusals}", &plot.last.refusals.to_string())
+            .replace("{signins}", &w.signed_in.of(plot.last.sign_ins))
+            .replace("{refusals}", &w.refused.of(plot.last.refusals))
             .replace("{most}", &plot.most.to_string());
         all.alive("activity", &Activity { w, plot, says })?;
         all.alive("points", &Points { w, points })?;
@@ -351,9 +376,20 @@ impl At<'_> {
         named: Vec<String>,
         query: &str,
     ) -> Result<Value, Trouble> {
-        let asked = admin::ordered(self.app, self.by, operation, named, query, Map::new()).await;
-        match asked {
-            Ok(done) => Ok(done.body.unwrap_or_default()),
+        self.versioned(operation, named, query).await.map(|(told, _)| told)
+    }
+
+    /// The same, with the version of what is told.
+    async fn versioned(
+        &self,
+        operation: Operation,
+        named: Vec<String>,
+        query: &str,
+    ) -> Result<(Value, u64), Trouble> {
+        let wish = Wish { operation, named, query, body: Map::new(), version: None };
+        match admin::ordered(self.app, self.by, wish).await {
+            // What has no version has none that a form could name.
+            Ok(done) => Ok((done.body.unwrap_or_default(), done.version.unwrap_or_default())),
             Err(Refused::Store(error)) => Err(error.into()),
             Err(Refused::Busy) => Err(Trouble::TooMany(std::time::Duration::from_secs(1))),
             Err(_) => Err(Trouble::NotFound),
@@ -462,14 +498,14 @@ impl At<'_> {
 
     async fn person(&self, id: &str, all: &mut Blocks) -> Result<(), Trouble> {
         let w = self.w();
-        let user = self.ask(Operation::User, vec![id.to_owned()], "").await?;
+        let (user, version) = self.versioned(Operation::User, vec![id.to_owned()], "").await?;
         let factors = self.ask(Operation::UserFactors, vec![id.to_owned()], "").await?;
         let count = |name: &str| factors.get(name).and_then(Value::as_u64).unwrap_or_default();
         let app = factors.get("totp_since").is_some_and(|since| !since.is_null());
         let parts = [
-            (count("passkeys") > 0).then(|| counted(count("passkeys"), w.passkeys)),
+            (count("passkeys") > 0).then(|| w.passkeys.of(count("passkeys"))),
             app.then(|| w.app.to_owned()),
-            (count("recovery_codes") > 0).then(|| counted(count("recovery_codes"), w.codes)),
+            (count("recovery_codes") > 0).then(|| w.codes.of(count("recovery_codes"))),
         ];
         let parts: Vec<_> = parts.into_iter().flatten().collect();
         let factors = if parts.is_empty() { w.no_factors.to_owned() } else { parts.join(" · ") };
@@ -489,7 +525,7 @@ impl At<'_> {
         all.alive("person", &person)?;
         all.alive("sessions", &self.sessions(Some(id), true).await?)?;
         let roles = texts(&user, "roles").join(" ");
-        all.fixed("acts", || PersonActs { w, roles, locked, you })
+        all.fixed("acts", || PersonActs { w, version, roles, locked, you })
     }
 
     async fn sessions(&self, user: Option<&str>, of_one: bool) -> Result<Sessions, Trouble> {
@@ -606,6 +642,7 @@ impl At<'_> {
                 state: says,
                 at: moment_of(text(&key, "at")),
                 until: step == 2,
+                seen: Seen::of(&key, w),
             };
             match rings.iter_mut().find(|ring| ring.algorithm == algorithm) {
                 Some(ring) => ring.keys.push(key),
@@ -676,10 +713,6 @@ pub(super) fn rendered(block: &impl Template) -> Result<String, Trouble> {
 fn points(it: &Sighted, w: &Words) -> Vec<Point> {
     let ahead = it.points.iter().map(|point| point.position).max().unwrap_or_default();
     it.points.iter().map(|point| Point::of(point, ahead, w)).collect()
-}
-
-fn counted(count: u64, words: &str) -> String {
-    format!("{count} {words}")
 }
 
 fn items(told: &Value) -> Vec<Value> {
