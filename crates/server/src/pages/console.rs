@@ -557,7 +557,13 @@ impl Doing<'_> {
 /// How much of each kind was taken back, in words.
 fn proof(done: &Value, w: &Words) -> Vec<(String, String)> {
     let counts = done.get("proof").and_then(Value::as_object).into_iter().flatten();
-    let counts = counts.map(|(kind, count)| (kind.replace('_', " "), count.to_string()));
+    let named = |kind: &str| match kind {
+        "sessions" => w.sessions.to_owned(),
+        "families" => w.families.to_owned(),
+        "tokens" => w.tokens.to_owned(),
+        other => other.replace('_', " "),
+    };
+    let counts = counts.map(|(kind, count)| (named(kind), count.to_string()));
     let up_to = Some(blocks::text(done, "up_to")).filter(|it| !it.is_empty());
     let up_to = up_to.map(|at| (w.until_at.to_owned(), words::moment_of(at).0));
     counts.chain(up_to).collect()

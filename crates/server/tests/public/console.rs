@@ -411,7 +411,7 @@ async fn what_cannot_be_undone_is_asked_about_and_then_done_in_the_persons_name(
         "{}",
         done.body
     );
-    assert!(done.body.contains("<dt>sessions</dt><dd>3</dd>"), "{}", done.body);
+    assert!(done.body.contains("<dt>Sessions</dt><dd>3</dd>"), "{}", done.body);
     assert!(
         done.body.contains("page=orders&#38;id=7") || done.body.contains("page=orders&amp;id=7"),
         "{}",
