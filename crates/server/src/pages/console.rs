@@ -125,6 +125,14 @@ struct Finished<'a> {
 }
 
 #[derive(Template)]
+#[template(path = "console_secret.html")]
+struct Revealed<'a> {
+    w: &'static Words,
+    secret: &'a str,
+    back: String,
+}
+
+#[derive(Template)]
 #[template(path = "console_overtaken.html")]
 struct Stale<'a> {
     w: &'static Words,
@@ -440,7 +448,7 @@ impl Doing<'_> {
     async fn perform(&self, act: Act, fields: &Fields) -> Result<Response, Trouble> {
         let (app, w) = (self.app, self.lang.console());
         let began = app.node().since_boot();
-        let Act { operation, named, body, version, target, takes_back, .. } = act;
+        let Act { operation, named, body, version, target, takes_back, reveals, .. } = act;
         let by = self.inside.administrator();
         // A token may have been taken back before; of it, there is no receipt of this moment.
         let taken = if body.contains_key("token") { Taken::Before } else { Taken::Now };
@@ -450,6 +458,16 @@ impl Doing<'_> {
             Err(Refused::Overtaken) => return self.overtaken(&target).await,
             Err(refused) => return self.refused(refused),
         };
+        if reveals {
+            let revealed = Revealed {
+                w,
+                // INVARIANT: this stands in this answer alone, which nothing keeps.
+                secret: blocks::text(&done, "client_secret"),
+                back: self.back(),
+            };
+            let blocks = vec![Block { name: "secret", live: false, html: rendered(&revealed)? }];
+            return self.page(StatusCode::OK, w.rotate_secret, None, blocks);
+        }
         if !takes_back {
             let to = self.back();
             return Ok((self.inside.cookies.clone(), see_other(&to)?).into_response());

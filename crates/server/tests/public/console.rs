@@ -589,6 +589,105 @@ async fn two_administrators_do_not_overwrite_each_other() {
 }
 
 #[tokio::test]
+async fn a_client_is_changed_by_one_at_a_time_and_its_new_secret_is_shown_once() {
+    let bench = Bench::new().await;
+    let (mut one, mut other) = (inside(&bench).await, Browser::signed_in(&bench).await.0);
+    let here = "/console/clients/shop";
+    let client = |more: Value| {
+        let mut told = json!({
+            "client_id": "shop", "client_name": "The shop", "scope": "openid orders.read",
+            "redirect_uris": ["https://shop.example/back", "http://127.0.0.1/back"],
+            "grant_types": ["authorization_code"], "disabled": false,
+            "token_endpoint_auth_method": "client_secret_basic",
+        });
+        told.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        told
+    };
+    bench.administered.tell(Operation::Client, client(json!({})));
+    bench.administered.tell(Operation::ClientSecret, json!({"client_secret": "cs_fresh_81f"}));
+    let pages = (one.get(here).await, other.get(here).await);
+    assert!(
+        pages.0.body.contains(">https://shop.example/back\nhttp://127.0.0.1/back</textarea>"),
+        "{}",
+        pages.0.body
+    );
+    let sent = async |browser: &mut Browser, page: &Answer, wish: &[(&str, &str)]| {
+        let own = [
+            ("csrf_token", page.field("csrf_token")),
+            ("lang", "en"),
+            ("version", page.field("version")),
+        ];
+        browser.submit(here, &[&own[..], wish].concat()).await
+    };
+    let change = [
+        ("do", "change"),
+        ("client_name", " New shop "),
+        ("redirect_uris", "https://new.example/back\r\n\r\n https://new.example/b"),
+        ("scope", "openid  profile"),
+    ];
+    let yes = ("confirmed", "yes");
+    let asked = sent(&mut one, &pages.0, &change).await;
+    assert_eq!(asked.status, StatusCode::OK, "{}", asked.body);
+    let code =
+        "<code>New shop\nhttps://new.example/back\nhttps://new.example/b\nopenid profile</code>";
+    assert!(asked.body.contains(code) && changes(&bench).is_empty(), "{}", asked.body);
+    let done = sent(&mut one, &pages.0, &[&change[..], &[yes]].concat()).await;
+    assert_eq!(done.location(), "/console/clients/shop?lang=en");
+    for stale in
+        [&[&change[..], &[yes]].concat()[..], &[("do", "secret"), yes], &[("do", "enable")]]
+    {
+        let late = sent(&mut other, &pages.1, stale).await;
+        assert_eq!(late.status, StatusCode::PRECONDITION_FAILED, "{stale:?}: {}", late.body);
+        assert!(late.body.contains("Somebody else changed this"), "{}", late.body);
+    }
+    assert_eq!(changes(&bench).len(), 1);
+
+    // The secret stands in one answer, which nobody keeps; the same form again makes no other.
+    let page = one.get(here).await;
+    let asked = sent(&mut one, &page, &[("do", "secret")]).await;
+    assert!(!asked.body.contains("cs_fresh_81f") && changes(&bench).len() == 1);
+    let told = sent(&mut one, &page, &[("do", "secret"), yes]).await;
+    assert_eq!(told.status, StatusCode::OK, "{}", told.body);
+    assert_eq!(told.body.matches("cs_fresh_81f").count(), 1, "{}", told.body);
+    assert_eq!(told.header("cache-control"), "no-store");
+    let again = sent(&mut one, &page, &[("do", "secret"), yes]).await;
+    assert_eq!(again.status, StatusCode::PRECONDITION_FAILED);
+    for body in [again.body, one.get(here).await.body] {
+        assert!(!body.contains("cs_fresh_81f"));
+    }
+    // Whoever is a danger is disabled whatever else has changed.
+    let off = sent(&mut other, &pages.1, &[("do", "disable"), yes]).await;
+    assert_eq!(off.status, StatusCode::OK, "{}", off.body);
+    let all: Vec<_> = changes(&bench).into_iter().map(|(operation, _)| operation).collect();
+    assert_eq!(all, [Operation::ClientChange, Operation::ClientSecret, Operation::ClientChange]);
+
+    // What a form does not say is not taken away, and nobody is offered what is refused.
+    for lacking in ["client_name", "redirect_uris", "scope"] {
+        let wish: Vec<_> = change.iter().filter(|(name, _)| *name != lacking).copied().collect();
+        let page = one.get(here).await;
+        let answer = sent(&mut one, &page, &[&wish[..], &[yes]].concat()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{lacking}");
+    }
+    for (more, says) in [
+        (json!({"described": "taken"}), "describes itself"),
+        (json!({"scope": "openid admin.read"}), "may administer"),
+    ] {
+        bench.administered.tell(Operation::Client, client(more));
+        let page = one.get(here).await;
+        assert!(page.body.contains(says), "{}", page.body);
+        for wish in ["change", "secret", "disable", "enable"] {
+            assert!(!page.body.contains(&format!("value=\"{wish}\"")), "{wish}: {}", page.body);
+        }
+        assert!(page.body.contains("value=\"revoke\""));
+    }
+    bench
+        .administered
+        .tell(Operation::Client, client(json!({"token_endpoint_auth_method": "none"})));
+    assert!(!one.get(here).await.body.contains("value=\"secret\""));
+    assert_eq!(changes(&bench).len(), 3);
+}
+
+#[tokio::test]
 async fn the_page_of_keys_says_who_has_seen_the_next() {
     let bench = Bench::new().await;
     let mut browser = inside(&bench).await;

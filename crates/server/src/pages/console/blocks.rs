@@ -4,7 +4,11 @@
 use askama::Template;
 use serde_json::{Map, Value};
 use tegata_core::UserId;
-use tegata_oauth::{administer::Administrator, redirect::with_query};
+use tegata_oauth::{
+    administer::{Administrator, is_administrative},
+    redirect::with_query,
+};
+use tegata_token::Scope;
 
 use super::{
     place::{Narrowed, Place},
@@ -183,6 +187,41 @@ struct ClientFacts {
 #[template(path = "console_client_acts.html")]
 struct ClientActs {
     w: &'static Words,
+    /// Of what the client was when this was shown.
+    version: u64,
+    /// Why nothing of it is changed here, where that is so.
+    fixed: Option<&'static str>,
+    name: String,
+    redirects: String,
+    /// How many lines are shown at once.
+    rows: usize,
+    scope: String,
+    has_secret: bool,
+    disabled: bool,
+}
+
+impl ClientActs {
+    fn of(told: &Value, version: u64, w: &'static Words) -> Self {
+        let method = text(told, "token_endpoint_auth_method");
+        let (redirects, scope) = (texts(told, "redirect_uris"), text(told, "scope"));
+        let is_administrative = Scope::new(scope).is_ok_and(|scope| is_administrative(&scope));
+        let fixed = if told.get("described").is_some() {
+            Some(w.describes_itself)
+        } else {
+            is_administrative.then_some(w.administers)
+        };
+        Self {
+            w,
+            version,
+            fixed,
+            name: text(told, "client_name").to_owned(),
+            rows: redirects.len().clamp(2, 8),
+            redirects: redirects.join("\n"),
+            scope: scope.to_owned(),
+            has_secret: method.starts_with("client_secret_"),
+            disabled: flag(told, "disabled"),
+        }
+    }
 }
 
 #[derive(Template)]
@@ -284,8 +323,10 @@ impl At<'_> {
             }
             Place::Client(id) => {
                 if !live {
-                    all.still("client", &self.client(id).await?)?;
-                    all.still("acts", &ClientActs { w: self.w() })?;
+                    let named = vec![id.clone()];
+                    let (told, version) = self.versioned(Operation::Client, named, "").await?;
+                    all.still("client", &self.client(id, &told))?;
+                    all.still("acts", &ClientActs::of(&told, version, self.w()))?;
                 }
             }
             Place::Keys => all.alive("keys", &self.keys().await?)?,
@@ -582,12 +623,17 @@ impl At<'_> {
         let rows = found.iter().map(|client| {
             let id = text(client, "client_id");
             let name = Some(text(client, "client_name")).filter(|name| !name.is_empty());
+            let disabled = flag(client, "disabled");
+            let disabled = disabled.then(|| Tag { class: "bad", text: w.disabled.to_owned() });
             let grants = texts(client, "grant_types");
             let grants = grants.iter().map(|grant| grant.rsplit(':').next().unwrap_or(grant));
             Listed {
                 href: self.link(&Place::Client(id.to_owned())),
                 name: name.unwrap_or(id).to_owned(),
-                tags: vec![Tag { class: "", text: self.sort(client).to_owned() }],
+                tags: disabled
+                    .into_iter()
+                    .chain([Tag { class: "", text: self.sort(client).to_owned() }])
+                    .collect(),
                 detail: format!("{id} · {}", grants.collect::<Vec<_>>().join(", ")),
             }
         });
@@ -601,27 +647,29 @@ impl At<'_> {
     }
 
     /// What is known of a client. What could be a secret is not among it: what is told is listed here.
-    async fn client(&self, id: &str) -> Result<ClientFacts, Trouble> {
+    fn client(&self, id: &str, told: &Value) -> ClientFacts {
         let w = self.w();
-        let told = self.ask(Operation::Client, vec![id.to_owned()], "").await?;
         let one = |name: &str| {
-            let text = text(&told, name);
+            let text = text(told, name);
             if text.is_empty() { Vec::new() } else { vec![text.to_owned()] }
         };
-        let flag = told.get("may_introspect").and_then(Value::as_bool).unwrap_or_default();
-        let scope = text(&told, "scope").split(' ').filter(|it| !it.is_empty());
+        let scope = text(told, "scope").split(' ').filter(|it| !it.is_empty());
+        let disabled = flag(told, "disabled").then(|| (w.disabled, vec!["✓".to_owned()]));
         let facts = vec![
             (w.id, vec![id.to_owned()]),
-            (w.what, vec![self.sort(&told).to_owned()]),
+            (w.what, vec![self.sort(told).to_owned()]),
             (w.authentication, one("token_endpoint_auth_method")),
-            (w.grants, texts(&told, "grant_types")),
+            (w.grants, texts(told, "grant_types")),
             (w.scope, scope.map(str::to_owned).collect()),
-            (w.redirects, texts(&told, "redirect_uris")),
-            (w.audiences, texts(&told, "audiences")),
-            (w.may_introspect, if flag { vec!["✓".to_owned()] } else { Vec::new() }),
+            (w.redirects, texts(told, "redirect_uris")),
+            (w.audiences, texts(told, "audiences")),
+            (
+                w.may_introspect,
+                if flag(told, "may_introspect") { vec!["✓".to_owned()] } else { Vec::new() },
+            ),
             (w.described, one("described")),
         ];
-        Ok(ClientFacts { w, facts })
+        ClientFacts { w, facts: disabled.into_iter().chain(facts).collect() }
     }
 
     async fn keys(&self) -> Result<Keys, Trouble> {
@@ -721,6 +769,10 @@ fn items(told: &Value) -> Vec<Value> {
 
 pub(super) fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn flag(value: &Value, name: &str) -> bool {
+    value.get(name).and_then(Value::as_bool).unwrap_or_default()
 }
 
 fn texts(value: &Value, name: &str) -> Vec<String> {
