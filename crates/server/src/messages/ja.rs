@@ -121,7 +121,7 @@ pub(super) const MESSAGES: Messages = Messages {
     password_too_short: ("パスワードが ", " 文字より短いです。単語を足してください。"),
 
     asks: ("", " がアクセスを求めています"),
-    signed_in_as: ("", " としてサインイン中"),
+    signed_in_as: ("", " と\u{2060}してサインイン中"),
     it_will: "許可するとできること",
     allow: "許可する",
     deny: "許可しない",

@@ -254,8 +254,8 @@ struct Key {
 /// Who has seen a key.
 struct Seen {
     by: String,
-    /// Whether everybody has.
-    all: bool,
+    /// Whether everybody has; where there is nobody, nothing follows from it.
+    class: &'static str,
     /// Those who have not.
     not: Vec<String>,
 }
@@ -268,7 +268,12 @@ impl Seen {
             0 => w.seen_by_none.to_owned(),
             readers => w.seen_by.of(readers).replace("{seen}", &seen.to_string()),
         };
-        Some(Self { by, all: seen >= readers && readers > 0, not: texts(key, "not_seen_by") })
+        let class = match readers {
+            0 => "",
+            _ if seen >= readers => "good",
+            _ => "waits",
+        };
+        Some(Self { by, class, not: texts(key, "not_seen_by") })
     }
 }
 
@@ -667,9 +672,9 @@ impl At<'_> {
                 w.may_introspect,
                 if flag(told, "may_introspect") { vec!["✓".to_owned()] } else { Vec::new() },
             ),
-            (w.described, one("described")),
         ];
-        ClientFacts { w, facts: disabled.into_iter().chain(facts).collect() }
+        let described = Some((w.described, one("described"))).filter(|(_, word)| !word.is_empty());
+        ClientFacts { w, facts: disabled.into_iter().chain(facts).chain(described).collect() }
     }
 
     async fn keys(&self) -> Result<Keys, Trouble> {
