@@ -271,7 +271,7 @@ fn a_client_is_given_a_secret_once_and_changed_but_never_made_an_administrator()
     let fresh = rotated["client_secret"].as_str().unwrap();
     assert_eq!((token(fresh), token(&secret)), (200, 200));
     // Whoever names the client as it was before makes no second secret.
-    let again = admin.ask("POST", &format!("{place}/rotate-secret")).with("if-match", "\"1\"");
+    let again = admin.ask("POST", &format!("{place}/rotate-secret")).field("If-Match", "\"1\"");
     assert_eq!(again.send().expect(412).problem()["error"], "overtaken");
     assert_eq!((token(fresh), token(&secret)), (200, 200));
     let changed = admin.patch(&place, &json!({"client_name": "Named", "scope": null})).expect(200);
