@@ -143,8 +143,8 @@ impl Provider {
         let id = claims.client_id.as_deref().and_then(|id| ClientId::new(id).ok());
         let id = id.ok_or_else(invalid)?;
         let client = self.clients().load(self.realm(), &id).await?.ok_or_else(invalid)?.value;
-        // Whatever a client says that registered or described itself.
-        if !client.is_declared() {
+        // Whatever a client says that registered or described itself, and whoever was one.
+        if !client.is_declared() || client.disabled {
             return Err(invalid());
         }
         let who = if claims.sub == id.as_str() {

@@ -74,6 +74,9 @@ pub struct Client {
     pub audiences: Vec<String>,
     /// Whether it may ask about tokens of others, and take them back.
     pub may_introspect: bool,
+    /// Whether nobody is taken for it.
+    #[serde(default)]
+    pub disabled: bool,
     /// Whether its authorization requests need a code challenge.
     pub require_pkce: bool,
     /// Whether people are asked before it gets anything.

@@ -137,13 +137,15 @@ impl Client {
 }
 
 impl Provider {
-    /// The client of this name: as it was registered, or as it describes itself.
+    /// The client of this name: as it was registered, or as it describes itself. One that is disabled is
+    /// nobody.
     ///
     /// # Errors
     /// [`NotDescribed`].
     pub async fn client(&self, id: &ClientId) -> Result<Option<Client>, NotDescribed> {
         let found = self.clients().load(self.realm(), id).await?.map(|found| found.value);
         match found {
+            Some(client) if client.disabled => Ok(None),
             Some(client) if client.described.is_none() => Ok(Some(client)),
             known => self.described(id, known).await,
         }

@@ -281,7 +281,8 @@ impl Provider {
         let Some(waiting) = waiting else { return Ok(None) };
         let answered = repository::load::<DeviceAnswer>(self.records(), realm, &key).await?;
         let client = self.clients().load(realm, &waiting.client).await?;
-        let (None, Some(client)) = (answered, client.map(|found| found.value)) else {
+        let client = client.map(|found| found.value).filter(|client| !client.disabled);
+        let (None, Some(client)) = (answered, client) else {
             return Ok(None);
         };
         let asked = (&waiting.scope, &waiting.details, waiting.audience.as_slice());

@@ -177,7 +177,7 @@ impl Provider {
             Ok(id) => self.clients().load(self.realm(), &id).await?,
             Err(_) => None,
         };
-        let found = found.ok_or(RegisterRefused::Token)?;
+        let found = found.filter(|found| !found.value.disabled).ok_or(RegisterRefused::Token)?;
         if self.clients().knows_registration(self.realm(), &found.value, token) {
             Ok(found)
         } else {

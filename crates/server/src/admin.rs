@@ -198,6 +198,20 @@ async fn perform(
     Ok(response)
 }
 
+/// What a page of ours asks for.
+pub(crate) struct Wish<'a> {
+    /// What.
+    pub(crate) operation: Operation,
+    /// The names that would stand in the path.
+    pub(crate) named: Vec<String>,
+    /// The query, as it would stand in the address.
+    pub(crate) query: &'a str,
+    /// What would be sent.
+    pub(crate) body: Map<String, Value>,
+    /// The version that the person has seen of what is changed.
+    pub(crate) version: Option<u64>,
+}
+
 /// What a page of ours asks for at the wish of a person, read and done as if it had come over HTTP.
 ///
 /// # Errors
@@ -205,22 +219,24 @@ async fn perform(
 pub(crate) async fn ordered(
     app: &App,
     by: &Administrator,
-    operation: Operation,
-    named: Vec<String>,
-    query: &str,
-    body: Map<String, Value>,
+    wish: Wish<'_>,
 ) -> Result<Done, Refused> {
+    let Wish { operation, named, query, body, version } = wish;
     let row = TABLE.iter().find(|row| row.operation == operation);
     let row = row.ok_or_else(|| Refused::Forbidden("there is no such operation".to_owned()))?;
     let Query { page, filters, confirmed } = Query::read(row, query)?;
     let mut faults = Vec::new();
+    // INVARIANT: whoever names a version is not answered by an operation that does not look at it.
+    if version.is_some() && !row.is_conditional {
+        return Err(Refused::invalid("", "this operation does not depend on a version"));
+    }
     if let Some(form) = row.body {
         form.check(&body, "", &mut faults);
     }
     if !faults.is_empty() {
         return Err(Refused::Invalid(faults));
     }
-    let (by, versions) = (by.clone(), None);
+    let (by, versions) = (by.clone(), version.map(|version| vec![version]));
     let actor = by.who.clone();
     let asked = Asked { operation, by, named, page, filters, confirmed, versions, body };
     let done = app.administration().perform(asked).await;

@@ -70,11 +70,9 @@ pub(crate) fn in_words(confirmed: &Value, m: &Messages) -> Vec<String> {
     let names = |name: &str| confirmed.get(name).and_then(Value::as_array).map_or(0, Vec::len);
     let (by, fenced, pending) = (names("by"), names("fenced"), names("pending"));
     let millis = confirmed.get("after_ms").and_then(Value::as_u64).unwrap_or_default();
-    let refused = m
-        .refused_by
-        .replace("{by}", &by.to_string())
-        .replace("{all}", &(by + fenced + pending).to_string())
-        .replace("{ms}", &millis.to_string());
+    let all = u64::try_from(by + fenced + pending).unwrap_or(u64::MAX);
+    let refused =
+        m.refused_by.of(all).replace("{by}", &by.to_string()).replace("{ms}", &millis.to_string());
     let others = match confirmed.get("until").and_then(Value::as_str) {
         Some(until) => Some(m.others_pending.replace("{until}", until)),
         None => (fenced > 0).then(|| m.others_fenced.to_owned()),

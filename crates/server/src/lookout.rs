@@ -31,6 +31,9 @@ pub trait Lookout: Send + Sync {
 
     /// Changes whenever there is something new to see of revocations.
     fn news(&self) -> watch::Receiver<u64>;
+
+    /// Changes whenever a session, or all that a person has, was ended, at this node or another.
+    fn endings(&self) -> watch::Receiver<u64>;
 }
 
 /// A node, as it sees itself and the others.

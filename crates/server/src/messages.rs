@@ -17,6 +17,24 @@ pub(crate) enum Lang {
     Ja,
 }
 
+/// Words that are different for one of something.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    pub(crate) one: &'static str,
+    /// With `{n}`, as every language has it for none and for many.
+    pub(crate) many: &'static str,
+}
+
+impl Counted {
+    /// The words for so many.
+    pub(crate) fn of(&self, count: u64) -> String {
+        match count {
+            1 => self.one.to_owned(),
+            count => self.many.replace("{n}", &count.to_string()),
+        }
+    }
+}
+
 /// What the pages say. A pair stands around something that is named.
 #[derive(Debug)]
 pub(crate) struct Messages {
@@ -175,7 +193,8 @@ pub(crate) struct Messages {
     pub(crate) signed_out: &'static str,
     pub(crate) signed_out_detail: &'static str,
     /// `{by}` of `{all}` nodes, `{ms}` milliseconds.
-    pub(crate) refused_by: &'static str,
+    /// `{by}` of `{n}` points after `{ms}` milliseconds.
+    pub(crate) refused_by: Counted,
     /// `{until}`: a time.
     pub(crate) others_pending: &'static str,
     pub(crate) others_fenced: &'static str,

@@ -37,6 +37,19 @@ impl FromRequestParts<App> for Segment {
     }
 }
 
+/// Two segments of a path, in the same way.
+pub(crate) struct Segments(pub(crate) String, pub(crate) String);
+
+impl FromRequestParts<App> for Segments {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        let read = Path::<(String, String)>::from_request_parts(parts, app).await;
+        let (first, second) = read.map(|Path(both)| both).unwrap_or_default();
+        Ok(Self(first, second))
+    }
+}
+
 /// The public listener as one service. Requests should carry a [`crate::Peer`].
 pub fn router(app: App) -> Router {
     let people = Router::new()

@@ -293,7 +293,7 @@ pub(crate) async fn confirm_within(
     let Some(part) = &composed.circle else {
         // This node knew before it was acknowledged, and there is no other.
         let after = composed.node.elapsed(began);
-        let says = format!("refused by all 1 points after {} ms", after.as_millis());
+        let says = refused_by_all(1, after.as_millis());
         let (by, late) = (vec![own.to_owned()], Late::Fenced(Vec::new()));
         return Confirmation { by, late, after, says, unchecked: false };
     };
@@ -339,9 +339,7 @@ pub(crate) async fn confirm_within(
         Late::Pending { gone, pending, until: until.to_string() }
     };
     let says = match &late {
-        Late::Fenced(none) if none.is_empty() => {
-            format!("refused by all {many} points after {millis} ms")
-        }
+        Late::Fenced(none) if none.is_empty() => refused_by_all(many, millis),
         Late::Fenced(names) => {
             let (names, since) = (names.join(", "), composed.node.now());
             format!(
@@ -359,6 +357,13 @@ pub(crate) async fn confirm_within(
         }
     };
     Confirmation { by, late, after, says, unchecked }
+}
+
+fn refused_by_all(many: usize, millis: u128) -> String {
+    match many {
+        1 => format!("refused by the only point after {millis} ms"),
+        many => format!("refused by all {many} points after {millis} ms"),
+    }
 }
 
 /// Everything that had been taken back anywhere when something `began`, and who is to know it. It waits

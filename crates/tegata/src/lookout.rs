@@ -68,6 +68,7 @@ pub(crate) struct Tower {
     /// The log is read by one at a time.
     reading: tokio::sync::Mutex<()>,
     told: watch::Sender<u64>,
+    ended: watch::Sender<u64>,
     stirred: Notify,
 }
 
@@ -130,6 +131,7 @@ impl Tower {
             state: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             told: watch::Sender::new(0),
+            ended: watch::Sender::new(0),
             stirred: Notify::new(),
         }
     }
@@ -222,12 +224,16 @@ impl Tower {
         let mut state = self.state.lock();
         state.read = Some((last, learnt));
         let found = !new.is_empty();
+        let ends = new.iter().any(|(seen, _)| matches!(seen.kind, "session" | "user"));
         for (seen, mut waited) in new {
             waited.receipt = part.map(|part| part.circle.receipt_of_log(seen.position));
             state.latest.push_front((seen, waited));
         }
         state.latest.truncate(KEPT);
         drop(state);
+        if ends {
+            self.ended.send_modify(|endings| *endings = endings.wrapping_add(1));
+        }
         if let (Some(part), true) = (part, found) {
             part.circle.await_log(last);
             part.nudge();
@@ -476,6 +482,10 @@ impl Lookout for Tower {
 
     fn news(&self) -> watch::Receiver<u64> {
         self.told.subscribe()
+    }
+
+    fn endings(&self) -> watch::Receiver<u64> {
+        self.ended.subscribe()
     }
 }
 

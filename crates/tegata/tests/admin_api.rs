@@ -43,7 +43,7 @@ fn the_guide_to_administration_is_true() {
     let expected =
         [r#"{"username":"maria","roles":[]}"#, r#"["staff"]"#, r#""ja""#, r#"[412,"overtaken"]"#];
     assert_eq!(lines.get(..4), Some(&expected[..]), "{told}\n{said}");
-    assert!(lines[4].starts_with("refused by all 1 points after "), "{told}");
+    assert!(lines[4].starts_with("refused by the only point after "), "{told}");
     assert_eq!(lines.get(5..), Some(&["\"/rolls\""][..]), "{told}\n{said}");
     assert!(!told.contains("private phrase") && !log.contains("private phrase"));
 }

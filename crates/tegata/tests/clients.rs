@@ -105,19 +105,29 @@ fn chromium_shows_pages_that_everybody_can_use_in_japanese() {
 }
 
 /// Looks at the console in a language.
-fn console(language: &str) {
+fn console(script: &str, language: &str) {
     let language = [("TEGATA_LANGUAGE", Path::new(language))];
-    run_with(program("node", "nodejs"), "console.mjs", context(), &language);
+    run_with(program("node", "nodejs"), script, context(), &language);
+}
+
+#[test]
+fn two_administrators_in_chromium_do_not_overwrite_each_other() {
+    console("console_changes.mjs", "en");
+}
+
+#[test]
+fn two_administrators_in_chromium_do_not_overwrite_each_other_in_japanese() {
+    console("console_changes.mjs", "ja");
 }
 
 #[test]
 fn chromium_shows_the_console_and_what_is_taken_back_meanwhile() {
-    console("en");
+    console("console.mjs", "en");
 }
 
 #[test]
 fn chromium_shows_the_console_in_japanese() {
-    console("ja");
+    console("console.mjs", "ja");
 }
 
 #[test]

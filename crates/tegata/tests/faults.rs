@@ -22,6 +22,8 @@ use tegata_faults::{
     time::until,
 };
 
+#[path = "faults/consoles.rs"]
+mod consoles;
 #[path = "faults/replays.rs"]
 mod replays;
 

@@ -172,6 +172,8 @@ impl Clients {
                 client.created = found.value.created;
                 client.secrets.clone_from(&found.value.secrets);
                 client.declared.clone_from(&found.value.declared);
+                // Whoever was disabled by somebody stays so, whatever the declaration does not say.
+                client.disabled |= found.value.disabled;
             }
             let secret = self.give_secret(realm, &mut client, given);
             let changed = found.as_ref().is_none_or(|found| found.value != client);
@@ -285,6 +287,7 @@ impl Clients {
         client.registration.clone_from(&before.value.registration);
         // Who may act by its tokens is an operator's to say, and nothing of it is the client's to undo.
         client.may_act.clone_from(&before.value.may_act);
+        client.disabled = before.value.disabled;
         let secret = self.give_secret(realm, &mut client, None);
         let expect = Expect::Version(before.version);
         match self.commit(realm, &client, expect, "changed_by_itself").await {

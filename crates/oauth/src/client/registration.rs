@@ -57,6 +57,9 @@ pub struct ClientMetadata {
     pub audiences: Vec<String>,
     /// Whether it may ask about tokens of others, and take them back.
     pub may_introspect: bool,
+    /// Whether nobody is taken for it: it gets nothing, and nothing is done in its name. Declaring a
+    /// client without it leaves one disabled that was by somebody.
+    pub disabled: bool,
     /// Whether its authorization requests need a code challenge; `true` if nothing is said.
     pub require_pkce: Option<bool>,
     /// Whether people are asked before it gets anything; `true` if nothing is said.
@@ -222,6 +225,7 @@ impl ClientMetadata {
             scope,
             audiences: self.audiences.clone(),
             may_introspect: self.may_introspect,
+            disabled: self.disabled,
             require_pkce,
             asks_consent: self.asks_consent.unwrap_or(true),
             backchannel_logout_uri,
@@ -278,6 +282,7 @@ impl ClientMetadata {
             scope: client.scope.as_str().to_owned(),
             audiences: client.audiences.clone(),
             may_introspect: client.may_introspect,
+            disabled: client.disabled,
             require_pkce: Some(client.require_pkce),
             asks_consent: Some(client.asks_consent),
             access_token_signed_response_alg: Some(client.access_token_alg),

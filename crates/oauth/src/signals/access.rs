@@ -102,7 +102,8 @@ impl Provider {
         let id = claims.client_id.as_deref().filter(|id| *id == claims.sub && is_for_us);
         let id = id.and_then(|id| ClientId::new(id).ok()).ok_or(NoAccess::InvalidToken)?;
         let client = self.clients().load(self.realm(), &id).await?;
-        let client = client.ok_or(NoAccess::InvalidToken)?.value;
+        let client = client.map(|found| found.value).filter(|client| !client.disabled);
+        let client = client.ok_or(NoAccess::InvalidToken)?;
         // What was taken from its registration since does not count any more.
         let may = |scope: &&str| claims.scope.contains(scope) && client.scope.contains(scope);
         Ok(enough.iter().any(may).then_some(client))

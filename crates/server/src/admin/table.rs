@@ -223,7 +223,8 @@ pub const TABLE: &[Row] = &[
         .conditional(),
     Row::new(O::ClientSecret, "rotateClientSecret", Post, "/clients/{id}/rotate-secret")
         .says("Gives a client a new secret. The one before works until the next rotation.")
-        .answers(200, &client::CLIENT_SECRET),
+        .answers(200, &client::CLIENT_SECRET)
+        .conditional(),
     Row::new(O::ClientRemove, "removeClient", Delete, "/clients/{id}")
         .says("Removes a client, and takes back what it has.")
         .answers(200, &client::CLIENT_REMOVED),

@@ -1,6 +1,6 @@
 //! The words of the console, in each language.
 
-use super::Lang;
+use super::{Counted, Lang};
 
 /// The words of the console.
 #[derive(Debug)]
@@ -44,8 +44,10 @@ pub(crate) struct Words {
     pub(crate) sessions_in_use: &'static str,
 
     pub(crate) activity: &'static str,
-    /// `{signins}` and `{refusals}` in the last second, `{most}` in any.
+    /// `{signins}` and `{refusals}`, counted, in the last second, `{most}` in any.
     pub(crate) activity_says: &'static str,
+    pub(crate) signed_in: Counted,
+    pub(crate) refused: Counted,
     pub(crate) sign_ins: &'static str,
     pub(crate) refusals: &'static str,
     pub(crate) per_second: &'static str,
@@ -69,10 +71,10 @@ pub(crate) struct Words {
     pub(crate) nothing_latest: &'static str,
     pub(crate) all_revocations: &'static str,
     /// `{n}` points, `{ms}` milliseconds.
-    pub(crate) refused_by_all_after: &'static str,
-    pub(crate) refused_by_all: &'static str,
-    /// `{by}` of `{n}` points.
-    pub(crate) refused_by: &'static str,
+    pub(crate) refused_by_all_after: Counted,
+    pub(crate) refused_by_all: Counted,
+    /// `{by}` of `{n}` points: not all.
+    pub(crate) refused_by: Counted,
     /// `{names}` until `{until}`.
     pub(crate) pending: &'static str,
     /// `{names}`.
@@ -96,9 +98,9 @@ pub(crate) struct Words {
     pub(crate) id: &'static str,
     pub(crate) factors: &'static str,
     pub(crate) no_factors: &'static str,
-    pub(crate) passkeys: &'static str,
+    pub(crate) passkeys: Counted,
     pub(crate) app: &'static str,
-    pub(crate) codes: &'static str,
+    pub(crate) codes: Counted,
     pub(crate) you: &'static str,
 
     pub(crate) change_roles: &'static str,
@@ -133,6 +135,21 @@ pub(crate) struct Words {
     pub(crate) described: &'static str,
     pub(crate) none: &'static str,
     pub(crate) no_clients: &'static str,
+    pub(crate) disabled: &'static str,
+    pub(crate) change_client: &'static str,
+    pub(crate) shown_name: &'static str,
+    pub(crate) redirects_hint: &'static str,
+    pub(crate) scope_hint: &'static str,
+    pub(crate) ask_client: &'static str,
+    pub(crate) rotate_secret: &'static str,
+    pub(crate) rotate_secret_lead: &'static str,
+    pub(crate) secret_once: &'static str,
+    pub(crate) secret_before: &'static str,
+    pub(crate) disable: &'static str,
+    pub(crate) enable: &'static str,
+    pub(crate) ask_disable: &'static str,
+    pub(crate) describes_itself: &'static str,
+    pub(crate) administers: &'static str,
     pub(crate) revoke_client: &'static str,
     pub(crate) revoke_client_lead: &'static str,
 
@@ -148,6 +165,10 @@ pub(crate) struct Words {
     /// `{until}`: a time.
     pub(crate) may_not_know: &'static str,
     pub(crate) all_know: &'static str,
+    /// `{seen}` of `{n}` who fetch the key set.
+    pub(crate) seen_by: Counted,
+    pub(crate) seen_by_none: &'static str,
+    pub(crate) not_seen_by: &'static str,
 
     pub(crate) revoke: &'static str,
     pub(crate) revoke_lead: &'static str,
@@ -171,8 +192,12 @@ pub(crate) struct Words {
     pub(crate) done: &'static str,
     pub(crate) back: &'static str,
     pub(crate) proof: &'static str,
+    pub(crate) families: &'static str,
+    pub(crate) tokens: &'static str,
     pub(crate) waiting: &'static str,
     pub(crate) not_done: &'static str,
+    pub(crate) overtaken: &'static str,
+    pub(crate) wanted: &'static str,
     pub(crate) reason_missing: &'static str,
     pub(crate) ask_end: &'static str,
     pub(crate) ask_lock: &'static str,
@@ -253,7 +278,9 @@ static EN: Words = Words {
     sessions_in_use: "Sessions in use at this node",
 
     activity: "Sign-ins and refusals",
-    activity_says: "In the last second {signins} sign-ins and {refusals} refusals; the most in one second were {most}.",
+    activity_says: "In the last second {signins} and {refusals}; the most of either in one second: {most}.",
+    signed_in: Counted { one: "1 sign-in", many: "{n} sign-ins" },
+    refused: Counted { one: "1 refusal", many: "{n} refusals" },
     sign_ins: "Sign-ins",
     refusals: "Refusals",
     per_second: "per second, at this node",
@@ -274,9 +301,15 @@ static EN: Words = Words {
     latest: "Taken back last",
     nothing_latest: "Nothing was taken back lately.",
     all_revocations: "All of the latest",
-    refused_by_all_after: "Refused by all {n} points after {ms} ms",
-    refused_by_all: "Refused by all {n} points",
-    refused_by: "Refused by {by} of {n} points",
+    refused_by_all_after: Counted {
+        one: "Refused by the only point after {ms} ms",
+        many: "Refused by all {n} points after {ms} ms",
+    },
+    refused_by_all: Counted { one: "Refused by the only point", many: "Refused by all {n} points" },
+    refused_by: Counted {
+        one: "Not refused yet by the only point",
+        many: "Refused by {by} of {n} points",
+    },
     pending: "{names} may accept it until {until}",
     fenced: "{names} did not say so, and accepts nothing for which it would have to know it",
     unchecked: "routes that are `available` are served without asking",
@@ -298,9 +331,9 @@ static EN: Words = Words {
     id: "Id",
     factors: "Second factors",
     no_factors: "None",
-    passkeys: "passkeys",
+    passkeys: Counted { one: "1 passkey", many: "{n} passkeys" },
     app: "authenticator app",
-    codes: "recovery codes left",
+    codes: Counted { one: "1 recovery code left", many: "{n} recovery codes left" },
     you: "You",
 
     change_roles: "Change roles",
@@ -336,6 +369,21 @@ static EN: Words = Words {
     described: "Describes itself",
     none: "none",
     no_clients: "There are no clients.",
+    disabled: "Disabled",
+    change_client: "Change it",
+    shown_name: "Name that people are shown",
+    redirects_hint: "One a line, compared character by character.",
+    scope_hint: "Separated by spaces.",
+    ask_client: "This is what the client is from now on.",
+    rotate_secret: "New secret",
+    rotate_secret_lead: "Makes a new secret, and shows it once. The one before works until the next is made.",
+    secret_once: "This is the new secret. Keep it now: it is not shown again.",
+    secret_before: "The secret before works until the next one is made.",
+    disable: "Disable",
+    enable: "Enable",
+    ask_disable: "Nobody is taken for this client any more, and it loses at once everything that it has.",
+    describes_itself: "This client describes itself at its address: what it is, is changed there.",
+    administers: "This client may administer. It is changed by declaration alone, in the configuration or with tegata apply.",
     revoke_client: "Take everything back",
     revoke_client_lead: "Takes back everything that was issued to this client, up to now. Its registration stays.",
 
@@ -350,6 +398,12 @@ static EN: Words = Words {
     retire: "Retire",
     may_not_know: "Whoever keeps the key set may not know it before {until}.",
     all_know: "All who verify have had time to see it.",
+    seen_by: Counted {
+        one: "Seen by {seen} of 1 that fetched the key set within a day",
+        many: "Seen by {seen} of {n} that fetched the key set within a day",
+    },
+    seen_by_none: "Nobody fetched the key set within a day",
+    not_seen_by: "Who has not seen it",
 
     revoke: "Take something back",
     revoke_lead: "A token, or all of a sign-in, session, person, client, service or key.",
@@ -373,8 +427,12 @@ static EN: Words = Words {
     done: "Done",
     back: "Back",
     proof: "What it was",
+    families: "Sign-ins with tokens",
+    tokens: "Tokens on their own",
     waiting: "Waiting for the points to say so",
     not_done: "It was not done",
+    overtaken: "Somebody else changed this after you opened it. Here it is as it is now; nothing of yours was saved.",
+    wanted: "You wanted:",
     reason_missing: "Say in a word why: it stands in the journal.",
     ask_end: "This session is ended, with all tokens of its sign-in.",
     ask_lock: "This person is locked out, and loses at once everything that they have.",
@@ -425,7 +483,9 @@ static JA: Words = Words {
     sessions_in_use: "このノードで使用中のセッション",
 
     activity: "サインインと拒否",
-    activity_says: "直近の 1 秒間: サインイン {signins} 件、拒否 {refusals} 件。1 秒間の最大は {most} 件です。",
+    activity_says: "直近の 1 秒間: サインイン {signins}、拒否 {refusals}。1 秒間の最大は {most} 件です。",
+    signed_in: Counted { one: "1 件", many: "{n} 件" },
+    refused: Counted { one: "1 件", many: "{n} 件" },
     sign_ins: "サインイン",
     refusals: "拒否",
     per_second: "件/秒（このノード）",
@@ -446,9 +506,17 @@ static JA: Words = Words {
     latest: "最近の失効",
     nothing_latest: "最近の失効はありません。",
     all_revocations: "最近の失効をすべて見る",
-    refused_by_all_after: "{n} か所すべてが {ms} ミリ秒後に拒否",
-    refused_by_all: "{n} か所すべてが拒否",
-    refused_by: "{n} か所中 {by} か所が拒否",
+    refused_by_all_after: Counted {
+        one: "唯一の検証ポイントが {ms} ミリ秒後に拒否",
+        many: "{n} か所すべてが {ms} ミリ秒後に拒否",
+    },
+    refused_by_all: Counted {
+        one: "唯一の検証ポイントが拒否", many: "{n} か所すべてが拒否"
+    },
+    refused_by: Counted {
+        one: "唯一の検証ポイントはまだ拒否していません",
+        many: "{n} か所中 {by} か所が拒否",
+    },
     pending: "{names} は {until} まで受け入れる可能性があります",
     fenced: "{names} は未確認ですが、確認が必要なものは受け入れません",
     unchecked: "`available` の経路は確認せずに応答しています",
@@ -470,9 +538,11 @@ static JA: Words = Words {
     id: "ID",
     factors: "二段階認証",
     no_factors: "なし",
-    passkeys: "個のパスキー",
+    passkeys: Counted { one: "パスキー 1 個", many: "パスキー {n} 個" },
     app: "認証アプリ",
-    codes: "個のリカバリーコード",
+    codes: Counted {
+        one: "リカバリーコード 残り 1 個", many: "リカバリーコード 残り {n} 個"
+    },
     you: "あなた",
 
     change_roles: "ロールの変更",
@@ -507,6 +577,21 @@ static JA: Words = Words {
     described: "自己記述",
     none: "なし",
     no_clients: "クライアントはありません。",
+    disabled: "無効",
+    change_client: "内容の変更",
+    shown_name: "表示名",
+    redirects_hint: "1 行に 1 つ。一字一句そのまま照合されます。",
+    scope_hint: "空白で区切ってください。",
+    ask_client: "これからのクライアントの内容です。",
+    rotate_secret: "新しいシークレット",
+    rotate_secret_lead: "新しいシークレットを作成し、一度だけ表示します。今のシークレットは、次に作成するまで使えます。",
+    secret_once: "新しいシークレットです。今すぐ保存してください。二度と表示されません。",
+    secret_before: "前のシークレットは、次に作成するまで使えます。",
+    disable: "無効にする",
+    enable: "有効にする",
+    ask_disable: "このクライアントとしての要求をすべて拒否し、持っているものをすべて直ちに失効させます。",
+    describes_itself: "このクライアントは自身のアドレスで内容を公開しています。変更はそこで行います。",
+    administers: "このクライアントは管理操作ができます。変更は設定ファイルか tegata apply での宣言だけで行えます。",
     revoke_client: "すべて失効させる",
     revoke_client_lead: "このクライアントに現時点までに発行されたものをすべて失効させます。登録は残ります。",
 
@@ -521,6 +606,12 @@ static JA: Words = Words {
     retire: "引退させる",
     may_not_know: "鍵の一覧を保持している検証側は、{until} まで知らない可能性があります。",
     all_know: "検証側が知るのに十分な時間が経っています。",
+    seen_by: Counted {
+        one: "直近 24 時間に鍵の一覧を取得した 1 か所のうち {seen} か所が取得済み",
+        many: "直近 24 時間に鍵の一覧を取得した {n} か所のうち {seen} か所が取得済み",
+    },
+    seen_by_none: "直近 24 時間に鍵の一覧を取得した検証側はありません",
+    not_seen_by: "まだ取得していない検証側",
 
     revoke: "失効させる",
     revoke_lead: "トークン一つ、またはサインイン、セッション、ユーザー、クライアント、サービス、鍵の全体。",
@@ -544,8 +635,12 @@ static JA: Words = Words {
     done: "完了",
     back: "戻る",
     proof: "内訳",
+    families: "トークンを持つサインイン",
+    tokens: "単独のトークン",
     waiting: "検証ポイントの応答を待っています",
     not_done: "実行されませんでした",
+    overtaken: "開いたあとに、ほかの人が変更しました。現在の内容を表示しています。あなたの変更は保存されていません。",
+    wanted: "入力した内容:",
     reason_missing: "理由を入力してください。記録に残ります。",
     ask_end: "このセッションと、そのサインインのトークンをすべて終了します。",
     ask_lock: "このユーザーを締め出し、持っているものをすべて直ちに失効させます。",

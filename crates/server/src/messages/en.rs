@@ -1,6 +1,6 @@
 //! English.
 
-use super::Messages;
+use super::{Counted, Messages};
 
 pub(super) const MESSAGES: Messages = Messages {
     sign_in: "Sign in",
@@ -154,7 +154,10 @@ pub(super) const MESSAGES: Messages = Messages {
     stay: "Stay signed in",
     signed_out: "You are signed out",
     signed_out_detail: "It is safe to close this window.",
-    refused_by: "Refused by {by} of {all} points after {ms} ms.",
+    refused_by: Counted {
+        one: "Refused by {by} of 1 point after {ms} ms.",
+        many: "Refused by {by} of {n} points after {ms} ms.",
+    },
     others_pending: "The others have not said so yet, and after {until} they accept nothing for which \
         they would have to know.",
     others_fenced: "The others have not said so, and accept nothing for which they would have to know.",

@@ -1,6 +1,6 @@
 //! Japanese.
 
-use super::Messages;
+use super::{Counted, Messages};
 
 pub(super) const MESSAGES: Messages = Messages {
     sign_in: "サインイン",
@@ -121,7 +121,7 @@ pub(super) const MESSAGES: Messages = Messages {
     password_too_short: ("パスワードが ", " 文字より短いです。単語を足してください。"),
 
     asks: ("", " がアクセスを求めています"),
-    signed_in_as: ("", " としてサインイン中"),
+    signed_in_as: ("", " と\u{2060}してサインイン中"),
     it_will: "許可するとできること",
     allow: "許可する",
     deny: "許可しない",
@@ -152,7 +152,10 @@ pub(super) const MESSAGES: Messages = Messages {
     stay: "サインインしたままにする",
     signed_out: "サインアウトしました",
     signed_out_detail: "このウィンドウは閉じてかまいません。",
-    refused_by: "{ms} ミリ秒後には、{all} か所中 {by} か所が以前のサインインを拒否しています。",
+    refused_by: Counted {
+        one: "{ms} ミリ秒後には、1 か所中 {by} か所が以前のサインインを拒否しています。",
+        many: "{ms} ミリ秒後には、{n} か所中 {by} か所が以前のサインインを拒否しています。",
+    },
     others_pending: "残りはまだ応答していませんが、{until} 以降、確認が必要なものは一切受け付けません。",
     others_fenced: "残りは応答していませんが、確認が必要なものは一切受け付けません。",
     others_unchecked: "ただし、確認せずに応答するよう設定されたものは、通知が届くまで応答します。",

@@ -28,13 +28,13 @@ use super::{
     presence, render, see_other,
 };
 use crate::{
-    admin::{self, Refused},
+    admin::{self, Refused, Wish},
     app::App,
     body,
     form::Fields,
     messages::{Lang, console::Words},
     proving::{Again, NotRaised},
-    router::Segment,
+    router::{Segment, Segments},
     signed_in::Cookies,
 };
 
@@ -125,6 +125,22 @@ struct Finished<'a> {
 }
 
 #[derive(Template)]
+#[template(path = "console_secret.html")]
+struct Revealed<'a> {
+    w: &'static Words,
+    secret: &'a str,
+    back: String,
+}
+
+#[derive(Template)]
+#[template(path = "console_overtaken.html")]
+struct Stale<'a> {
+    w: &'static Words,
+    /// What the person had typed.
+    wanted: &'a str,
+}
+
+#[derive(Template)]
 #[template(path = "console_not_done.html")]
 struct NotDone<'a> {
     w: &'static Words,
@@ -147,7 +163,7 @@ pub(crate) async fn page(State(app): State<App>, visit: Visit, Segment(page): Se
 pub(crate) async fn one(
     State(app): State<App>,
     visit: Visit,
-    axum::extract::Path((page, id)): axum::extract::Path<(String, String)>,
+    Segments(page, id): Segments,
 ) -> Response {
     visit.answer(&app, show(&app, &visit, &page, Some(&id)).await)
 }
@@ -172,7 +188,7 @@ pub(crate) async fn submit(
 pub(crate) async fn submit_one(
     State(app): State<App>,
     visit: Visit,
-    axum::extract::Path((page, id)): axum::extract::Path<(String, String)>,
+    Segments(page, id): Segments,
     request: Request,
 ) -> Response {
     visit.answer(&app, act(&app, &visit, (&page, Some(&id)), request).await)
@@ -335,10 +351,12 @@ async fn prove(app: &App, visit: &Visit, request: Request) -> Result<Response, T
     let lang = visit.lang(fields.one("lang"), &[]);
     let to = place::back(&fields).unwrap_or_else(|| Place::Overview.path());
     let here = tegata_oauth::redirect::with_query(&to, &[("lang", lang.tag())]);
+    // What they were asked for is what they are asked for again.
+    let need = if fields.one("for") == Some("change") { Need::Change } else { Need::Look };
     let inside = match enter::enter(app, &visit.caller, Need::Look).await? {
         Door::In(inside) | Door::Out(Outside::Unproven, Some(inside), _) => *inside,
         Door::Out(why, inside, cookies) => {
-            let at = (&Place::Overview, Need::Look);
+            let at = (&Place::Overview, need);
             return outside(app, lang, why, inside.map(|it| *it), cookies, at).await;
         }
     };
@@ -361,7 +379,7 @@ async fn prove(app: &App, visit: &Visit, request: Request) -> Result<Response, T
         Err(NotRaised::Refused(NotProven::Store(error))) => Err(error.into()),
         Err(NotRaised::Refused(refused)) => {
             let place = place::place(&to).unwrap_or(Place::Overview);
-            ask(app, lang, &inside, (&place, Need::Look), Some(&refused)).await
+            ask(app, lang, &inside, (&place, need), Some(&refused)).await
         }
         // The form is shown that asks for the code.
         Err(NotRaised::Second(_)) => {
@@ -430,14 +448,26 @@ impl Doing<'_> {
     async fn perform(&self, act: Act, fields: &Fields) -> Result<Response, Trouble> {
         let (app, w) = (self.app, self.lang.console());
         let began = app.node().since_boot();
-        let Act { operation, named, body, target, takes_back, .. } = act;
+        let Act { operation, named, body, version, target, takes_back, reveals, .. } = act;
         let by = self.inside.administrator();
         // A token may have been taken back before; of it, there is no receipt of this moment.
         let taken = if body.contains_key("token") { Taken::Before } else { Taken::Now };
-        let done = match admin::ordered(app, &by, operation, named, "", body).await {
+        let wish = Wish { operation, named, query: "", body, version };
+        let done = match admin::ordered(app, &by, wish).await {
             Ok(done) => done.body.unwrap_or_default(),
+            Err(Refused::Overtaken) => return self.overtaken(&target).await,
             Err(refused) => return self.refused(refused),
         };
+        if reveals {
+            let revealed = Revealed {
+                w,
+                // INVARIANT: this stands in this answer alone, which nothing keeps.
+                secret: blocks::text(&done, "client_secret"),
+                back: self.back(),
+            };
+            let blocks = vec![Block { name: "secret", live: false, html: rendered(&revealed)? }];
+            return self.page(StatusCode::OK, w.rotate_secret, None, blocks);
+        }
         if !takes_back {
             let to = self.back();
             return Ok((self.inside.cookies.clone(), see_other(&to)?).into_response());
@@ -490,11 +520,26 @@ impl Doing<'_> {
                 (StatusCode::UNPROCESSABLE_ENTITY, w.not_done, Some(all))
             }
             Refused::Conflict(why) => (StatusCode::CONFLICT, w.not_done, Some(why)),
-            Refused::Overtaken => (StatusCode::CONFLICT, w.not_done, None),
+            Refused::Overtaken => (StatusCode::PRECONDITION_FAILED, w.overtaken, None),
             Refused::Forbidden(why) => (StatusCode::FORBIDDEN, w.not_done, Some(why)),
             Refused::Partly(why) => (StatusCode::INTERNAL_SERVER_ERROR, w.not_done, Some(why)),
         };
         self.not_done(status, why, detail.as_deref())
+    }
+
+    /// Somebody else changed it since the person saw it: it is shown as it is now, with what was wanted.
+    async fn overtaken(&self, wanted: &str) -> Result<Response, Trouble> {
+        let (app, w) = (self.app, self.lang.console());
+        let (by, narrowed) = (self.inside.administrator(), Narrowed::default());
+        let sid = self.inside.session.id.as_str();
+        let at = At { app, lang: self.lang, by: &by, sid, narrowed: &narrowed };
+        let notice = rendered(&Stale { w, wanted })?;
+        let mut blocks = vec![Block { name: "overtaken", live: false, html: notice }];
+        let title = at.title(self.place).await?;
+        blocks.extend(at.blocks(self.place, false).await?);
+        let is_live = blocks.iter().any(|block| block.live);
+        let stream = is_live.then(|| place::stream(self.place, &narrowed, self.lang.tag()));
+        self.page(StatusCode::PRECONDITION_FAILED, &title, stream, blocks)
     }
 
     fn not_done(
@@ -530,7 +575,13 @@ impl Doing<'_> {
 /// How much of each kind was taken back, in words.
 fn proof(done: &Value, w: &Words) -> Vec<(String, String)> {
     let counts = done.get("proof").and_then(Value::as_object).into_iter().flatten();
-    let counts = counts.map(|(kind, count)| (kind.replace('_', " "), count.to_string()));
+    let named = |kind: &str| match kind {
+        "sessions" => w.sessions.to_owned(),
+        "families" => w.families.to_owned(),
+        "tokens" => w.tokens.to_owned(),
+        other => other.replace('_', " "),
+    };
+    let counts = counts.map(|(kind, count)| (named(kind), count.to_string()));
     let up_to = Some(blocks::text(done, "up_to")).filter(|it| !it.is_empty());
     let up_to = up_to.map(|at| (w.until_at.to_owned(), words::moment_of(at).0));
     counts.chain(up_to).collect()

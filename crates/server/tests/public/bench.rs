@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -69,7 +69,7 @@ pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// A root key.
-const ROOT_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub(crate) const ROOT_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// The whole listener.
 pub(crate) struct Bench {
@@ -104,16 +104,37 @@ pub(crate) struct Administered(
     pub(crate) Mutex<Vec<(Operation, String)>>,
     /// What it answers where it was told, instead of what it was sent.
     pub(crate) Mutex<Vec<(Operation, Result<serde_json::Value, admin::Refused>)>>,
+    /// The version of all that it answers. Whoever names another changes nothing; what is changed has the
+    /// next.
+    pub(crate) AtomicU64,
 );
+
+impl Administered {
+    /// What it is told to answer is that from now on.
+    pub(crate) fn tell(&self, operation: Operation, told: serde_json::Value) {
+        let mut all = self.1.lock().unwrap();
+        all.retain(|(known, _)| *known != operation);
+        all.push((operation, Ok(told)));
+    }
+}
 
 impl Administration for Administered {
     fn perform(&self, asked: Asked) -> BoxFuture<'_, Result<Done, admin::Refused>> {
         let actor = asked.by.who.as_str().to_owned();
+        if let Some(versions) = &asked.versions {
+            let now = self.2.load(Ordering::SeqCst);
+            if !versions.contains(&now) {
+                return Box::pin(std::future::ready(Err(admin::Refused::Overtaken)));
+            }
+            self.2.store(now + 1, Ordering::SeqCst);
+        }
         self.0.lock().unwrap().push((asked.operation, actor));
         let told = self.1.lock().unwrap();
         let told = told.iter().find(|(operation, _)| *operation == asked.operation);
         if let Some((_, told)) = told {
-            return Box::pin(std::future::ready(told.clone().map(Done::with)));
+            let version = self.2.load(Ordering::SeqCst);
+            let done = told.clone().map(|told| Done::with(told).of_version(version));
+            return Box::pin(std::future::ready(done));
         }
         let done = Done { location: Some("/new".to_owned()), ..Done::with(asked.body.into()) };
         Box::pin(async move { Ok(done.of_version(7)) })

@@ -145,7 +145,7 @@ async fn the_page_says_who_refuses_it_where_a_client_asks_for_that() {
     let csrf = page.field("csrf_token").to_owned();
     let fields = [("csrf_token", csrf.as_str()), ("decision", "logout"), ("wait", "confirmed")];
     let done = browser.submit("/oauth2/logout", &fields).await;
-    assert!(done.body.contains("Refused by 1 of 1 points after 1 ms."), "{}", done.body);
+    assert!(done.body.contains("Refused by 1 of 1 point after 1 ms."), "{}", done.body);
     // Nobody who did not ask is told.
     let (mut browser, _) = Browser::signed_in(&bench).await;
     let page = browser.get("/oauth2/logout").await;

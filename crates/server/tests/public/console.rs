@@ -195,6 +195,7 @@ async fn who_has_shown_nothing_for_long_shows_it_once_more() {
         ("csrf_token", page.field("csrf_token")),
         ("do", "roles"),
         ("roles", "x"),
+        ("version", page.field("version")),
         ("confirmed", "yes"),
     ];
     let asked = browser.submit(&here, &fields).await;
@@ -204,6 +205,18 @@ async fn who_has_shown_nothing_for_long_shows_it_once_more() {
         "{}",
         asked.body
     );
+    // Whoever then errs is asked for the same again, not as for a look.
+    assert!(asked.body.contains("before you change something"), "{}", asked.body);
+    let wrong = [
+        ("csrf_token", asked.field("csrf_token")),
+        ("console", asked.field("console")),
+        ("for", asked.field("for")),
+        ("password", "wrong"),
+    ];
+    let again = browser.submit("/console/prove", &wrong).await;
+    assert_eq!(again.status, StatusCode::UNAUTHORIZED);
+    assert!(again.body.contains("before you change something"), "{}", again.body);
+    assert_eq!((again.field("for"), again.field("console")), ("change", here.as_str()));
 
     pass(&bench, &mut browser, 3600).await;
     let page = browser.get("/console/keys").await;
@@ -398,7 +411,7 @@ async fn what_cannot_be_undone_is_asked_about_and_then_done_in_the_persons_name(
         "{}",
         done.body
     );
-    assert!(done.body.contains("<dt>sessions</dt><dd>3</dd>"), "{}", done.body);
+    assert!(done.body.contains("<dt>Sessions</dt><dd>3</dd>"), "{}", done.body);
     assert!(
         done.body.contains("page=orders&#38;id=7") || done.body.contains("page=orders&amp;id=7"),
         "{}",
@@ -501,6 +514,215 @@ async fn names_with_markup_are_names() {
         assert_eq!(page.header("cross-origin-opener-policy"), "same-origin");
         assert_eq!(page.header("cache-control"), "no-store");
         assert_eq!(page.header("x-frame-options"), "DENY");
+    }
+}
+
+#[tokio::test]
+async fn two_administrators_do_not_overwrite_each_other() {
+    let bench = Bench::new().await;
+    let (mut one, mut other) = (inside(&bench).await, Browser::signed_in(&bench).await.0);
+    let here = format!("/console/users/{}", bench.alice.id);
+    told(&bench, Operation::User, user(&bench));
+    let pages = (one.get(&here).await, other.get(&here).await);
+    let wish = |page: &Answer, roles: &str, more: &[(&str, &str)]| {
+        let own = [
+            ("csrf_token", page.field("csrf_token")),
+            ("lang", "en"),
+            ("do", "roles"),
+            ("roles", roles),
+            ("version", page.field("version")),
+        ];
+        let all = own.into_iter().chain(more.iter().copied());
+        all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>()
+    };
+    let sent = async |browser: &mut Browser, fields: Vec<(String, String)>| {
+        let fields: Vec<_> = fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        browser.submit(&here, &fields).await
+    };
+    // The question carries the version on: what counts is what the person saw first.
+    let asked = sent(&mut other, wish(&pages.1, "admin auditor", &[])).await;
+    assert_eq!(asked.field("version"), pages.1.field("version"), "{}", asked.body);
+    let yes = [("confirmed", "yes")];
+    let done = sent(&mut one, wish(&pages.0, "admin", &yes)).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.body);
+    let mut person = user(&bench);
+    person["roles"] = json!(["admin"]);
+    bench.administered.tell(Operation::User, person);
+    let late = sent(&mut other, wish(&pages.1, "admin auditor", &yes)).await;
+    assert_eq!(late.status, StatusCode::PRECONDITION_FAILED, "{}", late.body);
+    assert!(
+        late.body.contains("Somebody else changed this")
+            && late.body.contains("<code>admin auditor</code>"),
+        "{}",
+        late.body
+    );
+    // It is as it is now, and from there the person goes on.
+    assert_eq!(late.field("roles"), "admin");
+    assert_eq!(changes(&bench).len(), 1);
+    let done = sent(&mut other, wish(&late, "admin auditor", &yes)).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.body);
+    // An unlocking depends on what was seen, too; a form without a version is none of ours.
+    let unlock = |version: &str| {
+        wish(&pages.0, "", &[])
+            .into_iter()
+            .map(|(name, value)| match name.as_str() {
+                "do" => (name, "unlock".to_owned()),
+                "version" => (name, version.to_owned()),
+                _ => (name, value),
+            })
+            .collect::<Vec<_>>()
+    };
+    let late = sent(&mut one, unlock(pages.0.field("version"))).await;
+    assert_eq!(late.status, StatusCode::PRECONDITION_FAILED, "{}", late.body);
+    for odd in ["", "-1", "x", "18446744073709551616", "1, 2"] {
+        assert_eq!(sent(&mut one, unlock(odd)).await.status, StatusCode::BAD_REQUEST, "{odd}");
+    }
+    let without: Vec<_> =
+        wish(&late, "x", &yes).into_iter().filter(|(name, _)| name != "version").collect();
+    assert_eq!(sent(&mut one, without).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(changes(&bench).len(), 2);
+    // Both languages say so.
+    let mut japanese = wish(&pages.0, "x", &yes);
+    japanese.retain(|(name, _)| name != "lang");
+    japanese.push(("lang".to_owned(), "ja".to_owned()));
+    assert!(sent(&mut one, japanese).await.body.contains("ほかの人が変更しました"));
+}
+
+#[tokio::test]
+async fn a_client_is_changed_by_one_at_a_time_and_its_new_secret_is_shown_once() {
+    let bench = Bench::new().await;
+    let (mut one, mut other) = (inside(&bench).await, Browser::signed_in(&bench).await.0);
+    let here = "/console/clients/shop";
+    let client = |more: Value| {
+        let mut told = json!({
+            "client_id": "shop", "client_name": "The shop", "scope": "openid orders.read",
+            "redirect_uris": ["https://shop.example/back", "http://127.0.0.1/back"],
+            "grant_types": ["authorization_code"], "disabled": false,
+            "token_endpoint_auth_method": "client_secret_basic",
+        });
+        told.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        told
+    };
+    bench.administered.tell(Operation::Client, client(json!({})));
+    bench.administered.tell(Operation::ClientSecret, json!({"client_secret": "cs_fresh_81f"}));
+    let pages = (one.get(here).await, other.get(here).await);
+    assert!(
+        pages.0.body.contains(">https://shop.example/back\nhttp://127.0.0.1/back</textarea>"),
+        "{}",
+        pages.0.body
+    );
+    let sent = async |browser: &mut Browser, page: &Answer, wish: &[(&str, &str)]| {
+        let own = [
+            ("csrf_token", page.field("csrf_token")),
+            ("lang", "en"),
+            ("version", page.field("version")),
+        ];
+        browser.submit(here, &[&own[..], wish].concat()).await
+    };
+    let change = [
+        ("do", "change"),
+        ("client_name", " New shop "),
+        ("redirect_uris", "https://new.example/back\r\n\r\n https://new.example/b"),
+        ("scope", "openid  profile"),
+    ];
+    let yes = ("confirmed", "yes");
+    let asked = sent(&mut one, &pages.0, &change).await;
+    assert_eq!(asked.status, StatusCode::OK, "{}", asked.body);
+    let code =
+        "<code>New shop\nhttps://new.example/back\nhttps://new.example/b\nopenid profile</code>";
+    assert!(asked.body.contains(code) && changes(&bench).is_empty(), "{}", asked.body);
+    let done = sent(&mut one, &pages.0, &[&change[..], &[yes]].concat()).await;
+    assert_eq!(done.location(), "/console/clients/shop?lang=en");
+    for stale in
+        [&[&change[..], &[yes]].concat()[..], &[("do", "secret"), yes], &[("do", "enable")]]
+    {
+        let late = sent(&mut other, &pages.1, stale).await;
+        assert_eq!(late.status, StatusCode::PRECONDITION_FAILED, "{stale:?}: {}", late.body);
+        assert!(late.body.contains("Somebody else changed this"), "{}", late.body);
+    }
+    assert_eq!(changes(&bench).len(), 1);
+
+    // The secret stands in one answer, which nobody keeps; the same form again makes no other.
+    let page = one.get(here).await;
+    let asked = sent(&mut one, &page, &[("do", "secret")]).await;
+    assert!(!asked.body.contains("cs_fresh_81f") && changes(&bench).len() == 1);
+    let told = sent(&mut one, &page, &[("do", "secret"), yes]).await;
+    assert_eq!(told.status, StatusCode::OK, "{}", told.body);
+    assert_eq!(told.body.matches("cs_fresh_81f").count(), 1, "{}", told.body);
+    assert_eq!(told.header("cache-control"), "no-store");
+    let again = sent(&mut one, &page, &[("do", "secret"), yes]).await;
+    assert_eq!(again.status, StatusCode::PRECONDITION_FAILED);
+    for body in [again.body, one.get(here).await.body] {
+        assert!(!body.contains("cs_fresh_81f"));
+    }
+    // Whoever is a danger is disabled whatever else has changed.
+    let off = sent(&mut other, &pages.1, &[("do", "disable"), yes]).await;
+    assert_eq!(off.status, StatusCode::OK, "{}", off.body);
+    let all: Vec<_> = changes(&bench).into_iter().map(|(operation, _)| operation).collect();
+    assert_eq!(all, [Operation::ClientChange, Operation::ClientSecret, Operation::ClientChange]);
+
+    // What a form does not say is not taken away, and nobody is offered what is refused.
+    for lacking in ["client_name", "redirect_uris", "scope"] {
+        let wish: Vec<_> = change.iter().filter(|(name, _)| *name != lacking).copied().collect();
+        let page = one.get(here).await;
+        let answer = sent(&mut one, &page, &[&wish[..], &[yes]].concat()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{lacking}");
+    }
+    for (more, says) in [
+        (json!({"described": "taken"}), "describes itself"),
+        (json!({"scope": "openid admin.read"}), "may administer"),
+    ] {
+        bench.administered.tell(Operation::Client, client(more));
+        let page = one.get(here).await;
+        assert!(page.body.contains(says), "{}", page.body);
+        for wish in ["change", "secret", "disable", "enable"] {
+            assert!(!page.body.contains(&format!("value=\"{wish}\"")), "{wish}: {}", page.body);
+        }
+        assert!(page.body.contains("value=\"revoke\""));
+    }
+    bench
+        .administered
+        .tell(Operation::Client, client(json!({"token_endpoint_auth_method": "none"})));
+    assert!(!one.get(here).await.body.contains("value=\"secret\""));
+    assert_eq!(changes(&bench).len(), 3);
+}
+
+#[tokio::test]
+async fn the_page_of_keys_says_who_has_seen_the_next() {
+    let bench = Bench::new().await;
+    let mut browser = inside(&bench).await;
+    let key = |seen: u64, readers: u64, not: &[&str]| {
+        json!({"items": [{
+            "kid": "k1", "algorithm": "ES256", "state": "next", "at": "2026-01-02T03:04:05Z",
+            "seen_by": seen, "readers": readers, "not_seen_by": not,
+        }]})
+    };
+    for (told, says) in [
+        (key(0, 0, &[]), "Nobody fetched the key set"),
+        (key(1, 1, &[]), "Seen by 1 of 1 that"),
+        (key(1, 3, &["192.0.2.0/24, last at 2026"]), "Seen by 1 of 3 that"),
+    ] {
+        bench.administered.tell(Operation::Keys, told);
+        let page = browser.get("/console/keys").await;
+        assert!(page.body.contains(says), "{}", page.body);
+        assert_eq!(page.body.contains("192.0.2.0/24"), says.contains("of 3"), "{}", page.body);
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_has_a_page_of_ours() {
+    let bench = Bench::new().await;
+    let mut browser = inside(&bench).await;
+    let csrf = browser.get("/console").await.field("csrf_token").to_owned();
+    for nothing in ["/console/users/%ff", "/console/%ff", "/console/%ff/%fe", "/console/users/%C3"]
+    {
+        let page = browser.get(nothing).await;
+        assert_eq!(page.status, StatusCode::NOT_FOUND, "{nothing}");
+        assert!(page.header("content-type").starts_with("text/html"), "{nothing}");
+        assert!(page.body.contains("<html lang="), "{nothing}: {}", page.body);
+        let sent = browser.submit(nothing, &[("csrf_token", &csrf), ("do", "lock")]).await;
+        assert_eq!(sent.status, StatusCode::NOT_FOUND, "{nothing}");
+        assert!(sent.body.contains("<html lang="), "{nothing}: {}", sent.body);
     }
 }
 

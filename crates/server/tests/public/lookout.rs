@@ -17,6 +17,7 @@ pub(crate) struct Told {
     pub(crate) confirmed: Mutex<Confirmed>,
     pub(crate) beats: Mutex<Vec<Beat>>,
     news: watch::Sender<u64>,
+    endings: watch::Sender<u64>,
 }
 
 impl Default for Told {
@@ -27,6 +28,7 @@ impl Default for Told {
             confirmed: Mutex::default(),
             beats: Mutex::default(),
             news: watch::Sender::new(0),
+            endings: watch::Sender::new(0),
         }
     }
 }
@@ -35,6 +37,11 @@ impl Told {
     /// Says that there is something new.
     pub(crate) fn stir(&self) {
         self.news.send_modify(|news| *news += 1);
+    }
+
+    /// Says that something was ended.
+    pub(crate) fn end(&self) {
+        self.endings.send_modify(|endings| *endings += 1);
     }
 
     /// How many wait for news.
@@ -70,5 +77,9 @@ impl Lookout for Told {
 
     fn news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
+    }
+
+    fn endings(&self) -> watch::Receiver<u64> {
+        self.endings.subscribe()
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tegata_core::{Batch, Expect, Stored as _};
-use tegata_session::{Beginning, Verdict};
+use tegata_session::{Beginning, Reason, Verdict};
 use tegata_store::{Adverse, Mischief};
 
 use super::world::{World, beginning};
@@ -150,4 +150,28 @@ async fn of_all_nodes_one_tells_a_person_once_an_hour() {
     world.advance(1);
     assert!(told_at(&world, true).await);
     assert!(!told_at(&other, true).await);
+}
+
+#[tokio::test]
+async fn of_three_thousand_sign_ins_of_one_person_three_are_left_and_all_can_be_ended() {
+    const MANY: usize = 3_000;
+    let (world, user) = (World::in_memory().await, "usr_1".parse().unwrap());
+    let mut cookies = Vec::with_capacity(MANY);
+    for _ in 0..MANY {
+        cookies.push(world.sign_in("usr_1").await.cookie.expose().clone());
+        world.advance(1);
+    }
+    assert_eq!(world.sessions.list(&world.realm, &user).await.unwrap().len(), 3);
+    let mut alive = 0;
+    for cookie in cookies.iter().step_by(100).chain(cookies.iter().rev().take(4)) {
+        alive += usize::from(world.present(cookie).await.is_ok());
+    }
+    assert_eq!(alive, 3);
+    let reason = Reason::Ordered("everywhere".into());
+    let ended = world.sessions.end_all(&world.realm, &user, None, &reason, "usr_1").await;
+    assert_eq!(ended.unwrap(), 3);
+    assert!(world.sessions.list(&world.realm, &user).await.unwrap().is_empty());
+    for cookie in cookies.iter().rev().take(3) {
+        assert_eq!(world.verdict(cookie).await, Verdict::Ended);
+    }
 }

@@ -52,6 +52,11 @@ impl Api {
             let actor = asked.by.who.as_str();
             match clients::change(&self.composed, actor, &found, metadata).await {
                 Ok(changed) => {
+                    // Also where it was disabled before, but not all was ended.
+                    if asked.body.get("disabled") == Some(&Value::Bool(true)) {
+                        let id = &changed.client.id;
+                        clients::take_back(&self.composed, actor, id).await.map_err(refused)?;
+                    }
                     let version = found.version + u64::from(changed.changed);
                     let body = shown(&changed.client, changed.secret.as_ref());
                     return Ok(Done::with(body).of_version(version));
@@ -68,11 +73,17 @@ impl Api {
         for _ in 0..TRIES {
             let found = clients::by_id(&self.composed, asked.name(0)).await.map_err(refused)?;
             clients::check_harmless(&found.value).map_err(refused)?;
+            if asked.versions.as_ref().is_some_and(|wanted| !wanted.contains(&found.version)) {
+                return Err(Refused::Overtaken);
+            }
             let actor = asked.by.who.as_str();
             match clients::rotate_secret_of(&self.composed, actor, &found).await {
                 // It is looked at anew: it may administer by now.
                 Err(why) if why.kind == Kind::Overtaken => {}
-                done => return done.map(Done::with).map_err(refused),
+                done => {
+                    let told = done.map(|told| Done::with(told).of_version(found.version + 1));
+                    return told.map_err(refused);
+                }
             }
         }
         Err(Refused::Busy)

@@ -77,6 +77,30 @@ pub(crate) async fn change(
     Ok(clients.amend(&composed.realm, before, &metadata).await?)
 }
 
+/// Takes back what a client has that was disabled a moment ago. Where not all of that is done, disabling it
+/// again goes on with it.
+pub(crate) async fn take_back(
+    composed: &Composed,
+    actor: &str,
+    id: &ClientId,
+) -> Result<(), Refused> {
+    let order = Order { reason: "client_disabled".to_owned(), actor: actor.to_owned() };
+    let holder = Holder::Client(id.clone());
+    let revoked = super::revoke::client(composed, id, &order).await;
+    let tally = Tally::default();
+    let ended = composed.withdraw.everything_of(&composed.realm, &holder, &order, &tally).await;
+    let refused = match (revoked, ended) {
+        (Ok(_), Ok(_)) => return Ok(()),
+        (Err(refused), _) => refused,
+        (_, Err(error)) => error.into(),
+    };
+    let why = format!(
+        "client `{id}` is disabled, but not all that it had is ended ({}); disable it once more",
+        refused.why
+    );
+    Err(Refused { why, ..refused }.after(json!({"client_id": id, "done": "disabled"})))
+}
+
 /// Refuses to touch a client that may administer, for whoever could become it by that: the power of
 /// people ends with their role, that of their clients would not. Operators declare such clients.
 pub(crate) fn check_harmless(client: &Client) -> Result<(), Refused> {
@@ -365,6 +389,9 @@ fn shown(client: &Client) -> Value {
         "created": client.created.to_string(),
     });
     if let Some(members) = shown.as_object_mut() {
+        if client.disabled {
+            members.insert("disabled".to_owned(), true.into());
+        }
         if let Some(sector) = &client.sector {
             members.insert("sector".to_owned(), sector.as_str().into());
         }
@@ -389,6 +416,47 @@ mod tests {
         compose,
         operate::{Declarations, declare},
     };
+
+    #[tokio::test]
+    async fn one_that_is_disabled_is_nobody_and_no_declaration_enables_it() {
+        let place = tempfile::tempdir().unwrap();
+        let composed = compose::for_tests(place.path()).await;
+        let id = ClientId::new("shop").unwrap();
+        let declared = ClientMetadata {
+            client_id: id.to_string(),
+            redirect_uris: vec!["https://shop.example/back".to_owned()],
+            public: true,
+            ..ClientMetadata::default()
+        };
+        let clients = &composed.clients;
+        clients.declare(&composed.realm, &declared, None).await.unwrap();
+        let known = || async { composed.provider.client(&id).await.unwrap() };
+        assert!(known().await.is_some());
+        let issued = Claims {
+            sub: "usr_1".into(),
+            client_id: Some(id.to_string()),
+            iat: composed.node.now().secs(),
+            ..Claims::default()
+        };
+        let is_refused =
+            || composed.view.realm(&composed.realm).check_claims(&issued, None, "").is_some();
+        assert!(!is_refused());
+        let before = by_id(&composed, "shop").await.unwrap();
+        let off = ClientMetadata { disabled: true, ..ClientMetadata::of(&before.value) };
+        change(&composed, "operator", &before, off).await.unwrap();
+        take_back(&composed, "operator", &id).await.unwrap();
+        assert!(known().await.is_none() && is_refused());
+        // As at every start.
+        clients.declare(&composed.realm, &declared, None).await.unwrap();
+        assert!(known().await.is_none());
+        // Whoever read it before it was disabled does not undo that.
+        let stale = change(&composed, "operator", &before, ClientMetadata::of(&before.value)).await;
+        assert!(matches!(stale.unwrap_err().kind, Kind::Overtaken));
+        let now = by_id(&composed, "shop").await.unwrap();
+        let on = ClientMetadata { disabled: false, ..ClientMetadata::of(&now.value) };
+        change(&composed, "operator", &now, on).await.unwrap();
+        assert!(known().await.is_some() && is_refused());
+    }
 
     #[tokio::test]
     async fn one_that_is_refused_loses_what_it_has_and_what_it_may_do_at_once() {

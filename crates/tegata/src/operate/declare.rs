@@ -161,6 +161,7 @@ fn differs(
         secrets: found.secrets.clone(),
         declared: found.declared.clone(),
         created: found.created,
+        disabled: found.disabled || wanted.disabled,
         ..wanted.clone()
     };
     let knows = |secret: &Secret<String>| {
@@ -206,7 +207,11 @@ async fn take(composed: &Composed, step: Step) -> Result<Option<Secret<String>>,
         }
         Step::Client(metadata, secret) => {
             let clients = composed.clients.at_wish_of(OPERATOR);
-            return Ok(clients.declare(realm, &metadata, secret.as_ref()).await?.secret);
+            let declared = clients.declare(realm, &metadata, secret.as_ref()).await?;
+            if metadata.disabled {
+                clients::take_back(composed, OPERATOR, &declared.client.id).await?;
+            }
+            return Ok(declared.secret);
         }
     }
     Ok(None)

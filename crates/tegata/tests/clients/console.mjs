@@ -1,32 +1,15 @@
 // The console, as an administrator has it: every page in both languages, light and dark, on a phone and on a
 // desk, and what it shows when something is taken back elsewhere.
 
-import { execFile } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 
-import { Chromium, assert, demo } from './chromium.mjs'
+import { Chromium, assert } from './chromium.mjs'
 import { Look } from './look.mjs'
-import { unique } from './demo.mjs'
+import { password, person, run } from './people.mjs'
 
 const language = process.env.TEGATA_LANGUAGE
-const password = 'a long and private phrase'
-const run = (...words) => promisify(execFile)(demo.program, [...words, '--data-dir', demo.data])
-
-/** Somebody with this role, whom no other script knows. */
-async function person(role) {
-  const name = unique('console').slice(0, 40)
-  const directory = await mkdtemp(join(tmpdir(), 'tegata-console-'))
-  const file = join(directory, 'password')
-  await writeFile(file, password, { mode: 0o600 })
-  await run('user', 'add', name, '--password-file', file, '--role', role)
-  await rm(directory, { recursive: true })
-  const { stdout } = await run('user', 'show', name, '--format', 'json')
-  return { name, id: JSON.parse(stdout).id }
-}
-
 const browser = await Chromium.start()
 const look = new Look(browser, language)
 try {
@@ -61,7 +44,7 @@ async function walk(admin, other) {
   const said = await browser.run(`${row}.innerText`)
   assert.match(said, /console-test/)
   assert.match(said, /operator/)
-  assert.match(said, language === 'en' ? /Refused by all 1 points after \d+ ms/ : /1 か所すべてが \d+ ミリ秒後に拒否/)
+  assert.match(said, language === 'en' ? /Refused by the only point after \d+ ms/ : /唯一の検証ポイントが \d+ ミリ秒後に拒否/)
   assert.equal(await browser.run('performance.timeOrigin'), loaded, 'the page was loaded anew')
   await look.at('console')
 

@@ -270,11 +270,29 @@ fn a_client_is_given_a_secret_once_and_changed_but_never_made_an_administrator()
     let rotated = admin.ask("POST", &format!("{place}/rotate-secret")).send().expect(200).json();
     let fresh = rotated["client_secret"].as_str().unwrap();
     assert_eq!((token(fresh), token(&secret)), (200, 200));
+    // Whoever names the client as it was before makes no second secret.
+    let again = admin.ask("POST", &format!("{place}/rotate-secret")).field("If-Match", "\"1\"");
+    assert_eq!(again.send().expect(412).problem()["error"], "overtaken");
+    assert_eq!((token(fresh), token(&secret)), (200, 200));
     let changed = admin.patch(&place, &json!({"client_name": "Named", "scope": null})).expect(200);
     let now = changed.json();
     assert_eq!((&now["client_name"], &now["scope"]), (&json!("Named"), &json!("")));
     assert_eq!(now["grant_types"], json!(["client_credentials"]));
     assert_eq!(token(fresh), 200);
+
+    // Disabled, it is nobody, and what it has is refused; whatever else is changed does not enable it.
+    let held = ask_token(demo(), &service(fresh), &[("grant_type", "client_credentials")]).json();
+    let held = json!({"token": held["access_token"]});
+    let standing = || admin.post("/tokens/inspect", &held).expect(200).json()["standing"].clone();
+    assert_eq!(standing(), "valid");
+    let disabled = admin.patch(&place, &json!({"disabled": true})).expect(200).json();
+    assert_eq!((&disabled["disabled"], token(fresh)), (&json!(true), 401));
+    assert_ne!(standing(), "valid");
+    let renamed = admin.patch(&place, &json!({"client_name": "Renamed"})).expect(200).json();
+    assert_eq!((&renamed["disabled"], token(fresh)), (&json!(true), 401));
+    admin.patch(&place, &json!({"disabled": false})).expect(200);
+    assert_eq!(token(fresh), 200);
+    assert_ne!(standing(), "valid");
 
     for (body, pointer) in [
         (json!({"scope": "orders.read admin.write"}), "/scope"),
@@ -404,7 +422,7 @@ fn sessions_and_tokens_are_seen_and_ended_and_tokens_are_asked_about() {
 
     let ended = admin.delete(&format!("{place}?wait=confirmed")).expect(200).json();
     let says = ended["confirmed"]["says"].as_str().unwrap();
-    assert!(says.starts_with("refused by all 1 points after "), "{says}");
+    assert!(says.starts_with("refused by the only point after "), "{says}");
     demo().gateway.get("/echo/x").bearer(&access).send().expect(401);
     assert_eq!(admin.get(&sessions).expect(200).json()["items"], json!([]));
     admin.get(&place).expect(404);

@@ -45,6 +45,11 @@ const MEMBERS: &[Member] = &[
     may("scope", TEXT, "The scope it may ask for. None of administration is given here."),
     may("audiences", NAMES, "Whom its tokens may be for, beside the gateway."),
     may("may_introspect", Shape::Flag, "Whether it may ask about tokens of others."),
+    may(
+        "disabled",
+        Shape::Flag,
+        "Whether nobody is taken for it; `true` also takes back what it has.",
+    ),
     may("require_pkce", Shape::Flag, "Whether its authorization requests need a code challenge."),
     may("asks_consent", Shape::Flag, "Whether people are asked before it gets anything."),
     may("access_token_signed_response_alg", ALGORITHM, "What its access tokens are signed with."),

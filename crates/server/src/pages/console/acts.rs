@@ -11,6 +11,8 @@ pub(super) struct Act {
     pub(super) operation: Operation,
     pub(super) named: Vec<String>,
     pub(super) body: Map<String, Value>,
+    /// The version that the person has seen of what is changed, where it must be that one still.
+    pub(super) version: Option<u64>,
     /// What becomes of it, in words.
     pub(super) ask: &'static str,
     /// What it is done to, as the person named it.
@@ -21,6 +23,8 @@ pub(super) struct Act {
     pub(super) undoable: bool,
     /// Whether others have to refuse something for it.
     pub(super) takes_back: bool,
+    /// Whether a secret comes of it, which is shown this once.
+    pub(super) reveals: bool,
     /// What its form says, for the form that asks once more.
     pub(super) carried: Vec<(&'static str, String)>,
 }
@@ -43,12 +47,21 @@ impl Act {
             operation,
             named: named.iter().map(|name| (*name).to_owned()).collect(),
             body: body.as_object().cloned().unwrap_or_default(),
+            version: None,
             ask: "",
             target: String::new(),
             harmless: false,
             undoable: false,
             takes_back: false,
+            reveals: false,
             carried: vec![("do", wish.to_owned())],
+        };
+        // Two who change the same at once do not undo each other's work unseen.
+        let of_version = |mut act: Self| -> Result<Self, NotRead> {
+            let version = fields.one("version").ok_or(NotRead::Foreign)?;
+            act.version = Some(version.parse().map_err(|_| NotRead::Foreign)?);
+            act.carried.push(("version", version.to_owned()));
+            Ok(act)
         };
         let with_reason = |mut act: Self| -> Result<Self, NotRead> {
             let reason = reason.ok_or(NotRead::Reason)?;
@@ -68,27 +81,28 @@ impl Act {
                 takes_back: true,
                 ..act(Operation::UserRevoke, &[id], json!({}))
             })?,
+            // Whoever has to be kept out is, whatever else has changed.
             (Place::User(id), "lock") => Self {
                 ask: w.ask_lock,
                 undoable: true,
                 takes_back: true,
                 ..act(Operation::UserChange, &[id], json!({"disabled": true}))
             },
-            (Place::User(id), "unlock") => Self {
+            (Place::User(id), "unlock") => of_version(Self {
                 harmless: true,
                 ..act(Operation::UserChange, &[id], json!({"disabled": false}))
-            },
+            })?,
             (Place::User(id), "roles") => {
                 let roles = fields.one("roles").ok_or(NotRead::Foreign)?;
                 let all: Vec<_> =
                     roles.split([' ', ',', '\t']).filter(|it| !it.is_empty()).collect();
-                let mut act = Self {
+                let mut act = of_version(Self {
                     ask: w.ask_roles,
                     target: all.join(" "),
                     undoable: true,
                     takes_back: true,
                     ..act(Operation::UserChange, &[id], json!({"roles": all}))
-                };
+                })?;
                 act.carried.push(("roles", all.join(" ")));
                 act
             }
@@ -96,6 +110,51 @@ impl Act {
                 ask: w.revoke_client_lead,
                 takes_back: true,
                 ..act(Operation::Revoke, &[], json!({"client": id}))
+            })?,
+            (Place::Client(id), "change") => {
+                let typed = |name| fields.one(name).map(str::trim).ok_or(NotRead::Foreign);
+                let (name, uris) = (typed("client_name")?, typed("redirect_uris")?);
+                let scope: Vec<_> = typed("scope")?.split_whitespace().collect();
+                let uris: Vec<_> = uris.split_whitespace().collect();
+                let name = Some(name).filter(|name| !name.is_empty());
+                let (scope, lines) = (scope.join(" "), uris.join("\n"));
+                let shown = [name.unwrap_or(id), &lines, &scope];
+                let mut act = of_version(Self {
+                    ask: w.ask_client,
+                    target: shown
+                        .into_iter()
+                        .filter(|it| !it.is_empty())
+                        .collect::<Vec<_>>()
+                        .join("\n"),
+                    undoable: true,
+                    ..act(
+                        Operation::ClientChange,
+                        &[id],
+                        json!({"client_name": name, "redirect_uris": uris, "scope": scope}),
+                    )
+                })?;
+                act.carried.extend([
+                    ("client_name", name.unwrap_or_default().to_owned()),
+                    ("redirect_uris", lines),
+                    ("scope", scope),
+                ]);
+                act
+            }
+            // Whoever sends the same form once more makes no second secret.
+            (Place::Client(id), "secret") => of_version(Self {
+                ask: w.rotate_secret_lead,
+                reveals: true,
+                ..act(Operation::ClientSecret, &[id], json!({}))
+            })?,
+            (Place::Client(id), "disable") => Self {
+                ask: w.ask_disable,
+                undoable: true,
+                takes_back: true,
+                ..act(Operation::ClientChange, &[id], json!({"disabled": true}))
+            },
+            (Place::Client(id), "enable") => of_version(Self {
+                harmless: true,
+                ..act(Operation::ClientChange, &[id], json!({"disabled": false}))
             })?,
             (Place::Keys, "rotate") => Self {
                 ask: w.ask_rotate,

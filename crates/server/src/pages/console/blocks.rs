@@ -4,7 +4,11 @@
 use askama::Template;
 use serde_json::{Map, Value};
 use tegata_core::UserId;
-use tegata_oauth::{administer::Administrator, redirect::with_query};
+use tegata_oauth::{
+    administer::{Administrator, is_administrative},
+    redirect::with_query,
+};
+use tegata_token::Scope;
 
 use super::{
     place::{Narrowed, Place},
@@ -12,7 +16,7 @@ use super::{
     words::{Moment, Point, Row, Said, confirmed, moment, moment_of},
 };
 use crate::{
-    admin::{self, Operation, Refused},
+    admin::{self, Operation, Refused, Wish},
     app::App,
     lookout::{Sighted, TakenBack},
     messages::{Lang, console::Words},
@@ -144,6 +148,8 @@ struct Person {
 #[template(path = "console_user_acts.html")]
 struct PersonActs {
     w: &'static Words,
+    /// Of what the person was when this was shown.
+    version: u64,
     roles: String,
     locked: bool,
     you: bool,
@@ -181,6 +187,41 @@ struct ClientFacts {
 #[template(path = "console_client_acts.html")]
 struct ClientActs {
     w: &'static Words,
+    /// Of what the client was when this was shown.
+    version: u64,
+    /// Why nothing of it is changed here, where that is so.
+    fixed: Option<&'static str>,
+    name: String,
+    redirects: String,
+    /// How many lines are shown at once.
+    rows: usize,
+    scope: String,
+    has_secret: bool,
+    disabled: bool,
+}
+
+impl ClientActs {
+    fn of(told: &Value, version: u64, w: &'static Words) -> Self {
+        let method = text(told, "token_endpoint_auth_method");
+        let (redirects, scope) = (texts(told, "redirect_uris"), text(told, "scope"));
+        let is_administrative = Scope::new(scope).is_ok_and(|scope| is_administrative(&scope));
+        let fixed = if told.get("described").is_some() {
+            Some(w.describes_itself)
+        } else {
+            is_administrative.then_some(w.administers)
+        };
+        Self {
+            w,
+            version,
+            fixed,
+            name: text(told, "client_name").to_owned(),
+            rows: redirects.len().clamp(2, 8),
+            redirects: redirects.join("\n"),
+            scope: scope.to_owned(),
+            has_secret: method.starts_with("client_secret_"),
+            disabled: flag(told, "disabled"),
+        }
+    }
 }
 
 #[derive(Template)]
@@ -206,6 +247,34 @@ struct Key {
     state: &'static str,
     at: Moment,
     until: bool,
+    /// Who has seen it, where it is published and does not sign yet.
+    seen: Option<Seen>,
+}
+
+/// Who has seen a key.
+struct Seen {
+    by: String,
+    /// Whether everybody has; where there is nobody, nothing follows from it.
+    class: &'static str,
+    /// Those who have not.
+    not: Vec<String>,
+}
+
+impl Seen {
+    fn of(key: &Value, w: &Words) -> Option<Self> {
+        let count = |name| key.get(name).and_then(Value::as_u64);
+        let (seen, readers) = (count("seen_by")?, count("readers")?);
+        let by = match readers {
+            0 => w.seen_by_none.to_owned(),
+            readers => w.seen_by.of(readers).replace("{seen}", &seen.to_string()),
+        };
+        let class = match readers {
+            0 => "",
+            _ if seen >= readers => "good",
+            _ => "waits",
+        };
+        Some(Self { by, class, not: texts(key, "not_seen_by") })
+    }
 }
 
 #[derive(Template)]
@@ -259,8 +328,10 @@ impl At<'_> {
             }
             Place::Client(id) => {
                 if !live {
-                    all.still("client", &self.client(id).await?)?;
-                    all.still("acts", &ClientActs { w: self.w() })?;
+                    let named = vec![id.clone()];
+                    let (told, version) = self.versioned(Operation::Client, named, "").await?;
+                    all.still("client", &self.client(id, &told))?;
+                    all.still("acts", &ClientActs::of(&told, version, self.w()))?;
                 }
             }
             Place::Keys => all.alive("keys", &self.keys().await?)?,
@@ -310,8 +381,8 @@ impl At<'_> {
         let plot = Plot::of(&lookout.pulse());
         let says = w
             .activity_says
-            .replace("{signins}", &plot.last.sign_ins.to_string())
-            .replace("{refusals}", &plot.last.refusals.to_string())
+            .replace("{signins}", &w.signed_in.of(plot.last.sign_ins))
+            .replace("{refusals}", &w.refused.of(plot.last.refusals))
             .replace("{most}", &plot.most.to_string());
         all.alive("activity", &Activity { w, plot, says })?;
         all.alive("points", &Points { w, points })?;
@@ -351,9 +422,20 @@ impl At<'_> {
         named: Vec<String>,
         query: &str,
     ) -> Result<Value, Trouble> {
-        let asked = admin::ordered(self.app, self.by, operation, named, query, Map::new()).await;
-        match asked {
-            Ok(done) => Ok(done.body.unwrap_or_default()),
+        self.versioned(operation, named, query).await.map(|(told, _)| told)
+    }
+
+    /// The same, with the version of what is told.
+    async fn versioned(
+        &self,
+        operation: Operation,
+        named: Vec<String>,
+        query: &str,
+    ) -> Result<(Value, u64), Trouble> {
+        let wish = Wish { operation, named, query, body: Map::new(), version: None };
+        match admin::ordered(self.app, self.by, wish).await {
+            // What has no version has none that a form could name.
+            Ok(done) => Ok((done.body.unwrap_or_default(), done.version.unwrap_or_default())),
             Err(Refused::Store(error)) => Err(error.into()),
             Err(Refused::Busy) => Err(Trouble::TooMany(std::time::Duration::from_secs(1))),
             Err(_) => Err(Trouble::NotFound),
@@ -462,14 +544,14 @@ impl At<'_> {
 
     async fn person(&self, id: &str, all: &mut Blocks) -> Result<(), Trouble> {
         let w = self.w();
-        let user = self.ask(Operation::User, vec![id.to_owned()], "").await?;
+        let (user, version) = self.versioned(Operation::User, vec![id.to_owned()], "").await?;
         let factors = self.ask(Operation::UserFactors, vec![id.to_owned()], "").await?;
         let count = |name: &str| factors.get(name).and_then(Value::as_u64).unwrap_or_default();
         let app = factors.get("totp_since").is_some_and(|since| !since.is_null());
         let parts = [
-            (count("passkeys") > 0).then(|| counted(count("passkeys"), w.passkeys)),
+            (count("passkeys") > 0).then(|| w.passkeys.of(count("passkeys"))),
             app.then(|| w.app.to_owned()),
-            (count("recovery_codes") > 0).then(|| counted(count("recovery_codes"), w.codes)),
+            (count("recovery_codes") > 0).then(|| w.codes.of(count("recovery_codes"))),
         ];
         let parts: Vec<_> = parts.into_iter().flatten().collect();
         let factors = if parts.is_empty() { w.no_factors.to_owned() } else { parts.join(" · ") };
@@ -489,7 +571,7 @@ impl At<'_> {
         all.alive("person", &person)?;
         all.alive("sessions", &self.sessions(Some(id), true).await?)?;
         let roles = texts(&user, "roles").join(" ");
-        all.fixed("acts", || PersonActs { w, roles, locked, you })
+        all.fixed("acts", || PersonActs { w, version, roles, locked, you })
     }
 
     async fn sessions(&self, user: Option<&str>, of_one: bool) -> Result<Sessions, Trouble> {
@@ -546,12 +628,17 @@ impl At<'_> {
         let rows = found.iter().map(|client| {
             let id = text(client, "client_id");
             let name = Some(text(client, "client_name")).filter(|name| !name.is_empty());
+            let disabled = flag(client, "disabled");
+            let disabled = disabled.then(|| Tag { class: "bad", text: w.disabled.to_owned() });
             let grants = texts(client, "grant_types");
             let grants = grants.iter().map(|grant| grant.rsplit(':').next().unwrap_or(grant));
             Listed {
                 href: self.link(&Place::Client(id.to_owned())),
                 name: name.unwrap_or(id).to_owned(),
-                tags: vec![Tag { class: "", text: self.sort(client).to_owned() }],
+                tags: disabled
+                    .into_iter()
+                    .chain([Tag { class: "", text: self.sort(client).to_owned() }])
+                    .collect(),
                 detail: format!("{id} · {}", grants.collect::<Vec<_>>().join(", ")),
             }
         });
@@ -565,27 +652,29 @@ impl At<'_> {
     }
 
     /// What is known of a client. What could be a secret is not among it: what is told is listed here.
-    async fn client(&self, id: &str) -> Result<ClientFacts, Trouble> {
+    fn client(&self, id: &str, told: &Value) -> ClientFacts {
         let w = self.w();
-        let told = self.ask(Operation::Client, vec![id.to_owned()], "").await?;
         let one = |name: &str| {
-            let text = text(&told, name);
+            let text = text(told, name);
             if text.is_empty() { Vec::new() } else { vec![text.to_owned()] }
         };
-        let flag = told.get("may_introspect").and_then(Value::as_bool).unwrap_or_default();
-        let scope = text(&told, "scope").split(' ').filter(|it| !it.is_empty());
+        let scope = text(told, "scope").split(' ').filter(|it| !it.is_empty());
+        let disabled = flag(told, "disabled").then(|| (w.disabled, vec!["✓".to_owned()]));
         let facts = vec![
             (w.id, vec![id.to_owned()]),
-            (w.what, vec![self.sort(&told).to_owned()]),
+            (w.what, vec![self.sort(told).to_owned()]),
             (w.authentication, one("token_endpoint_auth_method")),
-            (w.grants, texts(&told, "grant_types")),
+            (w.grants, texts(told, "grant_types")),
             (w.scope, scope.map(str::to_owned).collect()),
-            (w.redirects, texts(&told, "redirect_uris")),
-            (w.audiences, texts(&told, "audiences")),
-            (w.may_introspect, if flag { vec!["✓".to_owned()] } else { Vec::new() }),
-            (w.described, one("described")),
+            (w.redirects, texts(told, "redirect_uris")),
+            (w.audiences, texts(told, "audiences")),
+            (
+                w.may_introspect,
+                if flag(told, "may_introspect") { vec!["✓".to_owned()] } else { Vec::new() },
+            ),
         ];
-        Ok(ClientFacts { w, facts })
+        let described = Some((w.described, one("described"))).filter(|(_, word)| !word.is_empty());
+        ClientFacts { w, facts: disabled.into_iter().chain(facts).chain(described).collect() }
     }
 
     async fn keys(&self) -> Result<Keys, Trouble> {
@@ -606,6 +695,7 @@ impl At<'_> {
                 state: says,
                 at: moment_of(text(&key, "at")),
                 until: step == 2,
+                seen: Seen::of(&key, w),
             };
             match rings.iter_mut().find(|ring| ring.algorithm == algorithm) {
                 Some(ring) => ring.keys.push(key),
@@ -678,16 +768,16 @@ fn points(it: &Sighted, w: &Words) -> Vec<Point> {
     it.points.iter().map(|point| Point::of(point, ahead, w)).collect()
 }
 
-fn counted(count: u64, words: &str) -> String {
-    format!("{count} {words}")
-}
-
 fn items(told: &Value) -> Vec<Value> {
     told.get("items").and_then(Value::as_array).cloned().unwrap_or_default()
 }
 
 pub(super) fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn flag(value: &Value, name: &str) -> bool {
+    value.get(name).and_then(Value::as_bool).unwrap_or_default()
 }
 
 fn texts(value: &Value, name: &str) -> Vec<String> {

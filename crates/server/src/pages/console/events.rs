@@ -258,9 +258,14 @@ impl Reader {
     async fn until_over(&mut self, user: &tegata_core::UserId) -> Over {
         let mut ticks = interval(LOOKS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Other pages say nothing of it.
-        let says = matches!(self.place, Place::Overview | Place::Revocations | Place::Order(_));
-        let mut news = says.then(|| self.app.lookout().news());
+        // Other pages say nothing of either.
+        let mut news = match self.place {
+            Place::Overview | Place::Revocations | Place::Order(_) => {
+                Some(self.app.lookout().news())
+            }
+            Place::Sessions | Place::User(_) => Some(self.app.lookout().endings()),
+            Place::Users | Place::Clients | Place::Client(_) | Place::Keys => None,
+        };
         let (mut quiet, mut away) = (0, 0);
         if let Err(over) = self.send(Bytes::from(format!("retry: {BACK}\n\n"))) {
             return over;

@@ -6,7 +6,7 @@ use tegata_core::Timestamp;
 
 use crate::{
     lookout::{Confirmed, Sight, TakenBack},
-    messages::console::Words,
+    messages::{Counted, console::Words},
     pages::home::minutes,
 };
 
@@ -50,17 +50,16 @@ pub(super) struct Said {
 
 pub(super) fn confirmed(it: &Confirmed, w: &Words) -> Said {
     let all = it.by.len() + it.pending.len() + it.fenced.len();
-    let counted = |text: &str| {
+    let counted = |words: &Counted| {
         let millis = it.after.map_or(0, |after| after.as_millis());
-        text.replace("{n}", &all.to_string())
-            .replace("{by}", &it.by.len().to_string())
-            .replace("{ms}", &millis.to_string())
+        let text = words.of(u64::try_from(all).unwrap_or(u64::MAX));
+        text.replace("{by}", &it.by.len().to_string()).replace("{ms}", &millis.to_string())
     };
     if it.pending.is_empty() && it.fenced.is_empty() {
-        let text = if it.after.is_some() { w.refused_by_all_after } else { w.refused_by_all };
-        return Said { class: "good", lines: vec![counted(text)] };
+        let words = if it.after.is_some() { &w.refused_by_all_after } else { &w.refused_by_all };
+        return Said { class: "good", lines: vec![counted(words)] };
     }
-    let mut lines = vec![counted(w.refused_by)];
+    let mut lines = vec![counted(&w.refused_by)];
     if !it.pending.is_empty() {
         let until = it.until.map(clock).unwrap_or_default();
         lines.push(w.pending.replace("{until}", &until).replace("{names}", &named(&it.pending)));
@@ -186,6 +185,32 @@ mod tests {
         }
         let fenced = Confirmed { fenced: names(&["c"]), pending: vec![], ..late };
         assert_eq!(confirmed(&fenced, Lang::En.console()).class, "bad");
+    }
+
+    #[test]
+    fn one_of_something_is_not_all_of_it() {
+        let one = Confirmed { by: vec!["a".to_owned()], ..Confirmed::default() };
+        let late = Confirmed { pending: one.by.clone(), ..Confirmed::default() };
+        let (measured, w) = (Some(Duration::from_millis(41)), Lang::En.console());
+        let first = |it: &Confirmed| confirmed(it, w).lines.swap_remove(0);
+        assert_eq!(first(&one), "Refused by the only point");
+        assert_eq!(
+            first(&Confirmed { after: measured, ..one }),
+            "Refused by the only point after 41 ms"
+        );
+        assert_eq!(first(&late), "Not refused yet by the only point");
+        for (count, text) in [(0, "0 passkeys"), (1, "1 passkey"), (2, "2 passkeys")] {
+            assert_eq!(w.passkeys.of(count), text);
+        }
+        for lang in Lang::ALL {
+            let w = lang.console();
+            for words in [&w.passkeys, &w.codes, &w.signed_in, &w.refused, &w.seen_by] {
+                for count in [0, 1, 7] {
+                    let text = words.of(count).replace("{seen}", "0");
+                    assert!(text.contains(&count.to_string()) && !text.contains('{'), "{text}");
+                }
+            }
+        }
     }
 
     #[test]
