@@ -260,7 +260,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let realm = Realm::default();
     let place = data_dir(&config, source);
     // Without its root key, nothing is made there either.
-    let custody = root_key::custody(&config, &place, &node).await?;
+    let (custody, vault) = root_key::open(&config, &place, &node).await?;
     let data = DataDir::take(&place)?;
     let mut bare = backends::open(&config, data.path(), &node).await?;
     // Whoever asks it, of tokens of other issuers, fills it with what it asks for.
@@ -332,7 +332,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         Arc::clone(&feed),
         revoker.clone(),
         rules,
-        &config.keys.algorithms,
+        root_key::rings(&config, vault),
     )
     .await?;
     let cluster = Cluster::join(&config, &node, &roots("gossip").await?).await?;

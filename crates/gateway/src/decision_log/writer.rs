@@ -10,7 +10,7 @@ use std::{
 };
 
 use tegata_core::{Node, SinceBoot};
-use tegata_token::{SigningKey, jws};
+use tegata_token::{KeyRefused, SigningKey, jws};
 
 use super::{
     Config, GATHER, Signer, Unusable,
@@ -21,6 +21,9 @@ use super::{
 /// After how long what stands unsigned is signed, and how often at most the log of the program is told
 /// how far the log of decisions is.
 const SIGNED_EVERY: Duration = Duration::from_secs(60);
+
+/// How long nothing is asked to sign after it could not.
+const PUT_OFF: Duration = Duration::from_secs(5);
 
 /// Of a write that failed, how often the writer tries again when it is told to stop.
 const LAST_TRIES: u32 = 3;
@@ -44,6 +47,8 @@ pub(super) struct Writer {
     lost: u64,
     /// When the last checkpoint was made.
     signed: SinceBoot,
+    /// When what signs was away.
+    put_off: Option<SinceBoot>,
     /// When the log of the program was told of one.
     told: Option<SinceBoot>,
     /// The last checkpoint, until it is durable and that was told.
@@ -100,6 +105,7 @@ impl Writer {
             sync_directory,
             lost: 0,
             signed: node.since_boot(),
+            put_off: None,
             told: None,
             unsaid: None,
         };
@@ -176,10 +182,11 @@ impl Writer {
         for record in queue::records(buffer) {
             self.add(out, record);
             if self.chain.unsigned >= self.config.checkpoint {
-                self.checkpoint(out, Then::More)?;
+                self.checkpoint_or_later(out, Then::More)?;
             }
-            if self.chain.size >= self.config.segment {
-                self.checkpoint(out, Then::Next)?;
+            if self.chain.size >= self.config.segment
+                && self.checkpoint_or_later(out, Then::Next)?
+            {
                 self.put(out)?;
                 out.clear();
                 self.next_segment(out)?;
@@ -247,6 +254,26 @@ impl Writer {
         self.add_own(out, &own);
     }
 
+    /// A checkpoint, unless what signs is away: a key in a token. What was decided is written down all the
+    /// same, in the same segment, and is signed when it is back. Answers whether it was made.
+    fn checkpoint_or_later(&mut self, out: &mut Vec<u8>, then: Then) -> io::Result<bool> {
+        if self.put_off.is_some_and(|at| self.node.elapsed(at) < PUT_OFF) {
+            return Ok(false);
+        }
+        match self.checkpoint(out, then) {
+            Ok(()) => {
+                self.put_off = None;
+                Ok(true)
+            }
+            Err(error) if is_about_a_vault(&error) => {
+                tracing::warn!(%error, "the decision log goes on unsigned");
+                self.put_off = Some(self.node.since_boot());
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn checkpoint(&mut self, out: &mut Vec<u8>, then: Then) -> io::Result<()> {
         let statement = Statement {
             segment: self.chain.segment,
@@ -259,7 +286,7 @@ impl Writer {
         if let Some(key) = (self.signer)() {
             self.key = key;
         }
-        let jws = jws::sign(&self.key, CHECKPOINT, &signed).map_err(io::Error::other)?;
+        let jws = jws::sign_waiting(&self.key, CHECKPOINT, &signed).map_err(io::Error::other)?;
         self.add_own(out, &Own::Checkpoint { jws });
         self.chain.unsigned = 0;
         self.signed = self.node.since_boot();
@@ -390,6 +417,12 @@ fn find_end(config: &Config, last: u64) -> Result<End, Unusable> {
     let end = lines.next_back().and_then(segment::line);
     let (hash, _) = end.ok_or_else(|| damaged("the last line has no hash"))?;
     Ok(End { segment: last, number: number + count, hash, torn })
+}
+
+/// Whether a key that is in a token did not sign.
+fn is_about_a_vault(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<KeyRefused>());
+    matches!(inner, Some(KeyRefused::Vault(_) | KeyRefused::NotOurs(_)))
 }
 
 #[cfg(test)]
