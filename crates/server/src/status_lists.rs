@@ -107,7 +107,8 @@ async fn give(
     }
     if let Some(at) = at {
         let bits = past::bits(app, caller, id, at).await?;
-        let made = token::signed(app, form, id, &bits.to_zlib(), at).await.map_err(NoList::Store)?;
+        let made =
+            token::signed(app, form, id, &bits.to_zlib(), at).await.map_err(NoList::Store)?;
         // It never changes, but its key may go.
         let lasting = HeaderValue::from_static("public, max-age=300");
         return Ok((form, lasting, Arc::new(made)));

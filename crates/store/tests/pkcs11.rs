@@ -35,8 +35,8 @@ use tegata_engines::{
     softhsm::{PIN, make_token},
 };
 use tegata_store::{
-    FileCustody, MemoryRecords, Pkcs11Config, Pkcs11Custody, Pkcs11Refused, Pkcs11Vault, SealRefused,
-    Sealed,
+    FileCustody, MemoryRecords, Pkcs11Config, Pkcs11Custody, Pkcs11Refused, Pkcs11Vault,
+    SealRefused, Sealed,
     sealed::{DATA_KEYS, rewrap},
 };
 

@@ -414,7 +414,12 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         PasswordPolicy::default(),
     );
     let superseded = SupersededPasswords::new(revoker.clone(), longest, node.clone());
-    let passwords = passwords.telling(Arc::new(superseded));
+    let mut passwords = passwords.telling(Arc::new(superseded));
+    if let Some(path) = &config.users.breached_passwords {
+        let list = crate::breached::List::open(path);
+        let list = list.map_err(|error| Startup::Configuration(format!("[users] {error}")))?;
+        passwords = passwords.refusing(Arc::new(list));
+    }
     let standby = backends::standby(&node);
     let throttle = Throttle::new(
         node.clone(),

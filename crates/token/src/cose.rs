@@ -31,11 +31,7 @@ const TYP: i64 = 16;
 ///
 /// # Errors
 /// The library does not sign.
-pub async fn sign1(
-    key: &SigningKey,
-    typ: &str,
-    payload: &Cbor,
-) -> Result<Vec<u8>, KeyRefused> {
+pub async fn sign1(key: &SigningKey, typ: &str, payload: &Cbor) -> Result<Vec<u8>, KeyRefused> {
     let header = Cbor::Map(vec![
         (Cbor::Int(ALG), Cbor::Int(label(key.algorithm()))),
         (Cbor::Int(KID), Cbor::Bytes(key.kid().as_str().as_bytes().to_vec())),

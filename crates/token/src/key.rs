@@ -64,7 +64,9 @@ pub enum KeyRefused {
     #[error(transparent)]
     Vault(#[from] VaultRefused),
     /// The vault answered with a signature that is not one of this key.
-    #[error("the token answered with something that is no signature of key `{0}`: it has another one")]
+    #[error(
+        "the token answered with something that is no signature of key `{0}`: it has another one"
+    )]
     NotOurs(KeyId),
 }
 
@@ -435,12 +437,9 @@ impl Jwk {
         let blank = Self { alg: Some(algorithm), purpose, ..Self::default() };
         let encode = |bytes: &[u8]| Some(URL_SAFE_NO_PAD.encode(bytes));
         match public {
-            PublicHalf::Rsa { modulus, exponent } => Self {
-                kty: "RSA".to_owned(),
-                n: encode(modulus),
-                e: encode(exponent),
-                ..blank
-            },
+            PublicHalf::Rsa { modulus, exponent } => {
+                Self { kty: "RSA".to_owned(), n: encode(modulus), e: encode(exponent), ..blank }
+            }
             PublicHalf::P256 { x, y } => Self {
                 kty: "EC".to_owned(),
                 crv: Some("P-256".to_owned()),

@@ -189,8 +189,7 @@ impl Ring {
         let signs = |key: &RingKey| matches!(key.state, KeyState::Current { .. });
         let is_time = self.keys.iter().any(long_enough) || !self.keys.iter().any(signs);
         // Of one that was expelled while no other could be made, the place is empty.
-        self.next_published().is_none()
-            || (is_time && self.check_rotation(now, rules).is_ok())
+        self.next_published().is_none() || (is_time && self.check_rotation(now, rules).is_ok())
     }
 
     /// The ring with its next key signing, if it is time for that.

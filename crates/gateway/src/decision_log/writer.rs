@@ -427,7 +427,13 @@ fn is_about_a_vault(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tegata_core::{ManualClock, SeededEntropy};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use tegata_core::{
+        BoxFuture, ManualClock, SeededEntropy,
+        port::{KeyInVault, PublicHalf, Scheme, Vault, VaultRefused},
+    };
     use tegata_token::Algorithm;
 
     use super::*;
@@ -503,6 +509,82 @@ mod tests {
         assert!(attempt(&mut writer, &buffer));
         writer.sign_what_is_old(&mut out);
         assert_eq!(checkpoints(), 2);
+    }
+
+    /// A vault with one key, which may be away.
+    struct Chest {
+        key: SigningKey,
+        away: AtomicBool,
+    }
+
+    impl Chest {
+        fn signed(&self, message: &[u8]) -> Result<Vec<u8>, VaultRefused> {
+            if self.away.load(Ordering::Acquire) {
+                return Err(VaultRefused::Unavailable { detail: "it is away".to_owned() });
+            }
+            Ok(self.key.sign(message).unwrap())
+        }
+    }
+
+    impl Vault for Chest {
+        fn make(&self, _: Scheme) -> BoxFuture<'_, Result<KeyInVault, VaultRefused>> {
+            let x = URL_SAFE_NO_PAD.decode(self.key.jwk().x.as_deref().unwrap()).unwrap();
+            let made = KeyInVault { handle: Vec::new(), public: PublicHalf::Ed25519(x) };
+            Box::pin(std::future::ready(Ok(made)))
+        }
+
+        fn sign<'a>(
+            &'a self,
+            _: &'a [u8],
+            _: Scheme,
+            message: &'a [u8],
+        ) -> BoxFuture<'a, Result<Vec<u8>, VaultRefused>> {
+            Box::pin(std::future::ready(self.signed(message)))
+        }
+
+        fn sign_waiting(&self, _: &[u8], _: Scheme, m: &[u8]) -> Result<Vec<u8>, VaultRefused> {
+            self.signed(m)
+        }
+
+        fn destroy<'a>(&'a self, _: &'a [u8]) -> BoxFuture<'a, Result<(), VaultRefused>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn trouble(&self) -> Option<String> {
+            None
+        }
+
+        fn signed_within(&self, _: Duration) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_token_does_not_sign_is_written_and_signed_when_it_is_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut writer, buffer) = writer(directory.path());
+        let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
+        let chest = Arc::new(Chest { key, away: AtomicBool::new(false) });
+        let vault: Arc<dyn Vault> = Arc::clone(&chest) as _;
+        let key = Arc::new(SigningKey::make(&vault, Algorithm::EdDsa).await.unwrap());
+        writer.signer = Arc::new(move || Some(Arc::clone(&key)));
+        let clock = Arc::new(ManualClock::default());
+        writer.node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
+        // A segment would begin with each record, and each would be signed.
+        chest.away.store(true, Ordering::Release);
+        for count in 1..=3 {
+            assert!(attempt(&mut writer, &buffer));
+            assert_eq!(found(directory.path()), (count, 1));
+        }
+        chest.away.store(false, Ordering::Release);
+        // Whoever was away a moment ago is not asked again with each record.
+        assert!(attempt(&mut writer, &buffer));
+        assert_eq!((found(directory.path()), writer.chain.unsigned > 0), ((4, 1), true));
+        clock.advance(PUT_OFF);
+        assert!(attempt(&mut writer, &buffer));
+        assert_eq!(found(directory.path()), (5, 2));
+        let text = fs::read_to_string(segment::path(directory.path(), 1)).unwrap();
+        assert_eq!(text.matches(r#""log":"checkpoint""#).count(), 1);
     }
 
     #[test]

@@ -150,7 +150,9 @@ pub enum Pkcs11Refused {
         detail: &'static str,
     },
     /// The token makes no keys of a kind.
-    #[error("the token `{token}` makes no {keys}: {detail}; take the algorithm out of `algorithms` of `[keys]`")]
+    #[error(
+        "the token `{token}` makes no {keys}: {detail}; take the algorithm out of `algorithms` of `[keys]`"
+    )]
     Unsupported {
         /// Its label.
         token: String,

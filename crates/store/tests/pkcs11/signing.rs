@@ -64,10 +64,8 @@ pub(crate) async fn signs_with_each_scheme_and_never_shows_a_key() {
         assert!(verifies(&key, scheme, b"message", &waited.await.unwrap().unwrap()));
         let library = library();
         let session = logged_in(&library, "token");
-        let private = [
-            Attribute::Class(ObjectClass::PRIVATE_KEY),
-            Attribute::Id(key.handle.clone()),
-        ];
+        let private =
+            [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Id(key.handle.clone())];
         let found = session.find_objects(&private).unwrap();
         assert_eq!(found.len(), 1);
         let wanted = [

@@ -63,7 +63,10 @@ pub(crate) async fn revoke(
             // What it signed is taken back, also while no other can be made.
             let fresh = keys::fresh(composed, algorithm).await;
             if let Err(refused) = &fresh {
-                tracing::warn!(why = refused.why, "no key was made in place of one that is taken back");
+                tracing::warn!(
+                    why = refused.why,
+                    "no key was made in place of one that is taken back"
+                );
             }
             let fresh = fresh.ok();
             composed.keys.at_wish_of(&order.actor).expel(&kid, fresh.as_ref(), order).await?;

@@ -94,11 +94,7 @@ pub(super) fn make(session: &Session, scheme: Scheme, id: &[u8]) -> Result<Publi
     read
 }
 
-fn read_public(
-    session: &Session,
-    key: ObjectHandle,
-    scheme: Scheme,
-) -> Result<PublicHalf, Error> {
+fn read_public(session: &Session, key: ObjectHandle, scheme: Scheme) -> Result<PublicHalf, Error> {
     let wanted = match scheme {
         Scheme::RsaPkcs1 | Scheme::RsaPss => {
             vec![AttributeType::Modulus, AttributeType::PublicExponent]
@@ -163,7 +159,8 @@ pub(super) fn the_one(
         Attribute::Id(id.to_vec()),
     ])?;
     let (key, token) = (hex(id), token.to_owned());
-    let unfit = |detail| Pkcs11Refused::UnfitSigningKey { key: hex(id), token: token.clone(), detail };
+    let unfit =
+        |detail| Pkcs11Refused::UnfitSigningKey { key: hex(id), token: token.clone(), detail };
     let [one] = found.as_slice() else {
         return Ok(Err(if found.is_empty() {
             Pkcs11Refused::NoSigningKey { key, token }
@@ -173,8 +170,8 @@ pub(super) fn the_one(
     };
     let told =
         session.get_attributes(*one, &[AttributeType::Sensitive, AttributeType::Extractable])?;
-    let stays = told.contains(&Attribute::Sensitive(true))
-        && told.contains(&Attribute::Extractable(false));
+    let stays =
+        told.contains(&Attribute::Sensitive(true)) && told.contains(&Attribute::Extractable(false));
     Ok(if stays { Ok(*one) } else { Err(unfit("it can be taken out of the token")) })
 }
 
@@ -253,7 +250,9 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_none() {
-        for bad in [vec![], vec![4], vec![4, 65], vec![2; 65], vec![4; 64], vec![4; 67], vec![3; 34]] {
+        for bad in
+            [vec![], vec![4], vec![4, 65], vec![2; 65], vec![4; 64], vec![4; 67], vec![3; 34]]
+        {
             assert_eq!(public_half(&point(&bad), Scheme::P256), None, "{bad:?}");
         }
         assert_eq!(public_half(&point(&[4; 33]), Scheme::Ed25519), None);

@@ -71,7 +71,9 @@ impl Token {
     pub(super) fn open(&mut self) -> Result<(), Pkcs11Refused> {
         let node = self.node.clone();
         let what = "encrypt with `CKM_AES_GCM`";
-        if self.with_key(&Name::Root, what, |session, key| gcm::refuses_altered(session, key, &node))? {
+        if self
+            .with_key(&Name::Root, what, |session, key| gcm::refuses_altered(session, key, &node))?
+        {
             return Ok(());
         }
         let detail = "with `CKM_AES_GCM` it opened something that it had not sealed".to_owned();
