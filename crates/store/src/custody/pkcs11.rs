@@ -219,7 +219,7 @@ impl Pkcs11Custody {
     /// # Errors
     /// [`Pkcs11Refused`]; in particular, a key that is not there is never made.
     pub async fn open(config: Pkcs11Config, node: &Node) -> Result<Self, Pkcs11Refused> {
-        let thread = Thread::start(config, node)?;
+        let thread = Thread::start(&config, node)?;
         thread.call_within(OPENING, Token::open).await?;
         Ok(Self { thread })
     }
@@ -230,7 +230,7 @@ impl Pkcs11Custody {
     /// # Errors
     /// [`Pkcs11Refused::Exists`] where there is one with this label.
     pub async fn create(config: Pkcs11Config, node: &Node) -> Result<(), Pkcs11Refused> {
-        Thread::start(config, node)?.call_within(OPENING, Token::make_key).await
+        Thread::start(&config, node)?.call_within(OPENING, Token::make_key).await
     }
 }
 

@@ -15,7 +15,7 @@ async fn opened(sessions: usize) -> (Pkcs11Custody, Arc<Pkcs11Vault>) {
 async fn opened_with(sessions: usize, timeout: Duration) -> (Pkcs11Custody, Arc<Pkcs11Vault>) {
     let config = Pkcs11Config { timeout, ..made("token").await };
     let custody = open(&config).await.unwrap();
-    let vault = Pkcs11Vault::open(config, sessions, &custody, &Node::start()).unwrap();
+    let vault = Pkcs11Vault::open(&config, sessions, &custody, &Node::start()).unwrap();
     (custody, Arc::new(vault))
 }
 

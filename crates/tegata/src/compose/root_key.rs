@@ -169,7 +169,7 @@ mod token {
         let config = config(set)?;
         let custody = Pkcs11Custody::open(config.clone(), node).await?;
         let sessions = usize::from(set.signing_sessions);
-        let vault = Pkcs11Vault::open(config, sessions, &custody, node)?;
+        let vault = Pkcs11Vault::open(&config, sessions, &custody, node)?;
         let custody: Arc<dyn Custody> = Arc::new(custody);
         Ok((custody, Arc::new(vault)))
     }

@@ -40,7 +40,7 @@ impl Thread {
     ///
     /// # Errors
     /// [`Pkcs11Refused::Unasked`] where the system gives no thread.
-    pub(super) fn start(config: Pkcs11Config, node: &Node) -> Result<Self, Pkcs11Refused> {
+    pub(super) fn start(config: &Pkcs11Config, node: &Node) -> Result<Self, Pkcs11Refused> {
         Self::several(config, node, Arc::default(), 1, WAITING)
     }
 
@@ -50,7 +50,7 @@ impl Thread {
     /// # Errors
     /// As [`Self::start`].
     pub(super) fn several(
-        config: Pkcs11Config,
+        config: &Pkcs11Config,
         node: &Node,
         shared: Arc<Shared>,
         threads: usize,
@@ -183,7 +183,7 @@ mod tests {
             pin: Secret::new(String::new()),
             timeout: limit,
         };
-        Thread::start(config, &Node::start()).unwrap()
+        Thread::start(&config, &Node::start()).unwrap()
     }
 
     #[tokio::test]

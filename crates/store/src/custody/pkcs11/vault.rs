@@ -43,7 +43,7 @@ impl Pkcs11Vault {
     /// # Errors
     /// [`Pkcs11Refused::Unasked`] where the system gives no threads.
     pub fn open(
-        config: Pkcs11Config,
+        config: &Pkcs11Config,
         sessions: usize,
         root: &Pkcs11Custody,
         node: &Node,
