@@ -19,7 +19,7 @@
 //! | [`proxies`] | proxies, and the address of whoever really asks |
 //! | [`rate`] | how many requests pass |
 //! | [`places`] | how many connections one client holds |
-//! | [`port`] | the shapes of storage: `Records`, `Ephemeral`, `Feed`; `Members`, `Custody`, `Backstop` |
+//! | [`port`] | the shapes of storage: `Records`, `Ephemeral`, `Feed`; `Members`, `Custody`, `Vault`, `Backstop` |
 //! | [`repository`] | typed documents on `Records` |
 //! | [`step_up`] | how strongly and how recently somebody was authenticated |
 //! | [`flight`] | one computation for many callers who ask the same at once |

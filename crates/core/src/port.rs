@@ -7,6 +7,7 @@
 //! | [`Feed`] | every node soon hears it, but messages may be lost, repeated and reordered |
 //! | [`Members`] | who is in the cluster, as this node sees it |
 //! | [`Custody`] | keys that wrap other keys |
+//! | [`Vault`] | keys that sign and never leave where they are |
 //! | [`Backstop`] | a second durable home for revocations |
 //!
 //! Every port is object-safe. Every key is inside a [`crate::Realm`]. Each port has one contract
@@ -20,6 +21,7 @@ mod ephemeral;
 mod feed;
 mod members;
 mod records;
+mod vault;
 
 pub use backstop::{Backstop, Withdrawal};
 pub use custody::{Custody, CustodyRefused, DataKey};
@@ -30,6 +32,7 @@ pub use records::{
     Append, Batch, Body, Change, CommitRefused, Expect, Kind, Lifetime, Log, Page, Positioned,
     Pull, Record, Records, Sequenced,
 };
+pub use vault::{KeyInVault, PublicHalf, Scheme, Vault, VaultRefused};
 
 /// What a port's method answers with: a future that can be sent between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -157,7 +157,7 @@ impl Passports {
     ///
     /// # Errors
     /// There is no key to sign with.
-    pub(crate) fn internal(
+    pub(crate) async fn internal(
         &self,
         passport: &Passport,
         target: &Destination,
@@ -170,13 +170,13 @@ impl Passports {
         {
             return Ok(minted.token.clone());
         }
-        let minted = self.mint(passport, target, now)?;
+        let minted = self.mint(passport, target, now).await?;
         let token = minted.token.clone();
         *passport.internal.borrow_mut() = Some(minted);
         Ok(token)
     }
 
-    fn mint(
+    async fn mint(
         &self,
         passport: &Passport,
         target: &Destination,
@@ -186,8 +186,8 @@ impl Passports {
             let detail = "there is no key to sign what services are told about callers";
             Refusal::unavailable("no_internal_key", detail)
         };
-        let signer = self.signer.borrow();
-        let signer = signer.as_ref().ok_or_else(unavailable)?;
+        // Nothing of the worker is held while a key that is in a vault signs.
+        let signer = self.signer.borrow().clone().ok_or_else(unavailable)?;
         let original = passport.caller.claims();
         let exp = (now + self.config.lifetime.min(LONGEST)).secs().min(original.exp);
         let claims = Claims {
@@ -222,7 +222,8 @@ impl Passports {
             lineage: passport.caller.lineage(signer.kid().as_str()),
             ..Claims::default()
         };
-        let text = jws::sign(signer, "tegata-internal+jwt", &claims.to_json())
+        let text = jws::signed(&signer, "tegata-internal+jwt", &claims.to_json())
+            .await
             .map_err(|_| unavailable())?;
         let mut token = HeaderValue::try_from(text).map_err(|_| unavailable())?;
         token.set_sensitive(true);

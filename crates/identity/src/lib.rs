@@ -31,7 +31,9 @@ mod testing;
 
 pub use credential::{
     passkey::{NotAParty, PasskeyName, RelyingParty, is_format},
-    password::{Password, PasswordHasher, PasswordPolicy, Passwords, Phc, Superseding, Weakness},
+    password::{
+        Breached, Password, PasswordHasher, PasswordPolicy, Passwords, Phc, Superseding, Weakness,
+    },
     recovery::NewCodes,
     totp::TotpSecret,
     typed::Authenticator,

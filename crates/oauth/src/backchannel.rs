@@ -319,12 +319,12 @@ impl Provider {
         let found = self.clients().load(self.realm(), &party.client).await?;
         let Some(client) = found.map(|found| found.value) else { return Ok(None) };
         let Some(address) = client.backchannel_logout_uri.clone() else { return Ok(None) };
-        let token = self.logout_token(&client, party)?;
+        let token = self.logout_token(&client, party).await?;
         Ok(Some(LogoutMessage { address, token }))
     }
 
     /// A logout token (§2.4). It has no `nonce`, so that it can be taken for no ID token.
-    fn logout_token(
+    async fn logout_token(
         &self,
         client: &Client,
         party: &RelyingParty,
@@ -340,7 +340,7 @@ impl Provider {
             "events": {EVENT: {}},
             "sid": self.session_for(client, party.session.as_str()),
         });
-        self.sign(client.id_token_alg, "logout+jwt", claims.to_string().as_bytes())
+        self.sign(client.id_token_alg, "logout+jwt", claims.to_string().as_bytes()).await
     }
 
     /// Has a client told that its session has ended already: it was signed in while that happened, after

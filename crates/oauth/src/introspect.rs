@@ -70,7 +70,7 @@ impl Provider {
             "token_introspection": self.introspect(client, params).await?,
         });
         let algorithm = client.introspection_alg();
-        self.sign(algorithm, "token-introspection+jwt", claims.to_string().as_bytes())
+        self.sign(algorithm, "token-introspection+jwt", claims.to_string().as_bytes()).await
     }
 
     /// What a transaction token says. Told only to those who say that they ask about one: whoever

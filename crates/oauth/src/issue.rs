@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use tegata_core::{SessionId, StoreError};
 use tegata_identity::User;
 use tegata_token::{
-    Algorithm, Audience, Claims, Details, StatusIndex,
+    Algorithm, Audience, Claims, Details, KeyRefused, StatusIndex,
     claims::{Status, StatusEntry},
     families::Issue,
     jws,
@@ -65,6 +65,21 @@ impl std::fmt::Debug for TokenAnswer {
     }
 }
 
+/// What signs where keys are not in memory.
+const VAULT: &str = "the token with the signing keys";
+
+/// Why something was not signed. A vault that is away comes back; everything else is to be mended.
+#[must_use]
+pub fn unsigned(why: &KeyRefused) -> StoreError {
+    let detail = why.to_string();
+    match why {
+        KeyRefused::Vault(_) | KeyRefused::NotOurs(_) => {
+            StoreError::Unavailable { backend: VAULT, detail }
+        }
+        _ => StoreError::Misused { detail },
+    }
+}
+
 /// What an ID token says (OpenID Connect Core §2).
 #[derive(Serialize)]
 struct IdClaims<'a> {
@@ -105,7 +120,7 @@ impl Provider {
     ///
     /// # Errors
     /// [`StoreError::Misused`] where there is no key for the client's algorithm.
-    pub fn access_token(
+    pub async fn access_token(
         &self,
         issue: &Issue,
         user: &User,
@@ -135,14 +150,14 @@ impl Provider {
             ..Claims::default()
         };
         let claims = self.worded_for(client, claims)?;
-        self.sign(client.access_token_alg, "at+jwt", &claims.to_json())
+        self.sign(client.access_token_alg, "at+jwt", &claims.to_json()).await
     }
 
     /// The ID token that goes with an access token (OpenID Connect Core §3.1.3.6).
     ///
     /// # Errors
     /// As [`Self::access_token`].
-    pub fn id_token(
+    pub async fn id_token(
         &self,
         issue: &Issue,
         person: &User,
@@ -176,7 +191,7 @@ impl Provider {
             asked: claims::about(person, asked.claims),
         };
         let json = serde_json::to_vec(&claims).unwrap_or_default();
-        self.sign(client.id_token_alg, "JWT", &json)
+        self.sign(client.id_token_alg, "JWT", &json).await
     }
 
     /// The claim `status` for a place.
@@ -195,7 +210,10 @@ impl Provider {
             return Err(StoreError::Unavailable { backend: "this node", detail });
         }
         match self.keys().now().signer(algorithm) {
-            Some(_) => Ok(()),
+            Some(key) => match key.trouble() {
+                None => Ok(()),
+                Some(detail) => Err(StoreError::Unavailable { backend: VAULT, detail }),
+            },
             None => {
                 let detail = format!("there is no {algorithm} key to sign with");
                 Err(StoreError::Misused { detail })
@@ -228,7 +246,7 @@ impl Provider {
     }
 
     /// Signs claims with the realm's current key of an algorithm.
-    pub(crate) fn sign(
+    pub(crate) async fn sign(
         &self,
         algorithm: Algorithm,
         typ: &str,
@@ -241,6 +259,6 @@ impl Provider {
             .now()
             .signer(algorithm)
             .ok_or_else(|| misused(format!("there is no {algorithm} key to sign with")))?;
-        jws::sign(&key, typ, claims).map_err(|error| misused(error.to_string()))
+        jws::signed(&key, typ, claims).await.map_err(|error| Refused::Store(unsigned(&error)))
     }
 }

@@ -8,6 +8,7 @@ use tegata_token::{Algorithm, Notice};
 use crate::{
     client::Client,
     error::{Code, OAuthError, Refused},
+    issue::unsigned,
     params::Params,
     provider::Provider,
 };
@@ -91,7 +92,7 @@ impl Provider {
         };
         let signer = self.keys().now().signer(Algorithm::Es256);
         let key = signer.ok_or_else(|| misused("there is no ES256 key for notices".to_owned()))?;
-        Ok(notice.sign(&key).map_err(|error| misused(error.to_string()))?)
+        Ok(notice.sign(&key).map_err(|error| unsigned(&error))?)
     }
 }
 

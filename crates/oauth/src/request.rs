@@ -189,29 +189,30 @@ impl Provider {
             why => page(Unsafe::Described(why)),
         })?;
         let client = found.ok_or(page(Unsafe::Client))?;
-        let told = |params: &Params, refused| self.told(params, &client, refused);
         if let Some(uri) = params.get("request_uri") {
             if let Err(error) = check_reference(params, uri) {
-                return Err(told(params, error.into()));
+                return Err(self.told(params, &client, error.into()).await);
             }
             let pushed = self.pushed(uri, &client, browser).await?;
             return Ok((pushed.ok_or(page(Unsafe::Expired))?, client));
         }
         if client.require_pushed {
             let error = OAuthError::request("the client must push its requests");
-            return Err(told(params, error.into()));
+            return Err(self.told(params, &client, error.into()).await);
         }
-        let unpacked = self.unpacked(params, &client).await;
-        let unpacked = unpacked.map_err(|error| told(params, error.into()))?;
+        let unpacked = match self.unpacked(params, &client).await {
+            Ok(unpacked) => unpacked,
+            Err(error) => return Err(self.told(params, &client, error.into()).await),
+        };
         match self.read(&unpacked, &client).await {
             Ok(request) => Ok((request, client)),
-            Err(refused) => Err(told(&unpacked, refused)),
+            Err(refused) => Err(self.told(&unpacked, &client, refused).await),
         }
     }
 
     /// How a refusal is told: to the client, where its request names an address of its own; else on
     /// a page.
-    fn told(&self, params: &Params, client: &Client, refused: Refused) -> NotAuthorized {
+    async fn told(&self, params: &Params, client: &Client, refused: Refused) -> NotAuthorized {
         let error = match refused {
             Refused::Store(error) => return error.into(),
             Refused::OAuth(error) => error,
@@ -226,7 +227,7 @@ impl Provider {
             state: params.get("state").filter(|state| state.len() <= LONGEST),
             mode: ResponseMode::read(params, client, uri).unwrap_or_default(),
         };
-        match self.send_error(&way, &error) {
+        match self.send_error(&way, &error).await {
             Ok(redirect) => NotAuthorized::Redirect(redirect),
             Err(refused) => NotAuthorized::Refused(refused),
         }

@@ -92,7 +92,7 @@ impl Provider {
         };
         info.insert("iss".to_owned(), self.issuer().into());
         info.insert("aud".to_owned(), id.as_str().into());
-        match self.sign(algorithm, "JWT", Value::Object(info).to_string().as_bytes()) {
+        match self.sign(algorithm, "JWT", Value::Object(info).to_string().as_bytes()).await {
             Ok(jwt) => Ok(Userinfo::Signed(jwt)),
             Err(Refused::Store(error)) => Err(error.into()),
             Err(Refused::OAuth(error)) => {

@@ -148,6 +148,7 @@ pub(crate) struct Messages {
     pub(crate) password_overtaken: &'static str,
     pub(crate) password_control: &'static str,
     pub(crate) password_common: &'static str,
+    pub(crate) password_breached: &'static str,
     pub(crate) password_repeats: &'static str,
     pub(crate) password_follows: &'static str,
     pub(crate) password_names: &'static str,

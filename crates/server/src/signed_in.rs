@@ -229,7 +229,10 @@ impl App {
             self.look_again(&session).await;
         }
         let pages = self.config().page_tokens;
-        let access_token = pages.then(|| self.access_token(&issue, user)).transpose()?;
+        let access_token = match pages {
+            true => Some(self.access_token(&issue, user).await?),
+            false => None,
+        };
         let csrf = self.csrf_of(&session.id)?;
         let cookies = Cookies::default().with(self, CookieName::Session, &begun.cookie).with(
             self,
@@ -303,8 +306,13 @@ impl App {
     }
 
     /// The access token of a family of our own scripts.
-    pub(crate) fn access_token(&self, issue: &Issue, user: &User) -> Result<String, StoreError> {
-        self.provider().access_token(issue, user, self.browser()).map_err(|refused| match refused {
+    pub(crate) async fn access_token(
+        &self,
+        issue: &Issue,
+        user: &User,
+    ) -> Result<String, StoreError> {
+        let made = self.provider().access_token(issue, user, self.browser()).await;
+        made.map_err(|refused| match refused {
             tegata_oauth::Refused::Store(error) => error,
             tegata_oauth::Refused::OAuth(error) => {
                 StoreError::Misused { detail: error.description.to_owned() }

@@ -107,12 +107,13 @@ async fn give(
     }
     if let Some(at) = at {
         let bits = past::bits(app, caller, id, at).await?;
-        let made = token::signed(app, form, id, &bits.to_zlib(), at).map_err(NoList::Store)?;
+        let made =
+            token::signed(app, form, id, &bits.to_zlib(), at).await.map_err(NoList::Store)?;
         // It never changes, but its key may go.
         let lasting = HeaderValue::from_static("public, max-age=300");
         return Ok((form, lasting, Arc::new(made)));
     }
-    let made = now(app, form, id).map_err(NoList::Store)?;
+    let made = now(app, form, id).await.map_err(NoList::Store)?;
     // Short, because `ttl` begins when a verifier has it: a cache in between would add to that.
     Ok((form, HeaderValue::from_static("public, max-age=5"), made))
 }
@@ -141,11 +142,11 @@ fn is_open(app: &App, id: ListId) -> bool {
 }
 
 /// The list as it is, made lately or now.
-fn now(app: &App, form: Form, id: ListId) -> Result<Arc<Made>, StoreError> {
+async fn now(app: &App, form: Form, id: ListId) -> Result<Arc<Made>, StoreError> {
     let (published, at) = (app.published(), app.node().now());
     let Some(bits) = app.view().list(id) else {
         let nothing = published.empty.get_or_init(|| StatusBits::new().to_zlib());
-        return token::signed(app, form, id, nothing, at).map(Arc::new);
+        return token::signed(app, form, id, nothing, at).await.map(Arc::new);
     };
     let now = app.node().since_boot();
     let is_fresh = |made: SinceBoot| now.since(made) < REMEMBERED;
@@ -154,7 +155,7 @@ fn now(app: &App, form: Form, id: ListId) -> Result<Arc<Made>, StoreError> {
     {
         return Ok(Arc::clone(token));
     }
-    let token = Arc::new(token::signed(app, form, id, &bits.to_zlib(), at)?);
+    let token = Arc::new(token::signed(app, form, id, &bits.to_zlib(), at).await?);
     let mut lately = published.lately.lock();
     lately.retain(|_, (made, _)| is_fresh(*made));
     lately.insert((id, form), (now, Arc::clone(&token)));

@@ -55,7 +55,7 @@ pub use batched::Batched;
 pub use cached::{Cached, CachedConfig};
 pub use custody::file::{FileCustody, RootKeyRefused};
 #[cfg(feature = "pkcs11")]
-pub use custody::pkcs11::{Pkcs11Config, Pkcs11Custody, Pkcs11Refused};
+pub use custody::pkcs11::{Pkcs11Config, Pkcs11Custody, Pkcs11Refused, Pkcs11Vault};
 #[cfg(feature = "dynamodb")]
 pub use dynamodb::{DynamoBackstop, DynamoConfig, DynamoRefused};
 pub use gossip::{Gossip, GossipConfig, GossipRefused};

@@ -35,7 +35,8 @@ use tegata_engines::{
     softhsm::{PIN, make_token},
 };
 use tegata_store::{
-    FileCustody, MemoryRecords, Pkcs11Config, Pkcs11Custody, Pkcs11Refused, SealRefused, Sealed,
+    FileCustody, MemoryRecords, Pkcs11Config, Pkcs11Custody, Pkcs11Refused, Pkcs11Vault,
+    SealRefused, Sealed,
     sealed::{DATA_KEYS, rewrap},
 };
 
@@ -47,26 +48,27 @@ mod bed;
 mod custody;
 mod pkcs11 {
     pub(crate) mod scenarios;
+    pub(crate) mod signing;
 }
 
 /// Runs each scenario in a process of its own.
 macro_rules! each_in_its_process {
-    ($($scenario:ident)*) => {
-        $(
+    ($($module:ident: $($scenario:ident)*;)*) => {
+        $($(
             #[test]
             fn $scenario() {
                 play(stringify!($scenario));
             }
-        )*
+        )*)*
 
         mod played {
-            $(
+            $($(
                 #[tokio::test]
                 #[ignore = "run by the test of this name, in a process of its own"]
                 async fn $scenario() {
-                    crate::pkcs11::scenarios::$scenario().await;
+                    crate::pkcs11::$module::$scenario().await;
                 }
-            )*
+            )*)*
         }
     };
 }
@@ -85,6 +87,7 @@ fn play(scenario: &str) {
 }
 
 each_in_its_process! {
+    scenarios:
     keeps_the_contract
     a_key_is_made_on_demand_alone_and_never_twice
     a_key_is_made_that_does_nothing_else_and_is_never_shown
@@ -97,7 +100,15 @@ each_in_its_process! {
     a_lost_session_is_opened_anew
     a_token_that_is_taken_away_and_put_back
     what_a_file_wrapped_is_refused_by_name_and_moved_by_a_rewrap
-    many_at_once_are_all_answered
+    many_at_once_are_all_answered;
+    signing:
+    signs_with_each_scheme_and_never_shows_a_key
+    signatures_are_made_side_by_side
+    a_pin_that_became_wrong_is_not_tried_by_every_session
+    a_signing_key_that_was_deleted_is_told_and_others_sign
+    a_signing_key_that_can_be_taken_out_does_not_sign
+    a_token_that_is_away_signs_nothing_and_signs_again_when_it_is_back
+    a_destroyed_key_is_gone_and_nothing_else;
 }
 
 /// The tokens of this process.

@@ -266,7 +266,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let realm = Realm::default();
     let place = data_dir(&config, source);
     // Without its root key, nothing is made there either.
-    let custody = root_key::custody(&config, &place, &node).await?;
+    let (custody, vault) = root_key::open(&config, &place, &node).await?;
     let data = DataDir::take(&place)?;
     let mut bare = backends::open(&config, data.path(), &node).await?;
     // Whoever asks it, of tokens of other issuers, fills it with what it asks for.
@@ -338,7 +338,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         Arc::clone(&feed),
         revoker.clone(),
         rules,
-        &config.keys.algorithms,
+        root_key::rings(&config, vault),
     )
     .await?;
     let cluster = Cluster::join(&config, &node, &roots("gossip").await?).await?;
@@ -420,7 +420,12 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         PasswordPolicy::default(),
     );
     let superseded = SupersededPasswords::new(revoker.clone(), longest, node.clone());
-    let passwords = passwords.telling(Arc::new(superseded));
+    let mut passwords = passwords.telling(Arc::new(superseded));
+    if let Some(path) = &config.users.breached_passwords {
+        let list = crate::breached::List::open(path);
+        let list = list.map_err(|error| Startup::Configuration(format!("[users] {error}")))?;
+        passwords = passwords.refusing(Arc::new(list));
+    }
     let standby = backends::standby(&node);
     let throttle = Throttle::new(
         node.clone(),

@@ -587,6 +587,7 @@ impl Config {
         let sidecar = [&mut self.sidecar.ca_file, &mut self.sidecar.client_secret_file];
         let own = own.chain(pin).chain(mail).chain(sidecar.into_iter().flatten());
         let own = own.chain(self.gateway.introspection.files());
+        let own = own.chain(&mut self.users.breached_passwords);
         for file in files.chain(own).chain(signals).chain(others) {
             *file = base.join(&file);
         }

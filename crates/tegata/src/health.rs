@@ -58,6 +58,7 @@ pub(crate) fn checks(composed: &Arc<Composed>, parting: Parting) -> Arc<[Arc<dyn
         Arc::new(Elsewhere(Arc::clone(composed))),
         Arc::new(Issuers(Arc::clone(composed))),
         Arc::new(RootKey(Arc::clone(composed))),
+        Arc::new(Signing(Arc::clone(composed))),
         Arc::new(supervisor::Running(Arc::clone(&composed.supervisor))),
     ])
 }
@@ -390,6 +391,28 @@ impl Check for RootKey {
             root_key::look(&self.0).await.map_err(|(reason, why)| {
                 let detail = format!("this node cannot be started again: {why}");
                 Unwell::new(Severity::Degraded, reason, detail)
+            })
+        })
+    }
+}
+
+/// The keys sign. Those in memory always do; one in a token does while the token can be reached. What
+/// verifies goes on without.
+struct Signing(Arc<Composed>);
+
+impl Check for Signing {
+    fn name(&self) -> &'static str {
+        "signing"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        Box::pin(async {
+            root_key::look_at_signers(&self.0).await.map_err(|(reason, why)| {
+                let severity = match reason {
+                    "signing_busy" => Severity::Degraded,
+                    _ => Severity::NotReady,
+                };
+                Unwell::new(severity, reason, why)
             })
         })
     }

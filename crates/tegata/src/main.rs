@@ -24,6 +24,7 @@ mod admin;
 mod api;
 mod appearance;
 mod background;
+mod breached;
 mod canary;
 mod certificates;
 mod circle;

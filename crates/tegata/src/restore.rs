@@ -11,7 +11,10 @@ use tegata_core::{
     Batch, CommitRefused, Epoch, Event, EventId, EventType, Log, Node, Realm, Records, StoreError,
     port::{Append, Sequenced},
 };
-use tegata_token::{Algorithm, Circle, KeysRefused, Order, keys::Renewal};
+use tegata_token::{
+    Circle, KeysRefused, Order,
+    keys::{Renewal, Rings},
+};
 use tokio::time::{interval, timeout};
 
 use crate::installation::Installation;
@@ -42,7 +45,7 @@ pub(crate) enum NotDeclared {
 pub(crate) async fn declare(
     records: &dyn Records,
     node: &Node,
-    algorithms: &[Algorithm],
+    rings: &Rings,
     seen: Option<Epoch>,
 ) -> Result<Value, NotDeclared> {
     let realm = Realm::default();
@@ -50,7 +53,7 @@ pub(crate) async fn declare(
     let before = found.value.epoch;
     let epoch = before.max(seen.unwrap_or(before)).after(node.now());
     let order = Order { reason: "restored".to_owned(), actor: "operator".to_owned() };
-    let renewal = Renewal::of(node, &realm, records, algorithms, &order).await?;
+    let renewal = Renewal::of(node, &realm, records, rings, &order).await?;
     let raised = found.replace(&found.value.in_epoch(epoch));
     let mut batch = Batch::new(realm.clone()).with(raised);
     // Those that the backup names are gone, and those that run are not to take anything back.

@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 
 use aws_lc_rs::signature;
 use serde::{Deserialize, Serialize};
+use tegata_core::port::Scheme;
 
 /// A JWS algorithm (RFC 7518 §3.1, RFC 8037 §3.1).
 ///
@@ -57,6 +58,16 @@ impl Algorithm {
             Self::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
             Self::Es256 => &signature::ECDSA_P256_SHA256_FIXED,
             Self::EdDsa => &signature::ED25519,
+        }
+    }
+
+    /// How a vault signs with it.
+    pub(crate) const fn scheme(self) -> Scheme {
+        match self {
+            Self::Rs256 => Scheme::RsaPkcs1,
+            Self::Ps256 => Scheme::RsaPss,
+            Self::Es256 => Scheme::P256,
+            Self::EdDsa => Scheme::Ed25519,
         }
     }
 

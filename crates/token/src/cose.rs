@@ -31,7 +31,7 @@ const TYP: i64 = 16;
 ///
 /// # Errors
 /// The library does not sign.
-pub fn sign1(key: &SigningKey, typ: &str, payload: &Cbor) -> Result<Vec<u8>, KeyRefused> {
+pub async fn sign1(key: &SigningKey, typ: &str, payload: &Cbor) -> Result<Vec<u8>, KeyRefused> {
     let header = Cbor::Map(vec![
         (Cbor::Int(ALG), Cbor::Int(label(key.algorithm()))),
         (Cbor::Int(KID), Cbor::Bytes(key.kid().as_str().as_bytes().to_vec())),
@@ -44,7 +44,7 @@ pub fn sign1(key: &SigningKey, typ: &str, payload: &Cbor) -> Result<Vec<u8>, Key
         Cbor::Array(vec![context, header.clone(), Cbor::Bytes(Vec::new()), payload.clone()]);
     // The signature of JWS is that of COSE (RFC 9053 §2.1: both halves in full length, one after the
     // other).
-    let signature = Cbor::Bytes(key.sign(&signed.to_bytes())?);
+    let signature = Cbor::Bytes(key.signature(&signed.to_bytes()).await?);
     let mut message = Vec::new();
     head(6, SIGN1, &mut message);
     Cbor::Array(vec![header, Cbor::Map(Vec::new()), payload, signature]).write(&mut message);
@@ -174,10 +174,10 @@ mod tests {
         Cbor::Int(number)
     }
 
-    #[test]
-    fn the_signature_is_over_header_and_payload() {
+    #[tokio::test]
+    async fn the_signature_is_over_header_and_payload() {
         let key = SigningKey::generate(Algorithm::Es256).unwrap();
-        let message = sign1(&key, "application/test+cwt", &Cbor::Map(vec![])).unwrap();
+        let message = sign1(&key, "application/test+cwt", &Cbor::Map(vec![])).await.unwrap();
         let (rest, signature) = message.split_at(message.len() - 64);
         assert_eq!(rest[..3], [0xd2, 0x84, 0x58]);
         let (header, rest) = rest[4..].split_at(usize::from(rest[3]));

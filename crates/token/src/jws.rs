@@ -198,21 +198,50 @@ pub fn sign(key: &SigningKey, typ: &str, claims: &[u8]) -> Result<String, KeyRef
     sign_under(key, &header(key.kid(), key.algorithm().name(), typ), claims)
 }
 
+/// The same with a key that may be in a vault, for which it is waited.
+///
+/// # Errors
+/// As [`SigningKey::signature`].
+pub async fn signed(key: &SigningKey, typ: &str, claims: &[u8]) -> Result<String, KeyRefused> {
+    let unsigned = unsigned(&header(key.kid(), key.algorithm().name(), typ), claims);
+    let signature = key.signature(unsigned.as_bytes()).await?;
+    Ok(with_signature(unsigned, &signature))
+}
+
+/// The same for a thread that may wait: never for one that serves requests.
+///
+/// # Errors
+/// As [`SigningKey::signature`].
+pub fn sign_waiting(key: &SigningKey, typ: &str, claims: &[u8]) -> Result<String, KeyRefused> {
+    let unsigned = unsigned(&header(key.kid(), key.algorithm().name(), typ), claims);
+    let signature = key.sign_waiting(unsigned.as_bytes())?;
+    Ok(with_signature(unsigned, &signature))
+}
+
 /// Signs claims under a header.
 pub(crate) fn sign_under(
     key: &SigningKey,
     header: &str,
     claims: &[u8],
 ) -> Result<String, KeyRefused> {
+    let unsigned = unsigned(header, claims);
+    let signature = key.sign(unsigned.as_bytes())?;
+    Ok(with_signature(unsigned, &signature))
+}
+
+fn unsigned(header: &str, claims: &[u8]) -> String {
     // 86 characters for ECDSA and Ed25519, 342 and more for RSA.
     let mut token = String::with_capacity((header.len() + claims.len()) * 4 / 3 + 360);
     URL_SAFE_NO_PAD.encode_string(header, &mut token);
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(claims, &mut token);
-    let signature = key.sign(token.as_bytes())?;
+    token
+}
+
+fn with_signature(mut token: String, signature: &[u8]) -> String {
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-    Ok(token)
+    token
 }
 
 fn header(kid: &KeyId, alg: &str, typ: &str) -> String {

@@ -2,7 +2,11 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use aws_lc_rs::{
@@ -15,7 +19,10 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde::{Deserialize, Serialize};
-use tegata_core::{KeyId, Secret};
+use tegata_core::{
+    KeyId, Secret,
+    port::{KeyInVault, PublicHalf, Vault, VaultRefused},
+};
 
 use crate::{
     Algorithm,
@@ -43,9 +50,27 @@ pub enum KeyRefused {
     /// The library did not make a key. Out of memory or randomness.
     #[error("the key could not be made")]
     NotMade,
+    /// The private half stays in a vault: it is nowhere else, and signs nothing while somebody else is
+    /// kept waiting.
+    #[error("the private key stays in its token, and cannot be read or used as one in memory")]
+    InVault,
+    /// The private half is in a vault, and this program was not told of any.
+    #[error(
+        "the private half of key `{0}` is in a token, and none is configured: set `[keys.pkcs11]` as \
+         it was"
+    )]
+    NoVault(KeyId),
+    /// The vault with the private half does not make, sign or destroy.
+    #[error(transparent)]
+    Vault(#[from] VaultRefused),
+    /// The vault answered with a signature that is not one of this key.
+    #[error(
+        "the token answered with something that is no signature of key `{0}`: it has another one"
+    )]
+    NotOurs(KeyId),
 }
 
-/// A private key that is ready to sign: parsed once.
+/// A private key that is ready to sign: in memory, parsed once, or in a vault, which it never leaves.
 pub struct SigningKey {
     kid: KeyId,
     algorithm: Algorithm,
@@ -57,6 +82,15 @@ enum Pair {
     Rsa(RsaKeyPair),
     P256(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
+    Held(Held),
+}
+
+/// A private key in a vault.
+struct Held {
+    vault: Arc<dyn Vault>,
+    handle: Vec<u8>,
+    /// What it signs is looked at before anybody gets it.
+    checks: VerifyingKey,
 }
 
 impl SigningKey {
@@ -78,6 +112,44 @@ impl SigningKey {
             Algorithm::EdDsa => Pair::Ed25519(Ed25519KeyPair::generate().map_err(not_made)?),
         };
         Self::with(pair, algorithm, None)
+    }
+
+    /// Makes a new key in a vault, and has it sign once: one that cannot is destroyed again.
+    ///
+    /// # Errors
+    /// [`KeyRefused::Vault`]; [`KeyRefused::Invalid`] where the vault made something else.
+    pub async fn make(vault: &Arc<dyn Vault>, algorithm: Algorithm) -> Result<Self, KeyRefused> {
+        let KeyInVault { handle, public } = vault.make(algorithm.scheme()).await?;
+        let made = async {
+            let jwk = Jwk::of(&public, algorithm);
+            let kid = KeyId::new(&jwk.thumbprint()).map_err(|_| KeyRefused::NotMade)?;
+            let jwk = Jwk { kid: Some(kid.as_str().to_owned()), ..jwk };
+            let key = Self::held(vault, handle.clone(), &jwk)?;
+            key.signature(LOOK).await?;
+            Ok(key)
+        };
+        let made = made.await;
+        if made.is_err()
+            && let Err(error) = vault.destroy(&handle).await
+        {
+            tracing::warn!(%error, "a key that cannot be used stays in the token");
+        }
+        made
+    }
+
+    /// A key whose private half a vault has.
+    ///
+    /// # Errors
+    /// What is wrong with its public half.
+    pub(crate) fn held(
+        vault: &Arc<dyn Vault>,
+        handle: Vec<u8>,
+        jwk: &Jwk,
+    ) -> Result<Self, KeyRefused> {
+        let checks = VerifyingKey::from_jwk(jwk)?;
+        let (kid, algorithm) = (checks.kid().clone(), checks.algorithm());
+        let pair = Pair::Held(Held { vault: Arc::clone(vault), handle, checks });
+        Ok(Self { kid, algorithm, pair, public: jwk.clone() })
     }
 
     /// Reads a private key from PKCS#8 in PEM. Without an `algorithm`, an RSA key signs `RS256`.
@@ -150,10 +222,61 @@ impl SigningKey {
         &self.public
     }
 
+    /// How a vault finds the private half. `None`: it is in memory.
+    #[must_use]
+    pub fn handle(&self) -> Option<&[u8]> {
+        match &self.pair {
+            Pair::Held(held) => Some(&held.handle),
+            _ => None,
+        }
+    }
+
+    /// Why the key does not sign at the moment, as far as is known without asking: its vault has just
+    /// refused.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match &self.pair {
+            Pair::Held(held) => held.vault.trouble(),
+            _ => None,
+        }
+    }
+
+    /// Whether its vault has signed something within this span. One in memory always can.
+    #[must_use]
+    pub fn signed_within(&self, span: Duration) -> bool {
+        match &self.pair {
+            Pair::Held(held) => held.vault.signed_within(span),
+            _ => true,
+        }
+    }
+
+    /// Has a key of a vault sign something that is no token, to see that it still does. One in memory
+    /// always does.
+    ///
+    /// # Errors
+    /// As [`Self::signature`].
+    pub async fn look(&self) -> Result<(), KeyRefused> {
+        match &self.pair {
+            Pair::Held(_) => self.signature(LOOK).await.map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Destroys the private half in its vault. Of a key in memory, nothing is to be done.
+    ///
+    /// # Errors
+    /// [`KeyRefused::Vault`].
+    pub async fn destroy(&self) -> Result<(), KeyRefused> {
+        match &self.pair {
+            Pair::Held(held) => Ok(held.vault.destroy(&held.handle).await?),
+            _ => Ok(()),
+        }
+    }
+
     /// The private key as PKCS#8, to be stored sealed.
     ///
     /// # Errors
-    /// [`KeyRefused::NotMade`] if the library does not encode it.
+    /// [`KeyRefused::NotMade`] if the library does not encode it; [`KeyRefused::InVault`].
     pub fn to_pkcs8(&self) -> Result<Secret<Vec<u8>>, KeyRefused> {
         let not_made = |_| KeyRefused::NotMade;
         let bytes = match &self.pair {
@@ -163,14 +286,46 @@ impl SigningKey {
             }
             Pair::P256(pair) => pair.to_pkcs8v1().map_err(not_made)?.as_ref().to_vec(),
             Pair::Ed25519(pair) => pair.to_pkcs8v1().map_err(not_made)?.as_ref().to_vec(),
+            Pair::Held(_) => return Err(KeyRefused::InVault),
         };
         Ok(Secret::new(bytes))
     }
 
-    /// Signs `message`, in the form that JWS wants (RFC 7518 §3.3–3.5, RFC 8037 §3.1).
+    /// Signs `message`, wherever the key is, in the form that JWS wants (RFC 7518 §3.3–3.5,
+    /// RFC 8037 §3.1). With a key in memory, nothing is waited for.
     ///
     /// # Errors
-    /// [`KeyRefused::NotMade`] if the library fails.
+    /// As [`Self::sign`]; [`KeyRefused::Vault`], [`KeyRefused::NotOurs`].
+    pub async fn signature(&self, message: &[u8]) -> Result<Vec<u8>, KeyRefused> {
+        match &self.pair {
+            Pair::Held(held) => {
+                let scheme = self.algorithm.scheme();
+                let signature = held.vault.sign(&held.handle, scheme, message).await?;
+                held.checked(message, signature)
+            }
+            _ => self.sign(message),
+        }
+    }
+
+    /// The same, for a thread that may wait: never for one that serves requests.
+    ///
+    /// # Errors
+    /// As [`Self::signature`].
+    pub fn sign_waiting(&self, message: &[u8]) -> Result<Vec<u8>, KeyRefused> {
+        match &self.pair {
+            Pair::Held(held) => {
+                let scheme = self.algorithm.scheme();
+                let signature = held.vault.sign_waiting(&held.handle, scheme, message)?;
+                held.checked(message, signature)
+            }
+            _ => self.sign(message),
+        }
+    }
+
+    /// Signs `message` with a key that is in memory, at once.
+    ///
+    /// # Errors
+    /// [`KeyRefused::NotMade`] if the library fails; [`KeyRefused::InVault`].
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyRefused> {
         let not_made = |_| KeyRefused::NotMade;
         let random = SystemRandom::new();
@@ -189,6 +344,22 @@ impl SigningKey {
                 Ok(pair.sign(&random, message).map_err(not_made)?.as_ref().to_vec())
             }
             Pair::Ed25519(pair) => Ok(pair.try_sign(message).map_err(not_made)?.as_ref().to_vec()),
+            Pair::Held(_) => Err(KeyRefused::InVault),
+        }
+    }
+}
+
+/// What a vault signs to show that it can. It has no dots, so it is part of no token.
+const LOOK: &[u8] = b"tegata look at a signing key";
+
+impl Held {
+    /// INVARIANT: a signature that the published key does not verify never gets out. A token that has
+    /// another key under the handle, or that miscalculates, would give away more than it says.
+    fn checked(&self, message: &[u8], signature: Vec<u8>) -> Result<Vec<u8>, KeyRefused> {
+        if self.checks.verifies(message, &signature) {
+            Ok(signature)
+        } else {
+            Err(KeyRefused::NotOurs(self.checks.kid().clone()))
         }
     }
 }
@@ -201,39 +372,25 @@ impl fmt::Debug for SigningKey {
 
 impl Pair {
     fn jwk(&self, algorithm: Algorithm) -> Result<Jwk, KeyRefused> {
-        let purpose = Some("sig".to_owned());
-        let blank = Jwk { alg: Some(algorithm), purpose, ..Jwk::default() };
-        let encode = |bytes: &[u8]| Some(URL_SAFE_NO_PAD.encode(bytes));
-        match self {
+        let public = match self {
             Self::Rsa(pair) => {
                 let public = pair.public_key();
-                Ok(Jwk {
-                    kty: "RSA".to_owned(),
-                    n: encode(public.modulus().big_endian_without_leading_zero()),
-                    e: encode(public.exponent().big_endian_without_leading_zero()),
-                    ..blank
-                })
+                PublicHalf::Rsa {
+                    modulus: public.modulus().big_endian_without_leading_zero().to_vec(),
+                    exponent: public.exponent().big_endian_without_leading_zero().to_vec(),
+                }
             }
             Self::P256(pair) => {
                 let point = pair.public_key().as_ref();
                 let (Some(x), Some(y)) = (point.get(1..33), point.get(33..65)) else {
                     return Err(KeyRefused::Invalid("the point is not on P-256"));
                 };
-                Ok(Jwk {
-                    kty: "EC".to_owned(),
-                    crv: Some("P-256".to_owned()),
-                    x: encode(x),
-                    y: encode(y),
-                    ..blank
-                })
+                PublicHalf::P256 { x: x.to_vec(), y: y.to_vec() }
             }
-            Self::Ed25519(pair) => Ok(Jwk {
-                kty: "OKP".to_owned(),
-                crv: Some("Ed25519".to_owned()),
-                x: encode(pair.public_key().as_ref()),
-                ..blank
-            }),
-        }
+            Self::Ed25519(pair) => PublicHalf::Ed25519(pair.public_key().as_ref().to_vec()),
+            Self::Held(_) => return Err(KeyRefused::InVault),
+        };
+        Ok(Jwk::of(&public, algorithm))
     }
 }
 
@@ -274,6 +431,31 @@ pub struct Jwk {
 }
 
 impl Jwk {
+    /// A public half that verifies with `algorithm`, without a name yet.
+    fn of(public: &PublicHalf, algorithm: Algorithm) -> Self {
+        let purpose = Some("sig".to_owned());
+        let blank = Self { alg: Some(algorithm), purpose, ..Self::default() };
+        let encode = |bytes: &[u8]| Some(URL_SAFE_NO_PAD.encode(bytes));
+        match public {
+            PublicHalf::Rsa { modulus, exponent } => {
+                Self { kty: "RSA".to_owned(), n: encode(modulus), e: encode(exponent), ..blank }
+            }
+            PublicHalf::P256 { x, y } => Self {
+                kty: "EC".to_owned(),
+                crv: Some("P-256".to_owned()),
+                x: encode(x),
+                y: encode(y),
+                ..blank
+            },
+            PublicHalf::Ed25519(x) => Self {
+                kty: "OKP".to_owned(),
+                crv: Some("Ed25519".to_owned()),
+                x: encode(x),
+                ..blank
+            },
+        }
+    }
+
     /// The thumbprint with SHA-256, as base64url (RFC 7638).
     #[must_use]
     pub fn thumbprint(&self) -> String {

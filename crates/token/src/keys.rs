@@ -13,7 +13,7 @@ use serde_json::json;
 use tegata_core::{
     Batch, CommitRefused, Event, EventType, Expect, Feed, KeyId, Node, Realm, Records, StoreError,
     Stored, Versioned,
-    port::{Message, Topic},
+    port::{Message, Topic, Vault},
     repository,
 };
 
@@ -52,6 +52,44 @@ pub enum KeysRefused {
     Store(#[from] StoreError),
 }
 
+/// Which key rings there are, and where the private halves of new keys are made.
+#[derive(Clone, Default)]
+pub struct Rings {
+    /// The algorithms: a ring for each.
+    pub algorithms: Vec<Algorithm>,
+    /// Where private halves may be that are not in the store. Also asked to sign with those that were
+    /// made there before, where new ones are not.
+    pub vault: Option<Arc<dyn Vault>>,
+    /// Whether new keys are made in the vault, and never leave it.
+    pub makes_in_vault: bool,
+}
+
+impl Rings {
+    /// A new key, made in the vault or here, which takes a while.
+    async fn fresh(&self, algorithm: Algorithm) -> Result<SigningKey, KeyRefused> {
+        match self.made_in() {
+            Some(vault) => SigningKey::make(vault, algorithm).await,
+            None => SigningKey::generate(algorithm),
+        }
+    }
+
+    fn made_in(&self) -> Option<&Arc<dyn Vault>> {
+        self.vault.as_ref().filter(|_| self.makes_in_vault)
+    }
+}
+
+impl<A: AsRef<[Algorithm]> + ?Sized> From<&A> for Rings {
+    fn from(algorithms: &A) -> Self {
+        Self { algorithms: algorithms.as_ref().to_vec(), ..Self::default() }
+    }
+}
+
+impl fmt::Debug for Rings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rings({:?})", self.algorithms)
+    }
+}
+
 /// The keys of a realm.
 #[derive(Clone)]
 pub struct Keys {
@@ -66,7 +104,7 @@ struct Inner {
     feed: Arc<dyn Feed>,
     revoker: Revoker,
     rules: RotationRules,
-    algorithms: Vec<Algorithm>,
+    rings: Rings,
     now: ArcSwap<Snapshot>,
     listeners: Mutex<Vec<Listener>>,
     withheld: Mutex<Option<String>>,
@@ -89,7 +127,7 @@ impl Keys {
         feed: Arc<dyn Feed>,
         revoker: Revoker,
         rules: RotationRules,
-        algorithms: &[Algorithm],
+        rings: impl Into<Rings>,
     ) -> Result<Self, KeysRefused> {
         let inner = Inner {
             node,
@@ -98,7 +136,7 @@ impl Keys {
             feed,
             revoker,
             rules,
-            algorithms: algorithms.to_vec(),
+            rings: rings.into(),
             now: ArcSwap::default(),
             listeners: Mutex::default(),
             withheld: Mutex::default(),
@@ -106,7 +144,7 @@ impl Keys {
             readers: Readers::default(),
         };
         let keys = Self { inner: Arc::new(inner), actor: None };
-        for algorithm in algorithms {
+        for algorithm in &keys.inner.rings.algorithms {
             keys.ensure(*algorithm).await?;
         }
         keys.reload().await?;
@@ -155,7 +193,7 @@ impl Keys {
     /// What the store says; then the keys stay as they were.
     pub async fn reload(&self) -> Result<(), KeysRefused> {
         let mut rings = BTreeMap::new();
-        for algorithm in &self.inner.algorithms {
+        for algorithm in &self.inner.rings.algorithms {
             if let Some(ring) = self.load(*algorithm).await? {
                 rings.insert(*algorithm, ring);
             }
@@ -173,24 +211,36 @@ impl Keys {
         for (algorithm, ring) in &before.rings {
             rings.entry(*algorithm).or_insert_with(|| ring.clone());
         }
-        let snapshot = Arc::new(Snapshot::of(rings, &before)?);
+        let snapshot = Arc::new(Snapshot::of(rings, &before, self.inner.rings.vault.as_ref())?);
         self.inner.now.store(Arc::clone(&snapshot));
         let key_set = snapshot.key_set();
         listeners.iter_mut().for_each(|listener| listener(&key_set));
         Ok(())
     }
 
+    /// A new key of this algorithm, made in the vault. `None`: new keys are not made there, but in memory,
+    /// by the caller.
+    ///
+    /// # Errors
+    /// [`KeysRefused::Key`] where the vault makes none.
+    pub async fn make(&self, algorithm: Algorithm) -> Result<Option<SigningKey>, KeysRefused> {
+        match self.inner.rings.made_in() {
+            Some(vault) => Ok(Some(SigningKey::make(vault, algorithm).await?)),
+            None => Ok(None),
+        }
+    }
+
     /// Makes the next key sign. `fresh` is published as the one after; making an RSA key takes a
-    /// while, which is why the caller does.
+    /// while, which is why the caller does. One that comes to nothing is destroyed in its vault.
     ///
     /// # Errors
     /// [`RingRefused::TooSoon`] unless `danger_force`; [`RingRefused::Unused`]; what the store says.
     pub async fn rotate(&self, fresh: &SigningKey, danger_force: bool) -> Result<(), KeysRefused> {
         let rules = self.inner.rules;
-        self.change(fresh.algorithm(), None, |ring| {
+        let changed = self.change(fresh.algorithm(), None, |ring| {
             ring.rotate(fresh, self.inner.node.now(), rules, danger_force)
-        })
-        .await
+        });
+        settle(fresh, changed.await).await
     }
 
     /// Whether a ring can be rotated now without a verifier missing the new key.
@@ -224,7 +274,7 @@ impl Keys {
         let due = self.change(fresh.algorithm(), None, |ring| {
             ring.rotate_due(fresh, self.inner.node.now(), rules)
         });
-        match due.await {
+        match settle(fresh, due.await).await {
             Ok(()) => Ok(true),
             Err(KeysRefused::Ring(RingRefused::NotDue(_))) => Ok(false),
             Err(refused) => Err(refused),
@@ -234,8 +284,12 @@ impl Keys {
     /// Makes a key from another issuer sign.
     ///
     /// # Errors
-    /// [`RingRefused::Exists`]; [`RingRefused::Unused`]; what the store says.
+    /// [`RingRefused::Exists`]; [`RingRefused::Unused`]; [`RingRefused::MadeInVault`] where keys never
+    /// leave a vault; what the store says.
     pub async fn import(&self, key: &SigningKey) -> Result<(), KeysRefused> {
+        if self.inner.rings.makes_in_vault {
+            return Err(RingRefused::MadeInVault.into());
+        }
         self.reload().await?;
         let thumbprint = key.jwk().thumbprint();
         for ring in self.now().rings.values() {
@@ -252,6 +306,7 @@ impl Keys {
         let rules = self.inner.rules;
         self.change(key.algorithm(), None, |ring| ring.import(key, self.inner.node.now(), rules))
             .await
+            .map(drop)
     }
 
     /// Retires a key whose tokens have died.
@@ -260,19 +315,26 @@ impl Keys {
     /// [`RingRefused::InUse`] where that is not safe; what the store says.
     pub async fn retire(&self, kid: &KeyId) -> Result<(), KeysRefused> {
         let algorithm = self.algorithm_of(kid)?;
-        self.change(algorithm, None, |ring| ring.retire(kid, self.inner.node.now())).await
+        self.change(algorithm, None, |ring| ring.retire(kid, self.inner.node.now())).await?;
+        self.destroy_retired(algorithm).await;
+        Ok(())
     }
 
-    /// Takes back a key that somebody else has, and with it everything that it signed.
+    /// Takes back a key that somebody else has, and with it everything that it signed. Without a fresh one
+    /// where none can be made: what was signed is taken back all the same.
     ///
     /// # Errors
     /// [`RingRefused::Unknown`]; what the store says.
     pub async fn expel(
         &self,
         kid: &KeyId,
-        fresh: &SigningKey,
+        fresh: Option<&SigningKey>,
         order: &Order,
     ) -> Result<(), KeysRefused> {
+        let algorithm = match fresh {
+            Some(fresh) => fresh.algorithm(),
+            None => self.algorithm_of(kid)?,
+        };
         let now = self.inner.node.now();
         let entry = Entry {
             target: Target::Key(kid.clone()),
@@ -283,7 +345,14 @@ impl Keys {
             actor: order.actor.clone(),
         };
         let rules = self.inner.rules;
-        self.change(fresh.algorithm(), Some(entry), |ring| ring.expel(kid, fresh, now, rules)).await
+        let changed =
+            self.change(algorithm, Some(entry), |ring| ring.expel(kid, fresh, now, rules)).await;
+        match fresh {
+            Some(fresh) => settle(fresh, changed).await?,
+            None => changed.map(drop)?,
+        }
+        self.destroy_retired(algorithm).await;
+        Ok(())
     }
 
     /// The algorithm of a key.
@@ -298,12 +367,37 @@ impl Keys {
             .ok_or_else(|| RingRefused::Unknown(kid.clone()))
     }
 
+    /// Destroys in the vault what has been retired. What fails is tried again when the rings are next
+    /// tidied: until then, the ring knows of it.
+    async fn destroy_retired(&self, algorithm: Algorithm) {
+        let Some(vault) = &self.inner.rings.vault else { return };
+        let Ok(Some(ring)) = self.load(algorithm).await else { return };
+        let mut gone = Vec::new();
+        for handle in ring.value.to_destroy().unwrap_or_default() {
+            match vault.destroy(&handle).await {
+                Ok(()) => gone.push(handle),
+                Err(error) => {
+                    tracing::warn!(%error, %algorithm, "a retired key is still in the token");
+                }
+            }
+        }
+        if gone.is_empty() {
+            return;
+        }
+        let after = ring.value.clone().destroyed(&gone);
+        let batch = Batch::new(self.inner.realm.clone()).with(ring.replace(&after));
+        // Whoever was faster has noted the same; and to destroy it once more does nothing.
+        if let Err(CommitRefused::Store(error)) = self.inner.records.commit(batch).await {
+            tracing::warn!(%error, "that retired keys were destroyed was not noted");
+        }
+    }
+
     /// Retires the keys whose tokens have died. To be called now and then.
     ///
     /// # Errors
     /// What the store says.
     pub async fn tidy(&self) -> Result<(), KeysRefused> {
-        for algorithm in &self.inner.algorithms {
+        for algorithm in &self.inner.rings.algorithms {
             let Some(ring) = self.load(*algorithm).await? else { continue };
             if let Some(tidied) = ring.value.clone().tidy(self.inner.node.now()) {
                 let mut batch = Batch::new(self.inner.realm.clone()).with(ring.replace(&tidied));
@@ -318,6 +412,7 @@ impl Keys {
                     Err(CommitRefused::Store(error)) => return Err(error.into()),
                 }
             }
+            self.destroy_retired(*algorithm).await;
         }
         self.reload().await
     }
@@ -326,11 +421,25 @@ impl Keys {
         if self.load(algorithm).await?.is_some() {
             return Ok(());
         }
-        let (current, next) = (SigningKey::generate(algorithm)?, SigningKey::generate(algorithm)?);
+        let rings = &self.inner.rings;
+        let current = rings.fresh(algorithm).await?;
+        let next = match rings.fresh(algorithm).await {
+            Ok(next) => next,
+            Err(refused) => {
+                discard(&current).await;
+                return Err(refused.into());
+            }
+        };
         let ring = Ring::new(&current, &next, self.inner.node.now())?;
         let batch = Batch::new(self.inner.realm.clone()).with(ring.put(Expect::Absent));
         match self.inner.records.commit(batch).await {
-            Ok(()) | Err(CommitRefused::Conflict { .. }) => Ok(()),
+            Ok(()) => Ok(()),
+            // Another node was first.
+            Err(CommitRefused::Conflict { .. }) => {
+                discard(&current).await;
+                discard(&next).await;
+                Ok(())
+            }
             Err(CommitRefused::Store(error)) => Err(error.into()),
         }
     }
@@ -340,9 +449,9 @@ impl Keys {
         algorithm: Algorithm,
         entry: Option<Entry>,
         change: impl Fn(Ring) -> Result<Ring, RingRefused>,
-    ) -> Result<(), KeysRefused> {
+    ) -> Result<Ring, KeysRefused> {
         // A ring that nobody reads would take the change and do nothing with it.
-        if !self.inner.algorithms.contains(&algorithm) {
+        if !self.inner.rings.algorithms.contains(&algorithm) {
             return Err(RingRefused::Unused(algorithm).into());
         }
         for _ in 0..TRIES {
@@ -368,7 +477,7 @@ impl Keys {
                     let realm = self.inner.realm.as_str().as_bytes().to_vec();
                     // A hint: every node also reads its rings every few seconds.
                     let _ = self.inner.feed.publish(Message::new(Topic::Keys, realm)).await;
-                    return Ok(());
+                    return Ok(after);
                 }
                 Err(CommitRefused::Conflict { .. }) => {}
                 Err(CommitRefused::Store(error)) => return Err(error.into()),
@@ -383,6 +492,27 @@ impl Keys {
 
     async fn load(&self, algorithm: Algorithm) -> Result<Option<Versioned<Ring>>, StoreError> {
         repository::load(self.inner.records.as_ref(), &self.inner.realm, algorithm.name()).await
+    }
+}
+
+/// Destroys a key of a vault that was made for a change and is not in the ring.
+///
+/// INVARIANT: never where it may be. A store that does not answer may have written the change.
+async fn settle(fresh: &SigningKey, changed: Result<Ring, KeysRefused>) -> Result<(), KeysRefused> {
+    let unused = match &changed {
+        Ok(ring) => ring.keys().iter().all(|key| key.kid != *fresh.kid()),
+        Err(KeysRefused::Ring(_)) => true,
+        Err(_) => false,
+    };
+    if unused {
+        discard(fresh).await;
+    }
+    changed.map(drop)
+}
+
+async fn discard(key: &SigningKey) {
+    if let Err(error) = key.destroy().await {
+        tracing::warn!(%error, kid = %key.kid(), "a key that nobody uses stays in the token");
     }
 }
 

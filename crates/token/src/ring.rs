@@ -9,12 +9,13 @@
 //!
 //! A key signs only after verifiers have had time to fetch it, and stops verifying only after the
 //! last token that it signed has died, so rotation fails no verification. Its private half is wiped
-//! the moment it stops signing.
+//! the moment it stops signing. Where a vault has that, it is destroyed when the key is retired: until
+//! then, another node that has not heard of the rotation may still sign with it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use tegata_core::{KeyId, Kind, Lifetime, Stored, Timestamp};
+use tegata_core::{KeyId, Kind, Lifetime, Stored, Timestamp, port::Vault};
 use zeroize::Zeroize as _;
 
 use crate::{
@@ -49,8 +50,11 @@ pub struct RingKey {
     pub jwk: Jwk,
     /// Where it is in its life.
     pub state: KeyState,
-    // PKCS#8, while it signs or is about to.
+    // PKCS#8, while it signs or is about to, unless a vault has it.
     private: Option<Vec<u8>>,
+    // How a vault finds the private half, until it is destroyed there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held: Option<Vec<u8>>,
     // Whether it is retired because its tokens had died, and not because somebody else had it.
     #[serde(default)]
     outlived: bool,
@@ -95,6 +99,12 @@ pub enum RingRefused {
     /// The key is in the ring already.
     #[error("there already is a key `{0}`; give the imported one another name with `--kid`")]
     Exists(KeyId),
+    /// Keys are made in a vault and never leave it, so none comes from elsewhere.
+    #[error(
+        "signing keys are made in the token and never leave it (`signing` of `[keys.pkcs11]`), so none \
+         is taken from a file: one that was in a file has been outside"
+    )]
+    MadeInVault,
     /// The key is for another ring, or cannot be stored.
     #[error(transparent)]
     Key(#[from] KeyRefused),
@@ -142,12 +152,14 @@ impl Ring {
         if !danger_force {
             self.check_rotation(now, rules)?;
         }
-        self.step_down(now, rules);
-        for key in &mut self.keys {
-            if matches!(key.state, KeyState::Next { .. }) {
-                key.state = KeyState::Current { since: now };
-            }
+        // Where the one that was next signs already, because the one before it was expelled while none
+        // could be made, there is only one to be published.
+        if self.next_published().is_none() {
+            self.add(fresh, KeyState::Next { published: now })?;
+            return Ok(self);
         }
+        self.step_down(now, rules);
+        self.promote(now);
         self.add(fresh, KeyState::Next { published: now })?;
         Ok(self)
     }
@@ -166,14 +178,18 @@ impl Ring {
         }
     }
 
-    /// Whether the key that signs has done so for long enough by itself, and the next one may.
+    /// Whether the key that signs has done so for long enough by itself, and the next one may; or there
+    /// is no next one.
     #[must_use]
     pub fn is_due(&self, now: Timestamp, rules: RotationRules) -> bool {
         let long_enough = |key: &RingKey| match (key.state, rules.signs_for) {
             (KeyState::Current { since }, Some(span)) => since + span <= now,
             _ => false,
         };
-        self.keys.iter().any(long_enough) && self.check_rotation(now, rules).is_ok()
+        let signs = |key: &RingKey| matches!(key.state, KeyState::Current { .. });
+        let is_time = self.keys.iter().any(long_enough) || !self.keys.iter().any(signs);
+        // Of one that was expelled while no other could be made, the place is empty.
+        self.next_published().is_none() || (is_time && self.check_rotation(now, rules).is_ok())
     }
 
     /// The ring with its next key signing, if it is time for that.
@@ -233,26 +249,28 @@ impl Ring {
     }
 
     /// The ring without a key that somebody else has: it is retired at once, whatever it signed.
-    /// If it was signing, the next key takes over and `fresh` is published.
+    /// If it was signing, the next key takes over and `fresh` is published. Without a fresh one, because
+    /// what makes them is away, the next rotation publishes one.
     ///
     /// # Errors
     /// [`RingRefused::Unknown`], [`RingRefused::Key`].
     pub fn expel(
         mut self,
         kid: &KeyId,
-        fresh: &SigningKey,
+        fresh: Option<&SigningKey>,
         now: Timestamp,
         rules: RotationRules,
     ) -> Result<Self, RingRefused> {
         let state = self.named(kid)?.state;
-        self = match state {
-            KeyState::Current { .. } => self.rotate(fresh, now, rules, true)?,
-            KeyState::Next { .. } => {
-                self.add(fresh, KeyState::Next { published: now })?;
-                self
-            }
-            KeyState::Previous { .. } | KeyState::Retired { .. } => self,
-        };
+        if matches!(state, KeyState::Current { .. }) {
+            self.step_down(now, rules);
+            self.promote(now);
+        }
+        if let Some(fresh) = fresh
+            && matches!(state, KeyState::Current { .. } | KeyState::Next { .. })
+        {
+            self.add(fresh, KeyState::Next { published: now })?;
+        }
         self.named(kid)?.expel(now);
         self.forget();
         Ok(self)
@@ -289,15 +307,36 @@ impl Ring {
         changed.then_some(self)
     }
 
-    /// The key that signs.
+    /// The key that signs, whose private half is here or in `vault`.
     ///
     /// # Errors
-    /// [`KeyRefused`] where the stored key cannot be read.
-    pub fn signer(&self) -> Result<Option<SigningKey>, KeyRefused> {
+    /// [`KeyRefused`] where the stored key cannot be read, or its vault is not given.
+    pub fn signer(&self, vault: Option<&Arc<dyn Vault>>) -> Result<Option<SigningKey>, KeyRefused> {
         let current = |key: &&RingKey| matches!(key.state, KeyState::Current { .. });
         let Some(key) = self.keys.iter().find(current) else { return Ok(None) };
+        if let Some(handle) = &key.held {
+            let vault = vault.ok_or_else(|| KeyRefused::NoVault(key.kid.clone()))?;
+            return SigningKey::held(vault, handle.clone(), &key.jwk).map(Some);
+        }
         let Some(private) = &key.private else { return Ok(None) };
         SigningKey::from_pkcs8(private, self.algorithm(), Some(key.kid.clone())).map(Some)
+    }
+
+    /// What a vault is to destroy: private halves of keys that are retired. `None`: nothing.
+    #[must_use]
+    pub fn to_destroy(&self) -> Option<Vec<Vec<u8>>> {
+        let retired = self.keys.iter().filter(|key| !key.state.is_published());
+        let handles: Vec<_> = retired.filter_map(|key| key.held.clone()).collect();
+        (!handles.is_empty()).then_some(handles)
+    }
+
+    /// The ring that knows of these that they were destroyed.
+    #[must_use]
+    pub fn destroyed(mut self, handles: &[Vec<u8>]) -> Self {
+        for key in self.keys.iter_mut().filter(|key| !key.state.is_published()) {
+            key.held.take_if(|held| handles.contains(held));
+        }
+        self
     }
 
     fn next_published(&self) -> Option<Timestamp> {
@@ -305,6 +344,15 @@ impl Ring {
             KeyState::Next { published } => Some(published),
             _ => None,
         })
+    }
+
+    /// The next key signs.
+    fn promote(&mut self, now: Timestamp) {
+        for key in &mut self.keys {
+            if matches!(key.state, KeyState::Next { .. }) {
+                key.state = KeyState::Current { since: now };
+            }
+        }
     }
 
     /// The key that signs stops, and its private half is forgotten.
@@ -324,18 +372,22 @@ impl Ring {
         if self.keys.iter().any(|known| known.kid == *key.kid()) {
             return Err(RingRefused::Exists(key.kid().clone()));
         }
-        let private = Some(key.to_pkcs8()?.expose().clone());
+        let held = key.handle().map(<[u8]>::to_vec);
+        let private = match &held {
+            Some(_) => None,
+            None => Some(key.to_pkcs8()?.expose().clone()),
+        };
         let (kid, jwk) = (key.kid().clone(), key.jwk().clone());
-        self.keys.push(RingKey { kid, jwk, state, private, outlived: false });
+        self.keys.push(RingKey { kid, jwk, state, private, held, outlived: false });
         Ok(())
     }
 
-    /// Drops the oldest of too many retired keys.
+    /// Drops the oldest of too many retired keys, but for those that a vault has yet to destroy.
     fn forget(&mut self) {
         let retired = self.keys.iter().filter(|key| !key.state.is_published()).count();
         let mut surplus = retired.saturating_sub(RETIRED_KEPT);
         self.keys.retain(|key| {
-            let goes = surplus > 0 && !key.state.is_published();
+            let goes = surplus > 0 && !key.state.is_published() && key.held.is_none();
             surplus -= usize::from(goes);
             !goes
         });
@@ -353,6 +405,12 @@ impl RingKey {
     #[must_use]
     pub const fn is_remembered(&self) -> bool {
         self.state.is_published() || self.outlived
+    }
+
+    /// Whether its private half is in a vault.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Its tokens have died.

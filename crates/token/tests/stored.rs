@@ -7,5 +7,6 @@ mod stored {
     pub(crate) mod keys;
     pub(crate) mod race;
     pub(crate) mod refresh;
+    pub(crate) mod vault;
     pub(crate) mod world;
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use tegata_core::{Node, SinceBoot};
-use tegata_token::{SigningKey, jws};
+use tegata_token::{KeyRefused, SigningKey, jws};
 
 use super::{
     Config, GATHER, Signer, Unusable,
@@ -21,6 +21,9 @@ use super::{
 /// After how long what stands unsigned is signed, and how often at most the log of the program is told
 /// how far the log of decisions is.
 const SIGNED_EVERY: Duration = Duration::from_secs(60);
+
+/// How long nothing is asked to sign after it could not.
+const PUT_OFF: Duration = Duration::from_secs(5);
 
 /// Of a write that failed, how often the writer tries again when it is told to stop.
 const LAST_TRIES: u32 = 3;
@@ -44,6 +47,8 @@ pub(super) struct Writer {
     lost: u64,
     /// When the last checkpoint was made.
     signed: SinceBoot,
+    /// When what signs was away.
+    put_off: Option<SinceBoot>,
     /// When the log of the program was told of one.
     told: Option<SinceBoot>,
     /// The last checkpoint, until it is durable and that was told.
@@ -100,6 +105,7 @@ impl Writer {
             sync_directory,
             lost: 0,
             signed: node.since_boot(),
+            put_off: None,
             told: None,
             unsaid: None,
         };
@@ -176,10 +182,11 @@ impl Writer {
         for record in queue::records(buffer) {
             self.add(out, record);
             if self.chain.unsigned >= self.config.checkpoint {
-                self.checkpoint(out, Then::More)?;
+                self.checkpoint_or_later(out, Then::More)?;
             }
-            if self.chain.size >= self.config.segment {
-                self.checkpoint(out, Then::Next)?;
+            if self.chain.size >= self.config.segment
+                && self.checkpoint_or_later(out, Then::Next)?
+            {
                 self.put(out)?;
                 out.clear();
                 self.next_segment(out)?;
@@ -247,6 +254,26 @@ impl Writer {
         self.add_own(out, &own);
     }
 
+    /// A checkpoint, unless what signs is away: a key in a token. What was decided is written down all the
+    /// same, in the same segment, and is signed when it is back. Answers whether it was made.
+    fn checkpoint_or_later(&mut self, out: &mut Vec<u8>, then: Then) -> io::Result<bool> {
+        if self.put_off.is_some_and(|at| self.node.elapsed(at) < PUT_OFF) {
+            return Ok(false);
+        }
+        match self.checkpoint(out, then) {
+            Ok(()) => {
+                self.put_off = None;
+                Ok(true)
+            }
+            Err(error) if is_about_a_vault(&error) => {
+                tracing::warn!(%error, "the decision log goes on unsigned");
+                self.put_off = Some(self.node.since_boot());
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn checkpoint(&mut self, out: &mut Vec<u8>, then: Then) -> io::Result<()> {
         let statement = Statement {
             segment: self.chain.segment,
@@ -259,7 +286,7 @@ impl Writer {
         if let Some(key) = (self.signer)() {
             self.key = key;
         }
-        let jws = jws::sign(&self.key, CHECKPOINT, &signed).map_err(io::Error::other)?;
+        let jws = jws::sign_waiting(&self.key, CHECKPOINT, &signed).map_err(io::Error::other)?;
         self.add_own(out, &Own::Checkpoint { jws });
         self.chain.unsigned = 0;
         self.signed = self.node.since_boot();
@@ -392,9 +419,21 @@ fn find_end(config: &Config, last: u64) -> Result<End, Unusable> {
     Ok(End { segment: last, number: number + count, hash, torn })
 }
 
+/// Whether a key that is in a token did not sign.
+fn is_about_a_vault(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<KeyRefused>());
+    matches!(inner, Some(KeyRefused::Vault(_) | KeyRefused::NotOurs(_)))
+}
+
 #[cfg(test)]
 mod tests {
-    use tegata_core::{ManualClock, SeededEntropy};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use tegata_core::{
+        BoxFuture, ManualClock, SeededEntropy,
+        port::{KeyInVault, PublicHalf, Scheme, Vault, VaultRefused},
+    };
     use tegata_token::Algorithm;
 
     use super::*;
@@ -470,6 +509,82 @@ mod tests {
         assert!(attempt(&mut writer, &buffer));
         writer.sign_what_is_old(&mut out);
         assert_eq!(checkpoints(), 2);
+    }
+
+    /// A vault with one key, which may be away.
+    struct Chest {
+        key: SigningKey,
+        away: AtomicBool,
+    }
+
+    impl Chest {
+        fn signed(&self, message: &[u8]) -> Result<Vec<u8>, VaultRefused> {
+            if self.away.load(Ordering::Acquire) {
+                return Err(VaultRefused::Unavailable { detail: "it is away".to_owned() });
+            }
+            Ok(self.key.sign(message).unwrap())
+        }
+    }
+
+    impl Vault for Chest {
+        fn make(&self, _: Scheme) -> BoxFuture<'_, Result<KeyInVault, VaultRefused>> {
+            let x = URL_SAFE_NO_PAD.decode(self.key.jwk().x.as_deref().unwrap()).unwrap();
+            let made = KeyInVault { handle: Vec::new(), public: PublicHalf::Ed25519(x) };
+            Box::pin(std::future::ready(Ok(made)))
+        }
+
+        fn sign<'a>(
+            &'a self,
+            _: &'a [u8],
+            _: Scheme,
+            message: &'a [u8],
+        ) -> BoxFuture<'a, Result<Vec<u8>, VaultRefused>> {
+            Box::pin(std::future::ready(self.signed(message)))
+        }
+
+        fn sign_waiting(&self, _: &[u8], _: Scheme, m: &[u8]) -> Result<Vec<u8>, VaultRefused> {
+            self.signed(m)
+        }
+
+        fn destroy<'a>(&'a self, _: &'a [u8]) -> BoxFuture<'a, Result<(), VaultRefused>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn trouble(&self) -> Option<String> {
+            None
+        }
+
+        fn signed_within(&self, _: Duration) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_token_does_not_sign_is_written_and_signed_when_it_is_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut writer, buffer) = writer(directory.path());
+        let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
+        let chest = Arc::new(Chest { key, away: AtomicBool::new(false) });
+        let vault: Arc<dyn Vault> = Arc::clone(&chest) as _;
+        let key = Arc::new(SigningKey::make(&vault, Algorithm::EdDsa).await.unwrap());
+        writer.signer = Arc::new(move || Some(Arc::clone(&key)));
+        let clock = Arc::new(ManualClock::default());
+        writer.node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
+        // A segment would begin with each record, and each would be signed.
+        chest.away.store(true, Ordering::Release);
+        for count in 1..=3 {
+            assert!(attempt(&mut writer, &buffer));
+            assert_eq!(found(directory.path()), (count, 1));
+        }
+        chest.away.store(false, Ordering::Release);
+        // Whoever was away a moment ago is not asked again with each record.
+        assert!(attempt(&mut writer, &buffer));
+        assert_eq!((found(directory.path()), writer.chain.unsigned > 0), ((4, 1), true));
+        clock.advance(PUT_OFF);
+        assert!(attempt(&mut writer, &buffer));
+        assert_eq!(found(directory.path()), (5, 2));
+        let text = fs::read_to_string(segment::path(directory.path(), 1)).unwrap();
+        assert_eq!(text.matches(r#""log":"checkpoint""#).count(), 1);
     }
 
     #[test]

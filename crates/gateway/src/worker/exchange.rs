@@ -320,7 +320,7 @@ impl Worker {
             self.allow(head, &found, &admitted, way).await?.map(|answer| ("caller", answer));
         let told = match &passport {
             Some(passport) => {
-                let internal = self.passports.internal(passport, destination);
+                let internal = self.passports.internal(passport, destination).await;
                 destination.metrics.told.count(internal.is_ok());
                 let (user, roles) = (passport.user.clone(), passport.roles.clone());
                 Some(Told { user, roles, internal: internal? })

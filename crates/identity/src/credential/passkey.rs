@@ -236,3 +236,5 @@ impl fmt::Debug for Passkey {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

@@ -15,12 +15,14 @@ use crate::{
     workers::{self, Busy, Workers},
 };
 
+mod breached;
 mod effort;
 mod foreign;
 mod hasher;
 mod phc;
 mod policy;
 
+pub use breached::Breached;
 pub use effort::{EFFORT_KIND, Effort, Way};
 pub(crate) use effort::{Efforts, note};
 pub use hasher::{Config as HasherConfig, InvalidConfig, PasswordHasher, Verdict};
@@ -133,6 +135,7 @@ pub struct Passwords {
     workers: Arc<dyn Workers>,
     policy: PasswordPolicy,
     superseding: Option<Arc<dyn Superseding>>,
+    breached: Option<Arc<dyn Breached>>,
 }
 
 /// Makes it known that what came of a password counts no more, because there is another. Whoever owns
@@ -196,13 +199,20 @@ impl Passwords {
         workers: Arc<dyn Workers>,
         policy: PasswordPolicy,
     ) -> Self {
-        Self { node, records, hasher, workers, policy, superseding: None }
+        Self { node, records, hasher, workers, policy, superseding: None, breached: None }
     }
 
     /// The same, telling of everybody whose password was replaced.
     #[must_use]
     pub fn telling(mut self, superseding: Arc<dyn Superseding>) -> Self {
         self.superseding = Some(superseding);
+        self
+    }
+
+    /// The same, letting nobody choose what this list has.
+    #[must_use]
+    pub fn refusing(mut self, breached: Arc<dyn Breached>) -> Self {
+        self.breached = Some(breached);
         self
     }
 
@@ -230,7 +240,8 @@ impl Passwords {
     /// `second_factor` says whether the password is never enough alone.
     ///
     /// # Errors
-    /// [`SetRefused::Weak`] and [`SetRefused::Busy`].
+    /// [`SetRefused::Weak`] and [`SetRefused::Busy`]; [`SetRefused::Store`] where the list of breached
+    /// passwords cannot be read.
     pub async fn prepare(
         &self,
         password: Password,
@@ -239,10 +250,15 @@ impl Passwords {
     ) -> Result<Phc, SetRefused> {
         self.policy.check(&password, names, second_factor)?;
         let (hasher, node) = (Arc::clone(&self.hasher), self.node.clone());
-        let hashed =
-            workers::run(self.workers.as_ref(), move || hasher.hash(&password, node.entropy()));
-        // Out of memory is too busy, from where the client stands.
-        hashed.await?.map_err(|_| Busy.into())
+        let breached = self.breached.clone();
+        let hashed = workers::run(self.workers.as_ref(), move || {
+            if let Some(list) = breached {
+                check_breached(list.as_ref(), &password)?;
+            }
+            // Out of memory is too busy, from where the client stands.
+            hasher.hash(&password, node.entropy()).map_err(|_| Busy.into())
+        });
+        hashed.await?
     }
 
     /// Gives a user this password, in place of whichever was before, and takes back what came of that.
@@ -341,6 +357,18 @@ impl Passwords {
             }
         }
         Err(SetRefused::Contended(id.clone()))
+    }
+}
+
+/// Refuses what a list has, and everything where the list cannot be read: what nobody looked at may be on it.
+fn check_breached(list: &dyn Breached, password: &Password) -> Result<(), SetRefused> {
+    let away =
+        |detail| StoreError::Unavailable { backend: "the list of breached passwords", detail };
+    let sha1 = breached::sha1(password).ok_or_else(|| away("nothing was hashed".to_owned()))?;
+    match list.has(&sha1) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Weakness::Breached.into()),
+        Err(why) => Err(away(why).into()),
     }
 }
 

@@ -140,7 +140,7 @@ impl Provider {
             session: &allowed.session,
             claims: &allowed.claims.id_token,
         };
-        Ok(self.answer(client, &issue, &user.value, Some(asked))?)
+        Ok(self.answer(client, &issue, &user.value, Some(asked)).await?)
     }
 
     /// Whether one of these second factors is a person's no more.

@@ -81,7 +81,7 @@ impl Provider {
             return Err(OAuthError::new(Code::InvalidClient, description).into());
         }
         let algorithm = if service { Algorithm::Es256 } else { client.access_token_alg };
-        let access_token = self.sign(algorithm, "at+jwt", &claims.to_json())?;
+        let access_token = self.sign(algorithm, "at+jwt", &claims.to_json()).await?;
         if service {
             self.note_service_token(client, &audience, &jti).await?;
         }

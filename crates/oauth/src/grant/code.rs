@@ -102,7 +102,7 @@ impl Provider {
         {
             let error =
                 OAuthError::new(Code::AccessDenied, "the person has taken back their consent");
-            return self.refuse_request(request, &error);
+            return self.refuse_request(request, &error).await;
         }
         // Not before the person was authenticated, which may be the second after a kill switch.
         let issued = self.node().now().max(who.auth_time);
@@ -141,7 +141,7 @@ impl Provider {
         let record = CodeRecord { key, state: CodeState::Open(Box::new(open)) };
         let batch = Batch::new(self.realm().clone()).with(record.put(Expect::Absent));
         self.records().commit(batch).await?;
-        self.answer_request(request, &[("code", code.expose())])
+        self.answer_request(request, &[("code", code.expose())]).await
     }
 
     /// Redeems a code.

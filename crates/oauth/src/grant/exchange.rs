@@ -116,8 +116,10 @@ impl Provider {
         let scope = asked.scope.clone().unwrap_or_else(|| subject.claims.scope.clone());
         let exchange = Exchange { client, subject, actor, delegations, scope, bound, now, issued };
         check_may_act(&exchange.subject.claims, exchange.actor_id())?;
-        let derived = targets.iter().map(|target| self.derive(&exchange, target));
-        let derived = derived.collect::<Result<Vec<_>, Refused>>()?;
+        let mut derived = Vec::with_capacity(targets.len());
+        for target in &targets {
+            derived.push(self.derive(&exchange, target).await?);
+        }
         self.note_derived(&exchange, &derived).await?;
         let tokens = (derived.len() > 1).then(|| {
             let each = derived.iter().map(|it| (it.target.to_owned(), one_of_several(&it.answer)));
@@ -172,7 +174,7 @@ impl Provider {
         Ok(matches!(access, Access::Allowed | Access::InOwnName))
     }
 
-    fn derive<'t>(
+    async fn derive<'t>(
         &self,
         exchange: &Exchange<'_>,
         target: &'t Target,
@@ -181,11 +183,9 @@ impl Provider {
         let claims = self.derived_claims(exchange, &target.0, &mandate)?;
         self.check_stands(&claims, &exchange.subject)?;
         let answer = TokenAnswer {
-            access_token: check_length(self.sign(
-                Algorithm::Es256,
-                "at+jwt",
-                &claims.to_json(),
-            )?)?,
+            access_token: check_length(
+                self.sign(Algorithm::Es256, "at+jwt", &claims.to_json()).await?,
+            )?,
             token_type: dpop::token_type(exchange.bound),
             expires_in: claims.exp.saturating_sub(exchange.now),
             refresh_token: None,

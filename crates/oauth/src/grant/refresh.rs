@@ -152,7 +152,7 @@ impl Provider {
         let asked =
             Refresh { token, client: client_id, binding, attempt, narrowed, rotates, as_of };
         match self.refreshed(client, &asked).await {
-            Ok((issue, person)) => self.answer(client, &issue, &person, None),
+            Ok((issue, person)) => self.answer(client, &issue, &person, None).await,
             Err(RefreshRefused::Store(error)) => Err(error.into()),
             Err(RefreshRefused::Wider(wider)) => Err(OAuthError::from(wider).into()),
             Err(RefreshRefused::Verdict(verdict)) => {
@@ -183,7 +183,7 @@ impl Provider {
 
     /// The answer for a family's current generation. Without an ID token for a refresh: the person
     /// was not asked anything (OpenID Connect Core §12.2 leaves it open).
-    pub(super) fn answer(
+    pub(super) async fn answer(
         &self,
         client: &Client,
         issue: &Issue,
@@ -191,11 +191,11 @@ impl Provider {
         id_token: Option<ForIdToken<'_>>,
     ) -> Result<TokenAnswer, Refused> {
         let family = &issue.family;
-        let access_token = self.access_token(issue, person, client)?;
+        let access_token = self.access_token(issue, person, client).await?;
         let openid = family.grant.scope.contains("openid");
         let id_token = match id_token {
             Some(asked) if openid => {
-                Some(self.id_token(issue, person, client, &access_token, asked)?)
+                Some(self.id_token(issue, person, client, &access_token, asked).await?)
             }
             _ => None,
         };

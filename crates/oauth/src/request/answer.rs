@@ -99,43 +99,43 @@ impl Provider {
     ///
     /// # Errors
     /// [`Refused::Store`] where it cannot be signed.
-    pub fn answer_request(
+    pub async fn answer_request(
         &self,
         request: &AuthorizationRequest,
         parameters: &[(&str, &str)],
     ) -> Result<Redirect, Refused> {
-        self.send(&request.into(), parameters)
+        self.send(&request.into(), parameters).await
     }
 
     /// The answer that carries an error.
     ///
     /// # Errors
     /// As [`Self::answer_request`].
-    pub fn refuse_request(
+    pub async fn refuse_request(
         &self,
         request: &AuthorizationRequest,
         error: &OAuthError,
     ) -> Result<Redirect, Refused> {
-        self.send_error(&request.into(), error)
+        self.send_error(&request.into(), error).await
     }
 
-    pub(super) fn send_error(
+    pub(super) async fn send_error(
         &self,
         way: &Way<'_>,
         error: &OAuthError,
     ) -> Result<Redirect, Refused> {
         let (code, description) = (error.code.name(), error.description);
-        self.send(way, &[("error", code), ("error_description", description)])
+        self.send(way, &[("error", code), ("error_description", description)]).await
     }
 
-    fn send(&self, way: &Way<'_>, parameters: &[(&str, &str)]) -> Result<Redirect, Refused> {
+    async fn send(&self, way: &Way<'_>, parameters: &[(&str, &str)]) -> Result<Redirect, Refused> {
         let mut carried = parameters.to_vec();
         carried.extend(way.state.map(|state| ("state", state)));
         let response;
         match way.mode.signed {
             // The issuer stands in the JWT, and nowhere else (RFC 9207 §2.4).
             Some(algorithm) => {
-                response = self.signed_response(algorithm, way.client, &carried)?;
+                response = self.signed_response(algorithm, way.client, &carried).await?;
                 carried = vec![("response", response.as_str())];
             }
             None => carried.push(("iss", self.issuer())),
@@ -149,7 +149,7 @@ impl Provider {
     }
 
     /// The answer as a JWT (JARM §2.1). It lives as long as the code in it.
-    fn signed_response(
+    async fn signed_response(
         &self,
         algorithm: Algorithm,
         client: &ClientId,
@@ -161,6 +161,6 @@ impl Provider {
         claims.insert("iss".to_owned(), self.issuer().into());
         claims.insert("aud".to_owned(), client.as_str().into());
         claims.insert("exp".to_owned(), until.secs().into());
-        self.sign(algorithm, "JWT", Value::Object(claims).to_string().as_bytes())
+        self.sign(algorithm, "JWT", Value::Object(claims).to_string().as_bytes()).await
     }
 }

@@ -98,7 +98,7 @@ impl Streams {
                 Err(CommitRefused::Store(error)) => return Err(error.into()),
             }
             let (handled, more) = (walk.handled + noticed, walk.more);
-            let due = self.write(&next, &client, walk.due, most)?;
+            let due = self.write(&next, &client, walk.due, most).await?;
             return Ok(Exchanged { stream: next, due, more, handled });
         }
         Err(contended().into())

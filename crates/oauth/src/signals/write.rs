@@ -16,7 +16,7 @@ use crate::{client::Client, error::Refused};
 
 impl Streams {
     /// Writes what is due, the stream's own notices first.
-    pub(super) fn write(
+    pub(super) async fn write(
         &self,
         stream: &Stream,
         client: &Client,
@@ -31,11 +31,12 @@ impl Streams {
         });
         let notices = notices.map(|notice| (notice.what.kind(), self.noticed(stream, notice)));
         let told = due.into_iter().map(|due| (due.told.kind, self.told(stream, client, due)));
-        notices
-            .chain(told)
-            .take(most)
-            .map(|(kind, token)| self.signed(client, kind, &token))
-            .collect()
+        let tokens: Vec<_> = notices.chain(told).take(most).collect();
+        let mut signed = Vec::with_capacity(tokens.len());
+        for (kind, token) in tokens {
+            signed.push(self.signed(client, kind, &token).await?);
+        }
+        Ok(signed)
     }
 
     /// A notice is about the stream itself (SSF 1.0 §8.1.4.1).
@@ -80,14 +81,14 @@ impl Streams {
         }
     }
 
-    fn signed(
+    async fn signed(
         &self,
         client: &Client,
         kind: SignalKind,
         token: &SecurityEventToken,
     ) -> Result<Outgoing, StreamRefused> {
         let typ = SecurityEvent::TYP;
-        match self.provider.sign(client.id_token_alg, typ, &token.to_json()) {
+        match self.provider.sign(client.id_token_alg, typ, &token.to_json()).await {
             Ok(set) => Ok(Outgoing { jti: token.jti.clone(), kind, set }),
             Err(Refused::Store(error)) => Err(error.into()),
             Err(Refused::OAuth(_)) => Err(contended().into()),

@@ -386,7 +386,7 @@ async fn a_chain_falls_with_every_token_client_and_key_that_it_was_made_from() {
                 let kid = header.kid.unwrap().parse().unwrap();
                 let order = Order { reason: "stolen".into(), actor: "test".into() };
                 let fresh = tegata_token::SigningKey::generate(Algorithm::EdDsa).unwrap();
-                world.provider.keys().expel(&kid, &fresh, &order).await.unwrap();
+                world.provider.keys().expel(&kid, Some(&fresh), &order).await.unwrap();
             }
             client => world.take_back(client).await,
         }

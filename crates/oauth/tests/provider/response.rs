@@ -79,7 +79,7 @@ async fn errors_travel_the_same_way() {
         }
         let request = world.request(&[("response_mode", mode)]).await;
         let error = OAuthError::new(Code::AccessDenied, "no");
-        let redirect = world.provider.refuse_request(&request, &error).unwrap();
+        let redirect = world.provider.refuse_request(&request, &error).await.unwrap();
         assert_eq!(redirect.fields().is_some(), mode == "form_post");
     }
 }

@@ -198,8 +198,12 @@ async fn given(
         Err(RefreshRefused::Store(error)) => return Err(Denied::Store(error)),
     };
     let pages = app.config().page_tokens;
+    let access_token = match pages {
+        true => Some(app.access_token(&issue, &person).await?),
+        false => None,
+    };
     Ok(Given {
-        access_token: pages.then(|| app.access_token(&issue, &person)).transpose()?,
+        access_token,
         expires_in: issue.family.access.exp.saturating_sub(app.node().now().secs()),
         refresh_token: issue.refresh_token,
     })

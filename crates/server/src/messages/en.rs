@@ -116,6 +116,7 @@ pub(super) const MESSAGES: Messages = Messages {
     password_overtaken: "The password was changed by somebody else meanwhile. Please sign in again.",
     password_control: "The password holds a character that many keyboards cannot type, such as a tab.",
     password_common: "Many people have chosen this password, so it is guessed first. Please choose another.",
+    password_breached: "This password was stolen from another service and is on a list that attackers use. Please choose another, and change it wherever else you use it.",
     password_repeats: "The password repeats a few characters. Please choose another.",
     password_follows: "The password follows the alphabet or the keyboard. Please choose another.",
     password_names: "The password is little more than your user name or the name of this service. Please choose another.",

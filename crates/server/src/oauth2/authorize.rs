@@ -191,9 +191,9 @@ pub(crate) async fn proceed(
         Next::StepUp if has_second_factor(app, who).await? => {
             return Ok(Step::SecondFactor(hold.handle(app, request).await?));
         }
-        Next::StepUp => provider.refuse_request(request, &none_to_show())?,
+        Next::StepUp => provider.refuse_request(request, &none_to_show()).await?,
         Next::AskConsent => return Ok(Step::Consent(hold.handle(app, request).await?)),
-        Next::Refuse(error) => provider.refuse_request(request, &error)?,
+        Next::Refuse(error) => provider.refuse_request(request, &error).await?,
         Next::Answer => match who {
             Some(who) => provider.grant_code(request, client, who).await?,
             None => return Ok(Step::SignIn(hold.handle(app, request).await?)),

@@ -187,7 +187,7 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
         }
         Decision::Deny => {
             let error = OAuthError::new(Code::AccessDenied, "the person did not agree");
-            let redirect = app.provider().refuse_request(&request, &error)?;
+            let redirect = app.provider().refuse_request(&request, &error).await?;
             let redirect = answered(app, &request, redirect, Hold::Under(handle)).await?;
             let answer = back(app, visit.lang(None, &request.ui_locales), &redirect)?;
             Ok((presence.cookies(app), answer).into_response())

@@ -133,6 +133,7 @@ pub(super) fn weak(weakness: &Weakness, m: &Messages) -> String {
         }
         Weakness::Control => m.password_control.to_owned(),
         Weakness::Common => m.password_common.to_owned(),
+        Weakness::Breached => m.password_breached.to_owned(),
         Weakness::Repetitive => m.password_repeats.to_owned(),
         Weakness::Sequence => m.password_follows.to_owned(),
         Weakness::Username => m.password_names.to_owned(),

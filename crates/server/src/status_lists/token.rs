@@ -7,6 +7,7 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
 use tegata_core::{StoreError, Timestamp};
+use tegata_oauth::unsigned;
 use tegata_token::{
     Algorithm, KeyRefused, ListId, SigningKey,
     cose::{self, Cbor},
@@ -72,7 +73,7 @@ const STATUS_LIST: i64 = 65_533;
 const TTL: i64 = 65_534;
 
 /// The Status List Token of compressed bits, as they are or were at a moment.
-pub(super) fn signed(
+pub(super) async fn signed(
     app: &App,
     form: Form,
     id: ListId,
@@ -92,10 +93,10 @@ pub(super) fn signed(
         bits,
     };
     let made = match form {
-        Form::Jwt => said.jwt(&key),
-        Form::Cwt => said.cwt(&key),
+        Form::Jwt => said.jwt(&key).await,
+        Form::Cwt => said.cwt(&key).await,
     };
-    made.map_err(|error| misused(error.to_string()))
+    made.map_err(|error| unsigned(&error))
 }
 
 /// What a list says.
@@ -109,7 +110,7 @@ struct Said<'a> {
 }
 
 impl Said<'_> {
-    fn jwt(&self, key: &SigningKey) -> Result<Made, KeyRefused> {
+    async fn jwt(&self, key: &SigningKey) -> Result<Made, KeyRefused> {
         let claims = json!({
             "iss": self.iss,
             "sub": self.sub,
@@ -118,11 +119,11 @@ impl Said<'_> {
             "ttl": self.ttl,
             "status_list": {"bits": 1, "lst": URL_SAFE_NO_PAD.encode(self.bits)},
         });
-        let token = jws::sign(key, "statuslist+jwt", claims.to_string().as_bytes())?;
+        let token = jws::signed(key, "statuslist+jwt", claims.to_string().as_bytes()).await?;
         Ok(Made { plain: token.into(), gzip: Some(OnceLock::new()) })
     }
 
-    fn cwt(&self, key: &SigningKey) -> Result<Made, KeyRefused> {
+    async fn cwt(&self, key: &SigningKey) -> Result<Made, KeyRefused> {
         let text = |text: &str| Cbor::Text(text.to_owned());
         let number = |number: u64| Cbor::Int(number.cast_signed());
         let list = Cbor::Map(vec![
@@ -138,7 +139,7 @@ impl Said<'_> {
             (TTL, number(self.ttl)),
         ];
         let claims = claims.map(|(label, value)| (Cbor::Int(label), value)).to_vec();
-        let token = cose::sign1(key, Form::Cwt.media_type(), &Cbor::Map(claims))?;
+        let token = cose::sign1(key, Form::Cwt.media_type(), &Cbor::Map(claims)).await?;
         Ok(Made { plain: token.into(), gzip: None })
     }
 }

@@ -19,8 +19,9 @@ use tegata_core::{
     Realm, Records, Secret, SeededEntropy, StoreError,
 };
 use tegata_identity::{
-    Busy, Demand, EmailAddress, Letters, NewUser, Password, PasswordHasher, PasswordPolicy,
-    Passwords, RelyingParty, Role, SecondFactors, SignIn, Throttle, User, Username, Users, Workers,
+    Breached, Busy, Demand, EmailAddress, Letters, NewUser, Password, PasswordHasher,
+    PasswordPolicy, Passwords, RelyingParty, Role, SecondFactors, SignIn, Throttle, User, Username,
+    Users, Workers,
     credential::password::{Caps, HasherConfig},
     letters,
 };
@@ -59,6 +60,23 @@ pub(crate) const CALLBACK: &str = "http://127.0.0.1:9999/callback";
 /// The secret of the confidential clients.
 pub(crate) const SECRET: &str = "a secret of the tests";
 /// Alice's password.
+/// A password that was stolen somewhere, and one that nobody can tell of whether it was.
+pub(crate) const STOLEN: &str = "a phrase that somebody stole";
+pub(crate) const UNTOLD: &str = "a phrase that is not looked up";
+
+/// A list that has the one, and cannot be read where it would have the other.
+struct Stolen;
+
+impl Breached for Stolen {
+    fn has(&self, sha1: &[u8; 20]) -> Result<bool, String> {
+        let is = |text: &str| {
+            let algorithm = &aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY;
+            aws_lc_rs::digest::digest(algorithm, text.as_bytes()).as_ref() == sha1
+        };
+        if is(UNTOLD) { Err("the disk is gone".to_owned()) } else { Ok(is(STOLEN)) }
+    }
+}
+
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// Where browsers of the tests are.
 pub(crate) const HOME: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -351,7 +369,8 @@ impl Bench {
             Arc::new(Inline),
             PasswordPolicy::default(),
         )
-        .telling(Arc::new(superseded));
+        .telling(Arc::new(superseded))
+        .refusing(Arc::new(Stolen));
         let set = letters::Config {
             registration: true,
             roles: vec![Role::new("customer").unwrap()],

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::{
-    bench::{Bench, PASSWORD},
+    bench::{Bench, PASSWORD, STOLEN, UNTOLD},
     browser::Browser,
     flow::{authorize, code, redeeming, token},
     mailbox::Mail,
@@ -45,6 +45,13 @@ async fn a_link_sets_a_password_once_and_ends_what_was_before() {
     }
     let weak = browser.choose(&mail, "passwordpassword").await;
     assert_eq!(weak.status, StatusCode::BAD_REQUEST, "{}", weak.body);
+    let stolen = browser.choose(&mail, STOLEN).await;
+    assert_eq!(stolen.status, StatusCode::BAD_REQUEST, "{}", stolen.body);
+    assert!(stolen.body.contains("was stolen from another service"), "{}", stolen.body);
+    // What cannot be looked up is not taken.
+    let untold = browser.choose(&mail, UNTOLD).await;
+    assert_eq!(untold.status, StatusCode::SERVICE_UNAVAILABLE, "{}", untold.body);
+    assert!(!untold.body.contains("disk"), "{}", untold.body);
     let done = browser.choose(&mail, NEW).await;
     assert_eq!(done.status, StatusCode::OK, "{}", done.body);
     // Nobody is signed in by it.
@@ -282,6 +289,8 @@ async fn a_password_is_changed_by_whoever_shows_the_current_one() {
         ("wrong", NEW, StatusCode::UNAUTHORIZED),
         (PASSWORD, "short", StatusCode::BAD_REQUEST),
         (PASSWORD, "alice alice alice", StatusCode::BAD_REQUEST),
+        (PASSWORD, STOLEN, StatusCode::BAD_REQUEST),
+        (PASSWORD, UNTOLD, StatusCode::SERVICE_UNAVAILABLE),
     ] {
         let refused = decide(&mut browser, &change(current, new)).await;
         assert_eq!(refused.status, status, "{}", refused.body);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tegata_identity::Username;
 
 use super::{
-    bench::{Bench, PASSWORD},
+    bench::{Bench, PASSWORD, STOLEN},
     browser::Browser,
 };
 
@@ -30,6 +30,9 @@ async fn an_account_begins_with_the_link_and_its_address_is_verified() {
     assert!(mail.text.contains("パスワード") && mail.link().0 == "/login/password?lang=ja");
     assert!(account(&bench, "maria.sol@people.example").await.is_none());
     let mut browser = Browser::new(&bench);
+    let stolen = browser.choose(&mail, STOLEN).await;
+    assert_eq!(stolen.status, StatusCode::BAD_REQUEST);
+    assert!(stolen.body.contains("他のサービスから流出し"), "{}", stolen.body);
     assert_eq!(browser.choose(&mail, NEW).await.status, StatusCode::OK);
     let user = account(&bench, "maria.sol@people.example").await.unwrap();
     assert!(user.email_verified && user.roles.iter().any(|role| role.as_str() == "customer"));

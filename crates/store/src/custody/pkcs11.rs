@@ -1,4 +1,5 @@
-//! The root key in a PKCS#11 token: a hardware security module, a smart card, or SoftHSM.
+//! The root key in a PKCS#11 token: a hardware security module, a smart card, or SoftHSM; and, where
+//! that is wanted, the keys that sign ([`Pkcs11Vault`]).
 //!
 //! The root key is an AES-256 key that the token made and never shows. Data keys go in and come out
 //! wrapped with AES-GCM (PKCS#11 v3.0 §2.12.3). Everything that is asked of the token goes through
@@ -19,8 +20,12 @@ use super::Form;
 mod gcm;
 mod key;
 mod module;
+mod signing;
 mod thread;
 mod token;
+mod vault;
+
+pub use vault::Pkcs11Vault;
 
 /// How long it may take to load the library and to log in: some modules are far away.
 const OPENING: Duration = Duration::from_secs(30);
@@ -122,6 +127,40 @@ pub enum Pkcs11Refused {
         /// What is wrong with it.
         detail: &'static str,
     },
+    /// There is no key that signs with this id in the token.
+    #[error(
+        "there is no signing key `{key}` in the token `{token}`: it was deleted, or this is not the \
+         token that it was made in; bring it back from the backup of the token, or make another key \
+         sign with `tegata key rotate --force`"
+    )]
+    NoSigningKey {
+        /// Its id, in hexadecimal.
+        key: String,
+        /// The label of the token.
+        token: String,
+    },
+    /// The key must not sign.
+    #[error("the signing key `{key}` in the token `{token}` is not used: {detail}")]
+    UnfitSigningKey {
+        /// Its id, in hexadecimal.
+        key: String,
+        /// The label of the token.
+        token: String,
+        /// What is wrong with it.
+        detail: &'static str,
+    },
+    /// The token makes no keys of a kind.
+    #[error(
+        "the token `{token}` makes no {keys}: {detail}; take the algorithm out of `algorithms` of `[keys]`"
+    )]
+    Unsupported {
+        /// Its label.
+        token: String,
+        /// The kind, and its mechanism.
+        keys: &'static str,
+        /// What it said.
+        detail: String,
+    },
     /// The token refused something.
     #[error("the token `{token}` does not {what}: {detail}")]
     Failed {
@@ -180,7 +219,7 @@ impl Pkcs11Custody {
     /// # Errors
     /// [`Pkcs11Refused`]; in particular, a key that is not there is never made.
     pub async fn open(config: Pkcs11Config, node: &Node) -> Result<Self, Pkcs11Refused> {
-        let thread = Thread::start(config, node)?;
+        let thread = Thread::start(&config, node)?;
         thread.call_within(OPENING, Token::open).await?;
         Ok(Self { thread })
     }
@@ -191,7 +230,7 @@ impl Pkcs11Custody {
     /// # Errors
     /// [`Pkcs11Refused::Exists`] where there is one with this label.
     pub async fn create(config: Pkcs11Config, node: &Node) -> Result<(), Pkcs11Refused> {
-        Thread::start(config, node)?.call_within(OPENING, Token::make_key).await
+        Thread::start(&config, node)?.call_within(OPENING, Token::make_key).await
     }
 }
 

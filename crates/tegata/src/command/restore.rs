@@ -33,7 +33,7 @@ impl Restore {
             Err(error) => return Err(error.into()),
         };
         let records = ground.records.as_ref();
-        let declared = restore::declare(records, &ground.node, &config.keys.algorithms, seen).await;
+        let declared = restore::declare(records, &ground.node, &ground.rings, seen).await;
         let told = declared.map_err(|refused| Failed::Operation(refused.to_string()))?;
         history::begin_anew(ground.data.path(), records).await?;
         context.show(&told)

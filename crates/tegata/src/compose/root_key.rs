@@ -2,8 +2,9 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use tegata_core::{Custody, Node, Secret};
+use tegata_core::{Custody, Node, Secret, port::Vault};
 use tegata_store::{FileCustody, sealed};
+use tegata_token::keys::Rings;
 use tokio::time::timeout;
 
 use super::{Composed, DataDir, Startup, backends, data_dir, store_name};
@@ -12,8 +13,14 @@ use crate::config::{Config, Source};
 /// What a look at the root key is for, so that nothing else is ever wrapped in its place.
 const LOOK: &[u8] = b"tegata look at the root key";
 
+/// What has signed within this span is there.
+const LATELY: Duration = Duration::from_secs(2);
+
 /// How long a look may take. Whoever asks whether a node is ready does not wait for a token.
 const SOON: Duration = Duration::from_millis(500);
+
+/// A root key in a token, and the keys there that sign.
+type Opened = (Arc<dyn Custody>, Arc<dyn Vault>);
 
 /// The root key: from the environment, from its file, or in a token. It is never made here: a new one
 /// for data that an old one sealed would only hide that the old one is lost.
@@ -22,10 +29,46 @@ pub(crate) async fn custody(
     data: &Path,
     node: &Node,
 ) -> Result<Arc<dyn Custody>, Startup> {
-    if let Some(pkcs11) = &config.keys.pkcs11 {
-        return token::open(pkcs11, node).await;
+    Ok(open(config, data, node).await?.0)
+}
+
+/// The root key; and the keys in its token that sign, or could.
+pub(crate) async fn open(
+    config: &Config,
+    data: &Path,
+    node: &Node,
+) -> Result<(Arc<dyn Custody>, Option<Arc<dyn Vault>>), Startup> {
+    match &config.keys.pkcs11 {
+        Some(pkcs11) => {
+            let (custody, vault) = token::open(pkcs11, node).await?;
+            Ok((custody, Some(vault)))
+        }
+        None => Ok((in_memory(config, data, node)?, None)),
     }
-    Ok(in_memory(config, data, node)?)
+}
+
+/// Which keys sign, and where they are made. Those that were made in a token sign there, also where new
+/// ones are not made in it any more.
+pub(crate) fn rings(config: &Config, vault: Option<Arc<dyn Vault>>) -> Rings {
+    let makes_in_vault = config.keys.pkcs11.as_ref().is_some_and(|pkcs11| pkcs11.signing);
+    Rings { algorithms: config.keys.algorithms.clone(), vault, makes_in_vault }
+}
+
+/// Whether what signs answers. `Err`: a word for it, and why.
+pub(crate) async fn look_at_signers(composed: &Composed) -> Result<(), (&'static str, String)> {
+    let snapshot = composed.keys.now();
+    for key in snapshot.signers() {
+        let refused = match timeout(SOON, key.look()).await {
+            Ok(Ok(())) => continue,
+            Ok(Err(refused)) => refused.to_string(),
+            Err(_) => format!("the token has not signed within {} ms", SOON.as_millis()),
+        };
+        let detail = format!("key `{}` ({}): {refused}", key.kid(), key.algorithm());
+        // Of one that has too much to do, others get their signatures.
+        let busy = key.trouble().is_none() && key.signed_within(LATELY);
+        return Err((if busy { "signing_busy" } else { "signing_unreachable" }, detail));
+    }
+    Ok(())
 }
 
 /// The root key as this process holds it itself.
@@ -117,13 +160,18 @@ mod token {
     use std::{fs::File, io::Read as _, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
 
     use tegata_core::{Custody, Node, Secret};
-    use tegata_store::{Pkcs11Config, Pkcs11Custody};
+    use tegata_store::{Pkcs11Config, Pkcs11Custody, Pkcs11Vault};
 
-    use super::Startup;
+    use super::{Opened, Startup};
     use crate::config::Pkcs11;
 
-    pub(super) async fn open(set: &Pkcs11, node: &Node) -> Result<Arc<dyn Custody>, Startup> {
-        Ok(Arc::new(Pkcs11Custody::open(config(set)?, node).await?))
+    pub(super) async fn open(set: &Pkcs11, node: &Node) -> Result<Opened, Startup> {
+        let config = config(set)?;
+        let custody = Pkcs11Custody::open(config.clone(), node).await?;
+        let sessions = usize::from(set.signing_sessions);
+        let vault = Pkcs11Vault::open(&config, sessions, &custody, node)?;
+        let custody: Arc<dyn Custody> = Arc::new(custody);
+        Ok((custody, Arc::new(vault)))
     }
 
     pub(super) async fn make(set: &Pkcs11) -> Result<(), Startup> {
@@ -175,14 +223,12 @@ mod token {
 /// A program without the feature tells so, and takes no other key in its place.
 #[cfg(not(feature = "pkcs11"))]
 mod token {
-    use std::sync::Arc;
+    use tegata_core::Node;
 
-    use tegata_core::{Custody, Node};
-
-    use super::Startup;
+    use super::{Opened, Startup};
     use crate::config::Pkcs11;
 
-    pub(super) async fn open(_: &Pkcs11, _: &Node) -> Result<Arc<dyn Custody>, Startup> {
+    pub(super) async fn open(_: &Pkcs11, _: &Node) -> Result<Opened, Startup> {
         Err(without())
     }
 

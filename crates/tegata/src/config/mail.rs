@@ -37,6 +37,9 @@ pub(crate) struct Users {
     pub(crate) second_factor: SecondFactors,
     /// The roles whose people must have one in any case.
     pub(crate) second_factor_roles: Vec<String>,
+    /// A file of passwords that were stolen somewhere, which nobody may choose; relative to the
+    /// configuration file.
+    pub(crate) breached_passwords: Option<PathBuf>,
 }
 
 /// Who must have a second factor.

@@ -6,6 +6,9 @@ use serde::Deserialize;
 
 use super::{Hidden, Keys, Span};
 
+/// No token signs faster with more sessions than this.
+const MOST_SESSIONS: u16 = 64;
+
 /// The token, and the key in it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -22,6 +25,10 @@ pub(crate) struct Pkcs11 {
     pub(crate) pin: Option<Hidden>,
     /// How long an answer of the token may take.
     pub(crate) timeout: Span,
+    /// Whether new signing keys are made in the token, too, and never leave it.
+    pub(crate) signing: bool,
+    /// With how many sessions the token signs at once.
+    pub(crate) signing_sessions: u16,
 }
 
 impl Default for Pkcs11 {
@@ -33,6 +40,8 @@ impl Default for Pkcs11 {
             pin_file: None,
             pin: None,
             timeout: Span::secs(5),
+            signing: false,
+            signing_sessions: 4,
         }
     }
 }
@@ -72,6 +81,11 @@ impl Keys {
                     .to_owned(),
             ),
             _ => {}
+        }
+        if !(1..=MOST_SESSIONS).contains(&pkcs11.signing_sessions) {
+            found.push(format!(
+                "[keys.pkcs11] signing_sessions must be between 1 and {MOST_SESSIONS}: each is a thread"
+            ));
         }
         if pkcs11.timeout.get().is_zero() {
             found.push("[keys.pkcs11] timeout is 0: nothing would be answered in time".to_owned());

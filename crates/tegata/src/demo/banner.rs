@@ -96,5 +96,5 @@ async fn a_token(composed: &Composed, household: &Household) -> Result<String, F
     let (issue, change) = begun.map_err(|error| failed(&error))?;
     let batch = Batch::new(composed.realm.clone()).with(change);
     composed.records.commit(batch).await.map_err(|error| failed(&error))?;
-    composed.provider.access_token(&issue, &user, &client).map_err(|error| failed(&error))
+    composed.provider.access_token(&issue, &user, &client).await.map_err(|error| failed(&error))
 }

@@ -16,6 +16,7 @@ pub(super) async fn list(composed: &Composed) -> Value {
     let keys = snapshot.list().map(|(kid, algorithm, state)| {
         let mut key = json!({
             "kid": kid, "algorithm": algorithm, "state": state.name(), "at": state.at().to_string(),
+            "in_token": snapshot.is_held(kid),
         });
         if let (KeyState::Next { published }, Some(members)) = (state, key.as_object_mut()) {
             let (seen, unseen): (Vec<_>, Vec<_>) =
@@ -55,7 +56,7 @@ pub(super) async fn rotate(
     let keys = composed.keys.at_wish_of(actor);
     let mut signing = Vec::new();
     for algorithm in chosen {
-        let fresh = generate(algorithm).await?;
+        let fresh = fresh(composed, algorithm).await?;
         keys.rotate(&fresh, force).await?;
         let now = keys.now().signer(algorithm).map(|key| key.kid().clone());
         signing.push(json!({"algorithm": algorithm, "kid": now}));
@@ -66,7 +67,7 @@ pub(super) async fn rotate(
 /// Rotates the rings whose key has signed for long enough. One node does it for all.
 pub(crate) async fn rotate_due(composed: &Composed) -> Result<(), String> {
     for algorithm in composed.keys.due() {
-        let fresh = generate(algorithm).await?;
+        let fresh = fresh(composed, algorithm).await.map_err(|refused| refused.why)?;
         if composed.keys.rotate_due(&fresh).await.map_err(text)? {
             tracing::info!(%algorithm, "the next key signs, as `keys.rotate_every` says");
         }
@@ -93,8 +94,14 @@ pub(super) async fn import(
     Ok(json!({"kid": key.kid(), "algorithm": key.algorithm()}))
 }
 
-/// A new key, made on a thread that nobody waits on.
-pub(super) async fn generate(algorithm: Algorithm) -> Result<SigningKey, String> {
+/// A new key, made in the token, or on a thread that nobody waits on.
+pub(super) async fn fresh(
+    composed: &Composed,
+    algorithm: Algorithm,
+) -> Result<SigningKey, Refused> {
+    if let Some(made) = composed.keys.make(algorithm).await? {
+        return Ok(made);
+    }
     let made = tokio::task::spawn_blocking(move || SigningKey::generate(algorithm));
-    made.await.map_err(text)?.map_err(text)
+    Ok(made.await.map_err(text)?.map_err(text)?)
 }

@@ -7,7 +7,7 @@ use tegata_identity::{
     user::{ChangeRefused, RegisterRefused},
 };
 use tegata_oauth::client::NotRegistered;
-use tegata_token::{KeysRefused, RingRefused};
+use tegata_token::{KeyRefused, KeysRefused, RingRefused};
 
 use crate::registry::RegistryRefused;
 
@@ -185,7 +185,8 @@ impl From<RingRefused> for Refused {
             RingRefused::TooSoon { .. }
             | RingRefused::NotDue(_)
             | RingRefused::InUse { .. }
-            | RingRefused::Exists(_) => Kind::Conflict,
+            | RingRefused::Exists(_)
+            | RingRefused::MadeInVault => Kind::Conflict,
             RingRefused::Key(_) => Kind::Invalid(""),
         };
         Self::new(kind, refused)
@@ -197,6 +198,9 @@ impl From<KeysRefused> for Refused {
         match refused {
             KeysRefused::Ring(refused) => refused.into(),
             KeysRefused::Store(error) => error.into(),
+            KeysRefused::Key(why @ (KeyRefused::Vault(_) | KeyRefused::NotOurs(_))) => {
+                tegata_oauth::unsigned(&why).into()
+            }
             key @ KeysRefused::Key(_) => Self::new(Kind::Invalid(""), key),
         }
     }

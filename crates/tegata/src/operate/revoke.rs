@@ -60,8 +60,16 @@ pub(crate) async fn revoke(
         What::Key(kid) => {
             let kid = KeyId::new(&kid)?;
             let algorithm = composed.keys.algorithm_of(&kid)?;
-            let fresh = keys::generate(algorithm).await?;
-            composed.keys.at_wish_of(&order.actor).expel(&kid, &fresh, order).await?;
+            // What it signed is taken back, also while no other can be made.
+            let fresh = keys::fresh(composed, algorithm).await;
+            if let Err(refused) = &fresh {
+                tracing::warn!(
+                    why = refused.why,
+                    "no key was made in place of one that is taken back"
+                );
+            }
+            let fresh = fresh.ok();
+            composed.keys.at_wish_of(&order.actor).expel(&kid, fresh.as_ref(), order).await?;
             let note = format!(
                 "status lists do not show it: whoever does not read the key set anew accepts what it \
                  signed until {} at the latest",

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use serde_json::{Value, json};
 
-use crate::{Place, said};
+use crate::{CONFIGURATION, Place, said, sign_in};
 
 #[test]
 fn what_clients_are_told_of_a_person_is_set_by_a_file_or_refused_as_a_whole() {
@@ -198,4 +198,46 @@ fn everybody_is_exported_and_hashes_only_where_that_is_asked_for() {
         let refused = other.run(&["user", "add", "mallory", "--password-hash-file", "hash"]);
         assert!(!refused.status.success(), "{bad}");
     }
+}
+
+/// A list of what was stolen counts where a password is chosen, and never where somebody signs in.
+#[test]
+fn what_was_stolen_is_not_chosen_and_still_signs_in() {
+    use std::fmt::Write as _;
+    let stolen = "correct horse battery staple";
+    let place = Place::new();
+    place.add_user("alice");
+    let mut hashes: Vec<String> = [stolen, "password", "123456", "letmein"]
+        .iter()
+        .map(|text| {
+            let algorithm = &aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY;
+            let hash = aws_lc_rs::digest::digest(algorithm, text.as_bytes());
+            hash.as_ref().iter().fold(String::new(), |mut text, byte| {
+                write!(text, "{byte:02X}").unwrap();
+                text
+            })
+        })
+        .collect();
+    hashes.sort();
+    // In this order it is no list.
+    place.write("stolen.txt", &format!("{}:9\r\n{}:3\r\n", hashes[3], hashes[0]));
+    let users = "[users]\nbreached_passwords = \"stolen.txt\"\n";
+    place.write("tegata.toml", &format!("{CONFIGURATION}{users}"));
+    let refused = place.run(&["user", "list"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said(&refused).contains("not ordered by hash"), "{}", said(&refused));
+
+    let lines: String = hashes.iter().map(|hash| format!("{hash}:42\r\n")).collect();
+    place.write("stolen.txt", &lines);
+    let server = place.serve();
+    let add = ["user", "add", "bob", "--role", "customer", "--password-file", "pw"];
+    let refused = place.run(&add);
+    assert!(!refused.status.success());
+    assert!(said(&refused).contains("stolen from other services"), "{}", said(&refused));
+    assert!(!said(&refused).contains(stolen), "{}", said(&refused));
+    assert!(!place.run(&["user", "passwd", "alice", "--password-file", "pw"]).status.success());
+    assert_eq!(sign_in(server.ports().public, stolen, "").0, 200);
+    place.write("pw", "another phrase that nobody has stolen\n");
+    assert!(place.run(&add).status.success());
+    server.stop();
 }

@@ -95,6 +95,7 @@ impl Held {
             "client_credentials",
             "--scope",
             "orders.read",
+            "--may-introspect",
             "--format",
             "json",
         ]);
@@ -146,15 +147,187 @@ fn serves_with_a_root_key_in_a_token_and_serves_again_after_a_restart() {
 
 /// An access token for the client.
 fn token(port: u16, secret: &str) -> String {
+    let (status, answer) = ask_for_token(port, secret);
+    assert_eq!(status, 200, "{answer}");
+    body(&answer)["access_token"].as_str().unwrap().to_owned()
+}
+
+fn ask_for_token(port: u16, secret: &str) -> (u16, String) {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let credentials = STANDARD.encode(format!("worker:{secret}"));
     let head = format!(
         "POST /oauth2/token HTTP/1.1\r\nAuthorization: Basic {credentials}\r\n\
          Content-Type: application/x-www-form-urlencoded"
     );
-    let (status, answer) = ask(port, &head, "grant_type=client_credentials");
-    assert_eq!(status, 200, "{answer}");
-    body(&answer)["access_token"].as_str().unwrap().to_owned()
+    ask(port, &head, "grant_type=client_credentials")
+}
+
+/// With keys of all algorithms in the token, which answers soon or not.
+fn signing() -> Held {
+    let held = Held::new();
+    held.configure("pin_file = \"pin\"\nsigning = true\ntimeout = \"2s\"");
+    let path = held.place.path().join("tegata.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let all = "algorithms = [\"RS256\", \"PS256\", \"ES256\", \"EdDSA\"]";
+    fs::write(&path, text.replace("algorithms = [\"ES256\"]", all)).unwrap();
+    held.done(&["key", "make-root"]);
+    held
+}
+
+impl Held {
+    fn keys(&self) -> Vec<serde_json::Value> {
+        serde_json::from_str(&self.done(&["key", "list", "--format", "json"])).unwrap()
+    }
+
+    /// How many objects there are in the token.
+    fn objects(&self) -> usize {
+        let token = fs::read_dir(self.hsm.tokens()).unwrap().next().unwrap().unwrap().path();
+        let names = fs::read_dir(token).unwrap().map(|entry| entry.unwrap().file_name());
+        names
+            .filter(|name| {
+                let name = name.to_string_lossy();
+                name.ends_with(".object") && name != "token.object"
+            })
+            .count()
+    }
+
+    fn counts(&self, token: &str) -> bool {
+        self.run(&["token", "inspect", token]).status.success()
+    }
+}
+
+#[test]
+fn signing_keys_stay_in_the_token_and_are_rotated_there() {
+    let held = signing();
+    let server = held.serve();
+    let secret = held.add_client();
+    // The root key, and both halves of two keys of four algorithms.
+    assert_eq!(held.objects(), 1 + 2 * 8);
+    let keys = held.keys();
+    assert_eq!(keys.len(), 8);
+    assert!(keys.iter().all(|key| key["in_token"] == true), "{keys:?}");
+    let first = token(server.ports().public, &secret);
+    assert_eq!(crate::part(&first, 0)["alg"], "RS256");
+    assert!(held.counts(&first));
+
+    // From many sides at once.
+    let port = server.ports().public;
+    let asking: Vec<_> = (0..64)
+        .map(|_| {
+            let secret = secret.clone();
+            std::thread::spawn(move || token(port, &secret))
+        })
+        .collect();
+    let issued: Vec<_> = asking.into_iter().map(|asked| asked.join().unwrap()).collect();
+    assert!(held.counts(issued.last().unwrap()));
+
+    held.done(&["key", "rotate", "--force", "--algorithm", "RS256"]);
+    let second = token(port, &secret);
+    assert_ne!(crate::part(&second, 0)["kid"], crate::part(&first, 0)["kid"]);
+    assert!(held.counts(&first) && held.counts(&second));
+    assert_eq!(held.objects(), 1 + 2 * 9);
+
+    // Emergency: what it signed is taken back, and it is destroyed.
+    let leaked = crate::part(&first, 0)["kid"].as_str().unwrap().to_owned();
+    held.done(&["revoke", &format!("--key={leaked}"), "--reason", "leaked"]);
+    assert!(!held.counts(&first) && held.counts(&second));
+    assert_eq!(held.objects(), 1 + 2 * 8);
+
+    let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+    held.place.write("other.pem", pem);
+    let refused = held.run(&["key", "import", "other.pem"]);
+    assert!(!refused.status.success());
+    assert!(said(&refused).contains("never leave it"), "{}", said(&refused));
+
+    server.stop();
+    let server = held.serve();
+    assert!(held.counts(&second));
+    token(server.ports().public, &secret);
+    server.stop();
+    assert!(held.counts(&second), "by a command that opens the token itself");
+}
+
+#[test]
+fn while_the_token_is_away_nothing_is_issued_and_everything_verified() {
+    let held = signing();
+    let server = held.serve();
+    let ports = server.ports();
+    let secret = held.add_client();
+    let issued = token(ports.public, &secret);
+    assert_eq!(get(ports.operations, "/health/ready").0, 200);
+    let tokens = held.hsm.tokens();
+    let there = fs::read_dir(&tokens).unwrap().next().unwrap().unwrap().path();
+    let away = tokens.with_file_name("away");
+    fs::rename(&there, &away).unwrap();
+    until("the node says that nothing signs", || {
+        let (status, answer) = get(ports.operations, "/health/ready");
+        status == 503 && answer.contains("signing_unreachable")
+    });
+    let (status, answer) = ask_for_token(ports.public, &secret);
+    assert_eq!(status, 503, "{answer}");
+    assert!(answer.to_lowercase().contains("\r\nretry-after: "), "{answer}");
+    assert!(!answer.contains("access_token") && !answer.contains(PIN), "{answer}");
+    // It lives, publishes its keys and verifies.
+    assert_eq!(get(ports.operations, "/health/live").0, 200);
+    let (status, published) = get(ports.public, "/.well-known/jwks.json");
+    assert_eq!(status, 200);
+    assert!(published.contains(crate::part(&issued, 0)["kid"].as_str().unwrap()));
+    assert!(held.counts(&issued));
+    let (status, answer) = introspect(ports.public, &secret, &issued);
+    assert_eq!((status, body(&answer)["active"].clone()), (200, true.into()));
+    let refused = held.run(&["key", "rotate", "--force"]);
+    assert!(!refused.status.success(), "{}", said(&refused));
+
+    fs::rename(&away, &there).unwrap();
+    until("the node signs again", || {
+        get(ports.operations, "/health/ready").0 == 200
+            && ask_for_token(ports.public, &secret).0 == 200
+    });
+    assert!(held.counts(&token(ports.public, &secret)));
+}
+
+fn introspect(port: u16, secret: &str, token: &str) -> (u16, String) {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let credentials = STANDARD.encode(format!("worker:{secret}"));
+    let head = format!(
+        "POST /oauth2/introspect HTTP/1.1\r\nAuthorization: Basic {credentials}\r\n\
+         Content-Type: application/x-www-form-urlencoded"
+    );
+    ask(port, &head, &format!("token={token}"))
+}
+
+#[test]
+fn a_key_that_is_deleted_in_the_token_stops_what_it_signs_until_another_does() {
+    let held = signing();
+    let server = held.serve();
+    let ports = server.ports();
+    let secret = held.add_client();
+    let issued = token(ports.public, &secret);
+    // Whoever deletes everything but the root key: what is oldest among the files.
+    let token_of = fs::read_dir(held.hsm.tokens()).unwrap().next().unwrap().unwrap().path();
+    let mut objects: Vec<_> = fs::read_dir(token_of)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name().to_string_lossy().ends_with(".object"))
+        .filter(|entry| entry.file_name() != "token.object")
+        .map(|entry| (entry.metadata().unwrap().modified().unwrap(), entry.path()))
+        .collect();
+    objects.sort();
+    for (_, path) in objects.into_iter().skip(1) {
+        fs::remove_file(path).unwrap();
+    }
+    until("the node says which key is gone", || {
+        let (status, answer) = get(ports.operations, "/health/ready");
+        status == 503 && answer.contains("signing_unreachable")
+    });
+    assert_eq!(ask_for_token(ports.public, &secret).0, 503);
+    assert!(held.counts(&issued));
+    // Both that were made are gone: the second rotation makes one sign that is there.
+    held.done(&["key", "rotate", "--force"]);
+    held.done(&["key", "rotate", "--force"]);
+    until("another signs", || ask_for_token(ports.public, &secret).0 == 200);
+    until("the node is ready", || get(ports.operations, "/health/ready").0 == 200);
+    assert!(held.counts(&issued) && held.counts(&token(ports.public, &secret)));
 }
 
 #[test]

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tegata_core::{Event, Node, Realm, Records, port::Change, repository};
 
-use super::{KeysRefused, events};
+use super::{KeysRefused, Rings, events};
 use crate::{
-    Algorithm, SigningKey,
+    Algorithm,
     revocation::{Entry, LONGEST_ACCESS, Order, Target},
     ring::Ring,
 };
@@ -30,7 +30,7 @@ pub struct Renewal {
 }
 
 impl Renewal {
-    /// New keys of `algorithms`. A ring of another algorithm goes: should it be chosen again, it is made
+    /// New keys of these rings. A ring of another algorithm goes: should it be chosen again, it is made
     /// anew. Making RSA keys takes seconds, and whoever asks waits for it.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Renewal {
         node: &Node,
         realm: &Realm,
         records: &dyn Records,
-        algorithms: &[Algorithm],
+        rings: &Rings,
         order: &Order,
     ) -> Result<Self, KeysRefused> {
         let mut renewal = Self { changes: Vec::new(), events: Vec::new(), entries: Vec::new() };
@@ -56,12 +56,11 @@ impl Renewal {
                 reason: order.reason.clone(),
                 actor: order.actor.clone(),
             }));
-            if !algorithms.contains(&algorithm) {
+            if !rings.algorithms.contains(&algorithm) {
                 renewal.changes.push(found.remove());
                 continue;
             }
-            let current = SigningKey::generate(algorithm)?;
-            let next = SigningKey::generate(algorithm)?;
+            let (current, next) = (rings.fresh(algorithm).await?, rings.fresh(algorithm).await?);
             let after = found.value.clone().renewed(&current, &next, now)?;
             renewal.changes.push(found.replace(&after));
             renewal.events.extend(events(node, realm, algorithm, &found.value, &after));

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use tegata_core::{KeyId, Versioned};
+use tegata_core::{KeyId, Versioned, port::Vault};
 
 use crate::{
     Algorithm,
@@ -64,6 +64,18 @@ impl Snapshot {
         keys.filter(|key| key.is_remembered()).map(|key| key.jwk.clone()).collect()
     }
 
+    /// The keys that sign, of all algorithms.
+    pub fn signers(&self) -> impl Iterator<Item = &Arc<SigningKey>> {
+        self.signers.values()
+    }
+
+    /// Whether the private half of a key is in a vault.
+    #[must_use]
+    pub fn is_held(&self, kid: &KeyId) -> bool {
+        let mut keys = self.rings.values().flat_map(|ring| ring.value.keys());
+        keys.any(|key| key.kid == *kid && key.is_held())
+    }
+
     /// All keys with their states, the retired ones included.
     pub fn list(&self) -> impl Iterator<Item = (&KeyId, Algorithm, KeyState)> {
         self.rings.iter().flat_map(|(algorithm, ring)| {
@@ -76,10 +88,11 @@ impl Snapshot {
     pub(super) fn of(
         rings: BTreeMap<Algorithm, Versioned<Ring>>,
         before: &Self,
+        vault: Option<&Arc<dyn Vault>>,
     ) -> Result<Self, KeyRefused> {
         let (mut signers, mut verifying) = (BTreeMap::new(), BTreeMap::new());
         for (algorithm, ring) in &rings {
-            if let Some(signer) = ring.value.signer()? {
+            if let Some(signer) = ring.value.signer(vault)? {
                 signers.insert(*algorithm, Arc::new(signer));
             }
             for key in ring.value.keys().iter().filter(|key| key.state.is_published()) {

@@ -97,14 +97,14 @@ enum Listed {
 }
 
 impl Notice {
-    /// Signs it.
+    /// Signs it, on a thread that may wait for a key that is in a vault.
     ///
     /// # Errors
-    /// [`KeyRefused::NotMade`] if the crypto library fails.
+    /// As [`SigningKey::signature`].
     pub fn sign(&self, key: &SigningKey) -> Result<String, KeyRefused> {
         // Its members are texts, numbers and maps with text keys: all of that is JSON.
         let claims = serde_json::to_vec(self).map_err(|_| KeyRefused::NotMade)?;
-        jws::sign(key, NOTICE_TYP, &claims)
+        jws::sign_waiting(key, NOTICE_TYP, &claims)
     }
 
     /// Reads a notice that one of these keys signed for this issuer, as the answer to the question with

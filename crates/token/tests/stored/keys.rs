@@ -183,7 +183,7 @@ async fn what_a_key_signed_that_outlived_its_tokens_is_remembered_and_what_an_ex
     let (leaked, forged) = id_token();
     let order = Order { reason: "leaked".into(), actor: "usr_9".into() };
     for kid in [&leaked, &first] {
-        keys.expel(kid, &fresh(), &order).await.unwrap();
+        keys.expel(kid, Some(&fresh()), &order).await.unwrap();
     }
     assert!(!read(&forged));
     assert!(!read(&old));
@@ -206,7 +206,7 @@ async fn an_expelled_key_takes_everything_it_signed_with_it() {
     let verified = verifier.verify(&token).unwrap();
     let leaked = verified.kid().clone();
     let order = Order { reason: "leaked".into(), actor: "usr_9".into() };
-    keys.expel(&leaked, &fresh(), &order).await.unwrap();
+    keys.expel(&leaked, Some(&fresh()), &order).await.unwrap();
     assert_eq!(verifier.verify(&token).unwrap_err(), Refusal::UnknownKey);
     // A verifier elsewhere that still has the key refuses by the view.
     let view = world.revoker.view().realm(&world.realm);
@@ -238,7 +238,7 @@ async fn a_key_of_an_algorithm_that_is_not_used_is_refused() {
     for refused in [
         keys.import(&unused).await,
         keys.rotate(&unused, true).await,
-        keys.expel(unused.kid(), &unused, &order).await,
+        keys.expel(unused.kid(), Some(&unused), &order).await,
     ] {
         let refused = refused.unwrap_err();
         assert!(matches!(refused, KeysRefused::Ring(RingRefused::Unused(_))), "{refused}");

@@ -60,6 +60,12 @@ pub enum Weakness {
     /// It is among the first that are tried.
     #[error("the password is one that many people chose: choose another")]
     Common,
+    /// It was stolen somewhere, and is on a list of such passwords.
+    #[error(
+        "the password is on a list of passwords that were stolen from other services: choose another, and \
+         change it where you use it"
+    )]
+    Breached,
     /// It repeats a short piece.
     #[error("the password repeats a few characters: choose another")]
     Repetitive,

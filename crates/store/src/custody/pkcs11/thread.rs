@@ -1,7 +1,11 @@
-//! The thread that alone speaks to a token.
+//! The threads that alone speak to a token: one for the root key, several for keys that sign.
 
 use std::{
-    sync::mpsc::{self, Receiver, SyncSender, TrySendError},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
+    },
     thread,
     time::Duration,
 };
@@ -10,7 +14,10 @@ use parking_lot::Mutex;
 use tegata_core::Node;
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{Pkcs11Config, Pkcs11Refused, token::Token};
+use super::{
+    Pkcs11Config, Pkcs11Refused,
+    token::{Shared, Token},
+};
 
 /// How much may wait for the token. Data keys are few: what comes beyond is not worth waiting for.
 const WAITING: usize = 64;
@@ -23,6 +30,7 @@ pub(super) struct Thread {
     /// `None` only while this is dropped.
     jobs: Option<SyncSender<Job>>,
     ended: Mutex<Receiver<()>>,
+    shared: Arc<Shared>,
     token: String,
     limit: Duration,
 }
@@ -32,23 +40,50 @@ impl Thread {
     ///
     /// # Errors
     /// [`Pkcs11Refused::Unasked`] where the system gives no thread.
-    pub(super) fn start(config: Pkcs11Config, node: &Node) -> Result<Self, Pkcs11Refused> {
-        let (jobs, queue) = mpsc::sync_channel::<Job>(WAITING);
+    pub(super) fn start(config: &Pkcs11Config, node: &Node) -> Result<Self, Pkcs11Refused> {
+        Self::several(config, node, Arc::default(), 1, WAITING)
+    }
+
+    /// Starts several threads, each with a session of its own, that take from one queue what is to be
+    /// done: no more than `waiting` waits in it.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(super) fn several(
+        config: &Pkcs11Config,
+        node: &Node,
+        shared: Arc<Shared>,
+        threads: usize,
+        waiting: usize,
+    ) -> Result<Self, Pkcs11Refused> {
+        let (jobs, queue) = mpsc::sync_channel::<Job>(waiting);
         let (ending, ended) = mpsc::sync_channel::<()>(0);
         let (label, limit) = (config.token.clone(), config.timeout);
-        let mut token = Token::new(config, node.clone());
-        let started = thread::Builder::new().name("pkcs11".to_owned()).spawn(move || {
-            // Hung up when the session is closed.
-            let _ending = ending;
-            for job in queue {
-                job(&mut token);
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..threads.max(1) {
+            let mut token = Token::new(config.clone(), node.clone(), Arc::clone(&shared));
+            let (queue, ending) = (Arc::clone(&queue), ending.clone());
+            let started = thread::Builder::new().name("pkcs11".to_owned()).spawn(move || {
+                // Hung up when the session is closed.
+                let _ending = ending;
+                loop {
+                    // Whoever waits holds the queue; whoever works does not.
+                    let next = queue.lock().recv();
+                    let Ok(job) = next else { break };
+                    job(&mut token);
+                }
+                drop(token);
+            });
+            if let Err(error) = started {
+                return Err(Pkcs11Refused::Unasked { token: label, detail: error.to_string() });
             }
-            drop(token);
-        });
-        match started {
-            Ok(_) => Ok(Self { jobs: Some(jobs), ended: Mutex::new(ended), token: label, limit }),
-            Err(error) => Err(Pkcs11Refused::Unasked { token: label, detail: error.to_string() }),
         }
+        Ok(Self { jobs: Some(jobs), ended: Mutex::new(ended), shared, token: label, limit })
+    }
+
+    /// What all threads that use the token share.
+    pub(super) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// The label of the token.
@@ -77,20 +112,51 @@ impl Thread {
                 let _gone = answer.send(work(token));
             }
         });
-        let unasked = |detail: &str| Pkcs11Refused::Unasked {
-            token: self.token.clone(),
-            detail: detail.to_owned(),
-        };
-        let ended = || unasked("the thread that asks it has ended");
-        self.jobs.as_ref().ok_or_else(ended)?.try_send(job).map_err(|refused| match refused {
-            TrySendError::Full(_) => unasked("too much waits for it already"),
-            TrySendError::Disconnected(_) => ended(),
-        })?;
+        self.send(job)?;
         match timeout(limit, answered).await {
             Ok(Ok(done)) => done,
-            Ok(Err(_)) => Err(ended()),
+            Ok(Err(_)) => Err(self.ended()),
             Err(_) => Err(Pkcs11Refused::Silent { token: self.token.clone(), limit }),
         }
+    }
+
+    /// The same as [`Self::call`], for a thread that may wait itself.
+    pub(super) fn call_waiting<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Token) -> Result<T, Pkcs11Refused> + Send + 'static,
+    ) -> Result<T, Pkcs11Refused> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let gone = Arc::new(AtomicBool::new(false));
+        let given_up = Arc::clone(&gone);
+        self.send(Box::new(move |token| {
+            if !given_up.load(Ordering::Acquire) {
+                let _gone = answer.send(work(token));
+            }
+        }))?;
+        match answered.recv_timeout(self.limit) {
+            Ok(done) => done,
+            Err(RecvTimeoutError::Disconnected) => Err(self.ended()),
+            Err(RecvTimeoutError::Timeout) => {
+                gone.store(true, Ordering::Release);
+                Err(Pkcs11Refused::Silent { token: self.token.clone(), limit: self.limit })
+            }
+        }
+    }
+
+    fn send(&self, job: Job) -> Result<(), Pkcs11Refused> {
+        let jobs = self.jobs.as_ref().ok_or_else(|| self.ended())?;
+        jobs.try_send(job).map_err(|refused| match refused {
+            TrySendError::Full(_) => self.unasked("too much waits for it already"),
+            TrySendError::Disconnected(_) => self.ended(),
+        })
+    }
+
+    fn ended(&self) -> Pkcs11Refused {
+        self.unasked("the thread that asks it has ended")
+    }
+
+    fn unasked(&self, detail: &str) -> Pkcs11Refused {
+        Pkcs11Refused::Unasked { token: self.token.clone(), detail: detail.to_owned() }
     }
 }
 
@@ -117,7 +183,7 @@ mod tests {
             pin: Secret::new(String::new()),
             timeout: limit,
         };
-        Thread::start(config, &Node::start()).unwrap()
+        Thread::start(&config, &Node::start()).unwrap()
     }
 
     #[tokio::test]

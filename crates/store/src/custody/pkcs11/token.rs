@@ -1,4 +1,9 @@
-//! A token as its thread uses it: logged in when it is first needed, and again when that was lost.
+//! A token as a thread uses it: logged in when it is first needed, and again when that was lost.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use cryptoki::{
     error::{Error, RvError},
@@ -7,44 +12,68 @@ use cryptoki::{
     slot::Slot,
     types::AuthPin,
 };
-use tegata_core::{Node, Secret, clock::SinceBoot, port::DataKey};
+use parking_lot::Mutex;
+use tegata_core::{
+    Node, Secret,
+    clock::SinceBoot,
+    port::{DataKey, KeyInVault, Scheme},
+};
 
 use super::{
     NONCE, Pkcs11Config, Pkcs11Refused, gcm, key,
     module::{self, Library},
+    signing,
 };
+
+/// What the threads of a process that use one token share.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// Why nobody logs in any more. Held while somebody does: of several threads that have lost their
+    /// sessions, one tries a PIN that has become wrong, and not each of them.
+    barred: Mutex<Option<Pkcs11Refused>>,
+    /// When the library was started anew.
+    restarted: Mutex<Option<SinceBoot>>,
+}
+
+/// Which key is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Name {
+    /// The root key, which has a label.
+    Root,
+    /// A key that signs, by its id.
+    Signing(Vec<u8>),
+}
 
 /// A token, and the session that is open with it.
 pub(super) struct Token {
     config: Pkcs11Config,
     node: Node,
     open: Option<Open>,
-    /// Whether the key was found once: what is missing then was there.
-    was_there: bool,
-    /// When the library was started anew.
-    restarted: Option<SinceBoot>,
-    /// Why nobody logs in any more.
-    barred: Option<Pkcs11Refused>,
+    /// Keys that were found once: what is missing then was there.
+    were_there: HashSet<Name>,
+    shared: Arc<Shared>,
 }
 
-/// A session that is logged in, and the key.
+/// A session that is logged in, and keys that were found in it.
 struct Open {
     session: Session,
-    key: ObjectHandle,
+    found: HashMap<Name, ObjectHandle>,
     /// The run of the library that it belongs to.
     run: u64,
 }
 
 impl Token {
-    pub(super) const fn new(config: Pkcs11Config, node: Node) -> Self {
-        Self { config, node, open: None, was_there: false, restarted: None, barred: None }
+    pub(super) fn new(config: Pkcs11Config, node: Node, shared: Arc<Shared>) -> Self {
+        Self { config, node, open: None, were_there: HashSet::new(), shared }
     }
 
     /// Opens a session and finds the key, and sees that the token does with it what is needed.
     pub(super) fn open(&mut self) -> Result<(), Pkcs11Refused> {
         let node = self.node.clone();
         let what = "encrypt with `CKM_AES_GCM`";
-        if self.with_key(what, |session, key| gcm::refuses_altered(session, key, &node))? {
+        if self
+            .with_key(&Name::Root, what, |session, key| gcm::refuses_altered(session, key, &node))?
+        {
             return Ok(());
         }
         let detail = "with `CKM_AES_GCM` it opened something that it had not sealed".to_owned();
@@ -75,7 +104,8 @@ impl Token {
         aad: &[u8],
     ) -> Result<([u8; NONCE], Vec<u8>), Pkcs11Refused> {
         let node = self.node.clone();
-        self.with_key("encrypt", |session, key| gcm::seal(session, key, &node, plain, aad))
+        let seal = |session: &Session, key| gcm::seal(session, key, &node, plain, aad);
+        self.with_key(&Name::Root, "encrypt", seal)
     }
 
     /// Decrypts. `None`: the key did not encrypt this, or it was altered.
@@ -86,7 +116,7 @@ impl Token {
         aad: &[u8],
     ) -> Result<Option<DataKey>, Pkcs11Refused> {
         let node = self.node.clone();
-        self.with_key("decrypt", |session, key| {
+        self.with_key(&Name::Root, "decrypt", |session, key| {
             let unseal = || gcm::unseal(session, key, nonce, sealed, aad);
             let opened = match unseal() {
                 Ok(opened) => Some(opened),
@@ -106,29 +136,33 @@ impl Token {
     /// started anew, no more often than an answer may take, and it is looked for once more.
     fn with_key<T>(
         &mut self,
+        name: &Name,
         what: &'static str,
         work: impl Fn(&Session, ObjectHandle) -> Result<T, Error>,
     ) -> Result<T, Pkcs11Refused> {
         let library = module::hold(&self.config.module)?;
         let run = library.run();
-        let refused = match self.with_key_of(&library, what, &work) {
+        let refused = match self.with_key_of(&library, name, what, &work) {
             Err(
                 refused @ (Pkcs11Refused::NoToken { .. }
                 | Pkcs11Refused::NoKey { .. }
+                | Pkcs11Refused::NoSigningKey { .. }
                 | Pkcs11Refused::Failed { .. }),
-            ) if self.was_there => refused,
+            ) if self.were_there.contains(name) => refused,
             done => return done,
         };
         drop(library);
-        let is_early = |at| self.node.elapsed(at) < self.config.timeout;
-        if self.restarted.is_some_and(is_early) {
-            return Err(refused);
+        {
+            let mut restarted = self.shared.restarted.lock();
+            if restarted.is_some_and(|at| self.node.elapsed(at) < self.config.timeout) {
+                return Err(refused);
+            }
+            *restarted = Some(self.node.since_boot());
         }
-        self.restarted = Some(self.node.since_boot());
         tracing::warn!(%refused, "the PKCS#11 module is started anew");
         module::restart(&self.config.module, run)?;
         let library = module::hold(&self.config.module)?;
-        self.with_key_of(&library, what, &work)
+        self.with_key_of(&library, name, what, &work)
     }
 
     /// The same in this run of the library. Where it fails in a session that was open before, the
@@ -136,13 +170,26 @@ impl Token {
     fn with_key_of<T>(
         &mut self,
         library: &Library,
+        name: &Name,
         what: &'static str,
         work: &impl Fn(&Session, ObjectHandle) -> Result<T, Error>,
     ) -> Result<T, Pkcs11Refused> {
-        if let Some(open) = self.open.take_if(|open| open.run == library.run()) {
-            match work(&open.session, open.key) {
-                Ok(done) => {
+        if let Some(mut open) = self.open.take_if(|open| open.run == library.run()) {
+            let known = open.found.get(name).copied();
+            let found = known.map_or_else(|| self.find(&open.session, name), |key| Ok(Ok(key)));
+            let worked = match found {
+                Ok(Ok(key)) => work(&open.session, key).map(|done| (done, key)),
+                Ok(Err(refused)) => {
                     self.open = Some(open);
+                    return Err(refused);
+                }
+                Err(error) => Err(error),
+            };
+            match worked {
+                Ok((done, key)) => {
+                    open.found.insert(name.clone(), key);
+                    self.open = Some(open);
+                    self.were_there.insert(name.clone());
                     return Ok(done);
                 }
                 // Closed before another is opened, so that a token that allows one has it free.
@@ -154,12 +201,65 @@ impl Token {
         }
         self.forget();
         let session = self.session(library, Access::Reading)?;
-        let found = key::the_one(&session, &self.config.key, &self.config.token);
+        let found = self.find(&session, name);
         let key = found.map_err(|error| self.failed("look for the key", error))??;
         let done = work(&session, key).map_err(|error| self.failed(what, error))?;
-        self.open = Some(Open { session, key, run: library.run() });
-        self.was_there = true;
+        let found = HashMap::from([(name.clone(), key)]);
+        self.open = Some(Open { session, found, run: library.run() });
+        self.were_there.insert(name.clone());
         Ok(done)
+    }
+
+    fn find(
+        &self,
+        session: &Session,
+        name: &Name,
+    ) -> Result<Result<ObjectHandle, Pkcs11Refused>, Error> {
+        match name {
+            Name::Root => key::the_one(session, &self.config.key, &self.config.token),
+            Name::Signing(id) => signing::the_one(session, id, &self.config.token),
+        }
+    }
+
+    /// Makes a key that signs.
+    pub(super) fn make_signing(&mut self, scheme: Scheme) -> Result<KeyInVault, Pkcs11Refused> {
+        let library = module::hold(&self.config.module)?;
+        let session = self.session(&library, Access::Writing)?;
+        let mut id = [0; 16];
+        self.node.entropy().fill(&mut id);
+        let made = signing::make(&session, scheme, &id);
+        let public = made.map_err(|error| match error {
+            Error::Pkcs11(said, _) if signing::is_unsupported(said) => {
+                let (token, detail) = (self.config.token.clone(), said.to_string());
+                Pkcs11Refused::Unsupported { token, keys: signing::kind(scheme), detail }
+            }
+            error => self.failed(signing::making(scheme), error),
+        })?;
+        Ok(KeyInVault { handle: id.to_vec(), public })
+    }
+
+    /// Signs with a key.
+    pub(super) fn sign(
+        &mut self,
+        id: &[u8],
+        scheme: Scheme,
+        message: &[u8],
+    ) -> Result<Vec<u8>, Pkcs11Refused> {
+        self.with_key(&Name::Signing(id.to_vec()), "sign", |session, key| {
+            signing::sign(session, key, scheme, message)
+        })
+    }
+
+    /// Destroys a key that signs, where it is there.
+    pub(super) fn destroy(&mut self, id: &[u8]) -> Result<(), Pkcs11Refused> {
+        let library = module::hold(&self.config.module)?;
+        let session = self.session(&library, Access::Writing)?;
+        let name = Name::Signing(id.to_vec());
+        self.were_there.remove(&name);
+        if let Some(open) = &mut self.open {
+            open.found.remove(&name);
+        }
+        signing::destroy(&session, id).map_err(|error| self.failed("destroy a key", error))
     }
 
     /// Lets go of a session that ended with the library: to close it would be to close whichever has
@@ -172,7 +272,10 @@ impl Token {
 
     /// A new session, logged in.
     fn session(&mut self, library: &Library, access: Access) -> Result<Session, Pkcs11Refused> {
-        if let Some(barred) = &self.barred {
+        let shared = Arc::clone(&self.shared);
+        // INVARIANT: one at a time, so that a PIN that the token does not take is tried once.
+        let mut barred = shared.barred.lock();
+        if let Some(barred) = barred.as_ref() {
             return Err(barred.clone());
         }
         let slot = self.slot(library)?;
@@ -188,7 +291,7 @@ impl Token {
             Err(Error::Pkcs11(said, _)) if is_about_pin(said) => {
                 let (token, detail) = (self.config.token.clone(), said.to_string());
                 let refused = Pkcs11Refused::Pin { token, detail };
-                self.barred = Some(refused.clone());
+                *barred = Some(refused.clone());
                 Err(refused)
             }
             Err(error) => Err(self.failed("let anybody log in", error)),
