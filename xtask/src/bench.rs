@@ -22,6 +22,9 @@ pub struct Bench {
     /// One small round of each, unoptimised, to see that it works
     #[arg(long)]
     quick: bool,
+    /// Measures this row alone, as `G16`: a part of the benchmark `revocation`
+    #[arg(long, value_name = "ROW", conflicts_with_all = ["write", "last"])]
+    only: Option<String>,
     /// Writes what was found into the document that tells of it, where there is a place for it
     #[arg(long, conflicts_with = "quick")]
     write: bool,
@@ -33,6 +36,12 @@ pub struct Bench {
 /// The benchmarks that say what they found so that it can be put together, by their names.
 const TELLING: [&str; 2] = ["gateway", "revocation"];
 
+/// The rows of that, by the package of the program that measures them.
+const ROWS: [(&str, &[&str]); 2] = [
+    ("tegata-token", &["G13", "G18", "check", "flat"]),
+    ("tegata", &["G14", "G15", "G16", "G17", "G18", "G21", "G22", "lease"]),
+];
+
 /// The variable by which they are told where to.
 const FINDINGS: &str = "TEGATA_FINDINGS";
 
@@ -42,6 +51,9 @@ const FINDINGS: &str = "TEGATA_FINDINGS";
 /// There is none of this name, or one failed.
 pub fn run(asked: &Bench) -> Result<ExitCode> {
     let name = asked.name.as_deref();
+    if let Some(row) = &asked.only {
+        check_row(name, row)?;
+    }
     let members = workspace::members()?;
     let all = benchmarks(&members);
     let listed: Vec<_> =
@@ -68,10 +80,13 @@ pub fn run(asked: &Bench) -> Result<ExitCode> {
         bail!("only what `{}` found is kept", TELLING.join("`, `"));
     }
     for (package, bench) in silent.into_iter().filter(|_| !asked.last) {
-        measure(package, bench, asked.quick)?;
+        measure(package, bench, asked)?;
     }
     for name in TELLING {
-        let programs: Vec<_> = telling.iter().filter(|(_, bench)| *bench == name).collect();
+        let measures =
+            |package: &str| asked.only.as_deref().is_none_or(|row| has_row(package, row));
+        let programs: Vec<_> =
+            telling.iter().filter(|(package, bench)| *bench == name && measures(package)).collect();
         if !programs.is_empty() {
             put_together(name, programs.iter().map(|it| it.0), asked)?;
         }
@@ -79,14 +94,41 @@ pub fn run(asked: &Bench) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether a program measures a row.
+fn has_row(package: &str, row: &str) -> bool {
+    ROWS.iter().any(|(of, rows)| *of == package && rows.contains(&row))
+}
+
+/// Whether there is such a row to measure alone.
+fn check_row(name: Option<&str>, row: &str) -> Result<()> {
+    if !name.is_some_and(|name| TELLING.contains(&name)) {
+        bail!("one row alone is measured of `{}`: name it", TELLING.join("`, `"));
+    }
+    if !ROWS.iter().any(|(package, _)| has_row(package, row)) {
+        let mut rows: Vec<_> = ROWS.iter().flat_map(|(_, rows)| rows.iter().copied()).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        bail!("there is no row `{row}`: there is {}", rows.join(", "));
+    }
+    Ok(())
+}
+
+/// What the findings of a run are kept as: those of one row do not take the place of all.
+fn kept_as(bench: &str, asked: &Bench) -> String {
+    asked.only.as_ref().map_or_else(|| bench.to_owned(), |row| format!("{bench}-{row}"))
+}
+
 /// Runs one. What it says of its findings goes where [`FINDINGS`] points to.
-fn measure(package: &str, bench: &str, quick: bool) -> Result<()> {
+fn measure(package: &str, bench: &str, asked: &Bench) -> Result<()> {
     let mut cargo = command::cargo();
     // Without `--bench`, which `cargo bench` adds, it is content with one small round.
-    cargo.arg(if quick { "test" } else { "bench" });
+    cargo.arg(if asked.quick { "test" } else { "bench" });
     cargo.args(["--locked", "--package", package, "--bench", bench]);
     if TELLING.contains(&bench) {
-        cargo.env(FINDINGS, command::root().join("target/bench").join(bench));
+        cargo.env(FINDINGS, command::root().join("target/bench").join(kept_as(bench, asked)));
+    }
+    if let Some(row) = &asked.only {
+        cargo.args(["--", "--only", row]);
     }
     command::succeed(&mut cargo)
 }
@@ -97,7 +139,8 @@ fn put_together<'a>(
     packages: impl Iterator<Item = &'a str>,
     asked: &Bench,
 ) -> Result<()> {
-    let place = command::root().join("target/bench").join(name);
+    let kept_as = kept_as(name, asked);
+    let place = command::root().join("target/bench").join(&kept_as);
     if !asked.last {
         if name == "gateway" {
             parts::ensure(parts::FOR_PROXIES)?;
@@ -110,12 +153,13 @@ fn put_together<'a>(
         }
         report::begin(&place)?;
         for package in packages {
-            measure(package, name, asked.quick)?;
+            measure(package, name, asked)?;
         }
     }
-    let options = if asked.quick { " --quick" } else { "" };
-    let line = format!("cargo xtask bench {name}{options}");
-    let report = Report::read(name, line, &place)?;
+    let quick = if asked.quick { " --quick" } else { "" };
+    let only = asked.only.as_ref().map_or(String::new(), |row| format!(" --only {row}"));
+    let line = format!("cargo xtask bench {name}{quick}{only}");
+    let report = Report::read(&kept_as, line, &place)?;
     report.keep()?;
     if asked.write {
         report.publish()?;
@@ -134,4 +178,46 @@ fn benchmarks(members: &[Member]) -> Vec<(&str, &str)> {
         all.extend(member.benches.iter().map(|bench| (member.package.as_str(), bench.as_str())));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        bench: Bench,
+    }
+
+    fn typed(line: &str) -> Option<Bench> {
+        let words = std::iter::once("bench").chain(line.split_whitespace());
+        Typed::try_parse_from(words).ok().map(|typed| typed.bench)
+    }
+
+    #[test]
+    fn one_row_is_measured_alone_and_takes_the_place_of_nothing() {
+        let asked = typed("revocation --only G16 --quick").unwrap();
+        assert_eq!((asked.only.as_deref(), asked.quick), (Some("G16"), true));
+        assert_eq!(kept_as("revocation", &asked), "revocation-G16");
+        assert_eq!(kept_as("revocation", &typed("revocation").unwrap()), "revocation");
+        // The document has room for all rows of one run, and what the last run found is all there is.
+        for wrong in ["revocation --only G16 --write", "revocation --only G16 --last", "--only"] {
+            assert!(typed(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_nothing_measures_is_named_together_with_those_that_are_there() {
+        assert!(check_row(Some("revocation"), "G16").is_ok());
+        assert!(has_row("tegata", "G16") && !has_row("tegata-token", "G16"));
+        assert!(has_row("tegata", "G18") && has_row("tegata-token", "G18"));
+        let unknown = check_row(Some("revocation"), "G99").unwrap_err().to_string();
+        assert!(unknown.contains("`G99`") && unknown.contains("G13, G14, G15, G16"), "{unknown}");
+        for name in [None, Some("tokens")] {
+            assert!(check_row(name, "G16").unwrap_err().to_string().contains("`revocation`"));
+        }
+    }
 }

@@ -30,7 +30,7 @@ pub use feed::{Feed, Heard, Message, Subscription, Topic};
 pub use members::{Changes, Facts, Member, Members, Standing};
 pub use records::{
     Append, Batch, Body, Change, CommitRefused, Expect, Kind, Lifetime, Log, Page, Positioned,
-    Pull, Record, Records, Sequenced,
+    Pull, Record, Records, Reread, Sequenced, Stamp,
 };
 pub use vault::{KeyInVault, PublicHalf, Scheme, Vault, VaultRefused};
 

@@ -9,7 +9,7 @@ use zeroize::Zeroize as _;
 
 use crate::{
     id::Realm,
-    port::{Body, Change, Expect, Kind, Page, Record, Records, StoreError},
+    port::{Body, Change, Expect, Kind, Page, Record, Records, Reread, Stamp, StoreError},
 };
 
 /// A type that is stored as a record.
@@ -83,6 +83,34 @@ pub async fn load<T: Stored>(
     key: &str,
 ) -> Result<Option<Versioned<T>>, StoreError> {
     records.load(realm, T::KIND, key).await?.map(decode).transpose()
+}
+
+/// What a `T` is, for whoever may have read it before.
+#[derive(Debug)]
+pub enum Again<T> {
+    /// What it was when it had the stamp that was shown.
+    Same,
+    /// This, with its stamp, where the store gives any.
+    Is(Versioned<T>, Option<Stamp>),
+    /// There is none.
+    Absent,
+}
+
+/// As [`load`], for whoever has kept what it read when it had the stamp `known`.
+///
+/// # Errors
+/// As [`load`].
+pub async fn reread<T: Stored>(
+    records: &dyn Records,
+    realm: &Realm,
+    key: &str,
+    known: Option<&Stamp>,
+) -> Result<Again<T>, StoreError> {
+    Ok(match records.reread(realm, T::KIND, key, known).await? {
+        Reread::Same => Again::Same,
+        Reread::Is(record, stamp) => Again::Is(decode(record)?, stamp),
+        Reread::Absent => Again::Absent,
+    })
 }
 
 /// Reads the `T` with this key, where it need not be the latest: see [`Records::recent`].

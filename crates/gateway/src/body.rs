@@ -215,7 +215,7 @@ enum From {
     /// The gateway itself.
     Here(Option<Bytes>),
     /// A service.
-    Service(Downloading),
+    Service(Box<Downloading>),
 }
 
 struct Downloading {
@@ -289,7 +289,7 @@ impl Reply {
             watch,
         };
         downloading.note_end();
-        Self::new(From::Service(downloading), ticket, deadlines, client)
+        Self::new(From::Service(Box::new(downloading)), ticket, deadlines, client)
     }
 
     /// Cuts the body off when `whole` expires.

@@ -1,6 +1,6 @@
 //! Clients proving themselves at the token endpoint and its siblings.
 
-use std::ops::Deref;
+use std::{ops::Deref, sync::Arc};
 
 use aws_lc_rs::digest;
 use base64::{
@@ -35,7 +35,7 @@ const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 /// A client that has proven itself, as the store had it.
 #[derive(Debug, Clone)]
 pub struct ProvenClient {
-    client: Client,
+    client: Arc<Client>,
     since: u64,
 }
 
@@ -51,7 +51,7 @@ impl ProvenClient {
     /// The client alone.
     #[must_use]
     pub fn into_client(self) -> Client {
-        self.client
+        Arc::unwrap_or_clone(self.client)
     }
 }
 
@@ -150,7 +150,7 @@ impl Provider {
         let view = self.revoker().view().realm(self.realm());
         let earliest = view.earliest_issue(id.as_str(), Some(id.as_str()));
         let since = self.node().now().secs().max(earliest);
-        let found = self.client(id).await?;
+        let found = self.client_now(id).await?;
         Ok(found.map(|client| ProvenClient { client, since }))
     }
 

@@ -5,6 +5,8 @@
 //! and for whom, is bounded here; people are always asked, and shown the address and not what the client
 //! calls itself. Only what people have agreed to, or operators have refused, is written down.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tegata_core::{ClientId, StoreError, Timestamp, port::Change};
 use tegata_token::Order;
@@ -143,11 +145,21 @@ impl Provider {
     /// # Errors
     /// [`NotDescribed`].
     pub async fn client(&self, id: &ClientId) -> Result<Option<Client>, NotDescribed> {
-        let found = self.clients().load(self.realm(), id).await?.map(|found| found.value);
-        match found {
-            Some(client) if client.disabled => Ok(None),
-            Some(client) if client.described.is_none() => Ok(Some(client)),
-            known => self.described(id, known).await,
+        Ok(self.client_now(id).await?.map(Arc::unwrap_or_clone))
+    }
+
+    /// The same for whoever changes nothing of it.
+    pub(crate) async fn client_now(
+        &self,
+        id: &ClientId,
+    ) -> Result<Option<Arc<Client>>, NotDescribed> {
+        match self.clients().now(self.realm(), id).await? {
+            Some((client, _)) if client.disabled => Ok(None),
+            Some((client, _)) if client.described.is_none() => Ok(Some(client)),
+            known => {
+                let known = known.map(|(client, _)| Arc::unwrap_or_clone(client));
+                Ok(self.described(id, known).await?.map(Arc::new))
+            }
         }
     }
 

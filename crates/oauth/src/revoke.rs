@@ -1,5 +1,7 @@
 //! Token revocation (RFC 7009).
 
+use std::sync::Arc;
+
 use serde_json::json;
 use tegata_core::{
     Batch, ClientId, CommitRefused, Event, EventType, StoreError, Timestamp, TokenId, port::Change,
@@ -18,12 +20,12 @@ use crate::{
 
 /// A token that this issuer signed.
 enum Issued {
-    Access(Verified<AccessToken>),
-    Transaction(Verified<TransactionToken>),
+    Access(Arc<Verified<AccessToken>>),
+    Transaction(Arc<Verified<TransactionToken>>),
 }
 
 impl Issued {
-    const fn claims(&self) -> &Claims {
+    fn claims(&self) -> &Claims {
         match self {
             Self::Access(token) => token.claims(),
             Self::Transaction(token) => token.claims(),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::extract::FromRequestParts;
-use http::{HeaderName, header, request::Parts};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use tegata_session::{
     CookieName, CookieProblem, CrossOrigin, Received, Said, Sender, Sent, Traits,
     fingerprint::HINTS,
@@ -50,18 +50,23 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The header in which scripts say what the server cannot see.
 pub(crate) const DEVICE_HINTS: HeaderName = HeaderName::from_static(HINTS);
 
+/// From where a request comes: the peer, or whom trusted proxies name.
+pub(crate) fn address(app: &App, headers: &HeaderMap, extensions: &Extensions) -> IpAddr {
+    let peer = extensions.get::<Peer>().copied().unwrap_or_default();
+    let proxies = app.proxies();
+    let forwarded = headers.get_all(proxies.forwarded_by.header()).into_iter();
+    proxies.client(peer.0, forwarded.map(HeaderValue::as_bytes))
+}
+
 impl FromRequestParts<App> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
         let all = |name: HeaderName| parts.headers.get_all(name).into_iter();
         let bytes = |name| all(name).map(|value| value.as_bytes().to_vec()).collect();
-        let peer = parts.extensions.get::<Peer>().copied().unwrap_or_default();
-        let proxies = app.proxies();
-        let forwarded = parts.headers.get_all(proxies.forwarded_by.header()).into_iter();
-        let address = proxies.client(peer.0, forwarded.map(http::HeaderValue::as_bytes));
-        let agent = parts.headers.get(header::USER_AGENT).map(http::HeaderValue::as_bytes);
-        let lines = |name| all(name).map(http::HeaderValue::as_bytes).collect::<Vec<_>>();
+        let address = address(app, &parts.headers, &parts.extensions);
+        let agent = parts.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
+        let lines = |name| all(name).map(HeaderValue::as_bytes).collect::<Vec<_>>();
         let traits = Traits::of(&Said {
             language: &lines(header::ACCEPT_LANGUAGE),
             codings: &lines(header::ACCEPT_ENCODING),

@@ -28,9 +28,10 @@ impl<T: IntoResponse> IntoResponse for NoStore<T> {
 }
 
 /// What every answer carries, whatever it is.
-pub(crate) async fn layer(State(app): State<App>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+pub(crate) fn complete(app: &App, mut response: Response) -> Response {
     let headers = response.headers_mut();
+    // At once, for these and what the listener adds: each time there is no room, all would move.
+    headers.reserve(9);
     let mut keep = |name: HeaderName, value: &'static str| {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     };

@@ -2,11 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::{IntoResponse as _, Response},
-};
+use axum::extract::Request;
 use http::StatusCode;
 use tegata_core::{Network, RateLimit};
 
@@ -99,12 +95,12 @@ impl Limits {
     }
 }
 
-/// Refuses requests whose head is too large, before anything looks at it.
-pub(crate) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
+/// Refuses a request whose head is too large, before anything looks at it.
+pub(crate) fn check(app: &App, request: &Request) -> Result<(), Problem> {
     let limits = &app.config().limits;
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > limits.target {
-        return Problem::new(StatusCode::URI_TOO_LONG, "the address is too long").into_response();
+        return Err(Problem::new(StatusCode::URI_TOO_LONG, "the address is too long"));
     }
     let fields = request.headers();
     // Name, value, and what stands between and after them.
@@ -113,7 +109,7 @@ pub(crate) async fn check(State(app): State<App>, request: Request, next: Next) 
     if block > limits.header_block || fields.len() > limits.header_fields {
         let detail = "the header of the request is too large";
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return Problem::new(status, detail).into_response();
+        return Err(Problem::new(status, detail));
     }
-    next.run(request).await
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     Router,
-    extract::{FromRequestParts, Path, Request},
+    extract::{FromRequestParts, Path, Request, State},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::{delete, get, post},
@@ -108,10 +108,19 @@ pub fn router(app: App) -> Router {
         .merge(for_our_scripts(&app))
         .fallback(pages::not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(app.clone(), limits::check))
-        .layer(from_fn_with_state(app.clone(), headers::layer))
-        .layer(from_fn_with_state(app.clone(), trace::layer))
+        .layer(from_fn_with_state(app.clone(), every))
         .with_state(app)
+}
+
+/// What is done with every request, whatever it asks for. It is one layer, because each has the services
+/// beneath it copied for every request.
+async fn every(State(app): State<App>, request: Request, next: Next) -> Response {
+    let answer = async |request| match limits::check(&app, &request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    trace::named(&app, request, async |request| headers::complete(&app, answer(request).await))
+        .await
 }
 
 /// The same for the gateway alone, which says on whose behalf it asks. It shows `secret` as

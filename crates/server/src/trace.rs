@@ -1,18 +1,13 @@
 //! Under which name the logs know a request.
 
-use axum::{
-    body::Body,
-    extract::{Request, State},
-    middleware::Next,
-    response::Response,
-};
+use axum::{body::Body, extract::Request, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tegata_core::{Entropy, caused_by};
 use tracing::Instrument as _;
 
 use crate::{
     app::App,
-    caller::Peer,
+    caller::{self, Peer},
     problem::Problem,
     refusals::{self, Asked},
 };
@@ -58,8 +53,15 @@ impl Trace {
     }
 }
 
-/// Names the request, and writes the name of its trace into the problem that it ends with.
-pub(crate) async fn layer(State(app): State<App>, mut request: Request, next: Next) -> Response {
+/// Names the request, has it answered, and writes the name of its trace into the problem that it ends with.
+pub(crate) async fn named<F>(
+    app: &App,
+    mut request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
     let trusted = app.proxies().are_at(peer.0);
     let trace = Trace::of(request.headers(), trusted, app.node().entropy());
@@ -71,13 +73,11 @@ pub(crate) async fn layer(State(app): State<App>, mut request: Request, next: Ne
         // Queries hold codes, states and hints: not for logs.
         path = %refusals::path(request.uri().path()),
     );
-    let proxies = app.proxies();
-    let forwarded = request.headers().get_all(proxies.forwarded_by.header()).into_iter();
-    let address = proxies.client(peer.0, forwarded.map(HeaderValue::as_bytes));
+    let address = caller::address(app, request.headers(), request.extensions());
     let asked = Asked::of(&request, address);
     request.extensions_mut().insert(trace.clone());
     let started = app.node().since_boot();
-    let answering = caused_by(trace.trace_id.as_str().into(), next.run(request));
+    let answering = caused_by(trace.trace_id.as_str().into(), answer(request));
     let response = answering.instrument(span.clone()).await;
     let took = app.node().elapsed(started);
     span.in_scope(|| {
@@ -117,7 +117,8 @@ fn is_plain(id: &str) -> bool {
 fn random<const N: usize>(entropy: &dyn Entropy) -> String {
     let mut bytes = [0_u8; N];
     entropy.fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from_digit(half.into(), 16);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).flatten().collect()
 }
 
 #[cfg(test)]

@@ -32,7 +32,9 @@ use tegata_core::{
     Batch, Clock, CommitRefused, Ephemeral, Expect, Feed, Kind, Log, Realm, Records, SinceBoot,
     StoreError, Timestamp,
     id::NodeId,
-    port::{BoxFuture, Change, Heard, Message, Page, Pull, Record, Sequenced, Topic},
+    port::{
+        BoxFuture, Change, Heard, Message, Page, Pull, Record, Reread, Sequenced, Stamp, Topic,
+    },
 };
 use tokio::runtime::Handle;
 
@@ -396,6 +398,16 @@ impl Records for Cached {
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
         self.inner.load(realm, kind, key)
+    }
+
+    fn reread<'a>(
+        &'a self,
+        realm: &'a Realm,
+        kind: &'static Kind,
+        key: &'a str,
+        known: Option<&'a Stamp>,
+    ) -> BoxFuture<'a, Result<Reread, StoreError>> {
+        self.inner.reread(realm, kind, key, known)
     }
 
     fn recent<'a>(

@@ -17,7 +17,7 @@ use tegata_core::{
     Batch, CommitRefused, Custody, CustodyRefused, Ephemeral, Feed, Kind, Lifetime, Log, Node,
     Realm, Records, StoreError, Timestamp,
     id::NodeId,
-    port::{Body, BoxFuture, Change, Page, Pull, Record, Sequenced},
+    port::{Body, BoxFuture, Change, Page, Pull, Record, Reread, Sequenced, Stamp},
 };
 use zeroize::Zeroize as _;
 
@@ -175,6 +175,26 @@ impl Records for Sealed {
                 Some(record) => self.unseal(realm, kind, record).await.map(Some),
                 None => Ok(None),
             }
+        })
+    }
+
+    fn reread<'a>(
+        &'a self,
+        realm: &'a Realm,
+        kind: &'static Kind,
+        key: &'a str,
+        known: Option<&'a Stamp>,
+    ) -> BoxFuture<'a, Result<Reread, StoreError>> {
+        Box::pin(async move {
+            let Some(record) = self.inner.load(realm, kind, key).await? else {
+                return Ok(Reread::Absent);
+            };
+            // Each write is sealed under a key of its own: the same bytes say the same.
+            if known.is_some_and(|known| known.is_of(&record)) {
+                return Ok(Reread::Same);
+            }
+            let stamp = Stamp::of(&record);
+            Ok(Reread::Is(self.unseal(realm, kind, record).await?, stamp))
         })
     }
 

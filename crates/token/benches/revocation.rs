@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, fs, hint::black_box, sync::Arc, time::Duration}
 use fastbloom::BloomFilter;
 use futures_util::FutureExt as _;
 use tegata_core::{Epoch, FamilyId, Node, Realm, TokenId};
-use tegata_rounds::{Effort, Finding, Findings, Table, Turns, timed};
+use tegata_rounds::{Effort, Finding, Findings, Only, Table, Turns, timed};
 use tegata_store::MemoryRecords;
 use tegata_token::{
     Algorithm, Claims, KeySet, ListId, Notice, RealmView, SigningKey, StatusIndex, VerifyingKey,
@@ -36,7 +36,7 @@ const SIZES: [(&str, usize); 3] =
 
 fn main() {
     let effort = Effort::asked();
-    let mut findings = Findings::default();
+    let mut findings = Findings::of(Only::asked());
     let sizes = SIZES.map(|(name, whole)| {
         let tokens = u64::try_from(effort.size(whole, 1000)).unwrap();
         Size::made(name, tokens, effort, &mut findings)

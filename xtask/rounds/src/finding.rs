@@ -4,7 +4,10 @@ use std::{env, fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::table::{Better, percentile, short};
+use crate::{
+    only::Only,
+    table::{Better, percentile, short},
+};
 
 /// The variable that names the directory where findings are collected.
 pub const COLLECTED: &str = "TEGATA_FINDINGS";
@@ -134,21 +137,35 @@ impl Finding {
 
 /// Findings of one program.
 #[derive(Debug, Default)]
-pub struct Findings(Vec<Finding>);
+pub struct Findings {
+    all: Vec<Finding>,
+    only: Only,
+}
 
 impl Findings {
-    /// Prints a finding and keeps it.
+    /// Nothing yet. Nothing is kept but what is asked for.
+    #[must_use]
+    pub const fn of(only: Only) -> Self {
+        Self { all: Vec::new(), only }
+    }
+
+    /// Prints a finding and keeps it, where it is asked for.
     ///
     /// # Panics
     /// An answer was wrong: then no figure counts.
     #[expect(clippy::print_stdout, reason = "a benchmark is run to be read")]
     #[expect(clippy::panic, reason = "the figures of something that answers wrongly mean nothing")]
     pub fn note(&mut self, finding: Finding) {
-        println!("{}", finding.text());
+        let is_asked_for = self.only.wants(&[finding.id]);
+        if is_asked_for {
+            println!("{}", finding.text());
+        }
         if let Some((wrong @ 1.., of)) = finding.checked {
             panic!("{}: {wrong} of {of} answers were wrong", finding.what);
         }
-        self.0.push(finding);
+        if is_asked_for {
+            self.all.push(finding);
+        }
     }
 
     /// Writes them as JSON into the directory that [`COLLECTED`] names, where it names one.
@@ -157,7 +174,7 @@ impl Findings {
     /// The file cannot be written.
     pub fn tell(&self, name: &str) -> std::io::Result<()> {
         let Some(directory) = env::var_os(COLLECTED) else { return Ok(()) };
-        let all: Vec<Value> = self.0.iter().map(Finding::json).collect();
+        let all: Vec<Value> = self.all.iter().map(Finding::json).collect();
         let text = format!("{:#}\n", Value::Array(all));
         fs::create_dir_all(&directory)?;
         fs::write(Path::new(&directory).join(format!("{name}.json")), text)

@@ -7,14 +7,17 @@
 //! | module | subject |
 //! |---|---|
 //! | [`finding`] | what was found about a goal, for people and machines |
+//! | [`only`] | one thing of a benchmark, and nothing else |
 //! | [`table`] | figures of several rounds, and their ratios |
 //! | [`turns`] | timing closures in turn |
 
 pub mod finding;
+pub mod only;
 pub mod table;
 pub mod turns;
 
 pub use finding::{Finding, Findings};
+pub use only::Only;
 pub use table::{Better, Table, Unit, median, percentile};
 pub use turns::Turns;
 

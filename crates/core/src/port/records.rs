@@ -54,6 +54,48 @@ pub enum Body {
     Sealed(Vec<u8>),
 }
 
+/// What a store holds of a record, byte for byte, for whoever keeps what it made of it. It says nothing:
+/// only stores that are sealed give any.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Stamp {
+    version: u64,
+    sealed: Vec<u8>,
+}
+
+impl Stamp {
+    /// The stamp of a record as the store holds it, which is sealed. `None`: it is not, and what it says
+    /// would stay in memory.
+    #[must_use]
+    pub fn of(record: &Record) -> Option<Self> {
+        let Body::Sealed(sealed) = &record.body else { return None };
+        Some(Self { version: record.version, sealed: sealed.clone() })
+    }
+
+    /// Whether a record is, byte for byte, the one that this was made of.
+    #[must_use]
+    pub fn is_of(&self, record: &Record) -> bool {
+        let Body::Sealed(sealed) = &record.body else { return false };
+        self.version == record.version && self.sealed == *sealed
+    }
+}
+
+impl std::fmt::Debug for Stamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stamp(version {})", self.version)
+    }
+}
+
+/// What a record is, for whoever may have read it before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reread {
+    /// What it was when it had the stamp that was shown.
+    Same,
+    /// This, with its stamp, where the store gives any.
+    Is(Record, Option<Stamp>),
+    /// There is none.
+    Absent,
+}
+
 /// What a change requires of the record as it stands when the batch is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
@@ -273,6 +315,21 @@ pub trait Records: Send + Sync {
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
         self.load(realm, kind, key)
+    }
+
+    /// As [`Self::load`], for whoever has kept what it made of the record when it had the stamp `known`:
+    /// where the store holds the very same now, it need not be opened and read again.
+    fn reread<'a>(
+        &'a self,
+        realm: &'a Realm,
+        kind: &'static Kind,
+        key: &'a str,
+        _known: Option<&'a Stamp>,
+    ) -> BoxFuture<'a, Result<Reread, StoreError>> {
+        Box::pin(async move {
+            let found = self.load(realm, kind, key).await?;
+            Ok(found.map_or(Reread::Absent, |record| Reread::Is(record, None)))
+        })
     }
 
     /// Records whose `index` has this value, in order of keys.

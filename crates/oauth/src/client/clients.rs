@@ -1,14 +1,18 @@
 //! Clients in the store.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use aws_lc_rs::hmac;
+use quick_cache::{Equivalent, sync::Cache};
 use serde_json::json;
 use tegata_core::{
     Batch, ClientId, CommitRefused, Event, EventType, Expect, Node, Realm, Records, Secret,
     StoreError, Stored, Versioned,
-    port::{Change, Page},
-    repository,
+    port::{Change, Page, Stamp},
+    repository::{self, Again},
 };
 use tegata_token::Roots;
 
@@ -21,6 +25,12 @@ mod described;
 /// How often a change that lost a race is tried again.
 const TRIES: u32 = 20;
 
+/// What the key is for that secrets are digested under.
+const OF_SECRETS: &[u8] = b"client secret";
+
+/// How many clients are kept as they were read last.
+const MOST_READ: usize = 1000;
+
 /// The clients of an installation.
 #[derive(Clone)]
 pub struct Clients {
@@ -28,8 +38,29 @@ pub struct Clients {
     records: Arc<dyn Records>,
     roots: Arc<Roots>,
     actor: Option<Arc<str>>,
+    /// The key that secrets are digested under, for the realm that asks first.
+    secrets: Arc<OnceLock<(Realm, hmac::Key)>>,
+    /// Clients as they were read last, by where they are. They hold digests of secrets, and no secret.
+    read: Arc<Cache<(Realm, ClientId), Arc<Read>>>,
     /// Names that mean somebody or something else, and what.
     taken: Arc<[(String, &'static str)]>,
+}
+
+/// A client as it was read.
+struct Read {
+    stamp: Stamp,
+    version: u64,
+    client: Arc<Client>,
+}
+
+/// Where a client is.
+#[derive(Hash)]
+struct Home<'a>(&'a Realm, &'a ClientId);
+
+impl Equivalent<(Realm, ClientId)> for Home<'_> {
+    fn equivalent(&self, (realm, id): &(Realm, ClientId)) -> bool {
+        self.0 == realm && self.1 == id
+    }
 }
 
 /// Why a client was not registered or changed.
@@ -92,7 +123,9 @@ impl Clients {
     /// The clients in `records`. `roots` are those of the purpose `client-secret`.
     #[must_use]
     pub fn new(node: Node, records: Arc<dyn Records>, roots: Roots) -> Self {
-        Self { node, records, roots: Arc::new(roots), actor: None, taken: Arc::default() }
+        let (secrets, read) = (Arc::default(), Arc::new(Cache::new(MOST_READ)));
+        let (roots, taken) = (Arc::new(roots), Arc::default());
+        Self { node, records, roots, actor: None, secrets, read, taken }
     }
 
     /// The same, at the wish of `actor`: a user id, a client id or a word, for the journal.
@@ -118,7 +151,35 @@ impl Clients {
         realm: &Realm,
         id: &ClientId,
     ) -> Result<Option<Versioned<Client>>, StoreError> {
-        repository::load(self.records.as_ref(), realm, id.as_str()).await
+        let found = self.now(realm, id).await?;
+        Ok(found.map(|(client, version)| Versioned { value: Client::clone(&client), version }))
+    }
+
+    /// The client of this name, and its version. The store is asked each time; what it holds is opened
+    /// and read again only where that has changed.
+    pub(crate) async fn now(
+        &self,
+        realm: &Realm,
+        id: &ClientId,
+    ) -> Result<Option<(Arc<Client>, u64)>, StoreError> {
+        let known = self.read.get(&Home(realm, id));
+        let stamp = known.as_ref().map(|known| &known.stamp);
+        match (repository::reread(self.records.as_ref(), realm, id.as_str(), stamp).await?, known) {
+            (Again::Same, Some(known)) => Ok(Some((Arc::clone(&known.client), known.version))),
+            (Again::Is(Versioned { value, version }, stamp), _) => {
+                let client = Arc::new(value);
+                if let Some(stamp) = stamp {
+                    let read = Read { stamp, version, client: Arc::clone(&client) };
+                    self.read.insert((realm.clone(), id.clone()), Arc::new(read));
+                }
+                Ok(Some((client, version)))
+            }
+            // Nothing is the same as what was not shown.
+            (Again::Absent | Again::Same, _) => {
+                self.read.remove(&Home(realm, id));
+                Ok(None)
+            }
+        }
     }
 
     /// Clients in order of their names.
@@ -424,7 +485,11 @@ impl Clients {
     }
 
     fn digest(&self, realm: &Realm, client: &ClientId, secret: &str) -> SecretDigest {
-        self.digest_for(b"client secret", realm, client, secret)
+        let derive = || (realm.clone(), self.key_for(OF_SECRETS, realm));
+        match self.secrets.get_or_init(derive) {
+            (of, key) if of == realm => SecretDigest::of(key, client, secret),
+            _ => self.digest_for(OF_SECRETS, realm, client, secret),
+        }
     }
 
     fn registration_digest(&self, realm: &Realm, client: &ClientId, token: &str) -> SecretDigest {
@@ -438,13 +503,14 @@ impl Clients {
         client: &ClientId,
         secret: &str,
     ) -> SecretDigest {
+        SecretDigest::of(&self.key_for(purpose, realm), client, secret)
+    }
+
+    fn key_for(&self, purpose: &[u8], realm: &Realm) -> hmac::Key {
         let parts: [&[u8]; 2] = [purpose, realm.as_str().as_bytes()];
         // Without a root secret nothing matches: a key of nothing is never what was stored.
-        let key = self
-            .roots
-            .derive(self.roots.newest(), &parts)
-            .unwrap_or_else(|| hmac::Key::new(hmac::HMAC_SHA256, &[]));
-        SecretDigest::of(&key, client, secret)
+        let key = self.roots.derive(self.roots.newest(), &parts);
+        key.unwrap_or_else(|| hmac::Key::new(hmac::HMAC_SHA256, &[]))
     }
 
     async fn commit(

@@ -1,7 +1,7 @@
 //! Clients: registering, and proving themselves.
 
 use serde_json::json;
-use tegata_core::{Batch, ClientId, Event, EventType, Secret};
+use tegata_core::{Batch, ClientId, Event, EventType, Expect, Secret, Stored as _, repository};
 use tegata_oauth::{
     Basic, Client, ClientMetadata, Config, GrantType, Provider, Refused, client::NotRegistered,
     register::Registration,
@@ -157,6 +157,32 @@ async fn a_new_secret_works_beside_the_one_before_and_not_beside_older_ones() {
     assert!(works(SECRET).await && works(second.expose()).await);
     let third = clients.rotate_secret(realm, &web.id).await.unwrap();
     assert!(!works(SECRET).await && works(second.expose()).await && works(third.expose()).await);
+}
+
+#[tokio::test]
+async fn what_somebody_else_does_to_a_client_counts_with_its_next_request() {
+    let world = World::new().await;
+    let web = world.web().await;
+    let (records, realm) = (world.records.as_ref(), world.provider.realm());
+    let works = async || authenticate(&world, Some(&basic("web", SECRET)), &[]).await.is_ok();
+    assert!(works().await && works().await);
+    let load = || repository::load::<Client>(records, realm, "web");
+    let commit = async |change| {
+        records.commit(Batch::new(realm.clone()).with(change)).await.unwrap();
+    };
+    let before = load().await.unwrap().unwrap();
+    let without = Client { secrets: Vec::new(), ..before.value.clone() };
+    commit(before.replace(&without)).await;
+    assert!(!works().await);
+    commit(load().await.unwrap().unwrap().replace(&before.value)).await;
+    assert!(works().await);
+    commit(load().await.unwrap().unwrap().remove()).await;
+    assert!(!works().await);
+    // Of the version that was read first, and not the same.
+    commit(without.put(Expect::Absent)).await;
+    assert_eq!(load().await.unwrap().unwrap().version, before.version);
+    assert!(!works().await);
+    assert_eq!(world.provider.client(&web.id).await.unwrap(), Some(without));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Json,
-    extract::{FromRequest, FromRequestParts as _, Request},
+    extract::{FromRequest, Request},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -19,7 +19,7 @@ use super::strangers::too_many_strangers;
 use crate::{
     app::App,
     body::{self, Unreadable},
-    caller::Caller,
+    caller,
     certificate::{self, Malformed},
     dpop,
     headers::NoStore,
@@ -120,9 +120,7 @@ impl FromRequest<App> for Asked {
         let rejected = |why, challenge| Rejected { why, challenge, nonce: None };
         let refused = |error: OAuthError| rejected(Why::Refused(error.into()), challenge);
         let (method, proof) = (request.method().clone(), dpop::shown(request.headers()));
-        let (mut parts, body) = request.into_parts();
-        let Ok(caller) = Caller::from_request_parts(&mut parts, app).await;
-        let request = Request::from_parts(parts, body);
+        let address = caller::address(app, request.headers(), request.extensions());
         let basic = basic(request.headers()).map_err(refused)?;
         let certificate = certificate::shown(app, &request);
         let certificate =
@@ -130,7 +128,7 @@ impl FromRequest<App> for Asked {
         let fields = body::fields(app, request).await;
         let fields = fields.map_err(|why| rejected(Why::Body(why), false))?;
         let params = Params::new(fields.into_pairs()).map_err(refused)?;
-        Ok(Self { params, basic, certificate, method, proof, address: caller.address })
+        Ok(Self { params, basic, certificate, method, proof, address })
     }
 }
 

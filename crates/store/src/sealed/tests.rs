@@ -249,3 +249,34 @@ async fn values_are_sealed_for_their_place_too() {
     }
     assert_eq!(sealed.take(&realm, &CODES, "one").await.unwrap().unwrap().value, TEXT);
 }
+
+#[tokio::test]
+async fn what_is_as_it_was_is_not_opened_again_and_whatever_changed_is() {
+    let inner = store();
+    let sealed = sealed(&inner).await;
+    let realm = Realm::default();
+    let reread = async |known: Option<&Stamp>| sealed.reread(&realm, &NOTES, "one", known).await;
+    assert_eq!(reread(None).await.unwrap(), Reread::Absent);
+    write(&sealed, &NOTES, "one").await;
+    let Reread::Is(first, Some(stamp)) = reread(None).await.unwrap() else { panic!("not read") };
+    assert_eq!((first.version, &first.body), (1, &Body::Plain(TEXT.to_vec())));
+    assert_eq!(reread(Some(&stamp)).await.unwrap(), Reread::Same);
+    assert!(!format!("{stamp:?}").contains("nobody"));
+
+    // Removed and written again, it says the same and has the same version, and is another.
+    let remove = Change::Remove { kind: &NOTES, key: "one".to_owned(), expect: Expect::Any };
+    sealed.commit(batch(remove)).await.unwrap();
+    assert_eq!(reread(Some(&stamp)).await.unwrap(), Reread::Absent);
+    write(&sealed, &NOTES, "one").await;
+    let Reread::Is(second, Some(now)) = reread(Some(&stamp)).await.unwrap() else {
+        panic!("what was written again was taken for what was there before")
+    };
+    assert_eq!(second, first);
+    assert_eq!(reread(Some(&now)).await.unwrap(), Reread::Same);
+
+    // One byte that somebody alters is noticed by whoever has read it before, too.
+    let mut bytes = stored(&inner, &NOTES, "one").await;
+    bytes[40] ^= 1;
+    plant(&inner, &NOTES, "one", Body::Sealed(bytes)).await;
+    assert!(matches!(reread(Some(&now)).await, Err(StoreError::Corrupt { .. })));
+}

@@ -23,6 +23,9 @@ use crate::world::Alone;
 /// How many ask at once, where many do.
 const CLIENTS: usize = 64;
 
+/// The rows that are measured here.
+pub(crate) const ROWS: &[&str] = &["G16"];
+
 pub(crate) fn measure(effort: Effort, alone: &Alone, findings: &mut Findings) {
     let place = alone.node.directory();
     let (mut file, redis) = (File::create(place.join("synced")).unwrap(), Redis::start());

@@ -9,6 +9,8 @@
 //! | [`world`] | a node on SQLite, and tokens that could be any of 50 million |
 //! | [`load`] | what asks, and what answers behind the gateway |
 //!
+//! `--only G16` measures that row alone, and starts no more than it needs.
+//!
 //! Whatever is measured is also checked: a wrong answer ends the benchmark.
 
 #![expect(
@@ -21,7 +23,7 @@
 
 use std::path::Path;
 
-use tegata_rounds::{Effort, Findings};
+use tegata_rounds::{Effort, Findings, Only};
 
 mod durable;
 mod load;
@@ -35,14 +37,24 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_tegata");
 fn main() {
     let asked = Effort::asked();
     let effort = Effort { rounds: if asked.trial { 1 } else { 5 }, ..asked };
-    let mut findings = Findings::default();
+    let only = Only::asked();
+    let wants = |rows: [&[&str]; 2]| only.wants(&rows.concat());
+    let mut findings = Findings::of(only.clone());
     let origin = load::Origin::serve();
-    {
-        let (few, many) = scale::measure(effort, &origin, &mut findings);
+    let few = wants([scale::ROWS, durable::ROWS]).then(|| scale::few(effort, &origin));
+    let many = wants([scale::ROWS, start::ROWS]).then(|| scale::many(effort, &origin));
+    if let (true, Some(few), Some(many)) = (only.wants(scale::ROWS), &few, &many) {
+        scale::measure(effort, few, many, &mut findings);
+    }
+    // It ends before the others are measured.
+    if let Some(many) = many.filter(|_| only.wants(start::ROWS)) {
         start::measure(effort, &many, &mut findings);
-        drop(many);
+    }
+    if let Some(few) = few.filter(|_| only.wants(durable::ROWS)) {
         durable::measure(effort, &few, &mut findings);
     }
-    nodes::measure(effort, Path::new(PROGRAM), &mut findings);
+    if only.wants(nodes::ROWS) {
+        nodes::measure(effort, Path::new(PROGRAM), &mut findings);
+    }
     findings.tell("from-outside").unwrap();
 }

@@ -25,6 +25,9 @@ use tegata_rounds::{Effort, Finding, Findings, median, percentile};
 /// From when on a token is no longer young: a route that is `bounded` lets young ones pass in any case.
 const YOUTH: Duration = Duration::from_secs(62);
 
+/// The rows that are measured here.
+pub(crate) const ROWS: &[&str] = &["G15", "G22", "lease"];
+
 pub(crate) fn measure(effort: Effort, program: &Path, findings: &mut Findings) {
     let mut heard = Nodes::start(program, true, 2);
     let (good, bad) = heard.old(effort.size(100, 5));

@@ -10,12 +10,26 @@ use crate::{
     world::{Alone, ONE_IN, notice},
 };
 
-/// Two nodes: with few tokens that are alive, and with many.
-pub(crate) fn measure(effort: Effort, origin: &Origin, findings: &mut Findings) -> (Alone, Alone) {
-    let size = |whole, small| u64::try_from(effort.size(whole, small)).unwrap();
-    let few = Alone::start("few", origin.port, size(10_000, 1000), 0);
-    let many =
-        Alone::start("many", origin.port, size(50_000_000, 100_000), size(10_000_000, 10_000));
+/// The rows that are measured here.
+pub(crate) const ROWS: &[&str] = &["G14", "G18", "G21"];
+
+/// A node with few tokens that are alive.
+pub(crate) fn few(effort: Effort, origin: &Origin) -> Alone {
+    Alone::start("few", origin.port, size(effort, 10_000, 1000), 0)
+}
+
+/// A node with many tokens that are alive, of many people.
+pub(crate) fn many(effort: Effort, origin: &Origin) -> Alone {
+    let people = size(effort, 10_000_000, 10_000);
+    Alone::start("many", origin.port, size(effort, 50_000_000, 100_000), people)
+}
+
+fn size(effort: Effort, whole: usize, small: usize) -> u64 {
+    u64::try_from(effort.size(whole, small)).unwrap()
+}
+
+/// What a node with few takes and carries, and one with many.
+pub(crate) fn measure(effort: Effort, few: &Alone, many: &Alone, findings: &mut Findings) {
     let (idle, full) = (few.resident(), many.resident());
     let memory = |what, figure, (gate, goal, moonshot)| {
         Finding::new("G21", what, "MiB").values([figure]).limits(gate, goal, moonshot)
@@ -23,15 +37,14 @@ pub(crate) fn measure(effort: Effort, origin: &Origin, findings: &mut Findings) 
     findings.note(memory("a node on SQLite that has just started", idle, (80.0, 40.0, 25.0)));
     let what = "the same with 50 million tokens and 10 million people, 1 % of both taken back";
     findings.note(memory(what, full, (250.0, 120.0, 75.0)));
-    requests(effort, &few, &many, findings);
+    requests(effort, few, many, findings);
     let loaded = many.resident();
     let growth =
         Finding::new("G14", "memory, 50 million tokens above 10,000, both under load", "MiB");
     let seen = format!("{:.1} and {loaded:.1} MiB", few.resident());
     let growth = growth.values([loaded - few.resident()]).limits(120.0, 50.0, 46.0);
     findings.note(growth.seen(seen));
-    on_the_wire(effort, &many, findings);
-    (few, many)
+    on_the_wire(effort, many, findings);
 }
 
 /// How many requests each carries, in turn.

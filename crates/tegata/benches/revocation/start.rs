@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Of a filter, one part of so many is made, and the time for the rest is taken to be the same.
 const PART: u64 = 5;
 
+/// The rows that are measured here.
+pub(crate) const ROWS: &[&str] = &["G17"];
+
 pub(crate) fn measure(effort: Effort, many: &Alone, findings: &mut Findings) {
     let (mut ratios, mut times, mut anchors) = (Vec::new(), Vec::new(), Vec::new());
     let mut wrong = 0;

@@ -325,6 +325,22 @@ fn a_token_can_be_taken_back_whatever_the_clock_says() {
 }
 
 #[test]
+fn what_was_verified_is_taken_back_without_its_signature_until_its_key_is_gone() {
+    let bench = Bench::new();
+    let token = bench.token(&bench.claims());
+    let verified = bench.verifier.verify(&token).unwrap();
+    let remembered = bench.verifier.danger_verify_at_any_time(&token).unwrap();
+    assert!(Arc::ptr_eq(&verified, &remembered));
+    // However its times are by now.
+    bench.clock.advance(Duration::from_secs(100_000));
+    assert!(bench.verifier.danger_verify_at_any_time(&token).is_ok());
+    assert!(bench.verifier.danger_verify_at_any_time(&format!("{token}A")).is_err());
+    bench.verifier.use_keys(KeySet::default());
+    let refused = bench.verifier.danger_verify_at_any_time(&token).map(drop);
+    assert_eq!(refused, Err(Refusal::UnknownKey));
+}
+
+#[test]
 fn a_refusal_shows_nothing_of_the_token() {
     let bench = Bench::new();
     for bad in ["secret.secret.secret", "c2VjcmV0.c2VjcmV0.c2VjcmV0", "secret"] {
