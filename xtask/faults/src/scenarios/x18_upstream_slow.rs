@@ -27,8 +27,8 @@ const DEADLINE: Duration = Duration::from_secs(1);
 /// How many ask for the slow service, and how many for the other one.
 const CALLERS: (usize, usize) = (24, 4);
 
-/// Between two requests of one of them.
-const PACE: Duration = Duration::from_millis(10);
+/// Between two requests of one of them: those that are refused at once are to be no load by themselves.
+const PACE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(10));
 
 /// One round: a load on two services, of which one becomes slow and quick again.
 pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
@@ -52,19 +52,19 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
     let (slow, other) = (Series::new("slow service", watch), Series::new("other service", watch));
     let ending = Ending::default();
     let calm = round.outage(3, 20);
-    let caller = |series: &Series, route: &str| {
+    let caller = |series: &Series, route: &str, pace: Duration| {
         let mut client = stage.gateway(0);
-        while !ending.pass(PACE) {
+        while !ending.pass(pace) {
             let _ = series.ask(0, 200, || stage::call(&mut client, route, &token));
         }
     };
     let (from, to) = thread::scope(|scope| {
         let _over = ending.ends_with();
         for _ in 0..CALLERS.0 {
-            scope.spawn(|| caller(&slow, "/slow"));
+            scope.spawn(|| caller(&slow, "/slow", PACE.0));
         }
         for _ in 0..CALLERS.1 {
-            scope.spawn(|| caller(&other, "/bounded"));
+            scope.spawn(|| caller(&other, "/bounded", PACE.1));
         }
         let_pass(calm);
         way.set(Mode::Delay(LATE));
@@ -84,8 +84,10 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
     seen.fact("the other service", during.count(|it| it == Outcome::Good), during.len());
     seen.must(during.success() >= 1.0, || "calls to the other service failed".to_owned());
     let (before, during) = (good(&before), good(&during));
-    // A tenth, and what a machine that is shared does to the slowest of a few thousand.
-    let most = before.percentile(99).mul_f64(1.1) + Duration::from_millis(5);
+    // A tenth, and what a machine does to the slowest of a few; on one that compiles meanwhile, a look
+    // says no more than that nobody waits for the slow one.
+    let slack = Duration::from_millis(if round.hasty { 250 } else { 5 });
+    let most = before.percentile(99).mul_f64(1.1) + slack;
     let p99 = during.percentile(99);
     seen.must(p99 <= most, || format!("the other service: p99 is {p99:?}, at most {most:?}"));
     seen.number("the other service, while both are quick", before);
@@ -94,7 +96,7 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
     // After the first moment all of its places are taken, so that the others are refused.
     let all = slow.within(from + DEADLINE, to.saturating_sub(DEADLINE));
     let late = all.count(|it| it == Outcome::Bad(504));
-    let refused = all.count(|it| it == Outcome::Bad(503));
+    let refused = all.count(|it| it == Outcome::Later);
     seen.fact("answers of the slow service that are 504 or 503", late + refused, all.len());
     seen.must(late + refused == all.len(), || "there are other answers of the slow service".into());
     seen.must(late > 0 && refused > 0, || format!("{late} were late, {refused} refused"));
@@ -102,9 +104,9 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
     seen.must(late <= places, || format!("{late} had a place, at most {places} can"));
     let waited = all.latencies(|it| it == Outcome::Bad(504));
     seen.promised("until 504", waited, 2 * DEADLINE);
-    let at_once = all.latencies(|it| it == Outcome::Bad(503));
+    let at_once = all.latencies(|it| it == Outcome::Later);
     let p99 = at_once.percentile(99);
-    let most = Duration::from_millis(100);
+    let most = Duration::from_millis(if round.hasty { 350 } else { 100 });
     seen.must(p99 <= most, || format!("until 503: p99 is {p99:?}, at most {most:?}"));
     seen.number("until 503", at_once);
     seen.must(back.is_some(), || "the service does not come back".to_owned());
