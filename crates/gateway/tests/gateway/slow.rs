@@ -140,7 +140,7 @@ fn a_body_of_a_byte_a_second_is_cut_over_http2_too() {
         client.stream.set_read_timeout(Some(GLANCE)).unwrap();
         let mut passed = 0;
         let status = loop {
-            match client.next() {
+            match client.hear() {
                 Ok(frame) => {
                     let frame = frame.expect("the stream alone ends");
                     if let Some(status) = frame.status() {
@@ -190,7 +190,7 @@ fn a_reader_of_a_byte_a_second_is_cut_over_http2_too() {
         client.stream.set_read_timeout(Some(GLANCE)).unwrap();
         let mut passed = 0;
         loop {
-            match client.next() {
+            match client.hear() {
                 Ok(Some(frame)) if frame.kind == kind::RST_STREAM => break,
                 Ok(Some(frame)) => assert_ne!(frame.kind, kind::GOAWAY),
                 Ok(None) => panic!("the stream alone ends"),
