@@ -211,7 +211,7 @@ impl Http2 {
     ///
     /// # Errors
     /// Nothing came in time. What came in part is kept.
-    pub fn next(&mut self) -> io::Result<Option<Frame>> {
+    pub fn hear(&mut self) -> io::Result<Option<Frame>> {
         loop {
             if let Some(frame) = self.take() {
                 return Ok(Some(frame));
@@ -243,7 +243,7 @@ impl Http2 {
     /// # Errors
     /// It did not come in time.
     pub fn until(&mut self, wanted: impl Fn(&Frame) -> bool) -> io::Result<Option<Frame>> {
-        while let Some(frame) = self.next()? {
+        while let Some(frame) = self.hear()? {
             if wanted(&frame) {
                 return Ok(Some(frame));
             }

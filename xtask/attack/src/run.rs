@@ -110,7 +110,7 @@ fn over_http2(address: SocketAddr, bytes: &[u8]) -> Result<Came> {
     let _ = client.send(bytes);
     let (mut status, mut text) = (None, String::new());
     loop {
-        let frame = match client.next() {
+        let frame = match client.hear() {
             Ok(Some(frame)) => frame,
             Ok(None) => return Ok(Came::Closed),
             Err(error) if is_timeout(&error) => return Ok(Came::Silence),
