@@ -7,7 +7,7 @@ fn read(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
     let path = place.path().join("tegata.toml");
     fs::write(&path, text).unwrap();
     let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-    match super::load::read(Some(&path), environment) {
+    match load::read(Some(&path), environment) {
         Ok((config, ..)) => Ok(config),
         Err(error) => Err(error.to_string().replace(&path.display().to_string(), "tegata.toml")),
     }
@@ -255,7 +255,7 @@ fn secrets_of_another_type_are_not_shown_either() {
 
 #[test]
 fn a_missing_file_says_how_to_make_one() {
-    let error = super::load::read(Some("no-such.toml".as_ref()), std::iter::empty()).err().unwrap();
+    let error = load::read(Some("no-such.toml".as_ref()), std::iter::empty()).err().unwrap();
     assert!(error.to_string().contains("tegata init"));
 }
 
@@ -383,7 +383,7 @@ fn what_changed_is_named_and_taken_over_by_name() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("tegata.toml");
         fs::write(&path, text).unwrap();
-        super::load::read(Some(&path), std::iter::empty()).unwrap().2
+        load::read(Some(&path), std::iter::empty()).unwrap().2
     };
     let was = given(
         "[gateway.limits]\nbody = 10\n[gateway.limits.body_of]\n\"/a.b\" = 1\n[public]\nbrand = \"A\"\n",

@@ -36,7 +36,7 @@ impl Log {
     fn listen(&self) -> tracing::subscriber::DefaultGuard {
         let (log, form) = (self.clone(), Observability::default());
         let form = Observability { log: LogForm::Json, ..form };
-        tracing::subscriber::set_default(logging::to(&form, move || log.clone()).unwrap())
+        tracing::subscriber::set_default(logging::to(&form, move || log.clone()).unwrap().0)
     }
 
     fn lines(&self) -> Vec<Value> {
