@@ -138,6 +138,7 @@ mod tests {
             callers: callers.iter().map(|caller| (*caller).to_owned()).collect(),
             roles: vec![],
             delegation: DelegationMode::default(),
+            ..DeclaredService::default()
         };
         vec![service("payments", &["orders", "batch"]), service("users", &[])]
     }
