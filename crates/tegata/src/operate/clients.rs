@@ -422,12 +422,13 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let composed = compose::for_tests(place.path()).await;
         let id = ClientId::new("shop").unwrap();
-        let declared = ClientMetadata {
+        let mut declared = ClientMetadata {
             client_id: id.to_string(),
             redirect_uris: vec!["https://shop.example/back".to_owned()],
             public: true,
             ..ClientMetadata::default()
         };
+        choose_algorithms(&composed, &mut declared).unwrap();
         let clients = &composed.clients;
         clients.declare(&composed.realm, &declared, None).await.unwrap();
         let known = || async { composed.provider.client(&id).await.unwrap() };
