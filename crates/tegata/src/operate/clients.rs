@@ -451,7 +451,9 @@ mod tests {
         clients.declare(&composed.realm, &declared, None).await.unwrap();
         assert!(known().await.is_none());
         // Whoever read it before it was disabled does not undo that.
-        let stale = change(&composed, "operator", &before, ClientMetadata::of(&before.value)).await;
+        let name = Some("another".to_owned());
+        let renamed = ClientMetadata { client_name: name, ..ClientMetadata::of(&before.value) };
+        let stale = change(&composed, "operator", &before, renamed).await;
         assert!(matches!(stale.unwrap_err().kind, Kind::Overtaken));
         let now = by_id(&composed, "shop").await.unwrap();
         let on = ClientMetadata { disabled: false, ..ClientMetadata::of(&now.value) };
