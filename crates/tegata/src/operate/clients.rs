@@ -422,12 +422,13 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let composed = compose::for_tests(place.path()).await;
         let id = ClientId::new("shop").unwrap();
-        let declared = ClientMetadata {
+        let mut declared = ClientMetadata {
             client_id: id.to_string(),
             redirect_uris: vec!["https://shop.example/back".to_owned()],
             public: true,
             ..ClientMetadata::default()
         };
+        choose_algorithms(&composed, &mut declared).unwrap();
         let clients = &composed.clients;
         clients.declare(&composed.realm, &declared, None).await.unwrap();
         let known = || async { composed.provider.client(&id).await.unwrap() };
@@ -450,7 +451,9 @@ mod tests {
         clients.declare(&composed.realm, &declared, None).await.unwrap();
         assert!(known().await.is_none());
         // Whoever read it before it was disabled does not undo that.
-        let stale = change(&composed, "operator", &before, ClientMetadata::of(&before.value)).await;
+        let name = Some("another".to_owned());
+        let renamed = ClientMetadata { client_name: name, ..ClientMetadata::of(&before.value) };
+        let stale = change(&composed, "operator", &before, renamed).await;
         assert!(matches!(stale.unwrap_err().kind, Kind::Overtaken));
         let now = by_id(&composed, "shop").await.unwrap();
         let on = ClientMetadata { disabled: false, ..ClientMetadata::of(&now.value) };
