@@ -159,7 +159,7 @@ impl Demo {
         let live = tokio::spawn(live::show(Arc::clone(&composed)));
         let (asked, over) = tokio::select! {
             asked = stop.asked() => (asked, None),
-            why = composed.supervisor.ends() => (Asked::ByHand, Some(why)),
+            why = composed.supervisor.ends() => (Asked::Hand, Some(why)),
         };
         warn_line!("stopping");
         live.abort();

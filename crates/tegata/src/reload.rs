@@ -84,15 +84,15 @@ impl Current {
         let filter =
             logging::filter(&config.observability).map_err(|failed| refused(failed.why()))?;
         let declares = live.iter().any(|name| DECLARED.contains(&name.as_str()));
-        let mut declarations = apply::declarations(Declared::of(&config), &self.base)
-            .map_err(|error| refused(error))?;
+        let mut declarations =
+            apply::declarations(Declared::of(&config), &self.base).map_err(refused)?;
         if declares {
             declarations.dry_run = true;
             operate::declare(composed, &declarations, MadeSecrets::WouldBeLost).await?;
             declarations.dry_run = false;
         }
-        running.reconfigure(&config).await.map_err(|error| refused(error))?;
-        level.set(filter).map_err(|error| refused(error))?;
+        running.reconfigure(&config).await.map_err(refused)?;
+        level.set(filter).map_err(refused)?;
         (self.given, self.config) = (given, config);
         let done = json!({"changed": live, "needs_restart": fixed});
         if declares {

@@ -317,14 +317,14 @@ impl Running {
     /// requests in flight end, and answers when all of it has ended. Whoever stopped it by hand does
     /// not wait for balancers.
     pub(crate) async fn stop(mut self, asked: Asked) {
-        if asked == Asked::ByNext {
+        if asked == Asked::Next {
             self.gateway.hand_over();
         } else {
             self.leaving.begin();
         }
         self.parting.begin();
         self.composed.cluster.leave(&self.composed);
-        if asked != Asked::ByHand {
+        if asked != Asked::Hand {
             background::pause(self.linger.get()).await;
         }
         let closed = self.composed.node.since_boot();
@@ -625,15 +625,15 @@ fn into_tokio(listener: TcpListener) -> Result<tokio::net::TcpListener, Failed> 
     tokio::net::TcpListener::from_std(listener).map_err(failed)
 }
 
-/// Who asked it to stop.
+/// By whom it was asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// Somebody at a terminal, by SIGINT.
-    ByHand,
+    Hand,
     /// What keeps it running, by SIGTERM.
-    BySupervisor,
+    Supervisor,
     /// Another process, which takes its place.
-    ByNext,
+    Next,
 }
 
 /// What tells the server to stop: SIGINT or SIGTERM, and that the terminal it was started in is gone.
@@ -664,11 +664,11 @@ impl Stop {
     /// Waits until something is asked for.
     pub(crate) async fn heard(&mut self) -> Heard {
         tokio::select! {
-            _ = self.interrupt.recv() => Heard::Stop(Asked::ByHand),
-            _ = self.terminate.recv() => Heard::Stop(Asked::BySupervisor),
+            _ = self.interrupt.recv() => Heard::Stop(Asked::Hand),
+            _ = self.terminate.recv() => Heard::Stop(Asked::Supervisor),
             _ = self.hang_up.recv() => {
                 // It is gone, then; elsewhere, whoever changes a setting sends it.
-                if self.has_terminal { Heard::Stop(Asked::ByHand) } else { Heard::Reload }
+                if self.has_terminal { Heard::Stop(Asked::Hand) } else { Heard::Reload }
             }
         }
     }
@@ -722,7 +722,7 @@ mod tests {
             is_done.store(true, Ordering::SeqCst);
             drop(under_way);
         });
-        running.stop(Asked::ByHand).await;
+        running.stop(Asked::Hand).await;
         assert!(done.load(Ordering::SeqCst), "it ended before what was under way");
     }
 }

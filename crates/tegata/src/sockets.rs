@@ -69,7 +69,7 @@ pub(crate) fn brought() -> Result<Vec<Brought>, String> {
             let socket = given.take_tcp_listener(index).map_err(|error| {
                 format!("{called}, which `LISTEN_FDS` announces, is of no use: {error}")
             })?;
-            let socket = socket.filter(|socket| listens(socket)).ok_or_else(|| {
+            let socket = socket.filter(listens).ok_or_else(|| {
                 format!(
                     "{called}, which `LISTEN_FDS` announces, does not listen; have the unit say \
                      `ListenStream=` and `Accept=no`"

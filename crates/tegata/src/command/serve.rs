@@ -175,9 +175,9 @@ impl Server<'_> {
         tracing::info!(node = %composed.node.id(), why = told, "stopping");
         let (asked, over, given) = match why {
             Why::Asked(asked) => (asked, None, None),
-            Why::Over(why) => (Asked::ByHand, Some(why), None),
+            Why::Over(why) => (Asked::Hand, Some(why), None),
             // Clients are told to open other connections before those that they have are closed.
-            Why::Given(taker) => (Asked::ByNext, None, Some(taker)),
+            Why::Given(taker) => (Asked::Next, None, Some(taker)),
         };
         let given = given.map(|taker| (taker, kept));
         if given.is_none() {
