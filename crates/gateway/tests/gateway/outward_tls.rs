@@ -170,7 +170,7 @@ fn services_see_our_certificate_and_we_check_theirs() {
         ("ended-workload", serving(&theirs, &[], &[ID], true), by_id, 502),
         // Nothing is shown where nothing is named, so that nobody else learns of it.
         ("unshown", good, json!({"ca_file": ca, "server_name": "orders.internal"}), 502),
-        ("unasked", service(&leaf(&theirs, &here, &[], false), None), by_name.clone(), 200),
+        ("unasked", service(&leaf(&theirs, &here, &[], false), None), by_name, 200),
         ("missing", good, with(json!({"ca_file": at("none.pem")})), 502),
     ];
     let services: Vec<_> =

@@ -260,17 +260,17 @@ fn the_authorities_of_services_are_read_anew() {
     let world = plan.start();
     let asked = || world.ask(&get("/secure/x", &[])).status;
     assert_eq!(asked(), 502);
-    assert!(!world.gateway.renew_authorities().unwrap());
+    assert!(world.gateway.renew_outward().unwrap().is_empty());
     fs::write(&ca, trusted.cert.pem()).unwrap();
-    assert!(world.gateway.renew_authorities().unwrap());
+    assert_eq!(world.gateway.renew_outward().unwrap(), ["upstream.ca_file"]);
     assert_eq!(asked(), 200);
     // What is none leaves those that were.
     fs::write(&ca, "nothing").unwrap();
-    assert!(world.gateway.renew_authorities().is_err());
+    assert!(world.gateway.renew_outward().is_err());
     assert_eq!(asked(), 200);
     // Who is trusted no longer is not reached, on connections of before neither.
     fs::write(&ca, other.cert.pem()).unwrap();
-    assert!(world.gateway.renew_authorities().unwrap());
+    assert_eq!(world.gateway.renew_outward().unwrap(), ["upstream.ca_file"]);
     assert_eq!(asked(), 502);
 }
 

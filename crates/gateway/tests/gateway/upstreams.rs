@@ -64,7 +64,7 @@ fn orders(addresses: &[SocketAddr], words: Value) -> Plan {
     let mut plan = Plan::with(addresses[0]);
     let upstreams: Vec<_> = addresses.iter().map(|it| format!("http://{it}")).collect();
     let mut declared = json!({"name": "orders", "upstreams": upstreams});
-    let words = words.as_object().unwrap().clone();
+    let Value::Object(words) = words else { panic!("words are a table") };
     declared.as_object_mut().unwrap().extend(words);
     plan.declared = vec![serde_json::from_value::<DeclaredService>(declared).unwrap()];
     plan.routes = json!([{"path": "/orders", "service": "orders", "auth": "none"}]);

@@ -27,9 +27,6 @@ use crate::{
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// How long a test looks whether something has come, and ticks of the gateway pass.
-const GLANCE: Duration = Duration::from_millis(20);
-
 /// What a service was asked, and its connection.
 type Asked = (String, TcpStream);
 
@@ -211,7 +208,7 @@ fn what_a_client_sends_ahead_of_the_101_reaches_nobody() {
         if !together {
             client.write(&smuggled);
             // Until the gateway has seen it, there is nothing that it could have come ahead of.
-            thread::sleep(GLANCE);
+            assert!(client.is_quiet());
         }
         service.write_all(accepted(&head).as_bytes()).unwrap();
         let answer = client.answer().unwrap();
@@ -393,7 +390,7 @@ fn a_socket_ends_when_its_token_is_taken_back_or_ends() {
     let (mut free, mut free_service, _) = open(&world, &asked, &opening("/live/x", &[]));
     for _ in 0..4 {
         world.clock.advance(Duration::from_millis(500));
-        thread::sleep(GLANCE);
+        assert!(free.is_quiet());
     }
     let open_still = |(client, service, _): &mut (Client, TcpStream, String)| {
         client.write(b"\x81\x01a");
@@ -431,7 +428,7 @@ fn a_socket_ends_when_nothing_passes_for_as_long_as_the_route_says() {
     let (mut client, mut service, _) = open(&world, &asked, &opening("/short/x", &[]));
     for _ in 0..3 {
         world.clock.advance(Duration::from_secs(4));
-        thread::sleep(GLANCE);
+        assert!(client.is_quiet());
         client.write(b"\x81\x01a");
         expect(&mut service, b"\x81\x01a");
     }

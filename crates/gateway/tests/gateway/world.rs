@@ -406,6 +406,15 @@ impl Client {
         bytes
     }
 
+    /// Whether nothing comes for a moment, in which the gateway sees what is to be seen.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let before = self.stream.read_timeout().unwrap();
+        self.stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let looked = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(before).unwrap();
+        looked.is_err_and(|error| is_timeout(&error))
+    }
+
     /// Whether the connection is closed, and nothing came before.
     pub(crate) fn is_closed(&mut self) -> bool {
         let mut byte = [0];

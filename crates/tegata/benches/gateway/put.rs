@@ -138,15 +138,13 @@ impl Loads {
         let output = command.env("TOKENS", tokens).env("ASKED", path).output().expect("`wrk`");
         let said = said(&output);
         let line = said.lines().find_map(|line| line.strip_prefix("RATE "));
-        let words: Vec<f64> = line
-            .unwrap_or_else(|| panic!("{said}"))
-            .split(' ')
-            .map(|word| word.parse().unwrap())
-            .collect();
+        let line = line.unwrap_or_else(|| panic!("{said}"));
+        let words: Vec<f64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
+        let whole = |at: usize| line.split(' ').nth(at).unwrap().parse().unwrap();
         Became {
             rate: words[0],
-            all: words[1] as u64,
-            bad: words[2] as u64,
+            all: whole(1),
+            bad: whole(2),
             p50: words[3],
             p99: words[4],
             core: 0.0,
