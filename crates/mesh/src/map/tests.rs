@@ -153,7 +153,7 @@ fn how_a_service_is_reached_is_checked_word_by_word() {
         "client_certificate_file": "/etc/c.pem", "client_key_file": "/etc/k.pem",
         "server_name": "orders.internal", "spiffe_id": "spiffe://example.org/ns/a/sa/b""#;
     let declared = read(good).unwrap();
-    let reach = ServiceMap::check(&[declared.clone()], &[]).unwrap();
+    let reach = ServiceMap::check(std::slice::from_ref(&declared), &[]).unwrap();
     let reach = &reach.service("a").unwrap().reach;
     let health = reach.health.clone().unwrap();
     assert_eq!(

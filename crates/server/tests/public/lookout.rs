@@ -39,11 +39,6 @@ impl Told {
         self.news.send_modify(|news| *news += 1);
     }
 
-    /// Says that something was ended.
-    pub(crate) fn end(&self) {
-        self.endings.send_modify(|endings| *endings += 1);
-    }
-
     /// How many wait for news.
     pub(crate) fn readers(&self) -> usize {
         self.news.receiver_count()

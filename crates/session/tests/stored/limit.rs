@@ -83,7 +83,7 @@ async fn what_has_ended_takes_no_room() {
     let mut cookies = Vec::new();
     for _ in 0..20 {
         let begun = world.sign_in("usr_1").await;
-        let reason = tegata_session::Reason::Logout;
+        let reason = Reason::Logout;
         world.sessions.end(&world.realm, &begun.session.id, &reason, "usr_1").await.unwrap();
         let kept = world.sign_in("usr_2").await;
         cookies.push(kept.cookie.expose().clone());

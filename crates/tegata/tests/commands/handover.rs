@@ -161,13 +161,13 @@ fn whoever_dies_in_the_middle_leaves_the_other() {
     };
     // The new one is killed while the old one lets go.
     let mut new = take_over();
-    until("the old one lets go", &lets_go);
+    until("the old one lets go", lets_go);
     new.kill().unwrap();
     new.wait().unwrap();
     until("the old one serves again", || !lets_go());
     // The old one is killed in the middle: the new one serves.
     let mut new = take_over();
-    until("the old one lets go", &lets_go);
+    until("the old one lets go", lets_go);
     old.kill();
     assert!(read_until(&mut new, " started").contains("started"));
     assert!(get(operations, "/health/ready").0 == 200 && !lets_go());
