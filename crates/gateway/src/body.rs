@@ -76,6 +76,8 @@ pub(crate) struct Progress {
     /// Whether the service has begun to answer, though the body has not ended. It speaks with the client then,
     /// and how much either says is their affair.
     pub(crate) answered: Cell<bool>,
+    /// Whether the answer has ended: nobody speaks with the client any more, and nothing counts what it says.
+    pub(crate) over: Cell<bool>,
     pub(crate) cut: Cell<Option<Cut>>,
 }
 
@@ -113,6 +115,9 @@ impl Upload {
 
 impl Uploading {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if self.progress.over.get() {
+            return Poll::Ready(Some(Err(Cut::ClientSlow)));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
             let new = || Pace::new(self.patience, &self.deadlines);
             let pace = self.pace.get_or_insert_with(new);

@@ -255,7 +255,7 @@ impl Gateway {
             match looked {
                 Ok(true) => renewed.push(name.to_owned()),
                 Ok(false) => {}
-                Err(error) => wrong.push(format!("service `{name}`: {error}")),
+                Err(error) => wrong.push(format!("`{name}`: {error}")),
             }
         }
         for service in &renewed {
@@ -301,6 +301,7 @@ impl Gateway {
         if let Some(public) = config.public.as_ref().filter(|it| lacks_authority(&config, it)) {
             return Err(NotServed::NoAuthority(public.to_string()));
         }
+        warn_of_unreachable(&config, &declared.0);
         let ways = Ways::open(&config, now.node.clock(), Some(&now.ways))?;
         let routing = self.compile(&declared.0, &declared.1, &config, &ways)?;
         now.places.allow(config.limits.connections_per_address, uncounted(&config));

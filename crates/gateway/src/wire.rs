@@ -62,6 +62,8 @@ pub(crate) struct Connection {
     stream: RefCell<Option<Rc<Running>>>,
     /// Bytes came behind a request for another protocol, before the answer.
     early: Cell<bool>,
+    /// Whether it is being ended for what it said.
+    ended: Cell<bool>,
     /// What becomes of the connection once that request is answered.
     tunnel: RefCell<Option<Box<Tunnel>>>,
     /// Whether it is a tunnel from here on.
@@ -101,6 +103,7 @@ impl Connection {
             hurried: Cell::new(false),
             stream: RefCell::default(),
             early: Cell::new(false),
+            ended: Cell::new(false),
             tunnel: RefCell::default(),
             tunnelled: Cell::new(false),
             waits: Cell::new(false),
@@ -271,7 +274,10 @@ impl Drop for Ticket {
         let connection = &self.0;
         connection.in_flight.set(connection.in_flight.get().saturating_sub(1));
         if connection.in_flight.get() == 0 {
-            connection.deadline.arm(connection.idle);
+            // One that is being ended has less time than that.
+            if !connection.ended.get() {
+                connection.deadline.arm(connection.idle);
+            }
             if connection.waits.replace(false) {
                 connection.deadline.wake();
             }
@@ -333,6 +339,7 @@ impl<R: Fn(&Refused) -> Vec<u8>> Wire<R> {
         let frames = self.connection.frames.borrow();
         let last = frames.as_ref().map_or(0, |frames| frames.last_stream());
         drop(frames);
+        self.connection.ended.set(true);
         self.connection.deadline.arm(self.connection.head);
         // Within a frame of ours nothing can be said.
         let answer = if self.at_boundary { calm(last) } else { Vec::new() };
@@ -507,10 +514,12 @@ impl<R> Wire<R> {
         let now = self.stuck.now();
         let mut frames = self.connection.frames.borrow_mut();
         let frames = frames.get_or_insert_with(|| Box::new(Frames::new(now)));
+        let before = frames.heads();
         frames.feed(bytes, now)?;
         if frames.is_in_head() {
             let in_head = self.in_head.get_or_insert_with(|| self.stuck.another());
-            if !in_head.is_armed() {
+            // Each has its own time.
+            if !in_head.is_armed() || frames.heads() != before {
                 in_head.arm(self.connection.head);
             }
         } else if let Some(in_head) = &self.in_head {

@@ -13,7 +13,6 @@
 //! | [`span`] | lengths of time, as they are written beside a route |
 //! | [`upstream`] | addresses of services |
 //! | [`reach`] | how a service is reached: checks, sending again, leaving alone, TLS |
-//! | [`span`] | durations |
 
 pub mod declared;
 pub mod delegation;

@@ -54,7 +54,7 @@ const MOST_CUT: usize = 100;
 
 /// A browser that leaves a page takes back all that it has asked for: one hundred at most. A proxy that
 /// brings many people takes back a small part all the time. Who has had an answer may well want no more of it.
-const RESETS: Rule = Rule { most: 200, a_second: 20, bytes: 128 };
+const RESETS: Rule = Rule { most: 200, a_second: 20, bytes: 16 * 1024 };
 /// Clients measure the round trip with a `PING` as often as there is data, and browsers of old say the
 /// priority of all that they ask for.
 const IDLE: Rule = Rule { most: 1000, a_second: 100, bytes: 256 };
@@ -87,8 +87,11 @@ pub struct Frames {
     targets: Targets,
     /// What would be left of targets that would be cut.
     cut: Vec<Box<[u8]>>,
-    /// The last stream that was asked on.
+    /// The last stream that was asked on, and whether the head that comes is of one that was asked on before.
     last: u32,
+    trailing: bool,
+    /// How many heads have come to their end.
+    heads: u64,
     /// Requests for which no reset has been allowed yet.
     requests: u8,
     /// How many bytes the client has been sent.
@@ -132,6 +135,8 @@ impl Frames {
             targets: Targets::default(),
             cut: Vec::new(),
             last: 0,
+            trailing: false,
+            heads: 0,
             requests: 0,
             sent: 0,
             resets: Allowance::full(&RESETS, now),
@@ -193,6 +198,12 @@ impl Frames {
         self.in_block || self.in_head
     }
 
+    /// How many heads have come to their end.
+    #[must_use]
+    pub const fn heads(&self) -> u64 {
+        self.heads
+    }
+
     /// The last stream that was asked on.
     #[must_use]
     pub const fn last_stream(&self) -> u32 {
@@ -214,7 +225,9 @@ impl Frames {
             // More than that cannot be padding alone.
             DATA => self.padded = has(PADDED) && length <= 256,
             HEADERS => {
-                self.last = self.last.max(u32::from_be_bytes(stream) & 0x7fff_ffff);
+                let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
+                self.trailing = stream <= self.last;
+                self.last = self.last.max(stream);
                 self.idle.earn(&IDLE, WITH_A_REQUEST);
                 self.windows.earn(&WINDOWS, WITH_A_REQUEST);
                 self.requests += 1;
@@ -262,7 +275,10 @@ impl Frames {
             return Err(Flood::Head);
         }
         if !self.in_block {
-            self.cut.extend(self.targets.read(&self.block));
+            self.heads += 1;
+            let cut = self.targets.read(&self.block);
+            // What stands behind a body asks for nothing.
+            self.cut.extend(cut.filter(|_| !self.trailing));
             self.block.clear();
             self.block.shrink_to(1024);
             if self.cut.len() > MOST_CUT {

@@ -2,7 +2,7 @@
 //! when they change.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     path::PathBuf,
     sync::{
         Arc,
@@ -98,10 +98,7 @@ impl Outward {
             None => None,
             Some((certificate, key)) => {
                 let shown = read(certificate)?;
-                let secret = Zeroizing::new(fs::read(key).map_err(|error| TlsRefused::File {
-                    path: key.display().to_string(),
-                    error,
-                })?);
+                let secret = Zeroizing::new(read(key)?);
                 context.update(&shown.len().to_be_bytes());
                 context.update(&shown);
                 context.update(&secret);

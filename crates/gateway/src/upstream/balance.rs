@@ -28,7 +28,7 @@ pub(crate) struct Balanced {
     pub(crate) name: Arc<str>,
     addresses: Vec<Arc<Address>>,
     /// How many requests there are, where there is a limit to them.
-    running: AtomicU32,
+    running: Arc<AtomicU32>,
     pub(crate) reach: Reach,
     pub(crate) retry: Budget,
     pub(crate) breaker: Option<Arc<Guarded>>,
@@ -75,6 +75,7 @@ impl Balanced {
         let same = |it: &&Arc<Self>| {
             let kept = it.addresses.iter().map(|address| &address.upstream);
             it.reach == *reach
+                && it.rest == rest
                 && kept.eq(upstreams)
                 && it.addresses.iter().all(|address| address.is_with(outward))
         };
@@ -104,7 +105,8 @@ impl Balanced {
         Arc::new(Self {
             name: name.into(),
             addresses,
-            running: AtomicU32::new(0),
+            // Whoever was let in before the change counts still.
+            running: before.map_or_else(Arc::default, |it| Arc::clone(&it.running)),
             retry: Budget::new(&reach.retry),
             reach: reach.clone(),
             breaker,
@@ -130,10 +132,11 @@ impl Balanced {
     /// A place for one more request, or that there is none.
     pub(crate) fn enter(self: &Arc<Self>) -> Result<Option<Room>, ()> {
         let Some(most) = self.reach.max_requests else { return Ok(None) };
-        let room = Room(Arc::clone(self));
-        // Whoever finds it full leaves again by dropping the room.
-        let before = self.running.fetch_add(1, AcqRel);
-        if before < most.get() { Ok(Some(room)) } else { Err(()) }
+        let more = |running: u32| (running < most.get()).then_some(running + 1);
+        match self.running.fetch_update(AcqRel, Relaxed, more) {
+            Ok(_) => Ok(Some(Room(Arc::clone(self)))),
+            Err(_) => Err(()),
+        }
     }
 
     /// An address for a request, none of those in `tried` where there is another. `turn` is whose turn it
@@ -366,7 +369,7 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..2000 {
                         if let Ok(room) = of.enter() {
-                            most.fetch_max(of.running.load(Relaxed).min(3), Relaxed);
+                            most.fetch_max(of.running.load(Relaxed), Relaxed);
                             drop(room);
                         }
                     }
@@ -374,8 +377,16 @@ mod tests {
             }
         });
         assert_eq!(of.running.load(Relaxed), 0);
+        assert!((1..=3).contains(&most.into_inner()));
         let rooms: Vec<_> = (0..5).filter_map(|_| of.enter().ok()).collect();
         assert_eq!(rooms.len(), 3);
+        // What is changed about the service lets nobody in beside those who are there.
+        let resting = Reach { max_requests: NonZeroU32::new(4), ..Reach::default() };
+        let changed = service(1, &resting, Some(&of));
+        let more: Vec<_> = (0..5).filter_map(|_| changed.enter().ok()).collect();
+        assert_eq!(more.len(), 1);
+        drop((rooms, more));
+        assert_eq!(changed.running.load(Relaxed), 0);
     }
 
     #[test]

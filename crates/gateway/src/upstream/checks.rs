@@ -14,7 +14,6 @@ use tokio::{
 use super::{Address, Balanced, Pool};
 use crate::{
     body::{Progress, Upload},
-    config::Services,
     gate::Gates,
     timer::Deadlines,
 };
@@ -22,14 +21,12 @@ use crate::{
 /// Whoever checks the services of a gateway.
 pub(crate) struct Checks {
     gate: Arc<Gates>,
-    services: Rc<Services>,
     deadlines: Rc<Deadlines>,
 }
 
 impl Checks {
     pub(crate) fn new(gate: Arc<Gates>) -> Self {
-        let services = Rc::new(gate.now().config.upstream.clone());
-        Self { gate, services, deadlines: Rc::default() }
+        Self { gate, deadlines: Rc::default() }
     }
 
     /// Checks what it is told to, until it is told to stop.
@@ -111,7 +108,8 @@ impl Checks {
     async fn is_well(&self, address: &Address, health: &Health, span: Duration) -> bool {
         let asked = async {
             self.deadlines.see(self.gate.node.since_boot());
-            let pool = Rc::new(Pool::new(address, &self.services, &self.deadlines));
+            let services = Rc::new((*self.gate.now().ways.services).clone());
+            let pool = Rc::new(Pool::new(address, &services, &self.deadlines));
             let progress = Rc::new(Progress::default());
             progress.ended.set(true);
             let now = self.gate.node.since_boot();

@@ -38,6 +38,8 @@ pub(crate) enum Leave {
     Well,
     /// It was left alone, and this request is to find out whether it is well again.
     Trial,
+    /// It was left alone, and there is nowhere else to go.
+    Resort,
 }
 
 impl Standing {
@@ -48,7 +50,7 @@ impl Standing {
 
     /// What a request is that is sent there because there is nowhere else.
     pub(crate) fn last_resort(&self) -> Leave {
-        if self.until.load(Relaxed) == 0 { Leave::Well } else { Leave::Trial }
+        if self.until.load(Relaxed) == 0 { Leave::Well } else { Leave::Resort }
     }
 
     /// Asks for leave. Of an address that was left alone long enough, one request in `rest` finds out;
@@ -72,7 +74,7 @@ impl Standing {
     /// It answered.
     pub(crate) fn succeeded(&self, leave: Leave) {
         // What was sent before it was left alone says nothing about how it is now.
-        if leave == Leave::Trial {
+        if leave != Leave::Well {
             self.until.store(0, Relaxed);
             self.rests.store(0, Relaxed);
             self.failures.store(0, Relaxed);
@@ -84,10 +86,18 @@ impl Standing {
     /// It did not, or with an error. `at_once`: it could not even be reached.
     pub(crate) fn failed(&self, leave: Leave, now: SinceBoot, rest: Duration, at_once: bool) {
         let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
-        if leave == Leave::Trial {
-            let rests = self.rests.fetch_add(1, Relaxed).min(8);
+        if leave != Leave::Well {
+            let until = self.until.load(Relaxed);
+            // What was found well meanwhile stays so, and no last resort makes a rest longer that lasts.
+            if until == 0 || (leave == Leave::Resort && until > millis(now)) {
+                return;
+            }
+            let rests = self.rests.load(Relaxed).min(8);
             let longer = rest.saturating_mul(1 << rests).min(LONGEST_REST.max(rest));
-            self.until.store(millis(SinceBoot(now.0 + longer)), Relaxed);
+            let next = millis(SinceBoot(now.0 + longer));
+            if self.until.compare_exchange(until, next, Relaxed, Relaxed).is_ok() {
+                self.rests.fetch_add(1, Relaxed);
+            }
         } else if at_once || failures >= MOST_FAILURES {
             let until = millis(SinceBoot(now.0 + rest));
             if self.until.compare_exchange(0, until, Relaxed, Relaxed).is_ok() {
@@ -191,6 +201,23 @@ mod tests {
         assert_eq!(address.admit(at(now), REST), Some(Leave::Well));
         address.failed(Leave::Well, at(now), REST, true);
         assert!(address.is_up(at(now + 2)));
+    }
+
+    #[test]
+    fn last_resorts_make_no_rest_longer_and_what_came_back_stays() {
+        let address = Standing::default();
+        address.failed(Leave::Well, at(10), REST, true);
+        assert_eq!(address.last_resort(), Leave::Resort);
+        for _ in 0..9 {
+            address.failed(Leave::Resort, at(11), REST, true);
+        }
+        // Two seconds, as before.
+        assert_eq!(address.admit(at(12), REST), Some(Leave::Trial));
+        // One answers, and another that was sent before it fails after it.
+        address.succeeded(Leave::Resort);
+        address.failed(Leave::Trial, at(13), REST, true);
+        address.failed(Leave::Resort, at(13), REST, true);
+        assert_eq!(address.admit(at(13), REST), Some(Leave::Well));
     }
 
     #[test]

@@ -37,8 +37,6 @@ pub(super) struct Multiplexed {
     /// Until it ends.
     io: Io,
     streams: Cell<usize>,
-    /// Whether it has carried a request.
-    used: Cell<bool>,
     /// No more requests are sent on it.
     retired: Cell<bool>,
     since: Cell<SinceBoot>,
@@ -92,7 +90,7 @@ impl Multiplexed {
         let shaken = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(io::Error::other)?;
         let io: Io = Rc::new(RefCell::new(Some(connection)));
-        let running = Rc::clone(&io);
+        let (running, waiting) = (Rc::clone(&io), spawns.clone());
         tokio::task::spawn_local(async move {
             let _counted = counted;
             // How it ends is told to whoever waits for a response.
@@ -103,6 +101,7 @@ impl Multiplexed {
                     Some(Poll::Pending) => Poll::Pending,
                     Some(Poll::Ready(_)) | None => {
                         *running = None;
+                        waiting.0.borrow_mut().drain(..).for_each(Waker::wake);
                         Poll::Ready(())
                     }
                 }
@@ -125,7 +124,6 @@ impl Multiplexed {
             sender,
             io,
             streams: Cell::new(0),
-            used: Cell::new(false),
             retired: Cell::new(false),
             since: Cell::new(now),
         }))
@@ -156,11 +154,6 @@ impl Multiplexed {
 
     pub(super) fn sender(&self) -> http2::SendRequest<Upload> {
         self.sender.clone()
-    }
-
-    /// Whether it has carried a request before; from now on it has.
-    pub(super) fn is_reused(&self) -> bool {
-        self.used.replace(true)
     }
 
     /// Lets what it carries end, and takes nothing more.

@@ -50,7 +50,7 @@ pub(crate) struct Pool {
     /// Held by whoever opens such a connection: all others wait for a place on it.
     opening: tokio::sync::Mutex<()>,
     /// How many connections there are, idle ones included.
-    open: Cell<usize>,
+    open: Rc<Cell<usize>>,
     /// How often there should have been one more, and was not.
     failures: Cell<u64>,
     config: Rc<Services>,
@@ -139,7 +139,7 @@ impl Pool {
             idle: RefCell::default(),
             shared: RefCell::default(),
             opening: tokio::sync::Mutex::default(),
-            open: Cell::new(0),
+            open: Rc::default(),
             failures: Cell::new(0),
             config: Rc::clone(config),
             deadlines: Rc::clone(deadlines),
@@ -172,8 +172,8 @@ impl Pool {
         let place = || {
             let place = self.shared.borrow().iter().find_map(Multiplexed::place)?;
             place.note(now);
-            let reused = place.on.is_reused();
-            Some(self.leased(Sender::Http2(place), reused, upload, now))
+            // Whatever was not sent on it comes back, so that its age is no excuse for what was.
+            Some(self.leased(Sender::Http2(place), false, upload, now))
         };
         if let Some(lease) = place() {
             return Ok(lease);
@@ -284,7 +284,6 @@ impl Pool {
     ) -> io::Result<Sender> {
         let shared = Multiplexed::shake(stream, counted, now).await?;
         let place = shared.place().ok_or(io::ErrorKind::ConnectionAborted)?;
-        shared.is_reused();
         self.shared.borrow_mut().push(shared);
         Ok(Sender::Http2(place))
     }
@@ -350,10 +349,6 @@ impl Lease {
                 answered => break answered,
             }
         };
-        if let (Sender::Http2(place), None) = (&self.sender, &answered) {
-            // Its other end may be gone without a word: others need not find out the same way.
-            place.on.retire();
-        }
         match answered {
             None => Err(NoResponse::Late),
             Some(Ok(response)) => Ok(response),
@@ -364,8 +359,17 @@ impl Lease {
         }
     }
 
+    /// Takes no more requests on a connection that carries many: its other end may be gone without a word, and
+    /// others need not find out the same way.
+    pub(crate) fn retire(&self) {
+        if let Sender::Http2(place) = &self.sender {
+            place.on.retire();
+        }
+    }
+
     /// Keeps the connection for the next request, if this one is over in both directions.
     pub(crate) fn give_back(self) {
+        self.upload.over.set(true);
         match self.sender {
             Sender::Http1(sender) if self.upload.ended.get() && !sender.is_closed() => {
                 self.pool.idle.borrow_mut().push(Idle { sender, since: self.now });
@@ -453,18 +457,18 @@ pub(crate) async fn within<F: Future>(deadline: &Deadline, future: F) -> Option<
 }
 
 /// A connection that counts, until it is dropped.
-struct Counted(Rc<Pool>);
+struct Counted(Rc<Cell<usize>>);
 
 impl Counted {
     fn new(pool: &Rc<Pool>) -> Self {
         pool.open.set(pool.open.get() + 1);
-        Self(Rc::clone(pool))
+        Self(Rc::clone(&pool.open))
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get().saturating_sub(1));
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 

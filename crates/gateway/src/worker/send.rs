@@ -27,7 +27,8 @@ enum Fell {
     Held,
     /// The service broke off, or gave an answer that is none.
     Broken,
-    /// The client broke off, or was too slow: that says nothing about the service.
+    /// The client broke off, was too slow, or wants what the service has not: that says nothing about how the
+    /// service does.
     Client,
 }
 
@@ -84,14 +85,19 @@ impl Worker {
             let fresh = same.is_some();
             let (claim, mut lease) = match same.take() {
                 Some(claim) => {
-                    self.lease_of(claim, progress, now, true).await.map_err(|it| it.1)?
+                    let leasing = self.lease_of(claim, progress, now, true);
+                    let leased = match whole {
+                        None => leasing.await,
+                        Some(whole) => within(whole, leasing).await.ok_or(Fell::Late)?,
+                    };
+                    leased.map_err(|it| it.1)?
                 }
                 None => self.lease(to, &mut tried, progress, now, whole).await?,
             };
             tried = claim.among(tried);
             lease.address(&mut request);
             if opens && !lease.takes_sockets() {
-                return Err(Fell::Broken);
+                return Err(Fell::Client);
             }
             sends += 1;
             let may_again = sends < to.retry.attempts() && to.retry.is_there();
@@ -127,6 +133,7 @@ impl Worker {
                     if !progress.ended.get() {
                         return Err(Fell::Held);
                     }
+                    lease.retire();
                     claim.failed(after(), false);
                     return Err(Fell::Late);
                 }

@@ -26,6 +26,8 @@ type Body = BoxBody<Bytes, hyper::Error>;
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) connections: AtomicUsize,
+    /// How many of them there are still.
+    pub(crate) open: AtomicUsize,
     pub(crate) requests: AtomicUsize,
 }
 
@@ -57,7 +59,12 @@ pub(crate) fn counted(streams: u32, goodbye: usize) -> (SocketAddr, Arc<Counts>)
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 count.connections.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(serve(stream, Arc::clone(&count), streams, goodbye));
+                count.open.fetch_add(1, Ordering::SeqCst);
+                let counts = Arc::clone(&count);
+                tokio::spawn(async move {
+                    serve(stream, Arc::clone(&counts), streams, goodbye).await;
+                    counts.open.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
     });

@@ -209,6 +209,8 @@ fn a_goaway_of_the_service_costs_no_request() {
 fn a_service_that_does_not_speak_it_is_502_and_one_that_is_silent_is_504() {
     let mut plan = plan(echo::start());
     plan.config.upstream.answer = Duration::from_millis(300);
+    // That it does not is known at once, and not when connecting has taken too long.
+    plan.config.upstream.connect = Duration::from_secs(60);
     let world = plan.start();
     let answer = world.ask(&get("/framed/x", &[]));
     assert_eq!((answer.status, answer.problem().as_str()), (502, "service_unreachable"));
@@ -218,6 +220,39 @@ fn a_service_that_does_not_speak_it_is_502_and_one_that_is_silent_is_504() {
     let answer = world.ask(&get("/framed/hold", &[]));
     assert_eq!((answer.status, answer.problem().as_str()), (504, "service_late"));
     assert_eq!(world.ask(&get("/framed/x", &[])).status, 200);
+}
+
+#[test]
+fn a_connection_on_which_somebody_waited_in_vain_takes_nobody_else() {
+    let (address, counts) = framed::counted(200, usize::MAX);
+    let mut plan = plan(address);
+    plan.routes = json!([
+        {"path": "/framed", "service": "framed", "auth": "none", "timeout": "300ms"},
+    ]);
+    let world = plan.start();
+    assert_eq!(world.ask(&get("/framed/x", &[])).status, 200);
+    assert_eq!(counts.connections.load(Ordering::SeqCst), 1);
+    let answer = world.ask(&get("/framed/hold", &[]));
+    assert_eq!((answer.status, answer.problem().as_str()), (504, "service_late"));
+    assert_eq!(world.ask(&get("/framed/x", &[])).status, 200);
+    assert_eq!(counts.connections.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn checks_of_a_service_leave_no_connection_behind() {
+    let (address, counts) = framed::counted(200, usize::MAX);
+    let mut plan = plan(address);
+    for declared in &mut plan.declared {
+        declared.health =
+            serde_json::from_value(json!({"path": "/framed", "interval": "10ms"})).unwrap();
+    }
+    let _world = plan.start();
+    let most = || counts.connections.load(Ordering::SeqCst) >= 20;
+    while !most() {
+        std::thread::yield_now();
+    }
+    let open = counts.open.load(Ordering::SeqCst);
+    assert!(open < 10, "{open} connections are open");
 }
 
 #[test]

@@ -217,6 +217,7 @@ const ANSWER: Form = answered(
 
 /// How a service is reached.
 const REACH: &[Member] = &[
+    may("protocol", Shape::Word(&["http1", "h2", "h2c"]), "Which version of HTTP it speaks."),
     may("health", Shape::Object(&HEALTH), "Whether and how its addresses are asked how they are."),
     may("max_requests", Shape::Count, "How many requests it has at a time at most, on each node."),
     may("retry", Shape::Object(&RETRY), "When a request is sent again."),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use tegata_mesh::{
-    DeclaredService, DelegationMode,
+    DeclaredService, DelegationMode, Protocol,
     reach::{BreakerRule, Health, Retry},
 };
 
@@ -20,6 +20,8 @@ pub(crate) struct Change {
     pub(crate) callers: Option<Vec<String>>,
     pub(crate) roles: Option<Vec<String>>,
     pub(crate) delegation: Option<DelegationMode>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) protocol: Option<Option<Protocol>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(crate) health: Option<Option<Health>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -113,6 +115,9 @@ pub(super) async fn change(
             }
         }
         service.delegation = change.delegation.unwrap_or(service.delegation);
+        if let Some(given) = change.protocol {
+            service.protocol = given.unwrap_or_default();
+        }
         put(&mut service.health, change.health.as_ref());
         put(&mut service.max_requests, change.max_requests.as_ref());
         put(&mut service.retry, change.retry.as_ref());

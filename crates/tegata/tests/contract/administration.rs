@@ -369,7 +369,7 @@ fn how_a_service_is_reached_is_declared_changed_and_taken_away() {
         "breaker": {"failures": 2, "answer": {"status": 200, "body": "[1]"}}});
     let told = admin.post("/services", &declared).expect(201).json();
     assert_eq!((&told["max_requests"], &told["health"]["interval"]), (&json!(9), &json!("5s")));
-    assert_eq!(told["breaker"]["open_for"], "60s");
+    assert_eq!(told["breaker"]["open_for"], "1m");
     let (_, answer) = Browser::signed_in(demo().public, &demo().person("customer"));
     let token = answer["access_token"].as_str().unwrap().to_owned();
     let call = || demo().gateway.get(&format!("/{name}/x")).bearer(&token).send();
@@ -383,6 +383,10 @@ fn how_a_service_is_reached_is_declared_changed_and_taken_away() {
     let told = admin.patch(&place, &change).expect(200).json();
     assert_eq!((&told["health"]["interval"], told.get("breaker")), (&json!("10s"), None));
     assert_eq!(told["max_requests"], 9);
+    let told = admin.patch(&place, &json!({"protocol": "h2c"})).expect(200).json();
+    assert_eq!(told["protocol"], "h2c");
+    let told = admin.patch(&place, &json!({"protocol": null})).expect(200).json();
+    assert_eq!(told.get("protocol"), None);
     call().expect(502);
     for wrong in [
         json!({"ca_file": "/etc/ca.pem"}),
