@@ -270,7 +270,7 @@ mod tests {
             (b"\x48\x03404", 404),
             // 302 and 408, compressed (RFC 7541, appendix C.6.1).
             (b"\x48\x82\x64\x02", 302),
-            (b"\x08\x83\x68\x1e\x7f", 408),
+            (b"\x08\x83\x68\x0f\x7f", 408),
         ] {
             assert_eq!(head(payload).status(), Some(status), "{payload:?}");
         }

@@ -404,6 +404,7 @@ const KEY: Form = answered(
         must("algorithm", ALGORITHM, "What it signs with."),
         must("state", WORD, "`next`, `current`, `previous` or `retired`."),
         must("at", Shape::Moment, "Since when."),
+        must("in_token", Shape::Flag, "Whether it is in a PKCS#11 token, and never leaves it."),
         may("seen_by", Shape::Count, "Of a `next` key: how many have fetched it."),
         may("readers", Shape::Count, "How many fetched the key set within a day."),
         may("not_seen_by", Shape::List(&TEXT, 20), "Those of them who have not fetched it."),

@@ -29,8 +29,9 @@ await town(async town => {
   assert.equal(road.refreshes().length, before)
   for (const it of [tab, other]) await it.run('clock.sleep(14 * 60_000)')
   assert.deepEqual([await tab.run(call), await other.run(call)], [200, 200])
-  await tab.until('heard.length >= 1')
   assert(road.refreshes().length > before)
+  // It may be on its way still.
+  while (road.refreshes().some(it => it.status === undefined)) assert.equal(await tab.run(call), 200)
   assert(road.refreshes().every(it => it.status === 200))
 
   // Whoever signs out does so in all of them, and somebody else is somebody else.
