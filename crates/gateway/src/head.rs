@@ -1,4 +1,4 @@
-//! What the first three phases see of a request: its head, and who sent it. Reading it once finds
+//! What the first four phases see of a request: its head, and who sent it. Reading it once finds
 //! everything that they ask for, so no phase searches the fields again.
 
 use std::net::IpAddr;

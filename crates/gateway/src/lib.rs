@@ -1,10 +1,10 @@
 //! The data plane: every request that reaches a service comes through here.
 //!
-//! A request passes five phases. The first three see its head alone and may refuse it; then it is
+//! A request passes six phases. The first four see its head alone and may refuse it; then it is
 //! sent on, streamed in both directions, and what was decided is written down.
 //!
 //! ```text
-//! admit ──▶ identify ──▶ decide ──▶ forward ──▶ record
+//! admit ──▶ identify ──▶ limit ──▶ decide ──▶ forward ──▶ record
 //! ```
 //!
 //! Every worker is one thread with its own runtime, its own connections to services and its own
