@@ -101,7 +101,7 @@ impl Vault for Chest {
         })
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn trouble(&self, _: &[u8]) -> Option<String> {
         self.away.load(Ordering::Acquire).then(|| "it is away".to_owned())
     }
 
