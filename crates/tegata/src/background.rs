@@ -52,6 +52,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> Tasks {
     keep("history_elsewhere", Weight::Helpful, |it| Box::pin(history::elsewhere::tell(it)));
     keep("tell_of_readers", Weight::Helpful, |it| Box::pin(crate::key_readers::tell(it)));
     keep("rotate_keys", Weight::Helpful, |it| Box::pin(rotate_keys(it)));
+    keep("ask_signers", Weight::Helpful, |it| Box::pin(ask_signers(it)));
     keep("clean", Weight::Helpful, |it| Box::pin(clean(it)));
     fill::start(composed, &mut tasks);
     tasks
@@ -422,6 +423,20 @@ async fn rotate_keys(composed: Arc<Composed>) {
     loop {
         rounds.next().await;
         rounds.ended(&operate::rotate_due(&composed).await);
+    }
+}
+
+/// Asks keys in a token that did not sign a moment ago whether they do again: nobody else asks them as
+/// long as that is known.
+async fn ask_signers(composed: Arc<Composed>) {
+    let mut ticks = every(Duration::from_secs(5));
+    loop {
+        ticks.tick().await;
+        let keys = composed.keys.now();
+        for key in keys.signers().filter(|key| key.trouble().is_some()) {
+            // What comes of it is known to the key.
+            let _ = key.look().await;
+        }
     }
 }
 

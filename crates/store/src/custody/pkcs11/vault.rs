@@ -17,8 +17,9 @@ use super::{Pkcs11Config, Pkcs11Custody, Pkcs11Refused, thread::Thread};
 /// How much may wait for a signature. What comes beyond would wait too long.
 const WAITING: usize = 128;
 
-/// For how long a token that did not sign is taken for one that will not.
-const TROUBLED: Duration = Duration::from_secs(1);
+/// For how long a token that did not sign is taken for one that will not, unless it does before. Several
+/// times as long as it may take to find out, or whoever asks meanwhile uses up a code for nothing.
+const TROUBLED: Duration = Duration::from_secs(30);
 
 /// How long a token may take to make a key: RSA keys take seconds, and in a small token minutes.
 const MAKING: Duration = Duration::from_secs(120);
