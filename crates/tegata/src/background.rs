@@ -414,11 +414,11 @@ async fn replace_keys(composed: Arc<Composed>) {
 
 /// Makes the next keys sign when the current ones have done so for long enough.
 async fn rotate_keys(composed: Arc<Composed>) {
+    let minute = Duration::from_secs(60);
     let span = composed.config.keys.rotate_every.get();
-    if span.is_zero() {
-        return;
-    }
-    let looked = (span / 10).clamp(Duration::from_secs(1), Duration::from_secs(60));
+    // Where none is ever due by itself, the place of one that was taken back is filled all the same.
+    let looked =
+        if span.is_zero() { minute } else { (span / 10).clamp(Duration::from_secs(1), minute) };
     let mut rounds = Rounds::every(looked, "signing keys that are due cannot be rotated");
     loop {
         rounds.next().await;
