@@ -106,7 +106,8 @@ pub(crate) async fn take_back(
         (_, Err(error)) => error.into(),
     };
     let why = format!(
-        "client `{id}` is disabled, but not all that it had is ended ({}); disable it once more",
+        "client `{id}` is disabled, but not all that it had is ended ({}); disable it once more, \
+         or `tegata revoke --client {id}`",
         refused.why
     );
     Err(Refused { why, ..refused }.after(json!({"client_id": id, "done": "disabled"})))
