@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use tegata_core::{SessionId, StoreError};
 use tegata_identity::User;
 use tegata_token::{
-    Algorithm, Audience, Claims, Details, KeyRefused, StatusIndex,
+    Algorithm, Audience, Claims, Details, KeyRefused, SigningKey, StatusIndex,
     claims::{Status, StatusEntry},
     families::Issue,
     jws,
@@ -78,6 +78,15 @@ pub fn unsigned(why: &KeyRefused) -> StoreError {
         }
         _ => StoreError::Misused { detail },
     }
+}
+
+/// Whether a key signs, as far as is known without asking.
+///
+/// # Errors
+/// [`StoreError::Unavailable`]: why its vault did not a moment ago.
+pub fn check_untroubled(key: &SigningKey) -> Result<(), StoreError> {
+    let unavailable = |detail| StoreError::Unavailable { backend: VAULT, detail };
+    key.trouble().map(unavailable).map_or(Ok(()), Err)
 }
 
 /// What an ID token says (OpenID Connect Core §2).
@@ -210,10 +219,7 @@ impl Provider {
             return Err(StoreError::Unavailable { backend: "this node", detail });
         }
         match self.keys().now().signer(algorithm) {
-            Some(key) => match key.trouble() {
-                None => Ok(()),
-                Some(detail) => Err(StoreError::Unavailable { backend: VAULT, detail }),
-            },
+            Some(key) => check_untroubled(&key),
             None => {
                 let detail = format!("there is no {algorithm} key to sign with");
                 Err(StoreError::Misused { detail })

@@ -67,7 +67,7 @@ pub use device::{Decision, DeviceAuthorization, UserCode};
 pub use dpop::{Credential, DpopNonce, NotHolder, ProvenKey, Showing};
 pub use error::{Code, OAuthError, Refused};
 pub use interaction::{Next, Said, SignedIn};
-pub use issue::{TokenAnswer, unsigned};
+pub use issue::{TokenAnswer, check_untroubled, unsigned};
 pub use mtls::{MutualTls, Proven};
 pub use notice::Question;
 pub use params::Params;

@@ -16,7 +16,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use tegata_core::{SinceBoot, StoreError, Timestamp};
-use tegata_token::{ListId, StatusBits};
+use tegata_oauth::check_untroubled;
+use tegata_token::{Algorithm, ListId, StatusBits};
 
 use crate::{app::App, caller::Caller, form, negotiate, problem::Problem, router::Segment};
 
@@ -38,10 +39,15 @@ const MOST_LISTS: u32 = 128;
 /// A token, and when it was made.
 type Lately = (SinceBoot, Arc<Made>);
 
-/// The lists that were made lately. Only lists in which something is revoked take work to make.
+/// Which list was made: in which form, and whether something was revoked in it.
+type Which = (ListId, Form, bool);
+
+/// The lists that were made lately.
 #[derive(Debug, Default)]
 pub(crate) struct Published {
-    lately: Mutex<HashMap<(ListId, Form), Lately>>,
+    lately: Mutex<HashMap<Which, Lately>>,
+    /// Whoever has it makes lists with a key in a token.
+    signing: tokio::sync::Mutex<()>,
     empty: std::sync::OnceLock<Vec<u8>>,
     past: Past,
     aggregated: Aggregated,
@@ -143,23 +149,50 @@ fn is_open(app: &App, id: ListId) -> bool {
 
 /// The list as it is, made lately or now.
 async fn now(app: &App, form: Form, id: ListId) -> Result<Arc<Made>, StoreError> {
-    let (published, at) = (app.published(), app.node().now());
-    let Some(bits) = app.view().list(id) else {
-        let nothing = published.empty.get_or_init(|| StatusBits::new().to_zlib());
-        return token::signed(app, form, id, nothing, at).await.map(Arc::new);
-    };
-    let now = app.node().since_boot();
-    let is_fresh = |made: SinceBoot| now.since(made) < REMEMBERED;
-    if let Some((made, token)) = published.lately.lock().get(&(id, form))
-        && is_fresh(*made)
-    {
-        return Ok(Arc::clone(token));
+    let published = app.published();
+    if let Some(made) = published.lately(app, form, id) {
+        return Ok(made);
     }
-    let token = Arc::new(token::signed(app, form, id, &bits.to_zlib(), at).await?);
+    let signer = app.provider().keys().now().signer(Algorithm::Es256);
+    let Some(key) = signer.filter(|key| key.handle().is_some()) else {
+        return make(app, form, id).await;
+    };
+    // INVARIANT: anybody may ask, so that all who do have one place among those whom the token signs for,
+    // and none where it is known not to sign.
+    let _turn = published.signing.lock().await;
+    if let Some(made) = published.lately(app, form, id) {
+        return Ok(made);
+    }
+    check_untroubled(&key)?;
+    make(app, form, id).await
+}
+
+async fn make(app: &App, form: Form, id: ListId) -> Result<Arc<Made>, StoreError> {
+    let (published, at) = (app.published(), app.node().now());
+    let (now, bits) = (app.node().since_boot(), app.view().list(id));
+    let which = (id, form, bits.is_some());
+    let nothing = || published.empty.get_or_init(|| StatusBits::new().to_zlib()).clone();
+    let bits = bits.map_or_else(nothing, |bits| bits.to_zlib());
+    let made = Arc::new(token::signed(app, form, id, &bits, at).await?);
     let mut lately = published.lately.lock();
-    lately.retain(|_, (made, _)| is_fresh(*made));
-    lately.insert((id, form), (now, Arc::clone(&token)));
-    Ok(token)
+    lately.retain(|_, (made, _)| is_fresh(app, *made));
+    lately.insert(which, (now, Arc::clone(&made)));
+    Ok(made)
+}
+
+fn is_fresh(app: &App, made: SinceBoot) -> bool {
+    app.node().since_boot().since(made) < REMEMBERED
+}
+
+impl Published {
+    /// A list that was made lately. One in which nothing was revoked then counts only as long as nothing
+    /// is: what is revoked first is shown at once.
+    fn lately(&self, app: &App, form: Form, id: ListId) -> Option<Arc<Made>> {
+        let which = (id, form, app.view().list(id).is_some());
+        let lately = self.lately.lock();
+        let (made, list) = lately.get(&which)?;
+        is_fresh(app, *made).then(|| Arc::clone(list))
+    }
 }
 
 impl Made {

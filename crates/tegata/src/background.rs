@@ -52,6 +52,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> Tasks {
     keep("history_elsewhere", Weight::Helpful, |it| Box::pin(history::elsewhere::tell(it)));
     keep("tell_of_readers", Weight::Helpful, |it| Box::pin(crate::key_readers::tell(it)));
     keep("rotate_keys", Weight::Helpful, |it| Box::pin(rotate_keys(it)));
+    keep("ask_signers", Weight::Helpful, |it| Box::pin(ask_signers(it)));
     keep("clean", Weight::Helpful, |it| Box::pin(clean(it)));
     fill::start(composed, &mut tasks);
     tasks
@@ -413,15 +414,29 @@ async fn replace_keys(composed: Arc<Composed>) {
 
 /// Makes the next keys sign when the current ones have done so for long enough.
 async fn rotate_keys(composed: Arc<Composed>) {
+    let minute = Duration::from_secs(60);
     let span = composed.config.keys.rotate_every.get();
-    if span.is_zero() {
-        return;
-    }
-    let looked = (span / 10).clamp(Duration::from_secs(1), Duration::from_secs(60));
+    // Where none is ever due by itself, the place of one that was taken back is filled all the same.
+    let looked =
+        if span.is_zero() { minute } else { (span / 10).clamp(Duration::from_secs(1), minute) };
     let mut rounds = Rounds::every(looked, "signing keys that are due cannot be rotated");
     loop {
         rounds.next().await;
         rounds.ended(&operate::rotate_due(&composed).await);
+    }
+}
+
+/// Asks keys in a token that did not sign a moment ago whether they do again: nobody else asks them as
+/// long as that is known.
+async fn ask_signers(composed: Arc<Composed>) {
+    let mut ticks = every(Duration::from_secs(5));
+    loop {
+        ticks.tick().await;
+        let keys = composed.keys.now();
+        for key in keys.signers().filter(|key| key.trouble().is_some()) {
+            // What comes of it is known to the key.
+            let _ = key.look().await;
+        }
     }
 }
 

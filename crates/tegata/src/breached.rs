@@ -50,14 +50,15 @@ impl List {
     /// Opens a list, and looks whether it is one: at its ends and in places all over it.
     pub(crate) fn open(path: &Path) -> Result<Self, NoList> {
         let read = |source| NoList::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(read)?;
-        let metadata = file.metadata().map_err(read)?;
         let malformed =
             |why: &str| NoList::Malformed { path: path.to_owned(), why: why.to_owned() };
-        if !metadata.is_file() {
+        // Before it is opened: a pipe would be waited for.
+        if !std::fs::metadata(path).map_err(read)?.is_file() {
             return Err(malformed("it is no file"));
         }
-        let list = Self { file, path: path.to_owned(), length: metadata.len() };
+        let file = File::open(path).map_err(read)?;
+        let length = file.metadata().map_err(read)?.len();
+        let list = Self { file, path: path.to_owned(), length };
         if list.length == 0 {
             return Err(malformed("it is empty"));
         }
@@ -122,6 +123,10 @@ impl List {
     }
 
     fn find(&self, wanted: &[u8; 20]) -> Result<bool, String> {
+        // Of one that was cut or written anew in place, what is not found may have been there.
+        if self.file.metadata().map_err(|error| error.to_string())?.len() != self.length {
+            return Err("it has changed since the start: replace it with `mv`".to_owned());
+        }
         // INVARIANT: lines that begin before `low` are smaller than what is wanted, and those that begin
         // at `high` or after it are larger.
         let (mut low, mut high) = (0, self.length);
@@ -310,9 +315,24 @@ mod tests {
         }
         // Cut off.
         std::fs::write(&path, &good[..good.len() / 3]).unwrap();
-        assert!(hashes.iter().all(|hash| list.has(hash) != Ok(false) || *hash > hashes[900]));
+        let changed = |list: &List| {
+            hashes.iter().all(|hash| list.has(hash).is_err_and(|why| why.contains("with `mv`")))
+        };
+        assert!(changed(&list));
         std::fs::write(&path, b"").unwrap();
-        assert!(list.has(&hashes[0]) != Ok(true));
+        assert!(changed(&list));
+        // By a longer one.
+        std::fs::write(&path, good.repeat(2)).unwrap();
+        assert!(changed(&list));
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let desk = Desk::new();
+        let pipe = desk.0.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        assert!(List::open(&pipe).unwrap_err().to_string().contains("it is no file"));
     }
 
     proptest::proptest! {

@@ -236,7 +236,7 @@ impl SigningKey {
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         match &self.pair {
-            Pair::Held(held) => held.vault.trouble(),
+            Pair::Held(held) => held.vault.trouble(&held.handle),
             _ => None,
         }
     }

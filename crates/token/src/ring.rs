@@ -277,6 +277,7 @@ impl Ring {
     }
 
     /// The ring with new keys in place of all that it has, which are retired at once, whatever they signed.
+    /// In a vault, those of before stay.
     ///
     /// # Errors
     /// [`RingRefused::Key`].
@@ -286,7 +287,13 @@ impl Ring {
         next: &SigningKey,
         now: Timestamp,
     ) -> Result<Self, RingRefused> {
-        self.keys.iter_mut().for_each(|key| key.expel(now));
+        for key in &mut self.keys {
+            key.expel(now);
+            // INVARIANT: what a vault held before is never destroyed from here. A ring is renewed in what
+            // was brought back from a backup, and where that is a copy, another installation signs with
+            // the same keys of the same vault.
+            key.held = None;
+        }
         self.forget();
         self.add(current, KeyState::Current { since: now })?;
         self.add(next, KeyState::Next { published: now })?;

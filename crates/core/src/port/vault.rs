@@ -99,9 +99,9 @@ pub trait Vault: Send + Sync {
     /// Destroys a key. One that is not there is no error.
     fn destroy<'a>(&'a self, handle: &'a [u8]) -> BoxFuture<'a, Result<(), VaultRefused>>;
 
-    /// Why it did not sign when it was last asked, if that was a moment ago: whoever would use
-    /// something up for a signature asks this first.
-    fn trouble(&self) -> Option<String>;
+    /// Why it did not sign with the key of that handle, or with any, when it was last asked, if that was
+    /// not long ago: whoever would use something up for a signature asks this first.
+    fn trouble(&self, handle: &[u8]) -> Option<String>;
 
     /// Whether it has signed something within this span: then one that does not answer now has only too
     /// much to do.

@@ -550,7 +550,7 @@ mod tests {
             Box::pin(std::future::ready(Ok(())))
         }
 
-        fn trouble(&self) -> Option<String> {
+        fn trouble(&self, _: &[u8]) -> Option<String> {
             None
         }
 

@@ -409,6 +409,34 @@ impl Clients {
         }
     }
 
+    /// Disables a client, as it was read, or lets it be one again, and changes nothing else: neither what was
+    /// stored of it and could not be declared so any more, nor that it manages its own registration.
+    ///
+    /// # Errors
+    /// [`NotRegistered`]; [`NotRegistered::Overtaken`] where it is another by now.
+    pub async fn disable(
+        &self,
+        realm: &Realm,
+        before: &Versioned<Client>,
+        disabled: bool,
+    ) -> Result<ClientChanged, NotRegistered> {
+        let changed = before.value.disabled != disabled;
+        let client = Client { disabled, ..before.value.clone() };
+        if client.described.is_some() {
+            return Err(NotRegistered::Described(client.id));
+        }
+        if changed {
+            match self.commit(realm, &client, Expect::Version(before.version), "changed").await {
+                Ok(()) => {}
+                Err(CommitRefused::Conflict { .. }) => {
+                    return Err(NotRegistered::Overtaken(client.id));
+                }
+                Err(CommitRefused::Store(error)) => return Err(error.into()),
+            }
+        }
+        Ok(ClientChanged { client, is_new: false, changed, secret: None })
+    }
+
     /// Removes a client alone. What it has is taken back with it by
     /// [`Provider::remove_client`](crate::Provider::remove_client).
     ///

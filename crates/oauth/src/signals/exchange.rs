@@ -88,6 +88,10 @@ impl Streams {
                 self.remove(&found).await?;
                 return Err(StreamRefused::Unknown);
             };
+            // Nobody is taken for it. What is due waits, until it is a client again.
+            if client.disabled {
+                return Err(StreamRefused::Unknown);
+            }
             let walk = self.walk(&found.value, &client, handled, most).await?;
             let noticed = found.value.notices.iter().filter(|it| handled.has(&it.jti)).count();
             let next = self.after(&found.value, &walk, handled);

@@ -310,6 +310,30 @@ async fn a_secret_is_given_to_the_client_that_was_read_and_to_no_other() {
     assert!(authenticate(&world, Some(&basic("web", secret.expose())), &[]).await.is_ok());
 }
 
+#[tokio::test]
+async fn to_disable_a_client_changes_nothing_else_of_it() {
+    let world = World::new().await;
+    let config = Config { registration: Registration::Open, ..world.provider.config().clone() };
+    let open = Provider::new(config, world.parts.clone());
+    let (clients, realm) = (open.clients(), open.realm());
+    let said = json!({"redirect_uris": [CALLBACK]});
+    let made = open.register(said.as_object().unwrap(), None).await.unwrap();
+    let id = ClientId::new(made["client_id"].as_str().unwrap()).unwrap();
+    // What no client is given any more, because the name means something else by now.
+    let clients = clients.clone().without([(id.as_str().to_owned(), "a service")]);
+    let load = async || clients.load(realm, &id).await.unwrap().unwrap();
+    let before = load().await;
+    assert!(before.value.registration.is_some());
+    assert!(clients.disable(realm, &before, true).await.unwrap().changed);
+    let refused = clients.disable(realm, &before, true).await.unwrap_err();
+    assert_eq!(refused, NotRegistered::Overtaken(id.clone()));
+    let after = load().await;
+    assert_eq!(after.value, Client { disabled: true, ..before.value.clone() });
+    assert!(!clients.disable(realm, &after, true).await.unwrap().changed);
+    clients.disable(realm, &after, false).await.unwrap();
+    assert_eq!(load().await.value, before.value);
+}
+
 /// Who may act by a client's tokens is said by an operator, and not undone or said by the client.
 #[tokio::test]
 async fn a_client_that_registers_itself_says_nothing_of_who_may_act() {

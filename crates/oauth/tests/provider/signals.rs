@@ -442,6 +442,23 @@ async fn only_a_token_of_the_client_itself_with_the_scope_opens_streams() {
 }
 
 #[tokio::test]
+async fn a_disabled_client_is_told_nothing_until_it_is_one_again() {
+    let bed = Bed::new(StreamRules::default()).await;
+    let stream = bed.polled().await;
+    let (clients, realm) = (bed.world.provider.clients(), bed.world.provider.realm());
+    let disable = async |disabled| {
+        let found = clients.load(realm, &bed.client.id).await.unwrap().unwrap();
+        clients.disable(realm, &found, disabled).await.unwrap();
+    };
+    disable(true).await;
+    bed.ends("usr_1", "1.2.s").await;
+    let exchanged = bed.streams.exchange(&stream.id, &Handled::default(), 1).await;
+    assert_eq!(exchanged.map(|_| ()).unwrap_err(), StreamRefused::Unknown);
+    disable(false).await;
+    assert_eq!(bed.due(&stream).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_client_that_may_no_longer_hear_is_told_no_more() {
     let bed = Bed::new(StreamRules::default()).await;
     let stream = bed.polled().await;

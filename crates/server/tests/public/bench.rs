@@ -59,7 +59,6 @@ pub(crate) const ISSUER: &str = "http://localhost:8000";
 pub(crate) const CALLBACK: &str = "http://127.0.0.1:9999/callback";
 /// The secret of the confidential clients.
 pub(crate) const SECRET: &str = "a secret of the tests";
-/// Alice's password.
 /// A password that was stolen somewhere, and one that nobody can tell of whether it was.
 pub(crate) const STOLEN: &str = "a phrase that somebody stole";
 pub(crate) const UNTOLD: &str = "a phrase that is not looked up";
@@ -77,6 +76,7 @@ impl Breached for Stolen {
     }
 }
 
+/// Alice's password.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// Where browsers of the tests are.
 pub(crate) const HOME: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));

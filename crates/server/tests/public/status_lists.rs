@@ -77,6 +77,17 @@ async fn shows_a_revoked_token_and_no_other() {
     assert!(!is_set(&after, (index + 1) % (1 << 20)));
 }
 
+/// Whoever asks again and again has nothing signed by that; no two signatures of a key are the same.
+#[tokio::test]
+async fn a_list_with_nothing_revoked_is_signed_once_and_given_to_all() {
+    let bench = Bench::new().await;
+    let path = format!("/status-lists/{}", open(&bench));
+    let ask = async |accept| Raw::ask(&bench, &path, &[("accept", accept)]).await.body;
+    for form in ["application/statuslist+jwt", "application/statuslist+cwt"] {
+        assert_eq!(ask(form).await, ask(form).await, "{form}");
+    }
+}
+
 #[tokio::test]
 async fn shows_only_lists_on_which_tokens_can_be_alive() {
     let bench = Bench::new().await;

@@ -90,7 +90,7 @@ pub(crate) async fn signs_with_each_scheme_and_never_shows_a_key() {
             assert!(!matches!(info, AttributeInfo::Available(_)), "{scheme:?} can be read");
         }
     }
-    assert!(vault.trouble().is_none() && vault.signed_within(Duration::from_secs(60)));
+    assert!(vault.trouble(b"any").is_none() && vault.signed_within(Duration::from_secs(60)));
 }
 
 pub(crate) async fn signatures_are_made_side_by_side() {
@@ -162,9 +162,11 @@ pub(crate) async fn a_signing_key_that_was_deleted_is_told_and_others_sign() {
         let refused = vault.sign(&lost.handle, Scheme::P256, b"m").await.unwrap_err();
         assert!(matches!(refused, VaultRefused::NoKey { .. }), "{refused}");
         assert!(refused.to_string().contains("tegata key rotate --force"), "{refused}");
-        assert!(vault.trouble().is_some());
+        assert!(vault.trouble(&lost.handle).is_some());
+        assert!(vault.trouble(&other.handle).is_none(), "nothing is wrong with it");
         let signed = vault.sign(&other.handle, Scheme::P256, b"m").await.unwrap();
         assert!(verifies(&other, Scheme::P256, b"m", &signed));
+        assert!(vault.trouble(&lost.handle).is_some(), "another one's signature mends nothing");
     }
     works(&custody).await.unwrap();
 }
@@ -209,7 +211,7 @@ pub(crate) async fn a_token_that_is_away_signs_nothing_and_signs_again_when_it_i
     while sign().await.is_ok() {
         assert!(node.elapsed(began) < patience, "it signs without its token");
     }
-    assert!(vault.trouble().is_some());
+    assert!(vault.trouble(&key.handle).is_some());
     let made = vault.make(Scheme::P256).await;
     assert!(matches!(made, Err(VaultRefused::Unavailable { .. })), "{made:?}");
     fs::rename(&away, &there).unwrap();
@@ -221,7 +223,7 @@ pub(crate) async fn a_token_that_is_away_signs_nothing_and_signs_again_when_it_i
         }
     };
     assert!(verifies(&key, Scheme::RsaPss, b"m", &signed));
-    assert!(vault.trouble().is_none());
+    assert!(vault.trouble(&key.handle).is_none());
 }
 
 pub(crate) async fn a_destroyed_key_is_gone_and_nothing_else() {

@@ -47,10 +47,15 @@ impl Api {
             if asked.versions.as_ref().is_some_and(|wanted| !wanted.contains(&found.version)) {
                 return Err(Refused::Overtaken);
             }
-            let metadata: ClientMetadata = read(&merged(&found.value, &asked.body))?;
-            check_scope(&metadata)?;
             let actor = asked.by.who.as_str();
-            match clients::change(&self.composed, actor, &found, metadata).await {
+            let changed = if let Some(disabled) = disabled_alone(&asked.body) {
+                clients::disable(&self.composed, actor, &found, disabled).await
+            } else {
+                let metadata: ClientMetadata = read(&merged(&found.value, &asked.body))?;
+                check_scope(&metadata)?;
+                clients::change(&self.composed, actor, &found, metadata).await
+            };
+            match changed {
                 Ok(changed) => {
                     // Also where it was disabled before, but not all was ended.
                     if asked.body.get("disabled") == Some(&Value::Bool(true)) {
@@ -109,6 +114,11 @@ fn check_scope(metadata: &ClientMetadata) -> Result<(), Refused> {
         return Err(Refused::invalid("/scope", why));
     }
     Ok(())
+}
+
+/// What `disabled` is to be, where nothing else is to change.
+fn disabled_alone(change: &Map<String, Value>) -> Option<bool> {
+    change.get("disabled").filter(|_| change.len() == 1).and_then(Value::as_bool)
 }
 
 /// What a client was declared with, with a change merged into it (RFC 7396).

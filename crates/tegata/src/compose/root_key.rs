@@ -2,9 +2,12 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use tegata_core::{Custody, Node, Secret, port::Vault};
+use tegata_core::{
+    Custody, Node, Secret,
+    port::{Vault, VaultRefused},
+};
 use tegata_store::{FileCustody, sealed};
-use tegata_token::keys::Rings;
+use tegata_token::{KeyRefused, keys::Rings};
 use tokio::time::timeout;
 
 use super::{Composed, DataDir, Startup, backends, data_dir, store_name};
@@ -58,17 +61,23 @@ pub(crate) fn rings(config: &Config, vault: Option<Arc<dyn Vault>>) -> Rings {
 pub(crate) async fn look_at_signers(composed: &Composed) -> Result<(), (&'static str, String)> {
     let snapshot = composed.keys.now();
     for key in snapshot.signers() {
-        let refused = match timeout(SOON, key.look()).await {
+        let (may_pass, refused) = match timeout(SOON, key.look()).await {
             Ok(Ok(())) => continue,
-            Ok(Err(refused)) => refused.to_string(),
-            Err(_) => format!("the token has not signed within {} ms", SOON.as_millis()),
+            Ok(Err(refused)) => (may_pass(&refused), refused.to_string()),
+            Err(_) => (true, format!("the token has not signed within {} ms", SOON.as_millis())),
         };
         let detail = format!("key `{}` ({}): {refused}", key.kid(), key.algorithm());
         // Of one that has too much to do, others get their signatures.
-        let busy = key.trouble().is_none() && key.signed_within(LATELY);
+        let busy = may_pass && key.trouble().is_none() && key.signed_within(LATELY);
         return Err((if busy { "signing_busy" } else { "signing_unreachable" }, detail));
     }
     Ok(())
+}
+
+/// Whether a token says so that only has too much to do. One that answers with what is no signature of the
+/// key will go on with that.
+const fn may_pass(refused: &KeyRefused) -> bool {
+    matches!(refused, KeyRefused::Vault(VaultRefused::Unavailable { .. }))
 }
 
 /// The root key as this process holds it itself.
@@ -241,5 +250,26 @@ mod token {
             "[keys.pkcs11] this program was built without PKCS#11: build it with the feature `pkcs11`"
                 .to_owned(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tegata_core::KeyId;
+
+    use super::*;
+
+    #[test]
+    fn what_signs_wrongly_is_not_taken_for_busy() {
+        let detail = || "too much waits for it already".to_owned();
+        let busy = VaultRefused::Unavailable { detail: detail() };
+        assert!(may_pass(&KeyRefused::Vault(busy)));
+        for stays in [
+            KeyRefused::NotOurs(KeyId::new("1").unwrap()),
+            KeyRefused::Vault(VaultRefused::NoKey { detail: detail() }),
+            KeyRefused::Vault(VaultRefused::Unsupported { detail: detail() }),
+        ] {
+            assert!(!may_pass(&stays), "{stays}");
+        }
     }
 }

@@ -77,6 +77,17 @@ pub(crate) async fn change(
     Ok(clients.amend(&composed.realm, before, &metadata).await?)
 }
 
+/// Disables a client as it was read, or lets it be one again. All else of it stays.
+pub(crate) async fn disable(
+    composed: &Composed,
+    actor: &str,
+    before: &Versioned<Client>,
+    disabled: bool,
+) -> Result<ClientChanged, Refused> {
+    let clients = composed.clients.at_wish_of(actor);
+    Ok(clients.disable(&composed.realm, before, disabled).await?)
+}
+
 /// Takes back what a client has that was disabled a moment ago. Where not all of that is done, disabling it
 /// again goes on with it.
 pub(crate) async fn take_back(
@@ -95,7 +106,8 @@ pub(crate) async fn take_back(
         (_, Err(error)) => error.into(),
     };
     let why = format!(
-        "client `{id}` is disabled, but not all that it had is ended ({}); disable it once more",
+        "client `{id}` is disabled, but not all that it had is ended ({}); disable it once more, \
+         or `tegata revoke --client {id}`",
         refused.why
     );
     Err(Refused { why, ..refused }.after(json!({"client_id": id, "done": "disabled"})))

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tegata_core::KeyId;
-use tegata_token::{Algorithm, SigningKey, ring::KeyState};
+use tegata_token::{Algorithm, Keys, SigningKey, ring::KeyState};
 
 use super::{Refused, text};
 use crate::{compose::Composed, key_readers};
@@ -67,12 +67,21 @@ pub(super) async fn rotate(
 /// Rotates the rings whose key has signed for long enough. One node does it for all.
 pub(crate) async fn rotate_due(composed: &Composed) -> Result<(), String> {
     for algorithm in composed.keys.due() {
-        let fresh = fresh(composed, algorithm).await.map_err(|refused| refused.why)?;
-        if composed.keys.rotate_due(&fresh).await.map_err(text)? {
-            tracing::info!(%algorithm, "the next key signs, as `keys.rotate_every` says");
+        if replace(composed, &composed.keys, algorithm).await? {
+            tracing::info!(%algorithm, "a ring of keys was due and is rotated");
         }
     }
     Ok(())
+}
+
+/// Rotates a ring that is due, or fills its empty place, by these keys. Answers whether it was done here.
+pub(super) async fn replace(
+    composed: &Composed,
+    keys: &Keys,
+    algorithm: Algorithm,
+) -> Result<bool, String> {
+    let fresh = fresh(composed, algorithm).await.map_err(|refused| refused.why)?;
+    keys.rotate_due(&fresh).await.map_err(text)
 }
 
 pub(super) async fn retire(composed: &Composed, actor: &str, kid: &str) -> Result<Value, Refused> {

@@ -12,12 +12,14 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
 use tegata_core::{
-    BoxFuture, ManualClock,
+    Batch, BoxFuture, ManualClock,
     port::{KeyInVault, PublicHalf, Scheme, Vault, VaultRefused},
 };
 use tegata_token::{
     Algorithm, Jwk, KeyRefused, Keys, KeysRefused, Order, RingRefused, RotationRules, SigningKey,
-    VerifyingKey, jws, keys::Rings, ring::KeyState,
+    VerifyingKey, jws,
+    keys::{Renewal, Rings},
+    ring::KeyState,
 };
 
 use super::world::World;
@@ -99,7 +101,7 @@ impl Vault for Chest {
         })
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn trouble(&self, _: &[u8]) -> Option<String> {
         self.away.load(Ordering::Acquire).then(|| "it is away".to_owned())
     }
 
@@ -114,16 +116,20 @@ const RULES: RotationRules = RotationRules {
     signs_for: Some(Duration::from_secs(86_400)),
 };
 
+fn rings(vault: &Arc<Chest>, makes_in_vault: bool) -> Rings {
+    Rings {
+        algorithms: vec![Algorithm::Es256],
+        vault: Some(Arc::clone(vault) as Arc<dyn Vault>),
+        makes_in_vault,
+    }
+}
+
 async fn opened(
     world: &World,
     vault: &Arc<Chest>,
     makes_in_vault: bool,
 ) -> Result<Keys, KeysRefused> {
-    let rings = Rings {
-        algorithms: vec![Algorithm::Es256],
-        vault: Some(Arc::clone(vault) as Arc<dyn Vault>),
-        makes_in_vault,
-    };
+    let rings = rings(vault, makes_in_vault);
     Keys::open(
         world.node.clone(),
         world.realm.clone(),
@@ -269,6 +275,27 @@ async fn an_expelled_key_is_destroyed_at_once() {
     // Of one that is retired already, nothing takes its place: what was made is destroyed.
     keys.expel(leaked.kid(), Some(&made(&keys).await), &order).await.unwrap();
     assert_eq!(vault.count(), 2);
+}
+
+#[tokio::test]
+async fn a_copy_whose_keys_are_renewed_destroys_none_of_those_of_before() {
+    let (world, clock, vault, keys) = world().await;
+    rotate(&keys).await;
+    let signing = keys.now().signer(Algorithm::Es256).unwrap();
+    let order = Order { reason: "restored".into(), actor: "operator".into() };
+    let (realm, records) = (&world.realm, world.records.as_ref());
+    let rings = rings(&vault, true);
+    let renewal = Renewal::of(&world.node, realm, records, &rings, &order).await.unwrap();
+    let batch = renewal.changes.into_iter().fold(Batch::new(realm.clone()), Batch::with);
+    records.commit(batch).await.unwrap();
+
+    let copy = opened(&world, &vault, true).await.unwrap();
+    assert_eq!(states(&copy), ["retired", "retired", "retired", "current", "next"]);
+    clock.advance(RULES.verifies_for * 2);
+    copy.tidy().await.unwrap();
+    assert_eq!(vault.count(), 5, "those of before are somebody else's by now");
+    signing.signature(b"m").await.unwrap();
+    signs(&copy).await.unwrap();
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! Several threads sign, each with a session of its own, and nobody else waits for them longer than a
 //! limit: a token that hangs, or that has too much to do, is [`VaultRefused::Unavailable`].
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tegata_core::{
@@ -17,8 +17,9 @@ use super::{Pkcs11Config, Pkcs11Custody, Pkcs11Refused, thread::Thread};
 /// How much may wait for a signature. What comes beyond would wait too long.
 const WAITING: usize = 128;
 
-/// For how long a token that did not sign is taken for one that will not.
-const TROUBLED: Duration = Duration::from_secs(1);
+/// For how long a token that did not sign is taken for one that will not, unless it does before. Several
+/// times as long as it may take to find out, or whoever asks meanwhile uses up a code for nothing.
+const TROUBLED: Duration = Duration::from_secs(30);
 
 /// How long a token may take to make a key: RSA keys take seconds, and in a small token minutes.
 const MAKING: Duration = Duration::from_secs(120);
@@ -34,8 +35,14 @@ pub struct Pkcs11Vault {
 #[derive(Default)]
 struct Last {
     signed: Option<SinceBoot>,
-    failed: Option<(SinceBoot, String)>,
+    /// What concerns the whole token.
+    failed: Option<Failure>,
+    /// What concerns one key, by its handle. The others sign.
+    failed_of: HashMap<Vec<u8>, Failure>,
 }
+
+/// When it did not sign, and why.
+type Failure = (SinceBoot, String);
 
 impl Pkcs11Vault {
     /// The keys that sign in the token of a root key, with so many sessions. Nothing is asked of it yet.
@@ -53,16 +60,31 @@ impl Pkcs11Vault {
         Ok(Self { threads, node: node.clone(), last: Arc::default() })
     }
 
-    fn note<T>(&self, done: Result<T, Pkcs11Refused>) -> Result<T, VaultRefused> {
+    fn note<T>(&self, handle: &[u8], done: Result<T, Pkcs11Refused>) -> Result<T, VaultRefused> {
         let mut last = self.last.lock();
         let now = self.node.since_boot();
+        last.failed_of.retain(|_, failed| self.is_recent(failed));
         match &done {
-            Ok(_) => *last = Last { signed: Some(now), failed: None },
+            Ok(_) => {
+                (last.signed, last.failed) = (Some(now), None);
+                last.failed_of.remove(handle);
+            }
             // One that has too much to do signs.
             Err(Pkcs11Refused::Unasked { .. }) => {}
+            Err(
+                refused @ (Pkcs11Refused::NoSigningKey { .. }
+                | Pkcs11Refused::UnfitSigningKey { .. }
+                | Pkcs11Refused::Unsupported { .. }),
+            ) => {
+                last.failed_of.insert(handle.to_vec(), (now, refused.to_string()));
+            }
             Err(refused) => last.failed = Some((now, refused.to_string())),
         }
         Ok(done?)
+    }
+
+    fn is_recent(&self, (at, _): &Failure) -> bool {
+        self.node.elapsed(*at) < TROUBLED
     }
 }
 
@@ -79,10 +101,10 @@ impl Vault for Pkcs11Vault {
         scheme: Scheme,
         message: &'a [u8],
     ) -> BoxFuture<'a, Result<Vec<u8>, VaultRefused>> {
-        let (handle, message) = (handle.to_vec(), message.to_vec());
+        let (id, message) = (handle.to_vec(), message.to_vec());
         Box::pin(async move {
-            let signed = self.threads.call(move |token| token.sign(&handle, scheme, &message));
-            self.note(signed.await)
+            let signed = self.threads.call(move |token| token.sign(&id, scheme, &message));
+            self.note(handle, signed.await)
         })
     }
 
@@ -92,8 +114,9 @@ impl Vault for Pkcs11Vault {
         scheme: Scheme,
         message: &[u8],
     ) -> Result<Vec<u8>, VaultRefused> {
-        let (handle, message) = (handle.to_vec(), message.to_vec());
-        self.note(self.threads.call_waiting(move |token| token.sign(&handle, scheme, &message)))
+        let (id, message) = (handle.to_vec(), message.to_vec());
+        let signed = self.threads.call_waiting(move |token| token.sign(&id, scheme, &message));
+        self.note(handle, signed)
     }
 
     fn destroy<'a>(&'a self, handle: &'a [u8]) -> BoxFuture<'a, Result<(), VaultRefused>> {
@@ -101,10 +124,10 @@ impl Vault for Pkcs11Vault {
         Box::pin(async move { Ok(self.threads.call(move |token| token.destroy(&handle)).await?) })
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn trouble(&self, handle: &[u8]) -> Option<String> {
         let last = self.last.lock();
-        let (at, why) = last.failed.as_ref()?;
-        (self.node.elapsed(*at) < TROUBLED).then(|| why.clone())
+        let mut failures = last.failed_of.get(handle).into_iter().chain(&last.failed);
+        failures.find(|failed| self.is_recent(failed)).map(|(_, why)| why.clone())
     }
 
     fn signed_within(&self, span: Duration) -> bool {
