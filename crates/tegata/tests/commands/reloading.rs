@@ -91,6 +91,10 @@ fn a_wrong_file_changes_nothing() {
         assert!(names.iter().all(|name| line.contains(name)), "{line}");
         assert_eq!(get(ports.gateway, "/open/x").0, 200, "{line}");
     }
+    // It is away for a moment.
+    fs::remove_file(place.path().join("tegata.toml")).unwrap();
+    assert!(place.refused(&["reload"], 1).contains("middle"));
+    assert_eq!(get(ports.gateway, "/open/x").0, 200);
     place.write("tegata.toml", &good);
     assert_eq!(place.json(&["reload"]), json!({"changed": ["gateway.hosts"], "needs_restart": []}));
     assert_eq!(get(ports.gateway, "/open/x").0, 421);
