@@ -167,6 +167,8 @@ impl Server<'_> {
         tracing::info!(node = %composed.node.id(), issuer = composed.provider.issuer(), "started");
         self.notify.ready();
         let why = self.keep(&composed, &mut running, &mut asked, &kept).await;
+        // Whoever asks from now on is refused: waiting here, they would hold what is let go of.
+        drop(asked);
         let told = match &why {
             Why::Asked(_) => "asked to",
             Why::Over(why) => why,

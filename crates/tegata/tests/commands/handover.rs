@@ -159,9 +159,10 @@ fn whoever_dies_in_the_middle_leaves_the_other() {
         let mut command = place.command(&["serve", "--take-over"]);
         command.stderr(Stdio::piped()).spawn().unwrap()
     };
-    // The new one is killed while the old one lets go.
+    // The new one is killed while the old one lets go. Whoever asks that for more is in nobody's way.
     let mut new = take_over();
     until("the old one lets go", lets_go);
+    assert!(place.refused(&["reload"], 1).contains("anew now"));
     new.kill().unwrap();
     new.wait().unwrap();
     until("the old one serves again", || !lets_go());
