@@ -673,12 +673,12 @@ impl Stop {
         }
     }
 
-    /// Waits until it is to stop, where there is no configuration that could be read anew.
-    pub(crate) async fn asked(mut self) -> Asked {
+    /// Waits until it is to stop, where no configuration is read anew.
+    pub(crate) async fn asked(&mut self) -> Asked {
         loop {
             match self.heard().await {
                 Heard::Stop(asked) => return asked,
-                Heard::Reload => tracing::info!("SIGHUP changes nothing: no file is read here"),
+                Heard::Reload => tracing::info!("SIGHUP changes nothing now"),
             }
         }
     }

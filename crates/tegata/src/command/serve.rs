@@ -61,7 +61,7 @@ impl Serve {
         if let Some(giver) = &mut giver {
             tokio::select! {
                 taken = take(giver, &data) => taken?,
-                Heard::Stop(_) = stop.heard() => return Ok(()),
+                _ = stop.asked() => return Ok(()),
             }
         }
         let current = Current::new(config, &source, given);
@@ -80,7 +80,7 @@ impl Serve {
             };
             let taken = tokio::select! {
                 taken = taker.takes_over() => taken,
-                Heard::Stop(_) = server.stop.heard() => return Ok(()),
+                _ = server.stop.asked() => return Ok(()),
             };
             if taken {
                 tracing::info!("another process has taken over");

@@ -159,6 +159,13 @@ fn whoever_dies_in_the_middle_leaves_the_other() {
         let mut command = place.command(&["serve", "--take-over"]);
         command.stderr(Stdio::piped()).spawn().unwrap()
     };
+    // The new one is told to stop while it waits, whatever it was told before.
+    let mut new = Server(take_over());
+    until("the old one lets go", lets_go);
+    new.signal("HUP");
+    new.signal("TERM");
+    assert!(new.0.wait().unwrap().success());
+    until("the old one serves again", || !lets_go());
     // The new one is killed while the old one lets go. Whoever asks that for more is in nobody's way.
     let mut new = take_over();
     until("the old one lets go", lets_go);
