@@ -279,6 +279,7 @@ fn what_is_not_ours_is_not_taken() {
 #[test]
 fn systemd_is_told_how_it_goes() {
     let place = Place::new();
+    place.write("tegata.toml", &fixed("1s").0);
     let path = place.path().join("notify.sock");
     let hears = UnixDatagram::bind(&path).unwrap();
     hears.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -304,5 +305,7 @@ fn systemd_is_told_how_it_goes() {
     hear("WATCHDOG=1");
     server.signal("TERM");
     hear("STOPPING=1");
+    // It is alive until it has ended.
+    hear("WATCHDOG=1");
     assert!(server.0.wait().unwrap().success());
 }
