@@ -8,6 +8,7 @@ use std::{
     thread,
 };
 
+use rusqlite::Connection;
 use serde_json::json;
 
 use crate::{CONFIGURATION, Place, get, said, until};
@@ -134,6 +135,27 @@ fn what_needs_a_restart_is_named_and_the_rest_changes() {
     assert!(said(&place.run(&["reload"])).contains("`public.brand`"));
     server.stop();
     place.serve().stop();
+}
+
+#[test]
+fn what_could_not_be_made_is_made_by_the_next_reload() {
+    let place = Place::new();
+    with_service(&place);
+    let server = place.serve();
+    let gateway = server.ports().gateway;
+    let route = "[[route]]\npath = \"/more\"\nservice = \"open\"\nauth = \"none\"\n";
+    place.write("tegata.toml", &format!("{CONFIGURATION}{route}"));
+    // It can be read, and not written.
+    let other = Connection::open(place.path().join("tegata.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    place.refused(&["reload"], 1);
+    // It is said again as long as it is so.
+    place.refused(&["reload"], 1);
+    assert_eq!(get(gateway, "/more/x").0, 404);
+    other.execute_batch("ROLLBACK").unwrap();
+    assert!(place.run(&["reload"]).status.success());
+    assert_eq!(get(gateway, "/more/x").0, 200);
+    server.stop();
 }
 
 #[test]
