@@ -369,13 +369,17 @@ impl Gateway {
     }
 
     /// Accepts no more, lets requests in flight end, closes what is idle, and answers when all of it
-    /// is done, or after `deadlines.drain`. Blocks.
+    /// is done, or after `deadlines.drain`. What was decided is written by then. Blocks.
     pub fn shutdown(&self) {
         self.stop.send_replace(true);
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the gateway ended with a panic");
             }
+        }
+        // Whoever has the data directory next goes on where the log ends, so nothing may come after.
+        if let Some(log) = &self.gate.decisions {
+            log.close();
         }
     }
 

@@ -79,6 +79,7 @@ pub async fn serve(
         limits,
         parting,
         closed: watch::Sender::new(false),
+        cut: watch::Sender::new(false),
     });
     let graceful = Arc::new(GracefulShutdown::new());
     let mut accepting = JoinSet::new();
@@ -102,6 +103,7 @@ pub async fn serve(
     if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections were cut that had not ended in time");
     }
+    server.cut.send_replace(true);
     Ok(())
 }
 
@@ -146,6 +148,8 @@ struct Server {
     of_each: Arc<Places>,
     /// Nobody new is let in.
     closed: watch::Sender<bool>,
+    /// Whoever is left is cut off, and holds nothing any more that the router holds.
+    cut: watch::Sender<bool>,
 }
 
 impl Server {
@@ -160,7 +164,11 @@ impl Server {
                     let Some(its) = self.of_each.take(peer.ip()) else { continue };
                     let (server, watcher) = (Arc::clone(&self), graceful.watcher());
                     tokio::spawn(async move {
-                        server.connection(stream, peer, watcher).await;
+                        let mut cut = server.cut.subscribe();
+                        tokio::select! {
+                            () = server.connection(stream, peer, watcher) => {}
+                            () = async { drop(cut.wait_for(|cut| *cut).await) } => {}
+                        }
                         drop((place, its));
                     });
                 }

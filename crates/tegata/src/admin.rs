@@ -184,7 +184,7 @@ async fn converse(
 
 /// Has the configuration read anew.
 async fn reload(asks: &mpsc::Sender<Ask>) -> Result<Value, Refused> {
-    let nobody = || Refused::from("this server has no configuration that it could read".to_owned());
+    let nobody = || Refused::from("this server reads no configuration anew now".to_owned());
     let (tell, told) = oneshot::channel();
     asks.send(Ask::Reload(tell)).await.map_err(|_| nobody())?;
     told.await.map_err(|_| nobody())?

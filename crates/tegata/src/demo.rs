@@ -132,7 +132,7 @@ impl Demo {
         let (config, source) = self.configuration(&ports, &data);
         logging::start(&config.observability)?;
         let listeners = listen(&ports)?;
-        let stop = Stop::listen()?;
+        let mut stop = Stop::listen()?;
         make_root_key(&data, &config)?;
         let composed = Arc::new(compose::compose(config, &source).await?);
         let household = Household::open(&data, composed.node.entropy()).map_err(|error| {

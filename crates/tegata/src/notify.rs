@@ -2,6 +2,7 @@
 //! configuration anew, stops, and is alive. Elsewhere nobody is told.
 
 use std::{
+    convert::Infallible,
     env, io,
     os::{
         linux::net::SocketAddrExt as _,
@@ -53,9 +54,16 @@ impl Notify {
         self.say("STOPPING=1\nSTATUS=lets requests in flight end");
     }
 
-    /// Says again and again that it is alive, where somebody wants to hear it: from the thread that would
-    /// do nothing else either, if it stood still.
-    pub(crate) async fn keep_alive(&self) {
+    /// Does `work`, and says meanwhile again and again that it is alive, where somebody wants to hear it:
+    /// from the thread that would do nothing else either, if it stood still.
+    pub(crate) async fn alive_during<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            done = work => done,
+            never = self.keep_alive() => match never {},
+        }
+    }
+
+    async fn keep_alive(&self) -> Infallible {
         let Some(span) = self.alive else { return std::future::pending().await };
         let mut ticks = every(span / 2);
         loop {

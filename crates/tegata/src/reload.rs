@@ -49,12 +49,14 @@ pub(crate) struct Current {
     pub(crate) config: Config,
     given: Given,
     base: PathBuf,
+    /// What is declared was not all made when it was read last.
+    owes: bool,
 }
 
 impl Current {
     /// That of the start.
     pub(crate) fn new(config: Config, source: &Source, given: Given) -> Self {
-        Self { config, given, base: source.base.clone() }
+        Self { config, given, base: source.base.clone(), owes: false }
     }
 
     /// Reads it anew. Either everything that can change is as the file says, or nothing has changed.
@@ -83,7 +85,7 @@ impl Current {
         // Everything is looked at before anything is changed.
         let filter =
             logging::filter(&config.observability).map_err(|failed| refused(failed.why()))?;
-        let declares = live.iter().any(|name| DECLARED.contains(&name.as_str()));
+        let declares = self.owes || live.iter().any(|name| DECLARED.contains(&name.as_str()));
         let mut declarations =
             apply::declarations(Declared::of(&config), &self.base).map_err(refused)?;
         if declares {
@@ -93,13 +95,14 @@ impl Current {
         }
         running.reconfigure(&config).await.map_err(refused)?;
         level.set(filter).map_err(refused)?;
-        (self.given, self.config) = (given, config);
+        (self.given, self.config, self.owes) = (given, config, declares);
         let done = json!({"changed": live, "needs_restart": fixed});
         if declares {
             let declared =
                 operate::declare(composed, &declarations, MadeSecrets::WouldBeLost).await;
             let given = running.give_map().await;
             declared.map_err(|error| error.after(done.clone()))?;
+            self.owes = false;
             given.map_err(|error| Refused::from(error).after(done.clone()))?;
         }
         tracing::info!(changed = ?live, needs_restart = ?fixed, "the configuration was read anew");

@@ -673,12 +673,12 @@ impl Stop {
         }
     }
 
-    /// Waits until it is to stop, where there is no configuration that could be read anew.
-    pub(crate) async fn asked(mut self) -> Asked {
+    /// Waits until it is to stop, where no configuration is read anew.
+    pub(crate) async fn asked(&mut self) -> Asked {
         loop {
             match self.heard().await {
                 Heard::Stop(asked) => return asked,
-                Heard::Reload => tracing::info!("SIGHUP changes nothing: no file is read here"),
+                Heard::Reload => tracing::info!("SIGHUP changes nothing now"),
             }
         }
     }
@@ -724,5 +724,31 @@ mod tests {
         });
         running.stop(Asked::Hand).await;
         assert!(done.load(Ordering::SeqCst), "it ended before what was under way");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_of_the_decision_log_is_written_once_it_has_stopped() {
+        let place = tempfile::tempdir().unwrap();
+        let composed = Arc::new(compose::for_tests(place.path()).await);
+        let gateway = vec![TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()];
+        let listeners = Listeners { gateway, ..Listeners::default() };
+        let asks = tokio::sync::mpsc::channel(1).0;
+        let running =
+            start(Arc::clone(&composed), listeners, Loopback::Exempt, asks).await.unwrap();
+        // Somebody has it for longer, as tasks that are told to end do.
+        let gateway = Arc::clone(&running.gateway);
+        let written = || {
+            let files = std::fs::read_dir(composed.data.path().join("decisions")).unwrap();
+            let files = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+            files.collect::<Vec<_>>()
+        };
+        running.stop(Asked::Hand).await;
+        let before = written();
+        let kept = Arc::downgrade(&gateway);
+        drop(gateway);
+        while kept.strong_count() > 0 {
+            background::pause(Duration::from_millis(5)).await;
+        }
+        assert!(before == written(), "it was written to after it had stopped");
     }
 }

@@ -262,8 +262,8 @@ async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
     }
 }
 
-#[tokio::test]
-async fn speaks_http_2_where_the_handshake_agreed_on_it() {
+/// TLS for HTTP/2, and who speaks it.
+fn both_sides() -> (Arc<ServerConfig>, TlsConnector) {
     let certificate =
         CertificateDer::from_pem_slice(include_bytes!("only-for-tests.certificate.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("only-for-tests.key.pem")).unwrap();
@@ -275,8 +275,6 @@ async fn speaks_http_2_where_the_handshake_agreed_on_it() {
         .with_single_cert(vec![certificate.clone()], key)
         .unwrap();
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let (tls, mut told) = told(Arc::new(server));
-    let served = served(who(), Limits::default(), Some(tls)).await;
     let mut roots = RootCertStore::empty();
     roots.add(certificate).unwrap();
     let mut client = ClientConfig::builder_with_provider(provider)
@@ -285,14 +283,65 @@ async fn speaks_http_2_where_the_handshake_agreed_on_it() {
         .with_root_certificates(roots)
         .with_no_client_auth();
     client.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = TcpStream::connect(served.address).await.unwrap();
-    let connector = TlsConnector::from(Arc::new(client));
+    (Arc::new(server), TlsConnector::from(Arc::new(client)))
+}
+
+type Http2 = hyper::client::conn::http2::SendRequest<Empty<Bytes>>;
+
+async fn http2(address: SocketAddr, connector: &TlsConnector) -> Http2 {
+    let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let stream = TokioIo::new(connector.connect(name, stream).await.unwrap());
-    let (mut sender, connection) =
+    let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
     tokio::spawn(connection);
-    let request = Request::get("https://localhost/").body(Empty::<Bytes>::new()).unwrap();
+    sender
+}
+
+#[tokio::test]
+async fn whoever_is_cut_off_holds_nothing_any_more() {
+    let (held, begun) = (Arc::new(()), Arc::new(Notify::new()));
+    let router = {
+        let (held, begun) = (Arc::clone(&held), Arc::clone(&begun));
+        let endless = move || {
+            let (held, begun) = (Arc::clone(&held), Arc::clone(&begun));
+            async move {
+                begun.notify_one();
+                std::future::pending::<()>().await;
+                drop(held);
+            }
+        };
+        Router::new().route("/", get(endless))
+    };
+    let limits = Limits { drain: Duration::from_millis(10), ..Limits::default() };
+    let (config, connector) = both_sides();
+    let plain = served(router.clone(), limits.clone(), None).await;
+    let over_tls = served(router, limits, Some(told(config).0)).await;
+    let client = tokio::spawn(said(plain.address, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+    begun.notified().await;
+    let mut sender = http2(over_tls.address, &connector).await;
+    let request = Request::get("https://localhost/").body(Empty::new()).unwrap();
+    let answer = tokio::spawn(sender.send_request(request));
+    begun.notified().await;
+    for served in [plain, over_tls] {
+        served.stop.send(()).unwrap();
+        served.serving.await.unwrap().unwrap();
+    }
+    // Neither client has gone.
+    while Arc::strong_count(&held) > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.await.unwrap(), "");
+    assert!(answer.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn speaks_http_2_where_the_handshake_agreed_on_it() {
+    let (config, connector) = both_sides();
+    let (tls, mut told) = told(config);
+    let served = served(who(), Limits::default(), Some(tls)).await;
+    let mut sender = http2(served.address, &connector).await;
+    let request = Request::get("https://localhost/").body(Empty::new()).unwrap();
     let response = sender.send_request(request).await.unwrap();
     assert_eq!(response.version(), Version::HTTP_2);
     let body = response.into_body().collect().await.unwrap().to_bytes();

@@ -43,7 +43,7 @@ struct Server<'c> {
     source: Source,
     current: Current,
     level: Level,
-    notify: Notify,
+    notify: &'c Notify,
     stop: Stop,
 }
 
@@ -56,41 +56,18 @@ impl Serve {
         let declarations = apply::declarations(declared, &source.base).map_err(Failed::Usage)?;
         let mut stop = Stop::listen()?;
         let data = compose::data_dir(&config, &source);
-        let (mut listeners, mut giver) =
+        let (listeners, mut giver) =
             listen(&config, context.brought()?, &data, self.take_over).await?;
         if let Some(giver) = &mut giver {
             tokio::select! {
                 taken = take(giver, &data) => taken?,
-                Heard::Stop(_) = stop.heard() => return Ok(()),
+                _ = stop.asked() => return Ok(()),
             }
         }
         let current = Current::new(config, &source, given);
         let notify = Notify::open();
-        let mut server = Server { context, source, current, level, notify, stop };
-        let mut declarations = Some(declarations);
-        loop {
-            let kept =
-                listeners.kept().map_err(|it| Failed::Operation(format!("sockets: {it}")))?;
-            let (mut taker, kept) = match server
-                .once(listeners, declarations.take(), giver.take(), kept)
-                .await?
-            {
-                Ended::Over(over) => return over.map_or(Ok(()), |it| Err(Failed::Operation(it))),
-                Ended::Given(given) => given,
-            };
-            let taken = tokio::select! {
-                taken = taker.takes_over() => taken,
-                Heard::Stop(_) = server.stop.heard() => return Ok(()),
-            };
-            if taken {
-                tracing::info!("another process has taken over");
-                return Ok(());
-            }
-            drop(taker);
-            tracing::error!("the process that was to take over does not serve; this one goes on");
-            free(&data).await;
-            listeners = kept;
-        }
+        let server = Server { context, source, current, level, notify: &notify, stop };
+        notify.alive_during(server.serve(listeners, declarations, giver, &data)).await
     }
 }
 
@@ -143,6 +120,40 @@ enum Why {
 }
 
 impl Server<'_> {
+    /// Serves until it is told to stop, or another process serves in its place.
+    async fn serve(
+        mut self,
+        mut listeners: Listeners,
+        declarations: operate::Declarations,
+        mut giver: Option<Giver>,
+        data: &Path,
+    ) -> Result<(), Failed> {
+        let mut declarations = Some(declarations);
+        loop {
+            let kept =
+                listeners.kept().map_err(|it| Failed::Operation(format!("sockets: {it}")))?;
+            let (mut taker, kept) = match self
+                .once(listeners, declarations.take(), giver.take(), kept)
+                .await?
+            {
+                Ended::Over(over) => return over.map_or(Ok(()), |it| Err(Failed::Operation(it))),
+                Ended::Given(given) => given,
+            };
+            let taken = tokio::select! {
+                taken = taker.takes_over() => taken,
+                _ = self.stop.asked() => return Ok(()),
+            };
+            if taken {
+                tracing::info!("another process has taken over");
+                return Ok(());
+            }
+            drop(taker);
+            tracing::error!("the process that was to take over does not serve; this one goes on");
+            free(data).await;
+            listeners = kept;
+        }
+    }
+
     /// Serves until it is told to stop, or to hand over.
     async fn once(
         &mut self,
@@ -167,6 +178,8 @@ impl Server<'_> {
         tracing::info!(node = %composed.node.id(), issuer = composed.provider.issuer(), "started");
         self.notify.ready();
         let why = self.keep(&composed, &mut running, &mut asked, &kept).await;
+        // Whoever asks from now on is refused: waiting here, they would hold what is let go of.
+        drop(asked);
         let told = match &why {
             Why::Asked(_) => "asked to",
             Why::Over(why) => why,
@@ -210,7 +223,6 @@ impl Server<'_> {
                 Some(ask) = asked.recv() => Some(ask),
                 why = composed.history.ends() => return Why::Over(why),
                 why = composed.supervisor.ends() => return Why::Over(why),
-                () = self.notify.keep_alive() => continue,
             };
             match ask {
                 Some(Ask::HandOver(stream)) => match handover::offer(stream, kept).await {

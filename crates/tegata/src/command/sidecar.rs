@@ -67,7 +67,7 @@ impl Sidecar {
         for place in places {
             listeners.push(sidecar::bind(place, set.danger_any_address).await?);
         }
-        let stop = Stop::listen()?;
+        let mut stop = Stop::listen()?;
         let supervisor = Arc::new(Supervisor::new(issuer.node.clone()));
         let mut tasks = supervisor.tasks();
         tasks.keep("follow_revocations", Weight::Essential, move || revocations.clone().follow());

@@ -42,6 +42,8 @@ pub(crate) struct Given {
     table: Table,
     /// Whether the file ends with the end of a line.
     is_whole: bool,
+    /// Whether the file sets nothing, whatever the environment does.
+    is_empty: bool,
 }
 
 impl Given {
@@ -62,7 +64,7 @@ impl Given {
         for path in self.paths(new).iter().filter(|path| taken(&path.join("."))) {
             put(&mut table, path, &new.table);
         }
-        Self { table, is_whole: new.is_whole }
+        Self { table, is_whole: new.is_whole, is_empty: new.is_empty }
     }
 
     /// What it sets, with paths relative to `base`.
@@ -78,7 +80,7 @@ impl Given {
 
     /// Whether a file that is read anew looks as if somebody were still writing it.
     pub(crate) fn is_half_written(&self, new: &Self) -> bool {
-        (self.is_whole && !new.is_whole) || (new.table.is_empty() && !self.table.is_empty())
+        (self.is_whole && !new.is_whole) || (new.is_empty && !self.is_empty)
     }
 }
 
@@ -151,7 +153,11 @@ pub(crate) fn read(
     let set = over(environment);
     let file = table.clone();
     set.iter().try_for_each(|set| overlay(&mut table, set))?;
-    let given = Given { table: table.clone(), is_whole: text.is_empty() || text.ends_with('\n') };
+    let given = Given {
+        table: table.clone(),
+        is_whole: text.is_empty() || text.ends_with('\n'),
+        is_empty: file.is_empty(),
+    };
     let mut config: Config =
         table.try_into().map_err(|error: toml::de::Error| blame(&file, &set, error.message()))?;
     if let Some(contradiction) = config.contradictions().into_iter().next() {

@@ -379,12 +379,13 @@ fn a_sidecar_goes_on_for_5_s_unless_somebody_says_that_longer_is_dangerous() {
 
 #[test]
 fn what_changed_is_named_and_taken_over_by_name() {
-    let given = |text: &str| {
+    let given_with = |text: &str, set: Option<(String, String)>| {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("tegata.toml");
         fs::write(&path, text).unwrap();
-        load::read(Some(&path), std::iter::empty()).unwrap().2
+        load::read(Some(&path), set.into_iter()).unwrap().2
     };
+    let given = |text: &str| given_with(text, None);
     let was = given(
         "[gateway.limits]\nbody = 10\n[gateway.limits.body_of]\n\"/a.b\" = 1\n[public]\nbrand = \"A\"\n",
     );
@@ -418,4 +419,12 @@ fn what_changed_is_named_and_taken_over_by_name() {
     assert!(was.is_half_written(&given("[gateway.limits]\nbody = 1")));
     assert!(was.is_half_written(&given("")) && !was.is_half_written(&new));
     assert!(!given("[gateway.limits]\nbody = 1").is_half_written(&given("[gateway]\nworkers = 1")));
+    // What the environment sets does not make up for it, whatever the file ended with.
+    let set = ("TEGATA_PUBLIC__BRAND".to_owned(), "C".to_owned());
+    let given = |text: &str| given_with(text, Some(set.clone()));
+    for before in ["[gateway.limits]\nbody = 1\n", "[gateway.limits]\nbody = 1"] {
+        assert!(given(before).is_half_written(&given("")), "{before:?}");
+        assert!(given(before).is_half_written(&given("# nothing\n")), "{before:?}");
+    }
+    assert!(!given("").is_half_written(&given("")));
 }

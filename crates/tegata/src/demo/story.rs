@@ -46,7 +46,7 @@ pub(super) type Told = Result<String, String>;
 
 /// Plays the story.
 pub(super) async fn play(demo: &Demo, ports: &Ports, data: &Path) -> Result<(), Failed> {
-    let stop = Stop::listen()?;
+    let mut stop = Stop::listen()?;
     tokio::select! {
         told = tell(demo, ports, data) => told,
         // The demo, which is killed with its owner, ends with the story.

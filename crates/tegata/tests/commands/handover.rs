@@ -159,9 +159,17 @@ fn whoever_dies_in_the_middle_leaves_the_other() {
         let mut command = place.command(&["serve", "--take-over"]);
         command.stderr(Stdio::piped()).spawn().unwrap()
     };
-    // The new one is killed while the old one lets go.
+    // The new one is told to stop while it waits, whatever it was told before.
+    let mut new = Server(take_over());
+    until("the old one lets go", lets_go);
+    new.signal("HUP");
+    new.signal("TERM");
+    assert!(new.0.wait().unwrap().success());
+    until("the old one serves again", || !lets_go());
+    // The new one is killed while the old one lets go. Whoever asks that for more is in nobody's way.
     let mut new = take_over();
     until("the old one lets go", lets_go);
+    assert!(place.refused(&["reload"], 1).contains("anew now"));
     new.kill().unwrap();
     new.wait().unwrap();
     until("the old one serves again", || !lets_go());
@@ -271,6 +279,7 @@ fn what_is_not_ours_is_not_taken() {
 #[test]
 fn systemd_is_told_how_it_goes() {
     let place = Place::new();
+    place.write("tegata.toml", &fixed("1s").0);
     let path = place.path().join("notify.sock");
     let hears = UnixDatagram::bind(&path).unwrap();
     hears.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -296,5 +305,7 @@ fn systemd_is_told_how_it_goes() {
     hear("WATCHDOG=1");
     server.signal("TERM");
     hear("STOPPING=1");
+    // It is alive until it has ended.
+    hear("WATCHDOG=1");
     assert!(server.0.wait().unwrap().success());
 }

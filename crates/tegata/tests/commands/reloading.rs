@@ -8,6 +8,7 @@ use std::{
     thread,
 };
 
+use rusqlite::Connection;
 use serde_json::json;
 
 use crate::{CONFIGURATION, Place, get, said, until};
@@ -91,6 +92,10 @@ fn a_wrong_file_changes_nothing() {
         assert!(names.iter().all(|name| line.contains(name)), "{line}");
         assert_eq!(get(ports.gateway, "/open/x").0, 200, "{line}");
     }
+    // It is away for a moment.
+    fs::remove_file(place.path().join("tegata.toml")).unwrap();
+    assert!(place.refused(&["reload"], 1).contains("middle"));
+    assert_eq!(get(ports.gateway, "/open/x").0, 200);
     place.write("tegata.toml", &good);
     assert_eq!(place.json(&["reload"]), json!({"changed": ["gateway.hosts"], "needs_restart": []}));
     assert_eq!(get(ports.gateway, "/open/x").0, 421);
@@ -130,6 +135,27 @@ fn what_needs_a_restart_is_named_and_the_rest_changes() {
     assert!(said(&place.run(&["reload"])).contains("`public.brand`"));
     server.stop();
     place.serve().stop();
+}
+
+#[test]
+fn what_could_not_be_made_is_made_by_the_next_reload() {
+    let place = Place::new();
+    with_service(&place);
+    let server = place.serve();
+    let gateway = server.ports().gateway;
+    let route = "[[route]]\npath = \"/more\"\nservice = \"open\"\nauth = \"none\"\n";
+    place.write("tegata.toml", &format!("{CONFIGURATION}{route}"));
+    // It can be read, and not written.
+    let other = Connection::open(place.path().join("tegata.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    place.refused(&["reload"], 1);
+    // It is said again as long as it is so.
+    place.refused(&["reload"], 1);
+    assert_eq!(get(gateway, "/more/x").0, 404);
+    other.execute_batch("ROLLBACK").unwrap();
+    assert!(place.run(&["reload"]).status.success());
+    assert_eq!(get(gateway, "/more/x").0, 200);
+    server.stop();
 }
 
 #[test]
