@@ -32,7 +32,7 @@ async fn an_account_begins_with_the_link_and_its_address_is_verified() {
     let mut browser = Browser::new(&bench);
     let stolen = browser.choose(&mail, STOLEN).await;
     assert_eq!(stolen.status, StatusCode::BAD_REQUEST);
-    assert!(stolen.body.contains("他のサービスから流出し"), "{}", stolen.body);
+    assert!(stolen.body.contains("was stolen from another service"), "{}", stolen.body);
     assert_eq!(browser.choose(&mail, NEW).await.status, StatusCode::OK);
     let user = account(&bench, "maria.sol@people.example").await.unwrap();
     assert!(user.email_verified && user.roles.iter().any(|role| role.as_str() == "customer"));
