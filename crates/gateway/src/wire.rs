@@ -205,6 +205,13 @@ impl Connection {
         }
     }
 
+    /// An answer begins.
+    pub(crate) fn note_answer(&self) {
+        if let Some(frames) = &mut *self.frames.borrow_mut() {
+            frames.note_answer();
+        }
+    }
+
     /// What the client still sends is not wanted: the answer has been given.
     pub(crate) fn note_unwanted(&self) {
         self.unwanted.set(true);

@@ -266,10 +266,13 @@ impl Worker {
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             // Taken now, not when the answer is first asked for: the reader looks at it in between.
             let (worker, taken) = (Rc::clone(&worker), of.take(request.uri()));
+            let of = Rc::clone(&of);
             async move {
-                taken.0.connection().look().await;
+                of.look().await;
                 // Made anew for each request: a connection would keep room for it while it is idle.
-                Ok::<_, Infallible>(Box::pin(worker.exchange(taken, request)).await)
+                let answer = Box::pin(worker.exchange(taken, request)).await;
+                of.note_answer();
+                Ok::<_, Infallible>(answer)
             }
         });
         let http = http_builder(Local(connection.clone()));

@@ -23,8 +23,12 @@ fn every_configuration_in_the_documents_is_a_good_one() {
     let mut read = 0;
     for (document, block) in blocks(&["toml"]) {
         fs::write(place.path().join("tegata.toml"), &block).unwrap();
-        for file in secret_files(&block) {
+        for file in named(&block, &["client_secret_file", "password_file", "secret_file"]) {
             fs::write(place.path().join(file), "a long and private phrase\n").unwrap();
+        }
+        for file in named(&block, &["breached_passwords"]) {
+            let one = format!("{}:1\n", "0".repeat(40));
+            fs::write(place.path().join(file), one).unwrap();
         }
         let doctor = tegata(place.path(), &["doctor", "--data-dir", ".", "--format", "json"]);
         let checks: Vec<Value> = serde_json::from_slice(&doctor.stdout).unwrap();
@@ -129,12 +133,11 @@ fn every_link_in_the_documents_leads_somewhere() {
     assert!(followed > 0, "no document has a link");
 }
 
-/// The files that the secrets of a configuration are in.
-fn secret_files(block: &str) -> impl Iterator<Item = &str> {
-    let keys = ["client_secret_file = \"", "password_file = \"", "secret_file = \""];
+/// The files that a configuration names in the given settings.
+fn named<'b>(block: &'b str, settings: &'b [&str]) -> impl Iterator<Item = &'b str> {
     block.lines().filter_map(move |line| {
-        let file = keys.iter().find_map(|key| line.strip_prefix(key))?;
-        file.split('"').next()
+        let (setting, file) = line.split_once(" = \"")?;
+        settings.contains(&setting).then(|| file.split('"').next())?
     })
 }
 

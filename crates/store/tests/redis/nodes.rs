@@ -167,7 +167,7 @@ async fn opened(nodes: &[&Fake], map: &[(&str, u16)]) -> Redis {
     let reached = |(from, port): &(&str, u16)| ((*from).to_owned(), format!("127.0.0.1:{port}"));
     let config = RedisConfig {
         connections: 2,
-        timeout: Duration::from_secs(2),
+        timeout: Duration::from_secs(4),
         // Nobody looks while the test counts.
         look: PATIENCE,
         address_map: map.iter().map(reached).collect(),
@@ -247,7 +247,7 @@ async fn what_is_to_be_asked_elsewhere_comes_there_right_after_asking() {
     let to = Fake::serve(to, |_, _| Answer::Usual);
     let store = opened(&[&from], &[]).await.ephemeral(ReadsFrom::Primary);
     let mut asked = JoinSet::new();
-    for n in 0..500 {
+    for n in 0..200 {
         let store = store.clone();
         asked.spawn(async move { read(&store, &format!("key-{n}")).await });
     }
@@ -255,7 +255,7 @@ async fn what_is_to_be_asked_elsewhere_comes_there_right_after_asking() {
         ended.unwrap();
     }
     let asking = to.heard("ASKING");
-    assert!(asking > 100 && asking <= from.heard("GET"), "{asking}");
+    assert!(asking > 50 && asking <= from.heard("GET"), "{asking}");
     let heard = to.heard.lock().unwrap();
     for commands in heard.values() {
         for (n, words) in commands.iter().enumerate().filter(|(_, words)| words[0] == "ASKING") {
