@@ -1,0 +1,122 @@
+//! Access tokens, of ours and of others.
+
+use http::{HeaderMap, HeaderValue, header};
+use tegata_token::Refusal as TokenRefusal;
+
+use crate::{
+    certificate,
+    dpop::{self, Proven},
+    foreign::NotVerified,
+    gate::Gate,
+    head::Head,
+    passport::Caller,
+    phase::admit::Admitted,
+    refusal::{Refusal, Refused},
+};
+
+/// The text of a token of ours, which others of ours can be asked about.
+pub(super) fn of_issuer<'v>(value: &'v HeaderValue, caller: &Caller) -> Option<&'v str> {
+    let (_, token) = value.to_str().ok()?.split_once(' ')?;
+    matches!(caller, Caller::Token(_)).then(|| token.trim_start_matches(' '))
+}
+
+/// The caller that an access token speaks of (RFC 6750 §2.1, RFC 9449 §7.1, RFC 8705 §3), and the
+/// proof that came with it.
+pub(super) async fn check(
+    value: &HeaderValue,
+    request: (&Head<'_>, &Admitted<'_>),
+    gate: &Gate,
+) -> Result<(Caller, Option<Proven>), Refused> {
+    let began = gate.node.since_boot();
+    let (scheme, token) =
+        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(|| {
+            Refusal::invalid_token("authorization", "`Authorization` is malformed")
+        })?;
+    let with_proof = scheme.eq_ignore_ascii_case("dpop");
+    if !with_proof && !scheme.eq_ignore_ascii_case("bearer") {
+        let detail = "`Authorization` has a scheme other than `Bearer` and `DPoP`";
+        return Err(Refusal::invalid_token("authorization_scheme", detail));
+    }
+    let token = token.trim_start_matches(' ');
+    let verified = verify(token, gate).await;
+    let took = gate.node.elapsed(began);
+    match verified {
+        Ok(caller) => {
+            gate.metrics.valid.observe(took);
+            if with_proof {
+                let said = (caller.claims(), token);
+                let proven = gate.proofs.check(said, request, &gate.config, gate.node.now())?;
+                return Ok((caller, Some(proven)));
+            }
+            // Without the proof of what it is bound to, who presents it is not its holder.
+            if let Some(bound) = &caller.claims().cnf {
+                if bound.certificate_alone().is_none() {
+                    return Err(dpop::unproven());
+                }
+                certificate::check(bound, request.0, request.1, gate)?;
+            }
+            Ok((caller, None))
+        }
+        Err(NotVerified::Refused(refusal)) => {
+            gate.metrics.invalid.observe(took);
+            let (id, detail) = (token_id(refusal), refusal.to_string());
+            Err(if with_proof {
+                dpop::invalid_token(id, detail)
+            } else {
+                Refusal::invalid_token(id, detail)
+            })
+        }
+        Err(NotVerified::NoKeys) => {
+            gate.metrics.invalid.observe(took);
+            let detail = "the keys of the token's issuer cannot be had at present";
+            Err(Refusal::unavailable("issuer_keys_unavailable", detail))
+        }
+    }
+}
+
+/// Verifies a token with the keys of the issuer that it names, and no others.
+async fn verify(token: &str, gate: &Gate) -> Result<Caller, NotVerified> {
+    let own = |verified: Result<_, TokenRefusal>| {
+        verified.map(Caller::Token).map_err(NotVerified::Refused)
+    };
+    let Some((foreign, _)) = &gate.foreign else { return own(gate.tokens.verify(token)) };
+    if let Some(known) = gate.tokens.remembered(token) {
+        return own(known);
+    }
+    if let Some(known) = foreign.remembered(token) {
+        return known.map(Caller::Foreign);
+    }
+    match foreign.verify(token).await {
+        Some(verified) => verified.map(Caller::Foreign),
+        None => own(gate.tokens.verify(token)),
+    }
+}
+
+/// Whether a request carries a token that says it is the issuer's. Where it has not been looked at,
+/// it may well count, and is nobody else's to see.
+pub(crate) fn carries_token(headers: &HeaderMap, gate: &Gate) -> bool {
+    let lines = headers.get_all(header::AUTHORIZATION).iter();
+    let texts = lines.filter_map(|line| line.to_str().ok());
+    let of_other =
+        |word: &str| gate.foreign.as_ref().is_some_and(|(foreign, _)| foreign.is_of_any(word));
+    texts
+        .flat_map(|line| line.split([' ', ',']))
+        .any(|word| gate.tokens.is_of_issuer(word) || of_other(word))
+}
+
+const fn token_id(refusal: TokenRefusal) -> &'static str {
+    match refusal {
+        TokenRefusal::Malformed(_) => "token_malformed",
+        TokenRefusal::UnknownKey => "token_key_unknown",
+        TokenRefusal::Algorithm => "token_algorithm",
+        TokenRefusal::Signature => "token_signature",
+        TokenRefusal::Kind => "token_kind",
+        TokenRefusal::Claims(_) => "token_claims",
+        TokenRefusal::Issuer => "token_issuer",
+        TokenRefusal::Audience => "token_audience",
+        TokenRefusal::TooLong => "token_too_long",
+        TokenRefusal::Expired => "token_expired",
+        TokenRefusal::NotYet => "token_not_yet",
+        TokenRefusal::Epoch => "token_epoch",
+    }
+}
