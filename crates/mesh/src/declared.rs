@@ -111,6 +111,9 @@ pub struct DeclaredRoute {
     /// How long a body or a WebSocket may be quiet, such as `10m`, in place of what holds for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Span>,
+    /// Whether answers are compressed on their way to the client. Nothing: those to whom nobody is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compress: Option<bool>,
 }
 
 impl DeclaredRoute {
@@ -132,6 +135,7 @@ impl DeclaredRoute {
             timeout: None,
             websocket: false,
             idle_timeout: None,
+            compress: None,
         }
     }
 }
@@ -185,7 +189,7 @@ mod tests {
         assert!(route.acr.is_empty() && route.max_age.is_none());
         // What older programs do not know is not written without need.
         let written = serde_json::to_value(&route).unwrap();
-        for word in ["acr", "max_age", "websocket", "idle_timeout"] {
+        for word in ["acr", "max_age", "websocket", "idle_timeout", "compress"] {
             assert!(written.get(word).is_none(), "{word}");
         }
         let service: DeclaredService =
