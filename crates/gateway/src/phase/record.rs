@@ -142,7 +142,7 @@ impl Trail {
         let Some(log) = self.gate.decisions.as_ref().filter(required) else { return Ok(()) };
         let Some(record) = self.record(Answered::default()) else { return Ok(()) };
         if !self.committed {
-            log.commit(&record).await.map_err(|_| {
+            Box::pin(log.commit(&record)).await.map_err(|_| {
                 self.gate.metrics.lost.inc();
                 let detail = "decisions must be recorded, and cannot be at present";
                 Refusal::unavailable("decision_log_unavailable", detail)
