@@ -257,7 +257,9 @@ impl Worker {
         let connection = Rc::new(Connection::new(peer.ip(), secure, &self.deadlines, waits));
         let stream = match &self.tls {
             None => Stream::Plain(stream),
-            Some(tls) => match self.shake(tls.accept(stream), &connection).await {
+            // What is over when the connection begins, or begins when it is over, has room of its own: while it
+            // is idle, it would keep that, too.
+            Some(tls) => match Box::pin(self.shake(tls.accept(stream), &connection)).await {
                 Some(stream) => {
                     connection.note_certificate(stream.get_ref().1.peer_certificates());
                     Stream::Tls(Box::new(stream.into()))
@@ -300,7 +302,7 @@ impl Worker {
         })
         .await;
         if let Some(tunnel) = connection.tunnel().filter(|_| served) {
-            tunnel.run(&self, left).await;
+            Box::pin(tunnel.run(&self, left)).await;
         }
     }
 
