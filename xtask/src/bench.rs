@@ -145,6 +145,8 @@ fn put_together<'a>(
         if name == "gateway" {
             parts::ensure(parts::FOR_PROXIES)?;
             tools::ensure_peer("envoy")?;
+            // It brings `jose`.
+            tools::ensure_peer("oidc-provider")?;
         } else {
             parts::ensure(parts::FOR_REVOCATION)?;
         }

@@ -170,7 +170,7 @@ impl Passports {
         {
             return Ok(minted.token.clone());
         }
-        let minted = self.mint(passport, target, now).await?;
+        let minted = Box::pin(self.mint(passport, target, now)).await?;
         let token = minted.token.clone();
         *passport.internal.borrow_mut() = Some(minted);
         Ok(token)

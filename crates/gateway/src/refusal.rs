@@ -8,7 +8,10 @@ use serde::Serialize;
 
 use tegata_core::rate::Answer;
 
-use crate::{dpop, guard::Fault};
+use crate::{
+    dpop,
+    guard::{Fault, frames::Flood},
+};
 
 /// Why a request goes no further.
 #[derive(Debug)]
@@ -181,6 +184,16 @@ impl From<Fault> for Refused {
     fn from(fault: Fault) -> Self {
         let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST);
         Refusal::new(status, fault.id(), fault.to_string()).closing()
+    }
+}
+
+impl From<Flood> for Refused {
+    fn from(flood: Flood) -> Self {
+        let (status, id) = match flood {
+            Flood::Trailers => (StatusCode::BAD_REQUEST, "trailers_malformed"),
+            _ => (StatusCode::TOO_MANY_REQUESTS, "flood"),
+        };
+        Refusal::new(status, id, flood.to_string()).closing()
     }
 }
 

@@ -94,7 +94,8 @@ pub(super) fn chain(before: &Hash, record: &[u8]) -> Hash {
 
 /// A hash in hexadecimal.
 pub(super) fn hex(hash: &Hash) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from(if half < 10 { b'0' + half } else { b'a' + half - 10 });
+    hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// Reads what [`hex`] wrote: lower case, and nothing else.

@@ -34,7 +34,7 @@ pub(super) fn request(line: &[u8]) -> Result<bool, Fault> {
     let space = line.iter().position(|byte| *byte == b' ').ok_or(Fault::RequestLine)?;
     let (method, rest) = line.split_at(space);
     let rest = rest.get(1..).unwrap_or_default();
-    if !(1..=32).contains(&method.len()) || !method.iter().all(|byte| is_token(*byte)) {
+    if !(1..=32).contains(&method.len()) || !are_token(method) {
         return Err(Fault::RequestLine);
     }
     let space = rest.iter().rposition(|byte| *byte == b' ').ok_or(Fault::RequestLine)?;
@@ -65,7 +65,7 @@ pub(super) fn begins_request(line: &[u8]) -> Result<(), Fault> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let mut words = line.splitn(3, |byte| *byte == b' ');
     let method = words.next().unwrap_or_default();
-    if method.len() > 32 || !method.iter().all(|byte| is_token(*byte)) {
+    if method.len() > 32 || !are_token(method) {
         return Err(Fault::RequestLine);
     }
     let Some(target) = words.next() else { return Ok(()) };
@@ -94,10 +94,10 @@ pub(super) fn begins_field(line: &[u8]) -> Result<(), Fault> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let mut parts = line.splitn(2, |byte| *byte == b':');
     let (name, value) = (parts.next().unwrap_or_default(), parts.next());
-    if (name.is_empty() && value.is_some()) || !name.iter().all(|byte| is_token(*byte)) {
+    if (name.is_empty() && value.is_some()) || !are_token(name) {
         return Err(Fault::FieldName);
     }
-    if value.unwrap_or_default().iter().any(is_control) {
+    if has_control(value.unwrap_or_default()) {
         return Err(Fault::FieldValue);
     }
     Ok(())
@@ -110,22 +110,45 @@ pub(super) fn field(line: &[u8]) -> Result<Field<'_>, Fault> {
     }
     let colon = line.iter().position(|byte| *byte == b':').ok_or(Fault::FieldName)?;
     let (name, value) = line.split_at(colon);
-    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+    if name.is_empty() || !are_token(name) {
         return Err(Fault::FieldName);
     }
     if name.len() > LONGEST_NAME {
         return Err(Fault::FieldsTooLarge);
     }
     let value = value.get(1..).unwrap_or_default();
-    if value.iter().any(is_control) {
+    if has_control(value) {
         return Err(Fault::FieldValue);
     }
     Ok(Field { name, value: trim(value) })
 }
 
-const fn is_control(byte: &u8) -> bool {
-    matches!(byte, 0..=8 | 10..=31 | 127)
+/// Whether there is a control character other than a tab. All bytes are looked at, whatever is found: without a
+/// choice at each, many are looked at together.
+fn has_control(bytes: &[u8]) -> bool {
+    let is_control = |byte: u8| ((byte < 32) & (byte != b'\t')) | (byte == 127);
+    bytes.iter().fold(false, |found, byte| found | is_control(*byte))
 }
+
+/// Whether all bytes may stand in a token.
+fn are_token(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| TOKEN.get(usize::from(*byte)).is_some_and(|is| *is))
+}
+
+/// Which bytes those are.
+static TOKEN: [bool; 256] = {
+    let mut all = [false; 256];
+    let mut byte = 0;
+    while byte < all.len() {
+        #[expect(clippy::cast_possible_truncation, reason = "it is less than 256")]
+        #[expect(clippy::indexing_slicing, reason = "it is less than 256")]
+        {
+            all[byte] = is_token(byte as u8);
+        }
+        byte += 1;
+    }
+    all
+};
 
 /// A length: digits alone, no sign, no list.
 pub(super) fn length(value: &[u8]) -> Option<u64> {

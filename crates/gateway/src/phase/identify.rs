@@ -59,7 +59,7 @@ pub(crate) async fn identify(
             caller
         }
         Once::Absent => {
-            match session::check(head, admitted, gate, set_cookie).await? {
+            match Box::pin(session::check(head, admitted, gate, set_cookie)).await? {
                 None => return Ok(Identified::default()),
                 Some(Ok(caller)) => caller,
                 // Browsers send what they have: a session that has ended is no reason not to show
@@ -75,7 +75,10 @@ pub(crate) async fn identify(
     let now = gate.node.since_boot();
     let unchecked = still_counts((&caller, shown), route.revocation, gate, freshness, now).await?;
     let shown = match proven {
-        Some(proven) => gate.proofs.use_up(proven, route.revocation, gate.node.now()).await?,
+        Some(proven) => {
+            let now = gate.node.now();
+            Box::pin(gate.proofs.use_up(proven, route.revocation, now)).await?
+        }
         None => Shown::default(),
     };
     let unchecked = unchecked || shown.unchecked;

@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     fmt, io,
     net::{IpAddr, SocketAddr},
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
     task::Poll,
@@ -153,13 +153,25 @@ impl Pool {
         now: SinceBoot,
         fresh: bool,
     ) -> Result<Lease, NoConnection> {
+        // What is seldom waited for has room of its own: each request would carry it otherwise.
         if !self.upstream.protocol().is_http1() {
-            return self.lease_shared(upload, now).await;
+            return match self.shared_place(upload, now) {
+                Some(lease) => Ok(lease),
+                None => Box::pin(self.lease_shared(upload, now)).await,
+            };
         }
         if !fresh && let Some(sender) = self.take_idle() {
             return Ok(self.leased(Sender::Http1(sender), true, upload, now));
         }
-        self.open_one(upload, now).await
+        Box::pin(self.open_one(upload, now)).await
+    }
+
+    /// A place on a connection that carries many requests, where one is free.
+    fn shared_place(self: &Rc<Self>, upload: &Rc<Progress>, now: SinceBoot) -> Option<Lease> {
+        let place = self.shared.borrow().iter().find_map(Multiplexed::place)?;
+        place.note(now);
+        // Whatever was not sent on it comes back, so that its age is no excuse for what was.
+        Some(self.leased(Sender::Http2(place), false, upload, now))
     }
 
     /// A place on a connection that carries many requests, or on a new one. One opens it for all who wait: they
@@ -169,18 +181,9 @@ impl Pool {
         upload: &Rc<Progress>,
         now: SinceBoot,
     ) -> Result<Lease, NoConnection> {
-        let place = || {
-            let place = self.shared.borrow().iter().find_map(Multiplexed::place)?;
-            place.note(now);
-            // Whatever was not sent on it comes back, so that its age is no excuse for what was.
-            Some(self.leased(Sender::Http2(place), false, upload, now))
-        };
-        if let Some(lease) = place() {
-            return Ok(lease);
-        }
         let failures = self.failures.get();
         let opening = self.opening.lock().await;
-        if let Some(lease) = place() {
+        if let Some(lease) = self.shared_place(upload, now) {
             return Ok(lease);
         }
         // The service may have chosen HTTP/1.1.
@@ -215,7 +218,7 @@ impl Pool {
                 (stream, false) => self.shake(stream, counted).await.map(Sender::Http1),
             }
         };
-        match within(&deadline, connected).await {
+        match within(Some(&deadline), pin!(connected)).await {
             Some(Ok(sender)) => Ok(self.leased(sender, false, upload, now)),
             failed => {
                 self.failures.set(self.failures.get() + 1);
@@ -344,7 +347,7 @@ impl Lease {
         };
         let mut sending = pin!(sending);
         let answered = loop {
-            match within(&deadline, sending.as_mut()).await {
+            match within(Some(&deadline), sending.as_mut()).await {
                 None if self.upload.moved.take() => deadline.arm(patience),
                 answered => break answered,
             }
@@ -445,15 +448,17 @@ fn words_of_http1(request: &mut Request<Upload>) {
     }
 }
 
-/// Waits for `future` as long as `deadline` lets it.
-pub(crate) async fn within<F: Future>(deadline: &Deadline, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+/// Waits for `future` as long as `deadline`, if there is one, lets it. It stays where it is: what is handed on by
+/// value has room wherever it was.
+pub(crate) fn within<'d, F: Future>(
+    deadline: Option<&'d Deadline>,
+    mut future: Pin<&'d mut F>,
+) -> impl Future<Output = Option<F::Output>> {
+    std::future::poll_fn(move |cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending if deadline.is_expired(cx) => Poll::Ready(None),
+        Poll::Pending if deadline.is_some_and(|it| it.is_expired(cx)) => Poll::Ready(None),
         Poll::Pending => Poll::Pending,
     })
-    .await
 }
 
 /// A connection that counts, until it is dropped.

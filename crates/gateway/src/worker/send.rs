@@ -1,6 +1,6 @@
 //! Which connection a request takes, when it is sent again, and what is learnt from how it went.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -85,10 +85,9 @@ impl Worker {
             let fresh = same.is_some();
             let (claim, mut lease) = match same.take() {
                 Some(claim) => {
-                    let leasing = self.lease_of(claim, progress, now, true);
-                    let leased = match whole {
-                        None => leasing.await,
-                        Some(whole) => within(whole, leasing).await.ok_or(Fell::Late)?,
+                    let leased = {
+                        let leasing = pin!(self.lease_of(claim, progress, now, true));
+                        within(whole, leasing).await.ok_or(Fell::Late)?
                     };
                     leased.map_err(|it| it.1)?
                 }
@@ -102,10 +101,10 @@ impl Worker {
             sends += 1;
             let may_again = sends < to.retry.attempts() && to.retry.is_there();
             let again = may_again.then(|| copy(&request)).flatten();
-            let (was_reused, answering) = (lease.reused, lease.send(request, patience));
-            let answered = match whole {
-                None => answering.await,
-                Some(whole) => within(whole, answering).await.unwrap_or(Err(NoResponse::Late)),
+            let was_reused = lease.reused;
+            let answered = {
+                let answering = pin!(lease.send(request, patience));
+                within(whole, answering).await.unwrap_or(Err(NoResponse::Late))
             };
             let after = || self.gate.node.since_boot();
             match answered {
@@ -165,11 +164,7 @@ impl Worker {
                 // Nobody waits for anything else here, so that the time is all there is to wait for.
                 let pausing =
                     tokio::time::timeout(pause(sends, random), std::future::pending::<()>());
-                let paused = match whole {
-                    None => Some(pausing.await),
-                    Some(whole) => within(whole, pausing).await,
-                };
-                if paused.is_none() {
+                if within(whole, Box::pin(pausing).as_mut()).await.is_none() {
                     return Err(Fell::Late);
                 }
                 tried = 0;
@@ -192,10 +187,9 @@ impl Worker {
                 return Err(Fell::Unreachable);
             };
             let among = claim.among(*tried);
-            let leasing = self.lease_of(claim, progress, now, false);
-            let leased = match whole {
-                None => leasing.await,
-                Some(whole) => within(whole, leasing).await.ok_or(Fell::Late)?,
+            let leased = {
+                let leasing = pin!(self.lease_of(claim, progress, now, false));
+                within(whole, leasing).await.ok_or(Fell::Late)?
             };
             *tried = among;
             let (no, fell) = match leased {

@@ -308,3 +308,24 @@ fn what_comes_before_a_flood_in_one_piece_is_not_believed_either() {
     assert!(pongs < 5000, "{pongs}");
     let _ = client.stream.read(&mut [0]);
 }
+
+#[test]
+fn a_flood_counts_against_its_address() {
+    let mut plan = Plan::with(echo::start());
+    plan.config.limits.per_address = "3/h".parse().ok();
+    let world = plan.start();
+    for flood in [
+        frame(kind::PING, 0, 0, &[0; 8]),
+        // What only a head says, behind a body.
+        [request("POST", "/nowhere", 1, false), frame(kind::HEADERS, 5, 1, &[0x84])].concat(),
+    ] {
+        let mut client = Http2::to(world.address).unwrap();
+        pour(&client, 20_000, flood);
+        assert!(end(&mut client).is_some());
+    }
+    // The two floods, and at most the one request that came with the second.
+    let passed = (0..4).map(|_| world.ask(&get("/public/x", &[])).status);
+    let passed = passed.filter(|status| *status == 200).count();
+    assert!(passed <= 1, "{passed}");
+    assert!(world.metrics().contains("gateway_requests_total{service=\"gateway\",status=\"429\"}"));
+}

@@ -20,6 +20,8 @@ enum Tokens {
     Hot,
     /// More than are remembered, so that each is judged anew.
     Many,
+    /// The same, signed with ES256.
+    Es256,
 }
 
 /// One that is measured.
@@ -52,6 +54,9 @@ const ANCHOR: &str = "HAProxy, nothing checked";
 const OPEN: &str = "Tegata, nothing checked";
 const SEEN: &str = "Tegata, tokens seen before";
 const ANEW: &str = "Tegata, each token for the first time";
+const ES256: &str = "Tegata, each token of ES256 for the first time";
+const HAPROXY_ES256: &str = "HAProxy, `jwt_verify` of ES256";
+const JOSE: &str = "nginx, `auth_request` to Node with `jose`";
 const HAPROXY: &str = "HAProxy, `jwt_verify`";
 const LISTED: &str = "HAProxy, `jwt_verify` and a list of a million";
 const NGINX: &str = "nginx, `auth_request` to a yes";
@@ -68,11 +73,13 @@ pub(crate) fn measure(effort: Effort, findings: &mut Findings) {
         alone
     };
     let clear = start("clear", size(50_000_000, 100_000), Vec::new());
-    let material = Material::of(&clear.key);
+    let es256 = Alone::start("es256", origin.port, size(1_000_000, 1000), 0);
+    let material = Material::of(&clear.key, &es256.key);
     let secure = start("secure", size(10_000, 1000), material.for_tegata());
     let denied = effort.size(1_000_000, 1000);
     let haproxy = peers::haproxy(&material, origin.port, denied);
-    let nginx = peers::nginx(&material, origin.port, yes.port);
+    let (node, _yard, jose) = peers::jose(&material);
+    let nginx = peers::nginx(&material, origin.port, yes.port, jose);
     let envoy = peers::envoy(&material, origin.port);
 
     let loads = Loads::new();
@@ -81,23 +88,26 @@ pub(crate) fn measure(effort: Effort, findings: &mut Findings) {
         let tokens: Vec<_> = numbers.iter().map(|it| alone.token(*it)).collect();
         loads.keep(name, &tokens)
     };
+    let many = |alone: &Alone, name: &str| {
+        let numbers = alone.any(effort.size(20_000, 200), false);
+        let tokens: Vec<_> = numbers.iter().map(|it| alone.token(*it)).collect();
+        loads.keep(name, &tokens)
+    };
     let files = Files {
         clear: hot(&clear, "clear"),
         secure: hot(&secure, "secure"),
-        many: {
-            let numbers = clear.any(effort.size(20_000, 200), false);
-            let tokens: Vec<_> = numbers.iter().map(|it| clear.token(*it)).collect();
-            loads.keep("many", &tokens)
-        },
+        many: many(&clear, "many"),
+        es256: many(&es256, "es256"),
     };
 
     pin(process::id(), Some(1));
-    let nodes = [&clear, &secure].map(|alone| alone.node.process().id().unwrap());
-    let all = [haproxy.id(), nginx.id(), envoy.id(), nodes[0], nodes[1]];
+    let nodes = [&clear, &secure, &es256].map(|alone| alone.node.process().id().unwrap());
+    let others = [haproxy.id(), nginx.id(), envoy.id(), node.id().unwrap()];
+    let all: Vec<u32> = nodes.into_iter().chain(others).collect();
     for id in all {
         pin(id, Some(0));
     }
-    let peers = Peers { clear: &clear, secure: &secure, haproxy, nginx, envoy };
+    let peers = Peers { clear: &clear, secure: &secure, es256: &es256, haproxy, nginx, envoy };
     for protocol in Protocol::ALL {
         let mut cases = peers.cases(protocol);
         for case in &cases {
@@ -115,6 +125,7 @@ pub(crate) fn measure(effort: Effort, findings: &mut Findings) {
         }
         tell(protocol, &cases, findings);
     }
+    shaking(effort, &peers, &files, &loads, findings);
     at_ease(effort, &peers, &files, &loads, findings);
 }
 
@@ -123,12 +134,14 @@ struct Files {
     clear: PathBuf,
     secure: PathBuf,
     many: PathBuf,
+    es256: PathBuf,
 }
 
 impl Files {
     fn of(&self, case: &Case) -> &PathBuf {
         match (case.tokens, case.protocol.is_secure() && case.name.starts_with("Tegata")) {
             (Tokens::Many, _) => &self.many,
+            (Tokens::Es256, _) => &self.es256,
             (Tokens::Hot, true) => &self.secure,
             (Tokens::Hot, false) => &self.clear,
         }
@@ -160,6 +173,7 @@ impl Files {
 struct Peers<'a> {
     clear: &'a Alone,
     secure: &'a Alone,
+    es256: &'a Alone,
     haproxy: Peer,
     nginx: Peer,
     envoy: Peer,
@@ -202,6 +216,14 @@ impl Peers<'_> {
         if protocol == Protocol::Http1 {
             cases.push(ours(ANEW, "/bounded/x", Tokens::Many, true));
             cases.push(peer(LISTED, &self.haproxy, "listed", true));
+            // What nginx asks takes of the same core, and is not counted with it.
+            cases.push(peer(JOSE, &self.nginx, "jose", true));
+            let es256 = |case: Case| Case { tokens: Tokens::Es256, ..case };
+            cases.push(es256(peer(HAPROXY_ES256, &self.haproxy, "es256", true)));
+            let (process, port) = (self.es256.node.process(), self.es256.node.ports().gateway);
+            let process = process.id().unwrap();
+            let case = ours(ES256, "/bounded/x", Tokens::Es256, true);
+            cases.push(Case { process, port, ..case });
         }
         cases
     }
@@ -219,7 +241,8 @@ fn tell(protocol: Protocol, cases: &[Case], findings: &mut Findings) {
             [(|it| it.rate) as fn(&Became) -> f64, |it| it.p50, |it| it.p99, |it| it.core]
                 .map(|figure| median(&it.figures(figure)));
         let seen = format!(
-            "{rate:.0}/s; {core:.1} µs of a core each; p50 {:.2} ms, p99 {:.2} ms; {:.0} MiB",
+            "{rate:.0}/s; {:.4} s of a core for 1,000; p50 {:.2} ms, p99 {:.2} ms; {:.0} MiB",
+            core / 1e3,
             p50 / 1e3,
             p99 / 1e3,
             resident(it.process)
@@ -239,8 +262,42 @@ fn tell(protocol: Protocol, cases: &[Case], findings: &mut Findings) {
     goal("G1", SEEN, ANCHOR, (0.60, 0.85, 1.0));
     goal("G2", SEEN, LISTED, (2.0, 3.0, 4.0));
     goal("G2", SEEN, NGINX, (1.6, 2.4, 3.0));
+    goal("G2", SEEN, JOSE, (8.0, 12.0, 16.0));
     goal("G3", ANEW, HAPROXY, (1.0, 1.25, 1.45));
+    goal("G3", ES256, HAPROXY_ES256, (1.0, 1.25, 1.45));
     goal("G4", SEEN, OPEN, (0.90, 0.95, 0.98));
+}
+
+/// Connections with TLS that are used once, by those that check nothing: handshakes, most of all.
+fn shaking(
+    effort: Effort,
+    peers: &Peers<'_>,
+    files: &Files,
+    loads: &Loads,
+    findings: &mut Findings,
+) {
+    let protocol = Protocol::Http1Tls;
+    let mut cases = peers.cases(protocol);
+    cases.retain(|it| it.name == OPEN || it.name.ends_with("nothing checked"));
+    for _ in 0..effort.rounds {
+        for case in &mut cases {
+            let to = (protocol, case.port, case.path);
+            let became = loads.anew(to, files.of(case), case.process, effort.size(3, 1));
+            assert!(became.bad == 0 && became.all > 0, "{} anew: {became:?}", case.name);
+            case.became.push(became);
+        }
+    }
+    let anchor = cases.iter().find(|it| it.name == ANCHOR);
+    let anchor = anchor.map(|it| it.figures(|it| it.rate)).unwrap_or_default();
+    for case in &cases {
+        let rates = case.figures(|it| it.rate);
+        let beside = rates.iter().zip(&anchor).map(|(rate, anchor)| rate / anchor);
+        let [rate, core] = [&rates, &case.figures(|it| it.core)].map(|it| median(it));
+        let seen = format!("{rate:.0}/s; {:.3} s of a core for 1,000", core / 1e3);
+        let name = case.name.split(',').next().unwrap_or_default();
+        let finding = Finding::new("TLS handshakes", format!("{name}, a connection for each"), "x");
+        findings.note(finding.values(beside).greater().seen(seen));
+    }
 }
 
 /// What a check adds where there is little to do.
@@ -277,9 +334,43 @@ fn at_ease(
         middle(ANCHOR)
     );
     findings.note(finding.seen(seen));
+    first_sight(effort, peers, files, loads, findings);
     let slowest = pairs(|it| it.p99, SEEN, ANCHOR).into_iter().map(|(ours, anchor)| ours / anchor);
     let what = "p99 of the same, beside HAProxy that checks nothing";
     findings.note(Finding::new("G5", what, "x").values(slowest).limits(1.1, 1.0, 0.9));
+}
+
+/// What a token that was never seen adds, and how long its request takes, with nothing else to do.
+fn first_sight(
+    effort: Effort,
+    peers: &Peers<'_>,
+    files: &Files,
+    loads: &Loads,
+    findings: &mut Findings,
+) {
+    let mut cases = peers.cases(Protocol::Http1);
+    cases.retain(|it| [OPEN, ANEW, ES256, HAPROXY, HAPROXY_ES256].contains(&it.name));
+    for _ in 0..effort.rounds {
+        for case in &mut cases {
+            let became = loads.in_turn(case.port, case.path, files.of(case), effort.size(3, 1));
+            assert!(became.bad == 0 && became.all > 0, "{} in turn: {became:?}", case.name);
+            case.became.push(became);
+        }
+    }
+    let figures = |name: &str, figure: fn(&Became) -> f64| {
+        let case = cases.iter().find(|it| it.name == name);
+        case.map(|it| it.figures(figure)).unwrap_or_default()
+    };
+    let without = figures(OPEN, |it| it.p50);
+    let added = figures(ANEW, |it| it.p50).into_iter().zip(without).map(|(anew, open)| anew - open);
+    let what = "what a token for the first time adds on one connection: p50";
+    findings.note(Finding::new("G5", what, "µs").values(added).limits(40.0, 30.0, 22.0));
+    for name in [OPEN, ANEW, ES256, HAPROXY, HAPROXY_ES256] {
+        let seen = format!("p99 {:.0} µs", median(&figures(name, |it| it.p99)));
+        let what = format!("{name}, one request after the other: p50");
+        let finding = Finding::new("one connection", what, "µs").values(figures(name, |it| it.p50));
+        findings.note(finding.seen(seen));
+    }
 }
 
 /// What a process has in memory, in MiB.

@@ -22,26 +22,30 @@ const AUDIENCE: &str = "http://localhost:8080";
 pub(crate) struct Material {
     yard: Yard,
     jwks: String,
+    jwk: String,
 }
 
 impl Material {
-    pub(crate) fn of(key: &SigningKey) -> Self {
+    /// From the keys of RS256 and of ES256.
+    pub(crate) fn of(key: &SigningKey, es256: &SigningKey) -> Self {
         let yard = Yard::new("peers");
         let write = |name: &str, bytes: &[u8]| fs::write(yard.path().join(name), bytes).unwrap();
-        write("private.der", key.to_pkcs8().unwrap().expose());
-        let mut openssl = Command::new("openssl");
-        let asked =
-            ["pkey", "-inform", "DER", "-in", "private.der", "-pubout", "-out", "public.pem"];
-        let done = openssl.args(asked).current_dir(yard.path()).status();
-        assert!(done.is_ok_and(|done| done.success()), "this needs `openssl`");
+        for (key, file) in [(key, "public.pem"), (es256, "es256.pem")] {
+            write("private.der", key.to_pkcs8().unwrap().expose());
+            let mut openssl = Command::new("openssl");
+            let asked = ["pkey", "-inform", "DER", "-in", "private.der", "-pubout", "-out", file];
+            let done = openssl.args(asked).current_dir(yard.path()).status();
+            assert!(done.is_ok_and(|done| done.success()), "this needs `openssl`");
+        }
         let names = vec!["localhost".to_owned()];
         let made = rcgen::generate_simple_self_signed(names).unwrap();
         let (certificate, private) = (made.cert.pem(), made.signing_key.serialize_pem());
         write("certificate.pem", certificate.as_bytes());
         write("private.pem", private.as_bytes());
         write("both.pem", format!("{certificate}{private}").as_bytes());
-        let jwks = json!({ "keys": [serde_json::to_value(key.jwk()).unwrap()] });
-        Self { yard, jwks: jwks.to_string() }
+        let jwk = serde_json::to_value(key.jwk()).unwrap();
+        let jwks = json!({ "keys": [&jwk] });
+        Self { yard, jwks: jwks.to_string(), jwk: jwk.to_string() }
     }
 
     /// What lets Tegata speak TLS, as it stands in its environment.
@@ -103,7 +107,7 @@ const HAPROXY_CHECK: &str = r#"
     http-request set-var(txn.aud) var(txn.bearer),jwt_payload_query('$.aud')
     http-request set-var(txn.exp) var(txn.bearer),jwt_payload_query('$.exp','int')
     http-request set-var(txn.now) date()
-    http-request deny deny_status 401 unless { var(txn.alg) -m str RS256 }
+    http-request deny deny_status 401 unless { var(txn.alg) -m str @ALG@ }
     http-request deny deny_status 401 unless { var(txn.iss) -m str @ISSUER@ }
     http-request deny deny_status 401 unless { var(txn.aud) -m str @AUDIENCE@ }
     http-request deny deny_status 401 unless { var(txn.exp),sub(txn.now) -m int gt 0 }
@@ -113,14 +117,18 @@ const HAPROXY_CHECK: &str = r#"
 /// HAProxy: by itself, looking at tokens, and doing so with a list of a million that do not count.
 pub(crate) fn haproxy(material: &Material, origin: u16, denied: usize) -> Peer {
     let yard = Yard::new("haproxy");
-    let ways = ["plain", "checked", "listed"];
+    let ways = ["plain", "checked", "listed", "es256"];
     let (ports, list) = (ports(&ways), yard.path().join("denied"));
     let ids = (0..denied).map(|number| format!("1.{number:022}\n")).collect::<String>();
     fs::write(&list, ids).unwrap();
-    let check = HAPROXY_CHECK
-        .replace("@ISSUER@", ISSUER)
-        .replace("@AUDIENCE@", AUDIENCE)
-        .replace("@PUBLIC@", &material.place("public.pem"));
+    let check_of = |algorithm: &str, file: &str| {
+        HAPROXY_CHECK
+            .replace("@ALG@", algorithm)
+            .replace("@ISSUER@", ISSUER)
+            .replace("@AUDIENCE@", AUDIENCE)
+            .replace("@PUBLIC@", &material.place(file))
+    };
+    let check = check_of("RS256", "public.pem");
     let listed = format!(
         "    http-request set-var(txn.jti) var(txn.bearer),jwt_payload_query('$.jti')\n    \
          http-request deny deny_status 401 if {{ var(txn.jti) -m str -f {} }}\n",
@@ -147,6 +155,7 @@ pub(crate) fn haproxy(material: &Material, origin: u16, denied: usize) -> Peer {
         text += match way {
             "plain" => String::new(),
             "checked" => check.clone(),
+            "es256" => check_of("ES256", "es256.pem"),
             _ => format!("{check}{listed}"),
         }
         .as_str();
@@ -158,10 +167,12 @@ pub(crate) fn haproxy(material: &Material, origin: u16, denied: usize) -> Peer {
     Peer::start(yard, "haproxy", &program("haproxy", "haproxy"), arguments.into(), ports)
 }
 
-/// nginx: by itself, and asking somebody who says yes to everything at once (`auth_request`).
-pub(crate) fn nginx(material: &Material, origin: u16, asked: u16) -> Peer {
+/// nginx: by itself, asking somebody who says yes to everything at once (`auth_request`), and asking somebody who
+/// looks at tokens.
+pub(crate) fn nginx(material: &Material, origin: u16, asked: u16, jose: u16) -> Peer {
     let yard = Yard::new("nginx");
-    let (ports, place) = (ports(&["plain", "checked"]), yard.path().display().to_string());
+    let ways = ["plain", "checked", "jose"];
+    let (ports, place) = (ports(&ways), yard.path().display().to_string());
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {place}/{name};\n"))
         .concat();
@@ -173,6 +184,7 @@ pub(crate) fn nginx(material: &Material, origin: u16, asked: u16) -> Peer {
          ssl_certificate {}; ssl_certificate_key {};\n\
          upstream origin {{ server 127.0.0.1:{origin}; {kept} }}\n\
          upstream asked {{ server 127.0.0.1:{asked}; {kept} }}\n\
+         upstream jose {{ server 127.0.0.1:{jose}; {kept} }}\n\
          proxy_http_version 1.1; proxy_set_header Connection \"\";\n",
         material.place("certificate.pem"),
         material.place("private.pem")
@@ -185,11 +197,14 @@ pub(crate) fn nginx(material: &Material, origin: u16, asked: u16) -> Peer {
             Protocol::Http2Tls => " ssl http2",
         };
         let (ask, place) = match *way {
-            "plain" => ("", ""),
-            _ => (
+            "plain" => ("", String::new()),
+            way => (
                 "auth_request /asked; ",
-                "location = /asked { internal; proxy_pass http://asked/; \
-                 proxy_pass_request_body off; proxy_set_header Content-Length \"\"; }",
+                format!(
+                    "location = /asked {{ internal; proxy_pass http://{}/; \
+                     proxy_pass_request_body off; proxy_set_header Content-Length \"\"; }}",
+                    if way == "jose" { "jose" } else { "asked" }
+                ),
             ),
         };
         text += &format!(
@@ -203,6 +218,47 @@ pub(crate) fn nginx(material: &Material, origin: u16, asked: u16) -> Peer {
     let arguments =
         ["-p", &place, "-c", &file.display().to_string(), "-e", "stderr"].map(str::to_owned);
     Peer::start(yard, "nginx", &program("nginx", "nginx"), arguments.into(), ports)
+}
+
+/// Says whether a token counts, as a few lines of Node with `jose` do.
+const JOSE: &str = r#"
+import { createServer } from "node:http";
+const { importJWK, jwtVerify } = await import(process.argv[2]);
+const key = await importJWK(JSON.parse(process.argv[3]), "RS256");
+const [issuer, audience, port] = process.argv.slice(4);
+createServer(async (request, response) => {
+  const token = (request.headers.authorization ?? "").replace(/^Bearer /i, "");
+  try {
+    await jwtVerify(token, key, { issuer, audience, algorithms: ["RS256"] });
+    response.writeHead(204).end();
+  } catch { response.writeHead(401).end(); }
+}).listen(Number(port), "127.0.0.1");
+"#;
+
+/// Node with `jose`, whom nginx asks. Answers where it listens, too.
+pub(crate) fn jose(material: &Material) -> (Process, Yard, u16) {
+    let (yard, port) = (Yard::new("jose"), free_port());
+    let script = yard.path().join("jose.mjs");
+    fs::write(&script, JOSE).unwrap();
+    let module = tools::present("oidc-provider").join("node_modules/jose");
+    let entry: Value =
+        serde_json::from_str(&fs::read_to_string(module.join("package.json")).unwrap()).unwrap();
+    let entry = ["import", "default"]
+        .iter()
+        .find_map(|kind| entry["exports"]["."][kind].as_str())
+        .expect("`jose` says where it begins");
+    let arguments = [
+        script.display().to_string(),
+        module.join(entry).display().to_string(),
+        material.jwk.clone(),
+        ISSUER.to_owned(),
+        AUDIENCE.to_owned(),
+        port.to_string(),
+    ];
+    let process = Process::new(&yard, "jose", &program("node", "nodejs"), arguments.into());
+    let ready = || connect(port).is_ok();
+    assert!(process.start(&yard, PATIENCE, ready), "jose does not start: {}", process.said());
+    (process, yard, port)
 }
 
 /// Envoy: by itself, and looking at tokens (`jwt_authn`).

@@ -62,12 +62,26 @@ pub(crate) struct Became {
     pub(crate) core: f64,
 }
 
-/// One token after the other, by 64 connections.
+/// How many connections ask, and whether each does so once.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    connections: u32,
+    anew: bool,
+}
+
+impl Shape {
+    const FULL: Self = Self { connections: 64, anew: false };
+    const ALONE: Self = Self { connections: 1, anew: false };
+    const ANEW: Self = Self { connections: 64, anew: true };
+}
+
+/// One token after the other.
 const SCRIPT: &str = r#"
 local asked, at = {}, 0
 function init()
   for token in io.lines(os.getenv("TOKENS")) do
     local fields = { Authorization = "Bearer " .. token, Host = "localhost" }
+    if os.getenv("ANEW") then fields.Connection = "close" end
     table.insert(asked, wrk.format("GET", os.getenv("ASKED"), fields))
   end
 end
@@ -114,10 +128,29 @@ impl Loads {
             let asked = ["-c16".to_owned(), "-m4".to_owned()];
             self.h2load(&asked, (protocol, port, path), tokens, seconds)
         } else {
-            self.wrk((protocol, port, path), tokens, seconds)
+            self.wrk((protocol, port, path), tokens, seconds, Shape::FULL)
         };
         let core = (core_time(process) - before) / 1e3 / became.all.max(1) as f64;
         Became { core, ..became }
+    }
+
+    /// As many as pass, each on a connection of its own, with the handshake that this takes.
+    pub(crate) fn anew(
+        &self,
+        (protocol, port, path): (Protocol, u16, &str),
+        tokens: &Path,
+        process: u32,
+        seconds: usize,
+    ) -> Became {
+        let before = core_time(process);
+        let became = self.wrk((protocol, port, path), tokens, seconds, Shape::ANEW);
+        let core = (core_time(process) - before) / 1e3 / became.all.max(1) as f64;
+        Became { core, ..became }
+    }
+
+    /// One request after the other on one connection, over HTTP/1.1 in the clear, each with the next token.
+    pub(crate) fn in_turn(&self, port: u16, path: &str, tokens: &Path, seconds: usize) -> Became {
+        self.wrk((Protocol::Http1, port, path), tokens, seconds, Shape::ALONE)
     }
 
     /// A thousand requests a second on one connection, over HTTP/1.1 in the clear.
@@ -131,9 +164,14 @@ impl Loads {
         (protocol, port, path): (Protocol, u16, &str),
         tokens: &Path,
         seconds: usize,
+        shape: Shape,
     ) -> Became {
         let mut command = pinned(&program("wrk", "wrk"));
-        command.args(["-t1", "-c64", "--timeout", "5s", &format!("-d{seconds}"), "-s"]);
+        command.args(["-t1", &format!("-c{}", shape.connections), "--timeout", "5s"]);
+        command.args([&format!("-d{seconds}"), "-s"]);
+        if shape.anew {
+            command.env("ANEW", "1");
+        }
         command.arg(self.directory.path().join("load.lua")).arg(protocol.url(port, ""));
         let output = command.env("TOKENS", tokens).env("ASKED", path).output().expect("`wrk`");
         let said = said(&output);

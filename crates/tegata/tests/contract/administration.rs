@@ -383,6 +383,8 @@ fn how_a_service_is_reached_is_declared_changed_and_taken_away() {
     let told = admin.patch(&place, &change).expect(200).json();
     assert_eq!((&told["health"]["interval"], told.get("breaker")), (&json!("10s"), None));
     assert_eq!(told["max_requests"], 9);
+    let told = admin.patch(&place, &json!({"breaker": false})).expect(200).json();
+    assert_eq!(told["breaker"], false);
     let told = admin.patch(&place, &json!({"protocol": "h2c"})).expect(200).json();
     assert_eq!(told["protocol"], "h2c");
     let told = admin.patch(&place, &json!({"protocol": null})).expect(200).json();
@@ -393,6 +395,7 @@ fn how_a_service_is_reached_is_declared_changed_and_taken_away() {
         json!({"health": {"path": "up"}}),
         json!({"max_requests": 0}),
         json!({"breaker": {"open_for": "never"}}),
+        json!({"breaker": true}),
     ] {
         admin.patch(&place, &wrong).expect(400).problem();
     }

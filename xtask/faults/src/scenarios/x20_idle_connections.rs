@@ -3,11 +3,16 @@
 use std::{
     fs,
     io::{ErrorKind, Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
+    path::Path,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
+use tegata_attack::{
+    frames::{Http2, flag, kind, request},
+    wire::{Way, Wire},
+};
 use tegata_engines::{
     EchoServer, TegataNode,
     tegata::{Own, Shared, root_key},
@@ -26,21 +31,20 @@ use crate::{
 const EACH: u64 = 30 * 1024;
 /// With fewer, what else the node does would be taken for theirs.
 const ENOUGH: u64 = 1000;
+/// How long a gateway may take to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// How soon a head must have come to its end, with what it takes to notice.
 const HEAD: Duration = Duration::from_millis(10_500);
 /// What a call may take longer, whatever it took before: this machine has other things to do.
 const NOISE: Duration = Duration::from_micros(300);
 
+/// In which other ways connections come: whether with TLS, whether with frames, and what that is called.
+const OTHERS: [(bool, bool, &str); 3] =
+    [(true, false, "over TLS"), (false, true, "of HTTP/2"), (true, true, "of HTTP/2 over TLS")];
+
 /// One round: measure, connect, measure again, and let others dribble.
 pub(super) fn round(round: &Round) -> Result<Seen> {
-    let shared = Shared {
-        root_key: root_key(&round.program),
-        program: round.program.clone(),
-        issuer: "http://localhost:8000".to_owned(),
-        audience: "http://localhost:8080".to_owned(),
-    };
-    let own = Own { store: "sqlite://tegata.db".to_owned(), ..Own::default() };
-    let (node, echo) = (TegataNode::start("idle", &shared, &own), EchoServer::start());
+    let (node, echo) = (begun(round, false), EchoServer::start());
     stage::declare(&node, echo.port())?;
     let token = stage::issued(&mut Client::new(node.ports().public))?.token;
     let port = node.ports().gateway;
@@ -60,7 +64,8 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
     let alone = measure()?;
     let before = resident(&node)?;
     let many = round.many(100, 2000, 10_000);
-    let idle = (0..many).map(|_| settled(port)).collect::<Result<Vec<_>>>()?;
+    let clear = |port| Way::clear(SocketAddr::from(([127, 0, 0, 1], port)));
+    let idle = (0..many).map(|_| settled(clear(port))).collect::<Result<Vec<_>>>()?;
     let after = resident(&node)?;
     let among = measure()?;
 
@@ -73,6 +78,13 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
     seen.must(each <= EACH || count < ENOUGH, || {
         format!("an idle connection costs {:.1} KiB", display(each))
     });
+    for (secure, framed, name) in OTHERS {
+        let each = cost(&begun(round, secure), secure, framed, many)?;
+        seen.saw.push_str(&format!("; {name}, of {:.1} KiB each", display(each)));
+        seen.must(each <= EACH || count < ENOUGH, || {
+            format!("an idle connection {name} costs {:.1} KiB", display(each))
+        });
+    }
     let (usual, then) = (alone.percentile(99), among.percentile(99));
     seen.must(then <= usual * 12 / 10 + NOISE, || {
         format!("99 of 100 calls take {}, and {} among idle connections", ms(usual), ms(then))
@@ -89,6 +101,50 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
     Ok(seen)
 }
 
+/// A node by itself.
+fn begun(round: &Round, secure: bool) -> TegataNode {
+    let shared = Shared {
+        root_key: root_key(&round.program),
+        program: round.program.clone(),
+        issuer: "http://localhost:8000".to_owned(),
+        audience: "http://localhost:8080".to_owned(),
+    };
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/gateway/tests/gateway/tls");
+    let files = [("CERTIFICATE", "certificate.pem"), ("KEY", "key.pem")];
+    let environment = files.iter().filter(|_| secure).map(|(name, file)| {
+        (format!("TEGATA_GATEWAY__TLS__{name}_FILE"), here.join(file).display().to_string())
+    });
+    let environment = environment.collect();
+    let own = Own { store: "sqlite://tegata.db".to_owned(), environment, ..Own::default() };
+    TegataNode::start("idle", &shared, &own)
+}
+
+/// What one of so many connections costs a node that had none, in bytes.
+fn cost(node: &TegataNode, secure: bool, framed: bool, many: usize) -> Result<u64> {
+    let address = SocketAddr::from(([127, 0, 0, 1], node.ports().gateway));
+    let way = Way { address, secure };
+    // What is there once for all is there then.
+    drop(asked(way, framed)?);
+    let before = resident(node)?;
+    let idle = (0..many).map(|_| asked(way, framed)).collect::<Result<Vec<_>>>()?;
+    let after = resident(node)?;
+    drop(idle);
+    Ok(after.saturating_sub(before) / u64::try_from(many)?)
+}
+
+/// A connection that has been served once, with frames or without.
+fn asked(way: Way, framed: bool) -> Result<Wire> {
+    if !framed {
+        return settled(way);
+    }
+    let mut client = Http2::over(way.connect("h2", PATIENCE)?).begun()?;
+    client.send(&request("GET", "/health", 1, true))?;
+    let ends = |of: u8, flags: u8| of == kind::DATA && flags & flag::END_STREAM != 0;
+    let end = client.until(|frame| ends(frame.kind, frame.flags))?;
+    ensure!(end.is_some(), "a connection is not served");
+    Ok(client.stream)
+}
+
 fn display(bytes: u64) -> f64 {
     f64::from(u32::try_from(bytes).unwrap_or(u32::MAX)) / 1024.0
 }
@@ -103,9 +159,8 @@ fn resident(node: &TegataNode) -> Result<u64> {
 }
 
 /// A connection that has been served once.
-fn settled(port: u16) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+fn settled(way: Way) -> Result<Wire> {
+    let mut stream = way.connect("http/1.1", PATIENCE)?;
     stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     let mut answer = [0; 4096];
     let read = stream.read(&mut answer)?;

@@ -15,7 +15,7 @@ const APART: f64 = 20.0;
 /// Those for which nothing is wanted, by what they belong to, each with the range of its rounds.
 /// What is checked and what is not have their own colours.
 pub fn picture(findings: &[Finding]) -> String {
-    let shown: Vec<_> = findings.iter().filter(|it| it.gate.is_none()).collect();
+    let shown: Vec<_> = findings.iter().filter(|it| it.gate.is_none() && it.unit == "x").collect();
     let mut rows = String::new();
     let (mut group, mut y) = ("", 40.0);
     for it in shown {

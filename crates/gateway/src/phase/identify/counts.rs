@@ -38,7 +38,7 @@ pub(crate) async fn still_counts(
 ) -> Result<bool, Refused> {
     let (fresh, revoked) = match (caller, &gate.foreign) {
         (Caller::Foreign(token), Some((foreign, layers))) => {
-            look_up_foreign(token, (foreign, layers), gate, freshness, now).await?
+            Box::pin(look_up_foreign(token, (foreign, layers), gate, freshness, now)).await?
         }
         _ => look_up(caller, gate, freshness, now).await,
     };
@@ -62,7 +62,9 @@ pub(crate) async fn still_counts(
         return Ok(!fresh);
     }
     let asked = match (revocation, shown, &gate.introspection) {
-        (RevocationMode::Bounded, Some(token), Some(asking)) => asking.is_active(token).await,
+        (RevocationMode::Bounded, Some(token), Some(asking)) => {
+            Box::pin(asking.is_active(token)).await
+        }
         _ => None,
     };
     match asked {
@@ -102,7 +104,7 @@ async fn look_up(
     };
     let (mut fresh, mut revoked) = look(now);
     if !fresh && revoked.is_none() && gate.revocations.has_stood_still() {
-        gate.wake().await;
+        Box::pin(gate.wake()).await;
         (fresh, revoked) = look(gate.node.since_boot());
     }
     let metrics = &gate.metrics;

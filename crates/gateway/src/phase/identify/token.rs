@@ -86,7 +86,7 @@ async fn verify(token: &str, gate: &Gate) -> Result<Caller, NotVerified> {
     if let Some(known) = foreign.remembered(token) {
         return known.map(Caller::Foreign);
     }
-    match foreign.verify(token).await {
+    match Box::pin(foreign.verify(token)).await {
         Some(verified) => verified.map(Caller::Foreign),
         None => own(gate.tokens.verify(token)),
     }
