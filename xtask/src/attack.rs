@@ -1,12 +1,16 @@
 //! Attacks something with the corpus of the repository, `corpus`.
 
-use std::{net::ToSocketAddrs as _, process::ExitCode};
+use std::{
+    net::{TcpListener, ToSocketAddrs as _},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use tegata_attack::{
     case::{Places, read_all},
-    run::run as run_case,
+    run::run_over,
+    wire::Way,
 };
 use tegata_engines::{
     EchoServer, TegataNode,
@@ -21,9 +25,12 @@ pub struct Attack {
     /// What is attacked: `gateway`
     #[arg(value_parser = ["gateway"])]
     what: String,
-    /// Where it listens, in the clear; a gateway is built and started where nothing is said
+    /// Where it listens; a gateway is built and started where nothing is said
     #[arg(long, value_name = "HOST:PORT")]
     at: Option<String>,
+    /// Speaks TLS with it, HTTP/1.1 and HTTP/2 as each case needs. Whom it proves to be is not asked
+    #[arg(long)]
+    tls: bool,
     /// The host that it answers for
     #[arg(long, default_value = "localhost")]
     host: String,
@@ -53,7 +60,13 @@ fn own_gateway(asked: &Attack) -> Result<(TegataNode, EchoServer)> {
         issuer: "http://localhost:8000".to_owned(),
         audience: "http://localhost:8080".to_owned(),
     };
-    let own = Own { store: "sqlite://tegata.db".to_owned(), ..Own::default() };
+    let here = command::root().join("crates/gateway/tests/gateway/tls");
+    let files = [("CERTIFICATE", "certificate.pem"), ("KEY", "key.pem")];
+    let environment = files.iter().filter(|_| asked.tls).map(|(name, file)| {
+        (format!("TEGATA_GATEWAY__TLS__{name}_FILE"), here.join(file).display().to_string())
+    });
+    let environment = environment.collect();
+    let own = Own { store: "sqlite://tegata.db".to_owned(), environment, ..Own::default() };
     let (node, echo) = (TegataNode::start("attacked", &shared, &own), EchoServer::start());
     let declared = format!(
         "[[service]]\nname = \"echo\"\nupstreams = [\"http://127.0.0.1:{}\"]\n\
@@ -83,22 +96,29 @@ pub fn run(asked: &Attack) -> Result<ExitCode> {
     };
     let address = at.to_socket_addrs().with_context(|| format!("`{at}` is no address"))?.next();
     let address = address.with_context(|| format!("`{at}` is no address"))?;
+    let way = Way { address, secure: asked.tls };
+    let canary = TcpListener::bind("127.0.0.1:0")?;
+    canary.set_nonblocking(true)?;
     let places = Places {
         host: asked.host.clone(),
         open: asked.open.trim_end_matches('/').to_owned(),
         guarded: asked.guarded.trim_end_matches('/').to_owned(),
-        canary: "http://127.0.0.1:9/".to_owned(),
+        canary: format!("http://{}/", canary.local_addr()?),
     };
-    let (mut held, mut broke, mut passed_over) = (0, 0, 0);
+    let (mut held, mut broke, mut passed_over, mut unsigned) = (0, 0, 0, 0);
     for case in cases.iter().filter(|case| case.name.starts_with(&asked.only)) {
         if case.needs_echo && !asked.echo {
             passed_over += 1;
             continue;
         }
+        if case.signed.is_some() {
+            unsigned += 1;
+            continue;
+        }
         // What Tegata calls it is nothing that another gateway would say.
         let mut case = case.clone();
         case.problem = case.problem.filter(|_| own.is_some());
-        let wrong = run_case(&case, address, &places)?;
+        let wrong = run_over(&case, way, &places)?;
         if wrong.is_empty() {
             held += 1;
             continue;
@@ -112,6 +132,15 @@ pub fn run(asked: &Attack) -> Result<ExitCode> {
         println!(
             "{passed_over} passed over: they need a service that says what it was sent (`--echo`)"
         );
+    }
+    if unsigned > 0 {
+        println!(
+            "{unsigned} passed over: they need the key of the issuer, which the gateway's own tests have"
+        );
+    }
+    if canary.accept().is_ok() {
+        broke += 1;
+        println!("BROKE  somebody fetched from where a token said");
     }
     println!("{held} held, {broke} broke");
     Ok(if broke == 0 && held > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -6,7 +6,6 @@ use std::{
     fmt,
     pin::Pin,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -16,7 +15,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::{
-    gate::Gate,
+    encode::Encoding,
+    gate::Begun,
     pace::{Pace, Patience},
     passport::Passport,
     phase::identify::is_taken_back,
@@ -235,11 +235,13 @@ struct Downloading {
     /// When all of it must be over, whatever comes.
     whole: Option<Deadline>,
     watch: Option<Watch>,
+    /// What compresses it.
+    encoding: Option<Box<Encoding>>,
 }
 
 /// Looks, while a body comes, whether whoever asked for it may still have it: a stream can go on for days.
 pub(crate) struct Watch {
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) gate: Begun,
     pub(crate) passport: Rc<Passport>,
     /// When it was looked last, in milliseconds.
     looked: u64,
@@ -249,8 +251,8 @@ pub(crate) struct Watch {
 const LOOKED: u64 = 500;
 
 impl Watch {
-    pub(crate) fn new(gate: &Arc<Gate>, passport: &Rc<Passport>, deadlines: &Deadlines) -> Self {
-        let (gate, passport) = (Arc::clone(gate), Rc::clone(passport));
+    pub(crate) fn new(gate: &Begun, passport: &Rc<Passport>, deadlines: &Deadlines) -> Self {
+        let (gate, passport) = (Rc::clone(gate), Rc::clone(passport));
         Self { gate, passport, looked: deadlines.now() }
     }
 
@@ -292,6 +294,7 @@ impl Reply {
             patience: service,
             whole: None,
             watch,
+            encoding: None,
         };
         downloading.note_end();
         Self::new(From::Service(Box::new(downloading)), ticket, deadlines, client)
@@ -301,6 +304,13 @@ impl Reply {
     pub(crate) fn end_by(&mut self, whole: Option<Deadline>) {
         if let From::Service(downloading) = &mut self.from {
             downloading.whole = whole;
+        }
+    }
+
+    /// Compresses the body on its way.
+    pub(crate) fn encode(&mut self, encoding: Option<Encoding>) {
+        if let From::Service(downloading) = &mut self.from {
+            downloading.encoding = encoding.map(Box::new);
         }
     }
 
@@ -319,6 +329,20 @@ impl Reply {
 const PIECE: usize = 16 * 1024;
 
 impl Downloading {
+    fn poll_encoded(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let Some(mut encoding) = self.encoding.take() else { return self.poll(cx) };
+        let polled = encoding.poll(cx, |cx| self.poll(cx));
+        self.encoding = Some(encoding);
+        polled
+    }
+
+    fn is_over(&self) -> bool {
+        match &self.encoding {
+            Some(encoding) => encoding.is_over(),
+            None => self.body.is_end_stream(),
+        }
+    }
+
     fn note_end(&mut self) {
         if self.body.is_end_stream() {
             self.end();
@@ -393,7 +417,7 @@ impl Body for Reply {
         let polled = if reply.rest.is_empty() {
             match &mut reply.from {
                 From::Here(bytes) => Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
-                From::Service(downloading) => downloading.poll(cx),
+                From::Service(downloading) => downloading.poll_encoded(cx),
             }
         } else {
             Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut reply.rest)))))
@@ -419,7 +443,7 @@ impl Body for Reply {
         self.rest.is_empty()
             && match &self.from {
                 From::Here(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-                From::Service(downloading) => downloading.body.is_end_stream(),
+                From::Service(downloading) => downloading.is_over(),
             }
     }
 
@@ -431,6 +455,7 @@ impl Body for Reply {
             From::Here(bytes) => SizeHint::with_exact(
                 u64::try_from(bytes.as_ref().map_or(0, Bytes::len)).unwrap_or(u64::MAX),
             ),
+            From::Service(downloading) if downloading.encoding.is_some() => SizeHint::default(),
             From::Service(downloading) => downloading.body.size_hint(),
         }
     }

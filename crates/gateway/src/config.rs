@@ -50,6 +50,8 @@ pub struct Config {
     pub resource: Option<ProtectedResource>,
     /// Which scripts of other origins may call.
     pub cors: Cors,
+    /// Whether answers may be compressed; routes say which.
+    pub compression: bool,
     /// How much passes.
     pub limits: Limits,
     /// How long it waits.
@@ -227,6 +229,7 @@ impl Default for Config {
             ]),
             resource: None,
             cors: Cors::default(),
+            compression: true,
             limits: Limits::default(),
             deadlines: Deadlines::default(),
             upstream: Services::default(),

@@ -13,6 +13,7 @@
 //! the log is [`Mode::Required`]. What waits is written together and made durable once.
 
 use std::{
+    cell::RefCell,
     fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -122,6 +123,11 @@ pub enum Unusable {
     NoKey,
 }
 
+thread_local! {
+    /// The record that a thread puts together.
+    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// A decision was not recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the decision could not be recorded")]
@@ -168,7 +174,7 @@ impl DecisionLog {
 
     /// Hands over a record and does not wait. Answers whether there was room for it.
     pub fn append(&self, record: &Record<'_>) -> bool {
-        self.0.queue.push(|buffer| record.write(buffer), false).is_some()
+        self.push(record, false).is_some()
     }
 
     /// Hands over a record and waits until it is durable.
@@ -176,8 +182,20 @@ impl DecisionLog {
     /// # Errors
     /// There was no room, or it could not be written.
     pub async fn commit(&self, record: &Record<'_>) -> Result<(), NotRecorded> {
-        let number = self.0.queue.push(|buffer| record.write(buffer), true).ok_or(NotRecorded)?;
+        let number = self.push(record, true).ok_or(NotRecorded)?;
         self.0.queue.written(number).await
+    }
+
+    /// Puts a record together before anything is locked: others who have one wait no longer than it takes to
+    /// copy it.
+    fn push(&self, record: &Record<'_>, urgent: bool) -> Option<u64> {
+        let push = |text: &mut Vec<u8>| {
+            text.clear();
+            record.write(text);
+            self.0.queue.push(text, urgent)
+        };
+        // A thread that is about to end has none to spare.
+        TEXT.try_with(|text| push(&mut text.borrow_mut())).unwrap_or_else(|_| push(&mut Vec::new()))
     }
 
     /// How many records were lost because there was no room.

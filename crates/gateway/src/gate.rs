@@ -2,13 +2,15 @@
 //! served, the configuration and the routes.
 
 use std::{
+    cell::RefCell,
     fmt,
     ops::Deref,
+    rc::Rc,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 use tegata_core::{Clock, Epoch, Limiter, Network, Node, Parting, Places, Proxies, SinceBoot};
 use tegata_mesh::{Reach, Scheme, reach};
 use tegata_session::CookieFilter;
@@ -78,8 +80,15 @@ pub(crate) struct Ways {
 /// The gate as it is now, and what of it stays.
 pub(crate) struct Gates {
     shared: Arc<Shared>,
-    now: ArcSwap<Gate>,
+    now: Arc<ArcSwap<Gate>>,
 }
+
+/// The gate as a request began with it. A thread counts by itself who holds it: what all threads count
+/// together, each would have to fetch from another core for every request.
+pub(crate) type Begun = Rc<Arc<Gate>>;
+
+/// What a thread last saw of the gate. Looking again costs it a read.
+pub(crate) struct Seen(RefCell<(Cache<Arc<ArcSwap<Gate>>, Arc<Gate>>, Begun)>);
 
 /// What all workers share, and what stays as it is while they serve.
 pub(crate) struct Shared {
@@ -157,10 +166,18 @@ impl Gate {
 
 impl Gates {
     pub(crate) fn new(first: Gate) -> Self {
-        Self { shared: Arc::clone(&first.shared), now: ArcSwap::from_pointee(first) }
+        let shared = Arc::clone(&first.shared);
+        Self { shared, now: Arc::new(ArcSwap::from_pointee(first)) }
     }
 
-    /// As it is now, for one request.
+    /// What the thread that asks sees of it from now on.
+    pub(crate) fn seen(&self) -> Seen {
+        let mut cache = Cache::new(Arc::clone(&self.now));
+        let begun = Rc::new(Arc::clone(cache.load()));
+        Seen(RefCell::new((cache, begun)))
+    }
+
+    /// As it is now.
     pub(crate) fn now(&self) -> Arc<Gate> {
         self.now.load_full()
     }
@@ -168,6 +185,18 @@ impl Gates {
     /// Has the next requests find this one.
     pub(crate) fn replace(&self, gate: Gate) {
         self.now.store(Arc::new(gate));
+    }
+}
+
+impl Seen {
+    /// As it is now, for one request.
+    pub(crate) fn now(&self) -> Begun {
+        let (cache, begun) = &mut *self.0.borrow_mut();
+        let now = cache.load();
+        if !Arc::ptr_eq(now, begun) {
+            *begun = Rc::new(Arc::clone(now));
+        }
+        Rc::clone(begun)
     }
 }
 

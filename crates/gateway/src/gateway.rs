@@ -469,6 +469,7 @@ fn changed(was: &Config, new: &Config) -> Config {
         private_cookies: was.private_cookies.clone(),
         resource: was.resource.clone(),
         cors: new.cors,
+        compression: new.compression,
         limits: Limits { callers: was.limits.callers, ..new.limits },
         deadlines: new.deadlines,
         upstream: new.upstream,

@@ -41,6 +41,7 @@ mod body;
 mod certificate;
 mod cors;
 mod dpop;
+mod encode;
 mod gate;
 mod pace;
 mod passport;

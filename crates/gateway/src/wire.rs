@@ -349,7 +349,7 @@ impl<R: Fn(&Refused) -> Vec<u8>> Wire<R> {
         self.connection.ended.set(true);
         self.connection.deadline.arm(self.connection.head);
         // Within a frame of ours nothing can be said.
-        let answer = if self.at_boundary { calm(last) } else { Vec::new() };
+        let answer = if self.at_boundary { calm(flood, last) } else { Vec::new() };
         self.refusing = Some(Refusing::Writing { answer, written: 0 });
         self.poll_refuse(cx)
     }

@@ -27,7 +27,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     config::{Config, Services},
-    gate::{Freshness, Gate, Gates},
+    encode,
+    gate::{Freshness, Gate, Gates, Seen},
     guard::LARGEST_BLOCK,
     metrics::OfService,
     passport::Passports,
@@ -55,6 +56,8 @@ pub(crate) struct Accepted {
 /// What one thread has for itself.
 pub(crate) struct Worker {
     pub(crate) gate: Arc<Gates>,
+    /// The same, as it is at a moment.
+    pub(crate) seen: Seen,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) freshness: Freshness,
     pub(crate) passports: Passports,
@@ -63,6 +66,8 @@ pub(crate) struct Worker {
     pub(crate) here: Arc<OfService>,
     pub(crate) public: Arc<OfService>,
     pub(crate) hsts: Option<http::HeaderValue>,
+    /// For answers that are compressed.
+    pub(crate) coders: encode::Room,
     pools: RefCell<Pools>,
     turn: Cell<usize>,
     tls: Option<TlsAcceptor>,
@@ -120,12 +125,14 @@ impl Worker {
             here: gate.metrics.service("gateway"),
             public: gate.metrics.service("public"),
             hsts,
+            coders: encode::Room::default(),
             pools: RefCell::new(Pools::new(Arc::clone(&now.ways.services))),
             turn: Cell::new(0),
             tls: plan.tls.clone(),
             draining: Cell::new(false),
             connections: Cell::new(0),
             deadlines,
+            seen: gate.seen(),
             gate: Arc::clone(gate),
         })
     }
@@ -137,7 +144,7 @@ impl Worker {
         mut accepted: mpsc::Receiver<Accepted>,
         mut stop: watch::Receiver<bool>,
     ) {
-        let mut length = tick_length(&self.gate.now().config);
+        let mut length = tick_length(&self.seen.now().config);
         let mut ticks = every(length);
         let (mut open, mut until) = (true, None);
         loop {
@@ -145,7 +152,7 @@ impl Worker {
                 biased;
                 _ = ticks.tick() => {
                     self.tick();
-                    let now = tick_length(&self.gate.now().config);
+                    let now = tick_length(&self.seen.now().config);
                     if now != length {
                         (length, ticks) = (now, every(now));
                     }
@@ -171,7 +178,7 @@ impl Worker {
     }
 
     fn has_room(&self) -> bool {
-        self.connections.get() < self.gate.now().config.limits.connections
+        self.connections.get() < self.seen.now().config.limits.connections
     }
 
     /// Whether it has been told to stop.
@@ -216,7 +223,7 @@ impl Worker {
         self.deadlines.tick(now);
         self.passports.use_signer((self.gate.signer)());
         // Whoever holds one is about to connect.
-        self.reach_as(&self.gate.now());
+        self.reach_as(&self.seen.now());
         self.pools.borrow_mut().all.retain(|_, pool| pool.tidy(now) || Rc::strong_count(pool) > 1);
     }
 
@@ -224,7 +231,7 @@ impl Worker {
     fn drain(&self) -> SinceBoot {
         self.draining.set(true);
         self.deadlines.wake_all();
-        SinceBoot(self.gate.node.since_boot().0 + self.gate.now().config.deadlines.drain)
+        SinceBoot(self.gate.node.since_boot().0 + self.seen.now().config.deadlines.drain)
     }
 
     fn accept(self: &Rc<Self>, Accepted { stream, peer, place }: Accepted) {
@@ -242,7 +249,7 @@ impl Worker {
 
     async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         // A connection keeps the times that it began with; each of its requests has those of then.
-        let config = self.gate.now().config.deadlines.clone();
+        let config = self.seen.now().config.deadlines.clone();
         // Its time begins now, not when time was last looked at.
         self.deadlines.see(self.gate.node.since_boot());
         let secure = self.tls.is_some();
@@ -323,8 +330,8 @@ impl Worker {
     /// and are written down like others.
     fn written(&self, refused: &Refusal, peer: IpAddr) -> Vec<u8> {
         let name = self.names.next();
-        admit::count_unread(&self.gate.now(), peer, self.gate.node.since_boot());
-        record::unread(&self.gate.now(), &name, peer, refused);
+        admit::count_unread(&self.seen.now(), peer, self.gate.node.since_boot());
+        record::unread(&self.seen.now(), &name, peer, refused);
         self.here.count(refused.status.as_u16());
         let status = refused.status;
         let body = refused.body(name.as_str());

@@ -8,7 +8,7 @@ use tegata_core::{MaxAge, RateLimit};
 
 use crate::{
     delegation::DelegationMode,
-    reach::{BreakerRule, Health, Retry},
+    reach::{DeclaredBreaker, Health, Retry},
     span::Span,
     upstream::Protocol,
 };
@@ -43,9 +43,9 @@ pub struct DeclaredService {
     /// When a request is sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
-    /// When it is left alone, and what is answered meanwhile.
+    /// When it is left alone, and what is answered meanwhile. Nothing: after five failures, for a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub breaker: Option<BreakerRule>,
+    pub breaker: Option<DeclaredBreaker>,
     /// Certificates that sign those of its addresses, in PEM; in place of the gateway's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
@@ -111,6 +111,9 @@ pub struct DeclaredRoute {
     /// How long a body or a WebSocket may be quiet, such as `10m`, in place of what holds for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Span>,
+    /// Whether answers are compressed on their way to the client. Nothing: those to whom nobody is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compress: Option<bool>,
 }
 
 impl DeclaredRoute {
@@ -132,6 +135,7 @@ impl DeclaredRoute {
             timeout: None,
             websocket: false,
             idle_timeout: None,
+            compress: None,
         }
     }
 }
@@ -185,7 +189,7 @@ mod tests {
         assert!(route.acr.is_empty() && route.max_age.is_none());
         // What older programs do not know is not written without need.
         let written = serde_json::to_value(&route).unwrap();
-        for word in ["acr", "max_age", "websocket", "idle_timeout"] {
+        for word in ["acr", "max_age", "websocket", "idle_timeout", "compress"] {
             assert!(written.get(word).is_none(), "{word}");
         }
         let service: DeclaredService =
@@ -220,10 +224,32 @@ mod tests {
             r#"{"path": "/a", "service": "a", "idle_timeout": "0s"}"#,
             r#"{"path": "/a", "service": "a", "idle_timeout": 60}"#,
             r#"{"path": "/a"}"#,
+            r#"{"path": "/a", "service": "a", "compress": "gzip"}"#,
         ] {
             assert!(serde_json::from_str::<DeclaredRoute>(bad).is_err(), "{bad}");
         }
         let service = r#"{"name": "a", "upstreams": [], "roles": [], "auth": "none"}"#;
         assert!(serde_json::from_str::<DeclaredService>(service).is_err());
+    }
+
+    #[test]
+    fn a_breaker_is_a_table_or_is_none_and_is_written_as_it_was() {
+        let with = |breaker: &str| {
+            let text = format!(r#"{{"name": "a", "upstreams": [], "breaker": {breaker}}}"#);
+            serde_json::from_str::<DeclaredService>(&text)
+        };
+        for (text, written) in [
+            ("false", "false"),
+            ("true", "true"),
+            ("{}", r#"{"failures":5,"open_for":"1m"}"#),
+            (r#"{"failures": 2}"#, r#"{"failures":2,"open_for":"1m"}"#),
+        ] {
+            let again = serde_json::to_value(with(text).unwrap()).unwrap();
+            assert_eq!(again["breaker"].to_string(), written);
+        }
+        assert_eq!(with("null").unwrap().breaker, None);
+        for bad in ["0", r#""off""#, "[]", r#"{"failure": 2}"#, r#"{"open_for": "never"}"#] {
+            assert!(with(bad).is_err(), "{bad}");
+        }
     }
 }

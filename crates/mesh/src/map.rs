@@ -78,6 +78,8 @@ pub struct Route {
     pub websocket: bool,
     /// How long a body or a WebSocket may be quiet, where that is not what holds for all.
     pub idle_timeout: Option<Span>,
+    /// Whether answers are compressed, where that is not what holds for all.
+    pub compress: Option<bool>,
 }
 
 /// All services and routes. Every route leads to a service, and every prefix leads to one route.
@@ -355,6 +357,7 @@ impl ServiceMap {
             timeout: declared.timeout.map(Span::duration),
             websocket: declared.websocket,
             idle_timeout: declared.idle_timeout,
+            compress: declared.compress,
         };
         self.routes.entry(declared.path.clone()).or_insert(route);
     }

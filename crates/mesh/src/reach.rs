@@ -1,9 +1,12 @@
 //! How a service is reached: what is declared about the choice between its addresses, about sending
 //! again, about leaving it alone, and about TLS toward it.
 
-use std::{num::NonZeroU32, path::PathBuf};
+use std::{fmt, num::NonZeroU32, path::PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 use crate::{
     declared::DeclaredService,
@@ -60,6 +63,48 @@ pub struct BreakerRule {
     /// What is answered meanwhile. Nothing: a problem document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<DeclaredAnswer>,
+}
+
+/// `breaker` of a service as it is written: when it is left alone, or `false`: never.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum DeclaredBreaker {
+    /// Whether it is ever. If so, as if nothing were said.
+    Is(bool),
+    /// When it is.
+    When(BreakerRule),
+}
+
+impl DeclaredBreaker {
+    fn rule(declared: Option<&Self>) -> Option<BreakerRule> {
+        match declared {
+            None | Some(Self::Is(true)) => Some(BreakerRule::default()),
+            Some(Self::Is(false)) => None,
+            Some(Self::When(rule)) => Some(rule.clone()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for DeclaredBreaker {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = DeclaredBreaker;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`false`, or a table with `failures`, `open_for` and `answer`")
+            }
+
+            fn visit_bool<E>(self, is: bool) -> Result<Self::Value, E> {
+                Ok(DeclaredBreaker::Is(is))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                BreakerRule::deserialize(MapAccessDeserializer::new(map)).map(DeclaredBreaker::When)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// An answer that is given in place of the service's.
@@ -143,7 +188,8 @@ impl Reach {
                 wrong("retry.statuses", "may hold statuses from 500 to 599");
             }
         }
-        if let Some(breaker) = &declared.breaker {
+        let breaker = DeclaredBreaker::rule(declared.breaker.as_ref());
+        if let Some(breaker) = &breaker {
             if !is_between(breaker.failures, 1, 10_000) {
                 wrong("breaker.failures", "must be from 1 to 10000");
             }
@@ -165,7 +211,7 @@ impl Reach {
             health: declared.health.clone(),
             max_requests,
             retry: declared.retry.clone().unwrap_or_default(),
-            breaker: declared.breaker.clone(),
+            breaker,
             outward,
         }
     }
@@ -227,6 +273,12 @@ impl Outward {
 }
 
 const NEEDS_TLS: &str = "is about TLS: let all of `upstreams` begin with `https://`";
+
+impl Default for BreakerRule {
+    fn default() -> Self {
+        Self { failures: five(), open_for: minute(), answer: None }
+    }
+}
 
 impl Default for Retry {
     fn default() -> Self {

@@ -216,6 +216,8 @@ pub(crate) struct Gateway {
     pub(crate) client_certificates: ClientCertificates,
     /// Which scripts of other origins may call.
     pub(crate) cors: Cors,
+    /// Whether answers may be compressed.
+    pub(crate) compression: bool,
     /// How much passes.
     pub(crate) limits: gateway::Limits,
     /// How long it waits.
@@ -240,6 +242,7 @@ impl Default for Gateway {
             forwarded_by: ForwardedBy::default(),
             client_certificates: ClientCertificates::default(),
             cors: Cors::default(),
+            compression: true,
             limits: gateway::Limits::default(),
             deadlines: Deadlines::default(),
             upstream: Services::default(),

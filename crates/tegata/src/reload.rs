@@ -16,7 +16,8 @@ use crate::{
 
 /// What can change while the server runs: these settings, and all below them. `docs/operations.md` has the
 /// same list.
-const LIVE: [&str; 9] = [
+const LIVE: [&str; 10] = [
+    "gateway.compression",
     "gateway.cors",
     "gateway.deadlines",
     "gateway.forwarded_by",

@@ -464,6 +464,7 @@ fn settings(config: &Config, loopback: Loopback) -> tegata_gateway::Config {
         forwarded_by: set.forwarded_by,
         client_certificates: set.client_certificates,
         cors: set.cors.clone(),
+        compression: set.compression,
         limits,
         deadlines: set.deadlines.clone(),
         upstream: set.upstream.clone(),

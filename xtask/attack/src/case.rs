@@ -1,7 +1,8 @@
 //! A case of the corpus: what is said, what must come of it, and why.
 //!
 //! A file begins with keys, `key: value`, after comments that say what it is about. Then either the keys
-//! `target`, `method`, `token` and `field` say a request, which is sent over HTTP/1.1 and over HTTP/2; or, after a
+//! `target`, `method`, `token` and `field` say a request (with `typ`, `header` or `claims`, one with a token that is
+//! signed as a good one is, and of which those members are otherwise, or missing where they are `null`), which is sent over HTTP/1.1 and over HTTP/2; or, after a
 //! line `---`, everything is said byte for byte. There, line breaks count for nothing, and `\r`, `\n`, `\t`, `\\` and
 //! `\xNN` stand for bytes. In cases of `http2/` each line is a frame: its type, its stream, its flags by their
 //! names, and after `|` its payload. In it, `[name|value]` is a header field that is not compressed.
@@ -43,8 +44,21 @@ pub struct Case {
     pub absent: Option<String>,
     /// Whether the path for everybody must lead to a service that answers with what it was sent.
     pub needs_echo: bool,
+    /// What is otherwise than in a good token, where one is shown that is signed with the right key.
+    pub signed: Option<Signed>,
     /// What is said.
     pub say: Say,
+}
+
+/// A token that is signed with the right key, and what of it is not as it must be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Signed {
+    /// What it says that it is; empty: nothing.
+    pub typ: Option<String>,
+    /// Members of its header, in JSON.
+    pub header: Option<String>,
+    /// Members of its claims, in JSON. `{now+5}` and `{now-5}` stand for so many seconds from now.
+    pub claims: Option<String>,
 }
 
 /// What must come of a case.
@@ -117,6 +131,7 @@ impl Case {
             None => (text, None),
         };
         let (mut why, mut expect, mut problem, mut absent) = (None, None, None, None);
+        let mut signed: Option<Signed> = None;
         let (mut method, mut target, mut fields, mut needs_echo) = ("GET", None, Vec::new(), false);
         for line in keys.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
             let (key, value) =
@@ -133,6 +148,15 @@ impl Case {
                 "problem" => problem = Some(value.to_owned()),
                 "absent" => absent = Some(value.to_owned()),
                 "needs" if value == "echo" => needs_echo = true,
+                "typ" | "header" | "claims" => {
+                    let signed = signed.get_or_insert_default();
+                    let member = match key {
+                        "typ" => &mut signed.typ,
+                        "header" => &mut signed.header,
+                        _ => &mut signed.claims,
+                    };
+                    *member = Some(value.trim().to_owned());
+                }
                 "method" => method = value,
                 "target" => target = Some(value.to_owned()),
                 "token" => fields.push(("authorization".to_owned(), format!("Bearer {value}"))),
@@ -156,8 +180,19 @@ impl Case {
             problem,
             absent,
             needs_echo,
+            signed,
             say,
         })
+    }
+
+    /// The same with a token.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Self {
+        let mut case = self.clone();
+        if let Say::Request { fields, .. } = &mut case.say {
+            fields.push(("authorization".to_owned(), format!("Bearer {token}")));
+        }
+        case
     }
 }
 

@@ -2,7 +2,7 @@
 //! so that each frame stands for itself.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io,
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -170,9 +170,9 @@ pub fn request(method: &str, path: &str, stream: u32, ends: bool) -> Vec<u8> {
 
 /// A connection.
 #[derive(Debug)]
-pub struct Http2 {
+pub struct Http2<S = TcpStream> {
     /// Its bytes.
-    pub stream: TcpStream,
+    pub stream: S,
     read: Vec<u8>,
 }
 
@@ -182,10 +182,7 @@ impl Http2 {
     /// # Errors
     /// It cannot be connected.
     pub fn to(address: SocketAddr) -> io::Result<Self> {
-        let mut client = Self::of(TcpStream::connect(address)?)?;
-        client.send(PREFACE)?;
-        client.send(&frame(kind::SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0]))?;
-        Ok(client)
+        Self::of(TcpStream::connect(address)?)?.begun()
     }
 
     /// A connection on which nothing has been sent.
@@ -196,7 +193,24 @@ impl Http2 {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         stream.set_write_timeout(Some(Duration::from_secs(20)))?;
-        Ok(Self { stream, read: Vec::new() })
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: io::Read + io::Write> Http2<S> {
+    /// The same over any bytes.
+    pub const fn over(stream: S) -> Self {
+        Self { stream, read: Vec::new() }
+    }
+
+    /// Sends the preface, with settings that let nothing be compressed.
+    ///
+    /// # Errors
+    /// The other end has hung up.
+    pub fn begun(mut self) -> io::Result<Self> {
+        self.send(PREFACE)?;
+        self.send(&frame(kind::SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0]))?;
+        Ok(self)
     }
 
     /// Sends bytes.

@@ -5,7 +5,9 @@
 //! | [`case`] | the cases of `corpus/gateway`, as they are written |
 //! | [`run`] | says them to a gateway, and judges what comes of it |
 //! | [`frames`] | a client of HTTP/2 that sends what it likes |
+//! | [`wire`] | connections, in the clear and with TLS |
 
 pub mod case;
 pub mod frames;
 pub mod run;
+pub mod wire;

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     case::{Case, Expect, Places, Say, bytes, frames},
     frames::{Http2, block, flag, frame, kind},
+    wire::Way,
 };
 
 /// How long a gateway may take to say something.
@@ -34,13 +35,21 @@ pub enum Came {
 /// # Errors
 /// The case cannot be read, or the gateway not be reached.
 pub fn run(case: &Case, address: SocketAddr, places: &Places) -> Result<Vec<String>> {
+    run_over(case, Way::clear(address), places)
+}
+
+/// The same, in the clear or with TLS.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_over(case: &Case, way: Way, places: &Places) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
     let mut judge = |version: &str, came: &Came| {
         wrong.extend(judge(case, came).map(|what| format!("{version}: {what}")));
     };
     match &case.say {
-        Say::Bytes(text) => judge("HTTP/1.1", &over_http1(address, &bytes(text, places)?)?),
-        Say::Frames(text) => judge("HTTP/2", &over_http2(address, &frames(text, places)?)?),
+        Say::Bytes(text) => judge("HTTP/1.1", &over_http1(way, &bytes(text, places)?)?),
+        Say::Frames(text) => judge("HTTP/2", &over_http2(way, &frames(text, places)?)?),
         Say::Request { method, target, fields } => {
             let target = bytes(target, places)?;
             let fields = fields
@@ -54,10 +63,10 @@ pub fn run(case: &Case, address: SocketAddr, places: &Places) -> Result<Vec<Stri
                 text.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
             }
             text.extend(b"\r\n");
-            judge("HTTP/1.1", &over_http1(address, &text)?);
+            judge("HTTP/1.1", &over_http1(way, &text)?);
             let mut head: Vec<(&str, &[u8])> = vec![
                 (":method", method.as_bytes()),
-                (":scheme", b"http"),
+                (":scheme", way.scheme().as_bytes()),
                 (":authority", places.host.as_bytes()),
                 (":path", &target),
             ];
@@ -65,7 +74,7 @@ pub fn run(case: &Case, address: SocketAddr, places: &Places) -> Result<Vec<Stri
                 fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
             head.extend(lower.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
             let ends = flag::END_HEADERS | flag::END_STREAM;
-            judge("HTTP/2", &over_http2(address, &frame(kind::HEADERS, ends, 1, &block(&head)))?);
+            judge("HTTP/2", &over_http2(way, &frame(kind::HEADERS, ends, 1, &block(&head)))?);
         }
     }
     Ok(wrong)
@@ -73,12 +82,11 @@ pub fn run(case: &Case, address: SocketAddr, places: &Places) -> Result<Vec<Stri
 
 /// Sends bytes, and reads until the gateway hangs up, or has answered and says nothing more. Of several answers
 /// the best counts: who smuggles wants two.
-fn over_http1(address: SocketAddr, bytes: &[u8]) -> Result<Came> {
-    let mut stream = TcpStream::connect(address).context("the gateway cannot be reached")?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn over_http1(way: Way, bytes: &[u8]) -> Result<Came> {
+    let stream = way.connect("http/1.1", PATIENCE);
+    let mut stream = stream.context("the gateway cannot be reached")?;
     // A client that was refused may learn so while it writes.
-    let _ = stream.write_all(bytes);
+    let _ = stream.write_all(bytes).and_then(|()| stream.flush());
     let mut said = Vec::new();
     let mut part = [0; 16384];
     loop {
@@ -94,7 +102,7 @@ fn over_http1(address: SocketAddr, bytes: &[u8]) -> Result<Came> {
             Err(_) => break,
         }
         // What follows an answer on a connection that stays open comes at once.
-        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+        stream.set_patience(Duration::from_millis(500))?;
     }
     let text = String::from_utf8_lossy(&said).into_owned();
     let statuses = text.split("HTTP/1.1 ").skip(1).filter_map(|it| it.get(..3)?.parse().ok());
@@ -104,9 +112,9 @@ fn over_http1(address: SocketAddr, bytes: &[u8]) -> Result<Came> {
 }
 
 /// Sends frames after the preface, and reads until the first of their streams is over.
-fn over_http2(address: SocketAddr, bytes: &[u8]) -> Result<Came> {
-    let mut client = Http2::to(address).context("the gateway cannot be reached")?;
-    client.stream.set_read_timeout(Some(PATIENCE))?;
+fn over_http2(way: Way, bytes: &[u8]) -> Result<Came> {
+    let stream = way.connect("h2", PATIENCE).context("the gateway cannot be reached")?;
+    let mut client = Http2::over(stream).begun().context("the gateway cannot be reached")?;
     let _ = client.send(bytes);
     let (mut status, mut text) = (None, String::new());
     loop {

@@ -66,21 +66,19 @@ impl Queue {
     }
 
     /// Takes in a record. Answers its number, or `None` where there is no room.
-    pub(super) fn push(&self, write: impl FnOnce(&mut Vec<u8>), urgent: bool) -> Option<u64> {
+    pub(super) fn push(&self, record: &[u8], urgent: bool) -> Option<u64> {
+        let len = u32::try_from(record.len()).unwrap_or(u32::MAX).to_le_bytes();
         let mut waiting = self.waiting.lock();
-        let start = waiting.buffer.len();
-        if waiting.closed || start >= self.capacity || (urgent && self.done.borrow().failing) {
+        if waiting.closed
+            || waiting.buffer.len() >= self.capacity
+            || (urgent && self.done.borrow().failing)
+        {
             drop(waiting);
             self.lost.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        waiting.buffer.extend_from_slice(&[0; 4]);
-        write(&mut waiting.buffer);
-        let len = waiting.buffer.len() - start - 4;
-        let len = u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes();
-        if let Some(place) = waiting.buffer.get_mut(start..start + 4) {
-            place.copy_from_slice(&len);
-        }
+        waiting.buffer.extend_from_slice(&len);
+        waiting.buffer.extend_from_slice(record);
         waiting.count += 1;
         waiting.urgent |= urgent;
         let (number, half) = (waiting.count, waiting.buffer.len() >= self.capacity / 2);

@@ -26,6 +26,9 @@ pub enum Flood {
     /// Targets that nobody waits for an answer about.
     #[error("too many targets are malformed")]
     Targets,
+    /// What says behind a body what only a head says (RFC 9113 §8.1): somebody may take it for one.
+    #[error("fields of a head stand behind a body")]
+    Trailers,
     /// A head that does not come to its end in time (CVE-2024-27316).
     #[error("a head takes too long, or too much room")]
     Head,
@@ -273,6 +276,9 @@ impl Frames {
         if !self.in_block {
             self.heads += 1;
             let cut = self.targets.read(&self.block);
+            if self.trailing && self.targets.asked() {
+                return Err(Flood::Trailers);
+            }
             // What stands behind a body asks for nothing.
             self.cut.extend(cut.filter(|_| !self.trailing));
             self.block.clear();
@@ -329,12 +335,13 @@ impl Allowance {
     }
 }
 
-/// The frame that ends a connection: `GOAWAY` with `ENHANCE_YOUR_CALM` (RFC 9113 §6.8, §7).
+/// The frame that ends a connection: `GOAWAY` with `ENHANCE_YOUR_CALM`, or `PROTOCOL_ERROR` (RFC 9113 §6.8, §7).
 #[must_use]
-pub fn calm(last_stream: u32) -> Vec<u8> {
+pub fn calm(flood: Flood, last_stream: u32) -> Vec<u8> {
+    let code: u32 = if flood == Flood::Trailers { 1 } else { 11 };
     let mut frame = vec![0, 0, 8, 7, 0, 0, 0, 0, 0];
     frame.extend(last_stream.to_be_bytes());
-    frame.extend(11_u32.to_be_bytes());
+    frame.extend(code.to_be_bytes());
     frame
 }
 
@@ -451,7 +458,21 @@ mod tests {
         frames.feed(&frame(DATA, 0, 5, b"data")[..10], 0).unwrap();
         assert!(!frames.is_in_head());
         assert_eq!(frames.last_stream(), 5);
-        assert_eq!(calm(5)[9..], [0, 0, 0, 5, 0, 0, 0, 11]);
+        assert_eq!(calm(Flood::Idle, 5)[9..], [0, 0, 0, 5, 0, 0, 0, 11]);
+    }
+
+    #[test]
+    fn nothing_behind_a_body_is_taken_for_a_head() {
+        let head = frame(HEADERS, END_HEADERS, 1, &[0x82, 0x84, 0x86]);
+        let (good, bad) = ([0x0f, 0x01, 1, b'x'], [0x0f, 0x01, 1, b'x', 0x84]);
+        let mut frames = watch();
+        frames.feed(&head, 0).unwrap();
+        frames.feed(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &good), 0).unwrap();
+        frames.feed(&frame(HEADERS, END_HEADERS, 3, &[0x82, 0x84, 0x86]), 0).unwrap();
+        let mut in_pieces = frame(HEADERS, END_STREAM, 3, &bad[..2]);
+        in_pieces.extend(frame(CONTINUATION, END_HEADERS, 3, &bad[2..]));
+        assert_eq!(frames.feed(&in_pieces, 0), Err(Flood::Trailers));
+        assert_eq!(calm(Flood::Trailers, 3)[9..], [0, 0, 0, 3, 0, 0, 0, 1]);
     }
 
     proptest! {

@@ -16,6 +16,9 @@ const NAMES: [u8; 61] = [
     25, 17, 10, 4, 3, 16,
 ];
 
+/// So many entries of the static table come first that begin with `:`.
+const PSEUDO: usize = 14;
+
 /// How many symbols there are with each length, from 5 to 30 bits (RFC 7541, appendix B). The code is
 /// canonical: those of one length follow each other.
 const COUNTS: [u32; 26] =
@@ -37,6 +40,8 @@ pub(super) struct Targets {
     most: Option<usize>,
     /// Whether a head could not be read. What is behind ends the connection then.
     lost: bool,
+    /// Whether the last one said what only the head of a request says: its method, its target and the like.
+    asked: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -44,12 +49,14 @@ struct Entry {
     name: usize,
     value: usize,
     is_path: bool,
+    is_pseudo: bool,
     cut: Option<Box<[u8]>>,
 }
 
 impl Targets {
     /// Reads a head. Answers what would be left of its target, if it would be cut.
     pub(super) fn read(&mut self, block: &[u8]) -> Option<Box<[u8]>> {
+        self.asked = false;
         if self.lost {
             return None;
         }
@@ -67,6 +74,11 @@ impl Targets {
         cut
     }
 
+    /// Whether the last head had a field that stands in no trailers (RFC 9113 §8.1).
+    pub(super) const fn asked(&self) -> bool {
+        self.asked
+    }
+
     /// Reads a field. `None`: it is none.
     fn field(&mut self, rest: &mut &[u8]) -> Option<Option<Box<[u8]>>> {
         let first = *rest.first()?;
@@ -75,8 +87,12 @@ impl Targets {
                 let index = integer(rest, 7)?;
                 let entry = match index.checked_sub(NAMES.len() + 1) {
                     Some(at) => self.table.get(at)?,
-                    None => return Some(None),
+                    None => {
+                        self.asked |= (1..=PSEUDO).contains(&index);
+                        return Some(None);
+                    }
                 };
+                self.asked |= entry.is_pseudo;
                 Some(entry.cut.clone())
             }
             0x20..=0x3f => {
@@ -87,14 +103,21 @@ impl Targets {
             _ => {
                 let is_kept = first & 0x40 != 0;
                 let index = integer(rest, if is_kept { 6 } else { 4 })?;
-                let (name, is_path) = match index.checked_sub(NAMES.len() + 1) {
+                let (name, is_path, is_pseudo) = match index.checked_sub(NAMES.len() + 1) {
                     _ if index == 0 => {
                         let name = text(rest)?;
-                        (name.len(), name == b":path")
+                        (name.len(), name == b":path", name.first() == Some(&b':'))
                     }
-                    None => (usize::from(*NAMES.get(index - 1)?), matches!(index, 4 | 5)),
-                    Some(at) => self.table.get(at).map(|entry| (entry.name, entry.is_path))?,
+                    None => {
+                        let name = usize::from(*NAMES.get(index - 1)?);
+                        (name, matches!(index, 4 | 5), index <= PSEUDO)
+                    }
+                    Some(at) => {
+                        let entry = self.table.get(at)?;
+                        (entry.name, entry.is_path, entry.is_pseudo)
+                    }
                 };
+                self.asked |= is_pseudo;
                 let mut value = text(rest)?;
                 let length = value.len();
                 let at = value.iter().position(|byte| *byte == b'#').filter(|_| is_path);
@@ -103,7 +126,7 @@ impl Targets {
                     value.into_boxed_slice()
                 });
                 if is_kept {
-                    self.keep(Entry { name, value: length, is_path, cut: cut.clone() });
+                    self.keep(Entry { name, value: length, is_path, is_pseudo, cut: cut.clone() });
                 }
                 Some(cut)
             }
@@ -289,6 +312,30 @@ mod tests {
         assert_eq!((targets.read(&[0xbe]), targets.lost), (None, true));
         // Other fields may say what they like.
         assert_eq!(Targets::default().read(&literal(0x00, Some("referer"), b"a#b")), None);
+    }
+
+    #[test]
+    fn what_only_a_request_says_is_found_however_it_is_said() {
+        let mut targets = Targets::default();
+        for (block, asked) in [
+            (vec![0x82], true),
+            (vec![0x8e], true),
+            (vec![0x8f], false),
+            (literal(0x02, None, b"PUT"), true),
+            (literal(0x50, None, b"x"), false),
+            (literal(0x00, Some(":authority"), b"a"), true),
+            (literal(0x00, Some("authority"), b":a"), false),
+            (literal(0x40, Some(":odd"), b"a"), true),
+            (vec![0xbe], true),
+            (literal(0x7e, None, b"b"), true),
+            (literal(0x40, Some("even"), b"a"), false),
+            (vec![0xbe], false),
+            (vec![0xbf], true),
+            (vec![0x8f, 0xbf], true),
+        ] {
+            targets.read(&block);
+            assert_eq!((targets.asked(), targets.lost), (asked, false), "{block:x?}");
+        }
     }
 
     #[test]

@@ -26,7 +26,9 @@ pub(crate) static X_TOKEN_REFRESH: HeaderName = HeaderName::from_static("x-token
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+static SERVICE_WORKER_ALLOWED: HeaderName = HeaderName::from_static("service-worker-allowed");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// What a browser says of itself so that its session is bound to it, which is nothing to a service.
 static X_DEVICE_HINTS: HeaderName = HeaderName::from_static("x-device-hints");
@@ -107,6 +109,9 @@ pub(crate) struct Told {
     pub(crate) internal: HeaderValue,
 }
 
+/// How many fields are added to a request at most: `TE` and `Transfer-Encoding` come with its body.
+const MOST_ADDED: usize = 11;
+
 impl Outgoing {
     /// What becomes of an admitted request. `path` is the path that the service is asked for.
     pub(crate) fn new(
@@ -160,6 +165,8 @@ impl Outgoing {
             }
         }
         let [address, scheme] = self.forwarded;
+        // The map grows once, not twice or three times.
+        headers.reserve(MOST_ADDED);
         headers.insert(header::HOST, host.clone());
         headers.insert(&X_FORWARDED_FOR, address);
         headers.insert(&X_FORWARDED_PROTO, scheme);
@@ -296,8 +303,8 @@ pub(crate) fn clean(headers: &mut HeaderMap) {
 /// browser and them.
 pub(crate) fn keep_out(headers: &mut HeaderMap, passing: &Passing<'_>) {
     passing.of_answer(headers);
-    headers.remove("clear-site-data");
-    headers.remove("service-worker-allowed");
+    headers.remove(&CLEAR_SITE_DATA);
+    headers.remove(&SERVICE_WORKER_ALLOWED);
 }
 
 /// Adds what every answer to the client says.

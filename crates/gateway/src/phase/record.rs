@@ -2,16 +2,16 @@
 
 use std::{cell::Cell, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Method, request::Parts};
+use http::{HeaderValue, Method, request::Parts, uri::PathAndQuery};
 use tegata_core::SinceBoot;
 use tegata_policy::{ReasonId, RuleId};
 
 use crate::{
     decision_log::{DecisionLog, Mode, Outcome, Record},
-    gate::Gate,
+    gate::{Begun, Gate},
     metrics::OfService,
     passport::{Caller, Passport},
-    phase::decide::Decided,
+    phase::{decide::Decided, forward::TRACEPARENT},
     refusal::{Refusal, Refused},
     trace::{Name, trace_of},
 };
@@ -26,7 +26,7 @@ const LEFT: u16 = 499;
 /// same, when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Trail {
-    gate: Arc<Gate>,
+    gate: Begun,
     /// The name of the request.
     pub(crate) name: Name,
     finished: Cell<bool>,
@@ -54,8 +54,17 @@ pub(crate) struct Trail {
 #[derive(Debug)]
 struct Noted {
     method: Method,
-    /// As it was sent, until it has been normalised.
-    path: String,
+    /// As it was sent.
+    sent: Option<PathAndQuery>,
+    /// As everybody behind the gateway reads it, where that is another.
+    read: Option<String>,
+}
+
+impl Noted {
+    fn path(&self) -> &str {
+        let sent = self.sent.as_ref().map_or("", |sent| sent.path());
+        self.read.as_deref().unwrap_or(sent)
+    }
 }
 
 /// How a request was answered.
@@ -69,18 +78,19 @@ impl Trail {
     pub(crate) fn new(
         parts: &Parts,
         peer: IpAddr,
-        gate: &Arc<Gate>,
+        gate: &Begun,
         name: Name,
         metrics: &Arc<OfService>,
         began: SinceBoot,
     ) -> Self {
-        let noted = gate
-            .decisions
-            .is_some()
-            .then(|| Noted { method: parts.method.clone(), path: parts.uri.path().to_owned() });
-        let traceparent = parts.headers.get("traceparent");
+        let noted = gate.decisions.is_some().then(|| Noted {
+            method: parts.method.clone(),
+            sent: parts.uri.path_and_query().cloned(),
+            read: None,
+        });
+        let traceparent = parts.headers.get(&TRACEPARENT);
         Self {
-            gate: Arc::clone(gate),
+            gate: Rc::clone(gate),
             name,
             finished: Cell::new(false),
             traceparent: traceparent.filter(|_| gate.config.keep_traceparent).cloned(),
@@ -102,9 +112,9 @@ impl Trail {
     /// Takes note of the path as everybody behind the gateway will read it.
     pub(crate) fn note_path(&mut self, path: &str) {
         if let Some(noted) = &mut self.noted
-            && noted.path != path
+            && noted.path() != path
         {
-            path.clone_into(&mut noted.path);
+            noted.read = Some(path.to_owned());
         }
     }
 
@@ -175,7 +185,7 @@ impl Trail {
             jti: claims.map(|claims| claims.jti.as_str()).filter(|jti| !jti.is_empty()),
             sid: claims.and_then(|claims| claims.sid.as_deref()),
             method: noted.method.as_str(),
-            path: &noted.path,
+            path: noted.path(),
             service: self.service.as_deref(),
             route: self.route.as_deref(),
             result: if reason.is_some() && !self.passed { Outcome::Deny } else { Outcome::Allow },

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     body::{Cut, Reply},
-    certificate, cors, dpop,
-    gate::Gate,
+    certificate, cors, dpop, encode,
+    gate::{Begun, Gate},
     guard::Fault,
     head::{Head, Once},
     pace::Patience,
@@ -64,7 +64,7 @@ pub(super) struct Way<'w> {
     /// Whether Tegata's own pages are asked for, which say that themselves.
     pub(super) is_public: bool,
     /// The gate as it was when it began.
-    pub(super) gate: &'w Arc<Gate>,
+    pub(super) gate: &'w Begun,
     /// The stream of a client that asks for a WebSocket with frames of HTTP/2.
     pub(super) stream: Option<OnUpgrade>,
     pub(super) routing: &'w Routing,
@@ -83,7 +83,7 @@ impl Worker {
         let connection = ticket.connection();
         let (mut parts, body) = request.into_parts();
         let version = parts.version;
-        let gate = &self.gate.now();
+        let gate = &self.seen.now();
         self.reach_as(gate);
         let name = self.names.next();
         let trail = Trail::new(&parts, connection.peer, gate, name, &self.here, now);
@@ -173,7 +173,7 @@ impl Worker {
         connection: &Connection,
         way: &mut Way<'_>,
     ) -> Result<Passage, Refused> {
-        let gate = &**way.gate;
+        let gate = &***way.gate;
         let head = Head {
             method: &parts.method,
             uri: &parts.uri,
@@ -274,6 +274,8 @@ impl Worker {
             largest_body: LARGEST_PUBLIC,
             body_rate: way.gate.config.limits.body_rate,
             certificate: None,
+            // Its own pages hold what nobody may guess.
+            encode: None,
             limit: None,
         })
     }
@@ -286,7 +288,7 @@ impl Worker {
         parts: &Parts,
         way: &mut Way<'_>,
     ) -> Result<Passage, Refused> {
-        let (gate, routing) = (&**way.gate, way.routing);
+        let (gate, routing) = (&***way.gate, way.routing);
         let path = admitted.target.path().clone();
         let found = routing.find(&path).ok_or_else(|| {
             Refusal::new(StatusCode::NOT_FOUND, "no_route", "no service is at this path")
@@ -344,6 +346,10 @@ impl Worker {
         let passing = Passing::new(&gate.config.private_cookies, filter, agreed);
         let origin = Origin { passing, ..origin };
         let takes_trailers = admitted.fields.takes_trailers;
+        let (is_known, said) = (passport.is_some(), found.route.compress);
+        let encode = gate.config.compression && socket.is_none();
+        let encode = encode.then(|| encode::Wish::of(head, &admitted.fields, is_known, said));
+        let encode = encode.flatten();
         Ok(Passage::On(Box::new(On {
             outgoing: Outgoing::new(&mut admitted, found.forwarded, raw, &origin, &way.trail.name)?,
             to: Arc::clone(&destination.to),
@@ -359,6 +365,7 @@ impl Worker {
             largest_body: found.beside.body,
             body_rate: found.beside.body_rate,
             certificate: None,
+            encode,
             limit,
         })))
     }
@@ -392,7 +399,7 @@ impl Worker {
         admitted: &Admitted<'_>,
         way: &mut Way<'_>,
     ) -> Result<Option<Answer>, Refused> {
-        let (gate, passport) = (&**way.gate, way.trail.passport.clone());
+        let (gate, passport) = (&***way.gate, way.trail.passport.clone());
         let passport = passport.as_deref();
         let limit = limit(gate, found, passport, admitted.client, way.now)?;
         decide(head, found, passport, way.routing, gate, &mut way.trail.decided)?;

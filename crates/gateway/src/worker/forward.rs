@@ -7,7 +7,11 @@ use http::{
     HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
     request::Parts, response,
 };
-use hyper::{body::Incoming, ext::Protocol, upgrade::OnUpgrade};
+use hyper::{
+    body::{Body as _, Incoming},
+    ext::Protocol,
+    upgrade::OnUpgrade,
+};
 use hyper_util::rt::TokioIo;
 use tegata_core::rate::Answer;
 use tegata_mesh::RevocationMode;
@@ -17,7 +21,7 @@ use tegata_token::ClientCertificate;
 use super::{Worker, exchange::Way, send::broken};
 use crate::{
     body::{Cut, Reply, Upload, Watch},
-    certificate, cors,
+    certificate, cors, encode,
     guard::Fault,
     pace::Patience,
     phase::forward::{Outgoing, Passing, Told, X_TOKEN_REFRESH, clean, keep_out},
@@ -57,6 +61,8 @@ pub(super) struct On {
     pub(super) body_rate: u64,
     /// The client's certificate, which Tegata's own endpoints are told of.
     pub(super) certificate: Option<ClientCertificate>,
+    /// How the client would like the answer, where it may be another than the service's.
+    pub(super) encode: Option<encode::Wish>,
     pub(super) limit: Option<(&'static str, Answer)>,
 }
 
@@ -150,12 +156,17 @@ impl Worker {
         let (mut head, body) = response.into_parts();
         clean(&mut head.headers);
         self.dress(&mut head, dress, way);
+        let is_said = head.status == StatusCode::NOT_MODIFIED || !body.is_end_stream();
+        let wish = on.encode.filter(|_| is_said);
+        let encoding =
+            wish.and_then(|it| it.begin(&mut head, body.size_hint().exact(), &self.coders));
         let waits = (pause, client);
         let watch = way.trail.passport.as_ref();
         let watch = watch.map(|passport| Watch::new(way.gate, passport, &self.deadlines));
         let mut reply =
             Reply::from_service(body, lease, ticket.again(), &self.deadlines, waits, watch);
         reply.end_by(whole);
+        reply.encode(encoding);
         Ok(Response::from_parts(head, reply))
     }
 

@@ -1,13 +1,20 @@
 //! The attack corpus, said to a gateway over raw sockets.
 
-use std::path::Path;
+use std::{net::TcpListener, path::Path};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Map, Value, json};
 use tegata_attack::{
-    case::{Case, Expect, Places, Say, read_all},
-    run::run,
+    case::{Case, Expect, Places, Say, Signed, read_all},
+    run::run_over,
+    wire::Way,
 };
+use tegata_gateway::config::Tls;
 
-use crate::world::{World, get};
+use crate::{
+    echo,
+    world::{Plan, World, get},
+};
 
 fn cases() -> Vec<Case> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/gateway");
@@ -23,20 +30,94 @@ fn places() -> Places {
     }
 }
 
-#[test]
-fn every_case_of_the_corpus_is_answered_as_it_says() {
-    let cases = cases();
-    assert!(cases.len() > 200, "{}", cases.len());
-    let world = World::plain();
+/// A token as a case wants it.
+fn token(world: &World, signed: &Signed, canary: &str) -> String {
+    let now = world.node.now().secs();
+    let members = |text: &Option<String>| -> Map<String, Value> {
+        let mut text = text.as_deref().unwrap_or("{}").replace("{canary}", canary);
+        while let Some((before, after)) = text.split_once("{now") {
+            let (offset, after) = after.split_once('}').unwrap();
+            let moment = now.checked_add_signed(offset.parse().unwrap()).unwrap();
+            text = format!("{before}{moment}{after}");
+        }
+        // What is no number is one for those who read it as text.
+        match serde_json::from_str(&text) {
+            Ok(members) => members,
+            Err(_) => [("raw".to_owned(), text.into())].into_iter().collect(),
+        }
+    };
+    let merged = |mut all: Value, members: Map<String, Value>| -> String {
+        for (name, value) in members {
+            match value {
+                Value::Null => drop(all.as_object_mut().unwrap().shift_remove(&name)),
+                value if name == "raw" => {
+                    // A second member of the same name would be another case.
+                    let text = value.as_str().unwrap().trim_matches(['{', '}']).to_owned();
+                    let name = text.split('"').nth(1).unwrap().to_owned();
+                    all.as_object_mut().unwrap().shift_remove(&name);
+                    let whole = all.to_string();
+                    return format!("{},{text}}}", whole.trim_end_matches('}'));
+                }
+                value => all[name] = value,
+            }
+        }
+        all.to_string()
+    };
+    let key = &world.key;
+    let mut header = json!({"alg": "ES256", "kid": key.kid().as_str()});
+    match signed.typ.as_deref() {
+        Some("") => {}
+        typ => header["typ"] = typ.unwrap_or("at+jwt").into(),
+    }
+    let header = merged(header, members(&signed.header));
+    let claims = merged(world.claims(), members(&signed.claims));
+    let text = [header, claims].map(|it| URL_SAFE_NO_PAD.encode(it)).join(".");
+    let signature = key.sign(text.as_bytes()).unwrap();
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// Says all cases, and answers what is wrong.
+fn say(world: &World, secure: bool) -> Vec<String> {
+    let canary = TcpListener::bind("127.0.0.1:0").unwrap();
+    canary.set_nonblocking(true).unwrap();
+    let places = Places { canary: format!("http://{}/", canary.local_addr().unwrap()), ..places() };
+    let way = Way { address: world.address, secure };
     let mut wrong = Vec::new();
-    for case in &cases {
-        for what in run(case, world.address, &places()).unwrap() {
+    for mut case in cases() {
+        if let Some(signed) = &case.signed {
+            case = case.with_token(&token(world, signed, &places.canary));
+        }
+        for what in run_over(&case, way, &places).unwrap() {
             wrong.push(format!("{}: {what}", case.name));
         }
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    if canary.accept().is_ok() {
+        wrong.push("somebody fetched from where a token said".to_owned());
+    }
+    wrong
+}
+
+#[test]
+fn every_case_of_the_corpus_is_answered_as_it_says() {
+    assert!(cases().len() > 240, "{}", cases().len());
+    let world = World::plain();
+    let wrong = say(&world, false);
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
     // And it still serves.
     assert_eq!(world.ask(&get("/public/x", &[])).status, 200);
+}
+
+#[test]
+fn every_case_of_the_corpus_is_answered_so_over_tls() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/tls");
+    let mut plan = Plan::with(echo::start());
+    plan.config.tls = Some(Tls {
+        certificate_file: here.join("certificate.pem"),
+        key_file: here.join("key.pem"),
+    });
+    let world = plan.start();
+    let wrong = say(&world, true);
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
@@ -49,6 +130,7 @@ fn the_same_target_is_refused_over_both_versions() {
     assert!(cases().iter().any(|case| case.expect == Expect::Served));
     let world = World::plain();
     for case in &targets {
-        assert_eq!(run(case, world.address, &places()).unwrap(), [""; 0], "{}", case.name);
+        let way = Way::clear(world.address);
+        assert_eq!(run_over(case, way, &places()).unwrap(), [""; 0], "{}", case.name);
     }
 }

@@ -7,6 +7,7 @@
     reason = "all of this is tests, and what does not hold is to end them"
 )]
 
+mod compression;
 mod consent;
 mod corpus;
 mod decisions;

@@ -246,7 +246,7 @@ fn retries_stay_within_a_tenth() {
             None
         })
     };
-    let mut plan = orders(&[breaking(&calls), breaking(&calls)], json!({}));
+    let mut plan = orders(&[breaking(&calls), breaking(&calls)], json!({"breaker": false}));
     plan.config.workers = 2;
     let world = plan.start();
     let answers = many(&world, 20, 50, &get("/orders/x", &[]));
@@ -363,10 +363,7 @@ fn an_open_breaker_gives_the_declared_answer_and_asks_once() {
     let mut plan = orders(&[at], words);
     plan.config.workers = 2;
     let world = plan.start();
-    let state = |is: u32| {
-        let found = world.breakers();
-        assert_eq!(found, [("service/orders".to_owned(), is)]);
-    };
+    let state = |is: u32| assert_eq!(world.breaker("orders"), Some(is));
     state(0);
     for _ in 0..4 {
         assert_eq!(world.ask(&get("/orders/x", &[])).body, b"sick");
@@ -391,7 +388,7 @@ fn an_open_breaker_gives_the_declared_answer_and_asks_once() {
     assert_eq!(asked.load(SeqCst), 5);
     // That its client goes away does not leave it so for ever: the next one finds out.
     drop(probe);
-    while world.breakers()[0].1 == 1 {
+    while world.breaker("orders") == Some(1) {
         thread::yield_now();
     }
     state(2);
@@ -414,6 +411,32 @@ fn an_open_breaker_gives_the_declared_answer_and_asks_once() {
 }
 
 #[test]
+fn a_service_that_says_nothing_of_it_is_left_alone_after_five_failures() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    let at = service(move |_| {
+        count.fetch_add(1, SeqCst);
+        status(503, "sick")
+    });
+    let world = orders(&[at], json!({})).start();
+    for _ in 0..5 {
+        assert_eq!(world.ask(&get("/orders/x", &[])).body, b"sick");
+    }
+    let refused = world.ask(&get("/orders/x", &[]));
+    assert_eq!((refused.status, refused.problem().as_str()), (503, "service_resting"));
+    assert_eq!((refused.field("retry-after"), asked.load(SeqCst)), (Some("61"), 5));
+    world.clock.advance(Duration::from_secs(60));
+    assert_eq!(world.ask(&get("/orders/x", &[])).body, b"sick");
+    // Unless it says that it is never.
+    let off = orders(&[at], json!({"breaker": false})).map();
+    world.gateway.replace(&off, vec![]).unwrap();
+    assert_eq!(world.breaker("orders"), None);
+    for _ in 0..10 {
+        assert_eq!(world.ask(&get("/orders/x", &[])).body, b"sick");
+    }
+}
+
+#[test]
 fn clients_that_break_off_close_no_service_to_others() {
     let at = service(|head| if head.contains("/bad") { status(500, "bad") } else { ok("well") });
     let world = orders(&[at], json!({"breaker": {"failures": 2}})).start();
@@ -430,7 +453,7 @@ fn clients_that_break_off_close_no_service_to_others() {
         let _ = chunked.answer();
         assert_eq!(world.ask(&get("/orders/bad", &[])).status, 500);
     }
-    assert_eq!(world.breakers(), [("service/orders".to_owned(), 0)]);
+    assert_eq!(world.breaker("orders"), Some(0));
     assert_eq!(world.ask(&get("/orders/x", &[])).body, b"well");
 }
 

@@ -248,15 +248,16 @@ impl World {
         self.clock.now()
     }
 
-    /// What breakers do, as it is shown: 0, 1 or 2.
-    pub(crate) fn breakers(&self) -> Vec<(String, u32)> {
+    /// What the breaker of a service does, as it is shown: 0, 1 or 2; `None`: it has none.
+    pub(crate) fn breaker(&self, service: &str) -> Option<u32> {
         let number = |state| match state {
             tegata_core::BreakerState::Closed => 0,
             tegata_core::BreakerState::HalfOpen => 1,
             tegata_core::BreakerState::Open => 2,
         };
-        let all = self.counted.breakers().into_iter();
-        all.map(|(name, state)| (name, number(state))).collect()
+        let mut all = self.counted.breakers().into_iter();
+        let found = all.find(|(name, _)| *name == format!("service/{service}"));
+        found.map(|(_, state)| number(state))
     }
 
     pub(crate) fn metrics(&self) -> String {

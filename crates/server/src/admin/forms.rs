@@ -223,8 +223,9 @@ const REACH: &[Member] = &[
     may("retry", Shape::Object(&RETRY), "When a request is sent again."),
     may(
         "breaker",
-        Shape::Object(&BREAKER),
-        "When it is left alone, and what is answered meanwhile.",
+        Shape::ObjectOrFalse(&BREAKER),
+        "When it is left alone, and what is answered meanwhile; `false`: never. After five failures, for a minute, \
+         if it is missing.",
     ),
     may("ca_file", FILE, "Certificates that sign its own, in PEM: a full path on each node."),
     may("client_certificate_file", FILE, "The certificate that it is shown, in PEM."),

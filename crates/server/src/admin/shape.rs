@@ -37,6 +37,8 @@ pub enum Shape {
     Open,
     /// Exactly these members.
     Object(&'static Form),
+    /// The same, or `false` for nothing of the kind.
+    ObjectOrFalse(&'static Form),
 }
 
 /// An object.
@@ -132,7 +134,10 @@ impl Shape {
                     of.check(value, &format!("{at}/{place}"), faults);
                 }
             }
-            (Self::Object(form), Value::Object(members)) => form.check(members, at, faults),
+            (Self::ObjectOrFalse(_), Value::Bool(false)) => {}
+            (Self::Object(form) | Self::ObjectOrFalse(form), Value::Object(members)) => {
+                form.check(members, at, faults);
+            }
             _ => wrong(format!("must be {}", self.what())),
         }
     }
@@ -145,6 +150,7 @@ impl Shape {
             Self::Count => "a whole number",
             Self::List(..) => "an array",
             Self::Open | Self::Object(_) => "an object",
+            Self::ObjectOrFalse(_) => "an object, or `false`",
         }
     }
 
@@ -164,6 +170,9 @@ impl Shape {
             }
             Self::Open => json!({"type": "object"}),
             Self::Object(form) => form.schema(forms),
+            Self::ObjectOrFalse(form) => {
+                json!({"anyOf": [form.schema(forms), {"type": "boolean", "enum": [false]}]})
+            }
         }
     }
 }
@@ -270,6 +279,7 @@ mod tests {
             may("mail", NAME, "").or_null(),
             may("words", Shape::List(&Shape::Word(&["a", "b"]), 2), ""),
             may("inner", Shape::Object(&INNER), ""),
+            may("off", Shape::ObjectOrFalse(&INNER), ""),
         ],
         more: &[may("taken", NAME, "")],
         removes: true,
@@ -286,6 +296,8 @@ mod tests {
         let good =
             json!({"name": "x", "mail": null, "taken": null, "words": ["a"], "inner": {"n": 1}});
         assert_eq!(faults(&good), []);
+        assert_eq!(faults(&json!({"name": "x", "off": false})), []);
+        assert_eq!(faults(&json!({"name": "x", "off": {"n": 1}})), []);
         for (value, pointer, word) in [
             (json!([]), "", "an object"),
             (json!({}), "/name", "missing"),
@@ -297,6 +309,9 @@ mod tests {
             (json!({"name": "x", "words": ["a", "b", "a"]}), "/words", "at most 2"),
             (json!({"name": "x", "inner": {"n": -1}}), "/inner/n", "whole number"),
             (json!({"name": "x", "inner": {"n": 1.5}}), "/inner/n", "whole number"),
+            (json!({"name": "x", "inner": false}), "/inner", "an object"),
+            (json!({"name": "x", "off": true}), "/off", "an object, or `false`"),
+            (json!({"name": "x", "off": {"n": "1"}}), "/off/n", "whole number"),
         ] {
             let told = faults(&value);
             assert!(

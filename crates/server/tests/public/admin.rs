@@ -132,7 +132,7 @@ fn value(shape: &Shape) -> Value {
         Shape::Count => 1.into(),
         Shape::List(..) => json!([]),
         Shape::Open => json!({}),
-        Shape::Object(form) => sample(form),
+        Shape::Object(form) | Shape::ObjectOrFalse(form) => sample(form),
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use tegata_mesh::{
     DeclaredService, DelegationMode, Protocol,
-    reach::{BreakerRule, Health, Retry},
+    reach::{DeclaredBreaker, Health, Retry},
 };
 
 use super::Refused;
@@ -29,7 +29,7 @@ pub(crate) struct Change {
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(crate) retry: Option<Option<Retry>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    pub(crate) breaker: Option<Option<BreakerRule>>,
+    pub(crate) breaker: Option<Option<DeclaredBreaker>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(crate) ca_file: Option<Option<PathBuf>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]

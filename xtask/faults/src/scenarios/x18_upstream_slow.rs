@@ -37,7 +37,7 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
     let way = Proxy::before(behind.port());
     let declared = format!(
         "[[service]]\nname = \"slow\"\nupstreams = [\"http://127.0.0.1:{}\"]\n\
-         max_requests = {MOST}\n[[route]]\npath = \"/slow\"\nservice = \"slow\"\ntimeout = \"{}s\"\n",
+         max_requests = {MOST}\nbreaker = false\n[[route]]\npath = \"/slow\"\nservice = \"slow\"\ntimeout = \"{}s\"\n",
         way.port(),
         DEADLINE.as_secs()
     );
