@@ -11,23 +11,6 @@ pub(super) struct Field<'l> {
     pub(super) value: &'l [u8],
 }
 
-/// Where the first line feed is. Eight bytes at a time: this reads every byte of every head.
-pub(super) fn find_lf(bytes: &[u8]) -> Option<usize> {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let (words, _) = bytes.as_chunks::<8>();
-    let mut at = 0;
-    for word in words {
-        let diff = u64::from_le_bytes(*word) ^ (LOW * u64::from(b'\n'));
-        if diff.wrapping_sub(LOW) & !diff & HIGH != 0 {
-            break;
-        }
-        at += 8;
-    }
-    let tail = bytes.get(at..)?;
-    tail.iter().position(|byte| *byte == b'\n').map(|found| at + found)
-}
-
 /// A request line: a method, a target and a version, one space between them. Answers whether the
 /// version is HTTP/1.0.
 pub(super) fn request(line: &[u8]) -> Result<bool, Fault> {
@@ -97,7 +80,7 @@ pub(super) fn begins_field(line: &[u8]) -> Result<(), Fault> {
     if (name.is_empty() && value.is_some()) || !name.iter().all(|byte| is_token(*byte)) {
         return Err(Fault::FieldName);
     }
-    if value.unwrap_or_default().iter().any(is_control) {
+    if has_control(value.unwrap_or_default()) {
         return Err(Fault::FieldValue);
     }
     Ok(())
@@ -108,7 +91,7 @@ pub(super) fn field(line: &[u8]) -> Result<Field<'_>, Fault> {
     if line.first().is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
         return Err(Fault::Folded);
     }
-    let colon = line.iter().position(|byte| *byte == b':').ok_or(Fault::FieldName)?;
+    let colon = memchr::memchr(b':', line).ok_or(Fault::FieldName)?;
     let (name, value) = line.split_at(colon);
     if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
         return Err(Fault::FieldName);
@@ -117,14 +100,22 @@ pub(super) fn field(line: &[u8]) -> Result<Field<'_>, Fault> {
         return Err(Fault::FieldsTooLarge);
     }
     let value = value.get(1..).unwrap_or_default();
-    if value.iter().any(is_control) {
+    if has_control(value) {
         return Err(Fault::FieldValue);
     }
     Ok(Field { name, value: trim(value) })
 }
 
-const fn is_control(byte: &u8) -> bool {
-    matches!(byte, 0..=8 | 10..=31 | 127)
+/// Whether a control character other than a tab is among them. It reads every byte of every head, and
+/// stops at none, so that many are looked at with one instruction.
+fn has_control(bytes: &[u8]) -> bool {
+    let (words, tail) = bytes.as_chunks::<32>();
+    let of = |bytes: &[u8]| bytes.iter().fold(false, |found, byte| found | is_control(*byte));
+    words.iter().any(|word| of(word)) || of(tail)
+}
+
+const fn is_control(byte: u8) -> bool {
+    (byte < 32) & (byte != b'\t') | (byte == 127)
 }
 
 /// A length: digits alone, no sign, no list.
@@ -143,6 +134,22 @@ fn trim(value: &[u8]) -> &[u8] {
 
 /// `tchar` (RFC 9110 §5.6.2).
 const fn is_token(byte: u8) -> bool {
+    byte < 128 && TOKEN >> byte & 1 == 1
+}
+
+/// All of `tchar`, a bit each.
+const TOKEN: u128 = {
+    let (mut bits, mut byte) = (0, 0);
+    while byte < 128 {
+        if is_tchar(byte) {
+            bits |= 1 << byte;
+        }
+        byte += 1;
+    }
+    bits
+};
+
+const fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

@@ -159,7 +159,8 @@ impl Pool {
         if !fresh && let Some(sender) = self.take_idle() {
             return Ok(self.leased(Sender::Http1(sender), true, upload, now));
         }
-        self.open_one(upload, now).await
+        // Seldom needed, and large: every request would have room for it.
+        Box::pin(self.open_one(upload, now)).await
     }
 
     /// A place on a connection that carries many requests, or on a new one. One opens it for all who wait: they
@@ -191,7 +192,7 @@ impl Pool {
             // Whoever was waited for could not reach it, and nobody else can.
             return Err(NoConnection::Unreachable);
         }
-        let lease = self.open_one(upload, now).await;
+        let lease = Box::pin(self.open_one(upload, now)).await;
         drop(opening);
         lease
     }
