@@ -233,7 +233,7 @@ impl Guard {
     /// Otherwise the length of the line without its end, and what follows it; where a part of the
     /// line had been set aside, all of it now is.
     fn line<'b>(&mut self, rest: &'b [u8]) -> Result<Option<(usize, &'b [u8])>, Fault> {
-        let Some(end) = line::find_lf(rest) else {
+        let Some(end) = memchr::memchr(b'\n', rest) else {
             self.set_aside(rest)?;
             return Ok(None);
         };

@@ -278,8 +278,7 @@ impl Worker {
             let of = Rc::clone(&of);
             async move {
                 of.look().await;
-                // Made anew for each request: a connection would keep room for it while it is idle.
-                let answer = Box::pin(worker.exchange(taken, request)).await;
+                let answer = exchanged(worker, taken, request).await;
                 of.note_answer();
                 Ok::<_, Infallible>(answer)
             }
@@ -357,6 +356,15 @@ impl Worker {
         head.extend(b"\r\n");
         [head.as_slice(), &body].concat()
     }
+}
+
+/// One request and its answer, with room of their own: a connection would keep it while it is idle.
+fn exchanged(
+    worker: Rc<Worker>,
+    taken: (Ticket, Option<Fault>),
+    request: http::Request<hyper::body::Incoming>,
+) -> impl Future<Output = http::Response<Reply>> {
+    Box::pin(async move { worker.exchange(taken, request).await })
 }
 
 fn every(span: Duration) -> Interval {

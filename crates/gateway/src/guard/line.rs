@@ -11,23 +11,6 @@ pub(super) struct Field<'l> {
     pub(super) value: &'l [u8],
 }
 
-/// Where the first line feed is. Eight bytes at a time: this reads every byte of every head.
-pub(super) fn find_lf(bytes: &[u8]) -> Option<usize> {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let (words, _) = bytes.as_chunks::<8>();
-    let mut at = 0;
-    for word in words {
-        let diff = u64::from_le_bytes(*word) ^ (LOW * u64::from(b'\n'));
-        if diff.wrapping_sub(LOW) & !diff & HIGH != 0 {
-            break;
-        }
-        at += 8;
-    }
-    let tail = bytes.get(at..)?;
-    tail.iter().position(|byte| *byte == b'\n').map(|found| at + found)
-}
-
 /// A request line: a method, a target and a version, one space between them. Answers whether the
 /// version is HTTP/1.0.
 pub(super) fn request(line: &[u8]) -> Result<bool, Fault> {
@@ -108,7 +91,7 @@ pub(super) fn field(line: &[u8]) -> Result<Field<'_>, Fault> {
     if line.first().is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
         return Err(Fault::Folded);
     }
-    let colon = line.iter().position(|byte| *byte == b':').ok_or(Fault::FieldName)?;
+    let colon = memchr::memchr(b':', line).ok_or(Fault::FieldName)?;
     let (name, value) = line.split_at(colon);
     if name.is_empty() || !are_token(name) {
         return Err(Fault::FieldName);
@@ -132,23 +115,8 @@ fn has_control(bytes: &[u8]) -> bool {
 
 /// Whether all bytes may stand in a token.
 fn are_token(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| TOKEN.get(usize::from(*byte)).is_some_and(|is| *is))
+    bytes.iter().all(|byte| is_token(*byte))
 }
-
-/// Which bytes those are.
-static TOKEN: [bool; 256] = {
-    let mut all = [false; 256];
-    let mut byte = 0;
-    while byte < all.len() {
-        #[expect(clippy::cast_possible_truncation, reason = "it is less than 256")]
-        #[expect(clippy::indexing_slicing, reason = "it is less than 256")]
-        {
-            all[byte] = is_token(byte as u8);
-        }
-        byte += 1;
-    }
-    all
-};
 
 /// A length: digits alone, no sign, no list.
 pub(super) fn length(value: &[u8]) -> Option<u64> {
@@ -166,6 +134,22 @@ fn trim(value: &[u8]) -> &[u8] {
 
 /// `tchar` (RFC 9110 §5.6.2).
 const fn is_token(byte: u8) -> bool {
+    byte < 128 && TOKEN >> byte & 1 == 1
+}
+
+/// All of `tchar`, a bit each.
+const TOKEN: u128 = {
+    let (mut bits, mut byte) = (0, 0);
+    while byte < 128 {
+        if is_tchar(byte) {
+            bits |= 1 << byte;
+        }
+        byte += 1;
+    }
+    bits
+};
+
+const fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

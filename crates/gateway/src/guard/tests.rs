@@ -200,15 +200,17 @@ fn http2_is_left_alone_but_only_from_the_start() {
 }
 
 #[test]
-fn finds_the_first_line_feed_wherever_it_stands() {
-    for len in 0..40 {
+fn a_control_character_is_seen_wherever_it_stands() {
+    let field = |value: &[u8]| line::field(&[b"x: ", value].concat()).map(drop);
+    for len in 1..100 {
         for at in 0..len {
-            let mut bytes = vec![0x8a_u8; len];
-            bytes[at] = b'\n';
-            bytes[len - 1] = b'\n';
-            assert_eq!(line::find_lf(&bytes), Some(at));
+            for byte in 0..=255 {
+                let mut value = vec![b'v'; len];
+                value[at] = byte;
+                let is_control = byte.is_ascii_control() && byte != b'\t';
+                assert_eq!(field(&value) == Err(Fault::FieldValue), is_control, "{byte}");
+            }
         }
-        assert_eq!(line::find_lf(&vec![0x0b; len]), None);
     }
 }
 

@@ -163,6 +163,7 @@ impl Pool {
         if !fresh && let Some(sender) = self.take_idle() {
             return Ok(self.leased(Sender::Http1(sender), true, upload, now));
         }
+        // Seldom needed, and large: every request would have room for it.
         Box::pin(self.open_one(upload, now)).await
     }
 
@@ -194,7 +195,7 @@ impl Pool {
             // Whoever was waited for could not reach it, and nobody else can.
             return Err(NoConnection::Unreachable);
         }
-        let lease = self.open_one(upload, now).await;
+        let lease = Box::pin(self.open_one(upload, now)).await;
         drop(opening);
         lease
     }
