@@ -8,6 +8,7 @@ use tegata_core::{MaxAge, RateLimit};
 
 use crate::{
     delegation::DelegationMode,
+    limit::DeclaredLimit,
     reach::{BreakerRule, Health, Retry},
     span::Span,
     upstream::Protocol,
@@ -64,6 +65,12 @@ pub struct DeclaredService {
     /// Which version of HTTP it speaks. Not written where it is HTTP/1.1, for the same reason.
     #[serde(default, skip_serializing_if = "Protocol::is_http1")]
     pub protocol: Protocol,
+    /// How many requests pass to it in all, such as `1000/m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// How many pass to it of each of those who are counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<DeclaredLimit>,
 }
 
 /// `[[route]]`.
@@ -111,6 +118,9 @@ pub struct DeclaredRoute {
     /// How long a body or a WebSocket may be quiet, such as `10m`, in place of what holds for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Span>,
+    /// How many requests pass of each of those who are counted, beside `rate_limit`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<DeclaredLimit>,
 }
 
 impl DeclaredRoute {
@@ -132,6 +142,7 @@ impl DeclaredRoute {
             timeout: None,
             websocket: false,
             idle_timeout: None,
+            rate_limits: Vec::new(),
         }
     }
 }
@@ -185,7 +196,7 @@ mod tests {
         assert!(route.acr.is_empty() && route.max_age.is_none());
         // What older programs do not know is not written without need.
         let written = serde_json::to_value(&route).unwrap();
-        for word in ["acr", "max_age", "websocket", "idle_timeout"] {
+        for word in ["acr", "max_age", "websocket", "idle_timeout", "rate_limits"] {
             assert!(written.get(word).is_none(), "{word}");
         }
         let service: DeclaredService =

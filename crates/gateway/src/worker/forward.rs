@@ -9,7 +9,6 @@ use http::{
 };
 use hyper::{body::Incoming, ext::Protocol, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use tegata_core::rate::Answer;
 use tegata_mesh::RevocationMode;
 use tegata_session::Agreed;
 use tegata_token::ClientCertificate;
@@ -23,6 +22,7 @@ use crate::{
     phase::forward::{Outgoing, Passing, Told, X_TOKEN_REFRESH, clean, keep_out},
     refusal::{Refusal, Refused, limit_fields},
     socket::{self, Opening, Socket},
+    tally::Verdict,
     tunnel::Tunnel,
     upstream::{Balanced, Lease},
     wire::Ticket,
@@ -57,12 +57,13 @@ pub(super) struct On {
     pub(super) body_rate: u64,
     /// The client's certificate, which Tegata's own endpoints are told of.
     pub(super) certificate: Option<ClientCertificate>,
-    pub(super) limit: Option<(&'static str, Answer)>,
+    /// What limits said that apply.
+    pub(super) limit: Vec<Verdict>,
 }
 
 /// What the gateway makes of the head of an answer: whether it is a service's, the cookies that the person agreed
-/// to, and which limit it tells of.
-type Dress = (bool, Agreed, Option<(&'static str, Answer)>);
+/// to, and which limits it tells of.
+type Dress = (bool, Agreed, Vec<Verdict>);
 
 impl Worker {
     /// Sends a request on, and makes the answer of what comes back.
@@ -171,9 +172,7 @@ impl Worker {
                 head.headers.insert(&X_TOKEN_REFRESH, HeaderValue::from_static("1"));
             }
         }
-        if let Some((policy, answer)) = &limit {
-            head.headers.extend(limit_fields(policy, answer));
-        }
+        head.headers.extend(limit_fields(limit));
         head.version = Version::default();
     }
 
