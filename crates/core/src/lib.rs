@@ -66,8 +66,8 @@ pub use outward::Outward;
 pub use parting::Parting;
 pub use places::{Place, Places};
 pub use port::{
-    Backstop, Batch, BoxFuture, CommitRefused, Counts, Custody, CustodyRefused, Ephemeral, Expect, Feed,
-    Kind, Lifetime, Log, Members, Records, StoreError, Subscription,
+    Backstop, Batch, BoxFuture, CommitRefused, Counts, Custody, CustodyRefused, Ephemeral, Expect,
+    Feed, Kind, Lifetime, Log, Members, Records, StoreError, Subscription,
 };
 pub use proxies::{ClientCertificates, ForwardedBy, Proxies};
 pub use rate::{Limiter, Quota, RateLimit};

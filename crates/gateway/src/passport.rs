@@ -259,7 +259,15 @@ impl Passport {
             Caller::Token(_) | Caller::Session(_) => claims.sub.starts_with("usr_"),
         };
         let kind = if is_person { PrincipalKind::User } else { PrincipalKind::Client };
-        Ok(Self { kind, held, user, roles, caller, internal: RefCell::default(), said: RefCell::default() })
+        Ok(Self {
+            kind,
+            held,
+            user,
+            roles,
+            caller,
+            internal: RefCell::default(),
+            said: RefCell::default(),
+        })
     }
 
     /// What limits are counted by that count by a claim: found once.

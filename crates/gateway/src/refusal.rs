@@ -188,8 +188,11 @@ impl From<Fault> for Refused {
 
 /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) of all limits that apply, the
 /// tightest first.
-pub(crate) fn limit_fields(mut told: Vec<Verdict>) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let refuses_most = |it: &Verdict| (it.answer.passes, it.answer.remaining, Reverse(it.answer.wait));
+pub(crate) fn limit_fields(
+    mut told: Vec<Verdict>,
+) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let refuses_most =
+        |it: &Verdict| (it.answer.passes, it.answer.remaining, Reverse(it.answer.wait));
     told.sort_by_key(refuses_most);
     let mut named: Vec<&str> = Vec::new();
     let (mut policies, mut states) = (String::new(), String::new());

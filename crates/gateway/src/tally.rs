@@ -226,7 +226,12 @@ impl Tally {
 
     /// Counts a request, which began to be counted at `began`. Waits for the store where it has to, no
     /// longer than `limits` say since then.
-    pub(crate) async fn count(&self, limits: &Limits, policy: &Policy, began: SinceBoot) -> Verdict {
+    pub(crate) async fn count(
+        &self,
+        limits: &Limits,
+        policy: &Policy,
+        began: SinceBoot,
+    ) -> Verdict {
         let answer = self.decide(limits, policy, began).await;
         policy.told(answer)
     }
@@ -346,23 +351,29 @@ impl Tally {
 
     /// The store is away.
     fn leave(&self, store: &Store, why: &dyn fmt::Display, now: SinceBoot) {
-        if store.standing.swap(AWAY, Ordering::AcqRel) != AWAY {
+        let before = store.standing.swap(AWAY, Ordering::AcqRel);
+        if before != AWAY {
             store.since.store(millis(now), Ordering::Release);
             self.limited.shared(false);
+        }
+        if before == TOGETHER {
             tracing::warn!(%why, "limits are not counted together: this node has its share of them");
         }
     }
 
     /// The store is told all that is known here, before it decides again.
     fn tell_all(&self, store: &Store, now: SinceBoot, why: &'static str) {
-        if store.standing.swap(SETTLING, Ordering::AcqRel) == SETTLING {
+        let before = store.standing.swap(SETTLING, Ordering::AcqRel);
+        if before == SETTLING {
             return;
         }
         store.silent.store(0, Ordering::Release);
         store.since.store(millis(now), Ordering::Release);
         self.limited.shared(false);
         self.ledgers.iter().for_each(|ledger| ledger.tell_all(now));
-        tracing::info!("{why}: it is told what is known here");
+        if before == TOGETHER {
+            tracing::info!("{why}: it is told what is known here");
+        }
     }
 
     /// Tells the store what it does not know, until it is told to stop.
@@ -446,7 +457,8 @@ impl Tally {
         stream::iter(all.collect::<Vec<_>>())
             .for_each_concurrent(AT_ONCE, |(ledger, question)| async move {
                 let mut asked = Asked { ledger, question: Some(question) };
-                let Some((name, take)) = asked.question.as_ref().map(|it| (it.name, it.take)) else {
+                let Some((name, take)) = asked.question.as_ref().map(|it| (it.name, it.take))
+                else {
                     return;
                 };
                 let answer = store.sharing.counts.take(&name, &take).await;

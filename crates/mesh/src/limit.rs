@@ -178,7 +178,8 @@ mod tests {
 
     #[test]
     fn is_read_as_it_is_written() {
-        let text = r#"[{"by":"claim:tenant","limit":"100/m","burst":20},{"by":"key","limit":"5/s"}]"#;
+        let text =
+            r#"[{"by":"claim:tenant","limit":"100/m","burst":20},{"by":"key","limit":"5/s"}]"#;
         let read = limits(text).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), text);
         assert_eq!((read[0].quota().burst.get(), read[1].quota().burst.get()), (20, 5));
@@ -202,7 +203,9 @@ mod tests {
     #[test]
     fn what_says_nothing_is_refused_with_what_to_write_instead() {
         let user = r#"[{"by":"user","limit":"1/m"}]"#;
-        for needy in [user, r#"[{"by":"key","limit":"1/m"}]"#, r#"[{"by":"claim:a","limit":"1/m"}]"#] {
+        for needy in
+            [user, r#"[{"by":"key","limit":"1/m"}]"#, r#"[{"by":"claim:a","limit":"1/m"}]"#]
+        {
             let found = faults("[]", needy, AuthMode::None);
             assert!(found.len() == 1 && found[0].contains("`auth = \"none\"`"), "{found:?}");
             assert!(faults("[]", needy, AuthMode::Optional).is_empty());
@@ -216,7 +219,8 @@ mod tests {
         let twice = r#"[{"by":"user","limit":"1/m"},{"by":"user","limit":"9/h"},{"by":"user","limit":"1/m","burst":2}]"#;
         let found = faults("[]", twice, AuthMode::Required);
         assert!(found.len() == 1 && found[0].contains("keep one"), "{found:?}");
-        let many: Vec<_> = (1..=9).map(|it| format!(r#"{{"by":"user","limit":"{it}/m"}}"#)).collect();
+        let many: Vec<_> =
+            (1..=9).map(|it| format!(r#"{{"by":"user","limit":"{it}/m"}}"#)).collect();
         let found = faults("[]", &format!("[{}]", many.join(",")), AuthMode::Required);
         assert!(found.len() == 1 && found[0].contains("more than 8"), "{found:?}");
     }

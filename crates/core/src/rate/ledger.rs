@@ -233,10 +233,12 @@ impl Ledger {
         let _ = self.learn(question, taken, false, now);
     }
 
-    /// The shares have ended: from now on what the store said decides.
+    /// The shares have ended: from now on what the store said decides, of all that it was told.
     pub fn level(&self) {
         for shard in &self.shards {
-            shard.lock().entries.values_mut().for_each(|entry| entry.whole = entry.real);
+            let mut shard = shard.lock();
+            let told = shard.entries.values_mut().filter(|entry| entry.owed == 0);
+            told.for_each(|entry| entry.whole = entry.real);
         }
     }
 

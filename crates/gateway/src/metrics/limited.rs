@@ -68,7 +68,11 @@ impl Limited {
     pub(crate) fn note(&self, layer: &'static str, passes: bool) {
         let of_layer = self.checks.iter().find(|(name, _)| *name == layer);
         if let Some((_, [refused, passed])) = of_layer {
-            if passes { passed.inc() } else { refused.inc() };
+            if passes {
+                passed.inc()
+            } else {
+                refused.inc()
+            };
         }
     }
 

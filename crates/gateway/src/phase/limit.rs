@@ -145,7 +145,8 @@ fn policies(
                 None => continue,
             },
             LimitBy::Claim(claim) => passport.map(|passport| {
-                match passport.claim(claim, || said(claim, &passport.caller, authorization, tally)) {
+                match passport.claim(claim, || said(claim, &passport.caller, authorization, tally))
+                {
                     Some(said) => one(Kind::Caller, b"claim", &said),
                     None => of_caller(sub.unwrap_or_default()),
                 }

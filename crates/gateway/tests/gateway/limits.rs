@@ -68,9 +68,8 @@ fn each_kind_of_limit_counts_what_it_names() {
     // By address, whoever it is.
     for expected in [200, 200, 429] {
         assert_eq!(world.ask(&get("/open/address", &[])).status, expected);
-        let elsewhere = Client::from_ip([127, 0, 0, 2], world.address)
-            .ask(&get("/open/address/x", &[]))
-            .status;
+        let elsewhere =
+            Client::from_ip([127, 0, 0, 2], world.address).ask(&get("/open/address/x", &[])).status;
         assert_eq!(elsewhere, expected);
     }
     // By person, from wherever and with whatever token; who is not known is where they come from.
@@ -83,7 +82,15 @@ fn each_kind_of_limit_counts_what_it_names() {
     }
     // By what a claim says, whatever that is, and alone where it says nothing.
     let long = "x".repeat(3000);
-    for tenant in [json!("a"), json!(["a"]), json!(["a", "b"]), json!({"a": 1}), json!(1), json!("1"), json!(long)] {
+    for tenant in [
+        json!("a"),
+        json!(["a"]),
+        json!(["a", "b"]),
+        json!({"a": 1}),
+        json!(1),
+        json!("1"),
+        json!(long),
+    ] {
         let of = |sub| named(&world, sub, tenant.clone());
         assert_eq!(status(&world, "/tenant", &of("usr_alice")), 200, "{tenant}");
         assert_eq!(status(&world, "/tenant", &of("usr_bob")), 200, "{tenant}");
@@ -101,7 +108,9 @@ fn each_kind_of_limit_counts_what_it_names() {
     for (claims, expected) in [(&alice, 200), (&bob, 200), (&alice, 429)] {
         assert_eq!(status(&world, "/route", claims), expected);
     }
-    for (path, expected) in [("/one", 200), ("/two", 200), ("/one", 200), ("/two", 429), ("/one", 429)] {
+    for (path, expected) in
+        [("/one", 200), ("/two", 200), ("/one", 200), ("/two", 429), ("/one", 429)]
+    {
         assert_eq!(status(&world, path, &alice), expected);
     }
     // So many at once, and then as many as the limit says.
@@ -116,7 +125,9 @@ fn each_kind_of_limit_counts_what_it_names() {
     for _ in 0..3 {
         assert_eq!(status(&world, "/key", &alice), 200);
     }
-    assert!(world.metrics().contains(r#"rate_limit_refusals_total{policy="route:claim:tenant"} 9"#));
+    assert!(
+        world.metrics().contains(r#"rate_limit_refusals_total{policy="route:claim:tenant"} 9"#)
+    );
 }
 
 #[test]
@@ -300,8 +311,18 @@ fn two_nodes_share_one_limit() {
         assert!((least..=most).contains(&passed), "{passed} of {limit}");
         assert!((0..3).all(|_| shared.crowd(1, 2, &get("/public/x", &[])) == 0));
         // Nothing that says who it was lies there.
-        let keys = shared.server.node().ask(&["KEYS", "*"]).list().iter().map(|it| it.text().to_owned()).collect::<Vec<_>>();
-        assert!(!keys.is_empty() && keys.iter().all(|it| it.len() == "tegata{}:c:".len() + 32), "{keys:?}");
+        let keys = shared
+            .server
+            .node()
+            .ask(&["KEYS", "*"])
+            .list()
+            .iter()
+            .map(|it| it.text().to_owned())
+            .collect::<Vec<_>>();
+        assert!(
+            !keys.is_empty() && keys.iter().all(|it| it.len() == "tegata{}:c:".len() + 32),
+            "{keys:?}"
+        );
     }
 }
 

@@ -14,12 +14,7 @@ use tegata_core::{
     rate::Name,
 };
 
-use super::{
-    BACKEND, Inner,
-    fault::Fault,
-    script::Known,
-    wire::Again,
-};
+use super::{BACKEND, Inner, fault::Fault, script::Known, wire::Again};
 
 /// Counts, and says how it stands.
 ///

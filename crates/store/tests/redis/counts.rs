@@ -89,7 +89,9 @@ async fn sixty_four_clients_of_two_nodes_have_one_allowance_on_every_shape_of_re
     let cluster = RedisCluster::start();
     for url in [alone.url(), sentinels.url(), cluster.url()] {
         let nodes = [Counting::at(&url).await, Counting::at(&url).await];
-        for (number, (limit, ahead)) in [("100/d", 0), ("100/d", 2), ("400/d", 10)].iter().enumerate() {
+        for (number, (limit, ahead)) in
+            [("100/d", 0), ("100/d", 2), ("400/d", 10)].iter().enumerate()
+        {
             let name = [u8::try_from(number).unwrap() + 10; 16];
             let quota = quota(limit);
             let count = quota.limit.count().get();

@@ -93,9 +93,8 @@ fn a_burst_passes_at_once_and_the_limit_after_it() {
     }
     assert_eq!(here(ledger.count(ALICE, quota, Way::Alone, at(0))).seconds(), 1);
     assert_eq!(ledger.look(&ALICE, quota, at(500)).wait, Duration::from_millis(500));
-    let passed = (0..10_000).filter(|it| {
-        here(ledger.count(ALICE, quota, Way::Alone, at(*it * 10))).passes
-    });
+    let passed =
+        (0..10_000).filter(|it| here(ledger.count(ALICE, quota, Way::Alone, at(*it * 10))).passes);
     assert_eq!(passed.count(), 99);
     // More at once than regained in the time that the limit speaks of.
     let much = self::quota("1/s", Some(30));
@@ -182,8 +181,9 @@ fn each_has_its_share_while_the_store_is_away() {
 fn a_share_comes_back_as_slowly_as_it_should() {
     let ledger = Ledger::new(100);
     let quota = quota("60/m", None);
-    let passed =
-        (0..600_000).step_by(50).filter(|it| here(ledger.count(ALICE, quota, nodes(3), at(*it))).passes);
+    let passed = (0..600_000)
+        .step_by(50)
+        .filter(|it| here(ledger.count(ALICE, quota, nodes(3), at(*it))).passes);
     // A third of 60, and a third of what ten minutes bring.
     assert_eq!(passed.count(), 220 - 1);
 }
