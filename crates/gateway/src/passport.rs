@@ -57,7 +57,6 @@ impl Caller {
     }
 
     /// The API key that it was known by.
-    #[expect(clippy::unused_self, reason = "there are no API keys yet")]
     pub(crate) const fn key(&self) -> Option<&str> {
         None
     }
