@@ -107,7 +107,7 @@ impl Entry {
     /// What of the requests that passed here still counts and has not been told: taken with the question.
     fn take(&mut self, asks: bool, name: Name, now: u64) -> Question {
         let cost = self.quota.cost_nanos();
-        let told = self.known.max(now) + cost * u64::from(self.flying);
+        let told = self.known.max(now).saturating_add(cost.saturating_mul(self.flying.into()));
         let untold = self.real.saturating_sub(told).div_ceil(cost);
         let counted = u32::try_from(untold).unwrap_or(u32::MAX).min(self.owed);
         self.owed = 0;
@@ -118,10 +118,17 @@ impl Entry {
         Question { name, take, quota: self.quota, sent: now }
     }
 
+    /// A limit may be another one than when it was counted: nobody waits for what it was before.
+    fn cut(&mut self, most: u64) {
+        self.whole = self.whole.min(most);
+        self.real = self.real.min(most);
+        self.known = self.known.min(most);
+    }
+
     /// Nobody knows whether it was counted: it is told as what was known.
     fn fold(&mut self, counted: u32, sent: u64) {
         let cost = self.quota.cost_nanos();
-        self.known = self.known.max(sent) + cost * u64::from(counted);
+        self.known = self.known.max(sent).saturating_add(cost.saturating_mul(counted.into()));
     }
 }
 
@@ -189,8 +196,12 @@ impl Ledger {
             // Who has a share of less than one has one, so that nobody is locked out.
             Way::Apart { nodes } => (cost.saturating_mul(u64::from(nodes.get())), true),
         };
-        let whole = shard.entries.get(&name).map_or(now, |entry| entry.whole.max(now));
-        let (after, room) = (whole.saturating_add(step), quota.room_nanos());
+        let room = quota.room_nanos();
+        let whole = shard.entries.get_mut(&name).map_or(now, |entry| {
+            entry.cut(now + 2 * room);
+            entry.whole.max(now)
+        });
+        let after = whole.saturating_add(step);
         if after - now > room && !(at_least_one && whole == now) {
             return Counted::Here(refused(quota, after - now - room));
         }
@@ -214,8 +225,8 @@ impl Ledger {
     pub fn look(&self, name: &Name, quota: Quota, now: SinceBoot) -> Answer {
         let now = nanos(now.0);
         let known = self.shard(name).and_then(|shard| shard.entries.get(name).copied());
-        let whole = known.map_or(now, |entry| entry.whole.max(now));
         let (cost, room) = (quota.cost_nanos(), quota.room_nanos());
+        let whole = known.map_or(now, |entry| entry.whole.clamp(now, now + 2 * room));
         if whole + cost - now > room {
             return refused(quota, whole + cost - now - room);
         }
@@ -252,8 +263,10 @@ impl Ledger {
         entry.unsure = 0;
         // Counted from when it was sent, so that this is never later than what the store has, and may
         // be told to it again.
+        entry.cut(now + 2 * room);
         entry.known = entry.known.max(sent.saturating_add(nanos(taken.ahead)));
-        entry.real = entry.known.max(now) + cost * u64::from(entry.pending());
+        let pending = cost.saturating_mul(entry.pending().into());
+        entry.real = entry.known.max(now).saturating_add(pending);
         entry.whole = if decides { entry.real } else { entry.whole.max(entry.real) };
         let ahead = entry.whole - now;
         if taken.passes {
@@ -272,7 +285,7 @@ impl Ledger {
         let entry = shard.entry(name, quota, now, self.per_shard);
         entry.flying = entry.flying.saturating_sub(take.counted);
         entry.fold(take.counted, sent);
-        let after = entry.whole.max(now) + cost;
+        let after = entry.whole.clamp(now, now + 2 * room) + cost;
         let answer = if after - now > room {
             refused(quota, after - now - room)
         } else if entry.pending().saturating_add(entry.unsure) >= ahead.max(1) {

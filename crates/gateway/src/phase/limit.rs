@@ -182,6 +182,8 @@ fn said(
     };
     let find = |claims: Value| match claims.get(claim) {
         None | Some(Value::Null) => None,
+        // A session has no name of a token.
+        Some(Value::String(empty)) if empty.is_empty() => None,
         Some(value) => Some(value.to_string()),
     };
     let said = known.and_then(find).or_else(|| payload().and_then(find))?;

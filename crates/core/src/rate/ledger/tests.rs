@@ -289,6 +289,17 @@ fn a_store_that_is_late_lets_few_pass() {
 }
 
 #[test]
+fn a_limit_that_becomes_another_makes_nobody_wait_for_what_it_was() {
+    for way in [Way::Alone, nodes(2)] {
+        let ledger = Ledger::new(100);
+        while here(ledger.count(ALICE, quota("1000/d", None), way, at(0))).passes {}
+        let after = here(ledger.count(ALICE, quota("5/m", None), way, at(0)));
+        assert!(!after.passes && after.seconds() <= 2 * 60, "{after:?}");
+        assert!(here(ledger.count(ALICE, quota("5/m", None), way, at(130_000))).passes);
+    }
+}
+
+#[test]
 fn a_flood_of_names_stays_within_memory() {
     let ledger = Ledger::new(640);
     let quota = quota("100/h", None);
