@@ -19,7 +19,7 @@
 //! | [`proxies`] | proxies, and the address of whoever really asks |
 //! | [`rate`] | how many requests pass |
 //! | [`places`] | how many connections one client holds |
-//! | [`port`] | the shapes of storage: `Records`, `Ephemeral`, `Feed`; `Members`, `Custody`, `Vault`, `Backstop` |
+//! | [`port`] | the shapes of storage: `Records`, `Ephemeral`, `Feed`; `Members`, `Custody`, `Vault`, `Backstop`, `Counts` |
 //! | [`repository`] | typed documents on `Records` |
 //! | [`step_up`] | how strongly and how recently somebody was authenticated |
 //! | [`flight`] | one computation for many callers who ask the same at once |
@@ -66,11 +66,11 @@ pub use outward::Outward;
 pub use parting::Parting;
 pub use places::{Place, Places};
 pub use port::{
-    Backstop, Batch, BoxFuture, CommitRefused, Custody, CustodyRefused, Ephemeral, Expect, Feed,
-    Kind, Lifetime, Log, Members, Records, StoreError, Subscription,
+    Backstop, Batch, BoxFuture, CommitRefused, Counts, Custody, CustodyRefused, Ephemeral, Expect,
+    Feed, Kind, Lifetime, Log, Members, Records, StoreError, Subscription,
 };
 pub use proxies::{ClientCertificates, ForwardedBy, Proxies};
-pub use rate::{Limiter, RateLimit};
+pub use rate::{Limiter, Quota, RateLimit};
 pub use repository::{Stored, Versioned};
 pub use secret::Secret;
 pub use step_up::{Acr, MaxAge, StepUp};

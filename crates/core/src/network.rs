@@ -79,6 +79,12 @@ impl Network {
         self.address
     }
 
+    /// How many of the leading bits of its address count.
+    #[must_use]
+    pub const fn bits(&self) -> u8 {
+        self.bits
+    }
+
     /// Whether `address` is in it. An IPv4 address in IPv6 clothes counts as itself.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

@@ -9,6 +9,7 @@
 //! | [`Custody`] | keys that wrap other keys |
 //! | [`Vault`] | keys that sign and never leave where they are |
 //! | [`Backstop`] | a second durable home for revocations |
+//! | [`Counts`] | how many requests pass, counted by several nodes together |
 //!
 //! Every port is object-safe. Every key is inside a [`crate::Realm`]. Each port has one contract
 //! suite (`store/tests/contract.rs`) that all its adapters run.
@@ -16,6 +17,7 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 mod backstop;
+mod counts;
 mod custody;
 mod ephemeral;
 mod feed;
@@ -24,6 +26,7 @@ mod records;
 mod vault;
 
 pub use backstop::{Backstop, Withdrawal};
+pub use counts::{Counts, Take, Taken};
 pub use custody::{Custody, CustodyRefused, DataKey};
 pub use ephemeral::{Ephemeral, Held, Put, Space, Swap};
 pub use feed::{Feed, Heard, Message, Subscription, Topic};

@@ -252,8 +252,12 @@ impl Answer {
     }
 }
 
+mod ledger;
+mod quota;
 mod sparing;
 
+pub use ledger::{Counted, Ledger, Name, Question, Way};
+pub use quota::Quota;
 pub use sparing::Sparing;
 
 #[cfg(test)]

@@ -164,6 +164,7 @@ fn gateway(
         cookies: Some(filter()),
         decisions: Some(decisions),
         usage: Some(Arc::new(Usage::new(node))),
+        sharing: None,
         parting: Parting::default(),
         metrics: Metrics::register(&mut Registry::default()),
     };

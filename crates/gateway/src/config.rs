@@ -1,7 +1,12 @@
 //! `[gateway]` of the configuration. What is left out is safe.
 
 use std::{
-    collections::BTreeMap, io, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration,
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
 };
 
 use http::HeaderValue;
@@ -89,6 +94,8 @@ pub struct Limits {
     pub per_address: Option<RateLimit>,
     /// Requests of one user or client. `None`: any number.
     pub per_user: Option<RateLimit>,
+    /// Requests with one API key. `None`: any number.
+    pub per_key: Option<RateLimit>,
     /// Attempts of one address to sign in. `None`: as many as `per_address` lets pass; the public
     /// listener still has its own limit.
     pub sign_in: Option<RateLimit>,
@@ -96,6 +103,12 @@ pub struct Limits {
     pub exempt: Vec<Network>,
     /// How many callers are remembered.
     pub callers: usize,
+    /// How long a request waits for the store that nodes share to count it. Then a few pass meanwhile.
+    #[serde(with = "span")]
+    pub store_wait: Duration,
+    /// Among how many nodes a limit is divided while that store is away, where nobody knows how many
+    /// there are.
+    pub nodes: NonZeroU32,
     /// The largest body, in bytes.
     pub body: u64,
     /// The largest body of a route, in bytes, by its prefix, in place of `body`.
@@ -243,9 +256,12 @@ impl Default for Limits {
         Self {
             per_address: "1000/h".parse().ok(),
             per_user: None,
+            per_key: None,
             sign_in: "5/m".parse().ok(),
             exempt: Vec::new(),
             callers: 100_000,
+            store_wait: Duration::from_millis(5),
+            nodes: NonZeroU32::MIN.saturating_add(1),
             body: 100 * 1024 * 1024,
             body_of: BTreeMap::new(),
             body_rate: 240,

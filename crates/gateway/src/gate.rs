@@ -11,7 +11,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Cache};
-use tegata_core::{Clock, Epoch, Limiter, Network, Node, Parting, Places, Proxies, SinceBoot};
+use tegata_core::{Clock, Epoch, Node, Parting, Places, Proxies, SinceBoot};
 use tegata_mesh::{Reach, Scheme, reach};
 use tegata_session::CookieFilter;
 use tegata_token::{
@@ -28,6 +28,7 @@ use crate::{
     metrics::{Layers, Metrics},
     route::Routing,
     session::SessionCheck,
+    tally::Tally,
     tls::{Outward, TlsRefused},
     upstream::Balanced,
 };
@@ -40,21 +41,6 @@ const WAKING: Duration = Duration::from_secs(1);
 
 /// The key that signs internal tokens, as it is now.
 pub type Signer = Arc<dyn Fn() -> Option<Arc<SigningKey>> + Send + Sync>;
-
-/// Whose requests are counted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Whose {
-    /// Those of a network.
-    Address(Network),
-    /// Attempts from a network to sign in.
-    SignIn(Network),
-    /// Those of a user or a client, by the claim `sub`.
-    Subject(Arc<str>),
-    /// Those of a user or a client on a route, by the route's prefix.
-    OnRoute(Arc<str>, Arc<str>),
-    /// Those of a network on a route, from whoever is not known.
-    UnknownOnRoute(Arc<str>, Network),
-}
 
 /// The gate as it is at a moment. A request keeps to the end the one that it began with, so that what is
 /// replaced meanwhile never meets it halfway.
@@ -107,7 +93,7 @@ pub(crate) struct Shared {
     pub(crate) sessions: Option<Arc<dyn SessionCheck>>,
     /// Knows which cookies people agreed to.
     pub(crate) cookies: Option<CookieFilter>,
-    pub(crate) limiter: Limiter<Whose>,
+    pub(crate) tally: Tally,
     pub(crate) places: Arc<Places>,
     pub(crate) metrics: Metrics,
     pub(crate) decisions: Option<DecisionLog>,
@@ -265,30 +251,3 @@ impl fmt::Debug for Shared {
 /// How stale the revocations were when they were last asked about it, and when that was.
 #[derive(Debug, Default)]
 pub(crate) struct Freshness(std::cell::Cell<Option<(SinceBoot, Duration)>>);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn callers_and_purposes_are_counted_apart() {
-        let limiter = Limiter::new(1000);
-        let limit = "1/h".parse().unwrap();
-        let network: Network = "192.0.2.1".parse().unwrap();
-        let now = SinceBoot(Duration::from_secs(1000));
-        for whose in [
-            Whose::Address(network),
-            Whose::SignIn(network),
-            Whose::Address("192.0.2.2".parse().unwrap()),
-            Whose::Subject("usr_1".into()),
-            Whose::Subject("usr_2".into()),
-            Whose::OnRoute("/a".into(), "usr_1".into()),
-            Whose::OnRoute("/b".into(), "usr_1".into()),
-            Whose::UnknownOnRoute("/a".into(), network),
-            Whose::UnknownOnRoute("/b".into(), network),
-        ] {
-            assert!(limiter.count(whose.clone(), limit, now).passes);
-            assert!(!limiter.count(whose, limit, now).passes);
-        }
-    }
-}

@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tegata_core::{ClientCertificates, Epoch, Limiter, Network, Node, Parting, Places, Realm};
+use tegata_core::{ClientCertificates, Epoch, Network, Node, Parting, Places, Realm};
 use tegata_mesh::{Scheme, ServiceMap, Upstream};
 use tegata_policy::{Forbid, InvalidRules};
 use tegata_session::CookieFilter;
@@ -32,6 +32,7 @@ use crate::{
     metrics::Metrics,
     route::{Ground, Routing},
     session::SessionCheck,
+    tally::{Sharing, Tally},
     tls::{self, Asks, Identity, TlsRefused},
     upstream::{Balanced, Checks},
     worker::{Accepted, Plan, Worker},
@@ -72,6 +73,8 @@ pub struct Parts {
     pub cookies: Option<CookieFilter>,
     /// Where decisions are recorded. `None`: nowhere.
     pub decisions: Option<DecisionLog>,
+    /// How limits are shared with other nodes. `None`: each counts alone.
+    pub sharing: Option<Sharing>,
     /// What is counted.
     pub metrics: Metrics,
     /// How tokens are used, where it is noted.
@@ -169,7 +172,12 @@ impl Gateway {
         let workers = config.worker_count();
         let shared = Arc::new(Shared {
             realm: parts.revocations.realm(&parts.realm),
-            limiter: Limiter::new(config.limits.callers),
+            tally: Tally::new(
+                config.limits.callers,
+                parts.sharing,
+                &parts.node,
+                parts.metrics.limited.clone(),
+            ),
             places: Places::new(config.limits.connections_per_address, uncounted(&config)),
             proofs: Proofs::new(parts.dpop, parts.realm.clone(), &parts.node),
             node: parts.node,
@@ -208,6 +216,7 @@ impl Gateway {
             hands.push(gateway.start_worker(number, plan.clone())?);
         }
         gateway.start_door(listeners, hands)?;
+        gateway.share_limits()?;
         gateway.check_services()?;
         Ok(gateway)
     }
@@ -262,6 +271,17 @@ impl Gateway {
             tracing::info!(service, "it is reached with renewed certificates from now on");
         }
         if wrong.is_empty() { Ok(renewed) } else { Err(wrong.join("; ")) }
+    }
+
+    /// Starts the thread that tells the store which nodes share how often callers came.
+    fn share_limits(&self) -> io::Result<()> {
+        if !self.gate.tally.is_shared() {
+            return Ok(());
+        }
+        let (gate, stop) = (Arc::clone(&self.gate), self.stop.subscribe());
+        self.start("gateway-limits".to_owned(), move |runtime| {
+            runtime.block_on(gate.tally.keep(&gate, stop));
+        })
     }
 
     /// Has the services checked that say so.

@@ -17,12 +17,14 @@ use tegata_core::BreakerState;
 mod handshakes;
 mod histogram;
 mod layers;
+mod limited;
 mod propagated;
 mod upstreams;
 
 pub use handshakes::Handshakes;
 pub use histogram::Histogram;
 pub(crate) use layers::Layers;
+pub(crate) use limited::Limited;
 use propagated::Made;
 pub use propagated::{Propagated, Propagations};
 use upstreams::Upstreams;
@@ -53,6 +55,8 @@ pub struct Metrics {
     handshakes: Handshakes,
     /// What is learnt of services.
     pub(crate) upstreams: Upstreams,
+    /// What is counted of limits.
+    pub(crate) limited: Limited,
 }
 
 /// A duration and a count.
@@ -176,6 +180,7 @@ impl Metrics {
             propagations: Propagations::default(),
             handshakes: Handshakes::register(registry),
             upstreams,
+            limited: Limited::register(registry),
         }
     }
 

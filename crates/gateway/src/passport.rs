@@ -56,6 +56,11 @@ impl Caller {
         }
     }
 
+    /// The API key that it was known by.
+    pub(crate) const fn key(&self) -> Option<&str> {
+        None
+    }
+
     /// What an internal token of it falls with beside what its other claims name: the client that a token
     /// was issued to, and the key that signed it, where that is not the one that signs internal tokens.
     fn lineage(&self, own_kid: &str) -> Option<Box<Lineage>> {
@@ -90,6 +95,8 @@ pub(crate) struct Passport {
     /// `X-User-Roles`.
     pub(crate) roles: HeaderValue,
     internal: RefCell<Option<Minted>>,
+    /// What limits are counted by of its claims, each hashed once.
+    said: RefCell<Vec<(String, Option<[u8; 16]>)>>,
 }
 
 #[derive(Debug, Clone)]
@@ -251,7 +258,29 @@ impl Passport {
             Caller::Token(_) | Caller::Session(_) => claims.sub.starts_with("usr_"),
         };
         let kind = if is_person { PrincipalKind::User } else { PrincipalKind::Client };
-        Ok(Self { kind, held, user, roles, caller, internal: RefCell::default() })
+        Ok(Self {
+            kind,
+            held,
+            user,
+            roles,
+            caller,
+            internal: RefCell::default(),
+            said: RefCell::default(),
+        })
+    }
+
+    /// What limits are counted by that count by a claim: found once.
+    pub(crate) fn claim(
+        &self,
+        name: &str,
+        find: impl FnOnce() -> Option<[u8; 16]>,
+    ) -> Option<[u8; 16]> {
+        let known = self.said.borrow().iter().find(|(known, _)| known == name).map(|(_, it)| *it);
+        known.unwrap_or_else(|| {
+            let found = find();
+            self.said.borrow_mut().push((name.to_owned(), found));
+            found
+        })
     }
 
     /// Whether the token that the caller showed has ended since, or is about to: in the last third of its

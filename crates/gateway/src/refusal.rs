@@ -1,16 +1,15 @@
 //! What a client is told when its request goes no further: a problem document (RFC 9457).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Reverse};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-use tegata_core::rate::Answer;
-
 use crate::{
     dpop,
     guard::{Fault, frames::Flood},
+    tally::Verdict,
 };
 
 /// Why a request goes no further.
@@ -84,16 +83,20 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, id, detail).with(header::WWW_AUTHENTICATE, challenge)
     }
 
-    /// 429.
+    /// 429, by the one of these limits that refuses.
     #[must_use]
-    pub fn too_many(policy: &'static str, answer: &Answer) -> Refused {
-        let mut refused = Self::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_requests",
-            format!("no more than {} requests pass; wait {} s", answer.limit, answer.seconds()),
-        );
-        refused.fields.extend(limit_fields(policy, answer));
-        refused.with(header::RETRY_AFTER, HeaderValue::from(answer.seconds()))
+    pub(crate) fn too_many(told: Vec<Verdict>) -> Refused {
+        let refusing = told.iter().filter(|it| !it.answer.passes).max_by_key(|it| it.answer.wait);
+        let (detail, seconds) = match refusing {
+            Some(it) => {
+                let (limit, seconds) = (it.quota.limit, it.answer.seconds());
+                (format!("no more than {limit} requests pass; wait {seconds} s"), seconds)
+            }
+            None => ("there are too many requests".to_owned(), 1),
+        };
+        let mut refused = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail);
+        refused.fields.extend(limit_fields(told));
+        refused.with(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     /// 503: something that must answer does not.
@@ -197,17 +200,34 @@ impl From<Flood> for Refused {
     }
 }
 
-/// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
+/// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) of all limits that apply, the
+/// tightest first.
 pub(crate) fn limit_fields(
-    policy: &'static str,
-    answer: &Answer,
+    mut told: Vec<Verdict>,
 ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let (count, window) = (answer.limit.count(), answer.limit.per().as_secs());
-    let texts = [
-        ("ratelimit-policy", format!("\"{policy}\";q={count};w={window}")),
-        ("ratelimit", format!("\"{policy}\";r={};t={}", answer.remaining, answer.seconds())),
-    ];
-    texts.into_iter().filter_map(|(name, text)| {
+    let refuses_most =
+        |it: &Verdict| (it.answer.passes, it.answer.remaining, Reverse(it.answer.wait));
+    told.sort_by_key(refuses_most);
+    let mut named: Vec<&str> = Vec::new();
+    let (mut policies, mut states) = (String::new(), String::new());
+    for it in &told {
+        // An address of IPv6 is counted in two networks, and asked about one.
+        if named.contains(&&*it.label) {
+            continue;
+        }
+        let comma = if named.is_empty() { "" } else { ", " };
+        named.push(&it.label);
+        let (count, window) = (it.quota.limit.count(), it.quota.limit.per().as_secs());
+        let burst = match it.quota.burst {
+            burst if burst == count => String::new(),
+            burst => format!(";burst={burst}"),
+        };
+        let (label, left, wait) = (&it.label, it.answer.remaining, it.answer.seconds());
+        policies += &format!("{comma}\"{label}\";q={count};w={window}{burst}");
+        states += &format!("{comma}\"{label}\";r={left};t={wait}");
+    }
+    let texts = [("ratelimit-policy", policies), ("ratelimit", states)];
+    texts.into_iter().filter(|(_, text)| !text.is_empty()).filter_map(|(name, text)| {
         Some((HeaderName::from_static(name), HeaderValue::try_from(text).ok()?))
     })
 }

@@ -11,6 +11,7 @@ use tegata_policy::{Auth, Forbid, Held, InvalidRules, PolicySet, Requirement, Ro
 use crate::{
     config::Config,
     metrics::{Metrics, OfService},
+    phase::limit::{Rule, rules as limits},
     resource::Described,
     tls::Outward,
     upstream::Balanced,
@@ -46,6 +47,8 @@ pub(crate) struct Beside {
     pub(crate) body: u64,
     /// How long a request and its answer may take in all.
     pub(crate) timeout: Option<Duration>,
+    /// How many requests pass.
+    pub(crate) limits: Vec<Rule>,
     /// How many bytes of one each second at least.
     pub(crate) body_rate: u64,
 }
@@ -144,6 +147,7 @@ impl Routing {
                 allow: allow(route),
                 body: config.limits.body_of.get(&route.path).copied().unwrap_or(config.limits.body),
                 timeout: route.timeout,
+                limits: limits(route, map.service(name)?),
                 body_rate: {
                     let own = config.limits.body_rate_of.get(&route.path);
                     own.copied().unwrap_or(config.limits.body_rate)

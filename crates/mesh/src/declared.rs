@@ -8,6 +8,7 @@ use tegata_core::{MaxAge, RateLimit};
 
 use crate::{
     delegation::DelegationMode,
+    limit::DeclaredLimit,
     reach::{DeclaredBreaker, Health, Retry},
     span::Span,
     upstream::Protocol,
@@ -64,6 +65,12 @@ pub struct DeclaredService {
     /// Which version of HTTP it speaks. Not written where it is HTTP/1.1, for the same reason.
     #[serde(default, skip_serializing_if = "Protocol::is_http1")]
     pub protocol: Protocol,
+    /// How many requests pass to it in all, such as `1000/m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// How many pass to it of each of those who are counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<DeclaredLimit>,
 }
 
 /// `[[route]]`.
@@ -114,6 +121,9 @@ pub struct DeclaredRoute {
     /// Whether answers are compressed on their way to the client. Nothing: those to whom nobody is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compress: Option<bool>,
+    /// How many requests pass of each of those who are counted, beside `rate_limit`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<DeclaredLimit>,
 }
 
 impl DeclaredRoute {
@@ -136,6 +146,7 @@ impl DeclaredRoute {
             websocket: false,
             idle_timeout: None,
             compress: None,
+            rate_limits: Vec::new(),
         }
     }
 }
@@ -189,7 +200,7 @@ mod tests {
         assert!(route.acr.is_empty() && route.max_age.is_none());
         // What older programs do not know is not written without need.
         let written = serde_json::to_value(&route).unwrap();
-        for word in ["acr", "max_age", "websocket", "idle_timeout", "compress"] {
+        for word in ["acr", "max_age", "websocket", "idle_timeout", "compress", "rate_limits"] {
             assert!(written.get(word).is_none(), "{word}");
         }
         let service: DeclaredService =

@@ -12,10 +12,12 @@
 //! | [`name`] | names of services, roles and scopes |
 //! | [`span`] | lengths of time, as they are written beside a route |
 //! | [`upstream`] | addresses of services |
+//! | [`limit`] | rate limits, as they are written beside a route or a service |
 //! | [`reach`] | how a service is reached: checks, sending again, leaving alone, TLS |
 
 pub mod declared;
 pub mod delegation;
+pub mod limit;
 pub mod map;
 pub mod name;
 pub mod path;
@@ -27,6 +29,7 @@ pub mod upstream;
 
 pub use declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode};
 pub use delegation::{DeclaredDelegation, DelegationMode};
+pub use limit::{DeclaredLimit, LimitBy};
 pub use map::{Fault, InvalidMap, Route, Service, ServiceMap};
 pub use name::{RoleName, Scope, ServiceName};
 pub use path::{NormalPath, PathRefused, Target};

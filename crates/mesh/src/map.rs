@@ -10,6 +10,7 @@ use tegata_core::{Acr, InvalidId, InvalidName, RateLimit, StepUp};
 
 use crate::{
     declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode},
+    limit::{self, DeclaredLimit, Place},
     name::{RoleName, Scope, ServiceName},
     path::Target,
     reach::Reach,
@@ -46,6 +47,10 @@ pub struct Service {
     pub roles: BTreeSet<RoleName>,
     /// How it is reached.
     pub reach: Reach,
+    /// How many requests pass to it in all.
+    pub rate_limit: Option<RateLimit>,
+    /// How many of each of those who are counted.
+    pub rate_limits: Vec<DeclaredLimit>,
 }
 
 /// A route, with nothing left to default.
@@ -80,6 +85,8 @@ pub struct Route {
     pub idle_timeout: Option<Span>,
     /// Whether answers are compressed, where that is not what holds for all.
     pub compress: Option<bool>,
+    /// How many requests pass of each of those who are counted.
+    pub rate_limits: Vec<DeclaredLimit>,
 }
 
 /// All services and routes. Every route leads to a service, and every prefix leads to one route.
@@ -286,12 +293,15 @@ impl ServiceMap {
         let callers = check.names(&declared.callers, ServiceName::new);
         let roles = check.names(&declared.roles, RoleName::new);
         let reach = Reach::check(declared, &upstreams, &mut check);
+        limit::check(&declared.rate_limits, Place::Service, &mut check);
         let Some(name) = name else { return };
         if self.services.contains_key(&name) {
             check.fault(Rule::DuplicateService);
             return;
         }
-        self.services.insert(name.clone(), Service { name, upstreams, callers, roles, reach });
+        let (rate_limit, rate_limits) = (declared.rate_limit, declared.rate_limits.clone());
+        let of_it = Service { name, upstreams, callers, roles, reach, rate_limit, rate_limits };
+        self.services.insert(of_it.name.clone(), of_it);
     }
 
     fn add_route(
@@ -336,6 +346,8 @@ impl ServiceMap {
                 }
             }
         }
+        let knows_callers = declared.auth != AuthMode::None;
+        limit::check(&declared.rate_limits, Place::Route { knows_callers }, &mut check);
         if self.routes.contains_key(&declared.path) {
             check.fault(Rule::DuplicatePrefix);
         }
@@ -358,6 +370,7 @@ impl ServiceMap {
             websocket: declared.websocket,
             idle_timeout: declared.idle_timeout,
             compress: declared.compress,
+            rate_limits: declared.rate_limits.clone(),
         };
         self.routes.entry(declared.path.clone()).or_insert(route);
     }

@@ -3,7 +3,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`memory`] | all ports but `Custody`, in one process |
-//! | [`redis`] | `Ephemeral` on Redis: alone, under Sentinels, as a cluster; `Feed` on its streams |
+//! | [`redis`] | `Ephemeral` and `Counts` on Redis: alone, under Sentinels, as a cluster; `Feed` on its streams |
 //! | [`sql`] | `Records`, `Ephemeral`, `Backstop` on SQL databases |
 //! | `dynamodb` | `Backstop` on DynamoDB, with the feature of that name |
 //! | [`gossip`] | `Members` by gossip over sealed UDP |
@@ -46,7 +46,7 @@ pub mod standby;
 mod url;
 
 pub use self::redis::{
-    ReadsFrom, Redis, RedisConfig, RedisEphemeral, RedisRefused,
+    ReadsFrom, Redis, RedisConfig, RedisCounts, RedisEphemeral, RedisRefused,
     feed::{RedisFeed, RedisFeedConfig, RedisFeedRefused},
 };
 pub use adverse::{Adverse, Mischief};

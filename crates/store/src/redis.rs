@@ -11,6 +11,7 @@ use tegata_core::{Breaker, Node};
 
 mod address;
 mod cluster;
+mod counts;
 mod door;
 mod ephemeral;
 mod fault;
@@ -24,6 +25,7 @@ mod sentinel;
 mod wire;
 
 pub use address::Address as RedisAddress;
+pub use counts::RedisCounts;
 pub use ephemeral::{ReadsFrom, RedisEphemeral};
 use fitness::Fitness;
 pub use fitness::Standing;
@@ -147,6 +149,12 @@ impl Redis {
     #[must_use]
     pub fn ephemeral(&self, from: ReadsFrom) -> RedisEphemeral {
         RedisEphemeral::new(Arc::clone(&self.0), from)
+    }
+
+    /// Its port `Counts`.
+    #[must_use]
+    pub fn counts(&self) -> RedisCounts {
+        RedisCounts::new(Arc::clone(&self.0))
     }
 
     /// Whether there may be replicas to read from.

@@ -19,6 +19,7 @@ use tokio::time::{interval, timeout};
 
 mod redis {
     mod cluster;
+    mod counts;
     mod nodes;
     mod speed;
 }

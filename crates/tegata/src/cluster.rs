@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -106,6 +107,13 @@ impl Cluster {
             i64::try_from(count).unwrap_or(i64::MAX)
         };
         Some((count(true), count(false)))
+    }
+
+    /// Among how many nodes a limit is divided: those that are heard, and those that were a moment ago.
+    /// `None`: this node hears none.
+    pub(crate) fn sharing(&self) -> Option<NonZeroU32> {
+        let count = self.hears.then(|| self.members.members().len())?;
+        NonZeroU32::new(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
     /// Tells the others that this node is about to end.

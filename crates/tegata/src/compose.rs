@@ -10,7 +10,7 @@ use std::{
 
 use prometheus_client::metrics::histogram::Histogram;
 use tegata_core::{
-    Backstop, Custody, Ephemeral, Epoch, Feed, Kind, Node, Realm, Records, StoreError,
+    Backstop, Custody, Ephemeral, Epoch, Feed, Kind, Node, Realm, Records, Secret, StoreError,
 };
 use tegata_identity::{
     Demand, HashingPool, Letters, PasswordHasher, PasswordPolicy, Passwords, SecondFactors, SignIn,
@@ -204,6 +204,8 @@ pub(crate) struct Composed {
     /// What counts attempts while Redis is away.
     pub(crate) standby: Arc<dyn Ephemeral>,
     pub(crate) cluster: Cluster,
+    /// What names of those whose requests are counted are hashed with, where nodes count together.
+    pub(crate) limit_names: Option<Secret<[u8; 32]>>,
     /// What is done to its end though whoever asked for it goes away.
     pub(crate) unfinished: Unfinished,
     /// Who else may take things back, where others share the store.
@@ -342,6 +344,14 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     )
     .await?;
     let cluster = Cluster::join(&config, &node, &roots("gossip").await?).await?;
+    let limit_names = match &bare.redis {
+        Some(_) => {
+            let roots = roots("rate-limits").await?;
+            let key = roots.secret(roots.newest(), &[b"names"]);
+            Some(key.ok_or_else(|| no_root("rate limits"))?)
+        }
+        None => None,
+    };
     let clients = Clients::new(node.clone(), Arc::clone(&records), roots("client-secret").await?)
         .without(names::taken(&config));
     let registry = Registry::new(node.clone(), Arc::clone(&records), &config.trust_domain());
@@ -492,6 +502,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         elsewhere,
         standby,
         cluster,
+        limit_names,
         unfinished: Unfinished::default(),
         circle,
         permission_propagation: circle::durations(),

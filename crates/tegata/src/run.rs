@@ -15,7 +15,7 @@ use tegata_core::{
     BoxFuture, ClientCertificates, ForwardedBy, Network, Parting, Proxies, Secret, SinceBoot,
 };
 use tegata_gateway::{
-    Gateway, SessionCheck,
+    Gateway, SessionCheck, Sharing,
     introspection::Introspection,
     tls::{Asks, Identity},
 };
@@ -474,7 +474,7 @@ fn settings(config: &Config, loopback: Loopback) -> tegata_gateway::Config {
 
 /// The gateway.
 async fn gateway(
-    composed: &Composed,
+    composed: &Arc<Composed>,
     (metrics, refusals): (tegata_gateway::Metrics, &tegata_server::Metrics),
     listeners: &Listeners,
     way: &Way,
@@ -548,12 +548,21 @@ async fn gateway(
         decisions: Some(decisions),
         metrics,
         usage: Some(Arc::clone(&composed.usage)),
+        sharing: sharing(composed),
         parting: parting.clone(),
     };
     let sockets: Result<Vec<_>, _> = listeners.gateway.iter().map(TcpListener::try_clone).collect();
     let sockets = sockets.map_err(|error| usage(&error))?;
     let served = Gateway::serve(config, parts, sockets).map_err(|error| usage(&error))?;
     Ok(Arc::new(served))
+}
+
+/// How limits are shared with other nodes, where there is a Redis that they could share.
+fn sharing(composed: &Arc<Composed>) -> Option<Sharing> {
+    let (redis, key) = (composed.backends.redis.as_ref()?, composed.limit_names.clone()?);
+    let of = Arc::clone(composed);
+    let nodes = Arc::new(move || of.cluster.sharing());
+    Some(Sharing { counts: Arc::new(redis.counts()), key, nodes })
 }
 
 /// Gives the gateway the map anew when services or routes have changed: at once where it is asked to

@@ -24,6 +24,8 @@ use tegata_faults::{
 
 #[path = "faults/consoles.rs"]
 mod consoles;
+#[path = "faults/limits.rs"]
+mod limits;
 #[path = "faults/replays.rs"]
 mod replays;
 

@@ -50,7 +50,7 @@ pub(super) async fn keep(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = ticks.tick() => gate.limiter.forget(gate.node.since_boot()),
+            _ = ticks.tick() => gate.tally.forget(),
             Some(ended) = doors.join_next() => go_on_with_panic(ended),
             _ = stop.wait_for(|stop| *stop) => break,
         }

@@ -1,19 +1,27 @@
 //! Is this one request, and can it be read in one way?
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+};
 
 use http::{HeaderValue, Method, StatusCode, Version, header, uri::Authority};
-use tegata_core::{SinceBoot, rate::Answer};
+use tegata_core::{Quota, SinceBoot};
 use tegata_mesh::{NormalPath, PathRefused, SqlShape, path};
 
 use crate::{
     config::Config,
-    gate::{Gate, Whose},
+    gate::Gate,
     guard::{LARGEST_BLOCK, LARGEST_VALUE, MOST_FIELDS},
     head::{Fields, Head, Once},
+    phase::limit::limit_address,
     refusal::{Refusal, Refused},
     socket,
+    tally::{Kind, Verdict},
 };
+
+static ADDRESS: LazyLock<Arc<str>> = LazyLock::new(|| "address".into());
+static SIGN_IN: LazyLock<Arc<str>> = LazyLock::new(|| "sign-in".into());
 
 /// A request that can be read in one way.
 #[derive(Debug)]
@@ -29,12 +37,12 @@ pub(crate) struct Admitted<'r> {
     /// host.
     pub(crate) came: [Option<String>; 2],
     /// What the limit of the address said.
-    pub(crate) limit: Option<Answer>,
+    pub(crate) limit: Vec<Verdict>,
 }
 
 /// Admits a request, or says what is wrong with it. The address is limited first, so that hostile
 /// requests are counted too.
-pub(crate) fn admit<'r>(
+pub(crate) async fn admit<'r>(
     head: &Head<'r>,
     gate: &Gate,
     now: SinceBoot,
@@ -44,7 +52,13 @@ pub(crate) fn admit<'r>(
     let forwarded = head.headers.get_all(gate.proxies.forwarded_by.header()).iter();
     let said = gate.proxies.say(head.peer, forwarded.map(HeaderValue::as_bytes));
     let client = said.client;
-    let limit = limit_address(gate, client, now)?;
+    let limit = match of_address(gate, client) {
+        Some(quota) => {
+            let what = (&*ADDRESS, Kind::Address, "gateway");
+            limit_address(gate, what, client, quota, (now, Vec::new())).await?
+        }
+        None => Vec::new(),
+    };
     check_sizes(head, &fields)?;
     check_framing(&fields)?;
     check_host(head, &fields, &gate.config)?;
@@ -55,16 +69,27 @@ pub(crate) fn admit<'r>(
     if let Some(shape) = SqlShape::of(target.path()) {
         return Err(Refusal::bad_request(shape.id(), "the path has the shape of an SQL statement"));
     }
-    limit_sign_in(gate, head.method, target.path(), client, now)?;
+    let limit = match of_sign_in(gate, head.method, target.path(), client) {
+        Some(quota) => {
+            let what = (&*SIGN_IN, Kind::SignIn, "sign-in");
+            // Whoever is asked about an address has been waited for.
+            let told = (gate.node.since_boot(), limit);
+            limit_address(gate, what, client, quota, told).await?
+        }
+        None => limit,
+    };
     Ok(Admitted { fields, target, client, behind_proxy, came: [said.proto, said.host], limit })
 }
 
 /// Counts a request of which nothing can be read. Behind a proxy it is nobody's: whose it is would
 /// stand in what cannot be read, and the proxy answers for many.
 pub(crate) fn count_unread(gate: &Gate, peer: IpAddr, now: SinceBoot) {
-    if !gate.proxies.are_at(peer) {
-        // It is refused whatever the limit says.
-        let _ = limit_address(gate, peer.to_canonical(), now);
+    let client = peer.to_canonical();
+    let quota = of_address(gate, client).filter(|_| !gate.proxies.are_at(peer));
+    let Some(quota) = quota else { return };
+    // It is refused whatever the limit says.
+    for policy in gate.tally.of_address((&ADDRESS, Kind::Address, "gateway"), client, quota) {
+        gate.tally.note(&gate.config.limits, &policy, now);
     }
 }
 
@@ -73,22 +98,19 @@ pub(crate) fn is_counted(gate: &Gate, client: IpAddr) -> bool {
     !gate.config.limits.exempt.iter().any(|network| network.contains(client))
 }
 
-fn limit_address(gate: &Gate, client: IpAddr, now: SinceBoot) -> Result<Option<Answer>, Refused> {
-    let Some(limit) = gate.config.limits.per_address.filter(|_| is_counted(gate, client)) else {
-        return Ok(None);
-    };
-    let answer = gate.limiter.count_address(client, Whose::Address, limit, now);
-    if answer.passes { Ok(Some(answer)) } else { Err(Refusal::too_many("address", &answer)) }
+/// How often an address may come.
+fn of_address(gate: &Gate, client: IpAddr) -> Option<Quota> {
+    let limit = gate.config.limits.per_address.filter(|_| is_counted(gate, client))?;
+    Some(limit.into())
 }
 
-/// Guessing passwords is limited more than other requests are.
-fn limit_sign_in(
+/// Guessing passwords is limited more than other requests are: how often, where this is a guess.
+fn of_sign_in(
     gate: &Gate,
     method: &Method,
     path: &NormalPath<'_>,
     client: IpAddr,
-    now: SinceBoot,
-) -> Result<(), Refused> {
+) -> Option<Quota> {
     let tries = |path: &str| {
         ["/login", "/api/auth/login", "/api/auth/mfa"].iter().any(|end| path.ends_with(end))
     };
@@ -97,13 +119,10 @@ fn limit_sign_in(
         || gate.config.public.is_none()
         || !is_public(&gate.config, path)
     {
-        return Ok(());
+        return None;
     }
-    let Some(limit) = gate.config.limits.sign_in.filter(|_| is_counted(gate, client)) else {
-        return Ok(());
-    };
-    let answer = gate.limiter.count_address(client, Whose::SignIn, limit, now);
-    if answer.passes { Ok(()) } else { Err(Refusal::too_many("sign-in", &answer)) }
+    let limit = gate.config.limits.sign_in.filter(|_| is_counted(gate, client))?;
+    Some(limit.into())
 }
 
 /// Whether Tegata's own pages and endpoints are asked for.

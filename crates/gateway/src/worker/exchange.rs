@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::{body::Incoming, ext::Protocol, upgrade::OnUpgrade};
-use tegata_core::{SinceBoot, rate::Answer};
+use tegata_core::SinceBoot;
 use tegata_mesh::{AuthMode, RevocationMode, Route, Span};
 use tegata_session::Agreed;
 
@@ -37,6 +37,7 @@ use crate::{
     refusal::{Refusal, Refused},
     route::Routing,
     socket::{self, Socket},
+    tally::Verdict,
     upstream::Balanced,
     wire::{Connection, Ticket},
 };
@@ -191,7 +192,7 @@ impl Worker {
             Some(_) => Head { method: &Method::GET, ..head },
             None => head,
         };
-        let mut admitted = admit(&head, gate, way.now)?;
+        let mut admitted = admit(&head, gate, way.now).await?;
         way.trail.client = admitted.client;
         way.trail.note_path(admitted.target.path().as_str());
         let asks = socket::is_asked(&admitted.fields, way.stream.as_ref());
@@ -276,7 +277,7 @@ impl Worker {
             certificate: None,
             // Its own pages hold what nobody may guess.
             encode: None,
-            limit: None,
+            limit: Vec::new(),
         })
     }
 
@@ -318,8 +319,7 @@ impl Worker {
             way.trail.passport = Some(passport);
         }
         let passport = way.trail.passport.clone();
-        let limit =
-            self.allow(head, &found, &admitted, way).await?.map(|answer| ("caller", answer));
+        let limit = self.allow(head, &found, &mut admitted, way).await?;
         let told = match &passport {
             Some(passport) => {
                 let internal = self.passports.internal(passport, destination).await;
@@ -336,7 +336,6 @@ impl Worker {
             admitted.fields.strip.push(dpop::DPOP.clone());
         }
         let raw = parts.uri.path_and_query();
-        let limit = limit.or(admitted.limit.map(|answer| ("address", answer)));
         let filter = gate.cookies.as_ref();
         let agreed = if admitted.fields.has_cookie {
             agreed(head.headers, filter, gate.node.now())
@@ -396,12 +395,12 @@ impl Worker {
         &self,
         head: &Head<'_>,
         found: &crate::route::Found<'_, '_>,
-        admitted: &Admitted<'_>,
+        admitted: &mut Admitted<'_>,
         way: &mut Way<'_>,
-    ) -> Result<Option<Answer>, Refused> {
+    ) -> Result<Vec<Verdict>, Refused> {
         let (gate, passport) = (&***way.gate, way.trail.passport.clone());
         let passport = passport.as_deref();
-        let limit = limit(gate, found, passport, admitted.client, way.now)?;
+        let limit = limit(gate, found, passport, admitted).await?;
         decide(head, found, passport, way.routing, gate, &mut way.trail.decided)?;
         check_length(admitted, found.beside.body)?;
         way.trail.commit().await?;

@@ -13,7 +13,6 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
-use tegata_core::rate::Answer;
 use tegata_mesh::RevocationMode;
 use tegata_session::Agreed;
 use tegata_token::ClientCertificate;
@@ -27,6 +26,7 @@ use crate::{
     phase::forward::{Outgoing, Passing, Told, X_TOKEN_REFRESH, clean, keep_out},
     refusal::{Refusal, Refused, limit_fields},
     socket::{self, Opening, Socket},
+    tally::Verdict,
     tunnel::Tunnel,
     upstream::{Balanced, Lease},
     wire::Ticket,
@@ -63,12 +63,13 @@ pub(super) struct On {
     pub(super) certificate: Option<ClientCertificate>,
     /// How the client would like the answer, where it may be another than the service's.
     pub(super) encode: Option<encode::Wish>,
-    pub(super) limit: Option<(&'static str, Answer)>,
+    /// What limits said that apply.
+    pub(super) limit: Vec<Verdict>,
 }
 
 /// What the gateway makes of the head of an answer: whether it is a service's, the cookies that the person agreed
-/// to, and which limit it tells of.
-type Dress = (bool, Agreed, Option<(&'static str, Answer)>);
+/// to, and which limits it tells of.
+type Dress = (bool, Agreed, Vec<Verdict>);
 
 impl Worker {
     /// Sends a request on, and makes the answer of what comes back.
@@ -182,9 +183,7 @@ impl Worker {
                 head.headers.insert(&X_TOKEN_REFRESH, HeaderValue::from_static("1"));
             }
         }
-        if let Some((policy, answer)) = &limit {
-            head.headers.extend(limit_fields(policy, answer));
-        }
+        head.headers.extend(limit_fields(limit));
         head.version = Version::default();
     }
 

@@ -21,6 +21,7 @@ mod grpc;
 mod hostile;
 mod identity;
 mod life;
+mod limits;
 mod others;
 mod outward_tls;
 mod passage;

@@ -69,6 +69,8 @@ pub(crate) struct Plan {
     pub(crate) shared: Option<Arc<dyn Ephemeral>>,
     /// The issuer's key, where several gateways have one issuer.
     pub(crate) key: Option<Arc<SigningKey>>,
+    /// Where limits are counted for several gateways.
+    pub(crate) sharing: Option<tegata_gateway::Sharing>,
 }
 
 impl Plan {
@@ -106,6 +108,7 @@ impl Plan {
             just_started: false,
             shared: None,
             key: None,
+            sharing: None,
         }
     }
 
@@ -178,6 +181,7 @@ impl Plan {
             introspection: self.introspection,
             metrics: counted.clone(),
             usage: Some(Arc::clone(&usage)),
+            sharing: self.sharing,
             parting: Parting::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -232,7 +232,21 @@ const REACH: &[Member] = &[
     may("client_key_file", FILE, "The key of that, in PEM."),
     may("server_name", NAME, "The name that its certificate has, in place of its address."),
     may("spiffe_id", LINES, "The SPIFFE ID that its certificate has, in place of a name."),
+    may("rate_limit", SPAN, "How many requests pass to it in all, such as `6000/m`."),
+    may("rate_limits", LIMITS, "How many pass to it of each of those who are counted."),
 ];
+
+const LIMITS: Shape = Shape::List(&Shape::Object(&LIMIT), 8);
+
+const LIMIT: Form = answered(
+    "RateLimitRule",
+    "Whose requests are counted together, and how many of them pass.",
+    &[
+        must("by", NAME, "`address`, `user`, `key`, `claim:NAME` or `service`."),
+        must("limit", SPAN, "How many, such as `100/m`."),
+        may("burst", Shape::Count, "How many at once; as many as `limit` has if it is missing."),
+    ],
+);
 
 pub(super) const SERVICE: Form = answered(
     "Service",

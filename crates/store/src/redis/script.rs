@@ -78,7 +78,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    fn new(text: String, again: Again) -> Self {
+    pub(super) fn new(text: String, again: Again) -> Self {
         let hash = Script::new(&text).get_hash().to_owned();
         Self { text, hash, again }
     }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
+use tegata_core::RateLimit;
 use tegata_mesh::{
-    DeclaredService, DelegationMode, Protocol,
+    DeclaredLimit, DeclaredService, DelegationMode, Protocol,
     reach::{DeclaredBreaker, Health, Retry},
 };
 
@@ -40,6 +41,10 @@ pub(crate) struct Change {
     pub(crate) server_name: Option<Option<String>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(crate) spiffe_id: Option<Option<String>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) rate_limit: Option<Option<RateLimit>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) rate_limits: Option<Option<Vec<DeclaredLimit>>>,
 }
 
 /// What is there, though it be `null`, which takes away; what is missing stays as it is.
@@ -127,6 +132,10 @@ pub(super) async fn change(
         put(&mut service.client_key_file, change.client_key_file.as_ref());
         put(&mut service.server_name, change.server_name.as_ref());
         put(&mut service.spiffe_id, change.spiffe_id.as_ref());
+        put(&mut service.rate_limit, change.rate_limit.as_ref());
+        if let Some(given) = &change.rate_limits {
+            service.rate_limits = given.clone().unwrap_or_default();
+        }
     };
     let registry = composed.registry.at_wish_of(actor);
     registry.amend(&composed.realm, name, versions, edit).await?;
