@@ -26,6 +26,7 @@ use crate::{
     metrics::{Layers, Metrics},
     route::Routing,
     session::SessionCheck,
+    shed::Load,
     tls::{Outward, TlsRefused},
     upstream::Balanced,
 };
@@ -100,6 +101,8 @@ pub(crate) struct Shared {
     pub(crate) cookies: Option<CookieFilter>,
     pub(crate) limiter: Limiter<Whose>,
     pub(crate) places: Arc<Places>,
+    /// What the workers carry.
+    pub(crate) load: Arc<Load>,
     pub(crate) metrics: Metrics,
     pub(crate) decisions: Option<DecisionLog>,
     /// How tokens are used, where it is noted.

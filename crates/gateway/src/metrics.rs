@@ -18,6 +18,7 @@ mod handshakes;
 mod histogram;
 mod layers;
 mod propagated;
+mod shed;
 mod upstreams;
 
 pub use handshakes::Handshakes;
@@ -25,6 +26,7 @@ pub use histogram::Histogram;
 pub(crate) use layers::Layers;
 use propagated::Made;
 pub use propagated::{Propagated, Propagations};
+pub(crate) use shed::OfLoad;
 use upstreams::Upstreams;
 
 /// The metrics of a gateway.
@@ -51,6 +53,7 @@ pub struct Metrics {
     pub(crate) lost: Counter,
     propagations: Propagations,
     handshakes: Handshakes,
+    load: OfLoad,
     /// What is learnt of services.
     pub(crate) upstreams: Upstreams,
 }
@@ -175,6 +178,7 @@ impl Metrics {
             lost,
             propagations: Propagations::default(),
             handshakes: Handshakes::register(registry),
+            load: OfLoad::register(registry),
             upstreams,
         }
     }
@@ -195,6 +199,11 @@ impl Metrics {
     #[must_use]
     pub const fn handshakes(&self) -> &Handshakes {
         &self.handshakes
+    }
+
+    /// What the gateway carries, and what was too much.
+    pub(crate) const fn shed(&self) -> &OfLoad {
+        &self.load
     }
 
     /// What the breakers of services do, by the names that they are shown under.

@@ -22,6 +22,7 @@ mod identity;
 mod life;
 mod others;
 mod outward_tls;
+mod overload;
 mod passage;
 mod reloading;
 mod resource;
