@@ -58,8 +58,9 @@ const TARGET: Duration = Duration::from_millis(15);
 const INTERVAL: u64 = 100;
 /// How often the wait is measured at most, in milliseconds.
 const MEASURED: u64 = 5;
-/// How few requests a worker lets in at least.
-const FLOOR: u32 = 16;
+/// How few requests a worker lets in at least: what one connection of HTTP/2 may ask for at a time, and more.
+/// Where a machine is so slow that these alone take long, a client waits for nothing but its own requests.
+const FLOOR: u32 = 128;
 /// How much later than it could a refusal comes.
 pub(crate) const REST: Duration = Duration::from_millis(10);
 

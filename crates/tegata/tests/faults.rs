@@ -91,6 +91,11 @@ fn one_slow_service_slows_no_other() {
 }
 
 #[test]
+fn what_cannot_be_carried_is_refused_and_the_rest_is_served() {
+    holds("r7-overload");
+}
+
+#[test]
 fn a_backup_is_not_served_unasked_and_nothing_from_before_it_counts() {
     holds("x23-old-backup");
 }

@@ -11,6 +11,7 @@ use crate::{
 
 mod d06_sessions;
 mod r01_everything;
+mod r07_overload;
 mod x01_redis_broken;
 mod x05_postgres_away;
 mod x06_answers_lost;
@@ -42,6 +43,14 @@ pub const SCENARIOS: &[Scenario] = &[
             three_nodes_on_all,
             r01_everything::round,
         )
+    },
+    Scenario {
+        name: "r7-overload",
+        about: "three times as much comes as the gateway can carry, and a thousand uploads that nobody takes: \
+                four fifths of what is possible is served, in time; the others are refused at once, and \
+                memory stays under its cap",
+        often: OFTEN,
+        breaks: Breaks::Alone(r07_overload::round),
     },
     on(
         "d6-issuer-gone",
