@@ -11,6 +11,7 @@
 //! | [`cluster`] | a whole installation, to be tried by hand |
 //! | [`faults`] | scenarios that break things on purpose |
 //! | [`attack`] | the attack corpus, said to a gateway |
+//! | [`soak`] | something used for long, and whether it grows |
 
 #![expect(unreachable_pub, reason = "in a program, `pub` says what other modules may use")]
 
@@ -28,6 +29,7 @@ mod fuzz;
 mod generated;
 mod parts;
 mod rules;
+mod soak;
 mod tally;
 mod test;
 mod tools;
@@ -74,6 +76,8 @@ enum Verb {
     Faults(faults::Faults),
     /// Says the attack corpus to a gateway: one of its own, or the one at an address
     Attack(attack::Attack),
+    /// Uses something for long, and looks whether it grows
+    Soak(soak::Soak),
 }
 
 fn main() -> ExitCode {
@@ -88,6 +92,7 @@ fn main() -> ExitCode {
         Verb::Cluster(asked) => cluster::run(&asked),
         Verb::Faults(asked) => faults::run(&asked),
         Verb::Attack(asked) => attack::run(&asked),
+        Verb::Soak(asked) => soak::run(&asked),
     };
     match outcome {
         Ok(code) => code,

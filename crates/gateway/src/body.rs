@@ -17,13 +17,14 @@ use hyper::body::Incoming;
 use crate::{
     encode::Encoding,
     gate::Begun,
+    memory::Window,
     pace::{Pace, Patience},
     passport::Passport,
     phase::identify::is_taken_back,
     timer::{Deadline, Deadlines},
     trailers,
     upstream::Lease,
-    wire::Ticket,
+    wire::{Connection, OneBody, Ticket},
 };
 
 /// Why a body did not come to its end.
@@ -65,6 +66,8 @@ pub(crate) struct Uploading {
     deadlines: Rc<Deadlines>,
     pace: Option<Pace>,
     patience: Patience,
+    window: Window,
+    _counts: Option<OneBody>,
 }
 
 /// How far an upload has come.
@@ -88,6 +91,7 @@ impl Upload {
         limit: u64,
         deadlines: &Rc<Deadlines>,
         patience: Patience,
+        connection: &Rc<Connection>,
     ) -> (Self, Rc<Progress>) {
         let progress = Rc::new(Progress::default());
         if body.is_end_stream() {
@@ -101,6 +105,8 @@ impl Upload {
             deadlines: Rc::clone(deadlines),
             pace: None,
             patience,
+            window: Window::new(connection.memory()),
+            _counts: connection.body(),
         };
         (Self::Stream(Box::new(uploading)), progress)
     }
@@ -117,6 +123,10 @@ impl Uploading {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         if self.progress.over.get() {
             return Poll::Ready(Some(Err(Cut::ClientSlow)));
+        }
+        // The service has not taken what came before: it is waited for, not the client.
+        if self.window.poll_room(cx).is_pending() {
+            return Poll::Pending;
         }
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
             let new = || Pace::new(self.patience, &self.deadlines);
@@ -151,7 +161,7 @@ impl Uploading {
                             if self.body.is_end_stream() {
                                 self.progress.ended.set(true);
                             }
-                            Some(Ok(Frame::data(data)))
+                            Some(Ok(Frame::data(self.window.pass(data))))
                         }
                         None => Some(Err(Cut::TooLarge)),
                     }
@@ -237,6 +247,7 @@ struct Downloading {
     watch: Option<Watch>,
     /// What compresses it.
     encoding: Option<Box<Encoding>>,
+    window: Window,
 }
 
 /// Looks, while a body comes, whether whoever asked for it may still have it: a stream can go on for days.
@@ -295,6 +306,7 @@ impl Reply {
             whole: None,
             watch,
             encoding: None,
+            window: Window::new(ticket.connection().memory()),
         };
         downloading.note_end();
         Self::new(From::Service(Box::new(downloading)), ticket, deadlines, client)
@@ -363,6 +375,10 @@ impl Downloading {
         if self.watch.as_mut().is_some_and(|watch| watch.is_taken_back(now)) {
             return Poll::Ready(Some(Err(Cut::TakenBack)));
         }
+        // The client has not taken what came before; that it does is looked at elsewhere.
+        if self.window.poll_room(cx).is_pending() {
+            return Poll::Pending;
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
             let patience = u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX);
             let deadline = self.deadline.get_or_insert_with(|| self.deadlines.slot());
@@ -390,7 +406,7 @@ impl Downloading {
             Some(Ok(frame)) => {
                 self.note_end();
                 match frame.into_data() {
-                    Ok(data) => Some(Ok(Frame::data(data))),
+                    Ok(data) => Some(Ok(Frame::data(self.window.pass(data)))),
                     Err(frame) => match frame.into_trailers().ok().and_then(trailers::clean) {
                         Some(trailers) => Some(Ok(Frame::trailers(trailers))),
                         None => Some(Err(Cut::ServiceBroke)),

@@ -118,8 +118,16 @@ pub struct Limits {
     pub body_rate: u64,
     /// The same for a route, by its prefix, in place of `body_rate`: where bodies are conversations.
     pub body_rate_of: BTreeMap<String, u64>,
-    /// Connections from clients, each worker. More wait to be accepted.
+    /// Connections from clients, each worker. For more, those are closed on which nothing is asked for; where
+    /// there are none, they are answered 503.
     pub connections: usize,
+    /// Requests in flight, on all workers: whose answer has not begun, and for a second at most. 0: 4096 for
+    /// each worker. An eighth is kept for Tegata's own pages. More are answered 503.
+    pub requests: u32,
+    /// What the process may hold, in bytes, with connections and what passes on them: the less is left, the
+    /// less of each body is under way, and where nothing is, requests are answered 503. 0: half of what the
+    /// machine has, or its control group.
+    pub memory: u64,
     /// Connections from one address, on all workers. More are closed at once.
     pub connections_per_address: usize,
     /// Networks whose connections are not counted, beside those of trusted proxies: this machine,
@@ -267,6 +275,8 @@ impl Default for Limits {
             body_rate: 240,
             body_rate_of: BTreeMap::new(),
             connections: 10_000,
+            requests: 0,
+            memory: 0,
             connections_per_address: 1000,
             connections_exempt: Network::loopback().to_vec(),
         }

@@ -28,6 +28,7 @@ use crate::{
     metrics::{Layers, Metrics},
     route::Routing,
     session::SessionCheck,
+    shed::Load,
     tally::Tally,
     tls::{Outward, TlsRefused},
     upstream::Balanced,
@@ -95,6 +96,8 @@ pub(crate) struct Shared {
     pub(crate) cookies: Option<CookieFilter>,
     pub(crate) tally: Tally,
     pub(crate) places: Arc<Places>,
+    /// What the workers carry.
+    pub(crate) load: Arc<Load>,
     pub(crate) metrics: Metrics,
     pub(crate) decisions: Option<DecisionLog>,
     /// How tokens are used, where it is noted.

@@ -28,10 +28,12 @@ use crate::{
     dpop::{Dpop, Proofs},
     foreign::Foreign,
     gate::{Gate, Gates, Shared, Signer, Ways},
+    memory::Memory,
     introspection::{Asking, Introspection},
     metrics::Metrics,
     route::{Ground, Routing},
     session::SessionCheck,
+    shed::Load,
     tally::{Sharing, Tally},
     tls::{self, Asks, Identity, TlsRefused},
     upstream::{Balanced, Checks},
@@ -42,6 +44,7 @@ use crate::{
 const WAITING: usize = 1024;
 
 mod door;
+pub(crate) mod turned;
 
 /// Whom the gateway asks.
 pub struct Parts {
@@ -179,6 +182,7 @@ impl Gateway {
                 parts.metrics.limited.clone(),
             ),
             places: Places::new(config.limits.connections_per_address, uncounted(&config)),
+            load: Load::new(workers, Memory::new(config.limits.memory)),
             proofs: Proofs::new(parts.dpop, parts.realm.clone(), &parts.node),
             node: parts.node,
             epoch: parts.epoch,
@@ -215,6 +219,7 @@ impl Gateway {
         for number in 0..workers {
             hands.push(gateway.start_worker(number, plan.clone())?);
         }
+        gateway.gate.metrics.shed().show(&gateway.gate);
         gateway.start_door(listeners, hands)?;
         gateway.share_limits()?;
         gateway.check_services()?;
@@ -325,6 +330,9 @@ impl Gateway {
         let ways = Ways::open(&config, now.node.clock(), Some(&now.ways))?;
         let routing = self.compile(&declared.0, &declared.1, &config, &ways)?;
         now.places.allow(config.limits.connections_per_address, uncounted(&config));
+        if config.limits.memory != now.config.limits.memory {
+            now.load.memory.allow(config.limits.memory);
+        }
         self.gate.replace(Gate::new(Arc::new(config), Arc::new(routing), ways, &now.shared));
         self.check_services()?;
         Ok(())
@@ -407,7 +415,7 @@ impl Gateway {
         let (hand, accepted) = mpsc::channel(WAITING);
         let stop = self.stop.subscribe();
         self.start(format!("gateway-{number}"), move |runtime| {
-            runtime.block_on(Worker::new(&plan).run(accepted, stop));
+            runtime.block_on(Worker::new(&plan, number).run(accepted, stop));
         })?;
         Ok(hand)
     }
@@ -425,9 +433,10 @@ impl Gateway {
             listener.set_nonblocking(true)?;
         }
         let stop = self.stop.subscribe();
-        let gate = Arc::clone(&self.gate);
+        let (gate, secure) = (Arc::clone(&self.gate), self.identity.is_some());
         self.start("gateway-door".to_owned(), move |runtime| {
-            runtime.block_on(door::keep(listeners, hands, &gate, stop));
+            let hands = door::Hands::new(&gate, secure, hands);
+            runtime.block_on(door::keep(listeners, hands, stop));
         })
     }
 

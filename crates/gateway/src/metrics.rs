@@ -2,10 +2,12 @@
 //! request searches for labels.
 
 use std::{
-    sync::{Arc, OnceLock},
+    collections::HashMap,
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
@@ -19,6 +21,7 @@ mod histogram;
 mod layers;
 mod limited;
 mod propagated;
+mod shed;
 mod upstreams;
 
 pub use handshakes::Handshakes;
@@ -27,6 +30,7 @@ pub(crate) use layers::Layers;
 pub(crate) use limited::Limited;
 use propagated::Made;
 pub use propagated::{Propagated, Propagations};
+pub(crate) use shed::OfLoad;
 use upstreams::Upstreams;
 
 /// The metrics of a gateway.
@@ -53,6 +57,9 @@ pub struct Metrics {
     pub(crate) lost: Counter,
     propagations: Propagations,
     handshakes: Handshakes,
+    load: OfLoad,
+    /// Those that are there: what has left is shown no more, and its numbers take up nothing.
+    services: Arc<Mutex<HashMap<String, Weak<OfService>>>>,
     /// What is learnt of services.
     pub(crate) upstreams: Upstreams,
     /// What is counted of limits.
@@ -179,6 +186,8 @@ impl Metrics {
             lost,
             propagations: Propagations::default(),
             handshakes: Handshakes::register(registry),
+            load: OfLoad::register(registry),
+            services: Arc::default(),
             upstreams,
             limited: Limited::register(registry),
         }
@@ -202,6 +211,11 @@ impl Metrics {
         &self.handshakes
     }
 
+    /// What the gateway carries, and what was too much.
+    pub(crate) const fn shed(&self) -> &OfLoad {
+        &self.load
+    }
+
     /// What the breakers of services do, by the names that they are shown under.
     #[must_use]
     pub fn breakers(&self) -> Vec<(String, BreakerState)> {
@@ -213,10 +227,15 @@ impl Metrics {
         Layers::new(|layer, result| checked(&self.checks, &self.counts, layer, result))
     }
 
-    /// The metrics of one service.
+    /// The metrics of one service, the same for as long as it is there.
     pub(crate) fn service(&self, name: &str) -> Arc<OfService> {
+        let mut services = self.services.lock();
+        if let Some(there) = services.get(name).and_then(Weak::upgrade) {
+            return there;
+        }
         let of_service = OfService {
             name: name.to_owned(),
+            of: self.clone(),
             requests: self.requests.clone(),
             statuses: std::array::from_fn(|_| OnceLock::new()),
             duration: self.durations.get_or_create(&Service { service: name.to_owned() }).clone(),
@@ -226,7 +245,9 @@ impl Metrics {
         for status in [200, 500, 502, 503, 504] {
             of_service.counter(status);
         }
-        Arc::new(of_service)
+        let of_service = Arc::new(of_service);
+        services.insert(name.to_owned(), Arc::downgrade(&of_service));
+        of_service
     }
 }
 
@@ -247,12 +268,30 @@ fn checked(
 #[derive(Debug)]
 pub(crate) struct OfService {
     name: String,
+    of: Metrics,
     requests: Family<Request, Counter>,
     /// Of the statuses 100 to 599.
     statuses: [OnceLock<Counter>; 500],
     pub(crate) duration: Histogram,
     /// Internal tokens.
     pub(crate) told: Arc<Made>,
+}
+
+impl Drop for OfService {
+    fn drop(&mut self) {
+        let mut services = self.of.services.lock();
+        // It may have come back meanwhile.
+        if services.get(&self.name).is_some_and(|it| it.strong_count() > 0) {
+            return;
+        }
+        services.remove(&self.name);
+        for status in (100..600).zip(&self.statuses).filter(|(_, it)| it.get().is_some()) {
+            let labels = Request { service: self.name.clone(), status: status.0 };
+            self.requests.remove(&labels);
+        }
+        self.of.durations.remove(&Service { service: self.name.clone() });
+        self.of.propagations.forget(&self.name);
+    }
 }
 
 impl OfService {
@@ -268,5 +307,36 @@ impl OfService {
             let labels = Request { service: self.name.clone(), status };
             self.requests.get_or_create(&labels).clone()
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_left_takes_its_numbers_along_and_one_that_stays_keeps_them() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let shown = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text
+        };
+        let (stays, before) = (metrics.service("stays"), shown().lines().count());
+        stays.count(200);
+        for round in 0..50 {
+            let leaves = metrics.service(&format!("leaves-{round}"));
+            leaves.count(404);
+            leaves.duration.observe(Duration::from_millis(1));
+            leaves.told.count(true);
+            // The map is made anew, and has both.
+            let again = metrics.service("stays");
+            again.count(200);
+            assert!(shown().contains(&format!("service=\"leaves-{round}\",status=\"404\"}} 1")));
+        }
+        assert_eq!(shown().lines().count(), before);
+        assert!(shown().contains("service=\"stays\",status=\"200\"} 51"), "{}", shown());
+        assert!(metrics.propagations().counted().is_empty());
     }
 }

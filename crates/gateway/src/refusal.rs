@@ -142,6 +142,37 @@ impl Refusal {
         serde_json::to_vec(&problem).unwrap_or_default().into()
     }
 
+    /// The answer as HTTP/1 writes it, for whoever is not spoken with any more.
+    pub(crate) fn written(&self, name: &str, hsts: Option<&HeaderValue>) -> Vec<u8> {
+        let (status, body) = (self.status, self.body(name));
+        let reason = status.canonical_reason().unwrap_or_default();
+        let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
+        let length = body.len().to_string();
+        let own = [
+            ("x-request-id", name.as_bytes()),
+            ("connection", b"close"),
+            ("content-length", length.as_bytes()),
+        ];
+        let fixed = FIELDS.iter().map(|(name, value)| (*name, value.as_bytes()));
+        let hsts = hsts.map(|it| ("strict-transport-security", it.as_bytes()));
+        let fields = self.fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        for (name, value) in fixed.chain(hsts).chain(own).chain(fields) {
+            head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+        }
+        head.extend(b"\r\n");
+        [head.as_slice(), &body].concat()
+    }
+
+    /// 503: there is more to do than can be done. Not everybody is to come back at the same time.
+    #[must_use]
+    pub(crate) fn overloaded(random: usize) -> Refused {
+        let detail = "there is more to do than can be done; come back later";
+        let mut refused = Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail);
+        let later = ["1", "2", "3"].get(random % 3).copied().unwrap_or("1");
+        refused.fields.push((header::RETRY_AFTER, HeaderValue::from_static(later)));
+        refused
+    }
+
     /// The response.
     #[must_use]
     pub fn response(self, trace_id: &str) -> Response<Bytes> {

@@ -1,6 +1,7 @@
 //! A connection, with or without TLS.
 
 use std::{
+    cell::Cell,
     io,
     pin::Pin,
     task::{Context, Poll},
@@ -11,6 +12,17 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::TlsStream;
+
+thread_local! {
+    /// How much is read at once on the connections of this thread.
+    static AT_ONCE: Cell<usize> = const { Cell::new(64 * 1024) };
+}
+
+/// From now on so much is read at once, on all connections of this thread: what is read ahead waits in
+/// buffers, and they are made as large as what comes at once.
+pub(crate) fn read_at_once(bytes: usize) {
+    AT_ONCE.set(bytes);
+}
 
 /// A connection.
 pub(crate) enum Stream {
@@ -24,7 +36,25 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
+        let most = AT_ONCE.get();
+        if buf.remaining() <= most {
+            return self.get_mut().poll_read_all(cx, buf);
+        }
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+        let polled = self.get_mut().poll_read_all(cx, &mut part);
+        let read = part.filled().len();
+        buf.advance(read);
+        polled
+    }
+}
+
+impl Stream {
+    fn poll_read_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }

@@ -7,6 +7,7 @@ mod health;
 mod http2;
 mod pool;
 mod retry;
+mod waiting;
 
 pub(crate) use balance::{Address, Balanced, Claim, PoolKey, Room, scatter};
 pub(crate) use checks::Checks;

@@ -7,6 +7,7 @@ use std::{
     net::IpAddr,
     pin::{Pin, pin},
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -21,7 +22,9 @@ use crate::{
         Fault, Guard,
         frames::{Flood, Frames, calm},
     },
+    memory::{Charge, Memory},
     refusal::Refused,
+    shed::Idle,
     stream::Stream,
     timer::{Deadline, Deadlines},
     tunnel::Tunnel,
@@ -35,6 +38,17 @@ const LINGER_BYTES: usize = 512 * 1024;
 /// How long a client that has just connected has to ask for something when the gateway is about to
 /// stop.
 const HURRY: Duration = Duration::from_secs(1);
+
+/// For how long a client that has just connected is not taken for idle: what it asks for is on its way.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// What a connection takes up.
+pub(crate) struct Holds {
+    pub(crate) memory: Arc<Memory>,
+    /// How much of bodies may come with HTTP/2 before somebody takes it.
+    pub(crate) window: u32,
+    pub(crate) idle: Idle,
+}
 
 /// What is known of a connection, beside its bytes.
 pub(crate) struct Connection {
@@ -74,6 +88,12 @@ pub(crate) struct Connection {
     deadline: Deadline,
     head: Duration,
     idle: Duration,
+    holds: Holds,
+    /// Since when nothing is asked for, in milliseconds.
+    since: Cell<u64>,
+    /// Bodies that come with HTTP/2, and what their window counts.
+    bodies: Cell<u32>,
+    charge: RefCell<Option<Charge>>,
 }
 
 impl Connection {
@@ -82,6 +102,7 @@ impl Connection {
         secure: bool,
         deadlines: &Rc<Deadlines>,
         (head, idle): (Duration, Duration),
+        holds: Holds,
     ) -> Self {
         let deadline = deadlines.slot();
         // Whoever connects and says nothing is not waited for as one who has been served.
@@ -107,15 +128,57 @@ impl Connection {
             tunnel: RefCell::default(),
             tunnelled: Cell::new(false),
             waits: Cell::new(false),
+            since: Cell::new(deadline.now()),
             deadline,
             head,
             idle,
+            holds,
+            bodies: Cell::new(0),
+            charge: RefCell::default(),
         }
+    }
+
+    /// Since when nothing is asked for, where that is so and it can be ended for another.
+    pub(crate) fn idle_since(&self, now: u64) -> Option<u64> {
+        let (since, fresh) = (self.since.get(), u64::try_from(FRESH.as_millis()).unwrap_or(0));
+        let is_idle = self.in_flight.get() == 0
+            && !self.in_head.get()
+            && !self.ended.get()
+            && !self.tunnelled.get()
+            && (self.taken.get() > 0 || now.saturating_sub(since) >= fresh);
+        is_idle.then_some(since)
+    }
+
+    /// Ends it, though it has been idle for less than it may.
+    pub(crate) fn end(&self) {
+        self.ended.set(true);
+        self.holds.idle.set(false);
+        self.deadline.arm(Duration::ZERO);
+        self.deadline.wake();
+    }
+
+    /// Notes that a body comes, until that is dropped: with HTTP/2, as much of it as the window lets come may
+    /// wait here for somebody to take it.
+    pub(crate) fn body(self: &Rc<Self>) -> Option<OneBody> {
+        if !self.http2.get() {
+            return None;
+        }
+        self.bodies.set(self.bodies.get() + 1);
+        let window = usize::try_from(self.holds.window).unwrap_or(usize::MAX);
+        let charge = || self.holds.memory.charge(window);
+        self.charge.borrow_mut().get_or_insert_with(charge);
+        Some(OneBody(Rc::clone(self)))
+    }
+
+    /// What counts the bytes that pass.
+    pub(crate) const fn memory(&self) -> &Arc<Memory> {
+        &self.holds.memory
     }
 
     /// Takes a request. Answers why it is not to be believed, where its head did not pass the watch as it is.
     pub(crate) fn take(self: &Rc<Self>, target: &Uri) -> (Ticket, Option<Fault>) {
         self.in_flight.set(self.in_flight.get() + 1);
+        self.holds.idle.set(false);
         self.taken.set(self.taken.get() + 1);
         self.in_head.set(false);
         self.deadline.disarm();
@@ -271,8 +334,20 @@ impl Ticket {
         Self(Rc::clone(&self.0))
     }
 
-    pub(crate) fn connection(&self) -> &Connection {
+    pub(crate) const fn connection(&self) -> &Rc<Connection> {
         &self.0
+    }
+}
+
+/// A body that comes with HTTP/2, until it is dropped.
+pub(crate) struct OneBody(Rc<Connection>);
+
+impl Drop for OneBody {
+    fn drop(&mut self) {
+        self.0.bodies.set(self.0.bodies.get().saturating_sub(1));
+        if self.0.bodies.get() == 0 {
+            *self.0.charge.borrow_mut() = None;
+        }
     }
 }
 
@@ -281,6 +356,8 @@ impl Drop for Ticket {
         let connection = &self.0;
         connection.in_flight.set(connection.in_flight.get().saturating_sub(1));
         if connection.in_flight.get() == 0 {
+            connection.since.set(connection.deadline.now());
+            connection.holds.idle.set(!connection.ended.get());
             // One that is being ended has less time than that.
             if !connection.ended.get() {
                 connection.deadline.arm(connection.idle);

@@ -8,7 +8,7 @@ use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
     pin::pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -29,16 +29,19 @@ use crate::{
     config::{Config, Services},
     encode,
     gate::{Freshness, Gate, Gates, Seen},
+    gateway::turned,
     guard::LARGEST_BLOCK,
+    memory::{self, CONNECTION, CONNECTION_TLS},
     metrics::OfService,
     passport::Passports,
     phase::{admit, record},
-    refusal::{FIELDS, Refusal, Refused},
+    refusal::{Refusal, Refused},
+    shed::{Reason, Seat, Shed},
     stream::Stream,
     timer::Deadlines,
     trace::Names,
-    upstream::{Address, Pool, PoolKey},
-    wire::{Connection, Shared, Wire},
+    upstream::{Address, Pool, PoolKey, scatter},
+    wire::{Connection, Holds, Shared, Wire},
 };
 
 mod exchange;
@@ -49,8 +52,11 @@ mod send;
 pub(crate) struct Accepted {
     pub(crate) stream: std::net::TcpStream,
     pub(crate) peer: SocketAddr,
-    /// Its place among those of its client.
+    /// Its place among those of its client, and among those of the worker.
     pub(crate) place: Place,
+    pub(crate) seat: Seat,
+    /// Whether an idle one has to go for it, or it has to.
+    pub(crate) instead: bool,
 }
 
 /// What one thread has for itself.
@@ -73,6 +79,10 @@ pub(crate) struct Worker {
     tls: Option<TlsAcceptor>,
     draining: Cell<bool>,
     connections: Cell<usize>,
+    number: usize,
+    pub(crate) shed: Rc<Shed>,
+    /// The connections that there are, and some that there were.
+    open: RefCell<Vec<Weak<Connection>>>,
 }
 
 /// What workers are made from.
@@ -108,7 +118,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
 }
 
 impl Worker {
-    pub(crate) fn new(plan: &Plan) -> Rc<Self> {
+    pub(crate) fn new(plan: &Plan, number: usize) -> Rc<Self> {
         let (gate, now) = (&plan.gate, plan.gate.now());
         let config = &now.config;
         let deadlines = Rc::new(Deadlines::default());
@@ -131,6 +141,9 @@ impl Worker {
             tls: plan.tls.clone(),
             draining: Cell::new(false),
             connections: Cell::new(0),
+            number,
+            shed: Shed::new(&gate.load, number),
+            open: RefCell::default(),
             deadlines,
             seen: gate.seen(),
             gate: Arc::clone(gate),
@@ -157,15 +170,17 @@ impl Worker {
                         (length, ticks) = (now, every(now));
                     }
                 }
-                // At the limit, the others wait; a tick looks again. What came in before the door
-                // was closed is still served when it is.
-                accepted = accepted.recv(), if open && self.has_room() => match accepted {
+                // What came in before the door was closed is still served when it is.
+                accepted = accepted.recv(), if open => match accepted {
                     Some(accepted) => self.accept(accepted),
                     None => {
                         open = false;
                         until = until.or_else(|| Some(self.drain()));
                     }
                 },
+                many = self.gate.load.asked(self.number) => {
+                    self.end_idle(many);
+                }
                 // Whoever could tell it to stop is gone: it stops.
                 _ = stop.wait_for(|stop| *stop), if until.is_none() => until = Some(self.drain()),
             }
@@ -177,8 +192,26 @@ impl Worker {
         }
     }
 
-    fn has_room(&self) -> bool {
-        self.connections.get() < self.seen.now().config.limits.connections
+    /// Closes so many connections on which nothing is asked for, those first that have been so for longest.
+    /// Answers whether there were any.
+    fn end_idle(&self, many: usize) -> bool {
+        let now = self.deadlines.now();
+        let all = self.open.borrow();
+        let idle = all.iter().filter_map(Weak::upgrade);
+        let mut idle: Vec<_> = idle.filter_map(|it| Some((it.idle_since(now)?, it))).collect();
+        drop(all);
+        idle.sort_unstable_by_key(|(since, _)| *since);
+        idle.iter().take(many).for_each(|(_, connection)| connection.end());
+        many > 0 && !idle.is_empty()
+    }
+
+    /// Remembers a connection, and none that has ended for long.
+    fn note_open(&self, connection: &Rc<Connection>) {
+        let mut open = self.open.borrow_mut();
+        if open.len() > 64 && open.len() > 2 * self.connections.get() {
+            open.retain(|it| it.strong_count() > 0);
+        }
+        open.push(Rc::downgrade(connection));
     }
 
     /// Whether it has been told to stop.
@@ -221,6 +254,7 @@ impl Worker {
     fn tick(&self) {
         let now = self.gate.node.since_boot();
         self.deadlines.tick(now);
+        self.gate.load.memory.tell();
         self.passports.use_signer((self.gate.signer)());
         // Whoever holds one is about to connect.
         self.reach_as(&self.seen.now());
@@ -234,7 +268,13 @@ impl Worker {
         SinceBoot(self.gate.node.since_boot().0 + self.seen.now().config.deadlines.drain)
     }
 
-    fn accept(self: &Rc<Self>, Accepted { stream, peer, place }: Accepted) {
+    fn accept(self: &Rc<Self>, accepted: Accepted) {
+        let Accepted { stream, peer, place, seat, instead } = accepted;
+        let (taken, _) = self.gate.load.of(self.number);
+        let beyond = taken.saturating_sub(self.seen.now().config.limits.connections);
+        // Some more at once, so that not every one that comes has all looked at.
+        let spare = beyond.max(usize::from(instead));
+        let has_gone = spare == 0 || self.end_idle(spare.max(taken / 64));
         let counted = (Open::new(self), place);
         let worker = Rc::clone(self);
         tokio::task::spawn_local(async move {
@@ -243,18 +283,40 @@ impl Worker {
             let Ok(stream) = stream else { return };
             // Answers are written whole; waiting for more to send would only delay them.
             let _ = stream.set_nodelay(true);
-            worker.serve(stream, peer).await;
+            if has_gone {
+                worker.serve(stream, peer, seat).await;
+            } else {
+                worker.turn_away(stream, seat).await;
+            }
         });
     }
 
-    async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+    /// Tells a client that there is no room for it.
+    async fn turn_away(&self, stream: TcpStream, _seat: Seat) {
+        self.gate.metrics.shed().count(Reason::Connections);
+        if self.tls.is_some() {
+            return;
+        }
+        self.here.count(503);
+        let refused = Refusal::overloaded(scatter(self.next_turn()));
+        let answer = refused.written(self.names.next().as_str(), self.hsts.as_ref());
+        turned::tell(stream, &answer).await;
+    }
+
+    async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr, seat: Seat) {
         // A connection keeps the times that it began with; each of its requests has those of then.
         let config = self.seen.now().config.deadlines.clone();
         // Its time begins now, not when time was last looked at.
         self.deadlines.see(self.gate.node.since_boot());
         let secure = self.tls.is_some();
         let waits = (config.head, config.idle);
-        let connection = Rc::new(Connection::new(peer.ip(), secure, &self.deadlines, waits));
+        let memory = &self.gate.load.memory;
+        let _charge = memory.charge(if secure { CONNECTION_TLS } else { CONNECTION });
+        let window = memory.whole_window();
+        let holds = Holds { memory: Arc::clone(memory), window, idle: seat.idle() };
+        let connection = Connection::new(peer.ip(), secure, &self.deadlines, waits, holds);
+        let connection = Rc::new(connection);
+        self.note_open(&connection);
         let stream = match &self.tls {
             None => Stream::Plain(stream),
             // What is over when the connection begins, or begins when it is over, has room of its own: while it
@@ -283,7 +345,7 @@ impl Worker {
                 Ok::<_, Infallible>(answer)
             }
         });
-        let http = http_builder(Local(connection.clone()));
+        let http = http_builder(Local(connection.clone()), window);
         let (wire, left) = Shared::new(wire);
         let mut serving = pin!(http.serve_connection(TokioIo::new(wire), service));
         let mut told = false;
@@ -334,27 +396,7 @@ impl Worker {
         admit::count_unread(&self.seen.now(), peer, self.gate.node.since_boot());
         record::unread(&self.seen.now(), &name, peer, refused);
         self.here.count(refused.status.as_u16());
-        let status = refused.status;
-        let body = refused.body(name.as_str());
-        let mut head = format!(
-            "HTTP/1.1 {} {}\r\n",
-            status.as_u16(),
-            status.canonical_reason().unwrap_or_default()
-        )
-        .into_bytes();
-        let length = body.len().to_string();
-        let own = [
-            ("x-request-id", name.as_str().as_bytes()),
-            ("connection", b"close"),
-            ("content-length", length.as_bytes()),
-        ];
-        let fixed = FIELDS.iter().map(|(name, value)| (*name, value.as_bytes()));
-        let hsts = self.hsts.as_ref().map(|it| ("strict-transport-security", it.as_bytes()));
-        for (name, value) in fixed.chain(hsts).chain(own) {
-            head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
-        }
-        head.extend(b"\r\n");
-        [head.as_slice(), &body].concat()
+        refused.written(name.as_str(), self.hsts.as_ref())
     }
 }
 
@@ -390,7 +432,7 @@ fn tick_length(config: &Config) -> Duration {
     (shortest / 4).clamp(Duration::from_millis(10), Duration::from_millis(250))
 }
 
-fn http_builder(local: Local) -> auto::Builder<Local> {
+fn http_builder(local: Local, window: u32) -> auto::Builder<Local> {
     let mut builder = auto::Builder::new(local);
     // The watch over the framing lets heads pass that are as large as they may be; with what comes
     // behind them, they fit.
@@ -403,6 +445,8 @@ fn http_builder(local: Local) -> auto::Builder<Local> {
         // Who makes the gateway reset them costs services as much as who resets them (CVE-2025-8671).
         .max_local_error_reset_streams(100)
         .max_header_list_size(u32::try_from(LARGEST_BLOCK).unwrap_or(u32::MAX))
+        .initial_stream_window_size(memory::WINDOW)
+        .initial_connection_window_size(window)
         .max_send_buf_size(128 * 1024);
     builder
 }

@@ -41,6 +41,9 @@ pub struct DeclaredService {
     /// How many requests it has at a time at most, on each node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_requests: Option<u32>,
+    /// How many more wait for one of those to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_waiting: Option<u32>,
     /// When a request is sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,

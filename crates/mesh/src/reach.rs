@@ -142,6 +142,8 @@ pub struct Reach {
     pub health: Option<Health>,
     /// How many requests it has at a time at most, on each node.
     pub max_requests: Option<NonZeroU32>,
+    /// How many more wait for one of those to end.
+    pub max_waiting: Option<NonZeroU32>,
     /// When a request is sent again.
     pub retry: Retry,
     /// When it is left alone.
@@ -177,6 +179,10 @@ impl Reach {
             }
             most
         });
+        let max_waiting = declared.max_waiting.and_then(NonZeroU32::new);
+        if declared.max_waiting.is_some() && max_requests.is_none() {
+            wrong("max_waiting", "needs `max_requests`: nobody waits where there is room for all");
+        }
         if let Some(retry) = &declared.retry {
             if !is_between(retry.attempts, 1, 10) {
                 wrong("retry.attempts", "must be from 1 (never again) to 10");
@@ -210,6 +216,7 @@ impl Reach {
         Self {
             health: declared.health.clone(),
             max_requests,
+            max_waiting,
             retry: declared.retry.clone().unwrap_or_default(),
             breaker,
             outward,

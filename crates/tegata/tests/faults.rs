@@ -24,6 +24,8 @@ use tegata_faults::{
 
 #[path = "faults/consoles.rs"]
 mod consoles;
+#[path = "faults/descriptors.rs"]
+mod descriptors;
 #[path = "faults/limits.rs"]
 mod limits;
 #[path = "faults/replays.rs"]
@@ -90,6 +92,16 @@ fn a_key_that_was_stolen_signs_nothing_and_one_that_was_lost_is_missed() {
 #[test]
 fn one_slow_service_slows_no_other() {
     holds("x18-upstream-slow");
+}
+
+#[test]
+fn what_cannot_be_carried_is_refused_and_the_rest_is_served() {
+    holds("r7-overload");
+}
+
+#[test]
+fn everybody_who_signs_in_at_once_is_signed_in_or_told_to_come_later() {
+    holds("x21-login-stampede");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::{
 
 mod d06_sessions;
 mod r01_everything;
+mod r07_overload;
 mod x01_redis_broken;
 mod x05_postgres_away;
 mod x06_answers_lost;
@@ -25,6 +26,7 @@ mod x16_key_lost;
 mod x17_bytes_flipped;
 mod x18_upstream_slow;
 mod x20_idle_connections;
+mod x21_login_stampede;
 mod x22_one_node;
 mod x22_rolling_restart;
 mod x23_old_backup;
@@ -42,6 +44,14 @@ pub const SCENARIOS: &[Scenario] = &[
             three_nodes_on_all,
             r01_everything::round,
         )
+    },
+    Scenario {
+        name: "r7-overload",
+        about: "three times as much comes as the gateway can carry, and a thousand uploads that nobody takes: \
+                four fifths of what is possible is served, in time; the others are refused at once, and \
+                memory stays under its cap",
+        often: OFTEN,
+        breaks: Breaks::Alone(r07_overload::round),
     },
     on(
         "d6-issuer-gone",
@@ -216,7 +226,14 @@ pub const SCENARIOS: &[Scenario] = &[
         often: OFTEN,
         breaks: Breaks::Alone(x20_idle_connections::round),
     },
-    missing("x21-login-stampede", "a load of people who sign in"),
+    Scenario {
+        name: "x21-login-stampede",
+        about: "a node is killed, and a hundred clients sign in at once, again and again, when it is back: as \
+                many as before are signed in, the others are told to come later, no more passwords are \
+                hashed at a time than there are cores, and calls go on",
+        often: OFTEN,
+        breaks: Breaks::Alone(x21_login_stampede::round),
+    },
     on(
         "x22-rolling-restart",
         "every node is restarted in turn: no request fails",

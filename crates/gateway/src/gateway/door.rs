@@ -1,51 +1,88 @@
-//! Where connections come in.
+//! Where connections come in. The door waits for nobody: whoever it cannot hand to a worker it turns away.
 
 use std::{
     cell::Cell,
+    io,
     net::{SocketAddr, TcpListener, TcpStream},
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use tegata_core::Places;
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinError, JoinSet},
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{gate::Shared, worker::Accepted};
+use super::turned::{self, Once};
+use crate::{
+    gate::Gates,
+    metrics::OfService,
+    refusal::Refusal,
+    shed::Reason,
+    trace::Names,
+    upstream::scatter,
+    worker::Accepted,
+};
 
 /// How often callers are forgotten who have their whole allowance again.
 const FORGET: Duration = Duration::from_secs(10);
 /// How long no connection is accepted after the system would not give one: it has no descriptors
 /// left, and asking again at once only keeps it from finding some.
 const BACK_OFF: Duration = Duration::from_millis(50);
+/// How many idle connections each worker closes then, so that some come free.
+const SPARE: usize = 8;
+/// How often it is said that the system does not give one.
+const SAID: Duration = Duration::from_secs(10);
 
 /// How many connections are accepted at most after the gateway was told to stop.
 const LAST: usize = 1024;
+/// How many clients are told at a time that there is no room for them. More are hung up on.
+const TOLD: usize = 256;
 
 /// The workers, in turn.
-struct Hands {
+pub(super) struct Hands {
     all: Vec<mpsc::Sender<Accepted>>,
     turn: Cell<usize>,
-    places: Arc<Places>,
+    gate: Arc<Gates>,
+    secure: bool,
+    names: Names,
+    here: Arc<OfService>,
+    hsts: Option<http::HeaderValue>,
+    told: Cell<usize>,
+    scarce: Once,
+}
+
+impl Hands {
+    pub(super) fn new(gate: &Arc<Gates>, secure: bool, all: Vec<mpsc::Sender<Accepted>>) -> Self {
+        let hsts = gate.now().config.hsts;
+        Self {
+            all,
+            turn: Cell::new(0),
+            secure,
+            names: Names::new(gate.node.entropy()),
+            here: gate.metrics.service("gateway"),
+            hsts: hsts.and_then(|age| format!("max-age={}", age.as_secs()).try_into().ok()),
+            told: Cell::new(0),
+            scarce: Once::default(),
+            gate: Arc::clone(gate),
+        }
+    }
 }
 
 /// Accepts connections until it is told to stop. The listeners are closed then.
 pub(super) async fn keep(
     listeners: Vec<TcpListener>,
-    hands: Vec<mpsc::Sender<Accepted>>,
-    gate: &Shared,
+    hands: Hands,
     mut stop: watch::Receiver<bool>,
 ) {
-    let places = Arc::clone(&gate.places);
-    let hands = Rc::new(Hands { all: hands, turn: Cell::new(0), places });
+    let hands = Rc::new(hands);
     let mut doors = JoinSet::new();
     for listener in listeners {
         doors.spawn_local(accept(listener, Rc::clone(&hands), stop.clone()));
     }
+    let gate = &hands.gate;
     let mut ticks = interval(FORGET);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -75,8 +112,6 @@ async fn accept(listener: TcpListener, hands: Rc<Hands>, mut stop: watch::Receiv
             return;
         }
     };
-    let mut pause = interval(BACK_OFF);
-    pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -85,13 +120,17 @@ async fn accept(listener: TcpListener, hands: Rc<Hands>, mut stop: watch::Receiv
         match accepted {
             Ok((stream, peer)) => {
                 if let Ok(stream) = stream.into_std() {
-                    hands.give(stream, peer).await;
+                    hands.give(stream, peer);
                 }
             }
+            // That one client has gone again says nothing about the next.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                pause.reset();
-                pause.tick().await;
+                hands.is_scarce(&error);
+                tokio::select! {
+                    () = turned::rest(BACK_OFF) => {}
+                    _ = stop.wait_for(|stop| *stop) => {}
+                }
             }
         }
     }
@@ -101,22 +140,79 @@ async fn accept(listener: TcpListener, hands: Rc<Hands>, mut stop: watch::Receiv
     let Ok(listener) = listener.into_std() else { return };
     for accepted in listener.incoming().map_while(Result::ok).take(LAST) {
         if let Ok(peer) = accepted.peer_addr() {
-            hands.give(accepted, peer).await;
+            hands.give(accepted, peer);
         }
     }
 }
 
 impl Hands {
-    /// Gives a connection to the next worker, and waits until that has room for it. Closes it where
-    /// its client has all the connections that it may have.
-    async fn give(&self, stream: TcpStream, peer: SocketAddr) {
-        let Some(place) = self.places.take(peer.ip()) else { return };
+    /// Gives a connection to the next worker that has room for it. Closes it where its client has all the
+    /// connections that it may have, and tells it where there is no room.
+    fn give(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let Some(place) = self.gate.places.take(peer.ip()) else { return };
+        let Some((worker, hand, instead)) = self.choose() else {
+            self.turn_away(stream);
+            return;
+        };
+        let seat = self.gate.load.seat(worker);
+        let accepted = Accepted { stream, peer, place, seat, instead };
+        // A worker that is gone takes its connections with it. Nobody else hands them any, so that there is
+        // still room where there was.
+        let _ = hand.try_send(accepted);
+    }
+
+    /// The worker whose turn it is, where it has room; otherwise the one that has the fewest connections;
+    /// otherwise the one that has the most on which nothing is asked for, one of which is closed then.
+    fn choose(&self) -> Option<(usize, &mpsc::Sender<Accepted>, bool)> {
+        let (load, limit) = (&self.gate.load, self.gate.now().config.limits.connections);
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
-        let next = turn.checked_rem(self.all.len()).and_then(|next| self.all.get(next));
-        if let Some(hand) = next {
-            // A worker that is gone takes its connections with it.
-            let _ = hand.send(Accepted { stream, peer, place }).await;
+        // One that does not come to take what it is handed is full, too.
+        let takes = |(_, hand): &(usize, &mpsc::Sender<Accepted>)| hand.capacity() > 0;
+        let all = || self.all.iter().enumerate().filter(takes);
+        if !load.memory.is_full() {
+            let has_room = |(worker, _): &(usize, &mpsc::Sender<Accepted>)| load.of(*worker).0 < limit;
+            let next = turn.checked_rem(self.all.len())?;
+            let next = all().filter(has_room).find(|(worker, _)| *worker == next);
+            let least = || all().filter(has_room).min_by_key(|(worker, _)| load.of(*worker).0);
+            if let Some((worker, hand)) = next.or_else(least) {
+                return Some((worker, hand, false));
+            }
         }
+        let can_have = |(worker, _): &(usize, &mpsc::Sender<Accepted>)| {
+            let (taken, idle) = load.of(*worker);
+            idle > 0 && taken < limit.saturating_add(idle)
+        };
+        let most = all().filter(can_have).max_by_key(|(worker, _)| load.of(*worker).1);
+        most.map(|(worker, hand)| (worker, hand, true))
+    }
+
+    fn turn_away(self: &Rc<Self>, stream: TcpStream) {
+        self.gate.metrics.shed().count(Reason::Connections);
+        // What is said with TLS takes a handshake, which costs more than to serve somebody.
+        if self.secure || self.told.get() >= TOLD {
+            return;
+        }
+        let Ok(stream) = stream.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(stream))
+        else {
+            return;
+        };
+        self.told.set(self.told.get() + 1);
+        self.here.count(503);
+        let hands = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let refused = Refusal::overloaded(scatter(hands.turn.get()));
+            let name = hands.names.next();
+            turned::tell(stream, &refused.written(name.as_str(), hands.hsts.as_ref())).await;
+            hands.told.set(hands.told.get().saturating_sub(1));
+        });
+    }
+
+    /// The system does not give a connection.
+    fn is_scarce(&self, error: &io::Error) {
+        if self.scarce.in_a(SAID, self.gate.node.since_boot().0) {
+            tracing::warn!(%error, "connections cannot be accepted; idle ones are closed");
+        }
+        self.gate.load.spare(SPARE);
     }
 }

@@ -46,6 +46,11 @@ impl Propagations {
         counted.filter(|counted| counted.all > 0).collect()
     }
 
+    /// Forgets one that has left.
+    pub(super) fn forget(&self, service: &str) {
+        self.0.lock().remove(service);
+    }
+
     /// The counts of one service: those that it had, where it had any.
     pub(super) fn to(&self, service: &str) -> Arc<Made> {
         Arc::clone(self.0.lock().entry(service.to_owned()).or_default())

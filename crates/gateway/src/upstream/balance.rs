@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{
             AtomicU32, AtomicU64,
-            Ordering::{AcqRel, Relaxed},
+            Ordering::{Relaxed, SeqCst},
         },
     },
     time::Duration,
@@ -20,6 +20,7 @@ use super::{
     breaker::Guarded,
     health::{Leave, Standing},
     retry::Budget,
+    waiting::Waiting,
 };
 use crate::tls::Outward;
 
@@ -29,6 +30,8 @@ pub(crate) struct Balanced {
     addresses: Vec<Arc<Address>>,
     /// How many requests there are, where there is a limit to them.
     running: Arc<AtomicU32>,
+    /// Those who wait for one of them to end.
+    pub(super) waiting: Arc<Waiting>,
     pub(crate) reach: Reach,
     pub(crate) retry: Budget,
     pub(crate) breaker: Option<Arc<Guarded>>,
@@ -107,6 +110,7 @@ impl Balanced {
             addresses,
             // Whoever was let in before the change counts still.
             running: before.map_or_else(Arc::default, |it| Arc::clone(&it.running)),
+            waiting: before.map_or_else(Arc::default, |it| Arc::clone(&it.waiting)),
             retry: Budget::new(&reach.retry),
             reach: reach.clone(),
             breaker,
@@ -131,9 +135,15 @@ impl Balanced {
 
     /// A place for one more request, or that there is none.
     pub(crate) fn enter(self: &Arc<Self>) -> Result<Option<Room>, ()> {
+        // Whoever came before and waits is let in before.
+        if self.waiting.is_there() { Err(()) } else { self.take() }
+    }
+
+    /// A place, whoever waits.
+    pub(super) fn take(self: &Arc<Self>) -> Result<Option<Room>, ()> {
         let Some(most) = self.reach.max_requests else { return Ok(None) };
         let more = |running: u32| (running < most.get()).then_some(running + 1);
-        match self.running.fetch_update(AcqRel, Relaxed, more) {
+        match self.running.fetch_update(SeqCst, Relaxed, more) {
             Ok(_) => Ok(Some(Room(Arc::clone(self)))),
             Err(_) => Err(()),
         }
@@ -267,7 +277,9 @@ impl Drop for Claim {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, AcqRel);
+        // INVARIANT: before it is looked whether somebody waits, as whoever waits does it the other way round.
+        self.0.running.fetch_sub(1, SeqCst);
+        self.0.waiting.go_on();
     }
 }
 

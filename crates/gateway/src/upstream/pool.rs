@@ -221,6 +221,8 @@ impl Pool {
         };
         match within(Some(&deadline), pin!(connected)).await {
             Some(Ok(sender)) => Ok(self.leased(sender, false, upload, now)),
+            // Nothing was learnt of the address: it is this side that has nothing left to reach it with.
+            Some(Err(error)) if is_scarce(&error) => Err(NoConnection::Full),
             failed => {
                 self.failures.set(self.failures.get() + 1);
                 Err(if failed.is_some() { NoConnection::Unreachable } else { NoConnection::Late })
@@ -447,6 +449,12 @@ fn words_of_http1(request: &mut Request<Upload>) {
         let chunked = HeaderValue::from_static("chunked");
         request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
     }
+}
+
+/// Whether the system gives this process no descriptor, port or buffer.
+fn is_scarce(error: &io::Error) -> bool {
+    const SCARCE: [i32; 5] = [12, 23, 24, 99, 105]; // ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS
+    error.raw_os_error().is_some_and(|error| SCARCE.contains(&error))
 }
 
 /// Waits for `future` as long as `deadline`, if there is one, lets it. It stays where it is: what is handed on by

@@ -7,7 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts,
+};
 use hyper::{body::Incoming, ext::Protocol, upgrade::OnUpgrade};
 use tegata_core::SinceBoot;
 use tegata_mesh::{AuthMode, RevocationMode, Route, Span};
@@ -36,9 +38,11 @@ use crate::{
     },
     refusal::{Refusal, Refused},
     route::Routing,
+    shed::{Class, REST, Reason},
     socket::{self, Socket},
     tally::Verdict,
-    upstream::Balanced,
+    trace::Name,
+    upstream::{Balanced, scatter},
     wire::{Connection, Ticket},
 };
 
@@ -89,6 +93,22 @@ impl Worker {
         let name = self.names.next();
         let trail = Trail::new(&parts, connection.peer, gate, name, &self.here, now);
         let origin = cors::allowed(&gate.config.cors, parts.headers.get(header::ORIGIN));
+        let _in_flight = match Class::of(parts.uri.path(), &gate.config) {
+            Class::Health => None,
+            class => match self.shed.enter(class, &gate.config.limits, now) {
+                Ok(in_flight) => {
+                    self.shed.measure(now, gate.node.clock());
+                    Some(in_flight)
+                }
+                Err(reason) => {
+                    if !http_body::Body::is_end_stream(&body) {
+                        connection.note_unwanted();
+                    }
+                    let refused = self.overloaded(reason, name, (version, origin), gate, &ticket);
+                    return refused.await;
+                }
+            },
+        };
         let (set_cookie, nonce, routing) = (Vec::new(), None, &*gate.routing);
         let (stream, is_public) = (asked_stream(&mut parts), false);
         let mut way =
@@ -159,6 +179,30 @@ impl Worker {
         sign(response.headers_mut(), name.value(), self.hsts.as_ref().filter(|_| !said));
         way.trail.finish(response.status().as_u16());
         response
+    }
+
+    /// Refuses a request for which there is no room, before anything else is done for it.
+    async fn overloaded(
+        &self,
+        reason: Reason,
+        name: Name,
+        (version, origin): (Version, Option<HeaderValue>),
+        gate: &Gate,
+        ticket: &Ticket,
+    ) -> Response<Reply> {
+        gate.metrics.shed().count(reason);
+        self.here.count(StatusCode::SERVICE_UNAVAILABLE.as_u16());
+        // Nobody waits for anything here, so that the time is all there is to wait for.
+        let _ = tokio::time::timeout(REST, std::future::pending::<()>()).await;
+        let refused = Refusal::overloaded(scatter(self.next_turn()));
+        let mut response = refused.response(name.as_str());
+        cors::answer(&gate.config.cors, origin, response.headers_mut());
+        if !is_framed(version) && self.is_parting() {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        sign(response.headers_mut(), name.value(), self.hsts.as_ref());
+        response.map(|body| self.here(body, gate, ticket))
     }
 
     pub(super) fn here(&self, body: Bytes, gate: &Gate, ticket: &Ticket) -> Reply {

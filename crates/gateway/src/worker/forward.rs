@@ -88,7 +88,9 @@ impl Worker {
             None => Patience { quiet: deadlines.client, rate: on.body_rate },
             Some(quiet) => Patience { quiet: quiet.max(deadlines.client), rate: 0 },
         };
-        let (upload, progress) = Upload::new(body, on.largest_body, &self.deadlines, client);
+        let connection = ticket.connection();
+        let (upload, progress) =
+            Upload::new(body, on.largest_body, &self.deadlines, client, connection);
         let patience = on.quiet.map_or(services.answer, |quiet| quiet.max(services.answer));
         let pause = on.quiet.unwrap_or(services.pause);
         parts.uri = Uri::from(on.outgoing.target.clone());

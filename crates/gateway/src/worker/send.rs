@@ -43,7 +43,10 @@ impl Worker {
         way: &Way<'_>,
         times: (Duration, Option<&Deadline>),
     ) -> Result<(Response<Incoming>, Lease), Refused> {
-        let Ok(room) = to.enter() else { return Err(busy(&to.name)) };
+        let room = match to.enter() {
+            Ok(room) => room,
+            Err(()) => self.wait_for_room(to, way, times.1).await.ok_or_else(|| busy(&to.name))?,
+        };
         let permit = to.breaker.as_ref().map(|breaker| breaker.admit(&to.name)).transpose()?;
         to.retry.earn();
         let sent = self.attempt(to, request, (progress, room), way, times).await;
@@ -66,6 +69,24 @@ impl Worker {
             Fell::Late | Fell::Held => late(&to.name),
             Fell::Broken | Fell::Client => broken(&to.name),
         })
+    }
+
+    /// A place at a service that has as many requests as it may have, where some may wait for one: for as long
+    /// as connecting may take.
+    async fn wait_for_room(
+        &self,
+        to: &Arc<Balanced>,
+        way: &Way<'_>,
+        whole: Option<&Deadline>,
+    ) -> Option<Option<Room>> {
+        to.reach.max_waiting?;
+        let patience = self.deadlines.armed(way.gate.config.upstream.connect);
+        let waiting = within(&patience, to.wait());
+        match whole {
+            None => waiting.await,
+            Some(whole) => within(whole, waiting).await.flatten(),
+        }
+        .flatten()
     }
 
     async fn attempt(

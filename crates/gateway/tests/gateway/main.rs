@@ -24,6 +24,7 @@ mod life;
 mod limits;
 mod others;
 mod outward_tls;
+mod overload;
 mod passage;
 mod reloading;
 mod resource;

@@ -327,6 +327,76 @@ fn more_than_a_service_may_have_is_refused_at_once() {
     assert!(many(&world, 3, 20, &get("/orders/x", &[])).iter().all(|(status, _)| *status == 200));
 }
 
+#[test]
+fn a_few_wait_for_a_place_and_no_more_and_not_for_ever() {
+    let gate = Gate::default();
+    let (asked, held) = (Arc::new(AtomicU32::new(0)), gate.clone());
+    let count = Arc::clone(&asked);
+    let at = service(move |_| {
+        count.fetch_add(1, SeqCst);
+        held.wait();
+        ok("late")
+    });
+    let mut plan = orders(&[at], json!({"max_requests": 2, "max_waiting": 3}));
+    plan.config.workers = 2;
+    let world = plan.start();
+    let ask = || {
+        let mut client = world.connect();
+        client.write(get("/orders/x", &[]));
+        client
+    };
+    let mut first = [ask(), ask()];
+    while asked.load(SeqCst) < 2 {
+        thread::yield_now();
+    }
+    // Three of these wait, and the others are refused, whichever they are.
+    let (mut waiting, mut refused) = (Vec::new(), 0);
+    while waiting.len() < 3 || refused < 2 {
+        let mut client = ask();
+        if client.is_quiet() {
+            waiting.push(client);
+        } else {
+            assert_eq!(client.answer().unwrap().problem(), "service_busy");
+            refused += 1;
+        }
+    }
+    assert_eq!(waiting.len(), 3);
+    // One who goes away makes room for another, and takes no place.
+    drop(waiting.pop());
+    let mut next = loop {
+        let mut client = ask();
+        if client.is_quiet() {
+            break client;
+        }
+        assert_eq!(client.answer().unwrap().status, 503);
+    };
+    assert_eq!(asked.load(SeqCst), 2);
+    gate.open();
+    for client in first.iter_mut().chain(&mut waiting).chain([&mut next]) {
+        assert_eq!(client.answer().unwrap().status, 200);
+    }
+    assert!(many(&world, 4, 20, &get("/orders/x", &[])).iter().all(|(status, _)| *status == 200));
+    // And who waits for too long is told so.
+    let gate = Gate::default();
+    let held = gate.clone();
+    let at = service(move |_| {
+        held.wait();
+        ok("late")
+    });
+    let world = orders(&[at], json!({"max_requests": 1, "max_waiting": 1})).start();
+    let mut first = world.connect();
+    first.write(get("/orders/x", &[]));
+    assert!(first.is_quiet());
+    let mut second = world.connect();
+    second.write(get("/orders/x", &[]));
+    while second.is_quiet() {
+        world.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(second.answer().unwrap().problem(), "service_busy");
+    gate.open();
+    assert_eq!(first.answer().unwrap().status, 200);
+}
+
 /// Whether a request that was written comes back refused, and not to the service.
 fn was_refused(client: &mut crate::world::Client, asked: &AtomicU32) -> bool {
     client.stream.set_nonblocking(true).unwrap();

@@ -148,6 +148,7 @@ fn how_a_service_is_reached_is_checked_word_by_word() {
     let base = r#"{"name": "a", "upstreams": ["https://a:1", "https://b:1"], WORDS}"#;
     let read = |words: &str| serde_json::from_str::<DeclaredService>(&base.replace("WORDS", words));
     let good = r#""health": {"path": "/up", "interval": "250ms"}, "max_requests": 7,
+        "max_waiting": 3,
         "retry": {"budget": 20, "statuses": [503]},
         "breaker": {"answer": {"body": "[]", "status": 200}}, "ca_file": "/etc/ca.pem",
         "client_certificate_file": "/etc/c.pem", "client_key_file": "/etc/k.pem",
@@ -165,6 +166,7 @@ fn how_a_service_is_reached_is_checked_word_by_word() {
     let breaker = reach.breaker.clone().unwrap();
     assert_eq!((breaker.failures, breaker.open_for.to_string()), (5, "1m".into()));
     assert_eq!(reach.max_requests.map(std::num::NonZero::get), Some(7));
+    assert_eq!(reach.max_waiting.map(std::num::NonZero::get), Some(3));
     assert!(reach.outward.client.is_some());
     // It is read again as it is written, and what is left out is not written.
     let written = serde_json::to_string(&declared).unwrap();
@@ -178,6 +180,7 @@ fn how_a_service_is_reached_is_checked_word_by_word() {
         (r#""health": {"path": "/up\r\nX: y"}"#, "`health.path`"),
         (r#""health": {"path": "/up", "unhealthy": 0}"#, "`health`"),
         (r#""max_requests": 0"#, "`max_requests`"),
+        (r#""max_waiting": 3"#, "`max_waiting` needs `max_requests`"),
         (r#""retry": {"attempts": 0}"#, "`retry.attempts`"),
         (r#""retry": {"budget": 101}"#, "`retry.budget`"),
         (r#""retry": {"statuses": [200]}"#, "`retry.statuses`"),

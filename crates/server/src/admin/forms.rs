@@ -220,6 +220,7 @@ const REACH: &[Member] = &[
     may("protocol", Shape::Word(&["http1", "h2", "h2c"]), "Which version of HTTP it speaks."),
     may("health", Shape::Object(&HEALTH), "Whether and how its addresses are asked how they are."),
     may("max_requests", Shape::Count, "How many requests it has at a time at most, on each node."),
+    may("max_waiting", Shape::Count, "How many more wait for one of those to end."),
     may("retry", Shape::Object(&RETRY), "When a request is sent again."),
     may(
         "breaker",

@@ -28,6 +28,8 @@ pub(crate) struct Change {
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(crate) max_requests: Option<Option<u32>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) max_waiting: Option<Option<u32>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(crate) retry: Option<Option<Retry>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(crate) breaker: Option<Option<DeclaredBreaker>>,
@@ -125,6 +127,7 @@ pub(super) async fn change(
         }
         put(&mut service.health, change.health.as_ref());
         put(&mut service.max_requests, change.max_requests.as_ref());
+        put(&mut service.max_waiting, change.max_waiting.as_ref());
         put(&mut service.retry, change.retry.as_ref());
         put(&mut service.breaker, change.breaker.as_ref());
         put(&mut service.ca_file, change.ca_file.as_ref());

@@ -385,6 +385,8 @@ fn how_a_service_is_reached_is_declared_changed_and_taken_away() {
     assert_eq!(told["max_requests"], 9);
     let told = admin.patch(&place, &json!({"breaker": false})).expect(200).json();
     assert_eq!(told["breaker"], false);
+    let told = admin.patch(&place, &json!({"max_waiting": 4})).expect(200).json();
+    assert_eq!((&told["max_requests"], &told["max_waiting"]), (&json!(9), &json!(4)));
     let told = admin.patch(&place, &json!({"protocol": "h2c"})).expect(200).json();
     assert_eq!(told["protocol"], "h2c");
     let told = admin.patch(&place, &json!({"protocol": null})).expect(200).json();
@@ -394,6 +396,7 @@ fn how_a_service_is_reached_is_declared_changed_and_taken_away() {
         json!({"ca_file": "/etc/ca.pem"}),
         json!({"health": {"path": "up"}}),
         json!({"max_requests": 0}),
+        json!({"max_requests": null, "max_waiting": 5}),
         json!({"breaker": {"open_for": "never"}}),
         json!({"breaker": true}),
     ] {
