@@ -253,6 +253,7 @@ impl Ledger {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "what is asked ends once")]
     fn learn(&self, question: Question, taken: Taken, decides: bool, now: SinceBoot) -> Answer {
         let Question { name, take, quota, sent } = question;
         let now = nanos(now.0);
@@ -277,6 +278,7 @@ impl Ledger {
 
     /// The store did not answer in time, and it is not known to be away. A few pass meanwhile, `ahead` or
     /// one: what it answers counts as soon as it does.
+    #[expect(clippy::needless_pass_by_value, reason = "what is asked ends once")]
     pub fn unanswered(&self, question: Question, ahead: u32, now: SinceBoot) -> Answer {
         let Question { name, take, quota, sent } = question;
         let now = nanos(now.0);
@@ -302,6 +304,7 @@ impl Ledger {
     }
 
     /// The store did not take it: what was to be told is still to be told.
+    #[expect(clippy::needless_pass_by_value, reason = "what is asked ends once")]
     pub fn untaken(&self, question: Question) {
         self.returned(&question, |entry| {
             entry.owed = entry.owed.saturating_add(question.take.counted);
@@ -309,6 +312,7 @@ impl Ledger {
     }
 
     /// The store may have taken it or not.
+    #[expect(clippy::needless_pass_by_value, reason = "what is asked ends once")]
     pub fn lost(&self, question: Question) {
         self.returned(&question, |entry| entry.fold(question.take.counted, question.sent));
     }

@@ -99,7 +99,7 @@ fn told(fields: &HeaderMap, proxies: &Proxies, hosts: &[&str], client_alone: boo
         client: said.client,
         behind_proxy: proxies.are_at(peer),
         came: [said.proto, said.host],
-        limit: None,
+        limit: Vec::new(),
     };
     let peer = HeaderValue::from_static("192.0.2.1");
     let hosts: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
