@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     thread,
@@ -34,6 +35,9 @@ pub struct Soak {
     /// For how long
     #[arg(long, default_value_t = 30)]
     minutes: u64,
+    /// The program, where it is built already
+    #[arg(long, conflicts_with = "debug")]
+    program: Option<PathBuf>,
     /// Builds the program without optimising it
     #[arg(long)]
     debug: bool,
@@ -78,7 +82,10 @@ struct Done {
 /// # Errors
 /// It cannot be started.
 pub fn run(asked: &Soak) -> Result<ExitCode> {
-    let program = faults::program(asked.debug)?;
+    let program = match &asked.program {
+        Some(program) => program.canonicalize().with_context(|| program.display().to_string())?,
+        None => faults::program(asked.debug)?,
+    };
     let shared = Shared {
         root_key: root_key(&program),
         program,
@@ -86,7 +93,8 @@ pub fn run(asked: &Soak) -> Result<ExitCode> {
         audience: "http://localhost:8080".to_owned(),
     };
     let own = Own { store: "sqlite://tegata.db".to_owned(), ..Own::default() };
-    let (node, echo, live) = (TegataNode::start("soaked", &shared, &own), EchoServer::start(), live()?);
+    let (node, echo, live) =
+        (TegataNode::start("soaked", &shared, &own), EchoServer::start(), live()?);
     let declared = format!(
         "[[service]]\nname = \"echo\"\nupstreams = [\"http://127.0.0.1:{}\"]\n\
          [[route]]\npath = \"/echo\"\nservice = \"echo\"\nauth = \"none\"\n\
@@ -362,6 +370,9 @@ mod tests {
     fn every_look_is_a_line() {
         let text = table(&with(|second| second));
         assert_eq!(text.lines().count(), 301);
-        assert!(text.starts_with("second,memory KiB,descriptors,") && text.contains("\n7,7,0,0,900,0\n"));
+        assert!(
+            text.starts_with("second,memory KiB,descriptors,")
+                && text.contains("\n7,7,0,0,900,0\n")
+        );
     }
 }

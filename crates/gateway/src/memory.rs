@@ -292,7 +292,8 @@ mod tests {
             open.push(memory.charge(usize::try_from(memory.whole_window()).unwrap()));
         }
         assert!(memory.held().0 < 200 * MIB && open.len() > 300, "{memory:?}, {}", open.len());
-        assert_eq!(memory.whole_window(), 256 * 1024 - 3 * 256);
+        // The last have less than the first had.
+        assert!((WINDOW..WHOLE_WINDOW / 2).contains(&memory.whole_window()));
     }
 
     #[test]

@@ -19,7 +19,7 @@
 //! cannot mend anything. `/health` is always answered.
 //!
 //! A refusal comes [`REST`] later than it could. Whoever asks again at once on the same connection would
-//! otherwise have the worker do nothing but refuse: so each connection, or stream, does so a hundred times a
+//! otherwise have the worker do nothing but refuse: so each connection, or stream, does so forty times a
 //! second at most.
 
 use std::{
@@ -52,8 +52,9 @@ const RESERVE: u32 = 8;
 pub(crate) const COUNTS: u64 = 1000;
 /// In how many steps that is looked at.
 const STEPS: u64 = 4;
+const SLOTS: usize = 4;
 /// How long what is ready may wait for its worker. An answer takes two or three such waits.
-const TARGET: Duration = Duration::from_millis(15);
+const TARGET: Duration = Duration::from_millis(10);
 /// How long a queue must stand before fewer are let in, in milliseconds.
 const INTERVAL: u64 = 100;
 /// How often the wait is measured at most, in milliseconds.
@@ -62,7 +63,7 @@ const MEASURED: u64 = 5;
 /// Where a machine is so slow that these alone take long, a client waits for nothing but its own requests.
 const FLOOR: u32 = 128;
 /// How much later than it could a refusal comes.
-pub(crate) const REST: Duration = Duration::from_millis(10);
+pub(crate) const REST: Duration = Duration::from_millis(25);
 
 /// Why somebody is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +80,8 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Connections, Self::Requests, Self::Delay, Self::Memory];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Connections, Self::Requests, Self::Delay, Self::Memory];
 
     /// Its name, for metrics.
     pub(crate) const fn name(self) -> &'static str {
@@ -217,7 +219,8 @@ pub(crate) struct Seat {
 impl Seat {
     /// One on which nothing is asked for, until it is dropped. Said by the worker's own thread alone.
     pub(crate) fn idle(&self) -> Idle {
-        let idle = Idle { load: Arc::clone(&self.load), worker: self.worker, counts: Cell::new(false) };
+        let idle =
+            Idle { load: Arc::clone(&self.load), worker: self.worker, counts: Cell::new(false) };
         idle.set(true);
         idle
     }
@@ -264,7 +267,7 @@ pub(crate) struct Shed {
     /// How many are in flight here.
     here: Cell<u32>,
     /// How many of those came in each of the last steps, and which step it is.
-    came: [Cell<u32>; STEPS as usize],
+    came: [Cell<u32>; SLOTS],
     step: Cell<u64>,
     pressure: RefCell<Pressure>,
     measuring: Cell<bool>,

@@ -17,13 +17,8 @@ use tokio::{
 
 use super::turned::{self, Once};
 use crate::{
-    gate::Gates,
-    metrics::OfService,
-    refusal::Refusal,
-    shed::Reason,
-    trace::Names,
-    upstream::scatter,
-    worker::Accepted,
+    gate::Gates, metrics::OfService, refusal::Refusal, shed::Reason, trace::Names,
+    upstream::scatter, worker::Accepted,
 };
 
 /// How often callers are forgotten who have their whole allowance again.
@@ -171,7 +166,8 @@ impl Hands {
         let takes = |(_, hand): &(usize, &mpsc::Sender<Accepted>)| hand.capacity() > 0;
         let all = || self.all.iter().enumerate().filter(takes);
         if !load.memory.is_full() {
-            let has_room = |(worker, _): &(usize, &mpsc::Sender<Accepted>)| load.of(*worker).0 < limit;
+            let has_room =
+                |(worker, _): &(usize, &mpsc::Sender<Accepted>)| load.of(*worker).0 < limit;
             let next = turn.checked_rem(self.all.len())?;
             let next = all().filter(has_room).find(|(worker, _)| *worker == next);
             let least = || all().filter(has_room).min_by_key(|(worker, _)| load.of(*worker).0);
@@ -193,7 +189,8 @@ impl Hands {
         if self.secure || self.told.get() >= TOLD {
             return;
         }
-        let Ok(stream) = stream.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(stream))
+        let Ok(stream) =
+            stream.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(stream))
         else {
             return;
         };

@@ -99,7 +99,7 @@ fn a_queue_that_stands_has_fewer_let_in_and_a_burst_does_not() {
     assert!((400..700).contains(&pressure.lets_in), "{pressure:?}");
     // Between what is short and what is long it stays as it is.
     let before = pressure.lets_in;
-    press(&mut pressure, 1000, 10, (2500, 500));
+    press(&mut pressure, 1000, 8, (2500, 500));
     assert_eq!(pressure.lets_in, before);
     press(&mut pressure, 1000, 500, (3000, 20_000));
     assert_eq!(pressure.lets_in, FLOOR);

@@ -7,9 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts,
-};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use hyper::{body::Incoming, ext::Protocol, upgrade::OnUpgrade};
 use tegata_core::SinceBoot;
 use tegata_mesh::{AuthMode, RevocationMode, Route, Span};

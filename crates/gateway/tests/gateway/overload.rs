@@ -275,9 +275,9 @@ fn memory_stays_under_its_cap() {
     // Until nobody takes anything for a while.
     let mut quiet = 0;
     while quiet < 3 {
-        let wrote = uploads.iter_mut().filter(|client| {
-            (&client.stream).write(&chunk).is_ok_and(|wrote| wrote > 0)
-        });
+        let wrote = uploads
+            .iter_mut()
+            .filter(|client| (&client.stream).write(&chunk).is_ok_and(|wrote| wrote > 0));
         quiet = if wrote.count() == 0 { quiet + 1 } else { 0 };
         assert!(world.connect().is_quiet());
         let held = gauge(&world, "gateway_memory_held_bytes");
@@ -304,7 +304,8 @@ fn an_upload_goes_on_when_the_service_does() {
     let mut client = world.connect();
     let mut stream = client.stream.try_clone().unwrap();
     let sending = thread::spawn(move || {
-        let head = format!("POST /public/x HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        let head =
+            format!("POST /public/x HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
         stream.write_all(head.as_bytes()).unwrap();
         let chunk: Vec<u8> = (0..=255).cycle().take(65536).collect();
         for _ in 0..length / 65536 {
@@ -330,7 +331,9 @@ fn an_upload_goes_on_when_the_service_does() {
         seen.extend_from_slice(&buffer[..read]);
     }
     sending.join().unwrap();
-    assert!(seen[head..].iter().zip((0..=255).cycle()).all(|(byte, want): (&u8, u8)| *byte == want));
+    assert!(
+        seen[head..].iter().zip((0..=255).cycle()).all(|(byte, want): (&u8, u8)| *byte == want)
+    );
     finish(service);
     assert_eq!(client.answer().unwrap().status, 200);
 }

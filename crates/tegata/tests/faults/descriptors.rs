@@ -42,7 +42,8 @@ fn descriptors_that_run_out_do_not_stop_it() {
     };
     limit(open + 20);
     let watch = Stopwatch::start();
-    let flood: Vec<_> = (0..200).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    let flood: Vec<_> =
+        (0..200).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     let said = || node.process().said();
     let seen = until(stage::PATIENCE, || {
         // Whoever is there goes on; that it has idle moments is no reason to hang up on it while others have

@@ -37,7 +37,7 @@ const TIMES: u32 = 3;
 /// What the process may hold: `limits.memory`, in MiB.
 const MEMORY: u64 = 384;
 
-/// What an answer was, and how long it took since it should have been asked for.
+/// How long an answer took, and what it was.
 type Answered = (Duration, u16);
 
 /// One round: measure, bring three times as much, and let uploads wait.
@@ -58,9 +58,9 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
     stage::declare(&node, echo.port())?;
     let full = Full::start()?;
     let declared = format!(
-        "[[service]]\nname = \"full\"\nupstreams = [\"http://127.0.0.1:{}\"]\n\
+        "[[service]]\nname = \"full\"\nupstreams = [{}]\n\
          [[route]]\npath = \"/full\"\nservice = \"full\"\nauth = \"none\"\n",
-        full.port
+        full.ports.map(|port| format!("\"http://127.0.0.1:{port}\"")).join(", ")
     );
     fs::write(node.directory().join("full.toml"), declared)?;
     node.command(&["apply", "full.toml"]);
@@ -78,16 +78,16 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
     let usual = latencies(&peak, 200);
 
     let rate = capacity * f64::from(TIMES);
-    let (during, offered) = open(port, &ask, rate, span * 2);
+    let during = open(port, &ask, rate, span * 2);
     // The first moments are those in which it is found out how much is too much.
     let late: Vec<_> = during.iter().filter(|it| it.0 > span / 2).map(|it| it.1).collect();
     let (admitted, refused) = (latencies(&late, 200), latencies(&late, 503));
     let counted = span * 2 - span / 2;
     let goodput = f64::from(u32::try_from(admitted.len())?) / counted.as_secs_f64();
     let share = goodput / capacity;
+    let sent = f64::from(u32::try_from(late.len())?) / counted.as_secs_f64();
     seen.saw = format!(
-        "{capacity:.0} a second at most; of {offered} offered at {rate:.0} a second, {goodput:.0} a second \
-         ({:.0} %) were served",
+        "{capacity:.0} a second at most; {rate:.0} were due and {sent:.0} sent, {goodput:.0} ({:.0} %) served",
         share * 100.0
     );
     let others = late.iter().filter(|it| !matches!(it.1, 200 | 503)).count();
@@ -126,12 +126,24 @@ fn uploads(
 ) -> Result<()> {
     let many = round.many(100, 1000, 1000);
     let mut uploads = Vec::new();
-    for _ in 0..many {
+    let patience = Stopwatch::start();
+    while uploads.len() < many {
+        ensure!(
+            patience.read() < 2 * stage::PATIENCE,
+            "{} of {many} uploads are let in",
+            uploads.len()
+        );
+        let taken = full.taken();
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         let head = "POST /full/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 104857600\r\n\r\n";
         stream.write_all(head.as_bytes())?;
         stream.set_nonblocking(true)?;
-        uploads.push(stream);
+        // One that comes too soon after others is told to come later, and does.
+        let is_refused = || stream.peek(&mut [0]).is_ok();
+        until(stage::PATIENCE, || full.taken() > taken || is_refused());
+        if full.taken() > taken {
+            uploads.push(stream);
+        }
     }
     let chunk = vec![b'x'; 64 * 1024];
     let (mut most, mut quiet, mut client) = (0, 0, Client::new(port));
@@ -140,7 +152,9 @@ fn uploads(
         for stream in &mut uploads {
             match stream.write(&chunk) {
                 Ok(bytes) => wrote += bytes,
-                Err(error) => ensure!(error.kind() == ErrorKind::WouldBlock, "an upload ends: {error}"),
+                Err(error) => {
+                    ensure!(error.kind() == ErrorKind::WouldBlock, "an upload ends: {error}");
+                }
             }
         }
         quiet = if wrote == 0 { quiet + 1 } else { 0 };
@@ -159,24 +173,28 @@ fn uploads(
     Ok(())
 }
 
-/// A service that takes connections, and nothing of what comes on them.
+/// A service that takes connections, and nothing of what comes on them. It has several addresses, because there
+/// are 512 connections to one.
 struct Full {
-    port: u16,
+    ports: [u16; 3],
     open: std::sync::Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Full {
     fn start() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let port = listener.local_addr()?.port();
         let open = std::sync::Arc::<Mutex<Vec<TcpStream>>>::default();
-        let held = std::sync::Arc::clone(&open);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                lock(&held).push(stream);
-            }
-        });
-        Ok(Self { port, open })
+        let mut ports = [0; 3];
+        for port in &mut ports {
+            let listener = TcpListener::bind("127.0.0.1:0")?;
+            *port = listener.local_addr()?.port();
+            let held = std::sync::Arc::clone(&open);
+            thread::spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    lock(&held).push(stream);
+                }
+            });
+        }
+        Ok(Self { ports, open })
     }
 
     fn taken(&self) -> usize {
@@ -218,10 +236,12 @@ fn closed(port: u16, ask: &Ask, span: Duration) -> Vec<Answered> {
     all.into_inner().unwrap_or_default()
 }
 
+/// How late a request may be sent, where everybody who could send it waits for an answer; then it is not.
+const LATE: Duration = Duration::from_millis(50);
+
 /// So many ask each second, whether others were answered or not: each is asked for at its time, by whoever is
-/// free, and what it waits for somebody counts. Answers when each should have been asked, how long it took
-/// since then, and how many there were.
-fn open(port: u16, ask: &Ask, rate: f64, span: Duration) -> (Vec<(Duration, Answered)>, u64) {
+/// free. Answers when each was due, and how long it took; those for which nobody was free are not among them.
+fn open(port: u16, ask: &Ask, rate: f64, span: Duration) -> Vec<(Duration, Answered)> {
     let (all, next, watch) = (Mutex::new(Vec::new()), AtomicU64::new(0), Stopwatch::start());
     thread::scope(|scope| {
         for _ in 0..OPEN {
@@ -236,12 +256,16 @@ fn open(port: u16, ask: &Ask, rate: f64, span: Duration) -> (Vec<(Duration, Answ
                     if let Some(early) = due.checked_sub(watch.read()) {
                         let_pass(early);
                     }
+                    let sent = watch.read();
+                    if sent > due + LATE {
+                        continue;
+                    }
                     let status = client.ask(ask).map_or(0, |answer| answer.status);
-                    own.push((due, (watch.read().saturating_sub(due), status)));
+                    own.push((due, (watch.read().saturating_sub(sent), status)));
                 }
                 lock(&all).extend(own);
             });
         }
     });
-    (all.into_inner().unwrap_or_default(), next.into_inner())
+    all.into_inner().unwrap_or_default()
 }

@@ -25,7 +25,7 @@ const STAMPEDE: usize = 100;
 /// How long each of them waits before it asks again, whatever it was told.
 const PACE: Duration = Duration::from_millis(50);
 /// How long a password may wait for its turn, with what it takes then.
-const LONGEST: Duration = Duration::from_millis(3500);
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// One round: measure, kill, let everybody come.
 pub(super) fn round(round: &Round) -> Result<Seen> {
@@ -48,21 +48,22 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
     let watch = Stopwatch::start();
     let (usual, storm) = (Series::new("signing in", watch), Series::new("all at once", watch));
     let calls = Series::new("calls with tokens", watch);
-    let crowd = |series: &Series, many: usize, pace: Duration, during: &mut dyn FnMut() -> Result<()>| {
-        let ending = Ending::default();
-        thread::scope(|scope| {
-            for _ in 0..many {
-                scope.spawn(|| {
-                    let mut client = Client::new(public);
-                    while !ending.pass(pace) {
-                        let _ = series.ask(0, 200, || client.ask(&ask));
-                    }
-                });
-            }
-            let _over = ending.ends_with();
-            during()
-        })
-    };
+    let crowd =
+        |series: &Series, many: usize, pace: Duration, during: &mut dyn FnMut() -> Result<()>| {
+            let ending = Ending::default();
+            thread::scope(|scope| {
+                for _ in 0..many {
+                    scope.spawn(|| {
+                        let mut client = Client::new(public);
+                        while !ending.pass(pace) {
+                            let _ = series.ask(0, 200, || client.ask(&ask));
+                        }
+                    });
+                }
+                let _over = ending.ends_with();
+                during()
+            })
+        };
     crowd(&usual, USUAL, Duration::ZERO, &mut || {
         let_pass(span);
         Ok(())
@@ -90,7 +91,9 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
     let mut seen = Seen::default();
     let cores = thread::available_parallelism().map_or(1, usize::from);
     seen.fact("threads that hash, of as many as there are cores", hashing, cores);
-    seen.must(hashing > 0 && hashing <= cores, || format!("{hashing} threads hash, on {cores} cores"));
+    seen.must(hashing > 0 && hashing <= cores, || {
+        format!("{hashing} threads hash, on {cores} cores")
+    });
     // The first second finds caches cold.
     let from = from + Duration::from_secs(1).min(span / 4);
     let during = storm.within(from, to);
@@ -113,7 +116,10 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
     let waited = during.latencies(|it| it == Outcome::Good);
     let most = if round.hasty { LONGEST * 3 } else { LONGEST };
     seen.promised("until somebody is signed in", waited, most);
-    seen.number("until somebody is told to come later", during.latencies(|it| it == Outcome::Later));
+    seen.number(
+        "until somebody is told to come later",
+        during.latencies(|it| it == Outcome::Later),
+    );
     seen.number("signing in, as usual", measured.latencies(|it| it == Outcome::Good));
     let called = calls.within(from, to);
     seen.fact("calls with tokens meanwhile", called.count(|it| it == Outcome::Good), called.len());
