@@ -98,7 +98,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "shop", row: Row::Customer, uses: &["sdk"], tests_use: &[] },
     Layer { name: "attack", row: Row::Tool, uses: &[], tests_use: &[] },
     Layer { name: "engines", row: Row::Tool, uses: &[], tests_use: &[] },
-    Layer { name: "faults", row: Row::Tool, uses: &["engines"], tests_use: &[] },
+    Layer { name: "faults", row: Row::Tool, uses: &["attack", "engines"], tests_use: &[] },
     Layer { name: "rounds", row: Row::Tool, uses: &["core"], tests_use: &[] },
     Layer { name: "victim", row: Row::Tool, uses: &["core", "store"], tests_use: &[] },
     Layer { name: "xtask", row: Row::Tool, uses: &["attack", "engines", "faults"], tests_use: &[] },
