@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::{
     guard::{
         Fault, Guard,
-        frames::{Flood, Frames, calm},
+        frames::{Flood, Frames, goaway},
     },
     memory::{Charge, Memory},
     refusal::Refused,
@@ -428,7 +428,7 @@ impl<R: Fn(&Refused) -> Vec<u8>> Wire<R> {
         // Within a frame of ours nothing can be said.
         // It counts and is written down as a request would be. What an answer to one would be, nobody hears.
         let _ = (self.refuse)(&flood.into());
-        let answer = if self.at_boundary { calm(flood, last) } else { Vec::new() };
+        let answer = if self.at_boundary { goaway(flood.code(), last) } else { Vec::new() };
         self.refusing = Some(Refusing::Writing { answer, written: 0 });
         self.poll_refuse(cx)
     }

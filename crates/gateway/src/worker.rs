@@ -26,11 +26,12 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    body::Reply,
     config::{Config, Services},
     encode,
     gate::{Freshness, Gate, Gates, Seen},
     gateway::turned,
-    guard::LARGEST_BLOCK,
+    guard::{Fault, LARGEST_BLOCK},
     memory::{self, CONNECTION, CONNECTION_TLS},
     metrics::OfService,
     passport::Passports,
@@ -41,7 +42,7 @@ use crate::{
     timer::Deadlines,
     trace::Names,
     upstream::{Address, Pool, PoolKey, scatter},
-    wire::{Connection, Holds, Shared, Wire},
+    wire::{Connection, Holds, Shared, Ticket, Wire},
 };
 
 mod exchange;

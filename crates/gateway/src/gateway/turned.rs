@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::guard::frames::calm;
+use crate::guard::frames::{ENHANCE_YOUR_CALM, goaway};
 
 /// For how long a client is listened to before it is told: what it asks for is on its way, and some take an
 /// answer to nothing for an error.
@@ -31,7 +31,8 @@ pub(crate) async fn tell(mut stream: TcpStream, answer: &[u8]) {
     let read = timeout(LISTENED, stream.read(&mut heard)).await;
     let read = read.ok().and_then(Result::ok).unwrap_or(0);
     let framed = heard.get(..read).is_some_and(|heard| heard.starts_with(PREFACE));
-    let calm = if framed { [&SETTINGS[..], &calm(0)].concat() } else { Vec::new() };
+    let calm =
+        if framed { [&SETTINGS[..], &goaway(ENHANCE_YOUR_CALM, 0)].concat() } else { Vec::new() };
     let answer = if framed { &calm } else { answer };
     // It fits into the empty buffer of the system, so nobody is waited for.
     let told = timeout(LINGER, async {

@@ -44,6 +44,11 @@ const SETTINGS: u8 = 4;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
+/// Codes of errors (RFC 9113 §7).
+const PROTOCOL_ERROR: u32 = 1;
+/// The same: whoever is told does too much.
+pub const ENHANCE_YOUR_CALM: u32 = 11;
+
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -335,10 +340,17 @@ impl Allowance {
     }
 }
 
-/// The frame that ends a connection: `GOAWAY` with `ENHANCE_YOUR_CALM`, or `PROTOCOL_ERROR` (RFC 9113 §6.8, §7).
+impl Flood {
+    /// What its client is told (RFC 9113 §7).
+    #[must_use]
+    pub const fn code(self) -> u32 {
+        if matches!(self, Self::Trailers) { PROTOCOL_ERROR } else { ENHANCE_YOUR_CALM }
+    }
+}
+
+/// The frame that ends a connection: `GOAWAY` (RFC 9113 §6.8).
 #[must_use]
-pub fn calm(flood: Flood, last_stream: u32) -> Vec<u8> {
-    let code: u32 = if flood == Flood::Trailers { 1 } else { 11 };
+pub fn goaway(code: u32, last_stream: u32) -> Vec<u8> {
     let mut frame = vec![0, 0, 8, 7, 0, 0, 0, 0, 0];
     frame.extend(last_stream.to_be_bytes());
     frame.extend(code.to_be_bytes());
@@ -459,7 +471,7 @@ mod tests {
         frames.feed(&frame(DATA, 0, 5, b"data")[..10], 0).unwrap();
         assert!(!frames.is_in_head());
         assert_eq!(frames.last_stream(), 5);
-        assert_eq!(calm(Flood::Idle, 5)[9..], [0, 0, 0, 5, 0, 0, 0, 11]);
+        assert_eq!(goaway(Flood::Idle.code(), 5)[9..], [0, 0, 0, 5, 0, 0, 0, 11]);
     }
 
     #[test]
@@ -473,7 +485,7 @@ mod tests {
         let mut in_pieces = frame(HEADERS, END_STREAM, 3, &bad[..2]);
         in_pieces.extend(frame(CONTINUATION, END_HEADERS, 3, &bad[2..]));
         assert_eq!(frames.feed(&in_pieces, 0), Err(Flood::Trailers));
-        assert_eq!(calm(Flood::Trailers, 3)[9..], [0, 0, 0, 3, 0, 0, 0, 1]);
+        assert_eq!(goaway(Flood::Trailers.code(), 3)[9..], [0, 0, 0, 3, 0, 0, 0, 1]);
     }
 
     proptest! {

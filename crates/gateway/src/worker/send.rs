@@ -81,12 +81,9 @@ impl Worker {
     ) -> Option<Option<Room>> {
         to.reach.max_waiting?;
         let patience = self.deadlines.armed(way.gate.config.upstream.connect);
-        let waiting = within(&patience, to.wait());
-        match whole {
-            None => waiting.await,
-            Some(whole) => within(whole, waiting).await.flatten(),
-        }
-        .flatten()
+        let waiting = pin!(to.wait());
+        let waiting = pin!(within(Some(&patience), waiting));
+        within(whole, waiting).await.flatten().flatten()
     }
 
     async fn attempt(
