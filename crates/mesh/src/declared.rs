@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tegata_core::{MaxAge, RateLimit};
 
 use crate::{
+    credentials::Credential,
     delegation::DelegationMode,
     reach::{BreakerRule, Health, Retry},
     span::Span,
@@ -111,6 +112,9 @@ pub struct DeclaredRoute {
     /// How long a body or a WebSocket may be quiet, such as `10m`, in place of what holds for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Span>,
+    /// With what a caller may say who it is; tokens and session cookies where nothing is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credential>,
 }
 
 impl DeclaredRoute {
@@ -132,6 +136,7 @@ impl DeclaredRoute {
             timeout: None,
             websocket: false,
             idle_timeout: None,
+            credentials: Vec::new(),
         }
     }
 }
@@ -185,7 +190,7 @@ mod tests {
         assert!(route.acr.is_empty() && route.max_age.is_none());
         // What older programs do not know is not written without need.
         let written = serde_json::to_value(&route).unwrap();
-        for word in ["acr", "max_age", "websocket", "idle_timeout"] {
+        for word in ["acr", "max_age", "websocket", "idle_timeout", "credentials"] {
             assert!(written.get(word).is_none(), "{word}");
         }
         let service: DeclaredService =
@@ -219,6 +224,8 @@ mod tests {
             r#"{"path": "/a", "service": "a", "websocket": "yes"}"#,
             r#"{"path": "/a", "service": "a", "idle_timeout": "0s"}"#,
             r#"{"path": "/a", "service": "a", "idle_timeout": 60}"#,
+            r#"{"path": "/a", "service": "a", "credentials": ["cookie"]}"#,
+            r#"{"path": "/a", "service": "a", "credentials": "key"}"#,
             r#"{"path": "/a"}"#,
         ] {
             assert!(serde_json::from_str::<DeclaredRoute>(bad).is_err(), "{bad}");

@@ -9,6 +9,7 @@ use std::{
 use tegata_core::{Acr, InvalidId, InvalidName, RateLimit, StepUp};
 
 use crate::{
+    credentials::Credentials,
     declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode},
     name::{RoleName, Scope, ServiceName},
     path::Target,
@@ -78,6 +79,8 @@ pub struct Route {
     pub websocket: bool,
     /// How long a body or a WebSocket may be quiet, where that is not what holds for all.
     pub idle_timeout: Option<Span>,
+    /// With what a caller may say who it is.
+    pub credentials: Credentials,
 }
 
 /// All services and routes. Every route leads to a service, and every prefix leads to one route.
@@ -327,6 +330,10 @@ impl ServiceMap {
                 ("roles", !roles.is_empty()),
                 ("acr", !declared.acr.is_empty()),
                 ("max_age", declared.max_age.is_some()),
+                (
+                    "credentials",
+                    declared.auth == AuthMode::None && !declared.credentials.is_empty(),
+                ),
             ];
             for (key, asked) in asked {
                 if asked {
@@ -355,6 +362,7 @@ impl ServiceMap {
             timeout: declared.timeout.map(Span::duration),
             websocket: declared.websocket,
             idle_timeout: declared.idle_timeout,
+            credentials: Credentials::of(&declared.credentials),
         };
         self.routes.entry(declared.path.clone()).or_insert(route);
     }
