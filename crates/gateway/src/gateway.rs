@@ -29,7 +29,9 @@ use crate::{
     foreign::Foreign,
     gate::{Gate, Gates, Shared, Signer, Ways},
     introspection::{Asking, Introspection},
+    key::KeyCheck,
     metrics::Metrics,
+    reference::References,
     route::{Ground, Routing},
     session::SessionCheck,
     tls::{self, Asks, Identity, TlsRefused},
@@ -68,6 +70,10 @@ pub struct Parts {
     pub signer: Signer,
     /// Knows session cookies. `None`: they are not looked at.
     pub sessions: Option<Arc<dyn SessionCheck>>,
+    /// Knows API keys. `None`: there are none, and what is shown as one is refused.
+    pub keys: Option<Arc<dyn KeyCheck>>,
+    /// Knows what opaque access tokens stand for. `None`: none are accepted.
+    pub references: Option<Arc<dyn References>>,
     /// Knows which cookies people agreed to. `None`: all pass.
     pub cookies: Option<CookieFilter>,
     /// Where decisions are recorded. `None`: nowhere.
@@ -180,6 +186,8 @@ impl Gateway {
             introspection: parts.introspection.map(Asking::new),
             signer: parts.signer,
             sessions: parts.sessions,
+            keys: parts.keys,
+            references: parts.references,
             cookies: parts.cookies,
             metrics: parts.metrics,
             decisions: parts.decisions,

@@ -19,6 +19,7 @@ mod framed;
 mod grpc;
 mod hostile;
 mod identity;
+mod keys;
 mod life;
 mod others;
 mod outward_tls;
