@@ -42,6 +42,9 @@ pub enum EventType {
     CredentialChanged,
     /// A signing key changed its state: `kid`, `algorithm`, `state`.
     KeyRotated,
+    /// An API key takes the place of another, which counts beside it for a while: `old_id`, `new_id`,
+    /// `overlap_end`, `client_id`.
+    ApiKeyRotated,
     /// A user, client or service was registered, changed or removed: `subject`, `change`.
     RegistryChanged,
     /// The store was brought back from a backup, and what had been issued is refused: `epoch`,
@@ -71,6 +74,7 @@ impl EventType {
             Self::SuspiciousSessionAccess => "SUSPICIOUS_SESSION_ACCESS",
             Self::CredentialChanged => "CREDENTIAL_CHANGED",
             Self::KeyRotated => "KEY_ROTATED",
+            Self::ApiKeyRotated => "API_KEY_ROTATED",
             Self::RegistryChanged => "REGISTRY_CHANGED",
             Self::BackupRestored => "BACKUP_RESTORED",
             Self::SignalReceived => "SIGNAL_RECEIVED",

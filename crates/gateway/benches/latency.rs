@@ -161,6 +161,8 @@ fn gateway(
         realm: Realm::default(),
         signer,
         sessions: None,
+        keys: None,
+        references: None,
         cookies: Some(filter()),
         decisions: Some(decisions),
         usage: Some(Arc::new(Usage::new(node))),

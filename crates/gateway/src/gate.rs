@@ -25,7 +25,9 @@ use crate::{
     dpop::Proofs,
     foreign::Foreign,
     introspection::Asking,
+    key::KeyCheck,
     metrics::{Layers, Metrics},
+    reference::References,
     route::Routing,
     session::SessionCheck,
     shed::Load,
@@ -92,6 +94,10 @@ pub(crate) struct Shared {
     pub(crate) introspection: Option<Asking>,
     pub(crate) signer: Signer,
     pub(crate) sessions: Option<Arc<dyn SessionCheck>>,
+    /// Knows API keys.
+    pub(crate) keys: Option<Arc<dyn KeyCheck>>,
+    /// Knows what opaque tokens stand for.
+    pub(crate) references: Option<Arc<dyn References>>,
     /// Knows which cookies people agreed to.
     pub(crate) cookies: Option<CookieFilter>,
     pub(crate) tally: Tally,

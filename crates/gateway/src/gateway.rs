@@ -29,8 +29,10 @@ use crate::{
     foreign::Foreign,
     gate::{Gate, Gates, Shared, Signer, Ways},
     introspection::{Asking, Introspection},
+    key::KeyCheck,
     memory::Memory,
     metrics::Metrics,
+    reference::References,
     route::{Ground, Routing},
     session::SessionCheck,
     shed::Load,
@@ -72,6 +74,10 @@ pub struct Parts {
     pub signer: Signer,
     /// Knows session cookies. `None`: they are not looked at.
     pub sessions: Option<Arc<dyn SessionCheck>>,
+    /// Knows API keys. `None`: there are none, and what is shown as one is refused.
+    pub keys: Option<Arc<dyn KeyCheck>>,
+    /// Knows what opaque access tokens stand for. `None`: none are accepted.
+    pub references: Option<Arc<dyn References>>,
     /// Knows which cookies people agreed to. `None`: all pass.
     pub cookies: Option<CookieFilter>,
     /// Where decisions are recorded. `None`: nowhere.
@@ -192,6 +198,8 @@ impl Gateway {
             introspection: parts.introspection.map(Asking::new),
             signer: parts.signer,
             sessions: parts.sessions,
+            keys: parts.keys,
+            references: parts.references,
             cookies: parts.cookies,
             metrics: parts.metrics,
             decisions: parts.decisions,

@@ -31,6 +31,7 @@ pub(crate) struct Fields<'r> {
     pub(crate) host: Once<'r>,
     pub(crate) authorization: Once<'r>,
     pub(crate) dpop: Once<'r>,
+    pub(crate) api_key: Once<'r>,
     pub(crate) length: Once<'r>,
     pub(crate) traceparent: Once<'r>,
     pub(crate) upgrade: Once<'r>,
@@ -122,6 +123,7 @@ impl<'r> Fields<'r> {
             _ => match name.as_str() {
                 "traceparent" => self.traceparent.add(value),
                 "dpop" => self.dpop.add(value),
+                "x-api-key" => self.api_key.add(value),
                 other if is_ours(other) || is_hop(other) => self.strip.push(name.clone()),
                 _ => {}
             },

@@ -19,6 +19,8 @@
 //! | [`foreign`] | access tokens of other issuers |
 //! | [`introspection`] | whoever is asked about tokens while revocations cannot be learnt |
 //! | [`session`] | what is asked about session cookies |
+//! | [`key`] | what is asked about API keys |
+//! | [`reference`](mod@reference) | what is asked about opaque access tokens |
 //! | [`refusal`] | what a client is told whose request goes no further |
 //! | [`decision_log`] | what was decided, in files that show when they were altered |
 //! | [`sidecar`] | sessions and tokens, checked beside a service |
@@ -32,7 +34,9 @@ pub mod gateway;
 pub mod guard;
 pub mod head;
 pub mod introspection;
+pub mod key;
 pub mod metrics;
+pub mod reference;
 pub mod refusal;
 pub mod session;
 pub mod sidecar;
@@ -69,7 +73,9 @@ pub use foreign::{Foreign, ForeignIssuer, IssuerKeys};
 pub use gate::Signer;
 pub use gateway::{Gateway, NotServed, Parts};
 pub use head::Head;
+pub use key::{KeyCheck, KeyIdentity, KeyUnfit};
 pub use metrics::Metrics;
+pub use reference::{References, Unresolved};
 pub use session::{Checked, SessionCheck, SessionIdentity, SessionRefused};
 pub use tally::Sharing;
 pub use tls::TlsRefused;

@@ -23,6 +23,7 @@ use tegata_token::{
 
 use crate::{
     config::Internal,
+    key::KeyIdentity,
     refusal::{Refusal, Refused},
     route::{Destination, Routing},
     session::SessionIdentity,
@@ -45,6 +46,8 @@ pub(crate) enum Caller {
     Foreign(Arc<Verified<ForeignToken>>),
     /// Whoever a session cookie stands for.
     Session(Arc<SessionIdentity>),
+    /// The service that an API key stands for.
+    Key(Arc<KeyIdentity>),
 }
 
 impl Caller {
@@ -53,6 +56,15 @@ impl Caller {
             Self::Token(token) => token.claims(),
             Self::Foreign(token) => token.claims(),
             Self::Session(session) => &session.claims,
+            Self::Key(key) => &key.claims,
+        }
+    }
+
+    /// The id of the API key that it is known by.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Key(key) => Some(key.id.as_str()),
+            _ => None,
         }
     }
 
@@ -65,8 +77,11 @@ impl Caller {
     /// was issued to, and the key that signed it, where that is not the one that signs internal tokens.
     fn lineage(&self, own_kid: &str) -> Option<Box<Lineage>> {
         // Whoever accepts tokens of other issuers hears of them by other names.
-        let Self::Token(token) = self else { return None };
-        let mut lineage = Lineage::of(token.claims(), token.kid().as_str());
+        let mut lineage = match self {
+            Self::Token(token) => Lineage::of(token.claims(), token.kid().as_str()),
+            Self::Key(key) => Lineage::of(&key.claims, own_kid),
+            Self::Foreign(_) | Self::Session(_) => return None,
+        };
         lineage.kid.retain(|kid| kid != own_kid);
         lineage.claim()
     }
@@ -78,6 +93,7 @@ impl Caller {
             (Self::Token(one), Self::Token(other)) => Arc::ptr_eq(one, other),
             (Self::Foreign(one), Self::Foreign(other)) => Arc::ptr_eq(one, other),
             (Self::Session(one), Self::Session(other)) => Arc::ptr_eq(one, other),
+            (Self::Key(one), Self::Key(other)) => Arc::ptr_eq(one, other),
             _ => return false,
         };
         same || self.claims() == other.claims()
@@ -255,6 +271,7 @@ impl Passport {
         let is_person = match &caller {
             // RFC 9068 §2.2: where no person is involved, the subject is the client.
             Caller::Foreign(_) => claims.client_id.as_ref() != Some(&claims.sub),
+            Caller::Key(_) => false,
             Caller::Token(_) | Caller::Session(_) => claims.sub.starts_with("usr_"),
         };
         let kind = if is_person { PrincipalKind::User } else { PrincipalKind::Client };
@@ -289,7 +306,7 @@ impl Passport {
         let claims = match &self.caller {
             Caller::Token(token) => token.claims(),
             Caller::Foreign(token) => token.claims(),
-            Caller::Session(_) => return false,
+            Caller::Session(_) | Caller::Key(_) => return false,
         };
         let third = claims.exp.saturating_sub(claims.iat) / 3;
         claims.exp.saturating_sub(now.secs()) < third.min(RUNNING_OUT)

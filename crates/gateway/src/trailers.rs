@@ -54,7 +54,7 @@ fn is_of_head(name: &HeaderName) -> bool {
     known
         || is_hop(text)
         || is_ours(text)
-        || matches!(text, "dpop" | "traceparent" | "tracestate" | "clear-site-data")
+        || matches!(text, "dpop" | "traceparent" | "tracestate" | "clear-site-data" | "x-api-key")
         || text.starts_with("access-control-")
         || text.starts_with("sec-")
         || text.starts_with("if-")

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tegata_core::{MaxAge, RateLimit};
 
 use crate::{
+    credentials::Credential,
     delegation::DelegationMode,
     limit::DeclaredLimit,
     reach::{DeclaredBreaker, Health, Retry},
@@ -127,6 +128,9 @@ pub struct DeclaredRoute {
     /// How many requests pass of each of those who are counted, beside `rate_limit`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rate_limits: Vec<DeclaredLimit>,
+    /// With what a caller may say who it is; tokens and session cookies where nothing is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credential>,
 }
 
 impl DeclaredRoute {
@@ -150,6 +154,7 @@ impl DeclaredRoute {
             idle_timeout: None,
             compress: None,
             rate_limits: Vec::new(),
+            credentials: Vec::new(),
         }
     }
 }
@@ -203,7 +208,9 @@ mod tests {
         assert!(route.acr.is_empty() && route.max_age.is_none());
         // What older programs do not know is not written without need.
         let written = serde_json::to_value(&route).unwrap();
-        for word in ["acr", "max_age", "websocket", "idle_timeout", "compress", "rate_limits"] {
+        for word in
+            ["acr", "max_age", "websocket", "idle_timeout", "compress", "rate_limits", "credentials"]
+        {
             assert!(written.get(word).is_none(), "{word}");
         }
         let service: DeclaredService =
@@ -237,6 +244,8 @@ mod tests {
             r#"{"path": "/a", "service": "a", "websocket": "yes"}"#,
             r#"{"path": "/a", "service": "a", "idle_timeout": "0s"}"#,
             r#"{"path": "/a", "service": "a", "idle_timeout": 60}"#,
+            r#"{"path": "/a", "service": "a", "credentials": ["cookie"]}"#,
+            r#"{"path": "/a", "service": "a", "credentials": "key"}"#,
             r#"{"path": "/a"}"#,
             r#"{"path": "/a", "service": "a", "compress": "gzip"}"#,
         ] {

@@ -6,6 +6,7 @@
 //! | [`path`] | a request target, normalised once; what is ambiguous is refused |
 //! | [`shape`] | paths that carry SQL |
 //! | [`declared`] | services and routes as they are written in the configuration |
+//! | [`credentials`] | with what a caller may say who it is |
 //! | [`delegation`] | who may speak for whom at which services, as it is written there |
 //! | [`map`] | the same, checked: [`ServiceMap`], [`Service`], [`Route`] |
 //! | [`table`] | from a path to its route |
@@ -15,6 +16,7 @@
 //! | [`limit`] | rate limits, as they are written beside a route or a service |
 //! | [`reach`] | how a service is reached: checks, sending again, leaving alone, TLS |
 
+pub mod credentials;
 pub mod declared;
 pub mod delegation;
 pub mod limit;
@@ -27,6 +29,7 @@ pub mod span;
 pub mod table;
 pub mod upstream;
 
+pub use credentials::{Credential, Credentials};
 pub use declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode};
 pub use delegation::{DeclaredDelegation, DelegationMode};
 pub use limit::{DeclaredLimit, LimitBy};

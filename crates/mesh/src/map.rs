@@ -9,6 +9,7 @@ use std::{
 use tegata_core::{Acr, InvalidId, InvalidName, RateLimit, StepUp};
 
 use crate::{
+    credentials::Credentials,
     declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode},
     limit::{self, DeclaredLimit, Place},
     name::{RoleName, Scope, ServiceName},
@@ -87,6 +88,8 @@ pub struct Route {
     pub compress: Option<bool>,
     /// How many requests pass of each of those who are counted.
     pub rate_limits: Vec<DeclaredLimit>,
+    /// With what a caller may say who it is.
+    pub credentials: Credentials,
 }
 
 /// All services and routes. Every route leads to a service, and every prefix leads to one route.
@@ -339,6 +342,10 @@ impl ServiceMap {
                 ("roles", !roles.is_empty()),
                 ("acr", !declared.acr.is_empty()),
                 ("max_age", declared.max_age.is_some()),
+                (
+                    "credentials",
+                    declared.auth == AuthMode::None && !declared.credentials.is_empty(),
+                ),
             ];
             for (key, asked) in asked {
                 if asked {
@@ -371,6 +378,7 @@ impl ServiceMap {
             idle_timeout: declared.idle_timeout,
             compress: declared.compress,
             rate_limits: declared.rate_limits.clone(),
+            credentials: Credentials::of(&declared.credentials),
         };
         self.routes.entry(declared.path.clone()).or_insert(route);
     }

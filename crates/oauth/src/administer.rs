@@ -128,7 +128,8 @@ impl Provider {
         need: Need,
     ) -> Result<Administrator, NotAdministrator> {
         let invalid = || NotAdministrator::InvalidToken;
-        let verified = self.verifier().verify(credential.token()).map_err(|_| invalid())?;
+        let token = self.resolved(credential.token()).await?;
+        let verified = self.verifier().verify(&token).map_err(|_| invalid())?;
         self.revoker().know_enough().await?;
         if self.revoker().view().realm(self.realm()).check(&verified).is_some() {
             return Err(invalid());

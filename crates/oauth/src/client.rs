@@ -29,6 +29,17 @@ pub static CLIENTS: Kind =
 /// How far the clocks of two nodes may be apart without anybody noticing.
 const CLOCKS_APART: Duration = Duration::from_secs(2);
 
+/// What the access tokens of a client look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenFormat {
+    /// A JWT, which whoever it is for can read (RFC 9068).
+    #[default]
+    Jwt,
+    /// A reference, which says nothing: whoever accepts one asks the issuer (RFC 7662).
+    Reference,
+}
+
 /// A registered client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
@@ -95,6 +106,9 @@ pub struct Client {
     /// 9701 §6).
     #[serde(default)]
     pub introspection_alg: Option<Algorithm>,
+    /// What its access tokens look like.
+    #[serde(default)]
+    pub token_format: TokenFormat,
     /// What userinfo is signed with, where it is to be (OpenID Connect Dynamic Client Registration 1.0
     /// §2).
     #[serde(default)]

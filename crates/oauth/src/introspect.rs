@@ -30,6 +30,7 @@ impl Provider {
             return self.introspect_transaction(client, token).await;
         }
         let inactive = json!({"active": false});
+        let token = &*self.resolved(token).await?;
         if let Ok(verified) = self.verifier().verify(token) {
             // Whoever asks here relies on the answer, and can do without one for a while.
             self.revoker().know_enough().await?;

@@ -159,7 +159,8 @@ impl Provider {
             ..Claims::default()
         };
         let claims = self.worded_for(client, claims)?;
-        self.sign(client.access_token_alg, "at+jwt", &claims.to_json()).await
+        let token = self.sign(client.access_token_alg, "at+jwt", &claims.to_json()).await?;
+        Ok(self.in_form_of(client, token, family.access.exp).await?)
     }
 
     /// The ID token that goes with an access token (OpenID Connect Core §3.1.3.6).

@@ -51,6 +51,7 @@ pub mod params;
 pub mod pkce;
 pub mod provider;
 pub mod redirect;
+mod reference;
 pub mod register;
 pub mod remote;
 pub mod request;
@@ -60,7 +61,7 @@ pub mod subject;
 pub mod userinfo;
 
 pub use authenticate::{Basic, ProvenClient};
-pub use client::{AuthMethod, Client, ClientMetadata, Clients, GrantType};
+pub use client::{AuthMethod, Client, ClientMetadata, Clients, GrantType, TokenFormat};
 pub use delegation::Delegation;
 pub use described::NotDescribed;
 pub use device::{Decision, DeviceAuthorization, UserCode};

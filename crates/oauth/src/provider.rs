@@ -8,8 +8,8 @@ use tegata_core::{
 use tegata_identity::Demand;
 use tegata_token::{
     AccessToken, Algorithm, Authorities, DpopNonces, Expected, ExpectedAudience, Families, Indexes,
-    InternalToken, Keys, ListId, Memory, Pairwise, Revoker, Scope, TransactionToken, Usage,
-    Verifier,
+    InternalToken, Keys, ListId, Memory, Pairwise, ReferenceTokens, Revoker, Scope,
+    TransactionToken, Usage, Verifier,
 };
 
 use crate::{
@@ -184,6 +184,8 @@ pub struct Parts {
     pub usage: Arc<Usage>,
     /// Whose signature on a client's certificate counts.
     pub authorities: Arc<Authorities>,
+    /// What opaque access tokens stand for.
+    pub references: ReferenceTokens,
 }
 
 /// The provider of one realm.

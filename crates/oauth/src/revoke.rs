@@ -135,7 +135,7 @@ impl Provider {
     /// `unauthorized_client` for another client's token; what the store says, also where the key of a
     /// token cannot be looked for, and then nothing is known to have been taken back.
     pub async fn revoke(&self, client: &Client, params: &Params) -> Result<Taken, Refused> {
-        let token = params.require("token", "token is missing")?;
+        let token = &*self.resolved(params.require("token", "token is missing")?).await?;
         // `token_type_hint` speeds nothing up here: the two kinds look different.
         if let Some((family, _)) = self.families().of_token(self.realm(), token).await? {
             self.check_owner(client, family.client.as_str())?;
@@ -236,7 +236,8 @@ impl Provider {
         token: &str,
         order: &Order,
     ) -> Result<(String, Taken), Refused> {
-        let issued = self.known(token).await?.ok_or(OAuthError::request(
+        let token = self.resolved(token).await?;
+        let issued = self.known(&token).await?.ok_or(OAuthError::request(
             "this is neither an access token nor a transaction token of this issuer",
         ))?;
         let taken = self.revoke_issued(&issued, order).await?;

@@ -47,7 +47,7 @@ impl Provider {
         &self,
         credential: &Credential<'_>,
     ) -> Result<(Userinfo, Option<ProvenKey>), NoUserinfo> {
-        let verified = self.verifier().verify(credential.token());
+        let verified = self.verifier().verify(&self.resolved(credential.token()).await?);
         let verified = verified.map_err(|_| NoUserinfo::InvalidToken)?;
         self.revoker().know_enough().await?;
         let view = self.revoker().view().realm(self.realm());

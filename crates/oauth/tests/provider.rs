@@ -19,6 +19,7 @@ mod provider {
     pub(crate) mod mtls;
     pub(crate) mod pairwise;
     pub(crate) mod pushed;
+    pub(crate) mod reference;
     pub(crate) mod request_object;
     pub(crate) mod resource;
     pub(crate) mod response;

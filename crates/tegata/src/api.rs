@@ -20,6 +20,7 @@ use crate::{
     operate::{self, Kind, Order, users::By},
 };
 
+mod api_keys;
 mod clients;
 mod lists;
 mod services;
@@ -91,6 +92,11 @@ impl Api {
                 let order = Order::KeyRetire { kid: asked.name(0).to_owned() };
                 self.order(&asked, order).await.map(Done::with)
             }
+            O::ApiKeys => self.api_keys(&asked).await,
+            O::ApiKeyAdd => self.create_api_key(&asked).await,
+            O::ApiKey => self.api_key(&asked).await,
+            O::ApiKeyRotate => self.rotate_api_key(&asked).await,
+            O::ApiKeyRevoke => self.revoke_api_key(&asked).await,
             O::Consents => self.consents(&asked).await,
             O::ConsentWithdraw => self.withdraw_consent(&asked).await,
         }

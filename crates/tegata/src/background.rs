@@ -17,7 +17,7 @@ use crate::{
     compose::Composed,
     durable::Follower,
     foreign::fill,
-    health, history, operate, outbox,
+    health, history, key_door, operate, outbox,
     supervisor::{Tasks, Weight},
 };
 
@@ -53,6 +53,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> Tasks {
     keep("tell_of_readers", Weight::Helpful, |it| Box::pin(crate::key_readers::tell(it)));
     keep("rotate_keys", Weight::Helpful, |it| Box::pin(rotate_keys(it)));
     keep("ask_signers", Weight::Helpful, |it| Box::pin(ask_signers(it)));
+    keep("write_key_uses", Weight::Helpful, |it| Box::pin(write_key_uses(it)));
     keep("clean", Weight::Helpful, |it| Box::pin(clean(it)));
     fill::start(composed, &mut tasks);
     tasks
@@ -171,6 +172,16 @@ async fn tell_of_use(composed: Arc<Composed>) {
                 told.and(composed.feed.publish(Message::new(Topic::TokenUpdates, message)).await);
         }
         rounds.ended(&told);
+    }
+}
+
+/// Writes down when API keys were used.
+async fn write_key_uses(composed: Arc<Composed>) {
+    let fails = "it cannot be written down when API keys were used";
+    let mut rounds = Rounds::every(key_door::WRITTEN, fails);
+    loop {
+        rounds.next().await;
+        rounds.ended(&key_door::write_uses(&composed).await);
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
     sockets::Brought,
 };
 
+mod apikey;
 pub(crate) mod apply;
 mod audit_log;
 mod client;
@@ -93,6 +94,9 @@ enum Command {
     /// Signing keys, and the root key.
     #[command(subcommand)]
     Key(key::Key),
+    /// API keys of services.
+    #[command(subcommand, name = "apikey")]
+    ApiKey(apikey::ApiKey),
     /// Tokens.
     #[command(subcommand)]
     Token(token::Token),
@@ -202,6 +206,7 @@ pub(crate) async fn run(cli: Cli, sockets: Result<Vec<Brought>, String>) -> Exit
         Command::Service(service) => service.run(&context).await,
         Command::Delegation(delegation) => delegation.run(&context).await,
         Command::Key(key) => key.run(&context).await,
+        Command::ApiKey(key) => key.run(&context).await,
         Command::Token(token) => token.run(&context).await,
         Command::AuditLog(log) => log.run(&context).await,
         Command::Restore(restore) => restore.run(&context).await,

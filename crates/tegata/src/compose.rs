@@ -27,8 +27,8 @@ use tegata_store::{
     RootKeyRefused, SealRefused, Sealed, Standby,
 };
 use tegata_token::{
-    Authorities, DpopNonces, Families, Indexes, Keys, KeysRefused, Lifetimes, Pairwise, Revoker,
-    Roots, RotationRules, Usage, View, Withdraw,
+    ApiKeys, Authorities, DpopNonces, Families, Indexes, Keys, KeysRefused, Lifetimes, Pairwise,
+    ReferenceTokens, Revoker, Roots, RotationRules, Usage, View, Withdraw,
     revocation::{LONGEST_ACCESS, Snapshots},
     usage::OwnTokens,
 };
@@ -240,6 +240,11 @@ pub(crate) struct Composed {
     /// Whose signature on a client's certificate counts.
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) registry: Registry,
+    pub(crate) api_keys: ApiKeys,
+    /// When they were used.
+    pub(crate) key_uses: Arc<crate::key_door::Uses>,
+    /// What opaque access tokens stand for.
+    pub(crate) references: ReferenceTokens,
     pub(crate) withdraw: Withdraw,
     pub(crate) data: DataDir,
 }
@@ -380,6 +385,21 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let dpop_nonces = dpop_nonces(&roots("dpop-nonce").await?, &realm)?;
     let pairwise = Pairwise::new(&roots("pairwise").await?, &realm);
     let pairwise = Arc::new(pairwise.ok_or_else(|| no_root("names of people"))?);
+    let api_keys = ApiKeys::new(
+        node.clone(),
+        (epoch, realm.clone()),
+        Arc::clone(&records),
+        &roots("api-key").await?,
+        revoker.clone(),
+    );
+    let api_keys = api_keys.ok_or_else(|| no_root("API keys"))?;
+    let references = ReferenceTokens::new(
+        node.clone(),
+        realm.clone(),
+        Arc::clone(&ephemeral),
+        &roots("reference-token").await?,
+    );
+    let references = references.ok_or_else(|| no_root("opaque tokens"))?;
     let usage = Arc::new(Usage::new(node.clone()));
     // Whoever serves says whom they trust.
     let authorities = Arc::new(Authorities::default());
@@ -403,6 +423,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
             dpop_nonces: dpop_nonces.clone(),
             usage: Arc::clone(&usage),
             authorities: Arc::clone(&authorities),
+            references: references.clone(),
         },
     );
 
@@ -484,6 +505,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let withdraw = Withdraw::new()
         .with(Arc::new(SessionsOfHolder(sessions.clone())))
         .with(Arc::new(families.clone()))
+        .with(Arc::new(api_keys.clone()))
         .with(Arc::new(OwnTokens::new(node.clone(), Arc::clone(&usage), revoker.clone())));
     Ok(Composed {
         config,
@@ -528,6 +550,9 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         dpop_nonces,
         authorities,
         registry,
+        api_keys,
+        key_uses: Arc::default(),
+        references,
         withdraw,
         data,
     })

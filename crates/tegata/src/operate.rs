@@ -15,6 +15,7 @@ pub(crate) use keys::rotate_due;
 pub(crate) use refused::{Kind, Refused};
 pub(crate) use revoke::user as take_back;
 
+pub(crate) mod api_keys;
 pub(crate) mod clients;
 pub(crate) mod consents;
 mod declare;
@@ -119,6 +120,18 @@ pub(crate) enum Order {
         kid: Option<String>,
         algorithm: Option<Algorithm>,
     },
+    ApiKeyCreate {
+        wanted: Box<api_keys::Wanted>,
+    },
+    ApiKeyList {
+        client: Option<String>,
+    },
+    ApiKeyRotate {
+        id: String,
+        grace: Option<tegata_mesh::Span>,
+        /// The one before does not count any more.
+        at_once: bool,
+    },
     TokenInspect {
         token: String,
     },
@@ -167,6 +180,7 @@ impl Order {
                 | Self::ClientRefuse { .. }
                 | Self::ServiceRemove { .. }
                 | Self::KeyRotate { .. }
+                | Self::ApiKeyRotate { .. }
                 | Self::KeyRetire { .. }
                 | Self::Revoke { .. }
                 | Self::SessionEnd { .. }
@@ -240,6 +254,7 @@ pub(crate) enum What {
     Client(String),
     Service(String),
     Key(String),
+    ApiKey(String),
     /// Something that another issuer issued.
     Foreign {
         issuer: String,
@@ -342,6 +357,11 @@ pub(crate) async fn perform(
         Order::KeyRetire { kid } => keys::retire(composed, actor, &kid).await,
         Order::KeyImport { pem, kid, algorithm } => {
             keys::import(composed, actor, &pem, kid.as_deref(), algorithm).await
+        }
+        Order::ApiKeyCreate { wanted } => api_keys::create(composed, actor, &wanted).await,
+        Order::ApiKeyList { client } => api_keys::list(composed, client.as_deref()).await,
+        Order::ApiKeyRotate { id, grace, at_once } => {
+            api_keys::rotate(composed, actor, &id, grace, at_once).await
         }
         Order::TokenInspect { token } => tokens::inspect(composed, &token).await,
         Order::TokenTrace { jti } => trace::trace(composed, &jti).await,

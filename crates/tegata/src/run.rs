@@ -41,7 +41,10 @@ use crate::{
     cookie_door::CookieDoor,
     gauges, health,
     introspection::Others,
-    logouts, lookout, mail, signals,
+    key_door::KeyDoor,
+    logouts, lookout, mail,
+    reference_door::ReferenceDoor,
+    signals,
     supervisor::{Tasks, Weight},
 };
 
@@ -539,6 +542,8 @@ async fn gateway(
         realm: composed.realm.clone(),
         signer,
         sessions: Some(door),
+        keys: Some(Arc::new(KeyDoor::new(composed))),
+        references: Some(Arc::new(ReferenceDoor::new(composed))),
         cookies: Some(CookieFilter::new(
             Arc::clone(composed.cookie_consents.policy()),
             composed.cookie_consents.seal().clone(),

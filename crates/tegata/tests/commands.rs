@@ -17,6 +17,7 @@ use tegata_engines::PostgresServer;
 use tempfile::TempDir;
 
 mod commands {
+    mod apikeys;
     mod applying;
     mod configuration;
     mod decisions;

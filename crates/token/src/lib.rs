@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`algorithm`] | the signature algorithms, asymmetric only |
 //! | [`key`] | private keys that sign, public keys that verify, their JWK |
+//! | [`api_key`] | keys that services show, how they are written, kept and taken back |
 //! | [`jws`] | the compact serialisation, read strictly |
 //! | [`cose`] | signed messages in CBOR |
 //! | [`claims`] | what an access token says |
@@ -24,6 +25,7 @@
 //! | [`strict`] | JSON as security needs it |
 //! | [`resource`] | what a protected resource says of itself to clients |
 //! | [`root`] | root secrets, from which other keys are derived |
+//! | [`mod@reference`] | access tokens that say nothing |
 //! | [`refresh`] | the refresh token |
 //! | [`family`] | one sign-in's chain of refresh tokens: what follows from a presentation |
 //! | [`families`] | families in the store: beginning, refreshing, ending |
@@ -33,6 +35,7 @@
 //! | [`usage`] | where tokens came from and how they are used, as all nodes know together |
 
 pub mod algorithm;
+pub mod api_key;
 pub mod assertion;
 pub mod certificate;
 pub mod circle;
@@ -50,6 +53,7 @@ pub mod keys;
 pub mod lineage;
 pub mod narrowed;
 pub mod pairwise;
+pub mod reference;
 pub mod refresh;
 pub mod request_object;
 pub mod resource;
@@ -65,6 +69,7 @@ pub mod verifier;
 mod words;
 
 pub use algorithm::Algorithm;
+pub use api_key::{ApiGrant, ApiKey, ApiKeyId, ApiKeyRefused, ApiKeys};
 pub use certificate::{Authorities, ClientCertificate, SubjectName};
 pub use circle::Circle;
 pub use claims::{Audience, Claims, Confirmation, MayAct, Scope};
@@ -80,6 +85,7 @@ pub use keys::{Keys, KeysRefused};
 pub use lineage::Lineage;
 pub use narrowed::{Narrowed, Wider};
 pub use pairwise::Pairwise;
+pub use reference::ReferenceTokens;
 pub use request_object::{ExpectedObject, ObjectRefused, RequestObject};
 pub use resource::{InvalidResource, ProtectedResource};
 pub use revocation::{
@@ -100,7 +106,9 @@ pub use verifier::{
 use tegata_core::Kind;
 
 /// The kinds of record that this crate keeps.
-pub static KINDS: [&Kind; 9] = [
+pub static KINDS: [&Kind; 11] = [
+    &api_key::API_KEYS,
+    &api_key::USES,
     &circle::CIRCLE,
     &circle::CIRCLE_PLACES,
     &family::FAMILIES,

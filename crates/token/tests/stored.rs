@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod stored {
+    pub(crate) mod api_keys;
     pub(crate) mod failures;
     pub(crate) mod keys;
     pub(crate) mod race;

@@ -1,12 +1,12 @@
 //! Who sends it, and does the credential still count?
 
 use http::HeaderValue;
-use tegata_mesh::{AuthMode, Route};
+use tegata_mesh::{AuthMode, Credential, Route};
 
 use crate::{
     dpop::Shown,
     gate::{Freshness, Gate},
-    head::{Head, Once},
+    head::{Fields, Head, Once},
     passport::Caller,
     phase::admit::Admitted,
     refusal::{Refusal, Refused},
@@ -14,11 +14,13 @@ use crate::{
 };
 
 mod counts;
+mod key;
 mod session;
 mod token;
 
 pub(crate) use self::{
     counts::{is_taken_back, still_counts},
+    key::{X_API_KEY, carries_key},
     session::{cookies, pairs},
     token::carries_token,
 };
@@ -48,17 +50,25 @@ pub(crate) async fn identify(
         return Ok(Identified::default());
     }
     let (mut proven, mut shown) = (None, None);
-    let caller = match admitted.fields.authorization {
-        Once::Several => {
-            let detail = "`Authorization` stands more than once";
-            return Err(Refusal::bad_request("several_authorizations", detail));
+    let caller = match said(&admitted.fields)? {
+        Some(Said::Key(text)) => {
+            check_counts(route, Credential::Key)?;
+            if route.credentials.have(Credential::Session)
+                && session::is_shown(head, admitted, gate)?
+            {
+                return Err(several());
+            }
+            key::check(text, gate).await?
         }
-        Once::One(value) => {
+        Some(Said::Token(value)) => {
+            check_counts(route, Credential::Token)?;
             let (caller, proof) = token::check(value, (head, admitted), gate).await?;
             (proven, shown) = (proof, token::of_issuer(value, &caller));
             caller
         }
-        Once::Absent => {
+        // Browsers send what they have: where sessions do not count, that is nothing.
+        None if !route.credentials.have(Credential::Session) => return Ok(Identified::default()),
+        None => {
             match Box::pin(session::check(head, admitted, gate, set_cookie)).await? {
                 None => return Ok(Identified::default()),
                 Some(Ok(caller)) => caller,
@@ -74,6 +84,9 @@ pub(crate) async fn identify(
     // Taken now: somebody may have been waited for.
     let now = gate.node.since_boot();
     let unchecked = still_counts((&caller, shown), route.revocation, gate, freshness, now).await?;
+    if let Caller::Key(key) = &caller {
+        key::check_covers(key, route)?;
+    }
     let shown = match proven {
         Some(proven) => {
             let now = gate.node.now();
@@ -83,4 +96,50 @@ pub(crate) async fn identify(
     };
     let unchecked = unchecked || shown.unchecked;
     Ok(Identified { caller: Some(caller), unchecked, nonce: shown.nonce })
+}
+
+/// With what a request says whose it is, beside cookies.
+enum Said<'r> {
+    /// An access token, as `Authorization` says it.
+    Token(&'r HeaderValue),
+    /// An API key.
+    Key(&'r str),
+}
+
+/// What a request carries: one thing, once. Of two, nobody could tell which is meant.
+fn said<'r>(fields: &Fields<'r>) -> Result<Option<Said<'r>>, Refused> {
+    match (fields.authorization, fields.api_key) {
+        (Once::Several, _) => {
+            let detail = "`Authorization` stands more than once";
+            Err(Refusal::bad_request("several_authorizations", detail))
+        }
+        (_, Once::Several) => {
+            let detail = "`X-API-Key` stands more than once";
+            Err(Refusal::bad_request("several_api_keys", detail))
+        }
+        (Once::One(_), Once::One(_)) => Err(several()),
+        // What is no text is no key.
+        (Once::Absent, Once::One(value)) => Ok(Some(Said::Key(value.to_str().unwrap_or_default()))),
+        (Once::One(value), Once::Absent) => {
+            Ok(Some(key::of_bearer(value).map_or(Said::Token(value), Said::Key)))
+        }
+        (Once::Absent, Once::Absent) => Ok(None),
+    }
+}
+
+fn several() -> Refused {
+    let detail = "the request carries two credentials; send one";
+    Refusal::bad_request("several_credentials", detail)
+}
+
+/// Whether a route takes such a credential.
+fn check_counts(route: &Route, kind: Credential) -> Result<(), Refused> {
+    if route.credentials.have(kind) {
+        return Ok(());
+    }
+    let detail = match kind {
+        Credential::Key => "API keys do not count on this route",
+        _ => "such a credential does not count on this route",
+    };
+    Err(Refusal::invalid_token("credential_elsewhere", detail))
 }

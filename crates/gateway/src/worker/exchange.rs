@@ -30,7 +30,7 @@ use crate::{
         admit::{self, Admitted, admit},
         decide::decide,
         forward::{Origin, Outgoing, Passing, Told, agreed, sign},
-        identify::{carries_token, identify},
+        identify::{X_API_KEY, carries_key, carries_token, identify},
         limit::limit,
         record::Trail,
     },
@@ -376,6 +376,9 @@ impl Worker {
         if drop_authorization && !matches!(admitted.fields.dpop, Once::Absent) {
             // The proof goes with the token that it is for.
             admitted.fields.strip.push(dpop::DPOP.clone());
+        }
+        if found.route.auth != AuthMode::None || carries_key(head.headers) {
+            admitted.fields.strip.push(X_API_KEY.clone());
         }
         let raw = parts.uri.path_and_query();
         let filter = gate.cookies.as_ref();

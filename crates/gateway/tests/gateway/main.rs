@@ -20,6 +20,7 @@ mod framed;
 mod grpc;
 mod hostile;
 mod identity;
+mod keys;
 mod life;
 mod limits;
 mod others;

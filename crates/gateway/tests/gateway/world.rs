@@ -14,7 +14,9 @@ use tegata_core::{
     Realm, Records, SeededEntropy, StoreError, Timestamp, TokenId,
     port::{Batch, Page, Pull, Record, Sequenced},
 };
-use tegata_gateway::{Config, DecisionLog, Dpop, Gateway, Metrics, Parts, SessionCheck};
+use tegata_gateway::{
+    Config, DecisionLog, Dpop, Gateway, KeyCheck, Metrics, Parts, References, SessionCheck,
+};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap};
 use tegata_session::CookieFilter;
 use tegata_token::{
@@ -54,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) declared: Vec<DeclaredService>,
     pub(crate) forbids: Vec<tegata_policy::Forbid>,
     pub(crate) sessions: Option<Arc<dyn SessionCheck>>,
+    pub(crate) keys: Option<Arc<dyn KeyCheck>>,
+    pub(crate) references: Option<Arc<dyn References>>,
     pub(crate) cookies: Option<CookieFilter>,
     pub(crate) decisions: Option<DecisionLog>,
     /// Whether time passes. Otherwise it stands still until it is moved.
@@ -98,6 +102,8 @@ impl Plan {
             declared: vec![],
             forbids: vec![],
             sessions: None,
+            keys: None,
+            references: None,
             cookies: None,
             decisions: None,
             real_time: false,
@@ -175,6 +181,8 @@ impl Plan {
             realm: Realm::default(),
             signer: Arc::new(move || Some(Arc::clone(&signer))),
             sessions: self.sessions,
+            keys: self.keys,
+            references: self.references,
             cookies: self.cookies,
             decisions: self.decisions,
             foreign: self.foreign,

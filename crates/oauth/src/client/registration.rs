@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tegata_core::{ClientId, Timestamp};
 use tegata_token::{Algorithm, Jwk, Scope, VerifyingKey, certificate::fits};
 
-use super::{AuthMethod, Client, GrantType, Profile, SubjectType, certificate};
+use super::{AuthMethod, Client, GrantType, Profile, SubjectType, TokenFormat, certificate};
 use crate::{dpop::DpopNonce, redirect::RedirectUri, remote};
 
 /// A client as it is declared, in configuration or through administration.
@@ -66,6 +66,8 @@ pub struct ClientMetadata {
     pub asks_consent: Option<bool>,
     /// What its access tokens are signed with; `RS256` if nothing is said.
     pub access_token_signed_response_alg: Option<Algorithm>,
+    /// What its access tokens look like: `jwt` if nothing is said, or `reference`.
+    pub token_format: Option<TokenFormat>,
     /// What its ID tokens are signed with; `RS256` if nothing is said.
     pub id_token_signed_response_alg: Option<Algorithm>,
     /// Where it is told that a session has ended.
@@ -234,6 +236,7 @@ impl ClientMetadata {
             response_alg: self.authorization_signed_response_alg.unwrap_or(id_token_alg),
             introspection_alg: self.introspection_signed_response_alg,
             userinfo_alg: self.userinfo_signed_response_alg,
+            token_format: self.token_format.unwrap_or_default(),
             require_pushed: self.require_pushed_authorization_requests || self.is_fapi(),
             details_types: self.authorization_details_types.clone(),
             require_signed_request: self.require_signed_request_object,
@@ -292,6 +295,7 @@ impl ClientMetadata {
             authorization_signed_response_alg: Some(client.response_alg),
             introspection_signed_response_alg: client.introspection_alg,
             userinfo_signed_response_alg: client.userinfo_alg,
+            token_format: Some(client.token_format).filter(|it| *it != TokenFormat::Jwt),
             require_pushed_authorization_requests: client.require_pushed,
             require_signed_request_object: client.require_signed_request,
             request_object_signing_alg: client.request_object_alg,

@@ -81,7 +81,11 @@ impl Provider {
             return Err(OAuthError::new(Code::InvalidClient, description).into());
         }
         let algorithm = if service { Algorithm::Es256 } else { client.access_token_alg };
-        let access_token = self.sign(algorithm, "at+jwt", &claims.to_json()).await?;
+        let mut access_token = self.sign(algorithm, "at+jwt", &claims.to_json()).await?;
+        // Services are inside: they read what they are sent.
+        if !service {
+            access_token = self.in_form_of(client, access_token, claims.exp).await?;
+        }
         if service {
             self.note_service_token(client, &audience, &jti).await?;
         }

@@ -88,7 +88,7 @@ impl Provider {
         credential: &Credential<'_>,
         enough: &[&str],
     ) -> Result<Option<Client>, NoAccess> {
-        let verified = self.verifier().verify(credential.token());
+        let verified = self.verifier().verify(&self.resolved(credential.token()).await?);
         let verified = verified.map_err(|_| NoAccess::InvalidToken)?;
         self.revoker().know_enough().await?;
         if self.revoker().view().realm(self.realm()).check(&verified).is_some() {

@@ -167,6 +167,13 @@ impl World {
         let services = Arc::new(Services::default());
         let dpop_nonces = DpopNonces::new(&roots("dpop-nonce").await, &realm).unwrap();
         let pairwise = Arc::new(Pairwise::new(&roots("pairwise").await, &realm).unwrap());
+        let references = tegata_token::ReferenceTokens::new(
+            node.clone(),
+            realm.clone(),
+            ephemeral.clone(),
+            &roots("reference-token").await,
+        );
+        let references = references.unwrap();
         let parts = Parts {
             node: node.clone(),
             realm,
@@ -185,6 +192,7 @@ impl World {
             dpop_nonces,
             usage: Arc::new(Usage::new(node.clone())),
             authorities: Arc::default(),
+            references,
         };
         let provider = Provider::new(config, parts.clone());
         Self { clock, node, records, users, provider, parts, user, sessions, services }

@@ -2,6 +2,7 @@
 
 use super::shape::{Form, Member, Shape, may, must};
 
+pub(super) mod api_key;
 pub(super) mod client;
 
 /// An id, or another name.
@@ -481,8 +482,14 @@ pub(super) const WITHDRAWN: Form = answered(
     ],
 );
 
-pub(super) const REMOVED: Form =
-    answered("Removed", "What is not there any more.", &[must("removed", NAME, "Its name.")]);
+pub(super) const REMOVED: Form = answered(
+    "Removed",
+    "What is not there any more.",
+    &[
+        must("removed", NAME, "Its name."),
+        may("api_keys", Shape::Count, "How many API keys of it were taken back."),
+    ],
+);
 
 /// RFC 9457.
 pub(super) const PROBLEM: Form = answered(

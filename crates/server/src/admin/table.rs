@@ -7,7 +7,7 @@ use self::{
     Verb::{Delete, Get, Patch, Post, Put},
 };
 use super::{
-    forms::{self, client},
+    forms::{self, api_key, client},
     shape::{Form, Member, may},
 };
 
@@ -45,6 +45,11 @@ pub enum Operation {
     Keys,
     KeysRotate,
     KeyRetire,
+    ApiKeys,
+    ApiKeyAdd,
+    ApiKey,
+    ApiKeyRotate,
+    ApiKeyRevoke,
     Consents,
     ConsentWithdraw,
 }
@@ -290,6 +295,24 @@ pub const TABLE: &[Row] = &[
     Row::new(O::KeyRetire, "retireKey", Post, "/keys/{kid}/retire")
         .says("Retires a key whose tokens have died.")
         .answers(200, &forms::RETIRED),
+    Row::new(O::ApiKeys, "listApiKeys", Get, "/api-keys")
+        .says("API keys, in the order of their ids. Their secrets are never told.")
+        .lists(&api_key::API_KEY, &[CLIENT]),
+    Row::new(O::ApiKeyAdd, "createApiKey", Post, "/api-keys")
+        .says("Makes an API key for a service or client, and tells it once.")
+        .reads(&api_key::NEW_API_KEY)
+        .answers(201, &api_key::API_KEY_MADE),
+    Row::new(O::ApiKey, "showApiKey", Get, "/api-keys/{id}")
+        .says("One API key.")
+        .answers(200, &api_key::API_KEY),
+    Row::new(O::ApiKeyRotate, "rotateApiKey", Post, "/api-keys/{id}/rotate")
+        .says("Makes a key in the place of another, which counts beside it for a while, and tells it once.")
+        .reads(&api_key::API_KEY_ROTATION)
+        .answers(200, &api_key::API_KEY_MADE),
+    Row::new(O::ApiKeyRevoke, "revokeApiKey", Delete, "/api-keys/{id}")
+        .says("Takes an API key back.")
+        .answers(200, &forms::REVOKED)
+        .confirms(),
     Row::new(O::Consents, "listConsents", Get, "/consents")
         .says("What people have agreed to, in a stable order.")
         .lists(&forms::CONSENT, &[USER, CLIENT]),

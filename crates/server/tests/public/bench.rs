@@ -320,6 +320,12 @@ impl Bench {
         );
         let dpop_nonces = DpopNonces::new(&roots("dpop-nonce").await, &realm).unwrap();
         let pairwise = Arc::new(Pairwise::new(&roots("pairwise").await, &realm).unwrap());
+        let references = tegata_token::ReferenceTokens::new(
+            node.clone(),
+            realm.clone(),
+            ephemeral.clone(),
+            &roots("reference-token").await,
+        );
         let provider = Provider::new(
             tegata_oauth::Config { second_factor: demand.clone(), ..Default::default() },
             Parts {
@@ -340,6 +346,7 @@ impl Bench {
                 dpop_nonces,
                 usage: Arc::new(Usage::new(node.clone())),
                 authorities: Arc::default(),
+                references: references.unwrap(),
             },
         );
         let hasher = HasherConfig { memory_kib: 8, passes: 1, lanes: 1, caps: Caps::default() };

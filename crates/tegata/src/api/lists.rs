@@ -18,7 +18,7 @@ pub(super) fn next<'k>(count: usize, page: &Page, last: Option<&'k str>) -> Opti
 }
 
 /// An id that a list is narrowed by. What cannot be one is the id of nothing, and has an empty list.
-fn id<T>(
+pub(super) fn id<T>(
     asked: &Asked,
     name: &str,
     read: impl Fn(&str) -> Result<T, tegata_core::InvalidId>,

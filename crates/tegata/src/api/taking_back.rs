@@ -60,7 +60,7 @@ impl Api {
         self.take_back(asked, What::Session(asked.name(0).to_owned())).await
     }
 
-    async fn take_back(&self, asked: &Asked, what: What) -> Result<Done, Refused> {
+    pub(super) async fn take_back(&self, asked: &Asked, what: What) -> Result<Done, Refused> {
         let reason = asked.text("reason").unwrap_or("ended").to_owned();
         let order = Order::Revoke { what, reason, wait: asked.confirmed };
         self.order(asked, order).await.map(Done::with)

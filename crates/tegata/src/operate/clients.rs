@@ -260,7 +260,7 @@ pub(super) async fn remove(
     }
 }
 
-/// Ends the families and the streams of a client that is gone; answers how many they were. Where one
+/// Ends the families of a client that is gone, and its streams and API keys; answers how many they were. Where one
 /// part fails, the other is ended all the same.
 async fn end_rest(
     composed: &Composed,
@@ -276,8 +276,15 @@ async fn end_rest(
         // Any other refusal is that there are none.
         settled => Ok(settled.unwrap_or_default()),
     };
-    let ended = proof?.into_iter().filter(|withdrawn| withdrawn.kind != "tokens");
-    Ok((ended.map(|withdrawn| withdrawn.count).sum(), streams?))
+    let (mut families, mut others) = (0, streams?);
+    for withdrawn in proof? {
+        match withdrawn.kind {
+            "tokens" => {}
+            "api keys" => others += withdrawn.count,
+            _ => families += withdrawn.count,
+        }
+    }
+    Ok((families, others))
 }
 
 /// The answer, with the delegations that end, where any do.

@@ -10,7 +10,7 @@ use tegata_token::{
     revocation::{LONGEST_ACCESS, Taken},
 };
 
-use super::{Refused, What, keys, revoke_foreign, users};
+use super::{Refused, What, api_keys, keys, revoke_foreign, users};
 use crate::compose::Composed;
 
 /// An order that takes something back, for a reason.
@@ -75,6 +75,7 @@ pub(crate) async fn revoke(
             );
             json!({"revoked": {"key": kid}, "note": note})
         }
+        What::ApiKey(id) => api_keys::take_back(composed, &id, order).await?,
         What::Foreign { issuer, named } => {
             revoke_foreign::revoke(composed, &issuer, named, order).await?
         }
@@ -102,7 +103,7 @@ pub(super) async fn session(
 
 /// A name that nobody has is a mistake, and answering that everything of it was taken back would
 /// hide that somebody else still has it.
-async fn check_known(composed: &Composed, id: &ClientId) -> Result<(), Refused> {
+pub(super) async fn check_known(composed: &Composed, id: &ClientId) -> Result<(), Refused> {
     let realm = &composed.realm;
     if composed.clients.load(realm, id).await?.is_some() {
         return Ok(());
@@ -149,6 +150,12 @@ pub(super) fn moment(composed: &Composed) -> Timestamp {
 }
 
 async fn token(composed: &Composed, token: &str, order: &Order) -> Result<(Value, Taken), Refused> {
+    if token.starts_with("sk_") {
+        // Whoever found a key somewhere need not know what it is.
+        let shown = composed.api_keys.read(token).map_err(Refused::invalid("/token"))?;
+        let told = api_keys::take_back(composed, shown.id.as_str(), order).await?;
+        return Ok((told, Taken::Now));
+    }
     if token.starts_with("rt_") {
         let found = composed.families.of_token(&composed.realm, token).await?;
         let why = "this is not a refresh token of this installation, or is from before a restore";

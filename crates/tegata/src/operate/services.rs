@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
-use tegata_core::RateLimit;
+use tegata_core::{ClientId, RateLimit};
 use tegata_mesh::{
     DeclaredLimit, DeclaredService, DelegationMode, Protocol,
     reach::{DeclaredBreaker, Health, Retry},
 };
+use tegata_token::{Holder, Tally, Withdrawable as _};
 
 use super::Refused;
 use crate::compose::Composed;
@@ -147,5 +148,29 @@ pub(super) async fn change(
 
 pub(super) async fn remove(composed: &Composed, actor: &str, name: &str) -> Result<Value, Refused> {
     composed.registry.at_wish_of(actor).remove(&composed.realm, name).await?;
-    Ok(json!({"removed": name}))
+    let ended = end_keys(composed, actor, name).await.map_err(|refused| {
+        let why = format!(
+            "service `{name}` is removed, but not all of its API keys are taken back ({}); \
+             `tegata revoke --service {name}`",
+            refused.why
+        );
+        Refused { why, ..refused }.after(json!({"removed": name}))
+    })?;
+    Ok(if ended == 0 {
+        json!({"removed": name})
+    } else {
+        json!({"removed": name, "api_keys": ended})
+    })
+}
+
+/// Takes back the keys of a service that is gone, unless a client of its name has them.
+async fn end_keys(composed: &Composed, actor: &str, name: &str) -> Result<u64, Refused> {
+    let Ok(id) = ClientId::new(name) else { return Ok(0) };
+    if composed.clients.load(&composed.realm, &id).await?.is_some() {
+        return Ok(0);
+    }
+    let order =
+        tegata_token::Order { reason: "service_removed".to_owned(), actor: actor.to_owned() };
+    let (holder, tally) = (Holder::Client(id), Tally::default());
+    Ok(composed.api_keys.withdraw(&composed.realm, &holder, &order, &tally).await?)
 }

@@ -43,6 +43,7 @@ pub(crate) async fn inspect(composed: &Composed, token: &str) -> Result<Value, R
             Some(why) => Err(Refused::from(why).after(told)),
         };
     }
+    let token = &*composed.provider.resolved(token).await?;
     let (standing, counts, subject) = match composed.provider.inspect(token) {
         Ok((claims, None)) => ("valid".to_owned(), true, Some(claims.sub)),
         Ok((claims, Some(by))) => {

@@ -146,7 +146,31 @@ const upstreams = ['http://127.0.0.1:9']
 await call('addService', 201, { body: { name: service, upstreams } })
 await call('showService', 200, { names: { name: service } })
 await call('changeService', 200, { names: { name: service }, body: { roles: ['staff'] } })
+
+// API keys of the service: told once, replaced, taken back.
+const wantedKey = {
+  client: service, name: 'nightly', scope: 'stock.read', roles: ['worker'], services: [service],
+  routes: [`/${service}`], lifetime: '90d',
+}
+const firstKey = await call('createApiKey', 201, { body: wantedKey })
+assert.match(firstKey.api_key, /^sk_[0-9A-Za-z]{8}\.[0-9A-Za-z]{32}$/)
+assert.equal(firstKey.standing, 'active')
+const toldKey = await call('showApiKey', 200, { names: { id: firstKey.id } })
+const { items: ofService } = await call('listApiKeys', 200, { query: `?client=${service}` })
+assert.deepEqual(ofService.map(key => key.id), [toldKey.id])
+assert(!JSON.stringify([toldKey, ofService]).includes(firstKey.api_key.slice(12)))
+const newKey = await call('rotateApiKey', 200, { names: { id: firstKey.id }, body: { grace: '1h' } })
+assert.equal(newKey.replaces, firstKey.id)
+await call('rotateApiKey', 409, { names: { id: firstKey.id }, body: {} })
+await call('rotateApiKey', 400, { names: { id: newKey.id }, body: { grace: '1s' } })
+await call('revokeApiKey', 200, { names: { id: firstKey.id }, query: '?wait=confirmed' })
+assert.equal((await call('showApiKey', 200, { names: { id: firstKey.id } })).standing, 'revoked')
+await call('revokeApiKey', 404, { names: { id: 'zzzzzzzz' } })
+for (const wrong of [{ client: 'nobody-knows' }, { scope: 'admin.write' }, { services: ['nowhere'] }, { lifetime: '20000d' }]) {
+  await call('createApiKey', 400, { body: { ...wantedKey, ...wrong } })
+}
 await call('removeService', 200, { names: { name: service } })
+assert.equal((await call('showApiKey', 200, { names: { id: newKey.id } })).reason, 'service_removed')
 
 // Keys and consents.
 const { items: keys } = await call('listKeys', 200)

@@ -23,6 +23,7 @@ pub(crate) fn is_taken_back(caller: &Caller, gate: &Gate) -> bool {
     match caller {
         Caller::Token(token) => gate.realm.check(token).is_some(),
         Caller::Session(session) => gate.realm.check_grant(&session.claims, None, "").is_some(),
+        Caller::Key(key) => gate.realm.check_claims(&key.claims, None, "").is_some(),
         Caller::Foreign(_) => false,
     }
 }
@@ -46,11 +47,16 @@ pub(crate) async fn still_counts(
         if let (Some(usage), Caller::Token(token)) = (&gate.usage, caller) {
             usage.refused(&token.claims().jti);
         }
+        if caller.key().is_some() {
+            return Err(Refusal::invalid_token("key_revoked", "the API key has been taken back"));
+        }
         return Err(Refusal::invalid_token("token_revoked", "the token has been taken back"));
     }
     let passes = fresh
         || match (revocation, caller) {
             (RevocationMode::Strict, _) => false,
+            // It is as old as its record, of which a copy may be kept for some seconds.
+            (RevocationMode::Bounded, Caller::Key(_)) => false,
             // Whoever answered for the session has asked where it is kept.
             (RevocationMode::Bounded, Caller::Session(_)) => true,
             (RevocationMode::Bounded, Caller::Token(_) | Caller::Foreign(_)) => {
@@ -97,6 +103,7 @@ async fn look_up(
             || match caller {
                 Caller::Token(token) => gate.realm.check(token),
                 Caller::Session(session) => gate.realm.check_grant(&session.claims, None, ""),
+                Caller::Key(key) => gate.realm.check_claims(&key.claims, None, ""),
                 // Nobody knows what was taken back where no other issuer counts.
                 Caller::Foreign(_) => Some(Revoked::Token),
             },

@@ -1,7 +1,9 @@
 //! Access tokens, of ours and of others.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderValue, header};
-use tegata_token::Refusal as TokenRefusal;
+use tegata_token::{Refusal as TokenRefusal, api_key, reference};
 
 use crate::{
     certificate,
@@ -11,6 +13,7 @@ use crate::{
     head::Head,
     passport::Caller,
     phase::admit::Admitted,
+    reference::Unresolved,
     refusal::{Refusal, Refused},
 };
 
@@ -38,7 +41,8 @@ pub(super) async fn check(
         return Err(Refusal::invalid_token("authorization_scheme", detail));
     }
     let token = token.trim_start_matches(' ');
-    let verified = verify(token, gate).await;
+    let inside = inside(token, gate).await?;
+    let verified = verify(inside.as_deref().unwrap_or(token), gate).await;
     let took = gate.node.elapsed(began);
     match verified {
         Ok(caller) => {
@@ -74,6 +78,26 @@ pub(super) async fn check(
     }
 }
 
+/// The token that an opaque one stands for. `None`: it is none of those, and stands for itself.
+async fn inside(token: &str, gate: &Gate) -> Result<Option<Arc<str>>, Refused> {
+    let Some(references) = gate.references.as_ref().filter(|_| reference::looks_like_one(token))
+    else {
+        return Ok(None);
+    };
+    match references.resolve(token).await {
+        Ok(Some(token)) => Ok(Some(token)),
+        Ok(None) => {
+            gate.metrics.invalid.observe(std::time::Duration::ZERO);
+            let detail = "the token stands for none that counts";
+            Err(Refusal::invalid_token("token_unknown", detail))
+        }
+        Err(Unresolved) => {
+            let detail = "it cannot be learnt at present what the token stands for";
+            Err(Refusal::unavailable("references_unavailable", detail))
+        }
+    }
+}
+
 /// Verifies a token with the keys of the issuer that it names, and no others.
 async fn verify(token: &str, gate: &Gate) -> Result<Caller, NotVerified> {
     let own = |verified: Result<_, TokenRefusal>| {
@@ -99,9 +123,12 @@ pub(crate) fn carries_token(headers: &HeaderMap, gate: &Gate) -> bool {
     let texts = lines.filter_map(|line| line.to_str().ok());
     let of_other =
         |word: &str| gate.foreign.as_ref().is_some_and(|(foreign, _)| foreign.is_of_any(word));
-    texts
-        .flat_map(|line| line.split([' ', ',']))
-        .any(|word| gate.tokens.is_of_issuer(word) || of_other(word))
+    texts.flat_map(|line| line.split([' ', ','])).any(|word| {
+        gate.tokens.is_of_issuer(word)
+            || of_other(word)
+            || reference::looks_like_one(word)
+            || api_key::form::looks_like_one(word.as_bytes())
+    })
 }
 
 const fn token_id(refusal: TokenRefusal) -> &'static str {

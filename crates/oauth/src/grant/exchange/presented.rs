@@ -45,7 +45,7 @@ impl Provider {
     ) -> Result<Presented, Refused> {
         let invalid = OAuthError::request;
         self.revoker().know_enough().await?;
-        let subject = self.counting(asked.subject, asked.replaces);
+        let subject = self.counting(&self.resolved(asked.subject).await?, asked.replaces);
         let subject = subject.ok_or(invalid(
             "subject_token is not valid, is not of its subject_token_type, has expired or has been \
              revoked",
@@ -75,7 +75,8 @@ impl Provider {
         let Some(token) = asked.actor else { return Ok(None) };
         let invalid = OAuthError::request;
         self.revoker().know_enough().await?;
-        let actor = self.verifier().verify(token).ok().filter(|it| self.is_alive(it));
+        let token = self.resolved(token).await?;
+        let actor = self.verifier().verify(&token).ok().filter(|it| self.is_alive(it));
         let actor = actor.map(|it| Presented::of(&it)).ok_or(invalid(
             "actor_token is not valid, is no access token, has expired or has been revoked",
         ))?;

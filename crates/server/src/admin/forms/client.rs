@@ -67,6 +67,11 @@ const MEMBERS: &[Member] = &[
         "What introspection answers are signed with.",
     ),
     may("userinfo_signed_response_alg", ALGORITHM, "What userinfo is signed with."),
+    may(
+        "token_format",
+        Shape::Word(&["jwt", "reference"]),
+        "What its access tokens look like: JWTs, or references that say nothing.",
+    ),
     may("require_pushed_authorization_requests", Shape::Flag, "Whether it must push its requests."),
     may("require_signed_request_object", Shape::Flag, "Whether it must sign its requests."),
     may("request_object_signing_alg", ALGORITHM, "What it signs its requests with."),

@@ -1,0 +1,239 @@
+//! API keys and opaque tokens, on two nodes that share PostgreSQL and Redis.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tegata_engines::{
+    EchoServer, PostgresServer, RedisServer, TegataNode,
+    process::until,
+    tegata::{Own, Shared, root_key},
+};
+
+use crate::{PATIENCE, ask, body};
+
+/// Two nodes before a service, with a client of each form of token.
+struct Scene<'p> {
+    nodes: [TegataNode; 2],
+    _parts: (EchoServer, RedisServer, tegata_engines::PostgresDatabase<'p>),
+}
+
+impl<'p> Scene<'p> {
+    fn start(postgres: &'p PostgresServer) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_tegata"));
+        let database = postgres.database();
+        let (echo, redis) = (EchoServer::start(), RedisServer::start());
+        let shared = Shared {
+            program: program.to_owned(),
+            root_key: root_key(program),
+            issuer: "http://localhost:8000".to_owned(),
+            audience: "http://localhost:8080".to_owned(),
+        };
+        let own = Own {
+            store: database.url_on("127.0.0.1"),
+            more: format!("[redis]\nurl = \"{}\"\n", redis.url()),
+            ..Own::default()
+        };
+        let nodes = ["one", "two"].map(|name| TegataNode::start(name, &shared, &own));
+        let client = |id: &str, format: &str| {
+            json!({
+                "client_id": id, "client_secret": format!("a secret of {id} for tests"),
+                "grant_types": ["client_credentials"], "scope": "stock.read",
+                "may_introspect": true, "token_format": format,
+                "access_token_signed_response_alg": "ES256",
+                "token_endpoint_auth_method": "client_secret_post",
+            })
+        };
+        let declared = json!({
+            "service": [{
+                "name": "stock", "upstreams": [format!("http://127.0.0.1:{}", echo.port())],
+            }],
+            "route": [
+                {"path": "/stock", "service": "stock"},
+                {"path": "/strict", "service": "stock", "revocation": "strict"},
+                {"path": "/keys", "service": "stock", "credentials": ["token", "key"]},
+            ],
+            "client": [client("opaque", "reference"), client("plain", "jwt")],
+        });
+        std::fs::write(nodes[0].directory().join("declared.json"), declared.to_string()).unwrap();
+        nodes[0].command(&["apply", "declared.json"]);
+        let scene = Self { nodes, _parts: (echo, redis, database) };
+        // The other reads what is declared once a second.
+        for node in [0, 1] {
+            assert!(until(PATIENCE, || scene.call(node, "/keys/x", "").0 == 401), "{node}");
+        }
+        scene
+    }
+
+    /// What a command answers.
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.nodes[0].command(args)).unwrap()
+    }
+
+    fn call(&self, node: usize, path: &str, field: &str) -> (u16, String) {
+        ask(self.nodes[node].ports().gateway, &format!("GET {path} HTTP/1.1{field}"), "")
+    }
+
+    /// With a key.
+    fn with(&self, node: usize, key: &str) -> (u16, String) {
+        self.call(node, "/keys/x", &format!("\r\nX-API-Key: {key}"))
+    }
+
+    /// With a token.
+    fn bearing(&self, node: usize, path: &str, token: &str) -> u16 {
+        self.call(node, path, &format!("\r\nAuthorization: Bearer {token}")).0
+    }
+
+    fn post(&self, node: usize, path: &str, form: &str) -> (u16, String) {
+        let head =
+            format!("POST {path} HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded");
+        ask(self.nodes[node].ports().public, &head, form)
+    }
+
+    fn as_client(&self, node: usize, path: &str, client: &str, more: &str) -> (u16, String) {
+        let own = format!("client_id={client}&client_secret=a+secret+of+{client}+for+tests");
+        self.post(node, path, &format!("{own}&{more}"))
+    }
+
+    fn token(&self, client: &str) -> String {
+        let asked = self.as_client(0, "/oauth2/token", client, "grant_type=client_credentials");
+        assert_eq!(asked.0, 200, "{}", asked.1);
+        body(&asked.1)["access_token"].as_str().unwrap().to_owned()
+    }
+
+    fn introspected(&self, node: usize, token: &str) -> Value {
+        let asked = self.as_client(node, "/oauth2/introspect", "plain", &format!("token={token}"));
+        assert_eq!(asked.0, 200, "{}", asked.1);
+        body(&asked.1)
+    }
+}
+
+#[test]
+fn a_key_taken_back_is_refused_by_every_node() {
+    let postgres = PostgresServer::listening("", |_| {});
+    let scene = Scene::start(&postgres);
+    let make = || {
+        let made = scene.json(&[
+            "apikey",
+            "create",
+            "--service",
+            "stock",
+            "--name",
+            "nightly",
+            "--scope",
+            "stock.read",
+            "--role",
+            "worker",
+        ]);
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        (text("id"), text("api_key"))
+    };
+    let both = |key: &str, status: u16| {
+        for node in [0, 1] {
+            let answer = scene.with(node, key);
+            assert_eq!(answer.0, status, "{node}: {}", answer.1);
+            assert!(!answer.1.contains(&key[12..]), "{}", answer.1);
+        }
+    };
+    // Made by one node, it counts on both, for its service.
+    let (id, key) = make();
+    assert_eq!(&key[3..11], id);
+    both(&key, 200);
+    assert_eq!(scene.bearing(1, "/keys/x", &key), 200);
+    assert_eq!(scene.bearing(0, "/stock/x", &key), 401);
+    // It is listed, without its secret.
+    let listed = scene.json(&["apikey", "list", "--service", "stock"]);
+    assert_eq!((&listed[0]["id"], &listed[0]["standing"]), (&json!(id), &json!("active")));
+    assert!(!listed.to_string().contains(&key[12..]));
+    // Taken back, it is refused by both when the command answers; as often as it is done.
+    for _ in 0..2 {
+        let told = scene.json(&["apikey", "revoke", &id, "--reason", "leaked", "--wait"]);
+        assert_eq!(told["revoked"]["api_key"], json!(id));
+        both(&key, 401);
+    }
+    let listed = scene.json(&["apikey", "list"]);
+    assert_eq!(
+        (&listed[0]["standing"], &listed[0]["reason"]),
+        (&json!("revoked"), &json!("leaked"))
+    );
+
+    // One that takes its place counts beside it, unless that was not wanted.
+    let (id, old) = make();
+    let told = scene.json(&["apikey", "rotate", &id, "--grace", "1h"]);
+    assert_eq!(told["replaces"], json!(id));
+    let (next, new) = (told["id"].as_str().unwrap(), told["api_key"].as_str().unwrap());
+    both(&old, 200);
+    both(new, 200);
+    let told = scene.json(&["apikey", "rotate", next, "--at-once"]);
+    let last = told["api_key"].as_str().unwrap();
+    assert!(until(PATIENCE, || scene.with(1, new).0 == 401));
+    both(new, 401);
+    both(last, 200);
+    // Whoever found one somewhere takes it back by what was found.
+    scene.json(&["revoke", "--token", &old, "--reason", "found", "--wait"]);
+    both(&old, 401);
+
+    // The kill switch finds all of the service, and what is made afterwards counts.
+    let told = scene.json(&["revoke", "--service", "stock", "--reason", "breach", "--wait"]);
+    assert_eq!(told["proof"]["api keys"], 1, "{told}");
+    both(last, 401);
+    let (_, fresh) = make();
+    assert!(until(PATIENCE, || [0, 1].iter().all(|node| scene.with(*node, &fresh).0 == 200)));
+    // A service that is removed takes its keys with it.
+    scene.json(&["service", "remove", "stock"]);
+    let listed = scene.json(&["apikey", "list"]);
+    let active = listed.as_array().unwrap().iter().filter(|key| key["standing"] == "active");
+    assert_eq!(active.count(), 0, "{listed}");
+    let journal = scene.nodes[0].process().said() + &scene.nodes[1].process().said();
+    for key in [&key, &old, new, last, &fresh] {
+        assert!(!journal.contains(&key[12..]));
+    }
+}
+
+#[test]
+fn a_reference_means_nothing_outside_and_a_token_inside() {
+    let postgres = PostgresServer::listening("", |_| {});
+    let scene = Scene::start(&postgres);
+    let (opaque, plain) = (scene.token("opaque"), scene.token("plain"));
+    assert!(opaque.starts_with("at_") && opaque.len() == 51 && !opaque.contains('.'), "{opaque}");
+    for node in [0, 1] {
+        for path in ["/stock/x", "/strict/x", "/keys/x"] {
+            assert_eq!(scene.bearing(node, path, &opaque), 200, "{node} {path}");
+            assert_eq!(scene.bearing(node, path, &plain), 200, "{node} {path}");
+        }
+        let told = scene.introspected(node, &opaque);
+        assert_eq!((&told["active"], &told["client_id"]), (&json!(true), &json!("opaque")));
+        assert_eq!((&told["scope"], &told["token_type"]), (&json!("stock.read"), &json!("Bearer")));
+    }
+    // As a signed answer, it says the same.
+    let head = "POST /oauth2/introspect HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\
+                \r\nAccept: application/token-introspection+jwt";
+    let own = "client_id=plain&client_secret=a+secret+of+plain+for+tests";
+    let port = scene.nodes[1].ports().public;
+    let (status, signed) = ask(port, head, &format!("{own}&token={opaque}"));
+    assert_eq!(status, 200, "{signed}");
+    let claims = crate::part(signed.split_once("\r\n\r\n").unwrap().1.trim(), 1);
+    assert_eq!(claims["token_introspection"]["active"], json!(true));
+    // What is made up stands for nothing, whoever is asked.
+    let last = if opaque.ends_with('A') { 'B' } else { 'A' };
+    let made_up =
+        [opaque[..50].to_owned() + &last.to_string(), format!("at_{plain}"), "at_".into()];
+    for made_up in &made_up {
+        assert_eq!(scene.bearing(1, "/strict/x", made_up), 401);
+        assert_eq!(scene.introspected(1, made_up)["active"], json!(false));
+    }
+    // Taken back through one node by its client, it is refused by both.
+    let (status, said) = scene.as_client(0, "/oauth2/revoke", "opaque", &format!("token={opaque}"));
+    assert_eq!(status, 200, "{said}");
+    assert_eq!(scene.bearing(0, "/stock/x", &opaque), 401);
+    assert!(until(PATIENCE, || scene.bearing(1, "/stock/x", &opaque) == 401));
+    for node in [0, 1] {
+        assert_eq!(scene.introspected(node, &opaque)["active"], json!(false));
+    }
+    assert_eq!(scene.bearing(1, "/stock/x", &plain), 200);
+    // What it stood for, the client's next token does not share.
+    let next = scene.token("opaque");
+    assert_ne!(next, opaque);
+    assert_eq!(scene.bearing(1, "/strict/x", &next), 200);
+    scene.json(&["revoke", "--client", "opaque", "--reason", "test", "--wait"]);
+    assert_eq!(scene.bearing(1, "/strict/x", &next), 401);
+}
