@@ -77,7 +77,9 @@ pub(crate) struct Gates {
 pub(crate) type Begun = Rc<Arc<Gate>>;
 
 /// What a thread last saw of the gate. Looking again costs it a read.
-pub(crate) struct Seen(RefCell<(Cache<Arc<ArcSwap<Gate>>, Arc<Gate>>, Begun)>);
+pub(crate) struct Seen(RefCell<(Last, Begun)>);
+
+type Last = Cache<Arc<ArcSwap<Gate>>, Arc<Gate>>;
 
 /// What all workers share, and what stays as it is while they serve.
 pub(crate) struct Shared {

@@ -68,11 +68,6 @@ impl Caller {
         }
     }
 
-    /// The API key that it was known by.
-    pub(crate) const fn key(&self) -> Option<&str> {
-        None
-    }
-
     /// What an internal token of it falls with beside what its other claims name: the client that a token
     /// was issued to, and the key that signed it, where that is not the one that signs internal tokens.
     fn lineage(&self, own_kid: &str) -> Option<Box<Lineage>> {

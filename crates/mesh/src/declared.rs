@@ -208,9 +208,15 @@ mod tests {
         assert!(route.acr.is_empty() && route.max_age.is_none());
         // What older programs do not know is not written without need.
         let written = serde_json::to_value(&route).unwrap();
-        for word in
-            ["acr", "max_age", "websocket", "idle_timeout", "compress", "rate_limits", "credentials"]
-        {
+        for word in [
+            "acr",
+            "max_age",
+            "websocket",
+            "idle_timeout",
+            "compress",
+            "rate_limits",
+            "credentials",
+        ] {
             assert!(written.get(word).is_none(), "{word}");
         }
         let service: DeclaredService =

@@ -64,6 +64,8 @@ const MOST_CUT: usize = 100;
 /// brings many people takes back a small part all the time. Who has had an answer may well want no more of it:
 /// some clients read the head alone.
 const RESETS: Rule = Rule { most: 200, a_second: 20, bytes: 16 * 1024 };
+/// So many answers may be on their way, or have come, whose streams the client has not reset yet.
+const MOST_ANSWERED: u32 = 1000;
 /// Clients measure the round trip with a `PING` as often as there is data, and browsers of old say the
 /// priority of all that they ask for.
 const IDLE: Rule = Rule { most: 1000, a_second: 100, bytes: 256 };
@@ -101,6 +103,8 @@ pub struct Frames {
     heads: u64,
     /// How many bytes the client has been sent.
     sent: u64,
+    /// Answers that have begun, whose streams may be reset.
+    answered: u32,
     resets: Allowance,
     idle: Allowance,
     windows: Allowance,
@@ -143,6 +147,7 @@ impl Frames {
             trailing: false,
             heads: 0,
             sent: 0,
+            answered: 0,
             resets: Allowance::full(&RESETS, now),
             idle: Allowance::full(&IDLE, now),
             windows: Allowance::full(&WINDOWS, now),
@@ -198,7 +203,7 @@ impl Frames {
 
     /// Takes note of an answer that begins. The stream was asked on for something.
     pub fn note_answer(&mut self) {
-        self.resets.earn(&RESETS, 1);
+        self.answered = (self.answered + 1).min(MOST_ANSWERED);
     }
 
     /// Whether a part of a request's head has come.
@@ -241,6 +246,7 @@ impl Frames {
                 self.windows.earn(&WINDOWS, WITH_A_REQUEST);
             }
             CONTINUATION => {}
+            RST_STREAM if self.answered > 0 => self.answered -= 1,
             RST_STREAM => self.resets.take(&RESETS, 1, self.sent, now).ok_or(Flood::Resets)?,
             WINDOW_UPDATE => {
                 self.windows.take(&WINDOWS, 1, self.sent, now).ok_or(Flood::Windows)?;

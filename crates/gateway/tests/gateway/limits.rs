@@ -121,7 +121,7 @@ fn each_kind_of_limit_counts_what_it_names() {
     for expected in [200, 429] {
         assert_eq!(status(&world, "/burst", &alice), expected);
     }
-    // Nobody has a key.
+    // By key, only those who come with one.
     for _ in 0..3 {
         assert_eq!(status(&world, "/key", &alice), 200);
     }
