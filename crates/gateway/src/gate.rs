@@ -77,9 +77,10 @@ pub(crate) struct Gates {
 pub(crate) type Begun = Rc<Arc<Gate>>;
 
 /// What a thread last saw of the gate. Looking again costs it a read.
-pub(crate) struct Seen(RefCell<(Last, Begun)>);
-
-type Last = Cache<Arc<ArcSwap<Gate>>, Arc<Gate>>;
+pub(crate) struct Seen {
+    cache: RefCell<Cache<Arc<ArcSwap<Gate>>, Arc<Gate>>>,
+    begun: RefCell<Begun>,
+}
 
 /// What all workers share, and what stays as it is while they serve.
 pub(crate) struct Shared {
@@ -171,7 +172,7 @@ impl Gates {
     pub(crate) fn seen(&self) -> Seen {
         let mut cache = Cache::new(Arc::clone(&self.now));
         let begun = Rc::new(Arc::clone(cache.load()));
-        Seen(RefCell::new((cache, begun)))
+        Seen { cache: RefCell::new(cache), begun: RefCell::new(begun) }
     }
 
     /// As it is now.
@@ -188,12 +189,12 @@ impl Gates {
 impl Seen {
     /// As it is now, for one request.
     pub(crate) fn now(&self) -> Begun {
-        let (cache, begun) = &mut *self.0.borrow_mut();
+        let (mut cache, mut begun) = (self.cache.borrow_mut(), self.begun.borrow_mut());
         let now = cache.load();
-        if !Arc::ptr_eq(now, begun) {
+        if !Arc::ptr_eq(now, &begun) {
             *begun = Rc::new(Arc::clone(now));
         }
-        Rc::clone(begun)
+        Rc::clone(&begun)
     }
 }
 

@@ -255,7 +255,7 @@ pub(crate) fn jose(material: &Material) -> (Process, Yard, u16) {
         AUDIENCE.to_owned(),
         port.to_string(),
     ];
-    let process = Process::new(&yard, "jose", &program("node", "nodejs"), arguments.into());
+    let process = Process::new(&yard, "jose", program("node", "nodejs"), arguments.into());
     let ready = || connect(port).is_ok();
     assert!(process.start(&yard, PATIENCE, ready), "jose does not start: {}", process.said());
     (process, yard, port)
