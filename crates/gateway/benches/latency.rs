@@ -161,6 +161,7 @@ fn gateway(
         realm: Realm::default(),
         signer,
         sessions: None,
+        certificates: None,
         cookies: Some(filter()),
         decisions: Some(decisions),
         usage: Some(Arc::new(Usage::new(node))),

@@ -18,6 +18,7 @@ use tegata_token::{
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{
+    certified::Certified,
     config::{Config, Services},
     decision_log::DecisionLog,
     dpop::Proofs,
@@ -96,6 +97,8 @@ pub(crate) struct Shared {
     pub(crate) introspection: Option<Asking>,
     pub(crate) signer: Signer,
     pub(crate) sessions: Option<Arc<dyn SessionCheck>>,
+    /// Knows whom client certificates are of.
+    pub(crate) certified: Option<Certified>,
     /// Knows which cookies people agreed to.
     pub(crate) cookies: Option<CookieFilter>,
     pub(crate) limiter: Limiter<Whose>,

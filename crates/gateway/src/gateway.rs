@@ -23,6 +23,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    certified::{Certificates, Certified},
     config::{Config, Limits},
     decision_log::DecisionLog,
     dpop::{Dpop, Proofs},
@@ -68,6 +69,8 @@ pub struct Parts {
     pub signer: Signer,
     /// Knows session cookies. `None`: they are not looked at.
     pub sessions: Option<Arc<dyn SessionCheck>>,
+    /// Knows whom client certificates are of. `None`: they make nobody known.
+    pub certificates: Option<Certificates>,
     /// Knows which cookies people agreed to. `None`: all pass.
     pub cookies: Option<CookieFilter>,
     /// Where decisions are recorded. `None`: nowhere.
@@ -180,6 +183,7 @@ impl Gateway {
             introspection: parts.introspection.map(Asking::new),
             signer: parts.signer,
             sessions: parts.sessions,
+            certified: parts.certificates.map(Certified::new),
             cookies: parts.cookies,
             metrics: parts.metrics,
             decisions: parts.decisions,

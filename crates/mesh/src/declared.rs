@@ -4,13 +4,15 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tegata_core::{MaxAge, RateLimit};
+use tegata_core::{Hours, MaxAge, Network, RateLimit};
 
 use crate::{
+    credentials::Credential,
     delegation::DelegationMode,
     reach::{BreakerRule, Health, Retry},
     span::Span,
     upstream::Protocol,
+    within::DeclaredOutside,
 };
 
 /// `[[service]]`.
@@ -64,6 +66,15 @@ pub struct DeclaredService {
     /// Which version of HTTP it speaks. Not written where it is HTTP/1.1, for the same reason.
     #[serde(default, skip_serializing_if = "Protocol::is_http1")]
     pub protocol: Protocol,
+    /// From where the caller has all of its rights, on routes that say nothing of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<Network>,
+    /// When the caller has all of its rights, such as `Mon-Fri 08:00-18:00 +01:00`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hours: Vec<Hours>,
+    /// What remains elsewhere and at other times. Left out: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<DeclaredOutside>,
 }
 
 /// `[[route]]`.
@@ -111,6 +122,18 @@ pub struct DeclaredRoute {
     /// How long a body or a WebSocket may be quiet, such as `10m`, in place of what holds for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Span>,
+    /// Kinds of credential that count. Empty: access tokens and session cookies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credential>,
+    /// From where the caller has all of its rights; with `hours` and `outside` in place of the service's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<Network>,
+    /// When the caller has all of its rights, such as `Mon-Fri 08:00-18:00 +01:00`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hours: Vec<Hours>,
+    /// What remains elsewhere and at other times. Left out: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<DeclaredOutside>,
 }
 
 impl DeclaredRoute {
@@ -132,6 +155,10 @@ impl DeclaredRoute {
             timeout: None,
             websocket: false,
             idle_timeout: None,
+            credentials: Vec::new(),
+            networks: Vec::new(),
+            hours: Vec::new(),
+            outside: None,
         }
     }
 }

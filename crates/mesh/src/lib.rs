@@ -6,6 +6,8 @@
 //! | [`path`] | a request target, normalised once; what is ambiguous is refused |
 //! | [`shape`] | paths that carry SQL |
 //! | [`declared`] | services and routes as they are written in the configuration |
+//! | [`credentials`] | with what a caller may say who it is |
+//! | [`within`] | from where and when callers have all of their rights |
 //! | [`delegation`] | who may speak for whom at which services, as it is written there |
 //! | [`map`] | the same, checked: [`ServiceMap`], [`Service`], [`Route`] |
 //! | [`table`] | from a path to its route |
@@ -14,6 +16,7 @@
 //! | [`upstream`] | addresses of services |
 //! | [`reach`] | how a service is reached: checks, sending again, leaving alone, TLS |
 
+pub mod credentials;
 pub mod declared;
 pub mod delegation;
 pub mod map;
@@ -24,7 +27,9 @@ pub mod shape;
 pub mod span;
 pub mod table;
 pub mod upstream;
+pub mod within;
 
+pub use credentials::{Credential, Credentials};
 pub use declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode};
 pub use delegation::{DeclaredDelegation, DelegationMode};
 pub use map::{Fault, InvalidMap, Route, Service, ServiceMap};
@@ -35,3 +40,4 @@ pub use shape::SqlShape;
 pub use span::{InvalidSpan, Span};
 pub use table::{Match, RouteTable};
 pub use upstream::{Protocol, Scheme, Upstream};
+pub use within::{DeclaredOutside, Within};

@@ -9,6 +9,7 @@ use std::{
 use tegata_core::{Acr, InvalidId, InvalidName, RateLimit, StepUp};
 
 use crate::{
+    credentials::Credentials,
     declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode},
     name::{RoleName, Scope, ServiceName},
     path::Target,
@@ -16,6 +17,7 @@ use crate::{
     span::Span,
     table::RouteTable,
     upstream::{InvalidUpstream, Protocol, Upstream},
+    within::Within,
 };
 
 /// Paths that the gateway answers itself or sends to Tegata's own pages. A route below one of them
@@ -46,6 +48,8 @@ pub struct Service {
     pub roles: BTreeSet<RoleName>,
     /// How it is reached.
     pub reach: Reach,
+    /// From where and when callers have all of their rights, on routes that say nothing of their own.
+    pub within: Within,
 }
 
 /// A route, with nothing left to default.
@@ -78,6 +82,10 @@ pub struct Route {
     pub websocket: bool,
     /// How long a body or a WebSocket may be quiet, where that is not what holds for all.
     pub idle_timeout: Option<Span>,
+    /// Kinds of credential that count.
+    pub credentials: Credentials,
+    /// From where and when the caller has all of its rights: the route's own words, or else its service's.
+    pub within: Within,
 }
 
 /// All services and routes. Every route leads to a service, and every prefix leads to one route.
@@ -284,12 +292,15 @@ impl ServiceMap {
         let callers = check.names(&declared.callers, ServiceName::new);
         let roles = check.names(&declared.roles, RoleName::new);
         let reach = Reach::check(declared, &upstreams, &mut check);
+        let asked = (declared.networks.as_slice(), declared.hours.as_slice());
+        let within = Within::check(asked, declared.outside.as_ref(), &mut check);
         let Some(name) = name else { return };
         if self.services.contains_key(&name) {
             check.fault(Rule::DuplicateService);
             return;
         }
-        self.services.insert(name.clone(), Service { name, upstreams, callers, roles, reach });
+        self.services
+            .insert(name.clone(), Service { name, upstreams, callers, roles, reach, within });
     }
 
     fn add_route(
@@ -321,12 +332,19 @@ impl ServiceMap {
         let scopes = check.names(&scopes, Scope::new);
         let step_up = StepUp { acr: check.levels(&declared.acr), max_age: declared.max_age };
         let mut roles = check.names(&declared.roles, RoleName::new);
+        let asked = (declared.networks.as_slice(), declared.hours.as_slice());
+        let within = Within::check(asked, declared.outside.as_ref(), &mut check);
+        if declared.auth == AuthMode::None && !declared.credentials.is_empty() {
+            check.fault(Rule::NeedsAuth("credentials"));
+        }
         if declared.auth != AuthMode::Required {
             let asked = [
                 ("scope", !scopes.is_empty()),
                 ("roles", !roles.is_empty()),
                 ("acr", !declared.acr.is_empty()),
                 ("max_age", declared.max_age.is_some()),
+                ("outside.roles", within.kept.as_ref().is_some_and(|it| it.roles.is_some())),
+                ("outside.scope", within.kept.as_ref().is_some_and(|it| it.scopes.is_some())),
             ];
             for (key, asked) in asked {
                 if asked {
@@ -355,6 +373,8 @@ impl ServiceMap {
             timeout: declared.timeout.map(Span::duration),
             websocket: declared.websocket,
             idle_timeout: declared.idle_timeout,
+            credentials: Credentials::of(&declared.credentials),
+            within: if within.is_anywhere() { service.within.on(declared.auth) } else { within },
         };
         self.routes.entry(declared.path.clone()).or_insert(route);
     }
@@ -376,7 +396,7 @@ fn reserved(path: &str) -> Option<&'static str> {
     })
 }
 
-fn is_method(method: &str) -> bool {
+pub(crate) fn is_method(method: &str) -> bool {
     (1..=32).contains(&method.len())
         && method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
         && !matches!(method, "CONNECT" | "TRACE")

@@ -54,6 +54,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> Tasks {
     keep("rotate_keys", Weight::Helpful, |it| Box::pin(rotate_keys(it)));
     keep("ask_signers", Weight::Helpful, |it| Box::pin(ask_signers(it)));
     keep("clean", Weight::Helpful, |it| Box::pin(clean(it)));
+    keep("read_certificates", Weight::Helpful, |it| Box::pin(crate::certified::follow(it)));
     fill::start(composed, &mut tasks);
     tasks
 }

@@ -518,6 +518,7 @@ async fn gateway(
     log.mode = set.decisions;
     let decisions = tegata_gateway::DecisionLog::open(&log, &composed.node, of_log)
         .map_err(|error| usage(&error))?;
+    let certificates = certificates_of(composed).await.map_err(|error| usage(&error))?;
     let parts = tegata_gateway::gateway::Parts {
         node: composed.node.clone(),
         epoch: composed.epoch,
@@ -538,6 +539,7 @@ async fn gateway(
         realm: composed.realm.clone(),
         signer,
         sessions: Some(door),
+        certificates,
         cookies: Some(CookieFilter::new(
             Arc::clone(composed.cookie_consents.policy()),
             composed.cookie_consents.seal().clone(),
@@ -553,6 +555,20 @@ async fn gateway(
     let sockets = sockets.map_err(|error| usage(&error))?;
     let served = Gateway::serve(config, parts, sockets).map_err(|error| usage(&error))?;
     Ok(Arc::new(served))
+}
+
+/// Whom client certificates are of, where the configuration says who answers for them.
+async fn certificates_of(
+    composed: &Composed,
+) -> Result<Option<tegata_gateway::Certificates>, String> {
+    if composed.config.gateway.client_ca_file.is_none() {
+        return Ok(None);
+    }
+    let known = &composed.certificates;
+    certificates::trust_at_gateway(&composed.config, &known.authorities)?;
+    known.look().await.map_err(|error| error.to_string())?;
+    let (authorities, clients) = (Arc::clone(&known.authorities), Arc::clone(known) as Arc<_>);
+    Ok(Some(tegata_gateway::Certificates { authorities, clients }))
 }
 
 /// Gives the gateway the map anew when services or routes have changed: at once where it is asked to

@@ -7,6 +7,7 @@
 //! | [`jws`] | the compact serialisation, read strictly |
 //! | [`cose`] | signed messages in CBOR |
 //! | [`claims`] | what an access token says |
+//! | [`context`] | from where a request came that a token was made for |
 //! | [`details`] | what a token may be used for, where a scope says too little |
 //! | [`lineage`] | what a token was made from, and falls with |
 //! | [`transaction`] | what a transaction token says of its transaction |
@@ -37,6 +38,7 @@ pub mod assertion;
 pub mod certificate;
 pub mod circle;
 pub mod claims;
+pub mod context;
 pub mod cose;
 pub mod details;
 pub mod dpop;
@@ -68,6 +70,7 @@ pub use algorithm::Algorithm;
 pub use certificate::{Authorities, ClientCertificate, SubjectName};
 pub use circle::Circle;
 pub use claims::{Audience, Claims, Confirmation, MayAct, Scope};
+pub use context::Context;
 pub use details::{Details, InvalidDetails};
 pub use dpop::{DpopNonces, DpopProof, ProofRefused, Proving, Replays, TargetUri};
 pub use families::{

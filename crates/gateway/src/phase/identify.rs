@@ -1,7 +1,7 @@
 //! Who sends it, and does the credential still count?
 
 use http::HeaderValue;
-use tegata_mesh::{AuthMode, Route};
+use tegata_mesh::{AuthMode, Credential, Route};
 
 use crate::{
     dpop::Shown,
@@ -13,6 +13,7 @@ use crate::{
     session::SessionRefused,
 };
 
+mod certificate;
 mod counts;
 mod session;
 mod token;
@@ -48,18 +49,32 @@ pub(crate) async fn identify(
         return Ok(Identified::default());
     }
     let (mut proven, mut shown) = (None, None);
+    let certificate = certificate::check(head, admitted, route, gate)?;
     let caller = match admitted.fields.authorization {
         Once::Several => {
             let detail = "`Authorization` stands more than once";
             return Err(Refusal::bad_request("several_authorizations", detail));
         }
         Once::One(value) => {
+            check_counts(route, Credential::Token)?;
             let (caller, proof) = token::check(value, (head, admitted), gate).await?;
+            certificate.check_beside(&caller)?;
             (proven, shown) = (proof, token::of_issuer(value, &caller));
             caller
         }
         Once::Absent => {
-            match session::check(head, admitted, gate, set_cookie).await? {
+            let in_session = route.credentials.have(Credential::Session);
+            let cookie = || -> Result<bool, Refused> {
+                Ok(in_session && session::is_shown(head, admitted, gate)?)
+            };
+            let by_certificate = certificate.alone(route, gate, cookie)?;
+            // Browsers send what they have: where sessions do not count, that is nothing.
+            let checked = match by_certificate {
+                Some(caller) => Some(Ok(caller)),
+                None if !in_session => None,
+                None => session::check(head, admitted, gate, set_cookie).await?,
+            };
+            match checked {
                 None => return Ok(Identified::default()),
                 Some(Ok(caller)) => caller,
                 // Browsers send what they have: a session that has ended is no reason not to show
@@ -80,4 +95,18 @@ pub(crate) async fn identify(
     };
     let unchecked = unchecked || shown.unchecked;
     Ok(Identified { caller: Some(caller), unchecked, nonce: shown.nonce })
+}
+
+fn several() -> Refused {
+    let detail = "the request carries two credentials; send one";
+    Refusal::bad_request("several_credentials", detail)
+}
+
+/// Whether a route takes such a credential.
+fn check_counts(route: &Route, kind: Credential) -> Result<(), Refused> {
+    if route.credentials.have(kind) {
+        return Ok(());
+    }
+    let detail = "such a credential does not count on this route";
+    Err(Refusal::invalid_token("credential_elsewhere", detail))
 }

@@ -7,6 +7,7 @@
     reason = "all of this is tests, and what does not hold is to end them"
 )]
 
+mod certificates;
 mod consent;
 mod corpus;
 mod decisions;
@@ -20,6 +21,7 @@ mod grpc;
 mod hostile;
 mod identity;
 mod life;
+mod narrowing;
 mod others;
 mod outward_tls;
 mod passage;

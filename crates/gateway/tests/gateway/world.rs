@@ -55,6 +55,7 @@ pub(crate) struct Plan {
     pub(crate) forbids: Vec<tegata_policy::Forbid>,
     pub(crate) sessions: Option<Arc<dyn SessionCheck>>,
     pub(crate) cookies: Option<CookieFilter>,
+    pub(crate) certificates: Option<tegata_gateway::Certificates>,
     pub(crate) decisions: Option<DecisionLog>,
     /// Whether time passes. Otherwise it stands still until it is moved.
     pub(crate) real_time: bool,
@@ -97,6 +98,7 @@ impl Plan {
             forbids: vec![],
             sessions: None,
             cookies: None,
+            certificates: None,
             decisions: None,
             real_time: false,
             knows_revocations: true,
@@ -173,6 +175,7 @@ impl Plan {
             signer: Arc::new(move || Some(Arc::clone(&signer))),
             sessions: self.sessions,
             cookies: self.cookies,
+            certificates: self.certificates,
             decisions: self.decisions,
             foreign: self.foreign,
             introspection: self.introspection,

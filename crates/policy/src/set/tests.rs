@@ -84,6 +84,7 @@ fn with_request<T>(
             held: &held,
             acr: caller.acr.as_deref(),
             auth_age: caller.auth_age,
+            place: None,
         },
         action: Action { method },
         resource: Resource { service: "orders", route: "/orders", path: "/orders/1" },
@@ -256,6 +257,7 @@ fn a_caller_recognised_by_older_rules_is_judged_by_the_newer() {
         held: &held,
         acr: None,
         auth_age: None,
+        place: None,
     };
     let decision = rule.decide(&principal, Action { method: "GET" });
     assert_eq!(decision.reason(), Some(ReasonId::Forbidden));

@@ -23,6 +23,10 @@ pub(crate) fn is_taken_back(caller: &Caller, gate: &Gate) -> bool {
     match caller {
         Caller::Token(token) => gate.realm.check(token).is_some(),
         Caller::Session(session) => gate.realm.check_grant(&session.claims, None, "").is_some(),
+        Caller::Certificate(identity) => {
+            gate.realm.check_grant(&identity.claims, None, "").is_some()
+        }
+        // Whoever reads a body on its way asks otherwise.
         Caller::Foreign(_) => false,
     }
 }
@@ -53,9 +57,10 @@ pub(crate) async fn still_counts(
             (RevocationMode::Strict, _) => false,
             // Whoever answered for the session has asked where it is kept.
             (RevocationMode::Bounded, Caller::Session(_)) => true,
-            (RevocationMode::Bounded, Caller::Token(_) | Caller::Foreign(_)) => {
-                is_young_or_short(caller.claims(), gate.node.now())
-            }
+            (
+                RevocationMode::Bounded,
+                Caller::Token(_) | Caller::Foreign(_) | Caller::Certificate(_),
+            ) => is_young_or_short(caller.claims(), gate.node.now()),
             (RevocationMode::Available, _) => true,
         };
     if passes {
@@ -95,6 +100,7 @@ async fn look_up(
             || match caller {
                 Caller::Token(token) => gate.realm.check(token),
                 Caller::Session(session) => gate.realm.check_grant(&session.claims, None, ""),
+                Caller::Certificate(identity) => gate.realm.check_grant(&identity.claims, None, ""),
                 // Nobody knows what was taken back where no other issuer counts.
                 Caller::Foreign(_) => Some(Revoked::Token),
             },

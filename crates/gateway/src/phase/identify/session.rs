@@ -33,6 +33,15 @@ pub(super) async fn check(
     Ok(Some(checked.verdict.map(Caller::Session)))
 }
 
+/// Whether a request has a session cookie.
+pub(super) fn is_shown(
+    head: &Head<'_>,
+    admitted: &Admitted<'_>,
+    gate: &Gate,
+) -> Result<bool, Refused> {
+    Ok(session_cookie(head, admitted, gate)?.is_some())
+}
+
 /// The session cookie and who knows about it, where there are both.
 fn session_cookie<'g>(
     head: &Head<'_>,
