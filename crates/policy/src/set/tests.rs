@@ -320,7 +320,7 @@ fn requirement() -> impl Strategy<Value = Requirement> {
     let names = (names(&ROLES[..3]), names(&SCOPES[..3]), names(&METHODS));
     (auth, names, step_up()).prop_map(|(auth, (roles, scopes, methods), step_up)| match auth {
         Auth::None => Requirement { auth, methods, ..Requirement::default() },
-        _ => Requirement { auth, roles, scopes, methods, step_up },
+        _ => Requirement { auth, roles, scopes, methods, step_up, ..Requirement::default() },
     })
 }
 
