@@ -22,6 +22,7 @@
 //! | [`port`] | the shapes of storage: `Records`, `Ephemeral`, `Feed`; `Members`, `Custody`, `Vault`, `Backstop`, `Counts` |
 //! | [`repository`] | typed documents on `Records` |
 //! | [`step_up`] | how strongly and how recently somebody was authenticated |
+//! | [`hours`] | hours of the week |
 //! | [`flight`] | one computation for many callers who ask the same at once |
 //! | [`breaker`] | what does not answer is left alone for a while |
 //! | [`unity`] | whether the cluster is whole, or nodes run that are not heard |
@@ -31,6 +32,7 @@ pub mod cause;
 pub mod clock;
 pub mod entropy;
 pub mod flight;
+pub mod hours;
 pub mod id;
 pub mod journal;
 pub mod merge;
@@ -54,6 +56,7 @@ pub use clock::{
     Clock, Hybrid, HybridClock, ManualClock, SinceBoot, SteadyClock, SystemClock, Timestamp,
 };
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};
+pub use hours::{Hours, InvalidHours};
 pub use id::{
     ClientId, Epoch, EventId, FamilyId, InvalidId, KeyId, NodeId, Realm, SessionId, TokenId, UserId,
 };

@@ -163,6 +163,7 @@ fn gateway(
         sessions: None,
         keys: None,
         references: None,
+        certificates: None,
         cookies: Some(filter()),
         decisions: Some(decisions),
         usage: Some(Arc::new(Usage::new(node))),

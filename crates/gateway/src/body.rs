@@ -13,13 +13,14 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tegata_token::{ForeignToken, Verified};
 
 use crate::{
     encode::Encoding,
     gate::Begun,
     memory::Window,
     pace::{Pace, Patience},
-    passport::Passport,
+    passport::{Caller, Passport},
     phase::identify::is_taken_back,
     timer::{Deadline, Deadlines},
     trailers,
@@ -256,6 +257,14 @@ pub(crate) struct Watch {
     pub(crate) passport: Rc<Passport>,
     /// When it was looked last, in milliseconds.
     looked: u64,
+    asked: Rc<Asked>,
+}
+
+/// What stores say of a token of another issuer, where memory alone does not know.
+#[derive(Default)]
+struct Asked {
+    is_under_way: Cell<bool>,
+    taken_back: Cell<bool>,
 }
 
 /// How often that is looked at, in milliseconds. What is over before is not looked at.
@@ -264,7 +273,7 @@ const LOOKED: u64 = 500;
 impl Watch {
     pub(crate) fn new(gate: &Begun, passport: &Rc<Passport>, deadlines: &Deadlines) -> Self {
         let (gate, passport) = (Rc::clone(gate), Rc::clone(passport));
-        Self { gate, passport, looked: deadlines.now() }
+        Self { gate, passport, looked: deadlines.now(), asked: Rc::default() }
     }
 
     fn is_taken_back(&mut self, now: u64) -> bool {
@@ -272,7 +281,33 @@ impl Watch {
             return false;
         }
         self.looked = now;
-        is_taken_back(&self.passport.caller, &self.gate)
+        match &self.passport.caller {
+            Caller::Foreign(token) => {
+                // Whoever takes it back elsewhere may not say so here: its end is then all that is known.
+                let ended = token.claims().exp <= self.gate.node.now().secs();
+                ended || self.is_foreign_taken_back(token)
+            }
+            caller => is_taken_back(caller, &self.gate),
+        }
+    }
+
+    fn is_foreign_taken_back(&self, token: &Arc<Verified<ForeignToken>>) -> bool {
+        let Some((foreign, _)) = &self.gate.foreign else { return true };
+        let known = token.names().map(|names| foreign.known(names));
+        // What may be in a store, and nobody remembers: whoever reads is not waited for, and a store that
+        // does not answer ends nothing that it let begin.
+        if known == Some(None) && !self.asked.is_under_way.replace(true) {
+            let (gate, token) = (Arc::clone(&self.gate), Arc::clone(token));
+            let asked = Rc::clone(&self.asked);
+            tokio::task::spawn_local(async move {
+                if let (Some((foreign, layers)), Some(names)) = (&gate.foreign, token.names()) {
+                    let found = foreign.check(names, &gate.node, layers).await;
+                    asked.taken_back.set(matches!(found, Ok((Some(_), _))));
+                }
+                asked.is_under_way.set(false);
+            });
+        }
+        known == Some(Some(true)) || self.asked.taken_back.get()
     }
 }
 

@@ -114,6 +114,14 @@ impl Foreign {
         self.issuers.iter().find(|issuer| issuer.tokens.issuer() == said)
     }
 
+    /// Whether a token was taken back, as far as memory knows. `None`: a store would have to be asked.
+    pub(crate) fn known(&self, names: &Names) -> Option<bool> {
+        match self.view.look(names) {
+            Looked::Known(revoked, _) => Some(revoked.is_some()),
+            Looked::Ask(..) => None,
+        }
+    }
+
     /// By what a token was taken back, if it was, and who says so.
     pub(crate) async fn check(
         &self,

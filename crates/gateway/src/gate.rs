@@ -20,6 +20,7 @@ use tegata_token::{
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{
+    certified::Certified,
     config::{Config, Services},
     decision_log::DecisionLog,
     dpop::Proofs,
@@ -101,6 +102,8 @@ pub(crate) struct Shared {
     pub(crate) keys: Option<Arc<dyn KeyCheck>>,
     /// Knows what opaque tokens stand for.
     pub(crate) references: Option<Arc<dyn References>>,
+    /// Knows whom client certificates are of.
+    pub(crate) certified: Option<Certified>,
     /// Knows which cookies people agreed to.
     pub(crate) cookies: Option<CookieFilter>,
     pub(crate) tally: Tally,

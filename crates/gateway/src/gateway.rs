@@ -23,6 +23,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    certified::{Certificates, Certified},
     config::{Config, Limits},
     decision_log::DecisionLog,
     dpop::{Dpop, Proofs},
@@ -78,6 +79,8 @@ pub struct Parts {
     pub keys: Option<Arc<dyn KeyCheck>>,
     /// Knows what opaque access tokens stand for. `None`: none are accepted.
     pub references: Option<Arc<dyn References>>,
+    /// Knows whom client certificates are of. `None`: they make nobody known.
+    pub certificates: Option<Certificates>,
     /// Knows which cookies people agreed to. `None`: all pass.
     pub cookies: Option<CookieFilter>,
     /// Where decisions are recorded. `None`: nowhere.
@@ -200,6 +203,7 @@ impl Gateway {
             sessions: parts.sessions,
             keys: parts.keys,
             references: parts.references,
+            certified: parts.certificates.map(Certified::new),
             cookies: parts.cookies,
             metrics: parts.metrics,
             decisions: parts.decisions,

@@ -18,6 +18,7 @@
 //! | [`head`] | what the phases see of a request |
 //! | [`foreign`] | access tokens of other issuers |
 //! | [`introspection`] | whoever is asked about tokens while revocations cannot be learnt |
+//! | [`certified`] | whom client certificates are of |
 //! | [`session`] | what is asked about session cookies |
 //! | [`key`] | what is asked about API keys |
 //! | [`reference`](mod@reference) | what is asked about opaque access tokens |
@@ -27,6 +28,7 @@
 //! | [`tls`] | certificates from files |
 //! | [`metrics`] | what is counted |
 
+pub mod certified;
 pub mod config;
 pub mod decision_log;
 pub mod foreign;
@@ -66,6 +68,7 @@ mod upstream;
 mod wire;
 mod worker;
 
+pub use certified::{Certificates, CertifiedClient, CertifiedClients};
 pub use config::Config;
 pub use decision_log::DecisionLog;
 pub use dpop::{Dpop, PROOFS as DPOP_PROOFS};

@@ -7,6 +7,7 @@
 use std::{
     cell::RefCell,
     hash::{BuildHasher as _, RandomState},
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -16,12 +17,13 @@ use http::HeaderValue;
 use quick_cache::unsync::Cache;
 use tegata_core::{Epoch, Node, Timestamp, TokenId};
 use tegata_mesh::RoleName;
-use tegata_policy::{Held, PrincipalKind};
+use tegata_policy::{Held, Kept, PrincipalKind, RouteRule};
 use tegata_token::{
-    AccessToken, Audience, Claims, ForeignToken, Lineage, SigningKey, Verified, jws,
+    AccessToken, Audience, Claims, Context, ForeignToken, Lineage, Scope, SigningKey, Verified, jws,
 };
 
 use crate::{
+    certified::CertifiedIdentity,
     config::Internal,
     key::KeyIdentity,
     refusal::{Refusal, Refused},
@@ -48,6 +50,8 @@ pub(crate) enum Caller {
     Session(Arc<SessionIdentity>),
     /// The service that an API key stands for.
     Key(Arc<KeyIdentity>),
+    /// Whoever a client certificate is of.
+    Certificate(Arc<CertifiedIdentity>),
 }
 
 impl Caller {
@@ -57,6 +61,7 @@ impl Caller {
             Self::Foreign(token) => token.claims(),
             Self::Session(session) => &session.claims,
             Self::Key(key) => &key.claims,
+            Self::Certificate(identity) => &identity.claims,
         }
     }
 
@@ -75,6 +80,7 @@ impl Caller {
         let mut lineage = match self {
             Self::Token(token) => Lineage::of(token.claims(), token.kid().as_str()),
             Self::Key(key) => Lineage::of(&key.claims, own_kid),
+            Self::Certificate(identity) => return identity.claims.lineage.clone(),
             Self::Foreign(_) | Self::Session(_) => return None,
         };
         lineage.kid.retain(|kid| kid != own_kid);
@@ -89,9 +95,41 @@ impl Caller {
             (Self::Foreign(one), Self::Foreign(other)) => Arc::ptr_eq(one, other),
             (Self::Session(one), Self::Session(other)) => Arc::ptr_eq(one, other),
             (Self::Key(one), Self::Key(other)) => Arc::ptr_eq(one, other),
+            (Self::Certificate(one), Self::Certificate(other)) => {
+                // Two certificates may say the same, and be other devices.
+                return one.thumbprint == other.thumbprint && one.claims == other.claims;
+            }
             _ => return false,
         };
         same || self.claims() == other.claims()
+    }
+}
+
+/// From where somebody asks, and what of their rights remains there.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// The address, as far as it is believed.
+    ip: IpAddr,
+    /// The rule outside of whose networks and hours it is. `None`: it is outside of none.
+    outside: Option<Arc<RouteRule>>,
+}
+
+impl Asked {
+    pub(crate) fn from(ip: IpAddr) -> Self {
+        Self { ip: ip.to_canonical(), outside: None }
+    }
+
+    fn kept(&self) -> Option<&Kept> {
+        self.outside.as_ref()?.requirement().within.kept.as_ref()
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        let same = match (&self.outside, &other.outside) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        same && self.ip == other.ip
     }
 }
 
@@ -99,6 +137,7 @@ impl Caller {
 #[derive(Debug)]
 pub(crate) struct Passport {
     pub(crate) caller: Caller,
+    asked: Asked,
     pub(crate) kind: PrincipalKind,
     pub(crate) held: Held,
     /// `X-User-ID`.
@@ -116,13 +155,17 @@ struct Minted {
     exp: u64,
 }
 
+/// Where a passport is kept.
+type Place = (u64, usize, u64);
+
 /// The passports of one worker.
 pub(crate) struct Passports {
     node: Node,
     epoch: Epoch,
     config: Internal,
-    /// By a hash of what names the credential, the service, and the generation of the routes.
-    kept: RefCell<Cache<(u64, usize, u64), Rc<Passport>>>,
+    /// By a hash of what names the credential and from where it is shown, the service, and the generation
+    /// of the routes.
+    kept: RefCell<Cache<Place, Rc<Passport>>>,
     hasher: RandomState,
     signer: RefCell<Option<Arc<SigningKey>>>,
 }
@@ -158,16 +201,43 @@ impl Passports {
         caller: Caller,
         service: usize,
         routing: &Routing,
+        asked: Asked,
     ) -> Result<Rc<Passport>, Refused> {
         let Claims { jti, sub, sid, .. } = caller.claims();
-        let key = (self.hasher.hash_one((jti, sub, sid)), service, routing.generation);
-        if let Some(known) = self.kept.borrow().get(&key)
+        let rule = asked.outside.as_ref().map(|rule| rule.id().as_str());
+        let hash = self.hasher.hash_one((jti, sub, sid, asked.ip, rule));
+        self.at((hash, service, routing.generation), caller, routing, asked)
+    }
+
+    /// The same, with what remains of their rights outside of the networks and hours of a rule.
+    pub(crate) fn outside(
+        &self,
+        passport: &Passport,
+        service: usize,
+        routing: &Routing,
+        rule: &Arc<RouteRule>,
+    ) -> Result<Rc<Passport>, Refused> {
+        let asked = Asked { outside: Some(Arc::clone(rule)), ..passport.asked };
+        self.of(passport.caller.clone(), service, routing, asked)
+    }
+
+    fn at(
+        &self,
+        place: Place,
+        caller: Caller,
+        routing: &Routing,
+        asked: Asked,
+    ) -> Result<Rc<Passport>, Refused> {
+        // INVARIANT: two callers, or two places, can have one hash; what was made of the one never serves
+        // for the other.
+        if let Some(known) = self.kept.borrow().get(&place)
             && known.caller.says_the_same(&caller)
+            && known.asked.is(&asked)
         {
             return Ok(Rc::clone(known));
         }
-        let passport = Rc::new(Passport::new(caller, routing)?);
-        self.kept.borrow_mut().insert(key, Rc::clone(&passport));
+        let passport = Rc::new(Passport::new(caller, routing, asked)?);
+        self.kept.borrow_mut().insert(place, Rc::clone(&passport));
         Ok(passport)
     }
 
@@ -206,7 +276,7 @@ impl Passports {
         };
         // Nothing of the worker is held while a key that is in a vault signs.
         let signer = self.signer.borrow().clone().ok_or_else(unavailable)?;
-        let original = passport.caller.claims();
+        let (original, kept) = (passport.caller.claims(), passport.asked.kept());
         let exp = (now + self.config.lifetime.min(LONGEST)).secs().min(original.exp);
         let claims = Claims {
             iss: self.config.issuer.clone(),
@@ -220,10 +290,14 @@ impl Passports {
                 _ => original.iat,
             },
             jti: TokenId::generate(self.epoch, self.node.entropy()).as_str().to_owned(),
-            scope: original.scope.clone(),
-            roles: original.roles.clone(),
-            // What they mean is for services to check (RFC 9396 §13).
-            authorization_details: original.authorization_details.clone(),
+            scope: scope_kept(&original.scope, kept),
+            roles: roles_kept(original, kept).map(str::to_owned).collect(),
+            // What they mean is for services to check (RFC 9396 §13). Where scopes are taken away, so is what
+            // says more than they do.
+            authorization_details: original
+                .authorization_details
+                .clone()
+                .filter(|_| kept.is_none_or(|kept| kept.scopes.is_none())),
             sid: original.sid.clone(),
             fid: original.fid.clone(),
             // A service may ask for more than its route does.
@@ -238,6 +312,7 @@ impl Passports {
                 .clone()
                 .or_else(|| (!original.jti.is_empty()).then(|| original.jti.clone())),
             lineage: passport.caller.lineage(signer.kid().as_str()),
+            context: Some(Box::new(passport.context())),
             ..Claims::default()
         };
         let text = jws::signed(&signer, "tegata-internal+jwt", &claims.to_json())
@@ -250,32 +325,36 @@ impl Passports {
 }
 
 impl Passport {
-    fn new(caller: Caller, routing: &Routing) -> Result<Self, Refused> {
-        let claims = caller.claims();
+    fn new(caller: Caller, routing: &Routing, asked: Asked) -> Result<Self, Refused> {
+        let (claims, kept) = (caller.claims(), asked.kept());
         let unfit = |_| Refusal::invalid_token("subject_unfit", "the subject cannot be named");
         let user = HeaderValue::from_str(&claims.sub).map_err(unfit)?;
         // A role that could be read as two is none.
-        let roles: Vec<&str> = claims
-            .roles
-            .iter()
-            .map(String::as_str)
-            .filter(|role| RoleName::new(role).is_ok())
-            .collect();
-        let held = routing.recognise(roles.iter().copied(), claims.scope.values());
+        let roles: Vec<&str> =
+            roles_kept(claims, kept).filter(|role| RoleName::new(role).is_ok()).collect();
+        let scopes = claims.scope.values();
+        let scopes = scopes.filter(|scope| kept.is_none_or(|kept| kept.has_scope(scope)));
+        let held = routing.recognise(roles.iter().copied(), scopes);
         let roles = HeaderValue::try_from(roles.join(",")).map_err(unfit)?;
         let is_person = match &caller {
             // RFC 9068 §2.2: where no person is involved, the subject is the client.
             Caller::Foreign(_) => claims.client_id.as_ref() != Some(&claims.sub),
             Caller::Key(_) => false,
             Caller::Token(_) | Caller::Session(_) => claims.sub.starts_with("usr_"),
+            Caller::Certificate(_) => false,
         };
-        let kind = if is_person { PrincipalKind::User } else { PrincipalKind::Client };
+        let kind = match &caller {
+            Caller::Certificate(identity) => identity.kind,
+            _ if is_person => PrincipalKind::User,
+            _ => PrincipalKind::Client,
+        };
         Ok(Self {
             kind,
             held,
             user,
             roles,
             caller,
+            asked,
             internal: RefCell::default(),
             said: RefCell::default(),
         })
@@ -295,15 +374,45 @@ impl Passport {
         })
     }
 
+    /// From where and on which device it is asked.
+    fn context(&self) -> Context {
+        let shown = match &self.caller {
+            Caller::Certificate(identity) => Some(identity.thumbprint.clone()),
+            caller => {
+                let bound = caller.claims().cnf.as_ref();
+                bound.and_then(|bound| bound.jkt.clone().or_else(|| bound.x5t.clone()))
+            }
+        };
+        Context { ip: Some(self.asked.ip), device_id: shown }
+    }
+
     /// Whether the token that the caller showed has ended since, or is about to: in the last third of its
     /// life, 30 s before at the earliest. A cookie has no such end.
     pub(crate) fn is_running_out(&self, now: Timestamp) -> bool {
         let claims = match &self.caller {
             Caller::Token(token) => token.claims(),
             Caller::Foreign(token) => token.claims(),
-            Caller::Session(_) | Caller::Key(_) => return false,
+            Caller::Session(_) | Caller::Key(_) | Caller::Certificate(_) => return false,
         };
         let third = claims.exp.saturating_sub(claims.iat) / 3;
         claims.exp.saturating_sub(now.secs()) < third.min(RUNNING_OUT)
     }
 }
+
+/// The roles of a caller that count.
+fn roles_kept<'c>(claims: &'c Claims, kept: Option<&'c Kept>) -> impl Iterator<Item = &'c str> {
+    let roles = claims.roles.iter().map(String::as_str);
+    roles.filter(move |role| kept.is_none_or(|kept| kept.has_role(role)))
+}
+
+/// What of a scope counts.
+fn scope_kept(scope: &Scope, kept: Option<&Kept>) -> Scope {
+    match kept.and_then(|kept| kept.scopes.as_ref()) {
+        None => scope.clone(),
+        // Scopes of a checked map are scopes.
+        Some(scopes) => scope.narrowed_to(&Scope::new(&scopes.join(" ")).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

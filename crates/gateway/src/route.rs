@@ -1,12 +1,14 @@
 //! The map of services, made ready for requests: beside each route stand its rule, its service and
 //! its limits, so that a request looks up its path and nothing more.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use tegata_core::Clock;
 use tegata_mesh::{AuthMode, NormalPath, Route, RouteTable, Scheme, Service, ServiceMap, reach};
-use tegata_policy::{Auth, Forbid, Held, InvalidRules, PolicySet, Requirement, RouteRule, Rules};
+use tegata_policy::{
+    Auth, Forbid, Held, InvalidRules, Kept, PolicySet, Requirement, RouteRule, Rules, Within,
+};
 
 use crate::{
     config::Config,
@@ -59,6 +61,10 @@ pub(crate) struct Destination {
     pub(crate) name: Arc<str>,
     pub(crate) to: Arc<Balanced>,
     pub(crate) metrics: Arc<OfService>,
+    /// The services that may call it in their own names.
+    callers: Vec<Box<str>>,
+    /// The SPIFFE ID that its certificates have.
+    spiffe_id: Option<Box<str>>,
 }
 
 /// What a map is compiled on.
@@ -134,6 +140,8 @@ impl Routing {
                 name: service.name.as_str().into(),
                 to: ground.balanced(service),
                 metrics: metrics.service(service.name.as_str()),
+                callers: service.callers.iter().map(|name| name.as_str().into()).collect(),
+                spiffe_id: service.reach.outward.spiffe_id.as_deref().map(Box::from),
             })
             .collect();
         let table = map.table();
@@ -175,6 +183,18 @@ impl Routing {
         self.services.get(index)
     }
 
+    /// The services that have a SPIFFE ID: one, where nobody made a mistake.
+    pub(crate) fn of_spiffe_id(&self, id: &str) -> Vec<&str> {
+        let named = self.services.iter().filter(|it| it.spiffe_id.as_deref() == Some(id));
+        named.map(|service| &*service.name).collect()
+    }
+
+    /// Whether a service names another among its callers.
+    pub(crate) fn takes_calls_of(&self, service: &str, caller: &str) -> bool {
+        let called = self.services.iter().find(|it| *it.name == *service);
+        called.is_some_and(|called| called.callers.iter().any(|name| **name == *caller))
+    }
+
     /// All services.
     pub(crate) fn services(&self) -> impl Iterator<Item = &Arc<Balanced>> {
         self.services.iter().map(|service| &service.to)
@@ -204,6 +224,7 @@ fn rules(map: &ServiceMap, forbids: Vec<Forbid>) -> Rules {
             scopes: route.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
             methods: methods(route),
             step_up: route.step_up.clone(),
+            within: within(&route.within),
         };
         rules.permit(route.service.as_str(), &route.path, requirement);
     }
@@ -213,10 +234,27 @@ fn rules(map: &ServiceMap, forbids: Vec<Forbid>) -> Rules {
     rules
 }
 
+/// From where and when callers have all of their rights.
+fn within(declared: &tegata_mesh::Within) -> Within {
+    let kept = declared.kept.as_ref().map(|kept| Kept {
+        methods: with_head(&kept.methods),
+        roles: kept.roles.as_ref().map(|all| all.iter().map(|it| it.as_str().to_owned()).collect()),
+        scopes: kept
+            .scopes
+            .as_ref()
+            .map(|all| all.iter().map(|it| it.as_str().to_owned()).collect()),
+    });
+    Within { networks: declared.networks.clone(), hours: declared.hours.clone(), kept }
+}
+
 /// The methods that pass. Whoever answers `GET` answers `HEAD` (RFC 9110 §9.1).
 fn methods(route: &Route) -> Vec<String> {
-    let mut methods: Vec<String> = route.methods.iter().cloned().collect();
-    if route.methods.contains("GET") && !route.methods.contains("HEAD") {
+    with_head(&route.methods)
+}
+
+fn with_head(declared: &BTreeSet<String>) -> Vec<String> {
+    let mut methods: Vec<String> = declared.iter().cloned().collect();
+    if declared.contains("GET") && !declared.contains("HEAD") {
         methods.push("HEAD".to_owned());
     }
     methods

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tegata_core::{MaxAge, RateLimit};
+use tegata_core::{Hours, MaxAge, Network, RateLimit};
 
 use crate::{
     credentials::Credential,
@@ -13,6 +13,7 @@ use crate::{
     reach::{DeclaredBreaker, Health, Retry},
     span::Span,
     upstream::Protocol,
+    within::DeclaredOutside,
 };
 
 /// `[[service]]`.
@@ -75,6 +76,15 @@ pub struct DeclaredService {
     /// How many pass to it of each of those who are counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rate_limits: Vec<DeclaredLimit>,
+    /// From where the caller has all of its rights, on routes that say nothing of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<Network>,
+    /// When the caller has all of its rights, such as `Mon-Fri 08:00-18:00 +01:00`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hours: Vec<Hours>,
+    /// What remains elsewhere and at other times. Left out: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<DeclaredOutside>,
 }
 
 /// `[[route]]`.
@@ -131,6 +141,15 @@ pub struct DeclaredRoute {
     /// With what a caller may say who it is; tokens and session cookies where nothing is said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<Credential>,
+    /// From where the caller has all of its rights; with `hours` and `outside` in place of the service's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<Network>,
+    /// When the caller has all of its rights, such as `Mon-Fri 08:00-18:00 +01:00`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hours: Vec<Hours>,
+    /// What remains elsewhere and at other times. Left out: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<DeclaredOutside>,
 }
 
 impl DeclaredRoute {
@@ -155,6 +174,9 @@ impl DeclaredRoute {
             compress: None,
             rate_limits: Vec::new(),
             credentials: Vec::new(),
+            networks: Vec::new(),
+            hours: Vec::new(),
+            outside: None,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | [`shape`] | paths that carry SQL |
 //! | [`declared`] | services and routes as they are written in the configuration |
 //! | [`credentials`] | with what a caller may say who it is |
+//! | [`within`] | from where and when callers have all of their rights |
 //! | [`delegation`] | who may speak for whom at which services, as it is written there |
 //! | [`map`] | the same, checked: [`ServiceMap`], [`Service`], [`Route`] |
 //! | [`table`] | from a path to its route |
@@ -28,6 +29,7 @@ pub mod shape;
 pub mod span;
 pub mod table;
 pub mod upstream;
+pub mod within;
 
 pub use credentials::{Credential, Credentials};
 pub use declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode};
@@ -41,3 +43,4 @@ pub use shape::SqlShape;
 pub use span::{InvalidSpan, Span};
 pub use table::{Match, RouteTable};
 pub use upstream::{Protocol, Scheme, Upstream};
+pub use within::{DeclaredOutside, Within};

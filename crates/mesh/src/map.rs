@@ -18,6 +18,7 @@ use crate::{
     span::Span,
     table::RouteTable,
     upstream::{InvalidUpstream, Protocol, Upstream},
+    within::Within,
 };
 
 /// Paths that the gateway answers itself or sends to Tegata's own pages. A route below one of them
@@ -52,6 +53,8 @@ pub struct Service {
     pub rate_limit: Option<RateLimit>,
     /// How many of each of those who are counted.
     pub rate_limits: Vec<DeclaredLimit>,
+    /// From where and when callers have all of their rights, on routes that say nothing of their own.
+    pub within: Within,
 }
 
 /// A route, with nothing left to default.
@@ -90,6 +93,8 @@ pub struct Route {
     pub rate_limits: Vec<DeclaredLimit>,
     /// With what a caller may say who it is.
     pub credentials: Credentials,
+    /// From where and when the caller has all of its rights: the route's own words, or else its service's.
+    pub within: Within,
 }
 
 /// All services and routes. Every route leads to a service, and every prefix leads to one route.
@@ -297,13 +302,16 @@ impl ServiceMap {
         let roles = check.names(&declared.roles, RoleName::new);
         let reach = Reach::check(declared, &upstreams, &mut check);
         limit::check(&declared.rate_limits, Place::Service, &mut check);
+        let asked = (declared.networks.as_slice(), declared.hours.as_slice());
+        let within = Within::check(asked, declared.outside.as_ref(), &mut check);
         let Some(name) = name else { return };
         if self.services.contains_key(&name) {
             check.fault(Rule::DuplicateService);
             return;
         }
         let (rate_limit, rate_limits) = (declared.rate_limit, declared.rate_limits.clone());
-        let of_it = Service { name, upstreams, callers, roles, reach, rate_limit, rate_limits };
+        let of_it =
+            Service { name, upstreams, callers, roles, reach, rate_limit, rate_limits, within };
         self.services.insert(of_it.name.clone(), of_it);
     }
 
@@ -336,6 +344,11 @@ impl ServiceMap {
         let scopes = check.names(&scopes, Scope::new);
         let step_up = StepUp { acr: check.levels(&declared.acr), max_age: declared.max_age };
         let mut roles = check.names(&declared.roles, RoleName::new);
+        let asked = (declared.networks.as_slice(), declared.hours.as_slice());
+        let within = Within::check(asked, declared.outside.as_ref(), &mut check);
+        if declared.auth == AuthMode::None && !declared.credentials.is_empty() {
+            check.fault(Rule::NeedsAuth("credentials"));
+        }
         if declared.auth != AuthMode::Required {
             let asked = [
                 ("scope", !scopes.is_empty()),
@@ -346,6 +359,8 @@ impl ServiceMap {
                     "credentials",
                     declared.auth == AuthMode::None && !declared.credentials.is_empty(),
                 ),
+                ("outside.roles", within.kept.as_ref().is_some_and(|it| it.roles.is_some())),
+                ("outside.scope", within.kept.as_ref().is_some_and(|it| it.scopes.is_some())),
             ];
             for (key, asked) in asked {
                 if asked {
@@ -379,6 +394,7 @@ impl ServiceMap {
             compress: declared.compress,
             rate_limits: declared.rate_limits.clone(),
             credentials: Credentials::of(&declared.credentials),
+            within: if within.is_anywhere() { service.within.on(declared.auth) } else { within },
         };
         self.routes.entry(declared.path.clone()).or_insert(route);
     }
@@ -400,7 +416,7 @@ fn reserved(path: &str) -> Option<&'static str> {
     })
 }
 
-fn is_method(method: &str) -> bool {
+pub(crate) fn is_method(method: &str) -> bool {
     (1..=32).contains(&method.len())
         && method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
         && !matches!(method, "CONNECT" | "TRACE")

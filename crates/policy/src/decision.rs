@@ -41,6 +41,10 @@ pub enum ReasonId {
     InsufficientAcr,
     /// The caller must show it again: it was too long ago, or nobody knows when it was (RFC 9470).
     AuthenticationTooOld,
+    /// It would pass within the networks of the rule, and comes from elsewhere.
+    OutsideNetwork,
+    /// It would pass within the hours of the rule, and comes at another time.
+    OutsideHours,
 }
 
 /// The name of a rule. A route's rule is named after its service and prefix, as in
@@ -67,7 +71,7 @@ impl Decision<'_> {
 
 impl ReasonId {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::NoRule,
         Self::Forbidden,
         Self::NotAuthenticated,
@@ -76,6 +80,8 @@ impl ReasonId {
         Self::MissingScope,
         Self::InsufficientAcr,
         Self::AuthenticationTooOld,
+        Self::OutsideNetwork,
+        Self::OutsideHours,
     ];
 
     /// The stable name.
@@ -90,6 +96,8 @@ impl ReasonId {
             Self::MissingScope => "missing_scope",
             Self::InsufficientAcr => "insufficient_acr",
             Self::AuthenticationTooOld => "authentication_too_old",
+            Self::OutsideNetwork => "outside_network",
+            Self::OutsideHours => "outside_hours",
         }
     }
 }
@@ -142,6 +150,8 @@ mod tests {
                 "missing_scope",
                 "insufficient_acr",
                 "authentication_too_old",
+                "outside_network",
+                "outside_hours",
             ]
         );
         for reason in ReasonId::ALL {

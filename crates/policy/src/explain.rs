@@ -55,6 +55,9 @@ pub struct Change {
     /// The caller must have authenticated no longer ago than this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_age: Option<MaxAge>,
+    /// The request must come from one of the rule's networks, in one of its hours.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub within: bool,
 }
 
 impl PolicySet {
@@ -123,6 +126,7 @@ impl RouteRule {
                     scopes: scopes.clone(),
                     acr: acr.copied(),
                     max_age,
+                    within: self.needs_to_be_within(&then, action),
                 };
                 if best.as_ref().is_none_or(|best| change.lift.len() < best.lift.len()) {
                     best = Some(change);

@@ -17,7 +17,7 @@
 //! let held = set.recognise(["customer"], ["orders.read"]);
 //! // Once per request:
 //! let rule = set.route("orders", "/orders").expect("it was just declared");
-//! let alice = Principal { kind: PrincipalKind::User, id: "usr_1", held: &held, acr: None, auth_age: None };
+//! let alice = Principal { kind: PrincipalKind::User, id: "usr_1", held: &held, acr: None, auth_age: None, place: None };
 //! assert!(rule.decide(&alice, Action { method: "GET" }).is_allowed());
 //! # Ok::<(), tegata_policy::InvalidRules>(())
 //! ```
@@ -26,6 +26,7 @@
 //! |---|---|
 //! | [`request`] | who wants to do what with what |
 //! | [`rule`] | what a route requires, and what is forbidden: the words of the configuration |
+//! | [`within`] | from where and when a caller has all of its rights, and which it has elsewhere |
 //! | [`names`] | roles and scopes as bits |
 //! | [`method`] | methods as bits |
 //! | [`set`] | the compiled rules |
@@ -39,6 +40,7 @@ pub mod names;
 pub mod request;
 pub mod rule;
 pub mod set;
+pub mod within;
 
 pub use decision::{Decision, ReasonId, RuleId};
 pub use explain::{Change, Explanation};
@@ -46,3 +48,4 @@ pub use names::Held;
 pub use request::{Action, Principal, PrincipalKind, Request, Resource};
 pub use rule::{Auth, Forbid, Requirement, Rules};
 pub use set::{InvalidRules, PolicySet, RouteRule};
+pub use within::{Kept, Place, Within};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::Held;
+use crate::{names::Held, within::Place};
 
 /// A question to a [`crate::PolicySet`].
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,8 @@ pub struct Principal<'a> {
     pub acr: Option<&'a str>,
     /// How many seconds ago that was. `None`: nobody knows. Looked at where a rule asks for it alone.
     pub auth_age: Option<u64>,
+    /// From where and when they ask. `None`: it is not known, so it is outside of whatever is named.
+    pub place: Option<Place>,
 }
 
 /// Of which kind a caller is.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tegata_core::StepUp;
 
-use crate::request::PrincipalKind;
+use crate::{request::PrincipalKind, within::Within};
 
 /// What a route requires of a request. All of it must hold. The default requires a caller that is
 /// known, and nothing else.
@@ -20,6 +20,8 @@ pub struct Requirement {
     pub methods: Vec<String>,
     /// How strongly and how recently the caller was authenticated.
     pub step_up: StepUp,
+    /// From where and when a caller has all of its rights.
+    pub within: Within,
 }
 
 /// Whether a caller must be known.

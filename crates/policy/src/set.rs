@@ -8,6 +8,7 @@ use crate::{
     names::{Bits, Held, Vocabulary},
     request::{Action, Principal, PrincipalKind, Request},
     rule::{Auth, Forbid, Requirement, Rules},
+    within::Outside,
 };
 
 /// All rules, compiled. Replaced as a whole when the rules change.
@@ -28,6 +29,8 @@ pub struct RouteRule {
     /// `None`: no role is needed.
     roles: Option<Bits>,
     scopes: Bits,
+    /// What passes outside of its networks and hours. `None`: nothing.
+    outside: Option<Outside>,
     pub(crate) forbids: Vec<CompiledForbid>,
 }
 
@@ -132,11 +135,14 @@ impl PolicySet {
         requirement: Requirement,
         forbids: &[Forbid],
     ) -> Result<RouteRule, InvalidRules> {
+        let kept = requirement.within.kept.as_ref();
         let asked = [
             ("roles", requirement.roles.is_empty()),
             ("scopes", requirement.scopes.is_empty()),
             ("acr", requirement.step_up.acr.is_empty()),
             ("max_age", requirement.step_up.max_age.is_none()),
+            ("within.kept.roles", kept.is_none_or(|kept| kept.roles.is_none())),
+            ("within.kept.scopes", kept.is_none_or(|kept| kept.scopes.is_none())),
         ];
         if requirement.auth == Auth::None
             && let Some((key, _)) = asked.into_iter().find(|(_, nothing)| !nothing)
@@ -157,6 +163,7 @@ impl PolicySet {
             methods: Methods::of(&requirement.methods),
             roles: vocabulary.roles_asked(&requirement.roles),
             scopes: vocabulary.scopes(requirement.scopes.iter().map(String::as_str)),
+            outside: Outside::of(&requirement, vocabulary),
             requirement,
             forbids: forbids
                 .iter()
@@ -220,7 +227,24 @@ impl RouteRule {
         if asked.step_up.is_weak(principal.acr) {
             return Some(ReasonId::InsufficientAcr);
         }
-        asked.step_up.is_old(principal.auth_age).then_some(ReasonId::AuthenticationTooOld)
+        if asked.step_up.is_old(principal.auth_age) {
+            return Some(ReasonId::AuthenticationTooOld);
+        }
+        // INVARIANT: asked last, and of what passes inside alone: outside, rights are taken away and
+        // never given. What is forbidden by what the caller holds was asked before, of all of it.
+        self.outside(principal).filter(|_| self.needs_to_be_within(principal, action))
+    }
+
+    /// Why the caller has fewer rights than it holds, if it does: where the request comes from, or when.
+    #[must_use]
+    pub fn outside(&self, principal: &Principal<'_>) -> Option<ReasonId> {
+        self.requirement.within.excludes(principal.place)
+    }
+
+    /// Whether a request that has all that is asked for inside has to come from there.
+    pub(crate) fn needs_to_be_within(&self, principal: &Principal<'_>, action: Action<'_>) -> bool {
+        let passes = |outside: &Outside| outside.passes(principal.held, action.method);
+        self.outside(principal).is_some() && !self.outside.as_ref().is_some_and(passes)
     }
 
     /// Whether a caller must be known. What asks for roles, scopes or how the caller was

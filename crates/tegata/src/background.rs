@@ -55,6 +55,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> Tasks {
     keep("ask_signers", Weight::Helpful, |it| Box::pin(ask_signers(it)));
     keep("write_key_uses", Weight::Helpful, |it| Box::pin(write_key_uses(it)));
     keep("clean", Weight::Helpful, |it| Box::pin(clean(it)));
+    keep("read_certificates", Weight::Helpful, |it| Box::pin(crate::certified::follow(it)));
     fill::start(composed, &mut tasks);
     tasks
 }

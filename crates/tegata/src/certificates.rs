@@ -1,7 +1,7 @@
 //! Certificates from files: those that listeners show, and those of the authorities that sign what
 //! clients and services show. Files that change are taken over without a restart.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use tegata_gateway::{Gateway, TlsRefused, tls::Identity};
 use tegata_token::Authorities;
@@ -16,9 +16,24 @@ const LOOKS: Duration = Duration::from_secs(10);
 /// # Errors
 /// What is wrong with the file, and where it is named.
 pub(crate) fn trust(config: &Config, authorities: &Authorities) -> Result<(), String> {
-    let Some(file) = &config.public.client_ca_file else { return Ok(()) };
+    trust_file(("public", config.public.client_ca_file.as_deref()), authorities)
+}
+
+/// Trusts those that it names to say whom a certificate is of by which a caller of services is known.
+///
+/// # Errors
+/// As [`trust`].
+pub(crate) fn trust_at_gateway(config: &Config, authorities: &Authorities) -> Result<(), String> {
+    trust_file(("gateway", config.gateway.client_ca_file.as_deref()), authorities)
+}
+
+fn trust_file(
+    (section, file): (&str, Option<&Path>),
+    authorities: &Authorities,
+) -> Result<(), String> {
+    let Some(file) = file else { return Ok(()) };
     let wrong = |why: &dyn std::fmt::Display| {
-        format!("[public] client_ca_file `{}`: {why}", file.display())
+        format!("[{section}] client_ca_file `{}`: {why}", file.display())
     };
     let pem = fs::read(file).map_err(|error| wrong(&error))?;
     authorities.trust(&pem).map_err(|error| wrong(&error))
@@ -63,6 +78,7 @@ fn look(
         told("[gateway.tls]", gateway.renew_certificate()),
         gateway.renew_outward().map(drop),
         trust(&composed.config, &composed.authorities),
+        trust_at_gateway(&composed.config, &composed.certificates.authorities),
     ];
     all.into_iter().collect()
 }

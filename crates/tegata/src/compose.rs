@@ -34,6 +34,7 @@ use tegata_token::{
 };
 
 use crate::{
+    certified::{CERTIFICATES, CertificateRegistry, CertificatesOfHolder},
     circle::{self, Part},
     cluster::Cluster,
     config::{Config, Source, UserRegistration},
@@ -60,7 +61,7 @@ pub(crate) use ground::Ground;
 
 /// Every kind of record that there is.
 pub(crate) fn kinds() -> Vec<&'static Kind> {
-    let own: [&'static Kind; 9] = [
+    let own: [&'static Kind; 10] = [
         &INSTALLATION,
         &OUTBOX,
         &COPIED,
@@ -68,6 +69,7 @@ pub(crate) fn kinds() -> Vec<&'static Kind> {
         &SERVICES,
         &ROUTES,
         &DELEGATIONS,
+        &CERTIFICATES,
         &crate::signals::lease::LEASES,
         &tegata_store::sealed::DATA_KEYS,
     ];
@@ -239,6 +241,8 @@ pub(crate) struct Composed {
     pub(crate) dpop_nonces: DpopNonces,
     /// Whose signature on a client's certificate counts.
     pub(crate) authorities: Arc<Authorities>,
+    /// Whom client certificates at the gateway are of.
+    pub(crate) certificates: Arc<CertificateRegistry>,
     pub(crate) registry: Registry,
     pub(crate) api_keys: ApiKeys,
     /// When they were used.
@@ -502,7 +506,14 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         Arc::new(policy),
         config.consent.kept.get(),
     );
+    let certificates = CertificateRegistry::new(
+        node.clone(),
+        Arc::clone(&records),
+        clients.clone(),
+        realm.clone(),
+    );
     let withdraw = Withdraw::new()
+        .with(Arc::new(CertificatesOfHolder(Arc::clone(&certificates))))
         .with(Arc::new(SessionsOfHolder(sessions.clone())))
         .with(Arc::new(families.clone()))
         .with(Arc::new(api_keys.clone()))
@@ -549,6 +560,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         pairwise,
         dpop_nonces,
         authorities,
+        certificates,
         registry,
         api_keys,
         key_uses: Arc::default(),

@@ -214,6 +214,8 @@ pub(crate) struct Gateway {
     pub(crate) forwarded_by: ForwardedBy,
     /// How it learns of certificates of clients: `off`, `tls` or `header`.
     pub(crate) client_certificates: ClientCertificates,
+    /// Certificates of the authorities that sign those by which callers are known, where a route says so.
+    pub(crate) client_ca_file: Option<PathBuf>,
     /// Which scripts of other origins may call.
     pub(crate) cors: Cors,
     /// Whether answers may be compressed.
@@ -241,6 +243,7 @@ impl Default for Gateway {
             trusted_proxies: Vec::new(),
             forwarded_by: ForwardedBy::default(),
             client_certificates: ClientCertificates::default(),
+            client_ca_file: None,
             cors: Cors::default(),
             compression: true,
             limits: gateway::Limits::default(),
@@ -590,6 +593,7 @@ impl Config {
         let sidecar = [&mut self.sidecar.ca_file, &mut self.sidecar.client_secret_file];
         let own = own.chain(pin).chain(mail).chain(sidecar.into_iter().flatten());
         let own = own.chain(self.gateway.introspection.files());
+        let own = own.chain(&mut self.gateway.client_ca_file);
         let own = own.chain(&mut self.users.breached_passwords);
         for file in files.chain(own).chain(signals).chain(others) {
             *file = base.join(&file);

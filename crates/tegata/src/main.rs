@@ -27,6 +27,7 @@ mod background;
 mod breached;
 mod canary;
 mod certificates;
+mod certified;
 mod circle;
 mod cluster;
 mod command;

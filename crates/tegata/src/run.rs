@@ -522,6 +522,7 @@ async fn gateway(
     log.mode = set.decisions;
     let decisions = tegata_gateway::DecisionLog::open(&log, &composed.node, of_log)
         .map_err(|error| usage(&error))?;
+    let certificates = certificates_of(composed).await.map_err(|error| usage(&error))?;
     let parts = tegata_gateway::gateway::Parts {
         node: composed.node.clone(),
         epoch: composed.epoch,
@@ -544,6 +545,7 @@ async fn gateway(
         sessions: Some(door),
         keys: Some(Arc::new(KeyDoor::new(composed))),
         references: Some(Arc::new(ReferenceDoor::new(composed))),
+        certificates,
         cookies: Some(CookieFilter::new(
             Arc::clone(composed.cookie_consents.policy()),
             composed.cookie_consents.seal().clone(),
@@ -568,6 +570,20 @@ fn sharing(composed: &Arc<Composed>) -> Option<Sharing> {
     let of = Arc::clone(composed);
     let nodes = Arc::new(move || of.cluster.sharing());
     Some(Sharing { counts: Arc::new(redis.counts()), key, nodes })
+}
+
+/// Whom client certificates are of, where the configuration says who answers for them.
+async fn certificates_of(
+    composed: &Composed,
+) -> Result<Option<tegata_gateway::Certificates>, String> {
+    if composed.config.gateway.client_ca_file.is_none() {
+        return Ok(None);
+    }
+    let known = &composed.certificates;
+    certificates::trust_at_gateway(&composed.config, &known.authorities)?;
+    known.look().await.map_err(|error| error.to_string())?;
+    let (authorities, clients) = (Arc::clone(&known.authorities), Arc::clone(known) as Arc<_>);
+    Ok(Some(tegata_gateway::Certificates { authorities, clients }))
 }
 
 /// Gives the gateway the map anew when services or routes have changed: at once where it is asked to

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod mtls {
+    mod alone;
     mod authentication;
     mod bound;
     mod certificates;

@@ -22,11 +22,13 @@ use x509_parser::{
 use crate::{Confirmation, key::Jwk};
 
 mod authorities;
+mod caller;
 pub mod header;
 mod name;
 mod subject;
 
 pub use authorities::{Authorities, NoAuthority, NotVouched};
+pub use caller::{CertifiedCaller, NobodysCertificate};
 pub use name::{DistinguishedName, InvalidName};
 pub use subject::SubjectName;
 

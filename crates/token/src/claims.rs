@@ -9,6 +9,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
+    context::Context,
     details::Details,
     lineage::Lineage,
     strict::{self, Name, Seen, Skim},
@@ -83,6 +84,9 @@ pub struct Claims {
     /// What else it was made from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Box<Lineage>>,
+    /// From where and on which device the request came that it was made for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<Box<Context>>,
     /// Whom it speaks of in truth, hidden from the client that it was issued to, where `sub` and `sid`
     /// are what that client knows ([`crate::pairwise`]).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -386,7 +390,8 @@ struct ClaimsVisitor {
 }
 
 /// Claims that mean something in our own tokens alone.
-const OURS: [&str; 17] = [
+const OURS: [&str; 18] = [
+    "context",
     "lineage",
     "veil",
     "may_act",
@@ -452,6 +457,7 @@ impl<'de> Visitor<'de> for ClaimsVisitor {
                 "act" => claims.act = Some(strict::nested(map.next_value::<&RawValue>()?)?),
                 "may_act" => claims.may_act = Some(strict::nested(map.next_value::<&RawValue>()?)?),
                 "lineage" => claims.lineage = Some(strict::nested(map.next_value::<&RawValue>()?)?),
+                "context" => claims.context = Some(strict::nested(map.next_value::<&RawValue>()?)?),
                 "veil" => claims.veil = Some(map.next_value()?),
                 "txn" => transaction.txn = map.next_value()?,
                 "req_wl" => transaction.req_wl = map.next_value()?,
@@ -550,6 +556,10 @@ mod tests {
             may_act: Some(MayAct { sub: "svc".into() }),
             original_jti: Some("1.b".into()),
             lineage: Lineage { kid: vec!["k".into()], ..Lineage::default() }.claim(),
+            context: Some(Box::new(Context {
+                ip: Some("192.0.2.1".parse().unwrap()),
+                device_id: Some("d".into()),
+            })),
             veil: Some("v".into()),
             transaction: Some(Box::new(Transaction {
                 txn: "t".into(),
@@ -628,6 +638,9 @@ mod tests {
             r#","lineage":[]"#,
             r#","lineage":{"kid":"k"}"#,
             r#","lineage":{"place":["somewhere"]}"#,
+            r#","context":[]"#,
+            r#","context":{"ip":"nowhere"}"#,
+            r#","context":{"device_id":1}"#,
             r#","veil":null"#,
             r#","veil":["v"]"#,
             r#","txn":1"#,

@@ -8,6 +8,7 @@
 //! | [`jws`] | the compact serialisation, read strictly |
 //! | [`cose`] | signed messages in CBOR |
 //! | [`claims`] | what an access token says |
+//! | [`context`] | from where a request came that a token was made for |
 //! | [`details`] | what a token may be used for, where a scope says too little |
 //! | [`lineage`] | what a token was made from, and falls with |
 //! | [`transaction`] | what a transaction token says of its transaction |
@@ -40,6 +41,7 @@ pub mod assertion;
 pub mod certificate;
 pub mod circle;
 pub mod claims;
+pub mod context;
 pub mod cose;
 pub mod details;
 pub mod dpop;
@@ -73,6 +75,7 @@ pub use api_key::{ApiGrant, ApiKey, ApiKeyId, ApiKeyRefused, ApiKeys};
 pub use certificate::{Authorities, ClientCertificate, SubjectName};
 pub use circle::Circle;
 pub use claims::{Audience, Claims, Confirmation, MayAct, Scope};
+pub use context::Context;
 pub use details::{Details, InvalidDetails};
 pub use dpop::{DpopNonces, DpopProof, ProofRefused, Proving, Replays, TargetUri};
 pub use families::{

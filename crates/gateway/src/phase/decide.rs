@@ -1,8 +1,12 @@
 //! May they?
 
+use std::net::IpAddr;
+
 use http::{HeaderValue, StatusCode, header};
 use tegata_core::step_up;
-use tegata_policy::{Action, Decision, Principal, PrincipalKind, ReasonId, RouteRule, RuleId};
+use tegata_policy::{
+    Action, Decision, Place, Principal, PrincipalKind, ReasonId, RouteRule, RuleId,
+};
 use tegata_token::{Claims, Confirmation};
 
 use crate::{
@@ -11,7 +15,7 @@ use crate::{
     head::Head,
     passport::Passport,
     refusal::{Refusal, Refused},
-    route::{Found, Routing},
+    route::Found,
 };
 
 /// What was decided, and by which rule.
@@ -21,6 +25,9 @@ pub(crate) struct Decided {
     pub(crate) rule: Option<RuleId>,
     /// Why not.
     pub(crate) reason: Option<ReasonId>,
+    /// Whether it passed outside of the rule's networks or hours, so that the caller has less than all of
+    /// its rights.
+    pub(crate) outside: bool,
 }
 
 /// Decides about a request of somebody, or of nobody. What was decided stands in `decided` also
@@ -29,18 +36,21 @@ pub(crate) fn decide(
     head: &Head<'_>,
     found: &Found<'_, '_>,
     passport: Option<&Passport>,
-    routing: &Routing,
+    client: IpAddr,
     gate: &Gate,
     decided: &mut Decided,
 ) -> Result<(), Refused> {
+    let (routing, rule) = (&*gate.routing, &found.beside.rule);
+    let anywhere = rule.requirement().within.is_anywhere();
+    let place = (!anywhere).then(|| Place { address: client, now: gate.node.now() });
     let nobody = Principal {
         kind: PrincipalKind::Anonymous,
         id: "",
         held: &routing.nothing,
         acr: None,
         auth_age: None,
+        place,
     };
-    let rule = &found.beside.rule;
     // INVARIANT: how long ago it was is computed for each request, and kept nowhere.
     let asks_age = rule.requirement().step_up.max_age.is_some();
     let principal = passport.map_or(nobody, |passport| {
@@ -51,12 +61,14 @@ pub(crate) fn decide(
             held: &passport.held,
             acr: claims.acr.as_deref(),
             auth_age: asks_age.then(|| step_up::age(claims.auth_time, gate.node.now())).flatten(),
+            place,
         }
     });
     let decision = rule.decide(&principal, Action { method: head.method.as_str() });
     match decision {
         Decision::Allow { rule } => {
             decided.rule = Some(rule.clone());
+            decided.outside = found.beside.rule.outside(&principal).is_some();
             gate.metrics.allowed.inc();
             Ok(())
         }
@@ -113,6 +125,8 @@ fn refused(
         ReasonId::MissingRole => {
             forbidden("the caller has none of the roles of which one is needed")
         }
+        ReasonId::OutsideNetwork => forbidden("it is not allowed from this network"),
+        ReasonId::OutsideHours => forbidden("it is not allowed at this time"),
         ReasonId::Forbidden => forbidden("a rule forbids this"),
         ReasonId::NoRule => forbidden("no rule permits this"),
     }

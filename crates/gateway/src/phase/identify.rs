@@ -13,6 +13,7 @@ use crate::{
     session::SessionRefused,
 };
 
+mod certificate;
 mod counts;
 mod key;
 mod session;
@@ -50,26 +51,36 @@ pub(crate) async fn identify(
         return Ok(Identified::default());
     }
     let (mut proven, mut shown) = (None, None);
+    let certificate = certificate::check(head, admitted, route, gate)?;
+    let in_session = route.credentials.have(Credential::Session);
+    let has_session =
+        || -> Result<bool, Refused> { Ok(in_session && session::is_shown(head, admitted, gate)?) };
     let caller = match said(&admitted.fields)? {
         Some(Said::Key(text)) => {
             check_counts(route, Credential::Key)?;
-            if route.credentials.have(Credential::Session)
-                && session::is_shown(head, admitted, gate)?
-            {
+            if has_session()? {
                 return Err(several());
             }
-            key::check(text, gate).await?
+            let caller = key::check(text, gate).await?;
+            certificate.check_beside(&caller)?;
+            caller
         }
         Some(Said::Token(value)) => {
             check_counts(route, Credential::Token)?;
             let (caller, proof) = token::check(value, (head, admitted), gate).await?;
+            certificate.check_beside(&caller)?;
             (proven, shown) = (proof, token::of_issuer(value, &caller));
             caller
         }
-        // Browsers send what they have: where sessions do not count, that is nothing.
-        None if !route.credentials.have(Credential::Session) => return Ok(Identified::default()),
         None => {
-            match Box::pin(session::check(head, admitted, gate, set_cookie)).await? {
+            let by_certificate = certificate.alone(route, gate, has_session)?;
+            // Browsers send what they have: where sessions do not count, that is nothing.
+            let checked = match by_certificate {
+                Some(caller) => Some(Ok(caller)),
+                None if !in_session => None,
+                None => Box::pin(session::check(head, admitted, gate, set_cookie)).await?,
+            };
+            match checked {
                 None => return Ok(Identified::default()),
                 Some(Ok(caller)) => caller,
                 // Browsers send what they have: a session that has ended is no reason not to show

@@ -25,7 +25,7 @@ use crate::{
     guard::Fault,
     head::{Head, Once},
     pace::Patience,
-    passport::Caller,
+    passport::{Asked, Caller},
     phase::{
         admit::{self, Admitted, admit},
         decide::decide,
@@ -357,11 +357,12 @@ impl Worker {
         way.trail.unchecked = identified.unchecked;
         way.nonce = identified.nonce;
         if let Some(caller) = identified.caller {
-            let passport = self.passports.of(caller, found.beside.service, routing)?;
+            let asked = Asked::from(admitted.client);
+            let passport = self.passports.of(caller, found.beside.service, routing, asked)?;
             way.trail.passport = Some(passport);
         }
-        let passport = way.trail.passport.clone();
         let limit = self.allow(head, &found, &mut admitted, way).await?;
+        let passport = way.trail.passport.clone();
         let told = match &passport {
             Some(passport) => {
                 let internal = self.passports.internal(passport, destination).await;
@@ -446,7 +447,12 @@ impl Worker {
         let (gate, passport) = (&***way.gate, way.trail.passport.clone());
         let passport = passport.as_deref();
         let limit = limit(gate, found, passport, admitted).await?;
-        decide(head, found, passport, way.routing, gate, &mut way.trail.decided)?;
+        decide(head, found, passport, admitted.client, gate, &mut way.trail.decided)?;
+        if let Some(passport) = passport.filter(|_| way.trail.decided.outside) {
+            let (service, rule) = (found.beside.service, &found.beside.rule);
+            way.trail.passport =
+                Some(self.passports.outside(passport, service, way.routing, rule)?);
+        }
         check_length(admitted, found.beside.body)?;
         way.trail.commit().await?;
         Ok(limit)

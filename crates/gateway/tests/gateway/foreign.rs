@@ -1,8 +1,13 @@
 //! Access tokens of other issuers.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    io::Write as _,
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
 };
 
 use serde_json::{Value, json};
@@ -17,7 +22,8 @@ use tegata_token::{
 use crate::{
     echo,
     identity::told,
-    world::{AUDIENCE, Answer, ISSUER, Plan, World, get},
+    streams,
+    world::{AUDIENCE, Answer, Client, ISSUER, Plan, World, get},
 };
 
 const A: &str = "https://a.example";
@@ -93,7 +99,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let mut plan = Plan { real_time: true, ..Plan::with(echo::start()) };
+        Self::before(echo::start())
+    }
+
+    fn before(service: SocketAddr) -> Self {
+        let mut plan = Plan { real_time: true, ..Plan::with(service) };
         let (a, b) = (Idp::new(A), Idp::new(B));
         let node = Node::start();
         let view = Arc::new(ForeignView::new(node.clone(), 1000, 0));
@@ -258,4 +268,41 @@ fn a_route_that_looks_at_no_credentials_hands_no_token_of_theirs_to_the_service(
     let line = format!("Bearer {token}");
     let answer = bench.world.ask(&get("/public/x", &[("Authorization", &line)]));
     assert_eq!((answer.status, answer.seen("authorization")), (200, None));
+}
+
+#[test]
+fn a_stream_ends_with_the_token_of_another_issuer_that_opened_it() {
+    let (address, arrived) = streams::service();
+    let bench = Bench::before(address);
+    let node = &bench.world.node;
+    let open = |token: &str| opened(&bench.world, &arrived, token);
+    let (mut one, _first) = open(&bench.a.sign(&bench.a.claims(node, "t1")));
+    let (mut namesake, mut second) = open(&bench.b.sign(&bench.b.claims(node, "t1")));
+    bench.world.revoke(Target::ForeignToken { issuer: A.into(), jti: "t1".into() });
+    // It is cut off, not ended.
+    assert_eq!(one.chunk(), None);
+    let (mut all, _third) = open(&bench.a.sign(&bench.a.claims(node, "t2")));
+    let (issuer, sub, up_to) = (A.to_owned(), "alice".to_owned(), node.now());
+    bench.world.revoke(Target::ForeignSubject { issuer, sub, up_to });
+    assert_eq!(all.chunk(), None);
+    // One that ends takes its stream with it: what its issuer does with it later is not told here.
+    let mut short = bench.b.claims(node, "t3");
+    short["exp"] = json!(node.now().secs() + 2);
+    let (mut short, _fourth) = open(&bench.b.sign(&short));
+    assert_eq!(short.chunk(), None);
+    // What has another name goes on.
+    second.write_all(b"4\r\nmore\r\n").unwrap();
+    assert_eq!(namesake.chunk().as_deref(), Some(&b"more"[..]));
+}
+
+/// A client and the service's side of the answer that it reads, of which one part has come.
+fn opened(world: &World, arrived: &mpsc::Receiver<TcpStream>, token: &str) -> (Client, TcpStream) {
+    let mut client = world.connect();
+    client.write(get("/echo/x", &[("Authorization", &format!("Bearer {token}"))]));
+    let mut service = arrived.recv().unwrap();
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+    service.write_all(answer.as_bytes()).unwrap();
+    assert_eq!(client.head().unwrap().0, 200);
+    assert_eq!(client.chunk().as_deref(), Some(&b"first"[..]));
+    (client, service)
 }

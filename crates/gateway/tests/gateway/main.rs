@@ -7,6 +7,7 @@
     reason = "all of this is tests, and what does not hold is to end them"
 )]
 
+mod certificates;
 mod compression;
 mod consent;
 mod corpus;
@@ -23,6 +24,7 @@ mod identity;
 mod keys;
 mod life;
 mod limits;
+mod narrowing;
 mod others;
 mod outward_tls;
 mod overload;

@@ -11,7 +11,7 @@ use std::{
 use crate::world::{Plan, get};
 
 /// A service that hands the test its connection once it has read a request's head.
-fn service() -> (SocketAddr, mpsc::Receiver<TcpStream>) {
+pub(crate) fn service() -> (SocketAddr, mpsc::Receiver<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (hand, streams) = mpsc::channel();

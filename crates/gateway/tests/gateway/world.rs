@@ -59,6 +59,7 @@ pub(crate) struct Plan {
     pub(crate) keys: Option<Arc<dyn KeyCheck>>,
     pub(crate) references: Option<Arc<dyn References>>,
     pub(crate) cookies: Option<CookieFilter>,
+    pub(crate) certificates: Option<tegata_gateway::Certificates>,
     pub(crate) decisions: Option<DecisionLog>,
     /// Whether time passes. Otherwise it stands still until it is moved.
     pub(crate) real_time: bool,
@@ -105,6 +106,7 @@ impl Plan {
             keys: None,
             references: None,
             cookies: None,
+            certificates: None,
             decisions: None,
             real_time: false,
             knows_revocations: true,
@@ -184,6 +186,7 @@ impl Plan {
             keys: self.keys,
             references: self.references,
             cookies: self.cookies,
+            certificates: self.certificates,
             decisions: self.decisions,
             foreign: self.foreign,
             introspection: self.introspection,

@@ -239,6 +239,7 @@ impl Provider {
             may_act: subject.may_act.clone(),
             original_jti: Some(subject.original_jti.clone().unwrap_or_else(|| subject.jti.clone())),
             lineage: lineage.claim(),
+            context: subject.context.clone(),
             ..Claims::default()
         })
     }

@@ -84,6 +84,7 @@ fn with_request<T>(
             held: &held,
             acr: caller.acr.as_deref(),
             auth_age: caller.auth_age,
+            place: None,
         },
         action: Action { method },
         resource: Resource { service: "orders", route: "/orders", path: "/orders/1" },
@@ -256,6 +257,7 @@ fn a_caller_recognised_by_older_rules_is_judged_by_the_newer() {
         held: &held,
         acr: None,
         auth_age: None,
+        place: None,
     };
     let decision = rule.decide(&principal, Action { method: "GET" });
     assert_eq!(decision.reason(), Some(ReasonId::Forbidden));
@@ -318,7 +320,7 @@ fn requirement() -> impl Strategy<Value = Requirement> {
     let names = (names(&ROLES[..3]), names(&SCOPES[..3]), names(&METHODS));
     (auth, names, step_up()).prop_map(|(auth, (roles, scopes, methods), step_up)| match auth {
         Auth::None => Requirement { auth, methods, ..Requirement::default() },
-        _ => Requirement { auth, roles, scopes, methods, step_up },
+        _ => Requirement { auth, roles, scopes, methods, step_up, ..Requirement::default() },
     })
 }
 

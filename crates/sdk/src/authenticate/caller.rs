@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::Serialize;
 use tegata_core::{Secret, StepUp, Timestamp, UserId, step_up};
-use tegata_token::{Claims, Confirmation, Scope, claims::Actor, foreign::is_foreign};
+use tegata_token::{Claims, Confirmation, Context, Scope, claims::Actor, foreign::is_foreign};
 
 use super::{InTransaction, Presented, Reason, Refused, refused::Challenger};
 use crate::trace::Trace;
@@ -138,6 +138,13 @@ impl Caller {
     #[must_use]
     pub fn original_token_id(&self) -> Option<&str> {
         self.0.claims.original_jti.as_deref()
+    }
+
+    /// From where, and on which device, the request came that the gateway let pass, where the token says it.
+    /// Tokens that other services make from an internal one say the same.
+    #[must_use]
+    pub fn asked_from(&self) -> Option<&Context> {
+        self.0.claims.context.as_deref()
     }
 
     /// When the token ends.

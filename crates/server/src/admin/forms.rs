@@ -216,7 +216,17 @@ const ANSWER: Form = answered(
     ],
 );
 
-/// How a service is reached.
+const OUTSIDE: Form = answered(
+    "ServiceOutside",
+    "What remains of callers' rights outside of networks and hours.",
+    &[
+        may("methods", NAMES, "Methods that pass; all of the route's if none."),
+        may("roles", ROLES, "Roles that count; all if it is missing."),
+        may("scope", LINE, "Scopes that count, separated by spaces; all if it is missing."),
+    ],
+);
+
+/// How a service is reached, and by whom.
 const REACH: &[Member] = &[
     may("protocol", Shape::Word(&["http1", "h2", "h2c"]), "Which version of HTTP it speaks."),
     may("health", Shape::Object(&HEALTH), "Whether and how its addresses are asked how they are."),
@@ -236,6 +246,9 @@ const REACH: &[Member] = &[
     may("spiffe_id", LINES, "The SPIFFE ID that its certificate has, in place of a name."),
     may("rate_limit", SPAN, "How many requests pass to it in all, such as `6000/m`."),
     may("rate_limits", LIMITS, "How many pass to it of each of those who are counted."),
+    may("networks", NAMES, "From where callers have all of their rights."),
+    may("hours", NAMES, "When they have them, such as `Mon-Fri 08:00-18:00 +01:00`."),
+    may("outside", Shape::Object(&OUTSIDE), "What remains elsewhere; nothing if it is missing."),
 ];
 
 const LIMITS: Shape = Shape::List(&Shape::Object(&LIMIT), 8);

@@ -100,6 +100,11 @@ fn check_files(config: &Config, findings: &mut Findings) {
         let read = read.map(|()| file.display().to_string());
         findings.note("[public] client_ca_file", read);
     }
+    if let Some(file) = &config.gateway.client_ca_file {
+        let read = certificates::trust_at_gateway(config, &Authorities::default());
+        let read = read.map(|()| file.display().to_string());
+        findings.note("[gateway] client_ca_file", read);
+    }
     if let Some(file) = &config.public.theme_file {
         let read = appearance::read(&config.public).map(|_| file.display().to_string());
         findings.note("[public] theme_file", read);

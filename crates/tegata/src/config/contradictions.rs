@@ -179,6 +179,15 @@ impl Config {
 
     fn of_gateway(&self, found: &mut Vec<String>) {
         let gateway = &self.gateway;
+        if gateway.client_ca_file.is_some()
+            && gateway.client_certificates == ClientCertificates::Off
+        {
+            found.push(
+                "[gateway] client_ca_file: nobody is known by a certificate that nobody sees; say \
+                 `client_certificates`, or leave it out"
+                    .to_owned(),
+            );
+        }
         if let Err(error) = Origins::new(&self.audience(), &[]) {
             found.push(format!("[gateway] audience: {error}; it is the gateway's own address"));
         }

@@ -58,6 +58,7 @@ impl Server {
                  tls = {tls}\nmtls_listen = \"127.0.0.1:{mtls}\"\nclient_ca_file = \"ca.pem\"\n\
                  [gateway]\nlisten = \"127.0.0.1:{gateway}\"\ntls = {tls}\n\
                  client_certificates = \"tls\"\naudience = \"https://127.0.0.1:{gateway}\"\n\
+                 client_ca_file = \"ca.pem\"\n\
                  {}{clients}",
                 common(upstream)
             )

@@ -7,12 +7,18 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime, pem::PemObject as 
 use tegata_core::Timestamp;
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
-use super::ClientCertificate;
+use super::{ClientCertificate, parsed};
 
 /// The authorities that are trusted to say whom a certificate is of. They can be replaced while they
 /// are asked.
 #[derive(Default)]
-pub struct Authorities(ArcSwap<Vec<TrustAnchor<'static>>>);
+pub struct Authorities(ArcSwap<Vec<Authority>>);
+
+/// One of them, from when to when it is one: seconds since 1970.
+struct Authority {
+    anchor: TrustAnchor<'static>,
+    counts: (i64, i64),
+}
 
 /// Nobody can be trusted by what was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,11 +44,17 @@ impl Authorities {
     pub fn trust(&self, pem: &[u8]) -> Result<(), NoAuthority> {
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let read = read.ok().filter(|all| !all.is_empty()).ok_or(NoAuthority::Pem)?;
-        let anchor = |(index, der): (usize, &CertificateDer<'_>)| {
-            let anchor = anchor_from_trusted_cert(der);
-            anchor.map(|it| it.to_owned()).map_err(|_| NoAuthority::Certificate(index + 1))
+        let read_one = |(index, der): (usize, &CertificateDer<'_>)| -> Result<_, NoAuthority> {
+            let refused = NoAuthority::Certificate(index + 1);
+            let validity = parsed(der).map(|it| {
+                let validity = it.validity();
+                (validity.not_before.timestamp(), validity.not_after.timestamp())
+            });
+            let counts = validity.ok_or(refused)?;
+            let anchor = anchor_from_trusted_cert(der).map_err(|_| refused)?.to_owned();
+            Ok(Authority { anchor, counts })
         };
-        let anchors: Result<Vec<_>, _> = read.iter().enumerate().map(anchor).collect();
+        let anchors: Result<Vec<_>, _> = read.iter().enumerate().map(read_one).collect();
         self.0.store(anchors?.into());
         Ok(())
     }
@@ -60,7 +72,12 @@ impl Authorities {
     pub fn vouch(&self, shown: &ClientCertificate, now: Timestamp) -> Result<(), NotVouched> {
         let refused = |error: webpki::Error| NotVouched(error.to_string());
         let certificate = EndEntityCert::try_from(&shown.der).map_err(refused)?;
-        let anchors = self.0.load();
+        // Those who verify paths take an anchor for one whenever that is (RFC 5280 §6.1.1). Here, an authority
+        // whose own certificate has expired answers for nobody.
+        let at = i64::try_from(now.secs()).unwrap_or(i64::MAX);
+        let authorities = self.0.load();
+        let counting = authorities.iter().filter(|it| (it.counts.0..=it.counts.1).contains(&at));
+        let anchors: Vec<_> = counting.map(|it| it.anchor.clone()).collect();
         certificate
             .verify_for_usage(
                 ALL_VERIFICATION_ALGS,

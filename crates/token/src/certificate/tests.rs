@@ -105,6 +105,49 @@ fn a_certificate_counts_in_its_time_and_for_clients() {
 }
 
 #[test]
+fn an_authority_that_has_expired_answers_for_nobody() {
+    let until = |year| {
+        let mut params = named("ours");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params.not_before, params.not_after) =
+            (date_time_ymd(2020, 1, 1), date_time_ymd(year, 1, 1));
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    };
+    for (year, answers) in [(2026, false), (2027, true)] {
+        let authority = until(year);
+        let shown = signed(&named("a"), &authority, &[]);
+        assert_eq!(trusting(&authority).vouch(&shown, now()).is_ok(), answers, "{year}");
+    }
+}
+
+#[test]
+fn who_is_known_by_a_certificate_alone_is_named_once_and_a_client() {
+    let ours = authority("ours");
+    let of = |uris: &[&str], purposes: &[ExtendedKeyUsagePurpose]| {
+        let mut params = named("billing");
+        let uri = |uri: &&str| SanType::URI((*uri).try_into().unwrap());
+        params.subject_alt_names = uris.iter().map(uri).collect();
+        params.subject_alt_names.push(SanType::DnsName("a.example".try_into().unwrap()));
+        params.extended_key_usages = purposes.to_vec();
+        params.not_before = date_time_ymd(2026, 1, 1);
+        signed(&params, &ours, &[]).caller()
+    };
+    const ONE: &str = "spiffe://example/billing";
+    let client = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let caller = of(&[ONE], &client).unwrap();
+    assert_eq!((caller.uris, caller.from), (vec![ONE.to_owned()], 1_767_225_600));
+    assert!(of(&[], &client).unwrap().uris.is_empty());
+    let two = of(&[ONE, "spiffe://example/other"], &client);
+    assert_eq!(two, Err(NobodysCertificate::SeveralUris));
+    assert_eq!(of(&[ONE, ONE], &client), Err(NobodysCertificate::SeveralUris));
+    for purposes in
+        [&[][..], &[ExtendedKeyUsagePurpose::ServerAuth], &[ExtendedKeyUsagePurpose::Any]]
+    {
+        assert_eq!(of(&[ONE], purposes), Err(NobodysCertificate::Purpose));
+    }
+}
+
+#[test]
 fn what_is_bound_to_a_certificate_is_confirmed_by_it_alone() {
     let key = KeyPair::generate().unwrap();
     let (shown, renewed) = (self_signed(&key, "a"), self_signed(&key, "b"));

@@ -24,6 +24,10 @@ pub(crate) fn is_taken_back(caller: &Caller, gate: &Gate) -> bool {
         Caller::Token(token) => gate.realm.check(token).is_some(),
         Caller::Session(session) => gate.realm.check_grant(&session.claims, None, "").is_some(),
         Caller::Key(key) => gate.realm.check_claims(&key.claims, None, "").is_some(),
+        Caller::Certificate(identity) => {
+            gate.realm.check_grant(&identity.claims, None, "").is_some()
+        }
+        // Whoever reads a body on its way asks otherwise.
         Caller::Foreign(_) => false,
     }
 }
@@ -59,9 +63,10 @@ pub(crate) async fn still_counts(
             (RevocationMode::Bounded, Caller::Key(_)) => false,
             // Whoever answered for the session has asked where it is kept.
             (RevocationMode::Bounded, Caller::Session(_)) => true,
-            (RevocationMode::Bounded, Caller::Token(_) | Caller::Foreign(_)) => {
-                is_young_or_short(caller.claims(), gate.node.now())
-            }
+            (
+                RevocationMode::Bounded,
+                Caller::Token(_) | Caller::Foreign(_) | Caller::Certificate(_),
+            ) => is_young_or_short(caller.claims(), gate.node.now()),
             (RevocationMode::Available, _) => true,
         };
     if passes {
@@ -104,6 +109,7 @@ async fn look_up(
                 Caller::Token(token) => gate.realm.check(token),
                 Caller::Session(session) => gate.realm.check_grant(&session.claims, None, ""),
                 Caller::Key(key) => gate.realm.check_claims(&key.claims, None, ""),
+                Caller::Certificate(identity) => gate.realm.check_grant(&identity.claims, None, ""),
                 // Nobody knows what was taken back where no other issuer counts.
                 Caller::Foreign(_) => Some(Revoked::Token),
             },
