@@ -6,6 +6,7 @@ use std::{
     fmt,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -297,7 +298,7 @@ impl Watch {
         // What may be in a store, and nobody remembers: whoever reads is not waited for, and a store that
         // does not answer ends nothing that it let begin.
         if known == Some(None) && !self.asked.is_under_way.replace(true) {
-            let (gate, token) = (Arc::clone(&self.gate), Arc::clone(token));
+            let (gate, token) = (Rc::clone(&self.gate), Arc::clone(token));
             let asked = Rc::clone(&self.asked);
             tokio::task::spawn_local(async move {
                 if let (Some((foreign, layers)), Some(names)) = (&gate.foreign, token.names()) {

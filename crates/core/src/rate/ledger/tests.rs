@@ -272,7 +272,7 @@ fn a_store_that_is_late_lets_few_pass() {
     let ledger = Ledger::new(100);
     let quota = quota("100/h", None);
     for (ahead, passes) in [(0, 1), (3, 3)] {
-        let name = [ahead as u8; 16];
+        let name = [u8::try_from(ahead).unwrap(); 16];
         let passed = (0..50).filter(|_| {
             match ledger.count(name, quota, Way::Together { ahead: 0 }, at(0)) {
                 Counted::Here(answer) => answer.passes,
