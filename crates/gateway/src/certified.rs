@@ -88,7 +88,8 @@ struct Known {
     at: SinceBoot,
     /// Of the routes and of the clients.
     versions: (u64, u64),
-    identity: Arc<CertifiedIdentity>,
+    /// Also why it is nobody's: whoever shows such a one shows it again.
+    found: Result<Arc<CertifiedIdentity>, Arc<Unknown>>,
 }
 
 impl Certified {
@@ -101,21 +102,25 @@ impl Certified {
         &self,
         shown: &ClientCertificate,
         gate: &Gate,
-    ) -> Result<Arc<CertifiedIdentity>, Unknown> {
+    ) -> Result<Arc<CertifiedIdentity>, Arc<Unknown>> {
         let (now, since) = (gate.node.now(), gate.node.since_boot());
         if !shown.counts_at(now) {
-            return Err(Unknown::Time);
+            return Err(Arc::new(Unknown::Time));
         }
         let versions = (gate.routing.generation, self.parts.clients.version());
         let known = self.kept.get(shown.thumbprint());
         let known = known.filter(|it| it.versions == versions && since.since(it.at) < BELIEVED);
         if let Some(known) = known {
-            return Ok(known.identity);
+            return known.found;
         }
-        let identity = Arc::new(self.find(shown, &gate.routing, now)?);
-        let known = Known { at: since, versions, identity: Arc::clone(&identity) };
+        let found = self.find(shown, &gate.routing, now).map(Arc::new).map_err(Arc::new);
+        if let Err(why) = &found {
+            let certificate = shown.thumbprint();
+            tracing::info!(certificate, %why, "a client certificate makes nobody known");
+        }
+        let known = Known { at: since, versions, found: found.clone() };
         self.kept.insert(shown.thumbprint().to_owned(), known);
-        Ok(identity)
+        found
     }
 
     fn find(

@@ -78,7 +78,11 @@ impl Wish {
         let shows = is_known
             || fields.has_cookie
             || head.certificate.is_some()
-            || !matches!((fields.authorization, fields.dpop), (Once::Absent, Once::Absent));
+            || head.headers.contains_key("client-cert")
+            || !matches!(
+                (fields.authorization, fields.dpop, fields.api_key),
+                (Once::Absent, Once::Absent, Once::Absent)
+            );
         if *head.method == Method::HEAD || !said.unwrap_or(!shows) {
             return None;
         }
@@ -145,6 +149,8 @@ fn gains(headers: &HeaderMap) -> bool {
     let Some((kind, form)) = value.split_once('/') else { return false };
     match kind {
         "text" => true,
+        // Its messages have their own compression.
+        "application" if form.starts_with("grpc") => false,
         "application" => {
             matches!(
                 form,

@@ -2,7 +2,7 @@
 //! how far ahead one may be is less the more there are: the buffers of all bodies together fit into what is
 //! left of `limits.memory`.
 //!
-//! Connections are counted with what they hold at most while nothing passes, requests with their heads, and
+//! Connections are counted with what they hold at most while nothing passes, requests with their heads where these are large, and
 //! bodies with what has come and has not been taken yet. That is more than allocators are asked for at most
 //! times and less than what they keep, so the bound is one of design: what the process holds is measured by a
 //! scenario (`cargo xtask faults r7`).

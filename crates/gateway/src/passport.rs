@@ -97,7 +97,8 @@ impl Caller {
             (Self::Key(one), Self::Key(other)) => Arc::ptr_eq(one, other),
             (Self::Certificate(one), Self::Certificate(other)) => {
                 // Two certificates may say the same, and be other devices.
-                return one.thumbprint == other.thumbprint && one.claims == other.claims;
+                return Arc::ptr_eq(one, other)
+                    || (one.thumbprint == other.thumbprint && one.claims == other.claims);
             }
             _ => return false,
         };
@@ -205,7 +206,12 @@ impl Passports {
     ) -> Result<Rc<Passport>, Refused> {
         let Claims { jti, sub, sid, .. } = caller.claims();
         let rule = asked.outside.as_ref().map(|rule| rule.id().as_str());
-        let hash = self.hasher.hash_one((jti, sub, sid, asked.ip, rule));
+        // Two certificates of a service may be two devices.
+        let device = match &caller {
+            Caller::Certificate(identity) => Some(identity.thumbprint.as_str()),
+            _ => None,
+        };
+        let hash = self.hasher.hash_one((jti, sub, sid, asked.ip, rule, device));
         self.at((hash, service, routing.generation), caller, routing, asked)
     }
 

@@ -351,7 +351,7 @@ impl Shed {
     }
 
     /// Lets those go that have been there for long.
-    fn pass_time(&self, now: SinceBoot) {
+    pub(crate) fn pass_time(&self, now: SinceBoot) {
         let (step, before) = (millis(now) / (COUNTS / STEPS), self.step.get());
         if step <= before {
             return;

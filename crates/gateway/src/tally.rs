@@ -363,6 +363,10 @@ impl Tally {
 
     /// The store is told all that is known here, before it decides again.
     fn tell_all(&self, store: &Store, now: SinceBoot, why: &'static str) {
+        // INVARIANT: since when it settles is known before it does.
+        if store.standing.load(Ordering::Acquire) != SETTLING {
+            store.since.store(millis(now), Ordering::Release);
+        }
         let before = store.standing.swap(SETTLING, Ordering::AcqRel);
         if before == SETTLING {
             return;

@@ -425,9 +425,9 @@ impl<R: Fn(&Refused) -> Vec<u8>> Wire<R> {
         drop(frames);
         self.connection.ended.set(true);
         self.connection.deadline.arm(self.connection.head);
-        // Within a frame of ours nothing can be said.
         // It counts and is written down as a request would be. What an answer to one would be, nobody hears.
         let _ = (self.refuse)(&flood.into());
+        // Within a frame of ours nothing can be said.
         let answer = if self.at_boundary { goaway(flood.code(), last) } else { Vec::new() };
         self.refusing = Some(Refusing::Writing { answer, written: 0 });
         self.poll_refuse(cx)

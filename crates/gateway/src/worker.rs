@@ -255,6 +255,7 @@ impl Worker {
     fn tick(&self) {
         let now = self.gate.node.since_boot();
         self.deadlines.tick(now);
+        self.shed.pass_time(now);
         self.gate.load.memory.tell();
         self.passports.use_signer((self.gate.signer)());
         // Whoever holds one is about to connect.

@@ -346,9 +346,6 @@ impl ServiceMap {
         let mut roles = check.names(&declared.roles, RoleName::new);
         let asked = (declared.networks.as_slice(), declared.hours.as_slice());
         let within = Within::check(asked, declared.outside.as_ref(), &mut check);
-        if declared.auth == AuthMode::None && !declared.credentials.is_empty() {
-            check.fault(Rule::NeedsAuth("credentials"));
-        }
         if declared.auth != AuthMode::Required {
             let asked = [
                 ("scope", !scopes.is_empty()),

@@ -4,7 +4,13 @@
 //! who ask at once, and kept for a moment: that a key was taken back meanwhile the view of revocations
 //! knows, which the gateway asks afterwards.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
@@ -45,6 +51,8 @@ struct Known {
     at: SinceBoot,
     /// `None`: there is no such key.
     key: Option<(ApiKey, Arc<KeyIdentity>)>,
+    /// Whether its use has been noted since.
+    noted: AtomicBool,
 }
 
 /// When keys were used, as far as it is not written down yet.
@@ -83,7 +91,10 @@ impl KeyDoor {
             Standing::Expired => return Err(KeyUnfit::Expired),
             Standing::Revoked | Standing::OfBefore => return Err(KeyUnfit::Unknown),
         }
-        self.uses.note(&key.id, self.node.now());
+        // What was read serves for some seconds: one note for each is exact enough.
+        if !known.noted.load(Ordering::Relaxed) && !known.noted.swap(true, Ordering::Relaxed) {
+            self.uses.note(&key.id, self.node.now());
+        }
         Ok(Arc::clone(identity))
     }
 
@@ -104,7 +115,7 @@ impl KeyDoor {
                 let identity = Arc::new(KeyIdentity { id, claims, grant });
                 (found.value, identity)
             });
-            Ok(Arc::new(Known { at, key }))
+            Ok(Arc::new(Known { at, key, noted: AtomicBool::default() }))
         };
         let read = self.reading.join(shown.id.clone(), read).await?;
         // What was made of it stays as long as it says the same.
@@ -122,7 +133,7 @@ impl Known {
         match (&self.key, &before.key) {
             (Some((key, _)), Some((same, identity))) if key == same => {
                 let key = Some((key.clone(), Arc::clone(identity)));
-                Arc::new(Self { at: self.at, key })
+                Arc::new(Self { at: self.at, key, noted: AtomicBool::default() })
             }
             _ => self,
         }
@@ -139,7 +150,7 @@ impl Uses {
     fn note(&self, id: &ApiKeyId, at: Timestamp) {
         let mut noted = self.0.lock();
         if let Some(before) = noted.get_mut(id) {
-            *before = at;
+            *before = at.max(*before);
         } else if noted.len() < NOTED {
             noted.insert(id.clone(), at);
         }

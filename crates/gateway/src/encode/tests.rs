@@ -204,6 +204,8 @@ fn what_does_not_gain_or_must_stay_is_left_alone() {
         ("application/octet-stream", false),
         ("application/grpc", false),
         ("application/grpc+proto", false),
+        ("application/grpc+json", false),
+        ("application/grpc-web+json", false),
         ("application/grpc-web-text", false),
         ("text", false),
         ("", false),

@@ -136,14 +136,17 @@ impl Balanced {
     /// A place for one more request, or that there is none.
     pub(crate) fn enter(self: &Arc<Self>) -> Result<Option<Room>, ()> {
         // Whoever came before and waits is let in before.
-        if self.waiting.is_there() { Err(()) } else { self.take() }
+        if self.reach.max_requests.is_some() && self.waiting.is_there() {
+            return Err(());
+        }
+        self.take()
     }
 
     /// A place, whoever waits.
     pub(super) fn take(self: &Arc<Self>) -> Result<Option<Room>, ()> {
         let Some(most) = self.reach.max_requests else { return Ok(None) };
         let more = |running: u32| (running < most.get()).then_some(running + 1);
-        match self.running.fetch_update(SeqCst, Relaxed, more) {
+        match self.running.fetch_update(SeqCst, SeqCst, more) {
             Ok(_) => Ok(Some(Room(Arc::clone(self)))),
             Err(_) => Err(()),
         }

@@ -451,9 +451,9 @@ fn words_of_http1(request: &mut Request<Upload>) {
     }
 }
 
-/// Whether the system gives this process no descriptor, port or buffer.
+/// Whether the system gives this process no descriptor or buffer.
 fn is_scarce(error: &io::Error) -> bool {
-    const SCARCE: [i32; 5] = [12, 23, 24, 99, 105]; // ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS
+    const SCARCE: [i32; 4] = [12, 23, 24, 105]; // ENOMEM, ENFILE, EMFILE, ENOBUFS
     error.raw_os_error().is_some_and(|error| SCARCE.contains(&error))
 }
 

@@ -47,6 +47,9 @@ use crate::{
 /// The largest body for Tegata's own endpoints, in bytes.
 const LARGEST_PUBLIC: u64 = 1024 * 1024;
 
+/// Heads of so many bytes are counted where memory is.
+const LARGE_HEAD: usize = 4096;
+
 /// Where an admitted request goes.
 enum Passage {
     /// It is answered here.
@@ -89,7 +92,6 @@ impl Worker {
         let gate = &self.seen.now();
         self.reach_as(gate);
         let name = self.names.next();
-        let trail = Trail::new(&parts, connection.peer, gate, name, &self.here, now);
         let origin = cors::allowed(&gate.config.cors, parts.headers.get(header::ORIGIN));
         let _in_flight = match Class::of(parts.uri.path(), &gate.config) {
             Class::Health => None,
@@ -107,6 +109,12 @@ impl Worker {
                 }
             },
         };
+        // Heads of the usual size are counted with their connection.
+        let large: usize =
+            parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let _head = (large > LARGE_HEAD).then(|| connection.memory().charge(large));
+        // What a flood brings is counted, and not written down one by one.
+        let trail = Trail::new(&parts, connection.peer, gate, name, &self.here, now);
         let (set_cookie, nonce, routing) = (Vec::new(), None, &*gate.routing);
         let (stream, is_public) = (asked_stream(&mut parts), false);
         let mut way =

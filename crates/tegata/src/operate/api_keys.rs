@@ -51,6 +51,7 @@ pub(super) async fn create(
     let lifetime = wanted.lifetime.map_or(LIFETIME, Span::duration);
     let keys = composed.api_keys.at_wish_of(actor);
     let made = keys.create(&client, &wanted.name, grant, lifetime).await?;
+    check_remains(composed, actor, &made).await?;
     Ok(told_once(composed, &made))
 }
 
@@ -87,6 +88,16 @@ async fn grant(composed: &Composed, wanted: &Wanted) -> Result<ApiGrant, Refused
     Ok(ApiGrant { scope, roles, services, routes: wanted.routes.clone() })
 }
 
+/// Whoever removed the client or service meanwhile may have looked for its keys before.
+async fn check_remains(composed: &Composed, actor: &str, made: &Made) -> Result<(), Refused> {
+    let Err(refused) = revoke::check_known(composed, &made.key.client).await else {
+        return Ok(());
+    };
+    let order = Order { reason: "overtaken".to_owned(), actor: actor.to_owned() };
+    composed.api_keys.revoke(&made.key.id, &order).await?;
+    Err(refused)
+}
+
 pub(super) async fn list(composed: &Composed, client: Option<&str>) -> Result<Value, Refused> {
     let client = client.map(ClientId::new).transpose()?;
     let (mut all, mut page) = (Vec::new(), Page { after: None, limit: 500 });
@@ -116,6 +127,7 @@ pub(super) async fn rotate(
     let grace = grace.map_or(GRACE, Span::duration);
     let grace = if at_once { std::time::Duration::ZERO } else { grace };
     let made = composed.api_keys.at_wish_of(actor).rotate(&id_of(id)?, grace).await?;
+    check_remains(composed, actor, &made).await?;
     let mut told = told_once(composed, &made);
     if let (Some(members), Some(before)) = (told.as_object_mut(), &made.before) {
         let end = if at_once { Value::Null } else { json!(before.expires.to_string()) };

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
-use tegata_core::{ClientId, RateLimit};
+use tegata_core::{ClientId, Hours, Network, RateLimit};
 use tegata_mesh::{
-    DeclaredLimit, DeclaredService, DelegationMode, Protocol,
+    DeclaredLimit, DeclaredOutside, DeclaredService, DelegationMode, Protocol,
     reach::{DeclaredBreaker, Health, Retry},
 };
 use tegata_token::{Holder, Tally, Withdrawable as _};
@@ -48,6 +48,12 @@ pub(crate) struct Change {
     pub(crate) rate_limit: Option<Option<RateLimit>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(crate) rate_limits: Option<Option<Vec<DeclaredLimit>>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) networks: Option<Option<Vec<Network>>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) hours: Option<Option<Vec<Hours>>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) outside: Option<Option<DeclaredOutside>>,
 }
 
 /// What is there, though it be `null`, which takes away; what is missing stays as it is.
@@ -137,6 +143,13 @@ pub(super) async fn change(
         put(&mut service.server_name, change.server_name.as_ref());
         put(&mut service.spiffe_id, change.spiffe_id.as_ref());
         put(&mut service.rate_limit, change.rate_limit.as_ref());
+        if let Some(given) = &change.networks {
+            service.networks = given.clone().unwrap_or_default();
+        }
+        if let Some(given) = &change.hours {
+            service.hours = given.clone().unwrap_or_default();
+        }
+        put(&mut service.outside, change.outside.as_ref());
         if let Some(given) = &change.rate_limits {
             service.rate_limits = given.clone().unwrap_or_default();
         }

@@ -387,6 +387,15 @@ fn how_a_service_is_reached_is_declared_changed_and_taken_away() {
     assert_eq!(told["breaker"], false);
     let told = admin.patch(&place, &json!({"max_waiting": 4})).expect(200).json();
     assert_eq!((&told["max_requests"], &told["max_waiting"]), (&json!(9), &json!(4)));
+    let narrowed = json!({
+        "networks": ["10.0.0.0/8"], "hours": ["Mon-Fri 08:00-18:00"], "outside": {"methods": ["GET"]},
+    });
+    let told = admin.patch(&place, &narrowed).expect(200).json();
+    for (member, wanted) in narrowed.as_object().unwrap() {
+        assert_eq!(&told[member], wanted);
+    }
+    let told = admin.patch(&place, &json!({"networks": null, "hours": null, "outside": null}));
+    assert_eq!(told.expect(200).json().get("networks"), None);
     let told = admin.patch(&place, &json!({"protocol": "h2c"})).expect(200).json();
     assert_eq!(told["protocol"], "h2c");
     let told = admin.patch(&place, &json!({"protocol": null})).expect(200).json();

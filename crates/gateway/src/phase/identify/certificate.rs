@@ -43,14 +43,7 @@ pub(super) fn check(
         return Ok(Shown::Nothing);
     }
     let Some(shown) = certificate::shown(head, admitted, gate)? else { return Ok(Shown::Nothing) };
-    Ok(match certified.look(&shown, gate) {
-        Ok(identity) => Shown::Of(identity),
-        Err(why) => {
-            let certificate = shown.thumbprint();
-            tracing::info!(certificate, %why, "a client certificate makes nobody known");
-            Shown::Unknown
-        }
-    })
+    Ok(certified.look(&shown, gate).map_or(Shown::Unknown, Shown::Of))
 }
 
 impl Shown {
