@@ -214,3 +214,51 @@ pub(crate) async fn follow(composed: Arc<Composed>) {
         rounds.ended(&looked);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tegata_core::ClientId;
+
+    use super::*;
+    use crate::compose::{Composed, for_tests};
+
+    fn registry(composed: &Composed) -> Arc<CertificateRegistry> {
+        CertificateRegistry::new(
+            composed.node.clone(),
+            Arc::clone(&composed.records),
+            composed.clients.clone(),
+            composed.realm.clone(),
+        )
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_back_is_refused_on_every_node_when_the_log_has_forgotten_it() {
+        let place = tempfile::tempdir().unwrap();
+        let composed = for_tests(place.path()).await;
+        let (here, elsewhere) = (registry(&composed), registry(&composed));
+        elsewhere.look().await.unwrap();
+        let before = elsewhere.version();
+        let holder = Holder::Client(ClientId::new("billing").unwrap());
+        let of_holder = CertificatesOfHolder(Arc::clone(&here));
+        assert!(of_holder.concerns(&holder));
+        let (realm, order) = (
+            composed.realm.clone(),
+            Order { reason: "theft".to_owned(), actor: "system".to_owned() },
+        );
+        let at = composed.node.now().secs();
+        of_holder.withdraw(&realm, &holder, &order, &Tally::default()).await.unwrap();
+        assert_eq!(elsewhere.refused_up_to("billing"), None);
+        elsewhere.look().await.unwrap();
+        let up_to = elsewhere.refused_up_to("billing").unwrap();
+        assert!((at..=at + 60).contains(&up_to.secs()), "{up_to}");
+        assert_eq!(elsewhere.refused_up_to("orders"), None);
+        // Who keeps what was found of a certificate looks anew when something has changed, and only then.
+        assert_eq!(elsewhere.version(), before + 1);
+        elsewhere.look().await.unwrap();
+        assert_eq!(elsewhere.version(), before + 1);
+        // It is never moved back.
+        of_holder.withdraw(&realm, &holder, &order, &Tally::default()).await.unwrap();
+        elsewhere.look().await.unwrap();
+        assert!(elsewhere.refused_up_to("billing").unwrap() >= up_to);
+    }
+}

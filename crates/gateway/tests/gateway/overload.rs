@@ -121,6 +121,8 @@ fn who_comes_beyond_capacity_is_refused_at_once() {
     let heard = http2.until(|frame| frame.kind == kind::HEADERS && frame.stream == 3);
     assert_eq!(heard.unwrap().unwrap().status(), Some(200));
     assert_eq!(shed(&world, "requests"), 6);
+    // Each is counted once, as what it was answered with, and never as one that left.
+    assert!(!world.metrics().contains(r#"status="499""#), "{}", world.metrics());
     assert_eq!(shed(&world, "connections") + shed(&world, "delay") + shed(&world, "memory"), 0);
 }
 
