@@ -19,7 +19,7 @@
 //! cannot mend anything. `/health` is always answered.
 //!
 //! A refusal comes [`REST`] later than it could. Whoever asks again at once on the same connection would
-//! otherwise have the worker do nothing but refuse: so each connection, or stream, does so forty times a
+//! otherwise have the worker do nothing but refuse: so each connection, or stream, does so a hundred times a
 //! second at most.
 
 use std::{
@@ -54,7 +54,7 @@ pub(crate) const COUNTS: u64 = 1000;
 const STEPS: u64 = 4;
 const SLOTS: usize = 4;
 /// How long what is ready may wait for its worker. An answer takes two or three such waits.
-const TARGET: Duration = Duration::from_millis(10);
+const TARGET: Duration = Duration::from_millis(15);
 /// How long a queue must stand before fewer are let in, in milliseconds.
 const INTERVAL: u64 = 100;
 /// How often the wait is measured at most, in milliseconds.
@@ -63,7 +63,7 @@ const MEASURED: u64 = 5;
 /// Where a machine is so slow that these alone take long, a client waits for nothing but its own requests.
 const FLOOR: u32 = 128;
 /// How much later than it could a refusal comes.
-pub(crate) const REST: Duration = Duration::from_millis(25);
+pub(crate) const REST: Duration = Duration::from_millis(10);
 
 /// Why somebody is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
