@@ -374,12 +374,13 @@ fn a_store_that_comes_back_gives_nobody_a_second_allowance() {
     // It comes back, and knows nothing.
     shared.server.launch();
     shared.until(true);
+    // What each may let pass before the store has been told, once more.
     let passed = passed + shared.crowd(8, 20, &text);
-    assert!((95..=105).contains(&passed), "{passed}");
+    assert!((95..=110).contains(&passed), "{passed}");
     // It is there, and loses what it knew: who goes to whom it was refused by is refused again.
     shared.server.node().ask(&["FLUSHALL"]);
     let passed = passed + shared.crowd(8, 20, &text);
-    assert!((95..=105).contains(&passed), "{passed}");
+    assert!((95..=110).contains(&passed), "{passed}");
     drop(shared.runtime);
 }
 

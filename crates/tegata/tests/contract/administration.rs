@@ -388,7 +388,7 @@ fn how_a_service_is_reached_is_declared_changed_and_taken_away() {
     let told = admin.patch(&place, &json!({"max_waiting": 4})).expect(200).json();
     assert_eq!((&told["max_requests"], &told["max_waiting"]), (&json!(9), &json!(4)));
     let narrowed = json!({
-        "networks": ["10.0.0.0/8"], "hours": ["Mon-Fri 08:00-18:00"], "outside": {"methods": ["GET"]},
+        "networks": ["10.0.0.0/8"], "hours": ["Sat,Sun 08:00-18:00 UTC"], "outside": {"methods": ["GET"]},
     });
     let told = admin.patch(&place, &narrowed).expect(200).json();
     for (member, wanted) in narrowed.as_object().unwrap() {

@@ -124,7 +124,8 @@ fn two_nodes_share_one_limit_and_each_has_its_share_while_redis_is_away() {
     redis.launch();
     shares(&nodes, true);
     let more = ["/together/x", "/apart/x"].map(|path| crowd(&nodes, &Ask::get(path)));
-    assert!(together + more[0] <= 105 && apart + more[1] <= 105, "{more:?}");
+    // What each may let pass before the store has been told, once more.
+    assert!(together + more[0] <= 110 && apart + more[1] <= 110, "{more:?}");
     let guesses = guesses + crowd(&nodes, &guess);
     assert!(guesses <= 7, "{guesses}");
 }
