@@ -65,7 +65,10 @@ const NGINX: &str = "nginx, `auth_request` to a yes";
 pub(crate) fn measure(effort: Effort, findings: &mut Findings) {
     let (origin, yes) = (Origin::serve(), Origin::serve());
     let size = |whole, small| u64::try_from(effort.size(whole, small)).unwrap();
-    let start = |name: &str, tokens, environment| {
+    // One thread, as the others have.
+    let one = || ("TEGATA_GATEWAY__WORKERS".to_owned(), "1".to_owned());
+    let start = |name: &str, tokens, mut environment: Vec<_>| {
+        environment.push(one());
         let alone = Alone::signing(Algorithm::Rs256, name, origin.port, (tokens, 0), environment);
         let open = "[[route]]\npath = \"/open\"\nservice = \"echo\"\nauth = \"none\"\n";
         fs::write(alone.node.directory().join("open.toml"), open).unwrap();
@@ -73,7 +76,8 @@ pub(crate) fn measure(effort: Effort, findings: &mut Findings) {
         alone
     };
     let clear = start("clear", size(50_000_000, 100_000), Vec::new());
-    let es256 = Alone::start("es256", origin.port, size(1_000_000, 1000), 0);
+    let many = (size(1_000_000, 1000), 0);
+    let es256 = Alone::signing(Algorithm::Es256, "es256", origin.port, many, vec![one()]);
     let material = Material::of(&clear.key, &es256.key);
     let secure = start("secure", size(10_000, 1000), material.for_tegata());
     let denied = effort.size(1_000_000, 1000);
