@@ -2,8 +2,8 @@
 //!
 //! A file begins with keys, `key: value`, after comments that say what it is about. Then either the keys
 //! `target`, `method`, `token` and `field` say a request (with `typ`, `header` or `claims`, one with a token that is
-//! signed as a good one is, and of which those members are otherwise, or missing where they are `null`), which is sent over HTTP/1.1 and over HTTP/2; or, after a
-//! line `---`, everything is said byte for byte. There, line breaks count for nothing, and `\r`, `\n`, `\t`, `\\` and
+//! signed as a good one is, and of which those members are otherwise, or missing where they are `null`), which is
+//! sent over HTTP/1.1 and over HTTP/2; or, after a line `---`, everything is said byte for byte. There, line breaks count for nothing, and `\r`, `\n`, `\t`, `\\` and
 //! `\xNN` stand for bytes. In cases of `http2/` each line is a frame: its type, its stream, its flags by their
 //! names, and after `|` its payload. In it, `[name|value]` is a header field that is not compressed.
 //!
@@ -173,6 +173,9 @@ impl Case {
             (None, Some(target)) => Say::Request { method: method.to_owned(), target, fields },
             _ => bail!("there is either a target or bytes"),
         };
+        if signed.is_some() && !matches!(say, Say::Request { .. }) {
+            bail!("a token is signed for requests alone");
+        }
         Ok(Self {
             name: name.to_owned(),
             why: why.context("why?")?,
