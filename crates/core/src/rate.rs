@@ -174,7 +174,7 @@ impl<K: Clone + Eq + Hash> Limiter<K> {
             return Answer::refused(limit, after - now - period);
         }
         if shard.len() >= self.per_shard && !shard.contains_key(&whose) {
-            make_room(&mut shard, now);
+            make_room(&mut shard, |whole| *whole, now);
         }
         shard.insert(whose, after);
         let remaining = u32::try_from((period - (after - now)) / cost).unwrap_or(u32::MAX);
@@ -232,9 +232,13 @@ fn nanos(span: Duration) -> u64 {
 }
 
 /// Forgets one of a few entries: the one that is nearest to its whole allowance.
-fn make_room<K: Clone + Eq + Hash>(shard: &mut HashMap<K, u64>, now: u64) {
+fn make_room<K: Clone + Eq + Hash, V>(
+    shard: &mut HashMap<K, V>,
+    whole: impl Fn(&V) -> u64,
+    now: u64,
+) {
     let candidates = shard.iter().take(SAMPLE);
-    let nearest = candidates.min_by_key(|(_, whole)| whole.saturating_sub(now));
+    let nearest = candidates.min_by_key(|(_, kept)| whole(kept).saturating_sub(now));
     if let Some(nearest) = nearest.map(|(whose, _)| whose.clone()) {
         shard.remove(&nearest);
     }

@@ -205,6 +205,14 @@ impl Config {
         self.listen.iter().map(bind).collect()
     }
 
+    /// Whether a path leads to Tegata's own pages and endpoints, where these are somewhere.
+    pub(crate) fn is_public(&self, path: &str) -> bool {
+        self.public_paths.iter().any(|prefix| {
+            let rest = path.strip_prefix(prefix.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+
     pub(crate) fn worker_count(&self) -> usize {
         match self.workers {
             0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),

@@ -112,12 +112,7 @@ impl Class {
         if path == "/health" {
             return Self::Health;
         }
-        let leads_there = |prefix: &String| {
-            let rest = path.strip_prefix(prefix.trim_end_matches('/'));
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        let is_public = config.public.is_some() && config.public_paths.iter().any(leads_there);
-        if is_public { Self::Public } else { Self::Service }
+        if config.public.is_some() && config.is_public(path) { Self::Public } else { Self::Service }
     }
 }
 

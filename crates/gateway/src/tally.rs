@@ -372,7 +372,6 @@ impl Tally {
             return;
         }
         store.silent.store(0, Ordering::Release);
-        store.since.store(millis(now), Ordering::Release);
         self.limited.shared(false);
         self.ledgers.iter().for_each(|ledger| ledger.tell_all(now));
         if before == TOGETHER {

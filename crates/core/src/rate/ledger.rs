@@ -18,7 +18,7 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{Answer, Quota, SAMPLE, SHARDS, nanos};
+use super::{Answer, Quota, SHARDS, make_room, nanos};
 use crate::{
     clock::SinceBoot,
     port::{Take, Taken},
@@ -142,7 +142,7 @@ struct Shard {
 impl Shard {
     fn entry(&mut self, name: Name, quota: Quota, now: u64, most: usize) -> &mut Entry {
         if self.entries.len() >= most && !self.entries.contains_key(&name) {
-            make_room(&mut self.entries, now);
+            make_room(&mut self.entries, |entry| entry.whole, now);
             // Those that are forgotten wait for nothing.
             if self.queue.len() > 2 * most {
                 let entries = &self.entries;
@@ -419,15 +419,6 @@ const LAGS: usize = 4096;
 
 /// When it is worth to try again while the store is late, in nanoseconds.
 const SOON: u64 = 1_000_000_000;
-
-/// Forgets one of a few entries: the one that is nearest to its whole allowance.
-fn make_room(entries: &mut HashMap<Name, Entry>, now: u64) {
-    let candidates = entries.iter().take(SAMPLE);
-    let nearest = candidates.min_by_key(|(_, entry)| entry.whole.saturating_sub(now));
-    if let Some(nearest) = nearest.map(|(name, _)| *name) {
-        entries.remove(&nearest);
-    }
-}
 
 fn passed(quota: Quota, ahead: u64, step: u64) -> Answer {
     let remaining = quota.room_nanos().saturating_sub(ahead) / step;

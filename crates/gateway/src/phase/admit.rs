@@ -127,10 +127,7 @@ fn of_sign_in(
 
 /// Whether Tegata's own pages and endpoints are asked for.
 pub(crate) fn is_public(config: &Config, path: &NormalPath<'_>) -> bool {
-    config.public_paths.iter().any(|prefix| {
-        let rest = path.as_str().strip_prefix(prefix.trim_end_matches('/'));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
+    config.is_public(path.as_str())
 }
 
 /// Refuses the script of a service worker that would stand before Tegata's own pages: it would see what
