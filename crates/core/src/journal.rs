@@ -56,6 +56,9 @@ pub enum EventType {
     /// Somebody chose which cookies they agree to: `version`, `categories`, `withdrawn`, and `user_id`
     /// where they were signed in.
     CookieConsentChanged,
+    /// Other policies decide: `version`, `digest`, `policies` (how many there are), `mode`, `shadow` (the digest
+    /// of those that are tried), and `actor` where somebody ordered it.
+    PolicyChanged,
 }
 
 impl EventType {
@@ -79,6 +82,7 @@ impl EventType {
             Self::BackupRestored => "BACKUP_RESTORED",
             Self::SignalReceived => "SIGNAL_RECEIVED",
             Self::CookieConsentChanged => "COOKIE_CONSENT_CHANGED",
+            Self::PolicyChanged => "POLICY_CHANGED",
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | [`clock`] | wall time, time since boot, the hybrid clock that orders events across nodes |
 //! | [`entropy`] | randomness |
 //! | [`secret`] | values that are never printed and are wiped when dropped |
+//! | [`caught`] | what panics while somebody waits for it |
 //! | [`cause`] | which request something was done for |
 //! | [`journal`] | events: what changed, who did it, in which realm |
 //! | [`node`] | who runs this code: name, clocks, randomness |
@@ -28,6 +29,7 @@
 //! | [`unity`] | whether the cluster is whole, or nodes run that are not heard |
 
 pub mod breaker;
+pub mod caught;
 pub mod cause;
 pub mod clock;
 pub mod entropy;
@@ -51,6 +53,7 @@ pub mod step_up;
 pub mod unity;
 
 pub use breaker::{Breaker, BreakerLimits, BreakerOpen, BreakerState};
+pub use caught::Panicked;
 pub use cause::caused_by;
 pub use clock::{
     Clock, Hybrid, HybridClock, ManualClock, SinceBoot, SteadyClock, SystemClock, Timestamp,

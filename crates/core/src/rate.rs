@@ -161,15 +161,22 @@ impl<K: Clone + Eq + Hash> Limiter<K> {
     /// Counts a request.
     #[must_use]
     pub fn count(&self, whose: K, limit: RateLimit, now: SinceBoot) -> Answer {
+        self.take(whose, limit, 1, now)
+    }
+
+    /// Counts so many at once, all of them or none. What is more than the whole allowance never passes.
+    #[must_use]
+    pub fn take(&self, whose: K, limit: RateLimit, many: u32, now: SinceBoot) -> Answer {
         let now = nanos(now.0);
         let period = nanos(limit.per());
-        let cost = (period / u64::from(limit.count().get())).max(1);
+        let one = (period / u64::from(limit.count().get())).max(1);
+        let cost = one.saturating_mul(many.into());
         let shard = usize::try_from(self.hasher.hash_one(&whose)).unwrap_or(0) % SHARDS;
         let Some(shard) = self.shards.get(shard) else { return Answer::refused(limit, period) };
         let mut shard = shard.lock();
         // The theoretical arrival time: when the allowance is whole again.
         let whole = shard.get(&whose).copied().unwrap_or(now).max(now);
-        let after = whole + cost;
+        let after = whole.saturating_add(cost);
         if after - now > period {
             return Answer::refused(limit, after - now - period);
         }
@@ -177,7 +184,7 @@ impl<K: Clone + Eq + Hash> Limiter<K> {
             make_room(&mut shard, |whole| *whole, now);
         }
         shard.insert(whose, after);
-        let remaining = u32::try_from((period - (after - now)) / cost).unwrap_or(u32::MAX);
+        let remaining = u32::try_from((period - (after - now)) / one).unwrap_or(u32::MAX);
         Answer { passes: true, remaining, wait: Duration::from_nanos(after - now), limit }
     }
 

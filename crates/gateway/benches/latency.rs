@@ -3,7 +3,8 @@
 //! One service, which answers a fixed text, is asked directly and through the gateway: without
 //! authentication, with a token out of 1,000 that the gateway has seen before, and with a token
 //! whose signature it checks every time. Each request has 20 cookies, and nobody has agreed to any.
-//! The gateway has one worker and writes its log of decisions, as it does in production. Client, service and gateway share the machine, so the figures of many
+//! The gateway has one worker and writes its log of decisions, as it does in production; what that costs is
+//! measured apart. Client, service and gateway share the machine, so the figures of many
 //! connections say how they divide it; the ratios between ways through the gateway say what
 //! authentication costs.
 
@@ -20,7 +21,10 @@ use serde_json::json;
 use tegata_core::{
     Clock as _, Epoch, Node, Parting, Realm, Secret, SinceBoot, SystemClock, TokenId,
 };
-use tegata_gateway::{Config, DecisionLog, Dpop, Gateway, Metrics, Parts, Signer, decision_log};
+use tegata_gateway::{
+    Config, DecisionLog, Dpop, Gateway, Metrics, Parts, Signer,
+    decision_log::{self, Mode},
+};
 use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap};
 use tegata_rounds::{Effort, Table, Unit, percentile};
 use tegata_session::{
@@ -52,8 +56,15 @@ fn main() {
     let service = serve();
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let key = Arc::new(SigningKey::generate(Algorithm::Rs256).unwrap());
-    let remembering = gateway(service, &key, 10_000, &directory.path().join("remembering"));
-    let forgetful = gateway(service, &key, 0, &directory.path().join("forgetful"));
+    let log = |name: &str, mode| {
+        let config = decision_log::Config::at(&directory.path().join(name));
+        Some(decision_log::Config { mode, ..config })
+    };
+    let best = Mode::BestEffort;
+    let remembering = gateway(service, &key, 10_000, log("remembering", best));
+    let forgetful = gateway(service, &key, 0, log("forgetful", best));
+    let silent = gateway(service, &key, 10_000, None);
+    let required = gateway(service, &key, 10_000, log("required", Mode::Required));
     let tokens: Vec<String> = (0..1000).map(|number| token(&key, number)).collect();
     // Every way carries the same bytes, but for the path.
     let way = |name, to, path| Way {
@@ -68,11 +79,19 @@ fn main() {
         way("token seen before", through, "/closed"),
         way("RS256 checked anew", anew, "/closed"),
     ];
+    let by_log = [
+        way("no log", first(&silent), "/closed"),
+        way("best_effort", through, "/closed"),
+        way("required", first(&required), "/closed"),
+    ];
     let runtime = Builder::new_current_thread().enable_io().build().unwrap();
-    runtime.block_on(latency(&ways, effort));
-    runtime.block_on(throughput(ways, effort));
-    remembering.shutdown();
-    forgetful.shutdown();
+    runtime.block_on(latency(&ways, "one connection", effort));
+    runtime.block_on(latency(&by_log, "one connection, by its log of decisions", effort));
+    runtime.block_on(throughput(ways, "", effort));
+    runtime.block_on(throughput(by_log, ", by the log of decisions", effort));
+    for gateway in [remembering, forgetful, silent, required] {
+        gateway.shutdown();
+    }
 }
 
 /// A way to the service.
@@ -116,7 +135,7 @@ fn gateway(
     service: SocketAddr,
     key: &Arc<SigningKey>,
     remembered: usize,
-    log: &std::path::Path,
+    log: Option<decision_log::Config>,
 ) -> Gateway {
     let node = Node::start();
     let service: DeclaredService = serde_json::from_value(json!({
@@ -138,8 +157,8 @@ fn gateway(
     tokens.use_keys(KeySet::new(vec![Arc::new(VerifyingKey::from_jwk(key.jwk()).unwrap())]));
     let internal = Arc::new(SigningKey::generate(Algorithm::Es256).unwrap());
     let signer: Signer = Arc::new(move || Some(Arc::clone(&internal)));
-    let decisions =
-        DecisionLog::open(&decision_log::Config::at(log), &node, Arc::clone(&signer)).unwrap();
+    let open = |config| DecisionLog::open(&config, &node, Arc::clone(&signer)).unwrap();
+    let decisions = log.map(open);
     let mut config = Config { workers: 1, ..Config::default() };
     config.limits.per_address = None;
     config.limits.per_user = None;
@@ -148,6 +167,7 @@ fn gateway(
         epoch: Epoch::FIRST,
         services: ServiceMap::check(&[service], &routes).unwrap(),
         forbids: Vec::new(),
+        policies: tegata_gateway::Policies::default(),
         tokens: Arc::new(tokens),
         dpop: Dpop {
             nonces: DpopNonces::under(&[1; 32].into()),
@@ -165,7 +185,7 @@ fn gateway(
         references: None,
         certificates: None,
         cookies: Some(filter()),
-        decisions: Some(decisions),
+        decisions,
         usage: Some(Arc::new(Usage::new(node))),
         sharing: None,
         parting: Parting::default(),
@@ -271,7 +291,7 @@ fn elapsed(begin: SinceBoot) -> Duration {
 }
 
 /// One connection, one request after the other.
-async fn latency(ways: &[Way], effort: Effort) {
+async fn latency(ways: &[Way], title: &str, effort: Effort) {
     let (slices, per_slice) = (effort.size(20, 1), effort.size(200, 20));
     let mut clients = Vec::new();
     for way in ways {
@@ -281,8 +301,8 @@ async fn latency(ways: &[Way], effort: Effort) {
         }
         clients.push((way, client, way.requests.iter().cycle()));
     }
-    let mut middle = Table::new("one connection: p50 of a request", Unit::Nanoseconds);
-    let mut slow = Table::new("one connection: p99 of a request", Unit::Nanoseconds);
+    let mut middle = Table::new(format!("{title}: p50 of a request"), Unit::Nanoseconds);
+    let mut slow = Table::new(format!("{title}: p99 of a request"), Unit::Nanoseconds);
     for _ in 0..effort.rounds {
         let mut took = vec![Vec::new(); ways.len()];
         for _ in 0..slices {
@@ -304,10 +324,10 @@ async fn latency(ways: &[Way], effort: Effort) {
 }
 
 /// Many connections, each with one request after the other.
-async fn throughput(ways: impl IntoIterator<Item = Way>, effort: Effort) {
+async fn throughput(ways: impl IntoIterator<Item = Way>, by: &str, effort: Effort) {
     let slice = Duration::from_millis(if effort.trial { 20 } else { 700 });
     let ways: Vec<Arc<Way>> = ways.into_iter().map(Arc::new).collect();
-    let title = format!("{CONNECTIONS} connections: requests");
+    let title = format!("{CONNECTIONS} connections{by}: requests");
     let mut table = Table::new(&title, Unit::PerSecond);
     let mut through = Table::new(format!("{title}, through the gateway alone"), Unit::PerSecond);
     for _ in 0..effort.rounds {

@@ -58,6 +58,8 @@ pub(crate) enum Upload {
     Empty,
     /// It comes from the client.
     Stream(Box<Uploading>),
+    /// It was made here of what came from the client.
+    Whole(Bytes),
 }
 
 pub(crate) struct Uploading {
@@ -199,6 +201,8 @@ impl Body for Upload {
                 }
                 Poll::Ready(polled)
             }
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
         }
     }
 
@@ -206,6 +210,7 @@ impl Body for Upload {
         match self {
             Self::Empty => true,
             Self::Stream(uploading) => uploading.progress.ended.get(),
+            Self::Whole(bytes) => bytes.is_empty(),
         }
     }
 
@@ -213,6 +218,9 @@ impl Body for Upload {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Stream(uploading) => uploading.body.size_hint(),
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+            }
         }
     }
 }
@@ -346,6 +354,15 @@ impl Reply {
         };
         downloading.note_end();
         Self::new(From::Service(Box::new(downloading)), ticket, deadlines, client)
+    }
+
+    /// Leaves out a body that is here, and answers how long it would have been: an answer to `HEAD` says that
+    /// alone (RFC 9110 §9.3.2). What a service answers to it has none.
+    pub(crate) fn leave_out(&mut self) -> Option<usize> {
+        match &mut self.from {
+            From::Here(bytes) => bytes.take().map(|bytes| bytes.len()),
+            From::Service(_) => None,
+        }
     }
 
     /// Cuts the body off when `whole` expires.

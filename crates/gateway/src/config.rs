@@ -238,6 +238,7 @@ impl Default for Config {
             public_secret: None,
             public_paths: texts(&[
                 "/.well-known",
+                "/access/v1",
                 "/api/auth",
                 "/api/consent",
                 "/assets/tegata",
@@ -319,7 +320,9 @@ impl Default for Services {
 
 impl Default for Internal {
     fn default() -> Self {
-        let kept = NonZeroUsize::MIN.saturating_add(999);
+        // Of a caller, one for each service. Where there is no room for those who come again and again, each of
+        // their requests has one signed anew.
+        let kept = NonZeroUsize::MIN.saturating_add(9_999);
         Self { issuer: "tegata-gateway".to_owned(), lifetime: Duration::from_secs(300), kept }
     }
 }
@@ -333,7 +336,7 @@ mod tests {
         let empty: Config = serde_json::from_str("{}").unwrap();
         assert_eq!(empty, Config::default());
         assert_eq!(empty.limits.per_address.map(|rate| rate.to_string()), Some("1000/h".into()));
-        assert_eq!(empty.internal.kept.get(), 1000);
+        assert_eq!(empty.internal.kept.get(), 10_000);
         assert!(empty.trusted_proxies.is_empty() && empty.limits.exempt.is_empty());
         for bad in [
             r#"{"trusted_proxy": []}"#,

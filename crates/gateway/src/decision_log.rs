@@ -22,17 +22,27 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tegata_core::Node;
+use tokio::sync::watch;
 
 use crate::gate::Signer;
 
+mod anchor;
+mod find;
+mod line;
 mod queue;
+mod reader;
 mod record;
 mod segment;
 mod verify;
+mod walk;
 mod writer;
 
+pub use anchor::{Anchor, name_in};
+pub use find::{BYTES, Lost, Search, Seen, Stretch, find, is_given, is_name, moment_of};
+pub use reader::{Entry, Position, Reader, Stopped};
 pub use record::{Outcome, Record};
 pub use verify::{Altered, Found, Known, Verified, verify, verify_segment};
+pub use walk::{Ended, Evaluation, Inputs, Limit, Roles, Scopes, Steps, Thing, Walk};
 
 use queue::Queue;
 
@@ -54,6 +64,17 @@ pub struct Config {
     /// After how many records a checkpoint is made at the latest.
     #[serde(default = "default_checkpoint")]
     pub checkpoint: u64,
+    /// How long a request waits for its record at most. A disk that takes longer does not answer, and until it
+    /// does, nothing waits for it.
+    #[serde(skip, default = "default_patience")]
+    pub patience: Duration,
+    /// The name of the log, which tells it from those of other nodes. Without one, nothing is said of where
+    /// it is ([`DecisionLog::heads`]).
+    #[serde(skip)]
+    pub chain: Option<String>,
+    /// Where it was when it was last heard of.
+    #[serde(skip)]
+    pub anchor: Option<Anchor>,
 }
 
 /// What follows when a decision cannot be recorded.
@@ -79,6 +100,10 @@ const fn default_checkpoint() -> u64 {
     10_000
 }
 
+const fn default_patience() -> Duration {
+    Duration::from_secs(5)
+}
+
 impl Config {
     /// A log in this directory, with the defaults.
     #[must_use]
@@ -89,6 +114,9 @@ impl Config {
             segment: default_segment(),
             queue: default_queue(),
             checkpoint: default_checkpoint(),
+            patience: default_patience(),
+            chain: None,
+            anchor: None,
         }
     }
 }
@@ -135,11 +163,17 @@ pub struct NotRecorded;
 
 /// An open log. Cheap to clone; it is ended when the last clone is dropped, or by [`Self::close`].
 #[derive(Clone)]
-pub struct DecisionLog(Arc<Inner>);
+pub struct DecisionLog {
+    inner: Arc<Inner>,
+    mode: Mode,
+    /// Whether whoever has this may end the log.
+    ends: bool,
+}
 
 struct Inner {
     queue: Arc<Queue>,
-    mode: Mode,
+    chain: Option<String>,
+    heads: watch::Sender<Option<Anchor>>,
     writer: parking_lot::Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -150,8 +184,10 @@ impl DecisionLog {
     /// # Errors
     /// The directory cannot be written, its last segment is damaged, or there is no key.
     pub fn open(config: &Config, node: &Node, signer: Signer) -> Result<Self, Unusable> {
-        let queue = Arc::new(Queue::new(config.queue));
-        let writer = writer::Writer::open(config, node, signer, Arc::clone(&queue))?;
+        let queue = Arc::new(Queue::new(config.queue, config.patience));
+        let heads = watch::Sender::new(None);
+        let ends = (Arc::clone(&queue), heads.clone());
+        let writer = writer::Writer::open(config, node, signer, ends)?;
         let thread = std::thread::Builder::new()
             .name("decision-log".to_owned())
             .spawn({
@@ -163,13 +199,45 @@ impl DecisionLog {
             })
             .map_err(|error| Unusable::Io { path: config.directory.clone(), error })?;
         let writer = parking_lot::Mutex::new(Some(thread));
-        Ok(Self(Arc::new(Inner { queue, mode: config.mode, writer })))
+        let inner = Arc::new(Inner { queue, chain: config.chain.clone(), heads, writer });
+        Ok(Self { inner, mode: config.mode, ends: true })
+    }
+
+    /// The same log for somebody else who writes to it under this mode, and does not end it.
+    #[must_use]
+    pub fn lent(&self, mode: Mode) -> Self {
+        Self { inner: Arc::clone(&self.inner), mode, ends: false }
+    }
+
+    /// The name of the log, if it has one.
+    #[must_use]
+    pub fn chain(&self) -> Option<&str> {
+        self.inner.chain.as_deref()
+    }
+
+    /// Where the log is, each time that a segment begins and a checkpoint is made, as soon as that is
+    /// durable. `None`: nothing is, or the log has no name.
+    #[must_use]
+    pub fn heads(&self) -> watch::Receiver<Option<Anchor>> {
+        self.inner.heads.subscribe()
+    }
+
+    /// Whether the last attempt to write failed, and no other has worked since; or goes on for longer than
+    /// somebody could wait.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.inner.queue.is_failing()
+    }
+
+    /// Whether records can be written: where the last attempt failed, the next one says.
+    pub async fn works(&self) -> bool {
+        self.inner.queue.works().await
     }
 
     /// What follows when a decision cannot be recorded.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        self.0.mode
+        self.mode
     }
 
     /// Hands over a record and does not wait. Answers whether there was room for it.
@@ -180,10 +248,19 @@ impl DecisionLog {
     /// Hands over a record and waits until it is durable.
     ///
     /// # Errors
-    /// There was no room, or it could not be written.
+    /// There was no room, or it could not be written, or not in time: then it may be written yet.
     pub async fn commit(&self, record: &Record<'_>) -> Result<(), NotRecorded> {
-        let number = self.push(record, true).ok_or(NotRecorded)?;
-        self.0.queue.written(number).await
+        self.committing(record).await
+    }
+
+    /// The same for whoever cannot wait with the record in hand: it is handed over at once, whether anybody waits
+    /// or not.
+    pub(crate) fn committing(
+        &self,
+        record: &Record<'_>,
+    ) -> impl Future<Output = Result<(), NotRecorded>> + use<> {
+        let (number, inner) = (self.push(record, true), Arc::clone(&self.inner));
+        async move { inner.queue.written(number.ok_or(NotRecorded)?).await }
     }
 
     /// Puts a record together before anything is locked: others who have one wait no longer than it takes to
@@ -192,7 +269,7 @@ impl DecisionLog {
         let push = |text: &mut Vec<u8>| {
             text.clear();
             record.write(text);
-            self.0.queue.push(text, urgent)
+            self.inner.queue.push(text, urgent)
         };
         // A thread that is about to end has none to spare.
         TEXT.try_with(|text| push(&mut text.borrow_mut())).unwrap_or_else(|_| push(&mut Vec::new()))
@@ -201,37 +278,49 @@ impl DecisionLog {
     /// How many records were lost because there was no room.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.0.queue.lost()
+        self.inner.queue.lost()
     }
 
     /// Answers when the thread that writes has ended with a panic. Nothing is recorded from then on.
     pub async fn fallen(&self) {
-        self.0.queue.fallen().await;
+        self.inner.queue.fallen().await;
     }
 
     /// Writes what waits, makes a last checkpoint and ends the log. Records that come later are
-    /// lost. Blocks until all of it is durable.
+    /// lost. Blocks until all of it is durable, or the disk does not answer. Of a log that was [lent](Self::lent), nothing: whoever lent
+    /// it ends it.
     pub fn close(&self) {
-        self.0.queue.close();
-        if let Some(writer) = self.0.writer.lock().take() {
+        if !self.ends {
+            return;
+        }
+        let writer = self.inner.writer.lock().take();
+        self.inner.end(writer);
+    }
+}
+
+impl Inner {
+    fn end(&self, writer: Option<std::thread::JoinHandle<()>>) {
+        self.queue.close();
+        let Some(writer) = writer else { return };
+        if self.queue.is_over_in_time() {
             // The writer does not panic, and if it did, there is nothing left to write.
             let _ = writer.join();
+        } else {
+            tracing::error!("the decision log is left as it is: its disk does not answer");
         }
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.queue.close();
-        if let Some(writer) = self.writer.get_mut().take() {
-            let _ = writer.join();
-        }
+        let writer = self.writer.get_mut().take();
+        self.end(writer);
     }
 }
 
 impl fmt::Debug for DecisionLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DecisionLog({:?})", self.0.mode)
+        write!(f, "DecisionLog({:?})", self.mode)
     }
 }
 

@@ -8,6 +8,7 @@
 use std::{
     cell::Cell,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -18,6 +19,7 @@ use http_body::Frame;
 use crate::{
     body::Cut,
     head::{Fields, Head, Once},
+    memory::{Charge, Memory},
 };
 
 mod coder;
@@ -29,8 +31,8 @@ use wishes::Coding;
 /// Answers that are shorter gain nothing, in bytes.
 const LEAST: u64 = 1024;
 
-/// So many answers are compressed at a time by a thread, each of which takes a megabyte at most. Others go as they
-/// are.
+/// So many answers are compressed at a time by a thread, as long as there is [memory](Memory) for what does so.
+/// Others go as they are.
 const MOST_AT_ONCE: usize = 64;
 
 /// How much is compressed before others have a turn, in bytes: at once, and in all.
@@ -38,8 +40,11 @@ const PIECE: usize = 16 * 1024;
 const TURN: usize = 4 * PIECE;
 
 /// Places for answers that are compressed, of a thread.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Room(Rc<Cell<usize>>);
+#[derive(Debug, Clone)]
+pub(crate) struct Room {
+    taken: Rc<Cell<usize>>,
+    memory: Arc<Memory>,
+}
 
 /// What a client would like, where its answer may be compressed at all.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +69,10 @@ pub(crate) struct Encoding {
 }
 
 /// A place that is taken, until it is dropped.
-struct Place(Room);
+struct Place {
+    room: Room,
+    _holds: Charge,
+}
 
 impl Wish {
     /// What the client would like; `None`: the answer stays as it is. `is_known`: whether somebody is known to
@@ -115,7 +123,7 @@ impl Wish {
             return None;
         }
         vary(headers);
-        let place = self.coding.and_then(|coding| Some((coding, room.take()?)));
+        let place = self.coding.and_then(|coding| Some((coding, room.take(coding)?)));
         let (coding, place) = place?;
         let coder = Coder::new(coding)?;
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
@@ -226,18 +234,25 @@ fn weaken(headers: &mut HeaderMap) {
 }
 
 impl Room {
-    fn take(&self) -> Option<Place> {
-        let taken = self.0.get();
-        (taken < MOST_AT_ONCE).then(|| {
-            self.0.set(taken + 1);
-            Place(self.clone())
+    pub(crate) fn new(memory: &Arc<Memory>) -> Self {
+        Self { taken: Rc::default(), memory: Arc::clone(memory) }
+    }
+
+    /// A place for what compresses so. `None`: there is none, or no memory. A longer answer is better than one
+    /// for which others are refused.
+    fn take(&self, coding: Coding) -> Option<Place> {
+        let taken = self.taken.get();
+        (taken < MOST_AT_ONCE && !self.memory.is_half_full()).then(|| {
+            self.taken.set(taken + 1);
+            Place { room: self.clone(), _holds: self.memory.charge(coder::holds(coding)) }
         })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.0.set(self.0.0.get().saturating_sub(1));
+        let taken = &self.room.taken;
+        taken.set(taken.get().saturating_sub(1));
     }
 }
 

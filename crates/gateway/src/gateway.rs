@@ -11,9 +11,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tegata_core::{ClientCertificates, Epoch, Network, Node, Parting, Places, Realm};
+use tegata_core::{ClientCertificates, Epoch, Network, Node, Parting, Places, Realm, Secret};
 use tegata_mesh::{Scheme, ServiceMap, Upstream};
-use tegata_policy::{Forbid, InvalidRules};
+use tegata_policy::{Forbid, InvalidRules, PolicySet};
 use tegata_session::CookieFilter;
 use tegata_token::{AccessToken, Usage, Verifier, View};
 use tokio::{
@@ -27,12 +27,14 @@ use crate::{
     config::{Config, Limits},
     decision_log::DecisionLog,
     dpop::{Dpop, Proofs},
+    ext_authz,
     foreign::Foreign,
     gate::{Gate, Gates, Shared, Signer, Ways},
     introspection::{Asking, Introspection},
     key::KeyCheck,
     memory::Memory,
     metrics::Metrics,
+    policies::Policies,
     reference::References,
     route::{Ground, Routing},
     session::SessionCheck,
@@ -40,7 +42,7 @@ use crate::{
     tally::{Sharing, Tally},
     tls::{self, Asks, Identity, TlsRefused},
     upstream::{Balanced, Checks},
-    worker::{Accepted, Plan, Worker},
+    worker::{Handed, Plan, Worker},
 };
 
 /// How many accepted connections wait for a worker before no more are accepted.
@@ -59,6 +61,8 @@ pub struct Parts {
     pub services: ServiceMap,
     /// What is forbidden, whatever a route permits.
     pub forbids: Vec<Forbid>,
+    /// Policies that take part.
+    pub policies: Policies,
     /// Verifies access tokens.
     pub tokens: Arc<Verifier<AccessToken>>,
     /// What proofs of tokens that are bound to a key are asked for.
@@ -119,12 +123,14 @@ pub enum NotServed {
 pub struct Gateway {
     gate: Arc<Gates>,
     /// What the routes were made from. Held while something is replaced, so that nothing is lost.
-    declared: Mutex<(ServiceMap, Vec<Forbid>)>,
+    declared: Mutex<(ServiceMap, Vec<Forbid>, Policies)>,
     addresses: Vec<SocketAddr>,
     /// The certificate that it shows.
     identity: Option<Arc<Identity>>,
     stop: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The workers, until they are to end.
+    hands: Mutex<Vec<mpsc::Sender<Handed>>>,
     /// The first thread that ended with a panic.
     fallen: watch::Sender<Option<String>>,
     generation: AtomicU64,
@@ -172,7 +178,7 @@ impl Gateway {
         let tls = identity.as_ref().map(|identity| tls::server(identity, asks)).transpose()?;
         let tls = tls.map(TlsAcceptor::from);
         let ways = Ways::open(&config, parts.node.clock(), None)?;
-        let declared = (parts.services, parts.forbids);
+        let declared = (parts.services, parts.forbids, parts.policies);
         let ground = Ground {
             config: &config,
             metrics: &parts.metrics,
@@ -180,7 +186,8 @@ impl Gateway {
             outward: ways.outward.as_ref(),
             before: None,
         };
-        let routing = Routing::compile(&declared.0, declared.1.clone(), &ground, 0)?;
+        let rules = (declared.1.clone(), &declared.2);
+        let routing = Routing::compile(&declared.0, rules, &ground, 0)?;
         let workers = config.worker_count();
         let shared = Arc::new(Shared {
             realm: parts.revocations.realm(&parts.realm),
@@ -220,6 +227,7 @@ impl Gateway {
             identity,
             stop: watch::Sender::new(false),
             threads: Mutex::default(),
+            hands: Mutex::default(),
             fallen: watch::Sender::new(None),
             generation: AtomicU64::new(0),
             checks: Mutex::new(None),
@@ -232,6 +240,7 @@ impl Gateway {
             hands.push(gateway.start_worker(number, plan.clone())?);
         }
         gateway.gate.metrics.shed().show(&gateway.gate);
+        gateway.hands.lock().clone_from(&hands);
         gateway.start_door(listeners, hands)?;
         gateway.share_limits()?;
         gateway.check_services()?;
@@ -244,21 +253,71 @@ impl Gateway {
         &self.addresses
     }
 
+    /// Answers Envoy on these listeners, too, which asks before it lets a request pass. Whoever asks is believed
+    /// about clients, so nobody else may reach them, or know the secret.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn answer_envoy(
+        &self,
+        listeners: Vec<TcpListener>,
+        secret: Option<Secret<String>>,
+    ) -> io::Result<()> {
+        for listener in &listeners {
+            listener.set_nonblocking(true)?;
+        }
+        let (stop, hands) = (self.stop.subscribe(), self.hands.lock().clone());
+        self.start("gateway-envoy".to_owned(), move |runtime| {
+            runtime.block_on(ext_authz::door::keep(listeners, hands, secret.map(Arc::new), stop));
+        })
+    }
+
     /// Takes over another map. Requests that have been decided go on as they were. A service that
     /// cannot be reached as things are is no reason to refuse the others.
     ///
     /// # Errors
     /// Why the map cannot be used; then the one before stays.
     pub fn replace(&self, services: &ServiceMap, forbids: Vec<Forbid>) -> Result<(), NotServed> {
+        self.take_over(services, forbids, None)
+    }
+
+    /// The same, and takes over other policies in the same moment: no request is decided by the map of one
+    /// and the policies of another.
+    ///
+    /// # Errors
+    /// As [`Self::replace`].
+    pub fn decide_by(
+        &self,
+        services: &ServiceMap,
+        forbids: Vec<Forbid>,
+        policies: Policies,
+    ) -> Result<(), NotServed> {
+        self.take_over(services, forbids, Some(policies))
+    }
+
+    fn take_over(
+        &self,
+        services: &ServiceMap,
+        forbids: Vec<Forbid>,
+        policies: Option<Policies>,
+    ) -> Result<(), NotServed> {
         let mut declared = self.declared.lock();
+        let policies = policies.unwrap_or_else(|| declared.2.clone());
         let now = self.gate.now();
         warn_of_unreachable(&now.config, services);
-        let routing = self.compile(services, &forbids, &now.config, &now.ways)?;
+        let rules = (forbids.as_slice(), &policies);
+        let routing = self.compile(services, rules, &now.config, &now.ways)?;
         let (config, ways) = (Arc::clone(&now.config), now.ways.clone());
         self.gate.replace(Gate::new(config, Arc::new(routing), ways, &now.shared));
-        *declared = (services.clone(), forbids);
+        *declared = (services.clone(), forbids, policies);
         self.check_services()?;
         Ok(())
+    }
+
+    /// What decides about requests now, for whoever asks without one.
+    #[must_use]
+    pub fn policy_set(&self) -> Arc<PolicySet> {
+        Arc::clone(self.gate.now().routing.policy())
     }
 
     /// Takes over what the files hold now that say how services are reached with TLS, and answers which
@@ -340,7 +399,7 @@ impl Gateway {
         }
         warn_of_unreachable(&config, &declared.0);
         let ways = Ways::open(&config, now.node.clock(), Some(&now.ways))?;
-        let routing = self.compile(&declared.0, &declared.1, &config, &ways)?;
+        let routing = self.compile(&declared.0, (&declared.1, &declared.2), &config, &ways)?;
         now.places.allow(config.limits.connections_per_address, uncounted(&config));
         if config.limits.memory != now.config.limits.memory {
             now.load.memory.allow(config.limits.memory);
@@ -353,7 +412,7 @@ impl Gateway {
     fn compile(
         &self,
         services: &ServiceMap,
-        forbids: &[Forbid],
+        (forbids, policies): (&[Forbid], &Policies),
         config: &Config,
         ways: &Ways,
     ) -> Result<Routing, InvalidRules> {
@@ -367,7 +426,7 @@ impl Gateway {
             outward: ways.outward.as_ref(),
             before: Some(&now.routing),
         };
-        Routing::compile(services, forbids.to_vec(), &ground, generation)
+        Routing::compile(services, (forbids.to_vec(), policies), &ground, generation)
     }
 
     /// Takes over the certificate that the files hold now, and answers whether that is another than
@@ -412,6 +471,7 @@ impl Gateway {
     /// is done, or after `deadlines.drain`. What was decided is written by then. Blocks.
     pub fn shutdown(&self) {
         self.stop.send_replace(true);
+        self.hands.lock().clear();
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the gateway ended with a panic");
@@ -423,7 +483,7 @@ impl Gateway {
         }
     }
 
-    fn start_worker(&self, number: usize, plan: Plan) -> io::Result<mpsc::Sender<Accepted>> {
+    fn start_worker(&self, number: usize, plan: Plan) -> io::Result<mpsc::Sender<Handed>> {
         let (hand, accepted) = mpsc::channel(WAITING);
         let stop = self.stop.subscribe();
         self.start(format!("gateway-{number}"), move |runtime| {
@@ -439,7 +499,7 @@ impl Gateway {
     fn start_door(
         &self,
         listeners: Vec<TcpListener>,
-        hands: Vec<mpsc::Sender<Accepted>>,
+        hands: Vec<mpsc::Sender<Handed>>,
     ) -> io::Result<()> {
         for listener in &listeners {
             listener.set_nonblocking(true)?;

@@ -126,6 +126,13 @@ pub struct Refused {
     pub fault: Fault,
 }
 
+/// Looks at a request line that came in another way as if it came with HTTP/1.
+pub(crate) fn check_line(line: &[u8]) -> Result<(), Fault> {
+    // A long one comes in parts, and what is wrong with the first is said before how long it is.
+    line::begins_request(line.get(..path::LONGEST).unwrap_or(line))?;
+    line::request(line).map(|_| ())
+}
+
 /// The watch over one connection.
 pub struct Guard {
     state: State,
@@ -133,6 +140,8 @@ pub struct Guard {
     partial: Vec<u8>,
     /// How many requests' heads have passed.
     heads: u64,
+    /// Whether the request that is being read has the method `HEAD`.
+    is_head: bool,
 }
 
 enum State {
@@ -163,13 +172,18 @@ impl Guard {
     /// A watch over a connection of which nothing has been read.
     #[must_use]
     pub const fn new() -> Self {
-        Self { state: State::Before(0), partial: Vec::new(), heads: 0 }
+        Self { state: State::Before(0), partial: Vec::new(), heads: 0, is_head: false }
     }
 
     /// How many requests' heads have passed.
     #[must_use]
     pub const fn heads(&self) -> u64 {
         self.heads
+    }
+
+    /// Whether the request that was begun last has the method `HEAD`, so that no answer to it has a body.
+    pub(crate) const fn is_head(&self) -> bool {
+        self.is_head
     }
 
     /// Whether the connection speaks HTTP/2.
@@ -233,6 +247,10 @@ impl Guard {
     /// Otherwise the length of the line without its end, and what follows it; where a part of the
     /// line had been set aside, all of it now is.
     fn line<'b>(&mut self, rest: &'b [u8]) -> Result<Option<(usize, &'b [u8])>, Fault> {
+        if matches!(self.state, State::Before(_)) {
+            // Known before anything of the line is refused.
+            self.is_head = self.partial.iter().chain(rest).take(5).eq(b"HEAD ");
+        }
         let Some(end) = memchr::memchr(b'\n', rest) else {
             self.set_aside(rest)?;
             return Ok(None);

@@ -35,7 +35,8 @@ pub(crate) struct Fields<'r> {
     pub(crate) length: Once<'r>,
     pub(crate) traceparent: Once<'r>,
     pub(crate) upgrade: Once<'r>,
-    pub(crate) expect: Option<&'r HeaderValue>,
+    /// Whether anything but `100-continue` is expected, in any line.
+    pub(crate) expects_more: bool,
     pub(crate) origin: Option<&'r HeaderValue>,
     pub(crate) has_cookie: bool,
     pub(crate) has_coding: bool,
@@ -106,7 +107,7 @@ impl<'r> Fields<'r> {
                 self.strip.push(header::UPGRADE);
             }
             header::EXPECT => {
-                self.expect = Some(value);
+                self.expects_more |= !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
                 self.strip.push(header::EXPECT);
             }
             header::TRANSFER_ENCODING => {

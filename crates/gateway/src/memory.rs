@@ -76,6 +76,12 @@ impl Memory {
         held > if for_some { budget } else { budget - budget / 8 }
     }
 
+    /// Whether what merely makes answers shorter goes without: well before anybody is refused for it.
+    pub(crate) fn is_half_full(&self) -> bool {
+        let (held, budget) = self.held();
+        held > budget / 2
+    }
+
     /// Whether there is no room for one more connection.
     pub(crate) fn is_full(&self) -> bool {
         let (held, budget) = self.held();

@@ -16,6 +16,7 @@ use prometheus_client::{
 
 use tegata_core::BreakerState;
 
+mod graphql;
 mod handshakes;
 mod histogram;
 mod layers;
@@ -24,6 +25,7 @@ mod propagated;
 mod shed;
 mod upstreams;
 
+pub(crate) use graphql::OfGraphql;
 pub use handshakes::Handshakes;
 pub use histogram::Histogram;
 pub(crate) use layers::Layers;
@@ -41,6 +43,8 @@ pub struct Metrics {
     /// `policy_decisions_total`.
     pub(crate) allowed: Counter,
     pub(crate) denied: Counter,
+    /// `policy_shadow_total`.
+    shadow: Family<Shadow, Counter>,
     /// `token_validation_duration_seconds`.
     pub(crate) valid: Histogram,
     pub(crate) invalid: Histogram,
@@ -64,6 +68,8 @@ pub struct Metrics {
     pub(crate) upstreams: Upstreams,
     /// What is counted of limits.
     pub(crate) limited: Limited,
+    /// Operations of GraphQL.
+    pub(crate) graphql: OfGraphql,
 }
 
 /// A duration and a count.
@@ -94,6 +100,11 @@ struct Service {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Decision {
     decision: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Shadow {
+    change: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -134,6 +145,12 @@ impl Metrics {
             durations.clone(),
         );
         registry.register("policy_decisions", "Decisions about requests", decisions.clone());
+        let shadow = Family::<Shadow, Counter>::default();
+        registry.register(
+            "policy_shadow",
+            "Requests that the policies which are tried would have decided otherwise",
+            shadow.clone(),
+        );
         registry.register(
             "token_validation_duration_seconds",
             "Verification of access tokens",
@@ -172,6 +189,7 @@ impl Metrics {
         Self {
             allowed: decision("allow"),
             denied: decision("deny"),
+            shadow,
             valid: validation("valid"),
             invalid: validation("invalid"),
             session_valid: session("valid"),
@@ -190,7 +208,13 @@ impl Metrics {
             services: Arc::default(),
             upstreams,
             limited: Limited::register(registry),
+            graphql: OfGraphql::register(registry),
         }
+    }
+
+    /// Counts a request that would have been decided otherwise.
+    pub(crate) fn policy_shadow(&self, change: tegata_policy::Differs) {
+        self.shadow.get_or_create(&Shadow { change: change.as_str() }).inc();
     }
 
     /// How many requests were refused.

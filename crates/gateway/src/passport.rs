@@ -65,6 +65,17 @@ impl Caller {
         }
     }
 
+    /// With what it says who it is, in a word.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::Foreign(_) => "foreign",
+            Self::Session(_) => "session",
+            Self::Key(_) => "key",
+            Self::Certificate(_) => "certificate",
+        }
+    }
+
     /// The id of the API key that it is known by.
     pub(crate) fn key(&self) -> Option<&str> {
         match self {
@@ -364,6 +375,16 @@ impl Passport {
             internal: RefCell::default(),
             said: RefCell::default(),
         })
+    }
+
+    /// The roles and scopes that count, by name.
+    pub(crate) fn rights(&self) -> (Vec<&str>, Vec<&str>) {
+        // The same that stand in `X-User-Roles`.
+        let roles = self.roles.to_str().unwrap_or_default().split(',');
+        let kept = self.asked.kept();
+        let scopes = self.caller.claims().scope.values();
+        let scopes = scopes.filter(|scope| kept.is_none_or(|kept| kept.has_scope(scope)));
+        (roles.filter(|role| !role.is_empty()).collect(), scopes.collect())
     }
 
     /// What limits are counted by that count by a claim: found once.

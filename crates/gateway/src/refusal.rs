@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::{
     dpop,
     guard::{Fault, frames::Flood},
+    reasons::Reason,
     tally::Verdict,
 };
 
@@ -27,6 +28,8 @@ pub struct Refusal {
     pub close: bool,
     /// What is answered in place of a problem document, where somebody declared it.
     pub in_place: Option<InPlace>,
+    /// The limit that refuses it, for the record.
+    pub(crate) limit: Option<Verdict>,
 }
 
 /// An answer in place of a service's.
@@ -51,6 +54,7 @@ impl Refusal {
         id: &'static str,
         detail: impl Into<Cow<'static, str>>,
     ) -> Refused {
+        debug_assert!(Reason::of(id).is_some(), "`{id}` is missing in `reasons`");
         Box::new(Self {
             status,
             id,
@@ -58,6 +62,7 @@ impl Refusal {
             fields: Vec::new(),
             close: false,
             in_place: None,
+            limit: None,
         })
     }
 
@@ -94,7 +99,9 @@ impl Refusal {
             }
             None => ("there are too many requests".to_owned(), 1),
         };
+        let refusing = refusing.cloned();
         let mut refused = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail);
+        refused.limit = refusing;
         refused.fields.extend(limit_fields(told));
         refused.with(header::RETRY_AFTER, HeaderValue::from(seconds))
     }

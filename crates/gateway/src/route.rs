@@ -5,15 +5,22 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use tegata_core::Clock;
-use tegata_mesh::{AuthMode, NormalPath, Route, RouteTable, Scheme, Service, ServiceMap, reach};
+use tegata_mesh::{
+    AuthMode, IdentityForm, NormalPath, Route, RouteTable, Scheme, Service, ServiceMap, Upstream,
+    reach,
+};
 use tegata_policy::{
-    Auth, Forbid, Held, InvalidRules, Kept, PolicySet, Requirement, RouteRule, Rules, Within,
+    Auth, Bundle, DecideBy, Forbid, Held, InvalidRules, Kept, PolicySet, Requirement, RouteRule,
+    Rules, Within,
 };
 
 use crate::{
+    bff::{self, Together},
     config::Config,
+    graphql::Endpoint,
     metrics::{Metrics, OfService},
     phase::limit::{Rule, rules as limits},
+    policies::{Policies, Tried, digest_text},
     resource::Described,
     tls::Outward,
     upstream::Balanced,
@@ -26,7 +33,13 @@ pub(crate) struct Routing {
     /// In the order of the table's routes.
     beside: Vec<Beside>,
     services: Vec<Destination>,
-    policy: PolicySet,
+    policy: Arc<PolicySet>,
+    /// Answers that are put together of several.
+    together: Vec<Together>,
+    /// The policies that are tried beside, where there are some.
+    pub(crate) tried: Option<Arc<Tried>>,
+    /// The digest of those that decide, as records have it. `None`: there are none.
+    pub(crate) policy_digest: Option<Arc<str>>,
     /// How the gateway describes itself, where it does.
     pub(crate) described: Option<Described>,
     /// What nobody holds.
@@ -39,6 +52,8 @@ pub(crate) struct Routing {
 #[derive(Debug)]
 pub(crate) struct Beside {
     pub(crate) rule: Arc<RouteRule>,
+    /// The same with the policies that are tried.
+    pub(crate) tried: Option<Arc<RouteRule>>,
     /// Its place in [`Routing::service`].
     pub(crate) service: usize,
     /// The prefix.
@@ -53,6 +68,10 @@ pub(crate) struct Beside {
     pub(crate) limits: Vec<Rule>,
     /// How many bytes of one each second at least.
     pub(crate) body_rate: u64,
+    /// What looks at bodies, where they are GraphQL.
+    pub(crate) graphql: Option<Arc<Endpoint>>,
+    /// Paths of its service to which it does not lead: where bodies are looked at, by another route.
+    pub(crate) hidden: Vec<Box<str>>,
 }
 
 /// A service, as requests reach it.
@@ -61,6 +80,8 @@ pub(crate) struct Destination {
     pub(crate) name: Arc<str>,
     pub(crate) to: Arc<Balanced>,
     pub(crate) metrics: Arc<OfService>,
+    /// How it is told who calls.
+    pub(crate) identity: IdentityForm,
     /// The services that may call it in their own names.
     callers: Vec<Box<str>>,
     /// The SPIFFE ID that its certificates have.
@@ -79,6 +100,12 @@ pub(crate) struct Ground<'g> {
 }
 
 impl Ground<'_> {
+    /// What looked at the bodies of a route before.
+    fn endpoint(&self, path: &str) -> Option<&Arc<Endpoint>> {
+        let mut all = self.before?.beside.iter();
+        all.find(|beside| *beside.prefix == *path)?.graphql.as_ref()
+    }
+
     fn balanced(&self, service: &Service) -> Arc<Balanced> {
         let name = service.name.as_str();
         let before = self.before.and_then(|it| it.services.iter().find(|it| *it.name == *name));
@@ -120,6 +147,8 @@ impl Ground<'_> {
 pub(crate) struct Found<'t, 'p> {
     pub(crate) route: &'t Route,
     pub(crate) beside: &'t Beside,
+    /// The path that was asked for, by which policies decide.
+    pub(crate) path: &'p str,
     /// The path that the service is asked for.
     pub(crate) forwarded: &'p str,
 }
@@ -128,18 +157,23 @@ impl Routing {
     /// Compiles a map and what is forbidden.
     pub(crate) fn compile(
         map: &ServiceMap,
-        forbids: Vec<Forbid>,
+        (forbids, policies): (Vec<Forbid>, &Policies),
         ground: &Ground<'_>,
         generation: u64,
     ) -> Result<Self, InvalidRules> {
         let Ground { config, metrics, .. } = *ground;
-        let policy = PolicySet::compile(rules(map, forbids))?;
+        let tried = policies.tried.as_ref();
+        let set_tried = tried
+            .map(|tried| PolicySet::compile(rules(map, forbids.clone(), Some(tried.bundle()))));
+        let set_tried = set_tried.transpose()?;
+        let policy = PolicySet::compile(rules(map, forbids, policies.bundle.as_ref()))?;
         let services: Vec<_> = map
             .services()
             .map(|service| Destination {
                 name: service.name.as_str().into(),
                 to: ground.balanced(service),
                 metrics: metrics.service(service.name.as_str()),
+                identity: service.identity,
                 callers: service.callers.iter().map(|name| name.as_str().into()).collect(),
                 spiffe_id: service.reach.outward.spiffe_id.as_deref().map(Box::from),
             })
@@ -150,6 +184,10 @@ impl Routing {
             let name = route.service.as_str();
             Some(Beside {
                 rule: Arc::clone(rule),
+                tried: set_tried
+                    .as_ref()
+                    .and_then(|set| set.route(name, &route.path))
+                    .map(Arc::clone),
                 service: services.iter().position(|service| service.name.as_ref() == name)?,
                 prefix: route.path.as_str().into(),
                 allow: allow(route),
@@ -160,14 +198,29 @@ impl Routing {
                     let own = config.limits.body_rate_of.get(&route.path);
                     own.copied().unwrap_or(config.limits.body_rate)
                 },
+                graphql: Endpoint::of(route, ground.endpoint(&route.path)),
+                hidden: hidden(map, route),
             })
         };
         // INVARIANT: every route has a rule and a service, because both were made from the map.
         let beside = table.routes().iter().filter_map(beside).collect();
+        let together = bff::compile(map, &table, &policy, services.len(), metrics);
         let nothing = policy.recognise([], []);
         let described = config.resource.as_ref().map(|resource| Described::new(resource, map));
+        metrics.graphql.keep(|path| map.routes().any(|it| it.path == path && it.graphql.is_some()));
         metrics.upstreams.show(services.iter().map(|service| Arc::clone(&service.to)).collect());
-        Ok(Self { table, beside, services, policy, described, nothing, generation })
+        Ok(Self {
+            table,
+            beside,
+            services,
+            policy: Arc::new(policy),
+            together,
+            tried: tried.map(Arc::clone),
+            policy_digest: policies.bundle.as_ref().map(|bundle| digest_text(bundle).into()),
+            described,
+            nothing,
+            generation,
+        })
     }
 
     /// The route of `path`.
@@ -175,7 +228,16 @@ impl Routing {
         let hit = self.table.find(path)?;
         let beside = self.beside.get(hit.index)?;
         (*beside.prefix == *hit.route.path).then_some(())?;
-        Some(Found { route: hit.route, beside, forwarded: hit.forwarded })
+        // INVARIANT: no way leads around those who look at bodies.
+        if beside.hidden.iter().any(|hidden| is_at(hit.forwarded, hidden)) {
+            return None;
+        }
+        Some(Found { route: hit.route, beside, path: path.as_str(), forwarded: hit.forwarded })
+    }
+
+    /// The answer of this name that is put together of several.
+    pub(crate) fn together(&self, name: &str) -> Option<&Together> {
+        self.together.iter().find(|it| it.bff.name.as_str() == name)
     }
 
     /// A service, by its place.
@@ -200,6 +262,11 @@ impl Routing {
         self.services.iter().map(|service| &service.to)
     }
 
+    /// What decides, for whoever asks without a request.
+    pub(crate) const fn policy(&self) -> &Arc<PolicySet> {
+        &self.policy
+    }
+
     /// Looks up what a caller holds.
     pub(crate) fn recognise<'n>(
         &self,
@@ -210,9 +277,42 @@ impl Routing {
     }
 }
 
+/// Where a service answers in GraphQL to which a route leads that looks at no bodies: under the same name, or at
+/// the same address.
+fn hidden(map: &ServiceMap, route: &Route) -> Vec<Box<str>> {
+    if route.graphql.is_some() {
+        return Vec::new();
+    }
+    let Some(own) = map.service(route.service.as_str()) else { return Vec::new() };
+    let is_there = |other: &Route| {
+        let other = map.service(other.service.as_str());
+        other.is_some_and(|other| {
+            let is_same =
+                |it: &Upstream| own.upstreams.iter().any(|own| own.authority() == it.authority());
+            other.name == own.name || other.upstreams.iter().any(is_same)
+        })
+    };
+    let looked = map.routes().filter_map(|other| Some((other, other.graphql.as_ref()?)));
+    let looked = looked.filter(|(other, _)| is_there(other));
+    looked.map(|(_, graphql)| graphql.upstream_path.trim_end_matches('/').into()).collect()
+}
+
+/// Whether a path is another, or below it, also for who takes letters for each other.
+fn is_at(path: &str, other: &str) -> bool {
+    // All of the service is below `/`.
+    if other.is_empty() {
+        return true;
+    }
+    let start = path.get(..other.len()).is_some_and(|start| start.eq_ignore_ascii_case(other));
+    start && matches!(path.as_bytes().get(other.len()), None | Some(b'/' | b';'))
+}
+
 /// The rules that a map states.
-fn rules(map: &ServiceMap, forbids: Vec<Forbid>) -> Rules {
+fn rules(map: &ServiceMap, forbids: Vec<Forbid>, bundle: Option<&Arc<Bundle>>) -> Rules {
     let mut rules = Rules::default();
+    if let Some(bundle) = bundle {
+        rules.bundle(Arc::clone(bundle));
+    }
     for route in map.routes() {
         let requirement = Requirement {
             auth: match route.auth {
@@ -225,9 +325,15 @@ fn rules(map: &ServiceMap, forbids: Vec<Forbid>) -> Rules {
             methods: methods(route),
             step_up: route.step_up.clone(),
             within: within(&route.within),
+            decide_by: match route.decide_by {
+                tegata_mesh::DecideBy::Table => DecideBy::Table,
+                tegata_mesh::DecideBy::Policies => DecideBy::Policies,
+                tegata_mesh::DecideBy::Both => DecideBy::Both,
+            },
         };
         rules.permit(route.service.as_str(), &route.path, requirement);
     }
+    bff::permit(&mut rules, map);
     for forbid in forbids {
         rules.forbid(forbid);
     }

@@ -3,27 +3,30 @@
 use std::cell::Cell;
 
 use http::HeaderValue;
-use tegata_core::Entropy;
+use tegata_core::Node;
 
-/// Makes names that do not repeat. Nobody needs to be kept from guessing them, so the system's
-/// randomness is asked once, for the beginning of the sequence.
+/// Makes names that do not repeat. Each begins with its moment, by which its record is found among those of
+/// years. Nobody needs to be kept from guessing them, so the system's randomness is asked once, for the
+/// beginning of the sequence.
 pub(crate) struct Names {
+    node: Node,
     state: Cell<u64>,
     stream: u64,
 }
 
 impl Names {
-    pub(crate) fn new(entropy: &dyn Entropy) -> Self {
+    pub(crate) fn new(node: &Node) -> Self {
         let mut seed = [0; 16];
-        entropy.fill(&mut seed);
+        node.entropy().fill(&mut seed);
         let (state, stream) = seed.split_at(8);
         let number = |bytes: &[u8]| bytes.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
-        Self { state: Cell::new(number(state)), stream: number(stream) }
+        Self { node: node.clone(), state: Cell::new(number(state)), stream: number(stream) }
     }
 
-    /// 128 bits.
+    /// 48 bits of milliseconds since 1970, and 80 that differ.
     pub(crate) fn next(&self) -> Name {
         let (high, low) = (self.word(), self.word() ^ self.stream);
+        let high = self.node.now().millis() << 16 | high & 0xffff;
         let mut text = [b'0'; 32];
         for (place, shift) in text.iter_mut().zip((0..16).rev()) {
             *place = digit(high >> (shift * 4));
@@ -73,7 +76,8 @@ impl Name {
         for (place, digit) in text.iter_mut().skip(3).zip(self.0) {
             *place = digit;
         }
-        for (place, digit) in text.iter_mut().skip(36).take(16).zip(self.0) {
+        // The end: beginnings are alike.
+        for (place, digit) in text.iter_mut().skip(36).take(16).zip(self.0.into_iter().skip(16)) {
             *place = digit;
         }
         HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
@@ -100,19 +104,23 @@ pub(crate) fn trace_of(traceparent: &HeaderValue) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use tegata_core::SeededEntropy;
-
     use super::*;
+    use crate::decision_log::moment_of;
 
     #[test]
-    fn names_differ_and_are_sound_traces() {
-        let names = Names::new(&SeededEntropy::new(1));
+    fn names_differ_and_are_sound_traces_and_say_when() {
+        let node = Node::for_tests(1);
+        let names = Names::new(&node);
         let (first, second) = (names.next(), names.next());
         assert_ne!(first, second);
         assert!(first.as_str().bytes().all(|digit| digit.is_ascii_hexdigit()));
         assert_eq!(trace_of(&first.traceparent()), Some(first.as_str()));
-        let other = Names::new(&SeededEntropy::new(2)).next();
+        let other = Names::new(&Node::for_tests(2)).next();
         assert_ne!(first, other);
+        assert_eq!(moment_of(first.as_str()), Some(node.now()));
+        let many: std::collections::HashSet<_> =
+            (0..10_000).map(|_| names.next().as_str().to_owned()).collect();
+        assert_eq!(many.len(), 10_000);
     }
 
     #[test]

@@ -386,16 +386,28 @@ pub(crate) struct Wire<R> {
     refuse: R,
 }
 
+/// Leaves the head of an answer, which says how long the body would be (RFC 9110 §9.3.2).
+fn cut_body(answer: &mut Vec<u8>) {
+    const END: &[u8] = b"\r\n\r\n";
+    if let Some(at) = answer.windows(END.len()).position(|four| four == END) {
+        answer.truncate(at + END.len());
+    }
+}
+
+/// What is said to whoever the watch refuses, as soon as it may be.
+pub(crate) struct Told(pub(crate) Pin<Box<dyn Future<Output = Vec<u8>>>>);
+
 /// How far the answer to what the watch refuses has come.
 enum Refusing {
     Waiting(Fault),
+    Recording(Told),
     Writing { answer: Vec<u8>, written: usize },
     Flushing,
     Lingering { read: usize },
     Done,
 }
 
-impl<R: Fn(&Refused) -> Vec<u8>> Wire<R> {
+impl<R: Fn(&Refused) -> Told> Wire<R> {
     pub(crate) fn new(
         stream: Stream,
         connection: Rc<Connection>,
@@ -426,7 +438,7 @@ impl<R: Fn(&Refused) -> Vec<u8>> Wire<R> {
         self.connection.ended.set(true);
         self.connection.deadline.arm(self.connection.head);
         // It counts and is written down as a request would be. What an answer to one would be, nobody hears.
-        let _ = (self.refuse)(&flood.into());
+        drop((self.refuse)(&flood.into()));
         // Within a frame of ours nothing can be said.
         let answer = if self.at_boundary { goaway(flood.code(), last) } else { Vec::new() };
         self.refusing = Some(Refusing::Writing { answer, written: 0 });
@@ -450,7 +462,14 @@ impl<R: Fn(&Refused) -> Vec<u8>> Wire<R> {
                 }
                 Some(Refusing::Waiting(fault)) => {
                     self.connection.deadline.arm(self.connection.head);
-                    Refusing::Writing { answer: (self.refuse)(&(*fault).into()), written: 0 }
+                    Refusing::Recording((self.refuse)(&(*fault).into()))
+                }
+                Some(Refusing::Recording(Told(answer))) => {
+                    let mut answer = ready!(answer.as_mut().poll(cx));
+                    if self.guard.is_head() {
+                        cut_body(&mut answer);
+                    }
+                    Refusing::Writing { answer, written: 0 }
                 }
                 Some(Refusing::Writing { answer, written }) => match answer.get(*written..) {
                     None | Some([]) => Refusing::Flushing,
@@ -503,7 +522,7 @@ impl<R> Shared<R> {
 }
 
 // INVARIANT: a wire calls nobody who holds it.
-impl<R: Fn(&Refused) -> Vec<u8> + Unpin> AsyncRead for Shared<R> {
+impl<R: Fn(&Refused) -> Told + Unpin> AsyncRead for Shared<R> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -549,7 +568,7 @@ impl<R: Unpin> AsyncWrite for Shared<R> {
     }
 }
 
-impl<R: Fn(&Refused) -> Vec<u8> + Unpin> AsyncRead for Wire<R> {
+impl<R: Fn(&Refused) -> Told + Unpin> AsyncRead for Wire<R> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -687,7 +706,9 @@ impl<R: Unpin> AsyncWrite for Wire<R> {
                 wire.refusing = Some(Refusing::Done);
                 Poll::Ready(Ok(()))
             }
-            Some(Refusing::Writing { .. } | Refusing::Flushing) => wire_end(cx, wire),
+            Some(Refusing::Recording(_) | Refusing::Writing { .. } | Refusing::Flushing) => {
+                wire_end(cx, wire)
+            }
             _ => {
                 ready!(Pin::new(&mut wire.stream).poll_shutdown(cx))?;
                 if wire.connection.unwanted.replace(false) {

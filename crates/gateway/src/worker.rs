@@ -14,10 +14,13 @@ use std::{
     time::Duration,
 };
 
-use http::Version;
+use http::{Method, Version, header};
 use hyper::service::service_fn;
 use hyper_util::{rt::TokioIo, server::conn::auto};
-use tegata_core::{Place, SinceBoot};
+use tegata_core::{
+    Place, SinceBoot,
+    caught::{Panicked, caught},
+};
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
@@ -29,6 +32,7 @@ use crate::{
     body::Reply,
     config::{Config, Services},
     encode,
+    ext_authz::door::Asking,
     gate::{Freshness, Gate, Gates, Seen},
     gateway::turned,
     guard::{Fault, LARGEST_BLOCK},
@@ -41,12 +45,15 @@ use crate::{
     stream::Stream,
     timer::Deadlines,
     trace::Names,
-    upstream::{Address, Pool, PoolKey, scatter},
-    wire::{Connection, Holds, Shared, Ticket, Wire},
+    upstream::{Address, Pool, PoolKey},
+    wire::{Connection, Holds, Shared, Ticket, Told, Wire},
 };
 
+mod aggregate;
+mod check;
 mod exchange;
 mod forward;
+mod graphql;
 mod send;
 
 /// A connection as it was accepted.
@@ -58,6 +65,14 @@ pub(crate) struct Accepted {
     pub(crate) seat: Seat,
     /// Whether an idle one has to go for it, or it has to.
     pub(crate) instead: bool,
+}
+
+/// What a worker is handed.
+pub(crate) enum Handed {
+    /// A connection of a client.
+    Client(Accepted),
+    /// One of Envoy, which asks about requests of its own.
+    Asking(Asking),
 }
 
 /// What one thread has for itself.
@@ -132,11 +147,11 @@ impl Worker {
         Rc::new(Self {
             freshness: Freshness::default(),
             passports,
-            names: Names::new(gate.node.entropy()),
+            names: Names::new(&gate.node),
             here: gate.metrics.service("gateway"),
             public: gate.metrics.service("public"),
             hsts,
-            coders: encode::Room::default(),
+            coders: encode::Room::new(&gate.load.memory),
             pools: RefCell::new(Pools::new(Arc::clone(&now.ways.services))),
             turn: Cell::new(0),
             tls: plan.tls.clone(),
@@ -155,7 +170,7 @@ impl Worker {
     /// or it has been long enough.
     pub(crate) async fn run(
         self: Rc<Self>,
-        mut accepted: mpsc::Receiver<Accepted>,
+        mut accepted: mpsc::Receiver<Handed>,
         mut stop: watch::Receiver<bool>,
     ) {
         let mut length = tick_length(&self.seen.now().config);
@@ -173,7 +188,8 @@ impl Worker {
                 }
                 // What came in before the door was closed is still served when it is.
                 accepted = accepted.recv(), if open => match accepted {
-                    Some(accepted) => self.accept(accepted),
+                    Some(Handed::Client(accepted)) => self.accept(accepted),
+                    Some(Handed::Asking(asking)) => self.listen_to(asking),
                     None => {
                         open = false;
                         until = until.or_else(|| Some(self.drain()));
@@ -299,10 +315,8 @@ impl Worker {
         if self.tls.is_some() {
             return;
         }
-        self.here.count(503);
-        let refused = Refusal::overloaded(scatter(self.next_turn()));
-        let answer = refused.written(self.names.next().as_str(), self.hsts.as_ref());
-        turned::tell(stream, &answer).await;
+        let own = (&self.names, &*self.here);
+        turned::excuse(stream, self.next_turn(), own, self.hsts.as_ref()).await;
     }
 
     async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr, seat: Seat) {
@@ -393,12 +407,21 @@ impl Worker {
 
     /// A refusal as HTTP/1 writes it, for requests of which no more can be understood. They count
     /// and are written down like others.
-    fn written(&self, refused: &Refusal, peer: IpAddr) -> Vec<u8> {
+    fn written(&self, refused: &Refusal, peer: IpAddr) -> Told {
         let name = self.names.next();
         admit::count_unread(&self.seen.now(), peer, self.gate.node.since_boot());
-        record::unread(&self.seen.now(), &name, peer, refused);
-        self.here.count(refused.status.as_u16());
-        refused.written(name.as_str(), self.hsts.as_ref())
+        let recording = record::unread(&self.seen.now(), &name, peer, refused, &self.here);
+        let answer = refused.written(name.as_str(), self.hsts.as_ref());
+        let hsts = self.hsts.clone();
+        Told(match recording {
+            None => Box::pin(std::future::ready(answer)),
+            Some(recording) => Box::pin(async move {
+                match recording.await {
+                    Ok(()) => answer,
+                    Err(unrecorded) => unrecorded.written(name.as_str(), hsts.as_ref()),
+                }
+            }),
+        })
     }
 }
 
@@ -408,7 +431,19 @@ fn exchanged(
     taken: (Ticket, Option<Fault>),
     request: http::Request<hyper::body::Incoming>,
 ) -> impl Future<Output = http::Response<Reply>> {
-    Box::pin(async move { worker.exchange(taken, request).await })
+    Box::pin(async move {
+        let version = request.version();
+        // With HTTP/1 its own side of the connection leaves it out.
+        let is_bare = *request.method() == Method::HEAD && is_framed(version);
+        let (name, ticket) = (worker.names.next(), taken.0.again());
+        let answered = caught(worker.exchange(taken, name, request)).await;
+        let mut response =
+            answered.unwrap_or_else(|Panicked| worker.failed(name, version, &ticket));
+        if is_bare && let Some(length) = response.body_mut().leave_out() {
+            response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+        }
+        response
+    })
 }
 
 fn every(span: Duration) -> Interval {

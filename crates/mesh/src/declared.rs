@@ -9,6 +9,7 @@ use tegata_core::{Hours, MaxAge, Network, RateLimit};
 use crate::{
     credentials::Credential,
     delegation::DelegationMode,
+    graphql::DeclaredGraphql,
     limit::DeclaredLimit,
     reach::{DeclaredBreaker, Health, Retry},
     span::Span,
@@ -70,6 +71,9 @@ pub struct DeclaredService {
     /// Which version of HTTP it speaks. Not written where it is HTTP/1.1, for the same reason.
     #[serde(default, skip_serializing_if = "Protocol::is_http1")]
     pub protocol: Protocol,
+    /// How it is told who calls. Not written where it is a signed token, for the same reason.
+    #[serde(default, skip_serializing_if = "IdentityForm::is_token")]
+    pub identity: IdentityForm,
     /// How many requests pass to it in all, such as `1000/m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
@@ -150,6 +154,12 @@ pub struct DeclaredRoute {
     /// What remains elsewhere and at other times. Left out: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outside: Option<DeclaredOutside>,
+    /// What is looked at where its bodies are GraphQL: below `/graphql/` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graphql: Option<DeclaredGraphql>,
+    /// Who is asked for a permit: what the route says of roles and scopes, policies, or both.
+    #[serde(default, skip_serializing_if = "DecideBy::is_table")]
+    pub decide_by: DecideBy,
 }
 
 impl DeclaredRoute {
@@ -177,6 +187,8 @@ impl DeclaredRoute {
             networks: Vec::new(),
             hours: Vec::new(),
             outside: None,
+            graphql: None,
+            decide_by: DecideBy::Table,
         }
     }
 }
@@ -190,6 +202,25 @@ const fn yes() -> bool {
     true
 }
 
+/// How the gateway tells a service who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdentityForm {
+    /// With a token for this service alone, which it can verify, and with what headers say.
+    #[default]
+    Token,
+    /// With headers alone: whoever reaches it past the gateway can say the same.
+    Headers,
+}
+
+impl IdentityForm {
+    /// Whether it is [`Self::Token`].
+    #[must_use]
+    pub fn is_token(&self) -> bool {
+        *self == Self::Token
+    }
+}
+
 /// Whether a route's caller must be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -201,6 +232,26 @@ pub enum AuthMode {
     Optional,
     /// Credentials are not looked at.
     None,
+}
+
+/// Who is asked for a permit on a route. What a policy forbids is refused in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecideBy {
+    /// The roles and scopes of the route.
+    #[default]
+    Table,
+    /// A policy has to permit it; the roles of the service do not count.
+    Policies,
+    /// The roles and scopes of the route, and a policy besides.
+    Both,
+}
+
+impl DecideBy {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde shows what it asks about")]
+    const fn is_table(&self) -> bool {
+        matches!(self, Self::Table)
+    }
 }
 
 /// What holds while revocations cannot be learnt.
@@ -238,6 +289,7 @@ mod tests {
             "compress",
             "rate_limits",
             "credentials",
+            "decide_by",
         ] {
             assert!(written.get(word).is_none(), "{word}");
         }
@@ -276,6 +328,7 @@ mod tests {
             r#"{"path": "/a", "service": "a", "credentials": "key"}"#,
             r#"{"path": "/a"}"#,
             r#"{"path": "/a", "service": "a", "compress": "gzip"}"#,
+            r#"{"path": "/a", "service": "a", "decide_by": "cedar"}"#,
         ] {
             assert!(serde_json::from_str::<DeclaredRoute>(bad).is_err(), "{bad}");
         }

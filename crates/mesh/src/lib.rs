@@ -5,10 +5,12 @@
 //! |---|---|
 //! | [`path`] | a request target, normalised once; what is ambiguous is refused |
 //! | [`shape`] | paths that carry SQL |
+//! | [`bff`] | answers that are put together of several, as they are written there |
 //! | [`declared`] | services and routes as they are written in the configuration |
 //! | [`credentials`] | with what a caller may say who it is |
 //! | [`within`] | from where and when callers have all of their rights |
 //! | [`delegation`] | who may speak for whom at which services, as it is written there |
+//! | [`graphql`] | routes whose bodies are GraphQL, and what is looked at there |
 //! | [`map`] | the same, checked: [`ServiceMap`], [`Service`], [`Route`] |
 //! | [`table`] | from a path to its route |
 //! | [`name`] | names of services, roles and scopes |
@@ -17,9 +19,11 @@
 //! | [`limit`] | rate limits, as they are written beside a route or a service |
 //! | [`reach`] | how a service is reached: checks, sending again, leaving alone, TLS |
 
+pub mod bff;
 pub mod credentials;
 pub mod declared;
 pub mod delegation;
+pub mod graphql;
 pub mod limit;
 pub mod map;
 pub mod name;
@@ -31,9 +35,13 @@ pub mod table;
 pub mod upstream;
 pub mod within;
 
+pub use bff::{Bff, DeclaredBff, DeclaredPart};
 pub use credentials::{Credential, Credentials};
-pub use declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode};
+pub use declared::{
+    AuthMode, DecideBy, DeclaredRoute, DeclaredService, IdentityForm, RevocationMode,
+};
 pub use delegation::{DeclaredDelegation, DelegationMode};
+pub use graphql::{DeclaredGraphql, Graphql, Introspection};
 pub use limit::{DeclaredLimit, LimitBy};
 pub use map::{Fault, InvalidMap, Route, Service, ServiceMap};
 pub use name::{RoleName, Scope, ServiceName};

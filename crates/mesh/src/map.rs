@@ -9,8 +9,10 @@ use std::{
 use tegata_core::{Acr, InvalidId, InvalidName, RateLimit, StepUp};
 
 use crate::{
+    bff::Bff,
     credentials::Credentials,
-    declared::{AuthMode, DeclaredRoute, DeclaredService, RevocationMode},
+    declared::{AuthMode, DecideBy, DeclaredRoute, DeclaredService, IdentityForm, RevocationMode},
+    graphql::{self, Graphql},
     limit::{self, DeclaredLimit, Place},
     name::{RoleName, Scope, ServiceName},
     path::Target,
@@ -23,8 +25,9 @@ use crate::{
 
 /// Paths that the gateway answers itself or sends to Tegata's own pages. A route below one of them
 /// would take sign-in away from the users, so there can be none.
-pub const RESERVED: [&str; 10] = [
+pub const RESERVED: [&str; 11] = [
     "/.well-known",
+    "/access/v1",
     "/api/auth",
     "/api/consent",
     "/assets/tegata",
@@ -49,6 +52,8 @@ pub struct Service {
     pub roles: BTreeSet<RoleName>,
     /// How it is reached.
     pub reach: Reach,
+    /// How it is told who calls.
+    pub identity: IdentityForm,
     /// How many requests pass to it in all.
     pub rate_limit: Option<RateLimit>,
     /// How many of each of those who are counted.
@@ -95,6 +100,10 @@ pub struct Route {
     pub credentials: Credentials,
     /// From where and when the caller has all of its rights: the route's own words, or else its service's.
     pub within: Within,
+    /// What is looked at where its bodies are GraphQL.
+    pub graphql: Option<Graphql>,
+    /// Who is asked for a permit.
+    pub decide_by: DecideBy,
 }
 
 /// All services and routes. Every route leads to a service, and every prefix leads to one route.
@@ -102,6 +111,7 @@ pub struct Route {
 pub struct ServiceMap {
     services: BTreeMap<ServiceName, Service>,
     routes: BTreeMap<String, Route>,
+    bffs: BTreeMap<ServiceName, Bff>,
 }
 
 /// Something wrong with one entry.
@@ -173,6 +183,19 @@ pub enum Rule {
     /// A prefix is not Tegata's own.
     #[error("`{0}` and what is below it is answered by Tegata itself: choose another prefix")]
     Reserved(&'static str),
+    /// GraphQL has a place of its own.
+    #[error("`graphql` needs a path `/graphql/NAME`, with one segment behind `/graphql`")]
+    GraphqlElsewhere,
+    /// A schema can be read.
+    #[error("`graphql.schema`, line {line}, column {column}: {reason}")]
+    Schema {
+        /// In which line, from 1 on.
+        line: usize,
+        /// At which character of it, from 1 on.
+        column: usize,
+        /// What is wrong there.
+        reason: String,
+    },
     /// A method can be forwarded.
     #[error("`methods` holds `{0}`: a method is upper case, and not `CONNECT` or `TRACE`")]
     Method(String),
@@ -216,6 +239,11 @@ pub enum Rule {
     /// What asks for something about the caller asks for a caller.
     #[error("`{0}` needs a caller that is known: set `auth = \"required\"`, or leave it out")]
     NeedsAuth(&'static str),
+    /// What is named is asked for.
+    #[error(
+        "nobody asks for `{0}` where policies alone decide: set `decide_by = \"both\"`, or leave it out"
+    )]
+    Unasked(&'static str),
 }
 
 impl ServiceMap {
@@ -269,6 +297,23 @@ impl ServiceMap {
         self.routes.values()
     }
 
+    /// All aggregations, in the order of their names.
+    pub fn bffs(&self) -> impl ExactSizeIterator<Item = &Bff> {
+        self.bffs.values()
+    }
+
+    /// The aggregation of this name.
+    #[must_use]
+    pub fn bff(&self, name: &str) -> Option<&Bff> {
+        self.bffs.get(name)
+    }
+
+    /// The same, with these aggregations beside what there is.
+    pub(crate) fn and(mut self, bffs: Vec<Bff>) -> Self {
+        self.bffs.extend(bffs.into_iter().map(|bff| (bff.name.clone(), bff)));
+        self
+    }
+
     /// The table that finds the route of a path.
     #[must_use]
     pub fn table(&self) -> RouteTable {
@@ -310,8 +355,18 @@ impl ServiceMap {
             return;
         }
         let (rate_limit, rate_limits) = (declared.rate_limit, declared.rate_limits.clone());
-        let of_it =
-            Service { name, upstreams, callers, roles, reach, rate_limit, rate_limits, within };
+        let identity = declared.identity;
+        let of_it = Service {
+            name,
+            upstreams,
+            callers,
+            roles,
+            reach,
+            identity,
+            rate_limit,
+            rate_limits,
+            within,
+        };
         self.services.insert(of_it.name.clone(), of_it);
     }
 
@@ -325,6 +380,10 @@ impl ServiceMap {
         let mut check = Check { entry, faults };
         if !is_prefix(&declared.path) {
             check.fault(Rule::Prefix);
+        } else if declared.graphql.is_some() {
+            if !graphql::is_below(&declared.path) {
+                check.fault(Rule::GraphqlElsewhere);
+            }
         } else if let Some(reserved) = reserved(&declared.path) {
             check.fault(Rule::Reserved(reserved));
         }
@@ -365,13 +424,21 @@ impl ServiceMap {
                 }
             }
         }
+        let graphql = Graphql::check(declared, &mut check);
+        let by_policies = declared.decide_by == DecideBy::Policies;
+        for (key, asked) in [("scope", !scopes.is_empty()), ("roles", !roles.is_empty())] {
+            // A list that nobody asks for protects nothing, and whoever wrote it believes that it does.
+            if by_policies && asked {
+                check.fault(Rule::Unasked(key));
+            }
+        }
         let knows_callers = declared.auth != AuthMode::None;
         limit::check(&declared.rate_limits, Place::Route { knows_callers }, &mut check);
         if self.routes.contains_key(&declared.path) {
             check.fault(Rule::DuplicatePrefix);
         }
         let Some(service) = self.service(&declared.service) else { return };
-        if roles.is_empty() && declared.auth == AuthMode::Required {
+        if roles.is_empty() && declared.auth == AuthMode::Required && !by_policies {
             roles.clone_from(&service.roles);
         }
         let route = Route {
@@ -379,7 +446,10 @@ impl ServiceMap {
             service: service.name.clone(),
             auth: declared.auth,
             strip_prefix: declared.strip_prefix,
-            methods: declared.methods.iter().cloned().collect(),
+            methods: match graphql {
+                Some(_) if declared.methods.is_empty() => ["GET", "POST"].map(str::to_owned).into(),
+                _ => declared.methods.iter().cloned().collect(),
+            },
             scopes,
             roles,
             revocation: declared.revocation,
@@ -392,6 +462,8 @@ impl ServiceMap {
             rate_limits: declared.rate_limits.clone(),
             credentials: Credentials::of(&declared.credentials),
             within: if within.is_anywhere() { service.within.on(declared.auth) } else { within },
+            graphql,
+            decide_by: declared.decide_by,
         };
         self.routes.entry(declared.path.clone()).or_insert(route);
     }
@@ -407,7 +479,7 @@ fn is_prefix(path: &str) -> bool {
         && Target::parse(path.as_bytes()).is_ok()
 }
 
-fn reserved(path: &str) -> Option<&'static str> {
+pub(crate) fn reserved(path: &str) -> Option<&'static str> {
     RESERVED.into_iter().find(|reserved| {
         path.strip_prefix(reserved).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })

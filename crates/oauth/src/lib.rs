@@ -11,6 +11,7 @@
 //! | [`consent`] | what people have agreed to |
 //! | [`delegation`] | who may speak for whom, and where |
 //! | [`administer`] | who may administer |
+//! | [`evaluating`] | who may ask what policies decide |
 //! | [`keeping`] | who may keep data with sessions |
 //! | [`dpop`] | keys that tokens are bound to |
 //! | [`mtls`] | certificates that clients show |
@@ -38,6 +39,7 @@ pub mod described;
 pub mod device;
 pub mod dpop;
 pub mod error;
+pub mod evaluating;
 pub mod grant;
 pub mod interaction;
 pub mod introspect;
@@ -47,6 +49,7 @@ pub mod logout;
 pub mod metadata;
 pub mod mtls;
 pub mod notice;
+pub mod once;
 pub mod params;
 pub mod pkce;
 pub mod provider;

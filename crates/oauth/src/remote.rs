@@ -43,7 +43,7 @@ pub trait Published: Send + Sync {
     fn description<'a>(
         &'a self,
         address: &'a str,
-        within: Within,
+        within: AtMost,
     ) -> BoxFuture<'a, Result<Fetched, NotFetched>>;
 }
 
@@ -70,7 +70,7 @@ pub enum Word {
 
 /// How much is taken of an answer, and how long it is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Within {
+pub struct AtMost {
     /// The most bytes.
     pub longest: usize,
     /// From the first packet to the last byte.
@@ -110,7 +110,7 @@ impl Published for NothingPublished {
     fn description<'a>(
         &'a self,
         _: &'a str,
-        _: Within,
+        _: AtMost,
     ) -> BoxFuture<'a, Result<Fetched, NotFetched>> {
         Box::pin(async { Err(NotFetched("nobody is asked".to_owned())) })
     }

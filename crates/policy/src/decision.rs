@@ -4,20 +4,27 @@ use std::{fmt, sync::Arc};
 
 use serde::{Serialize, Serializer};
 
-/// Whether a request may pass, and which rule determined it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use crate::bundle::Policy;
+
+/// Whether a request may pass, and what determined it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision<'r> {
     /// It may.
     Allow {
         /// The rule whose requirement it meets.
         rule: &'r RuleId,
+        /// The policies that permit it; none where the rule alone was asked for a permit.
+        policies: Vec<&'r Policy>,
     },
     /// It may not.
     Deny {
-        /// Why not; where several reasons hold, the first in the order of [`ReasonId`].
+        /// Why not; where several reasons hold, the first in the order of [`ReasonId`], in which what
+        /// policies say comes after what the rule says.
         reason: ReasonId,
         /// The rule that it does not meet, or that forbids it. `None`: there is no rule.
         rule: Option<&'r RuleId>,
+        /// The policies that forbid it, or in which there was an error.
+        policies: Vec<&'r Policy>,
     },
 }
 
@@ -45,6 +52,18 @@ pub enum ReasonId {
     OutsideNetwork,
     /// It would pass within the hours of the rule, and comes at another time.
     OutsideHours,
+    /// A policy forbids it.
+    PolicyForbids,
+    /// There was an error in a policy that forbids: nobody knows whether it forbids this.
+    PolicyError,
+    /// No policy permits it, and one has to.
+    NoPolicy,
+    /// It is about a type of thing of which the schema says nothing.
+    UnknownType,
+    /// It is an action of which the schema says nothing, or nothing for these types.
+    UnknownAction,
+    /// A value is not of the type that the schema says.
+    InvalidValue,
 }
 
 /// The name of a rule. A route's rule is named after its service and prefix, as in
@@ -52,7 +71,7 @@ pub enum ReasonId {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleId(Arc<str>);
 
-impl Decision<'_> {
+impl<'r> Decision<'r> {
     /// Whether the request may pass.
     #[must_use]
     pub const fn is_allowed(&self) -> bool {
@@ -67,11 +86,28 @@ impl Decision<'_> {
             Self::Deny { reason, .. } => Some(*reason),
         }
     }
+
+    /// The rule that it meets, or that it does not meet, or that forbids it.
+    #[must_use]
+    pub const fn rule(&self) -> Option<&'r RuleId> {
+        match self {
+            Self::Allow { rule, .. } => Some(rule),
+            Self::Deny { rule, .. } => *rule,
+        }
+    }
+
+    /// The policies that determined it.
+    #[must_use]
+    pub fn policies(&self) -> &[&'r Policy] {
+        match self {
+            Self::Allow { policies, .. } | Self::Deny { policies, .. } => policies,
+        }
+    }
 }
 
 impl ReasonId {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::NoRule,
         Self::Forbidden,
         Self::NotAuthenticated,
@@ -82,6 +118,12 @@ impl ReasonId {
         Self::AuthenticationTooOld,
         Self::OutsideNetwork,
         Self::OutsideHours,
+        Self::PolicyForbids,
+        Self::PolicyError,
+        Self::NoPolicy,
+        Self::UnknownType,
+        Self::UnknownAction,
+        Self::InvalidValue,
     ];
 
     /// The stable name.
@@ -98,6 +140,12 @@ impl ReasonId {
             Self::AuthenticationTooOld => "authentication_too_old",
             Self::OutsideNetwork => "outside_network",
             Self::OutsideHours => "outside_hours",
+            Self::PolicyForbids => "policy_forbids",
+            Self::PolicyError => "policy_error",
+            Self::NoPolicy => "no_policy",
+            Self::UnknownType => "unknown_type",
+            Self::UnknownAction => "unknown_action",
+            Self::InvalidValue => "invalid_value",
         }
     }
 }
@@ -152,6 +200,12 @@ mod tests {
                 "authentication_too_old",
                 "outside_network",
                 "outside_hours",
+                "policy_forbids",
+                "policy_error",
+                "no_policy",
+                "unknown_type",
+                "unknown_action",
+                "invalid_value",
             ]
         );
         for reason in ReasonId::ALL {

@@ -1,10 +1,15 @@
 //! Why a request was decided as it was, and the smallest change that would have allowed it. For
 //! people and for the decision log; nothing on the request path waits for it.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tegata_core::{Acr, MaxAge};
 
+mod search;
+
 use crate::{
+    bundle::{Policy, PolicyId},
     decision::{Decision, ReasonId, RuleId},
     names::Held,
     request::{Action, Principal, PrincipalKind, Request},
@@ -22,13 +27,29 @@ pub struct Explanation {
     /// Which rule determined it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleId>,
+    /// Which policies determined it, and what they looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<Clause>,
     /// What would have allowed it; empty where it is allowed.
     pub change: Change,
 }
 
+/// A policy that determined a decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Clause {
+    /// The policy.
+    #[serde(flatten)]
+    pub policy: Policy,
+    /// Its text.
+    pub text: String,
+    /// What of the request it looked at, by name: `principal`, `roles`, `context.acr`.
+    pub values: BTreeMap<&'static str, String>,
+}
+
 /// The smallest change after which a request would pass: all of it is needed, and no part can be
 /// left out. Of several that are equally small, one in which the first role and method of the rule
-/// come first.
+/// come first. For policies it is looked for among what they name, at most two things beyond what the rule
+/// asks for; where that does not suffice, it says which policies stand in the way.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// A rule must be added for the route.
@@ -37,6 +58,12 @@ pub struct Change {
     /// Forbids must be lifted, or must stop matching.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lift: Vec<RuleId>,
+    /// Policies that forbid must be lifted, or must stop matching.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lift_policies: Vec<PolicyId>,
+    /// A policy must be added that permits it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub permit: bool,
     /// The caller must show credentials.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub authenticate: bool,
@@ -46,6 +73,9 @@ pub struct Change {
     /// The caller must be given this role.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// The caller must be given these roles besides, for policies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more_roles: Vec<String>,
     /// The credentials must also have these scopes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
@@ -65,25 +95,44 @@ impl PolicySet {
     #[must_use]
     pub fn explain(&self, request: &Request<'_>) -> Explanation {
         let decision = self.decide(request);
-        let rule = match decision {
-            Decision::Allow { rule } => Some(rule),
-            Decision::Deny { rule, .. } => rule,
-        };
         let change = match self.route(request.resource.service, request.resource.route) {
             _ if decision.is_allowed() => Change::default(),
             None => Change { add_rule: true, ..Change::default() },
-            Some(rule) => rule.smallest_change(&request.principal, request.action),
+            Some(rule) => {
+                let change = rule.smallest_change(&request.principal, request.action);
+                rule.change_for_policies(change, &request.principal, request.action)
+            }
         };
+        let policies = decision.policies().iter().filter_map(|policy| {
+            Clause::of(self.bundle()?, &policy.id, &request.principal, request.action)
+        });
         Explanation {
             allowed: decision.is_allowed(),
             reason: decision.reason(),
-            rule: rule.cloned(),
+            rule: decision.rule().cloned(),
+            policies: policies.collect(),
             change,
         }
     }
 }
 
 impl RouteRule {
+    /// The smallest change after which this rule would let a request pass that it refused. Of policies it
+    /// names those that refuse the request as it is, and tries nothing: this is for whoever writes down
+    /// each decision. [`PolicySet::explain`] looks for what would make them pass.
+    #[must_use]
+    pub fn change_after(
+        &self,
+        decision: &Decision<'_>,
+        principal: &Principal<'_>,
+        action: Action<'_>,
+    ) -> Change {
+        let Some(reason) = decision.reason() else { return Change::default() };
+        let lift_policies = decision.policies().iter().map(|policy| policy.id.clone()).collect();
+        let permit = reason == ReasonId::NoPolicy;
+        Change { lift_policies, permit, ..self.smallest_change(principal, action) }
+    }
+
     /// Tries every method and role that would serve, because a forbid may name one and not another,
     /// and takes what needs the fewest forbids lifted.
     fn smallest_change(&self, principal: &Principal<'_>, action: Action<'_>) -> Change {
@@ -115,7 +164,8 @@ impl RouteRule {
                     held: &self.with(held, role.map(String::as_str), &scopes),
                     ..*principal
                 };
-                let action = Action { method: method.map_or(action.method, String::as_str) };
+                let method_then = method.map_or(action.method, String::as_str);
+                let action = Action { method: method_then, ..action };
                 let forbids = self.forbids.iter().filter(|forbid| forbid.matches(&then, action));
                 let change = Change {
                     add_rule: false,
@@ -127,7 +177,12 @@ impl RouteRule {
                     acr: acr.copied(),
                     max_age,
                     within: self.needs_to_be_within(&then, action),
+                    ..Change::default()
                 };
+                // Nothing is smaller, and what comes first is wanted.
+                if change.lift.is_empty() {
+                    return change;
+                }
                 if best.as_ref().is_none_or(|best| change.lift.len() < best.lift.len()) {
                     best = Some(change);
                 }
@@ -145,3 +200,6 @@ impl RouteRule {
         then
     }
 }
+
+#[cfg(test)]
+mod tests;

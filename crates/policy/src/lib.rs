@@ -3,6 +3,8 @@
 //!
 //! - What no rule permits is denied.
 //! - A forbid that matches wins over every permit.
+//! - Policies in Cedar ([`Bundle`]) forbid whatever they like, and permit where a route leaves it to them
+//!   ([`DecideBy`]). An error in one that forbids denies.
 //! - Names are values: no id, role or scope is ever read as policy text.
 //!
 //! ```
@@ -18,7 +20,7 @@
 //! // Once per request:
 //! let rule = set.route("orders", "/orders").expect("it was just declared");
 //! let alice = Principal { kind: PrincipalKind::User, id: "usr_1", held: &held, acr: None, auth_age: None, place: None };
-//! assert!(rule.decide(&alice, Action { method: "GET" }).is_allowed());
+//! assert!(rule.decide(&alice, Action { method: "GET", path: "/orders/1" }).is_allowed());
 //! # Ok::<(), tegata_policy::InvalidRules>(())
 //! ```
 //!
@@ -29,23 +31,33 @@
 //! | [`within`] | from where and when a caller has all of its rights, and which it has elsewhere |
 //! | [`names`] | roles and scopes as bits |
 //! | [`method`] | methods as bits |
+//! | [`bundle`] | Cedar policies, read and checked |
 //! | [`set`] | the compiled rules |
 //! | [`decision`] | the answer |
+//! | [`evaluate`] | decisions about arbitrary things |
 //! | [`explain`] | why, and what would have changed it |
+//! | [`shadow`] | what another set would have decided |
 
+mod ask;
+pub mod bundle;
 pub mod decision;
+pub mod evaluate;
 pub mod explain;
 pub mod method;
 pub mod names;
 pub mod request;
 pub mod rule;
 pub mod set;
+pub mod shadow;
 pub mod within;
 
+pub use bundle::{Bundle, Effect, Fault, InvalidBundle, Policy, PolicyId};
 pub use decision::{Decision, ReasonId, RuleId};
-pub use explain::{Change, Explanation};
+pub use evaluate::{Answer, Evaluation, Thing};
+pub use explain::{Change, Clause, Explanation};
 pub use names::Held;
 pub use request::{Action, Principal, PrincipalKind, Request, Resource};
-pub use rule::{Auth, Forbid, Requirement, Rules};
+pub use rule::{Auth, DecideBy, Forbid, Requirement, Rules};
 pub use set::{InvalidRules, PolicySet, RouteRule};
+pub use shadow::{Asked, Difference, Differs, ShadowReport};
 pub use within::{Kept, Place, Within};

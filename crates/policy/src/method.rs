@@ -1,5 +1,14 @@
 //! Methods as bits.
 
+/// The methods of which policies speak by name, and `other`, which is every other.
+pub(crate) const METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "other"];
+
+/// The place of a method in [`METHODS`].
+pub(crate) fn place(method: &str) -> usize {
+    bit(method).map_or(METHODS.len() - 1, |bit| bit.trailing_zeros() as usize)
+}
+
 /// A set of methods. The methods of RFC 9110 and `PATCH` are bits; others are kept by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Methods {
@@ -47,6 +56,15 @@ fn bit(method: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_method_has_its_place() {
+        for (index, method) in METHODS.iter().enumerate() {
+            assert_eq!(place(method), index);
+        }
+        assert_eq!(METHODS[place("PURGE")], "other");
+        assert_eq!(METHODS[place("get")], "other");
+    }
 
     #[test]
     fn holds_what_was_named_in_that_spelling() {

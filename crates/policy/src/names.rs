@@ -1,7 +1,14 @@
 //! Roles and scopes as bits. A policy set numbers the names that its rules mention; the names that
 //! a caller holds are looked up once, and each decision after that compares words.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
+
+use cedar_policy::{EntityTypeName, EntityUid};
+
+use crate::ask::uid;
 
 /// The numbers of the names that a policy set mentions.
 #[derive(Debug, Default)]
@@ -32,6 +39,8 @@ pub struct Held {
 struct Names {
     roles: Vec<Box<str>>,
     scopes: Vec<Box<str>>,
+    /// The roles as policies see them, once one was asked.
+    uids: OnceLock<Box<[EntityUid]>>,
 }
 
 impl Vocabulary {
@@ -107,6 +116,7 @@ impl Held {
         let names = Names {
             roles: roles.into_iter().map(Box::from).collect(),
             scopes: scopes.into_iter().map(Box::from).collect(),
+            uids: OnceLock::new(),
         };
         Self::numbered(vocabulary, Arc::new(names))
     }
@@ -124,6 +134,11 @@ impl Held {
             scopes: vocabulary.scopes(names.scopes.iter().map(AsRef::as_ref)),
             names,
         }
+    }
+
+    /// The roles as things that policies know. They are of one type in every bundle.
+    pub(crate) fn role_uids(&self, role: &EntityTypeName) -> &[EntityUid] {
+        self.names.uids.get_or_init(|| self.roles().map(|name| uid(role, name)).collect())
     }
 
     /// The roles, as they were given.

@@ -26,9 +26,11 @@ pub struct Principal<'a> {
     pub held: &'a Held,
     /// How the caller was authenticated: the claim `acr`.
     pub acr: Option<&'a str>,
-    /// How many seconds ago that was. `None`: nobody knows. Looked at where a rule asks for it alone.
+    /// How many seconds ago that was. `None`: nobody knows. Looked at where a rule asks for it alone
+    /// ([`crate::RouteRule::asks_auth_age`]).
     pub auth_age: Option<u64>,
     /// From where and when they ask. `None`: it is not known, so it is outside of whatever is named.
+    /// Looked at where a rule asks for it alone ([`crate::RouteRule::asks_place`]).
     pub place: Option<Place>,
 }
 
@@ -51,6 +53,8 @@ pub enum PrincipalKind {
 pub struct Action<'a> {
     /// The method of the request, as it was sent: methods are case-sensitive (RFC 9110 §9.1).
     pub method: &'a str,
+    /// The normalised path. Routes decide, and policies that name it (`context.path`).
+    pub path: &'a str,
 }
 
 /// What it is done with.
@@ -60,6 +64,4 @@ pub struct Resource<'a> {
     pub service: &'a str,
     /// The route: the declared prefix.
     pub route: &'a str,
-    /// The normalised path. Routes decide; the path is for whoever reads the decision.
-    pub path: &'a str,
 }

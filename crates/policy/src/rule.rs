@@ -1,9 +1,11 @@
 //! The words in which rules are written.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tegata_core::StepUp;
 
-use crate::{request::PrincipalKind, within::Within};
+use crate::{bundle::Bundle, request::PrincipalKind, within::Within};
 
 /// What a route requires of a request. All of it must hold. The default requires a caller that is
 /// known, and nothing else.
@@ -22,6 +24,23 @@ pub struct Requirement {
     pub step_up: StepUp,
     /// From where and when a caller has all of its rights.
     pub within: Within,
+    /// Who is asked for a permit.
+    pub decide_by: DecideBy,
+}
+
+/// Who is asked for a permit: what a route says of roles and scopes, Cedar policies, or both. What
+/// forbids wins over all of them, and so does everything else that the route asks for: that callers are
+/// known, methods, how they were authenticated, from where and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecideBy {
+    /// The roles and scopes of the route. Policies can forbid.
+    #[default]
+    Table,
+    /// A policy has to permit it. Such a route can name neither roles nor scopes.
+    Policies,
+    /// The roles and scopes of the route, and a policy besides.
+    Both,
 }
 
 /// Whether a caller must be known.
@@ -86,10 +105,11 @@ impl Forbid {
 }
 
 /// Rules before they are compiled.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Rules {
     pub(crate) permits: Vec<(String, String, Requirement)>,
     pub(crate) forbids: Vec<Forbid>,
+    pub(crate) bundle: Option<Arc<Bundle>>,
 }
 
 impl Rules {
@@ -101,5 +121,10 @@ impl Rules {
     /// Forbids.
     pub fn forbid(&mut self, forbid: Forbid) {
         self.forbids.push(forbid);
+    }
+
+    /// Decides by the policies of a bundle, too. The last one counts.
+    pub fn bundle(&mut self, bundle: Arc<Bundle>) {
+        self.bundle = Some(bundle);
     }
 }

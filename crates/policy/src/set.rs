@@ -3,11 +3,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
+    ask::{OfRoute, Verdict},
+    bundle::{Bundle, uses::Uses},
     decision::{Decision, ReasonId, RuleId},
     method::Methods,
     names::{Bits, Held, Vocabulary},
     request::{Action, Principal, PrincipalKind, Request},
-    rule::{Auth, Forbid, Requirement, Rules},
+    rule::{Auth, DecideBy, Forbid, Requirement, Rules},
     within::Outside,
 };
 
@@ -15,6 +17,7 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct PolicySet {
     vocabulary: Arc<Vocabulary>,
+    bundle: Option<Arc<Bundle>>,
     routes: HashMap<Box<str>, HashMap<Box<str>, Arc<RouteRule>>>,
 }
 
@@ -32,6 +35,8 @@ pub struct RouteRule {
     /// What passes outside of its networks and hours. `None`: nothing.
     outside: Option<Outside>,
     pub(crate) forbids: Vec<CompiledForbid>,
+    /// `None`: no policy can match a request to the route.
+    pub(crate) policies: Option<OfRoute>,
 }
 
 /// A forbid, without the lists of services and routes: those have been decided.
@@ -59,6 +64,19 @@ pub enum InvalidRules {
     /// Two forbids have one name.
     #[error("two forbids are named `{0}`: rename one")]
     DuplicateForbid(String),
+    /// A route names what nobody asks for.
+    #[error(
+        "route `{route}` of service `{service}` has `decide_by = \"policies\"` and names `{key}`, for which \
+         nobody asks then: set `decide_by = \"both\"`, or leave out `{key}`"
+    )]
+    Unasked {
+        /// Whose.
+        service: String,
+        /// Which.
+        route: String,
+        /// What nobody asks for.
+        key: &'static str,
+    },
     /// A forbid has no name to cite.
     #[error("a forbid has no `id`: name it")]
     UnnamedForbid,
@@ -93,7 +111,8 @@ impl PolicySet {
             .chain(rules.forbids.iter().flat_map(|forbid| &forbid.scopes));
         let vocabulary =
             Arc::new(Vocabulary::of(roles.map(String::as_str), scopes.map(String::as_str)));
-        let mut set = Self { vocabulary, routes: HashMap::new() };
+        let bundle = rules.bundle.clone();
+        let mut set = Self { vocabulary, bundle, routes: HashMap::new() };
         for (service, route, requirement) in rules.permits {
             let rule = set.compile_route(&service, &route, requirement, &rules.forbids)?;
             let routes = set.routes.entry(service.as_str().into()).or_default();
@@ -119,13 +138,26 @@ impl PolicySet {
         self.routes.get(service)?.get(route)
     }
 
+    /// The rule of a route, by its name.
+    pub(crate) fn rule(&self, id: &str) -> Option<&Arc<RouteRule>> {
+        // Names of services have no colon.
+        let (service, route) = id.split_once(':')?;
+        self.route(service, route)
+    }
+
     /// Decides a request.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>) -> Decision<'_> {
         match self.route(request.resource.service, request.resource.route) {
             Some(rule) => rule.decide(&request.principal, request.action),
-            None => Decision::Deny { reason: ReasonId::NoRule, rule: None },
+            None => Decision::Deny { reason: ReasonId::NoRule, rule: None, policies: Vec::new() },
         }
+    }
+
+    /// The bundle whose policies take part.
+    #[must_use]
+    pub const fn bundle(&self) -> Option<&Arc<Bundle>> {
+        self.bundle.as_ref()
     }
 
     fn compile_route(
@@ -156,9 +188,23 @@ impl PolicySet {
             };
             in_list(&forbid.services, service) && in_list(&forbid.routes, route)
         };
+        // A list that nobody asks for protects nothing, and whoever wrote it believes that it does.
+        let named =
+            [("roles", requirement.roles.is_empty()), ("scopes", requirement.scopes.is_empty())];
+        if requirement.decide_by == DecideBy::Policies
+            && let Some((key, _)) = named.into_iter().find(|(_, nothing)| !nothing)
+        {
+            let (service, route) = (service.to_owned(), route.to_owned());
+            return Err(InvalidRules::Unasked { service, route, key });
+        }
         let vocabulary = &self.vocabulary;
+        let id = RuleId::new(&format!("{service}:{route}"));
+        let policies = self.bundle.as_ref();
         Ok(RouteRule {
-            id: RuleId::new(&format!("{service}:{route}")),
+            policies: policies.and_then(|bundle| {
+                OfRoute::of(bundle, requirement.decide_by, (service, id.as_str()))
+            }),
+            id,
             vocabulary: Arc::clone(vocabulary),
             methods: Methods::of(&requirement.methods),
             roles: vocabulary.roles_asked(&requirement.roles),
@@ -187,6 +233,25 @@ impl RouteRule {
         &self.requirement
     }
 
+    /// Whether it asks from where and when a request comes ([`Principal::place`]).
+    #[must_use]
+    pub const fn asks_place(&self) -> bool {
+        !self.requirement.within.is_anywhere() || self.uses(Uses::PLACE)
+    }
+
+    /// Whether it asks how long ago a caller was authenticated ([`Principal::auth_age`]).
+    #[must_use]
+    pub const fn asks_auth_age(&self) -> bool {
+        self.requirement.step_up.max_age.is_some() || self.uses(Uses::AUTH_AGE)
+    }
+
+    const fn uses(&self, these: Uses) -> bool {
+        match &self.policies {
+            Some(policies) => policies.uses().any_of(these),
+            None => false,
+        }
+    }
+
     /// Decides. Allocates nothing, unless `held` was recognised by another set.
     #[must_use]
     pub fn decide(&self, principal: &Principal<'_>, action: Action<'_>) -> Decision<'_> {
@@ -200,12 +265,57 @@ impl RouteRule {
     fn judge(&self, principal: &Principal<'_>, action: Action<'_>) -> Decision<'_> {
         let forbid = self.forbids.iter().find(|forbid| forbid.matches(principal, action));
         if let Some(forbid) = forbid {
-            return Decision::Deny { reason: ReasonId::Forbidden, rule: Some(&forbid.id) };
+            let reason = ReasonId::Forbidden;
+            return Decision::Deny { reason, rule: Some(&forbid.id), policies: Vec::new() };
         }
         match self.unmet(principal, action) {
-            None => Decision::Allow { rule: &self.id },
-            Some(reason) => Decision::Deny { reason, rule: Some(&self.id) },
+            None => self.ask(principal, action),
+            Some(reason) => Decision::Deny { reason, rule: Some(&self.id), policies: Vec::new() },
         }
+    }
+
+    /// Asks the policies about what passes the rule. What the rule refuses is refused without them, so
+    /// that it costs nothing to be refused.
+    fn ask(&self, principal: &Principal<'_>, action: Action<'_>) -> Decision<'_> {
+        let deny = |reason, policies| Decision::Deny { reason, rule: Some(&self.id), policies };
+        let needs_permit = self.needs_permit();
+        let Some(policies) = &self.policies else {
+            return if needs_permit {
+                deny(ReasonId::NoPolicy, Vec::new())
+            } else {
+                Decision::Allow { rule: &self.id, policies: Vec::new() }
+            };
+        };
+        let verdict = policies.ask(principal, action, None);
+        if let Some((reason, by)) = verdict.refusal() {
+            return deny(reason, by);
+        }
+        if !self.is_permitted(&verdict) {
+            return deny(ReasonId::NoPolicy, Vec::new());
+        }
+        // INVARIANT: outside, rights are taken away and never given: it has to pass with all that the
+        // caller holds, and with what is left of it.
+        if let Some(reason) = self.outside(principal) {
+            let left = policies.ask(principal, action, self.requirement.within.kept.as_ref());
+            if let Some((_, by)) = left.refusal() {
+                return deny(reason, by);
+            }
+            if !self.is_permitted(&left) {
+                return deny(reason, Vec::new());
+            }
+        }
+        let policies = if needs_permit { verdict.permits } else { Vec::new() };
+        Decision::Allow { rule: &self.id, policies }
+    }
+
+    /// Whether a policy has to permit what passes the rule.
+    fn needs_permit(&self) -> bool {
+        self.requirement.decide_by != DecideBy::Table
+    }
+
+    /// Whether nobody is missed who has to permit.
+    pub(crate) fn is_permitted(&self, verdict: &Verdict<'_>) -> bool {
+        !self.needs_permit() || !verdict.permits.is_empty()
     }
 
     /// The first part of the requirement that is not met.

@@ -154,8 +154,8 @@ mod tests {
         let held = set.recognise(roles.iter().copied(), ["orders.read"]);
         let (kind, id) = (PrincipalKind::User, "usr_1");
         let principal = Principal { kind, id, held: &held, acr: None, auth_age: None, place };
-        let resource = Resource { service: "orders", route: "/orders", path: "/orders/1" };
-        let request = Request { principal, action: Action { method }, resource };
+        let resource = Resource { service: "orders", route: "/orders" };
+        let request = Request { principal, action: Action { method, path: "/orders/1" }, resource };
         let explained = set.explain(&request);
         assert_eq!(explained.allowed, set.decide(&request).is_allowed());
         let is_outside = [Some(ReasonId::OutsideNetwork), Some(ReasonId::OutsideHours)];

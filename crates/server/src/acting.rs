@@ -51,6 +51,17 @@ pub(crate) async fn for_data(
     found.map_err(|refused| NotActing::of(app, refused))
 }
 
+/// The client that asks what policies decide, if it may.
+pub(crate) async fn for_decisions(
+    app: &App,
+    shown: Result<Option<Presented>, Malformed>,
+) -> Result<Client, NotActing> {
+    let shown = token(shown, tegata_oauth::evaluating::SCOPE)?;
+    let credential = credential(app, &shown)?;
+    let found = app.provider().evaluating_client(&credential).await;
+    found.map_err(|refused| NotActing::of(app, refused))
+}
+
 fn token(
     shown: Result<Option<Presented>, Malformed>,
     scope: &'static str,

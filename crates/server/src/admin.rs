@@ -27,7 +27,9 @@ use serde_json::{Map, Value};
 use tegata_core::{BoxFuture, port::Page};
 use tegata_oauth::administer::{Administrator, Need, PATH};
 
-use crate::{app::App, bearer::Presented, body, dpop, headers::NoStore, problem::Problem};
+use crate::{
+    app::App, bearer::Presented, body, dpop, headers::NoStore, problem::Problem, recorded,
+};
 
 mod access;
 mod forms;
@@ -182,6 +184,7 @@ async fn perform(
     let by = by.await.map_err(Denied::into_response)?;
     let nonce = dpop::renewed(app, by.key.as_ref());
     let actor = by.who.clone();
+    recorded::by(actor.as_str());
     let answered = match asked(app, row, named, by, request).await {
         Ok(asked) => app.administration().perform(asked).await.map_err(Refused::into_response),
         Err(refused) => Err(refused),

@@ -10,6 +10,7 @@ use tegata_core::{
 };
 use tegata_identity::{Letters, Passwords, SecondFactors, SignIn, Users};
 use tegata_oauth::{Client, Provider, signals::Streams};
+use tegata_policy::PolicySet;
 use tegata_session::{
     CookieConsents, CookieTable, Csrf, Environment, Origins, Sessions, sessions::Endings,
 };
@@ -23,6 +24,7 @@ use crate::{
     lookout::Lookout,
     metrics::Metrics,
     pages::{assets, console::events::Seats},
+    recorded::Decisions,
     refusals::Refusals,
     signals::{Inlet, Waiting},
     status_lists::Published,
@@ -208,6 +210,8 @@ pub struct Parts {
     pub lookout: Arc<dyn Lookout>,
     /// Whether the process is about to stop.
     pub parting: Parting,
+    /// Where decisions are written down. `None`: nowhere.
+    pub decisions: Option<Arc<dyn Decisions>>,
 }
 
 /// Says which nodes refuse what was taken back here.
@@ -229,7 +233,11 @@ pub struct App {
     proxies: Arc<Proxies>,
     certificates: ClientCertificates,
     shares_origin: bool,
+    decides: Option<Decides>,
 }
+
+/// Who knows what decides at the moment. Nothing does where nobody serves.
+pub type Decides = Arc<dyn Fn() -> Option<Arc<PolicySet>> + Send + Sync>;
 
 struct Inner {
     config: Config,
@@ -296,7 +304,8 @@ impl App {
             waiting,
             seats: Seats::default(),
         };
-        Ok(Self { inner: Arc::new(inner), proxies, certificates, shares_origin })
+        let decides = None;
+        Ok(Self { inner: Arc::new(inner), proxies, certificates, shares_origin, decides })
     }
 
     /// The same listener behind the gateway, which tells of certificates, and serves pages of others under
@@ -304,14 +313,25 @@ impl App {
     #[must_use]
     pub fn behind(&self, proxies: Proxies) -> Self {
         let certificates = ClientCertificates::Header;
-        let inner = Arc::clone(&self.inner);
-        Self { inner, proxies: Arc::new(proxies), certificates, shares_origin: true }
+        let proxies = Arc::new(proxies);
+        Self { proxies, certificates, shares_origin: true, ..self.clone() }
     }
 
     /// The same listener on connections that ask for certificates: in everything else the two are one.
     #[must_use]
     pub fn asking_for_certificates(&self) -> Self {
         Self { certificates: ClientCertificates::Tls, ..self.clone() }
+    }
+
+    /// The same listener, which answers what policies decide: the `AuthZEN` Authorization API.
+    #[must_use]
+    pub fn deciding_by(self, decides: Decides) -> Self {
+        Self { decides: Some(decides), ..self }
+    }
+
+    /// What decides at the moment.
+    pub(crate) fn policies(&self) -> Option<Arc<PolicySet>> {
+        self.decides.as_ref().and_then(|decides| decides())
     }
 
     /// Whether pages of others have the origin that this listener is reached by.
@@ -503,6 +523,11 @@ impl App {
     /// Whether the process is about to stop.
     pub(crate) fn parting(&self) -> &Parting {
         &self.inner.parts.parting
+    }
+
+    /// Where decisions are written down.
+    pub(crate) fn decisions(&self) -> Option<&dyn Decisions> {
+        self.inner.parts.decisions.as_deref()
     }
 
     /// Places for those who look on in the console.

@@ -10,6 +10,10 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::{app::App, form};
 
+mod unique;
+
+pub(crate) use unique::Unique;
+
 /// Why a body cannot be used. The texts are for the developers of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unreadable {

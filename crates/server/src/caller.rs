@@ -58,6 +58,20 @@ pub(crate) fn address(app: &App, headers: &HeaderMap, extensions: &Extensions) -
     proxies.client(peer.0, forwarded.map(HeaderValue::as_bytes))
 }
 
+/// From which site's page a request with these lines of `Origin` comes, judged as if it changed something.
+fn as_if_changing(app: &App, origin: &[&[u8]]) -> Result<Sent, CrossOrigin> {
+    let sender = Sender { method: "POST", origin, fetch_site: &[] };
+    tegata_session::same_origin_verdict(&sender, app.origins())
+}
+
+/// The origin whose scripts send a request and may read what is made for cookies.
+pub(crate) fn script(app: &App, headers: &HeaderMap) -> Option<HeaderValue> {
+    let origin = headers.get(header::ORIGIN)?;
+    let lines = headers.get_all(header::ORIGIN).into_iter().map(HeaderValue::as_bytes);
+    let may = as_if_changing(app, &lines.collect::<Vec<_>>()) == Ok(Sent::Allowed);
+    may.then(|| origin.clone())
+}
+
 impl FromRequestParts<App> for Caller {
     type Rejection = Infallible;
 
@@ -121,9 +135,7 @@ impl Caller {
     /// From which site's page it comes, judged as if it changed something. Fetch metadata is left
     /// out: a preflight has none.
     pub(crate) fn as_if_changing(&self, app: &App) -> Result<Sent, CrossOrigin> {
-        let origin: Vec<_> = self.origins.iter().map(Vec::as_slice).collect();
-        let sender = Sender { method: "POST", origin: &origin, fetch_site: &[] };
-        tegata_session::same_origin_verdict(&sender, app.origins())
+        as_if_changing(app, &self.origins.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
 
     /// The value of `X-CSRF-Token`.

@@ -84,11 +84,7 @@ pub(crate) async fn open_to_allowed(
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     let Some(origin) = allowed else { return response };
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    let yes = HeaderValue::from_static("true");
-    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
-    let exposed = HeaderValue::from_static("Retry-After");
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    open_to(origin, headers);
     if preflight {
         let asked =
             HeaderValue::from_static("Content-Type, X-CSRF-Token, X-Device-Hints, Idempotency-Key");
@@ -98,6 +94,15 @@ pub(crate) async fn open_to_allowed(
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, 600.into());
     }
     response
+}
+
+/// Lets scripts of an origin that is allowed read an answer that is made for cookies.
+pub(crate) fn open_to(origin: HeaderValue, headers: &mut HeaderMap) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    let yes = HeaderValue::from_static("true");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+    let exposed = HeaderValue::from_static("Retry-After");
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
 }
 
 /// Whether a browser asks what it may (Fetch, "CORS-preflight request").

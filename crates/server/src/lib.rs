@@ -10,6 +10,7 @@
 //! | [`router`](mod@router) | every path of the public listener |
 //! | `oauth2` | the endpoints for clients |
 //! | `well_known`, `status_lists` | what verifiers fetch |
+//! | [`access`] | what policies decide, for others that enforce it |
 //! | [`admin`] | administration over HTTP |
 //! | [`signals`] | what happened, told to receivers and heard from transmitters |
 //! | `browser` | the JSON interface for scripts of our own origin |
@@ -29,9 +30,11 @@
 //! | `negotiate` | in which form an answer is wanted |
 //! | `headers`, [`problem`] | what answers carry, and what they say when they refuse |
 //! | [`metrics`], [`operations`] | what operators see |
+//! | [`recorded`] | what was decided, in the log of decisions |
 //! | [`lookout`] | what administrators see in the console |
 //! | [`serve`](mod@serve) | listeners on sockets |
 
+pub mod access;
 mod acting;
 pub mod admin;
 pub mod app;
@@ -56,8 +59,10 @@ mod negotiate;
 mod oauth2;
 pub mod operations;
 mod pages;
+mod panicked;
 pub mod problem;
 mod proving;
+pub mod recorded;
 mod refusals;
 mod renewing;
 pub mod router;
@@ -84,6 +89,9 @@ pub use lowering::lower_sessions;
 pub use metrics::Metrics;
 pub use operations::{Check, Operations, Severity, Unwell};
 pub use problem::{Fault, Problem};
+pub use recorded::{
+    AskedFor, Decision, Decisions, Evaluated, Evaluation, MOST_POLICIES, Named, NotRecorded,
+};
 pub use router::{router, router_for_gateway};
 pub use serve::{Tls, serve};
 pub use signals::{Inlet, NotHeard};

@@ -216,6 +216,8 @@ pub(crate) struct Messages {
     pub(crate) held_offline: &'static str,
     pub(crate) end_held: &'static str,
     pub(crate) sign_out_everywhere: &'static str,
+    pub(crate) other_browsers: &'static str,
+    pub(crate) end_others: &'static str,
     pub(crate) unknown_browser: &'static str,
     /// Between a browser and its system.
     pub(crate) on_system: &'static str,

@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Request, State},
+    middleware::{Next, from_fn, map_response},
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -14,7 +15,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Map, Value, json};
 use tegata_core::{BoxFuture, OsEntropy};
 
-use crate::{headers::NoStore, problem::Problem, trace};
+use crate::{headers::NoStore, panicked, problem::Problem, trace};
 
 mod exposition;
 
@@ -105,7 +106,19 @@ pub fn router(operations: Operations) -> Router {
         .method_not_allowed_fallback(async || {
             problem(StatusCode::METHOD_NOT_ALLOWED, "this is read, with `GET` or `HEAD`")
         })
+        .layer(from_fn(async |request: Request, next: Next| {
+            let answer = panicked::caught(next.run(request)).await;
+            answer.unwrap_or_else(|why| trace::signed(why.into_response(), &OsEntropy))
+        }))
+        .layer(map_response(guarded))
         .with_state(operations)
+}
+
+/// What every answer carries: none of them is a page, whatever a browser takes it for.
+async fn guarded(mut response: Response) -> Response {
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
 }
 
 fn problem(status: StatusCode, detail: &'static str) -> Response {

@@ -8,6 +8,7 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use tegata_core::StoreError;
 use tegata_oauth::{
     Client,
     redirect::{RedirectUri, with_query},
@@ -20,6 +21,7 @@ use crate::{
     headers,
     messages::{Lang, Messages},
     problem::Problem,
+    refusals,
 };
 
 pub(crate) mod assets;
@@ -245,6 +247,11 @@ pub(crate) fn see_other(address: &str) -> Result<Response, Trouble> {
     Ok(response)
 }
 
+/// Sends the browser to the sign-in page: nobody is signed in who could have what was asked for.
+pub(crate) fn to_sign_in() -> Result<Response, Trouble> {
+    Ok(refusals::named(see_other("/login")?, "login_required"))
+}
+
 /// Whatever path is not there: a page for people, a problem for programs.
 pub(crate) async fn not_found(
     State(app): State<App>,
@@ -257,6 +264,12 @@ pub(crate) async fn not_found(
     } else {
         Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address").into_response()
     }
+}
+
+/// Something is away that is needed, for whoever asked from a page.
+pub(crate) fn away(app: &App, headers: &HeaderMap, error: StoreError) -> Response {
+    let language = headers.get(header::ACCEPT_LANGUAGE).and_then(|it| it.to_str().ok());
+    Trouble::Store(error).page(app, language.and_then(Lang::of_header).unwrap_or(Lang::En))
 }
 
 #[cfg(test)]

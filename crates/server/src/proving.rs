@@ -1,7 +1,7 @@
 //! How people prove who they are: by password, by a second factor after it, by a passkey, and once more
 //! later.
 
-use tegata_core::{Acr, Secret, SessionId, port::Change};
+use tegata_core::{Acr, Secret, SessionId, Timestamp, port::Change};
 use tegata_identity::{
     Assurance, Authenticator, CodeAttempt, FirstFactor, Method as Proves, Proof, Proven, Refused,
     SecondFactors, Step, To,
@@ -193,6 +193,14 @@ impl App {
         }
         let auth_time = assurance.auth_time.secs().max(proven.counts_from);
         self.let_in(caller, assurance, auth_time).await
+    }
+
+    /// Whether the person of a session has shown a moment ago who they are, by any of the ways that they
+    /// have: when they signed in, or since.
+    pub(crate) fn is_fresh(&self, session: &Session) -> bool {
+        let (standing, now) = (&session.standing, self.node().now());
+        let signed_in = Timestamp::from_secs(standing.auth_time);
+        standing.is_elevated(now) || now.since(signed_in) < self.config().elevation
     }
 
     /// Raises the session that the caller's cookie names by what its person shows once more. Whoever

@@ -45,6 +45,12 @@ impl Asked {
         };
         Self { address, tries: !only_looks || shows(request.headers()) }
     }
+
+    /// Whether an answer to it is a refusal that is told of.
+    pub(crate) fn is_refused<B>(&self, answer: &Response<B>) -> bool {
+        let is_step = error(answer).is_some_and(|error| STEPS.contains(&error));
+        is_told(answer.status(), self.tries) && !is_step
+    }
 }
 
 impl Refusals {
@@ -61,11 +67,7 @@ impl Refusals {
         duration_ms: u64,
         now: SinceBoot,
     ) {
-        let (status, extensions) = (answer.status(), answer.extensions());
-        let error = extensions
-            .get::<Named>()
-            .map(|named| named.0)
-            .or_else(|| extensions.get::<Problem>().and_then(Problem::error));
+        let (status, error) = (answer.status(), error(answer));
         if !is_told(status, asked.tries) || error.is_some_and(|error| STEPS.contains(&error)) {
             return;
         }
@@ -73,6 +75,19 @@ impl Refusals {
         let (status, address) = (status.as_u16(), asked.address);
         tracing::info!(status, error, %address, duration_ms, left_out, "refused");
     }
+}
+
+/// The name of the error that an answer is, where it is one and has one.
+pub(crate) fn error<B>(answer: &Response<B>) -> Option<&'static str> {
+    let extensions = answer.extensions();
+    let named = extensions.get::<Named>().map(|named| named.0);
+    named.or_else(|| extensions.get::<Problem>().and_then(Problem::error))
+}
+
+/// The same answer with the name of what it refuses, where its status does not say that it does.
+pub(crate) fn named<B>(mut answer: Response<B>, error: &'static str) -> Response<B> {
+    answer.extensions_mut().insert(Named(error));
+    answer
 }
 
 /// Whether an answer is told of: whatever was not done for reasons of who asked or how. That there is nothing

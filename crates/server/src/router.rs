@@ -10,18 +10,22 @@ use axum::{
     routing::{delete, get, post},
 };
 use http::{HeaderName, StatusCode, request::Parts};
-use tegata_core::{OsEntropy, Secret};
+use tegata_core::{OsEntropy, Secret, rate::Sparing};
 
 use crate::{
-    admin,
+    access, admin,
     app::App,
     browser, headers, limits, navigation, oauth2,
     pages::{
         self, assets, by_link, by_mail, console, device, held, home, login, mail, sdk, security,
     },
+    panicked::{self, Panicked},
     problem::Problem,
-    session_data, signals, status_lists, trace, well_known,
+    recorded, session_data, signals, status_lists, trace, well_known,
 };
+
+/// So many lines about those who ask where the gateway alone may.
+const STRANGERS: (&str, &str) = ("5/m", "5/m");
 
 static X_INTERNAL_GATEWAY: HeaderName = HeaderName::from_static("x-internal-gateway");
 
@@ -103,6 +107,7 @@ pub fn router(app: App) -> Router {
         );
     closed
         .merge(signals::routes())
+        .merge(access::routes())
         .merge(admin::routes())
         .merge(for_all_origins())
         .merge(for_our_scripts(&app))
@@ -116,9 +121,11 @@ pub fn router(app: App) -> Router {
 /// beneath it copied for every request.
 async fn every(State(app): State<App>, request: Request, next: Next) -> Response {
     let answer = async |request| match limits::check(&app, &request) {
-        Ok(()) => next.run(request).await,
+        // What a handler leaves behind that panics is an answer like any other: recorded, and with its trace.
+        Ok(()) => panicked::caught(next.run(request)).await.unwrap_or_else(Panicked::into_response),
         Err(problem) => problem.into_response(),
     };
+    let answer = async |request| recorded::recorded(&app, request, answer).await;
     trace::named(&app, request, async |request| headers::complete(&app, answer(request).await))
         .await
 }
@@ -127,14 +134,22 @@ async fn every(State(app): State<App>, request: Request, next: Next) -> Response
 /// `X-Internal-Gateway`; whoever does not is refused before anything else of the request is looked
 /// at, because everybody on this machine can connect.
 pub fn router_for_gateway(app: App, secret: Secret<String>) -> Router {
-    let secret = Arc::new(secret);
+    let (secret, node) = (Arc::new(secret), app.node().clone());
+    let strangers = Arc::new(Sparing::new(STRANGERS.0, STRANGERS.1));
     router(app).layer(from_fn(move |mut request: Request, next: Next| {
-        let secret = Arc::clone(&secret);
+        let (secret, strangers, node) = (Arc::clone(&secret), Arc::clone(&strangers), node.clone());
         async move {
             // It is taken out, so that nothing further in can show it to anybody.
             let shown = request.headers_mut().remove(&X_INTERNAL_GATEWAY);
             if shown.is_some_and(|shown| secret.matches(shown.as_bytes())) {
                 return next.run(request).await;
+            }
+            if let Some(left_out) = strangers.say((), node.since_boot()) {
+                tracing::warn!(
+                    left_out,
+                    "somebody on this machine who does not have the gateway's secret asks where the gateway \
+                     alone may: refused"
+                );
             }
             let problem = Problem::new(StatusCode::FORBIDDEN, "this listener is the gateway's");
             trace::signed(problem.into_response(), &OsEntropy)
@@ -148,6 +163,7 @@ fn for_all_origins() -> Router<App> {
         .route("/.well-known/openid-configuration", get(well_known::metadata))
         .route("/.well-known/oauth-authorization-server", get(well_known::metadata))
         .route("/.well-known/jwks.json", get(well_known::jwks))
+        .route("/.well-known/authzen-configuration", get(access::metadata))
         .route("/.well-known/ssf-configuration", get(signals::configuration))
         .route("/status-lists", get(status_lists::all))
         .route("/status-lists/{id}", get(status_lists::list))

@@ -17,7 +17,7 @@ use std::{
 
 use axum::{Router, body::Body, response::IntoResponse as _};
 use http::{HeaderValue, Request, StatusCode, Version, header};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
@@ -34,7 +34,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::{caller::Peer, certificate::PeerCertificate, limits::Limits, problem::Problem, trace};
+use crate::{
+    caller::Peer, certificate::PeerCertificate, limits::Limits, panicked::Panicked,
+    problem::Problem, trace,
+};
 use patient::Patient;
 
 mod patient;
@@ -278,7 +281,8 @@ impl Server {
             }
             let (router, parting) = (router.clone(), parting.clone());
             async move {
-                let is_last = request.version() <= Version::HTTP_11;
+                let is_alone = request.version() <= Version::HTTP_11;
+                let has_body = !request.body().is_end_stream();
                 let mut answer = if names_one_host(&request) {
                     router.oneshot(request).await?
                 } else {
@@ -286,7 +290,9 @@ impl Server {
                     let problem = Problem::new(StatusCode::BAD_REQUEST, detail);
                     trace::signed(problem.into_response(), &OsEntropy)
                 };
-                if is_last && parting.has_begun() {
+                // What is left of a body that nobody reads any more is taken for no request.
+                let is_left = has_body && answer.extensions().get::<Panicked>().is_some();
+                if is_alone && (is_left || parting.has_begun()) {
                     let close = HeaderValue::from_static("close");
                     answer.headers_mut().insert(header::CONNECTION, close);
                 }

@@ -18,7 +18,9 @@ use tegata_token::{
     revocation::Taken,
 };
 
-use crate::{app::App, caller::Caller, confirmed::whole, pages::Trouble, proving::standing};
+use crate::{
+    app::App, caller::Caller, confirmed::whole, pages::Trouble, proving::standing, recorded,
+};
 
 /// How often a sign-in that lost a race is tried again.
 const TRIES: u32 = 20;
@@ -110,7 +112,10 @@ impl App {
             self.sessions().present(self.realm(), &presentation).await
         };
         match presented {
-            Ok(passage) => Ok(Presence::Somebody(Box::new(passage))),
+            Ok(passage) => {
+                recorded::by(passage.session.user.as_str());
+                Ok(Presence::Somebody(Box::new(passage)))
+            }
             Err(SessionRefused::Verdict(verdict)) => {
                 // What is vouched for has been presented, and counted, by itself before.
                 if !vouched {
@@ -154,6 +159,7 @@ impl App {
         assurance: &Assurance,
         auth_time: u64,
     ) -> Result<Fresh, Refused> {
+        recorded::by(assurance.user.id.as_str());
         // A session that the same browser had until now ends, though its cookie is refused: whoever is
         // told to sign in anew may be its owner, and whoever is served by it a thief.
         let presence = self.shown(caller).await?;

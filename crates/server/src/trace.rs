@@ -2,10 +2,11 @@
 
 use axum::{body::Body, extract::Request, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use tegata_core::{Entropy, caused_by};
+use tegata_core::{Entropy, Timestamp, caused_by};
 use tracing::Instrument as _;
 
 use crate::{
+    access,
     app::App,
     caller::{self, Peer},
     problem::Problem,
@@ -22,21 +23,39 @@ pub(crate) struct Trace {
     pub(crate) trace_id: String,
     /// The request itself.
     pub(crate) request_id: String,
+    /// The name that whoever asked gave the request, where a standard has it answered as it was sent.
+    pub(crate) named: Option<HeaderValue>,
 }
 
 impl Trace {
     /// The names that a request came with. A trace is continued for anybody: it gives nothing. The
     /// name of a request is taken from trusted proxies alone, or strangers could make two requests
     /// one in the logs. A request that comes with neither has one name for both.
-    fn of(headers: &HeaderMap, trusted: bool, entropy: &dyn Entropy) -> Self {
+    fn of(
+        headers: &HeaderMap,
+        trusted: bool,
+        now: Option<Timestamp>,
+        entropy: &dyn Entropy,
+    ) -> Self {
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let trace_id = text(HeaderName::from_static("traceparent")).and_then(trace_id);
         let request_id = text(REQUEST_ID).filter(|id| trusted && is_plain(id)).map(str::to_owned);
-        let own = random::<16>(entropy);
+        // Its moment first: by that its record is found among those of years.
+        let own = now.map_or_else(
+            || random::<16>(entropy),
+            |now| format!("{:012x}{}", now.millis() & 0xffff_ffff_ffff, random::<10>(entropy)),
+        );
         Self {
             trace_id: trace_id.unwrap_or_else(|| own.clone()),
             request_id: request_id.unwrap_or(own),
+            named: None,
         }
+    }
+
+    /// The name that whoever asked gave the request, where it is another than ours.
+    pub(crate) fn given(&self) -> Option<&str> {
+        let given = self.named.as_ref()?.to_str().ok()?;
+        (given != self.request_id).then_some(given)
     }
 
     /// Writes the names into the answer.
@@ -46,7 +65,7 @@ impl Trace {
             response.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
             *response.body_mut() = Body::from(body);
         }
-        if let Ok(value) = HeaderValue::from_str(&self.request_id) {
+        if let Some(value) = self.named.or_else(|| HeaderValue::from_str(&self.request_id).ok()) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
         response
@@ -64,7 +83,9 @@ where
 {
     let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
     let trusted = app.proxies().are_at(peer.0);
-    let trace = Trace::of(request.headers(), trusted, app.node().entropy());
+    let mut trace =
+        Trace::of(request.headers(), trusted, Some(app.node().now()), app.node().entropy());
+    trace.named = access::name(&request);
     let span = tracing::info_span!(
         "request",
         trace_id = %trace.trace_id,
@@ -90,7 +111,7 @@ where
 
 /// An answer to a request of which nothing is believed, not even its names.
 pub(crate) fn signed(response: Response, entropy: &dyn Entropy) -> Response {
-    Trace::of(&HeaderMap::new(), false, entropy).sign(response)
+    Trace::of(&HeaderMap::new(), false, None, entropy).sign(response)
 }
 
 /// The trace of a `traceparent` header (W3C Trace Context §3.2): `00-<32>-<16>-<2>`, lower case.
@@ -130,7 +151,7 @@ mod tests {
     fn trace(name: &'static str, value: &str, trusted: bool) -> Trace {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_str(value).unwrap());
-        Trace::of(&headers, trusted, &SeededEntropy::new(1))
+        Trace::of(&headers, trusted, None, &SeededEntropy::new(1))
     }
 
     #[test]

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod public {
+    pub(crate) mod access;
     pub(crate) mod admin;
     pub(crate) mod admin_requests;
     pub(crate) mod attacked;
@@ -34,6 +35,7 @@ mod public {
     pub(crate) mod pairwise;
     pub(crate) mod passkey;
     pub(crate) mod presence;
+    pub(crate) mod recorded;
     pub(crate) mod refused;
     pub(crate) mod reset;
     pub(crate) mod rotation;

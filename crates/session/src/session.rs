@@ -16,6 +16,7 @@
 //! | an earlier one, otherwise | refused: *superseded* |
 //! | an earlier one whose successor was used, by another browser | refused: *replayed*; the session ends |
 //! | any, by another browser | refused: *bound* |
+//! | any but a copy that was used, after its end or too long unused | refused: *expired* |
 //!
 //! So requests in parallel and lost answers sign nobody out, and two values are never good for
 //! longer than a handover. After a rise, whoever holds the earlier value has proven nothing, so it

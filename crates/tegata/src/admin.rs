@@ -14,6 +14,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tegata_gateway::decision_log::Mode;
 use tegata_token::Tally;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -27,6 +28,7 @@ use tokio::{
 
 use crate::{
     compose::Composed,
+    decisions::Ordered,
     health,
     operate::{self, Kind, OPERATOR, Order, Refused},
     progress::{UnderWay, Watch},
@@ -165,11 +167,11 @@ async fn converse(
             },
             Ok(Asked { order: Order::Reload, .. }) => reload(asks).await.into(),
             Ok(Asked { watched: false, order }) => {
-                perform(composed, OPERATOR, order, remap, &Tally::default()).await.into()
+                recorded(composed, order, remap, &Tally::default()).await.into()
             }
             Ok(Asked { watched: true, order }) => {
                 let tally = Tally::watched();
-                let work = perform(composed, OPERATOR, order, remap, &tally);
+                let work = recorded(composed, order, remap, &tally);
                 tell_meanwhile(&mut stream, work, &tally).await?.into()
             }
             Err(_) => Answer::Refused(
@@ -225,6 +227,36 @@ async fn say(stream: &mut UnixStream, answer: &Answer) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(answer)?;
     bytes.push(b'\n');
     timeout(PATIENCE, stream.write_all(&bytes)).await?
+}
+
+/// Carries out an operator's order, and has it written down where it changes something: nothing is begun
+/// that could not be.
+async fn recorded(
+    composed: &Arc<Composed>,
+    order: Order,
+    remap: &mpsc::Sender<Look>,
+    tally: &Tally,
+) -> Result<Value, Refused> {
+    let log = composed.decisions.get().zip(order.change());
+    if let Some((log, _)) = log
+        && log.mode() == Mode::Required
+        && !log.works().await
+    {
+        return Err(Refused::from(
+            "what is ordered must be recorded in the log of decisions, which cannot be written at \
+             present (a full disk?); `[audit_log] mode` says whether it must"
+                .to_owned(),
+        ));
+    }
+    let done = perform(composed, OPERATOR, order, remap, tally).await;
+    if let Some((log, name)) = log {
+        let ordered = Ordered { name, actor: OPERATOR, done: done.is_ok() };
+        if ordered.write(log, &composed.node).await.is_err() {
+            let why = "it could not be recorded in the log of decisions".to_owned();
+            return done.and_then(|done| Err(Refused::from(why).after(done)));
+        }
+    }
+    done
 }
 
 /// Carries out an order at the wish of `actor`, as whoever serves what it changes.

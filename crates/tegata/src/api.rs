@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod api_keys;
+mod bffs;
 mod clients;
 mod lists;
 mod services;
@@ -76,6 +77,10 @@ impl Api {
             O::Service => self.service(asked.name(0)).await,
             O::ServiceChange => self.change_service(&asked).await,
             O::ServiceRemove => self.remove_service(&asked).await,
+            O::Bffs => self.bffs(&asked).await,
+            O::Bff => self.bff(asked.name(0)).await,
+            O::BffPut => self.put_bff(&asked).await,
+            O::BffRemove => self.remove_bff(&asked).await,
             O::Sessions => self.sessions(&asked).await,
             O::Session => self.session(&asked).await,
             O::SessionEnd => self.end_session(&asked).await,
@@ -84,6 +89,31 @@ impl Api {
             O::TokenTrace => {
                 let order = Order::TokenTrace { jti: asked.name(0).to_owned() };
                 self.order(&asked, order).await.map(Done::with)
+            }
+            O::Request => {
+                let invalid = |name: &'static str| move |why| Refused::invalid(name, why);
+                let at = asked.filter("at").map(operate::explain::moment).transpose();
+                let from = asked.filter("from").map(str::parse).transpose();
+                let wanted = operate::explain::Wanted {
+                    request: asked.name(0).to_owned(),
+                    named: asked.filter("named") == Some("true"),
+                    at: at.map_err(invalid("?at"))?,
+                    from: from.map_err(|_| invalid("?from")("must be a number".to_owned()))?,
+                };
+                match wanted.fault() {
+                    Some(why) if wanted.at.is_some() && wanted.from.is_some() => {
+                        return Err(invalid("?from")(why.to_owned()));
+                    }
+                    Some(why) => return Err(Refused::Unknown(why.to_owned())),
+                    None => {}
+                }
+                let order = Order::Explain(wanted);
+                let told = self.order(&asked, order).await?;
+                if operate::explain::is_known(&told) {
+                    Ok(Done::with(told))
+                } else {
+                    Err(Refused::Unknown(operate::explain::unknown(&told)))
+                }
             }
             O::Revoke => self.revoke(&asked).await,
             O::Keys => self.order(&asked, Order::KeyList).await.map(items),

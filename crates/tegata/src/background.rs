@@ -45,6 +45,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> Tasks {
     keep("keep_snapshots", Weight::Helpful, |it| Box::pin(keep_snapshots(it)));
     keep("hear_keys", Weight::Helpful, |it| Box::pin(hear_keys(it)));
     keep("cluster", Weight::Helpful, |it| Box::pin(crate::cluster::keep(it)));
+    keep("answer_nodes", Weight::Helpful, |it| Box::pin(operate::others::answer(it)));
     keep("tell_of_use", Weight::Helpful, |it| Box::pin(tell_of_use(it)));
     keep("hear_of_use", Weight::Helpful, |it| Box::pin(hear_of_use(it)));
     keep("tell_of_failures", Weight::Helpful, |it| Box::pin(tell_of_failures(it)));

@@ -90,6 +90,11 @@ impl Cluster {
         &self.name
     }
 
+    /// Whether this node hears others at all.
+    pub(crate) const fn hears(&self) -> bool {
+        self.hears
+    }
+
     /// Which nodes run that are not heard, in words.
     pub(crate) fn partition(&self) -> Option<String> {
         let unity = self.unity();
@@ -136,6 +141,30 @@ impl Cluster {
 /// What operators call a node.
 pub(crate) fn name(config: &Config, node: &Node) -> String {
     config.cluster.name.clone().unwrap_or_else(|| node.id().to_string())
+}
+
+/// The names of the other nodes of which somebody heard within seconds, or that are about to be missed.
+pub(crate) async fn others(composed: &Composed) -> Vec<String> {
+    let (store, realm, own) = (&composed.ephemeral, &composed.realm, composed.node.id());
+    if !composed.cluster.hears {
+        return Vec::new();
+    }
+    let mut names: Vec<String> = match store.find(realm, &NODES, ALL, None, MOST).await {
+        Ok(found) => {
+            let others = found.into_iter().filter(|(key, _)| *key != own.to_string());
+            others.filter_map(|(_, held)| String::from_utf8(held.value).ok()).collect()
+        }
+        // Nobody reads leases at the moment: those that are heard.
+        Err(_) => {
+            let heard = composed.cluster.members.members().into_iter();
+            heard.filter(|it| it.id != own).map(|it| it.name).collect()
+        }
+    };
+    // A lease of before this node was started anew is its own.
+    names.retain(|name| *name != composed.cluster.name);
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 fn facts(revocations: u64, draining: bool) -> Facts {

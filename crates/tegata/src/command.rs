@@ -30,14 +30,17 @@ use crate::{
 mod apikey;
 pub(crate) mod apply;
 mod audit_log;
+mod bff;
 mod client;
 mod consent;
 mod cookies;
 mod delegation;
 mod doctor;
+mod explain;
 mod init;
 mod key;
 mod plan;
+mod policy;
 mod reload;
 mod restore;
 mod revoke;
@@ -77,7 +80,7 @@ enum Command {
     Init(init::Init),
     /// Checks the configuration, the store and the keys, and says what to mend.
     Doctor,
-    /// Makes users, clients, services, routes and delegations be as files declare them.
+    /// Makes users, clients, services, routes and the like be as files declare them.
     Apply(apply::Apply),
     /// People.
     #[command(subcommand)]
@@ -91,6 +94,9 @@ enum Command {
     /// Who may speak for whom at which services.
     #[command(subcommand)]
     Delegation(delegation::Delegation),
+    /// What is put together of several services.
+    #[command(subcommand)]
+    Bff(bff::Bff),
     /// Signing keys, and the root key.
     #[command(subcommand)]
     Key(key::Key),
@@ -103,6 +109,11 @@ enum Command {
     /// The log of decisions of the gateway; not the journal of events.
     #[command(subcommand, visible_alias = "decisions")]
     AuditLog(audit_log::AuditLog),
+    /// Says why a request passed or was refused, and what would have let it pass.
+    ///
+    /// Shows each phase with what it looked at and how long it took, and the smallest change that would have
+    /// been enough. Ends with 1 where nothing is known of the request.
+    Explain(explain::Explain),
     /// Brings a backup back.
     Restore(restore::Restore),
     /// Takes something back.
@@ -118,6 +129,9 @@ enum Command {
     /// Cookies, and which of them people must agree to.
     #[command(subcommand)]
     Cookies(cookies::Cookies),
+    /// Policies: what they decide, and whether they are sound.
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// Says what an installation needs and costs, and why.
     Plan(Box<plan::PlanArgs>),
 }
@@ -205,16 +219,19 @@ pub(crate) async fn run(cli: Cli, sockets: Result<Vec<Brought>, String>) -> Exit
         Command::Client(client) => client.run(&context).await,
         Command::Service(service) => service.run(&context).await,
         Command::Delegation(delegation) => delegation.run(&context).await,
+        Command::Bff(bff) => bff.run(&context).await,
         Command::Key(key) => key.run(&context).await,
         Command::ApiKey(key) => key.run(&context).await,
         Command::Token(token) => token.run(&context).await,
         Command::AuditLog(log) => log.run(&context).await,
+        Command::Explain(explain) => explain.run(&context).await,
         Command::Restore(restore) => restore.run(&context).await,
         Command::Revoke(revoke) => revoke.run(&context).await,
         Command::Session(session) => session.run(&context).await,
         Command::Sidecar(sidecar) => sidecar.run(&context).await,
         Command::Consent(consent) => consent.run(&context).await,
         Command::Cookies(cookies) => cookies.run(&context),
+        Command::Policy(policy) => policy.run(&context).await,
         Command::Plan(plan) => plan.run(&context),
     };
     let Err(failed) = done else { return ExitCode::SUCCESS };

@@ -44,7 +44,7 @@ use crate::{
     installation::{INSTALLATION, Installation},
     outbox::OUTBOX,
     published::AskedClients,
-    registry::{DELEGATIONS, ROUTES, Registry, SERVICES},
+    registry::{BFFS, DELEGATIONS, ROUTES, Registry, SERVICES},
     supervisor::Supervisor,
 };
 
@@ -61,7 +61,8 @@ pub(crate) use ground::Ground;
 
 /// Every kind of record that there is.
 pub(crate) fn kinds() -> Vec<&'static Kind> {
-    let own: [&'static Kind; 10] = [
+    let own: [&'static Kind; 14] = [
+        &crate::decisions::ANCHORS,
         &INSTALLATION,
         &OUTBOX,
         &COPIED,
@@ -69,7 +70,10 @@ pub(crate) fn kinds() -> Vec<&'static Kind> {
         &SERVICES,
         &ROUTES,
         &DELEGATIONS,
+        &BFFS,
         &CERTIFICATES,
+        &crate::policies::POLICY_SETS,
+        &crate::policies::POLICY_FILES,
         &crate::signals::lease::LEASES,
         &tegata_store::sealed::DATA_KEYS,
     ];
@@ -244,12 +248,16 @@ pub(crate) struct Composed {
     /// Whom client certificates at the gateway are of.
     pub(crate) certificates: Arc<CertificateRegistry>,
     pub(crate) registry: Registry,
+    /// By what requests are decided, beside what routes say.
+    pub(crate) policies: crate::policies::Policies,
     pub(crate) api_keys: ApiKeys,
     /// When they were used.
     pub(crate) key_uses: Arc<crate::key_door::Uses>,
     /// What opaque access tokens stand for.
     pub(crate) references: ReferenceTokens,
     pub(crate) withdraw: Withdraw,
+    /// The log of decisions, as long as this process serves.
+    pub(crate) decisions: std::sync::OnceLock<tegata_gateway::DecisionLog>,
     pub(crate) data: DataDir,
 }
 
@@ -364,15 +372,12 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let clients = Clients::new(node.clone(), Arc::clone(&records), roots("client-secret").await?)
         .without(names::taken(&config));
     let registry = Registry::new(node.clone(), Arc::clone(&records), &config.trust_domain());
+    let policies = crate::policies::Policies::new(
+        (node.clone(), realm.clone(), epoch),
+        Arc::clone(&records),
+        data.path().to_owned(),
+    );
     let session_keys = session_keys(roots("session").await?);
-    let limits = tegata_session::Limits {
-        absolute: config.sessions.absolute(),
-        idle: config.sessions.idle(),
-        rotation: config.sessions.rotation.get(),
-        most: config.sessions.most,
-        danger_ignore_fingerprint: config.sessions.danger_ignore_fingerprint,
-        ..tegata_session::Limits::default()
-    };
     let endings: Arc<dyn Endings> =
         Arc::new(RevokedSessions::new(revoker.clone(), lifetimes.access));
     let sessions = Sessions::new(
@@ -382,7 +387,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         Arc::clone(&ephemeral),
         session_keys,
         Arc::clone(&endings),
-        limits,
+        config.sessions.limits(),
     );
     let to_clients = crate::signals::way::to_clients(&config)
         .map_err(|failed| Startup::Configuration(failed.why()))?;
@@ -562,10 +567,12 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         authorities,
         certificates,
         registry,
+        policies,
         api_keys,
         key_uses: Arc::default(),
         references,
         withdraw,
+        decisions: std::sync::OnceLock::new(),
         data,
     })
 }

@@ -16,7 +16,7 @@ use tegata_gateway::{
     config::{self as gateway, Cors, Deadlines, Services, Tls},
     decision_log::Mode,
 };
-use tegata_mesh::{DeclaredDelegation, DeclaredRoute, DeclaredService};
+use tegata_mesh::{DeclaredBff, DeclaredDelegation, DeclaredRoute, DeclaredService};
 use tegata_oauth::{
     DpopNonce, MutualTls,
     described::{self, HostPattern},
@@ -26,9 +26,11 @@ use tegata_server::{ConsoleAt, admin::SecondFactor, app::Appearance};
 use tegata_session::Environment;
 use tegata_token::{Algorithm, Scope};
 
+mod audit_log;
 mod contradictions;
 mod cookies;
 mod declared;
+mod ext_authz;
 mod introspection;
 mod issuer;
 mod listen;
@@ -36,20 +38,24 @@ mod load;
 mod mail;
 mod party;
 mod pkcs11;
+mod policy;
 mod resource;
 mod sessions;
 mod sidecar;
 pub(crate) mod signals;
 mod span;
 
+pub(crate) use audit_log::AuditLog;
 pub(crate) use cookies::{Consent, CookieForm, Cookies};
 pub(crate) use declared::{ClientForm, Declared, Hidden, UserForm, read_secret};
+pub(crate) use ext_authz::ExtAuthz;
 pub(crate) use introspection::Introspection;
 pub(crate) use issuer::ForeignIssuer;
 pub(crate) use listen::Listen;
 pub(crate) use load::{BadConfig, Given, Source, from_table, read, read_declared, read_table};
 pub(crate) use mail::{Mail, Registration as UserRegistration, TIMEOUT as MAIL_TIMEOUT, Users};
 pub(crate) use pkcs11::Pkcs11;
+pub(crate) use policy::{Mode as PolicyMode, Policy};
 pub(crate) use sessions::Sessions;
 pub(crate) use sidecar::Sidecar;
 pub(crate) use span::Span;
@@ -61,6 +67,7 @@ pub(crate) struct Config {
     pub(crate) public: Public,
     pub(crate) gateway: Gateway,
     pub(crate) operations: Operations,
+    pub(crate) ext_authz: ExtAuthz,
     pub(crate) store: Store,
     pub(crate) redis: Redis,
     pub(crate) events: Events,
@@ -72,6 +79,7 @@ pub(crate) struct Config {
     pub(crate) cookies: Cookies,
     pub(crate) consent: Consent,
     pub(crate) observability: Observability,
+    pub(crate) audit_log: AuditLog,
     pub(crate) limits: Limits,
     pub(crate) admin: Admin,
     pub(crate) clients: Clients,
@@ -79,12 +87,14 @@ pub(crate) struct Config {
     pub(crate) users: Users,
     pub(crate) signals: signals::Signals,
     pub(crate) sidecar: Sidecar,
+    pub(crate) policy: Policy,
     pub(crate) issuer: Vec<ForeignIssuer>,
     pub(crate) user: Vec<UserForm>,
     pub(crate) client: Vec<ClientForm>,
     pub(crate) service: Vec<DeclaredService>,
     pub(crate) route: Vec<DeclaredRoute>,
     pub(crate) delegation: Vec<DeclaredDelegation>,
+    pub(crate) bff: Vec<DeclaredBff>,
 }
 
 /// Administration over HTTP.
@@ -226,8 +236,9 @@ pub(crate) struct Gateway {
     pub(crate) deadlines: Deadlines,
     /// How services are reached.
     pub(crate) upstream: Services,
-    /// What follows when a decision cannot be recorded: `best_effort` or `required`.
-    pub(crate) decisions: Mode,
+    /// What follows when a decision of the gateway cannot be recorded: `best_effort` or `required`; what
+    /// `[audit_log]` says where nothing is said.
+    pub(crate) decisions: Option<Mode>,
     /// Who is asked about tokens while revocations cannot be learnt.
     pub(crate) introspection: Introspection,
 }
@@ -249,7 +260,7 @@ impl Default for Gateway {
             limits: gateway::Limits::default(),
             deadlines: Deadlines::default(),
             upstream: Services::default(),
-            decisions: Mode::default(),
+            decisions: None,
             introspection: Introspection::default(),
         }
     }
@@ -366,11 +377,15 @@ pub(crate) struct Revocation {
     /// How often it is measured how long a change of permissions takes to be known everywhere; 0 is
     /// never.
     pub(crate) canary: Span,
+    /// How many bytes of memory answers about tokens of other issuers may take up that are kept for a
+    /// minute.
+    pub(crate) cache: usize,
 }
 
 impl Default for Revocation {
     fn default() -> Self {
-        Self { durable: Hidden::new("store".to_owned()), canary: Span::secs(10) }
+        let (durable, canary) = (Hidden::new("store".to_owned()), Span::secs(10));
+        Self { durable, canary, cache: tegata_token::foreign::REMEMBERED }
     }
 }
 
@@ -593,8 +608,10 @@ impl Config {
         let sidecar = [&mut self.sidecar.ca_file, &mut self.sidecar.client_secret_file];
         let own = own.chain(pin).chain(mail).chain(sidecar.into_iter().flatten());
         let own = own.chain(self.gateway.introspection.files());
+        let own = own.chain(&mut self.ext_authz.secret_file);
         let own = own.chain(&mut self.gateway.client_ca_file);
         let own = own.chain(&mut self.users.breached_passwords);
+        let own = own.chain(self.policy.directories());
         for file in files.chain(own).chain(signals).chain(others) {
             *file = base.join(&file);
         }

@@ -26,9 +26,12 @@ use tegata_token::SigningKey;
 use crate::{
     command::{Context, Failed},
     compose::{self, Composed},
-    config::{Config, CookieForm, Listen, Source, Span, UserRegistration},
+    config::{
+        Config, CookieForm, ForeignIssuer, Listen, PolicyMode, Source, Span, UserRegistration,
+    },
     logging,
     operate::{self, Declarations, MadeSecrets, OPERATOR},
+    policies::{DeclaredPolicies, Files},
     run::{self, Asked, Listeners, Loopback, Stop},
 };
 
@@ -36,14 +39,16 @@ mod banner;
 mod describe;
 mod household;
 mod live;
+mod partner;
 mod story;
 
 use household::Household;
+use partner::Partner;
 
 /// `tegata demo`.
 #[derive(Args, Clone)]
 pub(crate) struct Demo {
-    /// Public on N, gateway on N+1, operations on N+2, the shop from N+10.
+    /// Public on N, gateway on N+1, operations on N+2, a partner on N+4, the shop from N+10.
     #[arg(long, value_name = "N")]
     port_base: Option<u16>,
     /// Once it serves, writes what it is as JSON.
@@ -58,6 +63,9 @@ pub(crate) struct Demo {
     /// Whether rate limits count what comes from this machine.
     #[arg(long, value_enum, default_value_t)]
     limits: Limits,
+    /// Also answers Envoy, on N+3, or 9001.
+    #[arg(long)]
+    ext_authz: bool,
 }
 
 /// Whether rate limits count what comes from this machine.
@@ -86,13 +94,22 @@ pub(crate) struct Ports {
     pub(crate) public: u16,
     pub(crate) gateway: u16,
     pub(crate) operations: u16,
+    pub(crate) ext_authz: u16,
+    pub(crate) partner: u16,
     pub(crate) shop: u16,
 }
 
 impl Ports {
     fn new(base: Option<u16>) -> Result<Self, Failed> {
         let Some(base) = base else {
-            return Ok(Self { public: 8000, gateway: 8080, operations: 9000, shop: 8100 });
+            return Ok(Self {
+                public: 8000,
+                gateway: 8080,
+                operations: 9000,
+                ext_authz: 9001,
+                partner: 9002,
+                shop: 8100,
+            });
         };
         let at = |offset| {
             base.checked_add(offset).ok_or_else(|| {
@@ -103,7 +120,9 @@ impl Ports {
             return Err(Failed::Usage("--port-base 0: ports begin with 1".to_owned()));
         }
         at(32)?;
-        Ok(Self { public: at(0)?, gateway: at(1)?, operations: at(2)?, shop: at(10)? })
+        let (public, gateway, operations) = (at(0)?, at(1)?, at(2)?);
+        let (ext_authz, partner, shop) = (at(3)?, at(4)?, at(10)?);
+        Ok(Self { public, gateway, operations, ext_authz, partner, shop })
     }
 
     pub(crate) fn issuer(&self) -> String {
@@ -116,6 +135,11 @@ impl Ports {
 
     pub(crate) fn operations_url(&self) -> String {
         format!("http://localhost:{}", self.operations)
+    }
+
+    /// The issuer of the partner.
+    pub(crate) fn partner_url(&self) -> String {
+        format!("http://localhost:{}", self.partner)
     }
 }
 
@@ -131,18 +155,23 @@ impl Demo {
         }
         let (config, source) = self.configuration(&ports, &data);
         logging::start(&config.observability)?;
-        let listeners = listen(&ports)?;
+        let (listeners, of_partner) = listen(&ports, self.ext_authz)?;
         let mut stop = Stop::listen()?;
         make_root_key(&data, &config)?;
         let composed = Arc::new(compose::compose(config, &source).await?);
-        let household = Household::open(&data, composed.node.entropy()).map_err(|error| {
-            Failed::Operation(format!("`{}`: {error}", data.join("demo.json").display()))
-        })?;
+        let unusable = |file: &str, error: std::io::Error| {
+            Failed::Operation(format!("`{}`: {error}", data.join(file).display()))
+        };
+        let household = Household::open(&data, composed.node.entropy())
+            .map_err(|error| unusable(household::FILE, error))?;
+        let partner = Partner::open(&data, composed.node.entropy())
+            .map_err(|error| unusable(partner::FILE, error))?;
         let household = household.with_console(composed.provider.administration());
         if let Some(file) = &self.signing_key {
             import(&composed, file).await?;
         }
         let shop = open_shop(&composed, &ports, &household).await?;
+        let office = partner.serve(&composed, &ports, of_partner).await?;
         declare(&composed, &household, &shop.registry()).await?;
         let loopback = match self.limits {
             Limits::Local => Loopback::Exempt,
@@ -152,10 +181,10 @@ impl Demo {
         let nobody = tokio::sync::mpsc::channel(1).0;
         let running = run::start(Arc::clone(&composed), listeners, loopback, nobody).await?;
         if let Some(file) = &self.describe {
-            let text = describe::describe(&ports, &household, &shop.registry());
+            let text = describe::describe(&ports, &household, &partner, &shop.registry());
             write_whole(file, &format!("{text:#}\n"))?;
         }
-        banner::print(&composed, &ports, &household, &data).await?;
+        banner::print(&composed, &ports, (&household, &partner), &data).await?;
         let live = tokio::spawn(live::show(Arc::clone(&composed)));
         let (asked, over) = tokio::select! {
             asked = stop.asked() => (asked, None),
@@ -164,6 +193,7 @@ impl Demo {
         warn_line!("stopping");
         live.abort();
         running.stop(asked).await;
+        drop(office);
         shop.stop(std::time::Duration::from_secs(5)).await;
         over.map_or(Ok(()), |why| Err(Failed::Operation(why)))
     }
@@ -177,7 +207,14 @@ impl Demo {
         config.clients.metadata_documents = true;
         config.gateway.listen = Listen::loopback(ports.gateway);
         config.gateway.audience = Some(ports.gateway_url());
+        config.issuer.push(ForeignIssuer {
+            roles_claim: "roles".to_owned(),
+            // So few are ever taken back in a demonstration.
+            tokens: 1000,
+            ..ForeignIssuer::named(ports.partner_url())
+        });
         config.operations.listen = Listen::loopback(ports.operations);
+        config.ext_authz.listen = self.ext_authz.then(|| Listen::loopback(ports.ext_authz));
         config.store.data_dir = data.to_owned();
         config.limits.danger_exempt_loopback = self.limits == Limits::Local;
         // The shop's page counts visits of those who agree to it; the other pages have nothing to ask.
@@ -206,8 +243,8 @@ fn default_data_dir(port: u16) -> Result<PathBuf, Failed> {
     Ok(base.join("tegata").join(format!("demo-{port}")))
 }
 
-/// Binds all listeners, on both loopback addresses where the machine has both.
-fn listen(ports: &Ports) -> Result<Listeners, Failed> {
+/// Binds all listeners, and those of the partner, on both loopback addresses where the machine has both.
+fn listen(ports: &Ports, ext_authz: bool) -> Result<(Listeners, Vec<TcpListener>), Failed> {
     let bind = |name: &str, port: u16| -> Result<Vec<TcpListener>, Failed> {
         let taken = |error: &std::io::Error| {
             Failed::Usage(format!(
@@ -226,12 +263,14 @@ fn listen(ports: &Ports) -> Result<Listeners, Failed> {
         };
         Ok(std::iter::once(four).chain(six).collect())
     };
-    Ok(Listeners {
+    let listeners = Listeners {
         public: bind("the public listener", ports.public)?,
         gateway: bind("the gateway", ports.gateway)?,
         operations: bind("operations", ports.operations)?,
+        ext_authz: if ext_authz { bind("Envoy", ports.ext_authz)? } else { Vec::new() },
         ..Listeners::default()
-    })
+    };
+    Ok((listeners, bind("the partner", ports.partner)?))
 }
 
 /// Whether the machine has no such address, or none of its family.
@@ -308,16 +347,27 @@ async fn declare(
         .and_then(serde_json::from_value::<DeclaredShop>)
         .map_err(|error| Failed::Operation(format!("the shop's registry: {error}")))?;
     let declarations = Declarations {
+        policies: Some(policies()),
         users: household.users(),
         clients: household.declared_clients(),
         services: shop.service,
         routes: shop.route.into_iter().chain([staff()]).collect(),
         delegations: vec![transactions()],
+        bffs: shop.bff,
         dry_run: false,
     };
     // Whoever has a secret here has it from the household.
     operate::declare(composed, &declarations, MadeSecrets::WouldBeLost).await?;
     enrol(composed, household).await
+}
+
+/// The policies of the shop, which decide beside what its routes say.
+fn policies() -> DeclaredPolicies {
+    let mut files = Files::default();
+    for (name, text) in tegata_shop::policies::FILES {
+        files.add(name.to_owned(), text.to_owned());
+    }
+    DeclaredPolicies { files, mode: PolicyMode::Enforce, shadow: None }
 }
 
 /// Gives those of the household an authenticator app who have one.
@@ -345,6 +395,7 @@ async fn enrol(composed: &Composed, household: &Household) -> Result<(), Failed>
 struct DeclaredShop {
     service: Vec<tegata_mesh::DeclaredService>,
     route: Vec<tegata_mesh::DeclaredRoute>,
+    bff: Vec<tegata_mesh::DeclaredBff>,
 }
 
 /// A way to `echo` for administrators alone, to show what the gateway does with everybody else.
@@ -377,4 +428,18 @@ fn write_whole(file: &Path, text: &str) -> Result<(), Failed> {
         options.write(true).create(true).truncate(true).mode(0o600).open(&part).map_err(failed)?;
     written.write_all(text.as_bytes()).map_err(failed)?;
     fs::rename(&part, file).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policies_of_the_shop_pass_their_own_tests() {
+        let DeclaredPolicies { files, .. } = policies();
+        assert!(files.bundle().unwrap().policies().len() > 4);
+        // What is built in is what stands there, and nothing is missing.
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop/policies");
+        assert_eq!(Files::read(&directory).unwrap(), files);
+    }
 }

@@ -47,7 +47,8 @@ impl Foreign {
         });
         let expected = config.issuer.iter().map(|set| set.tokens).sum();
         let position = known.map_or(0, |known| known.mark);
-        let view = Arc::new(ForeignView::new(node.clone(), expected, position));
+        let view = ForeignView::new(node.clone(), expected, position);
+        let view = Arc::new(view.remembering(config.revocation.cache));
         let realm = realm.clone();
         Ok(Some(Arc::new(Self { realm, issuers, view, near, durable, filled })))
     }

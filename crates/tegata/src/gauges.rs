@@ -104,6 +104,13 @@ impl Collector for Backing {
                 encoder.encode_descriptor("redis_changes", help, None, MetricType::Counter)?;
             ConstCounter::new(redis.standing().changes).encode(changes)?;
         }
+        let (version, is_sound) = self.0.policies.standing();
+        let help = "Which version of the policies decides here; 0 where there have never been any";
+        let versions = encoder.encode_descriptor("policy_set_version", help, None, kind)?;
+        ConstGauge::new(i64::try_from(version).unwrap_or(i64::MAX)).encode(versions)?;
+        let help = "Whether the policies that were declared are those that decide: 0 while they cannot be used";
+        let sound = encoder.encode_descriptor("policy_set_sound", help, None, kind)?;
+        ConstGauge::new(i64::from(is_sound)).encode(sound)?;
         if let Some((alive, suspected)) = self.0.cluster.counted() {
             let help = "Nodes of the cluster, as this one hears them";
             let kind = MetricType::Gauge;
@@ -115,6 +122,18 @@ impl Collector for Backing {
             let help = "Whether nodes run that this one does not hear";
             let cut = encoder.encode_descriptor("cluster_partitioned", help, None, kind)?;
             ConstGauge::new(i64::from(self.0.cluster.partition().is_some())).encode(cut)?;
+        }
+        if let Some(foreign) = &self.0.foreign {
+            let (used, most) = foreign.view.remembered();
+            let used_help = "What answers about tokens of other issuers take up in memory";
+            let most_help = "What answers about tokens of other issuers may take up in memory";
+            for (name, help, bytes) in [
+                ("revocation_cache_bytes", used_help, used),
+                ("revocation_cache_limit_bytes", most_help, most),
+            ] {
+                let gauge = encoder.encode_descriptor(name, help, None, kind)?;
+                ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX)).encode(gauge)?;
+            }
         }
         if let Some(elsewhere) = &self.0.elsewhere {
             let standing = &elsewhere.standing;

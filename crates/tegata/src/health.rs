@@ -7,6 +7,7 @@ use tegata_core::{
     BoxFuture, BreakerState, Ephemeral, Node, Parting, Realm,
     port::{Put, Space},
 };
+use tegata_gateway::decision_log::Mode;
 use tegata_server::{Check, Severity, Unwell};
 use tegata_store::{
     cached::Hits,
@@ -59,6 +60,8 @@ pub(crate) fn checks(composed: &Arc<Composed>, parting: Parting) -> Arc<[Arc<dyn
         Arc::new(Issuers(Arc::clone(composed))),
         Arc::new(RootKey(Arc::clone(composed))),
         Arc::new(Signing(Arc::clone(composed))),
+        Arc::new(Written(Arc::clone(composed))),
+        Arc::new(crate::policies::Sound(Arc::clone(composed))),
         Arc::new(supervisor::Running(Arc::clone(&composed.supervisor))),
     ])
 }
@@ -415,6 +418,30 @@ impl Check for Signing {
                 Unwell::new(severity, reason, why)
             })
         })
+    }
+}
+
+/// What is decided is written down.
+struct Written(Arc<Composed>);
+
+impl Check for Written {
+    fn name(&self) -> &'static str {
+        "audit_log"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        let log = self.0.decisions.get().filter(|log| log.is_failing());
+        let found = log.map_or(Ok(()), |log| {
+            let (severity, follows) = match log.mode() {
+                Mode::Required => (Severity::Without, "nothing is issued, changed or taken back"),
+                Mode::BestEffort => (Severity::Degraded, "what is decided is not on record"),
+            };
+            let detail = format!(
+                "the log of decisions cannot be written (a disk that is full, or does not answer?): {follows}"
+            );
+            Err(Unwell::new(severity, "audit_log_unwritable", detail))
+        });
+        Box::pin(std::future::ready(found))
     }
 }
 

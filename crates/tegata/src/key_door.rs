@@ -21,7 +21,7 @@ use tegata_token::{
     api_key::{NotAKey, Shown, Standing},
 };
 
-use crate::compose::Composed;
+use crate::{compose::Composed, in_time::in_time};
 
 /// For how long what was read of a key serves. Less than the shortest time in which one counts beside the
 /// one that takes its place, so that it ends when it is said to.
@@ -109,7 +109,7 @@ impl KeyDoor {
         let read = || async move {
             // Taken before it is read: what was read is no younger.
             let at = node.since_boot();
-            let found = keys.load(&id).await?;
+            let found = in_time(keys.load(&id)).await?;
             let key = found.map(|found| {
                 let (claims, grant) = (found.value.claims(&issuer), found.value.grant.clone());
                 let identity = Arc::new(KeyIdentity { id, claims, grant });

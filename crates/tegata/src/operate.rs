@@ -4,11 +4,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tegata_core::UserId;
-use tegata_mesh::{DeclaredDelegation, DeclaredService};
+use tegata_mesh::{DeclaredBff, DeclaredDelegation, DeclaredService};
 use tegata_oauth::ClientMetadata;
 use tegata_token::{Algorithm, Tally};
 
-use crate::{circle, compose::Composed, registry::Wanted};
+use crate::{circle, compose::Composed, decisions, policies::DeclaredPolicies, registry::Wanted};
 
 pub(crate) use declare::{MadeSecrets, declare};
 pub(crate) use keys::rotate_due;
@@ -19,7 +19,11 @@ pub(crate) mod api_keys;
 pub(crate) mod clients;
 pub(crate) mod consents;
 mod declare;
+pub(crate) mod events;
+pub(crate) mod explain;
 mod keys;
+pub(crate) mod others;
+pub(crate) mod policy;
 mod refused;
 mod revoke;
 mod revoke_foreign;
@@ -105,9 +109,26 @@ pub(crate) enum Order {
     DelegationRemove {
         name: String,
     },
+    BffList,
+    BffPut {
+        bff: Box<DeclaredBff>,
+        versions: Option<Vec<u64>>,
+    },
+    BffRemove {
+        name: String,
+    },
     KeyList,
     /// A JWK set: the public keys of what was ever signed, but of what somebody else may have signed.
     KeysKnown,
+    /// Where the logs of decisions were, and what that of this node is called.
+    DecisionLogs,
+    /// A part of the journal: what comes after this position.
+    Events {
+        after: u64,
+        limit: u32,
+    },
+    /// Why a request passed or was refused.
+    Explain(explain::Wanted),
     KeyRotate {
         algorithm: Option<Algorithm>,
         force: bool,
@@ -158,6 +179,14 @@ pub(crate) enum Order {
         username: String,
         client: String,
     },
+    /// What would be decided about a request by what decides now.
+    PolicyExplain {
+        asked: Box<policy::Asked>,
+    },
+    /// What policies that are tried would have changed, on this node.
+    PolicyShadow,
+    /// Has no policies decide any more.
+    PolicyRemove,
     /// Reads the configuration anew, as far as it can change while the server runs.
     Reload,
     /// Hands what listens to another process, which takes the place of this one.
@@ -188,6 +217,65 @@ impl Order {
         )
     }
 
+    /// The name of what it issues, changes or takes back; `None`: it only looks.
+    pub(crate) fn change(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Declare(declarations) if !declarations.dry_run => "declare",
+            Self::UserAdd(_) => "user_add",
+            Self::UserDisable { .. } => "user_disable",
+            Self::UserPasswd { .. } => "user_passwd",
+            Self::UserResetFactors { .. } => "user_reset_factors",
+            Self::UserClaims { .. } => "user_claims",
+            Self::UserExport { .. } => "user_export",
+            Self::UserImport { dry_run: false, .. } => "user_import",
+            Self::ClientAdd { .. } => "client_add",
+            Self::ClientRotateSecret { .. } => "client_rotate_secret",
+            Self::ClientRemove { .. } => "client_remove",
+            Self::ClientRefuse { .. } => "client_refuse",
+            Self::ServiceAdd { .. } => "service_add",
+            Self::ServiceAllow { .. } => "service_allow",
+            Self::ServiceChange { .. } => "service_change",
+            Self::ServiceRemove { .. } => "service_remove",
+            Self::DelegationRemove { .. } => "delegation_remove",
+            Self::KeyRotate { .. } => "key_rotate",
+            Self::KeyRetire { .. } => "key_retire",
+            Self::KeyImport { .. } => "key_import",
+            Self::ApiKeyCreate { .. } => "apikey_create",
+            Self::ApiKeyRotate { .. } => "apikey_rotate",
+            Self::BffPut { .. } => "bff_put",
+            Self::BffRemove { .. } => "bff_remove",
+            Self::Revoke { .. } => "revoke",
+            Self::SessionEnd { .. } => "session_end",
+            Self::ConsentWithdraw { .. } => "consent_withdraw",
+            Self::PolicyRemove => "policy_remove",
+            Self::Declare(_)
+            | Self::UserList
+            | Self::UserShow { .. }
+            | Self::UserImport { .. }
+            | Self::ClientList
+            | Self::ClientLogouts { .. }
+            | Self::ServiceList
+            | Self::DelegationList
+            | Self::BffList
+            | Self::KeyList
+            | Self::KeysKnown
+            | Self::DecisionLogs
+            | Self::Events { .. }
+            | Self::Explain { .. }
+            | Self::ApiKeyList { .. }
+            | Self::TokenInspect { .. }
+            | Self::TokenTrace { .. }
+            | Self::SessionList { .. }
+            | Self::ConsentList { .. }
+            | Self::PolicyExplain { .. }
+            | Self::PolicyShadow
+            | Self::Reload
+            | Self::HandOver
+            | Self::Health
+            | Self::Ping => return None,
+        })
+    }
+
     /// Whether it changes which services and routes there are.
     pub(crate) fn changes_map(&self) -> bool {
         matches!(
@@ -197,6 +285,9 @@ impl Order {
                 | Self::ServiceAllow { .. }
                 | Self::ServiceChange { .. }
                 | Self::ServiceRemove { .. }
+                | Self::BffPut { .. }
+                | Self::BffRemove { .. }
+                | Self::PolicyRemove
         )
     }
 }
@@ -210,14 +301,18 @@ pub(crate) struct Declarations {
     pub(crate) routes: Vec<tegata_mesh::DeclaredRoute>,
     #[serde(default)]
     pub(crate) delegations: Vec<DeclaredDelegation>,
+    #[serde(default)]
+    pub(crate) bffs: Vec<DeclaredBff>,
+    #[serde(default)]
+    pub(crate) policies: Option<DeclaredPolicies>,
     pub(crate) dry_run: bool,
 }
 
 impl Declarations {
     /// What of it is for the registry.
     fn wanted(&self) -> Wanted<'_> {
-        let Self { services, routes, delegations, .. } = self;
-        Wanted { services, routes, delegations }
+        let Self { services, routes, delegations, bffs, .. } = self;
+        Wanted { services, routes, delegations, bffs }
     }
 }
 
@@ -349,8 +444,25 @@ pub(crate) async fn perform(
             registry.remove_delegation(&composed.realm, &name).await?;
             Ok(json!({"removed": name}))
         }
+        Order::BffList => {
+            let bffs = composed.registry.bffs(&composed.realm).await?;
+            Ok(serde_json::to_value(bffs).map_err(text)?)
+        }
+        Order::BffPut { bff, versions } => {
+            let registry = composed.registry.at_wish_of(actor);
+            registry.put_bff(&composed.realm, &bff, versions.as_deref()).await?;
+            Ok(json!({"changed": [format!("bff `{}` changed", bff.name)]}))
+        }
+        Order::BffRemove { name } => {
+            let registry = composed.registry.at_wish_of(actor);
+            registry.remove_bff(&composed.realm, &name).await?;
+            Ok(json!({"removed": name}))
+        }
         Order::KeyList => Ok(keys::list(composed).await),
         Order::KeysKnown => Ok(keys::known(composed)),
+        Order::DecisionLogs => Ok(decisions::known(composed).await?),
+        Order::Events { after, limit } => Ok(events::events(composed, after, limit).await?),
+        Order::Explain(wanted) => explain::explain(composed, &wanted).await,
         Order::KeyRotate { algorithm, force } => {
             keys::rotate(composed, actor, algorithm, force).await
         }
@@ -374,6 +486,12 @@ pub(crate) async fn perform(
         Order::ConsentList { username } => consents::list(composed, username.as_deref()).await,
         Order::ConsentWithdraw { username, client } => {
             consents::of_named(composed, actor, &username, &client).await
+        }
+        Order::PolicyExplain { asked } => policy::explain(composed, &asked).await,
+        Order::PolicyShadow => policy::shadow(composed).await,
+        Order::PolicyRemove => {
+            let told = composed.policies.remove(actor).await?;
+            Ok(json!({"changed": told}))
         }
         // Only what runs has a health.
         Order::Health => Ok(json!([])),

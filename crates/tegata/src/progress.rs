@@ -1,11 +1,12 @@
 //! How far an order is that takes long, told to whoever waits for it.
 
 use std::{
+    fmt,
     io::{self, IsTerminal as _},
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use tegata_token::Tally;
 use tokio::time::{Interval, interval};
@@ -68,19 +69,26 @@ impl Bar {
     /// Draws how far it is.
     pub(crate) fn draw(&self, now: UnderWay) {
         let done = self.done;
+        let template = if now.of > 0 {
+            format!("{{bar:32}} {{pos}} of {{len}} {done}, {{rate}}, {{eta}} left")
+        } else {
+            format!("{{spinner}} {{pos}} {done}, {{rate}}")
+        };
+        // Before anything that draws: the first line looks like the others.
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            self.line.set_style(style.with_key("rate", rate));
+        }
         if now.of > 0 && self.line.length().is_none() {
             self.line.set_length(now.of);
         }
-        let template = if now.of > 0 {
-            format!("{{bar:32}} {{pos}} of {{len}} {done}, {{per_sec}}, {{eta}} left")
-        } else {
-            format!("{{spinner}} {{pos}} {done}, {{per_sec}}")
-        };
-        if let Ok(style) = ProgressStyle::with_template(&template) {
-            self.line.set_style(style);
-        }
         self.line.set_position(now.done);
     }
+}
+
+/// How many there are in a second, without what is behind the point.
+fn rate(state: &ProgressState, line: &mut dyn fmt::Write) {
+    // Whoever cannot write a line cannot be told so in it.
+    let _ = write!(line, "{:.0}/s", state.per_sec());
 }
 
 impl Drop for Bar {

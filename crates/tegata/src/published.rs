@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri, header};
 use quick_cache::sync::Cache;
 use tegata_core::{BoxFuture, Node, RateLimit};
-use tegata_oauth::remote::{Bounds, Crowd, Fetched, KeysAt, NotFetched, Published, Within, Word};
+use tegata_oauth::remote::{AtMost, Bounds, Crowd, Fetched, KeysAt, NotFetched, Published, Word};
 use tegata_sdk::{
     RemoteIssuer, RemoteKeys, Transport, TransportLimits,
     authenticate::{KeyRules, KeysUnavailable},
@@ -151,7 +151,7 @@ impl Published for AskedClients {
     fn description<'a>(
         &'a self,
         address: &'a str,
-        within: Within,
+        within: AtMost,
     ) -> BoxFuture<'a, Result<Fetched, NotFetched>> {
         Box::pin(async move {
             // Nobody chose whom this is: nothing is kept open toward it.

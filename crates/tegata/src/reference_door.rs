@@ -7,7 +7,7 @@ use tegata_core::{BoxFuture, Node, SinceBoot, StoreError, flight::Flights};
 use tegata_gateway::{References, Unresolved};
 use tegata_token::ReferenceTokens;
 
-use crate::compose::Composed;
+use crate::{compose::Composed, in_time::in_time};
 
 /// How many tokens are kept. A reference stands for the same token for ever, which says itself when it ends
 /// and is looked up among the revocations at each request, so what is kept need not be read anew.
@@ -16,9 +16,6 @@ const KEPT: usize = 10_000;
 /// For how long it is remembered that a reference stands for nothing: it has ended, or the store has lost
 /// it. Whoever shows it again and again asks the store no more often.
 const MISSED_FOR: Duration = Duration::from_secs(10);
-
-/// How long the store may take.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 type Resolved = Result<Option<Arc<str>>, StoreError>;
 
@@ -57,21 +54,19 @@ impl ReferenceDoor {
         }
         let (references, text) = (self.references.clone(), reference.to_owned());
         let read = || async move {
-            let found = references.resolve(&text).await?;
+            let found = in_time(references.resolve(&text)).await?;
             Ok(found.map(|token| Arc::<str>::from(token.expose().as_str())))
         };
-        let found = tokio::time::timeout(PATIENCE, self.reading.join(name.clone(), read)).await;
-        match found {
-            Ok(Ok(found)) => {
+        match self.reading.join(name.clone(), read).await {
+            Ok(found) => {
                 let known = found.clone().map_or(Known::Missed(now), Known::Token);
                 self.known.insert(name, known);
                 Ok(found)
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::warn!(%error, "it could not be learnt what an opaque token stands for");
                 Err(Unresolved)
             }
-            Err(_) => Err(Unresolved),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Services, routes and delegations in the store, as they were declared.
+//! Services, routes, delegations and aggregations in the store, as they were declared.
 
 use std::sync::Arc;
 
@@ -9,15 +9,17 @@ use tegata_core::{
     Realm, Records, StoreError, Stored, Versioned, port::Page, repository,
 };
 use tegata_mesh::{
-    DeclaredDelegation, DeclaredRoute, DeclaredService, DelegationMode, InvalidMap, ServiceMap,
-    delegation,
+    DeclaredBff, DeclaredDelegation, DeclaredRoute, DeclaredService, DelegationMode, InvalidMap,
+    ServiceMap, bff, delegation,
 };
 use tegata_oauth::{Access, Delegation, Targets};
 
-use self::delegations::StoredDelegation;
+use self::{bffs::StoredBff, delegations::StoredDelegation};
 
+mod bffs;
 mod delegations;
 
+pub(crate) use bffs::BFFS;
 pub(crate) use delegations::DELEGATIONS;
 
 /// Where services are kept.
@@ -81,6 +83,12 @@ pub(crate) enum RegistryRefused {
     /// There is no such delegation.
     #[error("there is no delegation `{0}`; `tegata delegation list` names them")]
     NoDelegation(String),
+    /// There is no such aggregation.
+    #[error("there is no aggregation `{0}`; `tegata bff list` names them")]
+    NoBff(String),
+    /// It was changed since it was read.
+    #[error("aggregation `{0}` was changed since it was read: read it again")]
+    BffOvertaken(String),
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -92,9 +100,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) services: &'a [DeclaredService],
     pub(crate) routes: &'a [DeclaredRoute],
     pub(crate) delegations: &'a [DeclaredDelegation],
+    pub(crate) bffs: &'a [DeclaredBff],
 }
 
-/// The services, routes and delegations of an installation.
+/// The services, routes, delegations and aggregations of an installation.
 #[derive(Clone)]
 pub(crate) struct Registry {
     node: Node,
@@ -152,10 +161,11 @@ impl Registry {
     /// The map that they make.
     pub(crate) async fn map(&self, realm: &Realm) -> Result<ServiceMap, RegistryRefused> {
         let (services, routes) = (self.services(realm).await?, self.routes(realm).await?);
-        Ok(ServiceMap::check(&services, &routes)?)
+        let bffs = self.bffs(realm).await?;
+        Ok(ServiceMap::check(&services, &routes)?.with_bffs(&bffs)?)
     }
 
-    /// Makes services, routes and delegations be as they are declared, beside those that are there
+    /// Makes services, routes, delegations and aggregations be as they are declared, beside those that are there
     /// already. Tells what changed, in words, as it goes.
     pub(crate) async fn declare(
         &self,
@@ -179,6 +189,11 @@ impl Registry {
         for declared in wanted.routes {
             let stored = StoredRoute { declared: declared.clone() };
             let name = format!("route `{}`", declared.path);
+            self.write(realm, &stored, &name, dry_run).await?.map(&mut tell);
+        }
+        for declared in wanted.bffs {
+            let stored = StoredBff { declared: declared.clone() };
+            let name = format!("bff `{}`", declared.name);
             self.write(realm, &stored, &name, dry_run).await?.map(&mut tell);
         }
         Ok(())
@@ -276,7 +291,7 @@ impl Registry {
         realm: &Realm,
         wanted: Wanted<'_>,
     ) -> Result<(), RegistryRefused> {
-        let Wanted { services, routes, delegations } = wanted;
+        let Wanted { services, routes, delegations, bffs } = wanted;
         if let Some(taken) = services.iter().find(|it| *it.name == *self.trust_domain) {
             return Err(RegistryRefused::Taken(taken.name.clone()));
         }
@@ -286,7 +301,11 @@ impl Registry {
         let mut all_routes = routes.to_vec();
         let at = |path: &str| routes.iter().any(|declared| declared.path == path);
         all_routes.extend(self.routes(realm).await?.into_iter().filter(|it| !at(&it.path)));
-        ServiceMap::check(&all_services, &all_routes)?;
+        let map = ServiceMap::check(&all_services, &all_routes)?;
+        // What was declared before and leads nowhere any more says so when it is asked for.
+        bff::check(bffs, &map)?;
+        // Of those that are declared alone: what is there already keeps nobody from declaring others.
+        tegata_gateway::graphql::check(&map, |path| at(path))?;
         let mut all_delegations = delegations.to_vec();
         let named = |name: &str| delegations.iter().any(|declared| declared.name == name);
         // What somebody else declares at the moment, whose services come after it, is theirs to check.

@@ -10,7 +10,7 @@ use crate::{
     compose::Composed,
     config::{Config, Declared, Given, Source},
     logging::{self, Level},
-    operate::{self, MadeSecrets, Refused},
+    operate::{self, MadeSecrets, Refused, policy},
     run::Running,
 };
 
@@ -30,7 +30,10 @@ const LIVE: [&str; 10] = [
 ];
 
 /// What is declared, which is made so anew.
-const DECLARED: [&str; 5] = ["client", "delegation", "route", "service", "user"];
+const DECLARED: [&str; 6] = ["bff", "client", "delegation", "route", "service", "user"];
+
+/// What says which policies are read anew, which happens whether it has changed or not.
+const POLICIES: &str = "policy";
 
 /// What cannot change of the above: how large a table is that was made at the start.
 const FIXED: [&str; 1] = ["gateway.limits.callers"];
@@ -42,7 +45,7 @@ fn is_live(name: &str) -> bool {
             name.strip_prefix(it).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         })
     };
-    (is_in(&LIVE) || is_in(&DECLARED)) && !is_in(&FIXED)
+    (is_in(&LIVE) || is_in(&DECLARED) || is_in(&[POLICIES])) && !is_in(&FIXED)
 }
 
 /// The configuration that counts, which is what the server was started with, and what has changed since.
@@ -84,6 +87,7 @@ impl Current {
         let given = self.given.with(&new, is_live);
         let config = given.config(&self.base).map_err(|error| refused(error.to_string()))?;
         // Everything is looked at before anything is changed.
+        let policies = policy::read_anew(composed, &config.policy).await.map_err(refused)?;
         let filter =
             logging::filter(&config.observability).map_err(|failed| refused(failed.why()))?;
         let declares = self.owes || live.iter().any(|name| DECLARED.contains(&name.as_str()));
@@ -97,7 +101,16 @@ impl Current {
         running.reconfigure(&config).await.map_err(refused)?;
         level.set(filter).map_err(refused)?;
         (self.given, self.config, self.owes) = (given, config, declares);
-        let done = json!({"changed": live, "needs_restart": fixed});
+        let mut done = json!({"changed": live, "needs_restart": fixed});
+        if let Some(policies) = policies {
+            let told = composed.policies.declare(policies, operate::OPERATOR, false).await;
+            let told = told.map_err(|error| Refused::from(error).after(done.clone()))?;
+            if let (Some(told), Some(members)) = (told, done.as_object_mut()) {
+                members.insert("policies".to_owned(), told.into());
+            }
+            let given = running.give_map().await;
+            given.map_err(|error| Refused::from(error).after(done.clone()))?;
+        }
         if declares {
             let declared =
                 operate::declare(composed, &declarations, MadeSecrets::WouldBeLost).await;

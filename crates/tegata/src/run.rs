@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     io::{self, IsTerminal as _},
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -15,11 +16,11 @@ use tegata_core::{
     BoxFuture, ClientCertificates, ForwardedBy, Network, Parting, Proxies, Secret, SinceBoot,
 };
 use tegata_gateway::{
-    Gateway, SessionCheck, Sharing,
+    DecisionLog, Gateway, SessionCheck, Sharing,
     introspection::Introspection,
     tls::{Asks, Identity},
 };
-use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap, Upstream};
+use tegata_mesh::{DeclaredBff, DeclaredRoute, DeclaredService, ServiceMap, Upstream};
 use tegata_oauth::DpopNonce;
 use tegata_server::{App, BrowserClient, Confirm, Inlet, Operations, Tls};
 use tegata_session::{CookieFilter, CookieName, Environment, Origins};
@@ -37,9 +38,9 @@ use crate::{
     appearance, background, certificates, circle,
     command::Failed,
     compose::Composed,
-    config::{Config, Span},
+    config::{self, Config, ExtAuthz, Span},
     cookie_door::CookieDoor,
-    gauges, health,
+    decisions, gauges, health,
     introspection::Others,
     key_door::KeyDoor,
     logouts, lookout, mail,
@@ -59,6 +60,8 @@ pub(crate) struct Listeners {
     pub(crate) mtls: Vec<TcpListener>,
     pub(crate) gateway: Vec<TcpListener>,
     pub(crate) operations: Vec<TcpListener>,
+    /// Where Envoy asks.
+    pub(crate) ext_authz: Vec<TcpListener>,
     /// For which of them somebody else chose the addresses: whoever takes them over keeps to that.
     pub(crate) chosen: BTreeSet<Listener>,
 }
@@ -71,10 +74,13 @@ pub(crate) enum Listener {
     Mtls,
     Gateway,
     Operations,
+    #[serde(rename = "ext_authz")]
+    ExtAuthz,
 }
 
 impl Listener {
-    pub(crate) const ALL: [Self; 4] = [Self::Public, Self::Mtls, Self::Gateway, Self::Operations];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Public, Self::Mtls, Self::Gateway, Self::Operations, Self::ExtAuthz];
 
     /// As sockets from outside are named.
     pub(crate) const fn name(self) -> &'static str {
@@ -83,6 +89,7 @@ impl Listener {
             Self::Mtls => "mtls",
             Self::Gateway => "gateway",
             Self::Operations => "operations",
+            Self::ExtAuthz => "ext_authz",
         }
     }
 
@@ -93,6 +100,7 @@ impl Listener {
             Self::Mtls => "[public] mtls_listen",
             Self::Gateway => "[gateway] listen",
             Self::Operations => "[operations] listen",
+            Self::ExtAuthz => "[ext_authz] listen",
         }
     }
 }
@@ -105,6 +113,7 @@ impl Listeners {
             Listener::Mtls => &self.mtls,
             Listener::Gateway => &self.gateway,
             Listener::Operations => &self.operations,
+            Listener::ExtAuthz => &self.ext_authz,
         }
     }
 
@@ -114,6 +123,7 @@ impl Listeners {
             Listener::Mtls => &mut self.mtls,
             Listener::Gateway => &mut self.gateway,
             Listener::Operations => &mut self.operations,
+            Listener::ExtAuthz => &mut self.ext_authz,
         }
     }
 
@@ -175,6 +185,8 @@ pub(crate) struct Running {
     /// Told when the gateway has ended: what was open for it ends too.
     stopping: watch::Sender<bool>,
     servers: Tasks,
+    /// Ended last: what is still answered is written down.
+    log: DecisionLog,
     /// How long all that takes at most.
     drain: Duration,
     _background: Tasks,
@@ -195,7 +207,10 @@ pub(crate) async fn start(
     let parting = Parting::default();
     let counts = (metrics.clone(), gateway_metrics.clone());
     let tower = Arc::new(lookout::Tower::new(&composed, health, counts, listeners.named()));
-    let outer = public(&composed, &metrics, &ear, &look, (&tower, &parting), loopback)?;
+    let log = decisions::open(&composed).await?;
+    // A process serves once.
+    let _ = composed.decisions.set(log.lent(composed.config.records_of_issuance()));
+    let outer = public(&composed, &metrics, &ear, &look, (&tower, &parting, &log), loopback)?;
     let behind = outer.behind(gateway_as_proxy());
     let inner = inner()?;
     let way = Way {
@@ -203,7 +218,9 @@ pub(crate) async fn start(
         secret: secret(&composed),
     };
     let counts = (gateway_metrics.clone(), &metrics);
-    let gateway = gateway(&composed, counts, &listeners, &way, loopback, &parting).await?;
+    let of_gateway = log.lent(composed.config.records_of_verification());
+    let gateway =
+        gateway(&composed, counts, &listeners, &way, loopback, (&parting, of_gateway)).await?;
     let socket = admin::bind(composed.data.path()).map_err(|error| {
         let path = admin::socket(composed.data.path());
         Failed::Usage(format!("`{}`: {error}", path.display()))
@@ -267,6 +284,10 @@ pub(crate) async fn start(
     beside.keep("administration", Weight::Essential, move || {
         admin::serve(Arc::clone(&socket), Arc::clone(&all), look.clone(), ordered.clone())
     });
+    let (all, told) = (Arc::clone(&composed), log.clone());
+    beside.keep("tell_of_decisions", Weight::Helpful, move || {
+        decisions::tell(Arc::clone(&all), told.clone())
+    });
     let (all, of) = (Arc::clone(&composed), Arc::clone(&gateway));
     beside.keep("renew_certificates", Weight::Helpful, move || {
         certificates::renew(Arc::clone(&all), identity.clone(), Arc::clone(&of))
@@ -285,6 +306,7 @@ pub(crate) async fn start(
         look: given_map,
         loopback,
         linger: composed.config.operations.linger,
+        log,
         composed,
         gateway,
         parting,
@@ -347,6 +369,7 @@ impl Running {
         if let Err(error) = background::write_failures(&self.composed).await {
             tracing::warn!(%error, "the last attempts to sign in are not written down");
         }
+        decisions::end(&self.composed, self.log).await;
         circle::leave(&self.composed).await;
         // A socket that is left behind is replaced at the next start; removing it is a courtesy.
         let _ = std::fs::remove_file(admin::socket(self.composed.data.path()));
@@ -375,7 +398,7 @@ fn public(
     metrics: &tegata_server::Metrics,
     ear: &Arc<signals::Ear>,
     look: &tokio::sync::mpsc::Sender<admin::Look>,
-    (tower, parting): (&Arc<lookout::Tower>, &Parting),
+    (tower, parting, log): (&Arc<lookout::Tower>, &Parting, &DecisionLog),
     loopback: Loopback,
 ) -> Result<App, Failed> {
     let set = &composed.config.public;
@@ -428,8 +451,15 @@ fn public(
         metrics: metrics.clone(),
         lookout: Arc::clone(tower) as Arc<dyn tegata_server::Lookout>,
         parting: parting.clone(),
+        decisions: Some(Arc::new(decisions::Written::into(
+            log,
+            composed.config.records_of_issuance(),
+        ))),
     };
-    App::new(config, parts).map_err(|error| Failed::Usage(error.to_string()))
+    let app = App::new(config, parts).map_err(|error| Failed::Usage(error.to_string()))?;
+    // Weakly: what listens goes on for a moment longer than what it is made of.
+    let of = Arc::downgrade(composed);
+    Ok(app.deciding_by(Arc::new(move || of.upgrade()?.policies.set())))
 }
 
 /// Where the gateway reaches the public listener: on this machine, in the clear, so that it needs no
@@ -482,7 +512,7 @@ async fn gateway(
     listeners: &Listeners,
     way: &Way,
     loopback: Loopback,
-    parting: &Parting,
+    (parting, decisions): (&Parting, DecisionLog),
 ) -> Result<Arc<Gateway>, Failed> {
     let usage = |error: &dyn std::fmt::Display| Failed::Usage(format!("[gateway] {error}"));
     let set = &composed.config.gateway;
@@ -511,23 +541,18 @@ async fn gateway(
     let scope = Scope::new(&BrowserClient::default().scope).map_err(|error| usage(&error))?;
     let door: Arc<dyn SessionCheck> =
         Arc::new(CookieDoor::new(composed, scope, origins(composed)?, refusals.clone()));
-    let of_log = keys.clone();
     let signer: tegata_gateway::Signer = Arc::new(move || {
         let withheld = keys.withheld().is_some();
         keys.now().signer(Algorithm::Es256).filter(|_| !withheld)
     });
-    // What was decided is recorded whatever the clock says.
-    let of_log: tegata_gateway::Signer = Arc::new(move || of_log.now().signer(Algorithm::Es256));
-    let mut log = tegata_gateway::decision_log::Config::at(&composed.data.path().join("decisions"));
-    log.mode = set.decisions;
-    let decisions = tegata_gateway::DecisionLog::open(&log, &composed.node, of_log)
-        .map_err(|error| usage(&error))?;
     let certificates = certificates_of(composed).await.map_err(|error| usage(&error))?;
+    let deciding = composed.policies.look().await.map_err(Failed::Operation)?;
     let parts = tegata_gateway::gateway::Parts {
         node: composed.node.clone(),
         epoch: composed.epoch,
         services: composed.registry.map(&composed.realm).await.map_err(|error| usage(&error))?,
         forbids: Vec::new(),
+        policies: deciding.policies,
         tokens,
         dpop: tegata_gateway::Dpop {
             nonces: composed.dpop_nonces.clone(),
@@ -561,7 +586,31 @@ async fn gateway(
     let sockets: Result<Vec<_>, _> = listeners.gateway.iter().map(TcpListener::try_clone).collect();
     let sockets = sockets.map_err(|error| usage(&error))?;
     let served = Gateway::serve(config, parts, sockets).map_err(|error| usage(&error))?;
-    Ok(Arc::new(served))
+    answer_envoy(&composed.config.ext_authz, &served, &listeners.ext_authz)?;
+    let served = Arc::new(served);
+    let asked = Arc::downgrade(&served);
+    composed.policies.ask(move || Some(asked.upgrade()?.policy_set()));
+    Ok(served)
+}
+
+/// Has the gateway answer Envoy, where that was said.
+fn answer_envoy(
+    set: &ExtAuthz,
+    gateway: &Gateway,
+    listeners: &[TcpListener],
+) -> Result<(), Failed> {
+    if listeners.is_empty() {
+        return Ok(());
+    }
+    let usage = |error: &dyn std::fmt::Display| Failed::Usage(format!("[ext_authz] {error}"));
+    let secret = set.secret_file.as_ref().map(|file| config::read_secret(Path::new(""), file));
+    let secret = secret.transpose().map_err(|error| usage(&error))?;
+    if secret.as_ref().is_some_and(|secret| secret.expose().is_empty()) {
+        return Err(usage(&"the file of `secret_file` is empty"));
+    }
+    let sockets: Result<Vec<_>, _> = listeners.iter().map(TcpListener::try_clone).collect();
+    let sockets = sockets.map_err(|error| usage(&error))?;
+    gateway.answer_envoy(sockets, secret).map_err(|error| usage(&error))
 }
 
 /// How limits are shared with other nodes, where there is a Redis that they could share.
@@ -617,19 +666,25 @@ async fn remap(
     }
 }
 
-/// What was declared when the gateway was given its map.
-type Known = Option<(Vec<DeclaredService>, Vec<DeclaredRoute>)>;
+/// What was declared when the gateway was given its map, and the version of the policies.
+type Known = Option<((Vec<DeclaredService>, Vec<DeclaredRoute>, Vec<DeclaredBff>), u64)>;
 
 /// Gives the gateway the map, where it is another than the one before. What failed is tried again.
 async fn give_map(composed: &Composed, gateway: &Gateway, known: &mut Known) -> Result<(), String> {
     let (realm, registry) = (&composed.realm, &composed.registry);
-    let declared = tokio::try_join!(registry.services(realm), registry.routes(realm));
+    let declared =
+        tokio::try_join!(registry.services(realm), registry.routes(realm), registry.bffs(realm));
     let declared = declared.map_err(|error| error.to_string())?;
+    let deciding = composed.policies.look().await?;
+    let declared = (declared, deciding.version);
     if known.as_ref() == Some(&declared) {
         return Ok(());
     }
-    let map = ServiceMap::check(&declared.0, &declared.1).map_err(|error| error.to_string())?;
-    gateway.replace(&map, Vec::new()).map_err(|error| error.to_string())?;
+    let (services, routes, bffs) = &declared.0;
+    let map = ServiceMap::check(services, routes);
+    let map = map.and_then(|map| map.with_bffs(bffs)).map_err(|error| error.to_string())?;
+    let taken = gateway.decide_by(&map, Vec::new(), deciding.policies);
+    taken.map_err(|error| error.to_string())?;
     *known = Some(declared);
     Ok(())
 }

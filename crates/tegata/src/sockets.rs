@@ -136,8 +136,8 @@ pub(crate) fn listeners(
             let address = first.socket.local_addr().map(|it| it.to_string()).unwrap_or_default();
             let called = &first.called;
             Err(Failed::Usage(format!(
-                "{called} listens on `{address}` for nothing: name it `public`, `mtls`, `gateway` or \
-                 `operations` with `FileDescriptorName=`, or set that address in the configuration"
+                "{called} listens on `{address}` for nothing: name it `public`, `mtls`, `gateway`, \
+                 `operations` or `ext_authz` with `FileDescriptorName=`, or set that address in the configuration"
             )))
         }
         _ => Ok(all),
@@ -150,6 +150,7 @@ fn addresses(config: &Config, listener: Listener) -> Option<&[SocketAddr]> {
         Listener::Mtls => config.public.mtls_listen.as_ref()?.addresses(),
         Listener::Gateway => config.gateway.listen.addresses(),
         Listener::Operations => config.operations.listen.addresses(),
+        Listener::ExtAuthz => config.ext_authz.listen.as_ref()?.addresses(),
     })
 }
 

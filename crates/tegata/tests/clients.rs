@@ -104,30 +104,30 @@ fn chromium_shows_pages_that_everybody_can_use_in_japanese() {
     pages("ja");
 }
 
-/// Looks at the console in a language.
-fn console(script: &str, language: &str) {
+/// Plays a script in a language.
+fn in_language(script: &str, language: &str) {
     let language = [("TEGATA_LANGUAGE", Path::new(language))];
     run_with(program("node", "nodejs"), script, context(), &language);
 }
 
 #[test]
 fn two_administrators_in_chromium_do_not_overwrite_each_other() {
-    console("console_changes.mjs", "en");
+    in_language("console_changes.mjs", "en");
 }
 
 #[test]
 fn two_administrators_in_chromium_do_not_overwrite_each_other_in_japanese() {
-    console("console_changes.mjs", "ja");
+    in_language("console_changes.mjs", "ja");
 }
 
 #[test]
 fn chromium_shows_the_console_and_what_is_taken_back_meanwhile() {
-    console("console.mjs", "en");
+    in_language("console.mjs", "en");
 }
 
 #[test]
 fn chromium_shows_the_console_in_japanese() {
-    console("console.mjs", "ja");
+    in_language("console.mjs", "ja");
 }
 
 #[test]
@@ -151,6 +151,25 @@ fn a_hostile_script_takes_nothing_that_outlives_the_session() {
 }
 
 #[test]
+fn a_hostile_script_takes_nothing_at_all_where_pages_are_given_no_tokens() {
+    let (name, password) = ("maria", "a long and private phrase");
+    let server = Server::behind_proxies(&format!(
+        "[tokens]\nfor_pages = false\n[[user]]\nusername = \"{name}\"\npassword = \"{password}\"\n"
+    ));
+    let context = json!({
+        "issuer": format!("http://localhost:{}", server.public),
+        "gateway": format!("http://localhost:{}", server.gateway),
+        "users": [{"name": name, "username": name, "password": password}],
+        "clients": [],
+        "chromium": program("chromium", "chromium"),
+    });
+    let file = server.path().join("context.json");
+    std::fs::write(&file, context.to_string()).unwrap();
+    let node = program("node", "nodejs");
+    run_with(node, "session/cookie_alone.mjs", file.to_str().unwrap(), &[]);
+}
+
+#[test]
 fn a_hostile_script_allows_nothing_in_the_persons_name() {
     javascript("session/presence.mjs");
 }
@@ -168,6 +187,16 @@ fn people_are_told_that_their_session_has_ended() {
 #[test]
 fn people_shop_with_the_browser_sdk() {
     javascript("session/shop.mjs");
+}
+
+#[test]
+fn everybody_can_use_the_shop_and_read_the_notice() {
+    in_language("session/everybody.mjs", "en");
+}
+
+#[test]
+fn everybody_can_use_the_shop_and_read_the_notice_in_japanese() {
+    in_language("session/everybody.mjs", "ja");
 }
 
 #[test]

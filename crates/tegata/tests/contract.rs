@@ -9,6 +9,7 @@ mod contract {
     pub(crate) mod answers;
     pub(crate) mod authorize;
     pub(crate) mod back_channel;
+    mod bff;
     pub(crate) mod browser;
     pub(crate) mod browser_api;
     pub(crate) mod commands;
@@ -20,11 +21,13 @@ mod contract {
     pub(crate) mod exchange;
     pub(crate) mod gateway;
     pub(crate) mod grants;
+    pub(crate) mod graphql;
     pub(crate) mod hostile;
     pub(crate) mod http;
     pub(crate) mod jwt;
     pub(crate) mod monitoring;
     mod oauth2_crate;
+    mod openidconnect_crate;
     pub(crate) mod operations;
     pub(crate) mod options;
     pub(crate) mod pairwise;

@@ -16,18 +16,24 @@ use tegata_engines::{
     tegata::{Own, Shared, root_key},
 };
 use tegata_faults::{
-    Round, Run, SCENARIOS,
+    Progress, Round, Run, SCENARIOS,
     http::{Ask, Client},
     stage::{self, Stage},
     time::until,
 };
 
+#[path = "faults/canary.rs"]
+mod canary;
 #[path = "faults/consoles.rs"]
 mod consoles;
 #[path = "faults/descriptors.rs"]
 mod descriptors;
+#[path = "faults/hung.rs"]
+mod hung;
 #[path = "faults/limits.rs"]
 mod limits;
+#[path = "faults/progress.rs"]
+mod progress;
 #[path = "faults/replays.rs"]
 mod replays;
 
@@ -36,8 +42,9 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_tegata");
 /// Runs one round of a scenario, as short as it can be.
 fn holds(name: &str) {
     let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name).unwrap();
-    let program = PROGRAM.into();
-    let first = Round { program, older: None, seed: 1, outage: None, full: false, hasty: true };
+    let (program, progress) = (PROGRAM.into(), Progress::default());
+    let (full, hasty) = (false, true);
+    let first = Round { program, older: None, seed: 1, outage: None, full, hasty, progress };
     let run = Run { first, repeat: 1, full: false, pictures: None, aloud: false };
     let summary = tegata_faults::run(scenario, &run);
     assert!(summary.is_good(), "{:?}", summary.broke);
@@ -47,6 +54,26 @@ fn holds(name: &str) {
 #[test]
 fn no_refresh_token_is_spent_twice_on_two_nodes_and_each_learns_what_the_other_takes_back() {
     holds("x10-nodes-apart");
+}
+
+#[test]
+fn whatever_breaks_nothing_taken_back_is_lost_and_calls_go_on() {
+    holds("r1-everything");
+}
+
+#[test]
+fn what_was_taken_back_of_another_issuer_stays_so_when_redis_loses_it() {
+    holds("x2-foreign-dropped");
+}
+
+#[test]
+fn a_node_that_hears_nothing_or_is_not_heard_spends_no_token_twice() {
+    holds("x10-nodes-deaf");
+}
+
+#[test]
+fn on_a_full_disk_a_node_verifies_and_issues_nothing_until_there_is_room() {
+    holds("x14-disk-full");
 }
 
 #[test]
@@ -75,6 +102,16 @@ fn a_node_whose_clock_jumps_says_so_and_its_tokens_count_elsewhere() {
 }
 
 #[test]
+fn files_of_policies_that_are_spoilt_let_nothing_more_pass() {
+    holds("x26-policy-corrupt");
+}
+
+#[test]
+fn nodes_are_restarted_in_turn_while_keys_change_and_no_request_fails_nor_connection_is_cut() {
+    holds("x22-rolling-restart");
+}
+
+#[test]
 fn settings_of_a_node_that_is_alone_change_and_no_request_fails() {
     holds("x22-reload");
 }
@@ -92,6 +129,11 @@ fn a_key_that_was_stolen_signs_nothing_and_one_that_was_lost_is_missed() {
 #[test]
 fn one_slow_service_slows_no_other() {
     holds("x18-upstream-slow");
+}
+
+#[test]
+fn keys_that_change_and_keys_that_nobody_has_refuse_no_good_token_and_are_seldom_asked_for() {
+    holds("x19-key-flood");
 }
 
 #[test]

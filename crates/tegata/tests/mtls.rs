@@ -8,6 +8,7 @@ mod mtls {
     mod authentication;
     mod bound;
     mod certificates;
+    mod envoy;
     mod proxy;
     mod world;
 }

@@ -28,7 +28,7 @@ pub use lasting::{FOREIGN_KEYS, lasting, tell_again};
 pub use name::{Name, Names};
 pub use outbox::{Outbox, Told, WITHDRAWN, filled_key, mark_of};
 pub use rules::ForeignRules;
-pub use view::{ForeignView, Layer, Looked, Ticket};
+pub use view::{ForeignView, Layer, Looked, REMEMBERED, Ticket};
 pub use walk::Walk;
 
 /// Whether a name here is of something that another issuer named.

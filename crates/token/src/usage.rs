@@ -175,7 +175,8 @@ impl Usage {
 
     /// Notes that a token was used for a service.
     pub fn used(&self, jti: &str, service: &Arc<str>) {
-        let (now, at) = (self.node.now(), self.clock.tick(self.node.clock().as_ref()));
+        let now = self.node.now();
+        let at = self.clock.tick_at(now);
         self.note(jti, |noted| {
             noted.count += 1;
             (noted.last, noted.at) = (noted.last.max(now), at);
@@ -201,7 +202,7 @@ impl Usage {
 
     fn note(&self, jti: &str, change: impl FnOnce(&mut Noted)) {
         let Some(shard) = self.noted.get(self.shard(jti)) else { return };
-        shard.lock().change(jti, Noted::default(), change);
+        shard.lock().change(jti, Noted::default, change);
     }
 
     /// Takes over what was noted, forgets what nobody has used for long, and answers what to tell the
@@ -214,11 +215,15 @@ impl Usage {
             let noted = shard.lock().take();
             let mut held = self.held.lock();
             for (jti, noted) in noted {
-                held.change(jti, Held::new(now), |it| {
-                    self.add(&noted, &mut it.state);
-                    // The others are to hear of it at once.
-                    (it.due, it.pause) = (now, FLUSHED);
-                });
+                held.change(
+                    jti,
+                    || Held::new(now),
+                    |it| {
+                        self.add(&noted, &mut it.state);
+                        // The others are to hear of it at once.
+                        (it.due, it.pause) = (now, FLUSHED);
+                    },
+                );
             }
         }
         let mut held = self.held.lock();
@@ -289,12 +294,16 @@ impl Usage {
             if !self.is_kept(&theirs) {
                 continue;
             }
-            held.change(jti, Held::new(now), |it| {
-                if it.state.merge(&theirs) {
-                    // It may be news to a third: it is told again as often as what we noted.
-                    (it.due, it.pause) = (SinceBoot(now.0 + FLUSHED), FLUSHED);
-                }
-            });
+            held.change(
+                jti,
+                || Held::new(now),
+                |it| {
+                    if it.state.merge(&theirs) {
+                        // It may be news to a third: it is told again as often as what we noted.
+                        (it.due, it.pause) = (SinceBoot(now.0 + FLUSHED), FLUSHED);
+                    }
+                },
+            );
         }
     }
 

@@ -374,6 +374,13 @@ impl<K: TokenKind> Verifier<K> {
         self.recall(token, self.clock.now())
     }
 
+    /// Whether a text is a token that was verified a moment ago, whether it still counts or not: for keeping
+    /// it from those whom it is not for. It counts as no use of the memory.
+    #[must_use]
+    pub fn has_seen(&self, token: &str) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.get(token).is_some())
+    }
+
     fn recall(&self, token: &str, now: Timestamp) -> Option<Result<Arc<Verified<K>>, Refusal>> {
         let memory = self.memory.as_ref()?;
         let known = memory.get(token)?;

@@ -141,6 +141,25 @@ async function show() {
   }
 }
 
+/** Shows who is here, how much they have not read, and the page as they like it: one answer from three services. */
+async function showHome() {
+  const mine = visit;
+  const { data } = await ask('/bff/home');
+  if (mine !== visit) return;
+  $('who').title = data.user.name;
+  $('avatar').src = data.user.avatar;
+  $('avatar').hidden = false;
+  const unread = data.notifications?.unread_count ?? 0;
+  $('unread').textContent = unread;
+  $('unread').hidden = unread === 0;
+  colour(data.preferences.theme);
+  $('theme').hidden = false;
+}
+
+function colour(theme) {
+  document.documentElement.dataset.theme = $('theme').value = theme;
+}
+
 async function greet() {
   const mine = visit;
   const user = await session.user().catch(() => null);
@@ -148,7 +167,7 @@ async function greet() {
   $('who').textContent = user?.username ?? '';
   $('who').hidden = $('out').hidden = !user;
   $('in').hidden = Boolean(user);
-  if (user) await attempt(() => keep(ask('/carts/cart')));
+  if (user) await Promise.all([attempt(() => keep(ask('/carts/cart'))), attempt(showHome)]);
   else await keep(undefined);
 }
 
@@ -227,6 +246,9 @@ function speak() {
   const kinds = Object.entries(words.kinds).map(([value, text]) => made('option', text, { value }));
   $('kind').replaceChildren(made('option', words.all, { value: '' }), ...kinds);
   $('kind').value = kind;
+  const theme = $('theme').value || 'system';
+  $('theme').replaceChildren(...Object.entries(words.themes).map(([value, text]) => made('option', text, { value })));
+  $('theme').value = theme;
   showProducts();
   showCart();
 }
@@ -240,6 +262,7 @@ $('checkout').addEventListener('submit', order);
 $('checkout').addEventListener('input', () => { delete $('checkout').dataset.name; });
 $('search').addEventListener('input', showProducts);
 $('kind').addEventListener('change', showProducts);
+$('theme').addEventListener('change', () => attempt(async () => colour((await ask('/preferences/me', 'PUT', { theme: $('theme').value })).theme), $('theme')));
 $('out').addEventListener('click', () => attempt(() => session.logout(), $('out')));
 addEventListener('hashchange', show);
 
@@ -259,6 +282,8 @@ session.onEnd((reason) => {
   visit += 1;
   $('checkout').reset();
   $('placed').replaceChildren();
+  $('avatar').hidden = $('unread').hidden = $('theme').hidden = true;
+  colour('system');
   greet();
   location.hash = '#goods';
   say(reason === 'logout' ? words.signedOut : words.left);

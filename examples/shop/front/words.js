@@ -12,6 +12,7 @@ const en = {
   wrong: 'The user name, the password or the code is wrong.', again: 'That took too long. Please begin anew.',
   wait: 'Too many attempts. Please wait a little.', trouble: 'That did not work. Please try again.',
   state: { placing: 'being placed', placed: 'placed', refused: 'refused' },
+  unread: 'Not read yet', theme: 'Colours', themes: { system: 'As the device', light: 'Light', dark: 'Dark' },
   kinds: { maps: 'Maps', clothing: 'Clothing', luggage: 'Luggage', gear: 'Gear', books: 'Books', provisions: 'Provisions' },
 };
 
@@ -28,6 +29,7 @@ const ja = {
   wrong: 'ユーザー名、パスワード、またはコードが違います。', again: '時間切れです。最初からやり直してください。',
   wait: '試行回数が多すぎます。しばらくお待ちください。', trouble: 'うまくいきませんでした。もう一度お試しください。',
   state: { placing: '手続き中', placed: '注文済み', refused: '不成立' },
+  unread: '未読のお知らせ', theme: '配色', themes: { system: '端末に合わせる', light: '明るい', dark: '暗い' },
   kinds: { maps: '地図', clothing: '衣類', luggage: '荷物入れ', gear: '道具', books: '書物', provisions: '食料' },
 };
 

@@ -6,13 +6,14 @@ use axum::{
     Json, Router,
     extract::{Path, State},
     http::StatusCode,
-    routing::{get, put},
+    routing::{get, post, put},
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tegata_sdk::{Caller, Problem};
 
 use crate::{
+    graph,
     page::{Page, PageQuery},
     request::{Asked, Body, text},
     seed::SEEDS,
@@ -36,10 +37,10 @@ type Shelf = Arc<Mutex<BTreeMap<String, Product>>>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Described {
-    name: String,
-    category: String,
-    price_cents: u64,
+pub(crate) struct Described {
+    pub(crate) name: String,
+    pub(crate) category: String,
+    pub(crate) price_cents: u64,
 }
 
 #[derive(Deserialize)]
@@ -61,7 +62,8 @@ pub fn router(parts: &Parts) -> Router {
     });
     let shelf = Shelf::new(Mutex::new(products.collect()));
     let open = Router::new().route("/products", get(list)).route("/products/{id}", get(one));
-    let protected = Router::new().route("/products/{id}", put(describe));
+    let protected =
+        Router::new().route("/products/{id}", put(describe)).route("/graphql", post(in_graphql));
     parts.assemble(open.with_state(Arc::clone(&shelf)), protected.with_state(shelf))
 }
 
@@ -97,8 +99,16 @@ async fn describe(
     Ok((status, Json(product)))
 }
 
+async fn in_graphql(
+    State(shelf): State<Shelf>,
+    caller: Caller,
+    Body(came): Body<graph::Came>,
+) -> Json<serde_json::Value> {
+    Json(graph::answer(came, &caller, &mut shelf.lock()))
+}
+
 impl Described {
-    fn into_product(self, id: String) -> Result<Product, Problem> {
+    pub(crate) fn into_product(self, id: String) -> Result<Product, Problem> {
         let sound = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if !(1..=64).contains(&id.len()) || !id.bytes().all(sound) {
             return Err(invalid("the id is not 1 to 64 of `a-z`, `0-9` and `-`"));

@@ -6,7 +6,7 @@
 //!
 //! | module | serves | calls |
 //! |---|---|---|
-//! | [`catalogue`] | what is sold, open to everybody | |
+//! | [`catalogue`] | what is sold, open to everybody; in GraphQL, too ([`graph`]) | |
 //! | [`users`] | profiles and addresses | |
 //! | [`carts`] | what a person is about to buy | `catalogue` |
 //! | [`orders`] | placing orders, all of it or nothing | `catalogue` `carts` `users` `inventory` `payments` `shipping` `notifications` |
@@ -14,20 +14,27 @@
 //! | [`payments`] | payments and refunds, each once | |
 //! | [`shipping`] | parcels and where they are | `notifications` |
 //! | [`notifications`] | what a person has been told | |
+//! | [`preferences`] | how a person likes to see the shop | |
 //! | [`reviews`] | what buyers think | `orders` |
 //! | [`recommendations`] | what else a person may like | `orders` `catalogue` |
 //! | [`storefront`] | the page that people shop with, at `/shop/` | |
 //! | [`echo`] | the request itself, for tests of the gateway | |
+//! | [`partner`] | tokens of another company, beside the platform and not behind the gateway | |
 //!
-//! [`shop`] starts them, and [`registry`] says what the platform must know of them.
+//! [`shop`] starts them, [`registry`] says what the platform must know of them, and [`policies`] what
+//! decides beside the routes.
 
 pub mod carts;
 pub mod catalogue;
 pub mod echo;
+pub mod graph;
 pub mod inventory;
 pub mod notifications;
 pub mod orders;
+pub mod partner;
 pub mod payments;
+pub mod policies;
+pub mod preferences;
 pub mod recommendations;
 pub mod registry;
 pub mod reviews;

@@ -73,6 +73,7 @@ pub fn router(parts: &Parts) -> Router {
     let protected = Router::new()
         .route("/notifications", get(list).post(write))
         .route("/notifications/{id}/read", post(read))
+        .route("/unread", get(unread))
         .with_state(notifications);
     parts.assemble(Router::new(), protected)
 }
@@ -112,6 +113,22 @@ async fn list(
     let own = by_user.get(user).into_iter().flat_map(|inbox| &inbox.notifications);
     let wanted = own.filter(|(_, one)| !filter.unread.unwrap_or(false) || !one.read);
     Ok(Json(page.of(wanted.map(|(id, one)| (id.as_str(), one.clone())))?))
+}
+
+/// How much somebody has not read yet.
+#[derive(Serialize)]
+struct Unread {
+    unread_count: usize,
+}
+
+async fn unread(
+    State(notifications): State<Notifications>,
+    caller: Caller,
+) -> Answer<Json<Unread>> {
+    let user = caller.require_user()?.as_str();
+    let by_user = notifications.by_user.lock();
+    let own = by_user.get(user).into_iter().flat_map(|inbox| inbox.notifications.values());
+    Ok(Json(Unread { unread_count: own.filter(|one| !one.read).count() }))
 }
 
 async fn read(

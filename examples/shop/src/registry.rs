@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::shop::Addresses;
+use crate::{graph, shop::Addresses};
 
 /// A file for `tegata apply`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -14,6 +14,8 @@ pub struct Registry {
     pub service: Vec<Service>,
     /// The routes that are not the usual one, which is `/{name}`, stripped, for who is signed in.
     pub route: Vec<Route>,
+    /// What is put together of several services.
+    pub bff: Vec<Bff>,
 }
 
 /// A service, where it is a client of the provider. What it may get tokens for is said by the
@@ -55,10 +57,52 @@ pub struct Route {
     pub strip_prefix: bool,
     /// The methods that pass; all, where it is empty.
     pub methods: Vec<&'static str>,
+    /// What the gateway looks at, where bodies are GraphQL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graphql: Option<Graphql>,
+}
+
+/// What the gateway looks at where bodies are GraphQL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Graphql {
+    /// The schema.
+    pub schema: &'static str,
+    /// Whoever may ask for the schema has this role.
+    pub introspection: &'static str,
+    /// What all requests of one caller may cost.
+    pub cost_limit: &'static str,
+    /// Operations that are counted by name.
+    pub operations: Vec<&'static str>,
+}
+
+/// An answer that is put together of several services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Bff {
+    /// Its name: it is asked for at `/bff/{name}`.
+    pub name: &'static str,
+    /// What it is put together of.
+    pub part: Vec<Part>,
+}
+
+/// A part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// Under which name it stands in the answer.
+    pub name: &'static str,
+    /// What is asked for, as a browser would.
+    pub path: &'static str,
+    /// The members that are told.
+    pub select: Vec<&'static str>,
+    /// Whether there is no answer without it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
+    /// What stands in its place where there is none of it.
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    pub default: serde_json::Value,
 }
 
 /// The services in the order of their ports, and which they call with a token.
-pub(crate) const SERVICES: [(&str, &[&str]); 12] = [
+pub(crate) const SERVICES: [(&str, &[&str]); 13] = [
     ("catalogue", &[]),
     ("users", &[]),
     ("carts", &[]),
@@ -71,6 +115,7 @@ pub(crate) const SERVICES: [(&str, &[&str]); 12] = [
     ("recommendations", &["orders"]),
     ("echo", &[]),
     ("storefront", &[]),
+    ("preferences", &[]),
 ];
 
 impl Registry {
@@ -78,6 +123,10 @@ impl Registry {
     pub const PROTECTED_PATH: &str = "/orders/orders";
     /// Where the page is that people shop with.
     pub const FRONT_PATH: &str = "/shop/";
+    /// What the page shows of whoever is signed in, in one answer.
+    pub const HOME_PATH: &str = "/bff/home";
+    /// Where the catalogue is asked in GraphQL.
+    pub const GRAPHQL_PATH: &str = "/graphql/shop";
     /// A path behind the gateway that is open to everybody.
     pub const PUBLIC_PATH: &str = "/catalogue/products";
 
@@ -109,13 +158,41 @@ impl Registry {
                 route("/echo", "echo", "required"),
                 route("/public/echo", "echo", "none"),
                 route("/shop", "storefront", "none"),
+                Route {
+                    graphql: Some(Graphql {
+                        schema: graph::SCHEMA,
+                        introspection: "admin",
+                        cost_limit: "20000/m",
+                        operations: vec!["Shelf", "Product"],
+                    }),
+                    ..route(Self::GRAPHQL_PATH, "catalogue", "required")
+                },
             ],
+            bff: vec![home()],
         }
     }
 }
 
 const fn route(path: &'static str, service: &'static str, auth: &'static str) -> Route {
-    Route { path, service, auth, strip_prefix: true, methods: vec![] }
+    Route { path, service, auth, strip_prefix: true, methods: vec![], graphql: None }
+}
+
+/// Who somebody is, how much they have not read, and how they like to see it. Who they are must be known; the
+/// rest may be away for a while.
+fn home() -> Bff {
+    let part = |name, path, select: &[&'static str]| Part {
+        name,
+        path,
+        select: select.to_vec(),
+        required: false,
+        default: serde_json::Value::Null,
+    };
+    let user = part("user", "/users/me/card", &["id", "name", "avatar"]);
+    let unread = part("notifications", "/notifications/unread", &["unread_count"]);
+    let theme = part("preferences", "/preferences/me", &["theme"]);
+    let system = serde_json::json!({"theme": "system"});
+    let parts = vec![Part { required: true, ..user }, unread, Part { default: system, ..theme }];
+    Bff { name: "home", part: parts }
 }
 
 #[cfg(test)]
@@ -125,7 +202,7 @@ mod tests {
     #[test]
     fn who_calls_is_who_may() {
         let registry = Registry::at(&Addresses::from_port(8100).unwrap());
-        assert_eq!(registry.service.len(), 12);
+        assert_eq!(registry.service.len(), 13);
         for (caller, called) in SERVICES {
             let is_client = registry.client.iter().any(|client| client.client_id == caller);
             assert_eq!(is_client, !called.is_empty(), "{caller}");

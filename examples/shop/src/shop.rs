@@ -15,7 +15,8 @@ use tegata_sdk::{
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
-    carts, catalogue, echo, inventory, notifications, orders, payments, recommendations,
+    carts, catalogue, echo, inventory, notifications, orders, payments, preferences,
+    recommendations,
     registry::{Registry, SERVICES},
     reviews,
     service::Parts,
@@ -211,6 +212,7 @@ fn router(
         "reviews" => reviews::router(&parts),
         "recommendations" => recommendations::router(&parts),
         "storefront" => storefront::router(&parts),
+        "preferences" => preferences::router(&parts),
         _ => echo::router(),
     })
 }
@@ -224,7 +226,7 @@ fn parts(
     let node = config.node.clone();
     let authenticator = Authenticator::of(name)
         .trusting(&config.issuer, config.keys.clone())
-        // Twelve services in one process remember less each.
+        // Thirteen services in one process remember less each.
         .remembering(Memory { tokens: 200, ..Memory::default() })
         .on(node.clone());
     let endpoint = config.token_endpoint.parse();

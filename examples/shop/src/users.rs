@@ -78,6 +78,19 @@ impl Profile {
     }
 }
 
+/// A picture that is always the same for one person: a square of one of 360 hues.
+fn avatar(user_id: &str) -> String {
+    // FNV-1a; who has the same hue does not matter.
+    let hash = user_id
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    format!(
+        "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E%3Crect width='8' \
+         height='8' fill='hsl({} 60%25 45%25)'/%3E%3C/svg%3E",
+        hash % 360
+    )
+}
+
 impl Wish {
     fn check(&self) -> Result<(), Problem> {
         if let Some(name) = &self.name {
@@ -95,6 +108,7 @@ impl Wish {
 pub fn router(parts: &Parts) -> Router {
     let protected = Router::new()
         .route("/me", get(mine).put(change))
+        .route("/me/card", get(card))
         .route("/users", get(list))
         .route("/users/{id}", get(one));
     parts.assemble(Router::new(), protected.with_state(Profiles::default()))
@@ -104,6 +118,22 @@ async fn mine(State(profiles): State<Profiles>, caller: Caller) -> Answer<Json<P
     let user = caller.require_user()?.as_str();
     let known = profiles.lock().get(user).cloned();
     Ok(Json(known.unwrap_or_else(|| Profile::of(user))))
+}
+
+/// What a page shows of somebody.
+#[derive(Serialize)]
+struct Card {
+    id: String,
+    name: String,
+    /// A `data:` URL.
+    avatar: String,
+}
+
+async fn card(State(profiles): State<Profiles>, caller: Caller) -> Answer<Json<Card>> {
+    let id = caller.require_user()?.as_str().to_owned();
+    let name = profiles.lock().get(&id).and_then(|profile| profile.name.clone());
+    let (name, avatar) = (name.unwrap_or_else(|| "Traveller".to_owned()), avatar(&id));
+    Ok(Json(Card { id, name, avatar }))
 }
 
 async fn change(

@@ -60,6 +60,10 @@ pub struct Plan {
     pub dynamodb: bool,
     /// Nodes whose clocks can be told another time.
     pub own_clocks: Vec<usize>,
+    /// What all of them find in their environments.
+    pub environment: Vec<(String, String)>,
+    /// More of the configuration of every node: whole sections, other than those that follow from the rest.
+    pub more: String,
 }
 
 impl Plan {
@@ -68,7 +72,9 @@ impl Plan {
     pub fn new(program: &Path, nodes: usize) -> Self {
         let program = program.to_owned();
         let dependencies = Dependencies::default();
-        Self { program, nodes, dependencies, dynamodb: false, own_clocks: Vec::new() }
+        let (own_clocks, environment) = (Vec::new(), Vec::new());
+        let more = String::new();
+        Self { program, nodes, dependencies, dynamodb: false, own_clocks, environment, more }
     }
 }
 
@@ -202,7 +208,7 @@ impl Cluster {
             shared,
         };
         for n in 0..plan.nodes {
-            let member = cluster.join(n, dependencies, plan.own_clocks.contains(&n));
+            let member = cluster.join(n, plan);
             cluster.members.push(member);
         }
         let ports = |which: fn(&TegataNode) -> u16| -> Vec<u16> {
@@ -213,24 +219,25 @@ impl Cluster {
         cluster
     }
 
-    fn join(&self, n: usize, dependencies: Dependencies, own_clock: bool) -> Member {
+    fn join(&self, n: usize, plan: &Plan) -> Member {
+        let (dependencies, own_clock) = (plan.dependencies, plan.own_clocks.contains(&n));
+        let mut environment = plan.environment.clone();
         let postgres = Proxy::before(self.postgres.port());
         let database = self.postgres.named(&self.database);
         let store = database.url_at("127.0.0.1", postgres.port());
         let redis: Vec<Proxy> =
             self.redis.iter().flat_map(Redis::ports).map(Proxy::before).collect();
         let nats = self.nats.as_ref().map(|nats| Proxy::before(nats.port()));
-        let mut more = String::new();
+        let mut more = plan.more.clone();
         let mut events = self.nats.as_ref().zip(nats.as_ref()).map(|it| it.0.url_at(it.1.port()));
         if let Some(server) = &self.redis {
             let (url, map) = server.through(&redis);
-            more = format!("[redis]\nurl = \"{url}\"\naddress_map = {{ {map} }}\n");
+            more += &format!("[redis]\nurl = \"{url}\"\naddress_map = {{ {map} }}\n");
             if dependencies.events == EventsKind::Redis {
                 events = Some(url);
             }
         }
         let dynamodb = self.dynamodb.as_ref().map(|server| Proxy::before(server.port()));
-        let mut environment = Vec::new();
         if let Some((server, way)) = self.dynamodb.as_ref().zip(dynamodb.as_ref()) {
             let url = server.url_at(Self::TABLE, way.port());
             more += &format!("[revocation]\ndurable = \"{url}\"\n");

@@ -22,6 +22,16 @@ impl EchoServer {
     /// Starts it on a free port.
     #[must_use]
     pub fn start() -> Self {
+        Self::answering(serve)
+    }
+
+    /// One that answers with all that it was sent, as it came: the head, the body, and what follows it.
+    #[must_use]
+    pub fn of_everything() -> Self {
+        Self::answering(say_again)
+    }
+
+    fn answering(serve: fn(&TcpStream, &AtomicU64) -> io::Result<()>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port for a service");
         let port = listener.local_addr().expect("a port for a service").port();
         let (closed, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -92,6 +102,54 @@ fn serve(mut stream: &TcpStream, served: &AtomicU64) -> io::Result<()> {
     }
 }
 
+/// Answers each request with its text.
+fn say_again(mut stream: &TcpStream, served: &AtomicU64) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut said = Vec::new();
+        let head = lines(&mut reader, &mut said)?.to_ascii_lowercase();
+        if head.is_empty() {
+            return Ok(());
+        }
+        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+        if field("transfer-encoding:").is_some() {
+            loop {
+                let from = said.len();
+                reader.read_until(b'\n', &mut said)?;
+                let size = String::from_utf8_lossy(said.get(from..).unwrap_or_default());
+                let size = u64::from_str_radix(size.split(';').next().unwrap_or("").trim(), 16);
+                match size {
+                    Ok(0) => break,
+                    Ok(size) => (&mut reader).take(size + 2).read_to_end(&mut said)?,
+                    Err(error) => return Err(io::Error::other(error)),
+                };
+            }
+            // What follows the body.
+            lines(&mut reader, &mut said)?;
+        } else if let Some(length) = field("content-length:") {
+            let length = length.trim().parse().map_err(io::Error::other)?;
+            (&mut reader).take(length).read_to_end(&mut said)?;
+        }
+        served.fetch_add(1, Ordering::SeqCst);
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ";
+        stream.write_all(format!("{head}{}\r\n\r\n", said.len()).as_bytes())?;
+        stream.write_all(&said)?;
+    }
+}
+
+/// Lines to an empty one, which are added to what was said.
+fn lines(reader: &mut BufReader<&TcpStream>, said: &mut Vec<u8>) -> io::Result<String> {
+    let from = said.len();
+    loop {
+        let before = said.len();
+        reader.read_until(b'\n', said)?;
+        if said.get(before..).unwrap_or_default().trim_ascii().is_empty() {
+            return Ok(String::from_utf8_lossy(said.get(from..).unwrap_or_default()).into_owned());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +173,31 @@ mod tests {
             assert_eq!(line, "{\"path\":\"/a/b\",\"user\":\"usr_1\"}\n");
         }
         assert_eq!(server.served(), 2);
+    }
+
+    #[test]
+    fn says_again_all_that_came() {
+        let server = EchoServer::of_everything();
+        let mut stream = connect(server.port()).unwrap();
+        for ask in [
+            "GET /a HTTP/1.1\r\nX-Odd: 1\r\n\r\n",
+            "POST /b HTTP/1.1\r\nContent-Length: 2\r\n\r\nab",
+            "POST /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Late: 1\r\n\r\n",
+            "GET /d HTTP/1.1\r\n\r\n",
+        ] {
+            stream.write_all(ask.as_bytes()).unwrap();
+            let mut answer = BufReader::new(&stream);
+            let (mut head, mut length) = (String::new(), 0);
+            while head != "\r\n" {
+                head.clear();
+                answer.read_line(&mut head).unwrap();
+                let value = head.strip_prefix("Content-Length: ").map(|it| it.trim().to_owned());
+                length = value.map_or(length, |it| it.parse().unwrap());
+            }
+            let mut said = vec![0; length];
+            answer.read_exact(&mut said).unwrap();
+            assert_eq!(String::from_utf8(said).unwrap(), ask);
+        }
+        assert_eq!(server.served(), 4);
     }
 }

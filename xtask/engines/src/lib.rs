@@ -9,6 +9,7 @@
 //! | [`nats`] | NATS with JetStream |
 //! | [`dynamodb`] | what stands in for DynamoDB |
 //! | [`mail`] | a mail server that keeps what it is given |
+//! | [`envoy`] | Envoy, before services or beside the gateway |
 //! | [`nginx`] | nginx, as a proxy before a service |
 //! | [`prometheus`] | Prometheus, and `promtool` |
 //! | [`softhsm`] | SoftHSM: tokens of PKCS#11 in a directory |
@@ -16,7 +17,7 @@
 //! | [`echo`] | a service behind the gateway |
 //! | [`proxy`] | the way to any of them, which can be broken |
 //! | [`cluster`] | all of it together |
-//! | [`tools`] | what is installed with npm and pip |
+//! | [`tools`] | what is installed with npm and pip, or built by itself |
 //! | [`twin`] | a test that is played by two processes at the same moment |
 //! | [`process`] | what all of them are: processes that can be killed, held and set going again |
 //!
@@ -28,6 +29,7 @@
 pub mod cluster;
 pub mod dynamodb;
 pub mod echo;
+pub mod envoy;
 pub mod mail;
 pub mod nats;
 pub mod nginx;
@@ -44,6 +46,7 @@ pub mod twin;
 pub use cluster::{Cluster, Dependencies, EventsKind, Member, Plan, Redis, RedisKind};
 pub use dynamodb::{DynamoKind, DynamoServer};
 pub use echo::EchoServer;
+pub use envoy::EnvoyServer;
 pub use mail::MailServer;
 pub use nats::NatsServer;
 pub use nginx::NginxServer;

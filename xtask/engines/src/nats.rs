@@ -74,6 +74,16 @@ impl NatsServer {
         self.process.kill(&self.yard);
     }
 
+    /// Lets it stand still (SIGSTOP): its connections stay open, and nothing comes.
+    pub fn hold(&self) {
+        self.process.hold();
+    }
+
+    /// Lets it go on after [`Self::hold`].
+    pub fn go_on(&self) {
+        self.process.go_on();
+    }
+
     /// Starts it again after [`Self::kill`].
     pub fn launch(&self) {
         let launched = || self.process.start(&self.yard, PATIENCE, || listens(self.port));

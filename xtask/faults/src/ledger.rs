@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     http::{Answer, Client, NoAnswer},
+    progress::Progress,
     stage::{self, Access, ROUTES, Stage},
     time::{Stopwatch, let_pass},
 };
@@ -129,13 +130,27 @@ impl Ledger {
     /// as nodes may take to learn it.
     #[must_use]
     pub fn check_revoked(&self, stage: &Stage) -> Checked {
+        self.check_revoked_telling(stage, Progress::default())
+    }
+
+    /// The same, telling how far it is: there may be very many.
+    #[must_use]
+    pub fn check_revoked_telling(&self, stage: &Stage, progress: Progress) -> Checked {
         let_pass(LEARNT);
         let revoked = std::mem::take(&mut *lock(&self.revoked));
         let promises = revoked.len();
+        let watch = Stopwatch::start();
         let looks: usize = thread::scope(|scope| {
             let each = (0..stage.nodes()).map(|node| {
-                let revoked = &revoked;
-                scope.spawn(move || revoked.iter().map(|it| self.look(stage, node, it)).sum())
+                let (revoked, watch) = (&revoked, &watch);
+                let look = move |(n, access): (usize, &Access)| {
+                    // One of them tells; the others are about as far.
+                    if node == 0 && n % 100 == 0 {
+                        progress.at(watch, n, promises, "revocations looked at");
+                    }
+                    self.look(stage, node, access)
+                };
+                scope.spawn(move || revoked.iter().enumerate().map(look).sum())
             });
             let each: Vec<_> = each.collect();
             each.into_iter().map(|thread| thread.join().unwrap_or(0)).sum()

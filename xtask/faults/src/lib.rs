@@ -9,6 +9,7 @@
 //! | [`load`] | what these do all the time |
 //! | [`ledger`] | what they were promised |
 //! | [`series`] | what they asked, and how it was answered |
+//! | [`progress`] | how far a round is, for whoever waits |
 //! | [`report`], [`plot`] | what a round saw, as a table and as a picture |
 //! | [`playground`] | an installation for whoever wants to try it |
 //! | [`http`], [`seed`], [`time`] | what the rest is made of |
@@ -18,6 +19,7 @@ pub mod ledger;
 pub mod load;
 pub mod playground;
 pub mod plot;
+pub mod progress;
 pub mod report;
 pub mod scenario;
 pub mod scenarios;
@@ -27,5 +29,6 @@ pub mod stage;
 pub mod time;
 
 pub use playground::play;
+pub use progress::Progress;
 pub use scenario::{Breaks, OFTEN, Round, Run, Scenario, run};
 pub use scenarios::SCENARIOS;

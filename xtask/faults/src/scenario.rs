@@ -1,17 +1,12 @@
 //! A way to break something, and the rounds of it.
 
-use std::{
-    fs,
-    io::{self, IsTerminal as _, Write as _},
-    path::PathBuf,
-    thread,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use tegata_engines::Plan;
 
 use crate::{
+    progress::Progress,
     report::{Seen, Summary},
     stage::Stage,
     time::Stopwatch,
@@ -64,6 +59,8 @@ pub struct Round {
     pub full: bool,
     /// Whether to be content with what takes no waiting: for a look whether it works at all.
     pub hasty: bool,
+    /// Who is told how far it is.
+    pub progress: Progress,
 }
 
 impl Round {
@@ -113,12 +110,13 @@ pub fn run(scenario: &Scenario, run: &Run) -> Summary {
     let rounds = run.repeat + u64::from(run.full);
     for number in 0..rounds {
         let (seed, full) = (run.first.seed.wrapping_add(number), number == run.repeat);
-        let round = Round { seed, full, ..run.first.clone() };
+        let progress = Progress::of_round(run.aloud, number + 1, rounds);
+        let round = Round { seed, full, progress, ..run.first.clone() };
         let watch = Stopwatch::start();
-        progress(run, &format!("round {} of {rounds} …", number + 1));
+        progress.begin();
         let seen = guarded(|| once(scenario, &round, &mut stage))
             .unwrap_or_else(|error| Seen { broken: vec![format!("{error:#}")], ..Seen::default() });
-        progress(run, "");
+        progress.end();
         if run.aloud {
             say(&round, &watch, &seen);
         }
@@ -180,13 +178,6 @@ fn say(round: &Round, watch: &Stopwatch, seen: &Seen) {
     }
 }
 
-fn progress(run: &Run, line: &str) {
-    if run.aloud && io::stdout().is_terminal() {
-        print!("\r\u{1b}[K{line}");
-        let _ = io::stdout().flush();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use anyhow::{bail, ensure};
@@ -197,7 +188,8 @@ mod tests {
         Scenario { name: "a", about: "b", often: OFTEN, breaks: Breaks::Missing("all") };
 
     fn first(seed: u64) -> Round {
-        Round { program: PathBuf::new(), older: None, seed, outage: None, full: false, hasty: true }
+        let (program, progress) = (PathBuf::new(), Progress::default());
+        Round { program, older: None, seed, outage: None, full: false, hasty: true, progress }
     }
 
     fn rounds(breaks: fn(&Round) -> Result<Seen>, seed: u64, repeat: u64) -> Summary {
@@ -259,6 +251,7 @@ mod tests {
             outage: None,
             full: false,
             hasty: false,
+            progress: Progress::default(),
         };
         assert_eq!(round.outage(8, 300), Duration::from_secs(8));
         round.full = true;

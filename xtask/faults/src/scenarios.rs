@@ -13,6 +13,7 @@ mod d06_sessions;
 mod r01_everything;
 mod r07_overload;
 mod x01_redis_broken;
+mod x02_foreign_dropped;
 mod x05_postgres_away;
 mod x06_answers_lost;
 mod x09_dynamodb_broken;
@@ -25,12 +26,15 @@ mod x15_clock_wrong;
 mod x16_key_lost;
 mod x17_bytes_flipped;
 mod x18_upstream_slow;
+mod x19_key_flood;
 mod x20_idle_connections;
 mod x21_login_stampede;
+mod x22_held;
 mod x22_one_node;
 mod x22_rolling_restart;
 mod x23_old_backup;
 mod x25_garbage_heard;
+mod x26_policy_corrupt;
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
@@ -40,7 +44,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ..on(
             "r1-everything",
             "Redis, NATS, PostgreSQL and nodes break in turn, while tokens are taken back as fast as \
-             they can be: nothing acknowledged is lost",
+             they can be: nothing acknowledged is lost, calls go on, and nodes learn of it in time",
             three_nodes_on_all,
             r01_everything::round,
         )
@@ -83,6 +87,13 @@ pub const SCENARIOS: &[Scenario] = &[
         on_redis_cluster,
         x01_redis_broken::dropped,
     ),
+    Scenario {
+        name: "x2-foreign-dropped",
+        about: "the same for tokens of another issuer, about which Redis is asked: what the replicas lack is \
+                refused on every node all the while, and in Redis again soon",
+        often: OFTEN,
+        breaks: Breaks::Alone(x02_foreign_dropped::round),
+    },
     on(
         "x3-redis-minority",
         "a primary of a Redis cluster stands still, is replaced, and goes on: nothing comes back",
@@ -95,6 +106,13 @@ pub const SCENARIOS: &[Scenario] = &[
          itself is refused",
         on_redis,
         x01_redis_broken::gone,
+    ),
+    on(
+        "x4-redis-silent",
+        "nothing of Redis is heard, and its connections stay open: it is left alone within a second, calls \
+         go on, nothing comes back",
+        on_redis,
+        x01_redis_broken::silent,
     ),
     on(
         "x5-postgres-killed",
@@ -138,6 +156,12 @@ pub const SCENARIOS: &[Scenario] = &[
         x01_redis_broken::nats_gone,
     ),
     on(
+        "x8-nats-silent",
+        "nothing of NATS is heard, and its connections stay open: the same",
+        on_nats,
+        x01_redis_broken::nats_silent,
+    ),
+    on(
         "x9-dynamodb-gone",
         "DynamoDB refuses connections: nobody notices, and all that was taken back meanwhile is there \
          afterwards",
@@ -164,9 +188,16 @@ pub const SCENARIOS: &[Scenario] = &[
         x10_nodes_apart::round,
     ),
     on(
+        "x10-nodes-deaf",
+        "nodes hear each other over NATS, and one of them hears nothing, is not heard, or both: the same",
+        on_nats,
+        x10_nodes_apart::in_nats,
+    ),
+    on(
         "x11-node-alone",
-        "one node reaches nothing: it says so within 5 s, issues nothing, and closes strict routes",
-        three_nodes,
+        "one node reaches nothing, neither PostgreSQL nor Redis nor NATS: it says so within 5 s, issues \
+         nothing, and closes strict routes",
+        three_nodes_on_all,
         x11_node_alone::round,
     ),
     on(
@@ -197,6 +228,13 @@ pub const SCENARIOS: &[Scenario] = &[
         x15_clock_wrong::round,
     ),
     on(
+        "x15-clock-drifts",
+        "the clock of one node runs twice as fast, or not at all: it says so when it is half a minute wrong, \
+         and the same",
+        one_own_clock,
+        x15_clock_wrong::drifts,
+    ),
+    on(
         "x16-key-lost",
         "a signing key is taken back: all nodes refuse what it signed within a second, and sign with \
          another; the file of the root key is lost: what runs goes on, and says so",
@@ -217,7 +255,14 @@ pub const SCENARIOS: &[Scenario] = &[
         one_node,
         x18_upstream_slow::round,
     ),
-    missing("x19-key-flood", "a thousand verifiers"),
+    Scenario {
+        name: "x19-key-flood",
+        about: "an issuer changes its keys as fast as it may, while gateways elsewhere are shown its tokens, \
+                and by a thousand clients keys that nobody has: no good token is refused, and none asks for \
+                the keys more often than every 10 s",
+        often: OFTEN,
+        breaks: Breaks::Alone(x19_key_flood::round),
+    },
     Scenario {
         name: "x20-idle-connections",
         about: "ten thousand connections ask once and stay, and five hundred never come to the end of a \
@@ -236,8 +281,9 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     on(
         "x22-rolling-restart",
-        "every node is restarted in turn: no request fails",
-        three_nodes,
+        "every node is restarted in turn, while keys change and connections are held: no request fails, \
+         and no connection ends without a word",
+        three_nodes_with_young_keys,
         x22_rolling_restart::round,
     ),
     on(
@@ -274,7 +320,13 @@ pub const SCENARIOS: &[Scenario] = &[
         on_nats,
         x25_garbage_heard::round,
     ),
-    missing("x26-policy-corrupt", "policies in Cedar"),
+    Scenario {
+        name: "x26-policy-corrupt",
+        about: "files of policies are cut off and spoilt, under a node that runs and before it starts: what was \
+                forbidden stays forbidden, and all else passes",
+        often: OFTEN,
+        breaks: Breaks::Alone(x26_policy_corrupt::round),
+    },
 ];
 
 const fn on(
@@ -296,6 +348,12 @@ fn two_nodes(round: &Round) -> Plan {
 
 fn three_nodes(round: &Round) -> Plan {
     Plan::new(&round.program, 3)
+}
+
+/// Their keys may change after a few seconds.
+fn three_nodes_with_young_keys(round: &Round) -> Plan {
+    let environment = vec![("TEGATA_KEYS__JWKS_MAX_AGE".to_owned(), "5s".to_owned())];
+    Plan { environment, ..three_nodes(round) }
 }
 
 fn three_nodes_on_all(round: &Round) -> Plan {

@@ -87,6 +87,13 @@ pub fn claims(token: &str) -> Option<Value> {
     serde_json::from_slice(&body).ok()
 }
 
+/// What a token's header says, unverified.
+#[must_use]
+pub fn claims_of_head(token: &str) -> Option<Value> {
+    let head = URL_SAFE_NO_PAD.decode(token.split('.').next()?).ok()?;
+    serde_json::from_slice(&head).ok()
+}
+
 impl Stage {
     /// Starts an installation and declares what is needed on it.
     ///
@@ -202,16 +209,7 @@ impl Stage {
     /// Nobody can sign in.
     pub fn code(&self, client: &mut Client) -> Result<String> {
         let cookie = self.session(client)?;
-        let query = form(&[
-            ("client_id", WEB.0),
-            ("response_type", "code"),
-            ("redirect_uri", CALLBACK),
-            ("scope", "openid offline_access"),
-            ("state", "s"),
-            ("code_challenge", CHALLENGE),
-            ("code_challenge_method", "S256"),
-        ]);
-        let ask = Ask::get(&format!("/oauth2/authorize?{query}")).field("Cookie", &cookie);
+        let ask = authorization().field("Cookie", &cookie);
         let answer = client.ask(&ask.field("User-Agent", "tegata-faults"))?;
         let address = answer.field("location").unwrap_or_default();
         let code = address.split(['?', '&']).find_map(|part| part.strip_prefix("code="));
@@ -245,6 +243,21 @@ impl Stage {
         let ask = Ask::json("/api/auth/login", &credentials);
         ask.field("Origin", self.cluster.issuer()).field("User-Agent", "tegata-faults")
     }
+}
+
+/// The request for a code. Of whom no session says who it is, it is kept until they have signed in.
+#[must_use]
+pub fn authorization() -> Ask {
+    let query = form(&[
+        ("client_id", WEB.0),
+        ("response_type", "code"),
+        ("redirect_uri", CALLBACK),
+        ("scope", "openid offline_access"),
+        ("state", "s"),
+        ("code_challenge", CHALLENGE),
+        ("code_challenge_method", "S256"),
+    ]);
+    Ask::get(&format!("/oauth2/authorize?{query}"))
 }
 
 /// The request that asks whose session a cookie is.

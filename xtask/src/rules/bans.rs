@@ -38,6 +38,16 @@ const DIRECT: &[Ban] = &[
         except: &["server", "gateway", "sdk", "shop"],
         why: "only what serves HTTP knows its types: answer with a type of the domain",
     },
+    Ban {
+        names: &["cedar-policy", "cedar-policy-core"],
+        except: &["policy"],
+        why: "policies are asked in our own words: `PolicySet` of `policy`",
+    },
+    Ban {
+        names: &["apollo-compiler", "envoy-types"],
+        except: &["gateway"],
+        why: "only the data plane reads what other programs send through it",
+    },
 ];
 
 /// What must not be linked beneath a crate of the domain, not even indirectly.
@@ -170,6 +180,8 @@ mod tests {
             ("tegata", "aws-sdk-dynamodb"),
             ("oauth", "axum"),
             ("store", "axum"),
+            ("server", "cedar-policy"),
+            ("server", "apollo-compiler"),
         ] {
             let violations = direct(&[member(name, &[(package, false)])]);
             assert_eq!(violations.len(), 1, "{name} {package}");

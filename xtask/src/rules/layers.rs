@@ -54,9 +54,9 @@ const LAYERS: &[Layer] = &[
         uses: &["core"],
         tests_use: &["store", "rounds", "engines"],
     },
-    Layer { name: "session", row: Row::Domain, uses: &["core"], tests_use: &["store"] },
+    Layer { name: "session", row: Row::Domain, uses: &["core"], tests_use: &["store", "engines"] },
     Layer { name: "identity", row: Row::Domain, uses: &["core"], tests_use: &["store", "engines"] },
-    Layer { name: "policy", row: Row::Domain, uses: &["core"], tests_use: &[] },
+    Layer { name: "policy", row: Row::Domain, uses: &["core"], tests_use: &["rounds"] },
     Layer { name: "mesh", row: Row::Domain, uses: &["core"], tests_use: &[] },
     Layer {
         name: "oauth",

@@ -35,7 +35,7 @@ pub enum Way {
     Alone,
     /// Others count, too. So many pass before the store has been told.
     Together {
-        /// How many.
+        /// How many; [`u32::MAX`]: whatever comes, and nothing is asked.
         ahead: u32,
     },
     /// Others count, too, and the store is away: each has its share of what is left.
@@ -83,6 +83,9 @@ struct Entry {
     unsure: u32,
     /// Whether it waits to be told.
     waits: bool,
+    /// Whether the shares have ended since the store decided last: others may have told it more than it has
+    /// said here.
+    unsettled: bool,
     quota: Quota,
 }
 
@@ -96,6 +99,7 @@ impl Entry {
             flying: 0,
             unsure: 0,
             waits: false,
+            unsettled: false,
             quota,
         }
     }
@@ -207,7 +211,8 @@ impl Ledger {
         }
         let entry = shard.entry(name, quota, now, self.per_shard);
         if let Way::Together { ahead } = way
-            && entry.pending().saturating_add(entry.unsure) >= ahead
+            && (entry.pending().saturating_add(entry.unsure) >= ahead
+                || (entry.unsettled && ahead < u32::MAX))
         {
             return Counted::Asks(entry.take(true, name, now));
         }
@@ -244,12 +249,17 @@ impl Ledger {
         let _ = self.learn(question, taken, false, now);
     }
 
-    /// The shares have ended: from now on what the store said decides, of all that it was told.
+    /// The shares have ended: from now on what the store said decides, of all that it was told. What it said
+    /// was before it had heard of all nodes, so that it is asked once more before anything passes ahead of it.
     pub fn level(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock();
-            let told = shard.entries.values_mut().filter(|entry| entry.owed == 0);
-            told.for_each(|entry| entry.whole = entry.real);
+            for entry in shard.entries.values_mut() {
+                entry.unsettled = true;
+                if entry.owed == 0 {
+                    entry.whole = entry.real;
+                }
+            }
         }
     }
 
@@ -269,6 +279,7 @@ impl Ledger {
         let pending = cost.saturating_mul(entry.pending().into());
         entry.real = entry.known.max(now).saturating_add(pending);
         entry.whole = if decides { entry.real } else { entry.whole.max(entry.real) };
+        entry.unsettled &= !decides;
         let ahead = entry.whole - now;
         if taken.passes {
             return passed(quota, ahead, cost);

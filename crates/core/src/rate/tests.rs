@@ -43,6 +43,25 @@ fn refused_requests_do_not_push_the_next_one_away() {
 }
 
 #[test]
+fn many_at_once_pass_together_or_not_at_all() {
+    let (limiter, limit) = (Limiter::new(1000), rate("60/m"));
+    let take = |many, millis| limiter.take("a", limit, many, at(millis));
+    assert_eq!((take(40, 0).passes, take(40, 0).passes), (true, false));
+    // What was refused took nothing.
+    let answer = take(20, 0);
+    assert_eq!((answer.passes, answer.remaining, answer.seconds()), (true, 0, 60));
+    let answer = take(30, 10_000);
+    assert_eq!((answer.passes, answer.seconds()), (false, 20));
+    assert!(!take(30, 29_999).passes && take(30, 30_000).passes);
+    assert!(take(0, 30_000).passes && !take(1, 30_000).passes);
+    // More than all of it never passes.
+    for many in [61, u32::MAX] {
+        assert!(!limiter.take("b", limit, many, at(0)).passes);
+    }
+    assert!(limiter.take("b", limit, 60, at(0)).passes);
+}
+
+#[test]
 fn many_addresses_of_one_ipv6_network_are_one_caller() {
     let limiter = Limiter::new(1000);
     let limit = rate("1/h");

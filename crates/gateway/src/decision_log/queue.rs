@@ -19,8 +19,12 @@ pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
     capacity: usize,
+    /// How long somebody waits for the writer at most.
+    patience: Duration,
     lost: AtomicU64,
     done: watch::Sender<Done>,
+    /// The writer has ended.
+    over: Condvar,
 }
 
 #[derive(Default)]
@@ -32,6 +36,8 @@ struct Waiting {
     /// Whether somebody waits for one of them.
     urgent: bool,
     closed: bool,
+    /// Nobody writes any more.
+    over: bool,
 }
 
 /// How far the writer is.
@@ -41,10 +47,19 @@ struct Done {
     count: u64,
     /// Whether the last attempt failed.
     failing: bool,
+    /// Somebody waited in vain for an attempt that is still going on: a disk that does not answer.
+    stuck: bool,
     /// Nothing will be written any more.
     ended: bool,
     /// That is because the writer panicked.
     fallen: bool,
+}
+
+impl Done {
+    /// Whether it is no use to wait.
+    const fn is_in_vain(self) -> bool {
+        self.failing || self.stuck || self.ended
+    }
 }
 
 /// What the writer takes.
@@ -55,13 +70,15 @@ pub(super) struct Taken {
 }
 
 impl Queue {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize, patience: Duration) -> Self {
         Self {
             waiting: Mutex::default(),
             arrived: Condvar::new(),
             capacity,
+            patience,
             lost: AtomicU64::new(0),
             done: watch::Sender::default(),
+            over: Condvar::new(),
         }
     }
 
@@ -71,7 +88,7 @@ impl Queue {
         let mut waiting = self.waiting.lock();
         if waiting.closed
             || waiting.buffer.len() >= self.capacity
-            || (urgent && self.done.borrow().failing)
+            || (urgent && self.done.borrow().is_in_vain())
         {
             drop(waiting);
             self.lost.fetch_add(1, Ordering::Relaxed);
@@ -102,17 +119,100 @@ impl Queue {
 
     /// All records up to this number are durable.
     pub(super) fn note_written(&self, count: u64) {
-        self.done.send_modify(|done| (done.count, done.failing) = (count, false));
+        self.note(|done| (done.count, done.failing) = (count, false));
     }
 
     /// Records could not be written. They wait for the next attempt.
     pub(super) fn note_failing(&self) {
-        self.done.send_modify(|done| done.failing = true);
+        self.note(|done| done.failing = true);
+    }
+
+    /// Records can be written again, and none waits.
+    pub(super) fn note_working(&self) {
+        self.note(|done| done.failing = false);
+    }
+
+    /// An attempt has ended, so that the disk answers.
+    fn note(&self, how: impl FnOnce(&mut Done)) {
+        let mut was_stuck = false;
+        self.done.send_modify(|done| {
+            was_stuck = std::mem::take(&mut done.stuck);
+            how(done);
+        });
+        if was_stuck {
+            tracing::info!("over: the disk of the decision log answers");
+        }
+    }
+
+    /// Somebody has waited for long enough, unless what they waited for has come after all.
+    fn note_stuck(&self, has_come: impl Fn(&Done) -> bool) {
+        let noted = self.done.send_if_modified(|done| {
+            let is_new = !has_come(done) && !done.stuck && !done.ended;
+            done.stuck |= is_new;
+            is_new
+        });
+        if noted {
+            tracing::error!(
+                waited = ?self.patience,
+                "the disk of the decision log does not answer: what must be recorded is refused"
+            );
+        }
+    }
+
+    /// Whether nothing can be written at the moment, or ever again.
+    pub(super) fn is_failing(&self) -> bool {
+        self.done.borrow().is_in_vain()
+    }
+
+    /// Whether records can be written; where the last attempt failed, what an attempt shows that begins from
+    /// now on. They follow each other within moments.
+    pub(super) async fn works(&self) -> bool {
+        let now = *self.done.borrow();
+        if !now.is_in_vain() {
+            return true;
+        }
+        if now.stuck || now.ended {
+            return false;
+        }
+        match tokio::time::timeout(self.patience, self.tried()).await {
+            Ok(works) => works,
+            Err(_) => {
+                self.note_stuck(|done| !done.failing);
+                false
+            }
+        }
+    }
+
+    /// What an attempt shows that begins from now on.
+    async fn tried(&self) -> bool {
+        let mut done = self.done.subscribe();
+        // The first that ends may have begun before.
+        for _ in 0..2 {
+            let now = *done.borrow_and_update();
+            if !now.failing || now.ended {
+                return !now.ended;
+            }
+            if done.changed().await.is_err() {
+                return false;
+            }
+        }
+        !self.is_failing()
     }
 
     pub(super) fn note_ended(&self) {
         self.close();
         self.done.send_modify(|done| done.ended = true);
+        self.waiting.lock().over = true;
+        self.over.notify_all();
+    }
+
+    /// Waits until the writer has ended, which is told to: blocks. Answers whether it has; a disk that does not
+    /// answer is not waited for.
+    pub(super) fn is_over_in_time(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        // What goes on when it is told to, and what waits then.
+        self.over.wait_while_for(&mut waiting, |waiting| !waiting.over, self.patience * 2);
+        waiting.over
     }
 
     /// Waits until the writer has panicked.
@@ -122,14 +222,18 @@ impl Queue {
         }
     }
 
-    /// Waits until the record of this number is durable.
+    /// Waits until the record of this number is durable; no longer than is reasonable.
     pub(super) async fn written(&self, number: u64) -> Result<(), NotRecorded> {
         let mut done = self.done.subscribe();
-        let settled =
-            done.wait_for(|done| done.count >= number || done.failing || done.ended).await;
-        match settled {
-            Ok(done) if done.count >= number => Ok(()),
-            _ => Err(NotRecorded),
+        let is_there = |done: &Done| done.count >= number;
+        let settled = done.wait_for(|done| is_there(done) || done.is_in_vain());
+        match tokio::time::timeout(self.patience, settled).await {
+            Ok(Ok(done)) if is_there(&done) => Ok(()),
+            Ok(_) => Err(NotRecorded),
+            Err(_) => {
+                self.note_stuck(is_there);
+                Err(NotRecorded)
+            }
         }
     }
 

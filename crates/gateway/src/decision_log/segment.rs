@@ -34,6 +34,9 @@ pub(super) enum Own {
         /// How many bytes of an unfinished line were cut off the segment before.
         #[serde(default, skip_serializing_if = "is_zero")]
         torn: u64,
+        /// The name of the log, which tells it from those of other nodes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        chain: Option<String>,
     },
     /// Records were lost because there was no room.
     Lost {

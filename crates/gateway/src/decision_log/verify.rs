@@ -11,7 +11,10 @@ use serde::Deserialize;
 use tegata_core::Timestamp;
 use tegata_token::{VerifyingKey, jws::Compact};
 
-use super::segment::{self, CHECKPOINT, Hash, NOTHING, Own, Statement, Then};
+use super::{
+    Anchor,
+    segment::{self, CHECKPOINT, Hash, NOTHING, Own, Statement, Then},
+};
 
 /// The longest line that is read, in bytes: far more than a record can be, whose parts are bounded
 /// where the gateway reads them. What is longer was not written by it, and fills no memory.
@@ -26,6 +29,11 @@ pub struct Known {
     /// How many records it had at least, and the hash of the last of those, as
     /// [`Verified::checkpoint`] said.
     pub checkpoint: Option<(u64, String)>,
+    /// The name that the log must have.
+    pub chain: Option<String>,
+    /// Where logs were when they were last heard of. What counts is that of the log's name. To be learnt
+    /// before the log is read: it goes on meanwhile.
+    pub anchors: Vec<Anchor>,
 }
 
 /// What a sound log holds.
@@ -51,6 +59,10 @@ pub struct Verified {
     /// The segments that end without a checkpoint, as a crash leaves them: lines could have been cut
     /// off their ends. The last of all, where the log is still written.
     pub open: Vec<u64>,
+    /// The name of the log, where it has one.
+    pub chain: Option<String>,
+    /// Where it was when it was last heard of, which stands in it.
+    pub anchor: Option<Anchor>,
 }
 
 /// The first place where a log is not what was written.
@@ -105,6 +117,12 @@ pub enum Found {
     /// The log had more records than this when its checkpoint was kept.
     #[error("the log ends before the known checkpoint, or does not contain it")]
     Shortened,
+    /// Another line stood here when the store was last told of the log.
+    #[error("another line stood here: this one, or lines before it, were rewritten")]
+    Rewritten,
+    /// The log has another name than it must have.
+    #[error("this is the log of another node")]
+    Foreign,
     /// The file cannot be read.
     #[error("the file cannot be read: {0}")]
     Unreadable(io::ErrorKind),
@@ -127,6 +145,8 @@ impl Found {
             Self::Nothing => "nothing",
             Self::Cut => "cut",
             Self::Shortened => "shortened",
+            Self::Rewritten => "rewritten",
+            Self::Foreign => "foreign",
             Self::Unreadable(_) => "unreadable",
         }
     }
@@ -182,7 +202,7 @@ pub fn verify<'k>(
     let segments =
         segment::list(directory).map_err(|error| whole(Found::Unreadable(error.kind())))?;
     let first = known.first.max(1);
-    let mut walk = Walk::new(key, known.checkpoint.clone());
+    let mut walk = Walk::new(key, known);
     let mut expected = first;
     for found in segments.iter().copied().filter(|segment| *segment >= first) {
         let path = segment::path(directory, expected);
@@ -193,7 +213,8 @@ pub fn verify<'k>(
         expected += 1;
     }
     if segments.is_empty() {
-        return Err(whole(Found::Nothing));
+        let expected = walk.anchor.as_ref().map(told);
+        return Err(Altered { expected, ..whole(Found::Nothing) });
     }
     // A log that is written goes on while it is read.
     let mut next = segment::path(directory, expected);
@@ -202,10 +223,30 @@ pub fn verify<'k>(
         expected += 1;
         next = segment::path(directory, expected);
     }
+    if let Some(anchor) = walk.ends_before() {
+        // The first place where something is missing: a segment, or what stood behind the last line.
+        let is_gone = anchor.segment >= expected;
+        let last = segment::path(directory, expected.saturating_sub(1));
+        return Err(Altered {
+            file: if is_gone { next } else { last },
+            line: 0,
+            what: if is_gone { Found::Removed } else { Found::Shortened },
+            expected: Some(told(anchor)),
+        });
+    }
     if walk.then == Then::Next || expected == first {
         return Err(Altered { file: next, line: 0, what: Found::Removed, expected: None });
     }
     walk.end(&next)
+}
+
+/// What must be there.
+fn told(anchor: &Anchor) -> String {
+    let Anchor { segment, number, hash, at, .. } = anchor;
+    format!(
+        "at least {number} records, up to segment {segment}, the last with the hash {hash}: so the \
+         store was told at {at}"
+    )
 }
 
 /// Reads one segment by itself, whatever it is called. What stood before it is taken on trust, until
@@ -218,7 +259,7 @@ pub fn verify_segment<'k>(
     key: &dyn Fn(&str) -> Option<&'k VerifyingKey>,
     known: &Known,
 ) -> Result<Verified, Altered> {
-    let mut walk = Walk::new(key, known.checkpoint.clone());
+    let mut walk = Walk::new(key, known);
     walk.file(file, None, true)?;
     walk.end(file)
 }
@@ -232,6 +273,9 @@ struct Walk<'w, 'k> {
     then: Then,
     /// A checkpoint that must be come by.
     kept: Option<(u64, String)>,
+    known: &'w Known,
+    /// Where the log was.
+    anchor: Option<Anchor>,
     line: u64,
     found: Verified,
 }
@@ -243,9 +287,24 @@ struct Dated {
 }
 
 impl<'w, 'k> Walk<'w, 'k> {
-    fn new(key: &'w dyn Fn(&str) -> Option<&'k VerifyingKey>, kept: Option<(u64, String)>) -> Self {
-        let found = Verified::default();
-        Self { key, hash: NOTHING, number: 0, then: Then::Closed, kept, line: 0, found }
+    fn new(key: &'w dyn Fn(&str) -> Option<&'k VerifyingKey>, known: &'w Known) -> Self {
+        let (found, kept, then) = (Verified::default(), known.checkpoint.clone(), Then::Closed);
+        let mut walk =
+            Self { key, hash: NOTHING, number: 0, then, kept, known, anchor: None, line: 0, found };
+        if let Some(chain) = &known.chain {
+            walk.look_for(chain);
+        }
+        walk
+    }
+
+    /// Holds what is read against where the log of this name was.
+    fn look_for(&mut self, chain: &str) {
+        self.anchor = self.known.anchors.iter().find(|it| it.chain == chain).cloned();
+    }
+
+    /// Where the log was, if what was read ends before that.
+    fn ends_before(&self) -> Option<&Anchor> {
+        self.anchor.as_ref().filter(|anchor| self.number < anchor.number)
     }
 
     /// Reads a file, which should hold this segment.
@@ -273,7 +332,7 @@ impl<'w, 'k> Walk<'w, 'k> {
         }
         let signed = self.found.checkpoint.as_ref().map_or(0, |(number, _)| number + 1);
         let unsigned = self.number.saturating_sub(signed);
-        Ok(Verified { records: self.number, unsigned, ..self.found })
+        Ok(Verified { records: self.number, unsigned, anchor: self.anchor, ..self.found })
     }
 
     fn segment(&mut self, path: &Path, segment: Option<u64>, is_first: bool) -> Result<(), Wrong> {
@@ -339,6 +398,12 @@ impl<'w, 'k> Walk<'w, 'k> {
         self.note(record, own.as_ref());
         self.hash = hash;
         self.number += 1;
+        if let Some(anchor) = &self.anchor
+            && anchor.number == self.number
+            && anchor.hash != segment::hex(&hash)
+        {
+            return Err(Wrong::from(Found::Rewritten).expected(told(anchor)));
+        }
         Ok(segment)
     }
 
@@ -349,13 +414,23 @@ impl<'w, 'k> Walk<'w, 'k> {
         segment: Option<u64>,
         is_first: bool,
     ) -> Result<u64, Wrong> {
-        let Some(Own::Begin { segment: begun, number, .. }) = own else {
+        let Some(Own::Begin { segment: begun, number, chain, .. }) = own else {
             return Err(Wrong::from(Found::Malformed).expected("the record that begins a segment"));
         };
         let segment = segment.unwrap_or(*begun);
         if *begun != segment {
             return Err(Wrong::from(Found::Replaced)
                 .expected(format!("segment {segment}, and this is {begun}")));
+        }
+        if let Some(chain) = chain {
+            if let Some(must) = self.known.chain.as_ref().filter(|must| *must != chain) {
+                let told = format!("the log `{}`, and this is `{}`", plain(must), plain(chain));
+                return Err(Wrong::from(Found::Foreign).expected(told));
+            }
+            if self.found.chain.as_ref() != Some(chain) {
+                self.look_for(chain);
+                self.found.chain = Some(chain.clone());
+            }
         }
         if is_first && segment > 1 {
             // The segments before were deleted on purpose, or are not looked at, so their hash is

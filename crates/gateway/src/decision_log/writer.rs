@@ -11,22 +11,31 @@ use std::{
 
 use tegata_core::{Node, SinceBoot};
 use tegata_token::{KeyRefused, SigningKey, jws};
+use tokio::sync::watch;
 
 use super::{
-    Config, GATHER, Signer, Unusable,
+    Anchor, Config, GATHER, Signer, Unusable, anchor,
     queue::{self, Queue, Taken},
     segment::{self, CHECKPOINT, Hash, NOTHING, Own, Statement, Then},
 };
 
-/// After how long what stands unsigned is signed, and how often at most the log of the program is told
-/// how far the log of decisions is.
-const SIGNED_EVERY: Duration = Duration::from_secs(60);
+/// After how long what stands unsigned is signed. Whoever can write the files can rewrite what is younger.
+const SIGNED_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often at most the log of the program is told how far the log of decisions is.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// While the log cannot be written, one attempt of so many is told: one in ten seconds.
+const TOLD_OF: u32 = 200;
 
 /// How long nothing is asked to sign after it could not.
 const PUT_OFF: Duration = Duration::from_secs(5);
 
 /// Of a write that failed, how often the writer tries again when it is told to stop.
 const LAST_TRIES: u32 = 3;
+
+/// How something is appended to a segment and made durable.
+type Append = fn(&mut File, &[u8]) -> io::Result<()>;
 
 /// Writes the records of a queue.
 pub(super) struct Writer {
@@ -43,16 +52,24 @@ pub(super) struct Writer {
     begun: u64,
     /// Makes durable which files there are.
     sync_directory: fn(&Path) -> io::Result<()>,
+    /// Appends to a segment and makes that durable.
+    append: Append,
+    /// How many bytes of an unfinished line were cut off the last segment, where the first one of this run
+    /// has not been begun: it is, as soon as there is room.
+    starting: Option<u64>,
     /// How many lost records have been recorded.
     lost: u64,
-    /// When the last checkpoint was made.
-    signed: SinceBoot,
+    /// Since when something stands unsigned.
+    unsigned_since: Option<SinceBoot>,
     /// When what signs was away.
     put_off: Option<SinceBoot>,
     /// When the log of the program was told of one.
     told: Option<SinceBoot>,
     /// The last checkpoint, until it is durable and that was told.
     unsaid: Option<Statement>,
+    /// Where the log is, for whoever keeps that elsewhere: where a segment begins, and checkpoints.
+    head: Option<Anchor>,
+    heads: watch::Sender<Option<Anchor>>,
 }
 
 /// Where the log is. Copied before an attempt, and put back where it fails.
@@ -69,56 +86,78 @@ struct Chain {
 }
 
 impl Writer {
-    /// Goes on after the last record of the directory, in a new segment.
+    /// Goes on after the last record of the directory, in a new segment; or after what is known of it from
+    /// elsewhere, where that is further on: what is missing stays to be seen. Where there is no room to
+    /// begin, that is tried again until there is.
     pub(super) fn open(
         config: &Config,
         node: &Node,
         signer: Signer,
-        queue: Arc<Queue>,
+        (queue, heads): (Arc<Queue>, watch::Sender<Option<Anchor>>),
     ) -> Result<Self, Unusable> {
         let key = signer().ok_or(Unusable::NoKey)?;
         let io = |error| Unusable::Io { path: config.directory.clone(), error };
-        // Decisions name people and addresses: they are the server's alone.
-        DirBuilder::new().recursive(true).mode(0o700).create(&config.directory).map_err(io)?;
-        let last = segment::list(&config.directory).map_err(io)?.last().copied();
-        let end = match last {
-            Some(last) => find_end(config, last)?,
-            None => End { segment: 0, number: 0, hash: NOTHING, torn: 0 },
+        let found = match segment::list(&config.directory) {
+            Ok(segments) => segments.last().map(|last| find_end(config, *last)).transpose()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(io(error)),
         };
+        let mut end = found.unwrap_or(End { segment: 0, number: 0, hash: NOTHING, torn: 0 });
+        if let Some(known) = &config.anchor
+            && !anchor::stands_in(&config.directory, known).map_err(io)?
+        {
+            let Anchor { segment, number, .. } = *known;
+            tracing::error!(segment, number, directory = %config.directory.display(),
+                "the decision log is not what it was: its end was removed or rewritten, or an older \
+                 copy stands in its place; `tegata audit-log verify` says where");
+            // INVARIANT: what follows is chained to what was there, and so never hides what was done.
+            let hash = segment::unhex(known.hash.as_bytes()).unwrap_or(NOTHING);
+            let (segment, number) = (segment.max(end.segment), number.max(end.number));
+            end = End { segment, number, hash, torn: end.torn };
+        }
         let chain = Chain {
-            segment: end.segment + 1,
+            segment: end.segment,
             number: end.number,
             hash: end.hash,
             size: 0,
             unsigned: 0,
         };
-        let file = create(config, chain.segment).map_err(io)?;
         let mut writer = Self {
             config: config.clone(),
             node: node.clone(),
             signer,
             key,
             queue,
-            file: Some(file),
+            file: None,
             chain,
             begun: chain.segment,
             sync_directory,
+            append,
+            starting: Some(end.torn),
             lost: 0,
-            signed: node.since_boot(),
+            unsigned_since: None,
             put_off: None,
             told: None,
             unsaid: None,
+            head: None,
+            heads,
         };
-        (writer.sync_directory)(&config.directory).map_err(io)?;
-        let mut out = Vec::new();
-        writer.begin(&mut out, end.torn);
-        writer.put(&out).map_err(io)?;
+        match writer.recover() {
+            Ok(()) => writer.tell(),
+            Err(error) if is_full(&error) => {
+                tracing::error!(%error, directory = %config.directory.display(),
+                    "there is no room for the decision log; trying again");
+                writer.queue.note_failing();
+            }
+            Err(error) => return Err(io(error)),
+        }
         Ok(writer)
     }
 
     /// Writes until the queue is closed.
     pub(super) fn run(mut self) {
         let (mut buffer, mut out) = (Vec::new(), Vec::new());
+        self.begin_when_there_is_room();
         loop {
             let taken = self.queue.take(&mut buffer, GATHER);
             let written = self.write_all(&taken, &buffer, &mut out);
@@ -136,6 +175,35 @@ impl Writer {
         self.queue.note_ended();
     }
 
+    /// Begins the first segment of this run, where there was no room for it: whoever waits for the log to
+    /// be there has nothing to write as long as it is not.
+    fn begin_when_there_is_room(&mut self) {
+        if self.starting.is_none() {
+            return;
+        }
+        let mut tries = 0;
+        while let Err(error) = self.recover() {
+            tries += 1;
+            self.complain(&error, tries);
+            // Whoever waits for an attempt hears of each.
+            self.queue.note_failing();
+            self.queue.pause(GATHER);
+            if self.queue.is_closed() {
+                return;
+            }
+        }
+        self.queue.note_working();
+        self.tell();
+        tracing::info!("over: there is room for the decision log");
+    }
+
+    fn complain(&self, error: &io::Error, tries: u32) {
+        if tries % TOLD_OF == 1 {
+            tracing::error!(%error, directory = %self.config.directory.display(),
+                "the decision log cannot be written; trying again");
+        }
+    }
+
     /// Writes records until it has worked. Answers `false` where it has not, and the log is told to
     /// stop.
     fn write_all(&mut self, taken: &Taken, buffer: &[u8], out: &mut Vec<u8>) -> bool {
@@ -145,21 +213,20 @@ impl Writer {
         }
         let mut tries = 0;
         loop {
-            let before = self.chain;
-            out.clear();
-            match self.write(buffer, lost, out) {
+            match self.attempt(buffer, lost, out) {
                 Ok(()) => {
                     self.lost = lost;
                     self.tell();
                     self.queue.note_written(taken.count);
+                    if tries > 0 {
+                        tracing::info!(tries, "over: the decision log can be written");
+                    }
                     return true;
                 }
                 Err(error) => {
-                    tracing::error!(%error, directory = %self.config.directory.display(),
-                        "the decision log cannot be written; trying again");
-                    self.take_back(before);
-                    self.queue.note_failing();
                     tries += 1;
+                    self.complain(&error, tries);
+                    self.queue.note_failing();
                     if taken.closed && tries >= LAST_TRIES {
                         return false;
                     }
@@ -173,8 +240,15 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, buffer: &[u8], lost: u64, out: &mut Vec<u8>) -> io::Result<()> {
+    /// Writes records, all of them or none.
+    fn attempt(&mut self, buffer: &[u8], lost: u64, out: &mut Vec<u8>) -> io::Result<()> {
         self.recover()?;
+        let before = self.chain;
+        out.clear();
+        self.write(buffer, lost, out).inspect_err(|_| self.take_back(before))
+    }
+
+    fn write(&mut self, buffer: &[u8], lost: u64, out: &mut Vec<u8>) -> io::Result<()> {
         if lost > self.lost {
             let own = Own::Lost { count: lost - self.lost, at: self.node.now().millis() };
             self.add_own(out, &own);
@@ -189,29 +263,36 @@ impl Writer {
             {
                 self.put(out)?;
                 out.clear();
-                self.next_segment(out)?;
+                self.next_segment(out, 0)?;
             }
         }
         self.put(out)
     }
 
     /// Signs what has stood unsigned for a while, so that of a log that grows slowly, too, little can be
-    /// cut off unseen. Where it cannot be written, the next attempt signs.
+    /// rewritten or cut off unseen. Where nothing comes, nothing is signed.
     fn sign_what_is_old(&mut self, out: &mut Vec<u8>) {
         // What was signed too soon after the last to be told then.
         self.tell();
-        if self.chain.unsigned == 0 || self.node.elapsed(self.signed) < SIGNED_EVERY {
+        let is_old = |since: SinceBoot| self.node.elapsed(since) >= SIGNED_WITHIN;
+        let is_put_off = self.put_off.is_some_and(|at| self.node.elapsed(at) < PUT_OFF);
+        if is_put_off || !self.unsigned_since.is_some_and(is_old) {
             return;
         }
-        // Not each round where it fails.
-        self.signed = self.node.since_boot();
         out.clear();
         let before = self.chain;
         let signed = self.recover().and_then(|()| self.checkpoint(out, Then::More));
         match signed.and_then(|()| self.put(out)) {
-            Ok(()) => self.tell(),
+            Ok(()) => {
+                self.put_off = None;
+                self.tell();
+            }
             Err(error) => {
-                tracing::warn!(%error, "the end of the decision log is not signed");
+                // Not each round where it fails, and not a line each time.
+                if self.put_off.is_none() {
+                    tracing::warn!(%error, "the end of the decision log is not signed");
+                }
+                self.put_off = Some(self.node.since_boot());
                 self.take_back(before);
             }
         }
@@ -219,18 +300,22 @@ impl Writer {
 
     /// Ends the log with a checkpoint.
     fn close(&mut self, out: &mut Vec<u8>) {
+        if self.starting.is_some() {
+            return;
+        }
         out.clear();
         let before = self.chain;
         match self.checkpoint(out, Then::Closed).and_then(|()| self.put(out)) {
             Ok(()) => self.tell(),
             Err(error) => {
+                self.head = None;
                 tracing::error!(%error, "the decision log ends without its last checkpoint");
                 self.take_back(before);
             }
         }
     }
 
-    fn next_segment(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+    fn next_segment(&mut self, out: &mut Vec<u8>, torn: u64) -> io::Result<()> {
         let next = self.chain.segment + 1;
         let file = create(&self.config, next)?;
         // From here on it is this attempt's, to be taken back with it.
@@ -239,7 +324,7 @@ impl Writer {
         self.file = Some(file);
         self.chain.segment = next;
         self.chain.size = 0;
-        self.begin(out, 0);
+        self.begin(out, torn);
         Ok(())
     }
 
@@ -250,8 +335,17 @@ impl Writer {
             node: self.node.id().to_string(),
             at: self.node.now().millis(),
             torn,
+            chain: self.config.chain.clone(),
         };
         self.add_own(out, &own);
+        self.head = self.anchor();
+    }
+
+    /// Where the log is, if it has a name that others could know it by.
+    fn anchor(&self) -> Option<Anchor> {
+        let Chain { segment, number, hash, .. } = self.chain;
+        let (chain, at) = (self.config.chain.clone()?, self.node.now());
+        Some(Anchor { chain, segment, number, hash: segment::hex(&hash), at })
     }
 
     /// A checkpoint, unless what signs is away: a key in a token. What was decided is written down all the
@@ -289,15 +383,20 @@ impl Writer {
         let jws = jws::sign_waiting(&self.key, CHECKPOINT, &signed).map_err(io::Error::other)?;
         self.add_own(out, &Own::Checkpoint { jws });
         self.chain.unsigned = 0;
-        self.signed = self.node.since_boot();
+        self.unsigned_since = None;
         self.unsaid = Some(statement);
+        // With the checkpoint's own record, so that it cannot be cut off unseen either.
+        self.head = self.anchor();
         Ok(())
     }
 
-    /// Tells the log of the program how far this one is, which is kept elsewhere where that is shipped:
-    /// what is cut off behind a checkpoint that somebody knows is found.
+    /// Tells how far the log is: whoever keeps that elsewhere, and now and then the log of the program, which
+    /// is elsewhere where that is shipped. What is cut off behind a checkpoint that somebody knows is found.
     fn tell(&mut self) {
-        let is_due = |told: SinceBoot| self.node.elapsed(told) >= SIGNED_EVERY;
+        if let Some(head) = self.head.take() {
+            self.heads.send_replace(Some(head));
+        }
+        let is_due = |told: SinceBoot| self.node.elapsed(told) >= TOLD_EVERY;
         let is_due = self.told.is_none_or(is_due);
         let told = self.unsaid.take_if(|it| is_due || it.then != Then::More);
         let Some(statement) = told else { return };
@@ -321,6 +420,7 @@ impl Writer {
         out.push(b'\n');
         self.chain.number += 1;
         self.chain.unsigned += 1;
+        self.unsigned_since.get_or_insert_with(|| self.node.since_boot());
         self.chain.size += u64::try_from(out.len() - start).unwrap_or(u64::MAX);
     }
 
@@ -330,8 +430,7 @@ impl Writer {
             return Ok(());
         }
         let file = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        file.write_all(out)?;
-        file.sync_data()
+        (self.append)(file, out)
     }
 
     /// Undoes an attempt that failed; where the disk does not let it, before the next one.
@@ -339,6 +438,8 @@ impl Writer {
         self.chain = before;
         self.file = None;
         self.unsaid = None;
+        self.head = None;
+        self.unsigned_since = (before.unsigned > 0).then(|| self.node.since_boot());
         if let Err(error) = self.recover() {
             tracing::error!(%error, "the decision log may hold a part of what was not written");
         }
@@ -356,6 +457,9 @@ impl Writer {
                 Ok(()) | Err(_) => self.begun -= 1,
             }
         }
+        if let Some(torn) = self.starting {
+            return self.start(torn);
+        }
         let path = segment::path(&self.config.directory, self.chain.segment);
         let mut file = OpenOptions::new().write(true).open(path)?;
         file.set_len(self.chain.size)?;
@@ -365,10 +469,46 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// Begins the first segment of this run.
+    fn start(&mut self, torn: u64) -> io::Result<()> {
+        // Decisions name people and addresses: they are the server's alone.
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.config.directory)?;
+        let before = self.chain;
+        let mut out = Vec::new();
+        let begun = self.next_segment(&mut out, torn).and_then(|()| self.put(&out));
+        if let Err(error) = begun {
+            // What was begun is removed before the next attempt.
+            self.chain = before;
+            self.file = None;
+            self.head = None;
+            self.unsigned_since = None;
+            return Err(error);
+        }
+        self.starting = None;
+        Ok(())
+    }
+}
+
+/// Whether there is no room.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
 /// Makes the file of a segment. Whoever writes the same directory at once finds it there.
 fn create(config: &Config, segment: u64) -> io::Result<File> {
     let path = segment::path(&config.directory, segment);
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// INVARIANT: after an error, all that this was given is written anew before it counts. A system that could not
+/// write a page says so once, and forgets the page.
+fn append(file: &mut File, out: &[u8]) -> io::Result<()> {
+    file.write_all(out)?;
+    file.sync_data()
 }
 
 fn sync_directory(directory: &Path) -> io::Result<()> {
@@ -410,9 +550,12 @@ fn find_end(config: &Config, last: u64) -> Result<End, Unusable> {
         };
     };
     let begin = segment::line(first).and_then(|(_, record)| serde_json::from_slice(record).ok());
-    let Some(Own::Begin { number, .. }) = begin else {
+    let Some(Own::Begin { number, chain, .. }) = begin else {
         return Err(damaged("the last segment has no beginning"));
     };
+    if config.chain.is_some() && chain.is_some() && chain != config.chain {
+        return Err(damaged("this is the log of another node"));
+    }
     let count = u64::try_from(lines.clone().count()).unwrap_or(u64::MAX);
     let end = lines.next_back().and_then(segment::line);
     let (hash, _) = end.ok_or_else(|| damaged("the last line has no hash"))?;
@@ -434,29 +577,28 @@ mod tests {
         BoxFuture, ManualClock, SeededEntropy,
         port::{KeyInVault, PublicHalf, Scheme, Vault, VaultRefused},
     };
-    use tegata_token::Algorithm;
+    use tegata_token::{Algorithm, VerifyingKey};
 
-    use super::*;
+    use super::{
+        super::{Known, verify},
+        *,
+    };
 
     /// A writer that begins a segment with each record, and one such record.
     fn writer(directory: &Path) -> (Writer, Vec<u8>) {
         let config = Config { segment: 1, ..Config::at(directory) };
         let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
         let signer: Signer = Arc::new(move || Some(Arc::clone(&key)));
-        let queue = Arc::new(Queue::new(config.queue));
-        let writer = Writer::open(&config, &Node::for_tests(1), signer, queue).unwrap();
+        let queue = Arc::new(Queue::new(config.queue, config.patience));
+        let heads = watch::Sender::new(None);
+        let writer = Writer::open(&config, &Node::for_tests(1), signer, (queue, heads)).unwrap();
         let record = br#"{"request":"1"}"#;
         let len = u32::try_from(record.len()).unwrap().to_le_bytes();
         (writer, [&len[..], record].concat())
     }
 
     fn attempt(writer: &mut Writer, buffer: &[u8]) -> bool {
-        let (before, mut out) = (writer.chain, Vec::new());
-        let written = writer.write(buffer, 0, &mut out).is_ok();
-        if !written {
-            writer.take_back(before);
-        }
-        written
+        writer.attempt(buffer, 0, &mut Vec::new()).is_ok()
     }
 
     /// How often the record stands in the log, and in how many segments the log is.
@@ -483,30 +625,75 @@ mod tests {
         assert_eq!(found(directory.path()), (1, 2));
     }
 
+    /// `EIO`.
+    const BROKEN: i32 = 5;
+
     #[test]
-    fn what_stands_unsigned_for_a_minute_is_signed_once() {
+    fn what_a_broken_disk_took_a_part_of_is_written_anew_and_stands_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut writer, buffer) = writer(directory.path());
+        let ways: [Append; 3] = [
+            |_, _| Err(io::Error::from_raw_os_error(BROKEN)),
+            // In the middle of a line.
+            |file, out| {
+                file.write_all(&out[..out.len() / 2])?;
+                Err(io::Error::from_raw_os_error(BROKEN))
+            },
+            // All of it is there, but nobody knows for how long.
+            |file, out| {
+                file.write_all(out)?;
+                Err(io::Error::from_raw_os_error(BROKEN))
+            },
+        ];
+        // A record follows in the segment, and one begins the next.
+        for (size, segments) in [(u64::MAX, 1), (1, 2), (1, 3)] {
+            writer.config.segment = size;
+            let before = found(directory.path());
+            for way in ways {
+                writer.append = way;
+                assert!(!attempt(&mut writer, &buffer));
+                assert_eq!(found(directory.path()), before);
+            }
+            writer.append = append;
+            assert!(attempt(&mut writer, &buffer));
+            assert_eq!(found(directory.path()), (before.0 + 1, segments));
+        }
+        let key = VerifyingKey::from_jwk(writer.key.jwk()).unwrap();
+        writer.close(&mut Vec::new());
+        verify(directory.path(), &|_| Some(&key), &Known::default()).unwrap();
+    }
+
+    #[test]
+    fn what_stands_unsigned_for_a_second_is_signed_once() {
         let directory = tempfile::tempdir().unwrap();
         let (mut writer, buffer) = writer(directory.path());
         writer.config.segment = u64::MAX;
         let clock = Arc::new(ManualClock::default());
         writer.node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
-        writer.signed = writer.node.since_boot();
+        writer.unsigned_since = None;
         let checkpoints = || {
             let text = fs::read_to_string(segment::path(directory.path(), 1)).unwrap();
             text.matches(r#""log":"checkpoint""#).count()
         };
+        // However long nothing came before.
+        clock.advance(SIGNED_WITHIN * 100);
         assert!(attempt(&mut writer, &buffer));
         let mut out = Vec::new();
         writer.sign_what_is_old(&mut out);
         assert_eq!(checkpoints(), 0);
-        clock.advance(SIGNED_EVERY);
+        clock.advance(SIGNED_WITHIN / 2);
+        assert!(attempt(&mut writer, &buffer));
+        clock.advance(SIGNED_WITHIN / 2);
         for _ in 0..3 {
             writer.sign_what_is_old(&mut out);
             assert_eq!((checkpoints(), writer.chain.unsigned), (1, 0));
-            clock.advance(SIGNED_EVERY);
+            clock.advance(SIGNED_WITHIN);
         }
         // It goes on from there.
         assert!(attempt(&mut writer, &buffer));
+        writer.sign_what_is_old(&mut out);
+        assert_eq!(checkpoints(), 1);
+        clock.advance(SIGNED_WITHIN);
         writer.sign_what_is_old(&mut out);
         assert_eq!(checkpoints(), 2);
     }

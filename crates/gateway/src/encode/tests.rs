@@ -28,6 +28,11 @@ fn read(coding: Coding, bytes: &[u8]) -> Vec<u8> {
     text
 }
 
+/// Places where there is so much memory.
+fn room(bytes: u64) -> Room {
+    Room::new(&Memory::new(bytes))
+}
+
 const ALL: [Coding; 3] = [Coding::Gzip, Coding::Brotli, Coding::Zstd];
 
 fn answer(fields: &[(&str, &str)]) -> response::Parts {
@@ -40,7 +45,7 @@ fn answer(fields: &[(&str, &str)]) -> response::Parts {
 }
 
 fn begun(coding: Coding, head: &mut response::Parts, length: Option<u64>) -> Option<Encoding> {
-    Wish { coding: Some(coding), has_weak: false }.begin(head, length, &Room::default())
+    Wish { coding: Some(coding), has_weak: false }.begin(head, length, &room(1 << 40))
 }
 
 type Next = Poll<Option<Result<Frame<Bytes>, Cut>>>;
@@ -136,15 +141,50 @@ fn a_turn_ends_and_places_are_few() {
         data(vec![0; 1 << 20])
     });
     assert!(polled.is_pending() && asked == 1);
-    let (room, wish) = (Room::default(), Wish { coding: Some(Coding::Gzip), has_weak: false });
+    let (places, wish) = (room(1 << 40), Wish { coding: Some(Coding::Gzip), has_weak: false });
     let mut all: Vec<_> =
-        (0..MOST_AT_ONCE).map(|_| wish.begin(&mut answer(&[]), None, &room).unwrap()).collect();
+        (0..MOST_AT_ONCE).map(|_| wish.begin(&mut answer(&[]), None, &places).unwrap()).collect();
     let mut head = answer(&[("etag", "\"1\"")]);
-    assert!(wish.begin(&mut head, None, &room).is_none());
+    assert!(wish.begin(&mut head, None, &places).is_none());
     assert!(!head.headers.contains_key("content-encoding"));
     assert_eq!(head.headers["etag"], "\"1\"");
     all.pop();
-    assert!(wish.begin(&mut head, None, &room).is_some());
+    assert!(wish.begin(&mut head, None, &places).is_some());
+}
+
+#[test]
+fn what_compresses_is_memory_that_is_held_until_it_is_over() {
+    let memory = Memory::new(1 << 40);
+    let (_, budget) = memory.held();
+    let room = Room::new(&memory);
+    for coding in ALL {
+        let wish = Wish { coding: Some(coding), has_weak: false };
+        let encoding = wish.begin(&mut answer(&[]), None, &room).unwrap();
+        assert_eq!(memory.held(), (coder::holds(coding), budget), "{coding:?}");
+        drop(encoding);
+        assert_eq!(memory.held().0, 0);
+    }
+    // Where there is little left, answers are longer, and nobody is refused for them.
+    let rest = memory.charge(budget / 4 * 3 + 1);
+    let wish = Wish { coding: Some(Coding::Zstd), has_weak: false };
+    let mut head = answer(&[("etag", "\"1\""), ("content-length", "5000")]);
+    assert!(wish.begin(&mut head, Some(5000), &room).is_none());
+    assert_eq!(head.headers["content-length"], "5000");
+    assert_eq!(head.headers["etag"], "\"1\"");
+    assert!(!head.headers.contains_key("content-encoding"));
+    drop(rest);
+    assert!(wish.begin(&mut head, Some(5000), &room).is_some());
+}
+
+#[test]
+fn what_compresses_closes_no_door_to_new_connections() {
+    let memory = Memory::new(64 << 20);
+    // As many workers as there may be.
+    let rooms: Vec<_> = (0..64).map(|_| Room::new(&memory)).collect();
+    let all = rooms.iter().flat_map(|room| std::iter::from_fn(|| room.take(Coding::Brotli)));
+    let places: Vec<_> = all.collect();
+    assert!(!places.is_empty() && places.len() < 64);
+    assert!(!memory.is_full());
 }
 
 #[test]
@@ -167,7 +207,7 @@ fn the_head_says_what_became_of_it() {
     // Whoever wants nothing compressed gets another answer than others, and is told so.
     let mut head = answer(&fields);
     let nothing = Wish { coding: None, has_weak: false };
-    assert!(nothing.begin(&mut head, Some(5000), &Room::default()).is_none());
+    assert!(nothing.begin(&mut head, Some(5000), &room(1 << 40)).is_none());
     assert_eq!(head.headers["content-length"], "5000");
     assert_eq!(head.headers.get_all("vary").iter().count(), 2);
     // What the client has is named as it was named.
@@ -175,7 +215,7 @@ fn the_head_says_what_became_of_it() {
         let mut head = answer(&fields);
         head.status = StatusCode::NOT_MODIFIED;
         let wish = Wish { coding: Some(Coding::Gzip), has_weak };
-        assert!(wish.begin(&mut head, None, &Room::default()).is_none());
+        assert!(wish.begin(&mut head, None, &room(1 << 40)).is_none());
         assert_eq!(head.headers["etag"], tag);
     }
 }

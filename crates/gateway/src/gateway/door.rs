@@ -17,8 +17,11 @@ use tokio::{
 
 use super::turned::{self, Once};
 use crate::{
-    gate::Gates, metrics::OfService, refusal::Refusal, shed::Reason, trace::Names,
-    upstream::scatter, worker::Accepted,
+    gate::Gates,
+    metrics::OfService,
+    shed::Reason,
+    trace::Names,
+    worker::{Accepted, Handed},
 };
 
 /// How often callers are forgotten who have their whole allowance again.
@@ -38,7 +41,7 @@ const TOLD: usize = 256;
 
 /// The workers, in turn.
 pub(super) struct Hands {
-    all: Vec<mpsc::Sender<Accepted>>,
+    all: Vec<mpsc::Sender<Handed>>,
     turn: Cell<usize>,
     gate: Arc<Gates>,
     secure: bool,
@@ -50,13 +53,13 @@ pub(super) struct Hands {
 }
 
 impl Hands {
-    pub(super) fn new(gate: &Arc<Gates>, secure: bool, all: Vec<mpsc::Sender<Accepted>>) -> Self {
+    pub(super) fn new(gate: &Arc<Gates>, secure: bool, all: Vec<mpsc::Sender<Handed>>) -> Self {
         let hsts = gate.now().config.hsts;
         Self {
             all,
             turn: Cell::new(0),
             secure,
-            names: Names::new(gate.node.entropy()),
+            names: Names::new(&gate.node),
             here: gate.metrics.service("gateway"),
             hsts: hsts.and_then(|age| format!("max-age={}", age.as_secs()).try_into().ok()),
             told: Cell::new(0),
@@ -153,21 +156,21 @@ impl Hands {
         let accepted = Accepted { stream, peer, place, seat, instead };
         // A worker that is gone takes its connections with it. Nobody else hands them any, so that there is
         // still room where there was.
-        let _ = hand.try_send(accepted);
+        let _ = hand.try_send(Handed::Client(accepted));
     }
 
     /// The worker whose turn it is, where it has room; otherwise the one that has the fewest connections;
     /// otherwise the one that has the most on which nothing is asked for, one of which is closed then.
-    fn choose(&self) -> Option<(usize, &mpsc::Sender<Accepted>, bool)> {
+    fn choose(&self) -> Option<(usize, &mpsc::Sender<Handed>, bool)> {
         let (load, limit) = (&self.gate.load, self.gate.now().config.limits.connections);
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         // One that does not come to take what it is handed is full, too.
-        let takes = |(_, hand): &(usize, &mpsc::Sender<Accepted>)| hand.capacity() > 0;
+        let takes = |(_, hand): &(usize, &mpsc::Sender<Handed>)| hand.capacity() > 0;
         let all = || self.all.iter().enumerate().filter(takes);
         if !load.memory.is_full() {
             let has_room =
-                |(worker, _): &(usize, &mpsc::Sender<Accepted>)| load.of(*worker).0 < limit;
+                |(worker, _): &(usize, &mpsc::Sender<Handed>)| load.of(*worker).0 < limit;
             let next = turn.checked_rem(self.all.len())?;
             let next = all().filter(has_room).find(|(worker, _)| *worker == next);
             let least = || all().filter(has_room).min_by_key(|(worker, _)| load.of(*worker).0);
@@ -175,7 +178,7 @@ impl Hands {
                 return Some((worker, hand, false));
             }
         }
-        let can_have = |(worker, _): &(usize, &mpsc::Sender<Accepted>)| {
+        let can_have = |(worker, _): &(usize, &mpsc::Sender<Handed>)| {
             let (taken, idle) = load.of(*worker);
             idle > 0 && taken < limit.saturating_add(idle)
         };
@@ -195,12 +198,10 @@ impl Hands {
             return;
         };
         self.told.set(self.told.get() + 1);
-        self.here.count(503);
         let hands = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let refused = Refusal::overloaded(scatter(hands.turn.get()));
-            let name = hands.names.next();
-            turned::tell(stream, &refused.written(name.as_str(), hands.hsts.as_ref())).await;
+            let (turn, own) = (hands.turn.get(), (&hands.names, &*hands.here));
+            turned::excuse(stream, turn, own, hands.hsts.as_ref()).await;
             hands.told.set(hands.told.get().saturating_sub(1));
         });
     }

@@ -8,7 +8,13 @@ use tokio::{
     time::timeout,
 };
 
-use crate::guard::frames::{ENHANCE_YOUR_CALM, goaway};
+use crate::{
+    guard::frames::{ENHANCE_YOUR_CALM, goaway},
+    metrics::OfService,
+    refusal::Refusal,
+    trace::Names,
+    upstream::scatter,
+};
 
 /// For how long a client is listened to before it is told: what it asks for is on its way, and some take an
 /// answer to nothing for an error.
@@ -24,9 +30,21 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 /// An empty frame `SETTINGS`, which must come first.
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 
+/// Tells a client, who speaks in the clear, that there is no room, and counts that as an answer.
+pub(crate) async fn excuse(
+    stream: TcpStream,
+    turn: usize,
+    (names, here): (&Names, &OfService),
+    hsts: Option<&http::HeaderValue>,
+) {
+    here.count(503);
+    let refused = Refusal::overloaded(scatter(turn));
+    tell(stream, &refused.written(names.next().as_str(), hsts)).await;
+}
+
 /// Tells a client, who speaks in the clear, and hangs up. `answer` is for those who speak HTTP/1; whoever speaks
 /// HTTP/2 is told that nothing was done and everything may be asked again.
-pub(crate) async fn tell(mut stream: TcpStream, answer: &[u8]) {
+async fn tell(mut stream: TcpStream, answer: &[u8]) {
     let mut heard = [0; 4096];
     let read = timeout(LISTENED, stream.read(&mut heard)).await;
     let read = read.ok().and_then(Result::ok).unwrap_or(0);

@@ -277,9 +277,7 @@ fn check_expectations(fields: &Fields<'_>) -> Result<(), Refused> {
             return Err(Refusal::bad_request("several_upgrades", detail).closing());
         }
     }
-    if let Some(expected) = fields.expect
-        && !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
-    {
+    if fields.expects_more {
         let detail = "nothing but `100-continue` can be expected";
         return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "expectation", detail).closing());
     }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use http::{HeaderValue, StatusCode, header};
 use tegata_core::step_up;
 use tegata_policy::{
-    Action, Decision, Place, Principal, PrincipalKind, ReasonId, RouteRule, RuleId,
+    Action, Change, Decision, Place, Policy, PolicyId, Principal, PrincipalKind, ReasonId, Request,
+    Resource, RouteRule, RuleId,
 };
 use tegata_token::{Claims, Confirmation};
 
@@ -23,11 +24,22 @@ use crate::{
 pub(crate) struct Decided {
     /// The rule that determined it.
     pub(crate) rule: Option<RuleId>,
+    /// The policies that determined it.
+    pub(crate) policies: Vec<PolicyId>,
     /// Why not.
     pub(crate) reason: Option<ReasonId>,
     /// Whether it passed outside of the rule's networks or hours, so that the caller has less than all of
     /// its rights.
     pub(crate) outside: bool,
+    /// What would have let it pass, where that is written down.
+    pub(crate) change: Option<Box<Change>>,
+}
+
+impl Decided {
+    /// Whether rules were asked at all.
+    pub(crate) const fn is_made(&self) -> bool {
+        self.rule.is_some() || self.reason.is_some()
+    }
 }
 
 /// Decides about a request of somebody, or of nobody. What was decided stands in `decided` also
@@ -41,8 +53,10 @@ pub(crate) fn decide(
     decided: &mut Decided,
 ) -> Result<(), Refused> {
     let (routing, rule) = (&*gate.routing, &found.beside.rule);
-    let anywhere = rule.requirement().within.is_anywhere();
-    let place = (!anywhere).then(|| Place { address: client, now: gate.node.now() });
+    let tried = found.beside.tried.as_deref();
+    let asks = |asks: fn(&RouteRule) -> bool| asks(rule) || tried.is_some_and(asks);
+    let place =
+        asks(RouteRule::asks_place).then(|| Place { address: client, now: gate.node.now() });
     let nobody = Principal {
         kind: PrincipalKind::Anonymous,
         id: "",
@@ -52,7 +66,7 @@ pub(crate) fn decide(
         place,
     };
     // INVARIANT: how long ago it was is computed for each request, and kept nowhere.
-    let asks_age = rule.requirement().step_up.max_age.is_some();
+    let asks_age = asks(RouteRule::asks_auth_age);
     let principal = passport.map_or(nobody, |passport| {
         let claims = passport.caller.claims();
         Principal {
@@ -64,15 +78,29 @@ pub(crate) fn decide(
             place,
         }
     });
-    let decision = rule.decide(&principal, Action { method: head.method.as_str() });
+    let action = Action { method: head.method.as_str(), path: found.path };
+    let decision = rule.decide(&principal, action);
+    if let (Some(tried), Some(trying)) = (tried, &routing.tried) {
+        let resource = Resource { service: found.route.service.as_str(), route: &found.route.path };
+        let then = tried.decide(&principal, action);
+        let request = Request { principal, action, resource };
+        if let Some(change) = trying.note(&request, &decision, &then) {
+            gate.metrics.policy_shadow(change);
+        }
+    }
+    let is_written = gate.decisions.is_some() && !decision.is_allowed();
+    decided.change = is_written.then(|| Box::new(rule.change_after(&decision, &principal, action)));
+    let determined = |by: Vec<&Policy>| by.into_iter().map(|policy| policy.id.clone()).collect();
     match decision {
-        Decision::Allow { rule } => {
+        Decision::Allow { rule, policies } => {
             decided.rule = Some(rule.clone());
+            decided.policies = determined(policies);
             decided.outside = found.beside.rule.outside(&principal).is_some();
             gate.metrics.allowed.inc();
             Ok(())
         }
-        Decision::Deny { reason, rule: by } => {
+        Decision::Deny { reason, rule: by, policies } => {
+            decided.policies = determined(policies);
             (decided.rule, decided.reason) = (by.cloned(), Some(reason));
             gate.metrics.denied.inc();
             let claims = passport.map(|passport| passport.caller.claims());
@@ -129,5 +157,11 @@ fn refused(
         ReasonId::OutsideHours => forbidden("it is not allowed at this time"),
         ReasonId::Forbidden => forbidden("a rule forbids this"),
         ReasonId::NoRule => forbidden("no rule permits this"),
+        ReasonId::PolicyForbids => forbidden("a policy forbids this"),
+        ReasonId::NoPolicy => forbidden("no policy permits this"),
+        ReasonId::PolicyError
+        | ReasonId::UnknownType
+        | ReasonId::UnknownAction
+        | ReasonId::InvalidValue => forbidden("no policy can be asked about this"),
     }
 }

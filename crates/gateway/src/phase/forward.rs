@@ -106,7 +106,8 @@ impl<'o> Origin<'o> {
 pub(crate) struct Told {
     pub(crate) user: HeaderValue,
     pub(crate) roles: HeaderValue,
-    pub(crate) internal: HeaderValue,
+    /// `None`: it is told by the other two alone.
+    pub(crate) internal: Option<HeaderValue>,
 }
 
 /// How many fields are added to a request at most: `TE` and `Transfer-Encoding` come with its body.
@@ -181,7 +182,9 @@ impl Outgoing {
         if let Some(told) = told {
             headers.insert(&X_USER_ID, told.user);
             headers.insert(&X_USER_ROLES, told.roles);
-            headers.insert(&X_INTERNAL_TOKEN, told.internal);
+            if let Some(internal) = told.internal {
+                headers.insert(&X_INTERNAL_TOKEN, internal);
+            }
         }
     }
 }

@@ -38,14 +38,15 @@ pub(crate) struct Identified {
 }
 
 /// Finds out who sends a request. Waits for nothing unless a session cookie is presented.
-/// `set_cookie` gets the cookies that are to be set whatever becomes of the request.
+/// `set_cookie` gets the cookies that are to be set whatever becomes of the request; `seen` gets who it is
+/// where that is known, and does not count.
 pub(crate) async fn identify(
     head: &Head<'_>,
     admitted: &Admitted<'_>,
     route: &Route,
     gate: &Gate,
     freshness: &Freshness,
-    set_cookie: &mut Vec<HeaderValue>,
+    (set_cookie, seen): (&mut Vec<HeaderValue>, &mut Option<Caller>),
 ) -> Result<Identified, Refused> {
     if route.auth == AuthMode::None {
         return Ok(Identified::default());
@@ -65,11 +66,14 @@ pub(crate) async fn identify(
             certificate.check_beside(&caller)?;
             caller
         }
-        Some(Said::Token(value)) => {
+        Some(Said::Token(said)) => {
             check_counts(route, Credential::Token)?;
-            let (caller, proof) = token::check(value, (head, admitted), gate).await?;
+            let said = said.ok_or_else(|| {
+                Refusal::invalid_token("authorization", "`Authorization` is malformed")
+            })?;
+            let (caller, proof) = token::check(said, (head, admitted), gate).await?;
             certificate.check_beside(&caller)?;
-            (proven, shown) = (proof, token::of_issuer(value, &caller));
+            (proven, shown) = (proof, said.of_issuer(&caller));
             caller
         }
         None => {
@@ -94,10 +98,18 @@ pub(crate) async fn identify(
     };
     // Taken now: somebody may have been waited for.
     let now = gate.node.since_boot();
-    let unchecked = still_counts((&caller, shown), route.revocation, gate, freshness, now).await?;
-    if let Caller::Key(key) = &caller {
-        key::check_covers(key, route)?;
-    }
+    let counts = still_counts((&caller, shown), route.revocation, gate, freshness, now).await;
+    let covers = |unchecked| match &caller {
+        Caller::Key(key) => key::check_covers(key, route).map(|()| unchecked),
+        _ => Ok(unchecked),
+    };
+    let unchecked = match counts.and_then(covers) {
+        Ok(unchecked) => unchecked,
+        Err(refused) => {
+            *seen = Some(caller);
+            return Err(refused);
+        }
+    };
     let shown = match proven {
         Some(proven) => {
             let now = gate.node.now();
@@ -109,10 +121,43 @@ pub(crate) async fn identify(
     Ok(Identified { caller: Some(caller), unchecked, nonce: shown.nonce })
 }
 
+/// Finds out whether whoever is known already counts at another route, too: with the same credential, which
+/// `authorization` says where it is a token. What was proven of it stays proven.
+pub(crate) async fn identify_again(
+    caller: &Caller,
+    authorization: Option<&HeaderValue>,
+    route: &Route,
+    gate: &Gate,
+    freshness: &Freshness,
+) -> Result<Identified, Refused> {
+    let kind = match caller {
+        Caller::Token(_) | Caller::Foreign(_) => Credential::Token,
+        Caller::Session(_) => Credential::Session,
+        Caller::Key(_) => Credential::Key,
+        Caller::Certificate(_) => Credential::Certificate,
+    };
+    // Browsers send what they have: where it does not count, that is nothing.
+    if route.auth == AuthMode::None
+        || (kind == Credential::Session && !route.credentials.have(kind))
+    {
+        return Ok(Identified::default());
+    }
+    check_counts(route, kind)?;
+    let shown = authorization.and_then(token::Shown::of).and_then(|said| said.of_issuer(caller));
+    let now = gate.node.since_boot();
+    let unchecked = still_counts((caller, shown), route.revocation, gate, freshness, now).await?;
+    match caller {
+        Caller::Key(key) => key::check_covers(key, route)?,
+        Caller::Certificate(identity) => certificate::check_caller(identity, route, gate)?,
+        Caller::Token(_) | Caller::Foreign(_) | Caller::Session(_) => {}
+    }
+    Ok(Identified { caller: Some(caller.clone()), unchecked, nonce: None })
+}
+
 /// With what a request says whose it is, beside cookies.
 enum Said<'r> {
-    /// An access token, as `Authorization` says it.
-    Token(&'r HeaderValue),
+    /// An access token, as `Authorization` says it. `None`: it says nothing that could be one.
+    Token(Option<token::Shown<'r>>),
     /// An API key.
     Key(&'r str),
 }
@@ -132,7 +177,8 @@ fn said<'r>(fields: &Fields<'r>) -> Result<Option<Said<'r>>, Refused> {
         // What is no text is no key.
         (Once::Absent, Once::One(value)) => Ok(Some(Said::Key(value.to_str().unwrap_or_default()))),
         (Once::One(value), Once::Absent) => {
-            Ok(Some(key::of_bearer(value).map_or(Said::Token(value), Said::Key)))
+            let shown = token::Shown::of(value);
+            Ok(Some(shown.and_then(key::of_bearer).map_or(Said::Token(shown), Said::Key)))
         }
         (Once::Absent, Once::Absent) => Ok(None),
     }

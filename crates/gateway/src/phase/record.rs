@@ -1,29 +1,37 @@
 //! Counts what happened, and writes down what was decided.
 
-use std::{cell::Cell, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, net::IpAddr, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Method, request::Parts, uri::PathAndQuery};
-use tegata_core::SinceBoot;
+use http::{HeaderValue, Method, StatusCode, request::Parts, uri::PathAndQuery};
+use tegata_core::{SinceBoot, Timestamp, step_up};
 use tegata_policy::{ReasonId, RuleId};
 
 use crate::{
-    decision_log::{DecisionLog, Mode, Outcome, Record},
+    access,
+    decision_log::{
+        DecisionLog, Ended, Inputs, Limit, Mode, Outcome, Record, Roles, Scopes, Steps, Walk,
+    },
     gate::{Begun, Gate},
     metrics::OfService,
     passport::{Caller, Passport},
     phase::{decide::Decided, forward::TRACEPARENT},
+    reasons::Phase,
     refusal::{Refusal, Refused},
+    tally::Verdict,
     trace::{Name, trace_of},
 };
 
 /// The status of requests whose client left before the answer. It is in no registry, but widespread.
 const LEFT: u16 = 499;
 
+/// Why a request goes no further on which something has panicked.
+pub(crate) const FAILED: &str = "gateway_failed";
+
 /// What the phases learn of a request, for the record. Holds no more than a few references where no
 /// decision log is kept.
 ///
-/// A client that leaves takes its request with it, wherever that is; the record is made all the
-/// same, when this is dropped.
+/// A client that leaves takes its request with it, wherever that is, and so does a panic; the record
+/// is made all the same, when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Trail {
     gate: Begun,
@@ -38,7 +46,11 @@ pub(crate) struct Trail {
     pub(crate) metrics: Arc<OfService>,
     pub(crate) service: Option<Arc<str>>,
     pub(crate) route: Option<Arc<str>>,
+    /// The operations of GraphQL that were asked for.
+    pub(crate) operation: Box<str>,
     pub(crate) passport: Option<Rc<Passport>>,
+    /// Who was known, where that did not count.
+    pub(crate) seen: Option<Caller>,
     pub(crate) decided: Decided,
     /// It passed without knowledge of the latest revocations.
     pub(crate) unchecked: bool,
@@ -58,6 +70,13 @@ struct Noted {
     sent: Option<PathAndQuery>,
     /// As everybody behind the gateway reads it, where that is another.
     read: Option<String>,
+    /// The name that it came with, where it asks for decisions.
+    named: Option<HeaderValue>,
+    steps: Steps,
+    /// The tightest limit that applied.
+    limit: Option<Verdict>,
+    /// How much of what was taken back could have been unknown.
+    stale: Option<Duration>,
 }
 
 impl Noted {
@@ -87,6 +106,10 @@ impl Trail {
             method: parts.method.clone(),
             sent: parts.uri.path_and_query().cloned(),
             read: None,
+            named: access::name(parts),
+            steps: Steps::begun(),
+            limit: None,
+            stale: None,
         });
         let traceparent = parts.headers.get(&TRACEPARENT);
         Self {
@@ -99,7 +122,9 @@ impl Trail {
             metrics: Arc::clone(metrics),
             service: None,
             route: None,
+            operation: Box::default(),
             passport: None,
+            seen: None,
             decided: Decided::default(),
             unchecked: false,
             refused: None,
@@ -118,6 +143,28 @@ impl Trail {
         }
     }
 
+    /// Takes note that another phase begins. Reads no clock where nothing is written down.
+    pub(crate) fn go_on(&mut self, phase: Phase) {
+        if let Some(noted) = &mut self.noted {
+            noted.steps.go_on(phase, micros(self.gate.node.elapsed(self.began)));
+        }
+    }
+
+    /// Takes note of what limits said: of the tightest.
+    pub(crate) fn note_limits(&mut self, told: &[Verdict]) {
+        if let Some(noted) = &mut self.noted {
+            let tightest = told.iter().min_by_key(|it| (it.answer.passes, it.answer.remaining));
+            noted.limit = tightest.cloned();
+        }
+    }
+
+    /// Takes note of how old what is known of revocations may be.
+    pub(crate) fn note_stale(&mut self, stale: impl FnOnce() -> Option<Duration>) {
+        if let Some(noted) = &mut self.noted {
+            noted.stale = stale();
+        }
+    }
+
     pub(crate) fn note_passed(&mut self) {
         self.passed = true;
         let (Some(usage), Some(service)) = (&self.gate.usage, &self.service) else { return };
@@ -128,6 +175,9 @@ impl Trail {
 
     pub(crate) fn note_refused(&mut self, refusal: &Refusal) {
         self.refused = Some(refusal.id);
+        if let Some(limit) = &refusal.limit {
+            self.note_limits(std::slice::from_ref(limit));
+        }
     }
 
     /// The trace that the client's request belongs to.
@@ -144,8 +194,7 @@ impl Trail {
         if !self.committed {
             Box::pin(log.commit(&record)).await.map_err(|_| {
                 self.gate.metrics.lost.inc();
-                let detail = "decisions must be recorded, and cannot be at present";
-                Refusal::unavailable("decision_log_unavailable", detail)
+                unrecorded()
             })?;
             self.committed = true;
         }
@@ -174,10 +223,12 @@ impl Trail {
 
     fn record(&self, answered: Answered) -> Option<Record<'_>> {
         let noted = self.noted.as_ref()?;
-        let claims = self.passport.as_deref().map(|passport| passport.caller.claims());
+        let caller = self.passport.as_deref().map(|passport| &passport.caller);
+        let claims = caller.or(self.seen.as_ref()).map(Caller::claims);
         let reason = self.decided.reason.map(ReasonId::as_str).or(self.refused);
+        let now = self.gate.node.now();
         Some(Record {
-            at: self.gate.node.now(),
+            at: now,
             request: self.name.as_str(),
             trace: self.trace(),
             client: self.client,
@@ -188,26 +239,102 @@ impl Trail {
             path: noted.path(),
             service: self.service.as_deref(),
             route: self.route.as_deref(),
+            operation: &self.operation,
             result: if reason.is_some() && !self.passed { Outcome::Deny } else { Outcome::Allow },
             reason,
             rule: self.decided.rule.as_ref().map(RuleId::as_str),
+            policies: &self.decided.policies,
+            policy_set: self
+                .gate
+                .routing
+                .policy_digest
+                .as_deref()
+                .filter(|_| self.decided.is_made()),
             risk: None,
             unchecked: self.unchecked,
             status: answered.status,
             micros: answered.took.and_then(|took| u64::try_from(took.as_micros()).ok()),
+            walk: Walk {
+                phases: self.steps(noted, reason, answered),
+                inputs: self.inputs(noted, now),
+                change: self.decided.change.as_deref(),
+                named: noted.named.as_ref().and_then(|name| name.to_str().ok()),
+                evaluation: None,
+            },
         })
     }
+
+    fn steps(&self, noted: &Noted, reason: Option<&str>, answered: Answered) -> Steps {
+        let how = match (reason, answered.status) {
+            (Some(_), _) if self.passed => Ended::Failed,
+            (Some(_), _) => Ended::Refused,
+            (None, None) => Ended::Open,
+            (None, Some(LEFT)) => Ended::Left,
+            (None, Some(_)) => Ended::Passed,
+        };
+        // What is not over has no other time than now.
+        let at = answered.took.unwrap_or_else(|| self.gate.node.elapsed(self.began));
+        noted.steps.ended(how, micros(at))
+    }
+
+    fn inputs<'r>(&'r self, noted: &'r Noted, now: Timestamp) -> Inputs<'r> {
+        let passport = self.passport.as_deref();
+        let caller = passport.map(|passport| &passport.caller).or(self.seen.as_ref());
+        let claims = caller.map(Caller::claims);
+        let held = passport.map(|passport| &passport.held);
+        let auth_time = claims.and_then(|claims| claims.auth_time);
+        let stale = noted.stale.filter(|_| caller.is_some());
+        Inputs {
+            credential: caller.map(Caller::kind),
+            kind: passport.map(|passport| passport.kind),
+            roles: Roles(held),
+            scopes: Scopes(held),
+            acr: claims.and_then(|claims| claims.acr.as_deref()),
+            auth_age: step_up::age(auth_time, now),
+            stale_ms: stale.map(|stale| u64::try_from(stale.as_millis()).unwrap_or(u64::MAX)),
+            limit: noted.limit.as_ref().map(|it| Limit {
+                label: &it.label,
+                quota: it.quota.limit.count().get(),
+                window: it.quota.limit.per().as_secs(),
+                left: it.answer.remaining,
+                wait: it.answer.seconds(),
+            }),
+        }
+    }
+}
+
+fn micros(span: Duration) -> u32 {
+    u32::try_from(span.as_micros()).unwrap_or(u32::MAX)
 }
 
 impl Drop for Trail {
     fn drop(&mut self) {
-        self.finish(LEFT);
+        if std::thread::panicking() {
+            self.refused.get_or_insert(FAILED);
+            self.finish(StatusCode::INTERNAL_SERVER_ERROR.as_u16());
+        } else {
+            self.finish(LEFT);
+        }
     }
 }
 
-/// Writes down a request that was refused before anything of it could be read.
-pub(crate) fn unread(gate: &Gate, name: &Name, peer: IpAddr, refused: &Refusal) {
-    let Some(log) = &gate.decisions else { return };
+/// Answers when a decision is durable, or why the request is refused instead.
+pub(crate) type Recording = Pin<Box<dyn Future<Output = Result<(), Refused>>>>;
+
+/// Writes down a request that was refused before anything of it could be read, and counts what is answered to
+/// it as one of `metrics`. Where the log is required, nothing is answered before that is durable, and what is
+/// answered is known no sooner.
+pub(crate) fn unread(
+    gate: &Gate,
+    name: &Name,
+    peer: IpAddr,
+    refused: &Refusal,
+    metrics: &Arc<OfService>,
+) -> Option<Recording> {
+    let Some(log) = gate.decisions.as_ref() else {
+        metrics.count(refused.status.as_u16());
+        return None;
+    };
     let record = Record {
         at: gate.node.now(),
         request: name.as_str(),
@@ -220,15 +347,60 @@ pub(crate) fn unread(gate: &Gate, name: &Name, peer: IpAddr, refused: &Refusal) 
         path: "",
         service: None,
         route: None,
+        operation: "",
         result: Outcome::Deny,
         reason: Some(refused.id),
         rule: None,
+        policies: &[],
+        policy_set: None,
         risk: None,
         unchecked: false,
         status: Some(refused.status.as_u16()),
         micros: None,
+        walk: Walk { phases: Steps::begun().ended(Ended::Refused, 0), ..Walk::default() },
     };
+    if log.mode() == Mode::Required {
+        let (recording, lost) = (log.committing(&record), gate.metrics.lost.clone());
+        let (count, status) = (Count::new(metrics), refused.status.as_u16());
+        return Some(Box::pin(async move {
+            let recorded = recording.await.map_err(|_| {
+                lost.inc();
+                unrecorded().closing()
+            });
+            count.answered(recorded.as_ref().err().map_or(status, |it| it.status.as_u16()));
+            recorded
+        }));
+    }
+    metrics.count(refused.status.as_u16());
     if !log.append(&record) {
         gate.metrics.lost.inc();
     }
+    None
+}
+
+/// Counts an answer when it is dropped: that the client has left, until it is known what is answered.
+struct Count {
+    metrics: Arc<OfService>,
+    status: u16,
+}
+
+impl Count {
+    fn new(metrics: &Arc<OfService>) -> Self {
+        Self { metrics: Arc::clone(metrics), status: LEFT }
+    }
+
+    fn answered(mut self, status: u16) {
+        self.status = status;
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.metrics.count(self.status);
+    }
+}
+
+fn unrecorded() -> Refused {
+    let detail = "decisions must be recorded, and cannot be at present";
+    Refusal::unavailable("decision_log_unavailable", detail)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    net::IpAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
 };
@@ -10,8 +11,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use hyper::{body::Incoming, ext::Protocol, upgrade::OnUpgrade};
 use tegata_core::SinceBoot;
-use tegata_mesh::{AuthMode, RevocationMode, Route, Span};
+use tegata_mesh::{AuthMode, IdentityForm, NormalPath, RevocationMode, Route, Span};
 use tegata_session::Agreed;
+use tegata_token::ClientCertificate;
 
 use super::{
     Worker,
@@ -19,6 +21,7 @@ use super::{
     is_framed,
 };
 use crate::{
+    access, bff,
     body::{Cut, Reply},
     certificate, cors, dpop, encode,
     gate::{Begun, Gate},
@@ -32,16 +35,17 @@ use crate::{
         forward::{Origin, Outgoing, Passing, Told, agreed, sign},
         identify::{X_API_KEY, carries_key, carries_token, identify},
         limit::limit,
-        record::Trail,
+        record::{FAILED, Trail},
     },
+    reasons::Phase,
     refusal::{Refusal, Refused},
-    route::Routing,
+    route::{Destination, Found, Routing},
     shed::{Class, REST, Reason},
     socket::{self, Socket},
     tally::Verdict,
     trace::Name,
     upstream::{Balanced, scatter},
-    wire::{Connection, Ticket},
+    wire::Ticket,
 };
 
 /// The largest body for Tegata's own endpoints, in bytes.
@@ -51,11 +55,35 @@ const LARGEST_PUBLIC: u64 = 1024 * 1024;
 const LARGE_HEAD: usize = 4096;
 
 /// Where an admitted request goes.
-enum Passage {
+pub(super) enum Passage {
     /// It is answered here.
     Here(Response<Bytes>),
     /// It is sent on.
     On(Box<On>),
+}
+
+/// Who sent a request, as far as its connection says it.
+pub(super) struct Sender<'s> {
+    pub(super) peer: IpAddr,
+    /// The same, as `X-Forwarded-For` has it.
+    pub(super) peer_text: &'s HeaderValue,
+    pub(super) secure: bool,
+    pub(super) certificate: Option<&'s ClientCertificate>,
+    /// What answers to it are made on. `None`: whoever asked for the judgement answers.
+    pub(super) ticket: Option<&'s Ticket>,
+}
+
+impl<'s> Sender<'s> {
+    fn of(ticket: &'s Ticket) -> Self {
+        let connection = ticket.connection();
+        Self {
+            ticket: Some(ticket),
+            peer: connection.peer,
+            peer_text: &connection.peer_text,
+            secure: connection.secure,
+            certificate: connection.certificate.get(),
+        }
+    }
 }
 
 /// What one request has with it on its way.
@@ -82,6 +110,7 @@ impl Worker {
     pub(super) async fn exchange(
         self: &Rc<Self>,
         (ticket, doubt): (Ticket, Option<Fault>),
+        name: Name,
         request: Request<Incoming>,
     ) -> Response<Reply> {
         let now = self.gate.node.since_boot();
@@ -91,8 +120,8 @@ impl Worker {
         let version = parts.version;
         let gate = &self.seen.now();
         self.reach_as(gate);
-        let name = self.names.next();
         let origin = cors::allowed(&gate.config.cors, parts.headers.get(header::ORIGIN));
+        let echoed = access::name(&parts);
         let _in_flight = match Class::of(parts.uri.path(), &gate.config) {
             Class::Health => None,
             class => match self.shed.enter(class, &gate.config.limits, now) {
@@ -119,9 +148,9 @@ impl Worker {
         let (stream, is_public) = (asked_stream(&mut parts), false);
         let mut way =
             Way { trail, set_cookie, nonce, origin, is_public, gate, stream, routing, now };
-        let has_body = !http_body::Body::is_end_stream(&body);
+        let mut has_body = !http_body::Body::is_end_stream(&body);
         let passage = match doubt {
-            None => self.judge(&parts, connection, &mut way).await,
+            None => self.judge(&parts, &Sender::of(&ticket), &mut way).await,
             Some(fault) => Err(Refused::from(fault).closing()),
         };
         let answered = match passage {
@@ -131,9 +160,25 @@ impl Worker {
                 }
                 Ok(response.map(|body| self.here(body, gate, &ticket)))
             }
-            Ok(Passage::On(on)) => {
-                way.trail.note_passed();
-                self.forward(*on, parts, body, &mut way, &ticket).await
+            Ok(Passage::On(mut on)) => {
+                let upload = self.upload(&on, body, gate, connection);
+                let looked = match on.graphql.take() {
+                    None => Ok((upload, None)),
+                    Some(graphql) => {
+                        let looked = self.look(&graphql, upload, &mut parts, &mut way, connection);
+                        Box::pin(looked).await.map(|(upload, held)| (upload, Some(held)))
+                    }
+                };
+                match looked {
+                    Ok((upload, _held)) => {
+                        way.trail.note_passed();
+                        self.forward(on, parts, upload, &mut way, &ticket).await
+                    }
+                    Err((refused, read)) => {
+                        has_body &= !read;
+                        Err(refused)
+                    }
+                }
             }
             Err(refused) => Err(refused),
         };
@@ -141,10 +186,8 @@ impl Worker {
             Ok(response) => response,
             Err(mut refused) => {
                 way.trail.note_refused(&refused);
-                // Refusing is deciding, where it was known what was asked for.
-                if way.trail.service.is_some()
-                    && let Err(unrecorded) = way.trail.commit().await
-                {
+                // Refusing is deciding, also where it leads nowhere.
+                if let Err(unrecorded) = way.trail.commit().await {
                     refused = unrecorded;
                 }
                 if has_body || refused.close {
@@ -183,8 +226,25 @@ impl Worker {
         let said =
             way.is_public && response.headers().contains_key(header::STRICT_TRANSPORT_SECURITY);
         sign(response.headers_mut(), name.value(), self.hsts.as_ref().filter(|_| !said));
+        access::echo(response.headers_mut(), echoed.filter(|_| way.is_public));
         way.trail.finish(response.status().as_u16());
         response
+    }
+
+    /// Answers a request on which something has panicked: a defect, which costs nobody else anything. What was left
+    /// of its body, nobody knows, so with HTTP/1 it is the last of its connection.
+    pub(super) fn failed(&self, name: Name, version: Version, ticket: &Ticket) -> Response<Reply> {
+        tracing::error!(request = name.as_str(), "a request has panicked: it is answered 500");
+        let detail = "the gateway has failed; its log has more under this name";
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        let refused = Refusal::new(status, FAILED, detail).closing();
+        ticket.connection().note_unwanted();
+        let mut response = refused.response(name.as_str());
+        if is_framed(version) {
+            response.headers_mut().remove(header::CONNECTION);
+        }
+        sign(response.headers_mut(), name.value(), self.hsts.as_ref());
+        response.map(|body| self.here(body, &self.seen.now(), ticket))
     }
 
     /// Refuses a request for which there is no room, before anything else is done for it.
@@ -218,10 +278,10 @@ impl Worker {
     }
 
     /// The phases that see the head alone.
-    async fn judge(
-        &self,
+    pub(super) async fn judge(
+        self: &Rc<Self>,
         parts: &Parts,
-        connection: &Connection,
+        sender: &Sender<'_>,
         way: &mut Way<'_>,
     ) -> Result<Passage, Refused> {
         let gate = &***way.gate;
@@ -230,9 +290,9 @@ impl Worker {
             uri: &parts.uri,
             version: parts.version,
             headers: &parts.headers,
-            peer: connection.peer,
-            secure: connection.secure,
-            certificate: connection.certificate.get(),
+            peer: sender.peer,
+            secure: sender.secure,
+            certificate: sender.certificate,
         };
         if parts.uri.path() == "/health" {
             return self.health(&head).map(Passage::Here);
@@ -258,7 +318,7 @@ impl Worker {
             cors::answer(&gate.config.cors, way.origin.clone(), response.headers_mut());
             return Ok(Passage::Here(response));
         }
-        let origin = Origin::of(&head, &admitted, &connection.peer_text, &gate.config);
+        let origin = Origin::of(&head, &admitted, sender.peer_text, &gate.config);
         if let Some(public) = gate
             .ways
             .public
@@ -271,6 +331,12 @@ impl Worker {
             return Ok(Passage::On(Box::new(on)));
         }
         admit::check_worker(&head, &gate.config, admitted.target.path())?;
+        if bff::asked(admitted.target.path().as_str()).is_some() {
+            let ticket = sender.ticket.ok_or_else(nowhere)?;
+            // Few ask for it, and all would have room for it.
+            let together = Box::pin(self.together(&head, admitted, way, ticket));
+            return together.await.map(Passage::Here);
+        }
         self.to_service(&head, admitted, origin, parts, way).await
     }
 
@@ -328,6 +394,7 @@ impl Worker {
             // Its own pages hold what nobody may guess.
             encode: None,
             limit: Vec::new(),
+            graphql: None,
         })
     }
 
@@ -339,47 +406,33 @@ impl Worker {
         parts: &Parts,
         way: &mut Way<'_>,
     ) -> Result<Passage, Refused> {
-        let (gate, routing) = (&***way.gate, way.routing);
+        let gate = &***way.gate;
         let path = admitted.target.path().clone();
-        let found = routing.find(&path).ok_or_else(|| {
-            Refusal::new(StatusCode::NOT_FOUND, "no_route", "no service is at this path")
-        })?;
-        let destination = routing.service(found.beside.service).ok_or_else(|| {
-            Refusal::new(StatusCode::NOT_FOUND, "no_route", "no service is at this path")
-        })?;
-        way.trail.metrics = Arc::clone(&destination.metrics);
-        way.trail.service = Some(Arc::clone(&destination.name));
-        way.trail.route = Some(Arc::clone(&found.beside.prefix));
+        let (found, destination) = found(&path, way)?;
         let socket = self.socket(head, &admitted, found.route, way)?;
         if let Some(response) = cors::preflight(&gate.config.cors, head, &admitted.fields)? {
             way.trail.commit().await?;
             return Ok(Passage::Here(response));
         }
-        let identified =
-            identify(head, &admitted, found.route, gate, &self.freshness, &mut way.set_cookie)
-                .await?;
-        if socket.is_some() && matches!(identified.caller, Some(Caller::Session(_))) {
+        let by_session = self.identified(head, &admitted, &found, way).await?;
+        if socket.is_some() && by_session {
             let asked = origin.asked_at_origin(&admitted);
             socket::check_origin(&admitted.fields, &gate.config.cors, asked.as_deref())?;
         }
-        way.trail.unchecked = identified.unchecked;
-        way.nonce = identified.nonce;
-        if let Some(caller) = identified.caller {
-            let asked = Asked::from(admitted.client);
-            let passport = self.passports.of(caller, found.beside.service, routing, asked)?;
-            way.trail.passport = Some(passport);
-        }
-        let limit = self.allow(head, &found, &mut admitted, way).await?;
-        let passport = way.trail.passport.clone();
-        let told = match &passport {
-            Some(passport) => {
-                let internal = self.passports.internal(passport, destination).await;
-                destination.metrics.told.count(internal.is_ok());
-                let (user, roles) = (passport.user.clone(), passport.roles.clone());
-                Some(Told { user, roles, internal: internal? })
+        let graphql = found.beside.graphql.clone();
+        let limit = match &graphql {
+            None => self.allow(head, &found, &mut admitted, way).await?,
+            Some(_) if found.forwarded != "/" => {
+                return Err(Refusal::new(
+                    StatusCode::NOT_FOUND,
+                    "no_route",
+                    "no service is at this path",
+                ));
             }
-            None => None,
+            // What is decided is not all yet, so that it is not written down.
+            Some(_) => self.allowed(head, &found, &mut admitted, way).await?,
         };
+        let told = self.told(destination, way).await?;
         let drop_authorization =
             found.route.auth != AuthMode::None || carries_token(head.headers, gate);
         if drop_authorization && !matches!(admitted.fields.dpop, Once::Absent) {
@@ -399,12 +452,19 @@ impl Worker {
         let passing = Passing::new(&gate.config.private_cookies, filter, agreed);
         let origin = Origin { passing, ..origin };
         let takes_trailers = admitted.fields.takes_trailers;
-        let (is_known, said) = (passport.is_some(), found.route.compress);
+        let (is_known, said) = (told.is_some(), found.route.compress);
         let encode = gate.config.compression && socket.is_none();
         let encode = encode.then(|| encode::Wish::of(head, &admitted.fields, is_known, said));
         let encode = encode.flatten();
+        let mut outgoing =
+            Outgoing::new(&mut admitted, found.forwarded, raw, &origin, &way.trail.name)?;
+        let mut largest_body = found.beside.body;
+        if let Some(graphql) = &graphql {
+            outgoing.target = graphql.target();
+            largest_body = largest_body.min(LARGEST_PUBLIC);
+        }
         Ok(Passage::On(Box::new(On {
-            outgoing: Outgoing::new(&mut admitted, found.forwarded, raw, &origin, &way.trail.name)?,
+            outgoing,
             to: Arc::clone(&destination.to),
             timeout: found.beside.timeout,
             socket,
@@ -415,11 +475,12 @@ impl Worker {
             is_service: true,
             agreed,
             drop_authorization,
-            largest_body: found.beside.body,
+            largest_body,
             body_rate: found.beside.body_rate,
             certificate: None,
             encode,
             limit,
+            graphql,
         })))
     }
 
@@ -444,17 +505,83 @@ impl Worker {
         socket::check(head, &admitted.fields, stream, self.gate.node.entropy()).map(Some)
     }
 
-    /// Limits, decides, and where it must be, has it written down.
-    async fn allow(
+    /// Finds out who asks, and notes it. Answers whether a session says so.
+    pub(super) async fn identified(
         &self,
         head: &Head<'_>,
-        found: &crate::route::Found<'_, '_>,
+        admitted: &Admitted<'_>,
+        found: &Found<'_, '_>,
+        way: &mut Way<'_>,
+    ) -> Result<bool, Refused> {
+        way.trail.go_on(Phase::Identify);
+        let (fresh, trail) = (&self.freshness, &mut way.trail);
+        let told = (&mut way.set_cookie, &mut trail.seen);
+        let identified = identify(head, admitted, found.route, way.gate, fresh, told).await;
+        if found.route.auth != AuthMode::None {
+            trail.note_stale(|| way.gate.staleness(fresh, way.now));
+        }
+        let identified = identified?;
+        let by_session = matches!(identified.caller, Some(Caller::Session(_)));
+        way.trail.unchecked = identified.unchecked;
+        way.nonce = identified.nonce;
+        if let Some(caller) = identified.caller {
+            let asked = Asked::from(admitted.client);
+            let passport = self.passports.of(caller, found.beside.service, way.routing, asked)?;
+            way.trail.passport = Some(passport);
+        }
+        Ok(by_session)
+    }
+
+    /// What the service is told of whoever asks.
+    pub(super) async fn told(
+        &self,
+        destination: &Destination,
+        way: &Way<'_>,
+    ) -> Result<Option<Told>, Refused> {
+        let Some(passport) = &way.trail.passport else { return Ok(None) };
+        let internal = match destination.identity {
+            IdentityForm::Headers => None,
+            IdentityForm::Token => {
+                let internal = self.passports.internal(passport, destination).await;
+                destination.metrics.told.count(internal.is_ok());
+                Some(internal?)
+            }
+        };
+        let (user, roles) = (passport.user.clone(), passport.roles.clone());
+        Ok(Some(Told { user, roles, internal }))
+    }
+
+    /// Limits, decides, and where it must be, has it written down.
+    pub(super) async fn allow(
+        &self,
+        head: &Head<'_>,
+        found: &Found<'_, '_>,
+        admitted: &mut Admitted<'_>,
+        way: &mut Way<'_>,
+    ) -> Result<Vec<Verdict>, Refused> {
+        // INVARIANT: where bodies are judged, nobody is let pass who sees heads alone.
+        if found.beside.graphql.is_some() {
+            return Err(unseen());
+        }
+        let limit = self.allowed(head, found, admitted, way).await?;
+        way.trail.commit().await?;
+        Ok(limit)
+    }
+
+    /// The same, where more is to be decided: nothing is written down yet.
+    async fn allowed(
+        &self,
+        head: &Head<'_>,
+        found: &Found<'_, '_>,
         admitted: &mut Admitted<'_>,
         way: &mut Way<'_>,
     ) -> Result<Vec<Verdict>, Refused> {
         let (gate, passport) = (&***way.gate, way.trail.passport.clone());
         let passport = passport.as_deref();
+        way.trail.go_on(Phase::Limit);
         let limit = limit(gate, found, passport, admitted).await?;
+        way.trail.note_limits(&limit);
+        way.trail.go_on(Phase::Decide);
         decide(head, found, passport, admitted.client, gate, &mut way.trail.decided)?;
         if let Some(passport) = passport.filter(|_| way.trail.decided.outside) {
             let (service, rule) = (found.beside.service, &found.beside.rule);
@@ -462,9 +589,31 @@ impl Worker {
                 Some(self.passports.outside(passport, service, way.routing, rule)?);
         }
         check_length(admitted, found.beside.body)?;
-        way.trail.commit().await?;
         Ok(limit)
     }
+}
+
+/// Where bodies are judged, and only the head is there.
+pub(super) fn unseen() -> Refused {
+    let detail = "this route looks at bodies, which are not seen here: ask the gateway itself";
+    Refusal::new(StatusCode::FORBIDDEN, "graphql_unseen", detail)
+}
+
+fn nowhere() -> Refused {
+    Refusal::new(StatusCode::NOT_FOUND, "no_route", "no service is at this path")
+}
+
+/// The route and the service of a path, of which note is taken.
+pub(super) fn found<'w, 'p>(
+    path: &'p NormalPath<'_>,
+    way: &mut Way<'w>,
+) -> Result<(Found<'w, 'p>, &'w Destination), Refused> {
+    let found = way.routing.find(path).ok_or_else(nowhere)?;
+    let destination = way.routing.service(found.beside.service).ok_or_else(nowhere)?;
+    way.trail.metrics = Arc::clone(&destination.metrics);
+    way.trail.service = Some(Arc::clone(&destination.name));
+    way.trail.route = Some(Arc::clone(&found.beside.prefix));
+    Ok((found, destination))
 }
 
 /// The stream of a client that asks for a WebSocket with an extended `CONNECT`.

@@ -19,17 +19,20 @@ use tegata_token::ClientCertificate;
 
 use super::{Worker, exchange::Way, send::broken};
 use crate::{
-    body::{Cut, Reply, Upload, Watch},
+    body::{Cut, Progress, Reply, Upload, Watch},
     certificate, cors, encode,
+    gate::Gate,
+    graphql::Endpoint,
     guard::Fault,
     pace::Patience,
     phase::forward::{Outgoing, Passing, Told, X_TOKEN_REFRESH, clean, keep_out},
+    reasons::Phase,
     refusal::{Refusal, Refused, limit_fields},
     socket::{self, Opening, Socket},
     tally::Verdict,
     tunnel::Tunnel,
     upstream::{Balanced, Lease},
-    wire::Ticket,
+    wire::{Connection, Ticket},
 };
 
 /// What carries the secret that the gateway shows to Tegata's own endpoints. A client's is gone by
@@ -65,6 +68,20 @@ pub(super) struct On {
     pub(super) encode: Option<encode::Wish>,
     /// What limits said that apply.
     pub(super) limit: Vec<Verdict>,
+    /// What looks at the body before anything is sent.
+    pub(super) graphql: Option<Arc<Endpoint>>,
+}
+
+impl On {
+    /// What is waited for of the client.
+    fn patience(&self, gate: &Gate) -> Patience {
+        let quiet = gate.config.deadlines.client;
+        match self.quiet {
+            None => Patience { quiet, rate: self.body_rate },
+            // Who may be quiet for long may say little, too.
+            Some(said) => Patience { quiet: said.max(quiet), rate: 0 },
+        }
+    }
 }
 
 /// What the gateway makes of the head of an answer: whether it is a service's, the cookies that the person agreed
@@ -72,25 +89,29 @@ pub(super) struct On {
 type Dress = (bool, Agreed, Vec<Verdict>);
 
 impl Worker {
+    /// The body of a client's request, as it is sent on.
+    pub(super) fn upload(
+        &self,
+        on: &On,
+        body: Incoming,
+        gate: &Gate,
+        connection: &Rc<Connection>,
+    ) -> (Upload, Rc<Progress>) {
+        let client = on.patience(gate);
+        Upload::new(body, on.largest_body, &self.deadlines, client, connection)
+    }
+
     /// Sends a request on, and makes the answer of what comes back.
     pub(super) async fn forward(
         self: &Rc<Self>,
-        on: On,
+        on: Box<On>,
         mut parts: Parts,
-        body: Incoming,
+        (upload, progress): (Upload, Rc<Progress>),
         way: &mut Way<'_>,
         ticket: &Ticket,
     ) -> Result<Response<Reply>, Refused> {
-        let config = &way.gate.config;
-        let (deadlines, services) = (&config.deadlines, &config.upstream);
-        // Who may be quiet for long may say little, too.
-        let client = match on.quiet {
-            None => Patience { quiet: deadlines.client, rate: on.body_rate },
-            Some(quiet) => Patience { quiet: quiet.max(deadlines.client), rate: 0 },
-        };
-        let connection = ticket.connection();
-        let (upload, progress) =
-            Upload::new(body, on.largest_body, &self.deadlines, client, connection);
+        let (config, client) = (&way.gate.config, on.patience(way.gate));
+        let services = &config.upstream;
         let patience = on.quiet.map_or(services.answer, |quiet| quiet.max(services.answer));
         let pause = on.quiet.unwrap_or(services.pause);
         parts.uri = Uri::from(on.outgoing.target.clone());
@@ -124,6 +145,7 @@ impl Worker {
             socket::ask(&mut parts.headers, &socket.key);
             parts.extensions.insert(Opening { key: socket.key.clone() });
         }
+        way.trail.go_on(Phase::Forward);
         let request = Request::from_parts(parts, upload);
         let whole = on.timeout.map(|span| self.deadlines.armed(span));
         let times = (patience, whole.as_ref());

@@ -2,8 +2,6 @@
 
 use std::{net::TcpListener, path::Path};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::{Map, Value, json};
 use tegata_attack::{
     case::{Case, Expect, Places, Say, Signed, read_all},
     run::run_over,
@@ -32,48 +30,9 @@ fn places() -> Places {
 
 /// A token as a case wants it.
 fn token(world: &World, signed: &Signed, canary: &str) -> String {
-    let now = world.node.now().secs();
-    let members = |text: &Option<String>| -> Map<String, Value> {
-        let mut text = text.as_deref().unwrap_or("{}").replace("{canary}", canary);
-        while let Some((before, after)) = text.split_once("{now") {
-            let (offset, after) = after.split_once('}').unwrap();
-            let moment = now.checked_add_signed(offset.parse().unwrap()).unwrap();
-            text = format!("{before}{moment}{after}");
-        }
-        // What is no number is one for those who read it as text.
-        match serde_json::from_str(&text) {
-            Ok(members) => members,
-            Err(_) => [("raw".to_owned(), text.into())].into_iter().collect(),
-        }
-    };
-    let merged = |mut all: Value, members: Map<String, Value>| -> String {
-        for (name, value) in members {
-            match value {
-                Value::Null => drop(all.as_object_mut().unwrap().shift_remove(&name)),
-                value if name == "raw" => {
-                    // A second member of the same name would be another case.
-                    let text = value.as_str().unwrap().trim_matches(['{', '}']).to_owned();
-                    let name = text.split('"').nth(1).unwrap().to_owned();
-                    all.as_object_mut().unwrap().shift_remove(&name);
-                    let whole = all.to_string();
-                    return format!("{},{text}}}", whole.trim_end_matches('}'));
-                }
-                value => all[name] = value,
-            }
-        }
-        all.to_string()
-    };
-    let key = &world.key;
-    let mut header = json!({"alg": "ES256", "kid": key.kid().as_str()});
-    match signed.typ.as_deref() {
-        Some("") => {}
-        typ => header["typ"] = typ.unwrap_or("at+jwt").into(),
-    }
-    let header = merged(header, members(&signed.header));
-    let claims = merged(world.claims(), members(&signed.claims));
-    let text = [header, claims].map(|it| URL_SAFE_NO_PAD.encode(it)).join(".");
-    let signature = key.sign(text.as_bytes()).unwrap();
-    format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+    let (key, now) = (&world.key, world.node.now().secs());
+    let sign = |text: &[u8]| Ok(key.sign(text).unwrap());
+    signed.token((key.kid().as_str(), world.claims()), (now, canary), sign).unwrap()
 }
 
 /// Says all cases, and answers what is wrong.

@@ -1,13 +1,14 @@
 //! What is written down about requests.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tegata_core::Node;
 use tegata_gateway::{
-    DecisionLog, Signer,
+    DecisionLog, Policies, Signer,
     decision_log::{self, Known, Mode, verify},
 };
+use tegata_policy::Bundle;
 use tegata_token::{Algorithm, SigningKey, VerifyingKey};
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     world::{Plan, World, get, request},
 };
 
-fn open(directory: &Path, mode: Mode, key: &Arc<SigningKey>) -> DecisionLog {
+pub(crate) fn open(directory: &Path, mode: Mode, key: &Arc<SigningKey>) -> DecisionLog {
     let config = decision_log::Config { mode, ..decision_log::Config::at(directory) };
     let key = Arc::clone(key);
     let signer: Signer = Arc::new(move || Some(Arc::clone(&key)));
@@ -29,10 +30,45 @@ fn world(log: &DecisionLog) -> World {
 }
 
 /// The records about requests.
-fn records(directory: &Path) -> Vec<Value> {
+pub(crate) fn records(directory: &Path) -> Vec<Value> {
     let text = fs::read_to_string(directory.join("0000000001.log")).unwrap();
     let records = text.lines().map(|line| serde_json::from_str(&line[65..]).unwrap());
     records.filter(|record: &Value| record.get("log").is_none()).collect()
+}
+
+#[test]
+fn a_record_names_the_policies_that_determined_it_and_their_set() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
+    let log = open(directory.path(), Mode::BestEffort, &key);
+    let mut plan = Plan::with(echo::start());
+    plan.decisions = Some(log.clone());
+    let text = r#"
+        @id("no-writing") forbid (principal, action in Tegata::Action::"unsafe", resource);
+        @id("no-posting") forbid (principal, action == Tegata::Action::"POST", resource);
+    "#;
+    let bundle = Arc::new(Bundle::read([], [("test.cedar", text)]).unwrap());
+    let digest: String = bundle.digest().iter().map(|byte| format!("{byte:02x}")).collect();
+    plan.policies = Policies { bundle: Some(bundle), tried: None };
+    let world = plan.start();
+    let token = format!("Bearer {}", world.token());
+    world.ask(&request("POST", "/echo/x", &[("Authorization", &token)], ""));
+    world.ask(&get("/echo/x", &[("Authorization", &token)]));
+    world.ask(&get("/nowhere", &[]));
+    drop(world);
+    log.close();
+    let records = records(directory.path());
+    assert_eq!(records[0]["policies"], json!(["no-writing", "no-posting"]));
+    assert_eq!([&records[0]["policy_set"], &records[1]["policy_set"]], [&json!(digest); 2]);
+    let caller =
+        json!({"kind": "user", "roles": ["customer"], "scopes": ["orders.read", "orders.write"]});
+    for record in &records[..2] {
+        for (name, known) in caller.as_object().unwrap() {
+            assert_eq!(record["inputs"][name], *known, "{name}");
+        }
+    }
+    // Nothing is said of policies that nobody asked.
+    assert!(records[1].get("policies").is_none() && records[2].get("policy_set").is_none());
 }
 
 #[test]
@@ -195,6 +231,28 @@ fn where_the_log_is_required_nothing_passes_without_it() {
 }
 
 #[test]
+fn required_refuses_what_leads_nowhere_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
+    let log = open(directory.path(), Mode::Required, &key);
+    let world = world(&log);
+    let nowhere = get("/nowhere", &[]);
+    let ambiguous = get("/public/%2e%2e/x", &[]);
+    let known = world.ask(&nowhere);
+    assert_eq!(known.status, 404);
+    // It is durable before the client learns of it.
+    let written = records(directory.path());
+    assert_eq!(written[0]["request"], known.field("x-request-id").unwrap());
+    assert_eq!((&written[0]["result"], &written[0]["status"]), (&"deny".into(), &Value::Null));
+    assert_eq!(world.ask(&ambiguous).status, 400);
+    log.close();
+    for request in [nowhere, ambiguous] {
+        let answer = world.ask(&request);
+        assert_eq!((answer.status, answer.problem().as_str()), (503, "decision_log_unavailable"));
+    }
+}
+
+#[test]
 fn where_it_is_not_what_is_lost_is_counted() {
     let directory = tempfile::tempdir().unwrap();
     let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
@@ -204,4 +262,106 @@ fn where_it_is_not_what_is_lost_is_counted() {
     assert_eq!(world.ask(&get("/public/x", &[])).status, 200);
     assert_eq!(log.lost(), 1);
     assert!(world.metrics().contains("decision_log_lost_total 1"));
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_only_when_that_is_on_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
+    let log = open(directory.path(), Mode::Required, &key);
+    let world = world(&log);
+    let cases = [
+        ("GET /x HTTP/1.1\n", 400, "line_end"),
+        ("GET /x HTTP/3.1\r\n\r\n", 505, "http_version"),
+        ("GET /\u{1} HTTP/1.1\r\n", 400, "target_illegal_byte"),
+    ];
+    for (number, (text, status, reason)) in cases.into_iter().enumerate() {
+        let answer = world.connect().attempt(text).unwrap();
+        assert_eq!((answer.status, answer.problem().as_str()), (status, reason));
+        // Nobody waited for it, and it is there.
+        let records = records(directory.path());
+        assert_eq!((records.len(), &records[number]["reason"]), (number + 1, &json!(reason)));
+        assert_eq!(records[number]["result"], "deny");
+    }
+    // Where it cannot be recorded, nothing is said of what is wrong.
+    log.close();
+    for (text, ..) in cases {
+        let answer = world.connect().attempt(text).unwrap();
+        assert_eq!((answer.status, answer.problem().as_str()), (503, "decision_log_unavailable"));
+        assert_eq!(answer.field("connection"), Some("close"));
+    }
+    assert!(world.metrics().contains("decision_log_lost_total 3"), "{}", world.metrics());
+}
+
+/// How many requests that led to no service were answered with this status.
+fn counted(world: &World, status: u16) -> u64 {
+    let line = format!(r#"gateway_requests_total{{service="gateway",status="{status}"}} "#);
+    let metrics = world.metrics();
+    metrics.lines().find_map(|it| it.strip_prefix(&line)).map_or(0, |count| count.parse().unwrap())
+}
+
+#[test]
+fn what_cannot_be_read_is_counted_as_it_was_answered() {
+    for mode in [Mode::BestEffort, Mode::Required] {
+        let directory = tempfile::tempdir().unwrap();
+        let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
+        let log = open(directory.path(), mode, &key);
+        let world = world(&log);
+        let all = || [400, 505, 503, 499].map(|status| counted(&world, status));
+        let ask = || {
+            ["GET /x HTTP/1.1\n", "GET /x HTTP/3.1\r\n\r\n", "GET /\u{1} HTTP/1.1\r\n"]
+                .map(|text| world.connect().attempt(text).unwrap().status)
+        };
+        assert_eq!((ask(), all()), ([400, 505, 400], [2, 1, 0, 0]), "{mode:?}");
+        log.close();
+        // Where it must be recorded and cannot, that is what is answered, and nothing else is counted.
+        let (answered, count) = match mode {
+            Mode::BestEffort => ([400, 505, 400], [4, 2, 0, 0]),
+            Mode::Required => ([503; 3], [2, 1, 3, 0]),
+        };
+        assert_eq!((ask(), all()), (answered, count), "{mode:?}");
+    }
+}
+
+/// The disk does not answer: the writer opens its segment again after it failed, and that is a pipe with nobody at
+/// its other end.
+#[test]
+fn who_is_sent_away_before_it_is_known_what_to_answer_is_counted_as_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
+    let signer: Signer = Arc::new(move || Some(Arc::clone(&key)));
+    let patience = Duration::from_secs(300);
+    let config = decision_log::Config {
+        mode: Mode::Required,
+        segment: 1,
+        patience,
+        ..decision_log::Config::at(directory.path())
+    };
+    let log = DecisionLog::open(&config, &Node::for_tests(1), signer).unwrap();
+    let world = world(&log);
+    assert_eq!(world.connect().attempt("GET\r\n\r\n").unwrap().status, 400);
+    let files = fs::read_dir(directory.path()).unwrap().map(|it| it.unwrap().path());
+    let last = files.filter(|it| it.extension().is_some_and(|it| it == "log")).count();
+    let segment = |number: usize| directory.path().join(format!("{number:010}.log"));
+    let away = directory.path().join("away");
+    fs::rename(segment(last), &away).unwrap();
+    assert!(Command::new("mkfifo").arg(segment(last)).status().unwrap().success());
+    fs::create_dir(segment(last + 1)).unwrap();
+
+    let mut client = world.connect();
+    client.write("GET\r\n\r\n");
+    // Its time is that of a head, and begins when it is seen that there is none.
+    let mut looked = 0;
+    while counted(&world, 499) == 0 {
+        assert!(looked < 1000 && (client.is_quiet() || client.is_closed()), "{}", world.metrics());
+        world.clock.advance(Duration::from_secs(5));
+        looked += 1;
+    }
+    assert!(client.is_closed());
+    assert_eq!([400, 503].map(|status| counted(&world, status)), [1, 0]);
+
+    fs::remove_dir(segment(last + 1)).unwrap();
+    let pipe = fs::File::options().read(true).write(true).open(segment(last)).unwrap();
+    fs::rename(away, segment(last)).unwrap();
+    drop(pipe);
 }

@@ -69,6 +69,11 @@ impl Holder {
         format!("{signed}.{signature}")
     }
 
+    /// What `Authorization` says.
+    pub(crate) fn credential(&self) -> String {
+        format!("DPoP {}", self.token)
+    }
+
     pub(crate) fn ask(&self, world: &World, path: &str, proofs: &[&str]) -> Answer {
         let credential = format!("DPoP {}", self.token);
         let mut fields = vec![("Authorization", credential.as_str())];

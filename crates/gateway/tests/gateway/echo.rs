@@ -1,6 +1,14 @@
 //! A service that answers with the request it received.
 
-use std::{convert::Infallible, net::SocketAddr, sync::mpsc};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
@@ -9,7 +17,14 @@ use serde_json::json;
 
 /// Starts it on a free port. It ends with the tests.
 pub(crate) fn start() -> SocketAddr {
+    counting().0
+}
+
+/// The same, with how many requests it was asked.
+pub(crate) fn counting() -> (SocketAddr, Arc<AtomicU32>) {
     let (started, address) = mpsc::channel();
+    let asked = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&asked);
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -17,15 +32,21 @@ pub(crate) fn start() -> SocketAddr {
             started.send(listener.local_addr().unwrap()).unwrap();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                let counter = Arc::clone(&counter);
                 tokio::spawn(async move {
                     let mut service = http1::Builder::new();
                     service.max_headers(200);
-                    let _ = service.serve_connection(TokioIo::new(stream), service_fn(echo)).await;
+                    let counted = |request| {
+                        counter.fetch_add(1, Ordering::SeqCst);
+                        echo(request)
+                    };
+                    let counted = service_fn(counted);
+                    let _ = service.serve_connection(TokioIo::new(stream), counted).await;
                 });
             }
         });
     });
-    address.recv().unwrap()
+    (address.recv().unwrap(), asked)
 }
 
 async fn echo(request: Request<Incoming>) -> Result<Response<Full<bytes::Bytes>>, Infallible> {

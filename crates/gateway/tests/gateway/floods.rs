@@ -58,7 +58,7 @@ fn patient(address: SocketAddr) -> World {
 }
 
 /// Sends this many times the same, from a thread, because the gateway may want to be listened to.
-fn pour(client: &Http2, times: usize, bytes: Vec<u8>) {
+pub(crate) fn pour(client: &Http2, times: usize, bytes: Vec<u8>) {
     let mut stream = client.stream.try_clone().unwrap();
     thread::spawn(move || {
         let many = bytes.repeat(100);
@@ -71,7 +71,7 @@ fn pour(client: &Http2, times: usize, bytes: Vec<u8>) {
 }
 
 /// How a connection ends: with the code of a `GOAWAY`, or without one.
-fn end(client: &mut Http2) -> Option<u32> {
+pub(crate) fn end(client: &mut Http2) -> Option<u32> {
     let mut code = None;
     while let Some(frame) = client.hear().unwrap() {
         if frame.kind == kind::GOAWAY {

@@ -5,13 +5,13 @@ use std::{
     net::{SocketAddr, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
         mpsc,
     },
 };
 
 use serde_json::{Value, json};
-use tegata_core::{BoxFuture, KeyId, Node, Realm};
+use tegata_core::{Backstop, BoxFuture, KeyId, Node, Realm, StoreError, port::Withdrawal};
 use tegata_gateway::{Foreign, ForeignIssuer, IssuerKeys};
 use tegata_store::MemoryBackstop;
 use tegata_token::{
@@ -93,6 +93,7 @@ impl Idp {
 /// A gateway that accepts the tokens of two other issuers.
 struct Bench {
     world: World,
+    view: Arc<ForeignView>,
     a: Idp,
     b: Idp,
 }
@@ -103,22 +104,27 @@ impl Bench {
     }
 
     fn before(service: SocketAddr) -> Self {
+        let durable = Arc::new(MemoryBackstop::new(Arc::clone(Node::start().clock())));
+        Self::over(service, durable)
+    }
+
+    fn over(service: SocketAddr, durable: Arc<dyn Backstop>) -> Self {
         let mut plan = Plan { real_time: true, ..Plan::with(service) };
         let (a, b) = (Idp::new(A), Idp::new(B));
         let node = Node::start();
-        let view = Arc::new(ForeignView::new(node.clone(), 1000, 0));
+        let view = Arc::new(ForeignView::new(node, 1000, 0));
         let issuer = |idp: &Idp| ForeignIssuer {
             tokens: Arc::clone(&idp.tokens),
             keys: Arc::clone(&idp.keys) as Arc<_>,
         };
         plan.foreign = Some(Foreign {
             issuers: vec![issuer(&a), issuer(&b)],
-            view,
+            view: Arc::clone(&view),
             near: None,
-            durable: Arc::new(MemoryBackstop::new(Arc::clone(node.clock()))),
+            durable,
             realm: Realm::default(),
         });
-        Self { world: plan.start(), a, b }
+        Self { world: plan.start(), view, a, b }
     }
 
     fn get(&self, path: &str, token: &str) -> Answer {
@@ -259,6 +265,67 @@ fn where_no_key_of_an_issuer_is_known_nobody_is_told_that_the_token_is_bad() {
     assert_eq!(bench.get("/echo/x", &bench.a.sign(&stranger)).status, 401);
     assert_eq!(bench.a.keys.asked.load(Ordering::SeqCst), 1);
     assert_eq!(bench.b.keys.asked.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_token_that_lives_longer_than_its_issuers_may_is_refused() {
+    let bench = Bench::new();
+    let mut claims = bench.a.claims(&bench.world.node, "t1");
+    let now = bench.world.node.now().secs();
+    claims["exp"] = json!(now + 86_401 + 60);
+    let answer = bench.get("/echo/x", &bench.a.sign(&claims));
+    assert_eq!((answer.status, answer.problem().as_str()), (401, "token_too_long"));
+    claims["exp"] = json!(now + 86_000);
+    assert_eq!(bench.get("/echo/x", &bench.a.sign(&claims)).status, 200);
+}
+
+/// A store that is away until it is back.
+struct Fickle {
+    back: AtomicBool,
+    held: MemoryBackstop,
+}
+
+impl Backstop for Fickle {
+    fn record<'a>(
+        &'a self,
+        realm: &'a Realm,
+        withdrawals: &'a [Withdrawal],
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.held.record(realm, withdrawals)
+    }
+    fn withdrawn<'a>(
+        &'a self,
+        realm: &'a Realm,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Withdrawal>, StoreError>> {
+        if self.back.load(Ordering::SeqCst) {
+            return self.held.withdrawn(realm, key);
+        }
+        Box::pin(async {
+            Err(StoreError::Unavailable { backend: "a store", detail: "away".to_owned() })
+        })
+    }
+}
+
+#[test]
+fn where_no_store_says_whether_a_token_was_taken_back_it_is_refused_for_the_moment() {
+    let held = MemoryBackstop::new(Arc::clone(Node::start().clock()));
+    let durable = Arc::new(Fickle { back: AtomicBool::new(false), held });
+    let bench = Bench::over(echo::start(), Arc::clone(&durable) as Arc<_>);
+    let node = &bench.world.node;
+    let [one, other] = ["t1", "t2"].map(|jti| bench.a.sign(&bench.a.claims(node, jti)));
+    // The filter holds it, what was learnt is told, and nobody knows more until a store says so.
+    bench.world.revoke(Target::ForeignToken { issuer: A.into(), jti: "t1".into() });
+    let told = bench.view.untold();
+    bench.view.told(&told);
+    let answer = bench.get("/echo/x", &one);
+    assert_eq!((answer.status, answer.problem().as_str()), (503, "revocation_unknown"));
+    assert!(answer.field("retry-after").is_some());
+    // What the filter does not hold needs no store.
+    assert_eq!(bench.get("/echo/x", &other).status, 200);
+    // That nobody answered is no answer: the store, which was never told, says that it was not.
+    durable.back.store(true, Ordering::SeqCst);
+    assert_eq!(bench.get("/echo/x", &one).status, 200);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::{
     world::{Plan, World, get, request},
 };
 
-type Body = BoxBody<Bytes, std::convert::Infallible>;
+pub(crate) type Body = BoxBody<Bytes, std::convert::Infallible>;
 
 fn plan(address: std::net::SocketAddr) -> Plan {
     let mut plan = Plan::with(echo::start());
@@ -29,12 +29,12 @@ fn plan(address: std::net::SocketAddr) -> Plan {
     plan
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(future)
 }
 
-async fn client(world: &World) -> SendRequest<Body> {
+pub(crate) async fn client(world: &World) -> SendRequest<Body> {
     let stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
     let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
@@ -52,7 +52,7 @@ fn call(path: &str, body: Body) -> Request<Body> {
         .unwrap()
 }
 
-fn whole(text: &'static str, trailers: &[(&'static str, &str)]) -> Body {
+pub(crate) fn whole(text: &'static str, trailers: &[(&'static str, &str)]) -> Body {
     let mut map = HeaderMap::new();
     for (name, value) in trailers {
         map.append(*name, value.parse().unwrap());

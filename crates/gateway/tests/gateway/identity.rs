@@ -15,6 +15,7 @@ use tegata_core::{BoxFuture, ClientId, Epoch, FamilyId, KeyId, SessionId, TokenI
 use tegata_gateway::{
     Checked, Head, SessionCheck, SessionIdentity, SessionRefused, introspection::Introspection,
 };
+use tegata_mesh::{DeclaredService, IdentityForm};
 use tegata_policy::Forbid;
 use tegata_token::{
     Algorithm, Claims, Expected, ExpectedAudience, InternalToken, KeySet, Lineage, MayAct, Memory,
@@ -134,6 +135,38 @@ fn the_internal_token_says_what_it_must_and_no_more() {
     assert_eq!(told(&world, &short).exp, world.node.now().secs() + 20);
     // It is not accepted from outside.
     assert_eq!(world.get("/echo/x", &short).problem(), "token_kind");
+}
+
+#[test]
+fn a_service_that_verifies_no_token_is_told_in_headers_alone_and_never_by_the_client() {
+    let mut plan = Plan::with(echo::start());
+    let upstreams = plan.services[0].1.iter().map(|at| format!("http://{at}")).collect();
+    plan.declared = vec![DeclaredService {
+        name: "plain".into(),
+        upstreams,
+        identity: IdentityForm::Headers,
+        ..DeclaredService::default()
+    }];
+    let routes = plan.routes.as_array_mut().unwrap();
+    routes.push(json!({"path": "/plain", "service": "plain"}));
+    let world = plan.start();
+    let bearer = format!("Bearer {}", world.token());
+    let forged = [
+        ("Authorization", bearer.as_str()),
+        ("X-Internal-Token", "forged"),
+        ("x_internal_token", "forged"),
+        ("X-User-ID", "usr_forged"),
+    ];
+    let answer = world.ask(&get("/plain/x", &forged));
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.seen("x-user-id").as_deref(), Some("usr_alice"));
+    assert_eq!(answer.seen("x-user-roles").as_deref(), Some("customer"));
+    assert_eq!(answer.seen("x-internal-token"), None);
+    assert!(!answer.json().to_string().contains("forged"));
+    // The one beside it is told as ever.
+    assert!(world.ask(&get("/echo/x", &forged)).seen("x-internal-token").is_some());
+    // Who may not pass does not pass.
+    assert_eq!(world.ask(&get("/plain/x", &[])).status, 401);
 }
 
 #[test]
@@ -429,7 +462,7 @@ fn a_node_that_knows_no_revocations_yet_is_stale() {
 
 /// Sessions by the value of the cookie: what each answers.
 #[derive(Default)]
-struct Sessions {
+pub(crate) struct Sessions {
     asked: Mutex<Vec<(String, IpAddr)>>,
 }
 

@@ -7,6 +7,7 @@
     reason = "all of this is tests, and what does not hold is to end them"
 )]
 
+mod bff;
 mod certificates;
 mod compression;
 mod consent;
@@ -15,10 +16,15 @@ mod decisions;
 mod dpop;
 mod echo;
 mod events;
+mod explain;
+mod ext_authz;
+mod finding;
 mod floods;
 mod foreign;
 mod framed;
+mod graphql;
 mod grpc;
+mod heads;
 mod hostile;
 mod identity;
 mod keys;
@@ -28,7 +34,10 @@ mod narrowing;
 mod others;
 mod outward_tls;
 mod overload;
+mod panicking;
 mod passage;
+mod policies;
+mod provoked;
 mod reloading;
 mod resource;
 mod running_out;

@@ -17,7 +17,7 @@ use tegata_core::{
 use tegata_gateway::{
     Config, DecisionLog, Dpop, Gateway, KeyCheck, Metrics, Parts, References, SessionCheck,
 };
-use tegata_mesh::{DeclaredRoute, DeclaredService, ServiceMap};
+use tegata_mesh::{DeclaredBff, DeclaredRoute, DeclaredService, ServiceMap};
 use tegata_session::CookieFilter;
 use tegata_token::{
     AccessToken, Algorithm, DpopNonces, Expected, ExpectedAudience, KeySet, Memory, SigningKey,
@@ -51,10 +51,13 @@ pub(crate) struct World {
 pub(crate) struct Plan {
     pub(crate) config: Config,
     pub(crate) routes: Value,
+    /// What is put together of several.
+    pub(crate) bffs: Value,
     pub(crate) services: Vec<(String, Vec<SocketAddr>)>,
     /// Services that are declared in another way.
     pub(crate) declared: Vec<DeclaredService>,
     pub(crate) forbids: Vec<tegata_policy::Forbid>,
+    pub(crate) policies: tegata_gateway::Policies,
     pub(crate) sessions: Option<Arc<dyn SessionCheck>>,
     pub(crate) keys: Option<Arc<dyn KeyCheck>>,
     pub(crate) references: Option<Arc<dyn References>>,
@@ -76,6 +79,10 @@ pub(crate) struct Plan {
     pub(crate) key: Option<Arc<SigningKey>>,
     /// Where limits are counted for several gateways.
     pub(crate) sharing: Option<tegata_gateway::Sharing>,
+    /// Since when its issuer's tokens count: earlier ones are of before backups were restored.
+    pub(crate) since: Epoch,
+    /// Whether it is about to stop.
+    pub(crate) parting: Parting,
 }
 
 impl Plan {
@@ -99,9 +106,11 @@ impl Plan {
                 {"path": "/recent", "service": "echo", "max_age": "1m"},
                 {"path": "/both", "service": "echo", "acr": ["aal2"], "max_age": "1m"},
             ]),
+            bffs: json!([]),
             services: vec![("echo".to_owned(), vec![echo])],
             declared: vec![],
             forbids: vec![],
+            policies: tegata_gateway::Policies::default(),
             sessions: None,
             keys: None,
             references: None,
@@ -117,6 +126,8 @@ impl Plan {
             shared: None,
             key: None,
             sharing: None,
+            since: Epoch(0),
+            parting: Parting::default(),
         }
     }
 
@@ -132,7 +143,8 @@ impl Plan {
             .chain(self.declared.iter().cloned())
             .collect();
         let routes: Vec<DeclaredRoute> = serde_json::from_value(self.routes.clone()).unwrap();
-        ServiceMap::check(&services, &routes).unwrap()
+        let bffs: Vec<DeclaredBff> = serde_json::from_value(self.bffs.clone()).unwrap();
+        ServiceMap::check(&services, &routes).unwrap().with_bffs(&bffs).unwrap()
     }
 
     pub(crate) fn start(self) -> World {
@@ -150,7 +162,7 @@ impl Plan {
             leeway: Duration::from_secs(30),
         };
         let tokens: Verifier<AccessToken> =
-            Verifier::new(expected, &Memory::default(), node.clock().clone());
+            Verifier::new(expected, &Memory::default(), node.clock().clone()).since(self.since);
         let verifying = VerifyingKey::from_jwk(key.jwk()).unwrap();
         tokens.use_keys(KeySet::new(vec![Arc::new(verifying)]));
         let mut view = View::new(node.clone());
@@ -172,6 +184,7 @@ impl Plan {
             epoch: EPOCH,
             services,
             forbids: self.forbids,
+            policies: self.policies,
             tokens: Arc::new(tokens),
             dpop: Dpop {
                 nonces: nonces.clone(),
@@ -193,7 +206,7 @@ impl Plan {
             metrics: counted.clone(),
             usage: Some(Arc::clone(&usage)),
             sharing: self.sharing,
-            parting: Parting::default(),
+            parting: self.parting,
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let gateway = Gateway::serve(self.config, parts, vec![listener]).unwrap();

@@ -152,7 +152,8 @@ fn how_a_service_is_reached_is_checked_word_by_word() {
         "retry": {"budget": 20, "statuses": [503]},
         "breaker": {"answer": {"body": "[]", "status": 200}}, "ca_file": "/etc/ca.pem",
         "client_certificate_file": "/etc/c.pem", "client_key_file": "/etc/k.pem",
-        "server_name": "orders.internal", "spiffe_id": "spiffe://example.org/ns/a/sa/b""#;
+        "server_name": "orders.internal", "spiffe_id": "spiffe://example.org/ns/a/sa/b",
+        "identity": "headers""#;
     let declared = read(good).unwrap();
     let reach = ServiceMap::check(std::slice::from_ref(&declared), &[]).unwrap();
     let reach = &reach.service("a").unwrap().reach;
@@ -168,6 +169,7 @@ fn how_a_service_is_reached_is_checked_word_by_word() {
     assert_eq!(reach.max_requests.map(std::num::NonZero::get), Some(7));
     assert_eq!(reach.max_waiting.map(std::num::NonZero::get), Some(3));
     assert!(reach.outward.client.is_some());
+    assert_eq!(declared.identity, IdentityForm::Headers);
     // It is read again as it is written, and what is left out is not written.
     let written = serde_json::to_string(&declared).unwrap();
     assert_eq!(serde_json::from_str::<DeclaredService>(&written).unwrap(), declared);

@@ -14,7 +14,7 @@ use super::{Address, NotDescribed};
 use crate::{
     client::Client,
     provider::Provider,
-    remote::{Bounds, Crowd, Within},
+    remote::{AtMost, Bounds, Crowd},
 };
 
 /// The most bytes of a document (§8.7).
@@ -150,7 +150,7 @@ impl Provider {
         let Some(_place) = documents.side(known).crowd.place(address.host(), since) else {
             return self.document_of_before(id, known).ok_or(NotDescribed::Busy);
         };
-        let within = Within { longest: LONGEST, time: PATIENCE };
+        let within = AtMost { longest: LONGEST, time: PATIENCE };
         let read = match self.published().description(id.as_str(), within).await {
             Ok(fetched) => {
                 let fresh_for = fetched.fresh_for.unwrap_or(USUAL).clamp(LEAST, MOST);

@@ -53,6 +53,7 @@ impl ResponseMode {
 pub struct Redirect {
     address: String,
     fields: Option<Vec<(String, String)>>,
+    error: Option<&'static str>,
 }
 
 impl Redirect {
@@ -66,6 +67,12 @@ impl Redirect {
     #[must_use]
     pub fn fields(&self) -> Option<&[(String, String)]> {
         self.fields.as_deref()
+    }
+
+    /// The error that it tells the client, in a word. `None`: it brings what was asked for.
+    #[must_use]
+    pub const fn error(&self) -> Option<&'static str> {
+        self.error
     }
 }
 
@@ -125,7 +132,8 @@ impl Provider {
         error: &OAuthError,
     ) -> Result<Redirect, Refused> {
         let (code, description) = (error.code.name(), error.description);
-        self.send(way, &[("error", code), ("error_description", description)]).await
+        let sent = self.send(way, &[("error", code), ("error_description", description)]).await?;
+        Ok(Redirect { error: Some(code), ..sent })
     }
 
     async fn send(&self, way: &Way<'_>, parameters: &[(&str, &str)]) -> Result<Redirect, Refused> {
@@ -141,11 +149,15 @@ impl Provider {
             None => carried.push(("iss", self.issuer())),
         }
         if !way.mode.posted {
-            return Ok(Redirect { address: with_query(way.uri, &carried), fields: None });
+            return Ok(Redirect {
+                address: with_query(way.uri, &carried),
+                fields: None,
+                error: None,
+            });
         }
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let fields = Some(carried.iter().map(own).collect());
-        Ok(Redirect { address: way.uri.to_owned(), fields })
+        Ok(Redirect { address: way.uri.to_owned(), fields, error: None })
     }
 
     /// The answer as a JWT (JARM §2.1). It lives as long as the code in it.

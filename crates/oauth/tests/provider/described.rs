@@ -16,7 +16,7 @@ use tegata_oauth::{
     Proven, Provider, Refused, Said, Unsafe,
     client::NotRegistered,
     described::Rules,
-    remote::{Fetched, KeysAt, NotFetched, Published, Within},
+    remote::{AtMost, Fetched, KeysAt, NotFetched, Published},
 };
 use tegata_token::{KeySet, Order, Scope, SigningKey, jws};
 use tokio::sync::Semaphore;
@@ -83,7 +83,7 @@ impl Published for Web {
     fn description<'a>(
         &'a self,
         address: &'a str,
-        within: Within,
+        within: AtMost,
     ) -> BoxFuture<'a, Result<Fetched, NotFetched>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         assert!(within.longest <= 5 * 1024 && within.time <= Duration::from_secs(3));

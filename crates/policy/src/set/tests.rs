@@ -86,8 +86,8 @@ fn with_request<T>(
             auth_age: caller.auth_age,
             place: None,
         },
-        action: Action { method },
-        resource: Resource { service: "orders", route: "/orders", path: "/orders/1" },
+        action: Action { method, path: "/orders/1" },
+        resource: Resource { service: "orders", route: "/orders" },
     })
 }
 
@@ -104,10 +104,12 @@ fn denies_what_no_rule_permits() {
     let set = set(&orders(), &[]);
     with_request(&set, &alice(), "GET", |request| {
         for (service, route) in [("orders", "/"), ("payments", "/orders"), ("", "")] {
-            let elsewhere =
-                Request { resource: Resource { service, route, path: "/" }, ..*request };
+            let elsewhere = Request { resource: Resource { service, route }, ..*request };
             let decision = set.decide(&elsewhere);
-            assert_eq!(decision, Decision::Deny { reason: ReasonId::NoRule, rule: None });
+            assert_eq!(
+                decision,
+                Decision::Deny { reason: ReasonId::NoRule, rule: None, policies: Vec::new() }
+            );
             assert!(set.explain(&elsewhere).change.add_rule);
         }
     });
@@ -120,7 +122,7 @@ fn denies_what_no_rule_permits() {
 fn allows_what_meets_the_whole_requirement_and_names_the_rule() {
     let set = set(&orders(), &[]);
     with_request(&set, &alice(), "GET", |request| {
-        let Decision::Allow { rule } = set.decide(request) else { panic!("denied") };
+        let Decision::Allow { rule, .. } = set.decide(request) else { panic!("denied") };
         assert_eq!(rule.as_str(), "orders:/orders");
     });
 }
@@ -259,7 +261,7 @@ fn a_caller_recognised_by_older_rules_is_judged_by_the_newer() {
         auth_age: None,
         place: None,
     };
-    let decision = rule.decide(&principal, Action { method: "GET" });
+    let decision = rule.decide(&principal, Action { method: "GET", path: "/orders/1" });
     assert_eq!(decision.reason(), Some(ReasonId::Forbidden));
 }
 

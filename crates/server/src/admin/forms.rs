@@ -3,7 +3,9 @@
 use super::shape::{Form, Member, Shape, may, must};
 
 pub(super) mod api_key;
+pub(super) mod bff;
 pub(super) mod client;
+pub(super) mod request;
 
 /// An id, or another name.
 pub(super) const NAME: Shape = Shape::Text { least: 1, most: 255 };
@@ -244,6 +246,11 @@ const REACH: &[Member] = &[
     may("client_key_file", FILE, "The key of that, in PEM."),
     may("server_name", NAME, "The name that its certificate has, in place of its address."),
     may("spiffe_id", LINES, "The SPIFFE ID that its certificate has, in place of a name."),
+    may(
+        "identity",
+        Shape::Word(&["token", "headers"]),
+        "How it is told who calls: with a signed token beside what headers say, or with headers alone.",
+    ),
     may("rate_limit", SPAN, "How many requests pass to it in all, such as `6000/m`."),
     may("rate_limits", LIMITS, "How many pass to it of each of those who are counted."),
     may("networks", NAMES, "From where callers have all of their rights."),
@@ -410,6 +417,7 @@ pub(super) const REVOCATION: Form = asked(
         may("user", USER_ID, "Everything of a person, up to now."),
         may("client", NAME, "Everything that was issued to a client, up to now."),
         may("service", NAME, "The same of a service."),
+        may("api_key", NAME, "An API key, by its id."),
         may("key", NAME, "A signing key, and everything that it signed; another signs at once."),
     ],
 );

@@ -35,6 +35,8 @@ pub enum Shape {
     List(&'static Shape, usize),
     /// Members that are described elsewhere.
     Open,
+    /// Any JSON.
+    Any,
     /// Exactly these members.
     Object(&'static Form),
     /// The same, or `false` for nothing of the kind.
@@ -123,7 +125,8 @@ impl Shape {
             }
             (Self::Moment, Value::String(_))
             | (Self::Flag, Value::Bool(_))
-            | (Self::Open, Value::Object(_)) => {}
+            | (Self::Open, Value::Object(_))
+            | (Self::Any, _) => {}
             (Self::Count, Value::Number(number)) if number.is_u64() => {}
             (Self::List(of, most), Value::Array(values)) => {
                 if values.len() > *most {
@@ -150,6 +153,7 @@ impl Shape {
             Self::Count => "a whole number",
             Self::List(..) => "an array",
             Self::Open | Self::Object(_) => "an object",
+            Self::Any => "anything",
             Self::ObjectOrFalse(_) => "an object, or `false`",
         }
     }
@@ -169,6 +173,7 @@ impl Shape {
                 json!({"type": "array", "maxItems": most, "items": of.schema(forms)})
             }
             Self::Open => json!({"type": "object"}),
+            Self::Any => json!({}),
             Self::Object(form) => form.schema(forms),
             Self::ObjectOrFalse(form) => {
                 json!({"anyOf": [form.schema(forms), {"type": "boolean", "enum": [false]}]})

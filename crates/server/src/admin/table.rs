@@ -7,7 +7,7 @@ use self::{
     Verb::{Delete, Get, Patch, Post, Put},
 };
 use super::{
-    forms::{self, api_key, client},
+    forms::{self, api_key, bff, client, request},
     shape::{Form, Member, may},
 };
 
@@ -35,12 +35,17 @@ pub enum Operation {
     Service,
     ServiceChange,
     ServiceRemove,
+    Bffs,
+    Bff,
+    BffPut,
+    BffRemove,
     Sessions,
     Session,
     SessionEnd,
     Tokens,
     TokenInspect,
     TokenTrace,
+    Request,
     Revoke,
     Keys,
     KeysRotate,
@@ -160,6 +165,10 @@ impl Row {
         Self { lists: true, answer: Some(item), filters, ..self }
     }
 
+    const fn with(self, filters: &'static [Member]) -> Self {
+        Self { filters, ..self }
+    }
+
     const fn confirms(self) -> Self {
         Self { confirms: true, ..self }
     }
@@ -260,6 +269,24 @@ pub const TABLE: &[Row] = &[
     Row::new(O::ServiceRemove, "removeService", Delete, "/services/{name}")
         .says("Removes a service and its routes.")
         .answers(200, &forms::REMOVED),
+    Row::new(O::Bffs, "listAggregations", Get, "/bffs")
+        .says("Answers that are put together of several, in the order of their names.")
+        .lists(&bff::BFF, &[]),
+    Row::new(O::Bff, "showAggregation", Get, "/bffs/{name}")
+        .says("One of them.")
+        .answers(200, &bff::BFF)
+        .versioned(),
+    Row::new(O::BffPut, "putAggregation", Put, "/bffs/{name}")
+        .says(
+            "Declares one, or puts it in the place of the one of its name. It is answered when the gateway \
+             serves it.",
+        )
+        .reads(&bff::BFF_PUT)
+        .answers(200, &bff::BFF)
+        .conditional(),
+    Row::new(O::BffRemove, "removeAggregation", Delete, "/bffs/{name}")
+        .says("Removes one. What it was put together of stays.")
+        .answers(200, &forms::REMOVED),
     Row::new(O::Sessions, "listSessions", Get, "/sessions")
         .says("Sessions that have not ended, in the order of their handles.")
         .lists(&forms::SESSION, &[USER]),
@@ -280,6 +307,13 @@ pub const TABLE: &[Row] = &[
     Row::new(O::TokenTrace, "traceToken", Get, "/tokens/{jti}/trace")
         .says("The life of a token: issued to whom, used where, made into what, taken back why.")
         .answers(200, &forms::TRACED),
+    Row::new(O::Request, "explainRequest", Get, "/requests/{id}")
+        .says(
+            "Why a request passed or was refused, by its `X-Request-ID` or the id of its trace, as the log of \
+             decisions of the node says that is asked.",
+        )
+        .with(&request::PLACE)
+        .answers(200, &request::EXPLAINED),
     Row::new(O::Revoke, "revoke", Post, "/tokens/revoke")
         .says("Takes something back: a token, or all of a sign-in, session, person, client or key.")
         .reads(&forms::REVOCATION)

@@ -56,9 +56,15 @@ pub(crate) async fn end(
         let problem = Problem::new(StatusCode::NOT_FOUND, "there is no such session");
         return Err(Refusal { cookies: rotated(&app, &passage), ..Refusal::from(problem) });
     };
+    let is_own = session.id == own.id;
+    // Whoever has no more than a cookie throws nobody else out.
+    if !is_own && !app.is_fresh(own) {
+        let detail = "the person proves once more who they are before they end another session";
+        let problem = Problem::new(StatusCode::FORBIDDEN, detail).named("proof_required");
+        return Err(Refusal { cookies: rotated(&app, &passage), ..Refusal::from(problem) });
+    }
     let began = app.node().since_boot();
     let taken = app.end_session(&session.id, &own.user).await?;
-    let is_own = session.id == own.id;
     let cookies = if is_own { Cookies::signed_out(&app) } else { rotated(&app, &passage) };
     let answer = match waits {
         true => confirmed::counted(&app, began, taken).await,

@@ -75,7 +75,7 @@ pub(super) const MESSAGES: Messages = Messages {
     your_codes: "Your recovery codes",
     keep_codes: "If you lose your phone, each of these signs you in once. They are shown only now: write them down, and keep them apart from your password.",
     codes_are_kept: "I have written them down",
-    others_stay: "Browsers that are signed in stay so. Under “Your account” you can end them.",
+    others_stay: "Browsers that are signed in stay so, until you sign them out.",
 
     forgot_password: "Forgot your password?",
     no_account_yet: "Make an account",
@@ -178,6 +178,8 @@ pub(super) const MESSAGES: Messages = Messages {
     held_offline: "also after you sign out",
     end_held: "End",
     sign_out_everywhere: "Sign out everywhere",
+    other_browsers: "Other browsers you are signed in with",
+    end_others: "Sign out all other browsers",
     unknown_browser: "An app or another browser",
     on_system: " on ",
 

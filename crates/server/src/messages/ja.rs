@@ -73,7 +73,7 @@ pub(super) const MESSAGES: Messages = Messages {
     your_codes: "リカバリーコード",
     keep_codes: "スマートフォンを失くしたときは、このコード一つにつき一度だけサインインできます。表示されるのは今だけです。書き留めて、パスワードとは別の場所に保管してください。",
     codes_are_kept: "書き留めました",
-    others_stay: "サインイン中のブラウザーはそのままです。「アカウント」のページで終了できます。",
+    others_stay: "サインイン中のブラウザーは、サインアウトするまでそのままです。",
 
     forgot_password: "パスワードをお忘れですか？",
     no_account_yet: "アカウントを作る",
@@ -175,6 +175,8 @@ pub(super) const MESSAGES: Messages = Messages {
     held_offline: "サインアウト後も有効",
     end_held: "終了する",
     sign_out_everywhere: "すべてサインアウト",
+    other_browsers: "サインイン中のほかのブラウザー",
+    end_others: "ほかのブラウザーをすべてサインアウト",
     unknown_browser: "アプリまたは別のブラウザー",
     on_system: " / ",
 

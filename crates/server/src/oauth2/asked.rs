@@ -24,6 +24,7 @@ use crate::{
     dpop,
     headers::NoStore,
     problem::whole_secs,
+    recorded,
     refusals::Named,
 };
 
@@ -71,7 +72,9 @@ impl Asked {
             }
         }
         let client = app.provider().authenticate(basic, &self.params, certificate).await;
-        client.map_err(|refused| self.reject(refused))
+        let client = client.map_err(|refused| self.reject(refused))?;
+        recorded::by(client.id.as_str());
+        Ok(client)
     }
 
     /// The certificate that the client shows.

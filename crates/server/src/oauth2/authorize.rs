@@ -25,6 +25,7 @@ use crate::{
     pages::{
         Trouble, Visit, back::back, login::form_cookie, presence, see_other, trouble::back_or_page,
     },
+    refusals,
     signed_in::Cookies,
 };
 
@@ -100,7 +101,11 @@ async fn stepped(
     let who = presence.who();
     let hold = Hold::New(&visit.caller);
     let step = proceed(app, &request, &client, who.as_ref(), Said::default(), hold).await?;
-    let answer = step.into_response(app, visit, None)?;
+    let lacks = step.lacks();
+    let mut answer = step.into_response(app, visit, None)?;
+    if let Some(lacks) = lacks {
+        answer = refusals::named(answer, lacks);
+    }
     Ok((presence.cookies(app), answer).into_response())
 }
 
@@ -236,6 +241,16 @@ fn none_to_show() -> OAuthError {
 }
 
 impl Step {
+    /// What there has to be first, in a word, before the client gets anything.
+    const fn lacks(&self) -> Option<&'static str> {
+        match self {
+            Self::SignIn(_) => Some("login_required"),
+            Self::SecondFactor(_) => Some("mfa_required"),
+            Self::Consent(_) => Some("consent_required"),
+            Self::Back(_) => None,
+        }
+    }
+
     /// Sends the browser there. `lang` is the language that was chosen on the page before.
     ///
     /// # Errors

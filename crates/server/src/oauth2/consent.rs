@@ -132,7 +132,7 @@ impl Asking<'_> {
             ),
             goes_to: RedirectUri::origin(uri).unwrap_or_else(|| uri.clone()),
         };
-        Ok(presence::wait(render(status, &page, &frame, Some(uri)), refused))
+        Ok(presence::once_more(render(status, &page, &frame, Some(uri)), refused))
     }
 
     /// Takes a yes, with what the person showed beside it.

@@ -99,3 +99,44 @@ async fn shows_metrics_under_their_names() {
     }
     assert!(!text.contains("# EOF"));
 }
+
+#[tokio::test]
+async fn no_answer_is_taken_for_a_page() {
+    for (method, path) in [
+        (http::Method::GET, "/health/live"),
+        (http::Method::GET, "/health/ready"),
+        (http::Method::GET, "/metrics"),
+        (http::Method::GET, "/<script>"),
+        (http::Method::POST, "/metrics"),
+        (http::Method::OPTIONS, "/health/live"),
+    ] {
+        let operations = Operations { registry: Arc::default(), checks: Arc::from([]) };
+        let request = Request::builder().method(&method).uri(path.replace(['<', '>'], "%3C"));
+        let response = router(operations).oneshot(request.body(Body::empty()).unwrap()).await;
+        let response = response.unwrap();
+        let told = response.headers().get(header::X_CONTENT_TYPE_OPTIONS);
+        assert_eq!(told.unwrap(), "nosniff", "{method} {path}");
+    }
+}
+
+/// Something that is looked after by code with a defect.
+struct Broken;
+
+impl Check for Broken {
+    fn name(&self) -> &'static str {
+        "broken"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<(), Unwell>> {
+        panic!("secret-of-a-store")
+    }
+}
+
+#[tokio::test]
+async fn what_looks_and_panics_is_not_ready_and_says_so() {
+    let checks: Vec<Arc<dyn Check>> = vec![Arc::new(Broken)];
+    let (status, text) = get(checks, Registry::default(), "/health/ready").await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(text.contains("server_error") && text.contains("trace_id"), "{text}");
+    assert!(!text.contains("secret-of-a-store"), "{text}");
+}

@@ -7,7 +7,7 @@ use http::StatusCode;
 use tegata_oauth::Redirect;
 
 use super::{Frame, Trouble, render, see_other};
-use crate::{app::App, messages::Lang};
+use crate::{app::App, messages::Lang, refusals};
 
 #[derive(Template)]
 #[template(path = "form_post.html")]
@@ -22,6 +22,14 @@ struct Page<'a> {
 /// # Errors
 /// [`Trouble::Malformed`] where the address cannot be in a header.
 pub(crate) fn back(app: &App, lang: Lang, redirect: &Redirect) -> Result<Response, Trouble> {
+    let response = sent(app, lang, redirect)?;
+    Ok(match redirect.error() {
+        Some(error) => refusals::named(response, error),
+        None => response,
+    })
+}
+
+fn sent(app: &App, lang: Lang, redirect: &Redirect) -> Result<Response, Trouble> {
     let Some(fields) = redirect.fields() else { return see_other(redirect.address()) };
     let frame = Frame::new(app, lang, None);
     let action = redirect.address();

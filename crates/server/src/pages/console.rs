@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `enter` | who may |
 //! | `place` | its pages and their addresses |
-//! | `blocks` | what they say; `plot` and `words` say it in pictures and words |
+//! | `blocks` | what they say; `requests` of single requests, `api_keys` of keys of services; `plot` and `words` say it in pictures and words |
 //! | `acts` | what can be done: by the operations of administration, in the person's name |
 //! | `events` | what changes by itself, sent as it does |
 
@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use super::{
     Frame, Trouble, Visit,
     login::{retry_after, status},
-    presence, render, see_other,
+    presence, render, see_other, to_sign_in,
 };
 use crate::{
     admin::{self, Refused, Wish},
@@ -33,20 +33,23 @@ use crate::{
     body,
     form::Fields,
     messages::{Lang, console::Words},
+    problem::Fault,
     proving::{Again, NotRaised},
     router::{Segment, Segments},
     signed_in::Cookies,
 };
 
 mod acts;
+mod api_keys;
 mod blocks;
 mod enter;
 pub(crate) mod events;
 pub(crate) mod place;
 mod plot;
+mod requests;
 mod words;
 
-use acts::{Act, NotRead};
+use acts::{Act, NEW_API_KEY, NotRead, Revealing};
 use blocks::{At, Block, rendered};
 use enter::{Door, Inside, Need, Outside};
 use place::{Narrowed, Place};
@@ -129,6 +132,9 @@ struct Finished<'a> {
 struct Revealed<'a> {
     w: &'static Words,
     secret: &'a str,
+    lead: &'static str,
+    /// What becomes of the one before.
+    before: Option<String>,
     back: String,
 }
 
@@ -214,7 +220,7 @@ async fn show(app: &App, visit: &Visit, page: &str, id: Option<&str>) -> Result<
     app.lookout().look().await;
     let (narrowed, by) = (Narrowed::read(&query), inside.administrator());
     let sid = inside.session.id.as_str();
-    let at = At { app, lang, by: &by, sid, narrowed: &narrowed };
+    let at = At { app, lang, by: &by, sid, narrowed: &narrowed, typed: &[] };
     let (title, blocks) = (at.title(&place).await?, at.blocks(&place, false).await?);
     let is_live = blocks.iter().any(|block| block.live);
     let stream = is_live.then(|| place::stream(&place, &narrowed, lang.tag()));
@@ -385,7 +391,7 @@ async fn prove(app: &App, visit: &Visit, request: Request) -> Result<Response, T
         Err(NotRaised::Second(_)) => {
             Ok((inside.cookies.clone(), see_other(&here)?).into_response())
         }
-        Err(NotRaised::Nobody(_)) => see_other("/login"),
+        Err(NotRaised::Nobody(_)) => to_sign_in(),
     }
 }
 
@@ -448,25 +454,29 @@ impl Doing<'_> {
     async fn perform(&self, act: Act, fields: &Fields) -> Result<Response, Trouble> {
         let (app, w) = (self.app, self.lang.console());
         let began = app.node().since_boot();
-        let Act { operation, named, body, version, target, takes_back, reveals, .. } = act;
+        let Act {
+            operation, named, body, version, target, takes_back, reveals, once, carried, ..
+        } = act;
         let by = self.inside.administrator();
         // A token may have been taken back before; of it, there is no receipt of this moment.
         let taken = if body.contains_key("token") { Taken::Before } else { Taken::Now };
         let wish = Wish { operation, named, query: "", body, version };
+        let form = fields.one("csrf_token").unwrap_or_default();
+        if once && !app.provider().is_first_of_form(form).await? {
+            return self.not_done(StatusCode::CONFLICT, w.sent_before, None);
+        }
         let done = match admin::ordered(app, &by, wish).await {
             Ok(done) => done.body.unwrap_or_default(),
-            Err(Refused::Overtaken) => return self.overtaken(&target).await,
-            Err(refused) => return self.refused(refused),
+            Err(refused) => {
+                // Where it is not known whether it was done, the form stays sent.
+                if once && !matches!(refused, Refused::Store(_) | Refused::Partly(_)) {
+                    app.provider().forget_form(form).await?;
+                }
+                return self.not_performed(refused, &target, &carried).await;
+            }
         };
-        if reveals {
-            let revealed = Revealed {
-                w,
-                // INVARIANT: this stands in this answer alone, which nothing keeps.
-                secret: blocks::text(&done, "client_secret"),
-                back: self.back(),
-            };
-            let blocks = vec![Block { name: "secret", live: false, html: rendered(&revealed)? }];
-            return self.page(StatusCode::OK, w.rotate_secret, None, blocks);
+        if let Some(revealed) = reveals {
+            return self.revealed(revealed, &done);
         }
         if !takes_back {
             let to = self.back();
@@ -487,11 +497,39 @@ impl Doing<'_> {
         let by = self.inside.administrator();
         let narrowed = Narrowed::default();
         let sid = self.inside.session.id.as_str();
-        let at = At { app, lang: self.lang, by: &by, sid, narrowed: &narrowed };
+        let at = At { app, lang: self.lang, by: &by, sid, narrowed: &narrowed, typed: &[] };
         let mut blocks: Vec<_> = at.confirmation(order)?.into_iter().collect();
         blocks.push(Block { name: "done", live: false, html: rendered(&finished)? });
         let stream = place::stream(&Place::Order(order), &narrowed, self.lang.tag());
         self.page(StatusCode::OK, w.done, Some(stream), blocks)
+    }
+
+    /// A secret that was made.
+    fn revealed(&self, which: Revealing, done: &Value) -> Result<Response, Trouble> {
+        let w = self.lang.console();
+        let told = |name| Some(blocks::text(done, name)).filter(|text| !text.is_empty());
+        // INVARIANT: the secret stands in this answer alone, which nothing keeps.
+        let (title, revealed) = match which {
+            Revealing::ClientSecret => {
+                let before = Some(w.secret_before.to_owned());
+                let secret = blocks::text(done, "client_secret");
+                let (lead, back) = (w.secret_once, self.back());
+                (w.rotate_secret, Revealed { w, secret, lead, before, back })
+            }
+            Revealing::ApiKey => {
+                let before = told("replaces").map(|_| match told("overlap_end") {
+                    Some(end) => w.api_key_until.replace("{until}", &words::moment_of(end).0),
+                    None => w.api_key_over.to_owned(),
+                });
+                let place = told("id").map(|id| Place::ApiKey(id.to_owned()));
+                let to = place.as_ref().unwrap_or(self.place).path();
+                let back = tegata_oauth::redirect::with_query(&to, &[("lang", self.lang.tag())]);
+                let secret = blocks::text(done, "api_key");
+                (w.api_key_made, Revealed { w, secret, lead: w.api_key_once, before, back })
+            }
+        };
+        let blocks = vec![Block { name: "secret", live: false, html: rendered(&revealed)? }];
+        self.page(StatusCode::OK, title, None, blocks)
     }
 
     async fn wait(&self, order: u64, patience: Duration) {
@@ -507,6 +545,44 @@ impl Doing<'_> {
         let _ = timeout(patience, over).await;
     }
 
+    /// What is shown where an act was refused: the page it was ordered on, where that helps to mend it.
+    async fn not_performed(
+        &self,
+        refused: Refused,
+        target: &str,
+        carried: &[(&'static str, String)],
+    ) -> Result<Response, Trouble> {
+        let w = self.lang.console();
+        let was_typed = carried.iter().any(|(name, _)| is_typed(name));
+        match refused {
+            Refused::Overtaken => {
+                let notice = rendered(&Stale { w, wanted: target })?;
+                let notice = Block { name: "overtaken", live: false, html: notice };
+                self.once_more(StatusCode::PRECONDITION_FAILED, notice, &[]).await
+            }
+            Refused::Invalid(faults) if was_typed => {
+                self.to_mend(StatusCode::UNPROCESSABLE_ENTITY, &told(faults), carried).await
+            }
+            Refused::Conflict(why) if was_typed => {
+                self.to_mend(StatusCode::CONFLICT, &why, carried).await
+            }
+            refused => self.refused(refused),
+        }
+    }
+
+    /// Whoever typed what does not do mends it, and does not type all of it again.
+    async fn to_mend(
+        &self,
+        status: StatusCode,
+        detail: &str,
+        typed: &[(&'static str, String)],
+    ) -> Result<Response, Trouble> {
+        let w = self.lang.console();
+        let notice = NotDone { w, why: w.not_done, detail: Some(detail), back: self.back() };
+        let notice = Block { name: "failed", live: false, html: rendered(&notice)? };
+        self.once_more(status, notice, typed).await
+    }
+
     fn refused(&self, refused: Refused) -> Result<Response, Trouble> {
         let w = self.lang.console();
         let (status, why, detail) = match refused {
@@ -514,10 +590,7 @@ impl Doing<'_> {
             Refused::Busy => return Err(Trouble::TooMany(Duration::from_secs(1))),
             Refused::Unknown(_) => (StatusCode::NOT_FOUND, w.unknown, None),
             Refused::Invalid(faults) => {
-                let all =
-                    faults.into_iter().map(|fault| format!("{} {}", fault.pointer, fault.detail));
-                let all = all.collect::<Vec<_>>().join("; ");
-                (StatusCode::UNPROCESSABLE_ENTITY, w.not_done, Some(all))
+                (StatusCode::UNPROCESSABLE_ENTITY, w.not_done, Some(told(faults)))
             }
             Refused::Conflict(why) => (StatusCode::CONFLICT, w.not_done, Some(why)),
             Refused::Overtaken => (StatusCode::PRECONDITION_FAILED, w.overtaken, None),
@@ -527,19 +600,23 @@ impl Doing<'_> {
         self.not_done(status, why, detail.as_deref())
     }
 
-    /// Somebody else changed it since the person saw it: it is shown as it is now, with what was wanted.
-    async fn overtaken(&self, wanted: &str) -> Result<Response, Trouble> {
-        let (app, w) = (self.app, self.lang.console());
+    /// The page that it was ordered on, as it is now, below what is to be said: that somebody else changed
+    /// it since the person saw it, or what is wrong with what was `typed`.
+    async fn once_more(
+        &self,
+        status: StatusCode,
+        notice: Block,
+        typed: &[(&'static str, String)],
+    ) -> Result<Response, Trouble> {
         let (by, narrowed) = (self.inside.administrator(), Narrowed::default());
         let sid = self.inside.session.id.as_str();
-        let at = At { app, lang: self.lang, by: &by, sid, narrowed: &narrowed };
-        let notice = rendered(&Stale { w, wanted })?;
-        let mut blocks = vec![Block { name: "overtaken", live: false, html: notice }];
+        let at = At { app: self.app, lang: self.lang, by: &by, sid, narrowed: &narrowed, typed };
+        let mut blocks = vec![notice];
         let title = at.title(self.place).await?;
         blocks.extend(at.blocks(self.place, false).await?);
         let is_live = blocks.iter().any(|block| block.live);
         let stream = is_live.then(|| place::stream(self.place, &narrowed, self.lang.tag()));
-        self.page(StatusCode::PRECONDITION_FAILED, &title, stream, blocks)
+        self.page(status, &title, stream, blocks)
     }
 
     fn not_done(
@@ -570,6 +647,18 @@ impl Doing<'_> {
     fn back(&self) -> String {
         tegata_oauth::redirect::with_query(&self.place.path(), &[("lang", self.lang.tag())])
     }
+}
+
+/// Whether a form's field is one that people type into, and that is shown to them again.
+fn is_typed(name: &str) -> bool {
+    matches!(name, "client_name" | "redirect_uris" | "scope" | "roles")
+        || NEW_API_KEY.iter().any(|(field, ..)| *field == name)
+}
+
+/// What is wrong with what was sent.
+fn told(faults: Vec<Fault>) -> String {
+    let all = faults.into_iter().map(|fault| format!("{} {}", fault.pointer, fault.detail));
+    all.collect::<Vec<_>>().join("; ")
 }
 
 /// How much of each kind was taken back, in words.

@@ -20,6 +20,7 @@ use tegata_session::Session;
 
 use super::{
     Frame, Shown, Trouble, Visit,
+    login::too_many,
     presence::{self, Asks, How, Shown as Proof, Thing},
     render, see_other,
 };
@@ -29,6 +30,7 @@ use crate::{
     messages::{Lang, Messages},
     oauth2::consent::meaning,
     problem::whole_secs,
+    refusals,
     signed_in::who,
 };
 
@@ -110,7 +112,7 @@ pub(super) fn onward_signed_in(
 
 /// Sends the browser to the sign-in page.
 fn sign_in(code: &str, lang: Option<&str>) -> Result<Response, Trouble> {
-    send(("/login", FIELD), code, lang, None)
+    Ok(refusals::named(send(("/login", FIELD), code, lang, None)?, "login_required"))
 }
 
 fn send(
@@ -234,8 +236,10 @@ fn page(
     let problem = again.map(|again| again.text(frame.m));
     let page = Page { frame: &frame, csrf: csrf.as_str(), code, given, problem };
     let status = again.map_or(StatusCode::OK, Again::status);
-    let mut response = render(status, &page, &frame, None);
-    if let Some(Again::TooMany(wait)) = again {
+    let response = render(status, &page, &frame, None);
+    let Some(again) = again else { return Ok(response) };
+    let mut response = refusals::named(response, again.name());
+    if let Again::TooMany(wait) = again {
         response.headers_mut().insert(header::RETRY_AFTER, whole_secs(*wait).into());
     }
     Ok(response)
@@ -284,7 +288,7 @@ impl Asked<'_> {
             ),
             code: code.clone(),
         };
-        Ok(presence::wait(render(status, &page, &frame, None), refused))
+        Ok(presence::once_more(render(status, &page, &frame, None), refused))
     }
 }
 
@@ -306,10 +310,18 @@ impl Again {
         }
     }
 
+    /// As it stands in the log, with the field that it is about.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown_user_code",
+            Self::TooMany(_) => "too_many_attempts",
+        }
+    }
+
     const fn text(&self, m: &Messages) -> &'static str {
         match self {
             Self::Unknown => m.device_unknown,
-            Self::TooMany(_) => m.too_many_attempts,
+            Self::TooMany(wait) => too_many(*wait, m),
         }
     }
 }

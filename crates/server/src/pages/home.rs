@@ -8,12 +8,13 @@ use axum::{
 };
 use http::StatusCode;
 use tegata_core::{ClientId, SessionId, UserId, port::Page as PageOf};
-use tegata_session::{Agent, Session};
+use tegata_oauth::redirect::with_query;
+use tegata_session::{Agent, Listed, Session};
 
 use super::{
     Frame, Shown, Trouble, Visit,
     held::{self, Held},
-    render, see_other,
+    render, see_other, to_sign_in,
 };
 use crate::{
     app::App,
@@ -21,6 +22,7 @@ use crate::{
     form::Fields,
     messages::{Lang, Messages},
     oauth2::consent::meaning,
+    refusals,
     signed_in::Cookies,
 };
 
@@ -50,14 +52,28 @@ struct Application {
 const MOST_APPLICATIONS: u32 = 100;
 
 /// A session in the list.
-struct Row {
-    sid: String,
-    browser: String,
-    network: String,
+pub(super) struct Row {
+    pub(super) sid: String,
+    pub(super) browser: String,
+    pub(super) network: String,
     /// When it was last used: for people, and for programs.
-    used: String,
-    used_rfc3339: String,
-    is_this: bool,
+    pub(super) used: String,
+    pub(super) used_rfc3339: String,
+    pub(super) is_this: bool,
+}
+
+impl Row {
+    /// What `own` is shown of a session of its person.
+    pub(super) fn of(it: &Listed, own: &Session, m: &Messages) -> Self {
+        Self {
+            is_this: it.session.id == own.id,
+            browser: browser(m, it.session.binding.agent),
+            network: it.session.binding.network.to_string(),
+            used: minutes(&it.last_access.to_string()),
+            used_rfc3339: it.last_access.to_string(),
+            sid: it.session.id.as_str().to_owned(),
+        }
+    }
 }
 
 /// `GET /`: the page, or the way to it.
@@ -67,7 +83,7 @@ pub(crate) async fn home(State(app): State<App>, visit: Visit) -> Response {
         let lang = visit.lang(visit.query()?.one("lang"), &[]);
         let answer = match presence.session() {
             Some(session) => page(&app, session, lang).await?,
-            None => see_other("/login")?,
+            None => to_sign_in()?,
         };
         Ok((presence.cookies(&app), answer).into_response())
     };
@@ -89,6 +105,13 @@ async fn end_one(app: &App, visit: &Visit, request: Request) -> Result<Response,
         && let Some(other) = app.sessions().unended(app.realm(), &sid).await?
         && other.user == session.user
     {
+        // Whoever has no more than a cookie throws nobody else out: they show first who they are.
+        if other.id != session.id && !app.is_fresh(&session) {
+            let lang = visit.lang(fields.one("lang"), &[]);
+            let prove = with_query("/login/security", &[("lang", lang.tag())]);
+            let elsewhere = refusals::named(see_other(&prove)?, "proof_required");
+            return Ok((cookies, elsewhere).into_response());
+        }
         app.end_session(&sid, &session.user).await?;
     }
     Ok((cookies, see_other("/login")?).into_response())
@@ -122,7 +145,7 @@ pub(super) async fn own(
     let presence = app.presence(&visit.caller).await?;
     let cookies = presence.cookies(app);
     let Some(session) = presence.session() else {
-        return Ok(Err((cookies, see_other("/login")?).into_response()));
+        return Ok(Err((cookies, to_sign_in()?).into_response()));
     };
     app.check_form(&session.id, fields.one("csrf_token"), || "/login".to_owned())?;
     Ok(Ok((cookies, session.clone(), fields)))
@@ -162,18 +185,10 @@ pub(super) async fn page(app: &App, session: &Session, lang: Lang) -> Result<Res
     let mut frame = Frame::new(app, lang, Some(("/login", &[])));
     frame.csrf = Some(app.csrf_of(&session.id)?.as_str().to_owned());
     let held = held::of(app, &session.user, &listed).await?;
-    let row = |it: tegata_session::Listed| Row {
-        is_this: it.session.id == session.id,
-        browser: browser(frame.m, it.session.binding.agent),
-        network: it.session.binding.network.to_string(),
-        used: minutes(&it.last_access.to_string()),
-        used_rfc3339: it.last_access.to_string(),
-        sid: it.session.id.as_str().to_owned(),
-    };
     let page = Page {
         username: user.map(|user| user.username.as_str().to_owned()).unwrap_or_default(),
         csrf: csrf.as_str(),
-        sessions: listed.into_iter().map(row).collect(),
+        sessions: listed.iter().map(|it| Row::of(it, session, frame.m)).collect(),
         applications: applications(app, &session.user, frame.m).await?,
         held,
         frame: &frame,

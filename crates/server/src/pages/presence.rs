@@ -15,7 +15,7 @@ use tegata_session::Session;
 
 use super::{
     Frame, Trouble, Visit,
-    login::{retry_after, status, too_many},
+    login::{error_type, retry_after, status, too_many},
 };
 use crate::{
     app::App,
@@ -23,6 +23,7 @@ use crate::{
     messages::Messages,
     problem::whole_secs,
     proving::{Again, NotRaised},
+    refusals,
 };
 
 /// The parameter, and the field, that stands for a proof that was given.
@@ -192,13 +193,20 @@ pub(crate) fn code(refused: Option<&Refused>) -> StatusCode {
     refused.map_or(StatusCode::UNAUTHORIZED, status)
 }
 
-/// Says in an answer when it may be tried again.
-pub(crate) fn wait(mut response: Response, refused: Option<&Refused>) -> Response {
+/// Names what is refused by a form that is shown once more, and says when it may be tried again.
+pub(crate) fn once_more(mut response: Response, refused: Option<&Refused>) -> Response {
     if let Some(wait) = refused.and_then(retry_after) {
         let wait = whole_secs(Duration::from_secs(wait));
         response.headers_mut().insert(header::RETRY_AFTER, wait.into());
     }
-    response
+    match refused {
+        Some(refused) => refusals::named(response, error_type(refused)),
+        // Whoever showed nothing is asked to.
+        None if response.status() == StatusCode::UNAUTHORIZED => {
+            refusals::named(response, "proof_required")
+        }
+        None => response,
+    }
 }
 
 impl Asks {

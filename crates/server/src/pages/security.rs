@@ -13,16 +13,16 @@ use tegata_identity::{
     ConfirmRefused, Enrolled, Enrolment, FactorRefused, Method, NewCodes, Refused, SecondFactors,
 };
 use tegata_oauth::redirect::with_query;
-use tegata_session::{CookieName, Session};
+use tegata_session::{CookieName, Listed, Session};
 
 use super::{
     Frame, Trouble, Visit,
-    home::minutes,
+    home::{Row, minutes},
     login::{retry_after, status},
     mail::locale,
     presence,
     qr::Qr,
-    render, see_other,
+    render, see_other, to_sign_in,
 };
 use crate::{
     app::App,
@@ -30,6 +30,7 @@ use crate::{
     form::Fields,
     messages::{Lang, Messages},
     proving::{Again, NotRaised},
+    refusals,
     signed_in::{Cookies, Presence},
 };
 
@@ -53,6 +54,8 @@ struct Page<'a> {
     codes_left: usize,
     /// What mail needs, where it is shown.
     account: Option<Account>,
+    /// Where else the person is signed in, for whoever may end that.
+    others: Vec<Row>,
     part: Part<'a>,
     /// Whether the browser is asked for a passkey.
     asks_passkey: bool,
@@ -97,6 +100,8 @@ enum Wish {
     BeginPasskey,
     KeepPasskey,
     RemovePasskey(String),
+    End(String),
+    EndOthers,
 }
 
 impl Wish {
@@ -112,7 +117,12 @@ impl Wish {
             "address" if mail => Self::Address,
             "passkey" => Self::BeginPasskey,
             "keep" => Self::KeepPasskey,
-            other => Self::RemovePasskey(other.strip_prefix("remove:")?.to_owned()),
+            "others" => Self::EndOthers,
+            other => match other.split_once(':')? {
+                ("remove", id) => Self::RemovePasskey(id.to_owned()),
+                ("end", sid) => Self::End(sid.to_owned()),
+                _ => return None,
+            },
         })
     }
 }
@@ -131,7 +141,7 @@ pub(crate) async fn show(State(app): State<App>, visit: Visit) -> Response {
         let lang = visit.lang(visit.query()?.one("lang"), &[]);
         let answer = match presence.session() {
             Some(session) => At { app: &app, session, lang }.overview(None).await?,
-            None => see_other("/login")?,
+            None => to_sign_in()?,
         };
         Ok((presence.cookies(&app), answer).into_response())
     };
@@ -152,7 +162,7 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
     let presence = app.presence(&visit.caller).await?;
     let cookies = presence.cookies(app);
     let Presence::Somebody(passage) = &presence else {
-        return Ok((cookies, see_other("/login")?).into_response());
+        return Ok((cookies, to_sign_in()?).into_response());
     };
     let session = &passage.session;
     app.check_form(&session.id, fields.one("csrf_token"), || "/login/security".to_owned())?;
@@ -163,10 +173,16 @@ async fn take(app: &App, visit: &Visit, request: Request) -> Result<Response, Tr
     }
     // Nothing is changed for whoever has only a cookie.
     let enrolled = at.enrolled().await?;
-    if !at.is_proven(enrolled.as_ref()).await? {
+    let is_proven = match wish {
+        // Ending what is there takes any proof of a moment ago, also one from before a factor was set up.
+        Wish::End(_) | Wish::EndOthers => app.is_fresh(session),
+        _ => at.is_proven(enrolled.as_ref()).await?,
+    };
+    if !is_proven {
         // Whoever tries again what was done by half brings the rest about.
         app.lower_sessions(&session.user).await?;
-        return Ok((cookies, at.overview(None).await?).into_response());
+        let overview = refusals::named(at.overview(None).await?, "proof_required");
+        return Ok((cookies, overview).into_response());
     }
     let answer = match wish {
         Wish::Password => at.change_password(visit, &fields).await?,
@@ -241,8 +257,27 @@ impl At<'_> {
                 Err(FactorRefused::Store(error)) => Err(error.into()),
                 Err(_) => self.see_again(),
             },
+            Wish::End(sid) => self.end(|it| it == sid).await,
+            Wish::EndOthers => self.end(|_| true).await,
             Wish::Prove | Wish::Password | Wish::Address => self.see_again(),
         }
+    }
+
+    /// Ends those of the person's other sessions that are meant.
+    async fn end(&self, is_meant: impl Fn(&str) -> bool) -> Result<Response, Trouble> {
+        for other in self.others().await? {
+            if is_meant(other.session.id.as_str()) {
+                self.app.end_session(&other.session.id, &self.session.user).await?;
+            }
+        }
+        self.see_again()
+    }
+
+    /// Where else the person is signed in.
+    async fn others(&self) -> Result<Vec<Listed>, Trouble> {
+        let mut listed = self.app.sessions().list(self.app.realm(), &self.session.user).await?;
+        listed.retain(|it| it.session.id != self.session.id);
+        Ok(listed)
     }
 
     /// The page after something was taken away, or why it was not.
@@ -288,7 +323,7 @@ impl At<'_> {
             Err(NotRaised::Second(_)) => {
                 return Ok((cookies, self.see_again()?).into_response());
             }
-            Err(NotRaised::Nobody(_)) => return see_other("/login"),
+            Err(NotRaised::Nobody(_)) => return to_sign_in(),
         };
         Ok((cookies, self.overview(Some(&refused)).await?).into_response())
     }
@@ -309,7 +344,7 @@ impl At<'_> {
                 None => self.see_again(),
             },
             Err(ConfirmRefused::Factor(FactorRefused::Store(error))) => Err(error.into()),
-            Err(ConfirmRefused::Factor(_)) => see_other("/login"),
+            Err(ConfirmRefused::Factor(_)) => to_sign_in(),
             // None of these is said of an app.
             Err(_) => self.see_again(),
         }
@@ -369,6 +404,11 @@ impl At<'_> {
             Part::Choose | Part::Prove { .. } | Part::SignIn => Some(self.account().await?),
             Part::Enrol { .. } | Part::Passkey { .. } | Part::Codes { .. } => None,
         };
+        // With what was changed, and for whoever may change something.
+        let others = match part {
+            Part::Choose | Part::Codes { .. } => self.others().await?,
+            _ => Vec::new(),
+        };
         let csrf = self.app.form_csrf_of(&self.session.id)?;
         // What is shown once, or goes with a form, is not there in another language a link away.
         let again = matches!(part, Part::Prove { .. } | Part::Choose | Part::SignIn);
@@ -384,6 +424,7 @@ impl At<'_> {
             is_enrolled,
             codes_left: recovery_codes,
             account,
+            others: others.iter().map(|it| Row::of(it, self.session, frame.m)).collect(),
             asks_passkey: matches!(part, Part::Passkey { .. } | Part::Prove { passkey: Some(_) }),
             part,
             problem,

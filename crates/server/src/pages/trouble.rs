@@ -9,7 +9,7 @@ use tegata_core::StoreError;
 use tegata_oauth::{NotAuthorized, NotDescribed, Refused, Unsafe};
 
 use super::{Frame, render, see_other};
-use crate::{app::App, body::Unreadable, messages::Lang, problem::whole_secs};
+use crate::{app::App, body::Unreadable, messages::Lang, problem::whole_secs, refusals};
 
 /// Why somebody is not shown the page that they came for.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Trouble {
         if let Self::Again(address) = self
             && let Ok(response) = see_other(address)
         {
-            return response;
+            return refusals::named(response, "form_outdated");
         }
         let (status, text, detail) = match self {
             Self::Client => {

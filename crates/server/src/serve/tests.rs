@@ -1,11 +1,18 @@
 use std::{
     net::IpAddr,
+    pin::Pin,
     sync::atomic::{AtomicBool, Ordering},
+    task::Context,
 };
 
-use axum::{Extension, routing::get};
+use axum::{
+    Extension,
+    middleware::{Next, from_fn},
+    routing::{any, get},
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Frame;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
@@ -18,6 +25,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::*;
+use crate::panicked;
 
 /// A listener that serves until it is told to stop.
 struct Served {
@@ -63,6 +71,108 @@ async fn said(address: SocketAddr, request: &[u8]) -> String {
     // A connection that is reset has said what it said.
     let _ = stream.read_to_end(&mut said).await;
     String::from_utf8(said).unwrap()
+}
+
+/// An answer that panics in the middle.
+#[derive(Default)]
+struct HalfWay(bool);
+
+impl hyper::body::Body for HalfWay {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        assert!(!std::mem::replace(&mut self.0, true), "it was told to, later");
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"the beginning")))))
+    }
+}
+
+/// Where handlers panic: before they have read anything, and in the middle of the answer.
+fn falling() -> Router {
+    who()
+        .route("/falls", any(async || -> &'static str { panic!("it was told to") }))
+        .route("/late", get(async || Body::new(HalfWay::default())))
+        .layer(from_fn(async |request, next: Next| {
+            panicked::caught(next.run(request)).await.unwrap_or_else(Panicked::into_response)
+        }))
+}
+
+/// What is asked for behind what panics.
+const NEXT: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+/// How many answers these are. No body of ours looks like one.
+fn answers(said: &str) -> usize {
+    said.matches("HTTP/1.1 ").count()
+}
+
+#[tokio::test]
+async fn whoever_asks_behind_what_panicked_has_their_own_answer() {
+    let served = served(falling(), Limits::default(), None).await;
+    let first = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let falls = "/falls HTTP/1.1\r\nhost: a\r\n";
+    for second in [format!("GET {falls}\r\n"), format!("POST {falls}content-length: 0\r\n\r\n")] {
+        let all = said(served.address, [first, second.as_str(), NEXT].concat().as_bytes()).await;
+        let each: Vec<_> = all.split("HTTP/1.1 ").skip(1).collect();
+        let [before, fallen, behind] = &each[..] else { panic!("{second}: {all}") };
+        for served in [before, behind] {
+            assert!(served.starts_with("200 OK\r\n") && served.ends_with("127.0.0.1"), "{all}");
+        }
+        assert!(fallen.starts_with("500 ") && fallen.contains("server_error"), "{all}");
+        assert!(!fallen.contains("connection: close"), "{all}");
+    }
+}
+
+/// Of what it left of its body, nobody knows where that ends.
+#[tokio::test]
+async fn what_panics_with_a_body_is_the_last_on_its_connection() {
+    let served = served(falling(), Limits::default(), None).await;
+    let length = NEXT.len();
+    for fields in [
+        // The body is a request, all of it, a part of it, and one that was promised.
+        format!("content-length: {length}\r\n\r\n{NEXT}"),
+        format!("content-length: {}\r\n\r\n", length / 2),
+        format!("content-length: 1000000\r\n\r\n{NEXT}"),
+        format!("content-length: {length}\r\nexpect: 100-continue\r\n\r\n"),
+        format!("transfer-encoding: chunked\r\n\r\n{length:x}\r\n{NEXT}\r\n0\r\n\r\n"),
+        format!("transfer-encoding: chunked\r\n\r\n{length:x}\r\n"),
+    ] {
+        let first = format!("POST /falls HTTP/1.1\r\nhost: a\r\n{fields}");
+        let all = said(served.address, (first.clone() + NEXT).as_bytes()).await;
+        let (head, body) = all.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 500 "), "{first}: {all}");
+        assert!(head.contains("\r\nconnection: close"), "{first}: {all}");
+        assert_eq!((answers(&all), body.contains("server_error")), (1, true), "{first}: {all}");
+    }
+}
+
+/// The client sees that it is not whole: the last chunk never comes.
+#[tokio::test]
+async fn an_answer_that_panics_half_way_ends_its_connection() {
+    let served = served(falling(), Limits::default(), None).await;
+    let late = format!("GET /late HTTP/1.1\r\nhost: a\r\n\r\n{NEXT}");
+    let all = said(served.address, late.as_bytes()).await;
+    assert!(answers(&all) <= 1 && !all.contains("\r\n0\r\n"), "{all}");
+    assert!(!all.contains("127.0.0.1"), "{all}");
+    assert!(said(served.address, NEXT.as_bytes()).await.ends_with("127.0.0.1"));
+}
+
+#[tokio::test]
+async fn with_http_2_what_panics_costs_its_own_stream_alone() {
+    let (config, connector) = both_sides();
+    let (tls, _told) = told(config);
+    let served = served(falling(), Limits::default(), Some(tls)).await;
+    let mut sender = http2(served.address, &connector).await;
+    for (path, status) in [("/", 200), ("/falls", 500), ("/", 200), ("/falls", 500), ("/", 200)] {
+        let request = Request::get(format!("https://localhost{path}")).body(Empty::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        assert!(!response.headers().contains_key(header::CONNECTION));
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body.starts_with(b"127.0.0.1"), status == 200);
+    }
 }
 
 #[tokio::test]

@@ -131,7 +131,7 @@ fn value(shape: &Shape) -> Value {
         Shape::Flag => true.into(),
         Shape::Count => 1.into(),
         Shape::List(..) => json!([]),
-        Shape::Open => json!({}),
+        Shape::Open | Shape::Any => json!({}),
         Shape::Object(form) | Shape::ObjectOrFalse(form) => sample(form),
     }
 }

@@ -201,6 +201,7 @@ async fn a_condition_is_taken_where_it_can_be_kept_and_refused_elsewhere() {
         Operation::ClientChange,
         Operation::ClientSecret,
         Operation::ServiceChange,
+        Operation::BffPut,
     ];
     assert!(heard.iter().all(|(operation, _)| conditional.contains(operation)));
 }

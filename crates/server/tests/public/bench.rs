@@ -33,7 +33,7 @@ use tegata_server::{
     Administration, App, BrowserClient, Config, Metrics, NarrowedTokens, NotHeard, RevokedSessions,
     SessionsOfFamilies, SupersededPasswords, Unfinished,
     admin::{self, Asked, Done, Operation},
-    router,
+    router, router_for_gateway,
 };
 use tegata_session::{
     ConsentSeal, CookieConsents, CookiePolicy, CookieTable, Csrf, Environment, Limits, Origins,
@@ -50,6 +50,7 @@ use tegata_token::{
 use super::{
     lookout::Told,
     mailbox::Mailbox,
+    recorded::Kept,
     switch::{ALL, Switch},
 };
 
@@ -100,6 +101,8 @@ pub(crate) struct Bench {
     pub(crate) users: Users,
     pub(crate) second: SecondFactors,
     pub(crate) router: Router,
+    /// What the gateway alone may ask, with [`WAY`].
+    pub(crate) behind: Router,
     pub(crate) node: Node,
     pub(crate) letters: Letters,
     pub(crate) passwords: Passwords,
@@ -108,13 +111,20 @@ pub(crate) struct Bench {
     pub(crate) administered: Arc<Administered>,
     pub(crate) lookout: Arc<Told>,
     pub(crate) parting: Parting,
+    /// What decides, for whoever asks over `AuthZEN`.
+    pub(crate) policies: Arc<Mutex<Option<Arc<tegata_policy::PolicySet>>>>,
     registry: Registry,
     left: Arc<AtomicUsize>,
     calls: Arc<AtomicUsize>,
     keeps: Arc<AtomicBool>,
     /// What the node says besides, where it is asked who refuses something.
     pub(crate) confirmed: Arc<Mutex<serde_json::Value>>,
+    /// What was decided.
+    pub(crate) decisions: Arc<Kept>,
 }
+
+/// What the gateway shows.
+pub(crate) const WAY: &str = "the secret of the gateway";
 
 /// Does nothing of what administrators ask for, and notes who asked for what. A fake.
 #[derive(Default)]
@@ -136,9 +146,13 @@ impl Administered {
     }
 }
 
+/// Where this is named, it panics, as what has a defect does.
+pub(crate) const PANICS: &str = "panics00";
+
 impl Administration for Administered {
     fn perform(&self, asked: Asked) -> BoxFuture<'_, Result<Done, admin::Refused>> {
         let actor = asked.by.who.as_str().to_owned();
+        assert!(asked.named.iter().all(|name| name != PANICS), "secret-of-a-caller");
         if let Some(versions) = &asked.versions {
             let now = self.2.load(Ordering::SeqCst);
             if !versions.contains(&now) {
@@ -256,6 +270,7 @@ impl Bench {
 
     async fn of(demand: Demand, edit: impl FnOnce(&mut Config)) -> Self {
         let clock = Arc::new(ManualClock::default());
+        let decisions = Arc::new(Kept::default());
         let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
         let left = Arc::new(AtomicUsize::new(ALL));
         let calls = Arc::new(AtomicUsize::new(0));
@@ -436,10 +451,15 @@ impl Bench {
                 metrics: Metrics::register(&mut registry),
                 lookout: Arc::clone(&lookout) as Arc<dyn tegata_server::Lookout>,
                 parting: parting.clone(),
+                decisions: Some(Arc::clone(&decisions) as Arc<dyn tegata_server::Decisions>),
             },
         )
         .unwrap();
+        let policies = Arc::new(Mutex::new(None));
+        let decides = Arc::clone(&policies);
+        let app = app.deciding_by(Arc::new(move || decides.lock().unwrap().clone()));
         let bench = Self {
+            policies,
             clock,
             realm,
             records,
@@ -448,6 +468,7 @@ impl Bench {
             alice,
             users,
             second,
+            behind: router_for_gateway(app.clone(), Secret::new(WAY.to_owned())),
             router: router(app),
             node,
             letters,
@@ -462,6 +483,7 @@ impl Bench {
             calls,
             keeps,
             confirmed,
+            decisions,
         };
         bench.register_clients().await;
         bench.catch_up().await;

@@ -387,6 +387,35 @@ async fn whatever_changes_something_needs_the_sessions_own_token() {
     assert_eq!(tab.get("/api/auth/session").await.status, StatusCode::OK, "nothing has happened");
 }
 
+/// What a page's own scripts find in it.
+#[tokio::test]
+async fn the_token_that_stands_in_a_page_is_good_for_its_session_alone() {
+    let bench = Bench::new().await;
+    let (mut browser, _) = Browser::signed_in(&bench).await;
+    let (mut other, _) = Browser::signed_in(&bench).await;
+    let in_page = async |browser: &mut Browser| {
+        let page = browser.get("/").await;
+        let (_, after) = page.body.split_once("<meta name=\"csrf-token\" content=\"").unwrap();
+        after.split_once('"').unwrap().0.to_owned()
+    };
+    let (own, theirs) = (in_page(&mut browser).await, in_page(&mut other).await);
+    let proof = json!({"password": PASSWORD});
+    let mut elevate = async |token: &str| {
+        browser.call(Method::POST, "/api/auth/elevate", Some(token), Some(&proof)).await.status
+    };
+    assert_eq!(elevate(&theirs).await, StatusCode::FORBIDDEN);
+    assert_eq!(elevate(&own).await, StatusCode::NO_CONTENT);
+    // It is of the session, and so of the cookie's later values, too; and of nobody who has none.
+    bench.advance(301);
+    assert_eq!(elevate(&own).await, StatusCode::NO_CONTENT);
+    for path in ["/", "/login"] {
+        let page = Browser::new(&bench).get(path).await;
+        assert!(!page.body.contains("csrf-token"), "{path}: {}", page.body);
+    }
+    let left = other.call(Method::POST, "/api/auth/logout", Some(&theirs), None).await;
+    assert_eq!(left.status, StatusCode::NO_CONTENT);
+}
+
 #[tokio::test]
 async fn a_refresh_cookie_of_another_session_is_of_no_use() {
     let bench = Bench::new().await;

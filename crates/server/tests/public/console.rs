@@ -1,6 +1,8 @@
 //! The console's door, and its forms: who does not get in, what a form does not do, and what of others'
 //! making does not run.
 
+use std::sync::atomic::Ordering;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tegata_core::{Realm, Timestamp};
@@ -54,6 +56,8 @@ fn changes(bench: &Bench) -> Vec<(Operation, String)> {
         Operation::Clients,
         Operation::Client,
         Operation::Keys,
+        Operation::ApiKeys,
+        Operation::ApiKey,
     ];
     let all = bench.administered.0.lock().unwrap();
     all.iter().filter(|(operation, _)| !reads.contains(operation)).cloned().collect()
@@ -463,6 +467,14 @@ async fn names_with_markup_are_names() {
     told(&bench, Operation::Client, client);
     told(&bench, Operation::Sessions, json!({"items": [session]}));
     told(&bench, Operation::Keys, json!({"items": [key]}));
+    let api_key = json!({
+        "id": MARKUP, "client": MARKUP, "name": MARKUP, "standing": "active", "scope": MARKUP,
+        "roles": [MARKUP], "services": [MARKUP], "routes": [MARKUP], "created": MARKUP,
+        "expires": MARKUP, "last_used": MARKUP, "revoked": MARKUP, "reason": MARKUP,
+        "replaces": MARKUP, "replaced_by": MARKUP, "api_key": "never-shown",
+    });
+    told(&bench, Operation::ApiKeys, json!({"items": [api_key], "next": MARKUP}));
+    told(&bench, Operation::ApiKey, api_key);
     let name = MARKUP.to_owned();
     *bench.lookout.sighted.lock().unwrap() = Sighted {
         node: name.clone(),
@@ -495,7 +507,11 @@ async fn names_with_markup_are_names() {
         one,
         "/console/sessions",
         "/console/keys",
+        "/console/api-keys",
+        "/console/api-keys?client=%22%3E%3Cscript%3Ealert(1)",
+        "/console/api-keys/%3Cscript%3E",
         "/console/revocations",
+        "/console/requests",
     ] {
         let page = browser.get(here).await;
         assert_eq!(page.status, StatusCode::OK, "{here}: {}", page.body);
@@ -515,6 +531,107 @@ async fn names_with_markup_are_names() {
         assert_eq!(page.header("cache-control"), "no-store");
         assert_eq!(page.header("x-frame-options"), "DENY");
     }
+}
+
+#[tokio::test]
+async fn why_a_request_was_refused_is_said_phase_by_phase_in_both_languages() {
+    let bench = Bench::new().await;
+    let mut browser = inside(&bench).await;
+    let name = "0af7651916cd43dd8448eb211c80319c";
+    // Nothing is asked before a name is given.
+    let empty = browser.get("/console/requests").await;
+    assert_eq!(empty.status, StatusCode::OK, "{}", empty.body);
+    assert!(
+        empty.body.contains("name=\"q\"") && empty.body.contains("X-Request-ID"),
+        "{}",
+        empty.body
+    );
+    let asked = |bench: &Bench| {
+        let all = bench.administered.0.lock().unwrap();
+        all.iter().filter(|(operation, _)| *operation == Operation::Request).count()
+    };
+    assert_eq!(asked(&bench), 0);
+    let both = |en: &str, ja: &str| json!({"en": en, "ja": ja});
+    told(
+        &bench,
+        Operation::Request,
+        json!({
+            "request": name, "node": "n1", "segments": 1, "more": false, "lost": [],
+            "not_asked": ["n2"],
+            "revoked": [{"what": "token", "at": "2026-01-02T03:04:05.678Z", "reason": "stolen",
+                         "actor": "operator"}],
+            "records": [{
+                "segment": 1, "line": 7, "sound": false,
+                "record": {
+                    "request": name, "method": "GET", "path": "/<script>alert(1)</script>",
+                    "result": "deny", "reason": "token_revoked", "status": 401,
+                    "phases": [
+                        {"name": "admit", "micros": 12, "outcome": "passed"},
+                        {"name": "identify", "micros": 34, "outcome": "refused"},
+                    ],
+                    "inputs": {"credential": "token", "limit": {"label": "user", "left": 3}},
+                },
+                "explained": {
+                    "allowed": false, "reason": "token_revoked", "phase": "identify",
+                    "means": both("it has been taken back", "取り消されています"),
+                    "changes": [{"remedy": "new_credential",
+                                 "says": both("sign in once more", "もう一度サインインしてください")}],
+                },
+            }],
+        }),
+    );
+    let here = format!("/console/requests?q={name}");
+    let page = browser.get(&here).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+    for said in [
+        "Refused: ",
+        "token_revoked",
+        "it has been taken back",
+        "sign in once more",
+        "admit",
+        "34 µs",
+        "limit.left",
+        "1:7",
+        "not what was written",
+        "stolen",
+        "n2",
+        "What would have let it pass",
+    ] {
+        assert!(page.body.contains(said), "{said}: {}", page.body);
+    }
+    assert!(!page.body.contains("<script>alert"), "{}", page.body);
+    let page = browser.get(&format!("{here}&lang=ja")).await;
+    for said in
+        ["拒否", "取り消されています", "もう一度サインインしてください", "通すために必要な変更"]
+    {
+        assert!(page.body.contains(said), "{said}: {}", page.body);
+    }
+    assert!(!page.body.contains("sign in once more"));
+
+    // What nobody knows, and what is no name.
+    let answered = |refused: Refused| {
+        let mut all = bench.administered.1.lock().unwrap();
+        all.retain(|(operation, _)| *operation != Operation::Request);
+        all.push((Operation::Request, Err(refused)));
+    };
+    answered(Refused::Unknown("no record; 17 records were lost".to_owned()));
+    let page = browser.get(&here).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.body.contains("17 records were lost"), "{}", page.body);
+    let page = browser.get(&format!("{here}&lang=ja")).await;
+    assert!(
+        page.body.contains("調べた範囲のログには、このリクエストの記録がありません"),
+        "{}",
+        page.body
+    );
+    let page = browser.get("/console/requests?q=%3Cscript%3Ealert").await;
+    assert!(page.body.contains("32 hexadecimal digits"), "{}", page.body);
+    assert!(!page.body.contains("<script>alert"));
+    // Whoever lost the role is told nothing.
+    change_role(&bench, false).await;
+    let out = browser.get(&here).await;
+    assert_eq!(out.status, StatusCode::FORBIDDEN);
+    assert!(!out.body.contains("token_revoked"));
 }
 
 #[tokio::test]
@@ -685,6 +802,294 @@ async fn a_client_is_changed_by_one_at_a_time_and_its_new_secret_is_shown_once()
         .tell(Operation::Client, client(json!({"token_endpoint_auth_method": "none"})));
     assert!(!one.get(here).await.body.contains("value=\"secret\""));
     assert_eq!(changes(&bench).len(), 3);
+}
+
+/// An API key of `archive`, as administration tells it.
+fn api_key(more: &Value) -> Value {
+    let mut told = json!({
+        "id": "Zk3vQ0aB", "client": "archive", "name": "nightly export", "standing": "active",
+        "scope": "notes.read", "roles": [], "services": ["notes"], "routes": [],
+        "created": "2026-01-01T00:00:00Z", "expires": "2027-01-01T00:00:00Z", "last_used": null,
+        "revoked": null, "reason": null, "replaces": null, "replaced_by": null,
+    });
+    told.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    told
+}
+
+#[tokio::test]
+async fn an_api_key_is_made_once_from_one_form_and_shown_in_one_answer() {
+    const WHOLE: &str = "sk_Zk3vQ0aB.8mN4kTz1QdVb7Rw2YpXc0JfLs64Ja9oC";
+    let bench = Bench::new().await;
+    let mut browser = inside(&bench).await;
+    let here = "/console/api-keys";
+    bench.administered.tell(Operation::ApiKeys, json!({"items": [api_key(&json!({}))]}));
+    bench.administered.tell(Operation::ApiKey, api_key(&json!({})));
+    bench.administered.tell(Operation::ApiKeyAdd, api_key(&json!({"api_key": WHOLE})));
+    let page = browser.get("/console/api-keys?client=archive").await;
+    assert!(page.body.contains("nightly export") && page.body.contains("never used"));
+    assert_eq!(page.field("key_client"), "archive", "{}", page.body);
+    let token = page.field("csrf_token").to_owned();
+    let fields = |lifetime| {
+        [
+            ("csrf_token", token.as_str()),
+            ("lang", "en"),
+            ("do", "make"),
+            ("key_client", "archive"),
+            ("key_name", "nightly export"),
+            ("key_scope", "notes.read"),
+            ("key_roles", ""),
+            ("key_services", "notes, other"),
+            ("key_routes", ""),
+            ("key_lifetime", lifetime),
+        ]
+    };
+    // A field that is missing is no empty one: the form is not ours.
+    for missing in 3..fields("1d").len() {
+        let mut some = fields("1d").to_vec();
+        some.remove(missing);
+        let answer = browser.submit(here, &some).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{missing}");
+    }
+    // What is refused made nothing, and may be sent again as it is.
+    let wrong = browser.submit(here, &fields("<b>long and odd</b>")).await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", wrong.body);
+    assert!(!wrong.body.contains("<b>") && changes(&bench).is_empty(), "{}", wrong.body);
+    let made = browser.submit(here, &fields("90d")).await;
+    assert_eq!(made.status, StatusCode::OK, "{}", made.body);
+    assert_eq!(made.body.matches(WHOLE).count(), 1, "{}", made.body);
+    assert_eq!(made.header("cache-control"), "no-store");
+    assert!(made.body.contains("/console/api-keys/Zk3vQ0aB"), "{}", made.body);
+    assert!(!made.body.contains("before it"), "{}", made.body);
+    // Whoever loads that answer anew makes no second key, and is not shown the first again.
+    for _ in 0..2 {
+        let again = browser.submit(here, &fields("90d")).await;
+        assert_eq!(again.status, StatusCode::CONFLICT, "{}", again.body);
+        assert!(again.body.contains("was sent before") && !again.body.contains(WHOLE));
+    }
+    assert_eq!(changes(&bench), [(Operation::ApiKeyAdd, bench.alice.id.to_string())]);
+    // Another form makes another.
+    let page = browser.get(here).await;
+    let mut other = fields("90d");
+    other[0].1 = page.field("csrf_token");
+    assert_eq!(browser.submit(here, &other).await.status, StatusCode::OK);
+    assert_eq!(changes(&bench).len(), 2);
+    for here in [here, "/console/api-keys/Zk3vQ0aB"] {
+        assert!(!browser.get(here).await.body.contains(WHOLE), "{here}");
+    }
+}
+
+#[tokio::test]
+async fn an_api_key_is_replaced_with_a_grace_and_taken_back_with_a_reason() {
+    const NEXT: &str = "sk_nExT0aB1.8mN4kTz1QdVb7Rw2YpXc0JfLs64Ja9oC";
+    let bench = Bench::new().await;
+    let mut browser = inside(&bench).await;
+    let here = "/console/api-keys/Zk3vQ0aB";
+    bench.administered.tell(Operation::ApiKey, api_key(&json!({})));
+    let next = |end: Value| {
+        api_key(&json!({
+            "id": "nExT0aB1", "api_key": NEXT, "replaces": "Zk3vQ0aB", "overlap_end": end,
+        }))
+    };
+    bench.administered.tell(Operation::ApiKeyRotate, next(json!("2026-02-03T04:05:06Z")));
+    let page = browser.get(here).await;
+    for said in ["archive", "notes.read", "Counts", "value=\"rotate\"", "value=\"revoke\""] {
+        assert!(page.body.contains(said), "{said}: {}", page.body);
+    }
+    let yes = ("confirmed", "yes");
+    for odd in ["", "1m", "400d", "1d ", "none,1d"] {
+        let answer = order(&mut browser, here, &[("do", "rotate"), ("grace", odd), yes]).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{odd}");
+    }
+    let rotate = [("do", "rotate"), ("grace", "7d")];
+    let asked = order(&mut browser, here, &rotate).await;
+    assert!(asked.body.contains("Both count for a while") && changes(&bench).is_empty());
+    assert_eq!(asked.field("grace"), "7d");
+    let made = order(&mut browser, here, &[&rotate[..], &[yes]].concat()).await;
+    assert_eq!(made.body.matches(NEXT).count(), 1, "{}", made.body);
+    assert!(made.body.contains("counts until 2026-02-03 04:05"), "{}", made.body);
+    assert!(made.body.contains("/console/api-keys/nExT0aB1"), "{}", made.body);
+    bench.administered.tell(Operation::ApiKeyRotate, next(Value::Null));
+    let made = order(&mut browser, here, &[("do", "rotate"), ("grace", "none"), yes]).await;
+    assert!(made.body.contains("does not count any more"), "{}", made.body);
+    // Another was quicker.
+    let late = Refused::Conflict("the key was replaced already".to_owned());
+    bench.administered.tell(Operation::ApiKeyRotate, json!({}));
+    bench.administered.1.lock().unwrap().last_mut().unwrap().1 = Err(late);
+    let late = order(&mut browser, here, &[&rotate[..], &[yes]].concat()).await;
+    assert_eq!(late.status, StatusCode::CONFLICT, "{}", late.body);
+
+    let without = order(&mut browser, here, &[("do", "revoke"), yes]).await;
+    assert_eq!(without.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let revoke = [("do", "revoke"), ("reason", "found in a log")];
+    let asked = order(&mut browser, here, &revoke).await;
+    assert!(asked.body.contains("cannot be undone"), "{}", asked.body);
+    let done = order(&mut browser, here, &[&revoke[..], &[yes]].concat()).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.body);
+    let all: Vec<_> = changes(&bench).into_iter().map(|(operation, _)| operation).collect();
+    let rotated = Operation::ApiKeyRotate;
+    assert_eq!(all, [rotated, rotated, rotated, Operation::Revoke]);
+
+    // What has ended offers nothing, and what merely is over a successor.
+    for (more, rotates, revokes) in [
+        (json!({"standing": "revoked", "revoked": "2026-01-02T00:00:00Z"}), false, false),
+        (json!({"standing": "expired"}), true, false),
+        (json!({"standing": "before_restore"}), true, false),
+        (json!({"replaced_by": "nExT0aB1"}), false, true),
+    ] {
+        bench.administered.tell(Operation::ApiKey, api_key(&more));
+        let page = browser.get(here).await;
+        assert_eq!(page.body.contains("value=\"rotate\""), rotates, "{more}: {}", page.body);
+        assert_eq!(page.body.contains("value=\"revoke\""), revokes, "{more}: {}", page.body);
+    }
+    let page = browser.get(&format!("{here}?lang=ja")).await;
+    assert!(page.body.contains("API キー") && page.body.contains("後継"), "{}", page.body);
+}
+
+#[tokio::test]
+async fn what_was_typed_and_refused_is_there_to_be_mended() {
+    let bench = Bench::new().await;
+    let mut browser = inside(&bench).await;
+    let client = json!({
+        "client_id": "shop", "client_name": "The shop", "scope": "openid", "disabled": false,
+        "redirect_uris": ["https://shop.example/back"], "grant_types": ["authorization_code"],
+        "token_endpoint_auth_method": "client_secret_basic",
+    });
+    bench.administered.tell(Operation::Client, client);
+    bench.administered.tell(Operation::User, user(&bench));
+    let refuse = |operation, pointer: &str| {
+        let refused = Err(Refused::invalid(pointer, "must be as it must"));
+        bench.administered.1.lock().unwrap().push((operation, refused));
+    };
+    let person = format!("/console/users/{}", bench.alice.id);
+    let client = [
+        ("do", "change"),
+        ("client_name", "A <i>shop</i>"),
+        ("redirect_uris", "https://shop.example/a\nhttps://shop.example/#<b>\nnonsense"),
+        ("scope", "openid \"quoted\""),
+    ];
+    let orders =
+        [(Operation::ClientChange, "/redirect_uris/1"), (Operation::UserChange, "/roles/0")];
+    let mut orders = orders.into_iter();
+    for (lang, here, wish, stands) in [
+        (
+            "ja",
+            "/console/clients/shop",
+            &client[..],
+            [
+                "value=\"A &#60;i&#62;shop&#60;/i&#62;\"".to_owned(),
+                ">https://shop.example/a\nhttps://shop.example/#&#60;b&#62;\nnonsense</textarea>"
+                    .to_owned(),
+                "value=\"openid &#34;quoted&#34;\"".to_owned(),
+                "rows=\"3\"".to_owned(),
+            ],
+        ),
+        (
+            "en",
+            person.as_str(),
+            &[("do", "roles"), ("roles", "customer  cashier")][..],
+            [
+                "value=\"customer cashier\"",
+                "/roles/0 must be",
+                "name=\"version\"",
+                "value=\"roles\"",
+            ]
+            .map(str::to_owned),
+        ),
+    ] {
+        let (operation, pointer) = orders.next().unwrap();
+        refuse(operation, pointer);
+        let page = browser.get(here).await;
+        let own = [
+            ("csrf_token", page.field("csrf_token")),
+            ("lang", lang),
+            ("version", page.field("version")),
+            ("confirmed", "yes"),
+        ];
+        let answer = browser.submit(here, &[&own[..], wish].concat()).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.body);
+        assert!(answer.body.contains("must be as it must"), "{}", answer.body);
+        for piece in stands {
+            assert!(answer.body.contains(&piece), "{piece}: {}", answer.body);
+        }
+        // It is of the version that the person saw, so nobody's change of meanwhile is undone by it.
+        assert_eq!(answer.field("version"), page.field("version"));
+        // Mended, it is done. (The fake took what it refused for a change.)
+        bench.administered.1.lock().unwrap().retain(|(_, told)| told.is_ok());
+        bench.administered.2.fetch_sub(1, Ordering::SeqCst);
+        let mended = browser.submit(here, &[&own[..], wish].concat()).await;
+        assert!(
+            mended.status.is_redirection() || mended.status == StatusCode::OK,
+            "{}",
+            mended.body
+        );
+    }
+    assert!(!browser.get("/console/clients/shop").await.body.contains("nonsense"));
+}
+
+#[tokio::test]
+async fn a_key_that_was_refused_is_there_to_be_mended_as_it_was_typed() {
+    let bench = Bench::new().await;
+    let mut browser = inside(&bench).await;
+    let here = "/console/api-keys";
+    bench.administered.tell(Operation::ApiKeys, json!({"items": []}));
+    let whole = "sk_Zk3vQ0aB.8mN4kTz1QdVb7Rw2YpXc0JfLs64Ja9oC";
+    let fields = [
+        ("key_client", "archive"),
+        ("key_name", "a \"nightly\" <b>export</b>"),
+        ("key_scope", "notes.read  notes.write"),
+        ("key_roles", "clerk"),
+        ("key_services", "notes, other"),
+        ("key_routes", "notes:/notes"),
+        ("key_lifetime", "for ever & a day"),
+    ];
+    let refusals = [
+        (
+            Refused::invalid("/lifetime", "must be a span"),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "/lifetime must be a span",
+        ),
+        (
+            Refused::Conflict("there are too many".to_owned()),
+            StatusCode::CONFLICT,
+            "there are too many",
+        ),
+    ];
+    for (lang, says) in [("en", "It was not done"), ("ja", "実行されませんでした")] {
+        let page = browser.get(&format!("{here}?lang={lang}&client=other")).await;
+        assert_eq!(page.field("key_lifetime"), "365d", "{}", page.body);
+        let token = page.field("csrf_token").to_owned();
+        let own = [("csrf_token", token.as_str()), ("lang", lang), ("do", "make")];
+        let form = [&own[..], &fields].concat();
+        for (refused, status, why) in &refusals {
+            let told = (Operation::ApiKeyAdd, Err(refused.clone()));
+            bench.administered.1.lock().unwrap().insert(0, told);
+            let answer = browser.submit(here, &form).await;
+            let _told = bench.administered.1.lock().unwrap().remove(0);
+            assert_eq!(answer.status, *status, "{}", answer.body);
+            assert!(answer.body.contains(why) && answer.body.contains(says), "{}", answer.body);
+            let lang = format!("<html lang=\"{lang}\"");
+            assert!(answer.body.contains(&lang), "{lang}: {}", answer.body);
+            for (name, typed) in fields {
+                let shown = typed.replace('&', "&#38;").replace('"', "&#34;");
+                let shown = shown.replace('<', "&#60;").replace('>', "&#62;");
+                assert_eq!(answer.field(name), shown, "{name}: {}", answer.body);
+            }
+            // It is the whole page, and its form one that can be sent.
+            assert!(answer.body.contains("value=\"make\"") && !answer.body.contains("<b>"));
+        }
+        // Mended, it is made, by the form that was there to be mended.
+        bench.administered.tell(Operation::ApiKeyAdd, api_key(&json!({"api_key": whole})));
+        let made = browser.submit(here, &form).await;
+        assert_eq!(
+            (made.status, made.body.contains(whole)),
+            (StatusCode::OK, true),
+            "{}",
+            made.body
+        );
+        bench.administered.1.lock().unwrap().retain(|(what, _)| *what != Operation::ApiKeyAdd);
+        // What stood there is nowhere else.
+        assert_eq!(browser.get(here).await.field("key_name"), "");
+    }
 }
 
 #[tokio::test]

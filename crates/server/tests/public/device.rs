@@ -4,6 +4,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 use tegata_oauth::{ClientMetadata, GrantType};
+use tegata_server::ApprovalProof;
 
 use super::{
     bench::{Bench, ISSUER, PASSWORD},
@@ -15,7 +16,10 @@ const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 const PAGE: &str = "/login/device";
 
 async fn bench() -> Bench {
-    let bench = Bench::new().await;
+    with_devices(Bench::new().await).await
+}
+
+async fn with_devices(bench: Bench) -> Bench {
     for (id, name) in [("tv", "A television"), ("oven", "An oven")] {
         bench
             .declare(ClientMetadata {
@@ -204,6 +208,58 @@ async fn whoever_guesses_codes_has_to_wait_and_finding_one_helps_nothing() {
     bench.advance(60);
     let third = begin(&bench, "tv").await;
     assert_eq!(type_in(&mut browser, code(&third), None).await.status, StatusCode::OK);
+}
+
+/// Whoever reads the log finds why, and about which field; the page says it, too, beside that field.
+#[tokio::test]
+async fn what_is_refused_on_the_page_has_its_name_on_record() {
+    let bench = Bench::with(|config| config.approval_proof = ApprovalProof::Always).await;
+    let bench = with_devices(bench).await;
+    let (mut browser, _) = Browser::signed_in(&bench).await;
+    let asked = begin(&bench, "tv").await;
+    let last = || {
+        let all = bench.decisions.taken();
+        let written = all.into_iter().rfind(|it| it.what == format!("POST {PAGE}")).unwrap();
+        (written.allowed, written.reason)
+    };
+    let refused = |why: &str| (false, Some(why.to_owned()));
+    let unknown = type_in(&mut browser, "BBBB-BBBB", None).await;
+    assert_eq!((unknown.status, last()), (StatusCode::NOT_FOUND, refused("unknown_user_code")));
+    let field = "id=\"user_code\" class=\"code\" value=\"BBBB-BBBB\"";
+    assert!(unknown.body.contains(field), "{}", unknown.body);
+    assert!(unknown.body.contains("aria-describedby=\"problem\""), "{}", unknown.body);
+    assert!(unknown.body.contains("No device waits with this code"), "{}", unknown.body);
+    // That somebody is asked is no refusal; that they show nothing, or what is wrong, is one.
+    let page = type_in(&mut browser, code(&asked), None).await;
+    assert_eq!((page.status, last()), (StatusCode::OK, (true, None)));
+    let csrf = page.field("csrf_token").to_owned();
+    for (password, why) in [("", "proof_required"), ("wrong", "invalid_credentials")] {
+        let fields = [
+            ("csrf_token", csrf.as_str()),
+            ("user_code", code(&asked)),
+            ("decision", "allow"),
+            ("password", password),
+        ];
+        let answer = browser.submit(PAGE, &fields).await;
+        assert_eq!((answer.status, last()), (StatusCode::UNAUTHORIZED, refused(why)), "{why}");
+    }
+    let mut tries = 0;
+    let waits = loop {
+        let answer = type_in(&mut browser, "CCCC-CCCC", None).await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            break answer;
+        }
+        tries += 1;
+        assert!(tries < 20, "{}", answer.body);
+    };
+    assert_eq!(last(), refused("too_many_attempts"));
+    assert!(waits.body.contains("aria-describedby=\"problem\""), "{}", waits.body);
+    let fields = [("user_code", code(&asked)), ("decision", "allow")];
+    let led = Browser::new(&bench).submit(PAGE, &fields).await;
+    assert!(led.location().starts_with("/login?device="), "{}", led.location());
+    assert_eq!(last(), refused("login_required"));
+    bench.advance(5);
+    assert_eq!(told(&bench, "tv", &asked).await, "authorization_pending");
 }
 
 #[tokio::test]

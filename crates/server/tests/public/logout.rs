@@ -185,3 +185,30 @@ async fn who_cannot_be_read_is_not_told_that_they_are_signed_out() {
     }
     assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::OK);
 }
+
+/// ASVS 5.0, 7.4.4.
+#[tokio::test]
+async fn signing_out_is_in_sight_on_every_page_behind_a_sign_in() {
+    let bench = Bench::new().await;
+    let (mut browser, _) = Browser::signed_in(&bench).await;
+    let page = browser.get("/login/security").await;
+    let token = page.field("csrf_token").to_owned();
+    let proof = [("csrf_token", token.as_str()), ("decision", "prove"), ("password", PASSWORD)];
+    let led = browser.get(&authorize(&[])).await;
+    let consent = browser.get(led.location()).await;
+    let mut pages = vec![page.body, consent.body, browser.get("/").await.body];
+    assert!(browser.submit("/login/security", &proof).await.status.is_redirection());
+    for path in ["/login/security?lang=ja", "/login/device", "/console"] {
+        pages.push(browser.get(path).await.body);
+    }
+    for body in &pages {
+        // Not at the foot of it.
+        let (head, _) = body.split_once("<footer>").unwrap();
+        assert!(head.contains("\"/oauth2/logout"), "{body}");
+    }
+    assert!(pages[3].contains(">サインアウト</a>"), "{}", pages[3]);
+    // The link asks first, in the language of the page.
+    let asked = browser.get("/oauth2/logout?lang=ja").await;
+    assert!(asked.body.contains("サインアウトしますか"), "{}", asked.body);
+    assert_eq!(browser.get("/api/auth/session").await.status, StatusCode::OK);
+}

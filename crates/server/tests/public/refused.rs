@@ -12,6 +12,12 @@ use std::{
 
 use axum::body::Body;
 use http::{Request, StatusCode, header};
+use tegata_core::Parting;
+use tegata_server::{Limits, serve};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -19,7 +25,7 @@ use tracing::{
 };
 
 use super::{
-    bench::{Bench, ISSUER, PASSWORD, SECRET},
+    bench::{Bench, ISSUER, PANICS, PASSWORD, SECRET, WAY},
     browser::{Answer, Browser},
     flow::basic,
 };
@@ -173,6 +179,96 @@ async fn what_the_store_said_stands_under_the_trace_of_the_request() {
     assert!(format!("{lines:?}").contains("10.0.0.3"));
     let refused = said.refusals();
     assert_eq!(refused[0]["error"], "temporarily_unavailable");
+}
+
+#[tokio::test]
+async fn who_asks_for_what_panics_is_answered_and_the_log_says_under_which_trace() {
+    let bench = Bench::new().await;
+    let mut browser = super::console::inside(&bench).await;
+    let said = Said::default();
+    let _listening = tracing::subscriber::set_default(said.clone());
+    for _ in 0..2 {
+        let answer = browser.get(&format!("/console/api-keys/{PANICS}")).await;
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        let problem = answer.json();
+        assert_eq!(problem["error"], "server_error");
+        let lines = std::mem::take(&mut *said.0.lines.lock().unwrap());
+        let line = lines.iter().find(|line| line.0["message"].contains("panicked"));
+        assert_eq!(line.unwrap().0["trace_id"], problem["trace_id"].as_str().unwrap());
+        for text in [answer.body, format!("{lines:?}")] {
+            assert!(!text.contains("secret-of-a-caller"), "{text}");
+        }
+    }
+    // Nobody else notices.
+    assert_eq!(browser.get("/console").await.status, StatusCode::OK);
+}
+
+/// Each has its own answer, also where all of them are sent at once.
+#[tokio::test]
+async fn whoever_asks_behind_what_panicked_on_its_connection_has_their_own_answer() {
+    let bench = Bench::new().await;
+    drop(super::console::inside(&bench).await);
+    let mut browser = Browser { address: [127, 0, 0, 1].into(), ..Browser::new(&bench) };
+    assert_eq!(browser.log_in("alice", PASSWORD).await.status, StatusCode::OK);
+    let cookies: Vec<_> =
+        browser.jar.iter().map(|(name, (value, _))| format!("{name}={value}")).collect();
+    let (cookies, agent) = (cookies.join("; "), browser.agent);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (router, limits) = (bench.router.clone(), Limits::default());
+    let never = std::future::pending();
+    tokio::spawn(serve(vec![listener], router, limits, None, Parting::default(), never));
+    let get = |path: &str, more: &str| {
+        let head = format!("host: a\r\nuser-agent: {agent}\r\ncookie: {cookies}\r\n{more}\r\n");
+        format!("GET {path} HTTP/1.1\r\n{head}")
+    };
+    let falls = get(&format!("/console/api-keys/{PANICS}"), "");
+    let last = get("/.well-known/openid-configuration", "connection: close\r\n");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let all = get("/.well-known/jwks.json", "") + &falls + &last;
+    stream.write_all(all.as_bytes()).await.unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await.unwrap();
+    let answers: Vec<_> = said.split("HTTP/1.1 ").skip(1).collect();
+    let [first, second, third] = &answers[..] else { panic!("{said}") };
+    assert!(first.starts_with("200 ") && first.contains("\"keys\""), "{said}");
+    assert!(second.starts_with("500 ") && second.contains("server_error"), "{said}");
+    assert!(third.starts_with("200 ") && third.contains("\"issuer\""), "{said}");
+    assert!(!said.contains("secret-of-a-caller"), "{said}");
+}
+
+#[tokio::test]
+async fn who_has_not_the_secret_of_the_gateway_leaves_a_line_and_no_more_than_a_few() {
+    let bench = Bench::new().await;
+    let said = Said::default();
+    let _listening = tracing::subscriber::set_default(said.clone());
+    let ask = async |secret: Option<&str>| {
+        let request = Request::get("/.well-known/jwks.json");
+        let request = match secret {
+            Some(secret) => request.header("x-internal-gateway", secret),
+            None => request,
+        };
+        Answer::of(&bench.behind, request.body(Body::empty()).unwrap()).await.status
+    };
+    let lines = || {
+        let lines = std::mem::take(&mut *said.0.lines.lock().unwrap());
+        let strange = lines.iter().filter(|line| line.0["message"].contains("gateway's secret"));
+        assert!(!format!("{lines:?}").contains("hunter2") && !format!("{lines:?}").contains(WAY));
+        strange.map(|line| line.0["left_out"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(Some(WAY)).await, StatusCode::OK);
+    assert!(lines().is_empty());
+    assert_eq!(ask(Some("hunter2")).await, StatusCode::FORBIDDEN);
+    assert_eq!(lines(), ["0"]);
+    for _ in 0..100 {
+        assert_eq!(ask(None).await, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(lines(), ["0"; 4]);
+    // The next line says how many there were.
+    bench.advance(60);
+    assert_eq!(ask(None).await, StatusCode::FORBIDDEN);
+    assert_eq!(lines(), ["96"]);
 }
 
 #[tokio::test]

@@ -92,3 +92,32 @@ async fn a_thousand_pages_of_twenty_requests_around_the_change_sign_nobody_out()
     }
     assert!(changes > LOADS / 2 && lost > LOADS, "{changes} changes, {lost} answers lost");
 }
+
+/// An answer with the next value was lost, and the browser was left alone for long: its cookie is of no more use.
+#[tokio::test]
+async fn a_replaced_value_is_taken_from_the_browser_once_its_session_has_slept_too_long() {
+    let bench = Bench::new().await;
+    let (mut browser, _) = Browser::signed_in(&bench).await;
+    let mut before = browser.clone();
+    bench.advance(300);
+    assert_eq!(who(&mut browser).await.status, StatusCode::OK);
+    assert_ne!(before.cookie(COOKIE), browser.cookie(COOKIE));
+    bench.advance(61);
+    let refused = |why: &str| {
+        let labels = format!("{{service=\"provider\",error_type=\"{why}\"}}");
+        bench.counted(&format!("session_errors_total{labels}"))
+    };
+    // While the session goes on, the value may be of use once more: it was sent before the next one came.
+    assert_eq!(who(&mut before).await.status, StatusCode::UNAUTHORIZED);
+    assert!(before.cookie(COOKIE).is_some());
+    assert_eq!((refused("superseded"), refused("expired")), (1, 0));
+    bench.advance(1_800 + 60 - 61);
+    let late = who(&mut before).await;
+    assert_eq!(late.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(late.json()["error"], "no_session");
+    assert!(before.cookie(COOKIE).is_none());
+    assert_eq!((refused("superseded"), refused("expired")), (1, 1));
+    // And so is the value that is not replaced.
+    assert_eq!(who(&mut browser).await.status, StatusCode::UNAUTHORIZED);
+    assert!(browser.cookie(COOKIE).is_none());
+}

@@ -1,6 +1,6 @@
 //! The page on which people set up a second factor, and turn it off.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::json;
 use tegata_identity::{EmailAddress, NewUser, TotpSecret, Username};
 
@@ -212,4 +212,59 @@ async fn who_has_nothing_but_mail_shows_by_it_who_they_are() {
     assert!(walk.page.body.contains("name=\"code\""), "{}", walk.page.body);
     let page = by_mail(&bench, &mut Browser::new(&bench), "alice").await;
     assert!(page.body.contains("name=\"password\""), "{}", page.body);
+}
+
+/// ASVS 5.0, 7.4.3 and 7.5.2.
+#[tokio::test]
+async fn other_browsers_are_signed_out_where_a_factor_was_changed_and_never_by_a_cookie_alone() {
+    let bench = Bench::new().await;
+    let (mut browser, told) = Browser::signed_in(&bench).await;
+    let (mut other, theirs) = Browser::signed_in(&bench).await;
+    let (mut third, _) = Browser::signed_in(&bench).await;
+    let (csrf, sid) = (told["csrf_token"].as_str(), theirs["sid"].as_str().unwrap());
+    bench.advance(301);
+    // By a script, on the page of the account, and by a button that a page had earlier.
+    let target = format!("/api/auth/sessions/{sid}");
+    let refused = browser.call(Method::DELETE, &target, csrf, None).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.body);
+    assert_eq!(refused.json()["error"], "proof_required");
+    let page = browser.get("/").await;
+    let token = page.field("csrf_token").to_owned();
+    let fields = [("sid", sid), ("csrf_token", token.as_str()), ("lang", "ja")];
+    let led = browser.submit("/login/sessions", &fields).await;
+    assert_eq!(led.location(), "/login/security?lang=ja");
+    let page = browser.get("/login/security").await;
+    assert!(!page.body.contains("value=\"others\""), "{}", page.body);
+    let mut walk = Walk { browser, page };
+    for early in ["others", &format!("end:{sid}")] {
+        assert!(walk.decide(early, &[]).await.body.contains("value=\"prove\""), "{early}");
+    }
+    assert_eq!(other.get("/api/auth/session").await.status, StatusCode::OK);
+
+    walk.decide("prove", &[("password", PASSWORD)]).await;
+    // Of nobody else, either, is anything ended here.
+    let mut bob = Browser::new(&bench);
+    let bobs = bob.log_in("bob", PASSWORD).await.json();
+    walk.decide(&format!("end:{}", bobs["sid"].as_str().unwrap()), &[]).await;
+    assert_eq!(bob.get("/api/auth/session").await.status, StatusCode::OK);
+    walk.decide(&format!("end:{sid}"), &[]).await;
+    assert_eq!(other.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(third.get("/api/auth/session").await.status, StatusCode::OK);
+
+    // With what was changed, all the others are offered.
+    walk.decide("begin", &[]).await;
+    let app = walk.app();
+    walk.decide("confirm", &[("code", &app.code_at(bench.node.now()))]).await;
+    assert_eq!(walk.codes().len(), 10, "{}", walk.page.body);
+    assert!(walk.page.body.contains("value=\"others\""), "{}", walk.page.body);
+    walk.decide("others", &[]).await;
+    assert_eq!(third.get("/api/auth/session").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(walk.browser.get("/api/auth/session").await.status, StatusCode::OK);
+    assert_eq!(bob.get("/api/auth/session").await.status, StatusCode::OK);
+    assert!(!walk.browser.get("/login/security").await.body.contains("value=\"others\""));
+    // Whoever ends their own session proves nothing.
+    bench.advance(301);
+    let own = format!("/api/auth/sessions/{}", told["sid"].as_str().unwrap());
+    let ended = walk.browser.call(Method::DELETE, &own, csrf, None).await;
+    assert_eq!(ended.status, StatusCode::NO_CONTENT, "{}", ended.body);
 }

@@ -166,16 +166,20 @@ impl Sessions {
         };
         let judgement = found.value.judge(&shown, &self.limits);
         match judgement {
-            Judgement::Refuse(verdict) => {
-                self.suspect(realm, &found.value, verdict, now).await?;
-                Err(verdict.into())
-            }
+            // A copy that was used is told of and ended, though what it is of may have slept for long.
             Judgement::Replay => {
                 self.end_replayed(realm, &found, now).await?;
                 Err(Verdict::Replayed.into())
             }
+            Judgement::Refuse(verdict) if verdict.is_final() => Err(verdict.into()),
+            // What went unused for too long is over as what has reached its end is: for every value of
+            // its cookie, and whoever shows it. A later value would do them no good.
             _ if !self.accesses.is_awake(realm, &found.value, now).await => {
                 Err(Verdict::Expired.into())
+            }
+            Judgement::Refuse(verdict) => {
+                self.suspect(realm, &found.value, verdict, now).await?;
+                Err(verdict.into())
             }
             _ => Ok(Judged { found, fingerprint, judgement, now }),
         }

@@ -12,7 +12,8 @@ use tegata_core::{Kind, Lifetime, SessionId, Stored, Timestamp, UserId};
 pub static ROSTERS: Kind =
     Kind { name: "session_roster", indexes: &[], lifetime: Lifetime::Kept, secret: false };
 
-/// The sessions of a person that may be alive. A session that is not among them is not alive.
+/// The sessions of a person, as of the latest sign-in: those that were alive then, and the new one. One that is
+/// not among them has ended, or was over by the limits of that moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Roster {
     pub(super) user: UserId,

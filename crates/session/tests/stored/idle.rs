@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tegata_session::{Limits, Presentation, Reason, Traits, Verdict};
+use tegata_session::{Limits, Presentation, Reason, Rise, SessionRefused, Traits, Verdict};
 use tegata_store::{Adverse, MemoryEphemeral, Mischief};
 
-use super::world::{World, given, home};
+use super::world::{World, elsewhere, given, home, refused};
 
 #[tokio::test]
 async fn an_unused_session_expires_after_half_an_hour() {
@@ -20,6 +20,70 @@ async fn an_unused_session_expires_after_half_an_hour() {
     assert_eq!(world.verdict(&next).await, Verdict::Expired);
     assert!(world.sessions.find(&world.realm, &begun.session.id).await.unwrap().is_none());
     assert_eq!(world.told("SESSION_ENDED").await, 0, "time alone writes nothing");
+}
+
+/// The browser has the value before, because an answer was lost, or is in another network by now.
+#[tokio::test]
+async fn what_has_slept_for_too_long_has_expired_whichever_value_is_shown_and_from_where() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    let (sid, first) = (&begun.session.id, begun.cookie.expose());
+    world.advance(300);
+    let second = given(&world.present(first).await.unwrap());
+    world.advance(61);
+    assert_eq!(world.verdict(first).await, Verdict::Superseded, "it goes on");
+    // Its last use was 61 s ago, and the minute that may be unwritten is the person's.
+    world.advance(1_800 + 60 - 61);
+    for value in [first, &second] {
+        assert_eq!(world.verdict(value).await, Verdict::Expired);
+        assert_eq!(refused(world.present_from(value, &elsewhere()).await), Verdict::Expired);
+        let (binding, traits) = (home(), Traits::default());
+        let shown = Presentation { value, binding: &binding, traits: &traits, rotates: true };
+        let vouched = world.sessions.present_vouched(&world.realm, &shown).await;
+        assert_eq!(refused(vouched), Verdict::Expired);
+        let rise = Rise { standing: begun.session.standing.clone(), requires: None };
+        let raised = world.sessions.raise(&world.realm, &shown, &rise).await.unwrap_err();
+        assert_eq!(raised, SessionRefused::Verdict(Verdict::Expired));
+    }
+    assert_eq!(world.told("SUSPICIOUS_SESSION_ACCESS").await, 1, "of the one while it went on");
+    // Nothing of that is told to whoever has no genuine value, and nothing of what was ended.
+    let made_up = first.replacen(".0.", ".1.", 1);
+    for guess in [sid.as_str(), &made_up] {
+        assert_eq!(world.verdict(guess).await, Verdict::Unknown);
+    }
+    world.sessions.end(&world.realm, sid, &Reason::Logout, "usr_1").await.unwrap();
+    assert_eq!(world.verdict(first).await, Verdict::Ended);
+}
+
+#[tokio::test]
+async fn what_has_reached_its_end_has_expired_whichever_value_is_shown_and_from_where() {
+    let world = World::in_memory().await;
+    let mut values = vec![world.sign_in("usr_1").await.cookie.expose().clone()];
+    for _ in 0..86_400 / 600 - 1 {
+        world.advance(600);
+        values.push(given(&world.present(values.last().unwrap()).await.unwrap()));
+    }
+    world.advance(600);
+    let [.., earlier, latest] = &values[..] else { panic!("there are many") };
+    for value in [&values[0], earlier, latest] {
+        assert_eq!(world.verdict(value).await, Verdict::Expired);
+        assert_eq!(refused(world.present_from(value, &elsewhere()).await), Verdict::Expired);
+    }
+    assert_eq!(world.told("SUSPICIOUS_SESSION_ACCESS").await, 0);
+}
+
+/// That somebody has a copy is worth knowing, however long it was not used.
+#[tokio::test]
+async fn a_used_copy_from_elsewhere_is_told_of_though_the_session_slept() {
+    let world = World::in_memory().await;
+    let first = world.sign_in("usr_1").await.cookie.expose().clone();
+    world.advance(300);
+    let second = given(&world.present(&first).await.unwrap());
+    world.present(&second).await.unwrap();
+    world.advance(1_800 + 60);
+    assert_eq!(refused(world.present_from(&first, &elsewhere()).await), Verdict::Replayed);
+    assert_eq!(world.told("SUSPICIOUS_SESSION_ACCESS").await, 1);
+    assert_eq!(world.verdict(&second).await, Verdict::Ended);
 }
 
 #[tokio::test]

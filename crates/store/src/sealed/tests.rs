@@ -1,9 +1,10 @@
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use tegata_core::{
     EventId, Expect, ManualClock,
-    port::{Append, Put, Space},
+    port::{Append, DataKey, Put, Space},
 };
+use tokio::{sync::watch, time::timeout};
 
 use super::*;
 use crate::{FileCustody, MemoryEphemeral, MemoryRecords};
@@ -279,4 +280,74 @@ async fn what_is_as_it_was_is_not_opened_again_and_whatever_changed_is() {
     bytes[40] ^= 1;
     plant(&inner, &NOTES, "one", Body::Sealed(bytes)).await;
     assert!(matches!(reread(Some(&now)).await, Err(StoreError::Corrupt { .. })));
+}
+
+/// A root key that is asked and does not answer while it hangs.
+struct Hanging {
+    inner: Arc<dyn Custody>,
+    hangs: watch::Sender<bool>,
+}
+
+impl Hanging {
+    async fn answers(&self) {
+        self.hangs.subscribe().wait_for(|hangs| !*hangs).await.unwrap();
+    }
+}
+
+impl Custody for Hanging {
+    fn wrap<'a>(
+        &'a self,
+        key: &'a DataKey,
+        context: &'a [u8],
+    ) -> BoxFuture<'a, Result<Vec<u8>, CustodyRefused>> {
+        Box::pin(async move {
+            self.answers().await;
+            self.inner.wrap(key, context).await
+        })
+    }
+
+    fn unwrap<'a>(
+        &'a self,
+        wrapped: &'a [u8],
+        context: &'a [u8],
+    ) -> BoxFuture<'a, Result<DataKey, CustodyRefused>> {
+        Box::pin(async move {
+            self.answers().await;
+            self.inner.unwrap(wrapped, context).await
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_root_key_that_does_not_answer_holds_up_only_what_needs_it() {
+    let (inner, realm) = (store(), Realm::default());
+    let custody = Arc::new(Hanging { inner: root('A'), hangs: watch::Sender::new(false) });
+    let custody_here: Arc<dyn Custody> = Arc::clone(&custody) as _;
+    let here = Sealed::open(inner.clone(), custody_here, &Node::start()).await.unwrap();
+    let other = sealed(&inner).await;
+    write(&here, &NOTES, "before").await;
+    custody.hangs.send_replace(true);
+    // Another node rotates and writes: what it wrote is not read without the root key.
+    other.rotate().await.unwrap();
+    write(&other, &NOTES, "after").await;
+    let mut rotates = pin!(here.rotate());
+    let mut reads = pin!(here.load(&realm, &NOTES, "after"));
+    assert!(timeout(Duration::ZERO, &mut rotates).await.is_err());
+    assert!(timeout(Duration::ZERO, &mut reads).await.is_err());
+    // All else is read and written meanwhile, by what is known of the data keys.
+    let meanwhile = async {
+        for key in ["one", "two", "three"] {
+            write(&here, &NOTES, key).await;
+            for key in [key, "before"] {
+                let read = here.load(&realm, &NOTES, key).await.unwrap().unwrap();
+                assert_eq!(read.body, Body::Plain(TEXT.to_vec()));
+            }
+        }
+    };
+    timeout(Duration::from_secs(60), meanwhile).await.expect("they are held up");
+    assert!(timeout(Duration::ZERO, &mut rotates).await.is_err());
+    assert!(timeout(Duration::ZERO, &mut reads).await.is_err());
+    custody.hangs.send_replace(false);
+    assert_eq!(reads.await.unwrap().unwrap().body, Body::Plain(TEXT.to_vec()));
+    assert_eq!(rotates.await.unwrap(), 3);
 }

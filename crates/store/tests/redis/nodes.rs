@@ -235,16 +235,19 @@ async fn nodes_that_name_each_other_hold_no_command_for_ever_and_are_not_beset()
 async fn what_is_to_be_asked_elsewhere_comes_there_right_after_asking() {
     let (from, to) = (Fake::bound().await, Fake::bound().await);
     let (old, new) = (from.1, to.1);
+    // Both say the same, whichever is asked.
+    let map = move || slots(&[(0, 8191, &[(None, old)]), (8192, 16_383, &[(None, new)])]);
     let from = Fake::serve(from, move |words, _| match words {
-        [verb, what] if verb == "CLUSTER" && what == "SLOTS" => {
-            say(slots(&[(0, 8191, &[(None, old)]), (8192, 16_383, &[(None, new)])]))
-        }
+        [verb, what] if verb == "CLUSTER" && what == "SLOTS" => say(map()),
         [verb, ..] if verb == "GET" || verb == "EVALSHA" => {
             say(format!("-ASK 1 127.0.0.1:{new}\r\n"))
         }
         _ => Answer::Usual,
     });
-    let to = Fake::serve(to, |_, _| Answer::Usual);
+    let to = Fake::serve(to, move |words, _| match words {
+        [verb, what] if verb == "CLUSTER" && what == "SLOTS" => say(map()),
+        _ => Answer::Usual,
+    });
     let store = opened(&[&from], &[]).await.ephemeral(ReadsFrom::Primary);
     let mut asked = JoinSet::new();
     for n in 0..200 {

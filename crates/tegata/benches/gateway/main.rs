@@ -8,6 +8,8 @@
 //! | [`put`] | loads: as much as passes, and a thousand requests a second |
 //! | [`load`], [`world`] | a node, its tokens, and what answers behind everything |
 //!
+//! `--only G1` measures what that row compares, and nothing else.
+//!
 //! What is measured has one core, and what asks and answers has the other. Before anything counts,
 //! each is shown a good token and a forged one; answers other than 2xx end the benchmark.
 
@@ -19,7 +21,7 @@
     reason = "a benchmark that cannot be set up has nothing to say"
 )]
 
-use tegata_rounds::{Effort, Findings};
+use tegata_rounds::{Effort, Findings, Only};
 
 mod cases;
 #[path = "../revocation/load.rs"]
@@ -36,7 +38,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_tegata");
 fn main() {
     let asked = Effort::asked();
     let effort = Effort { rounds: if asked.trial { 1 } else { 5 }, ..asked };
-    let mut findings = Findings::default();
-    cases::measure(effort, &mut findings);
+    let only = Only::asked();
+    let mut findings = Findings::of(only.clone());
+    cases::measure(effort, &only, &mut findings);
     findings.tell("gateway").unwrap();
 }

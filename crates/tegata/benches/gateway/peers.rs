@@ -5,6 +5,7 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 use tegata_engines::{
+    envoy,
     process::{Process, Yard, connect, free_port, program},
     tools,
 };
@@ -287,13 +288,7 @@ pub(crate) fn envoy(material: &Material, origin: u16) -> Peer {
         "--disable-hot-restart",
     ]
     .map(str::to_owned);
-    Peer::start(yard, "envoy", &envoy_program(), arguments.into(), ports)
-}
-
-fn envoy_program() -> std::path::PathBuf {
-    let libraries = fs::read_dir(tools::present("envoy").join("lib")).unwrap().flatten();
-    let programs = libraries.map(|library| library.path().join("site-packages/envoy/_bin/envoy"));
-    { programs }.find(|program| program.is_file()).expect("the program of Envoy")
+    Peer::start(yard, "envoy", &envoy::program(), arguments.into(), ports)
 }
 
 fn listener(material: &Material, (way, protocol, port): &(&str, Protocol, u16)) -> Value {

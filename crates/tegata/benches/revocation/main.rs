@@ -5,7 +5,7 @@
 //! | [`scale`] | requests, memory and notices, by how many tokens could be taken back |
 //! | [`start`] | from `kill -9` to the first correct answers |
 //! | [`durable`] | one revocation and many, beside what a disk and a Redis take |
-//! | [`nodes`] | from one node to another, while the store is away, and when a node is killed |
+//! | [`nodes`] | from one node to another, while the store is away, and when a node ends |
 //! | [`world`] | a node on SQLite, and tokens that could be any of 50 million |
 //! | [`load`] | what asks, and what answers behind the gateway |
 //!

@@ -1,5 +1,5 @@
 //! From one node to another: how long it takes, what is served while the store is away, and what
-//! becomes of it when the node is killed that gives positions.
+//! becomes of it when the node is killed or stopped that gives positions.
 
 use std::{
     path::Path,
@@ -35,15 +35,47 @@ pub(crate) fn measure(effort: Effort, program: &Path, findings: &mut Findings) {
     propagation(effort, &heard, findings);
     heard.join();
     let what = "a node is killed that gives positions; nodes hear each other: the longest until another refuses";
-    hand_over(effort, &heard, what, findings);
+    hand_over(effort, &heard, (Ends::Killed, what), findings);
+    let what = "it is told to stop (SIGTERM), and hands over; nodes hear each other: the longest until another refuses";
+    hand_over(effort, &heard, (Ends::Stopped, what), findings);
     if !effort.trial {
         let_pass(YOUTH.saturating_sub(since.read()));
     }
     outage(effort, &heard, &good, &bad, findings);
     drop(heard);
     let alone = Nodes::start(program, false, 3);
-    let what = "the same where they do not hear each other";
-    hand_over(effort, &alone, what, findings);
+    let what = "a node is killed that gives positions; nodes do not hear each other: the same";
+    hand_over(effort, &alone, (Ends::Killed, what), findings);
+    let what = "it is told to stop, and hands over; nodes do not hear each other: the same";
+    hand_over(effort, &alone, (Ends::Stopped, what), findings);
+}
+
+/// How the node ends that gives positions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// With SIGKILL: others wait until its lease is over.
+    Killed,
+    /// With SIGTERM, as in every restart.
+    Stopped,
+}
+
+impl Ends {
+    /// Ends a node; answers when it has.
+    fn end(self, node: &TegataNode) {
+        match self {
+            Self::Killed => node.kill(),
+            Self::Stopped => node.stop(),
+        }
+    }
+
+    /// For how long from then on it is looked at what others take back. Whoever is told to stop goes on for
+    /// 3 s first, for load balancers to notice.
+    const fn seen(self) -> Duration {
+        match self {
+            Self::Killed => Duration::from_millis(3500),
+            Self::Stopped => Duration::from_millis(7000),
+        }
+    }
 }
 
 /// Nodes on one PostgreSQL.
@@ -315,8 +347,8 @@ fn wait_for(is_so: impl Fn() -> bool) {
     }
 }
 
-/// For how long a node that is killed delays what others take back.
-fn hand_over(effort: Effort, nodes: &Nodes, what: &str, findings: &mut Findings) {
+/// For how long a node that ends delays what others take back.
+fn hand_over(effort: Effort, nodes: &Nodes, (ends, what): (Ends, &str), findings: &mut Findings) {
     let (mut longest, mut usual, mut answered) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..effort.size(5, 1) {
         let mut giving = None;
@@ -330,7 +362,7 @@ fn hand_over(effort: Effort, nodes: &Nodes, what: &str, findings: &mut Findings)
         );
         let killed = giving.unwrap();
         let others: Vec<usize> = (0..nodes.nodes.len()).filter(|at| *at != killed).collect();
-        let tokens = nodes.issued(others[0], 400);
+        let tokens = nodes.issued(others[0], 800);
         let kill = Mutex::new(None);
         let (watch, before) = (Stopwatch::start(), Duration::from_millis(1000));
         let looks = thread::scope(|scope| {
@@ -338,14 +370,14 @@ fn hand_over(effort: Effort, nodes: &Nodes, what: &str, findings: &mut Findings)
             scope.spawn(move || {
                 let_pass(before);
                 let at = watch.read();
-                nodes.nodes[killed].kill();
                 *kill.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+                ends.end(&nodes.nodes[killed]);
             });
             let (mut public, mut gateway) = (nodes.public(others[0]), nodes.gateway(others[1]));
             let mut looks = Vec::new();
             for token in &tokens {
                 let asked = watch.read();
-                if asked > before + Duration::from_millis(3500) {
+                if asked > before + ends.seen() {
                     break;
                 }
                 revoke(&mut public, token);

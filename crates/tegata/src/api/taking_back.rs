@@ -9,7 +9,8 @@ use super::{Api, items, read, refused, unknown};
 use crate::operate::{self, Order, What, consents};
 
 /// What is to be taken back: one of these.
-const NAMES: [&str; 8] = ["token", "jti", "family", "session", "user", "client", "service", "key"];
+const NAMES: [&str; 9] =
+    ["token", "jti", "family", "session", "user", "client", "service", "api_key", "key"];
 
 #[derive(Deserialize)]
 struct Rotation {
@@ -46,6 +47,7 @@ impl Api {
             "user" => UserId::new(&text).map(|_| What::User(text)).map_err(invalid)?,
             "client" => ClientId::new(&text).map(|_| What::Client(text)).map_err(invalid)?,
             "service" => ClientId::new(&text).map(|_| What::Service(text)).map_err(invalid)?,
+            "api_key" => What::ApiKey(text),
             _ => KeyId::new(&text).map(|_| What::Key(text)).map_err(invalid)?,
         };
         self.take_back(asked, what).await

@@ -1,13 +1,19 @@
 //! `tegata apply`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
+use tegata_mesh::{DeclaredRoute, graphql::LARGEST_SCHEMA};
 
 use super::{Context, Failed};
 use crate::{
-    config::{self, Declared, read_secret},
+    config::{self, Declared, Policy, read_secret},
     operate::{Declarations, DeclaredClient, DeclaredUser, Order},
+    policies::{DeclaredPolicies, Files},
 };
 
 #[derive(Args)]
@@ -33,6 +39,14 @@ impl Apply {
             all.services.extend(read.services);
             all.routes.extend(read.routes);
             all.delegations.extend(read.delegations);
+            all.bffs.extend(read.bffs);
+            if read.policies.is_some() && all.policies.is_some() {
+                let file = file.display();
+                return Err(Failed::Usage(format!(
+                    "`{file}`: [policy] stands in two files; keep one"
+                )));
+            }
+            all.policies = all.policies.or(read.policies);
         }
         context.order_and_show(Order::Declare(Box::new(all))).await
     }
@@ -72,7 +86,50 @@ pub(crate) fn declarations(declared: Declared, base: &Path) -> Result<Declaratio
         let secret = secret.map(|secret| secret.expose().clone());
         clients.push(DeclaredClient { metadata: form.metadata, secret });
     }
-    let (services, routes) = (declared.service, declared.route);
-    let delegations = declared.delegation;
-    Ok(Declarations { users, clients, services, routes, delegations, dry_run: false })
+    let (services, mut routes) = (declared.service, declared.route);
+    for route in &mut routes {
+        read_schema(route, base)?;
+    }
+    let (delegations, bffs) = (declared.delegation, declared.bff);
+    let policies = policies(&declared.policy, base)?;
+    let dry_run = false;
+    Ok(Declarations { users, clients, services, routes, delegations, bffs, policies, dry_run })
+}
+
+/// Puts a schema in the place of the name of its file: nodes have no such file.
+fn read_schema(route: &mut DeclaredRoute, base: &Path) -> Result<(), String> {
+    let Some(graphql) = &mut route.graphql else { return Ok(()) };
+    // Where both are given, the map says so.
+    let Some(file) = graphql.schema_file.take_if(|_| graphql.schema.is_none()) else {
+        return Ok(());
+    };
+    let path = base.join(file);
+    let wrong = |why: &dyn std::fmt::Display| {
+        format!("route `{}`: the schema `{}` {why}", route.path, path.display())
+    };
+    let unread = |error: std::io::Error| wrong(&format_args!("cannot be read: {error}"));
+    let mut text = Vec::new();
+    let most = u64::try_from(LARGEST_SCHEMA).unwrap_or(u64::MAX).saturating_add(1);
+    let opened = File::open(&path).map_err(unread)?;
+    opened.take(most).read_to_end(&mut text).map_err(unread)?;
+    if text.len() > LARGEST_SCHEMA {
+        return Err(wrong(&"is larger than 256 KiB"));
+    }
+    graphql.schema = Some(String::from_utf8(text).map_err(|_| wrong(&"is not UTF-8"))?);
+    Ok(())
+}
+
+/// The policies that `[policy]` names, read. `None`: it names none. Blocks.
+pub(crate) fn policies(declared: &Policy, base: &Path) -> Result<Option<DeclaredPolicies>, String> {
+    let mut contradictions = Vec::new();
+    declared.contradictions(&mut contradictions);
+    if let Some(contradiction) = contradictions.into_iter().next() {
+        return Err(contradiction);
+    }
+    let read = |directory: &PathBuf| {
+        Files::read(&base.join(directory)).map_err(|error| format!("[policy] {error}"))
+    };
+    let Some(directory) = &declared.directory else { return Ok(None) };
+    let shadow = declared.shadow.as_ref().map(read).transpose()?;
+    Ok(Some(DeclaredPolicies { files: read(directory)?, mode: declared.mode, shadow }))
 }

@@ -1,4 +1,4 @@
-//! `tegata audit-log`: whether the log of decisions is what was written.
+//! `tegata audit-log`: whether the log of decisions is what was written, and handing it on.
 
 use std::{
     fs,
@@ -15,7 +15,14 @@ use tegata_gateway::decision_log::{self, Altered, Found, Known, Verified};
 use tegata_token::{Jwk, VerifyingKey};
 
 use super::{Context, Failed};
-use crate::{background::pause, compose, operate::Order};
+use crate::{
+    background::pause,
+    compose,
+    decisions::{self, KnownLogs},
+    operate::Order,
+};
+
+mod export;
 
 /// How often a log is read again that ends within a line, where somebody may be writing that line.
 const LOOKS: u32 = 5;
@@ -28,6 +35,8 @@ pub(crate) enum AuditLog {
     /// Reads a log of decisions and says whether anything in it was changed, removed, added or cut off:
     /// where, and what should be there. Ends with 1 where it was.
     Verify(Verify),
+    /// Hands on what was decided, or what happened, to a file or another system, and goes on where it was.
+    Export(export::Export),
 }
 
 #[derive(Args)]
@@ -67,6 +76,7 @@ impl AuditLog {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failed> {
         match self {
             Self::Verify(verify) => verify.run(context).await,
+            Self::Export(export) => export.run(context).await,
         }
     }
 }
@@ -82,23 +92,33 @@ impl Verify {
             Some(path) => path.clone(),
             None => {
                 let (config, source) = context.load()?;
-                compose::data_dir(&config, &source).join("decisions")
+                decisions::directory(&compose::data_dir(&config, &source))
             }
         };
         if let Err(error) = fs::metadata(&path) {
             return Err(Failed::Usage(format!("`{}` cannot be read: {error}", path.display())));
         }
         let keys = Arc::new(self.keys(context).await?);
+        // Before anything of the log is read, which goes on meanwhile.
+        let logs = match self.keys.is_empty() {
+            true => serde_json::from_value(context.order(Order::DecisionLogs).await?)
+                .map_err(|error| Failed::Operation(format!("where the log was: {error}")))?,
+            false => KnownLogs::default(),
+        };
         let known = Known {
             first: self.first,
             checkpoint: self.checkpoint.map(|Checkpoint(number, hash)| (number, hash)),
+            // A log that was brought here from elsewhere may be any.
+            chain: logs.chain.clone().filter(|_| self.path.is_none()),
+            anchors: logs.anchors(),
         };
         let mut looks = 0;
         let found = loop {
             let found = look(path.clone(), Arc::clone(&keys), known.clone()).await?;
             looks += 1;
             // A line that is just being written is whole in a moment, and the next segment there.
-            let is_written = |what: &Found| matches!(what, Found::Cut | Found::Removed);
+            let is_written =
+                |what: &Found| matches!(what, Found::Cut | Found::Removed | Found::Shortened);
             let is_written = matches!(&found, Err(altered) if is_written(&altered.what));
             if !is_written || looks >= LOOKS {
                 break found;
@@ -157,11 +177,14 @@ async fn look(
 }
 
 fn told(path: &Path, sound: &Verified) -> Value {
-    let Verified { segments, records, requests, lost, span, checkpoint, unsigned, open } = sound;
+    let Verified { segments, records, requests, lost, span, checkpoint, unsigned, open, .. } =
+        sound;
     let checkpoint = checkpoint.as_ref().map(|(number, hash)| format!("{number}:{hash}"));
+    let known_to_store = sound.anchor.as_ref().map(|it| format!("{}:{}", it.number, it.hash));
     json!({
         "sound": true,
         "log": path.display().to_string(),
+        "name": sound.chain,
         "from": span.map(|(from, _)| from.to_string()),
         "to": span.map(|(_, to)| to.to_string()),
         "segments": segments,
@@ -171,6 +194,7 @@ fn told(path: &Path, sound: &Verified) -> Value {
         "unsigned": unsigned,
         "open_ends": open,
         "checkpoint": checkpoint,
+        "known_to_store": known_to_store,
     })
 }
 

@@ -2,12 +2,12 @@
 //!
 //! It looks, and makes nothing: that there is no store yet is said, and the store left unmade.
 
-use std::{fmt::Display, time::Duration};
+use std::{fmt::Display, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 use tegata_core::{Event, Log};
 use tegata_gateway::tls::Identity;
-use tegata_mesh::{DeclaredService, ServiceMap, delegation};
+use tegata_mesh::{DeclaredService, ServiceMap, bff, delegation};
 use tegata_oauth::Client;
 use tegata_token::Authorities;
 
@@ -18,6 +18,7 @@ use crate::{
     config::{Config, Declared, Source},
     mail,
     operate::{self, Declarations, MadeSecrets, Order},
+    policies::Files,
 };
 
 /// How far clocks may be apart: what tokens are given for it, and the time of a command.
@@ -72,6 +73,17 @@ async fn look(config: Config, source: &Source, findings: &mut Findings) {
             None
         }
     };
+    let policies = apply::policies(&config.policy, Path::new(""));
+    let policies = policies.and_then(|declared| {
+        let Some(declared) = declared else { return Ok(None) };
+        let sound = |files: &Files| files.bundle().map_err(|unsound| format!("[policy] {unsound}"));
+        declared.shadow.as_ref().map(sound).transpose()?;
+        sound(&declared.files).map(|bundle| Some(bundle.policies().len()))
+    });
+    if let Some(found) = policies.transpose() {
+        findings
+            .note("policies", found.map(|many| format!("{many} policies, and their tests pass")));
+    }
     let data = compose::data_dir(&config, source);
     match admin::order(&data, &Order::Ping, None).await {
         Ok(Some(Ok(_))) => {
@@ -118,7 +130,7 @@ fn check_files(config: &Config, findings: &mut Findings) {
 /// What a running server says.
 async fn of_server(
     config: &Config,
-    data: &std::path::Path,
+    data: &Path,
     declared: Option<Declarations>,
     findings: &mut Findings,
 ) {
@@ -156,7 +168,9 @@ async fn of_store(
         if let Some(declared) = declared {
             let map = ServiceMap::check(&declared.services, &declared.routes);
             let map = map.and_then(|map| {
-                delegation::check(&declared.delegations, &declared.services).map(|()| map)
+                delegation::check(&declared.delegations, &declared.services)?;
+                bff::check(&declared.bffs, &map)?;
+                tegata_gateway::graphql::check(&map, |_| true).map(|()| map)
             });
             findings
                 .note("declarations", map.map(|map| format!("{} services", map.services().len())));

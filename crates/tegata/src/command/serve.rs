@@ -16,7 +16,7 @@ use crate::{
     history,
     logging::{self, Level},
     notify::Notify,
-    operate::{self, MadeSecrets, Refused},
+    operate::{self, MadeSecrets, Refused, policy},
     reload::Current,
     run::{self, Asked, Heard, Listeners, Loopback, Running, Stop},
     sockets::{self, Brought, Rest},
@@ -53,7 +53,10 @@ impl Serve {
         let (config, source, given) = context.read()?;
         let level = logging::start(&config.observability)?;
         let declared = Declared::of(&config);
-        let declarations = apply::declarations(declared, &source.base).map_err(Failed::Usage)?;
+        let mut declarations =
+            apply::declarations(declared, &source.base).map_err(Failed::Usage)?;
+        // What is wrong with policies is found when it is known whether others decide.
+        declarations.policies = None;
         let mut stop = Stop::listen()?;
         let data = compose::data_dir(&config, &source);
         let (listeners, mut giver) =
@@ -109,7 +112,7 @@ async fn free(data: &Path) {
 enum Ended {
     Over(Over),
     /// To whoever is named: the data directory is free, and the sockets are still open.
-    Given((Taker, Listeners)),
+    Given(Box<(Taker, Listeners)>),
 }
 
 /// Why a server stops.
@@ -137,7 +140,7 @@ impl Server<'_> {
                 .await?
             {
                 Ended::Over(over) => return over.map_or(Ok(()), |it| Err(Failed::Operation(it))),
-                Ended::Given(given) => given,
+                Ended::Given(given) => *given,
             };
             let taken = tokio::select! {
                 taken = taker.takes_over() => taken,
@@ -168,6 +171,7 @@ impl Server<'_> {
         if let Some(declarations) = declarations {
             let declared = operate::declare(&composed, &declarations, MadeSecrets::WouldBeLost);
             declared.await.map_err(|refused| Failed::Usage(refused.why))?;
+            policy::declare_at_start(&composed).await?;
         }
         let (asks, mut asked) = mpsc::channel(4);
         let started = run::start(Arc::clone(&composed), listeners, Loopback::Counted, asks);
@@ -200,7 +204,7 @@ impl Server<'_> {
         history::note(&composed).await;
         drop(inside);
         Ok(match given {
-            Some(given) if let_go(composed).await => Ended::Given(given),
+            Some(given) if let_go(composed).await => Ended::Given(Box::new(given)),
             // The end of the process lets go of everything. Whoever takes over sees it.
             _ => Ended::Over(over),
         })

@@ -153,7 +153,10 @@ mod tests {
         assert!(is_refused());
     }
 
-    /// Takes back so many sessions on a new node, and has it keep a snapshot. Answers how long a start
+    /// How many are taken back after a snapshot was kept.
+    const LATER: u64 = 500;
+
+    /// Takes back so many sessions on a new node, has it keep a snapshot, and takes back some more. Answers how long a start
     /// took before, and after, and what both refuse.
     async fn starts(many: u64) -> [Duration; 2] {
         let place = tempfile::tempdir().unwrap();
@@ -174,25 +177,28 @@ mod tests {
             composed.revoker.commit(Batch::new(realm.clone()), part.to_vec()).await.unwrap();
         }
         drop(composed);
-        let timed = async || {
+        let timed = async |known: u64| {
             let clock = Node::start();
             let began = clock.since_boot();
             let composed = compose().await;
             let took = clock.elapsed(began);
             let view = composed.view.realm(&realm);
-            assert!((0..many).step_by(10).all(|number| view.session_ended(&sid(number))));
-            assert!(!view.session_ended(&sid(many)));
-            assert_eq!(composed.view.position(), many);
+            assert!((0..known).step_by(10).all(|number| view.session_ended(&sid(number))));
+            assert!(!view.session_ended(&sid(known)));
+            assert_eq!(composed.view.position(), known);
             (composed, took)
         };
-        let (composed, before) = timed().await;
+        let (composed, before) = timed(many).await;
         let snapshots = Snapshots::new(composed.node.clone());
         let records = composed.records.as_ref();
         assert!(snapshots.keep(&composed.view, records).await.unwrap());
         let fresh = View::new(composed.node.clone()).of_epoch(composed.epoch);
         assert_eq!(snapshots.begin(&fresh, records).await.unwrap(), Some(many));
+        // What came later than the snapshot is read from the log.
+        let later: Vec<_> = (many..many + LATER).map(entry).collect();
+        composed.revoker.commit(Batch::new(realm.clone()), later).await.unwrap();
         drop(composed);
-        let (_composed, after) = timed().await;
+        let (_composed, after) = timed(many + LATER).await;
         [before, after]
     }
 

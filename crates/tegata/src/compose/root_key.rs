@@ -7,7 +7,7 @@ use tegata_core::{
     port::{Vault, VaultRefused},
 };
 use tegata_store::{FileCustody, sealed};
-use tegata_token::{KeyRefused, keys::Rings};
+use tegata_token::{KeyRefused, SigningKey, keys::Rings};
 use tokio::time::timeout;
 
 use super::{Composed, DataDir, Startup, backends, data_dir, store_name};
@@ -59,8 +59,13 @@ pub(crate) fn rings(config: &Config, vault: Option<Arc<dyn Vault>>) -> Rings {
 
 /// Whether what signs answers. `Err`: a word for it, and why.
 pub(crate) async fn look_at_signers(composed: &Composed) -> Result<(), (&'static str, String)> {
-    let snapshot = composed.keys.now();
-    for key in snapshot.signers() {
+    look_at_all(composed.keys.now().signers()).await
+}
+
+async fn look_at_all<'k>(
+    keys: impl Iterator<Item = &'k Arc<SigningKey>>,
+) -> Result<(), (&'static str, String)> {
+    for key in keys {
         let (may_pass, refused) = match timeout(SOON, key.look()).await {
             Ok(Ok(())) => continue,
             Ok(Err(refused)) => (may_pass(&refused), refused.to_string()),
@@ -255,9 +260,81 @@ mod token {
 
 #[cfg(test)]
 mod tests {
-    use tegata_core::KeyId;
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use tegata_core::{
+        BoxFuture, KeyId,
+        port::{KeyInVault, PublicHalf, Scheme},
+    };
+    use tegata_token::Algorithm;
+    use tokio::sync::watch;
 
     use super::*;
+
+    /// A token with one key, which does not answer while it hangs.
+    struct Hanging {
+        key: SigningKey,
+        hangs: watch::Sender<bool>,
+    }
+
+    impl Vault for Hanging {
+        fn make(&self, _: Scheme) -> BoxFuture<'_, Result<KeyInVault, VaultRefused>> {
+            let x = self.key.jwk().x.as_deref().unwrap_or_default();
+            let public = PublicHalf::Ed25519(URL_SAFE_NO_PAD.decode(x).unwrap());
+            Box::pin(async move { Ok(KeyInVault { handle: Vec::new(), public }) })
+        }
+
+        fn sign<'a>(
+            &'a self,
+            _: &'a [u8],
+            _: Scheme,
+            message: &'a [u8],
+        ) -> BoxFuture<'a, Result<Vec<u8>, VaultRefused>> {
+            Box::pin(async move {
+                self.hangs.subscribe().wait_for(|hangs| !*hangs).await.unwrap();
+                Ok(self.key.sign(message).unwrap())
+            })
+        }
+
+        fn sign_waiting(&self, _: &[u8], _: Scheme, m: &[u8]) -> Result<Vec<u8>, VaultRefused> {
+            Ok(self.key.sign(m).unwrap())
+        }
+
+        fn destroy<'a>(&'a self, _: &'a [u8]) -> BoxFuture<'a, Result<(), VaultRefused>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn trouble(&self, _: &[u8]) -> Option<String> {
+            None
+        }
+
+        fn signed_within(&self, _: Duration) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_whether_a_node_is_ready_does_not_wait_for_a_signature_that_never_comes() {
+        let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
+        let hanging = Arc::new(Hanging { key, hangs: watch::Sender::new(false) });
+        let vault: Arc<dyn Vault> = Arc::clone(&hanging) as _;
+        let held = SigningKey::make(&vault, Algorithm::EdDsa).await.unwrap();
+        let own = SigningKey::generate(Algorithm::Es256).unwrap();
+        let keys = [Arc::new(own), Arc::new(held)];
+        look_at_all(keys.iter()).await.unwrap();
+        hanging.hangs.send_replace(true);
+        // All who ask at once, and each of them.
+        let asked = async { tokio::join!(look_at_all(keys.iter()), look_at_all(keys.iter())) };
+        let (one, other) = timeout(Duration::from_secs(60), asked).await.expect("they wait");
+        for told in [one, other] {
+            let (word, why) = told.unwrap_err();
+            assert_eq!(word, "signing_unreachable");
+            assert!(why.contains("has not signed within 500 ms"), "{why}");
+        }
+        // The others sign all the same.
+        look_at_all(keys.iter().take(1)).await.unwrap();
+        hanging.hangs.send_replace(false);
+        look_at_all(keys.iter()).await.unwrap();
+    }
 
     #[test]
     fn what_signs_wrongly_is_not_taken_for_busy() {

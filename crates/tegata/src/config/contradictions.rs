@@ -25,6 +25,7 @@ impl Config {
     pub(crate) fn contradictions(&self) -> Vec<String> {
         let mut found = Vec::new();
         self.of_listeners(&mut found);
+        self.of_ext_authz(&mut found);
         self.of_issuer(&mut found);
         self.of_certificates(&mut found);
         self.of_other_issuers(&mut found);
@@ -38,6 +39,7 @@ impl Config {
         self.of_mail(&mut found);
         self.signals.contradictions(&mut found);
         self.of_sidecar(&mut found);
+        self.policy.contradictions(&mut found);
         self.gateway.introspection.contradictions(&mut found);
         found
     }
@@ -105,7 +107,8 @@ impl Config {
             (
                 "gateway",
                 gateway.client_certificates,
-                gateway.tls.is_some(),
+                // Envoy tells of them, too.
+                gateway.tls.is_some() || self.ext_authz.listen.is_some(),
                 !gateway.trusted_proxies.is_empty(),
             ),
         ] {

@@ -1,14 +1,14 @@
-//! What is declared: users, clients, services, routes and delegations, in the configuration or in files for
+//! What is declared: users, clients, services, routes, delegations and aggregations, in the configuration or in files for
 //! `tegata apply`.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, de::Error as _};
 use tegata_core::Secret;
-use tegata_mesh::{DeclaredDelegation, DeclaredRoute, DeclaredService};
+use tegata_mesh::{DeclaredBff, DeclaredDelegation, DeclaredRoute, DeclaredService};
 use tegata_oauth::ClientMetadata;
 
-use super::Config;
+use super::{Config, Policy};
 
 /// Everything that can be declared.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -19,6 +19,8 @@ pub(crate) struct Declared {
     pub(crate) service: Vec<DeclaredService>,
     pub(crate) route: Vec<DeclaredRoute>,
     pub(crate) delegation: Vec<DeclaredDelegation>,
+    pub(crate) bff: Vec<DeclaredBff>,
+    pub(crate) policy: Policy,
 }
 
 impl Declared {
@@ -30,6 +32,9 @@ impl Declared {
             service: config.service.clone(),
             route: config.route.clone(),
             delegation: config.delegation.clone(),
+            bff: config.bff.clone(),
+            // Whoever serves reads them apart: what is wrong with them stops nothing that is sound.
+            policy: Policy::default(),
         }
     }
 }

@@ -11,6 +11,10 @@ use super::{Config, Span};
 /// The most names that a filter is made for: more than half a gigabyte.
 const MOST_TOKENS: usize = 300_000_000;
 
+/// The least and the most memory for answers about their tokens, in bytes: 1 MiB and 4 GiB.
+const LEAST_CACHE: usize = 1 << 20;
+const MOST_CACHE: usize = 4 << 30;
+
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Another issuer whose access tokens count.
@@ -69,9 +73,33 @@ const fn tokens() -> usize {
     1_000_000
 }
 
+impl ForeignIssuer {
+    /// One of this name, as if nothing else were said of it.
+    pub(crate) fn named(issuer: String) -> Self {
+        Self {
+            issuer,
+            jwks_uri: None,
+            audience: Vec::new(),
+            algorithms: algorithms(),
+            typ: typ(),
+            scope_claim: scope_claim(),
+            roles_claim: String::new(),
+            longest_life: a_day(),
+            keys_max_age: a_day(),
+            tokens: tokens(),
+            ca_file: None,
+        }
+    }
+}
+
 impl Config {
     /// What is wrong with other issuers.
     pub(super) fn of_other_issuers(&self, found: &mut Vec<String>) {
+        if !(LEAST_CACHE..=MOST_CACHE).contains(&self.revocation.cache) {
+            found.push(format!(
+                "[revocation] cache is a number of bytes from {LEAST_CACHE} to {MOST_CACHE}"
+            ));
+        }
         for (at, other) in self.issuer.iter().enumerate() {
             let name = &other.issuer;
             let mut wrong = |what: &str| found.push(format!("[[issuer]] `{name}`: {what}"));

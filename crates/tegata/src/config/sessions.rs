@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::Deserialize;
 use tegata_server::ApprovalProof;
+use tegata_session::Limits;
 
 use super::{Config, Span, mail::SecondFactors};
 
@@ -19,7 +20,7 @@ pub(crate) struct Sessions {
     absolute: Option<Span>,
     /// How often the cookie's value changes.
     pub(crate) rotation: Span,
-    /// How many a person may have.
+    /// How many a person may have: 1 to 100.
     pub(crate) most: usize,
     /// Whether what browsers say of themselves is left out of account.
     pub(crate) danger_ignore_fingerprint: bool,
@@ -41,6 +42,9 @@ impl Default for Sessions {
         }
     }
 }
+
+/// The most that one person may be allowed: each sign-in reads all that they have.
+const MOST: usize = 100;
 
 /// An assurance level (NIST SP 800-63B-4 §2), with what it asks of sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -100,6 +104,18 @@ impl Sessions {
         let usual = self.preset.map_or(Duration::from_secs(86_400), Preset::absolute);
         self.absolute.map_or(usual, Span::get)
     }
+
+    /// What holds for every session.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            absolute: self.absolute(),
+            idle: self.idle(),
+            rotation: self.rotation.get(),
+            most: self.most,
+            danger_ignore_fingerprint: self.danger_ignore_fingerprint,
+            ..Limits::default()
+        }
+    }
 }
 
 impl Config {
@@ -110,6 +126,13 @@ impl Config {
         }
         if sessions.most == 0 {
             found.push("[sessions] most must be at least 1".to_owned());
+        }
+        if sessions.most > MOST {
+            found.push(format!(
+                "[sessions] most is {}, and may be {MOST} at most: every sign-in looks at all sessions \
+                 that its person has; set it to what one person needs",
+                sessions.most
+            ));
         }
         let spans = [
             ("idle", sessions.idle()),
@@ -152,6 +175,18 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tegata_core::{
+        Batch, BoxFuture, CommitRefused, Custody, Epoch, Kind, ManualClock, Node, Realm, Records,
+        Secret, SeededEntropy, UserId,
+    };
+    use tegata_session::{
+        Beginning, Binding, Ending, Endings, KINDS, Keys, Presentation, Session, SessionRefused,
+        Standing, Traits, Verdict,
+    };
+    use tegata_store::{FileCustody, MemoryEphemeral, MemoryRecords, Sealed, sealed::DATA_KEYS};
+
     use super::*;
 
     fn read(text: &str) -> (Config, String) {
@@ -160,7 +195,7 @@ mod tests {
         (config, wrong)
     }
 
-    fn limits(text: &str) -> (u64, u64) {
+    fn lives(text: &str) -> (u64, u64) {
         let (config, wrong) = read(text);
         assert_eq!(wrong, "", "{text}");
         (config.sessions.idle().as_secs(), config.sessions.absolute().as_secs())
@@ -170,11 +205,11 @@ mod tests {
 
     #[test]
     fn presets_are_those_of_the_standard() {
-        assert_eq!(limits(""), (1_800, 86_400));
-        assert_eq!(limits("[sessions]\npreset = \"aal1\""), (604_800, 2_592_000));
+        assert_eq!(lives(""), (1_800, 86_400));
+        assert_eq!(lives("[sessions]\npreset = \"aal1\""), (604_800, 2_592_000));
         for (name, expected) in [("aal2", (3_600, 86_400)), ("aal3", (900, 43_200))] {
             let text = format!("{BOTH}[sessions]\npreset = \"{name}\"\n");
-            assert_eq!(limits(&text), expected, "{name}");
+            assert_eq!(lives(&text), expected, "{name}");
         }
     }
 
@@ -182,9 +217,9 @@ mod tests {
     fn what_is_set_beside_a_preset_may_be_stricter() {
         let aal3 = format!("{BOTH}[sessions]\npreset = \"aal3\"");
         let text = format!("{aal3}\nidle = \"5m\"\nrotation = \"100s\"\nabsolute = \"8h\"");
-        assert_eq!(limits(&text), (300, 28_800));
+        assert_eq!(lives(&text), (300, 28_800));
         let text = format!("{BOTH}[sessions]\npreset = \"aal2\"\nabsolute = \"30m\"");
-        assert_eq!(limits(&text), (1_800, 1_800));
+        assert_eq!(lives(&text), (1_800, 1_800));
         for (set, word) in [
             ("preset = \"aal3\"\nidle = \"16m\"", "[sessions] idle is longer than the 900 s"),
             ("preset = \"aal3\"\nabsolute = \"13h\"", "[sessions] absolute is longer"),
@@ -227,5 +262,132 @@ mod tests {
         }
         let unknown = toml::from_str::<Config>("[sessions]\npreset = \"aal4\"").unwrap_err();
         assert!(unknown.to_string().contains("aal4"), "{unknown}");
+    }
+
+    #[test]
+    fn nobody_may_have_more_sessions_than_a_sign_in_can_look_at() {
+        for (most, refused) in [("100", false), ("101", true), ("18446744073709551615", true)] {
+            let (_, wrong) = read(&format!("[sessions]\nmost = {most}"));
+            assert_eq!(wrong.contains("may be 100 at most"), refused, "{most}: {wrong}");
+        }
+    }
+
+    /// Nothing ends by a revocation here.
+    struct Unending(Arc<dyn Records>);
+
+    impl Endings for Unending {
+        fn has_ended(&self, _: &Realm, _: &Session) -> bool {
+            false
+        }
+
+        fn has_changed(&self, _: &Realm, _: &Session) -> bool {
+            false
+        }
+
+        fn is_current(&self) -> bool {
+            true
+        }
+
+        fn commit(&self, batch: Batch, _: Vec<Ending>) -> BoxFuture<'_, Result<(), CommitRefused>> {
+            self.0.commit(batch)
+        }
+    }
+
+    /// One browser, signed in where these settings hold.
+    struct Lived {
+        clock: Arc<ManualClock>,
+        realm: Realm,
+        sessions: tegata_session::Sessions,
+        value: String,
+    }
+
+    impl Lived {
+        async fn under(limits: Limits) -> Self {
+            let clock = Arc::new(ManualClock::default());
+            let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
+            let kinds: Vec<&'static Kind> = KINDS.into_iter().chain([&DATA_KEYS]).collect();
+            let bare = Arc::new(MemoryRecords::new(&kinds, clock.clone()).unwrap());
+            let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+            let custody: Arc<dyn Custody> =
+                Arc::new(FileCustody::from_text(key, "the test", &node).unwrap());
+            let records: Arc<dyn Records> =
+                Arc::new(Sealed::open(bare, custody, &node).await.unwrap());
+            let sessions = tegata_session::Sessions::new(
+                node,
+                Epoch::FIRST,
+                records.clone(),
+                Arc::new(MemoryEphemeral::new(clock.clone())),
+                Keys::of_root(Secret::new([7; 32])),
+                Arc::new(Unending(records)),
+                limits,
+            );
+            let realm = Realm::default();
+            let beginning = Beginning {
+                user: UserId::new("usr_1").unwrap(),
+                binding: binding(),
+                traits: Traits::default(),
+                standing: Standing::default(),
+                address: None,
+                replaces: None,
+            };
+            let begun = sessions.begin(&realm, &beginning).await.unwrap();
+            Self { clock, realm, sessions, value: begun.cookie.expose().clone() }
+        }
+
+        /// Loads a page after this time; answers whether it was served.
+        async fn after(&mut self, span: Duration) -> bool {
+            self.clock.advance(span);
+            let traits = Traits::default();
+            let binding = binding();
+            let shown = Presentation {
+                value: &self.value,
+                binding: &binding,
+                traits: &traits,
+                rotates: true,
+            };
+            match self.sessions.present(&self.realm, &shown).await {
+                Ok(passage) => {
+                    self.value =
+                        passage.cookie.map_or(self.value.clone(), |it| it.expose().clone());
+                    true
+                }
+                Err(SessionRefused::Verdict(Verdict::Expired)) => false,
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+
+    fn binding() -> Binding {
+        Binding::of("192.0.2.1".parse().unwrap(), Some(b"Mozilla/5.0 (X11; Linux) Firefox/140.0"))
+    }
+
+    /// Each preset, as somebody lives with it: at work all the time until it is over, and away for as long
+    /// as it allows, and longer.
+    #[tokio::test]
+    async fn a_session_lives_as_long_as_its_preset_says_and_no_longer() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        for preset in ["", "preset = \"aal1\"", "preset = \"aal2\"", "preset = \"aal3\""] {
+            let (config, wrong) = read(&format!("{BOTH}[sessions]\n{preset}\n"));
+            assert_eq!(wrong, "", "{preset}");
+            let limits = config.sessions.limits();
+            let (idle, absolute) = (limits.idle, limits.absolute);
+
+            let mut busy = Lived::under(limits.clone()).await;
+            let step = idle - minute;
+            let steps = (absolute - second).as_secs() / step.as_secs();
+            for _ in 0..steps {
+                assert!(busy.after(step).await, "{preset}");
+            }
+            let rest = absolute - second - step * u32::try_from(steps).unwrap();
+            assert!(busy.after(rest).await, "{preset}: to its last second");
+            assert!(!busy.after(second).await, "{preset}: and not one more");
+
+            let mut away = Lived::under(limits.clone()).await;
+            assert!(away.after(idle - second).await, "{preset}");
+            assert!(away.after(idle - second).await, "{preset}: each use counts anew");
+            // The minute that may not have been written down is the person's.
+            assert!(!away.after(idle + minute).await, "{preset}");
+            assert!(!away.after(second).await, "{preset}: nothing wakes it again");
+        }
     }
 }

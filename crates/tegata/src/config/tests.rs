@@ -428,3 +428,28 @@ fn what_changed_is_named_and_taken_over_by_name() {
     }
     assert!(!given("").is_half_written(&given("")));
 }
+
+#[test]
+fn what_is_issued_must_be_on_record_unless_it_is_said_that_it_need_not() {
+    use Mode::{BestEffort, Required};
+    for (text, issuance, verification) in [
+        ("", Required, BestEffort),
+        ("[audit_log]\nmode = \"required\"\n", Required, Required),
+        ("[audit_log]\nmode = \"best_effort\"\n", BestEffort, BestEffort),
+        // The older name is of the gateway alone.
+        ("[gateway]\ndecisions = \"required\"\n", Required, Required),
+        (
+            "[gateway]\ndecisions = \"best_effort\"\n[audit_log]\nmode = \"required\"\n",
+            Required,
+            BestEffort,
+        ),
+    ] {
+        let config = read(text, &[]).unwrap();
+        let modes = (config.records_of_issuance(), config.records_of_verification());
+        assert_eq!(modes, (issuance, verification), "{text}");
+    }
+    let config = read("", &[("TEGATA_AUDIT_LOG__MODE", "best_effort")]).unwrap();
+    assert_eq!(config.records_of_issuance(), BestEffort);
+    let error = read("[audit_log]\nmod = \"required\"\n", &[]).unwrap_err();
+    assert!(error.contains("`mode`?"), "{error}");
+}

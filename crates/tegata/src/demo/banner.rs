@@ -7,14 +7,18 @@ use tegata_oauth::{ClientMetadata, administer::ROLE};
 use tegata_shop::Registry;
 use tegata_token::{Beginning, Binding, Scope, family::Granted};
 
-use super::{Ports, household::Household};
+use super::{
+    Ports,
+    household::Household,
+    partner::{self, Partner},
+};
 use crate::{command::Failed, compose::Composed};
 
 /// Prints it.
 pub(crate) async fn print(
     composed: &Composed,
     ports: &Ports,
-    household: &Household,
+    (household, partner): (&Household, &Partner),
     data: &Path,
 ) -> Result<(), Failed> {
     let token = a_token(composed, household).await?;
@@ -29,6 +33,7 @@ pub(crate) async fn print(
     say_line!("  console      {}/console (for {})", ports.issuer(), names.join(", "));
     say_line!("  shop         {gateway}{}", Registry::FRONT_PATH);
     say_line!("  gateway      {gateway}");
+    say_line!("  partner      {}", ports.partner_url());
     say_line!(
         "  operations   {}/health/ready  {}/metrics",
         ports.operations_url(),
@@ -52,6 +57,15 @@ pub(crate) async fn print(
         "  {program} revoke --data-dir {} --token $TOKEN --reason demo --wait\n",
         data.display()
     );
+    say_line!("Or call with a token of another issuer, which the partner hands out:\n");
+    // The token is the first member of the answer.
+    say_line!(
+        "  TOKEN=$(curl -s -u {}:{} -d grant_type=client_credentials {} | cut -d'\"' -f4)",
+        partner::CLIENT,
+        partner.secret(),
+        Partner::token_endpoint(ports)
+    );
+    say_line!("  curl -i -H \"Authorization: Bearer $TOKEN\" {gateway}/echo/hello\n");
     say_line!("What happens (Ctrl-C stops):\n");
     Ok(())
 }

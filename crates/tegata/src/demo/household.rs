@@ -9,12 +9,15 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tegata_core::Entropy;
 use tegata_identity::TotpSecret;
 use tegata_oauth::{ClientMetadata, GrantType, administer};
 
 use crate::operate::{DeclaredClient, DeclaredUser};
+
+/// What it is kept in.
+pub(crate) const FILE: &str = "demo.json";
 
 /// Where redirects of the demo's clients go.
 pub(crate) const CALLBACK: &str = "http://127.0.0.1:9999/callback";
@@ -53,19 +56,7 @@ pub(crate) struct Member {
 impl Household {
     /// The household of a data directory, made where there is none.
     pub(crate) fn open(data: &Path, entropy: &dyn Entropy) -> io::Result<Self> {
-        let path = data.join("demo.json");
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let made = Self::make(entropy);
-                let mut file: File =
-                    File::options().write(true).create_new(true).mode(0o600).open(&path)?;
-                file.write_all(&serde_json::to_vec_pretty(&made)?)?;
-                file.sync_all()?;
-                Ok(made)
-            }
-            Err(error) => Err(error),
-        }
+        kept(&data.join(FILE), || Ok(Self::make(entropy)))
     }
 
     fn make(entropy: &dyn Entropy) -> Self {
@@ -161,7 +152,26 @@ impl Household {
     }
 }
 
-fn random(entropy: &dyn Entropy, prefix: &str, bytes: usize) -> String {
+/// What a file holds, which is made where there is none, for nobody else to read.
+pub(crate) fn kept<T: Serialize + DeserializeOwned>(
+    path: &Path,
+    make: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let made = make()?;
+            let mut file: File =
+                File::options().write(true).create_new(true).mode(0o600).open(path)?;
+            file.write_all(&serde_json::to_vec_pretty(&made)?)?;
+            file.sync_all()?;
+            Ok(made)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn random(entropy: &dyn Entropy, prefix: &str, bytes: usize) -> String {
     let mut random = vec![0_u8; bytes];
     entropy.fill(&mut random);
     format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random))

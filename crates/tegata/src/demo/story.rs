@@ -12,6 +12,8 @@ use crate::{command::Failed, run::Stop};
 
 mod actor;
 mod child;
+mod guard;
+mod partner;
 mod steps;
 
 use actor::Actor;
@@ -39,6 +41,8 @@ struct Kept {
     access_token: String,
     id_token: String,
     revoked_token: String,
+    /// Of the partner: one that goes on, and one that was taken back.
+    partner_tokens: (String, String),
 }
 
 /// Why a step did not hold.

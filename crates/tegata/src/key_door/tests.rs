@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tegata_core::{
@@ -15,12 +15,14 @@ use tegata_token::{
 };
 
 use super::*;
-use crate::compose::for_tests;
+use crate::{compose::for_tests, in_time::PATIENCE};
 
 /// Counts how often it is asked for a key.
 struct Counting {
     of: Arc<dyn Records>,
     asked: AtomicUsize,
+    /// Whether it answers nobody who asks for one.
+    silent: AtomicBool,
 }
 
 impl Records for Counting {
@@ -32,6 +34,9 @@ impl Records for Counting {
     ) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
         if kind.name == API_KEYS.name {
             self.asked.fetch_add(1, Ordering::SeqCst);
+            if self.silent.load(Ordering::SeqCst) {
+                return Box::pin(std::future::pending());
+            }
         }
         self.of.load(realm, kind, key)
     }
@@ -75,8 +80,8 @@ impl Records for Counting {
 
 /// A door before a store that counts, and a key.
 async fn door(composed: &Composed) -> (KeyDoor, Arc<Counting>, String) {
-    let counting =
-        Arc::new(Counting { of: Arc::clone(&composed.records), asked: AtomicUsize::new(0) });
+    let (of, asked) = (Arc::clone(&composed.records), AtomicUsize::new(0));
+    let counting = Arc::new(Counting { of, asked, silent: AtomicBool::new(false) });
     let (records, node) = (Arc::clone(&counting) as Arc<dyn Records>, composed.node.clone());
     let roots = Roots::open(records.as_ref(), &node, &composed.realm, "api-key").await.unwrap();
     let place = (composed.epoch, composed.realm.clone());
@@ -126,6 +131,32 @@ async fn many_who_show_one_key_ask_the_store_once_and_its_use_is_written_later()
     write_uses(&composed).await.unwrap();
     assert!(composed.api_keys.used(&first.id).await.unwrap().is_some());
     assert!(composed.key_uses.take().is_empty());
+}
+
+#[tokio::test]
+async fn a_store_that_says_nothing_holds_no_request_for_longer_than_is_bearable() {
+    let place = tempfile::tempdir().unwrap();
+    let composed = for_tests(place.path()).await;
+    let (door, counting, key) = door(&composed).await;
+    counting.silent.store(true, Ordering::SeqCst);
+    tokio::time::pause();
+    // Also where somebody always waits already: nobody joins those who wait for ever.
+    let late = async {
+        let _ = tokio::time::timeout(PATIENCE / 2, std::future::pending::<()>()).await;
+        door.judge(&key).await
+    };
+    let both =
+        tokio::time::timeout(2 * PATIENCE, futures_util::future::join(door.judge(&key), late));
+    let (first, second) = both.await.expect("they wait for ever");
+    for refused in [first, second] {
+        assert_eq!(refused.unwrap_err(), KeyUnfit::Unavailable);
+    }
+    assert_eq!(counting.asked.load(Ordering::SeqCst), 1);
+    // Whoever comes once it speaks again is not refused for it.
+    counting.silent.store(false, Ordering::SeqCst);
+    // The store answers on a thread of its own, in time as it is.
+    tokio::time::resume();
+    assert!(door.judge(&key).await.is_ok());
 }
 
 #[tokio::test]

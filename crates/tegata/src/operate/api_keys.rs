@@ -130,7 +130,9 @@ pub(super) async fn rotate(
     check_remains(composed, actor, &made).await?;
     let mut told = told_once(composed, &made);
     if let (Some(members), Some(before)) = (told.as_object_mut(), &made.before) {
-        let end = if at_once { Value::Null } else { json!(before.expires.to_string()) };
+        // Of one that does not count anyway there is no grace.
+        let counts = !at_once && composed.api_keys.standing(before).name() == "active";
+        let end = if counts { json!(before.expires.to_string()) } else { Value::Null };
         members.insert("replaces".to_owned(), json!(before.id));
         members.insert("overlap_end".to_owned(), end);
     }

@@ -1,4 +1,5 @@
-//! Making users, clients, services, routes and delegations be as they are declared.
+//! Making users, clients, services, routes, delegations and aggregations be as they are
+//! declared.
 //!
 //! Everything is checked first; what is wrong is found before anything is changed, and a dry run finds
 //! the same. What fails later all the same, such as the store, is told together with what was done
@@ -77,6 +78,9 @@ async fn plan(
         steps.extend(client(composed, declared, made).await?);
     }
     composed.registry.check_with(&composed.realm, declarations.wanted()).await.map_err(text)?;
+    if let Some(policies) = declarations.policies.clone() {
+        composed.policies.declare(policies, OPERATOR, true).await.map_err(text)?;
+    }
     Ok(steps)
 }
 
@@ -188,7 +192,12 @@ async fn change(
     let tell = |told| changed.push(json!({"change": told}));
     let registry = composed.registry.at_wish_of(OPERATOR);
     let (realm, wanted) = (&composed.realm, declarations.wanted());
-    Ok(registry.declare(realm, wanted, declarations.dry_run, tell).await?)
+    registry.declare(realm, wanted, declarations.dry_run, tell).await?;
+    if let Some(policies) = declarations.policies.clone() {
+        let told = composed.policies.declare(policies, OPERATOR, declarations.dry_run).await?;
+        changed.extend(told.map(|told| json!({"change": told})));
+    }
+    Ok(())
 }
 
 /// Takes a step; answers the secret that was made in it.

@@ -9,7 +9,7 @@ use tegata_identity::{
 use tegata_oauth::client::NotRegistered;
 use tegata_token::{KeyRefused, KeysRefused, RingRefused};
 
-use crate::registry::RegistryRefused;
+use crate::{policies::NotDeclared, registry::RegistryRefused};
 
 /// Why an order was not carried out, or not all of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +65,15 @@ impl Refused {
 impl From<String> for Refused {
     fn from(why: String) -> Self {
         Self::new(Kind::Invalid(""), why)
+    }
+}
+
+impl From<NotDeclared> for Refused {
+    fn from(refused: NotDeclared) -> Self {
+        match refused {
+            NotDeclared::Store(error) => error.into(),
+            unsound @ NotDeclared::Unsound(_) => Self::new(Kind::Invalid(""), unsound),
+        }
     }
 }
 
@@ -169,9 +178,11 @@ impl From<RegistryRefused> for Refused {
             RegistryRefused::Store(error) => return error.clone().into(),
             RegistryRefused::Invalid(_) => Kind::Invalid(""),
             RegistryRefused::Taken(_) => Kind::Invalid("/name"),
-            RegistryRefused::Unknown(_) | RegistryRefused::NoDelegation(_) => Kind::Unknown,
+            RegistryRefused::Unknown(_)
+            | RegistryRefused::NoDelegation(_)
+            | RegistryRefused::NoBff(_) => Kind::Unknown,
             RegistryRefused::Present(_) => Kind::Conflict,
-            RegistryRefused::Overtaken(_) => Kind::Overtaken,
+            RegistryRefused::Overtaken(_) | RegistryRefused::BffOvertaken(_) => Kind::Overtaken,
         };
         Self::new(kind, refused)
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use tegata_core::{ClientId, Hours, Network, RateLimit};
 use tegata_mesh::{
-    DeclaredLimit, DeclaredOutside, DeclaredService, DelegationMode, Protocol,
+    DeclaredLimit, DeclaredOutside, DeclaredService, DelegationMode, IdentityForm, Protocol,
     reach::{DeclaredBreaker, Health, Retry},
 };
 use tegata_token::{Holder, Tally, Withdrawable as _};
@@ -44,6 +44,8 @@ pub(crate) struct Change {
     pub(crate) server_name: Option<Option<String>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(crate) spiffe_id: Option<Option<String>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) identity: Option<Option<IdentityForm>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(crate) rate_limit: Option<Option<RateLimit>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -131,6 +133,9 @@ pub(super) async fn change(
         service.delegation = change.delegation.unwrap_or(service.delegation);
         if let Some(given) = change.protocol {
             service.protocol = given.unwrap_or_default();
+        }
+        if let Some(given) = change.identity {
+            service.identity = given.unwrap_or_default();
         }
         put(&mut service.health, change.health.as_ref());
         put(&mut service.max_requests, change.max_requests.as_ref());

@@ -168,6 +168,45 @@ fn tell(entry: &Entry) -> Value {
     })
 }
 
+/// What of the log of revocations names a token, its session or its subject: of what is not known otherwise,
+/// too.
+pub(super) async fn taken_back(
+    composed: &Composed,
+    jti: Option<&str>,
+    sid: Option<&str>,
+    sub: Option<&str>,
+) -> Result<Vec<Value>, Refused> {
+    if let Some(jti) = jti
+        && let Ok(told) = trace(composed, jti).await
+        && let Some(Value::Array(found)) = told.get("revoked")
+        && !found.is_empty()
+    {
+        return Ok(found.clone());
+    }
+    let names = |entry: &Entry| match &entry.target {
+        Target::Token(token) => jti == Some(token.as_str()),
+        Target::Session(session) => sid == Some(session.as_str()),
+        Target::Subject { sub: subject, .. } => sub == Some(subject.as_str()),
+        Target::Client { client, .. } => sub == Some(client.as_str()),
+        _ => false,
+    };
+    let (mut after, mut found) = (composed.view.position().saturating_sub(SEARCHED), Vec::new());
+    loop {
+        let pull = composed.records.pull(Log::Revocations, after, PAGE).await?;
+        let Some(last) = pull.entries.last() else {
+            if after < pull.tail.saturating_sub(1) {
+                after = pull.tail.saturating_sub(1);
+                continue;
+            }
+            return Ok(found);
+        };
+        after = last.position;
+        let of_realm = pull.entries.iter().filter(|entry| entry.realm == composed.realm);
+        let read = of_realm.filter_map(|entry| Entry::from_bytes(&entry.body).ok());
+        found.extend(read.filter(&names).map(|entry| tell(&entry)));
+    }
+}
+
 /// What an entry takes back, in a word.
 fn what(target: &Target) -> &'static str {
     match target {

@@ -75,7 +75,7 @@ async fn a_document_is_kept_for_as_long_as_is_said_with_it() {
         ("Cache-Control: max-age=120, no-store\r\n", Some(0)),
     ] {
         let host = Host::answering(fields, "{}");
-        let within = Within { longest: 100, time: Duration::from_secs(30) };
+        let within = AtMost { longest: 100, time: Duration::from_secs(30) };
         let fetched = clients.description(&host.base, within).await.unwrap();
         assert_eq!(fetched.fresh_for, fresh_for.map(Duration::from_secs), "{fields:?}");
     }

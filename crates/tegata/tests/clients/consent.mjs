@@ -2,6 +2,7 @@
 // put in with two lines, used with the keyboard alone, opened again, and taken back.
 
 import { Chromium, assert } from './chromium.mjs'
+import { Look } from './look.mjs'
 
 const browser = await Chromium.start()
 
@@ -112,6 +113,20 @@ async function all() {
   assert.equal(await browser.run(`${inBanner('h2')}.textContent`), 'Cookie について')
   assert.equal(await browser.run(`!!${named('すべて拒否する')}`), true)
   await browser.picture('japanese')
+
+  // Everybody can use it, on a telephone and in the dark as well: as it asks, and as it is set.
+  for (const lang of ['en', 'ja']) {
+    await browser.speaks(lang)
+    const look = new Look(browser, lang)
+    await put(lang)
+    await browser.until(isShown)
+    await look.at('banner-asks')
+    const settings = { en: 'Settings', ja: '詳細設定' }[lang]
+    await browser.run(`${named(settings)}.click()`)
+    await browser.until(`!${inBanner('form')}.hidden`)
+    await look.at('banner-settings')
+    assert.deepEqual(look.found, [])
+  }
 }
 
 try {

@@ -48,7 +48,7 @@ async function walk(admin, other) {
   assert.equal(await browser.run('performance.timeOrigin'), loaded, 'the page was loaded anew')
   await look.at('console')
 
-  for (const page of ['sessions', 'clients', 'keys', 'users']) {
+  for (const page of ['sessions', 'clients', 'keys', 'api-keys', 'users']) {
     await browser.visit(`/console/${page}`, '.block')
     await look.at(`console-${page}`)
   }

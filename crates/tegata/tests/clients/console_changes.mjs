@@ -14,6 +14,7 @@ try {
   await signIn(browser, (await person('admin')).name, '/console/sessions')
   await overtaken()
   await aClient()
+  await anApiKey()
 } finally {
   await browser.end()
 }
@@ -84,4 +85,39 @@ async function aClient() {
   await browser.leads(() => browser.click('button[name=confirmed]'), '.verdict')
   assert.equal(await token(), 'invalid_client')
   await browser.leads(() => browser.click('.links a'), 'button[value=enable]')
+}
+
+/** An API key is made for a client, calls, is replaced while both count, and taken back. */
+async function anApiKey() {
+  const id = unique('archive')
+  await run('client', 'add', id, '--grant-type', 'client_credentials')
+  await browser.visit(`/console/clients/${id}`, '.of-client a[href*="api-keys"]')
+  await browser.leads(() => browser.click('.of-client a[href*="api-keys"]'), '#key_client')
+  assert.equal(await browser.run("document.querySelector('#key_client').value"), id)
+  await browser.type('#key_name', '夜間エクスポート nightly export with quite a long name for a phone')
+  await look.at('console-api-key-new')
+  await browser.leads(() => browser.click('button[value=make]'), '.of-secret code')
+  const shown = () => browser.run("document.querySelector('.of-secret code').innerText")
+  const first = await shown()
+  assert.match(first, /^sk_[0-9A-Za-z]{8}\.[0-9A-Za-z]{32}$/)
+  await look.at('console-api-key-made')
+  await browser.leads(() => browser.click('.links a'), '#grace')
+  assert.ok(!(await browser.run('document.documentElement.outerHTML')).includes(first))
+  await look.at('console-api-key')
+  await browser.leads(() => browser.click('button[value=rotate]'), 'button[name=confirmed]')
+  await browser.leads(() => browser.click('button[name=confirmed]'), '.of-secret code')
+  const second = await shown()
+  assert.notEqual(second, first)
+  await browser.leads(() => browser.click('.links a'), '#reason')
+  // The one before names it, counts still, and has no other successor.
+  await browser.leads(() => browser.click('.of-api-key a'), '.of-api-key .tag.waits')
+  assert.equal(await browser.run("document.querySelector('#grace')"), null)
+  await browser.type('#reason', 'found in a log')
+  await browser.leads(() => browser.click('button[value=revoke]'), 'button[name=confirmed]')
+  await look.at('console-api-key-sure')
+  await browser.leads(() => browser.click('button[name=confirmed]'), '.verdict')
+  await browser.visit(`/console/api-keys?client=${id}`, '.of-api-keys li:nth-child(2)')
+  await look.at('console-api-keys')
+  assert.equal(await browser.run("document.querySelectorAll('.of-api-keys .tag.bad').length"), 1)
+  assert.equal(await browser.run("document.querySelectorAll('.of-api-keys .tag.good').length"), 1)
 }

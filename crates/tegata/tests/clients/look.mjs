@@ -21,8 +21,9 @@ export class Look {
     this.language = language
   }
 
-  /** Looks at a page in every shape. */
-  async at(page) {
+  /** Looks at a page in every shape, or at what is within it. (Nothing is loaded for that: a page whose clock stands
+   *  still would wait for it.) */
+  async at(page, within) {
     const { browser, language, found } = this
     await browser.run(`${axe}; true`)
     assert.equal(await browser.run('document.documentElement.lang'), language, page)
@@ -30,28 +31,35 @@ export class Look {
       await browser.looks(shape)
       await browser.run('Promise.all(document.getAnimations().map(it => it.finished)).then(() => true)')
       const said = text => found.push(`${page} (${language}, ${shape.width}${shape.dark ? ', dark' : ''}): ${text}`)
-      const wrong = await browser.run(`axe.run(document).then(({ violations }) => violations.map(
+      const wrong = await browser.run(`axe.run(${within ? `${JSON.stringify(within)}, { preload: false }` : 'document'}).then(({ violations }) => violations.map(
         ({ id, nodes }) => id + ': ' + nodes.map(node => node.target + ' ' + node.failureSummary).join('; ')))`)
       wrong.forEach(said)
       const [wide, shown] = await browser.run('[document.documentElement.scrollWidth, innerWidth]')
       if (wide > shown) said(`${wide} wide`)
       await browser.picture(`${page}-${language}-${shape.width}${shape.dark ? '-dark' : ''}`)
     }
-    await this.#keyboard(text => found.push(`${page} (${language}): ${text}`))
+    if (!within) await this.#keyboard(text => found.push(`${page} (${language}): ${text}`))
   }
 
   /** Goes through a page with the keyboard alone: it ends where it began, and what has the focus shows it. */
   async #keyboard(said) {
     const { browser } = this
-    const all = await browser.run(`[...document.querySelectorAll('a[href], button, input, select, textarea, summary')]
-      .filter(it => !it.disabled && it.type !== 'hidden' && it.checkVisibility()).length`)
+    // Also what stands within elements that have a tree of their own.
+    const deep = `const deep = of => [...of.querySelectorAll('*')].flatMap(it => [it, ...(it.shadowRoot ? deep(it.shadowRoot) : [])])`
+    const all = await browser.run(`(() => {
+      ${deep}
+      return deep(document).filter(it => it.matches('a[href], button, input, select, textarea, summary'))
+        .filter(it => !it.disabled && it.type !== 'hidden' && it.checkVisibility()).length
+    })()`)
     const next = async () => {
       await browser.press('Tab')
       return browser.run(`(() => {
-        const it = document.activeElement
+        ${deep}
+        let it = document.activeElement
+        while (it.shadowRoot?.activeElement) it = it.shadowRoot.activeElement
         const style = getComputedStyle(it)
         const shows = style.outlineStyle !== 'none' || style.boxShadow !== 'none'
-        const place = [...document.querySelectorAll('*')].indexOf(it)
+        const place = deep(document).indexOf(it)
         return it === document.body ? null : { place, shows, text: it.outerHTML.slice(0, 80) }
       })()`)
     }

@@ -47,7 +47,7 @@ try {
 const gateway = new URL(demo.gateway)
 const found = await oauth.resourceDiscoveryRequest(gateway, plain)
 const resource = await oauth.processResourceDiscoveryResponse(gateway, found)
-assert.deepEqual(resource.authorization_servers, [demo.issuer])
+assert.deepEqual(resource.authorization_servers, [demo.issuer, demo.partner.issuer])
 assert.deepEqual(resource.bearer_methods_supported, ['header'])
 assert(resource.dpop_signing_alg_values_supported.includes('ES256'))
 const nobody = await fetch(new URL(strong, gateway))

@@ -19,6 +19,12 @@ struct Scene<'p> {
 
 impl<'p> Scene<'p> {
     fn start(postgres: &'p PostgresServer) -> Self {
+        Self::with(postgres, &[])
+    }
+
+    /// With this in the environment of both.
+    fn with(postgres: &'p PostgresServer, environment: &[(&str, &str)]) -> Self {
+        let set = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let program = Path::new(env!("CARGO_BIN_EXE_tegata"));
         let database = postgres.database();
         let (echo, redis) = (EchoServer::start(), RedisServer::start());
@@ -31,6 +37,7 @@ impl<'p> Scene<'p> {
         let own = Own {
             store: database.url_on("127.0.0.1"),
             more: format!("[redis]\nurl = \"{}\"\n", redis.url()),
+            environment: environment.iter().map(set).collect(),
             ..Own::default()
         };
         let nodes = ["one", "two"].map(|name| TegataNode::start(name, &shared, &own));
@@ -51,6 +58,8 @@ impl<'p> Scene<'p> {
                 {"path": "/stock", "service": "stock"},
                 {"path": "/strict", "service": "stock", "revocation": "strict"},
                 {"path": "/keys", "service": "stock", "credentials": ["token", "key"]},
+                {"path": "/limited", "service": "stock", "credentials": ["token", "key"],
+                 "rate_limits": [{"by": "key", "limit": "5/d"}]},
             ],
             "client": [client("opaque", "reference"), client("plain", "jwt")],
         });
@@ -74,7 +83,7 @@ impl<'p> Scene<'p> {
     }
 
     /// With a key.
-    fn with(&self, node: usize, key: &str) -> (u16, String) {
+    fn showing(&self, node: usize, key: &str) -> (u16, String) {
         self.call(node, "/keys/x", &format!("\r\nX-API-Key: {key}"))
     }
 
@@ -108,6 +117,56 @@ impl<'p> Scene<'p> {
 }
 
 #[test]
+fn each_key_has_its_own_limit_on_all_nodes_together_and_tokens_have_none_of_it() {
+    let postgres = PostgresServer::listening("", |_| {});
+    let limits = [
+        // Otherwise this machine is not counted.
+        ("TEGATA_GATEWAY__LIMITS__EXEMPT", "[]"),
+        ("TEGATA_GATEWAY__LIMITS__PER_ADDRESS", "100000/s"),
+        // How fast a busy machine is, is not what is shown.
+        ("TEGATA_GATEWAY__LIMITS__STORE_WAIT", "30s"),
+    ];
+    let scene = Scene::with(&postgres, &limits);
+    let make = || {
+        let made = scene.json(&["apikey", "create", "--service", "stock", "--name", "nightly"]);
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        (text("id"), text("api_key"))
+    };
+    let call =
+        |node: usize, key: &str| scene.call(node, "/limited/x", &format!("\r\nX-API-Key: {key}"));
+    let ((id, one), (_, two), token) = (make(), make(), scene.token("plain"));
+    for key in [&one, &two] {
+        // Five on both nodes together, whichever is asked.
+        for turn in 0..5 {
+            let answer = call(turn % 2, key);
+            assert_eq!(answer.0, 200, "{turn}: {}", answer.1);
+            assert!(answer.1.contains("\"route:key\""), "{}", answer.1);
+        }
+        for node in [0, 1, 0] {
+            let (status, answer) = call(node, key);
+            assert_eq!(status, 429, "{answer}");
+            assert!(answer.to_lowercase().contains("\r\nretry-after: "), "{answer}");
+            assert!(!answer.contains(&key[12..]), "{answer}");
+        }
+    }
+    // It is the key that is counted, and there alone: not its service, its route or where it comes from.
+    assert_eq!(scene.showing(0, &one).0, 200);
+    for turn in 0..8 {
+        assert_eq!(scene.bearing(turn % 2, "/limited/x", &token), 200, "{turn}");
+    }
+    // What is no key of ours is refused as such, however often, and takes nothing from one that is.
+    let mut wrong = two.clone();
+    wrong.replace_range(12..13, if &two[12..13] == "a" { "b" } else { "a" });
+    for _ in 0..6 {
+        assert_eq!(call(0, &wrong).0, 401);
+    }
+    // Its successor is another key.
+    let made = scene.json(&["apikey", "rotate", &id, "--grace", "1h"]);
+    assert_eq!(call(1, made["api_key"].as_str().unwrap()).0, 200);
+    assert_eq!(call(1, &one).0, 429);
+}
+
+#[test]
 fn a_key_taken_back_is_refused_by_every_node() {
     let postgres = PostgresServer::listening("", |_| {});
     let scene = Scene::start(&postgres);
@@ -129,7 +188,7 @@ fn a_key_taken_back_is_refused_by_every_node() {
     };
     let both = |key: &str, status: u16| {
         for node in [0, 1] {
-            let answer = scene.with(node, key);
+            let answer = scene.showing(node, key);
             assert_eq!(answer.0, status, "{node}: {}", answer.1);
             assert!(!answer.1.contains(&key[12..]), "{}", answer.1);
         }
@@ -165,7 +224,7 @@ fn a_key_taken_back_is_refused_by_every_node() {
     both(new, 200);
     let told = scene.json(&["apikey", "rotate", next, "--at-once"]);
     let last = told["api_key"].as_str().unwrap();
-    assert!(until(PATIENCE, || scene.with(1, new).0 == 401));
+    assert!(until(PATIENCE, || scene.showing(1, new).0 == 401));
     both(new, 401);
     both(last, 200);
     // Whoever found one somewhere takes it back by what was found.
@@ -177,7 +236,7 @@ fn a_key_taken_back_is_refused_by_every_node() {
     assert_eq!(told["proof"]["api keys"], 1, "{told}");
     both(last, 401);
     let (_, fresh) = make();
-    assert!(until(PATIENCE, || [0, 1].iter().all(|node| scene.with(*node, &fresh).0 == 200)));
+    assert!(until(PATIENCE, || [0, 1].iter().all(|node| scene.showing(*node, &fresh).0 == 200)));
     // A service that is removed takes its keys with it.
     scene.json(&["service", "remove", "stock"]);
     let listed = scene.json(&["apikey", "list"]);

@@ -4,7 +4,8 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     os::unix::net::UnixDatagram,
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
@@ -194,6 +195,48 @@ fn where_nobody_serves_taking_over_is_starting_and_without_asking_nobody_is_disp
     assert!(place.refused_after_log(&["serve"], 2).contains("in use by another process"));
     assert_eq!(get(public, "/.well-known/jwks.json").0, 200);
     first.stop();
+}
+
+/// What systemd says of the units that are shipped, after a change, with a program that is there.
+fn units(place: &Place, change: impl Fn(&str) -> String, args: &[&str]) -> Output {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/systemd");
+    for name in ["tegata.service", "tegata.socket"] {
+        let unit = std::fs::read_to_string(shipped.join(name)).unwrap();
+        let here = unit.replace("/usr/bin/tegata", env!("CARGO_BIN_EXE_tegata"));
+        place.write(name, &change(&here));
+    }
+    let mut command = Command::new("systemd-analyze");
+    command.args(args).current_dir(place.path()).output().expect("`systemd-analyze` can be run")
+}
+
+#[test]
+fn systemd_finds_no_fault_in_the_units_that_are_shipped() {
+    let place = Place::new();
+    let verify = ["verify", "--man=no", "./tegata.service", "./tegata.socket"];
+    let found = units(&place, str::to_owned, &verify);
+    assert!(found.status.success() && said(&found).is_empty(), "{}", said(&found));
+    // A fault would be found.
+    for (right, wrong) in [
+        ("WatchdogSec=", "WatchdogSecs="),
+        ("ProtectSystem=strict", "ProtectSystem=very"),
+        ("ListenStream=127.0.0.1:8080", "ListenStream=nowhere:8080:1"),
+    ] {
+        let found = units(&place, |unit| unit.replace(right, wrong), &verify);
+        assert!(said(&found).contains("tegata."), "{wrong}: {}", said(&found));
+    }
+    // As docs/operations.md says.
+    let security = ["security", "--offline=true", "--no-pager", "./tegata.service"];
+    let rated = units(&place, str::to_owned, &security);
+    let rated = String::from_utf8_lossy(&rated.stdout).into_owned();
+    assert!(rated.contains("Overall exposure level for tegata.service: 1.2"), "{rated}");
+    // The sockets have the addresses at which a server listens where nothing is said.
+    let served = place.run(&["init", "fresh"]);
+    assert!(served.status.success(), "{served:?}");
+    let fresh = std::fs::read_to_string(place.path().join("fresh/tegata.toml")).unwrap();
+    let socket = std::fs::read_to_string(place.path().join("tegata.socket")).unwrap();
+    for address in socket.lines().filter_map(|line| line.strip_prefix("ListenStream=")) {
+        assert!(fresh.contains(&format!("\"{address}\"")), "{address} is not in {fresh}");
+    }
 }
 
 /// Runs a command as systemd does: it is given these sockets from descriptor 3 on.

@@ -6,20 +6,12 @@ use std::{
     process::{Command, Stdio},
 };
 
+use tegata_engines::process::free_ports;
+
 use crate::{Place, listening, said, until};
 
-/// A range of ports that was free a moment ago.
-fn free_ports() -> u16 {
-    loop {
-        let probe = TcpListener::bind("127.0.0.1:0").unwrap();
-        let base = probe.local_addr().unwrap().port();
-        drop(probe);
-        let Some(last) = base.checked_add(32) else { continue };
-        if (base..=last).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
-            return base;
-        }
-    }
-}
+/// How many ports a demo takes.
+const PORTS: u16 = 33;
 
 #[test]
 fn ports_in_use_are_one_line_and_exit_code_2() {
@@ -50,7 +42,7 @@ fn somebody_else_at_the_other_loopback_address_is_not_passed_over() {
 fn whoever_ends_the_story_ends_the_demo_too() {
     let place = Place::new();
     let mut story = loop {
-        let base = free_ports().to_string();
+        let base = free_ports(PORTS).to_string();
         let args = ["demo", "--once", "--data-dir", "demo", "--port-base", &base];
         let more = ["--describe", "here.json", "--limits", "production"];
         let mut story = place

@@ -400,6 +400,10 @@ fn how_a_service_is_reached_is_declared_changed_and_taken_away() {
     assert_eq!(told["protocol"], "h2c");
     let told = admin.patch(&place, &json!({"protocol": null})).expect(200).json();
     assert_eq!(told.get("protocol"), None);
+    let told = admin.patch(&place, &json!({"identity": "headers"})).expect(200).json();
+    assert_eq!(told["identity"], "headers");
+    let told = admin.patch(&place, &json!({"identity": null})).expect(200).json();
+    assert_eq!(told.get("identity"), None);
     call().expect(502);
     for wrong in [
         json!({"ca_file": "/etc/ca.pem"}),

@@ -147,6 +147,17 @@ impl Demo {
         self.data.join("tegata.db")
     }
 
+    /// A new token of the partner.
+    pub(crate) fn token_of_partner(&self) -> String {
+        let partner = &self.described["partner"];
+        let text = |name: &str| partner[name].as_str().unwrap();
+        let path = text("token_endpoint").strip_prefix(text("issuer")).unwrap();
+        let ask = Place::of(text("issuer")).post(path);
+        let ask = ask.basic(text("client_id"), text("client_secret"));
+        let answer = ask.form(&[("grant_type", "client_credentials")]).send().expect(200).json();
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
     /// A client of the description.
     pub(crate) fn client(&self, id: &str) -> Client {
         let clients = self.described["clients"].as_array().unwrap();
@@ -231,5 +242,5 @@ pub(crate) fn said(output: &Output) -> String {
 
 /// Whether all ports that the demo takes can be had.
 fn is_free(base: u16) -> bool {
-    (0..3).chain(10..22).all(|offset| TcpListener::bind(("127.0.0.1", base + offset)).is_ok())
+    (0..5).chain(10..23).all(|offset| TcpListener::bind(("127.0.0.1", base + offset)).is_ok())
 }

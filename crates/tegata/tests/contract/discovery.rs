@@ -18,8 +18,8 @@ fn holds(list: &Value, name: &str, value: &str) -> bool {
 #[test]
 fn the_description_has_the_promised_names_and_inhabitants() {
     let described = &demo().described;
-    let promised = "issuer gateway operations admin users clients services protected_path \
-                    public_path";
+    let promised = "issuer gateway operations admin users clients partner services \
+                    protected_path public_path";
     for name in promised.split_whitespace() {
         assert!(!described[name].is_null(), "{name}");
     }
@@ -41,6 +41,8 @@ fn the_description_has_the_promised_names_and_inhabitants() {
         assert!(holds(clients, "grant_types", grant), "{grant}");
     }
     assert!(holds(clients, "redirect_uris", "http://127.0.0.1:9999/callback"));
+    let promised = "client_id client_secret issuer token_endpoint";
+    assert_eq!(names(&described["partner"]), sorted(promised));
     let of_browsers =
         clients.as_array().unwrap().iter().filter(|it| !it["redirect_uris"][0].is_null());
     let (public, confidential): (Vec<_>, Vec<_>) =
@@ -62,12 +64,13 @@ fn the_described_paths_are_protected_and_open_as_they_say() {
 }
 
 #[test]
-fn the_three_listeners_stand_side_by_side_on_both_loopback_addresses() {
+fn the_listeners_stand_side_by_side_on_both_loopback_addresses() {
     let demo = demo();
     let base = demo.public.port;
     assert_eq!((demo.gateway.port, demo.operations.port), (base + 1, base + 2));
     let has_six = std::net::TcpListener::bind("[::1]:0").is_ok();
-    for port in base..base + 3 {
+    assert_eq!(Place::of(demo.described["partner"]["issuer"].as_str().unwrap()).port, base + 4);
+    for port in (base..base + 3).chain([base + 4]) {
         assert_eq!(std::net::TcpStream::connect(("::1", port)).is_ok(), has_six, "{port}");
     }
     // The shop begins at N+10; each service says that it is well.

@@ -259,7 +259,8 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
         (name.to_ascii_lowercase(), value.trim().to_owned())
     };
     let mut answer = Answer { status, fields: lines.map(field).collect(), body: body.to_vec() };
-    if answer.field("transfer-encoding") == Some("chunked") {
+    // The answer to `HEAD` may say so, too, and has none.
+    if answer.field("transfer-encoding") == Some("chunked") && !body.is_empty() {
         answer.body = unchunked(body);
     } else if let Some(length) = answer.field("content-length") {
         let length: usize = length.parse().unwrap();

@@ -17,7 +17,8 @@ pub(crate) const LATE: Duration = Duration::from_secs(600);
 /// How many numbers are remembered until the log has been read beyond them.
 const MARKS: usize = 1000;
 
-/// How many spans of numbers are told of which nothing came. More are learnt of from the log.
+/// How many spans of numbers are told of which nothing came. More are learnt of from the log, which nobody
+/// reads while the store is away: so that what fails without a pause then is one span.
 const VOID: usize = 64;
 
 /// How many messages are kept, for whoever did not hear them.
@@ -32,7 +33,8 @@ pub(super) struct Ledger {
     last: SinceBoot,
     /// What is under way, by its first number.
     open: BTreeMap<u64, Open>,
-    void: VecDeque<(u64, u64)>,
+    /// From which number to which nothing came of it. No two of them touch.
+    void: BTreeMap<u64, u64>,
     pub(super) settled: Settled,
     /// Nothing up to a number could come to be after a moment: until the log has been read later.
     marks: VecDeque<(SinceBoot, u64)>,
@@ -79,9 +81,19 @@ impl Ledger {
     /// Nothing came of them, and nothing will.
     pub(super) fn is_void(&mut self, first: u64, count: u64) {
         self.open.remove(&first);
-        self.void.push_back((first, first.saturating_add(count).saturating_sub(1)));
+        let (mut from, mut to) = (first, first.saturating_add(count).saturating_sub(1));
+        if let Some((before, end)) = self.void.range(..first).next_back()
+            && end.saturating_add(1) == first
+        {
+            from = *before;
+            self.void.remove(&from);
+        }
+        if let Some(end) = self.void.remove(&to.saturating_add(1)) {
+            to = end;
+        }
+        self.void.insert(from, to);
         if self.void.len() > VOID {
-            self.void.pop_front();
+            self.void.pop_first();
         }
     }
 
@@ -120,7 +132,7 @@ impl Ledger {
     }
 
     pub(super) fn void(&self) -> Vec<(u64, u64)> {
-        self.void.iter().copied().collect()
+        self.void.iter().map(|(from, to)| (*from, *to)).collect()
     }
 
     /// Notes how much of it is in the log.
@@ -138,5 +150,36 @@ impl Ledger {
             self.settled = Settled { number, position: view.position() };
             self.marks.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_to_nothing_in_any_order_is_told_in_as_few_spans_as_there_are() {
+        let mut ledger = Ledger::default();
+        for _ in 0..10 {
+            ledger.begin(1, SinceBoot::default());
+        }
+        for number in [3, 1, 5, 2, 8] {
+            ledger.is_void(number, 1);
+        }
+        assert_eq!(ledger.void(), [(1, 3), (5, 5), (8, 8)]);
+        // Several at once, between two of them.
+        ledger.is_void(6, 2);
+        assert_eq!(ledger.void(), [(1, 3), (5, 8)]);
+        ledger.is_void(4, 1);
+        assert_eq!(ledger.void(), [(1, 8)]);
+        // Of more than can be told, those are told that came last.
+        for number in 0..100 {
+            ledger.is_void(1000 + 2 * number, 1);
+        }
+        let told = ledger.void();
+        assert_eq!(
+            (told.len(), told.first(), told.last()),
+            (VOID, Some(&(1072, 1072)), Some(&(1198, 1198)))
+        );
     }
 }

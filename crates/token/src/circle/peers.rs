@@ -84,7 +84,8 @@ impl Peers {
         (peer.beat, peer.heard) = (heartbeat.beat, now);
         peer.position = peer.position.max(heartbeat.position);
         for (first, last) in &heartbeat.void {
-            let span = (*first..=*last).take(BEYOND).filter(|number| *number > peer.known);
+            // One may begin far below: it grows as long as nothing comes of anything.
+            let span = (*first).max(peer.known.saturating_add(1))..=*last;
             span.take(BEYOND.saturating_sub(peer.beyond.len())).for_each(|number| {
                 peer.beyond.insert(number);
             });
@@ -187,5 +188,43 @@ impl Peer {
             self.vouched = self.vouched.max(Some(said.after));
         }
         self.vouched
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::ledger::Ledger, *};
+
+    /// A node whose store is away is asked to take things back, as fast as it can say no, eight at a time
+    /// and answered in any order. Whoever hears it knows at each heartbeat that there was nothing.
+    #[test]
+    fn however_much_fails_between_two_heartbeats_its_maker_is_believed() {
+        let (me, other, now) =
+            (NodeId(1), NodeId(2), |beat| SinceBoot(std::time::Duration::from_millis(500 * beat)));
+        let (mut theirs, mut ours) = (Ledger::default(), Peers::default());
+        for beat in 1..=6 {
+            for _ in 0..600 {
+                let mut under_way: Vec<u64> = (0..8).map(|_| theirs.begin(1, now(beat))).collect();
+                under_way.swap(1, 6);
+                under_way.reverse();
+                under_way.into_iter().for_each(|number| theirs.is_void(number, 1));
+            }
+            ours.made(beat, now(beat));
+            let heartbeat = Heartbeat {
+                by: other,
+                beat,
+                epoch: Some(7),
+                begun: theirs.begun,
+                void: theirs.void(),
+                settled: theirs.settled,
+                heard: vec![Echo { of: me, beat, known: 0 }],
+                position: 0,
+                awaits: 0,
+            };
+            ours.hear(me, &heartbeat, now(beat));
+            // As soon as it was made, however many numbers were given since the log was read.
+            let vouched = ours.vouched(me, &[me, other], 7, 0, now(beat));
+            assert_eq!(vouched, Some(now(beat)), "heartbeat {beat}, {} numbers", theirs.begun);
+        }
     }
 }

@@ -28,8 +28,12 @@ use crate::revocation::{Entry, Revoked, View};
 /// For how long an answer is kept. It is dropped at once when something of the same kind is learnt.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// How many answers are kept: with what it takes to find them, less than 40 MB.
-const ANSWERS: usize = 200_000;
+/// How many bytes answers may take up, unless something else is said.
+pub const REMEMBERED: usize = 100 << 20;
+
+/// How many one takes up at most: its name and what it says, which is of one length, what it takes to find
+/// it, and what is remembered of those that had to go.
+const ANSWER: usize = 224;
 
 /// Of how many clients and keys it is kept up to when they were taken back.
 const SHARED: usize = 1000;
@@ -116,7 +120,10 @@ pub struct ForeignView {
     perhaps: RwLock<HashMap<Name, u64>>,
     has_perhaps: AtomicBool,
     stripes: Box<[AtomicU64]>,
+    /// Those that were used longest ago go first.
     answers: Cache<Name, Answer>,
+    /// How many bytes they may take up.
+    remembered: usize,
     /// Of clients and keys, which many tokens share: one that was taken back is otherwise asked for with
     /// every token of it that is new.
     shared: Cache<Name, Shared>,
@@ -153,10 +160,24 @@ impl ForeignView {
             perhaps: RwLock::default(),
             has_perhaps: AtomicBool::new(false),
             stripes: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
-            answers: Cache::new(ANSWERS),
+            answers: answers(REMEMBERED),
+            remembered: REMEMBERED,
             shared: Cache::new(SHARED),
             filled: AtomicU64::new(filled),
         }
+    }
+
+    /// The same, with room for answers of a moment ago in so many bytes.
+    #[must_use]
+    pub fn remembering(self, bytes: usize) -> Self {
+        Self { answers: answers(bytes), remembered: bytes, ..self }
+    }
+
+    /// How many bytes answers of a moment ago take up, with what it takes to find them, and how many they
+    /// may.
+    #[must_use]
+    pub fn remembered(&self) -> (usize, usize) {
+        (self.answers.memory_used().total(), self.remembered)
     }
 
     /// What is known of a token without asking anybody.
@@ -442,6 +463,11 @@ impl ForeignView {
         let stripe = usize::try_from(name.hashes().0 % 4096).unwrap_or_default();
         self.stripes.get(stripe).unwrap_or(&NOWHERE)
     }
+}
+
+/// Room for as many answers as fit into so many bytes.
+fn answers(bytes: usize) -> Cache<Name, Answer> {
+    Cache::new((bytes / ANSWER).max(1))
 }
 
 /// Whether many tokens have one such name.

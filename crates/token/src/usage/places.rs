@@ -28,7 +28,7 @@ impl<T: Kept> Places<T> {
     pub(super) fn change(
         &mut self,
         jti: impl AsRef<str> + Into<Box<str>>,
-        mut fresh: T,
+        fresh: impl FnOnce() -> T,
         change: impl FnOnce(&mut T),
     ) {
         if let Some(known) = self.of.get_mut(jti.as_ref()) {
@@ -38,6 +38,7 @@ impl<T: Kept> Places<T> {
             self.unused -= usize::from(was_unused && !known.is_unused());
             return;
         }
+        let mut fresh = fresh();
         change(&mut fresh);
         let is_unused = fresh.is_unused();
         let has_room = if is_unused {

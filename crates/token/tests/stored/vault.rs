@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -21,16 +22,19 @@ use tegata_token::{
     keys::{Renewal, Rings},
     ring::KeyState,
 };
+use tokio::{sync::watch, time::timeout};
 
 use super::world::World;
 
-/// A vault in memory, which can be away, and can answer with what another key signed.
+/// A vault in memory, which can be away, can answer with what another key signed, and can hang.
 #[derive(Default)]
 struct Chest {
     keys: Mutex<BTreeMap<u64, Arc<SigningKey>>>,
     made: AtomicU64,
     away: AtomicBool,
     lies: AtomicBool,
+    /// Whether signatures of keys on P-256 never come.
+    hangs: watch::Sender<bool>,
 }
 
 impl Chest {
@@ -63,13 +67,23 @@ impl Vault for Chest {
     fn make(&self, scheme: Scheme) -> BoxFuture<'_, Result<KeyInVault, VaultRefused>> {
         Box::pin(async move {
             self.check()?;
-            assert_eq!(scheme, Scheme::P256);
-            let key = SigningKey::generate(Algorithm::Es256).unwrap();
+            let algorithm = match scheme {
+                Scheme::Ed25519 => Algorithm::EdDsa,
+                scheme => {
+                    assert_eq!(scheme, Scheme::P256);
+                    Algorithm::Es256
+                }
+            };
+            let key = SigningKey::generate(algorithm).unwrap();
             let number = self.made.fetch_add(1, Ordering::Relaxed);
             let read = |member: &Option<String>| {
                 URL_SAFE_NO_PAD.decode(member.as_deref().unwrap()).unwrap()
             };
-            let public = PublicHalf::P256 { x: read(&key.jwk().x), y: read(&key.jwk().y) };
+            let x = read(&key.jwk().x);
+            let public = match algorithm {
+                Algorithm::EdDsa => PublicHalf::Ed25519(x),
+                _ => PublicHalf::P256 { x, y: read(&key.jwk().y) },
+            };
             self.keys.lock().insert(number, Arc::new(key));
             Ok(KeyInVault { handle: number.to_be_bytes().to_vec(), public })
         })
@@ -78,10 +92,15 @@ impl Vault for Chest {
     fn sign<'a>(
         &'a self,
         handle: &'a [u8],
-        _: Scheme,
+        scheme: Scheme,
         message: &'a [u8],
     ) -> BoxFuture<'a, Result<Vec<u8>, VaultRefused>> {
-        Box::pin(async move { self.signed(handle, message) })
+        Box::pin(async move {
+            if scheme == Scheme::P256 {
+                self.hangs.subscribe().wait_for(|hangs| !*hangs).await.unwrap();
+            }
+            self.signed(handle, message)
+        })
     }
 
     fn sign_waiting(
@@ -129,7 +148,10 @@ async fn opened(
     vault: &Arc<Chest>,
     makes_in_vault: bool,
 ) -> Result<Keys, KeysRefused> {
-    let rings = rings(vault, makes_in_vault);
+    opened_with(world, rings(vault, makes_in_vault)).await
+}
+
+async fn opened_with(world: &World, rings: Rings) -> Result<Keys, KeysRefused> {
     Keys::open(
         world.node.clone(),
         world.realm.clone(),
@@ -162,14 +184,23 @@ fn states(keys: &Keys) -> Vec<&'static str> {
 }
 
 async fn signs(keys: &Keys) -> Result<(), KeyRefused> {
-    let key = keys.now().signer(Algorithm::Es256).unwrap();
+    signs_with(keys, Algorithm::Es256).await
+}
+
+async fn signs_with(keys: &Keys, algorithm: Algorithm) -> Result<(), KeyRefused> {
+    let key = keys.now().signer(algorithm).unwrap();
     let token = jws::signed(&key, "at+jwt", b"{}").await?;
+    assert!(verifies(keys, &key, &token));
+    Ok(())
+}
+
+/// Whether whoever has fetched the keys takes a token.
+fn verifies(keys: &Keys, key: &SigningKey, token: &str) -> bool {
     let (message, signature) = token.rsplit_once('.').unwrap();
     let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
     let published = keys.now().jwks();
     let known = published.iter().find(|it| it.kid.as_deref() == Some(key.kid().as_str())).unwrap();
-    assert!(VerifyingKey::from_jwk(known).unwrap().verifies(message.as_bytes(), &signature));
-    Ok(())
+    VerifyingKey::from_jwk(known).unwrap().verifies(message.as_bytes(), &signature)
 }
 
 #[tokio::test]
@@ -353,4 +384,37 @@ async fn without_its_vault_a_ring_is_not_opened() {
     let refused = refused.await.unwrap_err();
     assert!(matches!(refused, KeysRefused::Key(KeyRefused::NoVault(_))), "{refused}");
     assert!(refused.to_string().contains("[keys.pkcs11]"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_signature_that_never_comes_holds_up_nobody_but_those_who_wait_for_it() {
+    let (world, _) = World::in_memory().await;
+    let vault = Arc::new(Chest::default());
+    let both = vec![Algorithm::Es256, Algorithm::EdDsa];
+    let rings = Rings { algorithms: both, ..rings(&vault, true) };
+    let keys = opened_with(&world, rings).await.unwrap();
+    let hung = keys.now().signer(Algorithm::Es256).unwrap();
+    let before = jws::signed(&hung, "at+jwt", b"{}").await.unwrap();
+    vault.hangs.send_replace(true);
+    let mut waits = pin!(jws::signed(&hung, "at+jwt", b"{}"));
+    // A key that was made has to sign once.
+    let mut makes = pin!(keys.make(Algorithm::Es256));
+    assert!(timeout(Duration::ZERO, &mut waits).await.is_err());
+    assert!(timeout(Duration::ZERO, &mut makes).await.is_err());
+    let meanwhile = async {
+        assert!(verifies(&keys, &hung, &before));
+        for _ in 0..2 {
+            signs_with(&keys, Algorithm::EdDsa).await.unwrap();
+            let next = keys.make(Algorithm::EdDsa).await.unwrap().unwrap();
+            keys.rotate(&next, true).await.unwrap();
+        }
+        keys.reload().await.unwrap();
+        keys.tidy().await.unwrap();
+        assert!(verifies(&keys, &hung, &before));
+    };
+    timeout(Duration::from_secs(60), meanwhile).await.expect("they are held up");
+    assert!(timeout(Duration::ZERO, &mut waits).await.is_err());
+    vault.hangs.send_replace(false);
+    assert!(verifies(&keys, &hung, &waits.await.unwrap()));
+    makes.await.unwrap().unwrap();
 }

@@ -40,6 +40,41 @@ async fn nobody_sees_what_is_anothers_and_admins_see_all() {
 }
 
 #[tokio::test]
+async fn what_the_page_shows_of_somebody_is_their_own() {
+    let stage = Stage::open().await;
+    stage.call(ALICE, "POST", "orders", "/orders", order("gaiters", 1)).await;
+    stage.call(ALICE, "PUT", "preferences", "/me", json!({"theme": "dark"})).await;
+    stage.call(ALICE, "PUT", "users", "/me", json!({"name": "Alice"})).await;
+    let told = async |who| {
+        let mut told = Vec::new();
+        for (service, path) in
+            [("users", "/me/card"), ("notifications", "/unread"), ("preferences", "/me")]
+        {
+            let (status, said) = stage.call(who, "GET", service, path, Value::Null).await;
+            assert_eq!(status, 200, "{service}{path}");
+            let nobody = stage.call(Who::Nobody, "GET", service, path, Value::Null).await;
+            assert_eq!(nobody.0, 401, "{service}{path}");
+            // A service for itself is nobody who likes anything.
+            let service_itself = Who::Service("orders");
+            let alone = stage.call(service_itself, "GET", service, path, Value::Null).await;
+            assert_eq!(alone.0, 403, "{service}{path}");
+            told.push(said);
+        }
+        told
+    };
+    let (alice, bob) = (told(ALICE).await, told(BOB).await);
+    assert_eq!((&alice[0]["id"], &alice[0]["name"]), (&json!("usr_alice"), &json!("Alice")));
+    assert_eq!((&bob[0]["id"], &bob[0]["name"]), (&json!("usr_bob"), &json!("Traveller")));
+    assert_ne!(alice[0]["avatar"], bob[0]["avatar"]);
+    let unread = alice[1]["unread_count"].as_u64().unwrap();
+    assert!(unread > 0 && bob[1] == json!({"unread_count": 0}));
+    let read = "/notifications/ntf_00000001/read";
+    stage.call(ALICE, "POST", "notifications", read, Value::Null).await;
+    assert_eq!(told(ALICE).await[1]["unread_count"], unread - 1);
+    assert_eq!((&alice[2], &bob[2]), (&json!({"theme": "dark"}), &json!({"theme": "system"})));
+}
+
+#[tokio::test]
 async fn only_orders_may_reserve_charge_and_ship() {
     let stage = Stage::open().await;
     let reserve = json!({"order_id": "o", "items": [{"product_id": "gaiters", "quantity": 1}]});

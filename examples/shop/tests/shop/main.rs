@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod graph;
 mod isolation;
 mod ordering;
 mod stage;

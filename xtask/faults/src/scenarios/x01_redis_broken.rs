@@ -1,11 +1,12 @@
-//! A server of Redis is killed or stands still, while everything goes on.
+//! A server of Redis or NATS is killed, stands still or cannot be heard, while everything goes on.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use tegata_engines::{Redis, RedisCluster, RedisServer};
+use tegata_engines::{Mode, Redis, RedisCluster, RedisServer};
 
 use crate::{
+    http::{Ask, Client},
     ledger::Ledger,
     load::{Amount, Load, propagation},
     plot::Plot,
@@ -14,7 +15,7 @@ use crate::{
     seed::Seed,
     series::{Latencies, Outcome, Series},
     stage::{self, Stage},
-    time::{let_pass, until},
+    time::{Ending, Stopwatch, let_pass, until},
 };
 
 /// How long a revocation may take to be known while something is broken, and when all is well again.
@@ -23,6 +24,11 @@ const WELL: Duration = Duration::from_millis(250);
 
 /// How soon all must be well again.
 const BACK: Duration = Duration::from_secs(10);
+
+/// How soon a Redis that does not answer is left alone, and how soon it is asked again when it does: a breaker
+/// stays open for 30 s at most.
+const OPEN: Duration = Duration::from_secs(1);
+const CLOSED: Duration = Duration::from_secs(35);
 
 /// A primary is killed; its replica takes over; it comes back empty.
 pub(super) fn killed(stage: &Stage, round: &Round) -> Result<Seen> {
@@ -150,6 +156,87 @@ pub(super) fn nats_gone(stage: &Stage, round: &Round) -> Result<Seen> {
     })
 }
 
+/// Nothing of NATS is heard, and its connections stay open: it stands still, or all ways to it swallow what
+/// they are given.
+pub(super) fn nats_silent(stage: &Stage, round: &Round) -> Result<Seen> {
+    let nats = stage.cluster().nats().context("an installation with NATS")?;
+    let outage = round.outage(8, 600);
+    let swallow = |mode| {
+        let members = stage.cluster().members().iter();
+        members.filter_map(|member| member.nats.as_ref()).for_each(|way| way.set(mode));
+    };
+    let stands_still = Seed::new(round.seed).below(2) == 0;
+    let mut seen = broken(stage, round, "nothing of NATS is heard", || {
+        if stands_still {
+            nats.hold();
+            let_pass(outage);
+            nats.go_on();
+        } else {
+            swallow(Mode::BlackHole);
+            let_pass(outage);
+            swallow(Mode::Sound);
+        }
+        Ok(())
+    })?;
+    let how = if stands_still { "it stands still" } else { "its ways swallow everything" };
+    how.clone_into(&mut seen.saw);
+    Ok(seen)
+}
+
+/// Nothing of the only Redis is heard, and its connections stay open: it is left alone soon, and asked again
+/// when it answers.
+pub(super) fn silent(stage: &Stage, round: &Round) -> Result<Seen> {
+    alone(stage)?;
+    let outage = round.outage(8, 600).max(OPEN * 2);
+    let set = |mode| {
+        let ways = stage.cluster().members().iter().flat_map(|member| &member.redis);
+        ways.for_each(|way| way.set(mode));
+    };
+    let begun = Stopwatch::start();
+    let (mut opened, mut closed) = (None, None);
+    let ending = Ending::default();
+    let mut seen = thread::scope(|scope| {
+        let _over = ending.ends_with();
+        // What is kept nowhere but in Redis: who wants a code, and has not signed in.
+        for n in 0..8 {
+            let ending = &ending;
+            scope.spawn(move || {
+                let mut public = stage.public(n % stage.nodes());
+                while !ending.pass(Duration::from_millis(20)) {
+                    let _ = public.ask(&stage::authorization());
+                }
+            });
+        }
+        broken(stage, round, "nothing of Redis is heard", || {
+            set(Mode::BlackHole);
+            let silent = begun.read();
+            opened = until(OPEN * 10, || all_breakers(stage, 2));
+            let_pass(outage.saturating_sub(begun.read().saturating_sub(silent)));
+            set(Mode::Sound);
+            closed = until(stage::PATIENCE, || all_breakers(stage, 0));
+            Ok(())
+        })
+    })?;
+    for (name, took, most) in
+        [("the breaker opens after", opened, OPEN), ("and closes after", closed, CLOSED)]
+    {
+        match took {
+            Some(took) => seen.promised(name, [took].into_iter().collect(), most),
+            None => seen.broken.push(format!("{name}: never")),
+        }
+    }
+    Ok(seen)
+}
+
+/// Whether the breakers before Redis are all in a state, as metrics say it.
+fn all_breakers(stage: &Stage, state: u8) -> bool {
+    let line = format!("circuit_breaker_state{{name=\"redis\"}} {state}");
+    stage.cluster().members().iter().all(|member| {
+        let mut client = Client::new(member.node.ports().operations);
+        client.ask(&Ask::get("/metrics")).is_ok_and(|answer| answer.text().contains(&line))
+    })
+}
+
 fn broken(
     stage: &Stage,
     round: &Round,
@@ -168,7 +255,7 @@ fn broken(
     let (load, (gone, back, during, after)) = Load::put(stage, &ledger, &amount, |load| {
         let_pass(calm + Seed::new(round.seed).moment(Duration::from_secs(1)));
         let gone = load.watch.read();
-        let during = std::thread::scope(|scope| {
+        let during = thread::scope(|scope| {
             let (stage, ledger) = (&stage, &ledger);
             let during = scope.spawn(move || propagation(stage, ledger, (0, 1), times, DURING));
             breaks()?;
@@ -239,7 +326,7 @@ impl Session {
 
     /// Ends it, asking again until that is acknowledged.
     fn end(&self, stage: &Stage) -> Result<()> {
-        let ask = crate::http::Ask::form("/api/auth/logout", &[])
+        let ask = Ask::form("/api/auth/logout", &[])
             .field("Cookie", &self.cookie)
             .field("X-CSRF-Token", &self.csrf)
             .field("Origin", stage.cluster().issuer())

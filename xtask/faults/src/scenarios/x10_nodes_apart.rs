@@ -7,16 +7,18 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use tegata_engines::{Direction, Mode};
 
 use crate::{
     ledger::{Checked, Ledger, lock},
     load::propagation,
     report::Seen,
     scenario::Round,
+    seed::Seed,
     series::{Latencies, Outcome, Series},
     stage::{self, Stage},
-    time::Stopwatch,
+    time::{Stopwatch, until},
 };
 
 /// How many present one refresh token at once, over both nodes.
@@ -24,6 +26,12 @@ const MANY: usize = 32;
 
 /// How long a revocation may take to be known where nodes do not hear each other.
 const BOUND: Duration = Duration::from_secs(5);
+
+/// How soon a revocation is known where nodes hear each other, and not where they read the log once a second.
+const SOON: Duration = Duration::from_millis(100);
+
+/// How soon they must hear each other again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// What became of one token that many presented.
 #[derive(Debug, Default)]
@@ -69,6 +77,34 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
     seen.checked = Checked { promises: seen.checked.promises, looks: seen.checked.looks };
     seen.broken.extend(ledger.all_broken());
     seen.saw = format!("{} tokens, each presented {MANY} times at once", tokens.len());
+    Ok(seen)
+}
+
+/// The same where nodes hear each other over NATS, and one of them hears nothing of it, is not heard, or both.
+pub(super) fn in_nats(stage: &Stage, round: &Round) -> Result<Seen> {
+    let apart =
+        [Mode::BlackHole, Mode::OneWay(Direction::ToServer), Mode::OneWay(Direction::ToClient)];
+    let mut seed = Seed::new(round.seed);
+    let (mode, node) = (seed.one_of(&apart).copied(), seed.below(stage.nodes()));
+    let mode = mode.unwrap_or(Mode::BlackHole);
+    let way = stage.cluster().member(node).nats.as_ref().context("an installation with NATS")?;
+    way.set(mode);
+    let seen = self::round(stage, round);
+    way.set(Mode::Sound);
+    let mut seen = seen?;
+    seen.saw = format!("{}; {mode:?} of node {node}", seen.saw);
+    // They find each other again: each is told of a revocation by the other, and does not come upon it.
+    let well = || {
+        let ledger = Ledger::default();
+        let told = propagation(stage, &ledger, (node, (node + 1) % stage.nodes()), 1, BOUND);
+        told.is_ok_and(|took| !took.is_empty() && took.max() < SOON)
+    };
+    match until(AGAIN * 2, well) {
+        Some(took) => {
+            seen.promised("hear each other again after", [took].into_iter().collect(), AGAIN);
+        }
+        None => seen.broken.push("they do not hear each other again".to_owned()),
+    }
     Ok(seen)
 }
 

@@ -1,4 +1,4 @@
-//! The wall clock of one node jumps by five minutes, ahead or back.
+//! The wall clock of one node jumps by five minutes, ahead or back, or drifts.
 
 use std::time::Duration;
 
@@ -28,6 +28,10 @@ const NOTICED: Duration = Duration::from_secs(5);
 
 /// How much longer than others its tokens may live.
 const EXTENDED: u64 = 30;
+
+/// How far a clock may drift, in seconds, from one comparison with the database's to the next, in whole
+/// seconds of both.
+const SAMPLED: u64 = 3;
 
 /// How soon it must be ready when its clock is right again.
 const BACK: Duration = Duration::from_secs(40);
@@ -101,6 +105,101 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
     seen.checked = ledger.check(stage);
     seen.broken.extend(ledger.all_broken());
     Ok(seen)
+}
+
+/// The clock drifts: it runs twice as fast as it should, or stands still, until it is well beyond what is
+/// put up with; then it drifts back.
+pub(super) fn drifts(stage: &Stage, round: &Round) -> Result<Seen> {
+    let wrong = i64::try_from(round.outage(42, 300).as_secs())?.max(EXTENDED.cast_signed() + 10);
+    let mut seed = Seed::new(round.seed);
+    let sign = if seed.below(2) == 0 { 1 } else { -1 };
+    let ledger = Ledger::default();
+    let families = ledger.begin(stage.families(4)?);
+    let cookie = stage.session(&mut stage.public(RIGHT))?;
+    let before = revoke_some(stage, &ledger, RIGHT, 5)?;
+    let mut seen = Seen { saw: format!("up to {:+} s", sign * wrong), ..Seen::default() };
+    let node = &stage.cluster().member(WRONG).node;
+    let mut drifted = Drifted::default();
+    // A second in each second: what is issued meanwhile is looked at as often.
+    for seconds in (1..=wrong).chain((0..wrong).rev()) {
+        let began = Stopwatch::start();
+        node.set_clock(sign * seconds);
+        let rises = drifted.most < seconds;
+        drifted.most = drifted.most.max(seconds);
+        if seconds > EXTENDED.cast_signed() && rises && drifted.beyond.is_none() {
+            drifted.beyond = Some(Stopwatch::start());
+        }
+        if drifted.noticed.is_none() && !node.is_ready() {
+            drifted.noticed = Some(drifted.beyond.map_or(Duration::ZERO, |it| it.read()));
+        }
+        drifted.look(stage)?;
+        let_pass(Duration::from_secs(1).saturating_sub(began.read()));
+    }
+    match drifted.noticed {
+        Some(took) => {
+            seen.promised(
+                "not ready, from half a minute on",
+                [took].into_iter().collect(),
+                NOTICED,
+            );
+        }
+        None => seen.broken.push(format!("it says that it is ready while it is {wrong} s wrong")),
+    }
+    let Drifted { given, refused, extended, furthest, .. } = drifted;
+    seen.must(given > 0, || "it issued nothing, so that nothing was tried".to_owned());
+    seen.must(refused == 0, || {
+        format!("{refused} of {given} tokens of that node are refused by the other")
+    });
+    seen.must(extended == 0, || {
+        format!("{extended} of {given} tokens live too long, by up to {furthest} s")
+    });
+    seen.fact("tokens issued while the clock drifts", given, drifted.asked);
+    match until(BACK * 2, || node.is_ready()) {
+        Some(took) => seen.promised("ready again after", [took].into_iter().collect(), BACK),
+        None => seen.broken.push("the node is not ready again".to_owned()),
+    }
+    still_refused(stage, &mut seen, &before, "after its clock has drifted");
+    session_counts(stage, &mut seen, &cookie, "after its clock has drifted");
+    for family in &families {
+        let token = lock(family).tokens.last().cloned().unwrap_or_default();
+        keep(family, &Refreshed::of(&stage::refresh(&mut stage.public(WRONG), &token)));
+    }
+    let ended = families.iter().filter(|family| lock(family).ended).count();
+    seen.must(ended == 0, || format!("{ended} families of refresh tokens ended"));
+    seen.checked = ledger.check(stage);
+    seen.broken.extend(ledger.all_broken());
+    Ok(seen)
+}
+
+/// What was seen while a clock drifted.
+#[derive(Default)]
+struct Drifted {
+    most: i64,
+    /// Since when it is further off than anybody puts up with.
+    beyond: Option<Stopwatch>,
+    /// How long after that it said so; before it, at once.
+    noticed: Option<Duration>,
+    asked: usize,
+    given: usize,
+    refused: usize,
+    extended: usize,
+    furthest: u64,
+}
+
+impl Drifted {
+    /// Asks the node with the wrong clock for a token, and the other what it makes of it.
+    fn look(&mut self, stage: &Stage) -> Result<()> {
+        self.asked += 1;
+        let own = stage::issue(&mut stage.public(WRONG)).map_err(anyhow::Error::from);
+        let Ok(access) = own.and_then(|it| stage::access_in(&it)) else { return Ok(()) };
+        let other = issued(&mut stage.public(RIGHT))?;
+        self.given += 1;
+        self.refused += usize::from(!is_served(stage, RIGHT, &access)?);
+        let longer = access.ends.saturating_sub(other.ends);
+        self.furthest = self.furthest.max(longer);
+        self.extended += usize::from(longer > EXTENDED + SAMPLED);
+        Ok(())
+    }
 }
 
 fn revoke_some(stage: &Stage, ledger: &Ledger, node: usize, many: usize) -> Result<Vec<Access>> {

@@ -77,10 +77,16 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
         let bit = 1_u8 << seed.below(8);
         restore(node.directory(), &files)?;
         flip(&file, offset, bit)?;
-        let found = look(&node, &revoked, &before);
-        node.kill();
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let where_ = format!("byte {offset} of `{name}`, bit {bit:#04x}");
+        if file.starts_with(node.directory().join("decisions")) {
+            let verified = node.run(&["audit-log", "verify"]);
+            let said = String::from_utf8_lossy(&verified.stderr).into_owned();
+            let is_named = verified.status.code() == Some(1) && said.contains(&name);
+            seen.must(is_named, || format!("`audit-log verify` does not name {where_}: {said}"));
+        }
+        let found = look(&node, &revoked, &before);
+        node.kill();
         match found {
             Found::Refused => *tally.entry("refused to start").or_default() += 1,
             Found::Same => *tally.entry("started, nothing changed").or_default() += 1,

@@ -14,6 +14,7 @@ use tegata_engines::{
     tegata::{Own, Ports, Shared, root_key},
 };
 
+use super::x22_held::{self, Held};
 use crate::{
     http::{Ask, Client},
     ledger::Checked,
@@ -33,7 +34,11 @@ struct Traffic {
     keys: Series,
     issue: Series,
     revoke: Series,
+    held: Held,
 }
+
+/// How often something is said on a connection that is held.
+const PACE: Duration = Duration::from_millis(3);
 
 impl Traffic {
     fn new(watch: Stopwatch) -> Self {
@@ -42,13 +47,17 @@ impl Traffic {
             keys: Series::new("fetches of the keys, on a connection each", watch),
             issue: Series::new("tokens issued, on a connection that is kept", watch),
             revoke: Series::new("tokens taken back, on a connection that is kept", watch),
+            held: Held::new(watch),
         }
     }
 
     /// Everybody goes on until it is over. Answers the tokens that were taken back. Nothing is asked twice:
     /// whatever breaks is counted.
-    fn run(&self, ports: Ports, token: &str, ending: &Ending) -> Vec<Access> {
+    fn run(&self, ports: Ports, living: &Access, ending: &Ending) -> Vec<Access> {
+        let (token, whom) = (&living.token, || vec![(0, ports.gateway)]);
         thread::scope(|threads| {
+            threads.spawn(|| self.held.call(&whom, living, ending, PACE));
+            threads.spawn(|| self.held.talk(&whom, living, ending, PACE));
             threads.spawn(|| {
                 while !ending.is_over() {
                     let mut gateway = Client::new(ports.gateway).waiting(PATIENCE);
@@ -93,7 +102,7 @@ impl Traffic {
 
 /// One round: settings change again and again, by the command and by SIGHUP.
 pub(super) fn reload(round: &Round) -> Result<Seen> {
-    with_traffic(round, |node, step, took| {
+    with_traffic(round, false, |node, step, took| {
         let file = node.directory().join("tegata.toml");
         let old = fs::read_to_string(&file)?;
         let lines = old.lines().filter(|line| !line.starts_with("body = "));
@@ -116,7 +125,7 @@ pub(super) fn reload(round: &Round) -> Result<Seen> {
 
 /// One round: a new process takes the place of the one before, again and again.
 pub(super) fn hand_over(round: &Round) -> Result<Seen> {
-    with_traffic(round, |node, _, took| {
+    with_traffic(round, true, |node, _, took| {
         let log = fs::File::create(node.directory().join("next.log"))?;
         let watch = Stopwatch::start();
         let new = Command::new(&round.program)
@@ -134,9 +143,10 @@ pub(super) fn hand_over(round: &Round) -> Result<Seen> {
     })
 }
 
-/// Has `step` done again and again while everybody goes on.
+/// Has `step` done again and again while everybody goes on. `ends`: whether connections that are held have to.
 fn with_traffic(
     round: &Round,
+    ends: bool,
     mut step: impl FnMut(&TegataNode, usize, &mut Vec<Duration>) -> Result<Option<Child>> + Send,
 ) -> Result<Seen> {
     let shared = Shared {
@@ -150,6 +160,7 @@ fn with_traffic(
     let echo = EchoServer::start();
     stage::declare(&node, echo.port())?;
     let living = stage::issued(&mut Client::new(node.ports().public))?;
+    x22_held::declare(&node, x22_held::live()?, &living, &[node.ports().gateway])?;
     let traffic = Traffic::new(Stopwatch::start());
     let ending = Ending::default();
     let steps = round.many(2, 5, 5);
@@ -157,7 +168,7 @@ fn with_traffic(
     let enough = if round.full { 500_000 } else { 0 };
     let (mut took, mut serving) = (Vec::new(), None::<Child>);
     let (revoked, stepped) = thread::scope(|threads| {
-        let running = threads.spawn(|| traffic.run(node.ports(), &living.token, &ending));
+        let running = threads.spawn(|| traffic.run(node.ports(), &living, &ending));
         let stepped = (|| {
             let mut done = 0;
             while done < steps || traffic.count() < enough {
@@ -188,6 +199,7 @@ fn with_traffic(
         });
         seen.fact(series.name, good, all.len());
     }
+    traffic.held.judge(&mut seen, ends);
     let longest: Latencies = traffic.calls.all().iter().map(|it| it.took).collect();
     seen.number("a call took", longest);
     seen.number("it took", took.into_iter().collect());

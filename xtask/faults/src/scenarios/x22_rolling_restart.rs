@@ -2,7 +2,7 @@
 //! everybody goes on.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
         Mutex,
@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::x22_held::{self, Held};
 use crate::{
     http::{Answer, Ask, Client, NoAnswer},
     ledger::{Family, Ledger, Refreshed, keep, lock},
@@ -21,12 +22,15 @@ use crate::{
     report::Seen,
     scenario::Round,
     series::{Latencies, Outcome, Series},
-    stage::{self, Access, Stage, issued},
+    stage::{self, Access, Stage, claims_of_head, issued},
     time::{Ending, Stopwatch, let_pass},
 };
 
 /// How often a load balancer asks nodes whether they are ready.
 const HEALTH: Duration = Duration::from_millis(200);
+
+/// How often it is tried to have the next key sign.
+const ROTATED: Duration = Duration::from_secs(2);
 
 /// How long a node may take to let requests in flight end.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -88,6 +92,16 @@ impl<'s> Balancer<'s> {
         last.unwrap_or_else(|| (0, Err(nobody())))
     }
 
+    /// The gateways, those first that say that they are ready.
+    fn gateways(&self) -> Vec<(usize, u16)> {
+        let nodes = self.ready.len().max(1);
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let order = (0..nodes).map(|n| first.wrapping_add(n) % nodes);
+        let is_ready = |node: &usize| self.ready.get(*node).is_some_and(|ready| *lock(ready));
+        let (ready, rest): (Vec<_>, Vec<_>) = order.partition(is_ready);
+        ready.into_iter().chain(rest).map(|node| (node, self.gateway(node))).collect()
+    }
+
     fn public(&self, node: usize) -> u16 {
         self.stage.cluster().member(node).node.ports().public
     }
@@ -107,6 +121,9 @@ struct Traffic<'a> {
     issue: Series,
     refresh: Series,
     revoke: Series,
+    held: Held,
+    /// The keys that signed.
+    signed: Mutex<BTreeSet<String>>,
 }
 
 /// Which node is stopped, and what it is started again as.
@@ -115,7 +132,7 @@ type Step = (usize, PathBuf);
 /// One round: every node, one after the other.
 pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
     let again: Vec<Step> = (0..stage.nodes()).map(|node| (node, round.program.clone())).collect();
-    roll(stage, round, &again, "is restarted")
+    roll(stage, round, &again, ("is restarted", true))
 }
 
 /// One round: every node becomes the later build, one after the other, and then, the last one first,
@@ -124,11 +141,16 @@ pub(super) fn upgrade(stage: &Stage, round: &Round) -> Result<Seen> {
     let older = round.older.as_ref().context("an older build is missing: `--from REVISION`")?;
     let on = (0..stage.nodes()).map(|node| (node, round.program.clone()));
     let back = (0..stage.nodes()).rev().map(|node| (node, older.clone()));
-    roll(stage, round, &on.chain(back).collect::<Vec<Step>>(), "is upgraded, and back")
+    roll(stage, round, &on.chain(back).collect::<Vec<Step>>(), ("is upgraded, and back", false))
 }
 
-/// Steps, one after the other, with traffic all the time.
-fn roll(stage: &Stage, round: &Round, steps: &[Step], what: &str) -> Result<Seen> {
+/// Steps, one after the other, with traffic all the time. `changes`: whether keys are to change meanwhile.
+fn roll(
+    stage: &Stage,
+    round: &Round,
+    steps: &[Step],
+    (what, changes): (&str, bool),
+) -> Result<Seen> {
     let watch = Stopwatch::start();
     let ledger = Ledger::default();
     let families = ledger.begin(stage.families(round.many(2, 6, 12))?);
@@ -143,7 +165,14 @@ fn roll(stage: &Stage, round: &Round, steps: &[Step], what: &str) -> Result<Seen
         issue: Series::new("tokens issued", watch),
         refresh: Series::new("tokens refreshed", watch),
         revoke: Series::new("tokens taken back", watch),
+        held: Held::new(watch),
+        signed: Mutex::default(),
     };
+    if let Some(access) = living.first() {
+        let gateways: Vec<_> = (0..stage.nodes()).map(|n| traffic.balancer.gateway(n)).collect();
+        x22_held::declare(&stage.cluster().member(0).node, x22_held::live()?, access, &gateways)?;
+    }
+    let rotated = AtomicUsize::new(0);
     let calm = Duration::from_secs(if round.hasty { 1 } else { 2 });
     // With `--full`, again and again until there were as many requests as the row asks for.
     let enough = if round.full { 500_000 } else { 0 };
@@ -157,6 +186,18 @@ fn roll(stage: &Stage, round: &Round, steps: &[Step], what: &str) -> Result<Seen
             scope.spawn(move || traffic.call(living));
         }
         scope.spawn(move || traffic.issue_and_revoke());
+        let rotated = &rotated;
+        scope.spawn(move || traffic.rotate(rotated));
+        for access in living.iter().take(if round.hasty { 2 } else { 4 }) {
+            let whom = || traffic.balancer.gateways();
+            scope.spawn(move || {
+                traffic.held.call(&whom, access, &traffic.ending, traffic.pace);
+            });
+            scope.spawn(move || {
+                let whom = || traffic.balancer.gateways();
+                traffic.held.talk(&whom, access, &traffic.ending, traffic.pace);
+            });
+        }
         for family in &families {
             scope.spawn(move || traffic.refresh(family));
         }
@@ -185,16 +226,21 @@ fn roll(stage: &Stage, round: &Round, steps: &[Step], what: &str) -> Result<Seen
         traffic.ending.end();
         done
     })?;
-    let mut seen = Seen::default();
+    let saw = format!("each of {} nodes {what}, {} requests", stage.nodes(), traffic.count());
+    let mut seen = Seen { saw, ..Seen::default() };
     traffic.judge(&mut seen);
+    traffic.held.judge(&mut seen, true);
+    let (rotated, signed) = (rotated.load(Ordering::Relaxed), lock(&traffic.signed).len());
+    seen.saw.push_str(&format!(", {rotated} changes of keys, {signed} signed"));
+    seen.must(signed > 1 || !changes, || {
+        "no other key signed, so that nothing was tried".to_owned()
+    });
     seen.promised("stopped after (drain)", drains.into_iter().collect(), DRAIN);
     seen.number("started again after", starts.into_iter().collect::<Latencies>());
-    let passed = traffic.balancer.passed_over.load(Ordering::Relaxed);
+    let passed = traffic.balancer.passed_over.load(Ordering::Relaxed) + traffic.held.elsewhere();
     seen.fact("connections refused, asked another node", passed, traffic.count());
     seen.checked = ledger.check(stage);
     seen.broken.extend(ledger.all_broken());
-    let count = traffic.count();
-    seen.saw = format!("each of {} nodes {what}, {count} requests", stage.nodes());
     let all = [&traffic.calls, &traffic.issue, &traffic.refresh, &traffic.revoke];
     seen.plot = Some(Plot::new(&format!("every node {what}, in turn"), &all, &faults));
     Ok(seen)
@@ -206,7 +252,19 @@ impl Traffic<'_> {
     }
 
     fn count(&self) -> usize {
-        self.all().iter().map(|series| series.all().len()).sum()
+        self.all().iter().chain(&self.held.all()).map(|series| series.all().len()).sum()
+    }
+
+    /// Has the next key sign, as soon as it may.
+    fn rotate(&self, rotated: &AtomicUsize) {
+        let mut turn = 0;
+        while !self.ending.pass(ROTATED) {
+            // One that is stopped says so, and the next is asked.
+            let node = &self.balancer.stage.cluster().member(turn % self.balancer.ready.len()).node;
+            turn += 1;
+            let done = node.run(&["key", "rotate", "--algorithm", "ES256"]);
+            rotated.fetch_add(usize::from(done.status.success()), Ordering::Relaxed);
+        }
     }
 
     fn note(
@@ -241,6 +299,8 @@ impl Traffic<'_> {
             let Some(access) = issued.1.ok().and_then(|it| stage::access_in(&it).ok()) else {
                 continue;
             };
+            let kid = claims_of_head(&access.token).and_then(|it| Some(it.get("kid")?.to_string()));
+            lock(&self.signed).extend(kid);
             let at = self.revoke.now();
             let ask = |client: &mut Client| stage::revoke(client, &access.token);
             let revoked = self.balancer.ask(&mut connections, port, ask);

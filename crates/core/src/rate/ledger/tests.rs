@@ -230,6 +230,59 @@ fn what_passed_in_the_share_counts_when_the_store_is_back() {
 }
 
 #[test]
+fn what_is_left_of_the_shares_is_left_once_and_not_on_every_node() {
+    // Far from the limit each node may let one pass before the store knows of it.
+    let way = Way::Together { ahead: 1 };
+    for (limit, passed) in [("10/h", 9_u32), ("11/h", 10), ("20/h", 19)] {
+        let (one, two, mut store) = (Ledger::new(100), Ledger::new(100), Store::default());
+        let quota = quota(limit, None);
+        // While the store is away, all but one pass on one node, which then tells it: the other has heard of
+        // nothing.
+        let mut sum = u32::from(request(&two, &mut store, quota, nodes(2), at(0)));
+        for question in two.to_tell(usize::MAX, at(1)) {
+            let taken = store.take(&question, at(1));
+            two.heard(question, taken, at(1));
+        }
+        while sum < passed {
+            assert!(here(one.count(ALICE, quota, nodes(1), at(1))).passes);
+            sum += 1;
+        }
+        for question in one.to_tell(usize::MAX, at(1)) {
+            let taken = store.take(&question, at(1));
+            one.heard(question, taken, at(1));
+        }
+        [&one, &two].iter().for_each(|ledger| ledger.level());
+        // One is left for all, and none that passed ahead makes it two.
+        for ledger in [&two, &one, &two] {
+            sum += u32::from(request(ledger, &mut store, quota, way, at(2)));
+        }
+        assert_eq!(sum, passed + 1, "{limit}");
+        // Whoever merely notes a request asks nobody.
+        let noted = two.count(ALICE, quota, Way::Together { ahead: u32::MAX }, at(2));
+        assert!(matches!(noted, Counted::Here(_)));
+    }
+}
+
+#[test]
+fn after_the_shares_the_store_is_asked_until_it_has_said_something() {
+    let (ledger, mut store) = (Ledger::new(100), Store::default());
+    let (quota, way) = (quota("100/h", None), Way::Together { ahead: 5 });
+    assert!(here(ledger.count(ALICE, quota, nodes(2), at(0))).passes);
+    let told = ledger.to_tell(usize::MAX, at(0)).swap_remove(0);
+    let taken = store.take(&told, at(0));
+    ledger.heard(told, taken, at(0));
+    ledger.level();
+    // It is late once, and once does not answer at all: it is asked again.
+    let question = asks(ledger.count(ALICE, quota, way, at(1)));
+    assert!(ledger.unanswered(question, 5, at(1)).passes);
+    ledger.untaken(asks(ledger.count(ALICE, quota, way, at(2))));
+    let question = asks(ledger.count(ALICE, quota, way, at(3)));
+    let taken = store.take(&question, at(3));
+    assert!(ledger.answered(question, taken, at(3)).passes);
+    assert!(here(ledger.count(ALICE, quota, way, at(4))).passes);
+}
+
+#[test]
 fn what_may_have_been_told_is_told_once() {
     for arrived in [false, true] {
         let (ledger, mut store) = (Ledger::new(100), Store::default());

@@ -84,7 +84,11 @@ impl Shown {
 
 /// A service that is known by its certificate may call what names it among its `callers`: it has no scope
 /// and no roles by which a route could say so.
-fn check_caller(identity: &CertifiedIdentity, route: &Route, gate: &Gate) -> Result<(), Refused> {
+pub(super) fn check_caller(
+    identity: &CertifiedIdentity,
+    route: &Route,
+    gate: &Gate,
+) -> Result<(), Refused> {
     let may = identity.kind != PrincipalKind::Service
         || gate.routing.takes_calls_of(route.service.as_str(), &identity.name);
     if may {

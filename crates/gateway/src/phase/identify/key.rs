@@ -1,9 +1,10 @@
 //! API keys.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use tegata_mesh::Route;
 use tegata_token::api_key::form::looks_like_one;
 
+use super::token::Shown;
 use crate::{
     gate::Gate,
     key::{KeyIdentity, KeyUnfit},
@@ -15,10 +16,8 @@ use crate::{
 pub(crate) static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// The API key of an `Authorization: Bearer`, where that is what it carries.
-pub(super) fn of_bearer(value: &HeaderValue) -> Option<&str> {
-    let (scheme, text) = value.to_str().ok()?.split_once(' ')?;
-    let text = text.trim_start_matches(' ');
-    (scheme.eq_ignore_ascii_case("bearer") && looks_like_one(text.as_bytes())).then_some(text)
+pub(super) fn of_bearer(shown: Shown<'_>) -> Option<&str> {
+    (shown.is_bearer() && looks_like_one(shown.text.as_bytes())).then_some(shown.text)
 }
 
 /// The service that a key stands for.

@@ -17,30 +17,50 @@ use crate::{
     refusal::{Refusal, Refused},
 };
 
-/// The text of a token of ours, which others of ours can be asked about.
-pub(super) fn of_issuer<'v>(value: &'v HeaderValue, caller: &Caller) -> Option<&'v str> {
-    let (_, token) = value.to_str().ok()?.split_once(' ')?;
-    matches!(caller, Caller::Token(_)).then(|| token.trim_start_matches(' '))
+/// What `Authorization` says: a scheme, and what goes with it (RFC 9110 §11.4).
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'v> {
+    pub(super) scheme: &'v str,
+    pub(super) text: &'v str,
+}
+
+impl<'v> Shown<'v> {
+    /// `None`: the field is no text, or has no scheme.
+    pub(super) fn of(value: &'v HeaderValue) -> Option<Self> {
+        let bytes = value.as_bytes();
+        // Without an early end, so that many bytes are looked at in one step: tokens are long.
+        let is_text = |fine, byte: &u8| fine & ((b' '..=b'~').contains(byte) | (*byte == b'\t'));
+        if !bytes.iter().fold(true, is_text) {
+            return None;
+        }
+        let (scheme, text) = std::str::from_utf8(bytes).ok()?.split_once(' ')?;
+        Some(Self { scheme, text: text.trim_start_matches(' ') })
+    }
+
+    pub(super) fn is_bearer(self) -> bool {
+        self.scheme.eq_ignore_ascii_case("bearer")
+    }
+
+    /// The text of a token of ours, which others of ours can be asked about.
+    pub(super) fn of_issuer(self, caller: &Caller) -> Option<&'v str> {
+        matches!(caller, Caller::Token(_)).then_some(self.text)
+    }
 }
 
 /// The caller that an access token speaks of (RFC 6750 §2.1, RFC 9449 §7.1, RFC 8705 §3), and the
 /// proof that came with it.
 pub(super) async fn check(
-    value: &HeaderValue,
+    shown: Shown<'_>,
     request: (&Head<'_>, &Admitted<'_>),
     gate: &Gate,
 ) -> Result<(Caller, Option<Proven>), Refused> {
     let began = gate.node.since_boot();
-    let (scheme, token) =
-        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(|| {
-            Refusal::invalid_token("authorization", "`Authorization` is malformed")
-        })?;
-    let with_proof = scheme.eq_ignore_ascii_case("dpop");
-    if !with_proof && !scheme.eq_ignore_ascii_case("bearer") {
+    let with_proof = shown.scheme.eq_ignore_ascii_case("dpop");
+    if !with_proof && !shown.is_bearer() {
         let detail = "`Authorization` has a scheme other than `Bearer` and `DPoP`";
         return Err(Refusal::invalid_token("authorization_scheme", detail));
     }
-    let token = token.trim_start_matches(' ');
+    let token = shown.text;
     let inside = inside(token, gate).await?;
     let verified = verify(inside.as_deref().unwrap_or(token), gate).await;
     let took = gate.node.elapsed(began);
@@ -124,7 +144,8 @@ pub(crate) fn carries_token(headers: &HeaderMap, gate: &Gate) -> bool {
     let of_other =
         |word: &str| gate.foreign.as_ref().is_some_and(|(foreign, _)| foreign.is_of_any(word));
     texts.flat_map(|line| line.split([' ', ','])).any(|word| {
-        gate.tokens.is_of_issuer(word)
+        gate.tokens.has_seen(word)
+            || gate.tokens.is_of_issuer(word)
             || of_other(word)
             || reference::looks_like_one(word)
             || api_key::form::looks_like_one(word.as_bytes())

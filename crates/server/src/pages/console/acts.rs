@@ -6,6 +6,20 @@ use serde_json::{Map, Value, json};
 use super::{blocks::KINDS, place::Place};
 use crate::{admin::Operation, form::Fields, messages::console::Words};
 
+/// The fields of the form that makes an API key, the members that they are, and whether those list.
+pub(super) const NEW_API_KEY: [(&str, &str, bool); 7] = [
+    ("key_client", "client", false),
+    ("key_name", "name", false),
+    ("key_scope", "scope", false),
+    ("key_roles", "roles", true),
+    ("key_services", "services", true),
+    ("key_routes", "routes", true),
+    ("key_lifetime", "lifetime", false),
+];
+
+/// For how long a key can count beside the one that takes its place, as the console offers it.
+pub(super) const GRACES: [&str; 4] = ["1h", "1d", "7d", "30d"];
+
 /// Something that is to be done.
 pub(super) struct Act {
     pub(super) operation: Operation,
@@ -23,10 +37,19 @@ pub(super) struct Act {
     pub(super) undoable: bool,
     /// Whether others have to refuse something for it.
     pub(super) takes_back: bool,
-    /// Whether a secret comes of it, which is shown this once.
-    pub(super) reveals: bool,
+    /// The secret that comes of it, which is shown this once.
+    pub(super) reveals: Option<Revealing>,
+    /// Whether the same form, sent once more, would do it once more, and so may not.
+    pub(super) once: bool,
     /// What its form says, for the form that asks once more.
     pub(super) carried: Vec<(&'static str, String)>,
+}
+
+/// A secret that comes of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Revealing {
+    ClientSecret,
+    ApiKey,
 }
 
 /// What is wrong with a form.
@@ -53,7 +76,8 @@ impl Act {
             harmless: false,
             undoable: false,
             takes_back: false,
-            reveals: false,
+            reveals: None,
+            once: false,
             carried: vec![("do", wish.to_owned())],
         };
         // Two who change the same at once do not undo each other's work unseen.
@@ -143,7 +167,7 @@ impl Act {
             // Whoever sends the same form once more makes no second secret.
             (Place::Client(id), "secret") => of_version(Self {
                 ask: w.rotate_secret_lead,
-                reveals: true,
+                reveals: Some(Revealing::ClientSecret),
                 ..act(Operation::ClientSecret, &[id], json!({}))
             })?,
             (Place::Client(id), "disable") => Self {
@@ -166,6 +190,57 @@ impl Act {
                 target: rest.to_owned(),
                 ..act(Operation::KeyRetire, &[rest], json!({}))
             },
+            (Place::ApiKeys, "make") => {
+                let (mut body, mut typed_in) = (Map::new(), Vec::new());
+                for (field, member, lists) in NEW_API_KEY {
+                    let typed = fields.one(field).ok_or(NotRead::Foreign)?.trim();
+                    typed_in.push((field, typed.to_owned()));
+                    let words = typed.split([' ', ',', '\t', '\r', '\n']);
+                    let words: Vec<_> = words.filter(|it| !it.is_empty()).collect();
+                    // What is not said is as administration has it; what is said and names nothing is not that.
+                    if !typed.is_empty() {
+                        let said = match (lists, words.is_empty()) {
+                            (true, false) => json!(words),
+                            (true, true) => json!([typed]),
+                            (false, _) => typed.into(),
+                        };
+                        body.insert(member.to_owned(), said);
+                    }
+                }
+                // It takes nothing away, but a key that nobody knows of would be one too many.
+                let mut act = Self {
+                    harmless: true,
+                    once: true,
+                    reveals: Some(Revealing::ApiKey),
+                    ..act(Operation::ApiKeyAdd, &[], Value::Object(body))
+                };
+                act.carried.extend(typed_in);
+                act
+            }
+            (Place::ApiKey(id), "rotate") => {
+                let grace = fields.one("grace").ok_or(NotRead::Foreign)?;
+                let (body, ask) = match grace {
+                    "none" => (json!({"at_once": true}), w.ask_api_key_at_once),
+                    grace if GRACES.contains(&grace) => {
+                        (json!({"grace": grace}), w.api_key_rotate_lead)
+                    }
+                    _ => return Err(NotRead::Foreign),
+                };
+                let mut act = Self {
+                    ask,
+                    target: id.clone(),
+                    reveals: Some(Revealing::ApiKey),
+                    ..act(Operation::ApiKeyRotate, &[id], body)
+                };
+                act.carried.push(("grace", grace.to_owned()));
+                act
+            }
+            (Place::ApiKey(id), "revoke") => with_reason(Self {
+                ask: w.api_key_revoke_lead,
+                target: id.clone(),
+                takes_back: true,
+                ..act(Operation::Revoke, &[], json!({"api_key": id}))
+            })?,
             (Place::Revocations, "revoke") => {
                 let kind =
                     fields.one("kind").and_then(|kind| KINDS.into_iter().find(|it| *it == kind));

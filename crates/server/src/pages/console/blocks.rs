@@ -11,6 +11,7 @@ use tegata_oauth::{
 use tegata_token::Scope;
 
 use super::{
+    api_keys::ApiKeyActs,
     place::{Narrowed, Place},
     plot::Plot,
     words::{Moment, Point, Row, Said, confirmed, moment, moment_of},
@@ -49,6 +50,8 @@ pub(super) struct At<'a> {
     /// The session that looks.
     pub(super) sid: &'a str,
     pub(super) narrowed: &'a Narrowed,
+    /// What stands in a form that was refused, so that nobody types it once more.
+    pub(super) typed: &'a [(&'static str, String)],
 }
 
 #[derive(Template)]
@@ -107,27 +110,27 @@ struct Search<'a> {
 
 #[derive(Template)]
 #[template(path = "console_list.html")]
-struct List {
-    w: &'static Words,
-    rows: Vec<Listed>,
-    nothing: &'static str,
-    note: Option<&'static str>,
-    next: Option<String>,
-    first: Option<String>,
+pub(super) struct List {
+    pub(super) w: &'static Words,
+    pub(super) rows: Vec<Listed>,
+    pub(super) nothing: &'static str,
+    pub(super) note: Option<&'static str>,
+    pub(super) next: Option<String>,
+    pub(super) first: Option<String>,
 }
 
 /// A row of a list with links.
-struct Listed {
-    href: String,
-    name: String,
-    tags: Vec<Tag>,
-    detail: String,
+pub(super) struct Listed {
+    pub(super) href: String,
+    pub(super) name: String,
+    pub(super) tags: Vec<Tag>,
+    pub(super) detail: String,
 }
 
 /// A word beside a name.
-struct Tag {
-    class: &'static str,
-    text: String,
+pub(super) struct Tag {
+    pub(super) class: &'static str,
+    pub(super) text: String,
 }
 
 #[derive(Template)]
@@ -180,6 +183,8 @@ struct SessionRow {
 #[template(path = "console_client.html")]
 struct ClientFacts {
     w: &'static Words,
+    /// Where its API keys are.
+    api_keys: String,
     facts: Vec<(&'static str, Vec<String>)>,
 }
 
@@ -221,6 +226,19 @@ impl ClientActs {
             has_secret: method.starts_with("client_secret_"),
             disabled: flag(told, "disabled"),
         }
+    }
+
+    /// The same with what was typed, of the version that it was typed for: somebody else's change of
+    /// meanwhile is not overwritten by it.
+    fn with(mut self, at: &At<'_>) -> Self {
+        let Some(redirects) = at.typed("redirect_uris") else { return self };
+        self.rows = redirects.lines().count().clamp(2, 8);
+        redirects.clone_into(&mut self.redirects);
+        for (name, field) in [("client_name", &mut self.name), ("scope", &mut self.scope)] {
+            at.typed(name).unwrap_or_default().clone_into(field);
+        }
+        self.version = at.typed_version().unwrap_or(self.version);
+        self
     }
 }
 
@@ -331,13 +349,42 @@ impl At<'_> {
                     let named = vec![id.clone()];
                     let (told, version) = self.versioned(Operation::Client, named, "").await?;
                     all.still("client", &self.client(id, &told))?;
-                    all.still("acts", &ClientActs::of(&told, version, self.w()))?;
+                    let acts = ClientActs::of(&told, version, self.w()).with(self);
+                    all.still("acts", &acts)?;
                 }
             }
             Place::Keys => all.alive("keys", &self.keys().await?)?,
+            Place::ApiKeys => {
+                all.fixed("search", || {
+                    let (w, text) = (self.w(), &self.narrowed.client);
+                    self.search("/console/api-keys", "client", w.api_key_of, text)
+                })?;
+                if !live {
+                    all.still("api-keys", &self.api_keys().await?)?;
+                    all.still("new", &self.new_api_key())?;
+                }
+            }
+            Place::ApiKey(id) => {
+                if !live {
+                    let told = self.ask(Operation::ApiKey, vec![id.clone()], "").await?;
+                    all.still("api-key", &self.api_key(&told))?;
+                    if let Some(acts) = ApiKeyActs::of(&told, self.w()) {
+                        all.still("acts", &acts)?;
+                    }
+                }
+            }
             Place::Revocations => {
                 all.fixed("revoke", || Revoke { w: self.w(), kinds: KINDS })?;
                 all.alive("latest", &self.latest(usize::MAX))?;
+            }
+            Place::Requests => {
+                all.fixed("search", || {
+                    let (w, text) = (self.w(), &self.narrowed.search);
+                    self.search("/console/requests", "q", w.request_name, text)
+                })?;
+                if !live && let Some(requests) = self.requests().await? {
+                    all.still("requests", &requests)?;
+                }
             }
             Place::Order(order) => {
                 if let Some(block) = self.confirmation(*order)? {
@@ -358,6 +405,11 @@ impl At<'_> {
             Place::Client(id) => {
                 let told = self.ask(Operation::Client, vec![id.clone()], "").await?;
                 let name = Some(text(&told, "client_name")).filter(|name| !name.is_empty());
+                name.unwrap_or(id).to_owned()
+            }
+            Place::ApiKey(id) => {
+                let told = self.ask(Operation::ApiKey, vec![id.clone()], "").await?;
+                let name = Some(text(&told, "name")).filter(|name| !name.is_empty());
                 name.unwrap_or(id).to_owned()
             }
             place => place.title(self.w()).to_owned(),
@@ -443,7 +495,7 @@ impl At<'_> {
     }
 
     /// A piece of a list, and the links to the first and the next.
-    async fn piece(
+    pub(super) async fn piece(
         &self,
         operation: Operation,
         place: &Place,
@@ -570,7 +622,9 @@ impl At<'_> {
         };
         all.alive("person", &person)?;
         all.alive("sessions", &self.sessions(Some(id), true).await?)?;
-        let roles = texts(&user, "roles").join(" ");
+        let typed = self.typed("roles").map(str::to_owned);
+        let version = typed.as_ref().and_then(|_| self.typed_version()).unwrap_or(version);
+        let roles = typed.unwrap_or_else(|| texts(&user, "roles").join(" "));
         all.fixed("acts", || PersonActs { w, version, roles, locked, you })
     }
 
@@ -674,7 +728,13 @@ impl At<'_> {
             ),
         ];
         let described = Some((w.described, one("described"))).filter(|(_, word)| !word.is_empty());
-        ClientFacts { w, facts: disabled.into_iter().chain(facts).chain(described).collect() }
+        let api_keys =
+            with_query(&Place::ApiKeys.path(), &[("client", id), ("lang", self.lang.tag())]);
+        ClientFacts {
+            w,
+            api_keys,
+            facts: disabled.into_iter().chain(facts).chain(described).collect(),
+        }
     }
 
     async fn keys(&self) -> Result<Keys, Trouble> {
@@ -724,6 +784,16 @@ impl At<'_> {
             Err(other) => Some(other.to_string()),
             Ok(()) => None,
         }
+    }
+
+    /// What was typed under this name.
+    pub(super) fn typed(&self, name: &str) -> Option<&str> {
+        self.typed.iter().find(|(own, _)| *own == name).map(|(_, text)| text.as_str())
+    }
+
+    /// Of which version that was.
+    fn typed_version(&self) -> Option<u64> {
+        self.typed("version").and_then(|version| version.parse().ok())
     }
 
     /// The address of a page, in this language.
@@ -780,7 +850,7 @@ fn flag(value: &Value, name: &str) -> bool {
     value.get(name).and_then(Value::as_bool).unwrap_or_default()
 }
 
-fn texts(value: &Value, name: &str) -> Vec<String> {
+pub(super) fn texts(value: &Value, name: &str) -> Vec<String> {
     let all = value.get(name).and_then(Value::as_array).into_iter().flatten();
     all.filter_map(Value::as_str).map(str::to_owned).collect()
 }

@@ -19,6 +19,7 @@ use crate::{
     app::{App, ConsoleAt},
     caller::Caller,
     pages::{Trouble, see_other},
+    refusals,
     signed_in::Cookies,
 };
 
@@ -181,5 +182,5 @@ impl Outside {
 /// The way to sign in, and back.
 pub(super) fn sign_in(place: &Place, lang: &str, cookies: Cookies) -> Result<Response, Trouble> {
     let to = with_query("/login", &[(FIELD, place.path().as_str()), ("lang", lang)]);
-    Ok((cookies, see_other(&to)?).into_response())
+    Ok((cookies, refusals::named(see_other(&to)?, "login_required")).into_response())
 }

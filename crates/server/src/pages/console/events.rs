@@ -264,7 +264,13 @@ impl Reader {
                 Some(self.app.lookout().news())
             }
             Place::Sessions | Place::User(_) => Some(self.app.lookout().endings()),
-            Place::Users | Place::Clients | Place::Client(_) | Place::Keys => None,
+            Place::Users
+            | Place::Clients
+            | Place::Client(_)
+            | Place::Keys
+            | Place::ApiKeys
+            | Place::ApiKey(_)
+            | Place::Requests => None,
         };
         let (mut quiet, mut away) = (0, 0);
         if let Err(over) = self.send(Bytes::from(format!("retry: {BACK}\n\n"))) {
@@ -320,6 +326,7 @@ impl Reader {
             by: &self.by,
             sid: self.sid.as_str(),
             narrowed: &self.narrowed,
+            typed: &[],
         };
         let blocks = at.blocks(&self.place, true).await.map_err(Err)?;
         self.has.keep(&blocks);

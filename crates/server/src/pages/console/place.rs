@@ -26,15 +26,26 @@ pub(crate) enum Place {
     Clients,
     Client(String),
     Keys,
+    ApiKeys,
+    ApiKey(String),
     Revocations,
+    Requests,
     /// What became of something that was ordered here. It has no address of its own.
     Order(u64),
 }
 
 impl Place {
     /// Those that there are links to, in their order.
-    pub(super) const ALL: [Self; 6] =
-        [Self::Overview, Self::Sessions, Self::Users, Self::Clients, Self::Keys, Self::Revocations];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Overview,
+        Self::Sessions,
+        Self::Users,
+        Self::Clients,
+        Self::Keys,
+        Self::ApiKeys,
+        Self::Revocations,
+        Self::Requests,
+    ];
 
     /// The page that two parts of an address name.
     pub(super) fn read(page: &str, id: Option<&str>) -> Option<Self> {
@@ -47,7 +58,10 @@ impl Place {
             ("clients", None) => Self::Clients,
             ("clients", Some(id)) => Self::Client(id.to_owned()),
             ("keys", None) => Self::Keys,
+            ("api-keys", None) => Self::ApiKeys,
+            ("api-keys", Some(id)) => Self::ApiKey(id.to_owned()),
             ("revocations", None) => Self::Revocations,
+            ("requests", None) => Self::Requests,
             ("orders", Some(id)) => Self::Order(id.parse().ok()?),
             _ => return None,
         })
@@ -78,7 +92,10 @@ impl Place {
             Self::Clients => ("clients", None),
             Self::Client(id) => ("clients", Some(id.clone())),
             Self::Keys => ("keys", None),
+            Self::ApiKeys => ("api-keys", None),
+            Self::ApiKey(id) => ("api-keys", Some(id.clone())),
             Self::Revocations => ("revocations", None),
+            Self::Requests => ("requests", None),
             Self::Order(order) => ("orders", Some(order.to_string())),
         }
     }
@@ -100,7 +117,9 @@ impl Place {
             Self::Users | Self::User(_) => w.users,
             Self::Clients | Self::Client(_) => w.clients,
             Self::Keys => w.keys,
+            Self::ApiKeys | Self::ApiKey(_) => w.api_keys,
             Self::Revocations | Self::Order(_) => w.revocations,
+            Self::Requests => w.requests,
         }
     }
 
@@ -131,6 +150,7 @@ pub(super) fn place(path: &str) -> Option<Place> {
 pub(super) struct Narrowed {
     pub(super) search: Option<String>,
     pub(super) user: Option<String>,
+    pub(super) client: Option<String>,
     pub(super) cursor: Option<String>,
 }
 
@@ -140,12 +160,22 @@ impl Narrowed {
             let text = query.one(name).map(str::trim);
             text.filter(|text| !text.is_empty() && text.len() <= LONGEST).map(str::to_owned)
         };
-        Self { search: text("q"), user: text("user"), cursor: text("cursor") }
+        Self {
+            search: text("q"),
+            user: text("user"),
+            client: text("client"),
+            cursor: text("cursor"),
+        }
     }
 
     /// The same as parameters.
     pub(super) fn parameters(&self) -> Vec<(&'static str, &str)> {
-        let all = [("q", &self.search), ("user", &self.user), ("cursor", &self.cursor)];
+        let all = [
+            ("q", &self.search),
+            ("user", &self.user),
+            ("client", &self.client),
+            ("cursor", &self.cursor),
+        ];
         all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
     }
 }
@@ -172,6 +202,8 @@ mod tests {
             Place::User("usr_1".to_owned()),
             Place::Client("https://app.example/a b?c".to_owned()),
             Place::Keys,
+            Place::ApiKeys,
+            Place::ApiKey("Zk3vQ0aB".to_owned()),
         ] {
             assert_eq!(Place::of_path(&place.path()), Some(place));
         }

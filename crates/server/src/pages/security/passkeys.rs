@@ -7,7 +7,7 @@ use tegata_identity::{BeginRefused, ConfirmRefused, EnrolledPasskey, FactorRefus
 use super::{At, Moment, Part, moment};
 use crate::{
     form::Fields,
-    pages::{Trouble, home, see_other},
+    pages::{Trouble, home, to_sign_in},
 };
 
 /// A passkey in the list.
@@ -29,7 +29,7 @@ impl At<'_> {
     pub(super) async fn begin_passkey(&self) -> Result<Response, Trouble> {
         let (realm, sid) = (self.app.realm(), &self.session.id);
         let Some(user) = self.app.users().load(realm, &self.session.user).await? else {
-            return see_other("/login");
+            return to_sign_in();
         };
         match self.app.second_factors().begin_passkey(realm, &user, sid).await {
             Ok(options) => {
@@ -55,7 +55,7 @@ impl At<'_> {
             Err(ConfirmRefused::TooMany) => self.refused(self.m().too_many_passkeys).await,
             Err(ConfirmRefused::Taken) => self.refused(self.m().passkey_known).await,
             Err(ConfirmRefused::Factor(FactorRefused::Store(error))) => Err(error.into()),
-            Err(ConfirmRefused::Factor(_)) => see_other("/login"),
+            Err(ConfirmRefused::Factor(_)) => to_sign_in(),
             Err(refused) => {
                 tracing::info!(%user, %refused, "a passkey was not enrolled");
                 self.refused(self.m().passkey_failed).await

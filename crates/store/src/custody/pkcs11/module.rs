@@ -4,7 +4,10 @@
 //! to end it takes the sessions of everybody. So whoever calls it holds it, and it is started anew only
 //! when nobody does.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
@@ -53,14 +56,17 @@ fn running(path: &Path) -> Option<Held> {
 }
 
 /// Ends the library and starts it anew, unless somebody has done so since `run`. Some see a token that
-/// was away only then.
+/// was away only then. While somebody is at work in it, that is waited for no longer than `patience`: it
+/// may hang there for ever, and whoever else has a session goes on only when nobody waits to end it.
+///
+/// Answers whether it has been started since.
 ///
 /// # Errors
 /// [`Pkcs11Refused::Module`] where it does not start.
-pub(super) fn restart(path: &Path, run: u64) -> Result<(), Pkcs11Refused> {
-    let mut loaded = LOADED.write();
+pub(super) fn restart(path: &Path, run: u64, patience: Duration) -> Result<bool, Pkcs11Refused> {
+    let Some(mut loaded) = LOADED.try_write_for(patience) else { return Ok(false) };
     let Some(library) = loaded.as_mut().filter(|library| library.run == run) else {
-        return Ok(());
+        return Ok(true);
     };
     library.check(path)?;
     if library.runs {
@@ -70,7 +76,7 @@ pub(super) fn restart(path: &Path, run: u64) -> Result<(), Pkcs11Refused> {
             tracing::warn!(%error, "the PKCS#11 module did not end");
         }
     }
-    library.start()
+    library.start().map(|()| true)
 }
 
 impl Library {
@@ -110,4 +116,42 @@ impl Library {
 
 fn refused(path: &Path, detail: String) -> Pkcs11Refused {
     Pkcs11Refused::Module { path: path.to_owned(), detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+
+    #[test]
+    fn whoever_hangs_in_it_keeps_nobody_from_it_who_would_start_it_anew_or_use_it() {
+        let (release, released) = mpsc::channel::<()>();
+        let (hung, is_hung) = mpsc::channel();
+        let hangs = thread::spawn(move || {
+            let _held = LOADED.read();
+            hung.send(()).unwrap();
+            let _released = released.recv();
+        });
+        is_hung.recv().unwrap();
+        // On a thread of its own each, so that one that does not end is found out.
+        let (tell, told) = mpsc::channel();
+        for restarts in [true, false] {
+            let tell = tell.clone();
+            thread::spawn(move || {
+                let path = Path::new("/nowhere/library.so");
+                let done = if restarts {
+                    restart(path, 1, Duration::from_millis(20))
+                } else {
+                    Ok(running(path).is_some())
+                };
+                tell.send(done).unwrap();
+            });
+            let done = told.recv_timeout(Duration::from_secs(60)).expect("it is held up");
+            assert_eq!(done, Ok(false), "{restarts}");
+        }
+        drop(release);
+        hangs.join().unwrap();
+        assert_eq!(restart(Path::new("/nowhere/library.so"), 1, Duration::from_secs(60)), Ok(true));
+    }
 }

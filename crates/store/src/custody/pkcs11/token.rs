@@ -160,7 +160,10 @@ impl Token {
             *restarted = Some(self.node.since_boot());
         }
         tracing::warn!(%refused, "the PKCS#11 module is started anew");
-        module::restart(&self.config.module, run)?;
+        if !module::restart(&self.config.module, run, self.config.timeout / 4)? {
+            tracing::warn!("it is not: somebody is at work in it, and may hang there");
+            return Err(refused);
+        }
         let library = module::hold(&self.config.module)?;
         self.with_key_of(&library, name, what, &work)
     }

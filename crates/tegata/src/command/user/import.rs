@@ -79,11 +79,21 @@ pub(super) async fn import(
     if sum.refused == 0 {
         return Ok(());
     }
-    let why = format!("{place}: {} of them cannot be registered; mend these lines", sum.refused);
-    Err(Failed::Operation(why))
+    Err(Failed::Operation(format!("{place}: {}", sum.advice())))
 }
 
 impl Sum {
+    /// What to do about those that were refused.
+    fn advice(&self) -> String {
+        let (refused, told) = (self.refused, self.told.len() as u64);
+        let rest = match refused.saturating_sub(told) {
+            0 => String::new(),
+            rest => format!("; {rest} more are not shown, and are when it is done again"),
+        };
+        let these = if told == 1 { "this line" } else { "these lines" };
+        format!("{refused} of them cannot be registered; mend {these} and do it once more{rest}")
+    }
+
     fn add(&mut self, done: &Value, numbers: &[u64]) {
         let number = |name: &str| done.get(name).and_then(Value::as_u64).unwrap_or_default();
         self.registered += number("registered");

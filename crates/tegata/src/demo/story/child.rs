@@ -74,6 +74,11 @@ impl Child {
         }
     }
 
+    /// Where its data is.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// What a token says, whether it counts or not.
     pub(crate) async fn inspect(&self, token: &str) -> Result<Value, String> {
         let output = self.output(&["token", "inspect", token]).await?;

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use super::{
     PATIENCE, Stage, Told,
     actor::{Actor, Answer, Ask, action, form, input},
+    guard, partner,
 };
 
 /// What each step shows.
-pub(super) const NAMES: [&str; 10] = [
+pub(super) const NAMES: [&str; 14] = [
     "sign-in by password",
     "a call through the gateway reaches the service with the right identity",
     "no token, the wrong role, a forged identity",
@@ -18,6 +19,10 @@ pub(super) const NAMES: [&str; 10] = [
     "a stolen refresh token",
     "authorization code with PKCE, and a replayed code",
     "client credentials, introspection, revocation",
+    "a token of another issuer, until it is taken back",
+    "questions in GraphQL that may be asked, and others",
+    "a screen put together from several services",
+    "what a policy forbids, and why",
     "key rotation in the middle of traffic",
     "kill -9 and restart",
 ];
@@ -36,8 +41,12 @@ pub(super) async fn step(stage: &mut Stage, number: usize) -> Told {
         6 => steal(stage).await,
         7 => replay_code(stage).await,
         8 => machine(stage).await,
-        9 => rotate(stage).await,
-        10 => kill(stage).await,
+        9 => partner::come_and_go(stage).await,
+        10 => guard::ask_in_graphql(stage).await,
+        11 => guard::come_home(stage).await,
+        12 => guard::ask_why(stage).await,
+        13 => rotate(stage).await,
+        14 => kill(stage).await,
         _ => Err("there is no such step".to_owned()),
     }
 }
@@ -251,7 +260,11 @@ async fn kill(stage: &mut Stage) -> Told {
     through(stage, &path, Some(&fresh), &[]).await?.expect(200)?;
     let revoked = stage.kept.revoked_token.clone();
     through(stage, &path, Some(&revoked), &[]).await?.expect(401)?;
-    Ok("the session and the family go on, and what was revoked stays refused".to_owned())
+    let (kept, revoked) = stage.kept.partner_tokens.clone();
+    through(stage, "/echo/partner", Some(&kept), &[]).await?.expect(200)?;
+    through(stage, "/echo/partner", Some(&revoked), &[]).await?.expect(401)?;
+    Ok("the session, the family and a token of the partner go on, and what was revoked stays refused"
+        .to_owned())
 }
 
 /// Signs in at the authorization endpoint with the browser's session, agrees, and redeems the code.
@@ -324,7 +337,7 @@ async fn post_token(stage: &mut Stage, fields: &[(&str, &str)]) -> Result<Answer
 }
 
 /// A call through the gateway, without cookies.
-async fn through(
+pub(super) async fn through(
     stage: &Stage,
     path: &str,
     bearer: Option<&str>,
@@ -339,14 +352,14 @@ fn absolute(base: &str, location: &str) -> String {
     if location.starts_with('/') { format!("{base}{location}") } else { location.to_owned() }
 }
 
-fn claim(token: &str, name: &str) -> Result<String, String> {
+pub(super) fn claim(token: &str, name: &str) -> Result<String, String> {
     let part = token.split('.').nth(1).unwrap_or_default();
     let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|error| error.to_string())?;
     let claims: Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
     text(&claims, name)
 }
 
-fn text(value: &Value, name: &str) -> Result<String, String> {
+pub(super) fn text(value: &Value, name: &str) -> Result<String, String> {
     let text = value.get(name).and_then(Value::as_str).map(str::to_owned);
     text.ok_or_else(|| format!("there is no `{name}`"))
 }
@@ -373,7 +386,7 @@ fn member(
 }
 
 /// A header of the request that `echo` received.
-fn header(echo: &Value, name: &str) -> Option<String> {
+pub(super) fn header(echo: &Value, name: &str) -> Option<String> {
     let headers = echo.get("headers")?.as_array()?;
     let found = headers.iter().find(|pair| {
         pair.get(0).and_then(Value::as_str).is_some_and(|own| own.eq_ignore_ascii_case(name))

@@ -25,7 +25,7 @@ await town(async town => {
 
   // Everybody may look.
   await tab.until("document.querySelectorAll('#products li').length === 24")
-  await town.picture(tab, 'shop')
+  await tab.picture('shop')
 
   // Nobody is counted who was not asked, or said no; whoever says yes is, until they change their mind.
   const counted = () => tab.run('document.cookie.includes("shop_visits=")')
@@ -54,14 +54,14 @@ await town(async town => {
   await press('#lang')
   assert.deepEqual([await text('h1 span:last-child'), await tab.run('document.documentElement.lang')], ['旅人の店', 'ja'])
   await fill('#search', '')
-  await town.picture(tab, 'shop-ja')
+  await tab.picture('shop-ja')
   await press('#lang')
   assert.equal(await text('#in'), 'Sign in')
 
   // Whoever takes something is asked who they are, and then has it.
   await press('#products li button')
   await tab.until("document.querySelector('#door').open")
-  await town.picture(tab, 'shop-door')
+  await tab.picture('shop-door')
   await fill('#username', person.name)
   await fill('#password', 'not the password')
   await press('#signin .main')
@@ -73,24 +73,36 @@ await town(async town => {
   assert.equal(await tab.run("document.querySelector('#door').open"), false)
   assert.equal(await tab.run("document.querySelector('#password').value"), '')
 
+  // One answer from three services says who that is, and how they like to see the page.
+  await tab.until("!document.querySelector('#avatar').hidden && document.querySelector('#avatar').naturalWidth > 0")
+  assert.equal(await tab.run("document.querySelector('#unread').hidden"), true)
+  await fill('#theme', 'dark')
+  await tab.until("document.documentElement.dataset.theme === 'dark'")
+  const paper = () => tab.run('getComputedStyle(document.body).backgroundColor')
+  assert.equal(await paper(), 'rgb(20, 21, 26)')
+
   // It is ordered once.
   await tab.run("location.hash = '#cart'")
   await tab.until("!document.querySelector('#checkout').hidden && !document.querySelector('#cart').hidden")
   for (const [name, value] of Object.entries({ name: 'Maria', street: 'Nihonbashi 1', postcode: '103-0027', city: 'Tokyo' })) {
     await fill(`#checkout [name=${name}]`, value)
   }
-  await town.picture(tab, 'shop-cart')
+  await tab.picture('shop-cart')
   await press('#checkout .main')
   await tab.until("document.querySelectorAll('#placed li').length === 1")
   assert.match(await text('#placed li'), /1 × .*placed/)
   assert.equal(await tab.run("document.querySelector('#count').hidden"), true)
-  await town.picture(tab, 'shop-orders')
+  await tab.picture('shop-orders')
 
   // A page that is loaded anew knows the person; one that signs out knows nobody.
   await tab.go('/shop/')
   await tab.until(`document.querySelector('#who').textContent === ${JSON.stringify(person.name)}`)
+  await tab.until("document.documentElement.dataset.theme === 'dark'")
+  // Whoever ordered was told so, and has not read it.
+  await tab.until("Number(document.querySelector('#unread').textContent) > 0")
   await press('#out')
   await tab.until("!document.querySelector('#in').hidden")
+  assert.equal(await tab.run("document.documentElement.dataset.theme"), 'system')
   assert.equal(await text('#who'), '')
   await until(async () => !(await town.cookies()).session_id)
   assert.deepEqual(await tab.run('violations'), [])

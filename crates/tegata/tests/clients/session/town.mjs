@@ -260,6 +260,29 @@ class Tab {
     return this.call('Page.addScriptToEvaluateOnNewDocument', { source: CLOCK })
   }
 
+  /** Shows it at this size, light or dark. */
+  async looks({ width, height, dark }) {
+    const size = { width, height, deviceScaleFactor: 1, mobile: width < 600 }
+    await this.call('Emulation.setDeviceMetricsOverride', size)
+    const features = [{ name: 'prefers-color-scheme', value: dark ? 'dark' : 'light' }]
+    await this.call('Emulation.setEmulatedMedia', { features })
+  }
+
+  /** Presses a key that writes nothing. */
+  async press(key) {
+    const pressed = { key, code: key, windowsVirtualKeyCode: { Tab: 9, Escape: 27 }[key] }
+    await this.call('Input.dispatchKeyEvent', { type: 'rawKeyDown', ...pressed })
+    await this.call('Input.dispatchKeyEvent', { type: 'keyUp', ...pressed })
+  }
+
+  /** Keeps a picture of it, where somebody wants to look at it. */
+  async picture(name) {
+    const directory = process.env.TEGATA_PICTURES
+    if (!directory) return
+    const { data } = await this.call('Page.captureScreenshot', { format: 'png', captureBeyondViewport: true })
+    await writeFile(join(directory, `${name}.png`), Buffer.from(data, 'base64'))
+  }
+
   close() {
     return this.tools.call('Target.closeTarget', { targetId: this.targetId })
   }
@@ -319,14 +342,6 @@ class Town {
   async cookies() {
     const { cookies } = await this.tools.call('Storage.getCookies')
     return Object.fromEntries(cookies.map(({ name, value }) => [name, value]))
-  }
-
-  /** Keeps a picture of a page, where somebody wants to look at it. */
-  async picture(tab, name) {
-    const directory = process.env.TEGATA_PICTURES
-    if (!directory) return
-    const { data } = await tab.call('Page.captureScreenshot', { format: 'png', captureBeyondViewport: true })
-    await writeFile(join(directory, `${name}.png`), Buffer.from(data, 'base64'))
   }
 
   /** Asks the gateway as somebody who is not this browser. */

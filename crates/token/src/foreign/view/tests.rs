@@ -331,3 +331,26 @@ fn the_dead_make_room_for_others() {
     }
     assert_eq!(bench.foreign.fullness(), (0, before));
 }
+
+#[test]
+fn answers_take_up_no_more_than_they_may_and_the_latest_are_there() {
+    // Room is made by doubling, so that what it comes to depends on where that ends.
+    for bytes in [1, 2, 3, 5, 6, 7, 9, 11, 13, 15].map(|megabytes| megabytes << 20) {
+        let node = Node::with(Arc::new(ManualClock::default()), Arc::new(SeededEntropy::new(1)));
+        let foreign = ForeignView::new(node, 100, 0).remembering(bytes);
+        let name = |n: usize| Name::token(ISSUER, &n.to_string());
+        // Three times as many as there is room for, and some of them again and again.
+        let many = 3 * bytes / ANSWER;
+        for n in 0..many {
+            let ticket = Ticket { whole: name(n), seen: Seen::default() };
+            foreign.note(ticket, None);
+            let _ = foreign.answers.get(&name(n / 2));
+        }
+        let (used, most) = foreign.remembered();
+        assert_eq!(most, bytes);
+        assert!(used <= most && used > most / 4 * 3, "{used} of {most}");
+        // Its parts are of one size, so that there may be a few more of them.
+        assert!(foreign.answers.len() <= bytes / ANSWER + 64);
+        assert!(foreign.answers.get(&name(many - 1)).is_some());
+    }
+}
