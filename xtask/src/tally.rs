@@ -1,6 +1,6 @@
 //! How many tests passed and failed, from what test runners print.
 
-use std::fmt;
+use std::{fmt, mem};
 
 /// What became of the tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,8 +39,25 @@ impl fmt::Display for Tally {
 pub struct Reader {
     tally: Tally,
     running: Option<String>,
+    /// What the program that runs has printed of its failures.
+    told: Vec<String>,
     died: Vec<String>,
+    failures: Vec<String>,
 }
+
+/// What the output as a whole says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// The counts.
+    pub tally: Tally,
+    /// The test programs that ended without a result.
+    pub died: Vec<String>,
+    /// What each program in which tests failed printed of them, headed by its name.
+    pub failures: Vec<String>,
+}
+
+/// The most lines of a program's failures that are kept; of more, the last.
+const KEPT: usize = 400;
 
 /// What a line says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +79,13 @@ impl Reader {
             self.bury();
             self.running = Some(words.to_owned());
         } else if let Some(result) = line.strip_prefix("test result: ") {
-            self.running = None;
+            let program = self.running.take().unwrap_or_default();
+            self.tell(&program);
             self.count(result);
         } else if line.starts_with("test ") && line.ends_with(" ... ok") {
             return Said::Passed;
+        } else if line == "failures:" || !self.told.is_empty() {
+            self.told.push(line);
         }
         Said::Other
     }
@@ -77,17 +97,30 @@ impl Reader {
 
     /// How it ended, given whether cargo was content, and which test programs died. A program
     /// without a result is only then taken for dead: one that is not made of tests prints none.
-    pub fn finish(mut self, content: bool) -> (Tally, Vec<String>) {
+    pub fn finish(mut self, content: bool) -> Ended {
         self.bury();
         if content {
             self.died.clear();
         }
         self.tally.failed += u64::try_from(self.died.len()).unwrap_or(u64::MAX);
-        (self.tally, self.died)
+        Ended { tally: self.tally, died: self.died, failures: self.failures }
     }
 
     fn bury(&mut self) {
-        self.died.extend(self.running.take());
+        if let Some(program) = self.running.take() {
+            self.tell(&program);
+            self.died.push(program);
+        }
+    }
+
+    /// Keeps what was printed of failures, for the end: what comes after it may be long.
+    fn tell(&mut self, program: &str) {
+        let told = mem::take(&mut self.told);
+        if !told.is_empty() {
+            let last = told.iter().skip(told.len().saturating_sub(KEPT));
+            let text: Vec<_> = last.map(String::as_str).collect();
+            self.failures.push(format!("{program}\n{}", text.join("\n").trim_end()));
+        }
     }
 
     /// Reads `ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`.
@@ -121,7 +154,7 @@ fn without_colours(line: &str) -> String {
 mod tests {
     use super::*;
 
-    fn read(output: &str, content: bool) -> (Tally, Vec<String>) {
+    fn read(output: &str, content: bool) -> Ended {
         let mut reader = Reader::default();
         for line in output.lines() {
             reader.read(line);
@@ -139,23 +172,46 @@ mod tests {
             "{GOOD}\u{1b}[1m\u{1b}[32m   Doc-tests\u{1b}[0m tegata_core\n\
             test result: \u{1b}[31mFAILED\u{1b}[0m. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s\n"
         );
-        assert_eq!(read(&output, false), (Tally { passed: 3, failed: 3, skipped: 1 }, vec![]));
+        let tally = Tally { passed: 3, failed: 3, skipped: 1 };
+        assert_eq!(read(&output, false), Ended { tally, ..Ended::default() });
+    }
+
+    #[test]
+    fn keeps_what_failed_for_the_end() {
+        let failing = "     Running tests/clients.rs (target/debug/deps/clients-1)\n\n\
+            running 2 tests\ntest a ... ok\ntest b ... FAILED\n\nfailures:\n\n\
+            ---- b stdout ----\nb is lost\n\nfailures:\n    b\n\n\
+            test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s\n\n";
+        let ended = read(&format!("{failing}{GOOD}"), false);
+        let told = "Running tests/clients.rs (target/debug/deps/clients-1)\n\
+            failures:\n\n---- b stdout ----\nb is lost\n\nfailures:\n    b";
+        assert_eq!(ended.failures, [told]);
+    }
+
+    #[test]
+    fn keeps_the_end_of_failures_that_are_long() {
+        let lines: Vec<_> = (0..2 * KEPT).map(|number| format!("line {number}")).collect();
+        let dying = format!("     Running a\nfailures:\n{}\n", lines.join("\n"));
+        let ended = read(&dying, false);
+        assert!(ended.failures.iter().all(|told| told.lines().count() == KEPT + 1));
+        assert!(ended.failures.iter().any(|told| told.ends_with("line 799")), "{ended:?}");
     }
 
     #[test]
     fn a_program_that_dies_is_a_failure() {
         let dying = "     Running tests/contract.rs (target/debug/deps/contract-1)\n\nrunning 4 tests\ntest a ... ok\n";
         for output in [format!("{dying}{GOOD}"), format!("{GOOD}{dying}")] {
-            let (tally, died) = read(&output, false);
-            assert_eq!(tally, Tally { passed: 1, failed: 1, skipped: 1 });
-            assert_eq!(died, ["Running tests/contract.rs (target/debug/deps/contract-1)"]);
+            let ended = read(&output, false);
+            assert_eq!(ended.tally, Tally { passed: 1, failed: 1, skipped: 1 });
+            assert_eq!(ended.died, ["Running tests/contract.rs (target/debug/deps/contract-1)"]);
         }
     }
 
     #[test]
     fn a_program_without_tests_in_it_is_no_failure() {
         let output = format!("     Running benches/verify.rs (target/debug/deps/verify-1)\n{GOOD}");
-        assert_eq!(read(&output, true), (Tally { passed: 1, failed: 0, skipped: 1 }, vec![]));
+        let tally = Tally { passed: 1, failed: 0, skipped: 1 };
+        assert_eq!(read(&output, true), Ended { tally, ..Ended::default() });
     }
 
     #[test]

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     command::{self, Stopwatch},
     parts::{self, FOR_TESTS},
-    tally::{Reader, Said, Tally},
+    tally::{Ended, Reader, Said, Tally},
     tools,
 };
 
@@ -34,6 +34,8 @@ pub struct Report {
     pub tally: Tally,
     /// What is to be said beside the counts.
     complaints: Vec<String>,
+    /// What the programs in which tests failed printed of them.
+    failures: Vec<String>,
 }
 
 impl Report {
@@ -42,8 +44,12 @@ impl Report {
         self.complaints.is_empty() && self.tally.is_good()
     }
 
-    /// Says on the standard error what went wrong beside the tests that said so themselves.
+    /// Says what went wrong: once more what tests said of it, which is far above by now, and then,
+    /// on the standard error, what none of them said.
     pub fn explain(&self) {
+        for failure in &self.failures {
+            println!("== failed: {failure}\n");
+        }
         for complaint in &self.complaints {
             eprintln!("error: {complaint}");
         }
@@ -55,7 +61,8 @@ impl Report {
     }
 
     fn stopped(error: &anyhow::Error) -> Self {
-        Self { tally: Tally::default(), complaints: vec![format!("{error:#}")] }
+        let complaints = vec![format!("{error:#}")];
+        Self { tally: Tally::default(), complaints, failures: Vec::new() }
     }
 }
 
@@ -110,7 +117,7 @@ fn follow(arguments: &[String]) -> Result<Report> {
     screen.unfold();
     let status = child.wait().context("`cargo test` is lost")?;
 
-    let (tally, died) = reader.finish(status.success());
+    let Ended { tally, died, failures } = reader.finish(status.success());
     let mut complaints: Vec<_> = died
         .iter()
         .map(|program| format!("a test program died without a result: {program}"))
@@ -124,7 +131,7 @@ fn follow(arguments: &[String]) -> Result<Report> {
     if tally.passed + tally.failed == 0 {
         complaints.push("no test was executed: a filter that fits none, perhaps".to_owned());
     }
-    Ok(Report { tally, complaints })
+    Ok(Report { tally, complaints, failures })
 }
 
 /// How long the output may stay open after `cargo test` has ended.
@@ -257,8 +264,9 @@ mod tests {
     #[test]
     fn a_run_with_a_complaint_is_not_good() {
         let passed = Tally { passed: 1, ..Tally::default() };
-        assert!(Report { tally: passed, complaints: vec![] }.is_good());
-        assert!(!Report { tally: passed, complaints: vec![String::from("lost")] }.is_good());
+        let report = |complaints| Report { tally: passed, complaints, failures: Vec::new() };
+        assert!(report(vec![]).is_good());
+        assert!(!report(vec![String::from("lost")]).is_good());
         assert!(!Report::stopped(&anyhow::anyhow!("parts are missing")).is_good());
     }
 }
