@@ -25,6 +25,9 @@ const SIGNED_WITHIN: Duration = Duration::from_secs(1);
 /// How often at most the log of the program is told how far the log of decisions is.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
+/// After how long a write that failed is tried again.
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// While the log cannot be written, one attempt of so many is told: one in ten seconds.
 const TOLD_OF: u32 = 200;
 
@@ -187,7 +190,7 @@ impl Writer {
             self.complain(&error, tries);
             // Whoever waits for an attempt hears of each.
             self.queue.note_failing();
-            self.queue.pause(GATHER);
+            self.queue.pause(AGAIN);
             if self.queue.is_closed() {
                 return;
             }
@@ -231,7 +234,7 @@ impl Writer {
                         return false;
                     }
                     // Waits a moment, or until the log is closed; what comes meanwhile stays.
-                    self.queue.pause(GATHER);
+                    self.queue.pause(AGAIN);
                     if self.queue.is_closed() && tries >= LAST_TRIES {
                         return false;
                     }

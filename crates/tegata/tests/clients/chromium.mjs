@@ -3,7 +3,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import { assert, demo } from './demo.mjs'
+import { assert, demo, tellsWhenLate } from './demo.mjs'
 import { DevTools } from './devtools.mjs'
 
 /** Chromium with one page, as somebody sees it who has never been here. */
@@ -11,12 +11,14 @@ export class Chromium {
   #tools
   #session
   #unoffered
+  #awaited
 
   static async start() {
     const browser = new Chromium()
     browser.#tools = await DevTools.start()
     browser.#session = await browser.#tools.firstPage()
     await browser.#call('WebAuthn.enable')
+    tellsWhenLate(() => browser.#state())
     return browser
   }
 
@@ -32,6 +34,12 @@ export class Chromium {
     return this.#tools.told(method, this.#session)
   }
 
+  /** What this waits for, and what there is. */
+  async #state() {
+    const shown = await this.run('`${location.href}\\n${document.documentElement.outerHTML}`').catch(String)
+    return `waits for ${this.#awaited}, and is at ${shown}`
+  }
+
   /** What a script of the page answers. */
   run(expression) {
     return this.#tools.run(expression, this.#session)
@@ -39,6 +47,7 @@ export class Chromium {
 
   /** Does what leads to another page, and answers when that page is there and shows what it has to. */
   async leads(action, selector) {
+    this.#awaited = selector
     for (let loaded = this.#told('Page.loadEventFired'), acted = action(); ; loaded = this.#told('Page.loadEventFired')) {
       await acted
       await loaded
@@ -53,6 +62,7 @@ export class Chromium {
 
   /** Answers when something is so on this page. */
   async until(expression) {
+    this.#awaited = expression
     await this.run(`new Promise(resolve => {
       const look = () => ((${expression}) ? resolve() : setTimeout(look, 20))
       look()
@@ -64,17 +74,24 @@ export class Chromium {
     await this.#call('Input.insertText', { text })
   }
 
-  /** Clicks with the mouse, as passkeys ask for. */
+  /** Clicks with the mouse, as passkeys ask for. What is live may move under the pointer, as it may for people: whoever
+   *  has missed clicks again. */
   async click(selector) {
-    const { x, y } = await this.run(`(() => {
-      const it = document.querySelector(${JSON.stringify(selector)})
-      it.scrollIntoView({ block: 'center' })
-      const { left, top, width, height } = it.getBoundingClientRect()
-      return { x: left + width / 2, y: top + height / 2 }
-    })()`)
-    const button = { x, y, button: 'left', clickCount: 1 }
-    await this.#call('Input.dispatchMouseEvent', { type: 'mousePressed', ...button })
-    await this.#call('Input.dispatchMouseEvent', { type: 'mouseReleased', ...button })
+    for (let met = false; !met;) {
+      const { x, y } = await this.run(`(() => {
+        const it = document.querySelector(${JSON.stringify(selector)})
+        globalThis.missed = true
+        it.addEventListener('click', () => { globalThis.missed = false }, { capture: true, once: true })
+        it.scrollIntoView({ block: 'center' })
+        const { left, top, width, height } = it.getBoundingClientRect()
+        return { x: left + width / 2, y: top + height / 2 }
+      })()`)
+      const button = { x, y, button: 'left', clickCount: 1 }
+      await this.#call('Input.dispatchMouseEvent', { type: 'mousePressed', ...button })
+      await this.#call('Input.dispatchMouseEvent', { type: 'mouseReleased', ...button })
+      // A page that is there by now is another, and one that has just gone says nothing: both were led to.
+      met = await this.run('!globalThis.missed').catch(() => true)
+    }
   }
 
   /** Presses a key. */

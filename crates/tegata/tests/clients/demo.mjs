@@ -14,8 +14,16 @@ import { promisify } from 'node:util'
 
 assert(globalThis.crypto, 'this needs node 20 or later')
 
-// Whoever waits for something that does not come says so.
-setTimeout(() => { throw new Error('this takes too long') }, 120_000).unref()
+// Whoever waits for something that does not come says so, and what was there instead.
+const LONGEST = 120_000
+const seen = []
+setTimeout(async () => {
+  const told = await Promise.race([Promise.all(seen.map(it => it())), new Promise(resolve => { setTimeout(resolve, 5_000) })])
+  throw new Error(['this takes too long', ...(told ?? ['and nothing is to be seen'])].join('\n'))
+}, LONGEST).unref()
+
+/** Has this tell what is to be seen, should a script take too long. */
+export const tellsWhenLate = it => seen.push(it)
 
 export { assert }
 export const demo = JSON.parse(await readFile(process.argv[2], 'utf8'))

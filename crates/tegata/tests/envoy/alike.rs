@@ -176,7 +176,8 @@ fn envoy_and_the_gateway_answer_ten_thousand_requests_alike() {
     let cases: Vec<Case> = (0..MANY).map(|_| Case::throw(&mut dice)).collect();
     let (next, found) = (AtomicUsize::new(0), Mutex::new(Found::default()));
     thread::scope(|scope| {
-        for _ in 0..4 {
+        // Most of the time passes until connections are closed.
+        for _ in 0..16 {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let bytes = case.bytes(&shown.0[case.credential]);
