@@ -30,10 +30,6 @@ export class Chromium {
     return this.#tools.call(method, params, this.#session)
   }
 
-  #told(method) {
-    return this.#tools.told(method, this.#session)
-  }
-
   /** What this waits for, and what there is. */
   async #state() {
     const shown = await this.run('`${location.href}\\n${document.documentElement.outerHTML}`').catch(String)
@@ -45,14 +41,26 @@ export class Chromium {
     return this.#tools.run(expression, this.#session)
   }
 
-  /** Does what leads to another page, and answers when that page is there and shows what it has to. */
+  /** Does what leads to another page, and answers when that page is there and shows what it has to. Every load counts
+   *  from before that on: one that ended while the page before it is looked at would be waited for in vain. */
   async leads(action, selector) {
     this.#awaited = selector
-    for (let loaded = this.#told('Page.loadEventFired'), acted = action(); ; loaded = this.#told('Page.loadEventFired')) {
-      await acted
-      await loaded
-      const shown = await this.run(`!!document.querySelector(${JSON.stringify(selector)})`).catch(() => false)
-      if (shown) return
+    let loads = 0
+    let loaded = () => {}
+    const forget = this.#tools.on('Page.loadEventFired', this.#session, () => {
+      loads += 1
+      loaded()
+    })
+    try {
+      await action()
+      for (let looked = 0; ;) {
+        while (loads === looked) await new Promise(resolve => { loaded = resolve })
+        looked = loads
+        const shown = await this.run(`!!document.querySelector(${JSON.stringify(selector)})`).catch(() => false)
+        if (shown) return
+      }
+    } finally {
+      forget()
     }
   }
 

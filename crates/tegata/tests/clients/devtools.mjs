@@ -78,16 +78,6 @@ export class DevTools {
     return () => this.#heard.delete(entry)
   }
 
-  /** Answers when a page tells of this next. */
-  told(method, sessionId) {
-    return new Promise(resolve => {
-      const forget = this.on(method, sessionId, params => {
-        forget()
-        resolve(params)
-      })
-    })
-  }
-
   /** What a script of a page answers. */
   async run(expression, sessionId) {
     const params = { expression, awaitPromise: true, returnByValue: true }
