@@ -83,22 +83,28 @@ export class Chromium {
   }
 
   /** Clicks with the mouse, as passkeys ask for. What is live may move under the pointer, as it may for people: whoever
-   *  has missed clicks again. */
+   *  has missed for a second clicks again. */
   async click(selector) {
-    for (let met = false; !met;) {
-      const { x, y } = await this.run(`(() => {
+    for (let again = false, met = false; !met; again = true) {
+      const at = await this.run(`(() => {
         const it = document.querySelector(${JSON.stringify(selector)})
-        globalThis.missed = true
-        it.addEventListener('click', () => { globalThis.missed = false }, { capture: true, once: true })
+        if (!it) return null
+        globalThis.met = new Promise(resolve => {
+          it.addEventListener('click', () => resolve(true), { capture: true, once: true })
+          globalThis.missed = () => setTimeout(resolve, 1_000, false)
+        })
         it.scrollIntoView({ block: 'center' })
         const { left, top, width, height } = it.getBoundingClientRect()
         return { x: left + width / 2, y: top + height / 2 }
       })()`)
-      const button = { x, y, button: 'left', clickCount: 1 }
+      // It has led to another page meanwhile.
+      if (again && !at) return
+      assert.ok(at, `there is no ${selector} to be clicked`)
+      const button = { ...at, button: 'left', clickCount: 1 }
       await this.#call('Input.dispatchMouseEvent', { type: 'mousePressed', ...button })
       await this.#call('Input.dispatchMouseEvent', { type: 'mouseReleased', ...button })
-      // A page that is there by now is another, and one that has just gone says nothing: both were led to.
-      met = await this.run('!globalThis.missed').catch(() => true)
+      // Another page knows nothing of it, and one that is just going says nothing: both were led to.
+      met = await this.run('globalThis.missed ? (globalThis.missed(), globalThis.met) : true').catch(() => true)
     }
   }
 
