@@ -33,6 +33,9 @@ use certificates::{Shown, named};
 use demo::demo;
 use world::{Server, machine, own};
 
+/// Of whoever signs in where a script has a server of its own.
+const PASSWORD: &str = "a long and private phrase";
+
 /// The file that tells a script where everything is.
 fn context() -> &'static str {
     static CONTEXT: LazyLock<String> = LazyLock::new(|| {
@@ -71,6 +74,7 @@ fn run_with(interpreter: PathBuf, script: &str, context: &str, variables: &[(&st
         .stdin(Stdio::null())
         .output()
         .unwrap();
+    print!("{}", String::from_utf8_lossy(&output.stdout));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script} ended with {}:\n{said}", output.status);
 }
@@ -146,13 +150,23 @@ fn lost_answers_sleep_and_broken_networks_sign_nobody_out() {
 }
 
 #[test]
+fn the_browser_sdk_says_of_its_browser_what_a_server_cannot_see_and_to_nobody_else() {
+    javascript("session/hints.mjs");
+}
+
+#[test]
+fn a_page_with_the_csrf_token_in_its_head_asks_for_none() {
+    javascript("session/meta.mjs");
+}
+
+#[test]
 fn a_hostile_script_takes_nothing_that_outlives_the_session() {
     javascript("session/secrets.mjs");
 }
 
 #[test]
 fn a_hostile_script_takes_nothing_at_all_where_pages_are_given_no_tokens() {
-    let (name, password) = ("maria", "a long and private phrase");
+    let (name, password) = ("maria", PASSWORD);
     let server = Server::behind_proxies(&format!(
         "[tokens]\nfor_pages = false\n[[user]]\nusername = \"{name}\"\npassword = \"{password}\"\n"
     ));
