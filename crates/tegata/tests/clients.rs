@@ -160,6 +160,11 @@ fn a_page_with_the_csrf_token_in_its_head_asks_for_none() {
 }
 
 #[test]
+fn chromium_runs_what_the_policy_of_a_page_allows_and_nothing_else() {
+    javascript("policy.mjs");
+}
+
+#[test]
 fn a_hostile_script_takes_nothing_that_outlives_the_session() {
     javascript("session/secrets.mjs");
 }
