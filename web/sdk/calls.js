@@ -2,6 +2,7 @@
 // is resolved with, so a script of the page that puts one on `Object.prototype` would be handed the
 // `Response` of a `fetch`, and with it the tokens.
 
+import { hints } from './hints.js';
 import {
   NativePromise, NativeXHR, closed, on, parse, xhrAnswerHeader, xhrHeader, xhrOpen, xhrSend, xhrStatus, xhrText,
   xhrTimeout,
@@ -46,6 +47,7 @@ export const call = (verb, path, headers, body) =>
       on(xhr, 'loadend', done);
       xhrOpen(xhr, verb, location.origin + path);
       xhrTimeout(xhr, PATIENCE);
+      xhrHeader(xhr, 'X-Device-Hints', hints());
       for (const name in headers) xhrHeader(xhr, name, headers[name]);
       xhrSend(xhr, body);
     }),

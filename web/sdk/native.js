@@ -43,6 +43,7 @@ export const random = plain(crypto.getRandomValues, crypto);
 export const nativeFetch = plain(fetch);
 
 export const at = method(String.prototype, 'charAt');
+export const codeAt = method(String.prototype, 'charCodeAt');
 export const indexOf = method(String.prototype, 'indexOf');
 export const includes = method(String.prototype, 'includes');
 export const slice = method(String.prototype, 'slice');
@@ -65,6 +66,10 @@ export const urlProtocol = getter(URL.prototype, 'protocol');
 export const urlHost = getter(URL.prototype, 'hostname');
 export const headerOf = method(Headers.prototype, 'get');
 export const setHeader = method(Headers.prototype, 'set');
+
+export const screenWidth = getter(Screen.prototype, 'width');
+export const screenHeight = getter(Screen.prototype, 'height');
+export const screenDepth = getter(Screen.prototype, 'colorDepth');
 
 export const xhrOpen = method(XMLHttpRequest.prototype, 'open');
 export const xhrSend = method(XMLHttpRequest.prototype, 'send');

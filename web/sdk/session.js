@@ -7,6 +7,7 @@
 // What it holds lives in the closure of `createSession`: no property of any object leads there.
 
 import { call } from './calls.js';
+import { hints } from './hints.js';
 import {
   NativeError, NativeRequest, NativeStream, NativeURL, at, atob, closed, freeze, headerOf, includes, indexOf, later,
   nativeFetch, now, on, parse, random, requestHeaders, requestMethod, requestRedirect, requestUrl, responseHeaders,
@@ -375,6 +376,7 @@ export const createSession = (options = {}) => {
     if (token && token < '{' && now() < expires && headerOf(headers, 'authorization') === null) {
       setHeader(headers, 'Authorization', 'Bearer ' + token);
     }
+    if (own) setHeader(headers, 'X-Device-Hints', hints());
     if (own && csrf && !isSafe(method)) setHeader(headers, 'X-CSRF-Token', csrf);
     const answer = await nativeFetch(request);
     if (!follows || responseType(answer) !== 'opaqueredirect') return answer;

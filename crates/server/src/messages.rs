@@ -112,6 +112,7 @@ pub(crate) struct Messages {
     pub(crate) forgot_password: &'static str,
     pub(crate) no_account_yet: &'static str,
     pub(crate) sign_in_by_mail: &'static str,
+    pub(crate) sign_in_by_password: &'static str,
     pub(crate) reset: &'static str,
     pub(crate) reset_lead: &'static str,
     pub(crate) account: &'static str,

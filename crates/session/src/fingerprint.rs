@@ -19,8 +19,10 @@
 //! the first three must be the same.
 //!
 //! Sign-in and each rise remember what the browser said just then. Hints that were not there yet,
-//! as after a sign-in by a form, are remembered when they are first sent by whoever differs in nothing;
-//! they never replace others.
+//! as after a sign-in by a form, are remembered when they are first sent by whoever differs in nothing.
+//! They replace others one at a time, and no more often than the record is written anyway: a laptop is
+//! taken from its screen, and later to another zone. Whoever differs in one hint is served as it is, so
+//! nobody gains by it.
 //! What is remembered is 16 bits of an HMAC for each part, under a key of the session: enough to
 //! compare, and nothing to whoever reads the record.
 
@@ -175,6 +177,26 @@ impl Fingerprint {
         }
         let root = if self.is_empty() { shown.root } else { self.root };
         Self { root, parts }
+    }
+
+    /// This, with the hints of `shown`, where it says all that are known and one of them is another: the
+    /// screen that a window is on, or the time zone of somebody who travels. Otherwise the next change
+    /// would be one too many.
+    #[must_use]
+    pub(crate) fn follow(self, shown: &Self) -> Self {
+        let all = PARTS.into_iter().zip(self.parts).zip(shown.parts).enumerate();
+        let mut others = all.filter(|(_, ((_, own), shown))| own.is_some() && own != shown);
+        let (Some((place, ((part, _), Some(now)))), None) = (others.next(), others.next()) else {
+            return self;
+        };
+        if !part.is_hint() || self.difference(shown).is_some() {
+            return self;
+        }
+        let mut parts = self.parts;
+        if let Some(own) = parts.get_mut(place) {
+            *own = Some(now);
+        }
+        Self { parts, ..self }
     }
 
     /// What was said by somebody who has just proven who they are, and the rest of this.

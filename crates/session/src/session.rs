@@ -249,6 +249,12 @@ impl Session {
         Self { fingerprint: self.fingerprint.learn(shown), ..self }
     }
 
+    /// The session, with the one hint of its browser that is another now.
+    #[must_use]
+    pub(crate) fn follow(self, shown: &Fingerprint) -> Self {
+        Self { fingerprint: self.fingerprint.follow(shown), ..self }
+    }
+
     /// The session, ended. What has ended stays ended, with its first reason; what applications kept
     /// with it is gone.
     #[must_use]

@@ -4,6 +4,7 @@
 
 mod stored {
     pub(crate) mod data;
+    pub(crate) mod earlier;
     pub(crate) mod ending;
     pub(crate) mod failures;
     pub(crate) mod fingerprint;

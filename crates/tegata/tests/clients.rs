@@ -33,6 +33,9 @@ use certificates::{Shown, named};
 use demo::demo;
 use world::{Server, machine, own};
 
+/// Of whoever signs in where a script has a server of its own.
+const PASSWORD: &str = "a long and private phrase";
+
 /// The file that tells a script where everything is.
 fn context() -> &'static str {
     static CONTEXT: LazyLock<String> = LazyLock::new(|| {
@@ -71,6 +74,7 @@ fn run_with(interpreter: PathBuf, script: &str, context: &str, variables: &[(&st
         .stdin(Stdio::null())
         .output()
         .unwrap();
+    print!("{}", String::from_utf8_lossy(&output.stdout));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script} ended with {}:\n{said}", output.status);
 }
@@ -102,6 +106,91 @@ fn chromium_shows_pages_that_everybody_can_use() {
 #[test]
 fn chromium_shows_pages_that_everybody_can_use_in_japanese() {
     pages("ja");
+}
+
+/// A server that sends mail, demands a second factor of some, knows clients that describe themselves, and asks
+/// whoever allows a device to show that they are there.
+fn seldom(language: &str) {
+    let server = Server::start(|[public, _, gateway, _]| {
+        format!(
+            "[public]\nlisten = \"127.0.0.1:{public}\"\nissuer = \"http://localhost:{public}\"\n\
+             [gateway]\nlisten = \"127.0.0.1:{gateway}\"\naudience = \"http://localhost:{gateway}\"\n\
+             [operations]\nlisten = \"127.0.0.1:0\"\n[keys]\nalgorithms = [\"ES256\"]\n\
+             [sessions]\napproval_proof = \"always\"\n\
+             [clients]\nmetadata_documents = true\nmetadata_document_hosts = [\"127.0.0.1\"]\n\
+             reach = [\"127.0.0.0/8\"]\n\
+             [users]\nregistration = \"open\"\nsign_in_by_mail = true\n\
+             second_factor_roles = [\"editor\"]\n\
+             [[user]]\nusername = \"maria\"\npassword = \"{PASSWORD}\"\n\
+             [[user]]\nusername = \"editor\"\npassword = \"{PASSWORD}\"\nroles = [\"editor\"]\n\
+             [[client]]\nclient_id = \"screen\"\nclient_name = \"A screen in the kitchen\"\n\
+             public = true\nscope = \"openid profile email offline_access\"\ngrant_types = \
+             [\"urn:ietf:params:oauth:grant-type:device_code\", \"refresh_token\"]\n"
+        )
+    });
+    looks("seldom.mjs", language, &server, &["maria", "editor"]);
+}
+
+/// A server with a name of its own, the theme of `docs/sessions.md`, and one for all that this leaves as it is.
+fn themed(language: &str) {
+    let documented = include_str!("../../../docs/sessions.md");
+    let (_, section) = documented.split_once("\n## The pages in your colours\n").unwrap();
+    let (_, sheet) = section.split_once("```css\n").unwrap();
+    let (sheet, _) = sheet.split_once("```").unwrap();
+    let theme = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&theme, format!("{sheet}\n{}", include_str!("clients/theme.css"))).unwrap();
+    let file = theme.path().to_str().unwrap();
+    let server = Server::start(|[public, _, gateway, _]| {
+        format!(
+            "[public]\nlisten = \"127.0.0.1:{public}\"\nissuer = \"http://localhost:{public}\"\n\
+             brand = \"Example Travel\"\ntheme_file = \"{file}\"\n\
+             [gateway]\nlisten = \"127.0.0.1:{gateway}\"\naudience = \"http://localhost:{gateway}\"\n\
+             [operations]\nlisten = \"127.0.0.1:0\"\n[keys]\nalgorithms = [\"ES256\"]\n\
+             [consent]\nbanner = true\n\
+             [[user]]\nusername = \"maria\"\npassword = \"{PASSWORD}\"\nroles = [\"admin\"]\n\
+             [[client]]\nclient_id = \"travel\"\nclient_name = \"Example Travel\"\npublic = true\n\
+             grant_types = [\"authorization_code\"]\nscope = \"openid profile email\"\n\
+             redirect_uris = [\"http://127.0.0.1:9999/callback\"]\n"
+        )
+    });
+    looks("themed.mjs", language, &server, &["maria"]);
+}
+
+/// Looks at pages of a server with these people in a language.
+fn looks(script: &str, language: &str, server: &Server, people: &[&str]) {
+    let users = people.iter().map(|name| json!({"username": name, "password": PASSWORD}));
+    let context = json!({
+        "issuer": format!("http://localhost:{}", server.public),
+        "gateway": format!("http://localhost:{}", server.gateway),
+        "users": users.collect::<Vec<_>>(),
+        "clients": [],
+        "chromium": program("chromium", "chromium"),
+        "axe": present("axe").join("node_modules/axe-core/axe.min.js"),
+    });
+    let file = server.path().join("context.json");
+    std::fs::write(&file, context.to_string()).unwrap();
+    let language = [("TEGATA_LANGUAGE", Path::new(language))];
+    run_with(program("node", "nodejs"), script, file.to_str().unwrap(), &language);
+}
+
+#[test]
+fn everybody_can_use_the_pages_that_people_meet_seldom() {
+    seldom("en");
+}
+
+#[test]
+fn everybody_can_use_the_pages_that_people_meet_seldom_in_japanese() {
+    seldom("ja");
+}
+
+#[test]
+fn everybody_can_use_the_pages_and_the_banner_in_an_operators_colours() {
+    themed("en");
+}
+
+#[test]
+fn everybody_can_use_the_pages_and_the_banner_in_an_operators_colours_in_japanese() {
+    themed("ja");
 }
 
 /// Plays a script in a language.
@@ -146,13 +235,28 @@ fn lost_answers_sleep_and_broken_networks_sign_nobody_out() {
 }
 
 #[test]
+fn the_browser_sdk_says_of_its_browser_what_a_server_cannot_see_and_to_nobody_else() {
+    javascript("session/hints.mjs");
+}
+
+#[test]
+fn a_page_with_the_csrf_token_in_its_head_asks_for_none() {
+    javascript("session/meta.mjs");
+}
+
+#[test]
+fn chromium_runs_what_the_policy_of_a_page_allows_and_nothing_else() {
+    javascript("policy.mjs");
+}
+
+#[test]
 fn a_hostile_script_takes_nothing_that_outlives_the_session() {
     javascript("session/secrets.mjs");
 }
 
 #[test]
 fn a_hostile_script_takes_nothing_at_all_where_pages_are_given_no_tokens() {
-    let (name, password) = ("maria", "a long and private phrase");
+    let (name, password) = ("maria", PASSWORD);
     let server = Server::behind_proxies(&format!(
         "[tokens]\nfor_pages = false\n[[user]]\nusername = \"{name}\"\npassword = \"{password}\"\n"
     ));

@@ -80,6 +80,7 @@ pub(super) const MESSAGES: Messages = Messages {
     forgot_password: "Forgot your password?",
     no_account_yet: "Make an account",
     sign_in_by_mail: "Sign in by mail",
+    sign_in_by_password: "Sign in with a password",
     reset: "Choose a new password",
     reset_lead: "A link with which you choose it is sent to the e-mail address of your account.",
     account: "User name or e-mail address",

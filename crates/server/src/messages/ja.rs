@@ -78,6 +78,7 @@ pub(super) const MESSAGES: Messages = Messages {
     forgot_password: "パスワードをお忘れですか？",
     no_account_yet: "アカウントを作る",
     sign_in_by_mail: "メールでサインイン",
+    sign_in_by_password: "パスワードでサインイン",
     reset: "新しいパスワードの設定",
     reset_lead: "アカウントのメールアドレスに、設定用のリンクを送ります。",
     account: "ユーザー名またはメールアドレス",

@@ -26,8 +26,8 @@ macro_rules! modules {
     };
 }
 
-static MODULES: [Module; 5] =
-    modules!["session.js", "calls.js", "tabs.js", "notice.js", "native.js"];
+static MODULES: [Module; 6] =
+    modules!["session.js", "calls.js", "hints.js", "tabs.js", "notice.js", "native.js"];
 
 /// `/assets/tegata/{name}`. Under one name there is another content after an upgrade, so browsers ask
 /// each time whether it has changed.

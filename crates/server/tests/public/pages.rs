@@ -14,7 +14,7 @@ use super::{
 async fn the_browser_sdk_is_where_it_always_is_and_is_sent_once() {
     let bench = Bench::in_production().await;
     let mut browser = Browser::new(&bench);
-    for name in ["session", "calls", "tabs", "notice", "native"] {
+    for name in ["session", "calls", "hints", "tabs", "notice", "native"] {
         let target = format!("/assets/tegata/{name}.js");
         let answer = browser.get(&target).await;
         assert_eq!(answer.status, StatusCode::OK, "{target}");

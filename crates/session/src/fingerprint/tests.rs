@@ -169,7 +169,7 @@ fn a_film_is_asked_for_without_coding() {
 }
 
 #[test]
-fn hints_are_learnt_once_and_never_replaced() {
+fn hints_are_learnt_once_and_learning_replaces_none() {
     let place = Place::new(1);
     let kept = place.keep(&traits(FIREFOX, None));
     let learnt = kept.learn(&place.shown(&kept, &traits(FIREFOX, Some(DESK))));
@@ -182,6 +182,39 @@ fn hints_are_learnt_once_and_never_replaced() {
     let program = place.keep(&Traits::default());
     let shown = place.shown(&program, &traits(FIREFOX, None));
     assert_eq!(program.learn(&shown).unrooted(), program.unrooted());
+}
+
+#[test]
+fn one_hint_that_is_another_is_followed_and_nothing_else() {
+    let place = Place::new(1);
+    let kept = place.keep(&traits(FIREFOX, Some(DESK)));
+    let followed = |said: &Traits| kept.follow(&place.shown(&kept, said));
+    let elsewhere = "screen=1920x1080x24,tz=Asia/Tokyo,plugins=5f0a31c2";
+    assert_eq!(
+        followed(&traits(FIREFOX, Some(elsewhere))),
+        place.keep(&traits(FIREFOX, Some(elsewhere)))
+    );
+    let japanese = ("ja", "gzip, deflate, br");
+    for other in [
+        traits(FIREFOX, Some("screen=1x1x8,tz=Asia/Tokyo,plugins=5f0a31c2")),
+        traits(japanese, Some(DESK)),
+        traits(japanese, Some(elsewhere)),
+        // Of what is left out nobody knows whether it is the same.
+        traits(FIREFOX, Some("tz=Asia/Tokyo")),
+        traits(FIREFOX, None),
+        Traits::default(),
+    ] {
+        assert_eq!(followed(&other), kept, "{other:?}");
+    }
+    // With fewer parts, one may already be too many; and whoever differs enrols none that is not known.
+    let few =
+        place.keep(&Traits::of(&Said { hints: &[b"screen=1x1x8,tz=UTC"], ..Said::default() }));
+    let shown = Traits::of(&Said { hints: &[b"screen=1x1x8,tz=Asia/Tokyo"], ..Said::default() });
+    assert_eq!(few.follow(&place.shown(&few, &shown)), few);
+    let kept = place.keep(&traits(FIREFOX, Some("screen=1920x1080x24,tz=Europe/Berlin")));
+    let all = kept.follow(&place.shown(&kept, &traits(FIREFOX, Some(elsewhere))));
+    let without = "screen=1920x1080x24,tz=Asia/Tokyo";
+    assert_eq!(all, place.keep(&traits(FIREFOX, Some(without))));
 }
 
 #[test]

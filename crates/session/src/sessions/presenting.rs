@@ -251,12 +251,11 @@ impl Sessions {
             _ if now.since(session.seen) >= self.limits.rotation => (session.saw(now), false),
             _ => (session, false),
         };
-        // Who holds an earlier value may be somebody else.
-        let next = if value.generation == found.value.generation {
-            next.learn(&fingerprint)
-        } else {
-            next
-        };
+        // Who holds an earlier value may be somebody else. A hint that is another is no reason to write.
+        let is_current = value.generation == found.value.generation;
+        let is_written = next != found.value;
+        let next = if is_current { next.learn(&fingerprint) } else { next };
+        let next = if is_current && is_written { next.follow(&fingerprint) } else { next };
         if next != found.value {
             let batch = Batch::new(realm.clone()).with(found.replace(&next));
             self.records.commit(batch).await?;

@@ -82,6 +82,64 @@ async fn hints_are_remembered_when_they_are_first_sent() {
     assert_eq!(world.stored(&begun.session.id).await, stored, "written once");
 }
 
+/// A laptop: taken from its screen, then to another zone, through a tunnel to the same network.
+#[tokio::test]
+async fn whoever_changes_one_thing_after_another_is_never_signed_out() {
+    const UNDOCKED: &str = "screen=1440x900x30,tz=Europe/Berlin,plugins=5f0a31c2";
+    const TRAVELLED: &str = "screen=1440x900x30,tz=Asia/Tokyo,plugins=5f0a31c2";
+    let world = World::in_memory().await;
+    let begun = sign_in(&world, navigation("de")).await;
+    let mut value = begun.cookie.expose().to_owned();
+    world.present_as(&value, &home(), &script("de", DESK)).await.unwrap();
+    let stored = world.stored(&begun.session.id).await;
+    // Windows on two screens: as long as nothing else is written, nothing is written for it.
+    for hints in [UNDOCKED, DESK, UNDOCKED] {
+        world.present_as(&value, &home(), &script("de", hints)).await.unwrap();
+    }
+    assert_eq!(world.stored(&begun.session.id).await, stored);
+    assert_eq!(differs(&world, &value, &script("de", TRAVELLED)).await, Part::Screen);
+    for hints in [UNDOCKED, TRAVELLED, TRAVELLED] {
+        world.advance(300);
+        let presented = world.present_as(&value, &home(), &script("de", hints)).await.unwrap();
+        value = given(&presented);
+        world.present_as(&value, &home(), &navigation("de")).await.unwrap();
+        world.present_as(&value, &home(), &script("de", hints)).await.unwrap();
+    }
+    assert_eq!(differs(&world, &value, &script("de", DESK)).await, Part::Screen);
+    assert_eq!(differs(&world, &value, &script("en", UNDOCKED)).await, Part::AcceptLanguage);
+}
+
+/// Where only a listener serves that gives no cookies, too.
+#[tokio::test]
+async fn a_listener_that_does_not_rotate_follows_once_in_a_rotation() {
+    const MOVED: &str = "screen=1920x1080x24,tz=Asia/Tokyo,plugins=5f0a31c2";
+    let world = World::in_memory().await;
+    let begun = sign_in(&world, script("de", DESK)).await;
+    let traits = script("de", MOVED);
+    let value = begun.cookie.expose();
+    let shown = Presentation { value, binding: &home(), traits: &traits, rotates: false };
+    world.sessions.present(&world.realm, &shown).await.unwrap();
+    let before = world.stored(&begun.session.id).await.fingerprint;
+    assert_eq!(before, begun.session.fingerprint);
+    world.advance(300);
+    world.sessions.present(&world.realm, &shown).await.unwrap();
+    assert_ne!(world.stored(&begun.session.id).await.fingerprint, before);
+}
+
+/// Who holds an earlier value may be somebody else: they change nothing of what is remembered.
+#[tokio::test]
+async fn an_earlier_value_changes_no_hints() {
+    const MOVED: &str = "screen=1920x1080x24,tz=Asia/Tokyo,plugins=5f0a31c2";
+    let world = World::in_memory().await;
+    let begun = sign_in(&world, script("de", DESK)).await;
+    let first = begun.cookie.expose();
+    world.advance(300);
+    world.present_as(first, &home(), &script("de", DESK)).await.unwrap();
+    world.present_as(first, &home(), &script("de", MOVED)).await.unwrap();
+    let stored = world.stored(&begun.session.id).await;
+    assert_eq!(stored.fingerprint, begun.session.fingerprint);
+}
+
 #[tokio::test]
 async fn whoever_says_hints_of_their_own_first_shows_themselves() {
     let world = World::in_memory().await;

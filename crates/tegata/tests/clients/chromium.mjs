@@ -178,6 +178,23 @@ export class Chromium {
     return seen
   }
 
+  /** Documents at these addresses arrive as `alter` makes them, under the headers that they were sent with. Answers what
+   *  ends that. */
+  async alters(urlPattern, alter) {
+    const forget = this.#tools.on('Fetch.requestPaused', this.#session, async ({ requestId, responseStatusCode, responseHeaders }) => {
+      const { body, base64Encoded } = await this.#call('Fetch.getResponseBody', { requestId })
+      const text = Buffer.from(body, base64Encoded ? 'base64' : 'utf8').toString()
+      const kept = responseHeaders.filter(({ name }) => !/^content-(length|encoding)$/i.test(name))
+      const altered = { responseCode: responseStatusCode, responseHeaders: kept, body: Buffer.from(alter(text)).toString('base64') }
+      await this.#call('Fetch.fulfillRequest', { requestId, ...altered })
+    })
+    await this.#call('Fetch.enable', { patterns: [{ urlPattern, resourceType: 'Document', requestStage: 'Response' }] })
+    return async () => {
+      await this.#call('Fetch.disable')
+      forget()
+    }
+  }
+
   scripts(on) {
     return this.#call('Emulation.setScriptExecutionDisabled', { value: !on })
   }

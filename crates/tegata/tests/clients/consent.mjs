@@ -121,7 +121,10 @@ async function all() {
     await put(lang)
     await browser.until(isShown)
     await look.at('banner-asks')
-    const settings = { en: 'Settings', ja: '詳細設定' }[lang]
+    const [settings, refuse, accept] = { en: ['Settings', 'Refuse all', 'Accept all'], ja: ['詳細設定', 'すべて拒否する', 'すべて許可する'] }[lang]
+    // On the telephone, too, refusing is as large as agreeing.
+    const sides = text => browser.run(`(({ width, height }) => [width, height].map(Math.round))(${named(text)}.getBoundingClientRect())`)
+    assert.deepEqual(await sides(refuse), await sides(accept))
     await browser.run(`${named(settings)}.click()`)
     await browser.until(`!${inBanner('form')}.hidden`)
     await look.at('banner-settings')

@@ -1,11 +1,12 @@
 // The console, as an administrator has it: every page in both languages, light and dark, on a phone and on a
 // desk, and what it shows when something is taken back elsewhere.
 
+import { randomUUID } from 'node:crypto'
 import { mkdtemp, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import { Chromium, assert } from './chromium.mjs'
+import { Chromium, assert, demo } from './chromium.mjs'
 import { Look } from './look.mjs'
 import { password, person, run } from './people.mjs'
 
@@ -23,6 +24,11 @@ async function walk(admin, other) {
   await browser.speaks(language)
   const refused = await browser.violations()
   const live = () => browser.until("document.querySelector('#stream.live')")
+  /** What the page of requests says of one that is called so. */
+  const told = async name => {
+    await browser.visit(`/console/requests?q=${encodeURIComponent(name)}`, '.of-requests')
+    return browser.run("document.querySelector('main').innerText")
+  }
 
   // Signed in, and back to the page that was asked for.
   await browser.visit('/console/revocations', '#username')
@@ -52,6 +58,19 @@ async function walk(admin, other) {
     await browser.visit(`/console/${page}`, '.block')
     await look.at(`console-${page}`)
   }
+  // Why a request was refused, and why another passed; and one that nobody made, and what is no name.
+  await browser.visit('/console/requests', '#q')
+  await look.at('console-requests')
+  const asked = async headers => (await fetch(`${demo.gateway}/orders/orders`, { headers })).headers.get('x-request-id')
+  const refusal = await asked({ authorization: 'Bearer not.a.token' })
+  // The record is on its way to the log when the answer is there.
+  while (!/token_malformed/.test(await told(refusal)));
+  await look.at('console-request')
+  await told(randomUUID())
+  await look.at('console-request-unknown')
+  await told('<b>no name</b>')
+  await look.at('console-request-no-name')
+
   await browser.visit('/console/clients/demo-web', '.of-acts')
   await look.at('console-client')
 

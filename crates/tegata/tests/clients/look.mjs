@@ -22,7 +22,7 @@ export class Look {
   }
 
   /** Looks at a page in every shape, or at what is within it. (Nothing is loaded for that: a page whose clock stands
-   *  still would wait for it.) */
+   *  still would wait for it, and the policy of a page forbids it.) */
   async at(page, within) {
     const { browser, language, found } = this
     await browser.run(`${axe}; true`)
@@ -31,7 +31,7 @@ export class Look {
       await browser.looks(shape)
       await browser.run('Promise.all(document.getAnimations().map(it => it.finished)).then(() => true)')
       const said = text => found.push(`${page} (${language}, ${shape.width}${shape.dark ? ', dark' : ''}): ${text}`)
-      const wrong = await browser.run(`axe.run(${within ? `${JSON.stringify(within)}, { preload: false }` : 'document'}).then(({ violations }) => violations.map(
+      const wrong = await browser.run(`axe.run(${within ? JSON.stringify(within) : 'document'}, { preload: false }).then(({ violations }) => violations.map(
         ({ id, nodes }) => id + ': ' + nodes.map(node => node.target + ' ' + node.failureSummary).join('; ')))`)
       wrong.forEach(said)
       const [wide, shown] = await browser.run('[document.documentElement.scrollWidth, innerWidth]')

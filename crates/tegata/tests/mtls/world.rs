@@ -80,7 +80,9 @@ impl Server {
         })
     }
 
-    fn start(configuration: impl FnOnce([u16; 4]) -> String) -> Self {
+    /// One with this configuration: of the ports of its public listener, the one beside it that asks for certificates,
+    /// its gateway, and a service.
+    pub(crate) fn start(configuration: impl FnOnce([u16; 4]) -> String) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let run = |args: &[&str]| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_tegata"));

@@ -1,7 +1,8 @@
 // What a hostile script takes where a server is set to give pages no tokens (`tokens.for_pages = false`): nothing
 // that is of use to anybody else, and nothing that outlives the tab.
 
-import { PATCHES, SEARCH } from './hostile.mjs'
+import { COOKIES, LISTEN, PATCHES, SEARCH, STAY, TRIES } from './hostile.mjs'
+import { Report } from './report.mjs'
 import { assert, demo, stranger, town } from './town.mjs'
 
 const JWT = /eyJ[\w-]{8,}\.[\w-]+\.[\w-]*/
@@ -14,6 +15,7 @@ await town(async town => {
   const tab = await town.tab(`/test/page?audience=${encodeURIComponent(ours.origin)}`, true)
   assert.equal((await tab.run('session.user()')).username, person.name)
   const cookies = async () => Object.values(await town.cookies())
+  const report = new Report(town, 'no tokens', '/orders/1')
 
   // Nothing of it lies anywhere, and the server has said no token to anybody.
   await tab.run(`globalThis.known = { deep: [{ name: ${JSON.stringify(person.name)} }] }; undefined`)
@@ -26,6 +28,7 @@ await town(async town => {
   const taken = texts => texts.map(text => text.replaceAll(inner, ''))
     .filter(text => JWT.test(text) || secrets.some(secret => text.includes(secret)))
   assert.deepEqual(taken(found), [])
+  await report.tried(TRIES.search, found, secrets)
 
   // Nor does any of it come by while the SDK signs, refreshes and calls.
   await tab.run(PATCHES)
@@ -39,6 +42,7 @@ await town(async town => {
   assert(loot.includes('its own'), 'the patches see what the page itself does')
   secrets = [...secrets, ...await cookies()]
   assert.deepEqual(taken(loot), [])
+  await report.tried(TRIES.patches, loot, secrets)
   const [[, forService]] = [...road.to('/orders/1').at(-1).body.matchAll(inner)]
   for (const origin of [demo.gateway, demo.issuer]) {
     const paths = ['/orders/1', '/api/auth/session', '/oauth2/userinfo']
@@ -47,6 +51,9 @@ await town(async town => {
       assert([401, 404].includes(answer.status), `${path}: ${answer.status}`)
     }
   }
+  assert.equal(await tab.run(`session.fetch('/test/away?to=${encodeURIComponent(`${ours.origin}/away`)}').then(answer => answer.status)`), 200)
+  assert(ours.sent.length >= 2)
+  await report.tried(TRIES.away, ours.sent.map(it => JSON.stringify(it)), secrets)
   const said = road.passed.filter(({ path }) => path !== '/orders/1').map(({ body }) => body ?? '')
   assert.deepEqual(said.filter(text => JWT.test(text)), [])
 
@@ -66,10 +73,21 @@ await town(async town => {
   })()`)
   assert.deepEqual([got.signed, got.called, got.cookie], [401, 200, ''])
   assert.equal('access_token' in got.refreshed, false)
-  assert.deepEqual(taken([JSON.stringify(got)]), [])
+  const second = await town.tab('/test/page', true)
+  assert.equal((await second.run('session.user()')).username, person.name)
+  const heard = await second.run(LISTEN)
+  assert(heard.length > 0)
+  secrets = [...secrets, ...await cookies()]
+  assert.deepEqual(taken([JSON.stringify(got), ...heard]), [])
+  await report.tried(TRIES.cookies, await second.run(COOKIES), secrets)
+  await report.tried(TRIES.channel, heard, secrets)
+  await report.tried(TRIES.server, [JSON.stringify(got)], secrets)
+  report.acted(TRIES.acts, got.called === 200)
+  report.left(TRIES.stays, await second.run(STAY))
+  await second.close()
 
   // Elsewhere, with every word of it in every place where a secret could stand: nobody.
-  const words = new Set([...JSON.stringify(got).matchAll(/"([^"]{16,})"/g)].map(([, word]) => word))
+  const words = new Set([...[JSON.stringify(got), ...heard].join().replaceAll('\\', '').matchAll(/"([^"]{16,})"/g)].map(([, word]) => word))
   assert(words.size >= 3, [...words].join())
   const own = { 'x-csrf-token': got.csrf_token, origin: demo.gateway }
   for (const word of words) {
@@ -86,11 +104,13 @@ await town(async town => {
 
   // The tab is closed: what it had sent out is worth nothing, and what ran in it has ended. The person goes on.
   await tab.close()
+  await report.closed()
   assert.equal(await town.elsewhere('/orders/1', own, 'POST'), 401)
   const next = await town.tab('/test/page', true)
   assert.equal((await next.run('session.user()')).username, person.name)
   assert.equal(await next.run("typeof globalThis.loot"), 'undefined')
   assert.deepEqual(await next.run('violations'), [])
   assert.equal(await next.run('session.logout()'), true)
+  await report.ended()
   ours.end()
 })

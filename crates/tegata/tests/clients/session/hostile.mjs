@@ -72,3 +72,41 @@ export const SEARCH = `(async () => {
   found.push(JSON.stringify(await indexedDB.databases()), JSON.stringify(await caches.keys()))
   return found
 })()`
+
+// Asks the other tabs for what they have, and hears what they say.
+export const LISTEN = `new Promise(resolve => {
+  const heard = []
+  const channel = new BroadcastChannel('tegata')
+  channel.onmessage = ({ data }) => {
+    heard.push(JSON.stringify(data))
+    if (data.kind === 'held') resolve(heard)
+  }
+  channel.postMessage({ kind: 'ask' })
+})`
+
+// All that scripts are told of cookies.
+export const COOKIES = `cookieStore.getAll().then(all => [document.cookie, JSON.stringify(all)])`
+
+// Wants something to stay where the tab is gone: a worker that sees all requests. Of its own making, or of a script that
+// the origin has.
+export const STAY = `(async () => {
+  const left = []
+  const own = URL.createObjectURL(new Blob(['addEventListener("fetch", () => {})'], { type: 'text/javascript' }))
+  const here = '/assets/tegata/session.js'
+  for (const [script, options] of [[own], ['data:text/javascript,0'], [here, { type: 'module' }], [here, { type: 'module', scope: '/' }]]) {
+    try { left.push((await navigator.serviceWorker.register(script, options)).scope) } catch {}
+  }
+  return left
+})()`
+
+/** What of it is tried in each mode, as the table of docs/browser.md calls it. */
+export const TRIES = {
+  search: 'searches storage, globals, properties, prototypes and the document',
+  patches: 'changes functions, prototypes and promises, and keeps what they are handed',
+  cookies: 'reads cookies',
+  away: 'has the SDK send it to other origins, by redirects or by addresses that change',
+  channel: 'asks the other tabs, and listens to them',
+  server: 'asks the server for all that it gives the SDK',
+  acts: 'calls services as the person',
+  stays: 'leaves a service worker behind',
+}

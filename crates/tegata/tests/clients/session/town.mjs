@@ -255,6 +255,15 @@ class Tab {
     return until(() => this.run(`location.pathname === ${JSON.stringify(path)}`).catch(() => false))
   }
 
+  /** The page is on a screen of this size, in this time zone; where neither is said, on its own. */
+  async stands({ screen: [screenWidth, screenHeight] = [0, 0], zone = '' } = {}) {
+    const size = { width: 0, height: 0, deviceScaleFactor: 0, mobile: false }
+    const own = screenWidth === 0
+    if (own) await this.call('Emulation.clearDeviceMetricsOverride')
+    else await this.call('Emulation.setDeviceMetricsOverride', { ...size, screenWidth, screenHeight })
+    await this.call('Emulation.setTimezoneOverride', { timezoneId: zone })
+  }
+
   /** The time of this page is told from the next page on. */
   clock() {
     return this.call('Page.addScriptToEvaluateOnNewDocument', { source: CLOCK })
@@ -316,6 +325,13 @@ class Town {
 
   /** Somebody new, who is signed in at a page that knows nothing of the SDK, and is closed. */
   async person() {
+    const person = await this.newcomer()
+    await this.signIn(person)
+    return person
+  }
+
+  /** Somebody new, who is signed in nowhere. */
+  async newcomer() {
     const name = unique('session').slice(0, 40)
     const password = 'a long and private phrase'
     const directory = await mkdtemp(join(tmpdir(), 'tegata-session-'))
@@ -323,9 +339,7 @@ class Town {
     await writeFile(file, password, { mode: 0o600 })
     await tegata('user', 'add', name, '--role', 'customer', '--password-file', file)
     await rm(directory, { recursive: true })
-    const person = { name, password }
-    await this.signIn(person)
-    return person
+    return { name, password }
   }
 
   async signIn({ name, password }) {
@@ -336,6 +350,18 @@ class Town {
     }).then(answer => answer.status)`)
     assert.equal(status, 200)
     await tab.close()
+  }
+
+  /** Signs somebody in by the form of the page, which no script has a part in. Answers with the tab at their account. */
+  async signInByForm({ name, password }) {
+    const tab = await this.tab('/login')
+    await tab.run(`(() => {
+      document.querySelector('#username').value = ${JSON.stringify(name)}
+      document.querySelector('#password').value = ${JSON.stringify(password)}
+      document.querySelector('form button.main').click()
+    })()`)
+    await until(() => tab.run(`!!document.querySelector('form[action="/oauth2/logout"]')`).catch(() => false))
+    return tab
   }
 
   /** The cookies of the browser, with their values. */
