@@ -11,8 +11,8 @@ use clap::Args;
 use serde_json::Value;
 use tegata_attack::{
     case::{Case, Places, read_all},
+    forge::{Forge, IssuerKey, public},
     run::run_over,
-    signed::IssuerKey,
     wire::Way,
 };
 use tegata_engines::{
@@ -47,11 +47,20 @@ pub struct Attack {
     /// A path that needs a token
     #[arg(long, value_name = "PATH", default_value = "/guarded")]
     guarded: String,
-    /// The path for everybody leads to a service that answers with what it was sent
+    /// Both paths lead to a service that answers with what it was sent
     #[arg(long)]
     echo: bool,
-    /// Leaves out what cannot be said to a gateway elsewhere: tokens of its issuer, and without `--echo` what asks
-    /// for a service that says what it was sent. Otherwise that counts as broken
+    /// A file with a good token for the path that needs one, of which others are made: those that need no key of its
+    /// issuer
+    #[arg(long, value_name = "FILE", requires = "at")]
+    token: Option<PathBuf>,
+    /// A file with the public key of the token's issuer, in PEM (`BEGIN PUBLIC KEY`): what is signed with that as a
+    /// secret is said, too
+    #[arg(long, value_name = "FILE", requires = "token")]
+    public_key: Option<PathBuf>,
+    /// Leaves out what cannot be said to a gateway elsewhere: tokens that only its issuer could sign, without `--token`
+    /// all of them, and without `--echo` what asks for a service that says what it was sent. Otherwise that counts as
+    /// broken
     #[arg(long, requires = "at")]
     without: bool,
     /// Only cases whose names begin so: `http2/`
@@ -122,13 +131,40 @@ fn own_gateway(asked: &Attack) -> Result<Own> {
 }
 
 impl Own {
-    /// The same case, with the token that it wants.
-    fn signed(&self, case: &Case, canary: &str) -> Result<Case> {
-        let Some(signed) = &case.signed else { return Ok(case.clone()) };
-        // The token that this is one like was made a moment ago.
+    /// What tokens for it are made of.
+    fn forge(&self, canary: &str) -> Result<Forge<'_>> {
+        // The token that others are like was issued a moment ago.
         let now = self.good.get("iat").and_then(Value::as_u64).context("a token says when")?;
-        let sign = |text: &[u8]| self.key.sign(text);
-        Ok(case.with_token(&signed.token((KID, self.good.clone()), (now, canary), sign)?))
+        let sign = move |text: &[u8]| self.key.sign(text);
+        Forge::with_key(KID, &self.good, (now, canary), self.key.public(), sign)
+    }
+}
+
+/// What tokens for a gateway elsewhere are made of, where a good one is known.
+fn forge_of<'f>(asked: &Attack, canary: &str) -> Result<Option<Forge<'f>>> {
+    let Some(file) = &asked.token else { return Ok(None) };
+    let token = std::fs::read_to_string(file)
+        .with_context(|| format!("`{}` cannot be read", file.display()))?;
+    let public = asked.public_key.as_deref().map(public::read).transpose()?;
+    Ok(Some(Forge::of_token(token.trim(), public, canary)?))
+}
+
+/// The places of a case, its token among them; or what is missing to say it.
+fn places_of(
+    case: &Case,
+    places: &Places,
+    forge: Option<&Forge<'_>>,
+    has_echo: bool,
+) -> Result<Places, String> {
+    if case.needs_echo && !has_echo {
+        return Err("a service that says what it was sent (`--echo`)".to_owned());
+    }
+    match (&case.token, forge) {
+        (None, _) => Ok(places.clone()),
+        (Some(_), None) => Err("a good token (`--token`)".to_owned()),
+        (Some(token), Some(forge)) => {
+            forge.token(token).map(|it| places.showing(it)).map_err(|error| format!("{error:#}"))
+        }
     }
 }
 
@@ -173,6 +209,11 @@ pub fn run(asked: &Attack) -> Result<ExitCode> {
         open: asked.open.trim_end_matches('/').to_owned(),
         guarded: asked.guarded.trim_end_matches('/').to_owned(),
         canary: format!("http://{}/", canary.local_addr()?),
+        token: None,
+    };
+    let forge = match &own {
+        Some(own) => Some(own.forge(&places.canary)?),
+        None => forge_of(asked, &places.canary)?,
     };
     let has_echo = own.is_some() || asked.echo;
     if has_echo {
@@ -180,28 +221,23 @@ pub fn run(asked: &Attack) -> Result<ExitCode> {
     }
     let (mut held, mut broke, mut left_out) = (0, 0, 0);
     for case in cases.iter().filter(|case| case.name.starts_with(&asked.only)) {
-        let lacks = match (&own, &case.signed) {
-            (None, Some(_)) => Some("the key of the issuer, which a gateway of its own has"),
-            _ if case.needs_echo && !has_echo => {
-                Some("a service that says what it was sent (`--echo`)")
-            }
-            _ => None,
-        };
-        if let Some(what) = lacks {
-            if asked.without {
+        let places = match places_of(case, &places, forge.as_ref(), has_echo) {
+            Ok(places) => places,
+            Err(_) if asked.without => {
                 left_out += 1;
-            } else {
+                continue;
+            }
+            Err(what) => {
                 broke += 1;
                 println!("BROKE  {} ({}): not said, for it needs {what}", case.name, case.why);
+                continue;
             }
-            continue;
-        }
-        let mut case = match &own {
-            Some(own) => own.signed(case, &places.canary)?,
-            None => case.clone(),
         };
-        // What Tegata calls it is nothing that another gateway would say.
-        case.problem = case.problem.filter(|_| own.is_some());
+        let mut case = case.clone();
+        // What Tegata calls it is nothing that another gateway would say, nor are the names of what it tells services.
+        if own.is_none() {
+            (case.problem, case.present) = (None, None);
+        }
         let mut wrong = run_over(&case, way, &places)?;
         if is_fetched(&canary) {
             wrong.push("somebody fetched from where a token said".to_owned());

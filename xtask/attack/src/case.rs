@@ -1,20 +1,29 @@
 //! A case of the corpus: what is said, what must come of it, and why.
 //!
 //! A file begins with keys, `key: value`, after comments that say what it is about. Then either the keys
-//! `target`, `method`, `token` and `field` say a request (with `typ`, `header` or `claims`, one with a token that is
-//! signed as a good one is, and of which those members are otherwise, or missing where they are `null`), which is
-//! sent over HTTP/1.1 and over HTTP/2; or, after a line `---`, everything is said byte for byte. There, line breaks count for nothing, and `\r`, `\n`, `\t`, `\\` and
+//! `target`, `method`, `field` and `body` say a request, which is sent over HTTP/1.1 and over HTTP/2; or, after a
+//! line `---`, everything is said byte for byte. There, line breaks count for nothing, and `\r`, `\n`, `\t`, `\\` and
 //! `\xNN` stand for bytes. In cases of `http2/` each line is a frame: its type, its stream, its flags by their
 //! names, and after `|` its payload. In it, `[name|value]` is a header field that is not compressed.
 //!
-//! `{open}` stands for a path that everybody may ask for, `{guarded}` for one that needs a token, `{host}` for the
-//! host, `{canary}` for an address that nobody may fetch from, and `{x*100}` for that many `x`.
+//! `{open}` stands for a path that everybody may ask for, `{guarded}` for one that needs a token, `{GUARDED}` for the
+//! same in capitals, `{host}` for the host, `{canary}` for an address that nobody may fetch from, and `{x*100}` for that many `x`.
+//!
+//! `{token}` stands for a token, which is a good one but for what further keys say (`case/token.rs`). A request that has such keys
+//! and shows the token nowhere shows it in `Authorization`, by the scheme `Bearer`. `token: x` shows `x` there.
+//!
+//! `expect` is `served`, `refused`, a status, or the statuses of several answers on one connection: `200, 400`.
+//! `problem` is how Tegata names it. `rule` is what a verifier must lack to take the token: the tests of this crate
+//! show that one which lacks it does, and that it breaks no other. `-`: nobody could take it for a token.
 
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
+pub use self::token::{How, Part, PublicForm, Shape, Signature, Token, Which};
 use crate::frames;
+
+mod token;
 
 /// What a gateway is asked about, and where.
 #[derive(Debug, Clone)]
@@ -27,6 +36,16 @@ pub struct Places {
     pub guarded: String,
     /// An address that nobody may fetch from.
     pub canary: String,
+    /// The token of the case, where it shows one.
+    pub token: Option<String>,
+}
+
+impl Places {
+    /// The same with a token.
+    #[must_use]
+    pub fn showing(&self, token: String) -> Self {
+        Self { token: Some(token), ..self.clone() }
+    }
 }
 
 /// A case.
@@ -42,31 +61,27 @@ pub struct Case {
     pub problem: Option<String>,
     /// What the answer may not hold.
     pub absent: Option<String>,
-    /// Whether the path for everybody must lead to a service that answers with what it was sent.
+    /// What the answer must hold, in letters of either case.
+    pub present: Option<String>,
+    /// Whether the path for everybody must lead to a service that answers with what it was sent, and the other path
+    /// where that is what is asked for.
     pub needs_echo: bool,
-    /// What is otherwise than in a good token, where one is shown that is signed with the right key.
-    pub signed: Option<Signed>,
+    /// The token that it shows.
+    pub token: Option<Token>,
+    /// What a verifier must lack to take it.
+    pub rule: Option<String>,
     /// What is said.
     pub say: Say,
 }
 
-/// A token that is signed with the right key, and what of it is not as it must be.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Signed {
-    /// What it says that it is; empty: nothing.
-    pub typ: Option<String>,
-    /// Members of its header, in JSON.
-    pub header: Option<String>,
-    /// Members of its claims, in JSON. `{now+5}` and `{now-5}` stand for so many seconds from now.
-    pub claims: Option<String>,
-}
-
 /// What must come of a case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expect {
-    /// This status. Over HTTP/2, a client error may also be a stream or a connection that is reset.
+    /// One answer, with this status. Over HTTP/2, a client error may also be a stream or a connection that is reset.
     Status(u16),
-    /// It is served.
+    /// As many answers on one connection, with these statuses.
+    Statuses(Vec<u16>),
+    /// It is served, once.
     Served,
     /// It is not served: an error, or the end of the connection.
     Refused,
@@ -83,6 +98,8 @@ pub enum Say {
         target: String,
         /// The fields.
         fields: Vec<(String, String)>,
+        /// The body.
+        body: Option<String>,
     },
     /// Bytes of HTTP/1.
     Bytes(String),
@@ -130,33 +147,21 @@ impl Case {
             Some((keys, bytes)) => (keys, Some(bytes)),
             None => (text, None),
         };
-        let (mut why, mut expect, mut problem, mut absent) = (None, None, None, None);
-        let mut signed: Option<Signed> = None;
-        let (mut method, mut target, mut fields, mut needs_echo) = ("GET", None, Vec::new(), false);
+        let (mut why, mut expect, mut problem, mut rule) = (None, None, None, None);
+        let (mut absent, mut present, mut needs_echo) = (None, None, false);
+        let (mut method, mut target, mut fields, mut body) = ("GET", None, Vec::new(), None);
+        let mut token = token::Keys::default();
         for line in keys.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
             let (key, value) =
                 line.split_once(": ").with_context(|| format!("`{line}` is no key"))?;
             match key {
                 "why" => why = Some(value.to_owned()),
-                "expect" => {
-                    expect = Some(match value {
-                        "served" => Expect::Served,
-                        "refused" => Expect::Refused,
-                        status => Expect::Status(status.parse().context("what is expected?")?),
-                    });
-                }
+                "expect" => expect = Some(Expect::parse(value)?),
                 "problem" => problem = Some(value.to_owned()),
+                "rule" => rule = Some(value.to_owned()),
                 "absent" => absent = Some(value.to_owned()),
+                "present" => present = Some(value.to_owned()),
                 "needs" if value == "echo" => needs_echo = true,
-                "typ" | "header" | "claims" => {
-                    let signed = signed.get_or_insert_default();
-                    let member = match key {
-                        "typ" => &mut signed.typ,
-                        "header" => &mut signed.header,
-                        _ => &mut signed.claims,
-                    };
-                    *member = Some(value.trim().to_owned());
-                }
                 "method" => method = value,
                 "target" => target = Some(value.to_owned()),
                 "token" => fields.push(("authorization".to_owned(), format!("Bearer {value}"))),
@@ -164,17 +169,23 @@ impl Case {
                     let (name, value) = value.split_once(": ").context("a field has a value")?;
                     fields.push((name.to_owned(), value.to_owned()));
                 }
+                "body" => body = Some(value.to_owned()),
+                _ if token.take(key, value)? => {}
                 _ => bail!("`{key}` is not known"),
             }
         }
-        let say = match (bytes, target) {
+        let mut say = match (bytes, target) {
             (Some(bytes), None) if name.starts_with("http2/") => Say::Frames(bytes.to_owned()),
             (Some(bytes), None) => Say::Bytes(bytes.to_owned()),
-            (None, Some(target)) => Say::Request { method: method.to_owned(), target, fields },
+            (None, Some(target)) => {
+                Say::Request { method: method.to_owned(), target, fields, body }
+            }
             _ => bail!("there is either a target or bytes"),
         };
-        if signed.is_some() && !matches!(say, Say::Request { .. }) {
-            bail!("a token is signed for requests alone");
+        let is_shown = text.lines().any(|line| !line.starts_with('#') && line.contains("{token}"));
+        let token = token.token(is_shown);
+        if token.is_some() && !is_shown {
+            say.show_token()?;
         }
         Ok(Self {
             name: name.to_owned(),
@@ -182,20 +193,38 @@ impl Case {
             expect: expect.context("what is expected?")?,
             problem,
             absent,
+            present,
             needs_echo,
-            signed,
+            token,
+            rule,
             say,
         })
     }
+}
 
-    /// The same with a token.
-    #[must_use]
-    pub fn with_token(&self, token: &str) -> Self {
-        let mut case = self.clone();
-        if let Say::Request { fields, .. } = &mut case.say {
-            fields.push(("authorization".to_owned(), format!("Bearer {token}")));
+impl Expect {
+    fn parse(text: &str) -> Result<Self> {
+        let status = |text: &str| text.trim().parse().context("what is expected?");
+        Ok(match text {
+            "served" => Self::Served,
+            "refused" => Self::Refused,
+            several if several.contains(',') => {
+                Self::Statuses(several.split(',').map(status).collect::<Result<_>>()?)
+            }
+            one => Self::Status(status(one)?),
+        })
+    }
+}
+
+impl Say {
+    /// Shows the token where tokens are shown (RFC 6750 §2.1).
+    fn show_token(&mut self) -> Result<()> {
+        let Self::Request { fields, .. } = self else { bail!("`{{token}}` is nowhere") };
+        if fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
+            bail!("`{{token}}` is not what `Authorization` says");
         }
-        case
+        fields.push(("authorization".to_owned(), "Bearer {token}".to_owned()));
+        Ok(())
     }
 }
 
@@ -233,8 +262,13 @@ pub fn bytes(text: &str, places: &Places) -> Result<Vec<u8>> {
                 match place {
                     "open" => bytes.extend(places.open.bytes()),
                     "guarded" => bytes.extend(places.guarded.bytes()),
+                    "GUARDED" => bytes.extend(places.guarded.to_ascii_uppercase().bytes()),
                     "host" => bytes.extend(places.host.bytes()),
                     "canary" => bytes.extend(places.canary.bytes()),
+                    "token" => {
+                        let token = places.token.as_ref().context("there is no token")?;
+                        bytes.extend(token.bytes());
+                    }
                     _ => {
                         let (what, times) =
                             place.rsplit_once('*').context("what place is this?")?;
@@ -321,6 +355,7 @@ mod tests {
             open: "/open".into(),
             guarded: "/guarded".into(),
             canary: "http://127.0.0.1:9/".into(),
+            token: None,
         }
     }
 
@@ -355,8 +390,15 @@ mod tests {
             "why: b\nexpect: 400",
             "why: b\nexpect: 400\nodd: 1\ntarget: /x",
             "why: b\nexpect: 400\ntarget: /x\n---\nGET",
+            "why: b\nexpect: 200,\ntarget: /x",
+            "why: b\nexpect: 400\nsignature: good\ntarget: /x",
+            "why: b\nexpect: 400\nshape: padded\ntarget: /x",
+            "why: b\nexpect: 400\nsignature: none\n---\nGET",
+            "why: b\nexpect: 400\nsignature: none\ntarget: /x\nfield: Authorization: x",
         ] {
             assert!(Case::parse("paths/x", wrong).is_err(), "{wrong}");
         }
+        let several = Case::parse("paths/x", "why: b\nexpect: 200, 400\n---\nGET").unwrap();
+        assert_eq!(several.expect, Expect::Statuses(vec![200, 400]));
     }
 }

@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// What came of a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Came {
-    /// This status, and what else was said, in one text.
-    Answer(u16, String),
+    /// Answers with these statuses, at least one, and what else was said, in one text.
+    Answers(Vec<u16>, String),
     /// The stream was reset, or the connection ended, with this code.
     Reset(u32),
     /// The connection ended without a word.
@@ -50,8 +50,9 @@ pub fn run_over(case: &Case, way: Way, places: &Places) -> Result<Vec<String>> {
     match &case.say {
         Say::Bytes(text) => judge("HTTP/1.1", &over_http1(way, &bytes(text, places)?)?),
         Say::Frames(text) => judge("HTTP/2", &over_http2(way, &frames(text, places)?)?),
-        Say::Request { method, target, fields } => {
+        Say::Request { method, target, fields, body } => {
             let target = bytes(target, places)?;
+            let body = body.as_deref().map(|body| bytes(body, places)).transpose()?;
             let fields = fields
                 .iter()
                 .map(|(name, value)| Ok((name.as_str(), bytes(value, places)?)))
@@ -59,10 +60,12 @@ pub fn run_over(case: &Case, way: Way, places: &Places) -> Result<Vec<String>> {
             let mut text = [method.as_bytes(), b" ", &target, b" HTTP/1.1\r\n"].concat();
             let own =
                 [("host", places.host.clone().into_bytes()), ("connection", b"close".to_vec())];
-            for (name, value) in own.iter().chain(&fields) {
+            let length = body.as_ref().map(|it| ("content-length", it.len().to_string().into()));
+            for (name, value) in own.iter().chain(&fields).chain(&length) {
                 text.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
             }
             text.extend(b"\r\n");
+            text.extend(body.iter().flatten());
             judge("HTTP/1.1", &over_http1(way, &text)?);
             let mut head: Vec<(&str, &[u8])> = vec![
                 (":method", method.as_bytes()),
@@ -73,15 +76,18 @@ pub fn run_over(case: &Case, way: Way, places: &Places) -> Result<Vec<String>> {
             let lower: Vec<_> =
                 fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
             head.extend(lower.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
-            let ends = flag::END_HEADERS | flag::END_STREAM;
-            judge("HTTP/2", &over_http2(way, &frame(kind::HEADERS, ends, 1, &block(&head)))?);
+            let ends = if body.is_some() { 0 } else { flag::END_STREAM };
+            let mut frames = frame(kind::HEADERS, flag::END_HEADERS | ends, 1, &block(&head));
+            if let Some(body) = &body {
+                frames.extend(frame(kind::DATA, flag::END_STREAM, 1, body));
+            }
+            judge("HTTP/2", &over_http2(way, &frames)?);
         }
     }
     Ok(wrong)
 }
 
-/// Sends bytes, and reads until the gateway hangs up, or has answered and says nothing more. Of several answers
-/// the best counts: who smuggles wants two.
+/// Sends bytes, and reads until the gateway hangs up, or has answered and says nothing more.
 fn over_http1(way: Way, bytes: &[u8]) -> Result<Came> {
     let stream = way.connect("http/1.1", PATIENCE);
     let mut stream = stream.context("the gateway cannot be reached")?;
@@ -107,8 +113,8 @@ fn over_http1(way: Way, bytes: &[u8]) -> Result<Came> {
     let text = String::from_utf8_lossy(&said).into_owned();
     let statuses = text.split("HTTP/1.1 ").skip(1).filter_map(|it| it.get(..3)?.parse().ok());
     // What comes before the answer is not one.
-    let status = statuses.filter(|status: &u16| *status >= 200).min_by_key(|status| *status / 100);
-    Ok(status.map_or(Came::Closed, |status| Came::Answer(status, text.clone())))
+    let statuses: Vec<u16> = statuses.filter(|status| *status >= 200).collect();
+    Ok(if statuses.is_empty() { Came::Closed } else { Came::Answers(statuses, text) })
 }
 
 /// Sends frames after the preface, and reads until the first of their streams is over.
@@ -136,7 +142,7 @@ fn over_http2(way: Way, bytes: &[u8]) -> Result<Came> {
             && frame.flags & flag::END_STREAM != 0
             && let Some(status) = status
         {
-            return Ok(Came::Answer(status, text));
+            return Ok(Came::Answers(vec![status], text));
         }
     }
 }
@@ -146,25 +152,42 @@ fn is_timeout(error: &io::Error) -> bool {
 }
 
 fn judge(case: &Case, came: &Came) -> Option<String> {
-    let held = match (case.expect, came) {
-        (Expect::Status(expected), Came::Answer(status, _)) => *status == expected,
-        (Expect::Served, Came::Answer(status, _)) => (200..300).contains(status),
-        (Expect::Refused, Came::Answer(status, _)) => *status >= 400,
-        (Expect::Status(400..=499) | Expect::Refused, Came::Reset(_)) => true,
-        (Expect::Refused, Came::Closed) => true,
+    let statuses = match came {
+        Came::Answers(statuses, _) => statuses.as_slice(),
+        _ => &[],
+    };
+    let held = match (&case.expect, came, statuses) {
+        // One request, one answer: who smuggles wants two.
+        (Expect::Status(expected), _, [status]) => status == expected,
+        (Expect::Served, _, [status]) => (200..300).contains(status),
+        (Expect::Statuses(expected), ..) => statuses == expected,
+        (Expect::Refused, Came::Answers(..), _) => statuses.iter().all(|status| *status >= 400),
+        (Expect::Status(400..=499) | Expect::Refused, Came::Reset(_), _) => true,
+        (Expect::Refused, Came::Closed, _) => true,
         _ => false,
     };
     if !held {
         return Some(match came {
-            Came::Answer(status, _) => format!("answered {status}, not {:?}", case.expect),
+            Came::Answers(statuses, _) => format!("answered {statuses:?}, not {:?}", case.expect),
             other => format!("{other:?}, not {:?}", case.expect),
         });
     }
-    let Came::Answer(_, text) = came else { return None };
+    let Came::Answers(_, text) = came else { return None };
     if let Some(absent) = case.absent.as_ref().filter(|absent| text.contains(absent.as_str())) {
         return Some(format!("`{absent}` came through"));
     }
+    let lower = text.to_ascii_lowercase();
+    let misses = |present: &&String| !lower.contains(&present.to_ascii_lowercase());
+    if let Some(present) = case.present.as_ref().filter(misses) {
+        return Some(format!("`{present}` is missing"));
+    }
     let problem = case.problem.as_ref()?;
     (!text.contains(&format!("urn:tegata:problem:{problem}\"")))
-        .then(|| format!("not refused as `{problem}`"))
+        .then(|| format!("not refused as `{problem}`: {}", named(text)))
+}
+
+/// How the problem was called.
+fn named(text: &str) -> &str {
+    let name = text.split("urn:tegata:problem:").nth(1).and_then(|rest| rest.split('"').next());
+    name.unwrap_or("it has no name")
 }
