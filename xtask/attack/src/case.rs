@@ -401,4 +401,25 @@ mod tests {
         let several = Case::parse("paths/x", "why: b\nexpect: 200, 400\n---\nGET").unwrap();
         assert_eq!(several.expect, Expect::Statuses(vec![200, 400]));
     }
+
+    #[test]
+    fn a_token_is_shown_where_a_case_says_and_otherwise_in_authorization() {
+        let shown = |text: &str| {
+            let text = format!("why: b\nexpect: 401\n{text}");
+            let case = Case::parse("tokens/x", &text).unwrap();
+            let Say::Request { target, fields, .. } = case.say else { panic!("{text}") };
+            (case.token, target, fields)
+        };
+        let (token, target, fields) = shown("target: /x?t={token}\n");
+        assert_eq!((token, fields), (Some(Token::default()), vec![]));
+        let places = places().showing("a.{b}.c".to_owned());
+        assert_eq!(bytes(&target, &places).unwrap(), b"/x?t=a.{b}.c");
+        let (token, _, fields) = shown("target: /x\nsignature: hmac key\nclaims-without: a b\n");
+        assert_eq!(fields, [("authorization".to_owned(), "Bearer {token}".to_owned())]);
+        let token = token.unwrap();
+        assert_eq!(token.signature, Signature::Hmac("key".to_owned()));
+        assert_eq!(token.claims.without, ["a", "b"]);
+        assert_eq!(shown("target: /x\n").0, None);
+        assert!(bytes("{token}", &self::places()).is_err());
+    }
 }

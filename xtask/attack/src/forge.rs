@@ -397,3 +397,6 @@ fn encoded(bytes: &[u8], how: Option<How>) -> Result<String> {
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
 }
+
+#[cfg(test)]
+mod tests;

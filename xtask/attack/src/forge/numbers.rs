@@ -55,3 +55,31 @@ fn integer(number: &[u8; 32]) -> Vec<u8> {
     let length = u8::try_from(sign.len() + digits.len()).unwrap_or_default();
     [&[2, length], sign, digits].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_numbers_one_is_great() {
+        let mut low = [7; 64];
+        low[32..].fill(0);
+        low[63] = 1;
+        let high = with_high(&low).unwrap();
+        assert_eq!(high[..32], low[..32]);
+        assert_eq!((high[62], high[63]), (0x25, 0x50));
+        assert_eq!(with_low(&high).unwrap(), low);
+        assert_eq!(with_high(&high).unwrap(), high);
+        let mut borrowing = low;
+        borrowing[63] = 0x52;
+        assert_eq!(with_high(&borrowing).unwrap()[61..], [0x63, 0x24, 0xff]);
+        assert!(with_high(&[1; 63]).is_err());
+    }
+
+    #[test]
+    fn numbers_of_any_length_have_a_form_in_der() {
+        let raw = [&[0xff; 32][..], &[0], &[7; 31]].concat();
+        let der = der(&raw).unwrap();
+        assert_eq!(der, [&[0x30, 68, 2, 33, 0][..], &[0xff; 32], &[2, 31], &[7; 31]].concat());
+    }
+}

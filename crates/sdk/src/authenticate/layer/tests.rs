@@ -155,6 +155,46 @@ async fn an_optional_layer_that_asks_for_something_lets_nobody_pass_without_it()
     assert_eq!(ask(&router, "/", bearer(&token)).await.0, 200);
 }
 
+/// RFC 9700 §4.3.2: where logs keep it, and where a browser sends it by itself, no token is looked for.
+#[tokio::test]
+async fn a_good_token_counts_in_its_header_and_nowhere_else() {
+    let bench = Bench::new();
+    let router = Router::new()
+        .route("/", get(|| async { "1" }).post(|| async { "1" }))
+        .layer(AuthenticateLayer::new(bench.authority.authenticator("orders")));
+    let token = bench.token(None, None).access();
+    let answer = async |request: Request<Body>| {
+        let answer = router.clone().oneshot(request).await.unwrap();
+        let challenge = answer.headers().get("www-authenticate").cloned();
+        (answer.status().as_u16(), challenge.map(|it| it.to_str().unwrap().to_owned()))
+    };
+    let good = Request::get("/").header("authorization", format!("Bearer {token}"));
+    assert_eq!(answer(good.body(Body::empty()).unwrap()).await, (200, None));
+    let form = "application/x-www-form-urlencoded";
+    let said = format!("access_token={token}");
+    let bare = |name: &str, value: &str| Request::get("/").header(name, value).body(Body::empty());
+    for request in [
+        Request::get(format!("/?{said}")).body(Body::empty()),
+        Request::post("/").header("content-type", form).body(said.clone().into()),
+        Request::get("/").header("content-type", form).body(said.clone().into()),
+        bare("cookie", &said),
+        bare("x-access-token", &token),
+        bare("access_token", &token),
+        bare("proxy-authorization", &format!("Bearer {token}")),
+        bare("x-forwarded-access-token", &token),
+    ] {
+        let request = request.unwrap();
+        let shown = format!("{request:?}");
+        // As where nothing is shown at all: no error is named (RFC 6750 §3.1).
+        let nothing = Some("Bearer realm=\"orders\"".to_owned());
+        assert_eq!(answer(request).await, (401, nothing), "{shown}");
+    }
+    // Beside it, another place adds nothing and takes nothing away.
+    let both =
+        Request::get("/?access_token=a.b.c").header("authorization", format!("Bearer {token}"));
+    assert_eq!(answer(both.body(Body::empty()).unwrap()).await.0, 200);
+}
+
 #[tokio::test]
 async fn a_service_describes_itself_and_its_challenges_lead_there() {
     let bench = Bench::new();
