@@ -28,6 +28,7 @@ mod heads;
 mod hostile;
 mod identity;
 mod keys;
+mod late_cookies;
 mod life;
 mod limits;
 mod narrowing;
