@@ -42,6 +42,7 @@ mod provoked;
 mod reloading;
 mod resource;
 mod running_out;
+mod seeing;
 mod slow;
 mod step_up;
 mod streams;
