@@ -92,6 +92,6 @@ pub use key::{KeyCheck, KeyIdentity, KeyUnfit};
 pub use metrics::Metrics;
 pub use policies::{Policies, Tried};
 pub use reference::{References, Unresolved};
-pub use session::{Checked, SessionCheck, SessionIdentity, SessionRefused};
+pub use session::{Checked, Renewed, SessionCheck, SessionIdentity, SessionRefused, SetCookie};
 pub use tally::Sharing;
 pub use tls::TlsRefused;

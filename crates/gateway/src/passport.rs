@@ -16,7 +16,7 @@ use std::{
 use http::HeaderValue;
 use quick_cache::unsync::Cache;
 use tegata_core::{Epoch, Node, Timestamp, TokenId};
-use tegata_mesh::RoleName;
+use tegata_mesh::{RoleName, Sees};
 use tegata_policy::{Held, Kept, PrincipalKind, RouteRule};
 use tegata_token::{
     AccessToken, Audience, Claims, Context, ForeignToken, Lineage, Scope, SigningKey, Verified, jws,
@@ -154,7 +154,7 @@ pub(crate) struct Passport {
     pub(crate) held: Held,
     /// `X-User-ID`.
     pub(crate) user: HeaderValue,
-    /// `X-User-Roles`.
+    /// `X-User-Roles`: those that count, as far as the service is to see them.
     pub(crate) roles: HeaderValue,
     internal: RefCell<Option<Minted>>,
     /// What limits are counted by of its claims, each hashed once.
@@ -253,7 +253,9 @@ impl Passports {
         {
             return Ok(Rc::clone(known));
         }
-        let passport = Rc::new(Passport::new(caller, routing, asked)?);
+        // Those of several services together are told to none.
+        let sees = routing.service(place.1).map(|service| &service.sees);
+        let passport = Rc::new(Passport::new(caller, routing, sees, asked)?);
         self.kept.borrow_mut().insert(place, Rc::clone(&passport));
         Ok(passport)
     }
@@ -307,14 +309,18 @@ impl Passports {
                 _ => original.iat,
             },
             jti: TokenId::generate(self.epoch, self.node.entropy()).as_str().to_owned(),
-            scope: scope_kept(&original.scope, kept),
-            roles: roles_kept(original, kept).map(str::to_owned).collect(),
+            scope: scope_seen(&original.scope, kept, &target.sees),
+            roles: roles_kept(original, kept)
+                .filter(|role| target.sees.has_role(role))
+                .map(str::to_owned)
+                .collect(),
             // What they mean is for services to check (RFC 9396 §13). Where scopes are taken away, so is what
             // says more than they do.
             authorization_details: original
                 .authorization_details
                 .clone()
-                .filter(|_| kept.is_none_or(|kept| kept.scopes.is_none())),
+                .filter(|_| kept.is_none_or(|kept| kept.scopes.is_none()))
+                .filter(|_| target.sees.scopes.is_none()),
             sid: original.sid.clone(),
             fid: original.fid.clone(),
             // A service may ask for more than its route does.
@@ -342,17 +348,22 @@ impl Passports {
 }
 
 impl Passport {
-    fn new(caller: Caller, routing: &Routing, asked: Asked) -> Result<Self, Refused> {
+    fn new(
+        caller: Caller,
+        routing: &Routing,
+        sees: Option<&Sees>,
+        asked: Asked,
+    ) -> Result<Self, Refused> {
         let (claims, kept) = (caller.claims(), asked.kept());
         let unfit = |_| Refusal::invalid_token("subject_unfit", "the subject cannot be named");
         let user = HeaderValue::from_str(&claims.sub).map_err(unfit)?;
-        // A role that could be read as two is none.
-        let roles: Vec<&str> =
-            roles_kept(claims, kept).filter(|role| RoleName::new(role).is_ok()).collect();
+        let roles: Vec<&str> = roles_named(claims, kept).collect();
         let scopes = claims.scope.values();
         let scopes = scopes.filter(|scope| kept.is_none_or(|kept| kept.has_scope(scope)));
+        // INVARIANT: it is decided by all that counts, whatever of it the service is to see.
         let held = routing.recognise(roles.iter().copied(), scopes);
-        let roles = HeaderValue::try_from(roles.join(",")).map_err(unfit)?;
+        let seen = roles.into_iter().filter(|role| sees.is_none_or(|sees| sees.has_role(role)));
+        let roles = HeaderValue::try_from(seen.collect::<Vec<_>>().join(",")).map_err(unfit)?;
         let is_person = match &caller {
             // RFC 9068 §2.2: where no person is involved, the subject is the client.
             Caller::Foreign(_) => claims.client_id.as_ref() != Some(&claims.sub),
@@ -379,12 +390,10 @@ impl Passport {
 
     /// The roles and scopes that count, by name.
     pub(crate) fn rights(&self) -> (Vec<&str>, Vec<&str>) {
-        // The same that stand in `X-User-Roles`.
-        let roles = self.roles.to_str().unwrap_or_default().split(',');
-        let kept = self.asked.kept();
-        let scopes = self.caller.claims().scope.values();
+        let (claims, kept) = (self.caller.claims(), self.asked.kept());
+        let scopes = claims.scope.values();
         let scopes = scopes.filter(|scope| kept.is_none_or(|kept| kept.has_scope(scope)));
-        (roles.filter(|role| !role.is_empty()).collect(), scopes.collect())
+        (roles_named(claims, kept).collect(), scopes.collect())
     }
 
     /// What limits are counted by that count by a claim: found once.
@@ -432,13 +441,20 @@ fn roles_kept<'c>(claims: &'c Claims, kept: Option<&'c Kept>) -> impl Iterator<I
     roles.filter(move |role| kept.is_none_or(|kept| kept.has_role(role)))
 }
 
-/// What of a scope counts.
-fn scope_kept(scope: &Scope, kept: Option<&Kept>) -> Scope {
-    match kept.and_then(|kept| kept.scopes.as_ref()) {
-        None => scope.clone(),
-        // Scopes of a checked map are scopes.
-        Some(scopes) => scope.narrowed_to(&Scope::new(&scopes.join(" ")).unwrap_or_default()),
+/// The same by names: a role that could be read as two is none.
+fn roles_named<'c>(claims: &'c Claims, kept: Option<&'c Kept>) -> impl Iterator<Item = &'c str> {
+    roles_kept(claims, kept).filter(|role| RoleName::new(role).is_ok())
+}
+
+/// What of a scope counts, as far as the service is to see it.
+fn scope_seen(scope: &Scope, kept: Option<&Kept>, sees: &Sees) -> Scope {
+    if sees.scopes.is_none() && kept.is_none_or(|kept| kept.scopes.is_none()) {
+        return scope.clone();
     }
+    let values = scope.values().filter(|value| kept.is_none_or(|kept| kept.has_scope(value)));
+    let values: Vec<_> = values.filter(|value| sees.has_scope(value)).collect();
+    // Values of a scope are a scope.
+    Scope::new(&values.join(" ")).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -611,6 +611,19 @@ pub static REASONS: &[Reason] = &[
     ),
     reason(
         P::Identify,
+        (&[401], &["session_superseded"]),
+        [
+            "the session goes on, and its cookie was replaced by a newer one",
+            "セッションは続いていますが、Cookie は新しいものに置き換えられています",
+        ],
+        R::NewCredential,
+        [
+            "send it again with the newer cookie, which the browser has by then; sign in where it has none",
+            "ブラウザーが受け取っている新しい Cookie でもう一度送ってください。なければサインインしてください",
+        ],
+    ),
+    reason(
+        P::Identify,
         (&[403], &["csrf"]),
         [
             "with a session cookie, something is changed without its token, or from another site",

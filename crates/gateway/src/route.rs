@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use http::HeaderValue;
 use tegata_core::Clock;
 use tegata_mesh::{
-    AuthMode, IdentityForm, NormalPath, Route, RouteTable, Scheme, Service, ServiceMap, Upstream,
-    reach,
+    AuthMode, IdentityForm, NormalPath, Route, RouteTable, Scheme, Sees, Service, ServiceMap,
+    Upstream, reach,
 };
 use tegata_policy::{
     Auth, Bundle, DecideBy, Forbid, Held, InvalidRules, Kept, PolicySet, Requirement, RouteRule,
@@ -82,6 +82,8 @@ pub(crate) struct Destination {
     pub(crate) metrics: Arc<OfService>,
     /// How it is told who calls.
     pub(crate) identity: IdentityForm,
+    /// What of the caller's rights it is told.
+    pub(crate) sees: Sees,
     /// The services that may call it in their own names.
     callers: Vec<Box<str>>,
     /// The SPIFFE ID that its certificates have.
@@ -174,6 +176,7 @@ impl Routing {
                 to: ground.balanced(service),
                 metrics: metrics.service(service.name.as_str()),
                 identity: service.identity,
+                sees: service.sees.clone(),
                 callers: service.callers.iter().map(|name| name.as_str().into()).collect(),
                 spiffe_id: service.reach.outward.spiffe_id.as_deref().map(Box::from),
             })

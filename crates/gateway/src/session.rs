@@ -4,7 +4,7 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use http::HeaderValue;
-use tegata_core::BoxFuture;
+use tegata_core::{BoxFuture, SessionId};
 use tegata_token::Claims;
 
 use crate::head::Head;
@@ -24,14 +24,40 @@ pub trait SessionCheck: Send + Sync {
         head: Head<'a>,
         client: IpAddr,
     ) -> BoxFuture<'a, Checked>;
+
+    /// Whether a renewed cookie may still be given: the session goes on, and has had no newer value since,
+    /// which this one would overwrite in the browser.
+    ///
+    /// Asked right before the head of an answer is written, which may be long after [`Self::check`]; and only
+    /// where a cookie was renewed. In doubt it is not given: the browser is given it again.
+    fn settle<'a>(&'a self, renewed: &'a Renewed) -> BoxFuture<'a, bool>;
 }
 
 /// The answer about a session cookie.
 pub struct Checked {
     /// Whom it stands for, or why it is refused.
     pub verdict: Result<Arc<SessionIdentity>, SessionRefused>,
-    /// Cookies to set, whatever becomes of the request: a renewed one, or a cleared one.
-    pub set_cookie: Vec<HeaderValue>,
+    /// What becomes of the cookie, whatever becomes of the request.
+    pub set_cookie: Option<SetCookie>,
+}
+
+/// What becomes of a session cookie with the answer.
+pub enum SetCookie {
+    /// It gets the session's next value.
+    Renewed(Renewed),
+    /// It is of no more use, and taken from the browser with this line. Not with an answer that a service was
+    /// waited for: whoever was signed out may have signed in anew meanwhile, and of what ended nobody can tell.
+    Cleared(HeaderValue),
+}
+
+/// A session cookie that is to get its next value.
+pub struct Renewed {
+    /// The line that sets it.
+    pub line: HeaderValue,
+    /// The session's public handle.
+    pub sid: SessionId,
+    /// Which of the session's values it is.
+    pub generation: u32,
 }
 
 /// Whom a session stands for. As long as this does not change, the gateway keeps what it made of it,
@@ -52,10 +78,22 @@ pub enum SessionRefused {
     Unknown,
     /// The session is bound to somebody else.
     NotTheirs,
+    /// The session goes on, and the browser has been given a newer value of the cookie: it may have sent this
+    /// before that arrived, so the same request made again can pass.
+    Superseded,
     /// The request changes something and does not carry the session's CSRF token.
     Forged,
     /// The sessions cannot be reached. The cookie stays what it was.
     Unavailable,
+}
+
+impl fmt::Debug for Renewed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Renewed")
+            .field("sid", &self.sid)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Checked {

@@ -12,6 +12,7 @@ use crate::{
     graphql::DeclaredGraphql,
     limit::DeclaredLimit,
     reach::{DeclaredBreaker, Health, Retry},
+    sees::DeclaredSees,
     span::Span,
     upstream::Protocol,
     within::DeclaredOutside,
@@ -74,6 +75,9 @@ pub struct DeclaredService {
     /// How it is told who calls. Not written where it is a signed token, for the same reason.
     #[serde(default, skip_serializing_if = "IdentityForm::is_token")]
     pub identity: IdentityForm,
+    /// What of a caller's rights it is told. Left out: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sees: Option<DeclaredSees>,
     /// How many requests pass to it in all, such as `1000/m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,

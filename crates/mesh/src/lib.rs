@@ -8,6 +8,7 @@
 //! | [`bff`] | answers that are put together of several, as they are written there |
 //! | [`declared`] | services and routes as they are written in the configuration |
 //! | [`credentials`] | with what a caller may say who it is |
+//! | [`sees`] | what of a caller's rights a service is told |
 //! | [`within`] | from where and when callers have all of their rights |
 //! | [`delegation`] | who may speak for whom at which services, as it is written there |
 //! | [`graphql`] | routes whose bodies are GraphQL, and what is looked at there |
@@ -29,6 +30,7 @@ pub mod map;
 pub mod name;
 pub mod path;
 pub mod reach;
+pub mod sees;
 pub mod shape;
 pub mod span;
 pub mod table;
@@ -47,6 +49,7 @@ pub use map::{Fault, InvalidMap, Route, Service, ServiceMap};
 pub use name::{RoleName, Scope, ServiceName};
 pub use path::{NormalPath, PathRefused, Target};
 pub use reach::Reach;
+pub use sees::{DeclaredSees, Sees};
 pub use shape::SqlShape;
 pub use span::{InvalidSpan, Span};
 pub use table::{Match, RouteTable};

@@ -17,6 +17,7 @@ use crate::{
     name::{RoleName, Scope, ServiceName},
     path::Target,
     reach::Reach,
+    sees::Sees,
     span::Span,
     table::RouteTable,
     upstream::{InvalidUpstream, Protocol, Upstream},
@@ -54,6 +55,8 @@ pub struct Service {
     pub reach: Reach,
     /// How it is told who calls.
     pub identity: IdentityForm,
+    /// What of the caller's rights it is told.
+    pub sees: Sees,
     /// How many requests pass to it in all.
     pub rate_limit: Option<RateLimit>,
     /// How many of each of those who are counted.
@@ -349,6 +352,7 @@ impl ServiceMap {
         limit::check(&declared.rate_limits, Place::Service, &mut check);
         let asked = (declared.networks.as_slice(), declared.hours.as_slice());
         let within = Within::check(asked, declared.outside.as_ref(), &mut check);
+        let sees = Sees::check(declared.sees.as_ref(), &mut check);
         let Some(name) = name else { return };
         if self.services.contains_key(&name) {
             check.fault(Rule::DuplicateService);
@@ -363,6 +367,7 @@ impl ServiceMap {
             roles,
             reach,
             identity,
+            sees,
             rate_limit,
             rate_limits,
             within,

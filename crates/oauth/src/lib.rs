@@ -59,6 +59,7 @@ pub mod register;
 pub mod remote;
 pub mod request;
 pub mod revoke;
+pub mod sees;
 pub mod signals;
 pub mod subject;
 pub mod userinfo;
@@ -77,6 +78,7 @@ pub use notice::Question;
 pub use params::Params;
 pub use provider::{Access, Asking, Config, LiveSessions, Parts, Provider, Targets};
 pub use request::{AuthorizationRequest, NotAuthorized, Pushed, Redirect, ResponseMode, Unsafe};
+pub use sees::Sees;
 
 use tegata_core::Kind;
 

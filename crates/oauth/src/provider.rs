@@ -20,6 +20,7 @@ use crate::{
     mtls::MutualTls,
     register::Registration,
     remote::Published,
+    sees::Sees,
 };
 
 /// What can be set.
@@ -118,6 +119,13 @@ pub trait Targets: Send + Sync {
         caller: &'a ClientId,
         target: &'a str,
     ) -> BoxFuture<'a, Result<Access, StoreError>>;
+
+    /// What of somebody's rights the service `target` is told.
+    fn sees<'a>(
+        &'a self,
+        realm: &'a Realm,
+        target: &'a str,
+    ) -> BoxFuture<'a, Result<Sees, StoreError>>;
 
     /// What is declared of an actor: the latest, for it decides.
     fn delegations<'a>(

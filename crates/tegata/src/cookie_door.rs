@@ -8,7 +8,9 @@ use http::{
 };
 use quick_cache::sync::Cache;
 use tegata_core::{BoxFuture, Realm};
-use tegata_gateway::{Checked, Head, SessionCheck, SessionIdentity, SessionRefused};
+use tegata_gateway::{
+    Checked, Head, Renewed, SessionCheck, SessionIdentity, SessionRefused, SetCookie,
+};
 use tegata_identity::{Demand, Role, Users};
 use tegata_server::Metrics;
 use tegata_session::{
@@ -17,7 +19,7 @@ use tegata_session::{
 };
 use tegata_token::{Claims, RealmView, Scope};
 
-use crate::compose::Composed;
+use crate::{compose::Composed, in_time::in_time};
 
 /// How many identities are kept, so that the gateway need not make an internal token anew for every
 /// request of a session.
@@ -65,7 +67,7 @@ impl CookieDoor {
     }
 
     async fn judge(&self, value: &str, head: Head<'_>, client: IpAddr) -> Checked {
-        let refused = |why| Checked { verdict: Err(why), set_cookie: Vec::new() };
+        let refused = |why| Checked { verdict: Err(why), set_cookie: None };
         let agent = head.headers.get(USER_AGENT).map(HeaderValue::as_bytes);
         let (binding, traits) = (Binding::of(client, agent), traits(head.headers));
         let (binding, traits) = (&binding, &traits);
@@ -81,18 +83,21 @@ impl CookieDoor {
                 self.count(verdict.name());
                 let why = match verdict {
                     Verdict::Bound(_) => SessionRefused::NotTheirs,
-                    _ => SessionRefused::Unknown,
+                    Verdict::Superseded => SessionRefused::Superseded,
+                    Verdict::Unknown | Verdict::Ended | Verdict::Expired | Verdict::Replayed => {
+                        SessionRefused::Unknown
+                    }
                 };
                 // A cookie that may still be good elsewhere, or a moment later, is left alone.
-                let set_cookie = if verdict.is_final() { self.cleared() } else { Vec::new() };
+                let set_cookie = verdict.is_final().then(|| self.cleared()).flatten();
                 return Checked { verdict: Err(why), set_cookie };
             }
         };
-        let renewed = passage.cookie.as_ref().and_then(|value| {
-            let line = self.cookie.set(value.expose()).ok()?;
-            HeaderValue::from_str(&line).ok()
+        let set_cookie = passage.cookie.as_ref().and_then(|value| {
+            let line = HeaderValue::from_str(&self.cookie.set(value.expose()).ok()?).ok()?;
+            let (sid, generation) = (passage.session.id.clone(), passage.session.generation);
+            Some(SetCookie::Renewed(Renewed { line, sid, generation }))
         });
-        let set_cookie: Vec<_> = renewed.into_iter().collect();
         if !self.is_wanted(&passage.session, head) {
             self.count("csrf");
             return Checked { verdict: Err(SessionRefused::Forged), set_cookie };
@@ -167,8 +172,16 @@ impl CookieDoor {
         identity
     }
 
-    fn cleared(&self) -> Vec<HeaderValue> {
-        HeaderValue::from_str(&self.cookie.expire()).into_iter().collect()
+    fn cleared(&self) -> Option<SetCookie> {
+        HeaderValue::from_str(&self.cookie.expire()).ok().map(SetCookie::Cleared)
+    }
+
+    async fn may_give(&self, renewed: &Renewed) -> bool {
+        let newest = self.sessions.is_newest(&self.realm, &renewed.sid, renewed.generation);
+        in_time(newest).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a session cookie is not renewed with this answer");
+            false
+        })
     }
 }
 
@@ -185,6 +198,10 @@ impl SessionCheck for CookieDoor {
     ) -> BoxFuture<'a, Checked> {
         Box::pin(self.judge(value, head, client))
     }
+
+    fn settle<'a>(&'a self, renewed: &'a Renewed) -> BoxFuture<'a, bool> {
+        Box::pin(self.may_give(renewed))
+    }
 }
 
 /// What a browser says of itself.
@@ -200,3 +217,6 @@ fn traits(headers: &HeaderMap) -> Traits {
 fn all<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h [u8]> {
     headers.get_all(name).iter().map(HeaderValue::as_bytes).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,8 @@ use tegata_mesh::{
     DeclaredBff, DeclaredDelegation, DeclaredRoute, DeclaredService, DelegationMode, InvalidMap,
     ServiceMap, bff, delegation,
 };
-use tegata_oauth::{Access, Delegation, Targets};
+use tegata_oauth::{Access, Delegation, Sees, Targets};
+use tegata_token::Scope;
 
 use self::{bffs::StoredBff, delegations::StoredDelegation};
 
@@ -395,6 +396,21 @@ impl Targets for Registry {
         })
     }
 
+    fn sees<'a>(
+        &'a self,
+        realm: &'a Realm,
+        target: &'a str,
+    ) -> BoxFuture<'a, Result<Sees, StoreError>> {
+        Box::pin(async move {
+            if !can_be_key(target) {
+                return Ok(Sees::nothing());
+            }
+            let found =
+                repository::load::<StoredService>(self.records.as_ref(), realm, target).await?;
+            Ok(found.map_or_else(Sees::nothing, |found| found.value.sees()))
+        })
+    }
+
     fn delegations<'a>(
         &'a self,
         realm: &'a Realm,
@@ -407,6 +423,18 @@ impl Targets for Registry {
 impl StoredService {
     fn names(&self, caller: &ClientId) -> bool {
         self.declared.callers.iter().any(|known| known == caller.as_str())
+    }
+
+    /// What of somebody's rights it is told. Of words that are none, nothing follows but silence.
+    fn sees(&self) -> Sees {
+        let Some(declared) = &self.declared.sees else { return Sees::default() };
+        Sees {
+            roles: declared.roles.as_ref().map(|roles| roles.iter().cloned().collect()),
+            scope: declared.scope.as_ref().map(|scope| {
+                let values: Vec<_> = scope.split_whitespace().collect();
+                Scope::new(&values.join(" ")).unwrap_or_default()
+            }),
+        }
     }
 }
 

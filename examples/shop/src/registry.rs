@@ -42,6 +42,19 @@ pub struct Service {
     /// Who may call it through the gateway: whoever is signed in, where it is empty. The services
     /// ask for roles themselves where they need them.
     pub roles: Vec<&'static str>,
+    /// What of a caller's rights it is told, where that is not all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sees: Option<Sees>,
+}
+
+/// What of a caller's rights a service is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sees {
+    /// The roles that it knows.
+    pub roles: &'static [&'static str],
+    /// The scopes that it knows; all, where none are named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<&'static str>,
 }
 
 /// A route.
@@ -142,6 +155,7 @@ impl Registry {
                 .map(|(caller, _)| *caller)
                 .collect(),
             roles: vec![],
+            sees: sees(name),
         };
         let client = |(name, _): &(&'static str, &[&str])| Client {
             client_id: name,
@@ -175,6 +189,16 @@ impl Registry {
 
 const fn route(path: &'static str, service: &'static str, auth: &'static str) -> Route {
     Route { path, service, auth, strip_prefix: true, methods: vec![], graphql: None }
+}
+
+/// What the services that know what they need are told of callers. Who may refund is an admin, and whoever likes
+/// light letters is a person like others.
+fn sees(name: &str) -> Option<Sees> {
+    match name {
+        "payments" => Some(Sees { roles: &["admin"], scope: None }),
+        "preferences" => Some(Sees { roles: &[], scope: Some("") }),
+        _ => None,
+    }
 }
 
 /// Who somebody is, how much they have not read, and how they like to see it. Who they are must be known; the
@@ -215,5 +239,8 @@ mod tests {
         assert_eq!(json["service"][0]["upstreams"][0], "http://127.0.0.1:8100");
         assert_eq!(json["service"][4]["callers"], serde_json::json!(["orders"]));
         assert_eq!(json["route"][0]["auth"], "optional");
+        assert_eq!(json["service"][0].get("sees"), None);
+        assert_eq!(json["service"][5]["sees"], serde_json::json!({"roles": ["admin"]}));
+        assert_eq!(json["service"][12]["sees"], serde_json::json!({"roles": [], "scope": ""}));
     }
 }

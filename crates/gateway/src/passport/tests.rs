@@ -15,11 +15,17 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::seeing("null")
+    }
+
+    /// Before a service that is to see so much.
+    fn seeing(sees: &str) -> Self {
         let clock = Arc::new(ManualClock::default());
         let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(7)));
         let service = DeclaredService {
             name: "orders".into(),
             upstreams: vec!["http://127.0.0.1:1".into()],
+            sees: serde_json::from_str(sees).unwrap(),
             ..DeclaredService::default()
         };
         let map = ServiceMap::check(&[service], &[DeclaredRoute::new("/orders", "orders")]);
@@ -110,6 +116,26 @@ fn translations_are_bounded_and_fall_with_what_they_were_made_of() {
     bench.passports.use_signer(None);
     let refused = bench.internal(&bench.of(&alice, [192, 0, 2, 1])).unwrap_err();
     assert_eq!(refused.id, "no_internal_key");
+}
+
+/// Fields that have to do with roles and scopes are asked for by all that count.
+#[test]
+fn what_a_service_is_not_to_see_counts_all_the_same() {
+    let bench = Bench::seeing(r#"{"roles": [], "scope": "orders.read"}"#);
+    let claims = Claims {
+        sub: "usr_alice".to_owned(),
+        roles: vec!["admin".to_owned(), "a,b".to_owned()],
+        scope: Scope::new("orders.read orders.write").unwrap(),
+        iat: bench.now(),
+        exp: bench.now() + 100,
+        ..Claims::default()
+    };
+    let caller = Caller::Session(Arc::new(SessionIdentity { claims }));
+    let passport = bench.of(&caller, [192, 0, 2, 1]);
+    assert_eq!(passport.roles, "");
+    assert_eq!(passport.rights(), (vec!["admin"], vec!["orders.read", "orders.write"]));
+    let said = self::claims(&bench.internal(&passport).unwrap());
+    assert_eq!((said.roles, said.scope.as_str()), (vec![], "orders.read"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
     passport::Caller,
     phase::admit::Admitted,
     refusal::{Refusal, Refused},
-    session::SessionRefused,
+    session::{SessionRefused, SetCookie},
 };
 
 mod certificate;
@@ -38,15 +38,15 @@ pub(crate) struct Identified {
 }
 
 /// Finds out who sends a request. Waits for nothing unless a session cookie is presented.
-/// `set_cookie` gets the cookies that are to be set whatever becomes of the request; `seen` gets who it is
-/// where that is known, and does not count.
+/// `set_cookie` gets what becomes of the session cookie whatever becomes of the request; `seen` gets who it
+/// is where that is known, and does not count.
 pub(crate) async fn identify(
     head: &Head<'_>,
     admitted: &Admitted<'_>,
     route: &Route,
     gate: &Gate,
     freshness: &Freshness,
-    (set_cookie, seen): (&mut Vec<HeaderValue>, &mut Option<Caller>),
+    (set_cookie, seen): (&mut Option<SetCookie>, &mut Option<Caller>),
 ) -> Result<Identified, Refused> {
     if route.auth == AuthMode::None {
         return Ok(Identified::default());
@@ -87,9 +87,11 @@ pub(crate) async fn identify(
             match checked {
                 None => return Ok(Identified::default()),
                 Some(Ok(caller)) => caller,
-                // Browsers send what they have: a session that has ended is no reason not to show
-                // somebody what everybody may see.
-                Some(Err(SessionRefused::Unknown)) if route.auth == AuthMode::Optional => {
+                // Browsers send what they have: a session that has ended, or a value that was
+                // replaced, is no reason not to show somebody what everybody may see.
+                Some(Err(SessionRefused::Unknown | SessionRefused::Superseded))
+                    if route.auth == AuthMode::Optional =>
+                {
                     return Ok(Identified::default());
                 }
                 Some(Err(refused)) => return Err(session::refused(refused)),

@@ -119,6 +119,7 @@ impl Worker {
         decide(head, &found, caller.as_deref(), admitted.client, gate, &mut way.trail.decided)?;
         way.trail.commit().await?;
         way.trail.note_passed();
+        way.waited = true;
         way.trail.go_on(Phase::Bff);
         let limits = RefCell::new(std::mem::take(&mut admitted.limit));
         let asking = Asking {
@@ -186,17 +187,8 @@ impl Worker {
         let parts = asking.parts(target.as_deref().unwrap_or(&part.path.to_string()));
         let now = self.gate.node.since_boot();
         let (client, name) = (asking.admitted.client, whole.trail.name);
-        let mut way = Way {
-            trail: Trail::new(&parts, client, whole.gate, name, &self.here, now),
-            set_cookie: Vec::new(),
-            nonce: None,
-            origin: None,
-            is_public: false,
-            gate: whole.gate,
-            stream: None,
-            routing: whole.routing,
-            now,
-        };
+        let trail = Trail::new(&parts, client, whole.gate, name, &self.here, now);
+        let mut way = Way::new(trail, (whole.gate, whole.routing), None, None, now);
         let left = Duration::from_millis(asking.until.saturating_sub(self.deadlines.now()));
         let left = part.deadline.map_or(left, |own| own.min(left));
         let deadline = self.deadlines.armed(left + BEYOND);

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use super::{
     Open, Worker,
-    exchange::{Passage, Sender, Way, unseen},
+    exchange::{Passage, Sender, Way, set, unseen},
     forward::On,
 };
 use crate::{
@@ -33,6 +33,7 @@ use crate::{
         record::{self, Trail},
     },
     refusal::{Refusal, Refused, limit_fields},
+    session::{Renewed, SetCookie},
     shed::{Class, REST, Reason},
     socket,
     upstream::scatter,
@@ -191,10 +192,7 @@ impl Worker {
             },
         };
         let trail = Trail::new(&parts, peer, gate, name, &self.here, now);
-        let (set_cookie, nonce, routing) = (Vec::new(), None, &*gate.routing);
-        let (stream, is_public) = (None, false);
-        let mut way =
-            Way { trail, set_cookie, nonce, origin, is_public, gate, stream, routing, now };
+        let mut way = Way::new(trail, (gate, &*gate.routing), origin, None, now);
         let text = HeaderValue::try_from(peer.to_canonical().to_string());
         let peer_text = &text.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let sender =
@@ -241,6 +239,7 @@ impl Worker {
         mut known: Vec<(&'static str, String)>,
     ) -> CheckResponse {
         way.trail.note_passed();
+        way.waited = true;
         let (gate, target) = (way.gate, on.outgoing.target.clone());
         let (mut after, mut answer) = (before.clone(), HeaderMap::new());
         // Which address it goes to is for Envoy to say.
@@ -284,12 +283,12 @@ impl Worker {
 
     /// Adds what every answer says that goes to a client.
     fn sign_for(&self, way: &mut Way<'_>, headers: &mut HeaderMap) {
-        if !way.set_cookie.is_empty() {
-            // What is set for one person must not be kept for others.
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        }
-        for cookie in std::mem::take(&mut way.set_cookie) {
-            headers.append(header::SET_COOKIE, cookie);
+        // It was judged just now. How long Envoy waits for a service before it writes this is not known here, and a
+        // value that is renewed and never given would sign somebody out.
+        match way.set_cookie.take() {
+            Some(SetCookie::Renewed(Renewed { line, .. })) => set(headers, line),
+            Some(SetCookie::Cleared(line)) if !way.waited => set(headers, line),
+            Some(SetCookie::Cleared(_)) | None => {}
         }
         if let Some(nonce) = way.nonce.take() {
             dpop::tell(headers, nonce);

@@ -8,7 +8,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts,
+};
 use hyper::{body::Incoming, ext::Protocol, upgrade::OnUpgrade};
 use tegata_core::SinceBoot;
 use tegata_mesh::{AuthMode, IdentityForm, NormalPath, RevocationMode, Route, Span};
@@ -40,6 +42,7 @@ use crate::{
     reasons::Phase,
     refusal::{Refusal, Refused},
     route::{Destination, Found, Routing},
+    session::SetCookie,
     shed::{Class, REST, Reason},
     socket::{self, Socket},
     tally::Verdict,
@@ -89,8 +92,10 @@ impl<'s> Sender<'s> {
 /// What one request has with it on its way.
 pub(super) struct Way<'w> {
     pub(super) trail: Trail,
-    /// Cookies to set, whatever becomes of it.
-    pub(super) set_cookie: Vec<HeaderValue>,
+    /// What becomes of the session cookie, whatever becomes of it.
+    pub(super) set_cookie: Option<SetCookie>,
+    /// Whether a client's body or a service was waited for since it was judged.
+    pub(super) waited: bool,
     /// The nonce that the answer tells of.
     pub(super) nonce: Option<HeaderValue>,
     /// Which origin's scripts may read the answer.
@@ -103,6 +108,49 @@ pub(super) struct Way<'w> {
     pub(super) stream: Option<OnUpgrade>,
     pub(super) routing: &'w Routing,
     pub(super) now: SinceBoot,
+}
+
+impl<'w> Way<'w> {
+    pub(super) const fn new(
+        trail: Trail,
+        (gate, routing): (&'w Begun, &'w Routing),
+        origin: Option<HeaderValue>,
+        stream: Option<OnUpgrade>,
+        now: SinceBoot,
+    ) -> Self {
+        Self {
+            trail,
+            set_cookie: None,
+            waited: false,
+            nonce: None,
+            origin,
+            is_public: false,
+            gate,
+            stream,
+            routing,
+            now,
+        }
+    }
+
+    /// The line for the session cookie, once the head of the answer is about to be written.
+    ///
+    /// INVARIANT: while a service was waited for, the browser may have been given another value, by a rise, by
+    /// the next rotation or by a new sign-in. No late answer takes that from it.
+    async fn settled(&mut self) -> Option<HeaderValue> {
+        match self.set_cookie.take()? {
+            SetCookie::Cleared(line) => (!self.waited).then_some(line),
+            SetCookie::Renewed(renewed) => {
+                let sessions = self.gate.sessions.as_deref()?;
+                sessions.settle(&renewed).await.then_some(renewed.line)
+            }
+        }
+    }
+}
+
+/// Sets a cookie with an answer. What is set for one person must not be kept for others.
+pub(super) fn set(headers: &mut HeaderMap, cookie: HeaderValue) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.append(header::SET_COOKIE, cookie);
 }
 
 impl Worker {
@@ -144,10 +192,8 @@ impl Worker {
         let _head = (large > LARGE_HEAD).then(|| connection.memory().charge(large));
         // What a flood brings is counted, and not written down one by one.
         let trail = Trail::new(&parts, connection.peer, gate, name, &self.here, now);
-        let (set_cookie, nonce, routing) = (Vec::new(), None, &*gate.routing);
-        let (stream, is_public) = (asked_stream(&mut parts), false);
-        let mut way =
-            Way { trail, set_cookie, nonce, origin, is_public, gate, stream, routing, now };
+        let (stream, routing) = (asked_stream(&mut parts), &*gate.routing);
+        let mut way = Way::new(trail, (gate, routing), origin, stream, now);
         let mut has_body = !http_body::Body::is_end_stream(&body);
         let passage = match doubt {
             None => self.judge(&parts, &Sender::of(&ticket), &mut way).await,
@@ -161,6 +207,7 @@ impl Worker {
                 Ok(response.map(|body| self.here(body, gate, &ticket)))
             }
             Ok(Passage::On(mut on)) => {
+                way.waited = true;
                 let upload = self.upload(&on, body, gate, connection);
                 let looked = match on.graphql.take() {
                     None => Ok((upload, None)),
@@ -211,13 +258,8 @@ impl Worker {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
-        if !way.set_cookie.is_empty() {
-            // What is set for one person must not be kept for others.
-            let no_store = HeaderValue::from_static("no-store");
-            response.headers_mut().insert(header::CACHE_CONTROL, no_store);
-        }
-        for cookie in std::mem::take(&mut way.set_cookie) {
-            response.headers_mut().append(header::SET_COOKIE, cookie);
+        if let Some(cookie) = way.settled().await {
+            set(response.headers_mut(), cookie);
         }
         if let Some(nonce) = way.nonce.take() {
             dpop::tell(response.headers_mut(), nonce);

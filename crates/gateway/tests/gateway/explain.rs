@@ -481,6 +481,7 @@ fn identity() -> Vec<Case> {
         ),
         case("credential_elsewhere", |_| get("/echo/x", &[("X-API-Key", KEY)]), good),
         raw("session_unknown", cookie("session_id=dead"), cookie("session_id=alive")),
+        raw("session_superseded", cookie("session_id=overtaken"), cookie("session_id=alive")),
         raw("session_not_theirs", cookie("session_id=stolen"), cookie("session_id=alive")),
         raw(
             "csrf",

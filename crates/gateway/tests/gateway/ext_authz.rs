@@ -38,7 +38,7 @@ use crate::{
 const CHECK: &str = "http://tegata/envoy.service.auth.v3.Authorization/Check";
 
 /// A world that answers Envoy, and where.
-fn asked(plan: Plan, secret: Option<&str>) -> (World, u16) {
+pub(crate) fn asked(plan: Plan, secret: Option<&str>) -> (World, u16) {
     let world = plan.start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -51,14 +51,14 @@ fn plain() -> (World, u16) {
     asked(Plan::with(echo::start()), None)
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(future)
 }
 
-type Asker = SendRequest<Full<Bytes>>;
+pub(crate) type Asker = SendRequest<Full<Bytes>>;
 
-async fn connect(port: u16) -> Asker {
+pub(crate) async fn connect(port: u16) -> Asker {
     let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let io = TokioIo::new(stream);
     let shaken = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
@@ -97,7 +97,7 @@ async fn told(asker: &mut Asker, request: Request<Full<Bytes>>) -> (String, Opti
 }
 
 /// A question as Envoy asks it.
-fn question(method: &str, path: &str, fields: &[(&str, &str)]) -> CheckRequest {
+pub(crate) fn question(method: &str, path: &str, fields: &[(&str, &str)]) -> CheckRequest {
     let socket = SocketAddress { address: "192.0.2.7".to_owned(), ..Default::default() };
     let address = Some(Place { address: Some(Address::SocketAddress(socket)) });
     let said = |(name, value): &(&str, &str)| Said {
@@ -127,20 +127,20 @@ fn question(method: &str, path: &str, fields: &[(&str, &str)]) -> CheckRequest {
 }
 
 /// What Envoy is told to do.
-async fn verdict(asker: &mut Asker, question: &CheckRequest) -> CheckResponse {
+pub(crate) async fn verdict(asker: &mut Asker, question: &CheckRequest) -> CheckResponse {
     let (status, message) = told(asker, call(framed(&question.encode_to_vec()))).await;
     assert_eq!(status, "0");
     message.unwrap()
 }
 
-fn passes(response: CheckResponse) -> OkHttpResponse {
+pub(crate) fn passes(response: CheckResponse) -> OkHttpResponse {
     match response.http_response {
         Some(HttpResponse::OkResponse(passes)) => passes,
         other => panic!("{other:?}"),
     }
 }
 
-fn refused(response: &CheckResponse) -> (i32, String) {
+pub(crate) fn refused(response: &CheckResponse) -> (i32, String) {
     match &response.http_response {
         Some(HttpResponse::DeniedResponse(DeniedHttpResponse { status, body, .. })) => {
             let problem: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
@@ -152,8 +152,25 @@ fn refused(response: &CheckResponse) -> (i32, String) {
     }
 }
 
+/// What is added to the answer of a request that is refused.
+pub(crate) fn of_denied(response: &CheckResponse) -> &[HeaderValueOption] {
+    match &response.http_response {
+        Some(HttpResponse::DeniedResponse(denied)) => &denied.headers,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The value under a name, which stands once, beside what the service says.
+pub(crate) fn added(headers: &[HeaderValueOption], name: &str) -> Option<String> {
+    let mut found = headers.iter().filter(|it| it.header.as_ref().unwrap().key == name);
+    let first = found.next()?;
+    assert!(found.next().is_none(), "`{name}` is added twice");
+    assert_eq!(first.append_action, i32::from(HeaderAppendAction::AppendIfExistsOrAdd));
+    Some(first.header.as_ref().unwrap().value.clone())
+}
+
 /// The value under a name, which is set once and replaces all that there are.
-fn set(headers: &[HeaderValueOption], name: &str) -> Option<String> {
+pub(crate) fn set(headers: &[HeaderValueOption], name: &str) -> Option<String> {
     let named = |it: &&HeaderValueOption| it.header.as_ref().unwrap().key == name;
     let mut found = headers.iter().filter(named);
     let first = found.next()?;

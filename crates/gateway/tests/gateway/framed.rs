@@ -1,4 +1,4 @@
-//! A service that speaks HTTP/2 without TLS.
+//! A service that speaks HTTP/2, without TLS and over it.
 
 use std::{
     convert::Infallible,
@@ -10,15 +10,23 @@ use std::{
     },
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody, combinators::BoxBody};
-use hyper::{Request, Response, body::Incoming, server::conn::http2, service::service_fn};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ServerConfig;
 use serde_json::json;
 use tegata_mesh::{DeclaredService, upstream::Protocol};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio_rustls::TlsAcceptor;
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
@@ -29,7 +37,13 @@ pub(crate) struct Counts {
     /// How many of them there are still.
     pub(crate) open: AtomicUsize,
     pub(crate) requests: AtomicUsize,
+    /// How many connections over TLS agreed to HTTP/2, and how many did not.
+    pub(crate) agreed: AtomicUsize,
+    pub(crate) declined: AtomicUsize,
 }
+
+/// The certificate that the client has shown.
+type Shown = Option<Arc<[u8]>>;
 
 /// The declaration of such a service.
 pub(crate) fn declared(name: &str, address: SocketAddr) -> DeclaredService {
@@ -48,6 +62,15 @@ pub(crate) fn start() -> SocketAddr {
 
 /// One that takes so many streams at once, and says goodbye on each connection after so many requests.
 pub(crate) fn counted(streams: u32, goodbye: usize) -> (SocketAddr, Arc<Counts>) {
+    listening(None, streams, goodbye)
+}
+
+/// One over TLS, which speaks HTTP/2 with whoever agrees to it in the handshake.
+pub(crate) fn secured(tls: ServerConfig) -> (SocketAddr, Arc<Counts>) {
+    listening(Some(TlsAcceptor::from(Arc::new(tls))), 200, usize::MAX)
+}
+
+fn listening(tls: Option<TlsAcceptor>, streams: u32, goodbye: usize) -> (SocketAddr, Arc<Counts>) {
     let (started, address) = mpsc::channel();
     let counts = Arc::new(Counts::default());
     let count = Arc::clone(&counts);
@@ -60,9 +83,12 @@ pub(crate) fn counted(streams: u32, goodbye: usize) -> (SocketAddr, Arc<Counts>)
                 let (stream, _) = listener.accept().await.unwrap();
                 count.connections.fetch_add(1, Ordering::SeqCst);
                 count.open.fetch_add(1, Ordering::SeqCst);
-                let counts = Arc::clone(&count);
+                let (counts, tls) = (Arc::clone(&count), tls.clone());
                 tokio::spawn(async move {
-                    serve(stream, Arc::clone(&counts), streams, goodbye).await;
+                    match tls {
+                        None => serve((stream, None), Arc::clone(&counts), streams, goodbye).await,
+                        Some(tls) => serve_secured(tls, stream, Arc::clone(&counts)).await,
+                    }
                     counts.open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
@@ -71,7 +97,28 @@ pub(crate) fn counted(streams: u32, goodbye: usize) -> (SocketAddr, Arc<Counts>)
     (address.recv().unwrap(), counts)
 }
 
-async fn serve(stream: tokio::net::TcpStream, counts: Arc<Counts>, streams: u32, goodbye: usize) {
+async fn serve_secured(tls: TlsAcceptor, stream: tokio::net::TcpStream, counts: Arc<Counts>) {
+    // Who is refused, or refuses, is told so in the handshake.
+    let Ok(stream) = tls.accept(stream).await else { return };
+    let connection = stream.get_ref().1;
+    let shown = connection.peer_certificates().and_then(|chain| chain.first());
+    let shown: Shown = shown.map(|certificate| Arc::from(&**certificate));
+    if connection.alpn_protocol() == Some(b"h2") {
+        counts.agreed.fetch_add(1, Ordering::SeqCst);
+        return serve((stream, shown), counts, 200, usize::MAX).await;
+    }
+    counts.declined.fetch_add(1, Ordering::SeqCst);
+    let service = service_fn(move |request| {
+        counts.requests.fetch_add(1, Ordering::SeqCst);
+        answer(request, shown.clone())
+    });
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+async fn serve<S>((stream, shown): (S, Shown), counts: Arc<Counts>, streams: u32, goodbye: usize)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (leave, mut left) = tokio::sync::mpsc::unbounded_channel();
     let here = Arc::new(AtomicUsize::new(0));
     let service = service_fn(move |request| {
@@ -79,7 +126,7 @@ async fn serve(stream: tokio::net::TcpStream, counts: Arc<Counts>, streams: u32,
         if here.fetch_add(1, Ordering::SeqCst) + 1 >= goodbye {
             leave.send(()).unwrap();
         }
-        answer(request)
+        answer(request, shown.clone())
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.enable_connect_protocol().max_concurrent_streams(streams);
@@ -102,7 +149,10 @@ fn trailers() -> HeaderMap {
     trailers
 }
 
-async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(
+    mut request: Request<Incoming>,
+    shown: Shown,
+) -> Result<Response<Body>, Infallible> {
     let empty = || Empty::new().map_err(|never| match never {}).boxed();
     let path = request.uri().path().to_owned();
     if request.method() == Method::CONNECT {
@@ -163,6 +213,8 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infall
                     .collect::<Vec<_>>()
             };
             let seen = json!({
+                "version": format!("{:?}", parts.version),
+                "certificate": shown.map(|shown| STANDARD.encode(shown)),
                 "method": parts.method.as_str(),
                 "path": path,
                 "scheme": parts.uri.scheme_str(),

@@ -44,7 +44,7 @@ pub(crate) async fn client(world: &World) -> SendRequest<Body> {
     sender
 }
 
-fn call(path: &str, body: Body) -> Request<Body> {
+pub(crate) fn call(path: &str, body: Body) -> Request<Body> {
     Request::post(format!("http://gateway.example{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -61,7 +61,7 @@ pub(crate) fn whole(text: &'static str, trailers: &[(&'static str, &str)]) -> Bo
     Full::new(Bytes::from_static(text.as_bytes())).with_trailers(async { behind }).boxed()
 }
 
-fn field<'v>(fields: &'v Value, name: &str) -> Option<&'v str> {
+pub(crate) fn field<'v>(fields: &'v Value, name: &str) -> Option<&'v str> {
     fields.as_array()?.iter().find(|field| field[0] == name)?[1].as_str()
 }
 

@@ -13,7 +13,8 @@ use http::HeaderValue;
 use serde_json::json;
 use tegata_core::{BoxFuture, ClientId, Epoch, FamilyId, KeyId, SessionId, TokenId};
 use tegata_gateway::{
-    Checked, Head, SessionCheck, SessionIdentity, SessionRefused, introspection::Introspection,
+    Checked, Head, Renewed, SessionCheck, SessionIdentity, SessionRefused, SetCookie,
+    introspection::Introspection,
 };
 use tegata_mesh::{DeclaredService, IdentityForm};
 use tegata_policy::Forbid;
@@ -494,11 +495,21 @@ impl SessionCheck for Sessions {
                 },
             })),
             "stolen" => Err(SessionRefused::NotTheirs),
+            "overtaken" => Err(SessionRefused::Superseded),
             "lost" => Err(SessionRefused::Unavailable),
             _ => Err(SessionRefused::Unknown),
         };
-        let set_cookie = vec![HeaderValue::from_static("session_id=next; HttpOnly")];
+        let renewed = Renewed {
+            line: HeaderValue::from_static("session_id=next; HttpOnly"),
+            sid: SessionId::new("1.30000.bob").unwrap(),
+            generation: 1,
+        };
+        let set_cookie = (value != "overtaken").then_some(SetCookie::Renewed(renewed));
         Box::pin(async move { Checked { verdict, set_cookie } })
+    }
+
+    fn settle<'a>(&'a self, _: &'a Renewed) -> BoxFuture<'a, bool> {
+        Box::pin(async { true })
     }
 }
 
@@ -544,6 +555,15 @@ fn sessions_that_do_not_count_are_refused_and_their_cookies_set() {
             assert_eq!(answer.fields("set-cookie"), ["session_id=next; HttpOnly"]);
         }
     }
+    // A value that was replaced is left with the browser, which is told to ask again.
+    let overtaken = world.ask(&get("/echo/x", &[("Cookie", "session_id=overtaken")]));
+    assert_eq!((overtaken.status, overtaken.problem().as_str()), (401, "session_superseded"));
+    assert!(overtaken.json()["detail"].as_str().unwrap().contains("send the request again"));
+    // By this the browser SDK knows that a refresh helps, and asks again.
+    assert_eq!(overtaken.field("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
+    assert_eq!(overtaken.field("set-cookie"), None);
+    let overtaken = world.ask(&get("/maybe/x", &[("Cookie", "session_id=overtaken")]));
+    assert_eq!((overtaken.status, overtaken.seen("x-user-id")), (200, None));
     // What everybody may see, whoever's session has ended may see too, as nobody.
     let ended = world.ask(&get("/maybe/x", &[("Cookie", "session_id=ended")]));
     assert_eq!((ended.status, ended.seen("x-user-id"), ended.seen("cookie")), (200, None, None));

@@ -312,3 +312,65 @@ fn a_reference_means_nothing_outside_and_a_token_inside() {
     *opaque.token.lock().unwrap() = Some(world.sign(&ended).into());
     assert_eq!(world.get("/echo/x", "at_known").problem(), "token_audience");
 }
+
+#[test]
+fn what_one_key_may_on_all_routes_is_counted_by_the_key_alone() {
+    let keys = Arc::new(Keys::default());
+    let mut plan = Plan::with(echo::start());
+    plan.keys = Some(keys.clone());
+    plan.config.limits.per_key = Some("3/m".parse().unwrap());
+    let taking = json!(["token", "key"]);
+    plan.routes = json!([
+        {"path": "/one", "service": "echo", "credentials": taking},
+        {"path": "/two", "service": "echo", "credentials": taking},
+        {"path": "/slow", "service": "echo", "credentials": taking,
+         "rate_limits": [{"by": "key", "limit": "1/h"}]},
+    ]);
+    // Two of one service.
+    for (text, id) in [(KEY, "Zk3vQ0aB"), (OTHER, "other000")] {
+        keys.know(text, id, ApiGrant::default());
+    }
+    let world = plan.start();
+    let ask = |path: &str, key: &str| world.ask(&get(path, &[("X-API-Key", key)]));
+    // Whichever route it is, and however the key is shown.
+    assert_eq!(ask("/one/x", KEY).status, 200);
+    assert_eq!(world.get("/two/x", KEY).status, 200);
+    let last = ask("/two/x", KEY);
+    assert_eq!((last.status, last.field("ratelimit")), (200, Some("\"key\";r=0;t=60")));
+    assert_eq!(last.field("ratelimit-policy"), Some("\"key\";q=3;w=60"));
+    for path in ["/one/x", "/two/x", "/slow/x"] {
+        let refused = ask(path, KEY);
+        assert_eq!((refused.status, refused.problem().as_str()), (429, "too_many_requests"));
+        assert_eq!(refused.field("retry-after"), Some("20"));
+        assert!(refused.json()["detail"].as_str().unwrap().contains("no more than 3/m"));
+    }
+    // Another key of the same service is another key, a token is none, and what is no key takes nothing from one.
+    let token = world.token();
+    for _ in 0..5 {
+        let answer = world.get("/one/x", &token);
+        assert_eq!((answer.status, answer.field("ratelimit")), (200, None));
+        assert_eq!(ask("/one/x", &KEY.replace("sk_Z", "sk_Y")).status, 401);
+    }
+    assert_eq!(ask("/one/x", OTHER).status, 200);
+    // The rule of a route holds beside it; what that refuses is not counted here.
+    assert_eq!(ask("/slow/x", OTHER).status, 200);
+    for _ in 0..3 {
+        let refused = ask("/slow/x", OTHER);
+        assert_eq!(refused.status, 429);
+        let said = refused.field("ratelimit").unwrap();
+        assert!(said.starts_with("\"route:key\";r=0;t=3600, \"key\";r=1;"), "{said}");
+    }
+    assert_eq!(ask("/two/x", OTHER).status, 200);
+    assert_eq!(ask("/two/x", OTHER).status, 429);
+    // It comes back evenly.
+    world.clock.advance(std::time::Duration::from_secs(20));
+    world.refresh_revocations();
+    assert_eq!([ask("/one/x", KEY).status, ask("/one/x", KEY).status], [200, 429]);
+    let line = |policy: &str, count: u32| {
+        format!("rate_limit_refusals_total{{policy=\"{policy}\"}} {count}")
+    };
+    let metrics = world.metrics();
+    for line in [line("key", 5), line("route:key", 3)] {
+        assert!(metrics.contains(&line), "{line}");
+    }
+}

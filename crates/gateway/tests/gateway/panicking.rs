@@ -7,7 +7,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tegata_core::BoxFuture;
-use tegata_gateway::{Checked, Head, SessionCheck, SessionRefused, decision_log::Mode};
+use tegata_gateway::{Checked, Head, Renewed, SessionCheck, SessionRefused, decision_log::Mode};
 use tegata_token::{Algorithm, SigningKey};
 
 use crate::{
@@ -28,8 +28,12 @@ impl SessionCheck for Falling {
         Box::pin(async move {
             tokio::task::yield_now().await;
             assert!(value != "falls-later", "secret-of-a-caller");
-            Checked { verdict: Err(SessionRefused::Unknown), set_cookie: Vec::new() }
+            Checked { verdict: Err(SessionRefused::Unknown), set_cookie: None }
         })
+    }
+
+    fn settle<'a>(&'a self, _: &'a Renewed) -> BoxFuture<'a, bool> {
+        Box::pin(async { true })
     }
 }
 

@@ -9,7 +9,9 @@ use std::{
 
 use serde_json::{Value, json};
 use tegata_core::BoxFuture;
-use tegata_gateway::{Checked, DecisionLog, Head, SessionCheck, SessionIdentity, decision_log};
+use tegata_gateway::{
+    Checked, DecisionLog, Head, Renewed, SessionCheck, SessionIdentity, decision_log,
+};
 use tegata_token::{Algorithm, Claims, SigningKey};
 
 use crate::{
@@ -215,7 +217,11 @@ impl SessionCheck for OneSession {
             ..Claims::default()
         };
         let verdict = Ok(Arc::new(SessionIdentity { claims }));
-        Box::pin(async move { Checked { verdict, set_cookie: vec![] } })
+        Box::pin(async move { Checked { verdict, set_cookie: None } })
+    }
+
+    fn settle<'a>(&'a self, _: &'a Renewed) -> BoxFuture<'a, bool> {
+        Box::pin(async { true })
     }
 }
 

@@ -16,7 +16,7 @@ use hyper::ext::Protocol;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tegata_core::{BoxFuture, SessionId};
-use tegata_gateway::{Checked, Head, SessionCheck, SessionIdentity};
+use tegata_gateway::{Checked, Head, Renewed, SessionCheck, SessionIdentity};
 use tegata_token::{Claims, revocation::Target};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -28,10 +28,10 @@ use crate::{
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /// What a service was asked, and its connection.
-type Asked = (String, TcpStream);
+pub(crate) type Asked = (String, TcpStream);
 
 /// A service that hands the test each request with its connection.
-fn service() -> (SocketAddr, mpsc::Receiver<Asked>) {
+pub(crate) fn service() -> (SocketAddr, mpsc::Receiver<Asked>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (hand, asked) = mpsc::channel();
@@ -68,7 +68,7 @@ fn plan(address: SocketAddr) -> Plan {
     plan
 }
 
-fn opening(path: &str, more: &[(&str, &str)]) -> String {
+pub(crate) fn opening(path: &str, more: &[(&str, &str)]) -> String {
     let mut fields = vec![
         ("Connection", "keep-alive, Upgrade"),
         ("Upgrade", "websocket"),
@@ -85,7 +85,7 @@ fn field(head: &str, name: &str) -> Option<String> {
 }
 
 /// What a service answers that takes the socket that it was asked for.
-fn accepted(head: &str) -> String {
+pub(crate) fn accepted(head: &str) -> String {
     let key = field(head, "sec-websocket-key").unwrap();
     let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     let proof = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()));
@@ -320,7 +320,11 @@ impl SessionCheck for Session {
             ..Claims::default()
         };
         let verdict = Ok(Arc::new(SessionIdentity { claims }));
-        Box::pin(async move { Checked { verdict, set_cookie: vec![] } })
+        Box::pin(async move { Checked { verdict, set_cookie: None } })
+    }
+
+    fn settle<'a>(&'a self, _: &'a Renewed) -> BoxFuture<'a, bool> {
+        Box::pin(async { true })
     }
 }
 

@@ -2,9 +2,9 @@
 //! the caller goes on to call.
 //!
 //! A derived token is for one audience, never lives longer than its origin or five minutes, never
-//! has a scope that its origin had not, names the whole chain of actors, and carries its origin's
-//! place, family and session and the names of everything else that it was made from, so that taking
-//! back any of that takes it back.
+//! has a scope or role that its origin had not, nor one that the service is not to see, names the whole
+//! chain of actors, and carries its origin's place, family and session and the names of everything else
+//! that it was made from, so that taking back any of that takes it back.
 //!
 //! What is made of a token that is bound to a key or a certificate is bound to one, too: to what the
 //! exchange itself proves to hold. That is what the origin is bound to, unless the origin is for the
@@ -36,14 +36,21 @@ use crate::{
     issue::TokenAnswer,
     params::Params,
     provider::{Access, Provider},
+    sees::Sees,
 };
 
 mod asked;
 mod presented;
 mod transaction;
 
-/// A service that a token is asked for, and what its callers may do there.
-type Target = (String, Callers);
+/// A service that a token is asked for.
+struct Target {
+    name: String,
+    /// What its callers may do there.
+    callers: Callers,
+    /// What of the subject's rights it is told.
+    sees: Sees,
+}
 
 /// Everything that is known of an exchange for access tokens.
 struct Exchange<'a> {
@@ -161,7 +168,8 @@ impl Provider {
             }
             let callers =
                 if access == Access::Allowed { Callers::MayAct } else { Callers::NeedDelegation };
-            targets.push((target.to_owned(), callers));
+            let sees = self.targets().sees(self.realm(), target).await?;
+            targets.push(Target { name: target.to_owned(), callers, sees });
         }
         if targets.is_empty() {
             return Err(OAuthError::request("audience is missing").into());
@@ -180,7 +188,7 @@ impl Provider {
         target: &'t Target,
     ) -> Result<Derived<'t>, Refused> {
         let mandate = exchange.mandate(target)?;
-        let claims = self.derived_claims(exchange, &target.0, &mandate)?;
+        let claims = self.derived_claims(exchange, target, &mandate)?;
         self.check_stands(&claims, &exchange.subject)?;
         let answer = TokenAnswer {
             access_token: check_length(
@@ -195,17 +203,17 @@ impl Provider {
             issued_token_type: Some(exchange.issued),
             tokens: None,
         };
-        Ok(Derived { target: &target.0, claims, answer, names_actor: mandate.names_actor })
+        Ok(Derived { target: &target.name, claims, answer, names_actor: mandate.names_actor })
     }
 
     fn derived_claims(
         &self,
         exchange: &Exchange<'_>,
-        target: &str,
+        target: &Target,
         mandate: &Mandate,
     ) -> Result<Claims, OAuthError> {
         let subject = &exchange.subject.claims;
-        let mut scope = scope_for(&exchange.scope, target);
+        let mut scope = target.sees.scope_of(&scope_for(&exchange.scope, &target.name));
         if let Some(most) = &mandate.scope {
             scope = scope.narrowed_to(most);
         }
@@ -219,7 +227,7 @@ impl Provider {
         Ok(Claims {
             iss: self.issuer().to_owned(),
             sub: subject.sub.clone(),
-            aud: Audience::from(target),
+            aud: Audience::from(target.name.as_str()),
             exp,
             // As old as what it was made of: what takes that back takes this back, wherever it was made.
             iat: subject.iat,
@@ -227,7 +235,7 @@ impl Provider {
             jti: TokenId::generate(self.epoch(), self.node().entropy()).as_str().to_owned(),
             client_id: Some(exchange.client.id.as_str().to_owned()),
             scope,
-            roles: subject.roles.clone(),
+            roles: target.sees.roles_of(&subject.roles),
             sid: subject.sid.clone(),
             fid: subject.fid.clone(),
             acr: subject.acr.clone(),
@@ -281,14 +289,14 @@ impl Exchange<'_> {
         self.actor.as_ref().map_or(self.client.id.as_str(), |actor| actor.claims.sub.as_str())
     }
 
-    fn mandate(&self, (target, callers): &Target) -> Result<Mandate, OAuthError> {
+    fn mandate(&self, target: &Target) -> Result<Mandate, OAuthError> {
         let case = Case {
             client: self.client.id.as_str(),
             actor: self.actor_id(),
             shown: self.actor.is_some(),
             chain: 1 + chain(self.subject.claims.act.as_deref()),
             subject: &self.subject.claims,
-            purpose: Purpose::Service(target, *callers),
+            purpose: Purpose::Service(&target.name, target.callers),
         };
         case.decide(&self.delegations).map_err(|_| {
             let description = "no delegation lets this actor act for this subject there";

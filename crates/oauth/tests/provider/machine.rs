@@ -1,8 +1,8 @@
 //! Clients without a person: client credentials, exchange, introspection, revocation.
 
 use serde_json::json;
-use tegata_oauth::{GrantType, Proven, Refused, TokenAnswer};
-use tegata_token::{Claims, Entry, Order, Target};
+use tegata_oauth::{GrantType, Proven, Refused, Sees, TokenAnswer};
+use tegata_token::{Claims, Entry, Order, Scope, Target};
 
 use super::world::{World, after, claims, error, params, place};
 
@@ -128,6 +128,52 @@ async fn an_exchanged_token_is_narrower_in_every_way_and_keeps_its_origin() {
         }
         assert_eq!(said["exp"].as_u64().unwrap(), world.node.now().secs() + 300);
     }
+}
+
+#[tokio::test]
+async fn a_derived_token_says_no_more_of_rights_than_its_service_is_to_see() {
+    let world = World::new().await;
+    let subject = person_and_orders(&world).await;
+    world.client("payments", &[GrantType::TokenExchange], |_| {}).await;
+    let sees = |target: &str, roles: &[&str], scope: Option<&str>| {
+        let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+        let scope = scope.map(|scope| Scope::new(scope).unwrap());
+        let sees = Sees { roles: Some(roles), scope };
+        world.services.1.lock().unwrap().insert(target.to_owned(), sees);
+    };
+    let rights = |answer: &TokenAnswer| {
+        let said = claims(&answer.access_token);
+        assert_eq!(said["scope"], answer.scope);
+        (said["roles"].clone(), answer.scope.clone())
+    };
+    let to = |target| exchange(&subject, &[("audience", target)]);
+    let whole = (json!(["customer"]), "payments.write".to_owned());
+    assert_eq!(rights(&ask(&world, "orders", &to("payments")).await.unwrap()), whole);
+    // What is named, and they have not, they are not given.
+    sees("payments", &["admin", "customer"], Some("payments.read payments.write"));
+    assert_eq!(rights(&ask(&world, "orders", &to("payments")).await.unwrap()), whole);
+    sees("payments", &["admin"], Some("payments.read"));
+    let narrow = ask(&world, "orders", &to("payments")).await.unwrap();
+    assert_eq!(rights(&narrow), (json!([]), String::new()));
+    // Nor by asking for it.
+    let asked = exchange(&subject, &[("audience", "payments"), ("scope", "payments.write")]);
+    let asked = ask(&world, "orders", &asked).await.unwrap();
+    assert_eq!(rights(&asked), (json!([]), String::new()));
+    // What is left out takes nothing away.
+    sees("payments", &[], None);
+    let half = ask(&world, "orders", &to("payments")).await.unwrap();
+    assert_eq!(rights(&half), (json!([]), "payments.write".to_owned()));
+    // Each of several services is told what it is to see.
+    let both = exchange(&subject, &[("audience", "payments"), ("audience", "inventory")]);
+    let both = ask(&world, "orders", &both).await.unwrap().tokens.unwrap();
+    for (target, roles) in [("payments", json!([])), ("inventory", json!(["customer"]))] {
+        let said = claims(both[target]["access_token"].as_str().unwrap());
+        assert_eq!(said["roles"], roles, "{target}");
+    }
+    // What one service was not told, it passes on to none that would see it.
+    let on = exchange(&narrow.access_token, &[("audience", "inventory")]);
+    let on = ask(&world, "payments", &on).await.unwrap();
+    assert_eq!(rights(&on), (json!([]), String::new()));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Transaction tokens: what they say, that nothing takes them for a credential, and what they fall with.
 
 use serde_json::{Value, json};
-use tegata_oauth::{Credential, Delegation, GrantType, Proven, Refused, TokenAnswer};
+use tegata_oauth::{Credential, Delegation, GrantType, Proven, Refused, Sees, TokenAnswer};
 use tegata_token::{Order, Scope, jws::Compact};
 
 use super::world::{World, after, claims, error, params, place};
@@ -144,6 +144,24 @@ async fn a_replacement_keeps_the_transaction_adds_who_asked_and_widens_nothing()
     assert_eq!(bench.refused("orders", &replaced(&longest, &[])).await, "invalid_request");
     after(&bench.world.clock, 42);
     assert_eq!(bench.refused("payments", &replaced(&first, &[])).await, "invalid_request");
+}
+
+#[tokio::test]
+async fn no_service_begins_a_transaction_with_a_scope_that_it_was_not_told() {
+    let bench = Bench::new().await;
+    let to_payments = [
+        ("grant_type", EXCHANGE),
+        ("subject_token", bench.subject.as_str()),
+        ("subject_token_type", ACCESS_TOKEN),
+        ("audience", "payments"),
+    ];
+    let whole = bench.ask("orders", &to_payments).await.unwrap().access_token;
+    let begun = bench.ask("payments", &new(&whole, &[])).await.unwrap();
+    assert_eq!(begun.scope, "payments.write");
+    let sees = Sees { scope: Some(Scope::new("payments.read").unwrap()), ..Sees::default() };
+    bench.world.services.1.lock().unwrap().insert("payments".to_owned(), sees);
+    let narrow = bench.ask("orders", &to_payments).await.unwrap().access_token;
+    assert_eq!(bench.refused("payments", &new(&narrow, &[])).await, "invalid_scope");
 }
 
 #[tokio::test]

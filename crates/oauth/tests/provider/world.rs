@@ -1,7 +1,7 @@
 //! A provider with a person, some clients and some services.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -15,7 +15,7 @@ use tegata_identity::{NewUser, Role, User, Username, Users};
 use tegata_oauth::{
     Access, Asking, AuthorizationRequest, Client, ClientMetadata, Clients, Config, Delegation,
     GrantType, LiveSessions, Params, Parts, Proven, ProvenClient, Provider, Redirect, Refused,
-    SignedIn, Targets, TokenAnswer,
+    Sees, SignedIn, Targets, TokenAnswer,
 };
 use tegata_store::{
     FileCustody, MemoryEphemeral, MemoryFeed, MemoryRecords, Sealed, sealed::DATA_KEYS,
@@ -46,9 +46,13 @@ pub(crate) struct World {
 /// Who calls whom, and what is declared of it. A fake.
 ///
 /// `orders` may be called by `machine`; `payments` and `inventory` by `orders` and `batch`, for others
-/// too; `vault` by `orders` and `payments`, for others only by a delegation.
+/// too; `vault` by `orders` and `payments`, for others only by a delegation. What they are told of callers' rights
+/// is all of them, unless something else is said.
 #[derive(Default)]
-pub(crate) struct Services(pub(crate) Mutex<Vec<Delegation>>);
+pub(crate) struct Services(
+    pub(crate) Mutex<Vec<Delegation>>,
+    pub(crate) Mutex<BTreeMap<String, Sees>>,
+);
 
 impl Targets for Services {
     fn access<'a>(
@@ -67,6 +71,15 @@ impl Targets for Services {
             _ => Access::Unknown,
         };
         Box::pin(async move { Ok(access) })
+    }
+
+    fn sees<'a>(
+        &'a self,
+        _: &'a Realm,
+        target: &'a str,
+    ) -> BoxFuture<'a, Result<Sees, StoreError>> {
+        let sees = self.1.lock().unwrap().get(target).cloned().unwrap_or_default();
+        Box::pin(async move { Ok(sees) })
     }
 
     fn delegations<'a>(

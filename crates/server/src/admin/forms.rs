@@ -228,6 +228,19 @@ const OUTSIDE: Form = answered(
     ],
 );
 
+const SEES: Form = answered(
+    "ServiceSees",
+    "What of a caller's rights a service is told: what they have, as far as it is named here.",
+    &[
+        may("roles", ROLES, "The roles that it knows; all if it is missing."),
+        may(
+            "scope",
+            Shape::Text { least: 0, most: 1024 },
+            "The scopes that it knows, separated by spaces; all if it is missing.",
+        ),
+    ],
+);
+
 /// How a service is reached, and by whom.
 const REACH: &[Member] = &[
     may("protocol", Shape::Word(&["http1", "h2", "h2c"]), "Which version of HTTP it speaks."),
@@ -250,6 +263,11 @@ const REACH: &[Member] = &[
         "identity",
         Shape::Word(&["token", "headers"]),
         "How it is told who calls: with a signed token beside what headers say, or with headers alone.",
+    ),
+    may(
+        "sees",
+        Shape::Object(&SEES),
+        "What of a caller's rights it is told; all of them if it is missing.",
     ),
     may("rate_limit", SPAN, "How many requests pass to it in all, such as `6000/m`."),
     may("rate_limits", LIMITS, "How many pass to it of each of those who are counted."),

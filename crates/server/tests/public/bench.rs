@@ -26,7 +26,7 @@ use tegata_identity::{
     letters,
 };
 use tegata_oauth::{
-    Access, ClientMetadata, Clients, Delegation, GrantType, Parts, Provider, Targets,
+    Access, ClientMetadata, Clients, Delegation, GrantType, Parts, Provider, Sees, Targets,
     signals::{StreamRules, Streams},
 };
 use tegata_server::{
@@ -231,6 +231,10 @@ impl Targets for Anything {
     ) -> BoxFuture<'a, Result<Access, StoreError>> {
         let access = if target == "orders" { Access::Allowed } else { Access::Unknown };
         Box::pin(async move { Ok(access) })
+    }
+
+    fn sees<'a>(&'a self, _: &'a Realm, _: &'a str) -> BoxFuture<'a, Result<Sees, StoreError>> {
+        Box::pin(async { Ok(Sees::default()) })
     }
 
     fn delegations<'a>(

@@ -1,7 +1,7 @@
 //! Presenting a cookie, and raising what its session may do.
 
 use tegata_core::{
-    Batch, CommitRefused, Realm, Secret, StoreError, Timestamp, Versioned, repository,
+    Batch, CommitRefused, Realm, Secret, SessionId, StoreError, Timestamp, Versioned, repository,
 };
 
 use super::{Passage, Presentation, Rise, SessionRefused, Sessions, TRIES, contended};
@@ -131,11 +131,28 @@ impl Sessions {
         passage: Passage,
     ) -> Result<Option<Secret<String>>, StoreError> {
         let Some(cookie) = passage.cookie else { return Ok(None) };
-        let found = self.load(realm, &passage.session.id).await?;
-        let current = found.is_some_and(|found| {
-            found.value.ended.is_none() && found.value.generation == passage.session.generation
-        });
-        Ok(current.then_some(cookie))
+        let session = &passage.session;
+        Ok(self.is_newest(realm, &session.id, session.generation).await?.then_some(cookie))
+    }
+
+    /// Whether a session goes on, and has had no generation after this one: [`Self::settle`] for whoever has
+    /// written the cookie's line already.
+    ///
+    /// # Errors
+    /// What the store says: then nothing is to be given.
+    pub async fn is_newest(
+        &self,
+        realm: &Realm,
+        sid: &SessionId,
+        generation: u32,
+    ) -> Result<bool, StoreError> {
+        let found = self.load(realm, sid).await?;
+        Ok(found.is_some_and(|found| {
+            let session = &found.value;
+            session.generation == generation
+                && session.ended.is_none()
+                && !self.endings.has_ended(realm, session)
+        }))
     }
 
     /// Judges a cookie by the record as it stands now. Refusals, and what follows from them, are

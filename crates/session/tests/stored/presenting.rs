@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tegata_core::SessionId;
-use tegata_session::{Agent, Binding, Part, Presentation, Traits, Verdict};
+use tegata_session::{Agent, Binding, Ending, Part, Presentation, Traits, Verdict};
 use tegata_store::{Adverse, Mischief};
 
 use super::world::{World, elsewhere, given, home, refused};
@@ -229,6 +229,26 @@ async fn a_slow_answer_does_not_overwrite_a_newer_cookie() {
     assert_eq!(settled.unwrap().expose(), &given(&quick));
     world.advance(300);
     world.present(&given(&quick)).await.unwrap();
+    assert!(world.sessions.settle(&world.realm, slow).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_slow_answer_brings_back_no_session_that_has_ended() {
+    let world = World::in_memory().await;
+    let begun = world.sign_in("usr_1").await;
+    world.advance(300);
+    let slow = world.present(begun.cookie.expose()).await.unwrap();
+    // Taken back with everything else of its person, of which its record says nothing.
+    let ending = Ending {
+        sid: begun.session.id.clone(),
+        user: begun.session.user.clone(),
+        at: begun.session.started,
+        until: begun.session.ends,
+        reason: "test".into(),
+        actor: "system".into(),
+    };
+    world.endings.known.lock().unwrap().push(ending);
+    assert!(world.stored(&begun.session.id).await.ended.is_none());
     assert!(world.sessions.settle(&world.realm, slow).await.unwrap().is_none());
 }
 

@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use tegata_core::{ClientId, Hours, Network, RateLimit};
 use tegata_mesh::{
-    DeclaredLimit, DeclaredOutside, DeclaredService, DelegationMode, IdentityForm, Protocol,
+    DeclaredLimit, DeclaredOutside, DeclaredSees, DeclaredService, DelegationMode, IdentityForm,
+    Protocol,
     reach::{DeclaredBreaker, Health, Retry},
 };
 use tegata_token::{Holder, Tally, Withdrawable as _};
@@ -46,6 +47,8 @@ pub(crate) struct Change {
     pub(crate) spiffe_id: Option<Option<String>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(crate) identity: Option<Option<IdentityForm>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) sees: Option<Option<DeclaredSees>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(crate) rate_limit: Option<Option<RateLimit>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -137,6 +140,7 @@ pub(super) async fn change(
         if let Some(given) = change.identity {
             service.identity = given.unwrap_or_default();
         }
+        put(&mut service.sees, change.sees.as_ref());
         put(&mut service.health, change.health.as_ref());
         put(&mut service.max_requests, change.max_requests.as_ref());
         put(&mut service.max_waiting, change.max_waiting.as_ref());

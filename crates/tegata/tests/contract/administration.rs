@@ -404,6 +404,11 @@ fn how_a_service_is_reached_is_declared_changed_and_taken_away() {
     assert_eq!(told["identity"], "headers");
     let told = admin.patch(&place, &json!({"identity": null})).expect(200).json();
     assert_eq!(told.get("identity"), None);
+    for sees in [json!({"roles": ["admin"]}), json!({"roles": [], "scope": ""})] {
+        assert_eq!(admin.patch(&place, &json!({"sees": sees})).expect(200).json()["sees"], sees);
+    }
+    let told = admin.patch(&place, &json!({"sees": null})).expect(200).json();
+    assert_eq!(told.get("sees"), None);
     call().expect(502);
     for wrong in [
         json!({"ca_file": "/etc/ca.pem"}),
@@ -412,6 +417,9 @@ fn how_a_service_is_reached_is_declared_changed_and_taken_away() {
         json!({"max_requests": null, "max_waiting": 5}),
         json!({"breaker": {"open_for": "never"}}),
         json!({"breaker": true}),
+        json!({"sees": {}}),
+        json!({"sees": {"roles": ["No Role"]}}),
+        json!({"sees": []}),
     ] {
         admin.patch(&place, &wrong).expect(400).problem();
     }

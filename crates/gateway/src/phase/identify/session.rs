@@ -1,6 +1,6 @@
 //! Session cookies.
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
 use crate::{
     gate::Gate,
@@ -8,18 +8,18 @@ use crate::{
     passport::Caller,
     phase::admit::Admitted,
     refusal::{Refusal, Refused},
-    session::{SessionCheck, SessionRefused},
+    session::{SessionCheck, SessionRefused, SetCookie},
 };
 
 /// Who the session cookie speaks of. `None`: there is none.
 ///
 /// # Errors
-/// The session does not count; cookies may be set all the same.
+/// The session does not count; its cookie may be set all the same.
 pub(super) async fn check(
     head: &Head<'_>,
     admitted: &Admitted<'_>,
     gate: &Gate,
-    set_cookie: &mut Vec<HeaderValue>,
+    set_cookie: &mut Option<SetCookie>,
 ) -> Result<Option<Result<Caller, SessionRefused>>, Refused> {
     let Some((sessions, value)) = session_cookie(head, admitted, gate)? else { return Ok(None) };
     let began = gate.node.since_boot();
@@ -90,6 +90,11 @@ pub(super) fn refused(refused: SessionRefused) -> Refused {
         }
         SessionRefused::NotTheirs => {
             Refusal::invalid_token("session_not_theirs", "the session is bound to somebody else")
+        }
+        SessionRefused::Superseded => {
+            let detail = "the session's cookie has been replaced by a newer one; send the request again, and \
+                          sign in where that does not help";
+            Refusal::invalid_token("session_superseded", detail)
         }
         SessionRefused::Forged => {
             let detail = "a request that changes something needs the header `X-CSRF-Token`";
