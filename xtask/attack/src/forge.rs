@@ -214,7 +214,7 @@ impl<'f> Forge<'f> {
                 drop(further.insert(
                     "jwk".to_owned(),
                     serde_json::from_str(&public::jwk(&self.stranger())?)?,
-                ))
+                ));
             }
             Signature::X5c => drop(further.insert(
                 "x5c".to_owned(),
