@@ -25,6 +25,19 @@ impl IssuerKey {
         Ok(Self(any_ecdsa_type(&key)?))
     }
 
+    /// Its public half, as a JWK (RFC 7518 §6.2.1).
+    ///
+    /// # Errors
+    /// It does not say.
+    pub fn public(&self) -> Result<Value> {
+        let info = self.0.public_key().context("the key has no public half")?;
+        // A point that is not compressed stands at the end (RFC 5480 §2.2).
+        let at = info.len().checked_sub(64).context("the key is not on P-256")?;
+        let (x, y) = info.get(at..).unwrap_or_default().split_at(32);
+        let [x, y] = [x, y].map(|part| URL_SAFE_NO_PAD.encode(part));
+        Ok(json!({"kty": "EC", "crv": "P-256", "x": x, "y": y}))
+    }
+
     /// Signs by ES256.
     ///
     /// # Errors
