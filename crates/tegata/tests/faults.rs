@@ -36,6 +36,8 @@ mod limits;
 mod progress;
 #[path = "faults/replays.rs"]
 mod replays;
+#[path = "faults/soak.rs"]
+mod soak;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tegata");
 
@@ -112,7 +114,7 @@ fn nodes_are_restarted_in_turn_while_keys_change_and_no_request_fails_nor_connec
 }
 
 #[test]
-fn settings_of_a_node_that_is_alone_change_and_no_request_fails() {
+fn settings_a_route_and_a_certificate_change_and_each_answer_is_of_the_old_or_the_new() {
     holds("x22-reload");
 }
 
@@ -129,6 +131,16 @@ fn a_key_that_was_stolen_signs_nothing_and_one_that_was_lost_is_missed() {
 #[test]
 fn one_slow_service_slows_no_other() {
     holds("x18-upstream-slow");
+}
+
+#[test]
+fn what_is_broken_off_is_sent_again_within_its_budget_and_an_order_never() {
+    holds("x18-upstream-failing");
+}
+
+#[test]
+fn very_many_idle_connections_stay_open_and_nobody_notices_them() {
+    holds("x20-idle-connections");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Connections on which anything can be said, in the clear and with TLS.
 
 use std::{
+    fmt,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     sync::Arc,
@@ -50,7 +51,7 @@ impl Way {
     /// # Errors
     /// Nobody is there, or speaks what is asked for.
     pub fn connect(self, protocol: &str, patience: Duration) -> io::Result<Wire> {
-        let stream = TcpStream::connect(self.address)?;
+        let stream = TcpStream::connect_timeout(&self.address, patience)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
@@ -78,11 +79,32 @@ impl Wire {
     /// # Errors
     /// The socket does not take it.
     pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
-        let stream = match self {
+        self.socket().set_read_timeout(Some(patience))
+    }
+
+    /// What it goes over.
+    #[must_use]
+    pub const fn socket(&self) -> &TcpStream {
+        match self {
             Self::Clear(stream) => stream,
             Self::Tls(stream) => &stream.sock,
-        };
-        stream.set_read_timeout(Some(patience))
+        }
+    }
+
+    /// The certificate that the other end showed, in DER; none in the clear.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&[u8]> {
+        match self {
+            Self::Clear(_) => None,
+            Self::Tls(stream) => Some(stream.conn.peer_certificates()?.first()?.as_ref()),
+        }
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if matches!(self, Self::Clear(_)) { "Clear" } else { "Tls" };
+        f.debug_tuple(name).field(self.socket()).finish()
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
+use tegata_attack::wire::{Way, Wire};
 
 /// The largest answer that is read.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -89,7 +90,9 @@ impl Ask {
         self.field("Authorization", &format!("Basic {both}"))
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// The request as it is sent.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
         let (method, target) = (self.method, &self.target);
         let mut text = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{}", self.fields);
         if method == "POST" {
@@ -144,16 +147,28 @@ impl Answer {
 /// A client of one port of this machine.
 #[derive(Debug)]
 pub struct Client {
-    port: u16,
+    way: Way,
     deadline: Duration,
-    kept: Option<BufReader<TcpStream>>,
+    kept: Option<BufReader<Wire>>,
+}
+
+/// The way to a port of this machine.
+#[must_use]
+pub fn way(port: u16, secure: bool) -> Way {
+    Way { address: SocketAddr::from(([127, 0, 0, 1], port)), secure }
 }
 
 impl Client {
     /// A client that waits ten seconds for an answer.
     #[must_use]
     pub fn new(port: u16) -> Self {
-        Self { port, deadline: Duration::from_secs(10), kept: None }
+        Self::over(way(port, false))
+    }
+
+    /// The same, with TLS or without it.
+    #[must_use]
+    pub const fn over(way: Way) -> Self {
+        Self { way, deadline: Duration::from_secs(10), kept: None }
     }
 
     /// The same with another deadline.
@@ -161,6 +176,12 @@ impl Client {
     pub fn waiting(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
+    }
+
+    /// The certificate that was shown on the connection that is kept, in DER.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.kept.as_ref()?.get_ref().certificate()
     }
 
     /// Makes a request. Where the connection that was kept turns out to be closed before a byte of the
@@ -183,7 +204,7 @@ impl Client {
             Some(kept) if is_open(&kept) => kept,
             _ => self.connect().map_err(NoAnswer::NotSent)?,
         };
-        stream.get_ref().write_all(&ask.bytes()).map_err(NoAnswer::Lost)?;
+        stream.get_mut().write_all(&ask.bytes()).map_err(NoAnswer::Lost)?;
         let (answer, keeps) = read(&mut stream).map_err(NoAnswer::Lost)?;
         if keeps {
             self.kept = Some(stream);
@@ -191,19 +212,14 @@ impl Client {
         Ok(answer)
     }
 
-    fn connect(&self) -> io::Result<BufReader<TcpStream>> {
-        let place = SocketAddr::from(([127, 0, 0, 1], self.port));
-        let stream = TcpStream::connect_timeout(&place, self.deadline)?;
-        stream.set_read_timeout(Some(self.deadline))?;
-        stream.set_write_timeout(Some(self.deadline))?;
-        stream.set_nodelay(true)?;
-        Ok(BufReader::new(stream))
+    fn connect(&self) -> io::Result<BufReader<Wire>> {
+        self.way.connect("http/1.1", self.deadline).map(BufReader::new)
     }
 }
 
 /// Whether a connection that was kept has not been closed meanwhile by the other end.
-fn is_open(kept: &BufReader<TcpStream>) -> bool {
-    let stream = kept.get_ref();
+fn is_open(kept: &BufReader<Wire>) -> bool {
+    let stream = kept.get_ref().socket();
     let looked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
     let open = looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
     open && stream.set_nonblocking(false).is_ok()
@@ -215,7 +231,7 @@ fn is_closed(error: &io::Error) -> bool {
 }
 
 /// The next answer, and whether the connection can be used again.
-fn read(stream: &mut BufReader<TcpStream>) -> io::Result<(Answer, bool)> {
+fn read(stream: &mut BufReader<Wire>) -> io::Result<(Answer, bool)> {
     loop {
         let first = line(stream)?;
         let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -245,7 +261,7 @@ fn read(stream: &mut BufReader<TcpStream>) -> io::Result<(Answer, bool)> {
     }
 }
 
-fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
+fn line(stream: &mut impl io::BufRead) -> io::Result<String> {
     let mut line = String::new();
     if stream.take(LARGEST).read_line(&mut line)? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -253,14 +269,14 @@ fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn exactly(stream: &mut BufReader<TcpStream>, length: u64) -> io::Result<Vec<u8>> {
+fn exactly(stream: &mut BufReader<Wire>, length: u64) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     stream.take(length.min(LARGEST)).read_to_end(&mut body)?;
     let read = u64::try_from(body.len()).unwrap_or(u64::MAX);
     if read == length { Ok(body) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-fn chunks(stream: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
+fn chunks(stream: &mut BufReader<Wire>) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let head = line(stream)?;

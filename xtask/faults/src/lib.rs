@@ -9,14 +9,17 @@
 //! | [`load`] | what these do all the time |
 //! | [`ledger`] | what they were promised |
 //! | [`series`] | what they asked, and how it was answered |
+//! | [`look`] | what a node holds at a moment |
 //! | [`progress`] | how far a round is, for whoever waits |
 //! | [`report`], [`plot`] | what a round saw, as a table and as a picture |
+//! | [`soak`] | a gateway that is used for long, and whether it grows |
 //! | [`playground`] | an installation for whoever wants to try it |
 //! | [`http`], [`seed`], [`time`] | what the rest is made of |
 
 pub mod http;
 pub mod ledger;
 pub mod load;
+pub mod look;
 pub mod playground;
 pub mod plot;
 pub mod progress;
@@ -25,6 +28,7 @@ pub mod scenario;
 pub mod scenarios;
 pub mod seed;
 pub mod series;
+pub mod soak;
 pub mod stage;
 pub mod time;
 

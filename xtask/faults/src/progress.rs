@@ -13,7 +13,7 @@ const WHOLE: usize = 30;
 /// A line that is drawn again and again, where somebody looks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Progress {
-    /// Which round of how many; `None` where nobody looks.
+    /// Which round of how many, 0 of 0 where there are none; `None` where nobody looks.
     round: Option<(u64, u64)>,
 }
 
@@ -22,6 +22,12 @@ impl Progress {
     #[must_use]
     pub fn of_round(aloud: bool, number: u64, of: u64) -> Self {
         Self { round: (aloud && io::stdout().is_terminal()).then_some((number, of)) }
+    }
+
+    /// The line of what is done once.
+    #[must_use]
+    pub fn of_one(aloud: bool) -> Self {
+        Self::of_round(aloud, 0, 0)
     }
 
     /// Says that it begins.
@@ -61,7 +67,8 @@ fn line(
     let all = all.max(1);
     let full = (WHOLE * done.min(all)) / all;
     let bar = format!("{}{}", "█".repeat(full), "░".repeat(WHOLE - full));
-    let said = format!("round {number} of {of} {bar} {done} of {all} {of_what}");
+    let round = if of > 0 { format!("round {number} of {of} ") } else { String::new() };
+    let said = format!("{round}{bar} {done} of {all} {of_what}");
     // What one took says little about the others.
     let left = u32::try_from(done).ok().filter(|done| *done > 1).and_then(|done| {
         let rest = u32::try_from(all.saturating_sub(usize::try_from(done).ok()?)).ok()?;
@@ -89,6 +96,8 @@ mod tests {
         assert!(
             said(200, 200).contains(&"█".repeat(30)) && said(200, 200).ends_with("0 min 00 s left")
         );
+        let once = line((0, 0), Duration::from_secs(9), (0, 60), "seconds");
+        assert_eq!(once, format!("{} 0 of 60 seconds", "░".repeat(30)));
         // Nothing of nothing is no reason to fail, nor is more than all.
         assert!(said(0, 0).contains("0 of 1"));
         assert!(said(7, 5).contains(&"█".repeat(30)));

@@ -25,12 +25,14 @@ mod x14_disk_full;
 mod x15_clock_wrong;
 mod x16_key_lost;
 mod x17_bytes_flipped;
+mod x18_upstream_failing;
 mod x18_upstream_slow;
 mod x19_key_flood;
 mod x20_idle_connections;
 mod x21_login_stampede;
 mod x22_held;
 mod x22_one_node;
+mod x22_reload;
 mod x22_rolling_restart;
 mod x23_old_backup;
 mod x25_garbage_heard;
@@ -253,7 +255,14 @@ pub const SCENARIOS: &[Scenario] = &[
         "a service answers 30 s late, and everybody asks for it: other services are as quick as before, \
          and it has no more requests than it may have",
         one_node,
-        x18_upstream_slow::round,
+        x18_upstream_slow::limited,
+    ),
+    on(
+        "x18-upstream-failing",
+        "a service breaks off whatever it is asked, one of two addresses of another says 503: what may be sent \
+         again is, one request in ten at most, and nothing that must not be",
+        one_node,
+        x18_upstream_failing::round,
     ),
     Scenario {
         name: "x19-key-flood",
@@ -265,9 +274,9 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "x20-idle-connections",
-        about: "ten thousand connections ask once and stay, and five hundred never come to the end of a \
-                head: the others hardly notice, each idle one costs 30 KiB at most, and the slow ones are \
-                cut",
+        about: "ten thousand connections ask once and stay, in the clear and with TLS, with HTTP/1.1 and HTTP/2, and \
+                five hundred never come to the end of a head: the others hardly notice, each idle one costs \
+                30 KiB at most and is served when it asks again, and the slow ones are cut",
         often: OFTEN,
         breaks: Breaks::Alone(x20_idle_connections::round),
     },
@@ -295,9 +304,10 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     Scenario {
         name: "x22-reload",
-        about: "the settings of a node that is alone change again and again: no request fails",
+        about: "settings, a route and the certificate of a node that is alone change again and again: no request \
+                fails, and each answer is that of the old or the new",
         often: OFTEN,
-        breaks: Breaks::Alone(x22_one_node::reload),
+        breaks: Breaks::Alone(x22_reload::round),
     },
     Scenario {
         name: "x22-handover",

@@ -68,8 +68,11 @@ fn pem(spki: &[u8]) -> String {
     pem + "-----END PUBLIC KEY-----\n"
 }
 
-/// The members of RFC 7638 §3.2, in the order of their names.
-pub(super) fn jwk(spki: &[u8]) -> Result<String> {
+/// A key as a JWK: the members of RFC 7638 §3.2, in the order of their names.
+///
+/// # Errors
+/// It is none on P-256.
+pub fn jwk(spki: &[u8]) -> Result<String> {
     let point = point_in(spki).context("an issuer's key on P-256")?;
     let (x, y) = point.get(1..).unwrap_or_default().split_at(POINT / 2);
     let [x, y] = [x, y].map(|it| URL_SAFE_NO_PAD.encode(it));

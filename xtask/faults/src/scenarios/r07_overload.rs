@@ -2,8 +2,8 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Write as _},
-    net::{TcpListener, TcpStream},
+    io::{self, ErrorKind, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use tegata_engines::{
     EchoServer, TegataNode,
     tegata::{Own, Shared, root_key},
@@ -21,6 +21,7 @@ use tegata_engines::{
 use crate::{
     http::{Ask, Client},
     ledger::lock,
+    look,
     report::{Seen, ms},
     scenario::Round,
     series::Latencies,
@@ -34,6 +35,8 @@ const CLOSED: usize = 32;
 const OPEN: usize = 400;
 /// How much more comes.
 const TIMES: u32 = 3;
+/// How much of that must have been sent for it to be shown at all.
+const SHOWN: f64 = 2.5;
 /// What the process may hold: `limits.memory`, in MiB.
 const MEMORY: u64 = 384;
 
@@ -78,7 +81,7 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
     let usual = latencies(&peak, 200);
 
     let rate = capacity * f64::from(TIMES);
-    let during = open(port, &ask, rate, span * 2);
+    let (during, held) = with_memory(&node, || open(port, &ask, rate, span * 2));
     // The first moments are those in which it is found out how much is too much.
     let late: Vec<_> = during.iter().filter(|it| it.0 > span / 2).map(|it| it.1).collect();
     let (admitted, refused) = (latencies(&late, 200), latencies(&late, 503));
@@ -90,9 +93,15 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
         "{capacity:.0} a second at most; {rate:.0} were due and {sent:.0} sent, {goodput:.0} ({:.0} %) served",
         share * 100.0
     );
+    // Whoever asks runs on the same machine: what it could not send shows nothing of the gateway.
+    seen.must(round.hasty || sent >= capacity * SHOWN, || {
+        let times = sent / capacity;
+        format!("{times:.2} times what is possible was sent, {SHOWN} at least show anything")
+    });
+    seen.must(!refused.is_empty(), || "nobody was refused, so that it was not too much".to_owned());
     let others = late.iter().filter(|it| !matches!(it.1, 200 | 503)).count();
     seen.must(others == 0, || format!("{others} were answered otherwise, or not at all"));
-    // A look, on a machine that does other things, says that it goes on and that somebody is refused.
+    // A look, on a machine that does other things, says that it goes on, and that somebody is refused.
     let (least, most, at_once) = if round.hasty {
         (0.2, 50, Duration::from_secs(2))
     } else {
@@ -106,6 +115,7 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
     seen.number("a call at capacity", usual);
     seen.number("a call that is let in at three times as much", admitted);
     seen.number("a refusal", refused);
+    most_held("while too much came", held?, &mut seen);
     let back = until(stage::PATIENCE, || {
         Client::new(port).ask(&ask).is_ok_and(|answer| answer.status == 200)
     });
@@ -158,7 +168,7 @@ fn uploads(
             }
         }
         quiet = if wrote == 0 { quiet + 1 } else { 0 };
-        most = most.max(resident(node)?);
+        most = most.max(look::resident(node)?);
         let status = client.ask(ask)?.status;
         seen.must(matches!(status, 200), || format!("a call beside uploads is answered {status}"));
         let_pass(Duration::from_millis(20));
@@ -169,8 +179,35 @@ fn uploads(
         "{}; {mib} of {MEMORY} MiB with {many} uploads, {arrived} of which had come to the service",
         seen.saw
     );
-    seen.must(mib <= MEMORY, || format!("{mib} MiB are in use, at most {MEMORY}"));
+    most_held("beside uploads", most, seen);
     Ok(())
+}
+
+/// What a node holds may not be more than it was told.
+fn most_held(when: &str, bytes: u64, seen: &mut Seen) {
+    let mib = bytes / 1024 / 1024;
+    seen.must(mib <= MEMORY, || format!("{mib} MiB are in use {when}, at most {MEMORY}"));
+}
+
+/// Does something, and answers the most memory that a node had in use meanwhile.
+fn with_memory<R: Send>(node: &TegataNode, work: impl FnOnce() -> R + Send) -> (R, Result<u64>) {
+    let ending = Ending::default();
+    thread::scope(|scope| {
+        let over = &ending;
+        let watching = scope.spawn(move || {
+            let mut most = 0;
+            while !over.pass(Duration::from_millis(50)) {
+                most = most.max(look::resident(node)?);
+            }
+            Ok(most)
+        });
+        let done = {
+            let _over = ending.ends_with();
+            work()
+        };
+        let most = watching.join().unwrap_or_else(|_| Err(anyhow::anyhow!("nobody looked")));
+        (done, most)
+    })
 }
 
 /// A service that takes connections, and nothing of what comes on them. It has several addresses, because there
@@ -202,17 +239,78 @@ impl Full {
     }
 }
 
-/// The memory of a node that is in use, in bytes.
-fn resident(node: &TegataNode) -> Result<u64> {
-    let id = node.process().id().context("the node does not run")?;
-    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: u64 = line.and_then(|it| it.split_whitespace().next()).context("no VmRSS")?.parse()?;
-    Ok(kib * 1024)
-}
-
 fn latencies(all: &[Answered], status: u16) -> Latencies {
     all.iter().filter(|it| it.1 == status).map(|it| it.0).collect()
+}
+
+/// One who asks the same again and again. It takes less of the machine than a [`Client`], of which three times as
+/// much as the gateway can carry would leave it nothing.
+struct Caller {
+    address: SocketAddr,
+    bytes: Vec<u8>,
+    kept: Option<TcpStream>,
+    answer: Vec<u8>,
+}
+
+impl Caller {
+    fn new(port: u16, ask: &Ask) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        Self { address, bytes: ask.bytes(), kept: None, answer: vec![0; 16 * 1024] }
+    }
+
+    /// The status of the answer. A connection that has been closed since the last one is opened anew.
+    fn ask(&mut self) -> io::Result<u16> {
+        let was_kept = self.kept.is_some();
+        match self.ask_once() {
+            Err(error) if was_kept && error.kind() != ErrorKind::WouldBlock => self.ask_once(),
+            done => done,
+        }
+    }
+
+    fn ask_once(&mut self) -> io::Result<u16> {
+        let mut stream = match self.kept.take() {
+            Some(stream) => stream,
+            None => {
+                let stream = TcpStream::connect(self.address)?;
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+                stream
+            }
+        };
+        stream.write_all(&self.bytes)?;
+        let mut length = 0;
+        loop {
+            let read = stream.read(self.answer.get_mut(length..).unwrap_or_default())?;
+            if read == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            length += read;
+            let Some((status, whole, closes)) =
+                answered(self.answer.get(..length).unwrap_or_default())
+            else {
+                continue;
+            };
+            if length >= whole {
+                self.kept = Some(stream).filter(|_| !closes);
+                return Ok(status);
+            }
+        }
+    }
+}
+
+/// Of an answer whose head is there: its status, how long it is with its body, and whether it is the last.
+fn answered(bytes: &[u8]) -> Option<(u16, usize, bool)> {
+    let head = bytes.windows(4).position(|it| it == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(bytes.get(..head)?).ok()?;
+    let status = text.get(9..12)?.parse().ok()?;
+    let field = |name: &str| {
+        let lines = text.lines().filter_map(|line| line.split_once(':'));
+        let mut of = lines.filter(|(own, _)| own.eq_ignore_ascii_case(name));
+        of.next().map(|(_, value)| value.trim())
+    };
+    let length: usize = field("content-length")?.parse().ok()?;
+    let closes = field("connection").is_some_and(|it| it.eq_ignore_ascii_case("close"));
+    Some((status, head + length, closes))
 }
 
 /// A few ask, each again as soon as it is answered: as much as there can be.
@@ -221,10 +319,10 @@ fn closed(port: u16, ask: &Ask, span: Duration) -> Vec<Answered> {
     thread::scope(|scope| {
         for _ in 0..CLOSED {
             scope.spawn(|| {
-                let (mut client, mut own) = (Client::new(port), Vec::new());
+                let (mut caller, mut own) = (Caller::new(port, ask), Vec::new());
                 while !ending.is_over() {
                     let watch = Stopwatch::start();
-                    let status = client.ask(ask).map_or(0, |answer| answer.status);
+                    let status = caller.ask().unwrap_or(0);
                     own.push((watch.read(), status));
                 }
                 lock(&all).extend(own);
@@ -246,7 +344,7 @@ fn open(port: u16, ask: &Ask, rate: f64, span: Duration) -> Vec<(Duration, Answe
     thread::scope(|scope| {
         for _ in 0..OPEN {
             scope.spawn(|| {
-                let (mut client, mut own) = (Client::new(port), Vec::new());
+                let (mut caller, mut own) = (Caller::new(port, ask), Vec::new());
                 loop {
                     let number = u32::try_from(next.fetch_add(1, SeqCst)).unwrap_or(u32::MAX);
                     let due = Duration::from_secs_f64(f64::from(number) / rate);
@@ -260,7 +358,7 @@ fn open(port: u16, ask: &Ask, rate: f64, span: Duration) -> Vec<(Duration, Answe
                     if sent > due + LATE {
                         continue;
                     }
-                    let status = client.ask(ask).map_or(0, |answer| answer.status);
+                    let status = caller.ask().unwrap_or(0);
                     own.push((due, (watch.read().saturating_sub(sent), status)));
                 }
                 lock(&all).extend(own);
@@ -268,4 +366,18 @@ fn open(port: u16, ask: &Ask, rate: f64, span: Duration) -> Vec<(Duration, Answe
         }
     });
     all.into_inner().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_known_once_its_head_is_there() {
+        let answer =
+            b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\nConnection: close\r\n\r\nno";
+        assert_eq!(answered(answer), Some((503, answer.len(), true)));
+        assert_eq!(answered(&answer[..60]), None);
+        assert_eq!(answered(b""), None);
+    }
 }

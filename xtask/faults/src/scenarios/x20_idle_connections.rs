@@ -1,16 +1,15 @@
 //! Very many connections that do nothing, and some that never come to the end of a head.
 
 use std::{
-    fs,
     io::{ErrorKind, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::TcpStream,
     path::Path,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use tegata_attack::{
-    frames::{Http2, flag, kind, request},
+    frames::{Frame, Http2, flag, kind, request},
     wire::{Way, Wire},
 };
 use tegata_engines::{
@@ -19,12 +18,13 @@ use tegata_engines::{
 };
 
 use crate::{
-    http::Client,
+    http::{Client, way},
+    look,
     report::{Seen, ms},
     scenario::Round,
     series::Latencies,
-    stage,
-    time::{Stopwatch, let_pass},
+    stage::{self, PATIENCE},
+    time::{Stopwatch, let_pass, until},
 };
 
 /// What one that is idle may cost, in bytes.
@@ -32,77 +32,145 @@ const EACH: u64 = 30 * 1024;
 /// With fewer, what else the node does would be taken for theirs.
 const ENOUGH: u64 = 1000;
 /// How long a gateway may take to answer.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How soon a head must have come to its end, with what it takes to notice.
-const HEAD: Duration = Duration::from_millis(10_500);
-/// What a call may take longer, whatever it took before: this machine has other things to do.
-const NOISE: Duration = Duration::from_micros(300);
+const ANSWER: Duration = Duration::from_secs(20);
+/// How many times so many calls are looked at for themselves: what the machine does to one of them says nothing.
+const BLOCKS: usize = 10;
 
-/// In which other ways connections come: whether with TLS, whether with frames, and what that is called.
-const OTHERS: [(bool, bool, &str); 3] =
-    [(true, false, "over TLS"), (false, true, "of HTTP/2"), (true, true, "of HTTP/2 over TLS")];
+/// How an answer ends that says that the gateway is there.
+const HEALTHY: &[u8] = b"\"ok\"}";
 
-/// One round: measure, connect, measure again, and let others dribble.
-pub(super) fn round(round: &Round) -> Result<Seen> {
-    let (node, echo) = (begun(round, false), EchoServer::start());
-    stage::declare(&node, echo.port())?;
-    let token = stage::issued(&mut Client::new(node.ports().public))?.token;
-    let port = node.ports().gateway;
-    let mut active = Client::new(port);
-    let calls = round.many(200, 3000, 20_000);
-    let mut measure = || -> Result<Latencies> {
-        (0..calls)
-            .map(|_| {
-                let watch = Stopwatch::start();
-                let status = stage::call(&mut active, "/bounded", &token)?.status;
-                ensure!(status == 200, "an honest call is answered {status}");
-                Ok(watch.read())
-            })
-            .collect()
-    };
-    measure()?;
-    let alone = measure()?;
-    let before = resident(&node)?;
-    let many = round.many(100, 2000, 10_000);
-    let clear = |port| Way::clear(SocketAddr::from(([127, 0, 0, 1], port)));
-    let idle = (0..many).map(|_| settled(clear(port))).collect::<Result<Vec<_>>>()?;
-    let after = resident(&node)?;
-    let among = measure()?;
+/// In which way connections come, and what is measured beside them.
+struct Kind {
+    secure: bool,
+    framed: bool,
+    name: &'static str,
+    alone: &'static str,
+    among: &'static str,
+}
 
-    let count = u64::try_from(many)?;
-    let each = after.saturating_sub(before) / count;
-    let mut seen = Seen {
-        saw: format!("{many} idle connections of {:.1} KiB each", display(each)),
-        ..Seen::default()
-    };
-    seen.must(each <= EACH || count < ENOUGH, || {
-        format!("an idle connection costs {:.1} KiB", display(each))
-    });
-    for (secure, framed, name) in OTHERS {
-        let each = cost(&begun(round, secure), secure, framed, many)?;
-        seen.saw.push_str(&format!("; {name}, of {:.1} KiB each", display(each)));
-        seen.must(each <= EACH || count < ENOUGH, || {
-            format!("an idle connection {name} costs {:.1} KiB", display(each))
-        });
+const KINDS: [Kind; 4] = [
+    Kind {
+        secure: false,
+        framed: false,
+        name: "in the clear",
+        alone: "a call alone",
+        among: "a call among idle connections",
+    },
+    Kind {
+        secure: true,
+        framed: false,
+        name: "over TLS",
+        alone: "a call over TLS alone",
+        among: "a call over TLS among idle connections over TLS",
+    },
+    Kind {
+        secure: false,
+        framed: true,
+        name: "of HTTP/2",
+        alone: "a call alone, before those of HTTP/2",
+        among: "a call among idle connections of HTTP/2",
+    },
+    Kind {
+        secure: true,
+        framed: true,
+        name: "of HTTP/2 over TLS",
+        alone: "a call over TLS alone, before those of HTTP/2",
+        among: "a call over TLS among idle connections of HTTP/2 over TLS",
+    },
+];
+
+/// How soon a head must have come to its end: what the gateway is told, and what noticing may take.
+fn head(round: &Round) -> (Duration, Duration) {
+    if round.hasty {
+        (Duration::from_secs(3), Duration::from_secs(10))
+    } else {
+        (Duration::from_secs(10), Duration::from_millis(500))
     }
-    let (usual, then) = (alone.percentile(99), among.percentile(99));
-    seen.must(then <= usual * 12 / 10 + NOISE, || {
-        format!("99 of 100 calls take {}, and {} among idle connections", ms(usual), ms(then))
-    });
-    seen.number("a call alone", alone);
-    seen.number("a call among idle ones", among);
+}
 
-    let slow = round.many(20, 200, 500);
-    let cut = dribble(port, slow, &mut active, &token)?;
-    seen.fact("slow heads that were cut", cut.len(), slow);
-    seen.must(cut.len() == slow, || format!("{} slow heads were not cut", slow - cut.len()));
-    seen.promised("a slow head is cut after", cut, HEAD);
-    drop(idle);
+/// What a call among them may take longer than a fifth more: nothing, where the machine does nothing else.
+fn noise(round: &Round) -> Duration {
+    if round.full {
+        Duration::ZERO
+    } else if round.hasty {
+        Duration::from_millis(250)
+    } else {
+        Duration::from_micros(300)
+    }
+}
+
+/// One round: for each way to connect, measure, connect, measure again; and let others dribble.
+pub(super) fn round(round: &Round) -> Result<Seen> {
+    let (mut seen, watch) = (Seen::default(), Stopwatch::start());
+    for (number, kind) in KINDS.iter().enumerate() {
+        round.progress.at(&watch, number, KINDS.len(), "ways to connect");
+        beside(round, kind, &mut seen)?;
+    }
     Ok(seen)
 }
 
-/// A node by itself.
-fn begun(round: &Round, secure: bool) -> TegataNode {
+/// What so many connections cost that have been served once and stay, and whether others notice.
+fn beside(round: &Round, kind: &Kind, seen: &mut Seen) -> Result<()> {
+    let many = round.many(100, 2000, 10_000);
+    let (node, echo) = (begun(round, kind.secure, many), EchoServer::start());
+    stage::declare(&node, echo.port())?;
+    let token = stage::issued(&mut Client::new(node.ports().public))?.token;
+    let way = way(node.ports().gateway, kind.secure);
+    let mut active = Client::over(way);
+    let calls = round.many(20, 400, 2000);
+    let mut measure = || -> Result<Vec<Latencies>> {
+        (0..BLOCKS).map(|_| block(&mut active, &token, calls)).collect()
+    };
+    // What is there once for all is there then.
+    measure()?;
+    drop(asked(way, kind.framed)?);
+    let mut alone = measure()?;
+    let before = look::resident(&node)?;
+    let mut idle = (0..many).map(|_| asked(way, kind.framed)).collect::<Result<Vec<_>>>()?;
+    let after = look::resident(&node)?;
+    there(&node, many, kind, "when their memory is read", seen)?;
+    let among = measure()?;
+    there(&node, many, kind, "when calls among them have been timed", seen)?;
+
+    let count = u64::try_from(many)?;
+    let each = after.saturating_sub(before) / count;
+    let said = format!("{many} {}, of {:.1} KiB each", kind.name, look::kib(each));
+    seen.saw = if seen.saw.is_empty() { said } else { format!("{}; {said}", seen.saw) };
+    seen.must(each <= EACH || count < ENOUGH, || {
+        format!("an idle connection {} costs {:.1} KiB", kind.name, look::kib(each))
+    });
+    if !kind.secure && !kind.framed {
+        slow(round, &node, (&mut active, &token), seen)?;
+        there(&node, many, kind, "when slow ones have been cut", seen)?;
+    }
+    // That they are open is shown by their being served.
+    let served: usize = idle.iter_mut().map(|it| usize::from(it.again().is_ok())).sum();
+    seen.fact("idle connections that are served again", served, many);
+    seen.must(served == many, || format!("{} {} are gone", many - served, kind.name));
+    seen.checked.promises += many;
+    seen.checked.looks += served;
+    drop(idle);
+    let gone = until(PATIENCE, || look::connections(&node).is_ok_and(|open| open <= 1));
+    seen.must(gone.is_some(), || format!("those {} are counted for ever", kind.name));
+    // So that a machine that has become slower or quicker meanwhile is not taken for a gateway that has.
+    alone.extend(
+        (0..BLOCKS).map(|_| block(&mut active, &token, calls)).collect::<Result<Vec<_>>>()?,
+    );
+    let (usual, then) = (usual_p99(&alone), usual_p99(&among));
+    seen.must(then <= usual * 12 / 10 + noise(round), || {
+        let (usual, then) = (ms(usual), ms(then));
+        format!("99 of 100 calls take {usual}, and {then} among idle connections {}", kind.name)
+    });
+    let all = |blocks: &[Latencies]| {
+        blocks.iter().fold(Latencies::default(), |all, block| all.and(block))
+    };
+    seen.number(kind.alone, all(&alone));
+    seen.number(kind.among, all(&among));
+    Ok(())
+}
+
+/// A node by itself, which lets in this many more than its idle ones, and waits for them for long.
+fn begun(round: &Round, secure: bool, many: usize) -> TegataNode {
     let shared = Shared {
         root_key: root_key(&round.program),
         program: round.program.clone(),
@@ -111,65 +179,117 @@ fn begun(round: &Round, secure: bool) -> TegataNode {
     };
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/gateway/tests/gateway/tls");
     let files = [("CERTIFICATE", "certificate.pem"), ("KEY", "key.pem")];
-    let environment = files.iter().filter(|_| secure).map(|(name, file)| {
+    let files = files.iter().filter(|_| secure).map(|(name, file)| {
         (format!("TEGATA_GATEWAY__TLS__{name}_FILE"), here.join(file).display().to_string())
     });
-    let environment = environment.collect();
+    let set = |name: &str, value: String| (format!("TEGATA_GATEWAY__{name}"), value);
+    let mut environment: Vec<_> = files.collect();
+    environment.extend([
+        set("LIMITS__CONNECTIONS", (many + 2000).to_string()),
+        set("DEADLINES__IDLE", "1h".to_owned()),
+        set("DEADLINES__HEAD", format!("{}s", head(round).0.as_secs())),
+    ]);
     let own = Own { store: "sqlite://tegata.db".to_owned(), environment, ..Own::default() };
     TegataNode::start("idle", &shared, &own)
 }
 
-/// What one of so many connections costs a node that had none, in bytes.
-fn cost(node: &TegataNode, secure: bool, framed: bool, many: usize) -> Result<u64> {
-    let address = SocketAddr::from(([127, 0, 0, 1], node.ports().gateway));
-    let way = Way { address, secure };
-    // What is there once for all is there then.
-    drop(asked(way, framed)?);
-    let before = resident(node)?;
-    let idle = (0..many).map(|_| asked(way, framed)).collect::<Result<Vec<_>>>()?;
-    let after = resident(node)?;
-    drop(idle);
-    Ok(after.saturating_sub(before) / u64::try_from(many)?)
+/// So many calls, one after the other.
+fn block(active: &mut Client, token: &str, calls: usize) -> Result<Latencies> {
+    (0..calls)
+        .map(|_| {
+            let watch = Stopwatch::start();
+            let status = stage::call(active, "/bounded", token)?.status;
+            ensure!(status == 200, "an honest call is answered {status}");
+            Ok(watch.read())
+        })
+        .collect()
 }
 
-/// A connection that has been served once, with frames or without.
-fn asked(way: Way, framed: bool) -> Result<Wire> {
-    if !framed {
-        return settled(way);
+/// The 99th percentile of the middle one of several blocks.
+fn usual_p99(blocks: &[Latencies]) -> Duration {
+    let mut all: Vec<_> = blocks.iter().map(|block| block.percentile(99)).collect();
+    all.sort_unstable();
+    all.get(all.len() / 2).copied().unwrap_or_default()
+}
+
+/// The gateway itself must say that so many are open.
+fn there(node: &TegataNode, many: usize, kind: &Kind, when: &str, seen: &mut Seen) -> Result<()> {
+    let open = look::connections(node)?;
+    seen.must(open >= many, || format!("{open} of {many} {} are open {when}", kind.name));
+    Ok(())
+}
+
+/// A connection that has been served, with frames or without.
+enum Idle {
+    Plain(Wire),
+    Framed(Box<Http2<Wire>>),
+}
+
+impl Idle {
+    /// Has it served once more.
+    fn again(&mut self) -> Result<()> {
+        match self {
+            Self::Plain(stream) => ask(stream),
+            Self::Framed(client) => ask_in(client, 3),
+        }
     }
-    let mut client = Http2::over(way.connect("h2", PATIENCE)?).begun()?;
-    client.send(&request("GET", "/health", 1, true))?;
-    let ends = |of: u8, flags: u8| of == kind::DATA && flags & flag::END_STREAM != 0;
-    let end = client.until(|frame| ends(frame.kind, frame.flags))?;
-    ensure!(end.is_some(), "a connection is not served");
-    Ok(client.stream)
 }
 
-fn display(bytes: u64) -> f64 {
-    f64::from(u32::try_from(bytes).unwrap_or(u32::MAX)) / 1024.0
+fn asked(way: Way, framed: bool) -> Result<Idle> {
+    if framed {
+        let mut client = Http2::over(way.connect("h2", ANSWER)?).begun()?;
+        ask_in(&mut client, 1)?;
+        return Ok(Idle::Framed(Box::new(client)));
+    }
+    let mut stream = way.connect("http/1.1", ANSWER)?;
+    ask(&mut stream)?;
+    Ok(Idle::Plain(stream))
 }
 
-/// The memory of a node that is in use, in bytes.
-fn resident(node: &TegataNode) -> Result<u64> {
-    let id = node.process().id().context("the node does not run")?;
-    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: u64 = line.and_then(|it| it.split_whitespace().next()).context("no VmRSS")?.parse()?;
-    Ok(kib * 1024)
-}
-
-/// A connection that has been served once.
-fn settled(way: Way) -> Result<Wire> {
-    let mut stream = way.connect("http/1.1", PATIENCE)?;
+fn ask(stream: &mut Wire) -> Result<()> {
     stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
-    let mut answer = [0; 4096];
-    let read = stream.read(&mut answer)?;
-    ensure!(answer.starts_with(b"HTTP/1.1 200 ") && read > 13, "a connection is not served");
-    Ok(stream)
+    let (mut answer, mut part) = (Vec::new(), [0; 4096]);
+    while !answer.windows(HEALTHY.len()).any(|it| it == HEALTHY) {
+        let read = stream.read(&mut part)?;
+        ensure!(read > 0, "a connection ends before it is served");
+        answer.extend(part.get(..read).unwrap_or_default());
+    }
+    ensure!(answer.starts_with(b"HTTP/1.1 200 "), "a connection is not served");
+    Ok(())
+}
+
+fn ask_in(client: &mut Http2<Wire>, stream: u32) -> Result<()> {
+    client.send(&request("GET", "/health", stream, true))?;
+    let of = |frame: &Frame| frame.stream == stream;
+    let head = client.until(|frame| of(frame) && frame.status().is_some())?;
+    ensure!(head.and_then(|it| it.status()) == Some(200), "a connection is not served");
+    let ends = |it: &Frame| of(it) && it.kind == kind::DATA && it.flags & flag::END_STREAM != 0;
+    ensure!(client.until(ends)?.is_some(), "a connection ends within an answer");
+    Ok(())
+}
+
+/// Others send a head a byte a second, beside those that are idle and one that calls.
+fn slow(
+    round: &Round,
+    node: &TegataNode,
+    (active, token): (&mut Client, &str),
+    seen: &mut Seen,
+) -> Result<()> {
+    let (many, (deadline, noticing)) = (round.many(20, 200, 500), head(round));
+    let cut = dribble((node.ports().gateway, many), deadline * 2 + noticing, active, token)?;
+    seen.fact("slow heads that were cut", cut.len(), many);
+    seen.must(cut.len() == many, || format!("{} slow heads were not cut", many - cut.len()));
+    seen.promised("a slow head is cut after", cut, deadline + noticing);
+    Ok(())
 }
 
 /// Sends a byte a second on so many connections, and answers how long each was listened to.
-fn dribble(port: u16, many: usize, active: &mut Client, token: &str) -> Result<Latencies> {
+fn dribble(
+    (port, many): (u16, usize),
+    most: Duration,
+    active: &mut Client,
+    token: &str,
+) -> Result<Latencies> {
     let mut open = Vec::new();
     for _ in 0..many {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
@@ -179,7 +299,7 @@ fn dribble(port: u16, many: usize, active: &mut Client, token: &str) -> Result<L
         open.push((stream, watch));
     }
     let (mut cut, whole, mut turn) = (Vec::new(), Stopwatch::start(), 0_u32);
-    while !open.is_empty() && whole.read() < HEAD * 2 {
+    while !open.is_empty() && whole.read() < most {
         let_pass(Duration::from_millis(50));
         turn += 1;
         open.retain_mut(|(stream, watch)| {

@@ -3,18 +3,22 @@
 
 use std::{
     fs,
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    io::{self, BufRead, BufReader, Read, Write as _},
+    net::{Shutdown, TcpListener, TcpStream},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
 };
 
 use anyhow::{Result, ensure};
-use tegata_attack::frames::{Frame, Http2, block, fields, flag, frame, kind};
+use tegata_attack::{
+    frames::{Frame, Http2, block, fields, flag, frame, kind},
+    wire::Wire,
+};
 use tegata_engines::TegataNode;
 
 use crate::{
+    http::way,
     report::Seen,
     series::{Outcome, Series},
     stage::{Access, PATIENCE},
@@ -43,6 +47,8 @@ pub(super) type Whom<'w> = &'w (dyn Fn() -> Vec<(usize, u16)> + Sync);
 
 /// What is held, and how it goes.
 pub(super) struct Held {
+    /// Whether gateways speak TLS.
+    secure: bool,
     streams: Series,
     messages: Series,
     /// How often somebody was told that a connection ends, and asked another node where nothing was done.
@@ -60,8 +66,9 @@ enum End {
 }
 
 impl Held {
-    pub(super) fn new(watch: Stopwatch) -> Self {
+    pub(super) fn new(watch: Stopwatch, secure: bool) -> Self {
         Self {
+            secure,
             streams: Series::new("calls, streams of HTTP/2 that is held", watch),
             messages: Series::new("messages on WebSockets that are held", watch),
             goaways: AtomicUsize::new(0),
@@ -82,8 +89,8 @@ impl Held {
     pub(super) fn call(&self, whom: Whom<'_>, access: &Access, ending: &Ending, pace: Duration) {
         while !ending.is_over() {
             for (node, port) in whom() {
-                let address = SocketAddr::from(([127, 0, 0, 1], port));
-                match Http2::to(address) {
+                let connected = way(port, self.secure).connect("h2", PATIENCE);
+                match connected.and_then(|stream| Http2::over(stream).begun()) {
                     Ok(mut connection) => {
                         self.call_on((node, &mut connection), access, ending, pace);
                         break;
@@ -96,7 +103,7 @@ impl Held {
 
     fn call_on(
         &self,
-        (node, connection): (usize, &mut Http2),
+        (node, connection): (usize, &mut Http2<Wire>),
         access: &Access,
         ending: &Ending,
         pace: Duration,
@@ -137,7 +144,7 @@ impl Held {
     fn heard(
         &self,
         node: usize,
-        connection: &mut Http2,
+        connection: &mut Http2<Wire>,
         open: &mut Vec<(u32, Duration)>,
         heard: &Frame,
     ) {
@@ -199,7 +206,7 @@ impl Held {
             let at = self.messages.now();
             let mut refused = None;
             for (node, port) in whom() {
-                match opened(port, &access.token) {
+                match opened((port, self.secure), &access.token) {
                     Ok((101, mut socket)) => {
                         refused = None;
                         match self.talk_on((node, &mut socket), ending, pace) {
@@ -226,25 +233,25 @@ impl Held {
     /// `None`: it was given up here.
     fn talk_on(
         &self,
-        (node, socket): (usize, &mut BufReader<TcpStream>),
+        (node, socket): (usize, &mut BufReader<Wire>),
         ending: &Ending,
         pace: Duration,
     ) -> Option<End> {
         for number in 0_u64.. {
             if ending.pass(pace) {
-                let _ = socket.get_ref().shutdown(Shutdown::Both);
+                let _ = socket.get_ref().socket().shutdown(Shutdown::Both);
                 return None;
             }
             let (at, text) = (self.messages.now(), number.to_string());
             // Whoever has closed it has said so before.
-            let _ = socket.get_ref().write_all(&message(TEXT, text.as_bytes(), true));
+            let _ = socket.get_mut().write_all(&message(TEXT, text.as_bytes(), true));
             match hear(socket) {
                 Ok((TEXT, said)) if said == text.as_bytes() => {
                     self.messages.note(node, at, Outcome::Good);
                 }
                 // What was said then is said again on the next.
                 Ok((CLOSE, code)) if code.starts_with(&GOING_AWAY.to_be_bytes()) => {
-                    let _ = socket.get_ref().write_all(&message(CLOSE, &code, true));
+                    let _ = socket.get_mut().write_all(&message(CLOSE, &code, true));
                     return Some(End::Told);
                 }
                 _ => return Some(End::Cut),
@@ -297,7 +304,7 @@ pub(super) fn declare(
     node: &TegataNode,
     live: u16,
     access: &Access,
-    gateways: &[u16],
+    (gateways, secure): (&[u16], bool),
 ) -> Result<()> {
     let declared = format!(
         "[[service]]\nname = \"live\"\nupstreams = [\"http://127.0.0.1:{live}\"]\n\
@@ -306,7 +313,8 @@ pub(super) fn declare(
     fs::write(node.directory().join("live.toml"), declared)?;
     node.command(&["apply", "live.toml"]);
     for gateway in gateways {
-        let opens = || opened(*gateway, &access.token).is_ok_and(|(status, _)| status == 101);
+        let opens =
+            || opened((*gateway, secure), &access.token).is_ok_and(|(status, _)| status == 101);
         ensure!(until(PATIENCE, opens).is_some(), "no WebSocket is opened at {gateway}");
     }
     Ok(())
@@ -331,18 +339,15 @@ fn serve(stream: TcpStream) -> io::Result<()> {
 }
 
 /// Asks for a WebSocket. Answers the status with the connection.
-fn opened(port: u16, token: &str) -> io::Result<(u16, BufReader<TcpStream>)> {
-    let stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.set_nodelay(true)?;
+fn opened((port, secure): (u16, bool), token: &str) -> io::Result<(u16, BufReader<Wire>)> {
+    let stream = way(port, secure).connect("http/1.1", PATIENCE)?;
     let head = format!(
         "GET /live/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
          Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: {KEY}\r\n\r\n"
     );
     let mut socket = BufReader::new(stream);
-    socket.get_ref().write_all(head.as_bytes())?;
+    socket.get_mut().write_all(head.as_bytes())?;
     let first = line(&mut socket)?.unwrap_or_default();
     let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
     let status = status.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -350,7 +355,7 @@ fn opened(port: u16, token: &str) -> io::Result<(u16, BufReader<TcpStream>)> {
     Ok((status, socket))
 }
 
-fn line(socket: &mut BufReader<TcpStream>) -> io::Result<Option<String>> {
+fn line(socket: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut line = String::new();
     let read = socket.read_line(&mut line)?;
     Ok((read > 0).then(|| line.trim_end().to_owned()))
@@ -372,7 +377,7 @@ fn message(kind: u8, said: &[u8], masks: bool) -> Vec<u8> {
 }
 
 /// The next message, which is a short one.
-fn hear(socket: &mut BufReader<TcpStream>) -> io::Result<(u8, Vec<u8>)> {
+fn hear(socket: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 2];
     socket.read_exact(&mut head)?;
     let [kind, length] = head;

@@ -1,5 +1,5 @@
-//! One node on SQLite with nobody beside it, whose settings change, or whose place another process takes,
-//! while everybody goes on.
+//! One node on SQLite with nobody beside it, to which something is done while everybody goes on: another
+//! process takes its place, or its settings change.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use tegata_engines::{
 
 use super::x22_held::{self, Held};
 use crate::{
-    http::{Ask, Client},
+    http::{Ask, Client, way},
     ledger::Checked,
     report::Seen,
     scenario::Round,
@@ -28,8 +28,21 @@ use crate::{
 /// How long a change may take until it is there, and a process until it has taken over.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What is done to a node, to which traffic, and what is looked at beside it.
+pub(super) struct Trial<'t> {
+    /// What is the node's own.
+    pub(super) own: Own,
+    /// Whether its gateway speaks TLS.
+    pub(super) secure: bool,
+    /// Whether connections that are held have to end.
+    pub(super) ends: bool,
+    /// What else is asked all the while.
+    pub(super) beside: &'t (dyn Fn(Ports, &Ending) + Sync),
+}
+
 /// What everybody does, and how it goes.
 struct Traffic {
+    secure: bool,
     calls: Series,
     keys: Series,
     issue: Series,
@@ -41,13 +54,14 @@ struct Traffic {
 const PACE: Duration = Duration::from_millis(3);
 
 impl Traffic {
-    fn new(watch: Stopwatch) -> Self {
+    fn new(watch: Stopwatch, secure: bool) -> Self {
         Self {
+            secure,
             calls: Series::new("calls, on a connection each", watch),
             keys: Series::new("fetches of the keys, on a connection each", watch),
             issue: Series::new("tokens issued, on a connection that is kept", watch),
             revoke: Series::new("tokens taken back, on a connection that is kept", watch),
-            held: Held::new(watch),
+            held: Held::new(watch, secure),
         }
     }
 
@@ -55,12 +69,13 @@ impl Traffic {
     /// whatever breaks is counted.
     fn run(&self, ports: Ports, living: &Access, ending: &Ending) -> Vec<Access> {
         let (token, whom) = (&living.token, || vec![(0, ports.gateway)]);
+        let gateway = way(ports.gateway, self.secure);
         thread::scope(|threads| {
             threads.spawn(|| self.held.call(&whom, living, ending, PACE));
             threads.spawn(|| self.held.talk(&whom, living, ending, PACE));
             threads.spawn(|| {
                 while !ending.is_over() {
-                    let mut gateway = Client::new(ports.gateway).waiting(PATIENCE);
+                    let mut gateway = Client::over(gateway).waiting(PATIENCE);
                     let _ = self.calls.ask(0, 200, || stage::call(&mut gateway, "/bounded", token));
                 }
             });
@@ -100,32 +115,11 @@ impl Traffic {
     }
 }
 
-/// One round: settings change again and again, by the command and by SIGHUP.
-pub(super) fn reload(round: &Round) -> Result<Seen> {
-    with_traffic(round, false, |node, step, took| {
-        let file = node.directory().join("tegata.toml");
-        let old = fs::read_to_string(&file)?;
-        let lines = old.lines().filter(|line| !line.starts_with("body = "));
-        let mut new: String = lines.map(|line| format!("{line}\n")).collect();
-        let set = format!("[gateway.limits]\nbody = {}\n", 1_000_000 + step);
-        new = new.replace("[gateway.limits]\n", &set);
-        let beside = node.directory().join("tegata.toml.new");
-        fs::write(&beside, new)?;
-        fs::rename(&beside, &file)?;
-        let watch = Stopwatch::start();
-        if step.is_multiple_of(2) {
-            let id = node.process().id().unwrap_or_default().to_string();
-            ensure!(Command::new("kill").args(["-HUP", &id]).status()?.success(), "`kill`");
-        }
-        node.command(&["reload"]);
-        took.push(watch.read());
-        Ok(None)
-    })
-}
-
 /// One round: a new process takes the place of the one before, again and again.
 pub(super) fn hand_over(round: &Round) -> Result<Seen> {
-    with_traffic(round, true, |node, _, took| {
+    let own = Own { store: "sqlite://tegata.db".to_owned(), ..Own::default() };
+    let trial = Trial { own, secure: false, ends: true, beside: &|_, _| () };
+    with_traffic(round, &trial, |node, _, took| {
         let log = fs::File::create(node.directory().join("next.log"))?;
         let watch = Stopwatch::start();
         let new = Command::new(&round.program)
@@ -143,10 +137,10 @@ pub(super) fn hand_over(round: &Round) -> Result<Seen> {
     })
 }
 
-/// Has `step` done again and again while everybody goes on. `ends`: whether connections that are held have to.
-fn with_traffic(
+/// Has `step` done again and again while everybody goes on.
+pub(super) fn with_traffic(
     round: &Round,
-    ends: bool,
+    trial: &Trial<'_>,
     mut step: impl FnMut(&TegataNode, usize, &mut Vec<Duration>) -> Result<Option<Child>> + Send,
 ) -> Result<Seen> {
     let shared = Shared {
@@ -155,19 +149,21 @@ fn with_traffic(
         issuer: "http://localhost:8000".to_owned(),
         audience: "http://localhost:8080".to_owned(),
     };
-    let own = Own { store: "sqlite://tegata.db".to_owned(), ..Own::default() };
-    let node = TegataNode::start("alone", &shared, &own);
+    let node = TegataNode::start("alone", &shared, &trial.own);
     let echo = EchoServer::start();
     stage::declare(&node, echo.port())?;
     let living = stage::issued(&mut Client::new(node.ports().public))?;
-    x22_held::declare(&node, x22_held::live()?, &living, &[node.ports().gateway])?;
-    let traffic = Traffic::new(Stopwatch::start());
+    x22_held::declare(&node, x22_held::live()?, &living, (&[node.ports().gateway], trial.secure))?;
+    let traffic = Traffic::new(Stopwatch::start(), trial.secure);
     let ending = Ending::default();
     let steps = round.many(2, 5, 5);
     // With `--full`, again and again until there were as many requests as the row asks for.
     let enough = if round.full { 500_000 } else { 0 };
     let (mut took, mut serving) = (Vec::new(), None::<Child>);
     let (revoked, stepped) = thread::scope(|threads| {
+        // Also where what is done panics.
+        let _over = ending.ends_with();
+        threads.spawn(|| (trial.beside)(node.ports(), &ending));
         let running = threads.spawn(|| traffic.run(node.ports(), &living, &ending));
         let stepped = (|| {
             let mut done = 0;
@@ -186,6 +182,9 @@ fn with_traffic(
         (running.join().unwrap_or_default(), stepped)
     });
     let mut seen = Seen::default();
+    seen.must(traffic.count() >= enough, || {
+        format!("{} requests are fewer than {enough}", traffic.count())
+    });
     match stepped {
         Ok(steps) => seen.saw = format!("{steps} times, {} requests", traffic.count()),
         Err(error) => seen.broken.push(format!("{error:#}")),
@@ -199,12 +198,12 @@ fn with_traffic(
         });
         seen.fact(series.name, good, all.len());
     }
-    traffic.held.judge(&mut seen, ends);
+    traffic.held.judge(&mut seen, trial.ends);
     let longest: Latencies = traffic.calls.all().iter().map(|it| it.took).collect();
     seen.number("a call took", longest);
     seen.number("it took", took.into_iter().collect());
     // What was acknowledged by one is known to the next.
-    let mut gateway = Client::new(node.ports().gateway);
+    let mut gateway = Client::over(way(node.ports().gateway, trial.secure));
     let accepted = revoked
         .iter()
         .filter(|it| {

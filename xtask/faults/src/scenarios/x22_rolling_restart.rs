@@ -165,12 +165,17 @@ fn roll(
         issue: Series::new("tokens issued", watch),
         refresh: Series::new("tokens refreshed", watch),
         revoke: Series::new("tokens taken back", watch),
-        held: Held::new(watch),
+        held: Held::new(watch, false),
         signed: Mutex::default(),
     };
     if let Some(access) = living.first() {
         let gateways: Vec<_> = (0..stage.nodes()).map(|n| traffic.balancer.gateway(n)).collect();
-        x22_held::declare(&stage.cluster().member(0).node, x22_held::live()?, access, &gateways)?;
+        x22_held::declare(
+            &stage.cluster().member(0).node,
+            x22_held::live()?,
+            access,
+            (&gateways, false),
+        )?;
     }
     let rotated = AtomicUsize::new(0);
     let calm = Duration::from_secs(if round.hasty { 1 } else { 2 });
