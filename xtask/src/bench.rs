@@ -39,7 +39,11 @@ const TELLING: [&str; 2] = ["gateway", "revocation"];
 /// The rows of that, by the benchmark and the package of the program that measures them.
 const ROWS: [(&str, &str, &[&str]); 3] = [
     ("revocation", "tegata-token", &["G13", "G18", "check", "flat"]),
-    ("revocation", "tegata", &["G14", "G15", "G16", "G17", "G18", "G21", "G22", "lease"]),
+    (
+        "revocation",
+        "tegata",
+        &["C1", "C3", "G14", "G15", "G16", "G17", "G18", "G21", "G22", "X4", "lease"],
+    ),
     ("gateway", "tegata", &["G1", "G2", "G3", "G4", "G5"]),
 ];
 
@@ -222,7 +226,10 @@ mod tests {
         assert!(check_row(Some("gateway"), "G1").is_ok());
         assert!(check_row(Some("gateway"), "G16").unwrap_err().to_string().contains("G1, G2"));
         let unknown = check_row(Some("revocation"), "G99").unwrap_err().to_string();
-        assert!(unknown.contains("`G99`") && unknown.contains("G13, G14, G15, G16"), "{unknown}");
+        assert!(
+            unknown.contains("`G99`") && unknown.contains("C1, C3, G13, G14, G15, G16"),
+            "{unknown}"
+        );
         for name in [None, Some("tokens")] {
             assert!(check_row(name, "G16").unwrap_err().to_string().contains("`revocation`"));
         }

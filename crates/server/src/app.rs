@@ -127,7 +127,7 @@ impl Default for Config {
             browser: BrowserClient::default(),
             elevation: Duration::from_secs(300),
             longest_token: Duration::from_secs(3600 + 60),
-            status_ttl: Duration::from_secs(60),
+            status_ttl: crate::status_lists::TTL,
             most_stale: tegata_token::revocation::MOST_STALE,
             administrators: SecondFactor::default(),
             limits: Limits::default(),

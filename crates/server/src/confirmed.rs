@@ -54,7 +54,7 @@ pub(crate) async fn counted(app: &App, began: SinceBoot, taken: Taken) -> Respon
 fn without_names(confirmed: &Value) -> Value {
     let many = |(name, it): (&String, &Value)| match (name.as_str(), it) {
         ("by" | "fenced" | "pending", Value::Array(all)) => Some((name.clone(), json!(all.len()))),
-        ("after_ms" | "until" | "unchecked", it) => Some((name.clone(), it.clone())),
+        ("after_ms" | "until" | "unchecked" | "external", it) => Some((name.clone(), it.clone())),
         _ => None,
     };
     Value::Object(confirmed.as_object().into_iter().flatten().filter_map(many).collect())
@@ -79,7 +79,9 @@ pub(crate) fn in_words(confirmed: &Value, m: &Messages) -> Vec<String> {
     };
     let unchecked = confirmed.get("unchecked").and_then(Value::as_bool).unwrap_or_default();
     let unchecked = unchecked.then(|| m.others_unchecked.to_owned());
-    [Some(refused), others, unchecked].into_iter().flatten().collect()
+    let external = confirmed.pointer("/external/until").and_then(Value::as_str);
+    let external = external.map(|until| m.others_external.replace("{until}", until));
+    [Some(refused), others, unchecked, external].into_iter().flatten().collect()
 }
 
 /// Does what is not to be left half done because whoever asked for it goes away. Whoever stops this process
@@ -135,11 +137,24 @@ mod tests {
         assert!(said.contains("serve without asking"), "{said}");
         let japanese = in_words(&available, Lang::Ja.messages()).concat();
         assert!(japanese.contains("確認せずに"), "{japanese}");
+        let external =
+            json!({"by": ["a"], "after_ms": 4, "external": {"until": "2026-01-01T00:00:00Z"}});
+        let said = words(external.clone());
+        assert!(said.contains("what they knew until 2026-01-01T00:00:00Z."), "{said}");
+        let japanese = in_words(&external, Lang::Ja.messages()).concat();
+        assert!(japanese.contains("2026-01-01") && !japanese.contains('{'), "{japanese}");
         // No language leaves a gap, and none tells people how nodes are called.
         for lang in [Lang::En, Lang::Ja] {
             let said = in_words(&pending, lang.messages()).concat();
             assert!(!said.contains(['{', '}']) && said.contains("2026-01-01"), "{said}");
         }
+    }
+
+    #[test]
+    fn whoever_is_not_told_how_nodes_are_called_is_told_until_when_others_may_accept_it() {
+        let external = json!({"followers": "a", "status_lists": "b", "until": "b"});
+        let told = json!({"by": ["one", "two"], "says": "one and two", "external": external});
+        assert_eq!(without_names(&told), json!({"by": 2, "external": external}));
     }
 
     #[tokio::test]

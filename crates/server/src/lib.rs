@@ -95,4 +95,5 @@ pub use recorded::{
 pub use router::{router, router_for_gateway};
 pub use serve::{Tls, serve};
 pub use signals::{Inlet, NotHeard};
+pub use status_lists::LISTED_WITHIN;
 pub use unfinished::Unfinished;

@@ -202,6 +202,8 @@ pub(crate) struct Messages {
     pub(crate) others_fenced: &'static str,
     /// After either of them.
     pub(crate) others_unchecked: &'static str,
+    /// `{until}`: when verifiers that are not asked cease to go by what they knew.
+    pub(crate) others_external: &'static str,
     pub(crate) sign_in_again: &'static str,
 
     pub(crate) your_account: &'static str,

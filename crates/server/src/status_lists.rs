@@ -33,6 +33,17 @@ use token::{Form, Made};
 /// For how long a list is given out as it was made.
 const REMEMBERED: Duration = Duration::from_secs(3);
 
+/// For how long caches may give out a list, as they are told.
+const CACHED: Duration = Duration::from_secs(5);
+
+/// For how long verifiers may keep a list, which it says as `ttl`.
+pub(crate) const TTL: Duration = Duration::from_secs(60);
+
+/// How long after every node knew it, at the latest, something is refused by verifiers that read status
+/// lists and keep to their `ttl`.
+pub const LISTED_WITHIN: Duration =
+    Duration::from_secs(REMEMBERED.as_secs() + CACHED.as_secs() + TTL.as_secs());
+
 /// The most lists of one quarter of an hour: 2^27 tokens, more than are ever issued in one.
 const MOST_LISTS: u32 = 128;
 
@@ -121,7 +132,9 @@ async fn give(
     }
     let made = now(app, form, id).await.map_err(NoList::Store)?;
     // Short, because `ttl` begins when a verifier has it: a cache in between would add to that.
-    Ok((form, HeaderValue::from_static("public, max-age=5"), made))
+    let lasting = format!("public, max-age={}", CACHED.as_secs());
+    let lasting = HeaderValue::try_from(lasting).unwrap_or(HeaderValue::from_static("no-store"));
+    Ok((form, lasting, made))
 }
 
 /// As of which second the list is asked for (§8.4); `None`: as it is.

@@ -93,8 +93,9 @@ pub enum NatsRefused {
     /// The server does not let us in.
     #[error(
         "NATS refuses the user and password, or the token, in its address: {detail}; write those of \
-         a user that may publish and subscribe to `auth-*`, `cache-invalidation` and `_INBOX.>`, and \
-         publish to `$JS.API.>`"
+         a user that may publish and subscribe to `auth-events`, `auth-events.>`, \
+         `auth-revocations`, `auth-keys`, `auth-heartbeats`, `cache-invalidation`, `token_update` and \
+         `_INBOX.>`, and publish to `$JS.API.>`"
     )]
     Login {
         /// What it said.

@@ -32,6 +32,11 @@ use crate::{
     supervisor::{Tasks, Weight},
 };
 
+mod external;
+
+use external::External;
+pub(crate) use external::Shown;
+
 /// How often the register is looked at.
 const LOOKS: Duration = Duration::from_secs(1);
 
@@ -295,11 +300,13 @@ pub(crate) async fn confirm_within(
         let after = composed.node.elapsed(began);
         let says = refused_by_all(1, after.as_millis());
         let (by, late) = (vec![own.to_owned()], Late::Fenced(Vec::new()));
-        return Confirmation { by, late, after, says, unchecked: false };
+        let (now, shown) = (composed.node.now(), Shown::Listed);
+        let external = External::of(now, now);
+        return Confirmation { by, late, after, says, unchecked: false, external, shown };
     };
-    let asked = composed.node.since_boot();
+    let (asked, asked_at) = (composed.node.since_boot(), composed.node.now());
     // From now on, at the latest, everybody grows stale who does not hear of it.
-    let until = composed.node.now() + MOST_STALE;
+    let until = asked_at + MOST_STALE;
     let written = part.circle.receipt(began).filter(|_| taken == Taken::Now);
     let receipt = match written {
         Some(receipt) => Some(receipt),
@@ -356,7 +363,9 @@ pub(crate) async fn confirm_within(
             )
         }
     };
-    Confirmation { by, late, after, says, unchecked }
+    let known = if spoke { composed.node.now() } else { until };
+    let (external, shown) = (External::of(asked_at, known), Shown::Listed);
+    Confirmation { by, late, after, says, unchecked, external, shown }
 }
 
 fn refused_by_all(many: usize, millis: u128) -> String {
@@ -391,6 +400,9 @@ pub(crate) struct Confirmation {
     says: String,
     /// Whether those that have not said so serve some routes without knowing.
     unchecked: bool,
+    /// Those that were not asked.
+    external: External,
+    shown: Shown,
 }
 
 /// Those that have not said so.
@@ -408,9 +420,17 @@ enum Late {
 }
 
 impl Confirmation {
+    /// The same of what is shown so to verifiers that are no nodes.
+    #[must_use]
+    pub(crate) const fn shown(mut self, shown: Shown) -> Self {
+        self.shown = shown;
+        self
+    }
+
     pub(crate) fn json(self) -> Value {
         let after = u64::try_from(self.after.as_millis()).unwrap_or(u64::MAX);
-        let mut told = json!({"by": self.by, "after_ms": after, "says": self.says});
+        let says = self.says + &self.external.says(self.shown);
+        let mut told = json!({"by": self.by, "after_ms": after, "says": says});
         let (fenced, pending) = match self.late {
             Late::Fenced(fenced) => (fenced, None),
             Late::Pending { gone, pending, until } => (gone, Some((pending, until))),
@@ -418,6 +438,9 @@ impl Confirmation {
         if let Some(members) = told.as_object_mut() {
             if self.unchecked {
                 members.insert("unchecked".to_owned(), true.into());
+            }
+            if let Some(external) = self.external.json(self.shown) {
+                members.insert("external".to_owned(), external);
             }
             if !fenced.is_empty() {
                 members.insert("fenced".to_owned(), fenced.into());

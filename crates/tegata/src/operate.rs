@@ -513,9 +513,10 @@ pub(crate) async fn revoke_and_confirm(
     let began = composed.node.since_boot();
     let order = revoke::order(reason, actor)?;
     let (mut told, taken) = revoke::revoke(composed, what, &order, tally).await?;
+    let shown = circle::Shown::of(&told);
     if let Some(members) = told.as_object_mut() {
         let confirmation = circle::confirm(composed, circle::Asks::Operator, began, taken).await;
-        members.insert("confirmed".to_owned(), confirmation.json());
+        members.insert("confirmed".to_owned(), confirmation.shown(shown).json());
     }
     Ok(told)
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde_json::Value;
+use tegata_core::port::Topic;
 use tegata_engines::{
     Dependencies, EchoServer, EventsKind, Mode, Plan, PostgresServer, Proxy, TegataNode,
     tegata::{Own, Shared, root_key},
@@ -32,10 +33,14 @@ mod descriptors;
 mod hung;
 #[path = "faults/limits.rs"]
 mod limits;
+#[path = "faults/outside.rs"]
+mod outside;
 #[path = "faults/progress.rs"]
 mod progress;
 #[path = "faults/replays.rs"]
 mod replays;
+#[path = "faults/silent.rs"]
+mod silent;
 #[path = "faults/soak.rs"]
 mod soak;
 
@@ -71,6 +76,20 @@ fn what_was_taken_back_of_another_issuer_stays_so_when_redis_loses_it() {
 #[test]
 fn a_node_that_hears_nothing_or_is_not_heard_spends_no_token_twice() {
     holds("x10-nodes-deaf");
+}
+
+#[test]
+fn garbage_and_what_was_said_before_change_nothing_and_are_no_word_of_anybody() {
+    holds("x25-garbage-heard");
+}
+
+#[test]
+fn somebody_on_the_bus_hears_and_spoils_every_subject_that_nodes_listen_to() {
+    let mut own = tegata_faults::bus::SUBJECTS.to_vec();
+    let mut all = Topic::ALL.map(Topic::name).to_vec();
+    own.sort_unstable();
+    all.sort_unstable();
+    assert_eq!(own, all);
 }
 
 #[test]

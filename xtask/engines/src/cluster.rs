@@ -308,6 +308,12 @@ impl Cluster {
         &self.shared.issuer
     }
 
+    /// The way to the public listeners that the issuer identifier names.
+    #[must_use]
+    pub const fn front(&self) -> &Proxy {
+        &self.front_public
+    }
+
     /// What access tokens are for: an address that leads to the gateway of any node.
     #[must_use]
     pub fn audience(&self) -> &str {

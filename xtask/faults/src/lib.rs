@@ -6,6 +6,9 @@
 //! | [`scenario`] | a way to break something, and the rounds of it |
 //! | [`scenarios`] | all of them, by the rows of the fault matrix |
 //! | [`stage`] | an installation with people, clients and services |
+//! | [`foreign`] | another issuer, whose tokens count |
+//! | [`bus`] | somebody who listens where nodes speak to each other |
+//! | [`sidecar`] | a sidecar beside its service |
 //! | [`load`] | what these do all the time |
 //! | [`ledger`] | what they were promised |
 //! | [`series`] | what they asked, and how it was answered |
@@ -16,6 +19,8 @@
 //! | [`playground`] | an installation for whoever wants to try it |
 //! | [`http`], [`seed`], [`time`] | what the rest is made of |
 
+pub mod bus;
+pub mod foreign;
 pub mod http;
 pub mod ledger;
 pub mod load;
@@ -28,6 +33,7 @@ pub mod scenario;
 pub mod scenarios;
 pub mod seed;
 pub mod series;
+pub mod sidecar;
 pub mod soak;
 pub mod stage;
 pub mod time;

@@ -61,13 +61,6 @@ impl Seen {
         self.numbers.push(Number { name, values, most: Some(most) });
     }
 
-    /// With durations of which 99 in 100 are promised not to exceed something.
-    pub fn mostly(&mut self, name: &'static str, values: Latencies, most: Duration) {
-        let p99 = values.percentile(99);
-        self.must(p99 <= most, || format!("{name}: p99 is {}, more than {}", ms(p99), ms(most)));
-        self.number(name, values);
-    }
-
     /// With a count.
     pub fn fact(&mut self, name: &'static str, good: usize, all: usize) {
         self.facts.push(Fact { name, good, all });

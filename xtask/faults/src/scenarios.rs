@@ -36,6 +36,7 @@ mod x22_reload;
 mod x22_rolling_restart;
 mod x23_old_backup;
 mod x25_garbage_heard;
+mod x25_notice_replayed;
 mod x26_policy_corrupt;
 
 /// All of them.
@@ -326,7 +327,8 @@ pub const SCENARIOS: &[Scenario] = &[
     missing("x24-authority-rotated", "an authority for workloads"),
     on(
         "x25-garbage-heard",
-        "somebody says garbage where nodes listen to each other: nothing changes",
+        "somebody says garbage where nodes listen to each other, and what was said before, and tells a \
+         sidecar what the provider told before: nothing changes, and nobody takes old words for new",
         on_nats,
         x25_garbage_heard::round,
     ),

@@ -163,6 +163,7 @@ pub(super) const MESSAGES: Messages = Messages {
     others_pending: "The others have not said so yet, and after {until} they accept nothing for which \
         they would have to know.",
     others_fenced: "The others have not said so, and accept nothing for which they would have to know.",
+    others_external: "Services elsewhere, which are not asked, may go by what they knew until {until}.",
     others_unchecked: "What they are set to serve without asking, they serve until they have heard of it.",
     sign_in_again: "Sign in again",
 

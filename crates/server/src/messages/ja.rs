@@ -160,6 +160,7 @@ pub(super) const MESSAGES: Messages = Messages {
     },
     others_pending: "残りはまだ応答していませんが、{until} 以降、確認が必要なものは一切受け付けません。",
     others_fenced: "残りは応答していませんが、確認が必要なものは一切受け付けません。",
+    others_external: "直接確認しない外部のサービスは、{until} まで以前の情報で判断する場合があります。",
     others_unchecked: "ただし、確認せずに応答するよう設定されたものは、通知が届くまで応答します。",
     sign_in_again: "もう一度サインイン",
 

@@ -40,12 +40,23 @@ async fn renew(postgres: &Postgres, client: &Client) {
     }
 }
 
-/// 64 writers hold their transactions open for a while between appending and committing, so that
-/// they commit in another order than they began; four nodes compete for the lease; one reads.
+/// How many write at once.
+const WRITERS: usize = 64;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_misses_nothing_of_writers_that_commit_out_of_order() {
-    const WRITERS: usize = 64;
-    const EACH: usize = 313;
+    reads_all_of_writers_that_commit_out_of_order(313).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a hundred thousand entries take minutes; docs/reliability.md says how it is run"]
+async fn a_reader_misses_none_of_a_hundred_thousand_that_commit_out_of_order() {
+    reads_all_of_writers_that_commit_out_of_order(1563).await;
+}
+
+/// [`WRITERS`] hold their transactions open for a while between appending and committing, so that
+/// they commit in another order than they began; four nodes compete for the lease; one reads.
+async fn reads_all_of_writers_that_commit_out_of_order(each: usize) {
     let database = PostgresServer::shared().database();
     let postgres = open(&database.url()).await;
     let acknowledged = Arc::new(Mutex::new(Vec::<EventId>::new()));
@@ -74,10 +85,10 @@ async fn a_reader_misses_nothing_of_writers_that_commit_out_of_order() {
         writers.spawn(async move {
             let client = client(&url).await;
             let entropy = SeededEntropy::new(writer as u64);
-            for n in 0..EACH {
+            for n in 0..each {
                 let mut random = [0; 1];
                 entropy.fill(&mut random);
-                let id = id(writer * 1000 + n);
+                let id = id(writer * 10_000 + n);
                 let hex = id.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
                 let delay = f64::from(random[0]) / 25_000.0;
                 let append = format!(
@@ -93,7 +104,7 @@ async fn a_reader_misses_nothing_of_writers_that_commit_out_of_order() {
         let (records, acknowledged) = (postgres.records(), acknowledged.clone());
         async move {
             let (mut seen, mut last, mut accounted) = (HashSet::new(), 0, 0);
-            while seen.len() < WRITERS * EACH {
+            while seen.len() < WRITERS * each {
                 let before = acknowledged.lock().unwrap().len();
                 let pull = records.pull(LOG, last, 10_000).await.unwrap();
                 for Positioned { position, id, .. } in pull.entries {
@@ -117,11 +128,22 @@ async fn a_reader_misses_nothing_of_writers_that_commit_out_of_order() {
     over.send_replace(true);
     sequencers.join_all().await;
     assert_eq!(seen, acknowledged.lock().unwrap().iter().copied().collect());
-    assert_eq!(seen.len(), 20_032);
+    assert_eq!(seen.len(), WRITERS * each);
 }
 
 #[tokio::test]
 async fn a_transaction_held_open_freezes_neither_positions_nor_staleness() {
+    one_is_held_open_while_others_commit(0.05).await;
+}
+
+#[tokio::test]
+#[ignore = "takes a minute; docs/reliability.md says how it is run"]
+async fn a_transaction_held_open_for_a_minute_freezes_neither_positions_nor_staleness() {
+    one_is_held_open_while_others_commit(60.0).await;
+}
+
+/// One transaction is held open for so many seconds at least, while ten others or more append and commit.
+async fn one_is_held_open_while_others_commit(seconds: f64) {
     let database = PostgresServer::shared().database();
     let postgres = open(&database.url()).await;
     let records = postgres.records();
@@ -129,22 +151,31 @@ async fn a_transaction_held_open_freezes_neither_positions_nor_staleness() {
     let holder = client(&database.url()).await;
     holder.batch_execute(APPEND_LATE).await.unwrap();
 
-    for n in 1..=10_u32 {
-        let entry = entry(usize::try_from(n).unwrap());
-        records.commit(note(&n.to_string(), Expect::Absent, "").append(entry)).await.unwrap();
+    let began = database.sql("SELECT clock_timestamp()");
+    let is_long = format!(
+        "SELECT clock_timestamp() - '{began}'::timestamptz >= make_interval(secs => {seconds})"
+    );
+    let mut many = 0_u32;
+    while many < 10 || database.sql(&is_long) != "t" {
+        many += 1;
+        let entry = entry(usize::try_from(many).unwrap());
+        records.commit(note(&many.to_string(), Expect::Absent, "").append(entry)).await.unwrap();
         let waits = records.pull(LOG, 0, 0).await.unwrap();
         assert!(waits.waiting > Duration::ZERO, "what waits is not told");
         assert_eq!(records.sequence(LOG, NodeId(1)).await.unwrap(), Sequenced::Positioned(1));
-        let pull = records.pull(LOG, 0, 100).await.unwrap();
-        assert_eq!((pull.head, pull.waiting), (u64::from(n), Duration::ZERO));
+        let last = u64::from(many);
+        let pull = records.pull(LOG, last - 1, 100).await.unwrap();
+        assert_eq!((pull.head, pull.waiting), (last, Duration::ZERO));
+        assert_eq!(pull.entries.len(), 1);
     }
     // When it commits at last, it is as old as it is, and comes after what has been read.
-    holder.batch_execute("SELECT pg_sleep(0.05); COMMIT").await.unwrap();
-    let pull = records.pull(LOG, 10, 100).await.unwrap();
-    assert!(pull.entries.is_empty() && pull.waiting >= Duration::from_millis(50));
+    holder.batch_execute("COMMIT").await.unwrap();
+    let last = u64::from(many);
+    let pull = records.pull(LOG, last, 100).await.unwrap();
+    assert!(pull.entries.is_empty() && pull.waiting >= Duration::from_secs_f64(seconds));
     assert_eq!(records.sequence(LOG, NodeId(1)).await.unwrap(), Sequenced::Positioned(1));
-    let pull = records.pull(LOG, 10, 100).await.unwrap();
-    assert_eq!(pull.entries.first().map(|entry| entry.position), Some(11));
+    let pull = records.pull(LOG, last, 100).await.unwrap();
+    assert_eq!(pull.entries.first().map(|entry| entry.position), Some(last + 1));
     assert_eq!(pull.waiting, Duration::ZERO);
 }
 

@@ -5,6 +5,8 @@
 //! | [`scale`] | requests, memory and notices, by how many tokens could be taken back |
 //! | [`start`] | from `kill -9` to the first correct answers |
 //! | [`durable`] | one revocation and many, beside what a disk and a Redis take |
+//! | [`layers`] | tokens of other issuers, by who says what was taken back of them |
+//! | [`crowds`] | a Redis that is filled anew, and all sign-ins of one person |
 //! | [`nodes`] | from one node to another, while the store is away, and when a node ends |
 //! | [`world`] | a node on SQLite, and tokens that could be any of 50 million |
 //! | [`load`] | what asks, and what answers behind the gateway |
@@ -25,7 +27,9 @@ use std::path::Path;
 
 use tegata_rounds::{Effort, Findings, Only};
 
+mod crowds;
 mod durable;
+mod layers;
 mod load;
 mod nodes;
 mod scale;
@@ -55,6 +59,13 @@ fn main() {
     }
     if only.wants(nodes::ROWS) {
         nodes::measure(effort, Path::new(PROGRAM), &mut findings);
+    }
+    if only.wants(layers::ROWS) {
+        layers::measure(effort, Path::new(PROGRAM), &mut findings);
+    }
+    if only.wants(crowds::ROWS) {
+        let wants = |row: &str| only.wants(&[row]);
+        crowds::measure(effort, wants, Path::new(PROGRAM), &mut findings);
     }
     findings.tell("from-outside").unwrap();
 }

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    #[ignore = "measures, in a release build, what the one before does with a million"]
+    #[ignore = "a million take long; `cargo xtask bench revocation --only X4` measures them, at a node that runs"]
     async fn a_redis_that_was_emptied_is_filled_with_a_million_in_half_a_minute() {
         fills_what_was_emptied(1_000_000).await;
     }

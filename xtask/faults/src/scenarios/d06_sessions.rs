@@ -1,24 +1,19 @@
 //! Sessions, while what they come from is away: the issuer, for a service with a sidecar, and the stores.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use tegata_engines::{
-    Mode, Redis,
-    process::{Process, Yard, free_port},
-};
+use tegata_engines::{Mode, Redis};
 
 use crate::{
     http::{Ask, Client},
     ledger::Ledger,
     report::Seen,
     scenario::Round,
-    stage::{self, Access, PATIENCE, ROBOT, Stage, whose_session},
+    sidecar::{STALE, Sidecar},
+    stage::{self, PATIENCE, Stage, whose_session},
     time::{Stopwatch, let_pass, until},
 };
-
-/// For how long the sidecar is told to go on without hearing of the issuer.
-const STALE: Duration = Duration::from_secs(5);
 
 /// How soon what is taken back is refused beside a service while all is well.
 const PUSH: Duration = Duration::from_millis(250);
@@ -26,59 +21,12 @@ const PUSH: Duration = Duration::from_millis(250);
 /// How soon everything must work again.
 const BACK: Duration = Duration::from_secs(10);
 
-/// A sidecar of the service `echo`. It is killed when this is dropped.
-struct Sidecar {
-    process: Process,
-    yard: Yard,
-    port: u16,
-}
-
-impl Sidecar {
-    fn start(stage: &Stage, round: &Round) -> Result<Self> {
-        let yard = Yard::new("sidecar");
-        let port = free_port();
-        let (issuer, audience) = (stage.cluster().issuer(), stage.cluster().audience());
-        fs::write(yard.path().join("robot.secret"), ROBOT.1)?;
-        let text = format!(
-            "[sidecar]\nlisten = \"127.0.0.1:{port}\"\nservice = \"echo\"\naudience = [\"{audience}\"]\n\
-             issuer = \"{issuer}\"\nclient_id = \"{}\"\nclient_secret_file = \"robot.secret\"\n\
-             stale = \"{}s\"\n",
-            ROBOT.0,
-            STALE.as_secs()
-        );
-        fs::write(yard.path().join("tegata.toml"), text)?;
-        let process = Process::new(&yard, "sidecar", &round.program, vec!["sidecar".to_owned()]);
-        let sidecar = Self { process, yard, port };
-        let ready = || sidecar.is_ready();
-        let started = sidecar.process.start(&sidecar.yard, PATIENCE, ready);
-        ensure!(started, "the sidecar does not start: {}", sidecar.process.said());
-        Ok(sidecar)
-    }
-
-    fn is_ready(&self) -> bool {
-        let asked = Client::new(self.port).ask(&Ask::get("/health/ready"));
-        asked.is_ok_and(|answer| answer.status == 200)
-    }
-
-    /// What it says of a token: a status, or 0 where it says nothing.
-    fn check(&self, access: &Access) -> u16 {
-        let asked = Client::new(self.port).ask(&Ask::get("/check").bearer(&access.token));
-        asked.map_or(0, |answer| answer.status)
-    }
-}
-
-impl Drop for Sidecar {
-    fn drop(&mut self) {
-        self.process.kill(&self.yard);
-    }
-}
-
 /// Every node is killed: the sidecar goes on for as long as it may, says 503 then, and learns what was
 /// taken back when they come back.
 pub(super) fn issuer(stage: &Stage, round: &Round) -> Result<Seen> {
     let ledger = Ledger::default();
     let mut seen = Seen::default();
-    let sidecar = Sidecar::start(stage, round)?;
+    let sidecar = Sidecar::start(stage, &round.program)?;
     let mut public = stage.public(0);
     let living = stage::issued(&mut public)?;
     ensure!(sidecar.check(&living) == 200, "a token does not count beside the service");

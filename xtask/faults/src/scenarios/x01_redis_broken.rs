@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use tegata_engines::{Mode, Redis, RedisCluster, RedisServer};
 
 use crate::{
+    bus::Bystander,
     http::{Ask, Client},
     ledger::Ledger,
     load::{Amount, Load, propagation},
@@ -148,12 +149,19 @@ pub(super) fn dropped(stage: &Stage, round: &Round) -> Result<Seen> {
 pub(super) fn nats_gone(stage: &Stage, round: &Round) -> Result<Seen> {
     let nats = stage.cluster().nats().context("an installation with NATS")?;
     let outage = round.outage(8, 600);
-    broken(stage, round, "NATS is gone, and comes back empty", || {
+    let (mut bystander, mut again) = (Bystander::come(nats)?, 0);
+    let mut seen = broken(stage, round, "NATS is gone, and comes back empty", || {
         nats.kill();
         let_pass(outage);
         nats.launch_empty();
+        // What was said before comes once more: late, out of order, and some of it twice.
+        bystander.come_back()?;
+        again = bystander.play(&mut Seed::new(round.seed))?;
         Ok(())
-    })
+    })?;
+    seen.must(again > 0, || "nothing was heard, so that nothing came late".to_owned());
+    seen.saw = format!("{again} messages came late, out of order and twice");
+    Ok(seen)
 }
 
 /// Nothing of NATS is heard, and its connections stay open: it stands still, or all ways to it swallow what

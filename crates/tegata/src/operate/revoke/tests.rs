@@ -349,7 +349,7 @@ async fn thousands_of_sign_ins_are_taken_back_by_one_order_that_is_finished_when
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures, in release, when somebody asks"]
+#[ignore = "so many take long; `cargo xtask bench revocation --only C3` measures them, on PostgreSQL"]
 async fn a_hundred_thousand_sign_ins_are_taken_back_by_one_order() {
     is_one_order(100_000).await;
 }

@@ -265,6 +265,47 @@ async fn what_has_another_past_or_epoch_is_not_begun_with() {
 }
 
 #[tokio::test]
+async fn an_older_snapshot_that_somebody_puts_back_hides_nothing() {
+    let bench = Bench::new(1).await;
+    let stored = async || {
+        let mut all = Vec::new();
+        for (kind, key) in std::iter::once((&SNAPSHOTS, "current".to_owned()))
+            .chain(bench.parts().await.into_iter().map(|key| (&SNAPSHOT_PARTS, key)))
+        {
+            let found = bench.bare.load(&Realm::default(), kind, &key).await.unwrap().unwrap();
+            all.push((kind, key, found.body));
+        }
+        all
+    };
+    bench.write(50).await;
+    let maker = bench.reader().await;
+    assert!(bench.eager(2).keep(&maker, bench.records.as_ref()).await.unwrap());
+    let old = stored().await;
+    bench.write(200).await;
+    let maker = bench.reader().await;
+    assert!(bench.eager(2).keep(&maker, bench.records.as_ref()).await.unwrap());
+    assert_eq!(bench.current().await.value.kept.unwrap().position, 250);
+    let all = refuses(&maker);
+
+    // As it was written: it is sealed, and opens.
+    for (kind, key, body) in old {
+        let put = Change::Put { kind, key, expect: Expect::Any, body, indexes: vec![] };
+        bench.bare.commit(of(put)).await.unwrap();
+    }
+    let view = bench.view();
+    let begun = bench.eager(3).begin(&view, bench.records.as_ref()).await.unwrap();
+    assert_eq!(begun, Some(50));
+    // Whoever begins with it knows too little, and judges nobody before the log was read.
+    assert_eq!(view.staleness(), None);
+    assert_ne!(refuses(&view), all);
+    view.catch_up(bench.records.as_ref()).await.unwrap();
+    assert_eq!((view.position(), refuses(&view)), (250, all.clone()));
+    // Whoever knows more already is taught nothing by it.
+    maker.catch_up(bench.records.as_ref()).await.unwrap();
+    assert_eq!((maker.position(), refuses(&maker)), (250, all));
+}
+
+#[tokio::test]
 async fn a_part_that_is_damaged_moved_or_not_ours_costs_time_and_nothing_else() {
     let bench = Bench::new(1).await;
     bench.write(300).await;
