@@ -48,30 +48,31 @@ pub fn list() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs one target, or all of them in turn, each for `seconds`. The run ends at the first input
+/// Runs targets in turn, each for `seconds`; all, where none is named. The run ends at the first input
 /// that breaks a target, and says where it was kept.
 ///
 /// # Errors
 /// There is no such target, it cannot be built, or an input breaks it.
-pub fn run(target: Option<&str>, seconds: u32) -> Result<ExitCode> {
-    let all = targets(&directory())?;
-    let chosen: Vec<_> = all.iter().filter(|name| target.is_none_or(|t| t == *name)).collect();
-    if chosen.is_empty() {
-        bail!(
-            "there is no fuzz target `{}`: there is {}",
-            target.unwrap_or_default(),
-            all.join(", ")
-        );
-    }
-    parts::ensure(FOR_FUZZING)?;
-    same_versions()?;
-    command::succeed(&mut build(&chosen))?;
-    for name in chosen {
+pub fn run(named: &[String], seconds: u32) -> Result<ExitCode> {
+    for name in built(named)? {
         println!("== {name}, for {seconds} s");
-        command::succeed(&mut trial(name, seconds)?)
+        command::succeed(&mut trial(&name, seconds)?)
             .with_context(|| format!("an input breaks `{name}`: it is in `fuzz/artifacts/{name}`, and belongs into a test"))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The targets of these names, or all, built together.
+fn built(named: &[String]) -> Result<Vec<String>> {
+    let all = targets(&directory())?;
+    if let Some(other) = named.iter().find(|name| !all.contains(name)) {
+        bail!("there is no fuzz target `{other}`: there is {}", all.join(", "));
+    }
+    let chosen = if named.is_empty() { all } else { named.to_vec() };
+    parts::ensure(FOR_FUZZING)?;
+    same_versions()?;
+    command::succeed(&mut build(&chosen))?;
+    Ok(chosen)
 }
 
 /// Compiles the targets, and lints them by what clippy and the compiler warn of by themselves. They are
@@ -116,7 +117,7 @@ fn targets(fuzz: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn build(targets: &[&String]) -> Command {
+fn build(targets: &[String]) -> Command {
     let mut cargo = command::cargo();
     // A target triple keeps the flags away from build scripts and macros.
     cargo.args(["build", "--release", "--target", TARGET]);
@@ -128,16 +129,25 @@ fn build(targets: &[&String]) -> Command {
     cargo
 }
 
-/// A run of a target over what it found before (`fuzz/corpus`, not kept in the repository) and
-/// over the inputs that are (`fuzz/seeds`).
+/// The program of a target.
+fn program_of(target: &str) -> PathBuf {
+    command::root().join("target/fuzz").join(TARGET).join("release").join(target)
+}
+
+/// Where a target has its inputs of a kind.
+fn under(kind: &str, target: &str) -> PathBuf {
+    directory().join(kind).join(target)
+}
+
+/// A run of a target over the inputs that are in the repository (`fuzz/seeds`), and over what it found before
+/// and finds now, which git leaves out (`fuzz/corpus`, `fuzz/artifacts`).
 fn trial(target: &str, seconds: u32) -> Result<Command> {
-    let under = |kind: &str| directory().join(kind).join(target);
+    let under = |kind: &str| under(kind, target);
     for kind in ["corpus", "artifacts"] {
         fs::create_dir_all(under(kind))
             .with_context(|| format!("`{}` cannot be made", under(kind).display()))?;
     }
-    let program = command::root().join("target/fuzz").join(TARGET).join("release").join(target);
-    let mut run = command::program(&program.to_string_lossy());
+    let mut run = command::program(&program_of(target).to_string_lossy());
     run.args(BOUNDS).arg(format!("-max_total_time={seconds}"));
     if !command::on_terminal() {
         run.arg("-verbosity=0");
@@ -166,9 +176,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_found_is_left_out_of_the_repository_and_seeds_are_not() {
+        let ignored = fs::read_to_string(command::root().join(".gitignore")).unwrap();
+        let ignored: Vec<_> = ignored.lines().collect();
+        for kind in ["corpus", "artifacts", "Cargo.lock"] {
+            assert!(ignored.contains(&format!("/fuzz/{kind}").as_str()), "{kind}");
+        }
+        assert!(!ignored.iter().any(|line| line.contains("seeds")));
+        for target in targets(&directory()).unwrap() {
+            assert!(under("seeds", &target).is_dir(), "`{target}` has no inputs to begin with");
+        }
+    }
+
+    #[test]
     fn builds_with_coverage_and_with_every_check() {
         let name = "id".to_owned();
-        let build = build(&[&name]);
+        let build = build(&[name]);
         assert!(command::line_of(&build).ends_with("--bin id"));
         let flags = build.get_envs().find(|(key, _)| *key == "CARGO_ENCODED_RUSTFLAGS").unwrap().1;
         let flags = flags.unwrap().to_string_lossy();

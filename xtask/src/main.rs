@@ -57,10 +57,10 @@ enum Verb {
     Rules,
     /// Writes the generated pieces of documents anew
     Generate,
-    /// Runs a fuzz target, or all of them in turn
+    /// Runs fuzz targets in turn
     Fuzz {
-        /// Which target; all where none is named
-        target: Option<String>,
+        /// Which targets; all where none is named
+        targets: Vec<String>,
         /// For how long each target runs, in seconds
         #[arg(long, default_value_t = 60)]
         seconds: u32,
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
         Verb::Rules => rules::run(),
         Verb::Generate => generated::write(),
         Verb::Fuzz { list: true, .. } => fuzz::list(),
-        Verb::Fuzz { target, seconds, list: false } => fuzz::run(target.as_deref(), seconds),
+        Verb::Fuzz { targets, seconds, list: false } => fuzz::run(&targets, seconds),
         Verb::Bench(asked) => bench::run(&asked),
         Verb::Cluster(asked) => cluster::run(&asked),
         Verb::Faults(asked) => faults::run(&asked),

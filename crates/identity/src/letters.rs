@@ -41,7 +41,7 @@ mod tell;
 mod walk;
 
 pub use letter::{Content, LETTER_KIND, Letter};
-pub use link::Keys;
+pub use link::{Keys, one_form};
 pub use order::{ORDER_KIND, Order, Wish};
 pub use redeem::{Chosen, LinkRefused};
 pub use rounds::{Carried, Post, Waiting, Writer, Written};

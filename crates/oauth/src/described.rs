@@ -24,6 +24,7 @@ mod document;
 
 pub use address::{Address, HostPattern, InvalidPattern};
 pub(crate) use asking::Documents;
+pub use document::read;
 
 /// Which clients may describe themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tegata_core::{SessionId, StoreError};
+use tegata_core::{KeyId, SessionId, StoreError};
 use tegata_identity::User;
 use tegata_token::{
     Algorithm, Audience, Claims, Details, KeyRefused, SigningKey, StatusIndex,
@@ -228,11 +228,18 @@ impl Provider {
         }
     }
 
-    /// Notes where a token came from that no family knows of, and its place, where that is its own.
+    /// The key that signs with an algorithm now, if there is one.
+    #[must_use]
+    pub fn signer(&self, algorithm: Algorithm) -> Option<KeyId> {
+        self.keys().now().signer(algorithm).map(|key| key.kid().clone())
+    }
+
+    /// Notes where a token came from that no family knows of, the key that signed it, and its place, where
+    /// that is its own.
     pub(crate) fn note_issued(
         &self,
         how: &str,
-        claims: &Claims,
+        (claims, kid): (&Claims, &KeyId),
         of: Option<&str>,
         place: Option<StatusIndex>,
     ) {
@@ -248,6 +255,8 @@ impl Provider {
             through: lineage.jti,
             clients: lineage.client,
             place,
+            kid: Some(kid.as_str().to_owned()),
+            kids: lineage.kid,
         };
         self.usage().issued(&claims.jti, origin);
     }
@@ -259,6 +268,16 @@ impl Provider {
         typ: &str,
         claims: &[u8],
     ) -> Result<String, Refused> {
+        self.signed_by(algorithm, typ, claims).await.map(|(text, _)| text)
+    }
+
+    /// The same, and which key that was.
+    pub(crate) async fn signed_by(
+        &self,
+        algorithm: Algorithm,
+        typ: &str,
+        claims: &[u8],
+    ) -> Result<(String, KeyId), Refused> {
         self.check_signer(algorithm)?;
         let misused = |detail: String| Refused::Store(StoreError::Misused { detail });
         let key = self
@@ -266,6 +285,8 @@ impl Provider {
             .now()
             .signer(algorithm)
             .ok_or_else(|| misused(format!("there is no {algorithm} key to sign with")))?;
-        jws::signed(&key, typ, claims).await.map_err(|error| Refused::Store(unsigned(&error)))
+        let signed = jws::signed(&key, typ, claims).await;
+        let text = signed.map_err(|error| Refused::Store(unsigned(&error)))?;
+        Ok((text, key.kid().clone()))
     }
 }

@@ -11,13 +11,16 @@ use tegata_token::{Holder, Order, Tally, Withdrawable as _};
 
 use crate::{
     Credential,
-    client::{Client, ClientMetadata, GrantType, NotRegistered, until_settled},
+    client::{Client, GrantType, NotRegistered, until_settled},
     provider::Provider,
 };
 
 mod asked;
 mod sector;
 mod shown;
+
+pub use asked::Offered;
+pub use sector::check_list;
 
 /// The scope of a token that registers clients.
 pub const REGISTER: &str = "clients.register";
@@ -85,7 +88,7 @@ impl From<NotRegistered> for RegisterRefused {
 
 /// Who registers a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
+pub enum By {
     /// Anybody.
     Itself,
     /// Whoever showed a token for it.
@@ -104,7 +107,7 @@ impl Provider {
     ) -> Result<Value, RegisterRefused> {
         let by = self.registrar(shown).await?;
         let id = format!("dyn_{}", random(self.node().entropy(), 16));
-        let mut metadata = self.wanted(said, &id, by)?;
+        let mut metadata = self.offered().read(said, &id, by)?;
         self.check_sector(&metadata).await?;
         metadata.client_name.get_or_insert_with(|| id.clone());
         let token = Secret::new(format!("rat_{}", random(self.node().entropy(), 32)));
@@ -155,7 +158,7 @@ impl Provider {
         // What it was trusted with when it was registered, it keeps.
         let trusted = before.value.grant_types.iter().any(|grant| !of_people(*grant));
         let by = if trusted { By::Trusted } else { By::Itself };
-        let mut metadata = self.wanted(said, id, by)?;
+        let mut metadata = self.offered().read(said, id, by)?;
         sector::check_stays(&before, &self.clients().check(&metadata, None)?)?;
         self.check_sector(&metadata).await?;
         metadata.client_name.get_or_insert_with(|| id.to_owned());
@@ -198,18 +201,6 @@ impl Provider {
         let families = self.families();
         families.withdraw(self.realm(), &holder, &order, &Tally::default()).await?;
         Ok(())
-    }
-
-    /// What somebody wants of whom nothing is known, under this name.
-    ///
-    /// # Errors
-    /// [`RegisterRefused::Invalid`].
-    pub(crate) fn wanted_of_anybody(
-        &self,
-        said: &Map<String, Value>,
-        id: &str,
-    ) -> Result<ClientMetadata, RegisterRefused> {
-        self.wanted(said, id, By::Itself)
     }
 
     async fn registrar(&self, shown: Option<&Credential<'_>>) -> Result<By, RegisterRefused> {

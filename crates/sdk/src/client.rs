@@ -21,7 +21,7 @@ use crate::{
 };
 
 mod call;
-mod challenge;
+pub mod challenge;
 mod retry;
 mod tokens;
 

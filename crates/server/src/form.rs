@@ -7,17 +7,17 @@ use tegata_core::Secret;
 const MOST: usize = 200;
 
 /// The fields of a form or of a query, in order.
-pub(crate) struct Fields(Vec<(String, String)>);
+pub struct Fields(Vec<(String, String)>);
 
 /// The text is not a form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NotAForm;
+pub struct NotAForm;
 
 /// Decodes a form or a query.
 ///
 /// # Errors
 /// [`NotAForm`].
-pub(crate) fn decode(bytes: &[u8]) -> Result<Fields, NotAForm> {
+pub fn decode(bytes: &[u8]) -> Result<Fields, NotAForm> {
     let mut fields = Vec::new();
     for pair in bytes.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
         if fields.len() >= MOST {
@@ -33,7 +33,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Fields, NotAForm> {
 }
 
 /// Whether a `Content-Type` says that the body is a form. Forms are UTF-8 whatever else is said.
-pub(crate) fn is_form(content_type: &[u8]) -> bool {
+#[must_use]
+pub fn is_form(content_type: &[u8]) -> bool {
     let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
@@ -65,19 +66,22 @@ fn digit(byte: Option<&u8>) -> Result<u8, NotAForm> {
 
 impl Fields {
     /// The value of a field that stands once.
-    pub(crate) fn one(&self, name: &str) -> Option<&str> {
+    #[must_use]
+    pub fn one(&self, name: &str) -> Option<&str> {
         let mut values = self.0.iter().filter(|(known, _)| known == name);
         let value = values.next().map(|(_, value)| value.as_str());
         value.filter(|_| values.next().is_none())
     }
 
     /// The value of a field that nobody else may see.
-    pub(crate) fn secret(&self, name: &str) -> Secret<String> {
+    #[must_use]
+    pub fn secret(&self, name: &str) -> Secret<String> {
         Secret::new(self.one(name).unwrap_or_default().to_owned())
     }
 
     /// The fields themselves.
-    pub(crate) fn into_pairs(self) -> Vec<(String, String)> {
+    #[must_use]
+    pub fn into_pairs(self) -> Vec<(String, String)> {
         self.0
     }
 }

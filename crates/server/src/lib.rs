@@ -25,7 +25,7 @@
 //! | [`endings`] | the end of a session, in the revocation log |
 //! | `caller`, `trace` | who asks, from where, under which name in the logs |
 //! | `certificate` | the certificate that a client shows |
-//! | `bearer`, `body`, `form`, [`limits`] | requests, read within limits |
+//! | `bearer`, `body`, [`form`], [`limits`] | requests, read within limits |
 //! | `navigation` | pages are for windows that people go to, and not for scripts |
 //! | `negotiate` | in which form an answer is wanted |
 //! | `headers`, [`problem`] | what answers carry, and what they say when they refuse |
@@ -46,7 +46,7 @@ mod certificate;
 mod confirmed;
 mod dpop;
 pub mod endings;
-mod form;
+pub mod form;
 mod headers;
 mod letterhead;
 pub mod limits;

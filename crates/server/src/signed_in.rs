@@ -215,6 +215,7 @@ impl App {
             authority: user.authority,
             authorized: Timestamp::from_secs(session.standing.auth_time),
             as_of: None,
+            kid: self.provider().signer(client.access_token_alg),
         };
         let (issue, begins) = self.provider().families().begin(realm, family).await?;
         // What the token says of them is so when it is issued.

@@ -146,6 +146,7 @@ impl World {
                 ends: None,
                 authorized: self.clock.now(),
                 as_of: None,
+                kid: None,
                 grant: Granted {
                     scope: Scope::new("openid orders.read orders.write").unwrap(),
                     audience: vec!["https://api.example".to_owned()],

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tegata_core::{
-    Batch, BoxFuture, ClientId, CommitRefused, Epoch, Expect, FamilyId, Node, Realm, Records,
-    Secret, SessionId, StoreError, Stored, Timestamp, TokenId, UserId, Versioned, port::Change,
-    repository,
+    Batch, BoxFuture, ClientId, CommitRefused, Epoch, Expect, FamilyId, KeyId, Node, Realm,
+    Records, Secret, SessionId, StoreError, Stored, Timestamp, TokenId, UserId, Versioned,
+    port::Change, repository,
 };
 
 use crate::{
@@ -88,6 +88,8 @@ pub struct Beginning {
     /// The second in which its client was looked up, where it was: what it gets begins no later, so that
     /// whoever removes the client meanwhile takes this back, too.
     pub as_of: Option<u64>,
+    /// The key that is to sign its access token, where that is known.
+    pub kid: Option<KeyId>,
 }
 
 /// Tokens to give out: what the access token says, and the refresh token.
@@ -179,6 +181,7 @@ struct Next {
     authority: u64,
     /// What must still be so when it is committed.
     unchanged: Option<Change>,
+    kid: Option<KeyId>,
     at: Timestamp,
 }
 
@@ -210,6 +213,12 @@ pub trait Holders: Send + Sync {
         realm: &'a Realm,
         family: &'a Family,
     ) -> BoxFuture<'a, Result<Standing, StoreError>>;
+
+    /// The key that is to sign the access token, where that is known. What another key signed is not given
+    /// again: one name must not stand in tokens of two keys, of which one may be taken back.
+    fn signer(&self) -> Option<KeyId> {
+        None
+    }
 }
 
 impl Families {
@@ -268,7 +277,7 @@ impl Families {
         let user = &beginning.user;
         let id = FamilyId::generate(self.epoch, ends, self.node.entropy());
         let access = self.access(realm, &id, user, scope, from).await?;
-        let access = Access { audience, details, ..access };
+        let access = Access { audience, details, kid: beginning.kid, ..access };
         let family = Family {
             id,
             client: beginning.client,
@@ -405,6 +414,7 @@ impl Families {
             audience: None,
             details: None,
             status: self.indexes.next(realm).await?,
+            kid: None,
         })
     }
 
@@ -450,6 +460,11 @@ impl Families {
             at: now,
             window: self.lifetimes.window,
         });
+        let kid = holders.signer();
+        let judgement = match judgement {
+            Judgement::Replay if found.value.is_of_another_key(kid.as_ref()) => Judgement::Renew,
+            judgement => judgement,
+        };
         match judgement {
             Judgement::Refuse(verdict) => Err(verdict.into()),
             // Whoever asks for something else than the token before them has seen no answer to this.
@@ -478,6 +493,7 @@ impl Families {
                     attempt,
                     authority,
                     unchanged,
+                    kid,
                     at: now,
                 };
                 self.spend(realm, found, asked.binding, next).await
@@ -492,12 +508,13 @@ impl Families {
         binding: &Binding,
         next: Next,
     ) -> Result<Issue, Lost> {
-        let Next { scope, audience, details, rotates, attempt, authority, unchanged, .. } = next;
+        let Next { scope, audience, details, rotates, attempt, authority, unchanged, kid, .. } =
+            next;
         let now = next.at;
         let from = since(next.as_of, now, found.value.started);
         let user = &found.value.user;
         let access = self.access(realm, &found.value.id, user, scope, from).await?;
-        let access = Access { audience, details, ..access };
+        let access = Access { audience, details, kid, ..access };
         let (mut family, binding) = (found.value.clone(), binding.clone());
         family.grant = next.grant.unwrap_or(family.grant);
         let (next, given_way) = if rotates {

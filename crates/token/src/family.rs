@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tegata_core::{
-    ClientId, FamilyId, Kind, Lifetime, SessionId, Stored, Timestamp, TokenId, UserId,
+    ClientId, FamilyId, KeyId, Kind, Lifetime, SessionId, Stored, Timestamp, TokenId, UserId,
     id::expiry_day,
 };
 
@@ -139,6 +139,9 @@ pub struct Access {
     pub details: Option<Details>,
     /// Its place in a status list.
     pub status: StatusIndex,
+    /// The key that signs it. `None`: that is not known, as a version before this one wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kid: Option<KeyId>,
 }
 
 /// Who presents a refresh token, as far as one can tell.
@@ -408,6 +411,12 @@ impl Family {
         self.binding = binding;
         self.authority = authority;
         (self, given_way)
+    }
+
+    /// Whether its access token is known to be signed by another key than this.
+    #[must_use]
+    pub fn is_of_another_key(&self, kid: Option<&KeyId>) -> bool {
+        self.access.kid.as_ref().zip(kid).is_some_and(|(own, other)| own != other)
     }
 
     /// The family, ended. What has ended stays ended, with its first reason.

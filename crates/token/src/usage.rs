@@ -103,6 +103,12 @@ pub struct Origin {
     /// Its place in a status list, where that is its own: what was made of another shares the other's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<StatusIndex>,
+    /// The key that signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+    /// The keys that signed what it was made of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kids: Vec<String>,
 }
 
 impl Merge for TokenUse {

@@ -325,6 +325,7 @@ fn access(jti: &str) -> Access {
         audience: None,
         details: None,
         status: StatusIndex { list, index: 0 },
+        kid: None,
     }
 }
 

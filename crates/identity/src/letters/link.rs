@@ -32,14 +32,20 @@ impl Keys {
     }
 
     /// What the link of the letter with this key carries.
-    pub(super) fn link(&self, realm: &Realm, key: &str) -> Result<Secret<String>, StoreError> {
+    ///
+    /// # Errors
+    /// There is no root secret.
+    pub fn link(&self, realm: &Realm, key: &str) -> Result<Secret<String>, StoreError> {
         let tag = self.tag(b"link", realm, key)?;
         let shown = tag.as_ref().get(..SHOWN).unwrap_or_default();
         Ok(Secret::new(format!("{key}.{}", URL_SAFE_NO_PAD.encode(shown))))
     }
 
     /// The key of the letter whose link this is. `None`: it is none of ours, or of another epoch.
-    pub(super) fn read(
+    ///
+    /// # Errors
+    /// There is no root secret.
+    pub fn read(
         &self,
         realm: &Realm,
         epoch: Epoch,
@@ -59,7 +65,10 @@ impl Keys {
     }
 
     /// The code of the letter with this key.
-    pub(super) fn code(&self, realm: &Realm, key: &str) -> Result<Secret<String>, StoreError> {
+    ///
+    /// # Errors
+    /// There is no root secret.
+    pub fn code(&self, realm: &Realm, key: &str) -> Result<Secret<String>, StoreError> {
         let tag = self.tag(b"code", realm, key)?;
         // Each byte gives five bits: 256 is a multiple of 32, so each character is as likely.
         let of = |byte: &u8| ALPHABET.get(usize::from(byte % 32)).copied().map_or('0', char::from);
@@ -74,7 +83,8 @@ impl Keys {
 }
 
 /// A code as somebody typed it, in its one form. What cannot be one is an empty text.
-pub(super) fn one_form(typed: &str) -> Secret<String> {
+#[must_use]
+pub fn one_form(typed: &str) -> Secret<String> {
     let form = |c: char| match c.to_ascii_uppercase() {
         'O' => '0',
         'I' | 'L' => '1',

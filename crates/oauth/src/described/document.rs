@@ -7,9 +7,9 @@ use url::Url;
 
 use super::{Address, Described, NotDescribed};
 use crate::{
-    client::{AuthMethod, Client, GrantType},
+    client::{AuthMethod, Client, ClientMetadata, GrantType},
     provider::Provider,
-    register::RegisterRefused,
+    register::{By, Offered, RegisterRefused},
 };
 
 /// How it may prove itself: nothing that both sides know (§4.1).
@@ -105,6 +105,36 @@ fn can_be_shown(name: &str) -> bool {
     name.chars().count() <= LONGEST_NAME && name.chars().all(is_seen)
 }
 
+/// What a document says of its client, of what is offered to whoever registers.
+///
+/// # Errors
+/// [`NotDescribed::Invalid`].
+pub fn read(
+    address: &Address,
+    body: &[u8],
+    offered: &Offered,
+) -> Result<ClientMetadata, NotDescribed> {
+    let said = said(address, body)?;
+    let wanted = offered.read(&said, address.id().as_str(), By::Itself);
+    let mut metadata = wanted.map_err(|refused| match refused {
+        RegisterRefused::Store(error) => NotDescribed::Store(error),
+        RegisterRefused::Invalid { why, .. } => invalid(why),
+        RegisterRefused::Off | RegisterRefused::Token => invalid("it cannot be registered"),
+    })?;
+    if !metadata.grant_types.as_ref().is_some_and(|all| all.contains(&GrantType::AuthorizationCode))
+    {
+        return Err(invalid("`grant_types` must hold `authorization_code`"));
+    }
+    metadata.client_name.get_or_insert_with(|| address.host().to_owned());
+    if !metadata.client_name.as_deref().is_some_and(can_be_shown) {
+        return Err(invalid(format!(
+            "`client_name` must be plain text of at most {LONGEST_NAME} characters"
+        )));
+    }
+    metadata.require_pkce = Some(true);
+    Ok(metadata)
+}
+
 impl Provider {
     /// The client that a document describes.
     ///
@@ -115,27 +145,7 @@ impl Provider {
         address: &Address,
         body: &[u8],
     ) -> Result<Client, NotDescribed> {
-        let said = said(address, body)?;
-        let wanted = self.wanted_of_anybody(&said, address.id().as_str());
-        let mut metadata = wanted.map_err(|refused| match refused {
-            RegisterRefused::Store(error) => NotDescribed::Store(error),
-            RegisterRefused::Invalid { why, .. } => invalid(why),
-            RegisterRefused::Off | RegisterRefused::Token => invalid("it cannot be registered"),
-        })?;
-        if !metadata
-            .grant_types
-            .as_ref()
-            .is_some_and(|all| all.contains(&GrantType::AuthorizationCode))
-        {
-            return Err(invalid("`grant_types` must hold `authorization_code`"));
-        }
-        metadata.client_name.get_or_insert_with(|| address.host().to_owned());
-        if !metadata.client_name.as_deref().is_some_and(can_be_shown) {
-            return Err(invalid(format!(
-                "`client_name` must be plain text of at most {LONGEST_NAME} characters"
-            )));
-        }
-        metadata.require_pkce = Some(true);
+        let metadata = read(address, body, &self.offered())?;
         let client = self.clients().check(&metadata, None);
         let client = client.map_err(|refused| invalid(refused.to_string()))?;
         Ok(Client { described: Some(Described::default()), ..client })

@@ -118,6 +118,7 @@ impl Provider {
             authority: user.value.authority,
             authorized: allowed.issued,
             as_of: Some(client.since()),
+            kid: self.signer(client.access_token_alg),
         };
         narrowed.check(&beginning.grant, &allowed.scope).map_err(OAuthError::from)?;
         let begun = self.families().begin_with(self.realm(), beginning, narrowed).await;

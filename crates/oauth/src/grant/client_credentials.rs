@@ -81,7 +81,8 @@ impl Provider {
             return Err(OAuthError::new(Code::InvalidClient, description).into());
         }
         let algorithm = if service { Algorithm::Es256 } else { client.access_token_alg };
-        let mut access_token = self.sign(algorithm, "at+jwt", &claims.to_json()).await?;
+        let (mut access_token, kid) =
+            self.signed_by(algorithm, "at+jwt", &claims.to_json()).await?;
         // Services are inside: they read what they are sent.
         if !service {
             access_token = self.in_form_of(client, access_token, claims.exp).await?;
@@ -89,7 +90,7 @@ impl Provider {
         if service {
             self.note_service_token(client, &audience, &jti).await?;
         }
-        self.note_issued("client_credentials", &claims, None, place);
+        self.note_issued("client_credentials", (&claims, &kid), None, place);
         Ok(TokenAnswer {
             access_token,
             token_type: dpop::token_type(bound),

@@ -226,7 +226,8 @@ pub(crate) fn new_code(
 }
 
 /// The key of a code's record. `None`: the text is not a code.
-pub(crate) fn key_of(prefix: &str, code: &str) -> Option<String> {
+#[must_use]
+pub fn key_of(prefix: &str, code: &str) -> Option<String> {
     let body = code.strip_prefix(prefix).filter(|body| body.len() <= 128)?;
     let mut parts = body.splitn(3, '.');
     let (epoch, day, random) = (parts.next()?, parts.next()?, parts.next()?);

@@ -19,7 +19,7 @@
 //! | `transaction` | transaction tokens |
 
 use serde_json::{Map, json};
-use tegata_core::{Batch, ClientId, Event, EventType, TokenId};
+use tegata_core::{Batch, ClientId, Event, EventType, KeyId, TokenId};
 use tegata_token::{Algorithm, Audience, Claims, Confirmation, Scope, claims::Actor, jws};
 
 pub(crate) use self::asked::TRANSACTION_TOKEN;
@@ -39,7 +39,7 @@ use crate::{
     sees::Sees,
 };
 
-mod asked;
+pub mod asked;
 mod presented;
 mod transaction;
 
@@ -71,6 +71,8 @@ struct Exchange<'a> {
 struct Derived<'t> {
     target: &'t str,
     claims: Claims,
+    /// The key that signed it.
+    kid: KeyId,
     answer: TokenAnswer,
     /// Whether it says who acts.
     names_actor: bool,
@@ -190,10 +192,9 @@ impl Provider {
         let mandate = exchange.mandate(target)?;
         let claims = self.derived_claims(exchange, target, &mandate)?;
         self.check_stands(&claims, &exchange.subject)?;
+        let (token, kid) = self.signed_by(Algorithm::Es256, "at+jwt", &claims.to_json()).await?;
         let answer = TokenAnswer {
-            access_token: check_length(
-                self.sign(Algorithm::Es256, "at+jwt", &claims.to_json()).await?,
-            )?,
+            access_token: check_length(token)?,
             token_type: dpop::token_type(exchange.bound),
             expires_in: claims.exp.saturating_sub(exchange.now),
             refresh_token: None,
@@ -203,7 +204,13 @@ impl Provider {
             issued_token_type: Some(exchange.issued),
             tokens: None,
         };
-        Ok(Derived { target: &target.name, claims, answer, names_actor: mandate.names_actor })
+        Ok(Derived {
+            target: &target.name,
+            claims,
+            kid,
+            answer,
+            names_actor: mandate.names_actor,
+        })
     }
 
     fn derived_claims(
@@ -276,9 +283,9 @@ impl Provider {
             self.records().commit(batch).await?;
         }
         let subject = exchange.subject.claims.jti.as_str();
-        derived
-            .iter()
-            .for_each(|it| self.note_issued("token_exchange", &it.claims, Some(subject), None));
+        for it in derived {
+            self.note_issued("token_exchange", (&it.claims, &it.kid), Some(subject), None);
+        }
         Ok(())
     }
 }

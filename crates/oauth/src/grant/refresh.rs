@@ -1,7 +1,7 @@
 //! The refresh token grant (RFC 6749 §6).
 
 use parking_lot::Mutex;
-use tegata_core::{BoxFuture, Realm, StoreError, Versioned};
+use tegata_core::{BoxFuture, KeyId, Realm, StoreError, Versioned};
 use tegata_identity::{Shown, User, second_factor};
 use tegata_token::{
     Binding, Claims, Family, Holders, RefreshRefused, Standing, Verdict,
@@ -72,6 +72,10 @@ impl Holders for Holder<'_> {
             *self.person.lock() = Some(user.value);
             Ok(standing)
         })
+    }
+
+    fn signer(&self) -> Option<KeyId> {
+        self.provider.signer(self.client.access_token_alg)
     }
 }
 

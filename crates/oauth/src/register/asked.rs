@@ -20,10 +20,35 @@ const MOST: usize = 20;
 /// How many keys a set may have.
 const MOST_KEYS: usize = 20;
 
+/// What a client may be that registers itself.
+#[derive(Debug, Clone)]
+pub struct Offered {
+    /// How it may prove itself.
+    pub auth_methods: Vec<AuthMethod>,
+    /// What something for it can be signed with: what there is a key for.
+    pub algorithms: Vec<Algorithm>,
+    /// The most that it may ask for.
+    pub scope: Scope,
+}
+
 impl Provider {
-    /// What is to be registered. Members that nobody here knows are passed over (RFC 7591 §2); those
-    /// that are known must be what they should.
-    pub(super) fn wanted(
+    /// What clients may be that register themselves.
+    pub(crate) fn offered(&self) -> Offered {
+        Offered {
+            auth_methods: self.auth_methods().collect(),
+            algorithms: self.algorithms(),
+            scope: self.config().registration_scope.clone(),
+        }
+    }
+}
+
+impl Offered {
+    /// What is to be registered under this name. Members that nobody here knows are passed over (RFC 7591
+    /// §2); those that are known must be what they should.
+    ///
+    /// # Errors
+    /// [`RegisterRefused::Invalid`].
+    pub fn read(
         &self,
         said: &Map<String, Value>,
         id: &str,
@@ -42,7 +67,7 @@ impl Provider {
         said.all_of("response_types", &["code"])?;
         let auth = said.method("token_endpoint_auth_method")?;
         let auth = auth.unwrap_or(AuthMethod::ClientSecretBasic);
-        if !self.auth_methods().any(|offered| offered == auth) {
+        if !self.auth_methods.contains(&auth) {
             let why = "`token_endpoint_auth_method` is none of what is offered";
             return Err(RegisterRefused::metadata(why));
         }
@@ -105,14 +130,14 @@ impl Provider {
     /// What its tokens are signed with where it does not say it: what OpenID Connect takes for granted,
     /// or the first that there is.
     fn usual(&self) -> Option<Algorithm> {
-        let offered = self.algorithms();
+        let offered = &self.algorithms;
         offered.iter().find(|it| **it == Algorithm::Rs256).or(offered.first()).copied()
     }
 
     /// An algorithm that something for it is signed with: one that there is a key for.
     fn signing(&self, said: &Said<'_>, name: &str) -> Result<Option<Algorithm>, RegisterRefused> {
         match said.read::<Algorithm>(name)? {
-            Some(asked) if !self.algorithms().contains(&asked) => {
+            Some(asked) if !self.algorithms.contains(&asked) => {
                 Err(RegisterRefused::metadata(format!("`{name}` is none of what is offered")))
             }
             asked => Ok(asked),
@@ -122,7 +147,7 @@ impl Provider {
     /// What it may ask for: of what it names, that which registered clients may (RFC 7591 §2: the
     /// server may give less, and says so).
     fn given_scope(&self, said: &Said<'_>) -> Result<String, RegisterRefused> {
-        let allowed = &self.config().registration_scope;
+        let allowed = &self.scope;
         let Some(asked) = said.text("scope")? else { return Ok(allowed.as_str().to_owned()) };
         let asked = Scope::new(&asked)
             .map_err(|error| RegisterRefused::metadata(format!("`scope`: {error}")))?;

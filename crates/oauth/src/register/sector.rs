@@ -65,14 +65,20 @@ impl Provider {
             tracing::info!(%error, "a sector identifier cannot be had");
             invalid("the document at `sector_identifier_uri` cannot be had")
         })?;
-        let known: Option<Vec<String>> = serde_json::from_slice(&document).ok();
-        let known = known.ok_or_else(|| {
-            invalid("the document at `sector_identifier_uri` is no list of texts")
-        })?;
-        if metadata.redirect_uris.iter().all(|uri| known.contains(uri)) {
-            Ok(())
-        } else {
-            Err(invalid("a redirect URI is not in the document at `sector_identifier_uri`"))
-        }
+        check_list(&document, &metadata.redirect_uris).map_err(invalid)
+    }
+}
+
+/// Looks whether the document of a sector lists all of these addresses, character by character.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_list(document: &[u8], redirect_uris: &[String]) -> Result<(), &'static str> {
+    let known: Option<Vec<String>> = serde_json::from_slice(document).ok();
+    let known = known.ok_or("the document at `sector_identifier_uri` is no list of texts")?;
+    if redirect_uris.iter().all(|uri| known.contains(uri)) {
+        Ok(())
+    } else {
+        Err("a redirect URI is not in the document at `sector_identifier_uri`")
     }
 }

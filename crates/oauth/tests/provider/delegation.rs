@@ -363,6 +363,10 @@ async fn a_chain_never_gets_wider_longer_lived_or_deeper_than_it_may() {
     assert!(world.ask("payments", &again).await.is_ok());
 }
 
+fn kid(token: &str) -> String {
+    jws::Compact::parse(token).unwrap().header.kid.unwrap()
+}
+
 #[tokio::test]
 async fn a_chain_falls_with_every_token_client_and_key_that_it_was_made_from() {
     let ends: [&str; 8] = ["subject", "first", "second", "actor", "web", "orders", "batch", "key"];
@@ -376,14 +380,19 @@ async fn a_chain_falls_with_every_token_client_and_key_that_it_was_made_from() {
         let second = exchange(&first, &[("audience", "inventory")]);
         let second = world.ask("payments", &second).await.unwrap().access_token;
         assert!(world.is_active(&second).await);
+        let known = world.parts.usage.of(claims(&second)["jti"].as_str().unwrap()).unwrap();
+        let known = known.origin.get().unwrap();
+        assert_eq!(known.kid, Some(kid(&second)));
+        for of in [&subject, &first, &actor] {
+            assert!(known.kids.contains(&kid(of)), "{known:?}");
+        }
         match end {
             "subject" => world.revoke("web", &subject).await,
             "first" => world.revoke("batch", &first).await,
             "second" => world.revoke("payments", &second).await,
             "actor" => world.revoke("orders", &actor).await,
             "key" => {
-                let header = jws::Compact::parse(&subject).unwrap().header;
-                let kid = header.kid.unwrap().parse().unwrap();
+                let kid = kid(&subject).parse().unwrap();
                 let order = Order { reason: "stolen".into(), actor: "test".into() };
                 let fresh = tegata_token::SigningKey::generate(Algorithm::EdDsa).unwrap();
                 world.provider.keys().expel(&kid, Some(&fresh), &order).await.unwrap();

@@ -15,7 +15,8 @@ enum Part<'t> {
 
 /// What a challenge for access tokens asks for. Levels that are not known here are passed over: nobody
 /// here could show them.
-pub(super) fn step_up(headers: &HeaderMap) -> Option<StepUp> {
+#[must_use]
+pub fn step_up(headers: &HeaderMap) -> Option<StepUp> {
     let lines = headers.get_all(header::WWW_AUTHENTICATE).iter();
     lines.filter_map(|line| line.to_str().ok()).find_map(asked)
 }
@@ -54,7 +55,7 @@ impl<'t> Iterator for Parts<'t> {
         let text = self.0.trim_start_matches([' ', '\t', ',']);
         let (name, rest) = token(text)?;
         let Some(value) = rest.trim_start_matches([' ', '\t']).strip_prefix('=') else {
-            self.0 = rest;
+            self.0 = token68(rest).unwrap_or(rest);
             return Some(Part::Scheme(name));
         };
         let value = value.trim_start_matches([' ', '\t']);
@@ -72,6 +73,17 @@ fn token(text: &str) -> Option<(&str, &str)> {
     let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     let end = text.find(|c| !is_token(c)).unwrap_or(text.len());
     text.split_at_checked(end).filter(|_| end > 0)
+}
+
+/// What follows the one text that some schemes have in place of parameters, such as `Negotiate` (RFC 9110
+/// §11.2), where a text begins with that.
+fn token68(text: &str) -> Option<&str> {
+    let is_of_it = |c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c);
+    let text = text.strip_prefix(' ')?.trim_start_matches(' ');
+    let end = text.find(|c| !is_of_it(c)).unwrap_or(text.len());
+    let (_, rest) = text.split_at_checked(end).filter(|_| end > 0)?;
+    let rest = rest.trim_start_matches('=').trim_start_matches([' ', '\t']);
+    (rest.is_empty() || rest.starts_with(',')).then_some(rest)
 }
 
 /// What stands before the closing quote, without escapes, and what follows it (RFC 9110 §5.6.4).
@@ -114,7 +126,10 @@ mod tests {
                 format!(r#"Basic realm="x, Bearer {}", Bearer {error}"#, r#"error=\"x\""#),
                 Some(StepUp::default()),
             ),
-            (format!("Negotiate, Bearer {error}, acr_values=aal2"), Some(second)),
+            (format!("Negotiate, Bearer {error}, acr_values=aal2"), Some(second.clone())),
+            (format!("Negotiate YII/a+b==, Bearer {error}, acr_values=aal2"), Some(second.clone())),
+            (format!("Negotiate  oRQ= ,\tBearer {error}, acr_values=aal2"), Some(second)),
+            (format!("Negotiate bearer==, {error}"), None),
             (
                 format!(r#"Bearer {error}, acr_values="gold silver", max_age="-1""#),
                 Some(StepUp::default()),

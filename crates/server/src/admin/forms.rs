@@ -420,6 +420,7 @@ pub(super) const TRACED: Form = answered(
         ),
         must("derived", Shape::List(&Shape::Open, 10_000), "What was made of it."),
         must("revoked", Shape::List(&Shape::Open, 10_000), "What took it back, when, why and who."),
+        must("known", Shape::Open, "From where it is known, for how long, and what is not."),
     ],
 );
 

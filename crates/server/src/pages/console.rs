@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `enter` | who may |
 //! | `place` | its pages and their addresses |
-//! | `blocks` | what they say; `requests` of single requests, `api_keys` of keys of services; `plot` and `words` say it in pictures and words |
+//! | `blocks` | what they say; `requests` of single requests, `tokens` of single tokens, `api_keys` of keys of services; `plot` and `words` say it in pictures and words |
 //! | `acts` | what can be done: by the operations of administration, in the person's name |
 //! | `events` | what changes by itself, sent as it does |
 
@@ -47,6 +47,7 @@ pub(crate) mod events;
 pub(crate) mod place;
 mod plot;
 mod requests;
+mod tokens;
 mod words;
 
 use acts::{Act, NEW_API_KEY, NotRead, Revealing};

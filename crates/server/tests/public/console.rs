@@ -58,6 +58,7 @@ fn changes(bench: &Bench) -> Vec<(Operation, String)> {
         Operation::Keys,
         Operation::ApiKeys,
         Operation::ApiKey,
+        Operation::TokenTrace,
     ];
     let all = bench.administered.0.lock().unwrap();
     all.iter().filter(|(operation, _)| !reads.contains(operation)).cloned().collect()
@@ -441,6 +442,113 @@ async fn what_cannot_be_undone_is_asked_about_and_then_done_in_the_persons_name(
 const MARKUP: &str = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>";
 
 #[tokio::test]
+async fn the_life_of_a_token_is_told_on_a_page_of_its_own() {
+    let bench = Bench::new().await;
+    let mut browser = inside(&bench).await;
+    let made = json!({
+        "jti": "1.made", "at": "2026-01-02T03:05:00.000Z", "client_id": "orders", "audience": ["payments"],
+        "made_of": "1.own", "used": 2,
+    });
+    let life = json!({
+        "jti": "1.own",
+        "issued": {
+            "issuer": ISSUER, "at": "2026-01-02T03:04:05.678Z", "client_id": "web", "sub": bench.alice.id,
+            "audience": ["https://api.example", "https://other.example"], "kid": "key-one", "family": "1.2.fam",
+        },
+        "used": {
+            "count": 3, "last": "2026-01-02T03:06:00.000Z", "refused_since": true,
+            "services": [{"service": "inventory", "last": "2026-01-02T03:06:00.000Z"}],
+        },
+        "derived": vec![made; 103],
+        "revoked": [{"what": "key", "at": "2026-01-02T03:07:00.000Z", "reason": "stolen hsm", "actor": "operator"}],
+        "known": {
+            "issued_from": "record", "issued_until": "2026-02-01T00:00:00.000Z", "used_and_derived_for_seconds": 3600,
+        },
+    });
+    told(&bench, Operation::TokenTrace, life);
+    let person = format!("/console/users/{}?lang=en", bench.alice.id);
+    for here in ["/console/tokens/1.own", "/console/tokens?q=+1.own+"] {
+        let page = browser.get(here).await;
+        assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+        for said in [
+            "<code>1.own</code>",
+            "<code>key-one</code>",
+            "https://api.example https://other.example",
+            &person,
+            "used 3 times",
+            "<code>inventory</code>",
+            "/console/tokens/1.made?lang=en",
+            "orders → payments · used 2 times",
+            "And 3 more.",
+            "<strong>Key</strong>",
+            "stolen hsm",
+            "It was refused",
+            "kept until 2026-02-01",
+            "for 60 minutes",
+        ] {
+            assert!(page.body.contains(said), "{here}: {said}: {}", page.body);
+        }
+        assert_eq!(page.body.matches("/console/tokens/1.made").count(), 100);
+        assert!(page.body.contains("value=\"1.own\""), "{}", page.body);
+    }
+    let mut japanese = browser.clone();
+    japanese.language = Some("ja");
+    let page = japanese.get("/console/tokens/1.own").await;
+    for said in ["発行者", "3 回使用", "60 分間保持", "2026-02-01"] {
+        assert!(page.body.contains(said), "{said}: {}", page.body);
+    }
+    // Of what is nothing but seen, no more is said than is known.
+    let seen = json!({
+        "jti": "1.seen", "issued": null, "used": {"count": 0, "services": []}, "derived": [], "revoked": [],
+        "known": {"issued_from": "nowhere", "issued_until": null, "used_and_derived_for_seconds": 3600},
+    });
+    bench.administered.tell(Operation::TokenTrace, seen);
+    let page = browser.get("/console/tokens/1.seen").await;
+    for said in
+        ["who got it is not known", "No use of it", "No token is known", "Nothing in the log"]
+    {
+        assert!(page.body.contains(said), "{said}: {}", page.body);
+    }
+    assert!(!page.body.contains("kept until") && !page.body.contains("{until}"), "{}", page.body);
+}
+
+#[tokio::test]
+async fn a_name_that_no_token_has_is_answered_in_words() {
+    let bench = Bench::new().await;
+    let mut browser = inside(&bench).await;
+    let refusals = [
+        Refused::Unknown("nothing is known of a token `1.2`".to_owned()),
+        Refused::invalid("/jti", "a token id is an issuer epoch, a dot, and base64url"),
+    ];
+    let long = format!("/console/tokens/1.{}", "a".repeat(1500));
+    for refused in refusals {
+        bench.administered.1.lock().unwrap().push((Operation::TokenTrace, Err(refused)));
+        for here in [
+            "/console/tokens/1.2",
+            "/console/tokens/%3Cscript%3Ealert(1)%3C%2Fscript%3E",
+            "/console/tokens/..%2F..%2Fetc%2Fpasswd",
+            "/console/tokens?q=%22%3E%3Cscript%3Ealert(1)",
+            &long,
+        ] {
+            let page = browser.get(here).await;
+            assert_eq!(page.status, StatusCode::OK, "{here}: {}", page.body);
+            assert!(page.body.contains("Nothing is known of a token"), "{here}: {}", page.body);
+            assert!(!page.body.contains("<script>alert"), "{here}");
+        }
+        bench.administered.1.lock().unwrap().clear();
+    }
+    // What no name can be, and no address of ours.
+    let endless = format!("/console/tokens/1.{}", "a".repeat(2048));
+    for here in ["/console/tokens/%ff%fe", "/console/tokens/1.2/3", &endless] {
+        assert_eq!(browser.get(here).await.status, StatusCode::NOT_FOUND, "{here}");
+    }
+    // A page that shows does nothing.
+    let answer =
+        order(&mut browser, "/console/tokens", &[("do", "revoke"), ("confirmed", "yes")]).await;
+    assert!(answer.status.is_client_error() && changes(&bench).is_empty(), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn names_with_markup_are_names() {
     let bench = Bench::new().await;
     let mut browser = inside(&bench).await;
@@ -475,6 +583,18 @@ async fn names_with_markup_are_names() {
     });
     told(&bench, Operation::ApiKeys, json!({"items": [api_key], "next": MARKUP}));
     told(&bench, Operation::ApiKey, api_key);
+    let life = json!({
+        "jti": MARKUP,
+        "issued": {
+            "issuer": MARKUP, "at": MARKUP, "grant": MARKUP, "client_id": MARKUP, "sub": format!("usr_{MARKUP}"),
+            "audience": [MARKUP], "kid": MARKUP, "made_of": MARKUP, "original_jti": MARKUP,
+        },
+        "used": {"count": 1, "last": MARKUP, "services": [{"service": MARKUP, "last": MARKUP}]},
+        "derived": [{"jti": MARKUP, "at": MARKUP, "client_id": MARKUP, "audience": [MARKUP], "used": 1}],
+        "revoked": [{"what": MARKUP, "at": MARKUP, "reason": MARKUP, "actor": MARKUP}],
+        "known": {"issued_from": "memory", "issued_until": MARKUP, "used_and_derived_for_seconds": 3600},
+    });
+    told(&bench, Operation::TokenTrace, life);
     let name = MARKUP.to_owned();
     *bench.lookout.sighted.lock().unwrap() = Sighted {
         node: name.clone(),
@@ -511,6 +631,8 @@ async fn names_with_markup_are_names() {
         "/console/api-keys?client=%22%3E%3Cscript%3Ealert(1)",
         "/console/api-keys/%3Cscript%3E",
         "/console/revocations",
+        "/console/tokens?q=%22%3E%3Cscript%3Ealert(1)",
+        "/console/tokens/%3Cscript%3Ealert(1)%3C%2Fscript%3E",
         "/console/requests",
     ] {
         let page = browser.get(here).await;

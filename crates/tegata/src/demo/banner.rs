@@ -105,6 +105,7 @@ async fn a_token(composed: &Composed, household: &Household) -> Result<String, F
         authority: user.authority,
         authorized: now,
         as_of: None,
+        kid: composed.provider.signer(client.access_token_alg),
     };
     let begun = composed.families.begin(&composed.realm, beginning).await;
     let (issue, change) = begun.map_err(|error| failed(&error))?;

@@ -11,7 +11,7 @@ use tegata_core::{Log, Timestamp, TokenId, repository};
 use tegata_token::{
     Entry, Family, Target,
     family::Access,
-    usage::{Origin, TokenUse},
+    usage::{KEPT, Origin, TokenUse},
 };
 
 use super::Refused;
@@ -48,7 +48,8 @@ pub(super) async fn trace(composed: &Composed, jti: &str) -> Result<Value, Refus
     if family.is_none() && known.is_none() {
         let why = format!(
             "nothing is known of a token `{jti}`: it is of another installation, its sign-in is no \
-             longer kept, or it has no sign-in and was not used within the last hour"
+             longer kept, or it has no sign-in and was neither issued nor used within the last hour, or \
+             every node was started since"
         );
         return Err(Refused::unknown(why));
     }
@@ -61,6 +62,7 @@ pub(super) async fn trace(composed: &Composed, jti: &str) -> Result<Value, Refus
     let derived = derived.iter().map(|(jti, state)| made_of_it(jti, state));
     told.insert("derived".to_owned(), derived.collect());
     told.insert("revoked".to_owned(), revoked(composed, &subject).await?);
+    told.insert("known".to_owned(), known_of(&subject));
     Ok(Value::Object(told))
 }
 
@@ -75,13 +77,13 @@ fn issued(composed: &Composed, subject: &Subject) -> Value {
             "client_id": origin.client,
             "sub": origin.sub,
             "audience": origin.audience,
+            "kid": origin.kid,
             "made_of": origin.of,
             "original_jti": origin.first,
         });
     }
     let Some(family) = &subject.family else { return Value::Null };
-    let alive = family.earlier.iter().chain([&family.access]);
-    let access = alive.rev().find(|access| access.jti == subject.jti);
+    let access = access_of(family, &subject.jti);
     json!({
         "issuer": issuer,
         "at": access.map(|access| Timestamp::from_secs(access.iat).to_string()),
@@ -90,12 +92,40 @@ fn issued(composed: &Composed, subject: &Subject) -> Value {
         "sub": family.user,
         "audience": access.map(|access| access.audience.as_ref().unwrap_or(&family.grant.audience)),
         "scope": access.map(|access| &access.scope),
+        "kid": access.map(|access| &access.kid),
         "family": family.id,
         "session": family.session,
         "signed_in": Timestamp::from_secs(family.grant.auth_time).to_string(),
         "generation": access.map(|access| generation(family, access)),
         "current_generation": family.generation,
     })
+}
+
+/// How far this knowledge goes, so that nobody takes silence for an answer.
+fn known_of(subject: &Subject) -> Value {
+    let (from, until) = match (subject.known.origin.get(), &subject.family) {
+        (Some(origin), _) => {
+            let last = subject.known.last_used.get().copied().unwrap_or_default().max(origin.at);
+            ("memory", Some(last + KEPT))
+        }
+        (None, Some(family)) => ("record", Some(family.ends)),
+        (None, None) => ("nowhere", None),
+    };
+    json!({
+        "issued_from": from,
+        "issued_until": until.map(|until| until.to_string()),
+        "used_and_derived_from": "memory",
+        "used_and_derived_for_seconds": KEPT.as_secs(),
+        "log_entries": SEARCHED,
+        "note": "of what is known from memory, nothing is known beyond that time, of more tokens than nodes \
+                 remember, or from before the last of all nodes was stopped",
+    })
+}
+
+/// What of a family's record is of this token.
+fn access_of<'f>(family: &'f Family, jti: &TokenId) -> Option<&'f Access> {
+    let mut alive = family.earlier.iter().chain([&family.access]).rev();
+    alive.find(|access| access.jti == *jti)
 }
 
 /// Which of a family's tokens it is, for people.
@@ -249,14 +279,22 @@ impl Subject {
                 self.is_of(client, *up_to, |family| family.client.as_str(), |origin| &origin.client)
                     || self.came_through(client, *up_to)
             }
-            // Which key signed it, the token says, and nobody here.
-            Target::Key(_)
-            | Target::ForeignToken { .. }
+            Target::Key(kid) => self.is_signed_by(kid.as_str()),
+            Target::ForeignToken { .. }
             | Target::ForeignSession { .. }
             | Target::ForeignSubject { .. }
             | Target::ForeignClient { .. }
             | Target::ForeignKey { .. } => false,
         }
+    }
+
+    /// Whether this key signed it, or something that it was made of.
+    fn is_signed_by(&self, kid: &str) -> bool {
+        let own = self.family.as_ref().and_then(|family| access_of(family, &self.jti));
+        let own = own.and_then(|access| access.kid.as_ref());
+        let origin = self.known.origin.get();
+        let mut of_origin = origin.into_iter().flat_map(|it| it.kid.iter().chain(&it.kids));
+        own.is_some_and(|own| own.as_str() == kid) || of_origin.any(|known| known == kid)
     }
 
     /// Whether it was made, up to a moment, of what a client had.
@@ -275,8 +313,7 @@ impl Subject {
         of_origin: fn(&Origin) -> &str,
     ) -> bool {
         let issued = |family: &Family| {
-            let alive = family.earlier.iter().chain([&family.access]);
-            let own = alive.rev().find(|access| access.jti == self.jti);
+            let own = access_of(family, &self.jti);
             own.map_or(family.started, |access| Timestamp::from_secs(access.iat))
         };
         let of_family = self.family.as_ref().is_some_and(|family| {
@@ -291,64 +328,4 @@ impl Subject {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const AT: u64 = 1_767_225_600;
-
-    /// `payments` made it of what `orders` had made of a person's token, and `agent` acted.
-    fn derived() -> Subject {
-        let mut known = TokenUse::default();
-        known.origin.note(Origin {
-            at: Timestamp::from_secs(AT),
-            client: "payments".to_owned(),
-            sub: "usr_1".to_owned(),
-            of: Some("1.second".to_owned()),
-            first: Some("1.first".to_owned()),
-            through: vec!["1.second".to_owned(), "1.actor".to_owned()],
-            clients: vec!["web".to_owned(), "orders".to_owned(), "agent".to_owned()],
-            ..Origin::default()
-        });
-        Subject { jti: TokenId::new("1.third").unwrap(), family: None, known }
-    }
-
-    fn falls(target: Target) -> bool {
-        let at = Timestamp::from_secs(AT + 60);
-        let (places, until) = (Vec::new(), at);
-        let (reason, actor) = ("stolen".to_owned(), "operator".to_owned());
-        derived().falls_with(&Entry { target, places, at, until, reason, actor })
-    }
-
-    #[tokio::test]
-    async fn whoever_did_not_name_the_issuer_is_told_it_all_the_same() {
-        let place = tempfile::tempdir().unwrap();
-        let composed = crate::compose::for_tests(place.path()).await;
-        let at = composed.node.now();
-        composed.usage.issued("1.own", Origin { at, ..Origin::default() });
-        let told = trace(&composed, "1.own").await.unwrap();
-        assert_eq!(told["issued"]["issuer"], json!("http://localhost:8000"));
-    }
-
-    #[test]
-    fn a_token_falls_with_every_token_and_client_that_it_came_through() {
-        for jti in ["1.first", "1.second", "1.third", "1.actor"] {
-            assert!(falls(Target::Token(TokenId::new(jti).unwrap())), "{jti}");
-        }
-        assert!(!falls(Target::Token(TokenId::new("1.other").unwrap())));
-        let client = |name: &str, at: u64| {
-            let up_to = Timestamp::from_secs(at);
-            falls(Target::Client { client: name.parse().unwrap(), up_to })
-        };
-        let subject = |name: &str, at: u64| {
-            let up_to = Timestamp::from_secs(at);
-            falls(Target::Subject { sub: name.to_owned(), up_to, tokens_only: false })
-        };
-        for name in ["web", "orders", "agent", "payments"] {
-            assert!(client(name, AT) && !client(name, AT - 1), "{name}");
-        }
-        for name in ["usr_1", "orders", "agent"] {
-            assert!(subject(name, AT) && !subject(name, AT - 1), "{name}");
-        }
-        assert!(!client("inventory", AT) && !subject("usr_2", AT));
-    }
-}
+mod tests;

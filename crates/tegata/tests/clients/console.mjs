@@ -38,6 +38,8 @@ async function walk(admin, other) {
   await live()
   await look.at('console-revocations')
 
+  const jti = await issued(other)
+
   await browser.visit('/console', '.of-points')
   await live()
   await browser.until("document.querySelector('.of-health .dot.good')")
@@ -73,6 +75,19 @@ async function walk(admin, other) {
 
   await browser.visit('/console/clients/demo-web', '.of-acts')
   await look.at('console-client')
+
+  // The life of a token is found by its name, and tells who got it and what took it back.
+  await browser.visit('/console/tokens', '#q')
+  await browser.type('#q', jti)
+  await browser.leads(() => browser.click('.of-search button'), '.of-token .facts')
+  const life = await browser.run("document.querySelector('.of-token').innerText")
+  for (const told of [jti, other.id, 'console-test', 'operator']) assert(life.includes(told), `${told}: ${life}`)
+  await browser.visit(`/console/tokens/${jti}`, '.of-token .facts')
+  await look.at('console-token')
+  // What no token is called is said in words, and is markup for nobody.
+  await browser.visit(`/console/tokens/${encodeURIComponent('<img src=x onerror=alert(1)>')}`, '.of-token .said')
+  assert.equal(await browser.run("document.querySelector('.of-token img')"), null)
+  await look.at('console-token-unknown')
 
   // A person is found by a part of the name, and loses everything; the page says who refuses it.
   await browser.visit(`/console/users?q=${other.name.slice(0, 30)}`, '.of-people a')
@@ -111,4 +126,16 @@ async function walk(admin, other) {
   await gone
   await look.at('console-no-role')
   assert.deepEqual(refused, [])
+}
+
+/** The name of a token that somebody gets. */
+async function issued(someone) {
+  const answer = await fetch(`${demo.issuer}/api/auth/login`, {
+    method: 'POST',
+    headers: { origin: demo.issuer, 'content-type': 'application/json' },
+    body: JSON.stringify({ username: someone.name, password }),
+  })
+  assert.equal(answer.status, 200)
+  const { access_token: token } = await answer.json()
+  return JSON.parse(Buffer.from(token.split('.')[1], 'base64url')).jti
 }

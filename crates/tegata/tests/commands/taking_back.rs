@@ -108,6 +108,67 @@ fn what_a_client_has_in_its_own_name_is_shown_by_status_lists() {
     server.stop();
 }
 
+#[test]
+fn the_life_of_a_token_tells_that_the_key_was_taken_back_which_signed_it() {
+    let place = Place::new();
+    place.add_user("alice");
+    place.write("robot.secret", "a secret of the robot client\n");
+    let declared = "[[client]]\nclient_id = \"robot\"\nclient_secret_file = \"robot.secret\"\n\
+                    grant_types = [\"client_credentials\"]\nscope = \"orders.read\"\n";
+    place.write("robot.toml", declared);
+    place.json(&["apply", "robot.toml"]);
+    let server = place.serve();
+    let port = server.ports().public;
+    let issue = || {
+        let (status, answer) = sign_in(port, "correct horse battery staple", "");
+        assert_eq!(status, 200, "{answer}");
+        let of_person = body(&answer)["access_token"].as_str().unwrap().to_owned();
+        let head = "POST /oauth2/token HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded";
+        let asked = "grant_type=client_credentials&client_id=robot&\
+                     client_secret=a+secret+of+the+robot+client";
+        let (status, answer) = crate::ask(port, head, asked);
+        assert_eq!(status, 200, "{answer}");
+        [of_person, body(&answer)["access_token"].as_str().unwrap().to_owned()]
+    };
+    let traced = |token: &String| {
+        let told = place.json(&["token", "trace", part(token, 1)["jti"].as_str().unwrap()]);
+        assert_eq!(told["issued"]["kid"], part(token, 0)["kid"], "{told}");
+        told
+    };
+    let before = issue();
+    let kid = part(&before[0], 0)["kid"].as_str().unwrap().to_owned();
+    for token in &before {
+        assert_eq!(part(token, 0)["kid"], json!(kid));
+        assert_eq!(traced(token)["revoked"], json!([]));
+    }
+    place.json(&["revoke", "--key", &kid, "--reason", "key-on-a-laptop"]);
+    for token in &before {
+        let told = traced(token);
+        let [entry] = told["revoked"].as_array().unwrap().as_slice() else { panic!("{told}") };
+        assert_eq!(entry["what"], "key", "{told}");
+        assert_eq!(
+            (&entry["reason"], &entry["actor"]),
+            (&json!("key-on-a-laptop"), &json!("operator"))
+        );
+        assert!(entry["at"].is_string(), "{told}");
+    }
+    // What the next key signed was not taken back.
+    for token in &issue() {
+        assert_ne!(part(token, 0)["kid"], json!(kid));
+        assert_eq!(traced(token)["revoked"], json!([]));
+    }
+    // What is kept with the sign-in outlives a start, and what nodes remember does not: that is said.
+    server.stop();
+    let server = place.serve();
+    let [of_person, own] = &before;
+    let told = traced(of_person);
+    assert_eq!(told["revoked"][0]["what"], "key", "{told}");
+    assert_eq!(told["known"]["issued_from"], "record", "{told}");
+    let unknown = place.refused(&["token", "trace", part(own, 1)["jti"].as_str().unwrap()], 1);
+    assert!(unknown.contains("every node was started since"), "{unknown}");
+    server.stop();
+}
+
 /// Waits until its status list says that a token was taken back: lists are made every few seconds.
 fn comes_to_be_shown(port: u16, token: &str) {
     crate::until("its status list shows it", || is_shown(port, token));

@@ -19,6 +19,7 @@ pub(crate) fn access(number: u32) -> Access {
         audience: None,
         details: None,
         status: StatusIndex { list, index: number },
+        kid: None,
     }
 }
 

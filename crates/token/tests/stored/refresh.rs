@@ -3,15 +3,15 @@
 use std::{
     collections::HashSet,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use tegata_core::{
-    Batch, BoxFuture, Epoch, Log, ManualClock, Node, Realm, Records, SeededEntropy, SessionId,
-    StoreError, Timestamp,
+    Batch, BoxFuture, Epoch, KeyId, Log, ManualClock, Node, Realm, Records, SeededEntropy,
+    SessionId, StoreError, Timestamp,
 };
 use tegata_store::{Adverse, MemoryRecords, Mischief};
 use tegata_token::{
@@ -313,6 +313,60 @@ async fn what_was_issued_under_other_permissions_is_not_given_again() {
     let again = world.families.refresh(&world.realm, &asked, &holder).await.unwrap_err();
     assert_eq!(again, Verdict::Stale.into());
     assert!(world.stored(&first).await.ended.is_none());
+}
+
+/// Somebody whose tokens a key signs that changes. A fake.
+struct SignedBy(Mutex<Option<KeyId>>);
+
+impl Holders for SignedBy {
+    fn standing<'a>(
+        &'a self,
+        _: &'a Realm,
+        _: &'a Family,
+    ) -> BoxFuture<'a, Result<Standing, StoreError>> {
+        let good = Standing::Good { authority: 1, unchanged: None, most: None, lowered: None };
+        Box::pin(async move { Ok(good) })
+    }
+
+    fn signer(&self) -> Option<KeyId> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+#[tokio::test]
+async fn one_name_never_stands_in_tokens_of_two_keys() {
+    let (world, _) = World::in_memory().await;
+    let first = world.begin().await;
+    let (client, binding) = ("web".parse().unwrap(), home());
+    let asked = Refresh {
+        token: token(&first),
+        client: &client,
+        binding: &binding,
+        attempt: None,
+        narrowed: &Narrowed::default(),
+        rotates: true,
+        as_of: None,
+    };
+    let key = |name: &str| Some(KeyId::new(name).unwrap());
+    let holder = SignedBy(Mutex::new(key("k1")));
+    let refresh = || world.families.refresh(&world.realm, &asked, &holder);
+    let spent = refresh().await.unwrap();
+    assert_eq!(spent.family.access.kid, key("k1"));
+    // Given again, it is the same; where it is not known which key signs, too.
+    for kid in [key("k1"), None] {
+        *holder.0.lock().unwrap() = kid;
+        let again = refresh().await.unwrap();
+        assert!(again.repeated);
+        assert_eq!(again.family.access, spent.family.access);
+    }
+    // The key is another by then: so is the access token, and its successor is the same.
+    *holder.0.lock().unwrap() = key("k2");
+    let renewed = refresh().await.unwrap();
+    assert_ne!(renewed.family.access.jti, spent.family.access.jti);
+    assert_eq!(renewed.family.access.kid, key("k2"));
+    assert_eq!(token(&renewed), token(&spent));
+    assert_eq!(renewed.family.earlier.last(), Some(&spent.family.access));
+    assert_eq!(refresh().await.unwrap().family.access, renewed.family.access);
 }
 
 #[tokio::test]

@@ -168,6 +168,7 @@ pub(crate) fn beginning() -> Beginning {
         authority: 1,
         authorized: tegata_core::Timestamp::from_secs(1),
         as_of: None,
+        kid: None,
     }
 }
 

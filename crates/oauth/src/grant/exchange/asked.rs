@@ -14,22 +14,22 @@ pub(crate) const TRANSACTION_TOKEN: &str = "urn:ietf:params:oauth:token-type:txn
 
 /// What is presented, and what is wanted for it.
 #[derive(Debug, Clone)]
-pub(super) struct Asked<'p> {
+pub struct Asked<'p> {
     /// The token that says for whom.
-    pub(super) subject: &'p str,
+    pub subject: &'p str,
     /// Whether that is a transaction token, which is to be replaced.
-    pub(super) replaces: bool,
+    pub replaces: bool,
     /// The token that says who acts.
-    pub(super) actor: Option<&'p str>,
+    pub actor: Option<&'p str>,
     /// What is wanted.
-    pub(super) wanted: Wanted,
+    pub wanted: Wanted,
     /// No more than this.
-    pub(super) scope: Option<Scope>,
+    pub scope: Option<Scope>,
 }
 
 /// What is wanted for a token.
 #[derive(Debug, Clone)]
-pub(super) enum Wanted {
+pub enum Wanted {
     /// Access tokens, under the name that they were asked for by.
     AccessTokens(&'static str),
     /// A transaction token, with what is to stand in `tctx` and `rctx`.
@@ -38,7 +38,10 @@ pub(super) enum Wanted {
 
 impl<'p> Asked<'p> {
     /// Reads the parameters. What is present but not understood is an error, never "not given".
-    pub(super) fn read(params: &'p Params) -> Result<Self, OAuthError> {
+    ///
+    /// # Errors
+    /// `invalid_request`, `invalid_scope`.
+    pub fn read(params: &'p Params) -> Result<Self, OAuthError> {
         let kind = params.require("subject_token_type", "subject_token_type is missing")?;
         if ![ACCESS_TOKEN, JWT, TRANSACTION_TOKEN].contains(&kind) {
             return Err(OAuthError::request(

@@ -82,9 +82,10 @@ impl Provider {
         let claims = self.transaction_claims(client, &subject, transaction, now);
         let claims = Claims { scope: scope.clone(), ..claims };
         self.check_stands(&claims, &subject)?;
-        let token = self.sign(Algorithm::Es256, "txntoken+jwt", &claims.to_json()).await?;
+        let (token, kid) =
+            self.signed_by(Algorithm::Es256, "txntoken+jwt", &claims.to_json()).await?;
         let access_token = check_length(token)?;
-        self.note_issued("transaction", &claims, Some(&subject.claims.jti), None);
+        self.note_issued("transaction", (&claims, &kid), Some(&subject.claims.jti), None);
         Ok(TokenAnswer {
             access_token,
             token_type: TokenAnswer::NOT_A_CREDENTIAL,

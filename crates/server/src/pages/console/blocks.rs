@@ -377,6 +377,18 @@ impl At<'_> {
                 all.fixed("revoke", || Revoke { w: self.w(), kinds: KINDS })?;
                 all.alive("latest", &self.latest(usize::MAX))?;
             }
+            Place::Tokens | Place::Token(_) => {
+                let sought = match place {
+                    Place::Token(jti) => Some(jti.clone()),
+                    _ => self.narrowed.search.clone(),
+                };
+                all.fixed("search", || {
+                    self.search("/console/tokens", "q", self.w().trace_jti, &sought)
+                })?;
+                if !live && let Some(jti) = &sought {
+                    all.still("token", &self.life(jti).await?)?;
+                }
+            }
             Place::Requests => {
                 all.fixed("search", || {
                     let (w, text) = (self.w(), &self.narrowed.search);

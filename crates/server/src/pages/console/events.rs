@@ -270,6 +270,8 @@ impl Reader {
             | Place::Keys
             | Place::ApiKeys
             | Place::ApiKey(_)
+            | Place::Tokens
+            | Place::Token(_)
             | Place::Requests => None,
         };
         let (mut quiet, mut away) = (0, 0);

@@ -29,6 +29,9 @@ pub(crate) enum Place {
     ApiKeys,
     ApiKey(String),
     Revocations,
+    Tokens,
+    /// The life of one, by its `jti`.
+    Token(String),
     Requests,
     /// What became of something that was ordered here. It has no address of its own.
     Order(u64),
@@ -36,7 +39,7 @@ pub(crate) enum Place {
 
 impl Place {
     /// Those that there are links to, in their order.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Overview,
         Self::Sessions,
         Self::Users,
@@ -44,12 +47,15 @@ impl Place {
         Self::Keys,
         Self::ApiKeys,
         Self::Revocations,
+        Self::Tokens,
         Self::Requests,
     ];
 
     /// The page that two parts of an address name.
     pub(super) fn read(page: &str, id: Option<&str>) -> Option<Self> {
-        let id = id.filter(|id| !id.is_empty() && id.len() <= LONGEST);
+        if id.is_some_and(|id| id.is_empty() || id.len() > LONGEST) {
+            return None;
+        }
         Some(match (page, id) {
             ("overview", None) => Self::Overview,
             ("sessions", None) => Self::Sessions,
@@ -61,6 +67,8 @@ impl Place {
             ("api-keys", None) => Self::ApiKeys,
             ("api-keys", Some(id)) => Self::ApiKey(id.to_owned()),
             ("revocations", None) => Self::Revocations,
+            ("tokens", None) => Self::Tokens,
+            ("tokens", Some(jti)) => Self::Token(jti.to_owned()),
             ("requests", None) => Self::Requests,
             ("orders", Some(id)) => Self::Order(id.parse().ok()?),
             _ => return None,
@@ -95,6 +103,8 @@ impl Place {
             Self::ApiKeys => ("api-keys", None),
             Self::ApiKey(id) => ("api-keys", Some(id.clone())),
             Self::Revocations => ("revocations", None),
+            Self::Tokens => ("tokens", None),
+            Self::Token(jti) => ("tokens", Some(jti.clone())),
             Self::Requests => ("requests", None),
             Self::Order(order) => ("orders", Some(order.to_string())),
         }
@@ -119,6 +129,7 @@ impl Place {
             Self::Keys => w.keys,
             Self::ApiKeys | Self::ApiKey(_) => w.api_keys,
             Self::Revocations | Self::Order(_) => w.revocations,
+            Self::Tokens | Self::Token(_) => w.traces,
             Self::Requests => w.requests,
         }
     }
@@ -204,6 +215,8 @@ mod tests {
             Place::Keys,
             Place::ApiKeys,
             Place::ApiKey("Zk3vQ0aB".to_owned()),
+            Place::Tokens,
+            Place::Token("1.20780.a/b <c>".to_owned()),
         ] {
             assert_eq!(Place::of_path(&place.path()), Some(place));
         }
@@ -223,6 +236,7 @@ mod tests {
             "/console/users/%zz",
             "/console?x",
             "/console/nothing",
+            &format!("/console/tokens/{}", "a".repeat(LONGEST + 1)),
         ] {
             let at = Place::of_path(elsewhere);
             assert!(at.is_none() || elsewhere == "/console/", "{elsewhere}: {at:?}");

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     blocks::{At, text, texts},
+    place::Place,
     words::moment_of,
 };
 use crate::{
@@ -39,6 +40,8 @@ struct One {
     known: Vec<(String, String)>,
     place: String,
     sound: bool,
+    /// Where the life of its token is told.
+    token: Option<String>,
 }
 
 /// What of a record is shown beside what is said in words, by its names.
@@ -107,11 +110,17 @@ impl At<'_> {
         Ok(Some(Requests {
             w,
             unknown: None,
-            records: records.map(|it| One::of(it, w, lang)).collect(),
+            records: records.map(|it| self.one(it)).collect(),
             taken: taken.collect(),
             others: texts(&told, "not_asked"),
             more: told.get("more") == Some(&Value::Bool(true)),
         }))
+    }
+
+    fn one(&self, told: &Value) -> One {
+        let jti = Some(text(&told["record"], "jti")).filter(|jti| !jti.is_empty());
+        let token = jti.map(|jti| self.link(&Place::Token(jti.to_owned())));
+        One { token, ..One::of(told, self.w(), self.lang) }
     }
 }
 
@@ -171,6 +180,7 @@ impl One {
                 node => format!("{node} {}:{}", told["segment"], told["line"]),
             },
             sound: told["sound"] == true,
+            token: None,
         }
     }
 }

@@ -81,6 +81,7 @@ async fn signed_in(composed: &Composed, user: &UserId, many: usize) -> Vec<Issue
             authority: 1,
             authorized,
             as_of: None,
+            kid: None,
         };
         let (issue, change) = composed.families.begin(&composed.realm, beginning).await.unwrap();
         batch = batch.with(change);
