@@ -6,7 +6,10 @@ use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use tegata_core::Timestamp;
-use tegata_token::{KeySet, VerifyingKey, assertion::ClientAssertion};
+use tegata_token::{
+    KeySet, VerifyingKey,
+    assertion::{ClientAssertion, ExpectedAssertion},
+};
 
 const ISSUER: &str = "https://issuer.example";
 
@@ -22,6 +25,13 @@ static KEYS: LazyLock<KeySet> = LazyLock::new(|| {
 fuzz_target!(|text: &str| {
     let now = Timestamp::from_secs(1_767_225_600);
     let claimed = ClientAssertion::claimed_client(text);
-    let client = claimed.as_deref().unwrap_or("web");
-    assert!(ClientAssertion::verify(text, client, &KEYS, ISSUER, now).is_err());
+    let expected = ExpectedAssertion {
+        client: claimed.as_deref().unwrap_or("web"),
+        keys: &KEYS,
+        algorithm: None,
+        issuer: ISSUER,
+        danger_others: &[],
+        bare_audience: false,
+    };
+    assert!(ClientAssertion::verify(text, &expected, now).is_err());
 });

@@ -13,7 +13,7 @@ use tegata_core::{
 };
 use tegata_token::{
     ClientCertificate,
-    assertion::{AssertionRefused, ClientAssertion},
+    assertion::{AssertionRefused, ClientAssertion, ExpectedAssertion},
 };
 
 use crate::{
@@ -31,6 +31,19 @@ pub static ASSERTIONS: Space = Space { name: "assertion", indexed: false };
 const CLOCKS_APART: std::time::Duration = std::time::Duration::from_secs(120);
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// What an assertion of a client names as its audience.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AssertionAudience {
+    /// The issuer.
+    #[default]
+    Issuer,
+    /// The issuer, or in its place the token endpoint or the endpoint that is called, as OpenID Connect
+    /// Core §9 has it. Whoever makes a client believe that an endpoint of ours is one of theirs is sent
+    /// assertions that count here.
+    DangerIssuerOrEndpoint,
+}
 
 /// A client that has proven itself, as the store had it.
 #[derive(Debug, Clone)]
@@ -94,9 +107,9 @@ impl Basic {
 }
 
 impl Provider {
-    /// The client that makes a request, proven as it was registered to be. A client with a secret
-    /// may give it in the header or in the form. `certificate` is the one that its connection shows,
-    /// which is no proof of who it is for a client that proves itself otherwise.
+    /// The client that makes a request to the endpoint with this path, proven as it was registered to
+    /// be. A client with a secret may give it in the header or in the form. `certificate` is the one that
+    /// its connection shows, which is no proof of who it is for a client that proves itself otherwise.
     ///
     /// # Errors
     /// `invalid_client`, the same for an unknown client and a wrong secret.
@@ -105,6 +118,7 @@ impl Provider {
         basic: Option<&Basic>,
         params: &Params,
         certificate: Option<&ClientCertificate>,
+        path: &str,
     ) -> Result<ProvenClient, Refused> {
         let (post, assertion) = (params.get("client_secret"), params.get("client_assertion"));
         let methods =
@@ -128,7 +142,7 @@ impl Provider {
                 Ok(client)
             }
             (AuthMethod::PrivateKeyJwt, None, Some(assertion)) => {
-                self.accept_assertion(&client, assertion).await?;
+                self.accept_assertion(&client, assertion, path).await?;
                 Ok(client)
             }
             (AuthMethod::TlsClientAuth | AuthMethod::SelfSignedTlsClientAuth, None, None) => {
@@ -181,18 +195,29 @@ impl Provider {
         }
     }
 
-    async fn accept_assertion(&self, client: &Client, assertion: &str) -> Result<(), Refused> {
+    async fn accept_assertion(
+        &self,
+        client: &Client,
+        assertion: &str,
+        path: &str,
+    ) -> Result<(), Refused> {
         let keys = self.keys_of(client, assertion).await.map_err(|error| {
             tracing::info!(client = %client.id, %error, "the keys of a client cannot be had");
             wrong("the keys at the client's jwks_uri cannot be had")
         })?;
         let now = self.node().now();
-        let accepted =
-            ClientAssertion::verify(assertion, client.id.as_str(), &keys, self.issuer(), now)
-                .map_err(|error| {
-                    tracing::info!(client = %client.id, %error, "a client assertion was refused");
-                    wrong(what_to_do(error))
-                })?;
+        let expected = ExpectedAssertion {
+            client: client.id.as_str(),
+            keys: &keys,
+            algorithm: client.assertion_alg,
+            issuer: self.issuer(),
+            danger_others: &self.danger_audiences(client, path),
+            bare_audience: client.is_fapi(),
+        };
+        let accepted = ClientAssertion::verify(assertion, &expected, now).map_err(|error| {
+            tracing::info!(client = %client.id, %error, "a client assertion was refused");
+            wrong(what_to_do(error))
+        })?;
         // RFC 7523 §3, item 7: an assertion counts once, on all nodes together.
         let name = format!("{} {}", client.id, accepted.jti);
         let name = digest::digest(&digest::SHA256, name.as_bytes());
@@ -207,6 +232,18 @@ impl Provider {
             Ok(())
         } else {
             Err(wrong("client_assertion was used before").into())
+        }
+    }
+
+    /// What an assertion of a client may name in the issuer's place, at the endpoint with this path. FAPI 2.0
+    /// §5.3.2.1, item 8, allows nothing.
+    fn danger_audiences(&self, client: &Client, path: &str) -> Vec<String> {
+        match self.config().assertion_audience {
+            AssertionAudience::DangerIssuerOrEndpoint if !client.is_fapi() => self
+                .bases()
+                .flat_map(|base| ["/oauth2/token", path].map(|path| format!("{base}{path}")))
+                .collect(),
+            _ => Vec::new(),
         }
     }
 }

@@ -122,6 +122,15 @@ pub struct Client {
     /// What it must sign them with, where that was registered.
     #[serde(default)]
     pub request_object_alg: Option<Algorithm>,
+    /// What its assertions must be signed with, where that was registered.
+    #[serde(default)]
+    pub assertion_alg: Option<Algorithm>,
+    /// For how many seconds a sign-in counts, where its request does not say it.
+    #[serde(default)]
+    pub default_max_age: Option<u64>,
+    /// How strongly people must have been authenticated, where its request does not say it: one of these.
+    #[serde(default)]
+    pub default_acr_values: Vec<String>,
     /// The security profile that it keeps, beyond what all clients do.
     #[serde(default)]
     pub profile: Option<Profile>,

@@ -64,7 +64,7 @@ pub mod signals;
 pub mod subject;
 pub mod userinfo;
 
-pub use authenticate::{Basic, ProvenClient};
+pub use authenticate::{AssertionAudience, Basic, ProvenClient};
 pub use client::{AuthMethod, Client, ClientMetadata, Clients, GrantType, TokenFormat};
 pub use delegation::Delegation;
 pub use described::NotDescribed;

@@ -13,6 +13,7 @@ use tegata_token::{
 };
 
 use crate::{
+    authenticate::AssertionAudience,
     client::Clients,
     delegation::Delegation,
     described::{self, Documents},
@@ -66,6 +67,8 @@ pub struct Config {
     pub dpop_nonce: DpopNonce,
     /// Whether certificates of clients are seen, and where: nowhere.
     pub mtls: Option<MutualTls>,
+    /// What assertions of clients name as their audience: the issuer.
+    pub assertion_audience: AssertionAudience,
     /// Of whom a second factor is demanded: of nobody.
     pub second_factor: Demand,
 }
@@ -92,6 +95,7 @@ impl Default for Config {
             details_types: BTreeSet::new(),
             dpop_nonce: DpopNonce::default(),
             mtls: None,
+            assertion_audience: AssertionAudience::default(),
             second_factor: Demand::default(),
         }
     }

@@ -264,6 +264,7 @@ impl Provider {
         }
         let max_age = params.get("max_age").map(str::parse).transpose();
         let max_age = max_age.map_err(|_| OAuthError::request("max_age is not a number"))?;
+        let max_age = max_age.or(client.default_max_age);
         let words = |name: &str| -> Vec<String> {
             let values = params.get(name).unwrap_or_default().split(' ');
             values.filter(|value| !value.is_empty()).map(str::to_owned).collect()
@@ -271,6 +272,11 @@ impl Provider {
         let details = narrowing::details(params)?.unwrap_or_default();
         narrowing::check_types(&details, &self.config().details_types, client)?;
         let asked = ClaimsParameter::read(params, client)?;
+        let mut acr_values = [words("acr_values"), asked.acr].concat();
+        // OpenID Connect Dynamic Client Registration 1.0 §2: whatever a request says of it overrides this.
+        if acr_values.is_empty() && asked.essential_acr.is_empty() {
+            acr_values.clone_from(&client.default_acr_values);
+        }
         let mut subject = self.hinted(params)?;
         if let Some(named) = asked.subject {
             claims::join_subject(&mut subject, named)?;
@@ -287,7 +293,7 @@ impl Provider {
             challenge,
             prompt: prompt(params)?,
             max_age,
-            acr_values: [words("acr_values"), asked.acr].concat(),
+            acr_values,
             login_hint: params.get("login_hint").map(|hint| hint.chars().take(256).collect()),
             ui_locales: words("ui_locales"),
             at: self.node().now(),

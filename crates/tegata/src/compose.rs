@@ -597,6 +597,7 @@ fn provider_config(config: &Config) -> tegata_oauth::Config {
         described: config.described(),
         dpop_nonce: config.tokens.dpop_nonce,
         mtls: config.mtls(),
+        assertion_audience: config.clients.assertion_audience,
         ..tegata_oauth::Config::default()
     }
 }

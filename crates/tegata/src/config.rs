@@ -18,7 +18,7 @@ use tegata_gateway::{
 };
 use tegata_mesh::{DeclaredBff, DeclaredDelegation, DeclaredRoute, DeclaredService};
 use tegata_oauth::{
-    DpopNonce, MutualTls,
+    AssertionAudience, DpopNonce, MutualTls,
     described::{self, HostPattern},
     register::Registration,
 };
@@ -131,6 +131,8 @@ pub(crate) struct Clients {
     pub(crate) metadata_documents: bool,
     /// The hosts at which they may; any, where none is named.
     pub(crate) metadata_document_hosts: Vec<HostPattern>,
+    /// What assertions of clients name as their audience: `issuer`, `danger_issuer_or_endpoint`.
+    pub(crate) assertion_audience: AssertionAudience,
     /// Networks in which addresses of clients may lie, beside the internet.
     pub(crate) reach: Vec<Network>,
     /// Certificates that sign those of clients; the system's where nothing is said.
@@ -145,6 +147,7 @@ impl Default for Clients {
                 .unwrap_or_default(),
             metadata_documents: false,
             metadata_document_hosts: Vec::new(),
+            assertion_audience: AssertionAudience::Issuer,
             reach: Vec::new(),
             ca_file: None,
         }

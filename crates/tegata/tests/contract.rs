@@ -7,6 +7,7 @@ mod contract {
     pub(crate) mod administration;
     pub(crate) mod administration_races;
     pub(crate) mod answers;
+    pub(crate) mod assertions;
     pub(crate) mod authorize;
     pub(crate) mod back_channel;
     mod bff;
@@ -19,6 +20,7 @@ mod contract {
     pub(crate) mod described;
     pub(crate) mod discovery;
     pub(crate) mod exchange;
+    pub(crate) mod forged;
     pub(crate) mod gateway;
     pub(crate) mod grants;
     pub(crate) mod graphql;
@@ -36,6 +38,7 @@ mod contract {
     pub(crate) mod racing;
     pub(crate) mod refusals;
     pub(crate) mod registration;
+    pub(crate) mod request_objects;
     pub(crate) mod second_factor;
     pub(crate) mod shortage;
     pub(crate) mod tokens;

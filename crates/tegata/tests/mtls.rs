@@ -5,10 +5,12 @@
 
 mod mtls {
     mod alone;
+    mod audience;
     mod authentication;
     mod bound;
     mod certificates;
     mod envoy;
+    mod fapi;
     mod proxy;
     mod world;
 }

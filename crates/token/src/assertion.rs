@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use tegata_core::Timestamp;
 
 use crate::{
+    Algorithm,
     claims::Claims,
     jws::{Compact, Malformed},
     verifier::KeySet,
@@ -28,6 +30,23 @@ pub struct ClientAssertion {
     pub forget_at: Timestamp,
 }
 
+/// Whose assertions are accepted, and which.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpectedAssertion<'a> {
+    /// The client that must have made it.
+    pub client: &'a str,
+    /// The client's keys.
+    pub keys: &'a KeySet,
+    /// The only algorithm that counts, where one was registered.
+    pub algorithm: Option<Algorithm>,
+    /// The issuer that it must be for.
+    pub issuer: &'a str,
+    /// What it may name in the issuer's place: addresses of endpoints, where that is allowed.
+    pub danger_others: &'a [String],
+    /// Whether a list with one audience is refused, too (FAPI 2.0 Security Profile §5.3.2.1, item 8).
+    pub bare_audience: bool,
+}
+
 /// Why an assertion is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AssertionRefused {
@@ -37,8 +56,8 @@ pub enum AssertionRefused {
     /// It is another kind of token.
     #[error("the assertion's `typ` is not that of an assertion")]
     Kind,
-    /// None of the client's keys is named, or the algorithm is not the key's.
-    #[error("the assertion names no key of the client, or another algorithm than the key's")]
+    /// None of the client's keys is named, or the algorithm is not the key's or the registered one.
+    #[error("the assertion names no key of the client, or another algorithm than may be")]
     UnknownKey,
     /// The signature is not the key's.
     #[error("the assertion's signature is not valid")]
@@ -49,7 +68,7 @@ pub enum AssertionRefused {
     /// `iss` and `sub` are not both the client.
     #[error("`iss` and `sub` are not both the client's id")]
     Subject,
-    /// `aud` is not the issuer, alone.
+    /// `aud` is not the issuer, or what may stand in its place, alone.
     #[error("`aud` must be the issuer identifier and nothing else")]
     Audience,
     /// It has expired, is not valid yet, or lives longer than five minutes.
@@ -68,15 +87,13 @@ impl ClientAssertion {
         Ok(Claims::parse_assertion(&compact.claims).map_err(AssertionRefused::Claims)?.sub)
     }
 
-    /// Verifies an assertion of `client`, who has these keys, for this issuer.
+    /// Verifies an assertion.
     ///
     /// # Errors
     /// The first rule that it breaks.
     pub fn verify(
         assertion: &str,
-        client: &str,
-        keys: &KeySet,
-        issuer: &str,
+        expected: &ExpectedAssertion<'_>,
         now: Timestamp,
     ) -> Result<Self, AssertionRefused> {
         let compact = Compact::parse(assertion)?;
@@ -86,19 +103,23 @@ impl ClientAssertion {
         if typ.is_some_and(|typ| !kinds.contains(&typ.as_str())) {
             return Err(AssertionRefused::Kind);
         }
-        let key = keys
+        let key = expected
+            .keys
             .of_client(compact.header.kid.as_deref(), &compact.header.alg)
+            .filter(|key| expected.algorithm.is_none_or(|only| only == key.algorithm()))
             .ok_or(AssertionRefused::UnknownKey)?;
         if !key.verifies(compact.signed.as_bytes(), &compact.signature) {
             return Err(AssertionRefused::Signature);
         }
         let claims = Claims::parse_assertion(&compact.claims).map_err(AssertionRefused::Claims)?;
-        if claims.iss != client || claims.sub != client {
+        if claims.iss != expected.client || claims.sub != expected.client {
             return Err(AssertionRefused::Subject);
         }
         // One audience, and the issuer's own: an assertion that was meant for somebody else cannot
         // be used here, and the one meant for us can be used nowhere else.
-        if claims.aud.0.as_slice() != [issuer] {
+        let [audience] = claims.aud.0.as_slice() else { return Err(AssertionRefused::Audience) };
+        let is_ours = audience == expected.issuer || expected.danger_others.contains(audience);
+        if !is_ours || (expected.bare_audience && !is_bare(&compact.claims)) {
             return Err(AssertionRefused::Audience);
         }
         let expires = Timestamp::from_secs(claims.exp);
@@ -108,6 +129,16 @@ impl ClientAssertion {
         }
         Ok(Self { client: claims.sub, jti: claims.jti, forget_at: expires + LEEWAY })
     }
+}
+
+/// Whether the audience is a string, and no list with one.
+fn is_bare(claims: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Bare {
+        #[serde(rename = "aud")]
+        _aud: String,
+    }
+    serde_json::from_slice::<Bare>(claims).is_ok()
 }
 
 #[cfg(test)]
@@ -137,7 +168,18 @@ mod tests {
     ) -> Result<ClientAssertion, AssertionRefused> {
         let keys = KeySet::new(vec![Arc::new(VerifyingKey::from_jwk(key.jwk()).unwrap())]);
         let text = jws::sign(key, typ, claims.to_string().as_bytes()).unwrap();
-        ClientAssertion::verify(&text, "web", &keys, ISSUER, now())
+        ClientAssertion::verify(&text, &expected(&keys), now())
+    }
+
+    fn expected(keys: &KeySet) -> ExpectedAssertion<'_> {
+        ExpectedAssertion {
+            client: "web",
+            keys,
+            algorithm: None,
+            issuer: ISSUER,
+            danger_others: &[],
+            bare_audience: false,
+        }
     }
 
     #[test]
@@ -190,7 +232,54 @@ mod tests {
         );
         let text = jws::sign(&key, "JWT", good().to_string().as_bytes()).unwrap();
         let keys = KeySet::new(vec![Arc::new(VerifyingKey::from_jwk(other.jwk()).unwrap())]);
-        let refused = ClientAssertion::verify(&text, "web", &keys, ISSUER, now());
+        let refused = ClientAssertion::verify(&text, &expected(&keys), now());
         assert_eq!(refused, Err(AssertionRefused::UnknownKey));
+    }
+
+    #[test]
+    fn refuses_the_other_algorithms_of_a_client_that_has_registered_one() {
+        let key = SigningKey::generate(Algorithm::Es256).unwrap();
+        let keys = KeySet::new(vec![Arc::new(VerifyingKey::from_jwk(key.jwk()).unwrap())]);
+        let text = jws::sign(&key, "JWT", good().to_string().as_bytes()).unwrap();
+        let verify = |algorithm| {
+            let only = ExpectedAssertion { algorithm: Some(algorithm), ..expected(&keys) };
+            ClientAssertion::verify(&text, &only, now())
+        };
+        assert!(verify(Algorithm::Es256).is_ok());
+        for other in [Algorithm::Rs256, Algorithm::Ps256, Algorithm::EdDsa] {
+            assert_eq!(verify(other), Err(AssertionRefused::UnknownKey), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_stands_in_the_issuers_place_stands_there_alone_and_a_list_is_no_string() {
+        let key = SigningKey::generate(Algorithm::Es256).unwrap();
+        let keys = KeySet::new(vec![Arc::new(VerifyingKey::from_jwk(key.jwk()).unwrap())]);
+        let endpoint = "https://issuer.example/oauth2/token";
+        let others = [endpoint.to_owned()];
+        let verify = |aud: Value, others: &[String], bare_audience| {
+            let mut claims = good();
+            claims["aud"] = aud;
+            let text = jws::sign(&key, "JWT", claims.to_string().as_bytes()).unwrap();
+            let expected =
+                ExpectedAssertion { danger_others: others, bare_audience, ..expected(&keys) };
+            ClientAssertion::verify(&text, &expected, now()).map(|_| ())
+        };
+        let refused = Err(AssertionRefused::Audience);
+        for aud in [json!(ISSUER), json!(endpoint), json!([ISSUER]), json!([endpoint])] {
+            assert_eq!(verify(aud, &others, false), Ok(()));
+        }
+        for aud in [
+            json!([ISSUER, endpoint]),
+            json!([endpoint, endpoint]),
+            json!([endpoint, "https://evil.example"]),
+            json!("https://issuer.example/oauth2/par"),
+            json!("https://issuer.example/oauth2/token/"),
+        ] {
+            assert_eq!(verify(aud.clone(), &others, false), refused, "{aud}");
+        }
+        assert_eq!(verify(json!(endpoint), &[], false), refused);
+        assert_eq!(verify(json!(ISSUER), &[], true), Ok(()));
+        assert_eq!(verify(json!([ISSUER]), &[], true), refused);
     }
 }

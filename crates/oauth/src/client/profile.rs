@@ -43,7 +43,12 @@ impl ClientMetadata {
 
     /// What an RSA key of its own is for where nothing is said.
     pub(super) fn usual_rsa(&self) -> Algorithm {
-        if self.is_fapi() { Algorithm::Ps256 } else { Algorithm::Rs256 }
+        let wanted = self.token_endpoint_auth_signing_alg;
+        if self.is_fapi() || wanted == Some(Algorithm::Ps256) {
+            Algorithm::Ps256
+        } else {
+            Algorithm::Rs256
+        }
     }
 
     /// Whether it is to keep the FAPI 2.0 Security Profile.
@@ -86,6 +91,7 @@ impl ClientMetadata {
             ("introspection_signed_response_alg", self.introspection_signed_response_alg),
             ("userinfo_signed_response_alg", self.userinfo_signed_response_alg),
             ("request_object_signing_alg", self.request_object_signing_alg),
+            ("token_endpoint_auth_signing_alg", self.token_endpoint_auth_signing_alg),
         ];
         for (name, algorithm) in named {
             if algorithm == Some(Algorithm::Rs256) {

@@ -9,6 +9,9 @@ use tegata_token::{Algorithm, Jwk, Scope, VerifyingKey, certificate::fits};
 use super::{AuthMethod, Client, GrantType, Profile, SubjectType, TokenFormat, certificate};
 use crate::{dpop::DpopNonce, redirect::RedirectUri, remote};
 
+/// The longest `default_acr_values`, all together.
+const LONGEST: usize = 2048;
+
 /// A client as it is declared, in configuration or through administration.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -88,6 +91,14 @@ pub struct ClientMetadata {
     pub require_signed_request_object: bool,
     /// What it signs its authorization requests with; any of its keys if nothing is said.
     pub request_object_signing_alg: Option<Algorithm>,
+    /// What it signs its assertions with, where it proves itself by `private_key_jwt`; any of its keys if
+    /// nothing is said.
+    pub token_endpoint_auth_signing_alg: Option<Algorithm>,
+    /// For how many seconds a sign-in counts, where its requests do not say `max_age`.
+    pub default_max_age: Option<u64>,
+    /// How strongly people must have been authenticated, one of these, where its requests ask for nothing of
+    /// the kind.
+    pub default_acr_values: Vec<String>,
     /// The types of authorization details that it may ask for.
     pub authorization_details_types: BTreeSet<String>,
     /// The security profile that it keeps.
@@ -185,6 +196,14 @@ impl ClientMetadata {
         self.check_certificates(auth, has_keys).map_err(|rule| invalid(rule.to_owned()))?;
         self.check_profile(auth, &keys).map_err(invalid)?;
         self.check_request_objects(&keys).map_err(|rule| invalid(rule.to_owned()))?;
+        self.check_assertions(auth, &keys).map_err(|rule| invalid(rule.to_owned()))?;
+        // They wait in the store with each request.
+        let words = &self.default_acr_values;
+        let is_word = |it: &String| !it.is_empty() && !it.contains(char::is_whitespace);
+        if !words.iter().all(is_word) || words.iter().map(String::len).sum::<usize>() > LONGEST {
+            let rule = "`default_acr_values` are words of at most 2048 bytes together";
+            return Err(invalid(rule.to_owned()));
+        }
         if self.authorization_details_types.iter().any(|it| !(1..=128).contains(&it.len())) {
             let rule = "a type of `authorization_details_types` has 1 to 128 bytes";
             return Err(invalid(rule.to_owned()));
@@ -241,6 +260,9 @@ impl ClientMetadata {
             details_types: self.authorization_details_types.clone(),
             require_signed_request: self.require_signed_request_object,
             request_object_alg: self.request_object_signing_alg,
+            assertion_alg: self.token_endpoint_auth_signing_alg,
+            default_max_age: self.default_max_age,
+            default_acr_values: self.default_acr_values.clone(),
             profile: self.profile,
             may_act,
             dpop_bound: self.dpop_bound_access_tokens,
@@ -299,6 +321,9 @@ impl ClientMetadata {
             require_pushed_authorization_requests: client.require_pushed,
             require_signed_request_object: client.require_signed_request,
             request_object_signing_alg: client.request_object_alg,
+            token_endpoint_auth_signing_alg: client.assertion_alg,
+            default_max_age: client.default_max_age,
+            default_acr_values: client.default_acr_values.clone(),
             authorization_details_types: client.details_types.clone(),
             profile: client.profile,
             may_act: client.may_act.as_ref().map(|id| id.as_str().to_owned()),
@@ -326,6 +351,18 @@ impl ClientMetadata {
             }
             _ => Ok(()),
         }
+    }
+
+    fn check_assertions(&self, auth: AuthMethod, keys: &[Jwk]) -> Result<(), &'static str> {
+        let Some(wanted) = self.token_endpoint_auth_signing_alg else { return Ok(()) };
+        if auth != AuthMethod::PrivateKeyJwt {
+            return Err("`token_endpoint_auth_signing_alg` is for `private_key_jwt`");
+        }
+        // What is published elsewhere is looked at when it is used.
+        if self.jwks_uri.is_none() && !keys.iter().any(|key| key.alg == Some(wanted)) {
+            return Err("no key of `jwks` is of the `token_endpoint_auth_signing_alg`");
+        }
+        Ok(())
     }
 
     fn auth(&self) -> Result<AuthMethod, &'static str> {
@@ -447,6 +484,14 @@ mod tests {
             dpop_nonce: Some(DpopNonce::Required),
             userinfo_signed_response_alg: Some(Algorithm::Es256),
             asks_consent: Some(false),
+            default_max_age: Some(60),
+            default_acr_values: vec!["aal2".into()],
+            ..web()
+        };
+        let signing = ClientMetadata {
+            token_endpoint_auth_method: Some(AuthMethod::PrivateKeyJwt),
+            token_endpoint_auth_signing_alg: Some(Algorithm::Es256),
+            jwks: Some(KeySetForm { keys: vec![key.clone()] }),
             ..web()
         };
         let fapi = ClientMetadata {
@@ -469,7 +514,7 @@ mod tests {
             sector: Some("example.com".into()),
             ..web()
         };
-        for declared in [web(), public, full, fapi, certified, by_subject, pairwise] {
+        for declared in [web(), public, full, signing, fapi, certified, by_subject, pairwise] {
             let client = declared.read(now).unwrap();
             assert_eq!(ClientMetadata::of(&client).read(now).unwrap(), client);
         }

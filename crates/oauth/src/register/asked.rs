@@ -71,6 +71,11 @@ impl Offered {
             let why = "`token_endpoint_auth_method` is none of what is offered";
             return Err(RegisterRefused::metadata(why));
         }
+        // `auth_time` stands in every ID token.
+        said.read::<bool>("require_auth_time")?;
+        // It says something of assertions alone: what others say of it is passed over.
+        let by_key = auth == AuthMethod::PrivateKeyJwt;
+        let assertion_alg = by_key.then(|| said.read("token_endpoint_auth_signing_alg"));
         let usual = self.usual();
         let signing = |name: &str| self.signing(&said, name);
         let metadata = ClientMetadata {
@@ -114,6 +119,9 @@ impl Offered {
                 .read("require_signed_request_object")?
                 .unwrap_or_default(),
             request_object_signing_alg: said.read("request_object_signing_alg")?,
+            token_endpoint_auth_signing_alg: assertion_alg.transpose()?.flatten(),
+            default_max_age: said.read("default_max_age")?,
+            default_acr_values: said.texts("default_acr_values")?,
             dpop_bound_access_tokens: said.read("dpop_bound_access_tokens")?.unwrap_or_default(),
             tls_client_certificate_bound_access_tokens: said
                 .read("tls_client_certificate_bound_access_tokens")?

@@ -56,6 +56,11 @@ impl Provider {
         tell("introspection_signed_response_alg", json!(client.introspection_alg));
         tell("userinfo_signed_response_alg", json!(client.userinfo_alg));
         tell("request_object_signing_alg", json!(client.request_object_alg));
+        tell("token_endpoint_auth_signing_alg", json!(client.assertion_alg));
+        tell("default_max_age", json!(client.default_max_age));
+        tell("default_acr_values", json!(client.default_acr_values));
+        // It stands in every ID token.
+        tell("require_auth_time", json!(true));
         tell("require_pushed_authorization_requests", json!(client.require_pushed));
         tell("require_signed_request_object", json!(client.require_signed_request));
         tell("dpop_bound_access_tokens", json!(client.dpop_bound));

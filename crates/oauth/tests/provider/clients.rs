@@ -3,12 +3,12 @@
 use serde_json::json;
 use tegata_core::{Batch, ClientId, Event, EventType, Expect, Secret, Stored as _, repository};
 use tegata_oauth::{
-    Basic, Client, ClientMetadata, Config, GrantType, Provider, Refused, client::NotRegistered,
-    register::Registration,
+    AssertionAudience, Basic, Client, ClientMetadata, Config, GrantType, MutualTls, Provider,
+    Refused, client::NotRegistered, register::Registration,
 };
 use tegata_token::{Algorithm, Order, SigningKey, jws};
 
-use super::world::{CALLBACK, SECRET, World, after, error, params};
+use super::world::{CALLBACK, SECRET, World, after, client_key, error, params};
 
 fn basic(id: &str, secret: &str) -> Basic {
     Basic { id: id.into(), secret: Secret::new(secret.to_owned()) }
@@ -19,7 +19,7 @@ async fn authenticate(
     basic: Option<&Basic>,
     pairs: &[(&str, &str)],
 ) -> Result<String, &'static str> {
-    let found = world.provider.authenticate(basic, &params(pairs), None).await;
+    let found = world.provider.authenticate(basic, &params(pairs), None, "/oauth2/token").await;
     found.map(|client| client.id.to_string()).map_err(error)
 }
 
@@ -40,7 +40,12 @@ async fn unknown_clients_and_wrong_secrets_are_told_the_same() {
     world.web().await;
     let refused = async |id: &str, secret: &str| {
         let basic = basic(id, secret);
-        match world.provider.authenticate(Some(&basic), &params(&[]), None).await.unwrap_err() {
+        match world
+            .provider
+            .authenticate(Some(&basic), &params(&[]), None, "/oauth2/token")
+            .await
+            .unwrap_err()
+        {
             Refused::OAuth(error) => error,
             Refused::Store(error) => panic!("{error}"),
         }
@@ -136,13 +141,68 @@ async fn who_signs_for_the_token_endpoint_is_told_for_whom_to_sign() {
         let text = jws::sign(key, "JWT", claims.to_string().as_bytes()).unwrap();
         let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
         let pairs = [("client_assertion", text.as_str()), ("client_assertion_type", kind)];
-        match world.provider.authenticate(None, &params(&pairs), None).await {
+        match world.provider.authenticate(None, &params(&pairs), None, "/oauth2/token").await {
             Err(Refused::OAuth(error)) => error.description,
             other => panic!("{other:?}"),
         }
     };
     assert!(told(&key).await.contains("must be the issuer identifier"));
     assert_eq!(told(&stranger).await, "client_assertion is not valid");
+}
+
+/// What a client may name in the issuer's place is said by whoever runs this, and never for FAPI.
+#[tokio::test]
+async fn an_endpoint_stands_in_the_issuers_place_where_that_was_set_and_not_for_fapi() {
+    let world = World::new().await;
+    let (key, register) = client_key();
+    let jwks = json!({"keys": [key.jwk()]});
+    world.client("svc", &[GrantType::ClientCredentials], register).await;
+    world
+        .client("bank", &[GrantType::ClientCredentials], |it| {
+            it.jwks = serde_json::from_value(jwks).unwrap();
+            it.profile = serde_json::from_value(json!("fapi2")).unwrap();
+        })
+        .await;
+    let config = Config {
+        assertion_audience: AssertionAudience::DangerIssuerOrEndpoint,
+        mtls: Some(MutualTls { at: Some("https://mtls.example".into()) }),
+        ..world.provider.config().clone()
+    };
+    let lenient = Provider::new(config, world.parts.clone());
+    let mut last = 0;
+    let mut signed = |client: &str, aud: &serde_json::Value| {
+        last += 1;
+        let claims = json!({
+            "iss": client, "sub": client, "aud": aud, "exp": world.node.now().secs() + 60,
+            "jti": last.to_string(),
+        });
+        jws::sign(&key, "JWT", claims.to_string().as_bytes()).unwrap()
+    };
+    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    let counts = async |provider: &Provider, assertion: &str| {
+        let pairs = [("client_assertion", assertion), ("client_assertion_type", kind)];
+        provider.authenticate(None, &params(&pairs), None, "/oauth2/par").await.is_ok()
+    };
+    let issuer = "https://issuer.example";
+    for (aud, of_strict, of_lenient, of_fapi) in [
+        (json!(issuer), true, true, true),
+        (json!([issuer]), true, true, false),
+        (json!("https://issuer.example/oauth2/token"), false, true, false),
+        (json!("https://issuer.example/oauth2/par"), false, true, false),
+        (json!("https://mtls.example/oauth2/token"), false, true, false),
+        (json!(["https://mtls.example/oauth2/par"]), false, true, false),
+        (json!([issuer, "https://issuer.example/oauth2/par"]), false, false, false),
+        (json!(["https://issuer.example/oauth2/par", "https://evil.example"]), false, false, false),
+        (json!("https://issuer.example/oauth2/introspect"), false, false, false),
+        (json!("https://issuer.example/"), false, false, false),
+        (json!("https://mtls.example"), false, false, false),
+        (json!("/oauth2/par"), false, false, false),
+    ] {
+        let strict = counts(&world.provider, &signed("svc", &aud)).await;
+        assert_eq!(strict, of_strict, "{aud}");
+        assert_eq!(counts(&lenient, &signed("svc", &aud)).await, of_lenient, "{aud}");
+        assert_eq!(counts(&lenient, &signed("bank", &aud)).await, of_fapi, "{aud}");
+    }
 }
 
 #[tokio::test]

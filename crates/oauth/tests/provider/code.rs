@@ -5,11 +5,13 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 use tegata_core::{Batch, Realm, SessionId};
 use tegata_identity::RoleChange;
-use tegata_oauth::{GrantType, Next, NotAuthorized, Said, SignedIn, Unsafe};
-use tegata_token::{Entry, Target};
+use tegata_oauth::{ClientMetadata, GrantType, Next, NotAuthorized, Said, SignedIn, Unsafe};
+use tegata_token::{Entry, Target, jws};
 use tokio::task::JoinSet;
 
-use super::world::{CALLBACK, CHALLENGE, World, after, claims, error, params, query};
+use super::world::{
+    CALLBACK, CHALLENGE, World, after, asked, claims, client_key, error, params, query,
+};
 
 #[tokio::test]
 async fn gives_tokens_that_say_what_was_granted() {
@@ -430,6 +432,69 @@ async fn a_sign_in_that_is_too_old_or_was_asked_anew_does_not_count() {
     world.clock.advance(Duration::from_millis(10_500));
     assert_eq!(next(&[("max_age", "10")], &late).await, Next::SignIn);
     assert_eq!(next(&[("max_age", "11")], &late).await, Next::Answer);
+}
+
+/// OpenID Connect Dynamic Client Registration 1.0 §2: what is registered counts where a request is silent.
+#[tokio::test]
+async fn what_a_client_registered_as_its_wish_counts_until_a_request_says_otherwise() {
+    let world = World::new().await;
+    let (key, register) = client_key();
+    let web = world
+        .client("web", &[GrantType::AuthorizationCode], |it| {
+            register(it);
+            it.default_max_age = Some(60);
+            it.default_acr_values = vec!["aal2".into(), "aal1".into()];
+        })
+        .await;
+    let silent = world.request(&[]).await;
+    assert_eq!(silent.max_age, Some(60));
+    assert_eq!(silent.acr_values, ["aal2", "aal1"]);
+    // In a request object, and where it is pushed, as anywhere.
+    let object = json!({
+        "iss": "web", "aud": "https://issuer.example", "client_id": "web", "response_type": "code",
+        "redirect_uri": CALLBACK, "code_challenge": CHALLENGE, "code_challenge_method": "S256",
+    });
+    let object = jws::sign(&key, "oauth-authz-req+jwt", object.to_string().as_bytes()).unwrap();
+    let signed = params(&[("client_id", "web"), ("request", &object), ("max_age", "5")]);
+    let (signed, _) = world.provider.authorization_request(&signed).await.unwrap();
+    assert_eq!((signed.max_age, signed.acr_values), (Some(60), silent.acr_values.clone()));
+    let pushed = world.provider.push(&web, &asked(&[])).await.unwrap().request_uri;
+    let pushed = params(&[("client_id", "web"), ("request_uri", &pushed)]);
+    let (pushed, _) = world.provider.authorization_request(&pushed).await.unwrap();
+    assert_eq!((pushed.max_age, pushed.acr_values), (Some(60), silent.acr_values.clone()));
+    // Each overrides its own, whichever way it is said.
+    for (changes, max_age, acr_values) in [
+        (("max_age", "0"), 0, vec!["aal2", "aal1"]),
+        (("max_age", "3600"), 3600, vec!["aal2", "aal1"]),
+        (("acr_values", "aal1"), 60, vec!["aal1"]),
+        (("claims", r#"{"id_token": {"acr": {"value": "aal1"}}}"#), 60, vec!["aal1"]),
+        (("claims", r#"{"id_token": {"acr": {"essential": true, "value": "aal1"}}}"#), 60, vec![]),
+        (("claims", r#"{"id_token": {"name": null}}"#), 60, vec!["aal2", "aal1"]),
+    ] {
+        let request = world.request(&[changes]).await;
+        assert_eq!(request.max_age, Some(max_age), "{changes:?}");
+        assert_eq!(request.acr_values, acr_values, "{changes:?}");
+    }
+    // And it is kept.
+    let who = world.signed_in();
+    let next = async |changes: &[(&str, &str)]| {
+        let request = world.request(changes).await;
+        world.provider.next(&request, &web, Some(&who), Said { consented: true }).await.unwrap()
+    };
+    assert_eq!(next(&[]).await, Next::Answer);
+    after(&world.clock, 61);
+    assert_eq!(next(&[]).await, Next::SignIn);
+    assert_eq!(next(&[("max_age", "61")]).await, Next::Answer);
+    let strict = |it: &mut ClientMetadata| it.default_acr_values = vec!["aal2".into()];
+    let strict = world.client("web", &[GrantType::AuthorizationCode], strict).await;
+    for (changes, expected) in
+        [(vec![], Next::StepUp), (vec![("acr_values", "aal1")], Next::Answer)]
+    {
+        let request = world.request(&changes).await;
+        let said = Said { consented: true };
+        let next = world.provider.next(&request, &strict, Some(&who), said).await.unwrap();
+        assert_eq!(next, expected, "{changes:?}");
+    }
 }
 
 #[tokio::test]

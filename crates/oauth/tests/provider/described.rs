@@ -151,7 +151,7 @@ async fn taken(world: &World) -> Result<Client, NotDescribed> {
 
 async fn authenticated(world: &World, changes: &[(&str, &str)]) -> Result<Client, Refused> {
     let all = [&[("client_id", ID)][..], changes].concat();
-    let proven = world.provider.authenticate(None, &params(&all), None).await?;
+    let proven = world.provider.authenticate(None, &params(&all), None, "/oauth2/token").await?;
     Ok(proven.into_client())
 }
 
@@ -450,7 +450,8 @@ async fn whoever_invents_addresses_has_a_host_asked_so_often_and_keeps_nobody_ou
     let id = ClientId::new("https://new.example/c").unwrap();
     assert_eq!(world.provider.client(&id).await.unwrap_err(), NotDescribed::Busy);
     let asks = params(&[("client_id", id.as_str())]);
-    let refused = world.provider.authenticate(None, &asks, None).await.unwrap_err();
+    let refused =
+        world.provider.authenticate(None, &asks, None, "/oauth2/token").await.unwrap_err();
     assert_eq!(error(refused), "temporarily_unavailable");
     // Its document has to be asked for, and is.
     after(&world.clock, 60);

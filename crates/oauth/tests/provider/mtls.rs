@@ -174,7 +174,8 @@ async fn who_proves_themselves_is_looked_at_anew_each_time() {
         .client("machine", &BOTH, |it| it.tls_client_auth_san_dns = Some("a.example".into()))
         .await;
     let named = params(&[("client_id", "machine")]);
-    let authenticate = async || world.provider.authenticate(None, &named, Some(&shown)).await;
+    let authenticate =
+        async || world.provider.authenticate(None, &named, Some(&shown), "/oauth2/token").await;
     assert_eq!(error(authenticate().await.unwrap_err()), "invalid_client");
     world.parts.authorities.trust(authority.pem().as_bytes()).unwrap();
     assert!(authenticate().await.is_ok());
@@ -327,7 +328,8 @@ async fn what_a_certificate_lacks_that_must_be_shown_is_said() {
     for (provider, said) in
         [(&world.provider, "nothing here asks"), (&asking, "an endpoint that asks")]
     {
-        let told = told(provider.authenticate(None, &named, None).await.unwrap_err());
+        let told =
+            told(provider.authenticate(None, &named, None, "/oauth2/token").await.unwrap_err());
         assert!(told.contains(said), "{told}");
     }
 }

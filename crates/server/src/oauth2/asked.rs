@@ -57,11 +57,11 @@ enum Why {
 }
 
 impl Asked {
-    /// The client that asks, proven.
+    /// The client that asks at the endpoint with this path, proven.
     ///
     /// # Errors
     /// `invalid_client`; what the store says.
-    pub(crate) async fn client(&self, app: &App) -> Result<ProvenClient, Rejected> {
+    pub(crate) async fn client(&self, app: &App, path: &str) -> Result<ProvenClient, Rejected> {
         let (basic, certificate) = (self.basic.as_ref(), self.certificate());
         if let Ok(named) = app.provider().claimed(basic, &self.params) {
             let too_many = too_many_strangers(app, self.address, &named).await;
@@ -71,7 +71,7 @@ impl Asked {
                 return Err(self.reject(refused.into()));
             }
         }
-        let client = app.provider().authenticate(basic, &self.params, certificate).await;
+        let client = app.provider().authenticate(basic, &self.params, certificate, path).await;
         let client = client.map_err(|refused| self.reject(refused))?;
         recorded::by(client.id.as_str());
         Ok(client)

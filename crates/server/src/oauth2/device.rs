@@ -19,7 +19,7 @@ pub(crate) async fn authorize(
     caller: Caller,
     asked: Asked,
 ) -> Result<NoStore<Response>, Rejected> {
-    let client = asked.client(&app).await?;
+    let client = asked.client(&app, "/oauth2/device").await?;
     if let Some(wait) = too_many_of_anybody(&app, &caller, &client) {
         return Ok(NoStore(later(wait)));
     }

@@ -18,7 +18,7 @@ pub(crate) async fn introspect(
     headers: HeaderMap,
     asked: Asked,
 ) -> Result<NoStore<Response>, Rejected> {
-    let client = asked.client(&app).await?;
+    let client = asked.client(&app, "/oauth2/introspect").await?;
     let (provider, params) = (app.provider(), &asked.params);
     let answer = if wants_signed(&headers) {
         let signed = provider.introspect_signed(&client, params).await;

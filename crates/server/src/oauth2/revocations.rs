@@ -24,7 +24,7 @@ pub(crate) async fn revocations(
     asked: Asked,
 ) -> Result<NoStore<Response>, Rejected> {
     let began = app.node().since_boot();
-    let client = asked.client(&app).await?;
+    let client = asked.client(&app, "/oauth2/revocations").await?;
     let reject = |refused: Refused| asked.reject(refused);
     app.provider().check_may_follow(&client).map_err(|error| reject(error.into()))?;
     let question = Question::of(&asked.params).map_err(|error| reject(error.into()))?;

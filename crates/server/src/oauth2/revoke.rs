@@ -19,7 +19,7 @@ pub(crate) async fn revoke(
 ) -> Result<Response, Rejected> {
     let waits = confirmed::waits(query.as_deref());
     let waits = waits.map_err(|wrong| asked.reject(OAuthError::request(wrong).into()))?;
-    let client = asked.client(&app).await?;
+    let client = asked.client(&app, "/oauth2/revoke").await?;
     let began = app.node().since_boot();
     let revoked = app.provider().revoke(&client, &asked.params).await;
     let taken = revoked.map_err(|refused| asked.reject(refused))?;

@@ -52,7 +52,7 @@ async fn answer(
     caller: &Caller,
     asked: &Asked,
 ) -> Result<(TokenAnswer, Option<ProvenKey>), Rejected> {
-    let client = asked.client(app).await?;
+    let client = asked.client(app, "/oauth2/token").await?;
     if asked.shows_proof() && too_many_of_anybody(app, caller, &client).is_some() {
         let description = "too many proofs come from there";
         let refused = OAuthError::new(Code::TemporarilyUnavailable, description);

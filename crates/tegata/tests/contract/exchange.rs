@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use super::{
-    browser::{Browser, ask_token},
-    demo::{Client, Person, demo},
+    browser::{Browser, as_client, ask_token},
+    demo::{Client, Person, demo, unique},
     http::Answer,
     jwt::{names, verified},
 };
 
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// A person and their access token.
@@ -19,11 +20,8 @@ fn somebody() -> (Person, String) {
 }
 
 fn exchange(client: &Client, token: &str, more: &[(&str, &str)]) -> Answer {
-    let fields = [
-        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
-        ("subject_token", token),
-        ("subject_token_type", ACCESS_TOKEN),
-    ];
+    let fields =
+        [("grant_type", EXCHANGE), ("subject_token", token), ("subject_token_type", ACCESS_TOKEN)];
     ask_token(demo(), client, &[&fields, more].concat())
 }
 
@@ -91,6 +89,118 @@ fn nothing_is_exchanged_that_may_not_be() {
     // Whoever is not a service does not have the grant.
     let answer = exchange(&demo().client("demo-web"), &token, &[("audience", "payments")]);
     assert_eq!(answer.expect(400).json()["error"], "unauthorized_client");
+}
+
+/// What whoever accepts tokens is told of one.
+fn inspected(token: &str) -> Value {
+    let ask = demo().public.post("/oauth2/introspect");
+    as_client(ask, &demo().client("demo-service"), &[("token", token)]).send().expect(200).json()
+}
+
+/// What a token becomes for another service.
+fn derived(client: &Client, token: &str, audience: &str) -> String {
+    let answer = exchange(client, token, &[("audience", audience)]).expect(200).json();
+    answer["access_token"].as_str().unwrap().to_owned()
+}
+
+/// Two services of this test alone: `orders` calls the first, and that calls the second.
+struct Chain {
+    first: Client,
+    second: String,
+}
+
+impl Chain {
+    fn new() -> Self {
+        let grants = format!("client_credentials,{EXCHANGE}");
+        let first = demo().new_client(&["--grant-type", &grants]);
+        let second = unique("behind");
+        let service = |name: &str, caller: &str| json!({"name": name, "upstreams": ["http://127.0.0.1:9"], "callers": [caller]});
+        let declared =
+            json!({"service": [service(&first.id, "orders"), service(&second, &first.id)]});
+        let file = demo().file(&declared.to_string());
+        let named = format!("{file}.json");
+        std::fs::rename(&file, &named).unwrap();
+        demo().command(&["apply", &named]);
+        Self { first, second }
+    }
+
+    /// What `orders` makes of a token for the first.
+    fn first(&self, token: &str) -> String {
+        derived(&demo().client("orders"), token, &self.first.id)
+    }
+
+    /// What the first makes of that for the second.
+    fn second(&self, token: &str) -> String {
+        derived(&self.first, token, &self.second)
+    }
+
+    fn both(&self, token: &str) -> [String; 2] {
+        let first = self.first(token);
+        let second = self.second(&first);
+        [first, second]
+    }
+}
+
+/// The origin is what is taken back; nobody names what was made of it, or of that.
+#[test]
+fn a_derived_token_dies_with_whatever_its_origin_dies_of() {
+    let chain = Chain::new();
+    let (_, neighbour) = somebody();
+    let others = chain.both(&neighbour);
+    for by in ["token", "jti", "family", "session", "user"] {
+        let (person, token) = somebody();
+        let made = chain.both(&token);
+        for token in &made {
+            let told = inspected(token);
+            assert_eq!(
+                (&told["active"], &told["sub"]),
+                (&json!(true), &json!(person.id)),
+                "{told}"
+            );
+        }
+        let claims = verified(&token).claims;
+        let of = |name: &str| claims[name].as_str().unwrap().to_owned();
+        let what = match by {
+            "token" => token.clone(),
+            "jti" => of("jti"),
+            "family" => of("fid"),
+            "session" => of("sid"),
+            _ => person.username.clone(),
+        };
+        demo().command(&["revoke", &format!("--{by}"), &what, "--reason", "test", "--wait"]);
+        for token in made.iter().chain([&token]) {
+            // Nothing else is said of what does not count (RFC 7662 §2.2).
+            assert_eq!(inspected(token), json!({"active": false}), "by {by}");
+        }
+        let again = refused(&chain.first, &made[0], &[("audience", &chain.second)]);
+        assert_eq!(again, "invalid_request", "by {by}");
+    }
+    // To sign out does it, too.
+    let (mut browser, answer) = Browser::signed_in(demo().public, &demo().person("customer"));
+    let made = chain.both(answer["access_token"].as_str().unwrap());
+    browser.change(demo().public.post("/api/auth/logout")).expect(204);
+    for token in &made {
+        assert_eq!(inspected(token), json!({"active": false}));
+    }
+    for token in &others {
+        assert_eq!(inspected(token)["active"], true);
+    }
+}
+
+/// It is taken back alone: its origin, and what else was made of that, go on.
+#[test]
+fn a_derived_token_that_is_taken_back_takes_its_own_and_nothing_before_it() {
+    let chain = Chain::new();
+    let (_, token) = somebody();
+    let [first, sibling] = [(); 2].map(|()| chain.first(&token));
+    let second = chain.second(&first);
+    demo().command(&["revoke", "--token", &first, "--reason", "test", "--wait"]);
+    for dead in [&first, &second] {
+        assert_eq!(inspected(dead), json!({"active": false}));
+    }
+    for alive in [&token, &sibling] {
+        assert_eq!(inspected(alive)["active"], true);
+    }
 }
 
 #[test]

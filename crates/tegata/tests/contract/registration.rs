@@ -213,6 +213,105 @@ fn what_cannot_be_is_not_registered_and_nobody_vouches_for_themselves() {
     demo.public.post("/oauth2/register").body("text/plain", b"{}").send().expect(415);
 }
 
+/// RFC 7591 §3.2.1: what is kept is told, and what is told is kept.
+#[test]
+fn what_a_client_says_of_its_requests_is_kept_told_and_replaced() {
+    let demo = demo();
+    let mut said = web();
+    said["default_max_age"] = json!(3600);
+    said["default_acr_values"] = json!(["aal2", "aal1"]);
+    said["require_auth_time"] = json!(true);
+    let registered = register(demo, &said).expect(201).json();
+    for name in ["default_max_age", "default_acr_values", "require_auth_time"] {
+        assert_eq!(registered[name], said[name], "{name}");
+    }
+    let own = format!("/oauth2/register/{}", registered["client_id"].as_str().unwrap());
+    let token = registered["registration_access_token"].as_str().unwrap();
+    let read = demo.public.get(&own).bearer(token).send().expect(200).json();
+    assert_eq!(read["default_acr_values"], said["default_acr_values"]);
+    let bare = with("client_id", registered["client_id"].clone());
+    let changed = demo.public.ask("PUT", &own).bearer(token).json(&bare).send().expect(200).json();
+    assert!(changed.get("default_max_age").is_none(), "{changed}");
+    assert!(changed.get("default_acr_values").is_none(), "{changed}");
+    // `auth_time` stands in every ID token, whoever asks for it.
+    assert_eq!(changed["require_auth_time"], true);
+    for (name, value) in [
+        ("default_max_age", json!("3600")),
+        ("default_max_age", json!(-1)),
+        ("default_max_age", json!(1.5)),
+        ("default_acr_values", json!("aal2")),
+        ("default_acr_values", json!(["aal2 aal1"])),
+        ("default_acr_values", json!([""])),
+        ("default_acr_values", json!([7])),
+        ("default_acr_values", json!(["x".repeat(1500), "y".repeat(1500)])),
+        ("require_auth_time", json!("true")),
+    ] {
+        let refused = register(demo, &with(name, value.clone())).expect(400).json();
+        assert_eq!(refused["error"], "invalid_client_metadata", "{name} = {value}");
+        assert!(refused["error_description"].as_str().unwrap().contains(name), "{refused}");
+    }
+    // What nobody here keeps is told by nobody.
+    let mut more = web();
+    more["software_statement"] = json!("eyJhbGciOiJub25lIn0.e30.");
+    more["authorization_details_types"] = json!(["payment"]);
+    more["initiate_login_uri"] = json!("https://app.example/login");
+    let told = register(demo, &more).expect(201).json();
+    for name in ["software_statement", "authorization_details_types", "initiate_login_uri"] {
+        assert!(told.get(name).is_none(), "{name}: {told}");
+    }
+}
+
+#[test]
+fn whoever_is_signed_in_too_weakly_for_what_a_client_registered_is_not_sent_back_with_a_code() {
+    let demo = demo();
+    let person = demo.person("customer");
+    let (mut browser, _) = Browser::signed_in(demo.public, &person);
+    let mut error_of = |said: &Value, more: &[(&str, &str)]| {
+        let client = as_a_client(&register(demo, said).expect(201).json());
+        let mut asked = authorization(&client);
+        asked.retain(|(name, _)| *name != "scope");
+        asked.extend([("scope", "openid"), ("prompt", "none")]);
+        asked.extend(more);
+        let query = super::http::form(&asked);
+        let answer = browser.get(&format!("/oauth2/authorize?{query}"));
+        parameter(answer.location(), "error").unwrap()
+    };
+    // Only their consent is missing.
+    assert_eq!(error_of(&web(), &[]), "consent_required");
+    let strong = with("default_acr_values", json!(["aal2"]));
+    assert_eq!(error_of(&strong, &[]), "login_required");
+    assert_eq!(error_of(&strong, &[("acr_values", "aal1")]), "consent_required");
+}
+
+#[test]
+fn a_client_that_registers_an_algorithm_proves_itself_with_no_other() {
+    let demo = demo();
+    let [key, other] =
+        [Algorithm::Es256, Algorithm::Ps256].map(|it| SigningKey::generate(it).unwrap());
+    let mut said = with("jwks", json!({"keys": [key.jwk(), other.jwk()]}));
+    said["token_endpoint_auth_method"] = json!("private_key_jwt");
+    let both = register(demo, &said).expect(201).json();
+    assert!(both.get("token_endpoint_auth_signing_alg").is_none(), "{both}");
+    for key in [&key, &other] {
+        push(demo, both["client_id"].as_str().unwrap(), key).expect(201);
+    }
+    said["token_endpoint_auth_signing_alg"] = json!("PS256");
+    let one = register(demo, &said).expect(201).json();
+    assert_eq!(one["token_endpoint_auth_signing_alg"], "PS256");
+    let id = one["client_id"].as_str().unwrap();
+    push(demo, id, &key).expect(401);
+    push(demo, id, &other).expect(201);
+    // It names one of its keys', and none that is not there.
+    for alg in ["EdDSA", "RS256", "HS256", "none", ""] {
+        said["token_endpoint_auth_signing_alg"] = json!(alg);
+        let refused = register(demo, &said).expect(400).json();
+        assert_eq!(refused["error"], "invalid_client_metadata", "{alg}");
+    }
+    // It says nothing of a client that signs no assertion.
+    let told = register(demo, &with("token_endpoint_auth_signing_alg", json!("HS256")));
+    assert!(told.expect(201).json().get("token_endpoint_auth_signing_alg").is_none());
+}
+
 #[test]
 fn a_sector_must_know_the_redirect_uris_and_is_asked_without_detours() {
     let demo = demo();

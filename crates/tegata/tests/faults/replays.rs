@@ -147,9 +147,22 @@ fn unique() -> String {
     format!("once-{}", LAST.fetch_add(1, Ordering::SeqCst))
 }
 
+/// How many codes may be tried with an `mfa_token`.
+const TRIES: usize = 5;
+
 /// Shows it [`COPIES`] times, at the ports in turn, all at once; answers the answers, counted by status.
 /// `ask` makes the copy of a number.
 fn crowd(
+    ports: [u16; 2],
+    is_success: impl Fn(&Answer) -> bool + Sync,
+    ask: impl Fn(usize) -> Ask + Sync,
+) -> (usize, BTreeMap<u16, usize>) {
+    crowd_of(COPIES, ports, is_success, ask)
+}
+
+/// The same so many times.
+fn crowd_of(
+    copies: usize,
     ports: [u16; 2],
     is_success: impl Fn(&Answer) -> bool + Sync,
     ask: impl Fn(usize) -> Ask + Sync,
@@ -167,7 +180,7 @@ fn crowd(
                     start.wait();
                     loop {
                         let copy = next.fetch_add(1, Ordering::SeqCst);
-                        if copy >= COPIES {
+                        if copy >= copies {
                             return answers;
                         }
                         // Nothing is left without an answer: one that was lost could have been the second.
@@ -183,7 +196,7 @@ fn crowd(
     for (status, _) in all.iter().flatten() {
         *statuses.entry(*status).or_default() += 1;
     }
-    assert_eq!(statuses.values().sum::<usize>(), COPIES);
+    assert_eq!(statuses.values().sum::<usize>(), copies);
     (all.iter().flatten().filter(|(_, good)| *good).count(), statuses)
 }
 
@@ -389,7 +402,8 @@ fn of_ten_thousand_copies_over_two_nodes_one_counts_of_everything_that_counts_on
     let confirm = [("csrf_token", csrf.as_str()), ("decision", "confirm"), ("code", &shown)];
     let confirmed = alice.submit(publics[0], security, &confirm);
     assert!(confirmed.status < 400, "{}", confirmed.text());
-    let tokens: Vec<Value> = (0..20)
+    // So many that, shown as often as each may be, none is refused before the code itself is looked at.
+    let tokens: Vec<Value> = (0..CROWD / 2)
         .map(|number| {
             let answer = sign_in(publics[number % 2]);
             assert_eq!(
@@ -402,11 +416,28 @@ fn of_ten_thousand_copies_over_two_nodes_one_counts_of_everything_that_counts_on
         })
         .collect();
     let code = app.code_at(Node::start().now());
-    let (good, statuses) = crowd(publics, gives_token, |copy| {
+    let named = std::sync::Mutex::new(BTreeMap::<String, usize>::new());
+    let takes = |answer: &Answer| {
+        let name = answer.member("error").unwrap_or_default();
+        *named.lock().unwrap().entry(name).or_default() += 1;
+        gives_token(answer)
+    };
+    let copies = tokens.len() * TRIES;
+    let (good, statuses) = crowd_of(copies, publics, takes, |copy| {
         let token = &tokens[copy % tokens.len()];
         let body = json!({"mfa_token": token, "method": "totp", "code": code.as_str()});
         Ask::json("/api/auth/mfa", &body).field("Origin", ISSUER).field("User-Agent", AGENT)
     });
-    assert!(good == 1 && statuses[&200] == 1, "a code of an app: {statuses:?}");
-    println!("a code of an app: {statuses:?}");
+    let named = named.into_inner().unwrap();
+    println!("a code of an app: {statuses:?} {named:?}");
+    let count = |name: &str| named.get(name).copied().unwrap_or_default();
+    assert!(good == 1 && statuses[&200] == 1, "a code of an app: {statuses:?} {named:?}");
+    // The code is what was refused, and neither the token nor whoever tries too often; but for those that
+    // came with the token of who has got in by then, and where there was too much to do.
+    let (wrong, over, busy) =
+        (count("invalid_credentials"), count("mfa_expired"), count("temporarily_unavailable"));
+    assert_eq!(statuses.get(&401).copied().unwrap_or_default(), wrong + over, "{statuses:?}");
+    assert_eq!(statuses.get(&503).copied().unwrap_or_default(), busy, "{statuses:?}");
+    assert_eq!(wrong + over + busy + good, copies, "{statuses:?} {named:?}");
+    assert!(over < TRIES && wrong > copies / 2, "{statuses:?} {named:?}");
 }

@@ -6,7 +6,10 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -50,6 +53,11 @@ impl Server {
     /// One that speaks TLS, asks for certificates beside its main listener and at the gateway, and
     /// knows these clients.
     pub(crate) fn with_tls(clients: &str) -> Self {
+        Self::with_settings("", clients)
+    }
+
+    /// The same with something set of `[clients]`.
+    pub(crate) fn with_settings(settings: &str, clients: &str) -> Self {
         Self::start(|ports| {
             let [public, mtls, gateway, upstream] = ports;
             let tls = "{ certificate_file = \"own.pem\", key_file = \"own.key\" }";
@@ -60,7 +68,7 @@ impl Server {
                  client_certificates = \"tls\"\naudience = \"https://127.0.0.1:{gateway}\"\n\
                  client_ca_file = \"ca.pem\"\n\
                  {}{clients}",
-                common(upstream)
+                common(upstream, settings)
             )
         })
     }
@@ -75,7 +83,7 @@ impl Server {
                  {proxies}\nclient_ca_file = \"ca.pem\"\n\
                  [gateway]\nlisten = \"127.0.0.1:{gateway}\"\n{proxies}\n\
                  audience = \"http://localhost:{gateway}\"\n{}{clients}",
-                common(upstream)
+                common(upstream, "")
             )
         })
     }
@@ -195,10 +203,10 @@ impl Answer {
 }
 
 /// What both kinds of server have: a service behind the gateway.
-fn common(upstream: u16) -> String {
+fn common(upstream: u16, settings: &str) -> String {
     format!(
         "[operations]\nlisten = \"127.0.0.1:0\"\n[keys]\nalgorithms = [\"ES256\"]\n\
-         [clients]\nregistration = \"open\"\nreach = [\"127.0.0.0/8\"]\n\
+         [clients]\nregistration = \"open\"\nreach = [\"127.0.0.0/8\"]\n{settings}\
          [[service]]\nname = \"orders\"\nupstreams = [\"http://127.0.0.1:{upstream}\"]\n\
          [[route]]\npath = \"/orders\"\nservice = \"orders\"\n"
     )
@@ -260,6 +268,12 @@ impl Publisher {
     pub(crate) fn publishes(&self, key: Jwk) {
         *self.keys.lock().unwrap() = vec![key];
     }
+}
+
+/// A name that nothing has yet.
+pub(crate) fn unique() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("once-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Waits until something is so.

@@ -3,7 +3,11 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
-use crate::{SigningKey, VerifyingKey, assertion::ClientAssertion, jws};
+use crate::{
+    SigningKey, VerifyingKey,
+    assertion::{ClientAssertion, ExpectedAssertion},
+    jws,
+};
 
 const ISSUER: &str = "https://issuer.example";
 
@@ -178,7 +182,15 @@ fn is_no_client_assertion_and_an_assertion_is_no_request_object() {
         let mut object = good();
         object["jti"] = json!("a");
         let text = signed(&key, typ, &object);
-        assert!(ClientAssertion::verify(&text, "web", &keys, ISSUER, now()).is_err(), "{typ}");
+        let expected = ExpectedAssertion {
+            client: "web",
+            keys: &keys,
+            algorithm: None,
+            issuer: ISSUER,
+            danger_others: &[],
+            bare_audience: false,
+        };
+        assert!(ClientAssertion::verify(&text, &expected, now()).is_err(), "{typ}");
     }
     for typ in ["at+jwt", "dpop+jwt", "client-authentication+jwt"] {
         assert_eq!(verify(&signed(&key, typ, &good()), &key, false), Err(ObjectRefused::Kind));
