@@ -209,6 +209,7 @@ impl App {
             client: client.id.clone(),
             user: user.id.clone(),
             session: Some(session.id.clone()),
+            began_in: None,
             ends: Some(session.ends),
             grant: self.granted(&session).await?,
             binding: caller.place(),
