@@ -18,6 +18,7 @@ mod contract {
     pub(crate) mod demo;
     pub(crate) mod described;
     pub(crate) mod discovery;
+    mod events;
     pub(crate) mod exchange;
     pub(crate) mod gateway;
     pub(crate) mod grants;
