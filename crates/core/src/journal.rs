@@ -105,8 +105,9 @@ pub struct Event {
     pub realm: Realm,
     /// Which node wrote it.
     pub node: NodeId,
-    /// The trace that caused it, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    /// The trace that caused it. Written also where there is none: nobody has to guess what a missing one
+    /// means.
+    #[serde(default)]
     pub trace_id: Option<String>,
     /// What it is about: see [`EventType`].
     pub data: Map<String, Value>,
@@ -161,6 +162,11 @@ mod tests {
         assert_eq!(json["timestamp"], "2026-01-01T00:00:00.000Z");
         assert_eq!(json["realm"], "default");
         assert_eq!(json["data"]["reason"], "reused");
+        // Nothing caused it, and that is said.
+        assert_eq!(json.get("trace_id"), Some(&Value::Null));
+        let mut earlier = json.clone();
+        earlier.as_object_mut().unwrap().remove("trace_id");
+        assert_eq!(serde_json::from_value::<Event>(earlier).unwrap(), event);
         assert_eq!(serde_json::from_value::<Event>(json).unwrap(), event);
     }
 }

@@ -3,13 +3,14 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
 use parking_lot::Mutex;
 use prometheus_client::{
-    encoding::EncodeLabelSet,
+    encoding::{EncodeLabelSet, EncodeMetric as _, MetricEncoder},
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
@@ -45,6 +46,8 @@ pub struct Metrics {
     pub(crate) denied: Counter,
     /// `policy_shadow_total`.
     shadow: Family<Shadow, Counter>,
+    validations: Family<Validation, Histogram>,
+    sessions: Family<SessionValidation, Histogram>,
     /// `token_validation_duration_seconds`.
     pub(crate) valid: Histogram,
     pub(crate) invalid: Histogram,
@@ -152,16 +155,6 @@ impl Metrics {
             shadow.clone(),
         );
         registry.register(
-            "token_validation_duration_seconds",
-            "Verification of access tokens",
-            validations.clone(),
-        );
-        registry.register(
-            "session_validation_duration_seconds",
-            "Looking up whom a session cookie stands for",
-            sessions.clone(),
-        );
-        registry.register(
             "revocation_check_duration_seconds",
             "Looking up whether a token was taken back",
             checks.clone(),
@@ -199,6 +192,8 @@ impl Metrics {
             stale: check("stale"),
             checks: checks.clone(),
             counts: counts.clone(),
+            validations: validations.clone(),
+            sessions: sessions.clone(),
             requests,
             durations,
             lost,
@@ -221,6 +216,22 @@ impl Metrics {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.denied.get()
+    }
+
+    /// Shows `token_validation_duration_seconds`. Others verify tokens too, so it is shown together.
+    ///
+    /// # Errors
+    /// What cannot be written.
+    pub fn show_tokens(&self, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        self.validations.encode(encoder)
+    }
+
+    /// Shows `session_validation_duration_seconds`. Others look sessions up too, so it is shown together.
+    ///
+    /// # Errors
+    /// What cannot be written.
+    pub fn show_sessions(&self, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        self.sessions.encode(encoder)
     }
 
     /// How often services were told about callers. Others tell them too, so it is shown together.

@@ -84,17 +84,24 @@ impl Caller {
         }
     }
 
-    /// What an internal token of it falls with beside what its other claims name: the client that a token
-    /// was issued to, and the key that signed it, where that is not the one that signs internal tokens.
-    fn lineage(&self, own_kid: &str) -> Option<Box<Lineage>> {
-        // Whoever accepts tokens of other issuers hears of them by other names.
+    /// What an internal token of it, made at `iat`, falls with beside what its other claims name: the client
+    /// that a token was issued to, the key that signed it, where that is not the one that signs internal
+    /// tokens, and what takes back what was had when it was issued.
+    fn lineage(&self, own_kid: &str, iat: u64) -> Option<Box<Lineage>> {
+        let claims = self.claims();
         let mut lineage = match self {
-            Self::Token(token) => Lineage::of(token.claims(), token.kid().as_str()),
-            Self::Key(key) => Lineage::of(&key.claims, own_kid),
-            Self::Certificate(identity) => return identity.claims.lineage.clone(),
-            Self::Foreign(_) | Self::Session(_) => return None,
+            Self::Token(token) => Lineage::of(claims, token.kid().as_str()),
+            Self::Key(_) => Lineage::of(claims, own_kid),
+            Self::Certificate(_) => claims.lineage.as_deref().cloned().unwrap_or_default(),
+            // Whoever accepts tokens of other issuers hears of them by other names.
+            Self::Foreign(_) => Lineage::default(),
+            // What a session may do was read just now. That there is one is older.
+            Self::Session(_) => {
+                return Lineage { began: Some(claims.iat), ..Lineage::default() }.claim();
+            }
         };
         lineage.kid.retain(|kid| kid != own_kid);
+        lineage.first_issued(claims.first_issued(), iat);
         lineage.claim()
     }
 
@@ -297,17 +304,18 @@ impl Passports {
         let signer = self.signer.borrow().clone().ok_or_else(unavailable)?;
         let (original, kept) = (passport.caller.claims(), passport.asked.kept());
         let exp = (now + self.config.lifetime.min(LONGEST)).secs().min(original.exp);
+        // What a session may do counts from `nbf` on, and a token may be issued for the next second.
+        let begins = match &passport.caller {
+            Caller::Session(_) => original.nbf.unwrap_or_default(),
+            _ => original.iat,
+        };
+        let iat = now.secs().max(begins);
         let claims = Claims {
             iss: self.config.issuer.clone(),
             sub: original.sub.clone(),
             aud: Audience::from(target.name.as_ref()),
             exp,
-            // As old as what it was made of: what takes that back takes this back at services, too. What
-            // a session may do was read just now, and counts from `nbf` on.
-            iat: match &passport.caller {
-                Caller::Session(_) => now.secs().max(original.nbf.unwrap_or_default()),
-                _ => original.iat,
-            },
+            iat,
             jti: TokenId::generate(self.epoch, self.node.entropy()).as_str().to_owned(),
             scope: scope_seen(&original.scope, kept, &target.sees),
             roles: roles_kept(original, kept)
@@ -322,6 +330,7 @@ impl Passports {
                 .filter(|_| kept.is_none_or(|kept| kept.scopes.is_none()))
                 .filter(|_| target.sees.scopes.is_none()),
             sid: original.sid.clone(),
+            outlives_session: original.outlives_session,
             fid: original.fid.clone(),
             // A service may ask for more than its route does.
             acr: original.acr.clone(),
@@ -334,7 +343,7 @@ impl Passports {
                 .original_jti
                 .clone()
                 .or_else(|| (!original.jti.is_empty()).then(|| original.jti.clone())),
-            lineage: passport.caller.lineage(signer.kid().as_str()),
+            lineage: passport.caller.lineage(signer.kid().as_str(), iat),
             context: Some(Box::new(passport.context())),
             ..Claims::default()
         };

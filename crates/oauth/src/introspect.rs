@@ -54,21 +54,21 @@ impl Provider {
         Ok(self.introspect_refresh(client, token).await?.unwrap_or(inactive))
     }
 
-    /// The same as a JWT (RFC 9701 §5), which its type and its claims keep from being taken for a
+    /// Its answer as a JWT (RFC 9701 §5), which its type and its claims keep from being taken for a
     /// token.
     ///
     /// # Errors
-    /// As [`Self::introspect`].
-    pub async fn introspect_signed(
+    /// What the store, or whoever signs, says.
+    pub async fn sign_introspection(
         &self,
         client: &Client,
-        params: &Params,
+        answer: Value,
     ) -> Result<String, Refused> {
         let claims = json!({
             "iss": self.issuer(),
             "aud": client.id,
             "iat": self.node().now().secs(),
-            "token_introspection": self.introspect(client, params).await?,
+            "token_introspection": answer,
         });
         let algorithm = client.introspection_alg();
         self.sign(algorithm, "token-introspection+jwt", claims.to_string().as_bytes()).await

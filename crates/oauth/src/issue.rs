@@ -136,6 +136,7 @@ impl Provider {
         client: &Client,
     ) -> Result<String, Refused> {
         let family = &issue.family;
+        let session = family.session.as_ref().or(family.began_in.as_ref());
         let claims = Claims {
             iss: self.issuer().to_owned(),
             sub: family.user.as_str().to_owned(),
@@ -147,7 +148,9 @@ impl Provider {
             client_id: Some(family.client.as_str().to_owned()),
             scope: family.access.scope.clone(),
             roles: user.roles.iter().map(|role| role.as_str().to_owned()).collect(),
-            sid: family.session.as_ref().map(|sid| sid.as_str().to_owned()),
+            sid: session.map(|sid| sid.as_str().to_owned()),
+            // Whatever of its scope a refresh asked for.
+            outlives_session: family.session.is_none() && session.is_some(),
             fid: Some(family.id.as_str().to_owned()),
             acr: family.grant.acr.clone(),
             amr: family.grant.amr.clone(),

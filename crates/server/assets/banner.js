@@ -9,6 +9,7 @@
 
 const HERE = new URL(import.meta.url);
 const API = new URL("../consent", HERE);
+const CSRF = new URL("../auth/csrf", HERE);
 const STYLE = new URL("banner.css", HERE);
 
 const TEXTS = {
@@ -46,17 +47,19 @@ const TEXTS = {
   },
 };
 
+const ask = (address, asked) => fetch(address, { credentials: "include", cache: "no-store", ...asked });
+
 async function call(method, lang, body) {
   const address = new URL(API);
   address.searchParams.set("lang", lang);
   const headers = body ? { "Content-Type": "application/json" } : {};
-  const answer = await fetch(address, {
-    method,
-    headers,
-    body: body && JSON.stringify(body),
-    credentials: "include",
-    cache: "no-store",
-  });
+  const asked = { method, headers, body: body && JSON.stringify(body) };
+  let answer = await ask(address, asked);
+  // Somebody is signed in here, which no script can see: their session has a token for it.
+  if (answer.status === 403 && (await answer.clone().json()).error === "csrf") {
+    headers["X-CSRF-Token"] = (await (await ask(CSRF)).json()).csrf_token;
+    answer = await ask(address, asked);
+  }
   if (!answer.ok) throw Object.assign(new Error(`${answer.status}`), { status: answer.status });
   return answer.json();
 }

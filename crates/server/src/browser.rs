@@ -166,12 +166,13 @@ fn guarded(app: &App, caller: &Caller) -> Result<Option<SessionId>, Problem> {
         legible(app, caller)?.get(CookieName::Session).and_then(|value| Value::parse(value).ok());
     let Some(Value { sid, .. }) = named else { return Ok(None) };
     let token = caller.csrf().unwrap_or_default();
-    if app.csrf().is_of_session(app.realm(), &sid, token) {
-        Ok(Some(sid))
-    } else {
-        let detail = "X-CSRF-Token is missing, or is not of this session";
-        Err(Problem::new(StatusCode::FORBIDDEN, detail).named("csrf"))
-    }
+    if app.csrf().is_of_session(app.realm(), &sid, token) { Ok(Some(sid)) } else { Err(forged()) }
+}
+
+/// The refusal of what changes something without the token of the session that it acts for.
+fn forged() -> Problem {
+    let detail = "X-CSRF-Token is missing, or is not of this session";
+    Problem::new(StatusCode::FORBIDDEN, detail).named("csrf")
 }
 
 /// The session of a script that only reads.

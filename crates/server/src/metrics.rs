@@ -20,12 +20,14 @@ mod letters;
 mod living;
 mod logouts;
 mod signals;
+mod validated;
 
 pub use exchanged::{Exchanged, Exchanges};
 pub use letters::Letters;
 pub use living::Living;
 pub use logouts::Logouts;
 pub use signals::Signals;
+pub use validated::Validated;
 
 /// The metrics of the public listener. Cheap to clone; clones count together.
 #[derive(Debug, Clone)]
@@ -37,6 +39,8 @@ pub struct Metrics {
     methods: Family<By, Gauge>,
     issued: Family<Issued, Counter>,
     session_errors: Family<SessionFailed, Counter>,
+    tokens: Validated,
+    sessions: Validated,
     living: Living,
     exchanges: Exchanges,
     signals: Signals,
@@ -134,6 +138,8 @@ impl Metrics {
             methods: Family::default(),
             issued: Family::default(),
             session_errors: Family::default(),
+            tokens: Validated::default(),
+            sessions: Validated::default(),
             living: Living::default(),
             exchanges: Exchanges::default(),
             signals: Signals::default(),
@@ -241,6 +247,19 @@ impl Metrics {
     #[must_use]
     pub const fn exchanges(&self) -> &Exchanges {
         &self.exchanges
+    }
+
+    /// How long it took to find out whether a token counts that introspection or userinfo was asked about.
+    /// Shown together with that of the gateway, as the next.
+    #[must_use]
+    pub const fn tokens(&self) -> &Validated {
+        &self.tokens
+    }
+
+    /// How long it took to find out whom a session cookie stands for.
+    #[must_use]
+    pub const fn sessions(&self) -> &Validated {
+        &self.sessions
     }
 
     /// The signals that were delivered and heard.

@@ -106,18 +106,22 @@ impl App {
         };
         let Caller { binding, traits, .. } = caller;
         let presentation = Presentation { value, binding, traits, rotates: true };
+        let began = self.node().since_boot();
         let presented = if vouched {
             self.sessions().present_vouched(self.realm(), &presentation).await
         } else {
             self.sessions().present(self.realm(), &presentation).await
         };
+        // What is vouched for has been presented, and counted, by itself before.
+        if !vouched {
+            self.metrics().sessions().note(presented.is_ok(), self.node().elapsed(began));
+        }
         match presented {
             Ok(passage) => {
                 recorded::by(passage.session.user.as_str());
                 Ok(Presence::Somebody(Box::new(passage)))
             }
             Err(SessionRefused::Verdict(verdict)) => {
-                // What is vouched for has been presented, and counted, by itself before.
                 if !vouched {
                     self.metrics().session_refused("provider", verdict.name());
                 }
@@ -209,6 +213,7 @@ impl App {
             client: client.id.clone(),
             user: user.id.clone(),
             session: Some(session.id.clone()),
+            began_in: None,
             ends: Some(session.ends),
             grant: self.granted(&session).await?,
             binding: caller.place(),

@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
     pin::pin,
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, Once},
 };
 
 use clap::{Parser, Subcommand};
@@ -257,6 +257,10 @@ impl Context {
 
     /// The configuration, with what was set.
     pub(crate) fn read(&self) -> Result<(Config, Source, Given), Failed> {
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| {
+            config::unheeded(std::env::vars()).iter().for_each(|it| warn_line!("tegata: {it}"));
+        });
         let (config, mut source, given) = config::read(self.config.as_deref(), std::env::vars())?;
         if let Some(data) = &self.data_dir {
             // Paths in the file stay relative to the file; this one is relative to where we are.

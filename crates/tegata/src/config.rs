@@ -30,7 +30,9 @@ mod audit_log;
 mod contradictions;
 mod cookies;
 mod declared;
+mod environment;
 mod ext_authz;
+mod files;
 mod introspection;
 mod issuer;
 mod listen;
@@ -48,6 +50,7 @@ mod span;
 pub(crate) use audit_log::AuditLog;
 pub(crate) use cookies::{Consent, CookieForm, Cookies};
 pub(crate) use declared::{ClientForm, Declared, Hidden, UserForm, read_secret};
+pub(crate) use environment::unheeded;
 pub(crate) use ext_authz::ExtAuthz;
 pub(crate) use introspection::Introspection;
 pub(crate) use issuer::ForeignIssuer;
@@ -291,6 +294,8 @@ impl Default for Operations {
 pub(crate) struct Store {
     /// `sqlite://FILE`, relative to the data directory, or `postgres://user@host/database`.
     pub(crate) url: Hidden,
+    /// The file that it is in, in place of `url`.
+    pub(crate) url_file: Option<PathBuf>,
     /// The directory of the database, the root key, the administration socket and the logs;
     /// relative to the configuration file.
     pub(crate) data_dir: PathBuf,
@@ -315,7 +320,8 @@ impl Default for Store {
     fn default() -> Self {
         let url = Hidden::new("sqlite://tegata.db".to_owned());
         let synchronous_standby = Standby::default();
-        Self { url, data_dir: PathBuf::from("."), connections: 16, synchronous_standby }
+        let data_dir = PathBuf::from(".");
+        Self { url, url_file: None, data_dir, connections: 16, synchronous_standby }
     }
 }
 
@@ -326,6 +332,8 @@ pub(crate) struct Redis {
     /// `redis://…`, `redis-sentinel://…`, `redis-cluster://…`, and the same with `rediss`. Without
     /// it, the store keeps it.
     pub(crate) url: Option<Hidden>,
+    /// The file that it is in, in place of `url`.
+    pub(crate) url_file: Option<PathBuf>,
     /// How many connections are opened at the start.
     pub(crate) connections: usize,
     /// How long a command may take.
@@ -346,6 +354,7 @@ impl Default for Redis {
     fn default() -> Self {
         Self {
             url: None,
+            url_file: None,
             connections: 20,
             timeout: Span::millis(250),
             hedge_after: Span::millis(5),
@@ -363,11 +372,13 @@ impl Default for Redis {
 pub(crate) struct Events {
     /// `memory:`, for one node.
     pub(crate) url: Hidden,
+    /// The file that it is in, in place of `url`.
+    pub(crate) url_file: Option<PathBuf>,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { url: Hidden::new("memory:".to_owned()) }
+        Self { url: Hidden::new("memory:".to_owned()), url_file: None }
     }
 }
 
@@ -596,28 +607,6 @@ impl Config {
             Some(format!("https://{}:{port}", issuer.host()?))
         };
         self.public.mtls_url.clone().or_else(derived)
-    }
-
-    /// Makes the paths of files relative to where the configuration is, like all others.
-    fn resolve(&mut self, base: &Path) {
-        let tls = [&mut self.public.tls, &mut self.gateway.tls].into_iter().flatten();
-        let files = tls.flat_map(|tls| [&mut tls.certificate_file, &mut tls.key_file]);
-        let signals = self.signals.files();
-        let others = self.issuer.iter_mut().filter_map(|issuer| issuer.ca_file.as_mut());
-        let own = self.gateway.upstream.ca_file.iter_mut().chain(&mut self.clients.ca_file);
-        let own = own.chain(&mut self.public.client_ca_file).chain(&mut self.public.theme_file);
-        let pin = self.keys.pkcs11.iter_mut().filter_map(|pkcs11| pkcs11.pin_file.as_mut());
-        let mail = [&mut self.mail.ca_file, &mut self.mail.password_file].into_iter().flatten();
-        let sidecar = [&mut self.sidecar.ca_file, &mut self.sidecar.client_secret_file];
-        let own = own.chain(pin).chain(mail).chain(sidecar.into_iter().flatten());
-        let own = own.chain(self.gateway.introspection.files());
-        let own = own.chain(&mut self.ext_authz.secret_file);
-        let own = own.chain(&mut self.gateway.client_ca_file);
-        let own = own.chain(&mut self.users.breached_passwords);
-        let own = own.chain(self.policy.directories());
-        for file in files.chain(own).chain(signals).chain(others) {
-            *file = base.join(&file);
-        }
     }
 }
 

@@ -19,6 +19,7 @@ mod contract {
     pub(crate) mod demo;
     pub(crate) mod described;
     pub(crate) mod discovery;
+    mod events;
     pub(crate) mod exchange;
     pub(crate) mod forged;
     pub(crate) mod gateway;

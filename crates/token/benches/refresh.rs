@@ -143,6 +143,7 @@ impl World {
                 client: self.client.clone(),
                 user: UserId::new("usr_1").unwrap(),
                 session: None,
+                began_in: None,
                 ends: None,
                 authorized: self.clock.now(),
                 as_of: None,

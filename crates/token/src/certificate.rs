@@ -25,11 +25,13 @@ mod authorities;
 mod caller;
 pub mod header;
 mod name;
+mod spans;
 mod subject;
 
 pub use authorities::{Authorities, NoAuthority, NotVouched};
 pub use caller::{CertifiedCaller, NobodysCertificate};
 pub use name::{DistinguishedName, InvalidName};
+pub use spans::ends;
 pub use subject::SubjectName;
 
 /// The largest certificate, in bytes.

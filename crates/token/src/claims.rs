@@ -48,6 +48,9 @@ pub struct Claims {
     /// The session it belongs to: the public handle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
+    /// Whether it outlives that session, which then says where it began and no more (`offline_access`).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub outlives_session: bool,
     /// The family it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fid: Option<String>,
@@ -366,6 +369,21 @@ impl Claims {
         first.map_or(self.iat, |first| first.min(self.iat))
     }
 
+    /// Since when its subject has had what it was made from first: a token, or a session. What takes back all
+    /// that a subject had up to a moment since then takes this back.
+    #[must_use]
+    pub fn had_since(&self) -> u64 {
+        let began = self.lineage.as_ref().and_then(|lineage| lineage.began);
+        let first = self.first_issued();
+        began.map_or(first, |began| began.min(first))
+    }
+
+    /// The session that it ends with.
+    #[must_use]
+    pub fn session(&self) -> Option<&str> {
+        self.sid.as_deref().filter(|_| !self.outlives_session)
+    }
+
     /// The claims as JSON.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
@@ -390,7 +408,7 @@ struct ClaimsVisitor {
 }
 
 /// Claims that mean something in our own tokens alone.
-const OURS: [&str; 18] = [
+const OURS: [&str; 19] = [
     "context",
     "lineage",
     "veil",
@@ -401,6 +419,7 @@ const OURS: [&str; 18] = [
     "txn",
     "scope",
     "roles",
+    "outlives_session",
     "fid",
     "acr",
     "amr",
@@ -442,6 +461,7 @@ impl<'de> Visitor<'de> for ClaimsVisitor {
                 "scope" => claims.scope = map.next_value()?,
                 "roles" => claims.roles = map.next_value()?,
                 "sid" => claims.sid = Some(map.next_value()?),
+                "outlives_session" => claims.outlives_session = map.next_value()?,
                 "fid" => claims.fid = Some(map.next_value()?),
                 "acr" => claims.acr = Some(map.next_value()?),
                 "amr" => claims.amr = map.next_value()?,
@@ -541,6 +561,7 @@ mod tests {
             scope: Scope::new("openid orders.read").unwrap(),
             roles: vec!["customer".into()],
             sid: Some("1.2.s".into()),
+            outlives_session: true,
             fid: Some("1.2.f".into()),
             acr: Some("aal1".into()),
             amr: vec!["pwd".into()],
@@ -635,6 +656,8 @@ mod tests {
             r#","may_act":"svc""#,
             r#","may_act":{"sub":1}"#,
             r#","may_act":{"sub":"svc","iss":"https://elsewhere.example"}"#,
+            r#","outlives_session":"false""#,
+            r#","outlives_session":null"#,
             r#","lineage":[]"#,
             r#","lineage":{"kid":"k"}"#,
             r#","lineage":{"place":["somewhere"]}"#,

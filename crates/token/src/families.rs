@@ -73,6 +73,8 @@ pub struct Beginning {
     pub user: UserId,
     /// The browser session that it ends with.
     pub session: Option<SessionId>,
+    /// The browser session that it began in, where it outlives that.
+    pub began_in: Option<SessionId>,
     /// When it ends at the latest, if that is earlier than any family would.
     pub ends: Option<Timestamp>,
     /// What its tokens say.
@@ -283,6 +285,7 @@ impl Families {
             client: beginning.client,
             user: beginning.user,
             session: beginning.session,
+            began_in: beginning.began_in,
             salt,
             grant: beginning.grant,
             started: beginning.authorized,

@@ -54,6 +54,10 @@ pub struct Family {
     pub user: UserId,
     /// The browser session that it ends with. `None` for `offline_access`.
     pub session: Option<SessionId>,
+    /// The browser session that it began in and outlives. `None` where it ends with its session, and where
+    /// that is not known, as a version before this one wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_in: Option<SessionId>,
     /// What the key of its refresh tokens is derived with.
     pub salt: [u8; 16],
     /// What its tokens say, whatever their generation.

@@ -39,6 +39,10 @@ pub struct Lineage {
     /// What takes back a client takes back what it had until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acted: Option<u64>,
+    /// When the session began that it was made from, where that was no token: seconds since 1970. What takes
+    /// back everything that its subject had until a moment takes back what a session of before gave after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub began: Option<u64>,
 }
 
 impl Lineage {
@@ -58,7 +62,8 @@ impl Lineage {
     pub fn acted(&mut self, actor: &Claims, kid: &str, place: Option<StatusIndex>) {
         add(&mut self.jti, &actor.jti);
         self.issued(actor, kid);
-        self.acted = Some(self.acted.map_or(actor.iat, |before| before.min(actor.iat)));
+        let issued = actor.first_issued();
+        self.acted = Some(self.acted.map_or(issued, |before| before.min(issued)));
         self.place.extend(place.filter(|place| !self.place.contains(place)));
     }
 
@@ -70,6 +75,11 @@ impl Lineage {
             add(&mut self.client, client);
             self.acted = Some(self.acted.map_or(looked_up, |before| before.min(looked_up)));
         }
+    }
+
+    /// The same for when the first was issued, where what is made says by `iat` when it was made itself.
+    pub fn first_issued(&mut self, first: u64, iat: u64) {
+        self.iat = (first < iat).then_some(first);
     }
 
     /// The claim, or nothing where it would say nothing.

@@ -336,6 +336,7 @@ fn family() -> Family {
         client: ClientId::new("web").unwrap(),
         user: UserId::new("usr_1").unwrap(),
         session: None,
+        began_in: None,
         salt: [0; 16],
         grant: Granted::default(),
         started: START,

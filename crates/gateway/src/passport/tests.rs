@@ -138,6 +138,25 @@ fn what_a_service_is_not_to_see_counts_all_the_same() {
     assert_eq!((said.roles, said.scope.as_str()), (vec![], "orders.read"));
 }
 
+/// A gateway that has not heard yet that somebody signed out everywhere goes on to make tokens of what they
+/// had: those fall where it is known.
+#[test]
+fn an_internal_token_is_new_and_says_since_when_its_caller_had_what_it_was_made_of() {
+    let bench = Bench::new();
+    let (began, session) = (bench.now(), bench.caller("usr_alice", "a"));
+    bench.clock.advance(Duration::from_secs(40));
+    let passport = bench.of(&session, [192, 0, 2, 1]);
+    let made = claims(&bench.internal(&passport).unwrap());
+    assert_eq!((made.iat, made.had_since()), (began + 40, began));
+    // What its subject may do was read just now.
+    assert_eq!(made.first_issued(), began + 40);
+    let mut outlives = session.claims().clone();
+    outlives.outlives_session = true;
+    let outlives = Caller::Session(Arc::new(SessionIdentity { claims: outlives }));
+    let made = claims(&bench.internal(&bench.of(&outlives, [192, 0, 2, 1])).unwrap());
+    assert_eq!((made.sid.as_deref(), made.session()), (Some("s"), None));
+}
+
 #[test]
 fn callers_and_places_of_one_hash_are_not_mixed() {
     let bench = Bench::new();

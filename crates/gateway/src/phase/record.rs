@@ -5,6 +5,7 @@ use std::{cell::Cell, net::IpAddr, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 use http::{HeaderValue, Method, StatusCode, request::Parts, uri::PathAndQuery};
 use tegata_core::{SinceBoot, Timestamp, step_up};
 use tegata_policy::{ReasonId, RuleId};
+use tegata_token::Claims;
 
 use crate::{
     access,
@@ -234,7 +235,7 @@ impl Trail {
             client: self.client,
             subject: claims.map(|claims| claims.sub.as_str()),
             jti: claims.map(|claims| claims.jti.as_str()).filter(|jti| !jti.is_empty()),
-            sid: claims.and_then(|claims| claims.sid.as_deref()),
+            sid: claims.and_then(Claims::session),
             method: noted.method.as_str(),
             path: noted.path(),
             service: self.service.as_deref(),

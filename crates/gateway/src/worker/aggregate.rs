@@ -28,7 +28,7 @@ use tegata_session::Agreed;
 use super::{
     Worker,
     exchange::{Way, found},
-    forward::{On, refused_cut},
+    forward::{On, cut_off},
 };
 use crate::{
     bff::{
@@ -228,9 +228,10 @@ impl Worker {
         on.timeout = Some(on.timeout.map_or(left, |timeout| timeout.min(left)));
         let progress = Rc::new(Progress::default());
         progress.ended.set(true);
+        let service = Arc::clone(&on.to.name);
         let response =
             self.forward(Box::new(on), parts, (Upload::Empty, progress), way, ticket).await?;
-        let text = read(asking, response, ticket).await?;
+        let text = read(asking, response, &service, ticket).await?;
         let mut told = Vec::new();
         trim(&text, &part.chosen, &mut told).map_err(|unfit| {
             let reason = match unfit {
@@ -352,10 +353,11 @@ impl Asking<'_> {
     }
 }
 
-/// The body of a part's answer.
+/// The body of a part's answer, by this service.
 async fn read(
     asking: &Asking<'_>,
     response: Response<Reply>,
+    service: &str,
     ticket: &Ticket,
 ) -> Result<Vec<u8>, Failed> {
     let (head, mut body) = response.into_parts();
@@ -372,7 +374,7 @@ async fn read(
     }
     let (mut text, mut counted) = (Vec::new(), Vec::new());
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(refused_cut)?;
+        let frame = frame.map_err(|cut| cut_off(cut, service))?;
         let Ok(data) = frame.into_data() else { continue };
         let left = asking.left.get().checked_sub(data.len()).ok_or_else(too_large)?;
         asking.left.set(left);

@@ -17,7 +17,11 @@ use tegata_mesh::RevocationMode;
 use tegata_session::Agreed;
 use tegata_token::ClientCertificate;
 
-use super::{Worker, exchange::Way, send::broken};
+use super::{
+    Worker,
+    exchange::Way,
+    send::{broken, late},
+};
 use crate::{
     body::{Cut, Progress, Reply, Upload, Watch},
     certificate, cors, encode,
@@ -264,6 +268,15 @@ fn is_agreed(response: &Response<Incoming>, key: &HeaderValue) -> Option<bool> {
     }
 }
 
+/// The refusal of what would be made of the answer of a service, which did not come to its end.
+pub(super) fn cut_off(cut: Cut, service: &str) -> Refused {
+    match cut {
+        Cut::ServiceSlow => late(service),
+        Cut::ServiceBroke => broken(service),
+        other => refused_cut(other),
+    }
+}
+
 pub(super) fn refused_cut(cut: Cut) -> Refused {
     let (status, id) = match cut {
         Cut::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
@@ -275,4 +288,23 @@ pub(super) fn refused_cut(cut: Cut) -> Refused {
         Cut::TakenBack => (StatusCode::UNAUTHORIZED, "token_revoked"),
     };
     Refusal::new(status, id, cut.to_string()).closing()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_breaks_off_is_refused_with_the_service_that_it_was_of() {
+        for (cut, status, id) in [
+            (Cut::ServiceSlow, StatusCode::GATEWAY_TIMEOUT, "service_late"),
+            (Cut::ServiceBroke, StatusCode::BAD_GATEWAY, "service_broken"),
+        ] {
+            let refused = cut_off(cut, "prefs");
+            assert_eq!((refused.status, refused.id), (status, id));
+            assert!(refused.detail.contains("`prefs`"), "{}", refused.detail);
+        }
+        let taken_back = cut_off(Cut::TakenBack, "prefs");
+        assert_eq!(taken_back.status, StatusCode::UNAUTHORIZED);
+    }
 }

@@ -336,7 +336,7 @@ fn busy(service: &str) -> Refused {
     Refusal::unavailable("service_busy", detail)
 }
 
-fn late(service: &str) -> Refused {
+pub(super) fn late(service: &str) -> Refused {
     let detail = format!("service `{service}` did not answer in time");
     Refusal::new(StatusCode::GATEWAY_TIMEOUT, "service_late", detail)
 }

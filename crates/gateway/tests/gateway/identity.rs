@@ -105,15 +105,16 @@ fn the_internal_token_says_what_it_must_and_no_more() {
     let seen = world.get("/echo/x", &token).seen("x-internal-token").unwrap();
     let internal = told(&world, &seen);
     assert_eq!((internal.sub.as_str(), internal.exp), ("usr_alice", now + 300));
-    // As old as what it was made of, so that what takes that back by its time takes this back.
-    assert_eq!(internal.iat, now - 40);
+    assert_eq!(internal.iat, now);
+    // What takes back by its time what it was made of takes this back.
+    assert_eq!(internal.first_issued(), now - 40);
     assert_eq!(internal.scope.as_str(), "orders.read orders.write");
     assert_eq!(internal.roles, ["customer"]);
     let details = internal.authorization_details.unwrap();
     assert_eq!(json!(details), claims["authorization_details"]);
     assert_eq!(internal.original_jti.as_deref(), claims["jti"].as_str());
     // What falls with its client falls at services, too, and whoever alone may act is still alone.
-    let lineage = Lineage { client: vec!["web".into()], ..Lineage::default() };
+    let lineage = Lineage { client: vec!["web".into()], iat: Some(now - 40), ..Lineage::default() };
     assert_eq!(
         (internal.lineage, internal.may_act),
         (lineage.claim(), Some(MayAct { sub: "orders".into() }))

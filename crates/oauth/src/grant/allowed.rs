@@ -101,6 +101,7 @@ impl Provider {
             client: client.id.clone(),
             user: allowed.user.clone(),
             session: (!allowed.offline).then(|| allowed.session.clone()),
+            began_in: allowed.offline.then(|| allowed.session.clone()),
             ends: (!allowed.offline).then_some(allowed.session_ends),
             grant: Granted {
                 scope: allowed.scope.clone(),

@@ -204,13 +204,7 @@ impl Provider {
             issued_token_type: Some(exchange.issued),
             tokens: None,
         };
-        Ok(Derived {
-            target: &target.name,
-            claims,
-            kid,
-            answer,
-            names_actor: mandate.names_actor,
-        })
+        Ok(Derived { target: &target.name, claims, kid, answer, names_actor: mandate.names_actor })
     }
 
     fn derived_claims(
@@ -226,7 +220,10 @@ impl Provider {
         }
         let mut exp = subject.exp.min(exchange.now + self.config().exchanged_lifetime.as_secs());
         let mut lineage = exchange.subject.lineage();
-        lineage.made_by(exchange.client.id.as_str(), exchange.now, subject.first_issued());
+        let (iat, first) = (exchange.now.max(subject.iat), subject.first_issued());
+        // What takes the origin back by its time takes this back, wherever it was made.
+        lineage.first_issued(first, iat);
+        lineage.made_by(exchange.client.id.as_str(), exchange.now, first);
         if let Some(actor) = &exchange.actor {
             exp = exp.min(actor.claims.exp);
             actor.acts_in(&mut lineage);
@@ -236,14 +233,14 @@ impl Provider {
             sub: subject.sub.clone(),
             aud: Audience::from(target.name.as_str()),
             exp,
-            // As old as what it was made of: what takes that back takes this back, wherever it was made.
-            iat: subject.iat,
+            iat,
             nbf: None,
             jti: TokenId::generate(self.epoch(), self.node().entropy()).as_str().to_owned(),
             client_id: Some(exchange.client.id.as_str().to_owned()),
             scope,
             roles: target.sees.roles_of(&subject.roles),
             sid: subject.sid.clone(),
+            outlives_session: subject.outlives_session,
             fid: subject.fid.clone(),
             acr: subject.acr.clone(),
             amr: subject.amr.clone(),

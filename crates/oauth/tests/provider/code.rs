@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 use tegata_core::{Batch, Realm, SessionId};
 use tegata_identity::RoleChange;
-use tegata_oauth::{ClientMetadata, GrantType, Next, NotAuthorized, Said, SignedIn, Unsafe};
+use tegata_oauth::{
+    ClientMetadata, GrantType, Next, NotAuthorized, Proven, Said, SignedIn, Unsafe,
+};
 use tegata_token::{Entry, Target, jws};
 use tokio::task::JoinSet;
 
 use super::world::{
-    CALLBACK, CHALLENGE, World, after, asked, claims, client_key, error, params, query,
+    CALLBACK, CHALLENGE, World, after, asked, claims, client_key, error, params, place, query,
 };
 
 #[tokio::test]
@@ -144,9 +146,28 @@ async fn offline_access_outlives_the_session_and_nothing_else_does() {
     let who = world.signed_in();
     let scope = [("scope", "openid offline_access")];
     let offline = world.redeem(&web, &world.code_for(&who, &scope).await, &[]).await.unwrap();
-    assert!(claims(&offline.access_token).get("sid").is_none());
+    let said = claims(&offline.access_token);
+    assert_eq!(said["sid"], who.session.as_str());
+    assert_eq!(said["outlives_session"], true);
     end(&world, &who.session).await;
-    assert!(world.refresh(&web, &offline.refresh_token.unwrap()).await.is_ok());
+    assert!(world.is_active(&offline.access_token).await);
+    let next = world.refresh(&web, &offline.refresh_token.unwrap()).await.unwrap();
+    let refresh = next.refresh_token.unwrap();
+    // Whatever of its scope a refresh asks for, it is the same sign-in.
+    let narrower =
+        [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str()), ("scope", "openid")];
+    let proven = world.proven(&web).await;
+    let narrower =
+        world.provider.token(&proven, &params(&narrower), &place(), Proven::default()).await;
+    let narrower = narrower.unwrap().access_token;
+    let said = claims(&narrower);
+    assert_eq!((&said["scope"], &said["outlives_session"]), (&json!("openid"), &json!(true)));
+    assert!(world.is_active(&narrower).await);
+    // A person who signs out everywhere signs out of it, too.
+    let (sub, up_to) = (world.user.id.to_string(), world.node.now());
+    commit(&world, Target::Subject { sub, up_to, tokens_only: false }).await;
+    assert!(!world.is_active(&narrower).await && !world.is_active(&offline.access_token).await);
+    after(&world.clock, 1);
     let bound = world.redeem(&web, &world.code(&[]).await, &[]).await.unwrap();
     after(&world.clock, 86_400);
     let late = world.refresh(&web, &bound.refresh_token.unwrap()).await.unwrap_err();

@@ -1,7 +1,7 @@
 //! Clients without a person: client credentials, exchange, introspection, revocation.
 
 use serde_json::json;
-use tegata_oauth::{GrantType, Proven, Refused, Sees, TokenAnswer};
+use tegata_oauth::{GrantType, Proven, Provider, Refused, Sees, TokenAnswer};
 use tegata_token::{Claims, Entry, Order, Scope, Target};
 
 use super::world::{World, after, claims, error, params, place};
@@ -10,8 +10,17 @@ const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 async fn ask(world: &World, client: &str, pairs: &[(&str, &str)]) -> Result<TokenAnswer, Refused> {
+    ask_at(&world.provider, world, client, pairs).await
+}
+
+async fn ask_at(
+    node: &Provider,
+    world: &World,
+    client: &str,
+    pairs: &[(&str, &str)],
+) -> Result<TokenAnswer, Refused> {
     let client = world.named(client).await;
-    world.provider.token(&client, &params(pairs), &place(), Proven::default()).await
+    node.token(&client, &params(pairs), &place(), Proven::default()).await
 }
 
 async fn machine(world: &World) {
@@ -120,13 +129,61 @@ async fn an_exchanged_token_is_narrower_in_every_way_and_keeps_its_origin() {
         assert_eq!(said["aud"], target);
         assert_eq!(said["scope"], scope);
         assert_eq!(said["original_jti"], origin["jti"]);
+        assert_eq!(said["iat"], world.node.now().secs());
         // What takes the origin back by its time takes this back, wherever it was made.
-        assert_eq!(said["iat"], origin["iat"]);
+        assert_eq!(said["lineage"]["iat"], origin["iat"]);
         assert_eq!(said["act"], json!({"sub": "orders"}));
         for kept in ["sub", "sid", "fid", "status", "roles"] {
             assert_eq!(said[kept], origin[kept], "{kept}");
         }
         assert_eq!(said["exp"].as_u64().unwrap(), world.node.now().secs() + 300);
+    }
+}
+
+/// A node that has not heard of it goes on to exchange, and what it gives lives longer than it took the
+/// others to hear.
+#[tokio::test]
+async fn what_is_derived_after_everything_was_taken_back_falls_however_often_it_was_derived() {
+    for of_client in [false, true] {
+        let world = World::new().await;
+        let subject = person_and_orders(&world).await;
+        world.client("payments", &[GrantType::TokenExchange], |_| {}).await;
+        after(&world.clock, 5);
+        let (sub, up_to) = (world.user.id.to_string(), world.node.now());
+        let target = if of_client {
+            Target::Client { client: "web".parse().unwrap(), up_to }
+        } else {
+            Target::Subject { sub, up_to, tokens_only: false }
+        };
+        let (reason, actor) = ("logout".to_owned(), "test".to_owned());
+        let until = up_to + std::time::Duration::from_secs(3600);
+        let entry = Entry { target, places: vec![], at: up_to, until, reason, actor };
+        let batch = tegata_core::Batch::new(world.provider.realm().clone());
+        world.provider.revoker().commit(batch, vec![entry]).await.unwrap();
+        after(&world.clock, 5);
+        let (deaf, now) = (world.deaf(), world.node.now().secs());
+        let once = exchange(&subject, &[("audience", "payments")]);
+        let once = ask_at(&deaf, &world, "orders", &once).await.unwrap().access_token;
+        after(&world.clock, 2);
+        let twice = exchange(&once, &[("audience", "inventory")]);
+        let twice = ask_at(&deaf, &world, "payments", &twice).await.unwrap().access_token;
+        for (token, iat) in [(&once, now), (&twice, now + 2)] {
+            let said = claims(token);
+            assert_eq!(said["iat"], iat);
+            assert_eq!(said["lineage"]["iat"], claims(&subject)["iat"]);
+            assert!(said["exp"].as_u64().unwrap() - iat <= 300);
+            assert!(!world.is_active(token).await, "{said}");
+        }
+        let further = exchange(&once, &[("audience", "inventory")]);
+        let refused = ask(&world, "payments", &further).await.unwrap_err();
+        assert_eq!(error(refused), "invalid_request");
+        // What the person signs in for since then goes on, and so does what is made of it.
+        let web = world.web().await;
+        let code = world.code(&[("scope", "openid payments.write")]).await;
+        let fresh = world.redeem(&web, &code, &[]).await.unwrap().access_token;
+        let fresh = exchange(&fresh, &[("audience", "payments")]);
+        let fresh = ask(&world, "orders", &fresh).await.unwrap().access_token;
+        assert!(world.is_active(&fresh).await);
     }
 }
 

@@ -147,6 +147,69 @@ async fn what_the_provider_takes_back_is_refused_once_it_was_told() {
 }
 
 #[tokio::test]
+async fn what_was_made_after_a_moment_is_as_old_as_what_it_was_made_from() {
+    let world = World::new().await;
+    let service = world.service(WhenStale::Strict);
+    let first = world.authority.user("usr_alice", "orders");
+    world.clock.advance(Duration::from_secs(5));
+    let up_to = world.clock.now();
+    world.clock.advance(Duration::from_secs(5));
+    world.reads_the_log().await;
+    let made = |lineage: Lineage| {
+        let token = world.authority.user("usr_alice", "orders");
+        token.with(|claims| claims.lineage = lineage.claim())
+    };
+    let since = first.claims().iat;
+    let derived = made(Lineage { iat: Some(since), ..Lineage::default() });
+    let of_session = made(Lineage { began: Some(since), ..Lineage::default() });
+    let fresh = made(Lineage::default());
+    world.ask().await.unwrap();
+    for token in [&first, &derived, &of_session, &fresh] {
+        assert_eq!(shown(&service, token).await, Ok(()));
+    }
+    let entry = Entry {
+        target: Target::Subject { sub: "usr_alice".to_owned(), up_to, tokens_only: false },
+        places: Vec::new(),
+        at: up_to,
+        until: up_to + Duration::from_secs(900),
+        reason: "logout".to_owned(),
+        actor: "system".to_owned(),
+    };
+    world.view.apply(&Realm::default(), &entry);
+    world.ask().await.unwrap();
+    for token in [&first, &derived, &of_session] {
+        assert_eq!(shown(&service, token).await.unwrap_err().reason, Reason::Revoked);
+    }
+    assert_eq!(shown(&service, &fresh).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_session_that_ends_leaves_what_outlives_it() {
+    let world = World::new().await;
+    let service = world.service(WhenStale::Strict);
+    let of_session = |outlives: bool| {
+        world.authority.user("usr_alice", "orders").with(|claims| {
+            claims.sid = Some("1.20500.s".to_owned());
+            claims.outlives_session = outlives;
+        })
+    };
+    let (bound, offline) = (of_session(false), of_session(true));
+    let now = world.clock.now();
+    let entry = Entry {
+        target: Target::Session("1.20500.s".parse().unwrap()),
+        places: Vec::new(),
+        at: now,
+        until: now + Duration::from_secs(900),
+        reason: "logout".to_owned(),
+        actor: "system".to_owned(),
+    };
+    world.view.apply(&Realm::default(), &entry);
+    world.ask().await.unwrap();
+    assert_eq!(shown(&service, &bound).await.unwrap_err().reason, Reason::Revoked);
+    assert_eq!(shown(&service, &offline).await, Ok(()));
+}
+
+#[tokio::test]
 async fn a_transaction_whose_origin_was_taken_back_goes_no_further() {
     let world = World::new().await;
     let service = Authenticator::of("orders")

@@ -130,6 +130,10 @@ impl FakeProvider {
                 claims.roles.clone_from(&original.roles);
                 claims.scope = original.scope.clone();
                 (claims.sid, claims.fid) = (original.sid.clone(), original.fid.clone());
+                claims.outlives_session = original.outlives_session;
+                let mut lineage = original.lineage.as_deref().cloned().unwrap_or_default();
+                lineage.first_issued(original.first_issued(), claims.iat);
+                claims.lineage = lineage.claim();
                 claims.act.clone_from(&original.act);
                 let jti = original.original_jti.as_ref().unwrap_or(&original.jti);
                 claims.original_jti = Some(jti.clone());

@@ -1,6 +1,6 @@
 //! `/api/consent`: which cookies there are, and which of them somebody agrees to.
 //!
-//! Nobody need be signed in. Refusing is never harder than agreeing: it works while the store is away,
+//! Nobody need be signed in; whoever is shows it by the CSRF token of their session. Refusing is never harder than agreeing: it works while the store is away,
 //! and however many others of the same network chose before. Agreeing needs a record of it.
 
 use std::collections::BTreeMap;
@@ -14,10 +14,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tegata_core::{Secret, UserId, port::Page};
 use tegata_session::{
-    Agreed, Category, Chosen, CookieConsent, CookieName, CookiePolicy, KeptConsent, Sent, Words,
+    Agreed, Category, Chosen, CookieConsent, CookieName, CookiePolicy, KeptConsent, Words,
 };
 
-use super::{Refusal, answer, from_our_pages, reading, rotated};
+use super::{Refusal, answer, forged, from_our_pages, reading, rotated};
 use crate::{
     app::App,
     body,
@@ -88,7 +88,7 @@ pub(crate) async fn choose(
     visit: Visit,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let sent = from_our_pages(&app, &visit.caller)?;
+    from_our_pages(&app, &visit.caller)?;
     let said: Said = body::json(&app, request).await?;
     if !said.settings.essential {
         return Err(malformed("what is essential cannot be refused").into());
@@ -99,7 +99,7 @@ pub(crate) async fn choose(
         let detail = "the policy has changed since it was shown: read it again";
         return Err(Problem::new(StatusCode::CONFLICT, detail).named("policy_changed").into());
     }
-    let chooser = chooser(&app, &visit.caller, sent, &consent).await?;
+    let chooser = chooser(&app, &visit.caller, &consent).await?;
     let recorded = note(&app, &visit.caller, &consent, Chosen::Set, &chooser).await?;
     let value = Secret::new(consents.seal().seal(app.realm(), &consent)?);
     let cookies = chooser.cookies.and(taken_away(&app, &visit.caller, consent.agreed)).with(
@@ -112,9 +112,9 @@ pub(crate) async fn choose(
 
 /// `DELETE`: somebody takes back what they agreed to, as if they had never been asked.
 pub(crate) async fn withdraw(State(app): State<App>, visit: Visit) -> Result<Response, Refusal> {
-    let sent = from_our_pages(&app, &visit.caller)?;
+    from_our_pages(&app, &visit.caller)?;
     let nothing = app.cookie_consents().choice(Agreed::NOTHING);
-    let chooser = chooser(&app, &visit.caller, sent, &nothing).await?;
+    let chooser = chooser(&app, &visit.caller, &nothing).await?;
     let recorded = match given(&app, &visit.caller) {
         Some(_) => note(&app, &visit.caller, &nothing, Chosen::Withdrawn, &chooser).await?,
         // There is nothing to take back.
@@ -161,22 +161,20 @@ fn given(app: &App, caller: &Caller) -> Option<CookieConsent> {
     app.cookie_consents().read(app.realm(), value)
 }
 
-/// Who chooses. Whoever refuses is believed though it cannot be known who they are. Where no browser
-/// says that it was a page of ours, a session does not tell whose choice it is.
-async fn chooser(
-    app: &App,
-    caller: &Caller,
-    sent: Sent,
-    consent: &CookieConsent,
-) -> Result<Chooser, Refusal> {
-    if sent == Sent::Unstated {
-        return Ok(Chooser { user: None, cookies: Cookies::default() });
-    }
+/// Who chooses. Whoever refuses is believed though it cannot be known who they are. A session chooses by
+/// its CSRF token; a cookie of none that is served is no session.
+async fn chooser(app: &App, caller: &Caller, consent: &CookieConsent) -> Result<Chooser, Refusal> {
     match app.presence(caller).await {
-        Ok(presence) => Ok(Chooser {
-            user: presence.session().map(|session| session.user.clone()),
-            cookies: presence.cookies(app),
-        }),
+        Ok(presence) => {
+            let cookies = presence.cookies(app);
+            let session = presence.session();
+            let token = caller.csrf().unwrap_or_default();
+            let is_of = |sid| app.csrf().is_of_session(app.realm(), sid, token);
+            if session.is_some_and(|session| !is_of(&session.id)) {
+                return Err(Refusal { problem: forged(), cookies, retry_after: None });
+            }
+            Ok(Chooser { user: session.map(|session| session.user.clone()), cookies })
+        }
         Err(error) if consent.agreed != Agreed::NOTHING => Err(error.into()),
         Err(_) => Ok(Chooser { user: None, cookies: Presence::Nobody(None).cookies(app) }),
     }

@@ -19,14 +19,18 @@ pub(crate) async fn introspect(
     asked: Asked,
 ) -> Result<NoStore<Response>, Rejected> {
     let client = asked.client(&app, "/oauth2/introspect").await?;
-    let (provider, params) = (app.provider(), &asked.params);
-    let answer = if wants_signed(&headers) {
-        let signed = provider.introspect_signed(&client, params).await;
-        signed.map(|jwt| ([(header::CONTENT_TYPE, JWT)], jwt).into_response())
-    } else {
-        provider.introspect(&client, params).await.map(|answer| Json(answer).into_response())
-    };
-    answer.map(NoStore).map_err(|refused| asked.reject(refused))
+    let provider = app.provider();
+    let began = app.node().since_boot();
+    let told = provider.introspect(&client, &asked.params).await;
+    let told = told.map_err(|refused| asked.reject(refused))?;
+    let is_valid = told.get("active").is_some_and(|active| active == true);
+    app.metrics().tokens().note(is_valid, app.node().elapsed(began));
+    if !wants_signed(&headers) {
+        return Ok(NoStore(Json(told).into_response()));
+    }
+    let signed = provider.sign_introspection(&client, told).await;
+    let signed = signed.map(|jwt| ([(header::CONTENT_TYPE, JWT)], jwt).into_response());
+    signed.map(NoStore).map_err(|refused| asked.reject(refused))
 }
 
 /// Whether a caller names the signed form (RFC 9701 §4), and likes it no less than the other. Ranges

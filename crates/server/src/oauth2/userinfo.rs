@@ -47,7 +47,11 @@ pub(crate) async fn userinfo(
 ) -> Result<NoStore<Response>, Rejected> {
     let shown = shown(&app, request).await?;
     let credential = shown.credential().map_err(|error| Rejected::of_proof(&app, error))?;
-    match app.provider().userinfo(&credential).await {
+    let began = app.node().since_boot();
+    let told = app.provider().userinfo(&credential).await;
+    let is_valid = matches!(told, Ok(_) | Err(NoUserinfo::InsufficientScope));
+    app.metrics().tokens().note(is_valid, app.node().elapsed(began));
+    match told {
         Ok((info, key)) => {
             let nonce = dpop::renewed(&app, key.as_ref());
             let answer = match info {

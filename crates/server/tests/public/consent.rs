@@ -25,8 +25,17 @@ async fn choose(browser: &mut Browser, categories: &[&str]) -> Answer {
     browser.call(Method::PUT, CONSENT, None, Some(&choice(categories))).await
 }
 
+/// The same in a session, of which this is the CSRF token.
+async fn choose_as(browser: &mut Browser, csrf: &str, categories: &[&str]) -> Answer {
+    browser.call(Method::PUT, CONSENT, Some(csrf), Some(&choice(categories))).await
+}
+
 async fn withdraw(browser: &mut Browser) -> Answer {
     browser.call(Method::DELETE, CONSENT, None, None).await
+}
+
+fn csrf(told: &Value) -> &str {
+    told["csrf_token"].as_str().unwrap()
 }
 
 async fn told(browser: &mut Browser) -> Value {
@@ -104,8 +113,8 @@ async fn a_choice_is_kept_by_the_browser_and_recorded() {
     // It names nobody: whoever chooses alike on that day has the same cookie. The record is exact.
     bench.advance(3_600);
     let mut other = Browser::new(&bench);
-    other.log_in("bob", PASSWORD).await;
-    choose(&mut other, &["analytics"]).await;
+    let told = other.log_in("bob", PASSWORD).await.json();
+    choose_as(&mut other, csrf(&told), &["analytics"]).await;
     assert_eq!(other.cookie("cookie_consent"), browser.cookie("cookie_consent"));
 }
 
@@ -283,13 +292,15 @@ async fn strangers_cannot_fill_the_store_and_can_always_refuse() {
 #[tokio::test]
 async fn refusing_works_while_the_store_is_away_and_agreeing_does_not() {
     let bench = Bench::new().await;
-    let (mut browser, _) = Browser::signed_in(&bench).await;
-    choose(&mut browser, &["analytics"]).await;
+    let (mut browser, signed_in) = Browser::signed_in(&bench).await;
+    let own = csrf(&signed_in);
+    choose_as(&mut browser, own, &["analytics"]).await;
     bench.take_away(true);
-    let agrees = choose(&mut browser, &["analytics", "marketing"]).await;
+    let agrees = choose_as(&mut browser, own, &["analytics", "marketing"]).await;
     assert_eq!(agrees.status, StatusCode::SERVICE_UNAVAILABLE, "{}", agrees.body);
     assert!(set(&agrees).is_empty());
     assert_eq!(told(&mut browser).await["settings"]["analytics"], true);
+    // Nobody can say whose session it is, or give a token for it.
     let refuses = choose(&mut browser, &[]).await;
     assert_eq!((refuses.status, &refuses.json()["recorded"]), (StatusCode::OK, &false.into()));
     assert_eq!(told(&mut browser).await["settings"]["analytics"], false);
@@ -303,13 +314,13 @@ async fn people_see_what_they_chose_and_nobody_elses() {
     let mut stranger = Browser::new(&bench);
     choose(&mut stranger, &["marketing"]).await;
     assert_eq!(records(&mut stranger).await.status, StatusCode::UNAUTHORIZED);
-    let (mut alice, _) = Browser::signed_in(&bench).await;
+    let (mut alice, of_alice) = Browser::signed_in(&bench).await;
     let mut bob = Browser::new(&bench);
-    bob.log_in("bob", PASSWORD).await;
-    choose(&mut alice, &["analytics"]).await;
+    let of_bob = bob.log_in("bob", PASSWORD).await.json();
+    choose_as(&mut alice, csrf(&of_alice), &["analytics"]).await;
     bench.clock.advance(Duration::from_secs(1));
-    choose(&mut bob, &["marketing"]).await;
-    withdraw(&mut alice).await;
+    choose_as(&mut bob, csrf(&of_bob), &["marketing"]).await;
+    alice.call(Method::DELETE, CONSENT, Some(csrf(&of_alice)), None).await;
     let told = records(&mut alice).await.json();
     let list = told["records"].as_array().unwrap();
     assert_eq!(list.len(), 2, "{told}");
@@ -331,19 +342,58 @@ async fn people_see_what_they_chose_and_nobody_elses() {
     assert_eq!(alice.get(&after).await.json()["records"], json!([list[1]]));
 }
 
+/// Whether a browser says where it was made or not.
 #[tokio::test]
-async fn a_choice_of_which_no_browser_says_where_it_was_made_names_nobody() {
-    let bench = Bench::new().await;
-    let (mut browser, _) = Browser::signed_in(&bench).await;
-    for (method, body) in [(Method::PUT, choice(&["analytics"])), (Method::DELETE, Value::Null)] {
-        let request = Request::builder().method(method).uri(CONSENT);
-        let request = request.header("content-type", "application/json");
-        let answer = browser.send(request.body(Body::from(body.to_string())).unwrap()).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-        assert_eq!(answer.json()["recorded"], true);
+async fn a_session_chooses_by_its_csrf_token_and_by_nothing_else() {
+    for origin in [Some(ISSUER), None] {
+        let bench = Bench::new().await;
+        let (mut browser, told) = Browser::signed_in(&bench).await;
+        let (mut bob, own) = (Browser::new(&bench), csrf(&told));
+        let of_bob = bob.log_in("bob", PASSWORD).await.json();
+        let mut send = async |method: Method, token: Option<&str>| {
+            let body = if method == Method::PUT { choice(&["analytics"]) } else { Value::Null };
+            let mut request = Request::builder().method(method).uri(CONSENT);
+            request = request.header("content-type", "application/json");
+            for (name, value) in [("origin", origin), ("x-csrf-token", token)] {
+                request = value.into_iter().fold(request, |it, value| it.header(name, value));
+            }
+            browser.send(request.body(Body::from(body.to_string())).unwrap()).await
+        };
+        let broken = &own[1..];
+        for method in [Method::PUT, Method::DELETE] {
+            for wrong in [None, Some(""), Some("x"), Some(csrf(&of_bob)), Some(broken)] {
+                let answer = send(method.clone(), wrong).await;
+                assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {wrong:?}");
+                assert_eq!(answer.json()["error"], "csrf");
+                let lines = set(&answer);
+                assert!(!lines.iter().any(|it| it.starts_with("cookie_consent=")), "{lines:?}");
+            }
+        }
+        assert!(kept(&bench).await.is_empty());
+        for method in [Method::PUT, Method::DELETE] {
+            let answer = send(method, Some(own)).await;
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+            assert_eq!(answer.json()["recorded"], true);
+        }
+        let kept = kept(&bench).await;
+        let is_alices = |it: &KeptConsent| it.user.as_ref() == Some(&bench.alice.id);
+        assert!(kept.len() == 2 && kept.iter().all(is_alices), "{kept:?}");
     }
-    let kept = kept(&bench).await;
-    assert!(kept.len() == 2 && kept.iter().all(|it| it.user.is_none()), "{kept:?}");
+}
+
+/// A cookie of a session that is over must not keep anybody from refusing: there is no token for it.
+#[tokio::test]
+async fn whoever_has_no_session_any_more_chooses_without_a_token_and_as_nobody() {
+    let bench = Bench::new().await;
+    let (mut browser, told) = Browser::signed_in(&bench).await;
+    let stale = browser.jar.clone();
+    let target = "/api/auth/logout";
+    let answer = browser.call(Method::POST, target, Some(csrf(&told)), None).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    browser.jar = stale;
+    let answer = choose(&mut browser, &[]).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert!(kept(&bench).await.iter().all(|it| it.user.is_none()));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 use std::{fmt::Display, path::Path, time::Duration};
 
 use serde_json::{Value, json};
-use tegata_core::{Event, Log};
+use tegata_core::{Event, Log, Node};
 use tegata_gateway::tls::Identity;
 use tegata_mesh::{DeclaredService, ServiceMap, bff, delegation};
 use tegata_oauth::Client;
@@ -15,11 +15,13 @@ use super::{Context, Failed, apply};
 use crate::{
     admin, appearance, certificates,
     compose::{self, Composed},
-    config::{Config, Declared, Source},
+    config::{self, Config, Declared, Source},
     mail,
     operate::{self, Declarations, MadeSecrets, Order},
     policies::Files,
 };
+
+mod files;
 
 /// How far clocks may be apart: what tokens are given for it, and the time of a command.
 const APART: Duration = Duration::from_secs(5);
@@ -60,7 +62,11 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failed> {
 async fn look(config: Config, source: &Source, findings: &mut Findings) {
     let file = source.file.as_ref().map_or("defaults".to_owned(), |it| it.display().to_string());
     findings.note("configuration", Ok::<_, &str>(file));
+    for told in config::unheeded(std::env::vars()) {
+        findings.note("environment", Err::<&str, _>(told));
+    }
     check_files(&config, findings);
+    files::check(&config, Node::start().now(), findings);
     match mail::check(&config) {
         Ok(from) => from.into_iter().for_each(|from| findings.note("mail", Ok::<_, &str>(from))),
         Err(failed) => findings.note("mail", Err::<&str, _>(failed.why())),

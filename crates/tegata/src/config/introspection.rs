@@ -25,9 +25,14 @@ pub(crate) struct Introspection {
 }
 
 impl Introspection {
-    /// The paths that are relative to where the configuration is.
-    pub(super) fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        [&mut self.client_secret_file, &mut self.ca_file].into_iter().flatten()
+    /// The paths that are relative to where the configuration is, by the settings that name them.
+    pub(super) fn files(&mut self) -> impl Iterator<Item = (&'static str, &mut PathBuf)> {
+        let secret = self.client_secret_file.as_mut();
+        let named = [
+            ("[gateway.introspection] client_secret_file", secret),
+            ("[gateway.introspection] ca_file", self.ca_file.as_mut()),
+        ];
+        named.into_iter().filter_map(|(name, file)| Some((name, file?)))
     }
 
     /// What is wrong although each value can be read.

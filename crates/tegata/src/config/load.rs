@@ -8,10 +8,10 @@ use std::{
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{Config, Declared};
+use super::{Config, Declared, environment};
 
 /// The names of all environment variables that set something begin with this.
-const PREFIX: &str = "TEGATA_";
+pub(super) const PREFIX: &str = "TEGATA_";
 
 /// What is wrong with the configuration: what, where, and how to mend it. One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,12 +70,8 @@ impl Given {
     /// What it sets, with paths relative to `base`.
     pub(crate) fn config(&self, base: &Path) -> Result<Config, BadConfig> {
         let place = "the settings that can change, with those that count until a restart";
-        let mut config: Config = from_table(self.table.clone(), place)?;
-        if let Some(contradiction) = config.contradictions().into_iter().next() {
-            return Err(BadConfig(format!("{place}: {contradiction}")));
-        }
-        config.resolve(base);
-        Ok(config)
+        let config: Config = from_table(self.table.clone(), place)?;
+        whole(config, &self.table, base, place)
     }
 
     /// Whether a file that is read anew looks as if somebody were still writing it.
@@ -158,19 +154,25 @@ pub(crate) fn read(
         is_whole: text.is_empty() || text.ends_with('\n'),
         is_empty: file.is_empty(),
     };
-    let mut config: Config =
+    let config: Config =
         table.try_into().map_err(|error: toml::de::Error| blame(&file, &set, error.message()))?;
-    if let Some(contradiction) = config.contradictions().into_iter().next() {
-        return Err(BadConfig(format!("{shown}: {contradiction}")));
-    }
     let base = chosen.and_then(Path::parent).filter(|parent| !parent.as_os_str().is_empty());
     let source = Source {
         file: chosen.map(Path::to_owned),
         base: base.map_or_else(|| PathBuf::from("."), Path::to_owned),
         data_dir: None,
     };
-    config.resolve(&source.base);
+    let config = whole(config, &given.table, &source.base, &shown)?;
     Ok((config, source, given))
+}
+
+/// A configuration with what stands in files of its own, and with paths relative to `base`, unless it
+/// contradicts itself.
+fn whole(mut config: Config, table: &Table, base: &Path, shown: &str) -> Result<Config, BadConfig> {
+    let wrong = |what: String| BadConfig(format!("{shown}: {what}"));
+    config.resolve(base);
+    config.read_addresses(table).map_err(wrong)?;
+    config.contradictions().into_iter().next().map_or(Ok(config), |found| Err(wrong(found)))
 }
 
 /// Reads a file of declarations: TOML, or JSON where its name ends so.
@@ -234,8 +236,14 @@ fn explain(message: &str, place: &str) -> String {
     }
 }
 
+/// The keys of a parser's message that says which there are.
+pub(super) fn known(message: &str) -> Vec<String> {
+    let rest = message.split_once("unknown field `").map_or("", |(_, rest)| rest);
+    rest.split('`').skip(2).step_by(2).map(str::to_owned).collect()
+}
+
 /// The least number of letters to add, drop or change (Levenshtein).
-fn distance(left: &str, right: &str) -> usize {
+pub(super) fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (at, left) in left.chars().enumerate() {
@@ -256,8 +264,7 @@ type Set = (String, String);
 
 /// The variables that set something, in the order of their names.
 fn over(environment: impl Iterator<Item = Set>) -> Vec<Set> {
-    let sets = |name: &str| name.strip_prefix(PREFIX).is_some_and(|path| path.contains("__"));
-    let mut set: Vec<_> = environment.filter(|(name, _)| sets(name)).collect();
+    let mut set: Vec<_> = environment.filter(environment::sets).collect();
     set.sort();
     set
 }
@@ -275,10 +282,7 @@ fn overlay(table: &mut Table, (name, text): &Set) -> Result<(), BadConfig> {
             BadConfig(format!("`{name}` in the environment: `{section}` is not a section"))
         })?;
     }
-    // A PIN of digits alone is a text as well.
-    let is_text = parts == ["keys", "pkcs11", "pin"];
-    let set = if is_text { Value::String(text.clone()) } else { value(text) };
-    target.insert((*key).to_owned(), set);
+    target.insert((*key).to_owned(), environment::value(&parts, text));
     Ok(())
 }
 
@@ -294,11 +298,4 @@ fn blame(file: &Table, set: &[Set], message: &str) -> BadConfig {
         }
     }
     BadConfig(explain(message, "the environment"))
-}
-
-/// A value from the environment: a number, a list or `true` where it is written so, else a text.
-fn value(text: &str) -> Value {
-    let parsed = toml::from_str::<Table>(&format!("value = {text}")).ok();
-    let parsed = parsed.and_then(|mut table| table.remove("value"));
-    parsed.unwrap_or_else(|| Value::String(text.to_owned()))
 }

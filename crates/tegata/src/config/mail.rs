@@ -15,6 +15,8 @@ use crate::mail::address::Server;
 pub(crate) struct Mail {
     /// `smtp://user@host:587` (with STARTTLS, except on this machine) or `smtps://user@host:465`.
     pub(crate) url: Option<Hidden>,
+    /// The file that it is in, in place of `url`.
+    pub(crate) url_file: Option<PathBuf>,
     /// The file that the password of the user is in.
     pub(crate) password_file: Option<PathBuf>,
     /// Who the mail is from: `Name <address>`, or an address.

@@ -91,13 +91,16 @@ fn to_read() -> String {
 }
 
 impl Signals {
-    /// The paths that are relative to where the configuration is.
-    pub(super) fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+    /// The paths that are relative to where the configuration is, by the settings that name them.
+    pub(super) fn files(&mut self) -> impl Iterator<Item = (&'static str, &mut PathBuf)> {
         let of_transmitters = self.transmitter.iter_mut().flat_map(|it| {
             let polled = it.poll.as_mut().map(|poll| &mut poll.client_secret_file);
-            it.secret_file.as_mut().into_iter().chain(polled)
+            let polled = polled.map(|file| ("[signals.transmitter.poll] client_secret_file", file));
+            let shown = it.secret_file.as_mut();
+            shown.map(|file| ("[signals.transmitter] secret_file", file)).into_iter().chain(polled)
         });
-        self.ca_file.as_mut().into_iter().chain(of_transmitters)
+        let own = self.ca_file.as_mut().map(|file| ("[signals] ca_file", file));
+        own.into_iter().chain(of_transmitters)
     }
 
     /// What is wrong although each value can be read.

@@ -224,6 +224,124 @@ fn tokens_are_signed_as_every_verifier_can_read_unless_there_is_no_such_key() {
 }
 
 #[test]
+fn a_text_from_the_environment_is_one_whatever_it_looks_like() {
+    for text in ["1", "1.5", "true", "[1]", "2026-01-01", "{a = 1}", "x"] {
+        let names = ["TEGATA_CLUSTER__NAME", "TEGATA_REDIS__PREFIX", "TEGATA_PUBLIC__BRAND"];
+        let environment = names.map(|name| (name, text));
+        let config = read("", &environment).unwrap();
+        assert_eq!((config.redis.prefix.as_str(), config.public.brand.as_str()), (text, text));
+        assert_eq!(config.cluster.name.as_deref(), Some(text));
+    }
+    let quoted = read("", &[("TEGATA_REDIS__PREFIX", "\"1\"")]).unwrap();
+    assert_eq!(quoted.redis.prefix, "1");
+    let within = read("", &[("TEGATA_REDIS__ADDRESS_MAP__A", "1")]).unwrap();
+    assert_eq!(within.redis.address_map["a"], "1");
+    // What is no text stays what it is.
+    let error = read("", &[("TEGATA_SESSIONS__MOST", "1.5")]).unwrap_err();
+    assert!(error.contains("TEGATA_SESSIONS__MOST"), "{error}");
+}
+
+#[test]
+fn lists_come_from_the_environment_as_toml_writes_them() {
+    let user = [("TEGATA_USER", "[{username = \"alice\", roles = [\"customer\"]}]")];
+    let file = "[[user]]\nusername = \"bob\"\n";
+    let config = read(file, &user).unwrap();
+    assert_eq!(config.user.len(), 1);
+    assert_eq!(config.user[0].username, "alice");
+    for (text, why) in [
+        ("[{usrname = \"alice\"}]", "did you mean `username`?"),
+        ("[1]", "TEGATA_USER"),
+        ("[{", "TEGATA_USER"),
+    ] {
+        let error = read(file, &[("TEGATA_USER", text)]).unwrap_err();
+        assert!(
+            error.contains("`TEGATA_USER` in the environment") && error.contains(why),
+            "{error}"
+        );
+    }
+    // Whose user that is, is not for us to say.
+    assert_eq!(read(file, &[("TEGATA_USER", "somebody")]).unwrap().user[0].username, "bob");
+}
+
+#[test]
+fn what_looks_as_if_it_set_something_is_told_with_the_nearest_that_does() {
+    let told =
+        |names: &[&str]| unheeded(names.iter().map(|name| ((*name).to_owned(), "x".to_owned())));
+    for (name, nearest) in [
+        ("TEGATA_TOKENS_ACCESS_LIFETIME", "TEGATA_TOKENS__ACCESS_LIFETIME"),
+        ("TEGATA_TOKENS_ACCES_LIFETIME", "TEGATA_TOKENS__ACCESS_LIFETIME"),
+        ("TEGATA_GATEWAY_LIMITS_PER_ADDRESS", "TEGATA_GATEWAY__LIMITS__PER_ADDRESS"),
+        ("TEGATA_KEYS_PKCS11_PIN_FILE", "TEGATA_KEYS__PKCS11__PIN_FILE"),
+        ("TEGATA_REDIS_URL", "TEGATA_REDIS__URL"),
+    ] {
+        let found = told(&[name]);
+        let [line] = found.as_slice() else { panic!("{name}: {found:?}") };
+        assert!(line.contains(&format!("`{name}`")), "{line}");
+        assert!(line.contains(&format!("did you mean `{nearest}`?")), "{line}");
+    }
+    let found = told(&["TEGATA_TOKENS_ZZZZZZZZZZZZZZ"]);
+    assert!(found[0].contains("two underscores"), "{found:?}");
+    // What others call so, and Kubernetes of a service `tegata` and one `tegata-public`.
+    let others = [
+        "TEGATA_LANGUAGE",
+        "TEGATA_SERVICE_HOST",
+        "TEGATA_SERVICE_PORT_HTTP",
+        "TEGATA_PORT",
+        "TEGATA_PORT_8000_TCP",
+        "TEGATA_PORT_8000_TCP_ADDR",
+        "TEGATA_PUBLIC_SERVICE_HOST",
+        "TEGATA_PUBLIC_SERVICE_PORT",
+        "TEGATA_PUBLIC_PORT",
+        "TEGATA_PUBLIC_PORT_8000_TCP_PROTO",
+        "TEGATA_TOKENS__ACCESS_LIFETIME",
+        "PATH",
+    ];
+    assert_eq!(told(&others), Vec::<String>::new());
+}
+
+/// Addresses hold passwords, and a file is what secrets are given in.
+#[test]
+fn addresses_can_be_in_files_and_then_nowhere_else() {
+    let place = tempfile::tempdir().unwrap();
+    for (section, url) in [
+        ("store", "postgres://a:hunter2@b/c"),
+        ("redis", "redis://:hunter2@b"),
+        ("events", "nats://a:hunter2@b"),
+        ("mail", "smtp://a:hunter2@localhost:25"),
+    ] {
+        let at = |text: &str| {
+            let path = place.path().join("tegata.toml");
+            fs::write(&path, text).unwrap();
+            let read = load::read(Some(&path), std::iter::empty());
+            read.map(|(config, ..)| config).map_err(|error| error.to_string())
+        };
+        let from = if section == "mail" { "from = \"a@b.example\"\n" } else { "" };
+        let named = format!("[{section}]\nurl_file = \"the.url\"\n{from}");
+        fs::write(place.path().join("the.url"), format!("{url}\n")).unwrap();
+        let config = at(&named).unwrap();
+        let read = match section {
+            "store" => Some(&config.store.url),
+            "redis" => config.redis.url.as_ref(),
+            "events" => Some(&config.events.url),
+            _ => config.mail.url.as_ref(),
+        };
+        assert_eq!(read.unwrap().expose(), url, "{section}");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let both = at(&format!("{named}url = \"{url}\"\n")).unwrap_err();
+        assert!(both.contains(&format!("[{section}] url and url_file")), "{both}");
+        assert!(!both.contains("hunter2"));
+        fs::write(place.path().join("the.url"), "\n").unwrap();
+        assert!(at(&named).unwrap_err().contains("is empty"));
+        fs::remove_file(place.path().join("the.url")).unwrap();
+        let gone = at(&named).unwrap_err();
+        assert!(
+            gone.contains(&format!("[{section}] url_file")) && gone.contains("the.url"),
+            "{gone}"
+        );
+    }
+}
+
+#[test]
 fn an_error_from_the_environment_names_its_variable() {
     for (name, value) in [
         ("TEGATA_TOKENS__ACCESS_LIFETIME", "15 minutes"),
@@ -238,8 +356,11 @@ fn an_error_from_the_environment_names_its_variable() {
 
 #[test]
 fn secrets_of_another_type_are_not_shown_either() {
-    let error = read("", &[("TEGATA_KEYS__ROOT_KEY", "12345")]).unwrap_err();
-    assert!(error.contains("TEGATA_KEYS__ROOT_KEY") && !error.contains("12345"), "{error}");
+    let config = read("", &[("TEGATA_KEYS__ROOT_KEY", "12345")]).unwrap();
+    assert!(!format!("{config:?}").contains("12345"));
+    let list = "[{username = \"a\", password = 12345}]";
+    let error = read("", &[("TEGATA_USER", list)]).unwrap_err();
+    assert!(error.contains("TEGATA_USER") && !error.contains("12345"), "{error}");
     for text in [
         "[[user]]\nusername = \"a\"\npassword = 12345",
         "[[user]]\nusername = \"a\"\npassword = [12345]",

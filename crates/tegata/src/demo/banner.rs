@@ -92,6 +92,7 @@ async fn a_token(composed: &Composed, household: &Household) -> Result<String, F
         client: client.id.clone(),
         user: user.id.clone(),
         session: None,
+        began_in: None,
         ends: None,
         grant: Granted {
             scope,

@@ -28,11 +28,30 @@ impl Collector for Counted {
         let sessions = encoder.encode_descriptor("active_sessions", help, None, gauge)?;
         let in_use = u64::try_from(self.composed.sessions.in_use()).unwrap_or(u64::MAX);
         show(sessions, &[("service", "provider")], in_use)?;
+        self.validations(&mut encoder)?;
         self.propagations(encoder)
     }
 }
 
 impl Counted {
+    fn validations(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let (provider, histogram) = (("service", "provider"), MetricType::Histogram);
+        let (name, help) = ("token_validation_duration_seconds", "Verification of access tokens");
+        let mut tokens = encoder.encode_descriptor(name, help, None, histogram)?;
+        for (result, durations) in self.server.tokens().by_result() {
+            durations.encode(tokens.encode_family(&[provider, ("result", result)])?)?;
+        }
+        self.gateway.show_tokens(tokens)?;
+        let name = "session_validation_duration_seconds";
+        let help = "Looking up whom a session cookie stands for";
+        let mut sessions = encoder.encode_descriptor(name, help, None, histogram)?;
+        for (status, durations) in self.server.sessions().by_result() {
+            let labels = [provider, ("method", "cookie"), ("status", status)];
+            durations.encode(sessions.encode_family(&labels)?)?;
+        }
+        self.gateway.show_sessions(sessions)
+    }
+
     fn propagations(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let (told, exchanged) =
             (self.gateway.propagations().counted(), self.server.exchanges().counted());

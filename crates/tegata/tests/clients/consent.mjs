@@ -3,6 +3,7 @@
 
 import { Chromium, assert } from './chromium.mjs'
 import { Look } from './look.mjs'
+import { password, person } from './people.mjs'
 
 const browser = await Chromium.start()
 
@@ -113,6 +114,27 @@ async function all() {
   assert.equal(await browser.run(`${inBanner('h2')}.textContent`), 'Cookie について')
   assert.equal(await browser.run(`!!${named('すべて拒否する')}`), true)
   await browser.picture('japanese')
+
+  // Whoever is signed in chooses as themselves, and their session's token goes along.
+  const { name: username } = await person('customer')
+  await put('en')
+  await browser.until(isShown)
+  const credentials = JSON.stringify({ username, password })
+  const signIn = `fetch('/api/auth/login', {
+    method: 'POST', headers: { 'Content-Type': 'application/json' }, body: ${JSON.stringify(credentials)},
+  }).then(answer => answer.json())`
+  const { csrf_token: csrf } = await browser.run(signIn)
+  const bare = await browser.run(`fetch('/api/consent', { method: 'DELETE' }).then(answer => answer.status)`)
+  assert.equal(bare, 403)
+  await browser.run(`${named('Accept all')}.click()`)
+  await browser.until(`!${inBanner('section')}`)
+  assert.equal((await consent()).settings.marketing, true)
+  const records = await browser.run("fetch('/api/consent/records').then(answer => answer.json())")
+  assert.deepEqual(records.records.map(it => it.categories), [['analytics', 'marketing']])
+  for (const [method, path] of [['DELETE', '/api/consent'], ['POST', '/api/auth/logout']]) {
+    const asked = `{ method: '${method}', headers: { 'X-CSRF-Token': ${JSON.stringify(csrf)} } }`
+    assert((await browser.run(`fetch('${path}', ${asked}).then(answer => answer.status)`)) < 300)
+  }
 
   // Everybody can use it, on a telephone and in the dark as well: as it asks, and as it is set.
   for (const lang of ['en', 'ja']) {

@@ -1,5 +1,7 @@
 //! `tegata doctor` finds what would keep the server from starting, and makes nothing.
 
+use std::time::Duration;
+
 use crate::{CONFIGURATION, Place};
 
 /// What is wrong, by the name of the check.
@@ -63,6 +65,86 @@ fn finds_certificates_that_are_not_there_and_routes_to_nowhere() {
             assert!(found[0].0 == check && found[0].1.contains(word), "{found:?}");
         }
     }
+}
+
+#[test]
+fn finds_every_file_that_is_named_and_not_there() {
+    let issuer = "[[issuer]]\nissuer = \"https://idp.example\"\nca_file = \"no.pem\"\n";
+    let service = "[[service]]\nname = \"a\"\nupstreams = [\"https://a.example\"]\n\
+                   ca_file = \"/nowhere/no.pem\"\n";
+    for (more, check) in [
+        ("[clients]\nca_file = \"no.pem\"\n", "[clients] ca_file"),
+        ("[users]\nbreached_passwords = \"no.txt\"\n", "[users] breached_passwords"),
+        ("[ext_authz]\nsecret_file = \"no.secret\"\n", "[ext_authz] secret_file"),
+        ("[sidecar]\nca_file = \"no.pem\"\n", "[sidecar] ca_file"),
+        ("[signals]\nca_file = \"no.pem\"\n", "[signals] ca_file"),
+        ("[redis]\nurl_file = \"no.url\"\n", "configuration"),
+        (issuer, "[[issuer]] ca_file"),
+        (service, "[[service]] `a` ca_file"),
+    ] {
+        let place = Place::new();
+        place.write("tegata.toml", &format!("{CONFIGURATION}{more}"));
+        let found = wrong(&place);
+        let own = found.iter().find(|(name, _)| name == check);
+        let (_, detail) = own.unwrap_or_else(|| panic!("{check}: {found:?}"));
+        assert!(detail.contains("no."), "{detail}");
+    }
+}
+
+/// A certificate for `a.example` that ends so many days from now, and its key.
+fn certificate(days: i64) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    let now = i64::try_from(tegata_core::Node::start().now().secs()).unwrap();
+    let since = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = since
+        + Duration::from_secs(u64::try_from(now - since.unix_timestamp() + days * 86_400).unwrap());
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+#[test]
+fn finds_certificates_that_have_expired_and_says_which_will_soon() {
+    let checks = |place: &Place| -> Vec<serde_json::Value> {
+        let output = place.run(&["doctor", "--format", "json"]);
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    for (days, ok, word) in
+        [(-1, false, "expired"), (13, true, "warning: "), (15, true, ""), (400, true, "")]
+    {
+        let place = Place::new();
+        let (certificate, key) = certificate(days);
+        place.write("a.pem", &certificate);
+        place.write("a.key", &key);
+        place.write("ca.pem", &certificate);
+        let tls = "certificate_file = \"a.pem\"\nkey_file = \"a.key\"\n";
+        let more = format!("[gateway.tls]\n{tls}[gateway.upstream]\nca_file = \"ca.pem\"\n");
+        place.write("tegata.toml", &format!("{CONFIGURATION}{more}"));
+        let found = checks(&place);
+        for check in ["[gateway.tls] certificate_file", "[gateway.upstream] ca_file"] {
+            let of = |it: &&serde_json::Value| {
+                it["check"] == check && it["detail"].as_str().unwrap().contains("expire")
+            };
+            let told = found.iter().find(of);
+            if word.is_empty() {
+                assert!(told.is_none(), "{told:?}");
+                continue;
+            }
+            let told = told.unwrap_or_else(|| panic!("{check} {days}: {found:?}"));
+            let detail = told["detail"].as_str().unwrap();
+            assert_eq!(told["ok"], ok, "{detail}");
+            assert!(detail.contains(word) && detail.contains("Z"), "{detail}");
+        }
+    }
+    // Of several who vouch for others one may be old: those that are not still do.
+    let place = Place::new();
+    let both = format!("{}{}", certificate(-1).0, certificate(400).0);
+    place.write("ca.pem", &both);
+    let more = "[gateway.upstream]\nca_file = \"ca.pem\"\n";
+    place.write("tegata.toml", &format!("{CONFIGURATION}{more}"));
+    assert_eq!(wrong(&place), []);
+    let found = checks(&place);
+    assert!(found.iter().any(|it| it["detail"].as_str().unwrap().starts_with("warning: ")));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
+    browser::Browser,
     demo::demo,
     http::{Answer, Ask, Place},
 };
@@ -69,6 +70,23 @@ fn pages_of_other_origins_choose_for_nobody() {
         }
         let sibling = choose(place, &["marketing"]).field("Sec-Fetch-Site", "same-site");
         sibling.send().expect(403);
+    }
+}
+
+#[test]
+fn whoever_is_signed_in_chooses_by_the_token_of_their_session() {
+    for place in [demo().public, demo().gateway] {
+        let (mut browser, _) = Browser::signed_in(place, &demo().person("customer"));
+        let asks =
+            || [choose(place, &["analytics"]), place.ask("DELETE", "/api/consent")].into_iter();
+        for ask in asks() {
+            let refused = browser.send(ask).expect(403);
+            assert_eq!(refused.problem()["error"], "csrf");
+            assert!(!refused.all("set-cookie").iter().any(|it| it.starts_with("cookie_consent=")));
+        }
+        for ask in asks() {
+            assert_eq!(browser.change(ask).expect(200).json()["recorded"], true);
+        }
     }
 }
 

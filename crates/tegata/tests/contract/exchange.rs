@@ -53,6 +53,9 @@ fn a_service_gets_a_narrow_token_of_the_person_for_another() {
     }
     assert_ne!(derived["jti"], origin["jti"]);
     assert!(derived["exp"].as_u64() <= origin["exp"].as_u64());
+    let seconds = |name: &str| derived[name].as_u64().unwrap();
+    assert!((1..=300).contains(&(seconds("exp") - seconds("iat"))), "{derived}");
+    assert!(seconds("iat") >= origin["iat"].as_u64().unwrap());
 }
 
 #[test]

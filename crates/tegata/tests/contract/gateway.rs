@@ -21,7 +21,7 @@ fn echo(ask: &Ask) -> Value {
 }
 
 /// The values of a header that the service received, whatever the case of its name.
-fn received(echo: &Value, name: &str) -> Vec<String> {
+pub(crate) fn received(echo: &Value, name: &str) -> Vec<String> {
     let all = echo["headers"].as_array().unwrap().iter();
     let named = all.filter(|pair| pair[0].as_str().unwrap().eq_ignore_ascii_case(name));
     named.map(|pair| pair[1].as_str().unwrap().to_owned()).collect()
@@ -59,6 +59,11 @@ fn a_service_sees_the_request_and_who_sent_it() {
     for name in "iss sub aud exp iat jti scope original_jti status fid sid".split(' ') {
         assert!(!internal.claims[name].is_null(), "{name}: {}", internal.claims);
     }
+    let seconds = |name: &str| internal.claims[name].as_u64().unwrap();
+    assert!((1..=300).contains(&(seconds("exp") - seconds("iat"))), "{}", internal.claims);
+    assert!(seconds("iat") >= origin.claims["iat"].as_u64().unwrap());
+    // From where the test asks.
+    assert_eq!(internal.claims["context"], json!({"ip": "127.0.0.1"}));
     assert_eq!(internal.claims["aud"], "echo");
     assert_eq!(internal.claims["sub"], person.id);
     assert_eq!(internal.claims["original_jti"], origin.claims["jti"]);

@@ -6,7 +6,8 @@ use super::{
     browser::{
         Browser, CALLBACK, CHALLENGE, VERIFIER, a_code, ask_token, authorization, redeem, tokens,
     },
-    demo::{demo, unique},
+    demo::{Client, demo, unique, until},
+    gateway::received,
     http::{encoded, parameter, query},
     jwt::{names, sorted, unverified, verified},
 };
@@ -75,6 +76,61 @@ fn an_access_token_of_a_person_has_the_promised_claims_and_no_others() {
     assert_eq!(names(status), ["idx", "uri"]);
     let list = format!("{}/status-lists/1.", demo.issuer);
     assert!(status["uri"].as_str().unwrap().starts_with(&list), "{status}");
+}
+
+/// What was granted for `offline_access` is not of the session that it began in, and still says which that was.
+#[test]
+fn an_access_token_for_offline_access_names_its_session_and_outlives_it() {
+    let demo = demo();
+    let (id, secret) = (unique("offline"), "a secret that is long enough".to_owned());
+    let declared = format!(
+        "[[client]]\nclient_id = \"{id}\"\nclient_secret = \"{secret}\"\n\
+         redirect_uris = [\"{CALLBACK}\"]\nscope = \"openid profile offline_access\"\n\
+         asks_consent = false\ngrant_types = [\"authorization_code\", \"refresh_token\"]\n"
+    );
+    demo.command(&["apply", &demo.file(&declared)]);
+    let client = Client { id, secret: Some(secret) };
+    let person = demo.person("customer");
+    let (mut browser, told) = Browser::signed_in(demo.public, &person);
+    let mut given = |scope| {
+        let mut asked = authorization(&client);
+        asked.retain(|(name, _)| *name != "scope");
+        asked.push(("scope", scope));
+        let code = parameter(&browser.authorize(&asked, &person), "code").unwrap();
+        redeem(demo, &client, &code).expect(200).json()
+    };
+    let (bound, offline) = (given("openid"), given("openid profile offline_access"));
+    let access = |answer: &serde_json::Value| answer["access_token"].as_str().unwrap().to_owned();
+    for (answer, outlives) in [(&bound, json!(null)), (&offline, json!(true))] {
+        let claims = verified(&access(answer)).claims;
+        assert_eq!((&claims["sid"], &claims["outlives_session"]), (&told["sid"], &outlives));
+    }
+    let status = |token: &str| demo.gateway.get("/echo/x").bearer(token).send().status;
+    let internal = demo.gateway.get("/echo/x").bearer(&access(&offline)).send().expect(200).json();
+    let internal = received(&internal, "x-internal-token");
+    let internal = verified(&internal[0]).claims;
+    assert_eq!((&internal["sid"], &internal["outlives_session"]), (&told["sid"], &json!(true)));
+
+    demo.command(&["session", "end", told["sid"].as_str().unwrap()]);
+    until("the session has ended", || status(&access(&bound)) == 401);
+    assert_eq!(status(&access(&offline)), 200);
+    // A refresh may ask for less, and it is the same sign-in all the same.
+    let token = offline["refresh_token"].as_str().unwrap();
+    let fields =
+        [("grant_type", "refresh_token"), ("refresh_token", token), ("scope", "openid profile")];
+    let narrower = ask_token(demo, &client, &fields).expect(200).json();
+    let claims = verified(&access(&narrower)).claims;
+    assert_eq!((&claims["sid"], &claims["scope"]), (&told["sid"], &json!("openid profile")));
+    assert_eq!(status(&access(&narrower)), 200);
+    // Signing out everywhere is for all that a person holds.
+    let (mut browser, _) = Browser::signed_in(demo.public, &person);
+    browser.change(demo.public.post("/api/auth/logout?everywhere=true")).expect(204);
+    until("it is taken back", || status(&access(&narrower)) == 401);
+    assert_eq!(status(&access(&offline)), 401);
+    let token = narrower["refresh_token"].as_str().unwrap();
+    let fields = [("grant_type", "refresh_token"), ("refresh_token", token)];
+    let refused = ask_token(demo, &client, &fields).expect(400).json();
+    assert_eq!(refused["error"], "invalid_grant");
 }
 
 #[test]

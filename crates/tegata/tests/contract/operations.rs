@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    browser::Browser,
+    browser::{Browser, as_client, ask_token},
     demo::{demo, until},
 };
 
@@ -26,7 +26,8 @@ fn a_running_node_is_alive_and_ready() {
 /// One page of metrics after something has happened that is counted.
 fn metrics() -> String {
     let demo = demo();
-    let (_, told) = Browser::signed_in(demo.public, &demo.person("customer"));
+    let (mut browser, told) = Browser::signed_in(demo.public, &demo.person("customer"));
+    browser.get("/api/auth/session").expect(200);
     let token = told["access_token"].as_str().unwrap();
     demo.gateway.get("/echo/x").bearer(token).send().expect(200);
     demo.gateway.get("/echo/x").bearer("nonsense").send().expect(401);
@@ -35,6 +36,21 @@ fn metrics() -> String {
     let mut forger = Browser::new(demo.public);
     forger.plant("session_id", "1.1.forged");
     forger.get("/api/auth/session").expect(401);
+    // What a client asks for in vain is counted, and what the provider is asked about.
+    let orders = demo.client("orders");
+    let exchange = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("subject_token", token),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+    ];
+    for (audience, status) in [("payments", 200), ("nowhere", 400)] {
+        let fields = [&exchange[..], &[("audience", audience)]].concat();
+        ask_token(demo, &orders, &fields).expect(status);
+    }
+    let asks = demo.client("demo-service");
+    let introspect = || demo.public.post("/oauth2/introspect");
+    as_client(introspect(), &asks, &[("token", token)]).send().expect(200);
+    as_client(introspect(), &asks, &[("token", "nonsense")]).send().expect(200);
     let answer = demo.operations.get("/metrics").send().expect(200);
     let media_type = answer.field("content-type").unwrap();
     assert!(media_type.starts_with("text/plain; version=0.0.4"), "{media_type}");
@@ -47,6 +63,9 @@ fn metrics_have_their_promised_names_and_labels() {
     for promised in [
         "token_issued_total{service,token_type}",
         "token_validation_duration_seconds_count{service,result}",
+        "token_propagations_total{source,target}",
+        "token_propagation_errors_total{source,target,error_type}",
+        "active_tokens{service}",
         "revocation_check_duration_seconds_count{layer,result}",
         "revocation_checks_total{layer,result}",
         "auth_requests_total{method,result}",
@@ -55,20 +74,56 @@ fn metrics_have_their_promised_names_and_labels() {
         "user_auth_method{method}",
         "gateway_requests_total{service,status}",
         "gateway_request_duration_seconds_count{service}",
+        "circuit_breaker_state{name}",
         "policy_decisions_total{decision}",
         "session_errors_total{service,error_type}",
         "session_validation_duration_seconds_count{service,method,status}",
+        "active_sessions{service}",
+        "revocation_propagation_seconds_count",
+        "revocation_staleness_seconds",
+        "revocation_position",
     ] {
-        let (name, labels) = promised.split_once('{').unwrap();
-        let start = format!("{name}{{");
-        let line = text.lines().find(|line| line.starts_with(&start));
-        let line = line.unwrap_or_else(|| panic!("there is no {promised}"));
-        let own = line.split_once('{').unwrap().1.split_once('}').unwrap().0;
-        let mut own: Vec<_> = own.split(',').map(|it| it.split('=').next().unwrap()).collect();
-        let mut labels: Vec<_> = labels.trim_end_matches('}').split(',').collect();
-        own.sort_unstable();
+        let (name, labels) = promised.split_once('{').unwrap_or((promised, "}"));
+        let is_of =
+            |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let mut labels: Vec<_> =
+            labels.trim_end_matches('}').split(',').filter(|it| !it.is_empty()).collect();
         labels.sort_unstable();
-        assert_eq!(own, labels, "{promised}");
+        let lines: Vec<_> = text.lines().filter(is_of).collect();
+        assert!(!lines.is_empty(), "there is no {promised}");
+        for line in lines {
+            let own = line.split_once('{').map_or("", |it| it.1.split_once('}').unwrap().0);
+            let own = own.split(',').filter(|it| !it.is_empty());
+            let mut own: Vec<_> = own.map(|it| it.split('=').next().unwrap()).collect();
+            own.sort_unstable();
+            assert_eq!(own, labels, "{line}");
+        }
+    }
+}
+
+/// What the gateway finds out of a credential, and what the provider does, is one metric.
+#[test]
+fn validations_are_told_by_whoever_made_them_and_by_what_came_of_it() {
+    let text = metrics();
+    for service in ["gateway", "provider"] {
+        for result in ["valid", "invalid"] {
+            for series in [
+                format!(
+                    "session_validation_duration_seconds_count{{service=\"{service}\",\
+                     method=\"cookie\",status=\"{result}\"}} "
+                ),
+                format!(
+                    "token_validation_duration_seconds_count{{service=\"{service}\",\
+                     result=\"{result}\"}} "
+                ),
+            ] {
+                let line = text.lines().find_map(|line| line.strip_prefix(series.as_str()));
+                let count: u64 = line.unwrap_or_else(|| panic!("no {series}")).parse().unwrap();
+                // At the gateway nobody need have shown a cookie.
+                let is_shown = !(service == "gateway" && series.starts_with("session"));
+                assert!(count > 0 || !is_shown, "{series}");
+            }
+        }
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) fn family() -> Family {
         client: ClientId::new("web").unwrap(),
         user: UserId::new("usr_1").unwrap(),
         session: None,
+        began_in: None,
         salt: [7; 16],
         grant: Granted::default(),
         started: at(0),

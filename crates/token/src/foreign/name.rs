@@ -112,7 +112,7 @@ impl Names {
     /// `azp` is where issuers that do not keep to RFC 9068 say which client it was issued to.
     #[must_use]
     pub fn of(claims: &Claims, azp: Option<&str>, kid: &str) -> Self {
-        let (iss, sid) = (&claims.iss, claims.sid.as_deref());
+        let (iss, sid) = (&claims.iss, claims.session());
         let client = claims.client_id.as_deref();
         let azp = azp.filter(|azp| client != Some(*azp));
         let iat = claims.iat.to_string();
@@ -130,6 +130,13 @@ impl Names {
             whole: Name::of(&whole),
             iat: claims.iat,
         }
+    }
+
+    /// The same of a token that was made from one of before: it falls with what takes that one back.
+    #[must_use]
+    pub(super) fn first_issued(self, first: u64) -> Self {
+        // `whole` names the token, which says nothing else about its first the next time.
+        Self { iat: self.iat.min(first), ..self }
     }
 
     /// Each, with what it means when it was taken back.

@@ -75,7 +75,13 @@ impl ForeignRules {
             Some(Value::String(azp)) => Some(azp.as_str()),
             Some(_) => return Err(Refusal::Claims("`azp` is not a text")),
         };
+        // Other installations of Tegata say of a token that it outlives its session, and of a derived one when
+        // the first was issued.
+        let outlives_session = said.get("outlives_session") == Some(&Value::Bool(true));
+        let claims = Claims { outlives_session, ..claims };
         let names = Names::of(&claims, azp, kid);
+        let first = said.pointer("/lineage/iat").and_then(Value::as_u64);
+        let names = names.first_issued(first.unwrap_or(claims.iat));
         let (scope, roles) = self.rights(&said)?;
         let iss = &claims.iss;
         let here = |name: &str| here(iss, name);
@@ -87,6 +93,7 @@ impl ForeignRules {
             scope,
             roles,
             sid: None,
+            outlives_session: false,
             fid: None,
             acr: None,
             amr: Vec::new(),

@@ -118,19 +118,20 @@ impl RealmView {
             return Some(Revoked::Token);
         }
         let iat = claims.first_issued();
-        let some = |marks: &Marks, key: Option<&str>| key.is_some_and(|key| marks.covers(key, iat));
         [
-            (&self.tokens, Some(claims.jti.as_str()), Revoked::Token),
+            (&self.tokens, Some(claims.jti.as_str()), iat, Revoked::Token),
             // What was made from a token falls with it.
-            (&self.tokens, claims.original_jti.as_deref(), Revoked::Token),
-            (&self.families, claims.fid.as_deref(), Revoked::Family),
-            (&self.sessions, claims.sid.as_deref(), Revoked::Session),
-            (&self.subjects, Some(claims.sub.as_str()), Revoked::Subject),
-            (&self.clients, claims.client_id.as_deref(), Revoked::Client),
-            (&self.keys, Some(kid), Revoked::Key),
+            (&self.tokens, claims.original_jti.as_deref(), iat, Revoked::Token),
+            (&self.families, claims.fid.as_deref(), iat, Revoked::Family),
+            (&self.sessions, claims.session(), iat, Revoked::Session),
+            (&self.subjects, Some(claims.sub.as_str()), claims.had_since(), Revoked::Subject),
+            (&self.clients, claims.client_id.as_deref(), iat, Revoked::Client),
+            (&self.keys, Some(kid), iat, Revoked::Key),
         ]
         .into_iter()
-        .find_map(|(marks, key, by)| some(marks, key).then_some(by))
+        .find_map(|(marks, key, since, by)| {
+            key.is_some_and(|key| marks.covers(key, since)).then_some(by)
+        })
         .or_else(|| self.known_lineage(claims.lineage.as_deref()?, iat))
     }
 

@@ -155,6 +155,7 @@ pub(crate) fn beginning() -> Beginning {
         client: "web".parse().unwrap(),
         user: UserId::new("usr_1").unwrap(),
         session: None,
+        began_in: None,
         ends: None,
         grant: Granted {
             scope: Scope::new("openid orders.read orders.write").unwrap(),

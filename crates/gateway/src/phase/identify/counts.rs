@@ -181,7 +181,7 @@ fn known<R>(enough: impl FnOnce() -> bool, what: impl FnOnce() -> Option<R>) -> 
 /// be done with it.
 fn is_young_or_short(claims: &Claims, now: Timestamp) -> bool {
     let now = now.secs();
-    now.saturating_sub(claims.iat) < BOUNDED || claims.exp.saturating_sub(now) <= BOUNDED
+    now.saturating_sub(claims.first_issued()) < BOUNDED || claims.exp.saturating_sub(now) <= BOUNDED
 }
 
 #[cfg(test)]

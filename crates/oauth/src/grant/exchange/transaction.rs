@@ -131,18 +131,19 @@ impl Provider {
     ) -> Claims {
         let origin = &subject.claims;
         let mut lineage = subject.lineage();
-        // The draft has `iat` say when it was issued.
-        lineage.iat = Some(origin.first_issued());
-        lineage.made_by(client.id.as_str(), now, origin.first_issued());
+        let (iat, first) = (now.max(origin.iat), origin.first_issued());
+        lineage.first_issued(first, iat);
+        lineage.made_by(client.id.as_str(), now, first);
         Claims {
             iss: self.issuer().to_owned(),
             sub: origin.sub.clone(),
             aud: Audience::from(self.config().trust_domain.as_str()),
             exp: origin.exp.min(now + self.config().transaction_lifetime.as_secs()),
-            iat: now.max(origin.iat),
+            iat,
             jti: TokenId::generate(self.epoch(), self.node().entropy()).as_str().to_owned(),
             client_id: Some(client.id.as_str().to_owned()),
             sid: origin.sid.clone(),
+            outlives_session: origin.outlives_session,
             fid: origin.fid.clone(),
             status: origin.status.clone(),
             act: origin.act.clone(),

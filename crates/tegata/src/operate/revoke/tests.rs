@@ -71,6 +71,7 @@ async fn signed_in(composed: &Composed, user: &UserId, many: usize) -> Vec<Issue
             client: "web".parse().unwrap(),
             user: user.clone(),
             session: None,
+            began_in: None,
             ends: None,
             grant: Granted {
                 scope: Scope::new("openid orders.read").unwrap(),

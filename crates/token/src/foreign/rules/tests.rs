@@ -91,6 +91,45 @@ fn what_another_issuer_names_is_nothing_of_ours() {
     assert_eq!(said.scope.as_str(), "orders.read");
 }
 
+/// Another installation of Tegata says what its tokens were made from.
+#[test]
+fn a_derived_token_of_another_issuer_is_as_old_as_its_first() {
+    let issuer = Issuer::named("https://idp.example");
+    let mut claims = issuer.claims();
+    let now = issuer.clock.now().secs();
+    let covered = |claims: &Value, up_to: u64| {
+        let verified = issuer.tokens.verify(&issuer.sign(claims)).unwrap();
+        verified.names().unwrap().covered(up_to * 1000)
+    };
+    assert!(covered(&claims, now) && !covered(&claims, now - 1));
+    claims["lineage"] = json!({"iat": now - 60});
+    assert!(covered(&claims, now - 60) && !covered(&claims, now - 61));
+    // It makes nothing younger, and what is no moment is none.
+    for lineage in [json!({"iat": now + 9}), json!({"iat": "x"}), json!([]), json!({"iat": -1})] {
+        claims["lineage"] = lineage;
+        assert!(covered(&claims, now) && !covered(&claims, now - 1));
+    }
+}
+
+#[test]
+fn a_token_of_another_issuer_that_outlives_its_session_does_not_end_with_it() {
+    let issuer = Issuer::named("https://idp.example");
+    let session = Name::session("https://idp.example", "s1");
+    let has_session = |claims: &Value| {
+        let verified = issuer.tokens.verify(&issuer.sign(claims)).unwrap();
+        assert!(!verified.claims().outlives_session);
+        verified.names().unwrap().all().any(|(name, _)| name == session)
+    };
+    let mut claims = issuer.claims();
+    assert!(has_session(&claims));
+    claims["outlives_session"] = json!(true);
+    assert!(!has_session(&claims));
+    for no in [json!(false), json!("true"), json!(1), json!(null)] {
+        claims["outlives_session"] = no;
+        assert!(has_session(&claims), "{claims}");
+    }
+}
+
 #[test]
 fn one_name_at_two_issuers_is_two_names() {
     let (a, b) = (Issuer::named("https://a.example"), Issuer::named("https://b.example"));

@@ -66,6 +66,7 @@ fn refuses_by_every_name_of_what_a_token_was_made_from() {
         place: vec![bench.place(7)],
         iat: None,
         acted: None,
+        began: None,
     };
     let up_to = |bench: &Bench| bench.clock.now();
     type Makes<'a> = &'a dyn Fn(&Bench) -> (Target, Vec<StatusIndex>);
@@ -111,6 +112,77 @@ fn what_was_made_later_is_as_old_as_what_it_was_made_from() {
     assert_eq!(bench.check(&later, None), Some(Revoked::Subject));
     let alone = Claims { lineage: None, ..later };
     assert_eq!(bench.check(&alone, None), None);
+}
+
+/// A node that has not heard yet that somebody signed out everywhere goes on to make tokens, of tokens and
+/// of sessions from before.
+#[test]
+fn what_is_made_after_a_moment_of_what_was_had_before_falls_by_every_name_that_has_a_moment() {
+    let sub = |up_to, tokens_only| Target::Subject { sub: "usr_1".into(), up_to, tokens_only };
+    let client = |up_to| Target::Client { client: "web".parse().unwrap(), up_to };
+    type Makes<'a> = &'a dyn Fn(Timestamp) -> Target;
+    let (everything, rights): (Makes<'_>, Makes<'_>) = (&|at| sub(at, false), &|at| sub(at, true));
+    for (target, falls_of_token, falls_of_session) in
+        [(everything, true, true), (rights, true, false), (&client, true, false)]
+    {
+        let bench = Bench::new();
+        let first = bench.claims();
+        bench.clock.advance(Duration::from_secs(5));
+        let target = target(bench.clock.now());
+        bench.clock.advance(Duration::from_secs(5));
+        let now = bench.clock.now().secs();
+        let mut of_token = Lineage::of(&first, "key-1");
+        of_token.first_issued(first.first_issued(), now);
+        let original_jti = Some(first.jti.clone());
+        let of_token = Claims {
+            jti: "1.b".into(),
+            iat: now,
+            original_jti,
+            lineage: of_token.claim(),
+            ..first.clone()
+        };
+        // And what is made of that, by another client.
+        let mut twice = Lineage::of(&of_token, "key-2");
+        twice.first_issued(of_token.first_issued(), now + 1);
+        let twice = Claims {
+            jti: "1.c".into(),
+            client_id: Some("orders".into()),
+            iat: now + 1,
+            lineage: twice.claim(),
+            ..of_token.clone()
+        };
+        let began = Lineage { began: Some(first.iat), ..Lineage::default() };
+        let of_session = Claims { iat: now, lineage: began.claim(), ..first.clone() };
+        let mut of_that = Lineage::of(&of_session, "key-1");
+        of_that.first_issued(of_session.first_issued(), now + 1);
+        let of_that = Claims { iat: now + 1, lineage: of_that.claim(), ..of_session.clone() };
+        let all = [&of_token, &twice, &of_session, &of_that];
+        assert!(all.iter().all(|claims| bench.check(claims, None).is_none()));
+        bench.apply(target, vec![]);
+        let refused = all.map(|claims| bench.check(claims, None).is_some());
+        let (token, session) = (falls_of_token, falls_of_session);
+        assert_eq!(refused, [token, token, session, session]);
+        let fresh = Claims { iat: now, ..first };
+        assert_eq!(bench.check(&fresh, None), None, "what began later goes on");
+    }
+}
+
+#[test]
+fn what_outlives_its_session_falls_with_all_but_that_and_so_does_what_is_made_of_it() {
+    let bench = Bench::new();
+    let bound = bench.claims();
+    let offline = Claims { outlives_session: true, ..bound.clone() };
+    bench.apply(Target::Session(SessionId::new("1.9.s").unwrap()), vec![]);
+    assert_eq!(bench.check(&bound, None), Some(Revoked::Session));
+    assert_eq!(bench.check(&offline, None), None);
+    let family = Target::Family(FamilyId::new("1.9.f").unwrap());
+    let (sub, up_to) = ("usr_1".into(), bench.clock.now());
+    let subject = Target::Subject { sub, up_to, tokens_only: false };
+    for (target, by) in [(family, Revoked::Family), (subject, Revoked::Subject)] {
+        let bench = Bench::new();
+        bench.apply(target, vec![]);
+        assert_eq!(bench.check(&offline, None), Some(by));
+    }
 }
 
 /// Somebody who acts by a token of a while ago, for a person whose token is newer than what took the
