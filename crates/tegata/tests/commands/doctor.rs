@@ -75,7 +75,10 @@ fn finds_every_file_that_is_named_and_not_there() {
     for (more, check) in [
         ("[clients]\nca_file = \"no.pem\"\n", "[clients] ca_file"),
         ("[users]\nbreached_passwords = \"no.txt\"\n", "[users] breached_passwords"),
-        ("[ext_authz]\nsecret_file = \"no.secret\"\n", "[ext_authz] secret_file"),
+        (
+            "[ext_authz]\nlisten = \"127.0.0.1:0\"\nsecret_file = \"no.secret\"\n",
+            "[ext_authz] secret_file",
+        ),
         ("[sidecar]\nca_file = \"no.pem\"\n", "[sidecar] ca_file"),
         ("[signals]\nca_file = \"no.pem\"\n", "[signals] ca_file"),
         ("[redis]\nurl_file = \"no.url\"\n", "configuration"),
