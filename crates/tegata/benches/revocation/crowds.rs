@@ -190,6 +190,7 @@ async fn sign_ins(records: Arc<dyn Records>, user: &str, many: usize) -> Vec<Str
                 client: WEB.0.parse().unwrap(),
                 user: UserId::new(user).unwrap(),
                 session: None,
+                began_in: None,
                 ends: None,
                 grant: Granted {
                     scope: Scope::new("openid offline_access").unwrap(),
@@ -200,6 +201,7 @@ async fn sign_ins(records: Arc<dyn Records>, user: &str, many: usize) -> Vec<Str
                 authority: 1,
                 authorized: node.now(),
                 as_of: None,
+                kid: None,
             };
             let (issue, change) = families.begin(&realm, beginning).await.unwrap();
             batch = batch.with(change);
