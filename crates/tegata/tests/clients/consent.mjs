@@ -50,14 +50,13 @@ async function all() {
   assert.equal(await browser.run(`${inBanner('form')}.hidden`), true)
   await browser.picture('banner')
 
-  // Refusing is as easy as agreeing: the same button.
-  const look = text => browser.run(`(() => {
-    const it = ${named(text)}
+  // Refusing is as easy as agreeing: the same button. Both are looked at at once, as the page around them may still move.
+  const [refuse, accept] = await browser.run(`[${named('Refuse all')}, ${named('Accept all')}].map(it => {
     const { width, height } = it.getBoundingClientRect()
     const { color, backgroundColor, fontWeight } = getComputedStyle(it)
     return [Math.round(width), Math.round(height), color, backgroundColor, fontWeight]
-  })()`)
-  assert.deepEqual(await look('Refuse all'), await look('Accept all'))
+  })`)
+  assert.deepEqual(refuse, accept)
 
   // Through it and out of it with the Tab key.
   await browser.run('document.body.tabIndex = -1; document.body.focus()')
@@ -145,8 +144,11 @@ async function all() {
     await look.at('banner-asks')
     const [settings, refuse, accept] = { en: ['Settings', 'Refuse all', 'Accept all'], ja: ['詳細設定', 'すべて拒否する', 'すべて許可する'] }[lang]
     // On the telephone, too, refusing is as large as agreeing.
-    const sides = text => browser.run(`(({ width, height }) => [width, height].map(Math.round))(${named(text)}.getBoundingClientRect())`)
-    assert.deepEqual(await sides(refuse), await sides(accept))
+    const [one, other] = await browser.run(`[${named(refuse)}, ${named(accept)}].map(it => {
+      const { width, height } = it.getBoundingClientRect()
+      return [Math.round(width), Math.round(height)]
+    })`)
+    assert.deepEqual(one, other)
     await browser.run(`${named(settings)}.click()`)
     await browser.until(`!${inBanner('form')}.hidden`)
     await look.at('banner-settings')
