@@ -122,11 +122,7 @@ impl Config {
 }
 
 /// How long records wait to be written together, where nobody waits for them.
-const GATHER: Duration = Duration::from_millis(200);
-
-/// By how much the thread that writes yields to those that serve, where nobody waits for a record (the `nice` value
-/// of Linux): where there is no core to spare, a request would stand behind others' records.
-const NICENESS: i32 = 5;
+pub const GATHER: Duration = Duration::from_millis(200);
 
 /// Why a log cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -196,14 +192,8 @@ impl DecisionLog {
             .name("decision-log".to_owned())
             .spawn({
                 let falling = queue::Falling(Arc::clone(&queue));
-                let yields = matches!(config.mode, Mode::BestEffort);
                 move || {
                     let _falling = falling;
-                    if yields {
-                        // On Linux this concerns the calling thread alone. Where it is not allowed, nothing is lost but
-                        // the courtesy.
-                        let _ = rustix::process::nice(NICENESS);
-                    }
                     writer.run();
                 }
             })

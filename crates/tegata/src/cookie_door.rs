@@ -179,8 +179,10 @@ impl CookieDoor {
     async fn may_give(&self, renewed: &Renewed) -> bool {
         let newest = self.sessions.is_newest(&self.realm, &renewed.sid, renewed.generation);
         in_time(newest).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "a session cookie is not renewed with this answer");
-            false
+            // While the store is away, nobody is given a newer one; and without this one, the browser would be left
+            // with one that counts for a minute.
+            tracing::warn!(%error, "whether a session cookie is the newest is not known: it is set");
+            true
         })
     }
 }

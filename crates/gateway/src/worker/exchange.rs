@@ -139,6 +139,7 @@ impl<'w> Way<'w> {
     async fn settled(&mut self) -> Option<HeaderValue> {
         match self.set_cookie.take()? {
             SetCookie::Cleared(line) => (!self.waited).then_some(line),
+            SetCookie::Renewed(renewed) if !self.waited => Some(renewed.line),
             SetCookie::Renewed(renewed) => {
                 let sessions = self.gate.sessions.as_deref()?;
                 sessions.settle(&renewed).await.then_some(renewed.line)

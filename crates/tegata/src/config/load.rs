@@ -282,7 +282,12 @@ fn overlay(table: &mut Table, (name, text): &Set) -> Result<(), BadConfig> {
             BadConfig(format!("`{name}` in the environment: `{section}` is not a section"))
         })?;
     }
-    target.insert((*key).to_owned(), environment::value(&parts, text));
+    let value = environment::value(&parts, text);
+    if sections.is_empty() && !value.is_array() {
+        let wanted = "is not a list as TOML writes it: `[{ … }, …]`";
+        return Err(BadConfig(format!("`{name}` in the environment {wanted}")));
+    }
+    target.insert((*key).to_owned(), value);
     Ok(())
 }
 
@@ -294,7 +299,16 @@ fn blame(file: &Table, set: &[Set], message: &str) -> BadConfig {
         let read = overlay(&mut table, one).map(|()| table.try_into::<Config>());
         if let Ok(Err(error)) = read {
             let place = format!("`{}` in the environment", one.0);
-            return BadConfig(explain(error.message(), &place));
+            // INVARIANT: lists of people and clients hold secrets: what is wrong is told, and not what stands there.
+            let told = match error.message().rsplit_once(", expected ") {
+                Some((_, wanted))
+                    if !one.0.contains("__") && !error.message().contains("unknown field `") =>
+                {
+                    format!("expected {wanted}")
+                }
+                _ => error.message().to_owned(),
+            };
+            return BadConfig(explain(&told, &place));
         }
     }
     BadConfig(explain(message, "the environment"))

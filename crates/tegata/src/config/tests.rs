@@ -263,6 +263,17 @@ fn lists_come_from_the_environment_as_toml_writes_them() {
             "{error}"
         );
     }
+    // What stands there may be a secret.
+    for text in [
+        "[{username = \"alice\", password = \"hunter2\"",
+        "[\"alice:hunter2\"]",
+        "[{username = \"alice\", roles = \"hunter2\"}]",
+        "[{username = \"alice\", password = [\"hunter2\"]}]",
+    ] {
+        let error = read(file, &[("TEGATA_USER", text)]).unwrap_err();
+        assert!(error.contains("`TEGATA_USER` in the environment"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
     // Whose user that is, is not for us to say.
     assert_eq!(read(file, &[("TEGATA_USER", "somebody")]).unwrap().user[0].username, "bob");
 }

@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{background::pause, cluster, compose::Composed, decisions, export};
 
-/// For how long at most a record waits to be written.
-const WRITTEN: Duration = Duration::from_millis(150);
+/// For how long at most a record waits to be written: twice as long as it waits for others.
+const WRITTEN: Duration = decision_log::GATHER.saturating_mul(2);
 
 /// What is no name of a request.
 pub(crate) const NO_NAME: &str = "a request is named by 32 hexadecimal digits: the `X-Request-ID` of its answer, or its trace id; \

@@ -72,7 +72,8 @@ impl At<'_> {
             Err(Refused::Store(error)) => Err(error.into()),
             Err(Refused::Busy) => Err(Trouble::TooMany(std::time::Duration::from_secs(1))),
             // What can be no name is the name of nothing.
-            Err(_) => Ok(Life::unknown(self.w())),
+            Err(Refused::Unknown(_) | Refused::Invalid(_)) => Ok(Life::unknown(self.w())),
+            Err(_) => Err(Trouble::NotFound),
         }
     }
 
