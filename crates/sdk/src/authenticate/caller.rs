@@ -116,10 +116,11 @@ impl Caller {
         &self.0.claims.scope
     }
 
-    /// The session, by its public handle.
+    /// The session that the token ends with, by its public handle. `None` where it belongs to none, or outlives the
+    /// one it began in (`offline_access`).
     #[must_use]
     pub fn session(&self) -> Option<&str> {
-        self.0.claims.sid.as_deref()
+        self.0.claims.session()
     }
 
     /// The family of tokens.

@@ -58,6 +58,15 @@ async fn believes_the_gateways_token_and_an_access_token() {
         assert_eq!(context["service_context"]["service"], "orders");
         assert_eq!(context["trace_id"], caller.trace().trace_id());
     }
+    // One that outlives the session it began in belongs to none: that one may have ended.
+    let offline = alice(&authority).with(|claims| {
+        claims.sid = Some("1.1.s".into());
+        claims.outlives_session = true;
+    });
+    let caller = orders.authenticate(&bearer(&offline.access())).await.unwrap();
+    assert_eq!(caller.session(), None);
+    let context = serde_json::to_value(caller.context()).unwrap();
+    assert_ne!(context["session_id"], "1.1.s");
     let lower = headers(&[("authorization", &format!("bearer  {}", token.access()))]);
     assert!(orders.authenticate(&lower).await.is_ok());
 }

@@ -56,10 +56,6 @@ impl ForeignRules {
         if claims.jti.is_empty() {
             return Err(Refusal::Claims("`jti` is empty"));
         }
-        let longest = claims.iat.saturating_add(self.longest.as_secs());
-        if claims.exp > longest {
-            return Err(Refusal::TooLong);
-        }
         let is_name = |text: &str| {
             (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
         };
@@ -79,9 +75,13 @@ impl ForeignRules {
         // the first was issued.
         let outlives_session = said.get("outlives_session") == Some(&Value::Bool(true));
         let claims = Claims { outlives_session, ..claims };
-        let names = Names::of(&claims, azp, kid);
         let first = said.pointer("/lineage/iat").and_then(Value::as_u64);
-        let names = names.first_issued(first.unwrap_or(claims.iat));
+        let first = first.unwrap_or(claims.iat).min(claims.iat);
+        // INVARIANT: what takes something back is known for this long after what it takes back was issued first.
+        if claims.exp > first.saturating_add(self.longest.as_secs()) {
+            return Err(Refusal::TooLong);
+        }
+        let names = Names::of(&claims, azp, kid).first_issued(first);
         let (scope, roles) = self.rights(&said)?;
         let iss = &claims.iss;
         let here = |name: &str| here(iss, name);

@@ -232,6 +232,8 @@ fn refuses_what_could_not_be_named_or_would_outlive_its_being_taken_back() {
     let issuer = Issuer::named("https://idp.example");
     let now = issuer.clock.now().secs();
     assert_eq!(issuer.refuses("exp", json!(now + 86_401)), Refusal::TooLong);
+    // A token that was made from one of long ago is as old as that one.
+    assert_eq!(issuer.refuses("lineage", json!({"iat": now - 86_400})), Refusal::TooLong);
     assert_eq!(issuer.refuses("exp", json!(9_007_199_254_740_991_u64)), Refusal::TooLong);
     assert!(matches!(issuer.refuses("jti", json!("")), Refusal::Claims(_)));
     for sub in ["", " ", "a b", "alice ", "é", "a\nb", &"x".repeat(256)] {
