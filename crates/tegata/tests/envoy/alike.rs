@@ -10,7 +10,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     browser::{AGENT, Browser},
@@ -349,12 +349,22 @@ fn echoed(answer: &Answer) -> Option<Lines> {
     Some(lines)
 }
 
-/// What an internal token says, without what names it and when it ends.
+/// What an internal token says, without what names it, when it was made and when it ends. When the first was issued
+/// stands in its lineage only where that was in a second before, and where the first was no session.
 fn claims(token: &str) -> String {
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap_or_default()).unwrap();
-    let mut claims: Value = serde_json::from_slice(&payload).unwrap();
-    for own in ["jti", "iat", "exp"] {
-        claims.as_object_mut().unwrap().remove(own);
+    let mut claims: Map<String, Value> = serde_json::from_slice(&payload).unwrap();
+    let mut lineage = match claims.remove("lineage") {
+        Some(Value::Object(lineage)) => lineage,
+        _ => Map::new(),
+    };
+    let first = lineage.remove("iat").or_else(|| claims.remove("iat"));
+    if !lineage.contains_key("began") {
+        claims.insert("first_issued".to_owned(), first.unwrap());
     }
-    claims.to_string().replace(',', ";")
+    claims.insert("lineage".to_owned(), lineage.into());
+    for own in ["jti", "iat", "exp"] {
+        claims.remove(own);
+    }
+    Value::Object(claims).to_string().replace(',', ";")
 }
