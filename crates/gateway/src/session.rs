@@ -28,8 +28,9 @@ pub trait SessionCheck: Send + Sync {
     /// Whether a renewed cookie may still be given: the session goes on, and has had no newer value since,
     /// which this one would overwrite in the browser.
     ///
-    /// Asked right before the head of an answer is written, which may be long after [`Self::check`]; and only
-    /// where a cookie was renewed. In doubt it is not given: the browser is given it again.
+    /// Asked right before the head of an answer is written; and only where a cookie was renewed and a service
+    /// was waited for, because that may take long after [`Self::check`]. Whoever implements it decides what
+    /// counts in doubt.
     fn settle<'a>(&'a self, renewed: &'a Renewed) -> BoxFuture<'a, bool>;
 }
 

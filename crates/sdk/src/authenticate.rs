@@ -192,9 +192,12 @@ impl Authenticator {
         self.settle(headers, Seen { certificate: None, request: Some((method, url)) }).await
     }
 
-    /// The same for a request to this path, wherever the service was said to be reached.
-    #[cfg(feature = "axum")]
-    pub(crate) async fn authenticate_path(
+    /// The same for a request to this path, under the address that [`Builder::reached_at`] says. Where it says
+    /// none, no DPoP proof is looked at, as in [`Self::authenticate`].
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`].
+    pub async fn authenticate_path(
         &self,
         headers: &HeaderMap,
         method: &str,

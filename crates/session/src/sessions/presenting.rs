@@ -139,7 +139,7 @@ impl Sessions {
     /// written the cookie's line already.
     ///
     /// # Errors
-    /// What the store says: then nothing is to be given.
+    /// What the store says. Then nobody knows; nor is anybody given a newer value meanwhile.
     pub async fn is_newest(
         &self,
         realm: &Realm,
