@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use http::HeaderValue;
-use tegata_core::Node;
+use tegata_core::{Node, Timestamp};
 
 /// Makes names that do not repeat. Each begins with its moment, by which its record is found among those of
 /// years. Nobody needs to be kept from guessing them, so the system's randomness is asked once, for the
@@ -26,7 +26,8 @@ impl Names {
     /// 48 bits of milliseconds since 1970, and 80 that differ.
     pub(crate) fn next(&self) -> Name {
         let (high, low) = (self.word(), self.word() ^ self.stream);
-        let high = self.node.now().millis() << 16 | high & 0xffff;
+        let at = self.node.now();
+        let high = at.millis() << 16 | high & 0xffff;
         let mut text = [b'0'; 32];
         for (place, shift) in text.iter_mut().zip((0..16).rev()) {
             *place = digit(high >> (shift * 4));
@@ -34,7 +35,7 @@ impl Names {
         for (place, shift) in text.iter_mut().skip(16).zip((0..16).rev()) {
             *place = digit(low >> (shift * 4));
         }
-        Name(text)
+        Name { text, at }
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014).
@@ -58,26 +59,36 @@ const fn digit(number: u64) -> u8 {
 
 /// 32 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Name([u8; 32]);
+pub(crate) struct Name {
+    text: [u8; 32],
+    at: Timestamp,
+}
 
 impl Name {
     pub(crate) fn as_str(&self) -> &str {
         // Digits are ASCII.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        std::str::from_utf8(&self.text).unwrap_or_default()
+    }
+
+    /// When it was given: right after the request's head had come. What asks for the time of a request, and not
+    /// for how long it took, is content with this, because to read the clock is not free.
+    pub(crate) const fn at(&self) -> Timestamp {
+        self.at
     }
 
     pub(crate) fn value(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""))
+        HeaderValue::from_bytes(&self.text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
     /// A `traceparent` that starts a trace with this name (W3C Trace Context §3.2).
     pub(crate) fn traceparent(&self) -> HeaderValue {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
-        for (place, digit) in text.iter_mut().skip(3).zip(self.0) {
+        for (place, digit) in text.iter_mut().skip(3).zip(self.text) {
             *place = digit;
         }
         // The end: beginnings are alike.
-        for (place, digit) in text.iter_mut().skip(36).take(16).zip(self.0.into_iter().skip(16)) {
+        for (place, digit) in text.iter_mut().skip(36).take(16).zip(self.text.into_iter().skip(16))
+        {
             *place = digit;
         }
         HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))

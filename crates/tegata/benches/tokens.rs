@@ -4,7 +4,8 @@
 //! request: on one core, this is what decides how many tokens there are in a second, and it does not
 //! depend on how the machine is shared with whoever asks. The anchor is one signature of the crypto
 //! library with a parsed key; beside it stands npm `oidc-provider`, which keeps everything in memory,
-//! while Tegata has its clients and families in SQLite, encrypted.
+//! while Tegata has its clients and families in SQLite, encrypted. Beside introspection stands also what it
+//! takes to ask Redis for a value of that size (`GET`, 64 connections).
 
 #![expect(
     clippy::unwrap_used,
@@ -34,6 +35,7 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tegata_engines::{RedisServer, process::program, tools};
 use tegata_rounds::{Effort, Table, Unit, timed};
 use tempfile::TempDir;
 
@@ -135,6 +137,7 @@ fn introspect(effort: Effort, sign: &dyn Fn(&[u8]) -> usize) {
     let tegata = Tegata::start("RS256");
     // Theirs are opaque: it does not introspect others.
     let peer = Peer::start(effort, "RS256", "opaque", 0);
+    let redis = RedisServer::start();
     let form = "grant_type=client_credentials&scope=orders.read";
     let tokens = |server: &Server, path: &str| -> Vec<String> {
         let ask = request(path, "service", form);
@@ -159,8 +162,35 @@ fn introspect(effort: Effort, sign: &dyn Fn(&[u8]) -> usize) {
             };
             table.note("oidc-provider, opaque", peer.server.cost(effort, &ask, active));
         }
+        table.note("Redis, `GET`", get(&redis, effort));
     }
     table.print();
+}
+
+/// What a `GET` costs Redis, in nanoseconds of a core, which it counts itself.
+fn get(redis: &RedisServer, effort: Effort) -> f64 {
+    let spent = || -> f64 {
+        let seconds = |name: &str| redis.node().info(name).unwrap().parse::<f64>().unwrap();
+        seconds("used_cpu_user") + seconds("used_cpu_sys")
+    };
+    let url = redis.url();
+    // `redis-benchmark` takes the parts of an address.
+    let (who, place) = url.trim_start_matches("redis://").split_once('@').unwrap();
+    let ((user, password), (host, port)) =
+        (who.split_once(':').unwrap(), place.split_once(':').unwrap());
+    let ask = |command: &str, many: usize| {
+        let status = Command::new(program("redis-benchmark", "redis-tools"))
+            .args(["-h", host, "-p", port, "--user", user, "-a", password, "-c", "64", "-d", "300"])
+            .args(["-q", "-n", &many.to_string(), "-t", command])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(status.unwrap().success(), "`redis-benchmark` fails");
+    };
+    ask("set", 64);
+    let (many, before) = (effort.size(200_000, 100), spent());
+    ask("get", many);
+    (spent() - before) * 1e9 / many as f64
 }
 
 /// A request of a client, with its secret.
@@ -375,10 +405,10 @@ impl Peer {
         if effort.trial {
             return None;
         }
-        let script = tegata_engines::tools::ours("oidc-provider").join("serve.mjs");
+        let script = tools::ours("oidc-provider").join("serve.mjs");
         let mut process = Command::new("node")
             .arg(Path::new(&script))
-            .current_dir(tegata_engines::tools::present("oidc-provider"))
+            .current_dir(tools::present("oidc-provider"))
             .envs([("ALG", algorithm), ("FORMAT", format), ("REFRESH", &refresh.to_string())])
             .envs([("NODE_ENV", "production")])
             .stdout(Stdio::piped())

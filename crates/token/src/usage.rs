@@ -179,9 +179,8 @@ impl Usage {
         Self { node, clock, process, noted, held, hasher }
     }
 
-    /// Notes that a token was used for a service.
-    pub fn used(&self, jti: &str, service: &Arc<str>) {
-        let now = self.node.now();
+    /// Notes that a token was used for a service, at this time.
+    pub fn used(&self, jti: &str, service: &Arc<str>, now: Timestamp) {
         let at = self.clock.tick_at(now);
         self.note(jti, |noted| {
             noted.count += 1;

@@ -170,7 +170,7 @@ impl Trail {
         self.passed = true;
         let (Some(usage), Some(service)) = (&self.gate.usage, &self.service) else { return };
         if let Some(Caller::Token(token)) = self.passport.as_deref().map(|it| &it.caller) {
-            usage.used(&token.claims().jti, service);
+            usage.used(&token.claims().jti, service, self.now());
         }
     }
 
@@ -179,6 +179,16 @@ impl Trail {
         if let Some(limit) = &refusal.limit {
             self.note_limits(std::slice::from_ref(limit));
         }
+    }
+
+    /// What time it is: when the request came, and how long it has taken since, so that a clock that is set
+    /// meanwhile makes no record older than the request.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.name.at() + self.took()
+    }
+
+    fn took(&self) -> Duration {
+        self.gate.node.elapsed(self.began)
     }
 
     /// The trace that the client's request belongs to.
@@ -191,7 +201,7 @@ impl Trail {
     pub(crate) async fn commit(&mut self) -> Result<(), Refused> {
         let required = |log: &&DecisionLog| log.mode() == Mode::Required;
         let Some(log) = self.gate.decisions.as_ref().filter(required) else { return Ok(()) };
-        let Some(record) = self.record(Answered::default()) else { return Ok(()) };
+        let Some(record) = self.record(Answered::default(), self.took()) else { return Ok(()) };
         if !self.committed {
             Box::pin(log.commit(&record)).await.map_err(|_| {
                 self.gate.metrics.lost.inc();
@@ -208,11 +218,11 @@ impl Trail {
             return;
         }
         let gate = &self.gate;
-        let took = gate.node.elapsed(self.began);
+        let took = self.took();
         self.metrics.count(status);
         self.metrics.duration.observe(took);
         let answered = Answered { status: Some(status), took: Some(took) };
-        if let (Some(log), Some(mut record)) = (&gate.decisions, self.record(answered)) {
+        if let (Some(log), Some(mut record)) = (&gate.decisions, self.record(answered, took)) {
             if self.committed {
                 record.result = Outcome::Answer;
             }
@@ -222,12 +232,12 @@ impl Trail {
         }
     }
 
-    fn record(&self, answered: Answered) -> Option<Record<'_>> {
+    fn record(&self, answered: Answered, after: Duration) -> Option<Record<'_>> {
         let noted = self.noted.as_ref()?;
         let caller = self.passport.as_deref().map(|passport| &passport.caller);
         let claims = caller.or(self.seen.as_ref()).map(Caller::claims);
         let reason = self.decided.reason.map(ReasonId::as_str).or(self.refused);
-        let now = self.gate.node.now();
+        let now = self.name.at() + after;
         Some(Record {
             at: now,
             request: self.name.as_str(),
@@ -256,7 +266,7 @@ impl Trail {
             status: answered.status,
             micros: answered.took.and_then(|took| u64::try_from(took.as_micros()).ok()),
             walk: Walk {
-                phases: self.steps(noted, reason, answered),
+                phases: self.steps(noted, reason, (answered, after)),
                 inputs: self.inputs(noted, now),
                 change: self.decided.change.as_deref(),
                 named: noted.named.as_ref().and_then(|name| name.to_str().ok()),
@@ -265,7 +275,12 @@ impl Trail {
         })
     }
 
-    fn steps(&self, noted: &Noted, reason: Option<&str>, answered: Answered) -> Steps {
+    fn steps(
+        &self,
+        noted: &Noted,
+        reason: Option<&str>,
+        (answered, after): (Answered, Duration),
+    ) -> Steps {
         let how = match (reason, answered.status) {
             (Some(_), _) if self.passed => Ended::Failed,
             (Some(_), _) => Ended::Refused,
@@ -273,9 +288,7 @@ impl Trail {
             (None, Some(LEFT)) => Ended::Left,
             (None, Some(_)) => Ended::Passed,
         };
-        // What is not over has no other time than now.
-        let at = answered.took.unwrap_or_else(|| self.gate.node.elapsed(self.began));
-        noted.steps.ended(how, micros(at))
+        noted.steps.ended(how, micros(after))
     }
 
     fn inputs<'r>(&'r self, noted: &'r Noted, now: Timestamp) -> Inputs<'r> {

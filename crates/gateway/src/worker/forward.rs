@@ -206,8 +206,8 @@ impl Worker {
             let filter = gate.cookies.as_ref();
             keep_out(&mut head.headers, &Passing::new(&config.private_cookies, filter, agreed));
             cors::answer(&config.cors, way.origin.clone(), &mut head.headers);
-            let now = gate.node.now();
-            if way.trail.passport.as_deref().is_some_and(|it| it.is_running_out(now)) {
+            let passport = way.trail.passport.as_deref();
+            if passport.is_some_and(|it| it.is_running_out(way.trail.now())) {
                 head.headers.insert(&X_TOKEN_REFRESH, HeaderValue::from_static("1"));
             }
         }

@@ -39,8 +39,8 @@ impl World {
     }
 }
 
-fn service(name: &str) -> Arc<str> {
-    name.into()
+fn use_now(node: &Usage, jti: &str, service: &str) {
+    node.used(jti, &service.into(), node.node.now());
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn two_halves_that_were_apart_come_to_know_the_same() {
                 } else {
                     uses[usize::try_from(token).unwrap()] += 1;
                     let name = if world.any(2) == 0 { "orders" } else { "carts" };
-                    world.nodes[node].used(&format!("1.{token}"), &service(name));
+                    use_now(&world.nodes[node], &format!("1.{token}"), name);
                 }
             }
         };
@@ -84,7 +84,7 @@ fn two_halves_that_were_apart_come_to_know_the_same() {
 fn what_is_told_is_little_where_nothing_happens() {
     let mut world = World::of(2, 3);
     for token in 0..100 {
-        world.nodes[0].used(&format!("1.{token}"), &service("orders"));
+        use_now(&world.nodes[0], &format!("1.{token}"), "orders");
     }
     let mut told = 0;
     for _ in 0..180 {
@@ -99,10 +99,10 @@ fn what_is_told_is_little_where_nothing_happens() {
 #[test]
 fn the_last_service_is_that_of_the_last_use_whoever_noted_it() {
     let mut world = World::of(2, 5);
-    world.nodes[0].used("1.a", &service("orders"));
+    use_now(&world.nodes[0], "1.a", "orders");
     world.round(|_, _, _| true);
     // Another node, whose use is later because it has heard of the first.
-    world.nodes[1].used("1.a", &service("carts"));
+    use_now(&world.nodes[1], "1.a", "carts");
     world.round(|_, _, _| true);
     for node in &world.nodes {
         let known = node.of("1.a").unwrap();
@@ -118,7 +118,7 @@ fn the_last_service_is_that_of_the_last_use_whoever_noted_it() {
 #[test]
 fn an_hour_after_its_last_use_a_token_is_forgotten_everywhere() {
     let mut world = World::of(2, 7);
-    world.nodes[0].used("1.a", &service("orders"));
+    use_now(&world.nodes[0], "1.a", "orders");
     world.round(|_, _, _| true);
     let late = world.nodes[0].flush();
     for _ in 0..359 {
@@ -140,13 +140,13 @@ fn what_is_not_ours_changes_nothing_and_memory_is_bounded() {
     }
     assert_eq!(node.held.lock().len(), 0);
     for token in 0..2 * MOST {
-        node.used(&format!("1.{token}"), &service("orders"));
+        use_now(node, &format!("1.{token}"), "orders");
     }
     assert!(!node.flush().is_empty());
     assert!(node.held.lock().len() <= MOST);
     // Who is known is noted all the same.
     let known = node.held.lock().iter().next().unwrap().0.to_owned();
-    node.used(&known, &service("orders"));
+    use_now(node, &known, "orders");
     let _ = node.flush();
     assert_eq!(node.of(&known).unwrap().usage_count.total(), 2);
 }
@@ -170,8 +170,8 @@ fn where_tokens_came_from_and_were_used_is_known_everywhere_and_at_once_where_it
     let [here, there] = world.nodes.as_slice() else { panic!() };
     here.issued("1.b", origin(Some("1.a"), Some("1.a")));
     there.issued("1.c", origin(Some("1.b"), Some("1.a")));
-    here.used("1.a", &service("orders"));
-    there.used("1.a", &service("carts"));
+    use_now(here, "1.a", "orders");
+    use_now(there, "1.a", "carts");
     let derived =
         |node: &Usage| node.derived_from("1.a").into_iter().map(|(jti, _)| jti).collect::<Vec<_>>();
     assert_eq!((derived(here), derived(there)), (vec!["1.b".to_owned()], vec!["1.c".to_owned()]));
@@ -200,7 +200,7 @@ fn no_message_is_longer_than_what_is_looked_at() {
     let long = "a service whose name is far too long".repeat(20);
     for token in 0..200 {
         for number in 0..100 {
-            world.nodes[0].used(&format!("1.{token}"), &service(&format!("{long}-{number}")));
+            use_now(&world.nodes[0], &format!("1.{token}"), &format!("{long}-{number}"));
         }
     }
     let messages = world.nodes[0].flush();
@@ -230,7 +230,7 @@ fn what_an_earlier_version_tells_is_heard() {
         states: Vec<(String, Before)>,
     }
     let world = World::of(2, 6);
-    world.nodes[0].used("1.a", &service("orders"));
+    use_now(&world.nodes[0], "1.a", "orders");
     let state = world.nodes[0].of("1.a").unwrap();
     let TokenUse { revoked, last_used, usage_count, service, .. } = state;
     let before = Before { revoked, last_used, usage_count, service };
@@ -268,14 +268,14 @@ fn what_is_issued_and_never_shown_takes_no_place_from_what_is() {
             named.filter(|jti| node.of(jti).is_some()).count()
         };
         assert_eq!([6, 7, 8, 9].map(kept), [0, 5_000, 10_000, 10_000]);
-        node.used("1.persons", &service("orders"));
+        use_now(node, "1.persons", "orders");
         node.refused("1.stolen");
         let _ = node.flush();
         assert_eq!(node.of("1.persons").unwrap().usage_count.total(), 1);
         assert!(node.of("1.stolen").unwrap().revoked.is_raised());
     }
     // One that is used then is one of those that are.
-    here.used("1.9-0", &service("orders"));
+    use_now(here, "1.9-0", "orders");
     for token in 0..MOST_UNUSED {
         here.issued(&format!("1.late-{token}"), at(20));
     }
@@ -285,7 +285,7 @@ fn what_is_issued_and_never_shown_takes_no_place_from_what_is() {
     for token in 0..2 * MOST_UNUSED {
         here.issued(&format!("1.burst-{token}"), at(30));
     }
-    here.used("1.other", &service("orders"));
+    use_now(here, "1.other", "orders");
     let _ = here.flush();
     assert!(here.of("1.other").is_some());
 }

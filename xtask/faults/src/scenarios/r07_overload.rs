@@ -1,4 +1,7 @@
 //! Three times as much comes as a gateway can carry, and a thousand uploads that nobody takes.
+//!
+//! What comes are requests that cost a gateway something: their answers are compressed. Of requests that cost
+//! it nothing but being passed on, nobody on the same machine could send three times as many as it carries.
 
 use std::{
     fs,
@@ -24,6 +27,7 @@ use crate::{
     look,
     report::{Seen, ms},
     scenario::Round,
+    seed::Seed,
     series::Latencies,
     stage,
     time::{Ending, Stopwatch, let_pass, until},
@@ -39,6 +43,9 @@ const TIMES: u32 = 3;
 const SHOWN: f64 = 2.5;
 /// What the process may hold: `limits.memory`, in MiB.
 const MEMORY: u64 = 384;
+
+/// How long a paper is, in bytes.
+const PAPER: usize = 16 * 1024;
 
 /// How long an answer took, and what it was.
 type Answered = (Duration, u16);
@@ -59,17 +66,19 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
     };
     let (node, echo) = (TegataNode::start("overload", &shared, &own), EchoServer::start());
     stage::declare(&node, echo.port())?;
-    let full = Full::start()?;
+    let (full, papers) = (Full::start()?, papers(round.seed)?);
     let declared = format!(
         "[[service]]\nname = \"full\"\nupstreams = [{}]\n\
-         [[route]]\npath = \"/full\"\nservice = \"full\"\nauth = \"none\"\n",
+         [[route]]\npath = \"/full\"\nservice = \"full\"\nauth = \"none\"\n\
+         [[service]]\nname = \"papers\"\nupstreams = [\"http://127.0.0.1:{papers}\"]\n\
+         [[route]]\npath = \"/papers\"\nservice = \"papers\"\nrevocation = \"bounded\"\n",
         full.ports.map(|port| format!("\"http://127.0.0.1:{port}\"")).join(", ")
     );
     fs::write(node.directory().join("full.toml"), declared)?;
     node.command(&["apply", "full.toml"]);
     let token = stage::issued(&mut Client::new(node.ports().public))?.token;
     let port = node.ports().gateway;
-    let ask = Ask::get("/bounded/x").bearer(&token);
+    let ask = Ask::get("/papers/x").bearer(&token).field("Accept-Encoding", "gzip");
     let span = round.outage(3, 20);
 
     let mut seen = Seen::default();
@@ -239,6 +248,42 @@ impl Full {
     }
 }
 
+/// A service that answers with a paper that can be compressed by half, and does so for each request. Answers its
+/// port.
+fn papers(seed: u64) -> Result<u16> {
+    let mut seed = Seed::new(seed);
+    let text: String = (0..PAPER / 16).map(|_| format!("{:016x}", seed.any())).collect();
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length:";
+    let answer = format!("{head} {}\r\n\r\n{text}", text.len());
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let answer = answer.clone();
+            // Who goes away has had enough.
+            thread::spawn(move || hand_out(stream, answer.as_bytes()));
+        }
+    });
+    Ok(port)
+}
+
+/// Answers each request, none of which has a body.
+fn hand_out(mut stream: TcpStream, answer: &[u8]) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (mut asked, mut length) = ([0; 16 * 1024], 0);
+    loop {
+        let read = stream.read(asked.get_mut(length..).unwrap_or_default())?;
+        if read == 0 {
+            return Ok(());
+        }
+        length += read;
+        if asked.get(..length).is_some_and(|asked| asked.ends_with(b"\r\n\r\n")) {
+            length = 0;
+            stream.write_all(answer)?;
+        }
+    }
+}
+
 fn latencies(all: &[Answered], status: u16) -> Latencies {
     all.iter().filter(|it| it.1 == status).map(|it| it.0).collect()
 }
@@ -255,7 +300,7 @@ struct Caller {
 impl Caller {
     fn new(port: u16, ask: &Ask) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        Self { address, bytes: ask.bytes(), kept: None, answer: vec![0; 16 * 1024] }
+        Self { address, bytes: ask.bytes(), kept: None, answer: vec![0; 32 * 1024] }
     }
 
     /// The status of the answer. A connection that has been closed since the last one is opened anew.
@@ -285,12 +330,8 @@ impl Caller {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
             length += read;
-            let Some((status, whole, closes)) =
-                answered(self.answer.get(..length).unwrap_or_default())
-            else {
-                continue;
-            };
-            if length >= whole {
+            if let Some((status, closes)) = answered(self.answer.get(..length).unwrap_or_default())
+            {
                 self.kept = Some(stream).filter(|_| !closes);
                 return Ok(status);
             }
@@ -298,8 +339,8 @@ impl Caller {
     }
 }
 
-/// Of an answer whose head is there: its status, how long it is with its body, and whether it is the last.
-fn answered(bytes: &[u8]) -> Option<(u16, usize, bool)> {
+/// Of an answer that is there in whole: its status, and whether it is the last of its connection.
+fn answered(bytes: &[u8]) -> Option<(u16, bool)> {
     let head = bytes.windows(4).position(|it| it == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(bytes.get(..head)?).ok()?;
     let status = text.get(9..12)?.parse().ok()?;
@@ -308,9 +349,13 @@ fn answered(bytes: &[u8]) -> Option<(u16, usize, bool)> {
         let mut of = lines.filter(|(own, _)| own.eq_ignore_ascii_case(name));
         of.next().map(|(_, value)| value.trim())
     };
-    let length: usize = field("content-length")?.parse().ok()?;
+    let is_whole = match field("content-length") {
+        Some(length) => bytes.len() >= head + length.parse::<usize>().ok()?,
+        // In chunks, of which the last is empty.
+        None => bytes.get(head..)?.ends_with(b"\r\n0\r\n\r\n"),
+    };
     let closes = field("connection").is_some_and(|it| it.eq_ignore_ascii_case("close"));
-    Some((status, head + length, closes))
+    is_whole.then_some((status, closes))
 }
 
 /// A few ask, each again as soon as it is answered: as much as there can be.
@@ -373,11 +418,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_known_once_its_head_is_there() {
-        let answer =
+    fn an_answer_is_known_once_all_of_it_is_there() {
+        let counted =
             b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\nConnection: close\r\n\r\nno";
-        assert_eq!(answered(answer), Some((503, answer.len(), true)));
-        assert_eq!(answered(&answer[..60]), None);
-        assert_eq!(answered(b""), None);
+        assert_eq!(answered(counted), Some((503, true)));
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nyes\r\n0\r\n\r\n";
+        assert_eq!(answered(chunked), Some((200, false)));
+        for part in 0..counted.len().min(chunked.len()) {
+            assert_eq!((answered(&counted[..part]), answered(&chunked[..part])), (None, None));
+        }
+        assert_eq!(answered(&chunked[..chunked.len() - 1]), None);
     }
 }

@@ -39,6 +39,10 @@ const ROTATED: Duration = Duration::from_secs(5);
 /// How often a token is made.
 const MADE: Duration = Duration::from_millis(250);
 
+/// How often a forged token comes, from however many: a thousand who asked as fast as they can would leave the
+/// issuer nothing of the machine that they share.
+const FORGED: Duration = Duration::from_micros(250);
+
 /// How many gateways take its tokens.
 const GATEWAYS: usize = 3;
 
@@ -70,10 +74,11 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
     let (watch, mut rotated, mut asked) = (Stopwatch::start(), 0, 0);
     thread::scope(|threads| -> Result<()> {
         let _ends = ending.ends_with();
+        let pause = FORGED * u32::try_from(many)?;
         for number in 0..many {
             let port = gateways.get(number % GATEWAYS).context("a gateway")?.ports().gateway;
             let (tokens, shown, ending) = (&tokens, &shown, &ending);
-            threads.spawn(move || flood((port, number), tokens, shown, ending));
+            threads.spawn(move || flood((port, number), pause, tokens, shown, ending));
         }
         for gateway in &gateways {
             threads.spawn(|| honest(gateway.ports().gateway, &tokens, &shown, &ending));
@@ -217,6 +222,7 @@ fn signing(tokens: &[Arc<str>]) -> usize {
 /// Asks a gateway with forged tokens.
 fn flood(
     (port, number): (u16, usize),
+    pause: Duration,
     tokens: &Mutex<Vec<Arc<str>>>,
     shown: &Shown,
     ending: &Ending,
@@ -228,6 +234,7 @@ fn flood(
         if let Ok(answer) = stage::call(&mut client, "/bounded", &token) {
             shown.forged(answer.status == 200);
         }
+        ending.pass(pause);
     }
 }
 
