@@ -8,8 +8,9 @@ use std::{
 };
 
 use tegata_core::Node;
+use tegata_faults::time::until;
 
-use crate::{CONFIGURATION, PATIENCE, Place, Server, ask, body, part, sign_in, until};
+use crate::{CONFIGURATION, PATIENCE, Place, Server, ask, body, part, sign_in};
 
 /// Whether held answers may go on.
 #[derive(Default)]
@@ -143,18 +144,18 @@ fn says_refresh(answer: &str) -> bool {
 #[test]
 fn what_was_asked_in_time_is_answered_whole_though_token_and_session_end_meanwhile() {
     let service = Service::start();
-    let short = "[tokens]\naccess_lifetime = \"8s\"\nservice_lifetime = \"8s\"\n\
-                 bound_service_lifetime = \"8s\"\nexchanged_lifetime = \"8s\"\n\
-                 [sessions]\nabsolute = \"8s\"\n";
+    let short = "[tokens]\naccess_lifetime = \"10s\"\nservice_lifetime = \"10s\"\n\
+                 bound_service_lifetime = \"10s\"\nexchanged_lifetime = \"10s\"\n\
+                 [sessions]\nabsolute = \"10s\"\n";
     let (_place, server) = program(&service, short);
     let person = Arc::new(Person::sign_in(server.ports().gateway));
     let (late, half) = (person.ask_all("/late"), person.ask_all("/half"));
     service.until_held(4);
 
     let [bearer, cookie] = person.credentials();
-    until("the session has ended", || person.ask("/quick", &cookie).0 == 401);
+    assert!(until(PATIENCE, || person.ask("/quick", &cookie).0 == 401).is_some());
     let (node, ends) = (Node::start(), part(&person.token, 1)["exp"].as_u64().unwrap());
-    until("the token has ended", || node.now().secs() > ends);
+    assert!(until(PATIENCE, || node.now().secs() > ends).is_some());
     service.gate.open();
     let told = |asked: Vec<JoinHandle<(u16, String)>>| -> Vec<String> {
         let answers = asked.into_iter().map(|asked| asked.join().unwrap());
