@@ -1,5 +1,5 @@
 //! What two nodes do with one session at the same moment, on every store that keeps sessions: SQLite,
-//! PostgreSQL, and PostgreSQL with Redis, alone and as a cluster. (In DynamoDB only revocations are kept.)
+//! PostgreSQL, and PostgreSQL with Redis, alone, under Sentinels and as a cluster.
 //!
 //! Each node has connections of its own. Their time is one, and stands still unless it is advanced.
 
@@ -7,7 +7,10 @@
 
 mod races {
     pub(crate) mod nodes;
-    #[expect(dead_code, reason = "the tests on one store in memory need more of it")]
+    #[expect(dead_code, reason = "the clauses of one node need more of it")]
+    #[path = "../stored/stores.rs"]
+    pub(crate) mod stores;
+    #[expect(dead_code, reason = "the clauses of one node need more of it")]
     #[path = "../stored/world.rs"]
     pub(crate) mod world;
 

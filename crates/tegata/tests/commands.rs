@@ -32,6 +32,7 @@ mod commands {
     mod issuers;
     mod mail;
     mod once;
+    mod outlasting;
     mod page_loads;
     mod pages;
     mod people;

@@ -103,6 +103,11 @@ fn a_service_with_a_sidecar_goes_on_for_a_while_without_its_issuer_and_then_lets
 }
 
 #[test]
+fn nodes_that_do_not_hear_each_other_say_so_and_sign_out_whoever_leaves_and_nobody_else() {
+    holds("d6-nodes-apart");
+}
+
+#[test]
 fn without_its_stores_a_node_serves_tokens_and_signs_nobody_out() {
     holds("d6-stores-gone");
 }

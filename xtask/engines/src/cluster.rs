@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::{
     dynamodb::{DynamoKind, DynamoServer},
     echo::EchoServer,
+    ether::Ether,
     nats::NatsServer,
     postgres::{PostgresDatabase, PostgresServer},
     proxy::{Mode, Proxy},
@@ -58,6 +59,8 @@ pub struct Plan {
     pub dependencies: Dependencies,
     /// Whether what is taken back is recorded in a DynamoDB too.
     pub dynamodb: bool,
+    /// Whether nodes also hear each other directly.
+    pub hear: bool,
     /// Nodes whose clocks can be told another time.
     pub own_clocks: Vec<usize>,
     /// What all of them find in their environments.
@@ -74,7 +77,8 @@ impl Plan {
         let dependencies = Dependencies::default();
         let (own_clocks, environment) = (Vec::new(), Vec::new());
         let more = String::new();
-        Self { program, nodes, dependencies, dynamodb: false, own_clocks, environment, more }
+        let (dynamodb, hear) = (false, false);
+        Self { program, nodes, dependencies, dynamodb, hear, own_clocks, environment, more }
     }
 }
 
@@ -164,6 +168,7 @@ pub struct Cluster {
     redis: Option<Redis>,
     nats: Option<NatsServer>,
     dynamodb: Option<DynamoServer>,
+    ether: Option<Ether>,
     postgres: PostgresServer,
     database: String,
     echo: EchoServer,
@@ -188,6 +193,7 @@ impl Cluster {
         let redis = Redis::start(dependencies.redis);
         let nats = (dependencies.events == EventsKind::Nats).then(NatsServer::start);
         let dynamodb = plan.dynamodb.then(|| DynamoServer::start(DynamoKind::Dynalite));
+        let ether = plan.hear.then(|| Ether::between(plan.nodes));
         let (front_public, front_gateway) = (Proxy::among(&[]), Proxy::among(&[]));
         let shared = Shared {
             root_key: root_key(&plan.program),
@@ -200,6 +206,7 @@ impl Cluster {
             redis,
             nats,
             dynamodb,
+            ether,
             postgres,
             database,
             echo: EchoServer::start(),
@@ -246,6 +253,7 @@ impl Cluster {
                 environment.push((name.to_owned(), "of-tests".to_owned()));
             }
         }
+        more.extend(self.ether.as_ref().map(|ether| ether.section(n)));
         let own = Own { store, events, more, environment, own_clock };
         let node = TegataNode::start(&format!("node-{n}"), &self.shared, &own);
         Member { node, postgres, redis, nats, dynamodb }
@@ -294,6 +302,12 @@ impl Cluster {
     #[must_use]
     pub const fn dynamodb(&self) -> Option<&DynamoServer> {
         self.dynamodb.as_ref()
+    }
+
+    /// What nodes hear each other through, where they do so directly.
+    #[must_use]
+    pub const fn ether(&self) -> Option<&Ether> {
+        self.ether.as_ref()
     }
 
     /// The service behind the gateways.

@@ -16,6 +16,7 @@
 //! | [`tegata`] | a node of Tegata |
 //! | [`echo`] | a service behind the gateway |
 //! | [`proxy`] | the way to any of them, which can be broken |
+//! | [`ether`] | the ways of nodes to each other, which can be broken |
 //! | [`cluster`] | all of it together |
 //! | [`tools`] | what is installed with npm and pip, or built by itself |
 //! | [`twin`] | a test that is played by two processes at the same moment |
@@ -30,6 +31,7 @@ pub mod cluster;
 pub mod dynamodb;
 pub mod echo;
 pub mod envoy;
+pub mod ether;
 pub mod mail;
 pub mod nats;
 pub mod nginx;
@@ -47,6 +49,7 @@ pub use cluster::{Cluster, Dependencies, EventsKind, Member, Plan, Redis, RedisK
 pub use dynamodb::{DynamoKind, DynamoServer};
 pub use echo::EchoServer;
 pub use envoy::EnvoyServer;
+pub use ether::Ether;
 pub use mail::MailServer;
 pub use nats::NatsServer;
 pub use nginx::NginxServer;

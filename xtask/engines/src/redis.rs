@@ -201,10 +201,20 @@ impl RedisSentinels {
     /// What Sentinels call the primary.
     pub const NAME: &str = "tegata";
 
-    /// Those that the tests of one process share. Each takes a prefix of its own.
+    /// Those that the tests of one process share. Each takes a prefix of its own, and none breaks
+    /// anything: so Sentinels wait long before they take a server for dead, as it seems to be on a busy
+    /// machine, and nothing is lost to a failover that nobody asked for.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<RedisSentinels> = OnceLock::new();
-        SHARED.get_or_init(Self::start)
+        SHARED.get_or_init(|| {
+            let this = Self::start();
+            let patience = PATIENCE.as_millis().to_string();
+            for sentinel in &this.sentinels {
+                let own = Self::NAME;
+                sentinel.ask(&["SENTINEL", "SET", own, "down-after-milliseconds", &patience]);
+            }
+            this
+        })
     }
 
     /// All of them, in step.

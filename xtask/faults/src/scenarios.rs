@@ -9,6 +9,7 @@ use crate::{
     stage::Stage,
 };
 
+mod d06_nodes_apart;
 mod d06_sessions;
 mod r01_everything;
 mod r07_overload;
@@ -66,6 +67,14 @@ pub const SCENARIOS: &[Scenario] = &[
          back when they come back",
         two_nodes,
         d06_sessions::issuer,
+    ),
+    on(
+        "d6-nodes-apart",
+        "two nodes hear nothing of each other and both reach PostgreSQL, while people use their sessions at \
+         either: whoever signs out is refused on both within 5 s, nobody else is signed out, and both nodes \
+         say so until they hear each other again",
+        on_nats_hearing,
+        d06_nodes_apart::round,
     ),
     on(
         "d6-stores-gone",
@@ -400,6 +409,12 @@ fn on_dynamodb(round: &Round) -> Plan {
 fn on_nats(round: &Round) -> Plan {
     let dependencies = Dependencies { redis: RedisKind::None, events: EventsKind::Nats };
     Plan { dependencies, ..two_nodes(round) }
+}
+
+/// They also hear each other directly. Cookies change all the time, and one person stands for many.
+fn on_nats_hearing(round: &Round) -> Plan {
+    let more = "[sessions]\nmost = 100\nrotation = \"2s\"\n".to_owned();
+    Plan { hear: true, more, ..on_nats(round) }
 }
 
 const fn missing(name: &'static str, what: &'static str) -> Scenario {

@@ -135,10 +135,15 @@ impl Browser {
         }
         request.extensions_mut().insert(Peer(self.address));
         let answer = Answer::of(&self.router, request).await;
+        self.take(&answer);
+        answer
+    }
+
+    /// Keeps the cookies that an answer sets, and forgets those that it takes away.
+    pub(crate) fn take(&mut self, answer: &Answer) {
         for set in answer.headers.get_all(header::SET_COOKIE) {
             self.keep(set.to_str().unwrap());
         }
-        answer
     }
 
     fn keep(&mut self, set: &str) {

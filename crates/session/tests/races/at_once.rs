@@ -6,6 +6,7 @@ use tegata_session::{Reason, Verdict};
 
 use super::{
     nodes::Nodes,
+    stores::Store,
     world::{given, refused},
 };
 
@@ -198,11 +199,11 @@ async fn assert_all(nodes: &Nodes, value: &str, expected: Verdict) {
 
 /// One test for each of them, on nodes of its own.
 macro_rules! clauses {
-    ($($store:ident)*) => {$(
-        mod $store {
+    ($($name:ident: $store:ident)*) => {$(
+        mod $name {
             use super::*;
 
-            clauses!($store:
+            clauses!($store,
                 one_successor_is_given_however_many_ask
                 an_end_beats_rotations_and_happens_once
                 a_use_on_one_node_counts_on_both_until_the_session_is_over
@@ -211,12 +212,18 @@ macro_rules! clauses {
             );
         }
     )*};
-    ($store:ident: $($clause:ident)*) => {$(
+    ($store:ident, $($clause:ident)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $clause() {
-            super::$clause(&Nodes::$store().await).await;
+            super::$clause(&Nodes::on(Store::$store).await).await;
         }
     )*};
 }
 
-clauses!(on_sqlite on_postgresql on_postgresql_with_redis on_postgresql_with_a_redis_cluster);
+clauses! {
+    on_sqlite: Sqlite
+    on_postgresql: Postgresql
+    on_postgresql_with_redis: Redis
+    on_postgresql_with_redis_sentinels: RedisSentinels
+    on_postgresql_with_a_redis_cluster: RedisCluster
+}

@@ -9,7 +9,10 @@ use tegata_session::{
 };
 use tegata_store::{Adverse, Mischief};
 
-use super::world::{World, given, home};
+use super::{
+    stores::Store,
+    world::{World, given, home},
+};
 
 const SHOP: &str = "shop";
 
@@ -37,9 +40,8 @@ impl World {
     }
 }
 
-#[tokio::test]
-async fn is_kept_across_rotations_and_rises_and_can_be_removed() {
-    let world = World::in_memory().await;
+pub(crate) async fn is_kept_across_rotations_and_rises_and_can_be_removed(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let sid = &begun.session.id;
     world.set(sid, "cart_id", "17").await.unwrap();
@@ -55,9 +57,8 @@ async fn is_kept_across_rotations_and_rises_and_can_be_removed() {
     assert!(world.stored(sid).await.data.is_empty());
 }
 
-#[tokio::test]
-async fn is_gone_with_the_session() {
-    let world = World::in_memory().await;
+pub(crate) async fn is_gone_with_the_session(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let sid = &begun.session.id;
     world.set(sid, "cart_id", "17").await.unwrap();
@@ -75,9 +76,8 @@ async fn is_gone_with_the_session() {
     assert_eq!(world.set(&nobody, "a", "x").await, Err(DataRefused::NoSession));
 }
 
-#[tokio::test]
-async fn keeps_nobody_signed_in() {
-    let world = World::in_memory().await;
+pub(crate) async fn keeps_nobody_signed_in(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     for turn in 0..25 {
         world.advance(100);
@@ -86,9 +86,8 @@ async fn keeps_nobody_signed_in() {
     assert_eq!(world.verdict(begun.cookie.expose()).await, Verdict::Expired);
 }
 
-#[tokio::test]
-async fn stays_small() {
-    let world = World::in_memory().await;
+pub(crate) async fn stays_small(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let sid = &begun.session.id;
     let set = async |name: &str, size: usize| world.set(sid, name, &"x".repeat(size)).await;
@@ -117,9 +116,8 @@ async fn stays_small() {
     assert_eq!(kept, 6);
 }
 
-#[tokio::test]
-async fn each_sees_only_its_own() {
-    let world = World::in_memory().await;
+pub(crate) async fn each_sees_only_its_own(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let sid = &begun.session.id;
     for (owner, value) in [("shop", "1"), ("shop/a", "2"), ("https://x.example/shop", "3")] {
@@ -133,9 +131,8 @@ async fn each_sees_only_its_own() {
     assert_eq!(world.kept(sid, "").await.unwrap(), "");
 }
 
-#[tokio::test]
-async fn is_replaced_only_where_it_is_what_was_read() {
-    let world = World::in_memory().await;
+pub(crate) async fn is_replaced_only_where_it_is_what_was_read(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let (sid, cart) = (&begun.session.id, (SHOP, "cart"));
     let overtaken = Err(DataRefused::Overtaken);
@@ -150,15 +147,14 @@ async fn is_replaced_only_where_it_is_what_was_read() {
     assert_eq!(world.kept(sid, SHOP).await.unwrap(), "cart=2");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn writers_at_once_lose_nothing() {
-    let world = World::in_memory().await;
+pub(crate) async fn writers_at_once_lose_nothing(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let tasks: Vec<_> = (0..10_u64)
         .map(|turn| {
             let records = Arc::new(Adverse::new(world.records.clone(), turn, Mischief::delays()));
-            let (ephemeral, clock) = (world.ephemeral.clone(), world.clock.clone());
-            let node = World::on(records, ephemeral, clock, turn);
+            let ephemeral = world.ephemeral.clone();
+            let node = world.beside(records, ephemeral, turn);
             let sid = begun.session.id.clone();
             tokio::spawn(async move { node.set(&sid, &format!("n{turn}"), "x").await.unwrap() })
         })
@@ -170,16 +166,15 @@ async fn writers_at_once_lose_nothing() {
 }
 
 /// Each adds one to the same number, and reads again where it was overtaken.
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_compares_loses_no_count() {
-    let world = World::in_memory().await;
+pub(crate) async fn whoever_compares_loses_no_count(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     world.set(&begun.session.id, "count", "0").await.unwrap();
     let tasks: Vec<_> = (0..8_u64)
         .map(|turn| {
             let records = Arc::new(Adverse::new(world.records.clone(), turn, Mischief::delays()));
-            let (ephemeral, clock) = (world.ephemeral.clone(), world.clock.clone());
-            let node = World::on(records, ephemeral, clock, turn);
+            let ephemeral = world.ephemeral.clone();
+            let node = world.beside(records, ephemeral, turn);
             let sid = begun.session.id.clone();
             tokio::spawn(async move {
                 loop {

@@ -7,7 +7,10 @@ use tegata_core::{
 };
 use tegata_session::{Part, SESSIONS, Said, Traits, Verdict, sessions::Name};
 
-use super::world::{World, given, home, refused};
+use super::{
+    stores::Store,
+    world::{World, given, home, refused},
+};
 
 /// A session of 2026-01-01, 00:00:00, whose cookie was replaced 300 s later; nobody has used its successor yet.
 struct Frozen {
@@ -82,8 +85,8 @@ fn says(language: &str, hints: Option<&str>) -> Traits {
 }
 
 /// What every session does, and what each of them says of its person.
-async fn goes_on(frozen: &Frozen, traits: &Traits) {
-    let world = World::in_memory().await;
+async fn goes_on(store: Store, frozen: &Frozen, traits: &Traits) {
+    let world = store.apart().await;
     frozen.thawed(&world).await;
     let [earlier, later] = frozen.cookies;
     // The answer with the later value may have been lost: the earlier one is given it again.
@@ -107,21 +110,19 @@ async fn goes_on(frozen: &Frozen, traits: &Traits) {
     assert_eq!(refused(world.present_as(&next, &home(), traits).await), Verdict::Ended);
 }
 
-#[tokio::test]
-async fn a_session_of_the_first_release_goes_on() {
+pub(crate) async fn a_session_of_the_first_release_goes_on(store: Store) {
     // It remembers nothing of what browsers say, so each may say what it wants.
     for traits in [Traits::default(), says("de", None), says("ja", Some("tz=UTC"))] {
-        goes_on(&FIRST, &traits).await;
+        goes_on(store, &FIRST, &traits).await;
     }
 }
 
-#[tokio::test]
-async fn a_session_that_remembers_its_browser_goes_on_and_is_nobody_elses() {
+pub(crate) async fn a_session_that_remembers_its_browser_goes_on_and_is_nobody_elses(store: Store) {
     for hints in [None, Some("tz=Asia/Tokyo"), Some("tz=Asia/Tokyo,screen=1x1x8,plugins=00000000")]
     {
-        goes_on(&BOUND, &says("ja", hints)).await;
+        goes_on(store, &BOUND, &says("ja", hints)).await;
     }
-    let world = World::in_memory().await;
+    let world = store.apart().await;
     BOUND.thawed(&world).await;
     let [_, later] = BOUND.cookies;
     for (traits, part) in [
@@ -134,9 +135,8 @@ async fn a_session_that_remembers_its_browser_goes_on_and_is_nobody_elses() {
     }
 }
 
-#[tokio::test]
-async fn what_an_application_kept_with_it_is_still_there() {
-    let world = World::in_memory().await;
+pub(crate) async fn what_an_application_kept_with_it_is_still_there(store: Store) {
+    let world = store.apart().await;
     BOUND.thawed(&world).await;
     let sid = tegata_core::SessionId::new(BOUND.sid).unwrap();
     let kept = world.sessions.data(&world.realm, &sid, "shop").await.unwrap().unwrap();

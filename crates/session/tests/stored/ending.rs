@@ -9,11 +9,10 @@ use tegata_session::{
 };
 use tegata_store::{Adverse, Mischief};
 
-use super::world::{World, given};
+use super::{stores::Store, world::given};
 
-#[tokio::test]
-async fn signing_out_is_told_and_revoked_and_final() {
-    let world = World::in_memory().await;
+pub(crate) async fn signing_out_is_told_and_revoked_and_final(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let sid = &begun.session.id;
     let end =
@@ -33,9 +32,8 @@ async fn signing_out_is_told_and_revoked_and_final() {
     assert_eq!((until, reason.as_str(), actor.as_str()), (begun.session.ends, "logout", "usr_1"));
 }
 
-#[tokio::test]
-async fn an_end_can_join_the_batch_of_something_else() {
-    let world = World::in_memory().await;
+pub(crate) async fn an_end_can_join_the_batch_of_something_else(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let reason = Reason::Ordered("password_changed".into());
     let sid = &begun.session.id;
@@ -49,9 +47,10 @@ async fn an_end_can_join_the_batch_of_something_else() {
     assert_eq!(world.told("USER_LOGGED_OUT").await, 0);
 }
 
-#[tokio::test]
-async fn a_record_from_a_replica_does_not_revive_what_this_node_knows_to_have_ended() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_record_from_a_replica_does_not_revive_what_this_node_knows_to_have_ended(
+    store: Store,
+) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let ending = Ending {
         sid: begun.session.id.clone(),
@@ -72,15 +71,14 @@ async fn a_record_from_a_replica_does_not_revive_what_this_node_knows_to_have_en
     assert!(world.sessions.list(realm, &begun.session.user).await.unwrap().is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_end_beats_every_rotation_in_flight() {
-    for seed in 0..20 {
-        let world = World::in_memory().await;
+pub(crate) async fn an_end_beats_every_rotation_in_flight(store: Store) {
+    for seed in 0..store.times(20) {
+        let world = store.world().await;
         let begun = world.sign_in("usr_1").await;
         world.advance(300);
         let records = Adverse::new(world.records.clone(), seed, Mischief::delays());
-        let (ephemeral, clock) = (world.ephemeral.clone(), world.clock.clone());
-        let node = Arc::new(World::on(Arc::new(records), ephemeral, clock, seed));
+        let ephemeral = world.ephemeral.clone();
+        let node = Arc::new(world.beside(Arc::new(records), ephemeral, seed));
         let requests: Vec<_> = (0..10)
             .map(|_| {
                 let (node, value) = (node.clone(), begun.cookie.expose().clone());
@@ -104,9 +102,8 @@ async fn an_end_beats_every_rotation_in_flight() {
     }
 }
 
-#[tokio::test]
-async fn all_of_a_person_can_be_ended_but_one() {
-    let world = World::in_memory().await;
+pub(crate) async fn all_of_a_person_can_be_ended_but_one(store: Store) {
+    let world = store.world().await;
     let own = world.sign_in("usr_1").await;
     let (second, third) = (world.sign_in("usr_1").await, world.sign_in("usr_1").await);
     let other = world.sign_in("usr_2").await;

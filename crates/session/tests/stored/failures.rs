@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tegata_session::{Passage, SessionRefused};
 use tegata_store::{Adverse, Mischief};
 
-use super::world::World;
+use super::{stores::Store, world::World};
 
 /// Presents until the store answers.
 async fn insist(node: &World, value: &str) -> Passage {
@@ -19,15 +19,13 @@ async fn insist(node: &World, value: &str) -> Passage {
     panic!("the store never answered");
 }
 
-#[tokio::test]
-async fn a_store_that_loses_answers_signs_nobody_out() {
-    for seed in 0..50 {
-        let world = World::in_memory().await;
+pub(crate) async fn a_store_that_loses_answers_signs_nobody_out(store: Store) {
+    for seed in 0..store.times(50) {
+        let world = store.world().await;
         let mut value = world.sign_in("usr_1").await.cookie.expose().clone();
         let records = Adverse::new(world.records.clone(), seed, Mischief::failures());
         let ephemeral = Adverse::new(world.ephemeral.clone(), seed, Mischief::failures());
-        let clock = world.clock.clone();
-        let node = World::on(Arc::new(records), Arc::new(ephemeral), clock, seed);
+        let node = world.beside(Arc::new(records), Arc::new(ephemeral), seed);
         for round in 1..20 {
             world.advance(300);
             let passage = insist(&node, &value).await;
@@ -39,13 +37,12 @@ async fn a_store_that_loses_answers_signs_nobody_out() {
     }
 }
 
-#[tokio::test]
-async fn a_session_that_cannot_be_looked_up_is_not_refused_for_good() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_session_that_cannot_be_looked_up_is_not_refused_for_good(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let away = Mischief { delay: 0, fail: 1_000, lose: 0, repeat: 0 };
     let records = Arc::new(Adverse::new(world.records.clone(), 1, away));
-    let node = World::on(records, world.ephemeral.clone(), world.clock.clone(), 3);
+    let node = world.beside(records, world.ephemeral.clone(), 3);
     let refused = node.present(begun.cookie.expose()).await.unwrap_err();
     assert!(matches!(refused, SessionRefused::Store(_)), "{refused}");
     world.present(begun.cookie.expose()).await.unwrap();

@@ -8,7 +8,10 @@ use tegata_session::{
     Traits, Verdict,
 };
 
-use super::world::{World, beginning, elsewhere, given, home, refused};
+use super::{
+    stores::Store,
+    world::{World, beginning, elsewhere, given, home, refused},
+};
 
 const DESK: &str = "screen=1920x1080x24,tz=Europe/Berlin,plugins=5f0a31c2";
 const PHONE: &str = "screen=412x915x24,tz=Asia/Tokyo,plugins=00000000";
@@ -46,9 +49,8 @@ async fn differs(world: &World, value: &str, traits: &Traits) -> Part {
     }
 }
 
-#[tokio::test]
-async fn a_thief_in_the_same_network_is_found_by_the_language() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_thief_in_the_same_network_is_found_by_the_language(store: Store) {
+    let world = store.world().await;
     let begun = sign_in(&world, navigation("de-DE,de;q=0.9,en;q=0.5")).await;
     let value = begun.cookie.expose();
     let part = differs(&world, value, &navigation("en-US,en;q=0.9")).await;
@@ -64,9 +66,8 @@ async fn a_thief_in_the_same_network_is_found_by_the_language() {
     world.present_as(value, &home(), &navigation("de-de,de;q=0.8")).await.unwrap();
 }
 
-#[tokio::test]
-async fn hints_are_remembered_when_they_are_first_sent() {
-    let world = World::in_memory().await;
+pub(crate) async fn hints_are_remembered_when_they_are_first_sent(store: Store) {
+    let world = store.world().await;
     // By a form: nothing but the three.
     let begun = sign_in(&world, navigation("ja")).await;
     let value = begun.cookie.expose();
@@ -83,11 +84,10 @@ async fn hints_are_remembered_when_they_are_first_sent() {
 }
 
 /// A laptop: taken from its screen, then to another zone, through a tunnel to the same network.
-#[tokio::test]
-async fn whoever_changes_one_thing_after_another_is_never_signed_out() {
+pub(crate) async fn whoever_changes_one_thing_after_another_is_never_signed_out(store: Store) {
     const UNDOCKED: &str = "screen=1440x900x30,tz=Europe/Berlin,plugins=5f0a31c2";
     const TRAVELLED: &str = "screen=1440x900x30,tz=Asia/Tokyo,plugins=5f0a31c2";
-    let world = World::in_memory().await;
+    let world = store.world().await;
     let begun = sign_in(&world, navigation("de")).await;
     let mut value = begun.cookie.expose().to_owned();
     world.present_as(&value, &home(), &script("de", DESK)).await.unwrap();
@@ -110,10 +110,9 @@ async fn whoever_changes_one_thing_after_another_is_never_signed_out() {
 }
 
 /// Where only a listener serves that gives no cookies, too.
-#[tokio::test]
-async fn a_listener_that_does_not_rotate_follows_once_in_a_rotation() {
+pub(crate) async fn a_listener_that_does_not_rotate_follows_once_in_a_rotation(store: Store) {
     const MOVED: &str = "screen=1920x1080x24,tz=Asia/Tokyo,plugins=5f0a31c2";
-    let world = World::in_memory().await;
+    let world = store.world().await;
     let begun = sign_in(&world, script("de", DESK)).await;
     let traits = script("de", MOVED);
     let value = begun.cookie.expose();
@@ -127,10 +126,9 @@ async fn a_listener_that_does_not_rotate_follows_once_in_a_rotation() {
 }
 
 /// Who holds an earlier value may be somebody else: they change nothing of what is remembered.
-#[tokio::test]
-async fn an_earlier_value_changes_no_hints() {
+pub(crate) async fn an_earlier_value_changes_no_hints(store: Store) {
     const MOVED: &str = "screen=1920x1080x24,tz=Asia/Tokyo,plugins=5f0a31c2";
-    let world = World::in_memory().await;
+    let world = store.world().await;
     let begun = sign_in(&world, script("de", DESK)).await;
     let first = begun.cookie.expose();
     world.advance(300);
@@ -140,9 +138,8 @@ async fn an_earlier_value_changes_no_hints() {
     assert_eq!(stored.fingerprint, begun.session.fingerprint);
 }
 
-#[tokio::test]
-async fn whoever_says_hints_of_their_own_first_shows_themselves() {
-    let world = World::in_memory().await;
+pub(crate) async fn whoever_says_hints_of_their_own_first_shows_themselves(store: Store) {
+    let world = store.world().await;
     let begun = sign_in(&world, navigation("ja")).await;
     let value = begun.cookie.expose();
     world.present_as(value, &home(), &script("ja", PHONE)).await.unwrap();
@@ -152,9 +149,8 @@ async fn whoever_says_hints_of_their_own_first_shows_themselves() {
     assert_eq!(world.told("SUSPICIOUS_SESSION_ACCESS").await, 1);
 }
 
-#[tokio::test]
-async fn what_is_remembered_survives_a_rotation_and_is_renewed_by_a_rise() {
-    let world = World::in_memory().await;
+pub(crate) async fn what_is_remembered_survives_a_rotation_and_is_renewed_by_a_rise(store: Store) {
+    let world = store.world().await;
     let begun = sign_in(&world, script("ja", DESK)).await;
     world.advance(300);
     let own = script("ja", DESK);
@@ -174,9 +170,8 @@ async fn what_is_remembered_survives_a_rotation_and_is_renewed_by_a_rise() {
     world.present_as(&given(&raised), &home(), &english).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_thief_who_says_something_else_raises_nothing() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_thief_who_says_something_else_raises_nothing(store: Store) {
+    let world = store.world().await;
     let begun = sign_in(&world, script("ja", DESK)).await;
     let traits = navigation("en");
     let (value, standing) = (begun.cookie.expose(), begun.session.standing.clone());
@@ -187,9 +182,8 @@ async fn a_thief_who_says_something_else_raises_nothing() {
     assert_eq!(world.stored(&begun.session.id).await, begun.session);
 }
 
-#[tokio::test]
-async fn an_old_value_by_another_browser_ends_the_session() {
-    let world = World::in_memory().await;
+pub(crate) async fn an_old_value_by_another_browser_ends_the_session(store: Store) {
+    let world = store.world().await;
     let own = navigation("ja");
     let begun = sign_in(&world, own.clone()).await;
     world.advance(300);
@@ -201,9 +195,8 @@ async fn an_old_value_by_another_browser_ends_the_session() {
     assert_eq!(refused(owner), Verdict::Ended);
 }
 
-#[tokio::test]
-async fn the_network_is_compared_first() {
-    let world = World::in_memory().await;
+pub(crate) async fn the_network_is_compared_first(store: Store) {
+    let world = store.world().await;
     let begun = sign_in(&world, navigation("ja")).await;
     let moved = world.present_as(begun.cookie.expose(), &elsewhere(), &navigation("en")).await;
     assert_eq!(refused(moved), Verdict::Bound(Part::Network));
@@ -227,9 +220,8 @@ impl Stored for Older {
     }
 }
 
-#[tokio::test]
-async fn a_session_of_an_older_release_is_served_as_it_was() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_session_of_an_older_release_is_served_as_it_was(store: Store) {
+    let world = store.world().await;
     let begun = sign_in(&world, navigation("ja")).await;
     let mut older = serde_json::to_value(&begun.session).unwrap();
     let members = older.as_object_mut().unwrap();

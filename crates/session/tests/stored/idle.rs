@@ -5,11 +5,13 @@ use std::{sync::Arc, time::Duration};
 use tegata_session::{Limits, Presentation, Reason, Rise, SessionRefused, Traits, Verdict};
 use tegata_store::{Adverse, MemoryEphemeral, Mischief};
 
-use super::world::{World, elsewhere, given, home, refused};
+use super::{
+    stores::Store,
+    world::{elsewhere, given, home, refused},
+};
 
-#[tokio::test]
-async fn an_unused_session_expires_after_half_an_hour() {
-    let world = World::in_memory().await;
+pub(crate) async fn an_unused_session_expires_after_half_an_hour(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     world.present(begun.cookie.expose()).await.unwrap();
     world.advance(1_799);
@@ -23,9 +25,10 @@ async fn an_unused_session_expires_after_half_an_hour() {
 }
 
 /// The browser has the value before, because an answer was lost, or is in another network by now.
-#[tokio::test]
-async fn what_has_slept_for_too_long_has_expired_whichever_value_is_shown_and_from_where() {
-    let world = World::in_memory().await;
+pub(crate) async fn what_has_slept_for_too_long_has_expired_whichever_value_is_shown_and_from_where(
+    store: Store,
+) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let (sid, first) = (&begun.session.id, begun.cookie.expose());
     world.advance(300);
@@ -55,9 +58,10 @@ async fn what_has_slept_for_too_long_has_expired_whichever_value_is_shown_and_fr
     assert_eq!(world.verdict(first).await, Verdict::Ended);
 }
 
-#[tokio::test]
-async fn what_has_reached_its_end_has_expired_whichever_value_is_shown_and_from_where() {
-    let world = World::in_memory().await;
+pub(crate) async fn what_has_reached_its_end_has_expired_whichever_value_is_shown_and_from_where(
+    store: Store,
+) {
+    let world = store.world().await;
     let mut values = vec![world.sign_in("usr_1").await.cookie.expose().clone()];
     for _ in 0..86_400 / 600 - 1 {
         world.advance(600);
@@ -73,9 +77,8 @@ async fn what_has_reached_its_end_has_expired_whichever_value_is_shown_and_from_
 }
 
 /// That somebody has a copy is worth knowing, however long it was not used.
-#[tokio::test]
-async fn a_used_copy_from_elsewhere_is_told_of_though_the_session_slept() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_used_copy_from_elsewhere_is_told_of_though_the_session_slept(store: Store) {
+    let world = store.world().await;
     let first = world.sign_in("usr_1").await.cookie.expose().clone();
     world.advance(300);
     let second = given(&world.present(&first).await.unwrap());
@@ -86,9 +89,8 @@ async fn a_used_copy_from_elsewhere_is_told_of_though_the_session_slept() {
     assert_eq!(world.verdict(&second).await, Verdict::Ended);
 }
 
-#[tokio::test]
-async fn a_session_in_use_ends_after_a_day() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_session_in_use_ends_after_a_day(store: Store) {
+    let world = store.world().await;
     let mut value = world.sign_in("usr_1").await.cookie.expose().clone();
     for _ in 0..86_400 / 600 - 1 {
         world.advance(600);
@@ -100,32 +102,29 @@ async fn a_session_in_use_ends_after_a_day() {
     assert_eq!(world.verdict(&value).await, Verdict::Expired);
 }
 
-#[tokio::test]
-async fn losing_what_is_known_of_its_use_signs_nobody_out_early() {
-    let world = World::in_memory().await;
+pub(crate) async fn losing_what_is_known_of_its_use_signs_nobody_out_early(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     // Used shortly before a rotation is due: the record does not know of it.
     world.advance(299);
     world.present(begun.cookie.expose()).await.unwrap();
     world.advance(1_799);
     let empty = Arc::new(MemoryEphemeral::new(world.clock.clone()));
-    let restarted = World::on(world.records.clone(), empty, world.clock.clone(), 3);
+    let restarted = world.beside(world.records.clone(), empty, 3);
     restarted.present(begun.cookie.expose()).await.unwrap();
 }
 
-#[tokio::test]
-async fn losing_what_is_known_of_its_use_keeps_nobody_signed_in_for_long() {
-    let world = World::in_memory().await;
+pub(crate) async fn losing_what_is_known_of_its_use_keeps_nobody_signed_in_for_long(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     world.advance(1_800 + 300);
     let empty = Arc::new(MemoryEphemeral::new(world.clock.clone()));
-    let restarted = World::on(world.records.clone(), empty, world.clock.clone(), 3);
+    let restarted = world.beside(world.records.clone(), empty, 3);
     assert_eq!(restarted.verdict(begun.cookie.expose()).await, Verdict::Expired);
 }
 
-#[tokio::test]
-async fn a_use_on_one_node_keeps_it_awake_on_another() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_use_on_one_node_keeps_it_awake_on_another(store: Store) {
+    let world = store.world().await;
     let other = world.neighbour();
     let begun = world.sign_in("usr_1").await;
     other.present(begun.cookie.expose()).await.unwrap();
@@ -135,12 +134,11 @@ async fn a_use_on_one_node_keeps_it_awake_on_another() {
     other.present(begun.cookie.expose()).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_store_of_uses_that_is_away_signs_nobody_out() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_store_of_uses_that_is_away_signs_nobody_out(store: Store) {
+    let world = store.world().await;
     let away = Mischief { delay: 0, fail: 1_000, lose: 0, repeat: 0 };
     let ephemeral = Arc::new(Adverse::new(world.ephemeral.clone(), 1, away));
-    let node = World::on(world.records.clone(), ephemeral, world.clock.clone(), 3);
+    let node = world.beside(world.records.clone(), ephemeral, 3);
     let mut value = node.sign_in("usr_1").await.cookie.expose().clone();
     for _ in 0..20 {
         node.advance(1_500);
@@ -148,9 +146,10 @@ async fn a_store_of_uses_that_is_away_signs_nobody_out() {
     }
 }
 
-#[tokio::test]
-async fn a_listener_that_cannot_rotate_keeps_a_session_awake_through_a_loss() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_listener_that_cannot_rotate_keeps_a_session_awake_through_a_loss(
+    store: Store,
+) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let presented = Presentation {
         value: begun.cookie.expose(),
@@ -164,13 +163,12 @@ async fn a_listener_that_cannot_rotate_keeps_a_session_awake_through_a_loss() {
     }
     world.advance(1_799);
     let empty = Arc::new(MemoryEphemeral::new(world.clock.clone()));
-    let restarted = World::on(world.records.clone(), empty, world.clock.clone(), 3);
+    let restarted = world.beside(world.records.clone(), empty, 3);
     restarted.sessions.present(&world.realm, &presented).await.unwrap();
 }
 
-#[tokio::test]
-async fn uses_are_counted_and_written_once_a_minute() {
-    let world = World::in_memory().await;
+pub(crate) async fn uses_are_counted_and_written_once_a_minute(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let key = begun.session.id.as_str();
     let space = &tegata_session::sessions::ACCESSES;
@@ -188,9 +186,8 @@ async fn uses_are_counted_and_written_once_a_minute() {
     assert_eq!(last, 239);
 }
 
-#[tokio::test]
-async fn sessions_in_use_are_counted_until_they_are_idle_or_have_ended() {
-    let world = World::in_memory().await;
+pub(crate) async fn sessions_in_use_are_counted_until_they_are_idle_or_have_ended(store: Store) {
+    let world = store.world().await;
     assert_eq!(world.sessions.in_use(), 0);
     let (one, other) = (world.sign_in("usr_1").await, world.sign_in("usr_2").await);
     world.present(one.cookie.expose()).await.unwrap();
@@ -206,9 +203,8 @@ async fn sessions_in_use_are_counted_until_they_are_idle_or_have_ended() {
 }
 
 /// What began before the limits were made stricter is judged by them, too; what is stricter stays so.
-#[tokio::test]
-async fn stricter_limits_hold_for_sessions_that_are_there() {
-    let world = World::in_memory().await;
+pub(crate) async fn stricter_limits_hold_for_sessions_that_are_there(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let (value, sid) = (begun.cookie.expose(), &begun.session.id);
     let limits = |idle, absolute| Limits {

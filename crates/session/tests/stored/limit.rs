@@ -12,11 +12,13 @@ use tegata_core::{Batch, Expect, Stored as _};
 use tegata_session::{Beginning, Reason, Verdict};
 use tegata_store::{Adverse, Mischief};
 
-use super::world::{World, beginning};
+use super::{
+    stores::Store,
+    world::{World, beginning},
+};
 
-#[tokio::test]
-async fn the_fourth_ends_the_one_used_least_recently() {
-    let world = World::in_memory().await;
+pub(crate) async fn the_fourth_ends_the_one_used_least_recently(store: Store) {
+    let world = store.world().await;
     let mut begun = Vec::new();
     for _ in 0..3 {
         begun.push(world.sign_in("usr_1").await);
@@ -39,15 +41,14 @@ async fn the_fourth_ends_the_one_used_least_recently() {
     assert_eq!(world.endings.known.lock().unwrap().len(), 1, "and it is revoked");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sign_ins_at_once_leave_three() {
-    for seed in 0..10 {
-        let world = World::in_memory().await;
+pub(crate) async fn sign_ins_at_once_leave_three(store: Store) {
+    for seed in 0..store.times(10) {
+        let world = store.world().await;
         let tasks: Vec<_> = (0..12)
             .map(|turn| {
                 let records = Adverse::new(world.records.clone(), seed, Mischief::delays());
-                let (ephemeral, clock) = (world.ephemeral.clone(), world.clock.clone());
-                let node = World::on(Arc::new(records), ephemeral, clock, 100 * seed + turn);
+                let ephemeral = world.ephemeral.clone();
+                let node = world.beside(Arc::new(records), ephemeral, 100 * seed + turn);
                 tokio::spawn(async move { node.sign_in("usr_1").await })
             })
             .collect();
@@ -65,9 +66,8 @@ async fn sign_ins_at_once_leave_three() {
     }
 }
 
-#[tokio::test]
-async fn signing_in_anew_ends_what_the_browser_had() {
-    let world = World::in_memory().await;
+pub(crate) async fn signing_in_anew_ends_what_the_browser_had(store: Store) {
+    let world = store.world().await;
     let planted = world.sign_in("usr_attacker").await;
     let replaces = Some(planted.session.id.clone());
     let beginning = Beginning { replaces, ..beginning("usr_1") };
@@ -77,9 +77,8 @@ async fn signing_in_anew_ends_what_the_browser_had() {
     assert_eq!(world.present(begun.cookie.expose()).await.unwrap().session.user.as_str(), "usr_1");
 }
 
-#[tokio::test]
-async fn what_has_ended_takes_no_room() {
-    let world = World::in_memory().await;
+pub(crate) async fn what_has_ended_takes_no_room(store: Store) {
+    let world = store.world().await;
     let mut cookies = Vec::new();
     for _ in 0..20 {
         let begun = world.sign_in("usr_1").await;
@@ -97,9 +96,8 @@ async fn what_has_ended_takes_no_room() {
     assert_eq!(listed.len(), 3);
 }
 
-#[tokio::test]
-async fn one_that_slept_is_told_to_have_slept() {
-    let world = World::in_memory().await;
+pub(crate) async fn one_that_slept_is_told_to_have_slept(store: Store) {
+    let world = store.world().await;
     for _ in 0..3 {
         world.sign_in("usr_1").await;
     }
@@ -126,9 +124,8 @@ async fn told_at(world: &World, reached: bool) -> bool {
     letters.into_inner() == 1
 }
 
-#[tokio::test]
-async fn of_all_nodes_one_tells_a_person_once_an_hour() {
-    let world = World::in_memory().await;
+pub(crate) async fn of_all_nodes_one_tells_a_person_once_an_hour(store: Store) {
+    let world = store.world().await;
     let other = world.neighbour();
     for _ in 0..3 {
         assert!(!told_at(&world, true).await);
@@ -152,12 +149,13 @@ async fn of_all_nodes_one_tells_a_person_once_an_hour() {
     assert!(!told_at(&other, true).await);
 }
 
-#[tokio::test]
-async fn of_three_thousand_sign_ins_of_one_person_three_are_left_and_all_can_be_ended() {
-    const MANY: usize = 3_000;
-    let (world, user) = (World::in_memory().await, "usr_1".parse().unwrap());
-    let mut cookies = Vec::with_capacity(MANY);
-    for _ in 0..MANY {
+pub(crate) async fn of_three_thousand_sign_ins_of_one_person_three_are_left_and_all_can_be_ended(
+    store: Store,
+) {
+    let many = store.sign_ins(3_000);
+    let (world, user) = (store.world().await, "usr_1".parse().unwrap());
+    let mut cookies = Vec::with_capacity(many);
+    for _ in 0..many {
         cookies.push(world.sign_in("usr_1").await.cookie.expose().clone());
         world.advance(1);
     }

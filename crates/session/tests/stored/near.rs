@@ -6,7 +6,10 @@ use tegata_core::{Clock, Records};
 use tegata_session::{Reason, SESSIONS, SessionRefused, Standing, Verdict};
 use tegata_store::{Cached, CachedConfig, MemoryFeed};
 
-use super::world::{World, elsewhere, given, refused};
+use super::{
+    stores::Store,
+    world::{World, elsewhere, given, refused},
+};
 
 /// A node whose records are near, and that hears nothing of what others change.
 fn deaf(world: &World) -> World {
@@ -17,12 +20,11 @@ fn deaf(world: &World) -> World {
     let cached = Cached::new(Arc::clone(&world.records), None, feed, kinds, config, clock);
     cached.listens(true);
     let records: Arc<dyn Records> = Arc::new(cached);
-    World::on(records, Arc::clone(&world.ephemeral), Arc::clone(&world.clock), 3)
+    world.beside(records, Arc::clone(&world.ephemeral), 3)
 }
 
-#[tokio::test]
-async fn an_old_record_refuses_nobody() {
-    let world = World::in_memory().await;
+pub(crate) async fn an_old_record_refuses_nobody(store: Store) {
+    let world = store.world().await;
     let old = deaf(&world);
     let first = world.sign_in("usr_1").await.cookie.expose().clone();
     world.advance(290);
@@ -36,9 +38,8 @@ async fn an_old_record_refuses_nobody() {
     assert_eq!(passage.session.generation, 1);
 }
 
-#[tokio::test]
-async fn what_is_known_to_have_ended_is_not_served_however_near_it_is() {
-    let world = World::in_memory().await;
+pub(crate) async fn what_is_known_to_have_ended_is_not_served_however_near_it_is(store: Store) {
+    let world = store.world().await;
     let old = deaf(&world);
     let begun = world.sign_in("usr_1").await;
     let cookie = begun.cookie.expose().clone();
@@ -51,9 +52,8 @@ async fn what_is_known_to_have_ended_is_not_served_however_near_it_is() {
 }
 
 /// What a factor gave that is gone since is not read from what is near.
-#[tokio::test]
-async fn of_whoever_may_do_less_since_a_moment_the_latest_is_asked() {
-    let world = World::in_memory().await;
+pub(crate) async fn of_whoever_may_do_less_since_a_moment_the_latest_is_asked(store: Store) {
+    let world = store.world().await;
     let old = deaf(&world);
     let begun = world.sign_in("usr_1").await;
     let cookie = begun.cookie.expose().clone();
@@ -66,9 +66,8 @@ async fn of_whoever_may_do_less_since_a_moment_the_latest_is_asked() {
     assert_eq!(passage.session.standing.acr.as_deref(), Some("lowered"));
 }
 
-#[tokio::test]
-async fn a_node_that_has_not_heard_for_a_while_what_ended_asks_the_store() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_node_that_has_not_heard_for_a_while_what_ended_asks_the_store(store: Store) {
+    let world = store.world().await;
     let old = deaf(&world);
     let begun = world.sign_in("usr_1").await;
     let cookie = begun.cookie.expose().clone();
@@ -78,9 +77,8 @@ async fn a_node_that_has_not_heard_for_a_while_what_ended_asks_the_store() {
     assert_eq!(old.verdict(&cookie).await, Verdict::Ended);
 }
 
-#[tokio::test]
-async fn a_copy_used_elsewhere_is_found_out_a_minute_later_at_most() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_copy_used_elsewhere_is_found_out_a_minute_later_at_most(store: Store) {
+    let world = store.world().await;
     let old = deaf(&world);
     let first = world.sign_in("usr_1").await.cookie.expose().clone();
     world.advance(290);
@@ -97,9 +95,8 @@ async fn a_copy_used_elsewhere_is_found_out_a_minute_later_at_most() {
     assert!(matches!(later, Err(SessionRefused::Verdict(Verdict::Ended))), "{later:?}");
 }
 
-#[tokio::test]
-async fn a_session_that_is_near_is_served_without_the_store() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_session_that_is_near_is_served_without_the_store(store: Store) {
+    let world = store.world().await;
     let near = deaf(&world);
     let cookie = world.sign_in("usr_1").await.cookie.expose().clone();
     near.present(&cookie).await.unwrap();

@@ -6,11 +6,13 @@ use tegata_core::SessionId;
 use tegata_session::{Agent, Binding, Ending, Part, Presentation, Traits, Verdict};
 use tegata_store::{Adverse, Mischief};
 
-use super::world::{World, elsewhere, given, home, refused};
+use super::{
+    stores::Store,
+    world::{elsewhere, given, home, refused},
+};
 
-#[tokio::test]
-async fn a_young_generation_is_served_and_nothing_is_written() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_young_generation_is_served_and_nothing_is_written(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     world.advance(299);
     let passage = world.present(begun.cookie.expose()).await.unwrap();
@@ -18,9 +20,8 @@ async fn a_young_generation_is_served_and_nothing_is_written() {
     assert_eq!(world.stored(&begun.session.id).await, begun.session);
 }
 
-#[tokio::test]
-async fn no_session_outlives_a_restore_of_its_store() {
-    let world = World::in_memory().await;
+pub(crate) async fn no_session_outlives_a_restore_of_its_store(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let restored = world.restored();
     assert_eq!(restored.verdict(begun.cookie.expose()).await, Verdict::Unknown);
@@ -29,9 +30,8 @@ async fn no_session_outlives_a_restore_of_its_store() {
     restored.present(anew.cookie.expose()).await.unwrap();
 }
 
-#[tokio::test]
-async fn the_cookie_cannot_be_made_from_what_is_public_or_stored() {
-    let world = World::in_memory().await;
+pub(crate) async fn the_cookie_cannot_be_made_from_what_is_public_or_stored(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let sid = begun.session.id.as_str();
     for guess in [sid.to_owned(), format!("1.{sid}.0."), format!("1.{sid}.0.{}", "A".repeat(43))] {
@@ -42,9 +42,8 @@ async fn the_cookie_cannot_be_made_from_what_is_public_or_stored() {
     assert!(!format!("{:?}", world.journal().await).contains(mac));
 }
 
-#[tokio::test]
-async fn twenty_requests_at_the_mark_are_all_given_the_same_successor() {
-    let world = World::in_memory().await;
+pub(crate) async fn twenty_requests_at_the_mark_are_all_given_the_same_successor(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     world.advance(300);
     let (first, second) = (world.neighbour(), world.neighbour());
@@ -64,16 +63,15 @@ async fn twenty_requests_at_the_mark_are_all_given_the_same_successor() {
     world.present(&cookies[0]).await.expect("a straggler ends nothing");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn requests_in_parallel_on_two_nodes_make_one_successor() {
-    for seed in 0..20 {
-        let world = World::in_memory().await;
+pub(crate) async fn requests_in_parallel_on_two_nodes_make_one_successor(store: Store) {
+    for seed in 0..store.times(20) {
+        let world = store.world().await;
         let begun = world.sign_in("usr_1").await;
         world.advance(300);
         let adverse =
             |seed| Arc::new(Adverse::new(world.records.clone(), seed, Mischief::delays()));
         let nodes = [seed * 2, seed * 2 + 1].map(|seed| {
-            let node = World::on(adverse(seed), world.ephemeral.clone(), world.clock.clone(), seed);
+            let node = world.beside(adverse(seed), world.ephemeral.clone(), seed);
             Arc::new(node)
         });
         let tasks: Vec<_> = (0..20)
@@ -92,9 +90,8 @@ async fn requests_in_parallel_on_two_nodes_make_one_successor() {
     }
 }
 
-#[tokio::test]
-async fn the_earlier_value_works_for_sixty_seconds_and_no_longer() {
-    let world = World::in_memory().await;
+pub(crate) async fn the_earlier_value_works_for_sixty_seconds_and_no_longer(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     world.advance(300);
     let first = given(&world.present(begun.cookie.expose()).await.unwrap());
@@ -105,9 +102,8 @@ async fn the_earlier_value_works_for_sixty_seconds_and_no_longer() {
     world.present(&first).await.expect("the new value does not depend on being used in time");
 }
 
-#[tokio::test]
-async fn only_two_values_are_ever_good_over_many_rotations() {
-    let world = World::in_memory().await;
+pub(crate) async fn only_two_values_are_ever_good_over_many_rotations(store: Store) {
+    let world = store.world().await;
     let mut values = vec![world.sign_in("usr_1").await.cookie.expose().clone()];
     for _ in 0..5 {
         world.advance(300);
@@ -119,9 +115,8 @@ async fn only_two_values_are_ever_good_over_many_rotations() {
     }
 }
 
-#[tokio::test]
-async fn a_listener_that_cannot_rotate_gives_nothing_and_serves() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_listener_that_cannot_rotate_gives_nothing_and_serves(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     for _ in 0..10 {
         world.advance(1_000);
@@ -137,9 +132,8 @@ async fn a_listener_that_cannot_rotate_gives_nothing_and_serves() {
     }
 }
 
-#[tokio::test]
-async fn another_browser_is_refused_and_named_by_the_part_that_differs() {
-    let world = World::in_memory().await;
+pub(crate) async fn another_browser_is_refused_and_named_by_the_part_that_differs(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let value = begun.cookie.expose();
     let other = Binding { agent: Agent::of(Some(b"Chrome/141.0 Windows")), ..home() };
@@ -161,18 +155,16 @@ async fn another_browser_is_refused_and_named_by_the_part_that_differs() {
     world.present(value).await.expect("its owner is not signed out by it");
 }
 
-#[tokio::test]
-async fn a_browser_update_is_not_a_thief() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_browser_update_is_not_a_thief(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let updated =
         Binding::of("192.0.2.99".parse().unwrap(), Some(b"Mozilla/5.0 (X11; Linux) Firefox/141.0"));
     world.present_from(begun.cookie.expose(), &updated).await.unwrap();
 }
 
-#[tokio::test]
-async fn suspicions_do_not_fill_the_journal() {
-    let world = World::in_memory().await;
+pub(crate) async fn suspicions_do_not_fill_the_journal(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     for _ in 0..50 {
         refused(world.present_from(begun.cookie.expose(), &elsewhere()).await);
@@ -183,9 +175,8 @@ async fn suspicions_do_not_fill_the_journal() {
     assert_eq!(world.told("SUSPICIOUS_SESSION_ACCESS").await, 2);
 }
 
-#[tokio::test]
-async fn a_used_copy_from_elsewhere_ends_the_session() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_used_copy_from_elsewhere_ends_the_session(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     world.advance(300);
     let next = given(&world.present(begun.cookie.expose()).await.unwrap());
@@ -205,9 +196,8 @@ async fn a_used_copy_from_elsewhere_ends_the_session() {
     }));
 }
 
-#[tokio::test]
-async fn a_record_that_went_back_in_time_ends_the_session() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_record_that_went_back_in_time_ends_the_session(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     world.advance(300);
     let next = given(&world.present(begun.cookie.expose()).await.unwrap());
@@ -218,9 +208,8 @@ async fn a_record_that_went_back_in_time_ends_the_session() {
     assert_eq!(world.verdict(begun.cookie.expose()).await, Verdict::Ended);
 }
 
-#[tokio::test]
-async fn a_slow_answer_does_not_overwrite_a_newer_cookie() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_slow_answer_does_not_overwrite_a_newer_cookie(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     world.advance(300);
     let slow = world.present(begun.cookie.expose()).await.unwrap();
@@ -232,9 +221,8 @@ async fn a_slow_answer_does_not_overwrite_a_newer_cookie() {
     assert!(world.sessions.settle(&world.realm, slow).await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn a_slow_answer_brings_back_no_session_that_has_ended() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_slow_answer_brings_back_no_session_that_has_ended(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     world.advance(300);
     let slow = world.present(begun.cookie.expose()).await.unwrap();
@@ -252,9 +240,8 @@ async fn a_slow_answer_brings_back_no_session_that_has_ended() {
     assert!(world.sessions.settle(&world.realm, slow).await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn a_genuine_cookie_names_its_session_and_a_forged_one_does_not() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_genuine_cookie_names_its_session_and_a_forged_one_does_not(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let of_cookie = async |value: &str| {
         let found = world.sessions.of_cookie(&world.realm, value).await.unwrap();

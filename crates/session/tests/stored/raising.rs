@@ -7,7 +7,10 @@ use tegata_session::{
     Passage, Presentation, ROSTERS, Rise, Session, SessionRefused, Standing, Traits, Verdict,
 };
 
-use super::world::{World, elsewhere, given, home, refused};
+use super::{
+    stores::Store,
+    world::{World, elsewhere, given, home, refused},
+};
 
 /// Five minutes of elevation, proven with a second factor.
 fn elevation(session: &Session, now: Timestamp) -> Rise {
@@ -30,9 +33,8 @@ fn now(world: &World) -> Timestamp {
     tegata_core::Clock::now(world.clock.as_ref())
 }
 
-#[tokio::test]
-async fn a_rise_is_for_the_new_value_alone() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_rise_is_for_the_new_value_alone(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let old = begun.cookie.expose();
     let risen = raise(&world, old, &elevation(&begun.session, now(&world))).await.unwrap();
@@ -50,9 +52,8 @@ async fn a_rise_is_for_the_new_value_alone() {
     assert_eq!(world.verdict(old).await, Verdict::Superseded);
 }
 
-#[tokio::test]
-async fn nothing_is_raised_where_what_it_requires_does_not_hold() {
-    let world = World::in_memory().await;
+pub(crate) async fn nothing_is_raised_where_what_it_requires_does_not_hold(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let key = begun.session.user.as_str().to_owned();
     let absent = Change::Require { kind: &ROSTERS, key, expect: Expect::Absent };
@@ -65,9 +66,8 @@ async fn nothing_is_raised_where_what_it_requires_does_not_hold() {
     assert!(!world.present(value).await.unwrap().is_elevated(now(&world)));
 }
 
-#[tokio::test]
-async fn elevation_is_short() {
-    let world = World::in_memory().await;
+pub(crate) async fn elevation_is_short(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let rise = elevation(&begun.session, now(&world));
     let risen = raise(&world, begun.cookie.expose(), &rise).await.unwrap();
@@ -79,9 +79,8 @@ async fn elevation_is_short() {
     assert_eq!(passage.session.standing.acr.as_deref(), Some("aal2"), "the proof remains");
 }
 
-#[tokio::test]
-async fn a_lost_rise_is_repaired_by_proving_it_again() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_lost_rise_is_repaired_by_proving_it_again(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let rise = elevation(&begun.session, now(&world));
     raise(&world, begun.cookie.expose(), &rise).await.unwrap();
@@ -90,9 +89,8 @@ async fn a_lost_rise_is_repaired_by_proving_it_again() {
     assert!(world.present(&given(&again)).await.unwrap().is_elevated(now(&world)));
 }
 
-#[tokio::test]
-async fn a_lost_rise_that_is_not_proven_again_is_withdrawn() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_lost_rise_that_is_not_proven_again_is_withdrawn(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let rise = elevation(&begun.session, now(&world));
     let risen = raise(&world, begun.cookie.expose(), &rise).await.unwrap();
@@ -104,9 +102,8 @@ async fn a_lost_rise_that_is_not_proven_again_is_withdrawn() {
     assert!(!passage.is_elevated(now(&world)), "whoever holds the value has not proven it");
 }
 
-#[tokio::test]
-async fn a_thief_is_not_raised_by_what_the_owner_proves() {
-    let world = World::in_memory().await;
+pub(crate) async fn a_thief_is_not_raised_by_what_the_owner_proves(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let rise = elevation(&begun.session, now(&world));
     let presented = Presentation {
@@ -134,9 +131,8 @@ async fn a_thief_is_not_raised_by_what_the_owner_proves() {
     assert!(!owner.is_elevated(now(&world)), "the owner has to prove it once more");
 }
 
-#[tokio::test]
-async fn roles_that_were_taken_away_are_gone_for_earlier_values_too() {
-    let world = World::in_memory().await;
+pub(crate) async fn roles_that_were_taken_away_are_gone_for_earlier_values_too(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let rise = elevation(&begun.session, now(&world));
     let risen = raise(&world, begun.cookie.expose(), &rise).await.unwrap();
@@ -147,9 +143,10 @@ async fn roles_that_were_taken_away_are_gone_for_earlier_values_too() {
     }
 }
 
-#[tokio::test]
-async fn what_is_taken_out_is_gone_for_earlier_values_and_other_people_keep_theirs() {
-    let world = World::in_memory().await;
+pub(crate) async fn what_is_taken_out_is_gone_for_earlier_values_and_other_people_keep_theirs(
+    store: Store,
+) {
+    let world = store.world().await;
     let (begun, other) = (world.sign_in("usr_1").await, world.sign_in("usr_2").await);
     let rise = elevation(&begun.session, now(&world));
     let risen = raise(&world, begun.cookie.expose(), &rise).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tegata_core::{Epoch, Node, SeededEntropy, SessionId};
 use tegata_session::{Limits, Reason, reader::Reader};
 
-use super::world::World;
+use super::{stores::Store, world::World};
 
 fn reader(world: &World, epoch: Epoch, limits: Limits) -> Reader {
     let node = Node::with(world.clock.clone(), std::sync::Arc::new(SeededEntropy::new(5)));
@@ -16,9 +16,8 @@ async fn finds(reader: &Reader, world: &World, sid: &SessionId) -> bool {
     reader.find(&world.realm, sid).await.unwrap().is_some()
 }
 
-#[tokio::test]
-async fn finds_what_is_alive_and_nothing_that_has_ended() {
-    let world = World::in_memory().await;
+pub(crate) async fn finds_what_is_alive_and_nothing_that_has_ended(store: Store) {
+    let world = store.world().await;
     let reading = reader(&world, Epoch::FIRST, Limits::default());
     let begun = world.sign_in("usr_1").await;
     let sid = &begun.session.id;
@@ -29,9 +28,8 @@ async fn finds_what_is_alive_and_nothing_that_has_ended() {
     assert!(!finds(&reading.nearby(), &world, sid).await);
 }
 
-#[tokio::test]
-async fn what_nobody_used_for_too_long_is_not_alive() {
-    let world = World::in_memory().await;
+pub(crate) async fn what_nobody_used_for_too_long_is_not_alive(store: Store) {
+    let world = store.world().await;
     let reading = reader(&world, Epoch::FIRST, Limits::default());
     let begun = world.sign_in("usr_1").await;
     let sid = &begun.session.id;
@@ -44,9 +42,8 @@ async fn what_nobody_used_for_too_long_is_not_alive() {
     assert!(!finds(&reading, &world, sid).await);
 }
 
-#[tokio::test]
-async fn the_stricter_limit_counts_and_no_epoch_before() {
-    let world = World::in_memory().await;
+pub(crate) async fn the_stricter_limit_counts_and_no_epoch_before(store: Store) {
+    let world = store.world().await;
     let begun = world.sign_in("usr_1").await;
     let sid = &begun.session.id;
     let strict = Limits { absolute: Duration::from_secs(60), ..Limits::default() };

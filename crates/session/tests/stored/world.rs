@@ -9,17 +9,20 @@ use std::{
 };
 
 use tegata_core::{
-    Batch, BoxFuture, CommitRefused, Custody, Ephemeral, Epoch, Event, Kind, Log, ManualClock,
-    Node, Realm, Records, Secret, SeededEntropy, SessionId, UserId, repository,
+    Batch, BoxFuture, CommitRefused, Ephemeral, Epoch, Event, Log, ManualClock, Node, Realm,
+    Records, Secret, SeededEntropy, SessionId, UserId,
+    port::{Positioned, Sequenced},
+    repository,
 };
 use tegata_session::{
-    Beginning, Begun, Binding, Ending, Endings, KINDS, Keys, Limits, Passage, Presentation,
-    Session, SessionRefused, Sessions, Standing, Traits, Verdict,
+    Beginning, Begun, Binding, Ending, Endings, Keys, Limits, Passage, Presentation, Session,
+    SessionRefused, Sessions, Standing, Traits, Verdict,
 };
-use tegata_store::{FileCustody, MemoryEphemeral, MemoryRecords, Sealed, sealed::DATA_KEYS};
 
-/// A root key that every node of a test knows.
-const ROOT_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+use super::stores::{Place, Store};
+
+/// The node that reads the journal.
+const READER: u64 = 9;
 
 /// One node on a store.
 pub(crate) struct World {
@@ -29,6 +32,22 @@ pub(crate) struct World {
     pub(crate) ephemeral: Arc<dyn Ephemeral>,
     pub(crate) endings: Arc<Ends>,
     pub(crate) sessions: Sessions,
+    /// How far the journal was when the place was new.
+    since: u64,
+    place: Arc<Place>,
+}
+
+/// What a node begins with, beside its stores.
+struct Start {
+    epoch: Epoch,
+    limits: Limits,
+    seed: u64,
+}
+
+impl Start {
+    fn with(seed: u64) -> Self {
+        Self { epoch: Epoch::FIRST, limits: Limits::default(), seed }
+    }
 }
 
 /// What has ended, as a node knows it. A fake of the revocation log.
@@ -63,39 +82,46 @@ impl Endings for Ends {
     }
 }
 
+impl Store {
+    /// A node in a realm of its own, whose time stands still.
+    pub(crate) async fn world(self) -> World {
+        World::at(&Arc::new(self.realm()), &Arc::default(), 1).await
+    }
+
+    /// The same in an installation of its own.
+    pub(crate) async fn apart(self) -> World {
+        World::at(&Arc::new(self.installation()), &Arc::default(), 1).await
+    }
+}
+
 impl World {
-    /// A node in memory, whose time stands still.
-    pub(crate) async fn in_memory() -> Self {
-        let clock = Arc::new(ManualClock::default());
-        let kinds: Vec<&'static Kind> = KINDS.into_iter().chain([&DATA_KEYS]).collect();
-        let bare: Arc<dyn Records> = Arc::new(MemoryRecords::new(&kinds, clock.clone()).unwrap());
-        let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(1)));
-        let custody = FileCustody::from_text(ROOT_KEY, "the test", &node).unwrap();
-        let custody: Arc<dyn Custody> = Arc::new(custody);
-        let records = Arc::new(Sealed::open(bare, custody, &node).await.unwrap());
-        let ephemeral = Arc::new(MemoryEphemeral::new(clock.clone()));
-        Self::on(records, ephemeral, clock, 1)
+    /// A node that begins at a place, with connections of its own and randomness from a seed.
+    pub(crate) async fn at(place: &Arc<Place>, clock: &Arc<ManualClock>, seed: u64) -> Self {
+        let (records, ephemeral) = place.open(clock).await;
+        let since = records.pull(Log::Journal, 0, 1).await.unwrap().head;
+        let place = (place.clone(), since);
+        Self::begin(place, clock.clone(), records, ephemeral, Start::with(seed))
     }
 
-    /// A node on these stores, with randomness from a seed.
-    pub(crate) fn on(
+    /// Another node on the way that these are to the same stores.
+    pub(crate) fn beside(
+        &self,
         records: Arc<dyn Records>,
         ephemeral: Arc<dyn Ephemeral>,
-        clock: Arc<ManualClock>,
         seed: u64,
     ) -> Self {
-        Self::in_epoch(Epoch::FIRST, Limits::default(), records, ephemeral, clock, seed)
+        let place = (self.place.clone(), self.since);
+        Self::begin(place, self.clock.clone(), records, ephemeral, Start::with(seed))
     }
 
-    fn in_epoch(
-        epoch: Epoch,
-        limits: Limits,
+    fn begin(
+        (place, since): (Arc<Place>, u64),
+        clock: Arc<ManualClock>,
         records: Arc<dyn Records>,
         ephemeral: Arc<dyn Ephemeral>,
-        clock: Arc<ManualClock>,
-        seed: u64,
+        start: Start,
     ) -> Self {
-        let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(seed)));
+        let node = Node::with(clock.clone(), Arc::new(SeededEntropy::new(start.seed)));
         let endings = Arc::new(Ends {
             records: records.clone(),
             known: Mutex::default(),
@@ -104,32 +130,37 @@ impl World {
         });
         let sessions = Sessions::new(
             node,
-            epoch,
+            start.epoch,
             records.clone(),
             ephemeral.clone(),
             Keys::of_root(Secret::new([7; 32])),
             endings.clone(),
-            limits,
+            start.limits,
         );
-        Self { clock, realm: Realm::default(), records, ephemeral, endings, sessions }
+        let realm = place.realm.clone();
+        Self { clock, realm, records, ephemeral, endings, sessions, since, place }
+    }
+
+    fn again(&self, start: Start) -> Self {
+        let (records, ephemeral) = (self.records.clone(), self.ephemeral.clone());
+        let place = (self.place.clone(), self.since);
+        Self::begin(place, self.clock.clone(), records, ephemeral, start)
     }
 
     /// A node on the same stores, after they were brought back from a backup.
     pub(crate) fn restored(&self) -> Self {
         let epoch = Epoch::FIRST.after(tegata_core::Clock::now(self.clock.as_ref()));
-        let (records, ephemeral) = (self.records.clone(), self.ephemeral.clone());
-        Self::in_epoch(epoch, Limits::default(), records, ephemeral, self.clock.clone(), 3)
+        self.again(Start { epoch, ..Start::with(3) })
     }
 
     /// Another node on the same stores, which has heard of no end yet.
     pub(crate) fn neighbour(&self) -> Self {
-        Self::on(self.records.clone(), self.ephemeral.clone(), self.clock.clone(), 2)
+        self.again(Start::with(2))
     }
 
     /// The node on the same stores, begun anew with other limits.
     pub(crate) fn within(&self, limits: Limits) -> Self {
-        let (records, ephemeral) = (self.records.clone(), self.ephemeral.clone());
-        Self::in_epoch(Epoch::FIRST, limits, records, ephemeral, self.clock.clone(), 4)
+        self.again(Start { limits, ..Start::with(4) })
     }
 
     /// Signs somebody in at home.
@@ -177,22 +208,33 @@ impl World {
         found.unwrap().unwrap().value
     }
 
-    /// What the journal says: the type of each event and its data.
+    /// What the journal says of this place: the type of each event and its data.
     pub(crate) async fn journal(&self) -> Vec<(String, serde_json::Value)> {
-        let node = Node::for_tests(9);
-        self.records.sequence(Log::Journal, node.id()).await.unwrap();
-        let pull = self.records.pull(Log::Journal, 0, 1_000).await.unwrap();
-        pull.entries
-            .iter()
-            .map(|entry| serde_json::from_slice::<Event>(&entry.body).unwrap())
-            .map(|event| (event.kind.name().to_owned(), event.data.into()))
-            .collect()
+        let reader = Node::for_tests(READER).id();
+        // Others write into the same journal, and each run of the sequencer takes so many entries.
+        while let Sequenced::Positioned(1..) =
+            self.records.sequence(Log::Journal, reader).await.unwrap()
+        {}
+        let (mut found, mut after) = (Vec::new(), self.since);
+        loop {
+            let pull = self.records.pull(Log::Journal, after, 1_000).await.unwrap();
+            let Some(last) = pull.entries.last() else { return found };
+            after = last.position;
+            let own = pull.entries.iter().filter(|entry| entry.realm == self.realm);
+            found.extend(own.map(told));
+        }
     }
 
     /// How often the journal tells of an event of this type.
     pub(crate) async fn told(&self, kind: &str) -> usize {
         self.journal().await.iter().filter(|(told, _)| told == kind).count()
     }
+}
+
+/// An entry of the journal: the type of the event and its data.
+fn told(entry: &Positioned) -> (String, serde_json::Value) {
+    let event: Event = serde_json::from_slice(&entry.body).unwrap();
+    (event.kind.name().to_owned(), event.data.into())
 }
 
 pub(crate) fn refused(result: Result<Passage, SessionRefused>) -> Verdict {

@@ -125,9 +125,10 @@ fn finds_what_is_wrong_with_a_map() {
 fn takes_for_a_test_what_is_run_as_one() {
     let text = "#[test]\nfn plain() {}\n\n/// Says why.\n#[tokio::test]\n#[expect(dead_code)]\n\
                 async fn of_tokio() {}\n\nfn helper() {}\n\n#[test]\n#[ignore = \"slow\"]\n\
-                fn ignored() {}\n\n// #[test]\n// fn commented() {}\n\n    #[test]\n    fn inner() {}\n";
+                fn ignored() {}\n\n// #[test]\n// fn commented() {}\n\n    #[test]\n    fn inner() {}\n\n\
+                pub(crate) async fn clause(store: Store) {}\n\nasync fn helper(store: Store) {}\n";
     let names: Vec<_> = tests(text).into_iter().collect();
-    assert_eq!(names, ["inner", "of_tokio", "plain"]);
+    assert_eq!(names, ["clause", "inner", "of_tokio", "plain"]);
 }
 
 /// What is wrong with a map: where, what, and how to mend it.
@@ -281,12 +282,19 @@ impl Tree {
     }
 }
 
+/// What a clause takes that is run on every store. One that no list names is never used, and does not compile.
+const CLAUSE: (&str, &str) = ("pub(crate) async fn ", "(store: Store) {");
+
 /// The names of the tests of a file: what is run by default.
 fn tests(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut is_test = false;
     for line in text.lines().map(str::trim) {
-        if line == "#[test]" || line.starts_with("#[tokio::test") {
+        let clause = line.strip_prefix(CLAUSE.0).and_then(|rest| rest.split_once(CLAUSE.1));
+        if let Some((name, _)) = clause {
+            found.insert(name.to_owned());
+            is_test = false;
+        } else if line == "#[test]" || line.starts_with("#[tokio::test") {
             is_test = true;
         } else if line.starts_with("#[ignore") {
             is_test = false;
