@@ -304,7 +304,8 @@ impl Worker {
             if has_gone {
                 worker.serve(stream, peer, seat).await;
             } else {
-                worker.turn_away(stream, seat).await;
+                // Room of its own: every connection would have it otherwise, as long as it lasts.
+                Box::pin(worker.turn_away(stream, seat)).await;
             }
         });
     }

@@ -145,6 +145,19 @@ pub(crate) enum Startup {
     },
 }
 
+impl Startup {
+    /// Whether the store could not be reached, and nothing else is wrong as far as anybody knows.
+    pub(crate) const fn is_away(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(StoreError::Unavailable { .. })
+                | Self::Keys(KeysRefused::Store(StoreError::Unavailable { .. }))
+                | Self::Seal { source: SealRefused::Store(StoreError::Unavailable { .. }), .. }
+                | Self::Postgres(PostgresRefused::Store(StoreError::Unavailable { .. }))
+        )
+    }
+}
+
 /// A data directory that this process alone uses, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct DataDir {

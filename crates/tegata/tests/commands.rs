@@ -45,6 +45,7 @@ mod commands {
     mod services;
     mod sidecar;
     mod signals;
+    mod starting;
     mod stopping;
     mod taking_back;
     mod usage;

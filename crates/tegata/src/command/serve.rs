@@ -26,6 +26,11 @@ use crate::{
 /// here uses it any more.
 const LETTING_GO: Duration = Duration::from_secs(10);
 
+/// How often it is tried again to reach the database of a server that starts, and after how long each time: for
+/// half a minute in all, and longer where it takes its time to say no.
+const MOST_TRIES: u32 = 30;
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+
 #[derive(Args)]
 pub(crate) struct Serve {
     /// Takes the place of the server that runs on the same data directory: its sockets first, and its data
@@ -166,7 +171,8 @@ impl Server<'_> {
         kept: Listeners,
     ) -> Result<Ended, Failed> {
         let config = self.current.config.clone();
-        let composed = Arc::new(compose::compose(config, &self.source).await?);
+        let Some(composed) = self.composed(&config).await? else { return Ok(Ended::Over(None)) };
+        let composed = Arc::new(composed);
         let inside = circle::enter(&composed).await;
         if let Some(declarations) = declarations {
             let declared = operate::declare(&composed, &declarations, MadeSecrets::WouldBeLost);
@@ -208,6 +214,25 @@ impl Server<'_> {
             // The end of the process lets go of everything. Whoever takes over sees it.
             _ => Ended::Over(over),
         })
+    }
+
+    /// All that serves. A database that is away is waited for: it may be starting as well, or have much to do.
+    /// `None`: it is told to stop before.
+    async fn composed(&mut self, config: &Config) -> Result<Option<Composed>, Failed> {
+        let mut tries = 0;
+        loop {
+            match compose::compose(config.clone(), &self.source).await {
+                Err(error) if error.is_away() && tries < MOST_TRIES => {
+                    tries += 1;
+                    tracing::warn!(%error, tries, "nothing is served yet; trying again");
+                }
+                composed => return Ok(Some(composed?)),
+            }
+            tokio::select! {
+                () = pause(BETWEEN_TRIES) => {}
+                _ = self.stop.asked() => return Ok(None),
+            }
+        }
     }
 
     /// Serves, and answers what is asked meanwhile. Why it is over.
