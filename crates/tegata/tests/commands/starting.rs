@@ -1,7 +1,7 @@
 //! How a server begins whose database is not there yet.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead, BufReader},
     process::{ChildStderr, Stdio},
 };
 
@@ -17,7 +17,7 @@ fn starting(place: &Place, url: &str) -> (Server, BufReader<ChildStderr>) {
     (Server(child), log)
 }
 
-fn said(log: &mut impl std::io::BufRead, words: &str) {
+fn said(log: &mut impl BufRead, words: &str) {
     let mut all = String::new();
     while !all.contains(words) {
         assert!(log.read_line(&mut all).unwrap() > 0, "`{words}` is not said: {all}");
