@@ -8,12 +8,13 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use tegata_core::{
-    ClientId, Secret,
+    ClientId, Secret, Timestamp,
     port::{Put, Space},
 };
 use tegata_token::{
     ClientCertificate,
     assertion::{AssertionRefused, ClientAssertion, ExpectedAssertion},
+    spiffe::JwtSvid,
 };
 
 use crate::{
@@ -23,6 +24,10 @@ use crate::{
     params::Params,
     provider::Provider,
 };
+
+mod svid;
+
+use svid::JWT_SVID;
 
 /// Where used assertions are remembered.
 pub static ASSERTIONS: Space = Space { name: "assertion", indexed: false };
@@ -135,17 +140,22 @@ impl Provider {
         let client =
             client.ok_or_else(|| wrong("the client is not known, or did not prove itself"))?;
         let secret = basic.map(|basic| basic.secret.expose().as_str()).or(post);
+        let is_svid = params.get("client_assertion_type") == Some(JWT_SVID);
         match (client.auth, secret, assertion) {
             (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost, Some(secret), None)
                 if self.clients().knows_secret(self.realm(), &client, secret) =>
             {
                 Ok(client)
             }
-            (AuthMethod::PrivateKeyJwt, None, Some(assertion)) => {
+            (AuthMethod::PrivateKeyJwt, None, Some(assertion)) if !is_svid => {
                 self.accept_assertion(&client, assertion, path).await?;
                 Ok(client)
             }
-            (AuthMethod::TlsClientAuth | AuthMethod::SelfSignedTlsClientAuth, None, None) => {
+            (AuthMethod::SpiffeJwt, None, Some(svid)) if is_svid => {
+                self.accept_jwt_svid(&client, svid).await?;
+                Ok(client)
+            }
+            (auth, None, None) if auth.is_by_certificate() => {
                 let shown = certificate.ok_or(wrong(self.shows_no_certificate()))?;
                 self.accept_certificate(&client, shown).await?;
                 Ok(client)
@@ -177,11 +187,22 @@ impl Provider {
         let proven = match (basic, params.get("client_assertion")) {
             (Some(basic), _) => Some(basic.id.clone()),
             (None, Some(assertion)) => {
-                if params.get("client_assertion_type") != Some(ASSERTION_TYPE) {
-                    return Err(wrong("client_assertion_type is not the one for a JWT"));
+                let malformed = || wrong("client_assertion is malformed");
+                match params.get("client_assertion_type") {
+                    Some(ASSERTION_TYPE) => {
+                        let claimed = ClientAssertion::claimed_client(assertion);
+                        Some(claimed.map_err(|_| malformed())?)
+                    }
+                    // A workload may have another name than the client that it is.
+                    Some(JWT_SVID) if named.is_some() => None,
+                    Some(JWT_SVID) => {
+                        let claimed = JwtSvid::claimed(assertion).map_err(|_| malformed())?;
+                        Some(claimed.as_str().to_owned())
+                    }
+                    _ => {
+                        return Err(wrong("client_assertion_type is none of those for a JWT"));
+                    }
                 }
-                let claimed = ClientAssertion::claimed_client(assertion);
-                Some(claimed.map_err(|_| wrong("client_assertion is malformed"))?)
             }
             (None, None) => None,
         };
@@ -218,14 +239,18 @@ impl Provider {
             tracing::info!(client = %client.id, %error, "a client assertion was refused");
             wrong(what_to_do(error))
         })?;
-        // RFC 7523 §3, item 7: an assertion counts once, on all nodes together.
-        let name = format!("{} {}", client.id, accepted.jti);
+        // RFC 7523 §3, item 7.
+        self.count_once(&format!("{} {}", client.id, accepted.jti), accepted.forget_at).await
+    }
+
+    /// Lets an assertion of this name count once, on all nodes together.
+    async fn count_once(&self, name: &str, forget_at: Timestamp) -> Result<(), Refused> {
         let name = digest::digest(&digest::SHA256, name.as_bytes());
         let put = Put {
             key: URL_SAFE_NO_PAD.encode(name.as_ref()),
             value: Vec::new(),
             // Stores may count by other clocks.
-            lifetime: accepted.forget_at.since(now) + CLOCKS_APART,
+            lifetime: forget_at.since(self.node().now()) + CLOCKS_APART,
             index: None,
         };
         if self.ephemeral().add(self.realm(), &ASSERTIONS, put).await? {

@@ -7,9 +7,9 @@ use tegata_core::{
 };
 use tegata_identity::Demand;
 use tegata_token::{
-    AccessToken, Algorithm, Authorities, DpopNonces, Expected, ExpectedAudience, Families, Indexes,
-    InternalToken, Keys, ListId, Memory, Pairwise, ReferenceTokens, Revoker, Scope,
-    TransactionToken, Usage, Verifier,
+    AccessToken, Algorithm, Authorities, DpopNonces, Expected, ExpectedAudience, Families,
+    Indexes, InternalToken, Keys, ListId, Memory, Pairwise, ReferenceTokens, Revoker, Scope,
+    TransactionToken, TrustDomains, Usage, Verifier,
 };
 
 use crate::{
@@ -196,6 +196,8 @@ pub struct Parts {
     pub usage: Arc<Usage>,
     /// Whose signature on a client's certificate counts.
     pub authorities: Arc<Authorities>,
+    /// The trust domains whose workloads can prove themselves by SVIDs.
+    pub trust_domains: Arc<TrustDomains>,
     /// What opaque access tokens stand for.
     pub references: ReferenceTokens,
 }

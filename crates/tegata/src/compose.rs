@@ -28,7 +28,7 @@ use tegata_store::{
 };
 use tegata_token::{
     ApiKeys, Authorities, DpopNonces, Families, Indexes, Keys, KeysRefused, Lifetimes, Pairwise,
-    ReferenceTokens, Revoker, Roots, RotationRules, Usage, View, Withdraw,
+    ReferenceTokens, Revoker, Roots, RotationRules, TrustDomains, Usage, View, Withdraw,
     revocation::{LONGEST_ACCESS, Snapshots},
     usage::OwnTokens,
 };
@@ -245,6 +245,8 @@ pub(crate) struct Composed {
     pub(crate) dpop_nonces: DpopNonces,
     /// Whose signature on a client's certificate counts.
     pub(crate) authorities: Arc<Authorities>,
+    /// The trust domains whose workloads can be clients.
+    pub(crate) trust_domains: Arc<TrustDomains>,
     /// Whom client certificates at the gateway are of.
     pub(crate) certificates: Arc<CertificateRegistry>,
     pub(crate) registry: Registry,
@@ -412,6 +414,8 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let usage = Arc::new(Usage::new(node.clone()));
     // Whoever serves says whom they trust.
     let authorities = Arc::new(Authorities::default());
+    let trust_domains = config.trust_domains.iter().map(|domain| domain.name.clone());
+    let trust_domains = Arc::new(TrustDomains::new(trust_domains));
     let provider = Provider::new(
         tegata_oauth::Config { second_factor: demand(&config)?, ..provider_config(&config) },
         Parts {
@@ -432,6 +436,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
             dpop_nonces: dpop_nonces.clone(),
             usage: Arc::clone(&usage),
             authorities: Arc::clone(&authorities),
+            trust_domains: Arc::clone(&trust_domains),
             references: references.clone(),
         },
     );
@@ -565,6 +570,7 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         pairwise,
         dpop_nonces,
         authorities,
+        trust_domains,
         certificates,
         registry,
         policies,

@@ -205,6 +205,7 @@ impl World {
             dpop_nonces,
             usage: Arc::new(Usage::new(node.clone())),
             authorities: Arc::default(),
+            trust_domains: Arc::default(),
             references,
         };
         let provider = Provider::new(config, parts.clone());

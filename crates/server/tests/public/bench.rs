@@ -365,6 +365,7 @@ impl Bench {
                 dpop_nonces,
                 usage: Arc::new(Usage::new(node.clone())),
                 authorities: Arc::default(),
+                trust_domains: Arc::default(),
                 references: references.unwrap(),
             },
         );
