@@ -12,7 +12,7 @@ use tegata_core::{
     port::{Put, Space},
 };
 use tegata_token::{
-    ClientCertificate,
+    ApiKey, ClientCertificate,
     assertion::{AssertionRefused, ClientAssertion, ExpectedAssertion},
     spiffe::JwtSvid,
 };
@@ -25,6 +25,7 @@ use crate::{
     provider::Provider,
 };
 
+mod api_key;
 mod svid;
 
 use svid::JWT_SVID;
@@ -36,6 +37,9 @@ pub static ASSERTIONS: Space = Space { name: "assertion", indexed: false };
 const CLOCKS_APART: std::time::Duration = std::time::Duration::from_secs(120);
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// Where an API key proves who a client is.
+const TOKEN_ENDPOINT: &str = "/oauth2/token";
 
 /// What an assertion of a client names as its audience.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -55,6 +59,7 @@ pub enum AssertionAudience {
 pub struct ProvenClient {
     client: Arc<Client>,
     since: u64,
+    key: Option<Arc<ApiKey>>,
 }
 
 impl ProvenClient {
@@ -64,6 +69,11 @@ impl ProvenClient {
     /// after it.
     pub(crate) const fn since(&self) -> u64 {
         self.since
+    }
+
+    /// The API key that it showed in the place of a secret: it gets no more than that may.
+    pub(crate) fn api_key(&self) -> Option<&ApiKey> {
+        self.key.as_deref()
     }
 
     /// The client alone.
@@ -142,10 +152,8 @@ impl Provider {
         let secret = basic.map(|basic| basic.secret.expose().as_str()).or(post);
         let is_svid = params.get("client_assertion_type") == Some(JWT_SVID);
         match (client.auth, secret, assertion) {
-            (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost, Some(secret), None)
-                if self.clients().knows_secret(self.realm(), &client, secret) =>
-            {
-                Ok(client)
+            (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost, Some(secret), None) => {
+                self.accept_secret(client, secret, path).await
             }
             (AuthMethod::PrivateKeyJwt, None, Some(assertion)) if !is_svid => {
                 self.accept_assertion(&client, assertion, path).await?;
@@ -175,7 +183,7 @@ impl Provider {
         let earliest = view.earliest_issue(id.as_str(), Some(id.as_str()));
         let since = self.node().now().secs().max(earliest);
         let found = self.client_now(id).await?;
-        Ok(found.map(|client| ProvenClient { client, since }))
+        Ok(found.map(|client| ProvenClient { client, since, key: None }))
     }
 
     /// Whose a request says that it is.
@@ -241,6 +249,28 @@ impl Provider {
         })?;
         // RFC 7523 §3, item 7.
         self.count_once(&format!("{} {}", client.id, accepted.jti), accepted.forget_at).await
+    }
+
+    /// The client, by its secret, or by an API key that stands for it.
+    async fn accept_secret(
+        &self,
+        client: ProvenClient,
+        secret: &str,
+        path: &str,
+    ) -> Result<ProvenClient, Refused> {
+        if self.clients().knows_secret(self.realm(), &client, secret) {
+            return Ok(client);
+        }
+        let key = self.api_key_of(&client, secret).await?;
+        let key = key.ok_or(wrong("the client is not known, or did not prove itself"))?;
+        if path != TOKEN_ENDPOINT || !key.grant.tokens {
+            return Err(wrong(
+                "an API key proves who a service is at the token endpoint alone, and if it was made for that",
+            )
+            .into());
+        }
+        self.parts().key_uses.note(&key.id, self.node().now());
+        Ok(ProvenClient { key: Some(key), ..client })
     }
 
     /// Lets an assertion of this name count once, on all nodes together.

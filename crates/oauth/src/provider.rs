@@ -7,9 +7,9 @@ use tegata_core::{
 };
 use tegata_identity::Demand;
 use tegata_token::{
-    AccessToken, Algorithm, Authorities, DpopNonces, Expected, ExpectedAudience, Families,
+    AccessToken, Algorithm, ApiKeys, Authorities, DpopNonces, Expected, ExpectedAudience, Families,
     Indexes, InternalToken, Keys, ListId, Memory, Pairwise, ReferenceTokens, Revoker, Scope,
-    TransactionToken, TrustDomains, Usage, Verifier,
+    TransactionToken, TrustDomains, Usage, Uses, Verifier,
 };
 
 use crate::{
@@ -198,6 +198,10 @@ pub struct Parts {
     pub authorities: Arc<Authorities>,
     /// The trust domains whose workloads can prove themselves by SVIDs.
     pub trust_domains: Arc<TrustDomains>,
+    /// The API keys.
+    pub api_keys: ApiKeys,
+    /// Where it is noted that they were used.
+    pub key_uses: Arc<Uses>,
     /// What opaque access tokens stand for.
     pub references: ReferenceTokens,
 }

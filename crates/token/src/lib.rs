@@ -73,7 +73,7 @@ pub mod verifier;
 mod words;
 
 pub use algorithm::Algorithm;
-pub use api_key::{ApiGrant, ApiKey, ApiKeyId, ApiKeyRefused, ApiKeys};
+pub use api_key::{ApiGrant, ApiKey, ApiKeyId, ApiKeyRefused, ApiKeys, Uses};
 pub use certificate::{Authorities, ClientCertificate, SubjectName};
 pub use circle::Circle;
 pub use claims::{Audience, Claims, Confirmation, MayAct, Scope};
