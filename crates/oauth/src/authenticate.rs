@@ -8,12 +8,13 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use tegata_core::{
-    ClientId, Secret,
+    ClientId, Secret, Timestamp,
     port::{Put, Space},
 };
 use tegata_token::{
-    ClientCertificate,
+    ApiKey, ClientCertificate,
     assertion::{AssertionRefused, ClientAssertion, ExpectedAssertion},
+    spiffe::JwtSvid,
 };
 
 use crate::{
@@ -24,6 +25,11 @@ use crate::{
     provider::Provider,
 };
 
+mod api_key;
+mod svid;
+
+use svid::JWT_SVID;
+
 /// Where used assertions are remembered.
 pub static ASSERTIONS: Space = Space { name: "assertion", indexed: false };
 
@@ -31,6 +37,9 @@ pub static ASSERTIONS: Space = Space { name: "assertion", indexed: false };
 const CLOCKS_APART: std::time::Duration = std::time::Duration::from_secs(120);
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// Where an API key proves who a client is.
+const TOKEN_ENDPOINT: &str = "/oauth2/token";
 
 /// What an assertion of a client names as its audience.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -50,6 +59,7 @@ pub enum AssertionAudience {
 pub struct ProvenClient {
     client: Arc<Client>,
     since: u64,
+    key: Option<Arc<ApiKey>>,
 }
 
 impl ProvenClient {
@@ -59,6 +69,11 @@ impl ProvenClient {
     /// after it.
     pub(crate) const fn since(&self) -> u64 {
         self.since
+    }
+
+    /// The API key that it showed in the place of a secret: it gets no more than that may.
+    pub(crate) fn api_key(&self) -> Option<&ApiKey> {
+        self.key.as_deref()
     }
 
     /// The client alone.
@@ -135,17 +150,20 @@ impl Provider {
         let client =
             client.ok_or_else(|| wrong("the client is not known, or did not prove itself"))?;
         let secret = basic.map(|basic| basic.secret.expose().as_str()).or(post);
+        let is_svid = params.get("client_assertion_type") == Some(JWT_SVID);
         match (client.auth, secret, assertion) {
-            (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost, Some(secret), None)
-                if self.clients().knows_secret(self.realm(), &client, secret) =>
-            {
-                Ok(client)
+            (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost, Some(secret), None) => {
+                self.accept_secret(client, secret, path).await
             }
-            (AuthMethod::PrivateKeyJwt, None, Some(assertion)) => {
+            (AuthMethod::PrivateKeyJwt, None, Some(assertion)) if !is_svid => {
                 self.accept_assertion(&client, assertion, path).await?;
                 Ok(client)
             }
-            (AuthMethod::TlsClientAuth | AuthMethod::SelfSignedTlsClientAuth, None, None) => {
+            (AuthMethod::SpiffeJwt, None, Some(svid)) if is_svid => {
+                self.accept_jwt_svid(&client, svid).await?;
+                Ok(client)
+            }
+            (auth, None, None) if auth.is_by_certificate() => {
                 let shown = certificate.ok_or(wrong(self.shows_no_certificate()))?;
                 self.accept_certificate(&client, shown).await?;
                 Ok(client)
@@ -165,7 +183,7 @@ impl Provider {
         let earliest = view.earliest_issue(id.as_str(), Some(id.as_str()));
         let since = self.node().now().secs().max(earliest);
         let found = self.client_now(id).await?;
-        Ok(found.map(|client| ProvenClient { client, since }))
+        Ok(found.map(|client| ProvenClient { client, since, key: None }))
     }
 
     /// Whose a request says that it is.
@@ -177,11 +195,22 @@ impl Provider {
         let proven = match (basic, params.get("client_assertion")) {
             (Some(basic), _) => Some(basic.id.clone()),
             (None, Some(assertion)) => {
-                if params.get("client_assertion_type") != Some(ASSERTION_TYPE) {
-                    return Err(wrong("client_assertion_type is not the one for a JWT"));
+                let malformed = || wrong("client_assertion is malformed");
+                match params.get("client_assertion_type") {
+                    Some(ASSERTION_TYPE) => {
+                        let claimed = ClientAssertion::claimed_client(assertion);
+                        Some(claimed.map_err(|_| malformed())?)
+                    }
+                    // A workload may have another name than the client that it is.
+                    Some(JWT_SVID) if named.is_some() => None,
+                    Some(JWT_SVID) => {
+                        let claimed = JwtSvid::claimed(assertion).map_err(|_| malformed())?;
+                        Some(claimed.as_str().to_owned())
+                    }
+                    _ => {
+                        return Err(wrong("client_assertion_type is none of those for a JWT"));
+                    }
                 }
-                let claimed = ClientAssertion::claimed_client(assertion);
-                Some(claimed.map_err(|_| wrong("client_assertion is malformed"))?)
             }
             (None, None) => None,
         };
@@ -218,14 +247,40 @@ impl Provider {
             tracing::info!(client = %client.id, %error, "a client assertion was refused");
             wrong(what_to_do(error))
         })?;
-        // RFC 7523 §3, item 7: an assertion counts once, on all nodes together.
-        let name = format!("{} {}", client.id, accepted.jti);
+        // RFC 7523 §3, item 7.
+        self.count_once(&format!("{} {}", client.id, accepted.jti), accepted.forget_at).await
+    }
+
+    /// The client, by its secret, or by an API key that stands for it.
+    async fn accept_secret(
+        &self,
+        client: ProvenClient,
+        secret: &str,
+        path: &str,
+    ) -> Result<ProvenClient, Refused> {
+        if self.clients().knows_secret(self.realm(), &client, secret) {
+            return Ok(client);
+        }
+        let key = self.api_key_of(&client, secret).await?;
+        let key = key.ok_or(wrong("the client is not known, or did not prove itself"))?;
+        if path != TOKEN_ENDPOINT || !key.grant.tokens {
+            return Err(wrong(
+                "an API key proves who a service is at the token endpoint alone, and if it was made for that",
+            )
+            .into());
+        }
+        self.parts().key_uses.note(&key.id, self.node().now());
+        Ok(ProvenClient { key: Some(key), ..client })
+    }
+
+    /// Lets an assertion of this name count once, on all nodes together.
+    async fn count_once(&self, name: &str, forget_at: Timestamp) -> Result<(), Refused> {
         let name = digest::digest(&digest::SHA256, name.as_bytes());
         let put = Put {
             key: URL_SAFE_NO_PAD.encode(name.as_ref()),
             value: Vec::new(),
             // Stores may count by other clocks.
-            lifetime: accepted.forget_at.since(now) + CLOCKS_APART,
+            lifetime: forget_at.since(self.node().now()) + CLOCKS_APART,
             index: None,
         };
         if self.ephemeral().add(self.realm(), &ASSERTIONS, put).await? {

@@ -6,7 +6,7 @@ use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use tegata_core::{ClientId, Entropy, Kind, Lifetime, Secret, Stored, Timestamp, secret};
-use tegata_token::{Algorithm, Family, Jwk, MayAct, Scope, SubjectName};
+use tegata_token::{Algorithm, Family, Jwk, MayAct, Scope, SpiffePattern, SubjectName};
 
 use crate::{described::Described, dpop::DpopNonce, redirect::RedirectUri};
 
@@ -15,6 +15,7 @@ mod clients;
 mod profile;
 mod registration;
 mod sector;
+mod spiffe;
 
 pub(crate) use clients::until_settled;
 pub use clients::{ClientChanged, Clients, NotRegistered, is_reserved};
@@ -58,6 +59,9 @@ pub struct Client {
     /// What its certificate must name, where an authority signs it (RFC 8705 §2.1.2).
     #[serde(default)]
     pub certificate_name: Option<SubjectName>,
+    /// The workloads that are this client, where an SVID shows it.
+    #[serde(default)]
+    pub spiffe_id: Option<SpiffePattern>,
     /// Its public keys, for `private_key_jwt` and signed requests, and those of its certificates.
     pub keys: Vec<Jwk>,
     /// Where it publishes its public keys.
@@ -255,7 +259,7 @@ const fn rs256() -> Algorithm {
 }
 
 /// How a client proves itself at the token endpoint (RFC 7591 §2, OpenID Connect Core §9, RFC 8705
-/// §2).
+/// §2, OAuth SPIFFE Client Authentication §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMethod {
@@ -271,16 +275,22 @@ pub enum AuthMethod {
     TlsClientAuth,
     /// A certificate of its own making.
     SelfSignedTlsClientAuth,
+    /// A JWT-SVID.
+    SpiffeJwt,
+    /// An X.509-SVID, which is a certificate.
+    SpiffeX509,
 }
 
 impl AuthMethod {
     /// All of them, in the order in which the metadata lists them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::ClientSecretBasic,
         Self::ClientSecretPost,
         Self::PrivateKeyJwt,
         Self::TlsClientAuth,
         Self::SelfSignedTlsClientAuth,
+        Self::SpiffeJwt,
+        Self::SpiffeX509,
         Self::None,
     ];
 
@@ -294,6 +304,8 @@ impl AuthMethod {
             Self::PrivateKeyJwt => "private_key_jwt",
             Self::TlsClientAuth => "tls_client_auth",
             Self::SelfSignedTlsClientAuth => "self_signed_tls_client_auth",
+            Self::SpiffeJwt => "spiffe_jwt",
+            Self::SpiffeX509 => "spiffe_x509",
         }
     }
 }

@@ -46,6 +46,10 @@ impl Provider {
             let description = "the client is not registered for this grant_type";
             return Err(OAuthError::new(Code::UnauthorizedClient, description).into());
         }
+        if client.api_key().is_some() && grant != GrantType::ClientCredentials {
+            let description = "an API key gets tokens for services by client_credentials alone";
+            return Err(OAuthError::new(Code::UnauthorizedClient, description).into());
+        }
         let now = self.node().now();
         self.check_proven(client, &proven, now)?;
         let proven = proven.at(now);

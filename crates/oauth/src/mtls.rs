@@ -71,9 +71,12 @@ impl Provider {
     pub(crate) fn auth_methods(&self) -> impl Iterator<Item = AuthMethod> {
         let are_seen = self.config().mtls.is_some();
         let are_signed = are_seen && !self.parts().authorities.is_empty();
+        let are_vouched = !self.parts().trust_domains.is_empty();
         AuthMethod::ALL.into_iter().filter(move |method| match method {
             AuthMethod::TlsClientAuth => are_signed,
             AuthMethod::SelfSignedTlsClientAuth => are_seen,
+            AuthMethod::SpiffeJwt => are_vouched,
+            AuthMethod::SpiffeX509 => are_seen && are_vouched,
             _ => true,
         })
     }
@@ -164,6 +167,7 @@ impl Provider {
                     Err(why) => Err(refused(&why).into()),
                 }
             }
+            (AuthMethod::SpiffeX509, _) => Ok(self.accept_x509_svid(client, shown)?),
             _ => Err(refused(&"the client does not prove itself so").into()),
         }
     }

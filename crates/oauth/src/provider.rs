@@ -7,9 +7,9 @@ use tegata_core::{
 };
 use tegata_identity::Demand;
 use tegata_token::{
-    AccessToken, Algorithm, Authorities, DpopNonces, Expected, ExpectedAudience, Families, Indexes,
-    InternalToken, Keys, ListId, Memory, Pairwise, ReferenceTokens, Revoker, Scope,
-    TransactionToken, Usage, Verifier,
+    AccessToken, Algorithm, ApiKeys, Authorities, DpopNonces, Expected, ExpectedAudience, Families,
+    Indexes, InternalToken, Keys, ListId, Memory, Pairwise, ReferenceTokens, Revoker, Scope,
+    TransactionToken, TrustDomains, Usage, Uses, Verifier,
 };
 
 use crate::{
@@ -196,6 +196,12 @@ pub struct Parts {
     pub usage: Arc<Usage>,
     /// Whose signature on a client's certificate counts.
     pub authorities: Arc<Authorities>,
+    /// The trust domains whose workloads can prove themselves by SVIDs.
+    pub trust_domains: Arc<TrustDomains>,
+    /// The API keys.
+    pub api_keys: ApiKeys,
+    /// Where it is noted that they were used.
+    pub key_uses: Arc<Uses>,
     /// What opaque access tokens stand for.
     pub references: ReferenceTokens,
 }

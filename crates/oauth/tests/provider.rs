@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod provider {
+    pub(crate) mod api_keys;
     pub(crate) mod backchannel;
     pub(crate) mod claims_parameter;
     pub(crate) mod clients;

@@ -57,6 +57,7 @@ pub(crate) fn start(composed: &Arc<Composed>) -> Tasks {
     keep("write_key_uses", Weight::Helpful, |it| Box::pin(write_key_uses(it)));
     keep("clean", Weight::Helpful, |it| Box::pin(clean(it)));
     keep("read_certificates", Weight::Helpful, |it| Box::pin(crate::certified::follow(it)));
+    keep("keep_trust_bundles", Weight::Helpful, |it| Box::pin(crate::trust_domains::keep(it)));
     fill::start(composed, &mut tasks);
     tasks
 }

@@ -28,7 +28,7 @@ use tegata_store::{
 };
 use tegata_token::{
     ApiKeys, Authorities, DpopNonces, Families, Indexes, Keys, KeysRefused, Lifetimes, Pairwise,
-    ReferenceTokens, Revoker, Roots, RotationRules, Usage, View, Withdraw,
+    ReferenceTokens, Revoker, Roots, RotationRules, TrustDomains, Usage, Uses, View, Withdraw,
     revocation::{LONGEST_ACCESS, Snapshots},
     usage::OwnTokens,
 };
@@ -258,6 +258,8 @@ pub(crate) struct Composed {
     pub(crate) dpop_nonces: DpopNonces,
     /// Whose signature on a client's certificate counts.
     pub(crate) authorities: Arc<Authorities>,
+    /// The trust domains whose workloads can be clients.
+    pub(crate) trust_domains: Arc<TrustDomains>,
     /// Whom client certificates at the gateway are of.
     pub(crate) certificates: Arc<CertificateRegistry>,
     pub(crate) registry: Registry,
@@ -265,7 +267,7 @@ pub(crate) struct Composed {
     pub(crate) policies: crate::policies::Policies,
     pub(crate) api_keys: ApiKeys,
     /// When they were used.
-    pub(crate) key_uses: Arc<crate::key_door::Uses>,
+    pub(crate) key_uses: Arc<Uses>,
     /// What opaque access tokens stand for.
     pub(crate) references: ReferenceTokens,
     pub(crate) withdraw: Withdraw,
@@ -425,6 +427,9 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
     let usage = Arc::new(Usage::new(node.clone()));
     // Whoever serves says whom they trust.
     let authorities = Arc::new(Authorities::default());
+    let trust_domains = config.trust_domains.iter().map(|domain| domain.name.clone());
+    let trust_domains = Arc::new(TrustDomains::new(trust_domains));
+    let key_uses = Arc::<Uses>::default();
     let provider = Provider::new(
         tegata_oauth::Config { second_factor: demand(&config)?, ..provider_config(&config) },
         Parts {
@@ -445,6 +450,9 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
             dpop_nonces: dpop_nonces.clone(),
             usage: Arc::clone(&usage),
             authorities: Arc::clone(&authorities),
+            trust_domains: Arc::clone(&trust_domains),
+            api_keys: api_keys.clone(),
+            key_uses: Arc::clone(&key_uses),
             references: references.clone(),
         },
     );
@@ -578,11 +586,12 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         pairwise,
         dpop_nonces,
         authorities,
+        trust_domains,
         certificates,
         registry,
         policies,
         api_keys,
-        key_uses: Arc::default(),
+        key_uses,
         references,
         withdraw,
         decisions: std::sync::OnceLock::new(),

@@ -46,6 +46,7 @@ mod sessions;
 mod sidecar;
 pub(crate) mod signals;
 mod span;
+mod trust_domain;
 
 pub(crate) use audit_log::AuditLog;
 pub(crate) use cookies::{Consent, CookieForm, Cookies};
@@ -62,6 +63,7 @@ pub(crate) use policy::{Mode as PolicyMode, Policy};
 pub(crate) use sessions::Sessions;
 pub(crate) use sidecar::Sidecar;
 pub(crate) use span::Span;
+pub(crate) use trust_domain::TrustedDomain;
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -92,6 +94,9 @@ pub(crate) struct Config {
     pub(crate) sidecar: Sidecar,
     pub(crate) policy: Policy,
     pub(crate) issuer: Vec<ForeignIssuer>,
+    /// One section for each: the name in the file is of one.
+    #[serde(rename = "trust_domain")]
+    pub(crate) trust_domains: Vec<TrustedDomain>,
     pub(crate) user: Vec<UserForm>,
     pub(crate) client: Vec<ClientForm>,
     pub(crate) service: Vec<DeclaredService>,

@@ -12,12 +12,11 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use tegata_core::{BoxFuture, Node, SinceBoot, StoreError, Timestamp, flight::Flights};
+use tegata_core::{BoxFuture, Node, SinceBoot, StoreError, flight::Flights};
 use tegata_gateway::{KeyCheck, KeyIdentity, KeyUnfit};
 use tegata_token::{
-    ApiKey, ApiKeyId, ApiKeys,
+    ApiKey, ApiKeyId, ApiKeys, Uses,
     api_key::{NotAKey, Shown, Standing},
 };
 
@@ -29,9 +28,6 @@ const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// How many keys are kept.
 const KEPT: usize = 10_000;
-
-/// Of how many keys it is noted at most when they were used, until it is written down.
-const NOTED: usize = 100_000;
 
 /// How often it is written down.
 pub(crate) const WRITTEN: Duration = Duration::from_secs(30);
@@ -54,10 +50,6 @@ struct Known {
     /// Whether its use has been noted since.
     noted: AtomicBool,
 }
-
-/// When keys were used, as far as it is not written down yet.
-#[derive(Debug, Default)]
-pub(crate) struct Uses(Mutex<std::collections::HashMap<ApiKeyId, Timestamp>>);
 
 impl KeyDoor {
     /// For the keys of `composed`.
@@ -143,21 +135,6 @@ impl Known {
 impl KeyCheck for KeyDoor {
     fn check<'a>(&'a self, text: &'a str) -> BoxFuture<'a, Result<Arc<KeyIdentity>, KeyUnfit>> {
         Box::pin(self.judge(text))
-    }
-}
-
-impl Uses {
-    fn note(&self, id: &ApiKeyId, at: Timestamp) {
-        let mut noted = self.0.lock();
-        if let Some(before) = noted.get_mut(id) {
-            *before = at.max(*before);
-        } else if noted.len() < NOTED {
-            noted.insert(id.clone(), at);
-        }
-    }
-
-    fn take(&self) -> Vec<(ApiKeyId, Timestamp)> {
-        self.0.lock().drain().collect()
     }
 }
 

@@ -69,6 +69,7 @@ mod show;
 mod signals;
 mod sockets;
 mod supervisor;
+mod trust_domains;
 mod usage;
 
 /// Lets the process have as many open files as it may: the usual limit for programs of people is

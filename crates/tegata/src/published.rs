@@ -180,7 +180,10 @@ fn away(error: KeysUnavailable) -> NotFetched {
 }
 
 /// Asks for what is at an address. A redirect is an answer like any other: nobody is led elsewhere.
-async fn ask(transport: &Transport, address: &str) -> Result<Response<Bytes>, NotFetched> {
+pub(crate) async fn ask(
+    transport: &Transport,
+    address: &str,
+) -> Result<Response<Bytes>, NotFetched> {
     let request = Request::get(address)
         .header(header::ACCEPT, "application/json")
         .body(Bytes::new())

@@ -47,6 +47,7 @@ use crate::{
     reference_door::ReferenceDoor,
     signals,
     supervisor::{Tasks, Weight},
+    trust_domains,
 };
 
 /// For how long browsers remember to come with TLS alone: a year.
@@ -239,6 +240,7 @@ pub(crate) async fn start(
     let identity = composed.config.public.tls.as_ref().map(Identity::open).transpose();
     let identity = identity.map_err(|error| Failed::Usage(format!("[public.tls] {error}")))?;
     certificates::trust(&composed.config, &composed.authorities).map_err(Failed::Usage)?;
+    trust_domains::read_files(&composed.config, &composed.trust_domains).map_err(Failed::Usage)?;
     let asks = match composed.config.public.client_certificates {
         ClientCertificates::Tls => Asks::Certificates,
         ClientCertificates::Off | ClientCertificates::Header => Asks::Nothing,

@@ -28,6 +28,7 @@ mod contract {
     pub(crate) mod hostile;
     pub(crate) mod http;
     pub(crate) mod jwt;
+    mod login_timing;
     pub(crate) mod monitoring;
     mod oauth2_crate;
     mod openidconnect_crate;

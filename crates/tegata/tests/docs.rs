@@ -193,8 +193,8 @@ fn declarations(block: &str) -> String {
     let mut kept = String::new();
     for line in block.lines() {
         if line.starts_with('[') {
-            // Other issuers, transmitters and cookies are settings, though there may be several.
-            let several = ["[[issuer]]", "[[signals.", "[[cookies."];
+            // Other issuers, trust domains, transmitters and cookies are settings, though there may be several.
+            let several = ["[[issuer]]", "[[trust_domain]]", "[[signals.", "[[cookies."];
             let set = several.iter().any(|start| line.starts_with(start));
             declares = line.starts_with("[[") && !set;
         }

@@ -12,5 +12,6 @@ mod mtls {
     mod envoy;
     mod fapi;
     mod proxy;
+    mod spiffe;
     mod world;
 }

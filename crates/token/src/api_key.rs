@@ -17,7 +17,7 @@ mod used;
 
 pub use form::{ApiKeyId, NotAKey, Shown};
 pub use keeping::{ApiKeyRefused, ApiKeys, LONGEST_GRACE, Made, SHORTEST_GRACE};
-pub use used::{USES, Use};
+pub use used::{USES, Use, Uses};
 
 /// Where keys are stored.
 pub static API_KEYS: Kind =
@@ -70,6 +70,9 @@ pub struct ApiGrant {
     pub services: Vec<String>,
     /// The prefixes of routes that it may call; all where none is named.
     pub routes: Vec<String>,
+    /// Whether it may get tokens for services at the token endpoint.
+    #[serde(default)]
+    pub tokens: bool,
 }
 
 /// When and why a key was taken back.
@@ -168,10 +171,18 @@ impl ApiGrant {
     /// Whether a route of a service may be called.
     #[must_use]
     pub fn covers(&self, service: &str, route: &str) -> bool {
-        let named =
-            |names: &[String], name: &str| names.is_empty() || names.iter().any(|own| own == name);
-        named(&self.services, service) && named(&self.routes, route)
+        is_among(&self.services, service) && is_among(&self.routes, route)
     }
+
+    /// Whether a token may be had for a service, which would open all of it.
+    #[must_use]
+    pub fn gives_token_for(&self, service: &str) -> bool {
+        self.tokens && self.routes.is_empty() && is_among(&self.services, service)
+    }
+}
+
+fn is_among(names: &[String], name: &str) -> bool {
+    names.is_empty() || names.iter().any(|own| own == name)
 }
 
 impl fmt::Debug for ApiKey {

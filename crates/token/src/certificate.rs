@@ -27,12 +27,14 @@ pub mod header;
 mod name;
 mod spans;
 mod subject;
+mod svid;
 
 pub use authorities::{Authorities, NoAuthority, NotVouched};
 pub use caller::{CertifiedCaller, NobodysCertificate};
 pub use name::{DistinguishedName, InvalidName};
 pub use spans::ends;
 pub use subject::SubjectName;
+pub use svid::NoSvid;
 
 /// The largest certificate, in bytes.
 pub const LARGEST: usize = 8 * 1024;

@@ -20,6 +20,7 @@
 //! | [`assertion`] | how a client proves itself with a key |
 //! | [`request_object`] | the parameters of a request, signed by the client |
 //! | [`certificate`] | certificates that clients show |
+//! | [`spiffe`] | what workloads are called, and the documents that show it |
 //! | [`dpop`] | how whoever presents a token shows the key that it is bound to |
 //! | [`hint`] | ID tokens that come back |
 //! | [`secevent`] | what one system tells another that happened |
@@ -63,6 +64,7 @@ pub mod revocation;
 pub mod ring;
 pub mod root;
 pub mod secevent;
+pub mod spiffe;
 pub mod status;
 pub mod strict;
 pub mod transaction;
@@ -71,7 +73,7 @@ pub mod verifier;
 mod words;
 
 pub use algorithm::Algorithm;
-pub use api_key::{ApiGrant, ApiKey, ApiKeyId, ApiKeyRefused, ApiKeys};
+pub use api_key::{ApiGrant, ApiKey, ApiKeyId, ApiKeyRefused, ApiKeys, Uses};
 pub use certificate::{Authorities, ClientCertificate, SubjectName};
 pub use circle::Circle;
 pub use claims::{Audience, Claims, Confirmation, MayAct, Scope};
@@ -98,6 +100,7 @@ pub use revocation::{
 pub use ring::{RingRefused, RotationRules};
 pub use root::Roots;
 pub use secevent::{SecurityEventToken, SetRefused};
+pub use spiffe::{SpiffeId, SpiffePattern, TrustDomain, TrustDomains};
 pub use status::{Indexes, ListId, StatusBits, StatusIndex};
 pub use transaction::Transaction;
 pub use usage::Usage;

@@ -22,7 +22,7 @@ impl AuthMethod {
     /// Whether it is a certificate that proves who the client is.
     #[must_use]
     pub const fn is_by_certificate(self) -> bool {
-        matches!(self, Self::TlsClientAuth | Self::SelfSignedTlsClientAuth)
+        matches!(self, Self::TlsClientAuth | Self::SelfSignedTlsClientAuth | Self::SpiffeX509)
     }
 }
 

@@ -63,7 +63,8 @@ impl ClientMetadata {
             return Ok(());
         }
         // §5.3.2.1, items 3 and 6: confidential clients, which show a key of their own.
-        if auth != AuthMethod::PrivateKeyJwt && !auth.is_by_certificate() {
+        let is_known = auth == AuthMethod::PrivateKeyJwt || auth.is_by_certificate();
+        if !is_known || auth.is_by_svid() {
             return Err(format!(
                 "`profile = \"fapi2\"` contradicts `{}`: give it `jwks`, and let it prove itself \
                  by `private_key_jwt`, or let it show a certificate: `tls_client_auth` or \

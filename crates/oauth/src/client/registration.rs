@@ -35,6 +35,9 @@ pub struct ClientMetadata {
     pub tls_client_auth_san_ip: Option<String>,
     /// In its place: a mail address.
     pub tls_client_auth_san_email: Option<String>,
+    /// The SPIFFE ID of the workload that is this client, or of all beneath a path (`/*` at its end), for
+    /// `spiffe_jwt` and `spiffe_x509`; `client_id`, where that is one.
+    pub spiffe_id: Option<String>,
     /// Its public keys, each with its certificate in `x5c` where that alone is to count.
     pub jwks: Option<KeySetForm>,
     /// Where it publishes its public keys, in place of `jwks`.
@@ -193,6 +196,7 @@ impl ClientMetadata {
         }
         let sector = self.sector(&grant_types, &redirect_uris).map_err(invalid)?;
         let certificate_name = self.certificate_name(auth).map_err(invalid)?;
+        let spiffe_id = self.workloads(auth).map_err(invalid)?;
         self.check_certificates(auth, has_keys).map_err(|rule| invalid(rule.to_owned()))?;
         self.check_profile(auth, &keys).map_err(invalid)?;
         self.check_request_objects(&keys).map_err(|rule| invalid(rule.to_owned()))?;
@@ -231,6 +235,7 @@ impl ClientMetadata {
             secrets: Vec::new(),
             declared: None,
             certificate_name,
+            spiffe_id,
             keys,
             jwks_uri,
             registration: None,
@@ -291,6 +296,7 @@ impl ClientMetadata {
             tls_client_auth_san_uri: name("tls_client_auth_san_uri"),
             tls_client_auth_san_ip: name("tls_client_auth_san_ip"),
             tls_client_auth_san_email: name("tls_client_auth_san_email"),
+            spiffe_id: client.spiffe_id.as_ref().map(|id| id.as_str().to_owned()),
             client_id: client.id.as_str().to_owned(),
             client_name: Some(client.name.clone()),
             public: false,

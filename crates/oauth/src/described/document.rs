@@ -23,10 +23,10 @@ const GRANTS: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::Refresh
 const SECRETS: [&str; 2] = ["client_secret", "client_secret_expires_at"];
 
 /// What is passed over, like what nobody here knows: pictures that people would take for somebody
-/// else's, what would have this server send something there, and what would have a document looked at
-/// where nobody waits for it.
-const PASSED_OVER: [&str; 3] =
-    ["logo_uri", "backchannel_logout_uri", "userinfo_signed_response_alg"];
+/// else's, what would have this server send something there, what would have a document looked at
+/// where nobody waits for it, and by which workloads prove themselves that are registered.
+const PASSED_OVER: [&str; 4] =
+    ["logo_uri", "backchannel_logout_uri", "userinfo_signed_response_alg", "spiffe_id"];
 
 /// The longest name that people are shown.
 const LONGEST_NAME: usize = 100;

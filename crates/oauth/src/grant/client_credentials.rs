@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tegata_core::{Batch, Event, EventType, TokenId};
-use tegata_token::{Algorithm, Audience, Claims, Confirmation};
+use tegata_token::{Algorithm, ApiKey, Audience, Claims, Confirmation, Lineage};
 
 use super::scope_within;
 use crate::{
@@ -31,18 +31,33 @@ impl Provider {
     /// rule, or all the client's own audiences. For several services it is bound to a key or a
     /// certificate: each of them could show the others what it is sent, and pass for the client there
     /// (RFC 8707 §3).
+    ///
+    /// A client that showed an API key gets a token for services that the key may call, within the key's
+    /// scope and for no longer than the key counts, which falls with the key.
     pub(super) async fn client_credentials(
         &self,
         client: &ProvenClient,
         params: &Params,
         bound: Option<&Confirmation>,
     ) -> Result<TokenAnswer, Refused> {
-        let scope = scope_within(params, &client.scope)?.unwrap_or_else(|| client.scope.clone());
+        let key = client.api_key();
+        let allowed = match key {
+            Some(key) => client.scope.narrowed_to(&key.grant.scope),
+            None => client.scope.clone(),
+        };
+        let scope = scope_within(params, &allowed)?.unwrap_or(allowed);
         let mut audience = self.asked_targets(params, client)?;
         if audience.is_empty() {
             audience.push(client.audiences.first().unwrap_or(&self.config().audience));
         }
         let service = self.are_services(client, &audience).await?;
+        if let Some(key) = key
+            && !(service && audience.iter().all(|target| key.grant.gives_token_for(target)))
+        {
+            let description = "an API key gets tokens for services, one of those that it may call: name it \
+                               in audience";
+            return Err(OAuthError::new(Code::InvalidTarget, description).into());
+        }
         if service && audience.len() > 1 && bound.is_none() {
             let description = "a token for several services is bound to a key or a certificate: prove one, \
                                or ask for a token for each";
@@ -57,6 +72,13 @@ impl Provider {
             false => config.access_lifetime,
         };
         let iat = client.since();
+        // What a key gave ends with it.
+        let left = key.map(|key| Duration::from_secs(key.expires.secs().saturating_sub(iat)));
+        let lifetime = left.map_or(lifetime, |left| lifetime.min(left));
+        let lineage = Lineage {
+            jti: key.and_then(ApiKey::jti).map(|jti| jti.as_str().to_owned()).into_iter().collect(),
+            ..Lineage::default()
+        };
         let jti = TokenId::generate(self.epoch(), self.node().entropy());
         let brief = service && lifetime <= UNLISTED;
         let place = if brief { None } else { Some(self.indexes().next(self.realm()).await?) };
@@ -73,6 +95,7 @@ impl Provider {
             status: place.map(|place| self.status(place)),
             cnf: bound.cloned(),
             may_act: client.may_act(),
+            lineage: lineage.claim(),
             ..Claims::default()
         };
         let view = self.revoker().view().realm(self.realm());
@@ -133,14 +156,18 @@ impl Provider {
 
     async fn note_service_token(
         &self,
-        client: &Client,
+        client: &ProvenClient,
         targets: &[&str],
         jti: &TokenId,
     ) -> Result<(), Refused> {
         let batch = targets.iter().fold(Batch::new(self.realm().clone()), |batch, target| {
             let data =
                 [("service", json!(client.id)), ("target", json!(target)), ("jti", json!(jti))];
-            batch.journal(&Event::new(self.node(), self.realm(), EventType::TokenIssued, data))
+            let mut event = Event::new(self.node(), self.realm(), EventType::TokenIssued, data);
+            if let Some(key) = client.api_key() {
+                event.data.insert("api_key".to_owned(), json!(key.id));
+            }
+            batch.journal(&event)
         });
         Ok(self.records().commit(batch).await?)
     }

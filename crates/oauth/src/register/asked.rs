@@ -88,6 +88,7 @@ impl Offered {
             tls_client_auth_san_uri: said.text("tls_client_auth_san_uri")?,
             tls_client_auth_san_ip: said.text("tls_client_auth_san_ip")?,
             tls_client_auth_san_email: said.text("tls_client_auth_san_email")?,
+            spiffe_id: said.text("spiffe_id")?,
             jwks: said.key_set()?,
             jwks_uri: said.text("jwks_uri")?,
             grant_types: Some(said.grants(by)?),

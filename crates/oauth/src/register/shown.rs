@@ -48,6 +48,7 @@ impl Provider {
         if let Some((member, name)) = client.certificate_name.as_ref().map(certificate::declared) {
             tell(member, json!(name));
         }
+        tell("spiffe_id", json!(client.spiffe_id));
         tell("scope", json!(client.scope.as_str()));
         tell("subject_type", json!(client.subject_type()));
         tell("sector_identifier_uri", json!(client.sector_identifier_uri));

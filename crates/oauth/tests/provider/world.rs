@@ -187,6 +187,14 @@ impl World {
             &roots("reference-token").await,
         );
         let references = references.unwrap();
+        let api_keys = tegata_token::ApiKeys::new(
+            node.clone(),
+            (Epoch::FIRST, realm.clone()),
+            records.clone(),
+            &roots("api-key").await,
+            revoker.clone(),
+        );
+        let api_keys = api_keys.unwrap();
         let parts = Parts {
             node: node.clone(),
             realm,
@@ -205,6 +213,9 @@ impl World {
             dpop_nonces,
             usage: Arc::new(Usage::new(node.clone())),
             authorities: Arc::default(),
+            trust_domains: Arc::default(),
+            api_keys,
+            key_uses: Arc::default(),
             references,
         };
         let provider = Provider::new(config, parts.clone());

@@ -345,6 +345,13 @@ impl Bench {
             ephemeral.clone(),
             &roots("reference-token").await,
         );
+        let api_keys = tegata_token::ApiKeys::new(
+            node.clone(),
+            (Epoch::FIRST, realm.clone()),
+            records.clone(),
+            &roots("api-key").await,
+            revoker.clone(),
+        );
         let provider = Provider::new(
             tegata_oauth::Config { second_factor: demand.clone(), ..Default::default() },
             Parts {
@@ -365,6 +372,9 @@ impl Bench {
                 dpop_nonces,
                 usage: Arc::new(Usage::new(node.clone())),
                 authorities: Arc::default(),
+                trust_domains: Arc::default(),
+                api_keys: api_keys.unwrap(),
+                key_uses: Arc::default(),
                 references: references.unwrap(),
             },
         );

@@ -58,6 +58,9 @@ pub(crate) struct Create {
     /// The prefixes of routes that it may call; all, if none is named.
     #[arg(long = "for-route", value_delimiter = ',')]
     routes: Vec<String>,
+    /// It may also get tokens for those services, at the token endpoint, in the place of the client's secret.
+    #[arg(long, conflicts_with = "routes")]
+    tokens: bool,
     /// For how long it counts; `365d`, if nothing is said.
     #[arg(long)]
     lifetime: Option<Span>,
@@ -67,9 +70,16 @@ impl ApiKey {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failed> {
         let order = match self {
             Self::Create(create) => {
-                let Create { service: client, name, scope, roles, services, routes, lifetime } =
-                    *create;
-                let wanted = Wanted { client, name, scope, roles, services, routes, lifetime };
+                let wanted = Wanted {
+                    client: create.service,
+                    name: create.name,
+                    scope: create.scope,
+                    roles: create.roles,
+                    services: create.services,
+                    routes: create.routes,
+                    tokens: create.tokens,
+                    lifetime: create.lifetime,
+                };
                 Order::ApiKeyCreate { wanted: Box::new(wanted) }
             }
             Self::List { service } => Order::ApiKeyList { client: service },

@@ -97,12 +97,28 @@ struct Certificate {
     /// It shows the certificate in this PEM file, which it has signed itself.
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
+    /// It shows the JWT-SVID of the workload with this SPIFFE ID, or of any beneath (`/*` at its end).
+    #[arg(long, value_name = "ID", conflicts_with_all = ["certificate", "spiffe_x509"])]
+    spiffe_jwt: Option<String>,
+    /// In place of that: the X.509-SVID, as the certificate of its connection.
+    #[arg(long, value_name = "ID", conflicts_with = "certificate")]
+    spiffe_x509: Option<String>,
     /// Its tokens are bound to the certificate that it shows, however it proves itself.
     #[arg(long)]
     certificate_bound: bool,
 }
 
 impl Certificate {
+    /// How it proves itself, where that is said.
+    fn method(&self) -> Option<AuthMethod> {
+        let said = [
+            (self.certificate.is_some(), AuthMethod::SelfSignedTlsClientAuth),
+            (self.spiffe_jwt.is_some(), AuthMethod::SpiffeJwt),
+            (self.spiffe_x509.is_some(), AuthMethod::SpiffeX509),
+        ];
+        said.into_iter().find_map(|(is_said, method)| is_said.then_some(method))
+    }
+
     /// The keys of the certificate in the file.
     fn jwks(&self) -> Result<Option<KeySetForm>, Failed> {
         let Some(file) = &self.certificate else { return Ok(None) };
@@ -147,9 +163,8 @@ impl Add {
         let grant_types: BTreeSet<_> = self.grant_types.into_iter().collect();
         let jwks = self.certificate.jwks()?;
         let metadata = ClientMetadata {
-            token_endpoint_auth_method: jwks
-                .is_some()
-                .then_some(AuthMethod::SelfSignedTlsClientAuth),
+            token_endpoint_auth_method: self.certificate.method(),
+            spiffe_id: self.certificate.spiffe_jwt.or(self.certificate.spiffe_x509),
             jwks,
             tls_client_auth_subject_dn: self.certificate.tls_client_auth_subject_dn,
             tls_client_auth_san_dns: self.certificate.tls_client_auth_san_dns,

@@ -9,7 +9,7 @@ use tegata_core::{Event, Log, Node};
 use tegata_gateway::tls::Identity;
 use tegata_mesh::{DeclaredService, ServiceMap, bff, delegation};
 use tegata_oauth::Client;
-use tegata_token::Authorities;
+use tegata_token::{Authorities, TrustDomains};
 
 use super::{Context, Failed, apply};
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     mail,
     operate::{self, Declarations, MadeSecrets, Order},
     policies::Files,
+    trust_domains,
 };
 
 mod files;
@@ -122,6 +123,11 @@ fn check_files(config: &Config, findings: &mut Findings) {
         let read = certificates::trust_at_gateway(config, &Authorities::default());
         let read = read.map(|()| file.display().to_string());
         findings.note("[gateway] client_ca_file", read);
+    }
+    if config.trust_domains.iter().any(|domain| domain.bundle_file.is_some()) {
+        let domains = config.trust_domains.iter().map(|domain| domain.name.clone());
+        let read = trust_domains::read_files(config, &TrustDomains::new(domains));
+        findings.note("[[trust_domain]] bundle_file", read.map(|()| "can be read"));
     }
     if let Some(file) = &config.public.theme_file {
         let read = appearance::read(&config.public).map(|_| file.display().to_string());

@@ -6,7 +6,7 @@ use http::uri::Authority;
 use tegata_core::{ClientCertificates, Secret, Timestamp};
 use tegata_oauth::{Client, administer::is_administrative};
 use tegata_session::{Environment, Origins};
-use tegata_token::{Algorithm, revocation::LONGEST_ACCESS};
+use tegata_token::{Algorithm, SpiffePattern, revocation::LONGEST_ACCESS};
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, Span, is_loopback};
@@ -29,6 +29,7 @@ impl Config {
         self.of_issuer(&mut found);
         self.of_certificates(&mut found);
         self.of_other_issuers(&mut found);
+        self.of_trust_domains(&mut found);
         self.of_gateway(&mut found);
         self.of_tokens(&mut found);
         self.of_clients(&mut found);
@@ -160,7 +161,7 @@ impl Config {
         }
     }
 
-    /// What a client lacks here that is to show a certificate.
+    /// What a client lacks here that is to show a certificate, or an SVID.
     pub(crate) fn missing_for(&self, client: &Client) -> Option<String> {
         let is_bound = client.certificate_bound || client.proves_by_certificate();
         if is_bound && self.mtls().is_none() {
@@ -176,7 +177,14 @@ impl Config {
                 client.id
             ))
         } else {
-            None
+            let domain = client.spiffe_id.as_ref().map(SpiffePattern::domain);
+            domain.filter(|name| !self.trusts(name)).map(|name| {
+                format!(
+                    "client `{}` is a workload of the trust domain `{name}`, whose keys nobody \
+                     knows: say [[trust_domain]] with that name",
+                    client.id
+                )
+            })
         }
     }
 

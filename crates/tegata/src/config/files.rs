@@ -44,6 +44,8 @@ impl Config {
         named.extend(self.policy.directories().map(|file| ("[policy] directory", file)));
         let issuers = self.issuer.iter_mut().filter_map(|issuer| issuer.ca_file.as_mut());
         named.extend(issuers.map(|file| ("[[issuer]] ca_file", file)));
+        let domains = self.trust_domains.iter_mut().filter_map(|it| it.bundle_file.as_mut());
+        named.extend(domains.map(|file| ("[[trust_domain]] bundle_file", file)));
         named
     }
 

@@ -107,6 +107,22 @@ fn contradictions_are_refused() {
           grant_types = [\"client_credentials\"]",
             "nothing asks for one",
         ),
+        (
+            "[[client]]\nclient_id = \"a\"\nspiffe_id = \"spiffe://example.org/a\"\n\
+          token_endpoint_auth_method = \"spiffe_jwt\"\ngrant_types = [\"client_credentials\"]",
+            "whose keys nobody knows",
+        ),
+        ("[[trust_domain]]\nname = \"a\"", "say one of"),
+        (
+            "[[trust_domain]]\nname = \"a\"\nbundle_file = \"a\"\nbundle_endpoint = \"b\"",
+            "say one of",
+        ),
+        ("[[trust_domain]]\nname = \"a\"\nbundle_endpoint = \"http://a.example\"", "https://"),
+        (
+            "[[trust_domain]]\nname = \"a\"\nbundle_file = \"a\"\n\
+          [[trust_domain]]\nname = \"a\"\nbundle_file = \"b\"",
+            "stands twice",
+        ),
         ("[gateway]\nhosts = [\"api:443\"]", "[gateway] hosts"),
         ("[gateway]\nhosts = [\"a/b\"]", "[gateway] hosts"),
         ("[gateway.cors]\norigins = [\"https://a/\"]", "[gateway.cors] origins"),

@@ -31,6 +31,7 @@ pub(crate) struct Wanted {
     pub(crate) roles: Vec<String>,
     pub(crate) services: Vec<String>,
     pub(crate) routes: Vec<String>,
+    pub(crate) tokens: bool,
     pub(crate) lifetime: Option<Span>,
 }
 
@@ -84,8 +85,13 @@ async fn grant(composed: &Composed, wanted: &Wanted) -> Result<ApiGrant, Refused
     if [&wanted.roles, &wanted.services, &wanted.routes].iter().any(|all| all.len() > MOST) {
         return Err(Refused::from("a key names 100 roles, services and routes at most".to_owned()));
     }
+    if wanted.tokens && !wanted.routes.is_empty() {
+        let why =
+            "a token opens all of a service: a key for some routes alone gets none; name services";
+        return Err(Refused::invalid("/tokens")(why));
+    }
     let (roles, services) = (wanted.roles.clone(), wanted.services.clone());
-    Ok(ApiGrant { scope, roles, services, routes: wanted.routes.clone() })
+    Ok(ApiGrant { scope, roles, services, routes: wanted.routes.clone(), tokens: wanted.tokens })
 }
 
 /// Whoever removed the client or service meanwhile may have looked for its keys before.
@@ -163,6 +169,7 @@ pub(crate) fn shown(composed: &Composed, key: &ApiKey, used: Option<Timestamp>) 
         "roles": key.grant.roles,
         "services": key.grant.services,
         "routes": key.grant.routes,
+        "tokens": key.grant.tokens,
         "created": key.created.to_string(),
         "expires": key.expires.to_string(),
         "last_used": used.map(|at| at.to_string()),

@@ -249,6 +249,86 @@ fn a_key_taken_back_is_refused_by_every_node() {
 }
 
 #[test]
+fn a_key_made_for_tokens_gets_them_for_its_services_and_nothing_else_does() {
+    let postgres = PostgresServer::listening("", |_| {});
+    let scene = Scene::start(&postgres);
+    let own = "a secret of keyed for tests";
+    let service = |name: &str| json!({"name": name, "upstreams": ["http://127.0.0.1:9"], "callers": ["keyed"]});
+    let declared = json!({
+        "service": [service("ledger"), service("vault")],
+        "client": [{
+            "client_id": "keyed", "client_secret": own, "scope": "ledger.read ledger.write",
+            "grant_types": ["client_credentials"], "may_introspect": true,
+            "access_token_signed_response_alg": "ES256",
+        }],
+    });
+    std::fs::write(scene.nodes[0].directory().join("keyed.json"), declared.to_string()).unwrap();
+    scene.nodes[0].command(&["apply", "keyed.json"]);
+    let make = |client: &str, more: &[&str]| {
+        let args = ["apikey", "create", "--service", client, "--scope", "ledger.read"];
+        let made = scene.json(&[&args, more].concat());
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        (text("id"), text("api_key"))
+    };
+    let (id, key) = make("keyed", &["--for-service", "ledger", "--tokens"]);
+    let asking = |node: usize, path: &str, secret: &str, more: &str| {
+        scene.post(node, path, &format!("client_id=keyed&client_secret={secret}&{more}"))
+    };
+    let token = |node: usize, secret: &str, more: &str| {
+        let asked = format!("grant_type=client_credentials&{more}");
+        asking(node, "/oauth2/token", secret, &asked)
+    };
+    let refused = |answer: (u16, String), status: u16, error: &str| {
+        assert_eq!(answer.0, status, "{}", answer.1);
+        assert_eq!(body(&answer.1)["error"], error, "{}", answer.1);
+        assert!(!answer.1.contains(&key[12..]), "{}", answer.1);
+    };
+    // On every node, in the form or in the header, for what it was made for.
+    let mut given = String::new();
+    for node in [0, 1] {
+        assert!(until(PATIENCE, || token(node, &key, "audience=ledger").0 == 200), "{node}");
+        let (_, answer) = token(node, &key, "audience=ledger");
+        let told = body(&answer);
+        assert_eq!((&told["scope"], &told["expires_in"]), (&json!("ledger.read"), &json!(60)));
+        told["access_token"].as_str().unwrap().clone_into(&mut given);
+    }
+    let claims = crate::part(&given, 1);
+    assert_eq!((&claims["sub"], &claims["aud"]), (&json!("keyed"), &json!("ledger")));
+    assert!(claims["lineage"]["jti"][0].as_str().unwrap().ends_with(&id), "{claims}");
+    refused(token(0, &key, "audience=vault"), 400, "invalid_target");
+    refused(token(0, &key, "audience=http://localhost:8080"), 400, "invalid_target");
+    refused(token(0, &key, ""), 400, "invalid_target");
+    refused(token(0, &key, "audience=ledger&scope=ledger.write"), 400, "invalid_scope");
+    // Nowhere else, and not what is no such key; the client's own secret gets what it got before.
+    for (path, asked) in [("/oauth2/introspect", "token=x"), ("/oauth2/revoke", "token=x")] {
+        refused(asking(0, path, &key, asked), 401, "invalid_client");
+        assert_eq!(asking(0, path, &own.replace(' ', "+"), asked).0, 200);
+    }
+    let mut forged = key.clone();
+    forged.replace_range(12..13, if &key[12..13] == "a" { "b" } else { "a" });
+    let (_, of_another) = make("plain", &["--tokens"]);
+    let (_, for_the_gateway) = make("keyed", &[]);
+    for secret in [&forged, &of_another, &for_the_gateway] {
+        refused(token(0, secret, "audience=ledger"), 401, "invalid_client");
+    }
+    let for_a_route =
+        ["apikey", "create", "--service", "keyed", "--tokens", "--for-route", "/stock"];
+    assert_eq!(scene.nodes[0].run(&for_a_route).status.code(), Some(2));
+    assert_eq!(token(0, &own.replace(' ', "+"), "audience=vault&scope=ledger.write").0, 200);
+    // What it gave falls with it, on every node.
+    for node in [0, 1] {
+        assert_eq!(scene.introspected(node, &given)["active"], json!(true), "{node}");
+    }
+    scene.json(&["apikey", "revoke", &id, "--reason", "leaked", "--wait"]);
+    for node in [0, 1] {
+        refused(token(node, &key, "audience=ledger"), 401, "invalid_client");
+        assert_eq!(scene.introspected(node, &given)["active"], json!(false), "{node}");
+    }
+    let journal = scene.nodes[0].process().said() + &scene.nodes[1].process().said();
+    assert!(!journal.contains(&key[12..]));
+}
+
+#[test]
 fn a_reference_means_nothing_outside_and_a_token_inside() {
     let postgres = PostgresServer::listening("", |_| {});
     let scene = Scene::start(&postgres);

@@ -238,35 +238,51 @@ fn service() -> u16 {
 /// Where a client publishes its keys.
 pub(crate) struct Publisher {
     pub(crate) address: String,
-    keys: Arc<Mutex<Vec<Jwk>>>,
+    said: Arc<Mutex<(String, String)>>,
+    asked: Arc<AtomicU32>,
 }
 
 impl Publisher {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://127.0.0.1:{}/keys", listener.local_addr().unwrap().port());
-        let keys = Arc::<Mutex<Vec<Jwk>>>::default();
-        let served = Arc::clone(&keys);
+        let said = ("200 OK".to_owned(), json!({"keys": []}).to_string());
+        let said = Arc::new(Mutex::new(said));
+        let served = Arc::clone(&said);
+        let asked = Arc::<AtomicU32>::default();
+        let counted = Arc::clone(&asked);
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
                 let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
                 while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-                let body = json!({"keys": *served.lock().unwrap()}).to_string();
+                let (status, body) = served.lock().unwrap().clone();
+                counted.fetch_add(1, Ordering::SeqCst);
                 let _ = write!(
                     stream,
-                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n\
+                    "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: application/json\r\n\
                      Content-Length: {}\r\n\r\n{body}",
                     body.len()
                 );
             }
         });
-        Self { address, keys }
+        Self { address, said, asked }
     }
 
     /// From now on, this is all that it publishes.
     pub(crate) fn publishes(&self, key: Jwk) {
-        *self.keys.lock().unwrap() = vec![key];
+        let keys = vec![key];
+        self.says("200 OK", &json!({"keys": keys}));
+    }
+
+    /// How often it was asked.
+    pub(crate) fn asked(&self) -> u32 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// From now on, this is what it answers. A status may bring header lines with it.
+    pub(crate) fn says(&self, status: &str, body: &Value) {
+        *self.said.lock().unwrap() = (status.to_owned(), body.to_string());
     }
 }
 

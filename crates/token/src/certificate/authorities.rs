@@ -44,19 +44,22 @@ impl Authorities {
     pub fn trust(&self, pem: &[u8]) -> Result<(), NoAuthority> {
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let read = read.ok().filter(|all| !all.is_empty()).ok_or(NoAuthority::Pem)?;
-        let read_one = |(index, der): (usize, &CertificateDer<'_>)| -> Result<_, NoAuthority> {
-            let refused = NoAuthority::Certificate(index + 1);
-            let validity = parsed(der).map(|it| {
-                let validity = it.validity();
-                (validity.not_before.timestamp(), validity.not_after.timestamp())
-            });
-            let counts = validity.ok_or(refused)?;
-            let anchor = anchor_from_trusted_cert(der).map_err(|_| refused)?.to_owned();
-            Ok(Authority { anchor, counts })
-        };
+        let read_one = |(index, der)| Authority::of(der).ok_or(NoAuthority::Certificate(index + 1));
         let anchors: Result<Vec<_>, _> = read.iter().enumerate().map(read_one).collect();
         self.0.store(anchors?.into());
         Ok(())
+    }
+
+    /// Those that have these certificates, but for those that cannot be that of an authority.
+    pub(crate) fn of(certificates: &[CertificateDer<'_>]) -> Self {
+        let anchors: Vec<_> = certificates.iter().filter_map(Authority::of).collect();
+        Self(ArcSwap::from_pointee(anchors))
+    }
+
+    /// Whether a certificate says that it is that of an authority.
+    pub(crate) fn is_one(der: &CertificateDer<'_>) -> bool {
+        let says_so = parsed(der).is_some_and(|certificate| certificate.is_ca());
+        says_so && Authority::of(der).is_some()
     }
 
     /// Whether nobody is trusted.
@@ -90,6 +93,15 @@ impl Authorities {
             )
             .map(drop)
             .map_err(refused)
+    }
+}
+
+impl Authority {
+    fn of(der: &CertificateDer<'_>) -> Option<Self> {
+        let validity = parsed(der)?.validity().clone();
+        let counts = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        let anchor = anchor_from_trusted_cert(der).ok()?.to_owned();
+        Some(Self { anchor, counts })
     }
 }
 

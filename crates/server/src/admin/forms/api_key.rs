@@ -18,6 +18,7 @@ const MEMBERS: &[Member] = &[
     must("roles", ROLES, "The roles that services are told."),
     must("services", NAMES, "The services that it may call; all, if none is named."),
     must("routes", NAMES, "The prefixes of routes that it may call; all, if none is named."),
+    must("tokens", Shape::Flag, "Whether it may get tokens for those services."),
     must("created", Shape::Moment, "When it was made."),
     must("expires", Shape::Moment, "When it ends by itself."),
     must("last_used", Shape::Moment, "When it was last used, to about a minute.").or_null(),
@@ -28,7 +29,8 @@ const MEMBERS: &[Member] = &[
 ];
 
 pub(in crate::admin) const API_KEY: Form =
-    answered("ApiKey", "A key that a service shows at the gateway.", &[]).with(MEMBERS);
+    answered("ApiKey", "A key that a service shows at the gateway, or at the token endpoint.", &[])
+        .with(MEMBERS);
 
 pub(in crate::admin) const API_KEY_MADE: Form = answered(
     "ApiKeyMade",
@@ -50,6 +52,12 @@ pub(in crate::admin) const NEW_API_KEY: Form = asked(
         may("roles", Shape::List(&WORD, 100), "The roles that services are told."),
         may("services", NAMES, "The services that it may call; all, if none is named."),
         may("routes", NAMES, "The prefixes of routes that it may call; all, if none is named."),
+        may(
+            "tokens",
+            Shape::Flag,
+            "Whether it may get tokens for those services at the token endpoint, in the place of the client's \
+             secret. Not with `routes`.",
+        ),
         may("lifetime", SPAN, "For how long it counts, such as `90d`; `365d` if it is missing."),
     ],
 );

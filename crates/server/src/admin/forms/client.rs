@@ -23,6 +23,8 @@ const METHODS: Shape = Shape::Word(&[
     "private_key_jwt",
     "tls_client_auth",
     "self_signed_tls_client_auth",
+    "spiffe_jwt",
+    "spiffe_x509",
 ]);
 const SUBJECTS: Shape = Shape::Word(&["public", "pairwise"]);
 
@@ -35,6 +37,11 @@ const MEMBERS: &[Member] = &[
     may("tls_client_auth_san_uri", URI, "In its place, a URI."),
     may("tls_client_auth_san_ip", NAME, "In its place, an address."),
     may("tls_client_auth_san_email", NAME, "In its place, an e-mail address."),
+    may(
+        "spiffe_id",
+        URI,
+        "The SPIFFE ID of its workload, or of all beneath a path: `spiffe://example.org/batch/*`.",
+    ),
     may("jwks", Shape::Open, "Its public keys."),
     may("jwks_uri", URI, "Where it publishes its public keys."),
     may("grant_types", GRANTS, "What it may ask for tokens with."),

@@ -11,7 +11,7 @@ use crate::config::Config;
 const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 /// What has a check of its own, which says more.
-const ELSEWHERE: [&str; 8] = [
+const ELSEWHERE: [&str; 9] = [
     "[public.tls]",
     "[gateway.tls]",
     "[public] client_ca_file",
@@ -20,6 +20,7 @@ const ELSEWHERE: [&str; 8] = [
     "[gateway.upstream] ca_file",
     "[mail]",
     "[policy]",
+    "[[trust_domain]]",
 ];
 
 /// Looks at all of them.
