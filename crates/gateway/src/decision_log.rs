@@ -121,7 +121,7 @@ impl Config {
     }
 }
 
-/// How long records wait to be written together, where nobody waits for them.
+/// How long records wait to be written together, where nobody waits for them and few come.
 pub const GATHER: Duration = Duration::from_millis(200);
 
 /// Why a log cannot be opened.

@@ -104,6 +104,15 @@ impl Collector for Backing {
                 encoder.encode_descriptor("redis_changes", help, None, MetricType::Counter)?;
             ConstCounter::new(redis.standing().changes).encode(changes)?;
         }
+        let help =
+            "When the bundle of a SPIFFE trust domain ceases to count, unless it is had again";
+        let name = "trust_bundle_expiry_timestamp_seconds";
+        let mut ends = encoder.encode_descriptor(name, help, None, kind)?;
+        for (domain, until) in self.0.trust_domains.until() {
+            let labels = [("trust_domain", domain.to_string())];
+            let until = i64::try_from(until.secs()).unwrap_or(i64::MAX);
+            ConstGauge::new(until).encode(ends.encode_family(&labels)?)?;
+        }
         let (version, is_sound) = self.0.policies.standing();
         let help = "Which version of the policies decides here; 0 where there have never been any";
         let versions = encoder.encode_descriptor("policy_set_version", help, None, kind)?;

@@ -1,9 +1,11 @@
 //! The bundles of trust domains: read from files, and asked for where they are published.
 //!
-//! What was had last counts until another is had, however long that takes.
+//! What was had last counts until another is had: from a file however long that takes, from elsewhere for
+//! `bundle_max_age`. Whoever keeps a node from asking cannot keep a key alive that the domain took out.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fmt::Display, fs, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use tegata_sdk::Transport;
 use tegata_token::{TrustDomains, spiffe::Bundle};
@@ -33,7 +35,8 @@ const RAREST: Duration = Duration::from_secs(3600);
 pub(crate) fn read_files(config: &Config, domains: &TrustDomains) -> Result<(), String> {
     for domain in &config.trust_domains {
         if let Some(bytes) = read_file(domain)? {
-            domains.trust(&domain.name, parsed(domain, &bytes)?);
+            let bundle = Bundle::read(&bytes).map_err(|error| of(domain, &error))?;
+            domains.trust(&domain.name, bundle);
         }
     }
     Ok(())
@@ -45,8 +48,16 @@ fn read_file(domain: &TrustedDomain) -> Result<Option<Vec<u8>>, String> {
     fs::read(file).map(Some).map_err(wrong)
 }
 
-fn parsed(domain: &TrustedDomain, bytes: &[u8]) -> Result<Bundle, String> {
-    Bundle::read(bytes).map_err(|error| format!("[[trust_domain]] `{}`: {error}", domain.name))
+/// What is wrong with a domain.
+fn of(domain: &TrustedDomain, error: &dyn Display) -> String {
+    format!("[[trust_domain]] `{}`: {error}", domain.name)
+}
+
+/// What a domain was found to have, and how soon it is to be looked at again.
+#[derive(Default)]
+struct Had {
+    bytes: Bytes,
+    pause: Duration,
 }
 
 /// Has the bundles of all domains be those that their files hold, and that they publish.
@@ -61,59 +72,75 @@ pub(crate) async fn keep(composed: Arc<Composed>) {
 }
 
 async fn keep_one(composed: &Composed, domain: &TrustedDomain, transport: &Transport) {
-    let mut rounds =
-        Rounds::every(LOOKS, "a trust bundle cannot be had; what was had before counts");
-    let (mut last, mut pause, mut looked) = (Vec::new(), ASKED_AFTER_FAILURE, None);
+    let fails = match &domain.bundle_endpoint {
+        Some(_) => "a trust bundle cannot be had; what was had before counts for `bundle_max_age`",
+        None => "a trust bundle cannot be had; what was had before counts",
+    };
+    let mut rounds = Rounds::every(LOOKS, fails);
+    let (mut last, mut pause, mut looked) = (Had::default(), ASKED_AFTER_FAILURE, None);
     loop {
         rounds.next().await;
         if looked.is_some_and(|at| composed.node.elapsed(at) < pause) {
             continue;
         }
         let renewed = renew(composed, domain, transport, &mut last).await;
-        pause = renewed.as_ref().map_or(pause.min(ASKED_AFTER_FAILURE), |wished| *wished);
+        pause = if renewed.is_ok() { last.pause } else { pause.min(ASKED_AFTER_FAILURE) };
         looked = Some(composed.node.since_boot());
         rounds.ended(&renewed);
     }
 }
 
-/// Takes over what a domain has for a bundle now, and answers how soon it is to be looked at again.
+/// Takes over what a domain has for a bundle now.
 async fn renew(
     composed: &Composed,
     domain: &TrustedDomain,
     transport: &Transport,
-    last: &mut Vec<u8>,
-) -> Result<Duration, String> {
+    last: &mut Had,
+) -> Result<(), String> {
     let bytes = match &domain.bundle_endpoint {
         Some(address) => {
             let answer = published::ask(transport, address).await;
-            let answer =
-                answer.map_err(|error| format!("[[trust_domain]] `{}`: {error}", domain.name))?;
-            answer.into_body().to_vec()
+            answer.map_err(|error| of(domain, &error))?.into_body()
         }
         None => {
             let domain = domain.clone();
-            // Reading files blocks.
-            let read = tokio::task::spawn_blocking(move || read_file(&domain)).await;
-            read.map_err(|error| error.to_string())??.unwrap_or_default()
+            let read = blocking(move || read_file(&domain)).await?;
+            read?.unwrap_or_default().into()
         }
     };
-    let bundle = parsed(domain, &bytes)?;
-    let pause = match &domain.bundle_endpoint {
-        Some(_) => bundle.refresh_hint().unwrap_or(ASKED).clamp(LOOKS, RAREST),
-        None => READ,
-    };
-    if bytes == *last {
-        return Ok(pause);
+    let domains = &composed.trust_domains;
+    let until = composed.node.now() + domain.bundle_max_age.get();
+    if bytes == last.bytes {
+        if domain.bundle_endpoint.is_some() {
+            domains.confirm(&domain.name, until);
+        }
+        return Ok(());
     }
+    let bundle = {
+        let bytes = bytes.clone();
+        blocking(move || Bundle::read(&bytes)).await?.map_err(|error| of(domain, &error))?
+    };
     let keys = bundle.to_string();
-    match &domain.bundle_endpoint {
+    let pause = match &domain.bundle_endpoint {
         Some(_) => {
-            let renewed = composed.trust_domains.renew(&domain.name, bundle);
-            renewed.map_err(|error| format!("[[trust_domain]] `{}`: {error}", domain.name))?;
+            let rarest = RAREST.min(domain.bundle_max_age.get() / 2);
+            let wished = bundle.refresh_hint().unwrap_or(ASKED).clamp(LOOKS, rarest);
+            domains.renew(&domain.name, bundle, until).map_err(|error| of(domain, &error))?;
+            wished
         }
-        None => composed.trust_domains.trust(&domain.name, bundle),
-    }
+        None => {
+            domains.trust(&domain.name, bundle);
+            READ
+        }
+    };
     tracing::info!(trust_domain = %domain.name, keys, "a trust bundle was taken over");
-    *last = bytes;
-    Ok(pause)
+    *last = Had { bytes, pause };
+    Ok(())
+}
+
+/// Reads what takes its time, where nobody waits for it.
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())
 }

@@ -39,7 +39,7 @@ pub use svid::NoSvid;
 /// The largest certificate, in bytes.
 pub const LARGEST: usize = 8 * 1024;
 /// How many certificates stand between one and whoever is trusted.
-const LONGEST_CHAIN: usize = 8;
+const LONGEST_CHAIN: usize = 4;
 
 /// The thumbprint of a certificate, as base64url of SHA-256 over its DER: `x5t#S256`.
 #[must_use]
@@ -71,7 +71,7 @@ pub enum CertificateRefused {
     #[error("the client certificate has more than 8192 bytes")]
     TooLarge,
     /// More came with it than there can be between it and an authority.
-    #[error("more than 8 certificates came with that of the client")]
+    #[error("more than 4 certificates came with that of the client")]
     TooMany,
 }
 

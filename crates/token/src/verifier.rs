@@ -212,16 +212,19 @@ impl KeySet {
         Ok(key)
     }
 
-    /// The key that a client's token means: the one that it names, or the only one there is, where it is
-    /// of this algorithm. A client may publish one key under one name for several.
+    /// The key that a client's token means: the one that it names, or the only one there is, if it is of
+    /// this algorithm. A client may publish one key under one name for several.
     pub(crate) fn of_client(&self, kid: Option<&str>, algorithm: &str) -> Option<&VerifyingKey> {
-        let mut fit = self.0.iter().filter(|key| kid.is_none_or(|kid| key.kid().as_str() == kid));
-        let found = match (kid, self.0.as_slice()) {
-            (Some(_), _) => fit.find(|key| key.algorithm().is_called(algorithm)),
-            (None, [only]) => Some(only),
-            (None, _) => None,
+        let kid = match kid {
+            Some(kid) => kid,
+            None => {
+                let (first, others) = self.0.split_first()?;
+                let is_one = others.iter().all(|key| key.kid() == first.kid());
+                is_one.then_some(first)?.kid().as_str()
+            }
         };
-        found.map(AsRef::as_ref).filter(|key| key.algorithm().is_called(algorithm))
+        let mut fit = self.0.iter().filter(|key| key.kid().as_str() == kid);
+        fit.find(|key| key.algorithm().is_called(algorithm)).map(AsRef::as_ref)
     }
 
     /// The same without the keys of an algorithm.

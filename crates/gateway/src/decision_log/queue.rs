@@ -14,6 +14,10 @@ use tokio::sync::watch;
 
 use super::NotRecorded;
 
+/// How many bytes are written at once at most, where they come quickly: hashing and writing them takes the
+/// processor for a millisecond, which requests may have to wait for.
+const AT_ONCE: usize = 512 * 1024;
+
 /// Records that wait.
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
@@ -94,22 +98,28 @@ impl Queue {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return None;
         }
+        let was_due = self.is_due(&waiting);
         waiting.buffer.extend_from_slice(&len);
         waiting.buffer.extend_from_slice(record);
         waiting.count += 1;
         waiting.urgent |= urgent;
-        let (number, half) = (waiting.count, waiting.buffer.len() >= self.capacity / 2);
+        let (number, is_due) = (waiting.count, self.is_due(&waiting));
         drop(waiting);
-        if urgent || half {
+        if urgent || (is_due && !was_due) {
             self.arrived.notify_one();
         }
         Some(number)
     }
 
+    /// Whether what waits is to be written now.
+    fn is_due(&self, waiting: &Waiting) -> bool {
+        waiting.urgent || waiting.closed || waiting.buffer.len() >= AT_ONCE.min(self.capacity / 2)
+    }
+
     /// Exchanges `buffer`, which must be empty, for what waits; after at most `longest`.
     pub(super) fn take(&self, buffer: &mut Vec<u8>, longest: Duration) -> Taken {
         let mut waiting = self.waiting.lock();
-        if !waiting.urgent && !waiting.closed {
+        if !self.is_due(&waiting) {
             self.arrived.wait_for(&mut waiting, longest);
         }
         waiting.urgent = false;

@@ -97,8 +97,21 @@ pub(super) fn chain(before: &Hash, record: &[u8]) -> Hash {
 
 /// A hash in hexadecimal.
 pub(super) fn hex(hash: &Hash) -> String {
-    let digit = |half: u8| char::from(if half < 10 { b'0' + half } else { b'a' + half - 10 });
-    hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    digits(hash).into_iter().map(char::from).collect()
+}
+
+/// Appends a hash in hexadecimal.
+pub(super) fn write_hex(out: &mut Vec<u8>, hash: &Hash) {
+    out.extend_from_slice(&digits(hash));
+}
+
+fn digits(hash: &Hash) -> [u8; 64] {
+    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
+    let mut digits = [0; 64];
+    for (two, byte) in digits.chunks_exact_mut(2).zip(hash) {
+        two.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    digits
 }
 
 /// Reads what [`hex`] wrote: lower case, and nothing else.

@@ -930,3 +930,23 @@ async fn a_log_is_held_against_where_that_of_its_name_was() {
     let unnamed = Desk::filled(3);
     assert_eq!(unnamed.verify(&known).unwrap().anchor, None);
 }
+
+#[test]
+fn what_comes_quickly_does_not_wait_to_be_much() {
+    let queue = Arc::new(Queue::new(8 << 20, Duration::from_secs(5)));
+    let (sender, taken) = std::sync::mpsc::channel();
+    let writer = std::thread::spawn({
+        let queue = Arc::clone(&queue);
+        move || {
+            let mut buffer = Vec::new();
+            queue.take(&mut buffer, Duration::from_secs(600));
+            sender.send(buffer.len()).unwrap();
+        }
+    });
+    for _ in 0..600 {
+        queue.push(&[b'a'; 1024], false).unwrap();
+    }
+    let size = taken.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert!((512 * 1024..=600 * 1028).contains(&size), "{size}");
+    writer.join().unwrap();
+}

@@ -417,7 +417,7 @@ impl Writer {
     fn add(&mut self, out: &mut Vec<u8>, record: &[u8]) {
         let start = out.len();
         self.chain.hash = segment::chain(&self.chain.hash, record);
-        out.extend_from_slice(segment::hex(&self.chain.hash).as_bytes());
+        segment::write_hex(out, &self.chain.hash);
         out.push(b' ');
         out.extend_from_slice(record);
         out.push(b'\n');

@@ -14,7 +14,7 @@ use super::provider;
 
 /// The largest certificate, in bytes, and how many may come with it.
 const LARGEST: usize = 8 * 1024;
-const MOST: usize = 8;
+const MOST: usize = 4;
 
 /// Takes any certificate whose key the client proves to hold, and none as well. Whether one counts is
 /// decided for each request by what it is shown for: it may be signed by an authority, be of the

@@ -3,7 +3,7 @@
 //! Where the keys of its trust domain come from is for whoever runs the installation to say. A client that
 //! names an address for them is not asked there: it would vouch for itself.
 
-use tegata_token::SpiffePattern;
+use tegata_token::{SpiffeId, SpiffePattern};
 
 use super::{AuthMethod, ClientMetadata};
 
@@ -22,18 +22,24 @@ impl ClientMetadata {
     /// The workloads that are this client: those that are named, or the one whose name it has.
     pub(super) fn workloads(&self, auth: AuthMethod) -> Result<Option<SpiffePattern>, String> {
         let said = self.spiffe_id.as_deref();
-        let named = said.or(Some(self.client_id.as_str()).filter(|id| id.starts_with(SCHEME)));
-        match (auth.is_by_svid(), named) {
-            (true, Some(text)) => {
-                SpiffePattern::new(text).map(Some).map_err(|error| format!("`spiffe_id`: {error}"))
-            }
-            (true, None) => Err(format!("`{}` needs `spiffe_id`", auth.name())),
-            (false, _) if said.is_some() => Err(format!(
+        let own = Some(self.client_id.as_str()).filter(|id| id.starts_with(SCHEME));
+        let read = |name: &str, text: &str| {
+            SpiffePattern::new(text).map(Some).map_err(|error| format!("`{name}`: {error}"))
+        };
+        match (auth.is_by_svid(), said, own) {
+            (true, Some(said), _) => read("spiffe_id", said),
+            // The name of one client is that of one workload, whatever else it could be read as.
+            (true, None, Some(own)) => match SpiffeId::new(own) {
+                Ok(_) => read("client_id", own),
+                Err(error) => Err(format!("`client_id`: {error}")),
+            },
+            (true, None, None) => Err(format!("`{}` needs `spiffe_id`", auth.name())),
+            (false, Some(_), _) => Err(format!(
                 "`spiffe_id` is for `spiffe_jwt` and `spiffe_x509`: say one of them as \
                  `token_endpoint_auth_method` in place of `{}`",
                 auth.name()
             )),
-            (false, _) => Ok(None),
+            (false, None, _) => Ok(None),
         }
     }
 }
@@ -41,7 +47,6 @@ impl ClientMetadata {
 #[cfg(test)]
 mod tests {
     use tegata_core::Timestamp;
-    use tegata_token::SpiffeId;
 
     use super::*;
     use crate::client::Profile;
@@ -81,6 +86,13 @@ mod tests {
             (workload(jwt, None), "needs `spiffe_id`"),
             (workload(jwt, Some("https://example.org/billing")), "spiffe://"),
             (workload(jwt, Some("spiffe://example.org/a*")), "segment"),
+            (
+                ClientMetadata {
+                    client_id: "spiffe://example.org/*".into(),
+                    ..workload(jwt, None)
+                },
+                "`client_id`",
+            ),
             (workload(AuthMethod::ClientSecretBasic, named), "is for `spiffe_jwt`"),
             (
                 ClientMetadata { token_endpoint_auth_method: None, ..workload(jwt, named) },

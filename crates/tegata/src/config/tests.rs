@@ -119,6 +119,10 @@ fn contradictions_are_refused() {
         ),
         ("[[trust_domain]]\nname = \"a\"\nbundle_endpoint = \"http://a.example\"", "https://"),
         (
+            "[[trust_domain]]\nname = \"a\"\nbundle_endpoint = \"https://a\"\nbundle_max_age = \"59s\"",
+            "bundle_max_age",
+        ),
+        (
             "[[trust_domain]]\nname = \"a\"\nbundle_file = \"a\"\n\
           [[trust_domain]]\nname = \"a\"\nbundle_file = \"b\"",
             "stands twice",

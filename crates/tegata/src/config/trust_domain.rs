@@ -1,11 +1,14 @@
 //! `[[trust_domain]]`: SPIFFE trust domains whose workloads can be clients.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 use tegata_token::TrustDomain;
 
-use super::{Config, issuer::is_fetched_safely};
+use super::{Config, Span, issuer::is_fetched_safely};
+
+/// The shortest time for which a bundle may count.
+const LEAST_AGE: Duration = Duration::from_secs(60);
 
 /// A trust domain, and where its bundle comes from.
 #[derive(Debug, Clone, Deserialize)]
@@ -17,6 +20,13 @@ pub(crate) struct TrustedDomain {
     pub(crate) bundle_file: Option<PathBuf>,
     /// In its place: the address where it publishes its bundle.
     pub(crate) bundle_endpoint: Option<String>,
+    /// For how long what it published counts while it cannot be asked.
+    #[serde(default = "a_day")]
+    pub(crate) bundle_max_age: Span,
+}
+
+const fn a_day() -> Span {
+    Span::secs(86_400)
 }
 
 impl Config {
@@ -30,6 +40,9 @@ impl Config {
             }
             if domain.bundle_endpoint.as_deref().is_some_and(|uri| !is_fetched_safely(uri)) {
                 wrong("`bundle_endpoint` must begin with `https://`, or lead to this machine");
+            }
+            if domain.bundle_max_age.get() < LEAST_AGE {
+                wrong("`bundle_max_age` must not be less than a minute");
             }
             if self.trust_domains.iter().skip(at + 1).any(|next| next.name == domain.name) {
                 wrong("it stands twice: the keys of one domain come from one place");

@@ -1,6 +1,6 @@
 //! Whose signature on a client's certificate counts.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use arc_swap::ArcSwap;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime, pem::PemObject as _};
@@ -8,6 +8,9 @@ use tegata_core::Timestamp;
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::{ClientCertificate, parsed};
+
+/// How much of what is wrong with a certificate is said: its holder has written some of it.
+const MOST_SAID: usize = 200;
 
 /// The authorities that are trusted to say whom a certificate is of. They can be replaced while they
 /// are asked.
@@ -56,10 +59,11 @@ impl Authorities {
         Self(ArcSwap::from_pointee(anchors))
     }
 
-    /// Whether a certificate says that it is that of an authority.
+    /// Whether a certificate says that it is that of an authority, whose key signs certificates (X509-SVID
+    /// §4.3).
     pub(crate) fn is_one(der: &CertificateDer<'_>) -> bool {
         let says_so = parsed(der).is_some_and(|certificate| certificate.is_ca());
-        says_so && Authority::of(der).is_some()
+        says_so && signs(der) == Some(true) && Authority::of(der).is_some()
     }
 
     /// Whether nobody is trusted.
@@ -73,7 +77,9 @@ impl Authorities {
     /// # Errors
     /// [`NotVouched`].
     pub fn vouch(&self, shown: &ClientCertificate, now: Timestamp) -> Result<(), NotVouched> {
-        let refused = |error: webpki::Error| NotVouched(error.to_string());
+        let refused =
+            |error: webpki::Error| NotVouched(error.to_string().chars().take(MOST_SAID).collect());
+        check_names(&shown.chain)?;
         let certificate = EndEntityCert::try_from(&shown.der).map_err(refused)?;
         // Those who verify paths take an anchor for one whenever that is (RFC 5280 §6.1.1). Here, an authority
         // whose own certificate has expired answers for nobody.
@@ -81,7 +87,7 @@ impl Authorities {
         let authorities = self.0.load();
         let counting = authorities.iter().filter(|it| (it.counts.0..=it.counts.1).contains(&at));
         let anchors: Vec<_> = counting.map(|it| it.anchor.clone()).collect();
-        certificate
+        let path = certificate
             .verify_for_usage(
                 ALL_VERIFICATION_ALGS,
                 &anchors,
@@ -91,9 +97,39 @@ impl Authorities {
                 None,
                 None,
             )
-            .map(drop)
-            .map_err(refused)
+            .map_err(refused)?;
+        // RFC 5280 §6.1.4 (n), which that does not look at.
+        match path.intermediate_certificates().find(|it| signs(&it.der()) == Some(false)) {
+            Some(_) => Err(NotVouched(
+                "its chain leads over a certificate whose `keyUsage` has no `keyCertSign`".into(),
+            )),
+            None => Ok(()),
+        }
     }
+}
+
+/// Whether the key of a certificate may sign certificates: `None` where it does not say what it is for.
+fn signs(der: &CertificateDer<'_>) -> Option<bool> {
+    let usage =
+        parsed(der).map(|it| it.key_usage().map(|usage| usage.map(|it| it.value.key_cert_sign())));
+    // What cannot be read says nothing good.
+    usage.and_then(Result::ok).unwrap_or(Some(false))
+}
+
+/// Looks whether those that came with a certificate have a name each. Where several had one, each order of
+/// them would be a way that has to be tried, for whoever makes them up.
+fn check_names(chain: &[CertificateDer<'_>]) -> Result<(), NotVouched> {
+    let mut seen = BTreeSet::new();
+    for der in chain {
+        let certificate = parsed(der)
+            .ok_or_else(|| NotVouched("a certificate that came with it cannot be read".into()))?;
+        if !seen.insert(certificate.subject().as_raw().to_owned()) {
+            return Err(NotVouched(
+                "two certificates of one name came with it: show one way to the authority".into(),
+            ));
+        }
+    }
+    Ok(())
 }
 
 impl Authority {

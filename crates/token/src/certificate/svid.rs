@@ -44,8 +44,12 @@ impl ClientCertificate {
             return Err(NoSvid::Usage);
         }
         let names = parsed.subject_alternative_name().map_err(|_| NoSvid::Malformed)?;
-        let names = names.ok_or(NoSvid::Uris)?;
-        let mut uris = names.value.general_names.iter().filter_map(|name| match name {
+        let names = &names.ok_or(NoSvid::Uris)?.value.general_names;
+        // A name that cannot be read may be a second URI.
+        if names.iter().any(|name| matches!(name, GeneralName::Invalid(..))) {
+            return Err(NoSvid::Malformed);
+        }
+        let mut uris = names.iter().filter_map(|name| match name {
             GeneralName::URI(uri) => Some(*uri),
             _ => None,
         });

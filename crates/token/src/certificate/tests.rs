@@ -1,7 +1,7 @@
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, DnValue, ExtendedKeyUsagePurpose,
-    IsCa, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SanType,
-    date_time_ymd,
+    IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
+    SanType, date_time_ymd,
 };
 
 use super::*;
@@ -75,6 +75,40 @@ fn a_chain_is_followed_through_who_may_sign() {
     assert!(authorities.vouch(&signed(&named("a"), &may, &[]), now()).is_err());
     let may_not = between(IsCa::NoCa);
     assert!(authorities.vouch(&signed(&named("a"), &may_not, &[&may_not]), now()).is_err());
+}
+
+#[test]
+fn a_chain_leads_over_keys_that_are_for_certificates() {
+    let root = authority("root");
+    let vouched = |usages: &[KeyUsagePurpose]| {
+        let mut params = named("between");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = usages.to_vec();
+        let between = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &root);
+        let between = between.unwrap();
+        trusting(&root).vouch(&signed(&named("a"), &between, &[&between]), now())
+    };
+    assert_eq!(vouched(&[]), Ok(()));
+    assert_eq!(vouched(&[KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign]), Ok(()));
+    let why = vouched(&[KeyUsagePurpose::DigitalSignature]).unwrap_err().to_string();
+    assert!(why.contains("keyCertSign"), "{why}");
+}
+
+#[test]
+fn a_chain_shows_one_way_and_no_maze() {
+    let root = authority("root");
+    let between: Vec<_> = (0..LONGEST_CHAIN).map(|_| authority("between")).collect();
+    let several: Vec<_> = between.iter().collect();
+    // Whoever makes them up has each order of them tried, were they followed.
+    let why = trusting(&root).vouch(&signed(&named("a"), &between[0], &several), now());
+    let why = why.unwrap_err().to_string();
+    assert!(why.contains("of one name"), "{why}");
+    // What somebody wrote into a certificate does not fill the log.
+    let mut params = named("a");
+    let purposes = (0..500).map(|it| ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 4, 1, it]));
+    params.extended_key_usages = purposes.collect();
+    let why = trusting(&root).vouch(&signed(&params, &root, &[]), now()).unwrap_err();
+    assert!(why.to_string().len() < 300, "{why}");
 }
 
 #[test]

@@ -47,7 +47,9 @@ pub enum BundleRefused {
     #[error("this is no trust bundle: {0}")]
     Malformed(&'static str),
     /// It is older than the one that is known.
-    #[error("the trust bundle is older than the one that is known: its `spiffe_sequence` is lower")]
+    #[error(
+        "the trust bundle is older than the one that is known: its `spiffe_sequence` is lower, or it has none any more"
+    )]
     Older,
 }
 
@@ -113,20 +115,27 @@ impl fmt::Display for Bundle {
     }
 }
 
-/// The one certificate of a key that signs X.509-SVIDs: that of an authority.
+/// The certificate of a key that signs X.509-SVIDs: that of an authority. More than one are no more than the
+/// first (X509-SVID §6.2).
 fn authority(key: &Map<String, Value>) -> Option<CertificateDer<'static>> {
-    let [only] = key.get("x5c")?.as_array()?.as_slice() else { return None };
-    let der = CertificateDer::from(STANDARD.decode(only.as_str()?).ok()?);
+    let first = key.get("x5c")?.as_array()?.first()?;
+    let der = CertificateDer::from(STANDARD.decode(first.as_str()?).ok()?);
     Authorities::is_one(&der).then_some(der)
 }
 
-/// A key that signs JWT-SVIDs, once for each algorithm that it can be used with: a bundle names none.
+/// A key that signs JWT-SVIDs: for the algorithm that it names, and where it names none, as is usual in
+/// bundles, once for each that it can be used with.
 fn verifying(mut key: Map<String, Value>) -> Vec<Arc<VerifyingKey>> {
-    for said in ["alg", "use", "x5c"] {
+    let named = key.remove("alg");
+    for said in ["use", "x5c"] {
         key.remove(said);
     }
+    let is_named = |alg: &Algorithm| match &named {
+        Some(named) => named.as_str().is_some_and(|named| alg.is_called(named)),
+        None => true,
+    };
     let Ok(jwk) = serde_json::from_value::<Jwk>(Value::Object(key)) else { return Vec::new() };
     let with =
         |alg| VerifyingKey::from_jwk(&Jwk { alg: Some(alg), ..jwk.clone() }).ok().map(Arc::new);
-    JWT_ALGORITHMS.into_iter().filter_map(with).collect()
+    JWT_ALGORITHMS.into_iter().filter(is_named).filter_map(with).collect()
 }

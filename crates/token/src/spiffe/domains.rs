@@ -13,7 +13,14 @@ use crate::{
 
 /// The trust domains whose documents count. Their bundles can be replaced while they are asked.
 #[derive(Default)]
-pub struct TrustDomains(BTreeMap<TrustDomain, ArcSwapOption<Bundle>>);
+pub struct TrustDomains(BTreeMap<TrustDomain, ArcSwapOption<Kept>>);
+
+/// What is known of one of them.
+struct Kept {
+    bundle: Arc<Bundle>,
+    /// Until when it counts, unless it is had again. One that an operator put there has no end.
+    until: Option<Timestamp>,
+}
 
 /// Why a document shows nobody: in words for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +31,9 @@ pub enum SvidRefused {
     /// The bundle of its trust domain has not been had yet.
     #[error("the trust bundle of its domain has not been had yet")]
     NoBundle,
+    /// It was had too long ago to go by.
+    #[error("the trust bundle of its domain could not be had for too long")]
+    Stale,
     /// It is no X.509-SVID.
     #[error("it is no X.509-SVID: {0}")]
     X509(#[from] NoSvid),
@@ -50,23 +60,40 @@ impl TrustDomains {
 
     /// Takes over the bundle of a domain, whichever was there before: somebody here says that it is the one.
     pub fn trust(&self, domain: &TrustDomain, bundle: Bundle) {
-        if let Some(kept) = self.0.get(domain) {
-            kept.store(Some(Arc::new(bundle)));
-        }
+        self.keep(domain, Kept { bundle: Arc::new(bundle), until: None });
     }
 
-    /// Takes over the bundle that a domain has just published. An older one than is known is not taken: what
-    /// was taken out of the newer would count again.
+    /// Takes over the bundle that a domain has just published, which counts until then. An older one than is
+    /// known is not taken: what was taken out of the newer would count again.
     ///
     /// # Errors
     /// [`BundleRefused::Older`].
-    pub fn renew(&self, domain: &TrustDomain, bundle: Bundle) -> Result<(), BundleRefused> {
-        let before = self.bundle(domain).ok().and_then(|before| before.sequence);
-        if bundle.sequence.zip(before).is_some_and(|(new, before)| new < before) {
+    pub fn renew(
+        &self,
+        domain: &TrustDomain,
+        bundle: Bundle,
+        until: Timestamp,
+    ) -> Result<(), BundleRefused> {
+        let before = self.kept(domain).and_then(|before| before.bundle.sequence);
+        // Nothing is less than a number, too.
+        if bundle.sequence < before {
             return Err(BundleRefused::Older);
         }
-        self.trust(domain, bundle);
+        self.keep(domain, Kept { bundle: Arc::new(bundle), until: Some(until) });
         Ok(())
+    }
+
+    /// What a domain publishes is what it was: that counts until then.
+    pub fn confirm(&self, domain: &TrustDomain, until: Timestamp) {
+        if let Some(kept) = self.kept(domain) {
+            self.keep(domain, Kept { bundle: Arc::clone(&kept.bundle), until: Some(until) });
+        }
+    }
+
+    /// Until when the bundles count that domains publish. One of which none was had has none.
+    pub fn until(&self) -> impl Iterator<Item = (&TrustDomain, Timestamp)> {
+        let until = |kept: &ArcSwapOption<Kept>| kept.load().as_ref().and_then(|it| it.until);
+        self.0.iter().filter_map(move |(name, kept)| Some((name, until(kept)?)))
     }
 
     /// Whose X.509-SVID a certificate is, which its holder has proven to hold (X509-SVID §5).
@@ -79,7 +106,7 @@ impl TrustDomains {
         now: Timestamp,
     ) -> Result<SpiffeId, SvidRefused> {
         let id = shown.svid()?;
-        self.bundle(id.domain())?.authorities.vouch(shown, now)?;
+        self.bundle(id.domain(), now)?.authorities.vouch(shown, now)?;
         Ok(id)
     }
 
@@ -93,13 +120,27 @@ impl TrustDomains {
         issuer: &str,
         now: Timestamp,
     ) -> Result<JwtSvid, SvidRefused> {
-        let bundle = self.bundle(JwtSvid::claimed(svid)?.domain())?;
+        let bundle = self.bundle(JwtSvid::claimed(svid)?.domain(), now)?;
         Ok(JwtSvid::verify(svid, &bundle, issuer, now)?)
     }
 
-    fn bundle(&self, domain: &TrustDomain) -> Result<Arc<Bundle>, SvidRefused> {
-        let kept = self.0.get(domain).ok_or(SvidRefused::Domain)?;
-        kept.load_full().ok_or(SvidRefused::NoBundle)
+    fn bundle(&self, domain: &TrustDomain, now: Timestamp) -> Result<Arc<Bundle>, SvidRefused> {
+        let kept = self.0.get(domain).ok_or(SvidRefused::Domain)?.load_full();
+        let kept = kept.ok_or(SvidRefused::NoBundle)?;
+        if kept.until.is_some_and(|until| until <= now) {
+            return Err(SvidRefused::Stale);
+        }
+        Ok(Arc::clone(&kept.bundle))
+    }
+
+    fn kept(&self, domain: &TrustDomain) -> Option<Arc<Kept>> {
+        self.0.get(domain)?.load_full()
+    }
+
+    fn keep(&self, domain: &TrustDomain, now: Kept) {
+        if let Some(kept) = self.0.get(domain) {
+            kept.store(Some(Arc::new(now)));
+        }
     }
 }
 

@@ -1,7 +1,12 @@
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use std::time::Duration;
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 use serde_json::{Value, json};
 
@@ -81,6 +86,15 @@ fn token(key: &SigningKey, typ: &str, claims: &Value) -> String {
     jws::sign(key, typ, claims.to_string().as_bytes()).unwrap()
 }
 
+/// One that says by no name which key signed it.
+fn without_kid(key: &SigningKey, claims: &Value) -> String {
+    let header = json!({"alg": key.algorithm().name(), "typ": "JWT"});
+    let [header, claims] = [&header, claims].map(|it| URL_SAFE_NO_PAD.encode(it.to_string()));
+    let text = format!("{header}.{claims}");
+    let signature = key.sign(text.as_bytes()).unwrap();
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
 #[test]
 fn a_certificate_is_of_the_workload_that_its_own_domain_answers_for() {
     let (ours, theirs) = (authority(), authority());
@@ -153,6 +167,15 @@ fn a_certificate_that_is_no_svid_is_of_nobody() {
         let refused = changed(&|it| it.subject_alt_names = vec![uri(id)]).unwrap_err();
         assert!(matches!(refused, SvidRefused::X509(NoSvid::Id(_))), "{id}: {refused}");
     }
+    // A second one that cannot be read is a second one.
+    let twice = [&[0x86, ID.len() as u8], ID.as_bytes(), &[0x86, 2, 0xc3, 0x28]].concat();
+    let twice = [&[0x30, twice.len() as u8], twice.as_slice()].concat();
+    let refused = changed(&|it| {
+        it.subject_alt_names.clear();
+        let names = CustomExtension::from_oid_content(&[2, 5, 29, 17], twice.clone());
+        it.custom_extensions.push(names);
+    });
+    assert_eq!(refused, Err(SvidRefused::X509(NoSvid::Malformed)));
     let unvouched: [Change<'_>; 3] = [
         &|it| it.not_after = date_time_ymd(2026, 1, 1),
         &|it| it.not_before = date_time_ymd(2027, 1, 1),
@@ -274,11 +297,49 @@ fn a_key_counts_for_what_it_is_published_for() {
     let leaf = svid(ID).signed_by(&KeyPair::generate().unwrap(), &ours).unwrap();
     let as_key = |x5c: Value| json!({"use": "x509-svid", "kty": "EC", "x5c": x5c});
     let (own, leaf) = (STANDARD.encode(ours.der()), STANDARD.encode(leaf.der()));
-    for x5c in
-        [json!([leaf]), json!([own, leaf]), json!([own, own]), json!([]), json!(["x"]), json!(own)]
-    {
+    for x5c in [json!([leaf]), json!([leaf, own]), json!([]), json!(["x"]), json!(own)] {
         let domains = trusting("example.org", &[as_key(x5c.clone())]);
         assert!(domains.certified(&signed(&svid(ID), &ours), now()).is_err(), "{x5c}");
+    }
+    // The first is the key's own, whatever stands behind it.
+    let domains = trusting("example.org", &[as_key(json!([own, leaf]))]);
+    assert!(domains.certified(&signed(&svid(ID), &ours), now()).is_ok());
+    // An authority whose key is not for certificates is none.
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    let other = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let domains = trusting("example.org", &[x509(&other)]);
+    assert!(domains.certified(&signed(&svid(ID), &other), now()).is_err());
+}
+
+#[test]
+fn a_key_signs_by_the_algorithm_that_it_names_alone() {
+    let key = SigningKey::generate(Algorithm::Rs256).unwrap();
+    let text = token(&key, "JWT", &good());
+    for (named, counts) in
+        [("RS256", true), ("PS256", false), ("RS512", false), ("none", false), ("", false)]
+    {
+        let mut published = jwt(&key);
+        published["alg"] = json!(named);
+        let domains = trusting("example.org", &[published]);
+        assert_eq!(domains.asserted(&text, ISSUER, now()).is_ok(), counts, "{named}");
+    }
+    let mut published = jwt(&key);
+    published["alg"] = json!(["RS256"]);
+    assert!(trusting("example.org", &[published]).asserted(&text, ISSUER, now()).is_err());
+}
+
+#[test]
+fn a_token_that_names_no_key_is_of_the_only_one() {
+    let keys = [Algorithm::Rs256, Algorithm::Es256].map(|it| SigningKey::generate(it).unwrap());
+    for key in &keys {
+        let text = without_kid(key, &good());
+        let domains = trusting("example.org", &[jwt(key)]);
+        assert!(domains.asserted(&text, ISSUER, now()).is_ok());
+        let domains = trusting("example.org", &keys.each_ref().map(jwt));
+        let refused = domains.asserted(&text, ISSUER, now());
+        assert_eq!(refused, Err(SvidRefused::Jwt(JwtRefused::UnknownKey)));
     }
 }
 
@@ -319,15 +380,49 @@ fn an_older_bundle_does_not_bring_back_what_was_taken_out() {
     };
     let (name, old) = (domain("example.org"), [jwt(&key)]);
     let domains = TrustDomains::new([name.clone()]);
-    domains.renew(&name, numbered(6, &old)).unwrap();
+    let until = now() + Duration::from_secs(60);
+    domains.renew(&name, numbered(6, &old), until).unwrap();
     assert!(domains.asserted(&text, ISSUER, now()).is_ok());
-    domains.renew(&name, numbered(7, &[])).unwrap();
-    assert_eq!(domains.renew(&name, numbered(6, &old)), Err(BundleRefused::Older));
+    domains.renew(&name, numbered(7, &[]), until).unwrap();
+    assert_eq!(domains.renew(&name, numbered(6, &old), until), Err(BundleRefused::Older));
+    // Nor is one without a number, which could be any.
+    assert_eq!(domains.renew(&name, bundle(&old), until), Err(BundleRefused::Older));
     assert!(domains.asserted(&text, ISSUER, now()).is_err());
     // An operator's file is what it is.
     domains.trust(&name, numbered(6, &old));
     assert!(domains.asserted(&text, ISSUER, now()).is_ok());
     // Of whom nobody was told, nobody is taken for anybody.
     domains.trust(&domain("other.org"), numbered(1, &old));
-    assert!(domains.bundle(&domain("other.org")).is_err());
+    assert!(domains.bundle(&domain("other.org"), now()).is_err());
+}
+
+#[test]
+fn what_a_domain_published_counts_for_its_time_and_no_longer() {
+    let key = SigningKey::generate(Algorithm::Es256).unwrap();
+    let name = domain("example.org");
+    let domains = TrustDomains::new([name.clone()]);
+    let (end, second) = (now() + Duration::from_secs(60), Duration::from_secs(1));
+    let asserted = |at: Timestamp| {
+        let mut claims = good();
+        claims["exp"] = json!(at.secs() + 60);
+        claims["iat"] = json!(at.secs());
+        domains.asserted(&token(&key, "JWT", &claims), ISSUER, at).map(drop)
+    };
+    domains.confirm(&name, end);
+    assert_eq!(asserted(now()), Err(SvidRefused::NoBundle));
+    assert_eq!(domains.until().count(), 0);
+    domains.renew(&name, bundle(&[jwt(&key)]), end).unwrap();
+    assert_eq!(domains.until().collect::<Vec<_>>(), [(&name, end)]);
+    assert_eq!(asserted(now()), Ok(()));
+    assert_eq!(asserted(end), Err(SvidRefused::Stale));
+    // It was had again: the same, or, where it is an older one, not.
+    domains.confirm(&name, end + second);
+    assert_eq!(asserted(end), Ok(()));
+    let numbered = read(&json!({"keys": [jwt(&key)], "spiffe_sequence": u64::MAX})).unwrap();
+    domains.renew(&name, numbered, end).unwrap();
+    let later = domains.renew(&name, bundle(&[jwt(&key)]), end + second);
+    assert_eq!((later, asserted(end)), (Err(BundleRefused::Older), Err(SvidRefused::Stale)));
+    // What an operator puts there has no end.
+    domains.trust(&name, bundle(&[jwt(&key)]));
+    assert_eq!(asserted(end + Duration::from_secs(1 << 32)), Ok(()));
 }
