@@ -1,7 +1,7 @@
 //! Two nodes hear nothing of each other, neither directly nor over NATS, while both reach PostgreSQL and people use
 //! their sessions at either.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tegata_engines::{Ether, Mode};
@@ -48,32 +48,32 @@ pub(super) fn round(stage: &Stage, round: &Round) -> Result<Seen> {
     let mode = seed.one_of(&[Mode::BlackHole, Mode::Refuse]).copied().unwrap_or(Mode::Refuse);
     let (node, watch) = (seed.below(stage.nodes()), Stopwatch::start());
     turn(stage, ether, node, mode);
+    let known = [format!("{alarm} 1")];
     let mut apart = || -> Result<()> {
-        let times = round.many(2, 5, 40);
-        for (from, to) in [(0, 1), (1, 0)] {
-            let learnt = propagation(stage, &ledger, (from, to), times, BOUND)?;
-            seen.promised("a token taken back on one node, refused on the other", learnt, BOUND);
-        }
-        let mut ended = Vec::new();
-        for (n, browser) in leaving.iter().enumerate() {
-            ended.push(browser.leave(stage, (n % 2, (n + 1) % 2))?);
-            pages.load(stage, &mut staying)?;
-        }
-        let ended = ended.into_iter().collect();
-        seen.promised("signed out on one node, refused on the other", ended, BOUND);
-        let known = [format!("{alarm} 1")];
-        let mut told = Vec::new();
-        while told.len() < stage.nodes() || watch.read() < round.outage(0, 120) {
-            pages.load(stage, &mut staying)?;
-            if told.len() < stage.nodes() && says(stage, told.len(), &known) {
-                told.push(watch.read());
+        let told = thread::scope(|scope| -> Result<Vec<_>> {
+            let (known, watch) = (&known, &watch);
+            let look = |node| scope.spawn(move || says_in_time(stage, node, known, watch));
+            let looking: Vec<_> = nodes().map(look).collect();
+            let times = round.many(2, 5, 40);
+            for (from, to) in [(0, 1), (1, 0)] {
+                let learnt = propagation(stage, &ledger, (from, to), times, BOUND)?;
+                let what = "a token taken back on one node, refused on the other";
+                seen.promised(what, learnt, BOUND);
             }
-            ensure!(
-                watch.read() < round.outage(0, 120) + SAYS * 3,
-                "{} nodes say that they are cut off",
-                told.len()
-            );
-        }
+            let mut ended = Vec::new();
+            for (n, browser) in leaving.iter().enumerate() {
+                ended.push(browser.leave(stage, (n % 2, (n + 1) % 2))?);
+                pages.load(stage, &mut staying)?;
+            }
+            let ended = ended.into_iter().collect();
+            seen.promised("signed out on one node, refused on the other", ended, BOUND);
+            let goes_on = || watch.read() < round.outage(0, 120);
+            while goes_on() || !looking.iter().all(thread::ScopedJoinHandle::is_finished) {
+                pages.load(stage, &mut staying)?;
+            }
+            let told = looking.into_iter().map(|it| it.join().ok().flatten());
+            told.collect::<Option<_>>().context("a node does not say that it is cut off")
+        })?;
         seen.promised("a node says that it is cut off after", told.into_iter().collect(), SAYS);
         for node in nodes() {
             let ready = stage.cluster().member(node).node.readiness().unwrap_or_default();
@@ -138,6 +138,22 @@ fn says(stage: &Stage, node: usize, lines: &[String]) -> bool {
     let port = stage.cluster().member(node).node.ports().operations;
     let told = Client::new(port).ask(&Ask::get("/metrics"));
     told.is_ok_and(|told| lines.iter().all(|line| told.text().lines().any(|own| own == line)))
+}
+
+/// When a node says all of these lines of itself. `None`: it does not, for three times as long as it may take.
+fn says_in_time(
+    stage: &Stage,
+    node: usize,
+    lines: &[String],
+    watch: &Stopwatch,
+) -> Option<Duration> {
+    while watch.read() < SAYS * 3 {
+        if says(stage, node, lines) {
+            return Some(watch.read());
+        }
+        let_pass(Duration::from_millis(100));
+    }
+    None
 }
 
 /// What became of pages.

@@ -71,7 +71,8 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
         "[[service]]\nname = \"full\"\nupstreams = [{}]\n\
          [[route]]\npath = \"/full\"\nservice = \"full\"\nauth = \"none\"\n\
          [[service]]\nname = \"papers\"\nupstreams = [\"http://127.0.0.1:{papers}\"]\n\
-         [[route]]\npath = \"/papers\"\nservice = \"papers\"\nrevocation = \"bounded\"\n",
+         [[route]]\npath = \"/papers\"\nservice = \"papers\"\nrevocation = \"bounded\"\n\
+         compress = true\n",
         full.ports.map(|port| format!("\"http://127.0.0.1:{port}\"")).join(", ")
     );
     fs::write(node.directory().join("full.toml"), declared)?;
@@ -80,6 +81,9 @@ pub(super) fn round(round: &Round) -> Result<Seen> {
     let port = node.ports().gateway;
     let ask = Ask::get("/papers/x").bearer(&token).field("Accept-Encoding", "gzip");
     let span = round.outage(3, 20);
+    let answer = Client::new(port).ask(&ask)?;
+    let encoding = answer.field("content-encoding");
+    ensure!(encoding == Some("gzip"), "answers are not compressed: {encoding:?}");
 
     let mut seen = Seen::default();
     let _warm = closed(port, &ask, span / 3);
