@@ -441,7 +441,9 @@ pub(crate) async fn compose_on(footing: &Footing, config: Config) -> Result<Comp
         &roots("api-key").await?,
         revoker.clone(),
     );
-    let api_keys = api_keys.ok_or_else(|| no_root("API keys"))?;
+    let longest =
+        config.tokens.service_lifetime.get().max(config.tokens.bound_service_lifetime.get());
+    let api_keys = api_keys.ok_or_else(|| no_root("API keys"))?.with_tokens_of(longest);
     let references = ReferenceTokens::new(
         node.clone(),
         realm.clone(),
