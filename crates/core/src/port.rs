@@ -44,12 +44,21 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// values of the application.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The backend could not be reached, or refused. Nothing happened; it may be tried again.
+    /// The backend could not be reached, or has too much to do. Nothing happened; it may be tried again.
     #[error("{backend} cannot be reached: {detail}")]
     Unavailable {
         /// Which backend.
         backend: &'static str,
         /// What it, or the system, said.
+        detail: String,
+    },
+    /// The backend is there, and does not do what it was asked for: somebody has to mend something first, such
+    /// as a password or a privilege. Nothing happened.
+    #[error("{backend} refuses: {detail}")]
+    Refused {
+        /// Which backend.
+        backend: &'static str,
+        /// What it said.
         detail: String,
     },
     /// The answer was lost: the change may have happened or not. Whoever tries again must be
@@ -94,9 +103,11 @@ impl StoreError {
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Unavailable { .. } | Self::Indeterminate { .. } | Self::Full { .. } => {
-                Some(Duration::from_secs(1))
-            }
+            // What has to be mended can be mended at any time.
+            Self::Unavailable { .. }
+            | Self::Refused { .. }
+            | Self::Indeterminate { .. }
+            | Self::Full { .. } => Some(Duration::from_secs(1)),
             Self::Corrupt { .. } | Self::Misused { .. } => None,
         }
     }

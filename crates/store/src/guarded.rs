@@ -89,9 +89,11 @@ impl<P: ?Sized> Guarded<P> {
             .into());
         };
         match outcome.as_ref().err().and_then(Failure::of_store) {
-            Some(StoreError::Unavailable { .. } | StoreError::Indeterminate { .. }) => {
-                permit.failed();
-            }
+            Some(
+                StoreError::Unavailable { .. }
+                | StoreError::Refused { .. }
+                | StoreError::Indeterminate { .. },
+            ) => permit.failed(),
             _ => permit.succeeded(),
         }
         outcome

@@ -31,6 +31,7 @@ impl Standby {
         match ask(self.usual.as_ref()).await {
             Err(
                 StoreError::Unavailable { .. }
+                | StoreError::Refused { .. }
                 | StoreError::Indeterminate { .. }
                 | StoreError::Full { .. },
             ) => ask(self.standby.as_ref()).await,

@@ -11,6 +11,7 @@ use std::{
 use prometheus_client::metrics::histogram::Histogram;
 use tegata_core::{
     Backstop, Custody, Ephemeral, Epoch, Feed, Kind, Node, Realm, Records, Secret, StoreError,
+    port::Vault,
 };
 use tegata_identity::{
     Demand, HashingPool, Letters, PasswordHasher, PasswordPolicy, Passwords, SecondFactors, SignIn,
@@ -158,11 +159,11 @@ impl Startup {
     }
 }
 
-/// A data directory that this process alone uses, until this is dropped.
-#[derive(Debug)]
+/// A data directory that this process alone uses, until this and all its clones are dropped.
+#[derive(Debug, Clone)]
 pub(crate) struct DataDir {
     path: PathBuf,
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl DataDir {
@@ -181,7 +182,7 @@ impl DataDir {
         // Whoever can open it can lock it, and so keep every server from starting.
         lock.set_permissions(fs::Permissions::from_mode(0o600)).map_err(file)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: Arc::new(lock) }),
             Err(TryLockError::WouldBlock) => Err(Startup::InUse(path.to_owned())),
             Err(TryLockError::Error(source)) => Err(file(source)),
         }
@@ -294,14 +295,38 @@ pub(crate) fn check_data_dir(config: &Config, source: &Source) -> Result<(), Sta
     )))
 }
 
+/// What the parts stand on, whatever becomes of the store: the root key, and the data directory.
+#[derive(Clone)]
+pub(crate) struct Footing {
+    pub(crate) node: Node,
+    custody: Arc<dyn Custody>,
+    vault: Option<Arc<dyn Vault>>,
+    data: DataDir,
+}
+
+impl Footing {
+    /// Opens the root key, and takes the data directory.
+    pub(crate) async fn take(config: &Config, source: &Source) -> Result<Self, Startup> {
+        let node = Node::start();
+        let place = data_dir(config, source);
+        // Without its root key, nothing is made there either.
+        let (custody, vault) = root_key::open(config, &place, &node).await?;
+        let data = DataDir::take(&place)?;
+        Ok(Self { node, custody, vault, data })
+    }
+}
+
 /// Puts the parts together.
 pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed, Startup> {
-    let node = Node::start();
+    let footing = Footing::take(&config, source).await?;
+    compose_on(&footing, config).await
+}
+
+/// Puts the parts together on a footing, which can be tried several times. Who drops this midway leaves what a
+/// process leaves that is killed then.
+pub(crate) async fn compose_on(footing: &Footing, config: Config) -> Result<Composed, Startup> {
+    let Footing { node, custody, vault, data } = footing.clone();
     let realm = Realm::default();
-    let place = data_dir(&config, source);
-    // Without its root key, nothing is made there either.
-    let (custody, vault) = root_key::open(&config, &place, &node).await?;
-    let data = DataDir::take(&place)?;
     let mut bare = backends::open(&config, data.path(), &node).await?;
     // Whoever asks it, of tokens of other issuers, fills it with what it asks for.
     let (backstop, elsewhere) = backstop::open(&config, &mut bare, &node, false).await?;
@@ -416,7 +441,9 @@ pub(crate) async fn compose(config: Config, source: &Source) -> Result<Composed,
         &roots("api-key").await?,
         revoker.clone(),
     );
-    let api_keys = api_keys.ok_or_else(|| no_root("API keys"))?;
+    let longest =
+        config.tokens.service_lifetime.get().max(config.tokens.bound_service_lifetime.get());
+    let api_keys = api_keys.ok_or_else(|| no_root("API keys"))?.with_tokens_of(longest);
     let references = ReferenceTokens::new(
         node.clone(),
         realm.clone(),

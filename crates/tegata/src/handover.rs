@@ -54,7 +54,7 @@ const LONGEST: usize = 16 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the new one may take to start. A store that has much to recover takes some time.
-const STARTING: Duration = Duration::from_secs(120);
+pub(crate) const STARTING: Duration = Duration::from_secs(120);
 
 /// What a socket is for.
 #[derive(Serialize, Deserialize)]

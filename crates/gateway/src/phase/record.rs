@@ -60,6 +60,8 @@ pub(crate) struct Trail {
     passed: bool,
     /// Whether the decision has been made durable.
     committed: bool,
+    /// When it began, by both clocks: the request, or the part of it that this is about.
+    at: Timestamp,
     began: SinceBoot,
 }
 
@@ -114,6 +116,7 @@ impl Trail {
         });
         let traceparent = parts.headers.get(&TRACEPARENT);
         Self {
+            at: name.at(),
             gate: Rc::clone(gate),
             name,
             finished: Cell::new(false),
@@ -133,6 +136,19 @@ impl Trail {
             committed: false,
             began,
         }
+    }
+
+    /// That of a part of this request, which begins now.
+    pub(crate) fn part(
+        &self,
+        parts: &Parts,
+        client: IpAddr,
+        metrics: &Arc<OfService>,
+        now: SinceBoot,
+    ) -> Self {
+        let mut part = Self::new(parts, client, &self.gate, self.name, metrics, now);
+        part.at = self.at + now.since(self.began);
+        part
     }
 
     /// Takes note of the path as everybody behind the gateway will read it.
@@ -181,10 +197,10 @@ impl Trail {
         }
     }
 
-    /// What time it is: when the request came, and how long it has taken since, so that a clock that is set
-    /// meanwhile makes no record older than the request.
+    /// What time it is: when it began, and how long it has taken since, so that a clock that is set meanwhile
+    /// makes no record older than the request.
     pub(crate) fn now(&self) -> Timestamp {
-        self.name.at() + self.took()
+        self.at + self.took()
     }
 
     fn took(&self) -> Duration {
@@ -237,7 +253,7 @@ impl Trail {
         let caller = self.passport.as_deref().map(|passport| &passport.caller);
         let claims = caller.or(self.seen.as_ref()).map(Caller::claims);
         let reason = self.decided.reason.map(ReasonId::as_str).or(self.refused);
-        let now = self.name.at() + after;
+        let now = self.at + after;
         Some(Record {
             at: now,
             request: self.name.as_str(),

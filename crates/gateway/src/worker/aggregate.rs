@@ -47,7 +47,6 @@ use crate::{
         decide::decide,
         forward::{Origin, Outgoing, Passing, X_TOKEN_REFRESH, agreed},
         identify::{carries_token, identify_again, is_taken_back},
-        record::Trail,
     },
     reasons::Phase,
     refusal::{Refusal, Refused, limit_fields},
@@ -186,8 +185,7 @@ impl Worker {
         let target = place::target(part, claims, asking.admitted.target.query());
         let parts = asking.parts(target.as_deref().unwrap_or(&part.path.to_string()));
         let now = self.gate.node.since_boot();
-        let (client, name) = (asking.admitted.client, whole.trail.name);
-        let trail = Trail::new(&parts, client, whole.gate, name, &self.here, now);
+        let trail = whole.trail.part(&parts, asking.admitted.client, &self.here, now);
         let mut way = Way::new(trail, (whole.gate, whole.routing), None, None, now);
         let left = Duration::from_millis(asking.until.saturating_sub(self.deadlines.now()));
         let left = part.deadline.map_or(left, |own| own.min(left));

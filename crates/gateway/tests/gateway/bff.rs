@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Barrier, Mutex, mpsc},
+    sync::{Arc, Barrier, Mutex, OnceLock, mpsc},
     thread,
     time::Duration,
 };
@@ -15,8 +15,8 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
-use tegata_core::SessionId;
-use tegata_gateway::decision_log::Mode;
+use tegata_core::{BoxFuture, ManualClock, SessionId};
+use tegata_gateway::{References, Unresolved, decision_log::Mode};
 use tegata_mesh::{DeclaredBff, DeclaredRoute, DeclaredService, ServiceMap};
 use tegata_token::{Algorithm, SigningKey, revocation::Target};
 
@@ -947,6 +947,45 @@ fn each_part_has_its_line_in_the_record() {
         assert!(records.iter().all(|record| record["client"] == "127.0.0.1"));
         assert!(!serde_json::to_string(&records).unwrap().contains("secret"));
     }
+}
+
+/// Knows what one reference stands for, and takes some seconds to say it.
+#[derive(Default)]
+struct Slow(OnceLock<(Arc<ManualClock>, Arc<str>)>);
+
+const SLOW: Duration = Duration::from_secs(5);
+
+impl References for Slow {
+    fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, Unresolved>> {
+        let known = self.0.get().map(|(clock, token)| {
+            clock.advance(SLOW);
+            Arc::clone(token)
+        });
+        Box::pin(async move { Ok(known) })
+    }
+}
+
+#[test]
+fn a_part_is_recorded_when_it_was_and_not_when_the_whole_began() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
+    let log = decisions::open(directory.path(), Mode::BestEffort, &key);
+    let (prefs, slow) = (Service::of(PREFS), Arc::new(Slow::default()));
+    let mut plan = plan(prefs.address, prefs.address, prefs.address);
+    plan.bffs = one(json!({}));
+    plan.references = Some(slow.clone());
+    plan.decisions = Some(log.clone());
+    let world = plan.start();
+    let known = (world.clock.clone(), world.token().into());
+    assert!(slow.0.set(known).is_ok());
+    let began = world.node.now();
+    assert_eq!(world.get("/bff/home", "at_known").status, 200);
+    drop(world);
+    log.close();
+    let records = decisions::records(directory.path());
+    let at: Vec<_> = records.iter().map(|record| (&record["path"], &record["at"])).collect();
+    let then = json!((began + SLOW).millis());
+    assert_eq!(at, [(&json!("/prefs/me"), &then), (&json!("/bff/home"), &then)]);
 }
 
 #[test]

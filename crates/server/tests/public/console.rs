@@ -1017,6 +1017,10 @@ async fn an_api_key_is_replaced_with_a_grace_and_taken_back_with_a_reason() {
     for said in ["archive", "notes.read", "Counts", "value=\"rotate\"", "value=\"revoke\""] {
         assert!(page.body.contains(said), "{said}: {}", page.body);
     }
+    assert!(page.body.contains("It gets none"), "{}", page.body);
+    bench.administered.tell(Operation::ApiKey, api_key(&json!({"tokens": true})));
+    let page = browser.get(here).await;
+    assert!(page.body.contains("It gets tokens for those services"), "{}", page.body);
     let yes = ("confirmed", "yes");
     for odd in ["", "1m", "400d", "1d ", "none,1d"] {
         let answer = order(&mut browser, here, &[("do", "rotate"), ("grace", odd), yes]).await;

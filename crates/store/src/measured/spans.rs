@@ -54,7 +54,7 @@ pub(super) enum Failed {
 impl Failed {
     pub(super) const fn of(error: &StoreError) -> Option<Self> {
         match error {
-            StoreError::Unavailable { .. } => Some(Self::Unavailable),
+            StoreError::Unavailable { .. } | StoreError::Refused { .. } => Some(Self::Unavailable),
             StoreError::Indeterminate { .. } => Some(Self::Indeterminate),
             _ => None,
         }

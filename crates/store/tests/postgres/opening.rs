@@ -128,6 +128,43 @@ async fn connects_to_no_server_that_takes_no_writes() {
 }
 
 #[tokio::test]
+async fn tells_what_may_pass_from_what_somebody_has_to_mend() {
+    let server = PostgresServer::listening("", |data| {
+        let rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        std::fs::write(data.join("pg_hba.conf"), rules).unwrap();
+    });
+    let database = server.database();
+    database.sql("ALTER ROLE tester PASSWORD 'right'; CREATE ROLE stranger LOGIN");
+    let opened = async |url: &str| match open_with(url, calm()).await {
+        Err(PostgresRefused::Store(error)) => error,
+        other => panic!("{url}: {other:?}"),
+    };
+    let by_network = database.url_on("127.0.0.1");
+    for (url, code) in [
+        (by_network.replace("tester@", "tester:wrong@"), "28P01"),
+        (server.named("nothing").url(), "3D000"),
+        (database.url().replace("tester@", "stranger@"), "42501"),
+    ] {
+        let error = opened(&url).await;
+        assert!(matches!(error, StoreError::Refused { .. }), "{url}: {error}");
+        assert!(error.to_string().contains(code), "{url}: {error}");
+    }
+    open(&by_network.replace("tester@", "tester:right@")).await;
+    // A privilege that is missed later.
+    database.sql(
+        "GRANT ALL ON SCHEMA tegata TO stranger; \
+         GRANT SELECT ON ALL TABLES IN SCHEMA tegata TO stranger",
+    );
+    let postgres = open(&database.url().replace("tester@", "stranger@")).await;
+    database.sql("REVOKE SELECT ON ALL TABLES IN SCHEMA tegata FROM stranger");
+    let error = postgres.records().load(&realm(), &NOTES, "one").await;
+    assert!(matches!(error, Err(StoreError::Refused { .. })), "{error:?}");
+    server.stop();
+    let error = opened(&database.url()).await;
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn an_index_that_was_never_finished_is_made_anew() {
     let database = PostgresServer::shared().database();
     open(&database.url()).await;

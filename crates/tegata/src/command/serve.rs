@@ -10,7 +10,7 @@ use crate::{
     admin::Ask,
     background::pause,
     circle,
-    compose::{self, Composed, DataDir},
+    compose::{self, Composed, DataDir, Footing},
     config::{Config, Declared, Source},
     handover::{self, Giver, Taker},
     history,
@@ -26,9 +26,9 @@ use crate::{
 /// here uses it any more.
 const LETTING_GO: Duration = Duration::from_secs(10);
 
-/// How often it is tried again to reach the database of a server that starts, and after how long each time: for
-/// half a minute in all, and longer where it takes its time to say no.
-const MOST_TRIES: u32 = 30;
+/// For how long a server that starts tries again to reach its database. The last try may end later, and all must
+/// be over long before a server that hands over goes on by itself.
+const WAITS: Duration = Duration::from_secs(30);
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
@@ -217,21 +217,25 @@ impl Server<'_> {
     }
 
     /// All that serves. A database that is away is waited for: it may be starting as well, or have much to do.
-    /// `None`: it is told to stop before.
+    /// Meanwhile nobody else gets the data directory. `None`: it is told to stop before.
     async fn composed(&mut self, config: &Config) -> Result<Option<Composed>, Failed> {
-        let mut tries = 0;
-        loop {
-            match compose::compose(config.clone(), &self.source).await {
-                Err(error) if error.is_away() && tries < MOST_TRIES => {
-                    tries += 1;
-                    tracing::warn!(%error, tries, "nothing is served yet; trying again");
+        let source = &self.source;
+        let composing = async {
+            let footing = Footing::take(config, source).await?;
+            let began = footing.node.since_boot();
+            loop {
+                match compose::compose_on(&footing, config.clone()).await {
+                    Err(error) if error.is_away() && footing.node.elapsed(began) < WAITS => {
+                        tracing::warn!(%error, "nothing is served yet; trying again");
+                    }
+                    composed => return composed,
                 }
-                composed => return Ok(Some(composed?)),
+                pause(BETWEEN_TRIES).await;
             }
-            tokio::select! {
-                () = pause(BETWEEN_TRIES) => {}
-                _ = self.stop.asked() => return Ok(None),
-            }
+        };
+        tokio::select! {
+            composed = composing => Ok(Some(composed?)),
+            _ = self.stop.asked() => Ok(None),
         }
     }
 
@@ -298,4 +302,14 @@ async fn let_go(composed: Arc<Composed>) -> bool {
     }
     drop(composed);
     is_alone
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_database_gives_up_long_before_the_server_that_hands_over_goes_on() {
+        assert!(WAITS * 3 < handover::STARTING);
+    }
 }

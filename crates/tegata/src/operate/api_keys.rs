@@ -201,7 +201,7 @@ impl From<ApiKeyRefused> for Refused {
             ApiKeyRefused::Unknown(_) => Kind::Unknown,
             ApiKeyRefused::Ended(..) => Kind::Conflict,
             ApiKeyRefused::Lifetime => Kind::Invalid("/lifetime"),
-            ApiKeyRefused::Grace => Kind::Invalid("/grace"),
+            ApiKeyRefused::Grace | ApiKeyRefused::GraceOfTokens(_) => Kind::Invalid("/grace"),
         };
         Self::new(kind, refused)
     }

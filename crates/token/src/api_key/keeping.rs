@@ -41,6 +41,8 @@ pub struct ApiKeys {
     records: Arc<dyn Records>,
     revoker: Revoker,
     roots: Arc<Vec<Root>>,
+    /// For how long what a key gets may count that may get tokens.
+    longest_token: Duration,
     /// At whose wish they change, in the journal.
     actor: Arc<str>,
 }
@@ -80,6 +82,13 @@ pub enum ApiKeyRefused {
         "a key counts beside the one that takes its place for not at all, or from one minute to 30 days"
     )]
     Grace,
+    /// The grace period is shorter than the life of a token that the key may just have got.
+    #[error(
+        "a token of this key lives for {} s: it counts beside the one that takes its place for not at all, \
+         or for as long at least",
+        .0.as_secs()
+    )]
+    GraceOfTokens(Duration),
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -102,7 +111,15 @@ impl ApiKeys {
         let roots: Vec<_> = (roots.oldest()..=roots.newest()).rev().filter_map(root).collect();
         let roots = Some(Arc::new(roots)).filter(|roots| !roots.is_empty())?;
         let actor = "system".into();
-        Some(Self { node, epoch, realm, records, revoker, roots, actor })
+        let longest_token = Duration::ZERO;
+        Some(Self { node, epoch, realm, records, revoker, roots, longest_token, actor })
+    }
+
+    /// The same, where tokens of a key live for so long at most.
+    #[must_use]
+    pub const fn with_tokens_of(mut self, longest: Duration) -> Self {
+        self.longest_token = longest;
+        self
     }
 
     /// The same, at somebody's wish.
@@ -152,6 +169,12 @@ impl ApiKeys {
                     ("subject", json!(format!("api_key:{}", key.id))),
                     ("change", json!("created")),
                     ("client_id", json!(key.client)),
+                    ("scope", json!(key.grant.scope)),
+                    ("roles", json!(key.grant.roles)),
+                    ("services", json!(key.grant.services)),
+                    ("routes", json!(key.grant.routes)),
+                    ("tokens", json!(key.grant.tokens)),
+                    ("expires", json!(key.expires.to_string())),
                 ],
             );
             let batch =
@@ -170,7 +193,8 @@ impl ApiKeys {
     }
 
     /// Makes a key in place of another, which counts beside it for `grace`: not at all, or a minute at
-    /// least. It may be used for the same, and counts as long as the other did from when it was made.
+    /// least. Not at all takes back what the other got; else that ends with the grace, so this is no shorter
+    /// than a token of the key may live. It may be used for the same, and counts as long as the other did from when it was made.
     ///
     /// # Errors
     /// [`ApiKeyRefused`].
@@ -188,6 +212,10 @@ impl ApiKeys {
             // needs another.
             if old.ended.is_some() {
                 return Err(ApiKeyRefused::Ended(id.clone(), "taken back"));
+            }
+            // INVARIANT: no token outlives the key that got it.
+            if old.grant.tokens && !grace.is_zero() && grace < self.longest_token {
+                return Err(ApiKeyRefused::GraceOfTokens(self.longest_token));
             }
             let lifetime = old.expires.since(old.created);
             let (mut new, secret) =

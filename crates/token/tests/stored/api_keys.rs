@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::{Value, json};
 use tegata_core::{Batch, ClientId, Epoch, Kind, Log, Realm, Stored as _, port::Page, repository};
 use tegata_store::MemoryFeed;
 use tegata_token::{
@@ -142,6 +143,40 @@ async fn a_key_that_is_replaced_counts_beside_the_other_for_a_while() {
     let view = world.revoker.view().realm(&world.realm);
     assert_eq!(view.check_claims(&second.claims(""), None, ""), Some(Revoked::Token));
     assert_eq!(view.check_claims(&third.key.claims(""), None, ""), None);
+}
+
+#[tokio::test]
+async fn a_key_counts_for_as_long_as_a_token_that_it_just_got() {
+    let (world, _) = World::in_memory().await;
+    let five = Duration::from_secs(300);
+    let keys = keys(&world).await.with_tokens_of(five);
+    let for_tokens = ApiGrant { tokens: true, ..grant() };
+    let made = keys.create(&orders(), "", for_tokens, LIFETIME).await.unwrap();
+    let refused = keys.rotate(&made.key.id, five - Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(refused, ApiKeyRefused::GraceOfTokens(five));
+    assert!(refused.to_string().contains("300 s"), "{refused}");
+    // Nothing has happened to it.
+    let next = keys.rotate(&made.key.id, five).await.unwrap();
+    // At once, what it got is taken back with it.
+    keys.rotate(&next.key.id, Duration::ZERO).await.unwrap();
+    // One that gets none leaves nothing behind.
+    let plain = keys.create(&orders(), "", grant(), LIFETIME).await.unwrap();
+    keys.rotate(&plain.key.id, Duration::from_secs(60)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_event_of_a_new_key_says_what_it_may_do() {
+    let (world, _) = World::in_memory().await;
+    let for_tokens = ApiGrant { tokens: true, services: vec!["notes".into()], ..grant() };
+    let made = keys(&world).await.create(&orders(), "", for_tokens, LIFETIME).await.unwrap();
+    let journal = world.records.pull(Log::Journal, 0, 100).await.unwrap();
+    let last: Value = serde_json::from_slice(&journal.entries.last().unwrap().body).unwrap();
+    let data = &last["data"];
+    assert_eq!(data["subject"], json!(format!("api_key:{}", made.key.id)));
+    assert_eq!(
+        (&data["tokens"], &data["services"], &data["scope"]),
+        (&json!(true), &json!(["notes"]), &json!(grant().scope))
+    );
 }
 
 #[tokio::test]

@@ -66,7 +66,11 @@ pub(in crate::admin) const API_KEY_ROTATION: Form = asked(
     "ApiKeyRotation",
     "How a key is replaced.",
     &[
-        may("grace", SPAN, "For how long both count: `1m` to `30d`; `1d` if it is missing."),
+        may(
+            "grace",
+            SPAN,
+            "For how long both count: `1m`, or as long as a token of the key may live, to `30d`; `1d` if it is missing.",
+        ),
         may("at_once", Shape::Flag, "`true`: the one before does not count any more."),
     ],
 );

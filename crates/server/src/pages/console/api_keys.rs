@@ -21,6 +21,8 @@ pub(super) struct ApiKeyFacts {
     client: String,
     /// What it may do, by names; where there is none, what that means.
     grants: Vec<(&'static str, Vec<String>, &'static str)>,
+    /// Whether it gets tokens, in words.
+    tokens: &'static str,
     times: Vec<(&'static str, Option<Moment>)>,
     reason: String,
     /// The key before, and the one after.
@@ -130,6 +132,7 @@ impl At<'_> {
             Some((name, id.to_owned(), self.link(&Place::ApiKey(id.to_owned()))))
         };
         let links = [link(w.api_key_replaces, "replaces"), link(w.api_key_next, "replaced_by")];
+        let gets_tokens = told.get("tokens").and_then(Value::as_bool) == Some(true);
         let revoked = time("revoked").map(|at| (w.api_key_revoked, Some(at)));
         ApiKeyFacts {
             w,
@@ -142,6 +145,7 @@ impl At<'_> {
                 (w.api_key_services, texts(told, "services"), w.all),
                 (w.api_key_routes, texts(told, "routes"), w.all),
             ],
+            tokens: if gets_tokens { w.api_key_tokens_yes } else { w.api_key_tokens_no },
             times: [
                 (w.api_key_created, time("created")),
                 (w.api_key_ends, time("expires")),

@@ -1,5 +1,7 @@
 //! What the server or the network says, in the words of the ports.
 
+use std::{error::Error as _, io};
+
 use tegata_core::StoreError;
 use tokio_postgres::error::{Severity, SqlState};
 
@@ -106,7 +108,49 @@ fn refusal(code: &SqlState, message: &str, kind: &'static str, key: &str) -> Sto
     if *code == SqlState::DISK_FULL {
         return StoreError::Full { backend: BACKEND, detail };
     }
-    unavailable(detail)
+    if passes(code) { unavailable(detail) } else { refused(detail) }
+}
+
+/// Whether what the server refuses it may grant in a moment, though nobody mends anything: it starts or stops,
+/// has become a replica, has too much to do, or others were in the way.
+fn passes(code: &SqlState) -> bool {
+    let passing = [
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+        SqlState::TOO_MANY_CONNECTIONS,
+        SqlState::QUERY_CANCELED,
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+    ];
+    // Class 08: the connection.
+    code.code().starts_with("08") || passing.contains(code)
+}
+
+/// Whether the server is not there, or not for now; and not that it, or what it shows, is not as it should be.
+pub(super) fn is_away(error: &tokio_postgres::Error) -> bool {
+    if let Some(code) = error.code() {
+        return passes(code);
+    }
+    // What cannot be verified or understood comes as an error of reading, too.
+    let is_of_network = |error: &io::Error| {
+        let kinds = [io::ErrorKind::InvalidData, io::ErrorKind::InvalidInput, io::ErrorKind::Other];
+        !kinds.contains(&error.kind())
+    };
+    let source = error.source().and_then(|source| source.downcast_ref());
+    error.is_closed() || source.is_some_and(is_of_network)
+}
+
+/// The error of what sets something up.
+pub(super) fn of_setting_up(error: &tokio_postgres::Error) -> StoreError {
+    if is_away(error) { unavailable(text(error)) } else { refused(text(error)) }
+}
+
+/// The error of something that does not happen until somebody has mended it.
+pub(super) fn refused(detail: impl Into<String>) -> StoreError {
+    StoreError::Refused { backend: BACKEND, detail: detail.into() }
 }
 
 /// The error of something that did not happen.
@@ -119,7 +163,7 @@ pub(super) fn text(error: &tokio_postgres::Error) -> String {
     if let Some(said) = error.as_db_error() {
         return format!("{} (`{}`)", said.message(), said.code().code());
     }
-    match std::error::Error::source(error) {
+    match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     }

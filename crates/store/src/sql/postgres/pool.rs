@@ -302,7 +302,7 @@ pub(super) async fn pause(span: Duration) {
 
 fn detail(error: StoreError) -> String {
     match error {
-        StoreError::Unavailable { detail, .. } => detail,
+        StoreError::Unavailable { detail, .. } | StoreError::Refused { detail, .. } => detail,
         other => other.to_string(),
     }
 }

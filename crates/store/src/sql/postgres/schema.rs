@@ -105,7 +105,7 @@ impl Database {
             }
         });
         locked.await.unwrap_or_else(|_| {
-            Err(fault::unavailable("another node has been changing its tables for a minute").into())
+            Err(fault::refused("another node has been changing its tables for a minute").into())
         })
     }
 

@@ -43,12 +43,14 @@ pub(super) struct Unreached {
     pub(super) why: String,
     /// Whether the server is there, and has given out all the connections that it gives.
     pub(super) full: bool,
+    /// Whether one of its addresses is there, and refuses us until somebody has mended it.
+    pub(super) refused: bool,
 }
 
 impl Unreached {
     /// As callers are told.
     pub(super) fn error(self) -> StoreError {
-        fault::unavailable(self.why)
+        if self.refused { fault::refused(self.why) } else { fault::unavailable(self.why) }
     }
 }
 
@@ -59,7 +61,8 @@ impl Session {
         address: &Address,
         limits: &PostgresConfig,
     ) -> Result<Self, Unreached> {
-        let mut unreached = Unreached { why: "its name has no address".to_owned(), full: false };
+        let mut unreached =
+            Unreached { why: "its name has no address".to_owned(), full: false, refused: false };
         for at in 0..address.hosts() {
             let doors = address.doors(at).await.unwrap_or_else(|error| {
                 unreached.why = format!("its name has no address: {error}");
@@ -72,6 +75,7 @@ impl Session {
                     Ok(Ok(session)) => return Ok(session),
                     Ok(Err(error)) => {
                         unreached.full |= error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS);
+                        unreached.refused |= !fault::is_away(&error);
                         unreached.why = fault::text(&error);
                     }
                     Err(_) => "it does not answer".clone_into(&mut unreached.why),
@@ -180,7 +184,7 @@ impl Session {
     /// Runs statements that take no values: to set things up.
     pub(super) async fn run(&self, sql: &str) -> Result<(), StoreError> {
         let ran = self.client.batch_execute(sql).await;
-        ran.map_err(|error| fault::unavailable(fault::text(&error)))
+        ran.map_err(|error| fault::of_setting_up(&error))
     }
 
     /// Waits until the server has answered all that it was asked.
