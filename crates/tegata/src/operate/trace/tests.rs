@@ -80,7 +80,7 @@ async fn says_how_far_what_is_told_goes() {
     assert_eq!(told["known"]["issued_from"], "memory");
     assert_eq!(told["known"]["issued_until"], json!((at + KEPT).to_string()));
     // Of what was merely seen, nobody knows who got it.
-    composed.usage.used("1.seen", &"orders".into());
+    composed.usage.used("1.seen", &"orders".into(), composed.node.now());
     let told = trace(&composed, "1.seen").await.unwrap();
     assert_eq!((&told["issued"], &told["known"]["issued_from"]), (&Value::Null, &json!("nowhere")));
     assert_eq!(told["known"]["issued_until"], Value::Null);
