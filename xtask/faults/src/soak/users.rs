@@ -76,7 +76,7 @@ pub(super) static USERS: [User; 11] = [
     user("requests with tokens that are used once", 2, 10, fresh),
     user("requests with tokens that are used all the time", 4, 10, hot),
     user("requests over HTTP/2", 4, 10, framed),
-    user("requests with a session", 2, 100, session),
+    user("requests with a session", 2, 2000, session),
     user("requests with tokens that are bound to a key", 1, 20, bound),
     user("answers that are compressed", 2, 20, compressed),
     user("streams of events", 2, 50, events),
@@ -288,19 +288,21 @@ fn nobody(world: &World<'_>) -> Result<usize> {
     Ok(MANY)
 }
 
-/// A token for one request, and one that is taken back.
+/// A token for one request, and now and then one that is taken back: that is remembered for two hours, and what
+/// is to be remembered is not what is looked for.
 fn fresh(world: &World<'_>) -> Result<usize> {
     let (mut public, mut client, address) = (world.public(), world.client(), world.address());
+    let takes_back = world.number().is_multiple_of(64);
     for number in 0..4 {
         let token = stage::issued(&mut public)?.token;
         let ask = Ask::get("/guarded/x").bearer(&token).field("X-Forwarded-For", &address);
         expect(&client.ask(&ask)?, 200)?;
-        if number == 0 {
+        if number == 0 && takes_back {
             expect(&stage::revoke(&mut public, &token)?, 200)?;
             expect(&client.ask(&ask)?, 401)?;
         }
     }
-    Ok(5)
+    Ok(4)
 }
 
 fn hot(world: &World<'_>) -> Result<usize> {
