@@ -168,8 +168,9 @@ fn a_certificate_that_is_no_svid_is_of_nobody() {
         assert!(matches!(refused, SvidRefused::X509(NoSvid::Id(_))), "{id}: {refused}");
     }
     // A second one that cannot be read is a second one.
-    let twice = [&[0x86, ID.len() as u8], ID.as_bytes(), &[0x86, 2, 0xc3, 0x28]].concat();
-    let twice = [&[0x30, twice.len() as u8], twice.as_slice()].concat();
+    let twice =
+        [&[0x86, u8::try_from(ID.len()).unwrap()], ID.as_bytes(), &[0x86, 2, 0xc3, 0x28]].concat();
+    let twice = [&[0x30, u8::try_from(twice.len()).unwrap()], twice.as_slice()].concat();
     let refused = changed(&|it| {
         it.subject_alt_names.clear();
         let names = CustomExtension::from_oid_content(&[2, 5, 29, 17], twice.clone());
