@@ -98,6 +98,18 @@ mod tests {
     }
 
     #[test]
+    fn a_context_is_handed_on_as_it_was_read() {
+        // Numbers that a quick parser takes for their neighbours.
+        for text in [r#"{"n":5.066666666666667e+74}"#, r#"{"n":[8.41e+21,122.416294033786585]}"#] {
+            let context = Transaction::context(text).unwrap();
+            let again = serde_json::to_string(&context).unwrap();
+            assert_eq!(Transaction::context(&again).unwrap(), context);
+        }
+        let context = Transaction::context(r#"{"n":5.066666666666667e+74}"#).unwrap();
+        assert_eq!(serde_json::to_string(&context).unwrap(), r#"{"n":5.066666666666667e+74}"#);
+    }
+
+    #[test]
     fn a_context_is_a_small_object_without_surprises() {
         assert!(Transaction::context(r#"{"a":{"b":[1,"x",null]}}"#).is_ok());
         let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(LONGEST_CONTEXT));
